@@ -1,0 +1,151 @@
+/* kernels: the arithmetic of Caravan.
+ *
+ * Owns: block layouts of the weight types, their packed layout, the operations of a Llama layer, and the
+ * ladder of instruction sets that computes them.  Uses nothing else of the project.
+ * Invariant: every entry of every rung equals the C reference to the last bit (doc/numerics.md).
+ * Threads: every function here is pure and may run on any thread; nothing here starts threads
+ * (the thread team is kernels/team.h).
+ *
+ * Shapes: a matrix of weights has `rows` rows of `n` elements; its packed form is strips of KERN_STRIP rows
+ * in which a SIMD lane is a row (kernels/pack.h).  Activations are rows of n floats, or that row quantised
+ * into the form that the weight type wants. */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KERN_ARITHMETIC 1   /* the revision of doc/numerics.md */
+#define KERN_LAYOUT 1       /* the revision of the packed layout */
+#define KERN_STRIP 8        /* rows in a strip */
+#define KERN_SPAN 512       /* positions that attention reduces on their own */
+#define KERN_KV_BLOCK 64    /* positions in a block of KV cache */
+#define KERN_ALIGN 64       /* alignment of buffers that hold activations, packed weights, KV blocks */
+
+/* Weight types, with the numbers that GGUF gives them. */
+enum kern_type {
+	KERN_F32 = 0,
+	KERN_F16 = 1,
+	KERN_Q4_0 = 2,
+	KERN_Q4_1 = 3,
+	KERN_Q5_0 = 6,
+	KERN_Q5_1 = 7,
+	KERN_Q8_0 = 8,
+	KERN_Q2_K = 10,
+	KERN_Q3_K = 11,
+	KERN_Q4_K = 12,
+	KERN_Q5_K = 13,
+	KERN_Q6_K = 14,
+	KERN_IQ4_NL = 20,
+	KERN_BF16 = 30,
+	KERN_TYPES = 31 /* size of a table indexed by type; most of it is empty */
+};
+
+/* Forms of activations that products take. */
+enum kern_form { KERN_FORM_F32, KERN_FORM_Q8_32, KERN_FORM_Q8_256, KERN_FORMS };
+
+struct kern_traits {
+	const char *name;    /* as GGUF users write it: "Q4_K" */
+	uint16_t block;      /* elements in a block */
+	uint16_t bytes;      /* bytes of a canonical block */
+	enum kern_form form; /* of the activations it meets */
+};
+
+/* The traits of a GGUF type number; NULL when Caravan has no such type. */
+const struct kern_traits *kern_traits(uint32_t type);
+
+/* Canonical bytes of a row of n elements; n must be a multiple of the type's block. */
+size_t kern_row_bytes(enum kern_type type, size_t n);
+
+/* Packed bytes of a matrix: rows rounded up to whole strips, no other padding. */
+size_t kern_packed_bytes(enum kern_type type, size_t rows, size_t n);
+
+/* Packs canonical rows into strips, and back; a bijection.  dst of kern_pack holds
+ * kern_packed_bytes(rows) bytes, the rows that fill up the last strip are zero bytes. src of
+ * kern_unpack is the first byte of a strip.  To pack or unpack part of a matrix start at a strip:
+ * the byte offset of row r (a multiple of KERN_STRIP) is r * kern_row_bytes() in both layouts. */
+void kern_pack(enum kern_type type, void *dst, const void *src, size_t rows, size_t n);
+void kern_unpack(enum kern_type type, void *dst, const void *src, size_t rows, size_t n);
+
+/* Whether every scale in these canonical rows (every element of a float type) is finite. */
+bool kern_finite(enum kern_type type, const void *src, size_t rows, size_t n);
+
+/* Dequantises a canonical row (of n elements) into floats. */
+void kern_dequant(enum kern_type type, float *dst, const void *src, size_t n);
+
+/* Dequantises row r of a packed matrix. */
+void kern_dequant_packed(enum kern_type type, float *dst, const void *packed, size_t r, size_t n);
+
+/* Bytes of one activation row of n elements in a form: a multiple of KERN_ALIGN. */
+size_t kern_act_bytes(enum kern_form form, size_t n);
+
+/* float16 <-> float32; kern_to_half rounds to nearest even, overflows to infinity;
+ * kern_to_half_sat saturates at 65504. */
+float kern_from_half(uint16_t h);
+uint16_t kern_to_half(float f);
+uint16_t kern_to_half_sat(float f);
+
+/* One product: y[c * ldy + r] = row r of W times activation row c, for r < rows, c < cols.
+ * w: packed, first byte of a strip; only the last strip of a matrix may be partial.
+ * x: cols rows in the type's form, xstride bytes apart (multiple of KERN_ALIGN). */
+typedef void kern_mul_fn(
+	float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, size_t xstride, size_t cols);
+
+/* Makes an activation row from n floats.  0, or -EDOM when a value is not finite (dst then undefined). */
+typedef int kern_quantize_fn(void *dst, const float *x, size_t n);
+
+/* A query row of attention: one head of one token, against one span of one sequence's KV. */
+struct kern_query {
+	const float *q; /* head_size floats, after RoPE */
+	float *o;       /* head_size floats out: the span's unnormalised sum of values */
+	float *m;       /* out: the span's maximum score */
+	float *l;       /* out: the span's sum of exponentials */
+	uint32_t count; /* positions of this span that it sees, 1..KERN_SPAN */
+};
+
+/* The KV cache of one head in one block of KERN_KV_BLOCK positions, as float16:
+ *   keys    [KERN_KV_BLOCK / 8][head_size][8]: a lane is a position
+ *   values  [KERN_KV_BLOCK][head_size]: a lane is a dimension
+ * Each kern_kv_bytes(head_size) bytes. */
+size_t kern_kv_bytes(size_t head_size);
+
+/* A rung of the ladder. */
+struct kern_ops {
+	const char *name;
+	kern_quantize_fn *quantize[KERN_FORMS];
+	kern_mul_fn *mul[KERN_TYPES];
+	/* y = norm of x times w; y may be x. 0 or -EDOM when the sum of squares is not finite. */
+	int (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
+	/* Rotates `heads` heads of head_size floats in place, their first 2 * pairs elements;
+	 * cs holds pairs (cos, sin) from kern_rope_angles. */
+	void (*rope)(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs);
+	/* y = silu(gate) * up; y may be either. */
+	void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
+	/* y += x */
+	void (*add)(float *y, const float *x, size_t n);
+	/* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
+	void (*put_key)(uint16_t *keys, size_t slot, const float *k, size_t head_size);
+	void (*put_value)(uint16_t *values, size_t slot, const float *v, size_t head_size);
+	/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b,
+	 * as many blocks as the largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
+	void (*span)(const struct kern_query *q, size_t nq, const uint16_t *const *keys,
+		const uint16_t *const *values, size_t head_size, float scale, void *scratch);
+	/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans]. */
+	void (*combine)(float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);
+};
+
+size_t kern_span_scratch(size_t nq);
+
+/* cs[2i], cs[2i+1] = cos, sin of position * freq[i], i < pairs. */
+void kern_rope_angles(float *cs, const float *freq, size_t pairs, uint32_t position);
+
+/* The rung in use: the best that this processor has and is not opt-in, or the one that CARAVAN_CPU names.
+ * Decided once, at kern_init, before threads start.  kern_init returns 0, or -EINVAL for a name that is
+ * unknown or a rung that this processor lacks, with a sentence in err. */
+int kern_init(char *err, size_t errlen);
+const struct kern_ops *kern_ops(void);
+
+/* Every rung that was built and that this processor can run, the reference first; NULL past the end. */
+const struct kern_ops *kern_rung(size_t i);
+
+#endif

@@ -1,0 +1,34 @@
+/* team: the compute threads of a node.
+ *
+ * Owns: its threads, their parking and their barrier.  A team runs one job at a time; the caller of
+ * team_run is member 0 and computes with it.  Bounded spinning, then a futex, so that two teams on the same
+ * processors do not starve each other.
+ * Threads: one caller at a time. */
+#ifndef KERNELS_TEAM_H
+#define KERNELS_TEAM_H
+#include <stddef.h>
+
+struct team;
+
+/* fn runs once on every member, id 0..size-1. */
+typedef void team_fn(struct team *t, void *arg, unsigned id);
+
+/* cpus: processor numbers to pin members to, or NULL for no pinning; borrowed during the call.
+ * 0 or a negative errno. */
+int team_create(struct team **out, unsigned size, const int *cpus);
+void team_destroy(struct team *t); /* NULL allowed */
+unsigned team_size(const struct team *t);
+void team_run(struct team *t, team_fn *fn, void *arg);
+
+/* Inside a job: returns when every member has called it; what each wrote before is seen by all after. */
+void team_barrier(struct team *t, unsigned id);
+
+/* Inside a job: hands out the numbers 0.. in turn; each is given once per team_reset_counter.
+ * team_next after a barrier that follows team_reset_counter (by one member). */
+size_t team_next(struct team *t);
+void team_reset_counter(struct team *t);
+
+/* An even share of n items in units of `unit`, for member id: [*first, *last). */
+void team_share(const struct team *t, unsigned id, size_t n, size_t unit, size_t *first, size_t *last);
+
+#endif

@@ -1,0 +1,34 @@
+/* import: a model file as a source of content: hashes it and hands out its chunks and blobs by name.
+ *
+ * Owns: an open model file, its manifest, tensor records and vocabulary.  Names found once are remembered in
+ * `cache` (a folder) by device, inode, size and time of each part, so that a file is hashed once.
+ * Threads: import_open runs on the loader (it reads the whole file when nothing is remembered);
+ * the rest is immutable and safe on any thread. */
+#ifndef SHARD_IMPORT_H
+#define SHARD_IMPORT_H
+#include "shard/manifest.h"
+#include "shard/vocab.h"
+
+struct import;
+
+/* Called now and then; a return other than 0 stops the import with -ECANCELED. */
+typedef int import_progress_fn(void *arg, uint64_t done, uint64_t total);
+
+/* fds: borrowed.  cache: folder, or NULL for none.  Tensors that the model does not use are refused by name
+ * when they would change its results (biases, experts), as are shapes that do not fit and scales that are not
+ * finite. 0, or a negative errno with a sentence in err that names file and tensor. */
+int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
+	import_progress_fn *progress, void *arg, char *err, size_t errlen);
+void import_close(struct import *im); /* NULL allowed */
+
+const struct manifest *import_manifest(const struct import *im);
+const struct vocab *import_vocab(const struct import *im);
+
+/* A blob by name (manifest, tensor record, vocabulary): borrowed, NULL when it has none such. */
+const uint8_t *import_blob(const struct import *im, const struct content_id *id, size_t *len);
+
+/* A tensor's record, NULL when it has none such; canonical bytes of one of its chunks: borrowed. */
+const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id);
+const uint8_t *import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len);
+
+#endif

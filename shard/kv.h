@@ -1,0 +1,24 @@
+/* kv: the blocks of KV cache of a slice.
+ *
+ * Owns: one reservation of address space for `blocks` numbered blocks of KERN_KV_BLOCK positions, memory that
+ * the system fills in as blocks are first written.  Knows no sequences: who holds which block is the
+ * coordinator's business.  Threads: allocation on the loop; contents written by the team. */
+#ifndef SHARD_KV_H
+#define SHARD_KV_H
+#include "shard/hparams.h"
+#include "kernels/kernels.h"
+
+struct kv {
+	uint32_t layers, kv_heads, head_size, blocks;
+	uint8_t *base;
+	size_t block_bytes; /* of one block: every layer, keys and values */
+};
+
+/* Bytes of one block of `layers` layers. */
+size_t kv_block_bytes(const struct hparams *hp, uint32_t layers);
+int kv_create(struct kv **out, const struct hparams *hp, uint32_t layers, uint32_t blocks);
+void kv_destroy(struct kv *kv); /* NULL allowed */
+uint16_t *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+uint16_t *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+
+#endif

@@ -1,0 +1,43 @@
+/* manifest: what a model is made of, as content: its shape, the name and role of every tensor, its vocabulary.
+ *
+ * Owns: the table of roles (which tensors a layer and the two ends have, with their shapes) and the manifest's
+ * bytes.  Immutable once made; any thread. */
+#ifndef SHARD_MANIFEST_H
+#define SHARD_MANIFEST_H
+#include "shard/content.h"
+#include "shard/hparams.h"
+
+/* Tensors of a layer, in the order in which a manifest lists them. */
+enum layer_role {
+	LAYER_ATTN_NORM, LAYER_Q, LAYER_K, LAYER_V, LAYER_OUT, LAYER_FFN_NORM, LAYER_GATE, LAYER_UP, LAYER_DOWN,
+	LAYER_ROLES
+};
+/* Tensors of the ends. */
+enum end_role { END_EMBED, END_NORM, END_HEAD, END_ROLES }; /* a tied head names the embedding's tensor */
+
+struct manifest_tensor {
+	struct content_id id;
+	enum kern_type type;
+	uint64_t n, rows;
+	uint64_t bytes; /* canonical */
+};
+
+struct manifest {
+	struct content_id id;
+	struct hparams hp;
+	struct content_id vocab; /* blob */
+	struct manifest_tensor end[END_ROLES];
+	struct manifest_tensor (*layer)[LAYER_ROLES]; /* owned, hp.layers of them */
+};
+
+const char *manifest_layer_tensor_name(enum layer_role r); /* "attn_q" */
+
+int manifest_encode(struct manifest *m, uint8_t **out, size_t *len); /* sets m->id */
+int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char *err, size_t errlen);
+void manifest_destroy(struct manifest *m); /* NULL allowed */
+
+/* Canonical bytes of layers [first, last), and of the ends (a tied head counts once). */
+uint64_t manifest_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last);
+uint64_t manifest_end_bytes(const struct manifest *m);
+
+#endif

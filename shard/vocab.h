@@ -1,0 +1,58 @@
+/* vocab: the vocabulary of a model as its file states it, and its form as a blob (a kind of content).
+ *
+ * Owns: the strings of the vocabulary.  Says nothing of how text becomes tokens: that is daemon/text.
+ * Immutable once made; any thread. */
+#ifndef SHARD_VOCAB_H
+#define SHARD_VOCAB_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gguf;
+
+enum vocab_model { VOCAB_SPM = 1, VOCAB_BPE = 2 };
+
+/* Token types, as GGUF numbers them. */
+enum vocab_type {
+	VOCAB_NORMAL = 1,
+	VOCAB_UNKNOWN = 2,
+	VOCAB_CONTROL = 3,
+	VOCAB_USER_DEFINED = 4,
+	VOCAB_UNUSED = 5,
+	VOCAB_BYTE = 6
+};
+
+struct vocab_string {
+	const char *s; /* borrowed from the vocabulary; not terminated, may hold any byte */
+	uint32_t len;
+};
+
+struct vocab_token {
+	struct vocab_string text; /* as in the file: SPM's U+2581, BPE's byte letters */
+	float score;
+	uint8_t type; /* enum vocab_type */
+};
+
+struct vocab {
+	enum vocab_model model;
+	uint32_t tokens;
+	struct vocab_token *token;
+	uint32_t merges;             /* BPE: in order of rank, "left right" */
+	struct vocab_string *merge;
+	struct vocab_string pre;     /* tokenizer.ggml.pre, empty when absent */
+	struct vocab_string chat_template; /* empty when absent */
+	int32_t bos, eos, eot, unk;  /* -1: none */
+	bool add_bos, add_eos, add_space_prefix;
+	uint8_t *bytes;              /* owned: what the strings point into */
+};
+
+/* Reads tokenizer.* of a file. 0, or a negative errno with a sentence in err that names the key at fault. */
+int vocab_from_gguf(struct vocab **out, const struct gguf *g, char *err, size_t errlen);
+
+/* The blob (malloc'd), deterministic; and back, every length and index checked. */
+int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len);
+int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err, size_t errlen);
+
+void vocab_destroy(struct vocab *v); /* NULL allowed */
+
+#endif
