@@ -1,0 +1,84 @@
+/* deploy: makes plans real: loads a model file, plans, has every stage fetch and map its slice, tells everybody.
+ *
+ * Owns: the plans that this node knows (its own models' and the others'), its open slices, imports of files
+ * being loaded.  Knows nothing of steps: what a mapped slice is used for is decided by the hooks.
+ * Threads: the loop; disk work goes to the loader. */
+#ifndef DAEMON_CLUSTER_DEPLOY_H
+#define DAEMON_CLUSTER_DEPLOY_H
+#include "daemon/cluster/loader.h"
+#include "daemon/cluster/members.h"
+#include "shard/slice.h"
+#include "shard/vocab.h"
+
+struct deploy;
+
+/* A plan as this node knows it.  Immutable but for phase and reason; borrowed pointers, valid until
+ * the hooks say that it has gone. */
+struct deploy_model {
+	const Caravan__Plan *plan;
+	Caravan__ModelPhase phase;
+	const char *reason;              /* empty, or why it is unavailable or failed */
+	const struct vocab *vocab;       /* NULL until it has been fetched */
+	const struct manifest *manifest; /* the same */
+};
+
+/* How the storey above takes part.  All on the loop. */
+struct deploy_hooks {
+	/* A slice of ours is mapped: make it ready for steps (KV, buffers).  stage: our index in the plan.
+	 * 0, or a negative errno with a sentence in err. */
+	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, const struct slice *slice, char *err,
+		size_t errlen);
+	void (*stage_close)(void *arg, const struct deploy_model *m, uint32_t stage); /* no step may use the slice after it */
+	/* Every stage is ready and we coordinate: `ends` are mapped. */
+	int (*model_open)(void *arg, const struct deploy_model *m, const struct slice *ends, char *err, size_t errlen);
+	void (*model_close)(void *arg, const struct deploy_model *m, const char *why);
+	/* Any model of the cluster changed phase (or is new, or gone: UNLOADED). */
+	void (*changed)(void *arg, const struct deploy_model *m);
+	void *arg;
+};
+
+struct deploy_config {
+	struct loop *loop;      /* borrowed, as all here */
+	struct members *members;
+	struct loader *loader;
+	struct store *store;
+	uint64_t memory;        /* allowed to weights, KV and buffers together */
+	unsigned team;          /* threads, for the size of buffers */
+	const char *state_dir;  /* epochs and what we served, for restarts */
+	struct deploy_hooks hooks;
+};
+
+int deploy_create(struct deploy **out, const struct deploy_config *c, char *err, size_t errlen);
+void deploy_destroy(struct deploy *d); /* NULL allowed */
+
+struct deploy_load {
+	const char *file;      /* for messages and the default name */
+	const char *name;      /* NULL or empty: the file's stem */
+	const int *fds;        /* duplicated */
+	size_t nfds;
+	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
+	const char *const *nodes;   /* names or ids; none: the planner chooses */
+	size_t nnodes;
+	bool all_nodes;
+	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
+	/* Once.  error NULL: the model serves and every live node knows the plan. */
+	void (*done)(void *arg, const char *error);
+	void *arg;
+};
+int deploy_load(struct deploy *d, const struct deploy_load *load, char *err, size_t errlen);
+void deploy_load_abandon(struct deploy *d, void *arg); /* no callbacks with this arg from now on */
+/* Any node may ask; done once. */
+int deploy_unload(struct deploy *d, const char *model, void (*done)(void *arg, const char *error), void *arg,
+	char *err, size_t errlen);
+
+const struct deploy_model *deploy_at(const struct deploy *d, size_t i); /* by name; NULL past the end */
+/* name NULL or empty: the only one that serves.  NULL with a sentence in err that lists what there is. */
+const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen);
+
+/* The coordinator noticed that the model cannot go on (a stage died). */
+void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
+
+uint64_t deploy_memory_used(const struct deploy *d);
+struct store *deploy_store(struct deploy *d);
+
+#endif

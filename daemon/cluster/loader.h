@@ -1,0 +1,14 @@
+/* loader: the thread for disk, hashing and packing.
+ * Owns: its thread and queue.  Jobs run in order; `done` is called on the loop when `run` has returned.
+ * Threads: loader_submit on the loop. */
+#ifndef DAEMON_CLUSTER_LOADER_H
+#define DAEMON_CLUSTER_LOADER_H
+#include "daemon/net/loop.h"
+
+struct loader;
+int loader_create(struct loader **out, struct loop *l);
+void loader_destroy(struct loader *ld); /* waits for the running job, done's of the rest are called with cancelled true */
+typedef void loader_done_fn(void *arg, bool cancelled);
+int loader_submit(struct loader *ld, loop_fn *run, loader_done_fn *done, void *arg);
+
+#endif

@@ -1,0 +1,62 @@
+/* members: the nodes of this cluster: who belongs, who is up, how they are.
+ *
+ * Owns: the roster (STATE/roster, rewritten atomically on change), live invitations, heartbeats with their
+ * deadlines, and the last state that each node told of itself.  Keeps links (peers) to every node of the
+ * roster that is not expelled.
+ * Threads: the loop. */
+#ifndef DAEMON_CLUSTER_MEMBERS_H
+#define DAEMON_CLUSTER_MEMBERS_H
+#include "daemon/net/peers.h"
+
+#define MEMBERS_PING_MS 500
+#define MEMBERS_SILENT_MS 2000 /* without a word for so long, a node is down */
+
+struct members;
+
+struct members_config {
+	struct loop *loop;        /* borrowed, as all here */
+	const char *state_dir;
+	const struct keys *keys;
+	const char *name;         /* of this node, NULL: as the roster has it, or the host's name */
+	const char *listen;       /* NULL: no network */
+	const char *advertise;    /* NULL: what we are bound to (the host's name or address for a wildcard) */
+	/* fills the state that pings carry; pointers valid until the next call */
+	void (*state)(void *arg, Caravan__NodeState *out);
+	void *arg;
+};
+
+struct member {
+	struct node_id id;
+	char name[WIRE_NAME_MAX + 1];
+	char endpoint[WIRE_TEXT_MAX + 1];
+	uint64_t version;
+	bool expelled, self, up;
+	double round_trip;                /* seconds, 0: not measured yet */
+	uint64_t heard_ns;                /* loop_now_ns of its last word, 0: never */
+	const Caravan__NodeState *state;  /* its last, NULL: none yet; borrowed until its next ping */
+};
+
+int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen);
+void members_destroy(struct members *m); /* NULL allowed */
+struct peers *members_peers(struct members *m);
+
+/* Walks the roster, ourselves included; NULL past the end.  Order: by name. */
+const struct member *members_at(const struct members *m, size_t i);
+const struct member *members_find(const struct members *m, const struct node_id *id);
+/* By name or by the beginning (at least 6 digits) of the id in hexadecimal; NULL: none or not unique. */
+const struct member *members_named(const struct members *m, const char *name_or_id);
+const struct member *members_self(const struct members *m);
+
+/* Called after every change: a node joined, was expelled, came up, went down. */
+typedef void members_change_fn(void *arg, const struct member *who, const char *what);
+int members_on_change(struct members *m, members_change_fn *fn, void *arg);
+
+/* A printable one-time invitation (caller frees), which expires after `seconds`. -ENOTSUP without a network. */
+int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen);
+/* Joins the cluster of the inviter; done once, error NULL on success: both sides hold the entry then. */
+int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
+	char *err, size_t errlen);
+/* Writes the tombstone and tells everybody; -ENOENT, -EINVAL for ourselves. */
+int members_expel(struct members *m, const char *name_or_id, char *err, size_t errlen);
+
+#endif

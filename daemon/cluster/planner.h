@@ -1,0 +1,44 @@
+/* planner: which layers on which node, and how fast it will be: a pure function.
+ * Owns nothing; any thread. */
+#ifndef DAEMON_CLUSTER_PLANNER_H
+#define DAEMON_CLUSTER_PLANNER_H
+#include "proto/wire.h"
+#include "shard/manifest.h"
+
+struct planner_node {
+	struct node_id id;
+	const char *name;
+	uint64_t memory;                      /* that it may still use */
+	double bytes_per_second[KERN_TYPES];  /* one column, canonical bytes; 0: not measured */
+	double hop;                           /* seconds to send a row to it from another node */
+	bool required;                        /* named by the user: gets at least one layer */
+};
+
+struct planner_input {
+	const struct manifest *manifest;
+	uint32_t context, parallel, max_rows;
+	const struct planner_node *node;
+	size_t nodes;
+	size_t coordinator; /* index: has the ends */
+	unsigned team;
+};
+
+struct planner_stage {
+	size_t node;
+	uint32_t first, last;
+	uint64_t weights, kv, buffers; /* bytes */
+	double seconds;                /* a token: computing */
+};
+
+struct planner_plan {
+	struct planner_stage *stage; /* owned */
+	size_t stages;
+	uint32_t blocks;             /* KV blocks on each stage */
+	double seconds;              /* a token of one stream: stages, hops, ends */
+};
+
+/* 0, or -ENOSPC with a sentence that says how much memory is missing, -EINVAL for more required nodes than layers. */
+int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
+void planner_clear(struct planner_plan *p);
+
+#endif

@@ -1,0 +1,16 @@
+/* keys: a node's CURVE key pair, kept in STATE/key (mode 0600), made at the first start.
+ * Owns: the secret, which is wiped when the keys are destroyed and never printed. */
+#ifndef DAEMON_NET_KEYS_H
+#define DAEMON_NET_KEYS_H
+#include "proto/wire.h"
+
+struct keys {
+	struct node_id public;
+	uint8_t secret[32];
+};
+
+int keys_load(struct keys *k, const char *state_dir, char *err, size_t errlen); /* makes them when there are none */
+int keys_generate(struct keys *k);                                              /* a pair that is kept nowhere */
+void keys_wipe(struct keys *k);
+
+#endif

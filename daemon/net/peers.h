@@ -1,0 +1,85 @@
+/* peers: encrypted links to the other nodes, and the way of every message between nodes.
+ *
+ * Owns: the ZeroMQ context, the ROUTER (CURVE server), the authenticator that is bound before anything else,
+ * and two DEALERs to each connected node: one for control and steps, one for bulk.  Each link says hello,
+ * counts its messages (a gap is a loss), and is made anew with backoff when it is refused or lost.
+ * A message to ourselves goes the same way without the network, so that nobody needs to know who is local.
+ * Requests and steps leave on our DEALERs and arrive at the other's ROUTER; the ROUTER only answers.
+ * Invariant: the node that a message is from is the key that CURVE proved, and is checked against the roster
+ * at every message.
+ * Threads: the loop. */
+#ifndef DAEMON_NET_PEERS_H
+#define DAEMON_NET_PEERS_H
+#include "daemon/net/keys.h"
+#include "daemon/net/loop.h"
+#include "daemon/net/payload.h"
+#include "proto/wire.h"
+
+struct peers;
+
+enum peers_channel { PEERS_CONTROL, PEERS_BULK };
+
+/* Who asked, for answering now or later: a plain value, kept as long as wanted; answers to a link that has
+ * gone return -EHOSTUNREACH. */
+struct peers_from {
+	struct node_id node;
+	bool local;     /* ourselves */
+	bool invited;   /* by an invitation, not yet in the roster */
+	uint64_t ref;   /* of the question */
+	uint64_t link;  /* private: which connection */
+	enum peers_channel channel;
+};
+
+/* What the roster says of a key; asked at handshake and again at every message. */
+enum peers_verdict { PEERS_REFUSE, PEERS_MEMBER, PEERS_INVITED };
+
+/* A message arrived.  env and payload are borrowed for the call (payload_ref keeps it).
+ * At our ROUTER `from` can be answered; at a DEALER it tells the node and the ref that we chose. */
+typedef void peers_fn(void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload);
+
+struct peers_config {
+	const char *listen;  /* tcp://addr:port or NULL: no network at all */
+	const struct keys *keys;      /* borrowed */
+	enum peers_verdict (*admit)(void *arg, const struct node_id *key, const char **why); /* why: for the log */
+	/* a link to a node (its control DEALER said hello and was welcomed) came up or was lost */
+	void (*link)(void *arg, const struct node_id *node, bool up, const char *why);
+	/* fills the roster of an outgoing Hello or Welcome; entries point into memory valid until the next call */
+	void (*roster)(void *arg, Caravan__Entry ***entries, size_t *count);
+	/* a Hello or Welcome brought this roster */
+	void (*heard)(void *arg, const struct node_id *from, Caravan__Entry *const *entries, size_t count);
+	void *arg;
+};
+
+int peers_create(struct peers **out, struct loop *l, const struct peers_config *c, char *err, size_t errlen);
+void peers_destroy(struct peers *p); /* NULL allowed */
+const struct node_id *peers_self(const struct peers *p);
+const char *peers_endpoint(const struct peers *p); /* what we are bound to, with its port */
+
+/* Keep links to this node from now on, at this endpoint (again with another endpoint: moves); or no more. */
+int peers_connect(struct peers *p, const struct node_id *node, const char *endpoint);
+void peers_disconnect(struct peers *p, const struct node_id *node);
+bool peers_linked(const struct peers *p, const struct node_id *node); /* ourselves: always */
+
+/* One connection for a Join: with the invitation's key pair to the inviter's endpoints, tried in turn.
+ * done is called once, with Joined's entries or with an error sentence. */
+int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
+	const char *const *endpoints, size_t nendpoints, const Caravan__Entry *self,
+	void (*done)(void *arg, Caravan__Entry *const *entries, size_t count, const char *error), void *arg);
+
+/* Calls fn for every message of this kind (Caravan__Envelope body case), wherever it arrives; several
+ * functions may listen to one kind (answers: each looks whether the ref is its own). */
+int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg);
+
+uint64_t peers_ref(struct peers *p); /* a new one, never 0 */
+
+/* Sends env (boot and seq are filled in; env->ref is the caller's) with an optional payload (a reference is
+ * taken).  0, -ENOTCONN without a link, -EAGAIN when the link's queue is full, -EMSGSIZE. */
+int peers_send(struct peers *p, const struct node_id *to, enum peers_channel ch, Caravan__Envelope *env,
+	struct payload *payload);
+/* Answers; env->ref becomes from->ref. */
+int peers_answer(struct peers *p, const struct peers_from *from, Caravan__Envelope *env, struct payload *payload);
+/* Answers with Refused. */
+int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,65 @@
+/* wire: the door through which every envelope comes in: version, limits, framing, validation.
+ *
+ * Owns: the numbers below, the table of which message may arrive where, and the one validator that every
+ * message passes after unpacking and before use.  What wire_unpack hands out is safe to read: ids have their
+ * length, strings are short UTF-8 without control characters, packed arrays are whole, counts agree with each
+ * other and with the payload's length.  What depends on the state of a node (does this model exist, is this
+ * block in bounds) is checked where that state is.
+ * Threads: pure; any thread. */
+#ifndef PROTO_WIRE_H
+#define PROTO_WIRE_H
+#include "proto/caravan.pb-c.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_MAJOR 1
+#define WIRE_MINOR 0
+#define WIRE_ENVELOPE_MAX (64u << 10)
+#define WIRE_PAYLOAD_MAX (4u << 20)
+#define WIRE_PIECE_MAX (256u << 10) /* bytes of content in one Piece */
+#define WIRE_NAME_MAX 64            /* bytes of a node's or a model's name */
+#define WIRE_TEXT_MAX 1024          /* bytes of a reason, an endpoint */
+#define WIRE_NODES_MAX 256
+#define WIRE_STAGES_MAX 256
+#define WIRE_SEQS_MAX 256           /* sequences in a step */
+#define WIRE_ROWS_MAX 4096          /* rows in a step */
+#define WIRE_STOPS_MAX 16
+
+struct node_id {
+	uint8_t b[32]; /* CURVE public key */
+};
+bool node_id_equal(const struct node_id *a, const struct node_id *b);
+int node_id_compare(const struct node_id *a, const struct node_id *b);
+#define NODE_ID_HEX 65
+char *node_id_hex(const struct node_id *id, char out[NODE_ID_HEX]);
+int node_id_from_bytes(struct node_id *id, ProtobufCBinaryData b); /* 0 or -EINVAL */
+
+/* Where a message arrives. */
+enum wire_door {
+	WIRE_ROUTER,         /* from a node of the roster, at our ROUTER: requests, steps */
+	WIRE_ROUTER_INVITED, /* from the holder of an invitation: Join alone */
+	WIRE_DEALER,         /* at one of our DEALERs: answers */
+	WIRE_CONTROL,        /* at the control socket, from a command */
+	WIRE_COMMAND         /* at a command, from its daemon */
+};
+
+/* Unpacks and validates; the allocator is budgeted.  payload_len: of the frame beside it, 0 for none.
+ * NULL with a sentence in err (which never quotes payload or text of a prompt). */
+Caravan__Envelope *wire_unpack(const void *frame, size_t len, size_t payload_len, enum wire_door door, char *err,
+	size_t errlen);
+void wire_free(Caravan__Envelope *e); /* NULL allowed */
+
+/* Packs into a malloc'd frame. 0, -EMSGSIZE over WIRE_ENVELOPE_MAX, -ENOMEM. */
+int wire_pack(const Caravan__Envelope *e, uint8_t **frame, size_t *len);
+
+/* Checks that a message that we made passes its own door: for tests and debug builds. */
+bool wire_valid(const Caravan__Envelope *e, size_t payload_len, enum wire_door door, char *err, size_t errlen);
+
+/* Total order of epochs: counter, then node. */
+int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b);
+
+/* Whether s is a name for a node or a model: 1..WIRE_NAME_MAX bytes of letters, digits, and . _ - that begin with a letter or digit. */
+bool wire_name_ok(const char *s);
+
+#endif
