@@ -22,15 +22,17 @@ struct deploy_model {
 	const struct manifest *manifest; /* the same */
 };
 
-/* How the storey above takes part.  All on the loop. */
+/* How the storey above takes part.  All on the loop.  The manifest and vocabulary of a model stay where they are
+ * until after its stage_close and model_close. */
 struct deploy_hooks {
 	/* A slice of ours is mapped: make it ready for steps (KV, buffers).  stage: our index in the plan.
-	 * 0, or a negative errno with a sentence in err. */
-	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, const struct slice *slice, char *err,
+	 * 0, and the slice is the hook's own from then on (a job may still be using it when stage_close returns,
+	 * so only the storey above knows when it can go); or a negative errno with a sentence in err. */
+	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice, char *err,
 		size_t errlen);
-	void (*stage_close)(void *arg, const struct deploy_model *m, uint32_t stage); /* no step may use the slice after it */
-	/* Every stage is ready and we coordinate: `ends` are mapped. */
-	int (*model_open)(void *arg, const struct deploy_model *m, const struct slice *ends, char *err, size_t errlen);
+	void (*stage_close)(void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
+	/* Every stage is ready and we coordinate: `ends` are mapped; owned as in stage_open. */
+	int (*model_open)(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen);
 	void (*model_close)(void *arg, const struct deploy_model *m, const char *why);
 	/* Any model of the cluster changed phase (or is new, or gone: UNLOADED). */
 	void (*changed)(void *arg, const struct deploy_model *m);

@@ -70,6 +70,10 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
  * functions may listen to one kind (answers: each looks whether the ref is its own). */
 int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg);
 
+/* Calls fn whenever a link comes up or is lost (besides the config's own), several functions at most. */
+typedef void peers_link_fn(void *arg, const struct node_id *node, bool up, const char *why);
+int peers_on_link(struct peers *p, peers_link_fn *fn, void *arg);
+
 uint64_t peers_ref(struct peers *p); /* a new one, never 0 */
 
 /* Sends env (boot and seq are filled in; env->ref is the caller's) with an optional payload (a reference is
