@@ -15,12 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KERN_ARITHMETIC 1   /* the revision of doc/numerics.md */
-#define KERN_LAYOUT 1       /* the revision of the packed layout */
-#define KERN_STRIP 8        /* rows in a strip */
-#define KERN_SPAN 512       /* positions that attention reduces on their own */
-#define KERN_KV_BLOCK 64    /* positions in a block of KV cache */
-#define KERN_ALIGN 64       /* alignment of buffers that hold activations, packed weights, KV blocks */
+#define KERN_ARITHMETIC 1 /* the revision of doc/numerics.md */
+#define KERN_LAYOUT 1     /* the revision of the packed layout */
+#define KERN_STRIP 8      /* rows in a strip */
+#define KERN_SPAN 512     /* positions that attention reduces on their own */
+#define KERN_KV_BLOCK 64  /* positions in a block of KV cache */
+#define KERN_ALIGN 64     /* alignment of buffers that hold activations, packed weights, KV blocks */
 
 /* Weight types, with the numbers that GGUF gives them. */
 enum kern_type {
@@ -88,8 +88,8 @@ uint16_t kern_to_half_sat(float f);
 /* One product: y[c * ldy + r] = row r of W times activation row c, for r < rows, c < cols.
  * w: packed, first byte of a strip; only the last strip of a matrix may be partial.
  * x: cols rows in the type's form, xstride bytes apart (multiple of KERN_ALIGN). */
-typedef void kern_mul_fn(
-	float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, size_t xstride, size_t cols);
+typedef void kern_mul_fn(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
+        size_t xstride, size_t cols);
 
 /* Makes an activation row from n floats.  0, or -EDOM when a value is not finite (dst then undefined). */
 typedef int kern_quantize_fn(void *dst, const float *x, size_t n);
@@ -129,9 +129,10 @@ struct kern_ops {
 	/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b,
 	 * as many blocks as the largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
 	void (*span)(const struct kern_query *q, size_t nq, const uint16_t *const *keys,
-		const uint16_t *const *values, size_t head_size, float scale, void *scratch);
+	        const uint16_t *const *values, size_t head_size, float scale, void *scratch);
 	/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans]. */
-	void (*combine)(float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);
+	void (*combine)(
+	        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);
 };
 
 size_t kern_span_scratch(size_t nq);

@@ -1,0 +1,26 @@
+/* block: a canonical block of a quantised type, taken apart into integers.
+ *
+ * What the reference product and dequantisation share, so that there is one place that knows the order of
+ * nibbles and high bits.  Pure. */
+#ifndef KERNELS_BLOCK_H
+#define KERNELS_BLOCK_H
+#include "kernels/kernels.h"
+
+struct kern_block {
+	float d;        /* the scale */
+	float m;        /* Q4_1, Q5_1: the minimum; K types with minima: their scale */
+	int16_t sc[16]; /* K types: scale of each sub-block, offset removed */
+	int16_t mn[16]; /* K types with minima: of each sub-block */
+	int8_t w[256];  /* the integer weights, signed or unsigned as the type defines them */
+};
+
+/* Elements of a sub-block: 16 or 32 for K types, else the block. */
+size_t kern_sub_block(enum kern_type type);
+
+/* Whether the type has minima. */
+bool kern_has_minima(enum kern_type type);
+
+/* src: one block of a type that is not F32, F16 or BF16. */
+void kern_block_read(enum kern_type type, struct kern_block *out, const void *src);
+
+#endif

@@ -1,0 +1,57 @@
+/* dispatch: the ladder, and the choice of a rung.
+ * The choice is made once, before threads start; after that everything here only reads. */
+#include "kernels/kernels.h"
+#include "kernels/ref/ref.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static bool always(void) {
+	return true;
+}
+
+/* From the lowest to the highest. */
+static const struct {
+	const struct kern_ops *ops;
+	bool (*runs)(void);
+} ladder[] = {
+        {&kern_rung_ref, always},
+};
+enum { RUNGS = sizeof ladder / sizeof *ladder };
+
+static const struct kern_ops *chosen;
+
+const struct kern_ops *kern_rung(size_t i) {
+	for (size_t k = 0; k < RUNGS; k++)
+		if (ladder[k].runs() && i-- == 0)
+			return ladder[k].ops;
+	return NULL;
+}
+
+int kern_init(char *err, size_t errlen) {
+	const char *name = getenv("CARAVAN_CPU");
+	if (!name || !*name) {
+		for (size_t i = 0; kern_rung(i); i++)
+			chosen = kern_rung(i);
+		return 0;
+	}
+	for (size_t k = 0; k < RUNGS; k++) {
+		if (strcmp(ladder[k].ops->name, name))
+			continue;
+		if (!ladder[k].runs()) {
+			snprintf(err, errlen, "CARAVAN_CPU=%s: this processor lacks that instruction set",
+			        name);
+			return -EINVAL;
+		}
+		chosen = ladder[k].ops;
+		return 0;
+	}
+	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; the only rung is ref", name);
+	return -EINVAL;
+}
+
+const struct kern_ops *kern_ops(void) {
+	assert(chosen); /* kern_init comes first */
+	return chosen;
+}

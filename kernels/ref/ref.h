@@ -1,0 +1,17 @@
+/* ref: the C reference, the contract of doc/numerics.md in code.  Built everywhere; every other rung
+ * equals it.  This header is private to the rung. */
+#ifndef KERNELS_REF_REF_H
+#define KERNELS_REF_REF_H
+#include "kernels/kernels.h"
+
+extern const struct kern_ops kern_rung_ref;
+
+int ref_quantize_f32(void *dst, const float *x, size_t n);
+int ref_quantize_q8_32(void *dst, const float *x, size_t n);
+int ref_quantize_q8_256(void *dst, const float *x, size_t n);
+
+kern_mul_fn ref_mul_f32, ref_mul_f16, ref_mul_bf16;
+kern_mul_fn ref_mul_q4_0, ref_mul_q4_1, ref_mul_q5_0, ref_mul_q5_1, ref_mul_q8_0, ref_mul_iq4_nl;
+kern_mul_fn ref_mul_q2_k, ref_mul_q3_k, ref_mul_q4_k, ref_mul_q5_k, ref_mul_q6_k;
+
+#endif

@@ -1,0 +1,34 @@
+/* checkkern: what the parts of the kernel checker share.
+ * A case is one line of TAP; case numbers and failures are counted here.  One thread. */
+#ifndef TESTS_CHECKKERN_H
+#define TESTS_CHECKKERN_H
+#include "kernels/kernels.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct checkkern {
+	unsigned cases, failed;
+	uint64_t random; /* state of the generator; never zero */
+};
+
+/* Prints "ok N - what" or "not ok N - what". */
+__attribute__((format(printf, 3, 4))) void checkkern_case(
+        struct checkkern *ck, bool ok, const char *format, ...);
+
+/* 64 random bits, and a float uniform in [-1, 1). */
+uint64_t checkkern_random(struct checkkern *ck);
+float checkkern_float(struct checkkern *ck);
+
+/* Aligned memory of at least size bytes, or the end of the program. */
+void *checkkern_alloc(size_t size);
+
+/* Every product and quantiser of every rung against the reference (checkkern.c), every other operation
+ * (checkkern_ops.c). */
+void checkkern_products(struct checkkern *ck);
+void checkkern_ops(struct checkkern *ck);
+
+/* Measures the products of every rung (checkkern_bench.c); type: one weight type, or NULL for all. */
+int checkkern_bench(const char *type);
+
+#endif
