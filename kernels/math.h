@@ -1,11 +1,37 @@
 /* math: the elementary functions in the path of a result, the same on every machine (doc/numerics.md).
- * Pure; any thread. */
+ * Pure; any thread.
+ *
+ * The C library's differ between versions and processors.  These use nothing but IEEE operations in a written
+ * order, so they are defined to the bit by math.c.  The polynomials are minimax fits (Remez) whose coefficients
+ * were then rounded. */
 #ifndef KERNELS_MATH_H
 #define KERNELS_MATH_H
 
+/* kern_exp, for rungs that vectorise it: the clamps, the reduction and the polynomial, c6 first in Horner. */
+#define KERN_EXP_MAX 88.72283f  /* above: infinity */
+#define KERN_EXP_MIN -87.33654f /* below: +0, so that no result is subnormal */
+#define KERN_EXP_LOG2E 0x1.715476p+0f
+#define KERN_EXP_LN2_HI 0x1.62e4p-1f
+#define KERN_EXP_LN2_LO 0x1.7f7d1cp-20f
+#define KERN_EXP_C6 0x1.6a242ep-10f
+#define KERN_EXP_C5 0x1.1239e2p-7f
+#define KERN_EXP_C4 0x1.5558f2p-5f
+#define KERN_EXP_C3 0x1.555492p-3f
+#define KERN_EXP_C2 0x1.fffffcp-2f
+#define KERN_EXP_C1 1.0f
+#define KERN_EXP_C0 1.0f
+
+/* e^x, within 1.1 units in the last place where the result is neither +0 nor infinity by the clamps. */
 float kern_exp(float x);
+
+/* Within 1 unit in the last place for |x| <= 2^32, NaN beyond. */
 void kern_sincos(double x, double *sin, double *cos);
+
+/* The natural logarithm, within 1 unit in the last place; -inf at 0, NaN below. */
 double kern_log(double x);
-double kern_pow(double base, double exponent); /* base > 0 */
+
+/* base^exponent, within 1 unit in the last place (of the smallest normal number where it is subnormal);
+ * NaN unless base is positive and both are finite. */
+double kern_pow(double base, double exponent);
 
 #endif

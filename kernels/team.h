@@ -3,7 +3,7 @@
  * Owns: its threads, their parking and their barrier.  A team runs one job at a time; the caller of
  * team_run is member 0 and computes with it.  Bounded spinning, then a futex, so that two teams on the same
  * processors do not starve each other.
- * Threads: one caller at a time. */
+ * Threads: one caller at a time. Members other than the caller receive no signals. */
 #ifndef KERNELS_TEAM_H
 #define KERNELS_TEAM_H
 #include <stddef.h>
@@ -13,8 +13,9 @@ struct team;
 /* fn runs once on every member, id 0..size-1. */
 typedef void team_fn(struct team *t, void *arg, unsigned id);
 
-/* cpus: processor numbers to pin members to, or NULL for no pinning; borrowed during the call.
- * 0 or a negative errno. */
+/* cpus: `size` processor numbers to pin members to, or NULL for no pinning; borrowed during the call.
+ * With cpus the calling thread, which is taken to be the one that will run jobs, is pinned to cpus[0] until
+ * it destroys the team.  0 or a negative errno (-EINVAL: no members, or a processor that is not there). */
 int team_create(struct team **out, unsigned size, const int *cpus);
 void team_destroy(struct team *t); /* NULL allowed */
 unsigned team_size(const struct team *t);
@@ -24,7 +25,7 @@ void team_run(struct team *t, team_fn *fn, void *arg);
 void team_barrier(struct team *t, unsigned id);
 
 /* Inside a job: hands out the numbers 0.. in turn; each is given once per team_reset_counter.
- * team_next after a barrier that follows team_reset_counter (by one member). */
+ * team_next after a barrier that follows team_reset_counter (by one member); every job starts reset. */
 size_t team_next(struct team *t);
 void team_reset_counter(struct team *t);
 
