@@ -10,10 +10,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* pi/2 in parts of 33, 33 and 53 bits, ln 2 in 42 and 53, 1/3 in 53 and 53. */
-#define PIO2_1 0x1.921fb544p+0
-#define PIO2_2 0x1.0b4611a6p-34
-#define PIO2_3 0x1.3198a2e037073p-69
+/* pi/2 in three parts of 53 bits, ln 2 in 42 and 53, 1/3 in 53 and 53. */
+#define PIO2_1 0x1.921fb54442d18p+0
+#define PIO2_2 0x1.1a62633145c07p-54
+#define PIO2_3 -0x1.f1976b7ed8fbcp-110
 #define TWO_OVER_PI 0x1.45f306dc9c883p-1
 #define LN2_HI 0x1.62e42fefa38p-1
 #define LN2_LO 0x1.ef35793c7673p-45
@@ -198,7 +198,8 @@ static struct pair log_pair(double x) {
 	p = fma(p, z, 0x1.249249249310fp-3);
 	p = fma(p, z, 0x1.9999999999995p-3);
 	double q = THIRD_HI * z;
-	double q_lo = fma(THIRD_HI, z, -q) + fma(THIRD_HI, z_lo, THIRD_LO * z) + z * z * p;
+	double q_lo =
+	        fma(THIRD_HI, z, -q) + fma(THIRD_HI, z_lo, THIRD_LO * z) + fma(2.0 * z, z_lo, z * z) * p;
 	double t = s * q, t_lo = fma(s, q, -t) + fma(s, q_lo, s_lo * q);
 	struct pair a = sum_fast(s, t);
 	a = sum_fast(2.0 * a.hi, 2.0 * (a.lo + (t_lo + s_lo)));
