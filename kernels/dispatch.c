@@ -7,9 +7,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __x86_64__
+#include "kernels/avx2/avx2.h"
+#endif
+
 static bool always(void) {
 	return true;
 }
+
+#ifdef __x86_64__
+static bool have_avx2(void) {
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+	       __builtin_cpu_supports("f16c");
+}
+#endif
 
 /* From the lowest to the highest. */
 static const struct {
@@ -17,6 +28,9 @@ static const struct {
 	bool (*runs)(void);
 } ladder[] = {
         {&kern_rung_ref, always},
+#ifdef __x86_64__
+        {&kern_rung_avx2, have_avx2},
+#endif
 };
 enum { RUNGS = sizeof ladder / sizeof *ladder };
 
@@ -47,7 +61,7 @@ int kern_init(char *err, size_t errlen) {
 		chosen = ladder[k].ops;
 		return 0;
 	}
-	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; the only rung is ref", name);
+	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; rungs are ref%s", name, RUNGS > 1 ? ", avx2" : "");
 	return -EINVAL;
 }
 

@@ -34,13 +34,13 @@ static int quantize_block(float *d, int8_t *q, const float *x, size_t block) {
 	return 0;
 }
 
-/* The sums of a group, over all of it and over the two halves of every four elements. */
-static int sum(const int8_t *q, size_t count, int16_t pair[2]) {
+/* The sum of a group; repair gets factor times its two halves, those of every four elements. */
+static int sum(const int8_t *q, size_t count, int factor, int16_t repair[2]) {
 	int s[2] = {0, 0};
 	for (size_t i = 0; i < count; i++)
 		s[i / 2 % 2] += q[i];
-	pair[0] = (int16_t)s[0];
-	pair[1] = (int16_t)s[1];
+	repair[0] = (int16_t)(factor * s[0]);
+	repair[1] = (int16_t)(factor * s[1]);
 	return s[0] + s[1];
 }
 
@@ -52,7 +52,7 @@ int ref_quantize_q8_32(void *dst, const float *x, size_t n) {
 		int8_t *q = (int8_t *)row + at.q + b * 32;
 		if (quantize_block((float *)(row + at.d) + b, q, x + b * 32, 32))
 			return -EDOM;
-		((float *)(row + at.sum))[b] = (float)sum(q, 32, (int16_t *)(row + at.pair) + b * 2);
+		((float *)(row + at.sum))[b] = (float)sum(q, 32, -8, (int16_t *)(row + at.repair) + b * 2);
 	}
 	return 0;
 }
@@ -67,7 +67,7 @@ int ref_quantize_q8_256(void *dst, const float *x, size_t n) {
 		            (float *)(row + at.d) + b, (int8_t *)row + at.q + b * 256, x + b * 256, 256))
 			return -EDOM;
 	for (size_t g = 0; g < n / 16; g++) {
-		int s = sum((int8_t *)row + at.q + g * 16, 16, (int16_t *)(row + at.pair) + g * 2);
+		int s = sum((int8_t *)row + at.q + g * 16, 16, -32, (int16_t *)(row + at.repair) + g * 2);
 		sum16[g] = (int16_t)s;
 		sum32[g / 2] = (int16_t)(sum32[g / 2] + s);
 	}

@@ -1,0 +1,50 @@
+/* What the products of this rung share: inlining, loads, and the end of a row of results. */
+#ifndef KERNELS_AVX2_COMMON_H
+#define KERNELS_AVX2_COMMON_H
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Functions that take a type as a constant and vanish into their callers. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Loops whose index must become a constant. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Keeps an accumulator in its register: without it the compiler reorders the additions of an unrolled
+ * tile until it runs out of registers. */
+#define PIN(v) __asm__("" : "+x"(v))
+
+INLINE __m256i load(const void *p) {
+	return _mm256_loadu_si256(p);
+}
+
+/* Eight float16 side by side. */
+INLINE __m256 load_halves(const void *p) {
+	return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
+
+/* Word i behind p, in every lane. */
+INLINE __m256i spread(const void *p, size_t i) {
+	int32_t word;
+	memcpy(&word, (const uint8_t *)p + 4 * i, 4);
+	return _mm256_set1_epi32(word);
+}
+
+/* The results of a strip, as far as it has rows. */
+INLINE void store_rows(float *y, __m256 v, size_t rows) {
+	if (rows >= 8) {
+		_mm256_storeu_ps(y, v);
+		return;
+	}
+	float f[8];
+	_mm256_storeu_ps(f, v);
+	memcpy(y, f, rows * sizeof *f);
+}
+
+#endif

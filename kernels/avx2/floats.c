@@ -1,0 +1,95 @@
+/* Products of the float types: one fused multiply-add an element, ascending.  Several accumulators run side
+ * by side (strips, columns) because each is a chain of its own; a piece of the width of two strips stays in
+ * the first cache for all columns of a tile. */
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/common.h"
+
+enum { PIECE = 512, TILE = 64, COLS = 4 };
+
+INLINE size_t element(enum kern_type t) {
+	return t == KERN_F32 ? 4 : 2;
+}
+
+/* Element i of the eight rows of a strip. */
+INLINE __m256 weights(enum kern_type t, const uint8_t *strip, size_t i) {
+	switch (t) {
+	case KERN_F32:
+		return _mm256_loadu_ps((const float *)strip + i * 8);
+	case KERN_F16:
+		return load_halves(strip + i * 16);
+	default: { /* KERN_BF16: the upper half of a float */
+		__m128i h = _mm_loadu_si128((const __m128i *)(strip + i * 16));
+		return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+	}
+	}
+}
+
+/* Elements [first, last) of `strips` strips times `cols` columns, added to s. */
+INLINE void tile(enum kern_type t, size_t strips, size_t cols, __m256 (*sums)[4], const uint8_t *w, size_t n,
+        const uint8_t *x, size_t xstride, size_t first, size_t last) {
+	__m256 s[COLS][4];
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			s[c][r] = sums[c][r];
+		}
+	}
+	for (size_t i = first; i < last; i++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			__m256 v = weights(t, w + r * 8 * n * element(t), i);
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				__m256 a = _mm256_broadcast_ss((const float *)(x + c * xstride) + i);
+				s[c][r] = _mm256_fmadd_ps(v, a, s[c][r]);
+			}
+		}
+	}
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			sums[c][r] = s[c][r];
+		}
+	}
+}
+
+/* `strips` strips (from `index` on) times a tile of columns. */
+INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, const void *w, size_t index,
+        size_t rows, size_t n, const uint8_t *x, size_t xstride, size_t cols) {
+	const uint8_t *at = (const uint8_t *)w + index * 8 * n * element(t);
+	__m256 sums[TILE][4];
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			sums[c][r] = _mm256_setzero_ps();
+	for (size_t i = 0; i < n; i += PIECE) {
+		size_t end = n - i < PIECE ? n : i + PIECE, c = 0;
+		if (strips <= 2)
+			for (; c + COLS <= cols; c += COLS)
+				tile(t, strips, COLS, sums + c, at, n, x + c * xstride, xstride, i, end);
+		for (; c < cols; c++)
+			tile(t, strips, 1, sums + c, at, n, x + c * xstride, xstride, i, end);
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			store_rows(y + c * ldy + (index + r) * 8, sums[c][r], rows - (index + r) * 8);
+}
+
+INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
+        size_t xstride, size_t cols) {
+	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
+		size_t count = cols - c0 < TILE ? cols - c0 : TILE, strips = (rows + 7) / 8, k = 0;
+		const uint8_t *at = (const uint8_t *)x + c0 * xstride;
+		if (count == 1)
+			for (; k + 4 <= strips; k += 4)
+				run_tile(t, 4, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, 1);
+		for (; k + 2 <= strips; k += 2)
+			run_tile(t, 2, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
+		if (k < strips)
+			run_tile(t, 1, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
+	}
+}
+
+#define MUL(name, type) \
+	void avx2_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
+	        size_t xstride, size_t cols) { \
+		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
+	}
+MUL(f32, KERN_F32)
+MUL(f16, KERN_F16)
+MUL(bf16, KERN_BF16)

@@ -1,0 +1,378 @@
+/* Products of the quantised types.
+ *
+ * One column (decode) reads weights as they lie in memory, four strips at once, so that the processor has
+ * several streams to fetch ahead.  More columns unpack two strips of a piece of the width into a panel that
+ * stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
+ * wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in either way. */
+#include "kernels/acts.h"
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/unpack.h"
+
+enum {
+	STRIPS = 2,    /* strips of a panel */
+	COLS = 4,      /* columns over a panel at once */
+	TILE = 64,     /* columns that share an unpacked panel */
+	PIECE_32 = 16, /* blocks of 32 in a panel */
+	PIECE_256 = 2  /* blocks of 256 in a panel */
+};
+
+/* The parts of an activation row (kernels/acts.h). */
+struct column {
+	const uint8_t *d, *repair, *sum, *q;
+};
+
+INLINE size_t block_of(enum kern_type t) {
+	switch (t) {
+	case KERN_Q2_K:
+	case KERN_Q3_K:
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+	case KERN_Q6_K:
+		return 256;
+	default:
+		return 32;
+	}
+}
+
+INLINE struct column column(enum kern_type t, const void *x, size_t n) {
+	const uint8_t *p = x;
+	if (block_of(t) == 32) {
+		struct acts_q8_32 at = acts_q8_32(n);
+		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
+	}
+	struct acts_q8_256 at = acts_q8_256(n);
+	return (struct column){
+	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
+}
+
+/* Where a strip's blocks lie. */
+struct strip {
+	const uint8_t *head, *body;
+};
+
+INLINE struct strip strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
+	size_t blocks = n / block_of(t);
+	const uint8_t *p = (const uint8_t *)w + index * 8 * blocks * (head_bytes(t) + body_bytes(t));
+	return (struct strip){p, p + 8 * blocks * head_bytes(t)};
+}
+
+/* Accumulators of a strip and a column. */
+struct sum {
+	__m256 a, m;
+};
+
+INLINE __m256 result(enum kern_type t, struct sum s) {
+	if (!has_minima(t))
+		return s.a;
+	return block_of(t) == 32 ? _mm256_add_ps(s.a, s.m) : _mm256_sub_ps(s.a, s.m);
+}
+
+INLINE __m256i widen(__m256i v) {
+	return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
+}
+
+/* Signed bytes times signed bytes, in pairs: at most 2 * 128 * 127 each. */
+INLINE __m256i multiply_signed(__m256i w, __m256i q) {
+	return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
+}
+
+/* Decode: the integer sum of a block of 32. */
+INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
+	const uint8_t *q = x->q + b * 32;
+	__m256i total = _mm256_setzero_si256(), s = total;
+	UNROLL for (int w = 0; w < 8; w++) {
+		__m256i v = word_32(t, body, w), p;
+		if (is_signed(t)) {
+			p = widen(multiply_signed(v, spread(q, (size_t)w)));
+			total = w ? _mm256_add_epi32(total, p) : p;
+			continue;
+		}
+		p = _mm256_maddubs_epi16(v, spread(q, (size_t)w));
+		s = w * 4 % group(t) ? _mm256_add_epi16(s, p) : p;
+		if (w * 4 % group(t) + 4 == group(t)) {
+			if (is_repaired(t))
+				s = _mm256_add_epi16(s, repair(t, x->repair, b));
+			total = w * 4 < group(t) ? widen(s) : _mm256_add_epi32(total, widen(s));
+		}
+	}
+	return total;
+}
+
+INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, const struct column *x, size_t b) {
+	const uint8_t *head = at.head + b * 8 * head_bytes(t);
+	__m256i i = dot_32(t, at.body + b * 8 * body_bytes(t), x, b);
+	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(head), dx), _mm256_cvtepi32_ps(i), s->a);
+	if (has_minima(t))
+		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(head + 16), dx),
+		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
+}
+
+/* The sum over sub-blocks of minima times sums of quants. */
+INLINE __m256i dot_minima(enum kern_type t, const __m256i *mn, const struct column *x, size_t b) {
+	__m256i j = _mm256_setzero_si256();
+	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) {
+		__m256i sums = spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k);
+		j = _mm256_add_epi32(j, _mm256_madd_epi16(mn[k], sums));
+	}
+	return j;
+}
+
+/* Adds a block of 256 whose integer sum is i (of Q3_K not yet repaired). */
+INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const __m256i *mn, __m256 d, __m256 dmin,
+        const struct column *x, size_t b) {
+	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
+	if (t == KERN_Q3_K)
+		i = _mm256_add_epi32(i, dot_minima(t, mn, x, b));
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(i), s->a);
+	if (has_minima(t))
+		s->m = _mm256_fmadd_ps(
+		        _mm256_mul_ps(dmin, dx), _mm256_cvtepi32_ps(dot_minima(t, mn, x, b)), s->m);
+}
+
+INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const struct column *x, size_t b) {
+	const uint8_t *body = at.body + b * 8 * body_bytes(t), *q = x->q + b * 256;
+	struct scales scales;
+	read_scales(t, &scales, at.head + b * 8 * head_bytes(t));
+	__m256i i = _mm256_setzero_si256();
+	UNROLL for (int g = 0; g < 256 / group(t); g++) {
+		int words = group(t) / 4;
+		__m256i v = _mm256_setzero_si256();
+		if (is_repaired(t))
+			v = repair(t, x->repair, b * 16 + (size_t)g);
+		UNROLL for (int w = g * words; w < g * words + words; w++) v =
+		        _mm256_add_epi16(v, _mm256_maddubs_epi16(word_256(t, body, w), spread(q, (size_t)w)));
+		i = _mm256_add_epi32(i, _mm256_madd_epi16(v, scales.sc[g * group(t) * sub_blocks(t) / 256]));
+	}
+	finish_256(t, s, i, scales.mn, scales.d, scales.dmin, x, b);
+}
+
+/* One column over `strips` strips. */
+INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t index, size_t strips, size_t rows,
+        size_t n, const void *x) {
+	struct column c = column(t, x, n);
+	struct strip at[4];
+	struct sum s[4];
+	for (size_t k = 0; k < strips; k++) {
+		at[k] = strip_at(t, w, index + k, n);
+		s[k].a = s[k].m = _mm256_setzero_ps();
+	}
+	for (size_t b = 0; b < n / block_of(t); b++)
+		for (size_t k = 0; k < strips; k++)
+			if (block_of(t) == 32)
+				decode_32(t, &s[k], at[k], &c, b);
+			else
+				decode_256(t, &s[k], at[k], &c, b);
+	for (size_t k = 0; k < strips; k++)
+		store_rows(y + (index + k) * 8, result(t, s[k]), rows - (index + k) * 8);
+}
+
+INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
+	size_t strips = (rows + 7) / 8, k = 0;
+	for (; k + 4 <= strips; k += 4)
+		decode_strips(t, y, w, k, 4, rows, n, x);
+	for (; k < strips; k++)
+		decode_strips(t, y, w, k, 1, rows, n, x);
+}
+
+/* A block of a strip, unpacked. */
+struct panel_32 {
+	__m256i w[8];
+	__m256 d, m;
+};
+
+struct panel_256 {
+	__m256i w[64];
+	struct scales s;
+};
+
+INLINE void unpack_32(enum kern_type t, struct panel_32 *p, struct strip at, size_t b) {
+	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
+	UNROLL for (int w = 0; w < 8; w++) p->w[w] = word_32(t, body, w);
+	p->d = load_halves(head);
+	if (has_minima(t))
+		p->m = load_halves(head + 16);
+}
+
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, struct strip at, size_t b) {
+	const uint8_t *body = at.body + b * 8 * body_bytes(t);
+	read_scales(t, &p->s, at.head + b * 8 * head_bytes(t));
+	UNROLL for (int i = 0; i < 4; i++) {
+		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, body, i * 16 + w);
+	}
+}
+
+/* A tile: one block of `strips` strips times `cols` columns.  p: the panels of the strips, stride apart. */
+INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
+        const struct panel_32 *p, size_t stride, const struct column *x, size_t b) {
+	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
+	int words = is_signed(t) ? 8 : group(t) / 4;
+	UNROLL for (int g = 0; g < 8 / words; g++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				v[r][c] = is_repaired(t) ? repair(t, x[c].repair, b) : _mm256_setzero_si256();
+			}
+		}
+		UNROLL for (int w = g * words; w < g * words + words; w++) {
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				__m256i q = spread(x[c].q + b * 32, (size_t)w);
+				UNROLL for (size_t r = 0; r < strips; r++) {
+					__m256i u = p[r * stride].w[w];
+					if (is_signed(t))
+						v[r][c] = _mm256_add_epi32(
+						        v[r][c], widen(multiply_signed(u, q)));
+					else
+						v[r][c] =
+						        _mm256_add_epi16(v[r][c], _mm256_maddubs_epi16(u, q));
+					PIN(v[r][c]);
+				}
+			}
+		}
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				__m256i i = is_signed(t) ? v[r][c] : widen(v[r][c]);
+				total[r][c] = g ? _mm256_add_epi32(total[r][c], i) : i;
+			}
+		}
+	}
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		__m256 dx = _mm256_castsi256_ps(spread(x[c].d, b));
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			struct sum *to = &s[r][c];
+			to->a = _mm256_fmadd_ps(
+			        _mm256_mul_ps(p[r * stride].d, dx), _mm256_cvtepi32_ps(total[r][c]), to->a);
+			if (has_minima(t))
+				to->m = _mm256_fmadd_ps(_mm256_mul_ps(p[r * stride].m, dx),
+				        _mm256_castsi256_ps(spread(x[c].sum, b)), to->m);
+		}
+	}
+}
+
+INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
+        const struct panel_256 *p, size_t stride, const struct column *x, size_t b) {
+	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
+	int words = group(t) / 4;
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			total[r][c] = _mm256_setzero_si256();
+	for (int g = 0; g < 64 / words; g++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				v[r][c] = is_repaired(t) ? repair(t, x[c].repair, b * 16 + (size_t)g)
+				                         : _mm256_setzero_si256();
+			}
+		}
+		UNROLL for (int w = 0; w < words; w++) {
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				__m256i q = spread(x[c].q + b * 256, (size_t)(g * words + w));
+				UNROLL for (size_t r = 0; r < strips; r++) {
+					__m256i u = p[r * stride].w[g * words + w];
+					v[r][c] = _mm256_add_epi16(v[r][c], _mm256_maddubs_epi16(u, q));
+					PIN(v[r][c]);
+				}
+			}
+		}
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			__m256i sc = p[r * stride].s.sc[g * group(t) * sub_blocks(t) / 256];
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(v[r][c], sc));
+			}
+		}
+	}
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			const struct scales *h = &p[r * stride].s;
+			finish_256(t, &s[r][c], total[r][c], h->mn, h->d, h->dmin, &x[c], b);
+		}
+	}
+}
+
+/* A piece of the width, blocks [first, last), for `cols` columns of the tile. */
+INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum (*sums)[STRIPS],
+        const void *panel, const struct column *x, size_t first, size_t last) {
+	struct sum s[STRIPS][COLS];
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			s[r][c] = sums[c][r];
+	for (size_t b = first; b < last; b++)
+		if (block_of(t) == 32)
+			tile_32(t, strips, cols, s, (const struct panel_32 *)panel + (b - first), PIECE_32, x,
+			        b);
+		else
+			tile_256(t, strips, cols, s, (const struct panel_256 *)panel + (b - first), PIECE_256,
+			        x, b);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			sums[c][r] = s[r][c];
+}
+
+INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, const void *w, size_t index,
+        size_t rows, size_t n, const struct column *x, size_t cols) {
+	union {
+		struct panel_32 a[STRIPS][PIECE_32];
+		struct panel_256 b[STRIPS][PIECE_256];
+	} panel;
+	struct sum sums[TILE][STRIPS];
+	size_t blocks = n / block_of(t), piece = block_of(t) == 32 ? PIECE_32 : PIECE_256;
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			sums[c][r].a = sums[c][r].m = _mm256_setzero_ps();
+	for (size_t b = 0; b < blocks; b += piece) {
+		size_t end = blocks - b < piece ? blocks : b + piece, c = 0;
+		for (size_t r = 0; r < strips; r++) {
+			struct strip at = strip_at(t, w, index + r, n);
+			for (size_t k = b; k < end; k++)
+				if (block_of(t) == 32)
+					unpack_32(t, &panel.a[r][k - b], at, k);
+				else
+					unpack_256(t, &panel.b[r][k - b], at, k);
+		}
+		for (; c + COLS <= cols; c += COLS)
+			run_columns(t, strips, COLS, sums + c, &panel, x + c, b, end);
+		if (cols - c == 3)
+			run_columns(t, strips, 3, sums + c, &panel, x + c, b, end);
+		else if (cols - c == 2)
+			run_columns(t, strips, 2, sums + c, &panel, x + c, b, end);
+		else if (cols - c == 1)
+			run_columns(t, strips, 1, sums + c, &panel, x + c, b, end);
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			store_rows(
+			        y + c * ldy + (index + r) * 8, result(t, sums[c][r]), rows - (index + r) * 8);
+}
+
+INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
+        size_t xstride, size_t cols) {
+	struct column tile[TILE];
+	if (cols == 1) {
+		decode(t, y, w, rows, n, x);
+		return;
+	}
+	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
+		size_t count = cols - c0 < TILE ? cols - c0 : TILE, strips = (rows + 7) / 8, k = 0;
+		for (size_t c = 0; c < count; c++)
+			tile[c] = column(t, (const uint8_t *)x + (c0 + c) * xstride, n);
+		for (; k + STRIPS <= strips; k += STRIPS)
+			run_tile(t, STRIPS, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+		if (k < strips)
+			run_tile(t, 1, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+	}
+}
+
+#define MUL(name, type) \
+	void avx2_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
+	        size_t xstride, size_t cols) { \
+		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
+	}
+MUL(q4_0, KERN_Q4_0)
+MUL(q4_1, KERN_Q4_1)
+MUL(q5_0, KERN_Q5_0)
+MUL(q5_1, KERN_Q5_1)
+MUL(q8_0, KERN_Q8_0)
+MUL(iq4_nl, KERN_IQ4_NL)
+MUL(q2_k, KERN_Q2_K)
+MUL(q3_k, KERN_Q3_K)
+MUL(q4_k, KERN_Q4_K)
+MUL(q5_k, KERN_Q5_K)
+MUL(q6_k, KERN_Q6_K)

@@ -1,0 +1,29 @@
+/* The AVX2 rung's table. */
+#include "kernels/avx2/avx2.h"
+
+const struct kern_ops kern_rung_avx2 = {
+        .name = "avx2",
+        .quantize =
+                {
+                        [KERN_FORM_F32] = avx2_quantize_f32,
+                        [KERN_FORM_Q8_32] = avx2_quantize_q8_32,
+                        [KERN_FORM_Q8_256] = avx2_quantize_q8_256,
+                },
+        .mul =
+                {
+                        [KERN_F32] = avx2_mul_f32,
+                        [KERN_F16] = avx2_mul_f16,
+                        [KERN_BF16] = avx2_mul_bf16,
+                        [KERN_Q4_0] = avx2_mul_q4_0,
+                        [KERN_Q4_1] = avx2_mul_q4_1,
+                        [KERN_Q5_0] = avx2_mul_q5_0,
+                        [KERN_Q5_1] = avx2_mul_q5_1,
+                        [KERN_Q8_0] = avx2_mul_q8_0,
+                        [KERN_IQ4_NL] = avx2_mul_iq4_nl,
+                        [KERN_Q2_K] = avx2_mul_q2_k,
+                        [KERN_Q3_K] = avx2_mul_q3_k,
+                        [KERN_Q4_K] = avx2_mul_q4_k,
+                        [KERN_Q5_K] = avx2_mul_q5_k,
+                        [KERN_Q6_K] = avx2_mul_q6_k,
+                },
+};

@@ -1,0 +1,241 @@
+/* Packed blocks of a strip into words of bytes, scales and minima, every type.
+ *
+ * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
+ * a lane: unsigned, with the offset of the type (offset()) still on, but signed for Q8_0 and IQ4_NL.
+ * The order of fields in head and body is that of the table in kernels/pack.c. */
+#ifndef KERNELS_AVX2_UNPACK_H
+#define KERNELS_AVX2_UNPACK_H
+#include "kernels/avx2/common.h"
+#include "kernels/kernels.h"
+
+/* Bytes that one row's block has in the head and in the body. */
+INLINE size_t head_bytes(enum kern_type t) {
+	switch (t) {
+	case KERN_Q4_1:
+	case KERN_Q5_1:
+		return 4;
+	case KERN_Q2_K:
+		return 20;
+	case KERN_Q3_K:
+		return 14;
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+		return 16;
+	case KERN_Q6_K:
+		return 18;
+	default:
+		return 2;
+	}
+}
+
+INLINE size_t body_bytes(enum kern_type t) {
+	switch (t) {
+	case KERN_Q5_0:
+	case KERN_Q5_1:
+		return 20;
+	case KERN_Q8_0:
+		return 32;
+	case KERN_Q2_K:
+		return 64;
+	case KERN_Q3_K:
+		return 96;
+	case KERN_Q4_K:
+		return 128;
+	case KERN_Q5_K:
+		return 160;
+	case KERN_Q6_K:
+		return 192;
+	default:
+		return 16;
+	}
+}
+
+INLINE bool is_signed(enum kern_type t) {
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
+}
+
+INLINE bool has_minima(enum kern_type t) {
+	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
+}
+
+INLINE __m256i low_nibbles(__m256i v) {
+	return _mm256_and_si256(v, _mm256_set1_epi8(15));
+}
+INLINE __m256i high_nibbles(__m256i v) {
+	return low_nibbles(_mm256_srli_epi32(v, 4));
+}
+
+/* Bit `from` of every byte as bit `to`. */
+INLINE __m256i move_bit(__m256i v, int from, int to) {
+	v = from > to ? _mm256_srli_epi32(v, from - to) : _mm256_slli_epi32(v, to - from);
+	return _mm256_and_si256(v, _mm256_set1_epi8((char)(1 << to)));
+}
+
+/* The fifth bits of word w of a block of 32: bits 4w..4w+3 of the lane, one to each byte. */
+INLINE __m256i fifth_bits(__m256i qh, int w) {
+	/* the byte that has them everywhere, then each byte its own bit */
+	__m256i spread8 = _mm256_shuffle_epi8(
+	        qh, _mm256_setr_epi32(0x00000000 + w / 2 * 0x01010101, 0x04040404 + w / 2 * 0x01010101,
+	                    0x08080808 + w / 2 * 0x01010101, 0x0c0c0c0c + w / 2 * 0x01010101,
+	                    0x00000000 + w / 2 * 0x01010101, 0x04040404 + w / 2 * 0x01010101,
+	                    0x08080808 + w / 2 * 0x01010101, 0x0c0c0c0c + w / 2 * 0x01010101));
+	__m256i bit = _mm256_set1_epi32(w % 2 ? (int32_t)0x80402010 : 0x08040201);
+	__m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread8, bit), bit);
+	return _mm256_and_si256(set, _mm256_set1_epi8(16));
+}
+
+/* Word w (0..7) of a block of 32. */
+INLINE __m256i word_32(enum kern_type t, const uint8_t *body, int w) {
+	if (t == KERN_Q8_0)
+		return load(body + w * 32);
+	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
+	const uint8_t *qs = fifth ? body + 32 : body;
+	__m256i v = load(qs + w % 4 * 32);
+	v = w < 4 ? low_nibbles(v) : high_nibbles(v);
+	if (t == KERN_IQ4_NL)
+		return _mm256_shuffle_epi8(_mm256_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13,
+		                                   25, 38, 53, 69, 89, 113, -127, -104, -83, -65, -49, -35,
+		                                   -22, -10, 1, 13, 25, 38, 53, 69, 89, 113),
+		        v);
+	return fifth ? _mm256_or_si256(v, fifth_bits(load(body), w)) : v;
+}
+
+/* Word w (0..63) of a block of 256: elements 4w..4w+3. */
+INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int w) {
+	int half = w / 32, j = w % 32 / 8, l = w % 8; /* element 128 half + 32 j + 4 l */
+	const __m256i two = _mm256_set1_epi8(3);
+	__m256i v;
+	switch (t) {
+	case KERN_Q2_K:
+		return _mm256_and_si256(_mm256_srli_epi32(load(body + (half * 8 + l) * 32), 2 * j), two);
+	case KERN_Q3_K:
+		v = _mm256_and_si256(_mm256_srli_epi32(load(body + (8 + half * 8 + l) * 32), 2 * j), two);
+		return _mm256_or_si256(v, move_bit(load(body + l * 32), half * 4 + j, 2));
+	case KERN_Q4_K:
+		v = load(body + (w / 16 * 8 + l) * 32);
+		return j % 2 ? high_nibbles(v) : low_nibbles(v);
+	case KERN_Q5_K:
+		v = load(body + (8 + w / 16 * 8 + l) * 32);
+		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
+		return _mm256_or_si256(v, move_bit(load(body + l * 32), w / 8, 4));
+	default: { /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
+		v = load(body + (half * 16 + j % 2 * 8 + l) * 32);
+		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
+		__m256i high = load(body + (32 + half * 8 + l) * 32);
+		high = j < 2 ? _mm256_slli_epi32(high, 4 - 2 * j) : _mm256_srli_epi32(high, 2 * j - 4);
+		return _mm256_or_si256(v, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+	}
+	}
+}
+
+/* Elements whose products one int16 sum takes before it is widened: with the repair of the offset where
+ * the type has one, and otherwise by size alone, no sum of that many leaves int16. */
+INLINE int group(enum kern_type t) {
+	switch (t) {
+	case KERN_Q5_1:
+	case KERN_Q2_K:
+	case KERN_Q3_K:
+	case KERN_Q5_K:
+	case KERN_Q6_K:
+		return 16;
+	default:
+		return 32;
+	}
+}
+
+/* Whether the sums start from the activations' repair (kernels/acts.h), and doubled. */
+INLINE bool is_repaired(enum kern_type t) {
+	return t == KERN_Q4_0 || t == KERN_Q5_0 || t == KERN_Q6_K;
+}
+INLINE __m256i repair(enum kern_type t, const void *p, size_t i) {
+	__m256i v = spread(p, i);
+	return t == KERN_Q5_0 ? _mm256_add_epi16(v, v) : v;
+}
+
+/* What the head of a block of 256 says. */
+struct scales {
+	__m256i sc[16]; /* a sub-block's scale as int16 in both halves of the lane */
+	__m256i mn
+	        [8]; /* two sub-blocks' minima as int16; Q3_K: their scales times -4, to repair its offset */
+	__m256 d, dmin;
+};
+
+INLINE int sub_blocks(enum kern_type t) {
+	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
+}
+
+/* Byte i of each lane, zero-extended, in both halves; bytes i and i+1 in one half each. */
+INLINE __m256i both(__m256i v, int i) {
+	__m256i at = _mm256_setr_epi32(
+	        0, 0x00040004, 0x00080008, 0x000c000c, 0, 0x00040004, 0x00080008, 0x000c000c);
+	at = _mm256_add_epi32(at, _mm256_set1_epi32((int32_t)0x80008000 + i * 0x00010001));
+	return _mm256_shuffle_epi8(v, at);
+}
+INLINE __m256i pair(__m256i v, int i) {
+	__m256i at = _mm256_setr_epi32(
+	        0, 0x00040004, 0x00080008, 0x000c000c, 0, 0x00040004, 0x00080008, 0x000c000c);
+	at = _mm256_add_epi32(at, _mm256_set1_epi32((int32_t)0x80018000 + i * 0x00010001));
+	return _mm256_shuffle_epi8(v, at);
+}
+
+/* Half i (int16) of each lane in both. */
+INLINE __m256i both_halves(__m256i v, int i) {
+	__m256i at = _mm256_setr_epi32(0x01000100, 0x05040504, 0x09080908, 0x0d0c0d0c, 0x01000100, 0x05040504,
+	        0x09080908, 0x0d0c0d0c);
+	return _mm256_shuffle_epi8(v, _mm256_add_epi32(at, _mm256_set1_epi32(i * 0x02020202)));
+}
+
+/* Four signed bytes a lane into four scales; pairs of them, times -4, where Q3_K wants them. */
+INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v) {
+	__m256i odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+	out->sc[4 * k] = both_halves(even, 0);
+	out->sc[4 * k + 1] = both_halves(odd, 0);
+	out->sc[4 * k + 2] = both_halves(even, 1);
+	out->sc[4 * k + 3] = both_halves(odd, 1);
+	if (t == KERN_Q3_K)
+		for (int i = 0; i < 2; i++) {
+			__m256i two =
+			        _mm256_blend_epi16(out->sc[4 * k + 2 * i], out->sc[4 * k + 2 * i + 1], 0xaa);
+			out->mn[2 * k + i] = _mm256_mullo_epi16(two, _mm256_set1_epi16(-4));
+		}
+}
+
+INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
+	bool minima = has_minima(t);
+	const uint8_t *s = head + (minima ? 32 : 16);
+	const __m256i six = _mm256_set1_epi8(63), top = _mm256_set1_epi8(0x30);
+	out->d = load_halves(head);
+	out->dmin = minima ? load_halves(head + 16) : _mm256_setzero_ps();
+	if (t == KERN_Q2_K) {
+		UNROLL for (int k = 0; k < 4; k++) {
+			__m256i v = load(s + 32 * k), sc = low_nibbles(v), mn = high_nibbles(v);
+			UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = both(sc, i);
+			out->mn[2 * k] = pair(mn, 0);
+			out->mn[2 * k + 1] = pair(mn, 2);
+		}
+	} else if (t == KERN_Q3_K) {
+		__m256i upper = load(s + 64);
+		UNROLL for (int k = 0; k < 4; k++) { /* sub-blocks 4k..4k+3 */
+			__m256i v = load(s + 32 * (k % 2)), low = k < 2 ? low_nibbles(v) : high_nibbles(v);
+			__m256i high = k < 2 ? _mm256_slli_epi32(upper, 4 - 2 * k)
+			                     : _mm256_srli_epi32(upper, 2 * k - 4);
+			v = _mm256_or_si256(low, _mm256_and_si256(high, top));
+			signed_scales(t, out, k, _mm256_sub_epi8(v, _mm256_set1_epi8(32)));
+		}
+	} else if (t == KERN_Q6_K) {
+		UNROLL for (int k = 0; k < 4; k++) signed_scales(t, out, k, load(s + 32 * k));
+	} else { /* Q4_K, Q5_K */
+		__m256i a = load(s), b = load(s + 32), c = load(s + 64);
+		__m256i sc[2] = {_mm256_and_si256(a, six),
+		        _mm256_or_si256(low_nibbles(c), _mm256_and_si256(_mm256_srli_epi32(a, 2), top))};
+		__m256i mn[2] = {_mm256_and_si256(b, six),
+		        _mm256_or_si256(high_nibbles(c), _mm256_and_si256(_mm256_srli_epi32(b, 2), top))};
+		UNROLL for (int k = 0; k < 2; k++) {
+			UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = both(sc[k], i);
+			out->mn[2 * k] = pair(mn[k], 0);
+			out->mn[2 * k + 1] = pair(mn[k], 2);
+		}
+	}
+}
+
+#endif
