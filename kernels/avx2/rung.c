@@ -1,5 +1,6 @@
 /* The AVX2 rung's table. */
 #include "kernels/avx2/avx2.h"
+#include "kernels/ref/ref_ops.h"
 
 const struct kern_ops kern_rung_avx2 = {
         .name = "avx2",
@@ -26,4 +27,12 @@ const struct kern_ops kern_rung_avx2 = {
                         [KERN_Q5_K] = avx2_mul_q5_k,
                         [KERN_Q6_K] = avx2_mul_q6_k,
                 },
+        .rmsnorm = ref_rmsnorm,
+        .rope = ref_rope,
+        .swiglu = ref_swiglu,
+        .add = ref_add,
+        .put_key = ref_put_key,
+        .put_value = ref_put_value,
+        .span = ref_span,
+        .combine = ref_combine,
 };

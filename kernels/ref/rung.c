@@ -1,5 +1,6 @@
 /* The reference rung's table. */
 #include "kernels/ref/ref.h"
+#include "kernels/ref/ref_ops.h"
 
 const struct kern_ops kern_rung_ref = {
         .name = "ref",
@@ -26,4 +27,12 @@ const struct kern_ops kern_rung_ref = {
                         [KERN_Q5_K] = ref_mul_q5_k,
                         [KERN_Q6_K] = ref_mul_q6_k,
                 },
+        .rmsnorm = ref_rmsnorm,
+        .rope = ref_rope,
+        .swiglu = ref_swiglu,
+        .add = ref_add,
+        .put_key = ref_put_key,
+        .put_value = ref_put_value,
+        .span = ref_span,
+        .combine = ref_combine,
 };
