@@ -1,6 +1,6 @@
 /* The AVX2 rung's table. */
 #include "kernels/avx2/avx2.h"
-#include "kernels/ref/ref_ops.h"
+#include "kernels/avx2/avx2_ops.h"
 
 const struct kern_ops kern_rung_avx2 = {
         .name = "avx2",
@@ -27,12 +27,12 @@ const struct kern_ops kern_rung_avx2 = {
                         [KERN_Q5_K] = avx2_mul_q5_k,
                         [KERN_Q6_K] = avx2_mul_q6_k,
                 },
-        .rmsnorm = ref_rmsnorm,
-        .rope = ref_rope,
-        .swiglu = ref_swiglu,
-        .add = ref_add,
-        .put_key = ref_put_key,
-        .put_value = ref_put_value,
-        .span = ref_span,
-        .combine = ref_combine,
+        .rmsnorm = avx2_rmsnorm,
+        .rope = avx2_rope,
+        .swiglu = avx2_swiglu,
+        .add = avx2_add,
+        .put_key = avx2_put_key,
+        .put_value = avx2_put_value,
+        .span = avx2_span,
+        .combine = avx2_combine,
 };

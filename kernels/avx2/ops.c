@@ -1,0 +1,131 @@
+/* avx2/ops: norm, RoPE, SwiGLU, residual and KV stores with AVX2, FMA and F16C.
+ *
+ * Owns: nothing but speed; kernels/ref/ops.c is the definition.  A lane is an element, except in the norm,
+ * where the 32 stripes are four registers of eight.  Tails use masked loads: what a masked lane adds to a
+ * stripe of squares is fma(0, 0, s) = s.
+ * Pure; any thread. */
+#include "kernels/avx2/avx2_ops.h"
+
+#include <errno.h>
+#include <math.h>
+
+#include "kernels/avx2/vector.h"
+
+/* One of the 32 stripes' four registers takes the elements i.. of x, of which `left` exist. */
+static inline __m256 squares(__m256 s, const float *x, size_t left) {
+	__m256 v = _mm256_maskload_ps(x, lanes_below(left));
+	return _mm256_fmadd_ps(v, v, s);
+}
+
+int avx2_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
+	__m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+	size_t i = 0;
+	for (; i + 32 <= n; i += 32) {
+		__m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + i + 8);
+		__m256 c = _mm256_loadu_ps(x + i + 16), d = _mm256_loadu_ps(x + i + 24);
+		s0 = _mm256_fmadd_ps(a, a, s0);
+		s1 = _mm256_fmadd_ps(b, b, s1);
+		s2 = _mm256_fmadd_ps(c, c, s2);
+		s3 = _mm256_fmadd_ps(d, d, s3);
+	}
+	if (i < n)
+		s0 = squares(s0, x + i, n - i);
+	if (i + 8 < n)
+		s1 = squares(s1, x + i + 8, n - i - 8);
+	if (i + 16 < n)
+		s2 = squares(s2, x + i + 16, n - i - 16);
+	if (i + 24 < n)
+		s3 = squares(s3, x + i + 24, n - i - 24);
+	float sum = tree8(_mm256_add_ps(_mm256_add_ps(s0, s2), _mm256_add_ps(s1, s3)));
+	if (!isfinite(sum))
+		return -EDOM;
+	float r = 1.0f / sqrtf(sum / (float)n + eps);
+	__m256 rv = _mm256_set1_ps(r);
+	for (i = 0; i + 8 <= n; i += 8) {
+		__m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), rv);
+		_mm256_storeu_ps(y + i, _mm256_mul_ps(v, _mm256_loadu_ps(w + i)));
+	}
+	for (; i < n; i++)
+		y[i] = (x[i] * r) * w[i];
+	return 0;
+}
+
+/* Four pairs a register: fmaddsub gives fma(x0, c, -(x1*s)) in even and fma(x0, s, x1*c) in odd lanes. */
+void avx2_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+	for (size_t h = 0; h < heads; h++, x += head_size) {
+		size_t i = 0;
+		for (; i + 4 <= pairs; i += 4) {
+			__m256 v = _mm256_loadu_ps(x + 2 * i), t = _mm256_loadu_ps(cs + 2 * i);
+			__m256 b = _mm256_mul_ps(_mm256_movehdup_ps(v), _mm256_permute_ps(t, 0xb1));
+			_mm256_storeu_ps(x + 2 * i, _mm256_fmaddsub_ps(_mm256_moveldup_ps(v), t, b));
+		}
+		for (; i < pairs; i++) {
+			float c = cs[2 * i], s = cs[2 * i + 1];
+			float x0 = x[2 * i], x1 = x[2 * i + 1];
+			x[2 * i] = fmaf(x0, c, -(x1 * s));
+			x[2 * i + 1] = fmaf(x0, s, x1 * c);
+		}
+	}
+}
+
+static inline __m256 swiglu8(__m256 g, __m256 u) {
+	const __m256 one = _mm256_set1_ps(1.0f);
+	__m256 e = exp8(_mm256_xor_ps(g, _mm256_set1_ps(-0.0f)));
+	return _mm256_mul_ps(_mm256_mul_ps(g, _mm256_div_ps(one, _mm256_add_ps(one, e))), u);
+}
+
+void avx2_swiglu(float *y, const float *gate, const float *up, size_t n) {
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8)
+		_mm256_storeu_ps(y + i, swiglu8(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i)));
+	if (i < n) {
+		__m256i k = lanes_below(n - i);
+		__m256 v = swiglu8(_mm256_maskload_ps(gate + i, k), _mm256_maskload_ps(up + i, k));
+		_mm256_maskstore_ps(y + i, k, v);
+	}
+}
+
+void avx2_add(float *y, const float *x, size_t n) {
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8)
+		_mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i), _mm256_loadu_ps(x + i)));
+	for (; i < n; i++)
+		y[i] = y[i] + x[i];
+}
+
+/* Eight halves, saturated.  The operand order of min and max lets a NaN through. */
+static inline __m128i halves(__m256 v) {
+	v = _mm256_min_ps(_mm256_set1_ps(65504.0f), v);
+	v = _mm256_max_ps(_mm256_set1_ps(-65504.0f), v);
+	return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
+}
+
+/* The first n halves of eight, `stride` apart. */
+static inline void scatter(uint16_t *dst, size_t stride, __m128i h, size_t n) {
+	uint16_t s[8];
+	_mm_storeu_si128((__m128i *)s, h);
+	for (size_t i = 0; i < n; i++)
+		dst[i * stride] = s[i];
+}
+
+void avx2_put_key(uint16_t *keys, size_t slot, const float *k, size_t head_size) {
+	uint16_t *dst = keys + slot / 8 * 8 * head_size + slot % 8;
+	size_t d = 0;
+	for (; d + 8 <= head_size; d += 8)
+		scatter(dst + d * 8, 8, halves(_mm256_loadu_ps(k + d)), 8);
+	if (d < head_size) {
+		size_t left = head_size - d;
+		scatter(dst + d * 8, 8, halves(_mm256_maskload_ps(k + d, lanes_below(left))), left);
+	}
+}
+
+void avx2_put_value(uint16_t *values, size_t slot, const float *v, size_t head_size) {
+	uint16_t *dst = values + slot * head_size;
+	size_t d = 0;
+	for (; d + 8 <= head_size; d += 8)
+		_mm_storeu_si128((__m128i *)(dst + d), halves(_mm256_loadu_ps(v + d)));
+	if (d < head_size) {
+		size_t left = head_size - d;
+		scatter(dst + d, 1, halves(_mm256_maskload_ps(v + d, lanes_below(left))), left);
+	}
+}
