@@ -272,6 +272,7 @@ int main(int argc, char **argv) {
 		return 1;
 	}
 	checkkern_products(&ck);
+	checkkern_ops(&ck);
 	printf("1..%u\n", ck.cases);
 	return ck.failed ? 1 : 0;
 }
