@@ -1,9 +1,11 @@
-/* Products of the quantised types.
+/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them.
  *
  * One column (decode) reads weights as they lie in memory, four strips at once, so that the processor has
  * several streams to fetch ahead.  More columns unpack two strips of a piece of the width into a panel that
  * stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
  * wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in either way. */
+#ifndef KERNELS_AVX2_QUANTS_H
+#define KERNELS_AVX2_QUANTS_H
 #include "kernels/acts.h"
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/unpack.h"
@@ -108,9 +110,8 @@ INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, const st
 		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
 }
 
-/* The sum over sub-blocks of minima times sums of quants. */
-INLINE __m256i dot_minima(enum kern_type t, const __m256i *mn, const struct column *x, size_t b) {
-	__m256i j = _mm256_setzero_si256();
+/* Adds to j the sum over sub-blocks of minima times sums of quants. */
+INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const struct column *x, size_t b) {
 	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) {
 		__m256i sums = spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k);
 		j = _mm256_add_epi32(j, _mm256_madd_epi16(mn[k], sums));
@@ -118,33 +119,65 @@ INLINE __m256i dot_minima(enum kern_type t, const __m256i *mn, const struct colu
 	return j;
 }
 
-/* Adds a block of 256 whose integer sum is i (of Q3_K not yet repaired). */
-INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const __m256i *mn, __m256 d, __m256 dmin,
+/* Adds a block of 256 whose integer sums are i (of Q3_K not yet repaired). */
+INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct scales *h,
         const struct column *x, size_t b) {
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
 	if (t == KERN_Q3_K)
-		i = _mm256_add_epi32(i, dot_minima(t, mn, x, b));
-	s->a = _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(i), s->a);
-	if (has_minima(t))
-		s->m = _mm256_fmadd_ps(
-		        _mm256_mul_ps(dmin, dx), _mm256_cvtepi32_ps(dot_minima(t, mn, x, b)), s->m);
+		i = dot_minima(t, i, h->mn, x, b);
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(h->d, dx), _mm256_cvtepi32_ps(i), s->a);
+	if (has_minima(t)) {
+		__m256i j = dot_minima(t, _mm256_setzero_si256(), h->mn, x, b);
+		s->m = _mm256_fmadd_ps(_mm256_mul_ps(h->dmin, dx), _mm256_cvtepi32_ps(j), s->m);
+	}
 }
 
-INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const struct column *x, size_t b) {
-	const uint8_t *body = at.body + b * 8 * body_bytes(t), *q = x->q + b * 256;
-	struct scales scales;
-	read_scales(t, &scales, at.head + b * 8 * head_bytes(t));
-	__m256i i = _mm256_setzero_si256();
-	UNROLL for (int g = 0; g < 256 / group(t); g++) {
-		int words = group(t) / 4;
-		__m256i v = _mm256_setzero_si256();
-		if (is_repaired(t))
-			v = repair(t, x->repair, b * 16 + (size_t)g);
-		UNROLL for (int w = g * words; w < g * words + words; w++) v =
-		        _mm256_add_epi16(v, _mm256_maddubs_epi16(word_256(t, body, w), spread(q, (size_t)w)));
-		i = _mm256_add_epi32(i, _mm256_madd_epi16(v, scales.sc[g * group(t) * sub_blocks(t) / 256]));
+/* Block b of `strips` strips.  A step takes the groups that share bytes of the body, so that these are
+ * loaded once; strips side by side share each broadcast word. */
+INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const struct strip *at,
+        const struct column *x, size_t b) {
+	int words = group(t) / 4, groups = t == KERN_Q4_K || t == KERN_Q5_K ? 2 : 4;
+	const uint8_t *q = x->q + b * 256, *body[2];
+	struct scales scales[2];
+	__m256i i[2];
+	HIDE(q);
+	UNROLL for (size_t r = 0; r < strips; r++) {
+		body[r] = at[r].body + b * 8 * body_bytes(t);
+		read_scales(t, &scales[r], at[r].head + b * 8 * head_bytes(t));
+		i[r] = _mm256_setzero_si256();
 	}
-	finish_256(t, s, i, scales.mn, scales.d, scales.dmin, x, b);
+	UNROLL for (int step = 0; step < 64 / words / groups; step++) {
+		/* the first group of the step, and how far apart they are */
+		int first = t == KERN_Q4_K   ? 2 * step
+		            : t == KERN_Q5_K ? step / 2 * 4 + step % 2
+		                             : step / 2 * 8 + step % 2;
+		int apart = t == KERN_Q4_K ? 1 : 2;
+		__m256i v[2][4];
+		UNROLL for (int w = 0; w < words; w++) {
+			UNROLL for (int g = 0; g < groups; g++) {
+				int at_group = first + g * apart, word = at_group * words + w;
+				__m256i a = spread(q, (size_t)word);
+				UNROLL for (size_t r = 0; r < strips; r++) {
+					__m256i p = _mm256_maddubs_epi16(word_256(t, body[r], word), a);
+					v[r][g] = w ? _mm256_add_epi16(v[r][g], p) : p;
+					PIN(v[r][g]);
+				}
+			}
+		}
+		UNROLL for (int g = 0; g < groups; g++) {
+			int at_group = first + g * apart;
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				__m256i sum = v[r][g];
+				if (is_repaired(t))
+					sum = _mm256_add_epi16(
+					        sum, repair(t, x->repair, b * 16 + (size_t)at_group));
+				sum = _mm256_madd_epi16(
+				        sum, scales[r].sc[at_group * group(t) * sub_blocks(t) / 256]);
+				i[r] = _mm256_add_epi32(i[r], sum);
+			}
+		}
+	}
+	UNROLL for (size_t r = 0; r < strips; r++) finish_256(t, &s[r], i[r], &scales[r], x, b);
 }
 
 /* One column over `strips` strips. */
@@ -157,12 +190,15 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 		at[k] = strip_at(t, w, index + k, n);
 		s[k].a = s[k].m = _mm256_setzero_ps();
 	}
-	for (size_t b = 0; b < n / block_of(t); b++)
-		for (size_t k = 0; k < strips; k++)
-			if (block_of(t) == 32)
-				decode_32(t, &s[k], at[k], &c, b);
-			else
-				decode_256(t, &s[k], at[k], &c, b);
+	for (size_t b = 0; b < n / block_of(t); b++) {
+		if (block_of(t) == 32) {
+			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], &c, b);
+		} else {
+			size_t together = strips < 2 ? strips : 2;
+			for (size_t k = 0; k < strips; k += together)
+				decode_256(t, together, s + k, at + k, &c, b);
+		}
+	}
 	for (size_t k = 0; k < strips; k++)
 		store_rows(y + (index + k) * 8, result(t, s[k]), rows - (index + k) * 8);
 }
@@ -281,8 +317,7 @@ INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[
 	}
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
-			const struct scales *h = &p[r * stride].s;
-			finish_256(t, &s[r][c], total[r][c], h->mn, h->d, h->dmin, &x[c], b);
+			finish_256(t, &s[r][c], total[r][c], &p[r * stride].s, &x[c], b);
 		}
 	}
 }
@@ -329,12 +364,13 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 		}
 		for (; c + COLS <= cols; c += COLS)
 			run_columns(t, strips, COLS, sums + c, &panel, x + c, b, end);
-		if (cols - c == 3)
+		if (strips == STRIPS && cols - c == 3)
 			run_columns(t, strips, 3, sums + c, &panel, x + c, b, end);
-		else if (cols - c == 2)
+		else if (strips == STRIPS && cols - c == 2)
 			run_columns(t, strips, 2, sums + c, &panel, x + c, b, end);
-		else if (cols - c == 1)
-			run_columns(t, strips, 1, sums + c, &panel, x + c, b, end);
+		else
+			for (; c < cols; c++)
+				run_columns(t, strips, 1, sums + c, &panel, x + c, b, end);
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
@@ -365,14 +401,5 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 	        size_t xstride, size_t cols) { \
 		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
 	}
-MUL(q4_0, KERN_Q4_0)
-MUL(q4_1, KERN_Q4_1)
-MUL(q5_0, KERN_Q5_0)
-MUL(q5_1, KERN_Q5_1)
-MUL(q8_0, KERN_Q8_0)
-MUL(iq4_nl, KERN_IQ4_NL)
-MUL(q2_k, KERN_Q2_K)
-MUL(q3_k, KERN_Q3_K)
-MUL(q4_k, KERN_Q4_K)
-MUL(q5_k, KERN_Q5_K)
-MUL(q6_k, KERN_Q6_K)
+
+#endif
