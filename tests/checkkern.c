@@ -273,6 +273,7 @@ int main(int argc, char **argv) {
 	}
 	checkkern_products(&ck);
 	checkkern_ops(&ck);
+	checkkern_ops(&ck);
 	printf("1..%u\n", ck.cases);
 	return ck.failed ? 1 : 0;
 }
