@@ -25,7 +25,7 @@ struct gguf_tensor {
 	uint64_t ne[4];
 	enum kern_type type; /* one that kern_traits knows; a file with another type is refused by name */
 	uint64_t bytes;
-	const uint8_t *data; /* borrowed: in the mapping */
+	const uint8_t *data; /* borrowed: in the mapping, at least 8-byte aligned */
 };
 
 struct gguf;
@@ -62,5 +62,8 @@ struct gguf_string gguf_key(const struct gguf *g, size_t i);
 size_t gguf_tensors(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, size_t i);
 const struct gguf_tensor *gguf_find(const struct gguf *g, const char *name); /* NULL: none */
+
+/* A string of a file made fit for a message: printable, at most len - 1 bytes.  Returns buf. */
+const char *gguf_printable(struct gguf_string s, char *buf, size_t len);
 
 #endif

@@ -1,0 +1,103 @@
+/* gguf_parts: finds the files of a model whose parts are named NAME-00001-of-0000N.gguf. */
+#include "shard/gguf_impl.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool five_digits(const char *s, unsigned *out) {
+	*out = 0;
+	for (int i = 0; i < 5; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+		*out = *out * 10 + (unsigned)(s[i] - '0');
+	}
+	return true;
+}
+
+static void free_paths(char **path, size_t count) {
+	for (size_t i = 0; path && i < count; i++)
+		free(path[i]);
+	free(path);
+}
+
+int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t errlen) {
+	static const char tail[] = "-00001-of-00001.gguf";
+	const size_t tail_len = sizeof tail - 1;
+	size_t len = strlen(path), stem = len;
+	unsigned no = 1, n = 1;
+	bool split = false;
+	char **paths;
+
+	if (len > tail_len) {
+		const char *t = path + len - tail_len;
+		split = t[0] == '-' && five_digits(t + 1, &no) && memcmp(t + 6, "-of-", 4) == 0 &&
+		        five_digits(t + 10, &n) && strcmp(t + 15, ".gguf") == 0;
+		if (split)
+			stem = len - tail_len;
+	}
+	if (!split)
+		n = 1;
+	if (split && (no < 1 || no > n || n > GGUF_MAX_PARTS)) {
+		snprintf(err, errlen, "%s: part %u of %u makes no sense", path, no, n);
+		return -EINVAL;
+	}
+	paths = calloc(n, sizeof *paths);
+	if (!paths)
+		goto nomem;
+	for (unsigned i = 0; i < n; i++) {
+		paths[i] = malloc(len + 1);
+		if (!paths[i])
+			goto nomem;
+		memcpy(paths[i], path, len + 1);
+		if (!split)
+			continue;
+		snprintf(paths[i] + stem, tail_len + 1, "-%05u-of-%05u.gguf", i + 1, n);
+		if (access(paths[i], F_OK) < 0 && errno == ENOENT) {
+			snprintf(err, errlen, "%s: part %u of %u is missing: there is no %s", path, i + 1, n,
+			        paths[i]);
+			free_paths(paths, n);
+			return -ENOENT;
+		}
+	}
+	*out = paths;
+	*count = n;
+	return 0;
+nomem:
+	snprintf(err, errlen, "%s: out of memory", path);
+	free_paths(paths, n);
+	return -ENOMEM;
+}
+
+int gguf_open_path(struct gguf **out, const char *path, char *err, size_t errlen) {
+	char **paths = NULL;
+	int *fds = NULL;
+	size_t count = 0, opened = 0;
+	int rc = gguf_parts(path, &paths, &count, err, errlen);
+	if (rc < 0)
+		return rc;
+	fds = calloc(count, sizeof *fds);
+	if (!fds) {
+		snprintf(err, errlen, "%s: out of memory", path);
+		rc = -ENOMEM;
+		goto done;
+	}
+	for (; opened < count; opened++) {
+		fds[opened] = open(paths[opened], O_RDONLY | O_CLOEXEC);
+		if (fds[opened] < 0) {
+			rc = -errno;
+			snprintf(err, errlen, "%s: %s", paths[opened], strerror(-rc));
+			goto done;
+		}
+	}
+	rc = gguf_open(out, fds, count, path, err, errlen);
+done:
+	for (size_t i = 0; i < opened; i++)
+		close(fds[i]);
+	free(fds);
+	free_paths(paths, count);
+	return rc;
+}
