@@ -11,7 +11,8 @@
 
 struct import;
 
-/* Called now and then; a return other than 0 stops the import with -ECANCELED. */
+/* Called before the first byte is hashed and after every chunk, not at all when names were remembered.
+ * A return other than 0 stops the import with -ECANCELED. */
 typedef int import_progress_fn(void *arg, uint64_t done, uint64_t total);
 
 /* fds: borrowed.  cache: folder, or NULL for none.  Tensors that the model does not use are refused by name

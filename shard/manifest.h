@@ -31,8 +31,19 @@ struct manifest {
 };
 
 const char *manifest_layer_tensor_name(enum layer_role r); /* "attn_q" */
+const char *manifest_end_tensor_name(enum end_role r);     /* "token_embd" */
 
-int manifest_encode(struct manifest *m, uint8_t **out, size_t *len); /* sets m->id */
+/* The shape that a role's tensor has in a model, and whether it is a norm (of type F32, F16 or BF16, one row). */
+void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t *n, uint64_t *rows);
+void manifest_end_shape(const struct hparams *hp, enum end_role r, uint64_t *n, uint64_t *rows);
+bool manifest_layer_is_norm(enum layer_role r);
+bool manifest_end_is_norm(enum end_role r);
+
+/* A manifest with room for the layers of a checked shape, its tensors yet to be filled in.  0 or -ENOMEM. */
+int manifest_create(struct manifest **out, const struct hparams *hp);
+
+/* The bytes (malloc'd), sets m->id.  -EINVAL when shape, types or tensors are not those of a model. */
+int manifest_encode(struct manifest *m, uint8_t **out, size_t *len);
 int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char *err, size_t errlen);
 void manifest_destroy(struct manifest *m); /* NULL allowed */
 

@@ -1,0 +1,487 @@
+/* import: hashes a model file and serves it as content.  See import.h.
+ *
+ * A "source" is a stretch of the file that is a tensor; tensors that lie on the same bytes have one, and it is
+ * hashed once.  Every weight's scale is looked at on the way, in pieces that stay in the processor's cache. */
+#include "shard/import.h"
+#include "shard/gguf.h"
+#include "shard/import_names.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PIECE_BYTES (256u << 10)
+
+struct source {
+	const struct gguf_tensor *t;
+	struct content_tensor record;
+	uint8_t *blob; /* the record's bytes */
+	size_t len;
+};
+
+/* A tensor's place in the manifest, and where its bytes come from. */
+struct place {
+	const struct gguf_tensor *t;
+	struct manifest_tensor *slot;
+};
+
+struct import {
+	char *name;
+	struct gguf *g;
+	struct manifest *m;
+	struct vocab *v;
+	uint8_t *manifest_blob, *vocab_blob;
+	size_t manifest_len, vocab_len;
+	struct source *source; /* ascending by position while hashed, then by name */
+	size_t sources;
+	char *err;
+	size_t errlen;
+};
+
+static int fail(struct import *im, int rc, const char *what) {
+	snprintf(im->err, im->errlen, "%s: %s", im->name, what);
+	return rc;
+}
+
+static int fail_memory(struct import *im) {
+	return fail(im, -ENOMEM, "out of memory");
+}
+
+/* Whether name is "blk.<layer>.<rest>", with which layer and rest. */
+static bool layer_name(struct gguf_string name, uint32_t *layer, struct gguf_string *rest) {
+	static const char prefix[] = "blk.";
+	uint64_t i = sizeof prefix - 1, start = i;
+	if (name.len <= i || memcmp(name.s, prefix, i) != 0)
+		return false;
+	for (*layer = 0; i < name.len && i - start < 6 && name.s[i] >= '0' && name.s[i] <= '9'; i++)
+		*layer = *layer * 10 + (uint32_t)(name.s[i] - '0');
+	if (i == start || i >= name.len || name.s[i] != '.' || (name.s[start] == '0' && i - start > 1))
+		return false;
+	rest->s = name.s + i + 1;
+	rest->len = name.len - i - 1;
+	return true;
+}
+
+/* Whether s is the stem and ".weight". */
+static bool is_weight(struct gguf_string s, const char *stem) {
+	static const char tail[] = ".weight";
+	size_t len = strlen(stem);
+	return s.len == len + sizeof tail - 1 && memcmp(s.s, stem, len) == 0 &&
+	       memcmp(s.s + len, tail, sizeof tail - 1) == 0;
+}
+
+static bool ends_with(struct gguf_string s, const char *tail) {
+	size_t len = strlen(tail);
+	return s.len >= len && memcmp(s.s + s.len - len, tail, len) == 0;
+}
+
+/* Every tensor must be one that the model uses, or one of those that change nothing. */
+static int check_names(struct import *im) {
+	char shown[80], why[160];
+	for (size_t i = 0; i < gguf_tensors(im->g); i++) {
+		const struct gguf_tensor *t = gguf_tensor(im->g, i);
+		struct gguf_string rest;
+		uint32_t layer = 0;
+		bool known = is_weight(t->name, "rope_freqs"); /* in hparams.freq already */
+		bool in_layer = layer_name(t->name, &layer, &rest);
+		for (int r = 0; !known && r < END_ROLES; r++)
+			known = is_weight(t->name, manifest_end_tensor_name((enum end_role)r));
+		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
+			known = is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
+		/* early converters stored the rotation that everybody computes */
+		known = known || (in_layer && is_weight(rest, "attn_rot_embd"));
+		if (known)
+			continue;
+		gguf_printable(t->name, shown, sizeof shown);
+		if (in_layer && layer >= im->m->hp.layers)
+			snprintf(why, sizeof why, "tensor %s belongs to no layer: there are %" PRIu32, shown,
+			        im->m->hp.layers);
+		else if (ends_with(t->name, ".bias"))
+			snprintf(why, sizeof why, "tensor %s is a bias, which Caravan does not compute",
+			        shown);
+		else
+			snprintf(why, sizeof why, "tensor %s is one that Caravan does not know", shown);
+		return fail(im, -ENOTSUP, why);
+	}
+	return 0;
+}
+
+/* Finds a role's tensor and checks it.  *out stays as it is when an optional one is absent. */
+static int find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool norm,
+        bool optional, const struct gguf_tensor **out) {
+	char why[224];
+	const struct gguf_tensor *t = gguf_find(im->g, name);
+	if (!t) {
+		if (optional)
+			return 0;
+		snprintf(why, sizeof why, "tensor %s is missing", name);
+		return fail(im, -EINVAL, why);
+	}
+	if (t->n != n || t->rows != rows) {
+		snprintf(why, sizeof why,
+		        "tensor %s has %" PRIu64 " rows of %" PRIu64
+		        " elements where the model wants %" PRIu64 " rows of %" PRIu64,
+		        name, t->rows, t->n, rows, n);
+		return fail(im, -EINVAL, why);
+	}
+	if (norm && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
+		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are known", name,
+		        kern_traits((uint32_t)t->type)->name);
+		return fail(im, -ENOTSUP, why);
+	}
+	*out = t;
+	return 0;
+}
+
+static int find_places(struct import *im, struct place *p, size_t *count) {
+	const struct hparams *hp = &im->m->hp;
+	char name[64];
+	uint64_t n, rows;
+	size_t k = 0;
+	for (int r = 0; r < END_ROLES; r++) {
+		snprintf(name, sizeof name, "%s.weight", manifest_end_tensor_name((enum end_role)r));
+		manifest_end_shape(hp, (enum end_role)r, &n, &rows);
+		/* without an output tensor the embedding is the head */
+		p[k] = (struct place){p[END_EMBED].t, &im->m->end[r]};
+		int rc = find_tensor(
+		        im, name, n, rows, manifest_end_is_norm((enum end_role)r), r == END_HEAD, &p[k].t);
+		if (rc < 0)
+			return rc;
+		k++;
+	}
+	for (uint32_t l = 0; l < hp->layers; l++) {
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", l,
+			        manifest_layer_tensor_name((enum layer_role)r));
+			manifest_layer_shape(hp, (enum layer_role)r, &n, &rows);
+			p[k].slot = &im->m->layer[l][r];
+			int rc = find_tensor(im, name, n, rows, manifest_layer_is_norm((enum layer_role)r),
+			        false, &p[k].t);
+			if (rc < 0)
+				return rc;
+			k++;
+		}
+	}
+	*count = k;
+	return 0;
+}
+
+static int compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor *b) {
+	if (a->data != b->data)
+		return a->data < b->data ? -1 : 1;
+	if (a->type != b->type)
+		return a->type < b->type ? -1 : 1;
+	if (a->n != b->n)
+		return a->n < b->n ? -1 : 1;
+	return (a->rows > b->rows) - (a->rows < b->rows);
+}
+
+static int compare_places(const void *a, const void *b) {
+	return compare_tensors(((const struct place *)a)->t, ((const struct place *)b)->t);
+}
+
+/* One source for all places that lie on the same bytes; both ascend. */
+static int make_sources(struct import *im, struct place *p, size_t count) {
+	qsort(p, count, sizeof *p, compare_places);
+	im->source = calloc(count, sizeof *im->source);
+	if (!im->source)
+		return fail_memory(im);
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) == 0)
+			continue;
+		struct source *s = &im->source[im->sources++];
+		s->t = p[i].t;
+		int rc = content_tensor_init(&s->record, s->t->type, s->t->n, s->t->rows);
+		if (rc == -ENOMEM)
+			return fail_memory(im);
+		if (rc < 0)
+			return fail(im, rc, "a tensor is too large");
+	}
+	return 0;
+}
+
+static const uint8_t *chunk_bytes(const struct source *s, uint32_t i, size_t *len) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
+	*len = bytes;
+	return s->t->data + first * kern_row_bytes(s->t->type, s->t->n);
+}
+
+/* Asks for a stretch of the mapping ahead of its use, so that the disk works while we hash. */
+static void read_ahead(const uint8_t *p, size_t len) {
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p & ~(page - 1);
+	posix_madvise((void *)at, len + ((uintptr_t)p - at), POSIX_MADV_WILLNEED);
+}
+
+static int hash_chunk(struct import *im, struct content_hasher *h, struct source *s, uint32_t i) {
+	char shown[80], why[192];
+	size_t row = kern_row_bytes(s->t->type, s->t->n);
+	uint64_t first, rows, bytes, piece = PIECE_BYTES / row ? PIECE_BYTES / row : 1;
+	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
+	for (uint64_t r = 0; r < rows; r += piece) {
+		const uint8_t *p = s->t->data + (first + r) * row;
+		uint64_t count = rows - r < piece ? rows - r : piece;
+		if (!kern_finite(s->t->type, p, count, s->t->n)) {
+			snprintf(why, sizeof why,
+			        "tensor %s has a scale that is not finite between rows %" PRIu64
+			        " and %" PRIu64,
+			        gguf_printable(s->t->name, shown, sizeof shown), first + r,
+			        first + r + count - 1);
+			return fail(im, -EINVAL, why);
+		}
+		content_hasher_add(h, p, count * row);
+	}
+	s->record.chunk[i] = content_hasher_finish(h);
+	return 0;
+}
+
+static int hash_sources(struct import *im, import_progress_fn *progress, void *arg) {
+	struct content_hasher *h = NULL;
+	uint64_t done = 0, total = 0;
+	size_t len;
+	int rc = content_hasher_create(&h);
+	if (rc < 0)
+		return fail_memory(im);
+	for (size_t i = 0; i < im->sources; i++)
+		total += im->source[i].t->bytes;
+	if (progress && progress(arg, 0, total))
+		goto cancelled;
+	for (size_t i = 0; i < im->sources; i++) {
+		struct source *s = &im->source[i];
+		for (uint32_t c = 0; c < s->record.chunks; c++) {
+			const uint8_t *next = NULL;
+			if (c + 1 < s->record.chunks)
+				next = chunk_bytes(s, c + 1, &len);
+			else if (i + 1 < im->sources)
+				next = chunk_bytes(&im->source[i + 1], 0, &len);
+			if (next)
+				read_ahead(next, len);
+			rc = hash_chunk(im, h, s, c);
+			if (rc < 0)
+				goto done;
+			chunk_bytes(s, c, &len);
+			done += len;
+			if (progress && progress(arg, done, total))
+				goto cancelled;
+		}
+		rc = content_tensor_encode(&s->record, &s->blob, &s->len);
+		if (rc < 0) {
+			fail_memory(im);
+			goto done;
+		}
+	}
+	rc = 0;
+	goto done;
+cancelled:
+	rc = fail(im, -ECANCELED, "the import was stopped");
+done:
+	content_hasher_destroy(h);
+	return rc;
+}
+
+/* Fills in the manifest from the sources' records. */
+static int make_manifest(struct import *im, const struct place *p, size_t count) {
+	size_t s = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
+			s++;
+		const struct gguf_tensor *t = p[i].t;
+		*p[i].slot =
+		        (struct manifest_tensor){im->source[s].record.id, t->type, t->n, t->rows, t->bytes};
+	}
+	im->m->vocab = content_hash(im->vocab_blob, im->vocab_len);
+	free(im->manifest_blob);
+	im->manifest_blob = NULL;
+	int rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
+	if (rc == -ENOMEM)
+		return fail_memory(im);
+	return rc < 0 ? fail(im, rc, "its tensors make no model") : 0;
+}
+
+/* Takes the names that were remembered: 0 when they are there and make the manifest that they made before. */
+static int recall(struct import *im, int cache, const char *key, const struct place *p, size_t count) {
+	struct import_names names = {0};
+	int rc = import_names_read(cache, key, &names);
+	if (rc == 0 && names.count != im->sources)
+		rc = -EBADMSG;
+	for (size_t i = 0; rc == 0 && i < im->sources; i++) {
+		struct source *s = &im->source[i];
+		struct content_tensor t;
+		rc = content_tensor_decode(&t, names.record[i].data, names.record[i].len);
+		if (rc < 0)
+			break;
+		if (t.type != s->t->type || t.n != s->t->n || t.rows != s->t->rows) {
+			content_tensor_clear(&t);
+			rc = -EBADMSG;
+			break;
+		}
+		content_tensor_clear(&s->record);
+		s->record = t;
+	}
+	for (size_t i = 0; rc == 0 && i < im->sources; i++)
+		rc = content_tensor_encode(&im->source[i].record, &im->source[i].blob, &im->source[i].len);
+	if (rc == 0)
+		rc = make_manifest(im, p, count);
+	if (rc == 0 && !content_equal(&im->m->id, &names.manifest))
+		rc = -EBADMSG;
+	import_names_clear(&names);
+	if (rc < 0) {
+		/* whatever was taken is made anew */
+		for (size_t i = 0; i < im->sources; i++) {
+			free(im->source[i].blob);
+			im->source[i].blob = NULL;
+		}
+	}
+	return rc;
+}
+
+/* Remembers the names.  That it fails (a full disk) costs time later, nothing else. */
+static void remember(const struct import *im, int cache, const char *key) {
+	struct import_names names = {.manifest = im->m->id, .count = im->sources};
+	names.record = calloc(im->sources, sizeof *names.record);
+	if (!names.record)
+		return;
+	for (size_t i = 0; i < im->sources; i++)
+		names.record[i] = (struct import_record){im->source[i].blob, im->source[i].len};
+	import_names_write(cache, key, &names);
+	free(names.record);
+}
+
+static int name_content(struct import *im, const int *fds, size_t nfds, const char *cache,
+        import_progress_fn *progress, void *arg) {
+	size_t count = END_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
+	struct place *places = calloc(count, sizeof *places);
+	char key[CONTENT_HEX];
+	int dir = -1;
+	int rc = places ? find_places(im, places, &count) : fail_memory(im);
+	if (rc == 0)
+		rc = make_sources(im, places, count);
+	if (rc < 0)
+		goto done;
+	if (cache && import_names_key(fds, nfds, key) == 0)
+		dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0 && recall(im, dir, key, places, count) == 0)
+		goto done;
+	rc = hash_sources(im, progress, arg);
+	if (rc == 0)
+		rc = make_manifest(im, places, count);
+	if (rc == 0 && dir >= 0)
+		remember(im, dir, key);
+done:
+	if (dir >= 0)
+		close(dir);
+	free(places);
+	return rc;
+}
+
+static int compare_sources(const void *a, const void *b) {
+	return memcmp(((const struct source *)a)->record.id.b, ((const struct source *)b)->record.id.b,
+	        sizeof(struct content_id));
+}
+
+int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
+        import_progress_fn *progress, void *arg, char *err, size_t errlen) {
+	struct hparams hp;
+	char why[256];
+	int rc = -ENOMEM;
+	struct import *im = calloc(1, sizeof *im);
+	if (!im || !(im->name = strdup(name))) {
+		snprintf(err, errlen, "%s: out of memory", name);
+		goto error;
+	}
+	im->err = err;
+	im->errlen = errlen;
+	rc = gguf_open(&im->g, fds, nfds, name, err, errlen);
+	if (rc < 0)
+		goto error;
+	rc = hparams_from_gguf(&hp, im->g, why, sizeof why);
+	if (rc == 0)
+		rc = vocab_from_gguf(&im->v, im->g, why, sizeof why);
+	if (rc < 0) {
+		fail(im, rc, why);
+		goto error;
+	}
+	rc = manifest_create(&im->m, &hp);
+	if (rc == 0)
+		rc = vocab_encode(im->v, &im->vocab_blob, &im->vocab_len);
+	if (rc < 0) {
+		fail_memory(im);
+		goto error;
+	}
+	rc = check_names(im);
+	if (rc == 0)
+		rc = name_content(im, fds, nfds, cache, progress, arg);
+	if (rc < 0)
+		goto error;
+	qsort(im->source, im->sources, sizeof *im->source, compare_sources);
+	im->err = NULL;
+	*out = im;
+	return 0;
+error:
+	import_close(im);
+	return rc;
+}
+
+void import_close(struct import *im) {
+	int saved = errno;
+	if (!im)
+		return;
+	for (size_t i = 0; i < im->sources; i++) {
+		content_tensor_clear(&im->source[i].record);
+		free(im->source[i].blob);
+	}
+	free(im->source);
+	free(im->manifest_blob);
+	free(im->vocab_blob);
+	manifest_destroy(im->m);
+	vocab_destroy(im->v);
+	gguf_close(im->g);
+	free(im->name);
+	free(im);
+	errno = saved;
+}
+
+const struct manifest *import_manifest(const struct import *im) {
+	return im->m;
+}
+
+const struct vocab *import_vocab(const struct import *im) {
+	return im->v;
+}
+
+static const struct source *find_source(const struct import *im, const struct content_id *id) {
+	struct source key = {.record.id = *id};
+	return bsearch(&key, im->source, im->sources, sizeof *im->source, compare_sources);
+}
+
+const uint8_t *import_blob(const struct import *im, const struct content_id *id, size_t *len) {
+	const struct source *s;
+	if (content_equal(id, &im->m->id)) {
+		*len = im->manifest_len;
+		return im->manifest_blob;
+	}
+	if (content_equal(id, &im->m->vocab)) {
+		*len = im->vocab_len;
+		return im->vocab_blob;
+	}
+	s = find_source(im, id);
+	if (!s)
+		return NULL;
+	*len = s->len;
+	return s->blob;
+}
+
+const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id) {
+	const struct source *s = find_source(im, id);
+	return s ? &s->record : NULL;
+}
+
+const uint8_t *import_chunk(
+        const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len) {
+	const struct source *s = find_source(im, tensor);
+	return s && chunk < s->record.chunks ? chunk_bytes(s, chunk, len) : NULL;
+}

@@ -1,0 +1,164 @@
+/* store_map: opens tensors of the store.
+ *
+ * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
+ * The packed bytes are not hashed at every start (a model is many GiB); who serves them to others names the
+ * chunk, and the receiver checks it. */
+#include "shard/store_tensor.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Removes a file that is of no use, unless somebody has it open. */
+static void remove_useless(struct store *s, int fd, const char *hex) {
+	struct stat mine, there;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return;
+	/* by now another daemon may have put a good one in its place */
+	if (fstat(fd, &mine) == 0 && fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	        mine.st_dev == there.st_dev && mine.st_ino == there.st_ino)
+		unlinkat(s->tensors, hex, 0);
+}
+
+static int read_at(int fd, void *out, size_t len, uint64_t offset) {
+	uint8_t *p = out;
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		p += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Reads and checks head and record of an open file. */
+static int read_record(
+        int fd, const struct content_id *id, struct content_tensor *record, struct store_head *head) {
+	uint8_t bytes[STORE_HEAD], *data = NULL;
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_nlink == 0)
+		return -ENOENT;
+	int rc = read_at(fd, bytes, sizeof bytes, 0);
+	if (rc == 0)
+		rc = store_head_get(bytes, head);
+	if (rc < 0)
+		return rc;
+	if (head->record_len > CONTENT_BLOB_MAX || head->record_len > (uint64_t)st.st_size)
+		return -EBADMSG;
+	data = malloc(head->record_len ? head->record_len : 1);
+	if (!data)
+		return -ENOMEM;
+	rc = read_at(fd, data, head->record_len, STORE_HEAD);
+	if (rc == 0) {
+		rc = content_tensor_decode(record, data, head->record_len);
+		rc = rc == -EINVAL ? -EBADMSG : rc;
+	}
+	free(data);
+	if (rc < 0)
+		return rc;
+	struct store_head want = store_head_of(record, head->record_len);
+	if (!content_equal(&record->id, id) || head->packed_at != want.packed_at ||
+	        head->packed_bytes != want.packed_bytes ||
+	        (uint64_t)st.st_size != want.packed_at + want.packed_bytes) {
+		content_tensor_clear(record);
+		return -EBADMSG;
+	}
+	return 0;
+}
+
+/* Opens a tensor's file under a shared lock.  A file of another layout, or broken, is removed: -ENOENT. */
+static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
+        struct store_head *head) {
+	char hex[CONTENT_HEX];
+	int rc, fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	/* only who removes a file holds it alone */
+	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
+	if (rc == 0)
+		rc = read_record(fd, id, record, head);
+	if (rc == -ESTALE || rc == -EBADMSG) {
+		remove_useless(s, fd, hex);
+		rc = -ENOENT;
+	}
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+bool store_has_tensor(struct store *s, const struct content_id *id) {
+	struct content_tensor record;
+	struct store_head head;
+	int fd = open_tensor(s, id, &record, &head);
+	if (fd < 0)
+		return false;
+	content_tensor_clear(&record);
+	close(fd);
+	return true;
+}
+
+int store_map_tensor(
+        struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen) {
+	char hex[CONTENT_HEX];
+	struct store_head head;
+	int rc = -ENOMEM;
+	struct store_tensor *t = calloc(1, sizeof *t);
+	if (!t)
+		goto error;
+	rc = t->fd = open_tensor(s, id, &t->record, &head);
+	if (rc < 0)
+		goto error;
+	t->map_bytes = head.packed_at + head.packed_bytes;
+	t->map = mmap(NULL, t->map_bytes, PROT_READ, MAP_SHARED, t->fd, 0);
+	if (t->map == MAP_FAILED) {
+		rc = -errno;
+		t->map = NULL;
+		goto error;
+	}
+	t->packed = (const uint8_t *)t->map + head.packed_at;
+	t->packed_bytes = head.packed_bytes;
+	*out = t;
+	return 0;
+error:
+	content_hex(id, hex);
+	if (rc == -ENOENT)
+		snprintf(err, errlen, "%s: tensor %.16s is not in the store", s->dir, hex);
+	else
+		snprintf(err, errlen, "%s: tensor %.16s: %s", s->dir, hex, strerror(-rc));
+	store_unmap_tensor(t);
+	return rc;
+}
+
+void store_unmap_tensor(struct store_tensor *t) {
+	int saved = errno;
+	if (!t)
+		return;
+	if (t->map)
+		munmap(t->map, t->map_bytes);
+	if (t->fd >= 0)
+		close(t->fd);
+	content_tensor_clear(&t->record);
+	free(t);
+	errno = saved;
+}
+
+void store_tensor_chunk(const struct store_tensor *t, uint32_t chunk, void *buf) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(&t->record, chunk, &first, &rows, &bytes);
+	const uint8_t *strip =
+	        (const uint8_t *)t->packed + first * kern_row_bytes(t->record.type, t->record.n);
+	kern_unpack(t->record.type, buf, strip, rows, t->record.n);
+}

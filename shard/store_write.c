@@ -1,0 +1,136 @@
+/* store_write: writes a tensor into the store, chunk by chunk.
+ *
+ * The file has its full length, and the disk its room, from the start; the head is written last.  pwrite is used
+ * rather than a mapping, so that a full disk is an error and not a signal. */
+#include "shard/durable.h"
+#include "shard/store_tensor.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct store_writer {
+	struct store *store; /* borrowed */
+	struct content_tensor record;
+	struct store_head head;
+	uint8_t *record_bytes;
+	uint8_t *packed; /* room for one chunk */
+	bool *have;      /* which chunks are there */
+	uint32_t missing;
+	int fd;
+	char temp[DURABLE_TEMP]; /* empty once committed */
+};
+
+static int copy_record(struct content_tensor *to, const struct content_tensor *from) {
+	int rc = content_tensor_init(to, from->type, from->n, from->rows);
+	if (rc < 0)
+		return rc;
+	if (to->chunks != from->chunks)
+		return -EINVAL;
+	memcpy(to->chunk, from->chunk, (size_t)to->chunks * sizeof *to->chunk);
+	return 0;
+}
+
+int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
+        char *err, size_t errlen) {
+	char hex[CONTENT_HEX];
+	size_t len;
+	int rc = -ENOMEM;
+	struct store_writer *w = calloc(1, sizeof *w);
+	if (!w)
+		goto error;
+	w->store = s;
+	w->fd = -1;
+	rc = copy_record(&w->record, record);
+	if (rc == 0)
+		rc = content_tensor_encode(&w->record, &w->record_bytes, &len);
+	if (rc == 0 && !content_equal(&w->record.id, &record->id))
+		rc = -EINVAL;
+	if (rc < 0)
+		goto error;
+	w->head = store_head_of(&w->record, len);
+	w->missing = w->record.chunks;
+	uint64_t rows = w->record.chunk_rows < w->record.rows ? w->record.chunk_rows : w->record.rows;
+	rc = -ENOMEM;
+	w->packed = malloc(kern_packed_bytes(w->record.type, rows, w->record.n));
+	w->have = calloc(w->record.chunks, sizeof *w->have);
+	if (!w->packed || !w->have)
+		goto error;
+	rc = w->fd = durable_create(s->tensors, w->temp);
+	if (rc < 0)
+		goto error;
+	off_t size = (off_t)(w->head.packed_at + w->head.packed_bytes);
+	if (fallocate(w->fd, 0, 0, size) < 0) {
+		rc = errno == EOPNOTSUPP && ftruncate(w->fd, size) == 0 ? 0 : -errno;
+		if (rc < 0)
+			goto error;
+	}
+	*out = w;
+	return 0;
+error:
+	snprintf(err, errlen, "%s: cannot make room for tensor %.16s (%" PRIu64 " bytes): %s", s->dir,
+	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0, strerror(-rc));
+	store_writer_destroy(w);
+	return rc;
+}
+
+int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len) {
+	uint64_t first, rows, size;
+	if (chunk >= w->record.chunks)
+		return -EBADMSG;
+	content_chunk_extent(&w->record, chunk, &first, &rows, &size);
+	if (len != size)
+		return -EBADMSG;
+	struct content_id id = content_hash(bytes, len);
+	if (!content_equal(&id, &w->record.chunk[chunk]))
+		return -EBADMSG;
+	if (w->have[chunk])
+		return 0;
+	kern_pack(w->record.type, w->packed, bytes, rows, w->record.n);
+	/* a chunk starts at a strip, whose offset is the same in both layouts */
+	int rc = durable_write_at(w->fd, w->packed, kern_packed_bytes(w->record.type, rows, w->record.n),
+	        w->head.packed_at + first * kern_row_bytes(w->record.type, w->record.n));
+	if (rc < 0)
+		return rc;
+	w->have[chunk] = true;
+	w->missing--;
+	return 0;
+}
+
+int store_writer_commit(struct store_writer *w) {
+	uint8_t head[STORE_HEAD];
+	char hex[CONTENT_HEX];
+	if (w->missing > 0)
+		return -EAGAIN;
+	if (!w->temp[0])
+		return 0;
+	store_head_put(head, &w->head);
+	int rc = durable_write_at(w->fd, w->record_bytes, w->head.record_len, STORE_HEAD);
+	if (rc == 0)
+		rc = durable_write_at(w->fd, head, STORE_HEAD, 0);
+	if (rc == 0)
+		rc = durable_commit(w->store->tensors, w->fd, w->temp, content_hex(&w->record.id, hex));
+	if (rc == 0)
+		w->temp[0] = '\0';
+	return rc;
+}
+
+void store_writer_destroy(struct store_writer *w) {
+	int saved = errno;
+	if (!w)
+		return;
+	if (w->fd >= 0) {
+		if (w->temp[0])
+			durable_discard(w->store->tensors, w->temp);
+		close(w->fd);
+	}
+	content_tensor_clear(&w->record);
+	free(w->record_bytes);
+	free(w->packed);
+	free(w->have);
+	free(w);
+	errno = saved;
+}
