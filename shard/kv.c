@@ -1,0 +1,64 @@
+/* kv: see kv.h.  A block is laid out [layer][head][keys, values], each part kern_kv_bytes and contiguous, so
+ * that attention over one head reads whole parts.  Address space is reserved at once and never committed:
+ * a page costs memory when a block is first written, and is never cleared, since attention reads only what
+ * its own sequence has written. */
+#include "config.h"
+
+#include "shard/kv.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+size_t kv_block_bytes(const struct hparams *hp, uint32_t layers) {
+	return (size_t)layers * hp->kv_heads * 2 * kern_kv_bytes(hp->head_size);
+}
+
+int kv_create(struct kv **out, const struct hparams *hp, uint32_t layers, uint32_t blocks) {
+	size_t block = kv_block_bytes(hp, layers);
+	if (!block || !blocks)
+		return -EINVAL;
+	if (blocks > PTRDIFF_MAX / block)
+		return -ENOMEM;
+	struct kv *kv = malloc(sizeof *kv);
+	if (!kv)
+		return -ENOMEM;
+	*kv = (struct kv){.layers = layers,
+	        .kv_heads = hp->kv_heads,
+	        .head_size = hp->head_size,
+	        .blocks = blocks,
+	        .block_bytes = block};
+	kv->base = mmap(NULL, block * blocks, PROT_READ | PROT_WRITE,
+	        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (kv->base == MAP_FAILED) {
+		int rc = -errno;
+		free(kv);
+		return rc;
+	}
+	*out = kv;
+	return 0;
+}
+
+void kv_destroy(struct kv *kv) {
+	if (!kv)
+		return;
+	int saved = errno;
+	munmap(kv->base, kv->block_bytes * kv->blocks);
+	free(kv);
+	errno = saved;
+}
+
+static uint16_t *part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
+	assert(block < kv->blocks && layer < kv->layers && head < kv->kv_heads);
+	size_t index = ((size_t)layer * kv->kv_heads + head) * 2 + which;
+	return (uint16_t *)(void *)(kv->base + block * kv->block_bytes +
+	                            index * kern_kv_bytes(kv->head_size));
+}
+
+uint16_t *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
+	return part(kv, block, layer, head, 0);
+}
+
+uint16_t *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
+	return part(kv, block, layer, head, 1);
+}

@@ -1,0 +1,97 @@
+/* slice: see slice.h. */
+#include "shard/slice.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const end_name[END_ROLES] = {"embedding", "output_norm", "output"};
+
+/* Maps a tensor, or finds it among those that are; what: how a message calls it. */
+static int slice_map(struct slice *sl, struct store *s, const struct manifest_tensor *mt, const char *what,
+        const struct store_tensor **out, char *err, size_t errlen) {
+	struct store_tensor *t = NULL;
+	for (size_t i = 0; i < sl->nmaps && !t; i++)
+		if (content_equal(&sl->maps[i]->record.id, &mt->id))
+			t = sl->maps[i];
+	if (!t) {
+		char why[256] = "";
+		int rc = store_map_tensor(s, &mt->id, &t, why, sizeof why);
+		if (rc == -ENOENT)
+			snprintf(err, errlen, "%s: the store does not have it", what);
+		else if (rc)
+			snprintf(err, errlen, "%s: %s", what, why);
+		if (rc)
+			return rc;
+		sl->maps[sl->nmaps++] = t;
+	}
+	if (t->record.type != mt->type || t->record.n != mt->n || t->record.rows != mt->rows) {
+		snprintf(err, errlen, "%s: the record says %s %ju x %ju, the manifest %s %ju x %ju", what,
+		        kern_traits(t->record.type)->name, (uintmax_t)t->record.rows, (uintmax_t)t->record.n,
+		        kern_traits(mt->type)->name, (uintmax_t)mt->rows, (uintmax_t)mt->n);
+		return -EBADMSG;
+	}
+	*out = t;
+	return 0;
+}
+
+int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
+        bool ends, char *err, size_t errlen) {
+	if (first > last || last > m->hp.layers || (first == last && !ends)) {
+		snprintf(err, errlen, "no slice [%u, %u) in a model of %u layers", first, last, m->hp.layers);
+		return -EINVAL;
+	}
+	size_t layers = last - first;
+	int rc = -ENOMEM;
+	struct slice *sl = calloc(1, sizeof *sl);
+	if (!sl)
+		goto error;
+	*sl = (struct slice){.manifest = m, .first = first, .last = last};
+	sl->maps = calloc(layers * LAYER_ROLES + END_ROLES, sizeof *sl->maps);
+	if (layers)
+		sl->layer = calloc(layers, sizeof *sl->layer);
+	if (!sl->maps || (layers && !sl->layer))
+		goto error;
+	for (uint32_t l = 0; l < layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			char what[64];
+			snprintf(what, sizeof what, "layer %u, %s", first + l, manifest_layer_tensor_name(r));
+			rc = slice_map(sl, s, &m->layer[first + l][r], what, &sl->layer[l][r], err, errlen);
+			if (rc)
+				goto error;
+		}
+	for (int r = 0; ends && r < END_ROLES; r++) {
+		rc = slice_map(sl, s, &m->end[r], end_name[r], &sl->end[r], err, errlen);
+		if (rc)
+			goto error;
+	}
+	*out = sl;
+	return 0;
+error:
+	if (rc == -ENOMEM)
+		snprintf(err, errlen, "slice [%u, %u): out of memory", first, last);
+	slice_destroy(sl);
+	return rc;
+}
+
+void slice_destroy(struct slice *s) {
+	if (!s)
+		return;
+	int saved = errno;
+	for (size_t i = 0; i < s->nmaps; i++)
+		store_unmap_tensor(s->maps[i]);
+	free(s->maps);
+	free(s->layer);
+	free(s);
+	errno = saved;
+}
+
+uint64_t slice_bytes(const struct slice *s) {
+	uint64_t bytes = 0;
+	for (uint32_t l = 0; l < s->last - s->first; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			bytes += s->layer[l][r]->packed_bytes;
+	for (int r = 0; r < END_ROLES && s->end[r]; r++)
+		if (r != END_HEAD || s->end[r] != s->end[END_EMBED]) /* a tied head is the embedding */
+			bytes += s->end[r]->packed_bytes;
+	return bytes;
+}

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Every model of tests/data/golden.txt gives the logits whose hash stands there, on every rung of this machine.
+golden=$top_builddir/tests/golden
+cd "$top_srcdir" || exit 99
+rungs=$("$golden" --rungs) || exit 99
+n=0
+while read -r hash model; do
+	case $hash in '#'*) continue ;; esac
+	for rung in $rungs; do
+		n=$((n + 1))
+		have=$(CARAVAN_CPU=$rung "$golden" "$model")
+		if test "${have%% *}" = "$hash"; then
+			echo "ok $n - $model on $rung"
+		else
+			echo "not ok $n - $model on $rung"
+			echo "# have $have"
+		fi
+	done
+done <tests/data/golden.txt
+echo "1..$n"
