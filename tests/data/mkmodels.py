@@ -1,0 +1,190 @@
+#!/usr/bin/python3
+"""Writes the test models of models/, their reference values, and the tables of models/README.md.
+
+Every model is one layer with random weights: for each weight type one, and some of unusual shape.  What is
+stored of a quantised tensor is random bits, not quantised numbers, so every bit of a block counts; the
+scales are set so that a tensor's weights deviate by 1/sqrt(width).  Seeds are fixed: a second run writes
+the same files.  Needs numpy alone.
+
+Usage: mkmodels.py [FOLDER]
+"""
+import os
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "..", "demo"))
+import ggufwrite as gg  # noqa: E402
+import reference as ref  # noqa: E402
+
+IDS = [1, 5, 9, 60, 7, 12, 33, 60, 2, 3, 59, 44]
+ROWS = 4  # of blk.0.ffn_gate.weight in NAME.dequant.f32
+NUMBER = {name: kind for kind, (name, _, _) in ref.TYPES.items()}
+
+
+def scaled(kind, d, dmin, bits):
+    """Random blocks with these scales (a column each) around the given random bytes."""
+    name = ref.TYPES[kind][0]
+    b = bits.copy()
+    d, dmin = gg.as_bytes(gg.f16(d)), gg.as_bytes(gg.f16(dmin))
+    if name in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL"):
+        b[:, :2] = d
+    elif name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
+        b[:, :2], b[:, 2:4] = d, dmin
+    elif name == "Q2_K":
+        b[:, 80:82], b[:, 82:84] = d, dmin
+    else:
+        b[:, -2:] = d
+    return b
+
+
+def random_blocks(kind, rows, width, deviation, rng):
+    """The bytes of rows of random weights of a block type."""
+    name, per, size = ref.TYPES[kind]
+    n = rows * width // per
+    bits = rng.integers(0, 256, (n, size), np.uint8)
+    if name in ("Q4_K", "Q5_K"):  # minima near their scales, or each sub-block would have its own mean
+        sc = rng.integers(0, 64, (n, 8))
+        bits[:, 4:16] = gg.pack_k_scales(sc, np.clip(sc + rng.integers(-6, 7, (n, 8)), 0, 63))
+    if name == "Q2_K":
+        sc = rng.integers(0, 16, (n, 16))
+        bits[:, :16] = sc | np.clip(sc + rng.integers(-2, 3, (n, 16)), 0, 15) << 4
+    d = rng.uniform(0.5, 1.5, (n, 1))
+    mid = {"Q4_1": -7.5, "Q5_1": -15.5, "Q2_K": 1.5, "Q4_K": 7.5, "Q5_K": 15.5}.get(name, 0)
+    if mid == 0:
+        d *= rng.choice([-1, 1], (n, 1))  # a scale may be negative
+    d[rng.random(n) < 0.02] = 0           # or nothing
+    dmin = d * mid * rng.uniform(0.9, 1.1, (n, 1))
+    unit = np.std(ref.dequantise(scaled(kind, d / 64, dmin / 64, bits).ravel(), kind).astype(np.float64)) * 64
+    return scaled(kind, d * deviation / unit, dmin * deviation / unit, bits).tobytes()
+
+
+def random_tensor(kind, shape, deviation, rng):
+    if kind not in (ref.F32, ref.F16, ref.BF16):
+        return random_blocks(kind, shape[0], shape[1], deviation, rng)
+    w = (rng.standard_normal(shape) * deviation).astype("<f4")
+    if kind == ref.F16:
+        return w.astype("<f2").tobytes()
+    return w.tobytes() if kind == ref.F32 else (w.view("<u4") >> 16).astype("<u2").tobytes()
+
+
+def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
+          linear=None, base=10000.0, narrow=None, steep=1.0, version=3, align=32, split=False):
+    """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
+    given: the head size stands in the file; steep: makes attention sharper, so that positions matter more."""
+    rng = np.random.default_rng(seed)
+    head = head or dim // heads
+    narrow = narrow or kind
+    norm = lambda n: rng.uniform(0.5, 1.5, n).astype("<f4").tobytes()
+    t = []
+    matrix = lambda name, rows, width, kind, dev: t.append(
+        (name, (rows, width), NUMBER[kind], random_tensor(NUMBER[kind], (rows, width), dev, rng)))
+    matrix("token_embd.weight", vocab, dim, kind, 1.0)
+    t.append(("blk.0.attn_norm.weight", (dim,), gg.F32, norm(dim)))
+    matrix("blk.0.attn_q.weight", heads * head, dim, kind, steep * dim ** -0.5)
+    matrix("blk.0.attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
+    matrix("blk.0.attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
+    matrix("blk.0.attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
+    t.append(("blk.0.ffn_norm.weight", (dim,), gg.F32, norm(dim)))
+    matrix("blk.0.ffn_gate.weight", ffn, dim, kind, dim ** -0.5)
+    matrix("blk.0.ffn_up.weight", ffn, dim, kind, dim ** -0.5)
+    matrix("blk.0.ffn_down.weight", dim, ffn, kind, 2 * ffn ** -0.5)
+    t.append(("output_norm.weight", (dim,), gg.F32, norm(dim)))
+    if not tied:
+        matrix("output.weight", vocab, dim, kind, dim ** -0.5)
+    if factors:
+        t.append(("rope_freqs.weight", (len(factors),), gg.F32, np.array(factors, "<f4").tobytes()))
+    name = os.path.basename(path)
+    letters = ["\u2581" + chr(ord("a") + i % 26) + chr(ord("a") + i // 26) for i in range(vocab - 3)]
+    meta = [("general.architecture", gg.STRING, "llama"), ("general.name", gg.STRING, "test " + name),
+            ("llama.context_length", gg.U32, 64), ("llama.embedding_length", gg.U32, dim),
+            ("llama.block_count", gg.U32, 1), ("llama.feed_forward_length", gg.U32, ffn),
+            ("llama.attention.head_count", gg.U32, heads), ("llama.attention.head_count_kv", gg.U32, kv_heads),
+            ("llama.attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), ("llama.rope.dimension_count", gg.U32, head),
+            ("llama.rope.freq_base", gg.FLOAT, base), ("llama.vocab_size", gg.U32, vocab),
+            ("tokenizer.ggml.model", gg.STRING, "llama"),
+            ("tokenizer.ggml.tokens", gg.ARRAY, gg.STRING, ["<unk>", "<s>", "</s>"] + letters),
+            ("tokenizer.ggml.scores", gg.ARRAY, gg.FLOAT, [0.0] * 3 + [-float(i) for i in range(vocab - 3)]),
+            ("tokenizer.ggml.token_type", gg.ARRAY, gg.I32, [2, 3, 3] + [1] * (vocab - 3)),
+            ("tokenizer.ggml.bos_token_id", gg.U32, 1), ("tokenizer.ggml.eos_token_id", gg.U32, 2),
+            ("tokenizer.ggml.add_bos_token", gg.BOOL, True)]
+    if given:
+        meta += [("llama.attention.key_length", gg.U32, head), ("llama.attention.value_length", gg.U32, head)]
+    if linear:
+        meta += [("llama.rope.scaling.type", gg.STRING, "linear"), ("llama.rope.scaling.factor", gg.FLOAT, linear)]
+    if align != 32:
+        meta.append(("general.alignment", gg.U32, align))
+    if not split:
+        gg.write(path + ".gguf", meta, t, version, align)
+    else:
+        parts = [t[:6], t[6:]]
+        for i, part in enumerate(parts):
+            gg.write(f"{path}-{i + 1:05}-of-{len(parts):05}.gguf",
+                     (meta if i == 0 else []) + [("split.no", gg.U16, i), ("split.count", gg.U16, len(parts)),
+                                                 ("split.tensors.count", gg.I32, len(t))], part, version, align)
+        gg.write(path + ".gguf", meta, t, version, align)  # whole, for the reference alone
+
+
+def error(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+BLOCKS = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"]
+KS = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+# name, what it is about, its shape
+MODELS = [(k, "width and feed-forward multiples of 32", dict(kind=k, dim=32, ffn=64)) for k in ("F32", "F16", "BF16")]
+MODELS += [(k, "widths that are no multiple of 256", dict(kind=k, dim=96, ffn=160, heads=6, kv_heads=3)) for k in BLOCKS]
+MODELS += [(k, "attn_output is " + n, dict(kind=k, dim=256, ffn=256, head=8, given=True, narrow=n))
+           for k, n in zip(KS, ["Q4_0", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"])]
+MODELS += [
+    ("rope-factors", "rope_freqs.weight as Llama 3.1 has it, base 500000",
+     dict(kind="F32", dim=32, ffn=64, factors=[1.0, 1.5, 4.0, 8.0], base=500000.0, steep=4.0)),
+    ("rope-linear", "linear RoPE scaling by 4", dict(kind="F32", dim=32, ffn=64, linear=4.0, steep=4.0)),
+    ("one-kv-head", "multi-query: one key and value head", dict(kind="F16", dim=64, ffn=96, heads=8, kv_heads=1)),
+    ("head-size", "key_length 16 where width / heads is 8",
+     dict(kind="F16", dim=32, ffn=64, head=16, given=True, steep=2.0)),
+    ("odd-widths", "width 24, feed-forward 40, 61 pieces, as many key heads as heads",
+     dict(kind="F16", dim=24, ffn=40, heads=3, kv_heads=3, vocab=61)),
+    ("tied", "no output.weight; GGUF version 2", dict(kind="Q4_0", dim=64, ffn=96, tied=True, version=2)),
+    ("split", "two files, general.alignment 64", dict(kind="F32", dim=32, ffn=64, split=True, align=64))]
+
+README = """# Test models
+
+Written by `../mkmodels.py`; values by `../reference.py`, which shares no code with the kernels and agrees
+with the reference vectors of other implementations. Each model is one layer with random weights and a vocabulary
+of 64 pieces without bytes.
+
+- `NAME.dequant.f32`: the first {rows} rows of `blk.0.ffn_gate.weight`, dequantised, little-endian float32. A dequantiser
+  must give these bits.
+- `NAME.logits.f32`: logits at each position ({count} × pieces, float32, row-major) for the token ids
+  `{ids}` at positions 0 to {last} of one sequence, with unrounded activations in float64,
+  keys and values in f16. Compare by relative error ‖a − b‖ / ‖b‖ over all values.
+
+| model | about | bytes | relative error of 8-bit activations | allow |
+|---|---|---|---|---|
+"""
+
+
+def main(folder):
+    table = README.format(rows=ROWS, count=len(IDS), last=len(IDS) - 1, ids=" ".join(map(str, IDS)))
+    for seed, (name, about, shape) in enumerate(MODELS):
+        path = os.path.join(folder, name)
+        model(path, seed + 1, **shape)
+        g = ref.Gguf(path + ".gguf")
+        logits = ref.Llama(g).step(IDS)
+        rounded = error(ref.Llama(g, q8=True).step(IDS), logits)
+        allow = 1e-3 if rounded == 0 else 0.03
+        g.tensor("blk.0.ffn_gate.weight")[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
+        logits.astype("<f4").tofile(path + ".logits.f32")
+        if shape.get("split"):
+            os.remove(path + ".gguf")
+        size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder)
+                   if f.startswith(name) and f.endswith(".gguf"))
+        table += f"| `{name}` | {about} | {size} | {'none' if rounded == 0 else '%.4f' % rounded} | {allow} |\n"
+    with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as f:
+        f.write(table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "models"))

@@ -1,0 +1,349 @@
+#!/usr/bin/python3
+"""An independent reference in numpy: reads GGUF, dequantises, runs Llama in float64.
+
+Written from the formats and the papers and from nothing in this project, so that what the kernels compute
+is checked against something that shares none of their code.  Dequantised values are float32 in the order
+of doc/numerics.md; all later arithmetic is float64 with unrounded activations, so logits of quantised
+models differ from Caravan's by the error of 8-bit activations, which q8=True shows the size of.  Needs
+numpy alone.
+
+Usage: reference.py dequant MODEL TENSOR [ROWS]   float32 rows to standard output, as raw bytes
+       reference.py logits MODEL ID...            float32 logits of each position, as raw bytes
+       reference.py greedy MODEL COUNT [TEXT]     what follows <s> and TEXT at temperature 0
+       reference.py sample MODEL COUNT SEED [TEXT]  the same at temperature 1
+       reference.py perplexity MODEL FILE         of a text, each line <s> + line + </s> on its own
+       reference.py perplexity-ids MODEL FILE     of token ids, each line a sequence on its own
+"""
+import math
+import struct
+import sys
+
+import numpy as np
+
+F32, F16, BF16 = 0, 1, 30
+# id: (name, weights a block, bytes a block)
+TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 30: ("BF16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
+         6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 20: ("IQ4_NL", 32, 18), 10: ("Q2_K", 256, 84),
+         11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210)}
+IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+class Gguf:
+    """metadata: key to value; tensors: name to (shape, rows first; type; offset from the start of data)."""
+
+    SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+    def __init__(self, path):
+        with open(path, "rb") as f:
+            self.data = f.read()
+        if self.data[:4] != b"GGUF":
+            raise ValueError(path + ": not GGUF")
+        self.at = 4
+        version, tensors, keys = self.take("I"), self.take("Q"), self.take("Q")
+        if version not in (2, 3):
+            raise ValueError(f"{path}: version {version}")
+        self.metadata = {}
+        for _ in range(keys):
+            key = self.string()
+            self.metadata[key] = self.value(self.take("I"))
+        self.tensors = {}
+        for _ in range(tensors):
+            name = self.string()
+            shape = [self.take("Q") for _ in range(self.take("I"))][::-1]
+            self.tensors[name] = (shape, self.take("I"), self.take("Q"))
+        align = self.metadata.get("general.alignment", 32)
+        self.base = -(-self.at // align) * align
+
+    def take(self, code):
+        v, = struct.unpack_from("<" + code, self.data, self.at)
+        self.at += struct.calcsize("<" + code)
+        return v
+
+    def string(self):
+        n = self.take("Q")
+        self.at += n
+        return self.data[self.at - n:self.at].decode(errors="surrogateescape")
+
+    def value(self, kind):
+        if kind == 8:
+            return self.string()
+        if kind == 9:
+            inner, n = self.take("I"), self.take("Q")
+            return [self.value(inner) for _ in range(n)]
+        return self.take(self.SCALARS[kind])
+
+    def raw(self, name):
+        shape, kind, offset = self.tensors[name]
+        _, per, size = TYPES[kind]
+        start = self.base + offset
+        return np.frombuffer(self.data, np.uint8, math.prod(shape) // per * size, start)
+
+    def tensor(self, name):
+        shape, kind, _ = self.tensors[name]
+        return dequantise(self.raw(name), kind).reshape(shape)
+
+
+def half(b, at):
+    """The f16 at this byte of each block, as a float32 column."""
+    return np.ascontiguousarray(b[:, at:at + 2]).view("<f2").astype(np.float32)
+
+
+def nibbles(q):
+    """16 bytes to 32 weights: all low halves, then all high halves."""
+    return np.concatenate([q & 15, q >> 4], 1).astype(np.float32)
+
+
+def fifth_bits(qh):
+    return np.unpackbits(np.ascontiguousarray(qh), axis=1, bitorder="little").astype(np.float32) * 16
+
+
+def k_scales(s):
+    """12 bytes to eight scales and eight minima of six bits."""
+    sc, m = np.empty((len(s), 8), np.float32), np.empty((len(s), 8), np.float32)
+    for j in range(4):
+        sc[:, j] = s[:, j] & 63
+        m[:, j] = s[:, j + 4] & 63
+        sc[:, j + 4] = (s[:, j + 8] & 15) | (s[:, j] >> 6) << 4
+        m[:, j + 4] = (s[:, j + 8] >> 4) | (s[:, j + 4] >> 6) << 4
+    return sc, m
+
+
+def two_bits(q):
+    """64 bytes to 256 weights: each 32 bytes give four runs of 32."""
+    return np.concatenate([q[:, h:h + 32] >> s & 3 for h in (0, 32) for s in (0, 2, 4, 6)], 1)
+
+
+def dequantise(raw, kind):
+    """float32 values of the raw bytes of whole blocks."""
+    name, per, size = TYPES[kind]
+    if kind == F32:
+        return raw.view("<f4")
+    if kind == F16:
+        return raw.view("<f2").astype(np.float32)
+    if kind == BF16:
+        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    b = raw.reshape(-1, size)
+    if name == "Q8_0":
+        return half(b, 0) * b[:, 2:].view(np.int8).astype(np.float32)
+    if name == "Q4_0":
+        return half(b, 0) * (nibbles(b[:, 2:]) - 8)
+    if name == "IQ4_NL":
+        return half(b, 0) * IQ4_NL_VALUES[nibbles(b[:, 2:]).astype(int)]
+    if name == "Q4_1":
+        return half(b, 0) * nibbles(b[:, 4:]) + half(b, 2)
+    if name == "Q5_0":
+        return half(b, 0) * (nibbles(b[:, 6:]) + fifth_bits(b[:, 2:6]) - 16)
+    if name == "Q5_1":
+        return half(b, 0) * (nibbles(b[:, 8:]) + fifth_bits(b[:, 4:8])) + half(b, 2)
+    if name == "Q2_K":
+        sc, m = (b[:, :16] & 15).astype(np.float32), (b[:, :16] >> 4).astype(np.float32)
+        q = two_bits(b[:, 16:80]).astype(np.float32).reshape(-1, 16, 16)
+        return ((half(b, 80) * sc)[:, :, None] * q - (half(b, 82) * m)[:, :, None]).reshape(-1, 256)
+    if name == "Q3_K":
+        s = b[:, 96:108]
+        sc = np.stack([(s[:, j % 8] >> 4 * (j // 8) & 15) | (s[:, 8 + j % 4] >> 2 * (j // 4) & 3) << 4
+                       for j in range(16)], 1).astype(np.float32) - 32
+        high = np.concatenate([b[:, :32] >> bit & 1 for bit in range(8)], 1).astype(np.float32)
+        q = two_bits(b[:, 32:96]).astype(np.float32) - 4 * (1 - high)
+        return ((half(b, 108) * sc)[:, :, None] * q.reshape(-1, 16, 16)).reshape(-1, 256)
+    if name in ("Q4_K", "Q5_K"):
+        sc, m = k_scales(b[:, 4:16])
+        qs = b[:, -128:].reshape(-1, 4, 32)
+        q = np.stack([qs & 15, qs >> 4], 2).reshape(-1, 8, 32).astype(np.float32)
+        if name == "Q5_K":
+            q += np.stack([b[:, 16:48] >> bit & 1 for bit in range(8)], 1).astype(np.float32) * 16
+        return ((half(b, 0) * sc)[:, :, None] * q - (half(b, 2) * m)[:, :, None]).reshape(-1, 256)
+    if name == "Q6_K":
+        parts = []
+        for h in range(2):
+            lo, hi = b[:, 64 * h:64 * h + 64], b[:, 128 + 32 * h:160 + 32 * h]
+            parts += [(lo[:, :32] & 15) | (hi & 3) << 4, (lo[:, 32:] & 15) | (hi >> 2 & 3) << 4,
+                      (lo[:, :32] >> 4) | (hi >> 4 & 3) << 4, (lo[:, 32:] >> 4) | (hi >> 6) << 4]
+        q = np.concatenate(parts, 1).astype(np.float32).reshape(-1, 16, 16) - 32
+        sc = np.ascontiguousarray(b[:, 192:208]).view(np.int8).astype(np.float32)
+        return ((half(b, 208) * sc)[:, :, None] * q).reshape(-1, 256)
+    raise ValueError(name)
+
+
+class Llama:
+    """The forward pass of one sequence.
+
+    kv_f16: keys and values are rounded to f16; q8: what meets a quantised weight is rounded to 8 bits, with
+    a scale for each 32 values, or 256 for the K types.
+    """
+
+    def __init__(self, gguf, kv_f16=True, q8=False):
+        g = gguf.metadata
+        if g["general.architecture"] != "llama":
+            raise ValueError("architecture " + g["general.architecture"])
+        get = lambda key, default=None: g.get("llama." + key, default)
+        self.kv_f16 = kv_f16
+        self.block = {name: TYPES[kind][1] if q8 else 1 for name, (_, kind, _) in gguf.tensors.items()}
+        self.layers, self.heads = get("block_count"), get("attention.head_count")
+        self.kv_heads = get("attention.head_count_kv", self.heads)
+        self.eps = get("attention.layer_norm_rms_epsilon")
+        self.head = get("attention.key_length", get("embedding_length") // self.heads)
+        self.w = {name: gguf.tensor(name).astype(np.float64) for name in gguf.tensors}
+        rope = get("rope.dimension_count", self.head)
+        freq = get("rope.freq_base", 10000.0) ** (-np.arange(0, rope, 2) / rope)
+        if "rope_freqs.weight" in self.w:
+            freq = freq / self.w["rope_freqs.weight"]
+        kind = get("rope.scaling.type", "none")
+        if kind == "linear":
+            freq = freq / get("rope.scaling.factor")
+        elif kind != "none":
+            raise ValueError("rope scaling " + kind)
+        self.rope, self.freq = rope, freq
+        self.reset()
+
+    def reset(self):
+        self.k = [np.zeros((0, self.kv_heads, self.head))] * self.layers
+        self.v = [np.zeros((0, self.kv_heads, self.head))] * self.layers
+
+    def norm(self, x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.w[name]
+
+    def rotate(self, x, positions):
+        angle = positions[:, None] * self.freq
+        c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        out = x.copy()
+        a, b = x[..., 0:self.rope:2], x[..., 1:self.rope:2]
+        out[..., 0:self.rope:2] = a * c - b * s
+        out[..., 1:self.rope:2] = a * s + b * c
+        return out
+
+    def store(self, x):
+        return x.astype(np.float16).astype(np.float64) if self.kv_f16 else x
+
+    def product(self, x, name):
+        block = self.block[name]
+        if block > 1:
+            b = x.reshape(-1, block)
+            d = np.abs(b).max(1, keepdims=True) / 127
+            x = (np.rint(np.divide(b, d, out=np.zeros_like(b), where=d > 0)) * d).reshape(x.shape)
+        return x @ self.w[name].T
+
+    def step(self, ids):
+        """The logits of these tokens, which follow those of earlier steps."""
+        n, old = len(ids), len(self.k[0])
+        positions = np.arange(old, old + n)
+        hidden = np.where(np.arange(old + n)[None, :] > positions[:, None], -np.inf, 0.0)
+        x = self.w["token_embd.weight"][ids]
+        for layer in range(self.layers):
+            product = lambda x, name: self.product(x, f"blk.{layer}.{name}.weight")
+            h = self.norm(x, f"blk.{layer}.attn_norm.weight")
+            q = self.rotate(product(h, "attn_q").reshape(n, self.heads, self.head), positions)
+            k = self.rotate(product(h, "attn_k").reshape(n, self.kv_heads, self.head), positions)
+            v = product(h, "attn_v").reshape(n, self.kv_heads, self.head)
+            self.k[layer] = np.concatenate([self.k[layer], self.store(k)])
+            self.v[layer] = np.concatenate([self.v[layer], self.store(v)])
+            out = np.empty((n, self.heads, self.head))
+            for i in range(self.heads):
+                j = i * self.kv_heads // self.heads
+                z = q[:, i] @ self.k[layer][:, j].T / math.sqrt(self.head) + hidden
+                e = np.exp(z - z.max(1, keepdims=True))
+                out[:, i] = e @ self.v[layer][:, j] / e.sum(1, keepdims=True)
+            x = x + product(out.reshape(n, -1), "attn_output")
+            h = self.norm(x, f"blk.{layer}.ffn_norm.weight")
+            g = product(h, "ffn_gate")
+            x = x + product(g / (1 + np.exp(-g)) * product(h, "ffn_up"), "ffn_down")
+        head = "output.weight" if "output.weight" in self.w else "token_embd.weight"
+        return self.product(self.norm(x, "output_norm.weight"), head)
+
+
+class Spm:
+    """Llama 2's tokenizer: join the neighbours of the best score until none can be joined."""
+
+    def __init__(self, metadata):
+        self.pieces = metadata["tokenizer.ggml.tokens"]
+        self.scores = metadata["tokenizer.ggml.scores"]
+        self.types = metadata["tokenizer.ggml.token_type"]
+        self.bos, self.eos = metadata["tokenizer.ggml.bos_token_id"], metadata["tokenizer.ggml.eos_token_id"]
+        self.ids = {p: i for i, p in enumerate(self.pieces)}
+
+    def encode(self, text):
+        parts = list((" " + text).replace(" ", "\u2581")) if text else []
+        while True:
+            pairs = [(self.scores[self.ids[a + b]], -i) for i, (a, b) in enumerate(zip(parts, parts[1:]))
+                     if a + b in self.ids]
+            if not pairs:
+                break
+            i = -max(pairs)[1]
+            parts[i:i + 2] = [parts[i] + parts[i + 1]]
+        ids = []
+        for p in parts:
+            ids += [self.ids[p]] if p in self.ids else [self.ids["<0x%02X>" % b] for b in p.encode()]
+        return ids
+
+    def decode(self, ids):
+        raw = b""
+        for t in ids:
+            if self.types[t] == 6:
+                raw += bytes([int(self.pieces[t][3:5], 16)])
+            elif self.types[t] == 1:
+                raw += self.pieces[t].encode()
+        return raw.decode(errors="replace").replace("\u2581", " ").removeprefix(" ")
+
+
+def losses(model, ids):
+    """Minus the logarithm of the probability of each id after the first."""
+    model.reset()
+    z = model.step(ids[:-1])
+    top = z.max(1, keepdims=True)
+    z = z - top - np.log(np.exp(z - top).sum(1, keepdims=True))
+    return -z[np.arange(len(ids) - 1), ids[1:]]
+
+
+def perplexity(model, sequences):
+    all_losses = np.concatenate([losses(model, s) for s in sequences])
+    return math.exp(all_losses.mean()), len(all_losses)
+
+
+def generate(model, spm, text, count, rng=None):
+    """Ids after <s> and text: the likeliest, or with rng drawn at temperature 1; ends before </s>."""
+    model.reset()
+    z = model.step([spm.bos] + spm.encode(text))[-1]
+    out = spm.encode(text)
+    for _ in range(count):
+        if rng is None:
+            t = int(z.argmax())
+        else:
+            p = np.exp(z - z.max())
+            t = int(rng.choice(len(z), p=p / p.sum()))
+        if t == spm.eos:
+            break
+        out.append(t)
+        z = model.step([t])[-1]
+    return spm.decode(out)
+
+
+def main(args):
+    if len(args) < 3:
+        sys.exit(__doc__.split("numpy alone.")[1].strip())
+    what, path, rest = args[0], args[1], args[2:]
+    g = Gguf(path)
+    if what == "dequant":
+        rows = g.tensor(rest[0])
+        sys.stdout.buffer.write(rows[:int(rest[1]) if len(rest) > 1 else len(rows)].astype("<f4").tobytes())
+    elif what == "logits":
+        sys.stdout.buffer.write(Llama(g).step([int(i) for i in rest]).astype("<f4").tobytes())
+    elif what == "greedy":
+        print(generate(Llama(g), Spm(g.metadata), rest[1] if len(rest) > 1 else "", int(rest[0])))
+    elif what == "sample":
+        rng = np.random.default_rng(int(rest[1]))
+        print(generate(Llama(g), Spm(g.metadata), rest[2] if len(rest) > 2 else "", int(rest[0]), rng))
+    elif what in ("perplexity", "perplexity-ids"):
+        with open(rest[0], encoding="utf-8") as f:
+            lines = f.read().splitlines()
+        if what == "perplexity":
+            spm = Spm(g.metadata)
+            sequences = [[spm.bos] + spm.encode(line) + [spm.eos] for line in lines if line]
+        else:
+            sequences = [[int(i) for i in line.split()] for line in lines if line]
+        print("perplexity %.4f over %d tokens" % perplexity(Llama(g), sequences))
+    else:
+        sys.exit("reference.py: no such command: " + what)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
