@@ -1,0 +1,281 @@
+/* bpe: byte-level BPE, as GPT-2 began it and Llama 3 uses it.  A regular expression cuts the text into
+ * words; within a word, beginning from single bytes, the neighbours with the lowest rank of merge are joined.
+ * The file spells bytes as letters (GPT-2's bytes_to_unicode); here everything is bytes again.
+ *
+ * Symbols are the tokens' ids; strings that only merges speak of get ids above those of the vocabulary.
+ * One thread at a time for each encoding; the tables are only read. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "daemon/text/tokenizer_impl.h"
+#include "daemon/text/utf8.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <pcre2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct pair {
+	uint64_t key; /* left id, right id; NO_PAIR: free */
+	uint32_t rank, id;
+};
+#define NO_PAIR UINT64_MAX
+
+struct bpe {
+	const struct tokenizer *t; /* borrowed: the owner */
+	pcre2_code *words;
+	pcre2_match_context *limits;
+	bool ignore_merges;  /* a word that is a token is that token, whatever merges would make of it */
+	uint32_t first[256]; /* the symbol of each byte */
+	struct pair *pair;
+	size_t mask;
+	char *bytes; /* what the strings of merges point into */
+};
+
+/* White space as Unicode has it: PCRE2's own \s also takes U+180E, which no longer is. */
+#define S "\\p{Z}\\x09-\\x0D\\x{85}"
+
+struct pre_tokenizer {
+	const char *name, *words;
+	bool ignore_merges;
+};
+
+/* From Meta's llama3/tokenizer.py and OpenAI's gpt-2/encoder.py. */
+#define WORDS_LLAMA3 \
+	"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^" S \
+	"\\p{L}\\p{N}]+[\\r\\n]*|[" S "]*[\\r\\n]+|[" S "]+(?![^" S "])|[" S "]+"
+#define WORDS_GPT2 \
+	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" S "\\p{L}\\p{N}]+|[" S "]+(?![^" S "])|[" S "]+"
+
+static const struct pre_tokenizer pre_tokenizers[] = {
+        {"llama-bpe", WORDS_LLAMA3, true},
+        {"llama3", WORDS_LLAMA3, true},
+        {"llama-v3", WORDS_LLAMA3, true},
+        {"gpt-2", WORDS_GPT2, false},
+        {"default", WORDS_GPT2, false},
+};
+
+static uint64_t mix(uint64_t x) { /* the finaliser of SplitMix64 */
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static struct pair *pair_slot(const struct bpe *b, uint32_t left, uint32_t right) {
+	uint64_t key = (uint64_t)left << 32 | right;
+	for (size_t i = mix(key);; i++) {
+		struct pair *p = &b->pair[i & b->mask];
+		if (p->key == NO_PAIR || p->key == key)
+			return p;
+	}
+}
+
+static bool find_pair(const void *ctx, const struct merge_symbol *left, const struct merge_symbol *right,
+        uint32_t *rank, uint32_t *id) {
+	const struct pair *p = pair_slot(ctx, left->id, right->id);
+	*rank = p->rank;
+	*id = p->id;
+	return p->key != NO_PAIR;
+}
+
+/* The byte of a letter: printable ones of Latin-1 are themselves, the others follow U+0100 in order. */
+static int byte_of_letter(uint32_t c) {
+	if ((c >= 33 && c <= 126) || (c >= 161 && c <= 255 && c != 173))
+		return (int)c;
+	if (c < 256 || c >= 256 + 68)
+		return -1;
+	c -= 256;
+	return (int)(c < 33 ? c : c < 67 ? c - 33 + 127 : 173);
+}
+
+ptrdiff_t bpe_decode_letters(const char *text, size_t len, char *out) {
+	char *p = out;
+	for (size_t i = 0, n; i < len; i += n) {
+		if (utf8_next(text + i, len - i, &n) != UTF8_WHOLE)
+			return -1;
+		int byte = byte_of_letter(utf8_code(text + i, n));
+		if (byte < 0)
+			return -1;
+		*p++ = (char)byte;
+	}
+	return p - out;
+}
+
+static int compile_words(struct bpe *b, const struct vocab *v, char *err, size_t errlen) {
+	const struct pre_tokenizer *pre = NULL;
+	for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
+		if (strlen(pre_tokenizers[i].name) == v->pre.len &&
+		        memcmp(pre_tokenizers[i].name, v->pre.s, v->pre.len) == 0)
+			pre = &pre_tokenizers[i];
+	if (!pre) {
+		if (v->pre.len == 0)
+			snprintf(err, errlen,
+			        "tokenizer.ggml.pre is missing: how the model cuts text into words is not known");
+		else
+			snprintf(err, errlen,
+			        "tokenizer.ggml.pre is \"%.*s\", which is not known (llama-bpe and gpt-2 are)",
+			        (int)(v->pre.len < 64 ? v->pre.len : 64), v->pre.s);
+		return -ENOTSUP;
+	}
+	b->ignore_merges = pre->ignore_merges;
+	int code;
+	PCRE2_SIZE at;
+	b->words = pcre2_compile(
+	        (PCRE2_SPTR)pre->words, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+	b->limits = pcre2_match_context_create(NULL);
+	if (!b->words || !b->limits) {
+		snprintf(err, errlen, "cannot compile the expression of \"%s\" (PCRE2 error %d at %zu)",
+		        pre->name, b->words ? 0 : code, b->words ? (size_t)0 : (size_t)at);
+		return -ENOMEM;
+	}
+	/* The longest search is one run of white space, which is walked back through once. */
+	pcre2_set_match_limit(b->limits, 2 * TOKENIZER_MAX_TEXT);
+	pcre2_set_depth_limit(b->limits, 1000);
+	pcre2_set_heap_limit(b->limits, 64 << 10);
+	return 0;
+}
+
+/* The merges of the file by their parts' ids.  names: every string that has a symbol. */
+static int read_merges(struct bpe *b, struct strmap *names, uint32_t next, char *err, size_t errlen) {
+	const struct vocab *v = b->t->v;
+	char *p = b->bytes;
+	for (uint32_t rank = 0; rank < v->merges; rank++) {
+		const struct vocab_string *m = &v->merge[rank];
+		const char *space = m->len > 1 ? memchr(m->s + 1, ' ', m->len - 1) : NULL;
+		if (!space || space + 1 == m->s + m->len) {
+			snprintf(err, errlen, "tokenizer.ggml.merges[%" PRIu32 "] is not two parts", rank);
+			return -EINVAL;
+		}
+		ptrdiff_t left = bpe_decode_letters(m->s, (size_t)(space - m->s), p);
+		ptrdiff_t right = left < 0 ? -1
+		                           : bpe_decode_letters(space + 1,
+		                                     (size_t)(m->s + m->len - space - 1), p + left);
+		if (right < 0)
+			continue; /* no text has such parts */
+		/* adding a string that is known leaves it as it is */
+		uint32_t l = strmap_add(names, p, (size_t)left, next);
+		next += l == next;
+		uint32_t r = strmap_add(names, p + left, (size_t)right, next);
+		next += r == next;
+		uint32_t both = strmap_add(names, p, (size_t)(left + right), next);
+		next += both == next;
+		p += left + right;
+		struct pair *slot = pair_slot(b, l, r);
+		if (slot->key == NO_PAIR)
+			*slot = (struct pair){(uint64_t)l << 32 | r, rank, both};
+	}
+	return 0;
+}
+
+int bpe_create(struct tokenizer *t, char *err, size_t errlen) {
+	const struct vocab *v = t->v;
+	struct strmap names = {0};
+	size_t slots = 16, bytes = 256;
+	int rc = -ENOMEM;
+	struct bpe *b = t->bpe = calloc(1, sizeof *b);
+	if (!b)
+		goto error;
+	b->t = t;
+	rc = compile_words(b, v, err, errlen);
+	if (rc < 0)
+		return rc;
+	rc = -ENOMEM;
+	while (slots < 2 * (size_t)v->merges)
+		slots *= 2;
+	for (uint32_t i = 0; i < v->merges; i++)
+		bytes += v->merge[i].len;
+	b->mask = slots - 1;
+	b->pair = malloc(slots * sizeof *b->pair);
+	b->bytes = malloc(bytes);
+	if (!b->pair || !b->bytes || strmap_init(&names, v->tokens + (size_t)256 + 3 * (size_t)v->merges) < 0)
+		goto error;
+	for (size_t i = 0; i < slots; i++)
+		b->pair[i].key = NO_PAIR;
+	for (size_t i = 0; i <= t->map.mask; i++)
+		if (t->map.slot[i].s)
+			strmap_add(&names, t->map.slot[i].s, t->map.slot[i].len, t->map.slot[i].value);
+	char *single = b->bytes + bytes - 256;
+	for (uint32_t i = 0; i < 256; i++) {
+		single[i] = (char)i;
+		b->first[i] = strmap_add(&names, &single[i], 1, v->tokens + i);
+	}
+	rc = read_merges(b, &names, v->tokens + 256, err, errlen);
+	strmap_release(&names);
+	return rc;
+error:
+	snprintf(err, errlen, "not enough memory for the tokenizer");
+	strmap_release(&names);
+	return rc;
+}
+
+void bpe_destroy(struct bpe *b) {
+	if (!b)
+		return;
+	pcre2_code_free(b->words);
+	pcre2_match_context_free(b->limits);
+	free(b->pair);
+	free(b->bytes);
+	free(b);
+}
+
+static int encode_word(const struct bpe *b, struct encoding *e, const char *word, size_t len) {
+	const struct tokenizer *t = b->t;
+	if (b->ignore_merges && len <= t->max_text) {
+		uint32_t id = strmap_find(&t->map, word, len);
+		if (id != TOKEN_NONE)
+			return encoding_push(e, id);
+	}
+	int rc = 0;
+	merge_begin(&e->work);
+	for (size_t i = 0; rc == 0 && i < len; i++)
+		rc = merge_append(&e->work, 1, b->first[(uint8_t)word[i]]);
+	if (rc == 0)
+		rc = merge_run(&e->work, find_pair, b);
+	for (uint32_t i = 0; rc == 0 && i != MERGE_END; i = e->work.sym[i].next) {
+		const struct merge_symbol *sym = &e->work.sym[i];
+		rc = sym->id < t->v->tokens ? encoding_push(e, sym->id)
+		                            : encoding_push_bytes(e, t, word + sym->at, sym->len);
+	}
+	return rc;
+}
+
+/* A stretch that is UTF-8 from end to end, which PCRE2 then need not check again at every word. */
+static int encode_utf8(
+        const struct bpe *b, struct encoding *e, pcre2_match_data *match, const char *text, size_t len) {
+	int rc = 0;
+	for (size_t at = 0; rc == 0 && at < len;) {
+		int found = pcre2_match(
+		        b->words, (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, match, b->limits);
+		if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+			return found == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -E2BIG;
+		const PCRE2_SIZE *o = pcre2_get_ovector_pointer(match);
+		size_t begin = found < 0 ? len : o[0], end = found < 0 ? len : o[1];
+		if (begin > at)
+			rc = encode_word(b, e, text + at, begin - at);
+		if (rc == 0 && end > begin)
+			rc = encode_word(b, e, text + begin, end - begin);
+		at = end;
+	}
+	return rc;
+}
+
+int bpe_encode(const struct tokenizer *t, struct encoding *e, const char *text, size_t len) {
+	pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+	if (!match)
+		return -ENOMEM;
+	int rc = 0;
+	for (size_t at = 0; rc == 0 && at < len;) {
+		/* a run of characters, and the run of bytes after it that are none, which is a word */
+		size_t good = at, bad, n;
+		while (good < len && utf8_next(text + good, len - good, &n) == UTF8_WHOLE)
+			good += n;
+		for (bad = good; bad < len && utf8_next(text + bad, len - bad, &n) != UTF8_WHOLE;)
+			bad += n;
+		if (good > at)
+			rc = encode_utf8(t->bpe, e, match, text + at, good - at);
+		if (rc == 0 && bad > good)
+			rc = encode_word(t->bpe, e, text + good, bad - good);
+		at = bad;
+	}
+	pcre2_match_data_free(match);
+	return rc;
+}

@@ -1,0 +1,54 @@
+/* stream: token ids into text as they are generated.  What it gives out is certain: whole characters, and
+ * nothing that may be the beginning of a stop text.
+ *
+ * Owns: the bytes not yet given out, the state of the search for stop texts.  What comes out does not depend
+ * on how a text was cut into tokens, nor on when it is taken.
+ * One thread at a time. */
+#ifndef DAEMON_TEXT_STREAM_H
+#define DAEMON_TEXT_STREAM_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tokenizer;
+struct text_stream;
+
+enum {
+	/* The first token begins the text: its leading space is the space prefix and is not printed.  For an
+	 * empty prompt (BOS only) and for printing back a whole encoded text; no effect where the model
+	 * has no space prefix. */
+	TEXT_STREAM_AT_START = 1,
+	/* Control tokens print their names. */
+	TEXT_STREAM_SPECIAL = 2,
+};
+
+struct text_stop {
+	const char *s;
+	size_t len;
+};
+
+#define TEXT_STREAM_MAX_STOPS 16
+#define TEXT_STREAM_MAX_STOP_LEN 1024 /* bytes */
+
+/* t is borrowed; the stop texts are copied.  0; -EINVAL: a stop text is empty or not UTF-8; -E2BIG: too many
+ * or too long; -ENOMEM. */
+int text_stream_create(struct text_stream **out, const struct tokenizer *t, const struct text_stop *stops,
+        size_t nstops, unsigned flags);
+void text_stream_destroy(struct text_stream *s); /* NULL allowed */
+
+/* Appends a token.  After a stop text was found or the stream was finished nothing is appended any more.
+ * 0; -EINVAL: no such token; -ENOMEM. */
+int text_stream_push(struct text_stream *s, uint32_t id);
+
+/* No more tokens come: what was held back is let go, an incomplete character becomes U+FFFD.  0 or -ENOMEM. */
+int text_stream_finish(struct text_stream *s);
+
+/* The bytes that have become certain since the last call, and how many; they are borrowed and stay until the
+ * next call with this stream.  Valid UTF-8, not terminated. */
+size_t text_stream_take(struct text_stream *s, const char **text);
+
+/* The stop text that was found (its index), or -1.  The text ends before it.  The one that is complete
+ * first is the one found; of those complete at once, the longest. */
+int text_stream_stopped(const struct text_stream *s);
+
+#endif

@@ -1,0 +1,411 @@
+/* tokenizer: the tables of a vocabulary, the search for special tokens, and the way into SPM and BPE.
+ *
+ * Made once, then only read: any thread may encode. */
+#include "daemon/text/tokenizer.h"
+#include "daemon/text/tokenizer_impl.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Special tokens are compared at every place of a text: a file must not make that slow. */
+#define MAX_SPECIAL 1024
+
+/* Tokens that end a turn or a text in the models of this family and in tunings of them.  Files name one EOS,
+ * or an EOT beside it; models may end with others, so they are known by name. */
+static const char *const end_names[] = {
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|end_of_text|>",
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<end_of_turn>",
+        "<EOT>",
+        "</s>",
+};
+
+static bool is_end_name(const struct vocab_string *s) {
+	for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++)
+		if (s->len == strlen(end_names[i]) && memcmp(s->s, end_names[i], s->len) == 0)
+			return true;
+	return false;
+}
+
+/* ---- the tables ---- */
+
+static int classify(struct tokenizer *t, char *err, size_t errlen) {
+	const struct vocab *v = t->v;
+	const struct {
+		const char *name;
+		int32_t id;
+	} named[] = {{"bos", v->bos}, {"eos", v->eos}, {"eot", v->eot}, {"unknown", v->unk}};
+	for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+		if (named[i].id >= 0 && (uint32_t)named[i].id >= v->tokens) {
+			snprintf(err, errlen, "the %s token is %" PRId32 ", of %" PRIu32 " tokens",
+			        named[i].name, named[i].id, v->tokens);
+			return -EINVAL;
+		}
+	for (uint32_t i = 0; i < v->tokens; i++) {
+		const struct vocab_token *tok = &v->token[i];
+		if (tok->type < VOCAB_NORMAL || tok->type > VOCAB_BYTE) {
+			snprintf(err, errlen, "token %" PRIu32 " has the type %u, which is none", i,
+			        (unsigned)tok->type);
+			return -EINVAL;
+		}
+		t->type[i] = tok->type;
+		if (!is_end_name(&tok->text))
+			continue;
+		t->end[i] = true;
+		if (tok->type != VOCAB_NORMAL)
+			continue;
+		/* Older conversions mark every token as ordinary, which no token of such a name is. */
+		t->type[i] = VOCAB_CONTROL;
+	}
+	if (v->eos >= 0)
+		t->end[v->eos] = true;
+	if (v->eot >= 0)
+		t->end[v->eot] = true;
+	return 0;
+}
+
+/* The value of "<0xXX>", or -1. */
+static int byte_of_name(const struct vocab_string *s) {
+	static const char digits[] = "0123456789ABCDEF";
+	if (s->len != 6 || memcmp(s->s, "<0x", 3) != 0 || s->s[5] != '>' || !s->s[3] || !s->s[4])
+		return -1;
+	const char *hi = strchr(digits, s->s[3]), *lo = strchr(digits, s->s[4]);
+	return hi && lo ? (int)((hi - digits) * 16 + (lo - digits)) : -1;
+}
+
+/* The bytes of a SPM token. */
+static size_t unescape_spaces(const char *s, size_t len, char *out) {
+	char *p = out;
+	for (size_t i = 0; i < len;) {
+		if (len - i >= 3 && memcmp(s + i, "\xE2\x96\x81", 3) == 0) {
+			*p++ = ' ';
+			i += 3;
+		} else {
+			*p++ = s[i++];
+		}
+	}
+	return (size_t)(p - out);
+}
+
+/* Puts the bytes of token i at t->pieces + t->piece[i] and says where they end. */
+static void make_piece(struct tokenizer *t, uint32_t i) {
+	const struct vocab_string *s = &t->v->token[i].text;
+	char *out = t->pieces + t->piece[i];
+	size_t n = s->len;
+	ptrdiff_t bytes;
+	int byte;
+	if (t->type[i] == VOCAB_BYTE && (byte = byte_of_name(s)) >= 0) {
+		*out = (char)byte;
+		n = 1;
+	} else if (t->v->model == VOCAB_SPM &&
+	           (t->type[i] == VOCAB_NORMAL || t->type[i] == VOCAB_USER_DEFINED)) {
+		n = unescape_spaces(s->s, s->len, out);
+	} else if (t->v->model == VOCAB_BPE && t->type[i] == VOCAB_NORMAL &&
+	           (bytes = bpe_decode_letters(s->s, s->len, out)) >= 0) {
+		n = (size_t)bytes;
+	} else if (n > 0) {
+		memcpy(out, s->s, n);
+	}
+	t->piece[i + 1] = t->piece[i] + n;
+}
+
+/* Which strings are tokens in running text.  Control, unknown and byte tokens are not: nobody types them. */
+static void map_token(struct tokenizer *t, uint32_t i) {
+	const struct vocab_string *s = &t->v->token[i].text;
+	const char *key = s->s;
+	size_t len = s->len;
+	int byte = byte_of_name(s);
+	if (t->v->model == VOCAB_SPM) {
+		if (byte >= 0 && (t->type[i] == VOCAB_BYTE || t->byte[byte] == TOKEN_NONE))
+			t->byte[byte] = i;
+		if (t->type[i] != VOCAB_NORMAL && t->type[i] != VOCAB_USER_DEFINED)
+			return;
+	} else {
+		char *scratch = t->pieces + t->piece[t->v->tokens];
+		if (t->type[i] != VOCAB_NORMAL || bpe_decode_letters(s->s, s->len, scratch) < 0)
+			return;
+		key = t->pieces + t->piece[i];
+		len = t->piece[i + 1] - t->piece[i];
+		if (len == 1 && t->byte[(uint8_t)*key] == TOKEN_NONE)
+			t->byte[(uint8_t)*key] = i;
+	}
+	if (len == 0)
+		return;
+	strmap_add(&t->map, key, len, i);
+	if (len > t->max_text)
+		t->max_text = len;
+}
+
+static int make_tables(struct tokenizer *t, char *err, size_t errlen) {
+	uint32_t n = t->v->tokens;
+	size_t total = 0, longest = 0;
+	t->type = malloc(n + (size_t)1);
+	t->end = calloc(n + (size_t)1, sizeof *t->end);
+	t->piece = malloc((n + (size_t)1) * sizeof *t->piece);
+	if (!t->type || !t->end || !t->piece || strmap_init(&t->map, n) < 0)
+		return -ENOMEM;
+	int rc = classify(t, err, errlen);
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < n; i++) {
+		size_t len = t->v->token[i].text.len;
+		total += len;
+		longest = len > longest ? len : longest;
+	}
+	t->pieces = malloc(total + longest + 1); /* map_token writes behind the last */
+	if (!t->pieces)
+		return -ENOMEM;
+	t->piece[0] = 0;
+	for (uint32_t i = 0; i < n; i++)
+		make_piece(t, i);
+	for (size_t i = 0; i < 256; i++)
+		t->byte[i] = TOKEN_NONE;
+	for (uint32_t i = 0; i < n; i++)
+		map_token(t, i);
+	return 0;
+}
+
+/* ---- special tokens ---- */
+
+static int compare_text(const struct vocab_string *a, const struct vocab_string *b) {
+	size_t n = a->len < b->len ? a->len : b->len;
+	int c = n ? memcmp(a->s, b->s, n) : 0;
+	return c ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+struct sort_entry {
+	const struct vocab_string *text;
+	uint32_t id;
+};
+
+static int compare_entry(const void *pa, const void *pb) {
+	const struct sort_entry *a = pa, *b = pb;
+	int c = compare_text(a->text, b->text);
+	return c ? c : (a->id > b->id) - (a->id < b->id);
+}
+
+/* All tokens of the types whose bits are in mask; of equal texts the lowest id. */
+static int make_special(
+        const struct tokenizer *t, struct special_set *set, unsigned mask, char *err, size_t errlen) {
+	size_t n = 0;
+	for (uint32_t i = 0; i < t->v->tokens; i++)
+		n += mask >> t->type[i] & 1;
+	struct sort_entry *e = malloc((n + 1) * sizeof *e);
+	set->id = malloc((n + 1) * sizeof *set->id);
+	int rc = -ENOMEM;
+	if (!e || !set->id)
+		goto error;
+	n = 0;
+	for (uint32_t i = 0; i < t->v->tokens; i++) {
+		const struct vocab_string *text = &t->v->token[i].text;
+		if (!(mask >> t->type[i] & 1) || text->len == 0)
+			continue;
+		if (text->len > MAX_SPECIAL) {
+			snprintf(err, errlen,
+			        "token %" PRIu32 " is special and %" PRIu32
+			        " bytes long; at most %d are taken",
+			        i, text->len, MAX_SPECIAL);
+			rc = -EINVAL;
+			goto error;
+		}
+		e[n++] = (struct sort_entry){text, i};
+	}
+	qsort(e, n, sizeof *e, compare_entry);
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0 && compare_text(e[i - 1].text, e[i].text) == 0)
+			continue;
+		set->id[set->n++] = e[i].id;
+		set->begins[(uint8_t)e[i].text->s[0]] = true;
+	}
+	rc = 0;
+error:
+	free(e);
+	return rc;
+}
+
+/* The longest token of the set that s begins with, or TOKEN_NONE.  Byte by byte the part of the sorted list
+ * that agrees so far is narrowed; a token that ends there stands at its beginning. */
+static uint32_t special_at(
+        const struct tokenizer *t, const struct special_set *set, const char *s, size_t len) {
+	uint32_t best = TOKEN_NONE;
+	size_t lo = 0, hi = set->n;
+	if (!set->begins[(uint8_t)*s])
+		return best;
+	for (size_t depth = 0; lo < hi; depth++) {
+		if (t->v->token[set->id[lo]].text.len == depth)
+			best = set->id[lo++];
+		if (depth == len)
+			break;
+		uint8_t want = (uint8_t)s[depth];
+		/* [lo, hi) with this byte at depth: two lower bounds, for want and for what follows it */
+		size_t bound[2];
+		for (unsigned k = 0; k < 2; k++) {
+			size_t a = lo, b = hi;
+			while (a < b) {
+				size_t m = a + (b - a) / 2;
+				if ((uint8_t)t->v->token[set->id[m]].text.s[depth] < want + k)
+					a = m + 1;
+				else
+					b = m;
+			}
+			bound[k] = a;
+		}
+		lo = bound[0];
+		hi = bound[1];
+	}
+	return best;
+}
+
+/* ---- encoding ---- */
+
+int encoding_push(struct encoding *e, uint32_t id) {
+	if (e->n == e->cap) {
+		size_t cap = e->cap ? 2 * e->cap : 64;
+		uint32_t *p = realloc(e->id, cap * sizeof *p);
+		if (!p)
+			return -ENOMEM;
+		e->id = p;
+		e->cap = cap;
+	}
+	e->id[e->n++] = id;
+	return 0;
+}
+
+int encoding_push_bytes(struct encoding *e, const struct tokenizer *t, const char *s, size_t len) {
+	bool all = true;
+	for (size_t i = 0; i < len; i++)
+		all = all && t->byte[(uint8_t)s[i]] != TOKEN_NONE;
+	if (!all && t->v->unk >= 0)
+		return encoding_push(e, (uint32_t)t->v->unk);
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < len; i++)
+		if (t->byte[(uint8_t)s[i]] != TOKEN_NONE)
+			rc = encoding_push(e, t->byte[(uint8_t)s[i]]);
+	return rc;
+}
+
+static int encode_stretch(
+        const struct tokenizer *t, struct encoding *e, const char *text, size_t len, bool first) {
+	if (len == 0)
+		return 0;
+	return t->v->model == VOCAB_SPM ? spm_encode(t, e, text, len, first) : bpe_encode(t, e, text, len);
+}
+
+int tokenizer_encode(
+        const struct tokenizer *t, const char *text, size_t len, unsigned flags, uint32_t **ids, size_t *n) {
+	const struct special_set *set = flags & TOKENIZE_SPECIAL ? &t->all : &t->user;
+	struct encoding e = {0};
+	int rc = 0;
+	*ids = NULL;
+	*n = 0;
+	if (len > TOKENIZER_MAX_TEXT)
+		return -E2BIG;
+	e.cap = 64;
+	e.id = malloc(e.cap * sizeof *e.id);
+	if (!e.id)
+		return -ENOMEM;
+	if (flags & TOKENIZE_BOS && t->v->add_bos && t->v->bos >= 0)
+		rc = encoding_push(&e, (uint32_t)t->v->bos);
+	size_t begin = 0;
+	bool first = true; /* the space prefix comes at the beginning and behind a special token */
+	for (size_t at = 0; rc == 0 && at < len;) {
+		uint32_t id = special_at(t, set, text + at, len - at);
+		if (id == TOKEN_NONE) {
+			at++;
+			continue;
+		}
+		rc = encode_stretch(t, &e, text + begin, at - begin, first);
+		if (rc == 0)
+			rc = encoding_push(&e, id);
+		at += t->v->token[id].text.len;
+		begin = at;
+		first = true;
+	}
+	if (rc == 0)
+		rc = encode_stretch(t, &e, text + begin, len - begin, first);
+	if (rc == 0 && flags & TOKENIZE_BOS && t->v->add_eos && t->v->eos >= 0)
+		rc = encoding_push(&e, (uint32_t)t->v->eos);
+	merge_release(&e.work);
+	if (rc < 0) {
+		free(e.id);
+		return rc;
+	}
+	*ids = e.id;
+	*n = e.n;
+	return 0;
+}
+
+/* ---- the rest ---- */
+
+int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, size_t errlen) {
+	struct tokenizer *t = calloc(1, sizeof *t);
+	int rc = -ENOMEM;
+	*out = NULL;
+	snprintf(err, errlen, "not enough memory for the tokenizer");
+	if (!t)
+		goto error;
+	t->v = v;
+	rc = make_tables(t, err, errlen);
+	if (rc == 0)
+		rc = make_special(t, &t->user, 1u << VOCAB_USER_DEFINED, err, errlen);
+	if (rc == 0)
+		rc = make_special(t, &t->all,
+		        1u << VOCAB_USER_DEFINED | 1u << VOCAB_CONTROL | 1u << VOCAB_UNKNOWN, err, errlen);
+	if (rc == 0 && v->model == VOCAB_BPE)
+		rc = bpe_create(t, err, errlen);
+	if (rc < 0)
+		goto error;
+	if (errlen > 0)
+		err[0] = '\0';
+	*out = t;
+	return 0;
+error:
+	tokenizer_destroy(t);
+	return rc;
+}
+
+void tokenizer_destroy(struct tokenizer *t) {
+	if (!t)
+		return;
+	bpe_destroy(t->bpe);
+	strmap_release(&t->map);
+	free(t->user.id);
+	free(t->all.id);
+	free(t->type);
+	free(t->end);
+	free(t->piece);
+	free(t->pieces);
+	free(t);
+}
+
+uint32_t tokenizer_tokens(const struct tokenizer *t) {
+	return t->v->tokens;
+}
+
+const char *tokenizer_piece(const struct tokenizer *t, uint32_t id, size_t *len) {
+	if (id >= t->v->tokens) {
+		*len = 0;
+		return "";
+	}
+	*len = t->piece[id + 1] - t->piece[id];
+	return t->pieces + t->piece[id];
+}
+
+bool tokenizer_is_control(const struct tokenizer *t, uint32_t id) {
+	return id < t->v->tokens &&
+	       (t->type[id] == VOCAB_CONTROL || t->type[id] == VOCAB_UNKNOWN || t->type[id] == VOCAB_UNUSED);
+}
+
+bool tokenizer_is_end(const struct tokenizer *t, uint32_t id) {
+	return id < t->v->tokens && t->end[id];
+}
+
+bool tokenizer_has_space_prefix(const struct tokenizer *t) {
+	return t->v->model == VOCAB_SPM && t->v->add_space_prefix;
+}

@@ -1,0 +1,54 @@
+/* tokenizer: text to token ids and token ids to bytes, for the two kinds of vocabulary that Llama models
+ * have: SentencePiece's BPE as Llama 2 uses it (SPM) and byte-level BPE as Llama 3 uses it.
+ *
+ * Owns: the tables made from a vocabulary, which it borrows.  Does not own: chat templates, the joining of
+ * bytes to characters (daemon/text/stream.h).
+ * Immutable once made, so any thread may encode at any time. */
+#ifndef DAEMON_TEXT_TOKENIZER_H
+#define DAEMON_TEXT_TOKENIZER_H
+#include "shard/vocab.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tokenizer;
+
+enum {
+	TOKENIZE_BOS = 1,     /* add the model's BOS in front (and EOS at the end), where the model says so */
+	TOKENIZE_SPECIAL = 2, /* control tokens spelled out in the text become those tokens */
+};
+
+/* The longest text that is taken. */
+#define TOKENIZER_MAX_TEXT ((size_t)16 << 20)
+
+/* v is borrowed and must outlive the tokenizer.  0, or a negative errno with a sentence in err: -EINVAL for
+ * a vocabulary that contradicts itself, -ENOTSUP for a pre-tokenizer that is not known, -ENOMEM. */
+int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, size_t errlen);
+void tokenizer_destroy(struct tokenizer *t); /* NULL allowed */
+
+/* Any bytes; what is not UTF-8 goes through as bytes.  *ids is malloc'd, for the caller to free; it is never
+ * NULL when 0 is returned.  0, -E2BIG for more than TOKENIZER_MAX_TEXT, -ENOMEM.
+ *
+ * User-defined tokens in the text are found first, control and unknown tokens only with TOKENIZE_SPECIAL:
+ * the leftmost one, and of those that begin there the longest.  Without that flag no text ever becomes a
+ * control token, however it is spelled. */
+int tokenizer_encode(
+        const struct tokenizer *t, const char *text, size_t len, unsigned flags, uint32_t **ids, size_t *n);
+
+/* How many ids there are: valid ones are below this. */
+uint32_t tokenizer_tokens(const struct tokenizer *t);
+
+/* The bytes that a token stands for (a control token: its name), borrowed from t, not terminated.  They may
+ * be part of a character only.  A SPM token's leading space is there.  An id out of range has none. */
+const char *tokenizer_piece(const struct tokenizer *t, uint32_t id, size_t *len);
+
+/* A token that people do not see: control, unknown, unused. */
+bool tokenizer_is_control(const struct tokenizer *t, uint32_t id);
+
+/* Ends generation: EOS, EOT, and the other tokens known by name to end a turn (<|eot_id|>, <|eom_id|>, ...). */
+bool tokenizer_is_end(const struct tokenizer *t, uint32_t id);
+
+/* Encoding puts a space in front of a text (SPM with its space prefix). */
+bool tokenizer_has_space_prefix(const struct tokenizer *t);
+
+#endif
