@@ -5,6 +5,17 @@
  * length, strings are short UTF-8 without control characters, packed arrays are whole, counts agree with each
  * other and with the payload's length.  What depends on the state of a node (does this model exist, is this
  * block in bounds) is checked where that state is.
+ *
+ * The legal order on a link between nodes (each direction numbers its messages 1, 2, 3 ... with one boot id):
+ *
+ *     who sends            first     answer              after it
+ *     DEALER of a member   Hello     Welcome, Refused    requests and steps; the ROUTER only answers, each answer
+ *                                                        with the ref of its question
+ *     DEALER of a guest    Join      Joined, Refused     nothing: the link is closed
+ *
+ * Refused with ref 0 speaks of the link itself: it is lost, as it is after a gap in the numbers, another boot id,
+ * a message before Hello, a second Hello, a frame too many, or a message that this door does not let in.
+ *
  * Threads: pure; any thread. */
 #ifndef PROTO_WIRE_H
 #define PROTO_WIRE_H
@@ -22,9 +33,11 @@
 #define WIRE_TEXT_MAX 1024          /* bytes of a reason, an endpoint */
 #define WIRE_NODES_MAX 256
 #define WIRE_STAGES_MAX 256
-#define WIRE_SEQS_MAX 256           /* sequences in a step */
-#define WIRE_ROWS_MAX 4096          /* rows in a step */
+#define WIRE_SEQS_MAX 256  /* sequences in a step */
+#define WIRE_ROWS_MAX 4096 /* rows in a step */
 #define WIRE_STOPS_MAX 16
+#define WIRE_TOKEN_MAX 2048          /* bytes of an invitation */
+#define WIRE_UNPACKED_MAX (1u << 20) /* memory that one envelope may take */
 
 struct node_id {
 	uint8_t b[32]; /* CURVE public key */
@@ -46,20 +59,25 @@ enum wire_door {
 
 /* Unpacks and validates; the allocator is budgeted.  payload_len: of the frame beside it, 0 for none.
  * NULL with a sentence in err (which never quotes payload or text of a prompt). */
-Caravan__Envelope *wire_unpack(const void *frame, size_t len, size_t payload_len, enum wire_door door, char *err,
-	size_t errlen);
+Caravan__Envelope *wire_unpack(
+        const void *frame, size_t len, size_t payload_len, enum wire_door door, char *err, size_t errlen);
 void wire_free(Caravan__Envelope *e); /* NULL allowed */
 
 /* Packs into a malloc'd frame. 0, -EMSGSIZE over WIRE_ENVELOPE_MAX, -ENOMEM. */
 int wire_pack(const Caravan__Envelope *e, uint8_t **frame, size_t *len);
 
 /* Checks that a message that we made passes its own door: for tests and debug builds. */
-bool wire_valid(const Caravan__Envelope *e, size_t payload_len, enum wire_door door, char *err, size_t errlen);
+bool wire_valid(
+        const Caravan__Envelope *e, size_t payload_len, enum wire_door door, char *err, size_t errlen);
 
 /* Total order of epochs: counter, then node. */
 int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b);
 
 /* Whether s is a name for a node or a model: 1..WIRE_NAME_MAX bytes of letters, digits, and . _ - that begin with a letter or digit. */
 bool wire_name_ok(const char *s);
+/* Whether s is one line of UTF-8 without control characters, at most max bytes. */
+bool wire_line_ok(const char *s, size_t max);
+/* Whether s is tcp://host:port, the host a name or an address (IPv6 in brackets), with nothing else in it. */
+bool wire_endpoint_ok(const char *s);
 
 #endif

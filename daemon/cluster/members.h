@@ -14,13 +14,14 @@
 struct members;
 
 struct members_config {
-	struct loop *loop;        /* borrowed, as all here */
+	struct loop *loop; /* borrowed, as all here */
 	const char *state_dir;
 	const struct keys *keys;
-	const char *name;         /* of this node, NULL: as the roster has it, or the host's name */
-	const char *listen;       /* NULL: no network */
-	const char *advertise;    /* NULL: what we are bound to (the host's name or address for a wildcard) */
-	/* fills the state that pings carry; pointers valid until the next call */
+	const char *name;   /* of this node, NULL: as the roster has it, or the host's name */
+	const char *listen; /* NULL: no network */
+	const char *
+	        advertise; /* tcp://host:port; NULL: what we are bound to (for a wildcard: this machine's addresses) */
+	/* fills the state that pings carry; pointers valid until the next call; its peers are filled in here */
 	void (*state)(void *arg, Caravan__NodeState *out);
 	void *arg;
 };
@@ -31,9 +32,11 @@ struct member {
 	char endpoint[WIRE_TEXT_MAX + 1];
 	uint64_t version;
 	bool expelled, self, up;
-	double round_trip;                /* seconds, 0: not measured yet */
-	uint64_t heard_ns;                /* loop_now_ns of its last word, 0: never */
-	const Caravan__NodeState *state;  /* its last, NULL: none yet; borrowed until its next ping */
+	double round_trip;               /* seconds, 0: not measured yet */
+	uint64_t heard_ns;               /* loop_now_ns of its last word, 0: never */
+	uint64_t left_ns;                /* private: when we heard of its expulsion */
+	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
+	const Caravan__NodeState *state; /* its last, NULL: none yet; borrowed until its next ping */
 };
 
 int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen);
@@ -47,7 +50,8 @@ const struct member *members_find(const struct members *m, const struct node_id 
 const struct member *members_named(const struct members *m, const char *name_or_id);
 const struct member *members_self(const struct members *m);
 
-/* Called after every change: a node joined, was expelled, came up, went down. */
+/* Called after every change, with what happened: "joined", "changed" (its name or endpoint), "expelled" (also we
+ * ourselves: then there is no link any more), "up", "down".  `who` stays where it is while members lives. */
 typedef void members_change_fn(void *arg, const struct member *who, const char *what);
 int members_on_change(struct members *m, members_change_fn *fn, void *arg);
 
@@ -55,7 +59,7 @@ int members_on_change(struct members *m, members_change_fn *fn, void *arg);
 int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen);
 /* Joins the cluster of the inviter; done once, error NULL on success: both sides hold the entry then. */
 int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
-	char *err, size_t errlen);
+        char *err, size_t errlen);
 /* Writes the tombstone and tells everybody; -ENOENT, -EINVAL for ourselves. */
 int members_expel(struct members *m, const char *name_or_id, char *err, size_t errlen);
 

@@ -9,8 +9,9 @@ struct keys {
 	uint8_t secret[32];
 };
 
-int keys_load(struct keys *k, const char *state_dir, char *err, size_t errlen); /* makes them when there are none */
-int keys_generate(struct keys *k);                                              /* a pair that is kept nowhere */
+int keys_load(
+        struct keys *k, const char *state_dir, char *err, size_t errlen); /* makes them when there are none */
+int keys_generate(struct keys *k);                                        /* a pair that is kept nowhere */
 void keys_wipe(struct keys *k);
 
 #endif

@@ -16,21 +16,23 @@ typedef void loop_fn(void *arg);
 int loop_create(struct loop **out);
 void loop_destroy(struct loop *l); /* NULL allowed; what is still in the mailbox is run first */
 struct event_base *loop_base(struct loop *l);
-int loop_run(struct loop *l);  /* until loop_stop */
-void loop_stop(struct loop *l);
+int loop_run(struct loop *l);   /* until loop_stop */
+void loop_stop(struct loop *l); /* on the loop, or before it runs: then loop_run returns at once */
 bool loop_on_thread(const struct loop *l);
 
 /* Runs fn(arg) on the loop, soon, in the order of posts of one thread.  0 or -ENOMEM. */
 int loop_post(struct loop *l, loop_fn *fn, void *arg);
 
-/* Runs fn after `ms` milliseconds, once or again and again; loop thread only. */
+/* Runs fn after `ms` milliseconds, once or again and again; loop thread only; NULL: no memory.
+ * A timer for once is gone when its fn returns: forget the pointer there. */
 struct loop_timer *loop_timer_start(struct loop *l, uint64_t ms, bool repeat, loop_fn *fn, void *arg);
 void loop_timer_stop(struct loop_timer *t); /* NULL allowed; safe inside its own fn */
 
 uint64_t loop_now_ns(void); /* monotonic */
 
 /* Logging: one line on standard error with a level and the subject; a repeated line is counted, not repeated
- * (a junk sender must not fill a disk). Never given secrets or prompts. */
+ * (a junk sender must not fill a disk). Never given secrets or prompts. Any thread.
+ * LOG_LINE_DEBUG is printed where CARAVAN_DEBUG is in the environment. */
 enum loop_level { LOG_LINE_ERROR, LOG_LINE_WARN, LOG_LINE_INFO, LOG_LINE_DEBUG };
 void log_line(enum loop_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

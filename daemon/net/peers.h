@@ -23,10 +23,10 @@ enum peers_channel { PEERS_CONTROL, PEERS_BULK };
  * gone return -EHOSTUNREACH. */
 struct peers_from {
 	struct node_id node;
-	bool local;     /* ourselves */
-	bool invited;   /* by an invitation, not yet in the roster */
-	uint64_t ref;   /* of the question */
-	uint64_t link;  /* private: which connection */
+	bool local;    /* ourselves */
+	bool invited;  /* by an invitation, not yet in the roster */
+	uint64_t ref;  /* of the question */
+	uint64_t link; /* private: which connection */
 	enum peers_channel channel;
 };
 
@@ -35,55 +35,67 @@ enum peers_verdict { PEERS_REFUSE, PEERS_MEMBER, PEERS_INVITED };
 
 /* A message arrived.  env and payload are borrowed for the call (payload_ref keeps it).
  * At our ROUTER `from` can be answered; at a DEALER it tells the node and the ref that we chose. */
-typedef void peers_fn(void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload);
+typedef void peers_fn(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload);
 
 struct peers_config {
-	const char *listen;  /* tcp://addr:port or NULL: no network at all */
-	const struct keys *keys;      /* borrowed */
-	enum peers_verdict (*admit)(void *arg, const struct node_id *key, const char **why); /* why: for the log */
-	/* a link to a node (its control DEALER said hello and was welcomed) came up or was lost */
+	const char *listen;      /* tcp://addr:port or NULL: no network at all */
+	const struct keys *keys; /* borrowed */
+	enum peers_verdict (*admit)(
+	        void *arg, const struct node_id *key, const char **why); /* why: for the log */
+	/* A link to a node (both its DEALERs said hello and were welcomed) came up or was lost.  The two are lost
+	 * together: whoever waits for an answer of that node, by whatever channel, waits in vain after "lost".
+	 * Never called from within a call of ours; not after peers_disconnect. */
 	void (*link)(void *arg, const struct node_id *node, bool up, const char *why);
 	/* fills the roster of an outgoing Hello or Welcome; entries point into memory valid until the next call */
 	void (*roster)(void *arg, Caravan__Entry ***entries, size_t *count);
-	/* a Hello or Welcome brought this roster */
-	void (*heard)(void *arg, const struct node_id *from, Caravan__Entry *const *entries, size_t count);
-	void *arg;
+	/* a Hello or Welcome brought this roster and the revision of that node's arithmetic */
+	void (*heard)(void *arg, const struct node_id *from, uint32_t arithmetic,
+	        Caravan__Entry *const *entries, size_t count);
+	/* any message of a node of the roster arrived */
+	void (*word)(void *arg, const struct node_id *from);
+	uint32_t arithmetic; /* of ours, for Hello and Welcome */
+	void *arg;           /* each of these functions may be NULL, but for admit */
 };
 
 int peers_create(struct peers **out, struct loop *l, const struct peers_config *c, char *err, size_t errlen);
-void peers_destroy(struct peers *p); /* NULL allowed */
+void peers_destroy(struct peers *p); /* NULL allowed; not within a callback */
 const struct node_id *peers_self(const struct peers *p);
 const char *peers_endpoint(const struct peers *p); /* what we are bound to, with its port */
 
 /* Keep links to this node from now on, at this endpoint (again with another endpoint: moves); or no more. */
 int peers_connect(struct peers *p, const struct node_id *node, const char *endpoint);
 void peers_disconnect(struct peers *p, const struct node_id *node);
+/* The link is of no use (silence, nonsense): lost now, made anew. */
+void peers_drop(struct peers *p, const struct node_id *node, const char *why);
 bool peers_linked(const struct peers *p, const struct node_id *node); /* ourselves: always */
 
 /* One connection for a Join: with the invitation's key pair to the inviter's endpoints, tried in turn.
  * done is called once, with Joined's entries or with an error sentence. */
 int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
-	const char *const *endpoints, size_t nendpoints, const Caravan__Entry *self,
-	void (*done)(void *arg, Caravan__Entry *const *entries, size_t count, const char *error), void *arg);
+        const char *const *endpoints, size_t nendpoints, const Caravan__Entry *self,
+        void (*done)(void *arg, Caravan__Entry *const *entries, size_t count, const char *error), void *arg);
 
 /* Calls fn for every message of this kind (Caravan__Envelope body case), wherever it arrives; several
  * functions may listen to one kind (answers: each looks whether the ref is its own). */
 int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg);
 
-/* Calls fn whenever a link comes up or is lost (besides the config's own), several functions at most. */
+/* Calls fn whenever a link comes up or is lost, after the config's own function. */
 typedef void peers_link_fn(void *arg, const struct node_id *node, bool up, const char *why);
 int peers_on_link(struct peers *p, peers_link_fn *fn, void *arg);
 
 uint64_t peers_ref(struct peers *p); /* a new one, never 0 */
 
 /* Sends env (boot and seq are filled in; env->ref is the caller's) with an optional payload (a reference is
- * taken).  0, -ENOTCONN without a link, -EAGAIN when the link's queue is full, -EMSGSIZE. */
+ * taken).  0, -ENOTCONN without a link, -EAGAIN when the link's queue is full, -EMSGSIZE, -ENOMEM; -EINVAL: not
+ * a message that a ROUTER takes (logged: it is our own mistake). */
 int peers_send(struct peers *p, const struct node_id *to, enum peers_channel ch, Caravan__Envelope *env,
-	struct payload *payload);
-/* Answers; env->ref becomes from->ref. */
-int peers_answer(struct peers *p, const struct peers_from *from, Caravan__Envelope *env, struct payload *payload);
+        struct payload *payload);
+/* Answers; env->ref becomes from->ref.  As above; -EHOSTUNREACH: that link has gone. */
+int peers_answer(
+        struct peers *p, const struct peers_from *from, Caravan__Envelope *env, struct payload *payload);
 /* Answers with Refused. */
 int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,0 +1,654 @@
+#include "config.h"
+
+#include "daemon/cluster/address.h"
+#include "daemon/cluster/invite.h"
+#include "daemon/cluster/members.h"
+#include "daemon/cluster/roster.h"
+#include "kernels/kernels.h"
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
+#define SMOOTH 0.2             /* weight of a new round trip */
+
+struct listener {
+	members_change_fn *fn;
+	void *arg;
+	STAILQ_ENTRY(listener) next;
+};
+
+struct members {
+	struct members_config config;
+	char *state_dir, *advertise;
+	struct roster roster;
+	struct invites invites;
+	struct peers *peers;
+	struct loop_timer *tick;
+	bool news_due; /* somebody's queue was full: tell the roster again */
+	STAILQ_HEAD(, listener) listeners;
+	struct peer_list {
+		Caravan__PeerState states[WIRE_NODES_MAX], *list[WIRE_NODES_MAX];
+	} peer_list; /* for our own state */
+	struct {
+		void (*done)(void *arg, const char *error); /* NULL: no join under way */
+		void *arg;
+	} join;
+};
+
+static struct member *self_of(const struct members *m) {
+	return roster_find(&m->roster, &m->config.keys->public);
+}
+
+static void members_tell(struct members *m, const struct member *who, const char *what) {
+	struct listener *l;
+	log_line(LOG_LINE_INFO, "node %s %s", who->name,
+	        strcmp(what, "expelled") == 0 ? "was expelled" : what);
+	STAILQ_FOREACH(l, &m->listeners, next)
+	l->fn(l->arg, who, what);
+}
+
+static void members_save(struct members *m) {
+	char err[PATH_MAX + 100];
+	if (roster_save(&m->roster, m->state_dir, err, sizeof err) != 0)
+		log_line(LOG_LINE_ERROR, "%s", err);
+}
+
+/* ---- the roster, in and out --------------------------------------------------------------------------- */
+
+/* to: one node, or NULL: all. */
+static void news_send(struct members *m, const struct member *to) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	roster_entries(&m->roster, &news.roster, &news.n_roster);
+	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
+	env.roster = &news;
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		if (who->self || (to && who != to))
+			continue;
+		if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EAGAIN)
+			m->news_due = true; /* who has no link hears it when there is one */
+	}
+}
+
+static void member_connect(struct members *m, const struct member *who) {
+	if (who->self || who->expelled || !who->endpoint[0] || !m->config.listen)
+		return;
+	int rc = peers_connect(m->peers, &who->id, who->endpoint);
+	if (rc)
+		log_line(LOG_LINE_ERROR, "no link to %s at %s: %s", who->name, who->endpoint, strerror(-rc));
+}
+
+/* We are no longer of this cluster. */
+static void members_leave(struct members *m) {
+	log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
+	for (size_t i = 0; i < m->roster.n; i++) {
+		struct member *who = m->roster.at[i];
+		if (who->self)
+			continue;
+		peers_disconnect(m->peers, &who->id);
+		if (who->up) {
+			who->up = false;
+			members_tell(m, who, "down");
+		}
+	}
+}
+
+/* A member was expelled, by us or by news. */
+static void member_expelled(struct members *m, struct member *who) {
+	bool was_up = who->up;
+	who->left_ns = loop_now_ns();
+	if (who->self) {
+		members_leave(m);
+	} else if (was_up) {
+		who->up = false;
+		members_tell(m, who, "down");
+	}
+	members_tell(m, who, "expelled");
+}
+
+/* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
+static void news_take(struct members *m, Caravan__Entry *const *entries, size_t count) {
+	bool changed = false;
+	for (size_t i = 0; i < count && !self_of(m)->expelled; i++) {
+		struct member *who, *self = self_of(m);
+		enum roster_change change = roster_take(&m->roster, entries[i], &who);
+		changed |= change != ROSTER_SAME && change != ROSTER_FULL;
+		switch (change) {
+		case ROSTER_SAME:
+			break;
+		case ROSTER_NEW:
+		case ROSTER_CHANGED:
+			if (roster_named(&m->roster, who->name, &who->id))
+				log_line(LOG_LINE_WARN,
+				        "two nodes are called %s: use their ids, or start one by another name",
+				        who->name);
+			member_connect(m, who);
+			members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
+			break;
+		case ROSTER_EXPELLED:
+			member_expelled(m, who);
+			break;
+		case ROSTER_AHEAD: /* our state was set back, to a copy of some time ago */
+			roster_edit(&m->roster, &self->id, self->name, self->endpoint, false,
+			        entries[i]->version);
+			break;
+		case ROSTER_FULL:
+			log_line(LOG_LINE_ERROR, "the roster is full: %s is not taken", entries[i]->name);
+			break;
+		}
+	}
+	if (!changed)
+		return;
+	members_save(m);
+	news_send(m, NULL);
+}
+
+static void on_news(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	(void)payload;
+	if (!from->local)
+		news_take(arg, env->roster->roster, env->roster->n_roster);
+}
+
+/* ---- what peers asks and tells ------------------------------------------------------------------------ */
+
+static enum peers_verdict members_admit(void *arg, const struct node_id *key, const char **why) {
+	struct members *m = arg;
+	const struct member *who = roster_find(&m->roster, key);
+	if (self_of(m)->expelled) {
+		*why = "we were expelled ourselves";
+		return PEERS_REFUSE;
+	}
+	if (who && !who->expelled && !who->self)
+		return PEERS_MEMBER;
+	*why = !who ? "not a node of this cluster" : who->self ? "it has our own key" : "it was expelled";
+	return !who && invites_admit(&m->invites, key, why) ? PEERS_INVITED : PEERS_REFUSE;
+}
+
+static void members_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, node);
+	(void)why;
+	if (!who || who->expelled || who->up == up)
+		return;
+	who->up = up;
+	who->heard_ns = loop_now_ns();
+	if (up)
+		news_send(m, who); /* what came up since our Hello */
+	else
+		who->round_trip = 0;
+	members_tell(m, who, up ? "up" : "down");
+}
+
+static void members_roster(void *arg, Caravan__Entry ***entries, size_t *count) {
+	struct members *m = arg;
+	roster_entries(&m->roster, entries, count);
+}
+
+static void members_heard(void *arg, const struct node_id *from, uint32_t arithmetic,
+        Caravan__Entry *const *entries, size_t count) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, from);
+	if (who)
+		who->arithmetic = arithmetic;
+	news_take(m, entries, count);
+}
+
+static void members_word(void *arg, const struct node_id *from) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, from);
+	if (who)
+		who->heard_ns = loop_now_ns();
+}
+
+/* ---- heartbeats --------------------------------------------------------------------------------------- */
+
+/* Keeps a copy of a node's state. */
+static void state_keep(struct member *who, const Caravan__NodeState *state) {
+	size_t len = caravan__node_state__get_packed_size(state);
+	uint8_t *packed = malloc(len + 1);
+	Caravan__NodeState *copy = NULL;
+	if (packed) {
+		caravan__node_state__pack(state, packed);
+		copy = caravan__node_state__unpack(NULL, len, packed);
+		free(packed);
+	}
+	if (!copy)
+		return; /* the older one stays */
+	caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
+	who->state = copy;
+}
+
+static void state_make(struct members *m, Caravan__NodeState *state) {
+	size_t n = 0;
+	caravan__node_state__init(state);
+	if (m->config.state)
+		m->config.state(m->config.arg, state);
+	for (size_t i = 0; i < m->roster.n; i++) {
+		struct member *who = m->roster.at[i];
+		if (who->self || who->expelled)
+			continue;
+		Caravan__PeerState *p = m->peer_list.list[n] = &m->peer_list.states[n];
+		n++;
+		caravan__peer_state__init(p);
+		p->node = (ProtobufCBinaryData){sizeof who->id.b, who->id.b};
+		p->round_trip = who->round_trip;
+		p->up = who->up;
+	}
+	state->peers = m->peer_list.list;
+	state->n_peers = n;
+}
+
+static void members_tick(void *arg) {
+	struct members *m = arg;
+	uint64_t now = loop_now_ns();
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__NodeState state;
+	state_make(m, &state);
+	state_keep(self_of(m), &state);
+	self_of(m)->heard_ns = now;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
+	env.ping = &ping;
+	for (size_t i = 0; i < m->roster.n; i++) {
+		struct member *who = m->roster.at[i];
+		if (who->self)
+			continue;
+		if (who->expelled) {
+			if (now - who->left_ns > FAREWELL_NS)
+				peers_disconnect(m->peers, &who->id);
+		} else if (who->up && now - who->heard_ns > MEMBERS_SILENT_MS * (uint64_t)1000000) {
+			peers_drop(m->peers, &who->id, "not a word for two seconds");
+		} else if (who->up) {
+			ping.time = now;
+			ping.state = &state;
+			/* a state of very many stages may be more than a message holds: the ping is what matters */
+			if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EMSGSIZE) {
+				ping.state = NULL;
+				peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
+			}
+		}
+	}
+	if (m->news_due) {
+		m->news_due = false;
+		news_send(m, NULL);
+	}
+}
+
+static void on_ping(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, &from->node);
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	(void)payload;
+	if (who && env->ping->state)
+		state_keep(who, env->ping->state);
+	pong.time = env->ping->time;
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
+	answer.pong = &pong;
+	peers_answer(m->peers, from, &answer, NULL);
+}
+
+static void on_pong(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, &from->node);
+	uint64_t now = loop_now_ns();
+	(void)payload;
+	if (!who || env->pong->time > now) /* not a time that we said */
+		return;
+	double t = (double)(now - env->pong->time) * 1e-9;
+	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
+}
+
+/* ---- invitations and joining -------------------------------------------------------------------------- */
+
+int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen) {
+	struct invite i = {.expiry = (uint64_t)time(NULL) + seconds, .server = m->config.keys->public};
+	int rc;
+	*token = NULL;
+	if (!m->config.listen) {
+		snprintf(err, errlen, "this node does not listen: nobody could join it");
+		return -ENOTSUP;
+	}
+	if (self_of(m)->expelled) {
+		snprintf(err, errlen, "this node was expelled from its cluster");
+		return -EPERM;
+	}
+	if (m->advertise) {
+		snprintf(i.endpoints[0], sizeof i.endpoints[0], "%s", m->advertise);
+		i.nendpoints = 1;
+	} else {
+		i.nendpoints = address_list(peers_endpoint(m->peers), i.endpoints, INVITE_ENDPOINTS_MAX);
+	}
+	rc = keys_generate(&i.keys);
+	if (rc == 0)
+		rc = invites_add(&m->invites, &i.keys.public, loop_now_ns() + seconds * (uint64_t)1000000000);
+	if (rc == -ENOSPC) {
+		snprintf(err, errlen, "%d invitations are open already: wait until one is used or expires",
+		        INVITE_OPEN_MAX);
+	} else if (rc || !(*token = invite_encode(&i))) {
+		rc = rc ? rc : -ENOMEM;
+		snprintf(err, errlen, "cannot make an invitation: %s", strerror(-rc));
+	}
+	keys_wipe(&i.keys);
+	return rc;
+}
+
+/* At the inviter. */
+static void on_join(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	const Caravan__Entry *e = env->join->entry;
+	struct node_id id;
+	char hex[NODE_ID_HEX];
+	(void)payload;
+	if (!from->invited || node_id_from_bytes(&id, e->node) != 0 || e->expelled || !e->endpoint[0]) {
+		peers_refuse(m->peers, from, "not the entry of a node");
+		return;
+	}
+	struct member *who = roster_find(&m->roster, &id);
+	if (who && who->expelled) {
+		peers_refuse(m->peers, from,
+		        "this node was expelled from the cluster: it needs a new key, with a new state folder");
+		return;
+	}
+	if (who && who->self) {
+		peers_refuse(m->peers, from, "this node has the same key as the one that invited it");
+		return;
+	}
+	if (roster_named(&m->roster, e->name, &id)) {
+		peers_refuse(
+		        m->peers, from, "the name %s is taken: start the node with another --name", e->name);
+		return;
+	}
+	/* a node that was here before, and lost its roster, only tells us where it is now */
+	if (roster_take(&m->roster, e, &who) == ROSTER_FULL) {
+		peers_refuse(m->peers, from, "the cluster is full");
+		return;
+	}
+	invites_use(&m->invites, &from->node);
+	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&id, hex));
+	members_save(m);
+
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Joined joined = CARAVAN__JOINED__INIT;
+	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
+	answer.body_case = CARAVAN__ENVELOPE__BODY_JOINED;
+	answer.joined = &joined;
+	peers_answer(m->peers, from, &answer, NULL);
+	member_connect(m, who);
+	members_tell(m, who, "joined");
+	news_send(m, NULL);
+}
+
+/* At the node that joins. */
+static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
+	struct members *m = arg;
+	void (*done)(void *, const char *) = m->join.done;
+	void *done_arg = m->join.arg;
+	bool ours = false;
+	m->join.done = NULL;
+	for (size_t i = 0; i < count; i++)
+		ours |= entries[i]->node.len == 32 &&
+		        memcmp(entries[i]->node.data, m->config.keys->public.b, 32) == 0;
+	if (!error && !ours)
+		error = "the node that invited us answered with a roster that we are not in";
+	if (!error)
+		news_take(m, entries, count);
+	done(done_arg, error);
+}
+
+int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
+        char *err, size_t errlen) {
+	struct invite i;
+	const char *endpoints[INVITE_ENDPOINTS_MAX];
+	const struct member *self = self_of(m);
+	if (self->expelled) {
+		snprintf(err, errlen,
+		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
+		return -EPERM;
+	}
+	if (roster_others(&m->roster)) {
+		snprintf(err, errlen, "this node already belongs to a cluster of %zu nodes",
+		        roster_others(&m->roster) + 1);
+		return -EEXIST;
+	}
+	if (!m->config.listen) {
+		snprintf(err, errlen, "this node does not listen: the others could not reach it");
+		return -ENOTSUP;
+	}
+	if (m->join.done) {
+		snprintf(err, errlen, "this node is joining a cluster already");
+		return -EBUSY;
+	}
+	int rc = invite_decode(&i, token, err, errlen);
+	if (rc)
+		return rc;
+	if (node_id_equal(&i.server, &self->id)) {
+		rc = -EINVAL;
+		snprintf(err, errlen, "this invitation is our own: use it on another node");
+		goto error;
+	}
+	for (size_t k = 0; k < i.nendpoints; k++)
+		endpoints[k] = i.endpoints[k];
+	Caravan__Entry entry = CARAVAN__ENTRY__INIT;
+	entry.node = (ProtobufCBinaryData){sizeof self->id.b, (uint8_t *)self->id.b};
+	entry.version = self->version;
+	entry.name = (char *)self->name;
+	entry.endpoint = (char *)self->endpoint;
+	rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &entry, join_done, m);
+	if (rc) {
+		snprintf(err, errlen, "cannot join: %s", strerror(-rc));
+	} else {
+		m->join.done = done;
+		m->join.arg = arg;
+	}
+error:
+	OPENSSL_cleanse(&i, sizeof i);
+	return rc;
+}
+
+int members_expel(struct members *m, const char *name_or_id, char *err, size_t errlen) {
+	struct member *who = (struct member *)members_named(m, name_or_id);
+	if (!who || who->expelled) {
+		snprintf(err, errlen,
+		        who ? "%s was expelled already" : "there is no node %s (or more than one)",
+		        name_or_id);
+		return -ENOENT;
+	}
+	if (who->self) {
+		snprintf(err, errlen, "a node cannot expel itself: do it on another one");
+		return -EINVAL;
+	}
+	roster_edit(&m->roster, &who->id, who->name, "", true, 0);
+	members_save(m);
+	news_send(m, NULL); /* to that node too: its link stays for a moment */
+	member_expelled(m, who);
+	return 0;
+}
+
+/* ---- looking -------------------------------------------------------------------------------------------- */
+
+const struct member *members_at(const struct members *m, size_t i) {
+	return i < m->roster.n ? m->roster.at[i] : NULL;
+}
+
+const struct member *members_find(const struct members *m, const struct node_id *id) {
+	return roster_find(&m->roster, id);
+}
+
+const struct member *members_self(const struct members *m) {
+	return self_of(m);
+}
+
+const struct member *members_named(const struct members *m, const char *name_or_id) {
+	const struct member *by_name = NULL, *by_id = NULL;
+	size_t names = 0, ids = 0, len = strlen(name_or_id);
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		char hex[NODE_ID_HEX];
+		if (!who->expelled && strcmp(who->name, name_or_id) == 0) {
+			by_name = who;
+			names++;
+		}
+		if (len >= 6 && strncmp(node_id_hex(&who->id, hex), name_or_id, len) == 0) {
+			by_id = who;
+			ids++;
+		}
+	}
+	return names == 1 ? by_name : names == 0 && ids == 1 ? by_id : NULL;
+}
+
+struct peers *members_peers(struct members *m) {
+	return m->peers;
+}
+
+int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
+	struct listener *l = malloc(sizeof *l);
+	if (!l)
+		return -ENOMEM;
+	*l = (struct listener){.fn = fn, .arg = arg};
+	STAILQ_INSERT_TAIL(&m->listeners, l, next);
+	return 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------- */
+
+/* The host's name as far as it is one for a node. */
+static void host_name(char name[WIRE_NAME_MAX + 1]) {
+	char host[256] = "";
+	size_t n = 0;
+	gethostname(host, sizeof host - 1);
+	for (const char *c = host; *c && *c != '.' && n < WIRE_NAME_MAX; c++)
+		if (isalnum((unsigned char)*c) || (n && (*c == '-' || *c == '_')))
+			name[n++] = *c;
+	name[n] = 0;
+	if (!wire_name_ok(name))
+		snprintf(name, WIRE_NAME_MAX + 1, "node");
+}
+
+/* Our own entry, as we were started this time. */
+static int self_enter(struct members *m, char *err, size_t errlen) {
+	char found[1][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
+	const struct member *self = self_of(m);
+	const char *endpoint = "";
+	if (m->config.name)
+		snprintf(name, sizeof name, "%s", m->config.name);
+	else if (self && self->name[0])
+		snprintf(name, sizeof name, "%s", self->name);
+	else
+		host_name(name);
+	if (!wire_name_ok(name)) {
+		snprintf(err, errlen,
+		        "%s is not a name for a node: letters, digits and . _ - after the first", name);
+		return -EINVAL;
+	}
+	if (roster_named(&m->roster, name, &m->config.keys->public)) {
+		snprintf(err, errlen, "the name %s is taken by another node of this cluster", name);
+		return -EEXIST;
+	}
+	if (m->advertise) {
+		endpoint = m->advertise;
+	} else if (m->config.listen) {
+		address_list(peers_endpoint(m->peers), found, 1);
+		endpoint = found[0];
+	}
+	if (self &&
+	        (self->expelled || (strcmp(self->name, name) == 0 && strcmp(self->endpoint, endpoint) == 0)))
+		return 0;
+	return roster_edit(&m->roster, &m->config.keys->public, name, endpoint, false, 0);
+}
+
+int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen) {
+	int rc = -ENOMEM;
+	struct members *m = calloc(1, sizeof *m);
+	snprintf(err, errlen, "no memory");
+	if (!m)
+		return rc;
+	m->config = *c;
+	STAILQ_INIT(&m->listeners);
+	roster_init(&m->roster, &c->keys->public);
+	m->state_dir = strdup(c->state_dir);
+	m->advertise = c->advertise ? strdup(c->advertise) : NULL;
+	if (!m->state_dir || (c->advertise && !m->advertise))
+		goto error;
+	if (c->advertise &&
+	        (!wire_endpoint_ok(c->advertise) || strlen(c->advertise) >= INVITE_ENDPOINT_MAX)) {
+		rc = -EINVAL;
+		snprintf(err, errlen, "%s is not an address to advertise: write tcp://HOST:PORT",
+		        c->advertise);
+		goto error;
+	}
+	rc = roster_load(&m->roster, c->state_dir, err, errlen);
+	if (rc)
+		goto error;
+	const struct peers_config pc = {.listen = c->listen,
+	        .keys = c->keys,
+	        .admit = members_admit,
+	        .link = members_link,
+	        .roster = members_roster,
+	        .heard = members_heard,
+	        .word = members_word,
+	        .arithmetic = KERN_ARITHMETIC,
+	        .arg = m};
+	rc = peers_create(&m->peers, c->loop, &pc, err, errlen);
+	if (rc)
+		goto error;
+	rc = self_enter(m, err, errlen);
+	if (rc)
+		goto error;
+	rc = roster_save(&m->roster, m->state_dir, err, errlen);
+	if (rc)
+		goto error;
+	struct member *self = self_of(m);
+	self->up = !self->expelled;
+	self->arithmetic = KERN_ARITHMETIC;
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_ROSTER, on_news, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_JOIN, on_join, m);
+	m->tick = loop_timer_start(c->loop, MEMBERS_PING_MS, true, members_tick, m);
+	if (!m->tick) {
+		rc = -ENOMEM;
+		goto error;
+	}
+	if (self->expelled)
+		log_line(LOG_LINE_ERROR,
+		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
+	for (size_t i = 0; i < m->roster.n && !self->expelled; i++)
+		member_connect(m, m->roster.at[i]);
+	*out = m;
+	return 0;
+error:
+	members_destroy(m);
+	return rc;
+}
+
+void members_destroy(struct members *m) {
+	if (!m)
+		return;
+	loop_timer_stop(m->tick);
+	peers_destroy(m->peers);
+	for (size_t i = 0; i < m->roster.n; i++)
+		caravan__node_state__free_unpacked((Caravan__NodeState *)m->roster.at[i]->state, NULL);
+	roster_clear(&m->roster);
+	for (struct listener *l; (l = STAILQ_FIRST(&m->listeners));) {
+		STAILQ_REMOVE_HEAD(&m->listeners, next);
+		free(l);
+	}
+	free(m->state_dir);
+	free(m->advertise);
+	free(m);
+}

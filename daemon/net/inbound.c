@@ -1,0 +1,309 @@
+#include "config.h"
+
+#include "daemon/net/greet.h"
+#include "daemon/net/inbound.h"
+#include "daemon/net/msg.h"
+#include "daemon/net/socket.h"
+#include "daemon/net/zsock.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
+
+struct inlink {
+	uint64_t number; /* never used again: what peers_from.link says */
+	struct msg_route route;
+	struct node_id node;
+	enum peers_channel channel;
+	bool invited;
+	uint64_t boot, in, out; /* their start; numbers of the last messages */
+	LIST_ENTRY(inlink) next;
+};
+
+struct inbound {
+	struct zsock *sock, *monitor;
+	const struct peers_config *config;
+	uint64_t boot, last_number;
+	size_t nlinks;
+	LIST_HEAD(, inlink) links;
+	peers_fn *fn;
+	void *arg;
+	char endpoint[256];
+};
+
+/* ---- the table of links --------------------------------------------------------------------------- */
+
+static struct inlink *inlink_by_route(struct inbound *in, const struct msg_route *r) {
+	struct inlink *k;
+	LIST_FOREACH(k, &in->links, next)
+	if (k->route.len == r->len && memcmp(k->route.id, r->id, r->len) == 0)
+		return k;
+	return NULL;
+}
+
+static void inlink_forget(struct inbound *in, struct inlink *k) {
+	LIST_REMOVE(k, next);
+	in->nlinks--;
+	free(k);
+}
+
+static struct inlink *inlink_make(
+        struct inbound *in, const struct msg *m, uint64_t boot, bool bulk, bool invited) {
+	enum peers_channel channel = bulk ? PEERS_BULK : PEERS_CONTROL;
+	struct inlink *k, *after, *oldest = NULL;
+	for (k = LIST_FIRST(&in->links); k; k = after) {
+		after = LIST_NEXT(k, next);
+		if (node_id_equal(&k->node, &m->from) && k->channel == channel)
+			inlink_forget(in, k);
+		else
+			oldest = k;
+	}
+	if (in->nlinks >= LINKS_MAX) /* only guests that never joined can fill it */
+		inlink_forget(in, oldest);
+	k = calloc(1, sizeof *k);
+	if (!k)
+		return NULL;
+	*k = (struct inlink){.number = ++in->last_number,
+	        .route = m->route,
+	        .node = m->from,
+	        .channel = channel,
+	        .invited = invited,
+	        .boot = boot};
+	LIST_INSERT_HEAD(&in->links, k, next);
+	in->nlinks++;
+	return k;
+}
+
+/* ---- out ------------------------------------------------------------------------------------------- */
+
+static int route_send(struct inbound *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
+        struct payload *payload) {
+	char err[200];
+	uint8_t *frame;
+	size_t len;
+	env->boot = in->boot;
+	env->seq = seq;
+	if (!wire_valid(env, payload ? payload_len(payload) : 0, WIRE_DEALER, err, sizeof err)) {
+		log_line(LOG_LINE_ERROR, "an answer of ours was not sent: %s", err);
+		return -EINVAL;
+	}
+	int rc = wire_pack(env, &frame, &len);
+	if (rc)
+		return rc;
+	rc = msg_send(zsock_socket(in->sock), route, frame, len, payload);
+	zsock_touched(in->sock);
+	return rc;
+}
+
+int inbound_answer(struct inbound *in, uint64_t link, Caravan__Envelope *env, struct payload *payload) {
+	struct inlink *k;
+	LIST_FOREACH(k, &in->links, next)
+	if (k->number == link)
+		break;
+	if (!k)
+		return -EHOSTUNREACH;
+	int rc = route_send(in, &k->route, env, k->out + 1, payload);
+	if (rc == 0) {
+		k->out++;
+	} else if (rc == -EHOSTUNREACH || rc == -ECONNRESET) {
+		inlink_forget(in, k);
+		rc = -EHOSTUNREACH;
+	}
+	return rc;
+}
+
+static void refuse(struct inbound *in, const struct msg_route *route, uint64_t ref, const char *why) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
+	refused.reason = (char *)why;
+	env.ref = ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
+	env.refused = &refused;
+	/* the link is no more: its numbers do not matter, and whether this arrives does not either */
+	route_send(in, route, &env, 1, NULL);
+}
+
+/* The link broke the order: says so to both sides, once, and forgets it. */
+static void lose(struct inbound *in, const struct msg *m, struct inlink *k, const char *why) {
+	char hex[NODE_ID_HEX];
+	log_line(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
+	if (k)
+		inlink_forget(in, k);
+	refuse(in, &m->route, 0, why);
+}
+
+/* ---- in -------------------------------------------------------------------------------------------- */
+
+/* The first message of a link.  NULL: it was not a good one, and the link is none. */
+static struct inlink *inbound_first(
+        struct inbound *in, const struct msg *m, const Caravan__Envelope *env, bool invited) {
+	char why[200], hex[NODE_ID_HEX];
+	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
+		/* the link was made anew beneath us, or was ended by us a moment ago: no news for the log */
+		refuse(in, &m->route, 0, "the link has to begin with Hello");
+		return NULL;
+	}
+	if (env->seq != 1) {
+		lose(in, m, NULL, "its first message is not number 1");
+		return NULL;
+	}
+	if (!invited && !greet_version_ok(env->hello->major, env->hello->minor, why, sizeof why)) {
+		log_line(LOG_LINE_WARN, "refused the link from %.12s: %s", node_id_hex(&m->from, hex), why);
+		refuse(in, &m->route, env->ref, why);
+		return NULL;
+	}
+	return inlink_make(in, m, env->boot, !invited && env->hello->bulk, invited);
+}
+
+static void inbound_welcome(struct inbound *in, const struct peers_from *from, const Caravan__Hello *h) {
+	const struct peers_config *c = in->config;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
+	if (c->heard && !h->bulk)
+		c->heard(c->arg, &from->node, h->arithmetic, h->roster, h->n_roster);
+	greet_welcome(&welcome, c, h->bulk);
+	env.ref = from->ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
+	env.welcome = &welcome;
+	inbound_answer(in, from->link, &env, NULL);
+}
+
+static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
+	char err[200] = "a message of the wrong frames", hex[NODE_ID_HEX];
+	const char *why = "not of this cluster";
+	struct inlink *k = inlink_by_route(in, &m->route);
+	enum peers_verdict verdict = in->config->admit(in->config->arg, &m->from, &why);
+	if (k && (!node_id_equal(&k->node, &m->from) || (k->invited && verdict != PEERS_INVITED))) {
+		inlink_forget(in, k); /* of an earlier connection */
+		k = NULL;
+	}
+	if (verdict == PEERS_REFUSE) {
+		log_line(LOG_LINE_WARN, "refused a message of %.12s: %s", node_id_hex(&m->from, hex), why);
+		if (k)
+			inlink_forget(in, k);
+		refuse(in, &m->route, 0, why);
+		return;
+	}
+	bool invited = verdict == PEERS_INVITED;
+	Caravan__Envelope *env = NULL;
+	if (whole)
+		env = wire_unpack(zmq_msg_data((zmq_msg_t *)&m->envelope), zmq_msg_size(&m->envelope),
+		        m->payload ? payload_len(m->payload) : 0, invited ? WIRE_ROUTER_INVITED : WIRE_ROUTER,
+		        err, sizeof err);
+	if (!env) {
+		lose(in, m, k, err);
+		return;
+	}
+	bool first = !k;
+	if (first) {
+		k = inbound_first(in, m, env, invited);
+	} else if (env->body_case == CARAVAN__ENVELOPE__BODY_HELLO || env->boot != k->boot ||
+	           env->seq != k->in + 1) {
+		snprintf(err, sizeof err, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, k->in,
+		        env->boot == k->boot ? "" : ", after a new start");
+		lose(in, m, k, err);
+		k = NULL;
+	}
+	if (k) {
+		k->in++;
+		const struct peers_from from = {.node = k->node,
+		        .invited = k->invited,
+		        .ref = env->ref,
+		        .link = k->number,
+		        .channel = k->channel};
+		if (in->config->word && !invited)
+			in->config->word(in->config->arg, &from.node);
+		if (first && !invited)
+			inbound_welcome(in, &from, env->hello);
+		else
+			in->fn(in->arg, &from, env, m->payload);
+	}
+	wire_free(env);
+}
+
+static bool inbound_readable(void *arg) {
+	struct inbound *in = arg;
+	struct msg m;
+	int rc = msg_receive(&m, zsock_socket(in->sock), true);
+	if (rc == 0)
+		return false;
+	if (rc == -EPERM) {
+		log_line(LOG_LINE_WARN, "dropped a message without an author");
+		return true;
+	}
+	inbound_take(in, &m, rc == 1);
+	msg_close(&m);
+	return true;
+}
+
+static bool inbound_monitor_readable(void *arg) {
+	struct inbound *in = arg;
+	int event;
+	char what[160];
+	if (!socket_monitor_next(zsock_socket(in->monitor), &event, what, sizeof what))
+		return false;
+	log_line(LOG_LINE_WARN, "refused a connection to %s: %s", in->endpoint, what);
+	return true;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct peers_config *c,
+        uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
+	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
+	static const struct zsock_ops monitor_ops = {inbound_monitor_readable, NULL};
+	/* a refused key is the authenticator's to log: it knows the key and the address */
+	static const int failures =
+	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+	int rc = -ENOMEM;
+	struct inbound *in = calloc(1, sizeof *in);
+	void *s = socket_router(ctx, c->keys, strchr(c->listen, '[') != NULL);
+	if (!s)
+		rc = -errno;
+	void *m = s ? socket_monitor(ctx, s, failures) : NULL;
+	if (!in || !s || !m)
+		goto error;
+	*in = (struct inbound){.config = c, .boot = boot, .fn = fn, .arg = arg};
+	LIST_INIT(&in->links);
+	rc = zsock_create(&in->monitor, l, m, &monitor_ops, in);
+	m = NULL;
+	if (rc)
+		goto error;
+	size_t len = sizeof in->endpoint;
+	if (zmq_bind(s, c->listen) != 0 || zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
+		rc = -errno;
+		goto error;
+	}
+	rc = zsock_create(&in->sock, l, s, &sock_ops, in);
+	s = NULL;
+	if (rc)
+		goto error;
+	*out = in;
+	return 0;
+error:
+	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, zmq_strerror(-rc));
+	if (m)
+		zmq_close(m);
+	if (s)
+		zmq_close(s);
+	inbound_destroy(in);
+	return rc;
+}
+
+void inbound_destroy(struct inbound *in) {
+	if (!in)
+		return;
+	while (!LIST_EMPTY(&in->links))
+		inlink_forget(in, LIST_FIRST(&in->links));
+	zsock_destroy(in->sock);
+	zsock_destroy(in->monitor);
+	free(in);
+}
+
+const char *inbound_endpoint(const struct inbound *in) {
+	return in->endpoint;
+}

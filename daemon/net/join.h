@@ -1,0 +1,28 @@
+/* join: one connection to an inviter, with the keys of an invitation, for one Join.
+ *
+ * Owns: a lane to one endpoint after the other, until one answers or none is left.
+ * Threads: the loop. */
+#ifndef DAEMON_NET_JOIN_H
+#define DAEMON_NET_JOIN_H
+#include "daemon/net/peers.h"
+
+struct join;
+typedef void join_done_fn(void *arg, Caravan__Entry *const *entries, size_t count, const char *error);
+
+struct join_config {
+	struct loop *loop; /* borrowed, as ctx */
+	void *ctx;
+	uint64_t boot;
+	const struct keys *invitation;
+	const struct node_id *server;
+	const char *const *endpoints; /* these four are copied */
+	size_t nendpoints;
+	const Caravan__Entry *self;
+	join_done_fn *done; /* once, not from within join_create; it may destroy the join */
+	void *arg;
+};
+
+int join_create(struct join **out, const struct join_config *c);
+void join_destroy(struct join *j); /* NULL allowed; no word after it */
+
+#endif

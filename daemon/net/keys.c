@@ -1,0 +1,119 @@
+#include "config.h"
+
+#include "daemon/net/keys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#define Z85 41 /* a key as text, with its end */
+
+/* The file: the secret key in Z85 and a newline.  The public key is computed, so that they cannot disagree. */
+static int pair_from_text(struct keys *k, const char *secret) {
+	char public[Z85];
+	if (!zmq_z85_decode(k->secret, secret) || zmq_curve_public(public, secret) != 0 ||
+	        !zmq_z85_decode(k->public.b, public))
+		return -EINVAL;
+	return 0;
+}
+
+int keys_generate(struct keys *k) {
+	char public[Z85], secret[Z85];
+	int rc = zmq_curve_keypair(public, secret) == 0 ? pair_from_text(k, secret) : -errno;
+	OPENSSL_cleanse(secret, sizeof secret);
+	return rc;
+}
+
+static int key_write(int dir, const char *state_dir, char *err, size_t errlen) {
+	char public[Z85], secret[Z85 + 1], temp[64];
+	int fd = -1, rc = 0;
+	snprintf(temp, sizeof temp, ".key.%ld", (long)getpid());
+	if (zmq_curve_keypair(public, secret) != 0) {
+		rc = -errno;
+		goto error;
+	}
+	memcpy(secret + Z85 - 1, "\n", 2);
+	fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		rc = -errno;
+		goto error;
+	}
+	if (write(fd, secret, Z85) != Z85 || fsync(fd) != 0)
+		rc = errno ? -errno : -EIO;
+	/* whoever else starts here at this moment and was first has the key of this node */
+	if (rc == 0 && linkat(dir, temp, dir, "key", 0) != 0 && errno != EEXIST)
+		rc = -errno;
+	unlinkat(dir, temp, 0);
+	if (rc == 0)
+		fsync(dir);
+error:
+	OPENSSL_cleanse(secret, sizeof secret);
+	if (fd >= 0)
+		close(fd);
+	if (rc)
+		snprintf(err, errlen, "cannot write %s/key: %s", state_dir, strerror(-rc));
+	return rc;
+}
+
+static int key_read(struct keys *k, int fd, const char *state_dir, char *err, size_t errlen) {
+	char text[Z85 + 1] = "";
+	struct stat st;
+	int rc = -EINVAL;
+	if (fstat(fd, &st) != 0) {
+		rc = -errno;
+		snprintf(err, errlen, "%s/key: %s", state_dir, strerror(-rc));
+	} else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
+		snprintf(err, errlen, "%s/key is not a file of our own", state_dir);
+	} else if (st.st_mode & 077) {
+		snprintf(err, errlen,
+		        "%s/key can be read by others (mode %04o): chmod 600 it, or take it for known",
+		        state_dir, (unsigned)st.st_mode & 07777u);
+	} else if (st.st_size != Z85 || read(fd, text, Z85) != Z85 || text[Z85 - 1] != '\n') {
+		snprintf(err, errlen, "%s/key is damaged: %lld bytes instead of %d", state_dir,
+		        (long long)st.st_size, Z85);
+	} else {
+		text[Z85 - 1] = 0;
+		rc = pair_from_text(k, text);
+		if (rc)
+			snprintf(err, errlen, "%s/key is damaged: it holds no key", state_dir);
+	}
+	OPENSSL_cleanse(text, sizeof text);
+	return rc;
+}
+
+int keys_load(struct keys *k, const char *state_dir, char *err, size_t errlen) {
+	int rc = 0, fd = -1;
+	int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0) {
+		rc = -errno;
+		snprintf(err, errlen, "%s: %s", state_dir, strerror(-rc));
+		return rc;
+	}
+	fd = openat(dir, "key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT) {
+		rc = key_write(dir, state_dir, err, errlen);
+		if (rc)
+			goto error;
+		fd = openat(dir, "key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	}
+	if (fd < 0) {
+		rc = -errno;
+		snprintf(err, errlen, "%s/key: %s", state_dir, strerror(-rc));
+		goto error;
+	}
+	rc = key_read(k, fd, state_dir, err, errlen);
+error:
+	if (fd >= 0)
+		close(fd);
+	close(dir);
+	return rc;
+}
+
+void keys_wipe(struct keys *k) {
+	OPENSSL_cleanse(k, sizeof *k);
+}

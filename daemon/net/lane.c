@@ -1,0 +1,164 @@
+#include "config.h"
+
+#include "daemon/net/lane.h"
+#include "daemon/net/msg.h"
+#include "daemon/net/socket.h"
+#include "daemon/net/zsock.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lane {
+	struct zsock *sock, *monitor;
+	struct lane_ops ops;
+	void *arg;
+	uint64_t boot, out;     /* ours, and the number of the last message sent */
+	uint64_t peer_boot, in; /* theirs: 0 until the first */
+	bool over;              /* the last word was said */
+	bool *gone;             /* set when it is destroyed within a callback */
+};
+
+#define FAILURES \
+	(ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | \
+	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+
+static void lane_lose(struct lane *l, const char *why, bool key_refused) {
+	if (l->over)
+		return;
+	l->over = true;
+	l->ops.lost(l->arg, why, key_refused);
+}
+
+static bool lane_monitor_readable(void *arg) {
+	struct lane *l = arg;
+	int event;
+	char why[160];
+	if (l->over || !socket_monitor_next(zsock_socket(l->monitor), &event, why, sizeof why))
+		return false;
+	lane_lose(l, why, event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+	return false;
+}
+
+/* Whether it is the next message of this link; what is not ends it. */
+static bool lane_next(struct lane *l, const Caravan__Envelope *env, char *err, size_t errlen) {
+	if (l->in == 0)
+		l->peer_boot = env->boot;
+	if (env->boot == l->peer_boot && env->seq == l->in + 1) {
+		l->in++;
+		return true;
+	}
+	snprintf(err, errlen, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, l->in,
+	        env->boot == l->peer_boot ? "" : ", after a new start");
+	return false;
+}
+
+static bool lane_readable(void *arg) {
+	struct lane *l = arg;
+	struct msg m;
+	char err[200] = "a message of the wrong frames";
+	bool gone = false;
+	if (l->over)
+		return false;
+	int rc = msg_receive(&m, zsock_socket(l->sock), false);
+	if (rc == 0)
+		return false;
+	Caravan__Envelope *env = NULL;
+	if (rc == 1)
+		env = wire_unpack(zmq_msg_data(&m.envelope), zmq_msg_size(&m.envelope),
+		        m.payload ? payload_len(m.payload) : 0, WIRE_DEALER, err, sizeof err);
+	l->gone = &gone;
+	/* the word that the link is lost is understood whatever its number */
+	bool link_word = env && env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED && env->ref == 0;
+	if (env && (link_word || lane_next(l, env, err, sizeof err)))
+		l->ops.message(l->arg, env, m.payload);
+	else
+		lane_lose(l, err, false);
+	wire_free(env);
+	msg_close(&m);
+	if (gone)
+		return false;
+	l->gone = NULL;
+	return true;
+}
+
+static void lane_writable(void *arg) {
+	struct lane *l = arg;
+	if (!l->over)
+		l->ops.open(l->arg);
+}
+
+int lane_create(struct lane **out, struct loop *loop, void *ctx, const struct keys *keys,
+        const struct node_id *server, const char *endpoint, uint64_t boot, const struct lane_ops *ops,
+        void *arg) {
+	static const struct zsock_ops sock_ops = {lane_readable, lane_writable};
+	static const struct zsock_ops monitor_ops = {lane_monitor_readable, NULL};
+	int rc = -ENOMEM;
+	struct lane *l = calloc(1, sizeof *l);
+	void *s = socket_dealer(ctx, keys, server);
+	if (!s)
+		rc = -errno;
+	void *m = s ? socket_monitor(ctx, s, FAILURES) : NULL;
+	if (!l || !s || !m)
+		goto error;
+	*l = (struct lane){.ops = *ops, .arg = arg, .boot = boot};
+	rc = zsock_create(&l->monitor, loop, m, &monitor_ops, l);
+	m = NULL;
+	if (rc)
+		goto error;
+	if (zmq_connect(s, endpoint) != 0) {
+		rc = -errno;
+		goto error;
+	}
+	rc = zsock_create(&l->sock, loop, s, &sock_ops, l);
+	s = NULL;
+	if (rc)
+		goto error;
+	zsock_want_write(l->sock); /* with IMMEDIATE: when the handshake is done */
+	*out = l;
+	return 0;
+error:
+	if (l)
+		zsock_destroy(l->monitor);
+	if (m)
+		zmq_close(m);
+	if (s)
+		zmq_close(s);
+	free(l);
+	return rc;
+}
+
+void lane_destroy(struct lane *l) {
+	if (!l)
+		return;
+	if (l->gone)
+		*l->gone = true;
+	zsock_destroy(l->sock);
+	zsock_destroy(l->monitor);
+	free(l);
+}
+
+int lane_send(struct lane *l, Caravan__Envelope *env, struct payload *payload, enum wire_door door) {
+	char err[200];
+	uint8_t *frame;
+	size_t len;
+	if (l->over)
+		return -ENOTCONN;
+	env->boot = l->boot;
+	env->seq = l->out + 1;
+	if (!wire_valid(env, payload ? payload_len(payload) : 0, door, err, sizeof err)) {
+		log_line(LOG_LINE_ERROR, "a message of ours was not sent: %s", err);
+		return -EINVAL;
+	}
+	int rc = wire_pack(env, &frame, &len);
+	if (rc)
+		return rc;
+	rc = msg_send(zsock_socket(l->sock), NULL, frame, len, payload);
+	zsock_touched(l->sock);
+	/* -EAGAIN is an answer; after anything else the monitor will say what became of the connection, and
+	 * a message that is half gone must show as a gap at the other end */
+	if (rc != -EAGAIN)
+		l->out++;
+	return rc == 0 || rc == -EAGAIN ? rc : -ENOTCONN;
+}

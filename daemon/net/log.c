@@ -1,0 +1,93 @@
+/* log_line: what the daemon says on standard error.
+ *
+ * Owns: a small table of recent lines.  A line that was printed within the last minute is counted and the
+ * count is printed with its next appearance; and no more than a burst of lines leaves in a few seconds,
+ * whatever they say, since their text may be under the control of who sends us junk.
+ * Threads: any; one lock. */
+#include "config.h"
+
+#include "daemon/net/loop.h"
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECENT 64
+#define QUIET_NS 60000000000u /* a line is not printed twice within it */
+#define BURST 100             /* lines, refilled one every REFILL_NS */
+#define REFILL_NS 200000000u
+
+static struct {
+	pthread_mutex_t lock;
+	struct recent {
+		char text[200]; /* enough to tell lines apart */
+		uint64_t printed_ns, used_ns;
+		unsigned repeats;
+	} recent[RECENT];
+	unsigned tokens, dropped;
+	uint64_t refilled_ns;
+} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .tokens = BURST};
+
+static bool burst_allows(uint64_t now) {
+	uint64_t gained = (now - log_state.refilled_ns) / REFILL_NS;
+	if (gained) {
+		log_state.tokens =
+		        gained > BURST - log_state.tokens ? BURST : log_state.tokens + (unsigned)gained;
+		log_state.refilled_ns = now;
+	}
+	if (!log_state.tokens)
+		return false;
+	log_state.tokens--;
+	return true;
+}
+
+static void line_print(const char *level, const char *text, unsigned repeats) {
+	if (repeats)
+		fprintf(stderr, "%s: %s (and %u times more before)\n", level, text, repeats);
+	else
+		fprintf(stderr, "%s: %s\n", level, text);
+}
+
+void log_line(enum loop_level level, const char *fmt, ...) {
+	static const char *const names[] = {"error", "warning", "info", "debug"};
+	char text[1024];
+	va_list ap;
+	if (level == LOG_LINE_DEBUG && !getenv("CARAVAN_DEBUG"))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = ' ';
+
+	pthread_mutex_lock(&log_state.lock);
+	uint64_t now = loop_now_ns();
+	struct recent *r = NULL, *oldest = &log_state.recent[0];
+	for (struct recent *i = log_state.recent; !r && i < log_state.recent + RECENT; i++) {
+		if (i->used_ns && strncmp(i->text, text, sizeof i->text - 1) == 0)
+			r = i;
+		else if (i->used_ns < oldest->used_ns)
+			oldest = i;
+	}
+	if (r && now - r->printed_ns < QUIET_NS) {
+		r->repeats++;
+		r->used_ns = now;
+	} else if (!burst_allows(now)) {
+		log_state.dropped++;
+	} else {
+		if (log_state.dropped)
+			fprintf(stderr, "warning: %u lines were left out, too many at once\n",
+			        log_state.dropped);
+		log_state.dropped = 0;
+		line_print(names[level], text, r ? r->repeats : 0);
+		if (!r) {
+			r = oldest;
+			snprintf(r->text, sizeof r->text, "%.*s", (int)sizeof r->text - 1, text);
+		}
+		r->printed_ns = r->used_ns = now;
+		r->repeats = 0;
+	}
+	pthread_mutex_unlock(&log_state.lock);
+}

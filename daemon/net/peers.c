@@ -1,0 +1,387 @@
+#include "config.h"
+
+#include "daemon/net/inbound.h"
+#include "daemon/net/join.h"
+#include "daemon/net/link.h"
+#include "daemon/net/peers.h"
+#include "daemon/net/zap.h"
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <zmq.h>
+
+#define LOCAL_QUEUE 4096 /* messages to ourselves that wait for the loop's next turn */
+
+struct listener {
+	Caravan__Envelope__BodyCase kind;
+	peers_fn *fn;
+	void *arg;
+	STAILQ_ENTRY(listener) next;
+};
+
+struct link_listener {
+	peers_link_fn *fn;
+	void *arg;
+	STAILQ_ENTRY(link_listener) next;
+};
+
+struct local {
+	Caravan__Envelope *env;
+	struct payload *payload;
+	enum peers_channel channel;
+	STAILQ_ENTRY(local) next;
+};
+
+struct joining {
+	struct peers *peers;
+	struct join *join;
+	join_done_fn *done;
+	void *arg;
+	LIST_ENTRY(joining) next;
+};
+
+struct peers {
+	struct loop *loop;
+	struct peers_config config;
+	void *ctx; /* NULL: no network */
+	struct zap *zap;
+	struct inbound *inbound;
+	struct link *links[WIRE_NODES_MAX];
+	size_t nlinks;
+	LIST_HEAD(, joining) joins;
+	STAILQ_HEAD(, listener) listeners;
+	STAILQ_HEAD(, link_listener) link_listeners;
+	STAILQ_HEAD(, local) locals;
+	size_t nlocals;
+	struct loop_timer *local_turn;
+	uint64_t boot, last_ref, local_seq;
+};
+
+/* ---- messages ---------------------------------------------------------------------------------------- */
+
+static void peers_dispatch(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct peers *p = arg;
+	struct listener *l;
+	STAILQ_FOREACH(l, &p->listeners, next)
+	if (l->kind == env->body_case)
+		l->fn(l->arg, from, env, payload);
+}
+
+/* An answer of another node. */
+static void peers_answered(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct peers *p = arg;
+	if (p->config.word)
+		p->config.word(p->config.arg, &from->node);
+	peers_dispatch(p, from, env, payload);
+}
+
+int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg) {
+	struct listener *l = malloc(sizeof *l);
+	if (!l)
+		return -ENOMEM;
+	*l = (struct listener){.kind = kind, .fn = fn, .arg = arg};
+	STAILQ_INSERT_TAIL(&p->listeners, l, next);
+	return 0;
+}
+
+int peers_on_link(struct peers *p, peers_link_fn *fn, void *arg) {
+	struct link_listener *l = malloc(sizeof *l);
+	if (!l)
+		return -ENOMEM;
+	*l = (struct link_listener){.fn = fn, .arg = arg};
+	STAILQ_INSERT_TAIL(&p->link_listeners, l, next);
+	return 0;
+}
+
+static void peers_link_changed(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct peers *p = arg;
+	struct link_listener *l;
+	if (p->config.link)
+		p->config.link(p->config.arg, node, up, why);
+	STAILQ_FOREACH(l, &p->link_listeners, next)
+	l->fn(l->arg, node, up, why);
+}
+
+uint64_t peers_ref(struct peers *p) {
+	return ++p->last_ref;
+}
+
+/* ---- to ourselves ------------------------------------------------------------------------------------ */
+
+static void local_free(struct local *m) {
+	wire_free(m->env);
+	payload_unref(m->payload);
+	free(m);
+}
+
+/* What lay there when the turn began; what comes up meanwhile waits, so that the sockets have theirs. */
+static void local_run(void *arg) {
+	struct peers *p = arg;
+	p->local_turn = NULL;
+	size_t n = p->nlocals;
+	for (struct local *m; n && (m = STAILQ_FIRST(&p->locals)); n--) {
+		STAILQ_REMOVE_HEAD(&p->locals, next);
+		p->nlocals--;
+		const struct peers_from from = {.node = p->config.keys->public,
+		        .local = true,
+		        .ref = m->env->ref,
+		        .channel = m->channel};
+		peers_dispatch(p, &from, m->env, m->payload);
+		local_free(m);
+	}
+	if (p->nlocals && !p->local_turn)
+		p->local_turn = loop_timer_start(p->loop, 0, false, local_run, p);
+}
+
+/* The same packing, the same door, the same order as over the network. */
+static int local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope *env, struct payload *payload,
+        enum wire_door door) {
+	char err[200];
+	uint8_t *frame;
+	size_t len;
+	if (p->nlocals >= LOCAL_QUEUE)
+		return -EAGAIN;
+	env->boot = p->boot;
+	env->seq = ++p->local_seq;
+	int rc = wire_pack(env, &frame, &len);
+	if (rc)
+		return rc;
+	struct local *m = calloc(1, sizeof *m);
+	if (m)
+		m->env = wire_unpack(frame, len, payload ? payload_len(payload) : 0, door, err, sizeof err);
+	free(frame);
+	if (!m)
+		return -ENOMEM;
+	if (!m->env) {
+		log_line(LOG_LINE_ERROR, "a message of ours to ourselves was not sent: %s", err);
+		free(m);
+		return -EINVAL;
+	}
+	if (!p->local_turn && !(p->local_turn = loop_timer_start(p->loop, 0, false, local_run, p))) {
+		local_free(m);
+		return -ENOMEM;
+	}
+	m->payload = payload ? payload_ref(payload) : NULL;
+	m->channel = ch;
+	STAILQ_INSERT_TAIL(&p->locals, m, next);
+	p->nlocals++;
+	return 0;
+}
+
+/* ---- to others --------------------------------------------------------------------------------------- */
+
+static struct link **peers_link(const struct peers *p, const struct node_id *node) {
+	for (size_t i = 0; i < p->nlinks; i++)
+		if (node_id_equal(link_node(p->links[i]), node))
+			return (struct link **)&p->links[i];
+	return NULL;
+}
+
+int peers_send(struct peers *p, const struct node_id *to, enum peers_channel ch, Caravan__Envelope *env,
+        struct payload *payload) {
+	if (node_id_equal(to, &p->config.keys->public))
+		return local_send(p, ch, env, payload, WIRE_ROUTER);
+	struct link **k = peers_link(p, to);
+	return k ? link_send(*k, ch, env, payload) : -ENOTCONN;
+}
+
+int peers_answer(
+        struct peers *p, const struct peers_from *from, Caravan__Envelope *env, struct payload *payload) {
+	env->ref = from->ref;
+	if (from->local)
+		return local_send(p, from->channel, env, payload, WIRE_DEALER);
+	return p->inbound ? inbound_answer(p->inbound, from->link, env, payload) : -EHOSTUNREACH;
+}
+
+int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...) {
+	char reason[WIRE_TEXT_MAX + 1];
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof reason, fmt, ap);
+	va_end(ap);
+	/* a sentence may quote what others sent, or have been cut within a character */
+	if (!wire_line_ok(reason, WIRE_TEXT_MAX))
+		for (char *c = reason; *c; c++)
+			if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
+				*c = '?';
+	refused.reason = reason;
+	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
+	env.refused = &refused;
+	return peers_answer(p, from, &env, NULL);
+}
+
+int peers_connect(struct peers *p, const struct node_id *node, const char *endpoint) {
+	if (!p->ctx || node_id_equal(node, &p->config.keys->public) || !wire_endpoint_ok(endpoint))
+		return -EINVAL;
+	struct link **k = peers_link(p, node);
+	if (k)
+		return link_move(*k, endpoint);
+	if (p->nlinks == WIRE_NODES_MAX)
+		return -ENOSPC;
+	const struct link_config c = {p->loop, p->ctx, &p->config, p->boot, peers_answered, peers_link_changed, p};
+	int rc = link_create(&p->links[p->nlinks], &c, node, endpoint);
+	if (rc == 0)
+		p->nlinks++;
+	return rc;
+}
+
+void peers_disconnect(struct peers *p, const struct node_id *node) {
+	struct link **k = peers_link(p, node);
+	if (!k)
+		return;
+	link_destroy(*k);
+	*k = p->links[--p->nlinks];
+}
+
+void peers_drop(struct peers *p, const struct node_id *node, const char *why) {
+	struct link **k = peers_link(p, node);
+	if (k)
+		link_drop(*k, why);
+}
+
+bool peers_linked(const struct peers *p, const struct node_id *node) {
+	if (node_id_equal(node, &p->config.keys->public))
+		return true;
+	struct link **k = peers_link(p, node);
+	return k && link_up(*k);
+}
+
+/* ---- joining ----------------------------------------------------------------------------------------- */
+
+static void joining_free(struct joining *g) {
+	LIST_REMOVE(g, next);
+	join_destroy(g->join);
+	free(g);
+}
+
+static void joining_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
+	struct joining *g = arg;
+	g->done(g->arg, entries, count, error);
+	joining_free(g);
+}
+
+int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
+        const char *const *endpoints, size_t nendpoints, const Caravan__Entry *self,
+        void (*done)(void *arg, Caravan__Entry *const *entries, size_t count, const char *error), void *arg) {
+	if (!p->ctx)
+		return -ENOTSUP;
+	struct joining *g = calloc(1, sizeof *g);
+	if (!g)
+		return -ENOMEM;
+	*g = (struct joining){.peers = p, .done = done, .arg = arg};
+	const struct join_config c = {.loop = p->loop,
+	        .ctx = p->ctx,
+	        .boot = p->boot,
+	        .invitation = invitation,
+	        .server = server,
+	        .endpoints = endpoints,
+	        .nendpoints = nendpoints,
+	        .self = self,
+	        .done = joining_done,
+	        .arg = g};
+	int rc = join_create(&g->join, &c);
+	if (rc) {
+		free(g);
+		return rc;
+	}
+	LIST_INSERT_HEAD(&p->joins, g, next);
+	return 0;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+static bool peers_admit(void *arg, const struct node_id *key, const char **why) {
+	struct peers *p = arg;
+	return p->config.admit(p->config.arg, key, why) != PEERS_REFUSE;
+}
+
+/* The order matters: the authenticator before the ROUTER. */
+static int network_create(struct peers *p, char *err, size_t errlen) {
+	p->ctx = zmq_ctx_new();
+	/* three sockets a lane, two lanes a node */
+	if (!p->ctx || zmq_ctx_set(p->ctx, ZMQ_MAX_SOCKETS, 8 * WIRE_NODES_MAX) != 0 ||
+	        zmq_ctx_set(p->ctx, ZMQ_BLOCKY, 0) != 0) {
+		snprintf(err, errlen, "cannot start ZeroMQ: %s", zmq_strerror(errno));
+		return -ENOMEM;
+	}
+	int rc = zap_create(&p->zap, p->loop, p->ctx, peers_admit, p);
+	if (rc) {
+		snprintf(err, errlen, "cannot bind the authenticator: %s", zmq_strerror(-rc));
+		return rc;
+	}
+	return inbound_create(
+	        &p->inbound, p->loop, p->ctx, &p->config, p->boot, peers_dispatch, p, err, errlen);
+}
+
+int peers_create(struct peers **out, struct loop *l, const struct peers_config *c, char *err, size_t errlen) {
+	int rc = -ENOMEM;
+	struct peers *p = calloc(1, sizeof *p);
+	if (!p) {
+		snprintf(err, errlen, "no memory");
+		return rc;
+	}
+	p->loop = l;
+	p->config = *c;
+	LIST_INIT(&p->joins);
+	STAILQ_INIT(&p->listeners);
+	STAILQ_INIT(&p->link_listeners);
+	STAILQ_INIT(&p->locals);
+	if (RAND_bytes((unsigned char *)&p->boot, sizeof p->boot) != 1) {
+		snprintf(err, errlen, "no random numbers");
+		rc = -EIO;
+		goto error;
+	}
+	p->last_ref =
+	        p->boot >> 16; /* not those of our last start, should an answer to that still be about */
+	rc = c->listen ? network_create(p, err, errlen) : 0;
+	if (rc)
+		goto error;
+	*out = p;
+	return 0;
+error:
+	peers_destroy(p);
+	return rc;
+}
+
+void peers_destroy(struct peers *p) {
+	if (!p)
+		return;
+	while (!LIST_EMPTY(&p->joins))
+		joining_free(LIST_FIRST(&p->joins));
+	while (p->nlinks)
+		link_destroy(p->links[--p->nlinks]);
+	inbound_destroy(p->inbound);
+	zap_destroy(p->zap);
+	if (p->ctx)
+		zmq_ctx_term(p->ctx);
+	loop_timer_stop(p->local_turn);
+	for (struct local *m; (m = STAILQ_FIRST(&p->locals));) {
+		STAILQ_REMOVE_HEAD(&p->locals, next);
+		local_free(m);
+	}
+	for (struct listener *i; (i = STAILQ_FIRST(&p->listeners));) {
+		STAILQ_REMOVE_HEAD(&p->listeners, next);
+		free(i);
+	}
+	for (struct link_listener *i; (i = STAILQ_FIRST(&p->link_listeners));) {
+		STAILQ_REMOVE_HEAD(&p->link_listeners, next);
+		free(i);
+	}
+	free(p);
+}
+
+const struct node_id *peers_self(const struct peers *p) {
+	return &p->config.keys->public;
+}
+
+const char *peers_endpoint(const struct peers *p) {
+	return p->inbound ? inbound_endpoint(p->inbound) : "";
+}

@@ -1,0 +1,107 @@
+#include "config.h"
+
+#include "daemon/net/socket.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+static int set(void *s, int option, int value) {
+	return zmq_setsockopt(s, option, &value, sizeof value);
+}
+
+/* What both kinds have: bounds. */
+static int bounds_set(void *s) {
+	int64_t largest = WIRE_PAYLOAD_MAX + 1024;
+	if (set(s, ZMQ_LINGER, 0) || set(s, ZMQ_SNDHWM, SOCKET_QUEUE) || set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
+	        set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CALL_MS) ||
+	        /* a machine that lost power leaves a connection that only this ends */
+	        set(s, ZMQ_TCP_KEEPALIVE, 1) || set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) ||
+	        set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) || set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
+		return -1;
+	return zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &largest, sizeof largest);
+}
+
+static void *socket_fail(void *s) {
+	int saved = errno;
+	if (s)
+		zmq_close(s);
+	errno = saved;
+	return NULL;
+}
+
+void *socket_router(void *ctx, const struct keys *keys, bool v6) {
+	void *s = zmq_socket(ctx, ZMQ_ROUTER);
+	if (!s || bounds_set(s) || set(s, ZMQ_IPV6, v6) || set(s, ZMQ_ROUTER_MANDATORY, 1) ||
+	        set(s, ZMQ_ROUTER_HANDOVER, 0) || set(s, ZMQ_BACKLOG, 64) || set(s, ZMQ_CURVE_SERVER, 1) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
+	        zmq_setsockopt(s, ZMQ_ZAP_DOMAIN, SOCKET_DOMAIN, strlen(SOCKET_DOMAIN)))
+		return socket_fail(s);
+	return s;
+}
+
+void *socket_dealer(void *ctx, const struct keys *keys, const struct node_id *server) {
+	void *s = zmq_socket(ctx, ZMQ_DEALER);
+	/* never reconnects by itself: a new connection is a new link, which begins with Hello */
+	if (!s || bounds_set(s) || set(s, ZMQ_IPV6, 1) || set(s, ZMQ_IMMEDIATE, 1) ||
+	        set(s, ZMQ_RECONNECT_IVL, -1) || set(s, ZMQ_CONNECT_TIMEOUT, SOCKET_CALL_MS) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, keys->public.b, sizeof keys->public.b) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, server->b, sizeof server->b))
+		return socket_fail(s);
+	return s;
+}
+
+void *socket_monitor(void *ctx, void *of, int events) {
+	static unsigned long count;
+	char name[64];
+	snprintf(name, sizeof name, "inproc://monitor-%lu", ++count);
+	if (zmq_socket_monitor(of, name, events) != 0)
+		return NULL;
+	void *m = zmq_socket(ctx, ZMQ_PAIR);
+	if (!m || set(m, ZMQ_LINGER, 0) || zmq_connect(m, name) != 0)
+		return socket_fail(m);
+	return m;
+}
+
+int socket_monitor_next(void *monitor, int *event, char *text, size_t len) {
+	uint8_t head[6];
+	char where[128] = "";
+	int n = zmq_recv(monitor, head, sizeof head, ZMQ_DONTWAIT);
+	if (n < 0)
+		return 0;
+	int more = 0;
+	size_t more_len = sizeof more;
+	zmq_getsockopt(monitor, ZMQ_RCVMORE, &more, &more_len);
+	if (more)
+		zmq_recv(monitor, where, sizeof where - 1, ZMQ_DONTWAIT);
+	uint16_t kind;
+	uint32_t value;
+	memcpy(&kind, head, sizeof kind);
+	memcpy(&value, head + 2, sizeof value);
+	*event = kind;
+	switch (kind) {
+	case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+		snprintf(text, len, "the key was refused");
+		break;
+	case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+		if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
+			snprintf(text, len, "the handshake failed: it was made for another key");
+		else
+			snprintf(text, len, "the handshake failed: not a node (protocol error %08x)", value);
+		break;
+	case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+		snprintf(text, len, "the connection ended within the handshake%s%s", value ? ": " : "",
+		        value ? zmq_strerror((int)value) : "");
+		break;
+	case ZMQ_EVENT_CLOSED:
+		snprintf(text, len, "cannot connect");
+		break;
+	case ZMQ_EVENT_DISCONNECTED:
+		snprintf(text, len, "the connection was closed");
+		break;
+	default:
+		snprintf(text, len, "event %u", kind);
+	}
+	return 1;
+}

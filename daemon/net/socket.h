@@ -1,0 +1,26 @@
+/* socket: ZeroMQ sockets as Caravan makes them: CURVE on, every queue, size and wait bounded.
+ *
+ * Owns: the options, and the monitors that tell what became of a connection.
+ * Threads: the loop. */
+#ifndef DAEMON_NET_SOCKET_H
+#define DAEMON_NET_SOCKET_H
+#include "daemon/net/keys.h"
+
+#define SOCKET_DOMAIN "caravan" /* of the authenticator */
+#define SOCKET_QUEUE 1000       /* messages to one peer that wait in libzmq */
+#define SOCKET_TAKEN 64         /* messages from one peer that wait for us */
+#define SOCKET_CALL_MS 3000     /* to connect and shake hands */
+
+/* A ROUTER that serves CURVE with these keys; the authenticator must be bound in ctx already.  v6: it will be
+ * bound to an IPv6 address.  NULL: errno. */
+void *socket_router(void *ctx, const struct keys *keys, bool v6);
+/* A DEALER with these keys, to a server that has this one. */
+void *socket_dealer(void *ctx, const struct keys *keys, const struct node_id *server);
+
+/* A socket that gives the events of `of` (as zmq_socket_monitor has them). NULL: errno. */
+void *socket_monitor(void *ctx, void *of, int events);
+
+/* Receives one event: 1 with a sentence about it and the event, 0 when there is none. */
+int socket_monitor_next(void *monitor, int *event, char *text, size_t len);
+
+#endif

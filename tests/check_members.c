@@ -1,0 +1,563 @@
+/* members: keys, invitations, the roster, heartbeats: nodes on one loop, each with its own state folder. */
+#include "config.h"
+
+#include "daemon/cluster/address.h"
+#include "daemon/cluster/invite.h"
+#include "daemon/cluster/members.h"
+#include "daemon/cluster/roster.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NODES 4
+
+static struct loop *loop;
+static bool timed_out;
+static char root[64];
+
+struct node {
+	struct keys keys;
+	char dir[128];
+	struct members *members;
+	unsigned joined, expelled, up, down, changed;
+	bool done;
+	char error[512];
+};
+static struct node nodes[NODES];
+
+static void on_change(void *arg, const struct member *who, const char *what) {
+	struct node *n = arg;
+	(void)who;
+	n->joined += strcmp(what, "joined") == 0;
+	n->expelled += strcmp(what, "expelled") == 0;
+	n->up += strcmp(what, "up") == 0;
+	n->down += strcmp(what, "down") == 0;
+	n->changed += strcmp(what, "changed") == 0;
+}
+
+static void node_state(void *arg, Caravan__NodeState *out) {
+	struct node *n = arg;
+	out->threads = (uint32_t)(n - nodes) + 1;
+	out->cpu = (char *)"ref";
+}
+
+static int node_try(struct node *n, const char *name, const char *listen, char *err, size_t errlen) {
+	ck_assert_int_eq(keys_load(&n->keys, n->dir, err, errlen), 0);
+	const struct members_config c = {.loop = loop,
+	        .state_dir = n->dir,
+	        .keys = &n->keys,
+	        .name = name,
+	        .listen = listen,
+	        .state = node_state,
+	        .arg = n};
+	int rc = members_create(&n->members, &c, err, errlen);
+	if (rc == 0)
+		members_on_change(n->members, on_change, n);
+	return rc;
+}
+
+static void node_start(struct node *n, const char *name) {
+	char err[300] = "";
+	ck_assert_msg(node_try(n, name, "tcp://127.0.0.1:*", err, sizeof err) == 0, "%s", err);
+}
+
+static void node_stop(struct node *n) {
+	members_destroy(n->members);
+	n->members = NULL;
+}
+
+static void setup(void) {
+	ck_assert_int_eq(loop_create(&loop), 0);
+	memset(nodes, 0, sizeof nodes);
+	snprintf(root, sizeof root, "/tmp/check_members.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(root));
+	for (int i = 0; i < NODES; i++) {
+		snprintf(nodes[i].dir, sizeof nodes[i].dir, "%s/%d", root, i);
+		ck_assert_int_eq(mkdir(nodes[i].dir, 0700), 0);
+	}
+}
+
+static void teardown(void) {
+	char path[200];
+	for (int i = 0; i < NODES; i++) {
+		node_stop(&nodes[i]);
+		snprintf(path, sizeof path, "%s/key", nodes[i].dir);
+		unlink(path);
+		snprintf(path, sizeof path, "%s/roster", nodes[i].dir);
+		unlink(path);
+		ck_assert_int_eq(rmdir(nodes[i].dir), 0); /* nothing else was left there */
+	}
+	ck_assert_int_eq(rmdir(root), 0);
+	loop_destroy(loop);
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------- */
+
+static bool (*until)(void);
+
+static void give_up(void *arg) {
+	(void)arg;
+	timed_out = true;
+	loop_stop(loop);
+}
+
+static void look(void *arg) {
+	(void)arg;
+	if (until())
+		loop_stop(loop);
+}
+
+static bool wait_for(bool (*condition)(void), unsigned ms) {
+	timed_out = false;
+	until = condition;
+	struct loop_timer *limit = loop_timer_start(loop, ms, false, give_up, NULL);
+	struct loop_timer *tick = loop_timer_start(loop, 2, true, look, NULL);
+	loop_run(loop);
+	loop_timer_stop(tick);
+	if (!timed_out)
+		loop_timer_stop(limit);
+	return !timed_out;
+}
+
+static bool never(void) {
+	return false;
+}
+static void run_for(unsigned ms) {
+	wait_for(never, ms);
+}
+
+/* Whether every node that runs sees `want` others up. */
+static unsigned want;
+static bool all_up(void) {
+	for (int i = 0; i < NODES; i++) {
+		unsigned up = 0;
+		const struct member *w;
+		if (!nodes[i].members || members_self(nodes[i].members)->expelled)
+			continue;
+		for (size_t k = 0; (w = members_at(nodes[i].members, k)); k++)
+			up += w->up && !w->self;
+		if (up != want)
+			return false;
+	}
+	return true;
+}
+
+static bool someone_done(void) {
+	for (int i = 0; i < NODES; i++)
+		if (nodes[i].done)
+			return true;
+	return false;
+}
+
+static void on_done(void *arg, const char *error) {
+	struct node *n = arg;
+	n->done = true;
+	snprintf(n->error, sizeof n->error, "%s", error ? error : "");
+}
+
+/* ---- the steps ------------------------------------------------------------------------------------- */
+
+static char *invite(struct node *n, uint32_t seconds) {
+	char err[200] = "", *token;
+	ck_assert_msg(members_invite(n->members, seconds, &token, err, sizeof err) == 0, "%s", err);
+	return token;
+}
+
+/* The error that joining ended with; empty: it went well. */
+static const char *join(struct node *n, const char *token) {
+	n->done = false;
+	n->error[0] = 0;
+	if (members_join(n->members, token, on_done, n, n->error, sizeof n->error) != 0)
+		return n->error;
+	ck_assert(wait_for(someone_done, 30000));
+	n->done = false;
+	return n->error;
+}
+
+static void cluster(int n) {
+	static const char *const names[] = {"ada", "bob", "cleo", "dan"};
+	for (int i = 0; i < n; i++)
+		node_start(&nodes[i], names[i]);
+	for (int i = 1; i < n; i++) {
+		char *token = invite(&nodes[0], 600);
+		ck_assert_str_eq(join(&nodes[i], token), "");
+		/* both sides hold the entry at this moment */
+		ck_assert_ptr_nonnull(members_named(nodes[0].members, names[i]));
+		ck_assert_ptr_nonnull(members_named(nodes[i].members, names[0]));
+		free(token);
+	}
+	want = (unsigned)n - 1;
+	ck_assert(wait_for(all_up, 10000));
+}
+
+static bool state_told(void) {
+	const struct member *w = members_named(nodes[0].members, "cleo");
+	return w && w->state && w->round_trip > 0 && w->state->n_peers == 2;
+}
+
+START_TEST(three_join) {
+	cluster(3);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_str_eq(members_at(nodes[i].members, 0)->name, "ada");
+		ck_assert_str_eq(members_at(nodes[i].members, 1)->name, "bob");
+		ck_assert_str_eq(members_at(nodes[i].members, 2)->name, "cleo");
+		ck_assert_ptr_null(members_at(nodes[i].members, 3));
+		ck_assert_uint_eq(nodes[i].up, 2);
+		ck_assert_uint_eq(nodes[i].down, 0);
+	}
+	ck_assert(wait_for(state_told, 5000));
+	const struct member *w = members_named(nodes[0].members, "cleo");
+	ck_assert_uint_eq(w->state->threads, 3);
+	ck_assert_uint_gt(w->arithmetic, 0);
+	char hex[NODE_ID_HEX];
+	node_id_hex(&w->id, hex);
+	hex[8] = 0;
+	ck_assert_ptr_eq(members_named(nodes[0].members, hex), w);
+	hex[5] = 0;
+	ck_assert_ptr_null(members_named(nodes[0].members, hex));
+}
+END_TEST
+
+START_TEST(invitations) {
+	char err[300];
+	node_start(&nodes[0], "ada");
+	node_start(&nodes[1], "bob");
+	node_start(&nodes[2], "cleo");
+	node_start(&nodes[3], "bob");
+	char *once = invite(&nodes[0], 600), *other = invite(&nodes[0], 600), *late = invite(&nodes[0], 1);
+	/* damaged on the way here */
+	char *bad = strdup(once);
+	bad[30] = bad[30] == 'A' ? 'B' : 'A';
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], bad), "checksum"));
+	bad[50] = 0;
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], bad), "not whole"));
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], "hello"), "not an invitation"));
+	ck_assert_ptr_nonnull(strstr(join(&nodes[0], once), "our own"));
+	free(bad);
+
+	ck_assert_str_eq(join(&nodes[1], once), "");
+	ck_assert_ptr_nonnull(strstr(join(&nodes[2], once), "already used"));
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], other), "already belongs to a cluster of 2 nodes"));
+	/* a name that is taken does not use the invitation up */
+	ck_assert_ptr_nonnull(strstr(join(&nodes[3], other), "the name bob is taken"));
+	run_for(1200);
+	ck_assert_ptr_nonnull(strstr(join(&nodes[2], late), "has expired"));
+	ck_assert_str_eq(join(&nodes[2], other), "");
+	want = 2;
+	node_stop(&nodes[3]);
+	ck_assert(wait_for(all_up, 10000));
+
+	/* nobody there any more */
+	char *gone = invite(&nodes[0], 600);
+	struct invite i;
+	ck_assert_int_eq(invite_decode(&i, gone, err, sizeof err), 0);
+	node_stop(&nodes[0]);
+	node_start(&nodes[3], "dan");
+	const char *error = join(&nodes[3], gone);
+	ck_assert_ptr_nonnull(strstr(error, "cannot reach"));
+	ck_assert_ptr_nonnull(strstr(error, i.endpoints[0]));
+	free(once);
+	free(other);
+	free(late);
+	free(gone);
+}
+END_TEST
+
+START_TEST(open_invitations_are_bounded) {
+	char err[300] = "", *token;
+	node_start(&nodes[0], "ada");
+	for (int i = 0; i < INVITE_OPEN_MAX; i++)
+		free(invite(&nodes[0], 600));
+	ck_assert_int_eq(members_invite(nodes[0].members, 600, &token, err, sizeof err), -ENOSPC);
+	ck_assert_ptr_null(token);
+}
+END_TEST
+
+static bool bob_is_out(void) {
+	return members_self(nodes[1].members)->expelled && members_named(nodes[2].members, "bob") == NULL;
+}
+
+START_TEST(expelled) {
+	char err[300] = "", hex[NODE_ID_HEX];
+	cluster(3);
+	struct node_id bob = members_self(nodes[1].members)->id;
+	ck_assert_int_eq(members_expel(nodes[0].members, "nobody", err, sizeof err), -ENOENT);
+	ck_assert_int_eq(members_expel(nodes[0].members, "ada", err, sizeof err), -EINVAL);
+	ck_assert_int_eq(members_expel(nodes[0].members, "bob", err, sizeof err), 0);
+	ck_assert(!members_find(nodes[0].members, &bob)->up);
+	ck_assert(wait_for(bob_is_out, 5000));
+	want = 1;
+	ck_assert(wait_for(all_up, 5000));
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(nodes[i].expelled, 1);
+	/* it has no link to anybody, and does not get one again */
+	ck_assert(!peers_linked(members_peers(nodes[1].members), &nodes[0].keys.public));
+	ck_assert_int_eq(members_expel(nodes[0].members, node_id_hex(&bob, hex), err, sizeof err), -ENOENT);
+	char *token = invite(&nodes[0], 600);
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], token), "expelled"));
+	/* also not after a start, nor when it forgets that it was */
+	node_stop(&nodes[1]);
+	char path[200];
+	snprintf(path, sizeof path, "%s/roster", nodes[1].dir);
+	unlink(path);
+	node_start(&nodes[1], "bob2");
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], token), "was expelled"));
+	free(token);
+	/* everybody remembers it after a start */
+	node_stop(&nodes[2]);
+	node_start(&nodes[2], NULL);
+	ck_assert_str_eq(members_self(nodes[2].members)->name, "cleo");
+	ck_assert(members_find(nodes[2].members, &bob)->expelled);
+}
+END_TEST
+
+static bool ada_lost_one(void) {
+	return nodes[0].down == 1;
+}
+static bool ada_has_all(void) {
+	return nodes[0].up == 3;
+}
+static bool ada_knows_kit(void) {
+	const struct member *w = members_named(nodes[0].members, "kit");
+	return w && w->up;
+}
+
+START_TEST(dies_and_comes_back_elsewhere) {
+	char err[300];
+	cluster(3);
+	uint64_t t = loop_now_ns();
+	node_stop(&nodes[1]);
+	ck_assert(wait_for(ada_lost_one, 5000));
+	ck_assert_msg(loop_now_ns() - t < 2000000000u, "noticed within two seconds");
+	ck_assert_uint_eq(nodes[0].up, 2);
+	/* another port: a new version of its entry, which it tells the others */
+	node_start(&nodes[1], NULL);
+	ck_assert_str_eq(members_self(nodes[1].members)->name, "bob");
+	ck_assert(wait_for(ada_has_all, 10000));
+	ck_assert_uint_ge(nodes[0].changed, 1);
+	ck_assert_str_eq(members_named(nodes[0].members, "bob")->endpoint,
+	        peers_endpoint(members_peers(nodes[1].members)));
+	/* another name, but not one that is taken */
+	node_stop(&nodes[1]);
+	ck_assert_int_eq(node_try(&nodes[1], "cleo", "tcp://127.0.0.1:*", err, sizeof err), -EEXIST);
+	ck_assert_int_eq(node_try(&nodes[1], "no name!", "tcp://127.0.0.1:*", err, sizeof err), -EINVAL);
+	node_start(&nodes[1], "kit");
+	ck_assert(wait_for(ada_knows_kit, 10000));
+	ck_assert_ptr_null(members_named(nodes[0].members, "bob"));
+}
+END_TEST
+
+static bool ada_sees_newer(void) {
+	return members_named(nodes[0].members, "bob2") != NULL;
+}
+
+START_TEST(set_back_to_an_old_state) {
+	cluster(2);
+	char from[200], to[200], buf[8192];
+	snprintf(from, sizeof from, "%s/roster", nodes[1].dir);
+	snprintf(to, sizeof to, "%s/old", root);
+	int fd = open(from, O_RDONLY);
+	ssize_t len = read(fd, buf, sizeof buf);
+	close(fd);
+	/* several new versions */
+	for (int i = 0; i < 3; i++) {
+		node_stop(&nodes[1]);
+		node_start(&nodes[1], i % 2 ? "bobby" : "bill");
+		ck_assert(wait_for(all_up, 10000));
+	}
+	uint64_t version = members_named(nodes[0].members, "bill")->version;
+	node_stop(&nodes[1]);
+	fd = open(from, O_WRONLY | O_TRUNC);
+	ck_assert_int_eq(write(fd, buf, (size_t)len), len);
+	close(fd);
+	node_start(&nodes[1], "bob2");
+	ck_assert(wait_for(ada_sees_newer, 10000));
+	ck_assert_uint_gt(members_named(nodes[0].members, "bob2")->version, version);
+}
+END_TEST
+
+START_TEST(alone_without_a_network) {
+	char err[300] = "", *token;
+	ck_assert_int_eq(node_try(&nodes[0], "ada", NULL, err, sizeof err), 0);
+	ck_assert(members_self(nodes[0].members)->up);
+	ck_assert_str_eq(members_self(nodes[0].members)->endpoint, "");
+	ck_assert_int_eq(members_invite(nodes[0].members, 60, &token, err, sizeof err), -ENOTSUP);
+	run_for(600);
+	ck_assert_uint_eq(members_self(nodes[0].members)->state->threads, 1);
+}
+END_TEST
+
+/* ---- pieces ------------------------------------------------------------------------------------------ */
+
+static void entry_make(
+        Caravan__Entry *e, struct node_id *id, int who, uint64_t version, const char *name, bool out) {
+	memset(id, who, sizeof *id);
+	caravan__entry__init(e);
+	e->node = (ProtobufCBinaryData){sizeof id->b, id->b};
+	e->version = version;
+	e->name = (char *)name;
+	e->endpoint = (char *)"tcp://10.0.0.1:7070";
+	e->expelled = out;
+}
+
+START_TEST(roster_rules) {
+	static struct roster r;
+	struct node_id self, id;
+	struct member *w;
+	Caravan__Entry e;
+	memset(&self, 1, sizeof self);
+	roster_init(&r, &self);
+	ck_assert_int_eq(roster_edit(&r, &self, "me", "", false, 0), 0);
+	entry_make(&e, &id, 2, 5, "two", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_NEW);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_SAME);
+	entry_make(&e, &id, 2, 4, "older", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_SAME);
+	entry_make(&e, &id, 2, 6, "newer", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_CHANGED);
+	ck_assert_str_eq(w->name, "newer");
+	/* a tombstone beats every version, and stays */
+	entry_make(&e, &id, 2, 1, "", true);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_EXPELLED);
+	ck_assert_str_eq(w->name, "newer");
+	entry_make(&e, &id, 2, 100, "back", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_SAME);
+	ck_assert(w->expelled);
+	ck_assert_ptr_null(roster_named(&r, "newer", NULL));
+	/* of a node that we never met, too */
+	entry_make(&e, &id, 3, 1, "", true);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_EXPELLED);
+	entry_make(&e, &id, 3, 9, "three", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_SAME);
+	/* nobody else edits our entry */
+	entry_make(&e, &id, 1, 9, "you", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_AHEAD);
+	ck_assert_str_eq(w->name, "me");
+	ck_assert_int_eq(roster_edit(&r, &self, "me", "", false, 9), 0);
+	ck_assert_uint_eq(w->version, 10);
+	/* it always fits a message */
+	for (int i = 4; i < 2 * WIRE_NODES_MAX; i++) {
+		entry_make(
+		        &e, &id, 4, 1, "a-name-that-is-as-long-as-names-may-be-0123456789-0123456789", false);
+		id.b[0] = (uint8_t)i;
+		id.b[1] = (uint8_t)(i >> 8);
+		roster_take(&r, &e, &w);
+	}
+	ck_assert_ptr_null(w);
+	char dir[128], err[300] = "", path[200];
+	snprintf(dir, sizeof dir, "%s/0", root);
+	ck_assert_msg(roster_save(&r, dir, err, sizeof err) == 0, "%s", err);
+	static struct roster again;
+	roster_init(&again, &self);
+	ck_assert_msg(roster_load(&again, dir, err, sizeof err) == 0, "%s", err);
+	ck_assert_uint_eq(again.n, r.n);
+	ck_assert_uint_eq(roster_find(&again, &self)->version, 10);
+	/* a damaged file is refused, not forgotten: it holds the tombstones */
+	snprintf(path, sizeof path, "%s/roster", dir);
+	ck_assert_int_eq(truncate(path, 100), 0);
+	roster_clear(&again);
+	ck_assert_int_eq(roster_load(&again, dir, err, sizeof err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err, "damaged"));
+	roster_clear(&r);
+	roster_clear(&again);
+}
+END_TEST
+
+START_TEST(key_files) {
+	struct keys a, b;
+	char err[300] = "", path[200];
+	struct stat st;
+	ck_assert_int_eq(keys_load(&a, nodes[0].dir, err, sizeof err), 0);
+	ck_assert_int_eq(keys_load(&b, nodes[0].dir, err, sizeof err), 0);
+	ck_assert_mem_eq(&a, &b, sizeof a);
+	snprintf(path, sizeof path, "%s/key", nodes[0].dir);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+	keys_wipe(&b);
+	static const struct keys zero;
+	ck_assert_mem_eq(&b, &zero, sizeof b);
+	ck_assert_int_eq(chmod(path, 0640), 0);
+	ck_assert_int_eq(keys_load(&b, nodes[0].dir, err, sizeof err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err, "0640"));
+	ck_assert_int_eq(chmod(path, 0600), 0);
+	ck_assert_int_eq(truncate(path, 20), 0);
+	ck_assert_int_eq(keys_load(&b, nodes[0].dir, err, sizeof err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err, "damaged"));
+	/* a link to somewhere else is not followed */
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(symlink("/dev/zero", path), 0);
+	ck_assert_int_ne(keys_load(&b, nodes[0].dir, err, sizeof err), 0);
+	ck_assert_int_ne(keys_load(&b, "/nowhere", err, sizeof err), 0);
+}
+END_TEST
+
+START_TEST(tokens) {
+	struct invite i = {.expiry = 1234567890123, .nendpoints = INVITE_ENDPOINTS_MAX}, back;
+	char err[300] = "", spaced[WIRE_TOKEN_MAX + 10];
+	ck_assert_int_eq(keys_generate(&i.keys), 0);
+	i.server = i.keys.public;
+	for (int k = 0; k < INVITE_ENDPOINTS_MAX; k++)
+		snprintf(i.endpoints[k], INVITE_ENDPOINT_MAX, "tcp://host-%0*d.example:7070", 1 + k * 14, k);
+	char *token = invite_encode(&i);
+	ck_assert_ptr_nonnull(token);
+	ck_assert_uint_lt(strlen(token), WIRE_TOKEN_MAX);
+	ck_assert_uint_eq(strspn(token, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"),
+	        strlen(token));
+	snprintf(spaced, sizeof spaced, " \t%s\n", token);
+	ck_assert_msg(invite_decode(&back, spaced, err, sizeof err) == 0, "%s", err);
+	ck_assert_mem_eq(&back, &i, sizeof i);
+	/* every character counts */
+	for (size_t at = 9; at < strlen(token); at++) {
+		char kept = token[at];
+		token[at] = kept == 'x' ? 'y' : 'x';
+		ck_assert_int_eq(invite_decode(&back, token, err, sizeof err), -EINVAL);
+		token[at] = kept;
+	}
+	free(token);
+}
+END_TEST
+
+START_TEST(addresses) {
+	char out[8][ADDRESS_MAX];
+	ck_assert_uint_eq(address_list("tcp://192.168.7.1:7070", out, 8), 1);
+	ck_assert_str_eq(out[0], "tcp://192.168.7.1:7070");
+	size_t n = address_list("tcp://0.0.0.0:7071", out, 8);
+	ck_assert_uint_ge(n, 1);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert(wire_endpoint_ok(out[i]));
+		ck_assert_ptr_nonnull(strstr(out[i], ":7071"));
+		ck_assert_ptr_null(strstr(out[i], "0.0.0.0"));
+	}
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("members");
+	TCase *t = tcase_create("cluster");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, three_join);
+	tcase_add_test(t, invitations);
+	tcase_add_test(t, open_invitations_are_bounded);
+	tcase_add_test(t, expelled);
+	tcase_add_test(t, dies_and_comes_back_elsewhere);
+	tcase_add_test(t, set_back_to_an_old_state);
+	tcase_add_test(t, alone_without_a_network);
+	suite_add_tcase(s, t);
+	t = tcase_create("pieces");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, roster_rules);
+	tcase_add_test(t, key_files);
+	tcase_add_test(t, tokens);
+	tcase_add_test(t, addresses);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"

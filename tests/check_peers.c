@@ -1,0 +1,365 @@
+/* peers: several nodes on one loop, over real sockets of this machine. */
+#include "config.h"
+
+#include "daemon/net/peers.h"
+#include "daemon/net/socket.h"
+#include "daemon/net/zap.h"
+#include <check.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#define NODES 3
+
+static struct loop *loop;
+static bool timed_out;
+
+/* ---- a node of the test ------------------------------------------------------------------------- */
+
+struct node {
+	struct keys keys;
+	struct peers *peers;
+	bool refuses[NODES + 1]; /* the keys of the others that it does not admit */
+	enum peers_verdict strangers;
+	unsigned ups, downs, words, heard;
+	uint32_t arithmetic;
+	char why[240];
+	unsigned pings, pongs, steps, acks, refusals;
+	uint64_t bytes, expect; /* received; number of the next message */
+	bool disorder;
+	char refusal[200];
+	struct peers_from asked; /* the last question */
+	bool quiet;              /* does not answer */
+};
+static struct node nodes[NODES + 1];
+
+static enum peers_verdict node_admit(void *arg, const struct node_id *key, const char **why) {
+	struct node *n = arg;
+	for (int i = 0; i < NODES + 1; i++)
+		if (node_id_equal(key, &nodes[i].keys.public)) {
+			*why = "expelled";
+			return n->refuses[i] ? PEERS_REFUSE : PEERS_MEMBER;
+		}
+	*why = "a stranger";
+	return n->strangers;
+}
+
+static void node_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct node *n = arg;
+	(void)node;
+	if (up)
+		n->ups++;
+	else
+		n->downs++;
+	snprintf(n->why, sizeof n->why, "%s", why);
+}
+
+static void node_heard(void *arg, const struct node_id *from, uint32_t arithmetic,
+        Caravan__Entry *const *entries, size_t count) {
+	struct node *n = arg;
+	(void)from;
+	(void)entries;
+	n->heard += (unsigned)count;
+	n->arithmetic = arithmetic;
+}
+
+static void node_roster(void *arg, Caravan__Entry ***entries, size_t *count) {
+	static Caravan__Entry entry, *list[1] = {&entry};
+	struct node *n = arg;
+	caravan__entry__init(&entry);
+	entry.node = (ProtobufCBinaryData){sizeof n->keys.public, n->keys.public.b};
+	entry.version = 1;
+	entry.name = (char *)"somebody";
+	*entries = list;
+	*count = 1;
+}
+
+static void node_word(void *arg, const struct node_id *from) {
+	struct node *n = arg;
+	(void)from;
+	n->words++;
+}
+
+static void on_ping(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct node *n = arg;
+	(void)payload;
+	n->pings++;
+	n->asked = *from;
+	if (env->ping->time != n->expect++)
+		n->disorder = true;
+	if (n->quiet)
+		return;
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	pong.time = env->ping->time;
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
+	answer.pong = &pong;
+	ck_assert_int_eq(peers_answer(n->peers, from, &answer, NULL), 0);
+}
+
+static void on_pong(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct node *n = arg;
+	(void)from;
+	(void)payload;
+	if (env->pong->time != n->pongs)
+		n->disorder = true;
+	n->pongs++;
+}
+
+static void on_step(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct node *n = arg;
+	n->steps++;
+	ck_assert_ptr_nonnull(payload);
+	const uint32_t *w = payload_data(payload);
+	ck_assert_uint_eq((uintptr_t)w % 4, 0);
+	if (w[0] != (uint32_t)env->step->step || w[payload_len(payload) / 4 - 1] != (uint32_t)env->step->step)
+		n->disorder = true;
+	n->bytes += payload_len(payload);
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
+	ack.step = env->step->step;
+	answer.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
+	answer.step_ack = &ack;
+	ck_assert_int_eq(peers_answer(n->peers, from, &answer, NULL), 0);
+}
+
+static void on_ack(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct node *n = arg;
+	(void)from;
+	(void)payload;
+	n->acks++;
+	if (env->step_ack->step != n->acks)
+		n->disorder = true;
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct node *n = arg;
+	(void)from;
+	(void)payload;
+	n->refusals++;
+	snprintf(n->refusal, sizeof n->refusal, "%s", env->refused->reason);
+}
+
+static void node_start_at(struct node *n, const char *listen) {
+	char err[200] = "";
+	const struct peers_config c = {.listen = listen,
+	        .keys = &n->keys,
+	        .admit = node_admit,
+	        .link = node_link,
+	        .roster = node_roster,
+	        .heard = node_heard,
+	        .word = node_word,
+	        .arithmetic = 7,
+	        .arg = n};
+	ck_assert_msg(peers_create(&n->peers, loop, &c, err, sizeof err) == 0, "%s", err);
+	peers_on(n->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, n);
+	peers_on(n->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, n);
+	peers_on(n->peers, CARAVAN__ENVELOPE__BODY_STEP, on_step, n);
+	peers_on(n->peers, CARAVAN__ENVELOPE__BODY_STEP_ACK, on_ack, n);
+	peers_on(n->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, n);
+}
+
+static void node_start(struct node *n) {
+	node_start_at(n, "tcp://127.0.0.1:*");
+}
+
+static void node_stop(struct node *n) {
+	peers_destroy(n->peers);
+	n->peers = NULL;
+}
+
+static void node_call(struct node *from, struct node *to) {
+	ck_assert_int_eq(peers_connect(from->peers, &to->keys.public, peers_endpoint(to->peers)), 0);
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------- */
+
+static void give_up(void *arg) {
+	(void)arg;
+	timed_out = true;
+	loop_stop(loop);
+}
+
+static bool (*until)(void);
+static void look(void *arg) {
+	(void)arg;
+	if (until())
+		loop_stop(loop);
+}
+
+/* Runs the loop until the condition holds. */
+static bool wait_for(bool (*condition)(void), unsigned ms) {
+	timed_out = false;
+	until = condition;
+	struct loop_timer *limit = loop_timer_start(loop, ms, false, give_up, NULL);
+	struct loop_timer *tick = loop_timer_start(loop, 2, true, look, NULL);
+	loop_run(loop);
+	loop_timer_stop(tick);
+	if (!timed_out)
+		loop_timer_stop(limit);
+	return !timed_out;
+}
+
+static bool never(void) {
+	return false;
+}
+static void run_for(unsigned ms) {
+	wait_for(never, ms);
+}
+
+static void setup(void) {
+	ck_assert_int_eq(loop_create(&loop), 0);
+	memset(nodes, 0, sizeof nodes);
+	for (int i = 0; i < NODES + 1; i++)
+		ck_assert_int_eq(keys_generate(&nodes[i].keys), 0);
+}
+
+static void teardown(void) {
+	for (int i = 0; i < NODES + 1; i++)
+		node_stop(&nodes[i]);
+	loop_destroy(loop);
+}
+
+/* ---- messages of the test -------------------------------------------------------------------------- */
+
+static int send_ping(struct node *from, const struct node_id *to, uint64_t time) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	ping.time = time;
+	env.ref = peers_ref(from->peers);
+	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
+	env.ping = &ping;
+	return peers_send(from->peers, to, PEERS_CONTROL, &env, NULL);
+}
+
+static int send_step(
+        struct node *from, const struct node_id *to, enum peers_channel ch, uint64_t number, size_t bytes) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
+	Caravan__StepSeq seq = CARAVAN__STEP_SEQ__INIT, *seqs[1] = {&seq};
+	uint32_t blocks[1] = {3};
+	struct payload *payload = payload_create(bytes);
+	uint32_t *w = payload_data(payload);
+	memset(w, 0, bytes);
+	w[0] = w[bytes / 4 - 1] = (uint32_t)number;
+	epoch.counter = 1;
+	epoch.node = (ProtobufCBinaryData){sizeof from->keys.public, from->keys.public.b};
+	seq.rows = 1;
+	seq.blocks = (ProtobufCBinaryData){sizeof blocks, (uint8_t *)blocks};
+	step.epoch = &epoch;
+	step.model = (char *)"m";
+	step.step = number;
+	step.seqs = seqs;
+	step.n_seqs = 1;
+	step.rows = 1;
+	env.ref = peers_ref(from->peers);
+	env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
+	env.step = &step;
+	int rc = peers_send(from->peers, to, ch, &env, payload);
+	payload_unref(payload);
+	return rc;
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------ */
+
+static bool both_up(void) {
+	return peers_linked(nodes[0].peers, &nodes[1].keys.public) &&
+	       peers_linked(nodes[1].peers, &nodes[0].keys.public);
+}
+
+static bool first_pong(void) {
+	return nodes[0].pongs == 1;
+}
+
+static void two_nodes(void) {
+	node_start(&nodes[0]);
+	node_start(&nodes[1]);
+	node_call(&nodes[0], &nodes[1]);
+	node_call(&nodes[1], &nodes[0]);
+	ck_assert(wait_for(both_up, 5000));
+}
+
+START_TEST(hello) {
+	two_nodes();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(nodes[i].ups, 1);
+		ck_assert_uint_eq(nodes[i].downs, 0);
+		ck_assert_uint_eq(nodes[i].heard, 2); /* a Hello's roster and a Welcome's */
+		ck_assert_uint_eq(nodes[i].arithmetic, 7);
+		ck_assert(peers_linked(nodes[i].peers, &nodes[i].keys.public));
+		ck_assert(!peers_linked(nodes[i].peers, &nodes[2].keys.public));
+	}
+	ck_assert_int_eq(send_ping(&nodes[0], &nodes[2].keys.public, 0), -ENOTCONN);
+	ck_assert_int_eq(send_ping(&nodes[0], &nodes[1].keys.public, 0), 0);
+	ck_assert(wait_for(first_pong, 2000));
+	ck_assert(!nodes[1].asked.local && !nodes[1].asked.invited);
+	ck_assert(node_id_equal(&nodes[1].asked.node, &nodes[0].keys.public));
+	run_for(50);
+	ck_assert_uint_eq(nodes[0].pongs, 1);
+}
+END_TEST
+
+#define MANY 5000
+
+/* Sends what the queue takes, to everybody, on both channels; more when the loop comes round again. */
+static unsigned sent[2][2];
+static void pump(void *arg) {
+	(void)arg;
+	for (int i = 0; i < 2; i++) {
+		struct node *to = &nodes[1 - i];
+		int rc = 0;
+		while (sent[i][0] < MANY && (rc = send_ping(&nodes[i], &to->keys.public, sent[i][0])) == 0)
+			sent[i][0]++;
+		ck_assert(rc == 0 || rc == -EAGAIN);
+		while (sent[i][1] < MANY && (rc = send_step(&nodes[i], &to->keys.public, PEERS_BULK,
+		                                     sent[i][1] + 1, 16 + sent[i][1] % 50 * 400)) == 0)
+			sent[i][1]++;
+		ck_assert(rc == 0 || rc == -EAGAIN);
+	}
+}
+
+static bool all_through(void) {
+	pump(NULL);
+	for (int i = 0; i < 2; i++)
+		if (nodes[i].pings < MANY || nodes[i].pongs < MANY || nodes[i].steps < MANY ||
+		        nodes[i].acks < MANY)
+			return false;
+	return true;
+}
+
+START_TEST(thousands_both_ways) {
+	memset(sent, 0, sizeof sent);
+	two_nodes();
+	ck_assert(wait_for(all_through, 60000));
+	for (int i = 0; i < 2; i++) {
+		ck_assert(!nodes[i].disorder);
+		ck_assert_uint_eq(nodes[i].downs, 0);
+		ck_assert_uint_eq(nodes[i].pings, MANY);
+		ck_assert_uint_eq(nodes[i].acks, MANY);
+	}
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("peers");
+	TCase *t = tcase_create("links");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, hello);
+	tcase_add_test(t, thousands_both_ways);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"
