@@ -28,35 +28,39 @@ struct deploy_hooks {
 	/* A slice of ours is mapped: make it ready for steps (KV, buffers).  stage: our index in the plan.
 	 * 0, and the slice is the hook's own from then on (a job may still be using it when stage_close returns,
 	 * so only the storey above knows when it can go); or a negative errno with a sentence in err. */
-	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice, char *err,
-		size_t errlen);
-	void (*stage_close)(void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
+	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice,
+	        char *err, size_t errlen);
+	void (*stage_close)(
+	        void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
 	/* Every stage is ready and we coordinate: `ends` are mapped; owned as in stage_open. */
-	int (*model_open)(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen);
+	int (*model_open)(
+	        void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen);
 	void (*model_close)(void *arg, const struct deploy_model *m, const char *why);
-	/* Any model of the cluster changed phase (or is new, or gone: UNLOADED). */
+	/* Any model of the cluster changed phase, is new, or learnt its vocabulary; UNLOADED or FAILED: it has
+	 * gone, m is valid for some seconds more and is not found any more. */
 	void (*changed)(void *arg, const struct deploy_model *m);
 	void *arg;
 };
 
 struct deploy_config {
-	struct loop *loop;      /* borrowed, as all here */
+	struct loop *loop; /* borrowed, as all here */
 	struct members *members;
 	struct loader *loader;
 	struct store *store;
-	uint64_t memory;        /* allowed to weights, KV and buffers together */
-	unsigned team;          /* threads, for the size of buffers */
-	const char *state_dir;  /* epochs and what we served, for restarts */
+	uint64_t memory;       /* allowed to weights, KV and buffers together */
+	unsigned team;         /* threads, for the size of buffers */
+	const char *state_dir; /* epochs and what we served, for restarts; NULL: nothing is kept */
 	struct deploy_hooks hooks;
 };
 
 int deploy_create(struct deploy **out, const struct deploy_config *c, char *err, size_t errlen);
+/* Calls no hooks.  The loader is destroyed before, since its jobs refer to us; members, store and loop after. */
 void deploy_destroy(struct deploy *d); /* NULL allowed */
 
 struct deploy_load {
-	const char *file;      /* for messages and the default name */
-	const char *name;      /* NULL or empty: the file's stem */
-	const int *fds;        /* duplicated */
+	const char *file; /* for messages and the default name */
+	const char *name; /* NULL or empty: the file's stem */
+	const int *fds;   /* duplicated */
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
 	const char *const *nodes;   /* names or ids; none: the planner chooses */
@@ -71,7 +75,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *load, char *err, siz
 void deploy_load_abandon(struct deploy *d, void *arg); /* no callbacks with this arg from now on */
 /* Any node may ask; done once. */
 int deploy_unload(struct deploy *d, const char *model, void (*done)(void *arg, const char *error), void *arg,
-	char *err, size_t errlen);
+        char *err, size_t errlen);
 
 const struct deploy_model *deploy_at(const struct deploy *d, size_t i); /* by name; NULL past the end */
 /* name NULL or empty: the only one that serves.  NULL with a sentence in err that lists what there is. */
@@ -81,6 +85,8 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 
 uint64_t deploy_memory_used(const struct deploy *d);
+uint64_t deploy_moved(
+        const struct deploy *d); /* bytes of content that came over the network since the start */
 struct store *deploy_store(struct deploy *d);
 
 #endif

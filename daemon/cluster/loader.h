@@ -7,8 +7,10 @@
 
 struct loader;
 int loader_create(struct loader **out, struct loop *l);
-void loader_destroy(struct loader *ld); /* waits for the running job, done's of the rest are called with cancelled true */
+void loader_destroy(
+        struct loader *ld); /* waits for the running job, done's of the rest are called with cancelled true */
 typedef void loader_done_fn(void *arg, bool cancelled);
+/* 0, -ENOMEM, or -ESHUTDOWN while the loader is being destroyed: `done` is not called then. done may be NULL. */
 int loader_submit(struct loader *ld, loop_fn *run, loader_done_fn *done, void *arg);
 
 #endif

@@ -1,0 +1,406 @@
+/* deploy_import: the beginning of a load: the file, who may take part, the plan, the number of its epoch.
+ * Threads: the loop, but for what says loader. */
+#include "daemon/cluster/deploy_load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POLL_MS 100
+#define ROW_BYTES_PER_SECOND 110e6 /* of a link that nobody has measured: gigabit Ethernet */
+#define HOP_LEAST 50e-6            /* seconds: what two nodes on one machine need */
+
+/* ---- the file ---- */
+
+/* Loader. */
+static int hashing(void *arg, uint64_t done, uint64_t total) {
+	struct load *l = arg;
+	atomic_store(&l->hashed, done);
+	atomic_store(&l->size, total);
+	return atomic_load(&l->stop);
+}
+
+/* Loader. */
+static void import_run(void *arg) {
+	struct load *l = arg;
+	struct store *s = l->d->c.store;
+	struct import *im = NULL;
+	l->rc = import_open(
+	        &im, l->fds, l->nfds, l->file, store_names_dir(s), hashing, l, l->err, sizeof l->err);
+	if (l->rc)
+		return;
+	const struct manifest *m = import_manifest(im);
+	const struct content_id blobs[2] = {m->id, m->vocab};
+	for (size_t i = 0; i < 2 && l->rc == 0; i++) {
+		size_t len;
+		struct content_id id;
+		const uint8_t *data = import_blob(im, &blobs[i], &len);
+		l->rc = data ? store_put_blob(s, data, len, &id) : -ENOENT;
+	}
+	if (l->rc) {
+		snprintf(l->err, sizeof l->err, "keeping the manifest of %s: %s", l->file, strerror(-l->rc));
+		import_close(im);
+		return;
+	}
+	l->im = im;
+}
+
+static void import_done(void *arg, bool cancelled) {
+	struct load *l = arg;
+	struct import *im = l->im;
+	loop_timer_stop(l->timer);
+	l->timer = NULL;
+	l->im = NULL; /* it is the load's when it has been offered */
+	if (cancelled || l->state != LOAD_IMPORTING) {
+		import_close(im);
+	} else if (l->rc) {
+		load_fail(l, "%s", l->err);
+	} else if (transfer_offer(l->d->transfer, im)) {
+		import_close(im);
+		load_fail(l, "no memory");
+	} else {
+		l->im = im;
+		load_step(l, EV_IMPORTED);
+	}
+	load_release(l);
+}
+
+static void show_hashing(void *arg) {
+	struct load *l = arg;
+	uint64_t size = atomic_load(&l->size);
+	if (l->progress && size)
+		l->progress(l->arg, "hashing", deploy_node_name(l->d, &l->d->self), atomic_load(&l->hashed),
+		        size);
+}
+
+/* A model's default name: the file's stem, in the letters that a name may have. */
+static void default_name(char out[WIRE_NAME_MAX + 1], const char *file) {
+	const char *slash = strrchr(file, '/');
+	char stem[256];
+	snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : file);
+	size_t len = strlen(stem);
+	if (len > 5 && strcmp(stem + len - 5, ".gguf") == 0)
+		stem[len -= 5] = 0;
+	/* the first part of a split file: NAME-00001-of-0000N */
+	unsigned part, parts;
+	int end = 0;
+	if (len > 15 && sscanf(stem + len - 15, "-%5u-of-%5u%n", &part, &parts, &end) == 2 && end == 15)
+		stem[len -= 15] = 0;
+	size_t n = 0;
+	for (size_t i = 0; i < len && n < WIRE_NAME_MAX; i++) {
+		char c = stem[i];
+		bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		bool mark = c == '.' || c == '_' || c == '-';
+		if (letter || n > 0)
+			out[n++] = letter || mark ? c : '-';
+	}
+	out[n] = 0;
+	if (n == 0)
+		snprintf(out, WIRE_NAME_MAX + 1, "model");
+}
+
+static int copy_request(struct load *l, const struct deploy_load *r) {
+	l->file = strdup(r->file);
+	l->fds = calloc(r->nfds + 1, sizeof *l->fds);
+	l->names = calloc(r->nnodes + 1, sizeof *l->names);
+	if (!l->file || !l->fds || !l->names)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->nfds; i++) {
+		int fd = fcntl(r->fds[i], F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return -errno;
+		l->fds[l->nfds++] = fd;
+	}
+	for (size_t i = 0; i < r->nnodes; i++) {
+		if (!(l->names[l->nnames] = strdup(r->nodes[i])))
+			return -ENOMEM;
+		l->nnames++;
+	}
+	l->all_nodes = r->all_nodes;
+	l->context = r->context;
+	l->parallel = r->parallel ? r->parallel : DEPLOY_PARALLEL;
+	l->progress = r->progress;
+	l->done = r->done;
+	l->arg = r->arg;
+	return 0;
+}
+
+int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t errlen) {
+	char name[WIRE_NAME_MAX + 1];
+	if (r->name && *r->name && !wire_name_ok(r->name)) {
+		snprintf(err, errlen,
+		        "%s is not a name for a model: letters, digits, and . _ - after the first, at "
+		        "most %d",
+		        r->name, WIRE_NAME_MAX);
+		return -EINVAL;
+	}
+	if (r->name && *r->name)
+		snprintf(name, sizeof name, "%s", r->name);
+	else
+		default_name(name, r->file);
+	for (struct load *l = d->loads; l; l = l->next)
+		if (l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
+			snprintf(err, errlen, "a model %s is being loaded already", name);
+			return -EEXIST;
+		}
+	struct load *l = load_create(d, name);
+	int rc = l ? copy_request(l, r) : -ENOMEM;
+	if (rc == 0) {
+		l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l);
+		load_hold(l);
+		rc = l->timer ? loader_submit(d->c.loader, import_run, import_done, l) : -ENOMEM;
+		if (rc)
+			l->refs--;
+	}
+	if (rc) {
+		snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
+		if (l) {
+			l->done = NULL;
+			load_release(l);
+		}
+	}
+	return rc;
+}
+
+/* ---- who may take part ---- */
+
+/* Whether a name of the user's means this member; an empty list means nobody. */
+static bool named(const struct load *l, const struct member *m) {
+	for (size_t i = 0; i < l->nnames; i++)
+		if (members_named(l->d->c.members, l->names[i]) == m)
+			return true;
+	return false;
+}
+
+static bool measured(const struct member *m) {
+	return m->state && m->state->n_rates > 0;
+}
+
+/* What the plan needs is known of every node, or will not be soon. */
+static bool settled(const struct load *l) {
+	const struct member *m;
+	bool young = loop_now_ns() - l->d->born_ns < DEPLOY_SETTLE_MS * 1000000ull;
+	size_t count = 0;
+	for (size_t i = 0; (m = members_at(l->d->c.members, i)); i++)
+		count += !m->expelled;
+	for (size_t i = 0; (m = members_at(l->d->c.members, i)) && count > 1; i++) {
+		bool asked = young || l->all_nodes || named(l, m) || m->heard_ns == 0;
+		if (m->expelled || (!m->self && !m->up && !asked))
+			continue;
+		if ((!m->self && !m->up) || !measured(m))
+			return false;
+	}
+	return true;
+}
+
+static void settle_tick(void *arg) {
+	struct load *l = arg;
+	if (!settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull)
+		return;
+	loop_timer_stop(l->timer);
+	l->timer = NULL;
+	load_step(l, EV_SETTLED);
+}
+
+void load_settle(struct load *l) {
+	const struct manifest *m = import_manifest(l->im);
+	struct model *old = deploy_model_named(l->d, l->name);
+	if (old && !load_may_replace(l, old))
+		return;
+	if (l->context == 0)
+		l->context = m->hp.context < DEPLOY_CONTEXT ? m->hp.context : DEPLOY_CONTEXT;
+	if (l->context > m->hp.context) {
+		load_fail(l, "a context of %u is more than the model was trained for: %u", l->context,
+		        m->hp.context);
+		return;
+	}
+	l->since_ns = loop_now_ns();
+	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, settle_tick, l);
+	if (!l->timer)
+		load_fail(l, "no memory");
+	else
+		settle_tick(l);
+}
+
+bool load_may_replace(struct load *l, const struct model *old) {
+	/* one that cannot serve gives its name up: its coordinator may never come back */
+	if (old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !old->load)
+		return true;
+	const struct manifest *m = l->im ? import_manifest(l->im) : NULL;
+	if (m && memcmp(m->id.b, old->plan->manifest.data, sizeof m->id.b) == 0)
+		load_fail(l, "model %s is loaded already, with these very weights", l->name);
+	else
+		load_fail(l, "the name %s is in use by another model; choose one with --name, or unload it",
+		        l->name);
+	return false;
+}
+
+/* ---- the plan ---- */
+
+/* Whether it has the same arithmetic: only such nodes can serve one plan. */
+static bool computes_alike(const struct member *m) {
+	return m->self || m->arithmetic == KERN_ARITHMETIC;
+}
+
+static void describe(struct planner_node *n, const struct load *l, const struct member *m) {
+	struct deploy *d = l->d;
+	const Caravan__NodeState *s = m->state;
+	n->id = m->id;
+	snprintf(l->node_name[l->nnodes], sizeof *l->node_name, "%s", m->name);
+	n->name = l->node_name[l->nnodes];
+	if (m->self)
+		n->memory = d->c.memory > d->used ? d->c.memory - d->used : 0;
+	else if (s)
+		n->memory = s->memory_allowed > s->memory_used ? s->memory_allowed - s->memory_used : 0;
+	for (size_t i = 0; s && i < s->n_rates; i++)
+		if (s->rates[i]->type < KERN_TYPES)
+			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
+	double half = m->round_trip / 2;
+	n->hop = (half > HOP_LEAST ? half : HOP_LEAST) +
+	         import_manifest(l->im)->hp.dim * sizeof(float) / ROW_BYTES_PER_SECOND;
+	n->required = l->all_nodes || named(l, m);
+	n->excluded = !computes_alike(m) || (l->nnames > 0 && !n->required);
+}
+
+/* The nodes that are up, with what they said of themselves. 0 or a negative errno with the load failed. */
+static int take_part(struct load *l) {
+	struct members *ms = l->d->c.members;
+	const struct member *m;
+	size_t count = 0;
+	for (size_t i = 0; i < l->nnames; i++) {
+		m = members_named(ms, l->names[i]);
+		if (!m || m->expelled || (!m->self && !m->up)) {
+			load_fail(l, "%s %s", m ? m->name : l->names[i],
+			        !m            ? "is no node of this cluster"
+			        : m->expelled ? "is expelled"
+			                      : "is down");
+			return -ENOENT;
+		}
+	}
+	for (; (m = members_at(ms, count)); count++)
+		if ((l->all_nodes || named(l, m)) && !m->expelled && m->up && !computes_alike(m)) {
+			load_fail(l,
+			        "%s computes by revision %u of the arithmetic, this node by %u: they cannot serve "
+			        "one model",
+			        m->name, m->arithmetic, KERN_ARITHMETIC);
+			return -EPROTO;
+		}
+	l->node = calloc(count, sizeof *l->node);
+	l->node_name = calloc(count, sizeof *l->node_name);
+	if (!l->node || !l->node_name) {
+		load_fail(l, "no memory");
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < count; i++) {
+		m = members_at(ms, i);
+		if (m->expelled || (!m->self && !m->up))
+			continue;
+		if (m->self)
+			l->self = l->nnodes;
+		describe(&l->node[l->nnodes], l, m);
+		l->nnodes++;
+	}
+	return 0;
+}
+
+/* Loader. */
+static void plan_run(void *arg) {
+	struct load *l = arg;
+	struct planner_input in = {.manifest = import_manifest(l->im),
+	        .context = l->context,
+	        .parallel = l->parallel,
+	        .max_rows = DEPLOY_MAX_ROWS,
+	        .node = l->node,
+	        .nodes = l->nnodes,
+	        .coordinator = l->self,
+	        .team = l->d->c.team};
+	l->rc = planner_plan(&l->found, &in, l->err, sizeof l->err);
+}
+
+static int make_plan(struct load *l) {
+	const struct manifest *m = import_manifest(l->im);
+	Caravan__Plan p = CARAVAN__PLAN__INIT;
+	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
+	Caravan__Stage stage[WIRE_STAGES_MAX], *stages[WIRE_STAGES_MAX];
+	ProtobufCBinaryData self = {sizeof l->d->self.b, l->d->self.b};
+	if (l->found.stages > WIRE_STAGES_MAX)
+		return -E2BIG;
+	epoch.node = self;
+	p.model = l->name;
+	p.manifest = (ProtobufCBinaryData){sizeof m->id.b, (uint8_t *)m->id.b};
+	p.epoch = &epoch;
+	p.coordinator = self;
+	for (size_t i = 0; i < l->found.stages; i++) {
+		const struct planner_stage *f = &l->found.stage[i];
+		caravan__stage__init(&stage[i]);
+		stage[i].node = (ProtobufCBinaryData){sizeof l->node[f->node].id.b, l->node[f->node].id.b};
+		stage[i].first = f->first;
+		stage[i].last = f->last;
+		stages[i] = &stage[i];
+	}
+	p.stages = stages;
+	p.n_stages = l->found.stages;
+	p.context = l->context;
+	p.parallel = l->parallel;
+	p.blocks = l->found.blocks;
+	p.max_rows = DEPLOY_MAX_ROWS;
+	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
+	p.arithmetic = KERN_ARITHMETIC;
+	l->plan = plan_copy(&p);
+	return l->plan ? 0 : -ENOMEM;
+}
+
+static void plan_done(void *arg, bool cancelled) {
+	struct load *l = arg;
+	if (!cancelled && l->state == LOAD_PLANNING) {
+		int rc = l->rc ? 0 : make_plan(l);
+		if (l->rc)
+			load_fail(l, "%s", l->err);
+		else if (rc)
+			load_fail(l, "the plan: %s", strerror(-rc));
+		else
+			load_step(l, EV_PLANNED);
+	}
+	load_release(l);
+}
+
+void load_plan(struct load *l) {
+	if (take_part(l))
+		return;
+	load_hold(l);
+	if (loader_submit(l->d->c.loader, plan_run, plan_done, l)) {
+		load_release(l);
+		load_fail(l, "no memory");
+	}
+}
+
+/* ---- the number of its epoch ---- */
+
+/* Loader. */
+static void number_run(void *arg) {
+	struct load *l = arg;
+	l->rc = l->d->c.state_dir ? state_write_epoch(l->d->c.state_dir, l->plan->epoch->counter) : 0;
+}
+
+static void number_done(void *arg, bool cancelled) {
+	struct load *l = arg;
+	if (!cancelled && l->state == LOAD_NUMBERING) {
+		if (l->rc)
+			load_fail(l, "%s/epoch cannot be written: %s", l->d->c.state_dir, strerror(-l->rc));
+		else
+			load_step(l, EV_NUMBERED);
+	}
+	load_release(l);
+}
+
+void load_number(struct load *l) {
+	l->plan->epoch->counter = ++l->d->counter;
+	load_hold(l);
+	if (loader_submit(l->d->c.loader, number_run, number_done, l)) {
+		load_release(l);
+		load_fail(l, "no memory");
+	}
+}

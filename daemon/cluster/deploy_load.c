@@ -1,0 +1,457 @@
+/* deploy_load: the coordinator's way from a file, or from nodes that are back, to a model that serves.
+ *
+ * Owns: loads under way.  Their life is the table below: a state, what may happen in it, what is done then and what
+ * comes next; whatever is not in the table is late news of something that has ended, and ignored.
+ * Invariants: a load that ends in failure has torn down everything on every stage, told the others, and says so
+ * once; an epoch is used once, whatever happens: its counter is on disk before anybody hears of it.
+ * Threads: the loop; the file is read, and the plan is searched, on the loader (deploy_import.c). */
+#include "daemon/cluster/deploy_load.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void settle(struct load *l);
+static void plan(struct load *l);
+static void number(struct load *l);
+static void prepare(struct load *l);
+static void open_if_ready(struct load *l);
+static void served(struct load *l);
+static void failed(struct load *l);
+
+static const struct row {
+	void (*act)(struct load *l); /* NULL: ignored */
+	enum load_state next;
+} table[LOAD_STATES][LOAD_EVENTS] = {
+        [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_SETTLING] = {[EV_SETTLED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
+                [EV_OPEN] = {NULL, LOAD_TELLING},
+                [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_TELLING] = {[EV_TOLD] = {served, LOAD_ENDED}, [EV_FAILED] = {failed, LOAD_ENDED}},
+};
+
+void load_step(struct load *l, enum load_event ev) {
+	const struct row *row = &table[l->state][ev];
+	if (!row->act && row->next == LOAD_IMPORTING)
+		return;
+	l->state = row->next;
+	if (row->act)
+		row->act(l);
+}
+
+void load_fail(struct load *l, const char *fmt, ...) {
+	va_list ap;
+	if (l->error[0] || l->state == LOAD_ENDED)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(l->error, sizeof l->error, fmt, ap);
+	va_end(ap);
+	load_step(l, EV_FAILED);
+}
+
+void load_hold(struct load *l) {
+	l->refs++;
+}
+
+void load_release(struct load *l) {
+	if (--l->refs == 0)
+		load_free(l);
+}
+
+void load_free(struct load *l) {
+	for (struct load **at = &l->d->loads; *at; at = &(*at)->next)
+		if (*at == l) {
+			*at = l->next;
+			break;
+		}
+	if (l->m) {
+		l->m->load = NULL;
+		model_unref(l->m);
+	}
+	loop_timer_stop(l->timer);
+	transfer_cancel(l->fetch);
+	slice_destroy(l->ends);
+	planner_clear(&l->found);
+	plan_free(l->plan);
+	for (size_t i = 0; i < l->nfds; i++)
+		close(l->fds[i]);
+	for (size_t i = 0; i < l->nnames; i++)
+		free(l->names[i]);
+	free(l->names);
+	free(l->fds);
+	free(l->node);
+	free(l->node_name);
+	free(l->part);
+	free(l->file);
+	free(l);
+}
+
+/* The last thing that a load does; its memory goes with the last work that refers to it. */
+static void finish(struct load *l, const char *error) {
+	void (*done)(void *, const char *) = l->done;
+	l->done = NULL;
+	l->progress = NULL;
+	loop_timer_stop(l->timer);
+	l->timer = NULL;
+	transfer_cancel(l->fetch);
+	l->fetch = NULL;
+	if (l->im) {
+		transfer_withdraw(l->d->transfer, l->im);
+		l->im = NULL;
+	}
+	if (l->m) {
+		l->m->load = NULL;
+		model_unref(l->m);
+		l->m = NULL;
+	}
+	if (done)
+		done(l->arg, error);
+	load_release(l);
+}
+
+static void failed(struct load *l) {
+	struct model *m = l->m;
+	atomic_store(&l->stop, true);
+	log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
+	if (m && m->listed && l->revival) {
+		/* the same plan may do when the nodes are back: the model keeps its name and says why it waits */
+		m->again_ns = loop_now_ns() + DEPLOY_AGAIN_MS * 1000000ull;
+		model_shut(m, l->error);
+		stage_close(m);
+		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, l->error);
+		news_tell(m, NULL, NULL, NULL);
+	} else if (m && m->listed) {
+		m->load = NULL;
+		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, l->error);
+		news_tell(m, NULL, NULL, NULL);
+	}
+	finish(l, l->error);
+}
+
+static void served(struct load *l) {
+	state_save_plans(l->d);
+	finish(l, NULL);
+}
+
+static void told(void *arg) {
+	struct load *l = arg;
+	load_step(l, EV_TOLD);
+	load_release(l);
+}
+
+/* ---- settling, planning, numbering: see deploy_import.c ---- */
+
+static void settle(struct load *l) {
+	load_settle(l);
+}
+
+static void plan(struct load *l) {
+	load_plan(l);
+}
+
+static void number(struct load *l) {
+	load_number(l);
+}
+
+/* ---- preparing ---- */
+
+static void ends_fetched(void *arg, const char *error, uint64_t moved);
+
+/* The ends are ours to map: learnt, charged, packed, mapped, like a stage's slice. */
+void load_learnt(struct load *l, const char *error) {
+	struct deploy *d = l->d;
+	struct model *m = l->m;
+	if (l->state != LOAD_PREPARING || l->fetch || m->ends_charged)
+		return;
+	if (error) {
+		load_fail(l, "%s", error);
+		return;
+	}
+	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
+	if (!deploy_charge(d, need)) {
+		load_fail(l, "the model's two ends take %.2f GiB on %s, and %.2f GiB of %.2f GiB are in use",
+		        (double)need / (1 << 30), deploy_node_name(d, &d->self), (double)d->used / (1 << 30),
+		        (double)d->c.memory / (1 << 30));
+		return;
+	}
+	m->ends_charged = need;
+	char subject[WIRE_NAME_MAX + 32];
+	snprintf(subject, sizeof subject, "the ends of %s", m->plan->model);
+	struct node_id sources[WIRE_STAGES_MAX];
+	size_t n = 0;
+	for (size_t i = 0; i < m->plan->n_stages && i < WIRE_STAGES_MAX; i++)
+		n += node_id_from_bytes(&sources[n], m->plan->stages[i]->node) == 0;
+	struct transfer_request r = {.subject = subject,
+	        .tensor = m->manifest->end,
+	        .tensors = END_ROLES,
+	        .source = sources,
+	        .sources = n,
+	        .done = ends_fetched,
+	        .arg = l};
+	if (transfer_fetch(d->transfer, &r, &l->fetch)) {
+		l->fetch = NULL;
+		load_fail(l, "no memory");
+	}
+}
+
+/* Loader. */
+static void ends_run(void *arg) {
+	struct load *l = arg;
+	l->rc = slice_create(&l->ends, l->d->c.store, l->m->manifest, 0, 0, true, l->err, sizeof l->err);
+}
+
+static void ends_done(void *arg, bool cancelled) {
+	struct load *l = arg;
+	if (l->state == LOAD_PREPARING && !cancelled) {
+		if (l->rc)
+			load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), l->err);
+		else
+			load_step(l, EV_PART);
+	}
+	if (l->state == LOAD_ENDED || cancelled) {
+		slice_destroy(l->ends);
+		l->ends = NULL;
+	}
+	model_unref(l->mapping);
+	load_release(l);
+}
+
+static void ends_fetched(void *arg, const char *error, uint64_t moved) {
+	struct load *l = arg;
+	(void)moved;
+	l->fetch = NULL;
+	if (error) {
+		load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), error);
+		return;
+	}
+	load_hold(l);
+	l->mapping = model_ref(l->m);
+	if (loader_submit(l->d->c.loader, ends_run, ends_done, l)) {
+		model_unref(l->m);
+		load_release(l);
+		load_fail(l, "no memory");
+	}
+}
+
+static int send_prepare(struct load *l, struct part *p) {
+	struct deploy *d = l->d;
+	Caravan__Prepare msg = CARAVAN__PREPARE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	ProtobufCBinaryData source[WIRE_STAGES_MAX + 1];
+	size_t n = 0;
+	source[n++] = (ProtobufCBinaryData){sizeof d->self.b, d->self.b};
+	/* a model that comes back has no file to come from: the other stages may have what one has lost */
+	for (size_t i = 0; l->revival && i < l->nparts; i++)
+		if (&l->part[i] != p && !node_id_equal(&l->part[i].node, &d->self))
+			source[n++] = (ProtobufCBinaryData){sizeof l->part[i].node.b, l->part[i].node.b};
+	msg.plan = l->m->plan;
+	msg.sources = source;
+	msg.n_sources = n;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PREPARE;
+	env.prepare = &msg;
+	env.ref = p->ref = peers_ref(d->peers);
+	p->heard_ns = loop_now_ns();
+	return peers_send(d->peers, &p->node, PEERS_CONTROL, &env, NULL);
+}
+
+/* The model takes its name, in place of what had it; then everybody begins at once. */
+static void prepare(struct load *l) {
+	struct deploy *d = l->d;
+	struct model *old = deploy_model_named(d, l->name), *m;
+	if (l->m) { /* a model that comes back was held until here, so that it can be unloaded meanwhile */
+		l->m->load = NULL;
+		model_unref(l->m);
+		l->m = NULL;
+	}
+	if (old && !l->revival && !load_may_replace(l, old))
+		return;
+	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "");
+	if (old && m)
+		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+	if (!m || model_list(m)) {
+		model_free(m);
+		load_fail(l, "no memory for another model");
+		return;
+	}
+	l->m = model_ref(m);
+	m->load = l;
+	l->nparts = m->plan->n_stages;
+	l->part = calloc(l->nparts, sizeof *l->part);
+	if (!l->part) {
+		load_fail(l, "no memory");
+		return;
+	}
+	for (size_t i = 0; i < l->nparts; i++)
+		memcpy(l->part[i].node.b, m->plan->stages[i]->node.data, sizeof l->part[i].node.b);
+	load_hold(l); /* a part that is here may fail while the others are told */
+	for (size_t i = 0; i < l->nparts && l->state == LOAD_PREPARING; i++) {
+		int rc = send_prepare(l, &l->part[i]);
+		if (rc)
+			load_fail(l, "%s cannot be reached: %s", deploy_node_name(d, &l->part[i].node),
+			        strerror(-rc));
+	}
+	if (l->state == LOAD_PREPARING && m->learnt == LEARN_DONE)
+		load_learnt(l, NULL);
+	else if (l->state == LOAD_PREPARING)
+		model_learn_from_plan(m);
+	load_release(l);
+}
+
+static void open_if_ready(struct load *l) {
+	struct deploy *d = l->d;
+	struct model *m = l->m;
+	for (size_t i = 0; i < l->nparts; i++)
+		if (!l->part[i].ready)
+			return;
+	if (!l->ends)
+		return;
+	struct slice *ends = l->ends;
+	l->ends = NULL;
+	if (d->c.hooks.model_open(d->c.hooks.arg, &m->pub, ends, l->err, sizeof l->err)) {
+		slice_destroy(ends);
+		load_fail(l, "%s", l->err);
+		return;
+	}
+	m->open = true;
+	load_step(l, EV_OPEN);
+	model_set(m, CARAVAN__MODEL_PHASE__SERVING, "");
+	log_line(LOG_LINE_INFO, "model %s serves on %zu node%s", l->name, l->nparts,
+	        l->nparts == 1 ? "" : "s");
+	load_hold(l);
+	if (news_tell(m, NULL, told, l)) {
+		load_release(l);
+		load_fail(l, "no memory to tell the others");
+	}
+}
+
+/* ---- what the stages answer ---- */
+
+static struct part *part_of(struct deploy *d, const struct peers_from *from, struct load **out) {
+	for (struct load *l = d->loads; l; l = l->next)
+		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
+			if (l->part[i].ref == from->ref && node_id_equal(&l->part[i].node, &from->node)) {
+				l->part[i].heard_ns = loop_now_ns();
+				*out = l;
+				return &l->part[i];
+			}
+	return NULL;
+}
+
+static void on_progress(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct load *l;
+	struct part *p = part_of(arg, from, &l);
+	const Caravan__Progress *m = env->progress;
+	(void)payload;
+	if (p && l->progress && m->total)
+		l->progress(l->arg, m->what, deploy_node_name(l->d, &p->node), m->done, m->total);
+}
+
+static void on_ready(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct load *l;
+	struct part *p = part_of(arg, from, &l);
+	(void)payload;
+	if (!p)
+		return;
+	p->ready = true;
+	log_line(LOG_LINE_INFO, "model %s: %s is ready with %.2f MiB of weights, %.2f MiB of them moved",
+	        l->name, deploy_node_name(l->d, &p->node), (double)env->ready->weight_bytes / (1 << 20),
+	        (double)env->ready->moved_bytes / (1 << 20));
+	load_step(l, EV_PART);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct load *l;
+	struct part *p = part_of(arg, from, &l);
+	(void)payload;
+	if (p)
+		load_fail(l, "%s: %s", deploy_node_name(l->d, &p->node), env->refused->reason);
+}
+
+/* ---- what else happens to loads ---- */
+
+void load_node_down(struct deploy *d, const struct node_id *id) {
+	for (struct load *l = d->loads, *next; l; l = next) {
+		next = l->next;
+		load_hold(l);
+		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
+			if (node_id_equal(&l->part[i].node, id))
+				load_fail(l, "%s went down while the model was being loaded",
+				        deploy_node_name(d, id));
+		load_release(l);
+	}
+}
+
+void load_tick(struct deploy *d) {
+	uint64_t now = loop_now_ns();
+	for (struct load *l = d->loads, *next; l; l = next) {
+		next = l->next;
+		load_hold(l);
+		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
+			if (!l->part[i].ready && now - l->part[i].heard_ns > DEPLOY_SILENT_MS * 1000000ull)
+				load_fail(l, "%s has said nothing for %d s",
+				        deploy_node_name(d, &l->part[i].node), DEPLOY_SILENT_MS / 1000);
+		load_release(l);
+	}
+}
+
+void load_stop(struct load *l, const char *why) {
+	load_fail(l, "%s", why);
+}
+
+struct load *load_create(struct deploy *d, const char *name) {
+	struct load *l = calloc(1, sizeof *l);
+	if (!l)
+		return NULL;
+	l->d = d;
+	l->refs = 1;
+	snprintf(l->name, sizeof l->name, "%s", name);
+	struct load **at = &d->loads;
+	while (*at)
+		at = &(*at)->next;
+	*at = l;
+	return l;
+}
+
+int load_revive(struct model *m) {
+	struct load *l = load_create(m->d, m->plan->model);
+	if (!l)
+		return -ENOMEM;
+	l->revival = true;
+	l->plan = plan_copy(m->plan);
+	if (!l->plan) {
+		load_release(l);
+		return -ENOMEM;
+	}
+	log_line(LOG_LINE_INFO, "model %s: its nodes are there, bringing it back", l->name);
+	l->m = model_ref(m);
+	m->load = l;
+	l->state = LOAD_NUMBERING;
+	load_number(l);
+	return 0;
+}
+
+void deploy_load_abandon(struct deploy *d, void *arg) {
+	for (struct load *l = d->loads; l; l = l->next)
+		if (l->arg == arg) {
+			l->done = NULL;
+			l->progress = NULL;
+		}
+}
+
+int load_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_READY, on_ready, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+	return rc;
+}

@@ -1,0 +1,91 @@
+/* A load under way: shared by deploy_load.c (its life) and deploy_import.c (its beginning); nobody else. */
+#ifndef DAEMON_CLUSTER_DEPLOY_LOAD_H
+#define DAEMON_CLUSTER_DEPLOY_LOAD_H
+#include "daemon/cluster/deploy_parts.h"
+#include <stdatomic.h>
+
+enum load_state {
+	LOAD_IMPORTING, /* the file is being hashed; its manifest goes into the store */
+	LOAD_SETTLING,  /* links and measurements that are under way are waited for */
+	LOAD_PLANNING,
+	LOAD_NUMBERING, /* the epoch's counter goes to disk; a model that comes back begins here */
+	LOAD_PREPARING, /* the stages and our ends fetch and map */
+	LOAD_TELLING,   /* it serves; the others are being told */
+	LOAD_ENDED,
+	LOAD_STATES
+};
+
+enum load_event {
+	EV_IMPORTED,
+	EV_SETTLED,
+	EV_PLANNED,
+	EV_NUMBERED,
+	EV_PART, /* a stage is ready, or the ends are */
+	EV_OPEN, /* all are, and the storey above has opened the model */
+	EV_TOLD,
+	EV_FAILED, /* anything that ends it: error says what */
+	LOAD_EVENTS
+};
+
+/* A stage that we wait for. */
+struct part {
+	struct node_id node;
+	uint64_t ref;
+	uint64_t heard_ns;
+	bool ready;
+};
+
+struct load {
+	struct deploy *d;
+	unsigned refs; /* the list's and those of work under way */
+	enum load_state state;
+	bool revival; /* of a model whose nodes are back: there is no file */
+	char name[WIRE_NAME_MAX + 1];
+	char error[DEPLOY_ERROR];
+	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
+	void (*done)(void *arg, const char *error);
+	void *arg;
+	/* the beginning */
+	char *file;
+	int *fds;
+	size_t nfds;
+	char **names; /* of nodes, as the user named them */
+	size_t nnames;
+	bool all_nodes;
+	uint32_t context, parallel;
+	struct import *im;          /* offered to transfer, which owns it */
+	atomic_ullong hashed, size; /* the loader says how far it is */
+	atomic_bool stop;
+	struct loop_timer *timer;
+	uint64_t since_ns;
+	struct planner_node *node;            /* those that may take part */
+	char (*node_name)[WIRE_NAME_MAX + 1]; /* what their names point to: members may change meanwhile */
+	size_t nnodes, self;
+	struct planner_plan found;
+	Caravan__Plan *plan;
+	/* the rest */
+	struct model *m; /* a reference */
+	struct part *part;
+	size_t nparts;
+	struct fetch *fetch; /* of the ends */
+	struct slice *ends;
+	struct model *mapping; /* a reference of the job that maps the ends */
+	/* of the job at the loader */
+	int rc;
+	char err[512];
+	struct load *next;
+};
+
+struct load *load_create(struct deploy *d, const char *name); /* in the list; NULL: no memory */
+void load_hold(struct load *l);
+void load_release(struct load *l);
+void load_step(struct load *l, enum load_event ev);
+void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* deploy_import.c */
+void load_settle(struct load *l);
+void load_plan(struct load *l);
+void load_number(struct load *l);
+bool load_may_replace(struct load *l, const struct model *old); /* false: l has failed, saying why */
+
+#endif

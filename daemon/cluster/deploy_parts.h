@@ -1,0 +1,134 @@
+/* What the files of deploy share; nobody else includes it.
+ *   deploy.c         the public face, the table of models, what follows when nodes come and go
+ *   deploy_model.c   a model as this node knows it: its life, and learning its manifest and vocabulary
+ *   deploy_stage.c   our slice of a model: from Prepare to Ready
+ *   deploy_import.c  the beginning of a load: the file, who takes part, the plan, its number
+ *   deploy_load.c    the coordinator's way from a file (or from nodes that are back) to a model that serves
+ *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
+ *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that we coordinate */
+#ifndef DAEMON_CLUSTER_DEPLOY_PARTS_H
+#define DAEMON_CLUSTER_DEPLOY_PARTS_H
+#include "daemon/cluster/deploy.h"
+#include "daemon/cluster/planner.h"
+#include "daemon/cluster/transfer.h"
+#include "proto/plan.h"
+
+#define DEPLOY_MAX_ROWS 512
+#define DEPLOY_CONTEXT 8192
+#define DEPLOY_PARALLEL 4
+#define DEPLOY_SETTLE_MS 5000  /* a load waits so long for links and measurements under way */
+#define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */
+#define DEPLOY_SILENT_MS 15000 /* without a word for so long, a stage at work is given up */
+#define DEPLOY_TELL_MS 30000   /* everybody has so long to answer news */
+#define DEPLOY_AGAIN_MS 10000  /* between attempts to bring a model back */
+#define DEPLOY_ORPHAN_MS 10000 /* a coordinator that is back has so long to speak of its models */
+#define DEPLOY_LINGER_MS \
+	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
+#define DEPLOY_MODELS_MAX 256
+#define DEPLOY_ERROR 1024
+
+enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
+
+/* News that is answered when we know the vocabulary, since it is then that we can be a gateway. */
+struct waiting {
+	struct peers_from from;
+	struct waiting *next;
+};
+
+struct model {
+	struct deploy_model pub; /* first: what the others are given */
+	struct deploy *d;
+	unsigned refs; /* the table's and those of work under way */
+	bool listed;
+	Caravan__Plan *plan; /* owned, as all below unless said otherwise */
+	struct node_id coordinator;
+	char reason[WIRE_TEXT_MAX + 1];
+	struct manifest *manifest;
+	struct vocab *vocab;
+	enum learnt learnt;
+	struct fetch *fetch;
+	struct waiting *waiting;
+	struct stage *stage; /* ours, NULL: none */
+	struct load *load;   /* that is bringing it about; borrowed */
+	bool open;           /* model_open has been called */
+	uint64_t ends_charged;
+	struct loop_timer *later; /* the hooks hear that it is unavailable */
+	struct loop_timer *linger;
+	uint64_t again_ns;  /* not brought back before this */
+	uint64_t orphan_ns; /* its coordinator came back then, and has not spoken of it; 0: no */
+	struct model *next_dead;
+};
+
+struct deploy {
+	struct deploy_config c;
+	struct peers *peers;
+	struct node_id self;
+	struct transfer *transfer;
+	struct model **model; /* by name */
+	size_t models;
+	struct model *dead; /* gone, lingering */
+	struct load *loads;
+	struct tell *tells;
+	uint64_t counter; /* of epochs: the highest that we used or saw */
+	uint64_t used;    /* bytes of memory charged */
+	uint64_t born_ns;
+	struct loop_timer *tick;
+};
+
+/* deploy.c */
+struct model *deploy_model_named(const struct deploy *d, const char *name);
+bool deploy_up(const struct deploy *d, const struct node_id *id);
+const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
+bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
+
+/* deploy_model.c */
+/* Copies the plan; not in the table yet. NULL: no memory. */
+struct model *model_create(
+        struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase, const char *reason);
+struct model *model_ref(struct model *m);
+void model_unref(struct model *m);
+int model_list(struct model *m); /* into the table; hooks hear of it. 0 or a negative errno */
+void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
+/* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
+void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);
+/* Closes what we have of it as its coordinator; hooks hear why. */
+void model_shut(struct model *m, const char *why);
+/* Fetches manifest and vocabulary; stage, load and waiting news go on when that has ended. */
+void model_learn(struct model *m, const struct node_id *sources, size_t count);
+void model_learn_from_plan(struct model *m); /* from its coordinator and stages */
+void model_free(struct model *m);            /* at once: deploy_destroy */
+bool model_ours(const struct model *m);      /* we coordinate it */
+int model_our_stage(const struct model *m);  /* index, -1: none */
+
+/* deploy_stage.c */
+int stage_init(struct deploy *d);
+void stage_learnt(struct stage *st, const char *error);
+void stage_close(struct model *m); /* whatever it was at */
+void stage_free(struct stage *st);
+
+/* deploy_load.c */
+int load_init(struct deploy *d);
+void load_learnt(struct load *l, const char *error);
+void load_node_down(struct deploy *d, const struct node_id *id);
+void load_tick(struct deploy *d);
+void load_stop(struct load *l, const char *why); /* fails it: the model is being unloaded */
+int load_revive(struct model *m);                /* the same plan again, under a new epoch */
+void load_free(struct load *l);                  /* at once: deploy_destroy */
+
+/* deploy_news.c */
+int news_init(struct deploy *d);
+/* Tells every live node (or one) the model's phase; done (NULL allowed) when all have answered or gone, from the
+ * loop, never inside. 0 or -ENOMEM. */
+int news_tell(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg);
+void news_learnt(struct model *m, const char *error); /* answers those that wait */
+void news_node_down(struct deploy *d, const struct node_id *id);
+void news_tick(struct deploy *d);
+void news_clear(struct deploy *d);
+
+/* deploy_state.c */
+int state_read(struct deploy *d, char *err, size_t errlen);
+/* Loader: makes sure that this counter is never used again, whatever happens. */
+int state_write_epoch(const char *dir, uint64_t counter);
+void state_save_plans(struct deploy *d); /* those that we coordinate and that serve or shall again */
+
+#endif

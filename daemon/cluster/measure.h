@@ -1,0 +1,24 @@
+/* measure: what this node can do: read bandwidth, and for each weight type the rate of products with one column.
+ *
+ * Owns: the figures, and STATE/rates, where they are kept with what they depend on (rung, threads, revisions of
+ * arithmetic and layout): they are measured again when any of that is another.
+ * Threads: measuring runs on a thread and a team of its own, for two seconds at most; the rest is the loop's. */
+#ifndef DAEMON_CLUSTER_MEASURE_H
+#define DAEMON_CLUSTER_MEASURE_H
+#include "daemon/net/loop.h"
+#include "kernels/kernels.h"
+#include "proto/wire.h"
+
+struct measure;
+
+/* Takes what state_dir has, or begins to measure.  cpus: where to pin the threads, or NULL; copied. */
+int measure_start(
+        struct measure **out, struct loop *l, const char *state_dir, unsigned threads, const int *cpus);
+void measure_stop(struct measure *m); /* waits for a measurement under way, which ends soon; NULL allowed */
+bool measure_ready(const struct measure *m);
+
+/* Adds what is known (nothing, until it is) to what this node tells of itself; pointers are valid as long as m. NULL
+ * allowed for m. */
+void measure_fill(struct measure *m, Caravan__NodeState *out);
+
+#endif

@@ -1,0 +1,249 @@
+/* planner: from a manifest and what nodes said of themselves to the search's numbers, and sentences when it fails.
+ *
+ * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types; what
+ * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.
+ * Threads: any; pure. */
+#include "daemon/cluster/planner.h"
+
+#include "daemon/cluster/planner_search.h"
+#include "shard/forward.h"
+#include "shard/kv.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PAGE 4096u        /* a tensor begins at one */
+#define RATE_UNKNOWN 10e9 /* bytes a second when nobody measured: only ratios matter then */
+#define PICOSECONDS 1e12
+#define GIB (1024.0 * 1024.0 * 1024.0)
+
+static uint64_t tensor_bytes(const struct manifest_tensor *t) {
+	uint64_t bytes = kern_packed_bytes(t->type, t->rows, t->n);
+	return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
+uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
+	uint64_t sum = 0;
+	for (uint32_t l = first; l < last; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			sum += tensor_bytes(&m->layer[l][r]);
+	return sum;
+}
+
+uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
+	return parallel * ((context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
+}
+
+uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, uint32_t blocks,
+        uint32_t max_rows, unsigned team) {
+	return planner_layer_bytes(m, first, last) + (uint64_t)blocks * kv_block_bytes(&m->hp, last - first) +
+	       forward_bytes(&m->hp, max_rows, team);
+}
+
+uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows) {
+	uint64_t sum = 0;
+	for (int r = 0; r < END_ROLES; r++)
+		if (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id))
+			sum += tensor_bytes(&m->end[r]);
+	/* rows that go down the line and come back, and a row of logits for each stream */
+	return sum + 2ull * max_rows * m->hp.dim * sizeof(float) +
+	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
+}
+
+/* ---- the search's numbers ---- */
+
+struct sums {
+	uint64_t *time, *weight, *room, *hop;
+	bool *required, *excluded;
+};
+
+static void sums_free(struct sums *s) {
+	free(s->time);
+	free(s->weight);
+	free(s->room);
+	free(s->hop);
+	free(s->required);
+	free(s->excluded);
+}
+
+static double rate_of(const struct planner_input *in, size_t node, enum kern_type type) {
+	double own = in->node[node].bytes_per_second[type], sum = 0;
+	size_t n = 0;
+	if (own > 0)
+		return own;
+	for (size_t i = 0; i < in->nodes; i++)
+		if (in->node[i].bytes_per_second[type] > 0) {
+			sum += in->node[i].bytes_per_second[type];
+			n++;
+		}
+	return n ? sum / (double)n : RATE_UNKNOWN;
+}
+
+static uint64_t picoseconds(double seconds) {
+	/* a model that takes a day a token is as good as any that never ends */
+	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
+}
+
+static int sums_make(struct sums *s, const struct planner_input *in) {
+	const struct manifest *m = in->manifest;
+	uint32_t layers = m->hp.layers;
+	uint64_t fixed = forward_bytes(&m->hp, in->max_rows, in->team);
+	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
+	s->weight = calloc(layers + 1, sizeof *s->weight);
+	s->room = calloc(in->nodes, sizeof *s->room);
+	s->hop = calloc(in->nodes, sizeof *s->hop);
+	s->required = calloc(in->nodes, sizeof *s->required);
+	s->excluded = calloc(in->nodes, sizeof *s->excluded);
+	if (!s->time || !s->weight || !s->room || !s->hop || !s->required || !s->excluded)
+		return -ENOMEM;
+	for (uint32_t l = 0; l < layers; l++)
+		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
+	for (size_t i = 0; i < in->nodes; i++) {
+		const struct planner_node *n = &in->node[i];
+		uint64_t taken = fixed;
+		if (i == in->coordinator)
+			taken += planner_end_bytes(m, in->parallel, in->max_rows);
+		s->room[i] = n->memory > taken ? n->memory - taken : 0;
+		s->hop[i] = picoseconds(n->hop);
+		s->required[i] = n->required;
+		s->excluded[i] = n->excluded;
+		uint64_t *t = s->time + i * (layers + 1);
+		for (uint32_t l = 0; l < layers; l++) {
+			double seconds = 0;
+			for (int r = 0; r < LAYER_ROLES; r++)
+				seconds += (double)m->layer[l][r].bytes / rate_of(in, i, m->layer[l][r].type);
+			t[l + 1] = t[l] + picoseconds(seconds);
+		}
+	}
+	return 0;
+}
+
+/* ---- sentences ---- */
+
+static int refuse(int rc, char *err, size_t errlen, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
+
+static int refuse(int rc, char *err, size_t errlen, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(err, errlen, fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+/* The most layers that a node can hold, wherever in the model they are cheapest. */
+static uint32_t most_layers(const struct search *s, size_t node) {
+	uint32_t most = 0;
+	for (uint32_t a = 0; a < s->layers; a++)
+		for (uint32_t b = a + most + 1; b <= s->layers && search_fits(s, node, a, b); b++)
+			most = b - a;
+	return most;
+}
+
+static int no_room(const struct planner_input *in, const struct search *s, char *err, size_t errlen) {
+	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
+	size_t nodes = 0;
+	for (size_t i = 0; i < in->nodes; i++) {
+		if (in->node[i].excluded)
+			continue;
+		nodes++;
+		have += s->room[i];
+		if (in->node[i].required && most_layers(s, i) == 0)
+			return refuse(-ENOSPC, err, errlen,
+			        "not even one layer fits on %s: %.2f GiB are free there, a layer takes %.2f GiB "
+			        "and buffers %.2f GiB",
+			        in->node[i].name, (double)in->node[i].memory / GIB,
+			        (double)(s->weight[1] + s->kv_layer) / GIB,
+			        (double)(in->node[i].memory > s->room[i] ? in->node[i].memory - s->room[i]
+			                                                 : 0) /
+			                GIB);
+	}
+	/* where the sums would do, what is missing is lost in the cut between whole layers */
+	uint64_t layer = need / s->layers;
+	uint64_t missing = need > have ? need - have : layer;
+	return refuse(-ENOSPC, err, errlen,
+	        "%.2f GiB of memory are missing on %zu node%s: weights and the KV cache of %u x %u positions take "
+	        "%.2f GiB, and %.2f GiB are free beside buffers and ends",
+	        (double)missing / GIB, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
+	        (double)need / GIB, (double)have / GIB);
+}
+
+static int check(const struct planner_input *in, char *err, size_t errlen) {
+	const struct planner_node *c = &in->node[in->coordinator];
+	uint64_t ends = planner_end_bytes(in->manifest, in->parallel, in->max_rows);
+	size_t required = 0;
+	for (size_t i = 0; i < in->nodes; i++)
+		required += in->node[i].required;
+	if (required > in->manifest->hp.layers)
+		return refuse(-EINVAL, err, errlen, "%zu nodes are named, and the model has %u layers",
+		        required, in->manifest->hp.layers);
+	if (c->memory < ends)
+		return refuse(-ENOSPC, err, errlen,
+		        "the model's two ends take %.2f GiB on %s, where %.2f GiB are free",
+		        (double)ends / GIB, c->name, (double)c->memory / GIB);
+	return 0;
+}
+
+int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
+	const struct manifest *m = in->manifest;
+	struct sums sums = {0};
+	struct search_stage *found = NULL;
+	size_t count = 0;
+	int rc = check(in, err, errlen);
+	*out = (struct planner_plan){.blocks = planner_blocks(in->context, in->parallel)};
+	if (rc < 0)
+		return rc;
+	rc = sums_make(&sums, in);
+	found = calloc(in->nodes, sizeof *found);
+	if (rc < 0 || !found) {
+		rc = refuse(-ENOMEM, err, errlen, "no memory for planning");
+		goto error;
+	}
+	const struct manifest_tensor *head = &m->end[END_HEAD];
+	struct search s = {.nodes = in->nodes,
+	        .coordinator = in->coordinator,
+	        .layers = m->hp.layers,
+	        .time = sums.time,
+	        .weight = sums.weight,
+	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, 1),
+	        .room = sums.room,
+	        .hop = sums.hop,
+	        .required = sums.required,
+	        .excluded = sums.excluded,
+	        .end_time = picoseconds((double)head->bytes / rate_of(in, in->coordinator, head->type))};
+	rc = search_best(&s, found, &count);
+	if (rc == -ENOSPC)
+		rc = no_room(in, &s, err, errlen);
+	else if (rc < 0)
+		refuse(rc, err, errlen, "no memory for planning");
+	if (rc < 0)
+		goto error;
+	out->stage = calloc(count, sizeof *out->stage);
+	if (!out->stage) {
+		rc = refuse(-ENOMEM, err, errlen, "no memory for planning");
+		goto error;
+	}
+	out->stages = count;
+	out->seconds = (double)search_total(&s, found, count) / PICOSECONDS;
+	for (size_t i = 0; i < count; i++) {
+		struct planner_stage *st = &out->stage[i];
+		uint32_t a = found[i].first, b = found[i].last;
+		const uint64_t *t = sums.time + found[i].node * (m->hp.layers + 1);
+		*st = (struct planner_stage){.node = found[i].node, .first = a, .last = b};
+		st->weights = planner_layer_bytes(m, a, b);
+		st->kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, b - a);
+		st->buffers = forward_bytes(&m->hp, in->max_rows, in->team);
+		st->seconds = (double)(t[b] - t[a]) / PICOSECONDS;
+	}
+error:
+	sums_free(&sums);
+	free(found);
+	return rc;
+}
+
+void planner_clear(struct planner_plan *p) {
+	free(p->stage);
+	*p = (struct planner_plan){0};
+}

@@ -1,0 +1,58 @@
+/* transfer: content between nodes: weights, manifests, vocabularies, always pulled by who needs them.
+ *
+ * Owns: the answers to Fetch (from the store and from model files being loaded), fetches under way with their
+ * pieces in flight, and the count of bytes moved.  Nothing that arrives is believed before its hash says so: a
+ * source that lies is dropped and named, as is one that refuses or goes silent, and the next one is asked.
+ * Flow: a fetch asks for pieces of WIRE_PIECE_MAX, at most TRANSFER_FLIGHT bytes at a node over all fetches, so
+ * that an answer never waits long in a queue; at most TRANSFER_PARCELS chunks of a fetch are in memory, those that
+ * the loader has not written yet included, so a slow disk slows the asking.
+ * Threads: the loop; disk and hashing on the loader, reading for others on a loader of its own, so that hashing a
+ * model for minutes does not keep them waiting. */
+#ifndef DAEMON_CLUSTER_TRANSFER_H
+#define DAEMON_CLUSTER_TRANSFER_H
+#include "daemon/cluster/loader.h"
+#include "daemon/cluster/members.h"
+#include "shard/import.h"
+#include "shard/store.h"
+
+#define TRANSFER_FLIGHT (1u << 20)
+#define TRANSFER_PARCELS 4
+#define TRANSFER_SILENT_MS 10000 /* without a piece for so long, a source is given up */
+
+struct transfer;
+struct fetch;
+
+/* All borrowed.  Destroy after the loader: its last jobs refer to fetches. */
+int transfer_create(
+        struct transfer **out, struct loop *l, struct members *m, struct loader *ld, struct store *s);
+void transfer_destroy(struct transfer *t); /* NULL allowed */
+
+/* A model file being loaded is a source, for others and for ourselves.  0: im is taken over, and closed
+ * when it has been withdrawn and nothing reads it any more. */
+int transfer_offer(struct transfer *t, struct import *im);
+void transfer_withdraw(struct transfer *t, struct import *im);
+
+struct transfer_request {
+	const char *subject;           /* what it is for, in messages: "model stories" */
+	const struct content_id *blob; /* wanted; the arrays are copied, as the strings are */
+	size_t blobs;
+	const struct manifest_tensor *tensor; /* the same one may be in it often */
+	size_t tensors;
+	const struct node_id *source; /* asked in this order; ourselves is skipped */
+	size_t sources;
+	uint32_t silent_ms; /* 0: TRANSFER_SILENT_MS */
+	/* what: "sending" while bytes come over the network, "packing" when they are from a file here */
+	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total); /* NULL allowed */
+	/* Once, never inside transfer_fetch: everything is in the store, or error says what is missing and who failed. */
+	void (*done)(void *arg, const char *error, uint64_t moved);
+	void *arg;
+};
+/* *out is valid until done is called or transfer_cancel. */
+int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct fetch **out);
+void transfer_cancel(struct fetch *f); /* NULL allowed; done is not called */
+
+/* Bytes of content that came in over the network, and that went out, since the start. */
+uint64_t transfer_moved(const struct transfer *t);
+uint64_t transfer_served(const struct transfer *t);
+
+#endif

@@ -1,0 +1,98 @@
+/* A fetch and its parts: shared by transfer_fetch.c (its life) and transfer_parcel.c (its hands); nobody else. */
+#ifndef DAEMON_CLUSTER_TRANSFER_FETCH_H
+#define DAEMON_CLUSTER_TRANSFER_FETCH_H
+#include "daemon/cluster/transfer_parts.h"
+
+#define RECORD_MAX (16u << 20) /* bytes of a tensor's record */
+
+struct source {
+	struct node_id id;
+	char name[WIRE_NAME_MAX + 1];
+	char why[256]; /* it was given up; empty: it was not */
+};
+
+enum item_state { ITEM_WANTED, ITEM_OPENING, ITEM_CHUNKS, ITEM_CLOSING, ITEM_DONE };
+
+struct item {
+	struct content_id id;
+	bool tensor;
+	uint64_t bytes; /* expected, for progress; 0: not known (blobs) */
+	enum item_state state;
+	struct offer *offer; /* held while open: packed from this file */
+	struct content_tensor record;
+	struct store_writer *writer;
+	uint32_t next, written; /* chunks */
+};
+
+struct parcel {
+	struct item *item;
+	bool is_chunk;
+	uint32_t chunk;
+	uint8_t *data;
+	uint64_t total, asked, got; /* total 0: not known yet */
+	size_t source;
+	bool whole; /* at the loader */
+	struct parcel *next;
+};
+
+struct piece {
+	uint64_t ref;
+	struct fetch *f;
+	struct parcel *parcel;
+	struct lane *lane;
+	uint64_t offset;
+	uint32_t length;
+	struct piece *next;
+};
+
+enum work_kind { WORK_LOOK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
+
+/* What the loader does for a fetch. */
+struct work {
+	enum work_kind kind;
+	struct fetch *f;
+	struct item *item;
+	struct parcel *parcel; /* NULL: from the item's offer */
+	uint32_t chunk;
+	int rc;
+	char err[256];
+};
+
+struct fetch {
+	struct transfer *t;
+	char *subject;
+	struct item *items;
+	size_t nitems, next_item, open;
+	struct source *sources;
+	size_t nsources, source; /* the one in use */
+	struct parcel *parcels;
+	size_t nparcels, nchunks;
+	unsigned work; /* at the loader */
+	bool looked, ended, told;
+	bool reaping;      /* nothing more goes to the loader: freed when it has returned what it has */
+	bool blocked;      /* the last send found no link or no room */
+	uint64_t heard_ns; /* the source did something, or nothing was asked of it */
+	uint32_t silent_ms;
+	uint64_t done, total, moved;
+	char error[1024];
+	void (*on_progress)(void *arg, const char *what, uint64_t done, uint64_t total);
+	void (*on_done)(void *arg, const char *error, uint64_t moved);
+	void *arg;
+	struct loop_timer *tick;
+	struct fetch *next;
+};
+
+/* transfer_parcel.c */
+void fetch_work(void *arg); /* loader: a struct work */
+void piece_drop(struct piece **at);
+struct piece **piece_at(struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
+/* Forgets the pieces that are under way for a parcel (NULL: for all of the fetch). */
+void pieces_forget(struct fetch *f, const struct parcel *only);
+/* Asks for the next piece of a parcel. 0, -EBUSY when the lane is full, or as peers_send. */
+int parcel_ask(struct fetch *f, struct parcel *p);
+bool parcel_add(struct fetch *f, struct item *it, bool is_chunk, uint32_t chunk); /* false: no memory */
+void parcel_restart(struct fetch *f, struct parcel *p); /* begins again, from the source now in use */
+void parcel_free(struct fetch *f, struct parcel *p);
+void item_clear(struct transfer *t, struct item *it);
+
+#endif

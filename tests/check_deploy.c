@@ -1,0 +1,659 @@
+/* deploy: models on several nodes: loading, what goes wrong then, unloading, nodes that go and come back. */
+#include "daemon/cluster/deploy.h"
+#include "daemon/cluster/planner.h"
+#include "proto/plan.h"
+#include "tests/nodes.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- a node with a deploy, and a storey above it that keeps what it is given ---- */
+
+struct above {
+	struct node *node;
+	struct deploy *deploy;
+	struct slice *stage, *ends; /* owned, as the contract has it */
+	unsigned opened, closed, models_opened, models_closed, gone;
+	char why[300];
+	bool refuse_stage, refuse_model;
+};
+static struct above above[NODES_MAX];
+
+static int stage_open(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice, char *err,
+	size_t errlen) {
+	struct above *a = arg;
+	if (a->refuse_stage) {
+		snprintf(err, errlen, "no room for the KV cache");
+		return -ENOMEM;
+	}
+	ck_assert(m->manifest && m->vocab);
+	ck_assert_int_eq(memcmp(m->plan->stages[stage]->node.data, a->node->keys.public.b, 32), 0);
+	ck_assert_uint_eq(slice->first, m->plan->stages[stage]->first);
+	ck_assert_uint_eq(slice->last, m->plan->stages[stage]->last);
+	ck_assert_ptr_null(a->stage);
+	a->stage = slice;
+	a->opened++;
+	return 0;
+}
+
+static void stage_close(void *arg, const struct deploy_model *m, uint32_t stage) {
+	struct above *a = arg;
+	ck_assert_uint_lt(stage, m->plan->n_stages);
+	ck_assert_ptr_nonnull(a->stage);
+	slice_destroy(a->stage);
+	a->stage = NULL;
+	a->closed++;
+}
+
+static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+	struct above *a = arg;
+	if (a->refuse_model) {
+		snprintf(err, errlen, "this vocabulary has no tokenizer");
+		return -EINVAL;
+	}
+	ck_assert(m->manifest && m->vocab);
+	ck_assert_ptr_nonnull(ends->end[END_EMBED]);
+	ck_assert_ptr_null(a->ends);
+	a->ends = ends;
+	a->models_opened++;
+	return 0;
+}
+
+static void model_close(void *arg, const struct deploy_model *m, const char *why) {
+	struct above *a = arg;
+	(void)m;
+	ck_assert_ptr_nonnull(a->ends);
+	slice_destroy(a->ends);
+	a->ends = NULL;
+	a->models_closed++;
+	snprintf(a->why, sizeof a->why, "%s", why);
+}
+
+static void changed(void *arg, const struct deploy_model *m) {
+	struct above *a = arg;
+	a->gone += m->phase == CARAVAN__MODEL_PHASE__UNLOADED || m->phase == CARAVAN__MODEL_PHASE__FAILED;
+	a->node->used = a->deploy ? deploy_memory_used(a->deploy) : 0;
+}
+
+static void start_deploy(int i) {
+	struct above *a = &above[i];
+	char err[300] = "";
+	*a = (struct above){.node = &nodes[i]};
+	struct deploy_config c = {.loop = loop, .members = nodes[i].members, .loader = nodes[i].loader,
+		.store = nodes[i].store, .memory = nodes[i].memory, .team = 2, .state_dir = nodes[i].dir,
+		.hooks = {.stage_open = stage_open, .stage_close = stage_close, .model_open = model_open,
+			.model_close = model_close, .changed = changed, .arg = a}};
+	ck_assert_msg(deploy_create(&a->deploy, &c, err, sizeof err) == 0, "%s", err);
+	nodes[i].more = a;
+}
+
+static void take_down(struct node *n) {
+	struct above *a = n->more;
+	if (!a)
+		return;
+	slice_destroy(a->stage);
+	slice_destroy(a->ends);
+	a->stage = a->ends = NULL;
+	deploy_destroy(a->deploy);
+	a->deploy = NULL;
+	n->more = NULL;
+}
+
+static void cluster(int n) {
+	nodes_cluster(n);
+	for (int i = 0; i < n; i++)
+		start_deploy(i);
+}
+
+/* ---- loading ---- */
+
+struct outcome {
+	bool done;
+	char error[1024];
+	unsigned hashing, sending, packing;
+	char sent_to[100];
+};
+
+static void on_progress(void *arg, const char *what, const char *node, uint64_t done, uint64_t total) {
+	struct outcome *o = arg;
+	ck_assert_uint_le(done, total);
+	o->hashing += strcmp(what, "hashing") == 0;
+	o->packing += strcmp(what, "packing") == 0;
+	if (strcmp(what, "sending") == 0) {
+		o->sending++;
+		snprintf(o->sent_to + strlen(o->sent_to), sizeof o->sent_to - strlen(o->sent_to), "%s ",
+			strlen(o->sent_to) < 90 ? node : "");
+	}
+}
+
+static void on_done(void *arg, const char *error) {
+	struct outcome *o = arg;
+	ck_assert(!o->done);
+	o->done = true;
+	snprintf(o->error, sizeof o->error, "%s", error ? error : "");
+}
+
+static bool is_done(void *arg) {
+	return ((struct outcome *)arg)->done;
+}
+
+/* Begins; what is refused at once is an error as any. */
+static void begin(int i, const char *path, struct deploy_load more, struct outcome *o) {
+	memset(o, 0, sizeof *o);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	more.file = path;
+	more.fds = &fd;
+	more.nfds = 1;
+	more.progress = on_progress;
+	more.done = on_done;
+	more.arg = o;
+	if (deploy_load(above[i].deploy, &more, o->error, sizeof o->error))
+		o->done = true;
+	close(fd);
+}
+
+static const char *load(int i, const char *path, struct deploy_load more, struct outcome *o) {
+	begin(i, path, more, o);
+	ck_assert(nodes_wait(is_done, o, 60000));
+	return o->error;
+}
+
+static const char *unload(int i, const char *model) {
+	static struct outcome o;
+	memset(&o, 0, sizeof o);
+	if (deploy_unload(above[i].deploy, model, on_done, &o, o.error, sizeof o.error))
+		return o.error;
+	ck_assert(!o.done);
+	ck_assert(nodes_wait(is_done, &o, 30000));
+	return o.error;
+}
+
+static const struct deploy_model *model(int i, const char *name) {
+	char err[300];
+	return deploy_find(above[i].deploy, name, err, sizeof err);
+}
+
+static const struct deploy_load all = {.all_nodes = true};
+
+static void nothing_is_left(int n) {
+	for (int i = 0; i < n; i++) {
+		ck_assert_ptr_null(deploy_at(above[i].deploy, 0));
+		ck_assert_uint_eq(deploy_memory_used(above[i].deploy), 0);
+		ck_assert_ptr_null(above[i].stage);
+		ck_assert_ptr_null(above[i].ends);
+		ck_assert_uint_eq(above[i].opened, above[i].closed);
+		ck_assert_uint_eq(above[i].models_opened, above[i].models_closed);
+	}
+}
+
+START_TEST(serves_on_three_nodes) {
+	struct outcome o;
+	char err[300];
+	cluster(3);
+	const char *path = nodes_model("m-00001-of-00001.gguf", KERN_Q4_0, 6, 1);
+	ck_assert_str_eq(load(0, path, all, &o), "");
+	ck_assert_uint_gt(o.packing, 0);
+	ck_assert_ptr_nonnull(strstr(o.sent_to, "bob"));
+	ck_assert_ptr_nonnull(strstr(o.sent_to, "cleo"));
+	/* every live node knows it, and could take a prompt */
+	uint32_t next = 0;
+	for (int i = 0; i < 3; i++) {
+		const struct deploy_model *m = model(i, NULL);
+		ck_assert_ptr_nonnull(m);
+		ck_assert_str_eq(m->plan->model, "m");
+		ck_assert_int_eq(m->phase, CARAVAN__MODEL_PHASE__SERVING);
+		ck_assert(m->vocab && m->manifest);
+		ck_assert_uint_eq(m->vocab->tokens, 300);
+		ck_assert_uint_eq(m->plan->n_stages, 3);
+		ck_assert_uint_eq(m->plan->context, 512);
+		ck_assert_uint_eq(m->plan->parallel, 4);
+		ck_assert_uint_eq(m->plan->blocks, 4 * 8);
+		ck_assert_ptr_nonnull(above[i].stage);
+		ck_assert_uint_eq(above[i].opened, 1);
+		ck_assert_uint_eq(above[i].models_opened, i == 0);
+		ck_assert_uint_eq(deploy_memory_used(above[i].deploy),
+			planner_slice_bytes(m->manifest, above[i].stage->first, above[i].stage->last, m->plan->blocks,
+				m->plan->max_rows, 2) +
+				(i ? 0 : planner_end_bytes(m->manifest, 4, m->plan->max_rows)));
+	}
+	for (size_t k = 0; k < 3; k++) {
+		const Caravan__Stage *s = model(0, "m")->plan->stages[k];
+		ck_assert_uint_eq(s->first, next);
+		next = s->last;
+	}
+	ck_assert_uint_eq(next, 6);
+	ck_assert_uint_eq(deploy_moved(above[0].deploy), 0);
+	ck_assert_uint_gt(deploy_moved(above[1].deploy), 0);
+
+	/* the same again is said to be the same, another under its name is refused */
+	ck_assert_str_eq(load(0, path, all, &o), "model m is loaded already, with these very weights");
+	ck_assert_str_eq(load(1, path, all, &o), "model m is loaded already, with these very weights");
+	const char *other = nodes_model("m.gguf", KERN_Q4_0, 6, 2);
+	ck_assert_str_eq(load(0, other, all, &o),
+		"the name m is in use by another model; choose one with --name, or unload it");
+	ck_assert_ptr_nonnull(above[0].ends);
+
+	/* any node may unload it; memory is free everywhere */
+	ck_assert_str_eq(unload(2, "m"), "");
+	nodes_run(50);
+	nothing_is_left(3);
+	ck_assert_int_lt(deploy_unload(above[1].deploy, "m", on_done, &o, err, sizeof err), 0);
+	ck_assert_str_eq(err, "no model m is loaded: there is none");
+
+	/* a second load of the same moves nothing, under a higher epoch */
+	uint64_t moved[3];
+	for (int i = 0; i < 3; i++)
+		moved[i] = deploy_moved(above[i].deploy);
+	ck_assert_str_eq(load(0, path, all, &o), "");
+	ck_assert_uint_eq(o.sending, 0);
+	ck_assert_uint_eq(o.packing, 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(deploy_moved(above[i].deploy), moved[i]);
+	ck_assert_uint_gt(model(2, "m")->plan->epoch->counter, 1);
+	ck_assert_str_eq(unload(0, NULL), "");
+	nothing_is_left(3);
+}
+END_TEST
+
+START_TEST(two_models_and_named_nodes) {
+	struct outcome o;
+	char err[300];
+	const char *const bob[] = {"bob"}, *const both[] = {"cleo", "bob"};
+	cluster(3);
+	/* the coordinator is not among the named: it has the ends alone */
+	ck_assert_str_eq(load(0, nodes_model("one.gguf", KERN_Q8_0, 2, 1),
+				 (struct deploy_load){.nodes = bob, .nnodes = 1, .context = 100, .parallel = 1}, &o),
+		"");
+	ck_assert_ptr_null(above[0].stage);
+	ck_assert_ptr_nonnull(above[0].ends);
+	ck_assert_ptr_nonnull(above[1].stage);
+	ck_assert_uint_eq(model(2, "one")->plan->blocks, 2);
+	slice_destroy(above[1].stage); /* our storey above holds one at a time */
+	above[1].stage = NULL;
+	slice_destroy(above[0].ends);
+	above[0].ends = NULL;
+	ck_assert_str_eq(load(2, nodes_model("two.gguf", KERN_Q8_0, 2, 2),
+				 (struct deploy_load){.nodes = both, .nnodes = 2, .name = "zwei"}, &o),
+		"");
+	ck_assert_str_eq(deploy_at(above[0].deploy, 0)->plan->model, "one");
+	ck_assert_str_eq(deploy_at(above[0].deploy, 1)->plan->model, "zwei");
+	ck_assert_ptr_null(deploy_at(above[0].deploy, 2));
+	ck_assert_ptr_null(deploy_find(above[0].deploy, NULL, err, sizeof err));
+	ck_assert_str_eq(err, "several models serve, so one must be named: there is one, zwei");
+	ck_assert_ptr_nonnull(deploy_find(above[0].deploy, "zwei", err, sizeof err));
+}
+END_TEST
+
+START_TEST(what_cannot_be_is_said) {
+	struct outcome o;
+	char want[200];
+	const char *const unknown[] = {"bob", "zoe"};
+	cluster(3);
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
+	ck_assert_str_eq(load(0, path, all, &o), "3 nodes are named, and the model has 2 layers");
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = unknown, .nnodes = 2}, &o),
+		"zoe is no node of this cluster");
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 513}, &o),
+		"a context of 513 is more than the model was trained for: 512");
+	load(0, path, (struct deploy_load){.name = "../m"}, &o);
+	ck_assert_ptr_nonnull(strstr(o.error, "is not a name for a model"));
+	snprintf(want, sizeof want, "%s/junk.gguf", nodes_root);
+	int fd = open(want, O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_eq(write(fd, "GGUF junk", 9), 9);
+	close(fd);
+	load(0, want, all, &o);
+	ck_assert_ptr_nonnull(strstr(o.error, "junk.gguf"));
+	nothing_is_left(3);
+}
+END_TEST
+
+START_TEST(a_node_without_memory_is_found_out) {
+	struct outcome o;
+	nodes[1].memory = 1 << 20; /* and it says so: the planner knows */
+	cluster(3);
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	load(0, path, all, &o);
+	ck_assert_msg(strstr(o.error, "not even one layer fits on bob"), "%s", o.error);
+	nothing_is_left(3);
+	nodes[1].memory = 1ull << 32; /* it says what it has not: it is its own check that refuses */
+	nodes_run(2000);
+	load(0, path, all, &o);
+	ck_assert_msg(strncmp(o.error, "bob: layers", 11) == 0, "%s", o.error);
+	nodes_run(200);
+	nothing_is_left(3);
+}
+END_TEST
+
+START_TEST(failure_of_one_tears_all_down) {
+	struct outcome o;
+	cluster(3);
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	above[2].refuse_stage = true;
+	ck_assert_str_eq(load(0, path, all, &o), "cleo: no room for the KV cache");
+	nodes_run(300);
+	nothing_is_left(3);
+	above[2].refuse_stage = false;
+	above[0].refuse_model = true;
+	ck_assert_str_eq(load(0, path, all, &o), "this vocabulary has no tokenizer");
+	nodes_run(300);
+	nothing_is_left(3);
+	above[0].refuse_model = false;
+	ck_assert_str_eq(load(0, path, all, &o), "");
+}
+END_TEST
+
+static bool a_stage_is_open(void *arg) {
+	return above[*(int *)arg].stage != NULL || above[*(int *)arg].node->used > 0;
+}
+
+START_TEST(a_node_that_dies_during_a_load) {
+	struct outcome o;
+	int bob = 1;
+	cluster(3);
+	begin(0, nodes_model("m.gguf", KERN_F32, 12, 1), all, &o);
+	ck_assert(nodes_wait(a_stage_is_open, &bob, 30000));
+	nodes_stop(1);
+	ck_assert(nodes_wait(is_done, &o, 30000));
+	ck_assert_msg(strstr(o.error, "bob"), "%s", o.error);
+	nodes_run(500);
+	ck_assert_ptr_null(deploy_at(above[0].deploy, 0));
+	ck_assert_ptr_null(deploy_at(above[2].deploy, 0));
+	ck_assert_uint_eq(deploy_memory_used(above[2].deploy), 0);
+	ck_assert_uint_eq(deploy_memory_used(above[0].deploy), 0);
+}
+END_TEST
+
+START_TEST(unloaded_or_abandoned_while_loading) {
+	struct outcome o, p;
+	cluster(2);
+	const char *path = nodes_model("m.gguf", KERN_F32, 12, 1);
+	int bob = 1;
+	begin(0, path, all, &o);
+	begin(0, path, all, &p);
+	ck_assert_str_eq(p.error, "a model m is being loaded already");
+	ck_assert(nodes_wait(a_stage_is_open, &bob, 30000));
+	if (model(0, "m")->phase == CARAVAN__MODEL_PHASE__LOADING) {
+		ck_assert_str_eq(unload(0, "m"), "");
+		ck_assert(o.done);
+		ck_assert_str_eq(o.error, "it was unloaded while it was being loaded");
+	} else {
+		ck_assert_str_eq(unload(0, "m"), "");
+	}
+	nodes_run(300);
+	nothing_is_left(2);
+	begin(0, path, all, &o);
+	deploy_load_abandon(above[0].deploy, &o);
+	nodes_run(20); /* and everything is taken down in the middle of it */
+	ck_assert(!o.done);
+}
+END_TEST
+
+/* ---- nodes that go and come back ---- */
+
+struct phase {
+	int node;
+	Caravan__ModelPhase phase;
+};
+
+static bool has_phase(void *arg) {
+	struct phase *p = arg;
+	const struct deploy_model *m = model(p->node, "m");
+	return m && m->phase == p->phase;
+}
+
+START_TEST(a_stage_goes_and_comes_back) {
+	struct outcome o;
+	cluster(3);
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	ck_assert_str_eq(load(0, path, all, &o), "");
+	uint64_t epoch = model(0, "m")->plan->epoch->counter;
+	nodes_stop(1);
+	struct phase p = {0, CARAVAN__MODEL_PHASE__UNAVAILABLE}, q = {2, CARAVAN__MODEL_PHASE__UNAVAILABLE};
+	ck_assert(nodes_wait(has_phase, &p, 10000));
+	ck_assert_str_eq(model(0, "m")->reason, "node bob is down");
+	ck_assert(nodes_wait(has_phase, &q, 10000));
+	ck_assert_str_eq(model(2, "m")->reason, "node bob is down");
+	ck_assert_uint_eq(above[0].models_closed, 1);
+	ck_assert_str_eq(above[0].why, "node bob is down");
+
+	nodes_start(1);
+	start_deploy(1);
+	p.phase = q.phase = CARAVAN__MODEL_PHASE__SERVING;
+	struct phase r = {1, CARAVAN__MODEL_PHASE__SERVING};
+	ck_assert(nodes_wait(has_phase, &p, 30000));
+	ck_assert(nodes_wait(has_phase, &q, 10000));
+	ck_assert(nodes_wait(has_phase, &r, 10000));
+	ck_assert_uint_gt(model(2, "m")->plan->epoch->counter, epoch);
+	ck_assert_uint_eq(deploy_moved(above[1].deploy), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_ptr_nonnull(above[i].stage);
+	ck_assert_uint_eq(above[2].opened, 2);
+	ck_assert_uint_eq(above[2].closed, 1);
+	ck_assert_ptr_nonnull(above[0].ends);
+}
+END_TEST
+
+START_TEST(a_coordinator_goes_and_comes_back) {
+	struct outcome o;
+	char err[300];
+	cluster(3);
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	ck_assert_str_eq(load(0, path, all, &o), "");
+	uint64_t epoch = model(0, "m")->plan->epoch->counter;
+	nodes_stop(0);
+	struct phase p = {1, CARAVAN__MODEL_PHASE__UNAVAILABLE}, q = {2, CARAVAN__MODEL_PHASE__UNAVAILABLE};
+	ck_assert(nodes_wait(has_phase, &p, 10000));
+	ck_assert(nodes_wait(has_phase, &q, 10000));
+	ck_assert_str_eq(model(1, "m")->reason, "its coordinator ada is down");
+	ck_assert_int_lt(deploy_unload(above[1].deploy, "m", on_done, &o, err, sizeof err), 0);
+	ck_assert_str_eq(err, "the coordinator of m, ada, cannot be reached");
+
+	nodes_start(0);
+	start_deploy(0);
+	ck_assert_ptr_nonnull(model(0, "m")); /* it remembers */
+	p.phase = q.phase = CARAVAN__MODEL_PHASE__SERVING;
+	ck_assert(nodes_wait(has_phase, &p, 30000));
+	ck_assert(nodes_wait(has_phase, &q, 10000));
+	ck_assert_uint_gt(model(0, "m")->plan->epoch->counter, epoch);
+	ck_assert_str_eq(unload(1, "m"), "");
+	nodes_run(200);
+	for (int i = 0; i < 3; i++)
+		ck_assert_ptr_null(model(i, "m"));
+
+	/* unloaded, it does not come back */
+	nodes_stop(0);
+	nodes_start(0);
+	start_deploy(0);
+	ck_assert_ptr_null(model(0, "m"));
+}
+END_TEST
+
+START_TEST(a_node_that_comes_late_learns_what_there_is) {
+	struct outcome o;
+	const char *const names[] = {"ada", "bob"};
+	cluster(3);
+	nodes_stop(2);
+	ck_assert(nodes_wait(nodes_all_up, NULL, 20000));
+	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 1),
+				 (struct deploy_load){.nodes = names, .nnodes = 2}, &o),
+		"");
+	nodes_start(2);
+	start_deploy(2);
+	struct phase p = {2, CARAVAN__MODEL_PHASE__SERVING};
+	ck_assert(nodes_wait(has_phase, &p, 20000));
+	ck_assert(nodes_wait(nodes_all_up, NULL, 20000));
+	nodes_run(500);
+	ck_assert_ptr_nonnull(model(2, "m")->vocab);
+	ck_assert_ptr_null(above[2].stage);
+}
+END_TEST
+
+START_TEST(the_storey_above_finds_it_unavailable) {
+	struct outcome o;
+	cluster(1);
+	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 2, 1), (struct deploy_load){0}, &o), "");
+	uint64_t epoch = model(0, "m")->plan->epoch->counter;
+	deploy_unavailable(above[0].deploy, model(0, "m"), "a step was lost");
+	ck_assert_int_eq(model(0, "m")->phase, CARAVAN__MODEL_PHASE__UNAVAILABLE);
+	ck_assert_uint_eq(above[0].models_closed, 0); /* not inside the call */
+	struct phase p = {0, CARAVAN__MODEL_PHASE__SERVING};
+	ck_assert(nodes_wait(has_phase, &p, 20000)); /* its nodes are there: it comes back */
+	ck_assert_str_eq(above[0].why, "a step was lost");
+	ck_assert_uint_eq(model(0, "m")->plan->epoch->counter, epoch + 1);
+	ck_assert_uint_eq(above[0].opened, 2);
+}
+END_TEST
+
+/* ---- what members say that they should not ---- */
+
+static unsigned answers, refusals;
+static char refusal[300];
+
+static void on_answer(void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	(void)arg;
+	(void)from;
+	(void)payload;
+	answers++;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_REFUSED)
+		return;
+	refusals++;
+	snprintf(refusal, sizeof refusal, "%s", env->refused->reason);
+}
+
+static bool answered(void *arg) {
+	return answers >= *(unsigned *)arg;
+}
+
+static const char *tell(int from, int to, Caravan__Envelope *env) {
+	struct peers *p = members_peers(nodes[from].members);
+	unsigned want = answers + 1;
+	refusal[0] = 0;
+	env->ref = peers_ref(p);
+	ck_assert_int_eq(peers_send(p, &nodes[to].keys.public, PEERS_CONTROL, env, NULL), 0);
+	ck_assert(nodes_wait(answered, &want, 10000));
+	return refusal;
+}
+
+static const char *tell_plan(int from, int to, Caravan__Plan *plan, Caravan__ModelPhase phase) {
+	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	news.plan = plan;
+	news.phase = phase;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
+	env.plan = &news;
+	return tell(from, to, &env);
+}
+
+static const char *tell_prepare(int from, int to, Caravan__Plan *plan) {
+	Caravan__Prepare prepare = CARAVAN__PREPARE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	prepare.plan = plan;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PREPARE;
+	env.prepare = &prepare;
+	return tell(from, to, &env);
+}
+
+START_TEST(members_are_not_believed) {
+	struct outcome o;
+	cluster(3);
+	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 1), all, &o), "");
+	struct peers *p = members_peers(nodes[2].members);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_ACK, on_answer, NULL);
+	Caravan__Plan *plan = plan_copy(model(2, "m")->plan);
+	ProtobufCBinaryData ada = plan->coordinator, cleo = {32, nodes[2].keys.public.b};
+
+	/* cleo speaks of ada's plan, to ada and to bob */
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED),
+		"only a plan's coordinator speaks of it");
+	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__UNLOADED),
+		"only a plan's coordinator speaks of it");
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "only a plan's coordinator can have it prepared");
+	/* she calls herself the coordinator, of an old epoch and of a new one */
+	plan->coordinator = cleo;
+	plan->epoch->counter--;
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),
+		"the plan is older than the one that this node knows");
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan is older than the one that this node knows");
+	plan->epoch->counter += 10;
+	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__SERVING),
+		"this node coordinates a model of that name");
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "the name m is in use by a model that ada coordinates");
+	/* a plan of hers that makes no sense */
+	char *name = plan->model;
+	plan->model = (char *)"n";
+	ProtobufCBinaryData second = plan->stages[1]->node;
+	plan->stages[1]->node = plan->stages[0]->node;
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan names a node twice");
+	plan->stages[1]->node = second;
+	plan->arithmetic++;
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan needs revision 2 of the arithmetic, this node has 1");
+	plan->arithmetic--;
+	size_t stages = plan->n_stages;
+	plan->n_stages = 1;
+	int other = memcmp(plan->stages[0]->node.data, nodes[0].keys.public.b, 32) == 0 ? 1 : 0;
+	ck_assert_str_eq(tell_prepare(2, other, plan), "this node is no stage of the plan");
+	plan->n_stages = stages;
+	/* of content that nobody has */
+	uint8_t was = plan->vocab.data[0];
+	plan->vocab.data[0] ^= 1;
+	tell_prepare(2, 1, plan);
+	ck_assert_msg(strstr(refusal, "model n: blob"), "%s", refusal);
+	plan->vocab.data[0] = was;
+	/* with fewer layers than the model has */
+	uint32_t last = plan->stages[2]->last;
+	plan->stages[2]->last = last + 1;
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan has 7 layers, the manifest 6");
+	plan->stages[2]->last = last;
+	/* with more KV than there is memory */
+	plan->blocks = UINT32_MAX;
+	tell_prepare(2, 1, plan);
+	ck_assert_msg(strstr(refusal, "with KV cache and buffers"), "%s", refusal);
+	/* and what is not there cannot be unloaded */
+	Caravan__Unload unload_n = CARAVAN__UNLOAD__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	unload_n.model = (char *)"n";
+	env.body_case = CARAVAN__ENVELOPE__BODY_UNLOAD;
+	env.unload = &unload_n;
+	ck_assert_str_eq(tell(2, 1, &env), "this node coordinates no model n");
+
+	/* nothing of it did any harm */
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(model(i, "m")->phase, CARAVAN__MODEL_PHASE__SERVING);
+		ck_assert_ptr_null(model(i, "n"));
+		ck_assert_ptr_nonnull(above[i].stage);
+	}
+	plan->coordinator = ada;
+	plan->model = name;
+	plan_free(plan);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("deploy");
+	TCase *t = tcase_create("deploy");
+	nodes_loader_gone = take_down;
+	tcase_set_timeout(t, 240);
+	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
+	tcase_add_test(t, serves_on_three_nodes);
+	tcase_add_test(t, two_models_and_named_nodes);
+	tcase_add_test(t, what_cannot_be_is_said);
+	tcase_add_test(t, a_node_without_memory_is_found_out);
+	tcase_add_test(t, failure_of_one_tears_all_down);
+	tcase_add_test(t, a_node_that_dies_during_a_load);
+	tcase_add_test(t, unloaded_or_abandoned_while_loading);
+	tcase_add_test(t, a_stage_goes_and_comes_back);
+	tcase_add_test(t, a_coordinator_goes_and_comes_back);
+	tcase_add_test(t, a_node_that_comes_late_learns_what_there_is);
+	tcase_add_test(t, the_storey_above_finds_it_unavailable);
+	tcase_add_test(t, members_are_not_believed);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"

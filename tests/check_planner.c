@@ -1,0 +1,332 @@
+/* planner: its search against brute force, the sums it charges, its sentences. */
+#include "daemon/cluster/planner.h"
+#include "daemon/cluster/planner_search.h"
+#include "daemon/net/loop.h"
+#include "shard/forward.h"
+#include "shard/kv.h"
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NODES 40
+#define LAYERS 128
+
+static uint64_t seed;
+static uint64_t dice(uint64_t n) {
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (seed >> 33) % n;
+}
+
+/* ---- brute force ---- */
+
+static struct {
+	uint64_t time[NODES * (LAYERS + 1)], weight[LAYERS + 1], room[NODES], hop[NODES];
+	bool required[NODES], excluded[NODES];
+} in;
+
+struct found {
+	uint64_t best, slowest, total;
+	size_t used;
+	bool any;
+};
+
+static void consider(const struct search *s, const struct search_stage *st, size_t n, struct found *f, int pass) {
+	uint64_t total = search_total(s, st, n), slowest = search_slowest(s, st, n);
+	for (size_t i = 0; i < s->nodes; i++) {
+		bool has = false;
+		for (size_t k = 0; k < n; k++)
+			has |= st[k].node == i;
+		if (s->required[i] && !has)
+			return;
+	}
+	if (pass == 0) {
+		f->best = f->any && f->best < total ? f->best : total;
+		f->any = true;
+		return;
+	}
+	if (total > search_allowed(f->best))
+		return;
+	if (slowest < f->slowest || (slowest == f->slowest && (total < f->total ||
+		(total == f->total && n < f->used)))) {
+		f->slowest = slowest;
+		f->total = total;
+		f->used = n;
+	}
+}
+
+static void enumerate(const struct search *s, struct search_stage *st, size_t n, uint32_t l, uint64_t taken,
+	struct found *f, int pass) {
+	if (l == s->layers) {
+		consider(s, st, n, f, pass);
+		return;
+	}
+	for (size_t i = 0; i < s->nodes; i++) {
+		if (taken >> i & 1)
+			continue;
+		for (uint32_t b = l + 1; b <= s->layers && search_fits(s, i, l, b); b++) {
+			st[n] = (struct search_stage){i, l, b};
+			enumerate(s, st, n + 1, b, taken | (uint64_t)1 << i, f, pass);
+		}
+	}
+}
+
+static void random_instance(struct search *s, size_t nodes, uint32_t layers, bool alike) {
+	memset(&in, 0, sizeof in);
+	uint64_t kv = dice(50), one = 50 + dice(100);
+	for (uint32_t l = 0; l < layers; l++)
+		in.weight[l + 1] = in.weight[l] + (alike ? one : 50 + dice(100));
+	uint64_t all = in.weight[layers] + layers * kv;
+	bool cheap = dice(2);
+	for (size_t i = 0; i < nodes; i++) {
+		uint64_t speed = 1 + dice(20);
+		for (uint32_t l = 0; l < layers; l++)
+			in.time[i * (layers + 1) + l + 1] = in.time[i * (layers + 1) + l] +
+				(in.weight[l + 1] - in.weight[l]) * speed * 1000;
+		in.room[i] = dice(4) ? all * (1 + dice(10)) / (nodes > 8 ? 20 : 10) : all;
+		in.hop[i] = cheap ? dice(2000) : dice(200000);
+		in.required[i] = dice(8) == 0;
+		in.excluded[i] = !in.required[i] && dice(8) == 0;
+	}
+	*s = (struct search){.nodes = nodes, .coordinator = dice(nodes), .layers = layers, .time = in.time,
+		.weight = in.weight, .kv_layer = kv, .room = in.room, .hop = in.hop, .required = in.required,
+		.excluded = in.excluded, .end_time = dice(2) ? dice(300000) : 0};
+}
+
+static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_layers, bool alike, int rounds) {
+	unsigned feasible = 0;
+	for (int round = 0; round < rounds; round++) {
+		struct search s;
+		struct search_stage st[NODES], mine[NODES];
+		size_t n = 0;
+		random_instance(&s, least_nodes + dice(most_nodes - least_nodes + 1), 1 + (uint32_t)dice(most_layers),
+			alike);
+		struct found f = {.slowest = UINT64_MAX};
+		enumerate(&s, st, 0, 0, 0, &f, 0);
+		enumerate(&s, st, 0, 0, 0, &f, 1);
+		int rc = search_best(&s, mine, &n);
+		ck_assert_msg(rc == (f.any ? 0 : -ENOSPC), "round %d: %d", round, rc);
+		if (!f.any)
+			continue;
+		feasible++;
+		/* it is a plan */
+		uint32_t l = 0;
+		for (size_t i = 0; i < n; i++) {
+			ck_assert_uint_eq(mine[i].first, l);
+			ck_assert_uint_gt(mine[i].last, l);
+			ck_assert(search_fits(&s, mine[i].node, l, mine[i].last));
+			for (size_t k = 0; k < i; k++)
+				ck_assert_uint_ne(mine[i].node, mine[k].node);
+			l = mine[i].last;
+		}
+		ck_assert_uint_eq(l, s.layers);
+		/* and the best */
+		ck_assert_msg(search_slowest(&s, mine, n) == f.slowest, "round %d: slowest %llu, can be %llu", round,
+			(unsigned long long)search_slowest(&s, mine, n), (unsigned long long)f.slowest);
+		ck_assert_msg(search_total(&s, mine, n) == f.total, "round %d: total %llu, can be %llu", round,
+			(unsigned long long)search_total(&s, mine, n), (unsigned long long)f.total);
+		ck_assert_msg(n == f.used, "round %d: %zu nodes, %zu do", round, n, f.used);
+	}
+	return feasible;
+}
+
+START_TEST(search_is_best_of_all) {
+	seed = 1;
+	unsigned feasible = compare(5, 1, 5, false, 1500);
+	ck_assert_uint_gt(feasible, 500);
+}
+END_TEST
+
+START_TEST(search_of_many_nodes_is_best_when_layers_are_alike) {
+	seed = 2;
+	unsigned feasible = compare(10, 9, 4, true, 200);
+	ck_assert_uint_gt(feasible, 60);
+}
+END_TEST
+
+START_TEST(search_of_eighty_layers_is_quick) {
+	struct search s;
+	struct search_stage st[NODES];
+	size_t n;
+	seed = 3;
+	random_instance(&s, 32, 80, false);
+	uint64_t begin = loop_now_ns();
+	search_best(&s, st, &n);
+	uint64_t many = loop_now_ns() - begin;
+	random_instance(&s, 8, 80, false);
+	begin = loop_now_ns();
+	search_best(&s, st, &n);
+	uint64_t exact = loop_now_ns() - begin;
+	printf("# 80 layers: 32 nodes in %.1f ms, 8 nodes exactly in %.1f ms\n", (double)many / 1e6,
+		(double)exact / 1e6);
+	ck_assert_uint_lt(many, 5000000000u);
+	ck_assert_uint_lt(exact, 20000000000u);
+}
+END_TEST
+
+/* ---- from manifests ---- */
+
+static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_type down) {
+	struct hparams hp = {.layers = layers, .dim = 1024, .heads = 8, .kv_heads = 2, .head_size = 128, .ffn = 2048,
+		.vocab = 1000, .context = 4096, .pairs = 64, .eps = 1e-5f};
+	struct manifest *m;
+	ck_assert_int_eq(manifest_create(&m, &hp), 0);
+	for (uint32_t l = 0; l < layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			struct manifest_tensor *t = &m->layer[l][r];
+			manifest_layer_shape(&hp, r, &t->n, &t->rows);
+			t->type = manifest_layer_is_norm(r) ? KERN_F32 : r == LAYER_DOWN ? down : type;
+			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+		}
+	for (int r = 0; r < END_ROLES; r++) {
+		struct manifest_tensor *t = &m->end[r];
+		manifest_end_shape(&hp, r, &t->n, &t->rows);
+		t->type = manifest_end_is_norm(r) ? KERN_F32 : type;
+		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+		t->id.b[0] = (uint8_t)(r + 1);
+	}
+	return m;
+}
+
+static struct planner_node node[4];
+static struct planner_input input(const struct manifest *m, size_t nodes) {
+	static const char *const names[] = {"ada", "bob", "cleo", "dan"};
+	for (size_t i = 0; i < 4; i++) {
+		node[i] = (struct planner_node){.name = names[i], .memory = 1ull << 34, .hop = 1e-4};
+		node[i].bytes_per_second[KERN_Q4_0] = node[i].bytes_per_second[KERN_Q6_K] = 10e9;
+		node[i].bytes_per_second[KERN_F32] = 10e9;
+	}
+	return (struct planner_input){.manifest = m, .context = 4096, .parallel = 2, .max_rows = 512, .node = node,
+		.nodes = nodes, .coordinator = 0, .team = 2};
+}
+
+START_TEST(charges_what_a_stage_will_charge) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q6_K);
+	struct planner_input p = input(m, 3);
+	struct planner_plan plan;
+	char err[300];
+	node[0].required = node[1].required = node[2].required = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 3);
+	ck_assert_uint_eq(plan.blocks, 128);
+	ck_assert_uint_eq(plan.stage[0].node, 0); /* the coordinator first: no hop */
+	for (size_t i = 0; i < 3; i++) {
+		struct planner_stage *s = &plan.stage[i];
+		ck_assert_uint_eq(s->weights + s->kv + s->buffers,
+			planner_slice_bytes(m, s->first, s->last, plan.blocks, 512, 2));
+		ck_assert_uint_ge(s->weights, manifest_layer_bytes(m, s->first, s->last));
+		ck_assert_uint_eq(s->kv, plan.blocks * kv_block_bytes(&m->hp, s->last - s->first));
+		ck_assert_double_gt(s->seconds, 0);
+	}
+	ck_assert_double_gt(plan.seconds, 3e-4);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(goes_where_it_fits_and_no_further) {
+	struct manifest *m = model(8, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 4);
+	struct planner_plan plan;
+	char err[300];
+	/* a hop costs more than it gains: one node does */
+	for (size_t i = 0; i < 4; i++)
+		node[i].hop = 1;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 1);
+	ck_assert_uint_eq(plan.stage[0].node, 0);
+	planner_clear(&plan);
+	/* memory of the coordinator for its ends and three layers: the others go to one node more, not to two */
+	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, 128, 512, 2);
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 2);
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_uint_eq(plan.stage[i].last - plan.stage[i].first, plan.stage[i].node == 0 ? 3 : 5);
+	planner_clear(&plan);
+	/* excluded, it keeps only the ends */
+	node[0].excluded = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 1);
+	ck_assert_uint_eq(plan.stage[0].node, 1);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(unmeasured_nodes_are_equals) {
+	struct manifest *m = model(8, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 2);
+	struct planner_plan plan;
+	char err[300];
+	for (size_t i = 0; i < 2; i++) {
+		memset(node[i].bytes_per_second, 0, sizeof node[i].bytes_per_second);
+		node[i].required = true;
+		node[i].hop = 0;
+	}
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 2);
+	/* the ends are the coordinator's, so it may have fewer layers, but not many fewer */
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_uint_ge(plan.stage[i].last - plan.stage[i].first, 3);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(says_what_is_missing) {
+	struct manifest *m = model(4, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 3);
+	struct planner_plan plan;
+	char err[300] = "";
+	for (size_t i = 1; i < 3; i++)
+		node[i].memory = planner_slice_bytes(m, 0, 1, 128, 512, 2);
+	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, 128, 512, 2);
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
+	char want[64];
+	snprintf(want, sizeof want, "%.2f GiB of memory are missing on 3 nodes",
+		(double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1)) / (1 << 30));
+	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
+
+	node[1].memory = 1 << 20;
+	node[1].required = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
+	ck_assert_ptr_nonnull(strstr(err, "bob"));
+
+	node[0].memory = 1 << 10;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
+	ck_assert_ptr_nonnull(strstr(err, "ends"));
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(refuses_more_named_nodes_than_layers) {
+	struct manifest *m = model(2, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 3);
+	struct planner_plan plan;
+	char err[300] = "";
+	for (size_t i = 0; i < 3; i++)
+		node[i].required = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -EINVAL);
+	ck_assert_str_eq(err, "3 nodes are named, and the model has 2 layers");
+	manifest_destroy(m);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("planner");
+	TCase *t = tcase_create("planner");
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, search_is_best_of_all);
+	tcase_add_test(t, search_of_many_nodes_is_best_when_layers_are_alike);
+	tcase_add_test(t, search_of_eighty_layers_is_quick);
+	tcase_add_test(t, charges_what_a_stage_will_charge);
+	tcase_add_test(t, goes_where_it_fits_and_no_further);
+	tcase_add_test(t, unmeasured_nodes_are_equals);
+	tcase_add_test(t, says_what_is_missing);
+	tcase_add_test(t, refuses_more_named_nodes_than_layers);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"
