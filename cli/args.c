@@ -1,0 +1,122 @@
+/* args: see args.h. */
+#include "cli/args.h"
+#include "cli/command.h"
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void args_begin(struct args *a, const struct command *c, int argc, char **argv) {
+	*a = (struct args){.command = c, .argc = argc, .argv = argv};
+	optind = 1;
+	opterr = 0;
+}
+
+static void help(const struct command *c) {
+	printf("usage: caravan %s%s%s\n\n%s.\n", c->name, *c->usage ? " " : "", c->usage, c->summary);
+	if (c->help)
+		printf("\n%s", c->help);
+	printf("\nWhich daemon:\n"
+	       "  --control PATH         its control socket (CARAVAN_CONTROL; default caravan/control.sock in\n"
+	       "                         XDG_RUNTIME_DIR, or /run/caravan/control.sock)\n"
+	       "  --help                 this text\n");
+}
+
+void args_usage(const struct args *a, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	fprintf(stderr, "caravan %s: ", a->command->name);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nusage: caravan %s%s%s\n", a->command->name, *a->command->usage ? " " : "",
+	        a->command->usage);
+	exit(EXIT_USAGE);
+}
+
+int args_next(struct args *a, const char *shorts, const struct option *longs) {
+	char spec[64];
+	snprintf(spec, sizeof spec, ":%s", shorts);
+	for (;;) {
+		/* what getopt is about to look at, for messages: it does not keep it */
+		const char *word = optind < a->argc ? a->argv[optind] : "";
+		int c = getopt_long(a->argc, a->argv, spec, longs, NULL);
+		switch (c) {
+		case OPT_CONTROL:
+			a->control = optarg;
+			continue;
+		case OPT_HELP:
+			help(a->command);
+			exit(EXIT_OK);
+		case ':':
+			args_usage(a, "the option %s needs a value", word);
+		case '?':
+			args_usage(a, "there is no option %s", word);
+		default:
+			return c;
+		}
+	}
+}
+
+void args_operands(struct args *a, int min, int max) {
+	int n = a->argc - optind;
+	if (n < min)
+		args_usage(a, "something is missing");
+	if (n > max)
+		args_usage(a, "'%s' is one too many%s", a->argv[optind + max],
+		        max == 1 ? " (a text of several words needs quotes)" : "");
+}
+
+static void wrong(const char *option, const char *text, const char *what) __attribute__((noreturn));
+static void wrong(const char *option, const char *text, const char *what) {
+	fprintf(stderr, "caravan: %s: '%s' is not %s\n", option, text, what);
+	exit(EXIT_USAGE);
+}
+
+uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max) {
+	char *stop, what[96];
+	errno = 0;
+	unsigned long long v = strtoull(text, &stop, 10);
+	if (errno || stop == text || *stop || strchr(text, '-') || v < min || v > max) {
+		snprintf(what, sizeof what, "a whole number from %llu to %llu", (unsigned long long)min,
+		        (unsigned long long)max);
+		wrong(option, text, what);
+	}
+	return v;
+}
+
+double args_double(const char *option, const char *text, double min, double max) {
+	char *stop, what[96];
+	double v = strtod(text, &stop);
+	if (stop == text || *stop || !isfinite(v) || v < min || v > max) {
+		snprintf(what, sizeof what, "a number from %g to %g", min, max);
+		wrong(option, text, what);
+	}
+	return v;
+}
+
+uint64_t args_duration(const char *option, const char *text) {
+	static const struct {
+		char unit;
+		uint64_t seconds;
+	} units[] = {{'\0', 1}, {'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	char *stop;
+	errno = 0;
+	unsigned long long v = strtoull(text, &stop, 10);
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if (!errno && stop != text && !strchr(text, '-') && *stop == units[i].unit &&
+		        (!*stop || !stop[1]) && v >= 1 && v <= 30 * 86400 / units[i].seconds)
+			return v * units[i].seconds;
+	wrong(option, text, "a time up to 30 days, such as 90s, 15m, 2h or 1d");
+}
+
+int fail(const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	fprintf(stderr, "caravan: ");
+	vfprintf(stderr, fmt, ap);
+	fprintf(stderr, "\n");
+	va_end(ap);
+	return EXIT_FAILED;
+}

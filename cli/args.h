@@ -1,0 +1,44 @@
+/* args: options of subcommands: getopt_long with checked values and one way to complain.
+ * Owns nothing.  The program has one thread. */
+#ifndef CLI_ARGS_H
+#define CLI_ARGS_H
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct command;
+
+/* Options that every command has; values of struct option are beyond all characters. */
+enum { OPT_CONTROL = 256, OPT_HELP, OPT_OWN };
+#define ARGS_COMMON \
+	{"control", required_argument, NULL, OPT_CONTROL}, {"help", no_argument, NULL, OPT_HELP}, { \
+		0 \
+	}
+
+struct args {
+	const struct command *command;
+	int argc;
+	char **argv;
+	const char *control; /* --control, or NULL */
+};
+
+void args_begin(struct args *a, const struct command *c, int argc, char **argv);
+
+/* The next option (common ones are dealt with here; --help prints and exits 0, a wrong one exits 2), -1 at the
+ * end: what is left stands at argv[optind]. */
+int args_next(struct args *a, const char *shorts, const struct option *longs);
+
+/* Values of the option that args_next returned; what is wrong with them is said, and the program exits 2. */
+uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max);
+double args_double(const char *option, const char *text, double min, double max);
+uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90s, 15m, 2h, 1d */
+
+/* Exactly this many operands are left, else usage and exit 2. */
+void args_operands(struct args *a, int min, int max);
+
+void args_usage(const struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+/* One line on standard error, "caravan: ..."; returns EXIT_FAILED. */
+int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,288 @@
+/* client: see client.h. */
+#include "cli/client.h"
+#include "cli/args.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "proto/paths.h"
+#include "shard/gguf.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int client_open(struct client *c, const char *control) {
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char path[PATH_MAX];
+	*c = (struct client){.fd = -1};
+	if (paths_control(control, NULL, path, sizeof path) != 0 || strlen(path) >= sizeof addr.sun_path)
+		return fail("the path of the control socket is too long");
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
+		int why = errno;
+		client_close(c);
+		if (why == ENOENT || why == ECONNREFUSED)
+			return fail("no caravand answers on %s: start one, or name its socket with --control",
+			        path);
+		return fail("cannot connect to %s: %s", path, strerror(why));
+	}
+	return 0;
+}
+
+/* Beside this program, where make and the package put it; else wherever PATH has it. */
+static void exec_daemon(char **argv) {
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - sizeof "caravand");
+	if (n > 0) {
+		self[n] = '\0';
+		char *slash = strrchr(self, '/');
+		strcpy(slash ? slash + 1 : self, "caravand");
+		execv(self, argv);
+	}
+	execvp("caravand", argv);
+}
+
+int client_private(struct client *c, unsigned threads) {
+	int pair[2];
+	char control[32], count[16];
+	*c = (struct client){.fd = -1};
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
+		return fail("cannot make a socket pair: %s", strerror(errno));
+	fcntl(pair[0], F_SETFD, FD_CLOEXEC);
+	snprintf(control, sizeof control, "fd:%d", pair[1]);
+	snprintf(count, sizeof count, "%u", threads);
+	char *argv[] = {"caravand", "--listen", "off", "--control", control, threads ? "--threads" : NULL,
+	        count, NULL};
+	pid_t pid = fork();
+	if (pid == 0) {
+		exec_daemon(argv);
+		fprintf(stderr, "caravan: cannot start caravand: %s\n", strerror(errno));
+		_exit(127);
+	}
+	close(pair[1]);
+	c->fd = pair[0];
+	if (pid < 0) {
+		client_close(c);
+		return fail("cannot start caravand: %s", strerror(errno));
+	}
+	c->daemon = pid;
+	return 0;
+}
+
+void client_close(struct client *c) {
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+	/* a private daemon ends when its client has gone; it may need a moment for what it is computing */
+	if (c->daemon > 0)
+		while (waitpid(c->daemon, NULL, 0) < 0 && errno == EINTR)
+			;
+	c->daemon = 0;
+	wire_free(c->env);
+	c->env = NULL;
+	free(c->frame);
+	c->frame = NULL;
+	c->room = 0;
+}
+
+static int write_all(int fd, const void *data, size_t len) {
+	const uint8_t *p = data;
+	while (len > 0) {
+		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int send_header(int fd, const uint8_t *header, const int *fds, size_t nfds) {
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(FRAME_FDS_MAX * sizeof(int))];
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)header, .iov_len = FRAME_HEADER};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (nfds) {
+		msg.msg_control = control.space;
+		msg.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+		struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+		memcpy(CMSG_DATA(h), fds, nfds * sizeof(int));
+	}
+	ssize_t n;
+	do
+		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : write_all(fd, header + n, FRAME_HEADER - (size_t)n);
+}
+
+int client_send(struct client *c, const Caravan__Envelope *env, const void *payload, size_t len,
+        const int *fds, size_t nfds) {
+	uint8_t header[FRAME_HEADER], *frame;
+	size_t frame_len;
+	if (len > FRAME_PAYLOAD_MAX)
+		return fail("the text is too long: %zu bytes, at most %u are taken", len, FRAME_PAYLOAD_MAX);
+	int rc = wire_pack(env, &frame, &frame_len);
+	if (rc == 0) {
+		frame_header(header, frame_len, len);
+		rc = send_header(c->fd, header, fds, nfds);
+		if (rc == 0)
+			rc = write_all(c->fd, frame, frame_len);
+		if (rc == 0)
+			rc = write_all(c->fd, payload, len);
+		free(frame);
+	}
+	return rc == 0 ? 0 : fail("cannot reach the daemon: %s", strerror(-rc));
+}
+
+/* 0, or -1 after saying why. */
+static int read_all(struct client *c, void *data, size_t len) {
+	uint8_t *p = data;
+	while (len > 0) {
+		ssize_t n = recv(c->fd, p, len, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			fail("the daemon has gone%s%s", n < 0 ? ": " : "", n < 0 ? strerror(errno) : "");
+			return -1;
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len) {
+	uint8_t header[FRAME_HEADER];
+	char err[256];
+	size_t elen, plen;
+	wire_free(c->env);
+	c->env = NULL;
+	if (read_all(c, header, sizeof header) != 0)
+		return NULL;
+	if (frame_parse(header, &elen, &plen) != 0) {
+		fail("the daemon sent a message that is too large");
+		return NULL;
+	}
+	if (elen + plen > c->room) {
+		free(c->frame);
+		c->room = elen + plen;
+		if (!(c->frame = malloc(c->room))) {
+			c->room = 0;
+			fail("%s", strerror(ENOMEM));
+			return NULL;
+		}
+	}
+	if (read_all(c, c->frame, elen + plen) != 0)
+		return NULL;
+	c->env = wire_unpack(c->frame, elen, plen, WIRE_COMMAND, err, sizeof err);
+	if (!c->env) {
+		fail("the daemon sent a message that cannot be used: %s", err);
+		return NULL;
+	}
+	*payload = c->frame + elen;
+	*len = plen;
+	return c->env;
+}
+
+Caravan__Envelope *client_take(struct client *c) {
+	Caravan__Envelope *env = c->env;
+	c->env = NULL;
+	return env;
+}
+
+bool client_is_path(const char *model) {
+	size_t n = strlen(model);
+	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0);
+}
+
+int client_open_model(const char *path, int *fds, size_t *nfds) {
+	char err[512], **part = NULL;
+	size_t parts = 0;
+	int rc = 0;
+	*nfds = 0;
+	if (gguf_parts(path, &part, &parts, err, sizeof err) != 0)
+		return fail("%s", err);
+	if (parts > FRAME_FDS_MAX)
+		rc = fail("%s has %zu parts, at most %d are taken", path, parts, FRAME_FDS_MAX);
+	for (size_t i = 0; rc == 0 && i < parts; i++) {
+		int fd = open(part[i], O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			rc = fail("cannot open %s: %s", part[i], strerror(errno));
+		else
+			fds[(*nfds)++] = fd;
+	}
+	for (size_t i = 0; i < parts; i++)
+		free(part[i]);
+	free(part);
+	while (rc != 0 && *nfds > 0)
+		close(fds[--*nfds]);
+	return rc;
+}
+
+static int load_private(struct client *c, const char *path, uint32_t max_rows) {
+	int fds[FRAME_FDS_MAX];
+	size_t nfds;
+	Caravan__CtlLoad load = CARAVAN__CTL_LOAD__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	int rc = client_open_model(path, fds, &nfds);
+	if (rc != 0)
+		return rc;
+	load.file = (char *)path;
+	load.name = "private";
+	load.parallel = 1;
+	load.max_rows = max_rows;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
+	env.ctl_load = &load;
+	rc = client_send(c, &env, NULL, 0, fds, nfds);
+	while (nfds > 0)
+		close(fds[--nfds]);
+	return rc == 0 ? client_wait(c) : rc;
+}
+
+int client_for_model(
+        struct client *c, const char *control, const char **model, unsigned threads, uint32_t max_rows) {
+	if (!*model || !client_is_path(*model))
+		return client_open(c, control);
+	int rc = client_private(c, threads);
+	if (rc == 0 && (rc = load_private(c, *model, max_rows)) != 0)
+		client_close(c);
+	*model = "private";
+	return rc;
+}
+
+int client_wait(struct client *c) {
+	const uint8_t *payload;
+	size_t len;
+	const Caravan__Envelope *env;
+	int rc = EXIT_FAILED;
+	while ((env = client_next(c, &payload, &len))) {
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_PROGRESS) {
+			progress_show(env->ctl_progress);
+			continue;
+		}
+		progress_clear();
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
+			rc = EXIT_OK;
+		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
+			fail("%s", env->ctl_error->message);
+		else
+			continue;
+		return rc;
+	}
+	progress_clear();
+	return rc;
+}

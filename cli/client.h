@@ -1,0 +1,51 @@
+/* client: a connection to a daemon: to the one that runs, or to a private one made for this command.
+ *
+ * Owns: the socket, and the private daemon, which ends with it.  Blocking; the program has one thread. */
+#ifndef CLI_CLIENT_H
+#define CLI_CLIENT_H
+#include "proto/frame.h"
+#include <sys/types.h>
+
+struct client {
+	int fd;
+	pid_t daemon;   /* a private one, or 0 */
+	uint8_t *frame; /* the last message's bytes */
+	size_t room;
+	Caravan__Envelope *env;
+};
+
+/* Connects to the daemon on this socket.  0, or EXIT_FAILED after saying why. */
+int client_open(struct client *c, const char *control);
+
+/* Starts a private daemon: no network, the user's packed store, and it ends with this connection.
+ * threads: 0 for its default. */
+int client_private(struct client *c, unsigned threads);
+
+void client_close(struct client *c);
+
+/* Sends a command.  0, or EXIT_FAILED after saying why. */
+int client_send(struct client *c, const Caravan__Envelope *env, const void *payload, size_t len,
+        const int *fds, size_t nfds);
+
+/* The next message: borrowed until the next call.  NULL when the daemon has gone (said) or sent what cannot be
+ * used (said). */
+const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len);
+
+/* The last message, for the caller to keep and wire_free. */
+Caravan__Envelope *client_take(struct client *c);
+
+/* Whether a MODEL is a path (it has a slash or ends in .gguf). */
+bool client_is_path(const char *model);
+
+/* Opens a model file's parts.  0, or EXIT_FAILED after saying why. */
+int client_open_model(const char *path, int *fds, size_t *nfds);
+
+/* The daemon for MODEL: the one that runs, or a private one that has loaded the file; *model is then set to the
+ * name to ask for.  max_rows: 0 for the default; only with a path. */
+int client_for_model(
+        struct client *c, const char *control, const char **model, unsigned threads, uint32_t max_rows);
+
+/* Waits for the end of a command that has no other result.  0 or EXIT_FAILED after saying why. */
+int client_wait(struct client *c);
+
+#endif

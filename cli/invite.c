@@ -1,0 +1,56 @@
+/* caravan invite: a one-time invitation into this cluster. */
+#include "cli/args.h"
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/text.h"
+#include <unistd.h>
+
+enum { OPT_EXPIRES = OPT_OWN };
+
+static const struct option longs[] = {{"expires", required_argument, NULL, OPT_EXPIRES}, ARGS_COMMON};
+
+static const char help[] =
+        "Prints a token; whoever has it can join one node, once, until it expires.  On the new machine:\n"
+        "'caravan join TOKEN'.\n"
+        "\n"
+        "  --expires DURATION     such as 90s, 15m, 2h, 1d (1h)\n";
+
+static int run(int argc, char **argv) {
+	struct args a;
+	struct client c;
+	const uint8_t *payload;
+	size_t len;
+	const Caravan__Envelope *env;
+	Caravan__CtlInvite cmd = CARAVAN__CTL_INVITE__INIT;
+	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	cmd.seconds = 3600;
+	args_begin(&a, &command_invite, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		if (o == OPT_EXPIRES)
+			cmd.seconds = (uint32_t)args_duration("--expires", optarg);
+	args_operands(&a, 0, 0);
+	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_INVITE;
+	ask.ctl_invite = &cmd;
+	int rc = client_open(&c, a.control);
+	if (rc == 0 && (rc = client_send(&c, &ask, NULL, 0, NULL, 0)) == 0) {
+		rc = EXIT_FAILED;
+		while ((env = client_next(&c, &payload, &len))) {
+			if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR) {
+				fail("%s", env->ctl_error->message);
+				break;
+			}
+			if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TEXT) {
+				rc = text_write(payload, len) || text_write("\n", 1) ? EXIT_FAILED : EXIT_OK;
+				break;
+			}
+		}
+	}
+	client_close(&c);
+	return rc;
+}
+
+const struct command command_invite = {.name = "invite",
+        .usage = "[--expires DURATION]",
+        .summary = "make a one-time invitation for another node",
+        .help = help,
+        .run = run};

@@ -1,0 +1,92 @@
+/* caravan load: puts a model file on the cluster. */
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/simple.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_NODES };
+
+static const struct option longs[] = {
+        {"name", required_argument, NULL, OPT_NAME},
+        {"context", required_argument, NULL, OPT_CONTEXT},
+        {"parallel", required_argument, NULL, OPT_PARALLEL},
+        {"nodes", required_argument, NULL, OPT_NODES},
+        ARGS_COMMON,
+};
+
+static const char help[] =
+        "FILE is a GGUF file on this machine, or any part of a split one.  The node that it is loaded on coordinates;\n"
+        "each node fetches the layers that it needs, checks them, and keeps them on its disk.  Returns when the model\n"
+        "serves and every node knows it.\n"
+        "\n"
+        "  --name NAME            of the model (default: the file's stem)\n"
+        "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
+        "  --parallel N           sequences at a time (4)\n"
+        "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n";
+
+/* Splits "a,b" in place. */
+static size_t split(char *list, char **out, size_t max) {
+	size_t n = 0;
+	for (char *name = strtok(list, ","); name; name = strtok(NULL, ","))
+		if (n < max)
+			out[n++] = name;
+	return n;
+}
+
+static int run(int argc, char **argv) {
+	struct args a;
+	struct client c;
+	char *nodes[WIRE_NODES_MAX];
+	int fds[FRAME_FDS_MAX];
+	size_t nfds;
+	Caravan__CtlLoad cmd = CARAVAN__CTL_LOAD__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	args_begin(&a, &command_load, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		switch (o) {
+		case OPT_NAME:
+			if (!wire_name_ok(optarg))
+				args_usage(&a,
+				        "--name: '%s' is no name: 1 to %d letters, digits, '.', '_' and '-'",
+				        optarg, WIRE_NAME_MAX);
+			cmd.name = optarg;
+			break;
+		case OPT_CONTEXT:
+			cmd.context = (uint32_t)args_uint("--context", optarg, 1, UINT32_MAX);
+			break;
+		case OPT_PARALLEL:
+			cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
+			break;
+		case OPT_NODES:
+			cmd.all_nodes = strcmp(optarg, "all") == 0;
+			cmd.n_nodes = cmd.all_nodes ? 0 : split(optarg, nodes, WIRE_NODES_MAX);
+			if (!cmd.all_nodes && cmd.n_nodes == 0)
+				args_usage(&a, "--nodes needs names, or 'all'");
+			break;
+		}
+	args_operands(&a, 1, 1);
+	cmd.file = argv[optind];
+	cmd.nodes = nodes;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
+	env.ctl_load = &cmd;
+	int rc = client_open_model(cmd.file, fds, &nfds);
+	if (rc != 0)
+		return rc;
+	rc = client_open(&c, a.control);
+	if (rc == 0)
+		rc = client_send(&c, &env, NULL, 0, fds, nfds);
+	while (nfds > 0)
+		close(fds[--nfds]);
+	if (rc == 0)
+		rc = client_wait(&c);
+	client_close(&c);
+	return rc;
+}
+
+const struct command command_load = {.name = "load",
+        .usage = "[OPTION]... FILE",
+        .summary = "put a model on the cluster",
+        .help = help,
+        .run = run};

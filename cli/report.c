@@ -1,0 +1,184 @@
+/* report: see report.h. */
+#include "cli/report.h"
+#include "cli/client.h"
+#include "cli/command.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int take(struct report *r, Caravan__Envelope *env) {
+	const Caravan__CtlReport *told = env->ctl_report;
+	Caravan__Envelope **envs = realloc(r->env, (r->envs + 1) * sizeof *envs);
+	if (envs)
+		r->env = envs;
+	const Caravan__ReportNode **nodes = realloc(r->node, (r->nodes + told->n_nodes + 1) * sizeof *nodes);
+	if (nodes)
+		r->node = nodes;
+	const Caravan__ReportModel **models =
+	        realloc(r->model, (r->models + told->n_models + 1) * sizeof *models);
+	if (models)
+		r->model = models;
+	if (!envs || !nodes || !models) {
+		wire_free(env);
+		return fail("%s", strerror(ENOMEM));
+	}
+	r->env[r->envs++] = env;
+	for (size_t i = 0; i < told->n_nodes; i++)
+		r->node[r->nodes++] = told->nodes[i];
+	for (size_t i = 0; i < told->n_models; i++)
+		r->model[r->models++] = told->models[i];
+	r->healthy = told->healthy;
+	return 0;
+}
+
+int report_fetch(struct report *r, const struct args *a) {
+	struct client c;
+	const uint8_t *payload;
+	size_t len;
+	const Caravan__Envelope *env = NULL;
+	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
+	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	*r = (struct report){0};
+	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
+	ask.ctl_status = &cmd;
+	int rc = client_open(&c, a->control);
+	if (rc == 0)
+		rc = client_send(&c, &ask, NULL, 0, NULL, 0);
+	while (rc == 0 && (env = client_next(&c, &payload, &len))) {
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
+			break;
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
+			rc = fail("%s", env->ctl_error->message);
+		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_REPORT)
+			rc = take(r, client_take(&c));
+	}
+	if (rc == 0 && !env)
+		rc = EXIT_FAILED;
+	client_close(&c);
+	if (rc != 0)
+		report_clear(r);
+	return rc;
+}
+
+void report_clear(struct report *r) {
+	for (size_t i = 0; i < r->envs; i++)
+		wire_free(r->env[i]);
+	free(r->env);
+	free(r->node);
+	free(r->model);
+	*r = (struct report){0};
+}
+
+static const Caravan__ReportNode *find_node(const struct report *r, ProtobufCBinaryData id) {
+	for (size_t i = 0; i < r->nodes; i++)
+		if (r->node[i]->node.len == id.len && memcmp(r->node[i]->node.data, id.data, id.len) == 0)
+			return r->node[i];
+	return NULL;
+}
+
+const char *report_node_name(const struct report *r, ProtobufCBinaryData id) {
+	static char hex[NODE_ID_HEX];
+	struct node_id n;
+	const Caravan__ReportNode *node = find_node(r, id);
+	if (node)
+		return node->name;
+	if (node_id_from_bytes(&n, id) != 0)
+		return "?";
+	node_id_hex(&n, hex);
+	hex[12] = '\0';
+	return hex;
+}
+
+const char *report_phase(Caravan__ModelPhase p) {
+	static const char *const names[] = {"loading", "serving", "unavailable", "failed", "unloaded"};
+	return (unsigned)p < sizeof names / sizeof *names ? names[p] : "?";
+}
+
+const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage) {
+	const Caravan__Stage *s = m->plan->stages[stage];
+	const Caravan__ReportNode *n = find_node(r, s->node);
+	for (size_t i = 0; n && n->node_state && i < n->node_state->n_stages; i++) {
+		const Caravan__StageState *st = n->node_state->stages[i];
+		if (strcmp(st->model, m->plan->model) == 0 && st->first == s->first && st->last == s->last)
+			return st;
+	}
+	return NULL;
+}
+
+static json_t *node_json(const Caravan__ReportNode *n) {
+	char hex[NODE_ID_HEX] = "";
+	struct node_id id;
+	const Caravan__NodeState *s = n->node_state;
+	if (node_id_from_bytes(&id, n->node) == 0)
+		node_id_hex(&id, hex);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name", n->name, "id", hex, "state",
+	        n->state, "endpoint", n->endpoint, "self", n->self, "memory_used",
+	        (json_int_t)(s ? s->memory_used : 0), "memory_allowed",
+	        (json_int_t)(s ? s->memory_allowed : 0));
+	if (!o)
+		return NULL;
+	if (n->round_trip > 0)
+		json_object_set_new(o, "round_trip_seconds", json_real(n->round_trip));
+	if (s) {
+		json_object_set_new(o, "threads", json_integer(s->threads));
+		json_object_set_new(o, "kernels", json_string(s->cpu));
+		json_object_set_new(o, "read_bandwidth", json_real(s->read_bandwidth));
+		json_object_set_new(o, "version", json_string(s->version));
+	}
+	return o;
+}
+
+static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+	const Caravan__Stage *s = m->plan->stages[i];
+	const Caravan__StageState *st = report_stage(r, m, i);
+	json_t *o = json_pack("{s:s, s:i, s:i}", "node", report_node_name(r, s->node), "first", (int)s->first,
+	        "last", (int)s->last);
+	if (o && st) {
+		json_object_set_new(o, "weight_bytes", json_integer((json_int_t)st->weight_bytes));
+		json_object_set_new(o, "kv_bytes", json_integer((json_int_t)st->kv_bytes));
+		json_object_set_new(o, "rows", json_integer((json_int_t)st->rows));
+		json_object_set_new(o, "rows_per_second", json_real(st->rows_per_second));
+		json_object_set_new(o, "compute_seconds", json_real(st->compute_seconds));
+	}
+	return o;
+}
+
+static json_t *model_json(const struct report *r, const Caravan__ReportModel *m) {
+	json_t *stages = json_array();
+	for (size_t i = 0; i < m->plan->n_stages; i++)
+		json_array_append_new(stages, stage_json(r, m, i));
+	json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "name", m->plan->model, "state",
+	        report_phase(m->phase), "coordinator", report_node_name(r, m->plan->coordinator), "context",
+	        (int)m->plan->context, "parallel", (int)m->plan->parallel, "stages", stages);
+	if (!o)
+		return NULL;
+	if (*m->reason)
+		json_object_set_new(o, "reason", json_string(m->reason));
+	if (m->state) {
+		json_object_set_new(o, "tokens_per_second", json_real(m->state->tokens_per_second));
+		json_object_set_new(o, "tokens", json_integer((json_int_t)m->state->tokens));
+		json_object_set_new(o, "sequences", json_integer(m->state->sequences));
+		json_object_set_new(o, "queued", json_integer(m->state->queued));
+		json_object_set_new(o, "steps", json_integer((json_int_t)m->state->steps));
+		json_object_set_new(o, "step_sequences", json_integer((json_int_t)m->state->step_sequences));
+		json_object_set_new(o, "step_sequences_max", json_integer(m->state->step_sequences_max));
+	}
+	return o;
+}
+
+int report_print_json(const struct report *r) {
+	json_t *nodes = json_array(), *models = json_array();
+	for (size_t i = 0; i < r->nodes; i++)
+		json_array_append_new(nodes, node_json(r->node[i]));
+	for (size_t i = 0; i < r->models; i++)
+		json_array_append_new(models, model_json(r, r->model[i]));
+	json_t *o = json_pack("{s:i, s:b, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes", nodes,
+	        "models", models);
+	if (!o)
+		return fail("%s", strerror(ENOMEM));
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	json_decref(o);
+	putchar('\n');
+	return fflush(stdout) == 0 ? EXIT_OK : fail("cannot write to standard output: %s", strerror(errno));
+}

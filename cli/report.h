@@ -1,0 +1,33 @@
+/* report: what a daemon tells of the whole cluster, as one thing; and as JSON.
+ * Owns: the messages it was told in. */
+#ifndef CLI_REPORT_H
+#define CLI_REPORT_H
+#include "cli/args.h"
+#include "proto/wire.h"
+#include <jansson.h>
+
+struct report {
+	Caravan__Envelope **env; /* owned: what the pointers below point into */
+	size_t envs;
+	const Caravan__ReportNode **node; /* by name */
+	size_t nodes;
+	const Caravan__ReportModel **model;
+	size_t models;
+	bool healthy;
+};
+
+/* Asks the daemon of a.  0, or EXIT_FAILED after saying why. */
+int report_fetch(struct report *r, const struct args *a);
+void report_clear(struct report *r);
+
+/* The name of a node, or the beginning of its id. */
+const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
+const char *report_phase(Caravan__ModelPhase p);
+
+/* The stage of this model that a node tells of, or NULL. */
+const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage);
+
+/* Prints it as JSON.  An exit status. */
+int report_print_json(const struct report *r);
+
+#endif

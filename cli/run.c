@@ -1,0 +1,219 @@
+/* caravan run: completes a prompt. */
+#include "cli/args.h"
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/text.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	OPT_TEMP = OPT_OWN,
+	OPT_TOP_K,
+	OPT_TOP_P,
+	OPT_MIN_P,
+	OPT_REPEAT,
+	OPT_PRESENCE,
+	OPT_FREQUENCY,
+	OPT_SEED,
+	OPT_STOP,
+	OPT_SPECIAL,
+	OPT_JSON
+};
+
+static const struct option longs[] = {
+        {"temp", required_argument, NULL, OPT_TEMP},
+        {"top-k", required_argument, NULL, OPT_TOP_K},
+        {"top-p", required_argument, NULL, OPT_TOP_P},
+        {"min-p", required_argument, NULL, OPT_MIN_P},
+        {"repeat-penalty", required_argument, NULL, OPT_REPEAT},
+        {"presence-penalty", required_argument, NULL, OPT_PRESENCE},
+        {"frequency-penalty", required_argument, NULL, OPT_FREQUENCY},
+        {"seed", required_argument, NULL, OPT_SEED},
+        {"stop", required_argument, NULL, OPT_STOP},
+        {"special", no_argument, NULL, OPT_SPECIAL},
+        {"json", no_argument, NULL, OPT_JSON},
+        ARGS_COMMON,
+};
+
+static const char help[] =
+        "The prompt is completed as it stands; without PROMPT it is all of standard input.  An empty prompt\n"
+        "starts from the beginning-of-text token alone.  What the model generates goes to standard output.\n"
+        "\n"
+        "What runs:\n"
+        "  -m MODEL               a model that the cluster serves, or a path (with a / or ending in .gguf), which is\n"
+        "                         run on this machine alone (default: the only one that is served)\n"
+        "  -n N                   tokens to generate at most (default: up to the context)\n"
+        "  --stop TEXT            end before this text; may be given up to 16 times\n"
+        "  --special              special tokens spelled in the prompt count as such\n"
+        "\n"
+        "How tokens are chosen:\n"
+        "  --temp T               temperature; 0 takes the likeliest token, always (0.8)\n"
+        "  --top-k K              among the K likeliest, 0: all (40)\n"
+        "  --top-p P              among the likeliest that have this mass (0.95)\n"
+        "  --min-p P              at least so likely as this times the likeliest (0.05)\n"
+        "  --repeat-penalty R     divides what stands in the last 64 tokens (1: no penalty)\n"
+        "  --presence-penalty P   subtracted once from what stands there (0)\n"
+        "  --frequency-penalty F  subtracted for each time that it stands there (0)\n"
+        "  --seed S               the same seed and prompt give the same text, on any machines (default: a random one)\n"
+        "\n"
+        "Output:\n"
+        "  --json                 one object: text, reason, tokens, seed, times\n";
+
+struct result {
+	bool json;
+	char *text;
+	size_t len;
+};
+
+static int take_text(struct result *r, const uint8_t *text, size_t len) {
+	if (!r->json)
+		return text_write(text, len);
+	char *more = realloc(r->text, r->len + len + 1);
+	if (!more)
+		return fail("%s", strerror(ENOMEM));
+	memcpy(more + r->len, text, len);
+	r->text = more;
+	r->len += len;
+	return 0;
+}
+
+static int print_json(const struct result *r, const Caravan__Finished *fin, uint64_t seed) {
+	static const char *const reason[] = {"end", "limit", "context", "stop", "cancelled", "error"};
+	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:f, s:f}", "text",
+	        json_stringn(r->text ? r->text : "", r->len), "reason", reason[fin->reason], "tokens",
+	        (int)fin->generated, "seed", (json_int_t)seed, "prompt_seconds", fin->prompt_seconds,
+	        "generate_seconds", fin->generate_seconds);
+	if (!o)
+		return fail("%s", strerror(ENOMEM));
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	json_decref(o);
+	putchar('\n');
+	return fflush(stdout) == 0 ? EXIT_OK : fail("cannot write to standard output: %s", strerror(errno));
+}
+
+/* The answer of a sent command, to its end. */
+static int receive(struct client *c, struct result *r, uint64_t seed) {
+	const uint8_t *payload;
+	size_t len;
+	const Caravan__Envelope *env;
+	while ((env = client_next(c, &payload, &len))) {
+		int rc = 0;
+		switch (env->body_case) {
+		case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
+			rc = take_text(r, payload, len);
+			break;
+		case CARAVAN__ENVELOPE__BODY_CTL_END:
+			if (r->json)
+				return env->ctl_end->finished ? print_json(r, env->ctl_end->finished, seed)
+				                              : fail("the daemon sent no result");
+			return isatty(STDOUT_FILENO) ? text_write("\n", 1) : EXIT_OK;
+		case CARAVAN__ENVELOPE__BODY_CTL_ERROR:
+			if (!r->json && isatty(STDOUT_FILENO))
+				text_write("\n", 1);
+			return fail("%s", env->ctl_error->message);
+		default:
+			break;
+		}
+		if (rc != 0)
+			return rc;
+	}
+	return EXIT_FAILED;
+}
+
+static int run(int argc, char **argv) {
+	struct args a;
+	struct client c;
+	struct result r = {0};
+	const char *model = NULL;
+	char *stops[WIRE_STOPS_MAX], *prompt;
+	size_t len;
+	bool seeded = false;
+	Caravan__Sampling s = CARAVAN__SAMPLING__INIT;
+	Caravan__CtlRun cmd = CARAVAN__CTL_RUN__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	s.temperature = 0.8f;
+	s.top_k = 40;
+	s.top_p = 0.95f;
+	s.min_p = 0.05f;
+	s.repeat_penalty = 1;
+	args_begin(&a, &command_run, argc, argv);
+	for (int o; (o = args_next(&a, "m:n:", longs)) != -1;)
+		switch (o) {
+		case 'm':
+			model = optarg;
+			break;
+		case 'n':
+			cmd.limit = (uint32_t)args_uint("-n", optarg, 1, UINT32_MAX);
+			break;
+		case OPT_TEMP:
+			s.temperature = (float)args_double("--temp", optarg, 0, 100);
+			break;
+		case OPT_TOP_K:
+			s.top_k = (uint32_t)args_uint("--top-k", optarg, 0, UINT32_MAX);
+			break;
+		case OPT_TOP_P:
+			s.top_p = (float)args_double("--top-p", optarg, 0, 1);
+			break;
+		case OPT_MIN_P:
+			s.min_p = (float)args_double("--min-p", optarg, 0, 1);
+			break;
+		case OPT_REPEAT:
+			s.repeat_penalty = (float)args_double("--repeat-penalty", optarg, 0.01, 100);
+			break;
+		case OPT_PRESENCE:
+			s.presence_penalty = (float)args_double("--presence-penalty", optarg, -100, 100);
+			break;
+		case OPT_FREQUENCY:
+			s.frequency_penalty = (float)args_double("--frequency-penalty", optarg, -100, 100);
+			break;
+		case OPT_SEED:
+			s.seed = args_uint("--seed", optarg, 0, UINT64_MAX);
+			seeded = true;
+			break;
+		case OPT_STOP:
+			if (cmd.n_stop == WIRE_STOPS_MAX || !*optarg || strlen(optarg) > WIRE_TEXT_MAX)
+				args_usage(&a, "--stop takes up to %d texts of 1 to %d bytes", WIRE_STOPS_MAX,
+				        WIRE_TEXT_MAX);
+			stops[cmd.n_stop++] = optarg;
+			break;
+		case OPT_SPECIAL:
+			cmd.special = true;
+			break;
+		case OPT_JSON:
+			r.json = true;
+			break;
+		}
+	args_operands(&a, 0, 1);
+	if (!seeded && getentropy(&s.seed, sizeof s.seed) != 0)
+		return fail("cannot draw a seed: %s", strerror(errno));
+	if (!seeded)
+		s.seed >>= 1; /* so that every program reads the number in --json */
+	int rc = text_read(argv[optind], &prompt, &len);
+	if (rc != 0)
+		return rc;
+	rc = client_for_model(&c, a.control, &model, 0, 0);
+	if (rc == 0) {
+		cmd.model = (char *)(model ? model : "");
+		cmd.sampling = &s;
+		cmd.stop = stops;
+		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_RUN;
+		env.ctl_run = &cmd;
+		rc = client_send(&c, &env, prompt, len, NULL, 0);
+		if (rc == 0)
+			rc = receive(&c, &r, s.seed);
+		client_close(&c);
+	}
+	free(r.text);
+	free(prompt);
+	return rc;
+}
+
+const struct command command_run = {.name = "run",
+        .usage = "[OPTION]... [PROMPT]",
+        .summary = "complete a prompt",
+        .help = help,
+        .run = run};

@@ -1,0 +1,14 @@
+/* simple: see simple.h. */
+#include "cli/simple.h"
+#include "cli/client.h"
+
+int simple_run(const struct args *a, const Caravan__Envelope *env) {
+	struct client c;
+	int rc = client_open(&c, a->control);
+	if (rc == 0)
+		rc = client_send(&c, env, NULL, 0, NULL, 0);
+	if (rc == 0)
+		rc = client_wait(&c);
+	client_close(&c);
+	return rc;
+}

@@ -1,0 +1,96 @@
+/* caravan status: health and throughput of the cluster, once. */
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "cli/report.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { OPT_JSON = OPT_OWN };
+
+static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
+
+static const char help[] = "  --json                 the same facts for programs\n";
+
+static void print_node(const Caravan__ReportNode *n) {
+	char used[16], allowed[16], memory[40] = "-", trip[24] = "-", threads[48] = "-";
+	const Caravan__NodeState *s = n->node_state;
+	if (s) {
+		snprintf(memory, sizeof memory, "%s of %s",
+		        progress_bytes((double)s->memory_used, used, sizeof used),
+		        progress_bytes((double)s->memory_allowed, allowed, sizeof allowed));
+		snprintf(threads, sizeof threads, "%u x %.32s", s->threads, s->cpu);
+	}
+	if (n->self)
+		snprintf(trip, sizeof trip, "this node");
+	else if (n->round_trip > 0)
+		snprintf(trip, sizeof trip, "%.2f ms", n->round_trip * 1e3);
+	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", n->name, n->state, trip, memory, threads, n->endpoint);
+}
+
+static void print_stage(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+	const Caravan__Stage *s = m->plan->stages[i];
+	const Caravan__StageState *st = report_stage(r, m, i);
+	char layers[32], weights[16] = "-", kv[16] = "-", rate[24] = "-";
+	snprintf(layers, sizeof layers, "%u-%u", s->first, s->last - 1);
+	if (st) {
+		progress_bytes((double)st->weight_bytes, weights, sizeof weights);
+		progress_bytes((double)st->kv_bytes, kv, sizeof kv);
+		snprintf(rate, sizeof rate, "%.1f", st->rows_per_second);
+	}
+	printf("    %-14s %-9s %-10s %-10s %s\n", report_node_name(r, s->node), layers, weights, kv, rate);
+}
+
+static void print_model(const struct report *r, const Caravan__ReportModel *m) {
+	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel\n", m->plan->model,
+	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
+	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel);
+	printf("    %-14s %-9s %-10s %-10s %s\n", "stage", "layers", "weights", "KV cache", "rows/s");
+	for (size_t i = 0; i < m->plan->n_stages; i++)
+		print_stage(r, m, i);
+	if (m->state)
+		printf("    %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
+		        m->state->tokens_per_second, (unsigned long long)m->state->tokens,
+		        m->state->sequences, m->state->queued);
+}
+
+static void print_table(const struct report *r) {
+	size_t up = 0, expelled = 0;
+	for (size_t i = 0; i < r->nodes; i++) {
+		up += strcmp(r->node[i]->state, "up") == 0;
+		expelled += strcmp(r->node[i]->state, "expelled") == 0;
+	}
+	printf("The cluster is %s: %zu of %zu nodes up, %zu model%s\n\n",
+	        r->healthy ? "healthy" : "not healthy", up, r->nodes - expelled, r->models,
+	        r->models == 1 ? "" : "s");
+	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", "node", "state", "round trip", "memory", "threads",
+	        "endpoint");
+	for (size_t i = 0; i < r->nodes; i++)
+		print_node(r->node[i]);
+	for (size_t i = 0; i < r->models; i++)
+		print_model(r, r->model[i]);
+}
+
+static int run(int argc, char **argv) {
+	struct args a;
+	struct report r;
+	bool json = false;
+	args_begin(&a, &command_status, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		json = json || o == OPT_JSON;
+	args_operands(&a, 0, 0);
+	int rc = report_fetch(&r, &a);
+	if (rc != 0)
+		return rc;
+	if (json)
+		rc = report_print_json(&r);
+	else
+		print_table(&r);
+	report_clear(&r);
+	return rc;
+}
+
+const struct command command_status = {.name = "status",
+        .usage = "[--json]",
+        .summary = "show the health and throughput of the cluster",
+        .help = help,
+        .run = run};

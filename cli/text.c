@@ -1,0 +1,59 @@
+/* text: see text.h. */
+#include "cli/text.h"
+#include "cli/args.h"
+#include "cli/command.h"
+#include "proto/frame.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int text_read(const char *arg, char **out, size_t *len) {
+	size_t room = 64 << 10, n = 0;
+	char *buf;
+	if (arg) {
+		*len = strlen(arg);
+		return (*out = strdup(arg)) ? 0 : fail("%s", strerror(ENOMEM));
+	}
+	if (!(buf = malloc(room)))
+		return fail("%s", strerror(ENOMEM));
+	for (;;) {
+		ssize_t k = read(STDIN_FILENO, buf + n, room - n);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0 || n > FRAME_PAYLOAD_MAX) {
+			free(buf);
+			return k < 0 ? fail("cannot read standard input: %s", strerror(errno))
+			             : fail("standard input is longer than %u bytes", FRAME_PAYLOAD_MAX);
+		}
+		if (k == 0)
+			break;
+		n += (size_t)k;
+		if (n == room) {
+			char *more = realloc(buf, room *= 2);
+			if (!more) {
+				free(buf);
+				return fail("%s", strerror(ENOMEM));
+			}
+			buf = more;
+		}
+	}
+	*out = buf;
+	*len = n;
+	return 0;
+}
+
+int text_write(const void *data, size_t len) {
+	const char *p = data;
+	while (len > 0) {
+		ssize_t n = write(STDOUT_FILENO, p, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail("cannot write to standard output: %s", strerror(errno));
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}

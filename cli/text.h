@@ -1,0 +1,14 @@
+/* text: reading a prompt from the arguments or from standard input, writing results to standard output.
+ * Owns nothing. */
+#ifndef CLI_TEXT_H
+#define CLI_TEXT_H
+#include <stddef.h>
+
+/* The text: arg when it is not NULL (an empty one is a text), else all of standard input; malloc'd.
+ * 0, or EXIT_FAILED after saying why. */
+int text_read(const char *arg, char **out, size_t *len);
+
+/* Writes to standard output at once.  0, or EXIT_FAILED after saying why. */
+int text_write(const void *data, size_t len);
+
+#endif

@@ -1,0 +1,103 @@
+/* caravan tokenize: the token ids of a text. */
+#include "cli/args.h"
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OPT_NO_BOS = OPT_OWN, OPT_SPECIAL };
+
+static const struct option longs[] = {
+        {"no-bos", no_argument, NULL, OPT_NO_BOS},
+        {"special", no_argument, NULL, OPT_SPECIAL},
+        ARGS_COMMON,
+};
+
+static const char help[] =
+        "Prints the ids on one line; without TEXT, those of all of standard input.\n"
+        "\n"
+        "  -m MODEL               a model that the cluster serves, or a path; a file with a vocabulary alone will do\n"
+        "  --no-bos               without the beginning-of-text token that the model wants\n"
+        "  --special              special tokens spelled in the text count as such\n";
+
+static int print_ids(const uint8_t *payload, size_t len) {
+	for (size_t i = 0; i + sizeof(uint32_t) <= len; i += sizeof(uint32_t)) {
+		uint32_t id;
+		memcpy(&id, payload + i, sizeof id);
+		printf("%s%u", i ? " " : "", id);
+	}
+	putchar('\n');
+	return fflush(stdout) == 0 ? 0 : fail("cannot write to standard output: %s", strerror(errno));
+}
+
+static int receive(struct client *c) {
+	const uint8_t *payload;
+	size_t len;
+	const Caravan__Envelope *env;
+	int rc = 0;
+	while (rc == 0 && (env = client_next(c, &payload, &len))) {
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
+			return EXIT_OK;
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
+			return fail("%s", env->ctl_error->message);
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TOKENS)
+			rc = print_ids(payload, len);
+	}
+	return EXIT_FAILED;
+}
+
+static int run(int argc, char **argv) {
+	struct args a;
+	struct client c;
+	const char *model = NULL;
+	char *text;
+	size_t len, nfds = 0;
+	int fds[FRAME_FDS_MAX];
+	Caravan__CtlTokenize cmd = CARAVAN__CTL_TOKENIZE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	args_begin(&a, &command_tokenize, argc, argv);
+	for (int o; (o = args_next(&a, "m:", longs)) != -1;)
+		switch (o) {
+		case 'm':
+			model = optarg;
+			break;
+		case OPT_NO_BOS:
+			cmd.no_bos = true;
+			break;
+		case OPT_SPECIAL:
+			cmd.special = true;
+			break;
+		}
+	args_operands(&a, 0, 1);
+	int rc = text_read(argv[optind], &text, &len);
+	if (rc != 0)
+		return rc;
+	bool path = model && client_is_path(model);
+	if (path)
+		rc = client_open_model(model, fds, &nfds);
+	if (rc == 0)
+		rc = path ? client_private(&c, 1) : client_open(&c, a.control);
+	if (rc == 0) {
+		cmd.model = (char *)(model && !path ? model : "");
+		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE;
+		env.ctl_tokenize = &cmd;
+		rc = client_send(&c, &env, text, len, fds, nfds);
+		if (rc == 0)
+			rc = receive(&c);
+		client_close(&c);
+	}
+	while (nfds > 0)
+		close(fds[--nfds]);
+	free(text);
+	return rc;
+}
+
+const struct command command_tokenize = {.name = "tokenize",
+        .usage = "-m MODEL [--no-bos] [--special] [TEXT]",
+        .summary = "print the token ids of a text",
+        .help = help,
+        .run = run};

@@ -1,0 +1,25 @@
+/* caravan unload: a model is no longer served. */
+#include "cli/command.h"
+#include "cli/simple.h"
+
+static const struct option longs[] = {ARGS_COMMON};
+
+static int run(int argc, char **argv) {
+	struct args a;
+	Caravan__CtlUnload cmd = CARAVAN__CTL_UNLOAD__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	args_begin(&a, &command_unload, argc, argv);
+	while (args_next(&a, "", longs) != -1)
+		;
+	args_operands(&a, 1, 1);
+	cmd.model = argv[optind];
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_UNLOAD;
+	env.ctl_unload = &cmd;
+	return simple_run(&a, &env);
+}
+
+const struct command command_unload = {.name = "unload",
+        .usage = "MODEL",
+        .summary = "stop serving a model and free its memory",
+        .help = "The packed weights stay on the disks of the nodes, so that loading the model again moves nothing.\n",
+        .run = run};

@@ -1,0 +1,352 @@
+/* commands: see commands.h. */
+#include "daemon/api/commands.h"
+#include "daemon/api/report.h"
+#include "daemon/serve/request.h"
+#include "daemon/text/tokenizer.h"
+#include "shard/gguf.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef void command_fn(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len);
+
+/* What stays of a command that goes on after its function has returned.  `conn` is NULL once the client has gone:
+ * the work that cannot be stopped then ends without a listener. */
+struct pending {
+	struct control_conn *conn;
+};
+
+static void pending_cancel(void *arg) {
+	((struct pending *)arg)->conn = NULL;
+}
+
+static struct pending *pending_create(struct control_conn *c) {
+	struct pending *p = calloc(1, sizeof *p);
+	if (!p) {
+		control_error(c, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	p->conn = c;
+	control_running(c, pending_cancel, p);
+	return p;
+}
+
+static void pending_done(void *arg, const char *error) {
+	struct pending *p = arg;
+	if (p->conn && error)
+		control_error(p->conn, "%s", error);
+	else if (p->conn)
+		control_end(p->conn, NULL);
+	free(p);
+}
+
+static void send_text(struct control_conn *c, const char *text, size_t len) {
+	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TEXT;
+	env.ctl_text = &body;
+	control_send(c, &env, text, len);
+}
+
+/* ---- the roster ---------------------------------------------------------------------------------- */
+
+static void invite(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX], *token;
+	(void)payload;
+	(void)len;
+	if (members_invite(serve_members(control_serve(c)), env->ctl_invite->seconds, &token, err,
+	            sizeof err) != 0) {
+		control_error(c, "%s", err);
+		return;
+	}
+	send_text(c, token, strlen(token));
+	free(token);
+	control_end(c, NULL);
+}
+
+static void join(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	struct pending *p = pending_create(c);
+	(void)payload;
+	(void)len;
+	if (p && members_join(serve_members(control_serve(c)), env->ctl_join->token, pending_done, p, err,
+	                 sizeof err) != 0)
+		pending_done(p, err);
+}
+
+static void expel(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	(void)payload;
+	(void)len;
+	if (members_expel(serve_members(control_serve(c)), env->ctl_expel->node, err, sizeof err) != 0)
+		control_error(c, "%s", err);
+	else
+		control_end(c, NULL);
+}
+
+/* ---- models -------------------------------------------------------------------------------------- */
+
+static void load_progress(void *arg, const char *what, const char *node, uint64_t done, uint64_t total) {
+	struct pending *p = arg;
+	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!p->conn)
+		return;
+	body.what = (char *)what;
+	body.node = (char *)(node ? node : "");
+	body.done = done;
+	body.total = total;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_PROGRESS;
+	env.ctl_progress = &body;
+	control_send(p->conn, &env, NULL, 0);
+}
+
+static void load(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	const Caravan__CtlLoad *l = env->ctl_load;
+	struct deploy_load what = {.file = l->file,
+	        .name = *l->name ? l->name : NULL,
+	        .context = l->context,
+	        .parallel = l->parallel,
+	        .max_rows = l->max_rows,
+	        .nodes = (const char *const *)l->nodes,
+	        .nnodes = l->n_nodes,
+	        .all_nodes = l->all_nodes,
+	        .progress = load_progress,
+	        .done = pending_done};
+	(void)payload;
+	(void)len;
+	what.nfds = control_fds(c, &what.fds);
+	if (what.nfds == 0) {
+		control_error(c, "no file came with the command");
+		return;
+	}
+	if (!(what.arg = pending_create(c)))
+		return;
+	if (deploy_load(serve_deploy(control_serve(c)), &what, err, sizeof err) != 0)
+		pending_done(what.arg, err);
+}
+
+static void unload(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	struct pending *p = pending_create(c);
+	(void)payload;
+	(void)len;
+	if (p && deploy_unload(serve_deploy(control_serve(c)), env->ctl_unload->model, pending_done, p, err,
+	                 sizeof err) != 0)
+		pending_done(p, err);
+}
+
+static void status(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	(void)env;
+	(void)payload;
+	(void)len;
+	report_send(c);
+	control_end(c, NULL);
+}
+
+/* ---- prompts ------------------------------------------------------------------------------------- */
+
+struct generation {
+	struct control_conn *conn;
+	struct request *request;
+};
+
+static void generation_cancel(void *arg) {
+	struct generation *g = arg;
+	request_cancel(g->request);
+	free(g);
+}
+
+static void on_text(void *arg, const char *text, size_t len) {
+	struct generation *g = arg;
+	send_text(g->conn, text, len);
+}
+
+static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
+	struct generation *g = arg;
+	Caravan__Logits body = CARAVAN__LOGITS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	body.position = position;
+	body.rows = rows;
+	body.vocab = vocab;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
+	env.logits = &body;
+	control_send(g->conn, &env, payload_data(data), payload_len(data));
+}
+
+static void on_end(void *arg, const Caravan__Finished *fin, const char *error) {
+	struct generation *g = arg;
+	if (error)
+		control_error(g->conn, "%s", error);
+	else
+		control_end(g->conn, fin);
+	free(g);
+}
+
+static void start(struct control_conn *c, const struct request_params *params) {
+	char err[WIRE_TEXT_MAX];
+	struct generation *g = calloc(1, sizeof *g);
+	struct request_events ev = {.text = on_text, .logits = on_logits, .end = on_end, .arg = g};
+	if (!g) {
+		control_error(c, "%s", strerror(ENOMEM));
+		return;
+	}
+	g->conn = c;
+	if (request_start(&g->request, control_serve(c), params, &ev, err, sizeof err) != 0) {
+		free(g);
+		control_error(c, "%s", err);
+		return;
+	}
+	control_running(c, generation_cancel, g);
+}
+
+static void run(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	const Caravan__CtlRun *r = env->ctl_run;
+	struct text_stop stops[WIRE_STOPS_MAX];
+	for (size_t i = 0; i < r->n_stop; i++)
+		stops[i] = (struct text_stop){.s = r->stop[i], .len = strlen(r->stop[i])};
+	start(c, &(struct request_params){.model = r->model,
+	                 .text = payload ? (const char *)payload : "",
+	                 .len = len,
+	                 .special = r->special,
+	                 .limit = r->limit,
+	                 .sampling = *r->sampling,
+	                 .stops = stops,
+	                 .nstops = r->n_stop});
+}
+
+static void logits(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	uint32_t *ids = malloc(len ? len : 1);
+	if (!ids) {
+		control_error(c, "%s", strerror(ENOMEM));
+		return;
+	}
+	if (len)
+		memcpy(ids, payload, len); /* what came over a stream is aligned to nothing */
+	start(c, &(struct request_params){.model = env->ctl_logits->model,
+	                 .ids = ids,
+	                 .nids = len / sizeof *ids,
+	                 .logits = true});
+	free(ids);
+}
+
+/* ---- tokens -------------------------------------------------------------------------------------- */
+
+/* A text to be encoded, with the vocabulary of a file when descriptors came with it. */
+struct tokenizing {
+	struct pending *pending;
+	const struct tokenizer *tokenizer; /* of a model that is served, or NULL */
+	int fds[FRAME_FDS_MAX];
+	size_t nfds;
+	char *text;
+	size_t len;
+	unsigned flags;
+	uint32_t *ids;
+	size_t n;
+	char err[WIRE_TEXT_MAX];
+	int rc;
+};
+
+static void tokenize_run(void *arg) {
+	struct tokenizing *t = arg;
+	struct gguf *g = NULL;
+	struct vocab *v = NULL;
+	struct tokenizer *own = NULL;
+	t->rc = gguf_open(&g, t->fds, t->nfds, "the file", t->err, sizeof t->err);
+	if (t->rc == 0)
+		t->rc = vocab_from_gguf(&v, g, t->err, sizeof t->err);
+	if (t->rc == 0)
+		t->rc = tokenizer_create(&own, v, t->err, sizeof t->err);
+	if (t->rc == 0 && (t->rc = tokenizer_encode(own, t->text, t->len, t->flags, &t->ids, &t->n)) != 0)
+		snprintf(t->err, sizeof t->err, "cannot encode the text: %s", strerror(-t->rc));
+	tokenizer_destroy(own);
+	vocab_destroy(v);
+	gguf_close(g);
+}
+
+static void tokenize_done(void *arg, bool cancelled) {
+	struct tokenizing *t = arg;
+	struct control_conn *c = t->pending->conn;
+	if (c && !cancelled && t->rc == 0) {
+		Caravan__CtlTokens body = CARAVAN__CTL_TOKENS__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENS;
+		env.ctl_tokens = &body;
+		control_send(c, &env, t->ids, t->n * sizeof *t->ids);
+	}
+	pending_done(t->pending, t->rc != 0 ? t->err : NULL);
+	for (size_t i = 0; i < t->nfds; i++)
+		close(t->fds[i]);
+	free(t->ids);
+	free(t->text);
+	free(t);
+}
+
+static void tokenize(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	const Caravan__CtlTokenize *q = env->ctl_tokenize;
+	struct serve *s = control_serve(c);
+	const int *fds;
+	size_t nfds = control_fds(c, &fds);
+	struct tokenizing *t = calloc(1, sizeof *t);
+	if (!t || !(t->text = malloc(len ? len : 1)) || !(t->pending = pending_create(c))) {
+		if (t && t->text)
+			free(t->text);
+		else
+			control_error(c, "%s", strerror(ENOMEM));
+		free(t);
+		return;
+	}
+	if (len)
+		memcpy(t->text, payload, len);
+	t->len = len;
+	t->flags = (q->no_bos ? 0 : TOKENIZE_BOS) | (q->special ? TOKENIZE_SPECIAL : 0);
+	if (nfds == 0) {
+		const struct deploy_model *m = deploy_find(serve_deploy(s), q->model, t->err, sizeof t->err);
+		t->tokenizer = m ? serve_tokenizer(s, m, t->err, sizeof t->err) : NULL;
+		t->rc = t->tokenizer ? 0 : -ENOENT;
+		if (t->rc == 0 &&
+		        (t->rc = tokenizer_encode(t->tokenizer, t->text, len, t->flags, &t->ids, &t->n)) != 0)
+			snprintf(t->err, sizeof t->err, "cannot encode the text: %s", strerror(-t->rc));
+		tokenize_done(t, false);
+		return;
+	}
+	while (t->nfds < nfds && (t->fds[t->nfds] = dup(fds[t->nfds])) >= 0)
+		t->nfds++;
+	int rc = t->nfds == nfds ? loader_submit(control_loader(c), tokenize_run, tokenize_done, t) : -errno;
+	if (rc != 0) {
+		t->rc = rc;
+		snprintf(t->err, sizeof t->err, "%s", strerror(-rc));
+		tokenize_done(t, true);
+	}
+}
+
+/* ---- the table ----------------------------------------------------------------------------------- */
+
+static const struct {
+	Caravan__Envelope__BodyCase kind;
+	command_fn *run;
+} table[] = {
+        {CARAVAN__ENVELOPE__BODY_CTL_INVITE, invite},
+        {CARAVAN__ENVELOPE__BODY_CTL_JOIN, join},
+        {CARAVAN__ENVELOPE__BODY_CTL_EXPEL, expel},
+        {CARAVAN__ENVELOPE__BODY_CTL_LOAD, load},
+        {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, unload},
+        {CARAVAN__ENVELOPE__BODY_CTL_STATUS, status},
+        {CARAVAN__ENVELOPE__BODY_CTL_RUN, run},
+        {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, logits},
+        {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, tokenize},
+};
+
+void commands_run(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (table[i].kind == env->body_case) {
+			table[i].run(c, env, len ? payload : NULL, len);
+			return;
+		}
+	control_error(c, "this daemon does not know that command; is it older than the program?");
+}

@@ -1,0 +1,10 @@
+/* commands: what the control socket's commands do, a function each in a table.
+ * Owns: the state of a command while it runs.  Threads: the loop. */
+#ifndef DAEMON_API_COMMANDS_H
+#define DAEMON_API_COMMANDS_H
+#include "daemon/api/control.h"
+
+/* Runs a validated command; it ends with control_end or control_error, now or later. */
+void commands_run(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len);
+
+#endif

@@ -1,0 +1,394 @@
+/* control: see control.h. */
+#include "daemon/api/control.h"
+#include "daemon/api/commands.h"
+#include "proto/paths.h"
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct control_conn {
+	struct control_conn *next;
+	struct control *control;
+	int fd;
+	struct event *readable, *writable;
+	struct evbuffer *in, *out;
+	int fds[FRAME_FDS_MAX];
+	size_t nfds;
+	bool busy;   /* a command runs */
+	bool broken; /* to be closed when the stack has unwound */
+	unsigned depth;
+	void (*cancel)(void *arg);
+	void *cancel_arg;
+};
+
+struct control {
+	struct loop *loop;
+	struct serve *serve;
+	struct loader *loader;
+	char path[PATH_MAX]; /* empty for an inherited descriptor */
+	int fd;
+	struct event *acceptable;
+	struct control_conn *conns;
+	unsigned nconns;
+	bool inherited;
+};
+
+static void close_fds(struct control_conn *c) {
+	while (c->nfds > 0)
+		close(c->fds[--c->nfds]);
+}
+
+static void conn_destroy(struct control_conn *c) {
+	struct control *ctl = c->control;
+	for (struct control_conn **at = &ctl->conns; *at; at = &(*at)->next)
+		if (*at == c) {
+			*at = c->next;
+			ctl->nconns--;
+			break;
+		}
+	if (c->busy && c->cancel)
+		c->cancel(c->cancel_arg);
+	close_fds(c);
+	if (c->readable)
+		event_free(c->readable);
+	if (c->writable)
+		event_free(c->writable);
+	if (c->in)
+		evbuffer_free(c->in);
+	if (c->out)
+		evbuffer_free(c->out);
+	close(c->fd);
+	free(c);
+	if (ctl->inherited)
+		loop_stop(ctl->loop);
+}
+
+/* Closes a broken connection unless a function of ours is on the stack, which then does it. */
+static void settle(struct control_conn *c) {
+	if (c->broken && c->depth == 0)
+		conn_destroy(c);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg) {
+	struct control_conn *c = arg;
+	(void)what;
+	while (evbuffer_get_length(c->out) > 0) {
+		int n = evbuffer_write(c->out, fd);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			event_add(c->writable, NULL);
+			break;
+		}
+		if (n <= 0) {
+			c->broken = true;
+			break;
+		}
+	}
+	settle(c);
+}
+
+void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len) {
+	uint8_t header[FRAME_HEADER], *frame;
+	size_t frame_len;
+	if (c->broken)
+		return;
+	int rc = wire_pack(env, &frame, &frame_len);
+	if (rc == 0) {
+		frame_header(header, frame_len, len);
+		if (evbuffer_get_length(c->out) + len > CONTROL_OUT_MAX ||
+		        evbuffer_add(c->out, header, sizeof header) != 0 ||
+		        evbuffer_add(c->out, frame, frame_len) != 0 ||
+		        (len && evbuffer_add(c->out, payload, len) != 0))
+			rc = -ENOBUFS;
+		free(frame);
+	}
+	if (rc != 0) {
+		log_line(LOG_LINE_WARN, "control: a client was cut off: %s", strerror(-rc));
+		c->broken = true;
+	}
+	/* never closes here: the caller may be in the middle of something that its cancel would pull away */
+	event_active(c->writable, EV_WRITE, 0);
+}
+
+static void command_over(struct control_conn *c) {
+	c->busy = false;
+	c->cancel = NULL;
+	close_fds(c);
+	/* the next command may be in the buffer already */
+	event_active(c->readable, EV_READ, 0);
+}
+
+void control_end(struct control_conn *c, const Caravan__Finished *fin) {
+	Caravan__CtlEnd end = CARAVAN__CTL_END__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	end.finished = (Caravan__Finished *)fin;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_END;
+	env.ctl_end = &end;
+	control_send(c, &env, NULL, 0);
+	command_over(c);
+}
+
+void control_error(struct control_conn *c, const char *fmt, ...) {
+	char text[WIRE_TEXT_MAX];
+	Caravan__CtlError error = CARAVAN__CTL_ERROR__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	error.message = text;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ERROR;
+	env.ctl_error = &error;
+	control_send(c, &env, NULL, 0);
+	command_over(c);
+}
+
+void control_running(struct control_conn *c, void (*cancel)(void *arg), void *arg) {
+	c->cancel = cancel;
+	c->cancel_arg = arg;
+}
+
+struct serve *control_serve(struct control_conn *c) {
+	return c->control->serve;
+}
+
+struct loader *control_loader(struct control_conn *c) {
+	return c->control->loader;
+}
+
+size_t control_fds(struct control_conn *c, const int **fds) {
+	*fds = c->fds;
+	return c->nfds;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------- */
+
+/* Reads what is there; 0, -EAGAIN when there is no more, or another negative errno when the client has gone. */
+static int read_some(struct control_conn *c) {
+	uint8_t buf[64 << 10];
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(FRAME_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = buf, .iov_len = sizeof buf};
+	struct msghdr msg = {.msg_iov = &iov,
+	        .msg_iovlen = 1,
+	        .msg_control = control.space,
+	        .msg_controllen = sizeof control.space};
+	ssize_t n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
+	if (n <= 0)
+		return n == 0 ? -EPIPE : errno == EINTR ? 0 : -errno;
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h; h = CMSG_NXTHDR(&msg, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+			if (c->nfds < FRAME_FDS_MAX)
+				c->fds[c->nfds++] = fd;
+			else
+				close(fd);
+		}
+	}
+	if (msg.msg_flags & MSG_CTRUNC)
+		return -E2BIG;
+	return evbuffer_add(c->in, buf, (size_t)n) == 0 ? 0 : -ENOMEM;
+}
+
+/* Takes one whole message off the buffer and runs it; false when there is none. */
+static bool take_message(struct control_conn *c) {
+	char err[256];
+	uint8_t header[FRAME_HEADER];
+	size_t elen, plen;
+	if (c->busy || c->broken || evbuffer_copyout(c->in, header, sizeof header) != sizeof header)
+		return false;
+	if (frame_parse(header, &elen, &plen) != 0) {
+		log_line(LOG_LINE_WARN, "control: a client sent a message that is too large");
+		c->broken = true;
+		return false;
+	}
+	if (evbuffer_get_length(c->in) < FRAME_HEADER + elen + plen)
+		return false;
+	const uint8_t *all = evbuffer_pullup(c->in, (ev_ssize_t)(FRAME_HEADER + elen + plen));
+	Caravan__Envelope *env =
+	        all ? wire_unpack(all + FRAME_HEADER, elen, plen, WIRE_CONTROL, err, sizeof err) : NULL;
+	if (!env) {
+		log_line(LOG_LINE_WARN, "control: a client sent a message that cannot be used: %s",
+		        all ? err : "no memory");
+		c->broken = true;
+		return false;
+	}
+	c->busy = true;
+	commands_run(c, env, all + FRAME_HEADER + elen, plen);
+	wire_free(env);
+	evbuffer_drain(c->in, FRAME_HEADER + elen + plen);
+	return true;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg) {
+	struct control_conn *c = arg;
+	int rc = 0;
+	(void)fd;
+	(void)what;
+	c->depth++;
+	/* a client that has a command running may not pile up more than one message behind it */
+	while (rc == 0 && evbuffer_get_length(c->in) < 2 * (size_t)FRAME_PAYLOAD_MAX)
+		rc = read_some(c);
+	while (take_message(c))
+		;
+	c->depth--;
+	if (rc != 0 && rc != -EAGAIN)
+		c->broken = true;
+	settle(c);
+}
+
+/* ---- connections --------------------------------------------------------------------------------- */
+
+static int conn_create(struct control *ctl, int fd) {
+	struct control_conn *c = calloc(1, sizeof *c);
+	if (!c) {
+		close(fd);
+		return -ENOMEM;
+	}
+	c->control = ctl;
+	c->fd = fd;
+	c->in = evbuffer_new();
+	c->out = evbuffer_new();
+	evutil_make_socket_nonblocking(fd);
+	c->readable = event_new(loop_base(ctl->loop), fd, EV_READ | EV_PERSIST, on_readable, c);
+	c->writable = event_new(loop_base(ctl->loop), fd, EV_WRITE, on_writable, c);
+	c->next = ctl->conns;
+	ctl->conns = c;
+	ctl->nconns++;
+	if (!c->in || !c->out || !c->readable || !c->writable || event_add(c->readable, NULL) != 0) {
+		conn_destroy(c);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg) {
+	struct control *ctl = arg;
+	(void)what;
+	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (conn < 0)
+		return;
+	if (ctl->nconns >= CONTROL_CLIENTS_MAX)
+		close(conn);
+	else
+		(void)conn_create(ctl, conn);
+}
+
+static int listen_on(struct control *ctl, char *err, size_t errlen) {
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char dir[PATH_MAX];
+	if (strlen(ctl->path) >= sizeof addr.sun_path) {
+		snprintf(err, errlen, "the path of the control socket is too long: %s", ctl->path);
+		return -ENAMETOOLONG;
+	}
+	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", ctl->path);
+	snprintf(dir, sizeof dir, "%s", ctl->path);
+	char *slash = strrchr(dir, '/');
+	if (slash && slash != dir) {
+		*slash = '\0';
+		int rc = paths_make(dir);
+		if (rc != 0) {
+			snprintf(err, errlen, "cannot make the folder %s for the control socket: %s", dir,
+			        strerror(-rc));
+			return rc;
+		}
+	}
+	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (ctl->fd < 0)
+		return -errno;
+	if (connect(ctl->fd, (struct sockaddr *)&addr, sizeof addr) == 0) {
+		snprintf(err, errlen, "another caravand answers on %s", ctl->path);
+		return -EADDRINUSE;
+	}
+	if (errno == ECONNREFUSED)
+		unlink(ctl->path);
+	/* a failed connect may leave the socket unusable for bind */
+	close(ctl->fd);
+	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t mask = umask(0177);
+	int rc = ctl->fd < 0 || bind(ctl->fd, (struct sockaddr *)&addr, sizeof addr) != 0 ||
+	                         listen(ctl->fd, 64) != 0
+	                 ? -errno
+	                 : 0;
+	umask(mask);
+	if (rc != 0)
+		snprintf(err, errlen, "cannot listen on the control socket %s: %s", ctl->path, strerror(-rc));
+	return rc;
+}
+
+int control_create(struct control **out, const struct control_config *cfg, char *err, size_t errlen) {
+	struct control *ctl = calloc(1, sizeof *ctl);
+	int rc = -ENOMEM;
+	if (!ctl)
+		goto error;
+	ctl->loop = cfg->loop;
+	ctl->serve = cfg->serve;
+	ctl->loader = cfg->loader;
+	ctl->fd = -1;
+	if (strncmp(cfg->path, "fd:", 3) == 0) {
+		char *stop;
+		long fd = strtol(cfg->path + 3, &stop, 10);
+		if (stop == cfg->path + 3 || *stop || fd < 3 || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0) {
+			snprintf(
+			        err, errlen, "--control %s: no descriptor of that number is open", cfg->path);
+			rc = -EBADF;
+			goto error;
+		}
+		fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+		rc = conn_create(ctl, (int)fd);
+		ctl->inherited = true;
+	} else {
+		char *path = ctl->path;
+		if (snprintf(path, sizeof ctl->path, "%s", cfg->path) >= (int)sizeof ctl->path)
+			*path = '\0';
+		rc = listen_on(ctl, err, errlen);
+		if (rc != 0) {
+			*path = '\0'; /* whose it is, we do not remove it */
+			goto error;
+		}
+		ctl->acceptable =
+		        event_new(loop_base(ctl->loop), ctl->fd, EV_READ | EV_PERSIST, on_accept, ctl);
+		rc = ctl->acceptable && event_add(ctl->acceptable, NULL) == 0 ? 0 : -ENOMEM;
+	}
+	if (rc != 0) {
+		snprintf(err, errlen, "control: %s", strerror(-rc));
+		goto error;
+	}
+	*out = ctl;
+	return 0;
+error:
+	if (rc == -ENOMEM)
+		snprintf(err, errlen, "control: %s", strerror(ENOMEM));
+	control_destroy(ctl);
+	return rc;
+}
+
+void control_destroy(struct control *c) {
+	if (!c)
+		return;
+	c->inherited = false;
+	while (c->conns)
+		conn_destroy(c->conns);
+	if (c->acceptable)
+		event_free(c->acceptable);
+	if (c->fd >= 0)
+		close(c->fd);
+	if (*c->path)
+		unlink(c->path);
+	free(c);
+}

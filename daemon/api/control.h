@@ -1,0 +1,42 @@
+/* control: the control socket of a node: a Unix socket that speaks the envelopes of the network to the command.
+ *
+ * Owns: the listening socket and its connections with their buffers; one command at a time on each.  Whoever may
+ * open the socket (mode 0600) may do everything that the commands do.  Flow: what a client does not read is kept
+ * up to CONTROL_OUT_MAX; beyond it the client is cut off and what it asked for is cancelled.
+ * Threads: the loop. */
+#ifndef DAEMON_API_CONTROL_H
+#define DAEMON_API_CONTROL_H
+#include "daemon/serve/serve.h"
+#include "proto/frame.h"
+
+#define CONTROL_OUT_MAX (128u << 20)
+#define CONTROL_CLIENTS_MAX 256
+
+struct control;
+struct control_conn;
+
+struct control_config {
+	struct loop *loop; /* borrowed, as all here */
+	struct serve *serve;
+	struct loader *loader;
+	const char *
+	        path; /* of the socket, or "fd:N": one client on an inherited descriptor, and the loop ends with it */
+};
+
+/* -EADDRINUSE when a daemon answers on that socket already; a socket that a dead one left is replaced. */
+int control_create(struct control **out, const struct control_config *c, char *err, size_t errlen);
+void control_destroy(struct control *c); /* NULL allowed */
+
+/* For commands.c: answers to the command of a connection. */
+struct serve *control_serve(struct control_conn *c);
+struct loader *control_loader(struct control_conn *c);
+/* What runs for the command: cancel is called when the client goes before control_end or control_error. */
+void control_running(struct control_conn *c, void (*cancel)(void *arg), void *arg);
+void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len);
+void control_end(struct control_conn *c, const Caravan__Finished *fin); /* fin: NULL allowed */
+void control_error(struct control_conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Descriptors that came with the command; borrowed, closed when it ends. */
+size_t control_fds(struct control_conn *c, const int **fds);
+
+#endif

@@ -1,0 +1,75 @@
+/* report: see report.h.  Nodes and models are sent one a message, so that no cluster is too large for an
+ * envelope. */
+#include "daemon/api/report.h"
+#include <string.h>
+
+static void send_report(struct control_conn *c, Caravan__CtlReport *r) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_REPORT;
+	env.ctl_report = r;
+	control_send(c, &env, NULL, 0);
+}
+
+static void send_node(struct control_conn *c, const struct member *m, bool healthy) {
+	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
+	Caravan__ReportNode node = CARAVAN__REPORT_NODE__INIT, *list = &node;
+	uint64_t now = loop_now_ns();
+	node.name = (char *)m->name;
+	node.node = (ProtobufCBinaryData){.len = sizeof m->id.b, .data = (uint8_t *)m->id.b};
+	node.state = m->expelled ? "expelled" : m->up ? "up" : "down";
+	node.endpoint = (char *)m->endpoint;
+	node.self = m->self;
+	node.round_trip = m->round_trip;
+	node.last_heard = m->heard_ns && !m->self ? (double)(now - m->heard_ns) * 1e-9 : 0;
+	node.node_state = (Caravan__NodeState *)m->state;
+	r.n_nodes = 1;
+	r.nodes = &list;
+	r.healthy = healthy;
+	send_report(c, &r);
+}
+
+/* What the coordinator last told of a model. */
+static const Caravan__ModelState *model_state(struct members *ms, const Caravan__Plan *plan) {
+	struct node_id id;
+	if (node_id_from_bytes(&id, plan->coordinator) != 0)
+		return NULL;
+	const struct member *m = members_find(ms, &id);
+	if (!m || !m->state)
+		return NULL;
+	for (size_t i = 0; i < m->state->n_models; i++)
+		if (strcmp(m->state->models[i]->name, plan->model) == 0)
+			return m->state->models[i];
+	return NULL;
+}
+
+static void send_model(
+        struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
+	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
+	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *list = &model;
+	model.plan = (Caravan__Plan *)dm->plan;
+	model.phase = dm->phase;
+	model.reason = (char *)dm->reason;
+	model.state = (Caravan__ModelState *)model_state(ms, dm->plan);
+	r.n_models = 1;
+	r.models = &list;
+	r.healthy = healthy;
+	send_report(c, &r);
+}
+
+void report_send(struct control_conn *c) {
+	struct serve *s = control_serve(c);
+	struct members *ms = serve_members(s);
+	struct deploy *d = serve_deploy(s);
+	const struct member *m;
+	const struct deploy_model *dm;
+	bool healthy = true;
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		healthy = healthy && (m->up || m->expelled);
+	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
+		healthy = healthy && (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
+		                             dm->phase == CARAVAN__MODEL_PHASE__LOADING);
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		send_node(c, m, healthy);
+	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
+		send_model(c, ms, dm, healthy);
+}

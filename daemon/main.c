@@ -1,0 +1,180 @@
+/* caravand: the order in which a node starts, and ends; then the loop. */
+#include "config.h"
+#include "daemon/api/control.h"
+#include "daemon/cluster/measure.h"
+#include "daemon/options.h"
+#include "kernels/kernels.h"
+#include "proto/paths.h"
+#include "shard/store.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct node {
+	struct options options;
+	struct keys keys;
+	struct loop *loop;
+	struct members *members;
+	struct loader *loader;
+	struct store *store;
+	struct worker *worker;
+	struct serve *serve;
+	struct deploy *deploy;
+	struct measure *measure;
+	struct control *control;
+	struct event *term, *interrupt;
+};
+
+static void on_signal(evutil_socket_t sig, short what, void *arg) {
+	struct node *n = arg;
+	(void)what;
+	log_line(LOG_LINE_INFO, "ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	loop_stop(n->loop);
+}
+
+/* What pings and status tell of this node. */
+static void fill_state(void *arg, Caravan__NodeState *out) {
+	struct node *n = arg;
+	out->version = (char *)PACKAGE_VERSION;
+	out->cpu = (char *)kern_ops()->name;
+	out->memory_allowed = n->options.memory;
+	out->threads = n->worker ? worker_threads(n->worker) : 0;
+	if (n->measure)
+		measure_state(n->measure, out);
+	if (n->deploy)
+		out->memory_used = deploy_memory_used(n->deploy);
+	if (n->serve)
+		serve_state(n->serve, out);
+}
+
+/* Tells systemd, or whoever started us in its manner, that we answer. */
+static void notify_ready(void) {
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t len = path ? strlen(path) : 0;
+	if (len == 0 || len >= sizeof addr.sun_path)
+		return;
+	memcpy(addr.sun_path, path, len);
+	if (*path == '@')
+		addr.sun_path[0] = '\0';
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0) {
+		(void)!sendto(fd, "READY=1", 7, 0, (struct sockaddr *)&addr,
+		        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+		close(fd);
+	}
+}
+
+static int start(struct node *n, char *err, size_t errlen) {
+	const struct options *o = &n->options;
+	char dir[PATH_MAX + 8];
+	int rc = kern_init(err, errlen);
+	if (rc != 0)
+		return rc;
+	rc = paths_make(o->state);
+	if (rc != 0) {
+		snprintf(err, errlen, "cannot make the state folder %s: %s", o->state, strerror(-rc));
+		return rc;
+	}
+	if (o->private && (rc = keys_generate(&n->keys)) != 0)
+		snprintf(err, errlen, "cannot make keys: %s", strerror(-rc));
+	else if (!o->private)
+		rc = keys_load(&n->keys, o->state, err, errlen);
+	if (rc == 0 && (rc = loop_create(&n->loop)) != 0)
+		snprintf(err, errlen, "cannot make an event loop: %s", strerror(-rc));
+	if (rc != 0)
+		return rc;
+	n->term = evsignal_new(loop_base(n->loop), SIGTERM, on_signal, n);
+	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, on_signal, n);
+	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 ||
+	        event_add(n->interrupt, NULL) != 0) {
+		snprintf(err, errlen, "cannot watch signals");
+		return -ENOMEM;
+	}
+	snprintf(dir, sizeof dir, "%s/store", o->state);
+	rc = store_open(&n->store, dir, err, errlen);
+	if (rc == 0)
+		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
+	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
+		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));
+	if (rc == 0)
+		rc = members_create(&n->members,
+		        &(struct members_config){.loop = n->loop,
+		                .state_dir = o->private ? NULL : o->state,
+		                .keys = &n->keys,
+		                .name = o->name,
+		                .listen = o->listen,
+		                .advertise = o->advertise,
+		                .state = fill_state,
+		                .arg = n},
+		        err, errlen);
+	if (rc == 0)
+		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);
+	if (rc == 0)
+		rc = deploy_create(&n->deploy,
+		        &(struct deploy_config){.loop = n->loop,
+		                .members = n->members,
+		                .loader = n->loader,
+		                .store = n->store,
+		                .memory = o->memory,
+		                .team = worker_threads(n->worker),
+		                .state_dir = o->private ? NULL : o->state,
+		                .hooks = serve_hooks(n->serve)},
+		        err, errlen);
+	if (rc == 0)
+		serve_attach(n->serve, n->deploy);
+	if (rc == 0)
+		rc = control_create(&n->control,
+		        &(struct control_config){
+		                .loop = n->loop, .serve = n->serve, .loader = n->loader, .path = o->control},
+		        err, errlen);
+	return rc;
+}
+
+static void end(struct node *n) {
+	control_destroy(n->control);
+	measure_destroy(n->measure);
+	/* sequences end first, then the lane that computes them, then what it read */
+	serve_destroy(n->serve);
+	n->serve = NULL;
+	worker_destroy(n->worker);
+	n->worker = NULL;
+	deploy_destroy(n->deploy);
+	n->deploy = NULL;
+	loader_destroy(n->loader);
+	members_destroy(n->members);
+	store_close(n->store);
+	if (n->term)
+		event_free(n->term);
+	if (n->interrupt)
+		event_free(n->interrupt);
+	loop_destroy(n->loop);
+	keys_wipe(&n->keys);
+}
+
+int main(int argc, char **argv) {
+	static struct node n;
+	char err[512] = "";
+	signal(SIGPIPE, SIG_IGN);
+	options_parse(&n.options, argc, argv);
+	int rc = start(&n, err, sizeof err);
+	if (rc == 0) {
+		if (!n.options.private) {
+			const struct member *self = members_self(n.members);
+			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
+			        self->name, PACKAGE_VERSION, worker_threads(n.worker), kern_ops()->name);
+			notify_ready();
+		}
+		rc = loop_run(n.loop);
+	} else {
+		fprintf(stderr, "caravand: %s\n", *err ? err : strerror(-rc));
+	}
+	end(&n);
+	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,189 @@
+/* options: see options.h. */
+#include "daemon/options.h"
+#include "config.h"
+#include "proto/paths.h"
+#include "proto/wire.h"
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_LISTEN "tcp://0.0.0.0:7070"
+#define DEFAULT_MEMORY_PERCENT 80
+
+enum {
+	OPT_STATE = 256,
+	OPT_NAME,
+	OPT_LISTEN,
+	OPT_ADVERTISE,
+	OPT_CONTROL,
+	OPT_MEMORY,
+	OPT_THREADS,
+	OPT_HELP,
+	OPT_VERSION
+};
+
+static const struct option longs[] = {
+        {"state", required_argument, NULL, OPT_STATE},
+        {"name", required_argument, NULL, OPT_NAME},
+        {"listen", required_argument, NULL, OPT_LISTEN},
+        {"advertise", required_argument, NULL, OPT_ADVERTISE},
+        {"control", required_argument, NULL, OPT_CONTROL},
+        {"memory", required_argument, NULL, OPT_MEMORY},
+        {"threads", required_argument, NULL, OPT_THREADS},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {0},
+};
+
+static const char help[] =
+        "usage: caravand [OPTION]...\n"
+        "\n"
+        "A node of a Caravan cluster.  Stays in the foreground; SIGTERM or SIGINT ends it.\n"
+        "\n"
+        "Where things are:\n"
+        "  --state DIR            keys, roster and packed weights (~/.local/state/caravan, or /var/lib/caravan)\n"
+        "  --control PATH         socket for the command caravan (STATE/control.sock with --state, else\n"
+        "                         caravan/control.sock in XDG_RUNTIME_DIR, or /run/caravan/control.sock)\n"
+        "\n"
+        "The network:\n"
+        "  --name NAME            of this node, for people (the host's name)\n"
+        "  --listen tcp://ADDR:PORT   where other nodes reach it, or 'off' (" DEFAULT_LISTEN ")\n"
+        "  --advertise tcp://HOST:PORT   what others are told to connect to (its addresses)\n"
+        "\n"
+        "Resources:\n"
+        "  --memory SIZE          for weights, KV cache and buffers, such as 12G (80% of what is free)\n"
+        "  --threads N            compute threads (one a physical core)\n"
+        "\n"
+        "  --help, --version\n";
+
+static void wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void wrong(const char *fmt, ...) {
+	va_list ap;
+	fprintf(stderr, "caravand: ");
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\ncaravand --help lists the options\n");
+	exit(2);
+}
+
+static uint64_t size(const char *text) {
+	char *stop;
+	errno = 0;
+	unsigned long long v = strtoull(text, &stop, 10);
+	unsigned shift = *stop == 'K' ? 10 : *stop == 'M' ? 20 : *stop == 'G' ? 30 : *stop == 'T' ? 40 : 0;
+	if (errno || stop == text || strchr(text, '-') || v == 0 || (shift ? stop[1] : *stop) ||
+	        v > UINT64_MAX >> shift)
+		wrong("--memory: '%s' is not a size such as 512M or 12G", text);
+	return (uint64_t)v << shift;
+}
+
+static unsigned threads(const char *text) {
+	char *stop;
+	unsigned long v = strtoul(text, &stop, 10);
+	if (stop == text || *stop || strchr(text, '-') || v < 1 || v > 256)
+		wrong("--threads: '%s' is not a number from 1 to 256", text);
+	return (unsigned)v;
+}
+
+static const char *endpoint(const char *option, const char *text) {
+	const char *port = strrchr(text, ':');
+	char *stop;
+	if (strncmp(text, "tcp://", 6) != 0 || !port || port == text + 3 || strlen(text) > WIRE_TEXT_MAX)
+		wrong("%s: '%s' is not of the form tcp://ADDR:PORT", option, text);
+	unsigned long v = strtoul(port + 1, &stop, 10);
+	if (stop == port + 1 || *stop || v > 65535)
+		wrong("%s: '%s' has no port from 0 to 65535", option, text);
+	return text;
+}
+
+/* A number in a file of one line; 0 when there is none (a cgroup's "max" included). */
+static uint64_t number_in(const char *path) {
+	unsigned long long v = 0;
+	FILE *f = fopen(path, "r");
+	if (f && fscanf(f, "%llu", &v) != 1)
+		v = 0;
+	if (f)
+		fclose(f);
+	return v;
+}
+
+/* What is really available: MemAvailable, or what a cgroup leaves if that is less. */
+static uint64_t available_memory(void) {
+	char line[256], path[PATH_MAX + 64], group[PATH_MAX];
+	unsigned long long kib = 0;
+	FILE *f = fopen("/proc/meminfo", "r");
+	while (f && fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
+		;
+	if (f)
+		fclose(f);
+	uint64_t free_bytes = (uint64_t)kib << 10;
+	f = fopen("/proc/self/cgroup", "r");
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "0::%4000s", group) != 1)
+			continue;
+		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+		uint64_t max = number_in(path);
+		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current", group);
+		uint64_t used = number_in(path);
+		if (max && (max > used ? max - used : 0) < free_bytes)
+			free_bytes = max > used ? max - used : 0;
+	}
+	if (f)
+		fclose(f);
+	return free_bytes;
+}
+
+void options_parse(struct options *o, int argc, char **argv) {
+	const char *state = NULL, *control = NULL;
+	*o = (struct options){.listen = DEFAULT_LISTEN};
+	opterr = 0;
+	for (int c; (c = getopt_long(argc, argv, ":", longs, NULL)) != -1;)
+		switch (c) {
+		case OPT_STATE:
+			state = optarg;
+			break;
+		case OPT_NAME:
+			if (!wire_name_ok(optarg))
+				wrong("--name: '%s' is no name: 1 to %d letters, digits, '.', '_' and '-'",
+				        optarg, WIRE_NAME_MAX);
+			o->name = optarg;
+			break;
+		case OPT_LISTEN:
+			o->listen = strcmp(optarg, "off") == 0 ? NULL : endpoint("--listen", optarg);
+			break;
+		case OPT_ADVERTISE:
+			o->advertise = endpoint("--advertise", optarg);
+			break;
+		case OPT_CONTROL:
+			control = optarg;
+			break;
+		case OPT_MEMORY:
+			o->memory = size(optarg);
+			break;
+		case OPT_THREADS:
+			o->threads = threads(optarg);
+			break;
+		case OPT_HELP:
+			fputs(help, stdout);
+			exit(0);
+		case OPT_VERSION:
+			printf("caravand %s\n", PACKAGE_VERSION);
+			exit(0);
+		case ':':
+			wrong("the option %s needs a value", argv[optind - 1]);
+		default:
+			wrong("there is no option %s", argv[optind - 1]);
+		}
+	if (optind < argc)
+		wrong("'%s' is no option", argv[optind]);
+	if (paths_state(state, o->state, sizeof o->state) != 0 ||
+	        paths_control(control, state, o->control, sizeof o->control) != 0)
+		wrong("a path is too long");
+	o->private = strncmp(o->control, "fd:", 3) == 0;
+	if (!o->memory)
+		o->memory = available_memory() / 100 * DEFAULT_MEMORY_PERCENT;
+}

@@ -1,0 +1,23 @@
+/* options: what caravand was told: the command line, the configuration file beneath it.
+ * Owns: its strings.  Read before threads start. */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+	char state[PATH_MAX];
+	char control[PATH_MAX];
+	const char *name;      /* NULL: as the roster has it, or the host's name */
+	const char *listen;    /* NULL: no network */
+	const char *advertise; /* NULL: what we are bound to */
+	uint64_t memory;       /* bytes */
+	unsigned threads;      /* 0: one a physical core */
+	bool private;          /* one client on an inherited descriptor */
+};
+
+/* Fills o, or says what is wrong and exits 2; --help and --version print and exit 0. */
+void options_parse(struct options *o, int argc, char **argv);
+
+#endif

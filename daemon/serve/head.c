@@ -1,0 +1,95 @@
+/* head: see head.h.  Rows go through the output product a few at a time, so that its buffer of logits stays
+ * small beside the weights that it reads. */
+#include "daemon/serve/head.h"
+#include "proto/wire.h"
+#include "shard/forward.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD_ROWS 16 /* through the output product at once */
+
+struct head {
+	struct ends *ends;
+	struct sampler *sampler;
+	const struct hparams *hp;
+	float *x, *logits;
+};
+
+static void *aligned(size_t bytes) {
+	return aligned_alloc(KERN_ALIGN, (bytes + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN);
+}
+
+int head_create(struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows) {
+	struct head *h = calloc(1, sizeof *h);
+	if (!h)
+		return -ENOMEM;
+	h->hp = &ends->manifest->hp;
+	h->x = aligned((size_t)HEAD_ROWS * h->hp->dim * sizeof(float));
+	h->logits = aligned((size_t)HEAD_ROWS * h->hp->vocab * sizeof(float));
+	int rc = h->x && h->logits ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = ends_create(&h->ends, ends, t, max_rows > HEAD_ROWS ? max_rows : HEAD_ROWS);
+	if (rc == 0)
+		rc = sampler_create(&h->sampler, h->hp->vocab);
+	if (rc != 0) {
+		head_destroy(h);
+		return rc;
+	}
+	*out = h;
+	return 0;
+}
+
+void head_destroy(struct head *h) {
+	if (!h)
+		return;
+	sampler_destroy(h->sampler);
+	ends_destroy(h->ends);
+	free(h->x);
+	free(h->logits);
+	free(h);
+}
+
+int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows) {
+	return ends_embed(h->ends, x, tokens, rows);
+}
+
+void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
+	size_t dim = h->hp->dim, vocab = h->hp->vocab;
+	for (uint32_t at = 0; at < rows;) {
+		uint32_t n = rows - at < HEAD_ROWS ? rows - at : HEAD_ROWS;
+		for (uint32_t i = 0; i < n; i++)
+			memcpy(h->x + i * dim, row[at + i].x, dim * sizeof(float));
+		int rc = ends_logits(h->ends, h->logits, h->x, n);
+		for (uint32_t i = 0; i < n; i++) {
+			struct head_row *r = &row[at + i];
+			r->rc = rc;
+			/* one row that is not finite must not take its neighbours with it */
+			if (rc == -EDOM && n > 1)
+				r->rc = ends_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
+			if (r->rc == 0)
+				r->rc = sampler_pick(h->sampler, r->params, h->logits + i * vocab,
+				        (uint32_t)vocab, r->log, r->tokens, r->tokens, &r->id);
+		}
+		at += n;
+	}
+}
+
+uint32_t head_logit_rows(const struct head *h) {
+	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(h->hp->vocab * sizeof(float));
+	return fit < 1 ? 1 : fit > HEAD_ROWS ? HEAD_ROWS : fit;
+}
+
+int head_logits(struct head *h, const float *x, uint32_t rows, struct payload **out) {
+	struct payload *p = payload_create((size_t)rows * h->hp->vocab * sizeof(float));
+	if (!p)
+		return -ENOMEM;
+	memcpy(h->x, x, (size_t)rows * h->hp->dim * sizeof(float));
+	int rc = ends_logits(h->ends, payload_data(p), h->x, rows);
+	if (rc != 0) {
+		payload_unref(p);
+		return rc;
+	}
+	*out = p;
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* head: the coordinator's computing: embedding on the way in; norm, output product and sampling on the way out.
+ *
+ * Owns: the buffers of the two ends and the sampler's scratch.
+ * Threads: head_embed and head_run on the worker's lane. */
+#ifndef DAEMON_SERVE_HEAD_H
+#define DAEMON_SERVE_HEAD_H
+#include "daemon/net/payload.h"
+#include "daemon/text/sampler.h"
+#include "kernels/team.h"
+#include "shard/slice.h"
+#include <stdbool.h>
+
+struct head;
+
+/* A row that came back from the last stage, and what is wanted of it. */
+struct head_row {
+	const float *x;                      /* dim floats */
+	const struct sampler_params *params; /* of the sequence; borrowed */
+	const uint32_t *log;                 /* borrowed: what was there when the row was made */
+	uint32_t tokens;
+	uint32_t id; /* out: the token that was picked */
+	int rc;      /* out: 0 or a negative errno */
+};
+
+int head_create(struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows);
+void head_destroy(struct head *h); /* NULL allowed */
+
+int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows);
+
+/* Picks the next token of each row. */
+void head_pick(struct head *h, struct head_row *row, uint32_t rows);
+
+/* The logits of up to head_logit_rows() rows as a payload of rows x vocab floats; x contiguous. */
+int head_logits(struct head *h, const float *x, uint32_t rows, struct payload **out);
+uint32_t head_logit_rows(const struct head *h);
+
+#endif

@@ -1,0 +1,171 @@
+/* hop: see hop.h. */
+#include "daemon/serve/hop.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct parcel {
+	struct parcel *next;
+	uint64_t step;
+	uint64_t ref; /* 0 until sent */
+	Caravan__Envelope *env;
+	struct payload *payload;
+};
+
+struct hop {
+	struct peers *peers;
+	struct node_id to;
+	hop_lost_fn *lost;
+	void *arg;
+	struct parcel *waiting, **waiting_tail;
+	struct parcel *sent, **sent_tail;
+	unsigned nsent;
+	bool *gone; /* set by hop_destroy while a callback of ours is on the stack */
+};
+
+int hop_create(struct hop **out, struct peers *p, const struct node_id *to, hop_lost_fn *lost, void *arg) {
+	struct hop *h = calloc(1, sizeof *h);
+	if (!h)
+		return -ENOMEM;
+	h->peers = p;
+	h->to = *to;
+	h->lost = lost;
+	h->arg = arg;
+	h->waiting_tail = &h->waiting;
+	h->sent_tail = &h->sent;
+	*out = h;
+	return 0;
+}
+
+static void parcel_empty(struct parcel *p) {
+	wire_free(p->env);
+	payload_unref(p->payload);
+	p->env = NULL;
+	p->payload = NULL;
+}
+
+static void parcels_destroy(struct parcel *p) {
+	while (p) {
+		struct parcel *next = p->next;
+		parcel_empty(p);
+		free(p);
+		p = next;
+	}
+}
+
+void hop_destroy(struct hop *h) {
+	if (!h)
+		return;
+	if (h->gone)
+		*h->gone = true;
+	parcels_destroy(h->waiting);
+	parcels_destroy(h->sent);
+	free(h);
+}
+
+/* Tells of every step in a list, which is freed; the hop may be destroyed by what it tells. */
+static void report_lost(struct hop *h, struct parcel *list, const char *why) {
+	bool gone = false, *outer = h->gone;
+	hop_lost_fn *lost = h->lost;
+	void *arg = h->arg;
+	h->gone = &gone;
+	for (struct parcel *p = list; p && !gone; p = p->next)
+		lost(arg, p->step, why);
+	if (!gone)
+		h->gone = outer;
+	else if (outer)
+		*outer = true;
+	parcels_destroy(list);
+}
+
+static void pump(struct hop *h) {
+	while (h->waiting && h->nsent < HOP_CREDITS) {
+		struct parcel *p = h->waiting;
+		p->ref = p->env->ref = peers_ref(h->peers);
+		int rc = peers_send(h->peers, &h->to, PEERS_CONTROL, p->env, p->payload);
+		h->waiting = p->next;
+		if (!h->waiting)
+			h->waiting_tail = &h->waiting;
+		p->next = NULL;
+		if (rc != 0) {
+			parcel_empty(p);
+			/* the rest fares no better, and order must hold: everything that waits is lost */
+			p->next = h->waiting;
+			h->waiting = NULL;
+			h->waiting_tail = &h->waiting;
+			report_lost(h, p, rc == -ENOTCONN ? "there is no link to it" : strerror(-rc));
+			return;
+		}
+		parcel_empty(p);
+		*h->sent_tail = p;
+		h->sent_tail = &p->next;
+		h->nsent++;
+	}
+}
+
+int hop_send(struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload) {
+	struct parcel *p = calloc(1, sizeof *p);
+	uint8_t *frame = NULL;
+	size_t len = 0;
+	int rc = p ? wire_pack(env, &frame, &len) : -ENOMEM;
+	if (rc == 0 && !(p->env = caravan__envelope__unpack(NULL, len, frame)))
+		rc = -ENOMEM;
+	free(frame);
+	if (rc != 0) {
+		free(p);
+		return rc;
+	}
+	p->step = step;
+	p->payload = payload ? payload_ref(payload) : NULL;
+	*h->waiting_tail = p;
+	h->waiting_tail = &p->next;
+	pump(h);
+	return 0;
+}
+
+/* Takes the parcel with this ref out of those sent; NULL: none. */
+static struct parcel *take_sent(struct hop *h, const struct node_id *node, uint64_t ref) {
+	struct parcel **at = &h->sent, *p;
+	if (!node_id_equal(node, &h->to))
+		return NULL;
+	while (*at && (*at)->ref != ref)
+		at = &(*at)->next;
+	if (!(p = *at))
+		return NULL;
+	*at = p->next;
+	if (h->sent_tail == &p->next)
+		h->sent_tail = at;
+	p->next = NULL;
+	h->nsent--;
+	return p;
+}
+
+bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref) {
+	struct parcel *p = take_sent(h, node, ref);
+	if (!p)
+		return false;
+	parcels_destroy(p);
+	pump(h);
+	return true;
+}
+
+bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const char *why) {
+	struct parcel *p = take_sent(h, node, ref);
+	if (!p)
+		return false;
+	report_lost(h, p, why);
+	return true;
+}
+
+void hop_link_lost(struct hop *h, const struct node_id *node, const char *why) {
+	if (!node_id_equal(node, &h->to))
+		return;
+	*h->sent_tail = h->waiting;
+	struct parcel *list = h->sent;
+	h->sent = h->waiting = NULL;
+	h->sent_tail = &h->sent;
+	h->waiting_tail = &h->waiting;
+	h->nsent = 0;
+	report_lost(h, list, why);
+}

@@ -1,0 +1,36 @@
+/* hop: the way of steps from this node to the next one: the next stage, or the coordinator after the last.
+ *
+ * Owns: the steps that wait for a credit, and the numbers of those sent and not yet acknowledged.
+ * Flow: a receiver acknowledges a step when its compute lane takes it up, so at most HOP_CREDITS steps of one
+ * hop wait at the receiver; the others wait here, and their number is bounded by the coordinator, which has
+ * only so many steps in flight.
+ * Invariant: steps leave in the order in which they came; a step that was sent over a link that is lost before
+ * the acknowledgement is reported as lost, once.
+ * Threads: the loop. */
+#ifndef DAEMON_SERVE_HOP_H
+#define DAEMON_SERVE_HOP_H
+#include "daemon/net/peers.h"
+
+#define HOP_CREDITS 2
+
+struct hop;
+
+/* A step did not reach the next node. */
+typedef void hop_lost_fn(void *arg, uint64_t step, const char *why);
+
+int hop_create(struct hop **out, struct peers *p, const struct node_id *to, hop_lost_fn *lost, void *arg);
+void hop_destroy(struct hop *h); /* NULL allowed; says nothing of steps that were under way */
+
+/* Sends a packed copy of env (a Step or a StepDone) when a credit is there.  0 or -ENOMEM. */
+int hop_send(struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload);
+
+/* An acknowledgement came from `node` for `ref`; whether it was for this hop. */
+bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref);
+
+/* `node` refused what was sent with `ref`: the step is reported as lost; whether it was of this hop. */
+bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const char *why);
+
+/* The link to `node` was lost. */
+void hop_link_lost(struct hop *h, const struct node_id *node, const char *why);
+
+#endif

@@ -1,0 +1,76 @@
+/* scheduler: which rows of which sequences go into the next step, and who has which block of KV cache.
+ *
+ * Owns: the running sequences, the queue of those that wait for a place, the free blocks.  The only allocator of
+ * KV blocks of a model: stages index the tables that it writes.  Sends nothing and computes nothing.
+ * Invariants: a sequence is in a step at most once; its rows are scheduled in order of position; a block is
+ * freed only when no step that names it is in flight.
+ * Threads: the loop. */
+#ifndef DAEMON_SERVE_SCHEDULER_H
+#define DAEMON_SERVE_SCHEDULER_H
+#include "kernels/kernels.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SCHEDULER_QUEUE_MAX 256 /* sequences that wait for a place */
+#define SCHEDULER_MIXED_ROWS \
+	128 /* rows of prompts in a step that also carries other sequences' next tokens */
+#define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
+
+/* A growing list of tokens.  Made by the caller, zeroed but for the first part. */
+struct sequence {
+	/* the caller's */
+	uint64_t id;
+	uint32_t *log;   /* owned by the caller, room for `room` tokens */
+	uint32_t tokens; /* in the log; the caller appends */
+	uint32_t room;
+	bool all_outputs; /* every row's output is wanted, not the last one's alone */
+	void *owner;
+	/* the scheduler's */
+	struct sequence *next;
+	uint32_t scheduled; /* positions that steps have been made for */
+	uint32_t done;      /* positions whose steps came back */
+	uint32_t in_flight; /* steps */
+	uint32_t *block;
+	uint32_t nblocks;
+	bool running, ended;
+};
+
+struct scheduled {
+	struct sequence *seq;
+	uint32_t rows, position, outputs;
+};
+
+struct scheduler_step {
+	uint64_t number; /* 1, 2, 3 ... */
+	uint32_t rows, outputs, nseqs;
+	struct scheduled *seq;
+};
+
+struct scheduler;
+
+int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows);
+void scheduler_destroy(struct scheduler *s); /* NULL allowed; sequences are the caller's */
+
+/* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full. */
+int scheduler_add(struct scheduler *s, struct sequence *q);
+
+/* No more steps for it.  True: it has left the scheduler and the caller may free it; false: steps are in
+ * flight, and scheduler_done will say when. */
+bool scheduler_end(struct scheduler *s, struct sequence *q);
+
+/* The next step, or NULL when there is nothing to do now.  Freed by scheduler_done. */
+struct scheduler_step *scheduler_next(struct scheduler *s);
+
+/* The step came back, or is lost for good.  Calls left(arg, q) for sequences that had been ended and have now
+ * left. Frees the step. */
+void scheduler_done(struct scheduler *s, struct scheduler_step *st,
+        void (*left)(void *arg, struct sequence *q), void *arg);
+
+uint32_t scheduler_running(const struct scheduler *s);
+uint32_t scheduler_queued(const struct scheduler *s);
+uint32_t scheduler_free_blocks(const struct scheduler *s);
+
+/* Walks the sequences, running ones first: NULL past the end. */
+struct sequence *scheduler_at(const struct scheduler *s, uint32_t i);
+
+#endif

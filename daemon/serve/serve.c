@@ -1,0 +1,394 @@
+/* serve: see serve.h. */
+#include "daemon/serve/serve.h"
+#include "daemon/serve/model.h"
+#include "daemon/serve/request.h"
+#include "daemon/serve/stage.h"
+#include "daemon/text/tokenizer.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct stage_node {
+	struct stage_node *next;
+	struct stage *stage;
+};
+
+struct model_node {
+	struct model_node *next;
+	struct model *model;
+};
+
+/* A tokenizer lives as long as the vocabulary it was made from. */
+struct tokenizer_node {
+	struct tokenizer_node *next;
+	const struct vocab *vocab;
+	struct tokenizer *tokenizer;
+};
+
+struct serve {
+	struct members *members;
+	struct peers *peers;
+	struct worker *worker;
+	struct deploy *deploy;
+	struct requests *requests;
+	struct stage_node *stages;
+	struct model_node *models;
+	struct tokenizer_node *tokenizers;
+	Caravan__StageState *stage_state, **stage_list; /* what serve_state gave out last */
+	Caravan__ModelState *model_state, **model_list;
+};
+
+/* ---- tokenizers ---------------------------------------------------------------------------------- */
+
+static const struct tokenizer *tokenizer_of(
+        struct serve *s, const struct vocab *v, char *err, size_t errlen) {
+	for (struct tokenizer_node *n = s->tokenizers; n; n = n->next)
+		if (n->vocab == v)
+			return n->tokenizer;
+	struct tokenizer_node *n = calloc(1, sizeof *n);
+	if (!n) {
+		snprintf(err, errlen, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	if (tokenizer_create(&n->tokenizer, v, err, errlen) != 0) {
+		free(n);
+		return NULL;
+	}
+	n->vocab = v;
+	n->next = s->tokenizers;
+	s->tokenizers = n;
+	return n->tokenizer;
+}
+
+static void drop_tokenizer(struct serve *s, const struct vocab *v) {
+	for (struct tokenizer_node **at = &s->tokenizers; *at; at = &(*at)->next)
+		if ((*at)->vocab == v) {
+			struct tokenizer_node *n = *at;
+			*at = n->next;
+			tokenizer_destroy(n->tokenizer);
+			free(n);
+			return;
+		}
+}
+
+const struct tokenizer *serve_tokenizer(
+        struct serve *s, const struct deploy_model *m, char *err, size_t errlen) {
+	if (m->vocab)
+		return tokenizer_of(s, m->vocab, err, errlen);
+	snprintf(err, errlen, "the vocabulary of model %s has not arrived at this node yet; try again",
+	        m->plan->model);
+	return NULL;
+}
+
+/* ---- the hooks of deploy ------------------------------------------------------------------------- */
+
+static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice, char *err,
+        size_t errlen) {
+	struct serve *s = arg;
+	struct stage_node *n = calloc(1, sizeof *n);
+	if (!n) {
+		snprintf(err, errlen, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	int rc = stage_create(&n->stage, s->peers, s->worker, m->plan, index, slice, err, errlen);
+	if (rc != 0) {
+		free(n);
+		return rc;
+	}
+	n->next = s->stages;
+	s->stages = n;
+	return 0;
+}
+
+static void stage_gone(void *arg, const struct deploy_model *m, uint32_t index) {
+	struct serve *s = arg;
+	for (struct stage_node **at = &s->stages; *at; at = &(*at)->next)
+		if (stage_is((*at)->stage, m->plan->model, m->plan->epoch, index)) {
+			struct stage_node *n = *at;
+			*at = n->next;
+			stage_close(n->stage);
+			free(n);
+			return;
+		}
+}
+
+static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+	struct serve *s = arg;
+	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
+	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
+	if (!t)
+		return -EINVAL;
+	int rc = n ? model_create(&n->model, s->peers, s->worker, m->plan, t, ends, err, errlen) : -ENOMEM;
+	if (rc != 0) {
+		free(n);
+		return rc;
+	}
+	n->next = s->models;
+	s->models = n;
+	return 0;
+}
+
+static bool coordinates(const struct model_node *n, const char *name, const Caravan__Epoch *epoch) {
+	const Caravan__Plan *plan = model_plan(n->model);
+	return strcmp(plan->model, name) == 0 && (!epoch || wire_epoch_compare(plan->epoch, epoch) == 0);
+}
+
+static void model_gone(void *arg, const struct deploy_model *m, const char *why) {
+	struct serve *s = arg;
+	for (struct model_node **at = &s->models; *at; at = &(*at)->next)
+		if (coordinates(*at, m->plan->model, m->plan->epoch)) {
+			struct model_node *n = *at;
+			*at = n->next;
+			model_close(n->model, why);
+			free(n);
+			return;
+		}
+}
+
+static void changed(void *arg, const struct deploy_model *m) {
+	struct serve *s = arg;
+	char why[WIRE_TEXT_MAX];
+	if (m->phase == CARAVAN__MODEL_PHASE__SERVING)
+		return;
+	snprintf(why, sizeof why, "model %s %s%s%s", m->plan->model,
+	        m->phase == CARAVAN__MODEL_PHASE__UNLOADED ? "was unloaded" : "does not serve any more",
+	        *m->reason ? ": " : "", m->reason);
+	requests_model_gone(s->requests, m->plan->model, why);
+	if (m->phase == CARAVAN__MODEL_PHASE__UNLOADED && m->vocab)
+		drop_tokenizer(s, m->vocab);
+}
+
+struct deploy_hooks serve_hooks(struct serve *s) {
+	return (struct deploy_hooks){.stage_open = stage_open,
+	        .stage_close = stage_gone,
+	        .model_open = model_open,
+	        .model_close = model_gone,
+	        .changed = changed,
+	        .arg = s};
+}
+
+void serve_attach(struct serve *s, struct deploy *d) {
+	s->deploy = d;
+}
+
+struct deploy *serve_deploy(struct serve *s) {
+	return s->deploy;
+}
+
+struct members *serve_members(struct serve *s) {
+	return s->members;
+}
+
+struct requests *serve_requests(struct serve *s) {
+	return s->requests;
+}
+
+const char *serve_node_name(struct serve *s, const struct node_id *id) {
+	const struct member *m = members_find(s->members, id);
+	return m ? m->name : "a node outside the roster";
+}
+
+/* ---- messages ------------------------------------------------------------------------------------ */
+
+static void on_step(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const Caravan__Step *step = env->step;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, step->model, step->epoch, step->stage)) {
+			stage_step(n->stage, from, step, x);
+			return;
+		}
+	peers_refuse(s->peers, from, "this node does not serve stage %u of model %s under that plan",
+	        step->stage, step->model);
+}
+
+static void on_step_ack(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	(void)env;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (model_ack(n->model, &from->node, from->ref))
+			return;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_ack(n->stage, &from->node, from->ref))
+			return;
+}
+
+static struct model *model_of(struct serve *s, const char *name, const Caravan__Epoch *epoch) {
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (coordinates(n, name, epoch))
+			return n->model;
+	return NULL;
+}
+
+static void on_step_done(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	struct model *m = model_of(s, env->step_done->model, env->step_done->epoch);
+	if (m)
+		model_step_done(m, from, env->step_done, x);
+	else
+		peers_refuse(s->peers, from, "this node does not coordinate model %s under that plan",
+		        env->step_done->model);
+}
+
+static void on_step_failed(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	struct model *m = model_of(s, env->step_failed->model, env->step_failed->epoch);
+	(void)x;
+	if (m)
+		model_step_failed(m, from, env->step_failed);
+}
+
+static void on_submit(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	struct model *m = model_of(s, env->submit->model, NULL);
+	if (m)
+		model_submit(m, from, env->submit, x);
+	else
+		peers_refuse(s->peers, from, "this node does not coordinate model %s", env->submit->model);
+}
+
+static void on_cancel(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	(void)env;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		model_cancel(n->model, &from->node, from->ref);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const char *why = env->refused->reason;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (model_refused(n->model, &from->node, from->ref, why))
+			return;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_refused(n->stage, &from->node, from->ref, why))
+			return;
+}
+
+static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct serve *s = arg;
+	char text[WIRE_TEXT_MAX];
+	if (up)
+		return;
+	snprintf(text, sizeof text, "the link to %s was lost: %s", serve_node_name(s, node), why);
+	for (struct model_node *n = s->models; n; n = n->next)
+		model_link_lost(n->model, node, text);
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		stage_link_lost(n->stage, node, text);
+}
+
+static void on_member(void *arg, const struct member *who, const char *what) {
+	struct serve *s = arg;
+	char why[WIRE_TEXT_MAX];
+	if (who->up && !who->expelled)
+		return;
+	snprintf(why, sizeof why, "node %s %s", who->name, what);
+	for (struct model_node *n = s->models; n; n = n->next)
+		model_cancel_node(n->model, &who->id);
+	requests_coordinator_lost(s->requests, &who->id, why);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------- */
+
+int serve_create(struct serve **out, struct members *m, struct worker *w, char *err, size_t errlen) {
+	static const struct {
+		Caravan__Envelope__BodyCase kind;
+		peers_fn *fn;
+	} on[] = {
+	        {CARAVAN__ENVELOPE__BODY_STEP, on_step},
+	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, on_step_ack},
+	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, on_step_done},
+	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, on_step_failed},
+	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
+	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
+	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},
+	};
+	struct serve *s = calloc(1, sizeof *s);
+	int rc = s ? 0 : -ENOMEM;
+	if (rc == 0) {
+		s->members = m;
+		s->peers = members_peers(m);
+		s->worker = w;
+		rc = requests_create(&s->requests, s, s->peers);
+	}
+	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
+		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
+	if (rc == 0)
+		rc = peers_on_link(s->peers, on_link, s);
+	if (rc == 0)
+		rc = members_on_change(m, on_member, s);
+	if (rc != 0) {
+		snprintf(err, errlen, "%s", strerror(-rc));
+		serve_destroy(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+static void free_state(struct serve *s) {
+	free(s->stage_state);
+	free(s->stage_list);
+	free(s->model_state);
+	free(s->model_list);
+}
+
+void serve_destroy(struct serve *s) {
+	if (!s)
+		return;
+	requests_destroy(s->requests);
+	while (s->models) {
+		struct model_node *n = s->models;
+		s->models = n->next;
+		model_close(n->model, "the node is shutting down");
+		free(n);
+	}
+	while (s->stages) {
+		struct stage_node *n = s->stages;
+		s->stages = n->next;
+		stage_close(n->stage);
+		free(n);
+	}
+	while (s->tokenizers)
+		drop_tokenizer(s, s->tokenizers->vocab);
+	free_state(s);
+	free(s);
+}
+
+void serve_state(struct serve *s, Caravan__NodeState *out) {
+	size_t ns = 0, nm = 0;
+	free_state(s);
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		ns++;
+	for (struct model_node *n = s->models; n; n = n->next)
+		nm++;
+	s->stage_state = calloc(ns + 1, sizeof *s->stage_state);
+	s->stage_list = calloc(ns + 1, sizeof *s->stage_list);
+	s->model_state = calloc(nm + 1, sizeof *s->model_state);
+	s->model_list = calloc(nm + 1, sizeof *s->model_list);
+	if (!s->stage_state || !s->stage_list || !s->model_state || !s->model_list)
+		return;
+	for (struct stage_node *n = s->stages; n; n = n->next) {
+		size_t i = out->n_stages++;
+		stage_state(n->stage, &s->stage_state[i]);
+		s->stage_list[i] = &s->stage_state[i];
+	}
+	for (struct model_node *n = s->models; n; n = n->next) {
+		size_t i = out->n_models++;
+		model_state(n->model, &s->model_state[i]);
+		s->model_list[i] = &s->model_state[i];
+	}
+	out->stages = s->stage_list;
+	out->models = s->model_list;
+}
