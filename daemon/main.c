@@ -45,8 +45,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	out->cpu = (char *)kern_ops()->name;
 	out->memory_allowed = n->options.memory;
 	out->threads = n->worker ? worker_threads(n->worker) : 0;
-	if (n->measure)
-		measure_state(n->measure, out);
+	measure_fill(n->measure, out);
 	if (n->deploy)
 		out->memory_used = deploy_memory_used(n->deploy);
 	if (n->serve)
@@ -101,6 +100,10 @@ static int start(struct node *n, char *err, size_t errlen) {
 	rc = store_open(&n->store, dir, err, errlen);
 	if (rc == 0)
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
+	/* a node without a network plans for itself alone: what it can do changes nothing */
+	if (rc == 0 && o->listen &&
+	        (rc = measure_start(&n->measure, n->loop, o->state, worker_threads(n->worker), NULL)) != 0)
+		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));
 	if (rc == 0)
@@ -139,7 +142,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 
 static void end(struct node *n) {
 	control_destroy(n->control);
-	measure_destroy(n->measure);
+	measure_stop(n->measure);
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;
@@ -160,7 +163,7 @@ static void end(struct node *n) {
 
 int main(int argc, char **argv) {
 	static struct node n;
-	char err[512] = "";
+	char err[PATH_MAX + 512] = "";
 	signal(SIGPIPE, SIG_IGN);
 	options_parse(&n.options, argc, argv);
 	int rc = start(&n, err, sizeof err);

@@ -292,13 +292,20 @@ void requests_destroy(struct requests *rs) {
 	free(rs);
 }
 
-/* Ends those that `match`; an event may start or cancel others, so the walk begins anew after each. */
-static void end_all(
-        struct requests *rs, const struct node_id *coordinator, const char *model, const char *why) {
+typedef bool match_fn(const struct request *r, const void *what);
+
+static bool coordinated_by(const struct request *r, const void *node) {
+	return node_id_equal(&r->coordinator, node);
+}
+
+static bool asks_for(const struct request *r, const void *model) {
+	return strcmp(r->model, model) == 0;
+}
+
+/* Ends those that match; an event may start or cancel others, so the walk begins anew after each. */
+static void end_all(struct requests *rs, match_fn *match, const void *what, const char *why) {
 	for (struct request *r = rs->first; r;) {
-		bool hit = coordinator ? node_id_equal(&r->coordinator, coordinator)
-		                       : strcmp(r->model, model) == 0;
-		if (hit) {
+		if (match(r, what)) {
 			end(r, NULL, why);
 			r = rs->first;
 		} else {
@@ -308,9 +315,9 @@ static void end_all(
 }
 
 void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why) {
-	end_all(rs, node, NULL, why);
+	end_all(rs, coordinated_by, node, why);
 }
 
 void requests_model_gone(struct requests *rs, const char *model, const char *why) {
-	end_all(rs, NULL, model, why);
+	end_all(rs, asks_for, model, why);
 }
