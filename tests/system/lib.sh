@@ -1,0 +1,170 @@
+# lib: what the cluster tests have in common: TAP, real daemons on loopback, and cleaning up after them.
+# A script sources it, calls cases with `check "what" COMMAND...`, and ends with `finish`.
+# shellcheck shell=sh
+
+top_srcdir=${top_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
+top_builddir=${top_builddir:-.}
+PATH=$top_builddir:$PATH
+shared=${CARAVAN_SHARED:-$top_srcdir/../shared}
+demo=$top_srcdir/demo/stories.gguf
+dir=$(mktemp -d "${TMPDIR:-/tmp}/caravan-test.XXXXXX") || exit 1
+# nothing of the user's is touched, and nothing of the user's is used
+export HOME="$dir/home" XDG_STATE_HOME="$dir/xdg-state" XDG_RUNTIME_DIR="$dir/xdg-runtime"
+unset CARAVAN_CONTROL CARAVAN_CPU NOTIFY_SOCKET STATE_DIRECTORY
+mkdir -p "$HOME" "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR"
+cases=0 failures=0
+
+trap 'clean_up' EXIT
+trap 'exit 130' INT TERM
+
+clean_up() {
+	for f in "$dir"/*.pid; do
+		[ -f "$f" ] && kill -9 "$(cat "$f")" 2>/dev/null
+	done
+	wait 2>/dev/null
+	if [ "$failures" -gt 0 ]; then
+		for f in "$dir"/*.log; do
+			[ -f "$f" ] && { echo "# --- ${f##*/}"; tail -n 40 "$f" | sed 's/^/# /'; }
+		done
+	fi
+	[ -n "${KEEP:-}" ] || rm -rf "$dir"
+}
+
+ok() { # what
+	cases=$((cases + 1))
+	echo "ok $cases - $1"
+}
+
+not_ok() { # what
+	cases=$((cases + 1)) failures=$((failures + 1))
+	echo "not ok $cases - $1"
+}
+
+# check WHAT COMMAND...: a case that passes when the command succeeds
+check() {
+	what=$1
+	shift
+	if "$@" >"$dir/out" 2>"$dir/err"; then
+		ok "$what"
+	else
+		not_ok "$what"
+		sed 's/^/# out: /' "$dir/out" | tail -n 20
+		sed 's/^/# err: /' "$dir/err" | tail -n 20
+	fi
+}
+
+skip() { # what why
+	cases=$((cases + 1))
+	echo "ok $cases - $1 # SKIP $2"
+}
+
+finish() {
+	echo "1..$cases"
+	[ "$failures" = 0 ]
+	exit $?
+}
+
+# require COMMAND...: set-up without which nothing that follows means anything
+require() {
+	"$@" >"$dir/out" 2>"$dir/err" || {
+		not_ok "set-up: $*"
+		sed 's/^/# /' "$dir/out" "$dir/err" | tail -n 20
+		finish
+	}
+}
+
+# node NAME [ENV=VALUE...] [-- OPTION...]: starts a daemon and waits until it answers.  A node that is started again
+# listens where it did, so that the others find it.
+node() {
+	name=$1
+	shift
+	env=
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		env="$env $1"
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	listen=tcp://127.0.0.1:0
+	[ -f "$dir/$name.endpoint" ] && listen=$(cat "$dir/$name.endpoint")
+	# shellcheck disable=SC2086
+	env $env caravand --state "$dir/$name" --name "$name" --listen "$listen" --threads 1 --memory 2G "$@" \
+		>>"$dir/$name.log" 2>&1 &
+	echo $! >"$dir/$name.pid"
+	wait_for 15 on "$name" status >/dev/null || {
+		echo "# node $name does not answer"
+		return 1
+	}
+	on "$name" status --json | endpoint_of "$name" >"$dir/$name.endpoint"
+}
+
+# on NODE SUBCOMMAND ARG...: runs the command against a node's daemon
+on() {
+	target=$1 sub=$2
+	shift 2
+	caravan "$sub" --control "$dir/$target/control.sock" "$@"
+}
+
+pid_of() { cat "$dir/$1.pid"; }
+
+alive() { kill -0 "$(pid_of "$1")" 2>/dev/null; }
+
+stop() { # NODE [SIGNAL]: and waits for its end; its status is the function's
+	pid=$(pid_of "$1")
+	kill "-${2:-TERM}" "$pid" 2>/dev/null
+	wait "$pid"
+	status=$?
+	rm -f "$dir/$1.pid"
+	return $status
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds
+wait_for() {
+	tries=$(($1 * 10))
+	shift
+	while ! "$@" >"$dir/wait.out" 2>&1; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || {
+			sed 's/^/# waited for: /' "$dir/wait.out" | tail -n 5
+			return 1
+		}
+		sleep 0.1
+	done
+	cat "$dir/wait.out"
+}
+
+# cluster NAME...: starts nodes and joins all of them to the first
+cluster() {
+	first=$1
+	for n in "$@"; do
+		node "$n" || return 1
+	done
+	shift
+	for n in "$@"; do
+		on "$n" join "$(on "$first" invite)" || return 1
+	done
+	wait_for 10 all_up "$first" $(($# + 1))
+}
+
+# ---- reading status --json, with the tool that the language of the tests has: jq is not needed -----------
+# json EXPRESSION: of the object j on standard input, in Python's words; fails when it is false or an error
+json() { python3 -c "import json, sys
+j = json.load(sys.stdin)
+r = $1
+print(r)
+sys.exit(0 if r else 1)"; }
+
+endpoint_of() { json "[n['endpoint'] for n in j['nodes'] if n['name'] == '$1'][0]"; }
+
+all_up() { # NODE COUNT
+	on "$1" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == $2"
+}
+
+state_is() { # NODE OF STATE
+	on "$1" status --json | json "[n['state'] for n in j['nodes'] if n['name'] == '$2'] == ['$3']"
+}
+
+serves() { # NODE MODEL
+	on "$1" status --json | json "[m['state'] for m in j['models'] if m['name'] == '$2'] == ['serving']"
+}
+
+same() { cmp -s "$1" "$2"; }
