@@ -63,6 +63,7 @@ struct deploy_load {
 	const int *fds;   /* duplicated */
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
+	uint32_t max_rows;          /* of a step at most; 0: 512, or what fits a message */
 	const char *const *nodes;   /* names or ids; none: the planner chooses */
 	size_t nnodes;
 	bool all_nodes;

@@ -122,6 +122,7 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->all_nodes = r->all_nodes;
 	l->context = r->context;
 	l->parallel = r->parallel ? r->parallel : DEPLOY_PARALLEL;
+	l->max_rows = r->max_rows && r->max_rows < DEPLOY_MAX_ROWS ? r->max_rows : DEPLOY_MAX_ROWS;
 	l->progress = r->progress;
 	l->done = r->done;
 	l->arg = r->arg;
@@ -309,10 +310,13 @@ static int take_part(struct load *l) {
 /* Loader. */
 static void plan_run(void *arg) {
 	struct load *l = arg;
+	/* a step's activations travel in one payload */
+	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(import_manifest(l->im)->hp.dim * sizeof(float));
+	l->max_rows = fit < l->max_rows ? fit : l->max_rows;
 	struct planner_input in = {.manifest = import_manifest(l->im),
 	        .context = l->context,
 	        .parallel = l->parallel,
-	        .max_rows = DEPLOY_MAX_ROWS,
+	        .max_rows = l->max_rows,
 	        .node = l->node,
 	        .nodes = l->nnodes,
 	        .coordinator = l->self,
@@ -346,7 +350,7 @@ static int make_plan(struct load *l) {
 	p.context = l->context;
 	p.parallel = l->parallel;
 	p.blocks = l->found.blocks;
-	p.max_rows = DEPLOY_MAX_ROWS;
+	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
 	p.arithmetic = KERN_ARITHMETIC;
 	l->plan = plan_copy(&p);

@@ -52,7 +52,7 @@ struct load {
 	char **names; /* of nodes, as the user named them */
 	size_t nnames;
 	bool all_nodes;
-	uint32_t context, parallel;
+	uint32_t context, parallel, max_rows;
 	struct import *im;          /* offered to transfer, which owns it */
 	atomic_ullong hashed, size; /* the loader says how far it is */
 	atomic_bool stop;

@@ -58,7 +58,7 @@ static void members_tell(struct members *m, const struct member *who, const char
 
 static void members_save(struct members *m) {
 	char err[PATH_MAX + 100];
-	if (roster_save(&m->roster, m->state_dir, err, sizeof err) != 0)
+	if (m->state_dir && roster_save(&m->roster, m->state_dir, err, sizeof err) != 0)
 		log_line(LOG_LINE_ERROR, "%s", err);
 }
 
@@ -580,9 +580,9 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	m->config = *c;
 	STAILQ_INIT(&m->listeners);
 	roster_init(&m->roster, &c->keys->public);
-	m->state_dir = strdup(c->state_dir);
+	m->state_dir = c->state_dir ? strdup(c->state_dir) : NULL;
 	m->advertise = c->advertise ? strdup(c->advertise) : NULL;
-	if (!m->state_dir || (c->advertise && !m->advertise))
+	if ((c->state_dir && !m->state_dir) || (c->advertise && !m->advertise))
 		goto error;
 	if (c->advertise &&
 	        (!wire_endpoint_ok(c->advertise) || strlen(c->advertise) >= INVITE_ENDPOINT_MAX)) {
@@ -591,7 +591,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 		        c->advertise);
 		goto error;
 	}
-	rc = roster_load(&m->roster, c->state_dir, err, errlen);
+	rc = m->state_dir ? roster_load(&m->roster, m->state_dir, err, errlen) : 0;
 	if (rc)
 		goto error;
 	const struct peers_config pc = {.listen = c->listen,
@@ -609,7 +609,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	rc = self_enter(m, err, errlen);
 	if (rc)
 		goto error;
-	rc = roster_save(&m->roster, m->state_dir, err, errlen);
+	rc = m->state_dir ? roster_save(&m->roster, m->state_dir, err, errlen) : 0;
 	if (rc)
 		goto error;
 	struct member *self = self_of(m);

@@ -1,6 +1,6 @@
 /* serve: see serve.h. */
 #include "daemon/serve/serve.h"
-#include "daemon/serve/model.h"
+#include "daemon/serve/coordinator.h"
 #include "daemon/serve/request.h"
 #include "daemon/serve/stage.h"
 #include "daemon/text/tokenizer.h"
@@ -16,7 +16,7 @@ struct stage_node {
 
 struct model_node {
 	struct model_node *next;
-	struct model *model;
+	struct coordinator *model;
 };
 
 /* A tokenizer lives as long as the vocabulary it was made from. */
@@ -107,7 +107,7 @@ static void stage_gone(void *arg, const struct deploy_model *m, uint32_t index) 
 		if (stage_is((*at)->stage, m->plan->model, m->plan->epoch, index)) {
 			struct stage_node *n = *at;
 			*at = n->next;
-			stage_close(n->stage);
+			stage_destroy(n->stage);
 			free(n);
 			return;
 		}
@@ -119,7 +119,7 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
-	int rc = n ? model_create(&n->model, s->peers, s->worker, m->plan, t, ends, err, errlen) : -ENOMEM;
+	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, t, ends, err, errlen) : -ENOMEM;
 	if (rc != 0) {
 		free(n);
 		return rc;
@@ -130,7 +130,7 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 }
 
 static bool coordinates(const struct model_node *n, const char *name, const Caravan__Epoch *epoch) {
-	const Caravan__Plan *plan = model_plan(n->model);
+	const Caravan__Plan *plan = coordinator_plan(n->model);
 	return strcmp(plan->model, name) == 0 && (!epoch || wire_epoch_compare(plan->epoch, epoch) == 0);
 }
 
@@ -140,7 +140,7 @@ static void model_gone(void *arg, const struct deploy_model *m, const char *why)
 		if (coordinates(*at, m->plan->model, m->plan->epoch)) {
 			struct model_node *n = *at;
 			*at = n->next;
-			model_close(n->model, why);
+			coordinator_close(n->model, why);
 			free(n);
 			return;
 		}
@@ -210,14 +210,14 @@ static void on_step_ack(
 	(void)env;
 	(void)x;
 	for (struct model_node *n = s->models; n; n = n->next)
-		if (model_ack(n->model, &from->node, from->ref))
+		if (coordinator_ack(n->model, &from->node, from->ref))
 			return;
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		if (stage_ack(n->stage, &from->node, from->ref))
 			return;
 }
 
-static struct model *model_of(struct serve *s, const char *name, const Caravan__Epoch *epoch) {
+static struct coordinator *model_of(struct serve *s, const char *name, const Caravan__Epoch *epoch) {
 	for (struct model_node *n = s->models; n; n = n->next)
 		if (coordinates(n, name, epoch))
 			return n->model;
@@ -227,9 +227,9 @@ static struct model *model_of(struct serve *s, const char *name, const Caravan__
 static void on_step_done(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	struct model *m = model_of(s, env->step_done->model, env->step_done->epoch);
+	struct coordinator *m = model_of(s, env->step_done->model, env->step_done->epoch);
 	if (m)
-		model_step_done(m, from, env->step_done, x);
+		coordinator_step_done(m, from, env->step_done, x);
 	else
 		peers_refuse(s->peers, from, "this node does not coordinate model %s under that plan",
 		        env->step_done->model);
@@ -238,18 +238,18 @@ static void on_step_done(
 static void on_step_failed(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	struct model *m = model_of(s, env->step_failed->model, env->step_failed->epoch);
+	struct coordinator *m = model_of(s, env->step_failed->model, env->step_failed->epoch);
 	(void)x;
 	if (m)
-		model_step_failed(m, from, env->step_failed);
+		coordinator_step_failed(m, from, env->step_failed);
 }
 
 static void on_submit(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	struct model *m = model_of(s, env->submit->model, NULL);
+	struct coordinator *m = model_of(s, env->submit->model, NULL);
 	if (m)
-		model_submit(m, from, env->submit, x);
+		coordinator_submit(m, from, env->submit, x);
 	else
 		peers_refuse(s->peers, from, "this node does not coordinate model %s", env->submit->model);
 }
@@ -260,7 +260,7 @@ static void on_cancel(
 	(void)env;
 	(void)x;
 	for (struct model_node *n = s->models; n; n = n->next)
-		model_cancel(n->model, &from->node, from->ref);
+		coordinator_cancel(n->model, &from->node, from->ref);
 }
 
 static void on_refused(
@@ -269,7 +269,7 @@ static void on_refused(
 	const char *why = env->refused->reason;
 	(void)x;
 	for (struct model_node *n = s->models; n; n = n->next)
-		if (model_refused(n->model, &from->node, from->ref, why))
+		if (coordinator_refused(n->model, &from->node, from->ref, why))
 			return;
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		if (stage_refused(n->stage, &from->node, from->ref, why))
@@ -283,7 +283,7 @@ static void on_link(void *arg, const struct node_id *node, bool up, const char *
 		return;
 	snprintf(text, sizeof text, "the link to %s was lost: %s", serve_node_name(s, node), why);
 	for (struct model_node *n = s->models; n; n = n->next)
-		model_link_lost(n->model, node, text);
+		coordinator_link_lost(n->model, node, text);
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		stage_link_lost(n->stage, node, text);
 }
@@ -295,7 +295,7 @@ static void on_member(void *arg, const struct member *who, const char *what) {
 		return;
 	snprintf(why, sizeof why, "node %s %s", who->name, what);
 	for (struct model_node *n = s->models; n; n = n->next)
-		model_cancel_node(n->model, &who->id);
+		coordinator_cancel_node(n->model, &who->id);
 	requests_coordinator_lost(s->requests, &who->id, why);
 }
 
@@ -351,13 +351,13 @@ void serve_destroy(struct serve *s) {
 	while (s->models) {
 		struct model_node *n = s->models;
 		s->models = n->next;
-		model_close(n->model, "the node is shutting down");
+		coordinator_close(n->model, "the node is shutting down");
 		free(n);
 	}
 	while (s->stages) {
 		struct stage_node *n = s->stages;
 		s->stages = n->next;
-		stage_close(n->stage);
+		stage_destroy(n->stage);
 		free(n);
 	}
 	while (s->tokenizers)
@@ -386,7 +386,7 @@ void serve_state(struct serve *s, Caravan__NodeState *out) {
 	}
 	for (struct model_node *n = s->models; n; n = n->next) {
 		size_t i = out->n_models++;
-		model_state(n->model, &s->model_state[i]);
+		coordinator_state(n->model, &s->model_state[i]);
 		s->model_list[i] = &s->model_state[i];
 	}
 	out->stages = s->stage_list;

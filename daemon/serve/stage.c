@@ -115,7 +115,7 @@ error:
 	return rc;
 }
 
-void stage_close(struct stage *s) {
+void stage_destroy(struct stage *s) {
 	s->closed = true;
 	hop_destroy(s->hop);
 	s->hop = NULL;

@@ -19,7 +19,7 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
         uint32_t index, struct slice *slice, char *err, size_t errlen);
 
 /* No step is taken any more; memory is released when the lane has left it. */
-void stage_close(struct stage *s);
+void stage_destroy(struct stage *s);
 
 bool stage_is(const struct stage *s, const char *model, const Caravan__Epoch *epoch, uint32_t index);
 const Caravan__Plan *stage_plan(const struct stage *s);

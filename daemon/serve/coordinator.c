@@ -1,6 +1,6 @@
-/* model: see model.h.  The life of a step is the function names of this file in order: kick, embed, embedded,
- * model_step_done, pick, picked, retire. */
-#include "daemon/serve/model.h"
+/* coordinator: see coordinator.h.  The life of a step is the function names of this file in order: kick, embed, embedded,
+ * coordinator_step_done, pick, picked, retire. */
+#include "daemon/serve/coordinator.h"
 #include "daemon/serve/head.h"
 #include "daemon/serve/hop.h"
 #include "daemon/serve/rate.h"
@@ -25,7 +25,7 @@ struct generation {
 /* A step in flight. */
 struct flight {
 	struct flight *next;
-	struct model *m;
+	struct coordinator *m;
 	struct scheduler_step *st;
 	uint32_t *token;      /* of each row */
 	struct payload *x;    /* rows of activations: embedded, later what came back */
@@ -44,7 +44,7 @@ struct logits {
 	struct payload *data;
 };
 
-struct model {
+struct coordinator {
 	struct peers *peers;
 	struct worker *worker;
 	const struct tokenizer *tokenizer;
@@ -63,7 +63,7 @@ struct model {
 	uint32_t step_sequences_max;
 };
 
-static void kick(struct model *m);
+static void kick(struct coordinator *m);
 
 /* ---- release ------------------------------------------------------------------------------------- */
 
@@ -88,7 +88,7 @@ static void logits_destroy(struct logits *l) {
 
 /* The step is over, one way or the other. */
 static void retire(struct flight *f) {
-	struct model *m = f->m;
+	struct coordinator *m = f->m;
 	for (struct flight **at = &m->flights; *at; at = &(*at)->next)
 		if (*at == f) {
 			*at = f->next;
@@ -103,7 +103,7 @@ static void retire(struct flight *f) {
 	free(f);
 }
 
-static void release(struct model *m) {
+static void release(struct coordinator *m) {
 	while (m->flights)
 		retire(m->flights);
 	for (struct sequence *q; m->scheduler && (q = scheduler_at(m->scheduler, 0));)
@@ -122,7 +122,7 @@ static double seconds(uint64_t from_ns, uint64_t to_ns) {
 	return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
 }
 
-static void finish(struct model *m, struct generation *g, Caravan__Reason reason, const char *error) {
+static void finish(struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error) {
 	if (g->finished)
 		return;
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
@@ -142,7 +142,7 @@ static void finish(struct model *m, struct generation *g, Caravan__Reason reason
 }
 
 /* The gateway has gone, or cancelled: nobody listens. */
-static void drop(struct model *m, struct generation *g) {
+static void drop(struct coordinator *m, struct generation *g) {
 	if (g->finished)
 		return;
 	g->finished = true;
@@ -150,7 +150,7 @@ static void drop(struct model *m, struct generation *g) {
 		generation_destroy(g);
 }
 
-static int answer_token(struct model *m, struct generation *g, uint32_t id) {
+static int answer_token(struct coordinator *m, struct generation *g, uint32_t id) {
 	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	tokens.epoch = m->plan->epoch;
@@ -161,7 +161,7 @@ static int answer_token(struct model *m, struct generation *g, uint32_t id) {
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
-static int answer_logits(struct model *m, const struct logits *l) {
+static int answer_logits(struct coordinator *m, const struct logits *l) {
 	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	logits.position = l->position;
@@ -181,7 +181,7 @@ static void fail_flight(struct flight *f, const char *why) {
 /* ---- out: schedule, embed, send ------------------------------------------------------------------ */
 
 static int send_step(struct flight *f) {
-	struct model *m = f->m;
+	struct coordinator *m = f->m;
 	struct scheduler_step *st = f->st;
 	struct payload *x = f->x;
 	Caravan__Step step = CARAVAN__STEP__INIT;
@@ -219,7 +219,7 @@ static int send_step(struct flight *f) {
 	return rc;
 }
 
-static struct flight *find_flight(const struct model *m, uint64_t number) {
+static struct flight *find_flight(const struct coordinator *m, uint64_t number) {
 	struct flight *f = m->flights;
 	while (f && f->st->number != number)
 		f = f->next;
@@ -227,7 +227,7 @@ static struct flight *find_flight(const struct model *m, uint64_t number) {
 }
 
 /* A step will not come back: its sequences are told, and it makes room for others. */
-static void lose(struct model *m, struct flight *f, const char *why) {
+static void lose(struct coordinator *m, struct flight *f, const char *why) {
 	fail_flight(f, why);
 	f->dead = true;
 	if (!f->on_lane)
@@ -236,7 +236,7 @@ static void lose(struct model *m, struct flight *f, const char *why) {
 }
 
 static void hop_lost(void *arg, uint64_t number, const char *why) {
-	struct model *m = arg;
+	struct coordinator *m = arg;
 	char text[256];
 	struct flight *f = find_flight(m, number);
 	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
@@ -251,7 +251,7 @@ static void embed(void *arg) {
 
 /* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
 static bool lane_left(struct flight *f, bool cancelled) {
-	struct model *m = f->m;
+	struct coordinator *m = f->m;
 	f->on_lane = false;
 	m->jobs--;
 	if (!m->closed && !f->dead && !cancelled)
@@ -266,7 +266,7 @@ static bool lane_left(struct flight *f, bool cancelled) {
 
 static void embedded(void *arg, bool cancelled) {
 	struct flight *f = arg;
-	struct model *m = f->m;
+	struct coordinator *m = f->m;
 	if (lane_left(f, cancelled))
 		return;
 	int rc = f->rc ? f->rc : send_step(f);
@@ -283,7 +283,7 @@ static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
 	return rc;
 }
 
-static struct flight *take_off(struct model *m, struct scheduler_step *st) {
+static struct flight *take_off(struct coordinator *m, struct scheduler_step *st) {
 	struct flight *f = calloc(1, sizeof *f), **at = &m->flights;
 	if (!f)
 		return NULL;
@@ -314,7 +314,7 @@ static struct flight *take_off(struct model *m, struct scheduler_step *st) {
 }
 
 /* Makes steps while there is something to do and room in the pipeline. */
-static void kick(struct model *m) {
+static void kick(struct coordinator *m) {
 	struct scheduler_step *st;
 	if (m->kicking || m->closed)
 		return;
@@ -342,7 +342,7 @@ static void kick(struct model *m) {
 /* On the lane. */
 static void pick(void *arg) {
 	struct flight *f = arg;
-	struct model *m = f->m;
+	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	struct head_row *row = f->row;
@@ -384,7 +384,7 @@ static const char *pick_error(int rc) {
 	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
 }
 
-static void take_token(struct model *m, struct generation *g, const struct head_row *row) {
+static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
 	uint64_t now = loop_now_ns();
 	if (g->finished)
 		return;
@@ -413,7 +413,7 @@ static void take_token(struct model *m, struct generation *g, const struct head_
 
 static void picked(void *arg, bool cancelled) {
 	struct flight *f = arg;
-	struct model *m = f->m;
+	struct coordinator *m = f->m;
 	if (lane_left(f, cancelled))
 		return;
 	if (f->rc != 0) {
@@ -438,8 +438,8 @@ static void picked(void *arg, bool cancelled) {
 	kick(m);
 }
 
-void model_step_done(
-        struct model *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
+void coordinator_step_done(
+        struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	if (!node_id_equal(&from->node, &m->last_stage)) {
@@ -475,7 +475,7 @@ void model_step_done(
 		lose(m, f, strerror(-rc));
 }
 
-void model_step_failed(struct model *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
+void coordinator_step_failed(struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
 	struct flight *f = find_flight(m, sf->step);
 	bool stage = false;
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
@@ -487,22 +487,22 @@ void model_step_failed(struct model *m, const struct peers_from *from, const Car
 		lose(m, f, sf->reason);
 }
 
-bool model_ack(struct model *m, const struct node_id *node, uint64_t ref) {
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref) {
 	return hop_ack(m->hop, node, ref);
 }
 
-bool model_refused(struct model *m, const struct node_id *node, uint64_t ref, const char *why) {
+bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {
 	return hop_refused(m->hop, node, ref, why);
 }
 
-void model_link_lost(struct model *m, const struct node_id *node, const char *why) {
+void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why) {
 	hop_link_lost(m->hop, node, why);
 }
 
 /* ---- sequences ----------------------------------------------------------------------------------- */
 
 /* The tokens of a submission against the model; a sentence in err. */
-static int check_submit(const struct model *m, const Caravan__Submit *s, const uint32_t *ids, size_t n,
+static int check_submit(const struct coordinator *m, const Caravan__Submit *s, const uint32_t *ids, size_t n,
         struct sampler_params *sampling, char *err, size_t errlen) {
 	uint32_t context = m->plan->context, vocab = m->ends->manifest->hp.vocab;
 	if (n == 0 || s->prompt == 0 || s->prompt > n) {
@@ -534,8 +534,8 @@ static int check_submit(const struct model *m, const Caravan__Submit *s, const u
 	return sampler_params_check(sampling, err, errlen);
 }
 
-void model_submit(
-        struct model *m, const struct peers_from *from, const Caravan__Submit *s, struct payload *payload) {
+void coordinator_submit(
+        struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s, struct payload *payload) {
 	char err[320];
 	struct sampler_params sampling;
 	size_t n = payload ? payload_len(payload) / sizeof(uint32_t) : 0;
@@ -578,7 +578,7 @@ void model_submit(
 	kick(m);
 }
 
-void model_cancel(struct model *m, const struct node_id *gateway, uint64_t ref) {
+void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref) {
 	struct sequence *q;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
 		struct generation *g = (struct generation *)q;
@@ -590,7 +590,7 @@ void model_cancel(struct model *m, const struct node_id *gateway, uint64_t ref) 
 	}
 }
 
-void model_cancel_node(struct model *m, const struct node_id *gateway) {
+void coordinator_cancel_node(struct coordinator *m, const struct node_id *gateway) {
 	struct sequence *q;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
 		struct generation *g = (struct generation *)q;
@@ -604,10 +604,10 @@ void model_cancel_node(struct model *m, const struct node_id *gateway) {
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
-int model_create(struct model **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
+int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
         const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen) {
 	struct node_id first;
-	struct model *m = calloc(1, sizeof *m);
+	struct coordinator *m = calloc(1, sizeof *m);
 	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
 	if (rc == 0)
 		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows);
@@ -632,7 +632,7 @@ int model_create(struct model **out, struct peers *p, struct worker *w, const Ca
 	return 0;
 }
 
-void model_close(struct model *m, const char *why) {
+void coordinator_close(struct coordinator *m, const char *why) {
 	struct sequence *q;
 	m->closed = true;
 	hop_destroy(m->hop);
@@ -646,11 +646,11 @@ void model_close(struct model *m, const char *why) {
 		release(m);
 }
 
-const Caravan__Plan *model_plan(const struct model *m) {
+const Caravan__Plan *coordinator_plan(const struct coordinator *m) {
 	return m->plan;
 }
 
-void model_state(const struct model *m, Caravan__ModelState *out) {
+void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	caravan__model_state__init(out);
 	out->name = m->plan->model;
 	out->tokens_per_second = rate_per_second(&m->rate, loop_now_ns());
