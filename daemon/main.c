@@ -166,6 +166,8 @@ int main(int argc, char **argv) {
 	char err[PATH_MAX + 512] = "";
 	signal(SIGPIPE, SIG_IGN);
 	options_parse(&n.options, argc, argv);
+	if (n.options.private)
+		log_up_to(LOG_LINE_ERROR); /* what it does is the command's to tell */
 	int rc = start(&n, err, sizeof err);
 	if (rc == 0) {
 		if (!n.options.private) {

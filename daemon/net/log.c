@@ -27,7 +27,10 @@ static struct {
 	} recent[RECENT];
 	unsigned tokens, dropped;
 	uint64_t refilled_ns;
-} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .tokens = BURST};
+	enum loop_level most; /* set before threads start */
+} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .tokens = BURST, .most = LOG_LINE_INFO};
+
+void log_up_to(enum loop_level most) { log_state.most = most; }
 
 static bool burst_allows(uint64_t now) {
 	uint64_t gained = (now - log_state.refilled_ns) / REFILL_NS;
@@ -53,7 +56,7 @@ void log_line(enum loop_level level, const char *fmt, ...) {
 	static const char *const names[] = {"error", "warning", "info", "debug"};
 	char text[1024];
 	va_list ap;
-	if (level == LOG_LINE_DEBUG && !getenv("CARAVAN_DEBUG"))
+	if (level > log_state.most && !getenv("CARAVAN_DEBUG"))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);

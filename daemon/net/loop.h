@@ -32,8 +32,9 @@ uint64_t loop_now_ns(void); /* monotonic */
 
 /* Logging: one line on standard error with a level and the subject; a repeated line is counted, not repeated
  * (a junk sender must not fill a disk). Never given secrets or prompts. Any thread.
- * LOG_LINE_DEBUG is printed where CARAVAN_DEBUG is in the environment. */
+ * Every level is printed where CARAVAN_DEBUG is in the environment. */
 enum loop_level { LOG_LINE_ERROR, LOG_LINE_WARN, LOG_LINE_INFO, LOG_LINE_DEBUG };
+void log_up_to(enum loop_level most); /* LOG_LINE_INFO unless said; before threads start */
 void log_line(enum loop_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

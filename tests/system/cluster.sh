@@ -1,0 +1,104 @@
+#!/bin/sh
+# cluster: what must work: three nodes join, load a model over all of them, and say the same on every one.
+. "$(dirname "$0")/lib.sh"
+
+story="Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high."
+
+require cluster alpha beta gamma
+check "every node knows every other" sh -c '
+	for n in alpha beta gamma; do
+		caravan status --control "$0/$n/control.sock" --json | python3 -c "import json, sys
+assert sorted(n[\"name\"] for n in json.load(sys.stdin)[\"nodes\"]) == [\"alpha\", \"beta\", \"gamma\"]" || exit 1
+	done' "$dir"
+check "the key of a node is its own to read" sh -c 'test "$(stat -c %a "$0/alpha/key")" = 600 && test "$(stat -c %a "$0/alpha/control.sock")" = 600' "$dir"
+
+# ---- a model over all nodes ------------------------------------------------------------------------------
+check "load returns when the model serves" on alpha load --nodes all "$demo"
+split() { # the stages are on three nodes and cover all layers without a gap
+	on "$1" status --json | json "(lambda s: len({x['node'] for x in s}) == 3 and s[0]['first'] == 0 and
+		all(a['last'] == b['first'] for a, b in zip(s, s[1:])))(j['models'][0]['stages'])"
+}
+for n in alpha beta gamma; do
+	check "$n knows the plan as soon as load returns" serves "$n" stories
+	check "$n shows layers on all three" split "$n"
+done
+check "status has what scripts rely on" sh -c 'caravan status --control "$0/beta/control.sock" --json | python3 -c "
+import json, sys
+j = json.load(sys.stdin)
+assert j[\"version\"] == 1 and j[\"healthy\"] is True
+assert all({\"name\", \"id\", \"state\", \"memory_used\", \"memory_allowed\"} <= set(n) for n in j[\"nodes\"])
+assert all({\"name\", \"state\", \"coordinator\", \"stages\"} <= set(m) for m in j[\"models\"])
+assert all(n[\"memory_used\"] > 0 for n in j[\"nodes\"]), [n[\"memory_used\"] for n in j[\"nodes\"]]
+"' "$dir"
+check "status says it to people" sh -c 'caravan status --control "$0/gamma/control.sock" | grep -q "Model stories: serving, coordinated by alpha"' "$dir"
+check "models lists it" sh -c 'caravan models --control "$0/beta/control.sock" | grep -q "^stories  *serving"' "$dir"
+
+caravan run -m "$demo" --temp 0 -n 120 "" >"$dir/alone" 2>"$dir/alone.err"
+check "a private daemon tells a story, and nothing else" sh -c 'test -s "$0/alone" && ! test -s "$0/alone.err" && grep -q "^Once upon a time" "$0/alone"' "$dir"
+for n in alpha beta gamma; do
+	on "$n" run --temp 0 -n 120 "" >"$dir/$n.text"
+	check "$n tells the same story to the byte" same "$dir/alone" "$dir/$n.text"
+done
+on beta run --temp 0.9 --seed 11 -n 100 "One day, " >"$dir/b11"
+caravan run -m "$demo" --temp 0.9 --seed 11 -n 100 "One day, " >"$dir/a11"
+check "the same seed says the same alone and in the cluster" same "$dir/a11" "$dir/b11"
+on gamma run --temp 0.9 --seed 12 -n 100 "One day, " >"$dir/b12"
+check "another seed says something else" sh -c '! cmp -s "$0/b11" "$0/b12"' "$dir"
+printf 'One day, ' | on alpha run --temp 0.9 --seed 11 -n 100 >"$dir/piped"
+check "a prompt from standard input is the same prompt" same "$dir/b11" "$dir/piped"
+
+# ---- several at a time -----------------------------------------------------------------------------------
+# more streams than steps in flight, so that steps must carry several
+require on alpha unload stories
+require on alpha load --nodes all --parallel 12 "$demo"
+pids=
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	on beta run --temp 0 -n 120 "" >"$dir/beside$i" &
+	pids="$pids $!"
+done
+# shellcheck disable=SC2086
+wait $pids
+check "twelve at a time say what one says" sh -c 'for f in "$0"/beside*; do cmp -s "$0/alone" "$f" || exit 1; done' "$dir"
+shared_step() { on alpha status --json | json "j['models'][0]['step_sequences_max'] >= 2"; }
+check "steps carried rows of several of them" wait_for 3 shared_step
+
+# ---- loading again ---------------------------------------------------------------------------------------
+check "a name that is taken by another model is refused" sh -c '! caravan load --control "$0/beta/control.sock" --name stories "$1" 2>"$0/taken" && grep -q stories "$0/taken"' "$dir" "$top_srcdir/tests/data/models/Q4_0.gguf"
+used() { on alpha status --json | json "sum(n['memory_used'] for n in j['nodes'])"; }
+before=$(used)
+check "unload from another node" on gamma unload stories
+gone() { on alpha status --json | json "j['models'] == [] and sum(n['memory_used'] for n in j['nodes']) < $before / 2"; }
+check "its memory is free again" wait_for 3 gone
+: >"$dir/alpha.log" && : >"$dir/beta.log" && : >"$dir/gamma.log"
+check "load again" on alpha load --nodes all "$demo"
+check "the second load moved no bytes" sh -c 'test "$(cat "$0"/*.log | grep -c " 0.00 MiB of them moved")" = 3' "$dir"
+on beta run --temp 0 -n 120 "" >"$dir/again"
+check "and says the same" same "$dir/alone" "$dir/again"
+require on alpha unload stories
+
+# ---- nodes by name, one, two ------------------------------------------------------------------------------
+check "load on two named nodes" on alpha load --nodes beta,gamma "$demo"
+two() { on alpha status --json | json "[s['node'] for s in j['models'][0]['stages']] in (['beta', 'gamma'], ['gamma', 'beta'])"; }
+check "only they have layers" two
+on alpha run --temp 0 -n 120 "" >"$dir/two"
+check "two nodes say the same" same "$dir/alone" "$dir/two"
+require on beta unload stories
+check "without --nodes the planner chooses" on beta load "$demo"
+on gamma run --temp 0 -n 120 "" >"$dir/chosen"
+check "what it chose says the same" same "$dir/alone" "$dir/chosen"
+check "an unknown node is refused by name" sh -c '! caravan load --control "$0/alpha/control.sock" --name other --nodes delta "$1" 2>"$0/e" && grep -q delta "$0/e"' "$dir" "$demo"
+
+# ---- a restart -------------------------------------------------------------------------------------------
+require on beta unload stories
+check "SIGTERM ends a node cleanly" stop gamma
+require node gamma
+check "it is itself again, with its roster" wait_for 5 all_up gamma 3
+
+if [ -d "$shared/models" ]; then
+	require on alpha load --nodes all "$shared/models/stories260K.gguf"
+	on gamma run --temp 0 -n 180 "" >"$dir/published"
+	check "the published story, to the letter" sh -c 'case $(cat "$0/published") in "$1"*) ;; *) exit 1 ;; esac' "$dir" "$story"
+else
+	skip "the published story, to the letter" "../shared is not here"
+fi
+finish

@@ -1,0 +1,103 @@
+#!/bin/sh
+# failure: nodes die, are expelled, come back; invitations are used up.  Every daemon that is alive stays alive,
+# and every client gets an error that names what went.
+. "$(dirname "$0")/lib.sh"
+
+require cluster alpha beta gamma
+# a model that takes long enough to be interrupted, over all three
+require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
+require on alpha load --nodes all --parallel 2 "$dir/slow.gguf"
+
+generate() { # FROM: in the background, until it is interrupted; what it said on standard error goes to $dir/FROM.err
+	on "$1" run --temp 0 "" >"$dir/$1.out" 2>"$dir/$1.err" &
+	client=$!
+	wait_for 15 test -s "$dir/$1.out"
+}
+
+# ends_within SECONDS PID: and how, in $status
+ends_within() {
+	tries=$(($1 * 10))
+	while kill -0 "$2" 2>/dev/null; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.1
+	done
+	wait "$2"
+	status=$?
+}
+
+# ---- a stage dies ----------------------------------------------------------------------------------------
+check "a generation runs" generate beta
+stop gamma KILL
+check "its client gets an error within five seconds" ends_within 5 "$client"
+check "as an error" test "$status" = 1
+check "that names the node" grep -q gamma "$dir/beta.err"
+check "in one line" sh -c 'test "$(wc -l <"$0")" = 1' "$dir/beta.err"
+check "alpha lives on" alive alpha
+check "beta lives on" alive beta
+check "status shows who is down" wait_for 5 state_is alpha gamma down
+unhealthy() { on alpha status --json | json "j['healthy'] is False and j['models'][0]['state'] == 'unavailable' and 'gamma' in j['models'][0]['reason']"; }
+check "and what that means for the model" wait_for 5 unhealthy
+check "a new prompt is refused at once, with the reason" sh -c '
+	! caravan run --control "$0/alpha/control.sock" x 2>"$0/refused" && grep -q gamma "$0/refused"' "$dir"
+
+# ---- it comes back ---------------------------------------------------------------------------------------
+require node gamma
+check "the node comes back" wait_for 10 all_up alpha 3
+check "and the model with it" wait_for 20 serves beta slow
+check "it generates again" sh -c 'test -n "$(caravan run --control "$0/beta/control.sock" --temp 0 -n 5 "")"' "$dir"
+
+# ---- a client goes ---------------------------------------------------------------------------------------
+check "a generation runs for a client" generate beta
+kill "$client"
+wait "$client" 2>/dev/null
+idle() { on alpha status --json | json "j['models'][0]['sequences'] == 0"; }
+check "whose going cancels it" wait_for 5 idle
+
+# ---- the coordinator dies --------------------------------------------------------------------------------
+check "another runs" generate beta
+stop alpha KILL
+check "when the coordinator dies the client gets an error within five seconds" ends_within 5 "$client"
+check "that names it" grep -q alpha "$dir/beta.err"
+check "the others live on" sh -c 'kill -0 "$0" && kill -0 "$1"' "$(pid_of beta)" "$(pid_of gamma)"
+require node alpha
+check "the coordinator comes back, and its model" wait_for 30 serves gamma slow
+check "its model generates" sh -c 'test -n "$(caravan run --control "$0/gamma/control.sock" --temp 0 -n 5 "")"' "$dir"
+
+# ---- a node that hangs -----------------------------------------------------------------------------------
+check "one more" generate beta
+kill -STOP "$(pid_of gamma)"
+check "a silent stage is noticed within five seconds" ends_within 5 "$client"
+check "and named" grep -q gamma "$dir/beta.err"
+kill -CONT "$(pid_of gamma)"
+check "when it speaks again it is up" wait_for 10 state_is alpha gamma up
+check "and the model is back" wait_for 20 serves alpha slow
+
+# ---- invitations -----------------------------------------------------------------------------------------
+require node delta
+token=$(on alpha invite)
+require on delta join "$token"
+require node epsilon
+check "an invitation works once" sh -c '! caravan join --control "$0/epsilon/control.sock" "$1" 2>"$0/used"' "$dir" "$token"
+check "and the second time the reason is told" sh -c 'grep -Eqi "used|refused|expired" "$0/used"' "$dir"
+token=$(on alpha invite --expires 1s)
+sleep 2
+check "an expired one is refused" sh -c '! caravan join --control "$0/epsilon/control.sock" "$1" 2>"$0/late" && grep -q expired "$0/late"' "$dir" "$token"
+damaged=$(on alpha invite | sed 's/.\(.\)$/\1\1/')
+check "a damaged one is refused" sh -c '! caravan join --control "$0/epsilon/control.sock" "$1" 2>"$0/damaged" && test -s "$0/damaged"' "$dir" "$damaged"
+require sh -c 'caravand --state "$0/twin" --name alpha --listen tcp://127.0.0.1:0 >"$0/twin.log" 2>&1 & echo $! >"$0/twin.pid"' "$dir"
+require wait_for 10 on twin status
+check "a name that is taken is refused" sh -c '! caravan join --control "$0/twin/control.sock" "$1" 2>"$0/taken" && grep -q alpha "$0/taken"' "$dir" "$(on alpha invite)"
+check "a member cannot join another cluster" sh -c '! caravan join --control "$0/delta/control.sock" "$1" 2>"$0/member"' "$dir" "$(on epsilon invite)"
+
+# ---- expulsion -------------------------------------------------------------------------------------------
+check "expel delta" on beta expel delta
+check "everybody knows" wait_for 5 state_is gamma delta expelled
+sleep 1
+rejoin() { ! on delta join "$(on alpha invite)" 2>"$dir/back"; }
+check "it cannot come back" rejoin
+check "it is alive, and alone" sh -c 'kill -0 "$0"' "$(pid_of delta)"
+check "no link of its was admitted after that" sh -c '! caravan status --control "$0/alpha/control.sock" --json | grep -q "\"delta\".*up"' "$dir"
+check "the log says why a key is refused, without end" sh -c '
+	grep -qi "expelled" "$0/alpha.log" && test "$(grep -ci "expelled" "$0/alpha.log")" -lt 10' "$dir"
+finish

@@ -1,0 +1,72 @@
+#!/bin/sh
+# logits: one arithmetic.  The same bits from one, two and three nodes, from unlike processors in one plan, from any
+# number of threads, any cut of the prompt, alone and beside others.
+. "$(dirname "$0")/lib.sh"
+
+# a prompt of some length, so that chunks and KV blocks have borders in it
+ids="1 $(caravan tokenize -m "$demo" --no-bos "$(head -c 1200 "$top_srcdir/demo/heldout.txt")" | cut -d' ' -f1-300)"
+require test "$(echo "$ids" | wc -w)" = 301
+# shellcheck disable=SC2086
+alone() { caravan logits -m "$demo" --out "$dir/$1" $2 $ids; }
+# shellcheck disable=SC2086
+of() { on "$1" logits --out "$dir/$2" $ids; }
+
+require alone whole "--threads 1"
+check "logits of every position" sh -c 'test "$(stat -c %s "$0")" = $((301 * 512 * 4))' "$dir/whole"
+for n in 2 3; do
+	require alone "threads$n" "--threads $n"
+	check "$n threads" same "$dir/whole" "$dir/threads$n"
+done
+for n in 1 7 64; do
+	require alone "batch$n" "--batch $n"
+	check "steps of $n rows" same "$dir/whole" "$dir/batch$n"
+done
+require env CARAVAN_CPU=ref caravan logits -m "$demo" --out "$dir/ref" $ids
+check "the C reference" same "$dir/whole" "$dir/ref"
+
+require node alpha
+require on alpha load "$demo"
+require of alpha one
+check "one node" same "$dir/whole" "$dir/one"
+require on alpha unload stories
+
+# beta computes with the reference: two of three, or one of two, are another rung
+require node beta CARAVAN_CPU=ref
+require on beta join "$(on alpha invite)"
+require node gamma
+require on gamma join "$(on alpha invite)"
+require wait_for 10 all_up alpha 3
+kernels() { on alpha status --json | json "sorted(n['kernels'] for n in j['nodes'])[-1] == 'ref'"; }
+check "one of three nodes has the reference's kernels" kernels
+
+require on alpha load --nodes alpha,beta "$demo"
+stages() { on alpha status --json | json "len(j['models'][0]['stages']) == $1"; }
+check "a split over two" stages 2
+require of alpha two
+check "two unlike nodes" same "$dir/whole" "$dir/two"
+require on alpha unload stories
+
+require on alpha load --nodes all --parallel 12 "$demo"
+check "a split over three" stages 3
+require of gamma three
+check "three unlike nodes" same "$dir/whole" "$dir/three"
+
+# beside others: streams that run for as long as the logits take
+pids=
+for i in 1 2 3; do
+	(while :; do on beta run --temp 1 --seed "$i" -n 200 "One day" >/dev/null 2>&1; done) &
+	pids="$pids $!"
+done
+running() { on alpha status --json | json "j['models'][0]['sequences'] >= 2"; }
+require wait_for 10 running
+for i in 1 2 3; do
+	of beta "beside$i"
+done
+# shellcheck disable=SC2086
+kill $pids 2>/dev/null
+for i in 1 2 3; do
+	check "beside three other sequences, $i" same "$dir/whole" "$dir/beside$i"
+done
+mixed() { on alpha status --json | json "j['models'][0]['step_sequences'] > j['models'][0]['steps']"; }
+check "steps carried rows of several sequences" wait_for 3 mixed
+finish
