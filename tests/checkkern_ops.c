@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/math.h"
 #include "tests/checkkern.h"
 
 #define MAX_N 4160
@@ -27,7 +28,8 @@ static const char *const kind_name[] = {"plain", "wide", "small", "hostile"};
 static float any_float(struct checkkern *ck, enum kind kind) {
 	static const float odd[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 0x1p-149f, -0x1p-149f,
 	        0x1p-126f, 3.4028235e38f, -3.4028235e38f, 65504.0f, 65519.996f, 65520.0f, -65520.0f,
-	        88.72283f, 88.72284f, -87.33654f, -87.33655f, 0x1p-24f, 0x1p-25f, 0x1.8p-25f};
+	        88.72283f, 88.72284f, -88.72283f, -88.72284f, -87.33654f, -87.33655f, 0x1p-24f, 0x1p-25f,
+	        0x1.8p-25f};
 	switch (kind) {
 	case PLAIN:
 		return 4.0f * checkkern_float(ck);
@@ -314,33 +316,62 @@ static void check_span_counts(struct checkkern *ck, const struct kern_ops *ref, 
 	checkkern_case(ck, ok, "%s span, every count from 1 to %d", ops->name, KERN_SPAN);
 }
 
-/* Position d has the value 1 in dimension d alone, so that outputs are the exponentials themselves. */
+/* Fills HEAD positions of which p has key[p] in dimension 0 and the value 1 in dimension p, so that outputs are
+ * the exponentials themselves, and runs one query of q in dimension 0. */
+enum { HEAD = 128 };
+
+static bool exponentials_same(struct attention *t, const struct kern_ops *ref, const struct kern_ops *ops,
+        const float *key, float q, uint32_t count) {
+	float row[HEAD] = {0};
+	for (size_t p = 0; p < HEAD; p++) {
+		row[0] = key[p];
+		ref->put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
+		row[0] = 0.0f;
+		row[p] = 1.0f;
+		ref->put_value(t->values[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
+		row[p] = 0.0f;
+	}
+	for (size_t b = 0; b < HEAD / KERN_KV_BLOCK; b++) {
+		t->k[b] = t->keys[b];
+		t->v[b] = t->values[b];
+	}
+	for (size_t d = 0; d < HEAD; d++)
+		t->q[d] = d == 0 ? q : -0.0f; /* leaves a score of -0 as it is */
+	return attention_same(t, ref, ops, &count, 1, HEAD, 1.0f);
+}
+
 static void check_span_exponentials(
         struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops, struct attention *t) {
-	enum { HEAD = 128 };
 	bool ok = true;
-	float row[HEAD];
+	float key[HEAD] = {0};
 	for (int round = 0; round < 100; round++) {
-		for (size_t p = 0; p < HEAD; p++) {
-			memset(row, 0, sizeof row);
-			row[0] = p == 0 ? 0.0f
-			                : -ldexpf(fabsf(checkkern_float(ck)),
-			                          (int)(checkkern_random(ck) % 12));
-			ref->put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
-			row[0] = 0.0f;
-			row[p] = 1.0f;
-			ref->put_value(t->values[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
-		}
-		for (size_t b = 0; b < HEAD / KERN_KV_BLOCK; b++) {
-			t->k[b] = t->keys[b];
-			t->v[b] = t->values[b];
-		}
-		memset(t->q, 0, HEAD * sizeof *t->q);
-		t->q[0] = 1.0f + 0.5f * checkkern_float(ck);
-		uint32_t count = HEAD;
-		ok &= attention_same(t, ref, ops, &count, 1, HEAD, 1.0f);
+		for (size_t p = 1; p < HEAD; p++)
+			key[p] = -ldexpf(fabsf(checkkern_float(ck)), (int)(checkkern_random(ck) % 12));
+		ok &= exponentials_same(t, ref, ops, key, 1.0f + 0.5f * checkkern_float(ck), HEAD);
 	}
+	/* The lower clamp: from where results are +0. */
+	float q = -KERN_EXP_MIN;
+	for (int i = 0; i < 10; i++)
+		q = nextafterf(q, 0.0f);
+	for (size_t p = 1; p < HEAD; p++)
+		key[p] = p % 2 ? -1.0f : -0.5f;
+	for (int i = 0; i < 20; i++, q = nextafterf(q, INFINITY))
+		ok &= exponentials_same(t, ref, ops, key, q, HEAD);
 	checkkern_case(ck, ok, "%s span, the exponentials themselves", ops->name);
+}
+
+/* Scores that underflow to zeros of both signs: the maximum is +0 whichever comes first. */
+static void check_span_zeros(
+        struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops, struct attention *t) {
+	bool ok = true;
+	for (uint32_t count = 1; count <= HEAD; count++) {
+		float key[HEAD];
+		for (size_t p = 0; p < HEAD; p++)
+			key[p] = count % 2 || checkkern_random(ck) % 2 ? 0x1p-20f : -0x1p-20f;
+		ok &= exponentials_same(t, ref, ops, key, -0x1p-140f, count);
+		ok &= t->m[1][0] == 0.0f && !signbit(t->m[1][0]);
+	}
+	checkkern_case(ck, ok, "%s span, a maximum of zero", ops->name);
 }
 
 static void check_combine(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
@@ -372,6 +403,7 @@ static void check_rung(struct checkkern *ck, const struct kern_ops *ref, const s
 	check_swiglu_sweep(ck, ref, ops, &f);
 	check_span_counts(ck, ref, ops, &t, f.x);
 	check_span_exponentials(ck, ref, ops, &t);
+	check_span_zeros(ck, ref, ops, &t);
 	for (enum kind kind = 0; kind < KINDS; kind++) {
 		check_norm(ck, ref, ops, &f, kind);
 		check_rope(ck, ref, ops, &f, kind);
