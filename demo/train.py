@@ -2,10 +2,10 @@
 """Trains the demo model on generated stories and writes it, quantised, as GGUF.
 
 Needs Debian's python3-torch (and libopenblas0-pthread, without which it takes ten times as long).  Takes
-about half an hour on one core.  The work so far is saved in the state file now and then, and a second run
-goes on from there; seeds are fixed, so the same machine makes the same model.
+about a quarter of an hour on one free core.  The work so far is saved in the state file now and then, and
+a second run goes on from there; seeds are fixed, so the same machine makes the same model.
 
-Usage: train.py STATE OUT.gguf [STEPS]   trains, with STATE as the state file, and writes OUT.gguf
+Usage: train.py STATE OUT.gguf   trains, with STATE as the state file, and writes OUT.gguf
 """
 import ctypes
 import math
@@ -25,7 +25,7 @@ import vocabulary
 from stories import HELD_OUT, story
 
 DIM, LAYERS, HEADS, KV_HEADS, HEAD, FFN, CONTEXT, EPS, BASE = 256, 4, 8, 4, 32, 512, 512, 1e-5, 10000.0
-STEPS, ROWS, RATE, WARM, DECAY, SPAN = 1500, 4, 2e-3, 100, 300, 128
+STEPS, ROWS, RATE, WARM, DECAY, SPAN = 850, 4, 2e-3, 100, 200, 128
 # what each kind of tensor is stored as: products with blocks of 32 and of 256 both occur
 TYPES = {"token_embd": gg.Q8_0, "attn_q": gg.Q8_0, "attn_k": gg.Q8_0, "attn_v": gg.Q8_0, "attn_output": gg.Q8_0,
          "ffn_gate": gg.Q4_K, "ffn_up": gg.Q6_K, "ffn_down": gg.Q6_K}
@@ -161,10 +161,9 @@ def keep_memory():
 
 
 def main():
-    if len(sys.argv) not in (3, 4):
+    if len(sys.argv) != 3:
         sys.exit(__doc__.split("Usage: ")[1])
     state_path, out_path = sys.argv[1:3]
-    steps = int(sys.argv[3]) if len(sys.argv) > 3 else STEPS
     keep_memory()
     torch.manual_seed(1)
     vocab = vocabulary.Vocabulary(vocabulary.learn(story(s) for s in range(3000)))
@@ -179,9 +178,9 @@ def main():
         opt.load_state_dict(state["opt"])
         step, seed = state["step"], state["seed"]
     began, mean = time.time(), 0.0
-    while step < steps:
+    while step < STEPS:
         ids, seed = rows(vocab, seed, ROWS, CONTEXT + 1)
-        rate = RATE * min(1, (step + 1) / WARM, (steps - step) / DECAY)
+        rate = RATE * min(1, (step + 1) / WARM, (STEPS - step) / DECAY)
         for g in opt.param_groups:
             g["lr"] = rate
         loss = model.loss(ids)
@@ -191,9 +190,8 @@ def main():
         opt.step()
         step += 1
         mean = loss.item() if mean == 0 else 0.95 * mean + 0.05 * loss.item()
-        if step % 50 == 0 or step == steps:
-            print(f"step {step} of {steps}, loss {mean:.4f}, {time.time() - began:.0f} s", flush=True)
-        if step % 100 == 0 or step == steps:
+        if step % 50 == 0 or step == STEPS:
+            print(f"step {step} of {STEPS}, loss {mean:.4f}, {time.time() - began:.0f} s", flush=True)
             state = {"model": model.state_dict(), "opt": opt.state_dict(), "step": step, "seed": seed}
             torch.save(state, state_path + ".new")
             os.replace(state_path + ".new", state_path)
