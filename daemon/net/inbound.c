@@ -261,33 +261,32 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct
 	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
 	int rc = -ENOMEM;
 	struct inbound *in = calloc(1, sizeof *in);
-	void *s = socket_router(ctx, c->keys, strchr(c->listen, '[') != NULL);
-	if (!s)
-		rc = -errno;
-	void *m = s ? socket_monitor(ctx, s, failures) : NULL;
-	if (!in || !s || !m)
+	void *s = socket_router(ctx, c->keys, strchr(c->listen, '[') != NULL), *m = NULL;
+	size_t len = sizeof in->endpoint;
+	if (!in || !s)
 		goto error;
 	*in = (struct inbound){.config = c, .boot = boot, .fn = fn, .arg = arg};
 	LIST_INIT(&in->links);
+	m = socket_monitor(ctx, s, failures);
+	if (!m)
+		goto error;
 	rc = zsock_create(&in->monitor, l, m, &monitor_ops, in);
-	m = NULL;
 	if (rc)
 		goto error;
-	size_t len = sizeof in->endpoint;
-	if (zmq_bind(s, c->listen) != 0 || zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
-		rc = -errno;
-		goto error;
-	}
+	/* before there is anything to tell */
 	rc = zsock_create(&in->sock, l, s, &sock_ops, in);
 	s = NULL;
 	if (rc)
 		goto error;
+	if (zmq_bind(zsock_socket(in->sock), c->listen) != 0 ||
+	        zmq_getsockopt(zsock_socket(in->sock), ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
+		rc = -errno;
+		goto error;
+	}
 	*out = in;
 	return 0;
 error:
 	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, zmq_strerror(-rc));
-	if (m)
-		zmq_close(m);
 	if (s)
 		zmq_close(s);
 	inbound_destroy(in);
@@ -299,6 +298,8 @@ void inbound_destroy(struct inbound *in) {
 		return;
 	while (!LIST_EMPTY(&in->links))
 		inlink_forget(in, LIST_FIRST(&in->links));
+	if (in->sock)
+		socket_monitor_stop(zsock_socket(in->sock));
 	zsock_destroy(in->sock);
 	zsock_destroy(in->monitor);
 	free(in);

@@ -96,36 +96,32 @@ int lane_create(struct lane **out, struct loop *loop, void *ctx, const struct ke
 	static const struct zsock_ops monitor_ops = {lane_monitor_readable, NULL};
 	int rc = -ENOMEM;
 	struct lane *l = calloc(1, sizeof *l);
-	void *s = socket_dealer(ctx, keys, server);
-	if (!s)
-		rc = -errno;
-	void *m = s ? socket_monitor(ctx, s, FAILURES) : NULL;
-	if (!l || !s || !m)
+	void *s = socket_dealer(ctx, keys, server), *m = NULL;
+	if (!l || !s)
 		goto error;
 	*l = (struct lane){.ops = *ops, .arg = arg, .boot = boot};
+	m = socket_monitor(ctx, s, FAILURES);
+	if (!m)
+		goto error;
 	rc = zsock_create(&l->monitor, loop, m, &monitor_ops, l);
-	m = NULL;
 	if (rc)
 		goto error;
-	if (zmq_connect(s, endpoint) != 0) {
-		rc = -errno;
-		goto error;
-	}
+	/* before there is anything to tell */
 	rc = zsock_create(&l->sock, loop, s, &sock_ops, l);
 	s = NULL;
 	if (rc)
 		goto error;
+	if (zmq_connect(zsock_socket(l->sock), endpoint) != 0) {
+		rc = -errno;
+		goto error;
+	}
 	zsock_want_write(l->sock); /* with IMMEDIATE: when the handshake is done */
 	*out = l;
 	return 0;
 error:
-	if (l)
-		zsock_destroy(l->monitor);
-	if (m)
-		zmq_close(m);
 	if (s)
 		zmq_close(s);
-	free(l);
+	lane_destroy(l);
 	return rc;
 }
 
@@ -134,6 +130,8 @@ void lane_destroy(struct lane *l) {
 		return;
 	if (l->gone)
 		*l->gone = true;
+	if (l->sock)
+		socket_monitor_stop(zsock_socket(l->sock));
 	zsock_destroy(l->sock);
 	zsock_destroy(l->monitor);
 	free(l);

@@ -59,9 +59,15 @@ void *socket_monitor(void *ctx, void *of, int events) {
 	if (zmq_socket_monitor(of, name, events) != 0)
 		return NULL;
 	void *m = zmq_socket(ctx, ZMQ_PAIR);
-	if (!m || set(m, ZMQ_LINGER, 0) || zmq_connect(m, name) != 0)
+	if (!m || set(m, ZMQ_LINGER, 0) || zmq_connect(m, name) != 0) {
+		socket_monitor_stop(of);
 		return socket_fail(m);
+	}
 	return m;
+}
+
+void socket_monitor_stop(void *of) {
+	zmq_socket_monitor(of, NULL, 0);
 }
 
 int socket_monitor_next(void *monitor, int *event, char *text, size_t len) {

@@ -20,6 +20,9 @@ void *socket_dealer(void *ctx, const struct keys *keys, const struct node_id *se
 /* A socket that gives the events of `of` (as zmq_socket_monitor has them). NULL: errno. */
 void *socket_monitor(void *ctx, void *of, int events);
 
+/* Ends it; call before either end is closed: libzmq's thread would wait for ever to tell an event to nobody. */
+void socket_monitor_stop(void *of);
+
 /* Receives one event: 1 with a sentence about it and the event, 0 when there is none. */
 int socket_monitor_next(void *monitor, int *event, char *text, size_t len);
 
