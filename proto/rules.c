@@ -92,7 +92,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
 	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
-		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_NUM, 0, BIG},
+		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
 		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}},
 		stagestate_whole},
 	{SHAPE(model_state), {

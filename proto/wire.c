@@ -49,7 +49,7 @@ bool wire_endpoint_ok(const char *s) {
 	s += 6;
 	size_t host;
 	if (*s == '[') {
-		host = strspn(s + 1, "0123456789abcdefABCDEF:.%") + 1;
+		host = strspn(s + 1, "0123456789abcdefABCDEF:.") + 1;
 		if (host < 3 || s[host] != ']')
 			return false;
 		host++;
