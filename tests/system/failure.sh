@@ -9,7 +9,8 @@ require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
 require on alpha load --nodes all --parallel 2 "$dir/slow.gguf"
 
 generate() { # FROM: in the background, until it is interrupted; what it said on standard error goes to $dir/FROM.err
-	on "$1" run --temp 0 "" >"$dir/$1.out" 2>"$dir/$1.err" &
+	# not through a function: the process itself is what is killed later
+	caravan run --control "$dir/$1/control.sock" --temp 0 "" >"$dir/$1.out" 2>"$dir/$1.err" &
 	client=$!
 	wait_for 15 test -s "$dir/$1.out"
 }
