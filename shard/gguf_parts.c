@@ -30,6 +30,7 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 	size_t len = strlen(path), stem = len;
 	unsigned no = 1, n = 1;
 	bool split = false;
+	char end[40];
 	char **paths;
 
 	if (len > tail_len) {
@@ -55,7 +56,9 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 		memcpy(paths[i], path, len + 1);
 		if (!split)
 			continue;
-		snprintf(paths[i] + stem, tail_len + 1, "-%05u-of-%05u.gguf", i + 1, n);
+		/* as long as the one it replaces, since n has at most five digits */
+		snprintf(end, sizeof end, "-%05u-of-%05u.gguf", i + 1, n);
+		memcpy(paths[i] + stem, end, tail_len);
 		if (access(paths[i], F_OK) < 0 && errno == ENOENT) {
 			snprintf(err, errlen, "%s: part %u of %u is missing: there is no %s", path, i + 1, n,
 			        paths[i]);
