@@ -28,10 +28,12 @@ static void list_models(const struct deploy *d, bool serving, char *out, size_t 
 	size_t at = 0;
 	snprintf(out, len, "there is none");
 	for (size_t i = 0; i < d->models && at < len; i++) {
-		if (serving && d->model[i]->pub.phase != CARAVAN__MODEL_PHASE__SERVING)
+		const struct deploy_model *m = &d->model[i]->pub;
+		if (serving && m->phase != CARAVAN__MODEL_PHASE__SERVING)
 			continue;
-		at += (size_t)snprintf(
-		        out + at, len - at, "%s%s", at ? ", " : "there is ", d->model[i]->plan->model);
+		at += (size_t)snprintf(out + at, len - at, "%s%s", at ? ", " : "there is ", m->plan->model);
+		if (*m->reason && at < len)
+			at += (size_t)snprintf(out + at, len - at, " (%s)", m->reason);
 	}
 }
 
