@@ -199,11 +199,32 @@ static bool settled(const struct load *l) {
 
 static void settle_tick(void *arg) {
 	struct load *l = arg;
-	if (!settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull)
+	if (loop_now_ns() < l->not_before_ns ||
+	        (!settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull))
 		return;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;
 	load_step(l, EV_SETTLED);
+}
+
+static void wait_for_others(struct load *l) {
+	l->since_ns = loop_now_ns();
+	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, settle_tick, l);
+	if (!l->timer)
+		load_fail(l, "no memory");
+	else
+		settle_tick(l);
+}
+
+void load_settle_again(struct load *l) {
+	l->again = true;
+	l->not_before_ns = loop_now_ns() + 2 * MEMBERS_PING_MS * 1000000ull;
+	free(l->node);
+	free(l->node_name);
+	l->node = NULL;
+	l->node_name = NULL;
+	l->nnodes = 0;
+	wait_for_others(l);
 }
 
 void load_settle(struct load *l) {
@@ -218,12 +239,7 @@ void load_settle(struct load *l) {
 		        m->hp.context);
 		return;
 	}
-	l->since_ns = loop_now_ns();
-	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, settle_tick, l);
-	if (!l->timer)
-		load_fail(l, "no memory");
-	else
-		settle_tick(l);
+	wait_for_others(l);
 }
 
 bool load_may_replace(struct load *l, const struct model *old) {
@@ -361,7 +377,9 @@ static void plan_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_PLANNING) {
 		int rc = l->rc ? 0 : make_plan(l);
-		if (l->rc)
+		if (l->rc == -ENOSPC && !l->again)
+			load_step(l, EV_CROWDED);
+		else if (l->rc)
 			load_fail(l, "%s", l->err);
 		else if (rc)
 			load_fail(l, "the plan: %s", strerror(-rc));

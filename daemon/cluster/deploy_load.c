@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static void settle(struct load *l);
+static void settle_again(struct load *l);
 static void plan(struct load *l);
 static void number(struct load *l);
 static void prepare(struct load *l);
@@ -28,7 +29,9 @@ static const struct row {
 } table[LOAD_STATES][LOAD_EVENTS] = {
         [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_SETTLING] = {[EV_SETTLED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING},
+                [EV_CROWDED] = {settle_again, LOAD_SETTLING},
+                [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
                 [EV_OPEN] = {NULL, LOAD_TELLING},
@@ -74,6 +77,8 @@ void load_free(struct load *l) {
 		l->m->load = NULL;
 		model_unref(l->m);
 	}
+	if (l->im) /* not before: a job may have been planning with its manifest */
+		transfer_withdraw(l->d->transfer, l->im);
 	loop_timer_stop(l->timer);
 	transfer_cancel(l->fetch);
 	slice_destroy(l->ends);
@@ -101,10 +106,6 @@ static void finish(struct load *l, const char *error) {
 	l->timer = NULL;
 	transfer_cancel(l->fetch);
 	l->fetch = NULL;
-	if (l->im) {
-		transfer_withdraw(l->d->transfer, l->im);
-		l->im = NULL;
-	}
 	if (l->m) {
 		l->m->load = NULL;
 		model_unref(l->m);
@@ -149,6 +150,10 @@ static void told(void *arg) {
 
 static void settle(struct load *l) {
 	load_settle(l);
+}
+
+static void settle_again(struct load *l) {
+	load_settle_again(l);
 }
 
 static void plan(struct load *l) {
@@ -203,7 +208,8 @@ void load_learnt(struct load *l, const char *error) {
 /* Loader. */
 static void ends_run(void *arg) {
 	struct load *l = arg;
-	l->rc = slice_create(&l->ends, l->d->c.store, l->m->manifest, 0, 0, true, l->err, sizeof l->err);
+	l->rc = slice_create(
+	        &l->ends, l->d->c.store, l->mapping->manifest, 0, 0, true, l->err, sizeof l->err);
 }
 
 static void ends_done(void *arg, bool cancelled) {

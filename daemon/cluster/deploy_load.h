@@ -19,6 +19,7 @@ enum load_event {
 	EV_IMPORTED,
 	EV_SETTLED,
 	EV_PLANNED,
+	EV_CROWDED, /* it did not fit; what nodes said of their memory may be old */
 	EV_NUMBERED,
 	EV_PART, /* a stage is ready, or the ends are */
 	EV_OPEN, /* all are, and the storey above has opened the model */
@@ -57,7 +58,8 @@ struct load {
 	atomic_ullong hashed, size; /* the loader says how far it is */
 	atomic_bool stop;
 	struct loop_timer *timer;
-	uint64_t since_ns;
+	uint64_t since_ns, not_before_ns;
+	bool again;                           /* it is planned for the second time */
 	struct planner_node *node;            /* those that may take part */
 	char (*node_name)[WIRE_NAME_MAX + 1]; /* what their names point to: members may change meanwhile */
 	size_t nnodes, self;
@@ -84,6 +86,7 @@ void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(print
 
 /* deploy_import.c */
 void load_settle(struct load *l);
+void load_settle_again(struct load *l); /* when everybody has spoken once more */
 void load_plan(struct load *l);
 void load_number(struct load *l);
 bool load_may_replace(struct load *l, const struct model *old); /* false: l has failed, saying why */

@@ -84,9 +84,11 @@ static void save_run(void *arg) {
 
 static void save_done(void *arg, bool cancelled) {
 	struct saving *s = arg;
-	if (cancelled || s->rc)
-		log_line(LOG_LINE_WARN, "%s/plans: %s: after a restart its models are not brought back",
-		        s->dir, cancelled ? "not written" : strerror(-s->rc));
+	if (cancelled) /* we are being shut down, and this must not be lost */
+		save_run(s);
+	if (s->rc)
+		log_line(LOG_LINE_WARN, "%s/plans: %s: its models will not be brought back after a restart", s->dir,
+		        strerror(-s->rc));
 	free(s->dir);
 	free(s->data);
 	free(s);

@@ -20,8 +20,9 @@
 #include <unistd.h>
 
 #define MEASURE_BYTES (96u << 20)
-#define MEASURE_FIRST (2u << 20) /* to see how fast it is */
-#define MEASURE_NS 40000000ull   /* a pass should not take longer */
+#define MEASURE_FIRST (2u << 20)     /* to see how fast it is */
+#define MEASURE_NS 40000000ull       /* a pass should not take longer */
+#define MEASURE_ALL_NS 1500000000ull /* from then on one short pass must do */
 #define PASSES 2
 #define WIDTH 4096u /* elements in a row: a multiple of every block */
 #define FILE_MAX_BYTES 65536
@@ -153,11 +154,13 @@ static uint64_t timed(struct team *t, struct pass *p) {
 }
 
 /* Bytes a second. */
-static double measure_pass(struct team *t, struct pass *p) {
+static double measure_pass(struct team *t, struct pass *p, uint64_t deadline) {
 	size_t all = MEASURE_BYTES / p->row_bytes / KERN_STRIP * KERN_STRIP;
 	p->rows = MEASURE_FIRST / p->row_bytes / KERN_STRIP * KERN_STRIP;
 	timed(t, p); /* wakes threads and clocks */
 	double first = (double)p->rows * (double)p->row_bytes / (double)timed(t, p);
+	if (loop_now_ns() > deadline) /* the machine is slow or busy: better rough than late */
+		return first * 1e9;
 	double want = first * MEASURE_NS / (double)p->row_bytes;
 	if (want < (double)all)
 		all = (size_t)want / KERN_STRIP * KERN_STRIP;
@@ -175,7 +178,8 @@ static double measure_pass(struct team *t, struct pass *p) {
 static void measure_all(struct measure *m, struct team *team, uint8_t *weights, float *x, void *acts,
         float *y, uint64_t *sums) {
 	struct pass p = {.weights = weights, .row_bytes = WIDTH, .sum = sums};
-	m->bandwidth = measure_pass(team, &p);
+	uint64_t deadline = loop_now_ns() + MEASURE_ALL_NS;
+	m->bandwidth = measure_pass(team, &p, deadline);
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(&m->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
 		if (!traits || !kern_ops()->mul[t] || kern_ops()->quantize[traits->form](acts, x, WIDTH))
@@ -185,7 +189,7 @@ static void measure_all(struct measure *m, struct team *team, uint8_t *weights, 
 		p.x = acts;
 		p.xstride = kern_act_bytes(traits->form, WIDTH);
 		p.y = y;
-		m->rate[t] = measure_pass(team, &p);
+		m->rate[t] = measure_pass(team, &p, deadline);
 	}
 }
 
