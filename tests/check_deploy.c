@@ -24,7 +24,7 @@ struct above {
 static struct above above[NODES_MAX];
 
 static int stage_open(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice, char *err,
-	size_t errlen) {
+        size_t errlen) {
 	struct above *a = arg;
 	if (a->refuse_stage) {
 		snprintf(err, errlen, "no room for the KV cache");
@@ -83,10 +83,19 @@ static void start_deploy(int i) {
 	struct above *a = &above[i];
 	char err[300] = "";
 	*a = (struct above){.node = &nodes[i]};
-	struct deploy_config c = {.loop = loop, .members = nodes[i].members, .loader = nodes[i].loader,
-		.store = nodes[i].store, .memory = nodes[i].memory, .team = 2, .state_dir = nodes[i].dir,
-		.hooks = {.stage_open = stage_open, .stage_close = stage_close, .model_open = model_open,
-			.model_close = model_close, .changed = changed, .arg = a}};
+	struct deploy_config c = {.loop = loop,
+	        .members = nodes[i].members,
+	        .loader = nodes[i].loader,
+	        .store = nodes[i].store,
+	        .memory = nodes[i].memory,
+	        .team = 2,
+	        .state_dir = nodes[i].dir,
+	        .hooks = {.stage_open = stage_open,
+	                .stage_close = stage_close,
+	                .model_open = model_open,
+	                .model_close = model_close,
+	                .changed = changed,
+	                .arg = a}};
 	ck_assert_msg(deploy_create(&a->deploy, &c, err, sizeof err) == 0, "%s", err);
 	nodes[i].more = a;
 }
@@ -126,7 +135,7 @@ static void on_progress(void *arg, const char *what, const char *node, uint64_t 
 	if (strcmp(what, "sending") == 0) {
 		o->sending++;
 		snprintf(o->sent_to + strlen(o->sent_to), sizeof o->sent_to - strlen(o->sent_to), "%s ",
-			strlen(o->sent_to) < 90 ? node : "");
+		        strlen(o->sent_to) < 90 ? node : "");
 	}
 }
 
@@ -195,7 +204,8 @@ START_TEST(serves_on_three_nodes) {
 	struct outcome o;
 	char err[300];
 	cluster(3);
-	const char *path = nodes_model("m-00001-of-00001.gguf", KERN_Q4_0, 6, 1);
+	char path[200];
+	snprintf(path, sizeof path, "%s", nodes_model("m-00001-of-00001.gguf", KERN_Q4_0, 6, 1));
 	ck_assert_str_eq(load(0, path, all, &o), "");
 	ck_assert_uint_gt(o.packing, 0);
 	ck_assert_ptr_nonnull(strstr(o.sent_to, "bob"));
@@ -217,9 +227,9 @@ START_TEST(serves_on_three_nodes) {
 		ck_assert_uint_eq(above[i].opened, 1);
 		ck_assert_uint_eq(above[i].models_opened, i == 0);
 		ck_assert_uint_eq(deploy_memory_used(above[i].deploy),
-			planner_slice_bytes(m->manifest, above[i].stage->first, above[i].stage->last, m->plan->blocks,
-				m->plan->max_rows, 2) +
-				(i ? 0 : planner_end_bytes(m->manifest, 4, m->plan->max_rows)));
+		        planner_slice_bytes(m->manifest, above[i].stage->first, above[i].stage->last,
+		                m->plan->blocks, m->plan->max_rows, 2) +
+		                (i ? 0 : planner_end_bytes(m->manifest, 4, m->plan->max_rows)));
 	}
 	for (size_t k = 0; k < 3; k++) {
 		const Caravan__Stage *s = model(0, "m")->plan->stages[k];
@@ -233,9 +243,8 @@ START_TEST(serves_on_three_nodes) {
 	/* the same again is said to be the same, another under its name is refused */
 	ck_assert_str_eq(load(0, path, all, &o), "model m is loaded already, with these very weights");
 	ck_assert_str_eq(load(1, path, all, &o), "model m is loaded already, with these very weights");
-	const char *other = nodes_model("m.gguf", KERN_Q4_0, 6, 2);
-	ck_assert_str_eq(load(0, other, all, &o),
-		"the name m is in use by another model; choose one with --name, or unload it");
+	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 2), all, &o),
+	        "the name m is in use by another model; choose one with --name, or unload it");
 	ck_assert_ptr_nonnull(above[0].ends);
 
 	/* any node may unload it; memory is free everywhere */
@@ -266,9 +275,10 @@ START_TEST(two_models_and_named_nodes) {
 	const char *const bob[] = {"bob"}, *const both[] = {"cleo", "bob"};
 	cluster(3);
 	/* the coordinator is not among the named: it has the ends alone */
-	ck_assert_str_eq(load(0, nodes_model("one.gguf", KERN_Q8_0, 2, 1),
-				 (struct deploy_load){.nodes = bob, .nnodes = 1, .context = 100, .parallel = 1}, &o),
-		"");
+	ck_assert_str_eq(
+	        load(0, nodes_model("one.gguf", KERN_Q8_0, 2, 1),
+	                (struct deploy_load){.nodes = bob, .nnodes = 1, .context = 100, .parallel = 1}, &o),
+	        "");
 	ck_assert_ptr_null(above[0].stage);
 	ck_assert_ptr_nonnull(above[0].ends);
 	ck_assert_ptr_nonnull(above[1].stage);
@@ -278,8 +288,8 @@ START_TEST(two_models_and_named_nodes) {
 	slice_destroy(above[0].ends);
 	above[0].ends = NULL;
 	ck_assert_str_eq(load(2, nodes_model("two.gguf", KERN_Q8_0, 2, 2),
-				 (struct deploy_load){.nodes = both, .nnodes = 2, .name = "zwei"}, &o),
-		"");
+	                         (struct deploy_load){.nodes = both, .nnodes = 2, .name = "zwei"}, &o),
+	        "");
 	ck_assert_str_eq(deploy_at(above[0].deploy, 0)->plan->model, "one");
 	ck_assert_str_eq(deploy_at(above[0].deploy, 1)->plan->model, "zwei");
 	ck_assert_ptr_null(deploy_at(above[0].deploy, 2));
@@ -290,16 +300,16 @@ START_TEST(two_models_and_named_nodes) {
 END_TEST
 
 START_TEST(what_cannot_be_is_said) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
 	struct outcome o;
 	char want[200];
 	const char *const unknown[] = {"bob", "zoe"};
 	cluster(3);
-	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
 	ck_assert_str_eq(load(0, path, all, &o), "3 nodes are named, and the model has 2 layers");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = unknown, .nnodes = 2}, &o),
-		"zoe is no node of this cluster");
+	        "zoe is no node of this cluster");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 513}, &o),
-		"a context of 513 is more than the model was trained for: 512");
+	        "a context of 513 is more than the model was trained for: 512");
 	load(0, path, (struct deploy_load){.name = "../m"}, &o);
 	ck_assert_ptr_nonnull(strstr(o.error, "is not a name for a model"));
 	snprintf(want, sizeof want, "%s/junk.gguf", nodes_root);
@@ -313,10 +323,10 @@ START_TEST(what_cannot_be_is_said) {
 END_TEST
 
 START_TEST(a_node_without_memory_is_found_out) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	nodes[1].memory = 1 << 20; /* and it says so: the planner knows */
 	cluster(3);
-	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	load(0, path, all, &o);
 	ck_assert_msg(strstr(o.error, "not even one layer fits on bob"), "%s", o.error);
 	nothing_is_left(3);
@@ -330,9 +340,9 @@ START_TEST(a_node_without_memory_is_found_out) {
 END_TEST
 
 START_TEST(failure_of_one_tears_all_down) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	cluster(3);
-	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	above[2].refuse_stage = true;
 	ck_assert_str_eq(load(0, path, all, &o), "cleo: no room for the KV cache");
 	nodes_run(300);
@@ -352,10 +362,11 @@ static bool a_stage_is_open(void *arg) {
 }
 
 START_TEST(a_node_that_dies_during_a_load) {
+	const char *path = nodes_model("m.gguf", KERN_F32, 12, 1);
 	struct outcome o;
 	int bob = 1;
 	cluster(3);
-	begin(0, nodes_model("m.gguf", KERN_F32, 12, 1), all, &o);
+	begin(0, path, all, &o);
 	ck_assert(nodes_wait(a_stage_is_open, &bob, 30000));
 	nodes_stop(1);
 	ck_assert(nodes_wait(is_done, &o, 30000));
@@ -369,9 +380,9 @@ START_TEST(a_node_that_dies_during_a_load) {
 END_TEST
 
 START_TEST(unloaded_or_abandoned_while_loading) {
+	const char *path = nodes_model("m.gguf", KERN_F32, 12, 1);
 	struct outcome o, p;
 	cluster(2);
-	const char *path = nodes_model("m.gguf", KERN_F32, 12, 1);
 	int bob = 1;
 	begin(0, path, all, &o);
 	begin(0, path, all, &p);
@@ -407,9 +418,9 @@ static bool has_phase(void *arg) {
 }
 
 START_TEST(a_stage_goes_and_comes_back) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	cluster(3);
-	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	ck_assert_str_eq(load(0, path, all, &o), "");
 	uint64_t epoch = model(0, "m")->plan->epoch->counter;
 	nodes_stop(1);
@@ -439,10 +450,10 @@ START_TEST(a_stage_goes_and_comes_back) {
 END_TEST
 
 START_TEST(a_coordinator_goes_and_comes_back) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	char err[300];
 	cluster(3);
-	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	ck_assert_str_eq(load(0, path, all, &o), "");
 	uint64_t epoch = model(0, "m")->plan->epoch->counter;
 	nodes_stop(0);
@@ -474,14 +485,13 @@ START_TEST(a_coordinator_goes_and_comes_back) {
 END_TEST
 
 START_TEST(a_node_that_comes_late_learns_what_there_is) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	const char *const names[] = {"ada", "bob"};
 	cluster(3);
 	nodes_stop(2);
 	ck_assert(nodes_wait(nodes_all_up, NULL, 20000));
-	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 1),
-				 (struct deploy_load){.nodes = names, .nnodes = 2}, &o),
-		"");
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = names, .nnodes = 2}, &o), "");
 	nodes_start(2);
 	start_deploy(2);
 	struct phase p = {2, CARAVAN__MODEL_PHASE__SERVING};
@@ -494,9 +504,10 @@ START_TEST(a_node_that_comes_late_learns_what_there_is) {
 END_TEST
 
 START_TEST(the_storey_above_finds_it_unavailable) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
 	struct outcome o;
 	cluster(1);
-	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 2, 1), (struct deploy_load){0}, &o), "");
+	ck_assert_str_eq(load(0, path, (struct deploy_load){0}, &o), "");
 	uint64_t epoch = model(0, "m")->plan->epoch->counter;
 	deploy_unavailable(above[0].deploy, model(0, "m"), "a step was lost");
 	ck_assert_int_eq(model(0, "m")->phase, CARAVAN__MODEL_PHASE__UNAVAILABLE);
@@ -514,7 +525,8 @@ END_TEST
 static unsigned answers, refusals;
 static char refusal[300];
 
-static void on_answer(void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+static void on_answer(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	(void)arg;
 	(void)from;
 	(void)payload;
@@ -559,9 +571,10 @@ static const char *tell_prepare(int from, int to, Caravan__Plan *plan) {
 }
 
 START_TEST(members_are_not_believed) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	cluster(3);
-	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 1), all, &o), "");
+	ck_assert_str_eq(load(0, path, all, &o), "");
 	struct peers *p = members_peers(nodes[2].members);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_ACK, on_answer, NULL);
@@ -570,19 +583,19 @@ START_TEST(members_are_not_believed) {
 
 	/* cleo speaks of ada's plan, to ada and to bob */
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED),
-		"only a plan's coordinator speaks of it");
+	        "only a plan's coordinator speaks of it");
 	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__UNLOADED),
-		"only a plan's coordinator speaks of it");
+	        "only a plan's coordinator speaks of it");
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "only a plan's coordinator can have it prepared");
 	/* she calls herself the coordinator, of an old epoch and of a new one */
 	plan->coordinator = cleo;
 	plan->epoch->counter--;
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),
-		"the plan is older than the one that this node knows");
+	        "the plan is older than the one that this node knows");
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan is older than the one that this node knows");
 	plan->epoch->counter += 10;
 	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__SERVING),
-		"this node coordinates a model of that name");
+	        "this node coordinates a model of that name");
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "the name m is in use by a model that ada coordinates");
 	/* a plan of hers that makes no sense */
 	char *name = plan->model;
@@ -592,7 +605,8 @@ START_TEST(members_are_not_believed) {
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan names a node twice");
 	plan->stages[1]->node = second;
 	plan->arithmetic++;
-	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan needs revision 2 of the arithmetic, this node has 1");
+	ck_assert_str_eq(
+	        tell_prepare(2, 1, plan), "the plan needs revision 2 of the arithmetic, this node has 1");
 	plan->arithmetic--;
 	size_t stages = plan->n_stages;
 	plan->n_stages = 1;

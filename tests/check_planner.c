@@ -32,7 +32,8 @@ struct found {
 	bool any;
 };
 
-static void consider(const struct search *s, const struct search_stage *st, size_t n, struct found *f, int pass) {
+static void consider(
+        const struct search *s, const struct search_stage *st, size_t n, struct found *f, int pass) {
 	uint64_t total = search_total(s, st, n), slowest = search_slowest(s, st, n);
 	for (size_t i = 0; i < s->nodes; i++) {
 		bool has = false;
@@ -48,8 +49,8 @@ static void consider(const struct search *s, const struct search_stage *st, size
 	}
 	if (total > search_allowed(f->best))
 		return;
-	if (slowest < f->slowest || (slowest == f->slowest && (total < f->total ||
-		(total == f->total && n < f->used)))) {
+	if (slowest < f->slowest ||
+	        (slowest == f->slowest && (total < f->total || (total == f->total && n < f->used)))) {
 		f->slowest = slowest;
 		f->total = total;
 		f->used = n;
@@ -57,7 +58,7 @@ static void consider(const struct search *s, const struct search_stage *st, size
 }
 
 static void enumerate(const struct search *s, struct search_stage *st, size_t n, uint32_t l, uint64_t taken,
-	struct found *f, int pass) {
+        struct found *f, int pass) {
 	if (l == s->layers) {
 		consider(s, st, n, f, pass);
 		return;
@@ -83,15 +84,23 @@ static void random_instance(struct search *s, size_t nodes, uint32_t layers, boo
 		uint64_t speed = 1 + dice(20);
 		for (uint32_t l = 0; l < layers; l++)
 			in.time[i * (layers + 1) + l + 1] = in.time[i * (layers + 1) + l] +
-				(in.weight[l + 1] - in.weight[l]) * speed * 1000;
+			                                    (in.weight[l + 1] - in.weight[l]) * speed * 1000;
 		in.room[i] = dice(4) ? all * (1 + dice(10)) / (nodes > 8 ? 20 : 10) : all;
 		in.hop[i] = cheap ? dice(2000) : dice(200000);
 		in.required[i] = dice(8) == 0;
 		in.excluded[i] = !in.required[i] && dice(8) == 0;
 	}
-	*s = (struct search){.nodes = nodes, .coordinator = dice(nodes), .layers = layers, .time = in.time,
-		.weight = in.weight, .kv_layer = kv, .room = in.room, .hop = in.hop, .required = in.required,
-		.excluded = in.excluded, .end_time = dice(2) ? dice(300000) : 0};
+	*s = (struct search){.nodes = nodes,
+	        .coordinator = dice(nodes),
+	        .layers = layers,
+	        .time = in.time,
+	        .weight = in.weight,
+	        .kv_layer = kv,
+	        .room = in.room,
+	        .hop = in.hop,
+	        .required = in.required,
+	        .excluded = in.excluded,
+	        .end_time = dice(2) ? dice(300000) : 0};
 }
 
 static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_layers, bool alike, int rounds) {
@@ -100,8 +109,8 @@ static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_lay
 		struct search s;
 		struct search_stage st[NODES], mine[NODES];
 		size_t n = 0;
-		random_instance(&s, least_nodes + dice(most_nodes - least_nodes + 1), 1 + (uint32_t)dice(most_layers),
-			alike);
+		random_instance(&s, least_nodes + dice(most_nodes - least_nodes + 1),
+		        1 + (uint32_t)dice(most_layers), alike);
 		struct found f = {.slowest = UINT64_MAX};
 		enumerate(&s, st, 0, 0, 0, &f, 0);
 		enumerate(&s, st, 0, 0, 0, &f, 1);
@@ -122,10 +131,11 @@ static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_lay
 		}
 		ck_assert_uint_eq(l, s.layers);
 		/* and the best */
-		ck_assert_msg(search_slowest(&s, mine, n) == f.slowest, "round %d: slowest %llu, can be %llu", round,
-			(unsigned long long)search_slowest(&s, mine, n), (unsigned long long)f.slowest);
-		ck_assert_msg(search_total(&s, mine, n) == f.total, "round %d: total %llu, can be %llu", round,
-			(unsigned long long)search_total(&s, mine, n), (unsigned long long)f.total);
+		ck_assert_msg(search_slowest(&s, mine, n) == f.slowest, "round %d: slowest %llu, can be %llu",
+		        round, (unsigned long long)search_slowest(&s, mine, n),
+		        (unsigned long long)f.slowest);
+		ck_assert_msg(search_total(&s, mine, n) == f.total, "round %d: total %llu, can be %llu",
+		        round, (unsigned long long)search_total(&s, mine, n), (unsigned long long)f.total);
 		ck_assert_msg(n == f.used, "round %d: %zu nodes, %zu do", round, n, f.used);
 	}
 	return feasible;
@@ -159,7 +169,7 @@ START_TEST(search_of_eighty_layers_is_quick) {
 	search_best(&s, st, &n);
 	uint64_t exact = loop_now_ns() - begin;
 	printf("# 80 layers: 32 nodes in %.1f ms, 8 nodes exactly in %.1f ms\n", (double)many / 1e6,
-		(double)exact / 1e6);
+	        (double)exact / 1e6);
 	ck_assert_uint_lt(many, 5000000000u);
 	ck_assert_uint_lt(exact, 20000000000u);
 }
@@ -168,8 +178,16 @@ END_TEST
 /* ---- from manifests ---- */
 
 static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_type down) {
-	struct hparams hp = {.layers = layers, .dim = 1024, .heads = 8, .kv_heads = 2, .head_size = 128, .ffn = 2048,
-		.vocab = 1000, .context = 4096, .pairs = 64, .eps = 1e-5f};
+	struct hparams hp = {.layers = layers,
+	        .dim = 1024,
+	        .heads = 8,
+	        .kv_heads = 2,
+	        .head_size = 128,
+	        .ffn = 2048,
+	        .vocab = 1000,
+	        .context = 4096,
+	        .pairs = 64,
+	        .eps = 1e-5f};
 	struct manifest *m;
 	ck_assert_int_eq(manifest_create(&m, &hp), 0);
 	for (uint32_t l = 0; l < layers; l++)
@@ -197,8 +215,14 @@ static struct planner_input input(const struct manifest *m, size_t nodes) {
 		node[i].bytes_per_second[KERN_Q4_0] = node[i].bytes_per_second[KERN_Q6_K] = 10e9;
 		node[i].bytes_per_second[KERN_F32] = 10e9;
 	}
-	return (struct planner_input){.manifest = m, .context = 4096, .parallel = 2, .max_rows = 512, .node = node,
-		.nodes = nodes, .coordinator = 0, .team = 2};
+	return (struct planner_input){.manifest = m,
+	        .context = 4096,
+	        .parallel = 2,
+	        .max_rows = 512,
+	        .node = node,
+	        .nodes = nodes,
+	        .coordinator = 0,
+	        .team = 2};
 }
 
 START_TEST(charges_what_a_stage_will_charge) {
@@ -214,7 +238,7 @@ START_TEST(charges_what_a_stage_will_charge) {
 	for (size_t i = 0; i < 3; i++) {
 		struct planner_stage *s = &plan.stage[i];
 		ck_assert_uint_eq(s->weights + s->kv + s->buffers,
-			planner_slice_bytes(m, s->first, s->last, plan.blocks, 512, 2));
+		        planner_slice_bytes(m, s->first, s->last, plan.blocks, 512, 2));
 		ck_assert_uint_ge(s->weights, manifest_layer_bytes(m, s->first, s->last));
 		ck_assert_uint_eq(s->kv, plan.blocks * kv_block_bytes(&m->hp, s->last - s->first));
 		ck_assert_double_gt(s->seconds, 0);
@@ -285,7 +309,7 @@ START_TEST(says_what_is_missing) {
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
 	snprintf(want, sizeof want, "%.2f GiB of memory are missing on 3 nodes",
-		(double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1)) / (1 << 30));
+	        (double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1)) / (1 << 30));
 	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
 
 	node[1].memory = 1 << 20;

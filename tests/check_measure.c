@@ -1,0 +1,105 @@
+/* measure: figures that are there soon, are kept, and are made anew when they mean something else. */
+#include "daemon/cluster/measure.h"
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct loop *loop;
+static char dir[64], rates[80];
+
+static void setup(void) {
+	char err[200];
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	ck_assert_int_eq(loop_create(&loop), 0);
+	snprintf(dir, sizeof dir, "/tmp/caravan-measure.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(rates, sizeof rates, "%s/rates", dir);
+}
+
+static void teardown(void) {
+	loop_destroy(loop);
+	unlink(rates);
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+
+static void look(void *arg) {
+	if (measure_ready(arg))
+		loop_stop(loop);
+}
+
+static double measured(unsigned threads, bool at_once, Caravan__NodeState *state, struct measure **keep) {
+	struct measure *m;
+	caravan__node_state__init(state);
+	ck_assert_int_eq(measure_start(&m, loop, dir, threads, NULL), 0);
+	ck_assert_int_eq(measure_ready(m), at_once);
+	measure_fill(m, state);
+	ck_assert_uint_eq(state->n_rates > 0, at_once);
+	uint64_t begin = loop_now_ns();
+	struct loop_timer *t = loop_timer_start(loop, 5, true, look, m);
+	loop_run(loop);
+	loop_timer_stop(t);
+	measure_fill(m, state);
+	*keep = m;
+	return (double)(loop_now_ns() - begin) / 1e9;
+}
+
+START_TEST(measures_every_type_once) {
+	Caravan__NodeState state, again;
+	struct measure *m, *n;
+	double took = measured(2, false, &state, &m);
+	printf("# measured in %.2f s: reads %.1f GB/s\n", took, state.read_bandwidth / 1e9);
+	unsigned types = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		types += kern_traits(t) != NULL;
+	ck_assert_uint_eq(state.n_rates, types);
+	ck_assert_double_gt(state.read_bandwidth, 1e7);
+	for (size_t i = 0; i < state.n_rates; i++) {
+		ck_assert_double_gt(state.rates[i]->bytes_per_second, 1e5);
+		printf("# %s %.2f GB/s\n", kern_traits(state.rates[i]->type)->name,
+		        state.rates[i]->bytes_per_second / 1e9);
+	}
+	/* kept */
+	measured(2, true, &again, &n);
+	ck_assert_uint_eq(again.n_rates, types);
+	ck_assert_double_eq_tol(
+	        again.rates[0]->bytes_per_second / state.rates[0]->bytes_per_second, 1.0, 1e-4);
+	measure_stop(n);
+	measure_stop(m);
+}
+END_TEST
+
+START_TEST(what_means_something_else_or_nothing_is_measured_anew) {
+	Caravan__NodeState state;
+	struct measure *m;
+	const char *const useless[] = {
+	        "rates 1 cpu nonesuch threads 1 arithmetic 1 layout 1\nread 1e9\ntype 2 1e9\n",
+	        "rates 1 cpu ref thr", "", "\n\n\n", "type 2 1e9\n"};
+	measured(1, false, &state, &m);
+	measure_stop(m);
+	measured(2, false, &state, &m);
+	measure_stop(m);
+	for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
+		FILE *f = fopen(rates, "w");
+		fputs(useless[i], f);
+		fclose(f);
+		ck_assert_int_eq(measure_start(&m, loop, dir, 1, NULL), 0);
+		ck_assert(!measure_ready(m));
+		measure_stop(m); /* in the middle of it */
+	}
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("measure");
+	TCase *t = tcase_create("measure");
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, measures_every_type_once);
+	tcase_add_test(t, what_means_something_else_or_nothing_is_measured_anew);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"

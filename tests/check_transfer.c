@@ -1,0 +1,443 @@
+/* transfer: content between nodes, from good sources and from bad ones; and the loader. */
+#include "daemon/cluster/transfer.h"
+#include "tests/nodes.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the loader ---- */
+
+static unsigned ran, finished, cancelled;
+static int order[64];
+
+static void job_run(void *arg) {
+	(void)arg;
+	usleep(2000);
+	ran++;
+}
+
+static void job_done(void *arg, bool was) {
+	order[finished++] = (int)(intptr_t)arg;
+	cancelled += was;
+}
+
+static bool all_finished(void *arg) {
+	return finished == *(unsigned *)arg;
+}
+
+START_TEST(loader_runs_in_order) {
+	struct loader *ld;
+	unsigned want = 40;
+	ck_assert_int_eq(loader_create(&ld, loop), 0);
+	for (intptr_t i = 0; i < 40; i++)
+		ck_assert_int_eq(loader_submit(ld, job_run, job_done, (void *)i), 0);
+	ck_assert(nodes_wait(all_finished, &want, 10000));
+	for (int i = 0; i < 40; i++)
+		ck_assert_int_eq(order[i], i);
+	ck_assert_uint_eq(cancelled, 0);
+	loader_destroy(ld);
+}
+END_TEST
+
+static struct loader *submit_to;
+static int refused;
+
+static void submits_more(void *arg, bool was) {
+	job_done(arg, was);
+	refused = loader_submit(submit_to, job_run, job_done, NULL);
+}
+
+START_TEST(loader_gives_back_what_it_did_not_run) {
+	ck_assert_int_eq(loader_create(&submit_to, loop), 0);
+	for (intptr_t i = 0; i < 30; i++)
+		ck_assert_int_eq(loader_submit(submit_to, job_run, submits_more, (void *)i), 0);
+	usleep(5000);
+	loader_destroy(submit_to);
+	ck_assert_uint_eq(finished, 30);
+	ck_assert_uint_eq(cancelled + ran, 30);
+	ck_assert_uint_gt(cancelled, 0);
+	ck_assert_int_eq(refused, -ESHUTDOWN);
+	for (int i = 0; i < 30; i++)
+		ck_assert_int_eq(order[i], i);
+	nodes_run(20); /* a call that was still in the mailbox finds nothing and harms nothing */
+}
+END_TEST
+
+/* ---- transfer ---- */
+
+static void take_down(struct node *n) {
+	transfer_destroy(n->more);
+	n->more = NULL;
+}
+
+static void start_transfer(int i) {
+	struct transfer *t;
+	ck_assert_int_eq(transfer_create(&t, loop, nodes[i].members, nodes[i].loader, nodes[i].store), 0);
+	nodes[i].more = t;
+}
+
+static struct import *open_model(int i, const char *path) {
+	char err[300] = "";
+	struct import *im;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	int rc = import_open(&im, &fd, 1, path, store_names_dir(nodes[i].store), NULL, NULL, err, sizeof err);
+	ck_assert_msg(rc == 0, "%s", err);
+	close(fd);
+	return im;
+}
+
+struct outcome {
+	bool done, ok;
+	char error[1024];
+	uint64_t moved, last, total;
+	unsigned steps;
+	char what[16];
+};
+
+static void on_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+	struct outcome *o = arg;
+	ck_assert_uint_ge(done, o->last);
+	ck_assert_uint_le(done, total);
+	o->last = done;
+	o->total = total;
+	o->steps++;
+	snprintf(o->what, sizeof o->what, "%s", what);
+}
+
+static void on_done(void *arg, const char *error, uint64_t moved) {
+	struct outcome *o = arg;
+	ck_assert(!o->done);
+	o->done = true;
+	o->ok = !error;
+	o->moved = moved;
+	snprintf(o->error, sizeof o->error, "%s", error ? error : "");
+}
+
+static bool is_done(void *arg) {
+	return ((struct outcome *)arg)->done;
+}
+
+static struct fetch *begin(int i, const struct manifest *m, uint32_t first, uint32_t last, const int *from,
+        size_t n, struct outcome *o) {
+	struct node_id source[NODES_MAX];
+	struct content_id blobs[2] = {m->id, m->vocab};
+	struct fetch *f;
+	memset(o, 0, sizeof *o);
+	for (size_t k = 0; k < n; k++)
+		source[k] = nodes[from[k]].keys.public;
+	struct transfer_request r = {.subject = "model test",
+	        .blob = blobs,
+	        .blobs = 2,
+	        .tensor = m->layer[first],
+	        .tensors = (size_t)(last - first) * LAYER_ROLES,
+	        .source = source,
+	        .sources = n,
+	        .silent_ms = 400,
+	        .progress = on_progress,
+	        .done = on_done,
+	        .arg = o};
+	ck_assert_int_eq(transfer_fetch(nodes[i].more, &r, &f), 0);
+	ck_assert(!o->done);
+	return f;
+}
+
+static void fetch(int i, const struct manifest *m, uint32_t first, uint32_t last, const int *from, size_t n,
+        struct outcome *o) {
+	begin(i, m, first, last, from, n, o);
+	ck_assert(nodes_wait(is_done, o, 60000));
+}
+
+/* Everything is there, and is what the file has. */
+static void check_store(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
+	char err[200];
+	ck_assert(store_has_blob(nodes[i].store, &m->id));
+	ck_assert(store_has_blob(nodes[i].store, &m->vocab));
+	for (uint32_t l = first; l < last; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			struct store_tensor *t;
+			const struct content_id *id = &m->layer[l][r].id;
+			ck_assert_msg(
+			        store_map_tensor(nodes[i].store, id, &t, err, sizeof err) == 0, "%s", err);
+			for (uint32_t c = 0; c < t->record.chunks; c++) {
+				size_t len;
+				const uint8_t *want = import_chunk(im, id, c, &len);
+				uint8_t *have = malloc(len);
+				store_tensor_chunk(t, c, have);
+				ck_assert_int_eq(memcmp(have, want, len), 0);
+				free(have);
+			}
+			store_unmap_tensor(t);
+		}
+}
+
+START_TEST(moves_once_and_passes_on) {
+	const char *path = nodes_model("m.gguf", KERN_F32, 3, 1);
+	struct outcome o;
+	nodes_cluster(3);
+	for (int i = 0; i < 3; i++)
+		start_transfer(i);
+	/* a matrix of several chunks, so that pieces and chunks have borders */
+	struct import *im = open_model(0, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+
+	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_str_eq(o.what, "sending");
+	ck_assert_uint_eq(o.last, o.total);
+	ck_assert_uint_eq(o.total, manifest_layer_bytes(m, 0, 2));
+	ck_assert_uint_ge(o.moved, o.total);
+	ck_assert_uint_eq(transfer_moved(nodes[1].more), o.moved);
+	ck_assert_uint_eq(transfer_served(nodes[0].more), o.moved);
+	check_store(1, m, im, 0, 2);
+
+	/* again: nothing moves */
+	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
+	ck_assert(o.ok);
+	ck_assert_uint_eq(o.moved, 0);
+
+	/* a layer more: only that moves */
+	fetch(1, m, 0, 3, (int[]){0}, 1, &o);
+	ck_assert(o.ok);
+	ck_assert_uint_eq(o.total, manifest_layer_bytes(m, 2, 3));
+
+	/* bob passes on from his packed store what he has; without him it would be ada's to send */
+	uint64_t sent = transfer_served(nodes[0].more);
+	fetch(2, m, 0, 3, (int[]){1, 0}, 2, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_uint_eq(transfer_served(nodes[0].more), sent);
+	ck_assert_uint_eq(transfer_served(nodes[1].more), o.moved);
+	check_store(2, m, im, 0, 3);
+
+	/* the node of the file itself packs from it, without the network */
+	fetch(0, m, 0, 3, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_str_eq(o.what, "packing");
+	ck_assert_uint_eq(o.moved, 0);
+	check_store(0, m, im, 0, 3);
+}
+END_TEST
+
+/* Turns a byte of every packed tensor of a node's store. */
+static void corrupt(int i, const struct manifest *m, uint32_t layers) {
+	for (uint32_t l = 0; l < layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			char path[400], hex[CONTENT_HEX];
+			uint8_t b;
+			snprintf(path, sizeof path, "%s/store/tensors/%s", nodes[i].dir,
+			        content_hex(&m->layer[l][r].id, hex));
+			if (access(path, W_OK) != 0)
+				ck_assert_int_eq(chmod(path, 0600), 0);
+			int fd = open(path, O_RDWR);
+			ck_assert_int_ge(fd, 0);
+			off_t last = lseek(fd, 0, SEEK_END) - 1;
+			off_t at = last - (off_t)(kern_row_bytes(m->layer[l][r].type, m->layer[l][r].n) - 1);
+			ck_assert_int_eq(pread(fd, &b, 1, at), 1);
+			b ^= 1;
+			ck_assert_int_eq(pwrite(fd, &b, 1, at), 1);
+			close(fd);
+		}
+}
+
+START_TEST(a_lying_source_is_dropped_and_named) {
+	const char *path = nodes_model("m.gguf", KERN_F32, 2, 1);
+	struct outcome o;
+	nodes_cluster(3);
+	for (int i = 0; i < 3; i++)
+		start_transfer(i);
+	struct import *im = open_model(0, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
+	ck_assert(o.ok);
+	corrupt(1, m, 2);
+
+	/* alone, bob is not enough, and the sentence says who and what */
+	fetch(2, m, 0, 2, (int[]){1}, 1, &o);
+	ck_assert(!o.ok);
+	ck_assert_ptr_nonnull(strstr(o.error, "bob sent bytes that are not"));
+	ck_assert_ptr_nonnull(strstr(o.error, "model test: tensor"));
+
+	/* with ada behind him all is well */
+	fetch(2, m, 0, 2, (int[]){1, 0}, 2, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(2, m, im, 0, 2);
+}
+END_TEST
+
+START_TEST(silent_empty_and_absent_sources_are_passed_over) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
+	struct outcome o;
+	nodes_cluster(4);
+	/* bob has nothing, and nobody listens at cleo's */
+	start_transfer(0);
+	start_transfer(1);
+	start_transfer(3);
+	struct import *im = open_model(0, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	fetch(3, m, 0, 2, (int[]){1, 2}, 2, &o);
+	ck_assert(!o.ok);
+	ck_assert_msg(strstr(o.error, "bob refused (no content"), "%s", o.error);
+	ck_assert_msg(strstr(o.error, "cleo was silent for 0.4 s"), "%s", o.error);
+	fetch(3, m, 0, 2, NULL, 0, &o);
+	ck_assert_msg(strstr(o.error, "there is no other node to ask"), "%s", o.error);
+	fetch(3, m, 0, 2, (int[]){3, 1, 2, 0}, 4, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(3, m, im, 0, 2);
+	/* withdrawn, the file is no source any more */
+	transfer_withdraw(nodes[0].more, im);
+	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
+	ck_assert_msg(strstr(o.error, "ada refused (no content"), "%s", o.error);
+}
+END_TEST
+
+static bool half_way(void *arg) {
+	struct outcome *o = arg;
+	return o->done || o->steps >= 2;
+}
+
+START_TEST(a_source_that_dies_is_replaced) {
+	const char *path = nodes_model("m.gguf", KERN_F32, 8, 1);
+	struct outcome o;
+	nodes_cluster(3);
+	for (int i = 0; i < 3; i++)
+		start_transfer(i);
+	struct import *im = open_model(0, path), *other = open_model(1, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_offer(nodes[1].more, other), 0);
+	begin(2, m, 0, 8, (int[]){1, 0}, 2, &o);
+	ck_assert(nodes_wait(half_way, &o, 20000));
+	ck_assert(!o.done);
+	nodes_stop(1);
+	ck_assert(nodes_wait(is_done, &o, 60000));
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(2, m, im, 0, 8);
+}
+END_TEST
+
+START_TEST(cancelled_fetches_leave_nothing) {
+	const char *path = nodes_model("m.gguf", KERN_F32, 8, 1);
+	struct outcome o, p;
+	nodes_cluster(2);
+	start_transfer(0);
+	start_transfer(1);
+	struct import *im = open_model(0, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	struct fetch *f = begin(1, m, 0, 8, (int[]){0}, 1, &o);
+	transfer_cancel(f); /* before anything */
+	f = begin(1, m, 0, 8, (int[]){0}, 1, &o);
+	ck_assert(nodes_wait(half_way, &o, 20000));
+	transfer_cancel(f); /* in the middle, with pieces in flight */
+	/* the lane is free again for another */
+	fetch(1, m, 0, 4, (int[]){0}, 1, &p);
+	ck_assert_msg(p.ok, "%s", p.error);
+	ck_assert(!o.done);
+	check_store(1, m, im, 0, 4);
+	/* and one that is under way when everything is taken down */
+	begin(1, m, 0, 8, (int[]){0}, 1, &o);
+	nodes_run(5);
+}
+END_TEST
+
+static unsigned answers, refusals;
+static char refusal[200];
+
+static void on_answer(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	(void)arg;
+	(void)from;
+	answers++;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_REFUSED)
+		return;
+	(void)payload;
+	refusals++;
+	snprintf(refusal, sizeof refusal, "%s", env->refused->reason);
+}
+
+static bool answered(void *arg) {
+	return answers >= *(unsigned *)arg;
+}
+
+START_TEST(odd_requests_are_refused) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 1, 1);
+	nodes_cluster(2);
+	start_transfer(0);
+	struct import *im = open_model(0, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	struct peers *p = members_peers(nodes[1].members);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_PIECE, on_answer, NULL);
+	const struct {
+		struct content_id id;
+		bool tensor;
+		uint32_t chunk;
+		uint64_t offset;
+		const char *says;
+	} odd[] = {{m->layer[0][LAYER_Q].id, true, 1000000, 0, "no content"},
+	        {m->layer[0][LAYER_Q].id, true, 0, 1ull << 50, "has"}, {m->id, false, 0, 1ull << 50, "has"},
+	        {m->id, true, 0, 0, "no content"}, {{{7}}, false, 0, 0, "no content"}};
+	unsigned want = 0;
+	for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+		Caravan__Fetch f = CARAVAN__FETCH__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		f.name = (ProtobufCBinaryData){32, (uint8_t *)odd[i].id.b};
+		f.tensor = odd[i].tensor;
+		f.chunk = odd[i].chunk;
+		f.offset = odd[i].offset;
+		f.length = WIRE_PIECE_MAX;
+		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
+		env.fetch = &f;
+		env.ref = peers_ref(p);
+		ck_assert_int_eq(peers_send(p, &nodes[0].keys.public, PEERS_BULK, &env, NULL), 0);
+		want++;
+		ck_assert(nodes_wait(answered, &want, 10000));
+		ck_assert_uint_eq(refusals, want);
+		ck_assert_msg(strstr(refusal, odd[i].says), "%s", refusal);
+	}
+	/* many at once: some are refused, all are answered */
+	answers = refusals = 0;
+	for (want = 0; want < 60; want++) {
+		Caravan__Fetch f = CARAVAN__FETCH__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_Q].id.b};
+		f.tensor = true;
+		f.length = WIRE_PIECE_MAX;
+		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
+		env.fetch = &f;
+		env.ref = peers_ref(p);
+		ck_assert_int_eq(peers_send(p, &nodes[0].keys.public, PEERS_CONTROL, &env, NULL), 0);
+	}
+	ck_assert(nodes_wait(answered, &want, 10000));
+	ck_assert_uint_lt(refusals, 60);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("transfer");
+	TCase *t = tcase_create("transfer");
+	nodes_loader_gone = take_down;
+	tcase_set_timeout(t, 180);
+	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
+	tcase_add_test(t, loader_runs_in_order);
+	tcase_add_test(t, loader_gives_back_what_it_did_not_run);
+	tcase_add_test(t, moves_once_and_passes_on);
+	tcase_add_test(t, a_lying_source_is_dropped_and_named);
+	tcase_add_test(t, silent_empty_and_absent_sources_are_passed_over);
+	tcase_add_test(t, a_source_that_dies_is_replaced);
+	tcase_add_test(t, cancelled_fetches_leave_nothing);
+	tcase_add_test(t, odd_requests_are_refused);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"
