@@ -1,9 +1,11 @@
 /* checkkern --bench: what products cost.
  *
  * Decode (one column) is measured on weights that stay in the second cache and on weights that come from
- * memory, beside a probe that only reads as much memory, in the same run: rounds of probe and every type in
- * turn, medians reported, so that a noisy minute hits all alike.  Prefill is a tile of many columns.
- * Cycles are those of the time-stamp counter, not of the core's clock. */
+ * memory, the latter beside a probe that only reads, as 1, 2, 4 or 8 streams; rounds of probe and every type
+ * in turn, so that a noisy minute hits all alike.  Every thread times pieces of about a millisecond or less
+ * and its rate is that of the median piece: a thread that was put aside for a while loses some pieces, not
+ * the figure.  Rates of threads are added, and medians over the rounds are printed.  Prefill is a tile of
+ * many columns.  Cycles are those of the time-stamp counter, not of the core's clock. */
 #include "config.h"
 #include "kernels/team.h"
 #include "tests/checkkern.h"
@@ -15,7 +17,17 @@
 #include <x86intrin.h>
 #endif
 
-enum { N = 4096, ROUNDS = 7, PREFILL_ROWS = 1024, PREFILL_COLS = 512, MEMORY_MIB = 768, MAX_TEAM = 64 };
+enum {
+	N = 4096, /* elements in a row */
+	ROUNDS = 5,
+	MEMORY_MIB = 512,  /* weights that come from memory */
+	MEMORY_KIB = 2048, /* a piece of them */
+	CACHE_KIB = 256,   /* weights that stay in the second cache */
+	PREFILL_COLS = 512,
+	FEW_COLS = 4,
+	MAX_TEAM = 2, /* threads */
+	PIECES = 1024 /* of a thread in one job, at most */
+};
 
 static double now(void) {
 	struct timespec t;
@@ -46,78 +58,81 @@ static double median(double *v, size_t n) {
 	return v[n / 2];
 }
 
-/* What every member of a team does: its share of a product, or of reading. */
+/* What the members of a team do.  Each takes an even share of `total` bytes and walks it in pieces of
+ * `piece` bytes, times over, and reports the work of a piece over the time of its median one. */
 struct job {
 	const struct kern_ops *rung;
 	uint32_t type;
 	const uint8_t *w, *x;
-	float *y;
-	size_t rows, n, cols;
-	size_t bytes, streams; /* of the probe */
-	uint64_t sums[MAX_TEAM][8];
+	size_t total, piece, times, cols, streams;
+	double rates[MAX_TEAM]; /* out, of each member: bytes a second */
 };
 
-static void mul_share(struct team *team, void *arg, unsigned id) {
-	struct job *j = arg;
-	size_t first, last, stride = kern_act_bytes(kern_traits(j->type)->form, j->n);
-	team_share(team, id, j->rows, KERN_STRIP, &first, &last);
-	if (first < last)
-		j->rung->mul[j->type](j->y + first, j->rows, j->w + first * kern_row_bytes(j->type, j->n),
-		        last - first, j->n, j->x, stride, j->cols);
-}
-
-static void read_share(struct team *team, void *arg, unsigned id) {
-	struct job *j = arg;
-	size_t first, last;
-	team_share(team, id, j->bytes, 4096, &first, &last);
-	size_t part = (last - first) / j->streams / 64 * 64;
-	uint64_t a = 0, b = 0, c = 0, d = 0;
+static uint64_t read_piece(const uint8_t *p, size_t bytes, size_t streams) {
+	size_t part = bytes / streams / 64 * 64;
+	uint64_t a = 0, b = 0, c = 0, d = 0, v[8];
 	for (size_t i = 0; i < part; i += 64)
-		for (size_t s = 0; s < j->streams; s++) {
-			uint64_t v[8];
-			memcpy(v, j->w + first + s * part + i, sizeof v);
+		for (size_t s = 0; s < streams; s++) {
+			memcpy(v, p + s * part + i, sizeof v);
 			a += v[0] ^ v[4];
 			b += v[1] ^ v[5];
 			c += v[2] ^ v[6];
 			d += v[3] ^ v[7];
 		}
-	j->sums[id][0] += a + b + c + d;
+	return a + b + c + d;
 }
 
-static double run(struct team *team, team_fn *fn, struct job *j) {
-	double t0 = now();
-	team_run(team, fn, j);
-	return now() - t0;
+static void member(struct team *team, void *arg, unsigned id) {
+	static volatile uint64_t sink;
+	struct job *j = arg;
+	size_t first, last, count = 0, row = j->streams ? 64 : kern_row_bytes(j->type, N),
+	                    rows = j->piece / row;
+	size_t stride = j->streams ? 0 : kern_act_bytes(kern_traits(j->type)->form, N);
+	double rates[PIECES];
+	float *y = checkkern_alloc(rows * (j->cols + 1) * sizeof *y);
+	team_share(team, id, j->total / j->piece, 1, &first, &last);
+	for (size_t k = 0; k < j->times; k++)
+		for (size_t i = first; i < last && count < PIECES; i++) {
+			const uint8_t *w = j->w + i * j->piece;
+			double t0 = now();
+			if (j->streams)
+				sink += read_piece(w, j->piece, j->streams);
+			else
+				j->rung->mul[j->type](y, rows, w, rows, N, j->x, stride, j->cols);
+			rates[count++] = (double)j->piece / (now() - t0);
+		}
+	j->rates[id] = count ? median(rates, count) : 0;
+	free(y);
 }
 
-/* GB/s of the best number of streams. */
+/* Bytes a second of all members. */
+static double run(struct team *team, struct job *j, size_t piece, size_t total, size_t times) {
+	double sum = 0;
+	j->piece = piece;
+	j->total = total;
+	j->times = times;
+	team_run(team, member, j);
+	for (unsigned i = 0; i < team_size(team); i++)
+		sum += j->rates[i];
+	return sum;
+}
+
+/* Bytes a second of the best number of streams. */
 static double probe(struct team *team, struct job *j) {
-	double best = 0;
+	double best = 0, rate;
 	for (j->streams = 1; j->streams <= 8; j->streams *= 2) {
-		double rate = (double)j->bytes / run(team, read_share, j) / 1e9;
+		rate = run(team, j, MEMORY_KIB << 10, (size_t)MEMORY_MIB << 20, 1);
 		best = rate > best ? rate : best;
 	}
+	j->streams = 0;
 	return best;
 }
 
-/* Seconds for one product that is repeated until it can be timed. */
-static double repeated(struct team *team, struct job *j) {
-	size_t times = 1;
-	double t = run(team, mul_share, j);
-	if (t < 0.02)
-		times = (size_t)(0.02 / t) + 1;
-	double t0 = now();
-	for (size_t i = 0; i < times; i++)
-		team_run(team, mul_share, j);
-	return (now() - t0) / (double)times;
-}
-
-static void fill_weights(struct checkkern *ck, uint32_t type, uint8_t *w, size_t rows, size_t n) {
-	/* bytes that repeat, but no scale that is not finite: the highest bit of an exponent stays clear */
+/* Bytes that repeat, but none that makes a scale infinite: the highest bit of an exponent stays clear. */
+static void fill_weights(struct checkkern *ck, uint8_t *w, size_t bytes) {
 	uint64_t pattern[64];
 	for (size_t i = 0; i < 64; i++)
 		pattern[i] = checkkern_random(ck) & 0x3f3f3f3f3f3f3f3fu;
-	size_t bytes = kern_packed_bytes(type, rows, n);
 	for (size_t i = 0; i < bytes; i += sizeof pattern)
 		memcpy(w + i, pattern, bytes - i < sizeof pattern ? bytes - i : sizeof pattern);
 }
@@ -134,73 +149,76 @@ static void make_acts(
 }
 
 struct row {
-	double cache[ROUNDS], memory[ROUNDS], share[ROUNDS], prefill[ROUNDS], few[ROUNDS];
+	double cache[ROUNDS], memory[ROUNDS], share[ROUNDS], few[ROUNDS], prefill[ROUNDS];
 };
+
+/* Whole strips of a type in about so many bytes. */
+static size_t strips_in(uint32_t type, size_t bytes) {
+	size_t four = 4 * KERN_STRIP * kern_row_bytes(type, N);
+	return bytes < four ? four : bytes / four * four;
+}
+
+/* One type in one round; *reading is the rate of the probe before, and after. */
+static void bench_type(struct team *team, struct job *j, struct row *r, int round, double *reading) {
+	unsigned threads = team_size(team);
+	size_t cache = strips_in(j->type, CACHE_KIB << 10), memory = strips_in(j->type, MEMORY_KIB << 10);
+	double elements = (double)N / (double)kern_row_bytes(j->type, N), before = *reading;
+	j->cols = 1;
+	r->cache[round] = run(team, j, cache, cache * threads, 200);
+	r->memory[round] = run(team, j, memory, ((size_t)MEMORY_MIB << 20) / memory * memory, 1);
+	*reading = probe(team, j);
+	r->share[round] = r->memory[round] / (before > *reading ? before : *reading);
+	j->cols = FEW_COLS;
+	r->few[round] = run(team, j, cache, cache * threads, 50) * FEW_COLS * elements;
+	j->cols = PREFILL_COLS;
+	cache = strips_in(j->type, 0);
+	r->prefill[round] = run(team, j, cache, cache * threads, 5) * PREFILL_COLS * elements;
+}
 
 static void bench_rung(const struct kern_ops *rung, const char *only, unsigned threads, double ticks) {
 	struct checkkern ck = {.random = 42};
 	struct team *team;
 	size_t size = (size_t)MEMORY_MIB << 20;
 	struct row *rows = calloc(KERN_TYPES, sizeof *rows);
-	double probes[ROUNDS];
-	struct job j = {.rung = rung, .n = N, .bytes = size};
+	double reading, probes[ROUNDS];
 	uint8_t *w = checkkern_alloc(size),
 	        *x = checkkern_alloc(PREFILL_COLS * kern_act_bytes(KERN_FORM_F32, N));
-	float *y = checkkern_alloc(sizeof(float) * (PREFILL_ROWS * PREFILL_COLS + size / N));
-	int err = team_create(&team, threads, NULL);
-	if (!rows || err) {
+	struct job j = {.rung = rung, .w = w, .x = x};
+	if (!rows || team_create(&team, threads, NULL)) {
 		fprintf(stderr, "checkkern: no team of %u threads\n", threads);
 		exit(99);
 	}
-	j.w = w;
-	j.x = x;
-	j.y = y;
-	fill_weights(&ck, KERN_Q4_0, w, size / kern_row_bytes(KERN_Q4_0, N) / 8 * 8, N);
+	fill_weights(&ck, w, size);
+	probe(team, &j); /* warms up */
 	for (int round = 0; round < ROUNDS; round++) {
-		probes[round] = probe(team, &j);
-		for (uint32_t type = 0; type < KERN_TYPES; type++) {
-			if (!rung->mul[type] || (only && strcasecmp(only, kern_traits(type)->name)))
+		probes[round] = reading = probe(team, &j);
+		for (j.type = 0; j.type < KERN_TYPES; j.type++) {
+			if (!rung->mul[j.type] || (only && strcasecmp(only, kern_traits(j.type)->name)))
 				continue;
-			struct row *r = &rows[type];
-			size_t row_bytes = kern_row_bytes(type, N);
-			j.type = type;
-			make_acts(&ck, rung, type, x, PREFILL_COLS);
-			j.cols = 1;
-			j.rows = threads * ((256 << 10) / row_bytes / 32 * 32 + 32);
-			r->cache[round] = (double)(j.rows * row_bytes) / repeated(team, &j);
-			double before = probe(team, &j);
-			j.rows = size / row_bytes / 32 * 32;
-			r->memory[round] = (double)(j.rows * row_bytes) / run(team, mul_share, &j) / 1e9;
-			double after = probe(team, &j);
-			r->share[round] = r->memory[round] / (before > after ? before : after);
-			j.rows = PREFILL_ROWS;
-			j.cols = PREFILL_COLS;
-			r->prefill[round] = (double)j.rows * (double)j.cols * N / run(team, mul_share, &j);
-			j.cols = 4;
-			r->few[round] = (double)j.rows * (double)j.cols * N / repeated(team, &j);
+			make_acts(&ck, rung, j.type, x, PREFILL_COLS);
+			bench_type(team, &j, &rows[j.type], round, &reading);
 		}
 	}
-	printf("\n%s, %u thread%s; reading %d MiB of memory: %.1f GB/s\n", rung->name, threads,
-	        threads > 1 ? "s" : "", MEMORY_MIB, median(probes, ROUNDS));
-	printf("        decode in cache   decode in memory      4 columns   %d columns\n", PREFILL_COLS);
-	printf("type    bytes/tick MAC/t  GB/s  share of probe  MAC/t       MAC/t\n");
+	printf("\n%s, %u thread%s; reading memory: %.1f GB/s\n", rung->name, threads, threads > 1 ? "s" : "",
+	        median(probes, ROUNDS) / 1e9);
+	printf("        decode in cache    decode from memory          %d columns  %d columns\n", FEW_COLS,
+	        PREFILL_COLS);
+	printf("type    bytes/tick  MAC/t  GB/s  of reading (spread)   MAC/t      MAC/t\n");
 	for (uint32_t type = 0; type < KERN_TYPES; type++) {
 		if (!rung->mul[type] || (only && strcasecmp(only, kern_traits(type)->name)))
 			continue;
 		struct row *r = &rows[type];
-		double cache = median(r->cache, ROUNDS) / ticks / threads;
-		double per_byte = (double)N / (double)kern_row_bytes(type, N);
-		double memory = median(r->memory, ROUNDS), share = median(r->share, ROUNDS);
-		printf("%-8s%10.1f %5.1f  %4.1f  %.2f (%.2f-%.2f)  %5.1f       %5.1f\n",
-		        kern_traits(type)->name, cache, cache * per_byte, memory, share, r->share[0],
-		        r->share[ROUNDS - 1], median(r->few, ROUNDS) / ticks / threads,
+		double cache = median(r->cache, ROUNDS) / ticks / threads, share = median(r->share, ROUNDS);
+		printf("%-8s%10.1f  %5.1f %5.1f  %.2f (%.2f to %.2f)      %5.1f      %5.1f\n",
+		        kern_traits(type)->name, cache, cache * N / (double)kern_row_bytes(type, N),
+		        median(r->memory, ROUNDS) / 1e9, share, r->share[0], r->share[ROUNDS - 1],
+		        median(r->few, ROUNDS) / ticks / threads,
 		        median(r->prefill, ROUNDS) / ticks / threads);
 	}
 	team_destroy(team);
 	free(rows);
 	free(w);
 	free(x);
-	free(y);
 }
 
 int checkkern_bench(const char *type) {
@@ -223,7 +241,7 @@ int checkkern_bench(const char *type) {
 	size_t best = 0;
 	while (kern_rung(best + 1))
 		best++;
-	for (unsigned threads = 1; threads <= 2; threads++)
+	for (unsigned threads = 1; threads <= MAX_TEAM; threads++)
 		bench_rung(kern_rung(best), type, threads, ticks);
 	return 0;
 }
