@@ -171,8 +171,8 @@ static void bench_type(struct team *team, struct job *j, struct row *r, int roun
 	j->cols = FEW_COLS;
 	r->few[round] = run(team, j, cache, cache * threads, 50) * FEW_COLS * elements;
 	j->cols = PREFILL_COLS;
-	cache = strips_in(j->type, 0);
-	r->prefill[round] = run(team, j, cache, cache * threads, 5) * PREFILL_COLS * elements;
+	size_t panel = 2 * KERN_STRIP * kern_row_bytes(j->type, N); /* short, so that few are interrupted */
+	r->prefill[round] = run(team, j, panel, panel * threads, 12) * PREFILL_COLS * elements;
 }
 
 static void bench_rung(const struct kern_ops *rung, const char *only, unsigned threads, double ticks) {

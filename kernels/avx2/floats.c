@@ -4,7 +4,11 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/common.h"
 
-enum { PIECE = 512, TILE = 64, COLS = 4 };
+enum {
+	PIECE = 256, /* elements of two strips: at most half of a first cache of 32 KiB */
+	TILE = 16,   /* columns whose whole width stays in the second cache */
+	COLS = 4
+};
 
 INLINE size_t element(enum kern_type t) {
 	return t == KERN_F32 ? 4 : 2;
