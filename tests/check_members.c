@@ -352,6 +352,41 @@ START_TEST(dies_and_comes_back_elsewhere) {
 }
 END_TEST
 
+static enum peers_verdict anybody(void *arg, const struct node_id *key, const char **why) {
+	(void)arg;
+	(void)key;
+	(void)why;
+	return PEERS_MEMBER;
+}
+
+static bool ada_up_again(void) {
+	return nodes[0].up == 2;
+}
+
+static bool ada_lost_two(void) {
+	return nodes[0].down == 2;
+}
+
+/* Greets, and then never says a word. */
+START_TEST(silent_is_down_within_two_seconds) {
+	char err[300] = "", endpoint[200];
+	struct peers *mute;
+	cluster(2);
+	snprintf(endpoint, sizeof endpoint, "%s", peers_endpoint(members_peers(nodes[1].members)));
+	node_stop(&nodes[1]);
+	ck_assert(wait_for(ada_lost_one, 5000));
+	const struct peers_config c = {.listen = endpoint, .keys = &nodes[1].keys, .admit = anybody};
+	ck_assert_msg(peers_create(&mute, loop, &c, err, sizeof err) == 0, "%s", err);
+	ck_assert(wait_for(ada_up_again, 5000));
+	uint64_t t = loop_now_ns();
+	ck_assert(wait_for(ada_lost_two, 10000));
+	double seconds = (double)(loop_now_ns() - t) * 1e-9;
+	ck_assert_msg(seconds > 1.5 && seconds < 4, "down after %.1f s", seconds);
+	ck_assert(!members_named(nodes[0].members, "bob")->up);
+	peers_destroy(mute);
+}
+END_TEST
+
 static bool ada_sees_newer(void) {
 	return members_named(nodes[0].members, "bob2") != NULL;
 }
@@ -546,6 +581,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, open_invitations_are_bounded);
 	tcase_add_test(t, expelled);
 	tcase_add_test(t, dies_and_comes_back_elsewhere);
+	tcase_add_test(t, silent_is_down_within_two_seconds);
 	tcase_add_test(t, set_back_to_an_old_state);
 	tcase_add_test(t, alone_without_a_network);
 	suite_add_tcase(s, t);
