@@ -14,7 +14,7 @@
 struct members;
 
 struct members_config {
-	struct loop *loop; /* borrowed, as all here */
+	struct loop *loop;     /* borrowed, as all here */
 	const char *state_dir; /* NULL: the roster is kept nowhere */
 	const struct keys *keys;
 	const char *name;   /* of this node, NULL: as the roster has it, or the host's name */

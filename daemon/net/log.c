@@ -30,7 +30,9 @@ static struct {
 	enum loop_level most; /* set before threads start */
 } log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .tokens = BURST, .most = LOG_LINE_INFO};
 
-void log_up_to(enum loop_level most) { log_state.most = most; }
+void log_up_to(enum loop_level most) {
+	log_state.most = most;
+}
 
 static bool burst_allows(uint64_t now) {
 	uint64_t gained = (now - log_state.refilled_ns) / REFILL_NS;

@@ -226,7 +226,8 @@ int peers_connect(struct peers *p, const struct node_id *node, const char *endpo
 		return link_move(*k, endpoint);
 	if (p->nlinks == WIRE_NODES_MAX)
 		return -ENOSPC;
-	const struct link_config c = {p->loop, p->ctx, &p->config, p->boot, peers_answered, peers_link_changed, p};
+	const struct link_config c = {
+	        p->loop, p->ctx, &p->config, p->boot, peers_answered, peers_link_changed, p};
 	int rc = link_create(&p->links[p->nlinks], &c, node, endpoint);
 	if (rc == 0)
 		p->nlinks++;
