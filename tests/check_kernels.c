@@ -37,6 +37,10 @@ static const struct {
         {"Q6_K", {208, -1}},
 };
 
+static void *aligned(size_t size) {
+	return aligned_alloc(KERN_ALIGN, (size + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN);
+}
+
 static uint64_t state = 1;
 
 static uint32_t number(void) {
@@ -215,7 +219,7 @@ START_TEST(test_vectors) {
 	const uint8_t *rows = find_tensor(file, "blk.0.ffn_gate.weight", &type, &n);
 	ck_assert_uint_eq(type, types[t]);
 	ck_assert_uint_eq(n, 256);
-	uint8_t *packed = aligned_alloc(64, kern_packed_bytes(type, 4, n));
+	uint8_t *packed = aligned(kern_packed_bytes(type, 4, n));
 	kern_pack(type, packed, rows, 4, n);
 	ck_assert(kern_finite(type, rows, 4, n));
 	for (size_t r = 0; r < 4; r++) {
@@ -238,7 +242,7 @@ START_TEST(test_pack) {
 	size_t n = 768, row = kern_row_bytes(type, n), blocks = n / kern_traits(type)->block;
 	for (size_t rows = 1; rows <= 17; rows++) {
 		uint8_t *a = malloc(rows * row), *b = malloc(rows * row + 1);
-		uint8_t *packed = aligned_alloc(64, kern_packed_bytes(type, rows, n));
+		uint8_t *packed = aligned(kern_packed_bytes(type, rows, n));
 		fill(t, a, rows * blocks);
 		kern_pack(type, packed, a, rows, n);
 		b[rows * row] = 0x5a;
@@ -300,8 +304,8 @@ START_TEST(test_product) {
 	const struct kern_ops *ref = kern_rung(0);
 	size_t stride = kern_act_bytes(traits->form, N);
 	uint8_t *rows = malloc(ROWS * kern_row_bytes(type, N));
-	uint8_t *packed = aligned_alloc(64, kern_packed_bytes(type, ROWS, N));
-	uint8_t *acts = aligned_alloc(64, COLS * stride);
+	uint8_t *packed = aligned(kern_packed_bytes(type, ROWS, N));
+	uint8_t *acts = aligned(COLS * stride);
 	static float x[COLS][N], w[N], y[COLS][ROWS];
 	fill(t, rows, (size_t)ROWS * N / traits->block);
 	kern_pack(type, packed, rows, ROWS, N);
