@@ -296,7 +296,7 @@ static int listen_on(struct control *ctl, char *err, size_t errlen) {
 		snprintf(err, errlen, "the path of the control socket is too long: %s", ctl->path);
 		return -ENAMETOOLONG;
 	}
-	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", ctl->path);
+	memcpy(addr.sun_path, ctl->path, strlen(ctl->path) + 1);
 	snprintf(dir, sizeof dir, "%s", ctl->path);
 	char *slash = strrchr(dir, '/');
 	if (slash && slash != dir) {
