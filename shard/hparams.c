@@ -219,7 +219,7 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 	const struct gguf_tensor *factors = gguf_find(r->g, "rope_freqs.weight");
 	uint32_t d = hp->head_size;
 	float base = 10000.0f;
-	double scale;
+	double scale = 1;
 	int rc = read_u32(r, "llama.rope.dimension_count", &d);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
