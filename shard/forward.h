@@ -27,12 +27,15 @@ struct forward_step {
 
 struct forward;
 /* max_rows: rows of the largest step. */
-int forward_create(struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows);
+int forward_create(
+        struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows);
 void forward_destroy(struct forward *f); /* NULL allowed */
-size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
+size_t forward_bytes(
+        const struct hparams *hp, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
 
-/* Checks a step against the slice's KV: rows add up, block tables cover the positions and are in bounds,
- * no block twice in one step, positions below the context.  0 or -EINVAL with a sentence in err. */
+/* Checks a step against the slice's KV: rows add up, block tables cover the positions and are in bounds, a block
+ * that the step writes stands in it once (blocks that are only read may be shared), positions are below the
+ * context.  0 or -EINVAL with a sentence in err.  One thread at a time; may overlap a forward_run. */
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
 /* Runs a checked step.  0, or -EDOM when an activation was not finite (err names layer and operation). */

@@ -2,8 +2,6 @@
  * that attention over one head reads whole parts.  Address space is reserved at once and never committed:
  * a page costs memory when a block is first written, and is never cleared, since attention reads only what
  * its own sequence has written. */
-#include "config.h"
-
 #include "shard/kv.h"
 #include <assert.h>
 #include <errno.h>

@@ -5,8 +5,8 @@
  * coordinator's business.  Threads: allocation on the loop; contents written by the team. */
 #ifndef SHARD_KV_H
 #define SHARD_KV_H
-#include "shard/hparams.h"
 #include "kernels/kernels.h"
+#include "shard/hparams.h"
 
 struct kv {
 	uint32_t layers, kv_heads, head_size, blocks;

@@ -17,7 +17,7 @@ struct slice {
 	size_t nmaps;
 };
 
-/* Maps the layers (first < last), or with first == last == 0 and ends the ends; every record is checked
+/* Maps the layers (first < last; none when they are equal) and, with ends, the ends; every record is checked
  * against the manifest. -ENOENT names the tensor that the store lacks. */
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
 	bool ends, char *err, size_t errlen);

@@ -1,6 +1,4 @@
 /* The forward pass: the bits of a result depend on the model and the tokens before it, and on nothing else. */
-#include "config.h"
-
 #include "tests/synth.h"
 #include <check.h>
 #include <math.h>
@@ -40,7 +38,7 @@ static const struct synth_spec lengthy = {.layers = 2,
         .head = KERN_F32,
         .seed = 2};
 
-#define MOST 1300
+#define MOST 1100
 static uint32_t tokens[MOST], ascending[64], scattered[64];
 static struct synth *model;
 
@@ -108,8 +106,9 @@ END_TEST
 START_TEST(any_chunk_over_spans) {
 	start(&lengthy);
 	float *want = compute(1, 1, NULL, MOST, MOST, ascending);
-	for (size_t i = 0; i < 4; i++)
-		ck_otherwise(want, 2, 1, NULL, MOST, (uint32_t[]){1, 7, 64, 700}[i], ascending);
+	ck_otherwise(want, 1, 1, NULL, MOST, 1, ascending); /* any_team has single rows of several threads */
+	for (size_t i = 0; i < 3; i++)
+		ck_otherwise(want, 2, 1, NULL, MOST, (uint32_t[]){7, 64, 700}[i], ascending);
 	free(want);
 	synth_destroy(model);
 }
@@ -119,7 +118,7 @@ START_TEST(any_block_table) {
 	start(&lengthy);
 	float *want = compute(1, 1, NULL, 700, 300, ascending);
 	ck_otherwise(want, 1, 1, NULL, 700, 300, scattered);
-	ck_otherwise(want, 2, 1, NULL, 700, 1, scattered);
+	ck_otherwise(want, 2, 1, NULL, 700, 11, scattered);
 	free(want);
 	synth_destroy(model);
 }
@@ -191,7 +190,7 @@ START_TEST(beside_others) {
 }
 END_TEST
 START_TEST(beside_others_over_spans) {
-	beside(&lengthy, 1200, 200);
+	beside(&lengthy, MOST, 200);
 }
 END_TEST
 

@@ -1,8 +1,6 @@
 /* loaded: see loaded.h. */
-#include "config.h"
-
-#include "shard/gguf.h"
 #include "tests/loaded.h"
+#include "shard/gguf.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
