@@ -82,6 +82,7 @@ void load_free(struct load *l) {
 	loop_timer_stop(l->timer);
 	transfer_cancel(l->fetch);
 	slice_destroy(l->ends);
+	slice_destroy(l->mapped);
 	planner_clear(&l->found);
 	plan_free(l->plan);
 	for (size_t i = 0; i < l->nfds; i++)
@@ -209,20 +210,18 @@ void load_learnt(struct load *l, const char *error) {
 static void ends_run(void *arg) {
 	struct load *l = arg;
 	l->rc = slice_create(
-	        &l->ends, l->d->c.store, l->mapping->manifest, 0, 0, true, l->err, sizeof l->err);
+	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, l->err, sizeof l->err);
 }
 
 static void ends_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (l->state == LOAD_PREPARING && !cancelled) {
+		l->ends = l->mapped;
+		l->mapped = NULL;
 		if (l->rc)
 			load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), l->err);
 		else
 			load_step(l, EV_PART);
-	}
-	if (l->state == LOAD_ENDED || cancelled) {
-		slice_destroy(l->ends);
-		l->ends = NULL;
 	}
 	model_unref(l->mapping);
 	load_release(l);

@@ -71,6 +71,7 @@ struct load {
 	size_t nparts;
 	struct fetch *fetch; /* of the ends */
 	struct slice *ends;
+	struct slice *mapped;  /* the job's result until it is taken over as `ends` */
 	struct model *mapping; /* a reference of the job that maps the ends */
 	/* of the job at the loader */
 	int rc;
