@@ -87,8 +87,8 @@ static void save_done(void *arg, bool cancelled) {
 	if (cancelled) /* we are being shut down, and this must not be lost */
 		save_run(s);
 	if (s->rc)
-		log_line(LOG_LINE_WARN, "%s/plans: %s: its models will not be brought back after a restart", s->dir,
-		        strerror(-s->rc));
+		log_line(LOG_LINE_WARN, "%s/plans: %s: its models will not be brought back after a restart",
+		        s->dir, strerror(-s->rc));
 	free(s->dir);
 	free(s->data);
 	free(s);
