@@ -1,11 +1,12 @@
 /* proxy: a wire between two nodes that a test can watch and spoil.
  *
- *     proxy PORT HOST:PORT [--delay MS] [--rate BITS_PER_S] [--count FILE]
+ *     proxy PORT HOST:PORT [--delay MS] [--rate BITS_PER_S] [--count FILE] [--dump FILE]
  *
  * Forwards every TCP connection to PORT of 127.0.0.1 (0: any; the port is printed) to HOST:PORT.  Every byte is
  * held for the delay; each direction passes the rate at most, all connections together.  FILE always says how
  * much went through: "bytes towards HOST:PORT, bytes back, connections so far", three numbers and a newline,
  * replaced as a whole soon after a change, at once on SIGUSR1, and at the end (SIGTERM, SIGINT).
+ * Everything that goes through, in both directions, is appended to the file of --dump.
  * Holds at most HELD_MAX bytes a direction of a connection; beyond it reading waits. */
 #include "config.h"
 
@@ -37,6 +38,7 @@ static struct {
 	uint64_t delay_ns, rate; /* rate: bytes a second, 0: no limit */
 	struct bufferevent_rate_limit_group *groups[2];
 	const char *count_file;
+	FILE *dump;
 	struct event *count_soon;
 	uint64_t bytes[2], connections;
 } proxy;
@@ -163,6 +165,8 @@ static void on_read(struct bufferevent *from, void *arg) {
 	k->due_ns = now_ns() + proxy.delay_ns;
 	size_t n = evbuffer_get_length(in);
 	proxy.bytes[d->which] += n;
+	if (proxy.dump && fwrite(evbuffer_pullup(in, -1), 1, n, proxy.dump) != n)
+		abort();
 	d->held_bytes += n;
 	evbuffer_add_buffer(k->data, in);
 	STAILQ_INSERT_TAIL(&d->held, k, next);
@@ -238,6 +242,8 @@ static bool options_read(int argc, char **argv) {
 			proxy.rate = (uint64_t)(atof(argv[i + 1]) / 8);
 		else if (strcmp(argv[i], "--count") == 0)
 			proxy.count_file = argv[i + 1];
+		else if (strcmp(argv[i], "--dump") == 0 && (proxy.dump = fopen(argv[i + 1], "ae")))
+			continue;
 		else
 			return false;
 	}
@@ -250,7 +256,7 @@ int main(int argc, char **argv) {
 	signal(SIGPIPE, SIG_IGN);
 	if (!options_read(argc, argv)) {
 		fprintf(stderr,
-		        "usage: proxy PORT HOST:PORT [--delay MS] [--rate BITS_PER_S] [--count FILE]\n");
+		        "usage: proxy PORT HOST:PORT [--delay MS] [--rate BITS_PER_S] [--count FILE] [--dump FILE]\n");
 		return EXIT_FAILURE;
 	}
 	proxy.base = event_base_new();
@@ -282,5 +288,7 @@ int main(int argc, char **argv) {
 	count_write();
 	event_base_dispatch(proxy.base);
 	count_write();
+	if (proxy.dump && fclose(proxy.dump) != 0)
+		return EXIT_FAILURE;
 	return EXIT_SUCCESS;
 }

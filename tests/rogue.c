@@ -157,13 +157,41 @@ static void bytes_read(int fd, void *to, size_t n) {
 	}
 }
 
+/* One message; false: the end. */
+static bool report_read(struct rogue *r, int fd, const char *target) {
+	uint8_t header[FRAME_HEADER], *frame;
+	size_t n, payload;
+	char err[200];
+	bytes_read(fd, header, sizeof header);
+	if (frame_parse(header, &n, &payload) != 0 || !(frame = malloc(n + 1)))
+		rogue_die("a strange answer of the control socket");
+	bytes_read(fd, frame, n);
+	Caravan__Envelope *env = wire_unpack(frame, n, payload, WIRE_COMMAND, err, sizeof err);
+	free(frame);
+	if (!env || env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT ||
+	        r->reports == sizeof r->report / sizeof *r->report) {
+		wire_free(env);
+		return false;
+	}
+	const Caravan__CtlReport *report = env->ctl_report;
+	r->report[r->reports++] = env;
+	for (size_t i = 0; i < report->n_nodes && r->nodes < WIRE_NODES_MAX; i++) {
+		r->node[r->nodes++] = report->nodes[i];
+		if (strcmp(report->nodes[i]->name, target) == 0)
+			r->target = report->nodes[i];
+	}
+	for (size_t i = 0; i < report->n_models; i++)
+		if (report->models[i]->phase == CARAVAN__MODEL_PHASE__SERVING && !r->plan)
+			r->plan = report->models[i]->plan;
+	return true;
+}
+
 static void report_ask(struct rogue *r, const char *control, const char *target) {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	uint8_t header[FRAME_HEADER], *frame;
-	size_t n, payload;
+	size_t n;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
-	char err[200];
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	snprintf(at.sun_path, sizeof at.sun_path, "%s", control);
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
@@ -174,22 +202,9 @@ static void report_ask(struct rogue *r, const char *control, const char *target)
 	if (write(fd, header, sizeof header) != sizeof header || write(fd, frame, n) != (ssize_t)n)
 		rogue_die("cannot ask the control socket");
 	free(frame);
-	bytes_read(fd, header, sizeof header);
-	if (frame_parse(header, &n, &payload) != 0 || !(frame = malloc(n + 1)))
-		rogue_die("a strange answer of the control socket");
-	bytes_read(fd, frame, n);
-	r->report = wire_unpack(frame, n, payload, WIRE_COMMAND, err, sizeof err);
-	free(frame);
+	while (report_read(r, fd, target))
+		;
 	close(fd);
-	if (!r->report || r->report->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT)
-		rogue_die("no report on the control socket");
-	const Caravan__CtlReport *report = r->report->ctl_report;
-	for (size_t i = 0; i < report->n_nodes; i++)
-		if (strcmp(report->nodes[i]->name, target) == 0)
-			r->target = report->nodes[i];
-	for (size_t i = 0; i < report->n_models; i++)
-		if (report->models[i]->phase == CARAVAN__MODEL_PHASE__SERVING && !r->plan)
-			r->plan = report->models[i]->plan;
 	if (!r->target || !r->plan)
 		rogue_die("the report has no such node, or no model that serves");
 	node_id_from_bytes(&r->id, r->target->node);
@@ -218,7 +233,8 @@ static void rogue_end(struct rogue *r) {
 	zmq_close(r->sock);
 	zmq_ctx_term(r->ctx);
 	manifest_destroy(r->manifest);
-	wire_free(r->report);
+	while (r->reports)
+		wire_free(r->report[--r->reports]);
 	keys_wipe(&r->keys);
 }
 

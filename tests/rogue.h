@@ -12,8 +12,10 @@
 
 struct rogue {
 	struct keys keys;
-	Caravan__Envelope *report; /* of the control socket */
-	const Caravan__ReportNode *target;
+	Caravan__Envelope *report[2 * WIRE_NODES_MAX]; /* of the control socket, */
+	size_t reports;
+	const Caravan__ReportNode *node[WIRE_NODES_MAX], *target; /* and what they say */
+	size_t nodes;
 	const Caravan__Plan *plan; /* of the model that serves */
 	struct node_id id;         /* the target's */
 	struct manifest *manifest; /* once fetched */

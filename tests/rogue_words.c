@@ -218,12 +218,11 @@ static void roster_too_many(struct rogue *r) {
 
 /* Everybody but the rogue is said to be elsewhere, at the highest version that an entry may have. */
 static void roster_others(struct rogue *r) {
-	const Caravan__CtlReport *report = r->report->ctl_report;
 	static Caravan__Entry e[WIRE_NODES_MAX];
 	size_t n = 0;
-	for (size_t i = 0; i < report->n_nodes; i++)
-		if (memcmp(report->nodes[i]->node.data, r->keys.public.b, 32) != 0)
-			e[n++] = entry_of(report->nodes[i]->node.data, report->nodes[i]->name,
+	for (size_t i = 0; i < r->nodes; i++)
+		if (memcmp(r->node[i]->node.data, r->keys.public.b, 32) != 0)
+			e[n++] = entry_of(r->node[i]->node.data, r->node[i]->name,
 			        "tcp://127.0.0.1:9", (uint64_t)1 << 53);
 	roster(r, e, n);
 }
