@@ -112,7 +112,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
 	/* plans */
 	{SHAPE(stage), {{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}}, stage_whole},
-	{SHAPE(epoch), {{1, RULE_ANY}, {2, RULE_ID}}, NULL},
+	{SHAPE(epoch), {{1, RULE_NUM, 0, BIG}, {2, RULE_ID}}, NULL},
 	{SHAPE(plan), {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_PART, 1, 1}, {4, RULE_ID},
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, 1 << 24}, {7, RULE_NUM, 1, 65536},

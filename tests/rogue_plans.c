@@ -136,6 +136,16 @@ static void news_flood(struct rogue *r) {
 		}
 }
 
+/* The highest counter that an epoch may have, seen and gone again. */
+static void news_last(struct rogue *r) {
+	struct made m;
+	plan_make(r, &m);
+	m.plan.model = (char *)"last";
+	m.epoch.counter = (uint64_t)1 << 53;
+	news(r, &m, CARAVAN__MODEL_PHASE__UNAVAILABLE);
+	news(r, &m, CARAVAN__MODEL_PHASE__UNLOADED);
+}
+
 static void unload_unknown(struct rogue *r) {
 	Caravan__Unload u = CARAVAN__UNLOAD__INIT;
 	u.model = (char *)"ghost";
@@ -379,6 +389,7 @@ const struct rogue_case rogue_plans[] = {
         {"news-lie", news_lie, false},
         {"news-over", news_over, false},
         {"news-flood", news_flood, false},
+        {"news-last", news_last, false},
         {"unload-unknown", unload_unknown, false},
         {"step", step_good, false},
         {"step-block", step_block, false},

@@ -123,6 +123,7 @@ static void command_over(struct control_conn *c) {
 	c->busy = false;
 	c->cancel = NULL;
 	close_fds(c);
+	event_add(c->readable, NULL);
 	/* the next command may be in the buffer already */
 	event_active(c->readable, EV_READ, 0);
 }
@@ -235,17 +236,24 @@ static bool take_message(struct control_conn *c) {
 	return true;
 }
 
+/* How much of what a client says is kept: one message of any length, or while a command runs a short one. */
+static size_t in_max(const struct control_conn *c) {
+	return FRAME_HEADER + WIRE_ENVELOPE_MAX + (c->busy ? 0 : FRAME_PAYLOAD_MAX);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg) {
 	struct control_conn *c = arg;
 	int rc = 0;
 	(void)fd;
 	(void)what;
 	c->depth++;
-	/* a client that has a command running may not pile up more than one message behind it */
-	while (rc == 0 && evbuffer_get_length(c->in) < 2 * (size_t)FRAME_PAYLOAD_MAX)
+	/* a client that has a command running may not pile up much behind it */
+	while (rc == 0 && evbuffer_get_length(c->in) < in_max(c))
 		rc = read_some(c);
 	while (take_message(c))
 		;
+	if (evbuffer_get_length(c->in) >= in_max(c))
+		event_del(c->readable); /* until the command is over */
 	c->depth--;
 	if (rc != 0 && rc != -EAGAIN)
 		c->broken = true;

@@ -99,7 +99,8 @@ int model_list(struct model *m) {
 		d->model[i] = d->model[i - 1];
 	d->model[i] = m;
 	m->listed = true;
-	if (m->plan->epoch->counter > d->counter)
+	/* nobody has made so many plans: who says so would leave us none to make */
+	if (m->plan->epoch->counter > d->counter && m->plan->epoch->counter < DEPLOY_COUNTER_MAX)
 		d->counter = m->plan->epoch->counter;
 	tell_hooks(m);
 	return 0;

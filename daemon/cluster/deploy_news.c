@@ -137,6 +137,8 @@ static const char *give_way(struct model *m, const Caravan__Plan *plan) {
 		return "the plan is older than the one that this node knows";
 	if (model_ours(m) && busy)
 		return "this node coordinates a model of that name";
+	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
+		return "the name is in use by a model that another node coordinates";
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
 	return NULL;
 }

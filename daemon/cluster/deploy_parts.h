@@ -24,6 +24,7 @@
 #define DEPLOY_ORPHAN_MS 10000 /* a coordinator that is back has so long to speak of its models */
 #define DEPLOY_LINGER_MS \
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
+#define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
 #define DEPLOY_MODELS_MAX 256
 #define DEPLOY_ERROR 1024
 

@@ -116,12 +116,28 @@ static void member_expelled(struct members *m, struct member *who) {
 	members_tell(m, who, "expelled");
 }
 
+/* An entry as somebody told it (NULL: the inviter, whose word is all that we have).  Who speaks for itself is believed;
+ * of a node that we are linked to we believe nobody else, but that it was expelled. */
+static enum roster_change entry_take(
+        struct members *m, const struct node_id *from, const Caravan__Entry *e, struct member **who) {
+	struct node_id id;
+	if (!from || node_id_from_bytes(&id, e->node) != 0)
+		return roster_take(&m->roster, e, who);
+	if (node_id_equal(&id, from))
+		return roster_take_own(&m->roster, e, who);
+	*who = roster_find(&m->roster, &id);
+	if (*who && (*who)->up && !(*who)->self && !e->expelled)
+		return ROSTER_SAME;
+	return roster_take(&m->roster, e, who);
+}
+
 /* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
-static void news_take(struct members *m, Caravan__Entry *const *entries, size_t count) {
+static void news_take(
+        struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
 	for (size_t i = 0; i < count && !self_of(m)->expelled; i++) {
 		struct member *who, *self = self_of(m);
-		enum roster_change change = roster_take(&m->roster, entries[i], &who);
+		enum roster_change change = entry_take(m, from, entries[i], &who);
 		changed |= change != ROSTER_SAME && change != ROSTER_FULL;
 		switch (change) {
 		case ROSTER_SAME:
@@ -157,7 +173,7 @@ static void on_news(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	(void)payload;
 	if (!from->local)
-		news_take(arg, env->roster->roster, env->roster->n_roster);
+		news_take(arg, &from->node, env->roster->roster, env->roster->n_roster);
 }
 
 /* ---- what peers asks and tells ------------------------------------------------------------------------ */
@@ -201,7 +217,7 @@ static void members_heard(void *arg, const struct node_id *from, uint32_t arithm
 	struct member *who = roster_find(&m->roster, from);
 	if (who)
 		who->arithmetic = arithmetic;
-	news_take(m, entries, count);
+	news_take(m, from, entries, count);
 }
 
 static void members_word(void *arg, const struct node_id *from) {
@@ -406,7 +422,7 @@ static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, c
 	if (!error && !ours)
 		error = "the node that invited us answered with a roster that we are not in";
 	if (!error)
-		news_take(m, entries, count);
+		news_take(m, NULL, entries, count);
 	done(done_arg, error);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define VERSION_LAST ((uint64_t)1 << 53) /* that passes the door (proto/rules.c) */
 #define ENVELOPE_ROOM 256 /* beside the roster: what else is in an envelope that carries it */
 
 void roster_init(struct roster *r, const struct node_id *self) {
@@ -105,7 +106,9 @@ int roster_edit(struct roster *r, const struct node_id *id, const char *name, co
 		m = roster_add(r, id, strlen(name) + strlen(endpoint) + 64);
 	if (!m)
 		return -ENOSPC;
-	member_write(r, m, name, endpoint, expelled, (above > m->version ? above : m->version) + 1);
+	uint64_t version = above > m->version ? above : m->version;
+	/* beyond the last nobody would let our roster in, nor could we read it again */
+	member_write(r, m, name, endpoint, expelled, version < VERSION_LAST ? version + 1 : version);
 	return 0;
 }
 
@@ -133,6 +136,18 @@ enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct
 	if (m->self)
 		return ROSTER_AHEAD;
 	member_write(r, m, e->name, e->endpoint, false, e->version);
+	return ROSTER_CHANGED;
+}
+
+enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, struct member **which) {
+	struct node_id id;
+	struct member *m = node_id_from_bytes(&id, e->node) == 0 ? roster_find(r, &id) : NULL;
+	if (!m || m->expelled || m->self || e->expelled || e->version > m->version)
+		return roster_take(r, e, which);
+	*which = m;
+	if (strcmp(m->name, e->name) == 0 && strcmp(m->endpoint, e->endpoint) == 0)
+		return ROSTER_SAME;
+	member_write(r, m, e->name, e->endpoint, false, m->version);
 	return ROSTER_CHANGED;
 }
 

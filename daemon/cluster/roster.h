@@ -35,6 +35,9 @@ int roster_save(struct roster *r, const char *state_dir, char *err, size_t errle
 
 /* Takes an entry that somebody told us, and says what it changed and in which member (NULL for ROSTER_FULL). */
 enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct member **which);
+/* The same for an entry that the node itself told us, over a link that proved its key: what it says of itself
+ * stands against every hearsay, however high a version that claims. */
+enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, struct member **which);
 
 /* Makes a new version (later than `above`) of an entry: ours, or the one that is being expelled, or a new one.
  * -ENOSPC: the roster is full. */

@@ -192,9 +192,9 @@ require wait_for 30 serves alpha stories
 require on alpha unload stories
 
 # ---- a narrow wire ------------------------------------------------------------------------------------------
-# 4 Mbit/s: a load that takes many times the silence that a node is given up for
+# 8 Mbit/s: a load that takes many times the silence that a node is given up for
 require mkmodel "$dir/bulk.gguf" q8_0 512 4 8 8 1408 500 512
-for n in alpha beta gamma; do require behind "$n" --rate 16e6; done
+for n in alpha beta gamma; do require behind "$n" --rate 8e6; done
 require up
 : >"$dir/alpha.log" && : >"$dir/beta.log" && : >"$dir/gamma.log"
 from=$(date +%s)
