@@ -8,10 +8,10 @@
  * Prints one line: what came of it. */
 #include "config.h"
 
-#include "tests/rogue.h"
 #include "daemon/cluster/invite.h"
 #include "daemon/net/socket.h"
 #include "proto/frame.h"
+#include "tests/rogue.h"
 #include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -31,11 +31,13 @@ void rogue_die(const char *what) {
 
 void rogue_raw(struct rogue *r, const void *const *frame, const size_t *len, size_t count) {
 	for (size_t i = 0; i < count; i++)
-		if (zmq_send(r->sock, frame[i], len[i], i + 1 < count ? ZMQ_SNDMORE : 0) < 0 && errno != EAGAIN)
+		if (zmq_send(r->sock, frame[i], len[i], i + 1 < count ? ZMQ_SNDMORE : 0) < 0 &&
+		        errno != EAGAIN)
 			rogue_die(zmq_strerror(errno));
 }
 
-void rogue_send(struct rogue *r, Caravan__Envelope__BodyCase kind, void *body, const void *payload, size_t len) {
+void rogue_send(
+        struct rogue *r, Caravan__Envelope__BodyCase kind, void *body, const void *payload, size_t len) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	const ProtobufCFieldDescriptor *f =
 	        protobuf_c_message_descriptor_get_field(&caravan__envelope__descriptor, kind);
@@ -101,7 +103,8 @@ static Caravan__Envelope *message_take(struct rogue *r, size_t *payload_len, voi
 	Caravan__Envelope *e = caravan__envelope__unpack(NULL, env_len, env);
 	if (!e)
 		fprintf(stderr, "rogue: an answer that cannot be unpacked\n");
-	else if (!wire_valid(e, payload && *payload ? *payload_len : 0, WIRE_DEALER, err, sizeof err) && payload)
+	else if (!wire_valid(e, payload && *payload ? *payload_len : 0, WIRE_DEALER, err, sizeof err) &&
+	         payload)
 		fprintf(stderr, "rogue: an answer that is not legal: %s\n", err);
 	free(env);
 	return e;
@@ -139,7 +142,8 @@ void rogue_outcome(struct rogue *r) {
 		printf("%s: %s\n", e->ref ? "refused" : "lost", e->refused->reason);
 	else
 		printf("%s %zu\n",
-		        protobuf_c_message_descriptor_get_field(&caravan__envelope__descriptor, e->body_case)->name,
+		        protobuf_c_message_descriptor_get_field(&caravan__envelope__descriptor, e->body_case)
+		                ->name,
 		        payload ? len : 0);
 	fflush(stdout);
 	free(payload);

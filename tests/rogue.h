@@ -31,7 +31,8 @@ struct rogue_case {
 extern const struct rogue_case rogue_words[], rogue_plans[]; /* each ends with a NULL name */
 
 /* Sends a body with ref and the next number; nothing is checked here. */
-void rogue_send(struct rogue *r, Caravan__Envelope__BodyCase kind, void *body, const void *payload, size_t len);
+void rogue_send(
+        struct rogue *r, Caravan__Envelope__BodyCase kind, void *body, const void *payload, size_t len);
 /* Sends frames as they are. */
 void rogue_raw(struct rogue *r, const void *const *frame, const size_t *len, size_t count);
 void rogue_hello(struct rogue *r);

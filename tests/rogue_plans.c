@@ -52,15 +52,19 @@ static void plan_make(struct rogue *r, struct made *m) {
 static void prepare(struct rogue *r, struct made *m) {
 	Caravan__Prepare p = CARAVAN__PREPARE__INIT;
 	p.plan = &m->plan;
-	p.sources = (ProtobufCBinaryData *)&r->target->node;
-	p.n_sources = 1;
+	/* the nodes of the model that serves: together they have all its tensors */
+	ProtobufCBinaryData sources[WIRE_STAGES_MAX];
+	for (size_t i = 0; i < r->plan->n_stages; i++)
+		sources[p.n_sources++] = r->plan->stages[i]->node;
+	p.sources = sources;
 	rogue_send(r, CARAVAN__ENVELOPE__BODY_PREPARE, &p, NULL, 0);
 }
 
 /* Past the Progress messages to what comes of a Prepare. */
 static void prepare_end(struct rogue *r) {
 	Caravan__Envelope *e;
-	while ((e = rogue_next(r, ROGUE_WAIT_MS, NULL, NULL)) && e->body_case == CARAVAN__ENVELOPE__BODY_PROGRESS)
+	while ((e = rogue_next(r, ROGUE_WAIT_MS, NULL, NULL)) &&
+	        e->body_case == CARAVAN__ENVELOPE__BODY_PROGRESS)
 		caravan__envelope__free_unpacked(e, NULL);
 	if (!e)
 		printf("nothing\n");
@@ -132,7 +136,8 @@ static void news_flood(struct rogue *r) {
 			plan_make(r, &m);
 			snprintf(name, sizeof name, "evil%d", i);
 			m.plan.model = name;
-			news(r, &m, over ? CARAVAN__MODEL_PHASE__UNLOADED : CARAVAN__MODEL_PHASE__UNAVAILABLE);
+			news(r, &m,
+			        over ? CARAVAN__MODEL_PHASE__UNLOADED : CARAVAN__MODEL_PHASE__UNAVAILABLE);
 		}
 }
 
@@ -189,7 +194,8 @@ static struct step *step_make(struct rogue *r) {
 	manifest_fetch(r);
 	plan_make(r, &s->made);
 	prepare(r, &s->made);
-	while ((e = rogue_next(r, ROGUE_WAIT_MS, NULL, NULL)) && e->body_case == CARAVAN__ENVELOPE__BODY_PROGRESS)
+	while ((e = rogue_next(r, ROGUE_WAIT_MS, NULL, NULL)) &&
+	        e->body_case == CARAVAN__ENVELOPE__BODY_PROGRESS)
 		caravan__envelope__free_unpacked(e, NULL);
 	if (!e || e->body_case != CARAVAN__ENVELOPE__BODY_READY)
 		rogue_die(e && e->body_case == CARAVAN__ENVELOPE__BODY_REFUSED ? e->refused->reason
@@ -236,7 +242,7 @@ static void step_send(struct rogue *r, struct step *s) {
 		spoil; \
 		step_send(r, s); \
 	}
-#define TABLE(seq_, n) s->seq[seq_].blocks.len = (n)*sizeof(uint32_t)
+#define TABLE(seq_, n) s->seq[seq_].blocks.len = (n) * sizeof(uint32_t)
 
 STEP_CASE(step_good, step_rows(s, 5))
 STEP_CASE(step_block, s->block[0][0] = BLOCKS)
@@ -249,8 +255,8 @@ STEP_CASE(step_itself, (TABLE(0, 2), s->seq[0].position = 64))
 STEP_CASE(step_few_blocks, (s->seq[0].position = 64))
 STEP_CASE(step_no_blocks, TABLE(0, 0))
 STEP_CASE(step_odd_blocks, s->seq[0].blocks.len = 3)
-STEP_CASE(step_many_blocks, TABLE(0, 8); memset(s->block[0], 0, sizeof s->block[0]);
-          s->seq[0].blocks.len = 0; s->seq[0].blocks.data = (uint8_t *)s->block; TABLE(0, 2000))
+STEP_CASE(step_many_blocks, TABLE(0, 8); memset(s->block[0], 0, sizeof s->block[0]); s->seq[0].blocks.len = 0;
+          s->seq[0].blocks.data = (uint8_t *)s->block; TABLE(0, 2000))
 STEP_CASE(step_position, s->seq[0].position = UINT32_MAX)
 STEP_CASE(step_too_many_rows, (step_rows(s, ROWS + 1), TABLE(0, 2), s->block[0][1] = 1))
 STEP_CASE(step_no_rows, s->seq[0].rows = s->step.rows = 0)

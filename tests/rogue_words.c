@@ -163,7 +163,8 @@ static void many_links(struct rogue *r) {
 	for (int i = 0; i < 300; i++) {
 		r->seq = 0;
 		r->boot++;
-		rogue_hello(r); /* each after the first is a second Hello: the link is lost and begins again */
+		rogue_hello(
+		        r); /* each after the first is a second Hello: the link is lost and begins again */
 	}
 	rogue_ping(r);
 }
@@ -222,14 +223,13 @@ static void roster_others(struct rogue *r) {
 	size_t n = 0;
 	for (size_t i = 0; i < r->nodes; i++)
 		if (memcmp(r->node[i]->node.data, r->keys.public.b, 32) != 0)
-			e[n++] = entry_of(r->node[i]->node.data, r->node[i]->name,
-			        "tcp://127.0.0.1:9", (uint64_t)1 << 53);
+			e[n++] = entry_of(r->node[i]->node.data, r->node[i]->name, "tcp://127.0.0.1:9",
+			        (uint64_t)1 << 53);
 	roster(r, e, n);
 }
 
 static void roster_above(struct rogue *r) {
-	Caravan__Entry e =
-	        entry_of(r->target->node.data, r->target->name, "tcp://127.0.0.1:9", UINT64_MAX);
+	Caravan__Entry e = entry_of(r->target->node.data, r->target->name, "tcp://127.0.0.1:9", UINT64_MAX);
 	roster(r, &e, 1);
 }
 
@@ -273,7 +273,8 @@ static void ping_memory(struct rogue *r) {
 
 /* ---- content ------------------------------------------------------------------------------------------- */
 
-static void fetch(struct rogue *r, uint8_t *name, bool tensor, uint32_t chunk, uint64_t offset, uint32_t length) {
+static void fetch(
+        struct rogue *r, uint8_t *name, bool tensor, uint32_t chunk, uint64_t offset, uint32_t length) {
 	Caravan__Fetch f = CARAVAN__FETCH__INIT;
 	f.name = (ProtobufCBinaryData){32, name};
 	f.tensor = tensor;

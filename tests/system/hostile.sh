@@ -196,7 +196,7 @@ prepare-no-stage~^lost: Plan: bad stages~a plan of no stages
 prepare-blocks~^refused: layers .* take .* GiB with KV cache~2^32 blocks
 prepare-rows~^lost: Plan: bad max_rows~rows beyond all
 prepare-context~^lost: Plan: bad context~a context beyond all
-prepare-manifest~^refused: .*content 010203~a manifest that is nowhere
+prepare-manifest~^refused: .*blob 010203~a manifest that is nowhere
 prepare-vocab~^refused: the plan names another vocabulary~a vocabulary that is not the model's
 prepare-taken~^refused: (the name stories is in use|the plan is older)~the name of another's model
 prepare-name~^lost: Plan: bad model~a name with a line feed
