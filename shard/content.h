@@ -13,9 +13,9 @@
 #define CONTENT_CHUNK_ROWS 32
 #define CONTENT_CHUNK_BYTES (4u << 20)
 #define CONTENT_BLOB_MAX (256u << 20)
-#define CONTENT_MAX_WIDTH (1u << 20)          /* elements in a row */
+#define CONTENT_MAX_WIDTH (1u << 20) /* elements in a row */
 #define CONTENT_MAX_ROWS ((uint64_t)1 << 32)
-#define CONTENT_MAX_CHUNKS (1u << 22)         /* so that a record is a blob */
+#define CONTENT_MAX_CHUNKS (1u << 22) /* so that a record is a blob */
 
 struct content_id {
 	uint8_t b[32];
@@ -23,10 +23,10 @@ struct content_id {
 
 /* A tensor record: a matrix of `rows` rows of `n` elements (a vector has one row). */
 struct content_tensor {
-	struct content_id id;     /* its name */
+	struct content_id id; /* its name */
 	enum kern_type type;
 	uint64_t n, rows;
-	uint32_t chunk_rows;      /* rows in every chunk but the last */
+	uint32_t chunk_rows; /* rows in every chunk but the last */
 	uint32_t chunks;
 	struct content_id *chunk; /* owned, chunks of them */
 };
@@ -52,8 +52,8 @@ uint32_t content_chunk_rows(size_t row_bytes);
 uint64_t content_tensor_bytes(const struct content_tensor *t);
 
 /* Rows and canonical bytes of chunk i, and where its rows start. */
-void content_chunk_extent(const struct content_tensor *t, uint32_t i, uint64_t *first_row, uint64_t *rows,
-	uint64_t *bytes);
+void content_chunk_extent(
+        const struct content_tensor *t, uint32_t i, uint64_t *first_row, uint64_t *rows, uint64_t *bytes);
 
 /* Allocates chunk names (zeroed) for a shape.  0, -EINVAL for a shape that no tensor has, -ENOMEM. */
 int content_tensor_init(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows);

@@ -16,10 +16,11 @@ struct gguf;
 
 struct hparams {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab;
-	uint32_t context;                /* trained length (or sliding window, when that is shorter) */
-	uint32_t pairs;                  /* RoPE rotates 2 * pairs elements of a head */
+	uint32_t context; /* trained length (or sliding window, when that is shorter) */
+	uint32_t pairs;   /* RoPE rotates 2 * pairs elements of a head */
 	float eps;
-	float freq[HPARAMS_MAX_PAIRS];   /* the RoPE table, scaling and factors included (doc/numerics.md); 0 from pairs on */
+	float freq
+	        [HPARAMS_MAX_PAIRS]; /* the RoPE table, scaling and factors included (doc/numerics.md); 0 from pairs on */
 };
 
 /* Reads and checks a file of architecture llama; whatever is not understood is refused by name.

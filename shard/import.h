@@ -19,7 +19,7 @@ typedef int import_progress_fn(void *arg, uint64_t done, uint64_t total);
  * when they would change its results (biases, experts), as are shapes that do not fit and scales that are not
  * finite. 0, or a negative errno with a sentence in err that names file and tensor. */
 int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
-	import_progress_fn *progress, void *arg, char *err, size_t errlen);
+        import_progress_fn *progress, void *arg, char *err, size_t errlen);
 void import_close(struct import *im); /* NULL allowed */
 
 const struct manifest *import_manifest(const struct import *im);
@@ -30,6 +30,7 @@ const uint8_t *import_blob(const struct import *im, const struct content_id *id,
 
 /* A tensor's record, NULL when it has none such; canonical bytes of one of its chunks: borrowed. */
 const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id);
-const uint8_t *import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len);
+const uint8_t *import_chunk(
+        const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len);
 
 #endif

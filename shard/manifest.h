@@ -9,7 +9,15 @@
 
 /* Tensors of a layer, in the order in which a manifest lists them. */
 enum layer_role {
-	LAYER_ATTN_NORM, LAYER_Q, LAYER_K, LAYER_V, LAYER_OUT, LAYER_FFN_NORM, LAYER_GATE, LAYER_UP, LAYER_DOWN,
+	LAYER_ATTN_NORM,
+	LAYER_Q,
+	LAYER_K,
+	LAYER_V,
+	LAYER_OUT,
+	LAYER_FFN_NORM,
+	LAYER_GATE,
+	LAYER_UP,
+	LAYER_DOWN,
 	LAYER_ROLES
 };
 /* Tensors of the ends. */

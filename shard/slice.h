@@ -20,7 +20,7 @@ struct slice {
 /* Maps the layers (first < last; none when they are equal) and, with ends, the ends; every record is checked
  * against the manifest. -ENOENT names the tensor that the store lacks. */
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
-	bool ends, char *err, size_t errlen);
+        bool ends, char *err, size_t errlen);
 void slice_destroy(struct slice *s); /* NULL allowed */
 
 /* Bytes of mapped weights, counted once for each layer that uses them: what --memory bounds. */

@@ -26,10 +26,10 @@ bool store_has_tensor(struct store *s, const struct content_id *id);
 /* Writes a tensor chunk by chunk, in any order, each verified against the record, packed in place. */
 struct store_writer;
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
-	char *err, size_t errlen);
+        char *err, size_t errlen);
 /* 0, -EBADMSG when the bytes are not that chunk's, another negative errno when the disk fails. */
 int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len);
-int store_writer_commit(struct store_writer *w); /* -EAGAIN while chunks are missing */
+int store_writer_commit(struct store_writer *w);   /* -EAGAIN while chunks are missing */
 void store_writer_destroy(struct store_writer *w); /* not committed: nothing remains. NULL allowed */
 
 /* A mapped tensor, read only. */
@@ -42,8 +42,8 @@ struct store_tensor {
 	size_t map_bytes;
 	int fd;
 };
-int store_map_tensor(struct store *s, const struct content_id *id, struct store_tensor **out, char *err,
-	size_t errlen);
+int store_map_tensor(
+        struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen);
 void store_unmap_tensor(struct store_tensor *t); /* NULL allowed */
 
 /* Canonical bytes of one chunk of a mapped tensor (for serving to others): buf holds the chunk's bytes. */

@@ -11,8 +11,8 @@
 struct gguf;
 
 #define VOCAB_MAX_TOKENS (1u << 22)
-#define VOCAB_MAX_TEXT 65535u            /* bytes of a token, a merge, the pre-tokenizer's name */
-#define VOCAB_MAX_TEMPLATE (1u << 20)    /* bytes of a chat template */
+#define VOCAB_MAX_TEXT 65535u         /* bytes of a token, a merge, the pre-tokenizer's name */
+#define VOCAB_MAX_TEMPLATE (1u << 20) /* bytes of a chat template */
 
 enum vocab_model { VOCAB_SPM = 1, VOCAB_BPE = 2 };
 
@@ -41,13 +41,13 @@ struct vocab {
 	enum vocab_model model;
 	uint32_t tokens;
 	struct vocab_token *token;
-	uint32_t merges;             /* BPE: in order of rank, "left right" */
+	uint32_t merges; /* BPE: in order of rank, "left right" */
 	struct vocab_string *merge;
-	struct vocab_string pre;     /* tokenizer.ggml.pre, empty when absent */
+	struct vocab_string pre;           /* tokenizer.ggml.pre, empty when absent */
 	struct vocab_string chat_template; /* empty when absent */
-	int32_t bos, eos, eot, unk;  /* -1: none */
+	int32_t bos, eos, eot, unk;        /* -1: none */
 	bool add_bos, add_eos, add_space_prefix;
-	uint8_t *bytes;              /* owned: the blob, which the strings point into */
+	uint8_t *bytes; /* owned: the blob, which the strings point into */
 };
 
 /* Reads tokenizer.* of a file. 0, or a negative errno with a sentence in err that names the key at fault. */

@@ -475,7 +475,8 @@ void coordinator_step_done(
 		lose(m, f, strerror(-rc));
 }
 
-void coordinator_step_failed(struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
+void coordinator_step_failed(
+        struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
 	struct flight *f = find_flight(m, sf->step);
 	bool stage = false;
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
@@ -534,8 +535,8 @@ static int check_submit(const struct coordinator *m, const Caravan__Submit *s, c
 	return sampler_params_check(sampling, err, errlen);
 }
 
-void coordinator_submit(
-        struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s, struct payload *payload) {
+void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s,
+        struct payload *payload) {
 	char err[320];
 	struct sampler_params sampling;
 	size_t n = payload ? payload_len(payload) / sizeof(uint32_t) : 0;

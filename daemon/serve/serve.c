@@ -119,7 +119,8 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
-	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, t, ends, err, errlen) : -ENOMEM;
+	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, t, ends, err, errlen)
+	           : -ENOMEM;
 	if (rc != 0) {
 		free(n);
 		return rc;

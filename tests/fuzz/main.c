@@ -74,7 +74,7 @@ int main(int argc, char **argv) {
 		const char *src = getenv("top_srcdir");
 		char dir[PATH_MAX];
 		snprintf(dir, sizeof dir, "%s/tests/fuzz/corpus/%s", src ? src : ".",
-			strncmp(name, "fuzz_", 5) == 0 ? name + 5 : name);
+		        strncmp(name, "fuzz_", 5) == 0 ? name + 5 : name);
 		rc = run_path(dir, &count);
 	}
 	if (count == 0)
