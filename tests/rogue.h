@@ -8,7 +8,7 @@
 #include "shard/manifest.h"
 
 #define ROGUE_REF 77 /* of what it asks */
-#define ROGUE_WAIT_MS 5000
+#define ROGUE_WAIT_MS 15000
 
 struct rogue {
 	struct keys keys;

@@ -131,7 +131,7 @@ NEWS_CASE(news_over, CARAVAN__MODEL_PHASE__UNLOADED, )
 static void news_flood(struct rogue *r) {
 	char name[32];
 	struct made m;
-	for (int over = 0; over < 2; over++)
+	for (int over = 0; over < 2; over++) {
 		for (int i = 0; i < 1000; i++) {
 			plan_make(r, &m);
 			snprintf(name, sizeof name, "evil%d", i);
@@ -139,6 +139,9 @@ static void news_flood(struct rogue *r) {
 			news(r, &m,
 			        over ? CARAVAN__MODEL_PHASE__UNLOADED : CARAVAN__MODEL_PHASE__UNAVAILABLE);
 		}
+		for (int i = over; i < 1000; i++) /* the last answer is the outcome */
+			caravan__envelope__free_unpacked(rogue_next(r, ROGUE_WAIT_MS, NULL, NULL), NULL);
+	}
 }
 
 /* The highest counter that an epoch may have, seen and gone again. */

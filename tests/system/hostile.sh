@@ -296,8 +296,8 @@ path, out = sys.argv[1:]
 random.seed(2)
 def conn():
     s = socket.socket(socket.AF_UNIX)
+    s.connect(path) # waits while the daemon has not taken those before
     s.settimeout(20)
-    s.connect(path)
     return s
 def closed(s): # whether the daemon closes it, in 10 s
     s.settimeout(10)
