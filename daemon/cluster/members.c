@@ -33,6 +33,7 @@ struct members {
 	struct invites invites;
 	struct peers *peers;
 	struct loop_timer *tick;
+	uint64_t ticked_ns;
 	bool news_due; /* somebody's queue was full: tell the roster again */
 	STAILQ_HEAD(, listener) listeners;
 	struct peer_list {
@@ -271,6 +272,11 @@ static void members_tick(void *arg) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping ping = CARAVAN__PING__INIT;
 	Caravan__NodeState state;
+	/* when it was we who were held up, what the others said meanwhile waits in the sockets: they are given the time
+	 * that we lost */
+	const uint64_t period = MEMBERS_PING_MS * (uint64_t)1000000;
+	uint64_t late = m->ticked_ns && now - m->ticked_ns > 2 * period ? now - m->ticked_ns - period : 0;
+	m->ticked_ns = now;
 	state_make(m, &state);
 	state_keep(self_of(m), &state);
 	self_of(m)->heard_ns = now;
@@ -280,10 +286,11 @@ static void members_tick(void *arg) {
 		struct member *who = m->roster.at[i];
 		if (who->self)
 			continue;
+		who->heard_ns += who->up ? late : 0;
 		if (who->expelled) {
 			if (now - who->left_ns > FAREWELL_NS)
 				peers_disconnect(m->peers, &who->id);
-		} else if (who->up && now - who->heard_ns > MEMBERS_SILENT_MS * (uint64_t)1000000) {
+		} else if (who->up && now > who->heard_ns + MEMBERS_SILENT_MS * (uint64_t)1000000) {
 			peers_drop(m->peers, &who->id, "not a word for two seconds");
 		} else if (who->up) {
 			ping.time = now;

@@ -209,7 +209,7 @@ done
 check "a narrow wire loads a model" wait $load
 check "which takes several seconds" test $(($(date +%s) - from)) -ge 4
 check "while every node is up for every other" test "$downs" = 0
-check "was looked at often enough" test "$looks" -ge 5
+check "was looked at more than once" test "$looks" -ge 2
 check "no link was lost meanwhile" sh -c '! grep -h "lost the link" "$0"/*.log' "$dir"
 check "the model generates" sh -c 'test -n "$(caravan run --control "$0/beta/control.sock" --temp 0 -n 3 "")"' "$dir"
 for n in alpha beta gamma; do require behind "$n"; done
