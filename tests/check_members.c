@@ -458,12 +458,22 @@ START_TEST(roster_rules) {
 	entry_make(&e, &id, 2, 6, "newer", false);
 	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_CHANGED);
 	ck_assert_str_eq(w->name, "newer");
+	/* what a node says of itself stands against a later version that others told */
+	entry_make(&e, &id, 2, 1000, "lie", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_CHANGED);
+	entry_make(&e, &id, 2, 6, "newer", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_SAME);
+	ck_assert_int_eq(roster_take_own(&r, &e, &w), ROSTER_CHANGED);
+	ck_assert_str_eq(w->name, "newer");
+	ck_assert_uint_eq(w->version, 1000);
+	ck_assert_int_eq(roster_take_own(&r, &e, &w), ROSTER_SAME);
 	/* a tombstone beats every version, and stays */
 	entry_make(&e, &id, 2, 1, "", true);
 	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_EXPELLED);
 	ck_assert_str_eq(w->name, "newer");
-	entry_make(&e, &id, 2, 100, "back", false);
+	entry_make(&e, &id, 2, 2000, "back", false);
 	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_SAME);
+	ck_assert_int_eq(roster_take_own(&r, &e, &w), ROSTER_SAME);
 	ck_assert(w->expelled);
 	ck_assert_ptr_null(roster_named(&r, "newer", NULL));
 	/* of a node that we never met, too */
@@ -477,6 +487,13 @@ START_TEST(roster_rules) {
 	ck_assert_str_eq(w->name, "me");
 	ck_assert_int_eq(roster_edit(&r, &self, "me", "", false, 9), 0);
 	ck_assert_uint_eq(w->version, 10);
+	/* nor drives its version to where nobody lets it in */
+	static struct roster last;
+	roster_init(&last, &self);
+	ck_assert_int_eq(roster_edit(&last, &self, "me", "", false, (uint64_t)1 << 53), 0);
+	ck_assert_int_eq(roster_edit(&last, &self, "me", "", false, (uint64_t)1 << 53), 0);
+	ck_assert_uint_eq(roster_find(&last, &self)->version, (uint64_t)1 << 53);
+	roster_clear(&last);
 	/* it always fits a message */
 	for (int i = 4; i < 2 * WIRE_NODES_MAX; i++) {
 		entry_make(
