@@ -90,14 +90,14 @@ const struct shape rules_shapes[] = {
 	{SHAPE(joined), {ROSTER(1)}, NULL},
 	{SHAPE(roster_news), {ROSTER(1)}, NULL},
 	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
-	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}}, NULL},
+	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
 		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
 		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}},
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
-		{6, RULE_REAL, 0, RATE}, {7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}}, NULL},
+		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}}, NULL},
 	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
