@@ -35,7 +35,7 @@ void store_writer_destroy(struct store_writer *w); /* not committed: nothing rem
 /* A mapped tensor, read only. */
 struct store_tensor {
 	struct content_tensor record;
-	const void *packed; /* kern_packed_bytes of it, page aligned */
+	const void *packed; /* kern_packed_bytes of it, aligned to KERN_ALIGN and more */
 	size_t packed_bytes;
 	/* private */
 	void *map;

@@ -121,14 +121,16 @@ int store_map_tensor(
 	rc = t->fd = open_tensor(s, id, &t->record, &head);
 	if (rc < 0)
 		goto error;
-	t->map_bytes = head.packed_at + head.packed_bytes;
-	t->map = mmap(NULL, t->map_bytes, PROT_READ, MAP_SHARED, t->fd, 0);
+	/* the matrix alone: its head would be a page that nobody reads again (pages can be larger than STORE_ALIGN) */
+	uint64_t skip = head.packed_at & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+	t->map_bytes = head.packed_at + head.packed_bytes - skip;
+	t->map = mmap(NULL, t->map_bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)skip);
 	if (t->map == MAP_FAILED) {
 		rc = -errno;
 		t->map = NULL;
 		goto error;
 	}
-	t->packed = (const uint8_t *)t->map + head.packed_at;
+	t->packed = (const uint8_t *)t->map + (head.packed_at - skip);
 	t->packed_bytes = head.packed_bytes;
 	*out = t;
 	return 0;

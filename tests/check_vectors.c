@@ -120,6 +120,70 @@ START_TEST(test_model) {
 }
 END_TEST
 
+/* Bytes of this process that are mapped from files below dir and resident. */
+static size_t resident(const char *dir) {
+	char text[1024];
+	size_t sum = 0, rss;
+	bool below = false;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(text, sizeof text, f))
+		if (strchr("0123456789abcdef", text[0]))
+			below = strstr(text, dir);
+		else if (below && sscanf(text, "Rss: %zu kB", &rss) == 1)
+			sum += rss << 10;
+	fclose(f);
+	return sum;
+}
+
+/* Bytes that this process has of its own, from no file. */
+static size_t anonymous(void) {
+	char text[256];
+	size_t rss = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(text, sizeof text, f) && sscanf(text, "RssAnon: %zu kB", &rss) != 1)
+		;
+	fclose(f);
+	return rss << 10;
+}
+
+/* Weights stay in their type: a resident slice is its canonical bytes, a tenth for what fills up strips, and a
+ * page a tensor. */
+START_TEST(slice_size) {
+	char path[512], name[96], err[256] = "";
+	const struct vector *v = &models[_i];
+	start();
+	snprintf(name, sizeof name, "tests/data/models/%s%s.gguf", v->name,
+	        !strcmp(v->name, "split") ? "-00001-of-00002" : "");
+	struct loaded *m = loaded_create(source_path(path, name));
+	slice_destroy(m->whole);
+	ck_assert_uint_eq(resident(m->dir), 0);
+	size_t before = anonymous(), tensors = 0, canonical = 0;
+	const struct manifest *mf = import_manifest(m->import);
+	ck_assert_msg(
+	        !slice_create(&m->whole, m->store, mf, 0, mf->hp.layers, true, err, sizeof err), "%s", err);
+	for (size_t i = 0; i < m->whole->nmaps; i++) {
+		const struct content_tensor *t = &m->whole->maps[i]->record;
+		const volatile uint8_t *byte = m->whole->maps[i]->packed;
+		for (size_t k = 0; k < kern_packed_bytes(t->type, t->rows, t->n); k++)
+			(void)byte[k];
+		canonical += t->rows * kern_row_bytes(t->type, t->n);
+		tensors++;
+	}
+	size_t maps = resident(m->dir), own = anonymous() - before;
+	printf("# %s: %zu canonical bytes in %zu tensors, %zu resident, %zu beside\n", v->name, canonical,
+	        tensors, maps, own);
+	fflush(stdout);
+	ck_assert_uint_ge(maps, canonical); /* else nothing was measured */
+#ifdef CARAVAN_SANITIZED
+	own = 0; /* the sanitizer's */
+#endif
+	ck_assert_uint_le(maps + own, canonical + canonical / 10 + tensors * (size_t)sysconf(_SC_PAGESIZE));
+	loaded_destroy(m);
+}
+END_TEST
+
 static uint32_t greatest(const float *logits, uint32_t vocab) {
 	uint32_t best = 0;
 	for (uint32_t i = 1; i < vocab; i++)
@@ -172,6 +236,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, vector, 0, sizeof vectors / sizeof *vectors);
 	tcase_add_loop_test(t, test_model, 0, sizeof models / sizeof *models);
+	tcase_add_loop_test(t, slice_size, 0, sizeof models / sizeof *models);
 	tcase_add_test(t, story);
 	suite_add_tcase(s, t);
 	return s;
