@@ -9,6 +9,7 @@
 #include <string.h>
 #ifdef __x86_64__
 #include "kernels/avx2/avx2.h"
+#include <cpuid.h>
 #endif
 
 static bool always(void) {
@@ -16,9 +17,14 @@ static bool always(void) {
 }
 
 #ifdef __x86_64__
+/* Not every compiler's __builtin_cpu_supports knows the name; what needs the system's support is asked for with avx2. */
+static bool have_f16c(void) {
+	unsigned eax, ebx, ecx, edx;
+	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
 static bool have_avx2(void) {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-	       __builtin_cpu_supports("f16c");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && have_f16c();
 }
 #endif
 
