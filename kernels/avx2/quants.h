@@ -1,7 +1,7 @@
 /* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them.
  *
- * One column (decode) reads weights as they lie in memory, four strips at once, so that the processor has
- * several streams to fetch ahead.  More columns unpack two strips of a piece of the width into a panel that
+ * One column (decode) reads weights as they lie in memory, some strips at once, and fetches ahead in each, over
+ * its end into the strip that comes next in its place: what is not asked for early is waited for.  More columns unpack two strips of a piece of the width into a panel that
  * stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
  * wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in either way. */
 #ifndef KERNELS_AVX2_QUANTS_H
@@ -16,7 +16,9 @@ enum {
 	TILE = 64,     /* columns that share an unpacked panel */
 	PIECE_32 = 16, /* blocks of 32 in a panel */
 	PIECE_256 = 2, /* blocks of 256 in a panel */
-	AHEAD = 2048 /* bytes that decode fetches ahead in each body, which processors do late for 8 streams */
+	WALK_32 = 4,   /* strips that decode walks side by side: of blocks of 32 */
+	WALK_256 = 2,  /* of blocks of 256 */
+	AHEAD = 3072   /* bytes that decode fetches ahead in each body, and what of the head goes with them */
 };
 
 /* The parts of an activation row (kernels/acts.h). */
@@ -79,16 +81,20 @@ INLINE __m256i multiply_signed(__m256i w, __m256i q) {
 	return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
 }
 
-/* Asks for the lines `from` to `to` of a block's body that is used in a while. */
-INLINE void fetch(const uint8_t *body, size_t from, size_t to) {
+/* How far from a block lies the one that decode asks for meanwhile, in its head and in its body. */
+struct ahead {
+	size_t head, body;
+};
+
+/* Asks for the lines `from` to `to` behind p. */
+INLINE void fetch(const uint8_t *p, size_t from, size_t to) {
 	for (size_t i = from / 64 * 64; i < to; i += 64)
-		_mm_prefetch((const char *)body + AHEAD + i, _MM_HINT_T0);
+		_mm_prefetch((const char *)p + i, _MM_HINT_T0);
 }
 
 /* Decode: the integer sum of a block of 32. */
 INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
 	const uint8_t *q = x->q + b * 32;
-	fetch(body, 0, 8 * body_bytes(t));
 	__m256i total = _mm256_setzero_si256(), s = total;
 	UNROLL for (int w = 0; w < 8; w++) {
 		__m256i v = word_32(t, body, w), p;
@@ -108,9 +114,12 @@ INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column
 	return total;
 }
 
-INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, const struct column *x, size_t b) {
-	const uint8_t *head = at.head + b * 8 * head_bytes(t);
-	__m256i i = dot_32(t, at.body + b * 8 * body_bytes(t), x, b);
+INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, struct ahead ahead,
+        const struct column *x, size_t b) {
+	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
+	fetch(head + ahead.head, 0, 8 * head_bytes(t));
+	fetch(body + ahead.body, 0, 8 * body_bytes(t));
+	__m256i i = dot_32(t, body, x, b);
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(head), dx), _mm256_cvtepi32_ps(i), s->a);
 	if (has_minima(t))
@@ -143,14 +152,15 @@ INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct 
 /* Block b of `strips` strips.  A step takes the groups that share bytes of the body, so that these are
  * loaded once; strips side by side share each broadcast word. */
 INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const struct strip *at,
-        const struct column *x, size_t b) {
+        struct ahead ahead, const struct column *x, size_t b) {
 	int words = group(t) / 4, groups = t == KERN_Q4_K || t == KERN_Q5_K ? 2 : 4;
-	const uint8_t *q = x->q + b * 256, *body[2];
-	struct scales scales[2];
-	__m256i i[2];
+	const uint8_t *q = x->q + b * 256, *body[WALK_256];
+	struct scales scales[WALK_256];
+	__m256i i[WALK_256];
 	HIDE(q);
 	UNROLL for (size_t r = 0; r < strips; r++) {
 		body[r] = at[r].body + b * 8 * body_bytes(t);
+		fetch(at[r].head + b * 8 * head_bytes(t) + ahead.head, 0, 8 * head_bytes(t));
 		read_scales(t, &scales[r], at[r].head + b * 8 * head_bytes(t));
 		i[r] = _mm256_setzero_si256();
 	}
@@ -161,9 +171,11 @@ INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const str
 		            : t == KERN_Q5_K ? step / 2 * 4 + step % 2
 		                             : step / 2 * 8 + step % 2;
 		int apart = t == KERN_Q4_K ? 1 : 2;
-		__m256i v[2][4];
-		UNROLL for (size_t r = 0; r < strips; r++) fetch(
-		        body[r], 8 * body_bytes(t) * step / steps, 8 * body_bytes(t) * (step + 1) / steps);
+		__m256i v[WALK_256][4];
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			size_t part = 8 * body_bytes(t) / (size_t)steps;
+			fetch(body[r] + ahead.body, part * (size_t)step, part * (size_t)(step + 1));
+		}
 		UNROLL for (int w = 0; w < words; w++) {
 			UNROLL for (int g = 0; g < groups; g++) {
 				int at_group = first + g * apart, word = at_group * words + w;
@@ -191,23 +203,35 @@ INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const str
 	UNROLL for (size_t r = 0; r < strips; r++) finish_256(t, &s[r], i[r], &scales[r], x, b);
 }
 
-/* One column over `strips` strips. */
+INLINE size_t walk(enum kern_type t) {
+	if (t == KERN_Q3_K)
+		return 1; /* two are more than there are registers for */
+	return block_of(t) == 32 ? WALK_32 : WALK_256;
+}
+
+/* One column over `strips` strips, at most walk(). */
 INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t index, size_t strips, size_t rows,
         size_t n, const void *x) {
 	struct column c = column(t, x, n);
-	struct strip at[4];
-	struct sum s[4];
+	struct strip at[WALK_32];
+	struct sum s[WALK_32];
+	size_t blocks = n / block_of(t), head = 8 * head_bytes(t), body = 8 * body_bytes(t);
+	size_t next = strips * blocks * (head + body); /* from a strip to the one that takes its place */
+	size_t early = AHEAD / body < blocks ? AHEAD / body : blocks;
+	struct ahead ahead = {early * head, early * body};
 	for (size_t k = 0; k < strips; k++) {
 		at[k] = strip_at(t, w, index + k, n);
 		s[k].a = s[k].m = _mm256_setzero_ps();
 	}
-	for (size_t b = 0; b < n / block_of(t); b++) {
+	for (size_t b = 0; b < blocks; b++) {
+		if (b == blocks - early) {
+			ahead.head += next - blocks * head;
+			ahead.body += next - blocks * body;
+		}
 		if (block_of(t) == 32) {
-			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], &c, b);
+			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], ahead, &c, b);
 		} else {
-			size_t together = strips < 2 ? strips : 2;
-			for (size_t k = 0; k < strips; k += together)
-				decode_256(t, together, s + k, at + k, &c, b);
+			decode_256(t, strips, s, at, ahead, &c, b);
 		}
 	}
 	for (size_t k = 0; k < strips; k++)
@@ -216,8 +240,8 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 
 INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	size_t strips = (rows + 7) / 8, k = 0;
-	for (; k + 4 <= strips; k += 4)
-		decode_strips(t, y, w, k, 4, rows, n, x);
+	for (; k + walk(t) <= strips; k += walk(t))
+		decode_strips(t, y, w, k, walk(t), rows, n, x);
 	for (; k < strips; k++)
 		decode_strips(t, y, w, k, 1, rows, n, x);
 }
