@@ -14,6 +14,7 @@ enum {
 	STRIPS = 2,    /* strips of a panel */
 	COLS = 4,      /* columns over a panel at once */
 	TILE = 64,     /* columns that share an unpacked panel */
+	FEW = 8,       /* columns that are better met by packed weights */
 	PIECE_32 = 16, /* blocks of 32 in a panel */
 	PIECE_256 = 2, /* blocks of 256 in a panel */
 	WALK_32 = 4,   /* strips that decode walks side by side: of blocks of 32 */
@@ -85,6 +86,26 @@ INLINE __m256i multiply_signed(__m256i w, __m256i q) {
 struct ahead {
 	size_t head, body;
 };
+
+/* The same for a walk over some strips side by side: the blocks of a strip, the last of which look over its end
+ * into the strip that takes its place. */
+struct ahead_walk {
+	struct ahead within, over;
+	size_t turn; /* the block from which `over` holds */
+};
+
+INLINE struct ahead_walk ahead_walk(enum kern_type t, size_t strips, size_t n) {
+	size_t blocks = n / block_of(t), head = 8 * head_bytes(t), body = 8 * body_bytes(t);
+	size_t next = strips * blocks * (head + body);
+	size_t early = AHEAD / body < blocks ? AHEAD / body : blocks;
+	struct ahead within = {early * head, early * body};
+	return (struct ahead_walk){within,
+	        {within.head + next - blocks * head, within.body + next - blocks * body}, blocks - early};
+}
+
+INLINE struct ahead ahead_of(const struct ahead_walk *w, size_t b) {
+	return b < w->turn ? w->within : w->over;
+}
 
 /* Asks for the lines `from` to `to` behind p. */
 INLINE void fetch(const uint8_t *p, size_t from, size_t to) {
@@ -181,7 +202,10 @@ INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const str
 				int at_group = first + g * apart, word = at_group * words + w;
 				__m256i a = spread(q, (size_t)word);
 				UNROLL for (size_t r = 0; r < strips; r++) {
-					__m256i p = _mm256_maddubs_epi16(word_256(t, body[r], word), a);
+					__m256i p = _mm256_maddubs_epi16(
+					        word_256(t, body[r], word / part_words(t),
+					                word % part_words(t)),
+					        a);
 					v[r][g] = w ? _mm256_add_epi16(v[r][g], p) : p;
 					PIN(v[r][g]);
 				}
@@ -215,19 +239,13 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 	struct column c = column(t, x, n);
 	struct strip at[WALK_32];
 	struct sum s[WALK_32];
-	size_t blocks = n / block_of(t), head = 8 * head_bytes(t), body = 8 * body_bytes(t);
-	size_t next = strips * blocks * (head + body); /* from a strip to the one that takes its place */
-	size_t early = AHEAD / body < blocks ? AHEAD / body : blocks;
-	struct ahead ahead = {early * head, early * body};
+	struct ahead_walk walk = ahead_walk(t, strips, n);
 	for (size_t k = 0; k < strips; k++) {
 		at[k] = strip_at(t, w, index + k, n);
 		s[k].a = s[k].m = _mm256_setzero_ps();
 	}
-	for (size_t b = 0; b < blocks; b++) {
-		if (b == blocks - early) {
-			ahead.head += next - blocks * head;
-			ahead.body += next - blocks * body;
-		}
+	for (size_t b = 0; b < n / block_of(t); b++) {
+		struct ahead ahead = ahead_of(&walk, b);
 		if (block_of(t) == 32) {
 			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], ahead, &c, b);
 		} else {
@@ -269,13 +287,22 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, struct strip at, s
 	const uint8_t *body = at.body + b * 8 * body_bytes(t);
 	read_scales(t, &p->s, at.head + b * 8 * head_bytes(t));
 	UNROLL for (int i = 0; i < 4; i++) {
-		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, body, i * 16 + w);
+		UNROLL for (int w = 0; w < 16; w++) {
+			int word = i * 16 + w;
+			p->w[word] = word_256(t, body, word / part_words(t), word % part_words(t));
+		}
 	}
 }
 
-/* A tile: one block of `strips` strips times `cols` columns.  p: the panels of the strips, stride apart. */
+/* A tile: one block of `strips` strips times `cols` columns.  Weights come unpacked from p, the panels of the
+ * strips, stride apart; or, without p, packed from the body of each strip. */
+INLINE __m256i tile_word_32(enum kern_type t, const struct panel_32 *p, size_t stride, const struct strip *at,
+        size_t r, size_t b, int w) {
+	return p ? p[r * stride].w[w] : word_32(t, at[r].body + b * 8 * body_bytes(t), w);
+}
+
 INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
-        const struct panel_32 *p, size_t stride, const struct column *x, size_t b) {
+        const struct panel_32 *p, size_t stride, const struct strip *at, const struct column *x, size_t b) {
 	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
 	int words = is_signed(t) ? 8 : group(t) / 4;
 	for (int g = 0; g < 8 / words; g++) {
@@ -285,16 +312,18 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 			}
 		}
 		UNROLL for (int w = g * words; w < g * words + words; w++) {
+			__m256i u[STRIPS];
+			UNROLL for (size_t r = 0; r < strips; r++) u[r] =
+			        tile_word_32(t, p, stride, at, r, b, w);
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m256i q = spread(x[c].q + b * 32, (size_t)w);
 				UNROLL for (size_t r = 0; r < strips; r++) {
-					__m256i u = p[r * stride].w[w];
 					if (is_signed(t))
 						v[r][c] = _mm256_add_epi32(
-						        v[r][c], widen(multiply_signed(u, q)));
+						        v[r][c], widen(multiply_signed(u[r], q)));
 					else
-						v[r][c] =
-						        _mm256_add_epi16(v[r][c], _mm256_maddubs_epi16(u, q));
+						v[r][c] = _mm256_add_epi16(
+						        v[r][c], _mm256_maddubs_epi16(u[r], q));
 					PIN(v[r][c]);
 				}
 			}
@@ -306,53 +335,79 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 			}
 		}
 	}
-	UNROLL for (size_t c = 0; c < cols; c++) {
-		__m256 dx = _mm256_castsi256_ps(spread(x[c].d, b));
-		UNROLL for (size_t r = 0; r < strips; r++) {
+	UNROLL for (size_t r = 0; r < strips; r++) {
+		const uint8_t *head = p ? NULL : at[r].head + b * 8 * head_bytes(t);
+		__m256 d = p ? p[r * stride].d : load_halves(head), m = d;
+		if (has_minima(t))
+			m = p ? p[r * stride].m : load_halves(head + 16);
+		UNROLL for (size_t c = 0; c < cols; c++) {
 			struct sum *to = &s[r][c];
-			to->a = _mm256_fmadd_ps(
-			        _mm256_mul_ps(p[r * stride].d, dx), _mm256_cvtepi32_ps(total[r][c]), to->a);
+			__m256 dx = _mm256_castsi256_ps(spread(x[c].d, b));
+			to->a = _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(total[r][c]), to->a);
 			if (has_minima(t))
-				to->m = _mm256_fmadd_ps(_mm256_mul_ps(p[r * stride].m, dx),
+				to->m = _mm256_fmadd_ps(_mm256_mul_ps(m, dx),
 				        _mm256_castsi256_ps(spread(x[c].sum, b)), to->m);
 		}
 	}
 }
 
-INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
-        const struct panel_256 *p, size_t stride, const struct column *x, size_t b) {
-	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
-	int words = group(t) / 4;
-	for (size_t c = 0; c < cols; c++)
-		for (size_t r = 0; r < strips; r++)
-			total[r][c] = _mm256_setzero_si256();
-	for (int g = 0; g < 64 / words; g++) {
-		UNROLL for (size_t c = 0; c < cols; c++) {
-			UNROLL for (size_t r = 0; r < strips; r++) {
-				v[r][c] = is_repaired(t) ? repair(t, x[c].repair, b * 16 + (size_t)g)
-				                         : _mm256_setzero_si256();
-			}
-		}
-		UNROLL for (int w = 0; w < words; w++) {
-			UNROLL for (size_t c = 0; c < cols; c++) {
-				__m256i q = spread(x[c].q + b * 256, (size_t)(g * words + w));
-				UNROLL for (size_t r = 0; r < strips; r++) {
-					__m256i u = p[r * stride].w[g * words + w];
-					v[r][c] = _mm256_add_epi16(v[r][c], _mm256_maddubs_epi16(u, q));
-					PIN(v[r][c]);
-				}
-			}
-		}
+/* Group i of a part of a block of 256; without panels, both are constants or the part is none. */
+INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i total[STRIPS][COLS],
+        const struct panel_256 *p, size_t stride, const struct strip *at, const struct scales *const *scales,
+        const struct column *x, size_t b, int part, int i) {
+	int words = group(t) / 4, g = part * part_words(t) / words + i;
+	__m256i v[STRIPS][COLS], u[STRIPS];
+	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
-			__m256i sc = p[r * stride].s.sc[g * group(t) * sub_blocks(t) / 256];
-			UNROLL for (size_t c = 0; c < cols; c++) {
-				total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(v[r][c], sc));
+			v[r][c] = is_repaired(t) ? repair(t, x[c].repair, b * 16 + (size_t)g)
+			                         : _mm256_setzero_si256();
+		}
+	}
+	UNROLL for (int w = 0; w < words; w++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			u[r] = p ? p[r * stride].w[g * words + w]
+			         : word_256(t, at[r].body + b * 8 * body_bytes(t), part, i * words + w);
+		}
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m256i q = spread(x[c].q + b * 256, (size_t)(g * words + w));
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				v[r][c] = _mm256_add_epi16(v[r][c], _mm256_maddubs_epi16(u[r], q));
+				PIN(v[r][c]);
 			}
 		}
 	}
+	UNROLL for (size_t r = 0; r < strips; r++) {
+		__m256i sc = scales[r]->sc[g * group(t) * sub_blocks(t) / 256];
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(v[r][c], sc));
+		}
+	}
+}
+
+INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
+        const struct panel_256 *p, size_t stride, const struct strip *at, const struct column *x, size_t b) {
+	__m256i total[STRIPS][COLS];
+	struct scales own[STRIPS];
+	const struct scales *scales[STRIPS];
+	int words = group(t) / 4;
+	for (size_t r = 0; r < strips; r++) {
+		if (!p)
+			read_scales(t, &own[r], at[r].head + b * 8 * head_bytes(t));
+		scales[r] = p ? &p[r * stride].s : &own[r];
+		for (size_t c = 0; c < cols; c++)
+			total[r][c] = _mm256_setzero_si256();
+	}
+	if (p) {
+		for (int g = 0; g < 64 / words; g++)
+			tile_group(t, strips, cols, total, p, stride, at, scales, x, b, 0, g);
+	} else {
+		for (int part = 0; part < 64 / part_words(t); part++)
+			UNROLL for (int i = 0; i < part_words(t) / words; i++)
+			        tile_group(t, strips, cols, total, p, stride, at, scales, x, b, part, i);
+	}
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
-			finish_256(t, &s[r][c], total[r][c], &p[r * stride].s, &x[c], b);
+			finish_256(t, &s[r][c], total[r][c], scales[r], &x[c], b);
 		}
 	}
 }
@@ -366,11 +421,11 @@ INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum
 			s[r][c] = sums[c][r];
 	for (size_t b = first; b < last; b++)
 		if (block_of(t) == 32)
-			tile_32(t, strips, cols, s, (const struct panel_32 *)panel + (b - first), PIECE_32, x,
-			        b);
+			tile_32(t, strips, cols, s, (const struct panel_32 *)panel + (b - first), PIECE_32,
+			        NULL, x, b);
 		else
 			tile_256(t, strips, cols, s, (const struct panel_256 *)panel + (b - first), PIECE_256,
-			        x, b);
+			        NULL, x, b);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			sums[c][r] = s[r][c];
@@ -413,11 +468,67 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 			        y + c * ldy + (index + r) * 8, result(t, sums[c][r]), rows - (index + r) * 8);
 }
 
-INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
-        size_t xstride, size_t cols) {
+/* Few columns: weights as they lie in memory, fetched ahead as in decode, each met by all columns once unpacked. */
+INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t strips,
+        size_t rows, size_t n, const struct column *x, size_t cols) {
+	struct strip at[STRIPS];
+	struct sum s[STRIPS][COLS];
+	struct ahead_walk walk = ahead_walk(t, strips, n);
+	for (size_t r = 0; r < strips; r++) {
+		at[r] = strip_at(t, w, index + r, n);
+		for (size_t c = 0; c < cols; c++)
+			s[r][c].a = s[r][c].m = _mm256_setzero_ps();
+	}
+	for (size_t b = 0; b < n / block_of(t); b++) {
+		struct ahead ahead = ahead_of(&walk, b);
+		for (size_t r = 0; r < strips; r++) {
+			fetch(at[r].head + b * 8 * head_bytes(t) + ahead.head, 0, 8 * head_bytes(t));
+			fetch(at[r].body + b * 8 * body_bytes(t) + ahead.body, 0, 8 * body_bytes(t));
+		}
+		if (block_of(t) == 32)
+			tile_32(t, strips, cols, s, NULL, 0, at, x, b);
+		else
+			tile_256(t, strips, cols, s, NULL, 0, at, x, b);
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			store_rows(y + c * ldy + (index + r) * 8, result(t, s[r][c]), rows - (index + r) * 8);
+}
+
+/* One column over all rows: decode, once in the code. */
+typedef void one_fn(float *y, const void *w, size_t rows, size_t n, const void *x);
+
+INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
+        const void *x, size_t xstride, size_t cols) {
+	size_t strips = (rows + 7) / 8, bytes = n / block_of(t) * (head_bytes(t) + body_bytes(t));
+	struct column col[FEW];
+	for (size_t c = 0; c < cols; c++)
+		col[c] = column(t, (const uint8_t *)x + c * xstride, n);
+	for (size_t k = 0, c; k < strips;
+	        k += STRIPS) { /* columns after the first find the strips in the cache */
+		size_t left = rows - k * 8 < STRIPS * 8 ? rows - k * 8 : STRIPS * 8;
+		c = left > 8 ? 0 : cols;
+		for (; c + COLS <= cols; c += COLS)
+			few_strips(t, y + c * ldy, ldy, w, k, STRIPS, rows, n, col + c, COLS);
+		if (c + 2 <= cols) {
+			few_strips(t, y + c * ldy, ldy, w, k, STRIPS, rows, n, col + c, 2);
+			c += 2;
+		}
+		for (c = left > 8 ? c : 0; c < cols; c++)
+			one(y + c * ldy + k * 8, (const uint8_t *)w + k * 8 * bytes, left, n,
+			        (const uint8_t *)x + c * xstride);
+	}
+}
+
+INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
+        const void *x, size_t xstride, size_t cols) {
 	struct column tile[TILE];
 	if (cols == 1) {
-		decode(t, y, w, rows, n, x);
+		one(y, w, rows, n, x);
+		return;
+	}
+	if (cols <= FEW) {
+		few(t, one, y, ldy, w, rows, n, x, xstride, cols);
 		return;
 	}
 	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
@@ -432,9 +543,13 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 }
 
 #define MUL(name, type) \
+	static __attribute__((noinline)) void name##_one( \
+	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
+		decode(type, y, w, rows, n, x); \
+	} \
 	void avx2_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
 	        size_t xstride, size_t cols) { \
-		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
+		mul(type, name##_one, y, ldy, w, rows, n, x, xstride, cols); \
 	}
 
 #endif

@@ -100,28 +100,39 @@ INLINE __m256i word_32(enum kern_type t, const uint8_t *body, int w) {
 	return fifth ? _mm256_or_si256(v, fifth_bits(load(body), w)) : v;
 }
 
-/* Word w (0..63) of a block of 256: elements 4w..4w+3. */
-INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int w) {
-	int half = w / 32, j = w % 32 / 8, l = w % 8; /* element 128 half + 32 j + 4 l */
+/* A block of 256 is parts whose words lie in the same bytes, side by side: so many words each. */
+INLINE int part_words(enum kern_type t) {
+	return t == KERN_Q4_K || t == KERN_Q5_K ? 16 : 32;
+}
+
+/* Every lane's bits down by `by`, which need not be a constant. */
+INLINE __m256i shift_down(__m256i v, int by) {
+	return __builtin_constant_p(by) ? _mm256_srli_epi32(v, by)
+	                                : _mm256_srl_epi32(v, _mm_cvtsi32_si128(by));
+}
+
+/* Word w of a part of a block of 256: its elements 4w..4w+3.  w is a constant, the part need not be. */
+INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) {
+	int j = w / 8, l = w % 8; /* element 32 j + 4 l */
 	const __m256i two = _mm256_set1_epi8(3);
 	__m256i v;
 	switch (t) {
 	case KERN_Q2_K:
-		return _mm256_and_si256(_mm256_srli_epi32(load(body + (half * 8 + l) * 32), 2 * j), two);
+		return _mm256_and_si256(_mm256_srli_epi32(load(body + (part * 8 + l) * 32), 2 * j), two);
 	case KERN_Q3_K:
-		v = _mm256_and_si256(_mm256_srli_epi32(load(body + (8 + half * 8 + l) * 32), 2 * j), two);
-		return _mm256_or_si256(v, move_bit(load(body + l * 32), half * 4 + j, 2));
+		v = _mm256_and_si256(_mm256_srli_epi32(load(body + (8 + part * 8 + l) * 32), 2 * j), two);
+		return _mm256_or_si256(v, move_bit(shift_down(load(body + l * 32), 4 * part), j, 2));
 	case KERN_Q4_K:
-		v = load(body + (w / 16 * 8 + l) * 32);
-		return j % 2 ? high_nibbles(v) : low_nibbles(v);
+		v = load(body + (part * 8 + l) * 32);
+		return j ? high_nibbles(v) : low_nibbles(v);
 	case KERN_Q5_K:
-		v = load(body + (8 + w / 16 * 8 + l) * 32);
-		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
-		return _mm256_or_si256(v, move_bit(load(body + l * 32), w / 8, 4));
+		v = load(body + (8 + part * 8 + l) * 32);
+		v = j ? high_nibbles(v) : low_nibbles(v);
+		return _mm256_or_si256(v, move_bit(shift_down(load(body + l * 32), 2 * part), j, 4));
 	default: { /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
-		v = load(body + (half * 16 + j % 2 * 8 + l) * 32);
+		v = load(body + (part * 16 + j % 2 * 8 + l) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
-		__m256i high = load(body + (32 + half * 8 + l) * 32);
+		__m256i high = load(body + (32 + part * 8 + l) * 32);
 		high = j < 2 ? _mm256_slli_epi32(high, 4 - 2 * j) : _mm256_srli_epi32(high, 2 * j - 4);
 		return _mm256_or_si256(v, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
 	}
