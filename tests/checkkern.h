@@ -28,7 +28,4 @@ void *checkkern_alloc(size_t size);
 void checkkern_products(struct checkkern *ck);
 void checkkern_ops(struct checkkern *ck);
 
-/* Measures the products of every rung (checkkern_bench.c); type: one weight type, or NULL for all. */
-int checkkern_bench(const char *type);
-
 #endif
