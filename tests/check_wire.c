@@ -327,7 +327,12 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_do
 		*b = bytes_of(kept.len + 1);
 		refused(e, payload, door, d, f, "a byte long");
 		b->len = 0;
-		refused(e, payload, door, d, f, "no bytes");
+		if (r->kind == RULE_ID || r->min > 0)
+			refused(e, payload, door, d, f, "no bytes");
+		if (r->kind == RULE_PACKED) {
+			*b = bytes_of(((size_t)r->max + 1) * 4);
+			refused(e, payload, door, d, f, "a word too many");
+		}
 		*b = kept;
 		return;
 	}

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 static void settle(struct load *l);
-static void settle_again(struct load *l);
+static void look(struct load *l);
 static void plan(struct load *l);
 static void number(struct load *l);
 static void prepare(struct load *l);
@@ -28,10 +28,9 @@ static const struct row {
 	enum load_state next;
 } table[LOAD_STATES][LOAD_EVENTS] = {
         [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_SETTLING] = {[EV_SETTLED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING},
-                [EV_CROWDED] = {settle_again, LOAD_SETTLING},
-                [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_LOOKING] = {[EV_LOOKED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
                 [EV_OPEN] = {NULL, LOAD_TELLING},
@@ -91,6 +90,9 @@ void load_free(struct load *l) {
 		free(l->names[i]);
 	free(l->names);
 	free(l->fds);
+	for (size_t i = 0; l->asked && i < l->nnodes; i++)
+		free(l->asked[i].held);
+	free(l->asked);
 	free(l->node);
 	free(l->node_name);
 	free(l->part);
@@ -147,14 +149,14 @@ static void told(void *arg) {
 	load_release(l);
 }
 
-/* ---- settling, planning, numbering: see deploy_import.c ---- */
+/* ---- settling, looking, planning, numbering: see deploy_import.c and deploy_look.c ---- */
 
 static void settle(struct load *l) {
 	load_settle(l);
 }
 
-static void settle_again(struct load *l) {
-	load_settle_again(l);
+static void look(struct load *l) {
+	load_look(l);
 }
 
 static void plan(struct load *l) {
@@ -387,6 +389,8 @@ void load_node_down(struct deploy *d, const struct node_id *id) {
 	for (struct load *l = d->loads, *next; l; l = next) {
 		next = l->next;
 		load_hold(l);
+		if (l->state == LOAD_LOOKING)
+			look_node_down(l, id);
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (node_id_equal(&l->part[i].node, id))
 				load_fail(l, "%s went down while the model was being loaded",

@@ -1,7 +1,8 @@
 /* planner: from a manifest and what nodes said of themselves to the search's numbers, and sentences when it fails.
  *
  * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types; what
- * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.
+ * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.  What a node's
+ * disk has not yet has to move there, even if that is from a file on the same machine: it is to be packed.
  * Threads: any; pure. */
 #include "daemon/cluster/planner.h"
 
@@ -55,12 +56,13 @@ uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *weight, *room, *hop;
+	uint64_t *time, *moved, *weight, *room, *hop;
 	bool *required, *excluded;
 };
 
 static void sums_free(struct sums *s) {
 	free(s->time);
+	free(s->moved);
 	free(s->weight);
 	free(s->room);
 	free(s->hop);
@@ -86,17 +88,23 @@ static uint64_t picoseconds(double seconds) {
 	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
 }
 
+static bool holds(const struct planner_node *n, uint32_t layer, int role) {
+	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
+	return n->held && bit / 32 < n->held_words && n->held[bit / 32] >> bit % 32 & 1;
+}
+
 static int sums_make(struct sums *s, const struct planner_input *in) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
 	uint64_t fixed = forward_bytes(&m->hp, in->max_rows, in->team);
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
+	s->moved = calloc(in->nodes * (layers + 1), sizeof *s->moved);
 	s->weight = calloc(layers + 1, sizeof *s->weight);
 	s->room = calloc(in->nodes, sizeof *s->room);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->weight || !s->room || !s->hop || !s->required || !s->excluded)
+	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->required || !s->excluded)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++)
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
@@ -109,11 +117,14 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 		s->hop[i] = picoseconds(n->hop);
 		s->required[i] = n->required;
 		s->excluded[i] = n->excluded;
-		uint64_t *t = s->time + i * (layers + 1);
+		uint64_t *t = s->time + i * (layers + 1), *moved = s->moved + i * (layers + 1);
 		for (uint32_t l = 0; l < layers; l++) {
 			double seconds = 0;
-			for (int r = 0; r < LAYER_ROLES; r++)
+			moved[l + 1] = moved[l];
+			for (int r = 0; r < LAYER_ROLES; r++) {
 				seconds += (double)m->layer[l][r].bytes / rate_of(in, i, m->layer[l][r].type);
+				moved[l + 1] += holds(n, l, r) ? 0 : m->layer[l][r].bytes;
+			}
 			t[l + 1] = t[l] + picoseconds(seconds);
 		}
 	}
@@ -206,6 +217,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .coordinator = in->coordinator,
 	        .layers = m->hp.layers,
 	        .time = sums.time,
+	        .moved = sums.moved,
 	        .weight = sums.weight,
 	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, 1),
 	        .room = sums.room,
