@@ -649,6 +649,49 @@ START_TEST(members_are_not_believed) {
 }
 END_TEST
 
+START_TEST(a_coordinator_has_its_share_of_places) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
+	struct outcome o;
+	char name[20];
+	cluster(3);
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 64}, &o), "");
+	struct peers *p = members_peers(nodes[2].members);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_ACK, on_answer, NULL);
+	Caravan__Plan *plan = plan_copy(model(2, "m")->plan);
+	ProtobufCBinaryData ada = plan->coordinator;
+	char *m = plan->model;
+	plan->coordinator = (ProtobufCBinaryData){32, nodes[2].keys.public.b};
+	plan->model = name;
+	/* cleo makes models up: bob takes some of them, and says no to the others */
+	for (int i = 0; i < 40; i++) {
+		snprintf(name, sizeof name, "n%d", i);
+		const char *no = "cleo coordinates 16 models already, which is as many as one node may";
+		ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), i < 16 ? "" : no);
+	}
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "this node is no stage of the plan");
+	size_t known = 0;
+	while (deploy_at(above[1].deploy, known))
+		known++;
+	ck_assert_uint_eq(known, 17);
+	/* which is not for ever, and not for others */
+	snprintf(name, sizeof name, "n3");
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
+	snprintf(name, sizeof name, "n99");
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), "");
+	for (int i = 0; i < 3; i++) { /* our storey above holds one at a time */
+		slice_destroy(above[i].stage);
+		slice_destroy(above[i].ends);
+		above[i].stage = above[i].ends = NULL;
+	}
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 64, .name = "b"}, &o), "");
+	ck_assert_ptr_nonnull(model(1, "b"));
+	plan->coordinator = ada;
+	plan->model = m;
+	plan_free(plan);
+}
+END_TEST
+
 static unsigned held_bits;
 static uint64_t held_free;
 
@@ -718,6 +761,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_node_that_comes_late_learns_what_there_is);
 	tcase_add_test(t, the_storey_above_finds_it_unavailable);
 	tcase_add_test(t, members_are_not_believed);
+	tcase_add_test(t, a_coordinator_has_its_share_of_places);
 	tcase_add_test(t, nodes_say_what_they_have);
 	suite_add_tcase(s, t);
 	return s;

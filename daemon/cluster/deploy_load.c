@@ -278,12 +278,11 @@ static void prepare(struct load *l) {
 	}
 	if (old && !l->revival && !load_may_replace(l, old))
 		return;
-	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "");
-	if (old && m)
+	if (old)
 		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
-	if (!m || model_list(m)) {
-		model_free(m);
-		load_fail(l, "no memory for another model");
+	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "", l->err, sizeof l->err);
+	if (!m) {
+		load_fail(l, "%s", l->err);
 		return;
 	}
 	l->m = model_ref(m);

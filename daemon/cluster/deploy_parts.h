@@ -28,6 +28,7 @@
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
 #define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
 #define DEPLOY_MODELS_MAX 256
+#define DEPLOY_MODELS_EACH 16 /* of one coordinator; so many places are kept for our own */
 #define DEPLOY_ERROR 1024
 
 enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
@@ -87,12 +88,11 @@ bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more tha
 uint64_t deploy_memory_free(const struct deploy *d);
 
 /* deploy_model.c */
-/* Copies the plan; not in the table yet. NULL: no memory. */
-struct model *model_create(
-        struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase, const char *reason);
+/* Copies the plan, and enters it into the table; hooks hear of it. NULL with a sentence: there is no room for it. */
+struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
+        const char *reason, char *err, size_t errlen);
 struct model *model_ref(struct model *m);
 void model_unref(struct model *m);
-int model_list(struct model *m); /* into the table; hooks hear of it. 0 or a negative errno */
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
 /* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);

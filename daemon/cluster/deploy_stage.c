@@ -287,10 +287,9 @@ static void on_prepare(
 		m = NULL;
 	}
 	if (!m) {
-		m = model_create(d, p->plan, CARAVAN__MODEL_PHASE__LOADING, "");
-		if (!m || model_list(m)) {
-			peers_refuse(d->peers, from, "no memory for another model");
-			model_free(m);
+		m = model_create(d, p->plan, CARAVAN__MODEL_PHASE__LOADING, "", buf, sizeof buf);
+		if (!m) {
+			peers_refuse(d->peers, from, "%s", buf);
 			return;
 		}
 	}
