@@ -338,7 +338,7 @@ START_TEST(a_node_without_memory_is_found_out) {
 	nodes[1].memory = 1 << 20; /* and it says so: the planner knows */
 	cluster(3);
 	load(0, path, all, &o);
-	ck_assert_msg(strstr(o.error, "not even one layer fits on bob"), "%s", o.error);
+	ck_assert_msg(strstr(o.error, "not even one layer fits on bob: 1.00 MiB are free"), "%s", o.error);
 	nothing_is_left(3);
 	nodes[1].memory = 1ull << 32; /* heartbeats may be old: it is asked again before the plan is made */
 	nodes_run(2000);

@@ -2,6 +2,7 @@
 #include "daemon/cluster/planner.h"
 #include "daemon/cluster/planner_search.h"
 #include "daemon/net/loop.h"
+#include "proto/size.h"
 #include "shard/forward.h"
 #include "shard/kv.h"
 #include <check.h>
@@ -420,14 +421,16 @@ START_TEST(says_what_is_missing) {
 	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, 128, 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
-	snprintf(want, sizeof want, "%.2f GiB of memory are missing on 3 nodes",
-	        (double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1)) / (1 << 30));
+	snprintf(want, sizeof want, "%s of memory are missing on 3 nodes",
+	        size_text((double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1))).s);
 	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
 
 	node[1].memory = 1 << 20;
 	node[1].required = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
-	ck_assert_ptr_nonnull(strstr(err, "bob"));
+	snprintf(want, sizeof want, "and buffers %s", size_text((double)forward_bytes(&m->hp, 512, 2)).s);
+	ck_assert_ptr_nonnull(strstr(err, "not even one layer fits on bob: 1.00 MiB are free there"));
+	ck_assert_ptr_nonnull(strstr(err, want));
 
 	node[0].memory = 1 << 10;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "proto/rules.h"
+#include "proto/size.h"
 #include <check.h>
 #include <errno.h>
 #include <float.h>
@@ -587,6 +588,20 @@ START_TEST(names_and_places) {
 }
 END_TEST
 
+START_TEST(sizes_have_three_digits) {
+	static const struct {
+		double bytes;
+		const char *text;
+	} say[] = {{0, "0 B"}, {1, "1 B"}, {999, "999 B"}, {1000, "0.977 KiB"}, {1023, "0.999 KiB"},
+	        {1024, "1.00 KiB"}, {10235, "10.0 KiB"}, {10240, "10.0 KiB"}, {102348, "99.9 KiB"},
+	        {102400, "100 KiB"}, {1023487, "999 KiB"}, {1024000, "0.977 MiB"}, {1 << 20, "1.00 MiB"},
+	        {4479517, "4.27 MiB"}, {38.6 * 1073741824, "38.6 GiB"}, {1ull << 40, "1024 GiB"},
+	        {18446744073709551615.0, "17179869184 GiB"}, {1e300, "1000000000000000 GiB"}};
+	for (size_t i = 0; i < sizeof say / sizeof *say; i++)
+		ck_assert_str_eq(size_text(say[i].bytes).s, say[i].text);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("wire");
 	TCase *t = tcase_create("wire");
@@ -595,6 +610,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, every_field_has_a_rule);
 	tcase_add_test(t, every_kind_passes_its_doors);
 	tcase_add_test(t, every_field_keeps_its_rule);
+	tcase_add_test(t, sizes_have_three_digits);
 	tcase_add_test(t, payloads_belong_to_their_messages);
 	tcase_add_test(t, fields_agree);
 	tcase_add_test(t, junk_frames);

@@ -7,6 +7,8 @@
  * Threads: the loop; the file is read, and the plan is searched, on the loader (deploy_import.c). */
 #include "daemon/cluster/deploy_load.h"
 
+#include "proto/size.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -183,9 +185,9 @@ void load_learnt(struct load *l, const char *error) {
 	}
 	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
 	if (!deploy_charge(d, need)) {
-		load_fail(l, "the model's two ends take %.2f GiB on %s, and %.2f GiB of %.2f GiB are in use",
-		        (double)need / (1 << 30), deploy_node_name(d, &d->self), (double)d->used / (1 << 30),
-		        (double)d->c.memory / (1 << 30));
+		load_fail(l, "the model's two ends take %s on %s, and %s of %s are in use",
+		        size_text((double)need).s, deploy_node_name(d, &d->self),
+		        size_text((double)d->used).s, size_text((double)d->c.memory).s);
 		return;
 	}
 	m->ends_charged = need;
@@ -367,9 +369,9 @@ static void on_ready(
 	if (!p)
 		return;
 	p->ready = true;
-	log_line(LOG_LINE_INFO, "model %s: %s is ready with %.2f MiB of weights, %.2f MiB of them moved",
-	        l->name, deploy_node_name(l->d, &p->node), (double)env->ready->weight_bytes / (1 << 20),
-	        (double)env->ready->moved_bytes / (1 << 20));
+	log_line(LOG_LINE_INFO, "model %s: %s is ready with %s of weights, %s of them moved", l->name,
+	        deploy_node_name(l->d, &p->node), size_text((double)env->ready->weight_bytes).s,
+	        size_text((double)env->ready->moved_bytes).s);
 	load_step(l, EV_PART);
 }
 
