@@ -2,6 +2,7 @@
  * its rule it is refused; and so is junk. */
 #include "config.h"
 
+#include "proto/frame.h"
 #include "proto/rules.h"
 #include "proto/size.h"
 #include <check.h>
@@ -588,6 +589,23 @@ START_TEST(names_and_places) {
 }
 END_TEST
 
+START_TEST(frames_take_what_messages_may_have) {
+	static const struct {
+		size_t envelope, payload;
+		int rc;
+	} try[] = {{1, 0, 0}, {WIRE_ENVELOPE_MAX, WIRE_PAYLOAD_MAX, 0}, {WIRE_ENVELOPE_MAX + 1, 0, -EMSGSIZE},
+	        {1, WIRE_PAYLOAD_MAX + 1, -EMSGSIZE}, {UINT32_MAX, UINT32_MAX, -EMSGSIZE}};
+	for (size_t i = 0; i < sizeof try / sizeof *try; i++) {
+		uint8_t header[FRAME_HEADER];
+		size_t envelope, payload;
+		frame_header(header, try[i].envelope, try[i].payload);
+		ck_assert_int_eq(frame_parse(header, &envelope, &payload), try[i].rc);
+		ck_assert_uint_eq(envelope, try[i].envelope);
+		ck_assert_uint_eq(payload, try[i].payload);
+	}
+}
+END_TEST
+
 START_TEST(sizes_have_three_digits) {
 	static const struct {
 		double bytes;
@@ -611,6 +629,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, every_kind_passes_its_doors);
 	tcase_add_test(t, every_field_keeps_its_rule);
 	tcase_add_test(t, sizes_have_three_digits);
+	tcase_add_test(t, frames_take_what_messages_may_have);
 	tcase_add_test(t, payloads_belong_to_their_messages);
 	tcase_add_test(t, fields_agree);
 	tcase_add_test(t, junk_frames);
