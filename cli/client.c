@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "proto/paths.h"
+#include "proto/size.h"
 #include "shard/gguf.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -133,8 +134,9 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
         const int *fds, size_t nfds) {
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t frame_len;
-	if (len > FRAME_PAYLOAD_MAX)
-		return fail("the text is too long: %zu bytes, at most %u are taken", len, FRAME_PAYLOAD_MAX);
+	if (len > WIRE_PAYLOAD_MAX)
+		return fail("that is too much at once: %s, and at most %s are taken",
+		        size_text((double)len).s, size_text(WIRE_PAYLOAD_MAX).s);
 	int rc = wire_pack(env, &frame, &frame_len);
 	if (rc == 0) {
 		frame_header(header, frame_len, len);

@@ -1,6 +1,7 @@
 /* progress: see progress.h.  Several nodes work at once; the bar shows each node's last word as one sum a kind of
  * work, so that it never jumps back. */
 #include "cli/progress.h"
+#include "proto/size.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -24,17 +25,6 @@ static double now(void) {
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-const char *progress_bytes(double bytes, char *out, size_t len) {
-	static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-	size_t u = 0;
-	while (bytes >= 1024 && u + 1 < sizeof unit / sizeof *unit) {
-		bytes /= 1024;
-		u++;
-	}
-	snprintf(out, len, u == 0 || bytes >= 100 ? "%.0f %s" : "%.1f %s", bytes, unit[u]);
-	return out;
-}
-
 static unsigned columns(void) {
 	struct winsize w;
 	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 80;
@@ -49,7 +39,7 @@ void progress_clear(void) {
 }
 
 void progress_show(const Caravan__CtlProgress *p) {
-	char line[512], a[16], b[16], r[16], left[24] = "";
+	char line[512], left[24] = "";
 	size_t i = 0;
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -79,8 +69,7 @@ void progress_show(const Caravan__CtlProgress *p) {
 	if (rate > 0 && done < total)
 		snprintf(left, sizeof left, ", %.0f s left", (total - done) / rate);
 	int n = snprintf(line, sizeof line, "%-9s %3.0f%%  %s of %s, %s/s%s", bar.what, 100 * done / total,
-	        progress_bytes(done, a, sizeof a), progress_bytes(total, b, sizeof b),
-	        progress_bytes(rate, r, sizeof r), left);
+	        size_text(done).s, size_text(total).s, size_text(rate).s, left);
 	if (bar.nodes > 1)
 		snprintf(line + n, sizeof line - (size_t)n, "  (%zu nodes)", bar.nodes);
 	fprintf(stderr, "\r\033[K%.*s", (int)columns() - 1, line);

@@ -7,7 +7,4 @@
 void progress_show(const Caravan__CtlProgress *p);
 void progress_clear(void); /* takes the bar away */
 
-/* "1.5 GiB": out holds at least 16 characters. */
-const char *progress_bytes(double bytes, char *out, size_t len);
-
 #endif

@@ -1,7 +1,7 @@
 /* caravan status: health and throughput of the cluster, once. */
 #include "cli/command.h"
-#include "cli/progress.h"
 #include "cli/report.h"
+#include "proto/size.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -12,12 +12,11 @@ static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARG
 static const char help[] = "  --json                 the same facts for programs\n";
 
 static void print_node(const Caravan__ReportNode *n) {
-	char used[16], allowed[16], memory[40] = "-", trip[24] = "-", threads[48] = "-";
+	char memory[56] = "-", trip[24] = "-", threads[48] = "-";
 	const Caravan__NodeState *s = n->node_state;
 	if (s) {
-		snprintf(memory, sizeof memory, "%s of %s",
-		        progress_bytes((double)s->memory_used, used, sizeof used),
-		        progress_bytes((double)s->memory_allowed, allowed, sizeof allowed));
+		snprintf(memory, sizeof memory, "%s of %s", size_text((double)s->memory_used).s,
+		        size_text((double)s->memory_allowed).s);
 		snprintf(threads, sizeof threads, "%u x %.32s", s->threads, s->cpu);
 	}
 	if (n->self)
@@ -30,11 +29,11 @@ static void print_node(const Caravan__ReportNode *n) {
 static void print_stage(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
-	char layers[32], weights[16] = "-", kv[16] = "-", rate[24] = "-";
+	char layers[32], weights[24] = "-", kv[24] = "-", rate[24] = "-";
 	snprintf(layers, sizeof layers, "%u-%u", s->first, s->last - 1);
 	if (st) {
-		progress_bytes((double)st->weight_bytes, weights, sizeof weights);
-		progress_bytes((double)st->kv_bytes, kv, sizeof kv);
+		snprintf(weights, sizeof weights, "%s", size_text((double)st->weight_bytes).s);
+		snprintf(kv, sizeof kv, "%s", size_text((double)st->kv_bytes).s);
 		snprintf(rate, sizeof rate, "%.1f", st->rows_per_second);
 	}
 	printf("    %-14s %-9s %-10s %-10s %s\n", report_node_name(r, s->node), layers, weights, kv, rate);

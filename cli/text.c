@@ -2,7 +2,8 @@
 #include "cli/text.h"
 #include "cli/args.h"
 #include "cli/command.h"
-#include "proto/frame.h"
+#include "proto/size.h"
+#include "proto/wire.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +23,11 @@ int text_read(const char *arg, char **out, size_t *len) {
 		ssize_t k = read(STDIN_FILENO, buf + n, room - n);
 		if (k < 0 && errno == EINTR)
 			continue;
-		if (k < 0 || n > FRAME_PAYLOAD_MAX) {
+		if (k < 0 || n > WIRE_PAYLOAD_MAX) {
 			free(buf);
 			return k < 0 ? fail("cannot read standard input: %s", strerror(errno))
-			             : fail("standard input is longer than %u bytes", FRAME_PAYLOAD_MAX);
+			             : fail("standard input is longer than %s, the most that is taken",
+			                       size_text(WIRE_PAYLOAD_MAX).s);
 		}
 		if (k == 0)
 			break;

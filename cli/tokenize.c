@@ -24,28 +24,32 @@ static const char help[] =
         "  --no-bos               without the beginning-of-text token that the model wants\n"
         "  --special              special tokens spelled in the text count as such\n";
 
-static int print_ids(const uint8_t *payload, size_t len) {
+/* any: whether there are ids on the line already */
+static void print_ids(const uint8_t *payload, size_t len, bool *any) {
 	for (size_t i = 0; i + sizeof(uint32_t) <= len; i += sizeof(uint32_t)) {
 		uint32_t id;
 		memcpy(&id, payload + i, sizeof id);
-		printf("%s%u", i ? " " : "", id);
+		printf("%s%u", i || *any ? " " : "", id);
 	}
-	putchar('\n');
-	return fflush(stdout) == 0 ? 0 : fail("cannot write to standard output: %s", strerror(errno));
+	*any |= len > 0;
 }
 
 static int receive(struct client *c) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
-	int rc = 0;
-	while (rc == 0 && (env = client_next(c, &payload, &len))) {
-		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
-			return EXIT_OK;
+	bool any = false;
+	while ((env = client_next(c, &payload, &len))) {
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END) {
+			putchar('\n');
+			return fflush(stdout) == 0
+			               ? EXIT_OK
+			               : fail("cannot write to standard output: %s", strerror(errno));
+		}
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
 			return fail("%s", env->ctl_error->message);
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TOKENS)
-			rc = print_ids(payload, len);
+			print_ids(payload, len, &any);
 	}
 	return EXIT_FAILED;
 }

@@ -19,5 +19,5 @@ void frame_header(uint8_t out[FRAME_HEADER], size_t envelope, size_t payload) {
 int frame_parse(const uint8_t in[FRAME_HEADER], size_t *envelope, size_t *payload) {
 	*envelope = get32(in);
 	*payload = get32(in + 4);
-	return *envelope > WIRE_ENVELOPE_MAX || *payload > FRAME_PAYLOAD_MAX ? -EMSGSIZE : 0;
+	return *envelope > WIRE_ENVELOPE_MAX || *payload > WIRE_PAYLOAD_MAX ? -EMSGSIZE : 0;
 }

@@ -6,8 +6,7 @@
 #include "proto/wire.h"
 
 #define FRAME_HEADER 8
-#define FRAME_FDS_MAX 64              /* descriptors with one message: the parts of a split model */
-#define FRAME_PAYLOAD_MAX (64u << 20) /* a prompt or a text; what goes on to other nodes is bounded there */
+#define FRAME_FDS_MAX 64 /* descriptors with one message: the parts of a split model */
 
 void frame_header(uint8_t out[FRAME_HEADER], size_t envelope, size_t payload);
 

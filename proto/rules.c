@@ -125,6 +125,8 @@ const struct shape rules_shapes[] = {
 		NULL},
 	{SHAPE(ack), {{0}}, NULL},
 	{SHAPE(unload), {{1, RULE_NAME}}, NULL},
+	{SHAPE(look), {{1, RULE_ID}}, NULL},
+	{SHAPE(held), {{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}}, NULL},
 	/* steps */
 	{SHAPE(step_seq), {
 		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, 1 << 24},

@@ -36,6 +36,7 @@
 #define WIRE_SEQS_MAX 256  /* sequences in a step */
 #define WIRE_ROWS_MAX 4096 /* rows in a step */
 #define WIRE_STOPS_MAX 16
+#define WIRE_HELD_MAX 512            /* words of 32 tensors in a Held: 1024 layers and more */
 #define WIRE_TOKEN_MAX 2048          /* bytes of an invitation */
 #define WIRE_UNPACKED_MAX (1u << 20) /* memory that one envelope may take */
 

@@ -2,7 +2,9 @@
  * its rule it is refused; and so is junk. */
 #include "config.h"
 
+#include "proto/frame.h"
 #include "proto/rules.h"
+#include "proto/size.h"
 #include <check.h>
 #include <errno.h>
 #include <float.h>
@@ -327,7 +329,12 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_do
 		*b = bytes_of(kept.len + 1);
 		refused(e, payload, door, d, f, "a byte long");
 		b->len = 0;
-		refused(e, payload, door, d, f, "no bytes");
+		if (r->kind == RULE_ID || r->min > 0)
+			refused(e, payload, door, d, f, "no bytes");
+		if (r->kind == RULE_PACKED) {
+			*b = bytes_of(((size_t)r->max + 1) * 4);
+			refused(e, payload, door, d, f, "a word too many");
+		}
 		*b = kept;
 		return;
 	}
@@ -582,6 +589,37 @@ START_TEST(names_and_places) {
 }
 END_TEST
 
+START_TEST(frames_take_what_messages_may_have) {
+	static const struct {
+		size_t envelope, payload;
+		int rc;
+	} try[] = {{1, 0, 0}, {WIRE_ENVELOPE_MAX, WIRE_PAYLOAD_MAX, 0}, {WIRE_ENVELOPE_MAX + 1, 0, -EMSGSIZE},
+	        {1, WIRE_PAYLOAD_MAX + 1, -EMSGSIZE}, {UINT32_MAX, UINT32_MAX, -EMSGSIZE}};
+	for (size_t i = 0; i < sizeof try / sizeof *try; i++) {
+		uint8_t header[FRAME_HEADER];
+		size_t envelope, payload;
+		frame_header(header, try[i].envelope, try[i].payload);
+		ck_assert_int_eq(frame_parse(header, &envelope, &payload), try[i].rc);
+		ck_assert_uint_eq(envelope, try[i].envelope);
+		ck_assert_uint_eq(payload, try[i].payload);
+	}
+}
+END_TEST
+
+START_TEST(sizes_have_three_digits) {
+	static const struct {
+		double bytes;
+		const char *text;
+	} say[] = {{0, "0 B"}, {1, "1 B"}, {999, "999 B"}, {1000, "0.977 KiB"}, {1023, "0.999 KiB"},
+	        {1024, "1.00 KiB"}, {10235, "10.0 KiB"}, {10240, "10.0 KiB"}, {102348, "99.9 KiB"},
+	        {102400, "100 KiB"}, {1023487, "999 KiB"}, {1024000, "0.977 MiB"}, {1 << 20, "1.00 MiB"},
+	        {4479517, "4.27 MiB"}, {38.6 * 1073741824, "38.6 GiB"}, {1ull << 40, "1024 GiB"},
+	        {18446744073709551615.0, "17179869184 GiB"}, {1e300, "1000000000000000 GiB"}};
+	for (size_t i = 0; i < sizeof say / sizeof *say; i++)
+		ck_assert_str_eq(size_text(say[i].bytes).s, say[i].text);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("wire");
 	TCase *t = tcase_create("wire");
@@ -590,6 +628,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, every_field_has_a_rule);
 	tcase_add_test(t, every_kind_passes_its_doors);
 	tcase_add_test(t, every_field_keeps_its_rule);
+	tcase_add_test(t, sizes_have_three_digits);
+	tcase_add_test(t, frames_take_what_messages_may_have);
 	tcase_add_test(t, payloads_belong_to_their_messages);
 	tcase_add_test(t, fields_agree);
 	tcase_add_test(t, junk_frames);

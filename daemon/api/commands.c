@@ -276,7 +276,12 @@ static void tokenize_done(void *arg, bool cancelled) {
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENS;
 		env.ctl_tokens = &body;
-		control_send(c, &env, t->ids, t->n * sizeof *t->ids);
+		/* a text of one message may be tokens of several */
+		const size_t most = WIRE_PAYLOAD_MAX / sizeof *t->ids;
+		for (size_t at = 0, n; at < t->n; at += n) {
+			n = t->n - at < most ? t->n - at : most;
+			control_send(c, &env, t->ids + at, n * sizeof *t->ids);
+		}
 	}
 	pending_done(t->pending, t->rc != 0 ? t->err : NULL);
 	for (size_t i = 0; i < t->nfds; i++)

@@ -238,7 +238,7 @@ static bool take_message(struct control_conn *c) {
 
 /* How much of what a client says is kept: one message of any length, or while a command runs a short one. */
 static size_t in_max(const struct control_conn *c) {
-	return FRAME_HEADER + WIRE_ENVELOPE_MAX + (c->busy ? 0 : FRAME_PAYLOAD_MAX);
+	return FRAME_HEADER + WIRE_ENVELOPE_MAX + (c->busy ? 0 : WIRE_PAYLOAD_MAX);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg) {

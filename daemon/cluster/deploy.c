@@ -74,8 +74,12 @@ const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
 	return m ? m->name : "a node that has left";
 }
 
+uint64_t deploy_memory_free(const struct deploy *d) {
+	return d->c.memory > d->used ? d->c.memory - d->used : 0;
+}
+
 bool deploy_charge(struct deploy *d, uint64_t bytes) {
-	if (d->used > d->c.memory || bytes > d->c.memory - d->used)
+	if (bytes > deploy_memory_free(d))
 		return false;
 	d->used += bytes;
 	return true;
@@ -228,8 +232,8 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 		return rc;
 	}
 	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->loader, c->store)) < 0 ||
-	        (rc = stage_init(d)) < 0 || (rc = load_init(d)) < 0 || (rc = news_init(d)) < 0 ||
-	        (rc = members_on_change(c->members, on_change, d)) < 0)
+	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = load_init(d)) < 0 ||
+	        (rc = news_init(d)) < 0 || (rc = members_on_change(c->members, on_change, d)) < 0)
 		goto error;
 	rc = -ENOMEM;
 	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, tick, d)))

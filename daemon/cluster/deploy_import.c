@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 #define POLL_MS 100
 #define ROW_BYTES_PER_SECOND 110e6 /* of a link that nobody has measured: gigabit Ethernet */
-#define HOP_LEAST 50e-6            /* seconds: what two nodes on one machine need */
+#define HOP_STEP 250e-6            /* seconds: round trips of like links are never quite alike */
 
 /* ---- the file ---- */
 
@@ -199,8 +200,7 @@ static bool settled(const struct load *l) {
 
 static void settle_tick(void *arg) {
 	struct load *l = arg;
-	if (loop_now_ns() < l->not_before_ns ||
-	        (!settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull))
+	if (!settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull)
 		return;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;
@@ -214,17 +214,6 @@ static void wait_for_others(struct load *l) {
 		load_fail(l, "no memory");
 	else
 		settle_tick(l);
-}
-
-void load_settle_again(struct load *l) {
-	l->again = true;
-	l->not_before_ns = loop_now_ns() + 2 * MEMBERS_PING_MS * 1000000ull;
-	free(l->node);
-	free(l->node_name);
-	l->node = NULL;
-	l->node_name = NULL;
-	l->nnodes = 0;
-	wait_for_others(l);
 }
 
 void load_settle(struct load *l) {
@@ -269,21 +258,19 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	snprintf(l->node_name[l->nnodes], sizeof *l->node_name, "%s", m->name);
 	n->name = l->node_name[l->nnodes];
 	if (m->self)
-		n->memory = d->c.memory > d->used ? d->c.memory - d->used : 0;
+		n->memory = deploy_memory_free(d);
 	else if (s)
 		n->memory = s->memory_allowed > s->memory_used ? s->memory_allowed - s->memory_used : 0;
 	for (size_t i = 0; s && i < s->n_rates; i++)
 		if (s->rates[i]->type < KERN_TYPES)
 			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
-	double half = m->round_trip / 2;
-	n->hop = (half > HOP_LEAST ? half : HOP_LEAST) +
+	n->hop = (floor(m->round_trip / 2 / HOP_STEP) + 1) * HOP_STEP +
 	         import_manifest(l->im)->hp.dim * sizeof(float) / ROW_BYTES_PER_SECOND;
 	n->required = l->all_nodes || named(l, m);
 	n->excluded = !computes_alike(m) || (l->nnames > 0 && !n->required);
 }
 
-/* The nodes that are up, with what they said of themselves. 0 or a negative errno with the load failed. */
-static int take_part(struct load *l) {
+int load_take_part(struct load *l) {
 	struct members *ms = l->d->c.members;
 	const struct member *m;
 	size_t count = 0;
@@ -377,9 +364,7 @@ static void plan_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_PLANNING) {
 		int rc = l->rc ? 0 : make_plan(l);
-		if (l->rc == -ENOSPC && !l->again)
-			load_step(l, EV_CROWDED);
-		else if (l->rc)
+		if (l->rc)
 			load_fail(l, "%s", l->err);
 		else if (rc)
 			load_fail(l, "the plan: %s", strerror(-rc));
@@ -390,8 +375,6 @@ static void plan_done(void *arg, bool cancelled) {
 }
 
 void load_plan(struct load *l) {
-	if (take_part(l))
-		return;
 	load_hold(l);
 	if (loader_submit(l->d->c.loader, plan_run, plan_done, l)) {
 		load_release(l);

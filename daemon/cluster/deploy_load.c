@@ -7,6 +7,8 @@
  * Threads: the loop; the file is read, and the plan is searched, on the loader (deploy_import.c). */
 #include "daemon/cluster/deploy_load.h"
 
+#include "proto/size.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,7 +17,7 @@
 #include <unistd.h>
 
 static void settle(struct load *l);
-static void settle_again(struct load *l);
+static void look(struct load *l);
 static void plan(struct load *l);
 static void number(struct load *l);
 static void prepare(struct load *l);
@@ -28,10 +30,9 @@ static const struct row {
 	enum load_state next;
 } table[LOAD_STATES][LOAD_EVENTS] = {
         [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_SETTLING] = {[EV_SETTLED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING},
-                [EV_CROWDED] = {settle_again, LOAD_SETTLING},
-                [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_LOOKING] = {[EV_LOOKED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
                 [EV_OPEN] = {NULL, LOAD_TELLING},
@@ -91,6 +92,9 @@ void load_free(struct load *l) {
 		free(l->names[i]);
 	free(l->names);
 	free(l->fds);
+	for (size_t i = 0; l->asked && i < l->nnodes; i++)
+		free(l->asked[i].held);
+	free(l->asked);
 	free(l->node);
 	free(l->node_name);
 	free(l->part);
@@ -147,14 +151,14 @@ static void told(void *arg) {
 	load_release(l);
 }
 
-/* ---- settling, planning, numbering: see deploy_import.c ---- */
+/* ---- settling, looking, planning, numbering: see deploy_import.c and deploy_look.c ---- */
 
 static void settle(struct load *l) {
 	load_settle(l);
 }
 
-static void settle_again(struct load *l) {
-	load_settle_again(l);
+static void look(struct load *l) {
+	load_look(l);
 }
 
 static void plan(struct load *l) {
@@ -181,9 +185,9 @@ void load_learnt(struct load *l, const char *error) {
 	}
 	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
 	if (!deploy_charge(d, need)) {
-		load_fail(l, "the model's two ends take %.2f GiB on %s, and %.2f GiB of %.2f GiB are in use",
-		        (double)need / (1 << 30), deploy_node_name(d, &d->self), (double)d->used / (1 << 30),
-		        (double)d->c.memory / (1 << 30));
+		load_fail(l, "the model's two ends take %s on %s, and %s of %s are in use",
+		        size_text((double)need).s, deploy_node_name(d, &d->self),
+		        size_text((double)d->used).s, size_text((double)d->c.memory).s);
 		return;
 	}
 	m->ends_charged = need;
@@ -276,12 +280,11 @@ static void prepare(struct load *l) {
 	}
 	if (old && !l->revival && !load_may_replace(l, old))
 		return;
-	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "");
-	if (old && m)
+	if (old)
 		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
-	if (!m || model_list(m)) {
-		model_free(m);
-		load_fail(l, "no memory for another model");
+	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "", l->err, sizeof l->err);
+	if (!m) {
+		load_fail(l, "%s", l->err);
 		return;
 	}
 	l->m = model_ref(m);
@@ -366,9 +369,9 @@ static void on_ready(
 	if (!p)
 		return;
 	p->ready = true;
-	log_line(LOG_LINE_INFO, "model %s: %s is ready with %.2f MiB of weights, %.2f MiB of them moved",
-	        l->name, deploy_node_name(l->d, &p->node), (double)env->ready->weight_bytes / (1 << 20),
-	        (double)env->ready->moved_bytes / (1 << 20));
+	log_line(LOG_LINE_INFO, "model %s: %s is ready with %s of weights, %s of them moved", l->name,
+	        deploy_node_name(l->d, &p->node), size_text((double)env->ready->weight_bytes).s,
+	        size_text((double)env->ready->moved_bytes).s);
 	load_step(l, EV_PART);
 }
 
@@ -387,6 +390,8 @@ void load_node_down(struct deploy *d, const struct node_id *id) {
 	for (struct load *l = d->loads, *next; l; l = next) {
 		next = l->next;
 		load_hold(l);
+		if (l->state == LOAD_LOOKING)
+			look_node_down(l, id);
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (node_id_equal(&l->part[i].node, id))
 				load_fail(l, "%s went down while the model was being loaded",

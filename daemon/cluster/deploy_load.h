@@ -1,4 +1,4 @@
-/* A load under way: shared by deploy_load.c (its life) and deploy_import.c (its beginning); nobody else. */
+/* A load under way: shared by deploy_load.c (its life), deploy_import.c (its beginning) and deploy_look.c; nobody else. */
 #ifndef DAEMON_CLUSTER_DEPLOY_LOAD_H
 #define DAEMON_CLUSTER_DEPLOY_LOAD_H
 #include "daemon/cluster/deploy_parts.h"
@@ -7,6 +7,7 @@
 enum load_state {
 	LOAD_IMPORTING, /* the file is being hashed; its manifest goes into the store */
 	LOAD_SETTLING,  /* links and measurements that are under way are waited for */
+	LOAD_LOOKING,   /* the nodes are asked what they have already */
 	LOAD_PLANNING,
 	LOAD_NUMBERING, /* the epoch's counter goes to disk; a model that comes back begins here */
 	LOAD_PREPARING, /* the stages and our ends fetch and map */
@@ -18,8 +19,8 @@ enum load_state {
 enum load_event {
 	EV_IMPORTED,
 	EV_SETTLED,
+	EV_LOOKED,
 	EV_PLANNED,
-	EV_CROWDED, /* it did not fit; what nodes said of their memory may be old */
 	EV_NUMBERED,
 	EV_PART, /* a stage is ready, or the ends are */
 	EV_OPEN, /* all are, and the storey above has opened the model */
@@ -34,6 +35,12 @@ struct part {
 	uint64_t ref;
 	uint64_t heard_ns;
 	bool ready;
+};
+
+/* A node that is asked what it has. */
+struct asked {
+	uint64_t ref;   /* 0: answered, or not to be expected any more */
+	uint32_t *held; /* what planner_node.held points to */
 };
 
 struct load {
@@ -58,9 +65,9 @@ struct load {
 	atomic_ullong hashed, size; /* the loader says how far it is */
 	atomic_bool stop;
 	struct loop_timer *timer;
-	uint64_t since_ns, not_before_ns;
-	bool again;                           /* it is planned for the second time */
+	uint64_t since_ns;
 	struct planner_node *node;            /* those that may take part */
+	struct asked *asked;                  /* one each */
 	char (*node_name)[WIRE_NAME_MAX + 1]; /* what their names point to: members may change meanwhile */
 	size_t nnodes, self;
 	struct planner_plan found;
@@ -87,9 +94,14 @@ void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(print
 
 /* deploy_import.c */
 void load_settle(struct load *l);
-void load_settle_again(struct load *l); /* when everybody has spoken once more */
+/* The nodes that are up, with what they said of themselves. 0 or a negative errno with the load failed. */
+int load_take_part(struct load *l);
 void load_plan(struct load *l);
 void load_number(struct load *l);
 bool load_may_replace(struct load *l, const struct model *old); /* false: l has failed, saying why */
+
+/* deploy_look.c */
+void load_look(struct load *l);
+void look_node_down(struct load *l, const struct node_id *id);
 
 #endif

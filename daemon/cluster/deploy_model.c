@@ -20,23 +20,6 @@ static void set_reason(struct model *m, const char *reason) {
 				*c = '?';
 }
 
-struct model *model_create(
-        struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase, const char *reason) {
-	struct model *m = calloc(1, sizeof *m);
-	if (!m)
-		return NULL;
-	m->d = d;
-	m->refs = 1;
-	m->plan = plan_copy(plan);
-	if (!m->plan || node_id_from_bytes(&m->coordinator, plan->coordinator)) {
-		model_free(m);
-		return NULL;
-	}
-	set_reason(m, reason);
-	m->pub = (struct deploy_model){.plan = m->plan, .phase = phase, .reason = m->reason};
-	return m;
-}
-
 void model_free(struct model *m) {
 	if (!m)
 		return;
@@ -86,10 +69,28 @@ static void tell_hooks(struct model *m) {
 		m->d->c.hooks.changed(m->d->c.hooks.arg, &m->pub);
 }
 
-int model_list(struct model *m) {
+/* Whether the table takes one more of this coordinator, so that nobody fills it with models that it makes up. */
+static bool has_place(struct deploy *d, const struct model *m, char *err, size_t errlen) {
+	size_t its = 0, others = 0;
+	for (size_t i = 0; i < d->models; i++) {
+		its += node_id_equal(&d->model[i]->coordinator, &m->coordinator);
+		others += !model_ours(d->model[i]);
+	}
+	if (its >= DEPLOY_MODELS_EACH) {
+		snprintf(err, errlen, "%s coordinates %d models already, which is as many as one node may",
+		        deploy_node_name(d, &m->coordinator), DEPLOY_MODELS_EACH);
+		return false;
+	}
+	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH) {
+		snprintf(err, errlen, "there are %zu models already, which is as many as a node knows",
+		        others);
+		return false;
+	}
+	return true;
+}
+
+static int list(struct model *m) {
 	struct deploy *d = m->d;
-	if (d->models >= DEPLOY_MODELS_MAX)
-		return -ENOSPC;
 	struct model **grown = realloc(d->model, (d->models + 1) * sizeof *grown);
 	if (!grown)
 		return -ENOMEM;
@@ -104,6 +105,30 @@ int model_list(struct model *m) {
 		d->counter = m->plan->epoch->counter;
 	tell_hooks(m);
 	return 0;
+}
+
+struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
+        const char *reason, char *err, size_t errlen) {
+	struct model *m = calloc(1, sizeof *m);
+	snprintf(err, errlen, "no memory for another model");
+	if (!m)
+		return NULL;
+	m->d = d;
+	m->refs = 1;
+	m->plan = plan_copy(plan);
+	if (!m->plan || node_id_from_bytes(&m->coordinator, plan->coordinator))
+		goto error;
+	set_reason(m, reason);
+	m->pub = (struct deploy_model){.plan = m->plan, .phase = phase, .reason = m->reason};
+	if (!has_place(d, m, err, errlen)) {
+		log_line(LOG_LINE_WARN, "no room for another model: %s", err); /* its name is anybody's */
+		goto error;
+	}
+	if (list(m) == 0)
+		return m;
+error:
+	model_free(m);
+	return NULL;
 }
 
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason) {

@@ -171,10 +171,10 @@ static void on_plan(
 	if (m) {
 		model_set(m, news->phase, news->reason);
 	} else {
-		m = model_create(d, plan, news->phase, news->reason);
-		if (!m || model_list(m)) {
-			model_free(m);
-			peers_refuse(d->peers, from, "no memory for another model");
+		char err[256];
+		m = model_create(d, plan, news->phase, news->reason, err, sizeof err);
+		if (!m) {
+			peers_refuse(d->peers, from, "%s", err);
 			return;
 		}
 	}

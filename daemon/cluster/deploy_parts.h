@@ -3,6 +3,7 @@
  *   deploy_model.c   a model as this node knows it: its life, and learning its manifest and vocabulary
  *   deploy_stage.c   our slice of a model: from Prepare to Ready
  *   deploy_import.c  the beginning of a load: the file, who takes part, the plan, its number
+ *   deploy_look.c    what nodes have of a model already: asked before a plan is made, and answered
  *   deploy_load.c    the coordinator's way from a file (or from nodes that are back) to a model that serves
  *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
  *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that we coordinate */
@@ -17,6 +18,7 @@
 #define DEPLOY_CONTEXT 8192
 #define DEPLOY_PARALLEL 4
 #define DEPLOY_SETTLE_MS 5000  /* a load waits so long for links and measurements under way */
+#define DEPLOY_LOOK_MS 5000    /* nodes have so long to say what they have of a model */
 #define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */
 #define DEPLOY_SILENT_MS 15000 /* without a word for so long, a stage at work is given up */
 #define DEPLOY_TELL_MS 30000   /* everybody has so long to answer news */
@@ -26,6 +28,7 @@
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
 #define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
 #define DEPLOY_MODELS_MAX 256
+#define DEPLOY_MODELS_EACH 16 /* of one coordinator; so many places are kept for our own */
 #define DEPLOY_ERROR 1024
 
 enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
@@ -70,6 +73,7 @@ struct deploy {
 	struct model *dead; /* gone, lingering */
 	struct load *loads;
 	struct tell *tells;
+	struct look *looks;
 	uint64_t counter; /* of epochs: the highest that we used or saw */
 	uint64_t used;    /* bytes of memory charged */
 	uint64_t born_ns;
@@ -81,14 +85,14 @@ struct model *deploy_model_named(const struct deploy *d, const char *name);
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
 bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
+uint64_t deploy_memory_free(const struct deploy *d);
 
 /* deploy_model.c */
-/* Copies the plan; not in the table yet. NULL: no memory. */
-struct model *model_create(
-        struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase, const char *reason);
+/* Copies the plan, and enters it into the table; hooks hear of it. NULL with a sentence: there is no room for it. */
+struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
+        const char *reason, char *err, size_t errlen);
 struct model *model_ref(struct model *m);
 void model_unref(struct model *m);
-int model_list(struct model *m); /* into the table; hooks hear of it. 0 or a negative errno */
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
 /* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);
@@ -106,6 +110,9 @@ int stage_init(struct deploy *d);
 void stage_learnt(struct stage *st, const char *error);
 void stage_close(struct model *m); /* whatever it was at */
 void stage_free(struct stage *st);
+
+/* deploy_look.c */
+int look_init(struct deploy *d);
 
 /* deploy_load.c */
 int load_init(struct deploy *d);

@@ -7,6 +7,8 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/deploy_parts.h"
 
+#include "proto/size.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -185,11 +187,9 @@ void stage_learnt(struct stage *st, const char *error) {
 	uint64_t need =
 	        planner_slice_bytes(m->manifest, first, last, plan->blocks, plan->max_rows, d->c.team);
 	if (!deploy_charge(d, need)) {
-		fail(st,
-		        "layers %u to %u take %.2f GiB with KV cache and buffers, and %.2f GiB of %.2f GiB are free",
-		        first, last - 1, (double)need / (1 << 30),
-		        (double)(d->c.memory > d->used ? d->c.memory - d->used : 0) / (1 << 30),
-		        (double)d->c.memory / (1 << 30));
+		fail(st, "layers %u to %u take %s with KV cache and buffers, and %s of %s are free", first,
+		        last - 1, size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,
+		        size_text((double)d->c.memory).s);
 		return;
 	}
 	st->charged = need;
@@ -287,10 +287,9 @@ static void on_prepare(
 		m = NULL;
 	}
 	if (!m) {
-		m = model_create(d, p->plan, CARAVAN__MODEL_PHASE__LOADING, "");
-		if (!m || model_list(m)) {
-			peers_refuse(d->peers, from, "no memory for another model");
-			model_free(m);
+		m = model_create(d, p->plan, CARAVAN__MODEL_PHASE__LOADING, "", buf, sizeof buf);
+		if (!m) {
+			peers_refuse(d->peers, from, "%s", buf);
 			return;
 		}
 	}

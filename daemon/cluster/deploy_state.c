@@ -125,10 +125,8 @@ static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 		log_line(LOG_LINE_WARN, "%s/plans: %s", d->c.state_dir,
 		        env ? "a plan that another node coordinates" : err);
 	} else if (!deploy_model_named(d, env->plan->plan->model)) {
-		struct model *m = model_create(d, env->plan->plan, CARAVAN__MODEL_PHASE__UNAVAILABLE,
-		        "its coordinator was restarted and waits for its nodes");
-		if (!m || model_list(m))
-			model_free(m);
+		model_create(d, env->plan->plan, CARAVAN__MODEL_PHASE__UNAVAILABLE,
+		        "its coordinator was restarted and waits for its nodes", err, sizeof err);
 	}
 	wire_free(env);
 }

@@ -1,55 +1,33 @@
+/* members: the roster by word of mouth, who is up, and what each node says of itself.
+ *
+ * A roster is told whole, at Hello and on change; what is new in one that we are told goes on to everybody, the file
+ * and the storeys above.  Every half second each node hears from us with our state.
+ * Invariants: of a node that is linked to us its own word alone counts, but for its expulsion; a node is up between
+ * two words of peers; the time that we were held up ourselves is never counted as another's silence.
+ * How a node comes to be in the roster is members_join.c.
+ * Threads: the loop. */
 #include "config.h"
 
 #include "daemon/cluster/address.h"
-#include "daemon/cluster/invite.h"
-#include "daemon/cluster/members.h"
-#include "daemon/cluster/roster.h"
+#include "daemon/cluster/members_parts.h"
 #include "kernels/kernels.h"
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
 #define SMOOTH 0.2             /* weight of a new round trip */
 
-struct listener {
-	members_change_fn *fn;
-	void *arg;
-	STAILQ_ENTRY(listener) next;
-};
-
-struct members {
-	struct members_config config;
-	char *state_dir, *advertise;
-	struct roster roster;
-	struct invites invites;
-	struct peers *peers;
-	struct loop_timer *tick;
-	uint64_t ticked_ns;
-	bool news_due; /* somebody's queue was full: tell the roster again */
-	STAILQ_HEAD(, listener) listeners;
-	struct peer_list {
-		Caravan__PeerState states[WIRE_NODES_MAX], *list[WIRE_NODES_MAX];
-	} peer_list; /* for our own state */
-	struct {
-		void (*done)(void *arg, const char *error); /* NULL: no join under way */
-		void *arg;
-	} join;
-};
-
-static struct member *self_of(const struct members *m) {
+struct member *members_own(const struct members *m) {
 	return roster_find(&m->roster, &m->config.keys->public);
 }
 
-static void members_tell(struct members *m, const struct member *who, const char *what) {
+void members_tell(struct members *m, const struct member *who, const char *what) {
 	struct listener *l;
 	log_line(LOG_LINE_INFO, "node %s %s", who->name,
 	        strcmp(what, "expelled") == 0 ? "was expelled" : what);
@@ -57,7 +35,7 @@ static void members_tell(struct members *m, const struct member *who, const char
 	l->fn(l->arg, who, what);
 }
 
-static void members_save(struct members *m) {
+void members_save(struct members *m) {
 	char err[PATH_MAX + 100];
 	if (m->state_dir && roster_save(&m->roster, m->state_dir, err, sizeof err) != 0)
 		log_line(LOG_LINE_ERROR, "%s", err);
@@ -66,7 +44,7 @@ static void members_save(struct members *m) {
 /* ---- the roster, in and out --------------------------------------------------------------------------- */
 
 /* to: one node, or NULL: all. */
-static void news_send(struct members *m, const struct member *to) {
+void members_spread(struct members *m, const struct member *to) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
 	roster_entries(&m->roster, &news.roster, &news.n_roster);
@@ -81,7 +59,7 @@ static void news_send(struct members *m, const struct member *to) {
 	}
 }
 
-static void member_connect(struct members *m, const struct member *who) {
+void members_connect(struct members *m, const struct member *who) {
 	if (who->self || who->expelled || !who->endpoint[0] || !m->config.listen)
 		return;
 	int rc = peers_connect(m->peers, &who->id, who->endpoint);
@@ -133,11 +111,11 @@ static enum roster_change entry_take(
 }
 
 /* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
-static void news_take(
+void members_take(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
-	for (size_t i = 0; i < count && !self_of(m)->expelled; i++) {
-		struct member *who, *self = self_of(m);
+	for (size_t i = 0; i < count && !members_own(m)->expelled; i++) {
+		struct member *who, *self = members_own(m);
 		enum roster_change change = entry_take(m, from, entries[i], &who);
 		changed |= change != ROSTER_SAME && change != ROSTER_FULL;
 		switch (change) {
@@ -149,7 +127,7 @@ static void news_take(
 				log_line(LOG_LINE_WARN,
 				        "two nodes are called %s: use their ids, or start one by another name",
 				        who->name);
-			member_connect(m, who);
+			members_connect(m, who);
 			members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
 			break;
 		case ROSTER_EXPELLED:
@@ -167,14 +145,14 @@ static void news_take(
 	if (!changed)
 		return;
 	members_save(m);
-	news_send(m, NULL);
+	members_spread(m, NULL);
 }
 
 static void on_news(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	(void)payload;
 	if (!from->local)
-		news_take(arg, &from->node, env->roster->roster, env->roster->n_roster);
+		members_take(arg, &from->node, env->roster->roster, env->roster->n_roster);
 }
 
 /* ---- what peers asks and tells ------------------------------------------------------------------------ */
@@ -182,7 +160,7 @@ static void on_news(
 static enum peers_verdict members_admit(void *arg, const struct node_id *key, const char **why) {
 	struct members *m = arg;
 	const struct member *who = roster_find(&m->roster, key);
-	if (self_of(m)->expelled) {
+	if (members_own(m)->expelled) {
 		*why = "we were expelled ourselves";
 		return PEERS_REFUSE;
 	}
@@ -201,7 +179,7 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 	who->up = up;
 	who->heard_ns = loop_now_ns();
 	if (up)
-		news_send(m, who); /* what came up since our Hello */
+		members_spread(m, who); /* what came up since our Hello */
 	else
 		who->round_trip = 0;
 	members_tell(m, who, up ? "up" : "down");
@@ -218,7 +196,7 @@ static void members_heard(void *arg, const struct node_id *from, uint32_t arithm
 	struct member *who = roster_find(&m->roster, from);
 	if (who)
 		who->arithmetic = arithmetic;
-	news_take(m, from, entries, count);
+	members_take(m, from, entries, count);
 }
 
 static void members_word(void *arg, const struct node_id *from) {
@@ -278,8 +256,8 @@ static void members_tick(void *arg) {
 	uint64_t late = m->ticked_ns && now - m->ticked_ns > 2 * period ? now - m->ticked_ns - period : 0;
 	m->ticked_ns = now;
 	state_make(m, &state);
-	state_keep(self_of(m), &state);
-	self_of(m)->heard_ns = now;
+	state_keep(members_own(m), &state);
+	members_own(m)->heard_ns = now;
 	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
 	env.ping = &ping;
 	for (size_t i = 0; i < m->roster.n; i++) {
@@ -304,7 +282,7 @@ static void members_tick(void *arg) {
 	}
 	if (m->news_due) {
 		m->news_due = false;
-		news_send(m, NULL);
+		members_spread(m, NULL);
 	}
 }
 
@@ -335,153 +313,7 @@ static void on_pong(
 	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
 }
 
-/* ---- invitations and joining -------------------------------------------------------------------------- */
-
-int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen) {
-	struct invite i = {.expiry = (uint64_t)time(NULL) + seconds, .server = m->config.keys->public};
-	int rc;
-	*token = NULL;
-	if (!m->config.listen) {
-		snprintf(err, errlen, "this node does not listen: nobody could join it");
-		return -ENOTSUP;
-	}
-	if (self_of(m)->expelled) {
-		snprintf(err, errlen, "this node was expelled from its cluster");
-		return -EPERM;
-	}
-	if (m->advertise) {
-		snprintf(i.endpoints[0], sizeof i.endpoints[0], "%s", m->advertise);
-		i.nendpoints = 1;
-	} else {
-		i.nendpoints = address_list(peers_endpoint(m->peers), i.endpoints, INVITE_ENDPOINTS_MAX);
-	}
-	rc = keys_generate(&i.keys);
-	if (rc == 0)
-		rc = invites_add(&m->invites, &i.keys.public, loop_now_ns() + seconds * (uint64_t)1000000000);
-	if (rc == -ENOSPC) {
-		snprintf(err, errlen, "%d invitations are open already: wait until one is used or expires",
-		        INVITE_OPEN_MAX);
-	} else if (rc || !(*token = invite_encode(&i))) {
-		rc = rc ? rc : -ENOMEM;
-		snprintf(err, errlen, "cannot make an invitation: %s", strerror(-rc));
-	}
-	keys_wipe(&i.keys);
-	return rc;
-}
-
-/* At the inviter. */
-static void on_join(
-        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct members *m = arg;
-	const Caravan__Entry *e = env->join->entry;
-	struct node_id id;
-	char hex[NODE_ID_HEX];
-	(void)payload;
-	if (!from->invited || node_id_from_bytes(&id, e->node) != 0 || e->expelled || !e->endpoint[0]) {
-		peers_refuse(m->peers, from, "not the entry of a node");
-		return;
-	}
-	struct member *who = roster_find(&m->roster, &id);
-	if (who && who->expelled) {
-		peers_refuse(m->peers, from,
-		        "this node was expelled from the cluster: it needs a new key, with a new state folder");
-		return;
-	}
-	if (who && who->self) {
-		peers_refuse(m->peers, from, "this node has the same key as the one that invited it");
-		return;
-	}
-	if (roster_named(&m->roster, e->name, &id)) {
-		peers_refuse(
-		        m->peers, from, "the name %s is taken: start the node with another --name", e->name);
-		return;
-	}
-	/* a node that was here before, and lost its roster, only tells us where it is now */
-	if (roster_take(&m->roster, e, &who) == ROSTER_FULL) {
-		peers_refuse(m->peers, from, "the cluster is full");
-		return;
-	}
-	invites_use(&m->invites, &from->node);
-	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&id, hex));
-	members_save(m);
-
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
-	Caravan__Joined joined = CARAVAN__JOINED__INIT;
-	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
-	answer.body_case = CARAVAN__ENVELOPE__BODY_JOINED;
-	answer.joined = &joined;
-	peers_answer(m->peers, from, &answer, NULL);
-	member_connect(m, who);
-	members_tell(m, who, "joined");
-	news_send(m, NULL);
-}
-
-/* At the node that joins. */
-static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
-	struct members *m = arg;
-	void (*done)(void *, const char *) = m->join.done;
-	void *done_arg = m->join.arg;
-	bool ours = false;
-	m->join.done = NULL;
-	for (size_t i = 0; i < count; i++)
-		ours |= entries[i]->node.len == 32 &&
-		        memcmp(entries[i]->node.data, m->config.keys->public.b, 32) == 0;
-	if (!error && !ours)
-		error = "the node that invited us answered with a roster that we are not in";
-	if (!error)
-		news_take(m, NULL, entries, count);
-	done(done_arg, error);
-}
-
-int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
-        char *err, size_t errlen) {
-	struct invite i;
-	const char *endpoints[INVITE_ENDPOINTS_MAX];
-	const struct member *self = self_of(m);
-	if (self->expelled) {
-		snprintf(err, errlen,
-		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
-		return -EPERM;
-	}
-	if (roster_others(&m->roster)) {
-		snprintf(err, errlen, "this node already belongs to a cluster of %zu nodes",
-		        roster_others(&m->roster) + 1);
-		return -EEXIST;
-	}
-	if (!m->config.listen) {
-		snprintf(err, errlen, "this node does not listen: the others could not reach it");
-		return -ENOTSUP;
-	}
-	if (m->join.done) {
-		snprintf(err, errlen, "this node is joining a cluster already");
-		return -EBUSY;
-	}
-	int rc = invite_decode(&i, token, err, errlen);
-	if (rc)
-		return rc;
-	if (node_id_equal(&i.server, &self->id)) {
-		rc = -EINVAL;
-		snprintf(err, errlen, "this invitation is our own: use it on another node");
-		goto error;
-	}
-	for (size_t k = 0; k < i.nendpoints; k++)
-		endpoints[k] = i.endpoints[k];
-	Caravan__Entry entry = CARAVAN__ENTRY__INIT;
-	entry.node = (ProtobufCBinaryData){sizeof self->id.b, (uint8_t *)self->id.b};
-	entry.version = self->version;
-	entry.name = (char *)self->name;
-	entry.endpoint = (char *)self->endpoint;
-	rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &entry, join_done, m);
-	if (rc) {
-		snprintf(err, errlen, "cannot join: %s", strerror(-rc));
-	} else {
-		m->join.done = done;
-		m->join.arg = arg;
-	}
-error:
-	OPENSSL_cleanse(&i, sizeof i);
-	return rc;
-}
+/* ---- expelling ------------------------------------------------------------------------------------------ */
 
 int members_expel(struct members *m, const char *name_or_id, char *err, size_t errlen) {
 	struct member *who = (struct member *)members_named(m, name_or_id);
@@ -497,7 +329,7 @@ int members_expel(struct members *m, const char *name_or_id, char *err, size_t e
 	}
 	roster_edit(&m->roster, &who->id, who->name, "", true, 0);
 	members_save(m);
-	news_send(m, NULL); /* to that node too: its link stays for a moment */
+	members_spread(m, NULL); /* to that node too: its link stays for a moment */
 	member_expelled(m, who);
 	return 0;
 }
@@ -513,7 +345,7 @@ const struct member *members_find(const struct members *m, const struct node_id 
 }
 
 const struct member *members_self(const struct members *m) {
-	return self_of(m);
+	return members_own(m);
 }
 
 const struct member *members_named(const struct members *m, const char *name_or_id) {
@@ -565,7 +397,7 @@ static void host_name(char name[WIRE_NAME_MAX + 1]) {
 /* Our own entry, as we were started this time. */
 static int self_enter(struct members *m, char *err, size_t errlen) {
 	char found[1][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
-	const struct member *self = self_of(m);
+	const struct member *self = members_own(m);
 	const char *endpoint = "";
 	if (m->config.name)
 		snprintf(name, sizeof name, "%s", m->config.name);
@@ -635,13 +467,13 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	rc = m->state_dir ? roster_save(&m->roster, m->state_dir, err, errlen) : 0;
 	if (rc)
 		goto error;
-	struct member *self = self_of(m);
+	struct member *self = members_own(m);
 	self->up = !self->expelled;
 	self->arithmetic = KERN_ARITHMETIC;
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_ROSTER, on_news, m);
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, m);
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, m);
-	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_JOIN, on_join, m);
+	members_join_init(m);
 	m->tick = loop_timer_start(c->loop, MEMBERS_PING_MS, true, members_tick, m);
 	if (!m->tick) {
 		rc = -ENOMEM;
@@ -651,7 +483,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 		log_line(LOG_LINE_ERROR,
 		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
 	for (size_t i = 0; i < m->roster.n && !self->expelled; i++)
-		member_connect(m, m->roster.at[i]);
+		members_connect(m, m->roster.at[i]);
 	*out = m;
 	return 0;
 error:

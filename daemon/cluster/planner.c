@@ -1,11 +1,13 @@
 /* planner: from a manifest and what nodes said of themselves to the search's numbers, and sentences when it fails.
  *
  * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types; what
- * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.
+ * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.  What a node's
+ * disk has not yet has to move there, even if that is from a file on the same machine: it is to be packed.
  * Threads: any; pure. */
 #include "daemon/cluster/planner.h"
 
 #include "daemon/cluster/planner_search.h"
+#include "proto/size.h"
 #include "shard/forward.h"
 #include "shard/kv.h"
 
@@ -17,7 +19,6 @@
 #define PAGE 4096u        /* a tensor begins at one */
 #define RATE_UNKNOWN 10e9 /* bytes a second when nobody measured: only ratios matter then */
 #define PICOSECONDS 1e12
-#define GIB (1024.0 * 1024.0 * 1024.0)
 
 static uint64_t tensor_bytes(const struct manifest_tensor *t) {
 	uint64_t bytes = kern_packed_bytes(t->type, t->rows, t->n);
@@ -55,12 +56,13 @@ uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *weight, *room, *hop;
+	uint64_t *time, *moved, *weight, *room, *hop;
 	bool *required, *excluded;
 };
 
 static void sums_free(struct sums *s) {
 	free(s->time);
+	free(s->moved);
 	free(s->weight);
 	free(s->room);
 	free(s->hop);
@@ -86,34 +88,47 @@ static uint64_t picoseconds(double seconds) {
 	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
 }
 
+/* What is used on a node whatever its layers are: buffers, and the ends on the coordinator. */
+static uint64_t taken(const struct planner_input *in, size_t node) {
+	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
+	return node == in->coordinator ? bytes + planner_end_bytes(in->manifest, in->parallel, in->max_rows)
+	                               : bytes;
+}
+
+static bool holds(const struct planner_node *n, uint32_t layer, int role) {
+	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
+	return n->held && bit / 32 < n->held_words && n->held[bit / 32] >> bit % 32 & 1;
+}
+
 static int sums_make(struct sums *s, const struct planner_input *in) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
-	uint64_t fixed = forward_bytes(&m->hp, in->max_rows, in->team);
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
+	s->moved = calloc(in->nodes * (layers + 1), sizeof *s->moved);
 	s->weight = calloc(layers + 1, sizeof *s->weight);
 	s->room = calloc(in->nodes, sizeof *s->room);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->weight || !s->room || !s->hop || !s->required || !s->excluded)
+	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->required || !s->excluded)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++)
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
 	for (size_t i = 0; i < in->nodes; i++) {
 		const struct planner_node *n = &in->node[i];
-		uint64_t taken = fixed;
-		if (i == in->coordinator)
-			taken += planner_end_bytes(m, in->parallel, in->max_rows);
-		s->room[i] = n->memory > taken ? n->memory - taken : 0;
+		uint64_t fixed = taken(in, i);
+		s->room[i] = n->memory > fixed ? n->memory - fixed : 0;
 		s->hop[i] = picoseconds(n->hop);
 		s->required[i] = n->required;
 		s->excluded[i] = n->excluded;
-		uint64_t *t = s->time + i * (layers + 1);
+		uint64_t *t = s->time + i * (layers + 1), *moved = s->moved + i * (layers + 1);
 		for (uint32_t l = 0; l < layers; l++) {
 			double seconds = 0;
-			for (int r = 0; r < LAYER_ROLES; r++)
+			moved[l + 1] = moved[l];
+			for (int r = 0; r < LAYER_ROLES; r++) {
 				seconds += (double)m->layer[l][r].bytes / rate_of(in, i, m->layer[l][r].type);
+				moved[l + 1] += holds(n, l, r) ? 0 : m->layer[l][r].bytes;
+			}
 			t[l + 1] = t[l] + picoseconds(seconds);
 		}
 	}
@@ -152,22 +167,20 @@ static int no_room(const struct planner_input *in, const struct search *s, char 
 		have += s->room[i];
 		if (in->node[i].required && most_layers(s, i) == 0)
 			return refuse(-ENOSPC, err, errlen,
-			        "not even one layer fits on %s: %.2f GiB are free there, a layer takes %.2f GiB "
-			        "and buffers %.2f GiB",
-			        in->node[i].name, (double)in->node[i].memory / GIB,
-			        (double)(s->weight[1] + s->kv_layer) / GIB,
-			        (double)(in->node[i].memory > s->room[i] ? in->node[i].memory - s->room[i]
-			                                                 : 0) /
-			                GIB);
+			        "not even one layer fits on %s: %s are free there, a layer takes %s and %s %s",
+			        in->node[i].name, size_text((double)in->node[i].memory).s,
+			        size_text((double)(s->weight[1] + s->kv_layer)).s,
+			        i == in->coordinator ? "buffers and ends" : "buffers",
+			        size_text((double)taken(in, i)).s);
 	}
 	/* where the sums would do, what is missing is lost in the cut between whole layers */
 	uint64_t layer = need / s->layers;
 	uint64_t missing = need > have ? need - have : layer;
 	return refuse(-ENOSPC, err, errlen,
-	        "%.2f GiB of memory are missing on %zu node%s: weights and the KV cache of %u x %u positions take "
-	        "%.2f GiB, and %.2f GiB are free beside buffers and ends",
-	        (double)missing / GIB, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
-	        (double)need / GIB, (double)have / GIB);
+	        "%s of memory are missing on %zu node%s: weights and the KV cache of %u x %u positions take "
+	        "%s, and %s are free beside buffers and ends",
+	        size_text((double)missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
+	        size_text((double)need).s, size_text((double)have).s);
 }
 
 static int check(const struct planner_input *in, char *err, size_t errlen) {
@@ -180,9 +193,8 @@ static int check(const struct planner_input *in, char *err, size_t errlen) {
 		return refuse(-EINVAL, err, errlen, "%zu nodes are named, and the model has %u layers",
 		        required, in->manifest->hp.layers);
 	if (c->memory < ends)
-		return refuse(-ENOSPC, err, errlen,
-		        "the model's two ends take %.2f GiB on %s, where %.2f GiB are free",
-		        (double)ends / GIB, c->name, (double)c->memory / GIB);
+		return refuse(-ENOSPC, err, errlen, "the model's two ends take %s on %s, where %s are free",
+		        size_text((double)ends).s, c->name, size_text((double)c->memory).s);
 	return 0;
 }
 
@@ -206,6 +218,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .coordinator = in->coordinator,
 	        .layers = m->hp.layers,
 	        .time = sums.time,
+	        .moved = sums.moved,
 	        .weight = sums.weight,
 	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, 1),
 	        .room = sums.room,

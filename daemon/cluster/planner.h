@@ -11,8 +11,10 @@ struct planner_node {
 	uint64_t memory;                     /* that it may still use */
 	double bytes_per_second[KERN_TYPES]; /* one column, canonical bytes; 0: not measured */
 	double hop;                          /* seconds to send a row to it from another node */
-	bool required;                       /* named by the user: gets at least one layer */
-	bool excluded;                       /* gets none: a coordinator that is not among the named */
+	const uint32_t *held; /* the tensors that its disk has: bit layer * LAYER_ROLES + role; NULL: none */
+	size_t held_words;    /* what lies beyond is not there */
+	bool required;        /* named by the user: gets at least one layer */
+	bool excluded;        /* gets none: a coordinator that is not among the named */
 };
 
 struct planner_input {

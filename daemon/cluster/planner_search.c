@@ -1,13 +1,19 @@
-/* planner_search: two searches with one cost.
+/* planner_search: two lattices, one walk.
  *
- * Up to SEARCH_EXACT_MAX nodes: a table over (set of nodes used, layers placed) holds the least time in which those
- * nodes, in whatever order, compute those layers; a row arrives at each node over its hop, but for a coordinator
- * that comes first, and goes back to the coordinator unless that comes last.  Exact for any layers and nodes.
- * Beyond that: the same over (position in a fixed order, layers placed), where nodes may be passed over; the order
- * is the coordinator first or last and the others by speed.  Exact when layers are alike, since then the order of
- * the others does not matter.
- * The least slowest stage among plans within the allowance is found by halving over the stage times that occur,
- * each time asking for the least total with no stage above a limit.
+ * A lattice has rows and columns; a column is the number of layers placed.  Up to SEARCH_EXACT_MAX nodes a row is the
+ * set of nodes used, so that every subset in every order is in it: exact for any layers and nodes.  Beyond that a row
+ * is a position in a fixed order of the nodes, where nodes may be passed over; the orders are the coordinator first
+ * or last and the others by speed, and the order in which what the nodes have on their disks lies in the model.  Exact
+ * in time when layers are alike, since then the order of the others does not matter.
+ * A row of activations arrives at each node over its hop, but for a coordinator that comes first, and goes back to the
+ * coordinator unless that comes last.
+ *
+ * Backwards through a lattice goes the least time, and the least bytes moved, from each place to the end.  Forwards go
+ * labels: ways to a place of which none is better than another in both.  One that cannot come to the end within the
+ * bounds on time and bytes is dropped at once, and since those are close to the least, few live.  The fewest bytes are
+ * found by widening the bound on them; then the least slowest stage by halving over the stage times that occur.  A walk
+ * that comes to more than EFFORT comparisons gives up (the same for the same input, as all here): then the quickest
+ * plan's bytes, or the next slower stage, have to do.
  * Threads: any; pure. */
 #include "daemon/cluster/planner_search.h"
 
@@ -16,21 +22,50 @@
 #include <string.h>
 
 #define NEVER UINT64_MAX
+#define UNLIMITED (UINT64_MAX - 1)
+#define EFFORT (1u << 25)
+#define NONE UINT32_MAX
+#define SKIP UINT16_MAX
+#define ORDERS 3
 
-struct cell {
-	uint64_t time; /* NEVER: not reached */
+struct label {
+	uint64_t time, moved; /* until here */
+	uint32_t next;        /* at the same place, slower and with less moved */
+	uint32_t parent;
 	uint32_t from; /* layers placed before the last stage */
 	uint16_t used; /* stages */
 	uint16_t node; /* of the last stage; SKIP: none at this position */
 };
-#define SKIP UINT16_MAX
 
-uint64_t search_allowed(uint64_t best) {
-	return best + best / 100 * 3 + best % 100 * 3 / 100;
+struct lattice {
+	size_t *order; /* owned; NULL: every order */
+	uint64_t *time_left, *moved_left;
+};
+
+struct work {
+	const struct search *s;
+	size_t rows;
+	uint32_t
+	        must; /* of the sets of nodes, which one has to contain; in an order passing over sees to it */
+	struct lattice lattice[ORDERS];
+	size_t lattices;
+	uint32_t *front; /* the first label of each place */
+	struct label *label;
+	size_t labels, room;
+	uint32_t spare; /* a list of labels to use again */
+	uint64_t effort;
+};
+
+struct bounds {
+	uint64_t slowest, time, moved;
+};
+
+uint64_t search_allowed(uint64_t best, uint64_t computing) {
+	return best + computing / 100 * 3 + computing % 100 * 3 / 100;
 }
 
-static uint64_t stage_time(const struct search *s, size_t node, uint32_t a, uint32_t b) {
-	const uint64_t *t = s->time + node * (s->layers + 1);
+static uint64_t between(const uint64_t *sums, const struct search *s, size_t node, uint32_t a, uint32_t b) {
+	const uint64_t *t = sums + node * (s->layers + 1);
 	return t[b] - t[a];
 }
 
@@ -39,11 +74,10 @@ bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
 	return !s->excluded[node] && bytes <= s->room[node];
 }
 
-uint64_t search_total(const struct search *s, const struct search_stage *st, size_t n) {
-	uint64_t sum = s->end_time;
+uint64_t search_hops(const struct search *s, const struct search_stage *st, size_t n) {
+	uint64_t sum = 0;
 	size_t at = s->coordinator;
 	for (size_t i = 0; i < n; i++) {
-		sum += stage_time(s, st[i].node, st[i].first, st[i].last);
 		if (st[i].node != at)
 			sum += s->hop[st[i].node];
 		at = st[i].node;
@@ -51,10 +85,24 @@ uint64_t search_total(const struct search *s, const struct search_stage *st, siz
 	return at == s->coordinator ? sum : sum + s->hop[s->coordinator];
 }
 
+uint64_t search_total(const struct search *s, const struct search_stage *st, size_t n) {
+	uint64_t sum = s->end_time + search_hops(s, st, n);
+	for (size_t i = 0; i < n; i++)
+		sum += between(s->time, s, st[i].node, st[i].first, st[i].last);
+	return sum;
+}
+
+uint64_t search_moved(const struct search *s, const struct search_stage *st, size_t n) {
+	uint64_t sum = 0;
+	for (size_t i = 0; i < n; i++)
+		sum += between(s->moved, s, st[i].node, st[i].first, st[i].last);
+	return sum;
+}
+
 uint64_t search_slowest(const struct search *s, const struct search_stage *st, size_t n) {
 	uint64_t worst = s->end_time;
 	for (size_t i = 0; i < n; i++) {
-		uint64_t t = stage_time(s, st[i].node, st[i].first, st[i].last);
+		uint64_t t = between(s->time, s, st[i].node, st[i].first, st[i].last);
 		if (st[i].node == s->coordinator)
 			t += s->end_time;
 		worst = t > worst ? t : worst;
@@ -62,14 +110,40 @@ uint64_t search_slowest(const struct search *s, const struct search_stage *st, s
 	return worst;
 }
 
-static bool better(uint64_t time, unsigned used, uint64_t than, unsigned than_used) {
-	return time < than || (time == than && used < than_used);
+/* ---- the lattice ---- */
+
+struct way {
+	size_t node, row; /* the row that taking the node leads to */
+};
+
+/* The nodes that can come next from a row. */
+static size_t ways(
+        const struct work *w, const struct lattice *g, size_t row, struct way way[SEARCH_EXACT_MAX]) {
+	size_t n = 0;
+	if (g->order) {
+		if (row < w->s->nodes)
+			way[n++] = (struct way){g->order[row], row + 1};
+		return n;
+	}
+	for (size_t node = 0; node < w->s->nodes; node++)
+		if (!(row >> node & 1))
+			way[n++] = (struct way){node, row | (size_t)1 << node};
+	return n;
 }
 
-/* Least time to compute layers [a, b) as the next stage, hops included; NEVER when it may not. */
-static uint64_t step_time(const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t limit) {
-	uint64_t t = stage_time(s, node, a, b);
-	if (t + (node == s->coordinator ? s->end_time : 0) > limit)
+/* Whether the node at this position may be passed over. */
+static bool may_skip(const struct work *w, const struct lattice *g, size_t row) {
+	return g->order && row < w->s->nodes && !w->s->required[g->order[row]];
+}
+
+static bool is_end(const struct work *w, const struct lattice *g, size_t row) {
+	return g->order ? row == w->s->nodes : (row & w->must) == w->must;
+}
+
+/* Time to compute layers [a, b) as the next stage, hops included; NEVER when it is slower than the bound. */
+static uint64_t step_time(const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t slowest) {
+	uint64_t t = between(s->time, s, node, a, b);
+	if (t + (node == s->coordinator ? s->end_time : 0) > slowest)
 		return NEVER;
 	if (!(node == s->coordinator && a == 0))
 		t += s->hop[node];
@@ -78,136 +152,242 @@ static uint64_t step_time(const struct search *s, size_t node, uint32_t a, uint3
 	return t;
 }
 
-/* ---- every order ---- */
+static void lower(uint64_t *to, uint64_t step, uint64_t rest) {
+	if (rest != NEVER && step + rest < *to)
+		*to = step + rest;
+}
 
-static uint64_t exact_least(
-        const struct search *s, uint64_t limit, struct cell *cell, struct search_stage *st, size_t *n) {
-	uint32_t layers = s->layers, width = layers + 1, sets = 1u << s->nodes, must = 0;
-	for (size_t i = 0; i < s->nodes; i++)
-		must |= s->required[i] ? 1u << i : 0;
-	for (size_t i = 0; i < (size_t)sets * width; i++)
-		cell[i].time = NEVER;
-	cell[0] = (struct cell){0};
-	uint64_t best = NEVER;
-	uint32_t best_set = 0;
-	unsigned best_used = 0;
-	for (uint32_t set = 0; set < sets; set++)
-		for (uint32_t a = 0; a < layers; a++) {
-			const struct cell *c = &cell[(size_t)set * width + a];
-			if (c->time == NEVER)
-				continue;
-			for (size_t node = 0; node < s->nodes; node++) {
-				uint32_t with = set | 1u << node;
-				if (with == set)
-					continue;
-				for (uint32_t b = a + 1; b <= layers && search_fits(s, node, a, b); b++) {
-					uint64_t t = step_time(s, node, a, b, limit);
+/* What is left from every place to the end, at least; the least time from the beginning is given back. */
+static uint64_t measure_left(const struct work *w, const struct lattice *g, uint64_t slowest) {
+	const struct search *s = w->s;
+	size_t width = s->layers + 1;
+	for (size_t row = w->rows; row-- > 0;) {
+		struct way way[SEARCH_EXACT_MAX];
+		size_t n = ways(w, g, row, way);
+		bool skip = may_skip(w, g, row), end = is_end(w, g, row);
+		for (uint32_t a = s->layers + 1; a-- > 0;) {
+			size_t at = row * width + a;
+			uint64_t time = NEVER, moved = NEVER;
+			if (end && a == s->layers)
+				time = moved = 0;
+			if (skip) {
+				lower(&time, 0, g->time_left[at + width]);
+				lower(&moved, 0, g->moved_left[at + width]);
+			}
+			for (size_t i = 0; i < n; i++)
+				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, way[i].node, a, b);
+				        b++) {
+					uint64_t t = step_time(s, way[i].node, a, b, slowest);
 					if (t == NEVER)
 						break;
-					struct cell *d = &cell[(size_t)with * width + b];
-					if (better(c->time + t, c->used + 1u, d->time, d->used))
-						*d = (struct cell){c->time + t, a, (uint16_t)(c->used + 1),
-						        (uint16_t)node};
+					size_t to = way[i].row * width + b;
+					lower(&time, t, g->time_left[to]);
+					lower(&moved, between(s->moved, s, way[i].node, a, b),
+					        g->moved_left[to]);
 				}
-			}
-		}
-	for (uint32_t set = 1; set < sets; set++) {
-		const struct cell *c = &cell[(size_t)set * width + layers];
-		if ((set & must) == must && c->time != NEVER && better(c->time, c->used, best, best_used)) {
-			best = c->time;
-			best_used = c->used;
-			best_set = set;
+			g->time_left[at] = time;
+			g->moved_left[at] = moved;
 		}
 	}
-	if (best == NEVER)
-		return NEVER;
-	*n = best_used;
-	uint32_t l = layers;
-	for (size_t i = best_used; i-- > 0;) {
-		const struct cell *c = &cell[(size_t)best_set * width + l];
-		st[i] = (struct search_stage){c->node, c->from, l};
-		best_set &= ~(1u << c->node);
-		l = c->from;
+	return g->time_left[0];
+}
+
+/* ---- labels ---- */
+
+static bool quicker(const struct label *a, const struct label *b) {
+	return a->time < b->time || (a->time == b->time && a->used <= b->used);
+}
+
+static uint32_t label_take(struct work *w) {
+	uint32_t i = w->spare;
+	if (i != NONE) {
+		w->spare = w->label[i].next;
+		return i;
+	}
+	if (w->labels == w->room) {
+		size_t room = w->room ? 2 * w->room : 4096;
+		struct label *grown = room < NONE ? realloc(w->label, room * sizeof *grown) : NULL;
+		if (!grown)
+			return NONE;
+		w->label = grown;
+		w->room = room;
+	}
+	return (uint32_t)w->labels++;
+}
+
+/* Into the front of a place, if nothing there is as good; what it beats goes: nothing has grown from it, since places
+ * are left in order.  thin: one label a place, the quickest, whatever it moves.  -ENOMEM. */
+static int label_add(struct work *w, size_t place, struct label new, bool thin) {
+	uint32_t *at = &w->front[place];
+	while (*at != NONE && quicker(&w->label[*at], &new)) {
+		w->effort++;
+		if (thin || w->label[*at].moved <= new.moved)
+			return 0;
+		at = &w->label[*at].next;
+	}
+	while (*at != NONE && (thin || w->label[*at].moved >= new.moved)) {
+		uint32_t beaten = *at;
+		w->effort++;
+		*at = w->label[beaten].next;
+		w->label[beaten].next = w->spare;
+		w->spare = beaten;
+	}
+	size_t offset = 0;
+	bool first = at == &w->front[place];
+	if (!first) /* label_take may move what `at` points into */
+		offset = (size_t)((char *)at - (char *)w->label);
+	uint32_t i = label_take(w);
+	if (i == NONE)
+		return -ENOMEM;
+	if (!first)
+		at = (uint32_t *)(void *)((char *)w->label + offset);
+	new.next = *at;
+	w->label[i] = new;
+	*at = i;
+	return 0;
+}
+
+/* Walks everything within the bounds.  measure_left has been called for this bound on the slowest stage.
+ * 0: all labels are there; -EAGAIN: it would take too long; -ENOMEM. */
+static int walk(struct work *w, const struct lattice *g, const struct bounds *most, bool thin) {
+	const struct search *s = w->s;
+	size_t width = s->layers + 1;
+	int rc = 0;
+	for (size_t i = 0; i < w->rows * width; i++)
+		w->front[i] = NONE;
+	w->labels = 0;
+	w->spare = NONE;
+	w->effort = 0;
+	if (g->time_left[0] > most->time || g->moved_left[0] > most->moved)
+		return 0;
+	rc = label_add(w, 0, (struct label){.parent = NONE, .node = SKIP}, thin);
+	for (size_t row = 0; row < w->rows && rc == 0; row++) {
+		struct way way[SEARCH_EXACT_MAX];
+		size_t n = ways(w, g, row, way);
+		bool skip = may_skip(w, g, row);
+		for (uint32_t a = 0; a <= s->layers && rc == 0; a++) {
+			uint32_t begin = w->front[row * width + a];
+			for (uint32_t i = begin; i != NONE && skip && rc == 0; i = w->label[i].next) {
+				struct label l = w->label[i];
+				size_t to = (row + 1) * width + a;
+				l.parent = i;
+				l.node = SKIP;
+				if (g->time_left[to] <= most->time &&
+				        l.time <= most->time - g->time_left[to] &&
+				        g->moved_left[to] <= most->moved &&
+				        l.moved <= most->moved - g->moved_left[to])
+					rc = label_add(w, to, l, thin);
+			}
+			for (size_t k = 0; k < n && begin != NONE; k++)
+				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, way[k].node, a, b);
+				        b++) {
+					uint64_t t = step_time(s, way[k].node, a, b, most->slowest);
+					if (t == NEVER)
+						break;
+					size_t to = way[k].row * width + b;
+					uint64_t d = between(s->moved, s, way[k].node, a, b);
+					if (g->time_left[to] > most->time || g->moved_left[to] > most->moved)
+						continue;
+					uint64_t time = most->time - g->time_left[to],
+					         moved = most->moved - g->moved_left[to];
+					for (uint32_t i = begin; i != NONE && rc == 0; i = w->label[i].next) {
+						const struct label *l = &w->label[i];
+						w->effort++;
+						if (l->time + t > time)
+							break; /* the others are slower */
+						if (l->moved + d <= moved)
+							rc = label_add(w, to,
+							        (struct label){l->time + t, l->moved + d,
+							                NONE, i, a, (uint16_t)(l->used + 1),
+							                (uint16_t)way[k].node},
+							        thin);
+					}
+				}
+			if (w->effort > EFFORT)
+				return -EAGAIN;
+		}
+	}
+	return rc;
+}
+
+/* The label at the end that moves the least, or the quickest one; NONE: there is none. */
+static uint32_t arrived(const struct work *w, const struct lattice *g, bool least_moved) {
+	const struct search *s = w->s;
+	uint32_t best = NONE;
+	for (size_t row = 0; row < w->rows; row++) {
+		if (!is_end(w, g, row))
+			continue;
+		for (uint32_t i = w->front[row * (s->layers + 1) + s->layers]; i != NONE;
+		        i = w->label[i].next) {
+			const struct label *l = &w->label[i], *b = &w->label[best == NONE ? i : best];
+			if (best == NONE || (least_moved ? l->moved < b->moved : !quicker(b, l)))
+				best = i;
+		}
 	}
 	return best;
 }
 
-/* ---- one order ---- */
+/* ---- the search ---- */
 
-static uint64_t order_least(const struct search *s, const size_t *order, uint64_t limit, struct cell *cell,
-        struct search_stage *st, size_t *n) {
-	uint32_t layers = s->layers, width = layers + 1;
-	for (size_t i = 0; i < (s->nodes + 1) * width; i++)
-		cell[i].time = NEVER;
-	cell[0] = (struct cell){0};
-	for (size_t k = 0; k < s->nodes; k++) {
-		size_t node = order[k];
-		const struct cell *row = cell + k * width;
-		struct cell *next = cell + (k + 1) * width;
-		for (uint32_t a = 0; a <= layers; a++) {
-			const struct cell *c = &row[a];
-			if (c->time == NEVER)
+/* Of all lattices the plan of the least bytes, or the quickest, within bounds.  0, -ENOSPC: there is none, -EAGAIN
+ * when that is not sure, -ENOMEM.  stage, stages: NULL, or where the plan goes. */
+static int find(struct work *w, const struct bounds *most, bool least_moved, bool thin, struct label *found,
+        struct search_stage *stage, size_t *stages) {
+	int rc = -ENOSPC;
+	for (size_t k = 0; k < w->lattices; k++) {
+		const struct lattice *g = &w->lattice[k];
+		int one = walk(w, g, most, thin);
+		if (one == -ENOMEM)
+			return one;
+		uint32_t i = one ? NONE : arrived(w, g, least_moved);
+		if (one && rc)
+			rc = one;
+		if (i == NONE)
+			continue;
+		const struct label *l = &w->label[i];
+		if (rc == 0 && (least_moved ? found->moved <= l->moved : quicker(found, l)))
+			continue;
+		rc = 0;
+		*found = *l;
+		if (!stage)
+			continue;
+		*stages = l->used;
+		for (size_t at = l->used; i != NONE; i = l->parent) {
+			l = &w->label[i];
+			if (l->node == SKIP)
 				continue;
-			if (!s->required[node] && better(c->time, c->used, next[a].time, next[a].used))
-				next[a] = (struct cell){c->time, a, c->used, SKIP};
-			for (uint32_t b = a + 1; b <= layers && search_fits(s, node, a, b); b++) {
-				uint64_t t = step_time(s, node, a, b, limit);
-				if (t == NEVER)
-					break;
-				if (better(c->time + t, c->used + 1u, next[b].time, next[b].used))
-					next[b] = (struct cell){
-					        c->time + t, a, (uint16_t)(c->used + 1), (uint16_t)node};
-			}
+			/* a column of this label: where the next stage begins, or all layers */
+			uint32_t last = at == *stages ? w->s->layers : stage[at].first;
+			stage[--at] = (struct search_stage){l->node, l->from, last};
 		}
 	}
-	const struct cell *c = &cell[s->nodes * width + layers];
-	uint64_t best = c->time;
-	if (best == NEVER)
-		return NEVER;
-	*n = c->used;
-	size_t i = c->used;
-	uint32_t l = layers;
-	for (size_t k = s->nodes; k > 0; k--) {
-		c = &cell[k * width + l];
-		if (c->node != SKIP)
-			st[--i] = (struct search_stage){c->node, c->from, l};
-		l = c->from;
+	return rc;
+}
+
+static void measure_all(const struct work *w, uint64_t slowest, uint64_t *time, uint64_t *moved) {
+	*time = *moved = NEVER;
+	for (size_t k = 0; k < w->lattices; k++) {
+		const struct lattice *g = &w->lattice[k];
+		uint64_t t = measure_left(w, g, slowest);
+		*time = t < *time ? t : *time;
+		*moved = g->moved_left[0] < *moved ? g->moved_left[0] : *moved;
 	}
-	return best;
 }
 
-struct speed {
-	uint64_t time; /* of all layers */
-	size_t node;
-};
-
-static int compare_speed(const void *a, const void *b) {
-	const struct speed *x = a, *y = b;
-	if (x->time != y->time)
-		return x->time < y->time ? -1 : 1;
-	return x->node < y->node ? -1 : 1;
-}
-
-/* ---- both ---- */
-
-struct work {
-	const struct search *s;
-	struct cell *cell;
-	size_t *order[2]; /* the coordinator first, last; NULL: every order */
-	struct search_stage *trial;
-};
-
-static uint64_t least(const struct work *w, uint64_t limit, struct search_stage *st, size_t *n) {
-	if (!w->order[0])
-		return exact_least(w->s, limit, w->cell, st, n);
-	uint64_t first = order_least(w->s, w->order[0], limit, w->cell, st, n);
-	size_t m = 0;
-	uint64_t last = order_least(w->s, w->order[1], limit, w->cell, w->trial, &m);
-	if (last == NEVER || (first != NEVER && !better(last, (unsigned)m, first, (unsigned)*n)))
-		return first;
-	memcpy(st, w->trial, m * sizeof *st);
-	*n = m;
-	return last;
+/* The fewest bytes that a plan within the time moves: from the fewest of all upwards, since the wider the bound the
+ * more ways live.  NEVER when that takes too long. */
+static int fewest_moved(struct work *w, uint64_t time, uint64_t least, uint64_t *moved) {
+	uint64_t all = 0;
+	for (size_t i = 0; i < w->s->nodes; i++)
+		all += between(w->s->moved, w->s, i, 0, w->s->layers);
+	for (uint64_t gap = 0;; gap = gap ? 2 * gap : (all - least) / 64 + 1) {
+		struct bounds most = {UNLIMITED, time, gap < all - least ? least + gap : all};
+		struct label found;
+		int rc = find(w, &most, true, false, &found, NULL, NULL);
+		*moved = rc ? NEVER : found.moved;
+		if (rc != -ENOSPC || most.moved == all)
+			return rc == -EAGAIN ? 0 : rc;
+	}
 }
 
 static int compare_times(const void *a, const void *b) {
@@ -225,7 +405,7 @@ static uint64_t *all_times(const struct search *s, size_t *count) {
 	for (size_t node = 0; node < s->nodes; node++)
 		for (uint32_t a = 0; a < s->layers; a++)
 			for (uint32_t b = a + 1; b <= s->layers && search_fits(s, node, a, b); b++) {
-				uint64_t one = stage_time(s, node, a, b);
+				uint64_t one = between(s->time, s, node, a, b);
 				if (node == s->coordinator)
 					one += s->end_time;
 				t[n++] = one > s->end_time ? one : s->end_time; /* less is no gain */
@@ -235,58 +415,160 @@ static uint64_t *all_times(const struct search *s, size_t *count) {
 	return t;
 }
 
+/* ---- orders ---- */
+
+struct speed {
+	uint64_t time; /* of all layers */
+	size_t node;
+};
+
+static int compare_speed(const void *a, const void *b) {
+	const struct speed *x = a, *y = b;
+	if (x->time != y->time)
+		return x->time < y->time ? -1 : 1;
+	return x->node < y->node ? -1 : 1;
+}
+
+/* Along the model, each time the node whose disk has the longest run of layers from here; where nobody has the next
+ * layer it is passed over.  The nodes that are left keep the order that they have. */
+static void order_by_disk(const struct search *s, size_t *order) {
+	size_t done = 0;
+	for (uint32_t l = 0; l < s->layers && done < s->nodes;) {
+		uint32_t longest = l;
+		size_t who = done;
+		for (size_t i = done; i < s->nodes; i++) {
+			uint32_t b = l;
+			while (b < s->layers && between(s->moved, s, order[i], b, b + 1) == 0 &&
+			        search_fits(s, order[i], l, b + 1))
+				b++;
+			if (b > longest) {
+				longest = b;
+				who = i;
+			}
+		}
+		if (longest == l) {
+			l++;
+			continue;
+		}
+		size_t node = order[who];
+		memmove(&order[done + 1], &order[done], (who - done) * sizeof *order);
+		order[done++] = node;
+		l = longest;
+	}
+}
+
 static int orders(struct work *w) {
 	const struct search *s = w->s;
 	struct speed *by = malloc(s->nodes * sizeof *by);
-	w->order[0] = malloc(s->nodes * sizeof **w->order);
-	w->order[1] = malloc(s->nodes * sizeof **w->order);
-	int rc = by && w->order[0] && w->order[1] ? 0 : -ENOMEM;
+	int rc = by ? 0 : -ENOMEM;
+	for (size_t k = 0; k < ORDERS && rc == 0; k++) {
+		w->lattice[k].order = malloc(s->nodes * sizeof *w->lattice[k].order);
+		rc = w->lattice[k].order ? 0 : -ENOMEM;
+	}
 	if (rc == 0) {
 		size_t n = 0;
 		for (size_t i = 0; i < s->nodes; i++)
 			by[i] = (struct speed){
-			        i == s->coordinator ? 0 : 1 + stage_time(s, i, 0, s->layers) + s->hop[i], i};
+			        i == s->coordinator ? 0 : 1 + between(s->time, s, i, 0, s->layers), i};
 		qsort(by, s->nodes, sizeof *by, compare_speed);
 		for (size_t i = 0; i < s->nodes; i++)
-			w->order[0][i] = by[i].node;
+			w->lattice[0].order[i] = w->lattice[2].order[i] = by[i].node;
 		for (size_t i = 1; i < s->nodes; i++)
-			w->order[1][n++] = by[i].node;
-		w->order[1][n] = s->coordinator;
+			w->lattice[1].order[n++] = by[i].node;
+		w->lattice[1].order[n] = s->coordinator;
+		order_by_disk(s, w->lattice[2].order);
 	}
 	free(by);
 	return rc;
 }
 
-int search_best(const struct search *s, struct search_stage *stage, size_t *stages) {
-	struct work w = {.s = s};
+static int work_make(struct work *w, const struct search *s) {
 	bool exact = s->nodes <= SEARCH_EXACT_MAX && s->layers <= SEARCH_EXACT_LAYERS;
-	size_t rows = exact ? (size_t)1 << s->nodes : s->nodes + 1, ntimes = 0;
-	uint64_t *times = all_times(s, &ntimes);
-	int rc = -ENOMEM;
-	w.cell = malloc(rows * (s->layers + 1) * sizeof *w.cell);
-	w.trial = malloc(s->nodes * sizeof *w.trial);
-	if (!times || !w.cell || !w.trial || (!exact && orders(&w) < 0))
+	*w = (struct work){.s = s, .rows = exact ? (size_t)1 << s->nodes : s->nodes + 1, .spare = NONE};
+	w->lattices = exact ? 1 : ORDERS;
+	for (size_t i = 0; i < s->nodes && exact; i++)
+		w->must |= s->required[i] ? 1u << i : 0;
+	size_t places = w->rows * (s->layers + 1);
+	w->front = malloc(places * sizeof *w->front);
+	bool ok = w->front != NULL;
+	for (size_t k = 0; k < w->lattices && ok; k++) {
+		w->lattice[k].time_left = malloc(places * sizeof(uint64_t));
+		w->lattice[k].moved_left = malloc(places * sizeof(uint64_t));
+		ok = w->lattice[k].time_left && w->lattice[k].moved_left;
+	}
+	return ok && (exact || orders(w) == 0) ? 0 : -ENOMEM;
+}
+
+static void work_clear(struct work *w) {
+	for (size_t k = 0; k < ORDERS; k++) {
+		free(w->lattice[k].order);
+		free(w->lattice[k].time_left);
+		free(w->lattice[k].moved_left);
+	}
+	free(w->front);
+	free(w->label);
+}
+
+/* The least time that computing takes, whatever the hops; ends not included. */
+static int least_computing(struct work *w, uint64_t *out) {
+	const struct search *s = w->s;
+	uint64_t *none = calloc(s->nodes, sizeof *none), moved;
+	struct search still = *s;
+	if (!none)
+		return -ENOMEM;
+	still.hop = none;
+	w->s = &still;
+	measure_all(w, UNLIMITED, out, &moved);
+	w->s = s;
+	free(none);
+	return 0;
+}
+
+int search_best(const struct search *s, struct search_stage *stage, size_t *stages) {
+	struct work w;
+	struct label found;
+	struct bounds most = {UNLIMITED, 0, UNLIMITED};
+	size_t ntimes = 0, low = 0;
+	uint64_t computing, best, least, *times = all_times(s, &ntimes);
+	int rc = work_make(&w, s);
+	if (rc == 0 && (!times || least_computing(&w, &computing) < 0))
+		rc = -ENOMEM;
+	if (rc)
 		goto error;
+	measure_all(&w, UNLIMITED, &best, &least);
 	rc = -ENOSPC;
-	uint64_t best = least(&w, NEVER - 1, stage, stages);
 	if (best == NEVER)
 		goto error;
-	uint64_t allowed = search_allowed(best + s->end_time) - s->end_time;
-	size_t low = 0, high = ntimes - 1; /* the greatest limit allows the best plan */
-	while (low < high) {
+	most.time = search_allowed(best + s->end_time, computing + s->end_time) - s->end_time;
+	/* the quickest plan: what it moves is enough, and it is what there is when all else takes too long */
+	if ((rc = find(&w, &most, false, true, &found, stage, stages)) < 0)
+		goto error;
+	most.moved = found.moved;
+	uint64_t moved;
+	if ((rc = fewest_moved(&w, most.time, least, &moved)) < 0)
+		goto error;
+	most.moved = moved < most.moved ? moved : most.moved;
+	for (size_t high = ntimes - 1; low < high;) { /* the greatest limit allows the best plan */
 		size_t mid = low + (high - low) / 2;
-		if (least(&w, times[mid], stage, stages) <= allowed)
+		uint64_t time, bytes;
+		measure_all(&w, times[mid], &time, &bytes);
+		most.slowest = times[mid];
+		rc = time > most.time || bytes > most.moved
+		             ? -ENOSPC
+		             : find(&w, &most, false, false, &found, NULL, NULL);
+		if (rc == -ENOMEM)
+			goto error;
+		if (rc == 0)
 			high = mid;
 		else
 			low = mid + 1;
 	}
-	least(&w, times[high], stage, stages);
-	rc = 0;
+	most.slowest = times[low];
+	measure_all(&w, most.slowest, &best, &least);
+	rc = find(&w, &most, false, false, &found, stage, stages);
+	rc = rc == -ENOMEM ? rc : 0;
 error:
 	free(times);
-	free(w.cell);
-	free(w.trial);
-	free(w.order[0]);
-	free(w.order[1]);
+	work_clear(&w);
 	return rc;
 }

@@ -1,5 +1,8 @@
 /* planner_search: the best way to cut a line of layers among nodes, for planner.c and its tests.
  *
+ * Which is best: among the plans that take little longer for a token than the quickest (search_allowed), those that
+ * move the fewest bytes to nodes' disks; of these the one whose slowest stage is the least slow; of these the
+ * quickest; of these one on the fewest nodes.
  * Owns: nothing; pure, any thread.  Time is whole picoseconds, so that sums do not depend on their order and
  * equal plans are equal. */
 #ifndef DAEMON_CLUSTER_PLANNER_SEARCH_H
@@ -15,6 +18,7 @@ struct search {
 	size_t nodes, coordinator;
 	uint32_t layers;
 	const uint64_t *time;   /* [nodes][layers + 1]: picoseconds of layers [0, l) on the node, ascending */
+	const uint64_t *moved;  /* the same: bytes of them that the node's disk has not */
 	const uint64_t *weight; /* [layers + 1]: bytes of layers [0, l) */
 	uint64_t kv_layer;      /* bytes a layer */
 	const uint64_t
@@ -32,12 +36,16 @@ struct search_stage {
 /* stage: room for `nodes` stages.  0, or -ENOSPC when nothing fits, -ENOMEM. */
 int search_best(const struct search *s, struct search_stage *stage, size_t *stages);
 
-/* Time of a token that goes through these stages, ends and hops included; and of the slowest stage, the ends
- * counted with the coordinator's. */
+/* Of a plan: time of a token that goes through these stages, ends and hops included; of the hops alone; of the
+ * slowest stage, the ends counted with the coordinator's; bytes that have to move. */
 uint64_t search_total(const struct search *s, const struct search_stage *stage, size_t stages);
+uint64_t search_hops(const struct search *s, const struct search_stage *stage, size_t stages);
 uint64_t search_slowest(const struct search *s, const struct search_stage *stage, size_t stages);
+uint64_t search_moved(const struct search *s, const struct search_stage *stage, size_t stages);
 bool search_fits(const struct search *s, size_t node, uint32_t first, uint32_t last);
-/* A plan may take so long and still be preferred for its slowest stage: 3% more than the best. */
-uint64_t search_allowed(uint64_t best);
+/* A plan may take so long and still be preferred for what it moves or for its slowest stage: the least time of all
+ * plans, and 3% of the least that computing alone takes.  Hops, which are measured anew every time, are no part of
+ * the 3%: which plans over the same nodes are allowed does not depend on how round trips wobble. */
+uint64_t search_allowed(uint64_t best, uint64_t computing);
 
 #endif

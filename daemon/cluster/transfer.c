@@ -279,6 +279,10 @@ void transfer_destroy(struct transfer *t) {
 	free(t);
 }
 
+struct loader *transfer_reader(struct transfer *t) {
+	return t->reader;
+}
+
 uint64_t transfer_moved(const struct transfer *t) {
 	return t->moved;
 }

@@ -51,6 +51,9 @@ struct transfer_request {
 int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct fetch **out);
 void transfer_cancel(struct fetch *f); /* NULL allowed; done is not called */
 
+/* The thread that reads for other nodes, one short job after the other. */
+struct loader *transfer_reader(struct transfer *t);
+
 /* Bytes of content that came in over the network, and that went out, since the start. */
 uint64_t transfer_moved(const struct transfer *t);
 uint64_t transfer_served(const struct transfer *t);

@@ -9,6 +9,8 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/transfer_fetch.h"
 
+#include "proto/size.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -361,7 +363,7 @@ static void on_piece(
 		if (!p->data)
 			p->data = malloc(total);
 		if (!p->data) {
-			end(f, "%s: no memory for %llu bytes", f->subject, (unsigned long long)total);
+			end(f, "%s: no memory for %s", f->subject, size_text((double)total).s);
 			return;
 		}
 		memcpy(p->data + offset, payload_data(payload), len);

@@ -1,69 +1,12 @@
-/* coordinator: see coordinator.h.  The life of a step is the function names of this file in order: kick, embed, embedded,
- * coordinator_step_done, pick, picked, retire. */
-#include "daemon/serve/coordinator.h"
-#include "daemon/serve/head.h"
-#include "daemon/serve/hop.h"
-#include "daemon/serve/rate.h"
-#include "daemon/serve/scheduler.h"
+/* coordinator: see coordinator.h.  Here are the sequences, from a gateway's Submit to the Finished that it gets, and
+ * the model as a whole; the steps that carry them are in coordinator_step.c.
+ * Threads: the loop. */
+#include "daemon/serve/coordinator_parts.h"
 #include "proto/plan.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A sequence with who wants it and how. */
-struct generation {
-	struct sequence seq; /* first: the scheduler's pointers are ours */
-	struct peers_from from;
-	struct sampler_params sampling;
-	uint32_t prompt;
-	uint64_t began_ns, first_ns; /* submitted; first token picked */
-	bool finished;               /* Finished was sent, or nobody listens */
-};
-
-/* A step in flight. */
-struct flight {
-	struct flight *next;
-	struct coordinator *m;
-	struct scheduler_step *st;
-	uint32_t *token;      /* of each row */
-	struct payload *x;    /* rows of activations: embedded, later what came back */
-	struct head_row *row; /* one an output that is to be sampled */
-	struct logits *logits;
-	bool on_lane; /* a job holds it */
-	bool dead;    /* it will not come back */
-	int rc;
-};
-
-/* Logits on their way to the gateway, made by the lane a few rows at a time. */
-struct logits {
-	struct logits *next;
-	struct generation *g;
-	uint32_t position, rows;
-	struct payload *data;
-};
-
-struct coordinator {
-	struct peers *peers;
-	struct worker *worker;
-	const struct tokenizer *tokenizer;
-	Caravan__Plan *plan;
-	struct slice *ends;
-	struct head *head;
-	struct scheduler *scheduler;
-	struct hop *hop;
-	struct node_id last_stage;
-	struct flight *flights; /* in order of their numbers */
-	unsigned nflights, jobs;
-	bool closed, kicking;
-	uint64_t sequences; /* ever: ids */
-	struct rate rate;
-	uint64_t tokens, steps, step_sequences;
-	uint32_t step_sequences_max;
-};
-
-static void kick(struct coordinator *m);
 
 /* ---- release ------------------------------------------------------------------------------------- */
 
@@ -72,43 +15,16 @@ static void generation_destroy(struct generation *g) {
 	free(g);
 }
 
-static void left(void *arg, struct sequence *q) {
+void generation_left(void *arg, struct sequence *q) {
 	(void)arg;
 	generation_destroy((struct generation *)q);
 }
 
-static void logits_destroy(struct logits *l) {
-	while (l) {
-		struct logits *next = l->next;
-		payload_unref(l->data);
-		free(l);
-		l = next;
-	}
-}
-
-/* The step is over, one way or the other. */
-static void retire(struct flight *f) {
-	struct coordinator *m = f->m;
-	for (struct flight **at = &m->flights; *at; at = &(*at)->next)
-		if (*at == f) {
-			*at = f->next;
-			m->nflights--;
-			break;
-		}
-	scheduler_done(m->scheduler, f->st, left, m);
-	logits_destroy(f->logits);
-	payload_unref(f->x);
-	free(f->token);
-	free(f->row);
-	free(f);
-}
-
-static void release(struct coordinator *m) {
-	while (m->flights)
-		retire(m->flights);
+void coordinator_release(struct coordinator *m) {
+	steps_clear(m);
 	for (struct sequence *q; m->scheduler && (q = scheduler_at(m->scheduler, 0));)
 		if (scheduler_end(m->scheduler, q))
-			left(m, q);
+			generation_left(m, q);
 	scheduler_destroy(m->scheduler);
 	head_destroy(m->head);
 	slice_destroy(m->ends);
@@ -122,7 +38,8 @@ static double seconds(uint64_t from_ns, uint64_t to_ns) {
 	return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
 }
 
-static void finish(struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error) {
+void generation_finish(
+        struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error) {
 	if (g->finished)
 		return;
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
@@ -142,7 +59,7 @@ static void finish(struct coordinator *m, struct generation *g, Caravan__Reason 
 }
 
 /* The gateway has gone, or cancelled: nobody listens. */
-static void drop(struct coordinator *m, struct generation *g) {
+void generation_drop(struct coordinator *m, struct generation *g) {
 	if (g->finished)
 		return;
 	g->finished = true;
@@ -150,7 +67,7 @@ static void drop(struct coordinator *m, struct generation *g) {
 		generation_destroy(g);
 }
 
-static int answer_token(struct coordinator *m, struct generation *g, uint32_t id) {
+int generation_token(struct coordinator *m, struct generation *g, uint32_t id) {
 	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	tokens.epoch = m->plan->epoch;
@@ -161,343 +78,16 @@ static int answer_token(struct coordinator *m, struct generation *g, uint32_t id
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
-static int answer_logits(struct coordinator *m, const struct logits *l) {
+int generation_logits(
+        struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data) {
 	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	logits.position = l->position;
-	logits.rows = l->rows;
+	logits.position = position;
+	logits.rows = rows;
 	logits.vocab = m->ends->manifest->hp.vocab;
 	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
 	env.logits = &logits;
-	return peers_answer(m->peers, &l->g->from, &env, l->data);
-}
-
-/* The sequences of a step end with an error. */
-static void fail_flight(struct flight *f, const char *why) {
-	for (uint32_t i = 0; i < f->st->nseqs; i++)
-		finish(f->m, (struct generation *)f->st->seq[i].seq, CARAVAN__REASON__ERROR, why);
-}
-
-/* ---- out: schedule, embed, send ------------------------------------------------------------------ */
-
-static int send_step(struct flight *f) {
-	struct coordinator *m = f->m;
-	struct scheduler_step *st = f->st;
-	struct payload *x = f->x;
-	Caravan__Step step = CARAVAN__STEP__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
-	int rc = seq && list ? 0 : -ENOMEM;
-	for (uint32_t i = 0; rc == 0 && i < st->nseqs; i++) {
-		const struct scheduled *e = &st->seq[i];
-		uint32_t nblocks = (e->position + e->rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
-		caravan__step_seq__init(&seq[i]);
-		seq[i].sequence = e->seq->id;
-		seq[i].rows = e->rows;
-		seq[i].position = e->position;
-		seq[i].outputs = e->outputs;
-		seq[i].blocks = (ProtobufCBinaryData){
-		        .len = nblocks * sizeof(uint32_t), .data = (uint8_t *)e->seq->block};
-		list[i] = &seq[i];
-	}
-	/* what comes back is another payload; and the hop may find the step lost at once, and the flight over */
-	f->x = NULL;
-	if (rc == 0) {
-		step.epoch = m->plan->epoch;
-		step.model = m->plan->model;
-		step.step = st->number;
-		step.rows = st->rows;
-		step.n_seqs = st->nseqs;
-		step.seqs = list;
-		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-		env.step = &step;
-		rc = hop_send(m->hop, st->number, &env, x);
-	}
-	free(seq);
-	free(list);
-	payload_unref(x);
-	return rc;
-}
-
-static struct flight *find_flight(const struct coordinator *m, uint64_t number) {
-	struct flight *f = m->flights;
-	while (f && f->st->number != number)
-		f = f->next;
-	return f;
-}
-
-/* A step will not come back: its sequences are told, and it makes room for others. */
-static void lose(struct coordinator *m, struct flight *f, const char *why) {
-	fail_flight(f, why);
-	f->dead = true;
-	if (!f->on_lane)
-		retire(f);
-	kick(m);
-}
-
-static void hop_lost(void *arg, uint64_t number, const char *why) {
-	struct coordinator *m = arg;
-	char text[256];
-	struct flight *f = find_flight(m, number);
-	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
-	if (f)
-		lose(m, f, text);
-}
-
-static void embed(void *arg) {
-	struct flight *f = arg;
-	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
-}
-
-/* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
-static bool lane_left(struct flight *f, bool cancelled) {
-	struct coordinator *m = f->m;
-	f->on_lane = false;
-	m->jobs--;
-	if (!m->closed && !f->dead && !cancelled)
-		return false;
-	retire(f);
-	if (m->closed && m->jobs == 0)
-		release(m);
-	else if (!m->closed)
-		kick(m);
-	return true;
-}
-
-static void embedded(void *arg, bool cancelled) {
-	struct flight *f = arg;
-	struct coordinator *m = f->m;
-	if (lane_left(f, cancelled))
-		return;
-	int rc = f->rc ? f->rc : send_step(f);
-	if (rc != 0)
-		lose(m, f, strerror(-rc));
-}
-
-static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
-	int rc = worker_submit(f->m->worker, run, done, f);
-	if (rc == 0) {
-		f->on_lane = true;
-		f->m->jobs++;
-	}
-	return rc;
-}
-
-static struct flight *take_off(struct coordinator *m, struct scheduler_step *st) {
-	struct flight *f = calloc(1, sizeof *f), **at = &m->flights;
-	if (!f)
-		return NULL;
-	f->token = calloc(st->rows, sizeof *f->token);
-	f->x = payload_create((size_t)st->rows * m->ends->manifest->hp.dim * sizeof(float));
-	if (!f->token || !f->x) {
-		payload_unref(f->x);
-		free(f->token);
-		free(f);
-		return NULL;
-	}
-	f->m = m;
-	f->st = st;
-	uint32_t *to = f->token;
-	for (uint32_t i = 0; i < st->nseqs; i++) {
-		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
-		to += st->seq[i].rows;
-	}
-	while (*at)
-		at = &(*at)->next;
-	*at = f;
-	m->nflights++;
-	m->steps++;
-	m->step_sequences += st->nseqs;
-	if (st->nseqs > m->step_sequences_max)
-		m->step_sequences_max = st->nseqs;
-	return f;
-}
-
-/* Makes steps while there is something to do and room in the pipeline. */
-static void kick(struct coordinator *m) {
-	struct scheduler_step *st;
-	if (m->kicking || m->closed)
-		return;
-	m->kicking = true;
-	while (m->nflights < m->plan->n_stages + 1 && (st = scheduler_next(m->scheduler))) {
-		struct flight *f = take_off(m, st);
-		if (!f) {
-			for (uint32_t i = 0; i < st->nseqs; i++)
-				finish(m, (struct generation *)st->seq[i].seq, CARAVAN__REASON__ERROR,
-				        strerror(ENOMEM));
-			scheduler_done(m->scheduler, st, left, m);
-			continue;
-		}
-		int rc = submit_job(f, embed, embedded);
-		if (rc != 0) {
-			fail_flight(f, strerror(-rc));
-			retire(f);
-		}
-	}
-	m->kicking = false;
-}
-
-/* ---- back: head, sample, answer ------------------------------------------------------------------ */
-
-/* On the lane. */
-static void pick(void *arg) {
-	struct flight *f = arg;
-	struct coordinator *m = f->m;
-	const size_t dim = m->ends->manifest->hp.dim;
-	const float *x = payload_data(f->x);
-	struct head_row *row = f->row;
-	struct logits **tail = &f->logits;
-	uint32_t nrow = 0;
-	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
-		const struct scheduled *e = &f->st->seq[i];
-		struct generation *g = (struct generation *)e->seq;
-		if (!e->seq->all_outputs) {
-			for (uint32_t k = 0; k < e->outputs; k++)
-				row[nrow++] = (struct head_row){.x = x + k * dim,
-				        .params = &g->sampling,
-				        .log = e->seq->log,
-				        .tokens = e->seq->tokens};
-			x += e->outputs * dim;
-			continue;
-		}
-		for (uint32_t k = 0; f->rc == 0 && k < e->rows;) {
-			uint32_t n = e->rows - k < head_logit_rows(m->head) ? e->rows - k
-			                                                    : head_logit_rows(m->head);
-			struct logits *l = calloc(1, sizeof *l);
-			f->rc = l ? head_logits(m->head, x, n, &l->data) : -ENOMEM;
-			if (l) {
-				l->g = g;
-				l->position = e->position + k;
-				l->rows = n;
-				*tail = l;
-				tail = &l->next;
-			}
-			x += n * dim;
-			k += n;
-		}
-	}
-	if (f->rc == 0)
-		head_pick(m->head, row, nrow);
-}
-
-static const char *pick_error(int rc) {
-	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
-}
-
-static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
-	uint64_t now = loop_now_ns();
-	if (g->finished)
-		return;
-	if (row->rc != 0) {
-		finish(m, g, CARAVAN__REASON__ERROR, pick_error(row->rc));
-		return;
-	}
-	if (!g->first_ns)
-		g->first_ns = now;
-	if (tokenizer_is_end(m->tokenizer, row->id)) {
-		finish(m, g, CARAVAN__REASON__END, NULL);
-		return;
-	}
-	if (answer_token(m, g, row->id) != 0) {
-		drop(m, g);
-		return;
-	}
-	g->seq.log[g->seq.tokens++] = row->id;
-	m->tokens++;
-	rate_add(&m->rate, now, 1);
-	if (g->seq.tokens == g->seq.room)
-		finish(m, g,
-		        g->seq.room == m->plan->context ? CARAVAN__REASON__CONTEXT : CARAVAN__REASON__LIMIT,
-		        NULL);
-}
-
-static void picked(void *arg, bool cancelled) {
-	struct flight *f = arg;
-	struct coordinator *m = f->m;
-	if (lane_left(f, cancelled))
-		return;
-	if (f->rc != 0) {
-		lose(m, f, pick_error(f->rc));
-		return;
-	}
-	for (struct logits *l = f->logits; l; l = l->next)
-		if (!l->g->finished && answer_logits(m, l) != 0)
-			drop(m, l->g);
-	const struct head_row *row = f->row;
-	for (uint32_t i = 0; i < f->st->nseqs; i++) {
-		const struct scheduled *e = &f->st->seq[i];
-		struct generation *g = (struct generation *)e->seq;
-		if (!e->seq->all_outputs) {
-			if (e->outputs)
-				take_token(m, g, row++);
-		} else if (e->position + e->rows == e->seq->tokens) {
-			finish(m, g, CARAVAN__REASON__END, NULL);
-		}
-	}
-	retire(f);
-	kick(m);
-}
-
-void coordinator_step_done(
-        struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
-	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	if (!node_id_equal(&from->node, &m->last_stage)) {
-		peers_refuse(m->peers, from, "model %s: that node is not the last stage", m->plan->model);
-		return;
-	}
-	ack.step = d->step;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
-	env.step_ack = &ack;
-	(void)peers_answer(m->peers, from, &env, NULL);
-	struct flight *f = find_flight(m, d->step);
-	if (!f || f->on_lane || f->dead)
-		return;
-	/* steps never overtake each other: what is older and still out was lost on its way */
-	while (m->flights != f && !m->flights->on_lane) {
-		fail_flight(m->flights, "a step was lost between two nodes");
-		retire(m->flights);
-	}
-	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
-	if ((x ? payload_len(x) : 0) != want) {
-		lose(m, f, "the last stage sent a result of the wrong size");
-		return;
-	}
-	if (want == 0) {
-		retire(f);
-		kick(m);
-		return;
-	}
-	f->x = payload_ref(x);
-	f->row = calloc(f->st->outputs, sizeof *f->row);
-	int rc = f->row ? submit_job(f, pick, picked) : -ENOMEM;
-	if (rc != 0)
-		lose(m, f, strerror(-rc));
-}
-
-void coordinator_step_failed(
-        struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
-	struct flight *f = find_flight(m, sf->step);
-	bool stage = false;
-	for (size_t i = 0; i < m->plan->n_stages; i++) {
-		struct node_id id;
-		node_id_from_bytes(&id, m->plan->stages[i]->node);
-		stage = stage || node_id_equal(&id, &from->node);
-	}
-	if (stage && f && !f->on_lane && !f->dead)
-		lose(m, f, sf->reason);
-}
-
-bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref) {
-	return hop_ack(m->hop, node, ref);
-}
-
-bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {
-	return hop_refused(m->hop, node, ref, why);
-}
-
-void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why) {
-	hop_link_lost(m->hop, node, why);
+	return peers_answer(m->peers, &g->from, &env, data);
 }
 
 /* ---- sequences ----------------------------------------------------------------------------------- */
@@ -576,7 +166,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 		generation_destroy(g);
 		return;
 	}
-	kick(m);
+	steps_kick(m);
 }
 
 void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref) {
@@ -584,8 +174,8 @@ void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, ui
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
 		struct generation *g = (struct generation *)q;
 		if (g->from.ref == ref && node_id_equal(&g->from.node, gateway)) {
-			drop(m, g);
-			kick(m);
+			generation_drop(m, g);
+			steps_kick(m);
 			return;
 		}
 	}
@@ -597,10 +187,10 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 		struct generation *g = (struct generation *)q;
 		bool stays = q->in_flight > 0 || g->finished || !node_id_equal(&g->from.node, gateway);
 		if (node_id_equal(&g->from.node, gateway))
-			drop(m, g);
+			generation_drop(m, g);
 		i += stays;
 	}
-	kick(m);
+	steps_kick(m);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
@@ -617,12 +207,12 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 	if (rc == 0) {
 		node_id_from_bytes(&first, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
-		rc = hop_create(&m->hop, p, &first, hop_lost, m);
+		rc = hop_create(&m->hop, p, &first, steps_lost, m);
 	}
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot make the buffers of the two ends: %s", strerror(-rc));
 		if (m)
-			release(m);
+			coordinator_release(m);
 		return rc;
 	}
 	m->peers = p;
@@ -640,11 +230,11 @@ void coordinator_close(struct coordinator *m, const char *why) {
 	m->hop = NULL;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
 		bool stays = q->in_flight > 0 || ((struct generation *)q)->finished;
-		finish(m, (struct generation *)q, CARAVAN__REASON__ERROR, why);
+		generation_finish(m, (struct generation *)q, CARAVAN__REASON__ERROR, why);
 		i += stays;
 	}
 	if (m->jobs == 0)
-		release(m);
+		coordinator_release(m);
 }
 
 const Caravan__Plan *coordinator_plan(const struct coordinator *m) {

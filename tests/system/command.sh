@@ -73,6 +73,18 @@ check "a random seed is told, and gives the text again" sh -c '
 	python3 -c "import json, sys; a, b = (json.load(open(f)) for f in sys.argv[1:]); assert a[\"text\"] == b[\"text\"]" "$0/j1" "$0/j2"' "$dir" "$demo"
 check "the packed store is the user's, and is used again" sh -c 'test -n "$(ls "$0/caravan/store/tensors")"' "$XDG_STATE_HOME"
 
+# ---- a text that is as long as one may be, and one that is longer ---------------------------------------------
+head -c 4194304 /dev/zero | tr '\0' '~' >"$dir/full"
+check "a text of 4 MiB is taken, with all its tokens" sh -c '
+	caravan tokenize -m "$1" --no-bos <"$0/full" >"$0/ids" && test "$(wc -l <"$0/ids")" = 1 && test "$(wc -w <"$0/ids")" -gt 2000000 &&
+	! grep -q "  " "$0/ids"' "$dir" "$demo"
+full_prompt() { caravan run -m "$demo" <"$dir/full"; }
+check "as a prompt it is longer than any context" says 1 "the prompt has [0-9]* tokens, and the context of model" full_prompt
+echo >>"$dir/full"
+longer() { caravan "$@" <"$dir/full"; }
+check "a longer prompt is refused, with the limit" says 1 "standard input is longer than 4.00 MiB" longer run -m "$demo"
+check "a longer text too" says 1 "standard input is longer than 4.00 MiB" longer tokenize -m "$demo"
+
 # ---- a node without models, without a network ---------------------------------------------------------------
 require node alone
 check "run without a model says what there is" says 1 "no model" on alone run x

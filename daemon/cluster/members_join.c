@@ -1,0 +1,168 @@
+/* members_join: how a node comes to be in the roster: invitations, and the one dialogue that they are for.
+ *
+ * Here the inviter: the invitation, and the Join of whoever holds it, which enters that node into the roster before it
+ * is answered with the roster.  There the node that joins: it takes the roster as its own when it is in it.
+ * Invariants: an invitation is used up by the Join that it let in, and by nothing that was refused; a node is of one
+ * cluster, joins once at a time, and an expelled key never returns.
+ * Threads: the loop. */
+#include "config.h"
+
+#include "daemon/cluster/address.h"
+#include "daemon/cluster/members_parts.h"
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- at the inviter ----------------------------------------------------------------------------------- */
+
+int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen) {
+	struct invite i = {.expiry = (uint64_t)time(NULL) + seconds, .server = m->config.keys->public};
+	int rc;
+	*token = NULL;
+	if (!m->config.listen) {
+		snprintf(err, errlen, "this node does not listen: nobody could join it");
+		return -ENOTSUP;
+	}
+	if (members_own(m)->expelled) {
+		snprintf(err, errlen, "this node was expelled from its cluster");
+		return -EPERM;
+	}
+	if (m->advertise) {
+		snprintf(i.endpoints[0], sizeof i.endpoints[0], "%s", m->advertise);
+		i.nendpoints = 1;
+	} else {
+		i.nendpoints = address_list(peers_endpoint(m->peers), i.endpoints, INVITE_ENDPOINTS_MAX);
+	}
+	rc = keys_generate(&i.keys);
+	if (rc == 0)
+		rc = invites_add(&m->invites, &i.keys.public, loop_now_ns() + seconds * (uint64_t)1000000000);
+	if (rc == -ENOSPC) {
+		snprintf(err, errlen, "%d invitations are open already: wait until one is used or expires",
+		        INVITE_OPEN_MAX);
+	} else if (rc || !(*token = invite_encode(&i))) {
+		rc = rc ? rc : -ENOMEM;
+		snprintf(err, errlen, "cannot make an invitation: %s", strerror(-rc));
+	}
+	keys_wipe(&i.keys);
+	return rc;
+}
+
+static void on_join(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	const Caravan__Entry *e = env->join->entry;
+	struct node_id id;
+	char hex[NODE_ID_HEX];
+	(void)payload;
+	if (!from->invited || node_id_from_bytes(&id, e->node) != 0 || e->expelled || !e->endpoint[0]) {
+		peers_refuse(m->peers, from, "not the entry of a node");
+		return;
+	}
+	struct member *who = roster_find(&m->roster, &id);
+	if (who && who->expelled) {
+		peers_refuse(m->peers, from,
+		        "this node was expelled from the cluster: it needs a new key, with a new state folder");
+		return;
+	}
+	if (who && who->self) {
+		peers_refuse(m->peers, from, "this node has the same key as the one that invited it");
+		return;
+	}
+	if (roster_named(&m->roster, e->name, &id)) {
+		peers_refuse(
+		        m->peers, from, "the name %s is taken: start the node with another --name", e->name);
+		return;
+	}
+	/* a node that was here before, and lost its roster, only tells us where it is now */
+	if (roster_take(&m->roster, e, &who) == ROSTER_FULL) {
+		peers_refuse(m->peers, from, "the cluster is full");
+		return;
+	}
+	invites_use(&m->invites, &from->node);
+	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&id, hex));
+	members_save(m);
+
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Joined joined = CARAVAN__JOINED__INIT;
+	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
+	answer.body_case = CARAVAN__ENVELOPE__BODY_JOINED;
+	answer.joined = &joined;
+	peers_answer(m->peers, from, &answer, NULL);
+	members_connect(m, who);
+	members_tell(m, who, "joined");
+	members_spread(m, NULL);
+}
+
+/* ---- at the node that joins ------------------------------------------------------------------------------ */
+
+static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
+	struct members *m = arg;
+	void (*done)(void *, const char *) = m->join.done;
+	void *done_arg = m->join.arg;
+	bool ours = false;
+	m->join.done = NULL;
+	for (size_t i = 0; i < count; i++)
+		ours |= entries[i]->node.len == 32 &&
+		        memcmp(entries[i]->node.data, m->config.keys->public.b, 32) == 0;
+	if (!error && !ours)
+		error = "the node that invited us answered with a roster that we are not in";
+	if (!error)
+		members_take(m, NULL, entries, count);
+	done(done_arg, error);
+}
+
+int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
+        char *err, size_t errlen) {
+	struct invite i;
+	const char *endpoints[INVITE_ENDPOINTS_MAX];
+	const struct member *self = members_own(m);
+	if (self->expelled) {
+		snprintf(err, errlen,
+		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
+		return -EPERM;
+	}
+	if (roster_others(&m->roster)) {
+		snprintf(err, errlen, "this node already belongs to a cluster of %zu nodes",
+		        roster_others(&m->roster) + 1);
+		return -EEXIST;
+	}
+	if (!m->config.listen) {
+		snprintf(err, errlen, "this node does not listen: the others could not reach it");
+		return -ENOTSUP;
+	}
+	if (m->join.done) {
+		snprintf(err, errlen, "this node is joining a cluster already");
+		return -EBUSY;
+	}
+	int rc = invite_decode(&i, token, err, errlen);
+	if (rc)
+		return rc;
+	if (node_id_equal(&i.server, &self->id)) {
+		rc = -EINVAL;
+		snprintf(err, errlen, "this invitation is our own: use it on another node");
+		goto error;
+	}
+	for (size_t k = 0; k < i.nendpoints; k++)
+		endpoints[k] = i.endpoints[k];
+	Caravan__Entry entry = CARAVAN__ENTRY__INIT;
+	entry.node = (ProtobufCBinaryData){sizeof self->id.b, (uint8_t *)self->id.b};
+	entry.version = self->version;
+	entry.name = (char *)self->name;
+	entry.endpoint = (char *)self->endpoint;
+	rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &entry, join_done, m);
+	if (rc) {
+		snprintf(err, errlen, "cannot join: %s", strerror(-rc));
+	} else {
+		m->join.done = done;
+		m->join.arg = arg;
+	}
+error:
+	OPENSSL_cleanse(&i, sizeof i);
+	return rc;
+}
+
+void members_join_init(struct members *m) {
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_JOIN, on_join, m);
+}

@@ -1,0 +1,49 @@
+/* What members.c and members_join.c share; nobody else includes it. */
+#ifndef DAEMON_CLUSTER_MEMBERS_PARTS_H
+#define DAEMON_CLUSTER_MEMBERS_PARTS_H
+#include "daemon/cluster/invite.h"
+#include "daemon/cluster/members.h"
+#include "daemon/cluster/roster.h"
+#include <sys/queue.h>
+
+struct listener {
+	members_change_fn *fn;
+	void *arg;
+	STAILQ_ENTRY(listener) next;
+};
+
+struct members {
+	struct members_config config;
+	char *state_dir, *advertise;
+	struct roster roster;
+	struct invites invites;
+	struct peers *peers;
+	struct loop_timer *tick;
+	uint64_t ticked_ns;
+	bool news_due; /* somebody's queue was full: tell the roster again */
+	STAILQ_HEAD(, listener) listeners;
+	struct peer_list {
+		Caravan__PeerState states[WIRE_NODES_MAX], *list[WIRE_NODES_MAX];
+	} peer_list; /* for our own state */
+	struct {
+		void (*done)(void *arg, const char *error); /* NULL: no join under way */
+		void *arg;
+	} join;
+};
+
+/* members.c */
+struct member *members_own(const struct members *m);                              /* our own entry */
+void members_tell(struct members *m, const struct member *who, const char *what); /* the storeys above */
+void members_save(struct members *m);
+void members_connect(struct members *m, const struct member *who);
+/* Sends the roster to one node, or to all (NULL). */
+void members_spread(struct members *m, const struct member *to);
+/* Takes a roster that somebody told us (NULL: an inviter); what is new goes to everybody, the file and the storeys
+ * above. */
+void members_take(
+        struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count);
+
+/* members_join.c */
+void members_join_init(struct members *m);
+
+#endif

@@ -1,0 +1,56 @@
+/* What coordinator.c and coordinator_step.c share; nobody else includes it. */
+#ifndef DAEMON_SERVE_COORDINATOR_PARTS_H
+#define DAEMON_SERVE_COORDINATOR_PARTS_H
+#include "daemon/serve/coordinator.h"
+#include "daemon/serve/head.h"
+#include "daemon/serve/hop.h"
+#include "daemon/serve/rate.h"
+#include "daemon/serve/scheduler.h"
+
+/* A sequence with who wants it and how. */
+struct generation {
+	struct sequence seq; /* first: the scheduler's pointers are ours */
+	struct peers_from from;
+	struct sampler_params sampling;
+	uint32_t prompt;
+	uint64_t began_ns, first_ns; /* submitted; first token picked */
+	bool finished;               /* Finished was sent, or nobody listens */
+};
+
+struct coordinator {
+	struct peers *peers;
+	struct worker *worker;
+	const struct tokenizer *tokenizer;
+	Caravan__Plan *plan;
+	struct slice *ends;
+	struct head *head;
+	struct scheduler *scheduler;
+	struct hop *hop;
+	struct node_id last_stage;
+	struct flight *flights; /* in order of their numbers */
+	unsigned nflights, jobs;
+	bool closed, kicking;
+	uint64_t sequences; /* ever: ids */
+	struct rate rate;
+	uint64_t tokens, steps, step_sequences;
+	uint32_t step_sequences_max;
+};
+
+/* coordinator.c */
+void generation_finish(
+        struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error);
+void generation_drop(struct coordinator *m, struct generation *g); /* nobody listens any more */
+/* To the gateway: the next token; rows of logits. 0, or as peers_answer. */
+int generation_token(struct coordinator *m, struct generation *g, uint32_t id);
+int generation_logits(
+        struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data);
+void generation_left(void *arg, struct sequence *q); /* for scheduler_done */
+void coordinator_release(struct coordinator *m);     /* closed, and the lane has left it */
+
+/* coordinator_step.c */
+void steps_kick(
+        struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
+void steps_lost(void *arg, uint64_t number, const char *why); /* for the hop */
+void steps_clear(struct coordinator *m);
+
+#endif

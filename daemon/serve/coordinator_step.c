@@ -1,0 +1,395 @@
+/* coordinator_step: the steps of a model that this node coordinates.  The life of one is the function names of this file
+ * in order: steps_kick, embed, embedded, coordinator_step_done, pick, picked, retire.
+ *
+ * Owns: the steps in flight, in order of their numbers.
+ * Invariants: at most stages + 1 are in flight; one that a job on the lane holds is given up only when the lane has
+ * left it.
+ * Threads: the loop; embed and pick on the worker's lane. */
+#include "daemon/serve/coordinator_parts.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A step in flight. */
+struct flight {
+	struct flight *next;
+	struct coordinator *m;
+	struct scheduler_step *st;
+	uint32_t *token;      /* of each row */
+	struct payload *x;    /* rows of activations: embedded, later what came back */
+	struct head_row *row; /* one an output that is to be sampled */
+	struct logits *logits;
+	bool on_lane; /* a job holds it */
+	bool dead;    /* it will not come back */
+	int rc;
+};
+
+/* Logits on their way to the gateway, made by the lane a few rows at a time. */
+struct logits {
+	struct logits *next;
+	struct generation *g;
+	uint32_t position, rows;
+	struct payload *data;
+};
+
+/* ---- release ------------------------------------------------------------------------------------- */
+
+static void logits_destroy(struct logits *l) {
+	while (l) {
+		struct logits *next = l->next;
+		payload_unref(l->data);
+		free(l);
+		l = next;
+	}
+}
+
+/* The step is over, one way or the other. */
+static void retire(struct flight *f) {
+	struct coordinator *m = f->m;
+	for (struct flight **at = &m->flights; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			m->nflights--;
+			break;
+		}
+	scheduler_done(m->scheduler, f->st, generation_left, m);
+	logits_destroy(f->logits);
+	payload_unref(f->x);
+	free(f->token);
+	free(f->row);
+	free(f);
+}
+
+void steps_clear(struct coordinator *m) {
+	while (m->flights)
+		retire(m->flights);
+}
+
+/* The sequences of a step end with an error. */
+static void fail_flight(struct flight *f, const char *why) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++)
+		generation_finish(f->m, (struct generation *)f->st->seq[i].seq, CARAVAN__REASON__ERROR, why);
+}
+
+/* ---- out: schedule, embed, send ------------------------------------------------------------------ */
+
+static int send_step(struct flight *f) {
+	struct coordinator *m = f->m;
+	struct scheduler_step *st = f->st;
+	struct payload *x = f->x;
+	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
+	int rc = seq && list ? 0 : -ENOMEM;
+	for (uint32_t i = 0; rc == 0 && i < st->nseqs; i++) {
+		const struct scheduled *e = &st->seq[i];
+		uint32_t nblocks = (e->position + e->rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+		caravan__step_seq__init(&seq[i]);
+		seq[i].sequence = e->seq->id;
+		seq[i].rows = e->rows;
+		seq[i].position = e->position;
+		seq[i].outputs = e->outputs;
+		seq[i].blocks = (ProtobufCBinaryData){
+		        .len = nblocks * sizeof(uint32_t), .data = (uint8_t *)e->seq->block};
+		list[i] = &seq[i];
+	}
+	/* what comes back is another payload; and the hop may find the step lost at once, and the flight over */
+	f->x = NULL;
+	if (rc == 0) {
+		step.epoch = m->plan->epoch;
+		step.model = m->plan->model;
+		step.step = st->number;
+		step.rows = st->rows;
+		step.n_seqs = st->nseqs;
+		step.seqs = list;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
+		env.step = &step;
+		rc = hop_send(m->hop, st->number, &env, x);
+	}
+	free(seq);
+	free(list);
+	payload_unref(x);
+	return rc;
+}
+
+static struct flight *find_flight(const struct coordinator *m, uint64_t number) {
+	struct flight *f = m->flights;
+	while (f && f->st->number != number)
+		f = f->next;
+	return f;
+}
+
+/* A step will not come back: its sequences are told, and it makes room for others. */
+static void lose(struct coordinator *m, struct flight *f, const char *why) {
+	fail_flight(f, why);
+	f->dead = true;
+	if (!f->on_lane)
+		retire(f);
+	steps_kick(m);
+}
+
+void steps_lost(void *arg, uint64_t number, const char *why) {
+	struct coordinator *m = arg;
+	char text[256];
+	struct flight *f = find_flight(m, number);
+	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
+	if (f)
+		lose(m, f, text);
+}
+
+static void embed(void *arg) {
+	struct flight *f = arg;
+	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
+}
+
+/* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
+static bool lane_left(struct flight *f, bool cancelled) {
+	struct coordinator *m = f->m;
+	f->on_lane = false;
+	m->jobs--;
+	if (!m->closed && !f->dead && !cancelled)
+		return false;
+	retire(f);
+	if (m->closed && m->jobs == 0)
+		coordinator_release(m);
+	else if (!m->closed)
+		steps_kick(m);
+	return true;
+}
+
+static void embedded(void *arg, bool cancelled) {
+	struct flight *f = arg;
+	struct coordinator *m = f->m;
+	if (lane_left(f, cancelled))
+		return;
+	int rc = f->rc ? f->rc : send_step(f);
+	if (rc != 0)
+		lose(m, f, strerror(-rc));
+}
+
+static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
+	int rc = worker_submit(f->m->worker, run, done, f);
+	if (rc == 0) {
+		f->on_lane = true;
+		f->m->jobs++;
+	}
+	return rc;
+}
+
+static struct flight *take_off(struct coordinator *m, struct scheduler_step *st) {
+	struct flight *f = calloc(1, sizeof *f), **at = &m->flights;
+	if (!f)
+		return NULL;
+	f->token = calloc(st->rows, sizeof *f->token);
+	f->x = payload_create((size_t)st->rows * m->ends->manifest->hp.dim * sizeof(float));
+	if (!f->token || !f->x) {
+		payload_unref(f->x);
+		free(f->token);
+		free(f);
+		return NULL;
+	}
+	f->m = m;
+	f->st = st;
+	uint32_t *to = f->token;
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
+		to += st->seq[i].rows;
+	}
+	while (*at)
+		at = &(*at)->next;
+	*at = f;
+	m->nflights++;
+	m->steps++;
+	m->step_sequences += st->nseqs;
+	if (st->nseqs > m->step_sequences_max)
+		m->step_sequences_max = st->nseqs;
+	return f;
+}
+
+/* Makes steps while there is something to do and room in the pipeline. */
+void steps_kick(struct coordinator *m) {
+	struct scheduler_step *st;
+	if (m->kicking || m->closed)
+		return;
+	m->kicking = true;
+	while (m->nflights < m->plan->n_stages + 1 && (st = scheduler_next(m->scheduler))) {
+		struct flight *f = take_off(m, st);
+		if (!f) {
+			for (uint32_t i = 0; i < st->nseqs; i++)
+				generation_finish(m, (struct generation *)st->seq[i].seq,
+				        CARAVAN__REASON__ERROR, strerror(ENOMEM));
+			scheduler_done(m->scheduler, st, generation_left, m);
+			continue;
+		}
+		int rc = submit_job(f, embed, embedded);
+		if (rc != 0) {
+			fail_flight(f, strerror(-rc));
+			retire(f);
+		}
+	}
+	m->kicking = false;
+}
+
+/* ---- back: head, sample, answer ------------------------------------------------------------------ */
+
+/* On the lane. */
+static void pick(void *arg) {
+	struct flight *f = arg;
+	struct coordinator *m = f->m;
+	const size_t dim = m->ends->manifest->hp.dim;
+	const float *x = payload_data(f->x);
+	struct head_row *row = f->row;
+	struct logits **tail = &f->logits;
+	uint32_t nrow = 0;
+	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		struct generation *g = (struct generation *)e->seq;
+		if (!e->seq->all_outputs) {
+			for (uint32_t k = 0; k < e->outputs; k++)
+				row[nrow++] = (struct head_row){.x = x + k * dim,
+				        .params = &g->sampling,
+				        .log = e->seq->log,
+				        .tokens = e->seq->tokens};
+			x += e->outputs * dim;
+			continue;
+		}
+		for (uint32_t k = 0; f->rc == 0 && k < e->rows;) {
+			uint32_t n = e->rows - k < head_logit_rows(m->head) ? e->rows - k
+			                                                    : head_logit_rows(m->head);
+			struct logits *l = calloc(1, sizeof *l);
+			f->rc = l ? head_logits(m->head, x, n, &l->data) : -ENOMEM;
+			if (l) {
+				l->g = g;
+				l->position = e->position + k;
+				l->rows = n;
+				*tail = l;
+				tail = &l->next;
+			}
+			x += n * dim;
+			k += n;
+		}
+	}
+	if (f->rc == 0)
+		head_pick(m->head, row, nrow);
+}
+
+static const char *pick_error(int rc) {
+	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
+}
+
+static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
+	uint64_t now = loop_now_ns();
+	if (g->finished)
+		return;
+	if (row->rc != 0) {
+		generation_finish(m, g, CARAVAN__REASON__ERROR, pick_error(row->rc));
+		return;
+	}
+	if (!g->first_ns)
+		g->first_ns = now;
+	if (tokenizer_is_end(m->tokenizer, row->id)) {
+		generation_finish(m, g, CARAVAN__REASON__END, NULL);
+		return;
+	}
+	if (generation_token(m, g, row->id) != 0) {
+		generation_drop(m, g);
+		return;
+	}
+	g->seq.log[g->seq.tokens++] = row->id;
+	m->tokens++;
+	rate_add(&m->rate, now, 1);
+	if (g->seq.tokens == g->seq.room)
+		generation_finish(m, g,
+		        g->seq.room == m->plan->context ? CARAVAN__REASON__CONTEXT : CARAVAN__REASON__LIMIT,
+		        NULL);
+}
+
+static void picked(void *arg, bool cancelled) {
+	struct flight *f = arg;
+	struct coordinator *m = f->m;
+	if (lane_left(f, cancelled))
+		return;
+	if (f->rc != 0) {
+		lose(m, f, pick_error(f->rc));
+		return;
+	}
+	for (struct logits *l = f->logits; l; l = l->next)
+		if (!l->g->finished && generation_logits(m, l->g, l->position, l->rows, l->data) != 0)
+			generation_drop(m, l->g);
+	const struct head_row *row = f->row;
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		struct generation *g = (struct generation *)e->seq;
+		if (!e->seq->all_outputs) {
+			if (e->outputs)
+				take_token(m, g, row++);
+		} else if (e->position + e->rows == e->seq->tokens) {
+			generation_finish(m, g, CARAVAN__REASON__END, NULL);
+		}
+	}
+	retire(f);
+	steps_kick(m);
+}
+
+void coordinator_step_done(
+        struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
+	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!node_id_equal(&from->node, &m->last_stage)) {
+		peers_refuse(m->peers, from, "model %s: that node is not the last stage", m->plan->model);
+		return;
+	}
+	ack.step = d->step;
+	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
+	env.step_ack = &ack;
+	(void)peers_answer(m->peers, from, &env, NULL);
+	struct flight *f = find_flight(m, d->step);
+	if (!f || f->on_lane || f->dead)
+		return;
+	/* steps never overtake each other: what is older and still out was lost on its way */
+	while (m->flights != f && !m->flights->on_lane) {
+		fail_flight(m->flights, "a step was lost between two nodes");
+		retire(m->flights);
+	}
+	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
+	if ((x ? payload_len(x) : 0) != want) {
+		lose(m, f, "the last stage sent a result of the wrong size");
+		return;
+	}
+	if (want == 0) {
+		retire(f);
+		steps_kick(m);
+		return;
+	}
+	f->x = payload_ref(x);
+	f->row = calloc(f->st->outputs, sizeof *f->row);
+	int rc = f->row ? submit_job(f, pick, picked) : -ENOMEM;
+	if (rc != 0)
+		lose(m, f, strerror(-rc));
+}
+
+void coordinator_step_failed(
+        struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
+	struct flight *f = find_flight(m, sf->step);
+	bool stage = false;
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		struct node_id id;
+		node_id_from_bytes(&id, m->plan->stages[i]->node);
+		stage = stage || node_id_equal(&id, &from->node);
+	}
+	if (stage && f && !f->on_lane && !f->dead)
+		lose(m, f, sf->reason);
+}
+
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref) {
+	return hop_ack(m->hop, node, ref);
+}
+
+bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {
+	return hop_refused(m->hop, node, ref, why);
+}
+
+void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why) {
+	hop_link_lost(m->hop, node, why);
+}

@@ -1,0 +1,21 @@
+/* size: see size.h. */
+#include "proto/size.h"
+#include <stddef.h>
+#include <stdio.h>
+
+#define LARGEST 1e15 /* in GiB: nobody has that, and a number stays a number */
+
+struct size_text size_text(double bytes) {
+	static const char *const unit[] = {"B", "KiB", "MiB", "GiB"};
+	struct size_text out;
+	size_t u = 0;
+	while (bytes >= 999.5 && u + 1 < sizeof unit / sizeof *unit) {
+		bytes /= 1024;
+		u++;
+	}
+	if (!(bytes < LARGEST))
+		bytes = LARGEST;
+	int digits = u == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : bytes >= 0.9995 ? 2 : 3;
+	snprintf(out.s, sizeof out.s, "%.*f %s", digits, bytes, unit[u]);
+	return out;
+}
