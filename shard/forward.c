@@ -258,19 +258,22 @@ static int prepare_rows(
 	return prepared(f, j, failed, where);
 }
 
-/* A task is the same rows of gate and up, so that SwiGLU finds them in the nearest cache. */
+/* Gate and up side by side, so that SwiGLU finds both in the nearest cache. */
 static void share_swiglu(
         struct forward *f, struct job *j, const struct store_tensor *gate, const struct store_tensor *up) {
-	size_t ffn = f->hp->ffn, chunk = job_chunk(j, (ffn + KERN_STRIP - 1) / KERN_STRIP), task;
-	size_t at = slot_of(f, j, 0), cols = f->step->rows;
+	size_t ffn = f->hp->ffn, at = slot_of(f, j, 0), cols = f->step->rows, run, strips;
+	struct job_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP};
 	float *u = f->member[j->id].up;
-	while (job_next(j, (ffn + chunk - 1) / chunk, &task)) {
-		size_t first = task * chunk, n = ffn - first < chunk ? ffn - first : chunk;
-		product_rows(f->ops, gate, f->ffn + first, ffn, first, n, &f->act, at, cols);
-		product_rows(f->ops, up, u, JOB_CHUNK, first, n, &f->act, at, cols);
-		for (size_t c = 0; c < cols; c++) {
-			float *g = f->ffn + c * ffn + first;
-			f->ops->swiglu(g, g, u + c * JOB_CHUNK, n);
+	while (job_next_run(j, &cut, &run, &strips)) {
+		size_t end = (run + strips) * KERN_STRIP < ffn ? (run + strips) * KERN_STRIP : ffn;
+		for (size_t first = run * KERN_STRIP, n; first < end; first += n) {
+			n = end - first < JOB_CHUNK ? end - first : JOB_CHUNK;
+			product_rows(f->ops, gate, f->ffn + first, ffn, first, n, &f->act, at, cols);
+			product_rows(f->ops, up, u, JOB_CHUNK, first, n, &f->act, at, cols);
+			for (size_t c = 0; c < cols; c++) {
+				float *g = f->ffn + c * ffn + first;
+				f->ops->swiglu(g, g, u + c * JOB_CHUNK, n);
+			}
 		}
 	}
 }

@@ -4,9 +4,12 @@
 #include "shard/job.h"
 #include <errno.h>
 
-/* Tasks that a member should find in a phase, where the matrix is large enough: what one costs is what the
- * slowest member can keep the others waiting. */
-#define TASKS 16
+/* Kernels walk up to four strips side by side. */
+#define WALK 4
+/* A run is this part of what is left for each member: the first are long, because a kernel fetches ahead within a
+ * run and has to wait at its beginning; the last are short, because one is what the slowest member can keep the
+ * others waiting. */
+#define PART 3
 
 bool job_next(struct job *j, size_t tasks, size_t *task) {
 	size_t i = team_next(j->team) - j->base;
@@ -15,6 +18,26 @@ bool job_next(struct job *j, size_t tasks, size_t *task) {
 		return true;
 	}
 	j->base += tasks + team_size(j->team);
+	return false;
+}
+
+/* Strips of the run that begins where the cut is. */
+static size_t run_strips(const struct job *j, const struct job_cut *cut) {
+	size_t left = cut->strips - cut->at, n = left / (PART * (size_t)team_size(j->team)) / WALK * WALK;
+	n = n ? n : WALK;
+	return n < left ? n : left;
+}
+
+bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count) {
+	size_t i = team_next(j->team) - j->base;
+	for (; cut->run < i && cut->at < cut->strips; cut->run++)
+		cut->at += run_strips(j, cut);
+	if (cut->at < cut->strips) {
+		*first = cut->at;
+		*count = run_strips(j, cut);
+		return true;
+	}
+	j->base += cut->run + team_size(j->team);
 	return false;
 }
 
@@ -54,16 +77,6 @@ int act_put(const struct act *a, unsigned forms, size_t row, const float *x, siz
 	return 0;
 }
 
-/* Kernels walk four strips at once, so tasks are multiples of four strips where there is enough. */
-size_t job_chunk(const struct job *j, size_t strips) {
-	size_t c = strips / (TASKS * (size_t)team_size(j->team));
-	if (c > JOB_CHUNK / KERN_STRIP)
-		c = JOB_CHUNK / KERN_STRIP;
-	if (c > 4)
-		c = c / 4 * 4;
-	return (c ? c : 1) * KERN_STRIP;
-}
-
 void product_rows(const struct kern_ops *ops, const struct store_tensor *w, float *y, size_t ldy,
         size_t first, size_t rows, const struct act *a, size_t at, size_t cols) {
 	const struct content_tensor *t = &w->record;
@@ -73,21 +86,27 @@ void product_rows(const struct kern_ops *ops, const struct store_tensor *w, floa
 	ops->mul[t->type](y, ldy, packed, rows, t->n, a->form[form] + at * stride, stride, cols);
 }
 
+/* Strips of a matrix. */
+static size_t product_strips(size_t rows) {
+	return (rows + KERN_STRIP - 1) / KERN_STRIP;
+}
+
 void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols) {
-	size_t strips = 0, tasks = 0;
+	struct job_cut cut = {0};
+	size_t first, strips;
 	for (size_t i = 0; i < count; i++)
-		strips += (p[i].w->record.rows + KERN_STRIP - 1) / KERN_STRIP;
-	size_t chunk = job_chunk(j, strips);
-	for (size_t i = 0; i < count; i++)
-		tasks += (p[i].w->record.rows + chunk - 1) / chunk;
-	size_t task;
-	while (job_next(j, tasks, &task)) {
-		size_t i = 0;
-		for (size_t of; task >= (of = (p[i].w->record.rows + chunk - 1) / chunk); i++)
-			task -= of;
-		size_t first = task * chunk, rows = p[i].w->record.rows - first;
-		product_rows(ops, p[i].w, p[i].y + first, p[i].ldy, first, rows < chunk ? rows : chunk, a, at,
-		        cols);
-	}
+		cut.strips += product_strips(p[i].w->record.rows);
+	while (job_next_run(j, &cut, &first, &strips))
+		for (size_t i = 0, begin = 0; i < count && begin < first + strips; i++) {
+			size_t rows = p[i].w->record.rows, end = begin + product_strips(rows);
+			size_t from = first > begin ? first - begin : 0;
+			size_t to = (first + strips < end ? first + strips : end) - begin;
+			size_t row = from * KERN_STRIP,
+			       last = to * KERN_STRIP < rows ? to * KERN_STRIP : rows;
+			if (row < last)
+				product_rows(
+				        ops, p[i].w, p[i].y + row, p[i].ldy, row, last - row, a, at, cols);
+			begin = end;
+		}
 }

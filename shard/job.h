@@ -12,7 +12,7 @@
 #include "shard/store.h"
 #include <stdatomic.h>
 
-/* Rows of a matrix in one task at most. */
+/* Rows of gate and up that are multiplied side by side. */
 #define JOB_CHUNK 64
 
 /* A member on its way. */
@@ -26,6 +26,15 @@ struct job {
 
 /* Draws the next of `tasks` tasks of this phase; false when there are no more. */
 bool job_next(struct job *j, size_t tasks, size_t *task);
+
+/* A member's way through the runs of strips that a phase is cut into. */
+struct job_cut {
+	size_t strips;  /* of the phase */
+	size_t at, run; /* where the next run begins, and its number */
+};
+
+/* Draws the next run of strips [*first, *first + *count) of this phase; false when there are no more. */
+bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count);
 
 /* Notes that this phase met a value that is not finite.  `where` is the same for all of a phase. */
 void job_fail(struct job *j, uint32_t where);
@@ -57,14 +66,11 @@ struct product {
 	size_t ldy;
 };
 
-/* Rows of a task when the team shares `strips` strips. */
-size_t job_chunk(const struct job *j, size_t strips);
-
 /* Rows [first, first + rows) of a product with `cols` activation rows from row `at` on; y and ldy as given. */
 void product_rows(const struct kern_ops *ops, const struct store_tensor *w, float *y, size_t ldy,
         size_t first, size_t rows, const struct act *a, size_t at, size_t cols);
 
-/* The member's part of `count` products of the same activations, shared by the team in tasks; no gate. */
+/* The member's part of `count` products of the same activations; no gate. */
 void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols);
 
