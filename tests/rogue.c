@@ -231,7 +231,21 @@ static void rogue_connect(struct rogue *r, void *sock, const char *endpoint) {
 		rogue_die(zmq_strerror(errno));
 }
 
+/* Whether the link came to stand; how it ended, if not, is printed. */
+static bool rogue_stands(struct rogue *r) {
+	zmq_pollitem_t items[2] = {{r->sock, 0, ZMQ_POLLOUT, 0}, {r->monitor, 0, ZMQ_POLLIN, 0}};
+	for (int event; zmq_poll(items, 2, ROGUE_WAIT_MS) > 0 && !(items[0].revents & ZMQ_POLLOUT);)
+		if (socket_monitor_next(r->monitor, &event, ended, sizeof ended))
+			break;
+	if (!(items[0].revents & ZMQ_POLLOUT))
+		printf("%s\n", *ended ? ended : "nothing");
+	return items[0].revents & ZMQ_POLLOUT;
+}
+
 static void rogue_end(struct rogue *r) {
+	int now = 0;
+	if (*ended) /* what it could not say it never will */
+		zmq_setsockopt(r->sock, ZMQ_LINGER, &now, sizeof now);
 	socket_monitor_stop(r->sock);
 	zmq_close(r->monitor);
 	zmq_close(r->sock);
@@ -300,6 +314,8 @@ static void guest(struct rogue *r, const char *token, const char *name) {
 		rogue_die(err);
 	r->keys = i.keys;
 	rogue_connect(r, socket_dealer(r->ctx, &i.keys, &i.server), i.endpoints[0]);
+	if (!rogue_stands(r))
+		return;
 	entry.node = (ProtobufCBinaryData){sizeof other.public.b, other.public.b};
 	entry.version = 1;
 	entry.name = (char *)"guest";

@@ -108,6 +108,24 @@ pid_of() { cat "$dir/$1.pid"; }
 
 alive() { kill -0 "$(pid_of "$1")" 2>/dev/null; }
 
+answers() { # NODE: it lives, and its loop gets round to a question in time
+	timeout 5 caravan status --control "$dir/$1/control.sock" >/dev/null && alive "$1"
+}
+
+# expiring NODE, expired: an invitation of a second, and whether it is over
+expiring() {
+	on "$1" invite --expires 1s && date +%s >"$dir/expiring"
+}
+expired() { test "$(date +%s)" -gt $(($(cat "$dir/expiring") + 1)); }
+
+settled() { # NODE: nothing more is added to its log, for now
+	lines_then=
+	until [ "$lines_then" = "$(wc -l <"$dir/$1.log")" ]; do
+		lines_then=$(wc -l <"$dir/$1.log")
+		sleep 0.3
+	done
+}
+
 stop() { # NODE [SIGNAL]: and waits for its end; its status is the function's
 	pid=$(pid_of "$1")
 	kill "-${2:-TERM}" "$pid" 2>/dev/null

@@ -34,8 +34,9 @@ start() { # NODE
 
 # bytes NODE: towards it and back from it, until now
 bytes() {
+	rm -f "$dir/$1.count"
 	kill -USR1 "$(cat "$dir/proxy-$1.pid")"
-	sleep 0.2
+	until [ -s "$dir/$1.count" ]; do sleep 0.01; done
 	cut -d' ' -f1,2 "$dir/$1.count"
 }
 mark() { each mark_one; }
@@ -59,11 +60,11 @@ check "nodes find each other where they say they are" up
 
 # ---- a cluster that has nothing to do -------------------------------------------------------------------
 mark
-sleep 4
+sleep 2
 quiet() { # NODE: heartbeats of two others, twice a second
 	set -- $(moved "$1")
-	echo "$1 towards, $2 back in four seconds"
-	test "$1" -lt 60000 && test "$2" -lt 20000 && test "$1" -gt 100
+	echo "$1 towards, $2 back in two seconds"
+	test "$1" -lt 30000 && test "$2" -lt 10000 && test "$1" -gt 100
 }
 for n in alpha beta gamma; do check "$n: heartbeats are small" quiet "$n"; done
 
