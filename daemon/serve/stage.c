@@ -46,6 +46,9 @@ struct job {
 	size_t nseqs;
 	ProtobufCBinaryData *tables; /* for passing on: point into blocks */
 	uint64_t *ids;
+	bool posted; /* the lane's word that it took the job up is on its way to the loop, or there */
+	bool told;   /* the loop's: that was acknowledged */
+	bool over;   /* the loop's: the job is done, and only that word is still awaited */
 };
 
 static void release(struct stage *s) {
@@ -266,12 +269,6 @@ static int pass_on(struct stage *s, struct job *j) {
 	return rc;
 }
 
-struct taken {
-	struct stage *s;
-	struct peers_from from;
-	uint64_t number;
-};
-
 static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -281,22 +278,25 @@ static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t
 	(void)peers_answer(s->peers, from, &env, NULL);
 }
 
+static void tell(struct job *j) {
+	acknowledge(j->s, &j->from, j->number);
+	j->told = true;
+}
+
+/* The job may be done before this word of it is read, and its stage gone. */
 static void taken_up(void *arg) {
-	struct taken *t = arg;
-	acknowledge(t->s, &t->from, t->number);
-	free(t);
+	struct job *j = arg;
+	if (j->over)
+		job_destroy(j);
+	else
+		tell(j);
 }
 
 /* On the lane. */
 static void run(void *arg) {
 	struct job *j = arg;
 	struct stage *s = j->s;
-	struct taken *t = malloc(sizeof *t);
-	if (t) {
-		*t = (struct taken){.s = s, .from = j->from, .number = j->number};
-		if (loop_post(s->loop, taken_up, t) != 0)
-			free(t);
-	}
+	j->posted = loop_post(s->loop, taken_up, j) == 0;
 	uint64_t begin = loop_now_ns();
 	j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
 	j->seconds = (double)(loop_now_ns() - begin) * 1e-9;
@@ -305,6 +305,9 @@ static void run(void *arg) {
 static void done(void *arg, bool cancelled) {
 	struct job *j = arg;
 	struct stage *s = j->s;
+	j->over = j->posted && !j->told;
+	if (!cancelled && !j->told)
+		tell(j);
 	s->jobs--;
 	if (s->closed) {
 		if (s->jobs == 0)
@@ -320,7 +323,8 @@ static void done(void *arg, bool cancelled) {
 		if (rc != 0)
 			fail_step(s, j->number, j->err);
 	}
-	job_destroy(j);
+	if (!j->over)
+		job_destroy(j);
 }
 
 void stage_step(
