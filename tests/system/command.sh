@@ -93,11 +93,8 @@ check "unload of an unknown model" says 1 "ghost" on alone unload ghost
 check "expel of an unknown node" says 1 "ghost" on alone expel ghost
 check "expel of the node itself" says 1 "itself" on alone expel alone
 check "a token that is none" says 1 "invitation" on alone join nonsense
-check "too little memory says how much is missing" sh -c '
-	caravand --state "$0/small" --name small --listen tcp://127.0.0.1:0 --memory 1M >"$0/small.log" 2>&1 & echo $! >"$0/small.pid"
-	i=0; until caravan status --control "$0/small/control.sock" >/dev/null 2>&1; do i=$((i + 1)); test $i -lt 100 || exit 1; sleep 0.1; done
-	caravan load --control "$0/small/control.sock" "$1" 2>"$0/missing" && exit 1
-	grep -Eq "memory|missing|MiB|GiB" "$0/missing"' "$dir" "$demo"
+require node small -- --memory 1M
+check "too little memory says how much is missing" says 1 "[MG]iB" on small load "$demo"
 check "a second daemon on the same socket is refused" says 1 "another caravand answers" caravand --state "$dir/alone" --listen off
 require on alone load "$demo"
 check "load of a loaded model says so" says 1 "stories" on alone load "$demo"

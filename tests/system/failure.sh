@@ -17,7 +17,7 @@ generate() { # FROM: in the background, until it is interrupted; what it said on
 
 # ends_within SECONDS PID: and how, in $status
 ends_within() {
-	tries=$(($1 * 10))
+	tries=$(($1 * 10 * patience))
 	while kill -0 "$2" 2>/dev/null; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || return 1
@@ -84,8 +84,7 @@ check "an invitation works once" sh -c '! caravan join --control "$0/epsilon/con
 check "and the second time the reason is told" sh -c 'grep -Eqi "used|refused|expired" "$0/used"' "$dir"
 damaged=$(on alpha invite | sed 's/.\(.\)$/\1\1/')
 check "a damaged one is refused" sh -c '! caravan join --control "$0/epsilon/control.sock" "$1" 2>"$0/damaged" && test -s "$0/damaged"' "$dir" "$damaged"
-require sh -c 'caravand --state "$0/twin" --name alpha --listen tcp://127.0.0.1:0 >"$0/twin.log" 2>&1 & echo $! >"$0/twin.pid"' "$dir"
-require wait_for 10 on twin status
+require node twin -- --name alpha
 check "a name that is taken is refused" sh -c '! caravan join --control "$0/twin/control.sock" "$1" 2>"$0/taken" && grep -q alpha "$0/taken"' "$dir" "$(on alpha invite)"
 require wait_for 3 expired
 late() { ! on epsilon join "$brief" 2>"$dir/late" && grep -q expired "$dir/late"; }

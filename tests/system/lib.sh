@@ -12,7 +12,11 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/caravan-test.XXXXXX") || exit 1
 export HOME="$dir/home" XDG_STATE_HOME="$dir/xdg-state" XDG_RUNTIME_DIR="$dir/xdg-runtime"
 unset CARAVAN_CONTROL CARAVAN_CPU NOTIFY_SOCKET STATE_DIRECTORY
 mkdir -p "$HOME" "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR"
-cases=0 failures=0
+cases=0 failures=0 nodes=
+# how many times longer than usual things may take: sanitized programs are slow
+patience=${PATIENCE:-1}
+# what the sanitizers find in any program, a daemon or a command, is a file here; finish looks
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$dir/sanitizer" UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:print_stacktrace=1:log_path=$dir/sanitizer"
 
 trap 'clean_up' EXIT
 trap 'exit 130' INT TERM
@@ -58,7 +62,30 @@ skip() { # what why
 	echo "ok $cases - $1 # SKIP $2"
 }
 
+# ended_well: every daemon that still runs ends when it is told to, with status 0
+ended_well() {
+	bad=
+	for n in $nodes; do
+		[ ! -f "$dir/$n.pid" ] || kill -TERM "$(pid_of "$n")" 2>/dev/null
+	done
+	for n in $nodes; do
+		[ ! -f "$dir/$n.pid" ] || { wait_for 30 ended "$n" && stop "$n"; } || bad="$bad $n"
+	done
+	[ -z "$bad" ] || {
+		echo "not ended well:$bad"
+		return 1
+	}
+}
+
+unreported() {
+	for f in "$dir"/sanitizer.*; do
+		[ ! -f "$f" ] || { head -n 18 "$f" && return 1; }
+	done
+}
+
 finish() {
+	[ -z "$nodes" ] || check "the daemons end well" ended_well
+	check "no sanitizer has found anything" unreported
 	echo "1..$cases"
 	[ "$failures" = 0 ]
 	exit $?
@@ -90,11 +117,12 @@ node() {
 	env $env caravand --state "$dir/$name" --name "$name" --listen "$listen" --threads 1 --memory 2G "$@" \
 		>>"$dir/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
+	case " $nodes " in *" $name "*) ;; *) nodes="$nodes $name" ;; esac
 	wait_for 15 on "$name" status >/dev/null || {
 		echo "# node $name does not answer"
 		return 1
 	}
-	on "$name" status --json | endpoint_of "$name" >"$dir/$name.endpoint"
+	on "$name" status --json | json "[n['endpoint'] for n in j['nodes'] if n['self']][0]" >"$dir/$name.endpoint"
 }
 
 # on NODE SUBCOMMAND ARG...: runs the command against a node's daemon
@@ -108,8 +136,10 @@ pid_of() { cat "$dir/$1.pid"; }
 
 alive() { kill -0 "$(pid_of "$1")" 2>/dev/null; }
 
+ended() { ! alive "$1"; }
+
 answers() { # NODE: it lives, and its loop gets round to a question in time
-	timeout 5 caravan status --control "$dir/$1/control.sock" >/dev/null && alive "$1"
+	timeout $((5 * patience)) caravan status --control "$dir/$1/control.sock" >/dev/null && alive "$1"
 }
 
 # expiring NODE, expired: an invitation of a second, and whether it is over
@@ -135,9 +165,9 @@ stop() { # NODE [SIGNAL]: and waits for its end; its status is the function's
 	return $status
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds
+# wait_for SECONDS COMMAND...: until it succeeds; patience makes seconds longer
 wait_for() {
-	tries=$(($1 * 10))
+	tries=$(($1 * 10 * patience))
 	shift
 	while ! "$@" >"$dir/wait.out" 2>&1; do
 		tries=$((tries - 1))
@@ -170,8 +200,6 @@ j = json.load(sys.stdin)
 r = $1
 print(r)
 sys.exit(0 if r else 1)"; }
-
-endpoint_of() { json "[n['endpoint'] for n in j['nodes'] if n['name'] == '$1'][0]"; }
 
 all_up() { # NODE COUNT
 	on "$1" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == $2"
