@@ -1,3 +1,4 @@
+/* rules: see rules.h.  The table, in the order of the schema, and the walk. */
 #include "config.h"
 
 #include "proto/rules.h"

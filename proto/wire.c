@@ -1,3 +1,4 @@
+/* wire: see wire.h.  Which message may arrive where, with which payload; unpacking and packing. */
 #include "config.h"
 
 #include "proto/rules.h"

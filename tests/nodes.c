@@ -1,3 +1,4 @@
+/* nodes: see nodes.h. */
 #include "tests/nodes.h"
 
 #include "tests/ggufgen.h"

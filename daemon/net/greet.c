@@ -1,3 +1,4 @@
+/* greet: see greet.h. */
 #include "config.h"
 
 #include "daemon/net/greet.h"

@@ -1,3 +1,4 @@
+/* inbound: see inbound.h.  A message passes the roster, the door and the order of its link, in this order. */
 #include "config.h"
 
 #include "daemon/net/greet.h"

@@ -1,3 +1,4 @@
+/* join: see join.h.  One endpoint of the invitation after the other, until one answers. */
 #include "config.h"
 
 #include "daemon/net/join.h"

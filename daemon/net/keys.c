@@ -1,3 +1,4 @@
+/* keys: see keys.h.  The key is written beside its place first, so that no half of one is ever found there. */
 #include "config.h"
 
 #include "daemon/net/keys.h"

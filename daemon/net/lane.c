@@ -1,3 +1,4 @@
+/* lane: see lane.h. */
 #include "config.h"
 
 #include "daemon/net/lane.h"

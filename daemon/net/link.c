@@ -1,3 +1,4 @@
+/* link: see link.h.  The states of a lane are a table; what is not in it is a loss. */
 #include "config.h"
 
 #include "daemon/net/greet.h"

@@ -1,3 +1,4 @@
+/* loop: see loop.h. */
 #include "config.h"
 
 #include "daemon/net/loop.h"

@@ -1,3 +1,4 @@
+/* msg: see msg.h. */
 #include "config.h"
 
 #include "daemon/net/msg.h"

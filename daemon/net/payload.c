@@ -1,3 +1,4 @@
+/* payload: see payload.h. */
 #include "config.h"
 
 #include "daemon/net/payload.h"

@@ -1,3 +1,4 @@
+/* peers: see peers.h.  The links by node, the messages to ourselves, and who handles which message. */
 #include "config.h"
 
 #include "daemon/net/inbound.h"

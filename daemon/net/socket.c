@@ -1,3 +1,4 @@
+/* socket: see socket.h. */
 #include "config.h"
 
 #include "daemon/net/socket.h"

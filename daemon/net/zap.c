@@ -1,3 +1,4 @@
+/* zap: see zap.h. */
 #include "config.h"
 
 #include "daemon/net/socket.h"

@@ -1,3 +1,4 @@
+/* zsock: see zsock.h. */
 #include "config.h"
 
 #include "daemon/net/zsock.h"
