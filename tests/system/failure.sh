@@ -82,7 +82,7 @@ require on delta join "$token"
 require node epsilon
 check "an invitation works once" sh -c '! caravan join --control "$0/epsilon/control.sock" "$1" 2>"$0/used"' "$dir" "$token"
 check "and the second time the reason is told" sh -c 'grep -Eqi "used|refused|expired" "$0/used"' "$dir"
-damaged=$(on alpha invite | sed 's/.\(.\)$/\1\1/')
+damaged=$(on alpha invite | sed 's/^\(.\{30\}\)A/\1B/; t; s/^\(.\{30\}\)./\1A/')
 check "a damaged one is refused" sh -c '! caravan join --control "$0/epsilon/control.sock" "$1" 2>"$0/damaged" && test -s "$0/damaged"' "$dir" "$damaged"
 require node twin -- --name alpha
 check "a name that is taken is refused" sh -c '! caravan join --control "$0/twin/control.sock" "$1" 2>"$0/taken" && grep -q alpha "$0/taken"' "$dir" "$(on alpha invite)"
