@@ -1,5 +1,6 @@
 /* caravand: the order in which a node starts, and ends; then the loop. */
 #include "config.h"
+#include "daemon/api/commands.h"
 #include "daemon/api/control.h"
 #include "daemon/cluster/measure.h"
 #include "daemon/options.h"
@@ -143,6 +144,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 static void end(struct node *n) {
 	control_destroy(n->control);
 	measure_stop(n->measure);
+	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
+	loader_destroy(n->loader);
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;
@@ -150,8 +153,8 @@ static void end(struct node *n) {
 	n->worker = NULL;
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
-	loader_destroy(n->loader);
 	members_destroy(n->members);
+	commands_end();
 	store_close(n->store);
 	if (n->term)
 		event_free(n->term);

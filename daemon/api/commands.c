@@ -8,16 +8,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 typedef void command_fn(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len);
 
 /* What stays of a command that goes on after its function has returned.  `conn` is NULL once the client has gone:
- * the work that cannot be stopped then ends without a listener. */
+ * the work that cannot be stopped then ends without a listener.  When the daemon ends, whoever does the work may be
+ * taken down without a last word; so they are listed. */
 struct pending {
 	struct control_conn *conn;
+	LIST_ENTRY(pending) next;
 };
+static LIST_HEAD(, pending) pendings = LIST_HEAD_INITIALIZER(pendings);
 
 static void pending_cancel(void *arg) {
 	((struct pending *)arg)->conn = NULL;
@@ -30,6 +34,7 @@ static struct pending *pending_create(struct control_conn *c) {
 		return NULL;
 	}
 	p->conn = c;
+	LIST_INSERT_HEAD(&pendings, p, next);
 	control_running(c, pending_cancel, p);
 	return p;
 }
@@ -40,7 +45,15 @@ static void pending_done(void *arg, const char *error) {
 		control_error(p->conn, "%s", error);
 	else if (p->conn)
 		control_end(p->conn, NULL);
+	LIST_REMOVE(p, next);
 	free(p);
+}
+
+void commands_end(void) {
+	for (struct pending *p; (p = LIST_FIRST(&pendings));) {
+		LIST_REMOVE(p, next);
+		free(p);
+	}
 }
 
 static void send_text(struct control_conn *c, const char *text, size_t len) {
