@@ -36,14 +36,20 @@ void args_usage(const struct args *a, const char *fmt, ...) {
 }
 
 int args_next(struct args *a, const char *shorts, const struct option *longs) {
-	char spec[64];
+	char spec[64], letter[3] = "-";
 	snprintf(spec, sizeof spec, ":%s", shorts);
 	for (;;) {
-		/* what getopt is about to look at, for messages: it does not keep it */
-		const char *word = optind < a->argc ? a->argv[optind] : "";
 		int c = getopt_long(a->argc, a->argv, spec, longs, NULL);
+		/* for messages: a letter, which may be one of several in a word, or the word that was read last */
+		const char *word = a->argv[optind - 1];
+		if (optopt > 0 && optopt < OPT_CONTROL) {
+			letter[1] = (char)optopt;
+			word = letter;
+		}
 		switch (c) {
 		case OPT_CONTROL:
+			if (!*optarg)
+				args_usage(a, "--control needs a path");
 			a->control = optarg;
 			continue;
 		case OPT_HELP:
@@ -52,6 +58,9 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 		case ':':
 			args_usage(a, "the option %s needs a value", word);
 		case '?':
+			if (optopt >= OPT_CONTROL)
+				args_usage(
+				        a, "the option %.*s takes no value", (int)strcspn(word, "="), word);
 			args_usage(a, "there is no option %s", word);
 		default:
 			return c;
@@ -59,13 +68,16 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 	}
 }
 
-void args_operands(struct args *a, int min, int max) {
+void args_operands(struct args *a, int min, int max, const char *what) {
 	int n = a->argc - optind;
 	if (n < min)
-		args_usage(a, "something is missing");
+		args_usage(a, "%s is missing", what);
 	if (n > max)
 		args_usage(a, "'%s' is one too many%s", a->argv[optind + max],
-		        max == 1 ? " (a text of several words needs quotes)" : "");
+		        min == 0 && max == 1 ? " (a text of several words needs quotes)" : "");
+	for (int i = 0; i < min; i++)
+		if (!*a->argv[optind + i])
+			args_usage(a, "%s is empty", what);
 }
 
 static void wrong(const char *option, const char *text, const char *what) __attribute__((noreturn));

@@ -33,8 +33,9 @@ uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t 
 double args_double(const char *option, const char *text, double min, double max);
 uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90s, 15m, 2h, 1d */
 
-/* Exactly this many operands are left, else usage and exit 2. */
-void args_operands(struct args *a, int min, int max);
+/* So many operands are left, and those that must be there are not empty; else usage and exit 2.  `what` they are
+ * called in the usage. */
+void args_operands(struct args *a, int min, int max, const char *what);
 
 void args_usage(const struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 

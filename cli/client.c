@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,12 +24,18 @@ int client_open(struct client *c, const char *control) {
 	char path[PATH_MAX];
 	*c = (struct client){.fd = -1};
 	if (paths_control(control, NULL, path, sizeof path) != 0 || strlen(path) >= sizeof addr.sun_path)
-		return fail("the path of the control socket is too long");
+		return fail("the path of the control socket is too long (at most %zu bytes)",
+		        sizeof addr.sun_path - 1);
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
 		int why = errno;
+		struct stat st;
 		client_close(c);
+		if (why == ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return fail("%s is no socket%s", path,
+			        S_ISDIR(st.st_mode) ? ", but a folder: the socket in it may be control.sock"
+			                            : "");
 		if (why == ENOENT || why == ECONNREFUSED)
 			return fail("no caravand answers on %s: start one, or name its socket with --control",
 			        path);
@@ -134,9 +141,12 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
         const int *fds, size_t nfds) {
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t frame_len;
+	char err[256];
 	if (len > WIRE_PAYLOAD_MAX)
 		return fail("that is too much at once: %s, and at most %s are taken",
 		        size_text((double)len).s, size_text(WIRE_PAYLOAD_MAX).s);
+	if (!wire_valid(env, len, WIRE_CONTROL, err, sizeof err)) /* the daemon would just hang up */
+		return fail("this cannot be asked of a daemon: %s", err);
 	int rc = wire_pack(env, &frame, &frame_len);
 	if (rc == 0) {
 		frame_header(header, frame_len, len);
@@ -221,10 +231,15 @@ int client_open_model(const char *path, int *fds, size_t *nfds) {
 	if (parts > FRAME_FDS_MAX)
 		rc = fail("%s has %zu parts, at most %d are taken", path, parts, FRAME_FDS_MAX);
 	for (size_t i = 0; rc == 0 && i < parts; i++) {
-		int fd = open(part[i], O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
+		struct stat st;
+		int fd = open(part[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
+		if (fd < 0 || fstat(fd, &st) != 0)
 			rc = fail("cannot open %s: %s", part[i], strerror(errno));
-		else
+		else if (!S_ISREG(st.st_mode))
+			rc = fail("%s is %s", part[i],
+			        S_ISDIR(st.st_mode) ? "a folder: name the .gguf file in it"
+			                            : "not a regular file");
+		if (fd >= 0)
 			fds[(*nfds)++] = fd;
 	}
 	for (size_t i = 0; i < parts; i++)
@@ -257,6 +272,11 @@ static int load_private(struct client *c, const char *path, uint32_t max_rows) {
 
 int client_for_model(
         struct client *c, const char *control, const char **model, unsigned threads, uint32_t max_rows) {
+	if (*model && !client_is_path(*model) && !wire_name_ok(*model)) {
+		*c = (struct client){.fd = -1};
+		return fail("'%s' is no name of a model, and no path: one has a / in it or ends in .gguf",
+		        *model);
+	}
 	if (!*model || !client_is_path(*model))
 		return client_open(c, control);
 	int rc = client_private(c, threads);

@@ -11,7 +11,7 @@ static int run(int argc, char **argv) {
 	args_begin(&a, &command_expel, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
-	args_operands(&a, 1, 1);
+	args_operands(&a, 1, 1, "NODE");
 	cmd.node = argv[optind];
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_EXPEL;
 	env.ctl_expel = &cmd;

@@ -28,7 +28,7 @@ static int run(int argc, char **argv) {
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		if (o == OPT_EXPIRES)
 			cmd.seconds = (uint32_t)args_duration("--expires", optarg);
-	args_operands(&a, 0, 0);
+	args_operands(&a, 0, 0, "");
 	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_INVITE;
 	ask.ctl_invite = &cmd;
 	int rc = client_open(&c, a.control);

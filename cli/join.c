@@ -11,7 +11,7 @@ static int run(int argc, char **argv) {
 	args_begin(&a, &command_join, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
-	args_operands(&a, 1, 1);
+	args_operands(&a, 1, 1, "TOKEN");
 	cmd.token = argv[optind];
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_JOIN;
 	env.ctl_join = &cmd;

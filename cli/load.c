@@ -54,7 +54,7 @@ static int run(int argc, char **argv) {
 			cmd.name = optarg;
 			break;
 		case OPT_CONTEXT:
-			cmd.context = (uint32_t)args_uint("--context", optarg, 1, UINT32_MAX);
+			cmd.context = (uint32_t)args_uint("--context", optarg, 1, WIRE_CONTEXT_MAX);
 			break;
 		case OPT_PARALLEL:
 			cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
@@ -66,7 +66,7 @@ static int run(int argc, char **argv) {
 				args_usage(&a, "--nodes needs names, or 'all'");
 			break;
 		}
-	args_operands(&a, 1, 1);
+	args_operands(&a, 1, 1, "FILE");
 	cmd.file = argv[optind];
 	cmd.nodes = nodes;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { OPT_THREADS = OPT_OWN, OPT_BATCH, OPT_OUT };
@@ -21,7 +22,7 @@ static const struct option longs[] = {
 static const char help[] =
         "Writes the logits at each position as float32, row after row.  The token ids are taken exactly as given.\n"
         "\n"
-        "  -m MODEL               a model that the cluster serves, or a path\n"
+        "  -m MODEL               a model that the cluster serves, or a path (default: the only one that is served)\n"
         "  --out FILE             where the rows go\n"
         "\n"
         "Only with a path:\n"
@@ -84,7 +85,7 @@ static int run(int argc, char **argv) {
 			out = optarg;
 			break;
 		}
-	args_operands(&a, 1, INT32_MAX);
+	args_operands(&a, 1, INT32_MAX, "ID");
 	if (!out)
 		args_usage(&a, "--out FILE is missing");
 	if ((threads || batch) && (!model || !client_is_path(model)))
@@ -97,6 +98,8 @@ static int run(int argc, char **argv) {
 		ids[i] = (uint32_t)args_uint("ID", argv[optind + (int)i], 0, UINT32_MAX);
 	int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	int rc = fd < 0 ? fail("cannot write %s: %s", out, strerror(errno)) : 0;
+	struct stat st;
+	bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	if (rc == 0)
 		rc = client_for_model(&c, a.control, &model, threads, batch);
 	if (rc == 0) {
@@ -110,14 +113,15 @@ static int run(int argc, char **argv) {
 	}
 	if (fd >= 0 && close(fd) != 0 && rc == 0)
 		rc = fail("cannot write %s: %s", out, strerror(errno));
-	if (rc != 0 && fd >= 0)
+	/* half of a result is none; but what is no file of ours to write is none of ours to remove */
+	if (rc != 0 && regular)
 		unlink(out);
 	free(ids);
 	return rc;
 }
 
 const struct command command_logits = {.name = "logits",
-        .usage = "-m MODEL [--threads N] [--batch N] --out FILE ID...",
+        .usage = "[-m MODEL] [--threads N] [--batch N] --out FILE ID...",
         .summary = "write the logits at each position of a list of tokens",
         .help = help,
         .run = run};

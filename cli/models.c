@@ -11,7 +11,7 @@ static int run(int argc, char **argv) {
 	args_begin(&a, &command_models, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
-	args_operands(&a, 0, 0);
+	args_operands(&a, 0, 0, "");
 	int rc = report_fetch(&r, &a);
 	if (rc != 0)
 		return rc;

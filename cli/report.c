@@ -182,5 +182,5 @@ int report_print_json(const struct report *r) {
 	json_dumpf(o, stdout, JSON_INDENT(2));
 	json_decref(o);
 	putchar('\n');
-	return fflush(stdout) == 0 ? EXIT_OK : fail("cannot write to standard output: %s", strerror(errno));
+	return EXIT_OK;
 }

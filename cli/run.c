@@ -92,7 +92,7 @@ static int print_json(const struct result *r, const Caravan__Finished *fin, uint
 	json_dumpf(o, stdout, JSON_INDENT(2));
 	json_decref(o);
 	putchar('\n');
-	return fflush(stdout) == 0 ? EXIT_OK : fail("cannot write to standard output: %s", strerror(errno));
+	return EXIT_OK;
 }
 
 /* The answer of a sent command, to its end. */
@@ -187,7 +187,7 @@ static int run(int argc, char **argv) {
 			r.json = true;
 			break;
 		}
-	args_operands(&a, 0, 1);
+	args_operands(&a, 0, 1, "PROMPT");
 	if (!seeded && getentropy(&s.seed, sizeof s.seed) != 0)
 		return fail("cannot draw a seed: %s", strerror(errno));
 	if (!seeded)

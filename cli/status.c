@@ -14,14 +14,15 @@ static const char help[] = "  --json                 the same facts for programs
 static void print_node(const Caravan__ReportNode *n) {
 	char memory[56] = "-", trip[24] = "-", threads[48] = "-";
 	const Caravan__NodeState *s = n->node_state;
-	if (s) {
+	bool here = n->self || strcmp(n->state, "up") == 0; /* what another said once says nothing of now */
+	if (s && here) {
 		snprintf(memory, sizeof memory, "%s of %s", size_text((double)s->memory_used).s,
 		        size_text((double)s->memory_allowed).s);
 		snprintf(threads, sizeof threads, "%u x %.32s", s->threads, s->cpu);
 	}
 	if (n->self)
 		snprintf(trip, sizeof trip, "this node");
-	else if (n->round_trip > 0)
+	else if (here && n->round_trip > 0)
 		snprintf(trip, sizeof trip, "%.2f ms", n->round_trip * 1e3);
 	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", n->name, n->state, trip, memory, threads, n->endpoint);
 }
@@ -76,7 +77,7 @@ static int run(int argc, char **argv) {
 	args_begin(&a, &command_status, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		json = json || o == OPT_JSON;
-	args_operands(&a, 0, 0);
+	args_operands(&a, 0, 0, "");
 	int rc = report_fetch(&r, &a);
 	if (rc != 0)
 		return rc;

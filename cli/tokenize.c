@@ -3,7 +3,6 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/text.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@ static const char help[] =
         "Prints the ids on one line; without TEXT, those of all of standard input.\n"
         "\n"
         "  -m MODEL               a model that the cluster serves, or a path; a file with a vocabulary alone will do\n"
+        "                         (default: the only one that is served)\n"
         "  --no-bos               without the beginning-of-text token that the model wants\n"
         "  --special              special tokens spelled in the text count as such\n";
 
@@ -42,9 +42,7 @@ static int receive(struct client *c) {
 	while ((env = client_next(c, &payload, &len))) {
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END) {
 			putchar('\n');
-			return fflush(stdout) == 0
-			               ? EXIT_OK
-			               : fail("cannot write to standard output: %s", strerror(errno));
+			return EXIT_OK;
 		}
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
 			return fail("%s", env->ctl_error->message);
@@ -76,7 +74,7 @@ static int run(int argc, char **argv) {
 			cmd.special = true;
 			break;
 		}
-	args_operands(&a, 0, 1);
+	args_operands(&a, 0, 1, "TEXT");
 	int rc = text_read(argv[optind], &text, &len);
 	if (rc != 0)
 		return rc;
@@ -87,6 +85,7 @@ static int run(int argc, char **argv) {
 		rc = path ? client_private(&c, 1) : client_open(&c, a.control);
 	if (rc == 0) {
 		cmd.model = (char *)(model && !path ? model : "");
+		cmd.file = (char *)(path ? model : "");
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE;
 		env.ctl_tokenize = &cmd;
 		rc = client_send(&c, &env, text, len, fds, nfds);
@@ -101,7 +100,7 @@ static int run(int argc, char **argv) {
 }
 
 const struct command command_tokenize = {.name = "tokenize",
-        .usage = "-m MODEL [--no-bos] [--special] [TEXT]",
+        .usage = "[-m MODEL] [--no-bos] [--special] [TEXT]",
         .summary = "print the token ids of a text",
         .help = help,
         .run = run};

@@ -11,7 +11,7 @@ static int run(int argc, char **argv) {
 	args_begin(&a, &command_unload, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
-	args_operands(&a, 1, 1);
+	args_operands(&a, 1, 1, "MODEL");
 	cmd.model = argv[optind];
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_UNLOAD;
 	env.ctl_unload = &cmd;

@@ -9,6 +9,7 @@
 #include "shard/store.h"
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,6 +168,10 @@ static void end(struct node *n) {
 int main(int argc, char **argv) {
 	static struct node n;
 	char err[PATH_MAX + 512] = "";
+	/* in the place of a standard descriptor that is closed must be no socket: the log would go there */
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
 	signal(SIGPIPE, SIG_IGN);
 	options_parse(&n.options, argc, argv);
 	if (n.options.private)

@@ -139,6 +139,7 @@ static uint64_t available_memory(void) {
 
 void options_parse(struct options *o, int argc, char **argv) {
 	const char *state = NULL, *control = NULL;
+	char letter[3] = "-";
 	*o = (struct options){.listen = DEFAULT_LISTEN};
 	opterr = 0;
 	for (int c; (c = getopt_long(argc, argv, ":", longs, NULL)) != -1;)
@@ -175,8 +176,12 @@ void options_parse(struct options *o, int argc, char **argv) {
 			exit(0);
 		case ':':
 			wrong("the option %s needs a value", argv[optind - 1]);
-		default:
-			wrong("there is no option %s", argv[optind - 1]);
+		default: /* a letter may be one of several in a word */
+			letter[1] = optopt > 0 && optopt < OPT_STATE ? (char)optopt : '\0';
+			if (optopt >= OPT_STATE)
+				wrong("the option %.*s takes no value", (int)strcspn(argv[optind - 1], "="),
+				        argv[optind - 1]);
+			wrong("there is no option %s", letter[1] ? letter : argv[optind - 1]);
 		}
 	if (optind < argc)
 		wrong("'%s' is no option", argv[optind]);

@@ -116,7 +116,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(epoch), {{1, RULE_NUM, 0, BIG}, {2, RULE_ID}}, NULL},
 	{SHAPE(plan), {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_PART, 1, 1}, {4, RULE_ID},
-		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, 1 << 24}, {7, RULE_NUM, 1, 65536},
+		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
@@ -130,7 +130,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(held), {{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}}, NULL},
 	/* steps */
 	{SHAPE(step_seq), {
-		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, 1 << 24},
+		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
 		{4, RULE_PACKED, 1, WIRE_ENVELOPE_MAX / 4}, {5, RULE_ANY}}, stepseq_whole},
 	{SHAPE(step), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_NUM, 0, WIRE_STAGES_MAX - 1},
@@ -147,9 +147,9 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NAME}, {2, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, RULE_ANY}, {4, RULE_PART, 0, 1},
 		{5, RULE_ANY}}, NULL},
 	{SHAPE(tokens), {
-		{1, RULE_PART, 1, 1}, {2, RULE_NUM, 0, 1 << 24}, {3, RULE_PACKED, 1, WIRE_ROWS_MAX}}, NULL},
+		{1, RULE_PART, 1, 1}, {2, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {3, RULE_PACKED, 1, WIRE_ROWS_MAX}}, NULL},
 	{SHAPE(logits), {
-		{1, RULE_NUM, 0, 1 << 24}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}},
+		{1, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}},
 		NULL},
 	{SHAPE(finished), {
 		{1, RULE_ENUM, 0, CARAVAN__REASON__ERROR}, {2, RULE_LINE, 0, TEXT}, {3, RULE_ANY},
@@ -160,7 +160,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_join), {{1, RULE_LINE, 1, WIRE_TOKEN_MAX}}, NULL},
 	{SHAPE(ctl_expel), {{1, RULE_LINE, 1, WIRE_NAME_MAX}}, NULL},
 	{SHAPE(ctl_load), {
-		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, 1 << 24}, {4, RULE_NUM, 0, 65536},
+		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
 		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX}}, NULL},
 	{SHAPE(ctl_unload), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_status), {{0}}, NULL},
@@ -168,7 +168,7 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_PART, 1, 1}, {4, RULE_PROSE, 0, WIRE_STOPS_MAX},
 		{5, RULE_ANY}}, NULL},
 	{SHAPE(ctl_logits), {{1, RULE_NAME0}}, NULL},
-	{SHAPE(ctl_tokenize), {{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
+	{SHAPE(ctl_tokenize), {{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_LINE, 0, 4096}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY}}, NULL},
 	{SHAPE(ctl_text), {{0}}, NULL},

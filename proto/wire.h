@@ -33,8 +33,9 @@
 #define WIRE_TEXT_MAX 1024          /* bytes of a reason, an endpoint */
 #define WIRE_NODES_MAX 256
 #define WIRE_STAGES_MAX 256
-#define WIRE_SEQS_MAX 256  /* sequences in a step */
-#define WIRE_ROWS_MAX 4096 /* rows in a step */
+#define WIRE_SEQS_MAX 256           /* sequences in a step */
+#define WIRE_ROWS_MAX 4096          /* rows in a step */
+#define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
 #define WIRE_HELD_MAX 512            /* words of 32 tensors in a Held: 1024 layers and more */
 #define WIRE_TOKEN_MAX 2048          /* bytes of an invitation */
@@ -67,7 +68,7 @@ void wire_free(Caravan__Envelope *e); /* NULL allowed */
 /* Packs into a malloc'd frame. 0, -EMSGSIZE over WIRE_ENVELOPE_MAX, -ENOMEM. */
 int wire_pack(const Caravan__Envelope *e, uint8_t **frame, size_t *len);
 
-/* Checks that a message that we made passes its own door: for tests and debug builds. */
+/* Checks that a message that we made passes its own door: for tests, and for commands before they send. */
 bool wire_valid(
         const Caravan__Envelope *e, size_t payload_len, enum wire_door door, char *err, size_t errlen);
 

@@ -255,7 +255,7 @@ struct tokenizing {
 	const struct tokenizer *tokenizer; /* of a model that is served, or NULL */
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
-	char *text;
+	char *text, *file;
 	size_t len;
 	unsigned flags;
 	uint32_t *ids;
@@ -269,7 +269,7 @@ static void tokenize_run(void *arg) {
 	struct gguf *g = NULL;
 	struct vocab *v = NULL;
 	struct tokenizer *own = NULL;
-	t->rc = gguf_open(&g, t->fds, t->nfds, "the file", t->err, sizeof t->err);
+	t->rc = gguf_open(&g, t->fds, t->nfds, t->file, t->err, sizeof t->err);
 	if (t->rc == 0)
 		t->rc = vocab_from_gguf(&v, g, t->err, sizeof t->err);
 	if (t->rc == 0)
@@ -300,6 +300,7 @@ static void tokenize_done(void *arg, bool cancelled) {
 	for (size_t i = 0; i < t->nfds; i++)
 		close(t->fds[i]);
 	free(t->ids);
+	free(t->file);
 	free(t->text);
 	free(t);
 }
@@ -311,11 +312,14 @@ static void tokenize(
 	const int *fds;
 	size_t nfds = control_fds(c, &fds);
 	struct tokenizing *t = calloc(1, sizeof *t);
-	if (!t || !(t->text = malloc(len ? len : 1)) || !(t->pending = pending_create(c))) {
-		if (t && t->text)
-			free(t->text);
-		else
+	if (!t || !(t->text = malloc(len ? len : 1)) ||
+	        !(t->file = strdup(*q->file ? q->file : "the file")) || !(t->pending = pending_create(c))) {
+		if (!t || !t->file)
 			control_error(c, "%s", strerror(ENOMEM));
+		if (t) {
+			free(t->text);
+			free(t->file);
+		}
 		free(t);
 		return;
 	}

@@ -301,7 +301,8 @@ static int listen_on(struct control *ctl, char *err, size_t errlen) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	char dir[PATH_MAX];
 	if (strlen(ctl->path) >= sizeof addr.sun_path) {
-		snprintf(err, errlen, "the path of the control socket is too long: %s", ctl->path);
+		snprintf(err, errlen, "the path of the control socket is longer than %zu bytes: %s",
+		        sizeof addr.sun_path - 1, ctl->path);
 		return -ENAMETOOLONG;
 	}
 	memcpy(addr.sun_path, ctl->path, strlen(ctl->path) + 1);

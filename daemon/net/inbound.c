@@ -287,7 +287,8 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct
 	*out = in;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, zmq_strerror(-rc));
+	snprintf(err, errlen, "cannot listen at %s: %s", c->listen,
+	        rc == -ENODEV ? "this machine has no such address" : zmq_strerror(-rc));
 	if (s)
 		zmq_close(s);
 	inbound_destroy(in);

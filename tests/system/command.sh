@@ -42,8 +42,47 @@ check "an unknown rung is refused by name" says 1 "avx1024" env CARAVAN_CPU=avx1
 check "a value that is no number" says 2 "'many' is not a whole number" caravan run -n many x
 check "a temperature out of range" says 2 "is not a number from 0 to 100" caravan run --temp -1 x
 check "two prompts" says 2 "needs quotes" caravan run a b
-check "no daemon" says 1 "no caravand answers on" caravan status --control "$dir/nobody.sock"
-check "a file that is not there" says 1 "nothing.gguf" caravan run -m "$dir/nothing.gguf" x
+check "a wrong option after an operand is named" says 2 "no option --frobnicate" caravan run x --frobnicate
+check "so is a letter among letters" says 2 "no option -z" caravan run x -zq
+check "and an option whose value is missing" says 2 "option --temp needs a value" caravan run x --temp
+check "a value for an option that takes none" says 2 "option --json takes no value" caravan run --json=1 x
+check "for the daemon too" says 2 "option --help takes no value" caravand --help=1
+check "which names a letter among letters too" says 2 "no option -x" caravand -xy
+for c in load:FILE unload:MODEL join:TOKEN expel:NODE logits:ID; do
+	check "${c%:*} says what is missing" says 2 "${c#*:} is missing" caravan "${c%:*}"
+done
+check "an empty operand is none" says 2 "NODE is empty" caravan expel ""
+check "a token too many is no text that needs quotes" sh -c '! caravan join a b 2>&1 | grep quotes'
+check "a context beyond all" says 2 "is not a whole number" caravan load --context 100000000 "$demo"
+check "a name that no model can have" says 1 "no name of a model" caravan run -m "a b" x
+for c in status models invite "run x" "tokenize x" "join t" "expel n" "unload m" "load $demo"; do
+	# shellcheck disable=SC2086
+	check "no daemon: ${c%% *}" says 1 "no caravand answers on" caravan ${c%% *} --control "$dir/nobody.sock" ${c#"${c%% *}"}
+done
+check "a control socket without a name" says 2 "needs a path" caravan status --control ""
+check "a folder is no control socket" says 1 "is no socket, but a folder" caravan status --control "$dir"
+echo >"$dir/plain"
+check "nor is a file" says 1 "plain is no socket" caravan status --control "$dir/plain"
+check "a path too long for a socket" says 1 "at most 107 bytes" caravan status --control "$(printf '%0200d' 0)"
+check "for the daemon too" says 1 "longer than 107 bytes" caravand --listen off --state "$dir/$(printf '%0100d' 0)"
+check "an address that this machine has not" says 1 "has no such address" caravand --state "$dir/nowhere" --listen tcp://nowhere.invalid:1
+check "a state folder that is a file" says 1 "Not a directory" caravand --state "$dir/plain" --listen off
+check "a file that is not there" says 1 "nothing.gguf: No such file" caravan run -m "$dir/nothing.gguf" x
+for c in run tokenize; do
+	check "$c: a folder is no model" says 1 "is a folder" caravan $c -m "$dir/" x
+	check "$c: nor is a device" says 1 "not a regular file" caravan $c -m /dev/null x
+	check "$c: nor is a text" says 1 "$0: not a GGUF file" caravan $c -m "$0" x
+done
+mkfifo "$dir/pipe.gguf"
+check "a pipe is not waited for" says 1 "not a regular file" timeout 10 caravan run -m "$dir/pipe.gguf" x
+: >"$dir/empty.gguf"
+check "an empty file" says 1 "empty.gguf: not a GGUF file" caravan run -m "$dir/empty.gguf" x
+if [ "$(id -u)" != 0 ]; then
+	cp "$demo" "$dir/secret.gguf" && chmod 0 "$dir/secret.gguf"
+	check "a file that may not be read" says 1 "secret.gguf: Permission denied" caravan run -m "$dir/secret.gguf" x
+else
+	skip "a file that may not be read" "root may"
+fi
 echo "no model at all" >"$dir/junk.gguf"
 check "a file that is no model" says 1 "junk.gguf" caravan run -m "$dir/junk.gguf" x
 head -c 100000 "$demo" >"$dir/cut.gguf"
@@ -96,6 +135,66 @@ check "a token that is none" says 1 "invitation" on alone join nonsense
 require node small -- --memory 1M
 check "too little memory says how much is missing" says 1 "[MG]iB" on small load "$demo"
 check "a second daemon on the same socket is refused" says 1 "another caravand answers" caravand --state "$dir/alone" --listen off
+check "a folder is not loaded" says 1 "is a folder" on alone load "$dir"
+check "a name too long for a model" says 1 "cannot be asked" on alone unload "$(printf '%0100d' 0)"
+check "half an invitation" says 1 "not whole" on alone join caravan1-abc
+check "an invitation of its own" says 1 "our own" on alone join "$(on alone invite)"
 require on alone load "$demo"
-check "load of a loaded model says so" says 1 "stories" on alone load "$demo"
+check "load of a loaded model says so" says 1 "stories is loaded already" on alone load "$demo"
+
+# ---- output that does not arrive -------------------------------------------------------------------------------
+into_full() { # COMMAND...: says, with standard output that takes nothing
+	"$@" >/dev/full 2>"$dir/says.err"
+	test $? = 1 && grep -q "cannot write to standard output: No space left" "$dir/says.err" &&
+		test "$(wc -l <"$dir/says.err")" = 1
+}
+for c in status "status --json" models invite "tokenize x" "run -n 3 x" "run -n 3 --json x" "load --help"; do
+	# shellcheck disable=SC2086
+	check "$c > /dev/full is an error" into_full on alone $c
+done
+check "caravan --help > /dev/full too" into_full caravan --help
+check "nor does a device go with a result that does not fit it" sh -c '
+	ln -s /dev/full "$0/full" && ! caravan logits --control "$0/alone/control.sock" --out "$0/full" 1 2 && test -c /dev/full && test -L "$0/full"' "$dir"
+closed_pipe() {
+	{
+		on alone run --temp 0 -n 100 "" 2>"$dir/pipe.err"
+		echo $? >"$dir/pipe.status"
+	} | head -c 5 >"$dir/pipe.out"
+	wait_for 5 test -s "$dir/pipe.status"
+	test "$(cat "$dir/pipe.status")" = 1 && grep -q "Broken pipe" "$dir/pipe.err" && test "$(wc -l <"$dir/pipe.err")" = 1
+}
+check "a reader that goes is an error" closed_pipe
+closed() { ! on alone run -n 3 x >&- 2>"$dir/closed.err" && grep -q "Bad file descriptor" "$dir/closed.err"; }
+check "a closed standard output is an error, and no way into the daemon" closed
+
+# ---- interrupted -----------------------------------------------------------------------------------------------
+require on alone unload stories
+check "unload of what is unloaded" says 1 "no model stories is loaded" on alone unload stories
+require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
+begun() { if [ -d "$1" ]; then test -n "$(ls "$1")"; else test -s "$1"; fi; }
+interrupted() { # PLACE COMMAND...: when there is something in this file or folder it ends on SIGINT, by that signal, saying nothing
+	place=$1
+	shift
+	: >"$dir/int.out"
+	# a shell without job control starts what is in the background with SIGINT ignored
+	python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])' "$@" >"$dir/int.out" 2>"$dir/int.err" &
+	client=$!
+	wait_for 20 begun "$place" || return 1
+	private=$(grep -l "^PPid:[[:space:]]*$client$" /proc/[0-9]*/status 2>/dev/null)
+	kill -INT $client
+	wait $client
+	test $? = 130 && ! test -s "$dir/int.err"
+}
+check "Ctrl-C ends a run that packs its model" interrupted "$dir/other/caravan/store/tensors" env XDG_STATE_HOME="$dir/other" caravan run -m "$dir/slow.gguf" x
+check "which had a daemon of its own" test -n "$private"
+over() { test ! -f "$private" || grep -q "^State:[[:space:]]*Z" "$private"; }
+check "which ends too" wait_for 10 over
+check "Ctrl-C ends a run" interrupted "$dir/int.out" caravan run -m "$dir/slow.gguf" --temp 0 ""
+check "and its daemon" wait_for 10 over
+require on alone load "$dir/slow.gguf"
+check "Ctrl-C ends a run in a daemon" interrupted "$dir/int.out" caravan run --control "$dir/alone/control.sock" --temp 0 ""
+idle() { on alone status --json | json "j['models'][0]['sequences'] == 0"; }
+check "which does not go on with it" wait_for 10 idle
 finish
