@@ -4,7 +4,8 @@
 #include "shard/import.h"
 #include "shard/manifest.h"
 #include "shard/vocab.h"
-#include "tests/ggufgen.h"
+#include "tests/ggufopen.h"
+#include "tests/where.h"
 #include <check.h>
 #include <errno.h>
 #include <limits.h>
@@ -13,21 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char err[256];
-
-static const char *shared(const char *sub) {
-	static char path[PATH_MAX];
-	const char *dir = getenv("CARAVAN_SHARED"), *src = getenv("top_srcdir");
-	if (dir)
-		snprintf(path, sizeof path, "%s/%s", dir, sub);
-	else
-		snprintf(path, sizeof path, "%s/../shared/%s", src ? src : ".", sub);
-	if (access(path, R_OK) == 0)
-		return path;
-	printf("# skipped: there is no %s\n", path);
-	return NULL;
-}
 
 START_TEST(names) {
 	char hex[CONTENT_HEX];
@@ -242,21 +228,6 @@ START_TEST(manifests_of_nonsense_are_not_written) {
 }
 END_TEST
 
-/* A vocabulary from the keys that a generator holds. */
-static int vocab_gen(struct ggufgen *gen, struct vocab **v) {
-	size_t len;
-	uint8_t *data = ggufgen_bytes(gen, &len);
-	int fd = ggufgen_fd(data, len);
-	struct gguf *g;
-	ck_assert_int_eq(gguf_open(&g, &fd, 1, "model", err, sizeof err), 0);
-	int rc = vocab_from_gguf(v, g, err, sizeof err);
-	gguf_close(g);
-	close(fd);
-	free(data);
-	ggufgen_destroy(gen);
-	return rc;
-}
-
 static bool text_is(struct vocab_string s, const char *text) {
 	return s.len == strlen(text) && memcmp(s.s, text, s.len) == 0;
 }
@@ -461,7 +432,8 @@ START_TEST(foreign_vocabularies) {
 	        {"models/stories260K.gguf", VOCAB_SPM, 512, 0, 1, 2, true},
 	};
 	for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
-		const char *path = shared(file[i].path);
+		char at[512];
+		const char *path = shared_or_skip(at, file[i].path);
 		struct gguf *g;
 		struct vocab *v;
 		if (!path)

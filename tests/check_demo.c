@@ -2,6 +2,7 @@
 #include "daemon/text/tokenizer.h"
 #include "tests/loaded.h"
 #include "tests/synth.h"
+#include "tests/where.h"
 #include <check.h>
 #include <ctype.h>
 #include <math.h>

@@ -5,6 +5,7 @@
 #include "daemon/cluster/invite.h"
 #include "daemon/cluster/members.h"
 #include "daemon/cluster/roster.h"
+#include "tests/nodes_wait.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +17,6 @@
 
 #define NODES 4
 
-static struct loop *loop;
-static bool timed_out;
 static char root[64];
 
 struct node {
@@ -98,39 +97,6 @@ static void teardown(void) {
 
 /* ---- waiting -------------------------------------------------------------------------------------- */
 
-static bool (*until)(void);
-
-static void give_up(void *arg) {
-	(void)arg;
-	timed_out = true;
-	loop_stop(loop);
-}
-
-static void look(void *arg) {
-	(void)arg;
-	if (until())
-		loop_stop(loop);
-}
-
-static bool wait_for(bool (*condition)(void), unsigned ms) {
-	timed_out = false;
-	until = condition;
-	struct loop_timer *limit = loop_timer_start(loop, ms, false, give_up, NULL);
-	struct loop_timer *tick = loop_timer_start(loop, 2, true, look, NULL);
-	loop_run(loop);
-	loop_timer_stop(tick);
-	if (!timed_out)
-		loop_timer_stop(limit);
-	return !timed_out;
-}
-
-static bool never(void) {
-	return false;
-}
-static void run_for(unsigned ms) {
-	wait_for(never, ms);
-}
-
 /* Whether every node that runs sees `want` others up. */
 static unsigned want;
 static bool all_up(void) {
@@ -174,7 +140,7 @@ static const char *join(struct node *n, const char *token) {
 	n->error[0] = 0;
 	if (members_join(n->members, token, on_done, n, n->error, sizeof n->error) != 0)
 		return n->error;
-	ck_assert(wait_for(someone_done, 30000));
+	ck_assert(nodes_until(someone_done, 30000));
 	n->done = false;
 	return n->error;
 }
@@ -192,7 +158,7 @@ static void cluster(int n) {
 		free(token);
 	}
 	want = (unsigned)n - 1;
-	ck_assert(wait_for(all_up, 10000));
+	ck_assert(nodes_until(all_up, 10000));
 }
 
 static bool state_told(void) {
@@ -210,7 +176,7 @@ START_TEST(three_join) {
 		ck_assert_uint_eq(nodes[i].up, 2);
 		ck_assert_uint_eq(nodes[i].down, 0);
 	}
-	ck_assert(wait_for(state_told, 5000));
+	ck_assert(nodes_until(state_told, 5000));
 	const struct member *w = members_named(nodes[0].members, "cleo");
 	ck_assert_uint_eq(w->state->threads, 3);
 	ck_assert_uint_gt(w->arithmetic, 0);
@@ -245,12 +211,12 @@ START_TEST(invitations) {
 	ck_assert_ptr_nonnull(strstr(join(&nodes[1], other), "already belongs to a cluster of 2 nodes"));
 	/* a name that is taken does not use the invitation up */
 	ck_assert_ptr_nonnull(strstr(join(&nodes[3], other), "the name bob is taken"));
-	run_for(1200);
+	nodes_run(1200);
 	ck_assert_ptr_nonnull(strstr(join(&nodes[2], late), "has expired"));
 	ck_assert_str_eq(join(&nodes[2], other), "");
 	want = 2;
 	node_stop(&nodes[3]);
-	ck_assert(wait_for(all_up, 10000));
+	ck_assert(nodes_until(all_up, 10000));
 
 	/* nobody there any more */
 	char *gone = invite(&nodes[0], 600);
@@ -290,9 +256,9 @@ START_TEST(expelled) {
 	ck_assert_int_eq(members_expel(nodes[0].members, "ada", err, sizeof err), -EINVAL);
 	ck_assert_int_eq(members_expel(nodes[0].members, "bob", err, sizeof err), 0);
 	ck_assert(!members_find(nodes[0].members, &bob)->up);
-	ck_assert(wait_for(bob_is_out, 5000));
+	ck_assert(nodes_until(bob_is_out, 5000));
 	want = 1;
-	ck_assert(wait_for(all_up, 5000));
+	ck_assert(nodes_until(all_up, 5000));
 	for (int i = 0; i < 3; i++)
 		ck_assert_uint_eq(nodes[i].expelled, 1);
 	/* it has no link to anybody, and does not get one again */
@@ -332,13 +298,13 @@ START_TEST(dies_and_comes_back_elsewhere) {
 	cluster(3);
 	uint64_t t = loop_now_ns();
 	node_stop(&nodes[1]);
-	ck_assert(wait_for(ada_lost_one, 5000));
+	ck_assert(nodes_until(ada_lost_one, 5000));
 	ck_assert_msg(loop_now_ns() - t < 2000000000u, "noticed within two seconds");
 	ck_assert_uint_eq(nodes[0].up, 2);
 	/* another port: a new version of its entry, which it tells the others */
 	node_start(&nodes[1], NULL);
 	ck_assert_str_eq(members_self(nodes[1].members)->name, "bob");
-	ck_assert(wait_for(ada_has_all, 10000));
+	ck_assert(nodes_until(ada_has_all, 10000));
 	ck_assert_uint_ge(nodes[0].changed, 1);
 	ck_assert_str_eq(members_named(nodes[0].members, "bob")->endpoint,
 	        peers_endpoint(members_peers(nodes[1].members)));
@@ -347,7 +313,7 @@ START_TEST(dies_and_comes_back_elsewhere) {
 	ck_assert_int_eq(node_try(&nodes[1], "cleo", "tcp://127.0.0.1:*", err, sizeof err), -EEXIST);
 	ck_assert_int_eq(node_try(&nodes[1], "no name!", "tcp://127.0.0.1:*", err, sizeof err), -EINVAL);
 	node_start(&nodes[1], "kit");
-	ck_assert(wait_for(ada_knows_kit, 10000));
+	ck_assert(nodes_until(ada_knows_kit, 10000));
 	ck_assert_ptr_null(members_named(nodes[0].members, "bob"));
 }
 END_TEST
@@ -374,12 +340,12 @@ START_TEST(silent_is_down_within_two_seconds) {
 	cluster(2);
 	snprintf(endpoint, sizeof endpoint, "%s", peers_endpoint(members_peers(nodes[1].members)));
 	node_stop(&nodes[1]);
-	ck_assert(wait_for(ada_lost_one, 5000));
+	ck_assert(nodes_until(ada_lost_one, 5000));
 	const struct peers_config c = {.listen = endpoint, .keys = &nodes[1].keys, .admit = anybody};
 	ck_assert_msg(peers_create(&mute, loop, &c, err, sizeof err) == 0, "%s", err);
-	ck_assert(wait_for(ada_up_again, 5000));
+	ck_assert(nodes_until(ada_up_again, 5000));
 	uint64_t t = loop_now_ns();
-	ck_assert(wait_for(ada_lost_two, 10000));
+	ck_assert(nodes_until(ada_lost_two, 10000));
 	double seconds = (double)(loop_now_ns() - t) * 1e-9;
 	ck_assert_msg(seconds > 1.5 && seconds < 4, "down after %.1f s", seconds);
 	ck_assert(!members_named(nodes[0].members, "bob")->up);
@@ -406,7 +372,7 @@ START_TEST(set_back_to_an_old_state) {
 	for (int i = 0; i < 3; i++) {
 		node_stop(&nodes[1]);
 		node_start(&nodes[1], i % 2 ? "bobby" : "bill");
-		ck_assert(wait_for(all_up, 10000));
+		ck_assert(nodes_until(all_up, 10000));
 	}
 	version_before = members_named(nodes[0].members, "bill")->version;
 	node_stop(&nodes[1]);
@@ -414,7 +380,7 @@ START_TEST(set_back_to_an_old_state) {
 	ck_assert_int_eq(write(fd, buf, (size_t)len), len);
 	close(fd);
 	node_start(&nodes[1], "bob2");
-	ck_assert(wait_for(ada_sees_newer, 10000));
+	ck_assert(nodes_until(ada_sees_newer, 10000));
 }
 END_TEST
 
@@ -424,7 +390,7 @@ START_TEST(alone_without_a_network) {
 	ck_assert(members_self(nodes[0].members)->up);
 	ck_assert_str_eq(members_self(nodes[0].members)->endpoint, "");
 	ck_assert_int_eq(members_invite(nodes[0].members, 60, &token, err, sizeof err), -ENOTSUP);
-	run_for(600);
+	nodes_run(600);
 	ck_assert_uint_eq(members_self(nodes[0].members)->state->threads, 1);
 }
 END_TEST

@@ -3,6 +3,7 @@
 #include "daemon/text/tokenizer.h"
 #include "shard/gguf.h"
 #include "tests/text_vocab.h"
+#include "tests/where.h"
 #include <check.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -74,18 +75,9 @@ static void expect_round_trip(const struct tokenizer *t, const char *text, size_
 
 /* ---- the vocabularies of Llama 2 and Llama 3, where they are there ---- */
 
-static char *shared_path(const char *name) {
-	const char *dir = getenv("CARAVAN_SHARED"), *top = getenv("top_srcdir");
-	static char path[4096];
-	if (dir)
-		snprintf(path, sizeof path, "%s/vocab/%s", dir, name);
-	else
-		snprintf(path, sizeof path, "%s/../shared/vocab/%s", top ? top : ".", name);
-	return path;
-}
-
 static char *read_shared(const char *name, size_t *len) {
-	FILE *f = fopen(shared_path(name), "rb");
+	char path[512];
+	FILE *f = fopen(shared_path(path, name), "rb");
 	if (!f)
 		return NULL;
 	char *s = malloc(1 << 20);
@@ -97,16 +89,12 @@ static char *read_shared(const char *name, size_t *len) {
 }
 
 static struct vocab *load_shared(const char *name) {
-	char err[200] = "";
+	char err[200] = "", path[512];
 	struct gguf *g;
 	struct vocab *v;
-	FILE *f = fopen(shared_path(name), "rb");
-	if (!f) {
-		printf("# skipped: %s is not there\n", shared_path(name));
+	if (!shared_or_skip(path, name))
 		return NULL;
-	}
-	fclose(f);
-	ck_assert_msg(gguf_open_path(&g, shared_path(name), err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(gguf_open_path(&g, path, err, sizeof err) == 0, "%s", err);
 	ck_assert_msg(vocab_from_gguf(&v, g, err, sizeof err) == 0, "%s", err);
 	gguf_close(g);
 	return v;
@@ -143,17 +131,17 @@ static void check_vectors(const char *gguf, const char *inp, const char *out) {
 }
 
 START_TEST(llama2_vectors) {
-	check_vectors("llama-spm.gguf", "llama-spm.inp", "llama-spm.out");
+	check_vectors("vocab/llama-spm.gguf", "vocab/llama-spm.inp", "vocab/llama-spm.out");
 }
 END_TEST
 
 START_TEST(llama3_vectors) {
-	check_vectors("llama-bpe.gguf", "llama-bpe.inp", "llama-bpe.out");
+	check_vectors("vocab/llama-bpe.gguf", "vocab/llama-bpe.inp", "vocab/llama-bpe.out");
 }
 END_TEST
 
 START_TEST(llama2_special) {
-	struct vocab *v = load_shared("llama-spm.gguf");
+	struct vocab *v = load_shared("vocab/llama-spm.gguf");
 	if (!v)
 		return;
 	struct tokenizer *t = make(v);
@@ -174,7 +162,7 @@ START_TEST(llama2_special) {
 END_TEST
 
 START_TEST(llama3_special) {
-	struct vocab *v = load_shared("llama-bpe.gguf");
+	struct vocab *v = load_shared("vocab/llama-bpe.gguf");
 	if (!v)
 		return;
 	struct tokenizer *t = make(v);
@@ -405,7 +393,7 @@ START_TEST(round_trip_bpe) {
 END_TEST
 
 START_TEST(round_trip_real) {
-	static const char *const names[] = {"llama-spm.gguf", "llama-bpe.gguf"};
+	static const char *const names[] = {"vocab/llama-spm.gguf", "vocab/llama-bpe.gguf"};
 	for (size_t i = 0; i < 2; i++) {
 		struct vocab *v = load_shared(names[i]);
 		if (!v)

@@ -2,6 +2,7 @@
  * type, and the story of a trained one. */
 #include "tests/loaded.h"
 #include "tests/synth.h"
+#include "tests/where.h"
 #include <check.h>
 #include <math.h>
 #include <stdio.h>

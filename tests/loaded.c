@@ -78,18 +78,3 @@ void loaded_destroy(struct loaded *l) {
 	nftw(l->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(l);
 }
-
-char *shared_path(char out[512], const char *name) {
-	const char *shared = getenv("CARAVAN_SHARED"), *top = getenv("top_srcdir");
-	if (shared)
-		snprintf(out, 512, "%s/%s", shared, name);
-	else
-		snprintf(out, 512, "%s/../shared/%s", top ? top : ".", name);
-	return out;
-}
-
-char *source_path(char out[512], const char *name) {
-	const char *top = getenv("top_srcdir");
-	snprintf(out, 512, "%s/%s", top ? top : ".", name);
-	return out;
-}

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 struct node nodes[NODES_MAX];
-struct loop *loop;
 char nodes_root[96];
 void (*nodes_loader_gone)(struct node *n);
 
@@ -84,46 +83,6 @@ void nodes_stop(int i) {
 	members_destroy(n->members);
 	store_close(n->store);
 	n->members = NULL;
-}
-
-/* ---- waiting ---- */
-
-static struct {
-	bool (*cond)(void *);
-	void *arg;
-	bool met, late;
-} waiting;
-
-static void look(void *arg) {
-	(void)arg;
-	if (!waiting.cond || !waiting.cond(waiting.arg))
-		return;
-	waiting.met = true;
-	loop_stop(loop);
-}
-
-static void late(void *arg) {
-	(void)arg;
-	waiting.late = true;
-	loop_stop(loop);
-}
-
-bool nodes_wait(bool (*cond)(void *arg), void *arg, unsigned ms) {
-	waiting.cond = cond;
-	waiting.arg = arg;
-	waiting.met = waiting.late = false;
-	struct loop_timer *limit = loop_timer_start(loop, ms, false, late, NULL);
-	struct loop_timer *often = loop_timer_start(loop, 2, true, look, NULL);
-	while (!waiting.met && !waiting.late)
-		loop_run(loop);
-	loop_timer_stop(often);
-	if (!waiting.late)
-		loop_timer_stop(limit);
-	return waiting.met;
-}
-
-void nodes_run(unsigned ms) {
-	nodes_wait(NULL, NULL, ms);
 }
 
 bool nodes_all_up(void *arg) {

@@ -7,6 +7,7 @@
 #include "daemon/cluster/members.h"
 #include "shard/manifest.h"
 #include "shard/store.h"
+#include "tests/nodes_wait.h"
 
 #define NODES_MAX 4
 
@@ -22,7 +23,6 @@ struct node {
 };
 
 extern struct node nodes[NODES_MAX];
-extern struct loop *loop;
 extern char nodes_root[96];
 
 void nodes_setup(void);    /* a loop and a folder */
@@ -32,9 +32,6 @@ void nodes_stop(int i);    /* what hangs at `more` has been taken down but for w
 extern void (*nodes_loader_gone)(struct node *n); /* called when the node's loader has been destroyed */
 void nodes_cluster(int n);                        /* starts n nodes and joins them; all are up */
 
-/* Runs the loop until cond, which is asked every millisecond or two; false: it took longer. */
-bool nodes_wait(bool (*cond)(void *arg), void *arg, unsigned ms);
-void nodes_run(unsigned ms);
 bool nodes_all_up(void *arg); /* every running node sees all the running others up and no other */
 
 /* A model file in the folder; its path is returned, valid until the next call. */
