@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
+#if defined __x86_64__
 #include "kernels/avx2/avx2.h"
 #include <cpuid.h>
+#elif defined __aarch64__
+#include "kernels/neon/neon.h"
+#include <sys/auxv.h>
 #endif
 
 static bool always(void) {
@@ -28,14 +31,24 @@ static bool have_avx2(void) {
 }
 #endif
 
+#ifdef __aarch64__
+#define HAS_DOTPROD (1ul << 20) /* HWCAP_ASIMDDP of the kernel's <asm/hwcap.h> */
+static bool have_dotprod(void) {
+	return getauxval(AT_HWCAP) & HAS_DOTPROD;
+}
+#endif
+
 /* From the lowest to the highest. */
 static const struct {
 	const struct kern_ops *ops;
 	bool (*runs)(void);
 } ladder[] = {
         {&kern_rung_ref, always},
-#ifdef __x86_64__
+#if defined __x86_64__
         {&kern_rung_avx2, have_avx2},
+#elif defined __aarch64__
+        {&kern_rung_neon, always}, /* part of the architecture */
+        {&kern_rung_dotprod, have_dotprod},
 #endif
 };
 enum { RUNGS = sizeof ladder / sizeof *ladder };
@@ -67,7 +80,11 @@ int kern_init(char *err, size_t errlen) {
 		chosen = ladder[k].ops;
 		return 0;
 	}
-	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; rungs are ref%s", name, RUNGS > 1 ? ", avx2" : "");
+	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; rungs are", name);
+	for (size_t k = 0; k < RUNGS; k++) {
+		size_t used = strlen(err);
+		snprintf(err + used, errlen - used, "%s %s", k ? "," : "", ladder[k].ops->name);
+	}
 	return -EINVAL;
 }
 

@@ -1,5 +1,7 @@
 /* checkkern: every entry of every rung's table against the reference, by equality of bits, on random and
- * extreme data; with --bench it measures them instead.  Not part of a binary that people install. */
+ * extreme data; with --bench it measures the rung in use instead.  Every rung meets the same data, on every
+ * processor: --hash prints a hash of what the reference gives, which is the same on all of them.  Not part of
+ * a binary that people install. */
 #include "tests/checkkern.h"
 #include "config.h"
 #include "tests/bench/bench.h"
@@ -12,12 +14,27 @@
 
 void checkkern_case(struct checkkern *ck, bool ok, const char *format, ...) {
 	va_list args;
-	printf("%s %u - ", ok ? "ok" : "not ok", ++ck->cases);
+	ck->failed += !ok;
+	ck->cases++;
+	if (ck->silent)
+		return;
+	printf("%s %u - ", ok ? "ok" : "not ok", ck->cases);
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
 	putchar('\n');
-	ck->failed += !ok;
+}
+
+void checkkern_hash(struct checkkern *ck, const void *bytes, size_t size) { /* FNV-1a */
+	const uint8_t *p = bytes;
+	for (size_t i = 0; i < size; i++)
+		ck->hash = (ck->hash ^ p[i]) * 0x100000001b3u;
+}
+
+void checkkern_hash_floats(struct checkkern *ck, const float *x, size_t n) {
+	static const float not_a_number = NAN;
+	for (size_t i = 0; i < n; i++)
+		checkkern_hash(ck, isnan(x[i]) ? &not_a_number : &x[i], sizeof *x);
 }
 
 uint64_t checkkern_random(struct checkkern *ck) { /* xorshift64* */
@@ -155,6 +172,7 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint
 		want[i] = got[i] = -12345;
 	ref->mul[type](want, ldy, packed, rows, n, acts, stride, cols);
 	rung->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
+	checkkern_hash_floats(ck, want, count);
 	for (size_t i = 0; i < count && ok; i++)
 		if (memcmp(&want[i], &got[i], sizeof *want)) {
 			printf("# %s: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
@@ -170,23 +188,27 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint
 static void check_mul(struct checkkern *ck, const struct kern_ops *rung, uint32_t type) {
 	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
 	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {23, 70}};
+	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}};
 	size_t block = kern_traits(type)->block < 32 ? 1 : kern_traits(type)->block;
 	/* one block; a few; across the pieces that kernels cut the width into */
 	const size_t widths[] = {block, block * 3, block == 256 ? 1280 : 19 * 32, block == 1 ? 1029 : 1024};
 	for (size_t fill = 0; fill < sizeof fills / sizeof *fills; fill++) {
 		bool ok = true;
 		int failing = -1;
-		for (size_t s = 0; s < sizeof shapes / sizeof *shapes && ok; s++)
-			for (size_t k = 0; k < sizeof widths / sizeof *widths && ok; k++) {
-				size_t rows = shapes[s][0], cols = shapes[s][1], n = widths[k];
+		size_t count = ck->quick ? sizeof few / sizeof *few : sizeof shapes / sizeof *shapes;
+		for (size_t s = 0; s < count && ok; s++)
+			for (size_t k = ck->quick; k < (ck->quick ? 3 : 4) && ok; k++) {
+				const size_t *shape = ck->quick ? few[s] : shapes[s];
+				size_t rows = shape[0], cols = shape[1], n = widths[k];
 				uint8_t *canonical = checkkern_alloc(rows * kern_row_bytes(type, n));
 				uint8_t *packed = checkkern_alloc(kern_packed_bytes(type, rows, n));
 				float *x = checkkern_alloc(n * cols * sizeof *x);
 				fill_weights(
 				        ck, type, canonical, rows * n / kern_traits(type)->block, (int)fill);
 				kern_pack(type, packed, canonical, rows, n);
-				int first = cols > 9 ? (int)(checkkern_random(ck) % INPUTS) : 0;
-				int last = cols > 9 ? first + 1 : INPUTS;
+				bool one = cols > 9 || ck->quick;
+				int first = one ? (int)(checkkern_random(ck) % INPUTS) : 0;
+				int last = one ? first + 1 : INPUTS;
 				for (int input = first; input < last && ok; input++) {
 					fill_input(ck, x, n * cols, input);
 					ok = same_product(ck, rung, type, packed, rows, n, x, cols);
@@ -202,13 +224,16 @@ static void check_mul(struct checkkern *ck, const struct kern_ops *rung, uint32_
 }
 
 /* One row by both rungs; -EDOM from both or the same bytes. */
-static bool same_quants(const struct kern_ops *rung, int form, const float *x, size_t n) {
+static bool same_quants(
+        struct checkkern *ck, const struct kern_ops *rung, int form, const float *x, size_t n) {
 	const struct kern_ops *ref = kern_rung(0);
 	size_t size = kern_act_bytes(form, n);
 	uint8_t *want = checkkern_alloc(size + 1), *got = checkkern_alloc(size + 1);
 	memset(want, 0xa5, size + 1);
 	memset(got, 0xa5, size + 1);
 	int a = ref->quantize[form](want, x, n), b = rung->quantize[form](got, x, n);
+	if (!a)
+		checkkern_hash(ck, want, size);
 	bool ok = a == b && want[size] == 0xa5 && got[size] == 0xa5 && (a || !memcmp(want, got, size));
 	free(want);
 	free(got);
@@ -224,7 +249,7 @@ static void check_quantize(struct checkkern *ck, const struct kern_ops *rung, in
 		for (size_t n = form == KERN_FORM_Q8_32 ? 32 : 256; n <= 1024; n *= 2)
 			for (int round = 0; round < 20; round++) {
 				fill_input(ck, x, n, input);
-				ok &= same_quants(rung, form, x, n);
+				ok &= same_quants(ck, rung, form, x, n);
 			}
 		checkkern_case(ck, ok, "%s quantize %s, %s", rung->name, names[form], inputs[input]);
 	}
@@ -244,25 +269,33 @@ static void check_quantize(struct checkkern *ck, const struct kern_ops *rung, in
 	for (int i = 0; i < 256; i++)
 		x[i] = (float)(i % 128) - 0.5f;
 	x[0] = 127;
-	ok = same_quants(rung, form, x, 256);
+	ok = same_quants(ck, rung, form, x, 256);
 	checkkern_case(ck, ok, "%s quantize %s, ties", rung->name, names[form]);
 }
 
-void checkkern_products(struct checkkern *ck) {
-	for (size_t i = 1; kern_rung(i); i++) {
-		const struct kern_ops *rung = kern_rung(i);
-		for (int form = 0; form < KERN_FORMS; form++)
-			if (rung->quantize[form])
-				check_quantize(ck, rung, form);
-		for (uint32_t type = 0; type < KERN_TYPES; type++)
-			if (rung->mul[type])
-				check_mul(ck, rung, type);
-	}
+void checkkern_products(struct checkkern *ck, const struct kern_ops *rung) {
+	for (int form = 0; form < KERN_FORMS; form++)
+		check_quantize(ck, rung, form);
 	bool complete = true;
-	for (size_t i = 0; kern_rung(i); i++)
-		for (uint32_t type = 0; type < KERN_TYPES; type++)
-			complete &= !kern_traits(type) == !kern_rung(i)->mul[type];
-	checkkern_case(ck, complete, "every rung has a product for every type");
+	for (uint32_t type = 0; type < KERN_TYPES; type++) {
+		complete &= !kern_traits(type) == !rung->mul[type];
+		if (rung->mul[type])
+			check_mul(ck, rung, type);
+	}
+	checkkern_case(ck, complete, "%s has a product for every type", rung->name);
+}
+
+static void check_rung(struct checkkern *ck, const struct kern_ops *rung) {
+	ck->random = 0x9e3779b97f4a7c15u;
+	ck->hash = 0xcbf29ce484222325u;
+	checkkern_products(ck, rung);
+	checkkern_ops(ck, rung);
+}
+
+static int usage(void) {
+	fprintf(stderr, "usage: checkkern [--quick] [--hash]\n"
+	                "       checkkern --bench [TYPE]\n");
+	return 1;
 }
 
 /* Measures the products of the rung in use, of one type or of all, on one thread and on two. */
@@ -289,16 +322,23 @@ static int measure(const char *type) {
 }
 
 int main(int argc, char **argv) {
-	struct checkkern ck = {.random = 0x9e3779b97f4a7c15u};
+	struct checkkern ck = {.cases = 0};
 	if (argc >= 2 && argc <= 3 && !strcmp(argv[1], "--bench"))
 		return measure(argv[2]);
-	if (argc != 1) {
-		fprintf(stderr, "usage: checkkern [--bench [TYPE]]\n");
-		return 1;
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--quick"))
+			ck.quick = true;
+		else if (!strcmp(argv[i], "--hash"))
+			ck.silent = true;
+		else
+			return usage();
+	if (ck.silent) {
+		check_rung(&ck, kern_rung(0));
+		printf("%016llx\n", (unsigned long long)ck.hash);
+		return ck.failed ? 1 : 0;
 	}
-	checkkern_products(&ck);
-	checkkern_ops(&ck);
-	checkkern_ops(&ck);
+	for (size_t i = 1; kern_rung(i); i++)
+		check_rung(&ck, kern_rung(i));
 	printf("1..%u\n", ck.cases);
 	return ck.failed ? 1 : 0;
 }

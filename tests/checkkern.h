@@ -9,7 +9,10 @@
 
 struct checkkern {
 	unsigned cases, failed;
+	bool quick;      /* fewer shapes, for a slow processor */
+	bool silent;     /* no lines, only the hash */
 	uint64_t random; /* state of the generator; never zero */
+	uint64_t hash;   /* of all that the reference gave */
 };
 
 /* Prints "ok N - what" or "not ok N - what". */
@@ -20,12 +23,16 @@ __attribute__((format(printf, 3, 4))) void checkkern_case(
 uint64_t checkkern_random(struct checkkern *ck);
 float checkkern_float(struct checkkern *ck);
 
+/* Adds results to the hash; one NaN counts as any other. */
+void checkkern_hash(struct checkkern *ck, const void *bytes, size_t size);
+void checkkern_hash_floats(struct checkkern *ck, const float *x, size_t n);
+
 /* Aligned memory of at least size bytes, or the end of the program. */
 void *checkkern_alloc(size_t size);
 
-/* Every product and quantiser of every rung against the reference (checkkern.c), every other operation
+/* Every product and quantiser of a rung against the reference (checkkern.c), every other operation
  * (checkkern_ops.c). */
-void checkkern_products(struct checkkern *ck);
-void checkkern_ops(struct checkkern *ck);
+void checkkern_products(struct checkkern *ck, const struct kern_ops *rung);
+void checkkern_ops(struct checkkern *ck, const struct kern_ops *rung);
 
 #endif

@@ -1,0 +1,60 @@
+/* What the products of these rungs share: inlining, loads, and the end of a row of results. */
+#ifndef KERNELS_NEON_COMMON_H
+#define KERNELS_NEON_COMMON_H
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Functions that take a type as a constant and vanish into their callers. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Loops whose index must become a constant. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Makes a pointer look new, so that loads through it stay where they are written. */
+#define HIDE(p) __asm__("" : "+r"(p))
+
+INLINE uint8x16_t load(const void *p) {
+	return vld1q_u8(p);
+}
+
+/* Four of eight float16 side by side; h: the first or the second four. */
+INLINE float32x4_t load_halves(const void *p, int h) {
+	return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)p + 4 * h)));
+}
+
+/* Word i behind p, in every lane. */
+INLINE int32x4_t spread(const void *p, size_t i) {
+	int32_t word;
+	memcpy(&word, (const uint8_t *)p + 4 * i, 4);
+	return vdupq_n_s32(word);
+}
+
+/* a + w times lane 0..3 of x: four elements in turn. */
+#define FMA_LANES(a, w0, w1, w2, w3, x) \
+	do { \
+		(a) = vfmaq_laneq_f32((a), (w0), (x), 0); \
+		(a) = vfmaq_laneq_f32((a), (w1), (x), 1); \
+		(a) = vfmaq_laneq_f32((a), (w2), (x), 2); \
+		(a) = vfmaq_laneq_f32((a), (w3), (x), 3); \
+	} while (0)
+
+/* The results of a strip, v[0] and v[1], as far as it has rows. */
+INLINE void store_rows(float *y, const float32x4_t *v, size_t rows) {
+	if (rows >= 8) {
+		vst1q_f32(y, v[0]);
+		vst1q_f32(y + 4, v[1]);
+		return;
+	}
+	float f[8];
+	vst1q_f32(f, v[0]);
+	vst1q_f32(f + 4, v[1]);
+	memcpy(y, f, rows * sizeof *f);
+}
+
+#endif

@@ -1,0 +1,123 @@
+/* neon/ops: norm, RoPE, SwiGLU, residual and KV stores with NEON.
+ *
+ * Owns: nothing but speed; kernels/ref/ops.c is the definition.  A lane is an element, except in the norm,
+ * where the 32 stripes are eight registers of four.  A tail goes through a buffer that is filled up with +0:
+ * what that adds to a stripe of squares is fma(0, 0, s) = s.
+ * Pure; any thread. */
+#include "kernels/neon/neon_ops.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/neon/common.h"
+#include "kernels/neon/vector.h"
+
+/* Adds the squares of 32 elements to the 32 stripes. */
+INLINE void squares(float32x4_t *s, const float *x) {
+	UNROLL for (size_t k = 0; k < 8; k++) {
+		float32x4_t v = vld1q_f32(x + 4 * k);
+		s[k] = vfmaq_f32(s[k], v, v);
+	}
+}
+
+int neon_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
+	float32x4_t s[8];
+	size_t i = 0;
+	UNROLL for (int k = 0; k < 8; k++) s[k] = vdupq_n_f32(0);
+	for (; i + 32 <= n; i += 32)
+		squares(s, x + i);
+	if (i < n) {
+		float tail[32] = {0};
+		memcpy(tail, x + i, (n - i) * sizeof *x);
+		squares(s, tail);
+	}
+	UNROLL for (int k = 0; k < 4; k++) s[k] = vaddq_f32(s[k], s[k + 4]);
+	float sum = tree8(vaddq_f32(s[0], s[2]), vaddq_f32(s[1], s[3]));
+	if (!isfinite(sum))
+		return -EDOM;
+	float r = 1.0f / sqrtf(sum / (float)n + eps);
+	for (i = 0; i + 4 <= n; i += 4)
+		vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(x + i), r), vld1q_f32(w + i)));
+	for (; i < n; i++)
+		y[i] = (x[i] * r) * w[i];
+	return 0;
+}
+
+void neon_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+	for (size_t h = 0; h < heads; h++, x += head_size) {
+		size_t i = 0;
+		for (; i + 4 <= pairs; i += 4) {
+			float32x4x2_t v = vld2q_f32(x + 2 * i), t = vld2q_f32(cs + 2 * i), u;
+			u.val[0] = vfmaq_f32(vnegq_f32(vmulq_f32(v.val[1], t.val[1])), v.val[0], t.val[0]);
+			u.val[1] = vfmaq_f32(vmulq_f32(v.val[1], t.val[0]), v.val[0], t.val[1]);
+			vst2q_f32(x + 2 * i, u);
+		}
+		for (; i < pairs; i++) {
+			float c = cs[2 * i], s = cs[2 * i + 1];
+			float x0 = x[2 * i], x1 = x[2 * i + 1];
+			x[2 * i] = fmaf(x0, c, -(x1 * s));
+			x[2 * i + 1] = fmaf(x0, s, x1 * c);
+		}
+	}
+}
+
+static inline float32x4_t swiglu4(float32x4_t g, float32x4_t u) {
+	const float32x4_t one = vdupq_n_f32(1.0f);
+	float32x4_t e = exp4(vnegq_f32(g));
+	return vmulq_f32(vmulq_f32(g, vdivq_f32(one, vaddq_f32(one, e))), u);
+}
+
+void neon_swiglu(float *y, const float *gate, const float *up, size_t n) {
+	size_t i = 0;
+	for (; i + 4 <= n; i += 4)
+		vst1q_f32(y + i, swiglu4(vld1q_f32(gate + i), vld1q_f32(up + i)));
+	if (i < n) {
+		float g[4] = {0}, u[4] = {0};
+		memcpy(g, gate + i, (n - i) * sizeof *g);
+		memcpy(u, up + i, (n - i) * sizeof *u);
+		vst1q_f32(g, swiglu4(vld1q_f32(g), vld1q_f32(u)));
+		memcpy(y + i, g, (n - i) * sizeof *g);
+	}
+}
+
+void neon_add(float *y, const float *x, size_t n) {
+	size_t i = 0;
+	for (; i + 4 <= n; i += 4)
+		vst1q_f32(y + i, vaddq_f32(vld1q_f32(y + i), vld1q_f32(x + i)));
+	for (; i < n; i++)
+		y[i] = y[i] + x[i];
+}
+
+/* Four halves, saturated; these minima and maxima let a NaN through. */
+static inline uint16x4_t halves(float32x4_t v) {
+	v = vmaxq_f32(vminq_f32(v, vdupq_n_f32(65504.0f)), vdupq_n_f32(-65504.0f));
+	return vreinterpret_u16_f16(vcvt_f16_f32(v));
+}
+
+/* n halves of k, `stride` apart. */
+INLINE void put_halves(uint16_t *dst, const float *k, size_t n, size_t stride) {
+	size_t d = 0;
+	for (; d + 4 <= n; d += 4) {
+		uint16x4_t h = halves(vld1q_f32(k + d));
+		uint16_t *to = dst + d * stride;
+		if (stride == 1) {
+			vst1_u16(to, h);
+			continue;
+		}
+		vst1_lane_u16(to, h, 0);
+		vst1_lane_u16(to + stride, h, 1);
+		vst1_lane_u16(to + 2 * stride, h, 2);
+		vst1_lane_u16(to + 3 * stride, h, 3);
+	}
+	for (; d < n; d++)
+		vst1_lane_u16(dst + d * stride, halves(vdupq_n_f32(k[d])), 0);
+}
+
+void neon_put_key(uint16_t *keys, size_t slot, const float *k, size_t head_size) {
+	put_halves(keys + slot / 8 * 8 * head_size + slot % 8, k, head_size, 8);
+}
+
+void neon_put_value(uint16_t *values, size_t slot, const float *v, size_t head_size) {
+	put_halves(values + slot * head_size, v, head_size, 1);
+}

@@ -1,0 +1,241 @@
+/* Packed blocks of a strip into words of bytes, scales and minima, every type.
+ *
+ * Each function takes the type as a constant.  A word is the integer weights of four neighbouring elements a
+ * lane, of the four rows of half h (0, 1) of the strip; they are what the contract multiplies by, except
+ * those of Q4_0, which still have their offset of 8 (offset()).
+ * The order of fields in head and body is that of the table in kernels/pack.c. */
+#ifndef KERNELS_NEON_UNPACK_H
+#define KERNELS_NEON_UNPACK_H
+#include "kernels/kernels.h"
+#include "kernels/neon/common.h"
+
+/* Bytes that one row's block has in the head and in the body. */
+INLINE size_t head_bytes(enum kern_type t) {
+	switch (t) {
+	case KERN_Q4_1:
+	case KERN_Q5_1:
+		return 4;
+	case KERN_Q2_K:
+		return 20;
+	case KERN_Q3_K:
+		return 14;
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+		return 16;
+	case KERN_Q6_K:
+		return 18;
+	default:
+		return 2;
+	}
+}
+
+INLINE size_t body_bytes(enum kern_type t) {
+	switch (t) {
+	case KERN_Q5_0:
+	case KERN_Q5_1:
+		return 20;
+	case KERN_Q8_0:
+		return 32;
+	case KERN_Q2_K:
+		return 64;
+	case KERN_Q3_K:
+		return 96;
+	case KERN_Q4_K:
+		return 128;
+	case KERN_Q5_K:
+		return 160;
+	case KERN_Q6_K:
+		return 192;
+	default:
+		return 16;
+	}
+}
+
+INLINE bool has_minima(enum kern_type t) {
+	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
+}
+
+INLINE size_t block_of(enum kern_type t) {
+	switch (t) {
+	case KERN_Q2_K:
+	case KERN_Q3_K:
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+	case KERN_Q6_K:
+		return 256;
+	default:
+		return 32;
+	}
+}
+
+/* Sub-blocks of a block of 256, and the quads of one. */
+INLINE int sub_blocks(enum kern_type t) {
+	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
+}
+INLINE int quads(enum kern_type t) {
+	return 16 / sub_blocks(t);
+}
+
+/* Shifts of all bytes by what becomes a constant. */
+INLINE uint8x16_t right(uint8x16_t v, int by) {
+	return by ? v >> (uint8_t)by : v;
+}
+INLINE uint8x16_t left(uint8x16_t v, int by) {
+	return by ? v << (uint8_t)by : v;
+}
+INLINE uint8x16_t low_bits(uint8x16_t v, int mask) {
+	return vandq_u8(v, vdupq_n_u8((uint8_t)mask));
+}
+
+/* v with the bits of mask taken from b. */
+INLINE uint8x16_t insert(uint8x16_t v, uint8x16_t b, int mask) {
+	return vbslq_u8(vdupq_n_u8((uint8_t)mask), b, v);
+}
+
+/* All bits of a byte where bit 4w..4w+3 of its lane is set, one to each byte. */
+INLINE uint8x16_t fifth_bits(uint8x16_t qh, int w) {
+	const uint32x4_t lanes = {0x00000000, 0x04040404, 0x08080808, 0x0c0c0c0c};
+	uint32x4_t at = vaddq_u32(lanes, vdupq_n_u32((uint32_t)(w / 2) * 0x01010101u));
+	uint32x4_t bit = vdupq_n_u32(w % 2 ? 0x80402010u : 0x08040201u);
+	return vtstq_u8(vqtbl1q_u8(qh, vreinterpretq_u8_u32(at)), vreinterpretq_u8_u32(bit));
+}
+
+/* Word w (0..7) of a block of 32. */
+INLINE int8x16_t word_32(enum kern_type t, const uint8_t *body, int w, int h) {
+	const int8x16_t steps = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+	if (t == KERN_Q8_0)
+		return vreinterpretq_s8_u8(load(body + w * 32 + h * 16));
+	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
+	uint8x16_t v = load(body + (fifth ? 32 : 0) + w % 4 * 32 + h * 16);
+	v = w < 4 ? low_bits(v, 15) : right(v, 4);
+	if (t == KERN_IQ4_NL)
+		return vqtbl1q_s8(steps, v);
+	if (t == KERN_Q5_1)
+		v = insert(v, fifth_bits(load(body + h * 16), w), 0x10);
+	if (t == KERN_Q5_0) /* a clear bit is minus 16: the upper four bits are its opposite */
+		v = insert(v, fifth_bits(vmvnq_u8(load(body + h * 16)), w), 0xf0);
+	return vreinterpretq_s8_u8(v);
+}
+
+/* What is still to be subtracted from the words of a type. */
+INLINE int offset(enum kern_type t) {
+	return t == KERN_Q4_0 ? 8 : 0;
+}
+
+/* Word w (0..63) of a block of 256: elements 4w..4w+3. */
+INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
+	int half = w / 32, j = w % 32 / 8, l = w % 8; /* element 128 half + 32 j + 4 l */
+	uint8x16_t v, high;
+	body += h * 16;
+	switch (t) {
+	case KERN_Q2_K:
+		v = low_bits(right(load(body + (half * 8 + l) * 32), 2 * j), 3);
+		break;
+	case KERN_Q3_K: /* a clear bit is minus 4 */
+		v = low_bits(right(load(body + (8 + half * 8 + l) * 32), 2 * j), 3);
+		high = vtstq_u8(load(body + l * 32), vdupq_n_u8((uint8_t)(1 << (half * 4 + j))));
+		v = vorrq_u8(v, vbicq_u8(vdupq_n_u8(0xfc), high));
+		break;
+	case KERN_Q4_K:
+		v = load(body + (w / 16 * 8 + l) * 32);
+		v = j % 2 ? right(v, 4) : low_bits(v, 15);
+		break;
+	case KERN_Q5_K:
+		v = load(body + (8 + w / 16 * 8 + l) * 32);
+		v = j % 2 ? right(v, 4) : low_bits(v, 15);
+		high = vtstq_u8(load(body + l * 32), vdupq_n_u8((uint8_t)(1 << w / 8)));
+		v = insert(v, high, 0x10);
+		break;
+	default: /* KERN_Q6_K: with the upper bit turned round the six bits are a two's complement */
+		v = load(body + (half * 16 + j % 2 * 8 + l) * 32);
+		v = j / 2 ? right(v, 4) : v;
+		high = veorq_u8(load(body + (32 + half * 8 + l) * 32), vdupq_n_u8(0xaa));
+		high = left(high, 6 - 2 * j);
+		high = vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(high), 2));
+		v = insert(v, high, 0xf0);
+	}
+	return vreinterpretq_s8_u8(v);
+}
+
+/* What the head of a block of 256 says, of eight rows. */
+struct scales {
+	int32x4_t sc[16][2]; /* of sub-blocks */
+	int16x8_t mn[16];    /* minima of sub-blocks, where the type has them */
+	float32x4_t d[2], dmin[2];
+};
+
+/* Byte i of each lane, zero-extended or sign-extended. */
+INLINE int32x4_t byte_of(uint8x16_t v, int i) {
+	uint32x4_t u = vreinterpretq_u32_u8(v);
+	u = i < 3 ? vandq_u32(i ? u >> (uint32_t)(8 * i) : u, vdupq_n_u32(255)) : vshrq_n_u32(u, 24);
+	return vreinterpretq_s32_u32(u);
+}
+INLINE int32x4_t signed_byte_of(uint8x16_t v, int i) {
+	int32x4_t s = vreinterpretq_s32_u8(v);
+	return vshrq_n_s32(i < 3 ? s << (24 - 8 * i) : s, 24);
+}
+
+/* Scales (minima) of the four sub-blocks from 4k on: a byte each in the lanes of the eight rows. */
+INLINE void put_scales(enum kern_type t, struct scales *out, int k, const uint8x16_t *v) {
+	bool is_signed = t == KERN_Q3_K || t == KERN_Q6_K;
+	UNROLL for (int i = 0; i < 4; i++) {
+		UNROLL for (int h = 0; h < 2; h++) out->sc[4 * k + i][h] =
+		        is_signed ? signed_byte_of(v[h], i) : byte_of(v[h], i);
+	}
+}
+
+INLINE void put_minima(struct scales *out, int k, const uint8x16_t *v) {
+	const uint16x8_t low = vdupq_n_u16(255);
+	uint16x8_t even = vreinterpretq_u16_u8(vuzp1q_u8(v[0], v[1])),
+	           odd = vreinterpretq_u16_u8(vuzp2q_u8(v[0], v[1]));
+	out->mn[4 * k] = vreinterpretq_s16_u16(vandq_u16(even, low));
+	out->mn[4 * k + 1] = vreinterpretq_s16_u16(vandq_u16(odd, low));
+	out->mn[4 * k + 2] = vreinterpretq_s16_u16(vshrq_n_u16(even, 8));
+	out->mn[4 * k + 3] = vreinterpretq_s16_u16(vshrq_n_u16(odd, 8));
+}
+
+INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
+	const uint8_t *s = head + (has_minima(t) ? 32 : 16);
+	UNROLL for (int h = 0; h < 2; h++) {
+		out->d[h] = load_halves(head, h);
+		if (has_minima(t))
+			out->dmin[h] = load_halves(head + 16, h);
+	}
+	if (t == KERN_Q4_K || t == KERN_Q5_K) {
+		uint8x16_t sc[2][2], mn[2][2];
+		UNROLL for (int h = 0; h < 2; h++) {
+			uint8x16_t a = load(s + h * 16), b = load(s + 32 + h * 16), c = load(s + 64 + h * 16);
+			sc[0][h] = low_bits(a, 63);
+			mn[0][h] = low_bits(b, 63);
+			sc[1][h] = insert(low_bits(c, 15), right(a, 2), 0x30);
+			mn[1][h] = insert(right(c, 4), right(b, 2), 0x30);
+		}
+		UNROLL for (int k = 0; k < 2; k++) {
+			put_scales(t, out, k, sc[k]);
+			put_minima(out, k, mn[k]);
+		}
+		return;
+	}
+	UNROLL for (int k = 0; k < 4; k++) { /* sub-blocks 4k..4k+3 */
+		uint8x16_t sc[2], mn[2];
+		UNROLL for (int h = 0; h < 2; h++) {
+			uint8x16_t v = load(s + 32 * (t == KERN_Q3_K ? k % 2 : k) + h * 16);
+			if (t == KERN_Q2_K) {
+				sc[h] = low_bits(v, 15);
+				mn[h] = right(v, 4);
+			} else if (t == KERN_Q3_K) {
+				uint8x16_t upper = load(s + 64 + h * 16);
+				upper = k < 2 ? left(upper, 4 - 2 * k) : right(upper, 2 * k - 4);
+				v = insert(k < 2 ? low_bits(v, 15) : right(v, 4), upper, 0x30);
+				sc[h] = vsubq_u8(v, vdupq_n_u8(32));
+			} else {
+				sc[h] = v;
+			}
+		}
+		put_scales(t, out, k, sc);
+		if (t == KERN_Q2_K)
+			put_minima(out, k, mn);
+	}
+}
+
+#endif
