@@ -1,5 +1,6 @@
 /* dispatch: the ladder, and the choice of a rung.
  * The choice is made once, before threads start; after that everything here only reads. */
+#include "config.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"
 #include <assert.h>
@@ -10,6 +11,9 @@
 #if defined __x86_64__
 #include "kernels/avx2/avx2.h"
 #include <cpuid.h>
+#ifdef HAVE_AVX512
+#include "kernels/avx512/avx512.h"
+#endif
 #elif defined __aarch64__
 #include "kernels/neon/neon.h"
 #include <sys/auxv.h>
@@ -31,6 +35,17 @@ static bool have_avx2(void) {
 }
 #endif
 
+#ifdef HAVE_AVX512
+static bool have_avx512(void) {
+	return have_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+static bool have_avx512vnni(void) {
+	return have_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
 #ifdef __aarch64__
 #define HAS_DOTPROD (1ul << 20) /* HWCAP_ASIMDDP of the kernel's <asm/hwcap.h> */
 static bool have_dotprod(void) {
@@ -38,17 +53,22 @@ static bool have_dotprod(void) {
 }
 #endif
 
-/* From the lowest to the highest. */
+/* From the lowest to the highest.  What is opt-in is taken only by its name. */
 static const struct {
 	const struct kern_ops *ops;
 	bool (*runs)(void);
+	bool opt_in;
 } ladder[] = {
-        {&kern_rung_ref, always},
+        {&kern_rung_ref, always, false},
 #if defined __x86_64__
-        {&kern_rung_avx2, have_avx2},
+        {&kern_rung_avx2, have_avx2, false},
+#ifdef HAVE_AVX512
+        {&kern_rung_avx512, have_avx512, true},
+        {&kern_rung_avx512vnni, have_avx512vnni, true},
+#endif
 #elif defined __aarch64__
-        {&kern_rung_neon, always}, /* part of the architecture */
-        {&kern_rung_dotprod, have_dotprod},
+        {&kern_rung_neon, always, false}, /* part of the architecture */
+        {&kern_rung_dotprod, have_dotprod, false},
 #endif
 };
 enum { RUNGS = sizeof ladder / sizeof *ladder };
@@ -65,8 +85,9 @@ const struct kern_ops *kern_rung(size_t i) {
 int kern_init(char *err, size_t errlen) {
 	const char *name = getenv("CARAVAN_CPU");
 	if (!name || !*name) {
-		for (size_t i = 0; kern_rung(i); i++)
-			chosen = kern_rung(i);
+		for (size_t k = 0; k < RUNGS; k++)
+			if (!ladder[k].opt_in && ladder[k].runs())
+				chosen = ladder[k].ops;
 		return 0;
 	}
 	for (size_t k = 0; k < RUNGS; k++) {

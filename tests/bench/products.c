@@ -54,7 +54,7 @@ static void make_acts(const struct kern_ops *ops, uint32_t type, uint8_t *x, siz
 static void round_of(struct bench *b, struct product *p, uint32_t type, struct figures *f, unsigned round,
         double *reading) {
 	size_t cache = strips_in(type, CACHE_KIB << 10), memory = strips_in(type, PIECE_KIB << 10);
-	size_t panel = 2 * KERN_STRIP * p->row; /* short, so that few are interrupted */
+	size_t panel = 4 * KERN_STRIP * p->row; /* short, so that few are interrupted */
 	double elements = (double)N / (double)p->row, before = *reading;
 	p->cols = 1;
 	f->cache[round] = bench_run(b, piece, p, cache, cache * b->threads, 200);

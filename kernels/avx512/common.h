@@ -1,0 +1,55 @@
+/* What the products of these rungs share: inlining, loads of two strips, and the end of a row of results. */
+#ifndef KERNELS_AVX512_COMMON_H
+#define KERNELS_AVX512_COMMON_H
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Functions that take a type as a constant and vanish into their callers. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Loops whose index must become a constant. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Keeps an accumulator in its register: without it the compiler reorders the additions of an unrolled
+ * tile until it runs out of registers. */
+#define PIN(v) __asm__("" : "+v"(v))
+
+/* Makes a pointer look new: keeps the compiler from loading through it before a loop, and from spilling all
+ * that it then has. */
+#define HIDE(p) __asm__("" : "+r"(p))
+
+/* 32 bytes of each strip of a pair, at offset i. */
+INLINE __m512i load(const uint8_t *const *p, size_t i) {
+	return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(p[0] + i))),
+	        _mm256_loadu_si256((const __m256i *)(p[1] + i)), 1);
+}
+
+/* Eight float16 of each strip of a pair, at offset i. */
+INLINE __m512 load_halves(const uint8_t *const *p, size_t i) {
+	return _mm512_cvtph_ps(
+	        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(p[0] + i))),
+	                _mm_loadu_si128((const __m128i *)(p[1] + i)), 1));
+}
+
+/* Word i behind p, in every lane. */
+INLINE __m512i spread(const void *p, size_t i) {
+	int32_t word;
+	memcpy(&word, (const uint8_t *)p + 4 * i, 4);
+	return _mm512_set1_epi32(word);
+}
+
+/* The results of a pair, as far as there are rows. */
+INLINE void store_rows(float *y, __m512 v, size_t rows) {
+	if (rows >= 16)
+		_mm512_storeu_ps(y, v);
+	else
+		_mm512_mask_storeu_ps(y, (__mmask16)((1u << rows) - 1), v);
+}
+
+#endif

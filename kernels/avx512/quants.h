@@ -1,0 +1,492 @@
+/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them, once for each
+ * rung.
+ *
+ * Work goes by walks of four strips, two pairs.  A few columns (decode is one) meet the weights as they lie in
+ * memory.  More share a panel: a piece of the width of a walk, unpacked once, small enough for the first cache;
+ * the float accumulators wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in
+ * either way. */
+#ifndef KERNELS_AVX512_QUANTS_H
+#define KERNELS_AVX512_QUANTS_H
+#include "kernels/acts.h"
+#include "kernels/avx512/avx512.h"
+#include "kernels/avx512/unpack.h"
+
+enum {
+	PAIRS = 2,     /* of a walk */
+	COLS = 4,      /* columns over a panel at once */
+	TILE = 64,     /* columns that share a panel */
+	PIECE_32 = 16, /* blocks of 32 in a panel */
+	PIECE_256 = 2, /* blocks of 256 in a panel */
+	AHEAD = 3072 /* bytes that are fetched ahead in each body; and the part of the head that belongs to them */
+};
+
+/* The integer arithmetic of the two rungs.  A word is four bytes u of weights, unsigned, in every lane, times the
+ * four bytes q of an activation word.  `group` words are added up before they are folded. */
+#ifdef AVX512_VNNI
+/* A step adds four products to 32 bits: whatever there is fits. */
+INLINE int words_32(enum kern_type t) {
+	return 8;
+}
+INLINE int group_32(enum kern_type t) {
+	return 8;
+}
+INLINE int group_256(enum kern_type t) {
+	return 64 / sub_blocks(t);
+}
+
+INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
+	return word_32(t, body, w);
+}
+
+INLINE __m512i add_word(__m512i v, __m512i u, __m512i q) {
+	return _mm512_dpbusd_epi32(v, u, q);
+}
+
+INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
+	return _mm512_dpwssd_epi32(v, a, b);
+}
+
+INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
+	return _mm512_add_epi32(total, v);
+}
+
+INLINE __m512i start_256(enum kern_type t, const uint8_t *repair, size_t i) {
+	return _mm512_setzero_si512();
+}
+
+INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
+	if (is_narrow(t))
+		return add_pairs(total, v, sc);
+	return _mm512_add_epi32(total, _mm512_mullo_epi32(v, sc));
+}
+#else
+/* Products of bytes are added two by two to 16 bits, and groups of words in 16 bits as long as they fit: 16 times
+ * 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from what takes its offset away, with which the
+ * true sum fits.  Bytes of the signed types with 128 on top do not fit two by two: they are taken in nibbles, as
+ * words of their own. */
+INLINE int words_32(enum kern_type t) {
+	return is_signed(t) ? 16 : 8;
+}
+INLINE int group_32(enum kern_type t) {
+	return t == KERN_Q5_0 || t == KERN_Q5_1 ? 4 : 8;
+}
+INLINE int group_256(enum kern_type t) {
+	return t == KERN_Q4_K ? 8 : 4;
+}
+
+INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
+	__m512i v = word_32(t, body, w % 8);
+	if (!is_signed(t))
+		return v;
+	return w < 8 ? low_nibbles(v) : high_nibbles(v);
+}
+
+INLINE __m512i add_word(__m512i v, __m512i u, __m512i q) {
+	return _mm512_add_epi16(v, _mm512_maddubs_epi16(u, q));
+}
+
+INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
+	return _mm512_add_epi32(v, _mm512_madd_epi16(a, b));
+}
+
+INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
+	return add_pairs(total, v, _mm512_set1_epi16(is_signed(t) && g ? 16 : 1));
+}
+
+INLINE __m512i start_256(enum kern_type t, const uint8_t *repair, size_t i) {
+	return t == KERN_Q6_K ? spread(repair, i) : _mm512_setzero_si512();
+}
+
+INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
+	return add_pairs(total, v, sc);
+}
+#endif
+
+/* What the offset of a type adds to the sums of a block of 32, from the repair, which is -8 times the sum of the
+ * quants in two halves. */
+INLINE __m512i start_32(enum kern_type t, const uint8_t *repair, size_t b) {
+	int factor = t == KERN_Q4_0 ? 1 : t == KERN_Q5_0 ? 2 : is_signed(t) ? 16 : 0;
+	if (!factor)
+		return _mm512_setzero_si512();
+	return _mm512_madd_epi16(spread(repair, b), _mm512_set1_epi16((int16_t)factor));
+}
+
+/* The parts of an activation row (kernels/acts.h). */
+struct column {
+	const uint8_t *d, *repair, *sum, *q;
+};
+
+INLINE struct column column(enum kern_type t, const void *x, size_t n) {
+	const uint8_t *p = x;
+	if (block_of(t) == 32) {
+		struct acts_q8_32 at = acts_q8_32(n);
+		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
+	}
+	struct acts_q8_256 at = acts_q8_256(n);
+	return (struct column){
+	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
+}
+
+/* Where the blocks of a pair's two strips lie. */
+struct pair {
+	const uint8_t *head[2], *body[2];
+};
+
+/* A walk of strips from `index` on; the last of the `strips` there are stands in for those that are not. */
+INLINE void walk_at(enum kern_type t, struct pair *at, const void *w, size_t index, size_t strips, size_t n) {
+	size_t blocks = n / block_of(t), bytes = 8 * blocks * (head_bytes(t) + body_bytes(t));
+	for (size_t i = 0; i < 2 * PAIRS; i++) {
+		size_t k = index + i < strips ? index + i : strips - 1;
+		const uint8_t *p = (const uint8_t *)w + k * bytes;
+		at[i / 2].head[i % 2] = p;
+		at[i / 2].body[i % 2] = p + 8 * blocks * head_bytes(t);
+	}
+}
+
+/* How far from a block lies what is asked for meanwhile.  The last blocks of a strip look over its end into the
+ * strip that takes its place in the next walk. */
+struct ahead {
+	size_t head, body, turn, over_head, over_body;
+};
+
+INLINE struct ahead ahead_of(enum kern_type t, size_t pairs, size_t n) {
+	size_t blocks = n / block_of(t), head = 8 * head_bytes(t), body = 8 * body_bytes(t);
+	size_t early = AHEAD / body < blocks ? AHEAD / body : blocks;
+	size_t walk = (2 * pairs - 1) * blocks * (head + body);
+	return (struct ahead){
+	        early * head, early * body, blocks - early, walk + blocks * body, walk + blocks * head};
+}
+
+/* Block b of a pair, and what is to be asked for while it is worked on. */
+struct block {
+	struct pair at, next;
+};
+
+INLINE struct block block_at(enum kern_type t, const struct pair *at, const struct ahead *far, size_t b) {
+	size_t head = b * 8 * head_bytes(t), body = b * 8 * body_bytes(t);
+	size_t next_head = head + far->head + (b < far->turn ? 0 : far->over_head),
+	       next_body = body + far->body + (b < far->turn ? 0 : far->over_body);
+	return (struct block){
+	        {{at->head[0] + head, at->head[1] + head}, {at->body[0] + body, at->body[1] + body}},
+	        {{at->head[0] + next_head, at->head[1] + next_head},
+	                {at->body[0] + next_body, at->body[1] + next_body}}};
+}
+
+/* Asks for part `i` of `parts` of what is ahead: little by little, so that loads find a free place in the queue to
+ * memory. */
+INLINE void fetch(enum kern_type t, const struct block *block, size_t i, size_t parts) {
+	size_t head = 8 * head_bytes(t), body = 8 * body_bytes(t);
+	UNROLL for (size_t k = 0; k < 2; k++) {
+		if (i == 0)
+			for (size_t at = 0; at < head; at += 64)
+				_mm_prefetch((const char *)block->next.head[k] + at, _MM_HINT_T0);
+		for (size_t at = body * i / parts / 64 * 64; at < body * (i + 1) / parts; at += 64)
+			_mm_prefetch((const char *)block->next.body[k] + at, _MM_HINT_T0);
+	}
+}
+
+/* Accumulators of a pair and a column. */
+struct sum {
+	__m512 a, m;
+};
+
+INLINE __m512 result(enum kern_type t, struct sum s) {
+	if (!has_minima(t))
+		return s.a;
+	return block_of(t) == 32 ? _mm512_add_ps(s.a, s.m) : _mm512_sub_ps(s.a, s.m);
+}
+
+INLINE __m512 add_block(__m512 a, __m512 d, __m512i dx, __m512i i) {
+	return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_castsi512_ps(dx)), _mm512_cvtepi32_ps(i), a);
+}
+
+/* A block of a pair, unpacked. */
+struct panel_32 {
+	__m512i w[16];
+	__m512 d, m;
+};
+
+struct panel_256 {
+	__m512i w[64];
+	struct scales s;
+};
+
+INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *from) {
+	fetch(t, from, 0, 1);
+	UNROLL for (int w = 0; w < words_32(t); w++) p->w[w] = source_32(t, from->at.body, w);
+	p->d = load_halves(from->at.head, 0);
+	if (has_minima(t))
+		p->m = load_halves(from->at.head, 16);
+}
+
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from) {
+	read_scales(t, &p->s, from->at.head);
+	UNROLL for (int i = 0; i < 4; i++) {
+		fetch(t, from, (size_t)i, 4);
+		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, from->at.body, i * 16 + w);
+	}
+}
+
+/* Block b of a walk times `cols` columns.  Weights come from the panels p of the pairs, `stride` apart, or, where
+ * p is NULL, as they lie at `at` (of that block). */
+INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
+        const struct panel_32 *p, size_t stride, const struct block *at, const struct column *x, size_t b) {
+	__m512i total[PAIRS][COLS], v[PAIRS][COLS];
+	if (!p)
+		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], 0, 1);
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		__m512i start = start_32(t, x[c].repair, b);
+		UNROLL for (size_t r = 0; r < pairs; r++) total[r][c] = start;
+	}
+	UNROLL for (int g = 0; g < words_32(t) / group_32(t); g++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = _mm512_setzero_si512();
+		}
+		UNROLL for (int w = g * group_32(t); w < (g + 1) * group_32(t); w++) {
+			__m512i u[PAIRS];
+			UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
+			        p ? p[r * stride].w[w] : source_32(t, at[r].at.body, w);
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				__m512i q = spread(x[c].q + b * 32, (size_t)w % 8);
+				UNROLL for (size_t r = 0; r < pairs; r++) {
+					v[r][c] = add_word(v[r][c], u[r], q);
+					PIN(v[r][c]);
+				}
+			}
+		}
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < pairs; r++) total[r][c] =
+			        fold_32(t, total[r][c], v[r][c], g);
+		}
+	}
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		__m512 d = p ? p[r * stride].d : load_halves(at[r].at.head, 0), m = d;
+		if (has_minima(t))
+			m = p ? p[r * stride].m : load_halves(at[r].at.head, 16);
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m512i dx = spread(x[c].d, b);
+			s[r][c].a = add_block(s[r][c].a, d, dx, total[r][c]);
+			if (has_minima(t))
+				s[r][c].m = _mm512_fmadd_ps(_mm512_mul_ps(m, _mm512_castsi512_ps(dx)),
+				        _mm512_castsi512_ps(spread(x[c].sum, b)), s[r][c].m);
+		}
+	}
+}
+
+/* Adds to j what the minima (or repairs) of a block make with the sums of quants. */
+INLINE __m512i add_minima(
+        enum kern_type t, __m512i j, const struct scales *scales, const struct column *x, size_t b) {
+	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) j =
+	        add_pairs(j, scales->mn[k], spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k));
+	return j;
+}
+
+/* Group g of words of block b. */
+INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[PAIRS][COLS],
+        const struct scales *const *scales, const struct panel_256 *p, size_t stride, const struct block *at,
+        const struct column *x, size_t b, int g) {
+	__m512i v[PAIRS][COLS];
+	int words = group_256(t);
+	if (!p)
+		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], (size_t)g, 64 / (size_t)words);
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		__m512i start = start_256(t, x[c].repair, b * 16 + (size_t)g);
+		UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = start;
+	}
+	UNROLL for (int i = 0; i < words; i++) {
+		int w = g * words + i;
+		__m512i u[PAIRS];
+		UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
+		        p ? p[r * stride].w[w] : word_256(t, at[r].at.body, w);
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m512i q = spread(x[c].q + b * 256, (size_t)w);
+			UNROLL for (size_t r = 0; r < pairs; r++) {
+				v[r][c] = add_word(v[r][c], u[r], q);
+				PIN(v[r][c]);
+			}
+		}
+	}
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		__m512i sc = scales[r]->sc[g * words * sub_blocks(t) / 64];
+		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = fold_256(t, total[r][c], v[r][c], sc);
+	}
+}
+
+INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
+        const struct panel_256 *p, size_t stride, const struct block *at, const struct column *x, size_t b) {
+	__m512i total[PAIRS][COLS];
+	const struct scales *scales[PAIRS];
+	struct scales own[PAIRS];
+	int groups = 64 / group_256(t);
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		if (!p)
+			read_scales(t, &own[r], at[r].at.head);
+		scales[r] = p ? &p[r * stride].s : &own[r];
+		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = _mm512_setzero_si512();
+	}
+	if (p)
+		for (int g = 0; g < groups; g++)
+			group_of(t, pairs, cols, total, scales, p, stride, at, x, b, g);
+	else /* where its bits lie in a word is to be a constant */
+		UNROLL for (int g = 0; g < groups; g++)
+		        group_of(t, pairs, cols, total, scales, p, stride, at, x, b, g);
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m512i dx = spread(x[c].d, b), i = total[r][c];
+			if (repair_factor(t))
+				i = add_minima(t, i, scales[r], &x[c], b);
+			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, i);
+			if (has_minima(t))
+				s[r][c].m = add_block(s[r][c].m, scales[r]->dmin, dx,
+				        add_minima(t, _mm512_setzero_si512(), scales[r], &x[c], b));
+		}
+	}
+}
+
+union panel {
+	struct panel_32 a[PAIRS][PIECE_32];
+	struct panel_256 b[PAIRS][PIECE_256];
+};
+
+/* A walk's accumulators of a tile of columns. */
+typedef struct sum sums[PAIRS];
+
+INLINE void load_sums(struct sum s[PAIRS][COLS], sums *from, size_t cols) {
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			s[r][c] = from[c][r];
+}
+
+INLINE void store_sums(sums *to, struct sum s[PAIRS][COLS], size_t cols) {
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			to[c][r] = s[r][c];
+}
+
+/* Blocks [first, last), unpacked in the panel, for `cols` columns. */
+INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union panel *panel,
+        const struct column *x, size_t first, size_t last) {
+	struct sum s[PAIRS][COLS];
+	load_sums(s, sum, cols);
+	for (size_t b = first; b < last; b++)
+		if (block_of(t) == 32)
+			tile_32(t, PAIRS, cols, s, &panel->a[0][b - first], PIECE_32, NULL, x, b);
+		else
+			tile_256(t, PAIRS, cols, s, &panel->b[0][b - first], PIECE_256, NULL, x, b);
+	store_sums(sum, s, cols);
+}
+
+/* `cols` columns over `pairs` pairs of a walk, whose weights are met as they lie in memory. */
+INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, size_t first,
+        const struct pair *at, const struct column *x, size_t n) {
+	struct ahead far = ahead_of(t, pairs, n);
+	struct sum s[PAIRS][COLS];
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < pairs; r++)
+			s[r][c].a = s[r][c].m = _mm512_setzero_ps();
+	for (size_t b = 0; b < n / block_of(t); b++) {
+		struct block block[PAIRS];
+		UNROLL for (size_t r = 0; r < pairs; r++) block[r] = block_at(t, &at[first + r], &far, b);
+		if (block_of(t) == 32)
+			tile_32(t, pairs, cols, s, NULL, 0, block, x, b);
+		else
+			tile_256(t, pairs, cols, s, NULL, 0, block, x, b);
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < pairs; r++)
+			sum[c][first + r] = s[r][c];
+}
+
+/* The columns for which a panel does not pay. */
+INLINE size_t few(enum kern_type t) {
+	return block_of(t) == 32 ? 8 : COLS;
+}
+
+/* A few columns over a walk, COLS at a time: the first bring the weights into the second cache.  Blocks of 256 are
+ * long enough for the processor to follow two strips, and lie too far apart for more. */
+INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t present,
+        const struct column *x, size_t cols, size_t n) {
+	const size_t pairs = block_of(t) == 32 ? PAIRS : 1;
+	for (size_t r = 0; r < present; r += pairs) {
+		size_t c = 0;
+		for (; c + COLS <= cols; c += COLS)
+			run_packed(t, pairs, COLS, sum + c, r, at, x + c, n);
+		if (c + 2 <= cols) {
+			run_packed(t, pairs, 2, sum + c, r, at, x + c, n);
+			c += 2;
+		}
+		if (c < cols)
+			run_packed(t, pairs, 1, sum + c, r, at, x + c, n);
+	}
+}
+
+/* A tile of columns over a walk, by pieces. */
+INLINE void run_pieces(
+        enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
+	union panel panel;
+	struct ahead far = ahead_of(t, PAIRS, n);
+	size_t blocks = n / block_of(t), piece = block_of(t) == 32 ? PIECE_32 : PIECE_256;
+	for (size_t b = 0; b < blocks; b += piece) {
+		size_t end = blocks - b < piece ? blocks : b + piece, c = 0;
+		for (size_t k = b; k < end; k++)
+			for (size_t r = 0; r < PAIRS; r++) {
+				struct block block = block_at(t, &at[r], &far, k);
+				if (block_of(t) == 32)
+					unpack_32(t, &panel.a[r][k - b], &block);
+				else
+					unpack_256(t, &panel.b[r][k - b], &block);
+			}
+		for (; c + COLS <= cols; c += COLS)
+			run_panel(t, COLS, sum + c, &panel, x + c, b, end);
+		switch (cols - c) {
+		case 3:
+			run_panel(t, 3, sum + c, &panel, x + c, b, end);
+			break;
+		case 2:
+			run_panel(t, 2, sum + c, &panel, x + c, b, end);
+			break;
+		case 1:
+			run_panel(t, 1, sum + c, &panel, x + c, b, end);
+		}
+	}
+}
+
+/* A walk of strips from `index` on times a tile of columns. */
+INLINE void run_walk(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t rows,
+        size_t n, const struct column *x, size_t cols) {
+	sums sum[TILE];
+	struct pair at[PAIRS];
+	size_t strips = (rows + 7) / 8;
+	walk_at(t, at, w, index, strips, n);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			sum[c][r].a = sum[c][r].m = _mm512_setzero_ps();
+	if (cols <= few(t))
+		run_few(t, sum, at, strips - index > 2 ? 2 : 1, x, cols, n);
+	else
+		run_pieces(t, sum, at, x, cols, n);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS && index + 2 * r < strips; r++)
+			store_rows(y + c * ldy + (index + 2 * r) * 8, result(t, sum[c][r]),
+			        rows - (index + 2 * r) * 8);
+}
+
+INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
+        size_t xstride, size_t cols) {
+	struct column tile[TILE];
+	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
+		size_t count = cols - c0 < TILE ? cols - c0 : TILE;
+		for (size_t c = 0; c < count; c++)
+			tile[c] = column(t, (const uint8_t *)x + (c0 + c) * xstride, n);
+		for (size_t k = 0; k < (rows + 7) / 8; k += 2 * PAIRS)
+			run_walk(t, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+	}
+}
+
+#define MUL(name, type) \
+	void AVX512_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	        const void *x, size_t xstride, size_t cols) { \
+		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
+	}
+
+#endif

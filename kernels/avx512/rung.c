@@ -1,0 +1,47 @@
+/* The table of an AVX-512 rung; compiled once for each (avx512.h). */
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/avx2_ops.h"
+#include "kernels/avx512/avx512.h"
+
+#ifdef AVX512_VNNI
+#define TABLE kern_rung_avx512vnni
+#define NAME "avx512vnni"
+#else
+#define TABLE kern_rung_avx512
+#define NAME "avx512"
+#endif
+
+const struct kern_ops TABLE = {
+        .name = NAME,
+        .quantize =
+                {
+                        [KERN_FORM_F32] = avx2_quantize_f32,
+                        [KERN_FORM_Q8_32] = avx2_quantize_q8_32,
+                        [KERN_FORM_Q8_256] = avx2_quantize_q8_256,
+                },
+        .mul =
+                {
+                        [KERN_F32] = avx512_mul_f32,
+                        [KERN_F16] = avx512_mul_f16,
+                        [KERN_BF16] = avx512_mul_bf16,
+                        [KERN_Q4_0] = AVX512_RUNG(mul_q4_0),
+                        [KERN_Q4_1] = AVX512_RUNG(mul_q4_1),
+                        [KERN_Q5_0] = AVX512_RUNG(mul_q5_0),
+                        [KERN_Q5_1] = AVX512_RUNG(mul_q5_1),
+                        [KERN_Q8_0] = AVX512_RUNG(mul_q8_0),
+                        [KERN_IQ4_NL] = AVX512_RUNG(mul_iq4_nl),
+                        [KERN_Q2_K] = AVX512_RUNG(mul_q2_k),
+                        [KERN_Q3_K] = AVX512_RUNG(mul_q3_k),
+                        [KERN_Q4_K] = AVX512_RUNG(mul_q4_k),
+                        [KERN_Q5_K] = AVX512_RUNG(mul_q5_k),
+                        [KERN_Q6_K] = AVX512_RUNG(mul_q6_k),
+                },
+        .rmsnorm = avx2_rmsnorm,
+        .rope = avx2_rope,
+        .swiglu = avx2_swiglu,
+        .add = avx2_add,
+        .put_key = avx2_put_key,
+        .put_value = avx2_put_value,
+        .span = avx2_span,
+        .combine = avx2_combine,
+};

@@ -1,0 +1,241 @@
+/* Packed blocks of a pair of strips into words of bytes, scales and minima, every type.
+ *
+ * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
+ * a lane, always unsigned: with the offset of the type still on, and 128 on top of the signed ones (Q8_0,
+ * IQ4_NL).  The order of fields in head and body is that of the table in kernels/pack.c. */
+#ifndef KERNELS_AVX512_UNPACK_H
+#define KERNELS_AVX512_UNPACK_H
+#include "kernels/avx512/common.h"
+#include "kernels/kernels.h"
+
+/* Bytes that one row's block has in the head and in the body. */
+INLINE size_t head_bytes(enum kern_type t) {
+	switch (t) {
+	case KERN_Q4_1:
+	case KERN_Q5_1:
+		return 4;
+	case KERN_Q2_K:
+		return 20;
+	case KERN_Q3_K:
+		return 14;
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+		return 16;
+	case KERN_Q6_K:
+		return 18;
+	default:
+		return 2;
+	}
+}
+
+INLINE size_t body_bytes(enum kern_type t) {
+	switch (t) {
+	case KERN_Q5_0:
+	case KERN_Q5_1:
+		return 20;
+	case KERN_Q8_0:
+		return 32;
+	case KERN_Q2_K:
+		return 64;
+	case KERN_Q3_K:
+		return 96;
+	case KERN_Q4_K:
+		return 128;
+	case KERN_Q5_K:
+		return 160;
+	case KERN_Q6_K:
+		return 192;
+	default:
+		return 16;
+	}
+}
+
+INLINE bool is_signed(enum kern_type t) {
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
+}
+
+INLINE bool has_minima(enum kern_type t) {
+	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
+}
+
+INLINE size_t block_of(enum kern_type t) {
+	switch (t) {
+	case KERN_Q2_K:
+	case KERN_Q3_K:
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+	case KERN_Q6_K:
+		return 256;
+	default:
+		return 32;
+	}
+}
+
+INLINE int sub_blocks(enum kern_type t) {
+	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
+}
+
+INLINE __m512i low_nibbles(__m512i v) {
+	return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+INLINE __m512i high_nibbles(__m512i v) {
+	return low_nibbles(_mm512_srli_epi32(v, 4));
+}
+
+/* a with the bits of mask taken from b. */
+INLINE __m512i insert(__m512i a, __m512i b, int mask) {
+	return _mm512_ternarylogic_epi32(_mm512_set1_epi8((char)mask), b, a, 0xca);
+}
+
+/* Left by a positive, right by a negative count. */
+INLINE __m512i shift(__m512i v, int by) {
+	return by >= 0 ? _mm512_slli_epi32(v, (unsigned)by) : _mm512_srli_epi32(v, (unsigned)-by);
+}
+
+/* The fifth bits of word w of a block of 32: bits 4w..4w+3 of the lane, as bit 4 of each byte. */
+INLINE __m512i fifth_bits(__m512i qh, int w) {
+	/* the byte that has them everywhere, then each byte its own bit */
+	__m512i at = _mm512_add_epi32(
+	        _mm512_broadcast_i32x4(_mm_setr_epi32(0x00000000, 0x04040404, 0x08080808, 0x0c0c0c0c)),
+	        _mm512_set1_epi32(w / 2 * 0x01010101));
+	__mmask64 set = _mm512_test_epi8_mask(
+	        _mm512_shuffle_epi8(qh, at), _mm512_set1_epi32(w % 2 ? (int32_t)0x80402010 : 0x08040201));
+	return _mm512_maskz_set1_epi8(set, 16);
+}
+
+/* Word w (0..7) of a block of 32. */
+INLINE __m512i word_32(enum kern_type t, const uint8_t *const *body, int w) {
+	if (t == KERN_Q8_0)
+		return _mm512_xor_si512(load(body, (size_t)w * 32), _mm512_set1_epi8((char)0x80));
+	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
+	__m512i v = load(body, (size_t)(fifth ? 32 : 0) + (size_t)(w % 4) * 32);
+	v = w < 4 ? low_nibbles(v) : high_nibbles(v);
+	if (t == KERN_IQ4_NL) /* kern_iq4nl and 128 */
+		return _mm512_shuffle_epi8(
+		        _mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129,
+		                (char)141, (char)153, (char)166, (char)181, (char)197, (char)217, (char)241)),
+		        v);
+	return fifth ? _mm512_or_si512(v, fifth_bits(load(body, 0), w)) : v;
+}
+
+/* Word w (0..63) of a block of 256: elements 4w..4w+3. */
+INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
+	int half = w / 32, j = w % 32 / 8; /* element 128 half + 32 j + 4 l */
+	size_t l = (size_t)w % 8, h = (size_t)half;
+	const __m512i two = _mm512_set1_epi8(3);
+	__m512i v;
+	switch (t) {
+	case KERN_Q2_K:
+		return _mm512_and_si512(shift(load(body, (h * 8 + l) * 32), -2 * j), two);
+	case KERN_Q3_K:
+		v = _mm512_and_si512(shift(load(body, (8 + h * 8 + l) * 32), -2 * j), two);
+		return insert(v, shift(load(body, l * 32), 2 - (half * 4 + j)), 4);
+	case KERN_Q4_K:
+		v = load(body, (size_t)(w / 16 * 8 + (int)l) * 32);
+		return j % 2 ? high_nibbles(v) : low_nibbles(v);
+	case KERN_Q5_K:
+		v = load(body, (size_t)(8 + w / 16 * 8 + (int)l) * 32);
+		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
+		return insert(v, shift(load(body, l * 32), 4 - w / 8), 16);
+	default: /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
+		v = load(body, (h * 16 + (size_t)(j % 2) * 8 + l) * 32);
+		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
+		return insert(v, shift(load(body, (32 + h * 8 + l) * 32), 4 - 2 * j), 0x30);
+	}
+}
+
+/* Whether a group of a sub-block's integer sums fits 16 bits, so that one multiplication by the scale adds them up
+ * as well: 16 elements of at most 7 * 127. */
+INLINE bool is_narrow(enum kern_type t) {
+	return t == KERN_Q2_K || t == KERN_Q3_K;
+}
+
+/* What of a scale times the sums of quants takes the offset of a type away; 0 where nothing does. */
+INLINE int repair_factor(enum kern_type t) {
+	if (t == KERN_Q3_K)
+		return -4;
+#ifdef AVX512_VNNI
+	if (t == KERN_Q6_K)
+		return -32;
+#endif
+	return 0;
+}
+
+/* What the head of a block of 256 says. */
+struct scales {
+	__m512i sc[16]; /* of sub-blocks, for fold_256() */
+	__m512i mn[8];  /* of two sub-blocks as int16: minima, or repair_factor() times the scales */
+	__m512 d, dmin;
+};
+
+/* The lower or the upper half (int16) of each lane as a scale: as int32, or as int16 in its lower half with VNNI;
+ * as int16 in both halves without. */
+INLINE __m512i scale_of(enum kern_type t, __m512i v, int upper) {
+#ifdef AVX512_VNNI
+	if (is_narrow(t))
+		return upper ? _mm512_srli_epi32(v, 16) : _mm512_and_si512(v, _mm512_set1_epi32(0xffff));
+	return _mm512_srai_epi32(upper ? v : _mm512_slli_epi32(v, 16), 16);
+#else
+	__m512i at = _mm512_broadcast_i32x4(_mm_setr_epi32(0x01000100, 0x05040504, 0x09080908, 0x0d0c0d0c));
+	return _mm512_shuffle_epi8(v, _mm512_add_epi32(at, _mm512_set1_epi32(upper * 0x02020202)));
+#endif
+}
+
+/* Scales of four sub-blocks: a byte each in every lane. */
+struct quarter {
+	__m512i even, odd; /* bytes 0 and 2, 1 and 3, as int16 */
+};
+
+INLINE struct quarter quarter_of(__m512i v, bool sign) {
+	if (sign)
+		return (struct quarter){
+		        _mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8), _mm512_srai_epi16(v, 8)};
+	return (struct quarter){_mm512_and_si512(v, _mm512_set1_epi16(255)), _mm512_srli_epi16(v, 8)};
+}
+
+INLINE void put_scales(enum kern_type t, struct scales *out, int k, struct quarter q) {
+	UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = scale_of(t, i % 2 ? q.odd : q.even, i / 2);
+}
+
+/* Two by two. */
+INLINE void put_minima(struct scales *out, int k, struct quarter q, int factor) {
+	const __m512i times = _mm512_set1_epi16((int16_t)factor);
+	__m512i first = _mm512_mask_blend_epi16(0xaaaaaaaa, q.even, _mm512_slli_epi32(q.odd, 16)),
+	        last = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(q.even, 16), q.odd);
+	out->mn[2 * k] = factor == 1 ? first : _mm512_mullo_epi16(first, times);
+	out->mn[2 * k + 1] = factor == 1 ? last : _mm512_mullo_epi16(last, times);
+}
+
+INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *const *head) {
+	size_t s = has_minima(t) ? 32 : 16;
+	const __m512i six = _mm512_set1_epi8(63);
+	out->d = load_halves(head, 0);
+	out->dmin = has_minima(t) ? load_halves(head, 16) : _mm512_setzero_ps();
+	if (t == KERN_Q4_K || t == KERN_Q5_K) {
+		__m512i a = load(head, s), b = load(head, s + 32), c = load(head, s + 64);
+		put_scales(t, out, 0, quarter_of(_mm512_and_si512(a, six), false));
+		put_scales(t, out, 1, quarter_of(insert(low_nibbles(c), shift(a, -2), 0x30), false));
+		put_minima(out, 0, quarter_of(_mm512_and_si512(b, six), false), 1);
+		put_minima(out, 1, quarter_of(insert(high_nibbles(c), shift(b, -2), 0x30), false), 1);
+		return;
+	}
+	UNROLL for (int k = 0; k < 4; k++) { /* sub-blocks 4k..4k+3 */
+		__m512i v = load(head, s + (size_t)(t == KERN_Q3_K ? k % 2 : k) * 32);
+		struct quarter q;
+		if (t == KERN_Q2_K) {
+			q = quarter_of(low_nibbles(v), false);
+			put_minima(out, k, quarter_of(high_nibbles(v), false), 1);
+		} else if (t == KERN_Q3_K) {
+			v = insert(k < 2 ? low_nibbles(v) : high_nibbles(v),
+			        shift(load(head, s + 64), 4 - 2 * k), 0x30);
+			q = quarter_of(_mm512_sub_epi8(v, _mm512_set1_epi8(32)), true);
+		} else {
+			q = quarter_of(v, true);
+		}
+		put_scales(t, out, k, q);
+		if (repair_factor(t))
+			put_minima(out, k, q, repair_factor(t));
+	}
+}
+
+#endif
