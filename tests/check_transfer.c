@@ -333,7 +333,7 @@ END_TEST
 
 START_TEST(cancelled_fetches_leave_nothing) {
 	const char *path = nodes_model("m.gguf", KERN_F32, 8, 1);
-	struct outcome o, p;
+	static struct outcome o, p; /* the last fetch is told of while everything is taken down */
 	nodes_cluster(2);
 	start_transfer(0);
 	start_transfer(1);

@@ -154,7 +154,7 @@ for c in status "status --json" models invite "tokenize x" "run -n 3 x" "run -n 
 done
 check "caravan --help > /dev/full too" into_full caravan --help
 check "nor does a device go with a result that does not fit it" sh -c '
-	ln -s /dev/full "$0/full" && ! caravan logits --control "$0/alone/control.sock" --out "$0/full" 1 2 && test -c /dev/full && test -L "$0/full"' "$dir"
+	ln -s /dev/full "$0/device" && ! caravan logits --control "$0/alone/control.sock" --out "$0/device" 1 2 && test -c /dev/full && test -L "$0/device"' "$dir"
 closed_pipe() {
 	{
 		on alone run --temp 0 -n 100 "" 2>"$dir/pipe.err"
