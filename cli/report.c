@@ -165,6 +165,7 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "steps", json_integer((json_int_t)m->state->steps));
 		json_object_set_new(o, "step_sequences", json_integer((json_int_t)m->state->step_sequences));
 		json_object_set_new(o, "step_sequences_max", json_integer(m->state->step_sequences_max));
+		json_object_set_new(o, "prefix_tokens", json_integer((json_int_t)m->state->prefix_tokens));
 	}
 	return o;
 }

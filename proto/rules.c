@@ -98,7 +98,7 @@ const struct shape rules_shapes[] = {
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
-		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}}, NULL},
+		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}}, NULL},
 	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},

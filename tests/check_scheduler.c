@@ -25,7 +25,7 @@ static struct sequence *sequence(uint32_t tokens, uint32_t room) {
 
 static struct scheduler *scheduler(uint32_t blocks, uint32_t parallel, uint32_t max_rows) {
 	struct scheduler *s;
-	ck_assert_int_eq(scheduler_create(&s, blocks, parallel, max_rows), 0);
+	ck_assert_int_eq(scheduler_create(&s, blocks, parallel, max_rows, "", 0), 0);
 	return s;
 }
 
@@ -168,86 +168,6 @@ START_TEST(every_output_for_logits) {
 }
 END_TEST
 
-/* Random joins, ends, tokens and steps that come back in order: invariants hold, every block comes home. */
-START_TEST(random_life) {
-	enum { BLOCKS = 24, SEQS = 400 };
-	struct scheduler *s = scheduler(BLOCKS, 5, 96);
-	struct scheduler_step *flight[4];
-	struct sequence *live[SEQS];
-	uint32_t nflight = 0, nlive = 0, made = 0;
-	uint64_t number = 0;
-	srand(7);
-	nleft = 0;
-	for (int round = 0; round < 20000; round++) {
-		int what = rand() % 4;
-		if (what == 0 && made < SEQS) {
-			uint32_t n = 1 + (uint32_t)rand() % 250;
-			struct sequence *q = sequence(n, n + 20);
-			if (scheduler_add(s, q) == 0) {
-				made++;
-				live[nlive++] = q;
-			} else {
-				left(NULL, q);
-				nleft--;
-			}
-		} else if (what == 1 && nflight < 4) {
-			struct scheduler_step *st = scheduler_next(s);
-			bool taken[BLOCKS] = {false};
-			for (uint32_t i = 0; st && i < st->nseqs; i++) {
-				struct sequence *q = st->seq[i].seq;
-				ck_assert_uint_ge(
-				        q->nblocks * KERN_KV_BLOCK, st->seq[i].position + st->seq[i].rows);
-				for (uint32_t b = 0; b < q->nblocks; b++) {
-					ck_assert(!taken[q->block[b]]);
-					taken[q->block[b]] = true;
-				}
-			}
-			if (st) {
-				ck_assert_uint_gt(st->number, number);
-				ck_assert_uint_le(st->rows, 96);
-				number = st->number;
-				flight[nflight++] = st;
-			}
-		} else if (what == 2 && nflight > 0) {
-			struct scheduler_step *st = flight[0];
-			memmove(flight, flight + 1, --nflight * sizeof *flight);
-			for (uint32_t i = 0; i < st->nseqs; i++) {
-				struct sequence *q = st->seq[i].seq;
-				if (!st->seq[i].outputs || q->ended)
-					continue;
-				if (q->tokens < q->room)
-					q->tokens++;
-				else
-					for (uint32_t k = 0; k < nlive; k++)
-						if (live[k] == q) {
-							live[k] = live[--nlive];
-							ck_assert(!scheduler_end(s, q));
-							break;
-						}
-			}
-			scheduler_done(s, st, left, NULL);
-		} else if (what == 3 && nlive > 0 && rand() % 8 == 0) {
-			uint32_t k = (uint32_t)rand() % nlive;
-			struct sequence *q = live[k];
-			live[k] = live[--nlive];
-			if (scheduler_end(s, q))
-				left(NULL, q);
-		}
-	}
-	while (nlive > 0)
-		if (scheduler_end(s, live[--nlive]))
-			left(NULL, live[nlive]);
-	while (nflight > 0) {
-		scheduler_done(s, flight[0], left, NULL);
-		memmove(flight, flight + 1, --nflight * sizeof *flight);
-	}
-	ck_assert_uint_gt(made, 50);
-	ck_assert_uint_eq(nleft, made);
-	ck_assert_uint_eq(scheduler_free_blocks(s), BLOCKS);
-	scheduler_destroy(s);
-}
-END_TEST
-
 START_TEST(rates) {
 	const uint64_t s = 1000000000u;
 	struct rate r = {0};
@@ -273,7 +193,6 @@ static Suite *suite(void) {
 	tcase_add_test(t, queue_and_places);
 	tcase_add_test(t, blocks_are_kept_while_a_step_names_them);
 	tcase_add_test(t, every_output_for_logits);
-	tcase_add_test(t, random_life);
 	tcase_add_test(t, rates);
 	suite_add_tcase(s, t);
 	return s;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- release ------------------------------------------------------------------------------------- */
 
@@ -195,6 +196,21 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
+/* The root of the prefix cache: what KV blocks depend on beside the tokens.  They are float16 always. */
+static int make_scheduler(struct coordinator *m) {
+	const Caravan__Plan *plan = m->plan;
+	struct {
+		struct content_id manifest;
+		uint32_t kv_type, arithmetic;
+		uint64_t salt;
+	} root = {.kv_type = KERN_F16, .arithmetic = KERN_ARITHMETIC};
+	memcpy(&root.manifest, plan->manifest.data, sizeof root.manifest);
+	if (getentropy(&root.salt, sizeof root.salt) != 0)
+		return -errno;
+	return scheduler_create(
+	        &m->scheduler, plan->blocks, plan->parallel, plan->max_rows, &root, sizeof root);
+}
+
 int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
         const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen) {
 	struct node_id first;
@@ -203,7 +219,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 	if (rc == 0)
 		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows);
 	if (rc == 0)
-		rc = scheduler_create(&m->scheduler, plan->blocks, plan->parallel, plan->max_rows);
+		rc = make_scheduler(m);
 	if (rc == 0) {
 		node_id_from_bytes(&first, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
@@ -251,4 +267,5 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->steps = m->steps;
 	out->step_sequences = m->step_sequences;
 	out->step_sequences_max = m->step_sequences_max;
+	out->prefix_tokens = scheduler_found(m->scheduler);
 }

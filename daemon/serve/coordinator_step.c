@@ -44,8 +44,8 @@ static void logits_destroy(struct logits *l) {
 	}
 }
 
-/* The step is over, one way or the other. */
-static void retire(struct flight *f) {
+/* The step is over: it came back from all stages, or it is lost. */
+static void retire(struct flight *f, bool whole) {
 	struct coordinator *m = f->m;
 	for (struct flight **at = &m->flights; *at; at = &(*at)->next)
 		if (*at == f) {
@@ -53,7 +53,7 @@ static void retire(struct flight *f) {
 			m->nflights--;
 			break;
 		}
-	scheduler_done(m->scheduler, f->st, generation_left, m);
+	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, generation_left, m);
 	logits_destroy(f->logits);
 	payload_unref(f->x);
 	free(f->token);
@@ -63,7 +63,7 @@ static void retire(struct flight *f) {
 
 void steps_clear(struct coordinator *m) {
 	while (m->flights)
-		retire(m->flights);
+		retire(m->flights, false);
 }
 
 /* The sequences of a step end with an error. */
@@ -125,7 +125,7 @@ static void lose(struct coordinator *m, struct flight *f, const char *why) {
 	fail_flight(f, why);
 	f->dead = true;
 	if (!f->on_lane)
-		retire(f);
+		retire(f, false);
 	steps_kick(m);
 }
 
@@ -150,7 +150,7 @@ static bool lane_left(struct flight *f, bool cancelled) {
 	m->jobs--;
 	if (!m->closed && !f->dead && !cancelled)
 		return false;
-	retire(f);
+	retire(f, false);
 	if (m->closed && m->jobs == 0)
 		coordinator_release(m);
 	else if (!m->closed)
@@ -219,13 +219,13 @@ void steps_kick(struct coordinator *m) {
 			for (uint32_t i = 0; i < st->nseqs; i++)
 				generation_finish(m, (struct generation *)st->seq[i].seq,
 				        CARAVAN__REASON__ERROR, strerror(ENOMEM));
-			scheduler_done(m->scheduler, st, generation_left, m);
+			scheduler_lost(m->scheduler, st, generation_left, m);
 			continue;
 		}
 		int rc = submit_job(f, embed, embedded);
 		if (rc != 0) {
 			fail_flight(f, strerror(-rc));
-			retire(f);
+			retire(f, false);
 		}
 	}
 	m->kicking = false;
@@ -328,7 +328,7 @@ static void picked(void *arg, bool cancelled) {
 			generation_finish(m, g, CARAVAN__REASON__END, NULL);
 		}
 	}
-	retire(f);
+	retire(f, true);
 	steps_kick(m);
 }
 
@@ -350,7 +350,7 @@ void coordinator_step_done(
 	/* steps never overtake each other: what is older and still out was lost on its way */
 	while (m->flights != f && !m->flights->on_lane) {
 		fail_flight(m->flights, "a step was lost between two nodes");
-		retire(m->flights);
+		retire(m->flights, false);
 	}
 	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
 	if ((x ? payload_len(x) : 0) != want) {
@@ -358,7 +358,7 @@ void coordinator_step_done(
 		return;
 	}
 	if (want == 0) {
-		retire(f);
+		retire(f, true);
 		steps_kick(m);
 		return;
 	}

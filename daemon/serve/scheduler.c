@@ -1,6 +1,8 @@
 /* scheduler: see scheduler.h.  Sequences that generate come first in every step, one row each; what is left of
- * the step's rows goes to prompts, in turn. */
+ * the step's rows goes to prompts, in turn.  A prompt whose next block another sequence is computing right now waits
+ * for that one, so that of prompts that begin alike and come together one computes what they share. */
 #include "daemon/serve/scheduler.h"
+#include "daemon/serve/prefix.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,22 +10,26 @@
 struct scheduler {
 	uint32_t parallel, max_rows;
 	uint32_t *free_block; /* a stack */
-	uint32_t nfree, blocks;
+	uint32_t nfree;
+	struct prefix *prefix;
+	uint64_t found;
 	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
 	struct sequence *queue;
 	uint32_t nrunning, nqueued;
 	uint64_t steps;
 };
 
-int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows) {
+int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows,
+        const void *root, size_t len) {
 	struct scheduler *s = calloc(1, sizeof *s);
-	if (!s || !(s->free_block = calloc(blocks ? blocks : 1, sizeof *s->free_block))) {
-		free(s);
+	if (!s || !(s->free_block = calloc(blocks ? blocks : 1, sizeof *s->free_block)) ||
+	        prefix_create(&s->prefix, blocks, root, len) != 0) {
+		scheduler_destroy(s);
 		return -ENOMEM;
 	}
 	s->parallel = parallel;
 	s->max_rows = max_rows;
-	s->blocks = s->nfree = blocks;
+	s->nfree = blocks;
 	for (uint32_t i = 0; i < blocks; i++)
 		s->free_block[i] = blocks - 1 - i;
 	*out = s;
@@ -33,6 +39,7 @@ int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel,
 void scheduler_destroy(struct scheduler *s) {
 	if (!s)
 		return;
+	prefix_destroy(s->prefix);
 	free(s->free_block);
 	free(s);
 }
@@ -74,6 +81,81 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 	return 0;
 }
 
+/* ---- the prefix cache ---------------------------------------------------------------------------- */
+
+static uint32_t block_before(const struct sequence *q, uint32_t i) {
+	return i ? q->block[i - 1] : PREFIX_NONE;
+}
+
+/* Full blocks of q that are written for certain become the cache's.  Where another sequence was first with the
+ * same tokens, q takes that one's block, as soon as no step names its own: the bits are the same. */
+static void share(struct scheduler *s, struct sequence *q) {
+	for (; q->shared < q->written / KERN_KV_BLOCK; q->shared++) {
+		uint32_t i = q->shared, before = block_before(q, i);
+		const uint32_t *tokens = q->log + (size_t)i * KERN_KV_BLOCK;
+		uint32_t same = prefix_find(s->prefix, before, tokens);
+		if (same == PREFIX_NONE) {
+			prefix_add(s->prefix, q->block[i], before, tokens);
+			continue;
+		}
+		if (q->in_flight)
+			return;
+		prefix_use(s->prefix, same);
+		s->free_block[s->nfree++] = q->block[i];
+		q->block[i] = same;
+	}
+}
+
+/* The block that q needs next may be another's: all before it are shared, and it does not hold q's last position,
+ * which is always computed, since its output is wanted. */
+static bool may_reuse(const struct sequence *q) {
+	return !q->all_outputs && q->shared == q->nblocks && q->scheduled == q->shared * KERN_KV_BLOCK &&
+	       q->scheduled + KERN_KV_BLOCK < q->tokens;
+}
+
+/* Moves a prompt on by the blocks that the cache has. */
+static void reuse(struct scheduler *s, struct sequence *q) {
+	while (may_reuse(q)) {
+		uint32_t *grown, i = q->nblocks, before = block_before(q, i);
+		uint32_t found = prefix_find(s->prefix, before, q->log + q->scheduled);
+		if (found == PREFIX_NONE || !(grown = realloc(q->block, (i + 1) * sizeof *grown)))
+			return;
+		prefix_use(s->prefix, found);
+		q->block = grown;
+		q->block[i] = found;
+		q->shared = ++q->nblocks;
+		q->scheduled += KERN_KV_BLOCK;
+		q->done = q->written = q->scheduled;
+		s->found += KERN_KV_BLOCK;
+	}
+}
+
+/* Another sequence with the same tokens has a step in flight that writes the block that q needs next. */
+static bool is_coming(const struct scheduler *s, const struct sequence *q) {
+	uint32_t end = q->scheduled + KERN_KV_BLOCK;
+	if (!may_reuse(q))
+		return false;
+	for (const struct sequence *r = s->running; r; r = r->next)
+		if (r != q && !r->ended && r->in_flight && r->scheduled >= end && r->written < end &&
+		        memcmp(r->log, q->log, end * sizeof *q->log) == 0)
+			return true;
+	return false;
+}
+
+/* The last block first, as the cache wants it. */
+static void release_blocks(struct scheduler *s, struct sequence *q) {
+	for (uint32_t i = q->nblocks; i-- > 0;)
+		if (i < q->shared)
+			prefix_release(s->prefix, q->block[i]);
+		else
+			s->free_block[s->nfree++] = q->block[i];
+	free(q->block);
+	q->block = NULL;
+	q->nblocks = q->shared = 0;
+}
+
+/* ---- sequences that leave ------------------------------------------------------------------------ */
+
 static void leave(struct scheduler *s, struct sequence *q) {
 	if (q->running) {
 		take_out(&s->running, q);
@@ -82,11 +164,8 @@ static void leave(struct scheduler *s, struct sequence *q) {
 		s->nqueued--;
 	}
 	q->running = false;
-	for (uint32_t i = q->nblocks; i-- > 0;)
-		s->free_block[s->nfree++] = q->block[i];
-	free(q->block);
-	q->block = NULL;
-	q->nblocks = 0;
+	share(s, q);
+	release_blocks(s, q);
 	admit(s);
 }
 
@@ -98,19 +177,21 @@ bool scheduler_end(struct scheduler *s, struct sequence *q) {
 	return true;
 }
 
+/* ---- steps --------------------------------------------------------------------------------------- */
+
 /* Gives q the blocks that its first `positions` positions need; false when there are not enough. */
 static bool cover(struct scheduler *s, struct sequence *q, uint32_t positions) {
 	uint32_t want = (positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
 	if (want <= q->nblocks)
 		return true;
-	if (want - q->nblocks > s->nfree)
+	if (want - q->nblocks > scheduler_free_blocks(s))
 		return false;
 	uint32_t *grown = realloc(q->block, want * sizeof *grown);
 	if (!grown)
 		return false;
 	q->block = grown;
 	while (q->nblocks < want)
-		q->block[q->nblocks++] = s->free_block[--s->nfree];
+		q->block[q->nblocks++] = s->nfree ? s->free_block[--s->nfree] : prefix_evict(s->prefix);
 	return true;
 }
 
@@ -160,7 +241,10 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 	        b.st->nseqs && s->max_rows > SCHEDULER_MIXED_ROWS ? SCHEDULER_MIXED_ROWS : s->max_rows;
 	struct sequence *served = NULL;
 	for (struct sequence *q = s->running; q; q = q->next) {
-		if (q->ended || q->scheduled >= q->tokens || generates(q) || !has_room(s, &b, q))
+		if (q->ended || q->scheduled >= q->tokens || generates(q))
+			continue;
+		reuse(s, q);
+		if (is_coming(s, q) || !has_room(s, &b, q))
 			continue;
 		uint32_t rows = q->tokens - q->scheduled, left = s->max_rows - b.st->rows;
 		rows = rows > limit ? limit : rows;
@@ -186,12 +270,17 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 	return b.st;
 }
 
-void scheduler_done(struct scheduler *s, struct scheduler_step *st,
+static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,
         void (*left)(void *arg, struct sequence *q), void *arg) {
 	for (uint32_t i = 0; i < st->nseqs; i++) {
-		struct sequence *q = st->seq[i].seq;
+		const struct scheduled *e = &st->seq[i];
+		struct sequence *q = e->seq;
 		q->in_flight--;
-		q->done += st->seq[i].rows;
+		q->done += e->rows;
+		/* what comes after a lost step was computed from what that one did not write */
+		if (whole && q->written == e->position)
+			q->written += e->rows;
+		share(s, q);
 		if (q->ended && q->in_flight == 0) {
 			leave(s, q);
 			left(arg, q);
@@ -199,6 +288,16 @@ void scheduler_done(struct scheduler *s, struct scheduler_step *st,
 	}
 	free(st->seq);
 	free(st);
+}
+
+void scheduler_done(struct scheduler *s, struct scheduler_step *st,
+        void (*left)(void *arg, struct sequence *q), void *arg) {
+	step_over(s, st, true, left, arg);
+}
+
+void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
+        void (*left)(void *arg, struct sequence *q), void *arg) {
+	step_over(s, st, false, left, arg);
 }
 
 uint32_t scheduler_running(const struct scheduler *s) {
@@ -210,7 +309,15 @@ uint32_t scheduler_queued(const struct scheduler *s) {
 }
 
 uint32_t scheduler_free_blocks(const struct scheduler *s) {
-	return s->nfree;
+	return s->nfree + prefix_idle(s->prefix);
+}
+
+uint64_t scheduler_found(const struct scheduler *s) {
+	return s->found;
+}
+
+const struct prefix *scheduler_prefix(const struct scheduler *s) {
+	return s->prefix;
 }
 
 struct sequence *scheduler_at(const struct scheduler *s, uint32_t i) {

@@ -1,14 +1,19 @@
 /* scheduler: which rows of which sequences go into the next step, and who has which block of KV cache.
  *
- * Owns: the running sequences, the queue of those that wait for a place, the free blocks.  The only allocator of
- * KV blocks of a model: stages index the tables that it writes.  Sends nothing and computes nothing.
+ * Owns: the running sequences, the queue of those that wait for a place, the free blocks, the prefix cache.  The only
+ * allocator of KV blocks of a model: stages index the tables that it writes.  Sends nothing and computes nothing.
  * Invariants: a sequence is in a step at most once; its rows are scheduled in order of position; a block is
  * freed only when no step that names it is in flight.
+ * The prefix cache: a full block enters it when the steps that wrote it are back, and is never written again until it
+ * is evicted.  A prompt begins with the blocks that are there already; its last position is always computed.
+ * Blocks of the cache that no sequence uses are as good as free: cover() evicts them.  The cache ends with the
+ * scheduler, that is, with the plan's epoch.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_SCHEDULER_H
 #define DAEMON_SERVE_SCHEDULER_H
 #include "kernels/kernels.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SCHEDULER_QUEUE_MAX 256 /* sequences that wait for a place */
@@ -29,9 +34,11 @@ struct sequence {
 	struct sequence *next;
 	uint32_t scheduled; /* positions that steps have been made for */
 	uint32_t done;      /* positions whose steps came back */
+	uint32_t written;   /* positions from 0 on that the KV blocks hold for certain: a lost step ends it */
 	uint32_t in_flight; /* steps */
 	uint32_t *block;
 	uint32_t nblocks;
+	uint32_t shared; /* so many of its first blocks are the prefix cache's; the others are its own */
 	bool running, ended;
 };
 
@@ -48,7 +55,9 @@ struct scheduler_step {
 
 struct scheduler;
 
-int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows);
+/* root: as prefix_create. */
+int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows,
+        const void *root, size_t len);
 void scheduler_destroy(struct scheduler *s); /* NULL allowed; sequences are the caller's */
 
 /* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full. */
@@ -61,14 +70,20 @@ bool scheduler_end(struct scheduler *s, struct sequence *q);
 /* The next step, or NULL when there is nothing to do now.  Freed by scheduler_done. */
 struct scheduler_step *scheduler_next(struct scheduler *s);
 
-/* The step came back, or is lost for good.  Calls left(arg, q) for sequences that had been ended and have now
- * left. Frees the step. */
+/* The step came back from all stages.  Calls left(arg, q) for sequences that had been ended and have now left.
+ * Frees the step. */
 void scheduler_done(struct scheduler *s, struct scheduler_step *st,
+        void (*left)(void *arg, struct sequence *q), void *arg);
+
+/* The same for a step that is lost for good, or may not have been computed by all: what it wrote is not believed. */
+void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg);
 
 uint32_t scheduler_running(const struct scheduler *s);
 uint32_t scheduler_queued(const struct scheduler *s);
-uint32_t scheduler_free_blocks(const struct scheduler *s);
+uint32_t scheduler_free_blocks(const struct scheduler *s); /* those that can be had: idle ones of the cache too */
+uint64_t scheduler_found(const struct scheduler *s);       /* tokens of prompts that the cache had, ever */
+const struct prefix *scheduler_prefix(const struct scheduler *s); /* borrowed */
 
 /* Walks the sequences, running ones first: NULL past the end. */
 struct sequence *scheduler_at(const struct scheduler *s, uint32_t i);

@@ -1,0 +1,86 @@
+#!/bin/sh
+# prefix: what a prompt begins with is computed once, and every answer is what it would have been without.
+. "$(dirname "$0")/lib.sh"
+
+text() { sed -n "$1p" "$top_srcdir/demo/heldout.txt" | head -c "${2:-400}"; }
+alone() { # NAME OPTION... PROMPT: without a daemon, from nothing
+	name=$1
+	shift
+	caravan run -m "$demo" "$@" >"$dir/alone.$name"
+}
+ask() { # NODE NAME OPTION... PROMPT
+	node=$1 name=$2
+	shift 2
+	on "$node" run "$@" >"$dir/$name"
+}
+# what the coordinator says of itself goes out with its heartbeats
+found() { on alpha status --json | json "j['models'][0].get('prefix_tokens', -1) $1"; }
+count() {
+	sleep 1.5
+	on alpha status --json | json "str(j['models'][0]['prefix_tokens'])"
+}
+
+require cluster alpha beta
+require on alpha load --nodes all --parallel 4 "$demo"
+check "nothing is found before there was anything" wait_for 5 found "== 0"
+
+# a turn, and the next one: what was said, the answer, and something new
+first="$(text 1 600)"
+require alone first --temp 0.8 --seed 3 -n 40 "$first"
+check "a first turn" ask alpha first --temp 0.8 --seed 3 -n 40 "$first"
+check "is what it is alone" same "$dir/alone.first" "$dir/first"
+before=$(count)
+second="$first$(cat "$dir/first") $(text 2 120)"
+require alone second --temp 0.8 --seed 4 -n 40 "$second"
+check "the next turn, asked for on the other node" ask beta second --temp 0.8 --seed 4 -n 40 "$second"
+check "is what it is alone" same "$dir/alone.second" "$dir/second"
+check "its beginning was there: two blocks at least" wait_for 5 found ">= $before + 128"
+before=$(count)
+check "the same prompt once more" ask alpha again --temp 0.8 --seed 4 -n 40 "$second"
+check "is what it was" same "$dir/second" "$dir/again"
+check "and was there but for its end" wait_for 5 found ">= $before + 192"
+
+# forks of one prompt, side by side
+before=$(count)
+pids=
+for i in 1 2 3 4; do
+	require alone "fork$i" --temp 0.9 --seed "$i" -n 30 "$first"
+	(ask beta "fork$i" --temp 0.9 --seed "$i" -n 30 "$first") &
+	pids="$pids $!"
+done
+# shellcheck disable=SC2086
+wait $pids
+for i in 1 2 3 4; do
+	check "fork $i is what it is alone" same "$dir/alone.fork$i" "$dir/fork$i"
+done
+check "all forks found the prompt" wait_for 5 found ">= $before + 4 * 128"
+
+# more prompts than there are blocks for: the oldest go, and nothing gets wrong
+right() {
+	for i in 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do
+		prompt=$(text "$i" 500)
+		alone "p$i" --temp 0 -n 8 "$prompt" && ask alpha "p$i" --temp 0 -n 8 "$prompt" && same "$dir/alone.p$i" "$dir/p$i" ||
+			return 1
+	done
+}
+check "sixteen prompts push each other out" right
+check "the first turn again" ask alpha late --temp 0.8 --seed 3 -n 40 "$first"
+check "is still what it is alone" same "$dir/alone.first" "$dir/late"
+
+# logits are wanted of every position: all are computed
+ids="1 $(caravan tokenize -m "$demo" --no-bos "$first")"
+before=$(count)
+# shellcheck disable=SC2086
+require caravan logits -m "$demo" --out "$dir/logits.alone" $ids
+# shellcheck disable=SC2086
+check "logits of a prompt that is there" on alpha logits --out "$dir/logits" $ids
+check "are those of the model alone" same "$dir/logits.alone" "$dir/logits"
+check "and nothing was left out" test "$(count)" = "$before"
+
+# another plan begins with nothing
+require on alpha unload stories
+require on alpha load --nodes alpha --parallel 4 "$demo"
+check "after another load nothing is there" wait_for 5 found "== 0"
+check "and the answer is the same" ask alpha new --temp 0.8 --seed 4 -n 40 "$second"
+check "to the letter" same "$dir/second" "$dir/new"
+finish
