@@ -123,6 +123,14 @@ uint64_t args_duration(const char *option, const char *text) {
 	wrong(option, text, "a time up to 30 days, such as 90s, 15m, 2h or 1d");
 }
 
+size_t args_list(char *list, char **out, size_t max) {
+	size_t n = 0;
+	for (char *name = strtok(list, ","); name; name = strtok(NULL, ","))
+		if (n < max)
+			out[n++] = name;
+	return n;
+}
+
 int fail(const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);

@@ -4,6 +4,7 @@
 #define CLI_ARGS_H
 #include <getopt.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct command;
@@ -32,6 +33,9 @@ int args_next(struct args *a, const char *shorts, const struct option *longs);
 uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max);
 double args_double(const char *option, const char *text, double min, double max);
 uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90s, 15m, 2h, 1d */
+
+/* Splits "a,b" in place; how many there are, at most max. */
+size_t args_list(char *list, char **out, size_t max);
 
 /* So many operands are left, and those that must be there are not empty; else usage and exit 2.  `what` they are
  * called in the usage. */

@@ -2,7 +2,6 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/simple.h"
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,15 +24,6 @@ static const char help[] =
         "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
         "  --parallel N           sequences at a time (4)\n"
         "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n";
-
-/* Splits "a,b" in place. */
-static size_t split(char *list, char **out, size_t max) {
-	size_t n = 0;
-	for (char *name = strtok(list, ","); name; name = strtok(NULL, ","))
-		if (n < max)
-			out[n++] = name;
-	return n;
-}
 
 static int run(int argc, char **argv) {
 	struct args a;
@@ -61,7 +51,7 @@ static int run(int argc, char **argv) {
 			break;
 		case OPT_NODES:
 			cmd.all_nodes = strcmp(optarg, "all") == 0;
-			cmd.n_nodes = cmd.all_nodes ? 0 : split(optarg, nodes, WIRE_NODES_MAX);
+			cmd.n_nodes = cmd.all_nodes ? 0 : args_list(optarg, nodes, WIRE_NODES_MAX);
 			if (!cmd.all_nodes && cmd.n_nodes == 0)
 				args_usage(&a, "--nodes needs names, or 'all'");
 			break;

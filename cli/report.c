@@ -2,6 +2,7 @@
 #include "cli/report.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "plan/advice.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,8 @@ static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m,
 	const Caravan__StageState *st = report_stage(r, m, i);
 	json_t *o = json_pack("{s:s, s:i, s:i}", "node", report_node_name(r, s->node), "first", (int)s->first,
 	        "last", (int)s->last);
+	if (o && s->seconds > 0)
+		json_object_set_new(o, "predicted_seconds", json_real(s->seconds));
 	if (o && st) {
 		json_object_set_new(o, "weight_bytes", json_integer((json_int_t)st->weight_bytes));
 		json_object_set_new(o, "kv_bytes", json_integer((json_int_t)st->kv_bytes));
@@ -157,6 +160,11 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		return NULL;
 	if (*m->reason)
 		json_object_set_new(o, "reason", json_string(m->reason));
+	if (m->plan->seconds > 0) {
+		json_object_set_new(o, "predicted_tokens_per_second", json_real(1 / m->plan->seconds));
+		json_object_set_new(o, "predicted_tokens_per_second_loaded",
+		        json_real(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)));
+	}
 	if (m->state) {
 		json_object_set_new(o, "tokens_per_second", json_real(m->state->tokens_per_second));
 		json_object_set_new(o, "tokens", json_integer((json_int_t)m->state->tokens));

@@ -1,6 +1,7 @@
 /* caravan status: health and throughput of the cluster, once. */
 #include "cli/command.h"
 #include "cli/report.h"
+#include "plan/advice.h"
 #include "proto/size.h"
 #include <stdio.h>
 #include <string.h>
@@ -30,25 +31,38 @@ static void print_node(const Caravan__ReportNode *n) {
 static void print_stage(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
-	char layers[32], weights[24] = "-", kv[24] = "-", rate[24] = "-";
+	char layers[32], weights[24] = "-", kv[24] = "-", rate[24] = "-", predicted[24] = "-",
+	                 measured[24] = "-";
 	snprintf(layers, sizeof layers, "%u-%u", s->first, s->last - 1);
 	if (st) {
 		snprintf(weights, sizeof weights, "%s", size_text((double)st->weight_bytes).s);
 		snprintf(kv, sizeof kv, "%s", size_text((double)st->kv_bytes).s);
 		snprintf(rate, sizeof rate, "%.1f", st->rows_per_second);
+		if (st->rows)
+			snprintf(measured, sizeof measured, "%s",
+			        size_ms(st->compute_seconds / (double)st->rows).s);
 	}
-	printf("    %-14s %-9s %-10s %-10s %s\n", report_node_name(r, s->node), layers, weights, kv, rate);
+	if (s->seconds > 0)
+		snprintf(predicted, sizeof predicted, "%s", size_ms(s->seconds).s);
+	printf("    %-14s %-9s %-10s %-10s %-8s %-12s %s\n", report_node_name(r, s->node), layers, weights,
+	        kv, rate, predicted, measured);
 }
 
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel\n", m->plan->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
 	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel);
-	printf("    %-14s %-9s %-10s %-10s %s\n", "stage", "layers", "weights", "KV cache", "rows/s");
+	printf("    %-14s %-9s %-10s %-10s %-8s %-12s %s\n", "stage", "layers", "weights", "KV cache",
+	        "rows/s", "predicted", "a row took");
 	for (size_t i = 0; i < m->plan->n_stages; i++)
 		print_stage(r, m, i);
+	if (m->plan->seconds > 0)
+		printf("    predicted: %s tokens/s for one stream, %s for %u\n",
+		        size_rate(1 / m->plan->seconds).s,
+		        size_rate(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)).s,
+		        m->plan->parallel);
 	if (m->state)
-		printf("    %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
+		printf("    measured: %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
 		        m->state->tokens_per_second, (unsigned long long)m->state->tokens,
 		        m->state->sequences, m->state->queued);
 }

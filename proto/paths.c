@@ -59,3 +59,28 @@ int paths_make(const char *dir) {
 			return 0;
 	}
 }
+
+void paths_model_name(char out[WIRE_NAME_MAX + 1], const char *file) {
+	const char *slash = strrchr(file, '/');
+	char stem[256];
+	snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : file);
+	size_t len = strlen(stem);
+	if (len > 5 && strcmp(stem + len - 5, ".gguf") == 0)
+		stem[len -= 5] = 0;
+	/* the first part of a split file: NAME-00001-of-0000N */
+	unsigned part, parts;
+	int end = 0;
+	if (len > 15 && sscanf(stem + len - 15, "-%5u-of-%5u%n", &part, &parts, &end) == 2 && end == 15)
+		stem[len -= 15] = 0;
+	size_t n = 0;
+	for (size_t i = 0; i < len && n < WIRE_NAME_MAX; i++) {
+		char c = stem[i];
+		bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+		bool mark = c == '.' || c == '_' || c == '-';
+		if (letter || n > 0)
+			out[n++] = letter || mark ? c : '-';
+	}
+	out[n] = 0;
+	if (n == 0)
+		snprintf(out, WIRE_NAME_MAX + 1, "model");
+}

@@ -9,6 +9,7 @@
 #define U32 4294967295.0
 #define BIG 9007199254740992.0 /* 2^53: a count of bytes, rows or nanoseconds beyond it is nonsense */
 #define RATE 1e18
+#define SECONDS 1e9
 #define TEXT WIRE_TEXT_MAX
 
 static bool plan_whole(const void *message, char *err, size_t errlen) {
@@ -68,6 +69,11 @@ static bool stagestate_whole(const void *message, char *err, size_t errlen) {
 	return range_whole(s->first, s->last, "StageState", err, errlen);
 }
 
+static bool advicenode_whole(const void *message, char *err, size_t errlen) {
+	const Caravan__AdviceNode *n = message;
+	return n->first == n->last || range_whole(n->first, n->last, "AdviceNode", err, errlen);
+}
+
 static bool entry_whole(const void *message, char *err, size_t errlen) {
 	const Caravan__Entry *e = message;
 	if (e->expelled || wire_name_ok(e->name))
@@ -112,12 +118,14 @@ const struct shape rules_shapes[] = {
 		{5, RULE_NUM, 1, WIRE_PIECE_MAX}}, NULL},
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
 	/* plans */
-	{SHAPE(stage), {{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}}, stage_whole},
+	{SHAPE(stage), {
+		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS}}, stage_whole},
 	{SHAPE(epoch), {{1, RULE_NUM, 0, BIG}, {2, RULE_ID}}, NULL},
 	{SHAPE(plan), {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_PART, 1, 1}, {4, RULE_ID},
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
-		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY}}, plan_whole},
+		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
+		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -169,6 +177,10 @@ const struct shape rules_shapes[] = {
 		{5, RULE_ANY}}, NULL},
 	{SHAPE(ctl_logits), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_tokenize), {{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_LINE, 0, 4096}}, NULL},
+	{SHAPE(ctl_plan), {
+		{1, RULE_LINE, 0, 4096}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
+		{4, RULE_NUM, 0, 65536}, {5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY},
+		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY}}, NULL},
 	{SHAPE(ctl_text), {{0}}, NULL},
@@ -182,6 +194,16 @@ const struct shape rules_shapes[] = {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT},
 		{4, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(ctl_report), {{1, RULE_PART, 0, WIRE_NODES_MAX}, {2, RULE_PART, 0, 256}, {3, RULE_ANY}}, NULL},
+	{SHAPE(advice_node), {
+		{1, RULE_NAME}, {2, RULE_NUM, 0, 65536}, {3, RULE_NUM, 0, 65536}, {4, RULE_NUM, 0, BIG},
+		{5, RULE_NUM, 0, BIG}, {6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_NUM, 0, BIG},
+		{9, RULE_REAL, 0, SECONDS}, {10, RULE_REAL, 0, SECONDS}, {11, RULE_ANY}, {12, RULE_LINE, 0, TEXT}},
+		advicenode_whole},
+	{SHAPE(ctl_advice), {
+		{1, RULE_LINE, 1, WIRE_NAME_MAX}, {2, RULE_LINE, 0, 16}, {3, RULE_NUM, 1, 65536},
+		{4, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {5, RULE_NUM, 1, 65536}, {6, RULE_NUM, 0, BIG},
+		{7, RULE_PART, 1, WIRE_NODES_MAX}, {8, RULE_REAL, 0, SECONDS}, {9, RULE_REAL, 0, SECONDS},
+		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536}}, NULL},
 };
 /* clang-format on */
 const size_t rules_nshapes = sizeof rules_shapes / sizeof *rules_shapes;

@@ -19,3 +19,21 @@ struct size_text size_text(double bytes) {
 	snprintf(out.s, sizeof out.s, "%.*f %s", digits, bytes, unit[u]);
 	return out;
 }
+
+/* Three digits, or all that stand before the point. */
+static struct size_text three(double v, const char *unit) {
+	struct size_text out;
+	if (!(v < LARGEST))
+		v = LARGEST;
+	int digits = v >= 99.95 ? 0 : v >= 9.995 ? 1 : v >= 0.9995 ? 2 : 3;
+	snprintf(out.s, sizeof out.s, "%.*f%s", digits, v, unit);
+	return out;
+}
+
+struct size_text size_ms(double seconds) {
+	return three(seconds * 1e3, " ms");
+}
+
+struct size_text size_rate(double per_second) {
+	return three(per_second, "");
+}

@@ -1,5 +1,6 @@
-/* size: counts of bytes as people read them, for whatever speaks to people: "812 B", "4.27 MiB", "38.6 GiB".
- * Three significant digits; what is more than 999 GiB stays in GiB.
+/* size: numbers as people read them, for whatever speaks to people: bytes ("812 B", "4.27 MiB", "38.6 GiB"), times
+ * ("0.04 ms", "1750 ms"), rates ("0.571", "19.1", "9090").
+ * Of bytes three significant digits; what is more than 999 GiB stays in GiB.
  * Pure; any thread. */
 #ifndef PROTO_SIZE_H
 #define PROTO_SIZE_H
@@ -9,5 +10,8 @@ struct size_text {
 };
 struct size_text size_text(
         double bytes); /* used as size_text(n).s, which lives to the end of the expression */
+
+struct size_text size_ms(double seconds);
+struct size_text size_rate(double per_second);
 
 #endif

@@ -302,6 +302,19 @@ static int make_manifest(struct import *im, const struct place *p, size_t count)
 	return rc < 0 ? fail(im, rc, "its tensors make no model") : 0;
 }
 
+/* The same without records: names that no content has, alike where tensors lie on the same bytes. */
+static void invent_names(const struct place *p, size_t count) {
+	uint64_t s = 1;
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
+			s++;
+		const struct gguf_tensor *t = p[i].t;
+		*p[i].slot = (struct manifest_tensor){
+		        .type = t->type, .n = t->n, .rows = t->rows, .bytes = t->bytes};
+		memcpy(p[i].slot->id.b, &s, sizeof s);
+	}
+}
+
 /* Takes the names that were remembered: 0 when they are there and make the manifest that they made before. */
 static int recall(struct import *im, int cache, const char *key, const struct place *p, size_t count) {
 	struct import_names names = {0};
@@ -351,7 +364,8 @@ static void remember(const struct import *im, int cache, const char *key) {
 	free(names.record);
 }
 
-static int name_content(struct import *im, const int *fds, size_t nfds, const char *cache,
+/* hash: false where names that are not remembered may be invented; then the manifest has none itself. */
+static int name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
         import_progress_fn *progress, void *arg) {
 	size_t count = END_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
 	struct place *places = calloc(count, sizeof *places);
@@ -366,6 +380,10 @@ static int name_content(struct import *im, const int *fds, size_t nfds, const ch
 		dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir >= 0 && recall(im, dir, key, places, count) == 0)
 		goto done;
+	if (!hash) {
+		invent_names(places, count);
+		goto done;
+	}
 	rc = hash_sources(im, progress, arg);
 	if (rc == 0)
 		rc = make_manifest(im, places, count);
@@ -383,45 +401,58 @@ static int compare_sources(const void *a, const void *b) {
 	        sizeof(struct content_id));
 }
 
-int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
-        import_progress_fn *progress, void *arg, char *err, size_t errlen) {
+/* Everything but the names of content.  im may be there when this fails. */
+static int begin(
+        struct import **out, const int *fds, size_t nfds, const char *name, char *err, size_t errlen) {
 	struct hparams hp;
 	char why[256];
-	int rc = -ENOMEM;
-	struct import *im = calloc(1, sizeof *im);
+	struct import *im = *out = calloc(1, sizeof *im);
 	if (!im || !(im->name = strdup(name))) {
 		snprintf(err, errlen, "%s: out of memory", name);
-		goto error;
+		return -ENOMEM;
 	}
 	im->err = err;
 	im->errlen = errlen;
-	rc = gguf_open(&im->g, fds, nfds, name, err, errlen);
+	int rc = gguf_open(&im->g, fds, nfds, name, err, errlen);
 	if (rc < 0)
-		goto error;
+		return rc;
 	rc = hparams_from_gguf(&hp, im->g, why, sizeof why);
 	if (rc == 0)
 		rc = vocab_from_gguf(&im->v, im->g, why, sizeof why);
-	if (rc < 0) {
-		fail(im, rc, why);
-		goto error;
-	}
+	if (rc < 0)
+		return fail(im, rc, why);
 	rc = manifest_create(&im->m, &hp);
 	if (rc == 0)
 		rc = vocab_encode(im->v, &im->vocab_blob, &im->vocab_len);
-	if (rc < 0) {
-		fail_memory(im);
-		goto error;
-	}
-	rc = check_names(im);
+	return rc < 0 ? fail_memory(im) : check_names(im);
+}
+
+int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
+        import_progress_fn *progress, void *arg, char *err, size_t errlen) {
+	struct import *im;
+	int rc = begin(&im, fds, nfds, name, err, errlen);
 	if (rc == 0)
-		rc = name_content(im, fds, nfds, cache, progress, arg);
-	if (rc < 0)
-		goto error;
+		rc = name_content(im, fds, nfds, cache, true, progress, arg);
+	if (rc < 0) {
+		import_close(im);
+		return rc;
+	}
 	qsort(im->source, im->sources, sizeof *im->source, compare_sources);
 	im->err = NULL;
 	*out = im;
 	return 0;
-error:
+}
+
+int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name, const char *cache,
+        char *err, size_t errlen) {
+	struct import *im;
+	int rc = begin(&im, fds, nfds, name, err, errlen);
+	if (rc == 0)
+		rc = name_content(im, fds, nfds, cache, false, NULL, NULL);
+	if (rc == 0) {
+		*out = im->m;
+		im->m = NULL;
+	}
 	import_close(im);
 	return rc;
 }

@@ -22,6 +22,12 @@ int import_open(struct import **out, const int *fds, size_t nfds, const char *na
         import_progress_fn *progress, void *arg, char *err, size_t errlen);
 void import_close(struct import *im); /* NULL allowed */
 
+/* What a file is made of, refused as import_open refuses it, from its header alone: no weight is read.  The manifest
+ * (the caller's) has its names when they are remembered; otherwise its own is all zero, its tensors' are of no content,
+ * and the vocabulary's is all zero. */
+int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name, const char *cache,
+        char *err, size_t errlen);
+
 const struct manifest *import_manifest(const struct import *im);
 const struct vocab *import_vocab(const struct import *im);
 

@@ -1,7 +1,9 @@
-/* planner: its search against brute force, the sums it charges, its sentences. */
-#include "daemon/cluster/planner.h"
-#include "daemon/cluster/planner_search.h"
+/* planner: its search against brute force, the sums it charges, its sentences; its advice; descriptions of machines. */
 #include "daemon/net/loop.h"
+#include "plan/advice.h"
+#include "plan/machines.h"
+#include "plan/planner_search.h"
+#include "plan/shapes.h"
 #include "proto/size.h"
 #include "shard/forward.h"
 #include "shard/kv.h"
@@ -424,6 +426,13 @@ START_TEST(says_what_is_missing) {
 	snprintf(want, sizeof want, "%s of memory are missing on 3 nodes",
 	        size_text((double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1))).s);
 	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
+	/* that much more, and it fits */
+	ck_assert_uint_eq(plan.missing, planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1));
+	node[2].memory += plan.missing;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.missing, 0);
+	planner_clear(&plan);
+	node[2].memory -= planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1);
 
 	node[1].memory = 1 << 20;
 	node[1].required = true;
@@ -431,10 +440,12 @@ START_TEST(says_what_is_missing) {
 	snprintf(want, sizeof want, "and buffers %s", size_text((double)forward_bytes(&m->hp, 512, 2)).s);
 	ck_assert_ptr_nonnull(strstr(err, "not even one layer fits on bob: 1.00 MiB are free there"));
 	ck_assert_ptr_nonnull(strstr(err, want));
+	ck_assert_uint_eq(plan.missing, planner_slice_bytes(m, 0, 1, 128, 512, 2) - (1 << 20));
 
 	node[0].memory = 1 << 10;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(err, "ends"));
+	ck_assert_uint_eq(plan.missing, planner_end_bytes(m, 2, 512) - (1 << 10));
 	manifest_destroy(m);
 }
 END_TEST
@@ -452,6 +463,256 @@ START_TEST(refuses_more_named_nodes_than_layers) {
 }
 END_TEST
 
+/* ---- advice ---- */
+
+static struct advice *advise(const struct planner_input *p) {
+	struct advice *a = NULL;
+	char err[300] = "";
+	ck_assert_msg(advice_create(&a, p, "model", err, sizeof err) == 0, "%s", err);
+	ck_assert_uint_eq(advice_message(a)->n_nodes, p->nodes);
+	return a;
+}
+
+START_TEST(advice_is_the_plan) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q6_K);
+	struct planner_input p = input(m, 3);
+	struct planner_plan plan;
+	char err[300];
+	double sum = 0, longest = 0;
+	node[1].memory = planner_slice_bytes(m, 0, 4, 128, 512, 2);
+	node[0].required = node[1].required = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	struct advice *a = advise(&p);
+	const Caravan__CtlAdvice *c = advice_message(a);
+	ck_assert_str_eq(c->type, "Q4_0");
+	ck_assert_uint_eq(c->bytes, manifest_layer_bytes(m, 0, 6) + manifest_end_bytes(m));
+	ck_assert_uint_eq(c->missing, 0);
+	ck_assert(c->seconds == plan.seconds && c->slowest == plan.slowest);
+	for (size_t i = 0; i < 3; i++) {
+		const Caravan__AdviceNode *n = c->nodes[i];
+		sum += n->compute + n->send;
+		longest = n->compute > longest ? n->compute : longest;
+		longest = n->send > longest ? n->send : longest;
+		if (i >= plan.stages)
+			continue;
+		const struct planner_stage *s = &plan.stage[i];
+		ck_assert_str_eq(n->name, node[s->node].name);
+		ck_assert_uint_eq(n->first, s->first);
+		ck_assert_uint_eq(n->last, s->last);
+		ck_assert_uint_eq(n->weights, s->weights);
+		ck_assert_uint_eq(n->kv, s->kv);
+		/* nothing is held anywhere: all of it moves */
+		ck_assert_uint_eq(n->moves, manifest_layer_bytes(m, s->first, s->last));
+		ck_assert_uint_eq(n->fixed,
+		        forward_bytes(&m->hp, 512, 2) + (n->coordinator ? planner_end_bytes(m, 2, 512) : 0));
+	}
+	/* what the parts take is what a token takes, and the longest part is what streams wait for */
+	ck_assert_double_eq_tol(sum, c->seconds, 1e-9);
+	ck_assert_double_le(longest, c->slowest + 1e-9);
+	ck_assert_double_eq_tol(advice_rate(2, 0.5, 2), 1, 1e-12);
+	ck_assert_double_eq_tol(advice_rate(2, 0.5, 100), 2, 1e-12);
+	ck_assert(advice_rate(0, 0, 4) == 0);
+	advice_destroy(a);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
+static const char *why(const struct advice *a, const char *name) {
+	const Caravan__CtlAdvice *c = advice_message(a);
+	for (size_t i = 0; i < c->n_nodes; i++)
+		if (strcmp(c->nodes[i]->name, name) == 0) {
+			ck_assert_uint_eq(c->nodes[i]->first, c->nodes[i]->last);
+			return c->nodes[i]->why;
+		}
+	ck_abort_msg("no %s", name);
+	return NULL;
+}
+
+START_TEST(advice_says_why_a_node_is_left_out) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 4);
+	node[1].hop = 1; /* far away */
+	node[2].memory = 1 << 20;
+	node[3].excluded = true;
+	struct advice *a = advise(&p);
+	ck_assert_uint_eq(advice_message(a)->nodes[0]->last, 6);
+	ck_assert_ptr_nonnull(strstr(why(a, "bob"), "with it a token would take 100"));
+	ck_assert_ptr_nonnull(strstr(why(a, "cleo"), "not even one layer fits there: 1.00 MiB are free"));
+	ck_assert_str_eq(why(a, "dan"), "it is not among the named nodes");
+	advice_destroy(a);
+	node[3].why = "because";
+	a = advise(&p);
+	ck_assert_str_eq(why(a, "dan"), "because");
+	advice_destroy(a);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(advice_without_measurements_says_nothing_of_time) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q6_K);
+	struct planner_input p = input(m, 2);
+	ck_assert(advice_measured(&p));
+	node[1].bytes_per_second[KERN_Q6_K] = 0;
+	ck_assert(!advice_measured(&p));
+	node[1].required = true;
+	struct advice *a = advise(&p);
+	const Caravan__CtlAdvice *c = advice_message(a);
+	ck_assert(c->seconds == 0 && c->slowest == 0);
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert(c->nodes[i]->compute == 0 && c->nodes[i]->send == 0);
+		ck_assert_uint_gt(c->nodes[i]->last, c->nodes[i]->first);
+	}
+	advice_destroy(a);
+	/* one that takes no part need not be measured */
+	node[1].required = false;
+	node[1].excluded = true;
+	ck_assert(advice_measured(&p));
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(advice_names_a_smaller_type_that_fits) {
+	static const enum kern_type types[] = {KERN_Q6_K, KERN_Q4_K, KERN_Q3_K};
+	struct manifest *m = model(6, KERN_Q8_0, KERN_Q8_0);
+	struct planner_input p = input(m, 1);
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		/* as much as one of that type takes, so that no larger one fits */
+		struct manifest *small = model(6, types[i], types[i]);
+		node[0].memory =
+		        planner_end_bytes(small, 2, 512) + planner_slice_bytes(small, 0, 6, 128, 512, 2);
+		struct advice *a = advise(&p);
+		ck_assert_uint_gt(advice_message(a)->missing, 0);
+		ck_assert_str_eq(advice_message(a)->smaller, kern_traits(types[i])->name);
+		ck_assert_str_ne(advice_message(a)->reason, "");
+		ck_assert_uint_le(advice_message(a)->fewer, 1);
+		advice_destroy(a);
+		manifest_destroy(small);
+	}
+	/* half the sequences do as well */
+	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, 64, 512, 2);
+	struct advice *a = advise(&p);
+	ck_assert_uint_eq(advice_message(a)->fewer, 1);
+	advice_destroy(a);
+	node[0].memory = 1 << 20;
+	a = advise(&p);
+	ck_assert_str_eq(advice_message(a)->smaller, "");
+	ck_assert_uint_eq(advice_message(a)->fewer, 0);
+	advice_destroy(a);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(shapes_are_those_of_their_models) {
+	/* parameters as their authors count them */
+	static const struct {
+		const char *spec;
+		double parameters;
+	} known[] = {{"llama2-7b:F16", 6.738e9}, {"llama2-13b:F16", 13.016e9}, {"Llama2-70B:f16", 68.977e9},
+	        {"llama3-8b:F16", 8.030e9}, {"llama3-70b:F16", 70.554e9}, {"llama3.1-405b:F16", 405.853e9},
+	        {"llama3.2-1b:F16", 1.236e9}, {"llama3.2-3b:F16", 3.213e9}, {"tinyllama-1.1b:F16", 1.100e9}};
+	struct manifest *m;
+	char err[1000];
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		ck_assert_int_eq(shapes_manifest(&m, known[i].spec, err, sizeof err), 0);
+		double bytes = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m));
+		ck_assert_msg(bytes > 1.999 * known[i].parameters && bytes < 2.002 * known[i].parameters,
+		        "%s: %.0f bytes", known[i].spec, bytes);
+		manifest_destroy(m);
+	}
+	ck_assert_int_eq(shapes_manifest(&m, "llama9:Q4_0", err, sizeof err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(
+	        err, "there is no shape 'llama9:Q4_0'; there are, with :TYPE, tinyllama-1.1b, llama2-7b"));
+	ck_assert_int_eq(shapes_manifest(&m, "llama2-7b:Q9", err, sizeof err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err, "there is no weight type 'Q9'; there are F32, F16, Q4_0"));
+	ck_assert_int_eq(shapes_manifest(&m, "llama2-7b", err, sizeof err), -EINVAL);
+	char small[20];
+	ck_assert_int_eq(shapes_manifest(&m, "llama9:Q4_0", small, sizeof small), -EINVAL);
+	ck_assert_uint_lt(strlen(small), sizeof small);
+}
+END_TEST
+
+/* ---- descriptions ---- */
+
+static int parse(struct machines *ms, const char *text, char *err) {
+	*ms = (struct machines){0};
+	return machines_parse(ms, text, strlen(text), "file", err, 300);
+}
+
+START_TEST(descriptions_are_read) {
+	struct machines ms;
+	char err[300] = "";
+	ck_assert_msg(parse(&ms,
+	                      "# what we have\n\n a memory=2G bandwidth=10GB/s Q4_0=7.5GB/s # so\r\n"
+	                      "\tb memory=512M count=2 threads=8 link=100Mbit/s round-trip=3ms\n"
+	                      "c memory=1.5G round-trip=0s link=10MB/s q8_0=900MB/s",
+	                      err) == 0,
+	        "%s", err);
+	ck_assert_uint_eq(ms.count, 4);
+	static const char *const names[] = {"a", "b-1", "b-2", "c"};
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_str_eq(ms.machine[i].name, names[i]);
+	ck_assert_uint_eq(ms.machine[0].memory, 2ull << 30);
+	ck_assert_uint_eq(ms.machine[1].memory, 512 << 20);
+	ck_assert_uint_eq(ms.machine[3].memory, 3ull << 29);
+	ck_assert_double_eq(ms.machine[0].rate[KERN_Q4_0], 7.5e9);
+	ck_assert_double_eq(ms.machine[0].rate[KERN_Q6_K], 10e9);
+	ck_assert_double_eq(ms.machine[1].rate[KERN_Q4_0], 0);
+	ck_assert_double_eq(ms.machine[3].rate[KERN_Q8_0], 9e8);
+	ck_assert_uint_eq(ms.machine[0].threads, 4);
+	ck_assert_uint_eq(ms.machine[2].threads, 8);
+	ck_assert_double_eq_tol(ms.machine[0].link, PLANNER_LINK_RATE, 1);
+	ck_assert_double_eq_tol(ms.machine[1].link, PLANNER_LINK_RATE / 10, 1);
+	struct planner_node n = machines_node(&ms.machine[1], 8192);
+	ck_assert_double_eq_tol(n.hop, 1.75e-3 + 32768 / (PLANNER_LINK_RATE / 10), 1e-9);
+	machines_clear(&ms);
+	ck_assert_int_eq(parse(&ms, "", err), 0);
+	ck_assert_uint_eq(ms.count, 0);
+}
+END_TEST
+
+START_TEST(wrong_descriptions_are_told_with_their_line) {
+	static const struct {
+		const char *text, *err;
+	} wrongs[] = {
+	        {"a memory=1G\n\nb\n", "file:3: b has no memory=SIZE"},
+	        {"# x\na memory=1G\na memory=2G\n", "file:3: there is a a already"},
+	        {"a memory=1G\na-1 memory=1G\na memory=1G count=2", "file:3: there is a a-1 already"},
+	        {"a memory=1X", "file:1: memory: '1X' is not a size such as 512M or 12G"},
+	        {"a memory=-1G", "file:1: memory: '-1G'"},
+	        {"a memory=1e9", "file:1: memory: '1e9'"},
+	        {"a memory=0", "file:1: memory: '0'"},
+	        {"a memory=.5G", "file:1: memory: '.5G'"},
+	        {"a memory=1.2.3G", "file:1: memory: '1.2.3G'"},
+	        {"a memory=nan", "file:1: memory: 'nan'"},
+	        {"a memory=9999999999G", "file:1: memory: "},
+	        {"a memory=1G memory=1G", "file:1: memory stands there twice"},
+	        {"a memory=1G bandwidth=10", "file:1: bandwidth: '10' is not a rate such as 18GB/s"},
+	        {"a memory=1G Q4_0=10", "file:1: Q4_0: '10' is not a rate"},
+	        {"a memory=1G Q4_0=1GB/s q4_0=1GB/s", "file:1: Q4_0 stands there twice"},
+	        {"a memory=1G link=1Gb", "file:1: link: '1Gb' is not a rate such as 1Gbit/s"},
+	        {"a memory=1G round-trip=3", "file:1: round-trip: '3' is not a time such as 0.4ms"},
+	        {"a memory=1G threads=0", "file:1: threads: '0' is not a whole number"},
+	        {"a memory=1G threads=1.5", "file:1: threads: '1.5' is not a whole number"},
+	        {"a memory=1G count=257", "file:1: count: '257' is not a whole number from 1 to 256"},
+	        {"a memory=1G count=200\nb memory=1G count=57", "file:2: more than 256 machines"},
+	        {"a memory=1G ram=2G", "file:1: there is no 'ram': memory, bandwidth"},
+	        {"a 12G", "file:1: '12G' is not of the form KEY=VALUE"},
+	        {"memory=1G a", "file:1: 'memory=1G' is no name"},
+	        {"{\"name\": \"a\"}", "file:1: '{\"name\":' is no name"},
+	        {"a memory=\x1b[1m", "file:1: this is no text"},
+	};
+	for (size_t i = 0; i < sizeof wrongs / sizeof *wrongs; i++) {
+		struct machines ms;
+		char err[300] = "";
+		ck_assert_msg(parse(&ms, wrongs[i].text, err) == -EINVAL, "'%s' is taken", wrongs[i].text);
+		ck_assert_msg(strncmp(err, wrongs[i].err, strlen(wrongs[i].err)) == 0, "'%s': %s",
+		        wrongs[i].text, err);
+		machines_clear(&ms);
+	}
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("planner");
 	TCase *t = tcase_create("planner");
@@ -466,6 +727,13 @@ static Suite *suite(void) {
 	tcase_add_test(t, unmeasured_nodes_are_equals);
 	tcase_add_test(t, says_what_is_missing);
 	tcase_add_test(t, refuses_more_named_nodes_than_layers);
+	tcase_add_test(t, advice_is_the_plan);
+	tcase_add_test(t, advice_says_why_a_node_is_left_out);
+	tcase_add_test(t, advice_without_measurements_says_nothing_of_time);
+	tcase_add_test(t, advice_names_a_smaller_type_that_fits);
+	tcase_add_test(t, shapes_are_those_of_their_models);
+	tcase_add_test(t, descriptions_are_read);
+	tcase_add_test(t, wrong_descriptions_are_told_with_their_line);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -143,6 +143,43 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 		pending_done(what.arg, err);
 }
 
+static void send_advice(void *arg, const Caravan__CtlAdvice *advice) {
+	struct pending *p = arg;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!p->conn)
+		return;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ADVICE;
+	env.ctl_advice = (Caravan__CtlAdvice *)advice;
+	control_send(p->conn, &env, NULL, 0);
+}
+
+static void plan(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	const Caravan__CtlPlan *q = env->ctl_plan;
+	struct deploy_load what = {.file = q->file,
+	        .name = *q->name ? q->name : NULL,
+	        .shape = *q->shape ? q->shape : NULL,
+	        .context = q->context,
+	        .parallel = q->parallel,
+	        .max_rows = q->max_rows,
+	        .nodes = (const char *const *)q->nodes,
+	        .nnodes = q->n_nodes,
+	        .all_nodes = q->all_nodes,
+	        .advise = send_advice,
+	        .done = pending_done};
+	(void)payload;
+	(void)len;
+	what.nfds = what.shape ? 0 : control_fds(c, &what.fds);
+	if (!what.shape && what.nfds == 0) {
+		control_error(c, "no file came with the command");
+		return;
+	}
+	if (!(what.arg = pending_create(c)))
+		return;
+	if (deploy_load(serve_deploy(control_serve(c)), &what, err, sizeof err) != 0)
+		pending_done(what.arg, err);
+}
+
 static void unload(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct pending *p = pending_create(c);
@@ -357,6 +394,7 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_JOIN, join},
         {CARAVAN__ENVELOPE__BODY_CTL_EXPEL, expel},
         {CARAVAN__ENVELOPE__BODY_CTL_LOAD, load},
+        {CARAVAN__ENVELOPE__BODY_CTL_PLAN, plan},
         {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, unload},
         {CARAVAN__ENVELOPE__BODY_CTL_STATUS, status},
         {CARAVAN__ENVELOPE__BODY_CTL_RUN, run},

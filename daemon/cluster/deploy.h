@@ -67,6 +67,10 @@ struct deploy_load {
 	const char *const *nodes;   /* names or ids; none: the planner chooses */
 	size_t nnodes;
 	bool all_nodes;
+	/* With advise nothing is loaded: it is called with what loading would do, then done.  A file's header is all that is
+	 * read then, and instead of a file there may be a shape (plan/shapes.h) in its place. */
+	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
+	const char *shape;
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	/* Once.  error NULL: the model serves and every live node knows the plan. */
 	void (*done)(void *arg, const char *error);

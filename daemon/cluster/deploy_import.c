@@ -2,17 +2,17 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/deploy_load.h"
 
+#include "plan/shapes.h"
+#include "proto/paths.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define POLL_MS 100
-#define ROW_BYTES_PER_SECOND 110e6 /* of a link that nobody has measured: gigabit Ethernet */
-#define HOP_STEP 250e-6            /* seconds: round trips of like links are never quite alike */
 
 /* ---- the file ---- */
 
@@ -64,7 +64,30 @@ static void import_done(void *arg, bool cancelled) {
 		load_fail(l, "no memory");
 	} else {
 		l->im = im;
+		l->manifest = import_manifest(im);
 		load_step(l, EV_IMPORTED);
+	}
+	load_release(l);
+}
+
+/* Reader: the file's header, or a shape that has a name. */
+static void shape_run(void *arg) {
+	struct load *l = arg;
+	if (l->shape)
+		l->rc = shapes_manifest(&l->own, l->shape, l->err, sizeof l->err);
+	else
+		l->rc = import_shape(&l->own, l->fds, l->nfds, l->file, store_names_dir(l->d->c.store),
+		        l->err, sizeof l->err);
+}
+
+static void shape_done(void *arg, bool cancelled) {
+	struct load *l = arg;
+	if (!cancelled && l->state == LOAD_IMPORTING) {
+		l->manifest = l->own;
+		if (l->rc)
+			load_fail(l, "%s", l->err);
+		else
+			load_step(l, EV_IMPORTED);
 	}
 	load_release(l);
 }
@@ -77,37 +100,12 @@ static void show_hashing(void *arg) {
 		        size);
 }
 
-/* A model's default name: the file's stem, in the letters that a name may have. */
-static void default_name(char out[WIRE_NAME_MAX + 1], const char *file) {
-	const char *slash = strrchr(file, '/');
-	char stem[256];
-	snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : file);
-	size_t len = strlen(stem);
-	if (len > 5 && strcmp(stem + len - 5, ".gguf") == 0)
-		stem[len -= 5] = 0;
-	/* the first part of a split file: NAME-00001-of-0000N */
-	unsigned part, parts;
-	int end = 0;
-	if (len > 15 && sscanf(stem + len - 15, "-%5u-of-%5u%n", &part, &parts, &end) == 2 && end == 15)
-		stem[len -= 15] = 0;
-	size_t n = 0;
-	for (size_t i = 0; i < len && n < WIRE_NAME_MAX; i++) {
-		char c = stem[i];
-		bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-		bool mark = c == '.' || c == '_' || c == '-';
-		if (letter || n > 0)
-			out[n++] = letter || mark ? c : '-';
-	}
-	out[n] = 0;
-	if (n == 0)
-		snprintf(out, WIRE_NAME_MAX + 1, "model");
-}
-
 static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->file = strdup(r->file);
+	l->shape = r->shape ? strdup(r->shape) : NULL;
 	l->fds = calloc(r->nfds + 1, sizeof *l->fds);
 	l->names = calloc(r->nnodes + 1, sizeof *l->names);
-	if (!l->file || !l->fds || !l->names)
+	if (!l->file || !l->fds || !l->names || (r->shape && !l->shape))
 		return -ENOMEM;
 	for (size_t i = 0; i < r->nfds; i++) {
 		int fd = fcntl(r->fds[i], F_DUPFD_CLOEXEC, 3);
@@ -122,9 +120,11 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	}
 	l->all_nodes = r->all_nodes;
 	l->context = r->context;
-	l->parallel = r->parallel ? r->parallel : DEPLOY_PARALLEL;
-	l->max_rows = r->max_rows && r->max_rows < DEPLOY_MAX_ROWS ? r->max_rows : DEPLOY_MAX_ROWS;
+	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
+	l->max_rows = r->max_rows;
 	l->progress = r->progress;
+	l->advise = r->advise;
+	l->advises = r->advise != NULL;
 	l->done = r->done;
 	l->arg = r->arg;
 	return 0;
@@ -141,16 +141,24 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	}
 	if (r->name && *r->name)
 		snprintf(name, sizeof name, "%s", r->name);
+	else if (r->shape)
+		snprintf(name, sizeof name, "%s", r->shape);
 	else
-		default_name(name, r->file);
+		paths_model_name(name, r->file);
 	for (struct load *l = d->loads; l; l = l->next)
-		if (l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
+		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
 			snprintf(err, errlen, "a model %s is being loaded already", name);
 			return -EEXIST;
 		}
 	struct load *l = load_create(d, name);
 	int rc = l ? copy_request(l, r) : -ENOMEM;
-	if (rc == 0) {
+	if (rc == 0 && l->advises) {
+		/* a node that hashes another model answers too */
+		load_hold(l);
+		rc = loader_submit(transfer_reader(d->transfer), shape_run, shape_done, l);
+		if (rc)
+			l->refs--;
+	} else if (rc == 0) {
 		l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l);
 		load_hold(l);
 		rc = l->timer ? loader_submit(d->c.loader, import_run, import_done, l) : -ENOMEM;
@@ -217,12 +225,12 @@ static void wait_for_others(struct load *l) {
 }
 
 void load_settle(struct load *l) {
-	const struct manifest *m = import_manifest(l->im);
+	const struct manifest *m = l->manifest;
 	struct model *old = deploy_model_named(l->d, l->name);
-	if (old && !load_may_replace(l, old))
+	if (old && !l->advises && !load_may_replace(l, old))
 		return;
 	if (l->context == 0)
-		l->context = m->hp.context < DEPLOY_CONTEXT ? m->hp.context : DEPLOY_CONTEXT;
+		l->context = planner_context(m->hp.context);
 	if (l->context > m->hp.context) {
 		load_fail(l, "a context of %u is more than the model was trained for: %u", l->context,
 		        m->hp.context);
@@ -235,7 +243,7 @@ bool load_may_replace(struct load *l, const struct model *old) {
 	/* one that cannot serve gives its name up: its coordinator may never come back */
 	if (old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !old->load)
 		return true;
-	const struct manifest *m = l->im ? import_manifest(l->im) : NULL;
+	const struct manifest *m = l->manifest;
 	if (m && memcmp(m->id.b, old->plan->manifest.data, sizeof m->id.b) == 0)
 		load_fail(l, "model %s is loaded already, with these very weights", l->name);
 	else
@@ -264,10 +272,11 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	for (size_t i = 0; s && i < s->n_rates; i++)
 		if (s->rates[i]->type < KERN_TYPES)
 			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
-	n->hop = (floor(m->round_trip / 2 / HOP_STEP) + 1) * HOP_STEP +
-	         import_manifest(l->im)->hp.dim * sizeof(float) / ROW_BYTES_PER_SECOND;
+	n->hop = planner_hop(m->round_trip, PLANNER_LINK_RATE, l->manifest->hp.dim);
 	n->required = l->all_nodes || named(l, m);
 	n->excluded = !computes_alike(m) || (l->nnames > 0 && !n->required);
+	if (!computes_alike(m))
+		n->why = "it computes by another revision of the arithmetic";
 }
 
 int load_take_part(struct load *l) {
@@ -310,13 +319,11 @@ int load_take_part(struct load *l) {
 	return 0;
 }
 
-/* Loader. */
+/* Loader; reader for advice. */
 static void plan_run(void *arg) {
 	struct load *l = arg;
-	/* a step's activations travel in one payload */
-	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(import_manifest(l->im)->hp.dim * sizeof(float));
-	l->max_rows = fit < l->max_rows ? fit : l->max_rows;
-	struct planner_input in = {.manifest = import_manifest(l->im),
+	l->max_rows = planner_rows(l->max_rows, l->manifest->hp.dim);
+	struct planner_input in = {.manifest = l->manifest,
 	        .context = l->context,
 	        .parallel = l->parallel,
 	        .max_rows = l->max_rows,
@@ -324,11 +331,15 @@ static void plan_run(void *arg) {
 	        .nodes = l->nnodes,
 	        .coordinator = l->self,
 	        .team = l->d->c.team};
-	l->rc = planner_plan(&l->found, &in, l->err, sizeof l->err);
+	l->measured = advice_measured(&in);
+	if (l->advises)
+		l->rc = advice_create(&l->advice, &in, l->name, l->err, sizeof l->err);
+	else
+		l->rc = planner_plan(&l->found, &in, l->err, sizeof l->err);
 }
 
 static int make_plan(struct load *l) {
-	const struct manifest *m = import_manifest(l->im);
+	const struct manifest *m = l->manifest;
 	Caravan__Plan p = CARAVAN__PLAN__INIT;
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
 	Caravan__Stage stage[WIRE_STAGES_MAX], *stages[WIRE_STAGES_MAX];
@@ -346,6 +357,7 @@ static int make_plan(struct load *l) {
 		stage[i].node = (ProtobufCBinaryData){sizeof l->node[f->node].id.b, l->node[f->node].id.b};
 		stage[i].first = f->first;
 		stage[i].last = f->last;
+		stage[i].seconds = l->measured ? f->seconds : 0;
 		stages[i] = &stage[i];
 	}
 	p.stages = stages;
@@ -356,6 +368,8 @@ static int make_plan(struct load *l) {
 	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
 	p.arithmetic = KERN_ARITHMETIC;
+	p.seconds = l->measured ? l->found.seconds : 0;
+	p.slowest = l->measured ? l->found.slowest : 0;
 	l->plan = plan_copy(&p);
 	return l->plan ? 0 : -ENOMEM;
 }
@@ -363,7 +377,7 @@ static int make_plan(struct load *l) {
 static void plan_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_PLANNING) {
-		int rc = l->rc ? 0 : make_plan(l);
+		int rc = l->rc || l->advises ? 0 : make_plan(l);
 		if (l->rc)
 			load_fail(l, "%s", l->err);
 		else if (rc)
@@ -375,8 +389,9 @@ static void plan_done(void *arg, bool cancelled) {
 }
 
 void load_plan(struct load *l) {
+	struct deploy *d = l->d;
 	load_hold(l);
-	if (loader_submit(l->d->c.loader, plan_run, plan_done, l)) {
+	if (loader_submit(l->advises ? transfer_reader(d->transfer) : d->c.loader, plan_run, plan_done, l)) {
 		load_release(l);
 		load_fail(l, "no memory");
 	}

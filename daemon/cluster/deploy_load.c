@@ -85,6 +85,8 @@ void load_free(struct load *l) {
 	slice_destroy(l->ends);
 	slice_destroy(l->mapped);
 	planner_clear(&l->found);
+	advice_destroy(l->advice);
+	manifest_destroy(l->own);
 	plan_free(l->plan);
 	for (size_t i = 0; i < l->nfds; i++)
 		close(l->fds[i]);
@@ -99,6 +101,7 @@ void load_free(struct load *l) {
 	free(l->node_name);
 	free(l->part);
 	free(l->file);
+	free(l->shape);
 	free(l);
 }
 
@@ -124,7 +127,8 @@ static void finish(struct load *l, const char *error) {
 static void failed(struct load *l) {
 	struct model *m = l->m;
 	atomic_store(&l->stop, true);
-	log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
+	if (!l->advises)
+		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
 	if (m && m->listed && l->revival) {
 		/* the same plan may do when the nodes are back: the model keeps its name and says why it waits */
 		m->again_ns = loop_now_ns() + DEPLOY_AGAIN_MS * 1000000ull;
@@ -165,8 +169,16 @@ static void plan(struct load *l) {
 	load_plan(l);
 }
 
+/* The plan is there: it is made real, or told and forgotten. */
 static void number(struct load *l) {
-	load_number(l);
+	if (!l->advises) {
+		load_number(l);
+		return;
+	}
+	l->state = LOAD_ENDED;
+	if (l->advise)
+		l->advise(l->arg, advice_message(l->advice));
+	finish(l, NULL);
 }
 
 /* ---- preparing ---- */
@@ -454,6 +466,7 @@ void deploy_load_abandon(struct deploy *d, void *arg) {
 		if (l->arg == arg) {
 			l->done = NULL;
 			l->progress = NULL;
+			l->advise = NULL;
 		}
 }
 

@@ -48,20 +48,24 @@ struct load {
 	unsigned refs; /* the list's and those of work under way */
 	enum load_state state;
 	bool revival; /* of a model whose nodes are back: there is no file */
+	bool advises; /* it ends with the plan, and nothing has been done */
 	char name[WIRE_NAME_MAX + 1];
 	char error[DEPLOY_ERROR];
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	void (*done)(void *arg, const char *error);
+	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	void *arg;
 	/* the beginning */
-	char *file;
+	char *file, *shape; /* one of them */
 	int *fds;
 	size_t nfds;
 	char **names; /* of nodes, as the user named them */
 	size_t nnames;
 	bool all_nodes;
 	uint32_t context, parallel, max_rows;
-	struct import *im;          /* offered to transfer, which owns it */
+	struct import *im;    /* offered to transfer, which owns it */
+	struct manifest *own; /* the manifest, where there is no import */
+	const struct manifest *manifest;
 	atomic_ullong hashed, size; /* the loader says how far it is */
 	atomic_bool stop;
 	struct loop_timer *timer;
@@ -71,6 +75,8 @@ struct load {
 	char (*node_name)[WIRE_NAME_MAX + 1]; /* what their names point to: members may change meanwhile */
 	size_t nnodes, self;
 	struct planner_plan found;
+	bool measured; /* of every node that may take part: predictions are none otherwise */
+	struct advice *advice;
 	Caravan__Plan *plan;
 	/* the rest */
 	struct model *m; /* a reference */

@@ -10,13 +10,10 @@
 #ifndef DAEMON_CLUSTER_DEPLOY_PARTS_H
 #define DAEMON_CLUSTER_DEPLOY_PARTS_H
 #include "daemon/cluster/deploy.h"
-#include "daemon/cluster/planner.h"
 #include "daemon/cluster/transfer.h"
+#include "plan/advice.h"
 #include "proto/plan.h"
 
-#define DEPLOY_MAX_ROWS 512
-#define DEPLOY_CONTEXT 8192
-#define DEPLOY_PARALLEL 4
 #define DEPLOY_SETTLE_MS 5000  /* a load waits so long for links and measurements under way */
 #define DEPLOY_LOOK_MS 5000    /* nodes have so long to say what they have of a model */
 #define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */

@@ -26,7 +26,7 @@ says() {
 	[ "$want" = 0 ] || ! test -s "$dir/says.out"
 }
 
-for c in run tokenize logits load unload models status invite join expel; do
+for c in run tokenize logits plan load unload models status invite join expel; do
 	check "$c --help says how, on standard output" sh -c 'caravan "$0" --help 2>"$1" | grep -q "usage: caravan $0" && ! test -s "$1"' "$c" "$dir/help.err"
 	check "$c refuses an unknown option" says 2 "no option --frobnicate" caravan $c --frobnicate
 done

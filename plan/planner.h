@@ -1,7 +1,7 @@
 /* planner: which layers on which node, and how fast it will be: a pure function.
  * Owns nothing; any thread. */
-#ifndef DAEMON_CLUSTER_PLANNER_H
-#define DAEMON_CLUSTER_PLANNER_H
+#ifndef PLAN_PLANNER_H
+#define PLAN_PLANNER_H
 #include "proto/wire.h"
 #include "shard/manifest.h"
 
@@ -15,6 +15,7 @@ struct planner_node {
 	size_t held_words;    /* what lies beyond is not there */
 	bool required;        /* named by the user: gets at least one layer */
 	bool excluded;        /* gets none: a coordinator that is not among the named */
+	const char *why;      /* it is excluded, for people; NULL: it is not named */
 };
 
 struct planner_input {
@@ -30,7 +31,9 @@ struct planner_stage {
 	size_t node;
 	uint32_t first, last;
 	uint64_t weights, kv, buffers; /* bytes */
+	uint64_t moves;                /* of its layers' canonical bytes, those that its disk has not */
 	double seconds;                /* a token: computing */
+	double hop;                    /* a token: until its row is there */
 };
 
 struct planner_plan {
@@ -38,11 +41,27 @@ struct planner_plan {
 	size_t stages;
 	uint32_t blocks; /* KV blocks on each stage */
 	double seconds;  /* a token of one stream: stages, hops, ends */
+	double ends;     /* of it, the ends on the coordinator */
+	double back;     /* and for the row to come back there; 0: the last stage is there */
+	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
+	uint64_t missing; /* bytes of memory, when nothing fits */
 };
 
-/* 0, or -ENOSPC with a sentence that says how much memory is missing, -EINVAL for more required nodes than layers. */
+/* 0, or -ENOSPC with `missing` and a sentence that says it, -EINVAL for more required nodes than layers. */
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);
+
+/* Seconds until a row of activations has arrived: half a round trip, to the next quarter of a millisecond (measured
+ * again it is never quite the same, and the plan should be), and its bytes over the link's rate. */
+double planner_hop(double round_trip, double bytes_per_second, uint32_t dim);
+#define PLANNER_LINK_RATE 110e6 /* bytes a second of a link that nobody has measured: gigabit Ethernet */
+/* Rows of a step at most: those asked for (0: PLANNER_ROWS), as far as one payload carries them. */
+uint32_t planner_rows(uint32_t asked, uint32_t dim);
+/* The defaults of what people ask for: a context of the trained length, bounded, and sequences at a time. */
+uint32_t planner_context(uint32_t trained);
+#define PLANNER_ROWS 512
+#define PLANNER_CONTEXT 8192
+#define PLANNER_PARALLEL 4
 
 /* What a node is charged for: weights of layers [first, last) as they lie in the store, and all that a slice of them
  * takes with KV and buffers; the ends with their buffers, on the coordinator. Stages check the same sums. */

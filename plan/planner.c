@@ -4,14 +4,15 @@
  * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.  What a node's
  * disk has not yet has to move there, even if that is from a file on the same machine: it is to be packed.
  * Threads: any; pure. */
-#include "daemon/cluster/planner.h"
+#include "plan/planner.h"
 
-#include "daemon/cluster/planner_search.h"
+#include "plan/planner_search.h"
 #include "proto/size.h"
 #include "shard/forward.h"
 #include "shard/kv.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #define PAGE 4096u        /* a tensor begins at one */
 #define RATE_UNKNOWN 10e9 /* bytes a second when nobody measured: only ratios matter then */
 #define PICOSECONDS 1e12
+#define HOP_STEP 250e-6 /* seconds */
 
 static uint64_t tensor_bytes(const struct manifest_tensor *t) {
 	uint64_t bytes = kern_packed_bytes(t->type, t->rows, t->n);
@@ -51,6 +53,20 @@ uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t
 	/* rows that go down the line and come back, and a row of logits for each stream */
 	return sum + 2ull * max_rows * m->hp.dim * sizeof(float) +
 	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
+}
+
+double planner_hop(double round_trip, double bytes_per_second, uint32_t dim) {
+	return (floor(round_trip / 2 / HOP_STEP) + 1) * HOP_STEP + dim * sizeof(float) / bytes_per_second;
+}
+
+uint32_t planner_rows(uint32_t asked, uint32_t dim) {
+	uint32_t rows = asked && asked < PLANNER_ROWS ? asked : PLANNER_ROWS;
+	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(dim * sizeof(float));
+	return fit < rows ? fit : rows;
+}
+
+uint32_t planner_context(uint32_t trained) {
+	return trained < PLANNER_CONTEXT ? trained : PLANNER_CONTEXT;
 }
 
 /* ---- the search's numbers ---- */
@@ -157,33 +173,49 @@ static uint32_t most_layers(const struct search *s, size_t node) {
 	return most;
 }
 
-static int no_room(const struct planner_input *in, const struct search *s, char *err, size_t errlen) {
+/* What is missing: so many layers have no place as nodes can hold whole ones only, and at least one. */
+static uint64_t no_place(const struct planner_input *in, const struct search *s) {
 	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
+	uint32_t placed = 0;
+	for (size_t i = 0; i < in->nodes; i++) {
+		uint32_t most = in->node[i].excluded ? 0 : most_layers(s, i);
+		placed += most < s->layers - placed ? most : s->layers - placed;
+		have += in->node[i].excluded ? 0 : s->room[i];
+	}
+	uint64_t layers = need / s->layers * (s->layers > placed ? s->layers - placed : 1);
+	return need > have && need - have > layers ? need - have : layers;
+}
+
+static int no_room(struct planner_plan *out, const struct planner_input *in, const struct search *s,
+        char *err, size_t errlen) {
+	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
+	uint64_t one = s->weight[1] + s->kv_layer;
 	size_t nodes = 0;
 	for (size_t i = 0; i < in->nodes; i++) {
 		if (in->node[i].excluded)
 			continue;
 		nodes++;
 		have += s->room[i];
-		if (in->node[i].required && most_layers(s, i) == 0)
+		if (in->node[i].required && most_layers(s, i) == 0) {
+			out->missing = one + taken(in, i);
+			out->missing -= in->node[i].memory < out->missing ? in->node[i].memory : 0;
 			return refuse(-ENOSPC, err, errlen,
 			        "not even one layer fits on %s: %s are free there, a layer takes %s and %s %s",
 			        in->node[i].name, size_text((double)in->node[i].memory).s,
-			        size_text((double)(s->weight[1] + s->kv_layer)).s,
+			        size_text((double)one).s,
 			        i == in->coordinator ? "buffers and ends" : "buffers",
 			        size_text((double)taken(in, i)).s);
+		}
 	}
-	/* where the sums would do, what is missing is lost in the cut between whole layers */
-	uint64_t layer = need / s->layers;
-	uint64_t missing = need > have ? need - have : layer;
+	out->missing = no_place(in, s);
 	return refuse(-ENOSPC, err, errlen,
 	        "%s of memory are missing on %zu node%s: weights and the KV cache of %u x %u positions take "
 	        "%s, and %s are free beside buffers and ends",
-	        size_text((double)missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
+	        size_text((double)out->missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
 	        size_text((double)need).s, size_text((double)have).s);
 }
 
-static int check(const struct planner_input *in, char *err, size_t errlen) {
+static int check(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	const struct planner_node *c = &in->node[in->coordinator];
 	uint64_t ends = planner_end_bytes(in->manifest, in->parallel, in->max_rows);
 	size_t required = 0;
@@ -192,7 +224,8 @@ static int check(const struct planner_input *in, char *err, size_t errlen) {
 	if (required > in->manifest->hp.layers)
 		return refuse(-EINVAL, err, errlen, "%zu nodes are named, and the model has %u layers",
 		        required, in->manifest->hp.layers);
-	if (c->memory < ends)
+	out->missing = c->memory < ends ? ends - c->memory : 0;
+	if (out->missing)
 		return refuse(-ENOSPC, err, errlen, "the model's two ends take %s on %s, where %s are free",
 		        size_text((double)ends).s, c->name, size_text((double)c->memory).s);
 	return 0;
@@ -203,8 +236,8 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	struct sums sums = {0};
 	struct search_stage *found = NULL;
 	size_t count = 0;
-	int rc = check(in, err, errlen);
 	*out = (struct planner_plan){.blocks = planner_blocks(in->context, in->parallel)};
+	int rc = check(out, in, err, errlen);
 	if (rc < 0)
 		return rc;
 	rc = sums_make(&sums, in);
@@ -228,7 +261,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .end_time = picoseconds((double)head->bytes / rate_of(in, in->coordinator, head->type))};
 	rc = search_best(&s, found, &count);
 	if (rc == -ENOSPC)
-		rc = no_room(in, &s, err, errlen);
+		rc = no_room(out, in, &s, err, errlen);
 	else if (rc < 0)
 		refuse(rc, err, errlen, "no memory for planning");
 	if (rc < 0)
@@ -240,6 +273,11 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	}
 	out->stages = count;
 	out->seconds = (double)search_total(&s, found, count) / PICOSECONDS;
+	out->ends = (double)s.end_time / PICOSECONDS;
+	out->slowest = (double)search_slowest(&s, found, count) / PICOSECONDS;
+	if (found[count - 1].node != in->coordinator)
+		out->back = (double)sums.hop[in->coordinator] / PICOSECONDS;
+	out->slowest = fmax(out->slowest, out->back);
 	for (size_t i = 0; i < count; i++) {
 		struct planner_stage *st = &out->stage[i];
 		uint32_t a = found[i].first, b = found[i].last;
@@ -249,6 +287,11 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		st->kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, b - a);
 		st->buffers = forward_bytes(&m->hp, in->max_rows, in->team);
 		st->seconds = (double)(t[b] - t[a]) / PICOSECONDS;
+		t = sums.moved + found[i].node * (m->hp.layers + 1);
+		st->moves = t[b] - t[a];
+		if (found[i].node != (i ? found[i - 1].node : in->coordinator))
+			st->hop = (double)sums.hop[found[i].node] / PICOSECONDS;
+		out->slowest = fmax(out->slowest, st->hop);
 	}
 error:
 	sums_free(&sums);

@@ -1,0 +1,183 @@
+/* advice: see advice.h. */
+#include "cli/advice.h"
+#include "cli/args.h"
+#include "cli/command.h"
+#include "plan/advice.h"
+#include "proto/size.h"
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool has_layers(const Caravan__AdviceNode *n) {
+	return n->first < n->last;
+}
+
+static uint64_t needs(const Caravan__AdviceNode *n) {
+	return n->weights + n->kv + n->fixed;
+}
+
+static double sending(const Caravan__CtlAdvice *a) {
+	double sum = 0;
+	for (size_t i = 0; i < a->n_nodes; i++)
+		sum += a->nodes[i]->send;
+	return sum;
+}
+
+/* Who holds the others up when there are many streams; *link: it is the way there, not the computing. */
+static const Caravan__AdviceNode *bottleneck(const Caravan__CtlAdvice *a, bool *link) {
+	const Caravan__AdviceNode *worst = NULL;
+	double most = 0;
+	*link = false;
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		const Caravan__AdviceNode *n = a->nodes[i];
+		double longer = fmax(n->compute, n->send);
+		if (longer <= most)
+			continue;
+		most = longer;
+		worst = n;
+		*link = n->send > n->compute;
+	}
+	return worst;
+}
+
+static int told(const Caravan__CtlAdvice *a, int rc) {
+	if (rc == 0 && fflush(stdout) != 0)
+		rc = fail("cannot write to standard output: %s", strerror(errno));
+	if (rc == 0 && a->missing)
+		rc = fail("%s does not fit: %s", a->model, a->reason);
+	return rc;
+}
+
+/* ---- for people ---- */
+
+static void print_node(const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
+	char layers[32] = "none", weights[24] = "-", kv[24] = "-", compute[24] = "-", send[24] = "-", of[64];
+	if (has_layers(n)) {
+		snprintf(layers, sizeof layers, "%u-%u", n->first, n->last - 1);
+		snprintf(weights, sizeof weights, "%s", size_text((double)n->weights).s);
+		snprintf(kv, sizeof kv, "%s", size_text((double)n->kv).s);
+	}
+	snprintf(of, sizeof of, "%s of %s", size_text((double)needs(n)).s, size_text((double)n->memory).s);
+	if (a->seconds > 0 && (n->compute > 0 || n->send > 0)) {
+		snprintf(compute, sizeof compute, "%s", size_ms(n->compute).s);
+		snprintf(send, sizeof send, "%s", size_ms(n->send).s);
+	}
+	printf("  %-16s %-9s %-10s %-10s %-10s %-22s %-11s %s\n", n->name, layers, weights, kv,
+	        size_text((double)n->fixed).s, of, compute, send);
+}
+
+static void print_speed(const Caravan__CtlAdvice *a, bool described) {
+	bool link;
+	const Caravan__AdviceNode *worst = bottleneck(a, &link);
+	if (!(a->seconds > 0) || !worst) {
+		printf("\nNot every node has been measured: nothing is said of time.\n");
+		return;
+	}
+	printf("\nOne stream: %s tokens/s: %s a token, of which sending is %s (%.1f%%).\n",
+	        size_rate(1 / a->seconds).s, size_ms(a->seconds).s, size_ms(sending(a)).s,
+	        100 * sending(a) / a->seconds);
+	if (a->parallel > 1)
+		printf("Under load: %s tokens/s with %u streams, each row computed by itself; rows that share "
+		       "a step are quicker.\n",
+		        size_rate(advice_rate(a->seconds, a->slowest, a->parallel)).s, a->parallel);
+	printf("Bottleneck: %s %s, %s a token.\n", link ? "the way to" : "computing on", worst->name,
+	        size_ms(fmax(worst->compute, worst->send)).s);
+	printf("Attention over a long context comes on top.\n");
+	if (described)
+		printf("This follows from the rates in the description; of a bandwidth, it is the most that can "
+		       "be read.\n");
+}
+
+int advice_print(const Caravan__CtlAdvice *a, bool described) {
+	uint64_t moves = 0;
+	printf("%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel\n\n", a->model,
+	        a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel);
+	printf("  %-16s %-9s %-10s %-10s %-10s %-22s %-11s %s\n", "node", "layers", "weights", "KV cache",
+	        "other", "memory", "computing", "sending");
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		const Caravan__AdviceNode *n = a->nodes[i];
+		moves += n->moves;
+		if (has_layers(n) || n->coordinator)
+			print_node(a, n);
+	}
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		const Caravan__AdviceNode *n = a->nodes[i];
+		if (has_layers(n))
+			continue;
+		if (*n->why)
+			printf("%s has no layers: %s\n", n->name, n->why);
+		else if (!n->coordinator)
+			printf("  %-16s %s are free\n", n->name, size_text((double)n->memory).s);
+	}
+	if (a->missing) {
+		printf("\nMissing: %s of memory.\n", size_text((double)a->missing).s);
+		if (*a->smaller)
+			printf("With weights of type %s it would fit.\n", a->smaller);
+		if (a->fewer)
+			printf("With --parallel %u it would fit.\n", a->fewer);
+		if (!*a->smaller && !a->fewer)
+			printf("No smaller type of weights would fit either, nor fewer sequences at a time.\n");
+	} else {
+		print_speed(a, described);
+		printf("New on the nodes' disks: %s of layers.\n", size_text((double)moves).s);
+	}
+	return told(a, 0);
+}
+
+/* ---- for programs ---- */
+
+static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
+	json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I}", "node", n->name, "coordinator",
+	        (int)n->coordinator, "memory_free", (json_int_t)n->memory, "memory_needed",
+	        (json_int_t)needs(n), "other_bytes", (json_int_t)n->fixed, "new_bytes", (json_int_t)n->moves);
+	if (!o)
+		return NULL;
+	if (has_layers(n)) {
+		json_object_set_new(o, "first", json_integer(n->first));
+		json_object_set_new(o, "last", json_integer(n->last));
+		json_object_set_new(o, "weight_bytes", json_integer((json_int_t)n->weights));
+		json_object_set_new(o, "kv_bytes", json_integer((json_int_t)n->kv));
+	}
+	if (a->seconds > 0 && (has_layers(n) || n->coordinator)) {
+		json_object_set_new(o, "compute_seconds", json_real(n->compute));
+		json_object_set_new(o, "send_seconds", json_real(n->send));
+	}
+	if (*n->why)
+		json_object_set_new(o, "left_out", json_string(n->why));
+	return o;
+}
+
+int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
+	json_t *stages = json_array(), *others = json_array();
+	bool link;
+	const Caravan__AdviceNode *worst = bottleneck(a, &link);
+	for (size_t i = 0; i < a->n_nodes; i++)
+		json_array_append_new(has_layers(a->nodes[i]) ? stages : others, node_json(a, a->nodes[i]));
+	json_t *o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o, s:o}", "version", 1,
+	        "model", a->model, "type", a->type, "layers", (json_int_t)a->layers, "weight_bytes",
+	        (json_int_t)a->bytes, "context", (json_int_t)a->context, "parallel", (json_int_t)a->parallel,
+	        "fits", (int)(a->missing == 0), "described", (int)described, "stages", stages, "others",
+	        others);
+	if (!o)
+		return fail("%s", strerror(ENOMEM));
+	if (a->missing) {
+		json_object_set_new(o, "missing_bytes", json_integer((json_int_t)a->missing));
+		json_object_set_new(o, "reason", json_string(a->reason));
+		json_object_set_new(o, "smaller_type", *a->smaller ? json_string(a->smaller) : json_null());
+		json_object_set_new(o, "smaller_parallel", a->fewer ? json_integer(a->fewer) : json_null());
+	}
+	if (a->seconds > 0 && worst) {
+		json_object_set_new(o, "seconds_per_token", json_real(a->seconds));
+		json_object_set_new(o, "tokens_per_second", json_real(1 / a->seconds));
+		json_object_set_new(o, "tokens_per_second_loaded",
+		        json_real(advice_rate(a->seconds, a->slowest, a->parallel)));
+		json_object_set_new(o, "bottleneck", json_string(worst->name));
+		json_object_set_new(o, "bottleneck_is", json_string(link ? "sending" : "computing"));
+	}
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	json_decref(o);
+	putchar('\n');
+	return told(a, 0);
+}

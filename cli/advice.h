@@ -1,0 +1,11 @@
+/* advice: tells what a plan would be, to people and to programs. */
+#ifndef CLI_ADVICE_H
+#define CLI_ADVICE_H
+#include "proto/wire.h"
+
+/* Prints it; EXIT_OK, or EXIT_FAILED after saying in one line how much is missing.  described: the times come from what
+ * somebody wrote of machines, not from measurements. */
+int advice_print(const Caravan__CtlAdvice *a, bool described);
+int advice_print_json(const Caravan__CtlAdvice *a, bool described);
+
+#endif

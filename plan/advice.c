@@ -1,0 +1,310 @@
+/* advice: see advice.h. */
+#include "plan/advice.h"
+#include "proto/size.h"
+#include "shard/forward.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRIALS 8 /* so many nodes that are left out are planned with, to say what they would change */
+
+/* From what keeps most of a weight to what keeps least. */
+static const enum kern_type smaller_types[] = {
+        KERN_Q8_0, KERN_Q6_K, KERN_Q5_K, KERN_Q4_K, KERN_Q4_0, KERN_Q3_K, KERN_Q2_K};
+
+struct text {
+	char name[WIRE_NAME_MAX + 1], why[256];
+};
+
+struct advice {
+	Caravan__CtlAdvice message; /* its pointers lead into what follows */
+	Caravan__AdviceNode *node, **list;
+	struct text *text;
+	char model[WIRE_NAME_MAX + 1], reason[512];
+};
+
+const Caravan__CtlAdvice *advice_message(const struct advice *a) {
+	return &a->message;
+}
+
+void advice_destroy(struct advice *a) {
+	if (!a)
+		return;
+	free(a->node);
+	free(a->list);
+	free(a->text);
+	free(a);
+}
+
+double advice_rate(double seconds, double slowest, uint32_t streams) {
+	if (!(seconds > 0) || !(slowest > 0))
+		return 0;
+	double alone = streams / seconds, most = 1 / slowest;
+	return alone < most ? alone : most;
+}
+
+/* ---- of the model ---- */
+
+typedef void tensor_fn(void *arg, struct manifest_tensor *t);
+
+/* Every matrix of weights; a tied head is the embedding, and comes once. */
+static void each_matrix(const struct manifest *m, tensor_fn *fn, void *arg) {
+	struct manifest *w = (struct manifest *)m;
+	for (uint32_t l = 0; l < m->hp.layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			if (!manifest_layer_is_norm((enum layer_role)r))
+				fn(arg, &w->layer[l][r]);
+	for (int r = 0; r < END_ROLES; r++)
+		if (!manifest_end_is_norm((enum end_role)r))
+			fn(arg, &w->end[r]);
+}
+
+static void add_bytes(void *arg, struct manifest_tensor *t) {
+	((uint64_t *)arg)[t->type] += t->bytes;
+}
+
+static const char *main_type(const struct manifest *m) {
+	uint64_t bytes[KERN_TYPES] = {0};
+	uint32_t most = 0;
+	each_matrix(m, add_bytes, bytes);
+	for (uint32_t t = 0; t < KERN_TYPES; t++)
+		if (bytes[t] > bytes[most])
+			most = t;
+	return kern_traits(most)->name;
+}
+
+bool advice_measured(const struct planner_input *in) {
+	uint64_t bytes[KERN_TYPES] = {0};
+	each_matrix(in->manifest, add_bytes, bytes);
+	for (size_t i = 0; i < in->nodes; i++)
+		for (uint32_t t = 0; t < KERN_TYPES; t++)
+			if (bytes[t] && !(in->node[i].bytes_per_second[t] > 0) &&
+			        (!in->node[i].excluded || i == in->coordinator))
+				return false;
+	return true;
+}
+
+/* ---- a smaller type ---- */
+
+struct shrink {
+	const struct kern_traits *to;
+	enum kern_type type;
+	size_t changed, impossible;
+};
+
+static void shrink_tensor(void *arg, struct manifest_tensor *t) {
+	struct shrink *s = arg;
+	const struct kern_traits *from = kern_traits(t->type);
+	if (from->bytes * s->to->block <= s->to->bytes * from->block)
+		return;
+	s->changed++;
+	if (t->n % s->to->block) {
+		s->impossible++;
+		return;
+	}
+	t->type = s->type;
+	t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+}
+
+/* Whether the model fits when every matrix with larger weights has these. */
+static int fits_as(const struct planner_input *in, enum kern_type type, bool *fits) {
+	struct shrink s = {.to = kern_traits(type), .type = type};
+	struct planner_input small = *in;
+	struct planner_plan plan;
+	struct manifest *m;
+	char err[64];
+	*fits = false;
+	int rc = manifest_create(&m, &in->manifest->hp);
+	if (rc < 0)
+		return rc;
+	memcpy(m->layer, in->manifest->layer, m->hp.layers * sizeof *m->layer);
+	memcpy(m->end, in->manifest->end, sizeof m->end);
+	each_matrix(m, shrink_tensor, &s);
+	small.manifest = m;
+	if (s.changed && !s.impossible) {
+		rc = planner_plan(&plan, &small, err, sizeof err);
+		*fits = rc == 0;
+		planner_clear(&plan);
+	}
+	manifest_destroy(m);
+	return rc == -ENOMEM ? rc : 0;
+}
+
+static int find_smaller(struct advice *a, const struct planner_input *in) {
+	bool fits = false;
+	for (size_t i = 0; i < sizeof smaller_types / sizeof *smaller_types && !fits; i++) {
+		int rc = fits_as(in, smaller_types[i], &fits);
+		if (rc < 0)
+			return rc;
+		if (fits)
+			a->message.smaller = (char *)kern_traits((uint32_t)smaller_types[i])->name;
+	}
+	return 0;
+}
+
+/* Half as many sequences at a time, half of those, and so on: with how many it fits. */
+static int find_fewer(struct advice *a, const struct planner_input *in) {
+	struct planner_input few = *in;
+	struct planner_plan plan;
+	char err[64];
+	int rc = -ENOSPC;
+	for (few.parallel = in->parallel / 2; few.parallel && rc == -ENOSPC; few.parallel /= 2) {
+		rc = planner_plan(&plan, &few, err, sizeof err);
+		planner_clear(&plan);
+		if (rc == 0)
+			a->message.fewer = few.parallel;
+	}
+	return rc == -ENOMEM ? rc : 0;
+}
+
+/* ---- nodes ---- */
+
+static uint64_t fixed_bytes(const struct planner_input *in, size_t node) {
+	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
+	return bytes +
+	       (node == in->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0);
+}
+
+static Caravan__AdviceNode *add_node(struct advice *a, const struct planner_input *in, size_t node) {
+	size_t at = a->message.n_nodes++;
+	Caravan__AdviceNode *n = a->list[at] = &a->node[at];
+	caravan__advice_node__init(n);
+	snprintf(a->text[at].name, sizeof a->text[at].name, "%s", in->node[node].name);
+	n->name = a->text[at].name;
+	n->why = a->text[at].why;
+	n->memory = in->node[node].memory;
+	n->coordinator = node == in->coordinator;
+	n->fixed = n->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0;
+	return n;
+}
+
+/* Why a node has no layers: what planning with it gives. */
+static int why_not(char why[256], const struct planner_input *in, const struct planner_plan *best,
+        size_t node, bool measured) {
+	struct planner_node *nodes = malloc(in->nodes * sizeof *nodes);
+	struct planner_input with = *in;
+	struct planner_plan plan;
+	char err[256];
+	if (!nodes)
+		return -ENOMEM;
+	memcpy(nodes, in->node, in->nodes * sizeof *nodes);
+	nodes[node].required = true;
+	with.node = nodes;
+	int rc = planner_plan(&plan, &with, err, sizeof err);
+	free(nodes);
+	if (rc == -ENOSPC)
+		snprintf(why, 256, "not even one layer fits there: %s are free, a layer takes %s and %s %s",
+		        size_text((double)in->node[node].memory).s,
+		        size_text((double)(planner_slice_bytes(
+		                                   in->manifest, 0, 1, best->blocks, in->max_rows, in->team) -
+		                           forward_bytes(&in->manifest->hp, in->max_rows, in->team)))
+		                .s,
+		        node == in->coordinator ? "buffers and ends" : "buffers",
+		        size_text((double)fixed_bytes(in, node)).s);
+	else if (rc == 0 && measured && plan.seconds > best->seconds)
+		snprintf(why, 256, "with it a token would take %s, without it %s", size_ms(plan.seconds).s,
+		        size_ms(best->seconds).s);
+	else if (rc == 0 && measured)
+		snprintf(why, 256, "with it a token would take %s, without it %s: too little gained",
+		        size_ms(plan.seconds).s, size_ms(best->seconds).s);
+	else if (rc == 0 || rc == -EINVAL)
+		snprintf(why, 256, "it is not needed");
+	planner_clear(&plan);
+	return rc == -ENOMEM ? rc : 0;
+}
+
+static int add_others(
+        struct advice *a, const struct planner_input *in, const struct planner_plan *plan, bool measured) {
+	int rc = 0, trials = 0;
+	for (size_t i = 0; i < in->nodes && rc == 0; i++) {
+		size_t k = 0;
+		while (k < plan->stages && plan->stage[k].node != i)
+			k++;
+		if (k < plan->stages)
+			continue;
+		Caravan__AdviceNode *n = add_node(a, in, i);
+		if (n->coordinator && plan->stages) {
+			n->compute = measured ? plan->ends : 0;
+			n->send = measured ? plan->back : 0;
+		}
+		if (in->node[i].excluded)
+			snprintf(n->why, sizeof a->text->why, "%s",
+			        in->node[i].why ? in->node[i].why : "it is not among the named nodes");
+		else if (plan->stages && trials++ < TRIALS)
+			rc = why_not(n->why, in, plan, i, measured);
+		else if (plan->stages)
+			snprintf(n->why, sizeof a->text->why, "it is not needed");
+	}
+	return rc;
+}
+
+static void add_stages(
+        struct advice *a, const struct planner_input *in, const struct planner_plan *plan, bool measured) {
+	for (size_t i = 0; i < plan->stages; i++) {
+		const struct planner_stage *s = &plan->stage[i];
+		Caravan__AdviceNode *n = add_node(a, in, s->node);
+		n->first = s->first;
+		n->last = s->last;
+		n->weights = s->weights;
+		n->kv = s->kv;
+		n->fixed += s->buffers;
+		n->moves = s->moves;
+		if (measured) {
+			n->compute = s->seconds + (n->coordinator ? plan->ends : 0);
+			n->send = s->hop + (n->coordinator ? plan->back : 0);
+		}
+	}
+}
+
+int advice_create(
+        struct advice **out, const struct planner_input *in, const char *model, char *err, size_t errlen) {
+	const struct manifest *m = in->manifest;
+	bool measured = advice_measured(in);
+	struct planner_plan plan = {0};
+	struct advice *a = calloc(1, sizeof *a);
+	int rc = -ENOMEM;
+	if (!a)
+		goto error;
+	caravan__ctl_advice__init(&a->message);
+	a->node = calloc(in->nodes, sizeof *a->node);
+	a->list = calloc(in->nodes, sizeof(Caravan__AdviceNode *));
+	a->text = calloc(in->nodes, sizeof *a->text);
+	if (!a->node || !a->list || !a->text)
+		goto error;
+	snprintf(a->model, sizeof a->model, "%s", model);
+	a->message.model = a->model;
+	a->message.type = (char *)main_type(m);
+	a->message.layers = m->hp.layers;
+	a->message.context = in->context;
+	a->message.parallel = in->parallel;
+	a->message.bytes = manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m);
+	a->message.nodes = a->list;
+	a->message.reason = a->reason;
+	rc = planner_plan(&plan, in, a->reason, sizeof a->reason);
+	if (rc == -ENOSPC) {
+		a->message.missing = plan.missing;
+		rc = find_smaller(a, in);
+		if (rc == 0)
+			rc = find_fewer(a, in);
+	} else if (rc < 0) {
+		snprintf(err, errlen, "%s", a->reason);
+		goto done;
+	} else if (measured) {
+		a->message.seconds = plan.seconds;
+		a->message.slowest = plan.slowest;
+	}
+	add_stages(a, in, &plan, measured);
+	if (rc == 0)
+		rc = add_others(a, in, &plan, measured);
+error:
+	if (rc < 0)
+		snprintf(err, errlen, "no memory for planning");
+done:
+	planner_clear(&plan);
+	if (rc < 0)
+		advice_destroy(a);
+	else
+		*out = a;
+	return rc;
+}

@@ -1,0 +1,252 @@
+/* machines: see machines.h. */
+#include "plan/machines.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define WORD_MAX 96 /* of a line: a name, or key=value */
+#define LINK_SHARE \
+	0.88 /* of a link's bits a second arrives as activations: what gigabit Ethernet is counted as */
+#define THREADS 4
+#define ROUND_TRIP 0.4e-3
+#define MEMORY_MAX 9007199254740992.0 /* as the wire bounds it */
+#define RATE_MAX 1e15
+
+struct place {
+	const char *file;
+	unsigned line;
+	char *err;
+	size_t errlen;
+};
+
+static int wrong(const struct place *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int wrong(const struct place *p, const char *fmt, ...) {
+	va_list ap;
+	int n = snprintf(p->err, p->errlen, "%s:%u: ", p->file, p->line);
+	va_start(ap, fmt);
+	if (n >= 0 && (size_t)n < p->errlen)
+		vsnprintf(p->err + n, p->errlen - (size_t)n, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+/* ---- values ---- */
+
+struct unit {
+	const char *name;
+	double factor;
+};
+
+static const struct unit sizes[] = {
+        {"", 1}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1099511627776.0}, {NULL, 0}};
+static const struct unit rates[] = {{"MB/s", 1e6}, {"GB/s", 1e9}, {NULL, 0}};
+static const struct unit links[] = {{"Mbit/s", 1e6 / 8 * LINK_SHARE}, {"Gbit/s", 1e9 / 8 * LINK_SHARE},
+        {"MB/s", 1e6}, {"GB/s", 1e9}, {NULL, 0}};
+static const struct unit times[] = {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {NULL, 0}};
+static const struct unit counts[] = {{"", 1}, {NULL, 0}};
+
+/* A decimal number and its unit, between these bounds; false for anything else. */
+static bool number(const char *text, const struct unit *unit, double min, double max, double *out) {
+	size_t digits = strspn(text, "0123456789"), all = strspn(text, "0123456789.");
+	if (digits == 0 || all - digits > 16 || (all > digits && strspn(text + digits, ".") != 1) ||
+	        strspn(text + digits + (all > digits), "0123456789") + (all > digits) != all - digits)
+		return false;
+	for (; unit->name; unit++)
+		if (strcasecmp(text + all, unit->name) == 0) {
+			*out = strtod(text, NULL) * unit->factor;
+			return *out >= min && *out <= max;
+		}
+	return false;
+}
+
+static bool whole(const char *text, unsigned min, unsigned max, unsigned *out) {
+	double v;
+	if (strchr(text, '.') || !number(text, counts, min, max, &v))
+		return false;
+	*out = (unsigned)v;
+	return true;
+}
+
+/* ---- lines ---- */
+
+/* A line as it is read: which words were there already. */
+struct line {
+	struct machine m;
+	double bandwidth;
+	unsigned count;
+	bool memory, threads, link, round_trip;
+};
+
+static int twice(const struct place *p, const char *key) {
+	return wrong(p, "%s stands there twice", key);
+}
+
+/* A rate of one weight type; -ENOENT when the key is no type. */
+static int type_word(const struct place *p, struct line *l, const char *key, const char *value) {
+	for (uint32_t t = 0; t < KERN_TYPES; t++) {
+		const struct kern_traits *traits = kern_traits(t);
+		if (!traits || strcasecmp(traits->name, key) != 0)
+			continue;
+		if (l->m.rate[t] > 0)
+			return twice(p, traits->name);
+		if (!number(value, rates, 1, RATE_MAX, &l->m.rate[t]))
+			return wrong(
+			        p, "%s: '%s' is not a rate such as 18GB/s or 900MB/s", traits->name, value);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int word(const struct place *p, struct line *l, const char *key, const char *value) {
+	double v;
+	if (strcmp(key, "memory") == 0) {
+		if (l->memory)
+			return twice(p, key);
+		if (!number(value, sizes, 1, MEMORY_MAX, &v))
+			return wrong(p, "memory: '%s' is not a size such as 512M or 12G", value);
+		l->m.memory = (uint64_t)v;
+		l->memory = true;
+	} else if (strcmp(key, "bandwidth") == 0) {
+		if (l->bandwidth > 0)
+			return twice(p, key);
+		if (!number(value, rates, 1, RATE_MAX, &l->bandwidth))
+			return wrong(p, "bandwidth: '%s' is not a rate such as 18GB/s or 900MB/s", value);
+	} else if (strcmp(key, "link") == 0) {
+		if (l->link)
+			return twice(p, key);
+		if (!number(value, links, 1, RATE_MAX, &l->m.link))
+			return wrong(p, "link: '%s' is not a rate such as 1Gbit/s or 40MB/s", value);
+		l->link = true;
+	} else if (strcmp(key, "round-trip") == 0) {
+		if (l->round_trip)
+			return twice(p, key);
+		if (!number(value, times, 0, 60, &l->m.round_trip))
+			return wrong(p, "round-trip: '%s' is not a time such as 0.4ms, up to 60s", value);
+		l->round_trip = true;
+	} else if (strcmp(key, "threads") == 0) {
+		if (l->threads)
+			return twice(p, key);
+		if (!whole(value, 1, 1024, &l->m.threads))
+			return wrong(p, "threads: '%s' is not a whole number from 1 to 1024", value);
+		l->threads = true;
+	} else if (strcmp(key, "count") == 0) {
+		if (l->count)
+			return twice(p, key);
+		if (!whole(value, 1, WIRE_NODES_MAX, &l->count))
+			return wrong(
+			        p, "count: '%s' is not a whole number from 1 to %d", value, WIRE_NODES_MAX);
+	} else {
+		int rc = type_word(p, l, key, value);
+		return rc == -ENOENT
+		               ? wrong(p,
+		                         "there is no '%s': memory, bandwidth, a weight type such as Q4_0, "
+		                         "threads, link, round-trip and count can be said",
+		                         key)
+		               : rc;
+	}
+	return 0;
+}
+
+static int add(const struct place *p, struct machines *ms, const struct machine *m) {
+	for (size_t i = 0; i < ms->count; i++)
+		if (strcmp(ms->machine[i].name, m->name) == 0)
+			return wrong(p, "there is a %s already", m->name);
+	if (ms->count == WIRE_NODES_MAX)
+		return wrong(p, "more than %d machines", WIRE_NODES_MAX);
+	struct machine *grown = realloc(ms->machine, (ms->count + 1) * sizeof *grown);
+	if (!grown) {
+		wrong(p, "no memory");
+		return -ENOMEM;
+	}
+	ms->machine = grown;
+	ms->machine[ms->count++] = *m;
+	return 0;
+}
+
+static int add_line(const struct place *p, struct machines *ms, struct line *l) {
+	char name[WIRE_NAME_MAX + 1];
+	int rc = 0;
+	if (!l->memory)
+		return wrong(p, "%s has no memory=SIZE", l->m.name);
+	for (uint32_t t = 0; t < KERN_TYPES; t++)
+		if (l->m.rate[t] == 0 && kern_traits(t))
+			l->m.rate[t] = l->bandwidth;
+	memcpy(name, l->m.name, sizeof name);
+	for (unsigned i = 1; i <= (l->count ? l->count : 1) && rc == 0; i++) {
+		if (l->count && snprintf(l->m.name, sizeof l->m.name, "%.*s-%u", WIRE_NAME_MAX, name, i) >
+		                        WIRE_NAME_MAX)
+			return wrong(p, "the name %s-%u is longer than %d bytes", name, i, WIRE_NAME_MAX);
+		rc = add(p, ms, &l->m);
+	}
+	return rc;
+}
+
+/* The next word of [*at, end), which a blank, a comment or the end ends; its length, 0 at the end of the line. */
+static size_t next_word(const char **at, const char *end) {
+	size_t n = 0;
+	while (*at < end && (**at == ' ' || **at == '\t' || **at == '\r'))
+		(*at)++;
+	while (*at + n < end && !memchr(" \t\r#", (*at)[n], 4))
+		n++;
+	return n;
+}
+
+static int parse_line(const struct place *p, struct machines *ms, const char *at, const char *end) {
+	struct line l = {.m = {.threads = THREADS, .link = PLANNER_LINK_RATE, .round_trip = ROUND_TRIP}};
+	char text[WORD_MAX + 1];
+	int rc = 0;
+	bool first = true;
+	for (size_t n; rc == 0 && (n = next_word(&at, end)); at += n) {
+		if (n > WORD_MAX)
+			return wrong(p, "a word of %zu bytes", n);
+		memcpy(text, at, n);
+		text[n] = '\0';
+		if (strlen(text) != n || !wire_line_ok(text, WORD_MAX))
+			return wrong(p, "this is no text");
+		char *equals = strchr(text, '=');
+		if (first) {
+			if (!wire_name_ok(text))
+				return wrong(p,
+				        "'%s' is no name: a line begins with one, of letters, digits, '.', '_' "
+				        "and '-'",
+				        text);
+			snprintf(l.m.name, sizeof l.m.name, "%.*s", WIRE_NAME_MAX, text);
+		} else if (!equals) {
+			return wrong(p, "'%s' is not of the form KEY=VALUE", text);
+		} else {
+			*equals = '\0';
+			rc = word(p, &l, text, equals + 1);
+		}
+		first = false;
+	}
+	return rc == 0 && !first ? add_line(p, ms, &l) : rc;
+}
+
+int machines_parse(
+        struct machines *m, const char *text, size_t len, const char *file, char *err, size_t errlen) {
+	struct place p = {.file = file, .err = err, .errlen = errlen};
+	const char *end = text + len;
+	int rc = 0;
+	while (text < end && rc == 0) {
+		const char *stop = memchr(text, '\n', (size_t)(end - text));
+		p.line++;
+		rc = parse_line(&p, m, text, stop ? stop : end);
+		text = stop ? stop + 1 : end;
+	}
+	return rc;
+}
+
+void machines_clear(struct machines *m) {
+	free(m->machine);
+	*m = (struct machines){0};
+}
+
+struct planner_node machines_node(const struct machine *m, uint32_t dim) {
+	struct planner_node n = {
+	        .name = m->name, .memory = m->memory, .hop = planner_hop(m->round_trip, m->link, dim)};
+	memcpy(n.bytes_per_second, m->rate, sizeof n.bytes_per_second);
+	return n;
+}

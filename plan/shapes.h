@@ -1,0 +1,11 @@
+/* shapes: models that people know by name, for planning before a file is there.
+ * Owns: the table of them.  Threads: any; pure. */
+#ifndef PLAN_SHAPES_H
+#define PLAN_SHAPES_H
+#include "shard/manifest.h"
+
+/* The manifest (the caller's) of NAME:TYPE, such as "llama2-70b:Q4_0": every matrix of that weight type, norms F32;
+ * its names are of no content.  -EINVAL with a sentence that lists what there is, -ENOMEM. */
+int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t errlen);
+
+#endif
