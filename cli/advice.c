@@ -2,7 +2,7 @@
 #include "cli/advice.h"
 #include "cli/args.h"
 #include "cli/command.h"
-#include "plan/advice.h"
+#include "daemon/plan/advice.h"
 #include "proto/size.h"
 #include <errno.h>
 #include <jansson.h>

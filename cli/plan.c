@@ -3,9 +3,9 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/command.h"
-#include "plan/advice.h"
-#include "plan/machines.h"
-#include "plan/shapes.h"
+#include "daemon/plan/advice.h"
+#include "daemon/plan/machines.h"
+#include "daemon/plan/shapes.h"
 #include "proto/paths.h"
 #include "shard/import.h"
 #include <errno.h>

@@ -2,7 +2,7 @@
 #include "cli/report.h"
 #include "cli/client.h"
 #include "cli/command.h"
-#include "plan/advice.h"
+#include "daemon/plan/advice.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* caravan status: health and throughput of the cluster, once. */
 #include "cli/command.h"
 #include "cli/report.h"
-#include "plan/advice.h"
+#include "daemon/plan/advice.h"
 #include "proto/size.h"
 #include <stdio.h>
 #include <string.h>

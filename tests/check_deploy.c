@@ -1,6 +1,6 @@
 /* deploy: models on several nodes: loading, what goes wrong then, unloading, nodes that go and come back. */
 #include "daemon/cluster/deploy.h"
-#include "plan/planner.h"
+#include "daemon/plan/planner.h"
 #include "proto/plan.h"
 #include "tests/nodes.h"
 #include <check.h>

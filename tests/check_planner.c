@@ -1,9 +1,9 @@
 /* planner: its search against brute force, the sums it charges, its sentences; its advice; descriptions of machines. */
 #include "daemon/net/loop.h"
-#include "plan/advice.h"
-#include "plan/machines.h"
-#include "plan/planner_search.h"
-#include "plan/shapes.h"
+#include "daemon/plan/advice.h"
+#include "daemon/plan/machines.h"
+#include "daemon/plan/planner_search.h"
+#include "daemon/plan/shapes.h"
 #include "proto/size.h"
 #include "shard/forward.h"
 #include "shard/kv.h"

@@ -1,5 +1,6 @@
 /* What an independent implementation computed: dequantised rows and logits of a small model of each weight
  * type, and the story of a trained one. */
+#include "config.h"
 #include "tests/loaded.h"
 #include "tests/synth.h"
 #include "tests/where.h"

@@ -68,7 +68,7 @@ struct deploy_load {
 	size_t nnodes;
 	bool all_nodes;
 	/* With advise nothing is loaded: it is called with what loading would do, then done.  A file's header is all that is
-	 * read then, and instead of a file there may be a shape (plan/shapes.h) in its place. */
+	 * read then, and instead of a file there may be a shape (daemon/plan/shapes.h) in its place. */
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	const char *shape;
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);

@@ -2,7 +2,7 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/deploy_load.h"
 
-#include "plan/shapes.h"
+#include "daemon/plan/shapes.h"
 #include "proto/paths.h"
 
 #include <errno.h>

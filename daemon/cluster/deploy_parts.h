@@ -11,7 +11,7 @@
 #define DAEMON_CLUSTER_DEPLOY_PARTS_H
 #include "daemon/cluster/deploy.h"
 #include "daemon/cluster/transfer.h"
-#include "plan/advice.h"
+#include "daemon/plan/advice.h"
 #include "proto/plan.h"
 
 #define DEPLOY_SETTLE_MS 5000  /* a load waits so long for links and measurements under way */

@@ -1,5 +1,5 @@
 /* Descriptions of machines: what is read keeps its bounds, and what is not is told with its line. */
-#include "plan/machines.h"
+#include "daemon/plan/machines.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

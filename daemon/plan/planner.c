@@ -4,9 +4,9 @@
  * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.  What a node's
  * disk has not yet has to move there, even if that is from a file on the same machine: it is to be packed.
  * Threads: any; pure. */
-#include "plan/planner.h"
+#include "daemon/plan/planner.h"
 
-#include "plan/planner_search.h"
+#include "daemon/plan/planner_search.h"
 #include "proto/size.h"
 #include "shard/forward.h"
 #include "shard/kv.h"

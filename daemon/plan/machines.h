@@ -4,9 +4,9 @@
  *     NAME memory=12G bandwidth=20GB/s [TYPE=18GB/s]... [threads=4] [link=1Gbit/s] [round-trip=0.4ms] [count=N]
  * and after a # whatever people want to say.
  * Threads: any; pure. */
-#ifndef PLAN_MACHINES_H
-#define PLAN_MACHINES_H
-#include "plan/planner.h"
+#ifndef DAEMON_PLAN_MACHINES_H
+#define DAEMON_PLAN_MACHINES_H
+#include "daemon/plan/planner.h"
 
 struct machine {
 	char name[WIRE_NAME_MAX + 1];

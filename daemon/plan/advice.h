@@ -3,9 +3,9 @@
  * Owns: the one way from the planner's numbers to a CtlAdvice, whoever asks: a daemon for its cluster, or the command
  * for machines that somebody described.  Times are there only when every node that may take part has been measured.
  * Threads: any; pure. */
-#ifndef PLAN_ADVICE_H
-#define PLAN_ADVICE_H
-#include "plan/planner.h"
+#ifndef DAEMON_PLAN_ADVICE_H
+#define DAEMON_PLAN_ADVICE_H
+#include "daemon/plan/planner.h"
 
 struct advice;
 

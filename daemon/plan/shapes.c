@@ -1,7 +1,7 @@
 /* shapes: see shapes.h.  The numbers are those of config.json in the repository that `source` names on huggingface.co:
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
  * max_position_embeddings, tie_word_embeddings. */
-#include "plan/shapes.h"
+#include "daemon/plan/shapes.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>

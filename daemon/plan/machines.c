@@ -1,5 +1,5 @@
 /* machines: see machines.h. */
-#include "plan/machines.h"
+#include "daemon/plan/machines.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

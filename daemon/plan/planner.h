@@ -1,7 +1,7 @@
 /* planner: which layers on which node, and how fast it will be: a pure function.
  * Owns nothing; any thread. */
-#ifndef PLAN_PLANNER_H
-#define PLAN_PLANNER_H
+#ifndef DAEMON_PLAN_PLANNER_H
+#define DAEMON_PLAN_PLANNER_H
 #include "proto/wire.h"
 #include "shard/manifest.h"
 

@@ -1,7 +1,7 @@
 /* shapes: models that people know by name, for planning before a file is there.
  * Owns: the table of them.  Threads: any; pure. */
-#ifndef PLAN_SHAPES_H
-#define PLAN_SHAPES_H
+#ifndef DAEMON_PLAN_SHAPES_H
+#define DAEMON_PLAN_SHAPES_H
 #include "shard/manifest.h"
 
 /* The manifest (the caller's) of NAME:TYPE, such as "llama2-70b:Q4_0": every matrix of that weight type, norms F32;

@@ -1,5 +1,5 @@
 /* advice: see advice.h. */
-#include "plan/advice.h"
+#include "daemon/plan/advice.h"
 #include "proto/size.h"
 #include "shard/forward.h"
 #include <errno.h>

@@ -5,8 +5,8 @@
  * quickest; of these one on the fewest nodes.
  * Owns: nothing; pure, any thread.  Time is whole picoseconds, so that sums do not depend on their order and
  * equal plans are equal. */
-#ifndef PLAN_PLANNER_SEARCH_H
-#define PLAN_PLANNER_SEARCH_H
+#ifndef DAEMON_PLAN_PLANNER_SEARCH_H
+#define DAEMON_PLAN_PLANNER_SEARCH_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -15,7 +15,7 @@
  * that comes to more than EFFORT comparisons gives up (the same for the same input, as all here): then the quickest
  * plan's bytes, or the next slower stage, have to do.
  * Threads: any; pure. */
-#include "plan/planner_search.h"
+#include "daemon/plan/planner_search.h"
 
 #include <errno.h>
 #include <stdlib.h>
