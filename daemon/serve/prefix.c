@@ -7,10 +7,10 @@
 #include <string.h>
 
 struct known {
-	uint64_t key; /* over the root and all tokens up to the end of this block */
+	uint64_t key;           /* over the root and all tokens up to the end of this block */
 	uint32_t before, after; /* the block before it; how many come directly after it */
 	uint32_t users;
-	uint32_t chain;       /* the next one at the same place of the table */
+	uint32_t chain;        /* the next one at the same place of the table */
 	uint32_t older, newer; /* while idle */
 	bool held;
 };

@@ -81,8 +81,9 @@ void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
 
 uint32_t scheduler_running(const struct scheduler *s);
 uint32_t scheduler_queued(const struct scheduler *s);
-uint32_t scheduler_free_blocks(const struct scheduler *s); /* those that can be had: idle ones of the cache too */
-uint64_t scheduler_found(const struct scheduler *s);       /* tokens of prompts that the cache had, ever */
+uint32_t scheduler_free_blocks(
+        const struct scheduler *s);                  /* those that can be had: idle ones of the cache too */
+uint64_t scheduler_found(const struct scheduler *s); /* tokens of prompts that the cache had, ever */
 const struct prefix *scheduler_prefix(const struct scheduler *s); /* borrowed */
 
 /* Walks the sequences, running ones first: NULL past the end. */
