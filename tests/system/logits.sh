@@ -37,7 +37,7 @@ require node gamma
 require on gamma join "$(on alpha invite)"
 require wait_for 10 all_up alpha 3
 kernels() { on alpha status --json | json "sorted(n['kernels'] for n in j['nodes'])[-1] == 'ref'"; }
-check "one of three nodes has the reference's kernels" kernels
+check "one of three nodes has the reference's kernels" wait_for 5 kernels
 
 require on alpha load --nodes alpha,beta "$demo"
 stages() { on alpha status --json | json "len(j['models'][0]['stages']) == $1"; }
