@@ -20,6 +20,7 @@
 #define KERN_STRIP 8      /* rows in a strip */
 #define KERN_SPAN 512     /* positions that attention reduces on their own */
 #define KERN_KV_BLOCK 64  /* positions in a block of KV cache */
+#define KERN_KV_LANES 32  /* positions, or dimensions, side by side in it */
 #define KERN_ALIGN 64     /* alignment of buffers that hold activations, packed weights, KV blocks */
 
 /* Weight types, with the numbers that GGUF gives them. */
@@ -104,10 +105,26 @@ struct kern_query {
 };
 
 /* The KV cache of one head in one block of KERN_KV_BLOCK positions, as float16:
- *   keys    [KERN_KV_BLOCK / 8][head_size][8]: a lane is a position
- *   values  [KERN_KV_BLOCK][head_size]: a lane is a dimension
- * Each kern_kv_bytes(head_size) bytes. */
+ *   keys    [KERN_KV_BLOCK / KERN_KV_LANES][head_size][KERN_KV_LANES]: a lane is a position
+ *   values  [head_size / KERN_KV_LANES][KERN_KV_BLOCK][KERN_KV_LANES]: a lane is a dimension; where KERN_KV_LANES does
+ *           not divide the head size, the last panel is narrower
+ * so that attention reads panels from end to end.  Each kern_kv_bytes(head_size) bytes. */
 size_t kern_kv_bytes(size_t head_size);
+
+/* Where an element lies, in halves from the head's keys (values) in a block. */
+static inline size_t kern_key_at(size_t head_size, size_t slot, size_t d) {
+	return (slot / KERN_KV_LANES * head_size + d) * KERN_KV_LANES + slot % KERN_KV_LANES;
+}
+
+/* Lanes of the panel of values that starts at dimension `first`. */
+static inline size_t kern_kv_width(size_t head_size, size_t first) {
+	return head_size - first < KERN_KV_LANES ? head_size - first : KERN_KV_LANES;
+}
+
+static inline size_t kern_value_at(size_t head_size, size_t slot, size_t d) {
+	size_t first = d / KERN_KV_LANES * KERN_KV_LANES;
+	return first * KERN_KV_BLOCK + slot * kern_kv_width(head_size, first) + d - first;
+}
 
 /* A rung of the ladder. */
 struct kern_ops {

@@ -1,6 +1,6 @@
 /* kvlayout: sizes of the KV cache of a head and of attention's scratch.
  *
- * The layouts themselves are described at struct kern_query's neighbours in kernels.h; every rung shares them.
+ * The layouts themselves are described in kernels.h; every rung shares them.
  * Pure; any thread. */
 #include "kernels/kernels.h"
 

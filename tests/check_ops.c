@@ -287,19 +287,21 @@ START_TEST(cache_has_the_layout_of_the_header) {
 		for (size_t p = 0; p < 2 * KERN_KV_BLOCK; p++) {
 			const uint16_t *k = c.keys[p / 64], *v = c.values[p / 64];
 			for (size_t d = 0; d < HEAD; d++) {
-				ck_assert(kern_from_half(k[(p % 64 / 8 * HEAD + d) * 8 + p % 8]) ==
+				ck_assert(kern_from_half(k[(p % 64 / 32 * HEAD + d) * 32 + p % 32]) ==
 				          c.key[p][d]);
-				ck_assert(kern_from_half(v[p % 64 * HEAD + d]) == c.value[p][d]);
+				size_t first = d / 32 * 32, width = HEAD - first < 32 ? HEAD - first : 32;
+				ck_assert(kern_from_half(v[first * 64 + p % 64 * width + d - first]) ==
+				          c.value[p][d]);
 			}
 		}
 		float big[HEAD] = {1e6f, -INFINITY, 65519.0f};
 		kern_rung(r)->put_value(c.values[0], 3, big, HEAD);
 		kern_rung(r)->put_key(c.keys[0], 3, big, HEAD);
-		ck_assert_uint_eq(c.values[0][3 * HEAD], 0x7bff);
-		ck_assert_uint_eq(c.values[0][3 * HEAD + 1], 0xfbff);
-		ck_assert_uint_eq(c.values[0][3 * HEAD + 2], 0x7bff);
+		ck_assert_uint_eq(c.values[0][3 * 32], 0x7bff);
+		ck_assert_uint_eq(c.values[0][3 * 32 + 1], 0xfbff);
+		ck_assert_uint_eq(c.values[0][3 * 32 + 2], 0x7bff);
 		ck_assert_uint_eq(c.keys[0][3], 0x7bff);
-		ck_assert_uint_eq(c.keys[0][8 + 3], 0xfbff);
+		ck_assert_uint_eq(c.keys[0][32 + 3], 0xfbff);
 		cache_free(&c);
 	}
 }

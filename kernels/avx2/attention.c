@@ -1,15 +1,14 @@
 /* avx2/attention: attention over one span, and the combination of spans, with AVX2, FMA and F16C.
  *
- * Owns: nothing but speed; kernels/ref/ops.c is the definition.  Memory is what attention waits for, so each
- * block of 64 positions is brought into the first cache once and met by all queries of the call, QUERIES at
- * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a block
- * is read, as much of the next one is prefetched (with it 1.2 to 1.8 times the rate on Zen 5, by the number
- * of queries; the processor's own prefetching does not follow from block to block).
+ * Owns: nothing but speed; kernels/ref/ops.c is the definition.  Memory is what attention waits for, so each panel of
+ * a block is brought into the first cache once, from end to end, and met by all queries of the call, a tile of them at
+ * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a panel is read,
+ * the next one is asked for.
  *
- * Scores: a lane is a position, one accumulator each, dimensions ascending; a tile is queries x groups of
- * eight positions, enough of them to hide the latency of the multiply-add.  A group may reach beyond a
- * query's count: those scores are computed from whatever is there and never looked at.
- * Values: a lane is a dimension, positions ascending; the sums rest in the query's output between blocks.
+ * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
+ * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
+ * computed from whatever is there and never looked at.
+ * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
  * Positions that only some queries of a tile see are done for each query alone.
  * Pure; any thread. */
 #include "kernels/avx2/avx2_ops.h"
@@ -19,7 +18,8 @@
 #include "kernels/avx2/common.h"
 #include "kernels/avx2/vector.h"
 
-#define QUERIES 4
+#define QUERIES 3 /* of a tile: with four groups of eight lanes they fill the registers */
+#define GROUPS (KERN_KV_LANES / 8)
 
 static inline size_t min_size(size_t a, size_t b) {
 	return a < b ? a : b;
@@ -31,74 +31,74 @@ static inline size_t in_block(size_t count, size_t b) {
 	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
 }
 
-/* Asks for a cache line that the next block will need, into the second cache: the block at hand fills the first. */
-INLINE void ask(const uint16_t *p) {
-	_mm_prefetch((const char *)p, _MM_HINT_T1);
+/* The next `left` of queries that go in one tile: two and two rather than three and one. */
+static inline size_t tile_of(size_t left) {
+	return left == QUERIES + 1 ? 2 : min_size(left, QUERIES);
 }
 
-/* z[i][8g..] = scale * q[i] . keys of group g, for i < nq, g < ng (constants of the caller).  As many bytes as
- * are read here are asked for from `ahead` on. */
-INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *k, const uint16_t *ahead,
-        size_t head_size, float scale, const size_t nq, const size_t ng) {
-	__m256 a[8];
+/* What is asked for while a panel is walked: a line a row.  Into the second cache: a request that the first cache makes
+ * holds one of its few buffers until memory answers, and the loads that are due wait for one. */
+struct ahead {
+	const char *at;
+	size_t step; /* 64, or 0 when it was asked for before */
+};
+
+/* a[i][g] = fma(x[i][t], lanes 8g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller). */
+INLINE void walk(__m256 *a, const float *const *x, const uint16_t *panel, size_t rows, struct ahead ahead,
+        const size_t nq) {
+	for (size_t t = 0; t < rows; t++, ahead.at += ahead.step) {
+		__m256 k[QUERIES];
+		_mm_prefetch(ahead.at, _MM_HINT_T1);
+		UNROLL
+		for (size_t i = 0; i < nq; i++)
+			k[i] = _mm256_broadcast_ss(x[i] + t);
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++) {
+			__m256 v = load_halves(panel + t * KERN_KV_LANES + g * 8);
+			UNROLL
+			for (size_t i = 0; i < nq; i++)
+				a[i * GROUPS + g] = _mm256_fmadd_ps(k[i], v, a[i * GROUPS + g]);
+		}
+		UNROLL
+		for (size_t i = 0; i < nq * GROUPS; i++)
+			PIN(a[i]);
+	}
+}
+
+/* z[i][0..KERN_KV_LANES) = scale * q[i] . keys of the panel. */
+INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *panel, size_t head_size,
+        float scale, struct ahead ahead, const size_t nq) {
+	__m256 a[QUERIES * GROUPS];
 	const float *x[QUERIES];
-	UNROLL
-	for (size_t i = 0; i < nq * ng; i++)
-		a[i] = _mm256_setzero_ps();
 	UNROLL
 	for (size_t i = 0; i < nq; i++)
 		x[i] = q[i].q;
-	for (size_t d = 0; d < head_size; d++) {
-		UNROLL
-		for (size_t g = 0; g < ng; g += 4)
-			ask(ahead + (d * ng + g) * 8);
-		UNROLL
-		for (size_t g = 0; g < ng; g++) {
-			__m256 kv = load_halves(k + (g * head_size + d) * 8);
-			UNROLL
-			for (size_t i = 0; i < nq; i++)
-				a[i * ng + g] =
-				        _mm256_fmadd_ps(_mm256_broadcast_ss(x[i] + d), kv, a[i * ng + g]);
-		}
-	}
+	UNROLL
+	for (size_t i = 0; i < nq * GROUPS; i++)
+		a[i] = _mm256_setzero_ps();
+	walk(a, x, panel, head_size, ahead, nq);
 	UNROLL
 	for (size_t i = 0; i < nq; i++) {
 		UNROLL
-		for (size_t g = 0; g < ng; g++)
+		for (size_t g = 0; g < GROUPS; g++)
 			_mm256_storeu_ps(z + i * KERN_SPAN + g * 8,
-			        _mm256_mul_ps(_mm256_set1_ps(scale), a[i * ng + g]));
+			        _mm256_mul_ps(_mm256_set1_ps(scale), a[i * GROUPS + g]));
 	}
 }
 
-/* Scores of nq (1..QUERIES) queries against the first `groups` groups of a block. */
-static void score_block(float *z, const struct kern_query *q, size_t nq, const uint16_t *k,
-        const uint16_t *ahead, size_t groups, size_t head_size, float scale) {
-	size_t g = 0;
-#define TILE(NQ, NG) \
-	for (; g + NG <= groups; g += NG) \
-	score_tile(z + g * 8, q, k + g * 8 * head_size, ahead + g * 8 * head_size, head_size, scale, NQ, NG)
+static void score_panel(float *z, const struct kern_query *q, size_t nq, const uint16_t *panel,
+        size_t head_size, float scale, struct ahead ahead) {
 	switch (nq) {
 	case 1:
-		TILE(1, 8);
-		TILE(1, 4);
-		TILE(1, 2);
-		TILE(1, 1);
+		score_tile(z, q, panel, head_size, scale, ahead, 1);
 		break;
 	case 2:
-		TILE(2, 4);
-		TILE(2, 2);
-		TILE(2, 1);
-		break;
-	case 3:
-		TILE(3, 2);
-		TILE(3, 1);
+		score_tile(z, q, panel, head_size, scale, ahead, 2);
 		break;
 	default:
-		TILE(4, 2);
-		TILE(4, 1);
+		score_tile(z, q, panel, head_size, scale, ahead, 3);
 		break;
 	}
-#undef TILE
 }
 
 /* Scores to exponentials, in place; the span's maximum and sum. */
@@ -131,74 +131,104 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	*sum = tree8(s);
 }
 
-/* q[i].o[d..] += sum of e[i][p] * values[p][d..] for p < n, i < nq, nd registers of dimensions. */
-INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_t *v, const uint16_t *ahead,
-        size_t n, size_t head_size, size_t d, const size_t nq, const size_t nd) {
-	__m256 a[8];
+/* q[i].o[d..] += sum of e[i][p] * row p of the panel that starts at dimension d, for p < n, i < nq. */
+INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d,
+        struct ahead ahead, const size_t nq) {
+	__m256 a[QUERIES * GROUPS];
+	const float *x[QUERIES];
+	UNROLL
+	for (size_t i = 0; i < nq; i++) {
+		x[i] = e + i * KERN_SPAN;
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++)
+			a[i * GROUPS + g] = _mm256_loadu_ps(q[i].o + d + g * 8);
+	}
+	walk(a, x, panel, n, ahead, nq);
 	UNROLL
 	for (size_t i = 0; i < nq; i++) {
 		UNROLL
-		for (size_t j = 0; j < nd; j++)
-			a[i * nd + j] = _mm256_loadu_ps(q[i].o + d + j * 8);
-	}
-	for (size_t p = 0; p < n; p++) {
-		const uint16_t *row = v + p * head_size + d;
-		UNROLL
-		for (size_t j = 0; j < nd; j += 4)
-			ask(ahead + p * head_size + d + j * 8);
-		UNROLL
-		for (size_t j = 0; j < nd; j++) {
-			__m256 x = load_halves(row + j * 8);
-			UNROLL
-			for (size_t i = 0; i < nq; i++)
-				a[i * nd + j] = _mm256_fmadd_ps(
-				        _mm256_broadcast_ss(e + i * KERN_SPAN + p), x, a[i * nd + j]);
-		}
-	}
-	UNROLL
-	for (size_t i = 0; i < nq; i++) {
-		UNROLL
-		for (size_t j = 0; j < nd; j++)
-			_mm256_storeu_ps(q[i].o + d + j * 8, a[i * nd + j]);
+		for (size_t g = 0; g < GROUPS; g++)
+			_mm256_storeu_ps(q[i].o + d + g * 8, a[i * GROUPS + g]);
 	}
 }
 
-/* The first n values of a block (from v on) for nq (1..QUERIES) queries. */
-static void value_block(const float *e, const struct kern_query *q, size_t nq, const uint16_t *v,
-        const uint16_t *ahead, size_t n, size_t head_size) {
-	size_t d = 0;
-#define TILE(NQ, ND) \
-	for (; d + ND * 8 <= head_size; d += ND * 8) \
-	value_tile(e, q, v, ahead, n, head_size, d, NQ, ND)
+/* The same of a narrower panel, for one query. */
+static void value_rest(
+        const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
+	size_t g = 0;
+	for (; g + 8 <= width; g += 8) {
+		__m256 a = _mm256_loadu_ps(q->o + d + g);
+		for (size_t p = 0; p < n; p++)
+			a = _mm256_fmadd_ps(
+			        _mm256_broadcast_ss(e + p), load_halves(panel + p * width + g), a);
+		_mm256_storeu_ps(q->o + d + g, a);
+	}
+	for (; g < width; g++) {
+		float a = q->o[d + g];
+		for (size_t p = 0; p < n; p++)
+			a = fmaf(e[p], _cvtsh_ss(panel[p * width + g]), a);
+		q->o[d + g] = a;
+	}
+}
+
+/* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
+static void value_panel(const float *e, const struct kern_query *q, size_t nq, const uint16_t *panel,
+        size_t from, size_t to, size_t d, size_t width, struct ahead ahead) {
+	if (from >= to)
+		return;
+	panel += from * width;
+	e += from;
+	if (width < KERN_KV_LANES) {
+		for (size_t i = 0; i < nq; i++)
+			value_rest(e + i * KERN_SPAN, q + i, panel, to - from, d, width);
+		return;
+	}
 	switch (nq) {
 	case 1:
-		TILE(1, 8);
-		TILE(1, 4);
-		TILE(1, 2);
-		TILE(1, 1);
+		value_tile(e, q, panel, to - from, d, ahead, 1);
 		break;
 	case 2:
-		TILE(2, 4);
-		TILE(2, 2);
-		TILE(2, 1);
-		break;
-	case 3:
-		TILE(3, 2);
-		TILE(3, 1);
+		value_tile(e, q, panel, to - from, d, ahead, 2);
 		break;
 	default:
-		TILE(4, 2);
-		TILE(4, 1);
+		value_tile(e, q, panel, to - from, d, ahead, 3);
 		break;
 	}
-#undef TILE
-	for (; d < head_size; d++) {
-		for (size_t i = 0; i < nq; i++) {
-			float a = q[i].o[d];
-			for (size_t p = 0; p < n; p++)
-				a = fmaf(e[i * KERN_SPAN + p], _cvtsh_ss(v[p * head_size + d]), a);
-			q[i].o[d] = a;
-		}
+}
+
+/* All queries that see it against the panel of keys of positions from `position` on. */
+static void score(const struct kern_query *q, size_t nq, const uint16_t *panel, const uint16_t *next,
+        size_t position, size_t head_size, float scale, float *z) {
+	struct ahead ahead = {(const char *)next, 64};
+	for (size_t i = 0, n; i < nq; i += n) {
+		size_t seen = 0;
+		n = tile_of(nq - i);
+		for (size_t j = i; j < i + n; j++)
+			seen = q[j].count > seen ? q[j].count : seen;
+		if (seen <= position)
+			continue;
+		score_panel(z + i * KERN_SPAN + position, q + i, n, panel, head_size, scale, ahead);
+		ahead.step = 0;
+	}
+}
+
+/* All queries against the panel of a block's values that starts at dimension d. */
+static void gather(const struct kern_query *q, size_t nq, const uint16_t *panel, const uint16_t *next,
+        size_t block, size_t d, size_t head_size, const float *z) {
+	struct ahead ahead = {(const char *)next, 64};
+	size_t width = kern_kv_width(head_size, d);
+	for (size_t i = 0, n; i < nq; i += n) {
+		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
+		size_t shared = KERN_SPAN;
+		n = tile_of(nq - i);
+		for (size_t j = i; j < i + n; j++)
+			shared = min_size(shared, q[j].count);
+		shared = in_block(shared, block);
+		value_panel(e, q + i, n, panel, 0, shared, d, width, ahead);
+		for (size_t j = 0; j < n; j++)
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, panel, shared,
+			        in_block(q[i + j].count, block), d, width, ahead);
+		ahead.step = 0;
 	}
 }
 
@@ -208,42 +238,29 @@ void avx2_span(const struct kern_query *q, size_t nq, const uint16_t *const *key
 	size_t most = 0;
 	for (size_t i = 0; i < nq; i++)
 		most = q[i].count > most ? q[i].count : most;
-	size_t blocks = (most + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
-
-	for (size_t b = 0; b < blocks; b++) {
-		for (size_t i = 0; i < nq; i += QUERIES) {
-			size_t n = min_size(nq - i, QUERIES), seen = 0;
-			for (size_t j = i; j < i + n; j++)
-				seen = q[j].count > seen ? q[j].count : seen;
-			size_t groups = (in_block(seen, b) + 7) / 8;
-			score_block(z + i * KERN_SPAN + b * KERN_KV_BLOCK, q + i, n, keys[b],
-			        b + 1 < blocks ? keys[b + 1] : values[0], groups, head_size, scale);
-		}
+	for (size_t p = 0, end; p < most; p = end) {
+		const uint16_t *panel =
+		                       keys[p / KERN_KV_BLOCK] + kern_key_at(head_size, p % KERN_KV_BLOCK, 0),
+		               *next;
+		end = p + KERN_KV_LANES;
+		next = end >= most                ? values[0]
+		       : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
+		                                  : panel + KERN_KV_LANES * head_size;
+		score(q, nq, panel, next, p, head_size, scale, z);
 	}
 	for (size_t i = 0; i < nq; i++) {
 		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
 		for (size_t d = 0; d < head_size; d++)
 			q[i].o[d] = 0.0f;
 	}
-	for (size_t b = 0; b < blocks; b++) {
-		for (size_t i = 0; i < nq; i += QUERIES) {
-			size_t n = min_size(nq - i, QUERIES), shared = KERN_SPAN;
-			for (size_t j = i; j < i + n; j++)
-				shared = min_size(shared, q[j].count);
-			shared = in_block(shared, b);
-			const uint16_t *next = values[b + 1 < blocks ? b + 1 : b];
-			const float *e = z + i * KERN_SPAN + b * KERN_KV_BLOCK;
-			if (shared > 0)
-				value_block(e, q + i, n, values[b], next, shared, head_size);
-			for (size_t j = 0; j < n; j++) {
-				size_t own = in_block(q[i + j].count, b);
-				if (own > shared)
-					value_block(e + j * KERN_SPAN + shared, q + i + j, 1,
-					        values[b] + shared * head_size, next + shared * head_size,
-					        own - shared, head_size);
-			}
+	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
+		for (size_t d = 0; d < head_size; d += KERN_KV_LANES) {
+			const uint16_t *panel = values[b] + kern_value_at(head_size, 0, d),
+			               *next = panel + KERN_KV_LANES * KERN_KV_BLOCK;
+			if (d + KERN_KV_LANES >= head_size)
+				next = values[(b + 1) * KERN_KV_BLOCK < most ? b + 1 : b];
+			gather(q, nq, panel, next, b, d, head_size, z);
 		}
-	}
 }
 
 /* out = fma(c, o, out) for one span. */

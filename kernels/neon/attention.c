@@ -1,13 +1,13 @@
 /* neon/attention: attention over one span, and the combination of spans, with NEON.
  *
- * Owns: nothing but speed; kernels/ref/ops.c is the definition.  Each block of 64 positions is brought into
- * the first cache once and met by all queries of the call, QUERIES at a time: they are heads of a group, which
+ * Owns: nothing but speed; kernels/ref/ops.c is the definition.  Each panel of a block is brought into the first
+ * cache once, from end to end, and met by all queries of the call, QUERIES at a time: they are heads of a group, which
  * share keys and values, or rows of a prefill tile.
  *
- * Scores: a lane is a position, one accumulator each, dimensions ascending; a tile is queries x groups of
- * eight positions, enough of them to hide the latency of the multiply-add.  A group may reach beyond a
- * query's count: those scores are computed from whatever is there and never looked at.
- * Values: a lane is a dimension, positions ascending; the sums rest in the query's output between blocks.
+ * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
+ * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
+ * computed from whatever is there and never looked at.
+ * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
  * Positions that only some queries of a tile see are done for each query alone.
  * Pure; any thread. */
 #include "kernels/neon/neon_ops.h"
@@ -17,7 +17,8 @@
 #include "kernels/neon/common.h"
 #include "kernels/neon/vector.h"
 
-#define QUERIES 4
+#define QUERIES 2 /* of a tile: with eight groups of four lanes they take half of the registers */
+#define GROUPS (KERN_KV_LANES / 4)
 
 static inline size_t min_size(size_t a, size_t b) {
 	return a < b ? a : b;
@@ -29,72 +30,47 @@ static inline size_t in_block(size_t count, size_t b) {
 	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
 }
 
-/* z[i][8g..] = scale * q[i] . keys of group g, for i < nq, g < ng (constants of the caller). */
-INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *k, size_t head_size, float scale,
-        const size_t nq, const size_t ng) {
-	float32x4_t a[8][2];
-	size_t d = 0;
-	UNROLL for (size_t i = 0; i < nq * ng; i++) a[i][0] = a[i][1] = vdupq_n_f32(0);
-	for (; d + 4 <= head_size; d += 4) {
-		float32x4_t x[QUERIES];
-		UNROLL for (size_t i = 0; i < nq; i++) x[i] = vld1q_f32(q[i].q + d);
-		UNROLL for (size_t g = 0; g < ng; g++) {
-			const uint16_t *at = k + (g * head_size + d) * 8;
-			UNROLL for (int h = 0; h < 2; h++) {
-				float32x4_t k0 = load_halves(at, h), k1 = load_halves(at + 8, h),
-				            k2 = load_halves(at + 16, h), k3 = load_halves(at + 24, h);
-				UNROLL for (size_t i = 0; i < nq; i++)
-				        FMA_LANES(a[i * ng + g][h], k0, k1, k2, k3, x[i]);
-			}
+/* Four lanes of a row. */
+INLINE float32x4_t lanes_at(const uint16_t *row, size_t g) {
+	return load_halves(row + g * 4, 0);
+}
+
+/* a[i][g] = fma(x[i][t], lanes 4g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller). */
+INLINE void walk(float32x4_t *a, const float *const *x, const uint16_t *panel, size_t rows, const size_t nq) {
+	size_t t = 0;
+	for (; t + 4 <= rows; t += 4) {
+		float32x4_t k[QUERIES];
+		UNROLL for (size_t i = 0; i < nq; i++) k[i] = vld1q_f32(x[i] + t);
+		UNROLL for (size_t g = 0; g < GROUPS; g++) {
+			const uint16_t *row = panel + t * KERN_KV_LANES;
+			float32x4_t v0 = lanes_at(row, g), v1 = lanes_at(row + KERN_KV_LANES, g),
+			            v2 = lanes_at(row + 2 * KERN_KV_LANES, g),
+			            v3 = lanes_at(row + 3 * KERN_KV_LANES, g);
+			UNROLL for (size_t i = 0; i < nq; i++)
+			        FMA_LANES(a[i * GROUPS + g], v0, v1, v2, v3, k[i]);
 		}
 	}
-	for (; d < head_size; d++) {
-		UNROLL for (size_t g = 0; g < ng; g++) {
-			UNROLL for (int h = 0; h < 2; h++) {
-				float32x4_t kv = load_halves(k + (g * head_size + d) * 8, h);
-				UNROLL for (size_t i = 0; i < nq; i++) a[i * ng + g][h] =
-				        vfmaq_n_f32(a[i * ng + g][h], kv, q[i].q[d]);
-			}
-		}
-	}
-	UNROLL for (size_t i = 0; i < nq; i++) {
-		UNROLL for (size_t g = 0; g < ng; g++) {
-			float *to = z + i * KERN_SPAN + g * 8;
-			vst1q_f32(to, vmulq_n_f32(a[i * ng + g][0], scale));
-			vst1q_f32(to + 4, vmulq_n_f32(a[i * ng + g][1], scale));
+	for (; t < rows; t++) {
+		UNROLL for (size_t g = 0; g < GROUPS; g++) {
+			float32x4_t v = lanes_at(panel + t * KERN_KV_LANES, g);
+			UNROLL for (size_t i = 0; i < nq; i++) a[i * GROUPS + g] =
+			        vfmaq_n_f32(a[i * GROUPS + g], v, x[i][t]);
 		}
 	}
 }
 
-/* Scores of nq (1..QUERIES) queries against the first `groups` groups of a block. */
-static void score_block(float *z, const struct kern_query *q, size_t nq, const uint16_t *k, size_t groups,
-        size_t head_size, float scale) {
-	size_t g = 0;
-#define TILE(NQ, NG) \
-	for (; g + NG <= groups; g += NG) \
-	score_tile(z + g * 8, q, k + g * 8 * head_size, head_size, scale, NQ, NG)
-	switch (nq) {
-	case 1:
-		TILE(1, 8);
-		TILE(1, 4);
-		TILE(1, 2);
-		TILE(1, 1);
-		break;
-	case 2:
-		TILE(2, 4);
-		TILE(2, 2);
-		TILE(2, 1);
-		break;
-	case 3:
-		TILE(3, 2);
-		TILE(3, 1);
-		break;
-	default:
-		TILE(4, 2);
-		TILE(4, 1);
-		break;
+/* z[i][0..KERN_KV_LANES) = scale * q[i] . keys of the panel. */
+INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *panel, size_t head_size,
+        float scale, const size_t nq) {
+	float32x4_t a[QUERIES * GROUPS];
+	const float *x[QUERIES];
+	UNROLL for (size_t i = 0; i < nq; i++) x[i] = q[i].q;
+	UNROLL for (size_t i = 0; i < nq * GROUPS; i++) a[i] = vdupq_n_f32(0);
+	walk(a, x, panel, head_size, nq);
+	UNROLL for (size_t i = 0; i < nq; i++) {
+		UNROLL for (size_t g = 0; g < GROUPS; g++)
+		        vst1q_f32(z + i * KERN_SPAN + g * 4, vmulq_n_f32(a[i * GROUPS + g], scale));
 	}
-#undef TILE
 }
 
 /* Scores to exponentials, in place; the span's maximum and sum.  The row is filled up to whole groups of
@@ -128,84 +104,89 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	*sum = tree8(s0, s1);
 }
 
-/* q[i].o[d..] += sum of e[i][p] * values[p][d..] for p < n, i < nq, nd times eight dimensions. */
-INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_t *v, size_t n,
-        size_t head_size, size_t d, const size_t nq, const size_t nd) {
-	float32x4_t a[8][2];
-	size_t p = 0;
+/* q[i].o[d..] += sum of e[i][p] * row p of the panel that starts at dimension d, for p < n, i < nq. */
+INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d,
+        const size_t nq) {
+	float32x4_t a[QUERIES * GROUPS];
+	const float *x[QUERIES];
 	UNROLL for (size_t i = 0; i < nq; i++) {
-		UNROLL for (size_t j = 0; j < nd; j++) {
-			a[i * nd + j][0] = vld1q_f32(q[i].o + d + j * 8);
-			a[i * nd + j][1] = vld1q_f32(q[i].o + d + j * 8 + 4);
-		}
+		x[i] = e + i * KERN_SPAN;
+		UNROLL for (size_t g = 0; g < GROUPS; g++) a[i * GROUPS + g] = vld1q_f32(q[i].o + d + g * 4);
 	}
-	for (; p + 4 <= n; p += 4) {
-		float32x4_t x[QUERIES];
-		UNROLL for (size_t i = 0; i < nq; i++) x[i] = vld1q_f32(e + i * KERN_SPAN + p);
-		UNROLL for (size_t j = 0; j < nd; j++) {
-			const uint16_t *at = v + p * head_size + d + j * 8;
-			UNROLL for (int h = 0; h < 2; h++) {
-				float32x4_t v0 = load_halves(at, h), v1 = load_halves(at + head_size, h),
-				            v2 = load_halves(at + 2 * head_size, h),
-				            v3 = load_halves(at + 3 * head_size, h);
-				UNROLL for (size_t i = 0; i < nq; i++)
-				        FMA_LANES(a[i * nd + j][h], v0, v1, v2, v3, x[i]);
-			}
-		}
-	}
-	for (; p < n; p++) {
-		UNROLL for (size_t j = 0; j < nd; j++) {
-			UNROLL for (int h = 0; h < 2; h++) {
-				float32x4_t x = load_halves(v + p * head_size + d + j * 8, h);
-				UNROLL for (size_t i = 0; i < nq; i++) a[i * nd + j][h] =
-				        vfmaq_n_f32(a[i * nd + j][h], x, e[i * KERN_SPAN + p]);
-			}
-		}
-	}
+	walk(a, x, panel, n, nq);
 	UNROLL for (size_t i = 0; i < nq; i++) {
-		UNROLL for (size_t j = 0; j < nd; j++) {
-			vst1q_f32(q[i].o + d + j * 8, a[i * nd + j][0]);
-			vst1q_f32(q[i].o + d + j * 8 + 4, a[i * nd + j][1]);
-		}
+		UNROLL for (size_t g = 0; g < GROUPS; g++) vst1q_f32(q[i].o + d + g * 4, a[i * GROUPS + g]);
 	}
 }
 
-/* The first n values of a block (from v on) for nq (1..QUERIES) queries. */
-static void value_block(const float *e, const struct kern_query *q, size_t nq, const uint16_t *v, size_t n,
-        size_t head_size) {
-	size_t d = 0;
-#define TILE(NQ, ND) \
-	for (; d + ND * 8 <= head_size; d += ND * 8) \
-	value_tile(e, q, v, n, head_size, d, NQ, ND)
-	switch (nq) {
-	case 1:
-		TILE(1, 8);
-		TILE(1, 4);
-		TILE(1, 2);
-		TILE(1, 1);
-		break;
-	case 2:
-		TILE(2, 4);
-		TILE(2, 2);
-		TILE(2, 1);
-		break;
-	case 3:
-		TILE(3, 2);
-		TILE(3, 1);
-		break;
-	default:
-		TILE(4, 2);
-		TILE(4, 1);
-		break;
+/* The same of a narrower panel, for one query. */
+static void value_rest(
+        const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
+	size_t g = 0;
+	for (; g + 4 <= width; g += 4) {
+		float32x4_t a = vld1q_f32(q->o + d + g);
+		for (size_t p = 0; p < n; p++)
+			a = vfmaq_n_f32(a, load_halves(panel + p * width + g, 0), e[p]);
+		vst1q_f32(q->o + d + g, a);
 	}
-#undef TILE
-	for (; d < head_size; d++) {
-		for (size_t i = 0; i < nq; i++) {
-			float a = q[i].o[d];
-			for (size_t p = 0; p < n; p++)
-				a = fmaf(e[i * KERN_SPAN + p], kern_from_half(v[p * head_size + d]), a);
-			q[i].o[d] = a;
-		}
+	for (; g < width; g++) {
+		float a = q->o[d + g];
+		for (size_t p = 0; p < n; p++)
+			a = fmaf(e[p], kern_from_half(panel[p * width + g]), a);
+		q->o[d + g] = a;
+	}
+}
+
+/* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
+static void value_panel(const float *e, const struct kern_query *q, size_t nq, const uint16_t *panel,
+        size_t from, size_t to, size_t d, size_t width) {
+	if (from >= to)
+		return;
+	panel += from * width;
+	e += from;
+	if (width < KERN_KV_LANES) {
+		for (size_t i = 0; i < nq; i++)
+			value_rest(e + i * KERN_SPAN, q + i, panel, to - from, d, width);
+		return;
+	}
+	if (nq == 1)
+		value_tile(e, q, panel, to - from, d, 1);
+	else
+		value_tile(e, q, panel, to - from, d, 2);
+}
+
+/* All queries that see it against the panel of keys of positions from `position` on. */
+static void score(const struct kern_query *q, size_t nq, const uint16_t *panel, size_t position,
+        size_t head_size, float scale, float *z) {
+	for (size_t i = 0, n; i < nq; i += n) {
+		size_t seen = 0;
+		n = min_size(nq - i, QUERIES);
+		for (size_t j = i; j < i + n; j++)
+			seen = q[j].count > seen ? q[j].count : seen;
+		if (seen <= position)
+			continue;
+		if (n == 1)
+			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, 1);
+		else
+			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, 2);
+	}
+}
+
+/* All queries against the panel of a block's values that starts at dimension d. */
+static void gather(const struct kern_query *q, size_t nq, const uint16_t *panel, size_t block, size_t d,
+        size_t head_size, const float *z) {
+	size_t width = kern_kv_width(head_size, d);
+	for (size_t i = 0, n; i < nq; i += n) {
+		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
+		size_t shared = KERN_SPAN;
+		n = min_size(nq - i, QUERIES);
+		for (size_t j = i; j < i + n; j++)
+			shared = min_size(shared, q[j].count);
+		shared = in_block(shared, block);
+		value_panel(e, q + i, n, panel, 0, shared, d, width);
+		for (size_t j = 0; j < n; j++)
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, panel, shared,
+			        in_block(q[i + j].count, block), d, width);
 	}
 }
 
@@ -215,40 +196,17 @@ void neon_span(const struct kern_query *q, size_t nq, const uint16_t *const *key
 	size_t most = 0;
 	for (size_t i = 0; i < nq; i++)
 		most = q[i].count > most ? q[i].count : most;
-	size_t blocks = (most + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
-
-	for (size_t b = 0; b < blocks; b++) {
-		for (size_t i = 0; i < nq; i += QUERIES) {
-			size_t n = min_size(nq - i, QUERIES), seen = 0;
-			for (size_t j = i; j < i + n; j++)
-				seen = q[j].count > seen ? q[j].count : seen;
-			size_t groups = (in_block(seen, b) + 7) / 8;
-			score_block(z + i * KERN_SPAN + b * KERN_KV_BLOCK, q + i, n, keys[b], groups,
-			        head_size, scale);
-		}
-	}
+	for (size_t p = 0; p < most; p += KERN_KV_LANES)
+		score(q, nq, keys[p / KERN_KV_BLOCK] + kern_key_at(head_size, p % KERN_KV_BLOCK, 0), p,
+		        head_size, scale, z);
 	for (size_t i = 0; i < nq; i++) {
 		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
 		for (size_t d = 0; d < head_size; d++)
 			q[i].o[d] = 0.0f;
 	}
-	for (size_t b = 0; b < blocks; b++) {
-		for (size_t i = 0; i < nq; i += QUERIES) {
-			size_t n = min_size(nq - i, QUERIES), shared = KERN_SPAN;
-			for (size_t j = i; j < i + n; j++)
-				shared = min_size(shared, q[j].count);
-			shared = in_block(shared, b);
-			const float *e = z + i * KERN_SPAN + b * KERN_KV_BLOCK;
-			if (shared > 0)
-				value_block(e, q + i, n, values[b], shared, head_size);
-			for (size_t j = 0; j < n; j++) {
-				size_t own = in_block(q[i + j].count, b);
-				if (own > shared)
-					value_block(e + j * KERN_SPAN + shared, q + i + j, 1,
-					        values[b] + shared * head_size, own - shared, head_size);
-			}
-		}
-	}
+	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
+		for (size_t d = 0; d < head_size; d += KERN_KV_LANES)
+			gather(q, nq, values[b] + kern_value_at(head_size, 0, d), b, d, head_size, z);
 }
 
 /* out = fma(c, o, out) for one span. */

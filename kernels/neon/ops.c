@@ -115,9 +115,10 @@ INLINE void put_halves(uint16_t *dst, const float *k, size_t n, size_t stride) {
 }
 
 void neon_put_key(uint16_t *keys, size_t slot, const float *k, size_t head_size) {
-	put_halves(keys + slot / 8 * 8 * head_size + slot % 8, k, head_size, 8);
+	put_halves(keys + kern_key_at(head_size, slot, 0), k, head_size, KERN_KV_LANES);
 }
 
 void neon_put_value(uint16_t *values, size_t slot, const float *v, size_t head_size) {
-	put_halves(values + slot * head_size, v, head_size, 1);
+	for (size_t d = 0; d < head_size; d += KERN_KV_LANES)
+		put_halves(values + kern_value_at(head_size, slot, d), v + d, kern_kv_width(head_size, d), 1);
 }

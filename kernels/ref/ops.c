@@ -11,7 +11,7 @@
 #include "kernels/math.h"
 
 #define NORM_STRIPES 32
-#define LANES 8 /* positions in a group of keys, stripes of a span's sum */
+#define STRIPES 8 /* of a span's sum */
 
 /* Folds the upper half onto the lower until one is left; n is a power of two. */
 static float tree(float *s, size_t n) {
@@ -60,24 +60,21 @@ void ref_add(float *y, const float *x, size_t n) {
 }
 
 void ref_put_key(uint16_t *keys, size_t slot, const float *k, size_t head_size) {
-	uint16_t *group = keys + slot / LANES * LANES * head_size;
 	for (size_t d = 0; d < head_size; d++)
-		group[d * LANES + slot % LANES] = kern_to_half_sat(k[d]);
+		keys[kern_key_at(head_size, slot, d)] = kern_to_half_sat(k[d]);
 }
 
 void ref_put_value(uint16_t *values, size_t slot, const float *v, size_t head_size) {
 	for (size_t d = 0; d < head_size; d++)
-		values[slot * head_size + d] = kern_to_half_sat(v[d]);
+		values[kern_value_at(head_size, slot, d)] = kern_to_half_sat(v[d]);
 }
 
 static float key_at(const uint16_t *const *keys, size_t head_size, size_t p, size_t d) {
-	const uint16_t *block = keys[p / KERN_KV_BLOCK];
-	size_t slot = p % KERN_KV_BLOCK;
-	return kern_from_half(block[slot / LANES * LANES * head_size + d * LANES + slot % LANES]);
+	return kern_from_half(keys[p / KERN_KV_BLOCK][kern_key_at(head_size, p % KERN_KV_BLOCK, d)]);
 }
 
 static float value_at(const uint16_t *const *values, size_t head_size, size_t p, size_t d) {
-	return kern_from_half(values[p / KERN_KV_BLOCK][p % KERN_KV_BLOCK * head_size + d]);
+	return kern_from_half(values[p / KERN_KV_BLOCK][kern_value_at(head_size, p % KERN_KV_BLOCK, d)]);
 }
 
 static void span_one(const struct kern_query *q, const uint16_t *const *keys, const uint16_t *const *values,
@@ -91,10 +88,10 @@ static void span_one(const struct kern_query *q, const uint16_t *const *keys, co
 		m = z[p] > m ? z[p] : m;
 	}
 	m = m + 0.0f; /* of two zeros it does not matter which came first: +0 */
-	float s[LANES] = {0.0f};
+	float s[STRIPES] = {0.0f};
 	for (size_t p = 0; p < q->count; p++) {
 		z[p] = kern_exp(z[p] - m);
-		s[p % LANES] = s[p % LANES] + z[p];
+		s[p % STRIPES] = s[p % STRIPES] + z[p];
 	}
 	for (size_t d = 0; d < head_size; d++) {
 		float a = 0.0f;
@@ -103,7 +100,7 @@ static void span_one(const struct kern_query *q, const uint16_t *const *keys, co
 		q->o[d] = a;
 	}
 	*q->m = m;
-	*q->l = tree(s, LANES);
+	*q->l = tree(s, STRIPES);
 }
 
 void ref_span(const struct kern_query *q, size_t nq, const uint16_t *const *keys,
