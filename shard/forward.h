@@ -38,7 +38,8 @@ size_t forward_bytes(
  * context.  0 or -EINVAL with a sentence in err.  One thread at a time; may overlap a forward_run. */
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
-/* Runs a checked step.  0, or -EDOM when an activation was not finite (err names layer and operation). */
+/* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when weights
+ * that do not stay in memory could not be read. */
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
 /* The two ends of a model. */

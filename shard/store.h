@@ -32,19 +32,24 @@ int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes
 int store_writer_commit(struct store_writer *w);   /* -EAGAIN while chunks are missing */
 void store_writer_destroy(struct store_writer *w); /* not committed: nothing remains. NULL allowed */
 
-/* A mapped tensor, read only. */
+/* A tensor in use, read only: mapped, or opened alone, to be read from its file. */
 struct store_tensor {
 	struct content_tensor record;
-	const void *packed; /* kern_packed_bytes of it, aligned to KERN_ALIGN and more */
+	const void *packed; /* kern_packed_bytes of it, aligned to KERN_ALIGN and more; NULL: not mapped */
 	size_t packed_bytes;
+	int fd;             /* of its file, under a shared lock */
+	uint64_t packed_at; /* where the matrix lies in it, at a whole 4096 bytes */
 	/* private */
 	void *map;
 	size_t map_bytes;
-	int fd;
 };
-int store_map_tensor(
+int store_open_tensor(
         struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen);
-void store_unmap_tensor(struct store_tensor *t); /* NULL allowed */
+int store_map_opened(
+        struct store_tensor *t); /* one that is mapped already stays so.  0 or a negative errno */
+int store_map_tensor(            /* both */
+        struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen);
+void store_unmap_tensor(struct store_tensor *t); /* closes it as well; NULL allowed */
 
 /* Canonical bytes of one chunk of a mapped tensor (for serving to others): buf holds the chunk's bytes. */
 void store_tensor_chunk(const struct store_tensor *t, uint32_t chunk, void *buf);
