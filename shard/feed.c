@@ -73,7 +73,8 @@ static struct group *group_of(struct feed *f, uint64_t n) {
 /* ---- reading ---- */
 
 /* Reads a piece of a group. Direct reads end at whole pages, beyond the end of the file if need be. */
-static int read_piece(const struct group *g, uint64_t piece, uint8_t *buffer, bool direct) {
+static int read_piece(
+        const struct group *g, uint64_t piece, uint8_t *buffer, bool direct, const struct part **of) {
 	const struct part *p = g->part;
 	uint64_t pieces = (p->bytes + PIECE - 1) / PIECE;
 	while (piece >= pieces) {
@@ -81,6 +82,7 @@ static int read_piece(const struct group *g, uint64_t piece, uint8_t *buffer, bo
 		p++;
 		pieces = (p->bytes + PIECE - 1) / PIECE;
 	}
+	*of = p;
 	uint64_t from = piece * PIECE, end = from + PIECE < p->bytes ? from + PIECE : p->bytes;
 	for (uint64_t at = from; at < end;) {
 		size_t len = (size_t)(end - at), ask = direct ? (len + ALIGN - 1) / ALIGN * ALIGN : len;
@@ -115,7 +117,10 @@ static void fill(struct feed *f) {
 	if (f->busy++ == 0)
 		f->busy_since = now_ns();
 	pthread_mutex_unlock(&f->lock);
-	int rc = read_piece(g, piece, f->buffer[n % 2], f->direct);
+	const struct part *p;
+	int rc = read_piece(g, piece, f->buffer[n % 2], f->direct, &p);
+	if (rc)
+		store_tensor_damage(&g->view[0][p - g->part]);
 	pthread_mutex_lock(&f->lock);
 	if (--f->busy == 0)
 		f->told.read_seconds += (double)(now_ns() - f->busy_since) * 1e-9;

@@ -373,6 +373,9 @@ static void run_member(struct team *t, void *arg, unsigned id) {
 }
 
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+	int rc = slice_check(f->slice, err, errlen);
+	if (rc)
+		return rc;
 	f->step = st;
 	uint32_t row = 0;
 	for (uint32_t s = 0; s < st->nseqs; s++)
@@ -386,6 +389,8 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	f->fed = f->slice->feed ? feed_begin(f->slice->feed) : 0;
 	team_reset_counter(f->team);
 	team_run(f->team, run_member, f);
+	if ((rc = slice_check(f->slice, err, errlen)))
+		return rc;
 	if (!f->fault && !f->left)
 		return 0;
 	if (!f->fault) {

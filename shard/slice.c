@@ -23,6 +23,7 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 			snprintf(err, errlen, "%s: %s", what, why);
 		if (rc)
 			return rc;
+		store_touch_tensor(t);
 		sl->maps[sl->nmaps++] = t;
 	}
 	if (t->record.type != mt->type || t->record.n != mt->n || t->record.rows != mt->rows) {
@@ -112,6 +113,32 @@ void slice_destroy(struct slice *s) {
 	free(s->layer);
 	free(s);
 	errno = saved;
+}
+
+/* How messages call a tensor of the slice. */
+static void tensor_name(const struct slice *s, const struct store_tensor *t, char *out, size_t len) {
+	snprintf(out, len, "a tensor");
+	for (uint32_t l = 0; l < s->last - s->first; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			if (s->layer[l][r] == t)
+				snprintf(out, len, "layer %u, %s", s->first + l,
+				        manifest_layer_tensor_name((enum layer_role)r));
+	for (int r = 0; r < END_ROLES; r++)
+		if (s->end[r] == t)
+			snprintf(out, len, "%s", end_name[r]);
+}
+
+int slice_check(const struct slice *s, char *err, size_t errlen) {
+	char name[64];
+	for (size_t i = 0; i < s->nmaps; i++)
+		if (store_tensor_damaged(s->maps[i])) {
+			tensor_name(s, s->maps[i], name, sizeof name);
+			snprintf(err, errlen,
+			        "%s: damaged on disk, and not computed from until it has been fetched again",
+			        name);
+			return -EIO;
+		}
+	return 0;
 }
 
 uint64_t slice_bytes(const struct slice *s) {

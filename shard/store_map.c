@@ -1,8 +1,8 @@
 /* store_map: opens tensors of the store.
  *
  * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
- * The packed bytes are not hashed at every start (a model is many GiB); who serves them to others names the
- * chunk, and the receiver checks it. */
+ * The packed bytes are not hashed whenever one is opened (a model is many GiB) but in the background, by
+ * daemon/cluster/mend.h; who serves them to others names the chunk, and the receiver checks it. */
 #include "shard/store_tensor.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -77,8 +77,7 @@ static int read_record(
 	return 0;
 }
 
-/* Opens a tensor's file under a shared lock.  A file of another layout, or broken, is removed: -ENOENT. */
-static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
+int store_open_file(struct store *s, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
 	char hex[CONTENT_HEX];
 	int rc, fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -88,15 +87,20 @@ static int open_tensor(struct store *s, const struct content_id *id, struct cont
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
 		rc = read_record(fd, id, record, head);
-	if (rc == -ESTALE || rc == -EBADMSG) {
+	if (rc == -ESTALE || rc == -EBADMSG)
 		remove_useless(s, fd, hex);
-		rc = -ENOENT;
-	}
 	if (rc < 0) {
 		close(fd);
 		return rc;
 	}
 	return fd;
+}
+
+/* The same, where one that is no good counts as absent. */
+static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
+        struct store_head *head) {
+	int rc = store_open_file(s, id, record, head);
+	return rc == -ESTALE || rc == -EBADMSG ? -ENOENT : rc;
 }
 
 bool store_has_tensor(struct store *s, const struct content_id *id) {
@@ -131,8 +135,26 @@ int store_open_tensor(
 	}
 	t->packed_at = head.packed_at;
 	t->packed_bytes = head.packed_bytes;
+	rc = store_use_add(s, t);
+	if (rc < 0) {
+		say(s, id, rc, err, errlen);
+		store_unmap_tensor(t);
+		return rc;
+	}
 	*out = t;
 	return 0;
+}
+
+bool store_keep_tensor(struct store *s, const struct content_id *id) {
+	struct content_tensor record;
+	struct store_head head;
+	int fd = open_tensor(s, id, &record, &head);
+	if (fd < 0)
+		return false;
+	futimens(fd, NULL);
+	content_tensor_clear(&record);
+	close(fd);
+	return true;
 }
 
 int store_map_opened(struct store_tensor *t) {
@@ -147,6 +169,7 @@ int store_map_opened(struct store_tensor *t) {
 	t->map = map;
 	t->map_bytes = bytes;
 	t->packed = (const uint8_t *)map + (t->packed_at - skip);
+	store_use_mapped(t);
 	return 0;
 }
 
@@ -170,6 +193,7 @@ void store_unmap_tensor(struct store_tensor *t) {
 	int saved = errno;
 	if (!t)
 		return;
+	store_use_remove(t);
 	if (t->map)
 		munmap(t->map, t->map_bytes);
 	if (t->fd >= 0)
