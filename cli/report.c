@@ -127,6 +127,8 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(o, "threads", json_integer(s->threads));
 		json_object_set_new(o, "kernels", json_string(s->cpu));
 		json_object_set_new(o, "read_bandwidth", json_real(s->read_bandwidth));
+		if (s->disk_rate > 0)
+			json_object_set_new(o, "disk_rate", json_real(s->disk_rate));
 		json_object_set_new(o, "version", json_string(s->version));
 	}
 	return o;
@@ -145,6 +147,13 @@ static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m,
 		json_object_set_new(o, "rows", json_integer((json_int_t)st->rows));
 		json_object_set_new(o, "rows_per_second", json_real(st->rows_per_second));
 		json_object_set_new(o, "compute_seconds", json_real(st->compute_seconds));
+		json_object_set_new(o, "resident_bytes", json_integer((json_int_t)st->resident_bytes));
+		json_object_set_new(o, "streamed_bytes", json_integer((json_int_t)st->streamed_bytes));
+		if (st->streamed_bytes) {
+			json_object_set_new(o, "read_bytes", json_integer((json_int_t)st->read_bytes));
+			json_object_set_new(o, "read_seconds", json_real(st->read_seconds));
+			json_object_set_new(o, "read_wait_seconds", json_real(st->read_wait_seconds));
+		}
 	}
 	return o;
 }

@@ -28,6 +28,18 @@ static void print_node(const Caravan__ReportNode *n) {
 	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", n->name, n->state, trip, memory, threads, n->endpoint);
 }
 
+/* What does not stay in memory, and what that costs. */
+static void print_reading(const Caravan__StageState *st) {
+	printf("        does not fit: %s stay in memory, each step reads %s from disk",
+	        size_text((double)st->resident_bytes).s, size_text((double)st->streamed_bytes).s);
+	if (st->read_seconds > 0) {
+		double rate = (double)st->read_bytes / st->read_seconds;
+		printf(": %s at %s/s, measured", size_ms((double)st->streamed_bytes / rate).s,
+		        size_text(rate).s);
+	}
+	printf("\n");
+}
+
 static void print_stage(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
@@ -46,6 +58,8 @@ static void print_stage(const struct report *r, const Caravan__ReportModel *m, s
 		snprintf(predicted, sizeof predicted, "%s", size_ms(s->seconds).s);
 	printf("    %-14s %-9s %-10s %-10s %-8s %-12s %s\n", report_node_name(r, s->node), layers, weights,
 	        kv, rate, predicted, measured);
+	if (st && st->streamed_bytes)
+		print_reading(st);
 }
 
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {

@@ -3,6 +3,7 @@
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
 #include "daemon/cluster/measure.h"
+#include "daemon/cluster/mend.h"
 #include "daemon/options.h"
 #include "kernels/kernels.h"
 #include "proto/paths.h"
@@ -28,6 +29,7 @@ struct node {
 	struct worker *worker;
 	struct serve *serve;
 	struct deploy *deploy;
+	struct mend *mend;
 	struct measure *measure;
 	struct control *control;
 	struct event *term, *interrupt;
@@ -52,6 +54,16 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 		out->memory_used = deploy_memory_used(n->deploy);
 	if (n->serve)
 		serve_state(n->serve, out);
+}
+
+/* The manifests of the models that this node knows. */
+static const struct manifest *model_at(void *arg, size_t i) {
+	struct node *n = arg;
+	const struct deploy_model *m;
+	for (size_t k = 0; (m = deploy_at(n->deploy, k)); k++)
+		if (m->manifest && i-- == 0)
+			return m->manifest;
+	return NULL;
 }
 
 /* Tells systemd, or whoever started us in its manner, that we answer. */
@@ -128,9 +140,21 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .loader = n->loader,
 		                .store = n->store,
 		                .memory = o->memory,
+		                .cache = o->cache,
 		                .team = worker_threads(n->worker),
 		                .state_dir = o->private ? NULL : o->state,
 		                .hooks = serve_hooks(n->serve)},
+		        err, errlen);
+	if (rc == 0)
+		rc = mend_create(&n->mend,
+		        &(struct mend_config){.loop = n->loop,
+		                .members = n->members,
+		                .loader = n->loader,
+		                .transfer = deploy_transfer(n->deploy),
+		                .store = n->store,
+		                .cache = o->cache,
+		                .model = model_at,
+		                .arg = n},
 		        err, errlen);
 	if (rc == 0)
 		serve_attach(n->serve, n->deploy);
@@ -147,6 +171,7 @@ static void end(struct node *n) {
 	measure_stop(n->measure);
 	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
 	loader_destroy(n->loader);
+	mend_destroy(n->mend);
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;

@@ -100,7 +100,9 @@ const struct shape rules_shapes[] = {
 	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
 		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
-		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}},
+		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_ANY}, {23, RULE_REAL, 0, RATE},
+		{24, RULE_REAL, 0, RATE}},
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
@@ -109,7 +111,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
-		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64}}, NULL},
+		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
+		{20, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {{1, RULE_ANY}}, NULL},
 	/* content */
@@ -119,7 +122,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
 	/* plans */
 	{SHAPE(stage), {
-		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS}}, stage_whole},
+		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}}, stage_whole},
 	{SHAPE(epoch), {{1, RULE_NUM, 0, BIG}, {2, RULE_ID}}, NULL},
 	{SHAPE(plan), {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_PART, 1, 1}, {4, RULE_ID},
@@ -197,7 +201,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(advice_node), {
 		{1, RULE_NAME}, {2, RULE_NUM, 0, 65536}, {3, RULE_NUM, 0, 65536}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_NUM, 0, BIG}, {6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_NUM, 0, BIG},
-		{9, RULE_REAL, 0, SECONDS}, {10, RULE_REAL, 0, SECONDS}, {11, RULE_ANY}, {12, RULE_LINE, 0, TEXT}},
+		{9, RULE_REAL, 0, SECONDS}, {10, RULE_REAL, 0, SECONDS}, {11, RULE_ANY}, {12, RULE_LINE, 0, TEXT},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_REAL, 0, RATE}},
 		advicenode_whole},
 	{SHAPE(ctl_advice), {
 		{1, RULE_LINE, 1, WIRE_NAME_MAX}, {2, RULE_LINE, 0, 16}, {3, RULE_NUM, 1, 65536},

@@ -36,7 +36,7 @@ static int copy_record(struct content_tensor *to, const struct content_tensor *f
 
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
         char *err, size_t errlen) {
-	char hex[CONTENT_HEX];
+	char hex[CONTENT_HEX], why[200] = "";
 	size_t len;
 	int rc = -ENOMEM;
 	struct store_writer *w = calloc(1, sizeof *w);
@@ -52,6 +52,9 @@ int store_writer_create(struct store_writer **out, struct store *s, const struct
 	if (rc < 0)
 		goto error;
 	w->head = store_head_of(&w->record, len);
+	rc = store_make_room(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
+	if (rc < 0)
+		goto error;
 	w->missing = w->record.chunks;
 	uint64_t rows = w->record.chunk_rows < w->record.rows ? w->record.chunk_rows : w->record.rows;
 	rc = -ENOMEM;
@@ -72,7 +75,7 @@ int store_writer_create(struct store_writer **out, struct store *s, const struct
 	return 0;
 error:
 	snprintf(err, errlen, "%s: cannot make room for tensor %.16s (%" PRIu64 " bytes): %s", s->dir,
-	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0, strerror(-rc));
+	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0, *why ? why : strerror(-rc));
 	store_writer_destroy(w);
 	return rc;
 }

@@ -93,6 +93,10 @@ struct store *deploy_store(struct deploy *d) {
 	return d->c.store;
 }
 
+struct transfer *deploy_transfer(struct deploy *d) {
+	return d->transfer;
+}
+
 uint64_t deploy_moved(const struct deploy *d) {
 	return transfer_moved(d->transfer);
 }

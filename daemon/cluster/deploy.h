@@ -11,6 +11,7 @@
 #include "shard/vocab.h"
 
 struct deploy;
+struct transfer;
 
 /* A plan as this node knows it.  Immutable but for phase and reason; borrowed pointers, valid until
  * the hooks say that it has gone. */
@@ -48,6 +49,7 @@ struct deploy_config {
 	struct loader *loader;
 	struct store *store;
 	uint64_t memory;       /* allowed to weights, KV and buffers together */
+	uint64_t cache;        /* that the store may take on disk; 0: no bound */
 	unsigned team;         /* threads, for the size of buffers */
 	const char *state_dir; /* epochs and what we served, for restarts; NULL: nothing is kept */
 	struct deploy_hooks hooks;
@@ -93,5 +95,6 @@ uint64_t deploy_memory_used(const struct deploy *d);
 uint64_t deploy_moved(
         const struct deploy *d); /* bytes of content that came over the network since the start */
 struct store *deploy_store(struct deploy *d);
+struct transfer *deploy_transfer(struct deploy *d);
 
 #endif

@@ -2,6 +2,7 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/deploy_load.h"
 
+#include "daemon/cluster/disk.h"
 #include "daemon/plan/shapes.h"
 #include "proto/paths.h"
 
@@ -272,6 +273,7 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	for (size_t i = 0; s && i < s->n_rates; i++)
 		if (s->rates[i]->type < KERN_TYPES)
 			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
+	n->disk = s ? s->disk_rate : 0;
 	n->hop = planner_hop(m->round_trip, PLANNER_LINK_RATE, l->manifest->hp.dim);
 	n->required = l->all_nodes || named(l, m);
 	n->excluded = !computes_alike(m) || (l->nnames > 0 && !n->required);
@@ -319,6 +321,15 @@ int load_take_part(struct load *l) {
 	return 0;
 }
 
+/* Whether everything can stay in memory. */
+static bool fits(const struct planner_input *in) {
+	struct planner_plan p;
+	char err[256];
+	int rc = planner_plan(&p, in, err, sizeof err);
+	planner_clear(&p);
+	return rc != -ENOSPC;
+}
+
 /* Loader; reader for advice. */
 static void plan_run(void *arg) {
 	struct load *l = arg;
@@ -332,6 +343,9 @@ static void plan_run(void *arg) {
 	        .coordinator = l->self,
 	        .team = l->d->c.team};
 	l->measured = advice_measured(&in);
+	/* a node alone is measured only when it matters */
+	if (l->nnodes == 1 && l->node[0].disk == 0 && !fits(&in))
+		l->node[0].disk = disk_rate(store_names_dir(l->d->c.store));
 	if (l->advises)
 		l->rc = advice_create(&l->advice, &in, l->name, l->err, sizeof l->err);
 	else
@@ -358,6 +372,8 @@ static int make_plan(struct load *l) {
 		stage[i].first = f->first;
 		stage[i].last = f->last;
 		stage[i].seconds = l->measured ? f->seconds : 0;
+		stage[i].room = f->room;
+		stage[i].streamed = f->streamed;
 		stages[i] = &stage[i];
 	}
 	p.stages = stages;

@@ -226,7 +226,7 @@ void load_learnt(struct load *l, const char *error) {
 static void ends_run(void *arg) {
 	struct load *l = arg;
 	l->rc = slice_create(
-	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, l->err, sizeof l->err);
+	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, 0, l->err, sizeof l->err);
 }
 
 static void ends_done(void *arg, bool cancelled) {

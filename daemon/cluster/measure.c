@@ -6,6 +6,7 @@
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
 
+#include "daemon/cluster/disk.h"
 #include "kernels/team.h"
 #include "shard/durable.h"
 
@@ -37,7 +38,7 @@ struct measure {
 	bool ready;
 	atomic_bool stop;
 	/* written by the thread, read by the loop after it was told */
-	double bandwidth;
+	double bandwidth, disk;
 	double rate[KERN_TYPES];
 	/* what the others are told */
 	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
@@ -83,13 +84,15 @@ static int load(struct measure *m) {
 		double value;
 		if (sscanf(line, "read %lf", &value) == 1 && value > 0)
 			m->bandwidth = value;
+		else if (sscanf(line, "disk %lf", &value) == 1 && value >= 0)
+			m->disk = value;
 		else if (sscanf(line, "type %u %lf", &type, &value) == 2 && kern_traits(type) && value > 0)
 			m->rate[type] = value;
 		else
 			rc = -EINVAL;
 	}
 	free(text);
-	return rc == 0 && m->bandwidth > 0 ? 0 : -ESTALE;
+	return rc == 0 && m->bandwidth > 0 && m->disk >= 0 ? 0 : -ESTALE;
 }
 
 static void save(const struct measure *m) {
@@ -99,7 +102,8 @@ static void save(const struct measure *m) {
 		return;
 	stamp(m, text, sizeof text);
 	at = strlen(text);
-	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e\n", m->bandwidth);
+	at += (size_t)snprintf(
+	        text + at, sizeof text - at, "\nread %.6e\ndisk %.6e\n", m->bandwidth, m->disk);
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (m->rate[t] > 0)
 			at += (size_t)snprintf(text + at, sizeof text - at, "type %u %.6e\n", t, m->rate[t]);
@@ -221,6 +225,8 @@ static void *run(void *arg) {
 			x[i] = (float)(i % 17) - 8.0f;
 		measure_all(m, team, weights, x, acts, y, sums);
 		if (!atomic_load(&m->stop))
+			m->disk = m->dir ? disk_rate(m->dir) : 0;
+		if (!atomic_load(&m->stop))
 			save(m);
 	} else {
 		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-rc));
@@ -278,12 +284,13 @@ int measure_start(
 			goto error;
 		memcpy(m->cpus, cpus, threads * sizeof *m->cpus);
 	}
+	m->disk = -1; /* in no file, so far */
 	if (load(m) == 0) {
 		publish(m);
 		*out = m;
 		return 0;
 	}
-	m->bandwidth = 0;
+	m->bandwidth = m->disk = 0;
 	memset(m->rate, 0, sizeof m->rate);
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		goto error;
@@ -327,6 +334,7 @@ void measure_fill(struct measure *m, Caravan__NodeState *out) {
 	if (!m || !m->ready)
 		return;
 	out->read_bandwidth = m->bandwidth;
+	out->disk_rate = m->disk;
 	out->rates = m->list;
 	out->n_rates = m->count;
 }

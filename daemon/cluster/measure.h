@@ -1,8 +1,9 @@
-/* measure: what this node can do: read bandwidth, and for each weight type the rate of products with one column.
+/* measure: what this node can do: read bandwidth, for each weight type the rate of products with one column, and the rate
+ * of its disk.
  *
  * Owns: the figures, and STATE/rates, where they are kept with what they depend on (rung, threads, revisions of
  * arithmetic and layout): they are measured again when any of that is another.
- * Threads: measuring runs on a thread and a team of its own, for two seconds at most; the rest is the loop's. */
+ * Threads: measuring runs on a thread and a team of its own, for two seconds or three; the rest is the loop's. */
 #ifndef DAEMON_CLUSTER_MEASURE_H
 #define DAEMON_CLUSTER_MEASURE_H
 #include "daemon/net/loop.h"

@@ -45,7 +45,7 @@ void fetch_work(void *arg) {
 	switch (w->kind) {
 	case WORK_LOOK:
 		for (size_t i = 0; i < f->nitems; i++)
-			if (f->items[i].tensor ? store_has_tensor(f->t->store, &f->items[i].id)
+			if (f->items[i].tensor ? store_keep_tensor(f->t->store, &f->items[i].id)
 			                       : store_has_blob(f->t->store, &f->items[i].id))
 				f->items[i].state = ITEM_DONE;
 		break;
@@ -60,6 +60,8 @@ void fetch_work(void *arg) {
 		const uint8_t *data =
 		        w->parcel ? w->parcel->data : import_chunk(it->offer->im, &it->id, w->chunk, &len);
 		w->rc = data ? store_writer_chunk(it->writer, w->chunk, data, len) : -ENOENT;
+		if (!w->parcel)
+			import_let_go(it->offer->im, &it->id, w->chunk);
 		break;
 	}
 	case WORK_COMMIT:

@@ -11,6 +11,7 @@ struct planner_node {
 	uint64_t memory;                     /* that it may still use */
 	double bytes_per_second[KERN_TYPES]; /* one column, canonical bytes; 0: not measured */
 	double hop;                          /* seconds to send a row to it from another node */
+	double disk; /* bytes a second that weights are read with from its disk; 0: not measured, none are */
 	const uint32_t *held; /* the tensors that its disk has: bit layer * LAYER_ROLES + role; NULL: none */
 	size_t held_words;    /* what lies beyond is not there */
 	bool required;        /* named by the user: gets at least one layer */
@@ -24,6 +25,7 @@ struct planner_input {
 	const struct planner_node *node;
 	size_t nodes;
 	size_t coordinator; /* index: has the ends */
+	bool memory_only;   /* no weights are read from disk on the way, whatever disks there are */
 	unsigned team;
 };
 
@@ -31,9 +33,13 @@ struct planner_stage {
 	size_t node;
 	uint32_t first, last;
 	uint64_t weights, kv, buffers; /* bytes */
-	uint64_t moves;                /* of its layers' canonical bytes, those that its disk has not */
-	double seconds;                /* a token: computing */
-	double hop;                    /* a token: until its row is there */
+	uint64_t
+	        room; /* that its weights may take there, 0: all that they do; then some are read from disk */
+	uint64_t resident; /* bytes of weights and of the buffers for reading them that it has in memory */
+	uint64_t streamed; /* bytes that each step reads from disk */
+	uint64_t moves;    /* of its layers' canonical bytes, those that its disk has not */
+	double seconds;    /* a token: computing, or reading weights from disk if that takes longer */
+	double hop;        /* a token: until its row is there */
 };
 
 struct planner_plan {
@@ -47,6 +53,9 @@ struct planner_plan {
 	uint64_t missing; /* bytes of memory, when nothing fits */
 };
 
+/* Where all of a model's weights fit the nodes' memory they stay there.  Otherwise nodes whose disks were measured may read
+ * a part of theirs in every step, if a token still comes within PLANNER_LONGEST seconds. */
+#define PLANNER_LONGEST 60
 /* 0, or -ENOSPC with `missing` and a sentence that says it, -EINVAL for more required nodes than layers. */
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);

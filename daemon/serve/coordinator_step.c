@@ -158,6 +158,13 @@ static bool lane_left(struct flight *f, bool cancelled) {
 	return true;
 }
 
+static const char *pick_error(int rc) {
+	return rc == -EDOM ? "the model's output is not finite"
+	       : rc == -EIO
+	               ? "the model's ends are damaged on the coordinator's disk, until they have been fetched again"
+	               : strerror(-rc);
+}
+
 static void embedded(void *arg, bool cancelled) {
 	struct flight *f = arg;
 	struct coordinator *m = f->m;
@@ -165,7 +172,7 @@ static void embedded(void *arg, bool cancelled) {
 		return;
 	int rc = f->rc ? f->rc : send_step(f);
 	if (rc != 0)
-		lose(m, f, strerror(-rc));
+		lose(m, f, pick_error(rc));
 }
 
 static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
@@ -272,10 +279,6 @@ static void pick(void *arg) {
 	}
 	if (f->rc == 0)
 		head_pick(m->head, row, nrow);
-}
-
-static const char *pick_error(int rc) {
-	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
 }
 
 static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {

@@ -3,6 +3,7 @@
 #include "daemon/serve/hop.h"
 #include "daemon/serve/rate.h"
 #include "proto/plan.h"
+#include "proto/size.h"
 #include "shard/forward.h"
 #include <errno.h>
 #include <stdio.h>
@@ -80,6 +81,16 @@ static void hop_lost(void *arg, uint64_t number, const char *why) {
 	fail_step(s, number, text);
 }
 
+static void say_reading(const struct stage *s) {
+	struct feed_told told;
+	feed_told(s->slice->feed, &told);
+	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
+	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)told.step).s);
+	if (!told.direct)
+		log_line(LOG_LINE_WARN,
+		        "the store's file system has no direct reads: weights go through the page cache, which is slower");
+}
+
 int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
         uint32_t index, struct slice *slice, char *err, size_t errlen) {
 	struct node_id next;
@@ -108,6 +119,8 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
+	if (slice->feed)
+		say_reading(s);
 	*out = s;
 	return 0;
 error:
@@ -381,6 +394,16 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->first = s->slice->first;
 	out->last = s->slice->last;
 	out->weight_bytes = slice_bytes(s->slice);
+	out->resident_bytes = out->weight_bytes;
+	if (s->slice->feed) {
+		struct feed_told told;
+		feed_told(s->slice->feed, &told);
+		out->resident_bytes += told.buffers - told.step;
+		out->streamed_bytes = told.step;
+		out->read_bytes = told.read;
+		out->read_seconds = told.read_seconds;
+		out->read_wait_seconds = told.wait_seconds;
+	}
 	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());
