@@ -128,6 +128,8 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(o, "kernels", json_string(s->cpu));
 		json_object_set_new(o, "read_bandwidth", json_real(s->read_bandwidth));
 		json_object_set_new(o, "version", json_string(s->version));
+		json_object_set_new(o, "content_received_bytes", json_integer((json_int_t)s->content_received));
+		json_object_set_new(o, "content_sent_bytes", json_integer((json_int_t)s->content_sent));
 	}
 	return o;
 }

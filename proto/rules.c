@@ -109,14 +109,16 @@ const struct shape rules_shapes[] = {
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
-		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64}}, NULL},
+		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
+		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {{1, RULE_ANY}}, NULL},
 	/* content */
 	{SHAPE(fetch), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_NUM, 0, BIG},
-		{5, RULE_NUM, 1, WIRE_PIECE_MAX}}, NULL},
+		{5, RULE_NUM, 1, WIRE_PIECE_MAX}, {6, RULE_ANY}}, NULL},
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
+	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
 	/* plans */
 	{SHAPE(stage), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS}}, stage_whole},

@@ -34,10 +34,12 @@ bool store_writer_has(const struct store_writer *w, uint32_t chunk); /* it is th
 int store_writer_commit(struct store_writer *w);                     /* -EAGAIN while chunks are missing */
 void store_writer_destroy(struct store_writer *w);                   /* NULL allowed */
 
-/* Of a tensor that somebody is writing at this moment: its record (chunk -1), or a chunk that the writer has been
- * given; malloc'd, and whoever gets it checks it.  -ENOENT: it is not being written (any more). */
-int store_part_read(
-        struct store *s, const struct content_id *id, int64_t chunk, uint8_t **data, size_t *len);
+/* Whether what it has been given can be read meanwhile, by store_part_read. */
+bool store_writer_readable(const struct store_writer *w);
+
+/* Of a tensor whose writer is readable: its record (chunk -1), or a chunk that the writer has been given; malloc'd, and
+ * whoever gets it checks it.  -ENOENT: it is not being written (any more). */
+int store_part_read(struct store *s, const struct content_id *id, int64_t chunk, uint8_t **data, size_t *len);
 
 /* A mapped tensor, read only. */
 struct store_tensor {

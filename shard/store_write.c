@@ -129,6 +129,10 @@ bool store_writer_has(const struct store_writer *w, uint32_t chunk) {
 	return chunk < w->record.chunks && w->have[chunk];
 }
 
+bool store_writer_readable(const struct store_writer *w) {
+	return w->part;
+}
+
 int store_writer_commit(struct store_writer *w) {
 	uint8_t head[STORE_HEAD];
 	char hex[CONTENT_HEX];

@@ -272,6 +272,7 @@ START_TEST(what_was_written_is_gone_on_with) {
 	ck_assert_int_eq(store_open(&other, dir, err, sizeof err), 0);
 	ck_assert_int_eq(store_writer_create(&second, other, &t, err, sizeof err), 0);
 	ck_assert_uint_eq(writer_count(second, &t), 0);
+	ck_assert(store_writer_readable(w) && !store_writer_readable(second));
 	store_writer_destroy(second);
 	store_writer_destroy(w);
 	ck_assert(!store_has_tensor(store, &t.id));

@@ -97,6 +97,10 @@ uint64_t deploy_moved(const struct deploy *d) {
 	return transfer_moved(d->transfer);
 }
 
+uint64_t deploy_served(const struct deploy *d) {
+	return transfer_served(d->transfer);
+}
+
 /* ---- nodes come and go ---- */
 
 static void unavailable_now(void *arg) {

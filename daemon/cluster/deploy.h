@@ -90,8 +90,9 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 
 uint64_t deploy_memory_used(const struct deploy *d);
-uint64_t deploy_moved(
-        const struct deploy *d); /* bytes of content that came over the network since the start */
+/* Bytes of content that came over the network since the start, and that went out. */
+uint64_t deploy_moved(const struct deploy *d);
+uint64_t deploy_served(const struct deploy *d);
 struct store *deploy_store(struct deploy *d);
 
 #endif

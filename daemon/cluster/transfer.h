@@ -2,7 +2,8 @@
  *
  * Owns: the answers to Fetch (from the store and from model files being loaded), fetches under way with their
  * pieces in flight, and the count of bytes moved.  Nothing that arrives is believed before its hash says so: a
- * source that lies is dropped and named, as is one that refuses or goes silent, and the next one is asked.
+ * source that lies is dropped and named, as is one that goes silent.  Several sources are asked at once, and what a
+ * fetch has got is passed on while the rest is under way.
  * Flow: a fetch asks for pieces of WIRE_PIECE_MAX, at most TRANSFER_FLIGHT bytes at a node over all fetches, so
  * that an answer never waits long in a queue; at most TRANSFER_PARCELS chunks of a fetch are in memory, those that
  * the loader has not written yet included, so a slow disk slows the asking.
@@ -16,7 +17,7 @@
 #include "shard/store.h"
 
 #define TRANSFER_FLIGHT (1u << 20)
-#define TRANSFER_PARCELS 4
+#define TRANSFER_PARCELS 8
 #define TRANSFER_SILENT_MS 10000 /* without a piece for so long, a source is given up */
 
 struct transfer;
@@ -38,7 +39,8 @@ struct transfer_request {
 	size_t blobs;
 	const struct manifest_tensor *tensor; /* the same one may be in it often */
 	size_t tensors;
-	const struct node_id *source; /* asked in this order; ourselves is skipped */
+	const struct node_id
+	        *source; /* all are asked; who has not got something is passed over. Ourselves is skipped */
 	size_t sources;
 	uint32_t silent_ms; /* 0: TRANSFER_SILENT_MS */
 	/* what: "sending" while bytes come over the network, "packing" when they are from a file here */
