@@ -156,11 +156,8 @@ static void fetch(int i, const struct manifest *m, uint32_t first, uint32_t last
 	ck_assert(nodes_wait(is_done, o, 60000));
 }
 
-/* Everything is there, and is what the file has. */
-static void check_store(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
+static void check_layers(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
 	char err[200];
-	ck_assert(store_has_blob(nodes[i].store, &m->id));
-	ck_assert(store_has_blob(nodes[i].store, &m->vocab));
 	for (uint32_t l = first; l < last; l++)
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			struct store_tensor *t;
@@ -177,6 +174,13 @@ static void check_store(int i, const struct manifest *m, struct import *im, uint
 			}
 			store_unmap_tensor(t);
 		}
+}
+
+/* Everything is there, and is what the file has. */
+static void check_store(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
+	ck_assert(store_has_blob(nodes[i].store, &m->id));
+	ck_assert(store_has_blob(nodes[i].store, &m->vocab));
+	check_layers(i, m, im, first, last);
 }
 
 START_TEST(moves_once_and_passes_on) {
@@ -536,6 +540,55 @@ START_TEST(the_one_with_the_file_may_go) {
 }
 END_TEST
 
+static bool is_busy;
+
+static bool busy(void *arg) {
+	(void)arg;
+	return is_busy;
+}
+
+static bool took_a_step(void *arg) {
+	return ((struct outcome *)arg)->steps > 0;
+}
+
+/* Nobody waits for it: begun first, and done last. */
+START_TEST(what_can_wait_yields) {
+	struct import *im[NODES_MAX];
+	struct outcome o, p;
+	for (int side = 0; side < 2; side++) { /* where it goes, and where it comes from */
+		if (side) {
+			nodes_teardown();
+			nodes_setup();
+		}
+		const struct manifest *m = wide_cluster(3, 1, im);
+		struct node_id source = nodes[0].keys.public;
+		struct fetch *f;
+		is_busy = true;
+		transfer_yields(nodes[side ? 0 : 1].more, busy, NULL);
+		struct transfer_request r = {.subject = "a copy",
+		        .tensor = m->layer[0],
+		        .tensors = LAYER_ROLES,
+		        .source = &source,
+		        .sources = 1,
+		        .spare = true,
+		        .alone = true,
+		        .progress = on_progress,
+		        .done = on_done,
+		        .arg = &o};
+		memset(&o, 0, sizeof o);
+		ck_assert_int_eq(transfer_fetch(nodes[1].more, &r, &f), 0);
+		ck_assert(nodes_wait(took_a_step, &o, 60000)); /* though it is never starved */
+		fetch(2, m, 0, 1, (int[]){0}, 1, &p);
+		ck_assert_msg(p.ok, "%s", p.error);
+		ck_assert(!o.done);
+		is_busy = false;
+		ck_assert(nodes_wait(is_done, &o, 60000));
+		ck_assert_msg(o.ok, "%s", o.error);
+		check_layers(1, m, im[0], 0, 1);
+	}
+}
+END_TEST
+
 static unsigned answers, refusals;
 static char refusal[200];
 
@@ -684,6 +737,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_cut_costs_what_was_on_its_way);
 	tcase_add_test(t, a_restart_in_the_middle_fetches_the_rest);
 	tcase_add_test(t, the_one_with_the_file_may_go);
+	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
 	tcase_add_test(t, only_who_shares_is_sent_on);
 	suite_add_tcase(s, t);

@@ -87,6 +87,15 @@ void transfer_destroy(struct transfer *t) {
 	free(t);
 }
 
+void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg) {
+	t->busy_fn = busy;
+	t->busy_arg = arg;
+}
+
+bool transfer_busy(const struct transfer *t) {
+	return t->busy_fn && t->busy_fn(t->busy_arg);
+}
+
 struct loader *transfer_reader(struct transfer *t) {
 	return t->reader;
 }

@@ -18,7 +18,9 @@
 
 #define TRANSFER_FLIGHT (1u << 20)
 #define TRANSFER_PARCELS 8
-#define TRANSFER_SILENT_MS 10000 /* without a piece for so long, a source is given up */
+#define TRANSFER_SPARE (64u << 20)     /* bytes a second, over all fetches that nobody waits for */
+#define TRANSFER_SPARE_BUSY (5u << 19) /* the same while steps are being computed */
+#define TRANSFER_SILENT_MS 10000       /* without a piece for so long, a source is given up */
 
 struct transfer;
 struct fetch;
@@ -27,6 +29,8 @@ struct fetch;
 int transfer_create(
         struct transfer **out, struct loop *l, struct members *m, struct loader *ld, struct store *s);
 void transfer_destroy(struct transfer *t); /* NULL allowed */
+/* Who knows whether this node has something better to do; nobody: it has not. */
+void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
 
 /* A model file being loaded is a source, for others and for ourselves.  0: im is taken over, and closed
  * when it has been withdrawn and nothing reads it any more. */
@@ -43,6 +47,8 @@ struct transfer_request {
 	        *source; /* all are asked; who has not got something is passed over. Ourselves is skipped */
 	size_t sources;
 	uint32_t silent_ms; /* 0: TRANSFER_SILENT_MS */
+	bool spare; /* nobody waits for it: TRANSFER_SPARE bytes a second, and less while we are busy */
+	bool alone; /* others are not sent here for it while it is under way */
 	/* what: "sending" while bytes come over the network, "packing" when they are from a file here */
 	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total); /* NULL allowed */
 	/* Once, never inside transfer_fetch: everything is in the store, or error says what is missing and who failed. */

@@ -25,6 +25,7 @@ static void pump(struct fetch *f);
 static void end(struct fetch *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void work_done(void *arg, bool cancelled);
+static void go_on(struct fetch *f, struct item *it);
 
 static void submit(struct fetch *f, enum work_kind kind, struct item *it, struct parcel *p, uint32_t chunk) {
 	struct work *w = calloc(1, sizeof *w);
@@ -165,6 +166,11 @@ static void pump_all(struct transfer *t, struct fetch *last) {
 static void tick(void *arg) {
 	struct fetch *f = arg;
 	sources_tick(f);
+	for (size_t i = 0; f->spare && i < f->next_item && !f->ended; i++)
+		if (f->items[i].put_off) {
+			f->items[i].put_off = false;
+			go_on(f, &f->items[i]);
+		}
 	pump(f);
 }
 
@@ -271,6 +277,8 @@ static void go_on(struct fetch *f, struct item *it) {
 	if (it->written == it->record.chunks) {
 		it->state = ITEM_CLOSING;
 		submit(f, WORK_COMMIT, it, NULL, 0);
+	} else if (it->offer && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
+		it->put_off = true;
 	} else if (it->offer && next_chunk(it, &chunk)) {
 		submit(f, WORK_CHUNK, it, NULL, chunk);
 	}
@@ -478,6 +486,8 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 	f->subject = strdup(r->subject);
 	f->items = calloc(r->blobs + r->tensors + 1, sizeof *f->items);
 	f->silent_ms = r->silent_ms ? r->silent_ms : TRANSFER_SILENT_MS;
+	f->spare = r->spare;
+	f->alone = r->alone;
 	f->on_progress = r->progress;
 	f->on_done = r->done;
 	f->arg = r->arg;

@@ -28,6 +28,7 @@ struct item {
 	bool *lacks;         /* by source: it has refused it.  NULL: none has */
 	struct content_tensor record;
 	struct store_writer *writer;
+	bool put_off;           /* a chunk of our file is packed when there is time for it */
 	bool readable;          /* what is written can be read before all of it is there */
 	bool *have;             /* by chunk: checked and written */
 	uint32_t next, written; /* chunks: begun (those that were there passed over), written */
@@ -81,8 +82,9 @@ struct fetch {
 	size_t nparcels, nchunks;
 	unsigned work; /* at the loader */
 	bool looked, ended, told;
-	bool reaping; /* nothing more goes to the loader: freed when it has returned what it has */
-	bool blocked; /* the last send found no link or no room */
+	bool reaping;      /* nothing more goes to the loader: freed when it has returned what it has */
+	bool blocked;      /* the last send found no link or no room */
+	bool spare, alone; /* as asked for */
 	uint32_t silent_ms;
 	uint64_t done, total, moved;
 	char error[1024];
@@ -110,6 +112,8 @@ void sources_tell(const struct fetch *f, char *out, size_t len);
 
 /* transfer_parcel.c */
 struct lane *lane_of(struct transfer *t, const struct node_id *node); /* NULL: no memory */
+/* Whether so many bytes that nobody waits for may be moved now. */
+bool spare_take(struct transfer *t, uint64_t bytes);
 bool lane_full(const struct lane *l, uint32_t more);
 void fetch_work(void *arg); /* loader: a struct work */
 void piece_drop(struct piece **at);

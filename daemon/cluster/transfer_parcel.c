@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SPARE_MS 100   /* an allowance is for so long */
 #define LANE_PIECES 12 /* in flight at one node: fewer than it takes of us */
 
 /* ---- the loader's part ---- */
@@ -102,6 +103,19 @@ bool lane_full(const struct lane *l, uint32_t more) {
 	return l->pieces >= LANE_PIECES || l->flight + more > TRANSFER_FLIGHT || l->flight == TRANSFER_FLIGHT;
 }
 
+bool spare_take(struct transfer *t, uint64_t bytes) {
+	uint64_t now = loop_now_ns();
+	if (now - t->spare_ns >= SPARE_MS * 1000000ull) {
+		t->spare_ns = now;
+		t->spare = (transfer_busy(t) ? TRANSFER_SPARE_BUSY : TRANSFER_SPARE) / (1000 / SPARE_MS);
+	}
+	if (t->spare == 0)
+		return false;
+	/* the last may be more than what is left: a chunk of a file can be more than the whole */
+	t->spare -= bytes < t->spare ? bytes : t->spare;
+	return true;
+}
+
 void piece_drop(struct piece **at) {
 	struct piece *p = *at;
 	*at = p->next;
@@ -129,7 +143,7 @@ struct piece **piece_at(struct transfer *t, const struct peers_from *from) {
 
 /* It may be to be had elsewhere, at a node that was given it. */
 static bool shares(const struct fetch *f, const struct parcel *p) {
-	return p->is_chunk && !p->insist && !f->sources[p->source].hinted;
+	return p->is_chunk && !f->alone && !p->insist && !f->sources[p->source].hinted;
 }
 
 bool parcel_wants(const struct fetch *f, const struct parcel *p) {
@@ -149,7 +163,7 @@ int parcel_ask(struct fetch *f, struct parcel *p) {
 	struct lane *lane = lane_of(t, &s->id);
 	if (!lane)
 		return -ENOMEM;
-	if (lane_full(lane, length))
+	if (lane_full(lane, length) || (f->spare && !spare_take(t, length)))
 		return -EBUSY;
 	struct piece *piece = calloc(1, sizeof *piece);
 	if (!piece)
@@ -165,6 +179,7 @@ int parcel_ask(struct fetch *f, struct parcel *p) {
 	msg.offset = p->asked;
 	msg.length = length;
 	msg.shares = shares(f, p);
+	msg.spare = f->spare;
 	env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
 	env.fetch = &msg;
 	env.ref = piece->ref;

@@ -43,6 +43,8 @@ struct transfer {
 	struct peers *peers;
 	struct loader *loader;
 	struct store *store;
+	bool (*busy_fn)(void *arg); /* NULL: never */
+	void *busy_arg;
 	struct loader *reader; /* serves others */
 	struct offer *offers;
 	/* serving */
@@ -51,12 +53,17 @@ struct transfer {
 	struct kept kept[KEPT_MAX];
 	uint64_t uses;
 	uint64_t served;
+	struct loop_timer *later; /* requests that may wait do */
 	/* fetching */
 	struct fetch *fetches;
 	struct piece *pieces;
 	struct lane *lanes;
 	uint64_t moved;
+	uint64_t spare_ns; /* when the allowance of what nobody waits for was last made, */
+	uint64_t spare;    /* and what is left of it: bytes */
 };
+
+bool transfer_busy(const struct transfer *t);
 
 struct offer *offer_ref(struct offer *o);
 void offer_unref(struct transfer *t, struct offer *o);

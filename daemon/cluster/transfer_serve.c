@@ -19,6 +19,7 @@
 #define SERVING_EACH 16  /* and of one node: more than our own fetches ask for */
 #define HANDED_MAX 8192  /* chunks that we remember having given */
 #define HANDED_MS 60000  /* and how long */
+#define LATER_MS 100     /* while we are busy, who can wait gets a piece in that time */
 
 /* One request on its way through the reader. */
 struct serving {
@@ -31,6 +32,7 @@ struct serving {
 	struct offer *offer; /* held; NULL: from the store */
 	bool part;           /* from what a fetch is writing, if it still is */
 	bool waits;          /* for a fetch to get it: not at the reader */
+	bool later, goes;    /* waits until we are not busy; does not any more */
 	/* the answer */
 	struct payload *piece;
 	uint64_t total;
@@ -219,9 +221,45 @@ static bool place(struct serving *q) {
 void serve_again(struct transfer *t, const struct content_id *id) {
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
-		if (q->waits && content_equal(&q->id, id) && place(q))
+		if (q->waits && !q->later && content_equal(&q->id, id) && place(q))
 			submit(q);
 	}
+}
+
+/* Whether an older request of the same node waits as well: the list has the newest first. */
+static bool is_oldest(const struct serving *q) {
+	for (const struct serving *o = q->next; o; o = o->next)
+		if (o->later && node_id_equal(&o->from.node, &q->from.node))
+			return false;
+	return true;
+}
+
+/* Lets those that may wait go on: all of them when we are not busy, else one of each node. */
+static void let_go(void *arg) {
+	struct transfer *t = arg;
+	bool busy = transfer_busy(t), left = false;
+	for (struct serving *q = t->serving; q; q = q->next)
+		q->goes = q->later && (!busy || is_oldest(q));
+	for (struct serving *q = t->serving, *next; q; q = next) {
+		next = q->next;
+		left = left || (q->later && !q->goes);
+		if (!q->goes)
+			continue;
+		q->goes = q->later = false;
+		if (place(q))
+			submit(q);
+	}
+	if (!left) {
+		loop_timer_stop(t->later);
+		t->later = NULL;
+	}
+}
+
+static bool put_off(struct transfer *t, struct serving *q) {
+	if (!t->later && !(t->later = loop_timer_start(t->loop, LATER_MS, true, let_go, t)))
+		return false;
+	q->waits = q->later = true;
+	return true;
 }
 
 static void on_fetch(
@@ -262,6 +300,11 @@ static void on_fetch(
 	}
 	q->next = t->serving;
 	t->serving = q;
+	if (f->spare && transfer_busy(t) && put_off(t, q)) {
+		if (h)
+			*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
+		return;
+	}
 	q->waits = !place(q);
 	if (q->waits)
 		return;
@@ -278,6 +321,7 @@ int serve_init(struct transfer *t) {
 void serve_clear(struct transfer *t) {
 	loader_destroy(t->reader); /* its requests end here, and let go of their offers */
 	t->reader = NULL;
+	loop_timer_stop(t->later);
 	while (t->serving)
 		serving_done(t->serving, true);
 	for (size_t i = 0; i < KEPT_MAX; i++)
