@@ -130,6 +130,9 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		if (s->disk_rate > 0)
 			json_object_set_new(o, "disk_rate", json_real(s->disk_rate));
 		json_object_set_new(o, "version", json_string(s->version));
+		json_object_set_new(
+		        o, "content_received_bytes", json_integer((json_int_t)s->content_received));
+		json_object_set_new(o, "content_sent_bytes", json_integer((json_int_t)s->content_sent));
 	}
 	return o;
 }
@@ -173,6 +176,13 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "predicted_tokens_per_second", json_real(1 / m->plan->seconds));
 		json_object_set_new(o, "predicted_tokens_per_second_loaded",
 		        json_real(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)));
+	}
+	if (m->state && m->state->copies) {
+		json_object_set_new(o, "copies",
+		        json_pack("{s:i, s:b, s:I, s:I, s:s}", "wanted", (int)m->state->copies, "complete",
+		                m->state->copy_missing == 0, "bytes", (json_int_t)m->state->copy_bytes,
+		                "missing_bytes", (json_int_t)m->state->copy_missing, "at_risk",
+		                m->state->at_risk));
 	}
 	if (m->state) {
 		json_object_set_new(o, "tokens_per_second", json_real(m->state->tokens_per_second));

@@ -62,6 +62,17 @@ static void print_stage(const struct report *r, const Caravan__ReportModel *m, s
 		print_reading(st);
 }
 
+static void print_copies(const Caravan__ModelState *s) {
+	if (s->copy_missing)
+		printf("    copies on disk: %.0f%% of %u; %s are missing\n",
+		        100 * (1 - (double)s->copy_missing / (double)s->copy_bytes), s->copies,
+		        size_text((double)s->copy_missing).s);
+	else
+		printf("    copies on disk: %u of each part\n", s->copies);
+	if (*s->at_risk)
+		printf("    would not survive the loss of a node: %s\n", s->at_risk);
+}
+
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel\n", m->plan->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
@@ -79,6 +90,8 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 		printf("    measured: %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
 		        m->state->tokens_per_second, (unsigned long long)m->state->tokens,
 		        m->state->sequences, m->state->queued);
+	if (m->state && m->state->copies)
+		print_copies(m->state);
 }
 
 static void print_table(const struct report *r) {

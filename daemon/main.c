@@ -50,8 +50,11 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	out->memory_allowed = n->options.memory;
 	out->threads = n->worker ? worker_threads(n->worker) : 0;
 	measure_fill(n->measure, out);
-	if (n->deploy)
+	if (n->deploy) {
 		out->memory_used = deploy_memory_used(n->deploy);
+		out->content_received = deploy_moved(n->deploy);
+		out->content_sent = deploy_served(n->deploy);
+	}
 	if (n->serve)
 		serve_state(n->serve, out);
 }

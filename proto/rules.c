@@ -106,20 +106,22 @@ const struct shape rules_shapes[] = {
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
-		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}}, NULL},
+		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}, {11, RULE_NUM, 0, WIRE_NODES_MAX},
+		{12, RULE_NUM, 0, BIG}, {13, RULE_NUM, 0, BIG}, {14, RULE_LINE, 0, WIRE_RISK_MAX}}, NULL},
 	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
 		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
-		{20, RULE_REAL, 0, RATE}}, NULL},
+		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {{1, RULE_ANY}}, NULL},
 	/* content */
 	{SHAPE(fetch), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_NUM, 0, BIG},
-		{5, RULE_NUM, 1, WIRE_PIECE_MAX}}, NULL},
+		{5, RULE_NUM, 1, WIRE_PIECE_MAX}, {6, RULE_ANY}, {7, RULE_ANY}}, NULL},
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
+	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
 	/* plans */
 	{SHAPE(stage), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS},
@@ -129,7 +131,8 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_PART, 1, 1}, {4, RULE_ID},
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
-		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}}, plan_whole},
+		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}, {14, RULE_NUM, 0, WIRE_NODES_MAX}},
+		plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -139,7 +142,11 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ack), {{0}}, NULL},
 	{SHAPE(unload), {{1, RULE_NAME}}, NULL},
 	{SHAPE(look), {{1, RULE_ID}}, NULL},
-	{SHAPE(held), {{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}}, NULL},
+	{SHAPE(held), {
+		{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 15}, {4, RULE_ANY}}, NULL},
+	{SHAPE(keep), {
+		{1, RULE_ID}, {2, RULE_PACKED, 0, WIRE_HELD_MAX}, {3, RULE_NUM, 0, 7}, {4, RULE_ID, 0, WIRE_NODES_MAX}},
+		NULL},
 	/* steps */
 	{SHAPE(step_seq), {
 		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
@@ -173,7 +180,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_expel), {{1, RULE_LINE, 1, WIRE_NAME_MAX}}, NULL},
 	{SHAPE(ctl_load), {
 		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
-		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX}}, NULL},
+		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX},
+		{8, RULE_NUM, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(ctl_unload), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_status), {{0}}, NULL},
 	{SHAPE(ctl_run), {

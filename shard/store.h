@@ -23,14 +23,23 @@ int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct cont
 
 bool store_has_tensor(struct store *s, const struct content_id *id);
 
-/* Writes a tensor chunk by chunk, in any order, each verified against the record, packed in place. */
+/* Writes a tensor chunk by chunk, in any order, each verified against the record, packed in place.  What a writer that
+ * was not committed had of a tensor of several chunks is there for the next one: also when its process was killed. */
 struct store_writer;
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
         char *err, size_t errlen);
 /* 0, -EBADMSG when the bytes are not that chunk's, another negative errno when the disk fails. */
 int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len);
-int store_writer_commit(struct store_writer *w);   /* -EAGAIN while chunks are missing */
-void store_writer_destroy(struct store_writer *w); /* not committed: nothing remains. NULL allowed */
+bool store_writer_has(const struct store_writer *w, uint32_t chunk); /* it is there already */
+int store_writer_commit(struct store_writer *w);                     /* -EAGAIN while chunks are missing */
+void store_writer_destroy(struct store_writer *w);                   /* NULL allowed */
+
+/* Whether what it has been given can be read meanwhile, by store_part_read. */
+bool store_writer_readable(const struct store_writer *w);
+
+/* Of a tensor whose writer is readable: its record (chunk -1), or a chunk that the writer has been given; malloc'd, and
+ * whoever gets it checks it.  -ENOENT: it is not being written (any more). */
+int store_part_read(struct store *s, const struct content_id *id, int64_t chunk, uint8_t **data, size_t *len);
 
 /* A tensor in use, read only: mapped, or opened alone, to be read from its file. */
 struct store_tensor {

@@ -132,6 +132,95 @@ START_TEST(nothing_remains_of_what_is_not_committed) {
 }
 END_TEST
 
+/* The file of a tensor that is being written. */
+static const char *part_path(const struct content_id *id) {
+	static char p[512];
+	char hex[CONTENT_HEX];
+	snprintf(p, sizeof p, "%s/tensors/.part-%s", dir, content_hex(id, hex));
+	return p;
+}
+
+static unsigned writer_count(const struct store_writer *w, const struct content_tensor *t) {
+	unsigned n = 0;
+	for (uint32_t i = 0; i < t->chunks; i++)
+		n += store_writer_has(w, i);
+	return n;
+}
+
+START_TEST(what_was_written_is_gone_on_with) {
+	struct content_tensor t;
+	struct store_writer *w, *second;
+	struct store *other;
+	struct store_tensor *m;
+	uint8_t *got;
+	size_t len;
+	uint64_t first, rows, size;
+	uint8_t *data = make_tensor(&t, KERN_F32, 16384, 300); /* five chunks of 64 rows, the last short */
+	ck_assert_uint_eq(t.chunks, 5);
+	ck_assert_int_eq(store_writer_create(&w, store, &t, err, sizeof err), 0);
+	ck_assert_uint_eq(writer_count(w, &t), 0);
+	for (uint32_t i = 1; i < 5; i += 1 + (i == 2))
+		ck_assert_int_eq(put_chunk(w, &t, data, i), 0);
+	/* what is there can be had meanwhile, as it was */
+	ck_assert_int_eq(store_part_read(store, &t.id, 2, &got, &len), 0);
+	content_chunk_extent(&t, 2, &first, &rows, &size);
+	ck_assert_uint_eq(len, size);
+	ck_assert_mem_eq(got, data + first * kern_row_bytes(t.type, t.n), size);
+	free(got);
+	ck_assert_int_eq(store_part_read(store, &t.id, -1, &got, &len), 0);
+	struct content_id id = content_hash(got, len);
+	ck_assert(content_equal(&id, &t.id));
+	free(got);
+	ck_assert_int_eq(store_part_read(store, &t.id, 5, &got, &len), -ENOENT);
+	/* another daemon of the store writes its own, and harms nothing */
+	ck_assert_int_eq(store_open(&other, dir, err, sizeof err), 0);
+	ck_assert_int_eq(store_writer_create(&second, other, &t, err, sizeof err), 0);
+	ck_assert_uint_eq(writer_count(second, &t), 0);
+	ck_assert(store_writer_readable(w) && !store_writer_readable(second));
+	store_writer_destroy(second);
+	store_writer_destroy(w);
+	ck_assert(!store_has_tensor(store, &t.id));
+	/* a wrong bit is not taken over; nor does opening the store take anything away */
+	struct stat st;
+	ck_assert_int_eq(stat(part_path(&t.id), &st), 0);
+	spoil(part_path(&t.id), st.st_size - 65536 * 8 - 5); /* the strip before the one that is filled up */
+	store_close(other);
+	ck_assert_int_eq(store_open(&other, dir, err, sizeof err), 0);
+	ck_assert_int_eq(store_writer_create(&w, other, &t, err, sizeof err), 0);
+	ck_assert_uint_eq(writer_count(w, &t), 2);
+	ck_assert(!store_writer_has(w, 0) && store_writer_has(w, 1) && store_writer_has(w, 2) &&
+	          !store_writer_has(w, 3) && !store_writer_has(w, 4) && !store_writer_has(w, 5));
+	ck_assert_int_eq(store_writer_commit(w), -EAGAIN);
+	for (uint32_t i = 0; i < 5; i++)
+		ck_assert_int_eq(put_chunk(w, &t, data, i), 0);
+	ck_assert_int_eq(store_writer_commit(w), 0);
+	store_writer_destroy(w);
+	ck_assert_int_eq(store_part_read(store, &t.id, 2, &got, &len), -ENOENT);
+	ck_assert_int_eq(store_map_tensor(store, &t.id, &m, err, sizeof err), 0);
+	store_unmap_tensor(m);
+	ck_assert_int_eq(count_files("tensors"), 1);
+	/* a part of another form is begun again, an old one swept, one of a tensor that is there too */
+	ck_assert_int_eq(unlink(tensor_path(&t.id)), 0);
+	ck_assert_int_eq(store_writer_create(&w, store, &t, err, sizeof err), 0);
+	ck_assert_int_eq(put_chunk(w, &t, data, 0), 0);
+	store_writer_destroy(w);
+	spoil(part_path(&t.id), 12);
+	ck_assert_int_lt(store_part_read(store, &t.id, 0, &got, &len), 0);
+	ck_assert_int_eq(store_writer_create(&w, store, &t, err, sizeof err), 0);
+	ck_assert_uint_eq(writer_count(w, &t), 0);
+	ck_assert_int_eq(put_chunk(w, &t, data, 0), 0);
+	store_writer_destroy(w);
+	struct timespec old[2] = {{1000, 0}, {1000, 0}};
+	ck_assert_int_eq(utimensat(AT_FDCWD, part_path(&t.id), old, 0), 0);
+	store_close(other);
+	ck_assert_int_eq(store_open(&other, dir, err, sizeof err), 0);
+	ck_assert_int_eq(count_files("tensors"), 0);
+	store_close(other);
+	content_tensor_clear(&t);
+	free(data);
+}
+END_TEST
+
 /* Where a byte is altered, or where the file is cut (negative). */
 static const off_t damage[] = {0, 8, 12, 16, 24, 32, 64, 72, 96, 120, -1, -4096, -63};
 
@@ -260,6 +349,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, tensors_come_back);
 	tcase_add_test(t, chunks_come_in_any_order);
 	tcase_add_test(t, nothing_remains_of_what_is_not_committed);
+	tcase_add_test(t, what_was_written_is_gone_on_with);
 	tcase_add_loop_test(t, damaged_tensors_are_absent, 0, COUNT(damage));
 	tcase_add_test(t, used_tensors_are_not_removed);
 	tcase_add_test(t, two_writers_of_one_tensor);

@@ -93,6 +93,20 @@ static void shape_done(void *arg, bool cancelled) {
 	load_release(l);
 }
 
+/* Reader: what a model is made of whose manifest is on our disk. */
+static void known_run(void *arg) {
+	struct load *l = arg;
+	uint8_t *data = NULL;
+	size_t len;
+	l->rc = store_get_blob(l->d->c.store, &l->known, &data, &len);
+	if (l->rc)
+		snprintf(l->err, sizeof l->err, "the manifest of %s is not on this node: %s", l->file,
+		        strerror(-l->rc));
+	else
+		l->rc = manifest_decode(&l->own, data, len, l->err, sizeof l->err);
+	free(data);
+}
+
 static void show_hashing(void *arg) {
 	struct load *l = arg;
 	uint64_t size = atomic_load(&l->size);
@@ -123,12 +137,44 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->context = r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
 	l->max_rows = r->max_rows;
+	l->copies = r->copies ? r->copies : DEPLOY_COPIES;
 	l->progress = r->progress;
 	l->advise = r->advise;
 	l->advises = r->advise != NULL;
 	l->done = r->done;
 	l->arg = r->arg;
 	return 0;
+}
+
+/* Takes from a model that is known what the user has not said. */
+static int take_known(struct load *l, const struct deploy_load *r, char *err, size_t errlen) {
+	const struct deploy_model *m = deploy_find(l->d, r->known, err, errlen);
+	if (!m)
+		return -ENOENT;
+	if (!l->context)
+		l->context = m->plan->context;
+	if (!r->parallel)
+		l->parallel = m->plan->parallel;
+	if (!r->copies && m->plan->copies)
+		l->copies = m->plan->copies;
+	memcpy(l->known.b, m->plan->manifest.data, sizeof l->known.b);
+	return 0;
+}
+
+/* Begins with what there is: a file to be hashed, or something to be read that is short. */
+static int begin(struct load *l, const struct deploy_load *r) {
+	struct deploy *d = l->d;
+	int rc = -ENOMEM;
+	load_hold(l);
+	if (l->advises) /* a node that hashes another model answers too */
+		rc = loader_submit(transfer_reader(d->transfer), shape_run, shape_done, l);
+	else if (r->known)
+		rc = loader_submit(transfer_reader(d->transfer), known_run, shape_done, l);
+	else if ((l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l)))
+		rc = loader_submit(d->c.loader, import_run, import_done, l);
+	if (rc)
+		l->refs--;
+	return rc;
 }
 
 int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t errlen) {
@@ -142,6 +188,8 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	}
 	if (r->name && *r->name)
 		snprintf(name, sizeof name, "%s", r->name);
+	else if (r->known)
+		snprintf(name, sizeof name, "%s", r->known);
 	else if (r->shape)
 		snprintf(name, sizeof name, "%s", r->shape);
 	else
@@ -153,21 +201,16 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 		}
 	struct load *l = load_create(d, name);
 	int rc = l ? copy_request(l, r) : -ENOMEM;
-	if (rc == 0 && l->advises) {
-		/* a node that hashes another model answers too */
-		load_hold(l);
-		rc = loader_submit(transfer_reader(d->transfer), shape_run, shape_done, l);
-		if (rc)
-			l->refs--;
-	} else if (rc == 0) {
-		l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l);
-		load_hold(l);
-		rc = l->timer ? loader_submit(d->c.loader, import_run, import_done, l) : -ENOMEM;
-		if (rc)
-			l->refs--;
+	bool said = false;
+	if (rc == 0 && r->known) {
+		rc = take_known(l, r, err, errlen);
+		said = rc != 0;
 	}
+	if (rc == 0)
+		rc = begin(l, r);
 	if (rc) {
-		snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
+		if (!said)
+			snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
 		if (l) {
 			l->done = NULL;
 			load_release(l);
@@ -384,6 +427,7 @@ static int make_plan(struct load *l) {
 	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
 	p.arithmetic = KERN_ARITHMETIC;
+	p.copies = l->copies;
 	p.seconds = l->measured ? l->found.seconds : 0;
 	p.slowest = l->measured ? l->found.slowest : 0;
 	l->plan = plan_copy(&p);
