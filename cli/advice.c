@@ -78,6 +78,9 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	printf("\nOne stream: %s tokens/s: %s a token, of which sending is %s (%.1f%%).\n",
 	        size_rate(1 / a->seconds).s, size_ms(a->seconds).s, size_ms(sending(a)).s,
 	        100 * sending(a) / a->seconds);
+	if (a->prompt > 0)
+		printf("A prompt: %s tokens/s as one step; in several, through several nodes, it is quicker.\n",
+		        size_rate(1 / a->prompt).s);
 	if (a->parallel > 1)
 		printf("Under load: %s tokens/s with %u streams, each row computed by itself; rows that share "
 		       "a step are quicker.\n",
@@ -166,6 +169,8 @@ static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode 
 	if (a->seconds > 0 && (has_layers(n) || n->coordinator)) {
 		json_object_set_new(o, "compute_seconds", json_real(n->compute));
 		json_object_set_new(o, "send_seconds", json_real(n->send));
+		if (n->prompt > 0)
+			json_object_set_new(o, "prompt_seconds", json_real(n->prompt));
 	}
 	if (*n->why)
 		json_object_set_new(o, "left_out", json_string(n->why));
@@ -197,6 +202,8 @@ int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
 		json_object_set_new(o, "tokens_per_second", json_real(1 / a->seconds));
 		json_object_set_new(o, "tokens_per_second_loaded",
 		        json_real(advice_rate(a->seconds, a->slowest, a->parallel)));
+		if (a->prompt > 0)
+			json_object_set_new(o, "prompt_seconds_per_token", json_real(a->prompt));
 		json_object_set_new(o, "bottleneck", json_string(worst->name));
 		json_object_set_new(o, "bottleneck_is", json_string(link ? "sending" : "computing"));
 	}

@@ -59,6 +59,11 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 		serve_state(n->serve, out);
 }
 
+static bool computes(void *arg) {
+	struct node *n = arg;
+	return n->worker && worker_busy(n->worker);
+}
+
 /* The manifests of the models that this node knows. */
 static const struct manifest *model_at(void *arg, size_t i) {
 	struct node *n = arg;
@@ -119,7 +124,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
-	        (rc = measure_start(&n->measure, n->loop, o->state, worker_threads(n->worker), NULL)) != 0)
+	        (rc = measure_start(
+	                 &n->measure, n->loop, o->state, worker_threads(n->worker), NULL, computes, n)) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));

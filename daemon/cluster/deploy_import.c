@@ -303,6 +303,10 @@ static bool computes_alike(const struct member *m) {
 	return m->self || m->arithmetic == KERN_ARITHMETIC;
 }
 
+static bool is_down(const struct member *m) {
+	return !m->self && !m->up;
+}
+
 static void describe(struct planner_node *n, const struct load *l, const struct member *m) {
 	struct deploy *d = l->d;
 	const Caravan__NodeState *s = m->state;
@@ -311,16 +315,21 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	n->name = l->node_name[l->nnodes];
 	if (m->self)
 		n->memory = deploy_memory_free(d);
-	else if (s)
+	else if (s && m->up) /* what it said before it went says nothing of now */
 		n->memory = s->memory_allowed > s->memory_used ? s->memory_allowed - s->memory_used : 0;
 	for (size_t i = 0; s && i < s->n_rates; i++)
-		if (s->rates[i]->type < KERN_TYPES)
+		if (s->rates[i]->type < KERN_TYPES) {
 			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
+			n->many[s->rates[i]->type] = s->rates[i]->many;
+		}
 	n->disk = s ? s->disk_rate : 0;
-	n->hop = planner_hop(m->round_trip, PLANNER_LINK_RATE, l->manifest->hp.dim);
-	n->required = l->all_nodes || named(l, m);
-	n->excluded = !computes_alike(m) || (l->nnames > 0 && !n->required);
-	if (!computes_alike(m))
+	n->rate = PLANNER_LINK_RATE;
+	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
+	n->required = !is_down(m) && (l->all_nodes || named(l, m));
+	n->excluded = is_down(m) || !computes_alike(m) || (l->nnames > 0 && !n->required);
+	if (is_down(m))
+		n->why = "it is down";
+	else if (!computes_alike(m))
 		n->why = "it computes by another revision of the arithmetic";
 }
 
@@ -354,7 +363,8 @@ int load_take_part(struct load *l) {
 	}
 	for (size_t i = 0; i < count; i++) {
 		m = members_at(ms, i);
-		if (m->expelled || (!m->self && !m->up))
+		/* who is down is for the advice to tell of */
+		if (m->expelled || (is_down(m) && !l->advises))
 			continue;
 		if (m->self)
 			l->self = l->nnodes;
@@ -415,6 +425,7 @@ static int make_plan(struct load *l) {
 		stage[i].first = f->first;
 		stage[i].last = f->last;
 		stage[i].seconds = l->measured ? f->seconds : 0;
+		stage[i].prompt = l->measured ? f->prompt : 0;
 		stage[i].room = f->room;
 		stage[i].streamed = f->streamed;
 		stages[i] = &stage[i];
@@ -430,6 +441,7 @@ static int make_plan(struct load *l) {
 	p.copies = l->copies;
 	p.seconds = l->measured ? l->found.seconds : 0;
 	p.slowest = l->measured ? l->found.slowest : 0;
+	p.prompt = l->measured ? l->found.prompt : 0;
 	l->plan = plan_copy(&p);
 	return l->plan ? 0 : -ENOMEM;
 }

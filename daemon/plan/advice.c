@@ -256,6 +256,7 @@ static void add_stages(
 		n->moves = s->moves;
 		if (measured) {
 			n->compute = s->seconds + (n->coordinator ? plan->ends : 0);
+			n->prompt = s->prompt;
 			n->send = s->hop + (n->coordinator ? plan->back : 0);
 		}
 	}
@@ -304,6 +305,7 @@ int advice_create(
 	} else {
 		a->message.seconds = measured ? plan.seconds : 0;
 		a->message.slowest = measured ? plan.slowest : 0;
+		a->message.prompt = measured ? plan.prompt : 0;
 		if (reads(&plan)) /* whether anything would do without */
 			rc = find_smaller(a, in);
 	}

@@ -253,6 +253,7 @@ struct planner_node machines_node(const struct machine *m, uint32_t dim) {
 	struct planner_node n = {.name = m->name,
 	        .memory = m->memory,
 	        .disk = m->disk,
+	        .rate = m->link,
 	        .hop = planner_hop(m->round_trip, m->link, dim)};
 	memcpy(n.bytes_per_second, m->rate, sizeof n.bytes_per_second);
 	return n;

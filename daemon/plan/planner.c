@@ -252,6 +252,41 @@ static int over_disks(struct search *s, const struct sums *sums, const struct ma
 	return rc;
 }
 
+/* Seconds for a token of layers [a, b) in a step of many rows; 0 when a type has not been measured so. */
+static double many_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
+	double seconds = 0;
+	for (uint32_t l = a; l < b; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			const struct manifest_tensor *t = &in->manifest->layer[l][r];
+			if (manifest_layer_is_norm((enum layer_role)r))
+				continue;
+			if (!(in->node[node].many[t->type] > 0))
+				return 0;
+			seconds += (double)t->bytes / in->node[node].many[t->type];
+		}
+	return seconds;
+}
+
+/* A prompt that is one step of as many rows as a step may have, one stage after the other: of each row its bytes over
+ * links, and its part of what a link takes whatever it carries.  What stages read from disk they read once a step. */
+static void add_prompt(struct planner_plan *out, const struct planner_input *in) {
+	double row = in->manifest->hp.dim * sizeof(float), rows = in->max_rows, sum = 0;
+	for (size_t i = 0; i < out->stages; i++) {
+		struct planner_stage *st = &out->stage[i];
+		const struct planner_node *n = &in->node[st->node];
+		st->prompt = many_time(in, st->node, st->first, st->last);
+		if (!(st->prompt > 0) || in->max_rows < PLANNER_MANY)
+			return;
+		if (st->streamed)
+			st->prompt = fmax(st->prompt, (double)st->streamed / n->disk / rows);
+		sum += st->prompt;
+		if (st->hop > 0)
+			sum += row / n->rate + fmax(st->hop - row / n->rate, 0) / rows;
+	}
+	/* of what comes back there is one row */
+	out->prompt = sum + (out->back + out->ends) / rows;
+}
+
 /* What of a stage's weights stays in memory, and what reading the rest takes: a little less than the search thought, whose
  * buffers are for the largest of all groups. */
 static int add_reading(struct planner_plan *out, struct planner_stage *st, const struct planner_input *in,
@@ -345,6 +380,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 			st->hop = (double)sums.hop[found[i].node] / PICOSECONDS;
 		out->slowest = fmax(out->slowest, st->hop);
 	}
+	add_prompt(out, in);
 error:
 	sums_free(&sums);
 	free(found);

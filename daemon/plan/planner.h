@@ -10,7 +10,9 @@ struct planner_node {
 	const char *name;
 	uint64_t memory;                     /* that it may still use */
 	double bytes_per_second[KERN_TYPES]; /* one column, canonical bytes; 0: not measured */
+	double many[KERN_TYPES];             /* many columns: the same, times columns; 0: not measured */
 	double hop;                          /* seconds to send a row to it from another node */
+	double rate;                         /* bytes a second to it */
 	double disk; /* bytes a second that weights are read with from its disk; 0: not measured, none are */
 	const uint32_t *held; /* the tensors that its disk has: bit layer * LAYER_ROLES + role; NULL: none */
 	size_t held_words;    /* what lies beyond is not there */
@@ -40,6 +42,7 @@ struct planner_stage {
 	uint64_t moves;    /* of its layers' canonical bytes, those that its disk has not */
 	double seconds;    /* a token: computing, or reading weights from disk if that takes longer */
 	double hop;        /* a token: until its row is there */
+	double prompt;     /* a token in a step of many: computing; 0: nobody knows */
 };
 
 struct planner_plan {
@@ -50,6 +53,7 @@ struct planner_plan {
 	double ends;     /* of it, the ends on the coordinator */
 	double back;     /* and for the row to come back there; 0: the last stage is there */
 	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
+	double prompt; /* a token of a prompt that is one step of many rows: stages and hops; 0: nobody knows */
 	uint64_t missing; /* bytes of memory, when nothing fits */
 };
 
@@ -64,6 +68,7 @@ void planner_clear(struct planner_plan *p);
  * again it is never quite the same, and the plan should be), and its bytes over the link's rate. */
 double planner_hop(double round_trip, double bytes_per_second, uint32_t dim);
 #define PLANNER_LINK_RATE 110e6 /* bytes a second of a link that nobody has measured: gigabit Ethernet */
+#define PLANNER_MANY 64         /* from so many rows on a step takes as long as its rows */
 /* Rows of a step at most: those asked for (0: PLANNER_ROWS), as far as one payload carries them. */
 uint32_t planner_rows(uint32_t asked, uint32_t dim);
 /* The defaults of what people ask for: a context of the trained length, bounded, and sequences at a time. */

@@ -269,4 +269,5 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->step_sequences = m->step_sequences;
 	out->step_sequences_max = m->step_sequences_max;
 	out->prefix_tokens = scheduler_found(m->scheduler);
+	out->ends_seconds = m->ends_seconds;
 }

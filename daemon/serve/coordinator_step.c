@@ -20,8 +20,9 @@ struct flight {
 	struct payload *x;    /* rows of activations: embedded, later what came back */
 	struct head_row *row; /* one an output that is to be sampled */
 	struct logits *logits;
-	bool on_lane; /* a job holds it */
-	bool dead;    /* it will not come back */
+	bool on_lane;   /* a job holds it */
+	bool dead;      /* it will not come back */
+	double seconds; /* that its last job took */
 	int rc;
 };
 
@@ -140,7 +141,9 @@ void steps_lost(void *arg, uint64_t number, const char *why) {
 
 static void embed(void *arg) {
 	struct flight *f = arg;
+	uint64_t begin = loop_now_ns();
 	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
+	f->seconds = (double)(loop_now_ns() - begin) * 1e-9;
 }
 
 /* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
@@ -148,6 +151,8 @@ static bool lane_left(struct flight *f, bool cancelled) {
 	struct coordinator *m = f->m;
 	f->on_lane = false;
 	m->jobs--;
+	m->ends_seconds += f->seconds;
+	f->seconds = 0;
 	if (!m->closed && !f->dead && !cancelled)
 		return false;
 	retire(f, false);
@@ -246,6 +251,7 @@ static void pick(void *arg) {
 	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
+	uint64_t begin = loop_now_ns();
 	struct head_row *row = f->row;
 	struct logits **tail = &f->logits;
 	uint32_t nrow = 0;
@@ -279,6 +285,7 @@ static void pick(void *arg) {
 	}
 	if (f->rc == 0)
 		head_pick(m->head, row, nrow);
+	f->seconds = (double)(loop_now_ns() - begin) * 1e-9;
 }
 
 static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {

@@ -1,5 +1,6 @@
 /* stage: see stage.h. */
 #include "daemon/serve/stage.h"
+#include "daemon/plan/planner.h"
 #include "daemon/serve/hop.h"
 #include "daemon/serve/rate.h"
 #include "proto/plan.h"
@@ -26,8 +27,8 @@ struct stage {
 	unsigned jobs; /* on the lane */
 	bool closed;
 	struct rate rate;
-	uint64_t rows;
-	double seconds;
+	uint64_t rows, single_rows, prompt_rows;
+	double seconds, single_seconds, prompt_seconds;
 };
 
 /* A step on its way through this stage. */
@@ -329,6 +330,13 @@ static void done(void *arg, bool cancelled) {
 		uint64_t now = loop_now_ns();
 		s->rows += j->step.rows;
 		s->seconds += j->seconds;
+		if (j->step.rows == 1) {
+			s->single_rows++;
+			s->single_seconds += j->seconds;
+		} else if (j->step.rows >= PLANNER_MANY) {
+			s->prompt_rows += j->step.rows;
+			s->prompt_seconds += j->seconds;
+		}
 		rate_add(&s->rate, now, j->step.rows);
 		int rc = j->rc;
 		if (rc == 0 && (rc = pass_on(s, j)) != 0)
@@ -408,4 +416,8 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());
 	out->compute_seconds = s->seconds;
+	out->single_rows = s->single_rows;
+	out->single_seconds = s->single_seconds;
+	out->prompt_rows = s->prompt_rows;
+	out->prompt_seconds = s->prompt_seconds;
 }
