@@ -78,6 +78,9 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	printf("\nOne stream: %s tokens/s: %s a token, of which sending is %s (%.1f%%).\n",
 	        size_rate(1 / a->seconds).s, size_ms(a->seconds).s, size_ms(sending(a)).s,
 	        100 * sending(a) / a->seconds);
+	if (a->bound > 0)
+		printf("Not all ways to cut it were gone through; none takes less than %s.\n",
+		        size_ms(a->bound).s);
 	if (a->prompt > 0)
 		printf("A prompt: %s tokens/s as one step; in several, through several nodes, it is quicker.\n",
 		        size_rate(1 / a->prompt).s);
@@ -202,6 +205,8 @@ int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
 		json_object_set_new(o, "tokens_per_second", json_real(1 / a->seconds));
 		json_object_set_new(o, "tokens_per_second_loaded",
 		        json_real(advice_rate(a->seconds, a->slowest, a->parallel)));
+		if (a->bound > 0)
+			json_object_set_new(o, "least_seconds_per_token", json_real(a->bound));
 		if (a->prompt > 0)
 			json_object_set_new(o, "prompt_seconds_per_token", json_real(a->prompt));
 		json_object_set_new(o, "bottleneck", json_string(worst->name));

@@ -121,6 +121,8 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		return NULL;
 	if (n->round_trip > 0)
 		json_object_set_new(o, "round_trip_seconds", json_real(n->round_trip));
+	if (n->rate > 0)
+		json_object_set_new(o, "link_rate", json_real(n->rate));
 	if (n->last_heard > 0)
 		json_object_set_new(o, "last_heard_seconds", json_real(n->last_heard));
 	if (s) {

@@ -2,6 +2,7 @@
 #include "config.h"
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
+#include "daemon/cluster/link.h"
 #include "daemon/cluster/measure.h"
 #include "daemon/cluster/mend.h"
 #include "daemon/options.h"
@@ -31,6 +32,7 @@ struct node {
 	struct deploy *deploy;
 	struct mend *mend;
 	struct measure *measure;
+	struct links *links;
 	struct control *control;
 	struct event *term, *interrupt;
 };
@@ -140,6 +142,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .state = fill_state,
 		                .arg = n},
 		        err, errlen);
+	if (rc == 0 && (rc = links_create(&n->links, n->loop, n->members, computes, n)) != 0)
+		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
 	if (rc == 0)
 		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);
 	if (rc == 0)
@@ -188,6 +192,7 @@ static void end(struct node *n) {
 	n->worker = NULL;
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
+	links_destroy(n->links);
 	members_destroy(n->members);
 	commands_end();
 	store_close(n->store);

@@ -109,7 +109,7 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
 		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}, {11, RULE_NUM, 0, WIRE_NODES_MAX},
 		{12, RULE_NUM, 0, BIG}, {13, RULE_NUM, 0, BIG}, {14, RULE_LINE, 0, WIRE_RISK_MAX}, {30, RULE_REAL, 0, RATE}}, NULL},
-	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}}, NULL},
+	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}, {30, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
@@ -123,6 +123,8 @@ const struct shape rules_shapes[] = {
 		{5, RULE_NUM, 1, WIRE_PIECE_MAX}, {6, RULE_ANY}, {7, RULE_ANY}}, NULL},
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
 	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
+	{SHAPE(probe), {{1, RULE_NUM, 0, WIRE_PAYLOAD_MAX}}, NULL},
+	{SHAPE(probed), {{0}}, NULL},
 	/* plans */
 	{SHAPE(stage), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS},
@@ -202,7 +204,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_error), {{1, RULE_PROSE, 1, 8 * TEXT}}, NULL},
 	{SHAPE(report_node), {
 		{1, RULE_NAME0}, {2, RULE_ID}, {3, RULE_LINE, 1, 64}, {4, RULE_ENDPOINT}, {5, RULE_ANY},
-		{6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9}, {8, RULE_PART, 0, 1}}, NULL},
+		{6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9}, {8, RULE_PART, 0, 1}, {30, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(report_model), {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT},
 		{4, RULE_PART, 0, 1}}, NULL},
@@ -218,7 +220,7 @@ const struct shape rules_shapes[] = {
 		{4, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {5, RULE_NUM, 1, 65536}, {6, RULE_NUM, 0, BIG},
 		{7, RULE_PART, 1, WIRE_NODES_MAX}, {8, RULE_REAL, 0, SECONDS}, {9, RULE_REAL, 0, SECONDS},
 		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536},
-		{30, RULE_REAL, 0, SECONDS}}, NULL},
+		{30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS}}, NULL},
 };
 /* clang-format on */
 const size_t rules_nshapes = sizeof rules_shapes / sizeof *rules_shapes;

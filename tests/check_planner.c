@@ -162,6 +162,8 @@ static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_lay
 			l = mine[i].last;
 		}
 		ck_assert_uint_eq(l, s.layers);
+		/* none is quicker than the bound */
+		ck_assert_uint_le(search_bound(&s), f.best);
 		/* and the best */
 		ck_assert_msg(search_moved(&s, mine, n) == f.moved, "round %d: moves %llu, can be %llu",
 		        round, (unsigned long long)search_moved(&s, mine, n), (unsigned long long)f.moved);
@@ -261,7 +263,10 @@ static double milliseconds(const struct search *s, const char *what) {
 	uint64_t begin = loop_now_ns();
 	ck_assert_int_eq(search_best(s, st, &n), 0);
 	double took = (double)(loop_now_ns() - begin) / 1e6;
-	printf("# 80 layers, %s: %.1f ms\n", what, took);
+	uint64_t total = search_total(s, st, n), bound = search_bound(s);
+	ck_assert_uint_le(bound, total);
+	printf("# 80 layers, %s: %.1f ms; a token takes %.3f of the lower bound\n", what, took,
+	        (double)total / (double)bound);
 	return took;
 }
 

@@ -303,6 +303,19 @@ static bool computes_alike(const struct member *m) {
 	return m->self || m->arithmetic == KERN_ARITHMETIC;
 }
 
+/* Bytes a second of the link between this node and another: the lesser of what both have measured. */
+static double link_rate(const struct load *l, const struct member *m) {
+	double rate = m->rate;
+	for (size_t i = 0; m->state && i < m->state->n_peers; i++) {
+		const Caravan__PeerState *p = m->state->peers[i];
+		struct node_id id;
+		if (node_id_from_bytes(&id, p->node) || !node_id_equal(&id, &l->d->self) || !(p->rate > 0))
+			continue;
+		rate = rate > 0 && rate < p->rate ? rate : p->rate;
+	}
+	return planner_link(rate);
+}
+
 static bool is_down(const struct member *m) {
 	return !m->self && !m->up;
 }
@@ -323,7 +336,7 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 			n->many[s->rates[i]->type] = s->rates[i]->many;
 		}
 	n->disk = s ? s->disk_rate : 0;
-	n->rate = PLANNER_LINK_RATE;
+	n->rate = link_rate(l, m);
 	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
 	n->required = !is_down(m) && (l->all_nodes || named(l, m));
 	n->excluded = is_down(m) || !computes_alike(m) || (l->nnames > 0 && !n->required);

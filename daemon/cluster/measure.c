@@ -31,8 +31,9 @@
 #define MEASURE_SPARE (2u << 20)     /* of it, for seeing how fast it is */
 #define MEASURE_FIRST (1u << 20)     /* to see how fast it is */
 #define MEASURE_NS 15000000ull       /* a pass should not take longer */
-#define MEASURE_ALL_NS 1500000000ull /* from then on no further round begins */
+#define MEASURE_ALL_NS 3000000000ull /* from then on no further round begins */
 #define ROUNDS 5
+#define RISING 1.03 /* over the round that was ROUNDS before */
 #define WIDTH 8192u /* elements in a row: a multiple of every block */
 #define COLUMNS 128u
 #define MANY_ROWS 2048u  /* at most, with many columns */
@@ -251,12 +252,26 @@ static double median(double *v, size_t n) {
 
 #define FIGURES (sizeof(struct figures) / sizeof(double))
 
+static double products(const struct figures *f) {
+	double sum = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		sum += f->many[t];
+	return sum;
+}
+
+/* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
 static void measure_all(struct bench *b, struct figures *out) {
-	struct figures round[ROUNDS];
+	struct figures round[ROUNDS]; /* the last of them */
 	uint64_t deadline = loop_now_ns() + MEASURE_ALL_NS;
 	size_t n = 0;
-	while (n < ROUNDS && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline))
-		measure_round(b, &round[n++]);
+	bool rising = true;
+	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
+		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
+		measure_round(b, &round[n % ROUNDS]);
+		rising = products(&round[n % ROUNDS]) > RISING * before;
+		n++;
+	}
+	n = n < ROUNDS ? n : ROUNDS;
 	for (size_t i = 0; i < FIGURES; i++) {
 		double v[ROUNDS];
 		for (size_t k = 0; k < n; k++)

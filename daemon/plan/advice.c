@@ -306,6 +306,7 @@ int advice_create(
 		a->message.seconds = measured ? plan.seconds : 0;
 		a->message.slowest = measured ? plan.slowest : 0;
 		a->message.prompt = measured ? plan.prompt : 0;
+		a->message.bound = measured ? plan.bound : 0;
 		if (reads(&plan)) /* whether anything would do without */
 			rc = find_smaller(a, in);
 	}

@@ -51,6 +51,11 @@ uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t
 	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
 }
 
+double planner_link(double bytes_per_second) {
+	return bytes_per_second > 0 ? pow(10, floor(log10(bytes_per_second) * 10 + 0.5) / 10)
+	                            : PLANNER_LINK_RATE;
+}
+
 double planner_hop(double round_trip, double bytes_per_second, uint32_t dim) {
 	return (floor(round_trip / 2 / HOP_STEP) + 1) * HOP_STEP + dim * sizeof(float) / bytes_per_second;
 }
@@ -380,6 +385,8 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 			st->hop = (double)sums.hop[found[i].node] / PICOSECONDS;
 		out->slowest = fmax(out->slowest, st->hop);
 	}
+	if (in->nodes > SEARCH_EXACT_MAX || m->hp.layers > SEARCH_EXACT_LAYERS)
+		out->bound = (double)search_bound(&s) / PICOSECONDS;
 	add_prompt(out, in);
 error:
 	sums_free(&sums);

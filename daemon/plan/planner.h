@@ -53,6 +53,7 @@ struct planner_plan {
 	double ends;     /* of it, the ends on the coordinator */
 	double back;     /* and for the row to come back there; 0: the last stage is there */
 	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
+	double bound; /* seconds that no plan takes less than, where not all of them were gone through; 0: they were */
 	double prompt; /* a token of a prompt that is one step of many rows: stages and hops; 0: nobody knows */
 	uint64_t missing; /* bytes of memory, when nothing fits */
 };
@@ -64,6 +65,9 @@ struct planner_plan {
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);
 
+/* A link's rate for planning: to a tenth of a decade, since measured again it is never quite the same, and the plan should
+ * be; PLANNER_LINK_RATE where nobody has measured (0). */
+double planner_link(double bytes_per_second);
 /* Seconds until a row of activations has arrived: half a round trip, to the next quarter of a millisecond (measured
  * again it is never quite the same, and the plan should be), and its bytes over the link's rate. */
 double planner_hop(double round_trip, double bytes_per_second, uint32_t dim);

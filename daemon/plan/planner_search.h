@@ -49,6 +49,8 @@ uint64_t search_moved(const struct search *s, const struct search_stage *stage, 
 /* Time of layers [a, b) on a node: computing, or reading if that is longer. */
 uint64_t search_time(const struct search *s, size_t node, uint32_t a, uint32_t b);
 bool search_fits(const struct search *s, size_t node, uint32_t first, uint32_t last);
+/* Picoseconds that no plan takes less than; 0 without memory to find out. */
+uint64_t search_bound(const struct search *s);
 /* A plan may take so long and still be preferred for what it moves or for its slowest stage: the least time of all
  * plans, and 3% of the least that computing alone takes.  Hops, which are measured anew every time, are no part of
  * the 3%: which plans over the same nodes are allowed does not depend on how round trips wobble. */
