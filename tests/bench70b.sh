@@ -8,7 +8,7 @@
 #
 #   BENCH70B_TYPE      weights: any type, or Q4_K_M (Q4_0)
 #   BENCH70B_SHAPE     dim layers heads kvheads ffn vocab (8192 80 64 8 28672 32000); smaller, to try it in a minute:
-#                      "2048 16 16 4 5632 32000" with BENCH70B_MEMORY=220M
+#                      "2048 16 16 4 5632 32000" with BENCH70B_MEMORY=400M
 #   BENCH70B_MEMORY    of each daemon (12G)
 #   BENCH70B_DISTINCT  so many layers are written (2)
 #   BENCH70B_ROUNDS    (3)
@@ -25,8 +25,6 @@ tokens=9     # of an answer: the first comes with the prompt
 prompt=100   # tokens of a prompt: one step
 team=$(nproc)
 load="--name m --context 1024 --parallel 2"
-copies=
-caravan load --help | grep -q -- --copies && copies="--copies 3"
 
 die() {
 	echo "bench70b: $*" >&2
@@ -36,9 +34,6 @@ die() {
 must() { "$@" >"$dir/out" 2>"$dir/err" || die "$* failed"; }
 now() { date +%s.%N; }
 py() { python3 "$@"; }
-
-# row NAME VALUE UNIT [TARGET less|more]: remembered for the end
-row() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "${4:-}" "${5:-}" >>"$dir/rows"; }
 
 port_free() { py -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -105,9 +100,9 @@ pass() {
 	cp "$dir/out" "$dir/plan"
 	t=$(now)
 	# shellcheck disable=SC2086
-	must on a load $load --nodes all $copies "$model"
+	must on a load $load --nodes all --copies 3 "$model"
 	loaded=$(py -c "print($(now) - $t)")
-	[ -z "$copies" ] || wait_for 300 sh -c 'caravan status --json --control "$0/a/control.sock" | grep -q "\"complete\": true"' "$dir" >"$dir/out" || die "no copies"
+	wait_for 300 sh -c 'caravan status --json --control "$0/a/control.sock" | grep -q "\"complete\": true"' "$dir" >"$dir/out" || die "no copies"
 	sent=$(counted)
 	ask abc 1 "$dir/first"
 	i=0
@@ -127,11 +122,11 @@ pass() {
 	before=$(counted)
 	t=$(now)
 	# shellcheck disable=SC2086
-	must on a load $load --nodes all $copies "$model"
+	must on a load $load --nodes all --copies 3 "$model"
 	ask abc 1 "$dir/again"
 	again=$(py -c "print($(now) - $t)")
 	after=$(counted)
-	py "$srcdir_of/bench70b.py" pass "$dir" "$pass" "$tokens" "$prompt" "$rounds" "$size" "$loaded" "$again" "$sent" "$before" "$after" "${copies:+3}" || die "no figures"
+	py "$srcdir_of/bench70b.py" pass "$dir" "$pass" "$tokens" "$prompt" "$rounds" "$size" "$loaded" "$again" "$sent" "$before" "$after" || die "no figures"
 }
 
 over() { # ends a cluster
@@ -144,7 +139,7 @@ over() { # ends a cluster
 # reading: the whole model on one of them, whose memory it does not fit
 reading() {
 	echo
-	echo "== one daemon, whose memory is a quarter of what it would take"
+	echo "== one daemon, whose memory it does not fit"
 	must on a unload m
 	# shellcheck disable=SC2086
 	must on a load $load --nodes a "$model"
