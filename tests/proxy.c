@@ -37,6 +37,7 @@ static struct {
 	socklen_t target_len;
 	uint64_t delay_ns, rate; /* rate: bytes a second, 0: no limit */
 	struct bufferevent_rate_limit_group *groups[2];
+	struct ev_token_bucket_cfg *bucket; /* theirs, as long as they live */
 	const char *count_file;
 	FILE *dump;
 	struct event *count_soon;
@@ -286,7 +287,7 @@ int main(int argc, char **argv) {
 		const struct timeval tick = {0, TICK_MS * 1000};
 		size_t a_tick = proxy.rate * TICK_MS / 1000 + 1,
 		       bucket = a_tick * 4 > 2048 ? a_tick * 4 : 2048;
-		struct ev_token_bucket_cfg *cfg =
+		struct ev_token_bucket_cfg *cfg = proxy.bucket =
 		        ev_token_bucket_cfg_new(a_tick, bucket, EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, &tick);
 		for (int i = 0; i < 2; i++)
 			proxy.groups[i] = bufferevent_rate_limit_group_new(proxy.base, cfg);

@@ -48,8 +48,11 @@ check "a plan over all" plan --nodes all
 check "the far node waits for its delay" smaller 0.020 "$(send c)"
 check "the near one for its bytes" smaller $(python3 -c 'print(2048 * 4 / 16e6)') "$(send b)"
 slow=$(send b)
-check "where the planner chooses" plan
-check "it takes the near node, not the far one" holds "$dir/j" '{s["node"] for s in j["stages"]} == {"a", "b"} and [o["left_out"][:26] for o in j["others"]] == ["with it a token would take "[:26]]'
+token() { plan "$@" && json "j['seconds_per_token']" <"$dir/j"; }
+with_b=$(token --nodes a,b) with_c=$(token --nodes a,c)
+# a plan may take 3% longer for the sake of its slowest stage, and round trips wobble
+best() { python3 -c 'import sys; chosen, b, c = map(float, sys.argv[1:]); print(chosen, b, c); sys.exit(not chosen < 1.05 * min(b, c) + 1e-3)' "$@"; }
+check "the planner chooses no worse than either" best "$(token)" "$with_b" "$with_c"
 
 # the other way round
 require link b --rate 100000000 --delay 20
@@ -63,7 +66,10 @@ sys.exit(not (ok and n[\"b\"].get(\"round_trip_seconds\", 0) > 0.04 and n[\"c\"]
 check "the plan over all" plan --nodes all
 check "has them changed places" smaller "$(send c)" "$(send b)"
 check "a quicker link sends sooner" smaller "$(send c)" "$slow"
-check "where the planner chooses" plan
-check "it takes the one that is near now" holds "$dir/j" '{s["node"] for s in j["stages"]} == {"a", "c"}'
+ms_more() { python3 -c 'import sys; a, b, more = map(float, sys.argv[1:]); print(a, b); sys.exit(not b > a + more / 1e3)' "$@"; }
+b_then=$with_b c_then=$with_c with_b=$(token --nodes a,b) with_c=$(token --nodes a,c)
+check "with one a token takes so much longer" ms_more "$b_then" "$with_b" 15
+check "with the other less" ms_more "$with_c" "$c_then" 15
+check "the planner's choice has changed with them" best "$(token)" "$with_b" "$with_c"
 for n in b c; do kill "$(cat "$dir/proxy-$n.pid")" && rm "$dir/proxy-$n.pid"; done
 finish
