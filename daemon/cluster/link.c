@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define TICK_MS 500
-#define ENOUGH 0.05                /* seconds that say enough of a rate */
+#define ENOUGH 0.1                 /* seconds that say enough of a rate */
 #define PATIENCE_NS 20000000000ull /* for an answer */
 #define RETRY_NS 60000000000ull    /* after one that did not come */
 #define AGAIN_NS 3600000000000ull

@@ -40,13 +40,13 @@ require start c 2G --rate 1000000000 --delay 20
 require on b join "$(on a invite)"
 require on c join "$(on a invite)"
 check "links are measured" wait_for 30 known
-check "100 Mbit/s are not more" smaller "$(of b link_rate)" 16e6
+check "100 Mbit/s are not more" smaller "$(of b link_rate)" 27e6
 check "1 Gbit/s are more" smaller "$(of b link_rate)" "$(of c link_rate)"
 check "40 ms there and back are no less" smaller 0.040 "$(of c round_trip_seconds)"
 check "and 0.4 ms are less than those" smaller "$(of b round_trip_seconds)" 0.040
 check "a plan over all" plan --nodes all
 check "the far node waits for its delay" smaller 0.020 "$(send c)"
-check "the near one for its bytes" smaller $(python3 -c 'print(2048 * 4 / 16e6)') "$(send b)"
+check "the near one for its bytes" smaller $(python3 -c 'print(2048 * 4 / 27e6)') "$(send b)"
 slow=$(send b)
 token() { plan "$@" && json "j['seconds_per_token']" <"$dir/j"; }
 with_b=$(token --nodes a,b) with_c=$(token --nodes a,c)
