@@ -15,7 +15,7 @@ static bool has_layers(const Caravan__AdviceNode *n) {
 }
 
 static uint64_t needs(const Caravan__AdviceNode *n) {
-	return n->weights + n->kv + n->fixed;
+	return n->resident + n->kv + n->fixed;
 }
 
 static double sending(const Caravan__CtlAdvice *a) {
@@ -78,6 +78,12 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	printf("\nOne stream: %s tokens/s: %s a token, of which sending is %s (%.1f%%).\n",
 	        size_rate(1 / a->seconds).s, size_ms(a->seconds).s, size_ms(sending(a)).s,
 	        100 * sending(a) / a->seconds);
+	if (a->bound > 0)
+		printf("Not all ways to cut it were gone through; none takes less than %s.\n",
+		        size_ms(a->bound).s);
+	if (a->prompt > 0)
+		printf("A prompt: %s tokens/s as one step; in several, through several nodes, it is quicker.\n",
+		        size_rate(1 / a->prompt).s);
 	if (a->parallel > 1)
 		printf("Under load: %s tokens/s with %u streams, each row computed by itself; rows that share "
 		       "a step are quicker.\n",
@@ -88,6 +94,22 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	if (described)
 		printf("This follows from the rates in the description; of a bandwidth, it is the most that can "
 		       "be read.\n");
+}
+
+/* What is read from disk in every step, by whom, and what that costs. */
+static void print_reading(const Caravan__CtlAdvice *a) {
+	bool any = false;
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		const Caravan__AdviceNode *n = a->nodes[i];
+		if (!n->streamed)
+			continue;
+		printf("%s%s reads %s of its weights from disk in every step: %s at the %s/s measured.\n",
+		        any ? "" : "\n", n->name, size_text((double)n->streamed).s,
+		        size_ms((double)n->streamed / n->disk).s, size_text(n->disk).s);
+		any = true;
+	}
+	if (any && *a->smaller)
+		printf("With weights of type %s all of them would stay in memory.\n", a->smaller);
 }
 
 int advice_print(const Caravan__CtlAdvice *a, bool described) {
@@ -120,6 +142,7 @@ int advice_print(const Caravan__CtlAdvice *a, bool described) {
 		if (!*a->smaller && !a->fewer)
 			printf("No smaller type of weights would fit either, nor fewer sequences at a time.\n");
 	} else {
+		print_reading(a);
 		print_speed(a, described);
 		printf("New on the nodes' disks: %s of layers.\n", size_text((double)moves).s);
 	}
@@ -139,10 +162,18 @@ static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode 
 		json_object_set_new(o, "last", json_integer(n->last));
 		json_object_set_new(o, "weight_bytes", json_integer((json_int_t)n->weights));
 		json_object_set_new(o, "kv_bytes", json_integer((json_int_t)n->kv));
+		json_object_set_new(o, "resident_bytes", json_integer((json_int_t)n->resident));
+		json_object_set_new(o, "streamed_bytes", json_integer((json_int_t)n->streamed));
 	}
+	if (n->disk > 0)
+		json_object_set_new(o, "disk_rate", json_real(n->disk));
+	if (n->streamed)
+		json_object_set_new(o, "streaming_seconds", json_real((double)n->streamed / n->disk));
 	if (a->seconds > 0 && (has_layers(n) || n->coordinator)) {
 		json_object_set_new(o, "compute_seconds", json_real(n->compute));
 		json_object_set_new(o, "send_seconds", json_real(n->send));
+		if (n->prompt > 0)
+			json_object_set_new(o, "prompt_seconds", json_real(n->prompt));
 	}
 	if (*n->why)
 		json_object_set_new(o, "left_out", json_string(n->why));
@@ -162,10 +193,11 @@ int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
 	        others);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
+	if (a->missing || *a->smaller)
+		json_object_set_new(o, "smaller_type", *a->smaller ? json_string(a->smaller) : json_null());
 	if (a->missing) {
 		json_object_set_new(o, "missing_bytes", json_integer((json_int_t)a->missing));
 		json_object_set_new(o, "reason", json_string(a->reason));
-		json_object_set_new(o, "smaller_type", *a->smaller ? json_string(a->smaller) : json_null());
 		json_object_set_new(o, "smaller_parallel", a->fewer ? json_integer(a->fewer) : json_null());
 	}
 	if (a->seconds > 0 && worst) {
@@ -173,6 +205,10 @@ int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
 		json_object_set_new(o, "tokens_per_second", json_real(1 / a->seconds));
 		json_object_set_new(o, "tokens_per_second_loaded",
 		        json_real(advice_rate(a->seconds, a->slowest, a->parallel)));
+		if (a->bound > 0)
+			json_object_set_new(o, "least_seconds_per_token", json_real(a->bound));
+		if (a->prompt > 0)
+			json_object_set_new(o, "prompt_seconds_per_token", json_real(a->prompt));
 		json_object_set_new(o, "bottleneck", json_string(worst->name));
 		json_object_set_new(o, "bottleneck_is", json_string(link ? "sending" : "computing"));
 	}

@@ -5,13 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_NODES };
+enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_NODES, OPT_COPIES };
 
 static const struct option longs[] = {
         {"name", required_argument, NULL, OPT_NAME},
         {"context", required_argument, NULL, OPT_CONTEXT},
         {"parallel", required_argument, NULL, OPT_PARALLEL},
         {"nodes", required_argument, NULL, OPT_NODES},
+        {"copies", required_argument, NULL, OPT_COPIES},
         ARGS_COMMON,
 };
 
@@ -19,18 +20,22 @@ static const char help[] =
         "FILE is a GGUF file on this machine, or any part of a split one.  The node that it is loaded on coordinates;\n"
         "each node fetches the layers that it needs, checks them, and keeps them on its disk.  Returns when the model\n"
         "serves and every node knows it.\n"
+        "With the NAME of a model that the cluster knows, whose coordinator is down, say, and no file: from the disks that\n"
+        "it is on, with the context, parallel and copies that it had.\n"
         "\n"
         "  --name NAME            of the model (default: the file's stem)\n"
         "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
         "  --parallel N           sequences at a time (4)\n"
-        "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n";
+        "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
+        "  --copies N             nodes whose disks are to have each part of the model (2, or as many as there are);\n"
+        "                         filled in the background once it serves, see caravan status\n";
 
 static int run(int argc, char **argv) {
 	struct args a;
 	struct client c;
 	char *nodes[WIRE_NODES_MAX];
 	int fds[FRAME_FDS_MAX];
-	size_t nfds;
+	size_t nfds = 0;
 	Caravan__CtlLoad cmd = CARAVAN__CTL_LOAD__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	args_begin(&a, &command_load, argc, argv);
@@ -49,6 +54,9 @@ static int run(int argc, char **argv) {
 		case OPT_PARALLEL:
 			cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
 			break;
+		case OPT_COPIES:
+			cmd.copies = (uint32_t)args_uint("--copies", optarg, 1, WIRE_NODES_MAX);
+			break;
 		case OPT_NODES:
 			cmd.all_nodes = strcmp(optarg, "all") == 0;
 			cmd.n_nodes = cmd.all_nodes ? 0 : args_list(optarg, nodes, WIRE_NODES_MAX);
@@ -61,7 +69,9 @@ static int run(int argc, char **argv) {
 	cmd.nodes = nodes;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
 	env.ctl_load = &cmd;
-	int rc = client_open_model(cmd.file, fds, &nfds);
+	/* what is no file and could be none by its looks is a model that the cluster knows */
+	bool known = !client_is_path(cmd.file) && access(cmd.file, F_OK) != 0 && wire_name_ok(cmd.file);
+	int rc = known ? 0 : client_open_model(cmd.file, fds, &nfds);
 	if (rc != 0)
 		return rc;
 	rc = client_open(&c, a.control);
@@ -76,7 +86,7 @@ static int run(int argc, char **argv) {
 }
 
 const struct command command_load = {.name = "load",
-        .usage = "[OPTION]... FILE",
+        .usage = "[OPTION]... FILE | NAME",
         .summary = "put a model on the cluster",
         .help = help,
         .run = run};

@@ -121,13 +121,20 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		return NULL;
 	if (n->round_trip > 0)
 		json_object_set_new(o, "round_trip_seconds", json_real(n->round_trip));
+	if (n->rate > 0)
+		json_object_set_new(o, "link_rate", json_real(n->rate));
 	if (n->last_heard > 0)
 		json_object_set_new(o, "last_heard_seconds", json_real(n->last_heard));
 	if (s) {
 		json_object_set_new(o, "threads", json_integer(s->threads));
 		json_object_set_new(o, "kernels", json_string(s->cpu));
 		json_object_set_new(o, "read_bandwidth", json_real(s->read_bandwidth));
+		if (s->disk_rate > 0)
+			json_object_set_new(o, "disk_rate", json_real(s->disk_rate));
 		json_object_set_new(o, "version", json_string(s->version));
+		json_object_set_new(
+		        o, "content_received_bytes", json_integer((json_int_t)s->content_received));
+		json_object_set_new(o, "content_sent_bytes", json_integer((json_int_t)s->content_sent));
 	}
 	return o;
 }
@@ -139,12 +146,25 @@ static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m,
 	        "last", (int)s->last);
 	if (o && s->seconds > 0)
 		json_object_set_new(o, "predicted_seconds", json_real(s->seconds));
+	if (o && s->prompt > 0)
+		json_object_set_new(o, "predicted_prompt_seconds", json_real(s->prompt));
 	if (o && st) {
 		json_object_set_new(o, "weight_bytes", json_integer((json_int_t)st->weight_bytes));
 		json_object_set_new(o, "kv_bytes", json_integer((json_int_t)st->kv_bytes));
 		json_object_set_new(o, "rows", json_integer((json_int_t)st->rows));
 		json_object_set_new(o, "rows_per_second", json_real(st->rows_per_second));
 		json_object_set_new(o, "compute_seconds", json_real(st->compute_seconds));
+		json_object_set_new(o, "single_rows", json_integer((json_int_t)st->single_rows));
+		json_object_set_new(o, "single_seconds", json_real(st->single_seconds));
+		json_object_set_new(o, "prompt_rows", json_integer((json_int_t)st->prompt_rows));
+		json_object_set_new(o, "prompt_seconds", json_real(st->prompt_seconds));
+		json_object_set_new(o, "resident_bytes", json_integer((json_int_t)st->resident_bytes));
+		json_object_set_new(o, "streamed_bytes", json_integer((json_int_t)st->streamed_bytes));
+		if (st->streamed_bytes) {
+			json_object_set_new(o, "read_bytes", json_integer((json_int_t)st->read_bytes));
+			json_object_set_new(o, "read_seconds", json_real(st->read_seconds));
+			json_object_set_new(o, "read_wait_seconds", json_real(st->read_wait_seconds));
+		}
 	}
 	return o;
 }
@@ -165,6 +185,15 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "predicted_tokens_per_second_loaded",
 		        json_real(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)));
 	}
+	if (m->plan->prompt > 0)
+		json_object_set_new(o, "predicted_prompt_tokens_per_second", json_real(1 / m->plan->prompt));
+	if (m->state && m->state->copies) {
+		json_object_set_new(o, "copies",
+		        json_pack("{s:i, s:b, s:I, s:I, s:s}", "wanted", (int)m->state->copies, "complete",
+		                m->state->copy_missing == 0, "bytes", (json_int_t)m->state->copy_bytes,
+		                "missing_bytes", (json_int_t)m->state->copy_missing, "at_risk",
+		                m->state->at_risk));
+	}
 	if (m->state) {
 		json_object_set_new(o, "tokens_per_second", json_real(m->state->tokens_per_second));
 		json_object_set_new(o, "tokens", json_integer((json_int_t)m->state->tokens));
@@ -174,6 +203,7 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "step_sequences", json_integer((json_int_t)m->state->step_sequences));
 		json_object_set_new(o, "step_sequences_max", json_integer(m->state->step_sequences_max));
 		json_object_set_new(o, "prefix_tokens", json_integer((json_int_t)m->state->prefix_tokens));
+		json_object_set_new(o, "ends_seconds", json_real(m->state->ends_seconds));
 	}
 	return o;
 }

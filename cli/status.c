@@ -28,32 +28,61 @@ static void print_node(const Caravan__ReportNode *n) {
 	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", n->name, n->state, trip, memory, threads, n->endpoint);
 }
 
+/* What does not stay in memory, and what that costs. */
+static void print_reading(const Caravan__StageState *st) {
+	printf("        does not fit: %s stay in memory, each step reads %s from disk",
+	        size_text((double)st->resident_bytes).s, size_text((double)st->streamed_bytes).s);
+	if (st->read_seconds > 0) {
+		double rate = (double)st->read_bytes / st->read_seconds;
+		printf(": %s at %s/s, measured", size_ms((double)st->streamed_bytes / rate).s,
+		        size_text(rate).s);
+	}
+	printf("\n");
+}
+
+/* What was predicted for a row, and what it took. */
+static void beside(char out[64], double predicted, double seconds, uint64_t rows) {
+	snprintf(out, 64, "%s / %s", predicted > 0 ? size_ms(predicted).s : "-",
+	        rows ? size_ms(seconds / (double)rows).s : "-");
+}
+
 static void print_stage(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
-	char layers[32], weights[24] = "-", kv[24] = "-", rate[24] = "-", predicted[24] = "-",
-	                 measured[24] = "-";
+	char layers[32], weights[24] = "-", kv[24] = "-", rate[24] = "-", alone[64], prompt[64];
 	snprintf(layers, sizeof layers, "%u-%u", s->first, s->last - 1);
 	if (st) {
 		snprintf(weights, sizeof weights, "%s", size_text((double)st->weight_bytes).s);
 		snprintf(kv, sizeof kv, "%s", size_text((double)st->kv_bytes).s);
 		snprintf(rate, sizeof rate, "%.1f", st->rows_per_second);
-		if (st->rows)
-			snprintf(measured, sizeof measured, "%s",
-			        size_ms(st->compute_seconds / (double)st->rows).s);
 	}
-	if (s->seconds > 0)
-		snprintf(predicted, sizeof predicted, "%s", size_ms(s->seconds).s);
-	printf("    %-14s %-9s %-10s %-10s %-8s %-12s %s\n", report_node_name(r, s->node), layers, weights,
-	        kv, rate, predicted, measured);
+	beside(alone, s->seconds, st ? st->single_seconds : 0, st ? st->single_rows : 0);
+	beside(prompt, s->prompt, st ? st->prompt_seconds : 0, st ? st->prompt_rows : 0);
+	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", report_node_name(r, s->node), layers, weights,
+	        kv, rate, alone, prompt);
+	if (st && st->streamed_bytes)
+		print_reading(st);
+}
+
+static void print_copies(const Caravan__ModelState *s) {
+	if (s->copy_missing)
+		printf("    copies on disk: %.0f%% of %u; %s are missing\n",
+		        100 * (1 - (double)s->copy_missing / (double)s->copy_bytes), s->copies,
+		        size_text((double)s->copy_missing).s);
+	else
+		printf("    copies on disk: %u of each part\n", s->copies);
+	if (*s->at_risk)
+		printf("    would not survive the loss of a node: %s\n", s->at_risk);
 }
 
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel\n", m->plan->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
 	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel);
-	printf("    %-14s %-9s %-10s %-10s %-8s %-12s %s\n", "stage", "layers", "weights", "KV cache",
-	        "rows/s", "predicted", "a row took");
+	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "", "", "", "", "", "a token: predicted /",
+	        "of a prompt: predicted /");
+	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "stage", "layers", "weights", "KV cache",
+	        "rows/s", "measured", "measured");
 	for (size_t i = 0; i < m->plan->n_stages; i++)
 		print_stage(r, m, i);
 	if (m->plan->seconds > 0)
@@ -65,6 +94,8 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 		printf("    measured: %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
 		        m->state->tokens_per_second, (unsigned long long)m->state->tokens,
 		        m->state->sequences, m->state->queued);
+	if (m->state && m->state->copies)
+		print_copies(m->state);
 }
 
 static void print_table(const struct report *r) {

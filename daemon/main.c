@@ -2,7 +2,9 @@
 #include "config.h"
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
+#include "daemon/cluster/link.h"
 #include "daemon/cluster/measure.h"
+#include "daemon/cluster/mend.h"
 #include "daemon/options.h"
 #include "kernels/kernels.h"
 #include "proto/paths.h"
@@ -28,7 +30,9 @@ struct node {
 	struct worker *worker;
 	struct serve *serve;
 	struct deploy *deploy;
+	struct mend *mend;
 	struct measure *measure;
+	struct links *links;
 	struct control *control;
 	struct event *term, *interrupt;
 };
@@ -48,10 +52,28 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	out->memory_allowed = n->options.memory;
 	out->threads = n->worker ? worker_threads(n->worker) : 0;
 	measure_fill(n->measure, out);
-	if (n->deploy)
+	if (n->deploy) {
 		out->memory_used = deploy_memory_used(n->deploy);
+		out->content_received = deploy_moved(n->deploy);
+		out->content_sent = deploy_served(n->deploy);
+	}
 	if (n->serve)
 		serve_state(n->serve, out);
+}
+
+static bool computes(void *arg) {
+	struct node *n = arg;
+	return n->worker && worker_busy(n->worker);
+}
+
+/* The manifests of the models that this node knows. */
+static const struct manifest *model_at(void *arg, size_t i) {
+	struct node *n = arg;
+	const struct deploy_model *m;
+	for (size_t k = 0; (m = deploy_at(n->deploy, k)); k++)
+		if (m->manifest && i-- == 0)
+			return m->manifest;
+	return NULL;
 }
 
 /* Tells systemd, or whoever started us in its manner, that we answer. */
@@ -104,7 +126,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
-	        (rc = measure_start(&n->measure, n->loop, o->state, worker_threads(n->worker), NULL)) != 0)
+	        (rc = measure_start(
+	                 &n->measure, n->loop, o->state, worker_threads(n->worker), NULL, computes, n)) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));
@@ -119,6 +142,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .state = fill_state,
 		                .arg = n},
 		        err, errlen);
+	if (rc == 0 && (rc = links_create(&n->links, n->loop, n->members, computes, n)) != 0)
+		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
 	if (rc == 0)
 		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);
 	if (rc == 0)
@@ -128,9 +153,21 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .loader = n->loader,
 		                .store = n->store,
 		                .memory = o->memory,
+		                .cache = o->cache,
 		                .team = worker_threads(n->worker),
 		                .state_dir = o->private ? NULL : o->state,
 		                .hooks = serve_hooks(n->serve)},
+		        err, errlen);
+	if (rc == 0)
+		rc = mend_create(&n->mend,
+		        &(struct mend_config){.loop = n->loop,
+		                .members = n->members,
+		                .loader = n->loader,
+		                .transfer = deploy_transfer(n->deploy),
+		                .store = n->store,
+		                .cache = o->cache,
+		                .model = model_at,
+		                .arg = n},
 		        err, errlen);
 	if (rc == 0)
 		serve_attach(n->serve, n->deploy);
@@ -147,6 +184,7 @@ static void end(struct node *n) {
 	measure_stop(n->measure);
 	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
 	loader_destroy(n->loader);
+	mend_destroy(n->mend);
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;
@@ -154,6 +192,7 @@ static void end(struct node *n) {
 	n->worker = NULL;
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
+	links_destroy(n->links);
 	members_destroy(n->members);
 	commands_end();
 	store_close(n->store);

@@ -21,6 +21,7 @@ enum {
 	OPT_CONTROL,
 	OPT_MEMORY,
 	OPT_THREADS,
+	OPT_CACHE,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -33,6 +34,7 @@ static const struct option longs[] = {
         {"control", required_argument, NULL, OPT_CONTROL},
         {"memory", required_argument, NULL, OPT_MEMORY},
         {"threads", required_argument, NULL, OPT_THREADS},
+        {"cache", required_argument, NULL, OPT_CACHE},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -56,6 +58,7 @@ static const char help[] =
         "Resources:\n"
         "  --memory SIZE          for weights, KV cache and buffers, such as 12G (80% of what is free)\n"
         "  --threads N            compute threads (one a physical core)\n"
+        "  --cache SIZE           for packed weights on disk; those needed least recently go first (no bound)\n"
         "\n"
         "  --help, --version\n";
 
@@ -70,14 +73,14 @@ static void wrong(const char *fmt, ...) {
 	exit(2);
 }
 
-static uint64_t size(const char *text) {
+static uint64_t size(const char *option, const char *text) {
 	char *stop;
 	errno = 0;
 	unsigned long long v = strtoull(text, &stop, 10);
 	unsigned shift = *stop == 'K' ? 10 : *stop == 'M' ? 20 : *stop == 'G' ? 30 : *stop == 'T' ? 40 : 0;
 	if (errno || stop == text || strchr(text, '-') || v == 0 || (shift ? stop[1] : *stop) ||
 	        v > UINT64_MAX >> shift)
-		wrong("--memory: '%s' is not a size such as 512M or 12G", text);
+		wrong("%s: '%s' is not a size such as 512M or 12G", option, text);
 	return (uint64_t)v << shift;
 }
 
@@ -163,7 +166,10 @@ void options_parse(struct options *o, int argc, char **argv) {
 			control = optarg;
 			break;
 		case OPT_MEMORY:
-			o->memory = size(optarg);
+			o->memory = size("--memory", optarg);
+			break;
+		case OPT_CACHE:
+			o->cache = size("--cache", optarg);
 			break;
 		case OPT_THREADS:
 			o->threads = threads(optarg);

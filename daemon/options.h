@@ -13,6 +13,7 @@ struct options {
 	const char *listen;    /* NULL: no network */
 	const char *advertise; /* NULL: what we are bound to */
 	uint64_t memory;       /* bytes */
+	uint64_t cache;        /* bytes; 0: no bound */
 	unsigned threads;      /* 0: one a physical core */
 	bool private;          /* one client on an inherited descriptor */
 };

@@ -97,35 +97,45 @@ const struct shape rules_shapes[] = {
 	{SHAPE(joined), {ROSTER(1)}, NULL},
 	{SHAPE(roster_news), {ROSTER(1)}, NULL},
 	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
-	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}}, NULL},
+	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
 		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
-		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}},
+		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_ANY}, {23, RULE_REAL, 0, RATE},
+		{24, RULE_REAL, 0, RATE}, {30, RULE_NUM, 0, BIG}, {31, RULE_REAL, 0, RATE}, {32, RULE_NUM, 0, BIG},
+		{33, RULE_REAL, 0, RATE}},
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
-		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}}, NULL},
-	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}}, NULL},
+		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}, {11, RULE_NUM, 0, WIRE_NODES_MAX},
+		{12, RULE_NUM, 0, BIG}, {13, RULE_NUM, 0, BIG}, {14, RULE_LINE, 0, WIRE_RISK_MAX}, {30, RULE_REAL, 0, RATE}}, NULL},
+	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}, {30, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
-		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64}}, NULL},
+		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
+		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {{1, RULE_ANY}}, NULL},
 	/* content */
 	{SHAPE(fetch), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_NUM, 0, BIG},
-		{5, RULE_NUM, 1, WIRE_PIECE_MAX}}, NULL},
+		{5, RULE_NUM, 1, WIRE_PIECE_MAX}, {6, RULE_ANY}, {7, RULE_ANY}}, NULL},
 	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
+	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
+	{SHAPE(probe), {{1, RULE_NUM, 0, WIRE_PAYLOAD_MAX}}, NULL},
+	{SHAPE(probed), {{0}}, NULL},
 	/* plans */
 	{SHAPE(stage), {
-		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS}}, stage_whole},
+		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {30, RULE_REAL, 0, SECONDS}}, stage_whole},
 	{SHAPE(epoch), {{1, RULE_NUM, 0, BIG}, {2, RULE_ID}}, NULL},
 	{SHAPE(plan), {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_PART, 1, 1}, {4, RULE_ID},
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
-		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}}, plan_whole},
+		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}, {14, RULE_NUM, 0, WIRE_NODES_MAX},
+		{30, RULE_REAL, 0, SECONDS}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -135,7 +145,11 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ack), {{0}}, NULL},
 	{SHAPE(unload), {{1, RULE_NAME}}, NULL},
 	{SHAPE(look), {{1, RULE_ID}}, NULL},
-	{SHAPE(held), {{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}}, NULL},
+	{SHAPE(held), {
+		{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 15}, {4, RULE_ANY}}, NULL},
+	{SHAPE(keep), {
+		{1, RULE_ID}, {2, RULE_PACKED, 0, WIRE_HELD_MAX}, {3, RULE_NUM, 0, 7}, {4, RULE_ID, 0, WIRE_NODES_MAX}},
+		NULL},
 	/* steps */
 	{SHAPE(step_seq), {
 		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
@@ -169,7 +183,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_expel), {{1, RULE_LINE, 1, WIRE_NAME_MAX}}, NULL},
 	{SHAPE(ctl_load), {
 		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
-		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX}}, NULL},
+		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX},
+		{8, RULE_NUM, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(ctl_unload), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_status), {{0}}, NULL},
 	{SHAPE(ctl_run), {
@@ -189,7 +204,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_error), {{1, RULE_PROSE, 1, 8 * TEXT}}, NULL},
 	{SHAPE(report_node), {
 		{1, RULE_NAME0}, {2, RULE_ID}, {3, RULE_LINE, 1, 64}, {4, RULE_ENDPOINT}, {5, RULE_ANY},
-		{6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9}, {8, RULE_PART, 0, 1}}, NULL},
+		{6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9}, {8, RULE_PART, 0, 1}, {30, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(report_model), {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT},
 		{4, RULE_PART, 0, 1}}, NULL},
@@ -197,13 +212,15 @@ const struct shape rules_shapes[] = {
 	{SHAPE(advice_node), {
 		{1, RULE_NAME}, {2, RULE_NUM, 0, 65536}, {3, RULE_NUM, 0, 65536}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_NUM, 0, BIG}, {6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_NUM, 0, BIG},
-		{9, RULE_REAL, 0, SECONDS}, {10, RULE_REAL, 0, SECONDS}, {11, RULE_ANY}, {12, RULE_LINE, 0, TEXT}},
+		{9, RULE_REAL, 0, SECONDS}, {10, RULE_REAL, 0, SECONDS}, {11, RULE_ANY}, {12, RULE_LINE, 0, TEXT},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_REAL, 0, RATE}, {30, RULE_REAL, 0, SECONDS}},
 		advicenode_whole},
 	{SHAPE(ctl_advice), {
 		{1, RULE_LINE, 1, WIRE_NAME_MAX}, {2, RULE_LINE, 0, 16}, {3, RULE_NUM, 1, 65536},
 		{4, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {5, RULE_NUM, 1, 65536}, {6, RULE_NUM, 0, BIG},
 		{7, RULE_PART, 1, WIRE_NODES_MAX}, {8, RULE_REAL, 0, SECONDS}, {9, RULE_REAL, 0, SECONDS},
-		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536}}, NULL},
+		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536},
+		{30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS}}, NULL},
 };
 /* clang-format on */
 const size_t rules_nshapes = sizeof rules_shapes / sizeof *rules_shapes;

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 0
+#define WIRE_MINOR 1
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_PIECE_MAX (256u << 10) /* bytes of content in one Piece */
@@ -38,6 +38,7 @@
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
 #define WIRE_HELD_MAX 512            /* words of 32 tensors in a Held: 1024 layers and more */
+#define WIRE_RISK_MAX 512            /* bytes of the sentence that says what would not survive a loss */
 #define WIRE_TOKEN_MAX 2048          /* bytes of an invitation */
 #define WIRE_UNPACKED_MAX (1u << 20) /* memory that one envelope may take */
 

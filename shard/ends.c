@@ -87,6 +87,10 @@ int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) 
 	for (uint32_t i = 0; i < rows; i++)
 		if (tokens[i] >= e->hp->vocab)
 			return -EINVAL;
+	char why[160];
+	int rc = slice_check(e->slice, why, sizeof why);
+	if (rc)
+		return rc;
 	e->tokens = tokens;
 	e->embedded = x;
 	e->rows = rows;
@@ -94,7 +98,7 @@ int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) 
 		team_run(e->team, embed_member, e);
 	else
 		embed_rows(e, 0, rows);
-	return 0;
+	return slice_check(e->slice, why, sizeof why);
 }
 
 /* As in forward: a single row is prepared by every member for itself, more are shared. */
@@ -119,11 +123,16 @@ static void logits_member(struct team *t, void *arg, unsigned id) {
 int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
 	if (!rows || rows > e->max_rows)
 		return -EINVAL;
+	char why[160];
+	int rc = slice_check(e->slice, why, sizeof why);
+	if (rc)
+		return rc;
 	e->x = x;
 	e->logits = logits;
 	e->rows = rows;
 	e->fault = 0;
 	team_reset_counter(e->team);
 	team_run(e->team, logits_member, e);
-	return e->fault ? -EDOM : 0;
+	rc = slice_check(e->slice, why, sizeof why);
+	return rc ? rc : e->fault ? -EDOM : 0;
 }

@@ -278,21 +278,44 @@ static void share_swiglu(
 	}
 }
 
+/* Puts a group of the layer's weights into w if it comes from disk, when it is there. */
+static int fetch(struct forward *f, struct job *j, uint32_t layer, enum feed_group g,
+        const struct store_tensor *w[LAYER_ROLES]) {
+	struct feed *feed = f->slice->feed;
+	return feed && feed_streams(feed, layer, g) ? feed_take(feed, j->fed, w) : 0;
+}
+
+/* Ends the phase that computed from a group. */
+static int leave(struct forward *f, struct job *j, uint32_t layer, enum feed_group g) {
+	struct feed *feed = f->slice->feed;
+	if (job_gate(j))
+		return -EDOM;
+	if (feed && feed_streams(feed, layer, g)) {
+		if (j->id == 0)
+			feed_give(feed, j->fed);
+		j->fed++;
+	}
+	return 0;
+}
+
 static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool residual) {
 	const struct hparams *hp = f->hp;
-	const struct store_tensor *const *w = f->slice->layer[layer];
+	const struct store_tensor *w[LAYER_ROLES];
 	const struct layer_forms *forms = &f->forms[layer];
 	const float *norm = f->norms + (size_t)layer * 2 * hp->dim;
 	size_t wide = (size_t)hp->heads * hp->head_size, narrow = (size_t)hp->kv_heads * hp->head_size;
 	size_t rows = f->step->rows, at = slot_of(f, j, 0);
 	uint32_t where = layer << 8;
+	memcpy(w, f->slice->layer[layer], sizeof w);
 
 	if (prepare_norm(f, j, residual, norm, forms->qkv, where | AT_ATTN_NORM))
 		return -EDOM;
+	if (fetch(f, j, layer, FEED_QKV, w))
+		return -EIO;
 	const struct product qkv[3] = {
 	        {w[LAYER_Q], f->q, wide}, {w[LAYER_K], f->k, narrow}, {w[LAYER_V], f->v, narrow}};
 	product_share(j, f->ops, qkv, 3, &f->act, at, rows);
-	if (job_gate(j))
+	if (leave(f, j, layer, FEED_QKV))
 		return -EDOM;
 	attention_store(f, j, layer);
 	job_gate(j);
@@ -301,25 +324,31 @@ static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool resi
 
 	if (prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
 		return -EDOM;
+	if (fetch(f, j, layer, FEED_OUT, w))
+		return -EIO;
 	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim}, 1, &f->act, at, rows);
-	if (job_gate(j))
+	if (leave(f, j, layer, FEED_OUT))
 		return -EDOM;
 
 	if (prepare_norm(f, j, true, norm + hp->dim, forms->ffn, where | AT_FFN_NORM))
 		return -EDOM;
+	if (fetch(f, j, layer, FEED_UP, w))
+		return -EIO;
 	share_swiglu(f, j, w[LAYER_GATE], w[LAYER_UP]);
-	if (job_gate(j))
+	if (leave(f, j, layer, FEED_UP))
 		return -EDOM;
 
 	if (prepare_rows(f, j, f->ffn, hp->ffn, forms->down, where | AT_FFN))
 		return -EDOM;
+	if (fetch(f, j, layer, FEED_DOWN, w))
+		return -EIO;
 	product_share(j, f->ops, &(struct product){w[LAYER_DOWN], f->y, hp->dim}, 1, &f->act, at, rows);
-	return job_gate(j);
+	return leave(f, j, layer, FEED_DOWN);
 }
 
 static void run_member(struct team *t, void *arg, unsigned id) {
 	struct forward *f = arg;
-	struct job j = {.team = t, .id = id, .fault = &f->fault};
+	struct job j = {.team = t, .id = id, .fault = &f->fault, .fed = f->fed};
 	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
 	team_share(t, id, f->step->rows, 1, &first, &last);
 	for (size_t r = first; r < last; r++) /* first needed two barriers later */
@@ -327,8 +356,10 @@ static void run_member(struct team *t, void *arg, unsigned id) {
 	if (f->step->rows == 1)
 		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
 	for (uint32_t l = 0; l < f->kv->layers; l++)
-		if (run_layer(f, &j, l, l > 0))
+		if (run_layer(f, &j, l, l > 0)) {
+			atomic_store_explicit(&f->left, true, memory_order_relaxed);
 			return;
+		}
 	if (f->step->rows == 1) {
 		first = 0;
 		last = id == 0;
@@ -342,6 +373,9 @@ static void run_member(struct team *t, void *arg, unsigned id) {
 }
 
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+	int rc = slice_check(f->slice, err, errlen);
+	if (rc)
+		return rc;
 	f->step = st;
 	uint32_t row = 0;
 	for (uint32_t s = 0; s < st->nseqs; s++)
@@ -351,10 +385,18 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 		}
 	attention_plan(f);
 	f->fault = 0;
+	f->left = false;
+	f->fed = f->slice->feed ? feed_begin(f->slice->feed) : 0;
 	team_reset_counter(f->team);
 	team_run(f->team, run_member, f);
-	if (!f->fault)
+	if ((rc = slice_check(f->slice, err, errlen)))
+		return rc;
+	if (!f->fault && !f->left)
 		return 0;
+	if (!f->fault) {
+		feed_why(f->slice->feed, err, errlen);
+		return -EIO;
+	}
 	uint32_t where = job_fault_where(f->fault);
 	snprintf(err, errlen, "layer %u: a value is not finite in %s", f->slice->first + (where >> 8),
 	        at_name[where & 0xff]);

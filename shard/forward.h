@@ -38,16 +38,18 @@ size_t forward_bytes(
  * context.  0 or -EINVAL with a sentence in err.  One thread at a time; may overlap a forward_run. */
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
-/* Runs a checked step.  0, or -EDOM when an activation was not finite (err names layer and operation). */
+/* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when weights
+ * that do not stay in memory could not be read, or a tensor is damaged. */
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
 /* The two ends of a model. */
 struct ends;
 int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows);
 void ends_destroy(struct ends *e); /* NULL allowed */
-/* x[i] = the embedding of tokens[i], i < rows.  -EINVAL for a token outside the vocabulary. */
+/* x[i] = the embedding of tokens[i], i < rows.  -EINVAL for a token outside the vocabulary, -EIO as
+ * forward_run. */
 int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows);
-/* logits[i][vocab] of rows x[i][dim]; -EDOM as forward_run. */
+/* logits[i][vocab] of rows x[i][dim]; -EDOM, -EIO as forward_run. */
 int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows);
 
 #endif

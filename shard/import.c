@@ -217,6 +217,14 @@ static void read_ahead(const uint8_t *p, size_t len) {
 	posix_madvise((void *)at, len + ((uintptr_t)p - at), POSIX_MADV_WILLNEED);
 }
 
+/* Lets go of the whole pages of a stretch; they stay in the page cache as long as there is room. */
+static void let_go(const uint8_t *p, size_t len) {
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = ((uintptr_t)p + page - 1) & ~(page - 1);
+	uintptr_t end = ((uintptr_t)p + len) & ~(page - 1);
+	if (end > at)
+		madvise((void *)at, end - at, MADV_DONTNEED);
+}
+
 static int hash_chunk(struct import *im, struct content_hasher *h, struct source *s, uint32_t i) {
 	char shown[80], why[192];
 	size_t row = kern_row_bytes(s->t->type, s->t->n);
@@ -263,7 +271,8 @@ static int hash_sources(struct import *im, import_progress_fn *progress, void *a
 			rc = hash_chunk(im, h, s, c);
 			if (rc < 0)
 				goto done;
-			chunk_bytes(s, c, &len);
+			const uint8_t *hashed = chunk_bytes(s, c, &len);
+			let_go(hashed, len);
 			done += len;
 			if (progress && progress(arg, done, total))
 				goto cancelled;
@@ -515,4 +524,11 @@ const uint8_t *import_chunk(
         const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len) {
 	const struct source *s = find_source(im, tensor);
 	return s && chunk < s->record.chunks ? chunk_bytes(s, chunk, len) : NULL;
+}
+
+void import_let_go(const struct import *im, const struct content_id *tensor, uint32_t chunk) {
+	size_t len;
+	const uint8_t *p = import_chunk(im, tensor, chunk, &len);
+	if (p)
+		let_go(p, len);
 }

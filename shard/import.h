@@ -38,5 +38,7 @@ const uint8_t *import_blob(const struct import *im, const struct content_id *id,
 const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id);
 const uint8_t *import_chunk(
         const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len);
+/* The chunk's memory is not needed for now: without this a file that is packed is in memory as a whole in the end. */
+void import_let_go(const struct import *im, const struct content_id *tensor, uint32_t chunk);
 
 #endif

@@ -22,6 +22,7 @@ struct job {
 	uint32_t phase;
 	size_t base;             /* the first number of this phase */
 	_Atomic uint64_t *fault; /* the step's; 0: none */
+	uint64_t fed;            /* the next group of weights that comes from disk */
 };
 
 /* Draws the next of `tasks` tasks of this phase; false when there are no more. */

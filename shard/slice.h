@@ -1,29 +1,37 @@
-/* slice: the mapped weights of layers [first, last) of a model, or of its two ends.
+/* slice: the weights of layers [first, last) of a model, or of its two ends: mapped, or, where memory does not do for
+ * all, mapped in part and read from disk on the way.
  *
- * Owns: maps of store tensors (a tensor that several layers share is mapped once).
- * Immutable once made; any thread. */
+ * Owns: maps of store tensors (a tensor that several layers share is mapped once), and the feed of what is not mapped.
+ * Immutable once made, but for the feed; any thread. */
 #ifndef SHARD_SLICE_H
 #define SHARD_SLICE_H
+#include "shard/feed.h"
 #include "shard/manifest.h"
 #include "shard/store.h"
 
 struct slice {
 	const struct manifest *manifest; /* borrowed */
 	uint32_t first, last;
-	const struct store_tensor *(*layer)[LAYER_ROLES]; /* [last - first] */
-	const struct store_tensor *end[END_ROLES];        /* NULL in a slice of layers */
+	const struct store_tensor *(
+	        *layer)[LAYER_ROLES];              /* [last - first]; what the feed has is not mapped */
+	const struct store_tensor *end[END_ROLES]; /* NULL in a slice of layers */
+	struct feed *feed;                         /* NULL: everything is mapped */
 	/* private */
 	struct store_tensor **maps;
 	size_t nmaps;
 };
 
 /* Maps the layers (first < last; none when they are equal) and, with ends, the ends; every record is checked
- * against the manifest. -ENOENT names the tensor that the store lacks. */
+ * against the manifest.  room: bytes that the layers may take, 0 for as many as they do (feed_plan says what stays).
+ * -ENOENT names the tensor that the store lacks. */
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
-        bool ends, char *err, size_t errlen);
+        bool ends, uint64_t room, char *err, size_t errlen);
 void slice_destroy(struct slice *s); /* NULL allowed */
 
-/* Bytes of mapped weights, counted once for each layer that uses them: what --memory bounds. */
+/* 0, or -EIO with a sentence while a tensor of it is damaged: results would be others then. */
+int slice_check(const struct slice *s, char *err, size_t errlen);
+
+/* Bytes of weights, mapped or not, counted once for each layer that uses them. */
 uint64_t slice_bytes(const struct slice *s);
 
 #endif

@@ -2,7 +2,7 @@
 #include "shard/store.h"
 #include "shard/bytes.h"
 #include "shard/durable.h"
-#include "shard/store_tensor.h"
+#include "shard/store_part.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -53,6 +53,8 @@ int store_open(struct store **out, const char *dir, char *err, size_t errlen) {
 		rc = open_folder(dir, "names", &s->names, &names, err, errlen);
 	if (names >= 0)
 		close(names);
+	if (rc == 0)
+		store_part_sweep(s->tensors);
 	if (rc < 0) {
 		store_close(s);
 		return rc;

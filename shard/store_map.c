@@ -1,8 +1,8 @@
 /* store_map: opens tensors of the store.
  *
  * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
- * The packed bytes are not hashed at every start (a model is many GiB); who serves them to others names the
- * chunk, and the receiver checks it. */
+ * The packed bytes are not hashed whenever one is opened (a model is many GiB) but in the background, by
+ * daemon/cluster/mend.h; who serves them to others names the chunk, and the receiver checks it. */
 #include "shard/store_tensor.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -77,8 +77,7 @@ static int read_record(
 	return 0;
 }
 
-/* Opens a tensor's file under a shared lock.  A file of another layout, or broken, is removed: -ENOENT. */
-static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
+int store_open_file(struct store *s, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
 	char hex[CONTENT_HEX];
 	int rc, fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -88,15 +87,20 @@ static int open_tensor(struct store *s, const struct content_id *id, struct cont
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
 		rc = read_record(fd, id, record, head);
-	if (rc == -ESTALE || rc == -EBADMSG) {
+	if (rc == -ESTALE || rc == -EBADMSG)
 		remove_useless(s, fd, hex);
-		rc = -ENOENT;
-	}
 	if (rc < 0) {
 		close(fd);
 		return rc;
 	}
 	return fd;
+}
+
+/* The same, where one that is no good counts as absent. */
+static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
+        struct store_head *head) {
+	int rc = store_open_file(s, id, record, head);
+	return rc == -ESTALE || rc == -EBADMSG ? -ENOENT : rc;
 }
 
 bool store_has_tensor(struct store *s, const struct content_id *id) {
@@ -110,44 +114,86 @@ bool store_has_tensor(struct store *s, const struct content_id *id) {
 	return true;
 }
 
-int store_map_tensor(
-        struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen) {
+static void say(const struct store *s, const struct content_id *id, int rc, char *err, size_t errlen) {
 	char hex[CONTENT_HEX];
-	struct store_head head;
-	int rc = -ENOMEM;
-	struct store_tensor *t = calloc(1, sizeof *t);
-	if (!t)
-		goto error;
-	rc = t->fd = open_tensor(s, id, &t->record, &head);
-	if (rc < 0)
-		goto error;
-	/* the matrix alone: its head would be a page that nobody reads again (pages can be larger than STORE_ALIGN) */
-	uint64_t skip = head.packed_at & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
-	t->map_bytes = head.packed_at + head.packed_bytes - skip;
-	t->map = mmap(NULL, t->map_bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)skip);
-	if (t->map == MAP_FAILED) {
-		rc = -errno;
-		t->map = NULL;
-		goto error;
-	}
-	t->packed = (const uint8_t *)t->map + (head.packed_at - skip);
-	t->packed_bytes = head.packed_bytes;
-	*out = t;
-	return 0;
-error:
 	content_hex(id, hex);
 	if (rc == -ENOENT)
 		snprintf(err, errlen, "%s: tensor %.16s is not in the store", s->dir, hex);
 	else
 		snprintf(err, errlen, "%s: tensor %.16s: %s", s->dir, hex, strerror(-rc));
-	store_unmap_tensor(t);
-	return rc;
+}
+
+int store_open_tensor(
+        struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen) {
+	struct store_head head;
+	struct store_tensor *t = calloc(1, sizeof *t);
+	int rc = t ? t->fd = open_tensor(s, id, &t->record, &head) : -ENOMEM;
+	if (rc < 0) {
+		say(s, id, rc, err, errlen);
+		free(t);
+		return rc;
+	}
+	t->packed_at = head.packed_at;
+	t->packed_bytes = head.packed_bytes;
+	rc = store_use_add(s, t);
+	if (rc < 0) {
+		say(s, id, rc, err, errlen);
+		store_unmap_tensor(t);
+		return rc;
+	}
+	*out = t;
+	return 0;
+}
+
+bool store_keep_tensor(struct store *s, const struct content_id *id) {
+	struct content_tensor record;
+	struct store_head head;
+	int fd = open_tensor(s, id, &record, &head);
+	if (fd < 0)
+		return false;
+	futimens(fd, NULL);
+	content_tensor_clear(&record);
+	close(fd);
+	return true;
+}
+
+int store_map_opened(struct store_tensor *t) {
+	if (t->map)
+		return 0;
+	/* the matrix alone: its head would be a page that nobody reads again (pages can be larger than STORE_ALIGN) */
+	uint64_t skip = t->packed_at & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+	size_t bytes = t->packed_at + t->packed_bytes - skip;
+	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)skip);
+	if (map == MAP_FAILED)
+		return -errno;
+	t->map = map;
+	t->map_bytes = bytes;
+	t->packed = (const uint8_t *)map + (t->packed_at - skip);
+	store_use_mapped(t);
+	return 0;
+}
+
+int store_map_tensor(
+        struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen) {
+	struct store_tensor *t = NULL;
+	int rc = store_open_tensor(s, id, &t, err, errlen);
+	if (rc < 0)
+		return rc;
+	rc = store_map_opened(t);
+	if (rc < 0) {
+		say(s, id, rc, err, errlen);
+		store_unmap_tensor(t);
+		return rc;
+	}
+	*out = t;
+	return 0;
 }
 
 void store_unmap_tensor(struct store_tensor *t) {
 	int saved = errno;
 	if (!t)
 		return;
+	store_use_remove(t);
 	if (t->map)
 		munmap(t->map, t->map_bytes);
 	if (t->fd >= 0)

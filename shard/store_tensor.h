@@ -10,11 +10,23 @@
 struct store {
 	char *dir, *names;
 	int blobs, tensors; /* the folders */
+	struct store_limit limit;
 };
 
 struct store_head {
 	uint64_t record_len, packed_at, packed_bytes;
 };
+
+/* A tensor in use by this process: in a list that the handler of bus errors walks. */
+struct store_use;
+int store_use_add(struct store *s, struct store_tensor *t);
+void store_use_mapped(struct store_tensor *t); /* its map is there */
+void store_use_remove(struct store_tensor *t);
+
+/* Opens a tensor's file under a shared lock and reads its head and record: a descriptor, or a negative errno; one that is
+ * no good (-EBADMSG, -ESTALE) is removed unless it is in use. */
+int store_open_file(
+        struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
 
 /* The head of a tensor's file, from and to its STORE_HEAD bytes. */
 void store_head_put(uint8_t out[STORE_HEAD], const struct store_head *h);

@@ -1,9 +1,9 @@
-/* store_write: writes a tensor into the store, chunk by chunk.
+/* store_write: writes a tensor into the store, chunk by chunk, going on with what an earlier writer left.
  *
  * The file has its full length, and the disk its room, from the start; the head is written last.  pwrite is used
  * rather than a mapping, so that a full disk is an error and not a signal. */
 #include "shard/durable.h"
-#include "shard/store_tensor.h"
+#include "shard/store_part.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,7 +21,8 @@ struct store_writer {
 	bool *have;      /* which chunks are there */
 	uint32_t missing;
 	int fd;
-	char temp[DURABLE_TEMP]; /* empty once committed */
+	bool part;                  /* temp is a part, for others to go on with */
+	char temp[STORE_PART_NAME]; /* empty once committed */
 };
 
 static int copy_record(struct content_tensor *to, const struct content_tensor *from) {
@@ -34,9 +35,36 @@ static int copy_record(struct content_tensor *to, const struct content_tensor *f
 	return 0;
 }
 
+static int open_part(struct store_writer *w) {
+	bool old;
+	uint32_t there;
+	int rc = w->fd = store_part_take(w->store, &w->record, &w->head, w->record_bytes, w->temp, &old);
+	if (rc < 0) {
+		w->temp[0] = '\0';
+		return rc;
+	}
+	w->part = true;
+	if (!old)
+		return 0;
+	rc = store_part_look(w->fd, &w->record, &w->head, w->packed, w->have, &there);
+	if (rc == 0)
+		w->missing -= there;
+	return rc;
+}
+
+static int open_new(struct store_writer *w) {
+	off_t size = (off_t)(w->head.packed_at + w->head.packed_bytes);
+	int rc = w->fd = durable_create(w->store->tensors, w->temp);
+	if (rc < 0)
+		return rc;
+	if (fallocate(w->fd, 0, 0, size) < 0)
+		return errno == EOPNOTSUPP && ftruncate(w->fd, size) == 0 ? 0 : -errno;
+	return 0;
+}
+
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
         char *err, size_t errlen) {
-	char hex[CONTENT_HEX];
+	char hex[CONTENT_HEX], why[200] = "";
 	size_t len;
 	int rc = -ENOMEM;
 	struct store_writer *w = calloc(1, sizeof *w);
@@ -52,6 +80,9 @@ int store_writer_create(struct store_writer **out, struct store *s, const struct
 	if (rc < 0)
 		goto error;
 	w->head = store_head_of(&w->record, len);
+	rc = store_make_room(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
+	if (rc < 0)
+		goto error;
 	w->missing = w->record.chunks;
 	uint64_t rows = w->record.chunk_rows < w->record.rows ? w->record.chunk_rows : w->record.rows;
 	rc = -ENOMEM;
@@ -59,20 +90,17 @@ int store_writer_create(struct store_writer **out, struct store *s, const struct
 	w->have = calloc(w->record.chunks, sizeof *w->have);
 	if (!w->packed || !w->have)
 		goto error;
-	rc = w->fd = durable_create(s->tensors, w->temp);
+	rc = w->record.chunks > 1 ? open_part(w) : -EWOULDBLOCK;
+	/* another is at it (two daemons of one store): each writes its own */
+	if (rc == -EWOULDBLOCK)
+		rc = open_new(w);
 	if (rc < 0)
 		goto error;
-	off_t size = (off_t)(w->head.packed_at + w->head.packed_bytes);
-	if (fallocate(w->fd, 0, 0, size) < 0) {
-		rc = errno == EOPNOTSUPP && ftruncate(w->fd, size) == 0 ? 0 : -errno;
-		if (rc < 0)
-			goto error;
-	}
 	*out = w;
 	return 0;
 error:
 	snprintf(err, errlen, "%s: cannot make room for tensor %.16s (%" PRIu64 " bytes): %s", s->dir,
-	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0, strerror(-rc));
+	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0, *why ? why : strerror(-rc));
 	store_writer_destroy(w);
 	return rc;
 }
@@ -100,6 +128,14 @@ int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes
 	return 0;
 }
 
+bool store_writer_has(const struct store_writer *w, uint32_t chunk) {
+	return chunk < w->record.chunks && w->have[chunk];
+}
+
+bool store_writer_readable(const struct store_writer *w) {
+	return w->part;
+}
+
 int store_writer_commit(struct store_writer *w) {
 	uint8_t head[STORE_HEAD];
 	char hex[CONTENT_HEX];
@@ -123,7 +159,8 @@ void store_writer_destroy(struct store_writer *w) {
 	if (!w)
 		return;
 	if (w->fd >= 0) {
-		if (w->temp[0])
+		bool worth = w->part && w->have && w->missing < w->record.chunks;
+		if (w->temp[0] && !worth)
 			durable_discard(w->store->tensors, w->temp);
 		close(w->fd);
 	}

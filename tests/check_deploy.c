@@ -629,6 +629,14 @@ START_TEST(members_are_not_believed) {
 	plan->blocks = UINT32_MAX;
 	tell_prepare(2, 1, plan);
 	ck_assert_msg(strstr(refusal, "with KV cache and buffers"), "%s", refusal);
+	/* nor does she say what others keep on their disks */
+	Caravan__Keep keep = CARAVAN__KEEP__INIT;
+	Caravan__Envelope wants = CARAVAN__ENVELOPE__INIT;
+	keep.manifest = plan->manifest;
+	keep.ends = 7;
+	wants.body_case = CARAVAN__ENVELOPE__BODY_KEEP;
+	wants.keep = &keep;
+	ck_assert_str_eq(tell(2, 1, &wants), "this node knows no such model that you coordinate");
 	/* and what is not there cannot be unloaded */
 	Caravan__Unload unload_n = CARAVAN__UNLOAD__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -689,6 +697,84 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	plan->coordinator = ada;
 	plan->model = m;
 	plan_free(plan);
+}
+END_TEST
+
+/* ---- copies ---- */
+
+static Caravan__ModelState copies_of(int i, const char *name) {
+	Caravan__ModelState s = CARAVAN__MODEL_STATE__INIT;
+	deploy_copies(above[i].deploy, name, &s);
+	return s;
+}
+
+static bool copied(void *arg) {
+	Caravan__ModelState s = copies_of(*(int *)arg, "m");
+	return s.copies && s.copy_missing == 0 && !*s.at_risk;
+}
+
+/* On how many disks the tensors are, at least. */
+static unsigned fewest(const struct manifest *m) {
+	unsigned least = NODES_MAX;
+	for (uint32_t i = 0; i < m->hp.layers * LAYER_ROLES + END_ROLES; i++) {
+		const struct content_id *id =
+		        i < END_ROLES
+		                ? &m->end[i].id
+		                : &m->layer[(i - END_ROLES) / LAYER_ROLES][(i - END_ROLES) % LAYER_ROLES].id;
+		unsigned n = 0;
+		for (int k = 0; k < NODES_MAX; k++)
+			n += nodes[k].members && store_has_tensor(nodes[k].store, id);
+		least = n < least ? n : least;
+	}
+	return least;
+}
+
+static bool copied_once(void *arg) {
+	Caravan__ModelState s = copies_of(*(int *)arg, "m");
+	return s.copies && s.copy_missing == 0;
+}
+
+START_TEST(copies_come_onto_other_disks) {
+	const char *path = nodes_model("m.gguf", KERN_Q8_0, 6, 1), *bob[] = {"bob"};
+	struct outcome o;
+	int ada = 0;
+	cluster(3);
+	/* all layers are bob's and the ends ada's: nothing would survive a loss */
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = bob, .nnodes = 1, .copies = 1}, &o), "");
+	const struct manifest *m = model(0, "m")->manifest;
+	ck_assert(nodes_wait(copied_once, &ada, 20000));
+	Caravan__ModelState s = copies_of(0, "m");
+	ck_assert_str_eq(s.at_risk, "only on ada: the ends; only on bob: layers 0-5");
+	ck_assert_uint_eq(s.copies, 1);
+	ck_assert_uint_eq(s.copy_missing, 0);
+	ck_assert_uint_eq(fewest(m), 1);
+	/* who does not coordinate it says nothing of it */
+	ck_assert_uint_eq(copies_of(1, "m").copies, 0);
+	ck_assert_str_eq(unload(0, "m"), "");
+
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = bob, .nnodes = 1, .copies = 3}, &o), "");
+	m = model(0, "m")->manifest;
+	ck_assert(nodes_wait(copied, &ada, 60000));
+	ck_assert_uint_eq(fewest(m), 3);
+	ck_assert_uint_eq(
+	        copies_of(0, "m").copy_bytes, 3 * (manifest_layer_bytes(m, 0, 6) + manifest_end_bytes(m)));
+	/* and when the one that loaded it has gone, another does, without a file: nothing moves any more */
+	uint64_t moved = deploy_moved(above[1].deploy) + deploy_moved(above[2].deploy);
+	nodes_stop(0);
+	ck_assert(nodes_wait(nodes_all_up, NULL, 30000));
+	struct deploy_load known = {.file = "m", .known = "m", .all_nodes = true, .done = on_done, .arg = &o};
+	char err[300] = "";
+	memset(&o, 0, sizeof o);
+	ck_assert_msg(deploy_load(above[2].deploy, &known, err, sizeof err) == 0, "%s", err);
+	ck_assert(nodes_wait(is_done, &o, 60000));
+	ck_assert_str_eq(o.error, "");
+	ck_assert_uint_eq(model(2, "m")->plan->n_stages, 2);
+	ck_assert_uint_eq(model(2, "m")->plan->copies, 3);
+	ck_assert_uint_eq(deploy_moved(above[1].deploy) + deploy_moved(above[2].deploy), moved);
+	/* nobody knows it here any more */
+	known.known = known.file = "n";
+	ck_assert_int_lt(deploy_load(above[2].deploy, &known, err, sizeof err), 0);
+	ck_assert_msg(strstr(err, "no model n is loaded"), "%s", err);
 }
 END_TEST
 
@@ -760,6 +846,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_coordinator_goes_and_comes_back);
 	tcase_add_test(t, a_node_that_comes_late_learns_what_there_is);
 	tcase_add_test(t, the_storey_above_finds_it_unavailable);
+	tcase_add_test(t, copies_come_onto_other_disks);
 	tcase_add_test(t, members_are_not_believed);
 	tcase_add_test(t, a_coordinator_has_its_share_of_places);
 	tcase_add_test(t, nodes_say_what_they_have);

@@ -114,6 +114,48 @@ START_TEST(aliases_share_bytes) {
 }
 END_TEST
 
+/* What llama.cpp makes of Llama 2 70B as Q4_K_M, layer by layer. */
+START_TEST(a_mixture_is_that_of_q4_k_m) {
+	struct ggufgen_model m = {.type = KERN_Q4_K,
+	        .mixture = true,
+	        .head = KERN_Q6_K,
+	        .dim = 2048,
+	        .layers = 80,
+	        .heads = 8,
+	        .kv_heads = 1,
+	        .ffn = 256,
+	        .vocab = 260,
+	        .distinct = 2};
+	static const struct {
+		uint32_t layer;
+		bool more;
+	} some[] = {{0, true}, {9, true}, {10, false}, {11, false}, {12, true}, {13, false}, {15, true}, {69, true},
+	        {68, false}, {70, true}, {79, true}};
+	struct gguf *g;
+	char name[64];
+	unsigned more = 0;
+	ck_assert_int_eq(open_gen(ggufgen_model(&m), &g), 0);
+	for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+		snprintf(name, sizeof name, "blk.%u.ffn_down.weight", some[i].layer);
+		ck_assert_int_eq(gguf_find(g, name)->type, some[i].more ? KERN_Q6_K : KERN_Q4_K);
+		snprintf(name, sizeof name, "blk.%u.attn_v.weight", some[i].layer);
+		ck_assert_int_eq(gguf_find(g, name)->type, some[i].more ? KERN_Q6_K : KERN_Q5_K);
+		snprintf(name, sizeof name, "blk.%u.ffn_up.weight", some[i].layer);
+		ck_assert_int_eq(gguf_find(g, name)->type, KERN_Q4_K);
+	}
+	for (uint32_t l = 0; l < 80; l++) {
+		snprintf(name, sizeof name, "blk.%u.ffn_down.weight", l);
+		more += gguf_find(g, name)->type == KERN_Q6_K;
+	}
+	ck_assert_uint_eq(more, 40);
+	/* the first two of a type are written, the others lie on them in turn */
+	ck_assert_ptr_eq(gguf_find(g, "blk.10.ffn_down.weight")->data, gguf_find(g, "blk.13.ffn_down.weight")->data);
+	ck_assert_ptr_ne(gguf_find(g, "blk.10.ffn_down.weight")->data, gguf_find(g, "blk.11.ffn_down.weight")->data);
+	ck_assert_ptr_eq(gguf_find(g, "blk.12.ffn_down.weight")->data, gguf_find(g, "blk.0.ffn_down.weight")->data);
+	gguf_close(g);
+}
+END_TEST
+
 /* A model in three parts: all keys in the first, as gguf-split writes them. */
 static void write_part(const char *path, uint32_t no, uint32_t claimed, const char *tensor) {
 	struct ggufgen *gen = ggufgen_create();
@@ -275,6 +317,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, values_of_every_kind);
 	tcase_add_test(t, tensors_are_found);
 	tcase_add_test(t, aliases_share_bytes);
+	tcase_add_test(t, a_mixture_is_that_of_q4_k_m);
 	tcase_add_test(t, split_files);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");

@@ -24,6 +24,11 @@ static void teardown(void) {
 	ck_assert_int_eq(rmdir(dir), 0);
 }
 
+static bool never(void *arg) {
+	(void)arg;
+	return false;
+}
+
 static void look(void *arg) {
 	if (measure_ready(arg))
 		loop_stop(loop);
@@ -32,7 +37,7 @@ static void look(void *arg) {
 static double measured(unsigned threads, bool at_once, Caravan__NodeState *state, struct measure **keep) {
 	struct measure *m;
 	caravan__node_state__init(state);
-	ck_assert_int_eq(measure_start(&m, loop, dir, threads, NULL), 0);
+	ck_assert_int_eq(measure_start(&m, loop, dir, threads, NULL, never, NULL), 0);
 	ck_assert_int_eq(measure_ready(m), at_once);
 	measure_fill(m, state);
 	ck_assert_uint_eq(state->n_rates > 0, at_once);
@@ -57,8 +62,9 @@ START_TEST(measures_every_type_once) {
 	ck_assert_double_gt(state.read_bandwidth, 1e7);
 	for (size_t i = 0; i < state.n_rates; i++) {
 		ck_assert_double_gt(state.rates[i]->bytes_per_second, 1e5);
-		printf("# %s %.2f GB/s\n", kern_traits(state.rates[i]->type)->name,
-		        state.rates[i]->bytes_per_second / 1e9);
+		ck_assert_double_gt(state.rates[i]->many, 1e5);
+		printf("# %s %.2f GB/s, with many columns %.1f\n", kern_traits(state.rates[i]->type)->name,
+		        state.rates[i]->bytes_per_second / 1e9, state.rates[i]->many / 1e9);
 	}
 	/* kept */
 	measured(2, true, &again, &n);
@@ -74,7 +80,7 @@ START_TEST(what_means_something_else_or_nothing_is_measured_anew) {
 	Caravan__NodeState state;
 	struct measure *m;
 	const char *const useless[] = {
-	        "rates 1 cpu nonesuch threads 1 arithmetic 1 layout 1\nread 1e9\ntype 2 1e9\n",
+	        "rates 2 cpu nonesuch threads 1 arithmetic 1 layout 1\nread 1e9\ntype 2 1e9 1e9\n",
 	        "rates 1 cpu ref thr", "", "\n\n\n", "type 2 1e9\n"};
 	measured(1, false, &state, &m);
 	measure_stop(m);
@@ -84,10 +90,70 @@ START_TEST(what_means_something_else_or_nothing_is_measured_anew) {
 		FILE *f = fopen(rates, "w");
 		fputs(useless[i], f);
 		fclose(f);
-		ck_assert_int_eq(measure_start(&m, loop, dir, 1, NULL), 0);
+		ck_assert_int_eq(measure_start(&m, loop, dir, 1, NULL, never, NULL), 0);
 		ck_assert(!measure_ready(m));
 		measure_stop(m); /* in the middle of it */
 	}
+}
+END_TEST
+
+/* Divides every figure in the file by a hundred. */
+static void slow_down(void) {
+	char line[200], out[8192], key[16];
+	size_t at = 0;
+	FILE *f = fopen(rates, "r");
+	while (fgets(line, sizeof line, f)) {
+		unsigned type;
+		double one, many;
+		if (sscanf(line, "type %u %lf %lf", &type, &one, &many) == 3)
+			at += (size_t)snprintf(
+			        out + at, sizeof out - at, "type %u %e %e\n", type, one / 100, many / 100);
+		else if (sscanf(line, "%15s %lf", key, &one) == 2 && strcmp(key, "read") == 0)
+			at += (size_t)snprintf(out + at, sizeof out - at, "read %e\n", one / 100);
+		else
+			at += (size_t)snprintf(out + at, sizeof out - at, "%s", line);
+	}
+	fclose(f);
+	f = fopen(rates, "w");
+	fputs(out, f);
+	fclose(f);
+}
+
+struct drift {
+	struct measure *m;
+	double was;
+};
+
+static void drifted(void *arg) {
+	struct drift *d = arg;
+	Caravan__NodeState state;
+	caravan__node_state__init(&state);
+	measure_fill(d->m, &state);
+	if (state.rates[0]->bytes_per_second > 10 * d->was)
+		loop_stop(loop);
+}
+
+START_TEST(what_a_machine_has_drifted_from_is_measured_anew) {
+	Caravan__NodeState state;
+	struct drift d;
+	measured(2, false, &state, &d.m);
+	measure_stop(d.m);
+	slow_down();
+	ck_assert_int_eq(measure_start(&d.m, loop, dir, 2, NULL, never, NULL), 0);
+	ck_assert(measure_ready(d.m)); /* with what was kept, until then */
+	caravan__node_state__init(&state);
+	measure_fill(d.m, &state);
+	d.was = state.rates[0]->bytes_per_second;
+	struct loop_timer *t = loop_timer_start(loop, 20, true, drifted, &d);
+	loop_run(loop);
+	loop_timer_stop(t);
+	measure_stop(d.m);
+	/* and kept */
+	ck_assert_int_eq(measure_start(&d.m, loop, dir, 2, NULL, never, NULL), 0);
+	caravan__node_state__init(&state);
+	measure_fill(d.m, &state);
+	ck_assert_double_gt(state.rates[0]->bytes_per_second, 10 * d.was);
+	measure_stop(d.m);
 }
 END_TEST
 
@@ -98,6 +164,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, measures_every_type_once);
 	tcase_add_test(t, what_means_something_else_or_nothing_is_measured_anew);
+	tcase_add_test(t, what_a_machine_has_drifted_from_is_measured_anew);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -162,6 +162,8 @@ static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_lay
 			l = mine[i].last;
 		}
 		ck_assert_uint_eq(l, s.layers);
+		/* none is quicker than the bound */
+		ck_assert_uint_le(search_bound(&s), f.best);
 		/* and the best */
 		ck_assert_msg(search_moved(&s, mine, n) == f.moved, "round %d: moves %llu, can be %llu",
 		        round, (unsigned long long)search_moved(&s, mine, n), (unsigned long long)f.moved);
@@ -261,7 +263,10 @@ static double milliseconds(const struct search *s, const char *what) {
 	uint64_t begin = loop_now_ns();
 	ck_assert_int_eq(search_best(s, st, &n), 0);
 	double took = (double)(loop_now_ns() - begin) / 1e6;
-	printf("# 80 layers, %s: %.1f ms\n", what, took);
+	uint64_t total = search_total(s, st, n), bound = search_bound(s);
+	ck_assert_uint_le(bound, total);
+	printf("# 80 layers, %s: %.1f ms; a token takes %.3f of the lower bound\n", what, took,
+	        (double)total / (double)bound);
 	return took;
 }
 
@@ -326,9 +331,11 @@ static struct planner_node node[4];
 static struct planner_input input(const struct manifest *m, size_t nodes) {
 	static const char *const names[] = {"ada", "bob", "cleo", "dan"};
 	for (size_t i = 0; i < 4; i++) {
-		node[i] = (struct planner_node){.name = names[i], .memory = 1ull << 34, .hop = 1e-4};
+		node[i] = (struct planner_node){
+		        .name = names[i], .memory = 1ull << 34, .hop = 1e-4, .rate = 1e9};
 		node[i].bytes_per_second[KERN_Q4_0] = node[i].bytes_per_second[KERN_Q6_K] = 10e9;
 		node[i].bytes_per_second[KERN_F32] = 10e9;
+		node[i].many[KERN_Q4_0] = node[i].many[KERN_Q6_K] = 1e11;
 	}
 	return (struct planner_input){.manifest = m,
 	        .context = 4096,
@@ -463,6 +470,47 @@ START_TEST(refuses_more_named_nodes_than_layers) {
 }
 END_TEST
 
+/* ---- prompts ---- */
+
+START_TEST(a_prompt_takes_what_many_columns_take) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q6_K);
+	struct planner_input p = input(m, 2);
+	struct planner_plan plan;
+	char err[300];
+	node[0].required = node[1].required = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 2);
+	double sum = 0, row = m->hp.dim * sizeof(float);
+	for (size_t i = 0; i < 2; i++) {
+		const struct planner_stage *s = &plan.stage[i];
+		double bytes = 0;
+		for (uint32_t l = s->first; l < s->last; l++)
+			for (int r = 0; r < LAYER_ROLES; r++)
+				bytes += manifest_layer_is_norm((enum layer_role)r)
+				                 ? 0
+				                 : (double)m->layer[l][r].bytes;
+		ck_assert_double_eq_tol(s->prompt, bytes / 1e11, 1e-12);
+		sum += s->prompt + row / node[s->node].rate * (s->hop > 0);
+	}
+	/* links have a part in it, which is small where a step carries many rows */
+	ck_assert_double_gt(plan.prompt, sum);
+	ck_assert_double_lt(
+	        plan.prompt, sum + (plan.stage[1].hop + plan.back + plan.ends) / p.max_rows + 1e-9);
+	planner_clear(&plan);
+	/* a node that said nothing of many columns, or steps of few rows: nothing is predicted */
+	node[1].many[KERN_Q4_0] = 0;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert(plan.prompt == 0 && plan.seconds > 0);
+	planner_clear(&plan);
+	node[1].many[KERN_Q4_0] = 1e11;
+	p.max_rows = PLANNER_MANY - 1;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert(plan.prompt == 0);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
 /* ---- advice ---- */
 
 static struct advice *advise(const struct planner_input *p) {
@@ -488,6 +536,7 @@ START_TEST(advice_is_the_plan) {
 	ck_assert_uint_eq(c->bytes, manifest_layer_bytes(m, 0, 6) + manifest_end_bytes(m));
 	ck_assert_uint_eq(c->missing, 0);
 	ck_assert(c->seconds == plan.seconds && c->slowest == plan.slowest);
+	ck_assert(c->prompt == plan.prompt && plan.prompt > 0);
 	for (size_t i = 0; i < 3; i++) {
 		const Caravan__AdviceNode *n = c->nodes[i];
 		sum += n->compute + n->send;
@@ -501,6 +550,7 @@ START_TEST(advice_is_the_plan) {
 		ck_assert_uint_eq(n->last, s->last);
 		ck_assert_uint_eq(n->weights, s->weights);
 		ck_assert_uint_eq(n->kv, s->kv);
+		ck_assert(n->prompt == s->prompt);
 		/* nothing is held anywhere: all of it moves */
 		ck_assert_uint_eq(n->moves, manifest_layer_bytes(m, s->first, s->last));
 		ck_assert_uint_eq(n->fixed,
@@ -727,6 +777,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, unmeasured_nodes_are_equals);
 	tcase_add_test(t, says_what_is_missing);
 	tcase_add_test(t, refuses_more_named_nodes_than_layers);
+	tcase_add_test(t, a_prompt_takes_what_many_columns_take);
 	tcase_add_test(t, advice_is_the_plan);
 	tcase_add_test(t, advice_says_why_a_node_is_left_out);
 	tcase_add_test(t, advice_without_measurements_says_nothing_of_time);

@@ -23,10 +23,30 @@ static struct sequence *sequence(uint32_t tokens, uint32_t room) {
 	return q;
 }
 
-static struct scheduler *scheduler(uint32_t blocks, uint32_t parallel, uint32_t max_rows) {
+static struct scheduler *line(uint32_t blocks, uint32_t parallel, uint32_t max_rows, uint32_t stages) {
 	struct scheduler *s;
-	ck_assert_int_eq(scheduler_create(&s, blocks, parallel, max_rows, "", 0), 0);
+	ck_assert_int_eq(scheduler_create(&s, blocks, parallel, max_rows, stages, "", 0), 0);
 	return s;
+}
+
+static struct scheduler *scheduler(uint32_t blocks, uint32_t parallel, uint32_t max_rows) {
+	return line(blocks, parallel, max_rows, 1);
+}
+
+/* The step came back, with a next token for whoever asked for one. */
+static void back(struct scheduler *s, struct scheduler_step *st) {
+	for (uint32_t i = 0; i < st->nseqs; i++)
+		if (st->seq[i].outputs && st->seq[i].seq->tokens < st->seq[i].seq->room)
+			st->seq[i].seq->tokens++;
+	scheduler_done(s, st, left, NULL);
+}
+
+static void end_all(struct scheduler *s) {
+	for (struct sequence *q; (q = scheduler_at(s, 0));) {
+		ck_assert(scheduler_end(s, q));
+		left(NULL, q);
+	}
+	scheduler_destroy(s);
 }
 
 START_TEST(prompt_in_chunks) {
@@ -149,6 +169,178 @@ START_TEST(blocks_are_kept_while_a_step_names_them) {
 }
 END_TEST
 
+/* Eight that generate, over k stages: steps of even size, one for each stage, and never more. */
+START_TEST(even_groups) {
+	static const struct {
+		uint32_t stages, group, steps;
+	} cases[] = {{1, 8, 1}, {2, 4, 2}, {3, 3, 3}, {4, 2, 4}, {8, 1, 8}, {16, 1, 8}};
+	uint32_t served[8] = {0};
+	struct scheduler *s = line(64, 8, 512, cases[_i].stages);
+	struct scheduler_step *flight[16], *st;
+	struct sequence *q[8];
+	for (uint32_t i = 0; i < 8; i++)
+		scheduler_add(s, q[i] = sequence(1, 400));
+	st = scheduler_next(s);
+	ck_assert_uint_eq(st->nseqs, 8);
+	back(s, st);
+	uint32_t n = 0, largest = 0;
+	for (uint32_t round = 0; round < 200; round++) {
+		while (n < 16 && (st = scheduler_next(s))) {
+			ck_assert_uint_eq(st->generating, st->nseqs);
+			largest = st->nseqs > largest ? st->nseqs : largest;
+			for (uint32_t i = 0; i < st->nseqs; i++)
+				for (uint32_t k = 0; k < 8; k++)
+					served[k] += st->seq[i].seq == q[k];
+			flight[n++] = st;
+		}
+		ck_assert_uint_eq(n, cases[_i].steps);
+		/* now and then one that is younger comes back first, as after a loss */
+		uint32_t at = round % 7 == 6 && n > 1;
+		st = flight[at];
+		memmove(flight + at, flight + at + 1, (--n - at) * sizeof *flight);
+		back(s, st);
+	}
+	ck_assert_uint_eq(largest, cases[_i].group);
+	for (uint32_t k = 0; k < 8; k++)
+		ck_assert_uint_le(
+		        served[0] > served[k] ? served[0] - served[k] : served[k] - served[0], 200 / 7 + 2);
+	while (n > 0)
+		back(s, flight[--n]);
+	end_all(s);
+}
+END_TEST
+
+/* One that comes alone has a step of its own, until others are there to share it with. */
+START_TEST(fragments_grow_together) {
+	struct scheduler *s = line(64, 8, 512, 2);
+	struct sequence *q[4];
+	for (uint32_t i = 0; i < 3; i++)
+		scheduler_add(s, q[i] = sequence(1, 200));
+	back(s, scheduler_next(s));
+	struct scheduler_step *a = scheduler_next(s), *b = scheduler_next(s);
+	ck_assert_uint_eq(a->nseqs + b->nseqs, 3);
+	scheduler_add(s, q[3] = sequence(1, 200));
+	struct scheduler_step *c = scheduler_next(s); /* its prompt goes at once */
+	ck_assert_ptr_eq(c->seq[0].seq, q[3]);
+	back(s, c);
+	ck_assert_ptr_null(scheduler_next(s)); /* its next token waits for a group */
+	back(s, b);
+	c = scheduler_next(s);
+	ck_assert_uint_eq(c->nseqs, 2);
+	back(s, a);
+	a = scheduler_next(s);
+	ck_assert_uint_eq(a->nseqs, 2);
+	back(s, c);
+	back(s, a);
+	end_all(s);
+}
+END_TEST
+
+START_TEST(chunks_fill_the_stages) {
+	struct scheduler *s = line(64, 4, 512, 4);
+	struct scheduler_step *flight[32];
+	struct sequence *q = sequence(2048, 2049);
+	uint32_t n = 0, rows = 0;
+	scheduler_add(s, q);
+	while ((flight[n] = scheduler_next(s))) {
+		ck_assert_uint_eq(flight[n]->rows, 128);
+		rows += flight[n++]->rows;
+	}
+	ck_assert_uint_eq(n, 16);
+	ck_assert_uint_eq(rows, 2048);
+	for (uint32_t i = 0; i < n; i++)
+		back(s, flight[i]);
+	end_all(s);
+	s = line(256, 4, 512, 4);
+	scheduler_add(
+	        s, sequence(12000, 12001)); /* a longer one: larger chunks, up to what a step may have */
+	struct scheduler_step *st = scheduler_next(s);
+	ck_assert_uint_eq(st->rows, 512);
+	back(s, st);
+	end_all(s);
+}
+END_TEST
+
+/* Also a step that carries no next token, since all are under way, has few rows of a prompt: they come back to it. */
+START_TEST(prompts_beside_answers_are_cut) {
+	struct scheduler *s = line(64, 4, 512, 2);
+	struct sequence *q = sequence(1, 100), *p = sequence(2000, 2001);
+	scheduler_add(s, q);
+	back(s, scheduler_next(s));
+	struct scheduler_step *a = scheduler_next(s);
+	scheduler_add(s, p);
+	struct scheduler_step *b = scheduler_next(s);
+	ck_assert_uint_eq(b->generating, 0);
+	ck_assert_uint_eq(b->rows, SCHEDULER_MIXED_ROWS);
+	/* another prompt is not behind all of the long one */
+	struct sequence *r = sequence(10, 20);
+	scheduler_add(s, r);
+	struct scheduler_step *c = scheduler_next(s), *d = scheduler_next(s);
+	bool there = false;
+	for (uint32_t i = 0; i < c->nseqs; i++)
+		there |= c->seq[i].seq == r;
+	for (uint32_t i = 0; i < d->nseqs; i++)
+		there |= d->seq[i].seq == r;
+	ck_assert(there);
+	back(s, a);
+	back(s, b);
+	back(s, c);
+	back(s, d);
+	end_all(s);
+}
+END_TEST
+
+static uint32_t nmoved;
+static void moved(void *arg, struct sequence *q) {
+	(void)arg;
+	(void)q;
+	nmoved++;
+}
+
+/* A client with many waiting does not keep another waiting behind all of them. */
+START_TEST(clients_in_turn) {
+	struct scheduler *s = scheduler(64, 2, 64);
+	struct sequence *q[8];
+	for (uint32_t i = 0; i < 8; i++) {
+		q[i] = sequence(1, 2);
+		q[i]->client = i < 6 ? 1 : i - 4; /* six of the first, one each of two others */
+		scheduler_add(s, q[i]);
+	}
+	nmoved = 0;
+	scheduler_places(s, moved, NULL);
+	static const uint32_t place[8] = {0, 0, 3, 4, 5, 6, 1, 2};
+	for (uint32_t i = 0; i < 8; i++)
+		ck_assert_uint_eq(q[i]->place, place[i]);
+	ck_assert_uint_eq(nmoved, 6);
+	scheduler_places(s, moved, NULL);
+	ck_assert_uint_eq(nmoved, 6);
+	static const uint32_t order[8] = {0, 1, 6, 7, 2, 3, 4, 5};
+	for (uint32_t i = 0; i < 8; i++) {
+		ck_assert(q[order[i]]->running);
+		ck_assert(scheduler_end(s, q[order[i]]));
+		left(NULL, q[order[i]]);
+	}
+	scheduler_destroy(s);
+}
+END_TEST
+
+/* Whoever runs can go on to its end: blocks are promised before. */
+START_TEST(the_pool_bounds_what_runs) {
+	struct scheduler *s = scheduler(5, 4, 64);
+	struct sequence *large = sequence(10, 130), *next = sequence(10, 140), *small = sequence(1, 60);
+	scheduler_add(s, large);
+	scheduler_add(s, next);
+	scheduler_add(s, small);
+	ck_assert(large->running && !next->running);
+	ck_assert(!small->running); /* it would fit, but does not overtake */
+	ck_assert(scheduler_end(s, large));
+	left(NULL, large);
+	ck_assert(next->running && small->running);
+	ck_assert_uint_eq(scheduler_queued(s), 0);
+	end_all(s);
+}
+END_TEST
+
 START_TEST(every_output_for_logits) {
 	struct scheduler *s = scheduler(4, 2, 7);
 	struct sequence *q = sequence(16, 16);
@@ -192,6 +384,12 @@ static Suite *suite(void) {
 	tcase_add_test(t, decode_is_not_starved_by_a_prompt);
 	tcase_add_test(t, queue_and_places);
 	tcase_add_test(t, blocks_are_kept_while_a_step_names_them);
+	tcase_add_loop_test(t, even_groups, 0, 6);
+	tcase_add_test(t, fragments_grow_together);
+	tcase_add_test(t, chunks_fill_the_stages);
+	tcase_add_test(t, prompts_beside_answers_are_cut);
+	tcase_add_test(t, clients_in_turn);
+	tcase_add_test(t, the_pool_bounds_what_runs);
 	tcase_add_test(t, every_output_for_logits);
 	tcase_add_test(t, rates);
 	suite_add_tcase(s, t);

@@ -1,5 +1,6 @@
 /* transfer: content between nodes, from good sources and from bad ones; and the loader. */
 #include "daemon/cluster/transfer.h"
+#include "tests/ggufgen.h"
 #include "tests/nodes.h"
 #include <check.h>
 #include <errno.h>
@@ -155,11 +156,8 @@ static void fetch(int i, const struct manifest *m, uint32_t first, uint32_t last
 	ck_assert(nodes_wait(is_done, o, 60000));
 }
 
-/* Everything is there, and is what the file has. */
-static void check_store(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
+static void check_layers(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
 	char err[200];
-	ck_assert(store_has_blob(nodes[i].store, &m->id));
-	ck_assert(store_has_blob(nodes[i].store, &m->vocab));
 	for (uint32_t l = first; l < last; l++)
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			struct store_tensor *t;
@@ -176,6 +174,13 @@ static void check_store(int i, const struct manifest *m, struct import *im, uint
 			}
 			store_unmap_tensor(t);
 		}
+}
+
+/* Everything is there, and is what the file has. */
+static void check_store(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
+	ck_assert(store_has_blob(nodes[i].store, &m->id));
+	ck_assert(store_has_blob(nodes[i].store, &m->vocab));
+	check_layers(i, m, im, first, last);
 }
 
 START_TEST(moves_once_and_passes_on) {
@@ -209,9 +214,9 @@ START_TEST(moves_once_and_passes_on) {
 	ck_assert(o.ok);
 	ck_assert_uint_eq(o.total, manifest_layer_bytes(m, 2, 3));
 
-	/* bob passes on from his packed store what he has; without him it would be ada's to send */
+	/* bob passes on from his packed store what he has */
 	uint64_t sent = transfer_served(nodes[0].more);
-	fetch(2, m, 0, 3, (int[]){1, 0}, 2, &o);
+	fetch(2, m, 0, 3, (int[]){1}, 1, &o);
 	ck_assert_msg(o.ok, "%s", o.error);
 	ck_assert_uint_eq(transfer_served(nodes[0].more), sent);
 	ck_assert_uint_eq(transfer_served(nodes[1].more), o.moved);
@@ -356,6 +361,234 @@ START_TEST(cancelled_fetches_leave_nothing) {
 }
 END_TEST
 
+/* ---- several at once ---- */
+
+/* One layer of several chunks: 46 MiB. */
+static const char *wide_model(void) {
+	static char path[200];
+	struct ggufgen_model m = {.type = KERN_F32,
+	        .head = KERN_F32,
+	        .dim = 1024,
+	        .layers = 1,
+	        .heads = 8,
+	        .kv_heads = 2,
+	        .ffn = 3072,
+	        .vocab = 300,
+	        .context = 128,
+	        .seed = 5};
+	struct ggufgen *g = ggufgen_model(&m);
+	snprintf(path, sizeof path, "%s/wide.gguf", nodes_root);
+	ggufgen_write_path(g, path);
+	ggufgen_destroy(g);
+	return path;
+}
+
+/* Nodes with a transfer, the first `with` of which have the file. */
+static const struct manifest *wide_cluster(int n, int with, struct import *im[]) {
+	const char *path = wide_model();
+	nodes_cluster(n);
+	for (int i = 0; i < n; i++) {
+		start_transfer(i);
+		if (i < with) {
+			im[i] = open_model(i, path);
+			ck_assert_int_eq(transfer_offer(nodes[i].more, im[i]), 0);
+		}
+	}
+	return import_manifest(im[0]);
+}
+
+static uint64_t served(int i) {
+	return transfer_served(nodes[i].more);
+}
+
+START_TEST(several_sources_are_asked_at_once) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	const struct manifest *m = wide_cluster(4, 3, im);
+	fetch(3, m, 0, 1, (int[]){0, 1, 2}, 3, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(3, m, im[0], 0, 1);
+	/* each gave some, none all, and nothing was sent twice */
+	for (int i = 0; i < 3; i++) {
+		ck_assert_uint_gt(served(i), o.total / 20);
+		ck_assert_uint_lt(served(i), o.total * 9 / 10);
+	}
+	ck_assert_uint_eq(served(0) + served(1) + served(2), o.moved);
+	ck_assert_uint_lt(o.moved, o.total + o.total / 20);
+}
+END_TEST
+
+START_TEST(a_liar_among_several_costs_what_it_sent) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	const struct manifest *m = wide_cluster(4, 1, im);
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	fetch(2, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	corrupt(1, m, 1);
+	fetch(3, m, 0, 1, (int[]){1, 2}, 2, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(3, m, im[0], 0, 1);
+	ck_assert_uint_gt(served(2), 0);
+	ck_assert_uint_gt(served(1), 0);
+}
+END_TEST
+
+static bool all_done(void *arg) {
+	struct outcome *o = arg;
+	return o[1].done && o[2].done && o[3].done;
+}
+
+START_TEST(who_needs_the_same_shares_it) {
+	struct import *im[NODES_MAX];
+	struct outcome o[4];
+	const struct manifest *m = wide_cluster(4, 1, im);
+	for (int i = 1; i < 4; i++)
+		begin(i, m, 0, 1, (int[]){0}, 1, &o[i]);
+	ck_assert(nodes_wait(all_done, o, 120000));
+	uint64_t others = 0;
+	for (int i = 1; i < 4; i++) {
+		ck_assert_msg(o[i].ok, "%s", o[i].error);
+		check_store(i, m, im[0], 0, 1);
+		others += served(i);
+	}
+	/* three copies have come out of one file, and each byte left it about once */
+	uint64_t total = o[1].total;
+	ck_assert_msg(served(0) < total + total / 10, "%llu of %llu", (unsigned long long)served(0),
+	        (unsigned long long)total);
+	ck_assert_uint_ge(others, 2 * total - total / 10);
+}
+END_TEST
+
+START_TEST(one_that_was_given_it_and_has_it_not_is_passed_over) {
+	struct import *im[NODES_MAX];
+	struct outcome o, p;
+	const struct manifest *m = wide_cluster(3, 1, im);
+	struct fetch *f = begin(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert(nodes_wait(half_way, &o, 20000));
+	transfer_cancel(f);
+	fetch(2, m, 0, 1, (int[]){0}, 1, &p);
+	ck_assert_msg(p.ok, "%s", p.error);
+	check_store(2, m, im[0], 0, 1);
+}
+END_TEST
+
+static bool a_third(void *arg) {
+	struct outcome *o = arg;
+	return o->done || (o->total && o->last * 3 >= o->total);
+}
+
+START_TEST(a_cut_costs_what_was_on_its_way) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	const struct manifest *m = wide_cluster(2, 1, im);
+	begin(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert(nodes_wait(a_third, &o, 20000));
+	ck_assert(!o.done);
+	peers_drop(members_peers(nodes[1].members), &nodes[0].keys.public, "the wire is cut");
+	ck_assert(nodes_wait(is_done, &o, 60000));
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(1, m, im[0], 0, 1);
+	ck_assert_uint_lt(o.moved, o.total + o.total / 3);
+}
+END_TEST
+
+START_TEST(a_restart_in_the_middle_fetches_the_rest) {
+	struct import *im[NODES_MAX];
+	static struct outcome o; /* told of while the node is taken down */
+	struct outcome p;
+	const struct manifest *m = wide_cluster(2, 1, im);
+	begin(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert(nodes_wait(a_third, &o, 20000));
+	ck_assert(!o.done);
+	uint64_t had = o.last;
+	nodes_stop(1);
+	nodes_start(1);
+	start_transfer(1);
+	ck_assert(nodes_wait(nodes_all_up, NULL, 30000));
+	fetch(1, m, 0, 1, (int[]){0}, 1, &p);
+	ck_assert_msg(p.ok, "%s", p.error);
+	check_store(1, m, im[0], 0, 1);
+	/* of what was checked and written nothing came again */
+	uint64_t total = manifest_layer_bytes(m, 0, 1);
+	ck_assert_msg(p.moved < total - had + total / 10, "had %llu of %llu, and %llu came",
+	        (unsigned long long)had, (unsigned long long)total, (unsigned long long)p.moved);
+}
+END_TEST
+
+START_TEST(the_one_with_the_file_may_go) {
+	struct import *im[NODES_MAX];
+	struct outcome o[4];
+	const struct manifest *m = wide_cluster(4, 1, im);
+	struct import *kept = open_model(1, wide_model());
+	m = import_manifest(kept);
+	/* two have a part each when it goes, and a third has nothing */
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o[1]);
+	ck_assert_msg(o[1].ok, "%s", o[1].error);
+	begin(2, m, 0, 1, (int[]){0, 1}, 2, &o[2]);
+	ck_assert(nodes_wait(a_third, &o[2], 20000));
+	nodes_stop(0);
+	begin(3, m, 0, 1, (int[]){0, 1, 2}, 3, &o[3]);
+	o[1].done = true;
+	ck_assert(nodes_wait(all_done, o, 120000));
+	for (int i = 2; i < 4; i++) {
+		ck_assert_msg(o[i].ok, "%s", o[i].error);
+		check_store(i, m, kept, 0, 1);
+	}
+	import_close(kept);
+}
+END_TEST
+
+static bool is_busy;
+
+static bool busy(void *arg) {
+	(void)arg;
+	return is_busy;
+}
+
+static bool took_a_step(void *arg) {
+	return ((struct outcome *)arg)->steps > 0;
+}
+
+/* Nobody waits for it: begun first, and done last. */
+START_TEST(what_can_wait_yields) {
+	struct import *im[NODES_MAX];
+	struct outcome o, p;
+	for (int side = 0; side < 2; side++) { /* where it goes, and where it comes from */
+		if (side) {
+			nodes_teardown();
+			nodes_setup();
+		}
+		const struct manifest *m = wide_cluster(3, 1, im);
+		struct node_id source = nodes[0].keys.public;
+		struct fetch *f;
+		is_busy = true;
+		transfer_yields(nodes[side ? 0 : 1].more, busy, NULL);
+		struct transfer_request r = {.subject = "a copy",
+		        .tensor = m->layer[0],
+		        .tensors = LAYER_ROLES,
+		        .source = &source,
+		        .sources = 1,
+		        .spare = true,
+		        .alone = true,
+		        .progress = on_progress,
+		        .done = on_done,
+		        .arg = &o};
+		memset(&o, 0, sizeof o);
+		ck_assert_int_eq(transfer_fetch(nodes[1].more, &r, &f), 0);
+		ck_assert(nodes_wait(took_a_step, &o, 60000)); /* though it is never starved */
+		fetch(2, m, 0, 1, (int[]){0}, 1, &p);
+		ck_assert_msg(p.ok, "%s", p.error);
+		ck_assert(!o.done);
+		is_busy = false;
+		ck_assert(nodes_wait(is_done, &o, 60000));
+		ck_assert_msg(o.ok, "%s", o.error);
+		check_layers(1, m, im[0], 0, 1);
+	}
+}
+END_TEST
+
 static unsigned answers, refusals;
 static char refusal[200];
 
@@ -430,6 +663,60 @@ START_TEST(odd_requests_are_refused) {
 }
 END_TEST
 
+static unsigned pieces, elsewheres;
+static struct node_id named;
+
+static void on_one(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	(void)arg;
+	(void)from;
+	(void)payload;
+	answers++;
+	pieces += env->body_case == CARAVAN__ENVELOPE__BODY_PIECE;
+	elsewheres += env->body_case == CARAVAN__ENVELOPE__BODY_ELSEWHERE;
+	if (env->body_case == CARAVAN__ENVELOPE__BODY_ELSEWHERE)
+		ck_assert_int_eq(node_id_from_bytes(&named, env->elsewhere->node), 0);
+}
+
+START_TEST(only_who_shares_is_sent_on) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	const struct manifest *m = wide_cluster(3, 1, im);
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert(o.ok);
+	struct peers *p = members_peers(nodes[2].members);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_PIECE, on_one, NULL), 0);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_ELSEWHERE, on_one, NULL), 0);
+	/* a node of an older version, one that shares in the middle of a chunk, at its beginning, and a node that has it */
+	static const struct {
+		bool shares;
+		uint64_t offset;
+		int at;
+		bool piece;
+	} cases[] = {{false, 0, 0, true}, {true, 4096, 0, true}, {true, 0, 0, false}, {true, 0, 1, true}};
+	unsigned want = 0, sent = 0;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		Caravan__Fetch f = CARAVAN__FETCH__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_UP].id.b};
+		f.tensor = true;
+		f.offset = cases[i].offset;
+		f.length = 4096;
+		f.shares = cases[i].shares;
+		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
+		env.fetch = &f;
+		env.ref = peers_ref(p);
+		ck_assert_int_eq(peers_send(p, &nodes[cases[i].at].keys.public, PEERS_BULK, &env, NULL), 0);
+		want++;
+		sent += cases[i].piece;
+		ck_assert(nodes_wait(answered, &want, 10000));
+		ck_assert_uint_eq(pieces, sent);
+		ck_assert_uint_eq(elsewheres, want - sent);
+	}
+	ck_assert(node_id_equal(&named, &nodes[1].keys.public));
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("transfer");
 	TCase *t = tcase_create("transfer");
@@ -443,7 +730,16 @@ static Suite *suite(void) {
 	tcase_add_test(t, silent_empty_and_absent_sources_are_passed_over);
 	tcase_add_test(t, a_source_that_dies_is_replaced);
 	tcase_add_test(t, cancelled_fetches_leave_nothing);
+	tcase_add_test(t, several_sources_are_asked_at_once);
+	tcase_add_test(t, a_liar_among_several_costs_what_it_sent);
+	tcase_add_test(t, who_needs_the_same_shares_it);
+	tcase_add_test(t, one_that_was_given_it_and_has_it_not_is_passed_over);
+	tcase_add_test(t, a_cut_costs_what_was_on_its_way);
+	tcase_add_test(t, a_restart_in_the_middle_fetches_the_rest);
+	tcase_add_test(t, the_one_with_the_file_may_go);
+	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
+	tcase_add_test(t, only_who_shares_is_sent_on);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -163,8 +163,8 @@ START_TEST(slice_size) {
 	ck_assert_uint_eq(resident(m->dir), 0);
 	size_t before = anonymous(), tensors = 0, canonical = 0;
 	const struct manifest *mf = import_manifest(m->import);
-	ck_assert_msg(
-	        !slice_create(&m->whole, m->store, mf, 0, mf->hp.layers, true, err, sizeof err), "%s", err);
+	ck_assert_msg(!slice_create(&m->whole, m->store, mf, 0, mf->hp.layers, true, 0, err, sizeof err),
+	        "%s", err);
 	for (size_t i = 0; i < m->whole->nmaps; i++) {
 		const struct content_tensor *t = &m->whole->maps[i]->record;
 		const volatile uint8_t *byte = m->whole->maps[i]->packed;

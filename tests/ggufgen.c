@@ -350,6 +350,17 @@ enum kern_type ggufgen_usual_head(enum kern_type type) {
 	return kern_traits((uint32_t)type)->block == 256 ? KERN_Q6_K : type;
 }
 
+/* The mixture's choice, as llama.cpp makes it: Q6_K for ffn_down in the first and last eighth of the layers and in every
+ * third between, and for attn_v there; where eight heads share a key, attn_v is small and has at least Q5_K. */
+enum kern_type ggufgen_layer_type(const struct ggufgen_model *m, uint32_t layer, const char *name) {
+	uint32_t eighth = m->layers / 8;
+	bool more = layer < eighth || layer >= 7 * m->layers / 8 || (layer - eighth) % 3 == 2;
+	bool value = strcmp(name, "attn_v") == 0;
+	if (!m->mixture || (!value && strcmp(name, "ffn_down") != 0))
+		return m->type;
+	return more ? KERN_Q6_K : value && m->kv_heads && m->heads / m->kv_heads >= 8 ? KERN_Q5_K : m->type;
+}
+
 void ggufgen_model_keys(struct ggufgen *g, const struct ggufgen_model *m) {
 	uint32_t head_size = m->head_size ? m->head_size : m->dim / m->heads;
 	ggufgen_string(g, "general.architecture", "llama");
@@ -416,24 +427,29 @@ void ggufgen_model_tensors(struct ggufgen *g, const struct ggufgen_model *m) {
 	        {"ffn_gate", m->dim, m->ffn}, {"ffn_up", m->dim, m->ffn}, {"ffn_down", m->ffn, m->dim}};
 	const size_t count = sizeof per / sizeof *per;
 	uint32_t distinct = m->distinct ? m->distinct : m->layers;
+	/* of each role and type: how many layers have it, and the tensors that were written for the first of them */
+	uint32_t seen[sizeof per / sizeof *per][KERN_TYPES] = {{0}};
+	size_t *written = need(calloc(count * KERN_TYPES * distinct, sizeof *written));
 
 	ggufgen_seed(g, m->seed);
 	ggufgen_tensor(g, "token_embd.weight", m->type, m->dim, m->vocab, GGUFGEN_WEIGHTS);
 	if (m->factors)
 		ggufgen_tensor(g, "rope_freqs.weight", KERN_F32, head_size / 2, 0, GGUFGEN_NORM);
-	size_t first = g->tensors;
 	for (uint32_t l = 0; l < m->layers; l++) {
 		for (size_t k = 0; k < count; k++) {
 			char name[64];
+			enum kern_type type = per[k].rows ? ggufgen_layer_type(m, l, per[k].name) : m->norm;
+			uint32_t at = seen[k][type]++;
+			size_t *slot = &written[(k * KERN_TYPES + (size_t)type) * distinct + at % distinct];
 			snprintf(name, sizeof name, "blk.%u.%s.weight", l, per[k].name);
-			if (l >= distinct)
-				ggufgen_alias(g, name, first + l % distinct * count + k);
-			else if (per[k].rows)
-				ggufgen_tensor(g, name, m->type, per[k].n, per[k].rows, GGUFGEN_WEIGHTS);
+			if (at >= distinct)
+				ggufgen_alias(g, name, *slot);
 			else
-				ggufgen_tensor(g, name, m->norm, per[k].n, 0, GGUFGEN_NORM);
+				*slot = ggufgen_tensor(g, name, type, per[k].n, per[k].rows,
+				        per[k].rows ? GGUFGEN_WEIGHTS : GGUFGEN_NORM);
 		}
 	}
+	free(written);
 	ggufgen_tensor(g, "output_norm.weight", m->norm, m->dim, 0, GGUFGEN_NORM);
 	if (!m->tied)
 		ggufgen_tensor(g, "output.weight", m->head, m->dim, m->vocab, GGUFGEN_WEIGHTS);

@@ -52,13 +52,16 @@ struct ggufgen_model {
 	enum kern_type type, head; /* of the matrices; of the output tensor */
 	enum kern_type norm;
 	uint32_t dim, layers, heads, kv_heads, head_size, ffn, vocab, context;
-	uint32_t distinct; /* layers beyond it lie on the bytes of the earlier ones */
+	uint32_t distinct; /* so many tensors of a role and type are written; further ones lie on their bytes in turn */
+	bool mixture;      /* as Q4_K_M has it: type Q4_K, where most is lost by it Q5_K or Q6_K */
 	bool tied;         /* no output tensor */
 	bool factors;      /* a tensor rope_freqs */
 	float freq_base;
 	uint64_t seed;
 };
 
+/* The type of a layer's tensor: of `type`, or as the mixture has it. */
+enum kern_type ggufgen_layer_type(const struct ggufgen_model *m, uint32_t layer, const char *name);
 /* What head is usually: Q6_K where the matrices are of a smaller K type, else their own type. */
 enum kern_type ggufgen_usual_head(enum kern_type type);
 /* The keys and tensors of a model, to which more can be added. */

@@ -61,7 +61,7 @@ struct loaded *loaded_create(const char *path) {
 			put_tensor(l, &m->layer[i][r]);
 	for (int r = 0; r < END_ROLES; r++)
 		put_tensor(l, &m->end[r]);
-	check(slice_create(&l->whole, l->store, m, 0, m->hp.layers, true, err, sizeof err), "slice_create",
+	check(slice_create(&l->whole, l->store, m, 0, m->hp.layers, true, 0, err, sizeof err), "slice_create",
 	        err);
 	return l;
 }

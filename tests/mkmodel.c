@@ -1,7 +1,8 @@
 /* mkmodel: writes a GGUF file of any Llama shape with random weights, for tests and measurements of speed.
  *
- * distinct: layers beyond this many lie on the bytes of the earlier ones (layer l on those of l mod distinct), so
- * that a file of a few GiB has the shape of a 70B model: 8192 80 64 8 28672 32000 4096 4. */
+ * TYPE: of the matrices, or Q4_K_M, the mixture by that name.
+ * distinct: layers beyond this many lie on the bytes of the earlier ones (layer l on those of l mod distinct, as far as
+ * the types are alike), so that a file of a few GiB has the shape of a 70B model: 8192 80 64 8 28672 32000 4096 4. */
 #include "tests/ggufgen.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ static enum kern_type type_named(const char *name) {
 	for (uint32_t i = 0; i < KERN_TYPES; i++)
 		if (kern_traits(i))
 			fprintf(stderr, " %s", kern_traits(i)->name);
-	fprintf(stderr, "\n");
+	fprintf(stderr, " Q4_K_M\n");
 	exit(1);
 }
 
@@ -35,7 +36,9 @@ int main(int argc, char **argv) {
 		        "usage: mkmodel OUT TYPE dim layers heads kvheads ffn vocab [ctx [distinct]]\n");
 		return 1;
 	}
-	struct ggufgen_model m = {.type = type_named(argv[2]),
+	bool mixture = strcasecmp(argv[2], "Q4_K_M") == 0;
+	struct ggufgen_model m = {.type = mixture ? KERN_Q4_K : type_named(argv[2]),
+	        .mixture = mixture,
 	        .dim = number(argv[3]),
 	        .layers = number(argv[4]),
 	        .heads = number(argv[5]),

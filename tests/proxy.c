@@ -37,6 +37,7 @@ static struct {
 	socklen_t target_len;
 	uint64_t delay_ns, rate; /* rate: bytes a second, 0: no limit */
 	struct bufferevent_rate_limit_group *groups[2];
+	struct ev_token_bucket_cfg *bucket; /* theirs, as long as they live */
 	const char *count_file;
 	FILE *dump;
 	struct event *count_soon;
@@ -55,7 +56,8 @@ struct direction {
 	struct bufferevent *from, *to;
 	STAILQ_HEAD(, chunk) held;
 	size_t held_bytes;
-	bool ended; /* nothing more will come */
+	struct event *due; /* when the first of them is */
+	bool ended;        /* nothing more will come */
 };
 
 struct connection {
@@ -117,6 +119,7 @@ static void connection_free(struct connection *c) {
 			evbuffer_free(k->data);
 			free(k);
 		}
+		event_free(d->due);
 	}
 	bufferevent_free(c->way[0].from);
 	bufferevent_free(c->way[1].from);
@@ -124,9 +127,10 @@ static void connection_free(struct connection *c) {
 	free(c);
 }
 
-/* Passes on what is due, and lets reading go on or wait. */
+/* Passes on what is due, asks to be called when the next is, and lets reading go on or wait. */
 static void direction_move(struct direction *d) {
 	uint64_t now = now_ns();
+	struct chunk *first;
 	for (struct chunk *k; (k = STAILQ_FIRST(&d->held)) && k->due_ns <= now;) {
 		STAILQ_REMOVE_HEAD(&d->held, next);
 		d->held_bytes -= evbuffer_get_length(k->data);
@@ -134,10 +138,22 @@ static void direction_move(struct direction *d) {
 		evbuffer_free(k->data);
 		free(k);
 	}
+	if ((first = STAILQ_FIRST(&d->held)) && !evtimer_pending(d->due, NULL)) {
+		uint64_t ns = first->due_ns - now;
+		struct timeval wait = {
+		        (time_t)(ns / 1000000000u), (suseconds_t)(ns % 1000000000u / 1000 + 1)};
+		evtimer_add(d->due, &wait);
+	}
 	if (d->held_bytes + evbuffer_get_length(bufferevent_get_output(d->to)) > HELD_MAX)
 		bufferevent_disable(d->from, EV_READ);
 	else if (!d->ended)
 		bufferevent_enable(d->from, EV_READ);
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg) {
+	(void)fd;
+	(void)what;
+	direction_move(arg);
 }
 
 static bool direction_done(const struct direction *d) {
@@ -199,6 +215,8 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	for (int i = 0; i < 2; i++) {
 		struct bufferevent *from = c->way[i].from;
 		STAILQ_INIT(&c->way[i].held);
+		if (!(c->way[i].due = evtimer_new(proxy.base, on_due, &c->way[i])))
+			abort();
 		if (proxy.rate)
 			bufferevent_add_to_rate_limit_group(from, proxy.groups[i]);
 		bufferevent_setcb(from, on_read, NULL, on_event, c);
@@ -259,13 +277,17 @@ int main(int argc, char **argv) {
 		        "usage: proxy PORT HOST:PORT [--delay MS] [--rate BITS_PER_S] [--count FILE] [--dump FILE]\n");
 		return EXIT_FAILURE;
 	}
-	proxy.base = event_base_new();
+	/* timers to the microsecond: a delay of a few milliseconds is to be one */
+	struct event_config *config = event_config_new();
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	proxy.base = event_base_new_with_config(config);
+	event_config_free(config);
 	if (proxy.rate) {
 		/* a bucket of four ticks: less would not let a whole packet through at low rates */
 		const struct timeval tick = {0, TICK_MS * 1000};
 		size_t a_tick = proxy.rate * TICK_MS / 1000 + 1,
 		       bucket = a_tick * 4 > 2048 ? a_tick * 4 : 2048;
-		struct ev_token_bucket_cfg *cfg =
+		struct ev_token_bucket_cfg *cfg = proxy.bucket =
 		        ev_token_bucket_cfg_new(a_tick, bucket, EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, &tick);
 		for (int i = 0; i < 2; i++)
 			proxy.groups[i] = bufferevent_rate_limit_group_new(proxy.base, cfg);

@@ -165,6 +165,7 @@ struct line *line_create(const struct slice *whole, unsigned threads, unsigned s
 		s->first = i ? cuts[i - 1] : 0;
 		s->last = i + 1 < stages ? cuts[i] : whole->last;
 		s->layer = whole->layer + s->first;
+		s->feed = stages == 1 ? whole->feed : NULL;
 		check(kv_create(&l->kv[i], &whole->manifest->hp, s->last - s->first, blocks), "kv_create");
 		check(forward_create(&l->forward[i], s, l->kv[i], l->team, max_rows), "forward_create");
 	}

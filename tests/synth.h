@@ -35,7 +35,7 @@ struct line {
 	float *x;
 };
 
-/* cuts: layers where a stage begins, after the first; `stages` - 1 of them. */
+/* cuts: layers where a stage begins, after the first; `stages` - 1 of them. A slice with a feed is one stage. */
 struct line *line_create(const struct slice *whole, unsigned threads, unsigned stages, const uint32_t *cuts,
         uint32_t max_rows, uint32_t blocks);
 void line_destroy(struct line *l);

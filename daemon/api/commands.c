@@ -125,6 +125,7 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .context = l->context,
 	        .parallel = l->parallel,
 	        .max_rows = l->max_rows,
+	        .copies = l->copies,
 	        .nodes = (const char *const *)l->nodes,
 	        .nnodes = l->n_nodes,
 	        .all_nodes = l->all_nodes,
@@ -134,8 +135,11 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	(void)len;
 	what.nfds = control_fds(c, &what.fds);
 	if (what.nfds == 0) {
-		control_error(c, "no file came with the command");
-		return;
+		if (!wire_name_ok(l->file)) {
+			control_error(c, "no file came with the command");
+			return;
+		}
+		what.known = l->file;
 	}
 	if (!(what.arg = pending_create(c)))
 		return;

@@ -20,6 +20,7 @@ static void send_node(struct control_conn *c, const struct member *m, bool healt
 	node.endpoint = (char *)m->endpoint;
 	node.self = m->self;
 	node.round_trip = m->round_trip;
+	node.rate = m->rate;
 	node.last_heard =
 	        m->heard_ns && !m->self && now > m->heard_ns ? (double)(now - m->heard_ns) * 1e-9 : 0;
 	node.node_state = (Caravan__NodeState *)m->state;

@@ -74,6 +74,15 @@ const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
 	return m ? m->name : "a node that has left";
 }
 
+size_t deploy_others(const struct deploy *d, struct node_id *out) {
+	const struct member *m;
+	size_t n = 0;
+	for (size_t i = 0; (m = members_at(d->c.members, i)) && n < WIRE_NODES_MAX; i++)
+		if (!m->self && m->up && !m->expelled)
+			out[n++] = m->id;
+	return n;
+}
+
 uint64_t deploy_memory_free(const struct deploy *d) {
 	return d->c.memory > d->used ? d->c.memory - d->used : 0;
 }
@@ -93,8 +102,16 @@ struct store *deploy_store(struct deploy *d) {
 	return d->c.store;
 }
 
+struct transfer *deploy_transfer(struct deploy *d) {
+	return d->transfer;
+}
+
 uint64_t deploy_moved(const struct deploy *d) {
 	return transfer_moved(d->transfer);
+}
+
+uint64_t deploy_served(const struct deploy *d) {
+	return transfer_served(d->transfer);
 }
 
 /* ---- nodes come and go ---- */
@@ -182,6 +199,7 @@ static void on_change(void *arg, const struct member *who, const char *what) {
 		node_down(d, who, expelled);
 	else if (strcmp(what, "up") == 0)
 		node_up(d, who);
+	copies_node_changed(d);
 }
 
 static bool all_up(const struct model *m) {
@@ -199,6 +217,7 @@ static void tick(void *arg) {
 	news_tick(d);
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
+		copies_tick(m);
 		bool out = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !m->later;
 		if (model_ours(m) && out && !m->load && now >= m->again_ns && all_up(m)) {
 			m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
@@ -209,7 +228,7 @@ static void tick(void *arg) {
 		} else if (m->learnt == LEARN_NOT && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
 		           now >= m->again_ns) {
 			m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
-			model_learn_from_plan(m);
+			model_learn_from_cluster(m);
 		}
 		if (i > d->models)
 			i = d->models;
@@ -232,9 +251,11 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 		return rc;
 	}
 	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->loader, c->store)) < 0 ||
-	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = load_init(d)) < 0 ||
-	        (rc = news_init(d)) < 0 || (rc = members_on_change(c->members, on_change, d)) < 0)
+	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
+	        (rc = keep_init(d)) < 0 || (rc = load_init(d)) < 0 || (rc = news_init(d)) < 0 ||
+	        (rc = members_on_change(c->members, on_change, d)) < 0)
 		goto error;
+	transfer_yields(d->transfer, c->hooks.busy, c->hooks.arg);
 	rc = -ENOMEM;
 	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, tick, d)))
 		goto error;

@@ -11,6 +11,9 @@
 #include "shard/vocab.h"
 
 struct deploy;
+struct transfer;
+
+#define DEPLOY_COPIES 2
 
 /* A plan as this node knows it.  Immutable but for phase and reason; borrowed pointers, valid until
  * the hooks say that it has gone. */
@@ -39,6 +42,8 @@ struct deploy_hooks {
 	/* Any model of the cluster changed phase, is new, or learnt its vocabulary; UNLOADED or FAILED: it has
 	 * gone, m is valid for some seconds more and is not found any more. */
 	void (*changed)(void *arg, const struct deploy_model *m);
+	bool (*busy)(
+	        void *arg); /* NULL allowed: steps are being computed, so what nobody waits for goes slowly */
 	void *arg;
 };
 
@@ -48,6 +53,7 @@ struct deploy_config {
 	struct loader *loader;
 	struct store *store;
 	uint64_t memory;       /* allowed to weights, KV and buffers together */
+	uint64_t cache;        /* that the store may take on disk; 0: no bound */
 	unsigned team;         /* threads, for the size of buffers */
 	const char *state_dir; /* epochs and what we served, for restarts; NULL: nothing is kept */
 	struct deploy_hooks hooks;
@@ -64,6 +70,7 @@ struct deploy_load {
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
 	uint32_t max_rows;          /* of a step at most; 0: 512, or what fits a message */
+	uint32_t copies;            /* nodes whose disks are to have each part of it; 0: DEPLOY_COPIES */
 	const char *const *nodes;   /* names or ids; none: the planner chooses */
 	size_t nnodes;
 	bool all_nodes;
@@ -71,6 +78,9 @@ struct deploy_load {
 	 * read then, and instead of a file there may be a shape (daemon/plan/shapes.h) in its place. */
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	const char *shape;
+	/* Without a file: the name of a model that this node knows, loading or serving or not.  It comes from the disks that
+	 * it is on; context, parallel and copies are its own where they are 0. */
+	const char *known;
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	/* Once.  error NULL: the model serves and every live node knows the plan. */
 	void (*done)(void *arg, const char *error);
@@ -86,12 +96,17 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i); /* by na
 /* name NULL or empty: the only one that serves.  NULL with a sentence in err that lists what there is. */
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen);
 
+/* Adds how far the copies of a model of ours are; its strings are valid until the loop goes on. */
+void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelState *out);
+
 /* The coordinator noticed that the model cannot go on (a stage died). */
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 
 uint64_t deploy_memory_used(const struct deploy *d);
-uint64_t deploy_moved(
-        const struct deploy *d); /* bytes of content that came over the network since the start */
+/* Bytes of content that came over the network since the start, and that went out. */
+uint64_t deploy_moved(const struct deploy *d);
+uint64_t deploy_served(const struct deploy *d);
 struct store *deploy_store(struct deploy *d);
+struct transfer *deploy_transfer(struct deploy *d);
 
 #endif

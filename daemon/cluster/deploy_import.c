@@ -2,6 +2,7 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/deploy_load.h"
 
+#include "daemon/cluster/disk.h"
 #include "daemon/plan/shapes.h"
 #include "proto/paths.h"
 
@@ -92,6 +93,20 @@ static void shape_done(void *arg, bool cancelled) {
 	load_release(l);
 }
 
+/* Reader: what a model is made of whose manifest is on our disk. */
+static void known_run(void *arg) {
+	struct load *l = arg;
+	uint8_t *data = NULL;
+	size_t len;
+	l->rc = store_get_blob(l->d->c.store, &l->known, &data, &len);
+	if (l->rc)
+		snprintf(l->err, sizeof l->err, "the manifest of %s is not on this node: %s", l->file,
+		        strerror(-l->rc));
+	else
+		l->rc = manifest_decode(&l->own, data, len, l->err, sizeof l->err);
+	free(data);
+}
+
 static void show_hashing(void *arg) {
 	struct load *l = arg;
 	uint64_t size = atomic_load(&l->size);
@@ -122,12 +137,44 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->context = r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
 	l->max_rows = r->max_rows;
+	l->copies = r->copies ? r->copies : DEPLOY_COPIES;
 	l->progress = r->progress;
 	l->advise = r->advise;
 	l->advises = r->advise != NULL;
 	l->done = r->done;
 	l->arg = r->arg;
 	return 0;
+}
+
+/* Takes from a model that is known what the user has not said. */
+static int take_known(struct load *l, const struct deploy_load *r, char *err, size_t errlen) {
+	const struct deploy_model *m = deploy_find(l->d, r->known, err, errlen);
+	if (!m)
+		return -ENOENT;
+	if (!l->context)
+		l->context = m->plan->context;
+	if (!r->parallel)
+		l->parallel = m->plan->parallel;
+	if (!r->copies && m->plan->copies)
+		l->copies = m->plan->copies;
+	memcpy(l->known.b, m->plan->manifest.data, sizeof l->known.b);
+	return 0;
+}
+
+/* Begins with what there is: a file to be hashed, or something to be read that is short. */
+static int begin(struct load *l, const struct deploy_load *r) {
+	struct deploy *d = l->d;
+	int rc = -ENOMEM;
+	load_hold(l);
+	if (l->advises) /* a node that hashes another model answers too */
+		rc = loader_submit(transfer_reader(d->transfer), shape_run, shape_done, l);
+	else if (r->known)
+		rc = loader_submit(transfer_reader(d->transfer), known_run, shape_done, l);
+	else if ((l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l)))
+		rc = loader_submit(d->c.loader, import_run, import_done, l);
+	if (rc)
+		l->refs--;
+	return rc;
 }
 
 int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t errlen) {
@@ -141,6 +188,8 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	}
 	if (r->name && *r->name)
 		snprintf(name, sizeof name, "%s", r->name);
+	else if (r->known)
+		snprintf(name, sizeof name, "%s", r->known);
 	else if (r->shape)
 		snprintf(name, sizeof name, "%s", r->shape);
 	else
@@ -152,21 +201,16 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 		}
 	struct load *l = load_create(d, name);
 	int rc = l ? copy_request(l, r) : -ENOMEM;
-	if (rc == 0 && l->advises) {
-		/* a node that hashes another model answers too */
-		load_hold(l);
-		rc = loader_submit(transfer_reader(d->transfer), shape_run, shape_done, l);
-		if (rc)
-			l->refs--;
-	} else if (rc == 0) {
-		l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l);
-		load_hold(l);
-		rc = l->timer ? loader_submit(d->c.loader, import_run, import_done, l) : -ENOMEM;
-		if (rc)
-			l->refs--;
+	bool said = false;
+	if (rc == 0 && r->known) {
+		rc = take_known(l, r, err, errlen);
+		said = rc != 0;
 	}
+	if (rc == 0)
+		rc = begin(l, r);
 	if (rc) {
-		snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
+		if (!said)
+			snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
 		if (l) {
 			l->done = NULL;
 			load_release(l);
@@ -259,6 +303,23 @@ static bool computes_alike(const struct member *m) {
 	return m->self || m->arithmetic == KERN_ARITHMETIC;
 }
 
+/* Bytes a second of the link between this node and another: the lesser of what both have measured. */
+static double link_rate(const struct load *l, const struct member *m) {
+	double rate = m->rate;
+	for (size_t i = 0; m->state && i < m->state->n_peers; i++) {
+		const Caravan__PeerState *p = m->state->peers[i];
+		struct node_id id;
+		if (node_id_from_bytes(&id, p->node) || !node_id_equal(&id, &l->d->self) || !(p->rate > 0))
+			continue;
+		rate = rate > 0 && rate < p->rate ? rate : p->rate;
+	}
+	return planner_link(rate);
+}
+
+static bool is_down(const struct member *m) {
+	return !m->self && !m->up;
+}
+
 static void describe(struct planner_node *n, const struct load *l, const struct member *m) {
 	struct deploy *d = l->d;
 	const Caravan__NodeState *s = m->state;
@@ -267,15 +328,21 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	n->name = l->node_name[l->nnodes];
 	if (m->self)
 		n->memory = deploy_memory_free(d);
-	else if (s)
+	else if (s && m->up) /* what it said before it went says nothing of now */
 		n->memory = s->memory_allowed > s->memory_used ? s->memory_allowed - s->memory_used : 0;
 	for (size_t i = 0; s && i < s->n_rates; i++)
-		if (s->rates[i]->type < KERN_TYPES)
+		if (s->rates[i]->type < KERN_TYPES) {
 			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
-	n->hop = planner_hop(m->round_trip, PLANNER_LINK_RATE, l->manifest->hp.dim);
-	n->required = l->all_nodes || named(l, m);
-	n->excluded = !computes_alike(m) || (l->nnames > 0 && !n->required);
-	if (!computes_alike(m))
+			n->many[s->rates[i]->type] = s->rates[i]->many;
+		}
+	n->disk = s ? s->disk_rate : 0;
+	n->rate = link_rate(l, m);
+	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
+	n->required = !is_down(m) && (l->all_nodes || named(l, m));
+	n->excluded = is_down(m) || !computes_alike(m) || (l->nnames > 0 && !n->required);
+	if (is_down(m))
+		n->why = "it is down";
+	else if (!computes_alike(m))
 		n->why = "it computes by another revision of the arithmetic";
 }
 
@@ -309,7 +376,8 @@ int load_take_part(struct load *l) {
 	}
 	for (size_t i = 0; i < count; i++) {
 		m = members_at(ms, i);
-		if (m->expelled || (!m->self && !m->up))
+		/* who is down is for the advice to tell of */
+		if (m->expelled || (is_down(m) && !l->advises))
 			continue;
 		if (m->self)
 			l->self = l->nnodes;
@@ -317,6 +385,15 @@ int load_take_part(struct load *l) {
 		l->nnodes++;
 	}
 	return 0;
+}
+
+/* Whether everything can stay in memory. */
+static bool fits(const struct planner_input *in) {
+	struct planner_plan p;
+	char err[256];
+	int rc = planner_plan(&p, in, err, sizeof err);
+	planner_clear(&p);
+	return rc != -ENOSPC;
 }
 
 /* Loader; reader for advice. */
@@ -332,6 +409,9 @@ static void plan_run(void *arg) {
 	        .coordinator = l->self,
 	        .team = l->d->c.team};
 	l->measured = advice_measured(&in);
+	/* a node alone is measured only when it matters */
+	if (l->nnodes == 1 && l->node[0].disk == 0 && !fits(&in))
+		l->node[0].disk = disk_rate(store_names_dir(l->d->c.store));
 	if (l->advises)
 		l->rc = advice_create(&l->advice, &in, l->name, l->err, sizeof l->err);
 	else
@@ -358,6 +438,9 @@ static int make_plan(struct load *l) {
 		stage[i].first = f->first;
 		stage[i].last = f->last;
 		stage[i].seconds = l->measured ? f->seconds : 0;
+		stage[i].prompt = l->measured ? f->prompt : 0;
+		stage[i].room = f->room;
+		stage[i].streamed = f->streamed;
 		stages[i] = &stage[i];
 	}
 	p.stages = stages;
@@ -368,8 +451,10 @@ static int make_plan(struct load *l) {
 	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
 	p.arithmetic = KERN_ARITHMETIC;
+	p.copies = l->copies;
 	p.seconds = l->measured ? l->found.seconds : 0;
 	p.slowest = l->measured ? l->found.slowest : 0;
+	p.prompt = l->measured ? l->found.prompt : 0;
 	l->plan = plan_copy(&p);
 	return l->plan ? 0 : -ENOMEM;
 }

@@ -205,10 +205,8 @@ void load_learnt(struct load *l, const char *error) {
 	m->ends_charged = need;
 	char subject[WIRE_NAME_MAX + 32];
 	snprintf(subject, sizeof subject, "the ends of %s", m->plan->model);
-	struct node_id sources[WIRE_STAGES_MAX];
-	size_t n = 0;
-	for (size_t i = 0; i < m->plan->n_stages && i < WIRE_STAGES_MAX; i++)
-		n += node_id_from_bytes(&sources[n], m->plan->stages[i]->node) == 0;
+	struct node_id sources[WIRE_NODES_MAX];
+	size_t n = deploy_others(d, sources);
 	struct transfer_request r = {.subject = subject,
 	        .tensor = m->manifest->end,
 	        .tensors = END_ROLES,
@@ -226,7 +224,7 @@ void load_learnt(struct load *l, const char *error) {
 static void ends_run(void *arg) {
 	struct load *l = arg;
 	l->rc = slice_create(
-	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, l->err, sizeof l->err);
+	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, 0, l->err, sizeof l->err);
 }
 
 static void ends_done(void *arg, bool cancelled) {
@@ -260,17 +258,38 @@ static void ends_fetched(void *arg, const char *error, uint64_t moved) {
 	}
 }
 
+/* Whether a node said that it has any of these layers. */
+static bool holds_any(const struct planner_node *n, uint32_t first, uint32_t last) {
+	for (size_t i = (size_t)first * LAYER_ROLES; i < (size_t)last * LAYER_ROLES && i / 32 < n->held_words;
+	        i++)
+		if (n->held[i / 32] >> i % 32 & 1)
+			return true;
+	return false;
+}
+
+/* Who may have what a stage needs, but for ourselves, whom it asks anyway. */
+static size_t sources_of(const struct load *l, const struct part *p, struct node_id *out) {
+	const Caravan__Stage *s = l->m->plan->stages[p - l->part];
+	size_t n = 0;
+	if (l->revival) /* nobody has been asked */
+		return deploy_others(l->d, out);
+	for (size_t i = 0; i < l->nnodes && n < WIRE_NODES_MAX - 1; i++)
+		if (i != l->self && !node_id_equal(&l->node[i].id, &p->node) &&
+		        holds_any(&l->node[i], s->first, s->last))
+			out[n++] = l->node[i].id;
+	return n;
+}
+
 static int send_prepare(struct load *l, struct part *p) {
 	struct deploy *d = l->d;
 	Caravan__Prepare msg = CARAVAN__PREPARE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	ProtobufCBinaryData source[WIRE_STAGES_MAX + 1];
-	size_t n = 0;
+	struct node_id other[WIRE_NODES_MAX];
+	ProtobufCBinaryData source[WIRE_NODES_MAX];
+	size_t n = 0, others = sources_of(l, p, other);
 	source[n++] = (ProtobufCBinaryData){sizeof d->self.b, d->self.b};
-	/* a model that comes back has no file to come from: the other stages may have what one has lost */
-	for (size_t i = 0; l->revival && i < l->nparts; i++)
-		if (&l->part[i] != p && !node_id_equal(&l->part[i].node, &d->self))
-			source[n++] = (ProtobufCBinaryData){sizeof l->part[i].node.b, l->part[i].node.b};
+	for (size_t i = 0; i < others && n < WIRE_NODES_MAX; i++)
+		source[n++] = (ProtobufCBinaryData){sizeof other[i].b, other[i].b};
 	msg.plan = l->m->plan;
 	msg.sources = source;
 	msg.n_sources = n;
@@ -319,7 +338,7 @@ static void prepare(struct load *l) {
 	if (l->state == LOAD_PREPARING && m->learnt == LEARN_DONE)
 		load_learnt(l, NULL);
 	else if (l->state == LOAD_PREPARING)
-		model_learn_from_plan(m);
+		model_learn_from_cluster(m);
 	load_release(l);
 }
 

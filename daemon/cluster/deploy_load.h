@@ -56,13 +56,14 @@ struct load {
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	void *arg;
 	/* the beginning */
-	char *file, *shape; /* one of them */
+	char *file, *shape;       /* one of them, */
+	struct content_id known; /* or a manifest */
 	int *fds;
 	size_t nfds;
 	char **names; /* of nodes, as the user named them */
 	size_t nnames;
 	bool all_nodes;
-	uint32_t context, parallel, max_rows;
+	uint32_t context, parallel, max_rows, copies;
 	struct import *im;    /* offered to transfer, which owns it */
 	struct manifest *own; /* the manifest, where there is no import */
 	const struct manifest *manifest;

@@ -15,7 +15,7 @@
 #define LOOKS_EACH 4 /* and of one node */
 #define WORD_BITS 32
 
-_Static_assert(LAYER_ROLES == 9, "doc/protocol.md numbers the bits by it");
+_Static_assert(LAYER_ROLES == 9 && END_ROLES == 3, "doc/protocol.md numbers the bits by them");
 _Static_assert(HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_HELD_MAX * WORD_BITS, "every model's answer fits");
 
 /* ---- answering ---- */
@@ -26,6 +26,7 @@ struct look {
 	struct content_id manifest;
 	uint32_t *word;
 	size_t words;
+	uint32_t ends;
 	struct look *next;
 };
 
@@ -48,6 +49,9 @@ static void look_run(void *arg) {
 	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++)
 		if (store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
 			k->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
+	for (int r = 0; r < END_ROLES; r++)
+		k->ends |= (uint32_t)store_has_tensor(s, &m->end[r].id) << r;
+	k->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
 out:
 	manifest_destroy(m);
 	free(data);
@@ -65,6 +69,8 @@ static void look_done(void *arg, bool cancelled) {
 		Caravan__Held held = CARAVAN__HELD__INIT;
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		held.tensors = (ProtobufCBinaryData){k->words * sizeof *k->word, (uint8_t *)k->word};
+		held.ends = k->ends;
+		held.keeps = true;
 		held.memory_free = deploy_memory_free(d);
 		env.body_case = CARAVAN__ENVELOPE__BODY_HELD;
 		env.held = &held;

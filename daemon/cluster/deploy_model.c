@@ -31,6 +31,8 @@ void model_free(struct model *m) {
 		free(w);
 	}
 	stage_free(m->stage);
+	keep_free_all(m);
+	copies_free(m->copies);
 	manifest_destroy(m->manifest);
 	vocab_destroy(m->vocab);
 	plan_free(m->plan);
@@ -166,6 +168,9 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	set_reason(m, reason);
 	transfer_cancel(m->fetch);
 	m->fetch = NULL;
+	keep_stop(m);
+	copies_free(m->copies);
+	m->copies = NULL;
 	model_shut(m, *m->reason ? m->reason : "the model was unloaded");
 	stage_close(m);
 	news_learnt(m, "the model has gone");
@@ -308,13 +313,9 @@ void model_learn(struct model *m, const struct node_id *sources, size_t count) {
 	}
 }
 
-void model_learn_from_plan(struct model *m) {
-	struct node_id source[WIRE_STAGES_MAX + 1];
-	size_t n = 0;
-	source[n++] = m->coordinator;
-	for (size_t i = 0; i < m->plan->n_stages && n <= WIRE_STAGES_MAX; i++)
-		if (node_id_from_bytes(&source[n], m->plan->stages[i]->node) == 0 &&
-		        !node_id_equal(&source[n], &m->coordinator))
-			n++;
-	model_learn(m, source, n);
+void model_learn_from_cluster(struct model *m) {
+	struct node_id source[WIRE_NODES_MAX + 1];
+	/* its coordinator first; but any node may have been told before */
+	source[0] = m->coordinator;
+	model_learn(m, source, 1 + deploy_others(m->d, source + 1));
 }

@@ -189,7 +189,7 @@ static void on_plan(
 	w->from = *from;
 	w->next = m->waiting;
 	m->waiting = w;
-	model_learn_from_plan(m);
+	model_learn_from_cluster(m);
 }
 
 static struct answer *answer_of(struct deploy *d, const struct peers_from *from, struct tell **out) {

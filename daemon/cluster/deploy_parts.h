@@ -5,6 +5,8 @@
  *   deploy_import.c  the beginning of a load: the file, who takes part, the plan, its number
  *   deploy_look.c    what nodes have of a model already: asked before a plan is made, and answered
  *   deploy_load.c    the coordinator's way from a file (or from nodes that are back) to a model that serves
+ *   deploy_copies.c  what a model of ours is kept on how many disks
+ *   deploy_keep.c    what we keep of another's, as it asks
  *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
  *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that we coordinate */
 #ifndef DAEMON_CLUSTER_DEPLOY_PARTS_H
@@ -55,8 +57,10 @@ struct model {
 	uint64_t ends_charged;
 	struct loop_timer *later; /* the hooks hear that it is unavailable */
 	struct loop_timer *linger;
-	uint64_t again_ns;  /* not brought back before this */
-	uint64_t orphan_ns; /* its coordinator came back then, and has not spoken of it; 0: no */
+	struct copies *copies; /* of ours, NULL: nobody has looked */
+	struct keep *keep;     /* what its coordinator wants us to keep, under way */
+	uint64_t again_ns;     /* not brought back before this */
+	uint64_t orphan_ns;    /* its coordinator came back then, and has not spoken of it; 0: no */
 	struct model *next_dead;
 };
 
@@ -81,6 +85,8 @@ struct deploy {
 struct model *deploy_model_named(const struct deploy *d, const char *name);
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
+/* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */
+size_t deploy_others(const struct deploy *d, struct node_id *out);
 bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
 uint64_t deploy_memory_free(const struct deploy *d);
 
@@ -97,10 +103,10 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 void model_shut(struct model *m, const char *why);
 /* Fetches manifest and vocabulary; stage, load and waiting news go on when that has ended. */
 void model_learn(struct model *m, const struct node_id *sources, size_t count);
-void model_learn_from_plan(struct model *m); /* from its coordinator and stages */
-void model_free(struct model *m);            /* at once: deploy_destroy */
-bool model_ours(const struct model *m);      /* we coordinate it */
-int model_our_stage(const struct model *m);  /* index, -1: none */
+void model_learn_from_cluster(struct model *m); /* from its coordinator, or whoever has them */
+void model_free(struct model *m);               /* at once: deploy_destroy */
+bool model_ours(const struct model *m);         /* we coordinate it */
+int model_our_stage(const struct model *m);     /* index, -1: none */
 
 /* deploy_stage.c */
 int stage_init(struct deploy *d);
@@ -110,6 +116,17 @@ void stage_free(struct stage *st);
 
 /* deploy_look.c */
 int look_init(struct deploy *d);
+
+/* deploy_copies.c */
+int copies_init(struct deploy *d);
+void copies_tick(struct model *m);
+void copies_node_changed(struct deploy *d);
+void copies_free(struct copies *c); /* NULL allowed */
+
+/* deploy_keep.c */
+int keep_init(struct deploy *d);
+void keep_stop(struct model *m);     /* if there is something under way */
+void keep_free_all(struct model *m); /* at once: deploy_destroy */
 
 /* deploy_load.c */
 int load_init(struct deploy *d);

@@ -34,6 +34,7 @@ struct mapping {
 	struct model *m; /* a reference */
 	struct stage *st;
 	uint32_t first, last;
+	uint64_t room;
 	struct slice *slice;
 	int rc;
 	char err[256];
@@ -122,7 +123,7 @@ static void ready(struct stage *st, uint64_t weights) {
 static void map_run(void *arg) {
 	struct mapping *map = arg;
 	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
-	        false, map->err, sizeof map->err);
+	        false, map->room, map->err, sizeof map->err);
 }
 
 static void map_done(void *arg, bool cancelled) {
@@ -161,8 +162,11 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 	}
 	struct mapping *map = calloc(1, sizeof *map);
 	if (map) {
-		*map = (struct mapping){
-		        .m = model_ref(m), .st = st, .first = st->at->first, .last = st->at->last};
+		*map = (struct mapping){.m = model_ref(m),
+		        .st = st,
+		        .first = st->at->first,
+		        .last = st->at->last,
+		        .room = st->at->room};
 		if (loader_submit(m->d->c.loader, map_run, map_done, map) == 0)
 			return;
 		model_unref(m);
@@ -184,8 +188,25 @@ void stage_learnt(struct stage *st, const char *error) {
 		return;
 	}
 	uint32_t first = st->at->first, last = st->at->last;
+	uint64_t disk = planner_layer_bytes(m->manifest, first, last);
+	if (d->c.cache && disk > d->c.cache) {
+		fail(st, "layers %u to %u take %s on disk, and the store may take %s", first, last - 1,
+		        size_text((double)disk).s, size_text((double)d->c.cache).s);
+		return;
+	}
 	uint64_t need =
 	        planner_slice_bytes(m->manifest, first, last, plan->blocks, plan->max_rows, d->c.team);
+	if (st->at->room) { /* what has no place there is read from disk on the way */
+		struct feed_plan p;
+		int rc = feed_plan(&p, m->manifest, first, last, st->at->room);
+		if (rc) {
+			fail(st, "layers %u to %u have no room even for reading them from disk", first,
+			        last - 1);
+			return;
+		}
+		need -= p.step - 2 * p.buffer;
+		feed_plan_clear(&p);
+	}
 	if (!deploy_charge(d, need)) {
 		fail(st, "layers %u to %u take %s with KV cache and buffers, and %s of %s are free", first,
 		        last - 1, size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,

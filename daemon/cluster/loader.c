@@ -36,6 +36,7 @@ struct loader {
 	struct list waiting, ran; /* under lock, as all below */
 	struct bell *bell;
 	bool rung, stop;
+	unsigned open; /* the loop's own */
 };
 
 static void list_init(struct list *l) {
@@ -88,6 +89,7 @@ static void answer(void *arg) {
 		loader_done_fn *done = j->done;
 		void *what = j->arg;
 		free(j);
+		ld->open--;
 		if (done)
 			done(what, false);
 		if (!b->ld) {
@@ -194,5 +196,10 @@ int loader_submit(struct loader *ld, loop_fn *fn, loader_done_fn *done, void *ar
 		free(j);
 		return -ESHUTDOWN;
 	}
+	ld->open++;
 	return 0;
+}
+
+unsigned loader_open(const struct loader *ld) {
+	return ld->open;
 }

@@ -12,5 +12,7 @@ void loader_destroy(
 typedef void loader_done_fn(void *arg, bool cancelled);
 /* 0, -ENOMEM, or -ESHUTDOWN while the loader is being destroyed: `done` is not called then. done may be NULL. */
 int loader_submit(struct loader *ld, loop_fn *run, loader_done_fn *done, void *arg);
+/* Jobs that were accepted and whose done has not been called; on the loop. */
+unsigned loader_open(const struct loader *ld);
 
 #endif

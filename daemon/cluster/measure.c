@@ -1,34 +1,57 @@
 /* measure: how it is measured.
  *
- * A buffer of MEASURE_BYTES, larger than caches, is read as the packed weights of each type in turn, by the team as
- * it would read a slice: strips shared out evenly, one column.  The best of a few passes counts, since whatever else
- * the machine does only slows.  A slow rung measures less of the buffer, so that the whole stays under two seconds.
+ * A buffer of MEASURE_BYTES, larger than caches, is walked again and again: only read, and as the
+ * packed weights of each type in turn, by the team as it would read a slice, with one column; and few rows of each type
+ * with many columns.  Every figure is the median of ROUNDS, and a round has all of them in turn, so that a moment in which
+ * the machine was busy hits none alone.
+ * A slow rung measures less of it, and when time is up the rounds that are there must do.
+ *
+ * Figures that were kept are looked at again, in one round, when the node starts and every hour in which it is idle; when
+ * they have drifted, everything is measured anew.
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
 
+#include "daemon/cluster/disk.h"
 #include "kernels/team.h"
 #include "shard/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#define MEASURE_BYTES (96u << 20)
-#define MEASURE_FIRST (2u << 20)     /* to see how fast it is */
-#define MEASURE_NS 40000000ull       /* a pass should not take longer */
-#define MEASURE_ALL_NS 1500000000ull /* from then on one short pass must do */
-#define PASSES 2
-#define WIDTH 4096u /* elements in a row: a multiple of every block */
+#define MEASURE_BYTES (128u << 20)
+#define MEASURE_SPARE (2u << 20)     /* of it, for seeing how fast it is */
+#define MEASURE_FIRST (1u << 20)     /* to see how fast it is */
+#define MEASURE_NS 10000000ull       /* a pass should not take longer, as quick as it was at first */
+#define LAPS 4                       /* of a pass, at most */
+#define MEASURE_ALL_NS 3000000000ull /* from then on no further round begins */
+#define ROUNDS 5
+#define RISING 1.03 /* over the round that was ROUNDS before */
+#define WIDTH 8192u /* elements in a row: a multiple of every block */
+#define COLUMNS 128u
+#define MANY_ROWS 2048u  /* at most, with many columns */
+#define DRIFT 0.2        /* of the figures, in the median: then they are another machine's */
+#define LOOK_MS 3600000u /* between looks */
 #define FILE_MAX_BYTES 65536
+
+struct figures {
+	double bandwidth;
+	double one[KERN_TYPES], many[KERN_TYPES];
+};
 
 struct measure {
 	struct loop *loop;
+	struct loop_timer *timer;
+	bool (*busy)(void *arg);
+	void *arg;
 	char *dir; /* NULL: nothing is kept */
 	unsigned threads;
 	int *cpus; /* owned, NULL: not pinned */
@@ -36,10 +59,12 @@ struct measure {
 	bool running; /* the thread is to be joined */
 	bool ready;
 	atomic_bool stop;
-	/* written by the thread, read by the loop after it was told */
-	double bandwidth;
-	double rate[KERN_TYPES];
-	/* what the others are told */
+	/* written by the thread, read by the loop when it is not running */
+	struct figures figures;
+	double disk;
+	bool kept; /* the figures are those of the file, and the thread looks whether they still hold */
+	/* what the others are told: the loop's */
+	double bandwidth, disk_told;
 	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
 	struct bell *bell;
@@ -53,7 +78,7 @@ struct bell {
 /* ---- the file ---- */
 
 static void stamp(const struct measure *m, char *out, size_t len) {
-	snprintf(out, len, "rates 1 cpu %s threads %u arithmetic %d layout %d", kern_ops()->name, m->threads,
+	snprintf(out, len, "rates 2 cpu %s threads %u arithmetic %d layout %d", kern_ops()->name, m->threads,
 	        KERN_ARITHMETIC, KERN_LAYOUT);
 }
 
@@ -80,16 +105,21 @@ static int load(struct measure *m) {
 	rc = line && strcmp(line, want) == 0 ? 0 : -ESTALE;
 	while (rc == 0 && (line = strtok_r(NULL, "\n", &save))) {
 		unsigned type;
-		double value;
+		double value, many;
 		if (sscanf(line, "read %lf", &value) == 1 && value > 0)
-			m->bandwidth = value;
-		else if (sscanf(line, "type %u %lf", &type, &value) == 2 && kern_traits(type) && value > 0)
-			m->rate[type] = value;
-		else
+			m->figures.bandwidth = value;
+		else if (sscanf(line, "disk %lf", &value) == 1 && value >= 0)
+			m->disk = value;
+		else if (sscanf(line, "type %u %lf %lf", &type, &value, &many) == 3 && kern_traits(type) &&
+		         value > 0 && many > 0) {
+			m->figures.one[type] = value;
+			m->figures.many[type] = many;
+		} else {
 			rc = -EINVAL;
+		}
 	}
 	free(text);
-	return rc == 0 && m->bandwidth > 0 ? 0 : -ESTALE;
+	return rc == 0 && m->figures.bandwidth > 0 && m->disk >= 0 ? 0 : -ESTALE;
 }
 
 static void save(const struct measure *m) {
@@ -99,10 +129,12 @@ static void save(const struct measure *m) {
 		return;
 	stamp(m, text, sizeof text);
 	at = strlen(text);
-	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e\n", m->bandwidth);
+	at += (size_t)snprintf(
+	        text + at, sizeof text - at, "\nread %.6e\ndisk %.6e\n", m->figures.bandwidth, m->disk);
 	for (unsigned t = 0; t < KERN_TYPES; t++)
-		if (m->rate[t] > 0)
-			at += (size_t)snprintf(text + at, sizeof text - at, "type %u %.6e\n", t, m->rate[t]);
+		if (m->figures.one[t] > 0)
+			at += (size_t)snprintf(text + at, sizeof text - at, "type %u %.6e %.6e\n", t,
+			        m->figures.one[t], m->figures.many[t]);
 	int dir = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int rc = dir < 0 ? -errno : durable_write(dir, "rates", text, at);
 	if (dir >= 0)
@@ -115,8 +147,8 @@ static void save(const struct measure *m) {
 
 struct pass {
 	const uint8_t *weights;
-	kern_mul_fn *mul; /* NULL: the bytes are only read */
-	size_t row_bytes, rows;
+	kern_mul_fn *mul;                      /* NULL: the bytes are only read */
+	size_t row_bytes, rows, columns, laps; /* all rows, so many times */
 	const void *x;
 	size_t xstride;
 	float *y;
@@ -124,113 +156,241 @@ struct pass {
 };
 
 #define SUM_STRIDE 8
+#define RUNS 32 /* of a member in a lap: at the end of a pass one waits for another's run */
+#define LINE 8  /* words in a line of the cache */
 
-static void work(struct team *t, void *arg, unsigned id) {
-	struct pass *p = arg;
-	size_t first, last;
-	team_share(t, id, p->rows, KERN_STRIP, &first, &last);
-	if (first == last)
-		return;
+/* Rows [first, last) of a pass. */
+static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
 	const uint8_t *w = p->weights + first * p->row_bytes;
 	if (p->mul) {
-		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, 1);
+		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, p->columns);
 		return;
 	}
-	/* four sums, so that adding does not wait for itself */
-	const uint64_t *q = (const uint64_t *)w;
+	/* a word of each line is enough for all of it to come, and four sums, so that adding does not wait for itself */
+	const uint64_t *q = (const uint64_t *)(const void *)w;
 	size_t n = (last - first) * p->row_bytes / sizeof *q;
 	uint64_t s[4] = {0};
-	for (size_t i = 0; i + 4 <= n; i += 4)
+	for (size_t i = 0; i + 4 * LINE <= n; i += 4 * LINE)
 		for (size_t k = 0; k < 4; k++)
-			s[k] += q[i + k];
-	p->sum[(size_t)id * SUM_STRIDE] = s[0] + s[1] + s[2] + s[3];
+			s[k] += q[i + k * LINE];
+	p->sum[(size_t)id * SUM_STRIDE] += s[0] + s[1] + s[2] + s[3];
 }
 
-static uint64_t timed(struct team *t, struct pass *p) {
-	uint64_t begin = loop_now_ns();
-	team_run(t, work, p);
-	uint64_t took = loop_now_ns() - begin;
-	return took ? took : 1;
-}
-
-/* Bytes a second. */
-static double measure_pass(struct team *t, struct pass *p, uint64_t deadline) {
-	size_t all = MEASURE_BYTES / p->row_bytes / KERN_STRIP * KERN_STRIP;
-	p->rows = MEASURE_FIRST / p->row_bytes / KERN_STRIP * KERN_STRIP;
-	timed(t, p); /* wakes threads and clocks */
-	double first = (double)p->rows * (double)p->row_bytes / (double)timed(t, p);
-	if (loop_now_ns() > deadline) /* the machine is slow or busy: better rough than late */
-		return first * 1e9;
-	double want = first * MEASURE_NS / (double)p->row_bytes;
-	if (want < (double)all)
-		all = (size_t)want / KERN_STRIP * KERN_STRIP;
-	if (all < p->rows)
-		all = p->rows;
-	p->rows = all;
-	double best = 0;
-	for (int i = 0; i < PASSES; i++) {
-		double rate = (double)p->rows * (double)p->row_bytes * 1e9 / (double)timed(t, p);
-		best = rate > best ? rate : best;
+/* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
+static void work(struct team *t, void *arg, unsigned id) {
+	struct pass *p = arg;
+	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, run = strips / RUNS / team_size(t) + 1;
+	size_t runs = (strips + run - 1) / run;
+	for (size_t i; (i = team_next(t)) < runs * p->laps;) {
+		size_t first = i % runs * run * KERN_STRIP, last = first + run * KERN_STRIP;
+		work_rows(p, id, first, last < p->rows ? last : p->rows);
 	}
-	return best;
 }
 
-static void measure_all(struct measure *m, struct team *team, uint8_t *weights, float *x, void *acts,
-        float *y, uint64_t *sums) {
-	struct pass p = {.weights = weights, .row_bytes = WIDTH, .sum = sums};
-	uint64_t deadline = loop_now_ns() + MEASURE_ALL_NS;
-	m->bandwidth = measure_pass(team, &p, deadline);
-	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(&m->stop); t++) {
+/* What measuring works with. */
+struct bench {
+	struct team *team;
+	uint8_t *weights;
+	float *x, *y;
+	void *acts;
+	uint64_t *sums;
+	const atomic_bool *stop;
+};
+
+static double timed(struct bench *b, struct pass *p) {
+	uint64_t begin = loop_now_ns();
+	team_run(b->team, work, p);
+	uint64_t took = loop_now_ns() - begin;
+	return took ? (double)took : 1;
+}
+
+/* Bytes a second, times columns, of a pass over at most so many bytes. */
+static double measure_pass(struct bench *b, struct pass *p, size_t most) {
+	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
+	size_t few = p->columns > 1 ? unit : MEASURE_FIRST / strip * strip;
+	p->weights = b->weights;
+	p->rows = few / p->row_bytes;
+	p->laps = 1;
+	timed(b, p); /* wakes threads and clocks */
+	double want = (double)few / timed(b, p) * MEASURE_NS;
+	size_t bytes = want < (double)most ? (size_t)want / unit * unit : most / unit * unit;
+	p->weights += few; /* what has not been read just now */
+	p->rows = (bytes < few ? few : bytes) / p->row_bytes;
+	if (want > (double)most) /* a member that wakes late should not count */
+		p->laps = (size_t)(want / (double)most) < LAPS ? (size_t)(want / (double)most) : LAPS;
+	double took = timed(b, p);
+	return (double)(p->rows * p->row_bytes * p->columns * p->laps) * 1e9 / took;
+}
+
+/* One round of everything. */
+static void measure_round(struct bench *b, struct figures *f) {
+	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1};
+	*f = (struct figures){.bandwidth = measure_pass(b, &p, MEASURE_BYTES - MEASURE_SPARE)};
+	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
-		if (!traits || !kern_ops()->mul[t] || kern_ops()->quantize[traits->form](acts, x, WIDTH))
+		if (!traits || !kern_ops()->mul[t])
 			continue;
+		size_t stride = kern_act_bytes(traits->form, WIDTH);
+		for (size_t c = 0; c < COLUMNS; c++)
+			if (kern_ops()->quantize[traits->form]((uint8_t *)b->acts + c * stride, b->x, WIDTH))
+				return;
 		p.mul = kern_ops()->mul[t];
 		p.row_bytes = kern_row_bytes((enum kern_type)t, WIDTH);
-		p.x = acts;
-		p.xstride = kern_act_bytes(traits->form, WIDTH);
-		p.y = y;
-		m->rate[t] = measure_pass(team, &p, deadline);
+		p.x = b->acts;
+		p.xstride = stride;
+		p.columns = 1;
+		f->one[t] = measure_pass(b, &p, MEASURE_BYTES - MEASURE_SPARE);
+		p.columns = COLUMNS;
+		f->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes);
 	}
+}
+
+static int ascending(const void *a, const void *b) {
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, size_t n) {
+	qsort(v, n, sizeof *v, ascending);
+	return n ? v[n / 2] : 0;
+}
+
+#define FIGURES (sizeof(struct figures) / sizeof(double))
+
+static double products(const struct figures *f) {
+	double sum = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		sum += f->many[t];
+	return sum;
+}
+
+/* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
+static void measure_all(struct bench *b, struct figures *out) {
+	struct figures round[ROUNDS]; /* the last of them */
+	uint64_t deadline = loop_now_ns() + MEASURE_ALL_NS;
+	size_t n = 0;
+	bool rising = true;
+	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
+		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
+		measure_round(b, &round[n % ROUNDS]);
+		rising = products(&round[n % ROUNDS]) > RISING * before;
+		n++;
+	}
+	n = n < ROUNDS ? n : ROUNDS;
+	for (size_t i = 0; i < FIGURES; i++) {
+		double v[ROUNDS];
+		for (size_t k = 0; k < n; k++)
+			memcpy(&v[k], (const double *)(const void *)&round[k] + i, sizeof v[k]);
+		((double *)(void *)out)[i] = median(v, n);
+	}
+}
+
+/* Whether most figures are now others. */
+static bool has_drifted(const struct figures *was, const struct figures *now) {
+	double off[FIGURES];
+	size_t n = 0;
+	for (size_t i = 0; i < FIGURES; i++) {
+		double a = ((const double *)(const void *)was)[i], b = ((const double *)(const void *)now)[i];
+		if (a > 0 && b > 0)
+			off[n++] = fabs(b / a - 1);
+	}
+	return median(off, n) > DRIFT;
 }
 
 static void told(void *arg);
 
-static void *run(void *arg) {
-	struct measure *m = arg;
-	struct team *team = NULL;
-	size_t most = 0, rows = 0;
+/* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
+ * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
+static uint8_t *map_weights(const char *dir) {
+	char temp[DURABLE_TEMP];
+	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int fd = folder < 0 ? -1 : durable_create(folder, temp);
+	size_t part = 4u << 20, at = 0;
+	void *map = MAP_FAILED, *fill = malloc(part);
+	if (fill)
+		memset(fill, 0x3c, part);
+	if (fd >= 0) {
+		durable_discard(folder, temp);
+		while (fill && at < MEASURE_BYTES && durable_write_at(fd, fill, part, at) == 0)
+			at += part;
+		if (at == MEASURE_BYTES)
+			map = mmap(NULL, MEASURE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (map == MAP_FAILED) { /* no disk, or a full one */
+		map = mmap(NULL, MEASURE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (map != MAP_FAILED)
+			memset(map, 0x3c, MEASURE_BYTES);
+	}
+	free(fill);
+	if (folder >= 0)
+		close(folder);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static int bench_create(struct bench *b, const struct measure *m) {
+	size_t most = 0;
 	for (int f = 0; f < KERN_FORMS; f++) {
 		size_t n = kern_act_bytes((enum kern_form)f, WIDTH);
 		most = n > most ? n : most;
 	}
+	size_t rows = 0;
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (kern_traits(t)) {
 			size_t n = MEASURE_BYTES / kern_row_bytes((enum kern_type)t, WIDTH);
 			rows = n > rows ? n : rows;
 		}
-	uint8_t *weights = aligned_alloc(KERN_ALIGN, MEASURE_BYTES);
-	float *x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *x);
-	void *acts = aligned_alloc(KERN_ALIGN, most);
-	float *y = malloc(rows * sizeof *y);
-	uint64_t *sums = calloc((size_t)m->threads * SUM_STRIDE, sizeof *sums);
-	int rc = weights && x && acts && y && sums ? team_create(&team, m->threads, m->cpus) : -ENOMEM;
-	if (rc == 0) {
-		/* small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32 */
-		memset(weights, 0x3c, MEASURE_BYTES);
-		for (size_t i = 0; i < WIDTH; i++)
-			x[i] = (float)(i % 17) - 8.0f;
-		measure_all(m, team, weights, x, acts, y, sums);
+	size_t many =
+	        (size_t)COLUMNS * (MANY_ROWS > m->threads * KERN_STRIP ? MANY_ROWS : m->threads * KERN_STRIP);
+	*b = (struct bench){.stop = &m->stop};
+	b->weights = map_weights(m->dir);
+	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
+	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * most);
+	b->y = malloc((many > rows ? many : rows) * sizeof *b->y);
+	b->sums = calloc((size_t)m->threads * SUM_STRIDE, sizeof *b->sums);
+	if (!b->weights || !b->x || !b->acts || !b->y || !b->sums)
+		return -ENOMEM;
+	for (size_t i = 0; i < WIDTH; i++)
+		b->x[i] = (float)(i % 17) - 8.0f;
+	return team_create(&b->team, m->threads, m->cpus);
+}
+
+static void bench_clear(struct bench *b) {
+	team_destroy(b->team);
+	if (b->weights)
+		munmap(b->weights, MEASURE_BYTES);
+	free(b->x);
+	free(b->acts);
+	free(b->y);
+	free(b->sums);
+}
+
+static void *run(void *arg) {
+	struct measure *m = arg;
+	struct bench b;
+	struct figures now;
+	int rc = bench_create(&b, m);
+	bool anew = rc == 0 && !m->kept;
+	if (rc == 0 && m->kept) {
+		measure_round(&b, &now);
+		if (!atomic_load(&m->stop) && has_drifted(&m->figures, &now)) {
+			log_line(LOG_LINE_INFO,
+			        "this machine is not as quick as it was measured, or quicker: measuring anew");
+			anew = true;
+		}
+	}
+	if (anew) {
+		measure_all(&b, &now);
+		if (!atomic_load(&m->stop)) {
+			m->figures = now;
+			m->disk = m->dir ? disk_rate(m->dir) : 0;
+		}
 		if (!atomic_load(&m->stop))
 			save(m);
-	} else {
-		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-rc));
 	}
-	team_destroy(team);
-	free(weights);
-	free(x);
-	free(acts);
-	free(y);
-	free(sums);
+	if (rc)
+		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-rc));
+	bench_clear(&b);
 	if (loop_post(m->loop, told, m->bell))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
 	return NULL;
@@ -240,13 +400,17 @@ static void *run(void *arg) {
 
 static void publish(struct measure *m) {
 	m->ready = true;
+	m->count = 0;
+	m->bandwidth = m->figures.bandwidth;
+	m->disk_told = m->disk;
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
-		if (m->rate[t] <= 0)
+		if (m->figures.one[t] <= 0)
 			continue;
 		Caravan__TypeRate *r = &m->told[m->count];
 		caravan__type_rate__init(r);
 		r->type = t;
-		r->bytes_per_second = m->rate[t];
+		r->bytes_per_second = m->figures.one[t];
+		r->many = m->figures.many[t];
 		m->list[m->count++] = r;
 	}
 }
@@ -260,17 +424,43 @@ static void told(void *arg) {
 	m->bell = NULL;
 	pthread_join(m->thread, NULL);
 	m->running = false;
+	m->kept = true;
 	publish(m);
 }
 
-int measure_start(
-        struct measure **out, struct loop *l, const char *state_dir, unsigned threads, const int *cpus) {
+static int begin(struct measure *m) {
+	if (!(m->bell = calloc(1, sizeof *m->bell)))
+		return -ENOMEM;
+	m->bell->m = m;
+	sigset_t all, old; /* signals are the loop's */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int rc = -pthread_create(&m->thread, NULL, run, m);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	m->running = rc == 0;
+	if (rc) {
+		free(m->bell);
+		m->bell = NULL;
+	}
+	return rc;
+}
+
+static void look(void *arg) {
+	struct measure *m = arg;
+	if (!m->running && !m->busy(m->arg) && begin(m))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+}
+
+int measure_start(struct measure **out, struct loop *l, const char *state_dir, unsigned threads,
+        const int *cpus, bool (*busy)(void *arg), void *arg) {
 	struct measure *m = calloc(1, sizeof *m);
 	int rc = -ENOMEM;
 	if (!m)
 		return rc;
 	m->loop = l;
 	m->threads = threads;
+	m->busy = busy;
+	m->arg = arg;
 	if (state_dir && !(m->dir = strdup(state_dir)))
 		goto error;
 	if (cpus) {
@@ -278,28 +468,23 @@ int measure_start(
 			goto error;
 		memcpy(m->cpus, cpus, threads * sizeof *m->cpus);
 	}
-	if (load(m) == 0) {
-		publish(m);
-		*out = m;
-		return 0;
-	}
-	m->bandwidth = 0;
-	memset(m->rate, 0, sizeof m->rate);
-	if (!(m->bell = calloc(1, sizeof *m->bell)))
+	if (!(m->timer = loop_timer_start(l, LOOK_MS, true, look, m)))
 		goto error;
-	m->bell->m = m;
-	sigset_t all, old; /* signals are the loop's */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&m->thread, NULL, run, m);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	m->disk = -1; /* in no file, so far */
+	m->kept = load(m) == 0;
+	if (m->kept) {
+		publish(m);
+	} else {
+		m->figures = (struct figures){0};
+		m->disk = 0;
+	}
+	rc = begin(m);
 	if (rc)
 		goto error;
-	m->running = true;
 	*out = m;
 	return 0;
 error:
-	free(m->bell);
+	loop_timer_stop(m->timer);
 	free(m->cpus);
 	free(m->dir);
 	free(m);
@@ -312,6 +497,7 @@ void measure_stop(struct measure *m) {
 	atomic_store(&m->stop, true);
 	if (m->running)
 		pthread_join(m->thread, NULL);
+	loop_timer_stop(m->timer);
 	if (m->bell)
 		m->bell->m = NULL; /* the call in the mailbox frees it */
 	free(m->cpus);
@@ -327,6 +513,7 @@ void measure_fill(struct measure *m, Caravan__NodeState *out) {
 	if (!m || !m->ready)
 		return;
 	out->read_bandwidth = m->bandwidth;
+	out->disk_rate = m->disk_told;
 	out->rates = m->list;
 	out->n_rates = m->count;
 }

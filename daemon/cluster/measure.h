@@ -1,8 +1,9 @@
-/* measure: what this node can do: read bandwidth, and for each weight type the rate of products with one column.
+/* measure: what this node can do: read bandwidth, for each weight type the rate of products with one column and with
+ * many, and the rate of its disk.
  *
  * Owns: the figures, and STATE/rates, where they are kept with what they depend on (rung, threads, revisions of
- * arithmetic and layout): they are measured again when any of that is another.
- * Threads: measuring runs on a thread and a team of its own, for two seconds at most; the rest is the loop's. */
+ * arithmetic and layout): they are measured again when any of that is another, or when the machine has drifted from them.
+ * Threads: measuring runs on a thread and a team of its own, for a few seconds; the rest is the loop's. */
 #ifndef DAEMON_CLUSTER_MEASURE_H
 #define DAEMON_CLUSTER_MEASURE_H
 #include "daemon/net/loop.h"
@@ -11,9 +12,10 @@
 
 struct measure;
 
-/* Takes what state_dir has, or begins to measure.  cpus: where to pin the threads, or NULL; copied. */
-int measure_start(
-        struct measure **out, struct loop *l, const char *state_dir, unsigned threads, const int *cpus);
+/* Takes what state_dir has and looks whether it still holds, or begins to measure.  cpus: where to pin the threads, or NULL;
+ * copied.  busy: whether something is being computed, which looking again would disturb. */
+int measure_start(struct measure **out, struct loop *l, const char *state_dir, unsigned threads,
+        const int *cpus, bool (*busy)(void *arg), void *arg);
 void measure_stop(struct measure *m); /* waits for a measurement under way, which ends soon; NULL allowed */
 bool measure_ready(const struct measure *m);
 

@@ -181,7 +181,7 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 	if (up)
 		members_spread(m, who); /* what came up since our Hello */
 	else
-		who->round_trip = 0;
+		who->round_trip = who->rate = 0;
 	members_tell(m, who, up ? "up" : "down");
 }
 
@@ -239,6 +239,7 @@ static void state_make(struct members *m, Caravan__NodeState *state) {
 		p->node = (ProtobufCBinaryData){sizeof who->id.b, who->id.b};
 		p->round_trip = who->round_trip;
 		p->up = who->up;
+		p->rate = who->rate;
 	}
 	state->peers = m->peer_list.list;
 	state->n_peers = n;
@@ -311,6 +312,12 @@ static void on_pong(
 		return;
 	double t = (double)(now - env->pong->time) * 1e-9;
 	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
+}
+
+void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second) {
+	struct member *who = roster_find(&m->roster, id);
+	if (who && who->up)
+		who->rate = bytes_per_second;
 }
 
 /* ---- expelling ------------------------------------------------------------------------------------------ */

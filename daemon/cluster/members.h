@@ -33,6 +33,7 @@ struct member {
 	uint64_t version;
 	bool expelled, self, up;
 	double round_trip;               /* seconds, 0: not measured yet */
+	double rate;                     /* bytes a second from there, 0: not measured yet */
 	uint64_t heard_ns;               /* loop_now_ns of its last word, 0: never */
 	uint64_t left_ns;                /* private: when we heard of its expulsion */
 	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
@@ -49,6 +50,9 @@ const struct member *members_find(const struct members *m, const struct node_id 
 /* By name or by the beginning (at least 6 digits) of the id in hexadecimal; NULL: none or not unique. */
 const struct member *members_named(const struct members *m, const char *name_or_id);
 const struct member *members_self(const struct members *m);
+
+/* What link.h found. */
+void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second);
 
 /* Called after every change, with what happened: "joined", "changed" (its name or endpoint), "expelled" (also we
  * ourselves: then there is no link any more), "up", "down".  `who` stays where it is while members lives. */

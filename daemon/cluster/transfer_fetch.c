@@ -2,8 +2,9 @@
  *
  * A fetch has items (blobs, tensors).  A few are open at a time; an open item has parcels (a blob, a tensor's
  * record, a chunk), each of which comes from one source in pieces and goes to the loader whole, where its hash is
- * checked and it is packed into the store.  A tensor of a file that is being loaded here has no parcels: the loader
- * packs it straight from the file, a chunk a job.
+ * checked and it is packed into the store; from then on it is passed on to others, and not fetched again, whatever
+ * becomes of the rest.  A tensor of a file that is being loaded here has no parcels: the loader packs it straight from
+ * the file, a chunk a job.
  * Invariant: what a source sent is forgotten when the source is given up, but for parcels that are whole: their
  * hash decides.  A fetch outlives its end until the loader has returned all its work.
  * Threads: the loop, but for what says loader. */
@@ -17,13 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPEN_MAX 4 /* items: so that small tensors do not wait for each other's round trips */
+#define OPEN_MAX 8 /* items: so that small tensors do not wait for each other's round trips */
 #define TICK_MS 100
 
 static void pump(struct fetch *f);
 static void end(struct fetch *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void work_done(void *arg, bool cancelled);
+static void go_on(struct fetch *f, struct item *it);
 
 static void submit(struct fetch *f, enum work_kind kind, struct item *it, struct parcel *p, uint32_t chunk) {
 	struct work *w = calloc(1, sizeof *w);
@@ -49,46 +51,25 @@ static void item_finished(struct fetch *f, struct item *it) {
 	f->open--;
 }
 
-/* ---- sources ---- */
-
-static void give_up(struct fetch *f, size_t source, const char *why) {
-	struct source *s = &f->sources[source];
-	if (s->why[0])
-		return;
-	snprintf(s->why, sizeof s->why, "%s", why);
-	if (source != f->source)
-		return;
-	while (f->source < f->nsources && f->sources[f->source].why[0])
-		f->source++;
-	if (f->source < f->nsources)
-		log_line(LOG_LINE_WARN, "%s: %s %s; asking %s", f->subject, s->name, why,
-		        f->sources[f->source].name);
-	f->heard_ns = loop_now_ns();
-	/* with no source left the pump finds what cannot be asked for, and ends the fetch */
-	for (struct parcel *p = f->parcels; p; p = p->next)
-		if (!p->whole)
-			parcel_restart(f, p);
-}
-
-/* No source is left: says what is missing and what became of each. */
-static void end_without_source(struct fetch *f) {
-	char text[900] = "there is no other node to ask";
-	size_t len = 0;
-	for (size_t i = 0; i < f->nsources && len < sizeof text - 1; i++)
-		len += (size_t)snprintf(text + len, sizeof text - len, "%s%s %s", i ? "; " : "",
-		        f->sources[i].name, f->sources[i].why);
-	const struct item *it = NULL;
-	if (f->parcels)
-		it = f->parcels->item;
-	for (size_t i = 0; !it && i < f->nitems; i++)
-		if (f->items[i].state != ITEM_DONE)
-			it = &f->items[i];
-	char hex[CONTENT_HEX] = "";
-	end(f, "%s: %s %.12s cannot be fetched: %s", f->subject, it && it->tensor ? "tensor" : "blob",
-	        it ? content_hex(&it->id, hex) : "", text);
+/* No source is left for it: says what is missing and what became of each. */
+static void end_without_source(struct fetch *f, const struct item *it) {
+	char text[900], hex[CONTENT_HEX];
+	sources_tell(f, text, sizeof text);
+	end(f, "%s: %s %.12s cannot be fetched: %s", f->subject, it->tensor ? "tensor" : "blob",
+	        content_hex(&it->id, hex), text);
 }
 
 /* ---- the pump ---- */
+
+/* The next chunk that is not there and has not been begun. */
+static bool next_chunk(struct item *it, uint32_t *chunk) {
+	while (it->next < it->record.chunks) {
+		*chunk = (uint32_t)(((uint64_t)it->first + it->next++) % it->record.chunks);
+		if (!it->have[*chunk])
+			return true;
+	}
+	return false;
+}
 
 static void open_items(struct fetch *f) {
 	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
@@ -107,9 +88,10 @@ static void open_items(struct fetch *f) {
 	}
 	for (size_t i = 0; !f->ended && i < f->next_item && f->nparcels < TRANSFER_PARCELS; i++) {
 		struct item *it = &f->items[i];
-		while (it->state == ITEM_CHUNKS && !it->offer && it->next < it->record.chunks &&
-		        f->nparcels < TRANSFER_PARCELS)
-			if (!parcel_add(f, it, true, it->next++)) {
+		uint32_t chunk;
+		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < TRANSFER_PARCELS &&
+		        next_chunk(it, &chunk))
+			if (!parcel_add(f, it, true, chunk)) {
 				end(f, "%s: no memory", f->subject);
 				return;
 			}
@@ -121,6 +103,38 @@ static void finish_if_done(struct fetch *f) {
 		end(f, "%s", "");
 }
 
+/* Asks for as much of a parcel as there is room for. */
+static void pump_parcel(struct fetch *f, struct parcel *p) {
+	if (p->source == NOBODY)
+		switch (source_choose(f, p)) {
+		case SOURCE_FOUND:
+			break;
+		case SOURCE_BUSY: /* its next answer comes back here */
+			return;
+		case SOURCE_AWAY:
+			f->blocked = true; /* the tick tries again, until that is silence too */
+			return;
+		case SOURCE_NONE:
+			end_without_source(f, p->item);
+			return;
+		}
+	while (parcel_wants(f, p)) {
+		int rc = parcel_ask(f, p);
+		if (rc == -EBUSY)
+			return;
+		if (rc == -ENOTCONN || rc == -EAGAIN || rc == -EHOSTUNREACH) {
+			f->blocked = true;
+			if (rc != -EAGAIN)
+				source_lost(f, &f->sources[p->source].id);
+			return;
+		}
+		if (rc) {
+			end(f, "%s: asking %s: %s", f->subject, f->sources[p->source].name, strerror(-rc));
+			return;
+		}
+	}
+}
+
 static void pump(struct fetch *f) {
 	if (f->ended || !f->looked)
 		return;
@@ -128,24 +142,8 @@ static void pump(struct fetch *f) {
 	finish_if_done(f);
 	f->blocked = false;
 	for (struct parcel *p = f->parcels; p && !f->ended; p = p->next)
-		while (!p->whole && (p->total ? p->asked < p->total : p->asked == 0)) {
-			if (f->source == f->nsources) {
-				end_without_source(f);
-				return;
-			}
-			int rc = parcel_ask(f, p);
-			if (rc == -EBUSY)
-				return; /* this node has enough to do; its next answer comes back here */
-			if (rc == -ENOTCONN || rc == -EAGAIN || rc == -EHOSTUNREACH) {
-				f->blocked = true; /* the tick tries again, until that is silence too */
-				return;
-			}
-			if (rc) {
-				end(f, "%s: asking %s: %s", f->subject, f->sources[p->source].name,
-				        strerror(-rc));
-				return;
-			}
-		}
+		if (!p->whole)
+			pump_parcel(f, p);
 }
 
 /* A lane has room again: the fetch that has just had a piece comes last, so that a long one does not starve
@@ -167,17 +165,12 @@ static void pump_all(struct transfer *t, struct fetch *last) {
 
 static void tick(void *arg) {
 	struct fetch *f = arg;
-	bool flying = false;
-	for (struct piece *p = f->t->pieces; p && !flying; p = p->next)
-		flying = p->f == f;
-	if (!flying && !f->blocked)
-		f->heard_ns = loop_now_ns();
-	if (loop_now_ns() - f->heard_ns > (uint64_t)f->silent_ms * 1000000 && f->source < f->nsources) {
-		char why[96];
-		snprintf(why, sizeof why, flying ? "was silent for %.3g s" : "had no link for %.3g s",
-		        f->silent_ms / 1000.0);
-		give_up(f, f->source, why);
-	}
+	sources_tick(f);
+	for (size_t i = 0; f->spare && i < f->next_item && !f->ended; i++)
+		if (f->items[i].put_off) {
+			f->items[i].put_off = false;
+			go_on(f, &f->items[i]);
+		}
 	pump(f);
 }
 
@@ -239,6 +232,9 @@ static void end(struct fetch *f, const char *fmt, ...) {
 	va_end(ap);
 	f->ended = true;
 	pieces_forget(f, NULL);
+	for (size_t i = 0; i < f->next_item; i++) /* who waits here for what will not come */
+		if (f->items[i].state == ITEM_CHUNKS || f->items[i].state == ITEM_CLOSING)
+			serve_again(f->t, &f->items[i].id);
 	loop_timer_stop(f->tick);
 	f->tick = loop_timer_start(f->t->loop, 0, false, tell, f);
 }
@@ -258,14 +254,34 @@ static void look_done(struct fetch *f) {
 	for (size_t i = 0; i < f->nitems; i++)
 		if (f->items[i].state != ITEM_DONE)
 			f->total += f->items[i].bytes;
-	f->heard_ns = loop_now_ns();
 }
 
 static void bad_parcel(struct fetch *f, struct parcel *p) {
 	char why[128], hex[CONTENT_HEX];
 	snprintf(why, sizeof why, "sent bytes that are not %.12s", content_hex(&p->item->id, hex));
-	give_up(f, p->source, why);
+	source_drop(f, p->source, why);
+	p->insist = true;
 	parcel_restart(f, p);
+}
+
+static void count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(&it->record, chunk, &first, &rows, &bytes);
+	f->done += bytes;
+	it->written++;
+}
+
+/* The next thing that the loader does for an open tensor, but for what the network brings. */
+static void go_on(struct fetch *f, struct item *it) {
+	uint32_t chunk;
+	if (it->written == it->record.chunks) {
+		it->state = ITEM_CLOSING;
+		submit(f, WORK_COMMIT, it, NULL, 0);
+	} else if (it->offer && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
+		it->put_off = true;
+	} else if (it->offer && next_chunk(it, &chunk)) {
+		submit(f, WORK_CHUNK, it, NULL, chunk);
+	}
 }
 
 static void item_step(struct fetch *f, struct work *w) {
@@ -276,27 +292,24 @@ static void item_step(struct fetch *f, struct work *w) {
 		break;
 	case WORK_OPEN:
 		it->state = ITEM_CHUNKS;
-		if (it->offer)
-			submit(f, WORK_CHUNK, it, NULL, it->next++);
+		for (uint32_t c = 0; c < it->record.chunks; c++)
+			if (it->have[c])
+				count_chunk(f, it, c);
+		go_on(f, it);
 		break;
-	case WORK_CHUNK: {
-		uint64_t first, rows, bytes;
-		content_chunk_extent(&it->record, w->chunk, &first, &rows, &bytes);
-		f->done += bytes;
+	case WORK_CHUNK:
+		it->have[w->chunk] = true;
+		count_chunk(f, it, w->chunk);
 		if (f->on_progress && f->total)
 			f->on_progress(f->arg, it->offer ? "packing" : "sending", f->done, f->total);
 		if (f->ended)
 			break;
-		if (++it->written == it->record.chunks) {
-			it->state = ITEM_CLOSING;
-			submit(f, WORK_COMMIT, it, NULL, 0);
-		} else if (it->offer) {
-			submit(f, WORK_CHUNK, it, NULL, it->next++);
-		}
+		serve_again(f->t, &it->id);
+		go_on(f, it);
 		break;
-	}
 	case WORK_COMMIT:
 		item_finished(f, it);
+		serve_again(f->t, &it->id);
 		break;
 	case WORK_LOOK:
 	case WORK_REAP:
@@ -347,7 +360,7 @@ static void on_piece(
 	piece_drop(at);
 	t->moved += len;
 	f->moved += len;
-	f->heard_ns = loop_now_ns();
+	p->since_ns = f->sources[p->source].heard_ns = loop_now_ns();
 	uint64_t limit = p->item->tensor ? RECORD_MAX : CONTENT_BLOB_MAX;
 	uint64_t left = total > offset ? total - offset : 0;
 	if (total == 0 || (p->total ? total != p->total : total > limit) ||
@@ -355,7 +368,7 @@ static void on_piece(
 		char why[128];
 		snprintf(why, sizeof why, "sent %zu bytes of %llu where others were asked for", len,
 		        (unsigned long long)total);
-		give_up(f, p->source, why);
+		source_drop(f, p->source, why);
 	} else {
 		p->total = total;
 		if (p->asked > total)
@@ -388,12 +401,56 @@ static void on_refused(
 	if (!at)
 		return;
 	struct fetch *f = (*at)->f;
-	size_t source = (*at)->parcel->source;
-	char why[256];
-	snprintf(why, sizeof why, "refused (%s)", env->refused->reason);
+	struct parcel *p = (*at)->parcel;
 	piece_drop(at);
-	give_up(f, source, why);
+	f->sources[p->source].heard_ns = loop_now_ns();
+	source_refused(f, p, env->refused->reason);
 	pump_all(t, f);
+}
+
+static void on_elsewhere(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct transfer *t = arg;
+	struct piece **at = piece_at(t, from);
+	struct node_id node;
+	(void)payload;
+	if (!at || node_id_from_bytes(&node, env->elsewhere->node))
+		return;
+	struct fetch *f = (*at)->f;
+	struct parcel *p = (*at)->parcel;
+	piece_drop(at);
+	f->sources[p->source].heard_ns = loop_now_ns();
+	/* one who is asked for no such answer, or in the middle, has no reason to send us on */
+	if (!p->is_chunk || p->insist || p->got > 0)
+		source_drop(f, p->source, "sent us on where bytes were asked for");
+	else
+		source_hint(f, p, &node);
+	pump_all(t, f);
+}
+
+static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct transfer *t = arg;
+	(void)why;
+	for (struct fetch *f = t->fetches, *next; f; f = next) {
+		next = f->next;
+		if (!up)
+			source_lost(f, node);
+		pump(f);
+	}
+}
+
+enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, bool tensor, uint32_t chunk) {
+	for (const struct fetch *f = t->fetches; f; f = f->next)
+		for (size_t i = 0; i < f->next_item && !f->ended; i++) {
+			const struct item *it = &f->items[i];
+			if (!it->tensor || (it->state != ITEM_CHUNKS && it->state != ITEM_CLOSING) ||
+			        !content_equal(&it->id, id))
+				continue;
+			if (tensor && chunk >= it->record.chunks)
+				continue;
+			return it->readable && (!tensor || it->have[chunk]) ? FETCH_HAS : FETCH_WILL_HAVE;
+		}
+	return FETCH_HAS_NOT;
 }
 
 /* ---- beginning ---- */
@@ -416,18 +473,9 @@ static void add_items(struct fetch *f, const struct transfer_request *r) {
 	for (size_t i = 0; i < n; i++)
 		if (f->nitems == 0 || compare_items(&f->items[f->nitems - 1], &f->items[i]))
 			f->items[f->nitems++] = f->items[i];
-}
-
-static void add_sources(struct fetch *f, const struct transfer_request *r) {
-	for (size_t i = 0; i < r->sources; i++) {
-		if (node_id_equal(&r->source[i], peers_self(f->t->peers)))
-			continue;
-		struct source *s = &f->sources[f->nsources++];
-		const struct member *m = members_find(f->t->members, &r->source[i]);
-		char hex[NODE_ID_HEX];
-		s->id = r->source[i];
-		snprintf(s->name, sizeof s->name, "%s", m ? m->name : node_id_hex(&s->id, hex));
-	}
+	/* nodes that fetch the same at the same time begin with different chunks */
+	for (size_t i = 0; i < f->nitems; i++)
+		memcpy(&f->items[i].first, peers_self(f->t->peers)->b, sizeof f->items[i].first);
 }
 
 int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct fetch **out) {
@@ -437,18 +485,18 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 	f->t = t;
 	f->subject = strdup(r->subject);
 	f->items = calloc(r->blobs + r->tensors + 1, sizeof *f->items);
-	f->sources = calloc(r->sources + 1, sizeof *f->sources);
 	f->silent_ms = r->silent_ms ? r->silent_ms : TRANSFER_SILENT_MS;
+	f->spare = r->spare;
+	f->alone = r->alone;
 	f->on_progress = r->progress;
 	f->on_done = r->done;
 	f->arg = r->arg;
 	f->tick = loop_timer_start(t->loop, TICK_MS, true, tick, f);
-	if (!f->subject || !f->items || !f->sources || !f->tick) {
+	if (!f->subject || !f->items || !f->tick || sources_add(f, r)) {
 		fetch_free(f);
 		return -ENOMEM;
 	}
 	add_items(f, r);
-	add_sources(f, r);
 	/* at the end: pieces go to the fetches in the order of their arrival */
 	struct fetch **at = &t->fetches;
 	while (*at)
@@ -461,7 +509,11 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 
 int fetch_init(struct transfer *t) {
 	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_PIECE, on_piece, t);
-	return rc ? rc : peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, t);
+	if (rc == 0)
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, t);
+	if (rc == 0)
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_ELSEWHERE, on_elsewhere, t);
+	return rc ? rc : peers_on_link(t->peers, on_link, t);
 }
 
 void fetch_clear(struct transfer *t) {

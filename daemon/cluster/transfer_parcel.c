@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SPARE_MS 100   /* an allowance is for so long */
+#define LANE_PIECES 12 /* in flight at one node: fewer than it takes of us */
+
 /* ---- the loader's part ---- */
 
 static void work_open(struct work *w) {
@@ -28,6 +31,11 @@ static void work_open(struct work *w) {
 		memcpy(rec->chunk, from->chunk, from->chunks * sizeof *from->chunk);
 	}
 	w->rc = store_writer_create(&it->writer, w->f->t->store, rec, w->err, sizeof w->err);
+	if (w->rc == 0 && !(it->have = calloc(rec->chunks, sizeof *it->have)))
+		w->rc = -ENOMEM;
+	it->readable = w->rc == 0 && store_writer_readable(it->writer);
+	for (uint32_t c = 0; w->rc == 0 && c < rec->chunks; c++)
+		it->have[c] = store_writer_has(it->writer, c);
 }
 
 static void work_blob(struct work *w) {
@@ -45,7 +53,7 @@ void fetch_work(void *arg) {
 	switch (w->kind) {
 	case WORK_LOOK:
 		for (size_t i = 0; i < f->nitems; i++)
-			if (f->items[i].tensor ? store_has_tensor(f->t->store, &f->items[i].id)
+			if (f->items[i].tensor ? store_keep_tensor(f->t->store, &f->items[i].id)
 			                       : store_has_blob(f->t->store, &f->items[i].id))
 				f->items[i].state = ITEM_DONE;
 		break;
@@ -60,6 +68,8 @@ void fetch_work(void *arg) {
 		const uint8_t *data =
 		        w->parcel ? w->parcel->data : import_chunk(it->offer->im, &it->id, w->chunk, &len);
 		w->rc = data ? store_writer_chunk(it->writer, w->chunk, data, len) : -ENOENT;
+		if (!w->parcel)
+			import_let_go(it->offer->im, &it->id, w->chunk);
 		break;
 	}
 	case WORK_COMMIT:
@@ -78,7 +88,7 @@ void fetch_work(void *arg) {
 
 /* ---- pieces and lanes ---- */
 
-static struct lane *lane_of(struct transfer *t, const struct node_id *node) {
+struct lane *lane_of(struct transfer *t, const struct node_id *node) {
 	for (struct lane *l = t->lanes; l; l = l->next)
 		if (node_id_equal(&l->node, node))
 			return l;
@@ -91,10 +101,28 @@ static struct lane *lane_of(struct transfer *t, const struct node_id *node) {
 	return l;
 }
 
+bool lane_full(const struct lane *l, uint32_t more) {
+	return l->pieces >= LANE_PIECES || l->flight + more > TRANSFER_FLIGHT || l->flight == TRANSFER_FLIGHT;
+}
+
+bool spare_take(struct transfer *t, uint64_t bytes) {
+	uint64_t now = loop_now_ns();
+	if (now - t->spare_ns >= SPARE_MS * 1000000ull) {
+		t->spare_ns = now;
+		t->spare = (transfer_busy(t) ? TRANSFER_SPARE_BUSY : TRANSFER_SPARE) / (1000 / SPARE_MS);
+	}
+	if (t->spare == 0)
+		return false;
+	/* the last may be more than what is left: a chunk of a file can be more than the whole */
+	t->spare -= bytes < t->spare ? bytes : t->spare;
+	return true;
+}
+
 void piece_drop(struct piece **at) {
 	struct piece *p = *at;
 	*at = p->next;
 	p->lane->flight -= p->length;
+	p->lane->pieces--;
 	free(p);
 }
 
@@ -115,6 +143,20 @@ struct piece **piece_at(struct transfer *t, const struct peers_from *from) {
 	return *at ? at : NULL;
 }
 
+/* It may be to be had elsewhere, at a node that was given it. */
+static bool shares(const struct fetch *f, const struct parcel *p) {
+	return p->is_chunk && !f->alone && !p->insist && !f->sources[p->source].hinted;
+}
+
+bool parcel_wants(const struct fetch *f, const struct parcel *p) {
+	if (p->whole || p->source == NOBODY)
+		return false;
+	/* the first piece says whether the rest comes from there */
+	if (shares(f, p) && p->asked > 0 && p->got == 0)
+		return false;
+	return p->total ? p->asked < p->total : p->asked == 0;
+}
+
 int parcel_ask(struct fetch *f, struct parcel *p) {
 	struct transfer *t = f->t;
 	struct source *s = &f->sources[p->source];
@@ -123,7 +165,7 @@ int parcel_ask(struct fetch *f, struct parcel *p) {
 	struct lane *lane = lane_of(t, &s->id);
 	if (!lane)
 		return -ENOMEM;
-	if (lane->flight + length > TRANSFER_FLIGHT)
+	if (lane_full(lane, length) || (f->spare && !spare_take(t, length)))
 		return -EBUSY;
 	struct piece *piece = calloc(1, sizeof *piece);
 	if (!piece)
@@ -138,6 +180,8 @@ int parcel_ask(struct fetch *f, struct parcel *p) {
 	msg.chunk = p->chunk;
 	msg.offset = p->asked;
 	msg.length = length;
+	msg.shares = shares(f, p);
+	msg.spare = f->spare;
 	env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
 	env.fetch = &msg;
 	env.ref = piece->ref;
@@ -148,6 +192,7 @@ int parcel_ask(struct fetch *f, struct parcel *p) {
 	}
 	p->asked += length;
 	lane->flight += length;
+	lane->pieces++;
 	piece->next = t->pieces;
 	t->pieces = piece;
 	return 0;
@@ -173,7 +218,7 @@ void parcel_restart(struct fetch *f, struct parcel *p) {
 	p->data = NULL;
 	p->total = p->asked = p->got = 0;
 	p->whole = false;
-	p->source = f->source;
+	p->source = NOBODY;
 	if (p->is_chunk) {
 		uint64_t first, rows;
 		content_chunk_extent(&p->item->record, p->chunk, &first, &rows, &p->total);
@@ -201,4 +246,7 @@ void item_clear(struct transfer *t, struct item *it) {
 	it->record = (struct content_tensor){0};
 	offer_unref(t, it->offer);
 	it->offer = NULL;
+	free(it->lacks);
+	free(it->have);
+	it->lacks = it->have = NULL;
 }

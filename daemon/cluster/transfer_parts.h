@@ -1,4 +1,9 @@
-/* What the two sides of transfer share; nobody else includes it. */
+/* What the files of transfer share; nobody else includes it.
+ *   transfer.c         making it, the files that are sources
+ *   transfer_serve.c   the side that serves other nodes
+ *   transfer_fetch.c   the side that pulls: the life of a fetch
+ *   transfer_source.c  whom a fetch asks for what
+ *   transfer_parcel.c  the hands of a fetch: the loader's work, pieces in flight, parcels */
 #ifndef DAEMON_CLUSTER_TRANSFER_PARTS_H
 #define DAEMON_CLUSTER_TRANSFER_PARTS_H
 #include "daemon/cluster/transfer.h"
@@ -15,13 +20,14 @@ struct offer {
 struct lane {
 	struct node_id node;
 	uint32_t flight; /* bytes */
+	unsigned pieces;
 	struct lane *next;
 };
 
 struct piece;
 
 /* An unpacked chunk or a blob, kept for the next pieces of it.  Only the reader's thread touches it. */
-#define KEPT_MAX 8
+#define KEPT_MAX 12
 struct kept {
 	struct content_id id;
 	bool tensor;
@@ -37,24 +43,38 @@ struct transfer {
 	struct peers *peers;
 	struct loader *loader;
 	struct store *store;
+	bool (*busy_fn)(void *arg); /* NULL: never */
+	void *busy_arg;
 	struct loader *reader; /* serves others */
 	struct offer *offers;
 	/* serving */
-	struct serving *serving; /* requests at the reader */
+	struct serving *serving; /* requests at the reader, and those that wait */
+	struct handed *handed;   /* NULL: nothing has been given yet */
 	struct kept kept[KEPT_MAX];
 	uint64_t uses;
 	uint64_t served;
+	struct loop_timer *later; /* requests that may wait do */
 	/* fetching */
 	struct fetch *fetches;
 	struct piece *pieces;
 	struct lane *lanes;
 	uint64_t moved;
+	uint64_t spare_ns; /* when the allowance of what nobody waits for was last made, */
+	uint64_t spare;    /* and what is left of it: bytes */
 };
+
+bool transfer_busy(const struct transfer *t);
 
 struct offer *offer_ref(struct offer *o);
 void offer_unref(struct transfer *t, struct offer *o);
 /* The file being loaded here that has this tensor or blob; NULL: none.  Borrowed. */
 struct offer *offer_with(const struct transfer *t, const struct content_id *id, bool tensor);
+
+/* Whether a fetch of ours is at a tensor's record or chunk: what has been checked and written can be passed on. */
+enum fetch_has { FETCH_HAS_NOT, FETCH_WILL_HAVE, FETCH_HAS };
+enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, bool tensor, uint32_t chunk);
+/* Something of a tensor's has come, or will not: who waits for it goes on. */
+void serve_again(struct transfer *t, const struct content_id *id);
 
 int serve_init(struct transfer *t);
 void serve_clear(struct transfer *t);

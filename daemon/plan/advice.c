@@ -122,6 +122,7 @@ static int fits_as(const struct planner_input *in, enum kern_type type, bool *fi
 	memcpy(m->end, in->manifest->end, sizeof m->end);
 	each_matrix(m, shrink_tensor, &s);
 	small.manifest = m;
+	small.memory_only = true;
 	if (s.changed && !s.impossible) {
 		rc = planner_plan(&plan, &small, err, sizeof err);
 		*fits = rc == 0;
@@ -174,6 +175,7 @@ static Caravan__AdviceNode *add_node(struct advice *a, const struct planner_inpu
 	n->name = a->text[at].name;
 	n->why = a->text[at].why;
 	n->memory = in->node[node].memory;
+	n->disk = in->node[node].disk;
 	n->coordinator = node == in->coordinator;
 	n->fixed = n->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0;
 	return n;
@@ -247,14 +249,24 @@ static void add_stages(
 		n->first = s->first;
 		n->last = s->last;
 		n->weights = s->weights;
+		n->resident = s->resident;
+		n->streamed = s->streamed;
 		n->kv = s->kv;
 		n->fixed += s->buffers;
 		n->moves = s->moves;
 		if (measured) {
 			n->compute = s->seconds + (n->coordinator ? plan->ends : 0);
+			n->prompt = s->prompt;
 			n->send = s->hop + (n->coordinator ? plan->back : 0);
 		}
 	}
+}
+
+static bool reads(const struct planner_plan *plan) {
+	for (size_t i = 0; i < plan->stages; i++)
+		if (plan->stage[i].streamed)
+			return true;
+	return false;
 }
 
 int advice_create(
@@ -290,9 +302,13 @@ int advice_create(
 	} else if (rc < 0) {
 		snprintf(err, errlen, "%s", a->reason);
 		goto done;
-	} else if (measured) {
-		a->message.seconds = plan.seconds;
-		a->message.slowest = plan.slowest;
+	} else {
+		a->message.seconds = measured ? plan.seconds : 0;
+		a->message.slowest = measured ? plan.slowest : 0;
+		a->message.prompt = measured ? plan.prompt : 0;
+		a->message.bound = measured ? plan.bound : 0;
+		if (reads(&plan)) /* whether anything would do without */
+			rc = find_smaller(a, in);
 	}
 	add_stages(a, in, &plan, measured);
 	if (rc == 0)

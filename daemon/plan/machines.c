@@ -114,6 +114,11 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 			return twice(p, key);
 		if (!number(value, rates, 1, RATE_MAX, &l->bandwidth))
 			return wrong(p, "bandwidth: '%s' is not a rate such as 18GB/s or 900MB/s", value);
+	} else if (strcmp(key, "disk") == 0) {
+		if (l->m.disk > 0)
+			return twice(p, key);
+		if (!number(value, rates, 1, RATE_MAX, &l->m.disk))
+			return wrong(p, "disk: '%s' is not a rate such as 2GB/s or 500MB/s", value);
 	} else if (strcmp(key, "link") == 0) {
 		if (l->link)
 			return twice(p, key);
@@ -143,7 +148,7 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 		return rc == -ENOENT
 		               ? wrong(p,
 		                         "there is no '%s': memory, bandwidth, a weight type such as Q4_0, "
-		                         "threads, link, round-trip and count can be said",
+		                         "disk, threads, link, round-trip and count can be said",
 		                         key)
 		               : rc;
 	}
@@ -245,8 +250,11 @@ void machines_clear(struct machines *m) {
 }
 
 struct planner_node machines_node(const struct machine *m, uint32_t dim) {
-	struct planner_node n = {
-	        .name = m->name, .memory = m->memory, .hop = planner_hop(m->round_trip, m->link, dim)};
+	struct planner_node n = {.name = m->name,
+	        .memory = m->memory,
+	        .disk = m->disk,
+	        .rate = m->link,
+	        .hop = planner_hop(m->round_trip, m->link, dim)};
 	memcpy(n.bytes_per_second, m->rate, sizeof n.bytes_per_second);
 	return n;
 }

@@ -8,6 +8,7 @@
 
 #include "daemon/plan/planner_search.h"
 #include "proto/size.h"
+#include "shard/feed.h"
 #include "shard/forward.h"
 #include "shard/kv.h"
 
@@ -17,21 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PAGE 4096u        /* a tensor begins at one */
 #define RATE_UNKNOWN 10e9 /* bytes a second when nobody measured: only ratios matter then */
 #define PICOSECONDS 1e12
 #define HOP_STEP 250e-6 /* seconds */
-
-static uint64_t tensor_bytes(const struct manifest_tensor *t) {
-	uint64_t bytes = kern_packed_bytes(t->type, t->rows, t->n);
-	return (bytes + PAGE - 1) / PAGE * PAGE;
-}
+#define DISK_LEAST 10e6 /* bytes a second: a slower disk has nothing to give */
 
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
 	uint64_t sum = 0;
 	for (uint32_t l = first; l < last; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
-			sum += tensor_bytes(&m->layer[l][r]);
+			sum += feed_tensor_bytes(&m->layer[l][r]);
 	return sum;
 }
 
@@ -49,10 +45,15 @@ uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t
 	uint64_t sum = 0;
 	for (int r = 0; r < END_ROLES; r++)
 		if (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id))
-			sum += tensor_bytes(&m->end[r]);
+			sum += feed_tensor_bytes(&m->end[r]);
 	/* rows that go down the line and come back, and a row of logits for each stream */
 	return sum + 2ull * max_rows * m->hp.dim * sizeof(float) +
 	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
+}
+
+double planner_link(double bytes_per_second) {
+	return bytes_per_second > 0 ? pow(10, floor(log10(bytes_per_second) * 10 + 0.5) / 10)
+	                            : PLANNER_LINK_RATE;
 }
 
 double planner_hop(double round_trip, double bytes_per_second, uint32_t dim) {
@@ -72,7 +73,8 @@ uint32_t planner_context(uint32_t trained) {
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *moved, *weight, *room, *hop;
+	uint64_t *time, *moved, *weight, *room, *hop, *disk;
+	bool any_disk;
 	bool *required, *excluded;
 };
 
@@ -82,6 +84,7 @@ static void sums_free(struct sums *s) {
 	free(s->weight);
 	free(s->room);
 	free(s->hop);
+	free(s->disk);
 	free(s->required);
 	free(s->excluded);
 }
@@ -124,9 +127,11 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 	s->weight = calloc(layers + 1, sizeof *s->weight);
 	s->room = calloc(in->nodes, sizeof *s->room);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
+	s->disk = calloc(in->nodes, sizeof *s->disk);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->required || !s->excluded)
+	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->disk || !s->required ||
+	        !s->excluded)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++)
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
@@ -135,6 +140,10 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 		uint64_t fixed = taken(in, i);
 		s->room[i] = n->memory > fixed ? n->memory - fixed : 0;
 		s->hop[i] = picoseconds(n->hop);
+		if (n->disk >= DISK_LEAST && !in->memory_only) {
+			s->disk[i] = picoseconds((double)(1 << 20) / n->disk) + 1;
+			s->any_disk = true;
+		}
 		s->required[i] = n->required;
 		s->excluded[i] = n->excluded;
 		uint64_t *t = s->time + i * (layers + 1), *moved = s->moved + i * (layers + 1);
@@ -231,6 +240,76 @@ static int check(struct planner_plan *out, const struct planner_input *in, char 
 	return 0;
 }
 
+/* The same where what has no room in memory is read from disk.  0, or a negative errno with the search as it was. */
+static int over_disks(struct search *s, const struct sums *sums, const struct manifest *m,
+        struct search_stage *found, size_t *count) {
+	s->disk = sums->disk;
+	s->buffers = 2 * feed_group_most(m, 0, m->hp.layers);
+	s->stay_layer = s->kv_layer;
+	for (int r = 0; r < LAYER_ROLES; r++)
+		if (manifest_layer_is_norm((enum layer_role)r))
+			s->stay_layer += feed_tensor_bytes(&m->layer[0][r]);
+	int rc = search_best(s, found, count);
+	if (rc == 0 && search_total(s, found, *count) > picoseconds(PLANNER_LONGEST))
+		rc = -ENOSPC;
+	if (rc)
+		s->disk = NULL;
+	return rc;
+}
+
+/* Seconds for a token of layers [a, b) in a step of many rows; 0 when a type has not been measured so. */
+static double many_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
+	double seconds = 0;
+	for (uint32_t l = a; l < b; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			const struct manifest_tensor *t = &in->manifest->layer[l][r];
+			if (manifest_layer_is_norm((enum layer_role)r))
+				continue;
+			if (!(in->node[node].many[t->type] > 0))
+				return 0;
+			seconds += (double)t->bytes / in->node[node].many[t->type];
+		}
+	return seconds;
+}
+
+/* A prompt that is one step of as many rows as a step may have, one stage after the other: of each row its bytes over
+ * links, and its part of what a link takes whatever it carries.  What stages read from disk they read once a step. */
+static void add_prompt(struct planner_plan *out, const struct planner_input *in) {
+	double row = in->manifest->hp.dim * sizeof(float), rows = in->max_rows, sum = 0;
+	for (size_t i = 0; i < out->stages; i++) {
+		struct planner_stage *st = &out->stage[i];
+		const struct planner_node *n = &in->node[st->node];
+		st->prompt = many_time(in, st->node, st->first, st->last);
+		if (!(st->prompt > 0) || in->max_rows < PLANNER_MANY)
+			return;
+		if (st->streamed)
+			st->prompt = fmax(st->prompt, (double)st->streamed / n->disk / rows);
+		sum += st->prompt;
+		if (st->hop > 0)
+			sum += row / n->rate + fmax(st->hop - row / n->rate, 0) / rows;
+	}
+	/* of what comes back there is one row */
+	out->prompt = sum + (out->back + out->ends) / rows;
+}
+
+/* What of a stage's weights stays in memory, and what reading the rest takes: a little less than the search thought, whose
+ * buffers are for the largest of all groups. */
+static int add_reading(struct planner_plan *out, struct planner_stage *st, const struct planner_input *in,
+        uint64_t room, double computing) {
+	struct feed_plan p;
+	int rc = feed_plan(&p, in->manifest, st->first, st->last, room);
+	if (rc == 0 && p.step) {
+		double searched = st->seconds;
+		st->room = room;
+		st->resident = p.resident + 2 * p.buffer;
+		st->streamed = p.step;
+		st->seconds = fmax(computing, (double)p.step / in->node[st->node].disk);
+		out->seconds += st->seconds - searched;
+	}
+	feed_plan_clear(&p);
+	return rc;
+}
+
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	const struct manifest *m = in->manifest;
 	struct sums sums = {0};
@@ -260,6 +339,8 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .excluded = sums.excluded,
 	        .end_time = picoseconds((double)head->bytes / rate_of(in, in->coordinator, head->type))};
 	rc = search_best(&s, found, &count);
+	if (rc == -ENOSPC && sums.any_disk && !over_disks(&s, &sums, m, found, &count))
+		rc = 0;
 	if (rc == -ENOSPC)
 		rc = no_room(out, in, &s, err, errlen);
 	else if (rc < 0)
@@ -277,7 +358,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	out->slowest = (double)search_slowest(&s, found, count) / PICOSECONDS;
 	if (found[count - 1].node != in->coordinator)
 		out->back = (double)sums.hop[in->coordinator] / PICOSECONDS;
-	out->slowest = fmax(out->slowest, out->back);
+	out->slowest = fmax(s.disk ? out->ends : out->slowest, out->back);
 	for (size_t i = 0; i < count; i++) {
 		struct planner_stage *st = &out->stage[i];
 		uint32_t a = found[i].first, b = found[i].last;
@@ -286,13 +367,27 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		st->weights = planner_layer_bytes(m, a, b);
 		st->kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, b - a);
 		st->buffers = forward_bytes(&m->hp, in->max_rows, in->team);
-		st->seconds = (double)(t[b] - t[a]) / PICOSECONDS;
+		st->seconds = (double)search_time(&s, st->node, a, b) / PICOSECONDS;
+		st->resident = st->weights;
+		if (s.disk) {
+			rc = add_reading(out, st, in, sums.room[st->node] - st->kv,
+			        (double)(t[b] - t[a]) / PICOSECONDS);
+			out->slowest = fmax(
+			        out->slowest, st->seconds + (st->node == in->coordinator ? out->ends : 0));
+		}
+		if (rc < 0) {
+			refuse(rc, err, errlen, "no memory for planning");
+			goto error;
+		}
 		t = sums.moved + found[i].node * (m->hp.layers + 1);
 		st->moves = t[b] - t[a];
 		if (found[i].node != (i ? found[i - 1].node : in->coordinator))
 			st->hop = (double)sums.hop[found[i].node] / PICOSECONDS;
 		out->slowest = fmax(out->slowest, st->hop);
 	}
+	if (in->nodes > SEARCH_EXACT_MAX || m->hp.layers > SEARCH_EXACT_LAYERS)
+		out->bound = (double)search_bound(&s) / PICOSECONDS;
+	add_prompt(out, in);
 error:
 	sums_free(&sums);
 	free(found);

@@ -10,7 +10,10 @@ struct planner_node {
 	const char *name;
 	uint64_t memory;                     /* that it may still use */
 	double bytes_per_second[KERN_TYPES]; /* one column, canonical bytes; 0: not measured */
+	double many[KERN_TYPES];             /* many columns: the same, times columns; 0: not measured */
 	double hop;                          /* seconds to send a row to it from another node */
+	double rate;                         /* bytes a second to it */
+	double disk; /* bytes a second that weights are read with from its disk; 0: not measured, none are */
 	const uint32_t *held; /* the tensors that its disk has: bit layer * LAYER_ROLES + role; NULL: none */
 	size_t held_words;    /* what lies beyond is not there */
 	bool required;        /* named by the user: gets at least one layer */
@@ -24,6 +27,7 @@ struct planner_input {
 	const struct planner_node *node;
 	size_t nodes;
 	size_t coordinator; /* index: has the ends */
+	bool memory_only;   /* no weights are read from disk on the way, whatever disks there are */
 	unsigned team;
 };
 
@@ -31,9 +35,14 @@ struct planner_stage {
 	size_t node;
 	uint32_t first, last;
 	uint64_t weights, kv, buffers; /* bytes */
-	uint64_t moves;                /* of its layers' canonical bytes, those that its disk has not */
-	double seconds;                /* a token: computing */
-	double hop;                    /* a token: until its row is there */
+	uint64_t
+	        room; /* that its weights may take there, 0: all that they do; then some are read from disk */
+	uint64_t resident; /* bytes of weights and of the buffers for reading them that it has in memory */
+	uint64_t streamed; /* bytes that each step reads from disk */
+	uint64_t moves;    /* of its layers' canonical bytes, those that its disk has not */
+	double seconds;    /* a token: computing, or reading weights from disk if that takes longer */
+	double hop;        /* a token: until its row is there */
+	double prompt;     /* a token in a step of many: computing; 0: nobody knows */
 };
 
 struct planner_plan {
@@ -44,17 +53,26 @@ struct planner_plan {
 	double ends;     /* of it, the ends on the coordinator */
 	double back;     /* and for the row to come back there; 0: the last stage is there */
 	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
+	double bound; /* seconds that no plan takes less than, where not all of them were gone through; 0: they were */
+	double prompt; /* a token of a prompt that is one step of many rows: stages and hops; 0: nobody knows */
 	uint64_t missing; /* bytes of memory, when nothing fits */
 };
 
+/* Where all of a model's weights fit the nodes' memory they stay there.  Otherwise nodes whose disks were measured may read
+ * a part of theirs in every step, if a token still comes within PLANNER_LONGEST seconds. */
+#define PLANNER_LONGEST 60
 /* 0, or -ENOSPC with `missing` and a sentence that says it, -EINVAL for more required nodes than layers. */
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);
 
+/* A link's rate for planning: to a tenth of a decade, since measured again it is never quite the same, and the plan should
+ * be; PLANNER_LINK_RATE where nobody has measured (0). */
+double planner_link(double bytes_per_second);
 /* Seconds until a row of activations has arrived: half a round trip, to the next quarter of a millisecond (measured
  * again it is never quite the same, and the plan should be), and its bytes over the link's rate. */
 double planner_hop(double round_trip, double bytes_per_second, uint32_t dim);
 #define PLANNER_LINK_RATE 110e6 /* bytes a second of a link that nobody has measured: gigabit Ethernet */
+#define PLANNER_MANY 64         /* from so many rows on a step takes as long as its rows */
 /* Rows of a step at most: those asked for (0: PLANNER_ROWS), as far as one payload carries them. */
 uint32_t planner_rows(uint32_t asked, uint32_t dim);
 /* The defaults of what people ask for: a context of the trained length, bounded, and sequences at a time. */

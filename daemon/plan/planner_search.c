@@ -27,6 +27,9 @@
 #define NONE UINT32_MAX
 #define SKIP UINT16_MAX
 #define ORDERS 3
+#define MIB ((uint64_t)1 << 20)
+#define LONGEST \
+	((uint64_t)86400 * 1000000000000u) /* of a stage that reads: a day, so that sums stay numbers */
 
 struct label {
 	uint64_t time, moved; /* until here */
@@ -69,9 +72,22 @@ static uint64_t between(const uint64_t *sums, const struct search *s, size_t nod
 	return t[b] - t[a];
 }
 
+static uint64_t needs(const struct search *s, uint32_t a, uint32_t b) {
+	return s->weight[b] - s->weight[a] + (b - a) * s->kv_layer;
+}
+
 bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
-	uint64_t bytes = s->weight[b] - s->weight[a] + (b - a) * s->kv_layer;
-	return !s->excluded[node] && bytes <= s->room[node];
+	return !s->excluded[node] &&
+	       (needs(s, a, b) <= s->room[node] ||
+	               (s->disk && s->disk[node] && s->buffers + (b - a) * s->stay_layer <= s->room[node]));
+}
+
+uint64_t search_time(const struct search *s, size_t node, uint32_t a, uint32_t b) {
+	uint64_t t = between(s->time, s, node, a, b), bytes = needs(s, a, b), read = 0;
+	if (s->disk && bytes > s->room[node])
+		read = ((bytes + s->buffers - s->room[node]) / MIB + 1) * s->disk[node];
+	read = read < LONGEST ? read : LONGEST;
+	return t > read ? t : read;
 }
 
 uint64_t search_hops(const struct search *s, const struct search_stage *st, size_t n) {
@@ -88,7 +104,7 @@ uint64_t search_hops(const struct search *s, const struct search_stage *st, size
 uint64_t search_total(const struct search *s, const struct search_stage *st, size_t n) {
 	uint64_t sum = s->end_time + search_hops(s, st, n);
 	for (size_t i = 0; i < n; i++)
-		sum += between(s->time, s, st[i].node, st[i].first, st[i].last);
+		sum += search_time(s, st[i].node, st[i].first, st[i].last);
 	return sum;
 }
 
@@ -102,7 +118,7 @@ uint64_t search_moved(const struct search *s, const struct search_stage *st, siz
 uint64_t search_slowest(const struct search *s, const struct search_stage *st, size_t n) {
 	uint64_t worst = s->end_time;
 	for (size_t i = 0; i < n; i++) {
-		uint64_t t = between(s->time, s, st[i].node, st[i].first, st[i].last);
+		uint64_t t = search_time(s, st[i].node, st[i].first, st[i].last);
 		if (st[i].node == s->coordinator)
 			t += s->end_time;
 		worst = t > worst ? t : worst;
@@ -142,7 +158,7 @@ static bool is_end(const struct work *w, const struct lattice *g, size_t row) {
 
 /* Time to compute layers [a, b) as the next stage, hops included; NEVER when it is slower than the bound. */
 static uint64_t step_time(const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t slowest) {
-	uint64_t t = between(s->time, s, node, a, b);
+	uint64_t t = search_time(s, node, a, b);
 	if (t + (node == s->coordinator ? s->end_time : 0) > slowest)
 		return NEVER;
 	if (!(node == s->coordinator && a == 0))
@@ -405,7 +421,7 @@ static uint64_t *all_times(const struct search *s, size_t *count) {
 	for (size_t node = 0; node < s->nodes; node++)
 		for (uint32_t a = 0; a < s->layers; a++)
 			for (uint32_t b = a + 1; b <= s->layers && search_fits(s, node, a, b); b++) {
-				uint64_t one = between(s->time, s, node, a, b);
+				uint64_t one = search_time(s, node, a, b);
 				if (node == s->coordinator)
 					one += s->end_time;
 				t[n++] = one > s->end_time ? one : s->end_time; /* less is no gain */

@@ -26,6 +26,10 @@ struct search {
 	const uint64_t *hop; /* [nodes]: picoseconds for a row to arrive */
 	const bool *required, *excluded; /* [nodes] */
 	uint64_t end_time;               /* of the ends, on the coordinator */
+	/* What has no room in a node's memory is read from its disk in every step. */
+	const uint64_t *disk; /* [nodes]: picoseconds a MiB, 0: it cannot; NULL: no node does */
+	uint64_t buffers;     /* bytes that reading takes on a node that does */
+	uint64_t stay_layer;  /* bytes a layer that are never read, KV cache included */
 };
 
 struct search_stage {
@@ -42,7 +46,11 @@ uint64_t search_total(const struct search *s, const struct search_stage *stage, 
 uint64_t search_hops(const struct search *s, const struct search_stage *stage, size_t stages);
 uint64_t search_slowest(const struct search *s, const struct search_stage *stage, size_t stages);
 uint64_t search_moved(const struct search *s, const struct search_stage *stage, size_t stages);
+/* Time of layers [a, b) on a node: computing, or reading if that is longer. */
+uint64_t search_time(const struct search *s, size_t node, uint32_t a, uint32_t b);
 bool search_fits(const struct search *s, size_t node, uint32_t first, uint32_t last);
+/* Picoseconds that no plan takes less than; 0 without memory to find out. */
+uint64_t search_bound(const struct search *s);
 /* A plan may take so long and still be preferred for what it moves or for its slowest stage: the least time of all
  * plans, and 3% of the least that computing alone takes.  Hops, which are measured anew every time, are no part of
  * the 3%: which plans over the same nodes are allowed does not depend on how round trips wobble. */

@@ -156,6 +156,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->seq.tokens = (uint32_t)n;
 	g->seq.room = room;
 	g->seq.all_outputs = s->logits;
+	memcpy(&g->seq.client, from->node.b, sizeof g->seq.client);
 	g->from = *from;
 	g->sampling = sampling;
 	g->prompt = s->prompt;
@@ -207,8 +208,8 @@ static int make_scheduler(struct coordinator *m) {
 	memcpy(&root.manifest, plan->manifest.data, sizeof root.manifest);
 	if (getentropy(&root.salt, sizeof root.salt) != 0)
 		return -errno;
-	return scheduler_create(
-	        &m->scheduler, plan->blocks, plan->parallel, plan->max_rows, &root, sizeof root);
+	return scheduler_create(&m->scheduler, plan->blocks, plan->parallel, plan->max_rows,
+	        (uint32_t)plan->n_stages, &root, sizeof root);
 }
 
 int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
@@ -268,4 +269,5 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->step_sequences = m->step_sequences;
 	out->step_sequences_max = m->step_sequences_max;
 	out->prefix_tokens = scheduler_found(m->scheduler);
+	out->ends_seconds = m->ends_seconds;
 }

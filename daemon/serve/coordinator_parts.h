@@ -34,6 +34,7 @@ struct coordinator {
 	struct rate rate;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
+	double ends_seconds; /* computing of the two ends */
 };
 
 /* coordinator.c */

@@ -20,8 +20,9 @@ struct flight {
 	struct payload *x;    /* rows of activations: embedded, later what came back */
 	struct head_row *row; /* one an output that is to be sampled */
 	struct logits *logits;
-	bool on_lane; /* a job holds it */
-	bool dead;    /* it will not come back */
+	bool on_lane;   /* a job holds it */
+	bool dead;      /* it will not come back */
+	double seconds; /* that its last job took */
 	int rc;
 };
 
@@ -140,7 +141,9 @@ void steps_lost(void *arg, uint64_t number, const char *why) {
 
 static void embed(void *arg) {
 	struct flight *f = arg;
+	uint64_t begin = loop_now_ns();
 	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
+	f->seconds = (double)(loop_now_ns() - begin) * 1e-9;
 }
 
 /* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
@@ -148,6 +151,8 @@ static bool lane_left(struct flight *f, bool cancelled) {
 	struct coordinator *m = f->m;
 	f->on_lane = false;
 	m->jobs--;
+	m->ends_seconds += f->seconds;
+	f->seconds = 0;
 	if (!m->closed && !f->dead && !cancelled)
 		return false;
 	retire(f, false);
@@ -158,6 +163,13 @@ static bool lane_left(struct flight *f, bool cancelled) {
 	return true;
 }
 
+static const char *pick_error(int rc) {
+	return rc == -EDOM ? "the model's output is not finite"
+	       : rc == -EIO
+	               ? "the model's ends are damaged on the coordinator's disk, until they have been fetched again"
+	               : strerror(-rc);
+}
+
 static void embedded(void *arg, bool cancelled) {
 	struct flight *f = arg;
 	struct coordinator *m = f->m;
@@ -165,7 +177,7 @@ static void embedded(void *arg, bool cancelled) {
 		return;
 	int rc = f->rc ? f->rc : send_step(f);
 	if (rc != 0)
-		lose(m, f, strerror(-rc));
+		lose(m, f, pick_error(rc));
 }
 
 static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
@@ -239,6 +251,7 @@ static void pick(void *arg) {
 	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
+	uint64_t begin = loop_now_ns();
 	struct head_row *row = f->row;
 	struct logits **tail = &f->logits;
 	uint32_t nrow = 0;
@@ -272,10 +285,7 @@ static void pick(void *arg) {
 	}
 	if (f->rc == 0)
 		head_pick(m->head, row, nrow);
-}
-
-static const char *pick_error(int rc) {
-	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
+	f->seconds = (double)(loop_now_ns() - begin) * 1e-9;
 }
 
 static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {

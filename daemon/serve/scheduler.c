@@ -1,5 +1,5 @@
-/* scheduler: see scheduler.h.  Sequences that generate come first in every step, one row each; what is left of
- * the step's rows goes to prompts, in turn.  A prompt whose next block another sequence is computing right now waits
+/* scheduler: see scheduler.h.  Sequences that generate come first in every step, one row each, those that have waited
+ * longest before the others; what is left of the step's rows goes to prompts, in turn.  A prompt whose next block another sequence is computing right now waits
  * for that one, so that of prompts that begin alike and come together one computes what they share. */
 #include "daemon/serve/scheduler.h"
 #include "daemon/serve/prefix.h"
@@ -8,19 +8,21 @@
 #include <string.h>
 
 struct scheduler {
-	uint32_t parallel, max_rows;
+	uint32_t parallel, max_rows, stages;
 	uint32_t *free_block; /* a stack */
-	uint32_t nfree;
+	uint32_t nfree, blocks;
+	uint64_t promised; /* blocks that those that run may need before they end */
 	struct prefix *prefix;
 	uint64_t found;
 	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
 	struct sequence *queue;
 	uint32_t nrunning, nqueued;
+	uint32_t decoding; /* steps in flight that carry next tokens */
 	uint64_t steps;
 };
 
 int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows,
-        const void *root, size_t len) {
+        uint32_t stages, const void *root, size_t len) {
 	struct scheduler *s = calloc(1, sizeof *s);
 	if (!s || !(s->free_block = calloc(blocks ? blocks : 1, sizeof *s->free_block)) ||
 	        prefix_create(&s->prefix, blocks, root, len) != 0) {
@@ -29,7 +31,8 @@ int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel,
 	}
 	s->parallel = parallel;
 	s->max_rows = max_rows;
-	s->nfree = blocks;
+	s->stages = stages;
+	s->nfree = s->blocks = blocks;
 	for (uint32_t i = 0; i < blocks; i++)
 		s->free_block[i] = blocks - 1 - i;
 	*out = s;
@@ -61,19 +64,73 @@ static bool take_out(struct sequence **list, struct sequence *q) {
 	return false;
 }
 
+/* ---- the queue ----------------------------------------------------------------------------------- */
+
+static uint64_t blocks_of(uint32_t positions) {
+	return ((uint64_t)positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+}
+
+/* Those of q's client in the list, up to q. */
+static uint32_t of_client(const struct sequence *list, const struct sequence *q) {
+	uint32_t n = 0;
+	for (; list && list != q; list = list->next)
+		n += list->client == q->client;
+	return n;
+}
+
+/* When q's turn is: how many of its client come before it, running or waiting.  Lower goes first; among equals the
+ * one that came first. */
+static uint32_t turn_of(const struct scheduler *s, const struct sequence *q) {
+	return of_client(s->running, q) + of_client(s->queue, q);
+}
+
+static struct sequence *next_in_line(const struct scheduler *s) {
+	struct sequence *best = NULL;
+	uint32_t least = UINT32_MAX;
+	for (struct sequence *q = s->queue; q; q = q->next) {
+		uint32_t turn = turn_of(s, q);
+		if (turn < least) {
+			least = turn;
+			best = q;
+		}
+	}
+	return best;
+}
+
 static void admit(struct scheduler *s) {
-	while (s->queue && s->nrunning < s->parallel) {
-		struct sequence *q = s->queue;
-		s->queue = q->next;
+	struct sequence *q;
+	while (s->nrunning < s->parallel && (q = next_in_line(s))) {
+		/* one alone runs whatever it may come to need: nothing else would make room for it */
+		if (s->nrunning && s->promised + blocks_of(q->room) > s->blocks)
+			return;
+		take_out(&s->queue, q);
 		s->nqueued--;
 		append(&s->running, q);
 		s->nrunning++;
+		s->promised += blocks_of(q->room);
 		q->running = true;
+		q->place = 0;
+	}
+}
+
+void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg) {
+	uint32_t turn[SCHEDULER_QUEUE_MAX + 1], n = 0;
+	for (struct sequence *q = s->queue; q && n < SCHEDULER_QUEUE_MAX; q = q->next)
+		turn[n++] = turn_of(s, q);
+	struct sequence *q = s->queue;
+	for (uint32_t i = 0; i < n; i++, q = q->next) {
+		uint32_t place = 1;
+		for (uint32_t k = 0; k < n; k++)
+			place += turn[k] < turn[i] || (turn[k] == turn[i] && k < i);
+		if (place == q->place)
+			continue;
+		q->place = place;
+		moved(arg, q);
 	}
 }
 
 int scheduler_add(struct scheduler *s, struct sequence *q) {
-	if (s->nqueued >= SCHEDULER_QUEUE_MAX && s->nrunning >= s->parallel)
+	if (s->nqueued >= SCHEDULER_QUEUE_MAX)
 		return -EBUSY;
 	append(&s->queue, q);
 	s->nqueued++;
@@ -160,6 +217,7 @@ static void leave(struct scheduler *s, struct sequence *q) {
 	if (q->running) {
 		take_out(&s->running, q);
 		s->nrunning--;
+		s->promised -= blocks_of(q->room);
 	} else if (take_out(&s->queue, q)) {
 		s->nqueued--;
 	}
@@ -228,50 +286,92 @@ static bool generates(const struct sequence *q) {
 	       q->tokens == q->scheduled + 1;
 }
 
-struct scheduler_step *scheduler_next(struct scheduler *s) {
-	struct build b = {.st = calloc(1, sizeof *b.st)};
-	if (!b.st || !(b.st->seq = calloc(s->nrunning ? s->nrunning : 1, sizeof *b.st->seq))) {
-		free(b.st);
-		return NULL;
+/* One whose answer is being made: it has a next token, or a step is out that will bring it. */
+static bool is_answered(const struct sequence *q) {
+	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens - q->scheduled <= 1;
+}
+
+/* Next tokens: a group of those that generate, as large as makes a group for every stage. */
+static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) {
+	uint32_t group = (answered + s->stages - 1) / s->stages;
+	if (answered == 0 || s->decoding >= (answered + group - 1) / group)
+		return;
+	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
+		if (generates(q) && has_room(s, b, q) && cover(s, q, q->scheduled + 1))
+			put_rows(b, q, 1);
+	b->st->generating = b->st->nseqs;
+}
+
+/* How many rows of prompts a step takes. */
+static uint32_t prompt_rows(const struct scheduler *s, uint32_t answered) {
+	uint64_t rest = 0;
+	uint32_t rows = s->max_rows;
+	if (answered) {
+		rows = SCHEDULER_MIXED_ROWS;
+	} else if (s->stages > 1) {
+		for (const struct sequence *q = s->running; q; q = q->next)
+			rest += q->ended ? 0 : q->tokens - q->scheduled;
+		/* four chunks a stage: filling and draining the line is then a fifth of it */
+		rest = (rest / (4 * s->stages) + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * KERN_KV_BLOCK;
+		rows = rest < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS
+		       : rest < s->max_rows        ? (uint32_t)rest
+		                                   : s->max_rows;
 	}
-	for (struct sequence *q = s->running; q; q = q->next)
-		if (generates(q) && has_room(s, &b, q) && cover(s, q, q->scheduled + 1))
-			put_rows(&b, q, 1);
-	uint32_t limit =
-	        b.st->nseqs && s->max_rows > SCHEDULER_MIXED_ROWS ? SCHEDULER_MIXED_ROWS : s->max_rows;
+	return rows < s->max_rows ? rows : s->max_rows;
+}
+
+/* Prompts, in turn; the one that was served last goes to the end. */
+static void put_prompts(struct scheduler *s, struct build *b, uint32_t limit) {
 	struct sequence *served = NULL;
-	for (struct sequence *q = s->running; q; q = q->next) {
+	for (struct sequence *q = s->running; q && limit > 0; q = q->next) {
 		if (q->ended || q->scheduled >= q->tokens || generates(q))
 			continue;
 		reuse(s, q);
-		if (is_coming(s, q) || !has_room(s, &b, q))
+		if (is_coming(s, q) || !has_room(s, b, q))
 			continue;
-		uint32_t rows = q->tokens - q->scheduled, left = s->max_rows - b.st->rows;
+		uint32_t rows = q->tokens - q->scheduled, left = s->max_rows - b->st->rows;
 		rows = rows > limit ? limit : rows;
 		rows = rows > left ? left : rows;
 		if (!cover(s, q, q->scheduled + rows))
 			continue;
-		put_rows(&b, q, rows);
+		put_rows(b, q, rows);
 		served = q;
-		limit -= rows < limit ? rows : limit;
-		if (limit == 0)
-			break;
-	}
-	if (b.st->nseqs == 0) {
-		free(b.st->seq);
-		free(b.st);
-		return NULL;
+		limit -= rows;
 	}
 	if (served && served->scheduled < served->tokens) {
 		take_out(&s->running, served);
 		append(&s->running, served);
 	}
+}
+
+struct scheduler_step *scheduler_next(struct scheduler *s) {
+	uint32_t answered = 0;
+	struct build b = {.st = calloc(1, sizeof *b.st)};
+	if (!b.st || !(b.st->seq = calloc(s->nrunning ? s->nrunning : 1, sizeof *b.st->seq))) {
+		free(b.st);
+		return NULL;
+	}
+	for (const struct sequence *q = s->running; q; q = q->next)
+		answered += is_answered(q);
+	put_tokens(s, &b, answered);
+	for (uint32_t i = 0; i < b.st->generating && b.st->generating < answered; i++) {
+		take_out(&s->running, b.st->seq[i].seq);
+		append(&s->running, b.st->seq[i].seq);
+	}
+	put_prompts(s, &b, prompt_rows(s, answered));
+	if (b.st->nseqs == 0) {
+		free(b.st->seq);
+		free(b.st);
+		return NULL;
+	}
+	s->decoding += b.st->generating > 0;
 	b.st->number = ++s->steps;
 	return b.st;
 }
 
 static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,
         void (*left)(void *arg, struct sequence *q), void *arg) {
+	s->decoding -= st->generating > 0;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		const struct scheduled *e = &st->seq[i];
 		struct sequence *q = e->seq;

@@ -8,6 +8,13 @@
  * is evicted.  A prompt begins with the blocks that are there already; its last position is always computed.
  * Blocks of the cache that no sequence uses are as good as free: cover() evicts them.  The cache ends with the
  * scheduler, that is, with the plan's epoch.
+ * Admission: a sequence runs when fewer than `parallel` do and the blocks that it may ever need are not promised to
+ * others, so that whoever runs can always go on.  Of those that wait the next is the first of the client that has the
+ * fewest running; nobody overtakes it because it is large.
+ * Steps: with k stages, the sequences that generate are cut into k even groups, each in a step of its own, so that
+ * every stage has one; a group that is in flight is waited for, so that fragments grow together again.  While any
+ * generates, a step has at most SCHEDULER_MIXED_ROWS rows of prompts.  Otherwise prompts are cut into chunks that fill
+ * the stages: k stages and m chunks take m + k - 1 turns.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_SCHEDULER_H
 #define DAEMON_SERVE_SCHEDULER_H
@@ -16,9 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SCHEDULER_QUEUE_MAX 256 /* sequences that wait for a place */
-#define SCHEDULER_MIXED_ROWS \
-	128 /* rows of prompts in a step that also carries other sequences' next tokens */
+#define SCHEDULER_QUEUE_MAX 256  /* sequences that wait for a place */
+#define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
+#define SCHEDULER_CHUNK_ROWS \
+	128 /* a chunk that is cut for the sake of the stages has at least so many rows */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
 /* A growing list of tokens.  Made by the caller, zeroed but for the first part. */
@@ -29,6 +37,7 @@ struct sequence {
 	uint32_t tokens; /* in the log; the caller appends */
 	uint32_t room;
 	bool all_outputs; /* every row's output is wanted, not the last one's alone */
+	uint64_t client;  /* whose it is: clients get places in turn */
 	void *owner;
 	/* the scheduler's */
 	struct sequence *next;
@@ -39,6 +48,7 @@ struct sequence {
 	uint32_t *block;
 	uint32_t nblocks;
 	uint32_t shared; /* so many of its first blocks are the prefix cache's; the others are its own */
+	uint32_t place;  /* in the queue, from 1; 0: it runs */
 	bool running, ended;
 };
 
@@ -50,14 +60,15 @@ struct scheduled {
 struct scheduler_step {
 	uint64_t number; /* 1, 2, 3 ... */
 	uint32_t rows, outputs, nseqs;
+	uint32_t generating; /* the first so many sequences: each with its next token */
 	struct scheduled *seq;
 };
 
 struct scheduler;
 
-/* root: as prefix_create. */
+/* stages: how many steps are to be under way at once.  root: as prefix_create. */
 int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows,
-        const void *root, size_t len);
+        uint32_t stages, const void *root, size_t len);
 void scheduler_destroy(struct scheduler *s); /* NULL allowed; sequences are the caller's */
 
 /* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full. */
@@ -78,6 +89,9 @@ void scheduler_done(struct scheduler *s, struct scheduler_step *st,
 /* The same for a step that is lost for good, or may not have been computed by all: what it wrote is not believed. */
 void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg);
+
+/* Counts the places of those that wait anew; calls moved(arg, q) for each whose place is another than it was. */
+void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg);
 
 uint32_t scheduler_running(const struct scheduler *s);
 uint32_t scheduler_queued(const struct scheduler *s);

@@ -160,12 +160,18 @@ static void changed(void *arg, const struct deploy_model *m) {
 		drop_tokenizer(s, m->vocab);
 }
 
+static bool busy(void *arg) {
+	const struct serve *s = arg;
+	return worker_busy(s->worker);
+}
+
 struct deploy_hooks serve_hooks(struct serve *s) {
 	return (struct deploy_hooks){.stage_open = stage_open,
 	        .stage_close = stage_gone,
 	        .model_open = model_open,
 	        .model_close = model_gone,
 	        .changed = changed,
+	        .busy = busy,
 	        .arg = s};
 }
 
@@ -388,6 +394,7 @@ void serve_state(struct serve *s, Caravan__NodeState *out) {
 	for (struct model_node *n = s->models; n; n = n->next) {
 		size_t i = out->n_models++;
 		coordinator_state(n->model, &s->model_state[i]);
+		deploy_copies(s->deploy, coordinator_plan(n->model)->model, &s->model_state[i]);
 		s->model_list[i] = &s->model_state[i];
 	}
 	out->stages = s->stage_list;

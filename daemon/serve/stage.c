@@ -1,8 +1,10 @@
 /* stage: see stage.h. */
 #include "daemon/serve/stage.h"
+#include "daemon/plan/planner.h"
 #include "daemon/serve/hop.h"
 #include "daemon/serve/rate.h"
 #include "proto/plan.h"
+#include "proto/size.h"
 #include "shard/forward.h"
 #include <errno.h>
 #include <stdio.h>
@@ -25,8 +27,8 @@ struct stage {
 	unsigned jobs; /* on the lane */
 	bool closed;
 	struct rate rate;
-	uint64_t rows;
-	double seconds;
+	uint64_t rows, single_rows, prompt_rows;
+	double seconds, single_seconds, prompt_seconds;
 };
 
 /* A step on its way through this stage. */
@@ -80,6 +82,16 @@ static void hop_lost(void *arg, uint64_t number, const char *why) {
 	fail_step(s, number, text);
 }
 
+static void say_reading(const struct stage *s) {
+	struct feed_told told;
+	feed_told(s->slice->feed, &told);
+	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
+	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)told.step).s);
+	if (!told.direct)
+		log_line(LOG_LINE_WARN,
+		        "the store's file system has no direct reads: weights go through the page cache, which is slower");
+}
+
 int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
         uint32_t index, struct slice *slice, char *err, size_t errlen) {
 	struct node_id next;
@@ -108,6 +120,8 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
+	if (slice->feed)
+		say_reading(s);
 	*out = s;
 	return 0;
 error:
@@ -316,6 +330,13 @@ static void done(void *arg, bool cancelled) {
 		uint64_t now = loop_now_ns();
 		s->rows += j->step.rows;
 		s->seconds += j->seconds;
+		if (j->step.rows == 1) {
+			s->single_rows++;
+			s->single_seconds += j->seconds;
+		} else if (j->step.rows >= PLANNER_MANY) {
+			s->prompt_rows += j->step.rows;
+			s->prompt_seconds += j->seconds;
+		}
 		rate_add(&s->rate, now, j->step.rows);
 		int rc = j->rc;
 		if (rc == 0 && (rc = pass_on(s, j)) != 0)
@@ -381,8 +402,22 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->first = s->slice->first;
 	out->last = s->slice->last;
 	out->weight_bytes = slice_bytes(s->slice);
+	out->resident_bytes = out->weight_bytes;
+	if (s->slice->feed) {
+		struct feed_told told;
+		feed_told(s->slice->feed, &told);
+		out->resident_bytes += told.buffers - told.step;
+		out->streamed_bytes = told.step;
+		out->read_bytes = told.read;
+		out->read_seconds = told.read_seconds;
+		out->read_wait_seconds = told.wait_seconds;
+	}
 	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());
 	out->compute_seconds = s->seconds;
+	out->single_rows = s->single_rows;
+	out->single_seconds = s->single_seconds;
+	out->prompt_rows = s->prompt_rows;
+	out->prompt_seconds = s->prompt_seconds;
 }

@@ -8,11 +8,13 @@
 #include <string.h>
 
 #define WORKER_THREADS_MAX 256
+#define BUSY_MS 250 /* after a job: the next token of a stream is on its way through the other stages */
 
 struct worker {
 	struct loop *loop;
 	struct team *team;
 	struct loader *lane;
+	uint64_t last_ns; /* a job was submitted */
 };
 
 /* Cores that this process may use (a cgroup or an affinity mask may leave it fewer than there are). */
@@ -69,5 +71,10 @@ unsigned worker_threads(const struct worker *w) {
 }
 
 int worker_submit(struct worker *w, loop_fn *run, loader_done_fn *done, void *arg) {
+	w->last_ns = loop_now_ns();
 	return loader_submit(w->lane, run, done, arg);
+}
+
+bool worker_busy(const struct worker *w) {
+	return loader_open(w->lane) > 0 || (w->last_ns && loop_now_ns() - w->last_ns < BUSY_MS * 1000000ull);
 }

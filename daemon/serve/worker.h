@@ -16,6 +16,8 @@ void worker_destroy(struct worker *w);      /* NULL allowed */
 struct team *worker_team(struct worker *w); /* for use inside jobs alone */
 struct loop *worker_loop(struct worker *w);
 unsigned worker_threads(const struct worker *w);
+/* Whether a step is being computed here, or was a moment ago; on the loop. */
+bool worker_busy(const struct worker *w);
 int worker_submit(struct worker *w, loop_fn *run, loader_done_fn *done, void *arg);
 
 #endif

@@ -60,6 +60,12 @@ void bench_row(struct bench *b, const char *unit, double value, double bound, do
         const char *name, ...) __attribute__((format(printf, 7, 8)));
 bool bench_met(const struct bench_row *r);
 
+/* For the end of a program: the processor's name; how many targets are met, and which are missed, to standard output;
+ * the rows as one object into a file, 0 or 1 after saying why not. */
+void bench_cpu_name(char *out, size_t size);
+void bench_summary(const struct bench *b);
+int bench_write_json(const struct bench *b, const char *path, const char *cpu);
+
 /* The sections.  Each prints its table. */
 /* Products of weights and activations; only: one type, or NULL for all. */
 void bench_products(struct bench *b, const char *only);

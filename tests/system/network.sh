@@ -71,7 +71,7 @@ for n in alpha beta gamma; do check "$n: heartbeats are small" quiet "$n"; done
 # ---- weights move once ------------------------------------------------------------------------------------
 size=$(stat -c %s "$dir/wide.gguf")
 mark
-check "load over three" on alpha load --nodes all --name wide "$dir/wide.gguf"
+check "load over three" on alpha load --nodes all --copies 1 --name wide "$dir/wide.gguf"
 on alpha status --json >"$dir/plan"
 weights() { # what the other nodes' layers take came out of alpha, and from nowhere else
 	moved alpha >"$dir/a" && moved beta >"$dir/b" && moved gamma >"$dir/c"
@@ -90,7 +90,7 @@ PY
 check "alpha gave each its layers, and nobody else gave any" weights
 require on alpha unload wide
 mark
-check "load again" on alpha load --nodes all --name wide "$dir/wide.gguf"
+check "load again" on alpha load --nodes all --copies 1 --name wide "$dir/wide.gguf"
 on alpha status --json >"$dir/plan2"
 again() { # what nodes had stays where it is
 	moved alpha >"$dir/a" && moved beta >"$dir/b" && moved gamma >"$dir/c"
@@ -110,7 +110,7 @@ require on alpha unload wide
 # logits of every position: each hop carries each row once, the last one too
 ids="1 $(python3 -c 'print(*(i * 37 % 500 + 3 for i in range(999)))')"
 hops() { # PLAN'S NODES: from the plan, what each node must have received, and did
-	on alpha load --nodes "$1" --name wide "$dir/wide.gguf" || return 1
+	on alpha load --nodes "$1" --copies 1 --name wide "$dir/wide.gguf" || return 1
 	on alpha status --json >"$dir/plan"
 	mark
 	# shellcheck disable=SC2086
@@ -206,7 +206,7 @@ for n in alpha beta gamma; do require behind "$n" --rate 8e6; done
 require up
 : >"$dir/alpha.log" && : >"$dir/beta.log" && : >"$dir/gamma.log"
 from=$(date +%s)
-on alpha load --nodes all --name bulk "$dir/bulk.gguf" >"$dir/load.out" 2>"$dir/load.err" &
+on alpha load --nodes all --copies 1 --name bulk "$dir/bulk.gguf" >"$dir/load.out" 2>"$dir/load.err" &
 load=$!
 downs=0 looks=0
 while kill -0 $load 2>/dev/null; do

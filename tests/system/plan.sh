@@ -116,7 +116,13 @@ for s, p in zip(status["models"][0]["stages"], plan["stages"]):
         assert s["predicted_seconds"] == p["compute_seconds"], (s, p)
     assert s["predicted_seconds"] <= p["compute_seconds"], (s, p)' "$dir/before" "$dir/s"
 on a run -n 20 "Once" >"$dir/out"
-check "people see it beside what is measured" sh -c 'caravan status --control "$0/a/control.sock" >"$0/text"; grep -q "predicted: [0-9.]* tokens/s for one stream, [0-9.]* for 4" "$0/text" && grep -q "measured: [0-9.]* tokens/s now" "$0/text"' "$dir"
+long=$(printf '%090d' 0)
+on a run -n 2 "$long" >"$dir/out"
+many() { on a status --json >"$dir/s" && holds "$dir/s" 'all(s["prompt_rows"] >= 64 and s["single_rows"] >= 20 for s in j["models"][0]["stages"])'; }
+check "rows alone and rows of prompts are counted apart" wait_for 5 many
+check "each with what was predicted" holds "$dir/s" 'j["models"][0]["predicted_prompt_tokens_per_second"] > 0 and all(s["predicted_prompt_seconds"] > 0 and s["prompt_seconds"] > 0 and s["single_seconds"] + s["prompt_seconds"] <= s["compute_seconds"] * 1.000001 for s in j["models"][0]["stages"])'
+check "and the ends" holds "$dir/s" 'j["models"][0]["ends_seconds"] > 0'
+check "people see it beside what is measured" sh -c 'caravan status --control "$0/a/control.sock" >"$0/text"; grep -q "predicted: [0-9.]* tokens/s for one stream, [0-9.]* for 4" "$0/text" && test "$(grep -Ec "[0-9.]+ ms / [0-9.]+ ms +[0-9.]+ ms / [0-9.]+ ms$" "$0/text")" = 3 && grep -q "measured: [0-9.]* tokens/s now" "$0/text"' "$dir"
 check "a plan of what is there already" planned --nodes all "$demo"
 check "has the same slices" alike "$(slices <"$dir/j")" "$(slices <"$dir/s")"
 check "and nothing new for any disk" holds "$dir/j" 'all(s["new_bytes"] == 0 for s in j["stages"])'
@@ -124,4 +130,12 @@ require on a unload stories
 check "where the planner chooses" planned "$demo"
 require on a load "$demo"
 check "load does so too" alike "$(slices <"$dir/j")" "$(on a status --json | slices)"
+# ---- a node that is down ---------------------------------------------------------------------------------------
+require on a unload stories
+require stop c
+require wait_for 15 state_is a c down
+check "a plan while one is down" planned "$demo"
+check "says so of it" holds "$dir/j" '[o["left_out"] for o in j["others"] if o["node"] == "c"] == ["it is down"] and all(s["node"] != "c" for s in j["stages"])'
+check "all nodes are those that are up" planned --nodes all "$demo"
+check "each with layers" holds "$dir/j" '{s["node"] for s in j["stages"]} == {"a", "b"}'
 finish

@@ -1,0 +1,191 @@
+/* link: see link.h.  A question of no bytes says what a round trip takes over this link; what a question of many takes
+ * beyond that is theirs.  More are asked for until they take long enough for that to be exact: a short burst passes
+ * switches and buffers faster than a link is. */
+#include "daemon/cluster/link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_MS 500
+#define ENOUGH 0.1                 /* seconds that say enough of a rate */
+#define PATIENCE_NS 20000000000ull /* for an answer */
+#define RETRY_NS 60000000000ull    /* after one that did not come */
+#define AGAIN_NS 3600000000000ull
+#define ANSWERS 8 /* of ours in a tick: what waits in queues is memory */
+
+static const uint32_t sizes[] = {0, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
+#define SIZES (sizeof sizes / sizeof *sizes)
+
+/* When a node is to be asked next. */
+struct due {
+	struct node_id node;
+	uint64_t at_ns;
+};
+
+struct links {
+	struct loop *loop;
+	struct members *members;
+	struct peers *peers;
+	struct loop_timer *timer;
+	bool (*busy)(void *arg);
+	void *arg;
+	struct due *due;
+	size_t dues;
+	unsigned answers; /* in this tick */
+	/* the question under way; ref 0: none */
+	uint64_t ref, sent_ns;
+	struct node_id node;
+	size_t size;
+	double empty; /* seconds that no bytes took */
+};
+
+static struct due *due_of(struct links *k, const struct node_id *node) {
+	for (size_t i = 0; i < k->dues; i++)
+		if (node_id_equal(&k->due[i].node, node))
+			return &k->due[i];
+	struct due *grown = realloc(k->due, (k->dues + 1) * sizeof *grown);
+	if (!grown)
+		return NULL;
+	k->due = grown;
+	k->due[k->dues] = (struct due){.node = *node};
+	return &k->due[k->dues++];
+}
+
+static void over(struct links *k, uint64_t next_ns) {
+	struct due *d = due_of(k, &k->node);
+	if (d)
+		d->at_ns = loop_now_ns() + next_ns;
+	k->ref = 0;
+}
+
+static void ask(struct links *k) {
+	Caravan__Probe probe = CARAVAN__PROBE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	probe.bytes = sizes[k->size];
+	env.body_case = CARAVAN__ENVELOPE__BODY_PROBE;
+	env.probe = &probe;
+	env.ref = k->ref = peers_ref(k->peers);
+	k->sent_ns = loop_now_ns();
+	if (peers_send(k->peers, &k->node, PEERS_BULK, &env, NULL))
+		over(k, RETRY_NS);
+}
+
+static void tick(void *arg) {
+	struct links *k = arg;
+	const struct member *m;
+	uint64_t now = loop_now_ns();
+	k->answers = 0;
+	if (k->ref && now - k->sent_ns > PATIENCE_NS)
+		over(k, RETRY_NS);
+	for (size_t i = 0; !k->ref && !k->busy(k->arg) && (m = members_at(k->members, i)); i++) {
+		const struct due *d = m->self || !m->up ? NULL : due_of(k, &m->id);
+		if (!d || now < d->at_ns)
+			continue;
+		k->node = m->id;
+		k->size = 0;
+		ask(k);
+	}
+}
+
+static void on_probe(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct links *k = arg;
+	Caravan__Probed probed = CARAVAN__PROBED__INIT;
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	uint32_t bytes = env->probe->bytes;
+	(void)payload;
+	struct payload *p = bytes && k->answers < ANSWERS ? payload_create(bytes) : NULL;
+	if (bytes && !p) {
+		peers_refuse(k->peers, from, "too much is being asked for");
+		return;
+	}
+	k->answers++;
+	if (p)
+		memset(payload_data(p), 0, bytes);
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PROBED;
+	answer.probed = &probed;
+	(void)peers_answer(k->peers, from, &answer, p);
+	payload_unref(p);
+}
+
+static bool is_mine(const struct links *k, const struct peers_from *from) {
+	return k->ref && from->ref == k->ref && node_id_equal(&from->node, &k->node);
+}
+
+static void on_probed(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct links *k = arg;
+	(void)env;
+	if (!is_mine(k, from))
+		return;
+	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
+	if ((payload ? payload_len(payload) : 0) != sizes[k->size]) {
+		over(k, AGAIN_NS);
+	} else if (k->size == 0) {
+		k->empty = took;
+		k->size++;
+		ask(k);
+	} else if (took < ENOUGH && k->size + 1 < SIZES) {
+		k->size++;
+		ask(k);
+	} else {
+		/* half at least is counted as theirs, where a moment's delay made the empty one slow */
+		double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
+		members_set_rate(k->members, &k->node, sizes[k->size] / theirs);
+		over(k, AGAIN_NS);
+	}
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct links *k = arg;
+	(void)env;
+	(void)payload;
+	if (is_mine(k, from))
+		over(k, RETRY_NS);
+}
+
+static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct links *k = arg;
+	struct due *d = due_of(k, node);
+	(void)why;
+	if (!up && k->ref && node_id_equal(node, &k->node))
+		k->ref = 0;
+	if (d)
+		d->at_ns = 0; /* it may be another link now */
+}
+
+int links_create(struct links **out, struct loop *l, struct members *m, bool (*busy)(void *arg), void *arg) {
+	struct links *k = calloc(1, sizeof *k);
+	if (!k)
+		return -ENOMEM;
+	k->loop = l;
+	k->members = m;
+	k->peers = members_peers(m);
+	k->busy = busy;
+	k->arg = arg;
+	int rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBE, on_probe, k);
+	if (rc == 0)
+		rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBED, on_probed, k);
+	if (rc == 0)
+		rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, k);
+	if (rc == 0)
+		rc = peers_on_link(k->peers, on_link, k);
+	if (rc == 0 && !(k->timer = loop_timer_start(l, TICK_MS, true, tick, k)))
+		rc = -ENOMEM;
+	if (rc) {
+		free(k);
+		return rc;
+	}
+	*out = k;
+	return 0;
+}
+
+void links_destroy(struct links *k) {
+	if (!k)
+		return;
+	loop_timer_stop(k->timer);
+	free(k->due);
+	free(k);
+}

@@ -1,0 +1,213 @@
+/* store_care: looking after the files of a store: whether they are what their names say, and how much room they take.
+ * Threads: any; none may be the loop, since all wait for the disk. */
+#include "shard/durable.h"
+#include "shard/store_tensor.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- what there is ---- */
+
+struct entry {
+	struct content_id id;
+	bool named; /* otherwise it is being written */
+	uint64_t bytes;
+	struct timespec used;
+};
+
+struct entries {
+	struct entry *entry;
+	size_t count;
+	uint64_t bytes;
+};
+
+/* Everything in a folder of the store. */
+static int read_folder(int folder, struct entries *out) {
+	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	size_t room = 0;
+	*out = (struct entries){0};
+	if (!d) {
+		rc = -errno;
+		if (copy >= 0)
+			close(copy);
+		return rc;
+	}
+	for (struct dirent *e; rc == 0 && (e = readdir(d));) {
+		struct entry one = {0};
+		struct stat st;
+		if (fstatat(folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+			continue;
+		one.named = content_from_hex(e->d_name, &one.id) == 0;
+		one.bytes = (uint64_t)st.st_size;
+		one.used = st.st_mtim;
+		if (out->count == room) {
+			room = room ? 2 * room : 64;
+			struct entry *grown = realloc(out->entry, room * sizeof *grown);
+			if (!grown) {
+				rc = -ENOMEM;
+				break;
+			}
+			out->entry = grown;
+		}
+		out->entry[out->count++] = one;
+		out->bytes += one.bytes;
+	}
+	closedir(d);
+	if (rc) {
+		free(out->entry);
+		*out = (struct entries){0};
+	}
+	return rc;
+}
+
+static int list(int folder, struct content_id **ids, size_t *count) {
+	struct entries all;
+	int rc = read_folder(folder, &all);
+	if (rc)
+		return rc;
+	*count = 0;
+	*ids = malloc((all.count + 1) * sizeof **ids);
+	for (size_t i = 0; *ids && i < all.count; i++)
+		if (all.entry[i].named)
+			(*ids)[(*count)++] = all.entry[i].id;
+	free(all.entry);
+	return *ids ? 0 : -ENOMEM;
+}
+
+int store_list_tensors(struct store *s, struct content_id **ids, size_t *count) {
+	return list(s->tensors, ids, count);
+}
+
+int store_list_blobs(struct store *s, struct content_id **ids, size_t *count) {
+	return list(s->blobs, ids, count);
+}
+
+uint64_t store_bytes(struct store *s) {
+	struct entries tensors, blobs;
+	uint64_t sum = 0;
+	if (read_folder(s->tensors, &tensors) == 0) {
+		sum += tensors.bytes;
+		free(tensors.entry);
+	}
+	if (read_folder(s->blobs, &blobs) == 0) {
+		sum += blobs.bytes;
+		free(blobs.entry);
+	}
+	return sum;
+}
+
+/* ---- whether it is sound ---- */
+
+int store_check_head(struct store *s, const struct content_id *id) {
+	struct content_tensor record;
+	struct store_head head;
+	int fd = store_open_file(s, id, &record, &head);
+	if (fd < 0)
+		return fd;
+	content_tensor_clear(&record);
+	close(fd);
+	return 0;
+}
+
+size_t store_check_room(const struct store_tensor *t) {
+	uint64_t rows = t->record.chunk_rows < t->record.rows ? t->record.chunk_rows : t->record.rows;
+	return 2 * kern_packed_bytes(t->record.type, rows, t->record.n) + 2 * STORE_ALIGN;
+}
+
+int store_check_chunk(const struct store_tensor *t, uint32_t chunk, void *buf) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(&t->record, chunk, &first, &rows, &bytes);
+	uint64_t packed = kern_packed_bytes(t->record.type, rows, t->record.n);
+	uint64_t from = t->packed_at + first * kern_row_bytes(t->record.type, t->record.n), got = 0;
+	uint8_t *canonical = (uint8_t *)buf + (packed + STORE_ALIGN - 1) / STORE_ALIGN * STORE_ALIGN;
+	while (got < packed) {
+		ssize_t n = pread(t->fd, (uint8_t *)buf + got, packed - got, (off_t)(from + got));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		got += (uint64_t)n;
+	}
+	/* pages that nobody has mapped are not kept for this */
+	posix_fadvise(t->fd, (off_t)from, (off_t)packed, POSIX_FADV_DONTNEED);
+	kern_unpack(t->record.type, canonical, buf, rows, t->record.n);
+	struct content_id have = content_hash(canonical, bytes);
+	return content_equal(&have, &t->record.chunk[chunk]) ? 0 : -EBADMSG;
+}
+
+void store_drop_tensor(struct store *s, const struct store_tensor *bad) {
+	char hex[CONTENT_HEX];
+	struct stat mine, there;
+	content_hex(&bad->record.id, hex);
+	if (fstat(bad->fd, &mine) == 0 && fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	        mine.st_dev == there.st_dev && mine.st_ino == there.st_ino)
+		unlinkat(s->tensors, hex, 0);
+}
+
+/* ---- how much room it takes ---- */
+
+void store_set_limit(struct store *s, const struct store_limit *limit) {
+	s->limit = *limit;
+}
+
+/* Removes a tensor unless somebody has it open. */
+static bool evict(struct store *s, const struct content_id *id) {
+	char hex[CONTENT_HEX];
+	struct stat mine, there;
+	int fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	/* who opens it from now on finds it barred, and takes it for absent */
+	bool gone = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
+	            fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	            mine.st_dev == there.st_dev && mine.st_ino == there.st_ino &&
+	            unlinkat(s->tensors, hex, 0) == 0;
+	close(fd);
+	return gone;
+}
+
+static int compare_used(const void *a, const void *b) {
+	const struct entry *x = a, *y = b;
+	if (x->used.tv_sec != y->used.tv_sec)
+		return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
+	if (x->used.tv_nsec != y->used.tv_nsec)
+		return x->used.tv_nsec < y->used.tv_nsec ? -1 : 1;
+	return memcmp(x->id.b, y->id.b, sizeof x->id.b);
+}
+
+int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen) {
+	const struct store_limit *l = &s->limit;
+	struct entries all;
+	if (!l->bytes)
+		return 0;
+	uint64_t have = store_bytes(s);
+	int rc = have + need <= l->bytes ? 0 : read_folder(s->tensors, &all);
+	if (rc || have + need <= l->bytes)
+		return rc;
+	qsort(all.entry, all.count, sizeof *all.entry, compare_used);
+	for (int wanted = 0; wanted < 2; wanted++)
+		for (size_t i = 0; i < all.count && have + need > l->bytes; i++) {
+			const struct entry *e = &all.entry[i];
+			if (!e->named || (l->wanted && l->wanted(l->arg, &e->id)) != wanted ||
+			        !evict(s, &e->id))
+				continue;
+			have -= e->bytes;
+			if (l->evicted)
+				l->evicted(l->arg, &e->id, e->bytes, wanted);
+		}
+	free(all.entry);
+	if (have + need <= l->bytes)
+		return 0;
+	snprintf(err, errlen, "the store may take %" PRIu64 " MiB, and %" PRIu64 " MiB of it are in use",
+	        l->bytes >> 20, have >> 20);
+	return -EDQUOT;
+}

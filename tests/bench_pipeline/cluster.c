@@ -1,0 +1,378 @@
+/* bench_pipeline/cluster: see cluster.h. */
+#include "tests/bench_pipeline/cluster.h"
+#include "proto/frame.h"
+#include "tests/bench/bench.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct cluster *clusters;
+
+void cluster_fail(const char *fmt, ...) {
+	va_list args;
+	fprintf(stderr, "bench_pipeline: ");
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+	cluster_destroy_all();
+	exit(1);
+}
+
+static void nap(unsigned ms) {
+	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l}, NULL);
+}
+
+/* ---- programs ------------------------------------------------------------------------------------ */
+
+static const char *build_dir(void) {
+	const char *top = getenv("top_builddir");
+	return top ? top : ".";
+}
+
+/* cpu: the only processor that it may use, or negative.  log: of what it says; NULL: nothing is kept. */
+static pid_t spawn(char *const *argv, int cpu, const char *log) {
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid < 0)
+		cluster_fail("fork: %s", strerror(errno));
+	if (pid > 0)
+		return pid;
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	if (cpu >= 0) {
+		CPU_SET((unsigned)cpu, &set);
+		sched_setaffinity(0, sizeof set, &set);
+	}
+	int null = open("/dev/null", O_RDWR);
+	int out = log ? open(log, O_WRONLY | O_CREAT | O_APPEND, 0600) : null;
+	dup2(null, 0);
+	dup2(out, 1);
+	dup2(out, 2);
+	execv(argv[0], argv);
+	_exit(127);
+}
+
+static void run(char *const *argv, const char *log) {
+	int status;
+	pid_t pid = spawn(argv, -1, log);
+	if (waitpid(pid, &status, 0) < 0 || status)
+		cluster_fail("%s %s failed; see %s (KEEP=1 keeps it)", argv[0], argv[1], log);
+}
+
+static void end(pid_t *pid) {
+	if (*pid <= 0)
+		return;
+	kill(*pid, SIGTERM);
+	waitpid(*pid, NULL, 0);
+	*pid = 0;
+}
+
+/* A port that nobody has now. */
+static unsigned free_port(void) {
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof at;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, len) != 0 ||
+	        getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+		cluster_fail("no port: %s", strerror(errno));
+	close(fd);
+	return ntohs(at.sin_port);
+}
+
+static int processor(unsigned i) {
+	cpu_set_t set;
+	if (sched_getaffinity(0, sizeof set, &set) != 0)
+		return -1;
+	i %= (unsigned)CPU_COUNT(&set);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &set) && i-- == 0)
+			return cpu;
+	return -1;
+}
+
+/* ---- a daemon's control socket ------------------------------------------------------------------- */
+
+static int try_connect(const struct cluster *c, unsigned node) {
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(to.sun_path, sizeof to.sun_path, "%.80s/n%u/control.sock", c->dir, node);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int open_control(const struct cluster *c, unsigned node) {
+	for (int tries = 0; tries < 200; tries++, nap(50)) {
+		int fd = try_connect(c, node);
+		if (fd >= 0)
+			return fd;
+	}
+	cluster_fail("a daemon does not answer; see %s/n%u.log", c->dir, node);
+}
+
+static void put(int fd, const void *data, size_t len) {
+	for (const char *p = data; len > 0;) {
+		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+		if (n <= 0)
+			cluster_fail("a daemon has gone");
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+static void get(int fd, void *data, size_t len) {
+	for (char *p = data; len > 0;) {
+		ssize_t n = read(fd, p, len);
+		if (n <= 0)
+			cluster_fail("a daemon has gone");
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+static void say(int fd, Caravan__Envelope *env, const void *payload, size_t len) {
+	uint8_t *frame, header[FRAME_HEADER];
+	size_t n;
+	if (wire_pack(env, &frame, &n) != 0)
+		cluster_fail("no memory");
+	frame_header(header, n, len);
+	put(fd, header, sizeof header);
+	put(fd, frame, n);
+	put(fd, payload, len);
+	free(frame);
+}
+
+/* The next message; *payload is the caller's. */
+static Caravan__Envelope *hear(int fd, char **payload, size_t *len) {
+	uint8_t header[FRAME_HEADER], *frame;
+	size_t n;
+	char err[200] = "a frame that is too large";
+	get(fd, header, sizeof header);
+	if (frame_parse(header, &n, len) != 0 || !(frame = malloc(n + 1)) || !(*payload = malloc(*len + 1)))
+		cluster_fail("%s", err);
+	get(fd, frame, n);
+	get(fd, *payload, *len);
+	Caravan__Envelope *env = wire_unpack(frame, n, *len, WIRE_COMMAND, err, sizeof err);
+	free(frame);
+	if (!env)
+		cluster_fail("a daemon said what cannot be read: %s", err);
+	return env;
+}
+
+/* ---- questions ----------------------------------------------------------------------------------- */
+
+static void *answer(int fd, struct ask *a) {
+	Caravan__Sampling sampling = CARAVAN__SAMPLING__INIT;
+	Caravan__CtlRun ctl_run = CARAVAN__CTL_RUN__INIT;
+	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	size_t have = 0, len;
+	sampling.repeat_penalty = 1;
+	ctl_run.model = (char *)"m";
+	ctl_run.limit = a->limit;
+	ctl_run.sampling = &sampling;
+	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_RUN;
+	ask.ctl_run = &ctl_run;
+	a->answer = calloc(1, 1);
+	say(fd, &ask, a->text, strlen(a->text));
+	for (bool over = false; !over;) {
+		char *payload;
+		Caravan__Envelope *env = hear(fd, &payload, &len);
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TEXT) {
+			a->answer = realloc(a->answer, have + len + 1);
+			memcpy(a->answer + have, payload, len);
+			have += len;
+			a->answer[have] = 0;
+		} else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END && env->ctl_end->finished) {
+			a->generated = env->ctl_end->finished->generated;
+			a->prompt_seconds = env->ctl_end->finished->prompt_seconds;
+			a->generate_seconds = env->ctl_end->finished->generate_seconds;
+			over = true;
+		} else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR) {
+			cluster_fail("a daemon: %s", env->ctl_error->message);
+		}
+		wire_free(env);
+		free(payload);
+	}
+	if (a->generated != a->limit)
+		cluster_fail("the model ended after %u of %u tokens: no measure", a->generated, a->limit);
+	return NULL;
+}
+
+struct stream {
+	int fd;
+	struct ask *ask;
+};
+
+static void *stream(void *arg) {
+	struct stream *s = arg;
+	return answer(s->fd, s->ask);
+}
+
+void cluster_ask(struct cluster *c, struct ask *a) {
+	int fd = open_control(c, 0);
+	answer(fd, a);
+	close(fd);
+}
+
+double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n) {
+	pthread_t thread[CLUSTER_STREAMS_MAX];
+	struct stream s[CLUSTER_STREAMS_MAX];
+	for (unsigned i = 0; i < n; i++)
+		s[i] = (struct stream){.fd = open_control(c, 0), .ask = &a[i]};
+	double begin = bench_now();
+	for (unsigned i = 0; i < n; i++)
+		if (pthread_create(&thread[i], NULL, stream, &s[i]) != 0)
+			cluster_fail("no thread");
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(thread[i], NULL);
+	double took = bench_now() - begin;
+	for (unsigned i = 0; i < n; i++)
+		close(s[i].fd);
+	return took;
+}
+
+struct counts cluster_counts(struct cluster *c) {
+	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
+	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	struct counts out = {0};
+	nap(1300); /* two heartbeats and more */
+	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
+	ask.ctl_status = &status;
+	int fd = open_control(c, 0);
+	say(fd, &ask, NULL, 0);
+	/* stages in order of their layers: the sort is that few are put where they belong */
+	unsigned first[CLUSTER_NODES_MAX];
+	for (bool over = false; !over;) {
+		char *payload;
+		size_t len;
+		Caravan__Envelope *env = hear(fd, &payload, &len);
+		over = env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT;
+		const Caravan__CtlReport *r = over ? NULL : env->ctl_report;
+		for (size_t i = 0; r && i < r->n_models; i++)
+			out.steps += r->models[i]->state ? r->models[i]->state->steps : 0;
+		for (size_t i = 0; r && i < r->n_nodes; i++) {
+			const Caravan__NodeState *n = r->nodes[i]->node_state;
+			for (size_t k = 0; n && k < n->n_stages && out.stages < CLUSTER_NODES_MAX; k++) {
+				unsigned at = out.stages++;
+				for (; at > 0 && first[at - 1] > n->stages[k]->first; at--) {
+					first[at] = first[at - 1];
+					out.computed[at] = out.computed[at - 1];
+				}
+				first[at] = n->stages[k]->first;
+				out.computed[at] = n->stages[k]->compute_seconds;
+			}
+		}
+		wire_free(env);
+		free(payload);
+	}
+	close(fd);
+	return out;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+static void proxy_start(struct cluster *c, unsigned i, unsigned front, unsigned back, double delay_ms) {
+	char program[512], port[16], to[64], delay[32];
+	snprintf(program, sizeof program, "%s/tests/proxy", build_dir());
+	snprintf(port, sizeof port, "%u", front);
+	snprintf(to, sizeof to, "127.0.0.1:%u", back);
+	snprintf(delay, sizeof delay, "%g", delay_ms);
+	char *argv[] = {program, port, to, "--delay", delay, NULL};
+	c->proxy[i] = spawn(argv, -1, NULL);
+}
+
+static void daemon_start(struct cluster *c, unsigned i, unsigned threads, bool spread, double delay_ms) {
+	char program[512], state[200], log[200], name[16], listen[64], advertise[64], count[16];
+	unsigned back = free_port(), front = delay_ms > 0 ? free_port() : back;
+	if (delay_ms > 0)
+		proxy_start(c, i, front, back, delay_ms);
+	snprintf(program, sizeof program, "%s/caravand", build_dir());
+	snprintf(state, sizeof state, "%s/n%u", c->dir, i);
+	snprintf(log, sizeof log, "%s/n%u.log", c->dir, i);
+	snprintf(name, sizeof name, "n%u", i);
+	snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", back);
+	snprintf(advertise, sizeof advertise, "tcp://127.0.0.1:%u", front);
+	snprintf(count, sizeof count, "%u", threads);
+	char *argv[] = {program, "--state", state, "--name", name, "--listen", listen, "--advertise",
+	        advertise, "--memory", "4G", "--threads", count, NULL};
+	c->daemon[i] = spawn(argv, spread ? processor(i) : -1, log);
+	close(open_control(c, i));
+}
+
+static void caravan(const struct cluster *c, unsigned node, const char *command, const char *more) {
+	char line[2048], log[200];
+	snprintf(line, sizeof line, "'%s/caravan' %s --control '%s/n%u/control.sock' %s", build_dir(),
+	        command, c->dir, node, more);
+	snprintf(log, sizeof log, "%s/commands.log", c->dir);
+	char *argv[] = {"/bin/sh", "-c", line, NULL};
+	run(argv, log);
+}
+
+struct cluster *cluster_create(unsigned nodes, unsigned threads, bool spread, double delay_ms) {
+	const char *tmp = getenv("TMPDIR");
+	struct cluster *c = calloc(1, sizeof *c);
+	char join[1024];
+	if (!c)
+		cluster_fail("no memory");
+	snprintf(c->dir, sizeof c->dir, "%.60s/caravan-pipeline-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(c->dir))
+		cluster_fail("%s: %s", c->dir, strerror(errno));
+	c->nodes = nodes;
+	c->next = clusters;
+	clusters = c;
+	for (unsigned i = 0; i < nodes; i++)
+		daemon_start(c, i, threads, spread, delay_ms);
+	snprintf(join, sizeof join, "\"$('%s/caravan' invite --control '%s/n0/control.sock')\"", build_dir(),
+	        c->dir);
+	for (unsigned i = 1; i < nodes; i++)
+		caravan(c, i, "join", join);
+	return c;
+}
+
+void cluster_load(struct cluster *c, const char *file, unsigned parallel, unsigned context) {
+	char more[1024];
+	snprintf(more, sizeof more, "--nodes all --name m --parallel %u --context %u '%s'", parallel, context,
+	        file);
+	caravan(c, 0, "load", more);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at) {
+	(void)st, (void)type, (void)at;
+	return remove(path);
+}
+
+void cluster_destroy(struct cluster *c) {
+	for (struct cluster **at = &clusters; *at; at = &(*at)->next)
+		if (*at == c) {
+			*at = c->next;
+			break;
+		}
+	for (unsigned i = 0; i < c->nodes; i++) {
+		end(&c->daemon[i]);
+		end(&c->proxy[i]);
+	}
+	if (!getenv("KEEP"))
+		nftw(c->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(c);
+}
+
+void cluster_destroy_all(void) {
+	while (clusters)
+		cluster_destroy(clusters);
+}

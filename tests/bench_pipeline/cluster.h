@@ -1,0 +1,55 @@
+/* bench_pipeline/cluster: daemons of this build on this machine, each on processors of its own, joined into a cluster,
+ * with links of a chosen delay between them; and clients that ask them over their control sockets.
+ *
+ * A cluster lives in a folder of its own and ends with cluster_destroy.  What goes wrong ends the program with a
+ * sentence, after all daemons have been ended.
+ * Threads: one caller; cluster_ask_all makes one for each stream. */
+#ifndef TESTS_BENCH_PIPELINE_CLUSTER_H
+#define TESTS_BENCH_PIPELINE_CLUSTER_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { CLUSTER_NODES_MAX = 4, CLUSTER_STREAMS_MAX = 16 };
+
+struct cluster {
+	unsigned nodes;
+	char dir[128];
+	pid_t daemon[CLUSTER_NODES_MAX], proxy[CLUSTER_NODES_MAX];
+	struct cluster *next;
+};
+
+/* nodes: how many; threads: of each; spread: node i has processor i (modulo those there are) to itself, else all nodes
+ * have all; delay_ms: of every byte on its way to or from a node, 0: no proxy between. */
+struct cluster *cluster_create(unsigned nodes, unsigned threads, bool spread, double delay_ms);
+/* Loads a file over all nodes, as the model "m". */
+void cluster_load(struct cluster *c, const char *file, unsigned parallel, unsigned context);
+void cluster_destroy(struct cluster *c);
+void cluster_destroy_all(void);
+
+/* One prompt, greedily completed. */
+struct ask {
+	const char *text;
+	unsigned limit;
+	/* out */
+	char *answer; /* freed by the caller; not terminated by anything but its 0 */
+	unsigned generated;
+	double prompt_seconds, generate_seconds;
+};
+void cluster_ask(struct cluster *c, struct ask *a);
+/* All at once; seconds from the first question to the last answer. */
+double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n);
+
+/* What the daemons have counted since the model was loaded, read when all of it has been told. */
+struct counts {
+	uint64_t steps;
+	unsigned stages;
+	double computed[CLUSTER_NODES_MAX]; /* seconds, of each stage */
+};
+struct counts cluster_counts(struct cluster *c);
+
+/* Ends the program. */
+void cluster_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+#endif

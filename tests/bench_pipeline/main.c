@@ -1,0 +1,326 @@
+/* bench_pipeline: what several stages reach together, as a table for people and, with BENCH_JSON=FILE, as one object for
+ * programs.
+ *
+ *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat]...
+ *
+ * All sections when none is named.  Real daemons of this build, on this machine; what is compared is measured in turn
+ * in every round, and figures are medians.  Bounds are computed from what the stages took to compute in the same run,
+ * from the processors that they share and from the delay of the links.
+ * Two models with random weights: "wide" has the width of a 7B model, few layers and a small vocabulary, so that the
+ * two ends, which are the first node's, weigh little and stages can be even.  "Narrow" is for stages behind links: four
+ * of them share this machine's processors, so what they compute must be little beside the links. */
+#include "tests/bench/bench.h"
+#include "tests/bench_pipeline/cluster.h"
+#include "tests/bench_pipeline/pipeline.h"
+#include "tests/ggufgen.h"
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ROUNDS = 5, STREAMS = 8, STAGES = 4, PROMPT = 2048, HISTORY = 1500, TOKENS = 128, HOP_BYTES = 16384 };
+#define LINK_MS 5.0
+
+static struct {
+	struct bench b;
+	unsigned processors;
+	char wide[200], narrow[200];
+} run;
+
+/* ---- models and prompts -------------------------------------------------------------------------- */
+
+static void model_write(char path[200], const char *name, const struct ggufgen_model *m) {
+	const char *tmp = getenv("TMPDIR");
+	if (*path)
+		return;
+	snprintf(path, 200, "%.100s/caravan-pipeline-%s-%ld.gguf", tmp ? tmp : "/tmp", name, (long)getpid());
+	struct ggufgen *g = ggufgen_model(m);
+	ggufgen_write_path(g, path);
+	ggufgen_destroy(g);
+}
+
+static const char *wide(void) {
+	model_write(run.wide, "wide",
+	        &(struct ggufgen_model){.type = KERN_Q4_0,
+	                .head = KERN_Q4_0,
+	                .dim = 4096,
+	                .layers = 4,
+	                .heads = 32,
+	                .ffn = 11008,
+	                .vocab = 512,
+	                .seed = 1});
+	return run.wide;
+}
+
+static const char *narrow(void) {
+	model_write(run.narrow, "narrow",
+	        &(struct ggufgen_model){.type = KERN_Q4_0,
+	                .head = KERN_Q4_0,
+	                .dim = 256,
+	                .layers = 4,
+	                .heads = 4,
+	                .ffn = 512,
+	                .vocab = 512,
+	                .seed = 1});
+	return run.narrow;
+}
+
+/* A prompt of so many tokens, begin and first space included: each letter is one, none of them begins a word of the
+ * vocabulary.  Another `salt`, another prompt from its first letter on. */
+static const char *prompt(char *out, unsigned tokens, unsigned salt) {
+	uint64_t x = salt * 0x9e3779b97f4a7c15u + 1;
+	for (unsigned i = 0; i + 2 < tokens; i++) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		out[i] = (char)('a' + (x >> 33) % 20);
+	}
+	out[tokens > 2 ? tokens - 2 : 0] = 0;
+	return out;
+}
+
+static double median(const double *v, unsigned n) {
+	double copy[BENCH_ROUNDS_MAX];
+	memcpy(copy, v, n * sizeof *copy);
+	return bench_median(copy, n);
+}
+
+static unsigned salt(void) {
+	static unsigned last;
+	return ++last;
+}
+
+/* Seconds a token of one stream, greedily, after its first. */
+static double one_stream(struct cluster *c, unsigned tokens) {
+	char text[64];
+	struct ask a = {.text = prompt(text, 8, salt()), .limit = tokens};
+	cluster_ask(c, &a);
+	free(a.answer);
+	return a.generate_seconds / (a.generated - 1);
+}
+
+/* Tokens a second of `STREAMS` streams. */
+static double many_streams(struct cluster *c, unsigned tokens) {
+	static char text[STREAMS][64];
+	struct ask a[STREAMS];
+	for (unsigned i = 0; i < STREAMS; i++)
+		a[i] = (struct ask){.text = prompt(text[i], 8, salt()), .limit = tokens};
+	double took = cluster_ask_all(c, a, STREAMS);
+	for (unsigned i = 0; i < STREAMS; i++)
+		free(a[i].answer);
+	return STREAMS * tokens / took;
+}
+
+/* What each stage computed for a step between two counts; the steps. */
+static double steps_between(const struct counts *a, const struct counts *b, double computed[STAGES]) {
+	double steps = (double)(b->steps - a->steps);
+	for (unsigned i = 0; i < b->stages && i < STAGES; i++)
+		computed[i] = (b->computed[i] - a->computed[i]) / steps;
+	return steps;
+}
+
+static double sum(const double *v, unsigned n) {
+	double s = 0;
+	for (unsigned i = 0; i < n; i++)
+		s += v[i];
+	return s;
+}
+
+static double largest(const double *v, unsigned n) {
+	double s = 0;
+	for (unsigned i = 0; i < n; i++)
+		s = fmax(s, v[i]);
+	return s;
+}
+
+/* ---- sections ------------------------------------------------------------------------------------ */
+
+static void stream_section(void) {
+	double alone[BENCH_ROUNDS_MAX], two[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
+	struct cluster *one = cluster_create(1, 1, true, 0), *line = cluster_create(2, 1, true, 0);
+	cluster_load(one, wide(), 4, 512);
+	cluster_load(line, wide(), 4, 512);
+	one_stream(one, 8);
+	one_stream(line, 8);
+	for (unsigned i = 0; i < run.b.rounds; i++) {
+		alone[i] = one_stream(one, 32);
+		two[i] = one_stream(line, 32);
+		ratio[i] = two[i] / alone[i];
+	}
+	unsigned n = run.b.rounds;
+	printf("\nOne stream, 7B-wide Q4_0, 4 layers, one thread a process: %.2f ms a token in one process, %.2f over two stages: %.3f times (%.3f to %.3f)\n",
+	        median(alone, n) * 1e3, median(two, n) * 1e3, bench_median(ratio, n), ratio[0], ratio[n - 1]);
+	bench_row(&run.b, "times one process", bench_median(ratio, n), 1, 1.02, true, "stream.stages2");
+	cluster_destroy(one);
+	cluster_destroy(line);
+}
+
+static void hop_section(void) {
+	double t[BENCH_ROUNDS_MAX];
+	for (unsigned i = 0; i < run.b.rounds; i++)
+		t[i] = hop_seconds(HOP_BYTES, 1000) * 1e6;
+	double m = bench_median(t, run.b.rounds);
+	printf("\nA hop of 16 KiB over loopback, encrypted, from loop to loop: %.1f us (%.1f to %.1f)\n", m,
+	        t[0], t[run.b.rounds - 1]);
+	bench_row(&run.b, "us", m, 70, 100, true, "hop.16KiB");
+}
+
+static void streams_section(void) {
+	double alone[BENCH_ROUNDS_MAX], two[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
+	struct cluster *one = cluster_create(1, 2, false, 0), *line = cluster_create(2, 1, true, 0);
+	/* four places: eight streams are two batches of four */
+	cluster_load(one, wide(), STREAMS / 2, 512);
+	cluster_load(line, wide(), STREAMS, 512);
+	many_streams(one, 4);
+	many_streams(line, 4);
+	double bound[BENCH_ROUNDS_MAX];
+	for (unsigned i = 0; i < run.b.rounds; i++) {
+		double computed[STAGES];
+		alone[i] = many_streams(one, 32);
+		struct counts a = cluster_counts(line);
+		two[i] = many_streams(line, 32);
+		struct counts b = cluster_counts(line);
+		double steps = steps_between(&a, &b, computed);
+		/* the slowest stage is never idle */
+		bound[i] = STREAMS * 32 / steps / largest(computed, b.stages) / alone[i];
+		ratio[i] = two[i] / alone[i];
+	}
+	unsigned n = run.b.rounds;
+	double most = bench_median(bound, n);
+	printf("\n%d streams, 7B-wide Q4_0, 4 layers: %.1f tokens/s in one process of two threads, in two batches of four; %.1f through two stages of one thread: %.3f times (%.3f to %.3f), bound %.3f\n",
+	        STREAMS, median(alone, n), median(two, n), bench_median(ratio, n), ratio[0], ratio[n - 1],
+	        most);
+	bench_row(&run.b, "times one process", bench_median(ratio, n), most, 0.97, false, "streams8.stages2");
+	cluster_destroy(one);
+	cluster_destroy(line);
+}
+
+static void links_section(void) {
+	static char text[PROMPT + 1];
+	double rate[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], bound[BENCH_ROUNDS_MAX],
+	        took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX],
+	        chunks = 0, cores = run.processors;
+	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
+	double links = STAGES * LINK_MS * 1e-3, computed[STAGES],
+	       steps; /* the first stage is at the coordinator */
+	unsigned n = run.b.rounds;
+	cluster_load(c, narrow(), STREAMS, 4096);
+	many_streams(c, 8);
+	for (unsigned i = 0; i < n; i++) {
+		struct counts a = cluster_counts(c);
+		rate[i] = many_streams(c, TOKENS);
+		struct counts b = cluster_counts(c);
+		steps = steps_between(&a, &b, computed);
+		double all = sum(computed, STAGES), a_step = STREAMS * TOKENS / steps;
+		/* every stream goes round: through all stages and links, and no faster than the slowest, or than the
+		 * processors together */
+		bound[i] = fmin(STREAMS / (all + links),
+		        a_step / fmax(largest(computed, STAGES), all / fmin(cores, STAGES)));
+		share[i] = rate[i] / bound[i];
+
+		struct ask p = {.text = prompt(text, PROMPT, salt()), .limit = 1};
+		cluster_ask(c, &p);
+		free(p.answer);
+		took[i] = p.prompt_seconds;
+		a = cluster_counts(c);
+		chunks = steps_between(&b, &a, computed);
+		all = sum(computed, STAGES);
+		/* the first chunk goes through everything; then one comes out at every turn of the slowest */
+		least[i] = all + links +
+		           (chunks - 1) * fmax(largest(computed, STAGES), all / fmin(cores, STAGES));
+		fill[i] = least[i] / took[i];
+	}
+	printf("\n%d stages behind links of %.0f ms; a narrow model (256 wide), so that links are most of it; %.0f processors\n",
+	        STAGES, LINK_MS, cores);
+	printf("  %d streams: %.1f tokens/s, bound %.1f: %.3f of it\n", STREAMS, median(rate, n),
+	        median(bound, n), median(share, n));
+	printf("  a prompt of %d tokens, in %.0f chunks: %.1f ms, bound %.1f: %.3f of it\n", PROMPT, chunks,
+	        median(took, n) * 1e3, median(least, n) * 1e3, median(fill, n));
+	bench_row(&run.b, "of the bound", median(share, n), 1, 0.9, false, "streams8.stages4.links5ms");
+	bench_row(&run.b, "of the bound", median(fill, n), 1, 0.9, false, "prompt2048.stages4.links5ms");
+	cluster_destroy(c);
+}
+
+static void chat_section(void) {
+	static char first[HISTORY + 1], second[2 * HISTORY];
+	double share[BENCH_ROUNDS_MAX], a_turn[BENCH_ROUNDS_MAX], next[BENCH_ROUNDS_MAX];
+	unsigned n = run.b.rounds;
+	struct cluster *c = cluster_create(1, run.processors, false, 0);
+	cluster_load(c, wide(), 2, 4096);
+	one_stream(c, 4);
+	for (unsigned i = 0; i < n; i++) {
+		struct ask a = {.text = prompt(first, HISTORY, salt()), .limit = 16}, b = {.limit = 1};
+		cluster_ask(c, &a);
+		snprintf(second, sizeof second, "%s%.300s and what then", first, a.answer);
+		b.text = second;
+		cluster_ask(c, &b);
+		a_turn[i] = a.prompt_seconds;
+		next[i] = b.prompt_seconds;
+		share[i] = b.prompt_seconds / a.prompt_seconds;
+		free(a.answer);
+		free(b.answer);
+	}
+	printf("\nA chat with a history of %d tokens, 7B-wide Q4_0, 4 layers: first token after %.2f s; of the next turn after %.3f s: %.3f of it\n",
+	        HISTORY, median(a_turn, n), median(next, n), bench_median(share, n));
+	bench_row(&run.b, "of the first turn", bench_median(share, n), NAN, 0.1, true, "chat.turn2");
+	cluster_destroy(c);
+}
+
+/* ---- the program --------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} sections[] = {{"stream", stream_section}, {"hop", hop_section}, {"streams", streams_section},
+        {"links", links_section}, {"chat", chat_section}};
+
+static void interrupted(int sig) {
+	(void)sig;
+	cluster_fail("interrupted");
+}
+
+static void clean_up(void) {
+	cluster_destroy_all();
+	if (*run.wide)
+		unlink(run.wide);
+	if (*run.narrow)
+		unlink(run.narrow);
+}
+
+int main(int argc, char **argv) {
+	char cpu[256], err[256];
+	const char *json = getenv("BENCH_JSON");
+	cpu_set_t set;
+	run.b.rounds = ROUNDS;
+	run.processors = sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
+	for (int option; (option = getopt(argc, argv, "r:")) != -1;) {
+		unsigned long n = optarg ? strtoul(optarg, NULL, 10) : 0;
+		if (option != 'r' || n < 1 || n > BENCH_ROUNDS_MAX) {
+			fprintf(stderr,
+			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat]...\n");
+			return 2;
+		}
+		run.b.rounds = (unsigned)n;
+	}
+	if (kern_init(err, sizeof err)) {
+		fprintf(stderr, "bench_pipeline: %s\n", err);
+		return 1;
+	}
+	run.b.ops = kern_ops();
+	atexit(clean_up);
+	signal(SIGINT, interrupted);
+	signal(SIGTERM, interrupted);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	bench_cpu_name(cpu, sizeof cpu);
+	printf("%s, %u processors; %u rounds\n", cpu, run.processors, run.b.rounds);
+	for (size_t k = 0; k < sizeof sections / sizeof *sections; k++) {
+		bool wanted = optind == argc;
+		for (int i = optind; i < argc; i++)
+			wanted |= !strcmp(argv[i], sections[k].name);
+		if (wanted)
+			sections[k].run();
+	}
+	bench_summary(&run.b);
+	return json && *json ? bench_write_json(&run.b, json, cpu) : 0;
+}

@@ -1,0 +1,241 @@
+/* Importing a model file: its names, and what of it goes into a store. */
+#include "tests/ggufgen.h"
+#include "tests/stored.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct ggufgen_model small = {.type = KERN_Q5_1,
+        .head = KERN_Q8_0,
+        .norm = KERN_F16,
+        .dim = 64,
+        .layers = 4,
+        .heads = 4,
+        .kv_heads = 2,
+        .ffn = 96,
+        .vocab = 300,
+        .context = 128,
+        .distinct = 2,
+        .seed = 9};
+
+static int model_fd(const struct ggufgen_model *m) {
+	struct ggufgen *gen = ggufgen_model(m);
+	size_t len;
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	int fd = ggufgen_fd(data, len);
+	free(data);
+	ggufgen_destroy(gen);
+	return fd;
+}
+
+struct progress {
+	int calls, stop_at;
+	uint64_t done, total;
+};
+
+static int note_progress(void *arg, uint64_t done, uint64_t total) {
+	struct progress *p = arg;
+	ck_assert(done >= p->done && done <= total);
+	p->done = done;
+	p->total = total;
+	return ++p->calls == p->stop_at;
+}
+
+static struct import *import_fd(int fd, struct progress *p) {
+	struct import *im = NULL;
+	*p = (struct progress){0};
+	ck_assert_msg(import_open(&im, &fd, 1, "model", store_names_dir(store), note_progress, p, err,
+	                      sizeof err) == 0,
+	        "%s", err);
+	return im;
+}
+
+/* Moves what a record names from the import into the store. */
+static void move_tensor(const struct import *im, const struct content_id *id) {
+	const struct content_tensor *t = import_tensor(im, id);
+	struct store_writer *w;
+	size_t len;
+	ck_assert_ptr_nonnull(t);
+	ck_assert(content_equal(&t->id, id));
+	ck_assert_int_eq(store_writer_create(&w, store, t, err, sizeof err), 0);
+	for (uint32_t i = 0; i < t->chunks; i++) {
+		const uint8_t *p = import_chunk(im, id, i, &len);
+		ck_assert_ptr_nonnull(p);
+		ck_assert_int_eq(store_writer_chunk(w, i, p, len), 0);
+	}
+	ck_assert_ptr_null(import_chunk(im, id, t->chunks, &len));
+	ck_assert_int_eq(store_writer_commit(w), 0);
+	store_writer_destroy(w);
+}
+
+START_TEST(a_model_goes_into_the_store) {
+	struct progress p;
+	int fd = model_fd(&small);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *m = import_manifest(im);
+	size_t len;
+	ck_assert(p.done == p.total && p.calls > 1);
+	ck_assert_uint_eq(p.total, manifest_layer_bytes(m, 0, 2) + manifest_end_bytes(m));
+	ck_assert(m->hp.layers == 4 && m->end[END_HEAD].type == KERN_Q8_0);
+	ck_assert(m->layer[0][LAYER_ATTN_NORM].type == KERN_F16 && m->layer[0][LAYER_UP].type == KERN_Q5_1);
+	ck_assert(content_equal(&m->layer[2][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
+	ck_assert(!content_equal(&m->layer[1][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
+	ck_assert_uint_eq(import_vocab(im)->tokens, 300);
+	/* every blob by its name */
+	const struct content_id *blob[] = {
+	        &m->id, &m->vocab, &m->layer[3][LAYER_DOWN].id, &m->end[END_NORM].id};
+	for (int i = 0; i < 4; i++) {
+		const uint8_t *data = import_blob(im, blob[i], &len);
+		ck_assert_ptr_nonnull(data);
+		struct content_id id = content_hash(data, len);
+		ck_assert(content_equal(&id, blob[i]));
+	}
+	struct content_id none = content_hash("none", 4);
+	ck_assert_ptr_null(import_blob(im, &none, &len));
+	ck_assert_ptr_null(import_tensor(im, &none));
+	ck_assert_ptr_null(import_chunk(im, &none, 0, &len));
+	for (int r = 0; r < END_ROLES; r++)
+		move_tensor(im, &m->end[r].id);
+	for (uint32_t l = 0; l < 4; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			move_tensor(im, &m->layer[l][r].id);
+	ck_assert_int_eq(count_files("tensors"), END_ROLES + 2 * LAYER_ROLES);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+START_TEST(names_are_remembered) {
+	struct progress p;
+	int fd = model_fd(&small);
+	struct import *im = import_fd(fd, &p);
+	struct content_id id = import_manifest(im)->id;
+	int hashed = p.calls;
+	ck_assert_int_gt(hashed, 1);
+	import_close(im);
+	ck_assert_int_eq(count_files("names"), 1);
+	/* nothing is hashed again */
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(content_equal(&import_manifest(im)->id, &id));
+	move_tensor(im, &import_manifest(im)->layer[1][LAYER_V].id);
+	import_close(im);
+	/* damaged, torn: hashed, and remembered anew */
+	struct stat st;
+	ck_assert_int_eq(count_files("names"), 1);
+	ck_assert_int_eq(stat(path, &st), 0);
+	for (off_t at = 0; at <= st.st_size; at += 97) {
+		count_files("names");
+		if (at + 97 <= st.st_size)
+			spoil(path, at);
+		else
+			ck_assert_int_eq(truncate(path, at), 0);
+		im = import_fd(fd, &p);
+		ck_assert_int_eq(p.calls, hashed);
+		ck_assert(content_equal(&import_manifest(im)->id, &id));
+		import_close(im);
+	}
+	/* another time of change is another file */
+	struct timespec now[2] = {{2000, 5}, {2000, 5}};
+	ck_assert_int_eq(futimens(fd, now), 0);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, hashed);
+	import_close(im);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+START_TEST(an_import_can_be_stopped) {
+	int fd = model_fd(&small);
+	struct import *im = NULL;
+	struct progress p = {.stop_at = 5};
+	ck_assert_int_eq(
+	        import_open(&im, &fd, 1, "model", store_names_dir(store), note_progress, &p, err, sizeof err),
+	        -ECANCELED);
+	ck_assert_int_eq(p.calls, 5);
+	ck_assert_str_eq(err, "model: the import was stopped");
+	ck_assert_int_eq(count_files("names"), 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(a_tied_head_is_the_embedding) {
+	struct ggufgen_model m = small;
+	struct progress p;
+	m.tied = true;
+	int fd = model_fd(&m);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *mf = import_manifest(im);
+	ck_assert(content_equal(&mf->end[END_HEAD].id, &mf->end[END_EMBED].id));
+	ck_assert_int_eq(mf->end[END_HEAD].type, KERN_Q5_1);
+	ck_assert_uint_eq(manifest_end_bytes(mf), mf->end[END_EMBED].bytes + mf->end[END_NORM].bytes);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+START_TEST(the_same_content_has_the_same_names) {
+	struct progress p;
+	struct ggufgen *gen = ggufgen_create();
+	struct import *a, *b;
+	int fd = model_fd(&small), other;
+	size_t len;
+	a = import_fd(fd, &p);
+	/* other keys before it, so that everything lies elsewhere */
+	ggufgen_string(gen, "general.description", "the same in another file");
+	ggufgen_model_keys(gen, &small);
+	ggufgen_vocab_keys(gen, small.vocab);
+	ggufgen_model_tensors(gen, &small);
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	other = ggufgen_fd(data, len);
+	b = import_fd(other, &p);
+	ck_assert_int_gt(p.calls, 1);
+	ck_assert(content_equal(&import_manifest(a)->id, &import_manifest(b)->id));
+	import_close(a);
+	import_close(b);
+	close(fd);
+	close(other);
+	free(data);
+	ggufgen_destroy(gen);
+}
+END_TEST
+
+START_TEST(scales_must_be_finite) {
+	int fd = model_fd(&small);
+	struct import *im = NULL;
+	struct stat st;
+	uint16_t infinity = 0x7c00;
+	/* the last tensor is the head, 300 rows of 68 bytes and 16 of padding: the first scale of row 7 */
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(pwrite(fd, &infinity, 2, st.st_size - 16 - (300 - 7) * 68), 2);
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, NULL, NULL, err, sizeof err), -EINVAL);
+	ck_assert_str_eq(
+	        err, "model: tensor output.weight has a scale that is not finite between rows 0 and 299");
+	close(fd);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("import");
+	TCase *t = tcase_create("import");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, a_model_goes_into_the_store);
+	tcase_add_test(t, names_are_remembered);
+	tcase_add_test(t, an_import_can_be_stopped);
+	tcase_add_test(t, a_tied_head_is_the_embedding);
+	tcase_add_test(t, the_same_content_has_the_same_names);
+	tcase_add_test(t, scales_must_be_finite);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"

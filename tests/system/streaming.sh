@@ -1,0 +1,111 @@
+#!/bin/sh
+# streaming: a daemon whose memory is smaller than its model serves it all the same, byte for byte, and says what it costs.
+. "$(dirname "$0")/lib.sh"
+
+holds() { python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2"; }
+
+# 16 layers of 9.6 MiB each, all of them different
+require mkmodel "$dir/m.gguf" Q8_0 1024 16 8 2 2048 2000 512
+load="load --context 256 --parallel 1"
+text() { on "$1" run -n 24 --temp 0.8 --seed 11 "abc"; }
+# a prompt of many chunks
+words=$(python3 -c 'print(" ".join(["abc"] * 35))')
+long() { on "$1" run -n 4 --temp 0.8 --seed 5 "$words"; }
+
+# ---- one that has room, one that has not ------------------------------------------------------------------------
+require node big
+# shellcheck disable=SC2086
+require on big $load "$dir/m.gguf"
+text big >"$dir/text.big" && long big >"$dir/long.big"
+require test -s "$dir/text.big"
+
+require node small -- --memory 110M
+on small plan --json --context 256 --parallel 1 "$dir/m.gguf" >"$dir/j"
+check "a plan for little memory" holds "$dir/j" 'j["fits"] and j["stages"][0]["streamed_bytes"] > 2**20'
+check "within the memory" holds "$dir/j" 'all(s["memory_needed"] <= s["memory_free"] for s in j["stages"])'
+check "says what reading takes" holds "$dir/j" 'abs(j["stages"][0]["streaming_seconds"] * j["stages"][0]["disk_rate"] / j["stages"][0]["streamed_bytes"] - 1) < 1e-6'
+on small plan --context 256 --parallel 1 "$dir/m.gguf" >"$dir/out.plan"
+check "people are told" grep -Eq '^small reads [0-9.]+ MiB of its weights from disk in every step: [0-9.]+ m?s at the [0-9.]+ [MG]iB/s measured' "$dir/out.plan"
+# shellcheck disable=SC2086
+require on small $load "$dir/m.gguf"
+check "it serves" serves small m
+text small >"$dir/text.small"
+check "the same text" same "$dir/text.small" "$dir/text.big"
+long small >"$dir/long.small"
+check "the same after a prompt of many rows" same "$dir/long.small" "$dir/long.big"
+stage='j["models"][0]["stages"][0]'
+read_so_far() { on small status --json >"$dir/s" && holds "$dir/s" "$stage.get('read_bytes', 0) >= 24 * $stage['streamed_bytes']"; }
+check "each token reads it once more" wait_for 5 read_so_far
+check "status says what is read" holds "$dir/s" "$stage['streamed_bytes'] == $(json 'j["stages"][0]["streamed_bytes"]' <"$dir/j")"
+check "and what stays" holds "$dir/s" "$stage['resident_bytes'] < $stage['weight_bytes'] and $stage['read_seconds'] > 0"
+check "all within what is allowed" holds "$dir/s" 'j["nodes"][0]["memory_used"] <= j["nodes"][0]["memory_allowed"] == 110 * 2**20'
+on small status >"$dir/out.status"
+check "people too" grep -Eq 'does not fit: [0-9.]+ MiB stay in memory, each step reads [0-9.]+ MiB from disk: [0-9.]+ m?s at [0-9.]+ [MG]iB/s, measured' "$dir/out.status"
+check "the log says it once" test "$(grep -c "do not fit: each step reads" "$dir/small.log")" = 1
+
+# ---- what is in memory ------------------------------------------------------------------------------------------------
+# resident PID DIR: bytes in memory of files of the store, and of everything else
+resident() {
+	python3 - "$1" "$2" <<-'END'
+		import sys
+		store = other = 0
+		ours = False
+		for line in open(f"/proc/{sys.argv[1]}/smaps"):
+		    w = line.split()
+		    if "-" in w[0]:
+		        ours = len(w) > 5 and w[5].startswith(sys.argv[2])
+		    elif w[0] == "Rss:":
+		        if ours: store += int(w[1]) * 1024
+		        else: other += int(w[1]) * 1024
+		print(store, other)
+	END
+}
+inside() { # the maps of weights and ends, and the buffers beside what any daemon has
+	set -- $(resident "$(pid_of small)" "$dir/small/store") $(resident "$(pid_of big)" "$dir/big/store")
+	# $1 store, $2 other of the small one; $3, $4 of the big one
+	echo "in memory: weights $1 of $(json "$stage['weight_bytes']" <"$dir/s"), everything else $2, and $4 of one that reads nothing"
+	python3 -c '
+import json, sys
+small, other, big, bigother = map(int, sys.argv[2:6])
+j = json.load(open(sys.argv[1]))
+st = j["models"][0]["stages"][0]
+ends = 2 * 2016 * 1024 * 34 // 32 + 3 * 8192 + 4 * 4096
+assert small <= st["resident_bytes"] + ends, (small, st, ends)
+assert big > st["weight_bytes"], big
+buffers = st["resident_bytes"] - (st["weight_bytes"] - st["streamed_bytes"])
+assert other <= bigother + buffers + 2**21, (other, bigother, buffers)
+' "$dir/s" "$1" "$2" "$3" "$4"
+}
+check "no more than it may" inside
+
+# ---- two that share it -----------------------------------------------------------------------------------------
+require on small unload m
+require node other -- --memory 70M
+require on other join "$(on small invite)"
+require wait_for 10 all_up small 2
+# shellcheck disable=SC2086
+require on small $load --nodes all "$dir/m.gguf"
+both() { on small status --json >"$dir/s" && holds "$dir/s" 'len(j["models"][0]["stages"]) == 2 and sum(s["streamed_bytes"] > 0 for s in j["models"][0]["stages"]) >= 1'; }
+check "two stages, of which one reads" wait_for 5 both
+text other >"$dir/text.two"
+check "the same text from two" same "$dir/text.two" "$dir/text.big"
+
+# ---- no network, no measurement --------------------------------------------------------------------------------
+require on small unload m
+caravand --state "$dir/alone" --name alone --threads 1 --memory 110M --listen off >"$dir/alone.log" 2>&1 &
+echo $! >"$dir/alone.pid"
+nodes="$nodes alone"
+require wait_for 15 on alone status
+# shellcheck disable=SC2086
+require on alone $load "$dir/m.gguf"
+text alone >"$dir/text.alone"
+check "a node without a network" same "$dir/text.alone" "$dir/text.big"
+on alone status --json >"$dir/s"
+check "reads as well" holds "$dir/s" "$stage['streamed_bytes'] > 0"
+
+# ---- too little for anything --------------------------------------------------------------------------------
+require node tiny -- --memory 16M
+# shellcheck disable=SC2086
+on tiny $load "$dir/m.gguf" 2>"$dir/err.tiny"
+check "a node with no room for buffers refuses" grep -q "of memory are missing\|not even one layer\|two ends take" "$dir/err.tiny"
+finish
