@@ -74,7 +74,8 @@ ends = 2 * 2016 * 1024 * 34 // 32 + 3 * 8192 + 4 * 4096
 assert small <= st["resident_bytes"] + ends, (small, st, ends)
 assert big > st["weight_bytes"], big
 buffers = st["resident_bytes"] - (st["weight_bytes"] - st["streamed_bytes"])
-assert other <= bigother + buffers + 2**21, (other, bigother, buffers)
+assert st["streamed_bytes"] > 2**26
+assert other <= bigother + buffers + 2**24, (other, bigother, buffers) # heaps of threads are never alike
 ' "$dir/s" "$1" "$2" "$3" "$4"
 }
 check "no more than it may" inside
