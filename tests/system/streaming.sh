@@ -40,6 +40,7 @@ check "each token reads it once more" wait_for 5 read_so_far
 check "status says what is read" holds "$dir/s" "$stage['streamed_bytes'] == $(json 'j["stages"][0]["streamed_bytes"]' <"$dir/j")"
 check "and what stays" holds "$dir/s" "$stage['resident_bytes'] < $stage['weight_bytes'] and $stage['read_seconds'] > 0"
 check "all within what is allowed" holds "$dir/s" 'j["nodes"][0]["memory_used"] <= j["nodes"][0]["memory_allowed"] == 110 * 2**20'
+check "the disk is as quick as it turned out to be" holds "$dir/s" "$stage['read_bytes'] >= 2**30 and abs(j['nodes'][0]['disk_rate'] * $stage['read_seconds'] / $stage['read_bytes'] - 1) < 0.01"
 on small status >"$dir/out.status"
 check "people too" grep -Eq 'does not fit: [0-9.]+ MiB stay in memory, each step reads [0-9.]+ MiB from disk: [0-9.]+ m?s at [0-9.]+ [MG]iB/s, measured' "$dir/out.status"
 check "the log says it once" test "$(grep -c "do not fit: each step reads" "$dir/small.log")" = 1
