@@ -97,15 +97,16 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 }
 
 /* What is read from disk in every step, by whom, and what that costs. */
-static void print_reading(const Caravan__CtlAdvice *a) {
+static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 	bool any = false;
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		const Caravan__AdviceNode *n = a->nodes[i];
 		if (!n->streamed)
 			continue;
-		printf("%s%s reads %s of its weights from disk in every step: %s at the %s/s measured.\n",
+		printf("%s%s reads %s of its weights from disk in every step: %s at the %s/s %s.\n",
 		        any ? "" : "\n", n->name, size_text((double)n->streamed).s,
-		        size_ms((double)n->streamed / n->disk).s, size_text(n->disk).s);
+		        size_ms((double)n->streamed / n->disk).s, size_text(n->disk).s,
+		        described ? "described" : "measured");
 		any = true;
 	}
 	if (any && *a->smaller)
@@ -142,7 +143,7 @@ int advice_print(const Caravan__CtlAdvice *a, bool described) {
 		if (!*a->smaller && !a->fewer)
 			printf("No smaller type of weights would fit either, nor fewer sequences at a time.\n");
 	} else {
-		print_reading(a);
+		print_reading(a, described);
 		print_speed(a, described);
 		printf("New on the nodes' disks: %s of layers.\n", size_text((double)moves).s);
 	}

@@ -1,7 +1,11 @@
 /* caravan load: puts a model file on the cluster. */
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/report.h"
 #include "cli/simple.h"
+#include "proto/paths.h"
+#include "proto/size.h"
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +33,29 @@ static const char help[] =
         "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
         "  --copies N             nodes whose disks are to have each part of the model (2, or as many as there are);\n"
         "                         filled in the background once it serves, see caravan status\n";
+
+/* What of the model does not fit, and what that costs: whoever loads it should know. */
+static void say_reading(const struct args *a, const char *model) {
+	struct report r;
+	if (report_fetch(&r, a) != 0)
+		return;
+	for (size_t i = 0; i < r.models; i++) {
+		const Caravan__Plan *p = r.model[i]->plan;
+		for (size_t k = 0; strcmp(p->model, model) == 0 && k < p->n_stages; k++) {
+			const Caravan__Stage *s = p->stages[k];
+			if (!s->streamed)
+				continue;
+			fprintf(stderr,
+			        "caravan: layers %u to %u do not fit the memory of %s: each step reads %s from disk",
+			        s->first, s->last - 1, report_node_name(&r, s->node),
+			        size_text((double)s->streamed).s);
+			if (s->seconds > 0)
+				fprintf(stderr, ", and takes %s", size_ms(s->seconds).s);
+			fprintf(stderr, "\n");
+		}
+	}
+	report_clear(&r);
+}
 
 static int run(int argc, char **argv) {
 	struct args a;
@@ -82,6 +109,11 @@ static int run(int argc, char **argv) {
 	if (rc == 0)
 		rc = client_wait(&c);
 	client_close(&c);
+	if (rc == 0) {
+		char stem[WIRE_NAME_MAX + 1];
+		paths_model_name(stem, cmd.file);
+		say_reading(&a, *cmd.name ? cmd.name : stem);
+	}
 	return rc;
 }
 

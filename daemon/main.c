@@ -20,6 +20,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes that a stage has read from disk */
+
 struct node {
 	struct options options;
 	struct keys keys;
@@ -59,6 +61,10 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	}
 	if (n->serve)
 		serve_state(n->serve, out);
+	/* what stages have read with says more than a file that was measured for a moment */
+	for (size_t i = 0; i < out->n_stages; i++)
+		if (out->stages[i]->read_bytes >= DISK_BELIEVED && out->stages[i]->read_seconds > 0)
+			out->disk_rate = (double)out->stages[i]->read_bytes / out->stages[i]->read_seconds;
 }
 
 static bool computes(void *arg) {

@@ -88,7 +88,8 @@ int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) 
 		if (tokens[i] >= e->hp->vocab)
 			return -EINVAL;
 	char why[160];
-	int rc = slice_check(e->slice, why, sizeof why);
+	uint64_t renewed = SLICE_BEFORE;
+	int rc = slice_check(e->slice, &renewed, why, sizeof why);
 	if (rc)
 		return rc;
 	e->tokens = tokens;
@@ -98,7 +99,7 @@ int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) 
 		team_run(e->team, embed_member, e);
 	else
 		embed_rows(e, 0, rows);
-	return slice_check(e->slice, why, sizeof why);
+	return slice_check(e->slice, &renewed, why, sizeof why);
 }
 
 /* As in forward: a single row is prepared by every member for itself, more are shared. */
@@ -124,7 +125,8 @@ int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
 	if (!rows || rows > e->max_rows)
 		return -EINVAL;
 	char why[160];
-	int rc = slice_check(e->slice, why, sizeof why);
+	uint64_t renewed = SLICE_BEFORE;
+	int rc = slice_check(e->slice, &renewed, why, sizeof why);
 	if (rc)
 		return rc;
 	e->x = x;
@@ -133,6 +135,6 @@ int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
 	e->fault = 0;
 	team_reset_counter(e->team);
 	team_run(e->team, logits_member, e);
-	rc = slice_check(e->slice, why, sizeof why);
+	rc = slice_check(e->slice, &renewed, why, sizeof why);
 	return rc ? rc : e->fault ? -EDOM : 0;
 }

@@ -373,7 +373,8 @@ static void run_member(struct team *t, void *arg, unsigned id) {
 }
 
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
-	int rc = slice_check(f->slice, err, errlen);
+	uint64_t renewed = SLICE_BEFORE;
+	int rc = slice_check(f->slice, &renewed, err, errlen);
 	if (rc)
 		return rc;
 	f->step = st;
@@ -389,7 +390,7 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	f->fed = f->slice->feed ? feed_begin(f->slice->feed) : 0;
 	team_reset_counter(f->team);
 	team_run(f->team, run_member, f);
-	if ((rc = slice_check(f->slice, err, errlen)))
+	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
 		return rc;
 	if (!f->fault && !f->left)
 		return 0;

@@ -128,16 +128,23 @@ static void tensor_name(const struct slice *s, const struct store_tensor *t, cha
 			snprintf(out, len, "%s", end_name[r]);
 }
 
-int slice_check(const struct slice *s, char *err, size_t errlen) {
+int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen) {
 	char name[64];
-	for (size_t i = 0; i < s->nmaps; i++)
-		if (store_tensor_damaged(s->maps[i])) {
-			tensor_name(s, s->maps[i], name, sizeof name);
-			snprintf(err, errlen,
-			        "%s: damaged on disk, and not computed from until it has been fetched again",
-			        name);
-			return -EIO;
-		}
+	uint64_t sum = 0;
+	for (size_t i = 0; i < s->nmaps; i++) {
+		sum += store_tensor_renewed(s->maps[i]);
+		if (!store_tensor_damaged(s->maps[i]))
+			continue;
+		tensor_name(s, s->maps[i], name, sizeof name);
+		snprintf(err, errlen,
+		        "%s: damaged on disk, and not computed from until it has been fetched again", name);
+		return -EIO;
+	}
+	if (*renewed != SLICE_BEFORE && *renewed != sum) {
+		snprintf(err, errlen, "a tensor was damaged on disk, and has been fetched again");
+		return -EIO;
+	}
+	*renewed = sum;
 	return 0;
 }
 

@@ -28,8 +28,10 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
         bool ends, uint64_t room, char *err, size_t errlen);
 void slice_destroy(struct slice *s); /* NULL allowed */
 
-/* 0, or -EIO with a sentence while a tensor of it is damaged: results would be others then. */
-int slice_check(const struct slice *s, char *err, size_t errlen);
+/* 0, or -EIO with a sentence while a tensor of it is damaged: results would be others then.  Asked before and after
+ * computing: the second time also when one was damaged in between and is good again, which `renewed` shows. */
+#define SLICE_BEFORE UINT64_MAX /* in *renewed: it is set */
+int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen);
 
 /* Bytes of weights, mapped or not, counted once for each layer that uses them. */
 uint64_t slice_bytes(const struct slice *s);

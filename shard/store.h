@@ -70,6 +70,7 @@ bool store_keep_tensor(struct store *s, const struct content_id *id);
  * renewed.  A page of a map that cannot be read ends no process: it is zero from then on, and the tensor damaged. */
 void store_tensor_damage(const struct store_tensor *t);
 bool store_tensor_damaged(const struct store_tensor *t);
+uint64_t store_tensor_renewed(const struct store_tensor *t); /* how often it was made good again */
 
 /* Canonical bytes of one chunk of a mapped tensor (for serving to others): buf holds the chunk's bytes. */
 void store_tensor_chunk(const struct store_tensor *t, uint32_t chunk, void *buf);

@@ -27,6 +27,7 @@ struct store_use {
 	struct store_tensor *t;
 	_Atomic uintptr_t begin, end; /* of the map; 0: there is none */
 	_Atomic bool damaged;
+	_Atomic uint64_t renewed;
 	struct store_use *_Atomic next;
 };
 
@@ -108,7 +109,11 @@ void store_tensor_damage(const struct store_tensor *t) {
 }
 
 bool store_tensor_damaged(const struct store_tensor *t) {
-	return t->use && atomic_load_explicit(&t->use->damaged, memory_order_relaxed);
+	return t->use && atomic_load_explicit(&t->use->damaged, memory_order_acquire);
+}
+
+uint64_t store_tensor_renewed(const struct store_tensor *t) {
+	return t->use ? atomic_load_explicit(&t->use->renewed, memory_order_acquire) : 0;
 }
 
 void store_touch_tensor(const struct store_tensor *t) {
@@ -141,8 +146,10 @@ static int renew(struct store_use *u) {
 	if (rc == 0 && dup3(fd, t->fd, O_CLOEXEC) < 0)
 		rc = -errno;
 	close(fd);
-	if (rc == 0)
+	if (rc == 0) {
+		atomic_fetch_add(&u->renewed, 1);
 		atomic_store(&u->damaged, false);
+	}
 	return rc;
 }
 

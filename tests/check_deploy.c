@@ -625,6 +625,13 @@ START_TEST(members_are_not_believed) {
 	plan->stages[2]->last = last + 1;
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan has 7 layers, the manifest 6");
 	plan->stages[2]->last = last;
+	/* with less room for its weights than reading them from disk takes */
+	for (size_t i = 0; i < plan->n_stages; i++)
+		plan->stages[i]->room = 1;
+	tell_prepare(2, 1, plan);
+	ck_assert_msg(strstr(refusal, "have no room even for reading them from disk"), "%s", refusal);
+	for (size_t i = 0; i < plan->n_stages; i++)
+		plan->stages[i]->room = 0;
 	/* with more KV than there is memory */
 	plan->blocks = UINT32_MAX;
 	tell_prepare(2, 1, plan);

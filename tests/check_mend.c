@@ -124,8 +124,9 @@ static bool sound(const struct store_tensor *m) {
 	return all;
 }
 
+/* Whether it has been renewed, and is good now: its map is not read before. */
 static bool is_sound(void *arg) {
-	return sound(arg);
+	return store_tensor_renewed(arg) > 0 && sound(arg);
 }
 static bool is_damaged(void *arg) {
 	return store_tensor_damaged(arg);

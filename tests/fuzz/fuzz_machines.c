@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 		const struct machine *m = &ms.machine[i];
 		struct planner_node n = machines_node(m, 8192);
 		if (!wire_name_ok(m->name) || m->memory == 0 || m->threads == 0 || !isfinite(n.hop) ||
-		        n.hop <= 0)
+		        n.hop <= 0 || !isfinite(n.disk) || n.disk < 0)
 			abort();
 		for (size_t t = 0; t < KERN_TYPES; t++)
 			if (!isfinite(n.bytes_per_second[t]) || n.bytes_per_second[t] < 0)

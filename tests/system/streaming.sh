@@ -27,7 +27,8 @@ check "says what reading takes" holds "$dir/j" 'abs(j["stages"][0]["streaming_se
 on small plan --context 256 --parallel 1 "$dir/m.gguf" >"$dir/out.plan"
 check "people are told" grep -Eq '^small reads [0-9.]+ MiB of its weights from disk in every step: [0-9.]+ m?s at the [0-9.]+ [MG]iB/s measured' "$dir/out.plan"
 # shellcheck disable=SC2086
-require on small $load "$dir/m.gguf"
+on small $load "$dir/m.gguf" 2>"$dir/err.load" >"$dir/out.load"
+check "load says it too" grep -Eq '^caravan: layers 0 to 15 do not fit the memory of small: each step reads [0-9.]+ MiB from disk' "$dir/err.load"
 check "it serves" serves small m
 text small >"$dir/text.small"
 check "the same text" same "$dir/text.small" "$dir/text.big"
@@ -39,6 +40,7 @@ check "each token reads it once more" wait_for 5 read_so_far
 check "status says what is read" holds "$dir/s" "$stage['streamed_bytes'] == $(json 'j["stages"][0]["streamed_bytes"]' <"$dir/j")"
 check "and what stays" holds "$dir/s" "$stage['resident_bytes'] < $stage['weight_bytes'] and $stage['read_seconds'] > 0"
 check "all within what is allowed" holds "$dir/s" 'j["nodes"][0]["memory_used"] <= j["nodes"][0]["memory_allowed"] == 110 * 2**20'
+check "the disk is as quick as it turned out to be" holds "$dir/s" "$stage['read_bytes'] >= 2**30 and abs(j['nodes'][0]['disk_rate'] * $stage['read_seconds'] / $stage['read_bytes'] - 1) < 0.01"
 on small status >"$dir/out.status"
 check "people too" grep -Eq 'does not fit: [0-9.]+ MiB stay in memory, each step reads [0-9.]+ MiB from disk: [0-9.]+ m?s at [0-9.]+ [MG]iB/s, measured' "$dir/out.status"
 check "the log says it once" test "$(grep -c "do not fit: each step reads" "$dir/small.log")" = 1
@@ -73,7 +75,8 @@ ends = 2 * 2016 * 1024 * 34 // 32 + 3 * 8192 + 4 * 4096
 assert small <= st["resident_bytes"] + ends, (small, st, ends)
 assert big > st["weight_bytes"], big
 buffers = st["resident_bytes"] - (st["weight_bytes"] - st["streamed_bytes"])
-assert other <= bigother + buffers + 2**21, (other, bigother, buffers)
+assert st["streamed_bytes"] > 2**26
+assert other <= bigother + buffers + 2**24, (other, bigother, buffers) # heaps of threads are never alike
 ' "$dir/s" "$1" "$2" "$3" "$4"
 }
 check "no more than it may" inside
