@@ -53,6 +53,7 @@ struct deploy_config {
 	struct store *store;
 	uint64_t memory;       /* allowed to weights, KV and buffers together */
 	unsigned team;         /* threads, for the size of buffers */
+	const char *models;    /* a folder of model files that are sources, NULL: none */
 	const char *state_dir; /* epochs and what we served, for restarts; NULL: nothing is kept */
 	struct deploy_hooks hooks;
 };

@@ -297,20 +297,28 @@ static bool can_take(const struct copies *c, const struct keeper *k, size_t tens
 	       !(k->failed_ns && now - k->failed_ns < AFTER_FAILURE_MS * 1000000ull);
 }
 
+static bool is_self(const struct copies *c, const struct keeper *k) {
+	return node_id_equal(&k->id, &c->m->d->self);
+}
+
 /* Who is to have it: the first that has not had its share yet, so that layers that follow each other come to one
- * node; else who has least. */
+ * node; else who has least; and ourselves only if it must be, since we have sent most of it already. */
 static struct keeper *taker(struct copies *c, size_t tensor, uint64_t share, uint64_t now) {
-	struct keeper *best = NULL;
+	struct keeper *best = NULL, *self = NULL;
 	for (size_t i = 0; i < c->nodes; i++) {
 		struct keeper *k = &c->node[i];
 		if (!can_take(c, k, tensor, now))
 			continue;
+		if (is_self(c, k)) {
+			self = k;
+			continue;
+		}
 		if (k->load < share)
 			return k;
 		if (!best || k->load < best->load)
 			best = k;
 	}
-	return best;
+	return best ? best : self;
 }
 
 static unsigned lacking(const struct copies *c, size_t tensor, uint64_t now) {
@@ -328,7 +336,7 @@ static void assign(struct copies *c) {
 		memset(k->give, 0, c->tensors);
 		k->load = 0;
 		k->items = 0;
-		takers += k->up && k->keeps;
+		takers += k->up && k->keeps && !is_self(c, k);
 	}
 	for (size_t i = 0; i < c->tensors; i++)
 		all += lacking(c, i, now) * tensor_at(m, i)->bytes;
@@ -396,12 +404,14 @@ static void looked(struct copies *c) {
 		return;
 	if (c->missing > 0)
 		assign(c);
+	/* ourselves when the others have theirs: they would have it from us otherwise */
 	bool given = false;
-	for (size_t i = 0; i < c->nodes && c->missing > 0; i++)
-		if (c->node[i].items) {
-			send_keep(c, &c->node[i]);
-			given = true;
-		}
+	for (int own = 0; own < 2 && c->missing > 0 && !given; own++)
+		for (size_t i = 0; i < c->nodes; i++)
+			if (c->node[i].items && is_self(c, &c->node[i]) == (own == 1)) {
+				send_keep(c, &c->node[i]);
+				given = true;
+			}
 	if (!given)
 		c->next_ns = loop_now_ns() + (c->missing ? AGAIN_MS : CHECK_MS) * 1000000ull;
 }
