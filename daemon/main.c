@@ -161,6 +161,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .memory = o->memory,
 		                .cache = o->cache,
 		                .team = worker_threads(n->worker),
+		                .models = o->models,
 		                .state_dir = o->private ? NULL : o->state,
 		                .hooks = serve_hooks(n->serve)},
 		        err, errlen);

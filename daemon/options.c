@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define DEFAULT_LISTEN "tcp://0.0.0.0:7070"
 #define DEFAULT_MEMORY_PERCENT 80
@@ -21,7 +22,11 @@ enum {
 	OPT_CONTROL,
 	OPT_MEMORY,
 	OPT_THREADS,
+<<<<<<< HEAD
 	OPT_CACHE,
+=======
+	OPT_MODELS,
+>>>>>>> copies
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -34,7 +39,11 @@ static const struct option longs[] = {
         {"control", required_argument, NULL, OPT_CONTROL},
         {"memory", required_argument, NULL, OPT_MEMORY},
         {"threads", required_argument, NULL, OPT_THREADS},
+<<<<<<< HEAD
         {"cache", required_argument, NULL, OPT_CACHE},
+=======
+        {"models", required_argument, NULL, OPT_MODELS},
+>>>>>>> copies
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -49,6 +58,8 @@ static const char help[] =
         "  --state DIR            keys, roster and packed weights (~/.local/state/caravan, or /var/lib/caravan)\n"
         "  --control PATH         socket for the command caravan (STATE/control.sock with --state, else\n"
         "                         caravan/control.sock in XDG_RUNTIME_DIR, or /run/caravan/control.sock)\n"
+        "  --models DIR           model files (.gguf) of yours: what a model needs of them is taken from there\n"
+        "                         and not from other nodes (none)\n"
         "\n"
         "The network:\n"
         "  --name NAME            of this node, for people (the host's name)\n"
@@ -171,6 +182,13 @@ void options_parse(struct options *o, int argc, char **argv) {
 		case OPT_CACHE:
 			o->cache = size("--cache", optarg);
 			break;
+		case OPT_MODELS: {
+			struct stat st;
+			if (stat(optarg, &st) != 0 || !S_ISDIR(st.st_mode))
+				wrong("--models: '%s' is not a folder", optarg);
+			o->models = optarg;
+			break;
+		}
 		case OPT_THREADS:
 			o->threads = threads(optarg);
 			break;

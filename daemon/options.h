@@ -11,6 +11,7 @@ struct options {
 	char control[PATH_MAX];
 	const char *name;      /* NULL: as the roster has it, or the host's name */
 	const char *listen;    /* NULL: no network */
+	const char *models;    /* a folder of model files; NULL: none */
 	const char *advertise; /* NULL: what we are bound to */
 	uint64_t memory;       /* bytes */
 	uint64_t cache;        /* bytes; 0: no bound */

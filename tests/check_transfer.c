@@ -540,6 +540,70 @@ START_TEST(the_one_with_the_file_may_go) {
 }
 END_TEST
 
+/* ---- a folder of the user's ---- */
+
+static char folder[200];
+
+static void copy_into(const char *from, const char *name) {
+	char command[1400];
+	snprintf(folder, sizeof folder, "%s/folder", nodes_root);
+	snprintf(command, sizeof command, "mkdir -p %s/deep && cp %s %s/new && mv %s/new %s/%s", folder, from,
+	        folder, folder, folder, name);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static const struct content_id *looked_for;
+
+static bool is_known(void *arg) {
+	return transfer_has_file(nodes[*(int *)arg].more, looked_for);
+}
+
+START_TEST(a_file_in_the_folder_is_a_source) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	int bob = 1;
+	const struct manifest *m = wide_cluster(4, 1, im);
+	looked_for = &m->id;
+	copy_into(wide_model(), "deep/another-name.gguf");
+	copy_into("/etc/hostname", "junk.gguf");
+	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert(nodes_wait(is_known, &bob, 60000));
+	ck_assert(!transfer_has_file(nodes[1].more, &m->vocab));
+	/* for others, */
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(2, m, im[0], 0, 1);
+	/* and for the node itself: nothing comes over the network */
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_str_eq(o.what, "packing");
+	ck_assert_uint_eq(o.moved, 0);
+	ck_assert_uint_eq(served(0), 0);
+	check_store(1, m, im[0], 0, 1);
+}
+END_TEST
+
+START_TEST(a_file_that_has_changed_is_none) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	int bob = 1;
+	const struct manifest *m = wide_cluster(3, 1, im);
+	looked_for = &m->id;
+	copy_into(wide_model(), "m.gguf");
+	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert(nodes_wait(is_known, &bob, 60000));
+	copy_into("/etc/hostname", "m.gguf");
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
+	ck_assert(!o.ok);
+	ck_assert_msg(strstr(o.error, "bob refused (no content"), "%s", o.error);
+	ck_assert(!transfer_has_file(nodes[1].more, &m->id));
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_uint_gt(o.moved, o.total - 1);
+	check_store(1, m, im[0], 0, 1);
+}
+END_TEST
+
 static bool is_busy;
 
 static bool busy(void *arg) {
@@ -737,6 +801,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_cut_costs_what_was_on_its_way);
 	tcase_add_test(t, a_restart_in_the_middle_fetches_the_rest);
 	tcase_add_test(t, the_one_with_the_file_may_go);
+	tcase_add_test(t, a_file_in_the_folder_is_a_source);
+	tcase_add_test(t, a_file_that_has_changed_is_none);
 	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
 	tcase_add_test(t, only_who_shares_is_sent_on);

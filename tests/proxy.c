@@ -291,6 +291,7 @@ int main(int argc, char **argv) {
 		        ev_token_bucket_cfg_new(a_tick, bucket, EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, &tick);
 		for (int i = 0; i < 2; i++)
 			proxy.groups[i] = bufferevent_rate_limit_group_new(proxy.base, cfg);
+		ev_token_bucket_cfg_free(cfg); /* the groups have copied it */
 	}
 	proxy.count_soon = evtimer_new(proxy.base, on_count, NULL);
 	evsignal_add(evsignal_new(proxy.base, SIGUSR1, on_count, NULL), NULL);

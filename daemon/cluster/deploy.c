@@ -255,6 +255,8 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	        (rc = keep_init(d)) < 0 || (rc = load_init(d)) < 0 || (rc = news_init(d)) < 0 ||
 	        (rc = members_on_change(c->members, on_change, d)) < 0)
 		goto error;
+	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
+		goto error;
 	transfer_yields(d->transfer, c->hooks.busy, c->hooks.arg);
 	rc = -ENOMEM;
 	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, tick, d)))

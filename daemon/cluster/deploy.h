@@ -55,6 +55,7 @@ struct deploy_config {
 	uint64_t memory;       /* allowed to weights, KV and buffers together */
 	uint64_t cache;        /* that the store may take on disk; 0: no bound */
 	unsigned team;         /* threads, for the size of buffers */
+	const char *models;    /* a folder of model files that are sources, NULL: none */
 	const char *state_dir; /* epochs and what we served, for restarts; NULL: nothing is kept */
 	struct deploy_hooks hooks;
 };

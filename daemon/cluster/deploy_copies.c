@@ -41,6 +41,11 @@ struct copies {
 	size_t nodes;
 	size_t tensors; /* of the layers, as bits are numbered, then of the ends */
 	uint8_t *again; /* by tensor: the same content as one before it */
+	/* by tensor, as the last look found: how many nodes that are up have it, and one of them */
+	struct {
+		uint32_t count;
+		const struct keeper *one;
+	} * on;
 	bool looking, looked, complete;
 	uint64_t since_ns, next_ns;
 	uint64_t total, missing;
@@ -59,6 +64,7 @@ void copies_free(struct copies *c) {
 		free(c->node[i].has);
 	free(c->node);
 	free(c->again);
+	free(c->on);
 	free(c);
 }
 
@@ -76,8 +82,9 @@ static struct copies *copies_create(struct model *m) {
 	c->m = m;
 	c->tensors = (size_t)m->manifest->hp.layers * LAYER_ROLES + END_ROLES;
 	c->again = calloc(c->tensors, 1);
+	c->on = calloc(c->tensors, sizeof *c->on);
 	size_t *order = calloc(c->tensors, sizeof *order);
-	if (!c->again || !order) {
+	if (!c->again || !c->on || !order) {
 		free(order);
 		copies_free(c);
 		return NULL;
@@ -171,15 +178,16 @@ static void take_answer(struct copies *c, struct keeper *k, const Caravan__Held 
 
 /* ---- what a loss would take ---- */
 
-static unsigned holders(const struct copies *c, size_t tensor, const struct keeper **only) {
-	unsigned n = 0;
-	*only = NULL;
-	for (size_t i = 0; i < c->nodes; i++)
-		if (c->node[i].up && c->node[i].has[tensor]) {
-			*only = &c->node[i];
-			n++;
-		}
-	return n;
+static void count_holders(struct copies *c) {
+	for (size_t i = 0; i < c->tensors; i++) {
+		c->on[i].count = 0;
+		c->on[i].one = NULL;
+		for (size_t k = 0; k < c->nodes; k++)
+			if (c->node[k].up && c->node[k].has[i]) {
+				c->on[i].one = &c->node[k];
+				c->on[i].count++;
+			}
+	}
 }
 
 struct sentence {
@@ -204,13 +212,12 @@ static void say(struct sentence *s, const char *fmt, ...) {
 /* What nobody but `only` has (NULL: nobody at all): "layers 0-3, 7, the ends". */
 static void tell_only(const struct copies *c, const struct keeper *only, bool *layer, struct sentence *s) {
 	size_t layers = (c->tensors - END_ROLES) / LAYER_ROLES;
-	const struct keeper *k;
-	bool ends = false, any = false, vocab = true;
+	const struct keeper *k = NULL;
+	bool ends = false, any = false, vocab;
 	unsigned vocabs = 0;
 	memset(layer, 0, layers * sizeof *layer);
 	for (size_t i = 0; i < c->tensors; i++) {
-		unsigned n = holders(c, i, &k);
-		if (c->again[i] || n > 1 || k != only)
+		if (c->again[i] || c->on[i].count > 1 || c->on[i].one != only)
 			continue;
 		any = true;
 		if (i < c->tensors - END_ROLES)
@@ -218,7 +225,6 @@ static void tell_only(const struct copies *c, const struct keeper *only, bool *l
 		else
 			ends = true;
 	}
-	k = NULL;
 	for (size_t i = 0; i < c->nodes; i++)
 		if (c->node[i].up && c->node[i].vocab) {
 			k = &c->node[i];
@@ -263,15 +269,15 @@ static unsigned wanted(const struct copies *c, bool patient) {
 /* Sums up what the last look found. */
 static void sum_up(struct copies *c) {
 	const struct manifest *m = c->m->manifest;
-	const struct keeper *only;
 	unsigned want = wanted(c, false);
 	struct sentence s = {c->risk, sizeof c->risk, false};
 	bool *layer = calloc(m->hp.layers, sizeof *layer);
 	c->total = c->missing = 0;
 	c->risk[0] = '\0';
+	count_holders(c);
 	for (size_t i = 0; i < c->tensors; i++) {
 		uint64_t bytes = c->again[i] ? 0 : tensor_at(m, i)->bytes;
-		unsigned n = holders(c, i, &only);
+		uint32_t n = c->on[i].count;
 		c->total += want * bytes;
 		c->missing += n < want ? (want - n) * bytes : 0;
 	}
@@ -297,20 +303,28 @@ static bool can_take(const struct copies *c, const struct keeper *k, size_t tens
 	       !(k->failed_ns && now - k->failed_ns < AFTER_FAILURE_MS * 1000000ull);
 }
 
+static bool is_self(const struct copies *c, const struct keeper *k) {
+	return node_id_equal(&k->id, &c->m->d->self);
+}
+
 /* Who is to have it: the first that has not had its share yet, so that layers that follow each other come to one
- * node; else who has least. */
+ * node; else who has least; and ourselves only if it must be, since we have sent most of it already. */
 static struct keeper *taker(struct copies *c, size_t tensor, uint64_t share, uint64_t now) {
-	struct keeper *best = NULL;
+	struct keeper *best = NULL, *self = NULL;
 	for (size_t i = 0; i < c->nodes; i++) {
 		struct keeper *k = &c->node[i];
 		if (!can_take(c, k, tensor, now))
 			continue;
+		if (is_self(c, k)) {
+			self = k;
+			continue;
+		}
 		if (k->load < share)
 			return k;
 		if (!best || k->load < best->load)
 			best = k;
 	}
-	return best;
+	return best ? best : self;
 }
 
 static unsigned lacking(const struct copies *c, size_t tensor, uint64_t now) {
@@ -328,7 +342,7 @@ static void assign(struct copies *c) {
 		memset(k->give, 0, c->tensors);
 		k->load = 0;
 		k->items = 0;
-		takers += k->up && k->keeps;
+		takers += k->up && k->keeps && !is_self(c, k);
 	}
 	for (size_t i = 0; i < c->tensors; i++)
 		all += lacking(c, i, now) * tensor_at(m, i)->bytes;
@@ -396,12 +410,14 @@ static void looked(struct copies *c) {
 		return;
 	if (c->missing > 0)
 		assign(c);
+	/* ourselves when the others have theirs: they would have it from us otherwise */
 	bool given = false;
-	for (size_t i = 0; i < c->nodes && c->missing > 0; i++)
-		if (c->node[i].items) {
-			send_keep(c, &c->node[i]);
-			given = true;
-		}
+	for (int own = 0; own < 2 && c->missing > 0 && !given; own++)
+		for (size_t i = 0; i < c->nodes; i++)
+			if (c->node[i].items && is_self(c, &c->node[i]) == (own == 1)) {
+				send_keep(c, &c->node[i]);
+				given = true;
+			}
 	if (!given)
 		c->next_ns = loop_now_ns() + (c->missing ? AGAIN_MS : CHECK_MS) * 1000000ull;
 }

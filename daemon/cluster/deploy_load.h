@@ -56,7 +56,7 @@ struct load {
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	void *arg;
 	/* the beginning */
-	char *file, *shape;       /* one of them, */
+	char *file, *shape;      /* one of them, */
 	struct content_id known; /* or a manifest */
 	int *fds;
 	size_t nfds;

@@ -27,6 +27,7 @@ struct look {
 	uint32_t *word;
 	size_t words;
 	uint32_t ends;
+	bool file; /* one of our model files has all of it */
 	struct look *next;
 };
 
@@ -47,10 +48,10 @@ static void look_run(void *arg) {
 		goto out;
 	k->words = words;
 	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++)
-		if (store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
+		if (k->file || store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
 			k->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
 	for (int r = 0; r < END_ROLES; r++)
-		k->ends |= (uint32_t)store_has_tensor(s, &m->end[r].id) << r;
+		k->ends |= (uint32_t)(k->file || store_has_tensor(s, &m->end[r].id)) << r;
 	k->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
 out:
 	manifest_destroy(m);
@@ -101,6 +102,7 @@ static void on_look(
 	k->d = d;
 	k->from = *from;
 	memcpy(k->manifest.b, env->look->manifest.data, sizeof k->manifest.b);
+	k->file = transfer_has_file(d->transfer, &k->manifest);
 	k->next = d->looks;
 	d->looks = k;
 	if (loader_submit(transfer_reader(d->transfer), look_run, look_done, k))
@@ -135,6 +137,7 @@ void load_look(struct load *l) {
 	Caravan__Look msg = CARAVAN__LOOK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	static const struct content_id nameless;
+	/* those that will not take part are asked as well: others may fetch from them */
 	const struct manifest *m = l->manifest;
 	if (load_take_part(l))
 		return;
@@ -149,8 +152,6 @@ void load_look(struct load *l) {
 	env.look = &msg;
 	/* a file that nobody has hashed has no name yet: nodes have nothing of it, or nobody can tell */
 	for (size_t i = 0; i < l->nnodes && !content_equal(&m->id, &nameless); i++) {
-		if (l->node[i].excluded)
-			continue;
 		env.ref = peers_ref(d->peers);
 		if (peers_send(d->peers, &l->node[i].id, PEERS_CONTROL, &env, NULL) == 0)
 			l->asked[i].ref = env.ref;

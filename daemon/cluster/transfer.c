@@ -54,6 +54,11 @@ struct offer *offer_with(const struct transfer *t, const struct content_id *id, 
 	return NULL;
 }
 
+void transfer_found(struct transfer *t) {
+	fetch_found(t);
+	serve_found(t);
+}
+
 int transfer_create(
         struct transfer **out, struct loop *l, struct members *m, struct loader *ld, struct store *s) {
 	struct transfer *t = calloc(1, sizeof *t);
@@ -79,6 +84,7 @@ void transfer_destroy(struct transfer *t) {
 	if (!t)
 		return;
 	serve_clear(t);
+	folder_destroy(t->folder);
 	fetch_clear(t);
 	while (t->offers) { /* whatever was not withdrawn */
 		t->offers->refs = 1;

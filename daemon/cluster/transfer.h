@@ -37,6 +37,11 @@ void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
 int transfer_offer(struct transfer *t, struct import *im);
 void transfer_withdraw(struct transfer *t, struct import *im);
 
+/* A folder with model files of the user's: what is in them is a source as well, for us and for others.  Once. */
+int transfer_models(struct transfer *t, const char *dir);
+/* Whether one of them is this model. */
+bool transfer_has_file(const struct transfer *t, const struct content_id *manifest);
+
 struct transfer_request {
 	const char *subject;           /* what it is for, in messages: "model stories" */
 	const struct content_id *blob; /* wanted; the arrays are copied, as the strings are */

@@ -18,7 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPEN_MAX 8 /* items: so that small tensors do not wait for each other's round trips */
+#define PARCELS_MOST 32 /* those that have not been asked for included */
+#define OPEN_MAX 16     /* items: so that small tensors do not wait for each other's round trips */
 #define TICK_MS 100
 
 static void pump(struct fetch *f);
@@ -71,25 +72,35 @@ static bool next_chunk(struct item *it, uint32_t *chunk) {
 	return false;
 }
 
+/* Opens as many items as may be at a time. */
 static void open_items(struct fetch *f) {
 	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
-		struct item *it = &f->items[f->next_item++];
+		struct item *it = &f->items[f->next_item];
+		struct offer *offer = it->state == ITEM_DONE ? NULL : offer_with(f->t, &it->id, it->tensor);
+		if (it->state != ITEM_DONE && !offer && folder_opens(f->t, &it->id, it->tensor))
+			return; /* a moment, and it is here */
+		f->next_item++;
 		if (it->state == ITEM_DONE)
 			continue;
 		f->open++;
 		it->state = ITEM_OPENING;
-		it->offer = offer_with(f->t, &it->id, it->tensor);
+		it->offer = offer;
 		if (it->offer) {
 			offer_ref(it->offer);
+			folder_used(f->t, it->offer->im);
 			submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
 		} else if (!parcel_add(f, it, false, 0)) {
 			end(f, "%s: no memory", f->subject);
 		}
 	}
-	for (size_t i = 0; !f->ended && i < f->next_item && f->nparcels < TRANSFER_PARCELS; i++) {
+}
+
+/* Has a parcel made of each of the next chunks. */
+static void open_chunks(struct fetch *f) {
+	for (size_t i = 0; !f->ended && i < f->next_item && f->nparcels < PARCELS_MOST; i++) {
 		struct item *it = &f->items[i];
 		uint32_t chunk;
-		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < TRANSFER_PARCELS &&
+		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < PARCELS_MOST &&
 		        next_chunk(it, &chunk))
 			if (!parcel_add(f, it, true, chunk)) {
 				end(f, "%s: no memory", f->subject);
@@ -103,8 +114,18 @@ static void finish_if_done(struct fetch *f) {
 		end(f, "%s", "");
 }
 
+/* Parcels that take memory, or will as soon as they are answered. */
+static size_t parcels_begun(const struct fetch *f) {
+	size_t n = 0;
+	for (const struct parcel *p = f->parcels; p; p = p->next)
+		n += p->asked > 0;
+	return n;
+}
+
 /* Asks for as much of a parcel as there is room for. */
 static void pump_parcel(struct fetch *f, struct parcel *p) {
+	if (p->asked == 0 && parcels_begun(f) >= TRANSFER_PARCELS)
+		return;
 	if (p->source == NOBODY)
 		switch (source_choose(f, p)) {
 		case SOURCE_FOUND:
@@ -139,6 +160,7 @@ static void pump(struct fetch *f) {
 	if (f->ended || !f->looked)
 		return;
 	open_items(f);
+	open_chunks(f);
 	finish_if_done(f);
 	f->blocked = false;
 	for (struct parcel *p = f->parcels; p && !f->ended; p = p->next)
@@ -435,6 +457,13 @@ static void on_link(void *arg, const struct node_id *node, bool up, const char *
 		next = f->next;
 		if (!up)
 			source_lost(f, node);
+		pump(f);
+	}
+}
+
+void fetch_found(struct transfer *t) {
+	for (struct fetch *f = t->fetches, *next; f; f = next) {
+		next = f->next;
 		pump(f);
 	}
 }

@@ -11,10 +11,10 @@
 struct source {
 	struct node_id id;
 	char name[WIRE_NAME_MAX + 1];
-	bool hinted;    /* another source has named it: asked for what it was named for, and nothing else */
-	char why[256];  /* it was given up; empty: it was not */
-	char said[256]; /* its last refusal */
+	char why[256];     /* it was given up; empty: it was not */
+	char said[256];    /* its last refusal */
 	uint64_t heard_ns; /* it did something, or nothing was asked of it */
+	unsigned late;     /* parcels that did not come in time, after it had been named */
 };
 
 enum item_state { ITEM_WANTED, ITEM_OPENING, ITEM_CHUNKS, ITEM_CLOSING, ITEM_DONE };
@@ -42,6 +42,7 @@ struct parcel {
 	uint8_t *data;
 	uint64_t total, asked, got; /* total 0: not known yet */
 	size_t source;              /* NOBODY: to be chosen */
+	bool named;                 /* its source was, by another, which has just given it this chunk */
 	bool insist;                /* it is not to be had elsewhere */
 	bool whole;                 /* at the loader */
 	uint64_t since_ns;          /* its source was chosen, or sent some of it */

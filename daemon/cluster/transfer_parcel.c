@@ -145,7 +145,7 @@ struct piece **piece_at(struct transfer *t, const struct peers_from *from) {
 
 /* It may be to be had elsewhere, at a node that was given it. */
 static bool shares(const struct fetch *f, const struct parcel *p) {
-	return p->is_chunk && !f->alone && !p->insist && !f->sources[p->source].hinted;
+	return p->is_chunk && !f->alone && !p->insist && !p->named;
 }
 
 bool parcel_wants(const struct fetch *f, const struct parcel *p) {
@@ -219,6 +219,7 @@ void parcel_restart(struct fetch *f, struct parcel *p) {
 	p->total = p->asked = p->got = 0;
 	p->whole = false;
 	p->source = NOBODY;
+	p->named = false;
 	if (p->is_chunk) {
 		uint64_t first, rows;
 		content_chunk_extent(&p->item->record, p->chunk, &first, &rows, &p->total);

@@ -1,5 +1,6 @@
 /* What the files of transfer share; nobody else includes it.
  *   transfer.c         making it, the files that are sources
+ *   transfer_folder.c  the user's own model files, which are sources when something in them is wanted
  *   transfer_serve.c   the side that serves other nodes
  *   transfer_fetch.c   the side that pulls: the life of a fetch
  *   transfer_source.c  whom a fetch asks for what
@@ -47,6 +48,7 @@ struct transfer {
 	void *busy_arg;
 	struct loader *reader; /* serves others */
 	struct offer *offers;
+	struct folder *folder; /* NULL: there is none */
 	/* serving */
 	struct serving *serving; /* requests at the reader, and those that wait */
 	struct handed *handed;   /* NULL: nothing has been given yet */
@@ -75,6 +77,15 @@ enum fetch_has { FETCH_HAS_NOT, FETCH_WILL_HAVE, FETCH_HAS };
 enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, bool tensor, uint32_t chunk);
 /* Something of a tensor's has come, or will not: who waits for it goes on. */
 void serve_again(struct transfer *t, const struct content_id *id);
+
+/* Whether a file of the folder is being opened that has it: who wants it then hears of it by transfer_found. */
+bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor);
+void folder_used(struct transfer *t, const struct import *im); /* something of it was wanted */
+void folder_destroy(struct folder *fo);                        /* NULL allowed */
+/* A file has been opened, or could not be. */
+void transfer_found(struct transfer *t);
+void fetch_found(struct transfer *t);
+void serve_found(struct transfer *t);
 
 int serve_init(struct transfer *t);
 void serve_clear(struct transfer *t);

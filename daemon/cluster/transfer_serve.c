@@ -206,13 +206,16 @@ static void submit(struct serving *q) {
 	}
 }
 
-/* Finds out where it will come from; false: a fetch has yet to get it. */
+/* Finds out where it will come from; false: it has yet to come, by a fetch or out of a file. */
 static bool place(struct serving *q) {
 	q->offer = offer_with(q->t, &q->id, q->tensor);
 	if (q->offer) {
 		offer_ref(q->offer);
+		folder_used(q->t, q->offer->im);
 		return true;
 	}
+	if (folder_opens(q->t, &q->id, q->tensor))
+		return false;
 	enum fetch_has has = fetch_has(q->t, &q->id, q->tensor, q->chunk);
 	q->part = has == FETCH_HAS;
 	return has != FETCH_WILL_HAVE;
@@ -222,6 +225,14 @@ void serve_again(struct transfer *t, const struct content_id *id) {
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
 		if (q->waits && !q->later && content_equal(&q->id, id) && place(q))
+			submit(q);
+	}
+}
+
+void serve_found(struct transfer *t) {
+	for (struct serving *q = t->serving, *next; q; q = next) {
+		next = q->next;
+		if (q->waits && !q->later && place(q))
 			submit(q);
 	}
 }

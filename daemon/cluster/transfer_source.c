@@ -14,7 +14,9 @@
 #include <string.h>
 
 #define PARCELS_EACH 2 /* at one source, that it has not been asked for wholly */
-#define HINT_MS 3000   /* a node that was named has so long for each piece */
+#define HINT_MS 10000  /* a node that was named has so long for each piece, which it may have to get first; */
+#define HINT_SPARE_MS 60000 /* so long, when nobody waits; */
+#define LATE_MAX 3          /* and when that was not enough so often, it is not asked when it is named */
 
 static void source_init(struct fetch *f, struct source *s, const struct node_id *id) {
 	const struct member *m = members_find(f->t->members, id);
@@ -77,7 +79,7 @@ enum source_found source_choose(struct fetch *f, struct parcel *p) {
 
 /* Takes a parcel away from its source. */
 static void take_away(struct fetch *f, struct parcel *p) {
-	if (f->sources[p->source].hinted)
+	if (p->named)
 		p->insist = true;
 	parcel_restart(f, p);
 }
@@ -97,7 +99,7 @@ void source_refused(struct fetch *f, struct parcel *p, const char *reason) {
 	struct source *s = &f->sources[p->source];
 	struct item *it = p->item;
 	snprintf(s->said, sizeof s->said, "refused (%s)", reason);
-	if (!s->hinted) {
+	if (!p->named) {
 		if (!it->lacks)
 			it->lacks = calloc(f->given, sizeof *it->lacks);
 		if (it->lacks)
@@ -118,17 +120,19 @@ void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) 
 			f->sources = grown;
 			i = f->nsources++;
 			source_init(f, &f->sources[i], node);
-			f->sources[i].hinted = true;
 		}
 	}
 	parcel_restart(f, p);
-	if (i == NOBODY || f->sources[i].why[0] || !peers_linked(f->t->peers, node)) {
+	p->insist = i == NOBODY || f->sources[i].why[0] || f->sources[i].late >= LATE_MAX ||
+	            !peers_linked(f->t->peers, node);
+	/* where somebody waits, one that may have it anyway is not asked for more than what it answers in time */
+	if (!f->spare && i != NOBODY && i < f->given && !(p->item->lacks && p->item->lacks[i]) &&
+	        unasked(f, i) >= PARCELS_EACH)
 		p->insist = true;
+	if (p->insist)
 		return;
-	}
-	/* one that it was given will be asked for it as any other */
-	p->insist = i < f->given;
 	p->source = i;
+	p->named = true;
 	p->since_ns = loop_now_ns();
 }
 
@@ -147,15 +151,16 @@ static bool flies(const struct fetch *f, size_t source) {
 }
 
 void sources_tick(struct fetch *f) {
-	uint64_t now = loop_now_ns();
+	uint64_t now = loop_now_ns(), patience = (f->spare ? HINT_SPARE_MS : HINT_MS) * 1000000ull;
 	for (struct parcel *p = f->parcels; p; p = p->next)
-		if (p->source != NOBODY && !p->whole && f->sources[p->source].hinted &&
-		        now - p->since_ns > HINT_MS * 1000000ull)
+		if (p->source != NOBODY && !p->whole && p->named && now - p->since_ns > patience) {
+			f->sources[p->source].late++;
 			take_away(f, p);
-	for (size_t i = 0; i < f->nsources; i++) {
+		}
+	for (size_t i = 0; i < f->given; i++) {
 		struct source *s = &f->sources[i];
 		bool flying = flies(f, i);
-		if (!flying && !(f->blocked && !s->hinted && !peers_linked(f->t->peers, &s->id)))
+		if (!flying && !(f->blocked && !peers_linked(f->t->peers, &s->id)))
 			s->heard_ns = now;
 		if (now - s->heard_ns <= (uint64_t)f->silent_ms * 1000000)
 			continue;
@@ -171,7 +176,7 @@ void sources_tell(const struct fetch *f, char *out, size_t len) {
 	snprintf(out, len, "there is no other node to ask");
 	for (size_t i = 0; i < f->nsources && at < len - 1; i++) {
 		const struct source *s = &f->sources[i];
-		if (!s->hinted || s->why[0])
+		if (i < f->given || s->why[0])
 			at += (size_t)snprintf(out + at, len - at, "%s%s %s", at ? "; " : "", s->name,
 			        s->why[0]    ? s->why
 			        : s->said[0] ? s->said

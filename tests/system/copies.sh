@@ -84,4 +84,144 @@ check "what is generated while copies are made is the same" wait_for 60 copied c
 require tell c one after
 check "as afterwards" same "$dir/before" "$dir/after"
 for n in b c d; do require stop "$n"; done
+
+# ---- a node that has the file itself --------------------------------------------------------------------------
+mkdir -p "$dir/mine/of-old"
+require mkmodel "$dir/mine/of-old/called-otherwise.gguf" q8_0 1024 6 16 8 2816 500 512
+require mkmodel "$dir/wide.gguf" q8_0 1024 6 16 8 2816 500 512
+size=$(stat -c %s "$dir/wide.gguf")
+require node e
+require node f -- --models "$dir/mine"
+require on f join "$(on e invite)"
+require wait_for 15 all_up e 2
+require wait_for 30 grep -q "called-otherwise.gguf is known by its content" "$dir/f.log"
+check "a node with a copy of its own" on e load --nodes f --copies 2 --name mine "$dir/wide.gguf"
+less() { # NODE: has received next to nothing
+	bytes=$(received "$1")
+	echo "$bytes of $size"
+	test "$bytes" -lt $((size / 50))
+}
+check "takes the layers from it" less f
+require wait_for 60 copied e mine
+check "and the ends" less f
+require tell f mine mine.said
+check "and says the same" same "$dir/said" "$dir/mine.said"
+require on e unload mine
+require stop f
+
+# ---- a wire that is slow, cut, and a node that dies in the middle -----------------------------------------------------
+# e has all of it by now, and so has g; h fetches from both, over a slow wire from g
+port_free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+wire() { # NODE [PROXY OPTION...]: a proxy before it; again at the port where it was
+	name=$1
+	shift
+	[ ! -f "$dir/proxy-$name.pid" ] || cut_wire "$name"
+	: >"$dir/$name.proxy"
+	proxy "$(cat "$dir/$name.front" 2>/dev/null || echo 0)" "127.0.0.1:$(cat "$dir/$name.back")" "$@" \
+		>"$dir/$name.proxy" 2>"$dir/proxy-$name.log" &
+	echo $! >"$dir/proxy-$name.pid"
+	wait_for 5 test -s "$dir/$name.proxy" && cp "$dir/$name.proxy" "$dir/$name.front"
+}
+cut_wire() { # NODE
+	kill "$(cat "$dir/proxy-$1.pid")" && wait "$(cat "$dir/proxy-$1.pid")"
+	rm "$dir/proxy-$1.pid"
+}
+behind() { # NODE [PROXY OPTION...]: starts it behind a wire
+	port_free >"$dir/$1.back"
+	wire "$@" && start "$1"
+}
+start() { # NODE: again, behind the wire that is there
+	echo "tcp://127.0.0.1:$(cat "$dir/$1.back")" >"$dir/$1.endpoint"
+	node "$1" -- --advertise "tcp://127.0.0.1:$(cat "$dir/$1.front")"
+}
+require behind g
+require behind h
+require on g join "$(on e invite)"
+require on h join "$(on e invite)"
+up() { for n in e g h; do on "$n" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == 3" >/dev/null || return 1; done; }
+require wait_for 15 up
+require on e load --nodes g --copies 1 --name wide "$dir/wide.gguf"
+require on e unload wide
+sleep 1 # what status says of a node is what its last heartbeat said
+before_e=$(sent e) before_g=$(sent g)
+require wire g --rate 40e6
+require wait_for 15 up
+check "a node fetches from two at once" on e load --nodes h --copies 1 --name wide "$dir/wide.gguf"
+slower() {
+	sleep 1
+	by_e=$(($(sent e) - before_e)) by_g=$(($(sent g) - before_g))
+	echo "e sent $by_e, g $by_g of $size"
+	test "$by_g" -gt 100000 && test "$by_e" -gt $((2 * by_g)) && test $((by_e + by_g)) -lt $((size + size / 5))
+}
+check "and from the one behind a slow wire less" slower
+require on e unload wide
+
+# h again with nothing, over a slow wire from e alone: killed in the middle
+require stop g
+require stop h
+rm -rf "$dir/h/store"
+require stop e
+require behind e --rate 80e6
+require start h
+two() { for n in e h; do on "$n" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == 2" >/dev/null || return 1; done; }
+require wait_for 15 two
+on e load --nodes h --copies 1 --name wide "$dir/wide.gguf" >"$dir/load.out" 2>"$dir/load.err" &
+load=$!
+half() { test "$(received h)" -gt $((size / 2)); }
+check "half of a model comes over a slow wire" wait_for 60 half
+stop h KILL
+wait $load
+check "the load fails when the node is killed, naming it" grep -q "h went down while the model was being loaded" "$dir/load.err"
+require start h
+require wait_for 15 two
+check "when it is back it loads" on e load --nodes h --copies 1 --name wide "$dir/wide.gguf"
+rest() {
+	bytes=$(received h)
+	echo "$bytes of $size"
+	test "$bytes" -gt 0 && test "$bytes" -lt $((size * 7 / 10))
+}
+check "and what it had did not come again" rest
+require tell h wide kept
+check "it says what was said before" same "$dir/said" "$dir/kept"
+require on e unload wide
+
+# and cut in the middle, which is shorter than the time after which a load is given up
+require stop h
+rm -rf "$dir/h/store"
+require start h
+require wait_for 15 two
+on e load --nodes h --copies 1 --name wide "$dir/wide.gguf" >"$dir/load.out" 2>"$dir/load.err" &
+load=$!
+check "half of it again" wait_for 60 half
+cut_wire e
+wait $load
+check "a wire that stays cut ends the load, naming the node" grep -q "^caravan: h " "$dir/load.err"
+require wire e
+require wait_for 30 two
+check "once it is whole again the model loads" on e load --nodes h --copies 1 --name wide "$dir/wide.gguf"
+twice() {
+	bytes=$(received h)
+	echo "$bytes of $size"
+	test "$bytes" -lt $((size * 6 / 5))
+}
+check "and nothing has come twice but what was on its way" twice
+
+# ---- a liar ---------------------------------------------------------------------------------------------------------
+require on e unload wide
+require start g
+require wait_for 15 up
+require stop h
+rm -rf "$dir/h/store"
+lie() { # NODE: a byte of each of its matrices
+	for f in "$dir/$1/store/tensors"/*; do
+		[ "$(stat -c %s "$f")" -lt 100000 ] || printf x | dd of="$f" bs=1 seek=20000 conv=notrunc 2>/dev/null
+	done
+}
+require lie g
+require start h
+require wait_for 15 up
+check "a node loads although one of two lies" on e load --nodes h --copies 1 --name wide "$dir/wide.gguf"
+check "and the log names it" grep -q "g sent bytes that are not .* and is asked for nothing more of it" "$dir/h.log"
+require tell h wide honest
+check "what it computes is right" same "$dir/said" "$dir/honest"
 finish
