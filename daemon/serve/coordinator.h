@@ -35,7 +35,7 @@ void coordinator_step_done(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x);
 void coordinator_step_failed(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *f);
-bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref);
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why);
 void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why);
 

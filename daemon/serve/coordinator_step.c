@@ -20,6 +20,8 @@ struct flight {
 	struct payload *x;    /* rows of activations: embedded, later what came back */
 	struct head_row *row; /* one an output that is to be sampled */
 	struct logits *logits;
+	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
+	struct account_step spent;
 	bool on_lane; /* a job holds it */
 	bool dead;    /* it will not come back */
 	int rc;
@@ -80,8 +82,11 @@ static int send_step(struct flight *f) {
 	struct payload *x = f->x;
 	Caravan__Step step = CARAVAN__STEP__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__StepTime time = CARAVAN__STEP_TIME__INIT, *times[1] = {&time};
 	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
 	int rc = seq && list ? 0 : -ENOMEM;
+	time.waited = f->began_ns - f->submitted_ns;
+	time.computed = f->ended_ns - f->began_ns;
 	for (uint32_t i = 0; rc == 0 && i < st->nseqs; i++) {
 		const struct scheduled *e = &st->seq[i];
 		uint32_t nblocks = (e->position + e->rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
@@ -103,9 +108,11 @@ static int send_step(struct flight *f) {
 		step.rows = st->rows;
 		step.n_seqs = st->nseqs;
 		step.seqs = list;
+		step.times = times;
+		step.n_times = 1;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 		env.step = &step;
-		rc = hop_send(m->hop, st->number, &env, x);
+		rc = hop_send(m->hop, st->number, &env, x, f->ended_ns);
 	}
 	free(seq);
 	free(list);
@@ -140,7 +147,9 @@ void steps_lost(void *arg, uint64_t number, const char *why) {
 
 static void embed(void *arg) {
 	struct flight *f = arg;
+	f->began_ns = loop_now_ns();
 	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
+	f->ended_ns = loop_now_ns();
 }
 
 /* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
@@ -169,6 +178,7 @@ static void embedded(void *arg, bool cancelled) {
 }
 
 static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
+	f->submitted_ns = loop_now_ns();
 	int rc = worker_submit(f->m->worker, run, done, f);
 	if (rc == 0) {
 		f->on_lane = true;
@@ -199,7 +209,8 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 	while (*at)
 		at = &(*at)->next;
 	*at = f;
-	m->nflights++;
+	if (++m->nflights > m->nflights_max)
+		m->nflights_max = m->nflights;
 	m->steps++;
 	m->step_sequences += st->nseqs;
 	if (st->nseqs > m->step_sequences_max)
@@ -242,6 +253,7 @@ static void pick(void *arg) {
 	struct head_row *row = f->row;
 	struct logits **tail = &f->logits;
 	uint32_t nrow = 0;
+	f->began_ns = loop_now_ns();
 	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
 		struct generation *g = (struct generation *)e->seq;
@@ -272,6 +284,7 @@ static void pick(void *arg) {
 	}
 	if (f->rc == 0)
 		head_pick(m->head, row, nrow);
+	f->ended_ns = loop_now_ns();
 }
 
 static const char *pick_error(int rc) {
@@ -305,11 +318,25 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 		        NULL);
 }
 
+/* What the whole way took goes to the sequences that were on it. */
+static void spend(struct flight *f) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		struct account_step *s = &((struct generation *)f->st->seq[i].seq)->spent;
+		s->waited += f->spent.waited;
+		s->computed += f->spent.computed;
+		s->wire += f->spent.wire;
+	}
+}
+
 static void picked(void *arg, bool cancelled) {
 	struct flight *f = arg;
 	struct coordinator *m = f->m;
 	if (lane_left(f, cancelled))
 		return;
+	account_ends(m->account, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
+	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
+	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
+	spend(f);
 	if (f->rc != 0) {
 		lose(m, f, pick_error(f->rc));
 		return;
@@ -357,7 +384,10 @@ void coordinator_step_done(
 		lose(m, f, "the last stage sent a result of the wrong size");
 		return;
 	}
+	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
+	account_add(m->account, d->times, d->n_times, now > sent_ns ? now - sent_ns : 0, &f->spent);
 	if (want == 0) {
+		spend(f);
 		retire(f, true);
 		steps_kick(m);
 		return;
@@ -382,8 +412,8 @@ void coordinator_step_failed(
 		lose(m, f, sf->reason);
 }
 
-bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref) {
-	return hop_ack(m->hop, node, ref);
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	return hop_ack(m->hop, node, ref, waited_ns);
 }
 
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {

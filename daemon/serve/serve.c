@@ -208,13 +208,13 @@ static void on_step(
 static void on_step_ack(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	(void)env;
+	uint64_t waited = env->step_ack->waited;
 	(void)x;
 	for (struct model_node *n = s->models; n; n = n->next)
-		if (coordinator_ack(n->model, &from->node, from->ref))
+		if (coordinator_ack(n->model, &from->node, from->ref, waited))
 			return;
 	for (struct stage_node *n = s->stages; n; n = n->next)
-		if (stage_ack(n->stage, &from->node, from->ref))
+		if (stage_ack(n->stage, &from->node, from->ref, waited))
 			return;
 }
 

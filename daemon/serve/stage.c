@@ -41,7 +41,9 @@ struct job {
 	uint32_t *blocks; /* of all sequences, one after the other */
 	struct payload *x;
 	int rc;
-	double seconds;
+	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock: here, on the lane, computed */
+	Caravan__StepTime *times, **list;        /* what it brought, and ours */
+	size_t ntimes;                           /* 0: those before us do not say */
 	char err[256];
 	size_t nseqs;
 	ProtobufCBinaryData *tables; /* for passing on: point into blocks */
@@ -148,6 +150,8 @@ static void job_destroy(struct job *j) {
 	free(j->blocks);
 	free(j->tables);
 	free(j->ids);
+	free(j->times);
+	free(j->list);
 	free(j);
 }
 
@@ -167,10 +171,13 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 	j->tables = calloc(step->n_seqs, sizeof *j->tables);
 	j->ids = calloc(step->n_seqs, sizeof *j->ids);
 	j->blocks = calloc(nblocks ? nblocks : 1, sizeof *j->blocks);
+	j->times = calloc(s->index + 2, sizeof *j->times);
+	j->list = calloc(s->index + 2, sizeof(Caravan__StepTime *));
 	/* kernels want aligned rows, and what came over the network may not be */
 	j->x = (uintptr_t)payload_data(x) % KERN_ALIGN == 0 ? payload_ref(x)
 	                                                    : payload_copy(payload_data(x), payload_len(x));
-	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x) {
+	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x || !j->times ||
+	        !j->list) {
 		job_destroy(j);
 		return -ENOMEM;
 	}
@@ -178,6 +185,16 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 	j->from = *from;
 	j->number = step->step;
 	j->nseqs = step->n_seqs;
+	j->arrived_ns = loop_now_ns();
+	if (step->n_times == s->index + 1) {
+		j->ntimes = s->index + 2;
+		for (size_t i = 0; i < j->ntimes; i++) {
+			caravan__step_time__init(&j->times[i]);
+			if (i < step->n_times)
+				j->times[i] = *step->times[i];
+			j->list[i] = &j->times[i];
+		}
+	}
 	uint32_t *b = j->blocks;
 	for (size_t i = 0; i < step->n_seqs; i++) {
 		const Caravan__StepSeq *q = step->seqs[i];
@@ -226,6 +243,10 @@ static int gather(const struct job *j, struct payload **out) {
 static int pass_on(struct stage *s, struct job *j) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	struct payload *x = NULL;
+	if (j->ntimes) {
+		j->times[j->ntimes - 1].waited = j->began_ns - j->arrived_ns;
+		j->times[j->ntimes - 1].computed = j->ended_ns - j->began_ns;
+	}
 	if (s->last) {
 		Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
 		int rc = gather(j, &x);
@@ -234,9 +255,11 @@ static int pass_on(struct stage *s, struct job *j) {
 		done.epoch = s->plan->epoch;
 		done.model = s->plan->model;
 		done.step = j->number;
+		done.times = j->list;
+		done.n_times = j->ntimes;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_DONE;
 		env.step_done = &done;
-		rc = hop_send(s->hop, j->number, &env, x);
+		rc = hop_send(s->hop, j->number, &env, x, j->ended_ns);
 		payload_unref(x);
 		return rc;
 	}
@@ -260,26 +283,29 @@ static int pass_on(struct stage *s, struct job *j) {
 		step.rows = j->step.rows;
 		step.n_seqs = j->nseqs;
 		step.seqs = list;
+		step.times = j->list;
+		step.n_times = j->ntimes;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 		env.step = &step;
-		rc = hop_send(s->hop, j->number, &env, j->x);
+		rc = hop_send(s->hop, j->number, &env, j->x, j->ended_ns);
 	}
 	free(seq);
 	free(list);
 	return rc;
 }
 
-static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number) {
+static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number, uint64_t waited_ns) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	ack.step = number;
+	ack.waited = waited_ns;
 	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
 	env.step_ack = &ack;
 	(void)peers_answer(s->peers, from, &env, NULL);
 }
 
 static void tell(struct job *j) {
-	acknowledge(j->s, &j->from, j->number);
+	acknowledge(j->s, &j->from, j->number, loop_now_ns() - j->arrived_ns);
 	j->told = true;
 }
 
@@ -297,9 +323,9 @@ static void run(void *arg) {
 	struct job *j = arg;
 	struct stage *s = j->s;
 	j->posted = loop_post(s->loop, taken_up, j) == 0;
-	uint64_t begin = loop_now_ns();
+	j->began_ns = loop_now_ns();
 	j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
-	j->seconds = (double)(loop_now_ns() - begin) * 1e-9;
+	j->ended_ns = loop_now_ns();
 }
 
 static void done(void *arg, bool cancelled) {
@@ -315,7 +341,7 @@ static void done(void *arg, bool cancelled) {
 	} else if (!cancelled) {
 		uint64_t now = loop_now_ns();
 		s->rows += j->step.rows;
-		s->seconds += j->seconds;
+		s->seconds += (double)(j->ended_ns - j->began_ns) * 1e-9;
 		rate_add(&s->rate, now, j->step.rows);
 		int rc = j->rc;
 		if (rc == 0 && (rc = pass_on(s, j)) != 0)
@@ -353,7 +379,7 @@ void stage_step(
 		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
 		log_line(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
 		        s->plan->model, err);
-		acknowledge(s, from, step->step);
+		acknowledge(s, from, step->step, 0);
 		fail_step(s, step->step, err);
 		job_destroy(j);
 		return;
@@ -362,8 +388,8 @@ void stage_step(
 	s->jobs++;
 }
 
-bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref) {
-	return hop_ack(s->hop, node, ref);
+bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	return hop_ack(s->hop, node, ref, waited_ns);
 }
 
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why) {

@@ -29,7 +29,7 @@ uint32_t stage_index(const struct stage *s);
 void stage_step(struct stage *s, const struct peers_from *from, const Caravan__Step *step, struct payload *x);
 
 /* For hops: an acknowledgement, a lost link. */
-bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref);
+bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why);
 void stage_link_lost(struct stage *s, const struct node_id *node, const char *why);
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -295,6 +296,58 @@ static void proxy_start(struct cluster *c, unsigned i, unsigned front, unsigned 
 	snprintf(delay, sizeof delay, "%g", delay_ms);
 	char *argv[] = {program, port, to, "--delay", delay, NULL};
 	c->proxy[i] = spawn(argv, -1, NULL);
+}
+
+static void *echo(void *arg) {
+	int fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC), one = 1;
+	char byte[64];
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	for (ssize_t n; (n = read(fd, byte, sizeof byte)) > 0;)
+		if (write(fd, byte, (size_t)n) != n)
+			break;
+	close(fd);
+	return NULL;
+}
+
+double cluster_link_seconds(double delay_ms) {
+	enum { TIMES = 60 };
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, near;
+	struct cluster c = {.nodes = 1};
+	socklen_t len = sizeof at;
+	int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, one = 1;
+	char bytes[64] = {0};
+	pthread_t thread;
+	double took[TIMES];
+	if (server < 0 || bind(server, (struct sockaddr *)&at, len) != 0 || listen(server, 1) != 0 ||
+	        getsockname(server, (struct sockaddr *)&at, &len) != 0 ||
+	        pthread_create(&thread, NULL, echo, &server) != 0)
+		cluster_fail("no echo: %s", strerror(errno));
+	near = at;
+	unsigned front = free_port();
+	near.sin_port = htons((uint16_t)front);
+	proxy_start(&c, 0, front, ntohs(at.sin_port), delay_ms);
+	for (int tries = 0;; tries++, nap(20)) {
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(fd, (struct sockaddr *)&near, sizeof near) == 0)
+			break;
+		close(fd);
+		if (tries == 100) {
+			end(&c.proxy[0]);
+			cluster_fail("the proxy does not listen");
+		}
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	for (int i = 0; i < TIMES; i++) {
+		double begin = bench_now();
+		put(fd, bytes, sizeof bytes);
+		get(fd, bytes, sizeof bytes);
+		took[i] = (bench_now() - begin) / 2;
+	}
+	close(fd);
+	pthread_join(thread, NULL);
+	close(server);
+	end(&c.proxy[0]);
+	return bench_median(took, TIMES);
 }
 
 static void daemon_start(struct cluster *c, unsigned i, unsigned threads, bool spread, double delay_ms) {

@@ -49,6 +49,10 @@ struct counts {
 };
 struct counts cluster_counts(struct cluster *c);
 
+/* Seconds that a few bytes need one way through such a proxy alone, with nothing of ours on either side: half of the
+ * median round trip. */
+double cluster_link_seconds(double delay_ms);
+
 /* Ends the program. */
 void cluster_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 

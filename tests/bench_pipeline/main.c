@@ -68,15 +68,15 @@ static const char *narrow(void) {
 	return run.narrow;
 }
 
-/* A prompt of so many tokens, begin and first space included: each letter is one, none of them begins a word of the
- * vocabulary.  Another `salt`, another prompt from its first letter on. */
+/* A prompt of so many tokens: the one that begins a text, the three bytes of the first space, and one for each letter,
+ * since none of them begins a word of the vocabulary.  Another `salt`, another prompt from its first letter on. */
 static const char *prompt(char *out, unsigned tokens, unsigned salt) {
 	uint64_t x = salt * 0x9e3779b97f4a7c15u + 1;
-	for (unsigned i = 0; i + 2 < tokens; i++) {
+	for (unsigned i = 0; i + 4 < tokens; i++) {
 		x = x * 6364136223846793005u + 1442695040888963407u;
 		out[i] = (char)('a' + (x >> 33) % 20);
 	}
-	out[tokens > 2 ? tokens - 2 : 0] = 0;
+	out[tokens > 4 ? tokens - 4 : 0] = 0;
 	return out;
 }
 
@@ -198,12 +198,11 @@ static void streams_section(void) {
 
 static void links_section(void) {
 	static char text[PROMPT + 1];
-	double rate[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], bound[BENCH_ROUNDS_MAX],
-	        took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX],
-	        chunks = 0, cores = run.processors;
+	double rate[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], bound[BENCH_ROUNDS_MAX];
+	double took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX];
+	/* the first stage is at the coordinator, but what the last one has to say goes back over a link */
+	double computed[STAGES], link = cluster_link_seconds(LINK_MS), links = STAGES * link, chunks = 0;
 	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
-	double links = STAGES * LINK_MS * 1e-3, computed[STAGES],
-	       steps; /* the first stage is at the coordinator */
 	unsigned n = run.b.rounds;
 	cluster_load(c, narrow(), STREAMS, 4096);
 	many_streams(c, 8);
@@ -211,12 +210,11 @@ static void links_section(void) {
 		struct counts a = cluster_counts(c);
 		rate[i] = many_streams(c, TOKENS);
 		struct counts b = cluster_counts(c);
-		steps = steps_between(&a, &b, computed);
-		double all = sum(computed, STAGES), a_step = STREAMS * TOKENS / steps;
-		/* every stream goes round: through all stages and links, and no faster than the slowest, or than the
-		 * processors together */
-		bound[i] = fmin(STREAMS / (all + links),
-		        a_step / fmax(largest(computed, STAGES), all / fmin(cores, STAGES)));
+		double a_step = STREAMS * TOKENS / steps_between(&a, &b, computed);
+		/* Every stream goes round, through all stages and links, and no faster than the slowest stage.  What a
+		 * stage took has its sharing of processors in it. */
+		bound[i] =
+		        fmin(STREAMS / (sum(computed, STAGES) + links), a_step / largest(computed, STAGES));
 		share[i] = rate[i] / bound[i];
 
 		struct ask p = {.text = prompt(text, PROMPT, salt()), .limit = 1};
@@ -225,14 +223,12 @@ static void links_section(void) {
 		took[i] = p.prompt_seconds;
 		a = cluster_counts(c);
 		chunks = steps_between(&b, &a, computed);
-		all = sum(computed, STAGES);
 		/* the first chunk goes through everything; then one comes out at every turn of the slowest */
-		least[i] = all + links +
-		           (chunks - 1) * fmax(largest(computed, STAGES), all / fmin(cores, STAGES));
+		least[i] = sum(computed, STAGES) + links + (chunks - 1) * largest(computed, STAGES);
 		fill[i] = least[i] / took[i];
 	}
-	printf("\n%d stages behind links of %.0f ms; a narrow model (256 wide), so that links are most of it; %.0f processors\n",
-	        STAGES, LINK_MS, cores);
+	printf("\n%d stages behind links of %.0f ms (measured: %.2f); a narrow model (256 wide), so that links are most of it; %u processors\n",
+	        STAGES, LINK_MS, link * 1e3, run.processors);
 	printf("  %d streams: %.1f tokens/s, bound %.1f: %.3f of it\n", STREAMS, median(rate, n),
 	        median(bound, n), median(share, n));
 	printf("  a prompt of %d tokens, in %.0f chunks: %.1f ms, bound %.1f: %.3f of it\n", PROMPT, chunks,
