@@ -150,6 +150,7 @@ static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m,
 		json_object_set_new(o, "rows", json_integer((json_int_t)st->rows));
 		json_object_set_new(o, "rows_per_second", json_real(st->rows_per_second));
 		json_object_set_new(o, "compute_seconds", json_real(st->compute_seconds));
+		json_object_set_new(o, "skipped_steps", json_integer((json_int_t)st->skipped));
 	}
 	if (o && m->state && m->state->n_times == m->plan->n_stages + 1)
 		json_object_set_new(o, "times", time_json(m->state->times[i + 1]));

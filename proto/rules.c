@@ -100,7 +100,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
 		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
-		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}},
+		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}, {10, RULE_ANY}},
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
@@ -153,6 +153,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(step_ack), {{1, RULE_NUM, 1, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
 	{SHAPE(step_done), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_PART, 0, WIRE_TIMES_MAX}}, NULL},
+	{SHAPE(step_void), {{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}}, NULL},
 	{SHAPE(step_failed), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_LINE, 0, TEXT}}, NULL},
 	/* generations */

@@ -6,7 +6,11 @@
 struct account {
 	uint32_t parts; /* the coordinator and its stages, in the order of a step's way */
 	Caravan__StageTime *sum, **list;
+	double wire,
+	        slowest; /* of a step with rows of prompts, smoothed: on the wire; at the slowest stage */
 };
+
+#define PROMPT_ROWS 64 /* a step with fewer says little about one with many */
 
 int account_create(struct account **out, uint32_t stages) {
 	struct account *a = calloc(1, sizeof *a);
@@ -39,9 +43,13 @@ static double seconds(uint64_t ns) {
 	return (double)ns * 1e-9;
 }
 
-bool account_add(struct account *a, Caravan__StepTime *const *times, size_t n, uint64_t away_ns,
-        struct account_step *out) {
-	double away = seconds(away_ns), stages = 0, trips = 0;
+static double smoothed(double old, double now) {
+	return old > 0 ? (3 * old + now) / 4 : now;
+}
+
+bool account_add(struct account *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
+        uint64_t away_ns, struct account_step *out) {
+	double away = seconds(away_ns), stages = 0, trips = 0, slowest = 0;
 	*out = (struct account_step){0};
 	if (n != a->parts)
 		return false;
@@ -50,6 +58,8 @@ bool account_add(struct account *a, Caravan__StepTime *const *times, size_t n, u
 			stages += seconds(times[i]->waited) + seconds(times[i]->computed) +
 			          seconds(times[i]->held);
 		trips += seconds(times[i]->trip);
+		if (seconds(times[i]->computed) > slowest)
+			slowest = seconds(times[i]->computed);
 	}
 	/* a nanosecond or two of rounding; more is a node that counts wrongly */
 	if (stages > away * 1.0001)
@@ -66,12 +76,21 @@ bool account_add(struct account *a, Caravan__StepTime *const *times, size_t n, u
 		out->computed += seconds(t->computed);
 	}
 	out->wire = wire;
+	if (rows >= PROMPT_ROWS) {
+		a->wire = smoothed(a->wire, wire);
+		a->slowest = smoothed(a->slowest, slowest);
+	}
 	return true;
 }
 
 void account_ends(struct account *a, uint64_t waited_ns, uint64_t computed_ns) {
 	a->sum[0].waited += seconds(waited_ns);
 	a->sum[0].computed += seconds(computed_ns);
+}
+
+uint32_t account_on_wire(const struct account *a) {
+	double steps = a->slowest > 0 ? a->wire / a->slowest : 0, most = 4.0 * (a->parts - 1);
+	return (uint32_t)(steps < most ? steps : most);
 }
 
 void account_state(struct account *a, Caravan__ModelState *out) {

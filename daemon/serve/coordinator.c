@@ -71,6 +71,8 @@ void generation_drop(struct coordinator *m, struct generation *g) {
 	g->finished = true;
 	if (scheduler_end(m->scheduler, &g->seq))
 		generation_left(m, &g->seq);
+	else if (!m->closed)
+		steps_void(m);
 }
 
 int generation_token(struct coordinator *m, struct generation *g, uint32_t id) {

@@ -2,7 +2,7 @@
  * in order: steps_kick, embed, embedded, coordinator_step_done, pick, picked, retire.
  *
  * Owns: the steps in flight, in order of their numbers.
- * Invariants: at most stages + 1 are in flight; one that a job on the lane holds is given up only when the lane has
+ * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
  * left it.
  * Threads: the loop; embed and pick on the worker's lane. */
 #include "daemon/serve/coordinator_parts.h"
@@ -24,6 +24,7 @@ struct flight {
 	struct account_step spent;
 	bool on_lane; /* a job holds it */
 	bool dead;    /* it will not come back */
+	bool is_void; /* all its sequences have ended, and the stages were told; what it brings is not believed */
 	int rc;
 };
 
@@ -145,6 +146,30 @@ void steps_lost(void *arg, uint64_t number, const char *why) {
 		lose(m, f, text);
 }
 
+void steps_void(struct coordinator *m) {
+	for (struct flight *f = m->flights; f; f = f->next) {
+		bool wanted = f->is_void || f->dead;
+		for (uint32_t i = 0; i < f->st->nseqs; i++)
+			wanted = wanted || !f->st->seq[i].seq->ended;
+		if (wanted)
+			continue;
+		Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		v.epoch = m->plan->epoch;
+		v.model = m->plan->model;
+		v.step = f->st->number;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_VOID;
+		env.step_void = &v;
+		f->is_void = true;
+		/* who does not hear of it computes in vain */
+		for (size_t i = 0; i < m->plan->n_stages; i++) {
+			struct node_id to;
+			node_id_from_bytes(&to, m->plan->stages[i]->node);
+			(void)peers_send(m->peers, &to, PEERS_CONTROL, &env, NULL);
+		}
+	}
+}
+
 static void embed(void *arg) {
 	struct flight *f = arg;
 	f->began_ns = loop_now_ns();
@@ -218,13 +243,20 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 	return f;
 }
 
+/* How many steps may be under way: one a stage, and one more that waits.  Where nobody is answered, and prompts alone
+ * are on their way, those that are on the wire come on top: what waits at a stage keeps nobody waiting then. */
+static uint32_t room(const struct coordinator *m) {
+	uint32_t n = (uint32_t)m->plan->n_stages + 1;
+	return scheduler_answered(m->scheduler) ? n : n + account_on_wire(m->account);
+}
+
 /* Makes steps while there is something to do and room in the pipeline. */
 void steps_kick(struct coordinator *m) {
 	struct scheduler_step *st;
 	if (m->kicking || m->closed)
 		return;
 	m->kicking = true;
-	while (m->nflights < m->plan->n_stages + 1 && (st = scheduler_next(m->scheduler))) {
+	while (m->nflights < room(m) && (st = scheduler_next(m->scheduler))) {
 		struct flight *f = take_off(m, st);
 		if (!f) {
 			for (uint32_t i = 0; i < st->nseqs; i++)
@@ -379,13 +411,19 @@ void coordinator_step_done(
 		fail_flight(m->flights, "a step was lost between two nodes");
 		retire(m->flights, false);
 	}
+	if (f->is_void) {
+		retire(f, false);
+		steps_kick(m);
+		return;
+	}
 	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
 	if ((x ? payload_len(x) : 0) != want) {
 		lose(m, f, "the last stage sent a result of the wrong size");
 		return;
 	}
 	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
-	account_add(m->account, d->times, d->n_times, now > sent_ns ? now - sent_ns : 0, &f->spent);
+	account_add(
+	        m->account, f->st->rows, d->times, d->n_times, now > sent_ns ? now - sent_ns : 0, &f->spent);
 	if (want == 0) {
 		spend(f);
 		retire(f, true);

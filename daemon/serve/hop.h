@@ -11,7 +11,7 @@
 #define DAEMON_SERVE_HOP_H
 #include "daemon/net/peers.h"
 
-#define HOP_CREDITS 2
+#define HOP_CREDITS 8 /* over a link of 5 ms a step every 1.3 ms */
 
 struct hop;
 

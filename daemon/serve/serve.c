@@ -236,6 +236,16 @@ static void on_step_done(
 		        env->step_done->model);
 }
 
+static void on_step_void(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const Caravan__StepVoid *v = env->step_void;
+	(void)x;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, v->model, v->epoch, stage_index(n->stage)))
+			stage_void(n->stage, from, v->step);
+}
+
 static void on_step_failed(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
@@ -311,6 +321,7 @@ int serve_create(struct serve **out, struct members *m, struct worker *w, char *
 	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, on_step_ack},
 	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, on_step_done},
 	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, on_step_failed},
+	        {CARAVAN__ENVELOPE__BODY_STEP_VOID, on_step_void},
 	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
 	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
 	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},

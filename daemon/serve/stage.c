@@ -5,9 +5,12 @@
 #include "proto/plan.h"
 #include "shard/forward.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define VOIDS 64 /* steps that are void before they are here; of more the oldest are computed all the same */
 
 struct stage {
 	struct peers *peers;
@@ -23,15 +26,21 @@ struct stage {
 	struct hop *hop;
 	uint64_t seen; /* number of the newest step */
 	unsigned jobs; /* on the lane */
+	struct job *first;
+	uint64_t voids[VOIDS]; /* a ring */
+	unsigned nvoids;       /* ever */
 	bool closed;
 	struct rate rate;
-	uint64_t rows;
+	uint64_t rows, skipped;
 	double seconds;
 };
 
 /* A step on its way through this stage. */
 struct job {
 	struct stage *s;
+	struct job *next; /* of the stage's, in no order */
+	atomic_bool is_void;
+	bool skipped; /* the lane's word */
 	struct peers_from from;
 	uint64_t number;
 	struct forward_step step;
@@ -324,13 +333,20 @@ static void run(void *arg) {
 	struct stage *s = j->s;
 	j->posted = loop_post(s->loop, taken_up, j) == 0;
 	j->began_ns = loop_now_ns();
-	j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
+	j->skipped = atomic_load(&j->is_void);
+	if (!j->skipped)
+		j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
 	j->ended_ns = loop_now_ns();
 }
 
 static void done(void *arg, bool cancelled) {
 	struct job *j = arg;
 	struct stage *s = j->s;
+	for (struct job **at = &s->first; *at; at = &(*at)->next)
+		if (*at == j) {
+			*at = j->next;
+			break;
+		}
 	j->over = j->posted && !j->told;
 	if (!cancelled && !j->told)
 		tell(j);
@@ -340,9 +356,10 @@ static void done(void *arg, bool cancelled) {
 			release(s);
 	} else if (!cancelled) {
 		uint64_t now = loop_now_ns();
-		s->rows += j->step.rows;
+		s->rows += j->skipped ? 0 : j->step.rows;
+		s->skipped += j->skipped;
 		s->seconds += (double)(j->ended_ns - j->began_ns) * 1e-9;
-		rate_add(&s->rate, now, j->step.rows);
+		rate_add(&s->rate, now, j->skipped ? 0 : j->step.rows);
 		int rc = j->rc;
 		if (rc == 0 && (rc = pass_on(s, j)) != 0)
 			snprintf(j->err, sizeof j->err, "cannot pass the step on: %s", strerror(-rc));
@@ -371,6 +388,9 @@ void stage_step(
 		        s->slice->manifest->hp.dim);
 	else if (rc != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));
+	for (unsigned i = 0; rc == 0 && i < VOIDS; i++)
+		if (s->voids[i] == step->step)
+			atomic_store(&j->is_void, true);
 	if (rc == 0)
 		rc = forward_check(s->forward, &j->step, err, sizeof err);
 	if (rc == 0 && (rc = worker_submit(s->worker, run, done, j)) != 0)
@@ -386,6 +406,18 @@ void stage_step(
 	}
 	s->seen = step->step;
 	s->jobs++;
+	j->next = s->first;
+	s->first = j;
+}
+
+void stage_void(struct stage *s, const struct peers_from *from, uint64_t number) {
+	if (!node_id_equal(&from->node, &s->coordinator))
+		return;
+	for (struct job *j = s->first; j; j = j->next)
+		if (j->number == number)
+			atomic_store(&j->is_void, true);
+	if (number > s->seen)
+		s->voids[s->nvoids++ % VOIDS] = number;
 }
 
 bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
@@ -411,4 +443,5 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());
 	out->compute_seconds = s->seconds;
+	out->skipped = s->skipped;
 }

@@ -59,10 +59,10 @@ static const char *narrow(void) {
 	model_write(run.narrow, "narrow",
 	        &(struct ggufgen_model){.type = KERN_Q4_0,
 	                .head = KERN_Q4_0,
-	                .dim = 256,
+	                .dim = 128,
 	                .layers = 4,
-	                .heads = 4,
-	                .ffn = 512,
+	                .heads = 2,
+	                .ffn = 256,
 	                .vocab = 512,
 	                .seed = 1});
 	return run.narrow;
@@ -227,7 +227,7 @@ static void links_section(void) {
 		least[i] = sum(computed, STAGES) + links + (chunks - 1) * largest(computed, STAGES);
 		fill[i] = least[i] / took[i];
 	}
-	printf("\n%d stages behind links of %.0f ms (measured: %.2f); a narrow model (256 wide), so that links are most of it; %u processors\n",
+	printf("\n%d stages behind links of %.0f ms (measured: %.2f); a narrow model (128 wide), so that links are most of it; %u processors\n",
 	        STAGES, LINK_MS, link * 1e3, run.processors);
 	printf("  %d streams: %.1f tokens/s, bound %.1f: %.3f of it\n", STREAMS, median(rate, n),
 	        median(bound, n), median(share, n));
