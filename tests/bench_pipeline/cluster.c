@@ -2,9 +2,11 @@
 #include "tests/bench_pipeline/cluster.h"
 #include "proto/frame.h"
 #include "tests/bench/bench.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -248,6 +250,28 @@ double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n) {
 	return took;
 }
 
+static void count_threads(const struct cluster *c, unsigned node, struct counts *out) {
+	char path[128];
+	struct dirent *e;
+	snprintf(path, sizeof path, "/proc/%ld/task", (long)c->daemon[node]);
+	DIR *d = opendir(path);
+	while (d && (e = readdir(d)) && out->node[node].threads < CLUSTER_THREADS_MAX) {
+		unsigned long long ns;
+		snprintf(path, sizeof path, "/proc/%ld/task/%.20s/schedstat", (long)c->daemon[node],
+		        e->d_name);
+		FILE *f = fopen(path, "r");
+		if (f && fscanf(f, "%llu", &ns) == 1) {
+			unsigned at = out->node[node].threads++;
+			out->node[node].id[at] = atol(e->d_name);
+			out->node[node].seconds[at] = (double)ns * 1e-9;
+		}
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+}
+
 struct counts cluster_counts(struct cluster *c) {
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
 	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
@@ -257,8 +281,6 @@ struct counts cluster_counts(struct cluster *c) {
 	ask.ctl_status = &status;
 	int fd = open_control(c, 0);
 	say(fd, &ask, NULL, 0);
-	/* stages in order of their layers: the sort is that few are put where they belong */
-	unsigned first[CLUSTER_NODES_MAX];
 	for (bool over = false; !over;) {
 		char *payload;
 		size_t len;
@@ -267,23 +289,23 @@ struct counts cluster_counts(struct cluster *c) {
 		const Caravan__CtlReport *r = over ? NULL : env->ctl_report;
 		for (size_t i = 0; r && i < r->n_models; i++)
 			out.steps += r->models[i]->state ? r->models[i]->state->steps : 0;
-		for (size_t i = 0; r && i < r->n_nodes; i++) {
-			const Caravan__NodeState *n = r->nodes[i]->node_state;
-			for (size_t k = 0; n && k < n->n_stages && out.stages < CLUSTER_NODES_MAX; k++) {
-				unsigned at = out.stages++;
-				for (; at > 0 && first[at - 1] > n->stages[k]->first; at--) {
-					first[at] = first[at - 1];
-					out.computed[at] = out.computed[at - 1];
-				}
-				first[at] = n->stages[k]->first;
-				out.computed[at] = n->stages[k]->compute_seconds;
-			}
-		}
 		wire_free(env);
 		free(payload);
 	}
 	close(fd);
+	for (unsigned i = 0; i < c->nodes; i++)
+		count_threads(c, i, &out);
 	return out;
+}
+
+double cluster_computed(const struct counts *before, const struct counts *after, unsigned node) {
+	double most = 0;
+	for (unsigned i = 0; i < before->node[node].threads; i++)
+		for (unsigned k = 0; k < after->node[node].threads; k++)
+			if (before->node[node].id[i] == after->node[node].id[k])
+				most = fmax(
+				        most, after->node[node].seconds[k] - before->node[node].seconds[i]);
+	return most;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

@@ -4,8 +4,8 @@
  *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat]...
  *
  * All sections when none is named.  Real daemons of this build, on this machine; what is compared is measured in turn
- * in every round, and figures are medians.  Bounds are computed from what the stages took to compute in the same run,
- * from the processors that they share and from the delay of the links.
+ * in every round, and figures are medians.  Bounds are computed from the processor time of the stages' compute
+ * threads in the same run, from the processors that they share and from the measured delay of the links.
  * Two models with random weights: "wide" has the width of a 7B model, few layers and a small vocabulary, so that the
  * two ends, which are the first node's, weigh little and stages can be even.  "Narrow" is for stages behind links: four
  * of them share this machine's processors, so what they compute must be little beside the links. */
@@ -112,11 +112,12 @@ static double many_streams(struct cluster *c, unsigned tokens) {
 	return STREAMS * tokens / took;
 }
 
-/* What each stage computed for a step between two counts; the steps. */
-static double steps_between(const struct counts *a, const struct counts *b, double computed[STAGES]) {
+/* What each node's compute thread needed of a processor for a step between two counts; the steps. */
+static double steps_between(
+        const struct counts *a, const struct counts *b, unsigned nodes, double computed[STAGES]) {
 	double steps = (double)(b->steps - a->steps);
-	for (unsigned i = 0; i < b->stages && i < STAGES; i++)
-		computed[i] = (b->computed[i] - a->computed[i]) / steps;
+	for (unsigned i = 0; i < nodes; i++)
+		computed[i] = cluster_computed(a, b, i) / steps;
 	return steps;
 }
 
@@ -132,6 +133,12 @@ static double largest(const double *v, unsigned n) {
 	for (unsigned i = 0; i < n; i++)
 		s = fmax(s, v[i]);
 	return s;
+}
+
+/* What every step costs when no stage behind links is ever idle: the slowest one, or all of them over the processors
+ * that they share. */
+static double slowest(const double *computed) {
+	return fmax(largest(computed, STAGES), sum(computed, STAGES) / fmin(run.processors, STAGES));
 }
 
 /* ---- sections ------------------------------------------------------------------------------------ */
@@ -181,9 +188,9 @@ static void streams_section(void) {
 		struct counts a = cluster_counts(line);
 		two[i] = many_streams(line, 32);
 		struct counts b = cluster_counts(line);
-		double steps = steps_between(&a, &b, computed);
+		double steps = steps_between(&a, &b, 2, computed);
 		/* the slowest stage is never idle */
-		bound[i] = STREAMS * 32 / steps / largest(computed, b.stages) / alone[i];
+		bound[i] = STREAMS * 32 / steps / largest(computed, 2) / alone[i];
 		ratio[i] = two[i] / alone[i];
 	}
 	unsigned n = run.b.rounds;
@@ -210,11 +217,10 @@ static void links_section(void) {
 		struct counts a = cluster_counts(c);
 		rate[i] = many_streams(c, TOKENS);
 		struct counts b = cluster_counts(c);
-		double a_step = STREAMS * TOKENS / steps_between(&a, &b, computed);
-		/* Every stream goes round, through all stages and links, and no faster than the slowest stage.  What a
-		 * stage took has its sharing of processors in it. */
-		bound[i] =
-		        fmin(STREAMS / (sum(computed, STAGES) + links), a_step / largest(computed, STAGES));
+		double a_step = STREAMS * TOKENS / steps_between(&a, &b, STAGES, computed);
+		/* every stream goes round, through all stages and links, and no faster than the slowest stage, or
+		 * than the processors that they share */
+		bound[i] = fmin(STREAMS / (sum(computed, STAGES) + links), a_step / slowest(computed));
 		share[i] = rate[i] / bound[i];
 
 		struct ask p = {.text = prompt(text, PROMPT, salt()), .limit = 1};
@@ -222,9 +228,9 @@ static void links_section(void) {
 		free(p.answer);
 		took[i] = p.prompt_seconds;
 		a = cluster_counts(c);
-		chunks = steps_between(&b, &a, computed);
+		chunks = steps_between(&b, &a, STAGES, computed);
 		/* the first chunk goes through everything; then one comes out at every turn of the slowest */
-		least[i] = sum(computed, STAGES) + links + (chunks - 1) * largest(computed, STAGES);
+		least[i] = sum(computed, STAGES) + links + (chunks - 1) * slowest(computed);
 		fill[i] = least[i] / took[i];
 	}
 	printf("\n%d stages behind links of %.0f ms (measured: %.2f); a narrow model (128 wide), so that links are most of it; %u processors\n",
