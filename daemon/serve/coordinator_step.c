@@ -24,6 +24,7 @@ struct flight {
 	struct account_step spent;
 	bool on_lane; /* a job holds it */
 	bool dead;    /* it will not come back */
+	bool is_back; /* from all stages */
 	bool is_void; /* all its sequences have ended, and the stages were told; what it brings is not believed */
 	int rc;
 };
@@ -148,7 +149,7 @@ void steps_lost(void *arg, uint64_t number, const char *why) {
 
 void steps_void(struct coordinator *m) {
 	for (struct flight *f = m->flights; f; f = f->next) {
-		bool wanted = f->is_void || f->dead;
+		bool wanted = f->is_void || f->dead || f->is_back;
 		for (uint32_t i = 0; i < f->st->nseqs; i++)
 			wanted = wanted || !f->st->seq[i].seq->ended;
 		if (wanted)
@@ -411,6 +412,7 @@ void coordinator_step_done(
 		fail_flight(m->flights, "a step was lost between two nodes");
 		retire(m->flights, false);
 	}
+	f->is_back = true;
 	if (f->is_void) {
 		retire(f, false);
 		steps_kick(m);
