@@ -139,6 +139,11 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 	return o;
 }
 
+static json_t *time_json(const Caravan__StageTime *t) {
+	return json_pack("{s:f, s:f, s:f, s:f}", "waited_seconds", t->waited, "computed_seconds", t->computed,
+	        "held_seconds", t->held, "wire_seconds", t->wire);
+}
+
 static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
@@ -165,7 +170,10 @@ static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m,
 			json_object_set_new(o, "read_seconds", json_real(st->read_seconds));
 			json_object_set_new(o, "read_wait_seconds", json_real(st->read_wait_seconds));
 		}
+		json_object_set_new(o, "skipped_steps", json_integer((json_int_t)st->skipped));
 	}
+	if (o && m->state && m->state->n_times == m->plan->n_stages + 1)
+		json_object_set_new(o, "times", time_json(m->state->times[i + 1]));
 	return o;
 }
 
@@ -204,6 +212,12 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "step_sequences_max", json_integer(m->state->step_sequences_max));
 		json_object_set_new(o, "prefix_tokens", json_integer((json_int_t)m->state->prefix_tokens));
 		json_object_set_new(o, "ends_seconds", json_real(m->state->ends_seconds));
+		json_object_set_new(o, "in_flight", json_integer(m->state->in_flight));
+		json_object_set_new(o, "in_flight_max", json_integer(m->state->in_flight_max));
+		json_object_set_new(o, "blocks", json_integer(m->state->blocks));
+		json_object_set_new(o, "blocks_free", json_integer(m->state->blocks_free));
+		if (m->state->n_times)
+			json_object_set_new(o, "ends_times", time_json(m->state->times[0]));
 	}
 	return o;
 }

@@ -83,10 +83,11 @@ static int take_text(struct result *r, const uint8_t *text, size_t len) {
 
 static int print_json(const struct result *r, const Caravan__Finished *fin, uint64_t seed) {
 	static const char *const reason[] = {"end", "limit", "context", "stop", "cancelled", "error"};
-	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:f, s:f}", "text",
+	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f}", "text",
 	        json_stringn(r->text ? r->text : "", r->len), "reason", reason[fin->reason], "tokens",
 	        (int)fin->generated, "seed", (json_int_t)seed, "prompt_seconds", fin->prompt_seconds,
-	        "generate_seconds", fin->generate_seconds);
+	        "generate_seconds", fin->generate_seconds, "waited_seconds", fin->waited, "computed_seconds",
+	        fin->computed, "wire_seconds", fin->wire);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
 	json_dumpf(o, stdout, JSON_INDENT(2));
@@ -95,16 +96,38 @@ static int print_json(const struct result *r, const Caravan__Finished *fin, uint
 	return EXIT_OK;
 }
 
+/* On a terminal, on one line that goes again. */
+static void show_place(const Caravan__Queued *q) {
+	if (!isatty(STDERR_FILENO))
+		return;
+	fprintf(stderr, "waiting: place %u", q->place);
+	if (q->seconds > 0)
+		fprintf(stderr, ", %.0f s or less", q->seconds);
+	fflush(stderr);
+}
+
+static void hide_place(void) {
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
+}
+
 /* The answer of a sent command, to its end. */
 static int receive(struct client *c, struct result *r, uint64_t seed) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
+	bool waits = false;
 	while ((env = client_next(c, &payload, &len))) {
 		int rc = 0;
+		if (waits)
+			hide_place();
+		waits = env->body_case == CARAVAN__ENVELOPE__BODY_QUEUED;
 		switch (env->body_case) {
 		case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
 			rc = take_text(r, payload, len);
+			break;
+		case CARAVAN__ENVELOPE__BODY_QUEUED:
+			show_place(env->queued);
 			break;
 		case CARAVAN__ENVELOPE__BODY_CTL_END:
 			if (r->json)

@@ -75,6 +75,26 @@ static void print_copies(const Caravan__ModelState *s) {
 		printf("    would not survive the loss of a node: %s\n", s->at_risk);
 }
 
+/* Where the time of a step goes: a line for the two ends and for each stage, in shares of a step's whole way. */
+static void print_times(const struct report *r, const Caravan__ReportModel *m) {
+	const Caravan__ModelState *s = m->state;
+	double all = 0;
+	if (!s || s->n_times != m->plan->n_stages + 1)
+		return;
+	for (size_t i = 0; i < s->n_times; i++)
+		all += s->times[i]->waited + s->times[i]->computed + s->times[i]->held + s->times[i]->wire;
+	if (all <= 0)
+		return;
+	printf("    %-14s %-9s %-10s %-10s %s\n", "of a step", "waits", "computes", "is held", "on the wire");
+	for (size_t i = 0; i < s->n_times; i++) {
+		const Caravan__StageTime *t = s->times[i];
+		printf("    %-14s %4.1f%%     %4.1f%%      %4.1f%%      %4.1f%%\n",
+		        i ? report_node_name(r, m->plan->stages[i - 1]->node) : "the two ends",
+		        100 * t->waited / all, 100 * t->computed / all, 100 * t->held / all,
+		        100 * t->wire / all);
+	}
+}
+
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel\n", m->plan->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
@@ -96,6 +116,7 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 		        m->state->sequences, m->state->queued);
 	if (m->state && m->state->copies)
 		print_copies(m->state);
+	print_times(r, m);
 }
 
 static void print_table(const struct report *r) {

@@ -22,11 +22,8 @@ enum {
 	OPT_CONTROL,
 	OPT_MEMORY,
 	OPT_THREADS,
-<<<<<<< HEAD
 	OPT_CACHE,
-=======
 	OPT_MODELS,
->>>>>>> copies
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -39,11 +36,8 @@ static const struct option longs[] = {
         {"control", required_argument, NULL, OPT_CONTROL},
         {"memory", required_argument, NULL, OPT_MEMORY},
         {"threads", required_argument, NULL, OPT_THREADS},
-<<<<<<< HEAD
         {"cache", required_argument, NULL, OPT_CACHE},
-=======
         {"models", required_argument, NULL, OPT_MODELS},
->>>>>>> copies
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},

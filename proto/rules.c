@@ -100,7 +100,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
 		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
-		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE},
+		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}, {10, RULE_ANY},
 		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_ANY}, {23, RULE_REAL, 0, RATE},
 		{24, RULE_REAL, 0, RATE}, {30, RULE_NUM, 0, BIG}, {31, RULE_REAL, 0, RATE}, {32, RULE_NUM, 0, BIG},
 		{33, RULE_REAL, 0, RATE}},
@@ -108,7 +108,12 @@ const struct shape rules_shapes[] = {
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
 		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}, {11, RULE_NUM, 0, WIRE_NODES_MAX},
-		{12, RULE_NUM, 0, BIG}, {13, RULE_NUM, 0, BIG}, {14, RULE_LINE, 0, WIRE_RISK_MAX}, {30, RULE_REAL, 0, RATE}}, NULL},
+		{12, RULE_NUM, 0, BIG}, {13, RULE_NUM, 0, BIG}, {14, RULE_LINE, 0, WIRE_RISK_MAX},
+		{15, RULE_PART, 0, WIRE_TIMES_MAX}, {16, RULE_ANY}, {17, RULE_ANY}, {18, RULE_ANY}, {19, RULE_ANY},
+		{30, RULE_REAL, 0, RATE}}, NULL},
+	{SHAPE(stage_time), {
+		{1, RULE_REAL, 0, SECONDS}, {2, RULE_REAL, 0, SECONDS}, {3, RULE_REAL, 0, SECONDS},
+		{4, RULE_REAL, 0, SECONDS}}, NULL},
 	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}, {30, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
@@ -154,11 +159,16 @@ const struct shape rules_shapes[] = {
 	{SHAPE(step_seq), {
 		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
 		{4, RULE_PACKED, 1, WIRE_ENVELOPE_MAX / 4}, {5, RULE_ANY}}, stepseq_whole},
+	{SHAPE(step_time), {
+		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, BIG}, {4, RULE_NUM, 0, BIG}}, NULL},
 	{SHAPE(step), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_NUM, 0, WIRE_STAGES_MAX - 1},
-		{5, RULE_PART, 1, WIRE_SEQS_MAX}, {6, RULE_NUM, 1, WIRE_ROWS_MAX}}, step_whole},
-	{SHAPE(step_ack), {{1, RULE_NUM, 1, BIG}}, NULL},
-	{SHAPE(step_done), {{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}}, NULL},
+		{5, RULE_PART, 1, WIRE_SEQS_MAX}, {6, RULE_NUM, 1, WIRE_ROWS_MAX}, {7, RULE_PART, 0, WIRE_TIMES_MAX}},
+		step_whole},
+	{SHAPE(step_ack), {{1, RULE_NUM, 1, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
+	{SHAPE(step_done), {
+		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_PART, 0, WIRE_TIMES_MAX}}, NULL},
+	{SHAPE(step_void), {{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}}, NULL},
 	{SHAPE(step_failed), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_LINE, 0, TEXT}}, NULL},
 	/* generations */
@@ -167,7 +177,8 @@ const struct shape rules_shapes[] = {
 		{5, RULE_REAL, 0, 1e6}, {6, RULE_REAL, -1e6, 1e6}, {7, RULE_REAL, -1e6, 1e6}, {8, RULE_ANY}}, NULL},
 	{SHAPE(submit), {
 		{1, RULE_NAME}, {2, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, RULE_ANY}, {4, RULE_PART, 0, 1},
-		{5, RULE_ANY}}, NULL},
+		{5, RULE_ANY}, {6, RULE_ANY}}, NULL},
+	{SHAPE(queued), {{1, RULE_NUM, 1, 65536}, {2, RULE_REAL, 0, SECONDS}}, NULL},
 	{SHAPE(tokens), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {3, RULE_PACKED, 1, WIRE_ROWS_MAX}}, NULL},
 	{SHAPE(logits), {
@@ -175,7 +186,8 @@ const struct shape rules_shapes[] = {
 		NULL},
 	{SHAPE(finished), {
 		{1, RULE_ENUM, 0, CARAVAN__REASON__ERROR}, {2, RULE_LINE, 0, TEXT}, {3, RULE_ANY},
-		{4, RULE_REAL, 0, 1e9}, {5, RULE_REAL, 0, 1e9}}, NULL},
+		{4, RULE_REAL, 0, 1e9}, {5, RULE_REAL, 0, 1e9}, {6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9},
+		{8, RULE_REAL, 0, 1e9}}, NULL},
 	{SHAPE(cancel), {{0}}, NULL},
 	/* the control socket */
 	{SHAPE(ctl_invite), {{1, RULE_NUM, 1, 31 * 86400}}, NULL},

@@ -33,6 +33,7 @@
 #define WIRE_TEXT_MAX 1024          /* bytes of a reason, an endpoint */
 #define WIRE_NODES_MAX 256
 #define WIRE_STAGES_MAX 256
+#define WIRE_TIMES_MAX (WIRE_STAGES_MAX + 1)
 #define WIRE_SEQS_MAX 256           /* sequences in a step */
 #define WIRE_ROWS_MAX 4096          /* rows in a step */
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */

@@ -220,6 +220,17 @@ static void on_text(void *arg, const char *text, size_t len) {
 	send_text(g->conn, text, len);
 }
 
+static void on_queued(void *arg, uint32_t place, double seconds) {
+	struct generation *g = arg;
+	Caravan__Queued body = CARAVAN__QUEUED__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	body.place = place;
+	body.seconds = seconds;
+	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
+	env.queued = &body;
+	control_send(g->conn, &env, NULL, 0);
+}
+
 static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
 	struct generation *g = arg;
 	Caravan__Logits body = CARAVAN__LOGITS__INIT;
@@ -244,7 +255,8 @@ static void on_end(void *arg, const Caravan__Finished *fin, const char *error) {
 static void start(struct control_conn *c, const struct request_params *params) {
 	char err[WIRE_TEXT_MAX];
 	struct generation *g = calloc(1, sizeof *g);
-	struct request_events ev = {.text = on_text, .logits = on_logits, .end = on_end, .arg = g};
+	struct request_events ev = {
+	        .queued = on_queued, .text = on_text, .logits = on_logits, .end = on_end, .arg = g};
 	if (!g) {
 		control_error(c, "%s", strerror(ENOMEM));
 		return;
@@ -267,6 +279,7 @@ static void run(struct control_conn *c, const Caravan__Envelope *env, const uint
 	                 .text = payload ? (const char *)payload : "",
 	                 .len = len,
 	                 .special = r->special,
+	                 .client = control_client(c),
 	                 .limit = r->limit,
 	                 .sampling = *r->sampling,
 	                 .stops = stops,
@@ -284,6 +297,7 @@ static void logits(struct control_conn *c, const Caravan__Envelope *env, const u
 	start(c, &(struct request_params){.model = env->ctl_logits->model,
 	                 .ids = ids,
 	                 .nids = len / sizeof *ids,
+	                 .client = control_client(c),
 	                 .logits = true});
 	free(ids);
 }

@@ -153,6 +153,14 @@ void control_error(struct control_conn *c, const char *fmt, ...) {
 	command_over(c);
 }
 
+uint64_t control_client(const struct control_conn *c) {
+	struct ucred who = {0};
+	socklen_t len = sizeof who;
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+		return UINT64_MAX;
+	return (uint64_t)who.uid + 1;
+}
+
 void control_running(struct control_conn *c, void (*cancel)(void *arg), void *arg) {
 	c->cancel = cancel;
 	c->cancel_arg = arg;

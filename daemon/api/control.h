@@ -30,6 +30,8 @@ void control_destroy(struct control *c); /* NULL allowed */
 /* For commands.c: answers to the command of a connection. */
 struct serve *control_serve(struct control_conn *c);
 struct loader *control_loader(struct control_conn *c);
+/* Whose connection it is: the same for all of one user of this machine, never 0. */
+uint64_t control_client(const struct control_conn *c);
 /* What runs for the command: cancel is called when the client goes before control_end or control_error. */
 void control_running(struct control_conn *c, void (*cancel)(void *arg), void *arg);
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len);

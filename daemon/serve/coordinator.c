@@ -17,16 +17,20 @@ static void generation_destroy(struct generation *g) {
 }
 
 void generation_left(void *arg, struct sequence *q) {
-	(void)arg;
 	generation_destroy((struct generation *)q);
+	coordinator_queue_moved(arg);
 }
 
 void coordinator_release(struct coordinator *m) {
+	m->closed = true;
+	loop_timer_stop(m->places);
+	m->places = NULL;
 	steps_clear(m);
 	for (struct sequence *q; m->scheduler && (q = scheduler_at(m->scheduler, 0));)
 		if (scheduler_end(m->scheduler, q))
 			generation_left(m, q);
 	scheduler_destroy(m->scheduler);
+	account_destroy(m->account);
 	head_destroy(m->head);
 	slice_destroy(m->ends);
 	plan_free(m->plan);
@@ -51,12 +55,13 @@ void generation_finish(
 	fin.generated = g->seq.tokens - g->prompt;
 	fin.prompt_seconds = seconds(g->began_ns, g->first_ns ? g->first_ns : now);
 	fin.generate_seconds = g->first_ns ? seconds(g->first_ns, now) : 0;
+	fin.waited = g->spent.waited;
+	fin.computed = g->spent.computed;
+	fin.wire = g->spent.wire;
 	env.body_case = CARAVAN__ENVELOPE__BODY_FINISHED;
 	env.finished = &fin;
 	(void)peers_answer(m->peers, &g->from, &env, NULL);
-	g->finished = true;
-	if (scheduler_end(m->scheduler, &g->seq))
-		generation_destroy(g);
+	generation_drop(m, g);
 }
 
 /* The gateway has gone, or cancelled: nobody listens. */
@@ -65,7 +70,9 @@ void generation_drop(struct coordinator *m, struct generation *g) {
 		return;
 	g->finished = true;
 	if (scheduler_end(m->scheduler, &g->seq))
-		generation_destroy(g);
+		generation_left(m, &g->seq);
+	else if (!m->closed)
+		steps_void(m);
 }
 
 int generation_token(struct coordinator *m, struct generation *g, uint32_t id) {
@@ -126,6 +133,57 @@ static int check_submit(const struct coordinator *m, const Caravan__Submit *s, c
 	return sampler_params_check(sampling, err, errlen);
 }
 
+/* ---- the queue ----------------------------------------------------------------------------------- */
+
+/* Seconds until `places` of those that run have ended, if each generates all that it may, at the rate at which tokens
+ * are made now; answers may end earlier.  0: there is no rate. */
+static double seconds_until(const struct coordinator *m, uint32_t places) {
+	double rate = rate_per_second(&m->rate, loop_now_ns()), rest = 0;
+	uint32_t running = scheduler_running(m->scheduler);
+	if (rate <= 0 || running == 0)
+		return 0;
+	for (uint32_t i = 0; i < running; i++) {
+		const struct sequence *q = scheduler_at(m->scheduler, i);
+		rest += q->room - q->tokens;
+	}
+	/* one that runs has on average so much left, and places come free evenly over that time */
+	double each = rest / running, a_sequence = rate / running;
+	return each / a_sequence * (double)places / running;
+}
+
+static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
+	char when[48] = "later";
+	double s = seconds_until(m, 1);
+	if (s > 0)
+		snprintf(when, sizeof when, "in %.0f s", s < 1 ? 1 : s);
+	peers_refuse(m->peers, from, "model %s is busy: %u prompts run and %u wait; try again %s",
+	        m->plan->model, scheduler_running(m->scheduler), scheduler_queued(m->scheduler), when);
+}
+
+static void tell_place(void *arg, struct sequence *q) {
+	struct coordinator *m = arg;
+	struct generation *g = (struct generation *)q;
+	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	queued.place = q->place;
+	queued.seconds = seconds_until(m, q->place);
+	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
+	env.queued = &queued;
+	/* a gateway that has gone is noticed by its link */
+	(void)peers_answer(m->peers, &g->from, &env, NULL);
+}
+
+static void tell_places(void *arg) {
+	struct coordinator *m = arg;
+	m->places = NULL;
+	scheduler_places(m->scheduler, tell_place, m);
+}
+
+void coordinator_queue_moved(struct coordinator *m) {
+	if (!m->places && !m->closed && scheduler_queued(m->scheduler) > 0)
+		m->places = loop_timer_start(worker_loop(m->worker), 0, false, tell_places, m);
+}
+
 void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s,
         struct payload *payload) {
 	char err[320];
@@ -157,17 +215,18 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->seq.room = room;
 	g->seq.all_outputs = s->logits;
 	memcpy(&g->seq.client, from->node.b, sizeof g->seq.client);
+	g->seq.client ^= s->client;
 	g->from = *from;
 	g->sampling = sampling;
 	g->prompt = s->prompt;
 	g->began_ns = loop_now_ns();
 	rc = scheduler_add(m->scheduler, &g->seq);
 	if (rc != 0) {
-		peers_refuse(m->peers, from, "model %s is busy: %u prompts run and %u wait; try again later",
-		        m->plan->model, scheduler_running(m->scheduler), scheduler_queued(m->scheduler));
+		refuse_busy(m, from);
 		generation_destroy(g);
 		return;
 	}
+	coordinator_queue_moved(m);
 	steps_kick(m);
 }
 
@@ -221,6 +280,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows);
 	if (rc == 0)
 		rc = make_scheduler(m);
+	if (rc == 0)
+		rc = account_create(&m->account, (uint32_t)plan->n_stages);
 	if (rc == 0) {
 		node_id_from_bytes(&first, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
@@ -243,6 +304,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 void coordinator_close(struct coordinator *m, const char *why) {
 	struct sequence *q;
 	m->closed = true;
+	loop_timer_stop(m->places);
+	m->places = NULL;
 	hop_destroy(m->hop);
 	m->hop = NULL;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
@@ -270,4 +333,9 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->step_sequences_max = m->step_sequences_max;
 	out->prefix_tokens = scheduler_found(m->scheduler);
 	out->ends_seconds = m->ends_seconds;
+	out->in_flight = m->nflights;
+	out->in_flight_max = m->nflights_max;
+	out->blocks = m->plan->blocks;
+	out->blocks_free = scheduler_free_blocks(m->scheduler);
+	account_state(m->account, out);
 }

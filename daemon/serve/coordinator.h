@@ -2,7 +2,7 @@
  *
  * Owns: the ends' slice (from a successful coordinator_create on), every sequence that was submitted, the hop to the
  * first stage.  A sequence goes: submit → [schedule → embed → stages → head → sample] again and again → finished.
- * Invariants: at most stages + 1 steps are in flight; answers of a sequence leave in order of position.
+ * Invariants: at most stages + 1 steps are in flight, and for prompts those on the wire; answers of a sequence leave in order of position.
  * Threads: the loop; embedding, head and sampling are jobs on the worker's lane, and while one is there the loop
  * does not touch the logs of its sequences. */
 #ifndef DAEMON_SERVE_COORDINATOR_H
@@ -35,7 +35,7 @@ void coordinator_step_done(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x);
 void coordinator_step_failed(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *f);
-bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref);
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why);
 void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why);
 

@@ -1,6 +1,7 @@
 /* What coordinator.c and coordinator_step.c share; nobody else includes it. */
 #ifndef DAEMON_SERVE_COORDINATOR_PARTS_H
 #define DAEMON_SERVE_COORDINATOR_PARTS_H
+#include "daemon/serve/account.h"
 #include "daemon/serve/coordinator.h"
 #include "daemon/serve/head.h"
 #include "daemon/serve/hop.h"
@@ -15,6 +16,7 @@ struct generation {
 	uint32_t prompt;
 	uint64_t began_ns, first_ns; /* submitted; first token picked */
 	bool finished;               /* Finished was sent, or nobody listens */
+	struct account_step spent;   /* by all its steps that are back */
 };
 
 struct coordinator {
@@ -30,14 +32,18 @@ struct coordinator {
 	struct flight *flights; /* in order of their numbers */
 	unsigned nflights, jobs;
 	bool closed, kicking;
-	uint64_t sequences; /* ever: ids */
+	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
+	uint64_t sequences;        /* ever: ids */
+	struct account *account;
 	struct rate rate;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
 	double ends_seconds; /* computing of the two ends */
+	unsigned nflights_max;
 };
 
 /* coordinator.c */
+void coordinator_queue_moved(struct coordinator *m); /* places are counted anew, and told */
 void generation_finish(
         struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error);
 void generation_drop(struct coordinator *m, struct generation *g); /* nobody listens any more */
@@ -52,6 +58,7 @@ void coordinator_release(struct coordinator *m);     /* closed, and the lane has
 void steps_kick(
         struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
 void steps_lost(void *arg, uint64_t number, const char *why); /* for the hop */
+void steps_void(struct coordinator *m); /* sequences have ended: stages need not compute what nobody wants */
 void steps_clear(struct coordinator *m);
 
 #endif

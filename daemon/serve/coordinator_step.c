@@ -2,7 +2,7 @@
  * in order: steps_kick, embed, embedded, coordinator_step_done, pick, picked, retire.
  *
  * Owns: the steps in flight, in order of their numbers.
- * Invariants: at most stages + 1 are in flight; one that a job on the lane holds is given up only when the lane has
+ * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
  * left it.
  * Threads: the loop; embed and pick on the worker's lane. */
 #include "daemon/serve/coordinator_parts.h"
@@ -20,9 +20,12 @@ struct flight {
 	struct payload *x;    /* rows of activations: embedded, later what came back */
 	struct head_row *row; /* one an output that is to be sampled */
 	struct logits *logits;
-	bool on_lane;   /* a job holds it */
-	bool dead;      /* it will not come back */
-	double seconds; /* that its last job took */
+	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
+	struct account_step spent;
+	bool on_lane; /* a job holds it */
+	bool dead;    /* it will not come back */
+	bool is_back; /* from all stages */
+	bool is_void; /* all its sequences have ended, and the stages were told; what it brings is not believed */
 	int rc;
 };
 
@@ -81,8 +84,11 @@ static int send_step(struct flight *f) {
 	struct payload *x = f->x;
 	Caravan__Step step = CARAVAN__STEP__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__StepTime time = CARAVAN__STEP_TIME__INIT, *times[1] = {&time};
 	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
 	int rc = seq && list ? 0 : -ENOMEM;
+	time.waited = f->began_ns - f->submitted_ns;
+	time.computed = f->ended_ns - f->began_ns;
 	for (uint32_t i = 0; rc == 0 && i < st->nseqs; i++) {
 		const struct scheduled *e = &st->seq[i];
 		uint32_t nblocks = (e->position + e->rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
@@ -104,9 +110,11 @@ static int send_step(struct flight *f) {
 		step.rows = st->rows;
 		step.n_seqs = st->nseqs;
 		step.seqs = list;
+		step.times = times;
+		step.n_times = 1;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 		env.step = &step;
-		rc = hop_send(m->hop, st->number, &env, x);
+		rc = hop_send(m->hop, st->number, &env, x, f->ended_ns);
 	}
 	free(seq);
 	free(list);
@@ -139,11 +147,35 @@ void steps_lost(void *arg, uint64_t number, const char *why) {
 		lose(m, f, text);
 }
 
+void steps_void(struct coordinator *m) {
+	for (struct flight *f = m->flights; f; f = f->next) {
+		bool wanted = f->is_void || f->dead || f->is_back;
+		for (uint32_t i = 0; i < f->st->nseqs; i++)
+			wanted = wanted || !f->st->seq[i].seq->ended;
+		if (wanted)
+			continue;
+		Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		v.epoch = m->plan->epoch;
+		v.model = m->plan->model;
+		v.step = f->st->number;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_VOID;
+		env.step_void = &v;
+		f->is_void = true;
+		/* who does not hear of it computes in vain */
+		for (size_t i = 0; i < m->plan->n_stages; i++) {
+			struct node_id to;
+			node_id_from_bytes(&to, m->plan->stages[i]->node);
+			(void)peers_send(m->peers, &to, PEERS_CONTROL, &env, NULL);
+		}
+	}
+}
+
 static void embed(void *arg) {
 	struct flight *f = arg;
-	uint64_t begin = loop_now_ns();
+	f->began_ns = loop_now_ns();
 	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
-	f->seconds = (double)(loop_now_ns() - begin) * 1e-9;
+	f->ended_ns = loop_now_ns();
 }
 
 /* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
@@ -151,8 +183,8 @@ static bool lane_left(struct flight *f, bool cancelled) {
 	struct coordinator *m = f->m;
 	f->on_lane = false;
 	m->jobs--;
-	m->ends_seconds += f->seconds;
-	f->seconds = 0;
+	if (!cancelled)
+		m->ends_seconds += (double)(f->ended_ns - f->began_ns) * 1e-9;
 	if (!m->closed && !f->dead && !cancelled)
 		return false;
 	retire(f, false);
@@ -181,6 +213,7 @@ static void embedded(void *arg, bool cancelled) {
 }
 
 static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
+	f->submitted_ns = loop_now_ns();
 	int rc = worker_submit(f->m->worker, run, done, f);
 	if (rc == 0) {
 		f->on_lane = true;
@@ -211,12 +244,20 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 	while (*at)
 		at = &(*at)->next;
 	*at = f;
-	m->nflights++;
+	if (++m->nflights > m->nflights_max)
+		m->nflights_max = m->nflights;
 	m->steps++;
 	m->step_sequences += st->nseqs;
 	if (st->nseqs > m->step_sequences_max)
 		m->step_sequences_max = st->nseqs;
 	return f;
+}
+
+/* How many steps may be under way: one a stage, and one more that waits.  Where nobody is answered, and prompts alone
+ * are on their way, those that are on the wire come on top: what waits at a stage keeps nobody waiting then. */
+static uint32_t room(const struct coordinator *m) {
+	uint32_t n = (uint32_t)m->plan->n_stages + 1;
+	return scheduler_answered(m->scheduler) ? n : n + account_on_wire(m->account);
 }
 
 /* Makes steps while there is something to do and room in the pipeline. */
@@ -225,7 +266,7 @@ void steps_kick(struct coordinator *m) {
 	if (m->kicking || m->closed)
 		return;
 	m->kicking = true;
-	while (m->nflights < m->plan->n_stages + 1 && (st = scheduler_next(m->scheduler))) {
+	while (m->nflights < room(m) && (st = scheduler_next(m->scheduler))) {
 		struct flight *f = take_off(m, st);
 		if (!f) {
 			for (uint32_t i = 0; i < st->nseqs; i++)
@@ -255,6 +296,7 @@ static void pick(void *arg) {
 	struct head_row *row = f->row;
 	struct logits **tail = &f->logits;
 	uint32_t nrow = 0;
+	f->began_ns = loop_now_ns();
 	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
 		struct generation *g = (struct generation *)e->seq;
@@ -285,7 +327,11 @@ static void pick(void *arg) {
 	}
 	if (f->rc == 0)
 		head_pick(m->head, row, nrow);
-	f->seconds = (double)(loop_now_ns() - begin) * 1e-9;
+	f->ended_ns = loop_now_ns();
+}
+
+static const char *pick_error(int rc) {
+	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
 }
 
 static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
@@ -315,11 +361,25 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 		        NULL);
 }
 
+/* What the whole way took goes to the sequences that were on it. */
+static void spend(struct flight *f) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		struct account_step *s = &((struct generation *)f->st->seq[i].seq)->spent;
+		s->waited += f->spent.waited;
+		s->computed += f->spent.computed;
+		s->wire += f->spent.wire;
+	}
+}
+
 static void picked(void *arg, bool cancelled) {
 	struct flight *f = arg;
 	struct coordinator *m = f->m;
 	if (lane_left(f, cancelled))
 		return;
+	account_ends(m->account, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
+	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
+	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
+	spend(f);
 	if (f->rc != 0) {
 		lose(m, f, pick_error(f->rc));
 		return;
@@ -362,12 +422,22 @@ void coordinator_step_done(
 		fail_flight(m->flights, "a step was lost between two nodes");
 		retire(m->flights, false);
 	}
+	f->is_back = true;
+	if (f->is_void) {
+		retire(f, false);
+		steps_kick(m);
+		return;
+	}
 	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
 	if ((x ? payload_len(x) : 0) != want) {
 		lose(m, f, "the last stage sent a result of the wrong size");
 		return;
 	}
+	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
+	account_add(
+	        m->account, f->st->rows, d->times, d->n_times, now > sent_ns ? now - sent_ns : 0, &f->spent);
 	if (want == 0) {
+		spend(f);
 		retire(f, true);
 		steps_kick(m);
 		return;
@@ -392,8 +462,8 @@ void coordinator_step_failed(
 		lose(m, f, sf->reason);
 }
 
-bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref) {
-	return hop_ack(m->hop, node, ref);
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	return hop_ack(m->hop, node, ref, waited_ns);
 }
 
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {

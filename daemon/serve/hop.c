@@ -9,6 +9,7 @@ struct parcel {
 	struct parcel *next;
 	uint64_t step;
 	uint64_t ref; /* 0 until sent */
+	uint64_t since_ns, sent_ns;
 	Caravan__Envelope *env;
 	struct payload *payload;
 };
@@ -21,7 +22,8 @@ struct hop {
 	struct parcel *waiting, **waiting_tail;
 	struct parcel *sent, **sent_tail;
 	unsigned nsent;
-	bool *gone; /* set by hop_destroy while a callback of ours is on the stack */
+	uint64_t trip_ns; /* there and back, smoothed; 0: not measured yet */
+	bool *gone;       /* set by hop_destroy while a callback of ours is on the stack */
 };
 
 int hop_create(struct hop **out, struct peers *p, const struct node_id *to, hop_lost_fn *lost, void *arg) {
@@ -79,10 +81,23 @@ static void report_lost(struct hop *h, struct parcel *list, const char *why) {
 	parcels_destroy(list);
 }
 
+/* The last of a step's times is its sender's. */
+static void stamp(const struct hop *h, struct parcel *p) {
+	bool done = p->env->body_case == CARAVAN__ENVELOPE__BODY_STEP_DONE;
+	size_t n = done ? p->env->step_done->n_times : p->env->step->n_times;
+	if (n == 0)
+		return;
+	Caravan__StepTime *t = (done ? p->env->step_done->times : p->env->step->times)[n - 1];
+	t->held = p->sent_ns > p->since_ns ? p->sent_ns - p->since_ns : 0;
+	t->trip = h->trip_ns;
+}
+
 static void pump(struct hop *h) {
 	while (h->waiting && h->nsent < HOP_CREDITS) {
 		struct parcel *p = h->waiting;
 		p->ref = p->env->ref = peers_ref(h->peers);
+		p->sent_ns = loop_now_ns();
+		stamp(h, p);
 		int rc = peers_send(h->peers, &h->to, PEERS_CONTROL, p->env, p->payload);
 		h->waiting = p->next;
 		if (!h->waiting)
@@ -104,7 +119,8 @@ static void pump(struct hop *h) {
 	}
 }
 
-int hop_send(struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload) {
+int hop_send(
+        struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload, uint64_t since_ns) {
 	struct parcel *p = calloc(1, sizeof *p);
 	uint8_t *frame = NULL;
 	size_t len = 0;
@@ -117,6 +133,7 @@ int hop_send(struct hop *h, uint64_t step, Caravan__Envelope *env, struct payloa
 		return rc;
 	}
 	p->step = step;
+	p->since_ns = since_ns;
 	p->payload = payload ? payload_ref(payload) : NULL;
 	*h->waiting_tail = p;
 	h->waiting_tail = &p->next;
@@ -141,10 +158,12 @@ static struct parcel *take_sent(struct hop *h, const struct node_id *node, uint6
 	return p;
 }
 
-bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref) {
+bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
 	struct parcel *p = take_sent(h, node, ref);
 	if (!p)
 		return false;
+	uint64_t away = loop_now_ns() - p->sent_ns, trip = away > waited_ns ? away - waited_ns : 0;
+	h->trip_ns = h->trip_ns ? (7 * h->trip_ns + trip) / 8 : trip;
 	parcels_destroy(p);
 	pump(h);
 	return true;

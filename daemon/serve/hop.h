@@ -11,7 +11,7 @@
 #define DAEMON_SERVE_HOP_H
 #include "daemon/net/peers.h"
 
-#define HOP_CREDITS 2
+#define HOP_CREDITS 8 /* over a link of 5 ms a step every 1.3 ms */
 
 struct hop;
 
@@ -21,11 +21,14 @@ typedef void hop_lost_fn(void *arg, uint64_t step, const char *why);
 int hop_create(struct hop **out, struct peers *p, const struct node_id *to, hop_lost_fn *lost, void *arg);
 void hop_destroy(struct hop *h); /* NULL allowed; says nothing of steps that were under way */
 
-/* Sends a packed copy of env (a Step or a StepDone) when a credit is there.  0 or -ENOMEM. */
-int hop_send(struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload);
+/* Sends a packed copy of env (a Step or a StepDone) when a credit is there.  since_ns: when there was no more to
+ * compute; what it was held since then, and how long the hop lately took, go into the last of its times.  0 or
+ * -ENOMEM. */
+int hop_send(
+        struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload, uint64_t since_ns);
 
-/* An acknowledgement came from `node` for `ref`; whether it was for this hop. */
-bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref);
+/* An acknowledgement came from `node` for `ref`, which had lain there for so long; whether it was for this hop. */
+bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 
 /* `node` refused what was sent with `ref`: the step is reported as lost; whether it was of this hop. */
 bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const char *why);

@@ -118,6 +118,7 @@ static int submit(struct request *r, const struct request_params *p) {
 	submit.prompt = (uint32_t)r->prompt;
 	submit.limit = p->limit;
 	submit.logits = p->logits;
+	submit.client = p->client;
 	submit.sampling = p->logits ? NULL : &sampling;
 	env.ref = r->ref;
 	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
@@ -241,6 +242,14 @@ static void on_logits(
 		r->ev.logits(r->ev.arg, env->logits->position, env->logits->rows, env->logits->vocab, x);
 }
 
+static void on_queued(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	(void)x;
+	if (r)
+		r->ev.queued(r->ev.arg, env->queued->place, env->queued->seconds);
+}
+
 static void on_finished(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct request *r = find(arg, from);
@@ -269,6 +278,8 @@ int requests_create(struct requests **out, struct serve *s, struct peers *p) {
 	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, on_tokens, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, on_logits, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_QUEUED, on_queued, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_FINISHED, on_finished, rs);
 	if (rc == 0)

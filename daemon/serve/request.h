@@ -20,13 +20,16 @@ struct request_params {
 	const uint32_t *ids; /* exactly these, for logits */
 	size_t nids;
 	bool logits;
-	uint32_t limit; /* tokens to generate; 0: up to the context */
+	uint64_t client; /* whose it is; clients get places in turn */
+	uint32_t limit;  /* tokens to generate; 0: up to the context */
 	Caravan__Sampling sampling;
 	const struct text_stop *stops;
 	size_t nstops;
 };
 
 struct request_events {
+	/* It waits for a place, 1 is next; seconds: estimated, 0 when nobody knows.  Again when that changes. */
+	void (*queued)(void *arg, uint32_t place, double seconds);
 	void (*text)(void *arg, const char *text, size_t len);
 	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
 	/* Once, the last: error NULL, or a sentence.  The request is gone after it. */

@@ -276,7 +276,7 @@ static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
 
 static bool has_room(const struct scheduler *s, const struct build *b, const struct sequence *q) {
 	/* +1: the block that this very row may need */
-	return b->st->rows < s->max_rows &&
+	return b->st->rows < s->max_rows && b->st->nseqs < SCHEDULER_SEQS_MAX &&
 	       (b->st->nseqs == 0 || b->table + (q->nblocks + 1) * sizeof *q->block <= SCHEDULER_TABLE_MAX);
 }
 
@@ -345,14 +345,12 @@ static void put_prompts(struct scheduler *s, struct build *b, uint32_t limit) {
 }
 
 struct scheduler_step *scheduler_next(struct scheduler *s) {
-	uint32_t answered = 0;
+	uint32_t answered = scheduler_answered(s);
 	struct build b = {.st = calloc(1, sizeof *b.st)};
 	if (!b.st || !(b.st->seq = calloc(s->nrunning ? s->nrunning : 1, sizeof *b.st->seq))) {
 		free(b.st);
 		return NULL;
 	}
-	for (const struct sequence *q = s->running; q; q = q->next)
-		answered += is_answered(q);
 	put_tokens(s, &b, answered);
 	for (uint32_t i = 0; i < b.st->generating && b.st->generating < answered; i++) {
 		take_out(&s->running, b.st->seq[i].seq);
@@ -402,6 +400,13 @@ void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
 
 uint32_t scheduler_running(const struct scheduler *s) {
 	return s->nrunning;
+}
+
+uint32_t scheduler_answered(const struct scheduler *s) {
+	uint32_t n = 0;
+	for (const struct sequence *q = s->running; q; q = q->next)
+		n += is_answered(q);
+	return n;
 }
 
 uint32_t scheduler_queued(const struct scheduler *s) {

@@ -26,7 +26,8 @@
 #define SCHEDULER_QUEUE_MAX 256  /* sequences that wait for a place */
 #define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
 #define SCHEDULER_CHUNK_ROWS \
-	128 /* a chunk that is cut for the sake of the stages has at least so many rows */
+	128                    /* a chunk that is cut for the sake of the stages has at least so many rows */
+#define SCHEDULER_SEQS_MAX 256 /* sequences in a step */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
 /* A growing list of tokens.  Made by the caller, zeroed but for the first part. */
@@ -94,6 +95,7 @@ void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
 void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg);
 
 uint32_t scheduler_running(const struct scheduler *s);
+uint32_t scheduler_answered(const struct scheduler *s); /* of those, whose answer is being made */
 uint32_t scheduler_queued(const struct scheduler *s);
 uint32_t scheduler_free_blocks(
         const struct scheduler *s);                  /* those that can be had: idle ones of the cache too */

@@ -214,13 +214,13 @@ static void on_step(
 static void on_step_ack(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	(void)env;
+	uint64_t waited = env->step_ack->waited;
 	(void)x;
 	for (struct model_node *n = s->models; n; n = n->next)
-		if (coordinator_ack(n->model, &from->node, from->ref))
+		if (coordinator_ack(n->model, &from->node, from->ref, waited))
 			return;
 	for (struct stage_node *n = s->stages; n; n = n->next)
-		if (stage_ack(n->stage, &from->node, from->ref))
+		if (stage_ack(n->stage, &from->node, from->ref, waited))
 			return;
 }
 
@@ -240,6 +240,16 @@ static void on_step_done(
 	else
 		peers_refuse(s->peers, from, "this node does not coordinate model %s under that plan",
 		        env->step_done->model);
+}
+
+static void on_step_void(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const Caravan__StepVoid *v = env->step_void;
+	(void)x;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, v->model, v->epoch, stage_index(n->stage)))
+			stage_void(n->stage, from, v->step);
 }
 
 static void on_step_failed(
@@ -317,6 +327,7 @@ int serve_create(struct serve **out, struct members *m, struct worker *w, char *
 	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, on_step_ack},
 	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, on_step_done},
 	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, on_step_failed},
+	        {CARAVAN__ENVELOPE__BODY_STEP_VOID, on_step_void},
 	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
 	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
 	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},

@@ -7,9 +7,12 @@
 #include "proto/size.h"
 #include "shard/forward.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define VOIDS 64 /* steps that are void before they are here; of more the oldest are computed all the same */
 
 struct stage {
 	struct peers *peers;
@@ -25,15 +28,21 @@ struct stage {
 	struct hop *hop;
 	uint64_t seen; /* number of the newest step */
 	unsigned jobs; /* on the lane */
+	struct job *first;
+	uint64_t voids[VOIDS]; /* a ring */
+	unsigned nvoids;       /* ever */
 	bool closed;
 	struct rate rate;
-	uint64_t rows, single_rows, prompt_rows;
+	uint64_t rows, single_rows, prompt_rows, skipped;
 	double seconds, single_seconds, prompt_seconds;
 };
 
 /* A step on its way through this stage. */
 struct job {
 	struct stage *s;
+	struct job *next; /* of the stage's, in no order */
+	atomic_bool is_void;
+	bool skipped; /* the lane's word */
 	struct peers_from from;
 	uint64_t number;
 	struct forward_step step;
@@ -43,7 +52,9 @@ struct job {
 	uint32_t *blocks; /* of all sequences, one after the other */
 	struct payload *x;
 	int rc;
-	double seconds;
+	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock: here, on the lane, computed */
+	Caravan__StepTime *times, **list;        /* what it brought, and ours */
+	size_t ntimes;                           /* 0: those before us do not say */
 	char err[256];
 	size_t nseqs;
 	ProtobufCBinaryData *tables; /* for passing on: point into blocks */
@@ -162,6 +173,8 @@ static void job_destroy(struct job *j) {
 	free(j->blocks);
 	free(j->tables);
 	free(j->ids);
+	free(j->times);
+	free(j->list);
 	free(j);
 }
 
@@ -181,10 +194,13 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 	j->tables = calloc(step->n_seqs, sizeof *j->tables);
 	j->ids = calloc(step->n_seqs, sizeof *j->ids);
 	j->blocks = calloc(nblocks ? nblocks : 1, sizeof *j->blocks);
+	j->times = calloc(s->index + 2, sizeof *j->times);
+	j->list = calloc(s->index + 2, sizeof(Caravan__StepTime *));
 	/* kernels want aligned rows, and what came over the network may not be */
 	j->x = (uintptr_t)payload_data(x) % KERN_ALIGN == 0 ? payload_ref(x)
 	                                                    : payload_copy(payload_data(x), payload_len(x));
-	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x) {
+	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x || !j->times ||
+	        !j->list) {
 		job_destroy(j);
 		return -ENOMEM;
 	}
@@ -192,6 +208,16 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 	j->from = *from;
 	j->number = step->step;
 	j->nseqs = step->n_seqs;
+	j->arrived_ns = loop_now_ns();
+	if (step->n_times == s->index + 1) {
+		j->ntimes = s->index + 2;
+		for (size_t i = 0; i < j->ntimes; i++) {
+			caravan__step_time__init(&j->times[i]);
+			if (i < step->n_times)
+				j->times[i] = *step->times[i];
+			j->list[i] = &j->times[i];
+		}
+	}
 	uint32_t *b = j->blocks;
 	for (size_t i = 0; i < step->n_seqs; i++) {
 		const Caravan__StepSeq *q = step->seqs[i];
@@ -240,6 +266,10 @@ static int gather(const struct job *j, struct payload **out) {
 static int pass_on(struct stage *s, struct job *j) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	struct payload *x = NULL;
+	if (j->ntimes) {
+		j->times[j->ntimes - 1].waited = j->began_ns - j->arrived_ns;
+		j->times[j->ntimes - 1].computed = j->ended_ns - j->began_ns;
+	}
 	if (s->last) {
 		Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
 		int rc = gather(j, &x);
@@ -248,9 +278,11 @@ static int pass_on(struct stage *s, struct job *j) {
 		done.epoch = s->plan->epoch;
 		done.model = s->plan->model;
 		done.step = j->number;
+		done.times = j->list;
+		done.n_times = j->ntimes;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_DONE;
 		env.step_done = &done;
-		rc = hop_send(s->hop, j->number, &env, x);
+		rc = hop_send(s->hop, j->number, &env, x, j->ended_ns);
 		payload_unref(x);
 		return rc;
 	}
@@ -274,26 +306,29 @@ static int pass_on(struct stage *s, struct job *j) {
 		step.rows = j->step.rows;
 		step.n_seqs = j->nseqs;
 		step.seqs = list;
+		step.times = j->list;
+		step.n_times = j->ntimes;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 		env.step = &step;
-		rc = hop_send(s->hop, j->number, &env, j->x);
+		rc = hop_send(s->hop, j->number, &env, j->x, j->ended_ns);
 	}
 	free(seq);
 	free(list);
 	return rc;
 }
 
-static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number) {
+static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number, uint64_t waited_ns) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	ack.step = number;
+	ack.waited = waited_ns;
 	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
 	env.step_ack = &ack;
 	(void)peers_answer(s->peers, from, &env, NULL);
 }
 
 static void tell(struct job *j) {
-	acknowledge(j->s, &j->from, j->number);
+	acknowledge(j->s, &j->from, j->number, loop_now_ns() - j->arrived_ns);
 	j->told = true;
 }
 
@@ -311,14 +346,21 @@ static void run(void *arg) {
 	struct job *j = arg;
 	struct stage *s = j->s;
 	j->posted = loop_post(s->loop, taken_up, j) == 0;
-	uint64_t begin = loop_now_ns();
-	j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
-	j->seconds = (double)(loop_now_ns() - begin) * 1e-9;
+	j->began_ns = loop_now_ns();
+	j->skipped = atomic_load(&j->is_void);
+	if (!j->skipped)
+		j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
+	j->ended_ns = loop_now_ns();
 }
 
 static void done(void *arg, bool cancelled) {
 	struct job *j = arg;
 	struct stage *s = j->s;
+	for (struct job **at = &s->first; *at; at = &(*at)->next)
+		if (*at == j) {
+			*at = j->next;
+			break;
+		}
 	j->over = j->posted && !j->told;
 	if (!cancelled && !j->told)
 		tell(j);
@@ -328,16 +370,19 @@ static void done(void *arg, bool cancelled) {
 			release(s);
 	} else if (!cancelled) {
 		uint64_t now = loop_now_ns();
-		s->rows += j->step.rows;
-		s->seconds += j->seconds;
-		if (j->step.rows == 1) {
+		double seconds = (double)(j->ended_ns - j->began_ns) * 1e-9;
+		uint32_t rows = j->skipped ? 0 : j->step.rows;
+		s->rows += rows;
+		s->skipped += j->skipped;
+		s->seconds += seconds;
+		if (rows == 1) {
 			s->single_rows++;
-			s->single_seconds += j->seconds;
-		} else if (j->step.rows >= PLANNER_MANY) {
-			s->prompt_rows += j->step.rows;
-			s->prompt_seconds += j->seconds;
+			s->single_seconds += seconds;
+		} else if (rows >= PLANNER_MANY) {
+			s->prompt_rows += rows;
+			s->prompt_seconds += seconds;
 		}
-		rate_add(&s->rate, now, j->step.rows);
+		rate_add(&s->rate, now, rows);
 		int rc = j->rc;
 		if (rc == 0 && (rc = pass_on(s, j)) != 0)
 			snprintf(j->err, sizeof j->err, "cannot pass the step on: %s", strerror(-rc));
@@ -366,6 +411,9 @@ void stage_step(
 		        s->slice->manifest->hp.dim);
 	else if (rc != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));
+	for (unsigned i = 0; rc == 0 && i < VOIDS; i++)
+		if (s->voids[i] == step->step)
+			atomic_store(&j->is_void, true);
 	if (rc == 0)
 		rc = forward_check(s->forward, &j->step, err, sizeof err);
 	if (rc == 0 && (rc = worker_submit(s->worker, run, done, j)) != 0)
@@ -374,17 +422,29 @@ void stage_step(
 		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
 		log_line(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
 		        s->plan->model, err);
-		acknowledge(s, from, step->step);
+		acknowledge(s, from, step->step, 0);
 		fail_step(s, step->step, err);
 		job_destroy(j);
 		return;
 	}
 	s->seen = step->step;
 	s->jobs++;
+	j->next = s->first;
+	s->first = j;
 }
 
-bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref) {
-	return hop_ack(s->hop, node, ref);
+void stage_void(struct stage *s, const struct peers_from *from, uint64_t number) {
+	if (!node_id_equal(&from->node, &s->coordinator))
+		return;
+	for (struct job *j = s->first; j; j = j->next)
+		if (j->number == number)
+			atomic_store(&j->is_void, true);
+	if (number > s->seen)
+		s->voids[s->nvoids++ % VOIDS] = number;
+}
+
+bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	return hop_ack(s->hop, node, ref, waited_ns);
 }
 
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why) {
@@ -420,4 +480,5 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->single_seconds = s->single_seconds;
 	out->prompt_rows = s->prompt_rows;
 	out->prompt_seconds = s->prompt_seconds;
+	out->skipped = s->skipped;
 }

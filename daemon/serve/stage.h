@@ -28,8 +28,11 @@ uint32_t stage_index(const struct stage *s);
 /* A Step for this stage arrived: acknowledged when it is taken up, refused with a sentence when it is wrong. */
 void stage_step(struct stage *s, const struct peers_from *from, const Caravan__Step *step, struct payload *x);
 
+/* The coordinator said that nobody wants this step any more: it is not computed, if it was not yet. */
+void stage_void(struct stage *s, const struct peers_from *from, uint64_t number);
+
 /* For hops: an acknowledgement, a lost link. */
-bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref);
+bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why);
 void stage_link_lost(struct stage *s, const struct node_id *node, const char *why);
 

@@ -2,10 +2,13 @@
 #include "tests/bench_pipeline/cluster.h"
 #include "proto/frame.h"
 #include "tests/bench/bench.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -247,6 +250,28 @@ double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n) {
 	return took;
 }
 
+static void count_threads(const struct cluster *c, unsigned node, struct counts *out) {
+	char path[128];
+	struct dirent *e;
+	snprintf(path, sizeof path, "/proc/%ld/task", (long)c->daemon[node]);
+	DIR *d = opendir(path);
+	while (d && (e = readdir(d)) && out->node[node].threads < CLUSTER_THREADS_MAX) {
+		unsigned long long ns;
+		snprintf(path, sizeof path, "/proc/%ld/task/%.20s/schedstat", (long)c->daemon[node],
+		        e->d_name);
+		FILE *f = fopen(path, "r");
+		if (f && fscanf(f, "%llu", &ns) == 1) {
+			unsigned at = out->node[node].threads++;
+			out->node[node].id[at] = atol(e->d_name);
+			out->node[node].seconds[at] = (double)ns * 1e-9;
+		}
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+}
+
 struct counts cluster_counts(struct cluster *c) {
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
 	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
@@ -256,8 +281,6 @@ struct counts cluster_counts(struct cluster *c) {
 	ask.ctl_status = &status;
 	int fd = open_control(c, 0);
 	say(fd, &ask, NULL, 0);
-	/* stages in order of their layers: the sort is that few are put where they belong */
-	unsigned first[CLUSTER_NODES_MAX];
 	for (bool over = false; !over;) {
 		char *payload;
 		size_t len;
@@ -266,23 +289,23 @@ struct counts cluster_counts(struct cluster *c) {
 		const Caravan__CtlReport *r = over ? NULL : env->ctl_report;
 		for (size_t i = 0; r && i < r->n_models; i++)
 			out.steps += r->models[i]->state ? r->models[i]->state->steps : 0;
-		for (size_t i = 0; r && i < r->n_nodes; i++) {
-			const Caravan__NodeState *n = r->nodes[i]->node_state;
-			for (size_t k = 0; n && k < n->n_stages && out.stages < CLUSTER_NODES_MAX; k++) {
-				unsigned at = out.stages++;
-				for (; at > 0 && first[at - 1] > n->stages[k]->first; at--) {
-					first[at] = first[at - 1];
-					out.computed[at] = out.computed[at - 1];
-				}
-				first[at] = n->stages[k]->first;
-				out.computed[at] = n->stages[k]->compute_seconds;
-			}
-		}
 		wire_free(env);
 		free(payload);
 	}
 	close(fd);
+	for (unsigned i = 0; i < c->nodes; i++)
+		count_threads(c, i, &out);
 	return out;
+}
+
+double cluster_computed(const struct counts *before, const struct counts *after, unsigned node) {
+	double most = 0;
+	for (unsigned i = 0; i < before->node[node].threads; i++)
+		for (unsigned k = 0; k < after->node[node].threads; k++)
+			if (before->node[node].id[i] == after->node[node].id[k])
+				most = fmax(
+				        most, after->node[node].seconds[k] - before->node[node].seconds[i]);
+	return most;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -295,6 +318,58 @@ static void proxy_start(struct cluster *c, unsigned i, unsigned front, unsigned 
 	snprintf(delay, sizeof delay, "%g", delay_ms);
 	char *argv[] = {program, port, to, "--delay", delay, NULL};
 	c->proxy[i] = spawn(argv, -1, NULL);
+}
+
+static void *echo(void *arg) {
+	int fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC), one = 1;
+	char byte[64];
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	for (ssize_t n; (n = read(fd, byte, sizeof byte)) > 0;)
+		if (write(fd, byte, (size_t)n) != n)
+			break;
+	close(fd);
+	return NULL;
+}
+
+double cluster_link_seconds(double delay_ms) {
+	enum { TIMES = 60 };
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, near;
+	struct cluster c = {.nodes = 1};
+	socklen_t len = sizeof at;
+	int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, one = 1;
+	char bytes[64] = {0};
+	pthread_t thread;
+	double took[TIMES];
+	if (server < 0 || bind(server, (struct sockaddr *)&at, len) != 0 || listen(server, 1) != 0 ||
+	        getsockname(server, (struct sockaddr *)&at, &len) != 0 ||
+	        pthread_create(&thread, NULL, echo, &server) != 0)
+		cluster_fail("no echo: %s", strerror(errno));
+	near = at;
+	unsigned front = free_port();
+	near.sin_port = htons((uint16_t)front);
+	proxy_start(&c, 0, front, ntohs(at.sin_port), delay_ms);
+	for (int tries = 0;; tries++, nap(20)) {
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(fd, (struct sockaddr *)&near, sizeof near) == 0)
+			break;
+		close(fd);
+		if (tries == 100) {
+			end(&c.proxy[0]);
+			cluster_fail("the proxy does not listen");
+		}
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	for (int i = 0; i < TIMES; i++) {
+		double begin = bench_now();
+		put(fd, bytes, sizeof bytes);
+		get(fd, bytes, sizeof bytes);
+		took[i] = (bench_now() - begin) / 2;
+	}
+	close(fd);
+	pthread_join(thread, NULL);
+	close(server);
+	end(&c.proxy[0]);
+	return bench_median(took, TIMES);
 }
 
 static void daemon_start(struct cluster *c, unsigned i, unsigned threads, bool spread, double delay_ms) {

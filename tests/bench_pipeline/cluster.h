@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { CLUSTER_NODES_MAX = 4, CLUSTER_STREAMS_MAX = 16 };
+enum { CLUSTER_NODES_MAX = 4, CLUSTER_STREAMS_MAX = 16, CLUSTER_THREADS_MAX = 64 };
 
 struct cluster {
 	unsigned nodes;
@@ -41,13 +41,23 @@ void cluster_ask(struct cluster *c, struct ask *a);
 /* All at once; seconds from the first question to the last answer. */
 double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n);
 
-/* What the daemons have counted since the model was loaded, read when all of it has been told. */
+/* What was done until now, read when all of it has been told: the steps of the model, and the processor time of every
+ * thread of every daemon. */
 struct counts {
 	uint64_t steps;
-	unsigned stages;
-	double computed[CLUSTER_NODES_MAX]; /* seconds, of each stage */
+	struct {
+		unsigned threads;
+		long id[CLUSTER_THREADS_MAX];
+		double seconds[CLUSTER_THREADS_MAX];
+	} node[CLUSTER_NODES_MAX];
 };
 struct counts cluster_counts(struct cluster *c);
+/* Processor seconds between two counts of a node's busiest thread, which computes. */
+double cluster_computed(const struct counts *before, const struct counts *after, unsigned node);
+
+/* Seconds that a few bytes need one way through such a proxy alone, with nothing of ours on either side: half of the
+ * median round trip. */
+double cluster_link_seconds(double delay_ms);
 
 /* Ends the program. */
 void cluster_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));

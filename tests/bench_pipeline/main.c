@@ -4,8 +4,8 @@
  *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat]...
  *
  * All sections when none is named.  Real daemons of this build, on this machine; what is compared is measured in turn
- * in every round, and figures are medians.  Bounds are computed from what the stages took to compute in the same run,
- * from the processors that they share and from the delay of the links.
+ * in every round, and figures are medians.  Bounds are computed from the processor time of the stages' compute
+ * threads in the same run, from the processors that they share and from the measured delay of the links.
  * Two models with random weights: "wide" has the width of a 7B model, few layers and a small vocabulary, so that the
  * two ends, which are the first node's, weigh little and stages can be even.  "Narrow" is for stages behind links: four
  * of them share this machine's processors, so what they compute must be little beside the links. */
@@ -59,24 +59,24 @@ static const char *narrow(void) {
 	model_write(run.narrow, "narrow",
 	        &(struct ggufgen_model){.type = KERN_Q4_0,
 	                .head = KERN_Q4_0,
-	                .dim = 256,
+	                .dim = 128,
 	                .layers = 4,
-	                .heads = 4,
-	                .ffn = 512,
+	                .heads = 2,
+	                .ffn = 256,
 	                .vocab = 512,
 	                .seed = 1});
 	return run.narrow;
 }
 
-/* A prompt of so many tokens, begin and first space included: each letter is one, none of them begins a word of the
- * vocabulary.  Another `salt`, another prompt from its first letter on. */
+/* A prompt of so many tokens: the one that begins a text, the three bytes of the first space, and one for each letter,
+ * since none of them begins a word of the vocabulary.  Another `salt`, another prompt from its first letter on. */
 static const char *prompt(char *out, unsigned tokens, unsigned salt) {
 	uint64_t x = salt * 0x9e3779b97f4a7c15u + 1;
-	for (unsigned i = 0; i + 2 < tokens; i++) {
+	for (unsigned i = 0; i + 4 < tokens; i++) {
 		x = x * 6364136223846793005u + 1442695040888963407u;
 		out[i] = (char)('a' + (x >> 33) % 20);
 	}
-	out[tokens > 2 ? tokens - 2 : 0] = 0;
+	out[tokens > 4 ? tokens - 4 : 0] = 0;
 	return out;
 }
 
@@ -112,11 +112,12 @@ static double many_streams(struct cluster *c, unsigned tokens) {
 	return STREAMS * tokens / took;
 }
 
-/* What each stage computed for a step between two counts; the steps. */
-static double steps_between(const struct counts *a, const struct counts *b, double computed[STAGES]) {
+/* What each node's compute thread needed of a processor for a step between two counts; the steps. */
+static double steps_between(
+        const struct counts *a, const struct counts *b, unsigned nodes, double computed[STAGES]) {
 	double steps = (double)(b->steps - a->steps);
-	for (unsigned i = 0; i < b->stages && i < STAGES; i++)
-		computed[i] = (b->computed[i] - a->computed[i]) / steps;
+	for (unsigned i = 0; i < nodes; i++)
+		computed[i] = cluster_computed(a, b, i) / steps;
 	return steps;
 }
 
@@ -134,6 +135,12 @@ static double largest(const double *v, unsigned n) {
 	return s;
 }
 
+/* What every step costs when no stage behind links is ever idle: the slowest one, or all of them over the processors
+ * that they share. */
+static double slowest(const double *computed) {
+	return fmax(largest(computed, STAGES), sum(computed, STAGES) / fmin(run.processors, STAGES));
+}
+
 /* ---- sections ------------------------------------------------------------------------------------ */
 
 static void stream_section(void) {
@@ -149,9 +156,10 @@ static void stream_section(void) {
 		ratio[i] = two[i] / alone[i];
 	}
 	unsigned n = run.b.rounds;
+	double times = bench_median(ratio, n); /* which sorts them */
 	printf("\nOne stream, 7B-wide Q4_0, 4 layers, one thread a process: %.2f ms a token in one process, %.2f over two stages: %.3f times (%.3f to %.3f)\n",
-	        median(alone, n) * 1e3, median(two, n) * 1e3, bench_median(ratio, n), ratio[0], ratio[n - 1]);
-	bench_row(&run.b, "times one process", bench_median(ratio, n), 1, 1.02, true, "stream.stages2");
+	        median(alone, n) * 1e3, median(two, n) * 1e3, times, ratio[0], ratio[n - 1]);
+	bench_row(&run.b, "times one process", times, 1, 1.02, true, "stream.stages2");
 	cluster_destroy(one);
 	cluster_destroy(line);
 }
@@ -181,29 +189,27 @@ static void streams_section(void) {
 		struct counts a = cluster_counts(line);
 		two[i] = many_streams(line, 32);
 		struct counts b = cluster_counts(line);
-		double steps = steps_between(&a, &b, computed);
+		double steps = steps_between(&a, &b, 2, computed);
 		/* the slowest stage is never idle */
-		bound[i] = STREAMS * 32 / steps / largest(computed, b.stages) / alone[i];
+		bound[i] = STREAMS * 32 / steps / largest(computed, 2) / alone[i];
 		ratio[i] = two[i] / alone[i];
 	}
 	unsigned n = run.b.rounds;
-	double most = bench_median(bound, n);
+	double most = bench_median(bound, n), times = bench_median(ratio, n); /* which sorts them */
 	printf("\n%d streams, 7B-wide Q4_0, 4 layers: %.1f tokens/s in one process of two threads, in two batches of four; %.1f through two stages of one thread: %.3f times (%.3f to %.3f), bound %.3f\n",
-	        STREAMS, median(alone, n), median(two, n), bench_median(ratio, n), ratio[0], ratio[n - 1],
-	        most);
-	bench_row(&run.b, "times one process", bench_median(ratio, n), most, 0.97, false, "streams8.stages2");
+	        STREAMS, median(alone, n), median(two, n), times, ratio[0], ratio[n - 1], most);
+	bench_row(&run.b, "times one process", times, most, 0.97, false, "streams8.stages2");
 	cluster_destroy(one);
 	cluster_destroy(line);
 }
 
 static void links_section(void) {
 	static char text[PROMPT + 1];
-	double rate[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], bound[BENCH_ROUNDS_MAX],
-	        took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX],
-	        chunks = 0, cores = run.processors;
+	double rate[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], bound[BENCH_ROUNDS_MAX];
+	double took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX];
+	/* the first stage is at the coordinator, but what the last one has to say goes back over a link */
+	double computed[STAGES], link = cluster_link_seconds(LINK_MS), links = STAGES * link, chunks = 0;
 	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
-	double links = STAGES * LINK_MS * 1e-3, computed[STAGES],
-	       steps; /* the first stage is at the coordinator */
 	unsigned n = run.b.rounds;
 	cluster_load(c, narrow(), STREAMS, 4096);
 	many_streams(c, 8);
@@ -211,12 +217,10 @@ static void links_section(void) {
 		struct counts a = cluster_counts(c);
 		rate[i] = many_streams(c, TOKENS);
 		struct counts b = cluster_counts(c);
-		steps = steps_between(&a, &b, computed);
-		double all = sum(computed, STAGES), a_step = STREAMS * TOKENS / steps;
-		/* every stream goes round: through all stages and links, and no faster than the slowest, or than the
-		 * processors together */
-		bound[i] = fmin(STREAMS / (all + links),
-		        a_step / fmax(largest(computed, STAGES), all / fmin(cores, STAGES)));
+		double a_step = STREAMS * TOKENS / steps_between(&a, &b, STAGES, computed);
+		/* every stream goes round, through all stages and links, and no faster than the slowest stage, or
+		 * than the processors that they share */
+		bound[i] = fmin(STREAMS / (sum(computed, STAGES) + links), a_step / slowest(computed));
 		share[i] = rate[i] / bound[i];
 
 		struct ask p = {.text = prompt(text, PROMPT, salt()), .limit = 1};
@@ -224,15 +228,13 @@ static void links_section(void) {
 		free(p.answer);
 		took[i] = p.prompt_seconds;
 		a = cluster_counts(c);
-		chunks = steps_between(&b, &a, computed);
-		all = sum(computed, STAGES);
+		chunks = steps_between(&b, &a, STAGES, computed);
 		/* the first chunk goes through everything; then one comes out at every turn of the slowest */
-		least[i] = all + links +
-		           (chunks - 1) * fmax(largest(computed, STAGES), all / fmin(cores, STAGES));
+		least[i] = sum(computed, STAGES) + links + (chunks - 1) * slowest(computed);
 		fill[i] = least[i] / took[i];
 	}
-	printf("\n%d stages behind links of %.0f ms; a narrow model (256 wide), so that links are most of it; %.0f processors\n",
-	        STAGES, LINK_MS, cores);
+	printf("\n%d stages behind links of %.0f ms (measured: %.2f); a narrow model (128 wide), so that links are most of it; %u processors\n",
+	        STAGES, LINK_MS, link * 1e3, run.processors);
 	printf("  %d streams: %.1f tokens/s, bound %.1f: %.3f of it\n", STREAMS, median(rate, n),
 	        median(bound, n), median(share, n));
 	printf("  a prompt of %d tokens, in %.0f chunks: %.1f ms, bound %.1f: %.3f of it\n", PROMPT, chunks,

@@ -267,7 +267,7 @@ submit-long~^refused: the prompt has 20000 tokens~a prompt longer than the conte
 submit-short~^lost: Submit: a payload of 12 bytes~fewer tokens than were announced
 submit-model~^refused: this node does not coordinate model ghost~a prompt for what is not there
 submit-nan~^lost: Sampling: bad temperature~a temperature that is no number
-submit-flood~^(tokens|refused)~5000 prompts at once
+submit-flood~^(queued|tokens|refused)~5000 prompts at once
 cancel-all~^pong~the cancelling of what is not its own
 CASES
 for why in "block 4 of 4" "block 4294967295 of 4" "block 1048576 of 4" "writes a block that the step writes already" \
