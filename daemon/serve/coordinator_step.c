@@ -292,7 +292,6 @@ static void pick(void *arg) {
 	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
-	uint64_t begin = loop_now_ns();
 	struct head_row *row = f->row;
 	struct logits **tail = &f->logits;
 	uint32_t nrow = 0;
@@ -328,10 +327,6 @@ static void pick(void *arg) {
 	if (f->rc == 0)
 		head_pick(m->head, row, nrow);
 	f->ended_ns = loop_now_ns();
-}
-
-static const char *pick_error(int rc) {
-	return rc == -EDOM ? "the model's output is not finite" : strerror(-rc);
 }
 
 static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
