@@ -1,4 +1,6 @@
-/* scheduler: rows, blocks, turns: everything that can be said without computing. */
+/* scheduler: rows, blocks, turns, places, and the account of a step's time: everything that can be said without
+ * computing. */
+#include "daemon/serve/account.h"
 #include "daemon/serve/rate.h"
 #include "daemon/serve/scheduler.h"
 #include <errno.h>
@@ -376,6 +378,57 @@ START_TEST(rates) {
 }
 END_TEST
 
+static bool near(double a, double b) {
+	return a - b < 1e-9 && b - a < 1e-9;
+}
+
+/* What is left of the time between sending and hearing back was the wire, divided as the trips are. */
+START_TEST(time_of_a_step) {
+	Caravan__StepTime time[3], *list[3];
+	Caravan__ModelState state = CARAVAN__MODEL_STATE__INIT;
+	struct account *a;
+	struct account_step step;
+	ck_assert_int_eq(account_create(&a, 2), 0);
+	for (int i = 0; i < 3; i++) {
+		caravan__step_time__init(&time[i]);
+		time[i].waited = 10000000;
+		time[i].computed = 20000000u * (unsigned)(i + 1);
+		time[i].held = 5000000;
+		time[i].trip =
+		        i == 0 ? 0 : 1000000u * (unsigned)i; /* the first stage is at the coordinator */
+		list[i] = &time[i];
+	}
+	/* the stages have 130 ms of 160; the coordinator's own time was before */
+	ck_assert(account_add(a, 128, list, 3, 160000000, &step));
+	ck_assert(near(step.wire, 0.03) && near(step.computed, 0.12) && near(step.waited, 0.045));
+	account_state(a, &state);
+	ck_assert_uint_eq(state.n_times, 3);
+	ck_assert(near(state.times[0]->wire, 0) && near(state.times[1]->wire, 0.01) &&
+	          near(state.times[2]->wire, 0.02));
+	ck_assert(near(state.times[2]->computed, 0.06) && near(state.times[2]->held, 0.005));
+	/* 30 ms on the wire, 60 at the slowest: half a step, so none more than the stages have */
+	ck_assert_uint_eq(account_on_wire(a), 0);
+	/* more than there was time for, and another number of stages, are not believed */
+	ck_assert(!account_add(a, 1, list, 3, 129000000, &step) && near(step.computed, 0));
+	ck_assert(!account_add(a, 1, list, 2, 160000000, &step));
+	time[1].computed = UINT64_MAX;
+	ck_assert(!account_add(a, 1, list, 3, 160000000, &step));
+	account_ends(a, 1000000, 2000000);
+	account_state(a, &state);
+	ck_assert(near(state.times[0]->computed, 0.022) && near(state.times[1]->computed, 0.04));
+	/* long wires: so many as they hold, and no more than four a stage */
+	time[1].computed = 40000000;
+	for (int i = 0; i < 40; i++)
+		ck_assert(account_add(a, 128, list, 3, 130000000 + 300000000, &step));
+	ck_assert_uint_ge(account_on_wire(a), 4);
+	ck_assert_uint_le(account_on_wire(a), 5);
+	for (int i = 0; i < 40; i++)
+		ck_assert(account_add(a, 128, list, 3, 90000000000, &step));
+	ck_assert_uint_eq(account_on_wire(a), 8);
+	account_destroy(a);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("scheduler");
 	TCase *t = tcase_create("scheduler");
@@ -392,6 +445,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, the_pool_bounds_what_runs);
 	tcase_add_test(t, every_output_for_logits);
 	tcase_add_test(t, rates);
+	tcase_add_test(t, time_of_a_step);
 	suite_add_tcase(s, t);
 	return s;
 }
