@@ -46,6 +46,7 @@ int store_open(struct store **out, const char *dir, char *err, size_t errlen) {
 		return rc;
 	}
 	s->blobs = s->tensors = -1;
+	pthread_mutex_init(&s->pin_lock, NULL);
 	rc = open_folder(dir, "blobs", NULL, &s->blobs, err, errlen);
 	if (rc == 0)
 		rc = open_folder(dir, "tensors", NULL, &s->tensors, err, errlen);
@@ -71,6 +72,7 @@ void store_close(struct store *s) {
 		close(s->blobs);
 	if (s->tensors >= 0)
 		close(s->tensors);
+	pthread_mutex_destroy(&s->pin_lock);
 	free(s->names);
 	free(s->dir);
 	free(s);

@@ -98,8 +98,8 @@ size_t store_find_damaged(struct store *s, struct content_id *ids, size_t max);
 /* Whoever uses the tensor uses the file that the store has now, at the same addresses.  0, -ENOENT, or another. */
 int store_renew_tensor(struct store *s, const struct content_id *id);
 
-/* Bounds the store: before a tensor is written, those needed least recently go until there is room for it; one in use never
- * does, those that `wanted` (NULL allowed) says yes to go last.  `evicted` hears of each, on the thread that writes. */
+/* Bounds the store: before a tensor is written, those needed least recently go until there is room for it; one in use or
+ * pinned never does, those that `wanted` (NULL allowed) says yes to go last.  `evicted` hears of each, on the thread that writes. */
 struct store_limit {
 	uint64_t bytes; /* 0: no bound */
 	bool (*wanted)(void *arg, const struct content_id *id);
@@ -108,6 +108,11 @@ struct store_limit {
 };
 void store_set_limit(
         struct store *s, const struct store_limit *limit); /* before the store is used by other threads */
+/* Names that somebody is collecting, and will use together: from now on none of them is evicted, whether the store has it
+ * already or gets it meanwhile.  Any thread.  0 or -ENOMEM. */
+struct store_pin;
+int store_pin(struct store_pin **out, struct store *s, const struct content_id *ids, size_t count);
+void store_unpin(struct store_pin *p); /* NULL allowed; before the store is closed */
 /* Makes room for `need` bytes: 0, or -EDQUOT with a sentence. */
 int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen);
 /* Bytes of all its files. */

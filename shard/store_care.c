@@ -159,18 +159,68 @@ void store_set_limit(struct store *s, const struct store_limit *limit) {
 	s->limit = *limit;
 }
 
-/* Removes a tensor unless somebody has it open. */
+/* Names that stay, until they are let go. */
+struct store_pin {
+	struct store *store;
+	struct store_pin *next;
+	size_t count;
+	struct content_id id[]; /* ascending */
+};
+
+static int compare_ids(const void *a, const void *b) {
+	return memcmp(a, b, sizeof(struct content_id));
+}
+
+int store_pin(struct store_pin **out, struct store *s, const struct content_id *ids, size_t count) {
+	struct store_pin *p = malloc(sizeof *p + count * sizeof *ids);
+	if (!p)
+		return -ENOMEM;
+	p->store = s;
+	p->count = count;
+	memcpy(p->id, ids, count * sizeof *ids);
+	qsort(p->id, count, sizeof *p->id, compare_ids);
+	pthread_mutex_lock(&s->pin_lock);
+	p->next = s->pins;
+	s->pins = p;
+	pthread_mutex_unlock(&s->pin_lock);
+	*out = p;
+	return 0;
+}
+
+void store_unpin(struct store_pin *p) {
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->store->pin_lock);
+	struct store_pin **at = &p->store->pins;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	pthread_mutex_unlock(&p->store->pin_lock);
+	free(p);
+}
+
+/* Under the lock. */
+static bool is_pinned(const struct store *s, const struct content_id *id) {
+	for (const struct store_pin *p = s->pins; p; p = p->next)
+		if (bsearch(id, p->id, p->count, sizeof *id, compare_ids))
+			return true;
+	return false;
+}
+
+/* Removes a tensor unless somebody has it open, or will. */
 static bool evict(struct store *s, const struct content_id *id) {
 	char hex[CONTENT_HEX];
 	struct stat mine, there;
 	int fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
-	/* who opens it from now on finds it barred, and takes it for absent */
-	bool gone = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
+	/* who opens it from now on finds it barred, and takes it for absent; who pins it from now on finds it gone */
+	pthread_mutex_lock(&s->pin_lock);
+	bool gone = !is_pinned(s, id) && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
 	            fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
 	            mine.st_dev == there.st_dev && mine.st_ino == there.st_ino &&
 	            unlinkat(s->tensors, hex, 0) == 0;
+	pthread_mutex_unlock(&s->pin_lock);
 	close(fd);
 	return gone;
 }

@@ -2,6 +2,7 @@
 #ifndef SHARD_STORE_TENSOR_H
 #define SHARD_STORE_TENSOR_H
 #include "shard/store.h"
+#include <pthread.h>
 
 #define STORE_ALIGN 4096u /* where the packed matrix of a tensor file may start */
 #define STORE_HEAD 64u    /* bytes of the header before the record */
@@ -11,6 +12,8 @@ struct store {
 	char *dir, *names;
 	int blobs, tensors; /* the folders */
 	struct store_limit limit;
+	pthread_mutex_t pin_lock;
+	struct store_pin *pins; /* under it */
 };
 
 struct store_head {

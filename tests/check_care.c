@@ -333,6 +333,33 @@ START_TEST(what_is_wanted_goes_last_and_is_told) {
 }
 END_TEST
 
+START_TEST(what_is_pinned_stays_and_may_come_back) {
+	struct store_pin *pin[2];
+	fill();
+	uint64_t each = store_bytes(store) / 6;
+	struct content_id first[2] = {small[1].id, small[0].id}, later = small[5].id;
+	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
+	store_set_limit(
+	        store, &(struct store_limit){.bytes = store_bytes(store), .wanted = want, .evicted = note});
+	ck_assert_int_eq(store_pin(&pin[0], store, first, 2), 0);
+	ck_assert_int_eq(store_make_room(store, 7 * each / 2, err, sizeof err), 0);
+	ck_assert(is_there(0) && is_there(1) && !is_there(2) && !is_there(5));
+	/* one that the store gets after it was pinned */
+	ck_assert_int_eq(store_pin(&pin[1], store, &later, 1), 0);
+	put_tensor(&small[5], bytes[5]);
+	put_tensor(&small[2], bytes[2]);
+	ck_assert_int_eq(store_make_room(store, 7 * each / 2, err, sizeof err), -EDQUOT);
+	ck_assert(is_there(0) && is_there(1) && !is_there(2) && is_there(5));
+	store_unpin(pin[0]);
+	ck_assert_int_eq(store_make_room(store, 9 * each / 2, err, sizeof err), 0);
+	ck_assert(!is_there(0) && !is_there(1) && is_there(5));
+	store_unpin(pin[1]);
+	ck_assert_int_eq(store_make_room(store, 6 * each, err, sizeof err), 0);
+	ck_assert(!is_there(5));
+	empty();
+}
+END_TEST
+
 START_TEST(what_is_in_use_stays_whoever_uses_it) {
 	struct store *other;
 	struct store_tensor *used[2];
@@ -379,6 +406,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, the_list_may_change_while_a_page_is_missing);
 	tcase_add_test(c, the_least_recently_needed_go_first);
 	tcase_add_test(c, what_is_wanted_goes_last_and_is_told);
+	tcase_add_test(c, what_is_pinned_stays_and_may_come_back);
 	tcase_add_test(c, what_is_in_use_stays_whoever_uses_it);
 	suite_add_tcase(s, c);
 	return s;

@@ -87,6 +87,17 @@ uint64_t deploy_memory_free(const struct deploy *d) {
 	return d->c.memory > d->used ? d->c.memory - d->used : 0;
 }
 
+int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out) {
+	struct content_id *ids = malloc((count + 1) * sizeof *ids);
+	if (!ids)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		ids[i] = tensor[i].id;
+	int rc = store_pin(out, d->c.store, ids, count);
+	free(ids);
+	return rc;
+}
+
 bool deploy_charge(struct deploy *d, uint64_t bytes) {
 	if (bytes > deploy_memory_free(d))
 		return false;

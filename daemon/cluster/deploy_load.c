@@ -82,6 +82,7 @@ void load_free(struct load *l) {
 		transfer_withdraw(l->d->transfer, l->im);
 	loop_timer_stop(l->timer);
 	transfer_cancel(l->fetch);
+	store_unpin(l->pin);
 	slice_destroy(l->ends);
 	slice_destroy(l->mapped);
 	planner_clear(&l->found);
@@ -214,7 +215,7 @@ void load_learnt(struct load *l, const char *error) {
 	        .sources = n,
 	        .done = ends_fetched,
 	        .arg = l};
-	if (transfer_fetch(d->transfer, &r, &l->fetch)) {
+	if (deploy_pin(d, r.tensor, r.tensors, &l->pin) || transfer_fetch(d->transfer, &r, &l->fetch)) {
 		l->fetch = NULL;
 		load_fail(l, "no memory");
 	}
@@ -229,6 +230,8 @@ static void ends_run(void *arg) {
 
 static void ends_done(void *arg, bool cancelled) {
 	struct load *l = arg;
+	store_unpin(l->pin); /* what is mapped stays anyway */
+	l->pin = NULL;
 	if (l->state == LOAD_PREPARING && !cancelled) {
 		l->ends = l->mapped;
 		l->mapped = NULL;

@@ -83,7 +83,8 @@ struct load {
 	struct model *m; /* a reference */
 	struct part *part;
 	size_t nparts;
-	struct fetch *fetch; /* of the ends */
+	struct fetch *fetch;   /* of the ends */
+	struct store_pin *pin; /* of them, until they are mapped */
 	struct slice *ends;
 	struct slice *mapped;  /* the job's result until it is taken over as `ends` */
 	struct model *mapping; /* a reference of the job that maps the ends */

@@ -22,6 +22,7 @@ struct stage {
 	struct peers_from from;   /* Prepare's */
 	struct node_id *sources;
 	size_t nsources;
+	struct store_pin *pin; /* until it is mapped */
 	struct fetch *fetch;
 	struct loop_timer *beat;
 	uint64_t charged, moved, done, total;
@@ -44,6 +45,7 @@ void stage_free(struct stage *st) {
 	if (!st)
 		return;
 	loop_timer_stop(st->beat);
+	store_unpin(st->pin);
 	free(st->sources);
 	free(st);
 }
@@ -135,6 +137,8 @@ static void map_done(void *arg, bool cancelled) {
 		uint64_t weights = map->rc ? 0 : slice_bytes(map->slice);
 		loop_timer_stop(st->beat);
 		st->beat = NULL;
+		store_unpin(st->pin); /* the slice holds its files */
+		st->pin = NULL;
 		if (map->rc == 0)
 			map->rc = d->c.hooks.stage_open(
 			        d->c.hooks.arg, &m->pub, st->index, map->slice, map->err, sizeof map->err);
@@ -216,15 +220,17 @@ void stage_learnt(struct stage *st, const char *error) {
 	st->charged = need;
 	char subject[WIRE_NAME_MAX + 64];
 	snprintf(subject, sizeof subject, "layers %u to %u of %s", first, last - 1, plan->model);
+	const struct manifest_tensor *tensor = m->manifest->layer[first];
+	size_t tensors = (size_t)(last - first) * LAYER_ROLES;
 	struct transfer_request r = {.subject = subject,
-	        .tensor = m->manifest->layer[first],
-	        .tensors = (size_t)(last - first) * LAYER_ROLES,
+	        .tensor = tensor,
+	        .tensors = tensors,
 	        .source = st->sources,
 	        .sources = st->nsources,
 	        .progress = progress,
 	        .done = fetched,
 	        .arg = st};
-	if (transfer_fetch(d->transfer, &r, &st->fetch)) {
+	if (deploy_pin(d, tensor, tensors, &st->pin) || transfer_fetch(d->transfer, &r, &st->fetch)) {
 		st->fetch = NULL;
 		fail(st, "no memory");
 	}
