@@ -114,7 +114,7 @@ node() {
 	listen=tcp://127.0.0.1:0
 	[ -f "$dir/$name.endpoint" ] && listen=$(cat "$dir/$name.endpoint")
 	# shellcheck disable=SC2086
-	env $env caravand --state "$dir/$name" --name "$name" --listen "$listen" --threads 1 --memory 2G "$@" \
+	env $env ${daemon:-caravand} --state "$dir/$name" --name "$name" --listen "$listen" --threads 1 --memory 2G "$@" \
 		>>"$dir/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
 	case " $nodes " in *" $name "*) ;; *) nodes="$nodes $name" ;; esac
@@ -123,6 +123,16 @@ node() {
 		return 1
 	}
 	on "$name" status --json | json "[n['endpoint'] for n in j['nodes'] if n['self']][0]" >"$dir/$name.endpoint"
+}
+
+# with DAEMON COMMAND...: what it starts is that program
+with() {
+	daemon=$1
+	shift
+	"$@"
+	with_status=$?
+	daemon=
+	return $with_status
 }
 
 # on NODE SUBCOMMAND ARG...: runs the command against a node's daemon
