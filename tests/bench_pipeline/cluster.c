@@ -46,8 +46,7 @@ static const char *build_dir(void) {
 	return top ? top : ".";
 }
 
-/* cpu: the only processor that it may use, or negative.  log: of what it says; NULL: nothing is kept. */
-static pid_t spawn(char *const *argv, int cpu, const char *log) {
+pid_t cluster_spawn(char *const *argv, int cpu, const char *log) {
 	fflush(stdout);
 	pid_t pid = fork();
 	if (pid < 0)
@@ -71,12 +70,12 @@ static pid_t spawn(char *const *argv, int cpu, const char *log) {
 
 static void run(char *const *argv, const char *log) {
 	int status;
-	pid_t pid = spawn(argv, -1, log);
+	pid_t pid = cluster_spawn(argv, -1, log);
 	if (waitpid(pid, &status, 0) < 0 || status)
 		cluster_fail("%s %s failed; see %s (KEEP=1 keeps it)", argv[0], argv[1], log);
 }
 
-static void end(pid_t *pid) {
+void cluster_end(pid_t *pid) {
 	if (*pid <= 0)
 		return;
 	kill(*pid, SIGTERM);
@@ -84,8 +83,7 @@ static void end(pid_t *pid) {
 	*pid = 0;
 }
 
-/* A port that nobody has now. */
-static unsigned free_port(void) {
+unsigned cluster_free_port(void) {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof at;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -317,7 +315,7 @@ static void proxy_start(struct cluster *c, unsigned i, unsigned front, unsigned 
 	snprintf(to, sizeof to, "127.0.0.1:%u", back);
 	snprintf(delay, sizeof delay, "%g", delay_ms);
 	char *argv[] = {program, port, to, "--delay", delay, NULL};
-	c->proxy[i] = spawn(argv, -1, NULL);
+	c->proxy[i] = cluster_spawn(argv, -1, NULL);
 }
 
 static void *echo(void *arg) {
@@ -345,7 +343,7 @@ double cluster_link_seconds(double delay_ms) {
 	        pthread_create(&thread, NULL, echo, &server) != 0)
 		cluster_fail("no echo: %s", strerror(errno));
 	near = at;
-	unsigned front = free_port();
+	unsigned front = cluster_free_port();
 	near.sin_port = htons((uint16_t)front);
 	proxy_start(&c, 0, front, ntohs(at.sin_port), delay_ms);
 	for (int tries = 0;; tries++, nap(20)) {
@@ -354,7 +352,7 @@ double cluster_link_seconds(double delay_ms) {
 			break;
 		close(fd);
 		if (tries == 100) {
-			end(&c.proxy[0]);
+			cluster_end(&c.proxy[0]);
 			cluster_fail("the proxy does not listen");
 		}
 	}
@@ -368,13 +366,13 @@ double cluster_link_seconds(double delay_ms) {
 	close(fd);
 	pthread_join(thread, NULL);
 	close(server);
-	end(&c.proxy[0]);
+	cluster_end(&c.proxy[0]);
 	return bench_median(took, TIMES);
 }
 
 static void daemon_start(struct cluster *c, unsigned i, unsigned threads, bool spread, double delay_ms) {
 	char program[512], state[200], log[200], name[16], listen[64], advertise[64], count[16];
-	unsigned back = free_port(), front = delay_ms > 0 ? free_port() : back;
+	unsigned back = cluster_free_port(), front = delay_ms > 0 ? cluster_free_port() : back;
 	if (delay_ms > 0)
 		proxy_start(c, i, front, back, delay_ms);
 	snprintf(program, sizeof program, "%s/caravand", build_dir());
@@ -386,7 +384,7 @@ static void daemon_start(struct cluster *c, unsigned i, unsigned threads, bool s
 	snprintf(count, sizeof count, "%u", threads);
 	char *argv[] = {program, "--state", state, "--name", name, "--listen", listen, "--advertise",
 	        advertise, "--memory", "4G", "--threads", count, NULL};
-	c->daemon[i] = spawn(argv, spread ? processor(i) : -1, log);
+	c->daemon[i] = cluster_spawn(argv, spread ? processor(i) : -1, log);
 	close(open_control(c, i));
 }
 
@@ -439,8 +437,8 @@ void cluster_destroy(struct cluster *c) {
 			break;
 		}
 	for (unsigned i = 0; i < c->nodes; i++) {
-		end(&c->daemon[i]);
-		end(&c->proxy[i]);
+		cluster_end(&c->daemon[i]);
+		cluster_end(&c->proxy[i]);
 	}
 	if (!getenv("KEEP"))
 		nftw(c->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -59,6 +59,12 @@ double cluster_computed(const struct counts *before, const struct counts *after,
  * median round trip. */
 double cluster_link_seconds(double delay_ms);
 
+/* A program of its own.  argv[0]: its path; cpu: the only processor that it may use, or negative; log: of what it says, NULL:
+ * nothing is kept. */
+pid_t cluster_spawn(char *const *argv, int cpu, const char *log);
+void cluster_end(pid_t *pid);     /* ends it and waits; 0 is nobody, and what it is afterwards */
+unsigned cluster_free_port(void); /* one of loopback that nobody has now */
+
 /* Ends the program. */
 void cluster_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 

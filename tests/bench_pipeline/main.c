@@ -1,7 +1,7 @@
 /* bench_pipeline: what several stages reach together, as a table for people and, with BENCH_JSON=FILE, as one object for
  * programs.
  *
- *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat]...
+ *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat|server]...
  *
  * All sections when none is named.  Real daemons of this build, on this machine; what is compared is measured in turn
  * in every round, and figures are medians.  Bounds are computed from the processor time of the stages' compute
@@ -11,6 +11,7 @@
  * of them share this machine's processors, so what they compute must be little beside the links. */
 #include "tests/bench/bench.h"
 #include "tests/bench_pipeline/cluster.h"
+#include "tests/bench_pipeline/peer.h"
 #include "tests/bench_pipeline/pipeline.h"
 #include "tests/ggufgen.h"
 #include <math.h>
@@ -269,13 +270,42 @@ static void chat_section(void) {
 	cluster_destroy(c);
 }
 
+static void server_section(void) {
+	static char text[STREAMS][64];
+	const char *prompts[STREAMS];
+	double ours[BENCH_ROUNDS_MAX], theirs[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
+	struct peer *p = peer_create(wide(), run.processors, STREAMS, 512);
+	if (!p) {
+		printf("\nPEER_LLAMA_SERVER names no server to be measured beside\n");
+		return;
+	}
+	struct cluster *one = cluster_create(1, run.processors, false, 0);
+	cluster_load(one, wide(), STREAMS, 512);
+	many_streams(one, 4);
+	unsigned n = run.b.rounds;
+	for (unsigned i = 0; i <= n; i++) { /* the first to warm up */
+		for (unsigned k = 0; k < STREAMS; k++)
+			prompts[k] = prompt(text[k], 8, salt());
+		theirs[i ? i - 1 : 0] = peer_tokens(p, prompts, STREAMS, 32);
+		ours[i ? i - 1 : 0] = many_streams(one, 32);
+	}
+	for (unsigned i = 0; i < n; i++)
+		ratio[i] = ours[i] / theirs[i];
+	double times = bench_median(ratio, n); /* which sorts them */
+	printf("\n%d streams in one process, 7B-wide Q4_0, 4 layers: %.1f tokens/s, %.1f of the server beside it: %.3f times (%.3f to %.3f)\n",
+	        STREAMS, median(ours, n), median(theirs, n), times, ratio[0], ratio[n - 1]);
+	bench_row(&run.b, "times the server", times, NAN, 1.3, false, "server.streams8");
+	cluster_destroy(one);
+	peer_destroy(p);
+}
+
 /* ---- the program --------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
 	void (*run)(void);
 } sections[] = {{"stream", stream_section}, {"hop", hop_section}, {"streams", streams_section},
-        {"links", links_section}, {"chat", chat_section}};
+        {"links", links_section}, {"chat", chat_section}, {"server", server_section}};
 
 static void interrupted(int sig) {
 	(void)sig;
@@ -300,7 +330,7 @@ int main(int argc, char **argv) {
 		unsigned long n = optarg ? strtoul(optarg, NULL, 10) : 0;
 		if (option != 'r' || n < 1 || n > BENCH_ROUNDS_MAX) {
 			fprintf(stderr,
-			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat]...\n");
+			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat|server]...\n");
 			return 2;
 		}
 		run.b.rounds = (unsigned)n;
