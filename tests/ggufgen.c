@@ -394,15 +394,15 @@ void ggufgen_vocab_keys(struct ggufgen *g, uint32_t tokens) {
 	for (uint32_t i = 0; i < tokens; i++) {
 		char s[32];
 		float f = -(float)i;
-		if (i < 3)
+		if (i < GGUFGEN_BYTES)
 			snprintf(s, sizeof s, "%s", special[i]);
-		else if (i < 259)
-			snprintf(s, sizeof s, "<0x%02X>", i - 3);
+		else if (i < GGUFGEN_WORDS)
+			snprintf(s, sizeof s, "<0x%02X>", i - GGUFGEN_BYTES);
 		else
 			snprintf(s, sizeof s, "\xe2\x96\x81w%u", i);
 		put_string(&text, s);
 		put(&score, &f, sizeof f);
-		put_u32(&type, i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1);
+		put_u32(&type, i == 0 ? 2 : i < GGUFGEN_BYTES ? 3 : i < GGUFGEN_WORDS ? 6 : 1);
 	}
 	ggufgen_string(g, "tokenizer.ggml.model", "llama");
 	ggufgen_raw(g, "tokenizer.ggml.tokens", GGUF_ARRAY, text.data, text.len);

@@ -46,6 +46,9 @@ uint8_t *ggufgen_bytes(struct ggufgen *g, size_t *len);
 /* An unnamed file with these bytes; a descriptor. */
 int ggufgen_fd(const void *data, size_t len);
 
+/* The vocabulary of a model: three pieces that control, one for each byte, and words. */
+enum { GGUFGEN_BYTES = 3, GGUFGEN_WORDS = GGUFGEN_BYTES + 256 };
+
 /* A model.  Zero stands for what is usual: kv_heads = heads, head_size = dim / heads, context 4096,
  * distinct = layers, norm type F32, freq_base 10000, eps 1e-5. */
 struct ggufgen_model {

@@ -2,6 +2,7 @@
 #include "tests/bench_pipeline/peer.h"
 #include "tests/bench/bench.h"
 #include "tests/bench_pipeline/cluster.h"
+#include "tests/ggufgen.h"
 #include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
@@ -97,11 +98,20 @@ struct stream {
 	unsigned limit, got;
 };
 
+/* A random model says bytes that are no UTF-8, which the server cannot answer with: those pieces are barred. */
+static json_t *no_bytes(void) {
+	json_t *list = json_array();
+	for (int i = GGUFGEN_BYTES; list && i < GGUFGEN_BYTES + 256; i++)
+		json_array_append_new(list, json_pack("[i, b]", i, 0));
+	return list;
+}
+
 static void *complete(void *arg) {
 	struct stream *s = arg;
 	char *answer = malloc(ANSWER_MAX);
-	json_t *question = json_pack("{s:s, s:i, s:i, s:b, s:b, s:b}", "prompt", s->prompt, "n_predict",
-	        (int)s->limit, "temperature", 0, "ignore_eos", 1, "cache_prompt", 0, "stream", 0);
+	json_t *question = json_pack("{s:s, s:i, s:i, s:b, s:b, s:b, s:o}", "prompt", s->prompt, "n_predict",
+	        (int)s->limit, "temperature", 0, "ignore_eos", 1, "cache_prompt", 0, "stream", 0,
+	        "logit_bias", no_bytes());
 	char *body = question ? json_dumps(question, JSON_COMPACT) : NULL;
 	const char *text = body && answer ? ask(s->peer, "POST", "/completion", body, answer) : NULL;
 	json_t *said = text ? json_loads(text, 0, NULL) : NULL;
