@@ -115,8 +115,9 @@ static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 
 int advice_print(const Caravan__CtlAdvice *a, bool described) {
 	uint64_t moves = 0;
-	printf("%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel\n\n", a->model,
-	        a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel);
+	printf("%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel, KV cache %s\n\n",
+	        a->model, a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel,
+	        kern_kv_name(a->kv));
 	printf("  %-16s %-9s %-10s %-10s %-10s %-22s %-11s %s\n", "node", "layers", "weights", "KV cache",
 	        "other", "memory", "computing", "sending");
 	for (size_t i = 0; i < a->n_nodes; i++) {
@@ -187,11 +188,11 @@ int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
 	const Caravan__AdviceNode *worst = bottleneck(a, &link);
 	for (size_t i = 0; i < a->n_nodes; i++)
 		json_array_append_new(has_layers(a->nodes[i]) ? stages : others, node_json(a, a->nodes[i]));
-	json_t *o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o, s:o}", "version", 1,
+	json_t *o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:o}", "version", 1,
 	        "model", a->model, "type", a->type, "layers", (json_int_t)a->layers, "weight_bytes",
 	        (json_int_t)a->bytes, "context", (json_int_t)a->context, "parallel", (json_int_t)a->parallel,
-	        "fits", (int)(a->missing == 0), "described", (int)described, "stages", stages, "others",
-	        others);
+	        "kv", kern_kv_name(a->kv), "fits", (int)(a->missing == 0), "described", (int)described,
+	        "stages", stages, "others", others);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
 	if (a->missing || *a->smaller)

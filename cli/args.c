@@ -1,6 +1,7 @@
 /* args: see args.h. */
 #include "cli/args.h"
 #include "cli/command.h"
+#include "kernels/kernels.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -121,6 +122,13 @@ uint64_t args_duration(const char *option, const char *text) {
 		        (!*stop || !stop[1]) && v >= 1 && v <= 30 * 86400 / units[i].seconds)
 			return v * units[i].seconds;
 	wrong(option, text, "a time up to 30 days, such as 90s, 15m, 2h or 1d");
+}
+
+uint32_t args_kv(const char *text) {
+	for (uint32_t t = 0; kern_kv_name(t); t++)
+		if (strcmp(text, kern_kv_name(t)) == 0)
+			return 1 + t;
+	wrong("--kv", text, "f16 or q8_0");
 }
 
 size_t args_list(char *list, char **out, size_t max) {

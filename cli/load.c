@@ -9,12 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_NODES, OPT_COPIES };
+enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_COPIES };
 
 static const struct option longs[] = {
         {"name", required_argument, NULL, OPT_NAME},
         {"context", required_argument, NULL, OPT_CONTEXT},
         {"parallel", required_argument, NULL, OPT_PARALLEL},
+        {"kv", required_argument, NULL, OPT_KV},
         {"nodes", required_argument, NULL, OPT_NODES},
         {"copies", required_argument, NULL, OPT_COPIES},
         ARGS_COMMON,
@@ -25,11 +26,12 @@ static const char help[] =
         "each node fetches the layers that it needs, checks them, and keeps them on its disk.  Returns when the model\n"
         "serves and every node knows it.\n"
         "With the NAME of a model that the cluster knows, whose coordinator is down, say, and no file: from the disks that\n"
-        "it is on, with the context, parallel and copies that it had.\n"
+        "it is on, with the context, parallel, kv and copies that it had.\n"
         "\n"
         "  --name NAME            of the model (default: the file's stem)\n"
         "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
         "  --parallel N           sequences at a time (4)\n"
+        "  --kv f16|q8_0          type of the KV cache: q8_0 takes about half the memory of f16 (f16)\n"
         "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
         "  --copies N             nodes whose disks are to have each part of the model (2, or as many as there are);\n"
         "                         filled in the background once it serves, see caravan status\n";
@@ -83,6 +85,9 @@ static int run(int argc, char **argv) {
 			break;
 		case OPT_COPIES:
 			cmd.copies = (uint32_t)args_uint("--copies", optarg, 1, WIRE_NODES_MAX);
+			break;
+		case OPT_KV:
+			cmd.kv = args_kv(optarg);
 			break;
 		case OPT_NODES:
 			cmd.all_nodes = strcmp(optarg, "all") == 0;

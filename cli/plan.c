@@ -14,12 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_NODES, OPT_CLUSTER, OPT_SHAPE, OPT_JSON };
+enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_CLUSTER, OPT_SHAPE, OPT_JSON };
 
 static const struct option longs[] = {
         {"name", required_argument, NULL, OPT_NAME},
         {"context", required_argument, NULL, OPT_CONTEXT},
         {"parallel", required_argument, NULL, OPT_PARALLEL},
+        {"kv", required_argument, NULL, OPT_KV},
         {"nodes", required_argument, NULL, OPT_NODES},
         {"cluster", required_argument, NULL, OPT_CLUSTER},
         {"shape", required_argument, NULL, OPT_SHAPE},
@@ -34,6 +35,7 @@ static const char help[] =
         "As for load:\n"
         "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
         "  --parallel N           sequences at a time (4)\n"
+        "  --kv f16|q8_0          type of the KV cache: q8_0 takes about half the memory of f16 (f16)\n"
         "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
         "  --name NAME            of the model, for the answer alone\n"
         "\n"
@@ -132,11 +134,15 @@ static int plan_described(const struct asked *q, const struct manifest *m) {
 	        .context = q->cmd.context ? q->cmd.context : planner_context(m->hp.context),
 	        .parallel = q->cmd.parallel ? q->cmd.parallel : PLANNER_PARALLEL,
 	        .max_rows = planner_rows(0, m->hp.dim),
+	        .kv = q->cmd.kv ? (enum kern_kv)(q->cmd.kv - 1) : KERN_KV_F16,
 	        .node = node,
 	        .nodes = q->machines.count};
 	if (in.context > m->hp.context)
 		return fail("a context of %u is more than the model was trained for: %u", in.context,
 		        m->hp.context);
+	if (!kern_kv_fits(in.kv, m->hp.head_size))
+		return fail("a %s KV cache wants heads of whole 32s, and those of the model have %u",
+		        kern_kv_name(in.kv), m->hp.head_size);
 	for (size_t i = 0; i < q->cmd.n_nodes; i++)
 		if (!is_described(q, q->cmd.nodes[i]))
 			return fail("%s is none of the described machines", q->cmd.nodes[i]);
@@ -190,6 +196,9 @@ static int run(int argc, char **argv) {
 			break;
 		case OPT_PARALLEL:
 			q.cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
+			break;
+		case OPT_KV:
+			q.cmd.kv = args_kv(optarg);
 			break;
 		case OPT_NODES:
 			q.cmd.all_nodes = strcmp(optarg, "all") == 0;

@@ -181,9 +181,10 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 	json_t *stages = json_array();
 	for (size_t i = 0; i < m->plan->n_stages; i++)
 		json_array_append_new(stages, stage_json(r, m, i));
-	json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "name", m->plan->model, "state",
+	json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o}", "name", m->plan->model, "state",
 	        report_phase(m->phase), "coordinator", report_node_name(r, m->plan->coordinator), "context",
-	        (int)m->plan->context, "parallel", (int)m->plan->parallel, "stages", stages);
+	        (int)m->plan->context, "parallel", (int)m->plan->parallel, "kv", kern_kv_name(m->plan->kv),
+	        "stages", stages);
 	if (!o)
 		return NULL;
 	if (*m->reason)

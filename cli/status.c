@@ -96,9 +96,10 @@ static void print_times(const struct report *r, const Caravan__ReportModel *m) {
 }
 
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
-	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel\n", m->plan->model,
+	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel%s%s\n", m->plan->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
-	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel);
+	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel,
+	        m->plan->kv ? ", KV cache " : "", m->plan->kv ? kern_kv_name(m->plan->kv) : "");
 	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "", "", "", "", "", "a token: predicted /",
 	        "of a prompt: predicted /");
 	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "stage", "layers", "weights", "KV cache",

@@ -52,6 +52,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	out->version = (char *)PACKAGE_VERSION;
 	out->cpu = (char *)kern_ops()->name;
 	out->memory_allowed = n->options.memory;
+	out->kv_types = (1u << KERN_KVS) - 1;
 	out->threads = n->worker ? worker_threads(n->worker) : 0;
 	measure_fill(n->measure, out);
 	if (n->deploy) {

@@ -20,7 +20,6 @@
 #define KERN_STRIP 8      /* rows in a strip */
 #define KERN_SPAN 512     /* positions that attention reduces on their own */
 #define KERN_KV_BLOCK 64  /* positions in a block of KV cache */
-#define KERN_KV_LANES 32  /* positions, or dimensions, side by side in it */
 #define KERN_ALIGN 64     /* alignment of buffers that hold activations, packed weights, KV blocks */
 
 /* Weight types, with the numbers that GGUF gives them. */
@@ -104,27 +103,24 @@ struct kern_query {
 	uint32_t count; /* positions of this span that it sees, 1..KERN_SPAN */
 };
 
-/* The KV cache of one head in one block of KERN_KV_BLOCK positions, as float16:
- *   keys    [KERN_KV_BLOCK / KERN_KV_LANES][head_size][KERN_KV_LANES]: a lane is a position
- *   values  [head_size / KERN_KV_LANES][KERN_KV_BLOCK][KERN_KV_LANES]: a lane is a dimension; where KERN_KV_LANES does
- *           not divide the head size, the last panel is narrower
- * so that attention reads panels from end to end.  Each kern_kv_bytes(head_size) bytes. */
-size_t kern_kv_bytes(size_t head_size);
+/* Types of KV cache, with the numbers that the wire has for them.  The elements of a q8_0 one are bytes times a scale for
+ * every 32 dimensions of a position. */
+enum kern_kv { KERN_KV_F16, KERN_KV_Q8_0, KERN_KVS };
+const char *kern_kv_name(uint32_t type);                /* "f16", "q8_0"; NULL: there is no such type */
+bool kern_kv_fits(enum kern_kv type, size_t head_size); /* q8_0: heads of whole 32s */
+/* Bytes of the keys of one head in one block of KERN_KV_BLOCK positions; of its values as many. */
+size_t kern_kv_bytes(enum kern_kv type, size_t head_size);
 
-/* Where an element lies, in halves from the head's keys (values) in a block. */
-static inline size_t kern_key_at(size_t head_size, size_t slot, size_t d) {
-	return (slot / KERN_KV_LANES * head_size + d) * KERN_KV_LANES + slot % KERN_KV_LANES;
-}
-
-/* Lanes of the panel of values that starts at dimension `first`. */
-static inline size_t kern_kv_width(size_t head_size, size_t first) {
-	return head_size - first < KERN_KV_LANES ? head_size - first : KERN_KV_LANES;
-}
-
-static inline size_t kern_value_at(size_t head_size, size_t slot, size_t d) {
-	size_t first = d / KERN_KV_LANES * KERN_KV_LANES;
-	return first * KERN_KV_BLOCK + slot * kern_kv_width(head_size, first) + d - first;
-}
+/* What is done with one type of KV cache; how it lies in memory is the rungs' own business (kernels/kvlayout.h). */
+struct kern_kv_ops {
+	/* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
+	void (*put_key)(void *keys, size_t slot, const float *k, size_t head_size);
+	void (*put_value)(void *values, size_t slot, const float *v, size_t head_size);
+	/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b,
+	 * as many blocks as the largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
+	void (*span)(const struct kern_query *q, size_t nq, const void *const *keys,
+	        const void *const *values, size_t head_size, float scale, void *scratch);
+};
 
 /* A rung of the ladder. */
 struct kern_ops {
@@ -140,13 +136,7 @@ struct kern_ops {
 	void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
 	/* y += x */
 	void (*add)(float *y, const float *x, size_t n);
-	/* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
-	void (*put_key)(uint16_t *keys, size_t slot, const float *k, size_t head_size);
-	void (*put_value)(uint16_t *values, size_t slot, const float *v, size_t head_size);
-	/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b,
-	 * as many blocks as the largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
-	void (*span)(const struct kern_query *q, size_t nq, const uint16_t *const *keys,
-	        const uint16_t *const *values, size_t head_size, float scale, void *scratch);
+	struct kern_kv_ops kv[KERN_KVS];
 	/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans]. */
 	void (*combine)(
 	        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);

@@ -119,7 +119,7 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
 		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
-		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}}, NULL},
+		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}, {21, RULE_NUM, 0, U32}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {{1, RULE_ANY}}, NULL},
 	/* content */
@@ -140,7 +140,7 @@ const struct shape rules_shapes[] = {
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
 		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}, {14, RULE_NUM, 0, WIRE_NODES_MAX},
-		{30, RULE_REAL, 0, SECONDS}}, plan_whole},
+		{15, RULE_NUM, 0, WIRE_KV_MAX}, {30, RULE_REAL, 0, SECONDS}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -196,7 +196,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_load), {
 		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
 		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX},
-		{8, RULE_NUM, 0, WIRE_NODES_MAX}}, NULL},
+		{8, RULE_NUM, 0, WIRE_NODES_MAX}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}}, NULL},
 	{SHAPE(ctl_unload), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_status), {{0}}, NULL},
 	{SHAPE(ctl_run), {
@@ -207,7 +207,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_plan), {
 		{1, RULE_LINE, 0, 4096}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
 		{4, RULE_NUM, 0, 65536}, {5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY},
-		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}}, NULL},
+		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY}}, NULL},
 	{SHAPE(ctl_text), {{0}}, NULL},
@@ -232,7 +232,7 @@ const struct shape rules_shapes[] = {
 		{4, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {5, RULE_NUM, 1, 65536}, {6, RULE_NUM, 0, BIG},
 		{7, RULE_PART, 1, WIRE_NODES_MAX}, {8, RULE_REAL, 0, SECONDS}, {9, RULE_REAL, 0, SECONDS},
 		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536},
-		{30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS}}, NULL},
+		{14, RULE_NUM, 0, WIRE_KV_MAX}, {30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS}}, NULL},
 };
 /* clang-format on */
 const size_t rules_nshapes = sizeof rules_shapes / sizeof *rules_shapes;

@@ -35,6 +35,7 @@
 #define WIRE_STAGES_MAX 256
 #define WIRE_TIMES_MAX (WIRE_STAGES_MAX + 1)
 #define WIRE_SEQS_MAX 256           /* sequences in a step */
+#define WIRE_KV_MAX 1               /* types of KV cache are 0 to this */
 #define WIRE_ROWS_MAX 4096          /* rows in a step */
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16

@@ -68,6 +68,7 @@ void attention_plan(struct forward *f) {
 /* Heads first, so that a member writes neighbouring positions of the same head. */
 void attention_store(struct forward *f, struct job *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
+	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->type];
 	size_t rows = f->step->rows, hs = hp->head_size, g = group_of(hp), first, last;
 	team_share(j->team, j->id, rows * hp->kv_heads, 1, &first, &last);
 	for (size_t i = first; i < last; i++) {
@@ -79,8 +80,8 @@ void attention_store(struct forward *f, struct job *j, uint32_t layer) {
 		float *k = f->k + (row * hp->kv_heads + head) * hs;
 		f->ops->rope(f->q + (row * hp->heads + head * g) * hs, g, hs, angles, hp->pairs);
 		f->ops->rope(k, 1, hs, angles, hp->pairs);
-		f->ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
-		f->ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
+		ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
+		ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
 		        f->v + (row * hp->kv_heads + head) * hs, hs);
 	}
 }
@@ -113,13 +114,13 @@ static void attend_span(struct forward *f, struct member *m, const struct walk *
 			        .count = count};
 		}
 	}
-	const uint16_t *keys[KERN_SPAN / KERN_KV_BLOCK], *values[KERN_SPAN / KERN_KV_BLOCK];
+	const void *keys[KERN_SPAN / KERN_KV_BLOCK], *values[KERN_SPAN / KERN_KV_BLOCK];
 	const uint32_t *blocks = t->seq->blocks + start / KERN_KV_BLOCK;
 	for (uint32_t b = 0; b * KERN_KV_BLOCK < most; b++) {
 		keys[b] = kv_keys(f->kv, blocks[b], w->layer, w->head);
 		values[b] = kv_values(f->kv, blocks[b], w->layer, w->head);
 	}
-	f->ops->span(m->query, n, keys, values, hs, f->scale, m->scratch);
+	f->ops->kv[f->kv->type].span(m->query, n, keys, values, hs, f->scale, m->scratch);
 }
 
 static void combine_tile(struct forward *f, const struct walk *w) {

@@ -8,20 +8,22 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-size_t kv_block_bytes(const struct hparams *hp, uint32_t layers) {
-	return (size_t)layers * hp->kv_heads * 2 * kern_kv_bytes(hp->head_size);
+size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers) {
+	return (size_t)layers * hp->kv_heads * 2 * kern_kv_bytes(type, hp->head_size);
 }
 
-int kv_create(struct kv **out, const struct hparams *hp, uint32_t layers, uint32_t blocks) {
-	size_t block = kv_block_bytes(hp, layers);
-	if (!block || !blocks)
+int kv_create(
+        struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t layers, uint32_t blocks) {
+	size_t block = kv_block_bytes(hp, type, layers);
+	if (!block || !blocks || !kern_kv_fits(type, hp->head_size))
 		return -EINVAL;
 	if (blocks > PTRDIFF_MAX / block)
 		return -ENOMEM;
 	struct kv *kv = malloc(sizeof *kv);
 	if (!kv)
 		return -ENOMEM;
-	*kv = (struct kv){.layers = layers,
+	*kv = (struct kv){.type = type,
+	        .layers = layers,
 	        .kv_heads = hp->kv_heads,
 	        .head_size = hp->head_size,
 	        .blocks = blocks,
@@ -46,17 +48,16 @@ void kv_destroy(struct kv *kv) {
 	errno = saved;
 }
 
-static uint16_t *part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
+static void *part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
 	assert(block < kv->blocks && layer < kv->layers && head < kv->kv_heads);
 	size_t index = ((size_t)layer * kv->kv_heads + head) * 2 + which;
-	return (uint16_t *)(void *)(kv->base + block * kv->block_bytes +
-	                            index * kern_kv_bytes(kv->head_size));
+	return kv->base + block * kv->block_bytes + index * kern_kv_bytes(kv->type, kv->head_size);
 }
 
-uint16_t *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
+void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
 	return part(kv, block, layer, head, 0);
 }
 
-uint16_t *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
+void *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
 	return part(kv, block, layer, head, 1);
 }

@@ -9,16 +9,18 @@
 #include "shard/hparams.h"
 
 struct kv {
+	enum kern_kv type;
 	uint32_t layers, kv_heads, head_size, blocks;
 	uint8_t *base;
 	size_t block_bytes; /* of one block: every layer, keys and values */
 };
 
 /* Bytes of one block of `layers` layers. */
-size_t kv_block_bytes(const struct hparams *hp, uint32_t layers);
-int kv_create(struct kv **out, const struct hparams *hp, uint32_t layers, uint32_t blocks);
+size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers);
+/* 0, -EINVAL for nothing or a type that the heads do not fit, -ENOMEM, or another negative errno. */
+int kv_create(struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t layers, uint32_t blocks);
 void kv_destroy(struct kv *kv); /* NULL allowed */
-uint16_t *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
-uint16_t *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+void *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
 
 #endif

@@ -13,6 +13,7 @@
 /* What an independent implementation finds (demo/README.md), and how far 8-bit activations may be off. */
 #define PERPLEXITY 1.2159
 #define TOLERANCE 0.005
+#define COARSER 2e-4 /* what a q8_0 cache may change */
 enum { CONTEXT = 512, BLOCKS = CONTEXT / KERN_KV_BLOCK };
 
 static struct loaded *demo;
@@ -75,21 +76,30 @@ static uint32_t line_loss(struct line *l, const char *text, size_t len, double *
 	return (uint32_t)n + 1;
 }
 
-START_TEST(perplexity) {
-	start();
+/* Perplexity over the held-out text with a type of KV cache. */
+static double perplexity_with(enum kern_kv kv) {
 	char *text = source_text("demo/heldout.txt"); /* one story a line */
-	struct line *l = line_create(demo->whole, 2, 2, (uint32_t[]){2}, CONTEXT, BLOCKS);
+	struct line *l = line_create(demo->whole, kv, 2, 2, (uint32_t[]){2}, CONTEXT, BLOCKS);
 	double sum = 0;
 	uint32_t count = 0, lines = 0;
 	for (char *at = text, *end; (end = strchr(at, '\n')); at = end + 1, lines++)
 		count += line_loss(l, at, (size_t)(end - at), &sum);
 	double p = exp(sum / count);
-	printf("# perplexity %.4f over %u tokens of held-out text\n", p, count);
+	printf("# perplexity %.5f over %u tokens of held-out text, KV cache %s\n", p, count,
+	        kern_kv_name(kv));
 	ck_assert_uint_eq(lines, 40);
 	ck_assert_uint_eq(count, 10535); /* the same tokens as the other implementation's */
-	ck_assert_msg(fabs(p / PERPLEXITY - 1) < TOLERANCE, "perplexity %.4f, not %.4f", p, PERPLEXITY);
 	line_destroy(l);
 	free(text);
+	return p;
+}
+
+START_TEST(perplexity) {
+	start();
+	double p = perplexity_with(KERN_KV_F16), coarse = perplexity_with(KERN_KV_Q8_0);
+	ck_assert_msg(fabs(p / PERPLEXITY - 1) < TOLERANCE, "perplexity %.4f, not %.4f", p, PERPLEXITY);
+	ck_assert_msg(coarse != p && fabs(coarse / p - 1) < COARSER,
+	        "perplexity %.5f with a q8_0 cache, %.5f with f16", coarse, p);
 	stop();
 }
 END_TEST
@@ -109,7 +119,7 @@ static void tell(const char *prompt, char *out, size_t size) {
 	size_t n, len = 0;
 	ck_assert_int_eq(tokenizer_encode(tokenizer, prompt, strlen(prompt), TOKENIZE_BOS, &ids, &n), 0);
 	float *logits = malloc(CONTEXT * vocab * sizeof *logits);
-	struct line *l = line_create(demo->whole, 1, 1, NULL, CONTEXT, BLOCKS);
+	struct line *l = line_create(demo->whole, KERN_KV_F16, 1, 1, NULL, CONTEXT, BLOCKS);
 	struct forward_seq q = {(uint32_t)n, 0, BLOCKS, table};
 	ck_assert_msg(!line_step(l, &q, 1, ids, logits, err, sizeof err), "%s", err);
 	uint32_t token = greatest(logits + (n - 1) * vocab);

@@ -239,7 +239,7 @@ START_TEST(serves_on_three_nodes) {
 		ck_assert_uint_eq(above[i].models_opened, i == 0);
 		ck_assert_uint_eq(deploy_memory_used(above[i].deploy),
 		        planner_slice_bytes(m->manifest, above[i].stage->first, above[i].stage->last,
-		                m->plan->blocks, m->plan->max_rows, 2) +
+		                KERN_KV_F16, m->plan->blocks, m->plan->max_rows, 2) +
 		                (i ? 0 : planner_end_bytes(m->manifest, 4, m->plan->max_rows)));
 	}
 	for (size_t k = 0; k < 3; k++) {
@@ -329,6 +329,29 @@ START_TEST(what_cannot_be_is_said) {
 	load(0, want, all, &o);
 	ck_assert_ptr_nonnull(strstr(o.error, "junk.gguf"));
 	nothing_is_left(3);
+}
+END_TEST
+
+START_TEST(a_cache_that_an_older_node_has_not) {
+	char path[200];
+	struct outcome o;
+	struct deploy_load with = {.all_nodes = true, .kv = 1 + KERN_KV_Q8_0};
+	snprintf(path, sizeof path, "%s", nodes_model("m.gguf", KERN_Q4_0, 6, 1));
+	nodes[1].kv_types = 0; /* it says nothing of it */
+	cluster(3);
+	load(0, path, with, &o);
+	ck_assert_str_eq(o.error, "bob has no q8_0 KV cache: upgrade it, or leave it out");
+	nothing_is_left(3);
+	with.all_nodes = false; /* where it need not take part it does not */
+	ck_assert_str_eq(load(0, path, with, &o), "");
+	ck_assert_ptr_null(above[1].stage);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(model(i, "m")->plan->kv, KERN_KV_Q8_0);
+	ck_assert_str_eq(unload(1, "m"), "");
+	nothing_is_left(3);
+	ck_assert_str_eq(load(0, path, all, &o), "");
+	ck_assert_uint_eq(model(2, "m")->plan->kv, KERN_KV_F16);
+	ck_assert_ptr_nonnull(above[1].stage);
 }
 END_TEST
 
@@ -845,6 +868,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, serves_on_three_nodes);
 	tcase_add_test(t, two_models_and_named_nodes);
 	tcase_add_test(t, what_cannot_be_is_said);
+	tcase_add_test(t, a_cache_that_an_older_node_has_not);
 	tcase_add_test(t, a_node_without_memory_is_found_out);
 	tcase_add_test(t, failure_of_one_tears_all_down);
 	tcase_add_test(t, a_node_that_dies_during_a_load);

@@ -161,7 +161,7 @@ static const uint32_t tokens[] = {
 
 static float *logits_of(const struct slice *s, unsigned threads, uint32_t chunk) {
 	static const uint32_t blocks[] = {0, 1, 2, 3};
-	struct line *l = line_create(s, threads, 1, NULL, TOKENS, 4);
+	struct line *l = line_create(s, KERN_KV_F16, threads, 1, NULL, TOKENS, 4);
 	float *out = malloc(sizeof(float) * TOKENS * s->manifest->hp.vocab);
 	line_logits(l, tokens, TOKENS, chunk, blocks, out);
 	line_destroy(l);
@@ -269,8 +269,8 @@ START_TEST(a_file_that_ends_too_soon_ends_the_step_alone) {
 	float *want = malloc(bytes), *have = malloc(bytes);
 	char path[400], hex[CONTENT_HEX];
 	struct slice *s = slice_within(all_bytes(import_manifest(model->import)) / 3);
-	struct line *l = line_create(s, 2, 1, NULL, 1, 4),
-	            *mapped = line_create(model->whole, 1, 1, NULL, 1, 4);
+	struct line *l = line_create(s, KERN_KV_F16, 2, 1, NULL, 1, 4),
+	            *mapped = line_create(model->whole, KERN_KV_F16, 1, 1, NULL, 1, 4);
 	const struct store_tensor *t = a_fed_tensor(s);
 	snprintf(path, sizeof path, "%s/tensors/%s", model->dir, content_hex(&t->record.id, hex));
 	off_t cut = (off_t)t->packed_at + (_i ? 0 : 100);
@@ -316,8 +316,8 @@ START_TEST(a_value_that_is_not_finite_does_no_harm) {
 	static const uint32_t blocks[] = {0};
 	float *want = malloc(bytes), *have = malloc(bytes);
 	struct slice *s = slice_within(all_bytes(import_manifest(model->import)) / 3);
-	struct line *l = line_create(s, 3, 1, NULL, 1, 4),
-	            *mapped = line_create(model->whole, 1, 1, NULL, 1, 4);
+	struct line *l = line_create(s, KERN_KV_F16, 3, 1, NULL, 1, 4),
+	            *mapped = line_create(model->whole, KERN_KV_F16, 1, 1, NULL, 1, 4);
 	struct forward_seq q = {.rows = 1, .nblocks = 1, .blocks = blocks};
 	struct forward_step st = {.rows = 1, .nseqs = 1, .seqs = &q, .x = l->x};
 	for (int i = 0; i < 8; i++) {

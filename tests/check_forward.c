@@ -41,8 +41,17 @@ static const struct synth_spec lengthy = {.layers = 2,
 #define MOST 1100
 static uint32_t tokens[MOST], ascending[64], scattered[64];
 static struct synth *model;
+static enum kern_kv cache_type; /* of every line, and so of the whole test */
 
-static void start(const struct synth_spec *spec) {
+/* A model, with heads that fit the cache. */
+static struct synth *fitting(const struct synth_spec *spec, int kv) {
+	struct synth_spec s = *spec;
+	cache_type = (enum kern_kv)kv;
+	s.head_size = kern_kv_fits(cache_type, s.head_size) ? s.head_size : 32;
+	return synth_create(&s);
+}
+
+static void start(const struct synth_spec *spec, int kv) {
 	char err[256];
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
 	for (uint32_t i = 0; i < MOST; i++)
@@ -51,7 +60,7 @@ static void start(const struct synth_spec *spec) {
 		ascending[i] = i;
 		scattered[i] = i * 37 % 64;
 	}
-	model = synth_create(spec);
+	model = fitting(spec, kv);
 }
 
 static size_t logits_bytes(uint32_t n) {
@@ -62,7 +71,7 @@ static size_t logits_bytes(uint32_t n) {
 static float *compute(unsigned threads, unsigned stages, const uint32_t *cuts, uint32_t n, uint32_t chunk,
         const uint32_t *blocks) {
 	float *logits = malloc(logits_bytes(n));
-	struct line *l = line_create(&model->whole, threads, stages, cuts, chunk, 64);
+	struct line *l = line_create(&model->whole, cache_type, threads, stages, cuts, chunk, 64);
 	line_logits(l, tokens, n, chunk, blocks, logits);
 	line_destroy(l);
 	return logits;
@@ -83,7 +92,7 @@ static void ck_otherwise(const float *want, unsigned threads, unsigned stages, c
 }
 
 START_TEST(any_team) {
-	start(&mixed);
+	start(&mixed, _i);
 	float *want = compute(1, 1, NULL, 90, 90, ascending);
 	for (unsigned threads = 2; threads <= 3; threads++)
 		for (uint32_t chunk = 1; chunk <= 90; chunk += 89)
@@ -94,7 +103,7 @@ START_TEST(any_team) {
 END_TEST
 
 START_TEST(any_chunk) {
-	start(&mixed);
+	start(&mixed, _i);
 	float *want = compute(2, 1, NULL, 90, 90, ascending);
 	for (size_t i = 0; i < 2; i++)
 		ck_otherwise(want, 2, 1, NULL, 90, (uint32_t[]){7, 64}[i], ascending);
@@ -104,7 +113,7 @@ START_TEST(any_chunk) {
 END_TEST
 
 START_TEST(any_chunk_over_spans) {
-	start(&lengthy);
+	start(&lengthy, _i);
 	float *want = compute(1, 1, NULL, MOST, MOST, ascending);
 	ck_otherwise(want, 1, 1, NULL, MOST, 1, ascending); /* any_team has single rows of several threads */
 	for (size_t i = 0; i < 3; i++)
@@ -115,7 +124,7 @@ START_TEST(any_chunk_over_spans) {
 END_TEST
 
 START_TEST(any_block_table) {
-	start(&lengthy);
+	start(&lengthy, _i);
 	float *want = compute(1, 1, NULL, 700, 300, ascending);
 	ck_otherwise(want, 1, 1, NULL, 700, 300, scattered);
 	ck_otherwise(want, 2, 1, NULL, 700, 11, scattered);
@@ -125,7 +134,7 @@ START_TEST(any_block_table) {
 END_TEST
 
 START_TEST(any_split) {
-	start(&mixed);
+	start(&mixed, _i);
 	float *want = compute(2, 1, NULL, 70, 70, ascending);
 	for (uint32_t a = 1; a < 4; a++) {
 		ck_otherwise(want, 2, 2, &a, 70, 70, ascending);
@@ -139,11 +148,11 @@ START_TEST(any_split) {
 END_TEST
 
 /* Steps that mix decode and prefill of four sequences; the first one's tokens are those of the others' tests. */
-static void beside(const struct synth_spec *spec, uint32_t n, uint32_t max_rows) {
-	start(spec);
+static void beside(const struct synth_spec *spec, int kv, uint32_t n, uint32_t max_rows) {
+	start(spec, kv);
 	float *want = compute(1, 1, NULL, n, n, ascending);
 	float *have = malloc(logits_bytes(n)), *step = malloc(logits_bytes(max_rows));
-	struct line *l = line_create(&model->whole, 2, 1, NULL, max_rows, 128);
+	struct line *l = line_create(&model->whole, cache_type, 2, 1, NULL, max_rows, 128);
 	uint32_t table[4][32], at[4] = {0}, vocab = spec->vocab, turn = 0, ids[256];
 	for (uint32_t s = 0; s < 4; s++)
 		for (uint32_t b = 0; b < 32; b++)
@@ -186,16 +195,16 @@ static void beside(const struct synth_spec *spec, uint32_t n, uint32_t max_rows)
 }
 
 START_TEST(beside_others) {
-	beside(&mixed, 120, 40);
+	beside(&mixed, _i, 120, 40);
 }
 END_TEST
 START_TEST(beside_others_over_spans) {
-	beside(&lengthy, MOST, 200);
+	beside(&lengthy, _i, MOST, 200);
 }
 END_TEST
 
 /* Runs in a process of its own, since a process keeps its rung; false where the rung cannot be had. */
-static void rung_hash(const char *name, const struct synth_spec *spec, uint32_t n, uint8_t hash[32]) {
+static void rung_hash(const char *name, const struct synth_spec *spec, int kv, uint32_t n, uint8_t hash[32]) {
 	int fd[2];
 	ck_assert_int_eq(pipe(fd), 0);
 	pid_t child = fork();
@@ -204,7 +213,7 @@ static void rung_hash(const char *name, const struct synth_spec *spec, uint32_t 
 		setenv("CARAVAN_CPU", name, 1);
 		if (kern_init(err, sizeof err))
 			_exit(1);
-		model = synth_create(spec);
+		model = fitting(spec, kv);
 		for (uint32_t i = 0; i < MOST; i++)
 			tokens[i] = i * 7919 % 1009 % spec->vocab;
 		float *logits = compute(2, 1, NULL, n, 33, scattered);
@@ -226,9 +235,9 @@ START_TEST(any_rung) {
 		uint32_t n = i ? 600 : 90;
 		for (uint32_t b = 0; b < 64; b++)
 			scattered[b] = b * 37 % 64;
-		rung_hash(kern_rung(0)->name, specs[i], n, want);
+		rung_hash(kern_rung(0)->name, specs[i], _i, n, want);
 		for (size_t r = 1; kern_rung(r); r++) {
-			rung_hash(kern_rung(r)->name, specs[i], n, have);
+			rung_hash(kern_rung(r)->name, specs[i], _i, n, have);
 			ck_assert_msg(!memcmp(want, have, 32), "rung %s", kern_rung(r)->name);
 		}
 	}
@@ -318,7 +327,7 @@ START_TEST(close_to_doubles) {
 	enum { N = 1100 };
 	struct synth_spec floats = lengthy; /* so that only keys and values are rounded, to half precision */
 	floats.layer[LAYER_V] = floats.layer[LAYER_UP] = KERN_F32;
-	start(&floats);
+	start(&floats, KERN_KV_F16);
 	const struct hparams *hp = &model->m.hp;
 	float *logits = compute(2, 1, NULL, N, 64, scattered), row[64];
 	double x[64], y[64], out[64];
@@ -351,14 +360,14 @@ static Suite *suite(void) {
 	Suite *s = suite_create("forward");
 	TCase *t = tcase_create("bits");
 	tcase_set_timeout(t, 600);
-	tcase_add_test(t, any_team);
-	tcase_add_test(t, any_chunk);
-	tcase_add_test(t, any_chunk_over_spans);
-	tcase_add_test(t, any_block_table);
-	tcase_add_test(t, any_split);
-	tcase_add_test(t, beside_others);
-	tcase_add_test(t, beside_others_over_spans);
-	tcase_add_test(t, any_rung);
+	tcase_add_loop_test(t, any_team, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_chunk, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_chunk_over_spans, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_block_table, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_split, 0, KERN_KVS);
+	tcase_add_loop_test(t, beside_others, 0, KERN_KVS);
+	tcase_add_loop_test(t, beside_others_over_spans, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_rung, 0, KERN_KVS);
 	tcase_add_test(t, close_to_doubles);
 	suite_add_tcase(s, t);
 	return s;

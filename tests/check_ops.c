@@ -236,8 +236,9 @@ END_TEST
 
 /* A sequence of SPANS spans' KV for one head, as the cache holds it and as doubles. */
 struct cache {
-	uint16_t *keys[SPANS * 8], *values[SPANS * 8];
-	const uint16_t *k[SPANS * 8], *v[SPANS * 8];
+	const struct kern_kv_ops *ops;
+	void *keys[SPANS * 8], *values[SPANS * 8];
+	const void *k[SPANS * 8], *v[SPANS * 8];
 	double (*key)[HEAD], (*value)[HEAD];
 	float *scratch;
 };
@@ -248,24 +249,45 @@ static void *allocate(size_t n) {
 	return p;
 }
 
-static void cache_make(struct cache *c, const struct kern_ops *ops) {
-	ck_assert_uint_eq(kern_kv_bytes(HEAD), 64 * HEAD * 2);
+/* What a q8_0 cache makes of 32 elements: each is a whole number of 127ths of the largest, which is kept as a float16. */
+static void coarsen(double *out, const float *x) {
+	float top = 0;
+	for (size_t i = 0; i < 32; i++)
+		top = fmaxf(top, fabsf(x[i]));
+	double scale = kern_from_half(kern_to_half(top / 127));
+	for (size_t i = 0; i < 32; i++)
+		out[i] = nearbyintf(x[i] * (127 / top)) * scale;
+}
+
+static void keep(double *out, const float *x, enum kern_kv type) {
+	for (size_t d = 0; d < HEAD && type == KERN_KV_F16; d++)
+		out[d] = kern_from_half(kern_to_half(x[d]));
+	for (size_t d = 0; d < HEAD && type == KERN_KV_Q8_0; d += 32)
+		coarsen(out + d, x + d);
+}
+
+static void cache_make(struct cache *c, const struct kern_ops *ops, int kv) {
+	enum kern_kv type = (enum kern_kv)kv;
+	size_t bytes = kern_kv_bytes(type, HEAD);
+	c->ops = &ops->kv[type];
+	ck_assert(kern_kv_fits(type, HEAD));
+	ck_assert_uint_eq(bytes, type == KERN_KV_F16 ? 64 * HEAD * 2 : 64 * (HEAD + HEAD / 32 * 2));
 	c->key = allocate(SPANS * KERN_SPAN * sizeof *c->key);
 	c->value = allocate(SPANS * KERN_SPAN * sizeof *c->value);
 	c->scratch = allocate(kern_span_scratch(32));
 	for (size_t b = 0; b < SPANS * 8; b++) {
-		c->k[b] = c->keys[b] = allocate(kern_kv_bytes(HEAD));
-		c->v[b] = c->values[b] = allocate(kern_kv_bytes(HEAD));
+		c->k[b] = c->keys[b] = allocate(bytes);
+		c->v[b] = c->values[b] = allocate(bytes);
 		for (size_t slot = 0; slot < KERN_KV_BLOCK; slot++) {
 			float k[HEAD], v[HEAD];
 			for (size_t d = 0; d < HEAD; d++) {
 				k[d] = (float)uniform() * 4;
 				v[d] = (float)uniform();
-				c->key[b * KERN_KV_BLOCK + slot][d] = kern_from_half(kern_to_half(k[d]));
-				c->value[b * KERN_KV_BLOCK + slot][d] = kern_from_half(kern_to_half(v[d]));
 			}
-			ops->put_key(c->keys[b], slot, k, HEAD);
-			ops->put_value(c->values[b], slot, v, HEAD);
+			keep(c->key[b * KERN_KV_BLOCK + slot], k, type);
+			keep(c->value[b * KERN_KV_BLOCK + slot], v, type);
+			c->ops->put_key(c->keys[b], slot, k, HEAD);
+			c->ops->put_value(c->values[b], slot, v, HEAD);
 		}
 	}
 }
@@ -280,29 +302,64 @@ static void cache_free(struct cache *c) {
 	free(c->scratch);
 }
 
-START_TEST(cache_has_the_layout_of_the_header) {
+/* One query and one position give its element back, whatever the layout: score = scale x key, output = value. */
+START_TEST(cache_gives_back_what_it_keeps) {
 	for (size_t r = 0; kern_rung(r); r++) {
 		struct cache c;
-		cache_make(&c, kern_rung(r));
-		for (size_t p = 0; p < 2 * KERN_KV_BLOCK; p++) {
-			const uint16_t *k = c.keys[p / 64], *v = c.values[p / 64];
+		cache_make(&c, kern_rung(r), _i);
+		for (size_t p = 0; p < 2 * KERN_KV_BLOCK; p++)
 			for (size_t d = 0; d < HEAD; d++) {
-				ck_assert(kern_from_half(k[(p % 64 / 32 * HEAD + d) * 32 + p % 32]) ==
-				          c.key[p][d]);
-				size_t first = d / 32 * 32, width = HEAD - first < 32 ? HEAD - first : 32;
-				ck_assert(kern_from_half(v[first * 64 + p % 64 * width + d - first]) ==
-				          c.value[p][d]);
+				float q[HEAD] = {0}, o[HEAD], m, l;
+				size_t block = p / 64, slot = p % 64;
+				q[d] = 1;
+				/* positions before it are seen too: its score is the greatest by far */
+				struct kern_query one = {
+				        .q = q, .o = o, .m = &m, .l = &l, .count = (uint32_t)slot + 1};
+				double top = -INFINITY;
+				for (size_t s = 0; s <= slot; s++)
+					top = fmax(top, c.key[block * 64 + s][d]);
+				c.ops->span(&one, 1, c.k + block, c.v + block, HEAD, 1.0f, c.scratch);
+				ck_assert(m == (float)top + 0.0f);
+				if (slot == 0)
+					ck_assert(o[d] == (float)c.value[p][d]);
 			}
-		}
-		float big[HEAD] = {1e6f, -INFINITY, 65519.0f};
-		kern_rung(r)->put_value(c.values[0], 3, big, HEAD);
-		kern_rung(r)->put_key(c.keys[0], 3, big, HEAD);
-		ck_assert_uint_eq(c.values[0][3 * 32], 0x7bff);
-		ck_assert_uint_eq(c.values[0][3 * 32 + 1], 0xfbff);
-		ck_assert_uint_eq(c.values[0][3 * 32 + 2], 0x7bff);
-		ck_assert_uint_eq(c.keys[0][3], 0x7bff);
-		ck_assert_uint_eq(c.keys[0][32 + 3], 0xfbff);
 		cache_free(&c);
+	}
+}
+END_TEST
+
+/* What is too large becomes what is largest; what is no number spoils what it lies with, and no more. */
+START_TEST(cache_keeps_extremes) {
+	for (size_t r = 0; kern_rung(r); r++) {
+		const struct kern_kv_ops *ops = &kern_rung(r)->kv[_i];
+		float big[HEAD] = {1e6f, -65519.0f, 65519.0f}, odd[HEAD] = {0}, o[HEAD], m, l, q[HEAD] = {0};
+		void *keys = allocate(kern_kv_bytes((enum kern_kv)_i, HEAD));
+		void *values = allocate(kern_kv_bytes((enum kern_kv)_i, HEAD));
+		void *scratch = allocate(kern_span_scratch(1));
+		const void *k[1] = {keys}, *v[1] = {values};
+		struct kern_query one = {.q = q, .o = o, .m = &m, .l = &l, .count = 1};
+		ops->put_key(keys, 0, odd, HEAD);
+		ops->put_value(values, 0, big, HEAD);
+		ops->span(&one, 1, k, v, HEAD, 1.0f, scratch);
+		if (_i == KERN_KV_F16) {
+			ck_assert(o[0] == 65504 && o[1] == -65504 && o[2] == 65504);
+		} else {
+			float scale = kern_from_half(kern_to_half(1e6f / 127));
+			ck_assert(o[0] == 127 * scale && o[1] == -8 * scale && o[2] == 8 * scale);
+		}
+		ck_assert(o[3] == 0 && o[HEAD - 1] == 0);
+		odd[40] = NAN;
+		ops->put_value(values, 0, odd, HEAD);
+		ops->span(&one, 1, k, v, HEAD, 1.0f, scratch);
+		ck_assert(isnan(o[40]) && o[0] == 0 && o[31] == 0);
+		odd[40] = -INFINITY;
+		ops->put_value(values, 0, odd, HEAD);
+		ops->span(&one, 1, k, v, HEAD, 1.0f, scratch);
+		ck_assert(_i == KERN_KV_F16 ? o[40] == -65504 : isnan(o[40]));
+		ck_assert(o[0] == 0 && o[31] == 0);
+		free(keys);
+		free(values);
+		free(scratch);
 	}
 }
 END_TEST
@@ -346,7 +403,7 @@ START_TEST(spans_combine_to_softmax) {
 	for (size_t r = 0; kern_rung(r); r++) {
 		const struct kern_ops *ops = kern_rung(r);
 		struct cache c;
-		cache_make(&c, ops);
+		cache_make(&c, ops, _i);
 		for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
 			size_t n = lengths[i], spans = (n + KERN_SPAN - 1) / KERN_SPAN;
 			struct outputs t;
@@ -357,7 +414,7 @@ START_TEST(spans_combine_to_softmax) {
 			for (size_t s = 0; s < spans; s++) {
 				size_t left = n - s * KERN_SPAN;
 				struct kern_query k = query(&t, s, q, left < KERN_SPAN ? left : KERN_SPAN);
-				ops->span(&k, 1, c.k + s * 8, c.v + s * 8, HEAD, scale, c.scratch);
+				c.ops->span(&k, 1, c.k + s * 8, c.v + s * 8, HEAD, scale, c.scratch);
 			}
 			ops->combine(out, t.o[0], t.m, t.l, spans, HEAD);
 			softmax(want, &c, q, n, 1 / sqrt(HEAD));
@@ -374,7 +431,7 @@ START_TEST(span_does_not_depend_on_its_company) {
 	for (size_t r = 0; kern_rung(r); r++) {
 		const struct kern_ops *ops = kern_rung(r);
 		struct cache c;
-		cache_make(&c, ops);
+		cache_make(&c, ops, _i);
 		struct outputs alone[QUERIES], together[QUERIES];
 		struct kern_query a[QUERIES], b[QUERIES];
 		float q[QUERIES][HEAD];
@@ -386,11 +443,11 @@ START_TEST(span_does_not_depend_on_its_company) {
 			size_t count = i < 8 ? 301 : i < 14 ? 400 + i : 1 + random_bits() % KERN_SPAN;
 			a[i] = query(&alone[i], 0, q[i], count);
 			b[i] = query(&together[i], 0, q[i], count);
-			ops->span(&a[i], 1, c.k, c.v, HEAD, 0.125f, c.scratch);
+			c.ops->span(&a[i], 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 		}
 		for (size_t size = 2; size <= QUERIES; size++) {
 			for (size_t i = 0; i < QUERIES; i += size)
-				ops->span(b + i, i + size <= QUERIES ? size : QUERIES - i, c.k, c.v, HEAD,
+				c.ops->span(b + i, i + size <= QUERIES ? size : QUERIES - i, c.k, c.v, HEAD,
 				        0.125f, c.scratch);
 			ck_assert_mem_eq(alone, together, sizeof alone);
 		}
@@ -404,7 +461,7 @@ START_TEST(span_does_not_look_beyond_its_count) {
 	for (size_t r = 0; kern_rung(r); r++) {
 		const struct kern_ops *ops = kern_rung(r);
 		struct cache c;
-		cache_make(&c, ops);
+		cache_make(&c, ops, _i);
 		float q[HEAD], nan[HEAD];
 		for (size_t d = 0; d < HEAD; d++) {
 			q[d] = (float)uniform();
@@ -415,13 +472,13 @@ START_TEST(span_does_not_look_beyond_its_count) {
 			memset(&before, 0, sizeof before);
 			memset(&after, 0, sizeof after);
 			struct kern_query k = query(&before, 0, q, counts[i]);
-			ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
+			c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 			for (size_t p = counts[i]; p < KERN_SPAN; p++) {
-				ops->put_key(c.keys[p / 64], p % 64, nan, HEAD);
-				ops->put_value(c.values[p / 64], p % 64, nan, HEAD);
+				c.ops->put_key(c.keys[p / 64], p % 64, nan, HEAD);
+				c.ops->put_value(c.values[p / 64], p % 64, nan, HEAD);
 			}
 			k = query(&after, 0, q, counts[i]);
-			ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
+			c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 			ck_assert_mem_eq(&before, &after, sizeof before);
 			ck_assert(isfinite(after.l[0]) && isfinite(after.o[0][0]));
 		}
@@ -434,13 +491,13 @@ START_TEST(one_position_is_its_value) {
 	for (size_t r = 0; kern_rung(r); r++) {
 		const struct kern_ops *ops = kern_rung(r);
 		struct cache c;
-		cache_make(&c, ops);
+		cache_make(&c, ops, _i);
 		struct outputs t;
 		float q[HEAD], out[HEAD];
 		for (size_t d = 0; d < HEAD; d++)
 			q[d] = (float)uniform();
 		struct kern_query k = query(&t, 0, q, 1);
-		ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
+		c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 		ck_assert(t.l[0] == 1.0f);
 		ops->combine(out, t.o[0], t.m, t.l, 1, HEAD);
 		for (size_t d = 0; d < HEAD; d++) {
@@ -468,11 +525,11 @@ START_TEST(a_nan_is_not_lost) {
 	for (size_t r = 0; kern_rung(r); r++) {
 		const struct kern_ops *ops = kern_rung(r);
 		struct cache c;
-		cache_make(&c, ops);
+		cache_make(&c, ops, _i);
 		struct outputs t;
 		float q[HEAD] = {NAN}, out[HEAD];
 		struct kern_query k = query(&t, 0, q, 100);
-		ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
+		c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 		ops->combine(out, t.o[0], t.m, t.l, 1, HEAD);
 		for (size_t d = 0; d < HEAD; d++)
 			ck_assert(isnan(out[d]));
@@ -502,13 +559,14 @@ static Suite *suite(void) {
 	suite_add_tcase(s, t);
 	t = tcase_create("attention");
 	tcase_set_timeout(t, 120);
-	tcase_add_test(t, cache_has_the_layout_of_the_header);
-	tcase_add_test(t, spans_combine_to_softmax);
-	tcase_add_test(t, span_does_not_depend_on_its_company);
-	tcase_add_test(t, span_does_not_look_beyond_its_count);
-	tcase_add_test(t, one_position_is_its_value);
+	tcase_add_loop_test(t, cache_gives_back_what_it_keeps, 0, KERN_KVS);
+	tcase_add_loop_test(t, cache_keeps_extremes, 0, KERN_KVS);
+	tcase_add_loop_test(t, spans_combine_to_softmax, 0, KERN_KVS);
+	tcase_add_loop_test(t, span_does_not_depend_on_its_company, 0, KERN_KVS);
+	tcase_add_loop_test(t, span_does_not_look_beyond_its_count, 0, KERN_KVS);
+	tcase_add_loop_test(t, one_position_is_its_value, 0, KERN_KVS);
 	tcase_add_test(t, combine_of_one_span_divides);
-	tcase_add_test(t, a_nan_is_not_lost);
+	tcase_add_loop_test(t, a_nan_is_not_lost, 0, KERN_KVS);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -360,9 +360,10 @@ START_TEST(charges_what_a_stage_will_charge) {
 	for (size_t i = 0; i < 3; i++) {
 		struct planner_stage *s = &plan.stage[i];
 		ck_assert_uint_eq(s->weights + s->kv + s->buffers,
-		        planner_slice_bytes(m, s->first, s->last, plan.blocks, 512, 2));
+		        planner_slice_bytes(m, s->first, s->last, KERN_KV_F16, plan.blocks, 512, 2));
 		ck_assert_uint_ge(s->weights, manifest_layer_bytes(m, s->first, s->last));
-		ck_assert_uint_eq(s->kv, plan.blocks * kv_block_bytes(&m->hp, s->last - s->first));
+		ck_assert_uint_eq(
+		        s->kv, plan.blocks * kv_block_bytes(&m->hp, KERN_KV_F16, s->last - s->first));
 		ck_assert_double_gt(s->seconds, 0);
 	}
 	ck_assert_double_gt(plan.seconds, 3e-4);
@@ -384,7 +385,8 @@ START_TEST(goes_where_it_fits_and_no_further) {
 	ck_assert_uint_eq(plan.stage[0].node, 0);
 	planner_clear(&plan);
 	/* memory of the coordinator for its ends and three layers: the others go to one node more, not to two */
-	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, 128, 512, 2);
+	node[0].memory =
+	        planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, KERN_KV_F16, 128, 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 2);
 	for (size_t i = 0; i < 2; i++)
@@ -426,20 +428,24 @@ START_TEST(says_what_is_missing) {
 	struct planner_plan plan;
 	char err[300] = "";
 	for (size_t i = 1; i < 3; i++)
-		node[i].memory = planner_slice_bytes(m, 0, 1, 128, 512, 2);
-	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, 128, 512, 2);
+		node[i].memory = planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
+	node[0].memory =
+	        planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
 	snprintf(want, sizeof want, "%s of memory are missing on 3 nodes",
-	        size_text((double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1))).s);
+	        size_text(
+	                (double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1)))
+	                .s);
 	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
 	/* that much more, and it fits */
-	ck_assert_uint_eq(plan.missing, planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1));
+	ck_assert_uint_eq(
+	        plan.missing, planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1));
 	node[2].memory += plan.missing;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.missing, 0);
 	planner_clear(&plan);
-	node[2].memory -= planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, 1);
+	node[2].memory -= planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1);
 
 	node[1].memory = 1 << 20;
 	node[1].required = true;
@@ -447,7 +453,7 @@ START_TEST(says_what_is_missing) {
 	snprintf(want, sizeof want, "and buffers %s", size_text((double)forward_bytes(&m->hp, 512, 2)).s);
 	ck_assert_ptr_nonnull(strstr(err, "not even one layer fits on bob: 1.00 MiB are free there"));
 	ck_assert_ptr_nonnull(strstr(err, want));
-	ck_assert_uint_eq(plan.missing, planner_slice_bytes(m, 0, 1, 128, 512, 2) - (1 << 20));
+	ck_assert_uint_eq(plan.missing, planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2) - (1 << 20));
 
 	node[0].memory = 1 << 10;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
@@ -527,7 +533,7 @@ START_TEST(advice_is_the_plan) {
 	struct planner_plan plan;
 	char err[300];
 	double sum = 0, longest = 0;
-	node[1].memory = planner_slice_bytes(m, 0, 4, 128, 512, 2);
+	node[1].memory = planner_slice_bytes(m, 0, 4, KERN_KV_F16, 128, 512, 2);
 	node[0].required = node[1].required = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	struct advice *a = advise(&p);
@@ -629,8 +635,8 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
 		/* as much as one of that type takes, so that no larger one fits */
 		struct manifest *small = model(6, types[i], types[i]);
-		node[0].memory =
-		        planner_end_bytes(small, 2, 512) + planner_slice_bytes(small, 0, 6, 128, 512, 2);
+		node[0].memory = planner_end_bytes(small, 2, 512) +
+		                 planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2);
 		struct advice *a = advise(&p);
 		ck_assert_uint_gt(advice_message(a)->missing, 0);
 		ck_assert_str_eq(advice_message(a)->smaller, kern_traits(types[i])->name);
@@ -640,7 +646,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 		manifest_destroy(small);
 	}
 	/* half the sequences do as well */
-	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, 64, 512, 2);
+	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, KERN_KV_F16, 64, 512, 2);
 	struct advice *a = advise(&p);
 	ck_assert_uint_eq(advice_message(a)->fewer, 1);
 	advice_destroy(a);

@@ -67,7 +67,7 @@ static const struct door {
 
 START_TEST(door) {
 	start();
-	struct line *l = line_create(&model->whole, 1, 1, NULL, 16, 8);
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
 	const struct door *d = &doors[_i];
 	struct forward_step st = {d->rows, d->nseqs, d->seq, l->x};
 	for (int again = 0; again < 2; again++) { /* a check leaves nothing behind */
@@ -92,7 +92,8 @@ START_TEST(fault_in_input) {
 	for (unsigned threads = 1; threads <= 3; threads++)
 		for (uint32_t rows = 1; rows <= 9; rows += 4)
 			for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
-				struct line *l = line_create(&model->whole, threads, 1, NULL, 16, 8);
+				struct line *l =
+				        line_create(&model->whole, KERN_KV_F16, threads, 1, NULL, 16, 8);
 				struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
 				struct forward_step st = {rows, 1, &q, l->x};
 				float want[9 * 64], logits[9 * 50];
@@ -141,7 +142,8 @@ START_TEST(fault_in_model) {
 		for (unsigned threads = 1; threads <= 3; threads++)
 			for (uint32_t rows = 1; rows <= 5; rows += 4)
 				for (uint32_t cut = 1; cut <= 2; cut++) {
-					struct line *l = line_create(&model->whole, threads, 2, &cut, 16, 8);
+					struct line *l = line_create(
+					        &model->whole, KERN_KV_F16, threads, 2, &cut, 16, 8);
 					struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
 					float logits[5 * 50];
 					uint32_t ids[5] = {1, 2, 3, 4, 5};
@@ -157,7 +159,7 @@ END_TEST
 
 START_TEST(tokens_outside) {
 	start();
-	struct line *l = line_create(&model->whole, 2, 1, NULL, 16, 8);
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
 	uint32_t ids[6] = {0, 49, 1, 2, 3, 50};
 	ck_assert_int_eq(ends_embed(l->ends, l->x, ids, 5), 0);
 	ck_assert_int_eq(ends_embed(l->ends, l->x, ids, 6), -EINVAL);
@@ -172,10 +174,10 @@ END_TEST
 START_TEST(kv_parts) {
 	struct hparams hp = {.kv_heads = 3, .head_size = 40};
 	struct kv *kv;
-	ck_assert_int_eq(kv_create(&kv, &hp, 5, 4), 0);
-	size_t part = kern_kv_bytes(40), n = 0;
-	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, 5));
-	ck_assert_uint_eq(kv_block_bytes(&hp, 5), 5 * 3 * 2 * part);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 5, 4), 0);
+	size_t part = kern_kv_bytes(KERN_KV_F16, 40), n = 0;
+	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, KERN_KV_F16, 5));
+	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_F16, 5), 5 * 3 * 2 * part);
 	for (uint32_t b = 0; b < 4; b++)
 		for (uint32_t l = 0; l < 5; l++)
 			for (uint32_t h = 0; h < 3; h++, n += 2) {
@@ -186,10 +188,13 @@ START_TEST(kv_parts) {
 	ck_assert_uint_eq((uintptr_t)kv->base % KERN_ALIGN, 0);
 	kv_destroy(kv);
 	kv_destroy(NULL);
-	ck_assert_int_eq(kv_create(&kv, &hp, 5, 0), -EINVAL);
-	ck_assert_int_eq(kv_create(&kv, &hp, 0, 5), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 5, 0), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_Q8_0, 5, 4), -EINVAL); /* heads of 40 */
+	hp.head_size = 96;
+	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_Q8_0, 5), 5 * 3 * 2 * 64 * 96 * 34 / 32);
 	hp = (struct hparams){.kv_heads = UINT32_MAX / 512, .head_size = 512};
-	ck_assert_int_eq(kv_create(&kv, &hp, 1024, UINT32_MAX), -ENOMEM);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 1024, UINT32_MAX), -ENOMEM);
 }
 END_TEST
 
@@ -197,15 +202,15 @@ END_TEST
 START_TEST(kv_reserved) {
 	struct hparams hp = {.kv_heads = 8, .head_size = 128};
 	struct kv *kv;
-	ck_assert_int_eq(kv_create(&kv, &hp, 80, 1u << 15), 0);
-	*kv_keys(kv, (1u << 15) - 1, 79, 7) = 1;
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 80, 1u << 15), 0);
+	*(uint16_t *)kv_keys(kv, (1u << 15) - 1, 79, 7) = 1;
 	kv_destroy(kv);
 }
 END_TEST
 
 START_TEST(refused) {
 	start();
-	struct line *l = line_create(&model->whole, 1, 1, NULL, 16, 8);
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
 	struct forward *f;
 	struct ends *e;
 	struct hparams hp = model->m.hp;
@@ -213,10 +218,10 @@ START_TEST(refused) {
 	struct kv *kv;
 	ck_assert_int_eq(forward_create(&f, &model->whole, l->kv[0], l->team, 0), -EINVAL);
 	hp.kv_heads = 4;
-	ck_assert_int_eq(kv_create(&kv, &hp, 3, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 3, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
-	ck_assert_int_eq(kv_create(&kv, &model->m.hp, 2, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &model->m.hp, KERN_KV_F16, 2, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
 	layers.end[END_HEAD] = NULL;

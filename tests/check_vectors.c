@@ -70,7 +70,7 @@ static void ck_logits(const struct slice *s, const char *path, const struct ids 
 	size_t n = (size_t)ids->n * s->manifest->hp.vocab;
 	float *want = malloc(n * sizeof *want), *have = malloc(n * sizeof *have);
 	ck_assert_msg(read_floats(path, want, n), "%s", path);
-	struct line *l = line_create(s, 2, 1, NULL, ids->n, 1);
+	struct line *l = line_create(s, KERN_KV_F16, 2, 1, NULL, ids->n, 1);
 	line_logits(l, ids->id, ids->n, ids->n, (uint32_t[]){0}, have);
 	double off = 0, size = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -218,7 +218,7 @@ START_TEST(story) {
 	struct loaded *m = loaded_create(path);
 	uint32_t vocab = m->whole->manifest->hp.vocab, token = 1, table[8] = {5, 2, 0, 7, 1, 3, 4, 6};
 	float *logits = malloc(vocab * sizeof *logits);
-	struct line *l = line_create(m->whole, 2, 2, (uint32_t[]){2}, 1, 8);
+	struct line *l = line_create(m->whole, KERN_KV_F16, 2, 2, (uint32_t[]){2}, 1, 8);
 	for (uint32_t at = 0; at < 512 && strlen(text) < sizeof want; at++) {
 		struct forward_seq q = {1, at, 8, table};
 		ck_assert_msg(!line_step(l, &q, 1, &token, logits, err, sizeof err), "%s", err);

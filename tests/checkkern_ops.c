@@ -177,13 +177,16 @@ static void check_add(struct checkkern *ck, const struct kern_ops *ref, const st
 	checkkern_case(ck, ok, "%s add, %s", ops->name, kind_name[kind]);
 }
 
-typedef void put_fn(uint16_t *block, size_t slot, const float *x, size_t head_size);
+typedef void put_fn(void *block, size_t slot, const float *x, size_t head_size);
 
-static bool check_put(struct checkkern *ck, put_fn *ref, put_fn *put, float *x, enum kind kind) {
+static bool check_put(
+        struct checkkern *ck, enum kern_kv type, put_fn *ref, put_fn *put, float *x, enum kind kind) {
 	bool ok = true;
 	for (size_t k = 0; k < LENGTH(head_sizes); k++) {
-		size_t hs = head_sizes[k], bytes = kern_kv_bytes(hs);
-		uint16_t *a = checkkern_alloc(bytes), *b = checkkern_alloc(bytes);
+		size_t hs = head_sizes[k], bytes = kern_kv_bytes(type, hs);
+		if (!kern_kv_fits(type, hs))
+			continue;
+		uint8_t *a = checkkern_alloc(bytes), *b = checkkern_alloc(bytes);
 		memset(a, 0xa5, bytes);
 		memset(b, 0xa5, bytes);
 		for (size_t slot = 0; slot < KERN_KV_BLOCK; slot += 1 + slot % 3) {
@@ -201,16 +204,17 @@ static bool check_put(struct checkkern *ck, put_fn *ref, put_fn *put, float *x, 
 
 /* One span's cache with as many blocks as the contract allows, and queries with outputs for two rungs. */
 struct attention {
-	uint16_t *keys[BLOCKS], *values[BLOCKS];
-	const uint16_t *k[BLOCKS], *v[BLOCKS];
+	enum kern_kv type;
+	void *keys[BLOCKS], *values[BLOCKS];
+	const void *k[BLOCKS], *v[BLOCKS];
 	float *q, *o[2], *m[2], *l[2];
 	void *scratch;
 };
 
 static void attention_alloc(struct attention *t) {
 	for (size_t b = 0; b < BLOCKS; b++) {
-		t->keys[b] = checkkern_alloc(kern_kv_bytes(MAX_HEAD));
-		t->values[b] = checkkern_alloc(kern_kv_bytes(MAX_HEAD));
+		t->keys[b] = checkkern_alloc(kern_kv_bytes(KERN_KV_F16, MAX_HEAD));
+		t->values[b] = checkkern_alloc(kern_kv_bytes(KERN_KV_F16, MAX_HEAD));
 		t->k[b] = t->keys[b];
 		t->v[b] = t->values[b];
 	}
@@ -242,13 +246,13 @@ static void attention_fill(struct checkkern *ck, struct attention *t, const stru
         size_t head_size, size_t count, enum kind kind) {
 	static const uint16_t junk[] = {0x7e00, 0xfe00, 0x7c00, 0xfc00, 0xffff};
 	for (size_t b = 0; b < BLOCKS; b++)
-		for (size_t i = 0; i < KERN_KV_BLOCK * head_size; i++)
-			t->keys[b][i] = t->values[b][i] = junk[i % LENGTH(junk)];
+		for (size_t i = 0; i < kern_kv_bytes(t->type, head_size) / sizeof *junk; i++)
+			((uint16_t *)t->keys[b])[i] = ((uint16_t *)t->values[b])[i] = junk[i % LENGTH(junk)];
 	for (size_t p = 0; p < count; p++) {
 		fill(ck, row, head_size, kind);
-		ref->put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, head_size);
+		ref->kv[t->type].put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, head_size);
 		fill(ck, row, head_size, kind);
-		ref->put_value(t->values[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, head_size);
+		ref->kv[t->type].put_value(t->values[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, head_size);
 	}
 	/* A block that no query reaches need not exist. */
 	for (size_t b = 0; b < BLOCKS; b++) {
@@ -271,7 +275,7 @@ static bool attention_same(struct checkkern *ck, struct attention *t, const stru
 			        .count = count[i]};
 		t->o[r][nq * head_size] = 12345.0f;
 		memset(t->scratch, 0xff, kern_span_scratch(nq));
-		rung[r]->span(q, nq, t->k, t->v, head_size, scale, t->scratch);
+		rung[r]->kv[t->type].span(q, nq, t->k, t->v, head_size, scale, t->scratch);
 	}
 	return same(ck, t->o[0], t->o[1], nq * head_size + 1) && same(ck, t->m[0], t->m[1], nq) &&
 	       same(ck, t->l[0], t->l[1], nq);
@@ -310,7 +314,8 @@ static void check_span(struct checkkern *ck, const struct kern_ops *ref, const s
 			ok &= attention_same(ck, t, ref, ops, count, nq, head_size, scale);
 		}
 	}
-	checkkern_case(ck, ok, "%s span, head size %zu, %s", ops->name, head_size, kind_name[kind]);
+	checkkern_case(ck, ok, "%s span of %s, head size %zu, %s", ops->name, kern_kv_name(t->type),
+	        head_size, kind_name[kind]);
 }
 
 static void check_span_counts(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
@@ -318,12 +323,14 @@ static void check_span_counts(struct checkkern *ck, const struct kern_ops *ref, 
 	bool ok = true;
 	for (uint32_t most = 1; most <= KERN_SPAN; most += ck->quick ? 23 : 1) {
 		uint32_t count[2] = {most, 1 + most / 2};
-		attention_fill(ck, t, ref, row, 8, most, PLAIN);
-		fill(ck, t->q, 16, PLAIN);
-		ok &= attention_same(ck, t, ref, ops, count, 1, 8, 0.25f);
-		ok &= attention_same(ck, t, ref, ops, count, 2, 8, 0.25f);
+		size_t hs = t->type == KERN_KV_F16 ? 8 : 32;
+		attention_fill(ck, t, ref, row, hs, most, PLAIN);
+		fill(ck, t->q, 2 * hs, PLAIN);
+		ok &= attention_same(ck, t, ref, ops, count, 1, hs, 0.25f);
+		ok &= attention_same(ck, t, ref, ops, count, 2, hs, 0.25f);
 	}
-	checkkern_case(ck, ok, "%s span, every count from 1 to %d", ops->name, KERN_SPAN);
+	checkkern_case(ck, ok, "%s span of %s, every count from 1 to %d", ops->name, kern_kv_name(t->type),
+	        KERN_SPAN);
 }
 
 /* Fills HEAD positions of which p has key[p] in dimension 0 and the value 1 in dimension p, so that outputs are
@@ -335,10 +342,10 @@ static bool exponentials_same(struct checkkern *ck, struct attention *t, const s
 	float row[HEAD] = {0};
 	for (size_t p = 0; p < HEAD; p++) {
 		row[0] = key[p];
-		ref->put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
+		ref->kv[t->type].put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
 		row[0] = 0.0f;
 		row[p] = 1.0f;
-		ref->put_value(t->values[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
+		ref->kv[t->type].put_value(t->values[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, HEAD);
 		row[p] = 0.0f;
 	}
 	for (size_t b = 0; b < HEAD / KERN_KV_BLOCK; b++) {
@@ -412,7 +419,9 @@ void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
 	attention_alloc(&t);
 	check_norm_overflow(ck, ops, &f);
 	check_swiglu_sweep(ck, ref, ops, &f);
-	check_span_counts(ck, ref, ops, &t, f.x);
+	for (t.type = 0; t.type < KERN_KVS; t.type++)
+		check_span_counts(ck, ref, ops, &t, f.x);
+	t.type = KERN_KV_F16;
 	check_span_exponentials(ck, ref, ops, &t);
 	check_span_zeros(ck, ref, ops, &t);
 	for (enum kind kind = 0; kind < KINDS; kind++) {
@@ -420,13 +429,18 @@ void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
 		check_rope(ck, ref, ops, &f, kind);
 		check_swiglu(ck, ref, ops, &f, kind);
 		check_add(ck, ref, ops, &f, kind);
-		checkkern_case(ck, check_put(ck, ref->put_key, ops->put_key, f.x, kind), "%s put_key, %s",
-		        ops->name, kind_name[kind]);
-		checkkern_case(ck, check_put(ck, ref->put_value, ops->put_value, f.x, kind),
-		        "%s put_value, %s", ops->name, kind_name[kind]);
+		for (t.type = 0; t.type < KERN_KVS; t.type++) {
+			const struct kern_kv_ops *want = &ref->kv[t.type], *have = &ops->kv[t.type];
+			const char *name = kern_kv_name(t.type);
+			checkkern_case(ck, check_put(ck, t.type, want->put_key, have->put_key, f.x, kind),
+			        "%s put_key of %s, %s", ops->name, name, kind_name[kind]);
+			checkkern_case(ck, check_put(ck, t.type, want->put_value, have->put_value, f.x, kind),
+			        "%s put_value of %s, %s", ops->name, name, kind_name[kind]);
+			for (size_t i = 0; i < LENGTH(head_sizes); i++)
+				if (kern_kv_fits(t.type, head_sizes[i]))
+					check_span(ck, ref, ops, &t, f.x, head_sizes[i], kind);
+		}
 		check_combine(ck, ref, ops, &t, kind);
-		for (size_t i = 0; i < LENGTH(head_sizes); i++)
-			check_span(ck, ref, ops, &t, f.x, head_sizes[i], kind);
 	}
 	attention_free(&t);
 	free(f.x);

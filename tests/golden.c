@@ -1,7 +1,8 @@
 /* golden: SHA-256 of the float32 logits that a model gives, as tests/data/golden.txt has them.
  *
  *   golden --rungs     the rungs that this machine has, a line each
- *   golden MODEL...    a line for each: hash, two spaces, path; on the rung that CARAVAN_CPU names
+ *   golden [--kv TYPE] MODEL...    a line for each: hash, two spaces, path, and the type of KV cache where it is not f16;
+ *                                  on the rung that CARAVAN_CPU names
  *
  * The sequence is token (1 + 7919 i) mod vocabulary at position i, up to 600 positions or the context; the
  * hash is over the logits at each, in order.  golden.txt is made by running this in the source folder. */
@@ -14,7 +15,7 @@
 
 enum { POSITIONS = 600, BLOCKS = (POSITIONS + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK };
 
-static void print_hash(const char *path) {
+static void print_hash(const char *path, enum kern_kv kv) {
 	struct loaded *m = loaded_create(path);
 	const struct hparams *hp = &m->whole->manifest->hp;
 	uint32_t n = hp->context < POSITIONS ? hp->context : POSITIONS, tokens[POSITIONS], blocks[BLOCKS];
@@ -27,10 +28,10 @@ static void print_hash(const char *path) {
 		tokens[i] = (1 + 7919 * i) % hp->vocab;
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		blocks[i] = i;
-	struct line *l = line_create(m->whole, 2, 1, NULL, 100, BLOCKS);
+	struct line *l = line_create(m->whole, kv, 2, 1, NULL, 100, BLOCKS);
 	line_logits(l, tokens, n, 100, blocks, logits);
 	struct content_id hash = content_hash(logits, bytes);
-	printf("%s  %s\n", content_hex(&hash, hex), path);
+	printf("%s  %s%s%s\n", content_hex(&hash, hex), path, kv ? "  " : "", kv ? kern_kv_name(kv) : "");
 	line_destroy(l);
 	free(logits);
 	loaded_destroy(m);
@@ -39,7 +40,7 @@ static void print_hash(const char *path) {
 int main(int argc, char **argv) {
 	char err[256];
 	if (argc < 2) {
-		fprintf(stderr, "usage: golden --rungs | MODEL...\n");
+		fprintf(stderr, "usage: golden --rungs | [--kv TYPE] MODEL...\n");
 		return 2;
 	}
 	if (!strcmp(argv[1], "--rungs")) {
@@ -51,7 +52,18 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "golden: %s\n", err);
 		return 1;
 	}
-	for (int i = 1; i < argc; i++)
-		print_hash(argv[i]);
+	int first = 1;
+	enum kern_kv kv = KERN_KV_F16;
+	if (argc > 3 && !strcmp(argv[1], "--kv")) {
+		while (kv < KERN_KVS && strcmp(argv[2], kern_kv_name(kv)) != 0)
+			kv++;
+		if (kv == KERN_KVS) {
+			fprintf(stderr, "golden: %s is no type of KV cache\n", argv[2]);
+			return 2;
+		}
+		first = 3;
+	}
+	for (int i = first; i < argc; i++)
+		print_hash(argv[i], kv);
 	return 0;
 }

@@ -4,15 +4,15 @@ golden=$top_builddir/tests/golden
 cd "$top_srcdir" || exit 99
 rungs=$("$golden" --rungs) || exit 99
 n=0
-while read -r hash model; do
+while read -r hash model kv; do
 	case $hash in '#'*) continue ;; esac
 	for rung in $rungs; do
 		n=$((n + 1))
-		have=$(CARAVAN_CPU=$rung "$golden" "$model")
+		have=$(CARAVAN_CPU=$rung "$golden" --kv "${kv:-f16}" "$model")
 		if test "${have%% *}" = "$hash"; then
-			echo "ok $n - $model on $rung"
+			echo "ok $n - $model${kv:+ with a $kv cache} on $rung"
 		else
-			echo "not ok $n - $model on $rung"
+			echo "not ok $n - $model${kv:+ with a $kv cache} on $rung"
 			echo "# have $have"
 		fi
 	done

@@ -35,6 +35,7 @@ void nodes_setup(void) {
 		snprintf(nodes[i].dir, sizeof nodes[i].dir, "%s/%s", nodes_root, names[i]);
 		ck_assert_int_eq(mkdir(nodes[i].dir, 0700), 0);
 		nodes[i].memory = 1ull << 32;
+		nodes[i].kv_types = (1u << KERN_KVS) - 1;
 	}
 }
 
@@ -54,6 +55,7 @@ static void tell_state(void *arg, Caravan__NodeState *out) {
 	out->n_rates = 1;
 	out->memory_allowed = n->memory;
 	out->memory_used = n->used;
+	out->kv_types = n->kv_types;
 }
 
 void nodes_start(int i) {

@@ -149,8 +149,8 @@ static void check(int rc, const char *what) {
 	}
 }
 
-struct line *line_create(const struct slice *whole, unsigned threads, unsigned stages, const uint32_t *cuts,
-        uint32_t max_rows, uint32_t blocks) {
+struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,
+        const uint32_t *cuts, uint32_t max_rows, uint32_t blocks) {
 	struct line *l = must(calloc(1, sizeof *l));
 	size_t floats = (size_t)max_rows * whole->manifest->hp.dim;
 	l->whole = *whole;
@@ -166,7 +166,8 @@ struct line *line_create(const struct slice *whole, unsigned threads, unsigned s
 		s->last = i + 1 < stages ? cuts[i] : whole->last;
 		s->layer = whole->layer + s->first;
 		s->feed = stages == 1 ? whole->feed : NULL;
-		check(kv_create(&l->kv[i], &whole->manifest->hp, s->last - s->first, blocks), "kv_create");
+		check(kv_create(&l->kv[i], &whole->manifest->hp, kv, s->last - s->first, blocks),
+		        "kv_create");
 		check(forward_create(&l->forward[i], s, l->kv[i], l->team, max_rows), "forward_create");
 	}
 	return l;

@@ -36,8 +36,8 @@ struct line {
 };
 
 /* cuts: layers where a stage begins, after the first; `stages` - 1 of them. A slice with a feed is one stage. */
-struct line *line_create(const struct slice *whole, unsigned threads, unsigned stages, const uint32_t *cuts,
-        uint32_t max_rows, uint32_t blocks);
+struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,
+        const uint32_t *cuts, uint32_t max_rows, uint32_t blocks);
 void line_destroy(struct line *l);
 
 /* Runs a step of tokens through all stages: logits[rows][vocab]. 0 or what forward_check, forward_run say. */

@@ -70,6 +70,7 @@ struct deploy_load {
 	const int *fds;   /* duplicated */
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
+	uint32_t kv;                /* 1 + the type of KV cache (enum kern_kv); 0: f16 */
 	uint32_t max_rows;          /* of a step at most; 0: 512, or what fits a message */
 	uint32_t copies;            /* nodes whose disks are to have each part of it; 0: DEPLOY_COPIES */
 	const char *const *nodes;   /* names or ids; none: the planner chooses */
@@ -80,7 +81,7 @@ struct deploy_load {
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	const char *shape;
 	/* Without a file: the name of a model that this node knows, loading or serving or not.  It comes from the disks that
-	 * it is on; context, parallel and copies are its own where they are 0. */
+	 * it is on; context, parallel, kv and copies are its own where they are 0. */
 	const char *known;
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	/* Once.  error NULL: the model serves and every live node knows the plan. */

@@ -136,6 +136,7 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->all_nodes = r->all_nodes;
 	l->context = r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
+	l->kv = r->kv ? (enum kern_kv)(r->kv - 1) : KERN_KV_F16;
 	l->max_rows = r->max_rows;
 	l->copies = r->copies ? r->copies : DEPLOY_COPIES;
 	l->progress = r->progress;
@@ -155,6 +156,8 @@ static int take_known(struct load *l, const struct deploy_load *r, char *err, si
 		l->context = m->plan->context;
 	if (!r->parallel)
 		l->parallel = m->plan->parallel;
+	if (!r->kv)
+		l->kv = m->plan->kv;
 	if (!r->copies && m->plan->copies)
 		l->copies = m->plan->copies;
 	memcpy(l->known.b, m->plan->manifest.data, sizeof l->known.b);
@@ -280,6 +283,11 @@ void load_settle(struct load *l) {
 		        m->hp.context);
 		return;
 	}
+	if (!kern_kv_fits(l->kv, m->hp.head_size)) {
+		load_fail(l, "a %s KV cache wants heads of whole 32s, and those of the model have %u",
+		        kern_kv_name(l->kv), m->hp.head_size);
+		return;
+	}
 	wait_for_others(l);
 }
 
@@ -316,6 +324,11 @@ static double link_rate(const struct load *l, const struct member *m) {
 	return planner_link(rate);
 }
 
+/* Whether it has the type of KV cache that the plan is to have. */
+static bool caches_so(const struct load *l, const struct member *m) {
+	return m->self || l->kv == KERN_KV_F16 || (m->state && m->state->kv_types >> l->kv & 1);
+}
+
 static bool is_down(const struct member *m) {
 	return !m->self && !m->up;
 }
@@ -339,11 +352,13 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	n->rate = link_rate(l, m);
 	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
 	n->required = !is_down(m) && (l->all_nodes || named(l, m));
-	n->excluded = is_down(m) || !computes_alike(m) || (l->nnames > 0 && !n->required);
+	n->excluded = is_down(m) || !computes_alike(m) || !caches_so(l, m) || (l->nnames > 0 && !n->required);
 	if (is_down(m))
 		n->why = "it is down";
 	else if (!computes_alike(m))
 		n->why = "it computes by another revision of the arithmetic";
+	else if (!caches_so(l, m))
+		n->why = "its version of Caravan has no such KV cache";
 }
 
 int load_take_part(struct load *l) {
@@ -366,6 +381,12 @@ int load_take_part(struct load *l) {
 			        "%s computes by revision %u of the arithmetic, this node by %u: they cannot serve "
 			        "one model",
 			        m->name, m->arithmetic, KERN_ARITHMETIC);
+			return -EPROTO;
+		}
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		if ((l->all_nodes || named(l, m)) && !m->expelled && m->up && !caches_so(l, m)) {
+			load_fail(l, "%s has no %s KV cache: upgrade it, or leave it out", m->name,
+			        kern_kv_name(l->kv));
 			return -EPROTO;
 		}
 	l->node = calloc(count, sizeof *l->node);
@@ -404,6 +425,7 @@ static void plan_run(void *arg) {
 	        .context = l->context,
 	        .parallel = l->parallel,
 	        .max_rows = l->max_rows,
+	        .kv = l->kv,
 	        .node = l->node,
 	        .nodes = l->nnodes,
 	        .coordinator = l->self,
@@ -447,6 +469,7 @@ static int make_plan(struct load *l) {
 	p.n_stages = l->found.stages;
 	p.context = l->context;
 	p.parallel = l->parallel;
+	p.kv = l->kv;
 	p.blocks = l->found.blocks;
 	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};

@@ -64,6 +64,7 @@ struct load {
 	size_t nnames;
 	bool all_nodes;
 	uint32_t context, parallel, max_rows, copies;
+	enum kern_kv kv;
 	struct import *im;    /* offered to transfer, which owns it */
 	struct manifest *own; /* the manifest, where there is no import */
 	const struct manifest *manifest;

@@ -193,13 +193,18 @@ void stage_learnt(struct stage *st, const char *error) {
 	}
 	uint32_t first = st->at->first, last = st->at->last;
 	uint64_t disk = planner_layer_bytes(m->manifest, first, last);
+	if (!kern_kv_fits(plan->kv, m->manifest->hp.head_size)) {
+		fail(st, "a %s KV cache wants heads of whole 32s, and those of the model have %u",
+		        kern_kv_name(plan->kv), m->manifest->hp.head_size);
+		return;
+	}
 	if (d->c.cache && disk > d->c.cache) {
 		fail(st, "layers %u to %u take %s on disk, and the store may take %s", first, last - 1,
 		        size_text((double)disk).s, size_text((double)d->c.cache).s);
 		return;
 	}
-	uint64_t need =
-	        planner_slice_bytes(m->manifest, first, last, plan->blocks, plan->max_rows, d->c.team);
+	uint64_t need = planner_slice_bytes(
+	        m->manifest, first, last, plan->kv, plan->blocks, plan->max_rows, d->c.team);
 	if (st->at->room) { /* what has no place there is read from disk on the way */
 		struct feed_plan p;
 		int rc = feed_plan(&p, m->manifest, first, last, st->at->room);

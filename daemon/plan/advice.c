@@ -198,8 +198,8 @@ static int why_not(char why[256], const struct planner_input *in, const struct p
 	if (rc == -ENOSPC)
 		snprintf(why, 256, "not even one layer fits there: %s are free, a layer takes %s and %s %s",
 		        size_text((double)in->node[node].memory).s,
-		        size_text((double)(planner_slice_bytes(
-		                                   in->manifest, 0, 1, best->blocks, in->max_rows, in->team) -
+		        size_text((double)(planner_slice_bytes(in->manifest, 0, 1, in->kv, best->blocks,
+		                                   in->max_rows, in->team) -
 		                           forward_bytes(&in->manifest->hp, in->max_rows, in->team)))
 		                .s,
 		        node == in->coordinator ? "buffers and ends" : "buffers",
@@ -290,6 +290,7 @@ int advice_create(
 	a->message.layers = m->hp.layers;
 	a->message.context = in->context;
 	a->message.parallel = in->parallel;
+	a->message.kv = in->kv;
 	a->message.bytes = manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m);
 	a->message.nodes = a->list;
 	a->message.reason = a->reason;

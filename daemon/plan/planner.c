@@ -35,9 +35,10 @@ uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
 	return parallel * ((context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
 }
 
-uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, uint32_t blocks,
-        uint32_t max_rows, unsigned team) {
-	return planner_layer_bytes(m, first, last) + (uint64_t)blocks * kv_block_bytes(&m->hp, last - first) +
+uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
+        uint32_t blocks, uint32_t max_rows, unsigned team) {
+	return planner_layer_bytes(m, first, last) +
+	       (uint64_t)blocks * kv_block_bytes(&m->hp, kv, last - first) +
 	       forward_bytes(&m->hp, max_rows, team);
 }
 
@@ -332,7 +333,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .time = sums.time,
 	        .moved = sums.moved,
 	        .weight = sums.weight,
-	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, 1),
+	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, 1),
 	        .room = sums.room,
 	        .hop = sums.hop,
 	        .required = sums.required,
@@ -365,7 +366,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		const uint64_t *t = sums.time + found[i].node * (m->hp.layers + 1);
 		*st = (struct planner_stage){.node = found[i].node, .first = a, .last = b};
 		st->weights = planner_layer_bytes(m, a, b);
-		st->kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, b - a);
+		st->kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, b - a);
 		st->buffers = forward_bytes(&m->hp, in->max_rows, in->team);
 		st->seconds = (double)search_time(&s, st->node, a, b) / PICOSECONDS;
 		st->resident = st->weights;

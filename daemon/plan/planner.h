@@ -24,6 +24,7 @@ struct planner_node {
 struct planner_input {
 	const struct manifest *manifest;
 	uint32_t context, parallel, max_rows;
+	enum kern_kv kv;
 	const struct planner_node *node;
 	size_t nodes;
 	size_t coordinator; /* index: has the ends */
@@ -84,8 +85,8 @@ uint32_t planner_context(uint32_t trained);
 /* What a node is charged for: weights of layers [first, last) as they lie in the store, and all that a slice of them
  * takes with KV and buffers; the ends with their buffers, on the coordinator. Stages check the same sums. */
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last);
-uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, uint32_t blocks,
-        uint32_t max_rows, unsigned team);
+uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
+        uint32_t blocks, uint32_t max_rows, unsigned team);
 uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows);
 uint32_t planner_blocks(uint32_t context, uint32_t parallel); /* KV blocks on each stage */
 

@@ -256,14 +256,14 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
-/* The root of the prefix cache: what KV blocks depend on beside the tokens.  They are float16 always. */
+/* The root of the prefix cache: what KV blocks depend on beside the tokens. */
 static int make_scheduler(struct coordinator *m) {
 	const Caravan__Plan *plan = m->plan;
 	struct {
 		struct content_id manifest;
 		uint32_t kv_type, arithmetic;
 		uint64_t salt;
-	} root = {.kv_type = KERN_F16, .arithmetic = KERN_ARITHMETIC};
+	} root = {.kv_type = plan->kv, .arithmetic = KERN_ARITHMETIC};
 	memcpy(&root.manifest, plan->manifest.data, sizeof root.manifest);
 	if (getentropy(&root.salt, sizeof root.salt) != 0)
 		return -errno;

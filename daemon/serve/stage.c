@@ -123,7 +123,7 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	next = s->coordinator;
 	if (!s->last)
 		node_id_from_bytes(&next, plan->stages[index + 1]->node);
-	rc = kv_create(&s->kv, hp, slice->last - slice->first, plan->blocks);
+	rc = kv_create(&s->kv, hp, plan->kv, slice->last - slice->first, plan->blocks);
 	if (rc == 0)
 		rc = forward_create(&s->forward, slice, s->kv, worker_team(w), plan->max_rows);
 	if (rc == 0)

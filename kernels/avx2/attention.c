@@ -1,6 +1,6 @@
 /* avx2/attention: attention over one span, and the combination of spans, with AVX2, FMA and F16C.
  *
- * Owns: nothing but speed; kernels/ref/ops.c is the definition.  Memory is what attention waits for, so each panel of
+ * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Memory is what attention waits for, so each panel of
  * a block is brought into the first cache once, from end to end, and met by all queries of the call, a tile of them at
  * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a panel is read,
  * the next one is asked for.
@@ -17,9 +17,13 @@
 
 #include "kernels/avx2/common.h"
 #include "kernels/avx2/vector.h"
+#include "kernels/kvlayout.h"
 
-#define QUERIES 3 /* of a tile: with four groups of eight lanes they fill the registers */
-#define GROUPS (KERN_KV_LANES / 8)
+#define QUERIES 3 /* of a tile at most: with four groups of eight lanes they fill the registers */
+#define GROUPS (KV_LANES / 8)
+
+/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
+enum panel { HALVES, LANE_SCALES, ROW_SCALES };
 
 static inline size_t min_size(size_t a, size_t b) {
 	return a < b ? a : b;
@@ -31,30 +35,54 @@ static inline size_t in_block(size_t count, size_t b) {
 	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
 }
 
-/* The next `left` of queries that go in one tile: two and two rather than three and one. */
-static inline size_t tile_of(size_t left) {
-	return left == QUERIES + 1 ? 2 : min_size(left, QUERIES);
+/* Queries of a tile: the scales of lanes take four registers. */
+INLINE size_t tile_most(const enum kern_kv type) {
+	return type == KERN_KV_F16 ? QUERIES : 2;
 }
 
-/* What is asked for while a panel is walked: a line a row.  Into the second cache: a request that the first cache makes
- * holds one of its few buffers until memory answers, and the loads that are due wait for one. */
+/* The next `left` of queries that go in one tile: two and two rather than three and one. */
+INLINE size_t tile_of(size_t left, const enum kern_kv type) {
+	return left == tile_most(type) + 1 ? 2 : min_size(left, tile_most(type));
+}
+
+/* What is asked for while a panel is walked: so many bytes a row, as many as it has.  Into the second cache: a request that
+ * the first cache makes holds one of its few buffers until memory answers, and the loads that are due wait for one. */
 struct ahead {
 	const char *at;
-	size_t step; /* 64, or 0 when it was asked for before */
+	size_t step; /* 0 when it was asked for before */
 };
 
-/* a[i][g] = fma(x[i][t], lanes 8g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller). */
-INLINE void walk(__m256 *a, const float *const *x, const uint16_t *panel, size_t rows, struct ahead ahead,
-        const size_t nq) {
+/* Eight lanes of a row. */
+INLINE __m256 lanes_at(const uint8_t *row, size_t g, __m256 scale, const enum panel kind) {
+	if (kind == HALVES)
+		return load_halves(row + g * 16);
+	__m256i q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(row + g * 8)));
+	return _mm256_mul_ps(_mm256_cvtepi32_ps(q), scale);
+}
+
+/* a[i][g] = fma(x[i][t], lanes 8g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes, a
+ * vector a group, or of rows, a float each. */
+INLINE void walk(__m256 *a, const float *const *x, const uint8_t *panel, size_t rows, struct ahead ahead,
+        const void *scale, const enum panel kind, const size_t nq) {
+	const size_t row_bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
+	__m256 lane[GROUPS];
+	if (kind == LANE_SCALES) {
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++)
+			lane[g] = load_halves((const uint8_t *)scale + g * 16);
+	}
 	for (size_t t = 0; t < rows; t++, ahead.at += ahead.step) {
-		__m256 k[QUERIES];
+		__m256 k[QUERIES], row = _mm256_setzero_ps();
 		_mm_prefetch(ahead.at, _MM_HINT_T1);
+		if (kind == ROW_SCALES)
+			row = _mm256_broadcast_ss((const float *)scale + t);
 		UNROLL
 		for (size_t i = 0; i < nq; i++)
 			k[i] = _mm256_broadcast_ss(x[i] + t);
 		UNROLL
 		for (size_t g = 0; g < GROUPS; g++) {
-			__m256 v = load_halves(panel + t * KERN_KV_LANES + g * 8);
+			__m256 v =
+			        lanes_at(panel + t * row_bytes, g, kind == LANE_SCALES ? lane[g] : row, kind);
 			UNROLL
 			for (size_t i = 0; i < nq; i++)
 				a[i * GROUPS + g] = _mm256_fmadd_ps(k[i], v, a[i * GROUPS + g]);
@@ -65,9 +93,9 @@ INLINE void walk(__m256 *a, const float *const *x, const uint16_t *panel, size_t
 	}
 }
 
-/* z[i][0..KERN_KV_LANES) = scale * q[i] . keys of the panel. */
-INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *panel, size_t head_size,
-        float scale, struct ahead ahead, const size_t nq) {
+/* z[i][0..KV_LANES) = scale * q[i] . keys of the panel. */
+INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *panel, size_t head_size,
+        float scale, struct ahead ahead, const enum kern_kv type, const size_t nq) {
 	__m256 a[QUERIES * GROUPS];
 	const float *x[QUERIES];
 	UNROLL
@@ -76,7 +104,18 @@ INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *pan
 	UNROLL
 	for (size_t i = 0; i < nq * GROUPS; i++)
 		a[i] = _mm256_setzero_ps();
-	walk(a, x, panel, head_size, ahead, nq);
+	if (type == KERN_KV_F16) {
+		walk(a, x, panel, head_size, ahead, NULL, HALVES, nq);
+	} else {
+		for (size_t d = 0; d < head_size; d += KV_LANES) {
+			walk(a, x, panel + KV_Q8_KEY_SCALES, KV_LANES, ahead, panel, LANE_SCALES, nq);
+			panel += KV_Q8_KEYS;
+			ahead.at += KV_LANES * ahead.step;
+			UNROLL
+			for (size_t i = 0; i < nq; i++)
+				x[i] += KV_LANES;
+		}
+	}
 	UNROLL
 	for (size_t i = 0; i < nq; i++) {
 		UNROLL
@@ -86,19 +125,14 @@ INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *pan
 	}
 }
 
-static void score_panel(float *z, const struct kern_query *q, size_t nq, const uint16_t *panel,
-        size_t head_size, float scale, struct ahead ahead) {
-	switch (nq) {
-	case 1:
-		score_tile(z, q, panel, head_size, scale, ahead, 1);
-		break;
-	case 2:
-		score_tile(z, q, panel, head_size, scale, ahead, 2);
-		break;
-	default:
-		score_tile(z, q, panel, head_size, scale, ahead, 3);
-		break;
-	}
+INLINE void score_panel(float *z, const struct kern_query *q, size_t nq, const uint8_t *panel,
+        size_t head_size, float scale, struct ahead ahead, const enum kern_kv type) {
+	if (nq == 1)
+		score_tile(z, q, panel, head_size, scale, ahead, type, 1);
+	else if (nq == 2)
+		score_tile(z, q, panel, head_size, scale, ahead, type, 2);
+	else if (type == KERN_KV_F16)
+		score_tile(z, q, panel, head_size, scale, ahead, type, 3);
 }
 
 /* Scores to exponentials, in place; the span's maximum and sum. */
@@ -131,9 +165,9 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	*sum = tree8(s);
 }
 
-/* q[i].o[d..] += sum of e[i][p] * row p of the panel that starts at dimension d, for p < n, i < nq. */
-INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d,
-        struct ahead ahead, const size_t nq) {
+/* q[i].o[d..] += sum of e[i][p] * row p of a panel of dimensions d.., for p < n, i < nq.  scale: of the rows. */
+INLINE void value_tile(const float *e, const struct kern_query *q, const uint8_t *panel, size_t n, size_t d,
+        struct ahead ahead, const float *scale, const enum kern_kv type, const size_t nq) {
 	__m256 a[QUERIES * GROUPS];
 	const float *x[QUERIES];
 	UNROLL
@@ -143,7 +177,7 @@ INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_
 		for (size_t g = 0; g < GROUPS; g++)
 			a[i * GROUPS + g] = _mm256_loadu_ps(q[i].o + d + g * 8);
 	}
-	walk(a, x, panel, n, ahead, nq);
+	walk(a, x, panel, n, ahead, scale, type == KERN_KV_F16 ? HALVES : ROW_SCALES, nq);
 	UNROLL
 	for (size_t i = 0; i < nq; i++) {
 		UNROLL
@@ -152,7 +186,7 @@ INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_
 	}
 }
 
-/* The same of a narrower panel, for one query. */
+/* The same of a narrower panel of halves, for one query. */
 static void value_rest(
         const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
 	size_t g = 0;
@@ -171,82 +205,96 @@ static void value_rest(
 	}
 }
 
+/* A panel of values: rows, a position each, of `width` lanes. */
+struct values {
+	const uint8_t *row;
+	size_t row_bytes, width;
+	const float *scale; /* of each row, where they have some */
+};
+
 /* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
-static void value_panel(const float *e, const struct kern_query *q, size_t nq, const uint16_t *panel,
-        size_t from, size_t to, size_t d, size_t width, struct ahead ahead) {
+INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, const struct values *v,
+        size_t from, size_t to, size_t d, struct ahead ahead, const enum kern_kv type) {
 	if (from >= to)
 		return;
-	panel += from * width;
+	const uint8_t *row = v->row + from * v->row_bytes;
+	const float *scale = v->scale + from;
 	e += from;
-	if (width < KERN_KV_LANES) {
+	if (type == KERN_KV_F16 && v->width < KV_LANES) {
 		for (size_t i = 0; i < nq; i++)
-			value_rest(e + i * KERN_SPAN, q + i, panel, to - from, d, width);
+			value_rest(e + i * KERN_SPAN, q + i, (const uint16_t *)(const void *)row, to - from,
+			        d, v->width);
 		return;
 	}
-	switch (nq) {
-	case 1:
-		value_tile(e, q, panel, to - from, d, ahead, 1);
-		break;
-	case 2:
-		value_tile(e, q, panel, to - from, d, ahead, 2);
-		break;
-	default:
-		value_tile(e, q, panel, to - from, d, ahead, 3);
-		break;
-	}
+	if (nq == 1)
+		value_tile(e, q, row, to - from, d, ahead, scale, type, 1);
+	else if (nq == 2)
+		value_tile(e, q, row, to - from, d, ahead, scale, type, 2);
+	else if (type == KERN_KV_F16)
+		value_tile(e, q, row, to - from, d, ahead, scale, type, 3);
 }
 
 /* All queries that see it against the panel of keys of positions from `position` on. */
-static void score(const struct kern_query *q, size_t nq, const uint16_t *panel, const uint16_t *next,
-        size_t position, size_t head_size, float scale, float *z) {
-	struct ahead ahead = {(const char *)next, 64};
+INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, struct ahead ahead,
+        size_t position, size_t head_size, float scale, float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
 		size_t seen = 0;
-		n = tile_of(nq - i);
+		n = tile_of(nq - i, type);
 		for (size_t j = i; j < i + n; j++)
 			seen = q[j].count > seen ? q[j].count : seen;
 		if (seen <= position)
 			continue;
-		score_panel(z + i * KERN_SPAN + position, q + i, n, panel, head_size, scale, ahead);
+		score_panel(z + i * KERN_SPAN + position, q + i, n, panel, head_size, scale, ahead, type);
 		ahead.step = 0;
 	}
 }
 
 /* All queries against the panel of a block's values that starts at dimension d. */
-static void gather(const struct kern_query *q, size_t nq, const uint16_t *panel, const uint16_t *next,
-        size_t block, size_t d, size_t head_size, const float *z) {
-	struct ahead ahead = {(const char *)next, 64};
-	size_t width = kern_kv_width(head_size, d);
+INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v, struct ahead ahead,
+        size_t block, size_t d, const float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
 		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
 		size_t shared = KERN_SPAN;
-		n = tile_of(nq - i);
+		n = tile_of(nq - i, type);
 		for (size_t j = i; j < i + n; j++)
 			shared = min_size(shared, q[j].count);
 		shared = in_block(shared, block);
-		value_panel(e, q + i, n, panel, 0, shared, d, width, ahead);
+		value_panel(e, q + i, n, v, 0, shared, d, ahead, type);
 		for (size_t j = 0; j < n; j++)
-			value_panel(e + j * KERN_SPAN, q + i + j, 1, panel, shared,
-			        in_block(q[i + j].count, block), d, width, ahead);
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
+			        in_block(q[i + j].count, block), d, ahead, type);
 		ahead.step = 0;
 	}
 }
 
-void avx2_span(const struct kern_query *q, size_t nq, const uint16_t *const *keys,
-        const uint16_t *const *values, size_t head_size, float scale, void *scratch) {
-	float *z = scratch;
+/* Bytes of a panel of keys, and of a whole panel of values. */
+INLINE size_t key_panel(size_t head_size, const enum kern_kv type) {
+	return type == KERN_KV_F16 ? KV_LANES * head_size * 2 : head_size / KV_LANES * KV_Q8_KEYS;
+}
+
+INLINE size_t value_panel_bytes(const enum kern_kv type) {
+	return type == KERN_KV_F16 ? KERN_KV_BLOCK * KV_LANES * 2 : KV_Q8_VALUES;
+}
+
+/* Bytes that lie ahead for every row that is walked: those of a panel over its rows. */
+INLINE size_t step_of(const enum kern_kv type) {
+	return type == KERN_KV_F16 ? KV_LANES * 2 : KV_Q8_KEYS / KV_LANES;
+}
+
+INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, float *z, const enum kern_kv type) {
 	size_t most = 0;
+	float row_scale[KERN_KV_BLOCK];
 	for (size_t i = 0; i < nq; i++)
 		most = q[i].count > most ? q[i].count : most;
 	for (size_t p = 0, end; p < most; p = end) {
-		const uint16_t *panel =
-		                       keys[p / KERN_KV_BLOCK] + kern_key_at(head_size, p % KERN_KV_BLOCK, 0),
-		               *next;
-		end = p + KERN_KV_LANES;
-		next = end >= most                ? values[0]
-		       : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
-		                                  : panel + KERN_KV_LANES * head_size;
-		score(q, nq, panel, next, p, head_size, scale, z);
+		const uint8_t *panel = (const uint8_t *)keys[p / KERN_KV_BLOCK] +
+		                       p % KERN_KV_BLOCK / KV_LANES * key_panel(head_size, type);
+		end = p + KV_LANES;
+		const void *next = end >= most                ? values[0]
+		                   : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
+		                                              : panel + key_panel(head_size, type);
+		score(q, nq, panel, (struct ahead){next, step_of(type)}, p, head_size, scale, z, type);
 	}
 	for (size_t i = 0; i < nq; i++) {
 		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
@@ -254,13 +302,32 @@ void avx2_span(const struct kern_query *q, size_t nq, const uint16_t *const *key
 			q[i].o[d] = 0.0f;
 	}
 	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
-		for (size_t d = 0; d < head_size; d += KERN_KV_LANES) {
-			const uint16_t *panel = values[b] + kern_value_at(head_size, 0, d),
-			               *next = panel + KERN_KV_LANES * KERN_KV_BLOCK;
-			if (d + KERN_KV_LANES >= head_size)
+		for (size_t d = 0; d < head_size; d += KV_LANES) {
+			const uint8_t *panel =
+			        (const uint8_t *)values[b] + d / KV_LANES * value_panel_bytes(type);
+			const void *next = panel + value_panel_bytes(type);
+			if (d + KV_LANES >= head_size)
 				next = values[(b + 1) * KERN_KV_BLOCK < most ? b + 1 : b];
-			gather(q, nq, panel, next, b, d, head_size, z);
+			struct values v = {.row = panel, .width = kv_width(head_size, d), .scale = row_scale};
+			v.row_bytes = v.width * 2;
+			if (type == KERN_KV_Q8_0) {
+				for (size_t i = 0; i < KERN_KV_BLOCK; i += 8)
+					_mm256_storeu_ps(row_scale + i, load_halves(panel + i * 2));
+				v.row += KV_Q8_VALUE_SCALES;
+				v.row_bytes = KV_LANES;
+			}
+			gather(q, nq, &v, (struct ahead){next, step_of(type)}, b, d, z, type);
 		}
+}
+
+void avx2_span_f16(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, void *scratch) {
+	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_F16);
+}
+
+void avx2_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, void *scratch) {
+	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_Q8_0);
 }
 
 /* out = fma(c, o, out) for one span. */

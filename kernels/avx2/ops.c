@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "kernels/avx2/vector.h"
+#include "kernels/kvlayout.h"
 
 /* One of the 32 stripes' four registers takes the elements i.. of x, of which `left` exist. */
 static inline __m256 squares(__m256 s, const float *x, size_t left) {
@@ -108,26 +109,27 @@ static inline void scatter(uint16_t *dst, size_t stride, __m128i h, size_t n) {
 		dst[i * stride] = s[i];
 }
 
-void avx2_put_key(uint16_t *keys, size_t slot, const float *k, size_t head_size) {
-	uint16_t *dst = keys + kern_key_at(head_size, slot, 0);
+void avx2_put_key_f16(void *keys, size_t slot, const float *k, size_t head_size) {
+	uint16_t *dst = (uint16_t *)keys + kv_key_at(head_size, slot, 0);
 	size_t d = 0;
 	for (; d + 8 <= head_size; d += 8)
-		scatter(dst + d * KERN_KV_LANES, KERN_KV_LANES, halves(_mm256_loadu_ps(k + d)), 8);
+		scatter(dst + d * KV_LANES, KV_LANES, halves(_mm256_loadu_ps(k + d)), 8);
 	if (d < head_size) {
 		size_t left = head_size - d;
-		scatter(dst + d * KERN_KV_LANES, KERN_KV_LANES,
-		        halves(_mm256_maskload_ps(k + d, lanes_below(left))), left);
+		scatter(dst + d * KV_LANES, KV_LANES, halves(_mm256_maskload_ps(k + d, lanes_below(left))),
+		        left);
 	}
 }
 
-void avx2_put_value(uint16_t *values, size_t slot, const float *v, size_t head_size) {
+void avx2_put_value_f16(void *values, size_t slot, const float *v, size_t head_size) {
+	uint16_t *dst = values;
 	size_t d = 0;
 	for (; d + 8 <= head_size; d += 8)
-		_mm_storeu_si128((__m128i *)(values + kern_value_at(head_size, slot, d)),
-		        halves(_mm256_loadu_ps(v + d)));
+		_mm_storeu_si128(
+		        (__m128i *)(dst + kv_value_at(head_size, slot, d)), halves(_mm256_loadu_ps(v + d)));
 	if (d < head_size) {
 		size_t left = head_size - d;
-		scatter(values + kern_value_at(head_size, slot, d), 1,
+		scatter(dst + kv_value_at(head_size, slot, d), 1,
 		        halves(_mm256_maskload_ps(v + d, lanes_below(left))), left);
 	}
 }

@@ -1,7 +1,9 @@
-/* Activation rows: the parts of kernels/acts.h, 32 elements at a time. */
+/* Activation rows: the parts of kernels/acts.h, 32 elements at a time; and groups of a KV cache, which are quantised alike. */
 #include "kernels/acts.h"
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx2/avx2_ops.h"
 #include "kernels/avx2/common.h"
+#include "kernels/kvlayout.h"
 #include <errno.h>
 
 /* The largest magnitude of x[0..n), n a multiple of 8, or infinity where a value is not finite. */
@@ -113,4 +115,37 @@ int avx2_quantize_q8_256(void *dst, const float *x, size_t n) {
 		}
 	}
 	return 0;
+}
+
+/* A group of a KV cache: its quants, and its scale; where a value is not finite, the scale is no number. */
+INLINE uint16_t quantize_group(__m256i *q, const float *x) {
+	float a = magnitude(x, KV_LANES), inverse;
+	if (a > 0x1.fffffep127f) {
+		*q = _mm256_setzero_si256();
+		return 0x7e00;
+	}
+	float d = scale_of(a, &inverse);
+	*q = quantize_32(x, _mm256_set1_ps(inverse));
+	return kern_to_half_sat(d);
+}
+
+void avx2_put_key_q8_0(void *keys, size_t slot, const float *k, size_t head_size) {
+	size_t lane = slot % KV_LANES;
+	for (size_t d = 0; d < head_size; d += KV_LANES) {
+		uint8_t *group = (uint8_t *)keys + kv_q8_keys(head_size, slot, d), q[KV_LANES];
+		__m256i v;
+		((uint16_t *)(void *)group)[lane] = quantize_group(&v, k + d);
+		_mm256_storeu_si256((__m256i *)q, v);
+		for (size_t i = 0; i < KV_LANES; i++)
+			group[KV_Q8_KEY_SCALES + i * KV_LANES + lane] = q[i];
+	}
+}
+
+void avx2_put_value_q8_0(void *values, size_t slot, const float *v, size_t head_size) {
+	for (size_t d = 0; d < head_size; d += KV_LANES) {
+		uint8_t *group = (uint8_t *)values + kv_q8_values(d);
+		__m256i q;
+		((uint16_t *)(void *)group)[slot] = quantize_group(&q, v + d);
+		_mm256_storeu_si256((__m256i *)(group + KV_Q8_VALUE_SCALES + slot * KV_LANES), q);
+	}
 }

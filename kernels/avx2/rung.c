@@ -31,8 +31,10 @@ const struct kern_ops kern_rung_avx2 = {
         .rope = avx2_rope,
         .swiglu = avx2_swiglu,
         .add = avx2_add,
-        .put_key = avx2_put_key,
-        .put_value = avx2_put_value,
-        .span = avx2_span,
+        .kv =
+                {
+                        [KERN_KV_F16] = {avx2_put_key_f16, avx2_put_value_f16, avx2_span_f16},
+                        [KERN_KV_Q8_0] = {avx2_put_key_q8_0, avx2_put_value_q8_0, avx2_span_q8_0},
+                },
         .combine = avx2_combine,
 };

@@ -1,6 +1,6 @@
 /* neon/attention: attention over one span, and the combination of spans, with NEON.
  *
- * Owns: nothing but speed; kernels/ref/ops.c is the definition.  Each panel of a block is brought into the first
+ * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Each panel of a block is brought into the first
  * cache once, from end to end, and met by all queries of the call, QUERIES at a time: they are heads of a group, which
  * share keys and values, or rows of a prefill tile.
  *
@@ -14,11 +14,15 @@
 
 #include <math.h>
 
+#include "kernels/kvlayout.h"
 #include "kernels/neon/common.h"
 #include "kernels/neon/vector.h"
 
 #define QUERIES 2 /* of a tile: with eight groups of four lanes they take half of the registers */
-#define GROUPS (KERN_KV_LANES / 4)
+#define GROUPS (KV_LANES / 4)
+
+/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
+enum panel { HALVES, LANE_SCALES, ROW_SCALES };
 
 static inline size_t min_size(size_t a, size_t b) {
 	return a < b ? a : b;
@@ -31,42 +35,80 @@ static inline size_t in_block(size_t count, size_t b) {
 }
 
 /* Four lanes of a row. */
-INLINE float32x4_t lanes_at(const uint16_t *row, size_t g) {
-	return load_halves(row + g * 4, 0);
+INLINE float32x4_t lanes_at(const uint8_t *row, size_t g, const enum panel kind) {
+	if (kind == HALVES)
+		return load_halves(row + g * 8, 0);
+	uint32_t word;
+	memcpy(&word, row + g * 4, sizeof word);
+	int16x8_t q = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(word)));
+	return vcvtq_f32_s32(vmovl_s16(vget_low_s16(q)));
 }
 
-/* a[i][g] = fma(x[i][t], lanes 4g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller). */
-INLINE void walk(float32x4_t *a, const float *const *x, const uint16_t *panel, size_t rows, const size_t nq) {
+/* a[i][g] = fma(x[i][t], lanes 4g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes or
+ * rows, as halves. */
+INLINE void walk(float32x4_t *a, const float *const *x, const uint8_t *panel, size_t rows,
+        const uint16_t *scale, const enum panel kind, const size_t nq) {
+	const size_t bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
+	float32x4_t lane[GROUPS];
+	if (kind == LANE_SCALES) {
+		UNROLL for (size_t g = 0; g < GROUPS; g++) lane[g] = load_halves(scale + g * 4, 0);
+	}
 	size_t t = 0;
 	for (; t + 4 <= rows; t += 4) {
-		float32x4_t k[QUERIES];
+		float32x4_t k[QUERIES], s = vdupq_n_f32(0);
 		UNROLL for (size_t i = 0; i < nq; i++) k[i] = vld1q_f32(x[i] + t);
+		if (kind == ROW_SCALES)
+			s = load_halves(scale + t, 0);
 		UNROLL for (size_t g = 0; g < GROUPS; g++) {
-			const uint16_t *row = panel + t * KERN_KV_LANES;
-			float32x4_t v0 = lanes_at(row, g), v1 = lanes_at(row + KERN_KV_LANES, g),
-			            v2 = lanes_at(row + 2 * KERN_KV_LANES, g),
-			            v3 = lanes_at(row + 3 * KERN_KV_LANES, g);
+			const uint8_t *row = panel + t * bytes;
+			float32x4_t v0 = lanes_at(row, g, kind), v1 = lanes_at(row + bytes, g, kind),
+			            v2 = lanes_at(row + 2 * bytes, g, kind),
+			            v3 = lanes_at(row + 3 * bytes, g, kind);
+			if (kind == LANE_SCALES) {
+				v0 = vmulq_f32(v0, lane[g]);
+				v1 = vmulq_f32(v1, lane[g]);
+				v2 = vmulq_f32(v2, lane[g]);
+				v3 = vmulq_f32(v3, lane[g]);
+			} else if (kind == ROW_SCALES) {
+				v0 = vmulq_laneq_f32(v0, s, 0);
+				v1 = vmulq_laneq_f32(v1, s, 1);
+				v2 = vmulq_laneq_f32(v2, s, 2);
+				v3 = vmulq_laneq_f32(v3, s, 3);
+			}
 			UNROLL for (size_t i = 0; i < nq; i++)
 			        FMA_LANES(a[i * GROUPS + g], v0, v1, v2, v3, k[i]);
 		}
 	}
 	for (; t < rows; t++) {
+		float s = kind == ROW_SCALES ? kern_from_half(scale[t]) : 1.0f;
 		UNROLL for (size_t g = 0; g < GROUPS; g++) {
-			float32x4_t v = lanes_at(panel + t * KERN_KV_LANES, g);
+			float32x4_t v = lanes_at(panel + t * bytes, g, kind);
+			if (kind == LANE_SCALES)
+				v = vmulq_f32(v, lane[g]);
+			else if (kind == ROW_SCALES)
+				v = vmulq_n_f32(v, s);
 			UNROLL for (size_t i = 0; i < nq; i++) a[i * GROUPS + g] =
 			        vfmaq_n_f32(a[i * GROUPS + g], v, x[i][t]);
 		}
 	}
 }
 
-/* z[i][0..KERN_KV_LANES) = scale * q[i] . keys of the panel. */
-INLINE void score_tile(float *z, const struct kern_query *q, const uint16_t *panel, size_t head_size,
-        float scale, const size_t nq) {
+/* z[i][0..KV_LANES) = scale * q[i] . keys of the panel. */
+INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *panel, size_t head_size,
+        float scale, const enum kern_kv type, const size_t nq) {
 	float32x4_t a[QUERIES * GROUPS];
 	const float *x[QUERIES];
 	UNROLL for (size_t i = 0; i < nq; i++) x[i] = q[i].q;
 	UNROLL for (size_t i = 0; i < nq * GROUPS; i++) a[i] = vdupq_n_f32(0);
-	walk(a, x, panel, head_size, nq);
+	if (type == KERN_KV_F16) {
+		walk(a, x, panel, head_size, NULL, HALVES, nq);
+	} else {
+		for (size_t d = 0; d < head_size; d += KV_LANES, panel += KV_Q8_KEYS) {
+			walk(a, x, panel + KV_Q8_KEY_SCALES, KV_LANES, (const uint16_t *)(const void *)panel,
+			        LANE_SCALES, nq);
+			UNROLL for (size_t i = 0; i < nq; i++) x[i] += KV_LANES;
+		}
+	}
 	UNROLL for (size_t i = 0; i < nq; i++) {
 		UNROLL for (size_t g = 0; g < GROUPS; g++)
 		        vst1q_f32(z + i * KERN_SPAN + g * 4, vmulq_n_f32(a[i * GROUPS + g], scale));
@@ -104,22 +146,30 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	*sum = tree8(s0, s1);
 }
 
-/* q[i].o[d..] += sum of e[i][p] * row p of the panel that starts at dimension d, for p < n, i < nq. */
-INLINE void value_tile(const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d,
-        const size_t nq) {
+/* A panel of values: rows, a position each, of `width` lanes. */
+struct values {
+	const uint8_t *row;
+	size_t row_bytes, width;
+	const uint16_t *scale; /* of each row, where they have some */
+};
+
+/* q[i].o[d..] += sum of e[i][p] * row p of the panel of dimensions d.., for from <= p < to, i < nq. */
+INLINE void value_tile(const float *e, const struct kern_query *q, const struct values *v, size_t from,
+        size_t to, size_t d, const enum kern_kv type, const size_t nq) {
 	float32x4_t a[QUERIES * GROUPS];
 	const float *x[QUERIES];
 	UNROLL for (size_t i = 0; i < nq; i++) {
-		x[i] = e + i * KERN_SPAN;
+		x[i] = e + i * KERN_SPAN + from;
 		UNROLL for (size_t g = 0; g < GROUPS; g++) a[i * GROUPS + g] = vld1q_f32(q[i].o + d + g * 4);
 	}
-	walk(a, x, panel, n, nq);
+	walk(a, x, v->row + from * v->row_bytes, to - from, type == KERN_KV_F16 ? NULL : v->scale + from,
+	        type == KERN_KV_F16 ? HALVES : ROW_SCALES, nq);
 	UNROLL for (size_t i = 0; i < nq; i++) {
 		UNROLL for (size_t g = 0; g < GROUPS; g++) vst1q_f32(q[i].o + d + g * 4, a[i * GROUPS + g]);
 	}
 }
 
-/* The same of a narrower panel, for one query. */
+/* The same of a narrower panel of halves, for one query. */
 static void value_rest(
         const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
 	size_t g = 0;
@@ -138,26 +188,24 @@ static void value_rest(
 }
 
 /* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
-static void value_panel(const float *e, const struct kern_query *q, size_t nq, const uint16_t *panel,
-        size_t from, size_t to, size_t d, size_t width) {
+INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, const struct values *v,
+        size_t from, size_t to, size_t d, const enum kern_kv type) {
 	if (from >= to)
 		return;
-	panel += from * width;
-	e += from;
-	if (width < KERN_KV_LANES) {
+	if (type == KERN_KV_F16 && v->width < KV_LANES) {
+		const uint16_t *row = (const uint16_t *)(const void *)(v->row + from * v->row_bytes);
 		for (size_t i = 0; i < nq; i++)
-			value_rest(e + i * KERN_SPAN, q + i, panel, to - from, d, width);
-		return;
+			value_rest(e + i * KERN_SPAN + from, q + i, row, to - from, d, v->width);
+	} else if (nq == 1) {
+		value_tile(e, q, v, from, to, d, type, 1);
+	} else {
+		value_tile(e, q, v, from, to, d, type, 2);
 	}
-	if (nq == 1)
-		value_tile(e, q, panel, to - from, d, 1);
-	else
-		value_tile(e, q, panel, to - from, d, 2);
 }
 
 /* All queries that see it against the panel of keys of positions from `position` on. */
-static void score(const struct kern_query *q, size_t nq, const uint16_t *panel, size_t position,
-        size_t head_size, float scale, float *z) {
+INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, size_t position,
+        size_t head_size, float scale, float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
 		size_t seen = 0;
 		n = min_size(nq - i, QUERIES);
@@ -166,16 +214,15 @@ static void score(const struct kern_query *q, size_t nq, const uint16_t *panel, 
 		if (seen <= position)
 			continue;
 		if (n == 1)
-			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, 1);
+			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, type, 1);
 		else
-			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, 2);
+			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, type, 2);
 	}
 }
 
 /* All queries against the panel of a block's values that starts at dimension d. */
-static void gather(const struct kern_query *q, size_t nq, const uint16_t *panel, size_t block, size_t d,
-        size_t head_size, const float *z) {
-	size_t width = kern_kv_width(head_size, d);
+INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v, size_t block, size_t d,
+        const float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
 		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
 		size_t shared = KERN_SPAN;
@@ -183,30 +230,52 @@ static void gather(const struct kern_query *q, size_t nq, const uint16_t *panel,
 		for (size_t j = i; j < i + n; j++)
 			shared = min_size(shared, q[j].count);
 		shared = in_block(shared, block);
-		value_panel(e, q + i, n, panel, 0, shared, d, width);
+		value_panel(e, q + i, n, v, 0, shared, d, type);
 		for (size_t j = 0; j < n; j++)
-			value_panel(e + j * KERN_SPAN, q + i + j, 1, panel, shared,
-			        in_block(q[i + j].count, block), d, width);
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
+			        in_block(q[i + j].count, block), d, type);
 	}
 }
 
-void neon_span(const struct kern_query *q, size_t nq, const uint16_t *const *keys,
-        const uint16_t *const *values, size_t head_size, float scale, void *scratch) {
-	float *z = scratch;
+INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, float *z, const enum kern_kv type) {
 	size_t most = 0;
 	for (size_t i = 0; i < nq; i++)
 		most = q[i].count > most ? q[i].count : most;
-	for (size_t p = 0; p < most; p += KERN_KV_LANES)
-		score(q, nq, keys[p / KERN_KV_BLOCK] + kern_key_at(head_size, p % KERN_KV_BLOCK, 0), p,
-		        head_size, scale, z);
+	for (size_t p = 0; p < most; p += KV_LANES) {
+		size_t at = type == KERN_KV_F16 ? kv_key_at(head_size, p % KERN_KV_BLOCK, 0) * 2
+		                                : kv_q8_keys(head_size, p % KERN_KV_BLOCK, 0);
+		score(q, nq, (const uint8_t *)keys[p / KERN_KV_BLOCK] + at, p, head_size, scale, z, type);
+	}
 	for (size_t i = 0; i < nq; i++) {
 		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
 		for (size_t d = 0; d < head_size; d++)
 			q[i].o[d] = 0.0f;
 	}
 	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
-		for (size_t d = 0; d < head_size; d += KERN_KV_LANES)
-			gather(q, nq, values[b] + kern_value_at(head_size, 0, d), b, d, head_size, z);
+		for (size_t d = 0; d < head_size; d += KV_LANES) {
+			const uint8_t *part = values[b];
+			struct values v = {.width = kv_width(head_size, d)};
+			if (type == KERN_KV_F16) {
+				v.row = part + kv_value_at(head_size, 0, d) * 2;
+				v.row_bytes = v.width * 2;
+			} else {
+				v.scale = (const uint16_t *)(const void *)(part + kv_q8_values(d));
+				v.row = part + kv_q8_values(d) + KV_Q8_VALUE_SCALES;
+				v.row_bytes = KV_LANES;
+			}
+			gather(q, nq, &v, b, d, z, type);
+		}
+}
+
+void neon_span_f16(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, void *scratch) {
+	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_F16);
+}
+
+void neon_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, void *scratch) {
+	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_Q8_0);
 }
 
 /* out = fma(c, o, out) for one span. */

@@ -4,6 +4,7 @@
  * where the 32 stripes are eight registers of four.  A tail goes through a buffer that is filled up with +0:
  * what that adds to a stripe of squares is fma(0, 0, s) = s.
  * Pure; any thread. */
+#include "kernels/kvlayout.h"
 #include "kernels/neon/neon_ops.h"
 
 #include <errno.h>
@@ -114,11 +115,12 @@ INLINE void put_halves(uint16_t *dst, const float *k, size_t n, size_t stride) {
 		vst1_lane_u16(dst + d * stride, halves(vdupq_n_f32(k[d])), 0);
 }
 
-void neon_put_key(uint16_t *keys, size_t slot, const float *k, size_t head_size) {
-	put_halves(keys + kern_key_at(head_size, slot, 0), k, head_size, KERN_KV_LANES);
+void neon_put_key_f16(void *keys, size_t slot, const float *k, size_t head_size) {
+	put_halves((uint16_t *)keys + kv_key_at(head_size, slot, 0), k, head_size, KV_LANES);
 }
 
-void neon_put_value(uint16_t *values, size_t slot, const float *v, size_t head_size) {
-	for (size_t d = 0; d < head_size; d += KERN_KV_LANES)
-		put_halves(values + kern_value_at(head_size, slot, d), v + d, kern_kv_width(head_size, d), 1);
+void neon_put_value_f16(void *values, size_t slot, const float *v, size_t head_size) {
+	for (size_t d = 0; d < head_size; d += KV_LANES)
+		put_halves((uint16_t *)values + kv_value_at(head_size, slot, d), v + d,
+		        kv_width(head_size, d), 1);
 }

@@ -1,7 +1,9 @@
-/* Activation rows: the parts of kernels/acts.h, 16 elements at a time. */
+/* Activation rows: the parts of kernels/acts.h, 16 elements at a time; and groups of a KV cache, which are quantised alike. */
 #include "kernels/acts.h"
+#include "kernels/kvlayout.h"
 #include "kernels/neon/common.h"
 #include "kernels/neon/neon.h"
+#include "kernels/neon/neon_ops.h"
 #include <errno.h>
 
 /* The largest magnitude of x[0..n), n a multiple of 16, or infinity where a value is not finite. */
@@ -111,4 +113,36 @@ int neon_quantize_q8_256(void *dst, const float *x, size_t n) {
 			sum32[k] = (int16_t)(sum16[2 * k] + sum16[2 * k + 1]);
 	}
 	return 0;
+}
+
+/* A group of a KV cache: its quants, and its scale; where a value is not finite, the scale is no number. */
+INLINE uint16_t quantize_group(int8_t *q, const float *x) {
+	float a = magnitude(x, KV_LANES), inverse;
+	if (a > 0x1.fffffep127f) {
+		memset(q, 0, KV_LANES);
+		return 0x7e00;
+	}
+	float d = scale_of(a, &inverse);
+	vst1q_s8(q, quantize_16(x, inverse));
+	vst1q_s8(q + 16, quantize_16(x + 16, inverse));
+	return kern_to_half_sat(d);
+}
+
+void neon_put_key_q8_0(void *keys, size_t slot, const float *k, size_t head_size) {
+	size_t lane = slot % KV_LANES;
+	for (size_t d = 0; d < head_size; d += KV_LANES) {
+		uint8_t *group = (uint8_t *)keys + kv_q8_keys(head_size, slot, d);
+		int8_t q[KV_LANES];
+		((uint16_t *)(void *)group)[lane] = quantize_group(q, k + d);
+		for (size_t i = 0; i < KV_LANES; i++)
+			group[KV_Q8_KEY_SCALES + i * KV_LANES + lane] = (uint8_t)q[i];
+	}
+}
+
+void neon_put_value_q8_0(void *values, size_t slot, const float *v, size_t head_size) {
+	for (size_t d = 0; d < head_size; d += KV_LANES) {
+		uint8_t *group = (uint8_t *)values + kv_q8_values(d);
+		((uint16_t *)(void *)group)[slot] =
+		        quantize_group((int8_t *)group + KV_Q8_VALUE_SCALES + slot * KV_LANES, v + d);
+	}
 }

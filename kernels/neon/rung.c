@@ -39,8 +39,10 @@ const struct kern_ops TABLE = {
         .rope = neon_rope,
         .swiglu = neon_swiglu,
         .add = neon_add,
-        .put_key = neon_put_key,
-        .put_value = neon_put_value,
-        .span = neon_span,
+        .kv =
+                {
+                        [KERN_KV_F16] = {neon_put_key_f16, neon_put_value_f16, neon_span_f16},
+                        [KERN_KV_Q8_0] = {neon_put_key_q8_0, neon_put_value_q8_0, neon_span_q8_0},
+                },
         .combine = neon_combine,
 };

@@ -14,8 +14,7 @@ int ref_quantize_f32(void *dst, const float *x, size_t n) {
 	return 0;
 }
 
-/* One block: its scale in *d and its quants in q. */
-static int quantize_block(float *d, int8_t *q, const float *x, size_t block) {
+int ref_quantize_block(float *d, int8_t *q, const float *x, size_t block) {
 	float a = 0;
 	for (size_t i = 0; i < block; i++) {
 		if (!isfinite(x[i]))
@@ -50,7 +49,7 @@ int ref_quantize_q8_32(void *dst, const float *x, size_t n) {
 	memset(row, 0, at.end);
 	for (size_t b = 0; b < n / 32; b++) {
 		int8_t *q = (int8_t *)row + at.q + b * 32;
-		if (quantize_block((float *)(row + at.d) + b, q, x + b * 32, 32))
+		if (ref_quantize_block((float *)(row + at.d) + b, q, x + b * 32, 32))
 			return -EDOM;
 		((float *)(row + at.sum))[b] = (float)sum(q, 32, -8, (int16_t *)(row + at.repair) + b * 2);
 	}
@@ -63,7 +62,7 @@ int ref_quantize_q8_256(void *dst, const float *x, size_t n) {
 	memset(row, 0, at.end);
 	int16_t *sum16 = (int16_t *)(row + at.sum16), *sum32 = (int16_t *)(row + at.sum32);
 	for (size_t b = 0; b < n / 256; b++)
-		if (quantize_block(
+		if (ref_quantize_block(
 		            (float *)(row + at.d) + b, (int8_t *)row + at.q + b * 256, x + b * 256, 256))
 			return -EDOM;
 	for (size_t g = 0; g < n / 16; g++) {

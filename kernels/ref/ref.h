@@ -6,6 +6,8 @@
 
 extern const struct kern_ops kern_rung_ref;
 
+/* Quants of a block of activations, or of a group of a KV cache: the scale in *d.  0, or -EDOM for what is not finite. */
+int ref_quantize_block(float *d, int8_t *q, const float *x, size_t block);
 int ref_quantize_f32(void *dst, const float *x, size_t n);
 int ref_quantize_q8_32(void *dst, const float *x, size_t n);
 int ref_quantize_q8_256(void *dst, const float *x, size_t n);

@@ -31,8 +31,10 @@ const struct kern_ops kern_rung_ref = {
         .rope = ref_rope,
         .swiglu = ref_swiglu,
         .add = ref_add,
-        .put_key = ref_put_key,
-        .put_value = ref_put_value,
-        .span = ref_span,
+        .kv =
+                {
+                        [KERN_KV_F16] = {ref_put_key_f16, ref_put_value_f16, ref_span_f16},
+                        [KERN_KV_Q8_0] = {ref_put_key_q8_0, ref_put_value_q8_0, ref_span_q8_0},
+                },
         .combine = ref_combine,
 };

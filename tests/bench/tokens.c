@@ -89,9 +89,13 @@ static double prompt(struct run *r, uint32_t length) {
 static double weights(const struct synth *s) {
 	return (double)slice_bytes(&s->whole) - (double)s->end[END_EMBED].packed_bytes;
 }
-static double cache_bytes(const struct synth *s, uint32_t position) {
-	const struct hparams *hp = &s->m.hp;
-	return 4.0 * hp->layers * hp->kv_heads * hp->head_size * position;
+static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t position) {
+	return (double)kv_block_bytes(&s->m.hp, kv, s->m.hp.layers) / KERN_KV_BLOCK * position;
+}
+
+/* What the positions from PROMPT to FAR add to a token, over what their bytes take to read. */
+static double added(struct run *r, const struct synth *s, enum kern_kv kv, double near, double reading) {
+	return (decode(r, FAR - 1) - near) / (cache_bytes(s, kv, FAR - 1 - PROMPT) / reading);
 }
 
 static void peer_rows(struct bench *b, const struct model *m, double speed, double prompts) {
@@ -115,10 +119,12 @@ static void peer_rows(struct bench *b, const struct model *m, double speed, doub
 }
 
 static void one(struct bench *b, const struct model *m) {
-	double token[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], far[BENCH_ROUNDS_MAX],
+	double token[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], far[KERN_KVS][BENCH_ROUNDS_MAX],
 	        fill[BENCH_ROUNDS_MAX];
 	struct synth *s = synth_create(&m->spec);
-	struct run r = {.line = line_create(&s->whole, b->threads, 1, NULL, PROMPT, LONG_BLOCKS)};
+	struct run r = {.line = line_create(
+	                        &s->whole, KERN_KV_F16, b->threads, 1, NULL, PROMPT, LONG_BLOCKS)},
+	           coarse = {0};
 	double bytes = weights(s), before = bench_read(b), reading;
 	r.logits = bench_alloc(m->spec.vocab * sizeof(float));
 	for (uint32_t i = 0; i < PROMPT; i++)
@@ -127,14 +133,21 @@ static void one(struct bench *b, const struct model *m) {
 		r.blocks[i] = i;
 	peers_begin(&m->spec, b->threads);
 	prompt(&r, m->far ? FAR : PROMPT); /* warms up, and fills the cache with what is no zero */
+	if (m->far) {
+		coarse = r;
+		coarse.line = line_create(&s->whole, KERN_KV_Q8_0, b->threads, 1, NULL, PROMPT, LONG_BLOCKS);
+		prompt(&coarse, FAR);
+	}
 	for (unsigned i = 0; i < b->rounds; i++) {
 		fill[i] = PROMPT / prompt(&r, PROMPT);
 		token[i] = decode(&r, PROMPT);
 		reading = bench_read(b);
-		share[i] = (bytes + cache_bytes(s, PROMPT)) / token[i] / fmax(before, reading);
-		if (m->far) /* what the context adds, over what its bytes take */
-			far[i] = (decode(&r, FAR - 1) - token[i]) /
-			         (cache_bytes(s, FAR - 1 - PROMPT) / fmax(before, reading));
+		share[i] = (bytes + cache_bytes(s, KERN_KV_F16, PROMPT)) / token[i] / fmax(before, reading);
+		if (m->far) {
+			far[KERN_KV_F16][i] = added(&r, s, KERN_KV_F16, token[i], fmax(before, reading));
+			far[KERN_KV_Q8_0][i] = added(
+			        &coarse, s, KERN_KV_Q8_0, decode(&coarse, PROMPT), fmax(before, reading));
+		}
 		before = reading;
 		peers_round(PROMPT);
 	}
@@ -142,15 +155,16 @@ static void one(struct bench *b, const struct model *m) {
 	printf("%-14s %6.2f GB  %8.2f  %6.2f  %16.1f", m->name, bytes / 1e9, speed,
 	        bench_median(share, b->rounds), prompts);
 	if (m->far)
-		printf("  %10.2f", bench_median(far, b->rounds));
+		printf("  %10.2f, q8_0 %.2f", bench_median(far[KERN_KV_F16], b->rounds),
+		        bench_median(far[KERN_KV_Q8_0], b->rounds));
 	printf("\n");
 	bench_row(b, "share of read bandwidth", bench_median(share, b->rounds), 1, 0.9, false, "token.%s",
 	        m->name);
 	bench_row(b, "tokens a second", speed, NAN, NAN, false, "speed.%s", m->name);
 	bench_row(b, "tokens a second", prompts, NAN, NAN, false, "prompt.%s", m->name);
-	if (m->far)
-		bench_row(b, "times its bytes over read bandwidth", bench_median(far, b->rounds), 1, 1.15,
-		        true, "context%d.%s", FAR, m->name);
+	for (enum kern_kv kv = 0; m->far && kv < KERN_KVS; kv++)
+		bench_row(b, "times its bytes over read bandwidth", bench_median(far[kv], b->rounds), 1, 1.15,
+		        true, "context%d.%s.%s", FAR, kern_kv_name(kv), m->name);
 	peer_rows(b, m, speed, prompts);
 	if (m->far && peers_round(LONG)) {
 		double ours = LONG / prompt(&r, LONG), theirs = peers_speed()->llama_prompt;
@@ -162,6 +176,8 @@ static void one(struct bench *b, const struct model *m) {
 	peers_end();
 	free(r.logits);
 	line_destroy(r.line);
+	if (coarse.line)
+		line_destroy(coarse.line);
 	synth_destroy(s);
 }
 

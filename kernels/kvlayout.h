@@ -1,0 +1,49 @@
+/* kvlayout: where an element of the KV cache lies, for the rungs and nobody else.
+ *
+ * A head has in a block KERN_KV_BLOCK positions of keys, and as many of values.  Both lie in panels of KV_LANES lanes, so that
+ * attention reads them from end to end: a lane of keys is a position, and a lane of values a dimension.
+ *   f16    keys    [KERN_KV_BLOCK / KV_LANES][head_size][KV_LANES] halves
+ *          values  [head_size / KV_LANES][KERN_KV_BLOCK][KV_LANES] halves; where KV_LANES does not divide the head size, the
+ *                  last panel is narrower
+ *   q8_0   the same with a byte an element, of dimensions in groups of KV_LANES, each group with its scales before it:
+ *          keys    [KERN_KV_BLOCK / KV_LANES][head_size / KV_LANES] of { half [KV_LANES]; int8 [KV_LANES][KV_LANES] }
+ *          values  [head_size / KV_LANES] of { half [KERN_KV_BLOCK]; int8 [KERN_KV_BLOCK][KV_LANES] } */
+#ifndef KERNELS_KVLAYOUT_H
+#define KERNELS_KVLAYOUT_H
+#include "kernels/kernels.h"
+
+#define KV_LANES 32
+
+/* ---- f16: in halves from the head's keys (values) in a block ---- */
+
+static inline size_t kv_key_at(size_t head_size, size_t slot, size_t d) {
+	return (slot / KV_LANES * head_size + d) * KV_LANES + slot % KV_LANES;
+}
+
+/* Lanes of the panel of values that starts at dimension `first`. */
+static inline size_t kv_width(size_t head_size, size_t first) {
+	return head_size - first < KV_LANES ? head_size - first : KV_LANES;
+}
+
+static inline size_t kv_value_at(size_t head_size, size_t slot, size_t d) {
+	size_t first = d / KV_LANES * KV_LANES;
+	return first * KERN_KV_BLOCK + slot * kv_width(head_size, first) + d - first;
+}
+
+/* ---- q8_0: in bytes ---- */
+
+#define KV_Q8_KEY_SCALES (KV_LANES * 2)
+#define KV_Q8_KEYS (KV_Q8_KEY_SCALES + KV_LANES * KV_LANES) /* of a group of a panel */
+#define KV_Q8_VALUE_SCALES (KERN_KV_BLOCK * 2)
+#define KV_Q8_VALUES (KV_Q8_VALUE_SCALES + KERN_KV_BLOCK * KV_LANES) /* of a group: a panel */
+
+/* The group of keys that has dimension d of a position: its scales, then its quants. */
+static inline size_t kv_q8_keys(size_t head_size, size_t slot, size_t d) {
+	return (slot / KV_LANES * (head_size / KV_LANES) + d / KV_LANES) * KV_Q8_KEYS;
+}
+
+static inline size_t kv_q8_values(size_t d) {
+	return d / KV_LANES * KV_Q8_VALUES;
+}
+
+#endif
