@@ -21,6 +21,7 @@ enum {
 	OPT_SEED,
 	OPT_STOP,
 	OPT_SPECIAL,
+	OPT_NO_DRAFTS,
 	OPT_JSON
 };
 
@@ -35,6 +36,7 @@ static const struct option longs[] = {
         {"seed", required_argument, NULL, OPT_SEED},
         {"stop", required_argument, NULL, OPT_STOP},
         {"special", no_argument, NULL, OPT_SPECIAL},
+        {"no-drafts", no_argument, NULL, OPT_NO_DRAFTS},
         {"json", no_argument, NULL, OPT_JSON},
         ARGS_COMMON,
 };
@@ -49,6 +51,7 @@ static const char help[] =
         "  -n N                   tokens to generate at most (default: up to the context)\n"
         "  --stop TEXT            end before this text; may be given up to 16 times\n"
         "  --special              special tokens spelled in the prompt count as such\n"
+        "  --no-drafts            no guesses at what comes next: the same answer, slower\n"
         "\n"
         "How tokens are chosen:\n"
         "  --temp T               temperature; 0 takes the likeliest token, always (0.8)\n"
@@ -205,6 +208,9 @@ static int run(int argc, char **argv) {
 			break;
 		case OPT_SPECIAL:
 			cmd.special = true;
+			break;
+		case OPT_NO_DRAFTS:
+			s.undrafted = true;
 			break;
 		case OPT_JSON:
 			r.json = true;

@@ -115,6 +115,9 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 		printf("    measured: %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
 		        m->state->tokens_per_second, (unsigned long long)m->state->tokens,
 		        m->state->sequences, m->state->queued);
+	if (m->state && m->state->drafted)
+		printf("    guessed: %llu tokens ahead, of which %llu were right\n",
+		        (unsigned long long)m->state->drafted, (unsigned long long)m->state->accepted);
 	if (m->state && m->state->copies)
 		print_copies(m->state);
 	print_times(r, m);

@@ -110,7 +110,7 @@ const struct shape rules_shapes[] = {
 		{7, RULE_ANY}, {8, RULE_ANY}, {9, RULE_ANY}, {10, RULE_ANY}, {11, RULE_NUM, 0, WIRE_NODES_MAX},
 		{12, RULE_NUM, 0, BIG}, {13, RULE_NUM, 0, BIG}, {14, RULE_LINE, 0, WIRE_RISK_MAX},
 		{15, RULE_PART, 0, WIRE_TIMES_MAX}, {16, RULE_ANY}, {17, RULE_ANY}, {18, RULE_ANY}, {19, RULE_ANY},
-		{30, RULE_REAL, 0, RATE}}, NULL},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {30, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_time), {
 		{1, RULE_REAL, 0, SECONDS}, {2, RULE_REAL, 0, SECONDS}, {3, RULE_REAL, 0, SECONDS},
 		{4, RULE_REAL, 0, SECONDS}}, NULL},
@@ -174,7 +174,7 @@ const struct shape rules_shapes[] = {
 	/* generations */
 	{SHAPE(sampling), {
 		{1, RULE_REAL, 0, 1e6}, {2, RULE_ANY}, {3, RULE_REAL, 0, 1}, {4, RULE_REAL, 0, 1},
-		{5, RULE_REAL, 0, 1e6}, {6, RULE_REAL, -1e6, 1e6}, {7, RULE_REAL, -1e6, 1e6}, {8, RULE_ANY}}, NULL},
+		{5, RULE_REAL, 0, 1e6}, {6, RULE_REAL, -1e6, 1e6}, {7, RULE_REAL, -1e6, 1e6}, {8, RULE_ANY}, {9, RULE_ANY}}, NULL},
 	{SHAPE(submit), {
 		{1, RULE_NAME}, {2, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, RULE_ANY}, {4, RULE_PART, 0, 1},
 		{5, RULE_ANY}, {6, RULE_ANY}}, NULL},

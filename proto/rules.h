@@ -29,7 +29,7 @@ struct rule {
 	double min, max;
 };
 
-#define RULES_FIELDS_MAX 20
+#define RULES_FIELDS_MAX 24
 
 struct shape {
 	const ProtobufCMessageDescriptor *of;

@@ -31,6 +31,7 @@ void coordinator_release(struct coordinator *m) {
 			generation_left(m, q);
 	scheduler_destroy(m->scheduler);
 	account_destroy(m->account);
+	speculation_destroy(m->speculation);
 	head_destroy(m->head);
 	slice_destroy(m->ends);
 	plan_free(m->plan);
@@ -219,6 +220,8 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->from = *from;
 	g->sampling = sampling;
 	g->prompt = s->prompt;
+	g->undrafted = s->sampling && s->sampling->undrafted;
+	guesser_init(&g->guesser);
 	g->began_ns = loop_now_ns();
 	rc = scheduler_add(m->scheduler, &g->seq);
 	if (rc != 0) {
@@ -282,6 +285,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 		rc = make_scheduler(m);
 	if (rc == 0)
 		rc = account_create(&m->account, (uint32_t)plan->n_stages);
+	if (rc == 0)
+		rc = speculation_create(&m->speculation, (uint32_t)plan->n_stages);
 	if (rc == 0) {
 		node_id_from_bytes(&first, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
@@ -332,6 +337,8 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->step_sequences = m->step_sequences;
 	out->step_sequences_max = m->step_sequences_max;
 	out->prefix_tokens = scheduler_found(m->scheduler);
+	out->drafted = m->drafted;
+	out->accepted = m->accepted;
 	out->ends_seconds = m->ends_seconds;
 	out->in_flight = m->nflights;
 	out->in_flight_max = m->nflights_max;

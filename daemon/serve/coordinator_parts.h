@@ -7,6 +7,7 @@
 #include "daemon/serve/hop.h"
 #include "daemon/serve/rate.h"
 #include "daemon/serve/scheduler.h"
+#include "daemon/serve/speculation.h"
 
 /* A sequence with who wants it and how. */
 struct generation {
@@ -16,7 +17,9 @@ struct generation {
 	uint32_t prompt;
 	uint64_t began_ns, first_ns; /* submitted; first token picked */
 	bool finished;               /* Finished was sent, or nobody listens */
-	struct account_step spent;   /* by all its steps that are back */
+	bool undrafted;              /* its user wants no guesses */
+	struct guesser guesser;
+	struct account_step spent; /* by all its steps that are back */
 };
 
 struct coordinator {
@@ -35,6 +38,8 @@ struct coordinator {
 	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
 	uint64_t sequences;        /* ever: ids */
 	struct account *account;
+	struct speculation *speculation;
+	uint64_t drafted, accepted; /* guesses that steps were made for; of them, those that were right */
 	struct rate rate;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;

@@ -16,16 +16,19 @@ struct flight {
 	struct flight *next;
 	struct coordinator *m;
 	struct scheduler_step *st;
-	uint32_t *token;      /* of each row */
-	struct payload *x;    /* rows of activations: embedded, later what came back */
-	struct head_row *row; /* one an output that is to be sampled */
+	uint32_t nseqs;
+	uint32_t *token;       /* of each row */
+	struct payload *x;     /* rows of activations: embedded, later what came back */
+	struct head_row *row;  /* one an output that is to be sampled */
+	uint32_t nrow, *picks; /* of them all; of each sequence */
+	uint32_t **log;        /* of each sequence: its log as it was, where that may change meanwhile */
 	struct logits *logits;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
 	struct account_step spent;
 	bool on_lane; /* a job holds it */
 	bool dead;    /* it will not come back */
 	bool is_back; /* from all stages */
-	bool is_void; /* all its sequences have ended, and the stages were told; what it brings is not believed */
+	bool is_void; /* nobody wants any of it, and the stages were told; what it brings is not believed */
 	int rc;
 };
 
@@ -60,6 +63,10 @@ static void retire(struct flight *f, bool whole) {
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, generation_left, m);
 	logits_destroy(f->logits);
 	payload_unref(f->x);
+	for (uint32_t i = 0; f->log && i < f->nseqs; i++)
+		free(f->log[i]);
+	free(f->log);
+	free(f->picks);
 	free(f->token);
 	free(f->row);
 	free(f);
@@ -151,7 +158,7 @@ void steps_void(struct coordinator *m) {
 	for (struct flight *f = m->flights; f; f = f->next) {
 		bool wanted = f->is_void || f->dead || f->is_back;
 		for (uint32_t i = 0; i < f->st->nseqs; i++)
-			wanted = wanted || !f->st->seq[i].seq->ended;
+			wanted = wanted || scheduler_holds(&f->st->seq[i]);
 		if (wanted)
 			continue;
 		Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
@@ -222,6 +229,28 @@ static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
 	return rc;
 }
 
+/* Rows of an entry that are guesses. */
+static uint32_t guesses_of(const struct scheduled *e) {
+	uint32_t end = e->position + e->rows,
+	         first = e->position > e->seq->tokens ? e->position : e->seq->tokens;
+	return end > first ? end - first : 0;
+}
+
+/* Guesses for those that have none which no step was made for; ahead of others that are under way, where a stage may be free. */
+static void guess(struct coordinator *m) {
+	uint32_t answered = scheduler_answered(m->scheduler), running = scheduler_running(m->scheduler);
+	for (uint32_t i = 0; answered > 0 && i < running; i++) {
+		struct sequence *q = scheduler_at(m->scheduler, i);
+		const struct generation *g = (const struct generation *)q;
+		bool answers = !q->ended && !q->all_outputs && q->done > 0 && q->scheduled + 1 >= q->tokens;
+		bool waits =
+		        q->scheduled < q->tokens ? q->guessed == 0 : q->scheduled == q->tokens + q->guessed;
+		if (answers && waits && !g->undrafted && (!q->in_flight || answered < m->plan->n_stages))
+			q->guessed = speculation_guess(m->speculation, &g->guesser, q->log, q->tokens,
+			        q->guessed, q->room, answered);
+	}
+}
+
 static struct flight *take_off(struct coordinator *m, struct scheduler_step *st) {
 	struct flight *f = calloc(1, sizeof *f), **at = &m->flights;
 	if (!f)
@@ -236,8 +265,10 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 	}
 	f->m = m;
 	f->st = st;
+	f->nseqs = st->nseqs;
 	uint32_t *to = f->token;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
+		m->drafted += guesses_of(&st->seq[i]);
 		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
 		to += st->seq[i].rows;
 	}
@@ -266,7 +297,7 @@ void steps_kick(struct coordinator *m) {
 	if (m->kicking || m->closed)
 		return;
 	m->kicking = true;
-	while (m->nflights < room(m) && (st = scheduler_next(m->scheduler))) {
+	while (m->nflights < room(m) && (guess(m), st = scheduler_next(m->scheduler))) {
 		struct flight *f = take_off(m, st);
 		if (!f) {
 			for (uint32_t i = 0; i < st->nseqs; i++)
@@ -286,25 +317,49 @@ void steps_kick(struct coordinator *m) {
 
 /* ---- back: head, sample, answer ------------------------------------------------------------------ */
 
+/* Of each sequence whose next token is wanted, and that nobody has found to follow a wrong guess: its rows with what came
+ * before each.  0 or -ENOMEM. */
+static int make_rows(struct flight *f) {
+	const size_t dim = f->m->ends->manifest->hp.dim;
+	const float *x = payload_data(f->x);
+	f->row = calloc(f->st->outputs, sizeof *f->row);
+	f->picks = calloc(f->nseqs, sizeof *f->picks);
+	f->log = calloc(f->nseqs, sizeof *f->log);
+	if (!f->row || !f->picks || !f->log)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < f->nseqs; x += f->st->seq[i].outputs * dim, i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		const uint32_t *log = e->seq->log;
+		uint32_t end = e->position + e->rows;
+		if (e->seq->all_outputs || !e->outputs || !scheduler_holds(e))
+			continue;
+		/* an earlier step may find a guess wrong while this one is on the lane */
+		if (e->seq->in_flight > 1) {
+			if (!(f->log[i] = malloc(end * sizeof *log)))
+				return -ENOMEM;
+			log = memcpy(f->log[i], log, end * sizeof *log);
+		}
+		for (uint32_t k = 0; k < e->outputs; k++)
+			f->row[f->nrow++] = (struct head_row){.x = x + k * dim,
+			        .params = &((struct generation *)e->seq)->sampling,
+			        .log = log,
+			        .tokens = end - e->outputs + k + 1};
+		f->picks[i] = e->outputs;
+	}
+	return 0;
+}
+
 /* On the lane. */
 static void pick(void *arg) {
 	struct flight *f = arg;
 	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
-	struct head_row *row = f->row;
 	struct logits **tail = &f->logits;
-	uint32_t nrow = 0;
 	f->began_ns = loop_now_ns();
 	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
-		struct generation *g = (struct generation *)e->seq;
 		if (!e->seq->all_outputs) {
-			for (uint32_t k = 0; k < e->outputs; k++)
-				row[nrow++] = (struct head_row){.x = x + k * dim,
-				        .params = &g->sampling,
-				        .log = e->seq->log,
-				        .tokens = e->seq->tokens};
 			x += e->outputs * dim;
 			continue;
 		}
@@ -314,7 +369,7 @@ static void pick(void *arg) {
 			struct logits *l = calloc(1, sizeof *l);
 			f->rc = l ? head_logits(m->head, x, n, &l->data) : -ENOMEM;
 			if (l) {
-				l->g = g;
+				l->g = (struct generation *)e->seq;
 				l->position = e->position + k;
 				l->rows = n;
 				*tail = l;
@@ -325,7 +380,7 @@ static void pick(void *arg) {
 		}
 	}
 	if (f->rc == 0)
-		head_pick(m->head, row, nrow);
+		head_pick(m->head, f->row, f->nrow);
 	f->ended_ns = loop_now_ns();
 }
 
@@ -347,6 +402,8 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 		generation_drop(m, g);
 		return;
 	}
+	if (!g->undrafted)
+		guesser_learn(&g->guesser, g->seq.log, g->seq.tokens, row->id);
 	g->seq.log[g->seq.tokens++] = row->id;
 	m->tokens++;
 	rate_add(&m->rate, now, 1);
@@ -354,6 +411,27 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 		generation_finish(m, g,
 		        g->seq.room == m->plan->context ? CARAVAN__REASON__CONTEXT : CARAVAN__REASON__LIMIT,
 		        NULL);
+}
+
+/* The tokens of an entry's rows, as far as what each was computed from is what the one before it gave. */
+static void take_tokens(
+        struct coordinator *m, struct scheduled *e, const struct head_row *row, uint32_t count) {
+	struct generation *g = (struct generation *)e->seq;
+	struct sequence *q = e->seq;
+	for (uint32_t k = 0; k < count && scheduler_holds(e); k++) {
+		uint32_t at = q->tokens, guess = q->guessed ? q->log[at] : 0;
+		take_token(m, g, &row[k]);
+		if (q->ended || q->guessed == 0)
+			continue;
+		if (q->log[at] == guess) {
+			q->guessed--;
+			m->accepted += q->scheduled > at;
+		} else {
+			scheduler_wrong(e, e->rows - e->outputs + k + 1);
+			steps_void(m);
+			return;
+		}
+	}
 }
 
 /* What the whole way took goes to the sequences that were on it. */
@@ -372,6 +450,8 @@ static void picked(void *arg, bool cancelled) {
 	if (lane_left(f, cancelled))
 		return;
 	account_ends(m->account, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
+	if (f->nrow)
+		speculation_observe_ends(m->speculation, f->nrow, (double)(f->ended_ns - f->began_ns) * 1e-9);
 	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
 	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
 	spend(f);
@@ -383,12 +463,11 @@ static void picked(void *arg, bool cancelled) {
 		if (!l->g->finished && generation_logits(m, l->g, l->position, l->rows, l->data) != 0)
 			generation_drop(m, l->g);
 	const struct head_row *row = f->row;
-	for (uint32_t i = 0; i < f->st->nseqs; i++) {
-		const struct scheduled *e = &f->st->seq[i];
+	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
+		struct scheduled *e = &f->st->seq[i];
 		struct generation *g = (struct generation *)e->seq;
 		if (!e->seq->all_outputs) {
-			if (e->outputs)
-				take_token(m, g, row++);
+			take_tokens(m, e, row, f->picks[i]);
 		} else if (e->position + e->rows == e->seq->tokens) {
 			generation_finish(m, g, CARAVAN__REASON__END, NULL);
 		}
@@ -429,8 +508,11 @@ void coordinator_step_done(
 		return;
 	}
 	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
-	account_add(
-	        m->account, f->st->rows, d->times, d->n_times, now > sent_ns ? now - sent_ns : 0, &f->spent);
+	uint64_t away_ns = now > sent_ns ? now - sent_ns : 0;
+	if (account_add(m->account, f->st->rows, d->times, d->n_times, away_ns, &f->spent) &&
+	        (f->st->generating > 0 || f->st->ahead))
+		speculation_observe(
+		        m->speculation, f->st->rows, d->times, d->n_times, (double)away_ns * 1e-9);
 	if (want == 0) {
 		spend(f);
 		retire(f, true);
@@ -438,8 +520,8 @@ void coordinator_step_done(
 		return;
 	}
 	f->x = payload_ref(x);
-	f->row = calloc(f->st->outputs, sizeof *f->row);
-	int rc = f->row ? submit_job(f, pick, picked) : -ENOMEM;
+	int rc = make_rows(f);
+	rc = rc ? rc : submit_job(f, pick, picked);
 	if (rc != 0)
 		lose(m, f, strerror(-rc));
 }

@@ -17,7 +17,8 @@ struct scheduler {
 	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
 	struct sequence *queue;
 	uint32_t nrunning, nqueued;
-	uint32_t decoding; /* steps in flight that carry next tokens */
+	uint32_t decoding; /* steps in flight that carry next tokens, */
+	uint32_t ahead;    /* and those that carry guesses alone */
 	uint64_t steps;
 };
 
@@ -259,14 +260,16 @@ struct build {
 };
 
 static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
-	bool last = q->scheduled + rows == q->tokens;
+	uint32_t end = q->scheduled + rows, first = q->scheduled < q->tokens ? q->tokens - 1 : q->scheduled;
 	struct scheduled *e = &b->st->seq[b->st->nseqs++];
 	*e = (struct scheduled){.seq = q,
 	        .rows = rows,
 	        .position = q->scheduled,
 	        .outputs = q->all_outputs ? rows
-	                   : last         ? 1
-	                                  : 0};
+	                   : end > first  ? end - first
+	                                  : 0,
+	        .chain = q->chain,
+	        .kept = rows};
 	b->st->rows += rows;
 	b->st->outputs += e->outputs;
 	b->table += q->nblocks * (uint32_t)sizeof *q->block;
@@ -288,7 +291,39 @@ static bool generates(const struct sequence *q) {
 
 /* One whose answer is being made: it has a next token, or a step is out that will bring it. */
 static bool is_answered(const struct sequence *q) {
-	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens - q->scheduled <= 1;
+	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens <= q->scheduled + 1;
+}
+
+/* Positions of a prompt, or of tokens, that no step has been made for. */
+static uint32_t unscheduled(const struct sequence *q) {
+	return q->ended || q->scheduled >= q->tokens ? 0 : q->tokens - q->scheduled;
+}
+
+/* The guesses that go with q's next token, as many as there is room for; with its blocks. */
+static uint32_t guesses_with(struct scheduler *s, const struct build *b, struct sequence *q) {
+	uint32_t left = s->max_rows - b->st->rows - 1, n = q->guessed < left ? q->guessed : left;
+	n = n < SCHEDULER_GUESSES ? n : SCHEDULER_GUESSES;
+	return cover(s, q, q->scheduled + 1 + n) ? n : 0;
+}
+
+/* Where stages have nothing to do: guesses that follow others, which are not back yet. */
+static void put_ahead(struct scheduler *s, struct build *b) {
+	for (struct sequence *q = s->running; q; q = q->next)
+		if (unscheduled(q) > 0) /* it comes first, and will */
+			return;
+	for (struct sequence *q = s->running; q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages;
+	        q = q->next) {
+		uint32_t end = q->tokens + q->guessed;
+		if (q->ended || !q->in_flight || q->scheduled < q->tokens || q->scheduled >= end ||
+		        !has_room(s, b, q))
+			continue;
+		uint32_t n = end - q->scheduled < SCHEDULER_GUESSES ? end - q->scheduled : SCHEDULER_GUESSES;
+		n = n < s->max_rows ? n : s->max_rows;
+		if (!cover(s, q, q->scheduled + n))
+			continue;
+		put_rows(b, q, n);
+		b->st->ahead = true;
+	}
 }
 
 /* Next tokens: a group of those that generate, as large as makes a group for every stage. */
@@ -298,7 +333,7 @@ static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) 
 		return;
 	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
 		if (generates(q) && has_room(s, b, q) && cover(s, q, q->scheduled + 1))
-			put_rows(b, q, 1);
+			put_rows(b, q, 1 + guesses_with(s, b, q));
 	b->st->generating = b->st->nseqs;
 }
 
@@ -310,7 +345,7 @@ static uint32_t prompt_rows(const struct scheduler *s, uint32_t answered) {
 		rows = SCHEDULER_MIXED_ROWS;
 	} else if (s->stages > 1) {
 		for (const struct sequence *q = s->running; q; q = q->next)
-			rest += q->ended ? 0 : q->tokens - q->scheduled;
+			rest += unscheduled(q);
 		/* four chunks a stage: filling and draining the line is then a fifth of it */
 		rest = (rest / (4 * s->stages) + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * KERN_KV_BLOCK;
 		rows = rest < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS
@@ -357,27 +392,45 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 		append(&s->running, b.st->seq[i].seq);
 	}
 	put_prompts(s, &b, prompt_rows(s, answered));
+	if (b.st->nseqs == 0)
+		put_ahead(s, &b);
 	if (b.st->nseqs == 0) {
 		free(b.st->seq);
 		free(b.st);
 		return NULL;
 	}
 	s->decoding += b.st->generating > 0;
+	s->ahead += b.st->ahead;
 	b.st->number = ++s->steps;
 	return b.st;
+}
+
+bool scheduler_holds(const struct scheduled *e) {
+	return !e->seq->ended && e->chain == e->seq->chain;
+}
+
+void scheduler_wrong(struct scheduled *e, uint32_t kept) {
+	struct sequence *q = e->seq;
+	e->kept = kept;
+	e->chain = ++q->chain;
+	q->guessed = 0;
+	q->scheduled = e->position + kept;
 }
 
 static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,
         void (*left)(void *arg, struct sequence *q), void *arg) {
 	s->decoding -= st->generating > 0;
+	s->ahead -= st->ahead;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		const struct scheduled *e = &st->seq[i];
 		struct sequence *q = e->seq;
 		q->in_flight--;
-		q->done += e->rows;
-		/* what comes after a lost step was computed from what that one did not write */
-		if (whole && q->written == e->position)
-			q->written += e->rows;
+		if (e->chain == q->chain) {
+			q->done += e->kept;
+			/* what comes after a lost step was computed from what that one did not write */
+			if (whole && q->written == e->position)
+				q->written += e->kept;
+		}
 		share(s, q);
 		if (q->ended && q->in_flight == 0) {
 			leave(s, q);

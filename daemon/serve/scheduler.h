@@ -15,6 +15,9 @@
  * every stage has one; a group that is in flight is waited for, so that fragments grow together again.  While any
  * generates, a step has at most SCHEDULER_MIXED_ROWS rows of prompts.  Otherwise prompts are cut into chunks that fill
  * the stages: k stages and m chunks take m + k - 1 turns.
+ * Guesses: behind its tokens a sequence may have some that its caller guessed.  They are scheduled like tokens, with the
+ * next token that is due or, while a stage has nothing to do, in steps that follow it; every row from the last token on is
+ * wanted.  Steps never overtake each other, so what was written from a wrong guess is written again before it is read.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_SCHEDULER_H
 #define DAEMON_SERVE_SCHEDULER_H
@@ -27,6 +30,7 @@
 #define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
 #define SCHEDULER_CHUNK_ROWS \
 	128                    /* a chunk that is cut for the sake of the stages has at least so many rows */
+#define SCHEDULER_GUESSES 12   /* of a sequence in a step */
 #define SCHEDULER_SEQS_MAX 256 /* sequences in a step */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
@@ -34,16 +38,18 @@
 struct sequence {
 	/* the caller's */
 	uint64_t id;
-	uint32_t *log;   /* owned by the caller, room for `room` tokens */
-	uint32_t tokens; /* in the log; the caller appends */
+	uint32_t *log;    /* owned by the caller, room for `room` tokens */
+	uint32_t tokens;  /* in the log; the caller appends */
+	uint32_t guessed; /* so many more behind them are guesses; the caller writes them */
 	uint32_t room;
 	bool all_outputs; /* every row's output is wanted, not the last one's alone */
 	uint64_t client;  /* whose it is: clients get places in turn */
 	void *owner;
 	/* the scheduler's */
 	struct sequence *next;
-	uint32_t scheduled; /* positions that steps have been made for */
+	uint32_t scheduled; /* positions that steps have been made for, but for those of wrong guesses */
 	uint32_t done;      /* positions whose steps came back */
+	uint32_t chain;     /* goes up when a guess is wrong: rows that were scheduled before are nobody's */
 	uint32_t written;   /* positions from 0 on that the KV blocks hold for certain: a lost step ends it */
 	uint32_t in_flight; /* steps */
 	uint32_t *block;
@@ -56,12 +62,15 @@ struct sequence {
 struct scheduled {
 	struct sequence *seq;
 	uint32_t rows, position, outputs;
+	uint32_t chain; /* the sequence's, then */
+	uint32_t kept;  /* rows that were computed from its tokens; scheduler_wrong makes them fewer */
 };
 
 struct scheduler_step {
 	uint64_t number; /* 1, 2, 3 ... */
 	uint32_t rows, outputs, nseqs;
 	uint32_t generating; /* the first so many sequences: each with its next token */
+	bool ahead;          /* it has guesses alone, which follow those of a step that is not back */
 	struct scheduled *seq;
 };
 
@@ -81,6 +90,12 @@ bool scheduler_end(struct scheduler *s, struct sequence *q);
 
 /* The next step, or NULL when there is nothing to do now.  Freed by scheduler_done. */
 struct scheduler_step *scheduler_next(struct scheduler *s);
+
+/* Whether an entry of a step is of tokens, or of guesses that may still be right: nobody has found them wrong. */
+bool scheduler_holds(const struct scheduled *e);
+/* A row of a step is back, and its next token is another than the one that was guessed: the rows after the first `kept` of
+ * this entry are of no use, nor are steps that were made after it.  The caller has put the true token into the log. */
+void scheduler_wrong(struct scheduled *e, uint32_t kept);
 
 /* The step came back from all stages.  Calls left(arg, q) for sequences that had been ended and have now left.
  * Frees the step. */

@@ -184,6 +184,7 @@ static void *answer(int fd, struct ask *a) {
 	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
 	size_t have = 0, len;
 	sampling.repeat_penalty = 1;
+	sampling.undrafted = a->undrafted;
 	ctl_run.model = (char *)"m";
 	ctl_run.limit = a->limit;
 	ctl_run.sampling = &sampling;
@@ -210,7 +211,7 @@ static void *answer(int fd, struct ask *a) {
 		wire_free(env);
 		free(payload);
 	}
-	if (a->generated != a->limit)
+	if (a->generated != a->limit && !a->may_end)
 		cluster_fail("the model ended after %u of %u tokens: no measure", a->generated, a->limit);
 	return NULL;
 }
@@ -285,8 +286,12 @@ struct counts cluster_counts(struct cluster *c) {
 		Caravan__Envelope *env = hear(fd, &payload, &len);
 		over = env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT;
 		const Caravan__CtlReport *r = over ? NULL : env->ctl_report;
-		for (size_t i = 0; r && i < r->n_models; i++)
-			out.steps += r->models[i]->state ? r->models[i]->state->steps : 0;
+		for (size_t i = 0; r && i < r->n_models; i++) {
+			const Caravan__ModelState *s = r->models[i]->state;
+			out.steps += s ? s->steps : 0;
+			out.drafted += s ? s->drafted : 0;
+			out.accepted += s ? s->accepted : 0;
+		}
 		wire_free(env);
 		free(payload);
 	}

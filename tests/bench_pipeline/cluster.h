@@ -32,6 +32,8 @@ void cluster_destroy_all(void);
 struct ask {
 	const char *text;
 	unsigned limit;
+	bool may_end;   /* before that; else it is no measure */
+	bool undrafted; /* without guesses */
 	/* out */
 	char *answer; /* freed by the caller; not terminated by anything but its 0 */
 	unsigned generated;
@@ -41,10 +43,10 @@ void cluster_ask(struct cluster *c, struct ask *a);
 /* All at once; seconds from the first question to the last answer. */
 double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n);
 
-/* What was done until now, read when all of it has been told: the steps of the model, and the processor time of every
+/* What was done until now, read when all of it has been told: the steps of the model, its guesses and those that were right, and the processor time of every
  * thread of every daemon. */
 struct counts {
-	uint64_t steps;
+	uint64_t steps, drafted, accepted;
 	struct {
 		unsigned threads;
 		long id[CLUSTER_THREADS_MAX];

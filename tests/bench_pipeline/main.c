@@ -1,7 +1,7 @@
 /* bench_pipeline: what several stages reach together, as a table for people and, with BENCH_JSON=FILE, as one object for
  * programs.
  *
- *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat|server]...
+ *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|drafts|chat|server]...
  *
  * All sections when none is named.  Real daemons of this build, on this machine; what is compared is measured in turn
  * in every round, and figures are medians.  Bounds are computed from the processor time of the stages' compute
@@ -22,7 +22,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROUNDS = 5, STREAMS = 8, STAGES = 4, PROMPT = 2048, HISTORY = 1500, TOKENS = 128, HOP_BYTES = 16384 };
+enum {
+	ROUNDS = 5,
+	STREAMS = 8,
+	STAGES = 4,
+	PROMPT = 2048,
+	HISTORY = 1500,
+	QUOTES = 5,
+	TOKENS = 128,
+	HOP_BYTES = 16384
+};
 #define LINK_MS 5.0
 
 static struct {
@@ -245,6 +254,68 @@ static void links_section(void) {
 	cluster_destroy(c);
 }
 
+/* Beginnings of stories of the demo model's held-out text, each with what the model makes of it and then once more: a text
+ * that quotes itself, as answers about a text do. */
+static void quoting(struct cluster *c, char text[QUOTES][2048]) {
+	const char *top = getenv("top_srcdir");
+	char path[512], line[4096];
+	unsigned n = 0;
+	snprintf(path, sizeof path, "%s/demo/heldout.txt", top ? top : ".");
+	FILE *f = fopen(path, "r");
+	while (f && n < QUOTES && fgets(line, sizeof line, f)) {
+		int len = (int)strcspn(line, "\n") / 3;
+		struct ask a = {.limit = TOKENS, .may_end = true, .undrafted = true};
+		line[len] = 0;
+		a.text = line;
+		cluster_ask(c, &a);
+		snprintf(text[n++], sizeof text[0], "%.600s%.800s %.600s", line, a.answer, line);
+		free(a.answer);
+	}
+	if (f)
+		fclose(f);
+	if (n < QUOTES)
+		cluster_fail("%s: no text to quote", path);
+}
+
+/* Seconds a token of one stream after the other, each greedily, after its first. */
+static double quote(struct cluster *c, char text[QUOTES][2048], bool undrafted) {
+	double took = 0, tokens = 0;
+	for (unsigned i = 0; i < QUOTES; i++) {
+		struct ask a = {.text = text[i], .limit = TOKENS, .may_end = true, .undrafted = undrafted};
+		cluster_ask(c, &a);
+		free(a.answer);
+		took += a.generate_seconds;
+		tokens += a.generated > 1 ? a.generated - 1 : 0;
+	}
+	return took / tokens;
+}
+
+static void drafts_section(void) {
+	static char text[QUOTES][2048];
+	const char *top = getenv("top_srcdir");
+	char demo[512];
+	double with[BENCH_ROUNDS_MAX], without[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
+	unsigned n = run.b.rounds;
+	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
+	snprintf(demo, sizeof demo, "%s/demo/stories.gguf", top ? top : ".");
+	cluster_load(c, demo, 1, 512);
+	quoting(c, text);
+	struct counts a = cluster_counts(c);
+	for (unsigned i = 0; i < n; i++) {
+		without[i] = quote(c, text, true);
+		with[i] = quote(c, text, false);
+		ratio[i] = without[i] / with[i];
+	}
+	struct counts b = cluster_counts(c);
+	double times = bench_median(ratio, n); /* which sorts them */
+	double drafted = (double)(b.drafted - a.drafted), accepted = (double)(b.accepted - a.accepted);
+	printf("\nGuesses from a text that quotes itself (the demo model, greedily, %u held-out stories), %d stages behind links of %.0f ms: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f); %.0f guesses, %.2f of them right\n",
+	        QUOTES, STAGES, LINK_MS, median(without, n) * 1e3, median(with, n) * 1e3, times, ratio[0],
+	        ratio[n - 1], drafted, accepted / drafted);
+	bench_row(&run.b, "times without", times, NAN, 2.5, false, "drafts.history");
+	cluster_destroy(c);
+}
+
 static void chat_section(void) {
 	static char first[HISTORY + 1], second[2 * HISTORY];
 	double share[BENCH_ROUNDS_MAX], a_turn[BENCH_ROUNDS_MAX], next[BENCH_ROUNDS_MAX];
@@ -305,7 +376,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } sections[] = {{"stream", stream_section}, {"hop", hop_section}, {"streams", streams_section},
-        {"links", links_section}, {"chat", chat_section}, {"server", server_section}};
+        {"links", links_section}, {"drafts", drafts_section}, {"chat", chat_section},
+        {"server", server_section}};
 
 static void interrupted(int sig) {
 	(void)sig;
@@ -330,7 +402,7 @@ int main(int argc, char **argv) {
 		unsigned long n = optarg ? strtoul(optarg, NULL, 10) : 0;
 		if (option != 'r' || n < 1 || n > BENCH_ROUNDS_MAX) {
 			fprintf(stderr,
-			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|chat|server]...\n");
+			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|drafts|chat|server]...\n");
 			return 2;
 		}
 		run.b.rounds = (unsigned)n;

@@ -135,6 +135,29 @@ with() {
 	return $with_status
 }
 
+# ---- links of a chosen delay and rate -----------------------------------------------------------------------
+port_free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# link NODE PROXY-OPTION...: its link is another from now on
+link() {
+	n=$1
+	shift
+	[ ! -f "$dir/proxy-$n.pid" ] || { kill "$(cat "$dir/proxy-$n.pid")" && wait "$(cat "$dir/proxy-$n.pid")"; }
+	: >"$dir/$n.proxy"
+	proxy "$(cat "$dir/$n.front" 2>/dev/null || echo 0)" "127.0.0.1:$(cat "$dir/$n.back")" "$@" >"$dir/$n.proxy" 2>"$dir/proxy-$n.log" &
+	echo $! >"$dir/proxy-$n.pid"
+	wait_for 5 test -s "$dir/$n.proxy" && cp "$dir/$n.proxy" "$dir/$n.front"
+}
+# linked NODE MEMORY PROXY-OPTION...: starts a node that the others reach over such a link
+linked() {
+	port_free >"$dir/$1.back"
+	memory=$2 started=$1
+	shift 2
+	link "$started" "$@" || return 1
+	echo "tcp://127.0.0.1:$(cat "$dir/$started.back")" >"$dir/$started.endpoint"
+	node "$started" -- --memory "$memory" --advertise "tcp://127.0.0.1:$(cat "$dir/$started.front")"
+}
+
 # on NODE SUBCOMMAND ARG...: runs the command against a node's daemon
 on() {
 	target=$1 sub=$2

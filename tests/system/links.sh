@@ -4,27 +4,6 @@
 
 # holds FILE EXPRESSION: true of what the file holds, as j
 holds() { python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); r = eval(sys.argv[2]); print(r); sys.exit(not r)' "$1" "$2"; }
-port_free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
-# link NODE PROXY-OPTION...: its link is another from now on
-link() {
-	n=$1
-	shift
-	[ ! -f "$dir/proxy-$n.pid" ] || { kill "$(cat "$dir/proxy-$n.pid")" && wait "$(cat "$dir/proxy-$n.pid")"; }
-	: >"$dir/$n.proxy"
-	proxy "$(cat "$dir/$n.front" 2>/dev/null || echo 0)" "127.0.0.1:$(cat "$dir/$n.back")" "$@" >"$dir/$n.proxy" 2>"$dir/proxy-$n.log" &
-	echo $! >"$dir/proxy-$n.pid"
-	wait_for 5 test -s "$dir/$n.proxy" && cp "$dir/$n.proxy" "$dir/$n.front"
-}
-# start NODE MEMORY PROXY-OPTION...
-start() {
-	port_free >"$dir/$1.back"
-	memory=$2 started=$1
-	shift 2
-	link "$started" "$@" || return 1
-	echo "tcp://127.0.0.1:$(cat "$dir/$started.back")" >"$dir/$started.endpoint"
-	node "$started" -- --memory "$memory" --advertise "tcp://127.0.0.1:$(cat "$dir/$started.front")"
-}
 known() { # both others are up, and the way to them is measured
 	on a status --json >"$dir/s" && holds "$dir/s" 'len([n for n in j["nodes"] if not n["self"] and n["state"] == "up" and n.get("link_rate", 0) > 0]) == 2'
 }
@@ -35,8 +14,8 @@ smaller() { python3 -c 'import sys; a, b = map(float, sys.argv[1:]); print(a, b)
 
 # a, where the model is asked for, has no room for all of it, and room for most
 require node a -- --memory 500M
-require start b 2G --rate 100000000 --delay 0.2
-require start c 2G --rate 1000000000 --delay 20
+require linked b 2G --rate 100000000 --delay 0.2
+require linked c 2G --rate 1000000000 --delay 20
 require on b join "$(on a invite)"
 require on c join "$(on a invite)"
 check "links are measured" wait_for 30 known

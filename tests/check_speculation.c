@@ -1,0 +1,355 @@
+/* speculation: what is guessed, when it pays; and that guesses, right or wrong, several steps of them under way, never change
+ * what a sequence's tokens are nor what its blocks hold. */
+#include "daemon/serve/scheduler.h"
+#include "daemon/serve/speculation.h"
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what comes next ----------------------------------------------------------------------------- */
+
+START_TEST(the_longest_place_and_of_those_the_last) {
+	static const uint32_t log[] = {1, 2, 3, 4, 9, 2, 3, 5, 9, 2, 3, 6, 7, 3, 8, 9, 2, 3};
+	uint32_t at = 0;
+	/* "9 2 3" stood twice before, and was followed by 5 and then by 6 */
+	ck_assert_uint_eq(guess_next(log, 18, &at), 3);
+	ck_assert_uint_eq(log[at], 6);
+	/* "3" alone stood last before an 8, but "2 3" is longer */
+	ck_assert_uint_eq(guess_next(log + 9, 9, &at), 2);
+	ck_assert_uint_eq(log[9 + at], 6);
+	ck_assert_uint_eq(guess_next(log, 5, &at), 0);
+	ck_assert_uint_eq(guess_next(log, 1, &at), 0);
+	ck_assert_uint_eq(guess_next(log, 0, &at), 0);
+}
+END_TEST
+
+START_TEST(against_every_place) {
+	uint32_t log[300], x = 1;
+	for (uint32_t n = 0; n < 300; n++) {
+		uint32_t best = 0, place = 0, at = 0;
+		for (uint32_t i = 1; i < n; i++) {
+			uint32_t len = 0;
+			while (len < i && len < GUESS_COMMON && log[i - 1 - len] == log[n - 1 - len])
+				len++;
+			if (len && len >= best) {
+				best = len;
+				place = i;
+			}
+		}
+		ck_assert_uint_eq(guess_next(log, n, &at), best);
+		ck_assert(best == 0 || at == place);
+		x = x * 1664525 + 1013904223;
+		log[n] = n % 60 < 40 ? n % 60 % 17 : x >> 30;
+	}
+}
+END_TEST
+
+START_TEST(it_learns_what_is_right) {
+	struct guesser good, bad;
+	uint32_t log[400];
+	for (uint32_t i = 0; i < 400; i++)
+		log[i] = i % 40;
+	guesser_init(&good);
+	guesser_init(&bad);
+	for (uint32_t n = 100; n < 400; n++) {
+		guesser_learn(&good, log, n, log[n]);
+		guesser_learn(&bad, log, n, 1000);
+	}
+	ck_assert(good.right[SPECULATION_CLASSES - 1] > 0.95f);
+	ck_assert(bad.right[SPECULATION_CLASSES - 1] < 0.05f);
+	ck_assert(good.right[0] == bad.right[0]); /* nothing was seen of short ones */
+}
+END_TEST
+
+/* ---- what pays ----------------------------------------------------------------------------------- */
+
+/* Steps of 1 to 9 rows over two stages: so many microseconds of computing at each, and of the whole way. */
+static struct speculation *costs(double alone, double row, double away) {
+	struct speculation *s;
+	Caravan__StepTime t[3] = {
+	        CARAVAN__STEP_TIME__INIT, CARAVAN__STEP_TIME__INIT, CARAVAN__STEP_TIME__INIT};
+	Caravan__StepTime *times[3] = {&t[0], &t[1], &t[2]};
+	ck_assert_int_eq(speculation_create(&s, 2), 0);
+	for (uint32_t i = 0; i < 60; i++) {
+		uint32_t rows = 1 + i * 5 % 9;
+		for (int k = 0; k < 3; k++)
+			t[k].computed = (uint64_t)((alone + row * rows) * 1000);
+		speculation_observe(s, rows, times, 3, away * 1e-6);
+	}
+	return s;
+}
+
+/* Of a text that goes round, with so much faith in it. */
+static uint32_t guesses(const struct speculation *s, float right, uint32_t room, uint32_t answered) {
+	struct guesser g;
+	uint32_t log[500];
+	for (int i = 0; i < SPECULATION_CLASSES; i++)
+		g.right[i] = right;
+	for (uint32_t i = 0; i < 200; i++)
+		log[i] = i % 50;
+	uint32_t n = speculation_guess(s, &g, log, 200, 0, room, answered);
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_uint_eq(log[200 + i], i % 50);
+	/* more of them, later, go on where those ended */
+	uint32_t more = speculation_guess(s, &g, log, 200, n / 2, room, answered);
+	ck_assert_uint_le(more, SPECULATION_AHEAD);
+	for (uint32_t i = 0; i < more; i++)
+		ck_assert_uint_eq(log[200 + i], i % 50);
+	return n;
+}
+
+START_TEST(guesses_while_they_pay) {
+	struct speculation *links = costs(100, 20, 25000), *slow = costs(1000, 3000, 8000),
+	                   *dear = costs(100, 9000, 18000);
+	ck_assert_uint_eq(guesses(links, 0.9f, 500, 1), SPECULATION_AHEAD);
+	/* two stages of 3 ms a row, 8 ms for a token without: as long as the chance is above 3 / 4 */
+	ck_assert_uint_eq(guesses(slow, 0.95f, 500, 1), 5);
+	ck_assert_uint_eq(guesses(slow, 0.8f, 500, 1), 1);
+	ck_assert_uint_eq(guesses(slow, 0.7f, 500, 1), 0);
+	ck_assert_uint_eq(guesses(dear, 0.9f, 500, 1), 0);
+	/* where every stage is busy with others, a row costs 3 ms of the 4 that a step of one takes */
+	ck_assert_uint_eq(guesses(slow, 0.9f, 500, 2), 2);
+	ck_assert_uint_eq(guesses(slow, 0.7f, 500, 2), 0);
+	/* and more of a step that many share */
+	ck_assert_uint_eq(guesses(slow, 0.85f, 500, 8), 0);
+	ck_assert_uint_eq(guesses(links, 0.9f, 500, 0), 0);
+	/* the last token needs no row */
+	ck_assert_uint_eq(guesses(links, 0.9f, 204, 1), 3);
+	ck_assert_uint_eq(guesses(links, 0.9f, 201, 1), 0);
+	speculation_destroy(links);
+	speculation_destroy(slow);
+	speculation_destroy(dear);
+	/* before anything was seen nobody knows what it costs */
+	struct speculation *fresh;
+	ck_assert_int_eq(speculation_create(&fresh, 2), 0);
+	ck_assert_uint_eq(guesses(fresh, 0.9f, 500, 1), 0);
+	speculation_destroy(fresh);
+	speculation_destroy(NULL);
+}
+END_TEST
+
+/* ---- through the scheduler ----------------------------------------------------------------------- */
+
+enum { SEQS = 3, ROOM = 300, BLOCKS = 24, STAGES = 4, FLIGHT = STAGES + 1 };
+
+static struct {
+	struct scheduler *s;
+	struct sequence *q[SEQS];
+	uint32_t truth[SEQS][ROOM + 1];
+	uint64_t held[BLOCKS][KERN_KV_BLOCK]; /* what each position's row was computed from */
+	struct scheduler_step *flight[FLIGHT];
+	uint32_t *tokens[FLIGHT]; /* of the rows of each */
+	uint32_t n, right, wrong, ahead, stale, random, nleft;
+} t;
+
+static uint32_t random_below(uint32_t n) {
+	t.random = t.random * 1664525 + 1013904223;
+	return (uint32_t)((uint64_t)t.random * n >> 32);
+}
+
+static void sequence_left(void *arg, struct sequence *q) {
+	(void)arg;
+	t.nleft++;
+	for (int i = 0; i < SEQS; i++)
+		if (t.q[i] == q)
+			t.q[i] = NULL;
+	free(q->log);
+	free(q);
+}
+
+static uint64_t mixed(uint64_t before, uint32_t token) {
+	return (before ^ (token + 1)) * 0x9e3779b97f4a7c15u;
+}
+
+/* Guesses that are right more often than not, or not at all. */
+static void guess_for(struct sequence *q, int which) {
+	while (q->guessed < 30 && q->tokens + q->guessed + 1 < q->room && random_below(8)) {
+		uint32_t at = q->tokens + q->guessed++;
+		q->log[at] = random_below(6) ? t.truth[which][at] : 77;
+	}
+}
+
+static int which_of(const struct sequence *q) {
+	int i = 0;
+	while (t.q[i] != q)
+		i++;
+	return i;
+}
+
+static void take_off(void) {
+	struct scheduler_step *st;
+	for (int i = 0; i < SEQS; i++)
+		if (t.q[i] && !t.q[i]->ended && t.q[i]->scheduled + 1 >= t.q[i]->tokens && t.q[i]->done > 0)
+			guess_for(t.q[i], i);
+	if (t.n == FLIGHT || !(st = scheduler_next(t.s)))
+		return;
+	t.flight[t.n] = st;
+	uint32_t *to = t.tokens[t.n++] = malloc(st->rows * sizeof *to);
+	t.ahead += st->ahead;
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		const struct scheduled *e = &st->seq[i];
+		ck_assert_uint_eq(e->kept, e->rows);
+		ck_assert_uint_le(e->position + e->rows, e->seq->tokens + e->seq->guessed);
+		memcpy(to, e->seq->log + e->position, e->rows * sizeof *to);
+		to += e->rows;
+	}
+}
+
+/* The oldest is computed, at the last stage too: it reads what is before each row and writes its own. */
+static void compute(void) {
+	struct scheduler_step *st = t.flight[0];
+	const uint32_t *row = t.tokens[0];
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		struct scheduled *e = &st->seq[i];
+		uint64_t before = 0;
+		uint32_t tokens[ROOM];
+		bool holds = scheduler_holds(e);
+		for (uint32_t p = 0; p < e->position + e->rows; p++) {
+			uint64_t *cell = &t.held[e->seq->block[p / KERN_KV_BLOCK]][p % KERN_KV_BLOCK];
+			tokens[p] = p < e->position ? 0 : *row;
+			if (p >= e->position) {
+				before = mixed(before, *row++);
+				*cell = before;
+			} else {
+				before = *cell;
+			}
+		}
+		t.stale += !holds;
+		uint32_t first = e->position + e->rows - e->outputs;
+		for (uint32_t k = 0; k < e->outputs && scheduler_holds(e); k++) {
+			struct sequence *q = e->seq;
+			int which = which_of(q);
+			uint32_t at = q->tokens, guess = q->guessed ? q->log[at] : 0;
+			/* the row was computed from the true text, and nothing but it */
+			uint64_t want = 0,
+			         have = t.held[q->block[(at - 1) / KERN_KV_BLOCK]][(at - 1) % KERN_KV_BLOCK];
+			for (uint32_t p = 0; p < at; p++)
+				want = mixed(want, t.truth[which][p]);
+			ck_assert_uint_eq(at, first + k + 1);
+			ck_assert(want == have);
+			ck_assert_uint_eq(tokens[at - 1], t.truth[which][at - 1]);
+			q->log[q->tokens++] = t.truth[which][at];
+			if (q->tokens == q->room) {
+				scheduler_end(t.s, q);
+			} else if (q->guessed && guess == q->log[at]) {
+				q->guessed--;
+				t.right++;
+			} else if (q->guessed) {
+				t.wrong++;
+				scheduler_wrong(e, e->rows - e->outputs + k + 1);
+				break;
+			}
+		}
+	}
+	/* now and then one that nobody wants was void on its way, and written by some stages alone */
+	bool wanted = random_below(2);
+	for (uint32_t i = 0; i < st->nseqs; i++)
+		wanted = wanted || scheduler_holds(&st->seq[i]);
+	(wanted ? scheduler_done : scheduler_lost)(t.s, st, sequence_left, NULL);
+	free(t.tokens[0]);
+	memmove(t.flight, t.flight + 1, --t.n * sizeof *t.flight);
+	memmove(t.tokens, t.tokens + 1, t.n * sizeof *t.tokens);
+}
+
+/* _i + 1 sequences, so that there are stages for guesses that go ahead, and none */
+START_TEST(tokens_and_blocks_are_the_same_with_guesses) {
+	memset(&t, 0, sizeof t);
+	t.random = 12345 + (uint32_t)_i;
+	ck_assert_int_eq(scheduler_create(&t.s, BLOCKS, SEQS, 64, STAGES, "", 0), 0);
+	for (int i = 0; i <= _i; i++) {
+		for (uint32_t p = 0; p <= ROOM; p++)
+			t.truth[i][p] = random_below(50);
+		struct sequence *q = t.q[i] = calloc(1, sizeof *q);
+		q->room = ROOM - 20 * (uint32_t)i;
+		q->log = malloc(q->room * sizeof *q->log);
+		q->tokens = 20 + 30 * (uint32_t)i;
+		memcpy(q->log, t.truth[i], q->tokens * sizeof *q->log);
+		ck_assert_int_eq(scheduler_add(t.s, q), 0);
+	}
+	for (uint32_t turns = 0; t.nleft <= (uint32_t)_i; turns++) {
+		ck_assert_uint_lt(turns, 20000);
+		take_off();
+		if (t.n == FLIGHT || (t.n && random_below(3) == 0))
+			compute();
+	}
+	while (t.n)
+		compute();
+	ck_assert_uint_gt(t.right, 50);
+	ck_assert_uint_gt(t.wrong, 10);
+	ck_assert_uint_gt(t.stale, _i < 2 ? 5 : 0);
+	ck_assert_uint_gt(t.ahead, _i < 2 ? 5 : 0);
+	ck_assert_uint_eq(scheduler_running(t.s), 0);
+	ck_assert_uint_eq(scheduler_free_blocks(t.s), BLOCKS);
+	scheduler_destroy(t.s);
+}
+END_TEST
+
+/* One that comes while another's guesses fill the stages does not wait for all of them. */
+START_TEST(guesses_stand_back) {
+	memset(&t, 0, sizeof t);
+	ck_assert_int_eq(scheduler_create(&t.s, BLOCKS, SEQS, 64, STAGES, "", 0), 0);
+	struct sequence *q[2];
+	struct scheduler_step *st[FLIGHT];
+	for (int i = 0; i < 2; i++) {
+		q[i] = calloc(1, sizeof *q[i]);
+		q[i]->room = ROOM;
+		q[i]->log = calloc(ROOM, sizeof *q[i]->log);
+		q[i]->tokens = 10;
+	}
+	scheduler_add(t.s, q[0]);
+	st[0] = scheduler_next(t.s);
+	q[0]->tokens++;
+	scheduler_done(t.s, st[0], sequence_left, NULL);
+	q[0]->guessed = 48;
+	for (int i = 0; i < STAGES; i++) {
+		st[i] = scheduler_next(t.s);
+		ck_assert_uint_eq(st[i]->rows, i ? SCHEDULER_GUESSES : 1 + SCHEDULER_GUESSES);
+		ck_assert_uint_eq(st[i]->outputs, st[i]->rows);
+		ck_assert_int_eq(st[i]->ahead, i > 0);
+	}
+	ck_assert_ptr_null(scheduler_next(t.s)); /* a step for each stage */
+	scheduler_add(t.s, q[1]);
+	struct scheduler_step *prompt = scheduler_next(t.s);
+	ck_assert_ptr_nonnull(prompt);
+	ck_assert_ptr_eq(prompt->seq[0].seq, q[1]);
+	/* the first guess is wrong: the three steps after it are nobody's, and the next token goes at once */
+	q[0]->tokens++;
+	scheduler_wrong(&st[0]->seq[0], 1);
+	for (int i = 1; i < STAGES; i++)
+		ck_assert(!scheduler_holds(&st[i]->seq[0]));
+	scheduler_done(t.s, st[0], sequence_left, NULL);
+	struct scheduler_step *next = scheduler_next(t.s);
+	ck_assert_uint_eq(next->rows, 1);
+	ck_assert_uint_eq(next->seq[0].position, 11);
+	ck_assert(scheduler_holds(&next->seq[0]));
+	for (int i = 1; i < STAGES; i++)
+		scheduler_lost(t.s, st[i], sequence_left, NULL);
+	q[1]->tokens++;
+	scheduler_done(t.s, prompt, sequence_left, NULL);
+	q[0]->tokens++;
+	scheduler_done(t.s, next, sequence_left, NULL);
+	ck_assert_uint_eq(q[0]->done, 12);
+	for (int i = 0; i < 2; i++) {
+		ck_assert(scheduler_end(t.s, q[i]));
+		sequence_left(NULL, q[i]);
+	}
+	ck_assert_uint_eq(scheduler_free_blocks(t.s), BLOCKS);
+	scheduler_destroy(t.s);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("speculation");
+	TCase *c = tcase_create("speculation");
+	tcase_add_test(c, the_longest_place_and_of_those_the_last);
+	tcase_add_test(c, against_every_place);
+	tcase_add_test(c, it_learns_what_is_right);
+	tcase_add_test(c, guesses_while_they_pay);
+	tcase_add_loop_test(c, tokens_and_blocks_are_the_same_with_guesses, 0, SEQS);
+	tcase_add_test(c, guesses_stand_back);
+	suite_add_tcase(s, c);
+	return s;
+}
+
+#include "tests/check_main.h"
