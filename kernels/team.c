@@ -1,9 +1,10 @@
 /* team: threads that compute one job together.
  *
  * Owns: the threads, the word that starts a job, the word that ends it, and the barrier between its phases.
- * Waiting is the same everywhere: watch a word change, for about a thousand pauses, then sleep in a futex on
- * it.  A phase of a layer lasts tens of microseconds, so with a processor a member nobody ever sleeps inside a
- * job; when members outnumber processors the sleep hands the processor on.
+ * Waiting is the same everywhere: watch a word change, for a few pauses; then offer the processor to whoever wants it
+ * before each further look, for some hundred microseconds; then sleep in a futex on the word.  A phase of a layer
+ * lasts tens of microseconds, so with a processor a member nobody ever sleeps inside a job; when members, or those of
+ * several processes, outnumber processors, whoever has work gets them.
  * Invariant: a waker changes the word before it reads `sleepers`, a sleeper adds itself before it reads the
  * word again, both sequentially consistent: one of the two sees the other, so no wake is lost.
  * Threads: team_create, team_run, team_destroy on one thread at a time; the rest inside a job. */
@@ -26,7 +27,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPINS 1000
+#define SPINS 20    /* pauses */
+#define YIELDS 1000 /* a third of a microsecond each, where nobody else wants the processor */
 #define LINE 64
 #define MAX_MEMBERS 1024
 
@@ -77,6 +79,11 @@ static void gate_wait(struct gate *g, uint32_t old) {
 		if (atomic_load_explicit(&g->word, memory_order_acquire) != old)
 			return;
 		relax();
+	}
+	for (int i = 0; i < YIELDS; i++) {
+		if (atomic_load_explicit(&g->word, memory_order_acquire) != old)
+			return;
+		sched_yield();
 	}
 	atomic_fetch_add(&g->sleepers, 1);
 	while (atomic_load(&g->word) == old)
