@@ -20,6 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define REST_NS 10000000000ull            /* without computing: then the machine can be measured */
 #define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes that a stage has read from disk */
 
 struct node {
@@ -71,6 +72,13 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 static bool computes(void *arg) {
 	struct node *n = arg;
 	return n->worker && worker_busy(n->worker);
+}
+
+/* Measuring takes processors away from others, not between questions that come one after the other, and they from it. */
+static bool rests_not(void *arg) {
+	struct node *n = arg;
+	return (n->worker && worker_idle_ns(n->worker) < REST_NS) ||
+	       (n->loader && loader_open(n->loader) > 0);
 }
 
 /* The manifests of the models that this node knows. */
@@ -134,7 +142,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
 	        (rc = measure_start(
-	                 &n->measure, n->loop, o->state, worker_threads(n->worker), NULL, computes, n)) != 0)
+	                 &n->measure, n->loop, o->state, worker_threads(n->worker), NULL, rests_not, n)) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));

@@ -6,7 +6,8 @@
  * the machine was busy hits none alone.
  * A slow rung measures less of it, and when time is up the rounds that are there must do.
  *
- * Figures that were kept are looked at again, in one round, when the node starts and every hour in which it is idle; when
+ * Figures that were kept are looked at again, in one round, when the node starts, half a minute after it has measured (an
+ * idle machine is not at its quickest at once) and every hour in which it is idle; when
  * they have drifted, everything is measured anew.
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
@@ -37,9 +38,10 @@
 #define RISING 1.03 /* over the round that was ROUNDS before */
 #define WIDTH 8192u /* elements in a row: a multiple of every block */
 #define COLUMNS 128u
-#define MANY_ROWS 2048u  /* at most, with many columns */
-#define DRIFT 0.2        /* of the figures, in the median: then they are another machine's */
-#define LOOK_MS 3600000u /* between looks */
+#define MANY_ROWS 2048u     /* at most, with many columns */
+#define DRIFT 0.12          /* of the figures, in the median: then they are another machine's */
+#define LOOK_SOON_MS 30000u /* until the second look */
+#define LOOK_MS 3600000u    /* between later ones */
 #define FILE_MAX_BYTES 65536
 
 struct figures {
@@ -56,8 +58,8 @@ struct measure {
 	unsigned threads;
 	int *cpus; /* owned, NULL: not pinned */
 	pthread_t thread;
-	bool running; /* the thread is to be joined */
-	bool ready;
+	bool running;        /* the thread is to be joined */
+	bool ready, settled; /* there are figures; they were looked at a second time */
 	atomic_bool stop;
 	/* written by the thread, read by the loop when it is not running */
 	struct figures figures;
@@ -447,8 +449,16 @@ static int begin(struct measure *m) {
 
 static void look(void *arg) {
 	struct measure *m = arg;
-	if (!m->running && !m->busy(m->arg) && begin(m))
+	if (m->running || m->busy(m->arg))
+		return; /* soon again, or in an hour */
+	if (begin(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+	struct loop_timer *hourly = m->settled ? NULL : loop_timer_start(m->loop, LOOK_MS, true, look, m);
+	if (hourly) {
+		loop_timer_stop(m->timer);
+		m->timer = hourly;
+		m->settled = true;
+	}
 }
 
 int measure_start(struct measure **out, struct loop *l, const char *state_dir, unsigned threads,
@@ -468,7 +478,7 @@ int measure_start(struct measure **out, struct loop *l, const char *state_dir, u
 			goto error;
 		memcpy(m->cpus, cpus, threads * sizeof *m->cpus);
 	}
-	if (!(m->timer = loop_timer_start(l, LOOK_MS, true, look, m)))
+	if (!(m->timer = loop_timer_start(l, LOOK_SOON_MS, true, look, m)))
 		goto error;
 	m->disk = -1; /* in no file, so far */
 	m->kept = load(m) == 0;

@@ -78,3 +78,7 @@ int worker_submit(struct worker *w, loop_fn *run, loader_done_fn *done, void *ar
 bool worker_busy(const struct worker *w) {
 	return loader_open(w->lane) > 0 || (w->last_ns && loop_now_ns() - w->last_ns < BUSY_MS * 1000000ull);
 }
+
+uint64_t worker_idle_ns(const struct worker *w) {
+	return loader_open(w->lane) > 0 ? 0 : loop_now_ns() - w->last_ns;
+}

@@ -18,6 +18,8 @@ struct loop *worker_loop(struct worker *w);
 unsigned worker_threads(const struct worker *w);
 /* Whether a step is being computed here, or was a moment ago; on the loop. */
 bool worker_busy(const struct worker *w);
+/* For how long nothing has been computed here; 0: something is.  On the loop. */
+uint64_t worker_idle_ns(const struct worker *w);
 int worker_submit(struct worker *w, loop_fn *run, loader_done_fn *done, void *arg);
 
 #endif
