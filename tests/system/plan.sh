@@ -115,7 +115,7 @@ for s, p in zip(status["models"][0]["stages"], plan["stages"]):
     if not p["coordinator"]: # there the ends come on top
         assert s["predicted_seconds"] == p["compute_seconds"], (s, p)
     assert s["predicted_seconds"] <= p["compute_seconds"], (s, p)' "$dir/before" "$dir/s"
-on a run -n 20 "Once" >"$dir/out"
+on a run --no-drafts -n 20 "Once" >"$dir/out"
 long=$(printf '%090d' 0)
 on a run -n 2 "$long" >"$dir/out"
 many() { on a status --json >"$dir/s" && holds "$dir/s" 'all(s["prompt_rows"] >= 64 and s["single_rows"] >= 20 for s in j["models"][0]["stages"])'; }
