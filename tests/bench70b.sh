@@ -35,8 +35,6 @@ must() { "$@" >"$dir/out" 2>"$dir/err" || die "$* failed"; }
 now() { date +%s.%N; }
 py() { python3 "$@"; }
 
-port_free() { py -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 # start NODE [PROXY OPTION...]: a daemon, behind a proxy if there are options
 start() {
 	n=$1
