@@ -64,7 +64,7 @@ static const struct {
         {&kern_rung_avx2, have_avx2, false},
 #ifdef HAVE_AVX512
         {&kern_rung_avx512, have_avx512, true},
-        {&kern_rung_avx512vnni, have_avx512vnni, true},
+        {&kern_rung_avx512vnni, have_avx512vnni, false},
 #endif
 #elif defined __aarch64__
         {&kern_rung_neon, always, false}, /* part of the architecture */

@@ -1,4 +1,5 @@
-/* The table of an AVX-512 rung; compiled once for each (avx512.h). */
+/* The table of an AVX-512 rung; compiled once for each (avx512.h).
+ * One column waits for memory, and of some types the avx2 rung's decode waits better: see doc/performance.md. */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/avx2_ops.h"
 #include "kernels/avx512/avx512.h"
@@ -10,6 +11,22 @@
 #define TABLE kern_rung_avx512
 #define NAME "avx512"
 #endif
+
+/* One column as the avx2 rung has it, more as this one has them: the same bits either way. */
+#define DECODE_AVX2(type) \
+	static void type##_decode_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	        const void *x, size_t xstride, size_t cols) { \
+		(cols == 1 ? avx2_mul_##type : AVX512_RUNG(mul_##type))( \
+		        y, ldy, w, rows, n, x, xstride, cols); \
+	}
+
+DECODE_AVX2(q4_0)
+DECODE_AVX2(q4_1)
+DECODE_AVX2(q5_0)
+DECODE_AVX2(q5_1)
+DECODE_AVX2(iq4_nl)
+DECODE_AVX2(q4_k)
+DECODE_AVX2(q6_k)
 
 const struct kern_ops TABLE = {
         .name = NAME,
@@ -24,17 +41,17 @@ const struct kern_ops TABLE = {
                         [KERN_F32] = avx512_mul_f32,
                         [KERN_F16] = avx512_mul_f16,
                         [KERN_BF16] = avx512_mul_bf16,
-                        [KERN_Q4_0] = AVX512_RUNG(mul_q4_0),
-                        [KERN_Q4_1] = AVX512_RUNG(mul_q4_1),
-                        [KERN_Q5_0] = AVX512_RUNG(mul_q5_0),
-                        [KERN_Q5_1] = AVX512_RUNG(mul_q5_1),
+                        [KERN_Q4_0] = q4_0_decode_avx2,
+                        [KERN_Q4_1] = q4_1_decode_avx2,
+                        [KERN_Q5_0] = q5_0_decode_avx2,
+                        [KERN_Q5_1] = q5_1_decode_avx2,
                         [KERN_Q8_0] = AVX512_RUNG(mul_q8_0),
-                        [KERN_IQ4_NL] = AVX512_RUNG(mul_iq4_nl),
+                        [KERN_IQ4_NL] = iq4_nl_decode_avx2,
                         [KERN_Q2_K] = AVX512_RUNG(mul_q2_k),
                         [KERN_Q3_K] = AVX512_RUNG(mul_q3_k),
-                        [KERN_Q4_K] = AVX512_RUNG(mul_q4_k),
+                        [KERN_Q4_K] = q4_k_decode_avx2,
                         [KERN_Q5_K] = AVX512_RUNG(mul_q5_k),
-                        [KERN_Q6_K] = AVX512_RUNG(mul_q6_k),
+                        [KERN_Q6_K] = q6_k_decode_avx2,
                 },
         .rmsnorm = avx2_rmsnorm,
         .rope = avx2_rope,
