@@ -378,10 +378,10 @@ START_TEST(test_choice) {
 	ck_assert_str_eq(kern_ops()->name, "ref");
 	unsetenv("CARAVAN_CPU");
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
-	/* the highest, but none of those that are asked for by name */
+	/* the highest, but not the one that is taken only by its name */
 	const struct kern_ops *best = NULL;
 	for (size_t i = 0; kern_rung(i); i++)
-		if (!strstr(kern_rung(i)->name, "avx512"))
+		if (strcmp(kern_rung(i)->name, "avx512") != 0)
 			best = kern_rung(i);
 	ck_assert_ptr_eq(kern_ops(), best);
 	for (size_t i = 0; kern_rung(i); i++) {
