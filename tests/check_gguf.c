@@ -129,8 +129,8 @@ START_TEST(a_mixture_is_that_of_q4_k_m) {
 	static const struct {
 		uint32_t layer;
 		bool more;
-	} some[] = {{0, true}, {9, true}, {10, false}, {11, false}, {12, true}, {13, false}, {15, true}, {69, true},
-	        {68, false}, {70, true}, {79, true}};
+	} some[] = {{0, true}, {9, true}, {10, false}, {11, false}, {12, true}, {13, false}, {15, true},
+	        {69, true}, {68, false}, {70, true}, {79, true}};
 	struct gguf *g;
 	char name[64];
 	unsigned more = 0;
@@ -149,9 +149,12 @@ START_TEST(a_mixture_is_that_of_q4_k_m) {
 	}
 	ck_assert_uint_eq(more, 40);
 	/* the first two of a type are written, the others lie on them in turn */
-	ck_assert_ptr_eq(gguf_find(g, "blk.10.ffn_down.weight")->data, gguf_find(g, "blk.13.ffn_down.weight")->data);
-	ck_assert_ptr_ne(gguf_find(g, "blk.10.ffn_down.weight")->data, gguf_find(g, "blk.11.ffn_down.weight")->data);
-	ck_assert_ptr_eq(gguf_find(g, "blk.12.ffn_down.weight")->data, gguf_find(g, "blk.0.ffn_down.weight")->data);
+	ck_assert_ptr_eq(
+	        gguf_find(g, "blk.10.ffn_down.weight")->data, gguf_find(g, "blk.13.ffn_down.weight")->data);
+	ck_assert_ptr_ne(
+	        gguf_find(g, "blk.10.ffn_down.weight")->data, gguf_find(g, "blk.11.ffn_down.weight")->data);
+	ck_assert_ptr_eq(
+	        gguf_find(g, "blk.12.ffn_down.weight")->data, gguf_find(g, "blk.0.ffn_down.weight")->data);
 	gguf_close(g);
 }
 END_TEST

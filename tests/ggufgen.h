@@ -55,10 +55,11 @@ struct ggufgen_model {
 	enum kern_type type, head; /* of the matrices; of the output tensor */
 	enum kern_type norm;
 	uint32_t dim, layers, heads, kv_heads, head_size, ffn, vocab, context;
-	uint32_t distinct; /* so many tensors of a role and type are written; further ones lie on their bytes in turn */
-	bool mixture;      /* as Q4_K_M has it: type Q4_K, where most is lost by it Q5_K or Q6_K */
-	bool tied;         /* no output tensor */
-	bool factors;      /* a tensor rope_freqs */
+	uint32_t
+	        distinct; /* so many tensors of a role and type are written; further ones lie on their bytes in turn */
+	bool mixture; /* as Q4_K_M has it: type Q4_K, where most is lost by it Q5_K or Q6_K */
+	bool tied;    /* no output tensor */
+	bool factors; /* a tensor rope_freqs */
 	float freq_base;
 	uint64_t seed;
 };
