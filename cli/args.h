@@ -34,9 +34,10 @@ uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t 
 double args_double(const char *option, const char *text, double min, double max);
 uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90s, 15m, 2h, 1d */
 
-/* Splits "a,b" in place; how many there are, at most max. */
 /* A type of KV cache by its name, as 1 + its number; ends the program for another. */
 uint32_t args_kv(const char *text);
+
+/* Splits "a,b" in place; how many there are, at most max. */
 size_t args_list(char *list, char **out, size_t max);
 
 /* So many operands are left, and those that must be there are not empty; else usage and exit 2.  `what` they are

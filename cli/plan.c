@@ -8,6 +8,7 @@
 #include "daemon/plan/shapes.h"
 #include "proto/paths.h"
 #include "shard/import.h"
+#include "shard/kv.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,9 +141,8 @@ static int plan_described(const struct asked *q, const struct manifest *m) {
 	if (in.context > m->hp.context)
 		return fail("a context of %u is more than the model was trained for: %u", in.context,
 		        m->hp.context);
-	if (!kern_kv_fits(in.kv, m->hp.head_size))
-		return fail("a %s KV cache wants heads of whole 32s, and those of the model have %u",
-		        kern_kv_name(in.kv), m->hp.head_size);
+	if (kv_check(&m->hp, in.kv, err, sizeof err))
+		return fail("%s", err);
 	for (size_t i = 0; i < q->cmd.n_nodes; i++)
 		if (!is_described(q, q->cmd.nodes[i]))
 			return fail("%s is none of the described machines", q->cmd.nodes[i]);

@@ -42,6 +42,14 @@ static inline size_t kv_q8_keys(size_t head_size, size_t slot, size_t d) {
 	return (slot / KV_LANES * (head_size / KV_LANES) + d / KV_LANES) * KV_Q8_KEYS;
 }
 
+/* Puts what became of 32 dimensions of a key into such a group. */
+static inline void kv_q8_put_key(uint8_t *group, size_t slot, uint16_t scale, const int8_t q[KV_LANES]) {
+	size_t lane = slot % KV_LANES;
+	((uint16_t *)(void *)group)[lane] = scale;
+	for (size_t i = 0; i < KV_LANES; i++)
+		group[KV_Q8_KEY_SCALES + i * KV_LANES + lane] = (uint8_t)q[i];
+}
+
 static inline size_t kv_q8_values(size_t d) {
 	return d / KV_LANES * KV_Q8_VALUES;
 }

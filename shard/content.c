@@ -63,6 +63,10 @@ struct content_id content_hasher_finish(struct content_hasher *h) {
 	return id;
 }
 
+int content_compare(const void *a, const void *b) {
+	return memcmp(a, b, sizeof(struct content_id));
+}
+
 bool content_equal(const struct content_id *a, const struct content_id *b) {
 	return memcmp(a->b, b->b, sizeof a->b) == 0;
 }

@@ -41,7 +41,8 @@ void content_hasher_add(struct content_hasher *h, const void *data, size_t len);
 struct content_id content_hasher_finish(struct content_hasher *h); /* ready for the next name */
 
 bool content_equal(const struct content_id *a, const struct content_id *b);
-#define CONTENT_HEX 65 /* characters of a name in hexadecimal, its NUL included */
+int content_compare(const void *a, const void *b); /* of two content_id, for qsort and bsearch */
+#define CONTENT_HEX 65                             /* characters of a name in hexadecimal, its NUL included */
 char *content_hex(const struct content_id *id, char out[CONTENT_HEX]);
 int content_from_hex(const char *hex, struct content_id *out); /* 0 or -EINVAL */
 

@@ -5,8 +5,17 @@
 #include "shard/kv.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errlen) {
+	if (kern_kv_fits(type, hp->head_size))
+		return 0;
+	snprintf(err, errlen, "a %s KV cache wants heads of whole 32s, and those of the model have %u",
+	        kern_kv_name(type), hp->head_size);
+	return -EINVAL;
+}
 
 size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers) {
 	return (size_t)layers * hp->kv_heads * 2 * kern_kv_bytes(type, hp->head_size);

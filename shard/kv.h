@@ -15,6 +15,8 @@ struct kv {
 	size_t block_bytes; /* of one block: every layer, keys and values */
 };
 
+/* Whether the model's heads fit a type of cache: 0, or -EINVAL with a sentence. */
+int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errlen);
 /* Bytes of one block of `layers` layers. */
 size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers);
 /* 0, -EINVAL for nothing or a type that the heads do not fit, -ENOMEM, or another negative errno. */

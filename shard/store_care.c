@@ -167,10 +167,6 @@ struct store_pin {
 	struct content_id id[]; /* ascending */
 };
 
-static int compare_ids(const void *a, const void *b) {
-	return memcmp(a, b, sizeof(struct content_id));
-}
-
 int store_pin(struct store_pin **out, struct store *s, const struct content_id *ids, size_t count) {
 	struct store_pin *p = malloc(sizeof *p + count * sizeof *ids);
 	if (!p)
@@ -178,7 +174,7 @@ int store_pin(struct store_pin **out, struct store *s, const struct content_id *
 	p->store = s;
 	p->count = count;
 	memcpy(p->id, ids, count * sizeof *ids);
-	qsort(p->id, count, sizeof *p->id, compare_ids);
+	qsort(p->id, count, sizeof *p->id, content_compare);
 	pthread_mutex_lock(&s->pin_lock);
 	p->next = s->pins;
 	s->pins = p;
@@ -202,7 +198,7 @@ void store_unpin(struct store_pin *p) {
 /* Under the lock. */
 static bool is_pinned(const struct store *s, const struct content_id *id) {
 	for (const struct store_pin *p = s->pins; p; p = p->next)
-		if (bsearch(id, p->id, p->count, sizeof *id, compare_ids))
+		if (bsearch(id, p->id, p->count, sizeof *id, content_compare))
 			return true;
 	return false;
 }

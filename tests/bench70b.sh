@@ -64,7 +64,7 @@ print(sum(b.values()), b["a"])'
 }
 
 # ask PROMPT COUNT FILE: greedily, with the times
-ask() { on a run -m m --temp 0 -n "$2" --json "$1" >"$3" 2>"$dir/err" || die "a generation failed"; }
+ask() { on a run --no-drafts -m m --temp 0 -n "$2" --json "$1" >"$3" 2>"$dir/err" || die "a generation failed"; }
 
 # text SALT: a prompt that no cache knows; each letter is a token
 text() {

@@ -5,6 +5,7 @@
 #include "daemon/cluster/disk.h"
 #include "daemon/plan/shapes.h"
 #include "proto/paths.h"
+#include "shard/kv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -283,9 +284,9 @@ void load_settle(struct load *l) {
 		        m->hp.context);
 		return;
 	}
-	if (!kern_kv_fits(l->kv, m->hp.head_size)) {
-		load_fail(l, "a %s KV cache wants heads of whole 32s, and those of the model have %u",
-		        kern_kv_name(l->kv), m->hp.head_size);
+	char why[WIRE_TEXT_MAX];
+	if (kv_check(&m->hp, l->kv, why, sizeof why)) {
+		load_fail(l, "%s", why);
 		return;
 	}
 	wait_for_others(l);
@@ -375,20 +376,22 @@ int load_take_part(struct load *l) {
 			return -ENOENT;
 		}
 	}
-	for (; (m = members_at(ms, count)); count++)
-		if ((l->all_nodes || named(l, m)) && !m->expelled && m->up && !computes_alike(m)) {
+	for (; (m = members_at(ms, count)); count++) {
+		if (!(l->all_nodes || named(l, m)) || m->expelled || !m->up)
+			continue;
+		if (!computes_alike(m)) {
 			load_fail(l,
 			        "%s computes by revision %u of the arithmetic, this node by %u: they cannot serve "
 			        "one model",
 			        m->name, m->arithmetic, KERN_ARITHMETIC);
 			return -EPROTO;
 		}
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		if ((l->all_nodes || named(l, m)) && !m->expelled && m->up && !caches_so(l, m)) {
+		if (!caches_so(l, m)) {
 			load_fail(l, "%s has no %s KV cache: upgrade it, or leave it out", m->name,
 			        kern_kv_name(l->kv));
 			return -EPROTO;
 		}
+	}
 	l->node = calloc(count, sizeof *l->node);
 	l->node_name = calloc(count, sizeof *l->node_name);
 	if (!l->node || !l->node_name) {

@@ -8,6 +8,7 @@
 #include "daemon/cluster/deploy_parts.h"
 
 #include "proto/size.h"
+#include "shard/kv.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -193,9 +194,9 @@ void stage_learnt(struct stage *st, const char *error) {
 	}
 	uint32_t first = st->at->first, last = st->at->last;
 	uint64_t disk = planner_layer_bytes(m->manifest, first, last);
-	if (!kern_kv_fits(plan->kv, m->manifest->hp.head_size)) {
-		fail(st, "a %s KV cache wants heads of whole 32s, and those of the model have %u",
-		        kern_kv_name(plan->kv), m->manifest->hp.head_size);
+	char why[WIRE_TEXT_MAX];
+	if (kv_check(&m->manifest->hp, plan->kv, why, sizeof why)) {
+		fail(st, "%s", why);
 		return;
 	}
 	if (d->c.cache && disk > d->c.cache) {

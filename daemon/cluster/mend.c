@@ -207,14 +207,10 @@ static void *run(void *arg) {
 
 /* ---- bounds: on whichever thread writes ---- */
 
-static int compare_ids(const void *a, const void *b) {
-	return memcmp(a, b, sizeof(struct content_id));
-}
-
 static bool is_wanted(void *arg, const struct content_id *id) {
 	struct mend *m = arg;
 	pthread_mutex_lock(&m->lock);
-	bool found = m->nwanted && bsearch(id, m->wanted, m->nwanted, sizeof *id, compare_ids);
+	bool found = m->nwanted && bsearch(id, m->wanted, m->nwanted, sizeof *id, content_compare);
 	pthread_mutex_unlock(&m->lock);
 	return found;
 }
@@ -249,7 +245,7 @@ static void learn_wanted(struct mend *m) {
 		for (int r = 0; r < END_ROLES; r++)
 			ids[n++] = mf->end[r].id;
 	}
-	qsort(ids, n, sizeof *ids, compare_ids);
+	qsort(ids, n, sizeof *ids, content_compare);
 	pthread_mutex_lock(&m->lock);
 	struct content_id *old = m->wanted;
 	m->wanted = ids;

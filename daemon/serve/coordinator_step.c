@@ -16,7 +16,6 @@ struct flight {
 	struct flight *next;
 	struct coordinator *m;
 	struct scheduler_step *st;
-	uint32_t nseqs;
 	uint32_t *token;       /* of each row */
 	struct payload *x;     /* rows of activations: embedded, later what came back */
 	struct head_row *row;  /* one an output that is to be sampled */
@@ -60,11 +59,11 @@ static void retire(struct flight *f, bool whole) {
 			m->nflights--;
 			break;
 		}
+	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
+		free(f->log[i]);
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, generation_left, m);
 	logits_destroy(f->logits);
 	payload_unref(f->x);
-	for (uint32_t i = 0; f->log && i < f->nseqs; i++)
-		free(f->log[i]);
 	free(f->log);
 	free(f->picks);
 	free(f->token);
@@ -265,7 +264,6 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 	}
 	f->m = m;
 	f->st = st;
-	f->nseqs = st->nseqs;
 	uint32_t *to = f->token;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		m->drafted += guesses_of(&st->seq[i]);
@@ -323,11 +321,11 @@ static int make_rows(struct flight *f) {
 	const size_t dim = f->m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	f->row = calloc(f->st->outputs, sizeof *f->row);
-	f->picks = calloc(f->nseqs, sizeof *f->picks);
-	f->log = calloc(f->nseqs, sizeof *f->log);
+	f->picks = calloc(f->st->nseqs, sizeof *f->picks);
+	f->log = calloc(f->st->nseqs, sizeof *f->log);
 	if (!f->row || !f->picks || !f->log)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < f->nseqs; x += f->st->seq[i].outputs * dim, i++) {
+	for (uint32_t i = 0; i < f->st->nseqs; x += f->st->seq[i].outputs * dim, i++) {
 		const struct scheduled *e = &f->st->seq[i];
 		const uint32_t *log = e->seq->log;
 		uint32_t end = e->position + e->rows;

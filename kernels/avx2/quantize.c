@@ -130,14 +130,12 @@ INLINE uint16_t quantize_group(__m256i *q, const float *x) {
 }
 
 void avx2_put_key_q8_0(void *keys, size_t slot, const float *k, size_t head_size) {
-	size_t lane = slot % KV_LANES;
 	for (size_t d = 0; d < head_size; d += KV_LANES) {
-		uint8_t *group = (uint8_t *)keys + kv_q8_keys(head_size, slot, d), q[KV_LANES];
+		int8_t q[KV_LANES];
 		__m256i v;
-		((uint16_t *)(void *)group)[lane] = quantize_group(&v, k + d);
+		uint16_t scale = quantize_group(&v, k + d);
 		_mm256_storeu_si256((__m256i *)q, v);
-		for (size_t i = 0; i < KV_LANES; i++)
-			group[KV_Q8_KEY_SCALES + i * KV_LANES + lane] = q[i];
+		kv_q8_put_key((uint8_t *)keys + kv_q8_keys(head_size, slot, d), slot, scale, q);
 	}
 }
 

@@ -45,13 +45,10 @@ static uint16_t quantize_group(int8_t q[KV_LANES], const float *x) {
 }
 
 void ref_put_key_q8_0(void *keys, size_t slot, const float *k, size_t head_size) {
-	size_t lane = slot % KV_LANES;
 	for (size_t d = 0; d < head_size; d += KV_LANES) {
-		uint8_t *group = (uint8_t *)keys + kv_q8_keys(head_size, slot, d);
 		int8_t q[KV_LANES];
-		((uint16_t *)(void *)group)[lane] = quantize_group(q, k + d);
-		for (size_t i = 0; i < KV_LANES; i++)
-			group[KV_Q8_KEY_SCALES + i * KV_LANES + lane] = (uint8_t)q[i];
+		uint16_t scale = quantize_group(q, k + d);
+		kv_q8_put_key((uint8_t *)keys + kv_q8_keys(head_size, slot, d), slot, scale, q);
 	}
 }
 

@@ -104,7 +104,7 @@ static unsigned salt(void) {
 /* Seconds a token of one stream, greedily, after its first. */
 static double one_stream(struct cluster *c, unsigned tokens) {
 	char text[64];
-	struct ask a = {.text = prompt(text, 8, salt()), .limit = tokens};
+	struct ask a = {.text = prompt(text, 8, salt()), .limit = tokens, .undrafted = true};
 	cluster_ask(c, &a);
 	free(a.answer);
 	return a.generate_seconds / (a.generated - 1);
@@ -115,7 +115,7 @@ static double many_streams(struct cluster *c, unsigned tokens) {
 	static char text[STREAMS][64];
 	struct ask a[STREAMS];
 	for (unsigned i = 0; i < STREAMS; i++)
-		a[i] = (struct ask){.text = prompt(text[i], 8, salt()), .limit = tokens};
+		a[i] = (struct ask){.text = prompt(text[i], 8, salt()), .limit = tokens, .undrafted = true};
 	double took = cluster_ask_all(c, a, STREAMS);
 	for (unsigned i = 0; i < STREAMS; i++)
 		free(a[i].answer);
