@@ -91,6 +91,11 @@ static const struct manifest *model_at(void *arg, size_t i) {
 	return NULL;
 }
 
+static void models_changed(void *arg) {
+	struct node *n = arg;
+	mend_models_changed(n->mend);
+}
+
 /* Tells systemd, or whoever started us in its manner, that we answer. */
 static void notify_ready(void) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -185,8 +190,10 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .model = model_at,
 		                .arg = n},
 		        err, errlen);
-	if (rc == 0)
+	if (rc == 0) {
+		deploy_watch(n->deploy, models_changed, n);
 		serve_attach(n->serve, n->deploy);
+	}
 	if (rc == 0)
 		rc = control_create(&n->control,
 		        &(struct control_config){
@@ -200,6 +207,8 @@ static void end(struct node *n) {
 	measure_stop(n->measure);
 	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
 	loader_destroy(n->loader);
+	if (n->deploy)
+		deploy_watch(n->deploy, NULL, NULL);
 	mend_destroy(n->mend);
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);

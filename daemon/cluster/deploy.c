@@ -117,6 +117,11 @@ struct transfer *deploy_transfer(struct deploy *d) {
 	return d->transfer;
 }
 
+void deploy_watch(struct deploy *d, void (*changed)(void *arg), void *arg) {
+	d->watch = changed;
+	d->watch_arg = arg;
+}
+
 uint64_t deploy_moved(const struct deploy *d) {
 	return transfer_moved(d->transfer);
 }
@@ -135,8 +140,7 @@ static void unavailable_now(void *arg) {
 	model_ref(m);
 	log_line(LOG_LINE_WARN, "model %s: %s", m->plan->model, m->reason);
 	model_shut(m, m->reason);
-	if (m->d->c.hooks.changed)
-		m->d->c.hooks.changed(m->d->c.hooks.arg, &m->pub);
+	model_changed(m);
 	news_tell(m, NULL, NULL, NULL);
 	model_unref(m);
 }

@@ -104,6 +104,9 @@ void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelStat
 /* The coordinator noticed that the model cannot go on (a stage died). */
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 
+/* Who wants to hear that the models, or their manifests, are others than before: one, after the hooks. NULL: nobody. */
+void deploy_watch(struct deploy *d, void (*changed)(void *arg), void *arg);
+
 uint64_t deploy_memory_used(const struct deploy *d);
 /* Bytes of content that came over the network since the start, and that went out. */
 uint64_t deploy_moved(const struct deploy *d);

@@ -66,9 +66,12 @@ void model_unref(struct model *m) {
 	m->linger = loop_timer_start(m->d->c.loop, DEPLOY_LINGER_MS, false, bury, m);
 }
 
-static void tell_hooks(struct model *m) {
-	if (m->d->c.hooks.changed)
-		m->d->c.hooks.changed(m->d->c.hooks.arg, &m->pub);
+void model_changed(struct model *m) {
+	struct deploy *d = m->d;
+	if (d->c.hooks.changed)
+		d->c.hooks.changed(d->c.hooks.arg, &m->pub);
+	if (d->watch)
+		d->watch(d->watch_arg);
 }
 
 /* Whether the table takes one more of this coordinator, so that nobody fills it with models that it makes up. */
@@ -105,7 +108,7 @@ static int list(struct model *m) {
 	/* nobody has made so many plans: who says so would leave us none to make */
 	if (m->plan->epoch->counter > d->counter && m->plan->epoch->counter < DEPLOY_COUNTER_MAX)
 		d->counter = m->plan->epoch->counter;
-	tell_hooks(m);
+	model_changed(m);
 	return 0;
 }
 
@@ -139,7 +142,7 @@ void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason) {
 	m->pub.phase = phase;
 	set_reason(m, reason);
 	if (m->listed)
-		tell_hooks(m);
+		model_changed(m);
 }
 
 void model_shut(struct model *m, const char *why) {
@@ -174,7 +177,7 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	model_shut(m, *m->reason ? m->reason : "the model was unloaded");
 	stage_close(m);
 	news_learnt(m, "the model has gone");
-	tell_hooks(m);
+	model_changed(m);
 	model_unref(m); /* ours, */
 	model_unref(m); /* and the table's */
 }
@@ -245,7 +248,7 @@ static void learnt(struct model *m, const char *error) {
 		if (error)
 			log_line(LOG_LINE_WARN, "model %s: %s", m->plan->model, error);
 		else
-			tell_hooks(m);
+			model_changed(m);
 	}
 	if (m->stage && m->listed)
 		stage_learnt(m->stage, error);

@@ -79,6 +79,8 @@ struct deploy {
 	uint64_t used;    /* bytes of memory charged */
 	uint64_t born_ns;
 	struct loop_timer *tick;
+	void (*watch)(void *arg); /* deploy_watch */
+	void *watch_arg;
 };
 
 /* deploy.c */
@@ -98,6 +100,7 @@ struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan_
         const char *reason, char *err, size_t errlen);
 struct model *model_ref(struct model *m);
 void model_unref(struct model *m);
+void model_changed(struct model *m); /* tells the hooks, and who watches */
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
 /* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);

@@ -229,10 +229,11 @@ static void evicted(void *arg, const struct content_id *id, uint64_t bytes, bool
 		        size_text((double)bytes).s);
 }
 
-/* The names of everything that the cluster's models need. */
-static void learn_wanted(struct mend *m) {
+void mend_models_changed(struct mend *m) {
 	const struct manifest *mf;
 	size_t room = 0, n = 0;
+	if (!m->c.cache || !m->c.model)
+		return;
 	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++)
 		room += (size_t)mf->hp.layers * LAYER_ROLES + END_ROLES;
 	struct content_id *ids = malloc((room + 1) * sizeof *ids);
@@ -367,8 +368,6 @@ static void tick(void *arg) {
 		take(m, f);
 		free(f);
 	}
-	if (m->c.cache && m->c.model)
-		learn_wanted(m);
 	for (struct lost *l = m->lost, *next; l; l = next) {
 		next = l->next;
 		if (l->fetch || l->at_loader || now < l->again_ns)
@@ -405,8 +404,7 @@ int mend_create(struct mend **out, const struct mend_config *c, char *err, size_
 	                                  .wanted = c->model ? is_wanted : NULL,
 	                                  .evicted = evicted,
 	                                  .arg = m});
-	if (c->cache && c->model)
-		learn_wanted(m);
+	mend_models_changed(m);
 	if (!(m->tick = loop_timer_start(c->loop, TICK_MS, true, tick, m)))
 		goto error;
 	sigset_t all, old; /* signals are the loop's */

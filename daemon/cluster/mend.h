@@ -32,6 +32,8 @@ struct mend_config {
 
 struct mend;
 int mend_create(struct mend **out, const struct mend_config *c, char *err, size_t errlen);
+/* The models that the cluster knows, or their manifests, are others than before: looks anew what they need. */
+void mend_models_changed(struct mend *m);
 /* After the loader, before the transfer. NULL allowed. */
 void mend_destroy(struct mend *m);
 
