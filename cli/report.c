@@ -189,6 +189,8 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		return NULL;
 	if (*m->reason)
 		json_object_set_new(o, "reason", json_string(m->reason));
+	if (*m->plan->draft)
+		json_object_set_new(o, "draft", json_string(m->plan->draft));
 	if (m->plan->seconds > 0) {
 		json_object_set_new(o, "predicted_tokens_per_second", json_real(1 / m->plan->seconds));
 		json_object_set_new(o, "predicted_tokens_per_second_loaded",

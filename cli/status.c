@@ -100,6 +100,8 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
 	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel,
 	        m->plan->kv ? ", KV cache " : "", m->plan->kv ? kern_kv_name(m->plan->kv) : "");
+	if (*m->plan->draft)
+		printf("    drafts by model %s\n", m->plan->draft);
 	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "", "", "", "", "", "a token: predicted /",
 	        "of a prompt: predicted /");
 	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "stage", "layers", "weights", "KV cache",

@@ -140,7 +140,7 @@ const struct shape rules_shapes[] = {
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
 		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}, {14, RULE_NUM, 0, WIRE_NODES_MAX},
-		{15, RULE_NUM, 0, WIRE_KV_MAX}, {30, RULE_REAL, 0, SECONDS}}, plan_whole},
+		{15, RULE_NUM, 0, WIRE_KV_MAX}, {16, RULE_NAME0}, {30, RULE_REAL, 0, SECONDS}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -196,7 +196,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_load), {
 		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
 		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX},
-		{8, RULE_NUM, 0, WIRE_NODES_MAX}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}}, NULL},
+		{8, RULE_NUM, 0, WIRE_NODES_MAX}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}, {10, RULE_NAME0},
+		{11, RULE_ANY}}, NULL},
 	{SHAPE(ctl_unload), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_status), {{0}}, NULL},
 	{SHAPE(ctl_run), {

@@ -212,6 +212,15 @@ int vocab_from_gguf(struct vocab **out, const struct gguf *g, char *err, size_t 
 	return rc;
 }
 
+bool vocab_same_words(const struct vocab *a, const struct vocab *b) {
+	bool same = a->tokens == b->tokens;
+	for (uint32_t i = 0; same && i < a->tokens; i++) {
+		const struct vocab_string *s = &a->token[i].text, *t = &b->token[i].text;
+		same = s->len == t->len && memcmp(s->s, t->s, s->len) == 0;
+	}
+	return same;
+}
+
 void vocab_destroy(struct vocab *v) {
 	int saved = errno;
 	if (!v)

@@ -84,15 +84,16 @@ static struct speculation *costs(double alone, double row, double away) {
 static uint32_t guesses(const struct speculation *s, float right, uint32_t room, uint32_t answered) {
 	struct guesser g;
 	uint32_t log[500];
+	struct drafted none = {.n = 0};
 	for (int i = 0; i < SPECULATION_CLASSES; i++)
 		g.right[i] = right;
 	for (uint32_t i = 0; i < 200; i++)
 		log[i] = i % 50;
-	uint32_t n = speculation_guess(s, &g, log, 200, 0, room, answered);
+	uint32_t n = speculation_guess(s, &g, log, 200, 0, room, answered, &none);
 	for (uint32_t i = 0; i < n; i++)
 		ck_assert_uint_eq(log[200 + i], i % 50);
 	/* more of them, later, go on where those ended */
-	uint32_t more = speculation_guess(s, &g, log, 200, n / 2, room, answered);
+	uint32_t more = speculation_guess(s, &g, log, 200, n / 2, room, answered, &none);
 	ck_assert_uint_le(more, SPECULATION_AHEAD);
 	for (uint32_t i = 0; i < more; i++)
 		ck_assert_uint_eq(log[200 + i], i % 50);
@@ -126,6 +127,67 @@ START_TEST(guesses_while_they_pay) {
 	ck_assert_uint_eq(guesses(fresh, 0.9f, 500, 1), 0);
 	speculation_destroy(fresh);
 	speculation_destroy(NULL);
+}
+END_TEST
+
+/* A text that says 1 after each 0, and a draft that says otherwise: the likelier of the two, token by token. */
+START_TEST(the_likelier_of_text_and_draft) {
+	static const uint32_t id[] = {1, 7, 8, 9, 5};
+	static const float odds[] = {0.95f, 0.95f, 0.6f, 0.95f, 0.2f};
+	struct speculation *s = costs(100, 20, 25000);
+	struct guesser g;
+	uint32_t log[100] = {0};
+	struct drafted d = {.id = id, .odds = odds, .n = 5};
+	guesser_init(&g);
+	for (uint32_t i = 0; i < 20; i++)
+		log[i] = i < 10 ? i % 2 : 20 + i;
+	log[20] = 0;
+	/* the text knows what follows 0, but the draft is surer, and goes another way after it */
+	uint32_t n = speculation_guess(s, &g, log, 21, 0, 100, 1, &d);
+	ck_assert_uint_ge(n, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		ck_assert_uint_eq(log[21 + i], id[i]);
+	/* those that are guessed already count as the draft's while they are, and it goes on behind them */
+	n = speculation_guess(s, &g, log, 21, 2, 100, 1, &d);
+	ck_assert_uint_ge(n, 4);
+	ck_assert_uint_eq(log[23], 8);
+	log[22] = 99;
+	ck_assert_uint_eq(speculation_guess(s, &g, log, 21, 2, 100, 1, &d), 2);
+	/* a draft that has never been right is not believed, whatever its odds */
+	for (int i = 0; i < 100; i++)
+		guesser_learn_draft(&g, 0.95f, false);
+	speculation_guess(s, &g, log, 21, 0, 100, 1, &d);
+	ck_assert_uint_eq(log[21], 1);
+	ck_assert_uint_eq(log[22], 30); /* the text's, not the draft's 7 */
+	ck_assert(guesser_chance(&g, &d) < 0.01f);
+	ck_assert(g.drafts < 0.01f);
+	/* until it has long not been tried */
+	for (int i = 0; i < 400; i++)
+		guesser_forget_draft(&g);
+	ck_assert(g.drafts > 0.55f);
+	n = speculation_guess(s, &g, log, 21, 0, 100, 1, &d);
+	ck_assert_uint_eq(log[22], 7);
+	/* room for two tokens more: one guess */
+	ck_assert_uint_eq(speculation_guess(s, &g, log, 21, 0, 23, 1, &d), 1);
+	speculation_destroy(s);
+}
+END_TEST
+
+START_TEST(waiting_pays_where_a_token_goes_a_long_way) {
+	struct speculation *s = costs(100, 20, 25000), *fresh;
+	ck_assert(speculation_pays(s, 1, 0.5, 0.005));
+	ck_assert(!speculation_pays(s, 1, 0.5, 0.014)); /* half a token of 25 ms */
+	ck_assert(!speculation_pays(s, 1, 0.01, 0.005));
+	ck_assert(!speculation_pays(s, 0, 0.5, 0));
+	/* where every stage has a step, a token takes what one stage takes */
+	ck_assert(!speculation_pays(s, 2, 0.5, 0.005));
+	ck_assert(speculation_token(s, 1) > 0.024 && speculation_token(s, 1) < 0.026);
+	ck_assert(speculation_token(s, 2) < 0.0002);
+	speculation_destroy(s);
+	ck_assert_int_eq(speculation_create(&fresh, 2), 0);
+	ck_assert(!speculation_pays(fresh, 1, 1, 0));
+	ck_assert(speculation_token(fresh, 1) == 0);
+	speculation_destroy(fresh);
 }
 END_TEST
 
@@ -339,6 +401,92 @@ START_TEST(guesses_stand_back) {
 }
 END_TEST
 
+/* A draft: it makes tokens that are unsure, is followed and taken back, and held now and then.  Every row is computed from
+ * what is before it in the log as it is then, and no block that may be taken back is anybody else's. */
+START_TEST(unsure_tokens_are_taken_back) {
+	enum { SURE = 400 };
+	uint32_t truth[SURE + 1], backs = 0, held = 0, stale = 0;
+	memset(&t, 0, sizeof t);
+	t.random = 777;
+	ck_assert_int_eq(scheduler_create(&t.s, BLOCKS, SEQS, 64, 1, "", 0), 0);
+	for (uint32_t i = 0; i <= SURE; i++)
+		truth[i] = random_below(40);
+	struct sequence *q = t.q[0] = calloc(1, sizeof *q);
+	q->room = SURE + 40;
+	q->log = malloc(q->room * sizeof *q->log);
+	q->tokens = 30;
+	memcpy(q->log, truth, q->tokens * sizeof *q->log);
+	ck_assert_int_eq(scheduler_add(t.s, q), 0);
+	struct scheduler_step *out = NULL;
+	uint32_t row[64], turns = 0;
+	bool picked = false; /* what follows the last token is known, and not in the log yet */
+	for (uint32_t sure = q->tokens; sure < SURE; turns++) {
+		ck_assert_uint_lt(turns, 100000);
+		q->held = random_below(5) == 0;
+		held += q->held;
+		if (!out && (out = scheduler_next(t.s))) {
+			ck_assert(!q->held);
+			ck_assert_uint_eq(out->nseqs, 1);
+			memcpy(row, q->log + out->seq[0].position, out->rows * sizeof *row);
+		}
+		if (out && random_below(2)) {
+			struct scheduled *e = &out->seq[0];
+			for (uint32_t p = e->position; p < e->position + e->rows; p++) {
+				uint64_t before =
+				        p ? t.held[q->block[(p - 1) / KERN_KV_BLOCK]][(p - 1) % KERN_KV_BLOCK]
+				          : 0;
+				t.held[q->block[p / KERN_KV_BLOCK]][p % KERN_KV_BLOCK] =
+				        mixed(before, row[p - e->position]);
+			}
+			stale += !scheduler_holds(e);
+			if (scheduler_holds(e) && e->position + e->rows == q->tokens) {
+				uint64_t want = 0;
+				for (uint32_t p = 0; p < q->tokens; p++)
+					want = mixed(want, q->log[p]);
+				uint32_t last = q->tokens - 1;
+				ck_assert(
+				        want == t.held[q->block[last / KERN_KV_BLOCK]][last % KERN_KV_BLOCK]);
+				picked = true;
+			}
+			scheduler_done(t.s, out, sequence_left, NULL);
+			out = NULL;
+			ck_assert_uint_le(q->shared * KERN_KV_BLOCK, q->tokens - q->unsure);
+		}
+		if (picked && q->tokens < SURE && q->unsure < 20 && random_below(3)) {
+			q->log[q->tokens] = random_below(4) ? truth[q->tokens] : 50;
+			q->tokens++;
+			q->unsure++;
+			picked = false;
+		}
+		if (random_below(3) == 0) { /* the text goes on */
+			if (q->unsure && q->log[sure] == truth[sure]) {
+				q->unsure--;
+			} else {
+				q->log[sure] = truth[sure];
+				backs += q->unsure > 0;
+				if (q->unsure)
+					scheduler_take_back(q, sure + 1);
+				else
+					q->tokens++;
+				picked = false;
+			}
+			sure++;
+			ck_assert_uint_eq(q->tokens - q->unsure, sure);
+		}
+	}
+	ck_assert_uint_gt(backs, 10);
+	ck_assert_uint_gt(held, 10);
+	ck_assert_uint_gt(stale, 5);
+	ck_assert_uint_gt(q->shared, 3); /* what is sure is there for others */
+	if (!scheduler_end(t.s, q))
+		scheduler_done(t.s, out, sequence_left, NULL);
+	else
+		sequence_left(NULL, q);
+	ck_assert_uint_eq(scheduler_free_blocks(t.s), BLOCKS);
+	scheduler_destroy(t.s);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("speculation");
 	TCase *c = tcase_create("speculation");
@@ -348,6 +496,9 @@ static Suite *suite(void) {
 	tcase_add_test(c, guesses_while_they_pay);
 	tcase_add_loop_test(c, tokens_and_blocks_are_the_same_with_guesses, 0, SEQS);
 	tcase_add_test(c, guesses_stand_back);
+	tcase_add_test(c, the_likelier_of_text_and_draft);
+	tcase_add_test(c, waiting_pays_where_a_token_goes_a_long_way);
+	tcase_add_test(c, unsure_tokens_are_taken_back);
 	suite_add_tcase(s, c);
 	return s;
 }

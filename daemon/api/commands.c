@@ -130,6 +130,8 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .nodes = (const char *const *)l->nodes,
 	        .nnodes = l->n_nodes,
 	        .all_nodes = l->all_nodes,
+	        .draft = l->draft,
+	        .drafts = l->drafts,
 	        .progress = load_progress,
 	        .done = pending_done};
 	(void)payload;

@@ -37,6 +37,13 @@ static void list_models(const struct deploy *d, bool serving, char *out, size_t 
 	}
 }
 
+bool deploy_is_draft(const struct deploy *d, const char *name) {
+	for (size_t i = 0; i < d->models; i++)
+		if (strcmp(d->model[i]->plan->draft, name) == 0)
+			return true;
+	return false;
+}
+
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen) {
 	char list[WIRE_TEXT_MAX];
 	if (name && *name) {
@@ -50,7 +57,8 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 	const struct model *only = NULL;
 	size_t serving = 0;
 	for (size_t i = 0; i < d->models; i++)
-		if (d->model[i]->pub.phase == CARAVAN__MODEL_PHASE__SERVING) {
+		if (d->model[i]->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
+		        !deploy_is_draft(d, d->model[i]->plan->model)) {
 			only = d->model[i];
 			serving++;
 		}

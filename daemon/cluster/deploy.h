@@ -76,6 +76,11 @@ struct deploy_load {
 	const char *const *nodes;   /* names or ids; none: the planner chooses */
 	size_t nnodes;
 	bool all_nodes;
+	/* It is to make drafts for another: on this node alone (no nodes are named), and with a context that is at most what it
+	 * was trained for. */
+	bool drafts;
+	const char *
+	        draft; /* NULL or empty, or a model of ours that serves and has the same words, to make drafts for this one */
 	/* With advise nothing is loaded: it is called with what loading would do, then done.  A file's header is all that is
 	 * read then, and instead of a file there may be a shape (daemon/plan/shapes.h) in its place. */
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
@@ -90,12 +95,12 @@ struct deploy_load {
 };
 int deploy_load(struct deploy *d, const struct deploy_load *load, char *err, size_t errlen);
 void deploy_load_abandon(struct deploy *d, void *arg); /* no callbacks with this arg from now on */
-/* Any node may ask; done once. */
+/* Any node may ask; done once.  A model that makes drafts for this one and for no other goes too. */
 int deploy_unload(struct deploy *d, const char *model, void (*done)(void *arg, const char *error), void *arg,
         char *err, size_t errlen);
 
 const struct deploy_model *deploy_at(const struct deploy *d, size_t i); /* by name; NULL past the end */
-/* name NULL or empty: the only one that serves.  NULL with a sentence in err that lists what there is. */
+/* name NULL or empty: the only one that serves and makes no drafts for another.  NULL with a sentence in err that lists what there is. */
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen);
 
 /* Adds how far the copies of a model of ours are; its strings are valid until the loop goes on. */

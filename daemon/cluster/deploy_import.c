@@ -120,7 +120,7 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->file = strdup(r->file);
 	l->shape = r->shape ? strdup(r->shape) : NULL;
 	l->fds = calloc(r->nfds + 1, sizeof *l->fds);
-	l->names = calloc(r->nnodes + 1, sizeof *l->names);
+	l->names = calloc(r->nnodes + 2, sizeof *l->names);
 	if (!l->file || !l->fds || !l->names || (r->shape && !l->shape))
 		return -ENOMEM;
 	for (size_t i = 0; i < r->nfds; i++) {
@@ -134,6 +134,14 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 			return -ENOMEM;
 		l->nnames++;
 	}
+	if (r->drafts) {
+		char hex[NODE_ID_HEX];
+		if (!(l->names[l->nnames] = strdup(node_id_hex(&l->d->self, hex))))
+			return -ENOMEM;
+		l->nnames++;
+	}
+	snprintf(l->draft, sizeof l->draft, "%s", r->draft ? r->draft : "");
+	l->drafts = r->drafts;
 	l->all_nodes = r->all_nodes;
 	l->context = r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
@@ -146,6 +154,31 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->done = r->done;
 	l->arg = r->arg;
 	return 0;
+}
+
+/* A model of ours by this name that serves, and so can make drafts; NULL: there is none. */
+static const struct model *draft_of(const struct load *l, const char *name) {
+	const struct model *m = deploy_model_named(l->d, name);
+	return m && model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? m : NULL;
+}
+
+/* Whether the model may have its draft; if not, the load has failed. */
+static bool draft_fits(struct load *l) {
+	const struct model *m = *l->draft ? draft_of(l, l->draft) : NULL;
+	const struct model *known = deploy_model_named(l->d, l->file);
+	const struct vocab *words = l->im ? import_vocab(l->im) : known ? known->vocab : NULL;
+	if (!*l->draft)
+		return true;
+	if (!m || !m->vocab)
+		load_fail(l, "no model %s that could make drafts serves on this node", l->draft);
+	else if (words && !vocab_same_words(words, m->vocab))
+		load_fail(l,
+		        "%s cannot make drafts for %s: it has other words (a vocabulary of %u, not %u, or other pieces "
+		        "in it)",
+		        l->draft, l->name, m->vocab->tokens, words->tokens);
+	else
+		return true;
+	return false;
 }
 
 /* Takes from a model that is known what the user has not said. */
@@ -161,6 +194,9 @@ static int take_known(struct load *l, const struct deploy_load *r, char *err, si
 		l->kv = m->plan->kv;
 	if (!r->copies && m->plan->copies)
 		l->copies = m->plan->copies;
+	/* of one that another node coordinates there is no more than the name here */
+	if (!*l->draft && draft_of(l, m->plan->draft))
+		snprintf(l->draft, sizeof l->draft, "%s", m->plan->draft);
 	memcpy(l->known.b, m->plan->manifest.data, sizeof l->known.b);
 	return 0;
 }
@@ -279,6 +315,8 @@ void load_settle(struct load *l) {
 		return;
 	if (l->context == 0)
 		l->context = planner_context(m->hp.context);
+	if (l->drafts && l->context > m->hp.context)
+		l->context = m->hp.context;
 	if (l->context > m->hp.context) {
 		load_fail(l, "a context of %u is more than the model was trained for: %u", l->context,
 		        m->hp.context);
@@ -289,7 +327,8 @@ void load_settle(struct load *l) {
 		load_fail(l, "%s", why);
 		return;
 	}
-	wait_for_others(l);
+	if (draft_fits(l))
+		wait_for_others(l);
 }
 
 bool load_may_replace(struct load *l, const struct model *old) {
@@ -473,6 +512,7 @@ static int make_plan(struct load *l) {
 	p.context = l->context;
 	p.parallel = l->parallel;
 	p.kv = l->kv;
+	p.draft = l->draft;
 	p.blocks = l->found.blocks;
 	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};

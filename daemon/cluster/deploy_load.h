@@ -63,10 +63,12 @@ struct load {
 	char **names; /* of nodes, as the user named them */
 	size_t nnames;
 	bool all_nodes;
+	bool drafts; /* it is to make them for another */
 	uint32_t context, parallel, max_rows, copies;
 	enum kern_kv kv;
-	struct import *im;    /* offered to transfer, which owns it */
-	struct manifest *own; /* the manifest, where there is no import */
+	char draft[WIRE_NAME_MAX + 1]; /* of the model that makes guesses for it, or empty */
+	struct import *im;             /* offered to transfer, which owns it */
+	struct manifest *own;          /* the manifest, where there is no import */
 	const struct manifest *manifest;
 	atomic_ullong hashed, size; /* the loader says how far it is */
 	atomic_bool stop;

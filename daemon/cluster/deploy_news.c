@@ -262,6 +262,17 @@ void news_tick(struct deploy *d) {
 
 /* ---- unloading ---- */
 
+/* A model that made drafts for one that is gone: nobody asked for it by its name. */
+static void unload_draft(struct deploy *d, const char *name) {
+	struct model *m = *name ? deploy_model_named(d, name) : NULL;
+	if (!m || !model_ours(m) || m->load || deploy_is_draft(d, name))
+		return;
+	model_ref(m);
+	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	(void)news_tell(m, NULL, NULL, NULL);
+	model_unref(m);
+}
+
 /* Takes a model or a load of ours away. 0, or -ENOENT, -ENOMEM with a sentence. */
 static int unload_ours(
         struct deploy *d, const char *name, void (*done)(void *arg), void *arg, char *err, size_t errlen) {
@@ -275,6 +286,7 @@ static int unload_ours(
 		load_stop(m->load, "it was unloaded while it was being loaded");
 	if (m->listed)
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	unload_draft(d, m->plan->draft);
 	state_save_plans(d);
 	int rc = news_tell(m, NULL, done, arg);
 	if (rc)

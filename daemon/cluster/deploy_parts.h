@@ -85,6 +85,7 @@ struct deploy {
 
 /* deploy.c */
 struct model *deploy_model_named(const struct deploy *d, const char *name);
+bool deploy_is_draft(const struct deploy *d, const char *name); /* it makes guesses for another model */
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
 /* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */

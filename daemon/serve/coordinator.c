@@ -1,7 +1,7 @@
 /* coordinator: see coordinator.h.  Here are the sequences, from a gateway's Submit to the Finished that it gets, and
  * the model as a whole; the steps that carry them are in coordinator_step.c.
  * Threads: the loop. */
-#include "daemon/serve/coordinator_parts.h"
+#include "daemon/serve/draft.h"
 #include "proto/plan.h"
 #include <errno.h>
 #include <stdio.h>
@@ -48,6 +48,10 @@ void generation_finish(
         struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error) {
 	if (g->finished)
 		return;
+	if (draft_is(g)) { /* nobody else listens */
+		generation_drop(m, g);
+		return;
+	}
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	uint64_t now = loop_now_ns();
@@ -70,6 +74,8 @@ void generation_drop(struct coordinator *m, struct generation *g) {
 	if (g->finished)
 		return;
 	g->finished = true;
+	if (g->draft)
+		(draft_is(g) ? draft_lost : draft_end)(g->draft);
 	if (scheduler_end(m->scheduler, &g->seq))
 		generation_left(m, &g->seq);
 	else if (!m->closed)
@@ -166,6 +172,8 @@ static void tell_place(void *arg, struct sequence *q) {
 	struct generation *g = (struct generation *)q;
 	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (draft_is(g))
+		return;
 	queued.place = q->place;
 	queued.seconds = seconds_until(m, q->place);
 	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
@@ -320,6 +328,10 @@ void coordinator_close(struct coordinator *m, const char *why) {
 	}
 	if (m->jobs == 0)
 		coordinator_release(m);
+}
+
+void coordinator_set_small(struct coordinator *m, struct coordinator *small) {
+	m->small = small;
 }
 
 const Caravan__Plan *coordinator_plan(const struct coordinator *m) {

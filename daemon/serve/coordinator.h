@@ -21,6 +21,9 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 /* Every sequence ends with this error; memory is released when the lane has left it. */
 void coordinator_close(struct coordinator *m, const char *why);
 
+/* The model that makes drafts for this one from now on, with the same words; NULL: none.  Borrowed until it is set anew. */
+void coordinator_set_small(struct coordinator *m, struct coordinator *small);
+
 const Caravan__Plan *coordinator_plan(const struct coordinator *m);
 
 /* From a gateway: answered with Tokens or Logits and one Finished, or Refused.  payload: token ids. */

@@ -10,8 +10,11 @@
 #include "daemon/serve/speculation.h"
 
 /* A sequence with who wants it and how. */
+struct draft;
 struct generation {
 	struct sequence seq; /* first: the scheduler's pointers are ours */
+	struct draft *
+	        draft; /* that it has, or that it is the text of (then nobody else listens to it); NULL: none */
 	struct peers_from from;
 	struct sampler_params sampling;
 	uint32_t prompt;
@@ -32,7 +35,8 @@ struct coordinator {
 	struct scheduler *scheduler;
 	struct hop *hop;
 	struct node_id last_stage;
-	struct flight *flights; /* in order of their numbers */
+	struct coordinator *small; /* the model that makes drafts for this one, or NULL */
+	struct flight *flights;    /* in order of their numbers */
 	unsigned nflights, jobs;
 	bool closed, kicking;
 	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */

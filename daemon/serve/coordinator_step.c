@@ -5,7 +5,7 @@
  * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
  * left it.
  * Threads: the loop; embed and pick on the worker's lane. */
-#include "daemon/serve/coordinator_parts.h"
+#include "daemon/serve/draft.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,6 +228,8 @@ static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
 	return rc;
 }
 
+#define HANDFUL 4 /* guesses: a step of fewer is not worth its while where more are coming */
+
 /* Rows of an entry that are guesses. */
 static uint32_t guesses_of(const struct scheduled *e) {
 	uint32_t end = e->position + e->rows,
@@ -235,18 +237,36 @@ static uint32_t guesses_of(const struct scheduled *e) {
 	return end > first ? end - first : 0;
 }
 
-/* Guesses for those that have none which no step was made for; ahead of others that are under way, where a stage may be free. */
+/* Guesses for one that has none which no step was made for.  They wait for its draft as long as more of it pays: the next
+ * token up to a step full of guesses, guesses that go ahead for a handful. */
+static void guess_for(struct coordinator *m, struct generation *g, uint32_t answered, bool more) {
+	struct sequence *q = &g->seq;
+	struct drafted none = {.n = 0}, drafted = g->draft ? draft_tokens(g->draft) : none;
+	uint32_t n = speculation_guess(
+	        m->speculation, &g->guesser, q->log, q->tokens, q->guessed, q->room, answered, &drafted);
+	bool due = q->scheduled < q->tokens;
+	bool waits = more && n == drafted.n && n - q->guessed < (due ? SCHEDULER_GUESSES : HANDFUL) &&
+	             memcmp(q->log + q->tokens, drafted.id, n * sizeof *q->log) == 0;
+	q->held = waits && due;
+	if (!waits)
+		q->guessed = n;
+}
+
+/* Guesses for whom they are of use now: with the next token, or ahead of others that are under way, where a stage may be free. */
 static void guess(struct coordinator *m) {
 	uint32_t answered = scheduler_answered(m->scheduler), running = scheduler_running(m->scheduler);
 	for (uint32_t i = 0; answered > 0 && i < running; i++) {
 		struct sequence *q = scheduler_at(m->scheduler, i);
-		const struct generation *g = (const struct generation *)q;
+		struct generation *g = (struct generation *)q;
 		bool answers = !q->ended && !q->all_outputs && q->done > 0 && q->scheduled + 1 >= q->tokens;
-		bool waits =
+		bool has_none =
 		        q->scheduled < q->tokens ? q->guessed == 0 : q->scheduled == q->tokens + q->guessed;
-		if (answers && waits && !g->undrafted && (!q->in_flight || answered < m->plan->n_stages))
-			q->guessed = speculation_guess(m->speculation, &g->guesser, q->log, q->tokens,
-			        q->guessed, q->room, answered);
+		if (!answers || g->undrafted)
+			continue;
+		bool more = g->draft && draft_goes_on(g->draft) && g->draft;
+		q->held = false;
+		if (has_none && (!q->in_flight || answered < m->plan->n_stages))
+			guess_for(m, g, answered, more);
 	}
 }
 
@@ -295,7 +315,7 @@ void steps_kick(struct coordinator *m) {
 	if (m->kicking || m->closed)
 		return;
 	m->kicking = true;
-	while (m->nflights < room(m) && (guess(m), st = scheduler_next(m->scheduler))) {
+	for (guess(m); m->nflights < room(m) && (st = scheduler_next(m->scheduler)); guess(m)) {
 		struct flight *f = take_off(m, st);
 		if (!f) {
 			for (uint32_t i = 0; i < st->nseqs; i++)
@@ -332,7 +352,7 @@ static int make_rows(struct flight *f) {
 		if (e->seq->all_outputs || !e->outputs || !scheduler_holds(e))
 			continue;
 		/* an earlier step may find a guess wrong while this one is on the lane */
-		if (e->seq->in_flight > 1) {
+		if (e->seq->in_flight > 1 || draft_is((struct generation *)e->seq)) {
 			if (!(f->log[i] = malloc(end * sizeof *log)))
 				return -ENOMEM;
 			log = memcpy(f->log[i], log, end * sizeof *log);
@@ -341,7 +361,8 @@ static int make_rows(struct flight *f) {
 			f->row[f->nrow++] = (struct head_row){.x = x + k * dim,
 			        .params = &((struct generation *)e->seq)->sampling,
 			        .log = log,
-			        .tokens = end - e->outputs + k + 1};
+			        .tokens = end - e->outputs + k + 1,
+			        .weighed = draft_is((struct generation *)e->seq)};
 		f->picks[i] = e->outputs;
 	}
 	return 0;
@@ -384,13 +405,14 @@ static void pick(void *arg) {
 
 static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
 	uint64_t now = loop_now_ns();
+	bool first = !g->first_ns;
 	if (g->finished)
 		return;
 	if (row->rc != 0) {
 		generation_finish(m, g, CARAVAN__REASON__ERROR, pick_error(row->rc));
 		return;
 	}
-	if (!g->first_ns)
+	if (first)
 		g->first_ns = now;
 	if (tokenizer_is_end(m->tokenizer, row->id)) {
 		generation_finish(m, g, CARAVAN__REASON__END, NULL);
@@ -403,6 +425,10 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 	if (!g->undrafted)
 		guesser_learn(&g->guesser, g->seq.log, g->seq.tokens, row->id);
 	g->seq.log[g->seq.tokens++] = row->id;
+	if (g->draft)
+		draft_follow(g->draft);
+	else if (first)
+		draft_begin(m, g);
 	m->tokens++;
 	rate_add(&m->rate, now, 1);
 	if (g->seq.tokens == g->seq.room)
@@ -464,7 +490,10 @@ static void picked(void *arg, bool cancelled) {
 	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
 		struct scheduled *e = &f->st->seq[i];
 		struct generation *g = (struct generation *)e->seq;
-		if (!e->seq->all_outputs) {
+		if (draft_is(g)) {
+			if (f->picks[i])
+				draft_picked(g->draft, e, &row[f->picks[i] - 1]);
+		} else if (!e->seq->all_outputs) {
 			take_tokens(m, e, row, f->picks[i]);
 		} else if (e->position + e->rows == e->seq->tokens) {
 			generation_finish(m, g, CARAVAN__REASON__END, NULL);

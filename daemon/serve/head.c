@@ -4,6 +4,7 @@
 #include "proto/wire.h"
 #include "shard/forward.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,30 @@ int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows) 
 	return ends_embed(h->ends, x, tokens, rows);
 }
 
+/* The sum of all odds, the greatest counted as 1; what is far below it adds nothing that matters. */
+static float sum_odds(const float *logits, size_t n, float max) {
+	float sum = 0;
+	for (size_t i = 0; i < n; i++)
+		if (logits[i] - max > -16)
+			sum += expf(logits[i] - max);
+	return sum;
+}
+
+/* The next token of a row, from its logits. */
+static void pick(struct head *h, struct head_row *r, float *logits) {
+	uint32_t vocab = h->hp->vocab;
+	float max = 0, sum = 1;
+	if (r->weighed) {
+		max = logits[0];
+		for (size_t i = 1; i < vocab; i++)
+			max = logits[i] > max ? logits[i] : max;
+		sum = sum_odds(logits, vocab, max);
+	}
+	r->rc = sampler_pick(h->sampler, r->params, logits, vocab, r->log, r->tokens, r->tokens, &r->id);
+	if (r->weighed && r->rc == 0)
+		r->odds = fminf(expf(logits[r->id] - max) / sum, 1);
+}
+
 void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
 	size_t dim = h->hp->dim, vocab = h->hp->vocab;
 	for (uint32_t at = 0; at < rows;) {
@@ -68,8 +93,7 @@ void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
 			if (rc == -EDOM && n > 1)
 				r->rc = ends_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
 			if (r->rc == 0)
-				r->rc = sampler_pick(h->sampler, r->params, h->logits + i * vocab,
-				        (uint32_t)vocab, r->log, r->tokens, r->tokens, &r->id);
+				pick(h, r, h->logits + i * vocab);
 		}
 		at += n;
 	}

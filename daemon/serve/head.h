@@ -18,8 +18,10 @@ struct head_row {
 	const struct sampler_params *params; /* of the sequence; borrowed */
 	const uint32_t *log;                 /* borrowed: what was there when the row was made */
 	uint32_t tokens;
-	uint32_t id; /* out: the token that was picked */
-	int rc;      /* out: 0 or a negative errno */
+	bool weighed; /* its odds are wanted */
+	uint32_t id;  /* out: the token that was picked */
+	float odds;   /* out: how likely the model takes it to be, before temperature and what is cut off */
+	int rc;       /* out: 0 or a negative errno */
 };
 
 int head_create(struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows);

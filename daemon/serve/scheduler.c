@@ -148,7 +148,8 @@ static uint32_t block_before(const struct sequence *q, uint32_t i) {
 /* Full blocks of q that are written for certain become the cache's.  Where another sequence was first with the
  * same tokens, q takes that one's block, as soon as no step names its own: the bits are the same. */
 static void share(struct scheduler *s, struct sequence *q) {
-	for (; q->shared < q->written / KERN_KV_BLOCK; q->shared++) {
+	uint32_t sure = q->tokens - q->unsure, full = (q->written < sure ? q->written : sure) / KERN_KV_BLOCK;
+	for (; q->shared < full; q->shared++) {
 		uint32_t i = q->shared, before = block_before(q, i);
 		const uint32_t *tokens = q->log + (size_t)i * KERN_KV_BLOCK;
 		uint32_t same = prefix_find(s->prefix, before, tokens);
@@ -285,7 +286,7 @@ static bool has_room(const struct scheduler *s, const struct build *b, const str
 
 /* A sequence whose prompt is done and that has one new token. */
 static bool generates(const struct sequence *q) {
-	return !q->ended && !q->all_outputs && q->done > 0 && q->done == q->scheduled &&
+	return !q->ended && !q->held && !q->all_outputs && q->done > 0 && q->done == q->scheduled &&
 	       q->tokens == q->scheduled + 1;
 }
 
@@ -294,9 +295,9 @@ static bool is_answered(const struct sequence *q) {
 	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens <= q->scheduled + 1;
 }
 
-/* Positions of a prompt, or of tokens, that no step has been made for. */
+/* Positions of a prompt, or of tokens, that a step is to be made for. */
 static uint32_t unscheduled(const struct sequence *q) {
-	return q->ended || q->scheduled >= q->tokens ? 0 : q->tokens - q->scheduled;
+	return q->ended || q->held || q->scheduled >= q->tokens ? 0 : q->tokens - q->scheduled;
 }
 
 /* The guesses that go with q's next token, as many as there is room for; with its blocks. */
@@ -359,7 +360,7 @@ static uint32_t prompt_rows(const struct scheduler *s, uint32_t answered) {
 static void put_prompts(struct scheduler *s, struct build *b, uint32_t limit) {
 	struct sequence *served = NULL;
 	for (struct sequence *q = s->running; q && limit > 0; q = q->next) {
-		if (q->ended || q->scheduled >= q->tokens || generates(q))
+		if (unscheduled(q) == 0 || generates(q))
 			continue;
 		reuse(s, q);
 		if (is_coming(s, q) || !has_room(s, b, q))
@@ -415,6 +416,17 @@ void scheduler_wrong(struct scheduled *e, uint32_t kept) {
 	e->chain = ++q->chain;
 	q->guessed = 0;
 	q->scheduled = e->position + kept;
+}
+
+void scheduler_take_back(struct sequence *q, uint32_t tokens) {
+	q->tokens = tokens;
+	q->unsure = 0;
+	if (q->scheduled < tokens)
+		return;
+	q->chain++;
+	q->scheduled = tokens - 1;
+	q->done = q->done < q->scheduled ? q->done : q->scheduled;
+	q->written = q->written < q->scheduled ? q->written : q->scheduled;
 }
 
 static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,

@@ -18,6 +18,8 @@
  * Guesses: behind its tokens a sequence may have some that its caller guessed.  They are scheduled like tokens, with the
  * next token that is due or, while a stage has nothing to do, in steps that follow it; every row from the last token on is
  * wanted.  Steps never overtake each other, so what was written from a wrong guess is written again before it is read.
+ * Unsure tokens: of a sequence that runs beside another, as a draft does, the last tokens are what it made itself, and may be
+ * taken back.  Until they are sure their blocks are its own.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_SCHEDULER_H
 #define DAEMON_SERVE_SCHEDULER_H
@@ -42,6 +44,8 @@ struct sequence {
 	uint32_t tokens;  /* in the log; the caller appends */
 	uint32_t guessed; /* so many more behind them are guesses; the caller writes them */
 	uint32_t room;
+	uint32_t unsure;  /* of its tokens, the last so many may be taken back: scheduler_take_back */
+	bool held;        /* no steps for it at present */
 	bool all_outputs; /* every row's output is wanted, not the last one's alone */
 	uint64_t client;  /* whose it is: clients get places in turn */
 	void *owner;
@@ -96,6 +100,10 @@ bool scheduler_holds(const struct scheduled *e);
 /* A row of a step is back, and its next token is another than the one that was guessed: the rows after the first `kept` of
  * this entry are of no use, nor are steps that were made after it.  The caller has put the true token into the log. */
 void scheduler_wrong(struct scheduled *e, uint32_t kept);
+
+/* Leaves `tokens` of a sequence's, of which the last is another than it was (the caller has put it into the log); those that
+ * go were unsure, and no row of one before them is under way.  Rows that were made for them are nobody's. */
+void scheduler_take_back(struct sequence *q, uint32_t tokens);
 
 /* The step came back from all stages.  Calls left(arg, q) for sequences that had been ended and have now left.
  * Frees the step. */

@@ -81,6 +81,34 @@ const struct tokenizer *serve_tokenizer(
 	return NULL;
 }
 
+/* ---- models that make drafts for others ---------------------------------------------------------- */
+
+static struct coordinator *coordinated(const struct serve *s, const char *name) {
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (strcmp(coordinator_plan(n->model)->model, name) == 0)
+			return n->model;
+	return NULL;
+}
+
+/* Whether both models are of the same words: a draft's tokens are then the other's. */
+static bool same_words(struct serve *s, const char *one, const char *other) {
+	char err[WIRE_TEXT_MAX];
+	const struct deploy_model *a = deploy_find(s->deploy, one, err, sizeof err),
+	                          *b = deploy_find(s->deploy, other, err, sizeof err);
+	return a && b && a->vocab && b->vocab && vocab_same_words(a->vocab, b->vocab);
+}
+
+/* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */
+static void pair(struct serve *s) {
+	for (struct model_node *n = s->models; n; n = n->next) {
+		const Caravan__Plan *plan = coordinator_plan(n->model);
+		struct coordinator *small = *plan->draft ? coordinated(s, plan->draft) : NULL;
+		if (small && (small == n->model || !same_words(s, plan->model, plan->draft)))
+			small = NULL;
+		coordinator_set_small(n->model, small);
+	}
+}
+
 /* ---- the hooks of deploy ------------------------------------------------------------------------- */
 
 static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice, char *err,
@@ -127,6 +155,7 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	}
 	n->next = s->models;
 	s->models = n;
+	pair(s);
 	return 0;
 }
 
@@ -141,6 +170,7 @@ static void model_gone(void *arg, const struct deploy_model *m, const char *why)
 		if (coordinates(*at, m->plan->model, m->plan->epoch)) {
 			struct model_node *n = *at;
 			*at = n->next;
+			pair(s);
 			coordinator_close(n->model, why);
 			free(n);
 			return;
@@ -369,6 +399,7 @@ void serve_destroy(struct serve *s) {
 	while (s->models) {
 		struct model_node *n = s->models;
 		s->models = n->next;
+		pair(s);
 		coordinator_close(n->model, "the node is shutting down");
 		free(n);
 	}

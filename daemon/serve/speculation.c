@@ -30,18 +30,48 @@ static unsigned class_of(uint32_t common) {
 	return common < 3 ? common - 1 : common < 5 ? 2 : common < 10 ? 3 : 4;
 }
 
+/* What is believed before anything was seen. */
+static const float before[SPECULATION_CLASSES] = {0.1f, 0.25f, 0.4f, 0.6f, 0.75f};
+static const float before_drafts = 0.6f;
+
 void guesser_init(struct guesser *g) {
-	static const float before[SPECULATION_CLASSES] = {0.1f, 0.25f, 0.4f, 0.6f, 0.75f};
 	for (unsigned i = 0; i < SPECULATION_CLASSES; i++)
-		g->right[i] = before[i];
+		g->right[i] = g->draft[i] = before[i];
+	g->drafts = before_drafts;
+}
+
+static void learn(float *chance, bool right) {
+	*chance += ((float)right - *chance) / 12;
 }
 
 void guesser_learn(struct guesser *g, const uint32_t *log, uint32_t n, uint32_t token) {
 	uint32_t at, common = guess_next(log, n, &at);
 	if (common == 0)
 		return;
-	float *right = &g->right[class_of(common)];
-	*right += ((float)(log[at] == token) - *right) / 12;
+	learn(&g->right[class_of(common)], log[at] == token);
+}
+
+/* Odds below 0.3, 0.5, 0.7, 0.9, and above. */
+static unsigned class_of_odds(float odds) {
+	return odds < 0.3f ? 0 : odds < 0.5f ? 1 : odds < 0.7f ? 2 : odds < 0.9f ? 3 : 4;
+}
+
+void guesser_learn_draft(struct guesser *g, float odds, bool right) {
+	learn(&g->draft[class_of_odds(odds)], right);
+	learn(&g->drafts, right);
+}
+
+void guesser_forget_draft(struct guesser *g) {
+	for (unsigned i = 0; i < SPECULATION_CLASSES; i++)
+		g->draft[i] += (before[i] - g->draft[i]) / 64;
+	g->drafts += (before_drafts - g->drafts) / 64;
+}
+
+float guesser_chance(const struct guesser *g, const struct drafted *d) {
+	float chance = 1;
+	for (uint32_t i = 0; i < d->n; i++)
+		chance *= g->draft[class_of_odds(d->odds[i])];
+	return chance;
 }
 
 /* ---- what it costs ------------------------------------------------------------------------------- */
@@ -130,27 +160,64 @@ static void prices(const struct speculation *s, uint32_t answered, double *token
 	*row = full ? its_row : way_row + ends_row > sum ? way_row + ends_row : sum;
 }
 
+double speculation_token(const struct speculation *s, uint32_t answered) {
+	double token = 0, row;
+	if (s->way.w > 0 && answered > 0)
+		prices(s, answered, &token, &row);
+	return token;
+}
+
+bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds) {
+	double token, row;
+	if (s->way.w <= 0 || answered == 0)
+		return false;
+	prices(s, answered, &token, &row);
+	return chance * token > row + seconds;
+}
+
 /* ---- guesses ------------------------------------------------------------------------------------- */
 
+/* A place in the text, and one in its draft: what either says comes next. */
+struct place {
+	uint32_t at, common; /* in the log; 0: there is none */
+	uint32_t
+	        drafted; /* guesses that are the draft's as well; less than all of them: it goes another way */
+};
+
 uint32_t speculation_guess(const struct speculation *s, const struct guesser *g, uint32_t *log,
-        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered) {
+        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct drafted *draft) {
+	struct place p = {.common = 0};
 	double token, row, chance = 1;
-	uint32_t n = tokens + guessed, at = 0, common;
+	uint32_t n = tokens + guessed;
 	if (s->way.w <= 0 || answered == 0)
 		return guessed;
 	prices(s, answered, &token, &row);
+	while (p.drafted < guessed && p.drafted < draft->n && log[tokens + p.drafted] == draft->id[p.drafted])
+		p.drafted++;
 	/* the chance that all those before are right: as if they were made anew */
 	for (uint32_t i = 0; i < guessed; i++)
-		chance *= g->right[SPECULATION_CLASSES - 1];
-	common = guess_next(log, n, &at);
+		chance *= i < p.drafted ? g->draft[class_of_odds(draft->odds[i])]
+		                        : g->right[SPECULATION_CLASSES - 1];
+	p.common = guess_next(log, n, &p.at);
 	/* the last token that there is room for needs no row of its own */
-	while (common > 0 && guessed < SPECULATION_AHEAD && n + 1 < room) {
-		chance *= g->right[class_of(common)];
+	while (guessed < SPECULATION_AHEAD && n + 1 < room) {
+		bool drafts = p.drafted == guessed && guessed < draft->n;
+		float quoted = p.common ? g->right[class_of(p.common)] : 0,
+		      sure = drafts ? g->draft[class_of_odds(draft->odds[guessed])] : 0;
+		chance *= sure > quoted ? sure : quoted;
 		if (chance * token <= row)
 			break;
-		log[n++] = log[at++];
+		uint32_t id = sure > quoted ? draft->id[guessed] : log[p.at];
+		p.drafted += drafts && id == draft->id[guessed];
+		bool quotes = p.common && log[p.at] == id;
+		log[n++] = id;
 		guessed++;
-		common = common < GUESS_COMMON ? common + 1 : GUESS_COMMON;
+		if (quotes) {
+			p.at++;
+			p.common = p.common < GUESS_COMMON ? p.common + 1 : GUESS_COMMON;
+		} else {
+			p.common = guess_next(log, n, &p.at);
+		}
 	}
 	return guessed;
 }

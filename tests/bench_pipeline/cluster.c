@@ -185,6 +185,9 @@ static void *answer(int fd, struct ask *a) {
 	size_t have = 0, len;
 	sampling.repeat_penalty = 1;
 	sampling.undrafted = a->undrafted;
+	sampling.temperature = a->temperature;
+	sampling.top_p = 1;
+	sampling.seed = 1;
 	ctl_run.model = (char *)"m";
 	ctl_run.limit = a->limit;
 	ctl_run.sampling = &sampling;
@@ -423,10 +426,12 @@ struct cluster *cluster_create(unsigned nodes, unsigned threads, bool spread, do
 	return c;
 }
 
-void cluster_load(struct cluster *c, const char *file, unsigned parallel, unsigned context) {
+void cluster_load(
+        struct cluster *c, const char *file, unsigned parallel, unsigned context, const char *draft) {
 	char more[1024];
-	snprintf(more, sizeof more, "--nodes all --name m --parallel %u --context %u '%s'", parallel, context,
-	        file);
+	int n = draft ? snprintf(more, sizeof more, "--draft '%s' ", draft) : 0;
+	snprintf(more + n, sizeof more - (size_t)n, "--nodes all --name m --parallel %u --context %u '%s'",
+	        parallel, context, file);
 	caravan(c, 0, "load", more);
 }
 

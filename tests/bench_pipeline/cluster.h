@@ -23,17 +23,19 @@ struct cluster {
 /* nodes: how many; threads: of each; spread: node i has processor i (modulo those there are) to itself, else all nodes
  * have all; delay_ms: of every byte on its way to or from a node, 0: no proxy between. */
 struct cluster *cluster_create(unsigned nodes, unsigned threads, bool spread, double delay_ms);
-/* Loads a file over all nodes, as the model "m". */
-void cluster_load(struct cluster *c, const char *file, unsigned parallel, unsigned context);
+/* Loads a file over all nodes, as the model "m"; draft: the file of a smaller model that makes drafts for it, or NULL. */
+void cluster_load(
+        struct cluster *c, const char *file, unsigned parallel, unsigned context, const char *draft);
 void cluster_destroy(struct cluster *c);
 void cluster_destroy_all(void);
 
-/* One prompt, greedily completed. */
+/* One prompt, completed. */
 struct ask {
 	const char *text;
 	unsigned limit;
-	bool may_end;   /* before that; else it is no measure */
-	bool undrafted; /* without guesses */
+	bool may_end;      /* before that; else it is no measure */
+	bool undrafted;    /* without guesses */
+	float temperature; /* 0: greedily; else of all tokens */
 	/* out */
 	char *answer; /* freed by the caller; not terminated by anything but its 0 */
 	unsigned generated;

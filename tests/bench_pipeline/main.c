@@ -1,7 +1,7 @@
 /* bench_pipeline: what several stages reach together, as a table for people and, with BENCH_JSON=FILE, as one object for
  * programs.
  *
- *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|drafts|chat|server]...
+ *   bench_pipeline [-r ROUNDS] [stream|hop|streams|links|drafts|smaller|chat|server]...
  *
  * All sections when none is named.  Real daemons of this build, on this machine; what is compared is measured in turn
  * in every round, and figures are medians.  Bounds are computed from the processor time of the stages' compute
@@ -156,8 +156,8 @@ static double slowest(const double *computed) {
 static void stream_section(void) {
 	double alone[BENCH_ROUNDS_MAX], two[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
 	struct cluster *one = cluster_create(1, 1, true, 0), *line = cluster_create(2, 1, true, 0);
-	cluster_load(one, wide(), 4, 512);
-	cluster_load(line, wide(), 4, 512);
+	cluster_load(one, wide(), 4, 512, NULL);
+	cluster_load(line, wide(), 4, 512, NULL);
 	one_stream(one, 8);
 	one_stream(line, 8);
 	for (unsigned i = 0; i < run.b.rounds; i++) {
@@ -188,8 +188,8 @@ static void streams_section(void) {
 	double alone[BENCH_ROUNDS_MAX], two[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
 	struct cluster *one = cluster_create(1, 2, false, 0), *line = cluster_create(2, 1, true, 0);
 	/* four places: eight streams are two batches of four */
-	cluster_load(one, wide(), STREAMS / 2, 512);
-	cluster_load(line, wide(), STREAMS, 512);
+	cluster_load(one, wide(), STREAMS / 2, 512, NULL);
+	cluster_load(line, wide(), STREAMS, 512, NULL);
 	many_streams(one, 4);
 	many_streams(line, 4);
 	double bound[BENCH_ROUNDS_MAX];
@@ -221,7 +221,7 @@ static void links_section(void) {
 	double computed[STAGES], link = cluster_link_seconds(LINK_MS), links = STAGES * link, chunks = 0;
 	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
 	unsigned n = run.b.rounds;
-	cluster_load(c, narrow(), STREAMS, 4096);
+	cluster_load(c, narrow(), STREAMS, 4096, NULL);
 	many_streams(c, 8);
 	for (unsigned i = 0; i < n; i++) {
 		struct counts a = cluster_counts(c);
@@ -254,27 +254,32 @@ static void links_section(void) {
 	cluster_destroy(c);
 }
 
-/* Beginnings of stories of the demo model's held-out text, each with what the model makes of it and then once more: a text
- * that quotes itself, as answers about a text do. */
-static void quoting(struct cluster *c, char text[QUOTES][2048]) {
+/* Beginnings of stories of the demo model's held-out text. */
+static void beginnings(char text[QUOTES][2048]) {
 	const char *top = getenv("top_srcdir");
 	char path[512], line[4096];
 	unsigned n = 0;
 	snprintf(path, sizeof path, "%s/demo/heldout.txt", top ? top : ".");
 	FILE *f = fopen(path, "r");
-	while (f && n < QUOTES && fgets(line, sizeof line, f)) {
-		int len = (int)strcspn(line, "\n") / 3;
-		struct ask a = {.limit = TOKENS, .may_end = true, .undrafted = true};
-		line[len] = 0;
-		a.text = line;
-		cluster_ask(c, &a);
-		snprintf(text[n++], sizeof text[0], "%.600s%.800s %.600s", line, a.answer, line);
-		free(a.answer);
-	}
+	while (f && n < QUOTES && fgets(line, sizeof line, f))
+		snprintf(text[n++], sizeof text[0], "%.*s", (int)strcspn(line, "\n") / 3, line);
 	if (f)
 		fclose(f);
 	if (n < QUOTES)
-		cluster_fail("%s: no text to quote", path);
+		cluster_fail("%s: no text to begin with", path);
+}
+
+/* Each with what the model makes of it and then once more: a text that quotes itself, as answers about a text do. */
+static void quoting(struct cluster *c, char text[QUOTES][2048]) {
+	char begin[600];
+	beginnings(text);
+	for (unsigned i = 0; i < QUOTES; i++) {
+		struct ask a = {.text = text[i], .limit = TOKENS, .may_end = true, .undrafted = true};
+		cluster_ask(c, &a);
+		snprintf(begin, sizeof begin, "%.500s", text[i]);
+		snprintf(text[i], sizeof text[0], "%s%.800s %s", begin, a.answer, begin);
+		free(a.answer);
+	}
 }
 
 /* Seconds a token of one stream after the other, each greedily, after its first. */
@@ -298,7 +303,7 @@ static void drafts_section(void) {
 	unsigned n = run.b.rounds;
 	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
 	snprintf(demo, sizeof demo, "%s/demo/stories.gguf", top ? top : ".");
-	cluster_load(c, demo, 1, 512);
+	cluster_load(c, demo, 1, 512, NULL);
 	quoting(c, text);
 	struct counts a = cluster_counts(c);
 	for (unsigned i = 0; i < n; i++) {
@@ -316,12 +321,63 @@ static void drafts_section(void) {
 	cluster_destroy(c);
 }
 
+/* What drafts by a smaller model bring where they are right, and cost where they never are: the demo model as its own, behind
+ * links; and two models with random weights, which agree on nothing. */
+static void smaller_section(void) {
+	static char text[QUOTES][2048];
+	const char *top = getenv("top_srcdir");
+	char demo[512], word[64];
+	double with[BENCH_ROUNDS_MAX], without[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
+	unsigned n = run.b.rounds;
+	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
+	snprintf(demo, sizeof demo, "%s/demo/stories.gguf", top ? top : ".");
+	cluster_load(c, demo, 1, 512, demo);
+	beginnings(text);
+	struct counts a = cluster_counts(c);
+	for (unsigned i = 0; i < n; i++) {
+		without[i] = quote(c, text, true);
+		with[i] = quote(c, text, false);
+		ratio[i] = without[i] / with[i];
+	}
+	struct counts b = cluster_counts(c);
+	double times = bench_median(ratio, n); /* which sorts them */
+	double drafted = (double)(b.drafted - a.drafted), accepted = (double)(b.accepted - a.accepted);
+	printf("\nDrafts by the model itself (the demo model, greedily, %u held-out beginnings), %d stages behind links of %.0f ms: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f); %.0f guesses, %.2f of them right\n",
+	        QUOTES, STAGES, LINK_MS, median(without, n) * 1e3, median(with, n) * 1e3, times, ratio[0],
+	        ratio[n - 1], drafted, accepted / drafted);
+	bench_row(&run.b, "times without", times, NAN, NAN, false, "drafts.itself");
+	cluster_destroy(c);
+
+	c = cluster_create(2, 1, true, 0);
+	cluster_load(c, wide(), 1, 512, narrow());
+	for (unsigned i = 0; i <= n; i++) { /* the first to warm up */
+		struct ask q = {.text = prompt(word, 8, salt()), .limit = 64, .temperature = 2}, u = q;
+		double took[2];
+		u.undrafted = true;
+		cluster_ask(c, &u);
+		cluster_ask(c, &q);
+		took[0] = u.generate_seconds / (u.generated - 1);
+		took[1] = q.generate_seconds / (q.generated - 1);
+		free(u.answer);
+		free(q.answer);
+		unsigned at = i ? i - 1 : 0;
+		without[at] = took[0];
+		with[at] = took[1];
+		ratio[at] = took[0] / took[1];
+	}
+	times = bench_median(ratio, n);
+	printf("\nDrafts that are never right (models with random weights), 7B-wide Q4_0, 4 layers, 2 stages of one thread: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f)\n",
+	        median(without, n) * 1e3, median(with, n) * 1e3, times, ratio[0], ratio[n - 1]);
+	bench_row(&run.b, "times without", times, 1, NAN, false, "drafts.never");
+	cluster_destroy(c);
+}
+
 static void chat_section(void) {
 	static char first[HISTORY + 1], second[2 * HISTORY];
 	double share[BENCH_ROUNDS_MAX], a_turn[BENCH_ROUNDS_MAX], next[BENCH_ROUNDS_MAX];
 	unsigned n = run.b.rounds;
 	struct cluster *c = cluster_create(1, run.processors, false, 0);
-	cluster_load(c, wide(), 2, 4096);
+	cluster_load(c, wide(), 2, 4096, NULL);
 	one_stream(c, 4);
 	for (unsigned i = 0; i < n; i++) {
 		struct ask a = {.text = prompt(first, HISTORY, salt()), .limit = 16}, b = {.limit = 1};
@@ -351,7 +407,7 @@ static void server_section(void) {
 		return;
 	}
 	struct cluster *one = cluster_create(1, run.processors, false, 0);
-	cluster_load(one, wide(), STREAMS, 512);
+	cluster_load(one, wide(), STREAMS, 512, NULL);
 	many_streams(one, 4);
 	unsigned n = run.b.rounds;
 	for (unsigned i = 0; i <= n; i++) { /* the first to warm up */
@@ -376,8 +432,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } sections[] = {{"stream", stream_section}, {"hop", hop_section}, {"streams", streams_section},
-        {"links", links_section}, {"drafts", drafts_section}, {"chat", chat_section},
-        {"server", server_section}};
+        {"links", links_section}, {"drafts", drafts_section}, {"smaller", smaller_section},
+        {"chat", chat_section}, {"server", server_section}};
 
 static void interrupted(int sig) {
 	(void)sig;
@@ -402,7 +458,7 @@ int main(int argc, char **argv) {
 		unsigned long n = optarg ? strtoul(optarg, NULL, 10) : 0;
 		if (option != 'r' || n < 1 || n > BENCH_ROUNDS_MAX) {
 			fprintf(stderr,
-			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|drafts|chat|server]...\n");
+			        "usage: bench_pipeline [-r ROUNDS] [stream|hop|streams|links|drafts|smaller|chat|server]...\n");
 			return 2;
 		}
 		run.b.rounds = (unsigned)n;
