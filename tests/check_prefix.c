@@ -190,7 +190,12 @@ static struct sequence *sequence(uint32_t tokens, uint32_t room) {
 
 static struct scheduler *scheduler(uint32_t blocks, uint32_t parallel, uint32_t max_rows) {
 	struct scheduler *s;
-	ck_assert_int_eq(scheduler_create(&s, blocks, parallel, max_rows, 1, "", 0), 0);
+	ck_assert_int_eq(scheduler_create(&s, &(struct scheduler_config){.blocks = blocks,
+	                                              .parallel = parallel,
+	                                              .max_rows = max_rows,
+	                                              .stages = 1,
+	                                              .root = ""}),
+	        0);
 	return s;
 }
 

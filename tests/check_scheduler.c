@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <check.h>
+#include <math.h>
 
 static uint32_t nleft;
 static void left(void *arg, struct sequence *q) {
@@ -27,7 +28,12 @@ static struct sequence *sequence(uint32_t tokens, uint32_t room) {
 
 static struct scheduler *line(uint32_t blocks, uint32_t parallel, uint32_t max_rows, uint32_t stages) {
 	struct scheduler *s;
-	ck_assert_int_eq(scheduler_create(&s, blocks, parallel, max_rows, stages, "", 0), 0);
+	ck_assert_int_eq(scheduler_create(&s, &(struct scheduler_config){.blocks = blocks,
+	                                              .parallel = parallel,
+	                                              .max_rows = max_rows,
+	                                              .stages = stages,
+	                                              .root = ""}),
+	        0);
 	return s;
 }
 
@@ -263,6 +269,67 @@ START_TEST(chunks_fill_the_stages) {
 }
 END_TEST
 
+/* Where looking back costs, chunks get shorter, so that each costs about what the one before it did, or less. */
+START_TEST(chunks_of_even_cost) {
+	enum { TWICE = 500, LEN = 4000 };
+	struct scheduler *s;
+	struct scheduler_config c = {
+	        .blocks = 256, .parallel = 4, .max_rows = 512, .stages = 4, .twice = TWICE, .root = ""};
+	struct scheduler_step *flight[64];
+	uint32_t n = 0, rows = 0, least = UINT32_MAX, most = 0;
+	double target = (LEN + LEN * (double)LEN / (2 * TWICE)) / 16;
+	ck_assert_int_eq(scheduler_create(&s, &c), 0);
+	struct sequence *q = sequence(LEN, LEN + 10);
+	scheduler_add(s, q);
+	for (; n < 64 && (flight[n] = scheduler_next(s)); n++) {
+		uint32_t k = flight[n]->rows;
+		double cost = k * (1 + (rows + k / 2.0) / TWICE), block = 64 * (1 + (double)rows / TWICE);
+		/* a sixteenth of all, give or take half a block; as many rows as a step may have; and what is left over */
+		if (k < 512 && rows + k < LEN)
+			ck_assert(fabs(cost - target) <= block / 2 + 1);
+		else
+			ck_assert(cost <= target + block / 2);
+		rows += k;
+		least = k < least && rows < LEN ? k : least;
+		most = k > most ? k : most;
+	}
+	ck_assert_uint_eq(rows, LEN);
+	ck_assert_uint_ge(n, 16);
+	ck_assert_uint_le(n, 20);
+	ck_assert_uint_gt(most, 2 * least);
+	ck_assert_uint_ge(least, 64);
+	for (uint32_t i = 0; i < n; i++)
+		back(s, flight[i]);
+	/* beside an answer, too: what costs as much as so many rows at the beginning */
+	struct sequence *p = sequence(LEN, LEN + 1);
+	memset(p->log, 1, LEN * sizeof *p->log);
+	scheduler_add(s, p);
+	uint32_t done = 0;
+	for (bool first = true; done < 2000; first = false) {
+		struct scheduler_step *st = scheduler_next(s);
+		uint32_t k = st->rows - st->generating;
+		if (first)
+			ck_assert_uint_eq(k, SCHEDULER_MIXED_ROWS);
+		else if (done > 2 * TWICE)
+			ck_assert_uint_lt(k, SCHEDULER_MIXED_ROWS);
+		done += k;
+		back(s, st);
+	}
+	back(s, scheduler_next(s));
+	end_all(s);
+	/* one stage has nobody to keep busy */
+	c.stages = 1;
+	ck_assert_int_eq(scheduler_create(&s, &c), 0);
+	scheduler_add(s, sequence(LEN, LEN + 1));
+	for (int i = 0; i < 3; i++) {
+		struct scheduler_step *st = scheduler_next(s);
+		ck_assert_uint_eq(st->rows, 512);
+		back(s, st);
+	}
+	end_all(s);
+}
+END_TEST
+
 /* Also a step that carries no next token, since all are under way, has few rows of a prompt: they come back to it. */
 START_TEST(prompts_beside_answers_are_cut) {
 	struct scheduler *s = line(64, 4, 512, 2);
@@ -440,6 +507,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, even_groups, 0, 6);
 	tcase_add_test(t, fragments_grow_together);
 	tcase_add_test(t, chunks_fill_the_stages);
+	tcase_add_test(t, chunks_of_even_cost);
 	tcase_add_test(t, prompts_beside_answers_are_cut);
 	tcase_add_test(t, clients_in_turn);
 	tcase_add_test(t, the_pool_bounds_what_runs);

@@ -318,7 +318,12 @@ static void compute(void) {
 START_TEST(tokens_and_blocks_are_the_same_with_guesses) {
 	memset(&t, 0, sizeof t);
 	t.random = 12345 + (uint32_t)_i;
-	ck_assert_int_eq(scheduler_create(&t.s, BLOCKS, SEQS, 64, STAGES, "", 0), 0);
+	ck_assert_int_eq(scheduler_create(&t.s, &(struct scheduler_config){.blocks = BLOCKS,
+	                                                .parallel = SEQS,
+	                                                .max_rows = 64,
+	                                                .stages = STAGES,
+	                                                .root = ""}),
+	        0);
 	for (int i = 0; i <= _i; i++) {
 		for (uint32_t p = 0; p <= ROOM; p++)
 			t.truth[i][p] = random_below(50);
@@ -350,7 +355,12 @@ END_TEST
 /* One that comes while another's guesses fill the stages does not wait for all of them. */
 START_TEST(guesses_stand_back) {
 	memset(&t, 0, sizeof t);
-	ck_assert_int_eq(scheduler_create(&t.s, BLOCKS, SEQS, 64, STAGES, "", 0), 0);
+	ck_assert_int_eq(scheduler_create(&t.s, &(struct scheduler_config){.blocks = BLOCKS,
+	                                                .parallel = SEQS,
+	                                                .max_rows = 64,
+	                                                .stages = STAGES,
+	                                                .root = ""}),
+	        0);
 	struct sequence *q[2];
 	struct scheduler_step *st[FLIGHT];
 	for (int i = 0; i < 2; i++) {
@@ -408,7 +418,11 @@ START_TEST(unsure_tokens_are_taken_back) {
 	uint32_t truth[SURE + 1], backs = 0, held = 0, stale = 0;
 	memset(&t, 0, sizeof t);
 	t.random = 777;
-	ck_assert_int_eq(scheduler_create(&t.s, BLOCKS, SEQS, 64, 1, "", 0), 0);
+	ck_assert_int_eq(
+	        scheduler_create(&t.s,
+	                &(struct scheduler_config){
+	                        .blocks = BLOCKS, .parallel = SEQS, .max_rows = 64, .stages = 1, .root = ""}),
+	        0);
 	for (uint32_t i = 0; i <= SURE; i++)
 		truth[i] = random_below(40);
 	struct sequence *q = t.q[0] = calloc(1, sizeof *q);

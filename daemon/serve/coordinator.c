@@ -4,6 +4,7 @@
 #include "daemon/serve/draft.h"
 #include "proto/plan.h"
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,8 +268,17 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
+/* Where looking back costs a row of a prompt as much as its products do: a multiply-add of attention takes about four times
+ * one of a product. */
+static uint32_t twice(const struct hparams *hp) {
+	double dim = hp->dim, kv = (double)hp->kv_heads * hp->head_size,
+	       q = (double)hp->heads * hp->head_size;
+	double products = dim * (2 * q + 2 * kv + 3.0 * hp->ffn), look_back = 2 * q;
+	return (uint32_t)fmax(1, products / look_back / 4);
+}
+
 /* The root of the prefix cache: what KV blocks depend on beside the tokens. */
-static int make_scheduler(struct coordinator *m) {
+static int make_scheduler(struct coordinator *m, const struct hparams *hp) {
 	const Caravan__Plan *plan = m->plan;
 	struct {
 		struct content_id manifest;
@@ -278,8 +288,13 @@ static int make_scheduler(struct coordinator *m) {
 	memcpy(&root.manifest, plan->manifest.data, sizeof root.manifest);
 	if (getentropy(&root.salt, sizeof root.salt) != 0)
 		return -errno;
-	return scheduler_create(&m->scheduler, plan->blocks, plan->parallel, plan->max_rows,
-	        (uint32_t)plan->n_stages, &root, sizeof root);
+	return scheduler_create(&m->scheduler, &(struct scheduler_config){.blocks = plan->blocks,
+	                                               .parallel = plan->parallel,
+	                                               .max_rows = plan->max_rows,
+	                                               .stages = (uint32_t)plan->n_stages,
+	                                               .twice = twice(hp),
+	                                               .root = &root,
+	                                               .len = sizeof root});
 }
 
 int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
@@ -290,7 +305,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 	if (rc == 0)
 		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows);
 	if (rc == 0)
-		rc = make_scheduler(m);
+		rc = make_scheduler(m, &ends->manifest->hp);
 	if (rc == 0)
 		rc = account_create(&m->account, (uint32_t)plan->n_stages);
 	if (rc == 0)

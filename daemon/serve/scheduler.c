@@ -4,11 +4,12 @@
 #include "daemon/serve/scheduler.h"
 #include "daemon/serve/prefix.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct scheduler {
-	uint32_t parallel, max_rows, stages;
+	uint32_t parallel, max_rows, stages, twice;
 	uint32_t *free_block; /* a stack */
 	uint32_t nfree, blocks;
 	uint64_t promised; /* blocks that those that run may need before they end */
@@ -22,17 +23,18 @@ struct scheduler {
 	uint64_t steps;
 };
 
-int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows,
-        uint32_t stages, const void *root, size_t len) {
+int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
+	uint32_t blocks = c->blocks;
 	struct scheduler *s = calloc(1, sizeof *s);
 	if (!s || !(s->free_block = calloc(blocks ? blocks : 1, sizeof *s->free_block)) ||
-	        prefix_create(&s->prefix, blocks, root, len) != 0) {
+	        prefix_create(&s->prefix, blocks, c->root, c->len) != 0) {
 		scheduler_destroy(s);
 		return -ENOMEM;
 	}
-	s->parallel = parallel;
-	s->max_rows = max_rows;
-	s->stages = stages;
+	s->parallel = c->parallel;
+	s->max_rows = c->max_rows;
+	s->stages = c->stages;
+	s->twice = c->twice;
 	s->nfree = s->blocks = blocks;
 	for (uint32_t i = 0; i < blocks; i++)
 		s->free_block[i] = blocks - 1 - i;
@@ -184,7 +186,7 @@ static void reuse(struct scheduler *s, struct sequence *q) {
 		q->block[i] = found;
 		q->shared = ++q->nblocks;
 		q->scheduled += KERN_KV_BLOCK;
-		q->done = q->written = q->scheduled;
+		q->first = q->done = q->written = q->scheduled;
 		s->found += KERN_KV_BLOCK;
 	}
 }
@@ -338,41 +340,59 @@ static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) 
 	b->st->generating = b->st->nseqs;
 }
 
-/* How many rows of prompts a step takes. */
-static uint32_t prompt_rows(const struct scheduler *s, uint32_t answered) {
-	uint64_t rest = 0;
-	uint32_t rows = s->max_rows;
-	if (answered) {
-		rows = SCHEDULER_MIXED_ROWS;
-	} else if (s->stages > 1) {
-		for (const struct sequence *q = s->running; q; q = q->next)
-			rest += unscheduled(q);
-		/* four chunks a stage: filling and draining the line is then a fifth of it */
-		rest = (rest / (4 * s->stages) + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * KERN_KV_BLOCK;
-		rows = rest < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS
-		       : rest < s->max_rows        ? (uint32_t)rest
-		                                   : s->max_rows;
-	}
-	return rows < s->max_rows ? rows : s->max_rows;
+/* What rows of a prompt from a position on cost, in rows at its beginning. */
+static double cost_of(const struct scheduler *s, uint32_t position, uint32_t rows) {
+	double look_back = s->twice ? (position + rows / 2.0) / s->twice : 0;
+	return rows * (1 + look_back);
+}
+
+/* How many rows of a prompt a step takes: what they may cost, and how few are too few for one that is longer. */
+struct portion {
+	double cost;
+	uint32_t least;
+};
+
+/* How many rows from a position on are worth a portion: whole blocks, but for a few. */
+static uint32_t rows_worth(const struct scheduler *s, uint32_t position, const struct portion *p) {
+	double here = (double)s->twice + position,
+	       rows = s->twice ? sqrt(here * here + 2.0 * s->twice * p->cost) - here : p->cost;
+	if (s->twice && rows > KERN_KV_BLOCK / 2)
+		rows = floor(rows / KERN_KV_BLOCK + 0.5) * KERN_KV_BLOCK;
+	return rows < p->least ? p->least : rows < s->max_rows ? (uint32_t)rows : s->max_rows;
+}
+
+static struct portion portion(const struct scheduler *s, uint32_t answered) {
+	double all = 0;
+	if (answered)
+		return (struct portion){SCHEDULER_MIXED_ROWS, SCHEDULER_FEW_ROWS};
+	if (s->stages == 1)
+		return (struct portion){INFINITY, SCHEDULER_FEW_ROWS};
+	for (const struct sequence *q = s->running; q; q = q->next)
+		all += unscheduled(q) ? cost_of(s, q->first, q->tokens - q->first) : 0;
+	/* four chunks a stage: filling and draining the line is then a fifth of it */
+	all /= 4 * s->stages;
+	return (struct portion){all < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS : all, KERN_KV_BLOCK};
 }
 
 /* Prompts, in turn; the one that was served last goes to the end. */
-static void put_prompts(struct scheduler *s, struct build *b, uint32_t limit) {
+static void put_prompts(struct scheduler *s, struct build *b, struct portion p) {
 	struct sequence *served = NULL;
-	for (struct sequence *q = s->running; q && limit > 0; q = q->next) {
+	for (struct sequence *q = s->running; q && p.cost >= 1; q = q->next) {
 		if (unscheduled(q) == 0 || generates(q))
 			continue;
 		reuse(s, q);
 		if (is_coming(s, q) || !has_room(s, b, q))
 			continue;
-		uint32_t rows = q->tokens - q->scheduled, left = s->max_rows - b->st->rows;
-		rows = rows > limit ? limit : rows;
+		uint32_t rows = unscheduled(q), worth = rows_worth(s, q->scheduled, &p),
+		         left = s->max_rows - b->st->rows;
+		rows = rows > worth ? worth : rows;
 		rows = rows > left ? left : rows;
 		if (!cover(s, q, q->scheduled + rows))
 			continue;
+		p.cost -= cost_of(s, q->scheduled, rows);
+		p.least = 1; /* what is left of it */
 		put_rows(b, q, rows);
 		served = q;
-		limit -= rows;
 	}
 	if (served && served->scheduled < served->tokens) {
 		take_out(&s->running, served);
@@ -392,7 +412,7 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 		take_out(&s->running, b.st->seq[i].seq);
 		append(&s->running, b.st->seq[i].seq);
 	}
-	put_prompts(s, &b, prompt_rows(s, answered));
+	put_prompts(s, &b, portion(s, answered));
 	if (b.st->nseqs == 0)
 		put_ahead(s, &b);
 	if (b.st->nseqs == 0) {

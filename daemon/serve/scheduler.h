@@ -14,7 +14,8 @@
  * Steps: with k stages, the sequences that generate are cut into k even groups, each in a step of its own, so that
  * every stage has one; a group that is in flight is waited for, so that fragments grow together again.  While any
  * generates, a step has at most SCHEDULER_MIXED_ROWS rows of prompts.  Otherwise prompts are cut into chunks that fill
- * the stages: k stages and m chunks take m + k - 1 turns.
+ * the stages: k stages and m chunks take m + k - 1 turns.  Rows are counted by what they cost: the further on, the more
+ * positions each looks back at.
  * Guesses: behind its tokens a sequence may have some that its caller guessed.  They are scheduled like tokens, with the
  * next token that is due or, while a stage has nothing to do, in steps that follow it; every row from the last token on is
  * wanted.  Steps never overtake each other, so what was written from a wrong guess is written again before it is read.
@@ -31,9 +32,10 @@
 #define SCHEDULER_QUEUE_MAX 256  /* sequences that wait for a place */
 #define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
 #define SCHEDULER_CHUNK_ROWS \
-	128                    /* a chunk that is cut for the sake of the stages has at least so many rows */
-#define SCHEDULER_GUESSES 12   /* of a sequence in a step */
-#define SCHEDULER_SEQS_MAX 256 /* sequences in a step */
+	128                   /* a chunk that is cut for the sake of the stages has at least so many rows */
+#define SCHEDULER_FEW_ROWS 16 /* fewer of a prompt make poor use of a step, however much each looks back at */
+#define SCHEDULER_GUESSES 12  /* of a sequence in a step */
+#define SCHEDULER_SEQS_MAX 256          /* sequences in a step */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
 /* A growing list of tokens.  Made by the caller, zeroed but for the first part. */
@@ -51,6 +53,7 @@ struct sequence {
 	void *owner;
 	/* the scheduler's */
 	struct sequence *next;
+	uint32_t first;     /* the first position that was not in the prefix cache */
 	uint32_t scheduled; /* positions that steps have been made for, but for those of wrong guesses */
 	uint32_t done;      /* positions whose steps came back */
 	uint32_t chain;     /* goes up when a guess is wrong: rows that were scheduled before are nobody's */
@@ -80,9 +83,15 @@ struct scheduler_step {
 
 struct scheduler;
 
-/* stages: how many steps are to be under way at once.  root: as prefix_create. */
-int scheduler_create(struct scheduler **out, uint32_t blocks, uint32_t parallel, uint32_t max_rows,
-        uint32_t stages, const void *root, size_t len);
+struct scheduler_config {
+	uint32_t blocks, parallel, max_rows;
+	uint32_t stages; /* how many steps are to be under way at once */
+	uint32_t
+	        twice; /* the position where a row of a prompt costs twice as much as at the beginning; 0: nowhere */
+	const void *root; /* as prefix_create */
+	size_t len;
+};
+int scheduler_create(struct scheduler **out, const struct scheduler_config *c);
 void scheduler_destroy(struct scheduler *s); /* NULL allowed; sequences are the caller's */
 
 /* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full. */

@@ -1,0 +1,64 @@
+#!/bin/sh
+# queue: more prompts than may run.  They wait in turn, whoever comes new to it before who has much of it already; one too many is
+# refused with a time to come back; and when their clients have gone the queue is empty.
+. "$(dirname "$0")/lib.sh"
+
+WAITING=256 # scheduler.h, SCHEDULER_QUEUE_MAX
+state() { on alpha status --json | json "(lambda m: $1)(j['models'][0])"; }
+soon() { wait_for "${2:-20}" state "$1"; }
+# ask NODE NAME ARG...: in the background; $dir/done.NAME appears in its end
+ask() {
+	node=$1 name=$2
+	shift 2
+	(
+		caravan run --control "$dir/$node/control.sock" "$@" >"$dir/text.$name" 2>"$dir/err.$name" </dev/null
+		date +%s%N >"$dir/done.$name"
+	) &
+}
+
+require cluster alpha beta
+require mkmodel "$dir/slow.gguf" q4_0 512 3 8 8 1536 512 8192
+require on alpha load --nodes alpha --parallel 2 --name slow "$dir/slow.gguf"
+
+# ---- in turn ------------------------------------------------------------------------------------------------------
+for i in 1 2 3 4 5 6; do
+	require caravan run -m "$dir/slow.gguf" --temp 0.9 --seed "$i" -n 1500 "abc"
+	cp "$dir/out" "$dir/alone.$i"
+done
+for i in 1 2 3 4 5; do ask alpha "$i" --temp 0.9 --seed "$i" -n 1500 "abc"; done
+require soon "m['sequences'] == 2 and m['queued'] == 3"
+ask beta 6 --temp 0.9 --seed 6 -n 1500 "abc"
+wait_all() { for i in 1 2 3 4 5 6; do test -s "$dir/done.$i" || return 1; done; }
+check "six prompts are answered, two at a time" wait_for 120 wait_all
+for i in 1 2 3 4 5 6; do check "prompt $i got what it gets alone" same "$dir/alone.$i" "$dir/text.$i"; done
+before() { # how many were answered before the other node's
+	n=0
+	for i in 1 2 3 4 5; do [ "$(cat "$dir/done.$i")" -gt "$(cat "$dir/done.6")" ] || n=$((n + 1)); done
+	echo "$n were"
+	[ "$n" -le 3 ]
+}
+check "the one of another node, which came last, did not wait for all of the first node's" before
+
+# ---- one too many ---------------------------------------------------------------------------------------------------
+clients=
+for i in 1 2; do
+	ask alpha "run$i" --temp 0.9 --seed "$i" -n 8000 "abc"
+	clients="$clients $!"
+done
+require soon "m['sequences'] == 2"
+i=0
+while [ $i -lt $WAITING ]; do
+	i=$((i + 1))
+	ask $([ $((i % 2)) = 0 ] && echo alpha || echo beta) "wait$i" --temp 0 -n 1 "abc"
+done
+check "as many wait as may" soon "m['sequences'] == 2 and m['queued'] == $WAITING" 60
+on beta run --temp 0 -n 1 "abc" 2>"$dir/err.busy" >"$dir/out.busy"
+check "one more is refused, with what there is" grep -q "slow is busy: 2 prompts run and $WAITING wait; try again in [0-9]* s" "$dir/err.busy"
+check "and has had no text" test ! -s "$dir/out.busy"
+check "nobody else is worse off" state "m['sequences'] == 2 and m['queued'] == $WAITING"
+pkill -KILL -f "caravan run --control $dir" || :
+check "when all have gone nothing runs or waits" soon "m['sequences'] == 0 and m['queued'] == 0 and m['in_flight'] == 0" 60
+check "and every block is free" state "m['blocks_free'] == m['blocks']"
+on beta run --temp 0.9 --seed 1 -n 1500 "abc" >"$dir/after"
+check "and who comes then is served" same "$dir/alone.1" "$dir/after"
+finish
