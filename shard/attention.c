@@ -150,28 +150,33 @@ static const struct tile *tile_of(const struct forward *f, size_t task) {
 	return &f->tile[low];
 }
 
-/* Within a head the last tiles come first: they see most, and the short ones fill up the end. */
-void attention_share(struct forward *f, struct job *j, uint32_t layer) {
+/* Within a head the last tiles come first: they see most, and the short ones fill up the end.  Spans of a tile ascend, as
+ * they lie in the cache, and a member takes several that follow each other: what it reads then goes on where it was. */
+static void attend(struct forward *f, struct job *j, uint32_t layer, size_t i) {
 	struct member *m = &f->member[j->id];
-	size_t g = group_of(f->hp), i;
-	while (job_next(j, f->head_tasks * f->hp->kv_heads, &i)) {
-		size_t task = f->head_tasks - 1 - i % f->head_tasks;
-		struct walk w = {
-		        .tile = tile_of(f, task), .layer = layer, .head = (uint32_t)(i / f->head_tasks)};
-		const struct tile *t = w.tile;
-		if (!f->split) {
-			w.first = j->id * (f->partials / team_size(j->team));
-			for (uint32_t span = 0; span < t->spans; span++)
-				attend_span(f, m, &w, span);
-			combine_tile(f, &w);
-			continue;
-		}
-		w.first = t->partial + w.head * (t->tokens * g * t->spans);
-		attend_span(f, m, &w, (uint32_t)(task - t->task));
-		_Atomic uint32_t *open = &f->open[(size_t)(t - f->tile) * f->hp->kv_heads + w.head];
-		if (atomic_fetch_sub(open, 1) == 1) {
-			combine_tile(f, &w);
-			atomic_store_explicit(open, t->spans, memory_order_relaxed); /* for the next layer */
-		}
+	size_t g = group_of(f->hp), task = f->head_tasks - 1 - i % f->head_tasks;
+	struct walk w = {.tile = tile_of(f, task), .layer = layer, .head = (uint32_t)(i / f->head_tasks)};
+	const struct tile *t = w.tile;
+	if (!f->split) {
+		w.first = j->id * (f->partials / team_size(j->team));
+		for (uint32_t span = 0; span < t->spans; span++)
+			attend_span(f, m, &w, span);
+		combine_tile(f, &w);
+		return;
 	}
+	w.first = t->partial + w.head * (t->tokens * g * t->spans);
+	attend_span(f, m, &w, t->spans - 1 - (uint32_t)(task - t->task));
+	_Atomic uint32_t *open = &f->open[(size_t)(t - f->tile) * f->hp->kv_heads + w.head];
+	if (atomic_fetch_sub(open, 1) == 1) {
+		combine_tile(f, &w);
+		atomic_store_explicit(open, t->spans, memory_order_relaxed); /* for the next layer */
+	}
+}
+
+void attention_share(struct forward *f, struct job *j, uint32_t layer) {
+	struct job_cut cut = {.strips = f->head_tasks * f->hp->kv_heads, .least = 1};
+	size_t first, count;
+	while (job_next_run(j, &cut, &first, &count))
+		for (size_t i = first; i < first + count; i++)
+			attend(f, j, layer, i);
 }

@@ -262,7 +262,7 @@ static int prepare_rows(
 static void share_swiglu(
         struct forward *f, struct job *j, const struct store_tensor *gate, const struct store_tensor *up) {
 	size_t ffn = f->hp->ffn, at = slot_of(f, j, 0), cols = f->step->rows, run, strips;
-	struct job_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP};
+	struct job_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP, .least = JOB_STRIPS};
 	float *u = f->member[j->id].up;
 	while (job_next_run(j, &cut, &run, &strips)) {
 		size_t end = (run + strips) * KERN_STRIP < ffn ? (run + strips) * KERN_STRIP : ffn;

@@ -4,27 +4,16 @@
 #include "shard/job.h"
 #include <errno.h>
 
-/* Kernels walk up to four strips side by side. */
-#define WALK 4
 /* A run is this part of what is left for each member: the first are long, because a kernel fetches ahead within a
  * run and has to wait at its beginning; the last are short, because one is what the slowest member can keep the
  * others waiting. */
 #define PART 3
 
-bool job_next(struct job *j, size_t tasks, size_t *task) {
-	size_t i = team_next(j->team) - j->base;
-	if (i < tasks) {
-		*task = i;
-		return true;
-	}
-	j->base += tasks + team_size(j->team);
-	return false;
-}
-
 /* Strips of the run that begins where the cut is. */
 static size_t run_strips(const struct job *j, const struct job_cut *cut) {
-	size_t left = cut->strips - cut->at, n = left / (PART * (size_t)team_size(j->team)) / WALK * WALK;
-	n = n ? n : WALK;
+	size_t left = cut->strips - cut->at,
+	       n = left / (PART * (size_t)team_size(j->team)) / cut->least * cut->least;
+	n = n ? n : cut->least;
 	return n < left ? n : left;
 }
 
@@ -93,7 +82,7 @@ static size_t product_strips(size_t rows) {
 
 void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols) {
-	struct job_cut cut = {0};
+	struct job_cut cut = {.least = JOB_STRIPS};
 	size_t first, strips;
 	for (size_t i = 0; i < count; i++)
 		cut.strips += product_strips(p[i].w->record.rows);

@@ -1,7 +1,7 @@
 /* job: what the jobs of forward and ends have in common: a member's way through the phases of a step,
  * activations in the forms that products want, and products whose rows the team shares.
  *
- * A job is a row of phases, each ended by job_gate.  Within a phase work is handed out by job_next in numbers
+ * A job is a row of phases, each ended by job_gate.  Within a phase work is handed out by job_next_run in numbers
  * of the team's one counter, which is never reset on the way: every member draws exactly one number past the
  * end of each phase, so all of them know where the next phase's numbers begin.
  * Internal to shard.  Threads: everything here runs on the members of a team. */
@@ -25,16 +25,17 @@ struct job {
 	uint64_t fed;            /* the next group of weights that comes from disk */
 };
 
-/* Draws the next of `tasks` tasks of this phase; false when there are no more. */
-bool job_next(struct job *j, size_t tasks, size_t *task);
+/* Kernels walk up to four strips side by side: the least of a run of them. */
+#define JOB_STRIPS 4
 
-/* A member's way through the runs of strips that a phase is cut into. */
+/* A member's way through the runs that a phase is cut into, longer ones first. */
 struct job_cut {
-	size_t strips;  /* of the phase */
+	size_t strips;  /* of the phase, or what else it has many of */
+	size_t least;   /* in a run, which has a multiple of it */
 	size_t at, run; /* where the next run begins, and its number */
 };
 
-/* Draws the next run of strips [*first, *first + *count) of this phase; false when there are no more. */
+/* Draws the next run [*first, *first + *count) of this phase; false when there are no more. */
 bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count);
 
 /* Notes that this phase met a value that is not finite.  `where` is the same for all of a phase. */

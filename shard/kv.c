@@ -1,7 +1,8 @@
-/* kv: see kv.h.  A block is laid out [layer][head][keys, values], each part kern_kv_bytes and contiguous, so
- * that attention over one head reads whole parts.  Address space is reserved at once and never committed:
- * a page costs memory when a block is first written, and is never cleared, since attention reads only what
- * its own sequence has written. */
+/* kv: see kv.h.  The cache is laid out [layer][head][keys, values][block], so that what attention over one head reads
+ * lies on end as far as its blocks have numbers that follow each other, as those of a sequence alone have: parts that
+ * are a block of all layers apart cost a quarter of the rate of memory (doc/performance.md).  Address space is reserved
+ * at once and never committed: a page costs memory when a block is first written, and is never cleared, since attention
+ * reads only what its own sequence has written. */
 #include "shard/kv.h"
 #include <assert.h>
 #include <errno.h>
@@ -59,8 +60,8 @@ void kv_destroy(struct kv *kv) {
 
 static void *part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
 	assert(block < kv->blocks && layer < kv->layers && head < kv->kv_heads);
-	size_t index = ((size_t)layer * kv->kv_heads + head) * 2 + which;
-	return kv->base + block * kv->block_bytes + index * kern_kv_bytes(kv->type, kv->head_size);
+	size_t row = ((size_t)layer * kv->kv_heads + head) * 2 + which;
+	return kv->base + (row * kv->blocks + block) * kern_kv_bytes(kv->type, kv->head_size);
 }
 
 void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {

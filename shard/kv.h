@@ -12,7 +12,7 @@ struct kv {
 	enum kern_kv type;
 	uint32_t layers, kv_heads, head_size, blocks;
 	uint8_t *base;
-	size_t block_bytes; /* of one block: every layer, keys and values */
+	size_t block_bytes; /* of one block: its parts of every layer, keys and values */
 };
 
 /* Whether the model's heads fit a type of cache: 0, or -EINVAL with a sentence. */

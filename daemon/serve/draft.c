@@ -93,7 +93,7 @@ struct drafted draft_tokens(struct draft *d) {
 static bool pays(struct draft *d) {
 	const struct sequence *q = &d->made->seq;
 	struct drafted t = draft_tokens(d);
-	double seconds = speculation_token(d->small->speculation, scheduler_answered(d->small->scheduler));
+	double seconds = speculation_token(d->small->speculation);
 	double chance = (double)guesser_chance(&d->of->guesser, &t) * (double)d->of->guesser.drafts;
 	/* what ends a text has nothing after it */
 	if (t.n >= SPECULATION_AHEAD || q->tokens + 1 >= q->room ||

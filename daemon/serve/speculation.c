@@ -156,15 +156,15 @@ static void prices(const struct speculation *s, uint32_t answered, double *token
 		}
 	}
 	bool full = answered >= s->stages;
-	*token = full ? slowest : way + way_row + ends + ends_row;
+	*token = full ? slowest : speculation_token(s);
 	*row = full ? its_row : way_row + ends_row > sum ? way_row + ends_row : sum;
 }
 
-double speculation_token(const struct speculation *s, uint32_t answered) {
-	double token = 0, row;
-	if (s->way.w > 0 && answered > 0)
-		prices(s, answered, &token, &row);
-	return token;
+double speculation_token(const struct speculation *s) {
+	double way, way_row, ends, ends_row;
+	fit(&s->way, &way, &way_row);
+	fit(&s->ends, &ends, &ends_row);
+	return way + way_row + ends + ends_row;
 }
 
 bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds) {

@@ -60,8 +60,8 @@ void speculation_observe(
 /* Of so many rows of such a step the next tokens have been picked. */
 void speculation_observe_ends(struct speculation *s, uint32_t rows, double seconds);
 
-/* What a token of one stream among so many takes without guesses; 0: nobody knows. */
-double speculation_token(const struct speculation *s, uint32_t answered);
+/* Seconds until a next token is there, without guesses: a step of one row through all stages, and its head; 0: nobody knows. */
+double speculation_token(const struct speculation *s);
 
 /* Whether a guess pays whose chance is this, and that takes so many seconds beside its row. */
 bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds);
