@@ -49,8 +49,9 @@ start() {
 	else
 		must node "$n" -- --memory "$memory" --threads "$team"
 	fi
-	# one after the other: they measure the same processors
+	# one after the other: they measure the same processors, and half a minute later look again
 	wait_for 60 test -s "$dir/$n/rates" >"$dir/out" || die "$n has not measured"
+	sleep 45
 }
 
 # counted: content that all nodes have sent so far, and the first of them

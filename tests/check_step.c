@@ -178,11 +178,12 @@ START_TEST(kv_parts) {
 	size_t part = kern_kv_bytes(KERN_KV_F16, 40), n = 0;
 	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, KERN_KV_F16, 5));
 	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_F16, 5), 5 * 3 * 2 * part);
-	for (uint32_t b = 0; b < 4; b++)
-		for (uint32_t l = 0; l < 5; l++)
-			for (uint32_t h = 0; h < 3; h++, n += 2) {
-				ck_assert_ptr_eq(kv_keys(kv, b, l, h), kv->base + n * part);
-				ck_assert_ptr_eq(kv_values(kv, b, l, h), kv->base + (n + 1) * part);
+	/* a head's blocks of one layer lie on end, its keys and then its values */
+	for (uint32_t l = 0; l < 5; l++)
+		for (uint32_t h = 0; h < 3; h++, n += 8)
+			for (uint32_t b = 0; b < 4; b++) {
+				ck_assert_ptr_eq(kv_keys(kv, b, l, h), kv->base + (n + b) * part);
+				ck_assert_ptr_eq(kv_values(kv, b, l, h), kv->base + (n + 4 + b) * part);
 				memset(kv_values(kv, b, l, h), 1, part);
 			}
 	ck_assert_uint_eq((uintptr_t)kv->base % KERN_ALIGN, 0);

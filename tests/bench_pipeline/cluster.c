@@ -252,36 +252,26 @@ double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n) {
 	return took;
 }
 
-/* Calls for each thread of a process: its id, and the seconds that it had of a processor. */
-static void each_thread(pid_t pid, void (*fn)(void *arg, long id, double seconds), void *arg) {
+static void count_threads(const struct cluster *c, unsigned node, struct counts *out) {
 	char path[128];
 	struct dirent *e;
-	snprintf(path, sizeof path, "/proc/%ld/task", (long)pid);
+	snprintf(path, sizeof path, "/proc/%ld/task", (long)c->daemon[node]);
 	DIR *d = opendir(path);
-	while (d && (e = readdir(d))) {
+	while (d && (e = readdir(d)) && out->node[node].threads < CLUSTER_THREADS_MAX) {
 		unsigned long long ns;
-		snprintf(path, sizeof path, "/proc/%ld/task/%.20s/schedstat", (long)pid, e->d_name);
+		snprintf(path, sizeof path, "/proc/%ld/task/%.20s/schedstat", (long)c->daemon[node],
+		        e->d_name);
 		FILE *f = fopen(path, "r");
-		if (f && fscanf(f, "%llu", &ns) == 1)
-			fn(arg, atol(e->d_name), (double)ns * 1e-9);
+		if (f && fscanf(f, "%llu", &ns) == 1) {
+			unsigned at = out->node[node].threads++;
+			out->node[node].id[at] = atol(e->d_name);
+			out->node[node].seconds[at] = (double)ns * 1e-9;
+		}
 		if (f)
 			fclose(f);
 	}
 	if (d)
 		closedir(d);
-}
-
-static void keep_thread(void *arg, long id, double seconds) {
-	struct threads *t = arg;
-	if (t->n < CLUSTER_THREADS_MAX) {
-		t->id[t->n] = id;
-		t->seconds[t->n++] = seconds;
-	}
-}
-
-static void add_thread(void *arg, long id, double seconds) {
-	(void)id;
-	*(double *)arg += seconds;
 }
 
 struct counts cluster_counts(struct cluster *c) {
@@ -309,35 +299,19 @@ struct counts cluster_counts(struct cluster *c) {
 		free(payload);
 	}
 	close(fd);
-	for (unsigned i = 0; i < c->nodes; i++) {
-		each_thread(c->daemon[i], keep_thread, &out.node[i]);
-		if (c->proxy[i] > 0)
-			each_thread(c->proxy[i], add_thread, &out.proxies);
-	}
+	for (unsigned i = 0; i < c->nodes; i++)
+		count_threads(c, i, &out);
 	return out;
-}
-
-/* What a thread took since; 0 for one that was not there. */
-static double since(const struct threads *before, const struct threads *after, unsigned k) {
-	for (unsigned i = 0; i < before->n; i++)
-		if (before->id[i] == after->id[k])
-			return after->seconds[k] - before->seconds[i];
-	return 0;
 }
 
 double cluster_computed(const struct counts *before, const struct counts *after, unsigned node) {
 	double most = 0;
-	for (unsigned k = 0; k < after->node[node].n; k++)
-		most = fmax(most, since(&before->node[node], &after->node[node], k));
+	for (unsigned i = 0; i < before->node[node].threads; i++)
+		for (unsigned k = 0; k < after->node[node].threads; k++)
+			if (before->node[node].id[i] == after->node[node].id[k])
+				most = fmax(
+				        most, after->node[node].seconds[k] - before->node[node].seconds[i]);
 	return most;
-}
-
-double cluster_taken(const struct counts *before, const struct counts *after, unsigned nodes) {
-	double sum = after->proxies - before->proxies;
-	for (unsigned node = 0; node < nodes; node++)
-		for (unsigned k = 0; k < after->node[node].n; k++)
-			sum += since(&before->node[node], &after->node[node], k);
-	return sum;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

@@ -46,12 +46,11 @@ void cluster_ask(struct cluster *c, struct ask *a);
 double cluster_ask_all(struct cluster *c, struct ask *a, unsigned n);
 
 /* What was done until now, read when all of it has been told: the steps of the model, its guesses and those that were right, and the processor time of every
- * thread of every daemon, and of all proxies. */
+ * thread of every daemon. */
 struct counts {
 	uint64_t steps, drafted, accepted;
-	double proxies;
-	struct threads {
-		unsigned n;
+	struct {
+		unsigned threads;
 		long id[CLUSTER_THREADS_MAX];
 		double seconds[CLUSTER_THREADS_MAX];
 	} node[CLUSTER_NODES_MAX];
@@ -59,8 +58,6 @@ struct counts {
 struct counts cluster_counts(struct cluster *c);
 /* Processor seconds between two counts of a node's busiest thread, which computes. */
 double cluster_computed(const struct counts *before, const struct counts *after, unsigned node);
-/* Processor seconds of everything: all threads of all daemons, and the proxies. */
-double cluster_taken(const struct counts *before, const struct counts *after, unsigned nodes);
 
 /* Seconds that a few bytes need one way through such a proxy alone, with nothing of ours on either side: half of the
  * median round trip. */

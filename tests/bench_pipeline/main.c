@@ -145,10 +145,10 @@ static double largest(const double *v, unsigned n) {
 	return s;
 }
 
-/* What every step costs when no stage behind links is ever idle: the slowest one, or what all of it takes of the processors
+/* What every step costs when no stage behind links is ever idle: the slowest one, or all of them over the processors
  * that they share. */
-static double slowest(const double *computed, double taken) {
-	return fmax(largest(computed, STAGES), taken / fmin(run.processors, STAGES));
+static double slowest(const double *computed) {
+	return fmax(largest(computed, STAGES), sum(computed, STAGES) / fmin(run.processors, STAGES));
 }
 
 /* ---- sections ------------------------------------------------------------------------------------ */
@@ -213,13 +213,10 @@ static void streams_section(void) {
 	cluster_destroy(line);
 }
 
-/* Behind links the processors that the stages share are counted by all that is taken of them: computing, and what moves and
- * encrypts what goes between. What would be left if computing were all is told beside it. */
 static void links_section(void) {
 	static char text[PROMPT + 1];
 	double rate[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], bound[BENCH_ROUNDS_MAX];
-	double took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX],
-	        alone[BENCH_ROUNDS_MAX];
+	double took[BENCH_ROUNDS_MAX], fill[BENCH_ROUNDS_MAX], least[BENCH_ROUNDS_MAX];
 	/* the first stage is at the coordinator, but what the last one has to say goes back over a link */
 	double computed[STAGES], link = cluster_link_seconds(LINK_MS), links = STAGES * link, chunks = 0;
 	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
@@ -230,35 +227,28 @@ static void links_section(void) {
 		struct counts a = cluster_counts(c);
 		rate[i] = many_streams(c, TOKENS);
 		struct counts b = cluster_counts(c);
-		double steps = steps_between(&a, &b, STAGES, computed), a_step = STREAMS * TOKENS / steps;
+		double a_step = STREAMS * TOKENS / steps_between(&a, &b, STAGES, computed);
 		/* every stream goes round, through all stages and links, and no faster than the slowest stage, or
 		 * than the processors that they share */
-		bound[i] = fmin(STREAMS / (sum(computed, STAGES) + links),
-		        a_step / slowest(computed, sum(computed, STAGES)));
+		bound[i] = fmin(STREAMS / (sum(computed, STAGES) + links), a_step / slowest(computed));
 		share[i] = rate[i] / bound[i];
 
-		/* heartbeats and what measuring takes beside go off what is taken */
-		a = cluster_counts(c);
-		double idle = cluster_taken(&b, &a, STAGES);
 		struct ask p = {.text = prompt(text, PROMPT, salt()), .limit = 1};
 		cluster_ask(c, &p);
 		free(p.answer);
 		took[i] = p.prompt_seconds;
-		b = cluster_counts(c);
-		chunks = steps_between(&a, &b, STAGES, computed);
-		double taken = (cluster_taken(&a, &b, STAGES) - idle) / chunks, all = sum(computed, STAGES);
+		a = cluster_counts(c);
+		chunks = steps_between(&b, &a, STAGES, computed);
 		/* the first chunk goes through everything; then one comes out at every turn of the slowest */
-		least[i] = all + links + (chunks - 1) * slowest(computed, fmax(all, taken));
-		alone[i] = (all + links + (chunks - 1) * slowest(computed, all)) / took[i];
+		least[i] = sum(computed, STAGES) + links + (chunks - 1) * slowest(computed);
 		fill[i] = least[i] / took[i];
 	}
 	printf("\n%d stages behind links of %.0f ms (measured: %.2f); a narrow model (128 wide), so that links are most of it; %u processors\n",
 	        STAGES, LINK_MS, link * 1e3, run.processors);
 	printf("  %d streams: %.1f tokens/s, bound %.1f: %.3f of it\n", STREAMS, median(rate, n),
 	        median(bound, n), median(share, n));
-	printf("  a prompt of %d tokens, in %.0f chunks: %.1f ms, bound %.1f: %.3f of it; %.3f if computing were all that takes processors\n",
-	        PROMPT, chunks, median(took, n) * 1e3, median(least, n) * 1e3, median(fill, n),
-	        median(alone, n));
+	printf("  a prompt of %d tokens, in %.0f chunks: %.1f ms, bound %.1f: %.3f of it\n", PROMPT, chunks,
+	        median(took, n) * 1e3, median(least, n) * 1e3, median(fill, n));
 	bench_row(&run.b, "of the bound", median(share, n), 1, 0.9, false, "streams8.stages4.links5ms");
 	bench_row(&run.b, "of the bound", median(fill, n), 1, 0.9, false, "prompt2048.stages4.links5ms");
 	cluster_destroy(c);
