@@ -272,7 +272,6 @@ static void beginnings(char text[QUOTES][2048]) {
 /* Each with what the model makes of it and then once more: a text that quotes itself, as answers about a text do. */
 static void quoting(struct cluster *c, char text[QUOTES][2048]) {
 	char begin[600];
-	beginnings(text);
 	for (unsigned i = 0; i < QUOTES; i++) {
 		struct ask a = {.text = text[i], .limit = TOKENS, .may_end = true, .undrafted = true};
 		cluster_ask(c, &a);
@@ -295,7 +294,9 @@ static double quote(struct cluster *c, char text[QUOTES][2048], bool undrafted) 
 	return took / tokens;
 }
 
-static void drafts_section(void) {
+/* The demo model behind links, greedily, with guesses and without in turn: of texts that quote themselves, or of beginnings
+ * with drafts by the model itself. */
+static void guesses(bool itself, const char *what, double target, const char *row) {
 	static char text[QUOTES][2048];
 	const char *top = getenv("top_srcdir");
 	char demo[512];
@@ -303,8 +304,10 @@ static void drafts_section(void) {
 	unsigned n = run.b.rounds;
 	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
 	snprintf(demo, sizeof demo, "%s/demo/stories.gguf", top ? top : ".");
-	cluster_load(c, demo, 1, 512, NULL);
-	quoting(c, text);
+	cluster_load(c, demo, 1, 512, itself ? demo : NULL);
+	beginnings(text);
+	if (!itself)
+		quoting(c, text);
 	struct counts a = cluster_counts(c);
 	for (unsigned i = 0; i < n; i++) {
 		without[i] = quote(c, text, true);
@@ -314,41 +317,25 @@ static void drafts_section(void) {
 	struct counts b = cluster_counts(c);
 	double times = bench_median(ratio, n); /* which sorts them */
 	double drafted = (double)(b.drafted - a.drafted), accepted = (double)(b.accepted - a.accepted);
-	printf("\nGuesses from a text that quotes itself (the demo model, greedily, %u held-out stories), %d stages behind links of %.0f ms: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f); %.0f guesses, %.2f of them right\n",
-	        QUOTES, STAGES, LINK_MS, median(without, n) * 1e3, median(with, n) * 1e3, times, ratio[0],
-	        ratio[n - 1], drafted, accepted / drafted);
-	bench_row(&run.b, "times without", times, NAN, 2.5, false, "drafts.history");
+	printf("\n%s (the demo model, greedily, %u held-out stories), %d stages behind links of %.0f ms: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f); %.0f guesses, %.2f of them right\n",
+	        what, QUOTES, STAGES, LINK_MS, median(without, n) * 1e3, median(with, n) * 1e3, times,
+	        ratio[0], ratio[n - 1], drafted, accepted / drafted);
+	bench_row(&run.b, "times without", times, NAN, target, false, "%s", row);
 	cluster_destroy(c);
 }
 
-/* What drafts by a smaller model bring where they are right, and cost where they never are: the demo model as its own, behind
- * links; and two models with random weights, which agree on nothing. */
+static void drafts_section(void) {
+	guesses(false, "Guesses from a text that quotes itself", 2.5, "drafts.history");
+}
+
+/* What drafts by a smaller model bring where they are right, and cost where they never are: by the demo model itself; and by
+ * one with random weights, as the larger has, which agrees with it on nothing. */
 static void smaller_section(void) {
-	static char text[QUOTES][2048];
-	const char *top = getenv("top_srcdir");
-	char demo[512], word[64];
 	double with[BENCH_ROUNDS_MAX], without[BENCH_ROUNDS_MAX], ratio[BENCH_ROUNDS_MAX];
 	unsigned n = run.b.rounds;
-	struct cluster *c = cluster_create(STAGES, 1, true, LINK_MS);
-	snprintf(demo, sizeof demo, "%s/demo/stories.gguf", top ? top : ".");
-	cluster_load(c, demo, 1, 512, demo);
-	beginnings(text);
-	struct counts a = cluster_counts(c);
-	for (unsigned i = 0; i < n; i++) {
-		without[i] = quote(c, text, true);
-		with[i] = quote(c, text, false);
-		ratio[i] = without[i] / with[i];
-	}
-	struct counts b = cluster_counts(c);
-	double times = bench_median(ratio, n); /* which sorts them */
-	double drafted = (double)(b.drafted - a.drafted), accepted = (double)(b.accepted - a.accepted);
-	printf("\nDrafts by the model itself (the demo model, greedily, %u held-out beginnings), %d stages behind links of %.0f ms: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f); %.0f guesses, %.2f of them right\n",
-	        QUOTES, STAGES, LINK_MS, median(without, n) * 1e3, median(with, n) * 1e3, times, ratio[0],
-	        ratio[n - 1], drafted, accepted / drafted);
-	bench_row(&run.b, "times without", times, NAN, NAN, false, "drafts.itself");
-	cluster_destroy(c);
-
-	c = cluster_create(2, 1, true, 0);
+	char word[64];
+	guesses(true, "Drafts by the model itself", NAN, "drafts.itself");
+	struct cluster *c = cluster_create(2, 1, true, 0);
 	cluster_load(c, wide(), 1, 512, narrow());
 	for (unsigned i = 0; i <= n; i++) { /* the first to warm up */
 		struct ask q = {.text = prompt(word, 8, salt()), .limit = 64, .temperature = 2}, u = q;
@@ -365,7 +352,7 @@ static void smaller_section(void) {
 		with[at] = took[1];
 		ratio[at] = took[0] / took[1];
 	}
-	times = bench_median(ratio, n);
+	double times = bench_median(ratio, n); /* which sorts them */
 	printf("\nDrafts that are never right (models with random weights), 7B-wide Q4_0, 4 layers, 2 stages of one thread: %.2f ms a token without, %.2f with: %.2f times (%.2f to %.2f)\n",
 	        median(without, n) * 1e3, median(with, n) * 1e3, times, ratio[0], ratio[n - 1]);
 	bench_row(&run.b, "times without", times, 1, NAN, false, "drafts.never");

@@ -17,17 +17,17 @@ ask() {
 }
 
 require cluster alpha beta
-require mkmodel "$dir/slow.gguf" q4_0 512 3 8 8 1536 512 8192
+require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
 require on alpha load --nodes alpha --parallel 2 --name slow "$dir/slow.gguf"
 
 # ---- in turn ------------------------------------------------------------------------------------------------------
 for i in 1 2 3 4 5 6; do
-	require caravan run -m "$dir/slow.gguf" --temp 0.9 --seed "$i" -n 1500 "abc"
+	require caravan run -m "$dir/slow.gguf" --temp 0.9 --seed "$i" -n 400 "abc"
 	cp "$dir/out" "$dir/alone.$i"
 done
-for i in 1 2 3 4 5; do ask alpha "$i" --temp 0.9 --seed "$i" -n 1500 "abc"; done
-require soon "m['sequences'] == 2 and m['queued'] == 3"
-ask beta 6 --temp 0.9 --seed 6 -n 1500 "abc"
+for i in 1 2 3 4 5; do ask alpha "$i" --temp 0.9 --seed "$i" -n 400 "abc"; done
+require soon "m['sequences'] == 2 and m['queued'] >= 2"
+ask beta 6 --temp 0.9 --seed 6 -n 400 "abc"
 wait_all() { for i in 1 2 3 4 5 6; do test -s "$dir/done.$i" || return 1; done; }
 check "six prompts are answered, two at a time" wait_for 120 wait_all
 for i in 1 2 3 4 5 6; do check "prompt $i got what it gets alone" same "$dir/alone.$i" "$dir/text.$i"; done
@@ -35,7 +35,7 @@ before() { # how many were answered before the other node's
 	n=0
 	for i in 1 2 3 4 5; do [ "$(cat "$dir/done.$i")" -gt "$(cat "$dir/done.6")" ] || n=$((n + 1)); done
 	echo "$n were"
-	[ "$n" -le 3 ]
+	[ "$n" -le 4 ]
 }
 check "the one of another node, which came last, did not wait for all of the first node's" before
 
@@ -59,6 +59,6 @@ check "nobody else is worse off" state "m['sequences'] == 2 and m['queued'] == $
 pkill -KILL -f "caravan run --control $dir" || :
 check "when all have gone nothing runs or waits" soon "m['sequences'] == 0 and m['queued'] == 0 and m['in_flight'] == 0" 60
 check "and every block is free" state "m['blocks_free'] == m['blocks']"
-on beta run --temp 0.9 --seed 1 -n 1500 "abc" >"$dir/after"
+on beta run --temp 0.9 --seed 1 -n 400 "abc" >"$dir/after"
 check "and who comes then is served" same "$dir/alone.1" "$dir/after"
 finish
