@@ -204,6 +204,13 @@ static struct {
 	uint32_t n, right, wrong, ahead, stale, random, nleft;
 } t;
 
+static void begin(uint32_t stages) {
+	struct scheduler_config c = {
+	        .blocks = BLOCKS, .parallel = SEQS, .max_rows = 64, .stages = stages, .root = ""};
+	memset(&t, 0, sizeof t);
+	ck_assert_int_eq(scheduler_create(&t.s, &c), 0);
+}
+
 static uint32_t random_below(uint32_t n) {
 	t.random = t.random * 1664525 + 1013904223;
 	return (uint32_t)((uint64_t)t.random * n >> 32);
@@ -315,14 +322,8 @@ static void compute(void) {
 
 /* _i + 1 sequences, so that there are stages for guesses that go ahead, and none */
 START_TEST(tokens_and_blocks_are_the_same_with_guesses) {
-	memset(&t, 0, sizeof t);
+	begin(STAGES);
 	t.random = 12345 + (uint32_t)_i;
-	ck_assert_int_eq(scheduler_create(&t.s, &(struct scheduler_config){.blocks = BLOCKS,
-	                                                .parallel = SEQS,
-	                                                .max_rows = 64,
-	                                                .stages = STAGES,
-	                                                .root = ""}),
-	        0);
 	for (int i = 0; i <= _i; i++) {
 		for (uint32_t p = 0; p <= ROOM; p++)
 			t.truth[i][p] = random_below(50);
@@ -353,13 +354,7 @@ END_TEST
 
 /* One that comes while another's guesses fill the stages does not wait for all of them. */
 START_TEST(guesses_stand_back) {
-	memset(&t, 0, sizeof t);
-	ck_assert_int_eq(scheduler_create(&t.s, &(struct scheduler_config){.blocks = BLOCKS,
-	                                                .parallel = SEQS,
-	                                                .max_rows = 64,
-	                                                .stages = STAGES,
-	                                                .root = ""}),
-	        0);
+	begin(STAGES);
 	struct sequence *q[2];
 	struct scheduler_step *st[FLIGHT];
 	for (int i = 0; i < 2; i++) {
@@ -415,13 +410,8 @@ END_TEST
 START_TEST(unsure_tokens_are_taken_back) {
 	enum { SURE = 400 };
 	uint32_t truth[SURE + 1], backs = 0, held = 0, stale = 0;
-	memset(&t, 0, sizeof t);
+	begin(1);
 	t.random = 777;
-	ck_assert_int_eq(
-	        scheduler_create(&t.s,
-	                &(struct scheduler_config){
-	                        .blocks = BLOCKS, .parallel = SEQS, .max_rows = 64, .stages = 1, .root = ""}),
-	        0);
 	for (uint32_t i = 0; i <= SURE; i++)
 		truth[i] = random_below(40);
 	struct sequence *q = t.q[0] = calloc(1, sizeof *q);

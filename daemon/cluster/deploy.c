@@ -37,10 +37,14 @@ static void list_models(const struct deploy *d, bool serving, char *out, size_t 
 	}
 }
 
-bool deploy_is_draft(const struct deploy *d, const char *name) {
-	for (size_t i = 0; i < d->models; i++)
-		if (strcmp(d->model[i]->plan->draft, name) == 0)
+bool deploy_is_draft(const struct model *m) {
+	const struct deploy *d = m->d;
+	for (size_t i = 0; i < d->models; i++) {
+		const struct model *o = d->model[i];
+		if (o != m && strcmp(o->plan->draft, m->plan->model) == 0 &&
+		        node_id_equal(&o->coordinator, &m->coordinator))
 			return true;
+	}
 	return false;
 }
 
@@ -58,7 +62,7 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 	size_t serving = 0;
 	for (size_t i = 0; i < d->models; i++)
 		if (d->model[i]->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
-		        !deploy_is_draft(d, d->model[i]->plan->model)) {
+		        !deploy_is_draft(d->model[i])) {
 			only = d->model[i];
 			serving++;
 		}

@@ -164,11 +164,10 @@ static const struct model *draft_of(const struct load *l, const char *name) {
 
 /* Whether the model may have its draft; if not, the load has failed. */
 static bool draft_fits(struct load *l) {
-	const struct model *m = *l->draft ? draft_of(l, l->draft) : NULL;
-	const struct model *known = deploy_model_named(l->d, l->file);
-	const struct vocab *words = l->im ? import_vocab(l->im) : known ? known->vocab : NULL;
 	if (!*l->draft)
 		return true;
+	const struct model *m = draft_of(l, l->draft), *known = deploy_model_named(l->d, l->file);
+	const struct vocab *words = l->im ? import_vocab(l->im) : known ? known->vocab : NULL;
 	if (!m || !m->vocab)
 		load_fail(l, "no model %s that could make drafts serves on this node", l->draft);
 	else if (words && !vocab_same_words(words, m->vocab))

@@ -265,7 +265,7 @@ void news_tick(struct deploy *d) {
 /* A model that made drafts for one that is gone: nobody asked for it by its name. */
 static void unload_draft(struct deploy *d, const char *name) {
 	struct model *m = *name ? deploy_model_named(d, name) : NULL;
-	if (!m || !model_ours(m) || m->load || deploy_is_draft(d, name))
+	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
 		return;
 	model_ref(m);
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");

@@ -85,7 +85,7 @@ struct deploy {
 
 /* deploy.c */
 struct model *deploy_model_named(const struct deploy *d, const char *name);
-bool deploy_is_draft(const struct deploy *d, const char *name); /* it makes guesses for another model */
+bool deploy_is_draft(const struct model *m); /* it makes guesses for another model of its coordinator */
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
 /* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */

@@ -57,18 +57,8 @@ require on beta run --no-drafts --temp 0 -n 60 "$quote"
 check "who wants none has none" test "$(count drafted)" = "$drafted"
 
 # ---- several ----------------------------------------------------------------------------------------------
-for i in 1 2 3 4 5 6; do
-	require caravan run -m "$demo" --no-drafts --temp 0.6 --seed "$i" -n 80 "$quote"
-	cp "$dir/out" "$dir/alone.$i"
-done
-pids=
-for i in 1 2 3 4 5 6; do
-	case $((i % 3)) in 0) node=alpha ;; 1) node=beta ;; *) node=gamma ;; esac
-	(on $node run --temp 0.6 --seed "$i" -n 80 "$quote" >"$dir/stream.$i") &
-	pids="$pids $!"
-done
-for p in $pids; do wait "$p"; done
-for i in 1 2 3 4 5 6; do check "stream $i of six is what it is alone" same "$dir/alone.$i" "$dir/stream.$i"; done
+six_alone single -n 80 "$quote"
+six_at_once single "" -n 80 "$quote"
 
 # ---- cancelled in the middle ----------------------------------------------------------------------------------
 for i in 1 2 3 4; do

@@ -135,6 +135,30 @@ with() {
 	return $with_status
 }
 
+# six_alone NAME ARG...: what six seeds get without a cluster and without guesses, in $dir/NAME.SEED
+six_alone() {
+	name=$1
+	shift
+	for i in 1 2 3 4 5 6; do
+		require caravan run -m "$demo" --no-drafts --temp 0.6 --seed "$i" "$@"
+		cp "$dir/out" "$dir/$name.$i"
+	done
+}
+
+# six_at_once NAME WHAT ARG...: the same from alpha, beta and gamma at once: a case each, equal to what stands there
+six_at_once() {
+	name=$1 what_of=$2
+	shift 2
+	pids=
+	for i in 1 2 3 4 5 6; do
+		case $((i % 3)) in 0) node=alpha ;; 1) node=beta ;; *) node=gamma ;; esac
+		(on $node run --temp 0.6 --seed "$i" "$@" >"$dir/stream.$i") &
+		pids="$pids $!"
+	done
+	for p in $pids; do wait "$p"; done
+	for i in 1 2 3 4 5 6; do check "${what_of}stream $i of six is what it is alone" same "$dir/$name.$i" "$dir/stream.$i"; done
+}
+
 # ---- links of a chosen delay and rate -----------------------------------------------------------------------
 port_free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 

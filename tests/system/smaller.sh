@@ -74,21 +74,8 @@ require on beta run --no-drafts --temp 0 -n 60 "$begin"
 check "who wants none has none" test "$(count stories-draft steps)" = "$steps"
 
 # ---- several, and some that are cancelled ---------------------------------------------------------------------
-streams() { # WHOSE
-	pids=
-	for i in 1 2 3 4 5 6; do
-		case $((i % 3)) in 0) node=alpha ;; 1) node=beta ;; *) node=gamma ;; esac
-		(on $node run --temp 0.6 --seed "$i" -n 80 "$begin" >"$dir/stream.$i") &
-		pids="$pids $!"
-	done
-	for p in $pids; do wait "$p"; done
-	for i in 1 2 3 4 5 6; do check "$1: stream $i of six is what it is alone" same "$dir/single.$i" "$dir/stream.$i"; done
-}
-for i in 1 2 3 4 5 6; do
-	require caravan run -m "$demo" --no-drafts --temp 0.6 --seed "$i" -n 80 "$begin"
-	cp "$dir/out" "$dir/single.$i"
-done
-streams "right drafts"
+six_alone single -n 80 "$begin"
+six_at_once single "right drafts: " -n 80 "$begin"
 for i in 1 2 3 4; do
 	caravan run --control "$dir/beta/control.sock" --temp 0.5 --seed "$i" -n 400 "$begin" >/dev/null 2>&1 &
 	client=$!
@@ -125,7 +112,7 @@ require on alpha load --nodes all --parallel 4 --context 512 --draft "$dir/noisy
 answers "wrong drafts"
 check "right guesses were made" soon stories "m['accepted'] > 50"
 check "and wrong ones" soon stories "m['drafted'] > m['accepted'] + 50"
-streams "wrong drafts"
+six_at_once single "wrong drafts: " -n 80 "$begin"
 check "every block is free" idle stories
 check "and every one of the smaller model's" idle stories-draft
 require on beta unload stories
