@@ -18,6 +18,14 @@ static uint64_t needs(const Caravan__AdviceNode *n) {
 	return n->resident + n->kv + n->fixed;
 }
 
+uint64_t advice_needs(const Caravan__CtlAdvice *a) {
+	uint64_t sum = 0;
+	for (size_t i = 0; i < a->n_nodes; i++)
+		if (has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
+			sum += needs(a->nodes[i]);
+	return sum;
+}
+
 static double sending(const Caravan__CtlAdvice *a) {
 	double sum = 0;
 	for (size_t i = 0; i < a->n_nodes; i++)
@@ -113,11 +121,27 @@ static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 		printf("With weights of type %s all of them would stay in memory.\n", a->smaller);
 }
 
-int advice_print(const Caravan__CtlAdvice *a, bool described) {
+/* Where drafts come from, and what that leaves: the larger model's figures are of the rest. */
+static void print_draft(const Caravan__CtlAdvice *draft) {
+	const char *where = "the coordinator";
+	for (size_t i = 0; i < draft->n_nodes; i++)
+		if (draft->nodes[i]->coordinator)
+			where = draft->nodes[i]->name;
+	printf("Drafts by %s: %s of weights, most of type %s; with its KV cache and buffers it takes %s on %s",
+	        draft->model, size_text((double)draft->bytes).s, draft->type,
+	        size_text((double)advice_needs(draft)).s, where);
+	if (draft->seconds > 0)
+		printf(", %s a token", size_ms(draft->seconds).s);
+	printf(".\nBelow is what that leaves, and times without drafts.\n\n");
+}
+
+int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, bool described) {
 	uint64_t moves = 0;
 	printf("%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel, KV cache %s\n\n",
 	        a->model, a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel,
 	        kern_kv_name(a->kv));
+	if (draft)
+		print_draft(draft);
 	printf("  %-16s %-9s %-10s %-10s %-10s %-22s %-11s %s\n", "node", "layers", "weights", "KV cache",
 	        "other", "memory", "computing", "sending");
 	for (size_t i = 0; i < a->n_nodes; i++) {
@@ -182,7 +206,16 @@ static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode 
 	return o;
 }
 
-int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
+static json_t *draft_json(const Caravan__CtlAdvice *draft) {
+	json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I}", "model", draft->model, "type", draft->type,
+	        "layers", (int)draft->layers, "weight_bytes", (json_int_t)draft->bytes, "memory_needed",
+	        (json_int_t)advice_needs(draft));
+	if (o && draft->seconds > 0)
+		json_object_set_new(o, "seconds_per_token", json_real(draft->seconds));
+	return o;
+}
+
+int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, bool described) {
 	json_t *stages = json_array(), *others = json_array();
 	bool link;
 	const Caravan__AdviceNode *worst = bottleneck(a, &link);
@@ -195,6 +228,8 @@ int advice_print_json(const Caravan__CtlAdvice *a, bool described) {
 	        "stages", stages, "others", others);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
+	if (draft)
+		json_object_set_new(o, "draft", draft_json(draft));
 	if (a->missing || *a->smaller)
 		json_object_set_new(o, "smaller_type", *a->smaller ? json_string(a->smaller) : json_null());
 	if (a->missing) {

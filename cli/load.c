@@ -99,7 +99,6 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	small.parallel = cmd->parallel;
 	small.kv = cmd->kv;
 	small.copies = cmd->copies;
-	small.max_rows = 128; /* so long it keeps this node's slice of the larger waiting while it reads */
 	small.drafts = true;
 	int rc = load(a, &small);
 	if (rc != 0)

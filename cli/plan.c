@@ -7,15 +7,27 @@
 #include "daemon/plan/machines.h"
 #include "daemon/plan/shapes.h"
 #include "proto/paths.h"
+#include "shard/gguf.h"
 #include "shard/import.h"
 #include "shard/kv.h"
+#include "shard/vocab.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_CLUSTER, OPT_SHAPE, OPT_JSON };
+enum {
+	OPT_NAME = OPT_OWN,
+	OPT_CONTEXT,
+	OPT_PARALLEL,
+	OPT_KV,
+	OPT_NODES,
+	OPT_DRAFT,
+	OPT_CLUSTER,
+	OPT_SHAPE,
+	OPT_JSON
+};
 
 static const struct option longs[] = {
         {"name", required_argument, NULL, OPT_NAME},
@@ -23,6 +35,7 @@ static const struct option longs[] = {
         {"parallel", required_argument, NULL, OPT_PARALLEL},
         {"kv", required_argument, NULL, OPT_KV},
         {"nodes", required_argument, NULL, OPT_NODES},
+        {"draft", required_argument, NULL, OPT_DRAFT},
         {"cluster", required_argument, NULL, OPT_CLUSTER},
         {"shape", required_argument, NULL, OPT_SHAPE},
         {"json", no_argument, NULL, OPT_JSON},
@@ -38,6 +51,7 @@ static const char help[] =
         "  --parallel N           sequences at a time (4)\n"
         "  --kv f16|q8_0          type of the KV cache: q8_0 takes about half the memory of f16 (f16)\n"
         "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
+        "  --draft FILE           a smaller model that the node that coordinates runs as well; or NAME:TYPE, as with --shape\n"
         "  --name NAME            of the model, for the answer alone\n"
         "\n"
         "Instead of a cluster, or of a file:\n"
@@ -50,43 +64,55 @@ static const char help[] =
 
 #define DESCRIPTION_MAX (1 << 20)
 
+/* A model that is to be planned. */
 struct asked {
 	Caravan__CtlPlan cmd;
 	const char *name;
-	struct machines machines;
-	bool described, json;
+	int fds[FRAME_FDS_MAX];
+	size_t nfds;
+	const struct machines *machines; /* NULL: a daemon is asked */
 };
 
-static int print(const struct asked *q, const Caravan__CtlAdvice *a) {
-	return q->json ? advice_print_json(a, q->described) : advice_print(a, q->described);
+/* What there is to tell of it; one of the two owns it. */
+struct answer {
+	Caravan__Envelope *env;
+	struct advice *advice;
+};
+
+static const Caravan__CtlAdvice *message(const struct answer *r) {
+	return r->env ? r->env->ctl_advice : r->advice ? advice_message(r->advice) : NULL;
+}
+
+static void answer_clear(struct answer *r) {
+	wire_free(r->env);
+	advice_destroy(r->advice);
 }
 
 /* ---- a daemon ---- */
 
-static int ask_daemon(const struct asked *q, const char *control, const int *fds, size_t nfds) {
+static int ask_daemon(struct answer *out, const struct asked *q, const char *control) {
 	struct client c;
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env = NULL;
-	Caravan__Envelope *kept = NULL, ask = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
 	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_PLAN;
 	ask.ctl_plan = (Caravan__CtlPlan *)&q->cmd;
 	int rc = client_open(&c, control);
 	if (rc == 0)
-		rc = client_send(&c, &ask, NULL, 0, fds, nfds);
+		rc = client_send(&c, &ask, NULL, 0, q->fds, q->nfds);
 	while (rc == 0 && (env = client_next(&c, &payload, &len))) {
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
 			break;
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
 			rc = fail("%s", env->ctl_error->message);
-		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ADVICE && !kept)
-			kept = client_take(&c);
+		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ADVICE && !out->env)
+			out->env = client_take(&c);
 	}
 	if (rc == 0 && !env)
 		rc = EXIT_FAILED;
-	else if (rc == 0)
-		rc = kept ? print(q, kept->ctl_advice) : fail("the daemon gave no advice");
-	wire_free(kept);
+	else if (rc == 0 && !out->env)
+		rc = fail("the daemon gave no advice");
 	client_close(&c);
 	return rc;
 }
@@ -121,23 +147,24 @@ static bool is_named(const struct asked *q, const char *name) {
 }
 
 static bool is_described(const struct asked *q, const char *name) {
-	for (size_t i = 0; i < q->machines.count; i++)
-		if (strcmp(q->machines.machine[i].name, name) == 0)
+	for (size_t i = 0; i < q->machines->count; i++)
+		if (strcmp(q->machines->machine[i].name, name) == 0)
 			return true;
 	return false;
 }
 
-static int plan_described(const struct asked *q, const struct manifest *m) {
+static int plan_described(struct answer *out, const struct asked *q, const struct manifest *m) {
 	char err[512];
 	struct planner_node node[WIRE_NODES_MAX];
-	struct advice *a = NULL;
 	struct planner_input in = {.manifest = m,
 	        .context = q->cmd.context ? q->cmd.context : planner_context(m->hp.context),
 	        .parallel = q->cmd.parallel ? q->cmd.parallel : PLANNER_PARALLEL,
-	        .max_rows = planner_rows(0, m->hp.dim),
+	        .max_rows = planner_rows(q->cmd.drafts ? PLANNER_DRAFT_ROWS : 0, m->hp.dim),
 	        .kv = q->cmd.kv ? (enum kern_kv)(q->cmd.kv - 1) : KERN_KV_F16,
 	        .node = node,
-	        .nodes = q->machines.count};
+	        .nodes = q->machines->count};
+	if (q->cmd.drafts && in.context > m->hp.context)
+		in.context = m->hp.context;
 	if (in.context > m->hp.context)
 		return fail("a context of %u is more than the model was trained for: %u", in.context,
 		        m->hp.context);
@@ -147,38 +174,105 @@ static int plan_described(const struct asked *q, const struct manifest *m) {
 		if (!is_described(q, q->cmd.nodes[i]))
 			return fail("%s is none of the described machines", q->cmd.nodes[i]);
 	for (size_t i = 0; i < in.nodes; i++) {
-		const struct machine *one = &q->machines.machine[i];
+		const struct machine *one = &q->machines->machine[i];
 		node[i] = machines_node(one, m->hp.dim);
-		node[i].required = is_named(q, one->name);
-		node[i].excluded = q->cmd.n_nodes > 0 && !node[i].required;
+		node[i].required = is_named(q, one->name) || (q->cmd.drafts && i == in.coordinator);
+		node[i].excluded = (q->cmd.n_nodes > 0 || q->cmd.drafts) && !node[i].required;
+		if (i == in.coordinator)
+			node[i].memory -= q->cmd.reserved < node[i].memory ? q->cmd.reserved : node[i].memory;
 		/* every node of a daemon's cluster is charged for the daemon's own threads; here for the most */
 		in.team = one->threads > in.team ? one->threads : in.team;
 	}
-	if (advice_create(&a, &in, q->name, err, sizeof err) < 0)
-		return fail("%s", err);
-	int rc = print(q, advice_message(a));
-	advice_destroy(a);
-	return rc;
+	return advice_create(&out->advice, &in, q->name, err, sizeof err) < 0 ? fail("%s", err) : 0;
 }
 
-static int plan_without_daemon(const struct asked *q, const int *fds, size_t nfds) {
+static int plan_without_daemon(struct answer *out, const struct asked *q) {
 	char err[1024];
 	struct manifest *m = NULL;
 	int rc = *q->cmd.shape ? shapes_manifest(&m, q->cmd.shape, err, sizeof err)
-	                       : import_shape(&m, fds, nfds, q->cmd.file, NULL, err, sizeof err);
+	                       : import_shape(&m, q->fds, q->nfds, q->cmd.file, NULL, err, sizeof err);
 	if (rc < 0)
 		return fail("%s", err);
-	rc = plan_described(q, m);
+	rc = plan_described(out, q, m);
 	manifest_destroy(m);
 	return rc;
 }
 
+static int advise(struct answer *out, const struct asked *q, const char *control) {
+	return q->machines ? plan_without_daemon(out, q) : ask_daemon(out, q, control);
+}
+
+/* ---- a smaller model beside it ---- */
+
+static int open_vocab(struct vocab **out, const struct asked *q) {
+	char err[512];
+	struct gguf *g = NULL;
+	int rc = gguf_open(&g, q->fds, q->nfds, q->cmd.file, err, sizeof err);
+	if (rc == 0)
+		rc = vocab_from_gguf(out, g, err, sizeof err);
+	gguf_close(g);
+	return rc ? fail("%s", err) : 0;
+}
+
+/* Whether two files have the same words, as load asks; shapes have none to compare. */
+static int check_words(const struct asked *q, const struct asked *small) {
+	struct vocab *a = NULL, *b = NULL;
+	char why[VOCAB_WHY];
+	if (*q->cmd.shape || *small->cmd.shape)
+		return 0;
+	int rc = open_vocab(&a, q);
+	if (rc == 0)
+		rc = open_vocab(&b, small);
+	if (rc == 0 && !vocab_same_words(a, b, why, sizeof why))
+		rc = fail("%s cannot make drafts for %s: it has other words (%s)", small->cmd.file,
+		        q->cmd.file, why);
+	vocab_destroy(a);
+	vocab_destroy(b);
+	return rc;
+}
+
+/* Plans the smaller model as load does, first and on the coordinator alone; what it takes there is not the larger one's. */
+static int advise_draft(struct answer *out, struct asked *q, struct asked *small, const char *control) {
+	small->machines = q->machines;
+	small->cmd.context = q->cmd.context;
+	small->cmd.parallel = q->cmd.parallel;
+	small->cmd.kv = q->cmd.kv;
+	small->cmd.drafts = true;
+	int rc = check_words(q, small);
+	if (rc == 0)
+		rc = advise(out, small, control);
+	if (rc == 0 && message(out)->missing)
+		rc = fail("the draft %s does not fit: %s", small->name, message(out)->reason);
+	if (rc == 0)
+		q->cmd.reserved = advice_needs(message(out));
+	return rc;
+}
+
+/* A file, or with a colon and no file by that name the name of a shape. */
+static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1]) {
+	if (!*q->cmd.shape) {
+		q->cmd.file = file;
+		int rc = client_open_model(file, q->fds, &q->nfds);
+		if (rc != 0)
+			return rc;
+	}
+	if (!*q->name) {
+		paths_model_name(stem, q->cmd.file);
+		q->name = *q->cmd.shape ? q->cmd.shape : stem;
+	}
+	return 0;
+}
+
 static int run(int argc, char **argv) {
 	struct args a;
-	char *nodes[WIRE_NODES_MAX];
-	int fds[FRAME_FDS_MAX], rc = 0;
-	size_t nfds = 0;
+	char *nodes[WIRE_NODES_MAX], *draft = NULL;
+	char stem[WIRE_NAME_MAX + 1], small_stem[WIRE_NAME_MAX + 1];
+	int rc = 0;
+	bool json = false;
 	struct asked q = {.cmd = CARAVAN__CTL_PLAN__INIT, .name = ""};
+	struct asked small = q;
+	struct answer r = {0}, of_small = {0};
+	struct machines machines = {0};
 	const char *clusters[WIRE_NODES_MAX];
 	size_t nclusters = 0;
 	args_begin(&a, &command_plan, argc, argv);
@@ -206,6 +300,9 @@ static int run(int argc, char **argv) {
 			if (!q.cmd.all_nodes && q.cmd.n_nodes == 0)
 				args_usage(&a, "--nodes needs names, or 'all'");
 			break;
+		case OPT_DRAFT:
+			draft = optarg;
+			break;
 		case OPT_CLUSTER:
 			if (nclusters == WIRE_NODES_MAX)
 				args_usage(&a, "--cluster: at most %d times", WIRE_NODES_MAX);
@@ -217,30 +314,39 @@ static int run(int argc, char **argv) {
 			q.cmd.shape = optarg;
 			break;
 		case OPT_JSON:
-			q.json = true;
+			json = true;
 			break;
 		}
 	args_operands(&a, *q.cmd.shape ? 0 : 1, *q.cmd.shape ? 0 : 1, "FILE");
 	q.cmd.nodes = nodes;
-	q.described = nclusters > 0;
 	for (size_t i = 0; i < nclusters && rc == 0; i++)
-		rc = read_description(&q.machines, clusters[i]);
-	if (rc == 0 && q.described && q.machines.count == 0)
+		rc = read_description(&machines, clusters[i]);
+	if (rc == 0 && nclusters > 0 && machines.count == 0)
 		rc = fail("%s describes no machine", clusters[0]);
-	if (rc == 0 && !*q.cmd.shape) {
-		q.cmd.file = argv[optind];
-		rc = client_open_model(q.cmd.file, fds, &nfds);
+	q.machines = nclusters > 0 ? &machines : NULL;
+	if (draft && strchr(draft, ':') && access(draft, F_OK) != 0) {
+		if (!wire_line_ok(draft, WIRE_NAME_MAX))
+			args_usage(&a, "--draft: '%s' is no file and not NAME:TYPE", draft);
+		small.cmd.shape = draft;
 	}
-	if (rc == 0) {
-		char stem[WIRE_NAME_MAX + 1];
-		paths_model_name(stem, q.cmd.file);
-		if (!*q.name)
-			q.name = *q.cmd.shape ? q.cmd.shape : stem;
-		rc = q.described ? plan_without_daemon(&q, fds, nfds) : ask_daemon(&q, a.control, fds, nfds);
-	}
-	while (nfds > 0)
-		close(fds[--nfds]);
-	machines_clear(&q.machines);
+	if (rc == 0)
+		rc = open_asked(&q, argv[optind], stem);
+	if (rc == 0 && draft)
+		rc = open_asked(&small, draft, small_stem);
+	if (rc == 0 && draft)
+		rc = advise_draft(&of_small, &q, &small, a.control);
+	if (rc == 0)
+		rc = advise(&r, &q, a.control);
+	if (rc == 0)
+		rc = (json ? advice_print_json : advice_print)(
+		        message(&r), message(&of_small), nclusters > 0);
+	answer_clear(&r);
+	answer_clear(&of_small);
+	while (q.nfds > 0)
+		close(q.fds[--q.nfds]);
+	while (small.nfds > 0)
+		close(small.fds[--small.nfds]);
+	machines_clear(&machines);
 	return rc;
 }
 

@@ -208,7 +208,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_plan), {
 		{1, RULE_LINE, 0, 4096}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
 		{4, RULE_NUM, 0, 65536}, {5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY},
-		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}}, NULL},
+		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}, {10, RULE_ANY},
+		{11, RULE_ANY}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY}}, NULL},
 	{SHAPE(ctl_text), {{0}}, NULL},

@@ -212,13 +212,19 @@ int vocab_from_gguf(struct vocab **out, const struct gguf *g, char *err, size_t 
 	return rc;
 }
 
-bool vocab_same_words(const struct vocab *a, const struct vocab *b) {
-	bool same = a->tokens == b->tokens;
-	for (uint32_t i = 0; same && i < a->tokens; i++) {
-		const struct vocab_string *s = &a->token[i].text, *t = &b->token[i].text;
-		same = s->len == t->len && memcmp(s->s, t->s, s->len) == 0;
+bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, size_t len) {
+	if (a->tokens != b->tokens) {
+		snprintf(why, len, "%u, not %u", b->tokens, a->tokens);
+		return false;
 	}
-	return same;
+	for (uint32_t i = 0; i < a->tokens; i++) {
+		const struct vocab_string *s = &a->token[i].text, *t = &b->token[i].text;
+		if (s->len != t->len || memcmp(s->s, t->s, s->len) != 0) {
+			snprintf(why, len, "as many, but the one with id %u is another", i);
+			return false;
+		}
+	}
+	return true;
 }
 
 void vocab_destroy(struct vocab *v) {

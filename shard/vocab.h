@@ -57,8 +57,9 @@ int vocab_from_gguf(struct vocab **out, const struct gguf *g, char *err, size_t 
 int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len);
 int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err, size_t errlen);
 
-/* Whether both have the same words under the same ids; how text becomes them may differ. */
-bool vocab_same_words(const struct vocab *a, const struct vocab *b);
+/* Whether both have the same words under the same ids; how text becomes them may differ. If not, why has the difference. */
+#define VOCAB_WHY 96
+bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, size_t len);
 
 void vocab_destroy(struct vocab *v); /* NULL allowed */
 

@@ -173,6 +173,8 @@ static void plan(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .nodes = (const char *const *)q->nodes,
 	        .nnodes = q->n_nodes,
 	        .all_nodes = q->all_nodes,
+	        .drafts = q->drafts,
+	        .reserved = q->reserved,
 	        .advise = send_advice,
 	        .done = pending_done};
 	(void)payload;

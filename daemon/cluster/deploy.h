@@ -71,9 +71,9 @@ struct deploy_load {
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
 	uint32_t kv;                /* 1 + the type of KV cache (enum kern_kv); 0: f16 */
-	uint32_t max_rows;          /* of a step at most; 0: 512, or what fits a message */
-	uint32_t copies;            /* nodes whose disks are to have each part of it; 0: DEPLOY_COPIES */
-	const char *const *nodes;   /* names or ids; none: the planner chooses */
+	uint32_t max_rows; /* of a step at most; 0: PLANNER_ROWS, of drafts fewer, or what fits a message */
+	uint32_t copies;   /* nodes whose disks are to have each part of it; 0: DEPLOY_COPIES */
+	const char *const *nodes; /* names or ids; none: the planner chooses */
 	size_t nnodes;
 	bool all_nodes;
 	/* It is to make drafts for another: on this node alone (no nodes are named), and with a context that is at most what it
@@ -85,6 +85,7 @@ struct deploy_load {
 	 * read then, and instead of a file there may be a shape (daemon/plan/shapes.h) in its place. */
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	const char *shape;
+	uint64_t reserved; /* and so many bytes of this node's memory are another model's */
 	/* Without a file: the name of a model that this node knows, loading or serving or not.  It comes from the disks that
 	 * it is on; context, parallel, kv and copies are its own where they are 0. */
 	const char *known;

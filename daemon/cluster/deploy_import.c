@@ -146,7 +146,8 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->context = r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
 	l->kv = r->kv ? (enum kern_kv)(r->kv - 1) : KERN_KV_F16;
-	l->max_rows = r->max_rows;
+	l->max_rows = r->max_rows || !r->drafts ? r->max_rows : PLANNER_DRAFT_ROWS;
+	l->reserved = r->reserved;
 	l->copies = r->copies ? r->copies : DEPLOY_COPIES;
 	l->progress = r->progress;
 	l->advise = r->advise;
@@ -164,17 +165,15 @@ static const struct model *draft_of(const struct load *l, const char *name) {
 
 /* Whether the model may have its draft; if not, the load has failed. */
 static bool draft_fits(struct load *l) {
+	char why[VOCAB_WHY];
 	if (!*l->draft)
 		return true;
 	const struct model *m = draft_of(l, l->draft), *known = deploy_model_named(l->d, l->file);
 	const struct vocab *words = l->im ? import_vocab(l->im) : known ? known->vocab : NULL;
 	if (!m || !m->vocab)
 		load_fail(l, "no model %s that could make drafts serves on this node", l->draft);
-	else if (words && !vocab_same_words(words, m->vocab))
-		load_fail(l,
-		        "%s cannot make drafts for %s: it has other words (a vocabulary of %u, not %u, or other pieces "
-		        "in it)",
-		        l->draft, l->name, m->vocab->tokens, words->tokens);
+	else if (words && !vocab_same_words(words, m->vocab, why, sizeof why))
+		load_fail(l, "%s cannot make drafts for %s: it has other words (%s)", l->draft, l->name, why);
 	else
 		return true;
 	return false;
@@ -540,6 +539,8 @@ static void plan_done(void *arg, bool cancelled) {
 
 void load_plan(struct load *l) {
 	struct deploy *d = l->d;
+	uint64_t *memory = &l->node[l->self].memory;
+	*memory -= l->reserved < *memory ? l->reserved : *memory;
 	load_hold(l);
 	if (loader_submit(l->advises ? transfer_reader(d->transfer) : d->c.loader, plan_run, plan_done, l)) {
 		load_release(l);

@@ -63,7 +63,8 @@ struct load {
 	char **names; /* of nodes, as the user named them */
 	size_t nnames;
 	bool all_nodes;
-	bool drafts; /* it is to make them for another */
+	bool drafts;       /* it is to make them for another */
+	uint64_t reserved; /* of this node's memory, for another model */
 	uint32_t context, parallel, max_rows, copies;
 	enum kern_kv kv;
 	char draft[WIRE_NAME_MAX + 1]; /* of the model that makes guesses for it, or empty */

@@ -79,6 +79,8 @@ uint32_t planner_rows(uint32_t asked, uint32_t dim);
 /* The defaults of what people ask for: a context of the trained length, bounded, and sequences at a time. */
 uint32_t planner_context(uint32_t trained);
 #define PLANNER_ROWS 512
+/* Rows of a step of a model that makes drafts: so long it keeps the coordinator's slice of the larger waiting while it reads. */
+#define PLANNER_DRAFT_ROWS 128
 #define PLANNER_CONTEXT 8192
 #define PLANNER_PARALLEL 4
 

@@ -36,6 +36,16 @@ for line in "llama2-70b:Q4_0: 80 layers, 36.1 GiB of weights, most of type Q4_0;
 	check "$line" grep -Eq "^$line" "$dir/text"
 done
 cp "$dir/j" "$dir/j4"
+check "a draft of a shape" json_of --shape llama2-70b:Q4_0 --draft tinyllama-1.1b:Q4_0
+check "is planned first, on the machine that coordinates" python3 -c '
+import json, sys
+with_it, without = (json.load(open(f)) for f in sys.argv[1:])
+free = [{n["node"]: n["memory_free"] for n in j["stages"] + j["others"]} for j in (with_it, without)]
+assert free[0].pop("desk-1") + with_it["draft"]["memory_needed"] == free[1].pop("desk-1")
+assert free[0] == free[1] and with_it["draft"]["model"] == "tinyllama-1.1b:Q4_0"
+assert "draft" not in without' "$dir/j" "$dir/j4"
+check "a draft that does not fit" refused "the draft llama2-70b:Q4_0 does not fit: .* missing on 1 node" four --shape llama2-70b:Q4_0 --draft llama2-70b:Q4_0
+check "a draft that there is not" refused "cannot open .*none.gguf: No such file" four --shape llama2-70b:Q4_0 --draft "$dir/none.gguf"
 check "fewer and shorter sequences take less" json_of --shape llama2-70b:Q4_0 --parallel 1 --context 512
 check "as many times less" python3 -c '
 import json, sys
