@@ -10,7 +10,8 @@ enum {
 	HEAD = 128,
 	BLOCKS = KERN_SPAN / KERN_KV_BLOCK,
 	MOST = 64, /* queries of a call */
-	BYTES = 512 << 20
+	BYTES = 512 << 20,
+	LAPS = 2
 };
 
 static const size_t queries[] = {1, 4, 8, MOST}; /* the last: 16 rows of four heads */
@@ -45,14 +46,12 @@ static void piece(void *arg, unsigned id, const uint8_t *at, size_t bytes) {
 static void one_type(struct bench *b, struct spans *s) {
 	double share[COUNTS][BENCH_ROUNDS_MAX], mac[COUNTS][BENCH_ROUNDS_MAX];
 	size_t span = 2 * BLOCKS * kern_kv_bytes(s->type, HEAD);
-	double element = (double)kern_kv_bytes(s->type, HEAD) / KERN_KV_BLOCK / HEAD, reading = bench_read(b);
+	double element = (double)kern_kv_bytes(s->type, HEAD) / KERN_KV_BLOCK / HEAD;
 	const char *name = kern_kv_name(s->type);
 	for (unsigned round = 0; round < b->rounds; round++)
 		for (size_t c = 0; c < COUNTS; c++) {
 			s->nq = queries[c];
-			double rate = bench_run(b, piece, s, 4 * span, BYTES, 1), before = reading;
-			reading = bench_read(b);
-			share[c][round] = rate / fmax(before, reading);
+			double rate = bench_beside(b, piece, s, 4 * span, BYTES, LAPS, &share[c][round]);
 			/* an element is met by each query */
 			mac[c][round] = rate / element * (double)s->nq / b->core_hz / b->threads;
 		}

@@ -31,6 +31,7 @@ struct bench {
 	uint8_t *memory; /* far larger than the last cache; repeating bytes that make no scale infinite */
 	size_t bytes;
 	double core_hz; /* cycles of the core a second, as last measured */
+	unsigned way;   /* of reading: the best of the last bench_read */
 	struct bench_row *rows;
 	size_t nrows;
 };
@@ -49,11 +50,17 @@ double bench_core_hz(void);
 /* Bytes a second that the team reads of memory: the best of 1, 2, 4 and 8 streams a thread, each with and without
  * asking ahead. */
 double bench_read(struct bench *b);
+/* The same in one way, the best of the last bench_read, over the time that all of them took together: as a step of a model has it. */
+double bench_read_once(struct bench *b);
 
 /* A piece of work on bytes [at, at + bytes) of memory, by a member of the team. */
 typedef void bench_piece_fn(void *arg, unsigned id, const uint8_t *at, size_t bytes);
 /* Bytes a second of all members, each over an even share of the pieces of the first `total` bytes, `times` times. */
 double bench_run(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times);
+/* The same, where every other piece is only read instead, each way in turn; *share: of the best of them.  So what is compared
+ * is a millisecond apart, where a shared machine's memory is seldom as quick as it was half a second ago. */
+double bench_beside(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times,
+        double *share);
 
 /* Remembers a row, which is told by whoever owns the program. */
 void bench_row(struct bench *b, const char *unit, double value, double bound, double target, bool less,

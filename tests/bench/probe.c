@@ -7,7 +7,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { MEMORY = 640 << 20, PIECES = 4096, PROBE_PIECE = 2 << 20, PROBE_BYTES = 512 << 20, FAR = 3072 };
+enum {
+	MEMORY = 640 << 20,
+	PIECES = 4096,
+	PROBE_PIECE = 2 << 20,
+	PROBE_BYTES = 512 << 20,
+	FAR = 3072, /* bytes ahead */
+	WAYS = 8    /* of reading: 1, 2, 4 and 8 streams, each with and without asking ahead */
+};
 
 double bench_now(void) {
 	struct timespec t;
@@ -75,40 +82,10 @@ void bench_destroy(struct bench *b) {
 	free(b->rows);
 }
 
-struct job {
-	const uint8_t *memory;
-	bench_piece_fn *fn;
-	void *arg;
-	size_t piece, total, times;
-	double rates[BENCH_THREADS_MAX];
-};
-
-static void member(struct team *team, void *arg, unsigned id) {
-	struct job *j = arg;
-	size_t first, last, count = 0;
-	double *rates = bench_alloc(PIECES * sizeof *rates);
-	team_share(team, id, j->total / j->piece, 1, &first, &last);
-	for (size_t k = 0; k < j->times; k++)
-		for (size_t i = first; i < last && count < PIECES; i++) {
-			double t0 = bench_now();
-			j->fn(j->arg, id, j->memory + i * j->piece, j->piece);
-			rates[count++] = (double)j->piece / (bench_now() - t0);
-		}
-	j->rates[id] = count ? bench_median(rates, count) : 0;
-	free(rates);
-}
-
-double bench_run(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times) {
-	struct job j = {b->memory, fn, arg, piece, total, times, {0}};
-	double sum = 0;
-	team_run(b->team, member, &j);
-	for (unsigned i = 0; i < b->threads; i++)
-		sum += j.rates[i];
-	return sum;
-}
+/* ---- reading ---- */
 
 struct reading {
-	size_t streams, ahead;
+	unsigned way;
 	uint64_t sums[BENCH_THREADS_MAX][8]; /* so that reading is not left out */
 };
 
@@ -118,31 +95,129 @@ typedef uint64_t word __attribute__((vector_size(32), aligned(32)));
 #ifdef __x86_64__
 __attribute__((target_clones("avx2", "default")))
 #endif
-static void
-read_piece(void *arg, unsigned id, const uint8_t *p, size_t bytes) {
-	struct reading *r = arg;
-	size_t part = bytes / r->streams / 64 * 64;
+static uint64_t
+read_streams(const uint8_t *p, size_t bytes, size_t streams, size_t far) {
+	size_t part = bytes / streams / 64 * 64;
 	word a = {0}, b = {0};
 	for (size_t i = 0; i < part; i += 64)
-		for (size_t s = 0; s < r->streams; s++) {
+		for (size_t s = 0; s < streams; s++) {
 			const word *at = (const void *)(p + s * part + i);
-			if (r->ahead) /* beyond a part lies the one that takes its place, as in products */
-				__builtin_prefetch((const uint8_t *)at + r->ahead +
-				                   (i + r->ahead >= part ? bytes - part : 0));
+			if (far) /* beyond a part lies the one that takes its place, as in products */
+				__builtin_prefetch(
+				        (const uint8_t *)at + far + (i + far >= part ? bytes - part : 0));
 			a += at[0];
 			b += at[1];
 		}
 	a += b;
-	r->sums[id][0] += a[0] + a[1] + a[2] + a[3];
+	return a[0] + a[1] + a[2] + a[3];
+}
+
+static void read_piece(void *arg, unsigned id, const uint8_t *p, size_t bytes) {
+	struct reading *r = arg;
+	r->sums[id][0] +=
+	        read_streams(p, bytes, (size_t)1 << r->way % (WAYS / 2), r->way < WAYS / 2 ? 0 : FAR);
+}
+
+/* ---- pieces ---- */
+
+struct job {
+	const uint8_t *memory;
+	bench_piece_fn *fn;
+	void *arg;
+	size_t piece, total, times;
+	bool beside; /* every other piece is only read, each way in turn */
+	double rates[BENCH_THREADS_MAX], reads[WAYS][BENCH_THREADS_MAX];
+};
+
+/* Rates of pieces of a member's. */
+struct rates {
+	double *v;
+	size_t count;
+};
+
+static void timed(
+        struct rates *r, bench_piece_fn *fn, void *arg, unsigned id, const uint8_t *at, size_t bytes) {
+	double t0 = bench_now();
+	fn(arg, id, at, bytes);
+	if (r->count < PIECES)
+		r->v[r->count++] = (double)bytes / (bench_now() - t0);
+}
+
+static void member(struct team *team, void *arg, unsigned id) {
+	struct job *j = arg;
+	size_t first, last, turn = 0;
+	struct rates own = {bench_alloc(PIECES * sizeof(double)), 0}, read[WAYS];
+	struct reading *r = bench_alloc(sizeof *r);
+	for (unsigned w = 0; w < WAYS; w++)
+		read[w] = (struct rates){bench_alloc(PIECES * sizeof(double)), 0};
+	team_share(team, id, j->total / j->piece, 1, &first, &last);
+	for (size_t k = 0; k < j->times; k++)
+		for (size_t i = first; i < last; i++, turn++) {
+			const uint8_t *at = j->memory + i * j->piece;
+			r->way = (unsigned)(turn / 2 % WAYS);
+			if (j->beside && turn % 2)
+				timed(&read[r->way], read_piece, r, id, at, j->piece);
+			else
+				timed(&own, j->fn, j->arg, id, at, j->piece);
+		}
+	j->rates[id] = own.count ? bench_median(own.v, own.count) : 0;
+	for (unsigned w = 0; w < WAYS; w++) {
+		j->reads[w][id] = read[w].count ? bench_median(read[w].v, read[w].count) : 0;
+		free(read[w].v);
+	}
+	free(own.v);
+	free(r);
+}
+
+static double of_all(const struct bench *b, const double *rates) {
+	double sum = 0;
+	for (unsigned i = 0; i < b->threads; i++)
+		sum += rates[i];
+	return sum;
+}
+
+double bench_run(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times) {
+	struct job j = {
+	        .memory = b->memory, .fn = fn, .arg = arg, .piece = piece, .total = total, .times = times};
+	team_run(b->team, member, &j);
+	return of_all(b, j.rates);
+}
+
+double bench_beside(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times,
+        double *share) {
+	struct job j = {.memory = b->memory,
+	        .fn = fn,
+	        .arg = arg,
+	        .piece = piece,
+	        .total = total,
+	        .times = times,
+	        .beside = true};
+	double best = 0;
+	team_run(b->team, member, &j);
+	for (unsigned w = 0; w < WAYS; w++)
+		best = fmax(best, of_all(b, j.reads[w]));
+	*share = of_all(b, j.rates) / best;
+	return of_all(b, j.rates);
 }
 
 double bench_read(struct bench *b) {
 	static struct reading r;
 	double best = 0;
-	for (r.ahead = 0; r.ahead <= FAR; r.ahead += FAR)
-		for (r.streams = 1; r.streams <= 8; r.streams *= 2)
-			best = fmax(best, bench_run(b, read_piece, &r, PROBE_PIECE, PROBE_BYTES, 1));
+	for (r.way = 0; r.way < WAYS; r.way++) {
+		double rate = bench_run(b, read_piece, &r, PROBE_PIECE, PROBE_BYTES, 1);
+		b->way = rate > best ? r.way : b->way;
+		best = fmax(best, rate);
+	}
 	return best;
+}
+
+double bench_read_once(struct bench *b) {
+	static struct reading r;
+	size_t bytes = PROBE_BYTES / 2;
+	double t0 = bench_now();
+	r.way = b->way;
+	bench_run(b, read_piece, &r, PROBE_PIECE, bytes, 1);
+	return (double)bytes / (bench_now() - t0);
 }
 
 void bench_row(struct bench *b, const char *unit, double value, double bound, double target, bool less,

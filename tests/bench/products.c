@@ -10,6 +10,7 @@
 enum {
 	N = 4096,         /* elements in a row */
 	MEMORY_MIB = 512, /* weights that come from memory */
+	LAPS = 6,         /* over them: there are a few dozen pieces then for each way of reading */
 	PIECE_KIB = 2048, /* a piece of them */
 	CACHE_KIB = 256,  /* weights that stay in the second cache */
 	PREFILL_COLS = 512,
@@ -50,17 +51,15 @@ static void make_acts(const struct kern_ops *ops, uint32_t type, uint8_t *x, siz
 	}
 }
 
-/* One type in one round; *reading is the rate of the probe before, and after. */
-static void round_of(struct bench *b, struct product *p, uint32_t type, struct figures *f, unsigned round,
-        double *reading) {
+/* One type in one round. */
+static void round_of(struct bench *b, struct product *p, uint32_t type, struct figures *f, unsigned round) {
 	size_t cache = strips_in(type, CACHE_KIB << 10), memory = strips_in(type, PIECE_KIB << 10);
 	size_t panel = 4 * KERN_STRIP * p->row; /* short, so that few are interrupted */
-	double elements = (double)N / (double)p->row, before = *reading;
+	double elements = (double)N / (double)p->row;
 	p->cols = 1;
 	f->cache[round] = bench_run(b, piece, p, cache, cache * b->threads, 200);
-	f->memory[round] = bench_run(b, piece, p, memory, ((size_t)MEMORY_MIB << 20) / memory * memory, 1);
-	*reading = bench_read(b);
-	f->share[round] = f->memory[round] / fmax(before, *reading);
+	f->memory[round] = bench_beside(
+	        b, piece, p, memory, ((size_t)MEMORY_MIB << 20) / memory * memory, LAPS, &f->share[round]);
 	for (int k = 0; k < FEWS; k++) {
 		p->cols = (size_t)2 << k;
 		/* from memory, as a step of few sequences has them; columns a second, in bytes of weights */
@@ -101,7 +100,7 @@ void bench_products(struct bench *b, const char *only) {
 	struct product p = {.cols = 1};
 	struct figures *f = bench_alloc(KERN_TYPES * sizeof *f);
 	uint8_t *x = bench_alloc(PREFILL_COLS * kern_act_bytes(KERN_FORM_F32, N));
-	double probes[BENCH_ROUNDS_MAX], hz[BENCH_ROUNDS_MAX], reading;
+	double probes[BENCH_ROUNDS_MAX], hz[BENCH_ROUNDS_MAX];
 	size_t most = 64 * KERN_STRIP * PREFILL_COLS;
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		if (wanted(b, t, only)) {
@@ -113,7 +112,7 @@ void bench_products(struct bench *b, const char *only) {
 	p.x = x;
 	bench_read(b); /* warms up */
 	for (unsigned round = 0; round < b->rounds; round++) {
-		probes[round] = reading = bench_read(b);
+		probes[round] = bench_read(b);
 		hz[round] = bench_core_hz();
 		for (uint32_t t = 0; t < KERN_TYPES; t++) {
 			if (!wanted(b, t, only))
@@ -122,7 +121,7 @@ void bench_products(struct bench *b, const char *only) {
 			p.row = kern_row_bytes(t, N);
 			p.stride = kern_act_bytes(kern_traits(t)->form, N);
 			make_acts(b->ops, t, x, PREFILL_COLS);
-			round_of(b, &p, t, &f[t], round, &reading);
+			round_of(b, &p, t, &f[t], round);
 		}
 	}
 	b->core_hz = bench_median(hz, b->rounds);

@@ -70,12 +70,20 @@ static double step(struct run *r, uint32_t rows, uint32_t position) {
 	return bench_now() - t0;
 }
 
-/* Seconds a token: of the median one. */
-static double decode(struct run *r, uint32_t position) {
-	double t[TOKENS];
-	for (int i = 0; i < TOKENS; i++)
+/* Tokens at a position, each in turn with reading alone. */
+struct decoded {
+	double seconds; /* of the median one */
+	double taken;   /* bytes that could have been read in that time, the median */
+};
+static struct decoded decode(struct bench *b, struct run *r, uint32_t position) {
+	double t[TOKENS], rate[TOKENS + 1], taken[TOKENS];
+	rate[0] = bench_read_once(b);
+	for (int i = 0; i < TOKENS; i++) {
 		t[i] = step(r, 1, position);
-	return bench_median(t, TOKENS);
+		rate[i + 1] = bench_read_once(b);
+		taken[i] = t[i] * (rate[i] + rate[i + 1]) / 2;
+	}
+	return (struct decoded){bench_median(t, TOKENS), bench_median(taken, TOKENS)};
 }
 
 static double prompt(struct run *r, uint32_t length) {
@@ -94,8 +102,9 @@ static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t posit
 }
 
 /* What the positions from PROMPT to FAR add to a token, over what their bytes take to read. */
-static double added(struct run *r, const struct synth *s, enum kern_kv kv, double near, double reading) {
-	return (decode(r, FAR - 1) - near) / (cache_bytes(s, kv, FAR - 1 - PROMPT) / reading);
+static double added(struct bench *b, struct run *r, const struct synth *s, enum kern_kv kv) {
+	double near = decode(b, r, PROMPT).taken;
+	return (decode(b, r, FAR - 1).taken - near) / cache_bytes(s, kv, FAR - 1 - PROMPT);
 }
 
 static void peer_rows(struct bench *b, const struct model *m, double speed, double prompts) {
@@ -125,7 +134,7 @@ static void one(struct bench *b, const struct model *m) {
 	struct run r = {.line = line_create(
 	                        &s->whole, KERN_KV_F16, b->threads, 1, NULL, PROMPT, LONG_BLOCKS)},
 	           coarse = {0};
-	double bytes = weights(s), before = bench_read(b), reading;
+	double bytes = weights(s);
 	r.logits = bench_alloc(m->spec.vocab * sizeof(float));
 	for (uint32_t i = 0; i < PROMPT; i++)
 		r.tokens[i] = (1 + 7919 * i) % m->spec.vocab;
@@ -140,15 +149,14 @@ static void one(struct bench *b, const struct model *m) {
 	}
 	for (unsigned i = 0; i < b->rounds; i++) {
 		fill[i] = PROMPT / prompt(&r, PROMPT);
-		token[i] = decode(&r, PROMPT);
-		reading = bench_read(b);
-		share[i] = (bytes + cache_bytes(s, KERN_KV_F16, PROMPT)) / token[i] / fmax(before, reading);
+		bench_read(b); /* which way is best */
+		struct decoded d = decode(b, &r, PROMPT);
+		token[i] = d.seconds;
+		share[i] = (bytes + cache_bytes(s, KERN_KV_F16, PROMPT)) / d.taken;
 		if (m->far) {
-			far[KERN_KV_F16][i] = added(&r, s, KERN_KV_F16, token[i], fmax(before, reading));
-			far[KERN_KV_Q8_0][i] = added(
-			        &coarse, s, KERN_KV_Q8_0, decode(&coarse, PROMPT), fmax(before, reading));
+			far[KERN_KV_F16][i] = added(b, &r, s, KERN_KV_F16);
+			far[KERN_KV_Q8_0][i] = added(b, &coarse, s, KERN_KV_Q8_0);
 		}
-		before = reading;
 		peers_round(PROMPT);
 	}
 	double speed = 1 / bench_median(token, b->rounds), prompts = bench_median(fill, b->rounds);
