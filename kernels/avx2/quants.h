@@ -1,7 +1,7 @@
 /* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them.
  *
- * One column (decode) reads weights as they lie in memory, some strips at once, and fetches ahead in each, over
- * its end into the strip that comes next in its place: what is not asked for early is waited for.  More columns unpack two strips of a piece of the width into a panel that
+ * One column (decode) reads weights strip by strip and asks for what lies ahead in the very order in which it lies in memory:
+ * that takes it a quarter quicker than strips side by side, or heads beside bodies, do (doc/performance.md).  More columns unpack two strips of a piece of the width into a panel that
  * stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
  * wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in either way. */
 #ifndef KERNELS_AVX2_QUANTS_H
@@ -17,9 +17,7 @@ enum {
 	FEW = 8,       /* columns that are better met by packed weights */
 	PIECE_32 = 16, /* blocks of 32 in a panel */
 	PIECE_256 = 2, /* blocks of 256 in a panel */
-	WALK_32 = 4,   /* strips that decode walks side by side: of blocks of 32 */
-	WALK_256 = 2,  /* of blocks of 256 */
-	AHEAD = 3072   /* bytes that decode fetches ahead in each body, and what of the head goes with them */
+	AHEAD = 3072   /* bytes of the body that decode has asked for when it begins with a strip */
 };
 
 /* The parts of an activation row (kernels/acts.h). */
@@ -82,29 +80,19 @@ INLINE __m256i multiply_signed(__m256i w, __m256i q) {
 	return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
 }
 
-/* How far from a block lies the one that decode asks for meanwhile, in its head and in its body. */
-struct ahead {
-	size_t head, body;
-};
-
-/* The same for a walk over some strips side by side: the blocks of a strip, the last of which look over its end
- * into the strip that takes its place. */
-struct ahead_walk {
-	struct ahead within, over;
-	size_t turn; /* the block from which `over` holds */
-};
-
-INLINE struct ahead_walk ahead_walk(enum kern_type t, size_t strips, size_t n) {
-	size_t blocks = n / block_of(t), head = 8 * head_bytes(t), body = 8 * body_bytes(t);
-	size_t next = strips * blocks * (head + body);
-	size_t early = AHEAD / body < blocks ? AHEAD / body : blocks;
-	struct ahead within = {early * head, early * body};
-	return (struct ahead_walk){within,
-	        {within.head + next - blocks * head, within.body + next - blocks * body}, blocks - early};
+/* A block of a strip, head and body. */
+INLINE size_t block_bytes(enum kern_type t) {
+	return 8 * (head_bytes(t) + body_bytes(t));
 }
 
-INLINE struct ahead ahead_of(const struct ahead_walk *w, size_t b) {
-	return b < w->turn ? w->within : w->over;
+/* What is asked for while block b of a strip is worked on, block_bytes of it: the strips as they follow each other in
+ * memory, heads and bodies, so that all is asked for in the order in which it lies there.  It is AHEAD beyond what is
+ * read of the body at first, and by a head's bytes more at last.  With `strips` side by side, what lies beyond a strip's end
+ * is in the one that takes its place. */
+INLINE const uint8_t *ahead(enum kern_type t, struct strip at, size_t strips, size_t n, size_t b) {
+	size_t strip = n / block_of(t) * block_bytes(t);
+	size_t offset = (size_t)(at.body - at.head) + AHEAD + b * block_bytes(t);
+	return at.head + offset + (offset < strip ? 0 : (strips - 1) * strip);
 }
 
 /* Asks for the lines `from` to `to` behind p. */
@@ -135,11 +123,10 @@ INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column
 	return total;
 }
 
-INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, struct ahead ahead,
+INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, const uint8_t *next,
         const struct column *x, size_t b) {
 	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
-	fetch(head + ahead.head, 0, 8 * head_bytes(t));
-	fetch(body + ahead.body, 0, 8 * body_bytes(t));
+	fetch(next, 0, block_bytes(t));
 	__m256i i = dot_32(t, body, x, b);
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(head), dx), _mm256_cvtepi32_ps(i), s->a);
@@ -170,21 +157,15 @@ INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct 
 	}
 }
 
-/* Block b of `strips` strips.  A step takes the groups that share bytes of the body, so that these are
- * loaded once; strips side by side share each broadcast word. */
-INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const struct strip *at,
-        struct ahead ahead, const struct column *x, size_t b) {
+/* A step takes the groups that share bytes of the body, so that these are loaded once. */
+INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const uint8_t *next,
+        const struct column *x, size_t b) {
 	int words = group(t) / 4, groups = t == KERN_Q4_K || t == KERN_Q5_K ? 2 : 4;
-	const uint8_t *q = x->q + b * 256, *body[WALK_256];
-	struct scales scales[WALK_256];
-	__m256i i[WALK_256];
+	const uint8_t *q = x->q + b * 256, *body = at.body + b * 8 * body_bytes(t);
+	struct scales scales;
+	__m256i i = _mm256_setzero_si256();
 	HIDE(q);
-	UNROLL for (size_t r = 0; r < strips; r++) {
-		body[r] = at[r].body + b * 8 * body_bytes(t);
-		fetch(at[r].head + b * 8 * head_bytes(t) + ahead.head, 0, 8 * head_bytes(t));
-		read_scales(t, &scales[r], at[r].head + b * 8 * head_bytes(t));
-		i[r] = _mm256_setzero_si256();
-	}
+	read_scales(t, &scales, at.head + b * 8 * head_bytes(t));
 	int steps = 64 / words / groups;
 	UNROLL for (int step = 0; step < steps; step++) {
 		/* the first group of the step, and how far apart they are */
@@ -192,76 +173,45 @@ INLINE void decode_256(enum kern_type t, size_t strips, struct sum *s, const str
 		            : t == KERN_Q5_K ? step / 2 * 4 + step % 2
 		                             : step / 2 * 8 + step % 2;
 		int apart = t == KERN_Q4_K ? 1 : 2;
-		__m256i v[WALK_256][4];
-		UNROLL for (size_t r = 0; r < strips; r++) {
-			size_t part = 8 * body_bytes(t) / (size_t)steps;
-			fetch(body[r] + ahead.body, part * (size_t)step, part * (size_t)(step + 1));
-		}
+		__m256i v[4];
+		fetch(next, block_bytes(t) * (size_t)step / (size_t)steps,
+		        block_bytes(t) * (size_t)(step + 1) / (size_t)steps);
 		UNROLL for (int w = 0; w < words; w++) {
 			UNROLL for (int g = 0; g < groups; g++) {
 				int at_group = first + g * apart, word = at_group * words + w;
-				__m256i a = spread(q, (size_t)word);
-				UNROLL for (size_t r = 0; r < strips; r++) {
-					__m256i p = _mm256_maddubs_epi16(
-					        word_256(t, body[r], word / part_words(t),
-					                word % part_words(t)),
-					        a);
-					v[r][g] = w ? _mm256_add_epi16(v[r][g], p) : p;
-					PIN(v[r][g]);
-				}
+				__m256i p = _mm256_maddubs_epi16(
+				        word_256(t, body, word / part_words(t), word % part_words(t)),
+				        spread(q, (size_t)word));
+				v[g] = w ? _mm256_add_epi16(v[g], p) : p;
+				PIN(v[g]);
 			}
 		}
 		UNROLL for (int g = 0; g < groups; g++) {
 			int at_group = first + g * apart;
-			UNROLL for (size_t r = 0; r < strips; r++) {
-				__m256i sum = v[r][g];
-				if (is_repaired(t))
-					sum = _mm256_add_epi16(
-					        sum, repair(t, x->repair, b * 16 + (size_t)at_group));
-				sum = _mm256_madd_epi16(
-				        sum, scales[r].sc[at_group * group(t) * sub_blocks(t) / 256]);
-				i[r] = _mm256_add_epi32(i[r], sum);
-			}
+			__m256i sum = v[g];
+			if (is_repaired(t))
+				sum = _mm256_add_epi16(sum, repair(t, x->repair, b * 16 + (size_t)at_group));
+			sum = _mm256_madd_epi16(sum, scales.sc[at_group * group(t) * sub_blocks(t) / 256]);
+			i = _mm256_add_epi32(i, sum);
 		}
 	}
-	UNROLL for (size_t r = 0; r < strips; r++) finish_256(t, &s[r], i[r], &scales[r], x, b);
-}
-
-INLINE size_t walk(enum kern_type t) {
-	if (t == KERN_Q3_K)
-		return 1; /* two are more than there are registers for */
-	return block_of(t) == 32 ? WALK_32 : WALK_256;
-}
-
-/* One column over `strips` strips, at most walk(). */
-INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t index, size_t strips, size_t rows,
-        size_t n, const void *x) {
-	struct column c = column(t, x, n);
-	struct strip at[WALK_32];
-	struct sum s[WALK_32];
-	struct ahead_walk walk = ahead_walk(t, strips, n);
-	for (size_t k = 0; k < strips; k++) {
-		at[k] = strip_at(t, w, index + k, n);
-		s[k].a = s[k].m = _mm256_setzero_ps();
-	}
-	for (size_t b = 0; b < n / block_of(t); b++) {
-		struct ahead ahead = ahead_of(&walk, b);
-		if (block_of(t) == 32) {
-			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], ahead, &c, b);
-		} else {
-			decode_256(t, strips, s, at, ahead, &c, b);
-		}
-	}
-	for (size_t k = 0; k < strips; k++)
-		store_rows(y + (index + k) * 8, result(t, s[k]), rows - (index + k) * 8);
+	finish_256(t, s, i, &scales, x, b);
 }
 
 INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
-	size_t strips = (rows + 7) / 8, k = 0;
-	for (; k + walk(t) <= strips; k += walk(t))
-		decode_strips(t, y, w, k, walk(t), rows, n, x);
-	for (; k < strips; k++)
-		decode_strips(t, y, w, k, 1, rows, n, x);
+	struct column c = column(t, x, n);
+	for (size_t k = 0; k < (rows + 7) / 8; k++) {
+		struct strip at = strip_at(t, w, k, n);
+		struct sum s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+		for (size_t b = 0; b < n / block_of(t); b++) {
+			const uint8_t *next = ahead(t, at, 1, n, b);
+			if (block_of(t) == 32)
+				decode_32(t, &s, at, next, &c, b);
+			else
+				decode_256(t, &s, at, next, &c, b);
+		}
+		store_rows(y + k * 8, result(t, s), rows - k * 8);
+	}
 }
 
 /* A block of a strip, unpacked. */
@@ -473,18 +423,14 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
         size_t rows, size_t n, const struct column *x, size_t cols) {
 	struct strip at[STRIPS];
 	struct sum s[STRIPS][COLS];
-	struct ahead_walk walk = ahead_walk(t, strips, n);
 	for (size_t r = 0; r < strips; r++) {
 		at[r] = strip_at(t, w, index + r, n);
 		for (size_t c = 0; c < cols; c++)
 			s[r][c].a = s[r][c].m = _mm256_setzero_ps();
 	}
 	for (size_t b = 0; b < n / block_of(t); b++) {
-		struct ahead ahead = ahead_of(&walk, b);
-		for (size_t r = 0; r < strips; r++) {
-			fetch(at[r].head + b * 8 * head_bytes(t) + ahead.head, 0, 8 * head_bytes(t));
-			fetch(at[r].body + b * 8 * body_bytes(t) + ahead.body, 0, 8 * body_bytes(t));
-		}
+		for (size_t r = 0; r < strips; r++)
+			fetch(ahead(t, at[r], strips, n, b), 0, block_bytes(t));
 		if (block_of(t) == 32)
 			tile_32(t, strips, cols, s, NULL, 0, at, x, b);
 		else
@@ -498,26 +444,34 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 /* One column over all rows: decode, once in the code. */
 typedef void one_fn(float *y, const void *w, size_t rows, size_t n, const void *x);
 
+/* Columns [c, cols) over `side` strips from k on; those that are left over come one by one. */
+INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t k,
+        size_t side, size_t rows, size_t n, const void *x, size_t xstride, const struct column *col,
+        size_t cols) {
+	size_t left = rows - k * 8 < side * 8 ? rows - k * 8 : side * 8, c = 0;
+	const uint8_t *strips = (const uint8_t *)w + k * n / block_of(t) * block_bytes(t);
+	for (; c + COLS <= cols; c += COLS) /* the first bring the strips into the cache */
+		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, COLS);
+	if (c + 2 <= cols) {
+		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, 2);
+		c += 2;
+	}
+	if (c < cols)
+		one(y + c * ldy + k * 8, strips, left, n, (const uint8_t *)x + c * xstride);
+}
+
+/* Strips side by side pay where many columns meet the few words of a block. */
 INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
         const void *x, size_t xstride, size_t cols) {
-	size_t strips = (rows + 7) / 8, bytes = n / block_of(t) * (head_bytes(t) + body_bytes(t));
+	size_t strips = (rows + 7) / 8, k = 0;
 	struct column col[FEW];
 	for (size_t c = 0; c < cols; c++)
 		col[c] = column(t, (const uint8_t *)x + c * xstride, n);
-	for (size_t k = 0, c; k < strips;
-	        k += STRIPS) { /* columns after the first find the strips in the cache */
-		size_t left = rows - k * 8 < STRIPS * 8 ? rows - k * 8 : STRIPS * 8;
-		c = left > 8 ? 0 : cols;
-		for (; c + COLS <= cols; c += COLS)
-			few_strips(t, y + c * ldy, ldy, w, k, STRIPS, rows, n, col + c, COLS);
-		if (c + 2 <= cols) {
-			few_strips(t, y + c * ldy, ldy, w, k, STRIPS, rows, n, col + c, 2);
-			c += 2;
-		}
-		for (c = left > 8 ? c : 0; c < cols; c++)
-			one(y + c * ldy + k * 8, (const uint8_t *)w + k * 8 * bytes, left, n,
-			        (const uint8_t *)x + c * xstride);
-	}
+	if (block_of(t) == 32 && cols >= COLS)
+		for (; k + STRIPS <= strips; k += STRIPS)
+			few_columns(t, one, y, ldy, w, k, STRIPS, rows, n, x, xstride, col, cols);
+	for (; k < strips; k++)
+		few_columns(t, one, y, ldy, w, k, 1, rows, n, x, xstride, col, cols);
 }
 
 INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,

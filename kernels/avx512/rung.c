@@ -16,7 +16,7 @@
 #define DECODE_AVX2(type) \
 	static void type##_decode_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
-		(cols == 1 ? avx2_mul_##type : AVX512_RUNG(mul_##type))( \
+		(cols <= 2 ? avx2_mul_##type : AVX512_RUNG(mul_##type))( \
 		        y, ldy, w, rows, n, x, xstride, cols); \
 	}
 
@@ -24,8 +24,12 @@ DECODE_AVX2(q4_0)
 DECODE_AVX2(q4_1)
 DECODE_AVX2(q5_0)
 DECODE_AVX2(q5_1)
+DECODE_AVX2(q8_0)
 DECODE_AVX2(iq4_nl)
+DECODE_AVX2(q2_k)
+DECODE_AVX2(q3_k)
 DECODE_AVX2(q4_k)
+DECODE_AVX2(q5_k)
 DECODE_AVX2(q6_k)
 
 const struct kern_ops TABLE = {
@@ -45,12 +49,12 @@ const struct kern_ops TABLE = {
                         [KERN_Q4_1] = q4_1_decode_avx2,
                         [KERN_Q5_0] = q5_0_decode_avx2,
                         [KERN_Q5_1] = q5_1_decode_avx2,
-                        [KERN_Q8_0] = AVX512_RUNG(mul_q8_0),
+                        [KERN_Q8_0] = q8_0_decode_avx2,
                         [KERN_IQ4_NL] = iq4_nl_decode_avx2,
-                        [KERN_Q2_K] = AVX512_RUNG(mul_q2_k),
-                        [KERN_Q3_K] = AVX512_RUNG(mul_q3_k),
+                        [KERN_Q2_K] = q2_k_decode_avx2,
+                        [KERN_Q3_K] = q3_k_decode_avx2,
                         [KERN_Q4_K] = q4_k_decode_avx2,
-                        [KERN_Q5_K] = AVX512_RUNG(mul_q5_k),
+                        [KERN_Q5_K] = q5_k_decode_avx2,
                         [KERN_Q6_K] = q6_k_decode_avx2,
                 },
         .rmsnorm = avx2_rmsnorm,

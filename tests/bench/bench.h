@@ -47,8 +47,8 @@ double bench_median(double *v, size_t n);
 /* Measures the core's clock: a chain of additions is one a cycle. */
 double bench_core_hz(void);
 
-/* Bytes a second that the team reads of memory: the best of 1, 2, 4 and 8 streams a thread, each with and without
- * asking ahead. */
+/* Bytes a second that the team reads of memory: the best of several ways, of 1 to 8 streams a thread, with and without asking
+ * ahead. */
 double bench_read(struct bench *b);
 /* The same in one way, the best of the last bench_read, over the time that all of them took together: as a step of a model has it. */
 double bench_read_once(struct bench *b);

@@ -7,14 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-	MEMORY = 640 << 20,
-	PIECES = 4096,
-	PROBE_PIECE = 2 << 20,
-	PROBE_BYTES = 512 << 20,
-	FAR = 3072, /* bytes ahead */
-	WAYS = 8    /* of reading: 1, 2, 4 and 8 streams, each with and without asking ahead */
-};
+enum { MEMORY = 640 << 20, PIECES = 4096, PROBE_PIECE = 2 << 20, PROBE_BYTES = 512 << 20, WAYS = 10 };
 
 double bench_now(void) {
 	struct timespec t;
@@ -92,21 +85,31 @@ struct reading {
 /* As wide as the processor loads. */
 typedef uint64_t word __attribute__((vector_size(32), aligned(32)));
 
+/* Ways of reading a piece: as so many streams side by side, asking so many bytes ahead, into the second cache or the first. */
+static const struct way {
+	size_t streams, ahead;
+	bool second;
+} ways[WAYS] = {{1, 0, 0}, {2, 0, 0}, {4, 0, 0}, {8, 0, 0}, {1, 3072, 0}, {2, 3072, 0}, {4, 3072, 0},
+        {8, 3072, 0}, {1, 6144, 0}, {1, 6144, 1}};
+
 #ifdef __x86_64__
 __attribute__((target_clones("avx2", "default")))
 #endif
 static uint64_t
-read_streams(const uint8_t *p, size_t bytes, size_t streams, size_t far) {
-	size_t part = bytes / streams / 64 * 64;
+read_streams(const uint8_t *p, size_t bytes, struct way way) {
+	size_t part = bytes / way.streams / 64 * 64;
 	word a = {0}, b = {0};
 	for (size_t i = 0; i < part; i += 64)
-		for (size_t s = 0; s < streams; s++) {
-			const word *at = (const void *)(p + s * part + i);
-			if (far) /* beyond a part lies the one that takes its place, as in products */
-				__builtin_prefetch(
-				        (const uint8_t *)at + far + (i + far >= part ? bytes - part : 0));
-			a += at[0];
-			b += at[1];
+		for (size_t s = 0; s < way.streams; s++) {
+			const uint8_t *at = p + s * part + i;
+			/* beyond a part lies the one that takes its place, as in products */
+			const uint8_t *next = at + way.ahead + (i + way.ahead >= part ? bytes - part : 0);
+			if (way.ahead && way.second)
+				__builtin_prefetch(next, 0, 2);
+			else if (way.ahead)
+				__builtin_prefetch(next);
+			a += ((const word *)(const void *)at)[0];
+			b += ((const word *)(const void *)at)[1];
 		}
 	a += b;
 	return a[0] + a[1] + a[2] + a[3];
@@ -114,8 +117,7 @@ read_streams(const uint8_t *p, size_t bytes, size_t streams, size_t far) {
 
 static void read_piece(void *arg, unsigned id, const uint8_t *p, size_t bytes) {
 	struct reading *r = arg;
-	r->sums[id][0] +=
-	        read_streams(p, bytes, (size_t)1 << r->way % (WAYS / 2), r->way < WAYS / 2 ? 0 : FAR);
+	r->sums[id][0] += read_streams(p, bytes, ways[r->way]);
 }
 
 /* ---- pieces ---- */
