@@ -1,324 +1,41 @@
-/* avx2/attention: attention over one span, and the combination of spans, with AVX2, FMA and F16C.
- *
- * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Memory is what attention waits for, so each panel of
- * a block is brought into the first cache once, from end to end, and met by all queries of the call, a tile of them at
- * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a panel is read,
- * the next one is asked for.
- *
- * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
- * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
- * computed from whatever is there and never looked at.
- * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
- * Positions that only some queries of a tile see are done for each query alone.
- * Pure; any thread. */
+/* avx2/attention: attention over one span, and the combination of spans, with AVX2, FMA and F16C. */
 #include "kernels/avx2/avx2_ops.h"
 
-#include <math.h>
-
 #include "kernels/avx2/common.h"
-#include "kernels/avx2/vector.h"
-#include "kernels/kvlayout.h"
 
-#define QUERIES 3 /* of a tile at most: with four groups of eight lanes they fill the registers */
-#define GROUPS (KV_LANES / 8)
+#define LANES 8
+#define QUERIES 3 /* with four groups of lanes they fill the registers */
+#define QUERIES_Q8 2
+#define VEC_PIN PIN
 
-/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
-enum panel { HALVES, LANE_SCALES, ROW_SCALES };
+typedef __m256 vec;
 
-static inline size_t min_size(size_t a, size_t b) {
-	return a < b ? a : b;
+INLINE vec vec_zero(void) {
+	return _mm256_setzero_ps();
+}
+INLINE vec vec_load(const float *p) {
+	return _mm256_loadu_ps(p);
+}
+INLINE void vec_store(float *p, vec v) {
+	_mm256_storeu_ps(p, v);
+}
+INLINE vec vec_set1(float x) {
+	return _mm256_set1_ps(x);
+}
+INLINE vec vec_mul(vec a, vec b) {
+	return _mm256_mul_ps(a, b);
+}
+INLINE vec vec_fmadd(vec a, vec b, vec c) {
+	return _mm256_fmadd_ps(a, b, c);
+}
+INLINE vec vec_halves(const uint8_t *p) {
+	return load_halves(p);
+}
+INLINE vec vec_bytes(const uint8_t *p) {
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
-/* How many of `count` positions lie in block b. */
-static inline size_t in_block(size_t count, size_t b) {
-	size_t first = b * KERN_KV_BLOCK;
-	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
-}
-
-/* Queries of a tile: the scales of lanes take four registers. */
-INLINE size_t tile_most(const enum kern_kv type) {
-	return type == KERN_KV_F16 ? QUERIES : 2;
-}
-
-/* The next `left` of queries that go in one tile: two and two rather than three and one. */
-INLINE size_t tile_of(size_t left, const enum kern_kv type) {
-	return left == tile_most(type) + 1 ? 2 : min_size(left, tile_most(type));
-}
-
-/* What is asked for while a panel is walked: so many bytes a row, as many as it has.  Into the second cache: a request that
- * the first cache makes holds one of its few buffers until memory answers, and the loads that are due wait for one. */
-struct ahead {
-	const char *at;
-	size_t step; /* 0 when it was asked for before */
-};
-
-/* Eight lanes of a row. */
-INLINE __m256 lanes_at(const uint8_t *row, size_t g, __m256 scale, const enum panel kind) {
-	if (kind == HALVES)
-		return load_halves(row + g * 16);
-	__m256i q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(row + g * 8)));
-	return _mm256_mul_ps(_mm256_cvtepi32_ps(q), scale);
-}
-
-/* a[i][g] = fma(x[i][t], lanes 8g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes, a
- * vector a group, or of rows, a float each. */
-INLINE void walk(__m256 *a, const float *const *x, const uint8_t *panel, size_t rows, struct ahead ahead,
-        const void *scale, const enum panel kind, const size_t nq) {
-	const size_t row_bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
-	__m256 lane[GROUPS];
-	if (kind == LANE_SCALES) {
-		UNROLL
-		for (size_t g = 0; g < GROUPS; g++)
-			lane[g] = load_halves((const uint8_t *)scale + g * 16);
-	}
-	for (size_t t = 0; t < rows; t++, ahead.at += ahead.step) {
-		__m256 k[QUERIES], row = _mm256_setzero_ps();
-		_mm_prefetch(ahead.at, _MM_HINT_T1);
-		if (kind == ROW_SCALES)
-			row = _mm256_broadcast_ss((const float *)scale + t);
-		UNROLL
-		for (size_t i = 0; i < nq; i++)
-			k[i] = _mm256_broadcast_ss(x[i] + t);
-		UNROLL
-		for (size_t g = 0; g < GROUPS; g++) {
-			__m256 v =
-			        lanes_at(panel + t * row_bytes, g, kind == LANE_SCALES ? lane[g] : row, kind);
-			UNROLL
-			for (size_t i = 0; i < nq; i++)
-				a[i * GROUPS + g] = _mm256_fmadd_ps(k[i], v, a[i * GROUPS + g]);
-		}
-		UNROLL
-		for (size_t i = 0; i < nq * GROUPS; i++)
-			PIN(a[i]);
-	}
-}
-
-/* z[i][0..KV_LANES) = scale * q[i] . keys of the panel. */
-INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *panel, size_t head_size,
-        float scale, struct ahead ahead, const enum kern_kv type, const size_t nq) {
-	__m256 a[QUERIES * GROUPS];
-	const float *x[QUERIES];
-	UNROLL
-	for (size_t i = 0; i < nq; i++)
-		x[i] = q[i].q;
-	UNROLL
-	for (size_t i = 0; i < nq * GROUPS; i++)
-		a[i] = _mm256_setzero_ps();
-	if (type == KERN_KV_F16) {
-		walk(a, x, panel, head_size, ahead, NULL, HALVES, nq);
-	} else {
-		for (size_t d = 0; d < head_size; d += KV_LANES) {
-			walk(a, x, panel + KV_Q8_KEY_SCALES, KV_LANES, ahead, panel, LANE_SCALES, nq);
-			panel += KV_Q8_KEYS;
-			ahead.at += KV_LANES * ahead.step;
-			UNROLL
-			for (size_t i = 0; i < nq; i++)
-				x[i] += KV_LANES;
-		}
-	}
-	UNROLL
-	for (size_t i = 0; i < nq; i++) {
-		UNROLL
-		for (size_t g = 0; g < GROUPS; g++)
-			_mm256_storeu_ps(z + i * KERN_SPAN + g * 8,
-			        _mm256_mul_ps(_mm256_set1_ps(scale), a[i * GROUPS + g]));
-	}
-}
-
-INLINE void score_panel(float *z, const struct kern_query *q, size_t nq, const uint8_t *panel,
-        size_t head_size, float scale, struct ahead ahead, const enum kern_kv type) {
-	if (nq == 1)
-		score_tile(z, q, panel, head_size, scale, ahead, type, 1);
-	else if (nq == 2)
-		score_tile(z, q, panel, head_size, scale, ahead, type, 2);
-	else if (type == KERN_KV_F16)
-		score_tile(z, q, panel, head_size, scale, ahead, type, 3);
-}
-
-/* Scores to exponentials, in place; the span's maximum and sum. */
-static void soften(float *z, size_t count, float *max, float *sum) {
-	const __m256 low = _mm256_set1_ps(-INFINITY);
-	const __m256 valid = _mm256_castsi256_ps(lanes_below(count % 8));
-	size_t whole = count / 8 * 8;
-	/* max_ps(z, m) is z > m ? z : m, so a NaN is not taken. */
-	__m256 m = low;
-	for (size_t p = 0; p < whole; p += 8)
-		m = _mm256_max_ps(_mm256_loadu_ps(z + p), m);
-	if (whole < count)
-		m = _mm256_max_ps(_mm256_blendv_ps(low, _mm256_loadu_ps(z + whole), valid), m);
-	__m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
-	h = _mm_max_ps(h, _mm_movehl_ps(h, h));
-	h = _mm_max_ss(h, _mm_movehdup_ps(h));
-	*max = _mm_cvtss_f32(h) + 0.0f; /* a zero becomes +0, as in the reference */
-	m = _mm256_set1_ps(*max);
-	__m256 s = _mm256_setzero_ps();
-	for (size_t p = 0; p < whole; p += 8) {
-		__m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(z + p), m));
-		_mm256_storeu_ps(z + p, e);
-		s = _mm256_add_ps(s, e);
-	}
-	if (whole < count) { /* +0 added to a sum of exponentials leaves it as it is */
-		__m256 e = _mm256_and_ps(exp8(_mm256_sub_ps(_mm256_loadu_ps(z + whole), m)), valid);
-		_mm256_storeu_ps(z + whole, e);
-		s = _mm256_add_ps(s, e);
-	}
-	*sum = tree8(s);
-}
-
-/* q[i].o[d..] += sum of e[i][p] * row p of a panel of dimensions d.., for p < n, i < nq.  scale: of the rows. */
-INLINE void value_tile(const float *e, const struct kern_query *q, const uint8_t *panel, size_t n, size_t d,
-        struct ahead ahead, const float *scale, const enum kern_kv type, const size_t nq) {
-	__m256 a[QUERIES * GROUPS];
-	const float *x[QUERIES];
-	UNROLL
-	for (size_t i = 0; i < nq; i++) {
-		x[i] = e + i * KERN_SPAN;
-		UNROLL
-		for (size_t g = 0; g < GROUPS; g++)
-			a[i * GROUPS + g] = _mm256_loadu_ps(q[i].o + d + g * 8);
-	}
-	walk(a, x, panel, n, ahead, scale, type == KERN_KV_F16 ? HALVES : ROW_SCALES, nq);
-	UNROLL
-	for (size_t i = 0; i < nq; i++) {
-		UNROLL
-		for (size_t g = 0; g < GROUPS; g++)
-			_mm256_storeu_ps(q[i].o + d + g * 8, a[i * GROUPS + g]);
-	}
-}
-
-/* The same of a narrower panel of halves, for one query. */
-static void value_rest(
-        const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
-	size_t g = 0;
-	for (; g + 8 <= width; g += 8) {
-		__m256 a = _mm256_loadu_ps(q->o + d + g);
-		for (size_t p = 0; p < n; p++)
-			a = _mm256_fmadd_ps(
-			        _mm256_broadcast_ss(e + p), load_halves(panel + p * width + g), a);
-		_mm256_storeu_ps(q->o + d + g, a);
-	}
-	for (; g < width; g++) {
-		float a = q->o[d + g];
-		for (size_t p = 0; p < n; p++)
-			a = fmaf(e[p], _cvtsh_ss(panel[p * width + g]), a);
-		q->o[d + g] = a;
-	}
-}
-
-/* A panel of values: rows, a position each, of `width` lanes. */
-struct values {
-	const uint8_t *row;
-	size_t row_bytes, width;
-	const float *scale; /* of each row, where they have some */
-};
-
-/* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
-INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, const struct values *v,
-        size_t from, size_t to, size_t d, struct ahead ahead, const enum kern_kv type) {
-	if (from >= to)
-		return;
-	const uint8_t *row = v->row + from * v->row_bytes;
-	const float *scale = v->scale + from;
-	e += from;
-	if (type == KERN_KV_F16 && v->width < KV_LANES) {
-		for (size_t i = 0; i < nq; i++)
-			value_rest(e + i * KERN_SPAN, q + i, (const uint16_t *)(const void *)row, to - from,
-			        d, v->width);
-		return;
-	}
-	if (nq == 1)
-		value_tile(e, q, row, to - from, d, ahead, scale, type, 1);
-	else if (nq == 2)
-		value_tile(e, q, row, to - from, d, ahead, scale, type, 2);
-	else if (type == KERN_KV_F16)
-		value_tile(e, q, row, to - from, d, ahead, scale, type, 3);
-}
-
-/* All queries that see it against the panel of keys of positions from `position` on. */
-INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, struct ahead ahead,
-        size_t position, size_t head_size, float scale, float *z, const enum kern_kv type) {
-	for (size_t i = 0, n; i < nq; i += n) {
-		size_t seen = 0;
-		n = tile_of(nq - i, type);
-		for (size_t j = i; j < i + n; j++)
-			seen = q[j].count > seen ? q[j].count : seen;
-		if (seen <= position)
-			continue;
-		score_panel(z + i * KERN_SPAN + position, q + i, n, panel, head_size, scale, ahead, type);
-		ahead.step = 0;
-	}
-}
-
-/* All queries against the panel of a block's values that starts at dimension d. */
-INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v, struct ahead ahead,
-        size_t block, size_t d, const float *z, const enum kern_kv type) {
-	for (size_t i = 0, n; i < nq; i += n) {
-		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
-		size_t shared = KERN_SPAN;
-		n = tile_of(nq - i, type);
-		for (size_t j = i; j < i + n; j++)
-			shared = min_size(shared, q[j].count);
-		shared = in_block(shared, block);
-		value_panel(e, q + i, n, v, 0, shared, d, ahead, type);
-		for (size_t j = 0; j < n; j++)
-			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
-			        in_block(q[i + j].count, block), d, ahead, type);
-		ahead.step = 0;
-	}
-}
-
-/* Bytes of a panel of keys, and of a whole panel of values. */
-INLINE size_t key_panel(size_t head_size, const enum kern_kv type) {
-	return type == KERN_KV_F16 ? KV_LANES * head_size * 2 : head_size / KV_LANES * KV_Q8_KEYS;
-}
-
-INLINE size_t value_panel_bytes(const enum kern_kv type) {
-	return type == KERN_KV_F16 ? KERN_KV_BLOCK * KV_LANES * 2 : KV_Q8_VALUES;
-}
-
-/* Bytes that lie ahead for every row that is walked: those of a panel over its rows. */
-INLINE size_t step_of(const enum kern_kv type) {
-	return type == KERN_KV_F16 ? KV_LANES * 2 : KV_Q8_KEYS / KV_LANES;
-}
-
-INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
-        size_t head_size, float scale, float *z, const enum kern_kv type) {
-	size_t most = 0;
-	float row_scale[KERN_KV_BLOCK];
-	for (size_t i = 0; i < nq; i++)
-		most = q[i].count > most ? q[i].count : most;
-	for (size_t p = 0, end; p < most; p = end) {
-		const uint8_t *panel = (const uint8_t *)keys[p / KERN_KV_BLOCK] +
-		                       p % KERN_KV_BLOCK / KV_LANES * key_panel(head_size, type);
-		end = p + KV_LANES;
-		const void *next = end >= most                ? values[0]
-		                   : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
-		                                              : panel + key_panel(head_size, type);
-		score(q, nq, panel, (struct ahead){next, step_of(type)}, p, head_size, scale, z, type);
-	}
-	for (size_t i = 0; i < nq; i++) {
-		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
-		for (size_t d = 0; d < head_size; d++)
-			q[i].o[d] = 0.0f;
-	}
-	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
-		for (size_t d = 0; d < head_size; d += KV_LANES) {
-			const uint8_t *panel =
-			        (const uint8_t *)values[b] + d / KV_LANES * value_panel_bytes(type);
-			const void *next = panel + value_panel_bytes(type);
-			if (d + KV_LANES >= head_size)
-				next = values[(b + 1) * KERN_KV_BLOCK < most ? b + 1 : b];
-			struct values v = {.row = panel, .width = kv_width(head_size, d), .scale = row_scale};
-			v.row_bytes = v.width * 2;
-			if (type == KERN_KV_Q8_0) {
-				for (size_t i = 0; i < KERN_KV_BLOCK; i += 8)
-					_mm256_storeu_ps(row_scale + i, load_halves(panel + i * 2));
-				v.row += KV_Q8_VALUE_SCALES;
-				v.row_bytes = KV_LANES;
-			}
-			gather(q, nq, &v, (struct ahead){next, step_of(type)}, b, d, z, type);
-		}
-}
+#include "kernels/avx2/attention.h"
 
 void avx2_span_f16(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
         size_t head_size, float scale, void *scratch) {

@@ -2,7 +2,8 @@
  *
  * Two rungs come from the sources of this folder: "avx512", and "avx512vnni" for processors that multiply and
  * add bytes in one step.  quants_32.c, quants_256.c and rung.c are compiled once for each, with AVX512_VNNI
- * defined for the latter.  What is not a product of weights is the avx2 rung's: those processors have it too.
+ * defined for the latter.  Attention is the same for both; what is
+ * neither is the avx2 rung's: those processors have it too.
  *
  * A vector of sixteen 32-bit lanes is the rows of two strips side by side (a pair), half a vector from each:
  * the packed layout is that of every rung.  Where there is no second strip the first stands in for it. */
@@ -18,6 +19,10 @@
 
 extern const struct kern_ops kern_rung_avx512, kern_rung_avx512vnni;
 
+void avx512_span_f16(const struct kern_query *q, size_t nq, const void *const *keys,
+        const void *const *values, size_t head_size, float scale, void *scratch);
+void avx512_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys,
+        const void *const *values, size_t head_size, float scale, void *scratch);
 kern_mul_fn avx512_mul_f32, avx512_mul_f16, avx512_mul_bf16;
 kern_mul_fn AVX512_RUNG(mul_q4_0), AVX512_RUNG(mul_q4_1), AVX512_RUNG(mul_q5_0), AVX512_RUNG(mul_q5_1),
         AVX512_RUNG(mul_q8_0), AVX512_RUNG(mul_iq4_nl);

@@ -63,8 +63,8 @@ const struct kern_ops TABLE = {
         .add = avx2_add,
         .kv =
                 {
-                        [KERN_KV_F16] = {avx2_put_key_f16, avx2_put_value_f16, avx2_span_f16},
-                        [KERN_KV_Q8_0] = {avx2_put_key_q8_0, avx2_put_value_q8_0, avx2_span_q8_0},
+                        [KERN_KV_F16] = {avx2_put_key_f16, avx2_put_value_f16, avx512_span_f16},
+                        [KERN_KV_Q8_0] = {avx2_put_key_q8_0, avx2_put_value_q8_0, avx512_span_q8_0},
                 },
         .combine = avx2_combine,
 };
