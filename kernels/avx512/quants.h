@@ -420,6 +420,23 @@ INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t p
 	}
 }
 
+/* Asks for blocks [b, b + piece) of the walk, as far as there are so many, or of the one `over` strips later: while a piece is
+ * computed memory would have nothing to do.  Into the second cache, since the first has a panel; what is not taken up in such
+ * a burst is asked for again when it is unpacked. */
+INLINE void fetch_piece(
+        enum kern_type t, const struct pair *at, size_t b, size_t piece, size_t over, size_t blocks) {
+	size_t head = 8 * head_bytes(t), body = 8 * body_bytes(t), jump = over * blocks * (head + body);
+	size_t n = blocks - b < piece ? blocks - b : piece;
+	for (size_t i = 0; i < 2 * PAIRS; i++) {
+		const char *heads = (const char *)at[i / 2].head[i % 2] + jump + b * head;
+		const char *bodies = (const char *)at[i / 2].body[i % 2] + jump + b * body;
+		for (size_t k = 0; k < n * head; k += 64)
+			_mm_prefetch(heads + k, _MM_HINT_T1);
+		for (size_t k = 0; k < n * body; k += 64)
+			_mm_prefetch(bodies + k, _MM_HINT_T1);
+	}
+}
+
 /* A tile of columns over a walk, by pieces. */
 INLINE void run_pieces(
         enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
@@ -436,6 +453,7 @@ INLINE void run_pieces(
 				else
 					unpack_256(t, &panel.b[r][k - b], &block);
 			}
+		fetch_piece(t, at, end < blocks ? end : 0, piece, end < blocks ? 0 : 2 * PAIRS, blocks);
 		for (; c + COLS <= cols; c += COLS)
 			run_panel(t, COLS, sum + c, &panel, x + c, b, end);
 		switch (cols - c) {

@@ -1,5 +1,6 @@
 /* The table of an AVX-512 rung; compiled once for each (avx512.h).
- * One column waits for memory, and of some types the avx2 rung's decode waits better: see doc/performance.md. */
+ * Few columns wait for memory, and the avx2 rung waits better: it goes strip by strip, where a vector here has rows of two
+ * strips.  How few these are was measured (doc/performance.md). */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/avx2_ops.h"
 #include "kernels/avx512/avx512.h"
@@ -12,25 +13,25 @@
 #define NAME "avx512"
 #endif
 
-/* One column as the avx2 rung has it, more as this one has them: the same bits either way. */
-#define DECODE_AVX2(type) \
-	static void type##_decode_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+/* Up to `most` columns as the avx2 rung has them, more as this one has them: the same bits either way. */
+#define FEW_AVX2(type, most) \
+	static void type##_few_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
-		(cols <= 2 ? avx2_mul_##type : AVX512_RUNG(mul_##type))( \
+		(cols <= (most) ? avx2_mul_##type : AVX512_RUNG(mul_##type))( \
 		        y, ldy, w, rows, n, x, xstride, cols); \
 	}
 
-DECODE_AVX2(q4_0)
-DECODE_AVX2(q4_1)
-DECODE_AVX2(q5_0)
-DECODE_AVX2(q5_1)
-DECODE_AVX2(q8_0)
-DECODE_AVX2(iq4_nl)
-DECODE_AVX2(q2_k)
-DECODE_AVX2(q3_k)
-DECODE_AVX2(q4_k)
-DECODE_AVX2(q5_k)
-DECODE_AVX2(q6_k)
+FEW_AVX2(q4_0, 2)
+FEW_AVX2(q4_1, 2)
+FEW_AVX2(q5_0, 2)
+FEW_AVX2(q5_1, 2)
+FEW_AVX2(q8_0, 4)
+FEW_AVX2(iq4_nl, 2)
+FEW_AVX2(q2_k, 1)
+FEW_AVX2(q3_k, 1)
+FEW_AVX2(q4_k, 2)
+FEW_AVX2(q5_k, 2)
+FEW_AVX2(q6_k, 4)
 
 const struct kern_ops TABLE = {
         .name = NAME,
@@ -45,17 +46,17 @@ const struct kern_ops TABLE = {
                         [KERN_F32] = avx512_mul_f32,
                         [KERN_F16] = avx512_mul_f16,
                         [KERN_BF16] = avx512_mul_bf16,
-                        [KERN_Q4_0] = q4_0_decode_avx2,
-                        [KERN_Q4_1] = q4_1_decode_avx2,
-                        [KERN_Q5_0] = q5_0_decode_avx2,
-                        [KERN_Q5_1] = q5_1_decode_avx2,
-                        [KERN_Q8_0] = q8_0_decode_avx2,
-                        [KERN_IQ4_NL] = iq4_nl_decode_avx2,
-                        [KERN_Q2_K] = q2_k_decode_avx2,
-                        [KERN_Q3_K] = q3_k_decode_avx2,
-                        [KERN_Q4_K] = q4_k_decode_avx2,
-                        [KERN_Q5_K] = q5_k_decode_avx2,
-                        [KERN_Q6_K] = q6_k_decode_avx2,
+                        [KERN_Q4_0] = q4_0_few_avx2,
+                        [KERN_Q4_1] = q4_1_few_avx2,
+                        [KERN_Q5_0] = q5_0_few_avx2,
+                        [KERN_Q5_1] = q5_1_few_avx2,
+                        [KERN_Q8_0] = q8_0_few_avx2,
+                        [KERN_IQ4_NL] = iq4_nl_few_avx2,
+                        [KERN_Q2_K] = q2_k_few_avx2,
+                        [KERN_Q3_K] = q3_k_few_avx2,
+                        [KERN_Q4_K] = q4_k_few_avx2,
+                        [KERN_Q5_K] = q5_k_few_avx2,
+                        [KERN_Q6_K] = q6_k_few_avx2,
                 },
         .rmsnorm = avx2_rmsnorm,
         .rope = avx2_rope,
