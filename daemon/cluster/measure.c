@@ -6,8 +6,10 @@
  * the machine was busy hits none alone.
  * A slow rung measures less of it, and when time is up the rounds that are there must do.
  *
- * Figures that were kept are looked at again, in one round, when the node starts, half a minute after it has measured (an
- * idle machine is not at its quickest at once) and every hour in which it is idle; when
+ * An idle machine is not at its quickest at once, and a virtual one, or one that does other things besides, is quick and slow
+ * by turns.  So the first figures, which a plan need not wait long for, are soon replaced by those of LOOKS later times, ten seconds
+ * apart: by the mean of the times that these take.
+ * Figures that were kept are looked at again, in one round, when the node starts and every hour in which it is idle; when
  * they have drifted, everything is measured anew.
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
@@ -40,7 +42,8 @@
 #define COLUMNS 128u
 #define MANY_ROWS 2048u     /* at most, with many columns */
 #define DRIFT 0.12          /* of the figures, in the median: then they are another machine's */
-#define LOOK_SOON_MS 30000u /* until the second look */
+#define LOOKS 4             /* of which figures are the mean, */
+#define LOOK_SOON_MS 10000u /* and the time between them */
 #define LOOK_MS 3600000u    /* between later ones */
 #define FILE_MAX_BYTES 65536
 
@@ -58,13 +61,16 @@ struct measure {
 	unsigned threads;
 	int *cpus; /* owned, NULL: not pinned */
 	pthread_t thread;
-	bool running;        /* the thread is to be joined */
-	bool ready, settled; /* there are figures; they were looked at a second time */
+	bool running;    /* the thread is to be joined */
+	bool ready;      /* there are figures */
+	unsigned period; /* of the timer */
 	atomic_bool stop;
 	/* written by the thread, read by the loop when it is not running */
 	struct figures figures;
 	double disk;
-	bool kept; /* the figures are those of the file, and the thread looks whether they still hold */
+	bool kept; /* there are figures already, and the thread adds to them or looks whether they still hold */
+	unsigned
+	        looks; /* that they are the mean of; 0: of none, they are the first; LOOKS: and they hold until they drift */
 	/* what the others are told: the loop's */
 	double bandwidth, disk_told;
 	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
@@ -80,7 +86,7 @@ struct bell {
 /* ---- the file ---- */
 
 static void stamp(const struct measure *m, char *out, size_t len) {
-	snprintf(out, len, "rates 2 cpu %s threads %u arithmetic %d layout %d", kern_ops()->name, m->threads,
+	snprintf(out, len, "rates 3 cpu %s threads %u arithmetic %d layout %d", kern_ops()->name, m->threads,
 	        KERN_ARITHMETIC, KERN_LAYOUT);
 }
 
@@ -112,6 +118,8 @@ static int load(struct measure *m) {
 			m->figures.bandwidth = value;
 		else if (sscanf(line, "disk %lf", &value) == 1 && value >= 0)
 			m->disk = value;
+		else if (sscanf(line, "looks %u", &type) == 1 && type <= LOOKS)
+			m->looks = type;
 		else if (sscanf(line, "type %u %lf %lf", &type, &value, &many) == 3 && kern_traits(type) &&
 		         value > 0 && many > 0) {
 			m->figures.one[type] = value;
@@ -131,8 +139,8 @@ static void save(const struct measure *m) {
 		return;
 	stamp(m, text, sizeof text);
 	at = strlen(text);
-	at += (size_t)snprintf(
-	        text + at, sizeof text - at, "\nread %.6e\ndisk %.6e\n", m->figures.bandwidth, m->disk);
+	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e\ndisk %.6e\nlooks %u\n",
+	        m->figures.bandwidth, m->disk, m->looks);
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (m->figures.one[t] > 0)
 			at += (size_t)snprintf(text + at, sizeof text - at, "type %u %.6e %.6e\n", t,
@@ -287,6 +295,15 @@ static void measure_all(struct bench *b, struct figures *out) {
 	}
 }
 
+/* Of rates, the mean of the times: those of `n` looks, and those of another. */
+static void add_look(struct figures *mean, unsigned n, const struct figures *now) {
+	double *was = (double *)(void *)mean;
+	const double *is = (const double *)(const void *)now;
+	for (size_t i = 0; i < FIGURES; i++)
+		if (is[i] > 0)
+			was[i] = n && was[i] > 0 ? (n + 1) / (n / was[i] + 1 / is[i]) : is[i];
+}
+
 /* Whether most figures are now others. */
 static bool has_drifted(const struct figures *was, const struct figures *now) {
 	double off[FIGURES];
@@ -367,26 +384,42 @@ static void bench_clear(struct bench *b) {
 	free(b->sums);
 }
 
+/* One more of the looks that figures are the mean of; or whether they have drifted, and then the first of new ones. */
+static void look_again(struct measure *m, struct bench *b) {
+	struct figures now;
+	bool drifted = false;
+	if (m->looks < LOOKS) {
+		measure_all(b, &now);
+	} else {
+		measure_round(b, &now);
+		drifted = !atomic_load(b->stop) && has_drifted(&m->figures, &now);
+		if (!drifted)
+			return;
+		log_line(LOG_LINE_INFO,
+		        "this machine is not as quick as it was measured, or quicker: measuring anew");
+		measure_all(b, &now);
+	}
+	if (atomic_load(b->stop))
+		return;
+	if (drifted) {
+		m->figures = now;
+		m->looks = 0;
+		m->disk = m->dir ? disk_rate(m->dir) : 0;
+	} else {
+		add_look(&m->figures, m->looks++, &now);
+	}
+	save(m);
+}
+
 static void *run(void *arg) {
 	struct measure *m = arg;
 	struct bench b;
-	struct figures now;
 	int rc = bench_create(&b, m);
-	bool anew = rc == 0 && !m->kept;
 	if (rc == 0 && m->kept) {
-		measure_round(&b, &now);
-		if (!atomic_load(&m->stop) && has_drifted(&m->figures, &now)) {
-			log_line(LOG_LINE_INFO,
-			        "this machine is not as quick as it was measured, or quicker: measuring anew");
-			anew = true;
-		}
-	}
-	if (anew) {
-		measure_all(&b, &now);
-		if (!atomic_load(&m->stop)) {
-			m->figures = now;
-			m->disk = m->dir ? disk_rate(m->dir) : 0;
-		}
+		look_again(m, &b);
+	} else if (rc == 0) {
+		measure_all(&b, &m->figures);
+		m->disk = m->dir && !atomic_load(&m->stop) ? disk_rate(m->dir) : 0;
 		if (!atomic_load(&m->stop))
 			save(m);
 	}
@@ -417,6 +450,22 @@ static void publish(struct measure *m) {
 	}
 }
 
+static void look(void *arg);
+
+/* Looks soon, until there have been LOOKS; then every hour. */
+static int schedule(struct measure *m) {
+	unsigned period = m->looks < LOOKS ? LOOK_SOON_MS : LOOK_MS;
+	if (period == m->period)
+		return 0;
+	struct loop_timer *t = loop_timer_start(m->loop, period, true, look, m);
+	if (!t)
+		return -ENOMEM;
+	loop_timer_stop(m->timer);
+	m->timer = t;
+	m->period = period;
+	return 0;
+}
+
 static void told(void *arg) {
 	struct bell *b = arg;
 	struct measure *m = b->m;
@@ -428,6 +477,8 @@ static void told(void *arg) {
 	m->running = false;
 	m->kept = true;
 	publish(m);
+	if (schedule(m))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
 }
 
 static int begin(struct measure *m) {
@@ -450,15 +501,9 @@ static int begin(struct measure *m) {
 static void look(void *arg) {
 	struct measure *m = arg;
 	if (m->running || m->busy(m->arg))
-		return; /* soon again, or in an hour */
+		return; /* the timer comes again */
 	if (begin(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
-	struct loop_timer *hourly = m->settled ? NULL : loop_timer_start(m->loop, LOOK_MS, true, look, m);
-	if (hourly) {
-		loop_timer_stop(m->timer);
-		m->timer = hourly;
-		m->settled = true;
-	}
 }
 
 int measure_start(struct measure **out, struct loop *l, const char *state_dir, unsigned threads,
@@ -478,8 +523,6 @@ int measure_start(struct measure **out, struct loop *l, const char *state_dir, u
 			goto error;
 		memcpy(m->cpus, cpus, threads * sizeof *m->cpus);
 	}
-	if (!(m->timer = loop_timer_start(l, LOOK_SOON_MS, true, look, m)))
-		goto error;
 	m->disk = -1; /* in no file, so far */
 	m->kept = load(m) == 0;
 	if (m->kept) {
@@ -487,8 +530,11 @@ int measure_start(struct measure **out, struct loop *l, const char *state_dir, u
 	} else {
 		m->figures = (struct figures){0};
 		m->disk = 0;
+		m->looks = 0;
 	}
-	rc = begin(m);
+	rc = schedule(m);
+	if (rc == 0)
+		rc = begin(m);
 	if (rc)
 		goto error;
 	*out = m;

@@ -2,6 +2,7 @@
 #include "kernels/avx2/avx2_ops.h"
 
 #include "kernels/avx2/common.h"
+#include "kernels/avx2/vector.h"
 
 #define LANES 8
 #define QUERIES 3 /* with four groups of lanes they fill the registers */
@@ -22,6 +23,9 @@ INLINE void vec_store(float *p, vec v) {
 INLINE vec vec_set1(float x) {
 	return _mm256_set1_ps(x);
 }
+INLINE vec vec_sub(vec a, vec b) {
+	return _mm256_sub_ps(a, b);
+}
 INLINE vec vec_mul(vec a, vec b) {
 	return _mm256_mul_ps(a, b);
 }
@@ -33,6 +37,12 @@ INLINE vec vec_halves(const uint8_t *p) {
 }
 INLINE vec vec_bytes(const uint8_t *p) {
 	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+INLINE vec vec_exp(vec x) {
+	return exp8(x);
+}
+INLINE __m256 vec_stripes(__m256 stripes, vec e) {
+	return _mm256_add_ps(stripes, e);
 }
 
 #include "kernels/avx2/attention.h"

@@ -157,10 +157,24 @@ INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *pane
 }
 
 INLINE void score_panel(float *z, const struct kern_query *q, size_t nq, const uint8_t *panel,
-        size_t head_size, float scale, struct ahead ahead, const enum kern_kv type) {
+        size_t head_size, float scale, struct ahead ahead, const enum kern_kv type){
 #define SCORE(n) score_tile(z, q, panel, head_size, scale, ahead, type, n)
-	TILE(nq, SCORE)
+        TILE(nq, SCORE)
 #undef SCORE
+}
+
+/* Eight scores to exponentials, in place, added to their stripes. */
+INLINE __m256 exponentials8(float *z, __m256 max, __m256 stripes) {
+	__m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(z), max));
+	_mm256_storeu_ps(z, e);
+	return _mm256_add_ps(stripes, e);
+}
+
+/* LANES of them. */
+INLINE __m256 vec_exponentials(float *z, vec max, __m256 stripes) {
+	vec e = vec_exp(vec_sub(vec_load(z), max));
+	vec_store(z, e);
+	return vec_stripes(stripes, e);
 }
 
 /* Scores to exponentials, in place; the span's maximum and sum. */
@@ -180,11 +194,11 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	*max = _mm_cvtss_f32(h) + 0.0f; /* a zero becomes +0, as in the reference */
 	m = _mm256_set1_ps(*max);
 	__m256 s = _mm256_setzero_ps();
-	for (size_t p = 0; p < whole; p += 8) {
-		__m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(z + p), m));
-		_mm256_storeu_ps(z + p, e);
-		s = _mm256_add_ps(s, e);
-	}
+	size_t p = 0;
+	for (; p + LANES <= count; p += LANES)
+		s = vec_exponentials(z + p, vec_set1(*max), s);
+	for (; p < whole; p += 8)
+		s = exponentials8(z + p, m, s);
 	if (whole < count) { /* +0 added to a sum of exponentials leaves it as it is */
 		__m256 e = _mm256_and_ps(exp8(_mm256_sub_ps(_mm256_loadu_ps(z + whole), m)), valid);
 		_mm256_storeu_ps(z + whole, e);

@@ -13,25 +13,27 @@
 #define NAME "avx512"
 #endif
 
-/* Up to `most` columns as the avx2 rung has them, more as this one has them: the same bits either way. */
-#define FEW_AVX2(type, most) \
+/* Up to `most` columns as the avx2 rung has them, more by `many` of this one: the same bits either way. */
+#define FEW_AVX2(type, most, many) \
 	static void type##_few_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
-		(cols <= (most) ? avx2_mul_##type : AVX512_RUNG(mul_##type))( \
-		        y, ldy, w, rows, n, x, xstride, cols); \
+		(cols <= (most) ? avx2_mul_##type : many)(y, ldy, w, rows, n, x, xstride, cols); \
 	}
 
-FEW_AVX2(q4_0, 2)
-FEW_AVX2(q4_1, 2)
-FEW_AVX2(q5_0, 2)
-FEW_AVX2(q5_1, 2)
-FEW_AVX2(q8_0, 4)
-FEW_AVX2(iq4_nl, 2)
-FEW_AVX2(q2_k, 1)
-FEW_AVX2(q3_k, 1)
-FEW_AVX2(q4_k, 2)
-FEW_AVX2(q5_k, 2)
-FEW_AVX2(q6_k, 4)
+FEW_AVX2(f32, 1, avx512_mul_f32)
+FEW_AVX2(f16, 1, avx512_mul_f16)
+FEW_AVX2(bf16, 1, avx512_mul_bf16)
+FEW_AVX2(q4_0, 2, AVX512_RUNG(mul_q4_0))
+FEW_AVX2(q4_1, 2, AVX512_RUNG(mul_q4_1))
+FEW_AVX2(q5_0, 2, AVX512_RUNG(mul_q5_0))
+FEW_AVX2(q5_1, 2, AVX512_RUNG(mul_q5_1))
+FEW_AVX2(q8_0, 4, AVX512_RUNG(mul_q8_0))
+FEW_AVX2(iq4_nl, 2, AVX512_RUNG(mul_iq4_nl))
+FEW_AVX2(q2_k, 1, AVX512_RUNG(mul_q2_k))
+FEW_AVX2(q3_k, 1, AVX512_RUNG(mul_q3_k))
+FEW_AVX2(q4_k, 2, AVX512_RUNG(mul_q4_k))
+FEW_AVX2(q5_k, 2, AVX512_RUNG(mul_q5_k))
+FEW_AVX2(q6_k, 4, AVX512_RUNG(mul_q6_k))
 
 const struct kern_ops TABLE = {
         .name = NAME,
@@ -43,9 +45,9 @@ const struct kern_ops TABLE = {
                 },
         .mul =
                 {
-                        [KERN_F32] = avx512_mul_f32,
-                        [KERN_F16] = avx512_mul_f16,
-                        [KERN_BF16] = avx512_mul_bf16,
+                        [KERN_F32] = f32_few_avx2,
+                        [KERN_F16] = f16_few_avx2,
+                        [KERN_BF16] = bf16_few_avx2,
                         [KERN_Q4_0] = q4_0_few_avx2,
                         [KERN_Q4_1] = q4_1_few_avx2,
                         [KERN_Q5_0] = q5_0_few_avx2,
