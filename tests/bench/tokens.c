@@ -101,10 +101,16 @@ static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t posit
 	return (double)kv_block_bytes(&s->m.hp, kv, s->m.hp.layers) / KERN_KV_BLOCK * position;
 }
 
-/* What the positions from PROMPT to FAR add to a token, over what their bytes take to read. */
+/* What the positions from PROMPT to FAR add to a token, over what their bytes take to read: a token near, one far and reading
+ * alone, in turn. */
 static double added(struct bench *b, struct run *r, const struct synth *s, enum kern_kv kv) {
-	double near = decode(b, r, PROMPT).taken;
-	return (decode(b, r, FAR - 1).taken - near) / cache_bytes(s, kv, FAR - 1 - PROMPT);
+	double bytes[TOKENS];
+	for (int i = 0; i < TOKENS; i++) {
+		step(r, 1, PROMPT); /* the team of the probe goes to sleep */
+		double near = step(r, 1, PROMPT), far = step(r, 1, FAR - 1);
+		bytes[i] = (far - near) * bench_read_once(b);
+	}
+	return bench_median(bytes, TOKENS) / cache_bytes(s, kv, FAR - 1 - PROMPT);
 }
 
 static void peer_rows(struct bench *b, const struct model *m, double speed, double prompts) {
