@@ -248,7 +248,7 @@ static int advise_draft(struct answer *out, struct asked *q, struct asked *small
 	return rc;
 }
 
-/* A file, or with a colon and no file by that name the name of a shape. */
+/* Opens the file, unless it is a shape that is asked for, and names the model by what there is. */
 static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1]) {
 	if (!*q->cmd.shape) {
 		q->cmd.file = file;

@@ -14,6 +14,19 @@
 
 #define KV_LANES 32
 
+static inline size_t min_size(size_t a, size_t b) {
+	return a < b ? a : b;
+}
+
+/* How many of `count` positions lie in block b. */
+static inline size_t kv_in_block(size_t count, size_t b) {
+	size_t first = b * KERN_KV_BLOCK;
+	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
+}
+
+/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
+enum kv_panel { HALVES, LANE_SCALES, ROW_SCALES };
+
 /* ---- f16: in halves from the head's keys (values) in a block ---- */
 
 static inline size_t kv_key_at(size_t head_size, size_t slot, size_t d) {

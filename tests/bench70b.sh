@@ -49,7 +49,7 @@ start() {
 	else
 		must node "$n" -- --memory "$memory" --threads "$team"
 	fi
-	# one after the other: they measure the same processors, and half a minute later look again
+	# one after the other: they measure the same processors, and look again four times in the next 40 seconds
 	wait_for 60 test -s "$dir/$n/rates" >"$dir/out" || die "$n has not measured"
 	sleep 45
 }

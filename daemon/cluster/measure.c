@@ -389,44 +389,46 @@ static void bench_clear(struct bench *b) {
 	free(b->sums);
 }
 
-/* One more of the looks that figures are the mean of; or whether they have drifted, and then the first of new ones. */
-static void look_again(struct measure *m, struct bench *b) {
+/* The first figures, or the first of new ones. */
+static void measure_first(struct measure *m, struct bench *b) {
 	struct figures now;
-	bool drifted = false;
-	if (m->looks < LOOKS) {
-		measure_all(b, &now);
-	} else {
-		measure_round(b, &now);
-		drifted = !atomic_load(b->stop) && has_drifted(&m->figures, &now);
-		if (!drifted)
-			return;
-		log_line(LOG_LINE_INFO,
-		        "this machine is not as quick as it was measured, or quicker: measuring anew");
-		measure_all(b, &now);
-	}
+	measure_all(b, &now);
 	if (atomic_load(b->stop))
 		return;
-	if (drifted) {
-		m->figures = now;
-		m->looks = 0;
-		m->disk = m->dir ? disk_rate(m->dir) : 0;
-	} else {
-		add_look(&m->figures, m->looks++, &now);
-	}
+	m->figures = now;
+	m->looks = 0;
+	m->disk = m->dir ? disk_rate(m->dir) : 0;
 	save(m);
+}
+
+/* One more of the looks that figures are the mean of. */
+static void look_once_more(struct measure *m, struct bench *b) {
+	struct figures now;
+	measure_all(b, &now);
+	if (atomic_load(b->stop))
+		return;
+	add_look(&m->figures, m->looks++, &now);
+	save(m);
+}
+
+static bool is_as_measured(struct measure *m, struct bench *b) {
+	struct figures now;
+	measure_round(b, &now);
+	return atomic_load(b->stop) || !has_drifted(&m->figures, &now);
 }
 
 static void *run(void *arg) {
 	struct measure *m = arg;
 	struct bench b;
 	int rc = bench_create(&b, m);
-	if (rc == 0 && m->kept) {
-		look_again(m, &b);
-	} else if (rc == 0) {
-		measure_all(&b, &m->figures);
-		m->disk = m->dir && !atomic_load(&m->stop) ? disk_rate(m->dir) : 0;
-		if (!atomic_load(&m->stop))
-			save(m);
+	if (rc == 0 && !m->kept) {
+		measure_first(m, &b);
+	} else if (rc == 0 && m->looks < LOOKS) {
+		look_once_more(m, &b);
+	} else if (rc == 0 && !is_as_measured(m, &b)) {
+		log_line(LOG_LINE_INFO,
+		        "this machine is not as quick as it was measured, or quicker: measuring anew");
+		measure_first(m, &b);
 	}
 	if (rc)
 		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-rc));

@@ -25,19 +25,6 @@
 
 #define GROUPS (KV_LANES / LANES)
 
-/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
-enum panel { HALVES, LANE_SCALES, ROW_SCALES };
-
-static inline size_t min_size(size_t a, size_t b) {
-	return a < b ? a : b;
-}
-
-/* How many of `count` positions lie in block b. */
-static inline size_t in_block(size_t count, size_t b) {
-	size_t first = b * KERN_KV_BLOCK;
-	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
-}
-
 /* How many of the `left` queries that are left go in one tile: the last two tiles are alike. */
 INLINE size_t tile_of(size_t left, const enum kern_kv type) {
 	const size_t most = type == KERN_KV_F16 ? QUERIES : QUERIES_Q8;
@@ -87,16 +74,16 @@ struct ahead {
 };
 
 /* LANES lanes of a row. */
-INLINE vec lanes_at(const uint8_t *row, size_t g, vec scale, const enum panel kind) {
+INLINE vec lanes_at(const uint8_t *row, size_t g, vec scale, const enum kv_panel kind) {
 	if (kind == HALVES)
 		return vec_halves(row + g * LANES * 2);
 	return vec_mul(vec_bytes(row + g * LANES), scale);
 }
 
-/* a[i][g] = fma(x[i][t], lanes 8g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes, a
+/* a[i][g] = fma(x[i][t], lanes g * LANES.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes, a
  * vector a group, or of rows, a float each. */
 INLINE void walk(vec *a, const float *const *x, const uint8_t *panel, size_t rows, struct ahead ahead,
-        const void *scale, const enum panel kind, const size_t nq) {
+        const void *scale, const enum kv_panel kind, const size_t nq) {
 	const size_t row_bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
 	vec lane[GROUPS];
 	if (kind == LANE_SCALES) {
@@ -297,11 +284,11 @@ INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v
 		n = tile_of(nq - i, type);
 		for (size_t j = i; j < i + n; j++)
 			shared = min_size(shared, q[j].count);
-		shared = in_block(shared, block);
+		shared = kv_in_block(shared, block);
 		value_panel(e, q + i, n, v, 0, shared, d, ahead, type);
 		for (size_t j = 0; j < n; j++)
 			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
-			        in_block(q[i + j].count, block), d, ahead, type);
+			        kv_in_block(q[i + j].count, block), d, ahead, type);
 		ahead.step = 0;
 	}
 }

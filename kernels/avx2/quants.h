@@ -1,8 +1,8 @@
 /* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them.
  *
- * One column (decode) reads weights strip by strip and asks for what lies ahead in the very order in which it lies in memory:
- * that takes it a quarter quicker than strips side by side, or heads beside bodies, do (doc/performance.md).  More columns unpack two strips of a piece of the width into a panel that
- * stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
+ * One column (decode) reads weights strip by strip and asks for what lies ahead in the very order in which it lies in memory,
+ * which is quicker than strips side by side, or heads beside bodies, can be (doc/performance.md).  More columns unpack two
+ * strips of a piece of the width into a panel that stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
  * wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in either way. */
 #ifndef KERNELS_AVX2_QUANTS_H
 #define KERNELS_AVX2_QUANTS_H
@@ -444,7 +444,7 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 /* One column over all rows: decode, once in the code. */
 typedef void one_fn(float *y, const void *w, size_t rows, size_t n, const void *x);
 
-/* Columns [c, cols) over `side` strips from k on; those that are left over come one by one. */
+/* `cols` columns over `side` strips from k on; those that are left over come one by one. */
 INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t k,
         size_t side, size_t rows, size_t n, const void *x, size_t xstride, const struct column *col,
         size_t cols) {

@@ -1,4 +1,6 @@
-/* avx512/attention: attention over one span with vectors of sixteen; what combines spans is the avx2 rung's. */
+/* avx512/attention: attention over one span: avx2/attention.h with vectors of sixteen.  What combines spans is the avx2 rung's.
+ * Owns nothing, and equals kernels/ref/attention.c to the bit: a lane computes what it does with eight of them, and sums of
+ * exponentials keep their eight stripes.  Pure; any thread. */
 #include "kernels/avx512/avx512.h"
 
 #include "kernels/avx2/common.h"

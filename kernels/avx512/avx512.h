@@ -2,8 +2,8 @@
  *
  * Two rungs come from the sources of this folder: "avx512", and "avx512vnni" for processors that multiply and
  * add bytes in one step.  quants_32.c, quants_256.c and rung.c are compiled once for each, with AVX512_VNNI
- * defined for the latter.  Attention is the same for both; what is
- * neither is the avx2 rung's: those processors have it too.
+ * defined for the latter.  Attention is the same for both; what is neither is the avx2
+ * rung's: those processors have it too.
  *
  * A vector of sixteen 32-bit lanes is the rows of two strips side by side (a pair), half a vector from each:
  * the packed layout is that of every rung.  Where there is no second strip the first stands in for it. */

@@ -5,7 +5,7 @@
 #include "kernels/avx512/common.h"
 
 enum {
-	PAIRS = 4,   /* of a walk for one column; for more, half of them */
+	PAIRS = 2,   /* of a walk: one column is the avx2 rung's (rung.c) */
 	PIECE = 128, /* elements of four strips: at most half of a first cache of 32 KiB */
 	TILE = 16,   /* columns whose whole width stays in the second cache */
 	COLS = 8     /* at once */
@@ -33,54 +33,52 @@ INLINE __m512 weights(enum kern_type t, const uint8_t *const *strips, size_t i) 
 	}
 }
 
-/* Elements [first, last) of `pairs` pairs times `cols` columns, added to `to`. */
-INLINE void tile(enum kern_type t, size_t pairs, size_t cols, sums *to, const uint8_t *const (*at)[2],
-        const uint8_t *x, size_t xstride, size_t first, size_t last) {
+/* Elements [first, last) of a walk times `cols` columns, added to `to`. */
+INLINE void tile(enum kern_type t, size_t cols, sums *to, const uint8_t *const (*at)[2], const uint8_t *x,
+        size_t xstride, size_t first, size_t last) {
 	__m512 s[COLS][PAIRS];
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		UNROLL for (size_t r = 0; r < pairs; r++) s[c][r] = to[c][r];
+		UNROLL for (size_t r = 0; r < PAIRS; r++) s[c][r] = to[c][r];
 	}
 	for (size_t i = first; i < last; i++) {
-		UNROLL for (size_t r = 0; r < pairs; r++) {
+		UNROLL for (size_t r = 0; r < PAIRS; r++) {
 			__m512 v = weights(t, at[r], i);
 			UNROLL for (size_t c = 0; c < cols; c++) s[c][r] = _mm512_fmadd_ps(
 			        v, _mm512_set1_ps(((const float *)(x + c * xstride))[i]), s[c][r]);
 		}
 	}
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		UNROLL for (size_t r = 0; r < pairs; r++) to[c][r] = s[c][r];
+		UNROLL for (size_t r = 0; r < PAIRS; r++) to[c][r] = s[c][r];
 	}
 }
 
-/* A walk of `pairs` pairs from strip `index` on times a tile of columns; the last strip stands in for those that
+/* A walk from strip `index` on times a tile of columns; the last strip stands in for those that
  * are not there. */
-INLINE void run_walk(enum kern_type t, size_t pairs, float *y, size_t ldy, const void *w, size_t index,
-        size_t rows, size_t n, const uint8_t *x, size_t xstride, size_t cols) {
+INLINE void run_walk(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t rows,
+        size_t n, const uint8_t *x, size_t xstride, size_t cols) {
 	const uint8_t *at[PAIRS][2];
 	size_t strips = (rows + 7) / 8;
 	sums s[TILE];
-	for (size_t i = 0; i < 2 * pairs; i++) {
+	for (size_t i = 0; i < 2 * PAIRS; i++) {
 		size_t k = index + i < strips ? index + i : strips - 1;
 		at[i / 2][i % 2] = (const uint8_t *)w + k * 8 * n * element(t);
 	}
 	for (size_t c = 0; c < cols; c++)
-		for (size_t r = 0; r < pairs; r++)
+		for (size_t r = 0; r < PAIRS; r++)
 			s[c][r] = _mm512_setzero_ps();
 	for (size_t i = 0; i < n; i += PIECE) {
 		size_t end = n - i < PIECE ? n : i + PIECE, c = 0;
-		if (pairs < PAIRS) {
-			for (; c + COLS <= cols; c += COLS)
-				tile(t, pairs, COLS, s + c, at, x + c * xstride, xstride, i, end);
-			for (; c + 4 <= cols; c += 4)
-				tile(t, pairs, 4, s + c, at, x + c * xstride, xstride, i, end);
-			for (; c + 2 <= cols; c += 2)
-				tile(t, pairs, 2, s + c, at, x + c * xstride, xstride, i, end);
-		}
+		for (; c + COLS <= cols; c += COLS)
+			tile(t, COLS, s + c, at, x + c * xstride, xstride, i, end);
+		for (; c + 4 <= cols; c += 4)
+			tile(t, 4, s + c, at, x + c * xstride, xstride, i, end);
+		for (; c + 2 <= cols; c += 2)
+			tile(t, 2, s + c, at, x + c * xstride, xstride, i, end);
 		for (; c < cols; c++)
-			tile(t, pairs, 1, s + c, at, x + c * xstride, xstride, i, end);
+			tile(t, 1, s + c, at, x + c * xstride, xstride, i, end);
 	}
 	for (size_t c = 0; c < cols; c++)
-		for (size_t r = 0; r < pairs && index + 2 * r < strips; r++)
+		for (size_t r = 0; r < PAIRS && index + 2 * r < strips; r++)
 			store_rows(y + c * ldy + (index + 2 * r) * 8, s[c][r], rows - (index + 2 * r) * 8);
 }
 
@@ -88,13 +86,10 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
         size_t xstride, size_t cols) {
 	size_t strips = (rows + 7) / 8;
 	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
-		size_t count = cols - c0 < TILE ? cols - c0 : TILE, k = 0;
+		size_t count = cols - c0 < TILE ? cols - c0 : TILE;
 		const uint8_t *at = (const uint8_t *)x + c0 * xstride;
-		if (count == 1)
-			for (; k < strips; k += 2 * PAIRS)
-				run_walk(t, PAIRS, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, 1);
-		for (; k < strips; k += PAIRS)
-			run_walk(t, PAIRS / 2, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
+		for (size_t k = 0; k < strips; k += 2 * PAIRS)
+			run_walk(t, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
 	}
 }
 

@@ -21,21 +21,8 @@
 #define QUERIES 2 /* of a tile: with eight groups of four lanes they take half of the registers */
 #define GROUPS (KV_LANES / 4)
 
-/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
-enum panel { HALVES, LANE_SCALES, ROW_SCALES };
-
-static inline size_t min_size(size_t a, size_t b) {
-	return a < b ? a : b;
-}
-
-/* How many of `count` positions lie in block b. */
-static inline size_t in_block(size_t count, size_t b) {
-	size_t first = b * KERN_KV_BLOCK;
-	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
-}
-
 /* Four lanes of a row. */
-INLINE float32x4_t lanes_at(const uint8_t *row, size_t g, const enum panel kind) {
+INLINE float32x4_t lanes_at(const uint8_t *row, size_t g, const enum kv_panel kind) {
 	if (kind == HALVES)
 		return load_halves(row + g * 8, 0);
 	uint32_t word;
@@ -47,7 +34,7 @@ INLINE float32x4_t lanes_at(const uint8_t *row, size_t g, const enum panel kind)
 /* a[i][g] = fma(x[i][t], lanes 4g.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes or
  * rows, as halves. */
 INLINE void walk(float32x4_t *a, const float *const *x, const uint8_t *panel, size_t rows,
-        const uint16_t *scale, const enum panel kind, const size_t nq) {
+        const uint16_t *scale, const enum kv_panel kind, const size_t nq) {
 	const size_t bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
 	float32x4_t lane[GROUPS];
 	if (kind == LANE_SCALES) {
@@ -229,11 +216,11 @@ INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v
 		n = min_size(nq - i, QUERIES);
 		for (size_t j = i; j < i + n; j++)
 			shared = min_size(shared, q[j].count);
-		shared = in_block(shared, block);
+		shared = kv_in_block(shared, block);
 		value_panel(e, q + i, n, v, 0, shared, d, type);
 		for (size_t j = 0; j < n; j++)
 			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
-			        in_block(q[i + j].count, block), d, type);
+			        kv_in_block(q[i + j].count, block), d, type);
 	}
 }
 
