@@ -298,8 +298,8 @@ static int make_scheduler(struct coordinator *m, const struct hparams *hp) {
 }
 
 int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
-        const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen) {
-	struct node_id first;
+        const char *first, const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen) {
+	struct node_id to;
 	struct coordinator *m = calloc(1, sizeof *m);
 	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
 	if (rc == 0)
@@ -311,9 +311,9 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 	if (rc == 0)
 		rc = speculation_create(&m->speculation, (uint32_t)plan->n_stages);
 	if (rc == 0) {
-		node_id_from_bytes(&first, plan->stages[0]->node);
+		node_id_from_bytes(&to, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
-		rc = hop_create(&m->hop, p, &first, steps_lost, m);
+		rc = hop_create(&m->hop, p, &to, first, steps_lost, m);
 	}
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot make the buffers of the two ends: %s", strerror(-rc));

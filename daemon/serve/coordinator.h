@@ -14,9 +14,9 @@
 
 struct coordinator;
 
-/* plan: copied.  tokenizer: borrowed.  ends: the mapped ends. */
+/* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed.  ends: the mapped ends. */
 int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
-        const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen);
+        const char *first, const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen);
 
 /* Every sequence ends with this error; memory is released when the lane has left it. */
 void coordinator_close(struct coordinator *m, const char *why);

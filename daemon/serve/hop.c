@@ -17,6 +17,7 @@ struct parcel {
 struct hop {
 	struct peers *peers;
 	struct node_id to;
+	char name[WIRE_NAME_MAX + 1];
 	hop_lost_fn *lost;
 	void *arg;
 	struct parcel *waiting, **waiting_tail;
@@ -26,12 +27,14 @@ struct hop {
 	bool *gone;       /* set by hop_destroy while a callback of ours is on the stack */
 };
 
-int hop_create(struct hop **out, struct peers *p, const struct node_id *to, hop_lost_fn *lost, void *arg) {
+int hop_create(struct hop **out, struct peers *p, const struct node_id *to, const char *name,
+        hop_lost_fn *lost, void *arg) {
 	struct hop *h = calloc(1, sizeof *h);
 	if (!h)
 		return -ENOMEM;
 	h->peers = p;
 	h->to = *to;
+	snprintf(h->name, sizeof h->name, "%s", name);
 	h->lost = lost;
 	h->arg = arg;
 	h->waiting_tail = &h->waiting;
@@ -109,7 +112,12 @@ static void pump(struct hop *h) {
 			p->next = h->waiting;
 			h->waiting = NULL;
 			h->waiting_tail = &h->waiting;
-			report_lost(h, p, rc == -ENOTCONN ? "there is no link to it" : strerror(-rc));
+			char why[WIRE_NAME_MAX + 120];
+			if (rc == -ENOTCONN)
+				snprintf(why, sizeof why, "there is no link to %s", h->name);
+			else
+				snprintf(why, sizeof why, "sending to %s: %s", h->name, strerror(-rc));
+			report_lost(h, p, why);
 			return;
 		}
 		parcel_empty(p);

@@ -18,7 +18,9 @@ struct hop;
 /* A step did not reach the next node. */
 typedef void hop_lost_fn(void *arg, uint64_t step, const char *why);
 
-int hop_create(struct hop **out, struct peers *p, const struct node_id *to, hop_lost_fn *lost, void *arg);
+/* name: of the node `to`, for people; copied. */
+int hop_create(struct hop **out, struct peers *p, const struct node_id *to, const char *name,
+        hop_lost_fn *lost, void *arg);
 void hop_destroy(struct hop *h); /* NULL allowed; says nothing of steps that were under way */
 
 /* Sends a packed copy of env (a Step or a StepDone) when a credit is there.  since_ns: when there was no more to

@@ -111,6 +111,13 @@ static void pair(struct serve *s) {
 
 /* ---- the hooks of deploy ------------------------------------------------------------------------- */
 
+/* The name of a node that a plan speaks of. */
+static const char *name_in(struct serve *s, const ProtobufCBinaryData *node) {
+	struct node_id id;
+	node_id_from_bytes(&id, *node);
+	return serve_node_name(s, &id);
+}
+
 static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice, char *err,
         size_t errlen) {
 	struct serve *s = arg;
@@ -119,7 +126,9 @@ static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, s
 		snprintf(err, errlen, "%s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	int rc = stage_create(&n->stage, s->peers, s->worker, m->plan, index, slice, err, errlen);
+	bool last = index + 1 == m->plan->n_stages;
+	const char *next = name_in(s, last ? &m->plan->coordinator : &m->plan->stages[index + 1]->node);
+	int rc = stage_create(&n->stage, s->peers, s->worker, m->plan, index, next, slice, err, errlen);
 	if (rc != 0) {
 		free(n);
 		return rc;
@@ -147,7 +156,8 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
-	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, t, ends, err, errlen)
+	const char *first = name_in(s, &m->plan->stages[0]->node);
+	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, first, t, ends, err, errlen)
 	           : -ENOMEM;
 	if (rc != 0) {
 		free(n);

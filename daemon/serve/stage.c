@@ -104,8 +104,8 @@ static void say_reading(const struct stage *s) {
 }
 
 int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
-        uint32_t index, struct slice *slice, char *err, size_t errlen) {
-	struct node_id next;
+        uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen) {
+	struct node_id to;
 	const struct hparams *hp = &slice->manifest->hp;
 	struct stage *s = calloc(1, sizeof *s);
 	int rc = s && (s->plan = plan_copy(plan)) ? 0 : -ENOMEM;
@@ -120,14 +120,14 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	s->sender = s->coordinator;
 	if (index > 0)
 		node_id_from_bytes(&s->sender, plan->stages[index - 1]->node);
-	next = s->coordinator;
+	to = s->coordinator;
 	if (!s->last)
-		node_id_from_bytes(&next, plan->stages[index + 1]->node);
+		node_id_from_bytes(&to, plan->stages[index + 1]->node);
 	rc = kv_create(&s->kv, hp, plan->kv, slice->last - slice->first, plan->blocks);
 	if (rc == 0)
 		rc = forward_create(&s->forward, slice, s->kv, worker_team(w), plan->max_rows);
 	if (rc == 0)
-		rc = hop_create(&s->hop, p, &next, hop_lost, s);
+		rc = hop_create(&s->hop, p, &to, next, hop_lost, s);
 	if (rc != 0)
 		goto error;
 	s->slice = slice;

@@ -14,9 +14,9 @@
 
 struct stage;
 
-/* plan: copied.  index: of this stage in it. */
+/* plan: copied.  index: of this stage in it.  next: the name of the node that its results go to. */
 int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
-        uint32_t index, struct slice *slice, char *err, size_t errlen);
+        uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen);
 
 /* No step is taken any more; memory is released when the lane has left it. */
 void stage_destroy(struct stage *s);

@@ -17,6 +17,7 @@ cases=0 failures=0 nodes=
 patience=${PATIENCE:-1}
 # what the sanitizers find in any program, a daemon or a command, is a file here; finish looks
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$dir/sanitizer" UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:print_stacktrace=1:log_path=$dir/sanitizer"
+export LSAN_OPTIONS="suppressions=$top_srcdir/tests/lsan.supp:print_suppressions=0"
 
 trap 'clean_up' EXIT
 trap 'exit 130' INT TERM

@@ -59,6 +59,9 @@ require on gamma join "$(on alpha invite)"
 check "nodes find each other where they say they are" up
 
 # ---- a cluster that has nothing to do -------------------------------------------------------------------
+# once it knows how much goes over its links, which it asks each other node for
+measured() { on "$1" status --json | json "len([n for n in j['nodes'] if n.get('link_rate', 0) > 0]) == 2"; }
+check "each measures its links" wait_for 30 each measured
 mark
 sleep 2
 quiet() { # NODE: heartbeats of two others, twice a second
@@ -238,7 +241,7 @@ over() { ! kill -0 $client 2>/dev/null; }
 check "when gamma's wire is cut it ends within five seconds" wait_for 5 over
 wait $client
 check "with an error" test $? = 1
-check "that names gamma, in one line" sh -c 'grep -q gamma "$0" && test "$(wc -l <"$0")" = 1' "$dir/cut.err"
+check "that names gamma, in one line" sh -c 'cat "$0"; grep -q gamma "$0" && test "$(wc -l <"$0")" = 1' "$dir/cut.err"
 check "every daemon lives" sh -c 'kill -0 "$@"' x "$(pid_of alpha)" "$(pid_of beta)" "$(pid_of gamma)"
 require behind gamma
 check "when the wire is there again they are links again" up
