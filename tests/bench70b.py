@@ -33,6 +33,20 @@ def ms(seconds):
     return f"{seconds * 1e3:.1f} ms"
 
 
+def read_rate(path):
+    """GB/s of a file of the probe's, over the time that all of its readings took."""
+    with open(path) as f:
+        return statistics.harmonic_mean([float(line) for line in f])
+
+
+def at_reading(d, plan, i):
+    """Seconds of a token that the plan predicts where memory is as quick as it was around answer i."""
+    now, seconds = read_rate(f"{d}/found.{i}"), plan["seconds_per_token"]
+    for n in plan["stages"] + plan["others"]:
+        seconds += n["compute_seconds"] * (read_rate(f"{d}/measured.{n['node']}") / now - 1)
+    return seconds
+
+
 def one_pass(d, name, tokens, prompt, rounds, size, loaded, again, sent, before, after):
     tokens, prompt, rounds, size = int(tokens), int(prompt), int(rounds), int(size)
     loaded, again = float(loaded), float(again)
@@ -49,6 +63,10 @@ def one_pass(d, name, tokens, prompt, rounds, size, loaded, again, sent, before,
           f"loaded again, {again:.2f} s to the first token")
     print(f"decode: {1 / token:.3f} tokens/s, {ms(token)} a token ({spread([t * 1e3 for t in decode])}); "
           f"predicted {ms(plan['seconds_per_token'])}: {plan['seconds_per_token'] / token:.3f} of it")
+    reading = [at_reading(d, plan, i + 1) / t for i, t in enumerate(decode)]
+    print("  memory read at", ", ".join(f"{read_rate(f'{d}/measured.{n}'):.1f}" for n in "abcd"),
+          "GB/s while they measured,", ", ".join(f"{read_rate(f'{d}/found.{i + 1}'):.1f}" for i in range(rounds)),
+          f"around the answers; predicted at that: {statistics.median(reading):.3f} of it ({spread(reading)})")
     pred = plan["prompt_seconds_per_token"] * prompt
     print(f"prompt of {prompt}: {prompt / fill:.2f} tokens/s, {fill:.2f} s ({spread(prefill)}); "
           f"predicted {pred:.2f} s: {pred / fill:.3f} of it")
@@ -61,6 +79,7 @@ def one_pass(d, name, tokens, prompt, rounds, size, loaded, again, sent, before,
     row(d, f"decode.speed.{name}", 1 / token, "tokens a second")
     row(d, f"prompt.speed.{name}", prompt / fill, "tokens a second")
     row(d, f"decode.predicted.{name}", plan["seconds_per_token"] / token, "of measured", 0.15, "near")
+    row(d, f"decode.predicted.read.{name}", statistics.median(reading), "of measured", 0.15, "near")
     row(d, f"prompt.predicted.{name}", pred / fill, "of measured", 0.15, "near")
     row(d, f"network.share.{name}", network, "of a token", 0.02 if name == "gigabit" else "", "less")
     row(d, f"load.first.{name}", loaded, "s")

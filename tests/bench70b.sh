@@ -4,7 +4,9 @@
 #
 # The file has few layers' bytes, on which all layers lie (tests/mkmodel.c): every layer is stored, mapped, charged and
 # computed as if it were another, and reading them takes what 70B take, since a layer is far larger than caches.
-# What is compared is measured in turn in every round, and figures are medians.
+# What is compared is measured in turn in every round, and figures are medians.  Memory of a shared machine is not as quick
+# now as when its nodes measured it: so the probe of `make bench` reads it, between each node's own measurements and
+# before and after each answer, and a prediction is also told at what the probe found then.
 #
 #   BENCH70B_TYPE      weights: any type, or Q4_K_M (Q4_0)
 #   BENCH70B_SHAPE     dim layers heads kvheads ffn vocab (8192 80 64 8 28672 32000); smaller, to try it in a minute:
@@ -35,6 +37,12 @@ must() { "$@" >"$dir/out" 2>"$dir/err" || die "$* failed"; }
 now() { date +%s.%N; }
 py() { python3 "$@"; }
 
+# probe FILE: what a team reads of memory now is a line more of it, in GB/s
+probe() {
+	must env BENCH_JSON="$dir/probe" "$top_builddir/tests/bench/bench" -t "$team" -r 1 read
+	py -c 'import json, sys; print(json.load(open(sys.argv[1]))["rows"][0]["value"])' "$dir/probe" >>"$1"
+}
+
 # start NODE [PROXY OPTION...]: a daemon, behind a proxy if there are options
 start() {
 	n=$1
@@ -51,7 +59,13 @@ start() {
 	fi
 	# one after the other: they measure the same processors, and look again four times in the next 40 seconds
 	wait_for 60 test -s "$dir/$n/rates" >"$dir/out" || die "$n has not measured"
-	sleep 45
+	rm -f "$dir/measured.$n"
+	for between in 1 2 3 4; do
+		sleep 5
+		probe "$dir/measured.$n"
+		sleep 5
+	done
+	sleep 4
 }
 
 # counted: content that all nodes have sent so far, and the first of them
@@ -108,7 +122,10 @@ pass() {
 	while [ $i -lt "$rounds" ]; do
 		i=$((i + 1))
 		status "$dir/s0"
+		rm -f "$dir/found.$i"
+		probe "$dir/found.$i"
 		ask "abc$i" $tokens "$dir/decode.$i"
+		probe "$dir/found.$i"
 		status "$dir/s1"
 		ask "$(text $i)" 1 "$dir/prefill.$i"
 		status "$dir/s2"

@@ -1,56 +1,32 @@
-/* measure: how it is measured.
- *
- * A buffer of MEASURE_BYTES, larger than caches, is walked again and again: only read, and as the
- * packed weights of each type in turn, by the team as it would read a slice, with one column; and few rows of each type
- * with many columns.  Every figure is the median of ROUNDS, with many columns the best, and a round has all of them in turn,
- * so that a moment in which the machine was busy hits none alone.
- * A slow rung measures less of it, and when time is up the rounds that are there must do.
+/* measure: when, and what becomes of it; how is a matter of rates.
  *
  * An idle machine is not at its quickest at once, and a virtual one, or one that does other things besides, is quick and slow
- * by turns.  So the first figures, which a plan need not wait long for, are soon replaced by those of LOOKS later times, ten seconds
- * apart: by the mean of the times that these take.
+ * by turns.  So the first figures, which a plan need not wait long for, are soon replaced by those of LOOKS later times, ten
+ * seconds apart: by the mean of the times that the middle half of these takes, so that one moment in which somebody else had
+ * the machine counts for nothing.
  * Figures that were kept are looked at again, in one round, when the node starts and every hour in which it is idle; when
  * they have drifted, everything is measured anew.
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
 
 #include "daemon/cluster/disk.h"
-#include "kernels/team.h"
+#include "daemon/cluster/rates.h"
 #include "shard/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#define MEASURE_BYTES (128u << 20)
-#define MEASURE_SPARE (2u << 20)     /* of it, for seeing how fast it is */
-#define MEASURE_FIRST (1u << 20)     /* to see how fast it is */
-#define MEASURE_NS 10000000ull       /* a pass should not take longer, as quick as it was at first */
-#define LAPS 4                       /* of a pass, at most */
-#define MEASURE_ALL_NS 3000000000ull /* from then on no further round begins */
-#define ROUNDS 5
-#define RISING 1.03 /* over the round that was ROUNDS before */
-#define WIDTH 8192u /* elements in a row: a multiple of every block */
-#define COLUMNS 128u
-#define MANY_ROWS 2048u     /* at most, with many columns */
-#define DRIFT 0.12          /* of the figures, in the median: then they are another machine's */
 #define LOOKS 4             /* of which figures are the mean, */
 #define LOOK_SOON_MS 10000u /* and the time between them */
 #define LOOK_MS 3600000u    /* between later ones */
 #define FILE_MAX_BYTES 65536
-
-struct figures {
-	double bandwidth;
-	double one[KERN_TYPES], many[KERN_TYPES];
-};
 
 struct measure {
 	struct loop *loop;
@@ -66,7 +42,7 @@ struct measure {
 	unsigned period; /* of the timer */
 	atomic_bool stop;
 	/* written by the thread, read by the loop when it is not running */
-	struct figures figures;
+	struct rates figures, look[LOOKS];
 	double disk;
 	bool kept; /* there are figures already, and the thread adds to them or looks whether they still hold */
 	unsigned
@@ -115,7 +91,7 @@ static int load(struct measure *m) {
 		unsigned type;
 		double value, many;
 		if (sscanf(line, "read %lf", &value) == 1 && value > 0)
-			m->figures.bandwidth = value;
+			m->figures.read = value;
 		else if (sscanf(line, "disk %lf", &value) == 1 && value >= 0)
 			m->disk = value;
 		else if (sscanf(line, "looks %u", &type) == 1 && type <= LOOKS)
@@ -129,7 +105,9 @@ static int load(struct measure *m) {
 		}
 	}
 	free(text);
-	return rc == 0 && m->figures.bandwidth > 0 && m->disk >= 0 ? 0 : -ESTALE;
+	if (m->looks < LOOKS)
+		m->looks = 0; /* each of them was not kept */
+	return rc == 0 && m->figures.read > 0 && m->disk >= 0 ? 0 : -ESTALE;
 }
 
 static void save(const struct measure *m) {
@@ -140,7 +118,7 @@ static void save(const struct measure *m) {
 	stamp(m, text, sizeof text);
 	at = strlen(text);
 	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e\ndisk %.6e\nlooks %u\n",
-	        m->figures.bandwidth, m->disk, m->looks);
+	        m->figures.read, m->disk, m->looks);
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (m->figures.one[t] > 0)
 			at += (size_t)snprintf(text + at, sizeof text - at, "type %u %.6e %.6e\n", t,
@@ -155,245 +133,11 @@ static void save(const struct measure *m) {
 
 /* ---- measuring ---- */
 
-struct pass {
-	const uint8_t *weights;
-	kern_mul_fn *mul;                      /* NULL: the bytes are only read */
-	size_t row_bytes, rows, columns, laps; /* all rows, so many times */
-	const void *x;
-	size_t xstride;
-	float *y;
-	uint64_t *sum; /* a member each, a cache line apart */
-};
-
-#define SUM_STRIDE 8
-#define RUNS 32 /* of a member in a lap: at the end of a pass one waits for another's run */
-#define LINE 8  /* words in a line of the cache */
-
-/* Rows [first, last) of a pass. */
-static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
-	const uint8_t *w = p->weights + first * p->row_bytes;
-	if (p->mul) {
-		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, p->columns);
-		return;
-	}
-	/* a word of each line is enough for all of it to come, and four sums, so that adding does not wait for itself */
-	const uint64_t *q = (const uint64_t *)(const void *)w;
-	size_t n = (last - first) * p->row_bytes / sizeof *q;
-	uint64_t s[4] = {0};
-	for (size_t i = 0; i + 4 * LINE <= n; i += 4 * LINE)
-		for (size_t k = 0; k < 4; k++)
-			s[k] += q[i + k * LINE];
-	p->sum[(size_t)id * SUM_STRIDE] += s[0] + s[1] + s[2] + s[3];
-}
-
-/* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
-static void work(struct team *t, void *arg, unsigned id) {
-	struct pass *p = arg;
-	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, run = strips / RUNS / team_size(t) + 1;
-	size_t runs = (strips + run - 1) / run;
-	for (size_t i; (i = team_next(t)) < runs * p->laps;) {
-		size_t first = i % runs * run * KERN_STRIP, last = first + run * KERN_STRIP;
-		work_rows(p, id, first, last < p->rows ? last : p->rows);
-	}
-}
-
-/* What measuring works with. */
-struct bench {
-	struct team *team;
-	uint8_t *weights;
-	float *x, *y;
-	void *acts;
-	uint64_t *sums;
-	const atomic_bool *stop;
-};
-
-static double timed(struct bench *b, struct pass *p) {
-	uint64_t begin = loop_now_ns();
-	team_run(b->team, work, p);
-	uint64_t took = loop_now_ns() - begin;
-	return took ? (double)took : 1;
-}
-
-/* Bytes a second, times columns, of a pass over at most so many bytes. */
-static double measure_pass(struct bench *b, struct pass *p, size_t most) {
-	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
-	size_t few = p->columns > 1 ? unit : MEASURE_FIRST / strip * strip;
-	p->weights = b->weights;
-	p->rows = few / p->row_bytes;
-	p->laps = 1;
-	timed(b, p); /* wakes threads and clocks */
-	double want = (double)few / timed(b, p) * MEASURE_NS;
-	size_t bytes = want < (double)most ? (size_t)want / unit * unit : most / unit * unit;
-	p->weights += few; /* what has not been read just now */
-	p->rows = (bytes < few ? few : bytes) / p->row_bytes;
-	if (want > (double)most) /* a member that wakes late should not count */
-		p->laps = (size_t)(want / (double)most) < LAPS ? (size_t)(want / (double)most) : LAPS;
-	double took = timed(b, p);
-	return (double)(p->rows * p->row_bytes * p->columns * p->laps) * 1e9 / took;
-}
-
-/* One round of everything. */
-static void measure_round(struct bench *b, struct figures *f) {
-	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1};
-	*f = (struct figures){.bandwidth = measure_pass(b, &p, MEASURE_BYTES - MEASURE_SPARE)};
-	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
-		const struct kern_traits *traits = kern_traits(t);
-		if (!traits || !kern_ops()->mul[t])
-			continue;
-		size_t stride = kern_act_bytes(traits->form, WIDTH);
-		for (size_t c = 0; c < COLUMNS; c++)
-			if (kern_ops()->quantize[traits->form]((uint8_t *)b->acts + c * stride, b->x, WIDTH))
-				return;
-		p.mul = kern_ops()->mul[t];
-		p.row_bytes = kern_row_bytes((enum kern_type)t, WIDTH);
-		p.x = b->acts;
-		p.xstride = stride;
-		p.columns = 1;
-		f->one[t] = measure_pass(b, &p, MEASURE_BYTES - MEASURE_SPARE);
-		p.columns = COLUMNS;
-		f->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes);
-	}
-}
-
-static int ascending(const void *a, const void *b) {
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, size_t n) {
-	qsort(v, n, sizeof *v, ascending);
-	return n ? v[n / 2] : 0;
-}
-
-#define FIGURES (sizeof(struct figures) / sizeof(double))
-
-static double products(const struct figures *f) {
-	double sum = 0;
-	for (unsigned t = 0; t < KERN_TYPES; t++)
-		sum += f->many[t];
-	return sum;
-}
-
-/* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
-static void measure_all(struct bench *b, struct figures *out) {
-	struct figures round[ROUNDS]; /* the last of them */
-	uint64_t deadline = loop_now_ns() + MEASURE_ALL_NS;
-	size_t n = 0;
-	bool rising = true;
-	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
-		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
-		measure_round(b, &round[n % ROUNDS]);
-		rising = products(&round[n % ROUNDS]) > RISING * before;
-		n++;
-	}
-	n = n < ROUNDS ? n : ROUNDS;
-	for (size_t i = 0; i < FIGURES; i++) {
-		double v[ROUNDS];
-		for (size_t k = 0; k < n; k++)
-			memcpy(&v[k], (const double *)(const void *)&round[k] + i, sizeof v[k]);
-		((double *)(void *)out)[i] = median(v, n);
-	}
-	/* What disturbs a few milliseconds of computing, such as a member that wakes on a processor in use, makes them slower and
-	 * is nothing beside the seconds of a prompt: of these the best. */
-	for (unsigned t = 0; t < KERN_TYPES; t++)
-		for (size_t k = 0; k < n; k++)
-			out->many[t] = fmax(out->many[t], round[k].many[t]);
-}
-
-/* Of rates, the mean of the times: those of `n` looks, and those of another. */
-static void add_look(struct figures *mean, unsigned n, const struct figures *now) {
-	double *was = (double *)(void *)mean;
-	const double *is = (const double *)(const void *)now;
-	for (size_t i = 0; i < FIGURES; i++)
-		if (is[i] > 0)
-			was[i] = n && was[i] > 0 ? (n + 1) / (n / was[i] + 1 / is[i]) : is[i];
-}
-
-/* Whether most figures are now others. */
-static bool has_drifted(const struct figures *was, const struct figures *now) {
-	double off[FIGURES];
-	size_t n = 0;
-	for (size_t i = 0; i < FIGURES; i++) {
-		double a = ((const double *)(const void *)was)[i], b = ((const double *)(const void *)now)[i];
-		if (a > 0 && b > 0)
-			off[n++] = fabs(b / a - 1);
-	}
-	return median(off, n) > DRIFT;
-}
-
-static void told(void *arg);
-
-/* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
- * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
-static uint8_t *map_weights(const char *dir) {
-	char temp[DURABLE_TEMP];
-	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int fd = folder < 0 ? -1 : durable_create(folder, temp);
-	size_t part = 4u << 20, at = 0;
-	void *map = MAP_FAILED, *fill = malloc(part);
-	if (fill)
-		memset(fill, 0x3c, part);
-	if (fd >= 0) {
-		durable_discard(folder, temp);
-		while (fill && at < MEASURE_BYTES && durable_write_at(fd, fill, part, at) == 0)
-			at += part;
-		if (at == MEASURE_BYTES)
-			map = mmap(NULL, MEASURE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-		close(fd);
-	}
-	if (map == MAP_FAILED) { /* no disk, or a full one */
-		map = mmap(NULL, MEASURE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (map != MAP_FAILED)
-			memset(map, 0x3c, MEASURE_BYTES);
-	}
-	free(fill);
-	if (folder >= 0)
-		close(folder);
-	return map == MAP_FAILED ? NULL : map;
-}
-
-static int bench_create(struct bench *b, const struct measure *m) {
-	size_t most = 0;
-	for (int f = 0; f < KERN_FORMS; f++) {
-		size_t n = kern_act_bytes((enum kern_form)f, WIDTH);
-		most = n > most ? n : most;
-	}
-	size_t rows = 0;
-	for (unsigned t = 0; t < KERN_TYPES; t++)
-		if (kern_traits(t)) {
-			size_t n = MEASURE_BYTES / kern_row_bytes((enum kern_type)t, WIDTH);
-			rows = n > rows ? n : rows;
-		}
-	size_t many =
-	        (size_t)COLUMNS * (MANY_ROWS > m->threads * KERN_STRIP ? MANY_ROWS : m->threads * KERN_STRIP);
-	*b = (struct bench){.stop = &m->stop};
-	b->weights = map_weights(m->dir);
-	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
-	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * most);
-	b->y = malloc((many > rows ? many : rows) * sizeof *b->y);
-	b->sums = calloc((size_t)m->threads * SUM_STRIDE, sizeof *b->sums);
-	if (!b->weights || !b->x || !b->acts || !b->y || !b->sums)
-		return -ENOMEM;
-	for (size_t i = 0; i < WIDTH; i++)
-		b->x[i] = (float)(i % 17) - 8.0f;
-	return team_create(&b->team, m->threads, m->cpus);
-}
-
-static void bench_clear(struct bench *b) {
-	team_destroy(b->team);
-	if (b->weights)
-		munmap(b->weights, MEASURE_BYTES);
-	free(b->x);
-	free(b->acts);
-	free(b->y);
-	free(b->sums);
-}
-
 /* The first figures, or the first of new ones. */
-static void measure_first(struct measure *m, struct bench *b) {
-	struct figures now;
-	measure_all(b, &now);
-	if (atomic_load(b->stop))
+static void measure_first(struct measure *m, struct rates_bench *b) {
+	struct rates now;
+	rates_measure(b, &now);
+	if (atomic_load(&m->stop))
 		return;
 	m->figures = now;
 	m->looks = 0;
@@ -402,37 +146,38 @@ static void measure_first(struct measure *m, struct bench *b) {
 }
 
 /* One more of the looks that figures are the mean of. */
-static void look_once_more(struct measure *m, struct bench *b) {
-	struct figures now;
-	measure_all(b, &now);
-	if (atomic_load(b->stop))
+static void look_once_more(struct measure *m, struct rates_bench *b) {
+	rates_measure(b, &m->look[m->looks]);
+	if (atomic_load(&m->stop))
 		return;
-	add_look(&m->figures, m->looks++, &now);
+	rates_mean(m->look, ++m->looks, &m->figures);
 	save(m);
 }
 
-static bool is_as_measured(struct measure *m, struct bench *b) {
-	struct figures now;
-	measure_round(b, &now);
-	return atomic_load(b->stop) || !has_drifted(&m->figures, &now);
+static bool is_as_measured(struct measure *m, struct rates_bench *b) {
+	struct rates now;
+	rates_round(b, &now);
+	return atomic_load(&m->stop) || !rates_drifted(&m->figures, &now);
 }
+
+static void told(void *arg);
 
 static void *run(void *arg) {
 	struct measure *m = arg;
-	struct bench b;
-	int rc = bench_create(&b, m);
+	struct rates_bench *b = NULL;
+	int rc = rates_open(&b, m->dir, m->threads, m->cpus, &m->stop);
 	if (rc == 0 && !m->kept) {
-		measure_first(m, &b);
+		measure_first(m, b);
 	} else if (rc == 0 && m->looks < LOOKS) {
-		look_once_more(m, &b);
-	} else if (rc == 0 && !is_as_measured(m, &b)) {
+		look_once_more(m, b);
+	} else if (rc == 0 && !is_as_measured(m, b)) {
 		log_line(LOG_LINE_INFO,
 		        "this machine is not as quick as it was measured, or quicker: measuring anew");
-		measure_first(m, &b);
+		measure_first(m, b);
 	}
 	if (rc)
 		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-rc));
-	bench_clear(&b);
+	rates_close(b);
 	if (loop_post(m->loop, told, m->bell))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
 	return NULL;
@@ -443,7 +188,7 @@ static void *run(void *arg) {
 static void publish(struct measure *m) {
 	m->ready = true;
 	m->count = 0;
-	m->bandwidth = m->figures.bandwidth;
+	m->bandwidth = m->figures.read;
 	m->disk_told = m->disk;
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
 		if (m->figures.one[t] <= 0)
@@ -535,7 +280,7 @@ int measure_start(struct measure **out, struct loop *l, const char *state_dir, u
 	if (m->kept) {
 		publish(m);
 	} else {
-		m->figures = (struct figures){0};
+		m->figures = (struct rates){0};
 		m->disk = 0;
 		m->looks = 0;
 	}

@@ -74,6 +74,8 @@ void bench_summary(const struct bench *b);
 int bench_write_json(const struct bench *b, const char *path, const char *cpu);
 
 /* The sections.  Each prints its table. */
+/* What the team reads of memory. */
+void bench_reading(struct bench *b);
 /* Products of weights and activations; only: one type, or NULL for all. */
 void bench_products(struct bench *b, const char *only);
 /* Attention over the cache: positions a second against bytes. */

@@ -1,7 +1,7 @@
 /* bench: what the kernels of this machine reach, as a table for people and, with BENCH_JSON=FILE, as one object for
  * programs.
  *
- *   bench [-t THREADS] [-r ROUNDS] [products|attention|tokens|sharing|start]...
+ *   bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|sharing|start]...
  *
  * All sections when none is named.  Threads: one a processor that this process may use; -t for fewer.  BENCH_COMMIT says what was built, for the object. */
 #include "tests/bench/bench.h"
@@ -15,7 +15,7 @@ enum { ROUNDS = 5 };
 
 static int usage(void) {
 	fprintf(stderr,
-	        "usage: bench [-t THREADS] [-r ROUNDS] [products|attention|tokens|sharing|start]...\n");
+	        "usage: bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|sharing|start]...\n");
 	return 2;
 }
 
@@ -34,7 +34,7 @@ static bool asked(int argc, char **argv, const char *section) {
 }
 
 int main(int argc, char **argv) {
-	static const char *const sections[] = {"products", "attention", "tokens", "sharing", "start"};
+	static const char *const sections[] = {"read", "products", "attention", "tokens", "sharing", "start"};
 	int option;
 	unsigned threads = processors(), rounds = ROUNDS, most = threads;
 	char err[256], cpu[256], caravan[512];
@@ -64,6 +64,8 @@ int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("%s; %u rounds\n", cpu, rounds);
 	bench_create(&b, kern_ops(), threads, rounds);
+	if (asked(argc, argv, "read"))
+		bench_reading(&b);
 	if (asked(argc, argv, "products"))
 		bench_products(&b, NULL);
 	if (asked(argc, argv, "attention"))

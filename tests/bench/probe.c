@@ -222,6 +222,15 @@ double bench_read_once(struct bench *b) {
 	return (double)bytes / (bench_now() - t0);
 }
 
+void bench_reading(struct bench *b) {
+	double rates[BENCH_ROUNDS_MAX];
+	for (unsigned i = 0; i < b->rounds; i++)
+		rates[i] = bench_read(b) / 1e9;
+	double rate = bench_median(rates, b->rounds);
+	printf("reading memory with %u threads: %.1f GB/s\n", b->threads, rate);
+	bench_row(b, "GB/s", rate, NAN, NAN, false, "read");
+}
+
 void bench_row(struct bench *b, const char *unit, double value, double bound, double target, bool less,
         const char *name, ...) {
 	struct bench_row *rows = realloc(b->rows, (b->nrows + 1) * sizeof *rows), *r;

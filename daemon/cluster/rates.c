@@ -1,0 +1,307 @@
+/* rates: how they are measured.
+ *
+ * A buffer of BUFFER_BYTES, larger than caches, is walked again and again: only read, and as the packed weights of each type
+ * in turn, by the team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends
+ * when its time is up, not after so much work: so a moment in which the processor was somebody else's costs that moment and
+ * does not become the measure of anything.
+ * Of several rounds every figure is the median, with many columns the best, and a round has all of them in turn, so that a
+ * moment in which the machine was busy hits none alone.  When time is up the rounds that are there must do. */
+#include "daemon/cluster/rates.h"
+
+#include "daemon/net/loop.h"
+#include "kernels/team.h"
+#include "shard/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (128u << 20)
+#define FIRST_BYTES (1u << 20) /* read before a pass, so that threads are awake and clocks are up */
+#define PASS_NS 10000000ull
+#define LAPS 4                  /* of a pass, at most */
+#define ROUNDS_NS 3000000000ull /* from then on no further round begins */
+#define ROUNDS 5
+#define RISING 1.03 /* over the round that was ROUNDS before */
+#define WIDTH 8192u /* elements in a row: a multiple of every block */
+#define COLUMNS 128u
+#define MANY_ROWS 2048u /* at most, with many columns */
+#define RUNS 32         /* of a member in a lap: at the end of a pass one waits for another's run */
+#define DRIFT 0.12      /* of the figures, in the median: then they are another machine's */
+
+#define FIGURES (sizeof(struct rates) / sizeof(double))
+
+struct rates_bench {
+	struct team *team;
+	uint8_t *weights;
+	float *x, *y;
+	void *acts;
+	uint64_t *sums;
+	const atomic_bool *stop;
+};
+
+/* ---- a pass ---- */
+
+struct pass {
+	const uint8_t *weights;
+	kern_mul_fn *mul;                      /* NULL: the bytes are only read */
+	size_t row_bytes, rows, columns, laps; /* all rows, at most so many times, */
+	uint64_t until_ns;                     /* and until then */
+	const void *x;
+	size_t xstride;
+	float *y;
+	uint64_t *sum;      /* a member each, a cache line apart */
+	atomic_size_t done; /* rows */
+};
+
+#define SUM_STRIDE 8
+#define LINE 8 /* words in a line of the cache */
+
+/* Rows [first, last) of a pass. */
+static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
+	const uint8_t *w = p->weights + first * p->row_bytes;
+	if (p->mul) {
+		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, p->columns);
+		return;
+	}
+	/* a word of each line is enough for all of it to come, and four sums, so that adding does not wait for itself */
+	const uint64_t *q = (const uint64_t *)(const void *)w;
+	size_t n = (last - first) * p->row_bytes / sizeof *q;
+	uint64_t s[4] = {0};
+	for (size_t i = 0; i + 4 * LINE <= n; i += 4 * LINE)
+		for (size_t k = 0; k < 4; k++)
+			s[k] += q[i + k * LINE];
+	p->sum[(size_t)id * SUM_STRIDE] += s[0] + s[1] + s[2] + s[3];
+}
+
+/* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
+static void work(struct team *t, void *arg, unsigned id) {
+	struct pass *p = arg;
+	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, run = strips / RUNS / team_size(t) + 1;
+	size_t runs = (strips + run - 1) / run, rows = 0;
+	/* the caller does a run at least; one that wakes when time is up does none */
+	for (size_t i; (i = team_next(t)) < runs * p->laps &&
+	               ((id == 0 && rows == 0) || loop_now_ns() < p->until_ns);) {
+		size_t first = i % runs * run * KERN_STRIP, last = first + run * KERN_STRIP;
+		last = last < p->rows ? last : p->rows;
+		work_rows(p, id, first, last);
+		rows += last - first;
+	}
+	atomic_fetch_add(&p->done, rows);
+}
+
+/* Seconds, and in p->done the rows that were done. */
+static double timed(struct rates_bench *b, struct pass *p) {
+	uint64_t begin = loop_now_ns();
+	p->until_ns = begin + PASS_NS;
+	atomic_store(&p->done, 0);
+	team_run(b->team, work, p);
+	uint64_t took = loop_now_ns() - begin;
+	return (double)(took ? took : 1) * 1e-9;
+}
+
+/* Bytes a second, times columns, of a pass over at most so many bytes. */
+static double measure_pass(struct rates_bench *b, struct pass *p, size_t most) {
+	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
+	size_t few = p->columns > 1 ? unit : FIRST_BYTES / strip * strip;
+	p->weights = b->weights;
+	p->rows = few / p->row_bytes;
+	p->laps = 1;
+	timed(b, p);
+	p->weights += few; /* what has not been read just now */
+	p->rows = most / unit * unit / p->row_bytes;
+	p->laps = LAPS;
+	double took = timed(b, p);
+	return (double)(p->done * p->row_bytes * p->columns) / took;
+}
+
+/* ---- rounds ---- */
+
+void rates_round(struct rates_bench *b, struct rates *out) {
+	const size_t most = BUFFER_BYTES - 2 * FIRST_BYTES;
+	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1};
+	*out = (struct rates){.read = measure_pass(b, &p, most)};
+	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
+		const struct kern_traits *traits = kern_traits(t);
+		if (!traits || !kern_ops()->mul[t])
+			continue;
+		size_t stride = kern_act_bytes(traits->form, WIDTH);
+		for (size_t c = 0; c < COLUMNS; c++)
+			if (kern_ops()->quantize[traits->form]((uint8_t *)b->acts + c * stride, b->x, WIDTH))
+				return;
+		p.mul = kern_ops()->mul[t];
+		p.row_bytes = kern_row_bytes((enum kern_type)t, WIDTH);
+		p.x = b->acts;
+		p.xstride = stride;
+		p.columns = 1;
+		out->one[t] = measure_pass(b, &p, most);
+		p.columns = COLUMNS;
+		out->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes);
+	}
+}
+
+static int ascending(const void *a, const void *b) {
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Takes figure i of each of n into v, without those that are not there, in order; how many. */
+static size_t column(const struct rates *of, size_t n, size_t i, double *v) {
+	size_t there = 0;
+	for (size_t k = 0; k < n; k++) {
+		double x = ((const double *)(const void *)&of[k])[i];
+		if (x > 0)
+			v[there++] = x;
+	}
+	qsort(v, there, sizeof *v, ascending);
+	return there;
+}
+
+static double products(const struct rates *r) {
+	double sum = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		sum += r->many[t];
+	return sum;
+}
+
+/* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
+void rates_measure(struct rates_bench *b, struct rates *out) {
+	struct rates round[ROUNDS]; /* the last of them */
+	double v[ROUNDS];
+	uint64_t deadline = loop_now_ns() + ROUNDS_NS;
+	size_t n = 0;
+	bool rising = true;
+	*out = (struct rates){0};
+	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
+		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
+		rates_round(b, &round[n % ROUNDS]);
+		rising = products(&round[n % ROUNDS]) > RISING * before;
+		n++;
+	}
+	n = n < ROUNDS ? n : ROUNDS;
+	for (size_t i = 0; i < FIGURES; i++) {
+		size_t there = column(round, n, i, v);
+		((double *)(void *)out)[i] = there ? v[there / 2] : 0;
+	}
+	/* What disturbs a few milliseconds of computing, such as a member that wakes on a processor in use, makes them slower and
+	 * is nothing beside the seconds of a prompt: of these the best. */
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		for (size_t k = 0; k < n; k++)
+			out->many[t] = fmax(out->many[t], round[k].many[t]);
+}
+
+void rates_mean(const struct rates *of, unsigned n, struct rates *out) {
+	double v[RATES_MOST];
+	for (size_t i = 0; i < FIGURES; i++) {
+		size_t there = column(of, n, i, v), aside = there / 4;
+		double times = 0;
+		for (size_t k = aside; k < there - aside; k++)
+			times += 1 / v[k];
+		((double *)(void *)out)[i] = there ? (double)(there - 2 * aside) / times : 0;
+	}
+}
+
+bool rates_drifted(const struct rates *was, const struct rates *now) {
+	double off[FIGURES];
+	size_t n = 0;
+	for (size_t i = 0; i < FIGURES; i++) {
+		double a = ((const double *)(const void *)was)[i], b = ((const double *)(const void *)now)[i];
+		if (a > 0 && b > 0)
+			off[n++] = fabs(b / a - 1);
+	}
+	qsort(off, n, sizeof *off, ascending);
+	return n && off[n / 2] > DRIFT;
+}
+
+/* ---- what is measured with ---- */
+
+/* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
+ * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
+static uint8_t *map_weights(const char *dir) {
+	char temp[DURABLE_TEMP];
+	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int fd = folder < 0 ? -1 : durable_create(folder, temp);
+	size_t part = 4u << 20, at = 0;
+	void *map = MAP_FAILED, *fill = malloc(part);
+	if (fill)
+		memset(fill, 0x3c, part);
+	if (fd >= 0) {
+		durable_discard(folder, temp);
+		while (fill && at < BUFFER_BYTES && durable_write_at(fd, fill, part, at) == 0)
+			at += part;
+		if (at == BUFFER_BYTES)
+			map = mmap(NULL, BUFFER_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (map == MAP_FAILED) { /* no disk, or a full one */
+		map = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (map != MAP_FAILED)
+			memset(map, 0x3c, BUFFER_BYTES);
+	}
+	free(fill);
+	if (folder >= 0)
+		close(folder);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+/* The largest activation row of any form. */
+static size_t act_bytes(void) {
+	size_t most = 0;
+	for (int f = 0; f < KERN_FORMS; f++) {
+		size_t n = kern_act_bytes((enum kern_form)f, WIDTH);
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
+/* How many results a pass may have. */
+static size_t results(unsigned threads) {
+	size_t rows = 0, many = MANY_ROWS > threads * KERN_STRIP ? MANY_ROWS : threads * KERN_STRIP;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		if (kern_traits(t)) {
+			size_t n = BUFFER_BYTES / kern_row_bytes((enum kern_type)t, WIDTH);
+			rows = n > rows ? n : rows;
+		}
+	return many * COLUMNS > rows ? many * COLUMNS : rows;
+}
+
+int rates_open(struct rates_bench **out, const char *dir, unsigned threads, const int *cpus,
+        const atomic_bool *stop) {
+	struct rates_bench *b = calloc(1, sizeof *b);
+	int rc = -ENOMEM;
+	if (!b)
+		return rc;
+	b->stop = stop;
+	b->weights = map_weights(dir);
+	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
+	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * act_bytes());
+	b->y = malloc(results(threads) * sizeof *b->y);
+	b->sums = calloc((size_t)threads * SUM_STRIDE, sizeof *b->sums);
+	if (b->weights && b->x && b->acts && b->y && b->sums)
+		rc = team_create(&b->team, threads, cpus);
+	if (rc) {
+		rates_close(b);
+		return rc;
+	}
+	for (size_t i = 0; i < WIDTH; i++)
+		b->x[i] = (float)(i % 17) - 8.0f;
+	*out = b;
+	return 0;
+}
+
+void rates_close(struct rates_bench *b) {
+	if (!b)
+		return;
+	team_destroy(b->team);
+	if (b->weights)
+		munmap(b->weights, BUFFER_BYTES);
+	free(b->x);
+	free(b->acts);
+	free(b->y);
+	free(b->sums);
+	free(b);
+}
