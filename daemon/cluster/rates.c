@@ -1,6 +1,6 @@
 /* rates: how they are measured.
  *
- * A buffer of BUFFER_BYTES, larger than caches, is walked again and again: only read, and as the packed weights of each type
+ * A buffer larger than caches is walked again and again: only read, and as the packed weights of each type
  * in turn, by the team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends
  * when its time is up, not after so much work: so a moment in which the processor was somebody else's costs that moment and
  * does not become the measure of anything.
@@ -11,6 +11,7 @@
 #include "daemon/net/loop.h"
 #include "kernels/team.h"
 #include "shard/durable.h"
+#include "shard/job.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES (128u << 20)
+#define BUFFER_BYTES (128ul << 20) /* or twice the last cache, if that is more, */
+#define BUFFER_MOST (1ul << 30)
+#define FILL_BYTES (4ul << 20) /* written at once; the buffer is a multiple */
 #define FIRST_BYTES (1u << 20) /* read before a pass, so that threads are awake and clocks are up */
 #define PASS_NS 10000000ull
 #define LAPS 4                  /* of a pass, at most */
@@ -37,7 +40,8 @@
 
 struct rates_bench {
 	struct team *team;
-	uint8_t *weights;
+	uint8_t *weights; /* so many bytes */
+	size_t bytes;
 	float *x, *y;
 	void *acts;
 	uint64_t *sums;
@@ -81,7 +85,8 @@ static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
 /* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
 static void work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
-	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, run = strips / RUNS / team_size(t) + 1;
+	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP;
+	size_t run = (strips / RUNS / team_size(t) / JOB_STRIPS + 1) * JOB_STRIPS;
 	size_t runs = (strips + run - 1) / run, rows = 0;
 	/* the caller does a run at least; one that wakes when time is up does none */
 	for (size_t i; (i = team_next(t)) < runs * p->laps &&
@@ -122,7 +127,7 @@ static double measure_pass(struct rates_bench *b, struct pass *p, size_t most) {
 /* ---- rounds ---- */
 
 void rates_round(struct rates_bench *b, struct rates *out) {
-	const size_t most = BUFFER_BYTES - 2 * FIRST_BYTES;
+	const size_t most = b->bytes - 2 * FIRST_BYTES;
 	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1};
 	*out = (struct rates){.read = measure_pass(b, &p, most)};
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
@@ -221,26 +226,26 @@ bool rates_drifted(const struct rates *was, const struct rates *now) {
 
 /* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
  * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
-static uint8_t *map_weights(const char *dir) {
+static uint8_t *map_weights(const char *dir, size_t bytes) {
 	char temp[DURABLE_TEMP];
 	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int fd = folder < 0 ? -1 : durable_create(folder, temp);
-	size_t part = 4u << 20, at = 0;
+	size_t part = FILL_BYTES, at = 0;
 	void *map = MAP_FAILED, *fill = malloc(part);
 	if (fill)
 		memset(fill, 0x3c, part);
 	if (fd >= 0) {
 		durable_discard(folder, temp);
-		while (fill && at < BUFFER_BYTES && durable_write_at(fd, fill, part, at) == 0)
+		while (fill && at < bytes && durable_write_at(fd, fill, part, at) == 0)
 			at += part;
-		if (at == BUFFER_BYTES)
-			map = mmap(NULL, BUFFER_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+		if (at == bytes)
+			map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 		close(fd);
 	}
 	if (map == MAP_FAILED) { /* no disk, or a full one */
-		map = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map != MAP_FAILED)
-			memset(map, 0x3c, BUFFER_BYTES);
+			memset(map, 0x3c, bytes);
 	}
 	free(fill);
 	if (folder >= 0)
@@ -248,8 +253,16 @@ static uint8_t *map_weights(const char *dir) {
 	return map == MAP_FAILED ? NULL : map;
 }
 
+/* A slice does not lie in the last cache, so what is measured must not. */
+static size_t buffer_bytes(void) {
+	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: not known */
+	size_t bytes = last > 0 ? 2 * (size_t)last : 0;
+	bytes = bytes / FILL_BYTES * FILL_BYTES;
+	return bytes < BUFFER_BYTES ? BUFFER_BYTES : bytes < BUFFER_MOST ? bytes : BUFFER_MOST;
+}
+
 /* The largest activation row of any form. */
-static size_t act_bytes(void) {
+static size_t widest_act(void) {
 	size_t most = 0;
 	for (int f = 0; f < KERN_FORMS; f++) {
 		size_t n = kern_act_bytes((enum kern_form)f, WIDTH);
@@ -259,11 +272,11 @@ static size_t act_bytes(void) {
 }
 
 /* How many results a pass may have. */
-static size_t results(unsigned threads) {
+static size_t results(unsigned threads, size_t bytes) {
 	size_t rows = 0, many = MANY_ROWS > threads * KERN_STRIP ? MANY_ROWS : threads * KERN_STRIP;
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (kern_traits(t)) {
-			size_t n = BUFFER_BYTES / kern_row_bytes((enum kern_type)t, WIDTH);
+			size_t n = bytes / kern_row_bytes((enum kern_type)t, WIDTH);
 			rows = n > rows ? n : rows;
 		}
 	return many * COLUMNS > rows ? many * COLUMNS : rows;
@@ -276,10 +289,11 @@ int rates_open(struct rates_bench **out, const char *dir, unsigned threads, cons
 	if (!b)
 		return rc;
 	b->stop = stop;
-	b->weights = map_weights(dir);
+	b->bytes = buffer_bytes();
+	b->weights = map_weights(dir, b->bytes);
 	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
-	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * act_bytes());
-	b->y = malloc(results(threads) * sizeof *b->y);
+	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * widest_act());
+	b->y = malloc(results(threads, b->bytes) * sizeof *b->y);
 	b->sums = calloc((size_t)threads * SUM_STRIDE, sizeof *b->sums);
 	if (b->weights && b->x && b->acts && b->y && b->sums)
 		rc = team_create(&b->team, threads, cpus);
@@ -298,7 +312,7 @@ void rates_close(struct rates_bench *b) {
 		return;
 	team_destroy(b->team);
 	if (b->weights)
-		munmap(b->weights, BUFFER_BYTES);
+		munmap(b->weights, b->bytes);
 	free(b->x);
 	free(b->acts);
 	free(b->y);

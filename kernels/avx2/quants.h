@@ -17,7 +17,7 @@ enum {
 	FEW = 8,       /* columns that are better met by packed weights */
 	PIECE_32 = 16, /* blocks of 32 in a panel */
 	PIECE_256 = 2, /* blocks of 256 in a panel */
-	AHEAD = 3072   /* bytes of the body that decode has asked for when it begins with a strip */
+	AHEAD = 6144   /* bytes of the body that decode has asked for when it begins with a strip */
 };
 
 /* The parts of an activation row (kernels/acts.h). */
@@ -95,10 +95,10 @@ INLINE const uint8_t *ahead(enum kern_type t, struct strip at, size_t strips, si
 	return at.head + offset + (offset < strip ? 0 : (strips - 1) * strip);
 }
 
-/* Asks for the lines `from` to `to` behind p. */
+/* Asks for the lines `from` to `to` behind p, for the second cache: more of them can be on their way to it than to the first. */
 INLINE void fetch(const uint8_t *p, size_t from, size_t to) {
 	for (size_t i = from / 64 * 64; i < to; i += 64)
-		_mm_prefetch((const char *)p + i, _MM_HINT_T0);
+		_mm_prefetch((const char *)p + i, _MM_HINT_T1);
 }
 
 /* Decode: the integer sum of a block of 32. */
