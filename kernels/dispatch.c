@@ -35,6 +35,14 @@ static bool have_avx2(void) {
 }
 #endif
 
+#ifdef HAVE_AVXVNNI
+#define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
+static bool have_avxvnni(void) {
+	unsigned eax, ebx, ecx, edx;
+	return have_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & HAS_AVXVNNI);
+}
+#endif
+
 #ifdef HAVE_AVX512
 static bool have_avx512(void) {
 	return have_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -62,6 +70,9 @@ static const struct {
         {&kern_rung_ref, always, false},
 #if defined __x86_64__
         {&kern_rung_avx2, have_avx2, false},
+#ifdef HAVE_AVXVNNI
+        {&kern_rung_avxvnni, have_avxvnni, false},
+#endif
 #ifdef HAVE_AVX512
         {&kern_rung_avx512, have_avx512, true},
         {&kern_rung_avx512vnni, have_avx512vnni, false},

@@ -1,4 +1,5 @@
-/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them.
+/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them; for each rung that avx2.h
+ * names.
  *
  * One column (decode) reads weights strip by strip and asks for what lies ahead in the very order in which it lies in memory,
  * which is quicker than strips side by side, or heads beside bodies, can be (doc/performance.md).  More columns unpack two
@@ -75,10 +76,74 @@ INLINE __m256i widen(__m256i v) {
 	return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
 }
 
-/* Signed bytes times signed bytes, in pairs: at most 2 * 128 * 127 each. */
-INLINE __m256i multiply_signed(__m256i w, __m256i q) {
-	return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
+/* The integer arithmetic of the rungs.  A word is four bytes u of weights in every lane, signed or not as the type has
+ * them, times the four bytes q of an activation word.  Sums of words start at start_, and of so many words they are folded
+ * into 32 bits. */
+#ifdef AVX2_VNNI
+#ifdef AVX_VNNI
+#define add_products _mm256_dpbusd_avx_epi32
+#define add_pairs _mm256_dpwssd_avx_epi32
+#else
+#define add_products _mm256_dpbusd_epi32
+#define add_pairs _mm256_dpwssd_epi32
+#endif
+
+/* A step adds four products to 32 bits: whatever there is fits. */
+INLINE int words_32(enum kern_type t) {
+	return 8;
 }
+
+INLINE __m256i start_32(enum kern_type t, const struct column *x, size_t b) {
+	return is_repaired(t) ? widen(repair(t, x->repair, b)) : _mm256_setzero_si256();
+}
+
+INLINE __m256i start_256(enum kern_type t, const struct column *x, size_t i) {
+	return _mm256_setzero_si256();
+}
+
+INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
+	return is_signed(t) ? add_products(v, _mm256_abs_epi8(u), _mm256_sign_epi8(q, u))
+	                    : add_products(v, u, q);
+}
+
+INLINE __m256i fold_32(enum kern_type t, __m256i v) {
+	return v;
+}
+
+INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
+	if (is_narrow(t))
+		return add_pairs(total, v, sc);
+	return _mm256_add_epi32(total, _mm256_mullo_epi32(v, sc));
+}
+#else
+INLINE int words_32(enum kern_type t) {
+	return is_signed(t) ? 8 : group(t) / 4;
+}
+
+INLINE __m256i start_32(enum kern_type t, const struct column *x, size_t b) {
+	return is_repaired(t) ? repair(t, x->repair, b) : _mm256_setzero_si256();
+}
+
+INLINE __m256i start_256(enum kern_type t, const struct column *x, size_t i) {
+	return start_32(t, x, i);
+}
+
+/* Signed bytes times signed bytes, in pairs, are at most 2 * 128 * 127 each: these are widened at once. */
+INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
+	if (is_signed(t))
+		return _mm256_add_epi32(
+		        v, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(u), _mm256_sign_epi8(q, u))));
+	return _mm256_add_epi16(v, _mm256_maddubs_epi16(u, q));
+}
+
+INLINE __m256i fold_32(enum kern_type t, __m256i v) {
+	return is_signed(t) ? v : widen(v);
+}
+
+INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
+	return _mm256_add_epi32(total, _mm256_madd_epi16(v, sc));
+}
+#endif
 
 /* A block of a strip, head and body. */
 INLINE size_t block_bytes(enum kern_type t) {
@@ -104,21 +169,13 @@ INLINE void fetch(const uint8_t *p, size_t from, size_t to) {
 /* Decode: the integer sum of a block of 32. */
 INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
 	const uint8_t *q = x->q + b * 32;
-	__m256i total = _mm256_setzero_si256(), s = total;
+	__m256i total = _mm256_setzero_si256(), v = total;
 	UNROLL for (int w = 0; w < 8; w++) {
-		__m256i v = word_32(t, body, w), p;
-		if (is_signed(t)) {
-			p = widen(multiply_signed(v, spread(q, (size_t)w)));
-			total = w ? _mm256_add_epi32(total, p) : p;
-			continue;
-		}
-		p = _mm256_maddubs_epi16(v, spread(q, (size_t)w));
-		s = w * 4 % group(t) ? _mm256_add_epi16(s, p) : p;
-		if (w * 4 % group(t) + 4 == group(t)) {
-			if (is_repaired(t))
-				s = _mm256_add_epi16(s, repair(t, x->repair, b));
-			total = w * 4 < group(t) ? widen(s) : _mm256_add_epi32(total, widen(s));
-		}
+		if (w % words_32(t) == 0)
+			v = start_32(t, x, b);
+		v = add_word(t, v, word_32(t, body, w), spread(q, (size_t)w));
+		if (w % words_32(t) == words_32(t) - 1)
+			total = w < words_32(t) ? fold_32(t, v) : _mm256_add_epi32(total, fold_32(t, v));
 	}
 	return total;
 }
@@ -144,11 +201,11 @@ INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const 
 	return j;
 }
 
-/* Adds a block of 256 whose integer sums are i (of Q3_K not yet repaired). */
+/* Adds a block of 256 whose integer sums are i (of those with a weighed_offset not yet repaired). */
 INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct scales *h,
         const struct column *x, size_t b) {
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
-	if (t == KERN_Q3_K)
+	if (weighed_offset(t))
 		i = dot_minima(t, i, h->mn, x, b);
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(h->d, dx), _mm256_cvtepi32_ps(i), s->a);
 	if (has_minima(t)) {
@@ -168,31 +225,25 @@ INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const u
 	read_scales(t, &scales, at.head + b * 8 * head_bytes(t));
 	int steps = 64 / words / groups;
 	UNROLL for (int step = 0; step < steps; step++) {
-		/* the first group of the step, and how far apart they are */
-		int first = t == KERN_Q4_K   ? 2 * step
-		            : t == KERN_Q5_K ? step / 2 * 4 + step % 2
-		                             : step / 2 * 8 + step % 2;
-		int apart = t == KERN_Q4_K ? 1 : 2;
+		/* the first group of the step, and how far apart they are: 8 words */
+		int first = words == 8 ? groups * step : step / 2 * 2 * groups + step % 2, apart = 8 / words;
 		__m256i v[4];
 		fetch(next, block_bytes(t) * (size_t)step / (size_t)steps,
 		        block_bytes(t) * (size_t)(step + 1) / (size_t)steps);
 		UNROLL for (int w = 0; w < words; w++) {
 			UNROLL for (int g = 0; g < groups; g++) {
 				int at_group = first + g * apart, word = at_group * words + w;
-				__m256i p = _mm256_maddubs_epi16(
+				if (w == 0)
+					v[g] = start_256(t, x, b * 16 + (size_t)at_group);
+				v[g] = add_word(t, v[g],
 				        word_256(t, body, word / part_words(t), word % part_words(t)),
 				        spread(q, (size_t)word));
-				v[g] = w ? _mm256_add_epi16(v[g], p) : p;
 				PIN(v[g]);
 			}
 		}
 		UNROLL for (int g = 0; g < groups; g++) {
 			int at_group = first + g * apart;
-			__m256i sum = v[g];
-			if (is_repaired(t))
-				sum = _mm256_add_epi16(sum, repair(t, x->repair, b * 16 + (size_t)at_group));
-			sum = _mm256_madd_epi16(sum, scales.sc[at_group * group(t) * sub_blocks(t) / 256]);
-			i = _mm256_add_epi32(i, sum);
+			i = fold_256(t, i, v[g], scales.sc[at_group * group(t) * sub_blocks(t) / 256]);
 		}
 	}
 	finish_256(t, s, i, &scales, x, b);
@@ -254,12 +305,10 @@ INLINE __m256i tile_word_32(enum kern_type t, const struct panel_32 *p, size_t s
 INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
         const struct panel_32 *p, size_t stride, const struct strip *at, const struct column *x, size_t b) {
 	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
-	int words = is_signed(t) ? 8 : group(t) / 4;
-	for (int g = 0; g < 8 / words; g++) {
+	int words = words_32(t);
+	UNROLL for (int g = 0; g < 8 / words; g++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			UNROLL for (size_t r = 0; r < strips; r++) {
-				v[r][c] = is_repaired(t) ? repair(t, x[c].repair, b) : _mm256_setzero_si256();
-			}
+			UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_32(t, &x[c], b);
 		}
 		UNROLL for (int w = g * words; w < g * words + words; w++) {
 			__m256i u[STRIPS];
@@ -268,19 +317,14 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m256i q = spread(x[c].q + b * 32, (size_t)w);
 				UNROLL for (size_t r = 0; r < strips; r++) {
-					if (is_signed(t))
-						v[r][c] = _mm256_add_epi32(
-						        v[r][c], widen(multiply_signed(u[r], q)));
-					else
-						v[r][c] = _mm256_add_epi16(
-						        v[r][c], _mm256_maddubs_epi16(u[r], q));
+					v[r][c] = add_word(t, v[r][c], u[r], q);
 					PIN(v[r][c]);
 				}
 			}
 		}
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			UNROLL for (size_t r = 0; r < strips; r++) {
-				__m256i i = is_signed(t) ? v[r][c] : widen(v[r][c]);
+				__m256i i = fold_32(t, v[r][c]);
 				total[r][c] = g ? _mm256_add_epi32(total[r][c], i) : i;
 			}
 		}
@@ -308,10 +352,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 	int words = group(t) / 4, g = part * part_words(t) / words + i;
 	__m256i v[STRIPS][COLS], u[STRIPS];
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		UNROLL for (size_t r = 0; r < strips; r++) {
-			v[r][c] = is_repaired(t) ? repair(t, x[c].repair, b * 16 + (size_t)g)
-			                         : _mm256_setzero_si256();
-		}
+		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_256(t, &x[c], b * 16 + (size_t)g);
 	}
 	UNROLL for (int w = 0; w < words; w++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
@@ -321,7 +362,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m256i q = spread(x[c].q + b * 256, (size_t)(g * words + w));
 			UNROLL for (size_t r = 0; r < strips; r++) {
-				v[r][c] = _mm256_add_epi16(v[r][c], _mm256_maddubs_epi16(u[r], q));
+				v[r][c] = add_word(t, v[r][c], u[r], q);
 				PIN(v[r][c]);
 			}
 		}
@@ -329,7 +370,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 	UNROLL for (size_t r = 0; r < strips; r++) {
 		__m256i sc = scales[r]->sc[g * group(t) * sub_blocks(t) / 256];
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(v[r][c], sc));
+			total[r][c] = fold_256(t, total[r][c], v[r][c], sc);
 		}
 	}
 }
@@ -501,8 +542,8 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
 		decode(type, y, w, rows, n, x); \
 	} \
-	void avx2_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
-	        size_t xstride, size_t cols) { \
+	void AVX2_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	        const void *x, size_t xstride, size_t cols) { \
 		mul(type, name##_one, y, ldy, w, rows, n, x, xstride, cols); \
 	}
 

@@ -139,6 +139,16 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 	}
 }
 
+#ifdef AVX2_VNNI
+/* Elements whose products are added up before a scale weighs them; a sum of 16 of weights of four bits at most fits
+ * int16, and is_narrow says which are weighed so. */
+INLINE int group(enum kern_type t) {
+	return t == KERN_Q5_K ? 32 : 16;
+}
+INLINE bool is_narrow(enum kern_type t) {
+	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_Q4_K;
+}
+#else
 /* Elements whose products one int16 sum takes before it is widened: with the repair of the offset where
  * the type has one, and otherwise by size alone, no sum of that many leaves int16. */
 INLINE int group(enum kern_type t) {
@@ -153,6 +163,7 @@ INLINE int group(enum kern_type t) {
 		return 32;
 	}
 }
+#endif
 
 /* Whether the sums start from the activations' repair (kernels/acts.h), and doubled. */
 INLINE bool is_repaired(enum kern_type t) {
@@ -165,9 +176,8 @@ INLINE __m256i repair(enum kern_type t, const void *p, size_t i) {
 
 /* What the head of a block of 256 says. */
 struct scales {
-	__m256i sc[16]; /* a sub-block's scale as int16 in both halves of the lane */
-	__m256i mn
-	        [8]; /* two sub-blocks' minima as int16; Q3_K: their scales times -4, to repair its offset */
+	__m256i sc[16]; /* a sub-block's scale, in the lane as scale() has it */
+	__m256i mn[8];  /* two sub-blocks' minima as int16, or their scales times minus a weighed_offset() */
 	__m256 d, dmin;
 };
 
@@ -175,13 +185,19 @@ INLINE int sub_blocks(enum kern_type t) {
 	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
 }
 
-/* Byte i of each lane, zero-extended, in both halves; bytes i and i+1 in one half each. */
-INLINE __m256i both(__m256i v, int i) {
+/* Byte i of each lane, zero-extended: a scale.  With VNNI as an int32, otherwise as an int16 in both halves. */
+INLINE __m256i scale(__m256i v, int i) {
+#ifdef AVX2_VNNI
+	return _mm256_and_si256(_mm256_srli_epi32(v, 8 * i), _mm256_set1_epi32(255));
+#else
 	__m256i at = _mm256_setr_epi32(
 	        0, 0x00040004, 0x00080008, 0x000c000c, 0, 0x00040004, 0x00080008, 0x000c000c);
 	at = _mm256_add_epi32(at, _mm256_set1_epi32((int32_t)0x80008000 + i * 0x00010001));
 	return _mm256_shuffle_epi8(v, at);
+#endif
 }
+
+/* Bytes i and i+1 of each lane, zero-extended, in one half each. */
 INLINE __m256i pair(__m256i v, int i) {
 	__m256i at = _mm256_setr_epi32(
 	        0, 0x00040004, 0x00080008, 0x000c000c, 0, 0x00040004, 0x00080008, 0x000c000c);
@@ -189,26 +205,41 @@ INLINE __m256i pair(__m256i v, int i) {
 	return _mm256_shuffle_epi8(v, at);
 }
 
-/* Half i (int16) of each lane in both. */
-INLINE __m256i both_halves(__m256i v, int i) {
+/* Half i (int16) of each lane, signed, as scale() has it; what is narrow is met by the lower half alone. */
+INLINE __m256i signed_scale(enum kern_type t, __m256i v, int i) {
+#ifdef AVX2_VNNI
+	if (is_narrow(t))
+		return i ? _mm256_srli_epi32(v, 16) : _mm256_and_si256(v, _mm256_set1_epi32(0xffff));
+	return _mm256_srai_epi32(i ? v : _mm256_slli_epi32(v, 16), 16);
+#endif
 	__m256i at = _mm256_setr_epi32(0x01000100, 0x05040504, 0x09080908, 0x0d0c0d0c, 0x01000100, 0x05040504,
 	        0x09080908, 0x0d0c0d0c);
 	return _mm256_shuffle_epi8(v, _mm256_add_epi32(at, _mm256_set1_epi32(i * 0x02020202)));
 }
 
-/* Four signed bytes a lane into four scales; pairs of them, times -4, where Q3_K wants them. */
+/* What is taken from the weights of a type whose offset is repaired like minima: by sums of quants, weighed with scales. */
+INLINE int weighed_offset(enum kern_type t) {
+#ifdef AVX2_VNNI
+	if (t == KERN_Q6_K)
+		return 32;
+#endif
+	return t == KERN_Q3_K ? 4 : 0;
+}
+
+/* Four signed bytes a lane into four scales, and pairs of them times minus the offset. */
 INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v) {
 	__m256i odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
-	out->sc[4 * k] = both_halves(even, 0);
-	out->sc[4 * k + 1] = both_halves(odd, 0);
-	out->sc[4 * k + 2] = both_halves(even, 1);
-	out->sc[4 * k + 3] = both_halves(odd, 1);
-	if (t == KERN_Q3_K)
-		for (int i = 0; i < 2; i++) {
-			__m256i two =
-			        _mm256_blend_epi16(out->sc[4 * k + 2 * i], out->sc[4 * k + 2 * i + 1], 0xaa);
-			out->mn[2 * k + i] = _mm256_mullo_epi16(two, _mm256_set1_epi16(-4));
-		}
+	out->sc[4 * k] = signed_scale(t, even, 0);
+	out->sc[4 * k + 1] = signed_scale(t, odd, 0);
+	out->sc[4 * k + 2] = signed_scale(t, even, 1);
+	out->sc[4 * k + 3] = signed_scale(t, odd, 1);
+	if (weighed_offset(t)) {
+		__m256i times = _mm256_set1_epi16((int16_t)-weighed_offset(t));
+		__m256i first = _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa);
+		__m256i second = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
+		out->mn[2 * k] = _mm256_mullo_epi16(first, times);
+		out->mn[2 * k + 1] = _mm256_mullo_epi16(second, times);
+	}
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
@@ -220,7 +251,7 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 	if (t == KERN_Q2_K) {
 		UNROLL for (int k = 0; k < 4; k++) {
 			__m256i v = load(s + 32 * k), sc = low_nibbles(v), mn = high_nibbles(v);
-			UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = both(sc, i);
+			UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = scale(sc, i);
 			out->mn[2 * k] = pair(mn, 0);
 			out->mn[2 * k + 1] = pair(mn, 2);
 		}
@@ -242,7 +273,7 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 		__m256i mn[2] = {_mm256_and_si256(b, six),
 		        _mm256_or_si256(high_nibbles(c), _mm256_and_si256(_mm256_srli_epi32(b, 2), top))};
 		UNROLL for (int k = 0; k < 2; k++) {
-			UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = both(sc[k], i);
+			UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = scale(sc[k], i);
 			out->mn[2 * k] = pair(mn[k], 0);
 			out->mn[2 * k + 1] = pair(mn[k], 2);
 		}

@@ -13,27 +13,27 @@
 #define NAME "avx512"
 #endif
 
-/* Up to `most` columns as the avx2 rung has them, more by `many` of this one: the same bits either way. */
-#define FEW_AVX2(type, most, many) \
+/* Up to `most` columns by `few`, with VNNI if this rung has it, more by `many`: the same bits either way. */
+#define FEW_AVX2(type, few, most, many) \
 	static void type##_few_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
-		(cols <= (most) ? avx2_mul_##type : many)(y, ldy, w, rows, n, x, xstride, cols); \
+		(cols <= (most) ? few : many)(y, ldy, w, rows, n, x, xstride, cols); \
 	}
 
-FEW_AVX2(f32, 1, avx512_mul_f32)
-FEW_AVX2(f16, 1, avx512_mul_f16)
-FEW_AVX2(bf16, 1, avx512_mul_bf16)
-FEW_AVX2(q4_0, 2, AVX512_RUNG(mul_q4_0))
-FEW_AVX2(q4_1, 2, AVX512_RUNG(mul_q4_1))
-FEW_AVX2(q5_0, 2, AVX512_RUNG(mul_q5_0))
-FEW_AVX2(q5_1, 2, AVX512_RUNG(mul_q5_1))
-FEW_AVX2(q8_0, 4, AVX512_RUNG(mul_q8_0))
-FEW_AVX2(iq4_nl, 2, AVX512_RUNG(mul_iq4_nl))
-FEW_AVX2(q2_k, 1, AVX512_RUNG(mul_q2_k))
-FEW_AVX2(q3_k, 1, AVX512_RUNG(mul_q3_k))
-FEW_AVX2(q4_k, 2, AVX512_RUNG(mul_q4_k))
-FEW_AVX2(q5_k, 2, AVX512_RUNG(mul_q5_k))
-FEW_AVX2(q6_k, 4, AVX512_RUNG(mul_q6_k))
+FEW_AVX2(f32, avx2_mul_f32, 1, avx512_mul_f32)
+FEW_AVX2(f16, avx2_mul_f16, 1, avx512_mul_f16)
+FEW_AVX2(bf16, avx2_mul_bf16, 1, avx512_mul_bf16)
+FEW_AVX2(q4_0, AVX2_RUNG(mul_q4_0), 2, AVX512_RUNG(mul_q4_0))
+FEW_AVX2(q4_1, AVX2_RUNG(mul_q4_1), 2, AVX512_RUNG(mul_q4_1))
+FEW_AVX2(q5_0, AVX2_RUNG(mul_q5_0), 2, AVX512_RUNG(mul_q5_0))
+FEW_AVX2(q5_1, AVX2_RUNG(mul_q5_1), 2, AVX512_RUNG(mul_q5_1))
+FEW_AVX2(q8_0, AVX2_RUNG(mul_q8_0), 4, AVX512_RUNG(mul_q8_0))
+FEW_AVX2(iq4_nl, AVX2_RUNG(mul_iq4_nl), 2, AVX512_RUNG(mul_iq4_nl))
+FEW_AVX2(q2_k, AVX2_RUNG(mul_q2_k), 1, AVX512_RUNG(mul_q2_k))
+FEW_AVX2(q3_k, AVX2_RUNG(mul_q3_k), 1, AVX512_RUNG(mul_q3_k))
+FEW_AVX2(q4_k, AVX2_RUNG(mul_q4_k), 2, AVX512_RUNG(mul_q4_k))
+FEW_AVX2(q5_k, AVX2_RUNG(mul_q5_k), 2, AVX512_RUNG(mul_q5_k))
+FEW_AVX2(q6_k, AVX2_RUNG(mul_q6_k), 4, AVX512_RUNG(mul_q6_k))
 
 const struct kern_ops TABLE = {
         .name = NAME,
