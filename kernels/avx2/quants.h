@@ -50,15 +50,15 @@ INLINE struct column column(enum kern_type t, const void *x, size_t n) {
 	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
 }
 
-/* Where a strip's blocks lie. */
+/* Where a strip's blocks lie, and what is to be asked for while one of them meets few columns. */
 struct strip {
-	const uint8_t *head, *body;
+	const uint8_t *head, *body, *next;
 };
 
 INLINE struct strip strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
 	size_t blocks = n / block_of(t);
 	const uint8_t *p = (const uint8_t *)w + index * 8 * blocks * (head_bytes(t) + body_bytes(t));
-	return (struct strip){p, p + 8 * blocks * head_bytes(t)};
+	return (struct strip){p, p + 8 * blocks * head_bytes(t), NULL};
 }
 
 /* Accumulators of a strip and a column. */
@@ -306,6 +306,8 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
         const struct panel_32 *p, size_t stride, const struct strip *at, const struct column *x, size_t b) {
 	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
 	int words = words_32(t);
+	if (!p)
+		UNROLL for (size_t r = 0; r < strips; r++) fetch(at[r].next, 0, block_bytes(t));
 	UNROLL for (int g = 0; g < 8 / words; g++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_32(t, &x[c], b);
@@ -350,7 +352,12 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
         const struct panel_256 *p, size_t stride, const struct strip *at, const struct scales *const *scales,
         const struct column *x, size_t b, int part, int i) {
 	int words = group(t) / 4, g = part * part_words(t) / words + i;
+	size_t share = block_bytes(t) * (size_t)words /
+	               64; /* little by little, so that loads find a free place in the queue */
 	__m256i v[STRIPS][COLS], u[STRIPS];
+	if (!p)
+		UNROLL for (size_t r = 0; r < strips; r++)
+		        fetch(at[r].next, (size_t)g * share, (size_t)(g + 1) * share);
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_256(t, &x[c], b * 16 + (size_t)g);
 	}
@@ -471,7 +478,7 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 	}
 	for (size_t b = 0; b < n / block_of(t); b++) {
 		for (size_t r = 0; r < strips; r++)
-			fetch(ahead(t, at[r], strips, n, b), 0, block_bytes(t));
+			at[r].next = ahead(t, at[r], strips, n, b);
 		if (block_of(t) == 32)
 			tile_32(t, strips, cols, s, NULL, 0, at, x, b);
 		else
