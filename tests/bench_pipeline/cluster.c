@@ -315,6 +315,21 @@ double cluster_computed(const struct counts *before, const struct counts *after,
 	return most;
 }
 
+double cluster_proxied(const struct cluster *c) {
+	double seconds = 0;
+	for (unsigned i = 0; i < c->nodes; i++) {
+		char path[64];
+		unsigned long long ns;
+		snprintf(path, sizeof path, "/proc/%ld/schedstat", (long)c->proxy[i]);
+		FILE *f = c->proxy[i] > 0 ? fopen(path, "r") : NULL;
+		if (f && fscanf(f, "%llu", &ns) == 1)
+			seconds += (double)ns * 1e-9;
+		if (f)
+			fclose(f);
+	}
+	return seconds;
+}
+
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 static void proxy_start(struct cluster *c, unsigned i, unsigned front, unsigned back, double delay_ms) {

@@ -58,6 +58,8 @@ struct counts {
 struct counts cluster_counts(struct cluster *c);
 /* Processor seconds between two counts of a node's busiest thread, which computes. */
 double cluster_computed(const struct counts *before, const struct counts *after, unsigned node);
+/* Processor seconds of its proxies until now: of links, which on this machine alone need processors. */
+double cluster_proxied(const struct cluster *c);
 
 /* Seconds that a few bytes need one way through such a proxy alone, with nothing of ours on either side: half of the
  * median round trip. */
