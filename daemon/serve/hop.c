@@ -95,35 +95,42 @@ static void stamp(const struct hop *h, struct parcel *p) {
 	t->trip = h->trip_ns;
 }
 
+/* Sends a parcel.  It is among those sent when it went; else the reason is in why. */
+static int send_parcel(struct hop *h, struct parcel *p, char *why, size_t len) {
+	p->ref = p->env->ref = peers_ref(h->peers);
+	p->sent_ns = loop_now_ns();
+	stamp(h, p);
+	int rc = peers_send(h->peers, &h->to, PEERS_CONTROL, p->env, p->payload);
+	if (rc == -ENOTCONN)
+		snprintf(why, len, "there is no link to %s", h->name);
+	else if (rc != 0)
+		snprintf(why, len, "sending to %s: %s", h->name, strerror(-rc));
+	if (rc != 0)
+		return rc;
+	*h->sent_tail = p;
+	h->sent_tail = &p->next;
+	h->nsent++;
+	return 0;
+}
+
 static void pump(struct hop *h) {
+	char why[WIRE_NAME_MAX + 120];
 	while (h->waiting && h->nsent < HOP_CREDITS) {
 		struct parcel *p = h->waiting;
-		p->ref = p->env->ref = peers_ref(h->peers);
-		p->sent_ns = loop_now_ns();
-		stamp(h, p);
-		int rc = peers_send(h->peers, &h->to, PEERS_CONTROL, p->env, p->payload);
 		h->waiting = p->next;
 		if (!h->waiting)
 			h->waiting_tail = &h->waiting;
 		p->next = NULL;
+		int rc = send_parcel(h, p, why, sizeof why);
+		parcel_empty(p);
 		if (rc != 0) {
-			parcel_empty(p);
 			/* the rest fares no better, and order must hold: everything that waits is lost */
 			p->next = h->waiting;
 			h->waiting = NULL;
 			h->waiting_tail = &h->waiting;
-			char why[WIRE_NAME_MAX + 120];
-			if (rc == -ENOTCONN)
-				snprintf(why, sizeof why, "there is no link to %s", h->name);
-			else
-				snprintf(why, sizeof why, "sending to %s: %s", h->name, strerror(-rc));
 			report_lost(h, p, why);
 			return;
 		}
-		parcel_empty(p);
-		*h->sent_tail = p;
-		h->sent_tail = &p->next;
-		h->nsent++;
 	}
 }
 
@@ -132,7 +139,22 @@ int hop_send(
 	struct parcel *p = calloc(1, sizeof *p);
 	uint8_t *frame = NULL;
 	size_t len = 0;
-	int rc = p ? wire_pack(env, &frame, &len) : -ENOMEM;
+	if (!p)
+		return -ENOMEM;
+	p->step = step;
+	p->since_ns = since_ns;
+	if (!h->waiting && h->nsent < HOP_CREDITS) { /* it goes as it is */
+		char why[WIRE_NAME_MAX + 120];
+		p->env = env;
+		p->payload = payload;
+		int rc = send_parcel(h, p, why, sizeof why);
+		p->env = NULL;
+		p->payload = NULL;
+		if (rc != 0)
+			report_lost(h, p, why);
+		return 0;
+	}
+	int rc = wire_pack(env, &frame, &len);
 	if (rc == 0 && !(p->env = caravan__envelope__unpack(NULL, len, frame)))
 		rc = -ENOMEM;
 	free(frame);
@@ -140,12 +162,9 @@ int hop_send(
 		free(p);
 		return rc;
 	}
-	p->step = step;
-	p->since_ns = since_ns;
 	p->payload = payload ? payload_ref(payload) : NULL;
 	*h->waiting_tail = p;
 	h->waiting_tail = &p->next;
-	pump(h);
 	return 0;
 }
 
