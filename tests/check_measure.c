@@ -1,5 +1,6 @@
 /* measure: figures that are there soon, are kept, and are made anew when they mean something else. */
 #include "daemon/cluster/measure.h"
+#include "daemon/cluster/rates.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,12 +192,30 @@ START_TEST(the_first_figures_are_soon_replaced_and_that_is_kept) {
 }
 END_TEST
 
+START_TEST(a_disturbed_look_counts_for_nothing) {
+	struct rates look[4] = {{.read = 10}, {.read = 0.5}, {.read = 8}, {.read = 40}}, mean;
+	for (int i = 0; i < 4; i++)
+		look[i].one[KERN_Q4_0] = 100 * look[i].read;
+	look[1].one[KERN_Q8_0] = 7; /* one look alone has it */
+	rates_mean(look, 1, &mean);
+	ck_assert_double_eq(mean.read, 10);
+	rates_mean(look, 2, &mean); /* of times: of two there is no middle */
+	ck_assert_double_eq_tol(mean.read, 2 / (1 / 10.0 + 1 / 0.5), 1e-9);
+	rates_mean(look, 4, &mean);
+	ck_assert_double_eq_tol(mean.read, 2 / (1 / 10.0 + 1 / 8.0), 1e-9);
+	ck_assert_double_eq_tol(mean.one[KERN_Q4_0], 200 / (1 / 10.0 + 1 / 8.0), 1e-7);
+	ck_assert_double_eq(mean.one[KERN_Q8_0], 7);
+	ck_assert_double_eq(mean.many[KERN_Q4_0], 0);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("measure");
 	TCase *t = tcase_create("measure");
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, measures_every_type_once);
+	tcase_add_test(t, a_disturbed_look_counts_for_nothing);
 	tcase_add_test(t, what_means_something_else_or_nothing_is_measured_anew);
 	tcase_add_test(t, the_first_figures_are_soon_replaced_and_that_is_kept);
 	tcase_add_test(t, what_a_machine_has_drifted_from_is_measured_anew);

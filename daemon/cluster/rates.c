@@ -1,11 +1,11 @@
 /* rates: how they are measured.
  *
- * A buffer larger than caches is walked again and again: only read, and as the packed weights of each type
- * in turn, by the team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends
- * when its time is up, not after so much work: so a moment in which the processor was somebody else's costs that moment and
- * does not become the measure of anything.
- * Of several rounds every figure is the median, with many columns the best, and a round has all of them in turn, so that a
- * moment in which the machine was busy hits none alone.  When time is up the rounds that are there must do. */
+ * A buffer larger than caches is walked again and again: only read, and as the packed weights of each type in turn, by the
+ * team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends when its time is
+ * up, not after so much work: so a moment in which the processor was somebody else's costs that moment and does not become
+ * the measure of anything.
+ * Of several rounds every figure is the median, and a round has all of them in turn, so that a moment in which the machine
+ * was busy hits none alone.  When time is up the rounds that are there must do. */
 #include "daemon/cluster/rates.h"
 
 #include "daemon/net/loop.h"
@@ -24,6 +24,7 @@
 #define BUFFER_BYTES (128ul << 20) /* or twice the last cache, if that is more, */
 #define BUFFER_MOST (1ul << 30)
 #define FILL_BYTES (4ul << 20) /* written at once; the buffer is a multiple */
+#define PIECE_ASKEW 36864      /* where pieces begin, beside multiples of huge pages */
 #define FIRST_BYTES (1u << 20) /* read before a pass, so that threads are awake and clocks are up */
 #define PASS_NS 10000000ull
 #define LAPS 4                  /* of a pass, at most */
@@ -85,8 +86,9 @@ static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
 /* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
 static void work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
-	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP;
-	size_t run = (strips / RUNS / team_size(t) / JOB_STRIPS + 1) * JOB_STRIPS;
+	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, members = team_size(t);
+	size_t run = (strips / RUNS / members / JOB_STRIPS + 1) * JOB_STRIPS;
+	run = run * members <= strips ? run : (strips + members - 1) / members;
 	size_t runs = (strips + run - 1) / run, rows = 0;
 	/* the caller does a run at least; one that wakes when time is up does none */
 	for (size_t i; (i = team_next(t)) < runs * p->laps &&
@@ -116,11 +118,13 @@ static double measure_pass(struct rates_bench *b, struct pass *p, size_t most) {
 	p->weights = b->weights;
 	p->rows = few / p->row_bytes;
 	p->laps = 1;
-	timed(b, p);
-	p->weights += few; /* what has not been read just now */
-	p->rows = most / unit * unit / p->row_bytes;
-	p->laps = LAPS;
 	double took = timed(b, p);
+	if (took < PASS_NS * 1e-9) { /* else this is a slow rung's pass */
+		p->weights += few;   /* what has not been read just now */
+		p->rows = most / unit * unit / p->row_bytes;
+		p->laps = LAPS;
+		took = timed(b, p);
+	}
 	return (double)(p->done * p->row_bytes * p->columns) / took;
 }
 
@@ -192,11 +196,6 @@ void rates_measure(struct rates_bench *b, struct rates *out) {
 		size_t there = column(round, n, i, v);
 		((double *)(void *)out)[i] = there ? v[there / 2] : 0;
 	}
-	/* What disturbs a few milliseconds of computing, such as a member that wakes on a processor in use, makes them slower and
-	 * is nothing beside the seconds of a prompt: of these the best. */
-	for (unsigned t = 0; t < KERN_TYPES; t++)
-		for (size_t k = 0; k < n; k++)
-			out->many[t] = fmax(out->many[t], round[k].many[t]);
 }
 
 void rates_mean(const struct rates *of, unsigned n, struct rates *out) {
@@ -236,8 +235,13 @@ static uint8_t *map_weights(const char *dir, size_t bytes) {
 		memset(fill, 0x3c, part);
 	if (fd >= 0) {
 		durable_discard(folder, temp);
-		while (fill && at < bytes && durable_write_at(fd, fill, part, at) == 0)
-			at += part;
+		/* in pieces that begin anywhere, as those of the store do: the kernel keeps what is written at once together, and
+		 * maps by huge pages what is aligned like them */
+		size_t piece = part / 2 - PIECE_ASKEW;
+		while (fill && at < bytes && durable_write_at(fd, fill, piece, at) == 0) {
+			at += piece;
+			piece = bytes - at < part ? bytes - at : part;
+		}
 		if (at == bytes)
 			map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 		close(fd);
