@@ -165,6 +165,7 @@ int hop_send(
 	p->payload = payload ? payload_ref(payload) : NULL;
 	*h->waiting_tail = p;
 	h->waiting_tail = &p->next;
+	pump(h); /* a refusal gives its credit back and leaves what waits to us */
 	return 0;
 }
 

@@ -23,7 +23,7 @@ int hop_create(struct hop **out, struct peers *p, const struct node_id *to, cons
         hop_lost_fn *lost, void *arg);
 void hop_destroy(struct hop *h); /* NULL allowed; says nothing of steps that were under way */
 
-/* Sends env (a Step or a StepDone), or, when a credit is there, a copy of it.  since_ns: when there was no more to
+/* Sends env (a Step or a StepDone): at once when a credit is there, else a copy of it when one comes.  since_ns: when there was no more to
  * compute; what it was held since then, and how long the hop lately took, go into the last of its times.  0 or
  * -ENOMEM. */
 int hop_send(

@@ -59,8 +59,8 @@ void bench_create(struct bench *b, const struct kern_ops *ops, unsigned threads,
 		fprintf(stderr, "bench: no team of %u threads\n", threads);
 		exit(99);
 	}
-	for (size_t i = 0; i < 64;
-	        i++) { /* no float of them is large, and none so small that some processors need long for it */
+	/* no float of them is large, and none so small that some processors need long for it */
+	for (size_t i = 0; i < 64; i++) {
 		z = z * 6364136223846793005u + 1442695040888963407u;
 		pattern[i] = ((z ^ z >> 29) & 0x3f3f3f3f3f3f3f3fu) | 0x2020202020202020u;
 	}

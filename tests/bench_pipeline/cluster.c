@@ -447,7 +447,8 @@ static struct cluster *folders(unsigned nodes, const char *rates) {
 	return c;
 }
 
-/* What a daemon of so many threads measures of this machine when it is let alone: until its figures are those that it keeps.
+/* What a daemon of so many threads, wherever they may run, measures of this machine when it is let alone: until its figures
+ * are those that it keeps.
  * Every daemon begins with them.  So nodes are alike, as their processors are, a plan cuts evenly, and nobody measures while
  * something else is being measured. */
 static const char *measured(unsigned threads, bool spread) {
