@@ -74,11 +74,13 @@ static bool computes(void *arg) {
 	return n->worker && worker_busy(n->worker);
 }
 
-/* Measuring takes processors away from others, not between questions that come one after the other, and they from it. */
+/* Measuring takes processors and memory away from others, not between questions that come one after the other, and they
+ * from it. */
 static bool rests_not(void *arg) {
 	struct node *n = arg;
 	return (n->worker && worker_idle_ns(n->worker) < REST_NS) ||
-	       (n->loader && loader_open(n->loader) > 0);
+	       (n->loader && loader_open(n->loader) > 0) ||
+	       deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory;
 }
 
 /* The manifests of the models that this node knows. */
@@ -146,8 +148,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
-	        (rc = measure_start(
-	                 &n->measure, n->loop, o->state, worker_threads(n->worker), NULL, rests_not, n)) != 0)
+	        (rc = measure_start(&n->measure, n->loop, o->state, o->memory, worker_threads(n->worker),
+	                 NULL, rests_not, n)) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));

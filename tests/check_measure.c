@@ -2,9 +2,12 @@
 #include "daemon/cluster/measure.h"
 #include "daemon/cluster/rates.h"
 #include <check.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -38,7 +41,7 @@ static void look(void *arg) {
 static double measured(unsigned threads, bool at_once, Caravan__NodeState *state, struct measure **keep) {
 	struct measure *m;
 	caravan__node_state__init(state);
-	ck_assert_int_eq(measure_start(&m, loop, dir, threads, NULL, never, NULL), 0);
+	ck_assert_int_eq(measure_start(&m, loop, dir, 1ul << 30, threads, NULL, never, NULL), 0);
 	ck_assert_int_eq(measure_ready(m), at_once);
 	measure_fill(m, state);
 	ck_assert_uint_eq(state->n_rates > 0, at_once);
@@ -91,15 +94,15 @@ START_TEST(what_means_something_else_or_nothing_is_measured_anew) {
 		FILE *f = fopen(rates, "w");
 		fputs(useless[i], f);
 		fclose(f);
-		ck_assert_int_eq(measure_start(&m, loop, dir, 1, NULL, never, NULL), 0);
+		ck_assert_int_eq(measure_start(&m, loop, dir, 1ul << 30, 1, NULL, never, NULL), 0);
 		ck_assert(!measure_ready(m));
 		measure_stop(m); /* in the middle of it */
 	}
 }
 END_TEST
 
-/* Divides every figure in the file by a hundred. */
-static void slow_down(void) {
+/* Makes the figures in the file those of a machine a hundred times slower, which had all its looks so many seconds ago. */
+static void slow_down(time_t ago) {
 	char line[200], out[8192], key[16];
 	size_t at = 0;
 	FILE *f = fopen(rates, "r");
@@ -111,6 +114,8 @@ static void slow_down(void) {
 			        out + at, sizeof out - at, "type %u %e %e\n", type, one / 100, many / 100);
 		else if (sscanf(line, "%15s %lf", key, &one) == 2 && strcmp(key, "read") == 0)
 			at += (size_t)snprintf(out + at, sizeof out - at, "read %e\n", one / 100);
+		else if (strncmp(line, "looks ", 6) == 0)
+			at += (size_t)snprintf(out + at, sizeof out - at, "looks 4\n");
 		else
 			at += (size_t)snprintf(out + at, sizeof out - at, "%s", line);
 	}
@@ -118,6 +123,20 @@ static void slow_down(void) {
 	f = fopen(rates, "w");
 	fputs(out, f);
 	fclose(f);
+	struct timespec then[2] = {{.tv_sec = time(NULL) - ago}, {.tv_sec = time(NULL) - ago}};
+	ck_assert_int_eq(utimensat(AT_FDCWD, rates, then, 0), 0);
+}
+
+/* Of this process: measuring has its own, and its team's. */
+static unsigned threads_now(void) {
+	char line[200];
+	unsigned n = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof line, f))
+		(void)sscanf(line, "Threads: %u", &n);
+	fclose(f);
+	return n;
 }
 
 struct drift {
@@ -139,8 +158,8 @@ START_TEST(what_a_machine_has_drifted_from_is_measured_anew) {
 	struct drift d;
 	measured(2, false, &state, &d.m);
 	measure_stop(d.m);
-	slow_down();
-	ck_assert_int_eq(measure_start(&d.m, loop, dir, 2, NULL, never, NULL), 0);
+	slow_down(7200);
+	ck_assert_int_eq(measure_start(&d.m, loop, dir, 1ul << 30, 2, NULL, never, NULL), 0);
 	ck_assert(measure_ready(d.m)); /* with what was kept, until then */
 	caravan__node_state__init(&state);
 	measure_fill(d.m, &state);
@@ -150,11 +169,45 @@ START_TEST(what_a_machine_has_drifted_from_is_measured_anew) {
 	loop_timer_stop(t);
 	measure_stop(d.m);
 	/* and kept */
-	ck_assert_int_eq(measure_start(&d.m, loop, dir, 2, NULL, never, NULL), 0);
+	ck_assert_int_eq(measure_start(&d.m, loop, dir, 1ul << 30, 2, NULL, never, NULL), 0);
 	caravan__node_state__init(&state);
 	measure_fill(d.m, &state);
 	ck_assert_double_gt(state.rates[0]->bytes_per_second, 10 * d.was);
 	measure_stop(d.m);
+}
+END_TEST
+
+START_TEST(what_was_measured_lately_is_taken_as_it_is) {
+	Caravan__NodeState state;
+	struct measure *m;
+	measured(1, false, &state, &m);
+	double was = state.rates[0]->bytes_per_second;
+	measure_stop(m);
+	unsigned before = threads_now();
+	const time_t old = 7200, fresh = 60, future = -7200;
+	for (int i = 0; i < 3; i++) {
+		slow_down(i == 0 ? fresh : i == 1 ? old : future);
+		ck_assert_int_eq(measure_start(&m, loop, dir, 1ul << 30, 1, NULL, never, NULL), 0);
+		ck_assert(measure_ready(m));
+		ck_assert_uint_eq(threads_now() > before, i != 0);
+		caravan__node_state__init(&state);
+		measure_fill(m, &state);
+		ck_assert_double_lt(state.rates[0]->bytes_per_second, was / 50);
+		measure_stop(m);
+	}
+}
+END_TEST
+
+START_TEST(a_machine_with_little_memory_is_measured_with_little) {
+	const size_t much = rates_bytes(1ull << 40);
+	ck_assert_uint_ge(much, 128ul << 20);
+	ck_assert_uint_eq(rates_bytes(4 * (uint64_t)much), much);
+	ck_assert_uint_eq(rates_bytes(256ul << 20), 64ul << 20);
+	ck_assert_uint_eq(rates_bytes(16ul << 20), 32ul << 20); /* so much it takes */
+	struct measure *m;
+	ck_assert_int_eq(measure_start(&m, loop, dir, 256ul << 20, 1, NULL, never, NULL), 0);
+	ck_assert_uint_eq(measure_memory(m), 64ul << 20);
+	measure_stop(m);
 }
 END_TEST
 
@@ -215,6 +268,8 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, measures_every_type_once);
+	tcase_add_test(t, what_was_measured_lately_is_taken_as_it_is);
+	tcase_add_test(t, a_machine_with_little_memory_is_measured_with_little);
 	tcase_add_test(t, a_disturbed_look_counts_for_nothing);
 	tcase_add_test(t, what_means_something_else_or_nothing_is_measured_anew);
 	tcase_add_test(t, the_first_figures_are_soon_replaced_and_that_is_kept);

@@ -4,8 +4,8 @@
  * by turns.  So the first figures, which a plan need not wait long for, are soon replaced by those of LOOKS later times, ten
  * seconds apart: by the mean of the times that the middle half of these takes, so that one moment in which somebody else had
  * the machine counts for nothing.
- * Figures that were kept are looked at again, in one round, when the node starts and every hour in which it is idle; when
- * they have drifted, everything is measured anew.
+ * Figures that were kept are looked at again, in one round, an hour after they were measured and every hour from then on, if
+ * the node is idle and has the memory; when they have drifted, everything is measured anew.
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
 
@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOOKS 4             /* of which figures are the mean, */
@@ -33,7 +35,8 @@ struct measure {
 	struct loop_timer *timer;
 	bool (*busy)(void *arg);
 	void *arg;
-	char *dir; /* NULL: nothing is kept */
+	char *dir;    /* NULL: nothing is kept */
+	size_t bytes; /* to measure with */
 	unsigned threads;
 	int *cpus; /* owned, NULL: not pinned */
 	pthread_t thread;
@@ -110,6 +113,18 @@ static int load(struct measure *m) {
 	return rc == 0 && m->figures.read > 0 && m->disk >= 0 ? 0 : -ESTALE;
 }
 
+/* Whether what is kept was measured so lately that nobody need look. */
+static bool is_fresh(const struct measure *m) {
+	struct stat st;
+	int dir = m->dir ? open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int rc = dir < 0 ? -1 : fstatat(dir, "rates", &st, AT_SYMLINK_NOFOLLOW);
+	if (dir >= 0)
+		close(dir);
+	time_t now =
+	        time(NULL); /* a clock that was put back makes a file of the future, which is not fresh */
+	return rc == 0 && m->looks == LOOKS && st.st_mtime <= now && now - st.st_mtime < LOOK_MS / 1000;
+}
+
 static void save(const struct measure *m) {
 	char text[FILE_MAX_BYTES];
 	size_t at;
@@ -165,7 +180,7 @@ static void told(void *arg);
 static void *run(void *arg) {
 	struct measure *m = arg;
 	struct rates_bench *b = NULL;
-	int rc = rates_open(&b, m->dir, m->threads, m->cpus, &m->stop);
+	int rc = rates_open(&b, m->dir, m->bytes, m->threads, m->cpus, &m->stop);
 	if (rc == 0 && !m->kept) {
 		measure_first(m, b);
 	} else if (rc == 0 && m->looks < LOOKS) {
@@ -258,13 +273,14 @@ static void look(void *arg) {
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
 }
 
-int measure_start(struct measure **out, struct loop *l, const char *state_dir, unsigned threads,
-        const int *cpus, bool (*busy)(void *arg), void *arg) {
+int measure_start(struct measure **out, struct loop *l, const char *state_dir, uint64_t memory,
+        unsigned threads, const int *cpus, bool (*busy)(void *arg), void *arg) {
 	struct measure *m = calloc(1, sizeof *m);
 	int rc = -ENOMEM;
 	if (!m)
 		return rc;
 	m->loop = l;
+	m->bytes = rates_bytes(memory);
 	m->threads = threads;
 	m->busy = busy;
 	m->arg = arg;
@@ -285,7 +301,7 @@ int measure_start(struct measure **out, struct loop *l, const char *state_dir, u
 		m->looks = 0;
 	}
 	rc = schedule(m);
-	if (rc == 0)
+	if (rc == 0 && !(m->kept && is_fresh(m)))
 		rc = begin(m);
 	if (rc)
 		goto error;
@@ -315,6 +331,10 @@ void measure_stop(struct measure *m) {
 
 bool measure_ready(const struct measure *m) {
 	return m->ready;
+}
+
+uint64_t measure_memory(const struct measure *m) {
+	return m->bytes;
 }
 
 void measure_fill(struct measure *m, Caravan__NodeState *out) {

@@ -12,12 +12,14 @@
 
 struct measure;
 
-/* Takes what state_dir has and looks whether it still holds, or begins to measure.  cpus: where to pin the threads, or NULL;
- * copied.  busy: whether something is being computed, which looking again would disturb. */
-int measure_start(struct measure **out, struct loop *l, const char *state_dir, unsigned threads,
-        const int *cpus, bool (*busy)(void *arg), void *arg);
+/* Takes what state_dir has and, if that is old, looks whether it still holds; or begins to measure.  memory: what this node
+ * may use of it, in bytes.  cpus: where to pin the threads, or NULL; copied.  busy: whether something is being computed,
+ * which looking again would disturb, or has the memory that it takes. */
+int measure_start(struct measure **out, struct loop *l, const char *state_dir, uint64_t memory,
+        unsigned threads, const int *cpus, bool (*busy)(void *arg), void *arg);
 void measure_stop(struct measure *m); /* waits for a measurement under way, which ends soon; NULL allowed */
 bool measure_ready(const struct measure *m);
+uint64_t measure_memory(const struct measure *m); /* bytes that it takes while it measures */
 
 /* Adds what is known (nothing, until it is) to what this node tells of itself; pointers are valid as long as m. NULL
  * allowed for m. */

@@ -23,9 +23,11 @@
 
 #define BUFFER_BYTES (128ul << 20) /* or twice the last cache, if that is more, */
 #define BUFFER_MOST (1ul << 30)
-#define FILL_BYTES (4ul << 20) /* written at once; the buffer is a multiple */
-#define PIECE_ASKEW 36864      /* where pieces begin, beside multiples of huge pages */
-#define FIRST_BYTES (1u << 20) /* read before a pass, so that threads are awake and clocks are up */
+#define BUFFER_SHARE 4            /* a part of the memory that there is, */
+#define BUFFER_LEAST (32ul << 20) /* if that is enough for a pass */
+#define FILL_BYTES (4ul << 20)    /* written at once; the buffer is a multiple */
+#define PIECE_ASKEW 36864         /* where pieces begin, beside multiples of huge pages */
+#define FIRST_BYTES (1u << 20)    /* read before a pass, so that threads are awake and clocks are up */
 #define PASS_NS 10000000ull
 #define LAPS 4                  /* of a pass, at most */
 #define ROUNDS_NS 3000000000ull /* from then on no further round begins */
@@ -258,11 +260,13 @@ static uint8_t *map_weights(const char *dir, size_t bytes) {
 }
 
 /* A slice does not lie in the last cache, so what is measured must not. */
-static size_t buffer_bytes(void) {
+size_t rates_bytes(uint64_t memory) {
 	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: not known */
 	size_t bytes = last > 0 ? 2 * (size_t)last : 0;
+	bytes = bytes < BUFFER_BYTES ? BUFFER_BYTES : bytes < BUFFER_MOST ? bytes : BUFFER_MOST;
+	bytes = bytes < memory / BUFFER_SHARE ? bytes : (size_t)(memory / BUFFER_SHARE);
 	bytes = bytes / FILL_BYTES * FILL_BYTES;
-	return bytes < BUFFER_BYTES ? BUFFER_BYTES : bytes < BUFFER_MOST ? bytes : BUFFER_MOST;
+	return bytes > BUFFER_LEAST ? bytes : BUFFER_LEAST;
 }
 
 /* The largest activation row of any form. */
@@ -286,14 +290,14 @@ static size_t results(unsigned threads, size_t bytes) {
 	return many * COLUMNS > rows ? many * COLUMNS : rows;
 }
 
-int rates_open(struct rates_bench **out, const char *dir, unsigned threads, const int *cpus,
+int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned threads, const int *cpus,
         const atomic_bool *stop) {
 	struct rates_bench *b = calloc(1, sizeof *b);
 	int rc = -ENOMEM;
 	if (!b)
 		return rc;
 	b->stop = stop;
-	b->bytes = buffer_bytes();
+	b->bytes = bytes;
 	b->weights = map_weights(dir, b->bytes);
 	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
 	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * widest_act());

@@ -19,9 +19,12 @@ enum { RATES_MOST = 8 }; /* measurements in a mean */
 
 struct rates_bench;
 
-/* dir: where the buffer's file lies, as the store's do, or NULL: in no file.  cpus: as for team_create.  stop: looked at between
- * passes, each of some ten milliseconds; borrowed.  0 or a negative errno. */
-int rates_open(struct rates_bench **out, const char *dir, unsigned threads, const int *cpus,
+/* How large the buffer is to be on a node that may use so much memory: larger than the last cache, where there is room. */
+size_t rates_bytes(uint64_t memory);
+
+/* dir: where the buffer's file lies, as the store's do, or NULL: in no file.  bytes: of rates_bytes.  cpus: as for team_create.
+ * stop: looked at between passes, each of some ten milliseconds; borrowed.  0 or a negative errno. */
+int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned threads, const int *cpus,
         const atomic_bool *stop);
 void rates_close(struct rates_bench *b); /* NULL allowed */
 

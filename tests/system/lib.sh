@@ -101,6 +101,19 @@ require() {
 	}
 }
 
+# What a daemon measures of this machine, once for all that the tests of this build start, so that none of them measures while
+# others are looked at, and plans are the same from one moment to the next: first figures, kept as if they had settled.
+# A daemon with other threads or kernels finds that they are not its own, and measures.
+rates=$top_builddir/tests/rates
+measured() {
+	[ ! -s "$rates" ] || return 0
+	${daemon:-caravand} --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 &
+	echo $! >"$dir/measuring.pid"
+	wait_for 30 test -s "$dir/measuring/rates"
+	stop measuring
+	sed 's/^looks 0$/looks 4/' "$dir/measuring/rates" >"$rates.$$" && mv "$rates.$$" "$rates"
+}
+
 # node NAME [ENV=VALUE...] [-- OPTION...]: starts a daemon and waits until it answers.  A node that is started again
 # listens where it did, so that the others find it.
 node() {
@@ -112,6 +125,7 @@ node() {
 		shift
 	done
 	[ $# -eq 0 ] || shift
+	[ -e "$dir/$name" ] || { measured && mkdir -m 700 "$dir/$name" && cp "$rates" "$dir/$name/rates"; } || return 1
 	listen=tcp://127.0.0.1:0
 	[ -f "$dir/$name.endpoint" ] && listen=$(cat "$dir/$name.endpoint")
 	# shellcheck disable=SC2086

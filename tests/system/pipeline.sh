@@ -56,20 +56,23 @@ check "and an answer where its own went" an_answer
 require on alpha unload stories
 require mkmodel "$dir/slow.gguf" q4_0 512 3 8 8 1536 512 8192
 require on alpha load --nodes all --parallel 2 --name slow "$dir/slow.gguf"
-for c in x y z; do python3 -c "print('$c' + 'abcdefghij' * 780, end='')" >"$dir/long.$c"; done
+for c in s t u v w x y z; do python3 -c "print('$c' + 'abcdefghij' * 780, end='')" >"$dir/long.$c"; done
 check "two may run" state "m['parallel'] == 2"
 
 computed() { on alpha status --json | json "str([s.get('rows', 0) for s in j['models'][0]['stages']])"; }
 gone() { # a client of a long prompt goes when it is under way
-	at beta --temp 0 -n 5 <"$dir/long.x" >/dev/null 2>&1 &
+	at beta --temp 0 -n 5 <"$dir/long.$1" >/dev/null 2>&1 &
 	client=$!
 	soon "m['sequences'] == 1 and m['in_flight'] >= 3" || return 1
 	kill -9 $client
 	wait $client 2>/dev/null
 	soon "m['sequences'] == 0 and m['in_flight'] == 0"
 }
-check "a client of a long prompt goes" gone
-check "its blocks are free" soon "m['blocks_free'] == m['blocks']"
+for c in s t u v w x; do
+	check "a client of a long prompt goes: $c" gone $c
+	check "its blocks are free" soon "m['blocks_free'] == m['blocks']"
+done
+# of those that were on their way some were behind others; on a busy machine not of each
 check "and steps of it were not computed any more" soon "sum(s['skipped_steps'] for s in m['stages']) > 0"
 computed >"$dir/rows"
 sleep 1.5
