@@ -47,6 +47,7 @@ probe() {
 start() {
 	n=$1
 	shift
+	mkdir -m 700 "$dir/$n" # with nothing in it: this node measures itself
 	if [ $# -gt 0 ]; then
 		back=$(port_free)
 		proxy 0 "127.0.0.1:$back" "$@" >"$dir/$n.proxy" 2>"$dir/proxy-$n.log" &

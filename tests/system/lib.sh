@@ -105,7 +105,7 @@ require() {
 # others are looked at, and plans are the same from one moment to the next: first figures, kept as if they had settled.
 # A daemon with other threads or kernels finds that they are not its own, and measures.
 rates=$top_builddir/tests/rates
-measured() {
+rates_known() {
 	[ ! -s "$rates" ] || return 0
 	${daemon:-caravand} --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 &
 	echo $! >"$dir/measuring.pid"
@@ -125,7 +125,7 @@ node() {
 		shift
 	done
 	[ $# -eq 0 ] || shift
-	[ -e "$dir/$name" ] || { measured && mkdir -m 700 "$dir/$name" && cp "$rates" "$dir/$name/rates"; } || return 1
+	[ -e "$dir/$name" ] || { rates_known && mkdir -m 700 "$dir/$name" && cp "$rates" "$dir/$name/rates"; } || return 1
 	listen=tcp://127.0.0.1:0
 	[ -f "$dir/$name.endpoint" ] && listen=$(cat "$dir/$name.endpoint")
 	# shellcheck disable=SC2086
@@ -276,6 +276,13 @@ sys.exit(0 if r else 1)"; }
 all_up() { # NODE COUNT
 	on "$1" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == $2"
 }
+
+links_known() { # NODE...: each of them, which are all, has measured its links to the others: plans change until then
+	for n in "$@"; do
+		wait_for 30 links_of "$n" $(($# - 1)) || return 1
+	done
+}
+links_of() { on "$1" status --json | json "sum(not n['self'] and n.get('link_rate', 0) > 0 for n in j['nodes']) == $2"; }
 
 state_is() { # NODE OF STATE
 	on "$1" status --json | json "[n['state'] for n in j['nodes'] if n['name'] == '$2'] == ['$3']"

@@ -92,6 +92,7 @@ check "a shape and a file: one too many" sh -c 'caravan plan --shape llama2-7b:Q
 
 # ---- with one --------------------------------------------------------------------------------------------------
 require cluster a b c
+require links_known a b c
 stored() { for n in a b c; do find "$dir/$n/store" -type f; done; } # what the nodes have
 slices() { json "[(s['node'], s['first'], s['last']) for s in (j['models'][0] if 'models' in j else j)['stages']]"; }
 alike() { # two lists of slices

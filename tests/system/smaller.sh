@@ -19,6 +19,7 @@ for n in beta gamma; do
 	require on "$n" join "$(on alpha invite)"
 done
 require wait_for 15 all_up alpha 3
+require links_known alpha beta gamma
 
 begin=$(head -n 3 "$top_srcdir/demo/heldout.txt" | tail -n 1 | head -c 70)
 cat >"$dir/settings" <<END
@@ -61,6 +62,9 @@ open(sys.argv[2], "wb").write(b)' "$demo" "$1"
 
 # ---- a draft that is always right: the model itself ----------------------------------------------------------
 two() { on alpha "$@" --nodes all --parallel 4 --context 512 --draft "$demo" "$demo"; }
+# alpha has stored all of it: a load, which stores the drafts first, then finds what the plan does, and moves no less for it
+require on alpha load --nodes alpha --name before "$demo"
+require on alpha unload before
 two plan >"$dir/planned"
 check "a plan says what the drafts take, and of whom" grep -q "^Drafts by stories: 2.04 MiB of weights, most of type Q8_0; .* on alpha" "$dir/planned"
 two plan --json >"$dir/planned"
