@@ -19,6 +19,8 @@ require on big $load "$dir/m.gguf"
 text big >"$dir/text.big" && long big >"$dir/long.big"
 require test -s "$dir/text.big"
 
+# this one measures itself, and goes on to do so while nothing is asked: but not in the memory that the model has
+mkdir -m 700 "$dir/small"
 require node small -- --memory 110M
 on small plan --json --context 256 --parallel 1 "$dir/m.gguf" >"$dir/j"
 check "a plan for little memory" holds "$dir/j" 'j["fits"] and j["stages"][0]["streamed_bytes"] > 2**20'
