@@ -166,6 +166,7 @@ int store_map_opened(struct store_tensor *t) {
 	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)skip);
 	if (map == MAP_FAILED)
 		return -errno;
+	madvise(map, bytes, MADV_HUGEPAGE); /* a wish: of pages that come from disk */
 	t->map = map;
 	t->map_bytes = bytes;
 	t->packed = (const uint8_t *)map + (t->packed_at - skip);

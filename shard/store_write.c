@@ -1,7 +1,11 @@
 /* store_write: writes a tensor into the store, chunk by chunk, going on with what an earlier writer left.
  *
  * The file has its full length, and the disk its room, from the start; the head is written last.  pwrite is used
- * rather than a mapping, so that a full disk is an error and not a signal. */
+ * rather than a mapping, so that a full disk is an error and not a signal.
+ *
+ * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and as large.
+ * Chunks begin anywhere, so a huge page that a chunk begins or ends in is written before it: then decode, which reads all of
+ * a slice for each token, translates one address where it were 512. */
 #include "shard/durable.h"
 #include "shard/store_part.h"
 #include <errno.h>
@@ -12,12 +16,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#define HUGE_PAGE (2ul << 20) /* on x86, and on ARM with pages of 4 KiB; elsewhere it does no harm */
+
 struct store_writer {
 	struct store *store; /* borrowed */
 	struct content_tensor record;
 	struct store_head head;
 	uint8_t *record_bytes;
 	uint8_t *packed; /* room for one chunk */
+	uint8_t *zeros;  /* HUGE_PAGE of them, once they were needed */
 	bool *have;      /* which chunks are there */
 	uint32_t missing;
 	int fd;
@@ -105,6 +112,21 @@ error:
 	return rc;
 }
 
+/* Writes the huge page at an offset whole, unless it is not all of the matrix, or something of it is there already. */
+static int lay_page(struct store_writer *w, uint64_t page) {
+	const uint64_t chunk = w->record.chunk_rows * kern_row_bytes(w->record.type, w->record.n);
+	uint64_t end = w->head.packed_at + w->head.packed_bytes;
+	if (page < w->head.packed_at || end - page < HUGE_PAGE)
+		return 0;
+	uint64_t last = (page + HUGE_PAGE - 1 - w->head.packed_at) / chunk;
+	for (uint64_t i = (page - w->head.packed_at) / chunk; i <= last; i++)
+		if (w->have[i])
+			return 0;
+	if (!w->zeros && !(w->zeros = calloc(1, HUGE_PAGE)))
+		return -ENOMEM;
+	return durable_write_at(w->fd, w->zeros, HUGE_PAGE, page);
+}
+
 int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len) {
 	uint64_t first, rows, size;
 	if (chunk >= w->record.chunks)
@@ -119,8 +141,14 @@ int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes
 		return 0;
 	kern_pack(w->record.type, w->packed, bytes, rows, w->record.n);
 	/* a chunk starts at a strip, whose offset is the same in both layouts */
-	int rc = durable_write_at(w->fd, w->packed, kern_packed_bytes(w->record.type, rows, w->record.n),
-	        w->head.packed_at + first * kern_row_bytes(w->record.type, w->record.n));
+	uint64_t at = w->head.packed_at + first * kern_row_bytes(w->record.type, w->record.n);
+	size_t bytes_packed = kern_packed_bytes(w->record.type, rows, w->record.n);
+	uint64_t begins = at / HUGE_PAGE * HUGE_PAGE, ends = (at + bytes_packed) / HUGE_PAGE * HUGE_PAGE;
+	int rc = begins < at ? lay_page(w, begins) : 0;
+	if (rc == 0 && ends < at + bytes_packed && (ends > begins || begins == at))
+		rc = lay_page(w, ends);
+	if (rc == 0)
+		rc = durable_write_at(w->fd, w->packed, bytes_packed, at);
 	if (rc < 0)
 		return rc;
 	w->have[chunk] = true;
@@ -167,6 +195,7 @@ void store_writer_destroy(struct store_writer *w) {
 	content_tensor_clear(&w->record);
 	free(w->record_bytes);
 	free(w->packed);
+	free(w->zeros);
 	free(w->have);
 	free(w);
 	errno = saved;

@@ -25,8 +25,7 @@
 #define BUFFER_MOST (1ul << 30)
 #define BUFFER_SHARE 4            /* a part of the memory that there is, */
 #define BUFFER_LEAST (32ul << 20) /* if that is enough for a pass */
-#define FILL_BYTES (4ul << 20)    /* written at once; the buffer is a multiple */
-#define PIECE_ASKEW 36864         /* where pieces begin, beside multiples of huge pages */
+#define FILL_BYTES (4ul << 20)    /* written at once: whole huge pages; the buffer is a multiple */
 #define FIRST_BYTES (1u << 20)    /* read before a pass, so that threads are awake and clocks are up */
 #define PASS_NS 10000000ull
 #define LAPS 4                  /* of a pass, at most */
@@ -237,13 +236,9 @@ static uint8_t *map_weights(const char *dir, size_t bytes) {
 		memset(fill, 0x3c, part);
 	if (fd >= 0) {
 		durable_discard(folder, temp);
-		/* in pieces that begin anywhere, as those of the store do: the kernel keeps what is written at once together, and
-		 * maps by huge pages what is aligned like them */
-		size_t piece = part / 2 - PIECE_ASKEW;
-		while (fill && at < bytes && durable_write_at(fd, fill, piece, at) == 0) {
-			at += piece;
-			piece = bytes - at < part ? bytes - at : part;
-		}
+		/* as large as huge pages, and aligned: the kernel can map all of it so, as what is in the store (store_write.c) */
+		while (fill && at < bytes && durable_write_at(fd, fill, part, at) == 0)
+			at += part;
 		if (at == bytes)
 			map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 		close(fd);
