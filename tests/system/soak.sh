@@ -6,7 +6,8 @@
 seconds=${SOAK_SECONDS:-20}
 seed=${SOAK_SEED:-$$}
 state() { on alpha status --json | json "(lambda m: $1)(j['models'][0])"; }
-rss() { awk '/VmRSS/ {print $2}' "/proc/$(pid_of "$1")/status"; }
+# what is its own: mapped weights and programs come and go as the kernel likes
+rss() { awk '/RssAnon/ {print $2}' "/proc/$(pid_of "$1")/status"; }
 clients() { # SECONDS SEED
 	soak "$1" 12 "$2" "$dir/alpha/control.sock" "$dir/beta/control.sock" "$dir/gamma/control.sock" || {
 		echo "with SOAK_SEED=$seed"
