@@ -119,7 +119,7 @@ PY
 check "who waits is told its place" waiting
 
 # ---- a slow stage -------------------------------------------------------------------------------------------
-rss() { awk '/VmRSS/ {print $2}' "/proc/$(pid_of "$1")/status"; }
+rss() { awk '/RssAnon/ {print $2}' "/proc/$(pid_of "$1")/status"; }
 slow_stage() { # gamma stands still while a long prompt is under way: nothing piles up at anybody
 	at alpha --temp 0 -n 12 <"$dir/long.z" >"$dir/slow.out" 2>&1 &
 	client=$!
