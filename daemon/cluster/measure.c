@@ -120,8 +120,8 @@ static bool is_fresh(const struct measure *m) {
 	int rc = dir < 0 ? -1 : fstatat(dir, "rates", &st, AT_SYMLINK_NOFOLLOW);
 	if (dir >= 0)
 		close(dir);
-	time_t now =
-	        time(NULL); /* a clock that was put back makes a file of the future, which is not fresh */
+	/* a clock that was put back makes a file of the future, which is not fresh */
+	time_t now = time(NULL);
 	return rc == 0 && m->looks == LOOKS && st.st_mtime <= now && now - st.st_mtime < LOOK_MS / 1000;
 }
 

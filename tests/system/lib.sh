@@ -107,7 +107,7 @@ require() {
 rates=$top_builddir/tests/rates
 rates_known() {
 	[ ! -s "$rates" ] || return 0
-	${daemon:-caravand} --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 &
+	caravand --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 &
 	echo $! >"$dir/measuring.pid"
 	wait_for 30 test -s "$dir/measuring/rates"
 	stop measuring
