@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 
 #define REST_NS 10000000000ull            /* without computing: then the machine can be measured */
 #define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes that a stage has read from disk */
+#define LARGE (1 << 20)                   /* bytes: buffers that are mappings of their own */
 
 struct node {
 	struct options options;
@@ -239,6 +241,11 @@ int main(int argc, char **argv) {
 		if (fcntl(fd, F_GETFD) < 0)
 			(void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
 	signal(SIGPIPE, SIG_IGN);
+#ifdef M_MMAP_THRESHOLD
+	/* what is large goes back to the system when it is freed: left to itself, the C library puts such buffers into its heaps once
+	 * one of them was freed, and keeps there what a model's memory was counted for */
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+#endif
 	options_parse(&n.options, argc, argv);
 	if (n.options.private)
 		log_up_to(LOG_LINE_ERROR); /* what it does is the command's to tell */
