@@ -187,11 +187,11 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint
 
 static void check_mul(struct checkkern *ck, const struct kern_ops *rung, uint32_t type) {
 	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
-	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {23, 70}};
-	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}};
+	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {10, 134}};
+	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
 	size_t block = kern_traits(type)->block < 32 ? 1 : kern_traits(type)->block;
 	/* one block; a few; across the pieces that kernels cut the width into */
-	const size_t widths[] = {block, block * 3, block == 256 ? 1280 : 19 * 32, block == 1 ? 1029 : 1024};
+	const size_t widths[] = {block, block * 3, block == 256 ? 2560 : 67 * 32, block == 1 ? 1029 : 1024};
 	for (size_t fill = 0; fill < sizeof fills / sizeof *fills; fill++) {
 		bool ok = true;
 		int failing = -1;

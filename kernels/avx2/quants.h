@@ -3,8 +3,9 @@
  *
  * One column (decode) reads weights strip by strip and asks for what lies ahead in the very order in which it lies in memory,
  * which is quicker than strips side by side, or heads beside bodies, can be (doc/performance.md).  More columns unpack two
- * strips of a piece of the width into a panel that stays in the first cache and run all columns of a tile over it, four at a time; the float accumulators
- * wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in either way. */
+ * strips of a piece of the width into a panel and run all columns of a tile over it, four at a time; it stays in the second
+ * cache beside them, and the float accumulators wait in `sums` between pieces.  A row's additions keep the order of
+ * doc/numerics.md in either way. */
 #ifndef KERNELS_AVX2_QUANTS_H
 #define KERNELS_AVX2_QUANTS_H
 #include "kernels/acts.h"
@@ -12,13 +13,16 @@
 #include "kernels/avx2/unpack.h"
 
 enum {
-	STRIPS = 2,    /* strips of a panel */
-	COLS = 4,      /* columns over a panel at once */
-	TILE = 64,     /* columns that share an unpacked panel */
-	FEW = 8,       /* columns that are better met by packed weights */
-	PIECE_32 = 16, /* blocks of 32 in a panel */
-	PIECE_256 = 2, /* blocks of 256 in a panel */
-	AHEAD = 6144   /* bytes of the body that decode has asked for when it begins with a strip */
+	STRIPS = 2,   /* strips of a panel */
+	COLS = 4,     /* columns over a panel at once */
+	TILE = 64,    /* columns that share an unpacked panel */
+	FEW = 8,      /* columns that are better met by packed weights */
+	PIECE = 2048, /* elements of the width in a panel */
+	PIECE_32 = PIECE / 32,
+	PIECE_256 = PIECE / 256,
+	GROUPS =
+	        PIECE / 16, /* of elements whose sums have a start of their own: at most so many in a piece */
+	AHEAD = 6144        /* bytes of the body that decode has asked for when it begins with a strip */
 };
 
 /* The parts of an activation row (kernels/acts.h). */
@@ -77,8 +81,9 @@ INLINE __m256i widen(__m256i v) {
 }
 
 /* The integer arithmetic of the rungs.  A word is four bytes u of weights in every lane, signed or not as the type has
- * them, times the four bytes q of an activation word.  Sums of words start at start_, and of so many words they are folded
- * into 32 bits. */
+ * them, times the four bytes q of an activation word.  Of so many words sums are folded into 32 bits.  Where weights have
+ * an offset, sums start at start_of(): words of the activations' repair, which are -8 times the sum of the quants of a
+ * block of 32, or -32 times that of 16 elements, in two halves (kernels/acts.h). */
 #ifdef AVX2_VNNI
 #ifdef AVX_VNNI
 #define add_products _mm256_dpbusd_avx_epi32
@@ -93,17 +98,14 @@ INLINE int words_32(enum kern_type t) {
 	return 8;
 }
 
-INLINE __m256i start_32(enum kern_type t, const struct column *x, size_t b) {
-	return is_repaired(t) ? widen(repair(t, x->repair, b)) : _mm256_setzero_si256();
-}
-
-INLINE __m256i start_256(enum kern_type t, const struct column *x, size_t i) {
-	return _mm256_setzero_si256();
+INLINE __m256i start_of(enum kern_type t, __m256i repair) {
+	if (t == KERN_Q3_K)
+		return _mm256_srai_epi32(widen(repair), 3);
+	return _mm256_madd_epi16(repair, _mm256_set1_epi16(is_biased(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
 }
 
 INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
-	return is_signed(t) ? add_products(v, _mm256_abs_epi8(u), _mm256_sign_epi8(q, u))
-	                    : add_products(v, u, q);
+	return add_products(v, u, q);
 }
 
 INLINE __m256i fold_32(enum kern_type t, __m256i v) {
@@ -120,12 +122,10 @@ INLINE int words_32(enum kern_type t) {
 	return is_signed(t) ? 8 : group(t) / 4;
 }
 
-INLINE __m256i start_32(enum kern_type t, const struct column *x, size_t b) {
-	return is_repaired(t) ? repair(t, x->repair, b) : _mm256_setzero_si256();
-}
-
-INLINE __m256i start_256(enum kern_type t, const struct column *x, size_t i) {
-	return start_32(t, x, i);
+INLINE __m256i start_of(enum kern_type t, __m256i repair) {
+	return t == KERN_Q3_K   ? _mm256_srai_epi16(repair, 3)
+	       : t == KERN_Q5_0 ? _mm256_add_epi16(repair, repair)
+	                        : repair;
 }
 
 /* Signed bytes times signed bytes, in pairs, are at most 2 * 128 * 127 each: these are widened at once. */
@@ -144,6 +144,33 @@ INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) 
 	return _mm256_add_epi32(total, _mm256_madd_epi16(v, sc));
 }
 #endif
+
+/* The start of the sums of block i of 32, or of 16 elements of a block of 256. */
+INLINE __m256i start(enum kern_type t, const struct column *x, size_t i) {
+	return has_offset(t) ? start_of(t, spread(x->repair, i)) : _mm256_setzero_si256();
+}
+
+/* The same for a piece of the width, found once for all strips. */
+typedef int32_t starts[GROUPS];
+
+INLINE void find_starts(
+        enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
+	size_t words = block_of(t) == 32 ? 1 : 16;
+	if (has_offset(t))
+		for (size_t c = 0; c < cols; c++)
+			for (size_t i = 0; i < (last - first) * words; i += 8)
+				_mm256_storeu_si256((__m256i *)(to[c] + i),
+				        start_of(t, load(x[c].repair + 4 * (first * words + i))));
+}
+
+INLINE __m256i start_found(enum kern_type t, const starts *from, size_t i) {
+	return has_offset(t) ? _mm256_set1_epi32((*from)[i]) : _mm256_setzero_si256();
+}
+
+/* Where the piece of so many blocks that begins with block b ends. */
+INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
+	return blocks - b < piece ? blocks : b + piece;
+}
 
 /* A block of a strip, head and body. */
 INLINE size_t block_bytes(enum kern_type t) {
@@ -172,7 +199,7 @@ INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column
 	__m256i total = _mm256_setzero_si256(), v = total;
 	UNROLL for (int w = 0; w < 8; w++) {
 		if (w % words_32(t) == 0)
-			v = start_32(t, x, b);
+			v = start(t, x, b);
 		v = add_word(t, v, word_32(t, body, w), spread(q, (size_t)w));
 		if (w % words_32(t) == words_32(t) - 1)
 			total = w < words_32(t) ? fold_32(t, v) : _mm256_add_epi32(total, fold_32(t, v));
@@ -201,12 +228,10 @@ INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const 
 	return j;
 }
 
-/* Adds a block of 256 whose integer sums are i (of those with a weighed_offset not yet repaired). */
+/* Adds a block of 256 whose integer sums are i. */
 INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct scales *h,
         const struct column *x, size_t b) {
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
-	if (weighed_offset(t))
-		i = dot_minima(t, i, h->mn, x, b);
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(h->d, dx), _mm256_cvtepi32_ps(i), s->a);
 	if (has_minima(t)) {
 		__m256i j = dot_minima(t, _mm256_setzero_si256(), h->mn, x, b);
@@ -234,7 +259,7 @@ INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const u
 			UNROLL for (int g = 0; g < groups; g++) {
 				int at_group = first + g * apart, word = at_group * words + w;
 				if (w == 0)
-					v[g] = start_256(t, x, b * 16 + (size_t)at_group);
+					v[g] = start(t, x, b * 16 + (size_t)at_group);
 				v[g] = add_word(t, v[g],
 				        word_256(t, body, word / part_words(t), word % part_words(t)),
 				        spread(q, (size_t)word));
@@ -295,27 +320,27 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, struct strip at, s
 	}
 }
 
-/* A tile: one block of `strips` strips times `cols` columns.  Weights come unpacked from p, the panels of the
- * strips, stride apart; or, without p, packed from the body of each strip. */
-INLINE __m256i tile_word_32(enum kern_type t, const struct panel_32 *p, size_t stride, const struct strip *at,
-        size_t r, size_t b, int w) {
-	return p ? p[r * stride].w[w] : word_32(t, at[r].body + b * 8 * body_bytes(t), w);
+/* A tile: block b of `strips` strips, the i-th of its piece, times `cols` columns.  Weights come unpacked from p, a block
+ * of a panel; or, without p, packed from the body of each strip. */
+INLINE __m256i tile_word_32(
+        enum kern_type t, const struct panel_32 *p, const struct strip *at, size_t r, size_t b, int w) {
+	return p ? p[r].w[w] : word_32(t, at[r].body + b * 8 * body_bytes(t), w);
 }
 
 INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
-        const struct panel_32 *p, size_t stride, const struct strip *at, const struct column *x, size_t b) {
+        const struct panel_32 *p, const struct strip *at, const struct column *x, const starts *from,
+        size_t b, size_t i) {
 	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
 	int words = words_32(t);
 	if (!p)
 		UNROLL for (size_t r = 0; r < strips; r++) fetch(at[r].next, 0, block_bytes(t));
 	UNROLL for (int g = 0; g < 8 / words; g++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_32(t, &x[c], b);
+			UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_found(t, &from[c], i);
 		}
 		UNROLL for (int w = g * words; w < g * words + words; w++) {
 			__m256i u[STRIPS];
-			UNROLL for (size_t r = 0; r < strips; r++) u[r] =
-			        tile_word_32(t, p, stride, at, r, b, w);
+			UNROLL for (size_t r = 0; r < strips; r++) u[r] = tile_word_32(t, p, at, r, b, w);
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m256i q = spread(x[c].q + b * 32, (size_t)w);
 				UNROLL for (size_t r = 0; r < strips; r++) {
@@ -326,16 +351,16 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 		}
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			UNROLL for (size_t r = 0; r < strips; r++) {
-				__m256i i = fold_32(t, v[r][c]);
-				total[r][c] = g ? _mm256_add_epi32(total[r][c], i) : i;
+				__m256i sum = fold_32(t, v[r][c]);
+				total[r][c] = g ? _mm256_add_epi32(total[r][c], sum) : sum;
 			}
 		}
 	}
 	UNROLL for (size_t r = 0; r < strips; r++) {
 		const uint8_t *head = p ? NULL : at[r].head + b * 8 * head_bytes(t);
-		__m256 d = p ? p[r * stride].d : load_halves(head), m = d;
+		__m256 d = p ? p[r].d : load_halves(head), m = d;
 		if (has_minima(t))
-			m = p ? p[r * stride].m : load_halves(head + 16);
+			m = p ? p[r].m : load_halves(head + 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			struct sum *to = &s[r][c];
 			__m256 dx = _mm256_castsi256_ps(spread(x[c].d, b));
@@ -347,10 +372,10 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 	}
 }
 
-/* Group i of a part of a block of 256; without panels, both are constants or the part is none. */
+/* Group i of a part of block b of 256, the k-th of its piece; without panels, both are constants or the part is none. */
 INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i total[STRIPS][COLS],
-        const struct panel_256 *p, size_t stride, const struct strip *at, const struct scales *const *scales,
-        const struct column *x, size_t b, int part, int i) {
+        const struct panel_256 *p, const struct strip *at, const struct scales *const *scales,
+        const struct column *x, const starts *from, size_t b, size_t k, int part, int i) {
 	int words = group(t) / 4, g = part * part_words(t) / words + i;
 	size_t share = block_bytes(t) * (size_t)words /
 	               64; /* little by little, so that loads find a free place in the queue */
@@ -359,11 +384,12 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 		UNROLL for (size_t r = 0; r < strips; r++)
 		        fetch(at[r].next, (size_t)g * share, (size_t)(g + 1) * share);
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_256(t, &x[c], b * 16 + (size_t)g);
+		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] =
+		        start_found(t, &from[c], k * 16 + (size_t)g);
 	}
 	UNROLL for (int w = 0; w < words; w++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
-			u[r] = p ? p[r * stride].w[g * words + w]
+			u[r] = p ? p[r].w[g * words + w]
 			         : word_256(t, at[r].body + b * 8 * body_bytes(t), part, i * words + w);
 		}
 		UNROLL for (size_t c = 0; c < cols; c++) {
@@ -383,7 +409,8 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 }
 
 INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
-        const struct panel_256 *p, size_t stride, const struct strip *at, const struct column *x, size_t b) {
+        const struct panel_256 *p, const struct strip *at, const struct column *x, const starts *from,
+        size_t b, size_t k) {
 	__m256i total[STRIPS][COLS];
 	struct scales own[STRIPS];
 	const struct scales *scales[STRIPS];
@@ -391,17 +418,17 @@ INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[
 	for (size_t r = 0; r < strips; r++) {
 		if (!p)
 			read_scales(t, &own[r], at[r].head + b * 8 * head_bytes(t));
-		scales[r] = p ? &p[r * stride].s : &own[r];
+		scales[r] = p ? &p[r].s : &own[r];
 		for (size_t c = 0; c < cols; c++)
 			total[r][c] = _mm256_setzero_si256();
 	}
 	if (p) {
 		for (int g = 0; g < 64 / words; g++)
-			tile_group(t, strips, cols, total, p, stride, at, scales, x, b, 0, g);
+			tile_group(t, strips, cols, total, p, at, scales, x, from, b, k, 0, g);
 	} else {
 		for (int part = 0; part < 64 / part_words(t); part++)
 			UNROLL for (int i = 0; i < part_words(t) / words; i++)
-			        tile_group(t, strips, cols, total, p, stride, at, scales, x, b, part, i);
+			        tile_group(t, strips, cols, total, p, at, scales, x, from, b, k, part, i);
 	}
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
@@ -410,20 +437,24 @@ INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[
 	}
 }
 
+/* A piece of some strips, unpacked.  A block's strips lie beside each other. */
+union panel {
+	struct panel_32 a[PIECE_32][STRIPS];
+	struct panel_256 b[PIECE_256][STRIPS];
+};
+
 /* A piece of the width, blocks [first, last), for `cols` columns of the tile. */
 INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum (*sums)[STRIPS],
-        const void *panel, const struct column *x, size_t first, size_t last) {
+        const union panel *panel, const struct column *x, const starts *from, size_t first, size_t last) {
 	struct sum s[STRIPS][COLS];
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			s[r][c] = sums[c][r];
 	for (size_t b = first; b < last; b++)
 		if (block_of(t) == 32)
-			tile_32(t, strips, cols, s, (const struct panel_32 *)panel + (b - first), PIECE_32,
-			        NULL, x, b);
+			tile_32(t, strips, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
 		else
-			tile_256(t, strips, cols, s, (const struct panel_256 *)panel + (b - first), PIECE_256,
-			        NULL, x, b);
+			tile_256(t, strips, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			sums[c][r] = s[r][c];
@@ -431,34 +462,33 @@ INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum
 
 INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, const void *w, size_t index,
         size_t rows, size_t n, const struct column *x, size_t cols) {
-	union {
-		struct panel_32 a[STRIPS][PIECE_32];
-		struct panel_256 b[STRIPS][PIECE_256];
-	} panel;
+	union panel panel;
 	struct sum sums[TILE][STRIPS];
-	size_t blocks = n / block_of(t), piece = block_of(t) == 32 ? PIECE_32 : PIECE_256;
+	starts from[TILE];
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			sums[c][r].a = sums[c][r].m = _mm256_setzero_ps();
 	for (size_t b = 0; b < blocks; b += piece) {
-		size_t end = blocks - b < piece ? blocks : b + piece, c = 0;
+		size_t end = last_of(b, piece, blocks), c = 0;
+		find_starts(t, from, x, cols, b, end);
 		for (size_t r = 0; r < strips; r++) {
 			struct strip at = strip_at(t, w, index + r, n);
 			for (size_t k = b; k < end; k++)
 				if (block_of(t) == 32)
-					unpack_32(t, &panel.a[r][k - b], at, k);
+					unpack_32(t, &panel.a[k - b][r], at, k);
 				else
-					unpack_256(t, &panel.b[r][k - b], at, k);
+					unpack_256(t, &panel.b[k - b][r], at, k);
 		}
 		for (; c + COLS <= cols; c += COLS)
-			run_columns(t, strips, COLS, sums + c, &panel, x + c, b, end);
+			run_columns(t, strips, COLS, sums + c, &panel, x + c, from + c, b, end);
 		if (strips == STRIPS && cols - c == 3)
-			run_columns(t, strips, 3, sums + c, &panel, x + c, b, end);
+			run_columns(t, strips, 3, sums + c, &panel, x + c, from + c, b, end);
 		else if (strips == STRIPS && cols - c == 2)
-			run_columns(t, strips, 2, sums + c, &panel, x + c, b, end);
+			run_columns(t, strips, 2, sums + c, &panel, x + c, from + c, b, end);
 		else
 			for (; c < cols; c++)
-				run_columns(t, strips, 1, sums + c, &panel, x + c, b, end);
+				run_columns(t, strips, 1, sums + c, &panel, x + c, from + c, b, end);
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
@@ -471,18 +501,22 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
         size_t rows, size_t n, const struct column *x, size_t cols) {
 	struct strip at[STRIPS];
 	struct sum s[STRIPS][COLS];
+	starts from[COLS];
+	size_t piece = PIECE / block_of(t);
 	for (size_t r = 0; r < strips; r++) {
 		at[r] = strip_at(t, w, index + r, n);
 		for (size_t c = 0; c < cols; c++)
 			s[r][c].a = s[r][c].m = _mm256_setzero_ps();
 	}
 	for (size_t b = 0; b < n / block_of(t); b++) {
+		if (b % piece == 0)
+			find_starts(t, from, x, cols, b, last_of(b, piece, n / block_of(t)));
 		for (size_t r = 0; r < strips; r++)
 			at[r].next = ahead(t, at[r], strips, n, b);
 		if (block_of(t) == 32)
-			tile_32(t, strips, cols, s, NULL, 0, at, x, b);
+			tile_32(t, strips, cols, s, NULL, at, x, from, b, b % piece);
 		else
-			tile_256(t, strips, cols, s, NULL, 0, at, x, b);
+			tile_256(t, strips, cols, s, NULL, at, x, from, b, b % piece);
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)

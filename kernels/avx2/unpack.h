@@ -1,7 +1,8 @@
 /* Packed blocks of a strip into words of bytes, scales and minima, every type.
  *
  * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
- * a lane: unsigned, with the offset of the type (offset()) still on, but signed for Q8_0 and IQ4_NL.
+ * a lane: unsigned, with the offset of the type still on, and with VNNI 128 on top of those of eight bits (Q8_0,
+ * IQ4_NL), which are signed without.
  * The order of fields in head and body is that of the table in kernels/pack.c. */
 #ifndef KERNELS_AVX2_UNPACK_H
 #define KERNELS_AVX2_UNPACK_H
@@ -50,8 +51,24 @@ INLINE size_t body_bytes(enum kern_type t) {
 	}
 }
 
-INLINE bool is_signed(enum kern_type t) {
+/* Types of eight bits: with VNNI 128 is added to them, without they stay signed. */
+INLINE bool is_eight(enum kern_type t) {
 	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
+}
+INLINE bool is_biased(enum kern_type t) {
+#ifdef AVX2_VNNI
+	return is_eight(t);
+#else
+	return false;
+#endif
+}
+INLINE bool is_signed(enum kern_type t) {
+	return is_eight(t) && !is_biased(t);
+}
+
+/* Whether the unsigned words of a type are by an offset too large. */
+INLINE bool has_offset(enum kern_type t) {
+	return is_biased(t) || t == KERN_Q4_0 || t == KERN_Q5_0 || t == KERN_Q3_K || t == KERN_Q6_K;
 }
 
 INLINE bool has_minima(enum kern_type t) {
@@ -86,16 +103,19 @@ INLINE __m256i fifth_bits(__m256i qh, int w) {
 
 /* Word w (0..7) of a block of 32. */
 INLINE __m256i word_32(enum kern_type t, const uint8_t *body, int w) {
+	const __m256i bias = _mm256_set1_epi8(is_biased(t) ? -128 : 0);
 	if (t == KERN_Q8_0)
-		return load(body + w * 32);
+		return _mm256_xor_si256(load(body + w * 32), bias);
 	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
 	const uint8_t *qs = fifth ? body + 32 : body;
 	__m256i v = load(qs + w % 4 * 32);
 	v = w < 4 ? low_nibbles(v) : high_nibbles(v);
 	if (t == KERN_IQ4_NL)
-		return _mm256_shuffle_epi8(_mm256_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13,
-		                                   25, 38, 53, 69, 89, 113, -127, -104, -83, -65, -49, -35,
-		                                   -22, -10, 1, 13, 25, 38, 53, 69, 89, 113),
+		return _mm256_shuffle_epi8(
+		        _mm256_xor_si256(_mm256_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25,
+		                                 38, 53, 69, 89, 113, -127, -104, -83, -65, -49, -35, -22,
+		                                 -10, 1, 13, 25, 38, 53, 69, 89, 113),
+		                bias),
 		        v);
 	return fifth ? _mm256_or_si256(v, fifth_bits(load(body), w)) : v;
 }
@@ -165,19 +185,10 @@ INLINE int group(enum kern_type t) {
 }
 #endif
 
-/* Whether the sums start from the activations' repair (kernels/acts.h), and doubled. */
-INLINE bool is_repaired(enum kern_type t) {
-	return t == KERN_Q4_0 || t == KERN_Q5_0 || t == KERN_Q6_K;
-}
-INLINE __m256i repair(enum kern_type t, const void *p, size_t i) {
-	__m256i v = spread(p, i);
-	return t == KERN_Q5_0 ? _mm256_add_epi16(v, v) : v;
-}
-
 /* What the head of a block of 256 says. */
 struct scales {
 	__m256i sc[16]; /* a sub-block's scale, in the lane as scale() has it */
-	__m256i mn[8];  /* two sub-blocks' minima as int16, or their scales times minus a weighed_offset() */
+	__m256i mn[8];  /* two sub-blocks' minima as int16 */
 	__m256 d, dmin;
 };
 
@@ -217,29 +228,13 @@ INLINE __m256i signed_scale(enum kern_type t, __m256i v, int i) {
 	return _mm256_shuffle_epi8(v, _mm256_add_epi32(at, _mm256_set1_epi32(i * 0x02020202)));
 }
 
-/* What is taken from the weights of a type whose offset is repaired like minima: by sums of quants, weighed with scales. */
-INLINE int weighed_offset(enum kern_type t) {
-#ifdef AVX2_VNNI
-	if (t == KERN_Q6_K)
-		return 32;
-#endif
-	return t == KERN_Q3_K ? 4 : 0;
-}
-
-/* Four signed bytes a lane into four scales, and pairs of them times minus the offset. */
+/* Four signed bytes a lane into four scales. */
 INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v) {
 	__m256i odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
 	out->sc[4 * k] = signed_scale(t, even, 0);
 	out->sc[4 * k + 1] = signed_scale(t, odd, 0);
 	out->sc[4 * k + 2] = signed_scale(t, even, 1);
 	out->sc[4 * k + 3] = signed_scale(t, odd, 1);
-	if (weighed_offset(t)) {
-		__m256i times = _mm256_set1_epi16((int16_t)-weighed_offset(t));
-		__m256i first = _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa);
-		__m256i second = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
-		out->mn[2 * k] = _mm256_mullo_epi16(first, times);
-		out->mn[2 * k + 1] = _mm256_mullo_epi16(second, times);
-	}
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {

@@ -2,9 +2,9 @@
  * rung.
  *
  * Work goes by walks of four strips, two pairs.  A few columns (decode is one) meet the weights as they lie in
- * memory.  More share a panel: a piece of the width of a walk, unpacked once, small enough for the first cache;
- * the float accumulators wait in `sums` between pieces.  A row's additions keep the order of doc/numerics.md in
- * either way. */
+ * memory.  More share a panel: a piece of the width of a walk, unpacked once, that stays in the second cache
+ * beside the columns of a tile; the float accumulators wait in `sums` between pieces.  A row's additions keep the
+ * order of doc/numerics.md in either way. */
 #ifndef KERNELS_AVX512_QUANTS_H
 #define KERNELS_AVX512_QUANTS_H
 #include "kernels/acts.h"
@@ -12,11 +12,14 @@
 #include "kernels/avx512/unpack.h"
 
 enum {
-	PAIRS = 2,     /* of a walk */
-	COLS = 4,      /* columns over a panel at once */
-	TILE = 64,     /* columns that share a panel */
-	PIECE_32 = 16, /* blocks of 32 in a panel */
-	PIECE_256 = 2, /* blocks of 256 in a panel */
+	PAIRS = 2,    /* of a walk */
+	COLS = 4,     /* columns over a panel at once */
+	TILE = 128,   /* columns that share a panel */
+	PIECE = 2048, /* elements of the width in a panel */
+	PIECE_32 = PIECE / 32,
+	PIECE_256 = PIECE / 256,
+	GROUPS =
+	        PIECE / 16, /* of elements whose sums have a start of their own: at most so many in a piece */
 	AHEAD = 3072 /* bytes that are fetched ahead in each body; and the part of the head that belongs to them */
 };
 
@@ -46,12 +49,18 @@ INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
 	return _mm512_dpwssd_epi32(v, a, b);
 }
 
-INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
-	return _mm512_add_epi32(total, v);
+/* A group of a block of 32 goes on from the sum of those before. */
+INLINE __m512i begin_32(__m512i total) {
+	return total;
 }
 
-INLINE __m512i start_256(enum kern_type t, const uint8_t *repair, size_t i) {
-	return _mm512_setzero_si512();
+INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
+	return v;
+}
+
+INLINE __m512i start_256(enum kern_type t, __m512i repair) {
+	repair = _mm512_madd_epi16(repair, _mm512_set1_epi16(1));
+	return t == KERN_Q3_K ? _mm512_srai_epi32(repair, 3) : repair;
 }
 
 INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
@@ -89,27 +98,22 @@ INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
 	return _mm512_add_epi32(v, _mm512_madd_epi16(a, b));
 }
 
+INLINE __m512i begin_32(__m512i total) {
+	return _mm512_setzero_si512();
+}
+
 INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
 	return add_pairs(total, v, _mm512_set1_epi16(is_signed(t) && g ? 16 : 1));
 }
 
-INLINE __m512i start_256(enum kern_type t, const uint8_t *repair, size_t i) {
-	return t == KERN_Q6_K ? spread(repair, i) : _mm512_setzero_si512();
+INLINE __m512i start_256(enum kern_type t, __m512i repair) {
+	return t == KERN_Q3_K ? _mm512_srai_epi16(repair, 3) : repair;
 }
 
 INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
 	return add_pairs(total, v, sc);
 }
 #endif
-
-/* What the offset of a type adds to the sums of a block of 32, from the repair, which is -8 times the sum of the
- * quants in two halves. */
-INLINE __m512i start_32(enum kern_type t, const uint8_t *repair, size_t b) {
-	int factor = t == KERN_Q4_0 ? 1 : t == KERN_Q5_0 ? 2 : is_signed(t) ? 16 : 0;
-	if (!factor)
-		return _mm512_setzero_si512();
-	return _mm512_madd_epi16(spread(repair, b), _mm512_set1_epi16((int16_t)factor));
-}
 
 /* The parts of an activation row (kernels/acts.h). */
 struct column {
@@ -125,6 +129,39 @@ INLINE struct column column(enum kern_type t, const void *x, size_t n) {
 	struct acts_q8_256 at = acts_q8_256(n);
 	return (struct column){
 	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
+}
+
+/* What a column's quants make with the offset of the weights: a word for each block of 32, or each 16 elements of a
+ * block of 256, of a piece.  The sums start there. */
+typedef int32_t starts[GROUPS];
+
+/* Words of repair, which are -8 times the sum of the quants of a block of 32, or -32 times that of 16 elements, in
+ * two halves, as words of starts. */
+INLINE __m512i start_of(enum kern_type t, __m512i repair) {
+	if (block_of(t) == 256)
+		return start_256(t, repair);
+	return _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
+}
+
+/* Where the piece of so many blocks that begins with block b ends. */
+INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
+	return blocks - b < piece ? blocks : b + piece;
+}
+
+/* The starts of blocks [first, last), of a piece. */
+INLINE void find_starts(
+        enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
+	size_t words = block_of(t) == 32 ? 1 : 16;
+	if (has_offset(t))
+		for (size_t c = 0; c < cols; c++)
+			for (size_t i = 0; i < (last - first) * words; i += 16)
+				_mm512_storeu_si512(to[c] + i,
+				        start_of(t,
+				                _mm512_loadu_si512(x[c].repair + 4 * (first * words + i))));
+}
+
+INLINE __m512i start(enum kern_type t, const starts *from, size_t i) {
+	return has_offset(t) ? _mm512_set1_epi32((*from)[i]) : _mm512_setzero_si512();
 }
 
 /* Where the blocks of a pair's two strips lie. */
@@ -227,25 +264,25 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block
 	}
 }
 
-/* Block b of a walk times `cols` columns.  Weights come from the panels p of the pairs, `stride` apart, or, where
- * p is NULL, as they lie at `at` (of that block). */
+/* Block b of a walk, the i-th of its piece, times `cols` columns.  Weights come from p, a block of a panel, or,
+ * where p is NULL, as they lie at `at` (of that block). */
 INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
-        const struct panel_32 *p, size_t stride, const struct block *at, const struct column *x, size_t b) {
+        const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
+        size_t b, size_t i) {
 	__m512i total[PAIRS][COLS], v[PAIRS][COLS];
 	if (!p)
 		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], 0, 1);
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		__m512i start = start_32(t, x[c].repair, b);
-		UNROLL for (size_t r = 0; r < pairs; r++) total[r][c] = start;
+		UNROLL for (size_t r = 0; r < pairs; r++) total[r][c] = start(t, &from[c], i);
 	}
 	UNROLL for (int g = 0; g < words_32(t) / group_32(t); g++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = _mm512_setzero_si512();
+			UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = begin_32(total[r][c]);
 		}
 		UNROLL for (int w = g * group_32(t); w < (g + 1) * group_32(t); w++) {
 			__m512i u[PAIRS];
 			UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
-			        p ? p[r * stride].w[w] : source_32(t, at[r].at.body, w);
+			        p ? p[r].w[w] : source_32(t, at[r].at.body, w);
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m512i q = spread(x[c].q + b * 32, (size_t)w % 8);
 				UNROLL for (size_t r = 0; r < pairs; r++) {
@@ -260,9 +297,9 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 		}
 	}
 	UNROLL for (size_t r = 0; r < pairs; r++) {
-		__m512 d = p ? p[r * stride].d : load_halves(at[r].at.head, 0), m = d;
+		__m512 d = p ? p[r].d : load_halves(at[r].at.head, 0), m = d;
 		if (has_minima(t))
-			m = p ? p[r * stride].m : load_halves(at[r].at.head, 16);
+			m = p ? p[r].m : load_halves(at[r].at.head, 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i dx = spread(x[c].d, b);
 			s[r][c].a = add_block(s[r][c].a, d, dx, total[r][c]);
@@ -273,7 +310,7 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 	}
 }
 
-/* Adds to j what the minima (or repairs) of a block make with the sums of quants. */
+/* Adds to j what the minima of a block make with the sums of quants. */
 INLINE __m512i add_minima(
         enum kern_type t, __m512i j, const struct scales *scales, const struct column *x, size_t b) {
 	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) j =
@@ -281,23 +318,22 @@ INLINE __m512i add_minima(
 	return j;
 }
 
-/* Group g of words of block b. */
+/* Group g of words of block b, the k-th of its piece. */
 INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[PAIRS][COLS],
-        const struct scales *const *scales, const struct panel_256 *p, size_t stride, const struct block *at,
-        const struct column *x, size_t b, int g) {
+        const struct scales *const *scales, const struct panel_256 *p, const struct block *at,
+        const struct column *x, const starts *from, size_t b, size_t k, int g) {
 	__m512i v[PAIRS][COLS];
 	int words = group_256(t);
 	if (!p)
 		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], (size_t)g, 64 / (size_t)words);
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		__m512i start = start_256(t, x[c].repair, b * 16 + (size_t)g);
-		UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = start;
+		UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = start(t, &from[c], k * 16 + (size_t)g);
 	}
 	UNROLL for (int i = 0; i < words; i++) {
 		int w = g * words + i;
 		__m512i u[PAIRS];
 		UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
-		        p ? p[r * stride].w[w] : word_256(t, at[r].at.body, w);
+		        p ? p[r].w[w] : word_256(t, at[r].at.body, w);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i q = spread(x[c].q + b * 256, (size_t)w);
 			UNROLL for (size_t r = 0; r < pairs; r++) {
@@ -313,7 +349,8 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 }
 
 INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
-        const struct panel_256 *p, size_t stride, const struct block *at, const struct column *x, size_t b) {
+        const struct panel_256 *p, const struct block *at, const struct column *x, const starts *from,
+        size_t b, size_t k) {
 	__m512i total[PAIRS][COLS];
 	const struct scales *scales[PAIRS];
 	struct scales own[PAIRS];
@@ -321,21 +358,19 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		if (!p)
 			read_scales(t, &own[r], at[r].at.head);
-		scales[r] = p ? &p[r * stride].s : &own[r];
+		scales[r] = p ? &p[r].s : &own[r];
 		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = _mm512_setzero_si512();
 	}
 	if (p)
 		for (int g = 0; g < groups; g++)
-			group_of(t, pairs, cols, total, scales, p, stride, at, x, b, g);
+			group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
 	else /* where its bits lie in a word is to be a constant */
 		UNROLL for (int g = 0; g < groups; g++)
-		        group_of(t, pairs, cols, total, scales, p, stride, at, x, b, g);
+		        group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			__m512i dx = spread(x[c].d, b), i = total[r][c];
-			if (repair_factor(t))
-				i = add_minima(t, i, scales[r], &x[c], b);
-			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, i);
+			__m512i dx = spread(x[c].d, b);
+			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, total[r][c]);
 			if (has_minima(t))
 				s[r][c].m = add_block(s[r][c].m, scales[r]->dmin, dx,
 				        add_minima(t, _mm512_setzero_si512(), scales[r], &x[c], b));
@@ -343,9 +378,10 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	}
 }
 
+/* A piece of a walk, unpacked.  A block's pairs lie beside each other. */
 union panel {
-	struct panel_32 a[PAIRS][PIECE_32];
-	struct panel_256 b[PAIRS][PIECE_256];
+	struct panel_32 a[PIECE_32][PAIRS];
+	struct panel_256 b[PIECE_256][PAIRS];
 };
 
 /* A walk's accumulators of a tile of columns. */
@@ -365,14 +401,14 @@ INLINE void store_sums(sums *to, struct sum s[PAIRS][COLS], size_t cols) {
 
 /* Blocks [first, last), unpacked in the panel, for `cols` columns. */
 INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union panel *panel,
-        const struct column *x, size_t first, size_t last) {
+        const struct column *x, const starts *from, size_t first, size_t last) {
 	struct sum s[PAIRS][COLS];
 	load_sums(s, sum, cols);
 	for (size_t b = first; b < last; b++)
 		if (block_of(t) == 32)
-			tile_32(t, PAIRS, cols, s, &panel->a[0][b - first], PIECE_32, NULL, x, b);
+			tile_32(t, PAIRS, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
 		else
-			tile_256(t, PAIRS, cols, s, &panel->b[0][b - first], PIECE_256, NULL, x, b);
+			tile_256(t, PAIRS, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
 	store_sums(sum, s, cols);
 }
 
@@ -381,16 +417,20 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
         const struct pair *at, const struct column *x, size_t n) {
 	struct ahead far = ahead_of(t, pairs, n);
 	struct sum s[PAIRS][COLS];
+	starts from[COLS];
+	size_t piece = PIECE / block_of(t);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
 			s[r][c].a = s[r][c].m = _mm512_setzero_ps();
 	for (size_t b = 0; b < n / block_of(t); b++) {
 		struct block block[PAIRS];
+		if (b % piece == 0)
+			find_starts(t, from, x, cols, b, last_of(b, piece, n / block_of(t)));
 		UNROLL for (size_t r = 0; r < pairs; r++) block[r] = block_at(t, &at[first + r], &far, b);
 		if (block_of(t) == 32)
-			tile_32(t, pairs, cols, s, NULL, 0, block, x, b);
+			tile_32(t, pairs, cols, s, NULL, block, x, from, b, b % piece);
 		else
-			tile_256(t, pairs, cols, s, NULL, 0, block, x, b);
+			tile_256(t, pairs, cols, s, NULL, block, x, from, b, b % piece);
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
@@ -399,7 +439,7 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 
 /* The columns for which a panel does not pay. */
 INLINE size_t few(enum kern_type t) {
-	return block_of(t) == 32 ? 8 : COLS;
+	return block_of(t) == 32 ? 2 * COLS : COLS;
 }
 
 /* A few columns over a walk, COLS at a time: the first bring the weights into the second cache.  Blocks of 256 are
@@ -441,30 +481,32 @@ INLINE void fetch_piece(
 INLINE void run_pieces(
         enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
 	union panel panel;
+	starts from[TILE];
 	struct ahead far = ahead_of(t, PAIRS, n);
-	size_t blocks = n / block_of(t), piece = block_of(t) == 32 ? PIECE_32 : PIECE_256;
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t b = 0; b < blocks; b += piece) {
-		size_t end = blocks - b < piece ? blocks : b + piece, c = 0;
+		size_t end = last_of(b, piece, blocks), c = 0;
+		find_starts(t, from, x, cols, b, end);
 		for (size_t k = b; k < end; k++)
 			for (size_t r = 0; r < PAIRS; r++) {
 				struct block block = block_at(t, &at[r], &far, k);
 				if (block_of(t) == 32)
-					unpack_32(t, &panel.a[r][k - b], &block);
+					unpack_32(t, &panel.a[k - b][r], &block);
 				else
-					unpack_256(t, &panel.b[r][k - b], &block);
+					unpack_256(t, &panel.b[k - b][r], &block);
 			}
 		fetch_piece(t, at, end < blocks ? end : 0, piece, end < blocks ? 0 : 2 * PAIRS, blocks);
 		for (; c + COLS <= cols; c += COLS)
-			run_panel(t, COLS, sum + c, &panel, x + c, b, end);
+			run_panel(t, COLS, sum + c, &panel, x + c, from + c, b, end);
 		switch (cols - c) {
 		case 3:
-			run_panel(t, 3, sum + c, &panel, x + c, b, end);
+			run_panel(t, 3, sum + c, &panel, x + c, from + c, b, end);
 			break;
 		case 2:
-			run_panel(t, 2, sum + c, &panel, x + c, b, end);
+			run_panel(t, 2, sum + c, &panel, x + c, from + c, b, end);
 			break;
 		case 1:
-			run_panel(t, 1, sum + c, &panel, x + c, b, end);
+			run_panel(t, 1, sum + c, &panel, x + c, from + c, b, end);
 		}
 	}
 }

@@ -54,6 +54,11 @@ INLINE bool is_signed(enum kern_type t) {
 	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
 }
 
+/* Whether the unsigned words of a type are by an offset too large. */
+INLINE bool has_offset(enum kern_type t) {
+	return is_signed(t) || t == KERN_Q4_0 || t == KERN_Q5_0 || t == KERN_Q3_K || t == KERN_Q6_K;
+}
+
 INLINE bool has_minima(enum kern_type t) {
 	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
 }
@@ -150,21 +155,10 @@ INLINE bool is_narrow(enum kern_type t) {
 	return t == KERN_Q2_K || t == KERN_Q3_K;
 }
 
-/* What of a scale times the sums of quants takes the offset of a type away; 0 where nothing does. */
-INLINE int repair_factor(enum kern_type t) {
-	if (t == KERN_Q3_K)
-		return -4;
-#ifdef AVX512_VNNI
-	if (t == KERN_Q6_K)
-		return -32;
-#endif
-	return 0;
-}
-
 /* What the head of a block of 256 says. */
 struct scales {
 	__m512i sc[16]; /* of sub-blocks, for fold_256() */
-	__m512i mn[8];  /* of two sub-blocks as int16: minima, or repair_factor() times the scales */
+	__m512i mn[8];  /* minima of two sub-blocks as int16 */
 	__m512 d, dmin;
 };
 
@@ -198,12 +192,9 @@ INLINE void put_scales(enum kern_type t, struct scales *out, int k, struct quart
 }
 
 /* Two by two. */
-INLINE void put_minima(struct scales *out, int k, struct quarter q, int factor) {
-	const __m512i times = _mm512_set1_epi16((int16_t)factor);
-	__m512i first = _mm512_mask_blend_epi16(0xaaaaaaaa, q.even, _mm512_slli_epi32(q.odd, 16)),
-	        last = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(q.even, 16), q.odd);
-	out->mn[2 * k] = factor == 1 ? first : _mm512_mullo_epi16(first, times);
-	out->mn[2 * k + 1] = factor == 1 ? last : _mm512_mullo_epi16(last, times);
+INLINE void put_minima(struct scales *out, int k, struct quarter q) {
+	out->mn[2 * k] = _mm512_mask_blend_epi16(0xaaaaaaaa, q.even, _mm512_slli_epi32(q.odd, 16));
+	out->mn[2 * k + 1] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(q.even, 16), q.odd);
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *const *head) {
@@ -215,8 +206,8 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *con
 		__m512i a = load(head, s), b = load(head, s + 32), c = load(head, s + 64);
 		put_scales(t, out, 0, quarter_of(_mm512_and_si512(a, six), false));
 		put_scales(t, out, 1, quarter_of(insert(low_nibbles(c), shift(a, -2), 0x30), false));
-		put_minima(out, 0, quarter_of(_mm512_and_si512(b, six), false), 1);
-		put_minima(out, 1, quarter_of(insert(high_nibbles(c), shift(b, -2), 0x30), false), 1);
+		put_minima(out, 0, quarter_of(_mm512_and_si512(b, six), false));
+		put_minima(out, 1, quarter_of(insert(high_nibbles(c), shift(b, -2), 0x30), false));
 		return;
 	}
 	UNROLL for (int k = 0; k < 4; k++) { /* sub-blocks 4k..4k+3 */
@@ -224,7 +215,7 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *con
 		struct quarter q;
 		if (t == KERN_Q2_K) {
 			q = quarter_of(low_nibbles(v), false);
-			put_minima(out, k, quarter_of(high_nibbles(v), false), 1);
+			put_minima(out, k, quarter_of(high_nibbles(v), false));
 		} else if (t == KERN_Q3_K) {
 			v = insert(k < 2 ? low_nibbles(v) : high_nibbles(v),
 			        shift(load(head, s + 64), 4 - 2 * k), 0x30);
@@ -233,8 +224,6 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *con
 			q = quarter_of(v, true);
 		}
 		put_scales(t, out, k, q);
-		if (repair_factor(t))
-			put_minima(out, k, q, repair_factor(t));
 	}
 }
 
