@@ -502,21 +502,23 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 	struct strip at[STRIPS];
 	struct sum s[STRIPS][COLS];
 	starts from[COLS];
-	size_t piece = PIECE / block_of(t);
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t r = 0; r < strips; r++) {
 		at[r] = strip_at(t, w, index + r, n);
 		for (size_t c = 0; c < cols; c++)
 			s[r][c].a = s[r][c].m = _mm256_setzero_ps();
 	}
-	for (size_t b = 0; b < n / block_of(t); b++) {
-		if (b % piece == 0)
-			find_starts(t, from, x, cols, b, last_of(b, piece, n / block_of(t)));
-		for (size_t r = 0; r < strips; r++)
-			at[r].next = ahead(t, at[r], strips, n, b);
-		if (block_of(t) == 32)
-			tile_32(t, strips, cols, s, NULL, at, x, from, b, b % piece);
-		else
-			tile_256(t, strips, cols, s, NULL, at, x, from, b, b % piece);
+	for (size_t first = 0, end; first < blocks; first = end) {
+		end = last_of(first, piece, blocks);
+		find_starts(t, from, x, cols, first, end);
+		for (size_t b = first; b < end; b++) {
+			for (size_t r = 0; r < strips; r++)
+				at[r].next = ahead(t, at[r], strips, n, b);
+			if (block_of(t) == 32)
+				tile_32(t, strips, cols, s, NULL, at, x, from, b, b - first);
+			else
+				tile_256(t, strips, cols, s, NULL, at, x, from, b, b - first);
+		}
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)

@@ -418,19 +418,22 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 	struct ahead far = ahead_of(t, pairs, n);
 	struct sum s[PAIRS][COLS];
 	starts from[COLS];
-	size_t piece = PIECE / block_of(t);
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
 			s[r][c].a = s[r][c].m = _mm512_setzero_ps();
-	for (size_t b = 0; b < n / block_of(t); b++) {
-		struct block block[PAIRS];
-		if (b % piece == 0)
-			find_starts(t, from, x, cols, b, last_of(b, piece, n / block_of(t)));
-		UNROLL for (size_t r = 0; r < pairs; r++) block[r] = block_at(t, &at[first + r], &far, b);
-		if (block_of(t) == 32)
-			tile_32(t, pairs, cols, s, NULL, block, x, from, b, b % piece);
-		else
-			tile_256(t, pairs, cols, s, NULL, block, x, from, b, b % piece);
+	for (size_t start = 0, end; start < blocks; start = end) {
+		end = last_of(start, piece, blocks);
+		find_starts(t, from, x, cols, start, end);
+		for (size_t b = start; b < end; b++) {
+			struct block block[PAIRS];
+			UNROLL for (size_t r = 0; r < pairs; r++) block[r] =
+			        block_at(t, &at[first + r], &far, b);
+			if (block_of(t) == 32)
+				tile_32(t, pairs, cols, s, NULL, block, x, from, b, b - start);
+			else
+				tile_256(t, pairs, cols, s, NULL, block, x, from, b, b - start);
+		}
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
