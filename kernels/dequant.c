@@ -52,7 +52,7 @@ void kern_dequant_packed(enum kern_type type, float *dst, const void *packed, si
 	        (const uint8_t *)packed + r / KERN_STRIP * KERN_STRIP * kern_row_bytes(type, n);
 	_Alignas(4) uint8_t block[sizeof(struct q6_k)];
 	for (size_t b = 0; b < n / t->block; b++) {
-		kern_strip_block(type, block, strip, n, r % KERN_STRIP, b);
+		kern_strip_block(type, block, strip, r % KERN_STRIP, b);
 		dequant_block(type, dst + b * t->block, block);
 	}
 }

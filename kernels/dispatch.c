@@ -35,6 +35,8 @@ static bool have_avx2(void) {
 }
 #endif
 
+bool avx2_fetches_near;
+
 #ifdef HAVE_AVXVNNI
 #define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
 static bool have_avxvnni(void) {
@@ -95,6 +97,9 @@ const struct kern_ops *kern_rung(size_t i) {
 
 int kern_init(char *err, size_t errlen) {
 	const char *name = getenv("CARAVAN_CPU");
+#ifdef __x86_64__
+	avx2_fetches_near = __builtin_cpu_is("amd");
+#endif
 	if (!name || !*name) {
 		for (size_t k = 0; k < RUNGS; k++)
 			if (!ladder[k].opt_in && ladder[k].runs())

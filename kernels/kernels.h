@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define KERN_ARITHMETIC 1 /* the revision of doc/numerics.md */
-#define KERN_LAYOUT 1     /* the revision of the packed layout */
+#define KERN_LAYOUT 2     /* the revision of the packed layout */
 #define KERN_STRIP 8      /* rows in a strip */
 #define KERN_SPAN 512     /* positions that attention reduces on their own */
 #define KERN_KV_BLOCK 64  /* positions in a block of KV cache */

@@ -33,107 +33,115 @@ const struct kern_layout *kern_layout(enum kern_type type) {
 	return &layouts[type];
 }
 
-size_t kern_head_bytes(enum kern_type type) {
-	size_t bytes = 0;
-	for (int f = 0; f < KERN_FIELDS; f++)
-		if (!layouts[type].field[f].body)
-			bytes += layouts[type].field[f].length;
-	return bytes;
+/* Where unit i of field f stands in the body of a block, in units: those of several fields that are met together stand side
+ * by side, so that whoever goes through elements goes through memory. */
+static size_t body_unit(enum kern_type type, int f, size_t i) {
+	switch (type) {
+	case KERN_Q5_0: /* d, qh, qs */
+		return f == 1 ? i : 1 + i;
+	case KERN_Q5_1: /* d, m, qh, qs */
+		return f == 2 ? i : 1 + i;
+	case KERN_Q3_K: /* d, scales, hmask, qs: each unit of hmask before the first that has its lower bits */
+		return f == 2 ? 2 * i : i < 8 ? 2 * i + 1 : 8 + i;
+	case KERN_Q5_K: /* d, dmin, scales, qh, qs: likewise */
+		return f == 3 ? 2 * i : i < 8 ? 2 * i + 1 : 8 + i;
+	case KERN_Q6_K: /* d, scales, ql, qh: two units of ql and the one of qh that has their upper bits */
+		return f == 3 ? i / 8 * 24 + i % 8 * 3 + 2 : i / 16 * 24 + i % 8 * 3 + i / 8 % 2;
+	default:
+		return i;
+	}
 }
 
-/* Copies `units` units of `unit` bytes between one strip position, where the eight rows stand side by side,
- * and the rows themselves, `stride` bytes apart.  Called with constants, so that the copies are moves. */
+/* A unit: its bytes, where they are in a canonical block, and where in the block of a strip, there of one row. */
+struct unit {
+	size_t size, from, to;
+};
+
+enum { UNITS = 56 }; /* of a block at most: Q6_K has 53 */
+
+/* All of a block of a type; how many. */
+static size_t units_of(enum kern_type type, struct unit *unit) {
+	const struct kern_field *field = layouts[type].field;
+	size_t count = 0, head = 0;
+	for (int f = 0; f < KERN_FIELDS && field[f].length; f++) {
+		for (size_t i = 0; i < field[f].length / field[f].unit; i++)
+			unit[count++] = (struct unit){field[f].unit, field[f].offset + i * field[f].unit,
+			        head + field[f].unit * (field[f].body ? body_unit(type, f, i) : i)};
+		if (!field[f].body)
+			head += field[f].length;
+	}
+	return count;
+}
+
+/* Copies a unit between the place where the eight rows stand side by side and the rows themselves, `stride` bytes apart.
+ * Called with constants, so that the copies are moves. */
 static inline __attribute__((always_inline)) void interleave(
-        uint8_t *packed, const uint8_t *rows, size_t stride, size_t units, size_t unit) {
-	for (size_t u = 0; u < units; u++)
-		for (size_t r = 0; r < KERN_STRIP; r++)
-			memcpy(packed + (u * KERN_STRIP + r) * unit, rows + r * stride + u * unit, unit);
+        uint8_t *packed, const uint8_t *rows, size_t stride, size_t size) {
+	for (size_t r = 0; r < KERN_STRIP; r++)
+		memcpy(packed + r * size, rows + r * stride, size);
 }
 
 static inline __attribute__((always_inline)) void separate(
-        uint8_t *rows, const uint8_t *packed, size_t stride, size_t units, size_t unit, size_t count) {
-	for (size_t u = 0; u < units; u++)
-		for (size_t r = 0; r < count; r++)
-			memcpy(rows + r * stride + u * unit, packed + (u * KERN_STRIP + r) * unit, unit);
+        uint8_t *rows, const uint8_t *packed, size_t stride, size_t size, size_t count) {
+	for (size_t r = 0; r < count; r++)
+		memcpy(rows + r * stride, packed + r * size, size);
 }
 
 /* Packs `count` rows into a strip; the rest of the strip becomes zero. */
-static void pack_strip(enum kern_type type, uint8_t *dst, const uint8_t *src, size_t count, size_t n) {
-	const struct kern_field *field = layouts[type].field;
-	size_t row = kern_row_bytes(type, n), block = kern_traits(type)->bytes, blocks = row / block;
-	uint8_t *part[2] = {dst, dst + kern_head_bytes(type) * blocks * KERN_STRIP};
+static void pack_strip(const struct unit *unit, size_t units, size_t bytes, uint8_t *dst, const uint8_t *src,
+        size_t count, size_t row) {
 	if (count < KERN_STRIP)
 		memset(dst, 0, row * KERN_STRIP);
-	if (kern_traits(type)->block == 1) { /* a row is one long field */
-		block = row;
-		blocks = 1;
-	}
-	for (size_t b = 0; b < blocks; b++)
-		for (int f = 0; f < KERN_FIELDS && field[f].length; f++) {
-			const uint8_t *from = src + b * block + field[f].offset;
-			size_t length = kern_traits(type)->block == 1 ? row : field[f].length;
-			uint8_t **to = &part[field[f].body];
+	for (size_t b = 0; b < row; b += bytes, dst += bytes * KERN_STRIP)
+		for (size_t u = 0; u < units; u++) {
+			uint8_t *to = dst + unit[u].to * KERN_STRIP;
+			const uint8_t *from = src + b + unit[u].from;
 			if (count < KERN_STRIP)
 				for (size_t r = 0; r < count; r++)
-					for (size_t i = 0; i < length; i += field[f].unit)
-						memcpy(*to + i * KERN_STRIP + r * field[f].unit,
-						        from + r * row + i, field[f].unit);
-			else if (field[f].unit == 2)
-				interleave(*to, from, row, length / 2, 2);
+					memcpy(to + r * unit[u].size, from + r * row, unit[u].size);
+			else if (unit[u].size == 2)
+				interleave(to, from, row, 2);
 			else
-				interleave(*to, from, row, length / 4, 4);
-			*to += length * KERN_STRIP;
+				interleave(to, from, row, 4);
 		}
 }
 
-static void unpack_strip(enum kern_type type, uint8_t *dst, const uint8_t *src, size_t count, size_t n) {
-	const struct kern_field *field = layouts[type].field;
-	size_t row = kern_row_bytes(type, n), block = kern_traits(type)->bytes, blocks = row / block;
-	const uint8_t *part[2] = {src, src + kern_head_bytes(type) * blocks * KERN_STRIP};
-	if (kern_traits(type)->block == 1) {
-		block = row;
-		blocks = 1;
-	}
-	for (size_t b = 0; b < blocks; b++)
-		for (int f = 0; f < KERN_FIELDS && field[f].length; f++) {
-			uint8_t *to = dst + b * block + field[f].offset;
-			size_t length = kern_traits(type)->block == 1 ? row : field[f].length;
-			const uint8_t **from = &part[field[f].body];
-			if (field[f].unit == 2)
-				separate(to, *from, row, length / 2, 2, count);
+static void unpack_strip(const struct unit *unit, size_t units, size_t bytes, uint8_t *dst,
+        const uint8_t *src, size_t count, size_t row) {
+	for (size_t b = 0; b < row; b += bytes, src += bytes * KERN_STRIP)
+		for (size_t u = 0; u < units; u++) {
+			uint8_t *to = dst + b + unit[u].from;
+			const uint8_t *from = src + unit[u].to * KERN_STRIP;
+			if (unit[u].size == 2)
+				separate(to, from, row, 2, count);
 			else if (count < KERN_STRIP)
-				separate(to, *from, row, length / 4, 4, count);
+				separate(to, from, row, 4, count);
 			else
-				separate(to, *from, row, length / 4, 4, KERN_STRIP);
-			*from += length * KERN_STRIP;
+				separate(to, from, row, 4, KERN_STRIP);
 		}
 }
 
 void kern_pack(enum kern_type type, void *dst, const void *src, size_t rows, size_t n) {
-	size_t row = kern_row_bytes(type, n);
+	struct unit unit[UNITS];
+	size_t row = kern_row_bytes(type, n), units = units_of(type, unit);
 	for (size_t r = 0; r < rows; r += KERN_STRIP)
-		pack_strip(type, (uint8_t *)dst + r * row, (const uint8_t *)src + r * row,
-		        rows - r < KERN_STRIP ? rows - r : KERN_STRIP, n);
+		pack_strip(unit, units, kern_traits(type)->bytes, (uint8_t *)dst + r * row,
+		        (const uint8_t *)src + r * row, rows - r < KERN_STRIP ? rows - r : KERN_STRIP, row);
 }
 
 void kern_unpack(enum kern_type type, void *dst, const void *src, size_t rows, size_t n) {
-	size_t row = kern_row_bytes(type, n);
+	struct unit unit[UNITS];
+	size_t row = kern_row_bytes(type, n), units = units_of(type, unit);
 	for (size_t r = 0; r < rows; r += KERN_STRIP)
-		unpack_strip(type, (uint8_t *)dst + r * row, (const uint8_t *)src + r * row,
-		        rows - r < KERN_STRIP ? rows - r : KERN_STRIP, n);
+		unpack_strip(unit, units, kern_traits(type)->bytes, (uint8_t *)dst + r * row,
+		        (const uint8_t *)src + r * row, rows - r < KERN_STRIP ? rows - r : KERN_STRIP, row);
 }
 
-void kern_strip_block(enum kern_type type, void *dst, const void *strip, size_t n, size_t r, size_t b) {
-	const struct kern_field *field = layouts[type].field;
-	size_t bytes = kern_traits(type)->bytes, head = kern_head_bytes(type);
-	size_t blocks = n / kern_traits(type)->block;
-	const uint8_t *part[2] = {(const uint8_t *)strip + b * head * KERN_STRIP,
-	        (const uint8_t *)strip + (blocks * head + b * (bytes - head)) * KERN_STRIP};
-	for (int f = 0; f < KERN_FIELDS && field[f].length; f++) {
-		const uint8_t **from = &part[field[f].body];
-		for (size_t i = 0; i < field[f].length; i += field[f].unit)
-			memcpy((uint8_t *)dst + field[f].offset + i,
-			        *from + i * KERN_STRIP + r * field[f].unit, field[f].unit);
-		*from += (size_t)field[f].length * KERN_STRIP;
-	}
+void kern_strip_block(enum kern_type type, void *dst, const void *strip, size_t r, size_t b) {
+	struct unit unit[UNITS];
+	size_t units = units_of(type, unit);
+	const uint8_t *block = (const uint8_t *)strip + b * kern_traits(type)->bytes * KERN_STRIP;
+	for (size_t u = 0; u < units; u++)
+		memcpy((uint8_t *)dst + unit[u].from, block + unit[u].to * KERN_STRIP + r * unit[u].size,
+		        unit[u].size);
 }

@@ -254,7 +254,7 @@ START_TEST(test_pack) {
 		ck_assert_mem_eq(packed + at, a + (rows - 1) * row + f->offset, f->unit);
 		for (size_t r = rows; r % KERN_STRIP; r++) { /* what fills the strip is zero */
 			uint8_t block[256], zero[256] = {0};
-			kern_strip_block(type, block, packed + r / 8 * 8 * row, n, r % 8, blocks - 1);
+			kern_strip_block(type, block, packed + r / 8 * 8 * row, r % 8, blocks - 1);
 			ck_assert_mem_eq(block, zero, kern_traits(type)->bytes);
 		}
 		free(a);

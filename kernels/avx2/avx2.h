@@ -22,6 +22,10 @@
 
 extern const struct kern_ops kern_rung_avx2, kern_rung_avxvnni;
 
+/* Whether products of few columns ask for the weights that come into the first cache, a little ahead, or into the second,
+ * farther ahead: which is better depends on the processor (doc/performance.md).  Set once, by kern_init. */
+extern bool avx2_fetches_near;
+
 int avx2_quantize_f32(void *dst, const float *x, size_t n);
 int avx2_quantize_q8_32(void *dst, const float *x, size_t n);
 int avx2_quantize_q8_256(void *dst, const float *x, size_t n);

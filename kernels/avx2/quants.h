@@ -1,8 +1,8 @@
 /* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them; for each rung that avx2.h
  * names.
  *
- * One column (decode) reads weights strip by strip and asks for what lies ahead in the very order in which it lies in memory,
- * which is quicker than strips side by side, or heads beside bodies, can be (doc/performance.md).  More columns unpack two
+ * One column (decode) reads weights strip by strip, from one end to the other, and asks for what comes: for how far and
+ * into which cache see avx2.h.  More columns unpack two
  * strips of a piece of the width into a panel and run all columns of a tile over it, four at a time; it stays in the second
  * cache beside them, and the float accumulators wait in `sums` between pieces.  A row's additions keep the order of
  * doc/numerics.md in either way. */
@@ -20,9 +20,9 @@ enum {
 	PIECE = 2048, /* elements of the width in a panel */
 	PIECE_32 = PIECE / 32,
 	PIECE_256 = PIECE / 256,
-	GROUPS =
-	        PIECE / 16, /* of elements whose sums have a start of their own: at most so many in a piece */
-	AHEAD = 6144        /* bytes of the body that decode has asked for when it begins with a strip */
+	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
+	NEAR = 4096, /* bytes: what is asked for lies so far behind a block, if it comes into the first cache, */
+	FAR = 6144 /* and if into the second */
 };
 
 /* The parts of an activation row (kernels/acts.h). */
@@ -54,16 +54,23 @@ INLINE struct column column(enum kern_type t, const void *x, size_t n) {
 	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
 }
 
-/* Where a strip's blocks lie, and what is to be asked for while one of them meets few columns. */
-struct strip {
-	const uint8_t *head, *body, *next;
-};
-
-INLINE struct strip strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
-	size_t blocks = n / block_of(t);
-	const uint8_t *p = (const uint8_t *)w + index * 8 * blocks * (head_bytes(t) + body_bytes(t));
-	return (struct strip){p, p + 8 * blocks * head_bytes(t), NULL};
+/* A block of a strip, its head and its body. */
+INLINE size_t block_bytes(enum kern_type t) {
+	return 8 * (head_bytes(t) + body_bytes(t));
 }
+
+INLINE const uint8_t *strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
+	return (const uint8_t *)w + index * (n / block_of(t)) * block_bytes(t);
+}
+
+INLINE const uint8_t *body_of(enum kern_type t, const uint8_t *block) {
+	return block + 8 * head_bytes(t);
+}
+
+/* A block that meets few columns, and what is to be asked for meanwhile, block_bytes of it. */
+struct block {
+	const uint8_t *at, *next;
+};
 
 /* Accumulators of a strip and a column. */
 struct sum {
@@ -108,6 +115,10 @@ INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
 	return add_products(v, u, q);
 }
 
+INLINE __m256i add_sums(enum kern_type t, __m256i a, __m256i b) {
+	return _mm256_add_epi32(a, b);
+}
+
 INLINE __m256i fold_32(enum kern_type t, __m256i v) {
 	return v;
 }
@@ -134,6 +145,10 @@ INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
 		return _mm256_add_epi32(
 		        v, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(u), _mm256_sign_epi8(q, u))));
 	return _mm256_add_epi16(v, _mm256_maddubs_epi16(u, q));
+}
+
+INLINE __m256i add_sums(enum kern_type t, __m256i a, __m256i b) {
+	return is_signed(t) ? _mm256_add_epi32(a, b) : _mm256_add_epi16(a, b);
 }
 
 INLINE __m256i fold_32(enum kern_type t, __m256i v) {
@@ -172,50 +187,49 @@ INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 	return blocks - b < piece ? blocks : b + piece;
 }
 
-/* A block of a strip, head and body. */
-INLINE size_t block_bytes(enum kern_type t) {
-	return 8 * (head_bytes(t) + body_bytes(t));
+/* With `strips` side by side, what lies beyond a strip's end is in the one that takes its place. */
+INLINE struct block block_at(enum kern_type t, const uint8_t *strip, size_t strips, size_t n, size_t b) {
+	size_t bytes = n / block_of(t) * block_bytes(t), at = b * block_bytes(t);
+	size_t next = at + (avx2_fetches_near ? NEAR : FAR);
+	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes)};
 }
 
-/* What is asked for while block b of a strip is worked on, block_bytes of it: the strips as they follow each other in
- * memory, heads and bodies, so that all is asked for in the order in which it lies there.  It is AHEAD beyond what is
- * read of the body at first, and by a head's bytes more at last.  With `strips` side by side, what lies beyond a strip's end
- * is in the one that takes its place. */
-INLINE const uint8_t *ahead(enum kern_type t, struct strip at, size_t strips, size_t n, size_t b) {
-	size_t strip = n / block_of(t) * block_bytes(t);
-	size_t offset = (size_t)(at.body - at.head) + AHEAD + b * block_bytes(t);
-	return at.head + offset + (offset < strip ? 0 : (strips - 1) * strip);
+/* Asks for the lines `from` to `to` of what is to be asked for with a block. */
+INLINE void fetch(const struct block *block, size_t from, size_t to) {
+	if (avx2_fetches_near)
+		for (size_t i = from / 64 * 64; i < to; i += 64)
+			_mm_prefetch((const char *)block->next + i, _MM_HINT_T0);
+	else
+		for (size_t i = from / 64 * 64; i < to; i += 64)
+			_mm_prefetch((const char *)block->next + i, _MM_HINT_T1);
 }
 
-/* Asks for the lines `from` to `to` behind p, for the second cache: more of them can be on their way to it than to the first. */
-INLINE void fetch(const uint8_t *p, size_t from, size_t to) {
-	for (size_t i = from / 64 * 64; i < to; i += 64)
-		_mm_prefetch((const char *)p + i, _MM_HINT_T1);
-}
-
-/* Decode: the integer sum of a block of 32. */
+/* Decode: the integer sum of a block of 32.  Two chains of additions: one would be longer than what the processor sees of
+ * the next blocks. */
 INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
 	const uint8_t *q = x->q + b * 32;
-	__m256i total = _mm256_setzero_si256(), v = total;
-	UNROLL for (int w = 0; w < 8; w++) {
-		if (w % words_32(t) == 0)
-			v = start(t, x, b);
-		v = add_word(t, v, word_32(t, body, w), spread(q, (size_t)w));
-		if (w % words_32(t) == words_32(t) - 1)
-			total = w < words_32(t) ? fold_32(t, v) : _mm256_add_epi32(total, fold_32(t, v));
+	__m256i total = _mm256_setzero_si256(), v[2];
+	int words = words_32(t);
+	UNROLL for (int g = 0; g < 8 / words; g++) {
+		v[0] = start(t, x, b);
+		v[1] = _mm256_setzero_si256();
+		UNROLL for (int w = g * words; w < g * words + words; w++) {
+			v[w % 2] = add_word(t, v[w % 2], word_32(t, body, w), spread(q, (size_t)w));
+			PIN(v[w % 2]);
+		}
+		__m256i sum = fold_32(t, add_sums(t, v[0], v[1]));
+		total = g ? _mm256_add_epi32(total, sum) : sum;
 	}
 	return total;
 }
 
-INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, const uint8_t *next,
-        const struct column *x, size_t b) {
-	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
-	fetch(next, 0, block_bytes(t));
-	__m256i i = dot_32(t, body, x, b);
+INLINE void decode_32(enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
+	fetch(&block, 0, block_bytes(t));
+	__m256i i = dot_32(t, body_of(t, block.at), x, b);
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
-	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(head), dx), _mm256_cvtepi32_ps(i), s->a);
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at), dx), _mm256_cvtepi32_ps(i), s->a);
 	if (has_minima(t))
-		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(head + 16), dx),
+		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at + 16), dx),
 		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
 }
 
@@ -240,20 +254,20 @@ INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct 
 }
 
 /* A step takes the groups that share bytes of the body, so that these are loaded once. */
-INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const uint8_t *next,
-        const struct column *x, size_t b) {
+INLINE void decode_256(
+        enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
 	int words = group(t) / 4, groups = t == KERN_Q4_K || t == KERN_Q5_K ? 2 : 4;
-	const uint8_t *q = x->q + b * 256, *body = at.body + b * 8 * body_bytes(t);
+	const uint8_t *q = x->q + b * 256, *body = body_of(t, block.at);
 	struct scales scales;
 	__m256i i = _mm256_setzero_si256();
 	HIDE(q);
-	read_scales(t, &scales, at.head + b * 8 * head_bytes(t));
+	read_scales(t, &scales, block.at);
 	int steps = 64 / words / groups;
 	UNROLL for (int step = 0; step < steps; step++) {
 		/* the first group of the step, and how far apart they are: 8 words */
 		int first = words == 8 ? groups * step : step / 2 * 2 * groups + step % 2, apart = 8 / words;
 		__m256i v[4];
-		fetch(next, block_bytes(t) * (size_t)step / (size_t)steps,
+		fetch(&block, block_bytes(t) * (size_t)step / (size_t)steps,
 		        block_bytes(t) * (size_t)(step + 1) / (size_t)steps);
 		UNROLL for (int w = 0; w < words; w++) {
 			UNROLL for (int g = 0; g < groups; g++) {
@@ -277,14 +291,14 @@ INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const u
 INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	struct column c = column(t, x, n);
 	for (size_t k = 0; k < (rows + 7) / 8; k++) {
-		struct strip at = strip_at(t, w, k, n);
+		const uint8_t *strip = strip_at(t, w, k, n);
 		struct sum s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 		for (size_t b = 0; b < n / block_of(t); b++) {
-			const uint8_t *next = ahead(t, at, 1, n, b);
+			struct block block = block_at(t, strip, 1, n, b);
 			if (block_of(t) == 32)
-				decode_32(t, &s, at, next, &c, b);
+				decode_32(t, &s, block, &c, b);
 			else
-				decode_256(t, &s, at, next, &c, b);
+				decode_256(t, &s, block, &c, b);
 		}
 		store_rows(y + k * 8, result(t, s), rows - k * 8);
 	}
@@ -301,17 +315,16 @@ struct panel_256 {
 	struct scales s;
 };
 
-INLINE void unpack_32(enum kern_type t, struct panel_32 *p, struct strip at, size_t b) {
-	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
-	UNROLL for (int w = 0; w < 8; w++) p->w[w] = word_32(t, body, w);
-	p->d = load_halves(head);
+INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *block) {
+	UNROLL for (int w = 0; w < 8; w++) p->w[w] = word_32(t, body_of(t, block), w);
+	p->d = load_halves(block);
 	if (has_minima(t))
-		p->m = load_halves(head + 16);
+		p->m = load_halves(block + 16);
 }
 
-INLINE void unpack_256(enum kern_type t, struct panel_256 *p, struct strip at, size_t b) {
-	const uint8_t *body = at.body + b * 8 * body_bytes(t);
-	read_scales(t, &p->s, at.head + b * 8 * head_bytes(t));
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *block) {
+	const uint8_t *body = body_of(t, block);
+	read_scales(t, &p->s, block);
 	UNROLL for (int i = 0; i < 4; i++) {
 		UNROLL for (int w = 0; w < 16; w++) {
 			int word = i * 16 + w;
@@ -323,24 +336,24 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, struct strip at, s
 /* A tile: block b of `strips` strips, the i-th of its piece, times `cols` columns.  Weights come unpacked from p, a block
  * of a panel; or, without p, packed from the body of each strip. */
 INLINE __m256i tile_word_32(
-        enum kern_type t, const struct panel_32 *p, const struct strip *at, size_t r, size_t b, int w) {
-	return p ? p[r].w[w] : word_32(t, at[r].body + b * 8 * body_bytes(t), w);
+        enum kern_type t, const struct panel_32 *p, const struct block *at, size_t r, int w) {
+	return p ? p[r].w[w] : word_32(t, body_of(t, at[r].at), w);
 }
 
 INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
-        const struct panel_32 *p, const struct strip *at, const struct column *x, const starts *from,
+        const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
         size_t b, size_t i) {
 	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
 	int words = words_32(t);
 	if (!p)
-		UNROLL for (size_t r = 0; r < strips; r++) fetch(at[r].next, 0, block_bytes(t));
+		UNROLL for (size_t r = 0; r < strips; r++) fetch(&at[r], 0, block_bytes(t));
 	UNROLL for (int g = 0; g < 8 / words; g++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_found(t, &from[c], i);
 		}
 		UNROLL for (int w = g * words; w < g * words + words; w++) {
 			__m256i u[STRIPS];
-			UNROLL for (size_t r = 0; r < strips; r++) u[r] = tile_word_32(t, p, at, r, b, w);
+			UNROLL for (size_t r = 0; r < strips; r++) u[r] = tile_word_32(t, p, at, r, w);
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m256i q = spread(x[c].q + b * 32, (size_t)w);
 				UNROLL for (size_t r = 0; r < strips; r++) {
@@ -357,7 +370,7 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 		}
 	}
 	UNROLL for (size_t r = 0; r < strips; r++) {
-		const uint8_t *head = p ? NULL : at[r].head + b * 8 * head_bytes(t);
+		const uint8_t *head = p ? NULL : at[r].at;
 		__m256 d = p ? p[r].d : load_halves(head), m = d;
 		if (has_minima(t))
 			m = p ? p[r].m : load_halves(head + 16);
@@ -374,7 +387,7 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 
 /* Group i of a part of block b of 256, the k-th of its piece; without panels, both are constants or the part is none. */
 INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i total[STRIPS][COLS],
-        const struct panel_256 *p, const struct strip *at, const struct scales *const *scales,
+        const struct panel_256 *p, const struct block *at, const struct scales *const *scales,
         const struct column *x, const starts *from, size_t b, size_t k, int part, int i) {
 	int words = group(t) / 4, g = part * part_words(t) / words + i;
 	size_t share = block_bytes(t) * (size_t)words /
@@ -382,7 +395,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 	__m256i v[STRIPS][COLS], u[STRIPS];
 	if (!p)
 		UNROLL for (size_t r = 0; r < strips; r++)
-		        fetch(at[r].next, (size_t)g * share, (size_t)(g + 1) * share);
+		        fetch(&at[r], (size_t)g * share, (size_t)(g + 1) * share);
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] =
 		        start_found(t, &from[c], k * 16 + (size_t)g);
@@ -390,7 +403,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 	UNROLL for (int w = 0; w < words; w++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
 			u[r] = p ? p[r].w[g * words + w]
-			         : word_256(t, at[r].body + b * 8 * body_bytes(t), part, i * words + w);
+			         : word_256(t, body_of(t, at[r].at), part, i * words + w);
 		}
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m256i q = spread(x[c].q + b * 256, (size_t)(g * words + w));
@@ -409,7 +422,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 }
 
 INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
-        const struct panel_256 *p, const struct strip *at, const struct column *x, const starts *from,
+        const struct panel_256 *p, const struct block *at, const struct column *x, const starts *from,
         size_t b, size_t k) {
 	__m256i total[STRIPS][COLS];
 	struct scales own[STRIPS];
@@ -417,7 +430,7 @@ INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[
 	int words = group(t) / 4;
 	for (size_t r = 0; r < strips; r++) {
 		if (!p)
-			read_scales(t, &own[r], at[r].head + b * 8 * head_bytes(t));
+			read_scales(t, &own[r], at[r].at);
 		scales[r] = p ? &p[r].s : &own[r];
 		for (size_t c = 0; c < cols; c++)
 			total[r][c] = _mm256_setzero_si256();
@@ -473,12 +486,12 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 		size_t end = last_of(b, piece, blocks), c = 0;
 		find_starts(t, from, x, cols, b, end);
 		for (size_t r = 0; r < strips; r++) {
-			struct strip at = strip_at(t, w, index + r, n);
+			const uint8_t *strip = strip_at(t, w, index + r, n);
 			for (size_t k = b; k < end; k++)
 				if (block_of(t) == 32)
-					unpack_32(t, &panel.a[k - b][r], at, k);
+					unpack_32(t, &panel.a[k - b][r], strip + k * block_bytes(t));
 				else
-					unpack_256(t, &panel.b[k - b][r], at, k);
+					unpack_256(t, &panel.b[k - b][r], strip + k * block_bytes(t));
 		}
 		for (; c + COLS <= cols; c += COLS)
 			run_columns(t, strips, COLS, sums + c, &panel, x + c, from + c, b, end);
@@ -499,12 +512,12 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 /* Few columns: weights as they lie in memory, fetched ahead as in decode, each met by all columns once unpacked. */
 INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t strips,
         size_t rows, size_t n, const struct column *x, size_t cols) {
-	struct strip at[STRIPS];
+	const uint8_t *strip[STRIPS];
 	struct sum s[STRIPS][COLS];
 	starts from[COLS];
 	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t r = 0; r < strips; r++) {
-		at[r] = strip_at(t, w, index + r, n);
+		strip[r] = strip_at(t, w, index + r, n);
 		for (size_t c = 0; c < cols; c++)
 			s[r][c].a = s[r][c].m = _mm256_setzero_ps();
 	}
@@ -512,8 +525,9 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 		end = last_of(first, piece, blocks);
 		find_starts(t, from, x, cols, first, end);
 		for (size_t b = first; b < end; b++) {
+			struct block at[STRIPS];
 			for (size_t r = 0; r < strips; r++)
-				at[r].next = ahead(t, at[r], strips, n, b);
+				at[r] = block_at(t, strip[r], strips, n, b);
 			if (block_of(t) == 32)
 				tile_32(t, strips, cols, s, NULL, at, x, from, b, b - first);
 			else

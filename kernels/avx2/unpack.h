@@ -3,7 +3,7 @@
  * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
  * a lane: unsigned, with the offset of the type still on, and with VNNI 128 on top of those of eight bits (Q8_0,
  * IQ4_NL), which are signed without.
- * The order of fields in head and body is that of the table in kernels/pack.c. */
+ * The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX2_UNPACK_H
 #define KERNELS_AVX2_UNPACK_H
 #include "kernels/avx2/common.h"
@@ -131,6 +131,11 @@ INLINE __m256i shift_down(__m256i v, int by) {
 	                                : _mm256_srl_epi32(v, _mm_cvtsi32_si128(by));
 }
 
+/* Where unit l of the lower bits of a part stands, among the upper bits of all parts. */
+INLINE int lower_unit(int part, int l) {
+	return part ? 8 + part * 8 + l : 2 * l + 1;
+}
+
 /* Word w of a part of a block of 256: its elements 4w..4w+3.  w is a constant, the part need not be. */
 INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) {
 	int j = w / 8, l = w % 8; /* element 32 j + 4 l */
@@ -140,19 +145,19 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 	case KERN_Q2_K:
 		return _mm256_and_si256(_mm256_srli_epi32(load(body + (part * 8 + l) * 32), 2 * j), two);
 	case KERN_Q3_K:
-		v = _mm256_and_si256(_mm256_srli_epi32(load(body + (8 + part * 8 + l) * 32), 2 * j), two);
-		return _mm256_or_si256(v, move_bit(shift_down(load(body + l * 32), 4 * part), j, 2));
+		v = _mm256_and_si256(_mm256_srli_epi32(load(body + lower_unit(part, l) * 32), 2 * j), two);
+		return _mm256_or_si256(v, move_bit(shift_down(load(body + 2 * l * 32), 4 * part), j, 2));
 	case KERN_Q4_K:
 		v = load(body + (part * 8 + l) * 32);
 		return j ? high_nibbles(v) : low_nibbles(v);
 	case KERN_Q5_K:
-		v = load(body + (8 + part * 8 + l) * 32);
+		v = load(body + lower_unit(part, l) * 32);
 		v = j ? high_nibbles(v) : low_nibbles(v);
-		return _mm256_or_si256(v, move_bit(shift_down(load(body + l * 32), 2 * part), j, 4));
+		return _mm256_or_si256(v, move_bit(shift_down(load(body + 2 * l * 32), 2 * part), j, 4));
 	default: { /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
-		v = load(body + (part * 16 + j % 2 * 8 + l) * 32);
+		v = load(body + (part * 24 + l * 3 + j % 2) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
-		__m256i high = load(body + (32 + part * 8 + l) * 32);
+		__m256i high = load(body + (part * 24 + l * 3 + 2) * 32);
 		high = j < 2 ? _mm256_slli_epi32(high, 4 - 2 * j) : _mm256_srli_epi32(high, 2 * j - 4);
 		return _mm256_or_si256(v, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
 	}

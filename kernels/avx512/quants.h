@@ -18,9 +18,8 @@ enum {
 	PIECE = 2048, /* elements of the width in a panel */
 	PIECE_32 = PIECE / 32,
 	PIECE_256 = PIECE / 256,
-	GROUPS =
-	        PIECE / 16, /* of elements whose sums have a start of their own: at most so many in a piece */
-	AHEAD = 3072 /* bytes that are fetched ahead in each body; and the part of the head that belongs to them */
+	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
+	AHEAD = 3072         /* bytes that are asked for ahead in each strip */
 };
 
 /* The integer arithmetic of the two rungs.  A word is four bytes u of weights, unsigned, in every lane, times the
@@ -166,59 +165,43 @@ INLINE __m512i start(enum kern_type t, const starts *from, size_t i) {
 
 /* Where the blocks of a pair's two strips lie. */
 struct pair {
-	const uint8_t *head[2], *body[2];
+	const uint8_t *strip[2];
 };
+
+/* A block of a strip, its head and its body. */
+INLINE size_t block_bytes(enum kern_type t) {
+	return 8 * (head_bytes(t) + body_bytes(t));
+}
 
 /* A walk of strips from `index` on; the last of the `strips` there are stands in for those that are not. */
 INLINE void walk_at(enum kern_type t, struct pair *at, const void *w, size_t index, size_t strips, size_t n) {
-	size_t blocks = n / block_of(t), bytes = 8 * blocks * (head_bytes(t) + body_bytes(t));
 	for (size_t i = 0; i < 2 * PAIRS; i++) {
 		size_t k = index + i < strips ? index + i : strips - 1;
-		const uint8_t *p = (const uint8_t *)w + k * bytes;
-		at[i / 2].head[i % 2] = p;
-		at[i / 2].body[i % 2] = p + 8 * blocks * head_bytes(t);
+		at[i / 2].strip[i % 2] = (const uint8_t *)w + k * (n / block_of(t)) * block_bytes(t);
 	}
 }
 
-/* How far from a block lies what is asked for meanwhile.  The last blocks of a strip look over its end into the
- * strip that takes its place in the next walk. */
-struct ahead {
-	size_t head, body, turn, over_head, over_body;
-};
-
-INLINE struct ahead ahead_of(enum kern_type t, size_t pairs, size_t n) {
-	size_t blocks = n / block_of(t), head = 8 * head_bytes(t), body = 8 * body_bytes(t);
-	size_t early = AHEAD / body < blocks ? AHEAD / body : blocks;
-	size_t walk = (2 * pairs - 1) * blocks * (head + body);
-	return (struct ahead){
-	        early * head, early * body, blocks - early, walk + blocks * body, walk + blocks * head};
-}
-
-/* Block b of a pair, and what is to be asked for while it is worked on. */
+/* A block of a pair, and what is to be asked for while it is worked on, AHEAD bytes later: what lies beyond the end of a
+ * strip is in the one that takes its place in the next walk of `pairs` pairs. */
 struct block {
-	struct pair at, next;
+	const uint8_t *head[2], *body[2], *next[2];
 };
 
-INLINE struct block block_at(enum kern_type t, const struct pair *at, const struct ahead *far, size_t b) {
-	size_t head = b * 8 * head_bytes(t), body = b * 8 * body_bytes(t);
-	size_t next_head = head + far->head + (b < far->turn ? 0 : far->over_head),
-	       next_body = body + far->body + (b < far->turn ? 0 : far->over_body);
-	return (struct block){
-	        {{at->head[0] + head, at->head[1] + head}, {at->body[0] + body, at->body[1] + body}},
-	        {{at->head[0] + next_head, at->head[1] + next_head},
-	                {at->body[0] + next_body, at->body[1] + next_body}}};
+INLINE struct block block_at(enum kern_type t, const struct pair *at, size_t pairs, size_t n, size_t b) {
+	size_t bytes = n / block_of(t) * block_bytes(t), i = b * block_bytes(t);
+	size_t next = i + AHEAD + (i + AHEAD < bytes ? 0 : (2 * pairs - 1) * bytes);
+	const uint8_t *p = at->strip[0] + i, *q = at->strip[1] + i;
+	return (struct block){{p, q}, {p + 8 * head_bytes(t), q + 8 * head_bytes(t)},
+	        {at->strip[0] + next, at->strip[1] + next}};
 }
 
 /* Asks for part `i` of `parts` of what is ahead: little by little, so that loads find a free place in the queue to
  * memory. */
 INLINE void fetch(enum kern_type t, const struct block *block, size_t i, size_t parts) {
-	size_t head = 8 * head_bytes(t), body = 8 * body_bytes(t);
+	size_t bytes = block_bytes(t);
 	UNROLL for (size_t k = 0; k < 2; k++) {
-		if (i == 0)
-			for (size_t at = 0; at < head; at += 64)
-				_mm_prefetch((const char *)block->next.head[k] + at, _MM_HINT_T0);
-		for (size_t at = body * i / parts / 64 * 64; at < body * (i + 1) / parts; at += 64)
-			_mm_prefetch((const char *)block->next.body[k] + at, _MM_HINT_T0);
+		for (size_t at = bytes * i / parts / 64 * 64; at < bytes * (i + 1) / parts; at += 64)
+			_mm_prefetch((const char *)block->next[k] + at, _MM_HINT_T0);
 	}
 }
 
@@ -250,17 +233,17 @@ struct panel_256 {
 
 INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *from) {
 	fetch(t, from, 0, 1);
-	UNROLL for (int w = 0; w < words_32(t); w++) p->w[w] = source_32(t, from->at.body, w);
-	p->d = load_halves(from->at.head, 0);
+	UNROLL for (int w = 0; w < words_32(t); w++) p->w[w] = source_32(t, from->body, w);
+	p->d = load_halves(from->head, 0);
 	if (has_minima(t))
-		p->m = load_halves(from->at.head, 16);
+		p->m = load_halves(from->head, 16);
 }
 
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from) {
-	read_scales(t, &p->s, from->at.head);
+	read_scales(t, &p->s, from->head);
 	UNROLL for (int i = 0; i < 4; i++) {
 		fetch(t, from, (size_t)i, 4);
-		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, from->at.body, i * 16 + w);
+		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, from->body, i * 16 + w);
 	}
 }
 
@@ -282,7 +265,7 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 		UNROLL for (int w = g * group_32(t); w < (g + 1) * group_32(t); w++) {
 			__m512i u[PAIRS];
 			UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
-			        p ? p[r].w[w] : source_32(t, at[r].at.body, w);
+			        p ? p[r].w[w] : source_32(t, at[r].body, w);
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m512i q = spread(x[c].q + b * 32, (size_t)w % 8);
 				UNROLL for (size_t r = 0; r < pairs; r++) {
@@ -297,9 +280,9 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 		}
 	}
 	UNROLL for (size_t r = 0; r < pairs; r++) {
-		__m512 d = p ? p[r].d : load_halves(at[r].at.head, 0), m = d;
+		__m512 d = p ? p[r].d : load_halves(at[r].head, 0), m = d;
 		if (has_minima(t))
-			m = p ? p[r].m : load_halves(at[r].at.head, 16);
+			m = p ? p[r].m : load_halves(at[r].head, 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i dx = spread(x[c].d, b);
 			s[r][c].a = add_block(s[r][c].a, d, dx, total[r][c]);
@@ -332,8 +315,7 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 	UNROLL for (int i = 0; i < words; i++) {
 		int w = g * words + i;
 		__m512i u[PAIRS];
-		UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
-		        p ? p[r].w[w] : word_256(t, at[r].at.body, w);
+		UNROLL for (size_t r = 0; r < pairs; r++) u[r] = p ? p[r].w[w] : word_256(t, at[r].body, w);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i q = spread(x[c].q + b * 256, (size_t)w);
 			UNROLL for (size_t r = 0; r < pairs; r++) {
@@ -357,7 +339,7 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	int groups = 64 / group_256(t);
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		if (!p)
-			read_scales(t, &own[r], at[r].at.head);
+			read_scales(t, &own[r], at[r].head);
 		scales[r] = p ? &p[r].s : &own[r];
 		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = _mm512_setzero_si512();
 	}
@@ -415,7 +397,6 @@ INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union pane
 /* `cols` columns over `pairs` pairs of a walk, whose weights are met as they lie in memory. */
 INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, size_t first,
         const struct pair *at, const struct column *x, size_t n) {
-	struct ahead far = ahead_of(t, pairs, n);
 	struct sum s[PAIRS][COLS];
 	starts from[COLS];
 	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
@@ -428,7 +409,7 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 		for (size_t b = start; b < end; b++) {
 			struct block block[PAIRS];
 			UNROLL for (size_t r = 0; r < pairs; r++) block[r] =
-			        block_at(t, &at[first + r], &far, b);
+			        block_at(t, &at[first + r], pairs, n, b);
 			if (block_of(t) == 32)
 				tile_32(t, pairs, cols, s, NULL, block, x, from, b, b - start);
 			else
@@ -468,15 +449,11 @@ INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t p
  * a burst is asked for again when it is unpacked. */
 INLINE void fetch_piece(
         enum kern_type t, const struct pair *at, size_t b, size_t piece, size_t over, size_t blocks) {
-	size_t head = 8 * head_bytes(t), body = 8 * body_bytes(t), jump = over * blocks * (head + body);
-	size_t n = blocks - b < piece ? blocks - b : piece;
+	size_t jump = over * blocks * block_bytes(t), n = blocks - b < piece ? blocks - b : piece;
 	for (size_t i = 0; i < 2 * PAIRS; i++) {
-		const char *heads = (const char *)at[i / 2].head[i % 2] + jump + b * head;
-		const char *bodies = (const char *)at[i / 2].body[i % 2] + jump + b * body;
-		for (size_t k = 0; k < n * head; k += 64)
-			_mm_prefetch(heads + k, _MM_HINT_T1);
-		for (size_t k = 0; k < n * body; k += 64)
-			_mm_prefetch(bodies + k, _MM_HINT_T1);
+		const char *p = (const char *)at[i / 2].strip[i % 2] + jump + b * block_bytes(t);
+		for (size_t k = 0; k < n * block_bytes(t); k += 64)
+			_mm_prefetch(p + k, _MM_HINT_T1);
 	}
 }
 
@@ -485,14 +462,13 @@ INLINE void run_pieces(
         enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
 	union panel panel;
 	starts from[TILE];
-	struct ahead far = ahead_of(t, PAIRS, n);
 	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t b = 0; b < blocks; b += piece) {
 		size_t end = last_of(b, piece, blocks), c = 0;
 		find_starts(t, from, x, cols, b, end);
 		for (size_t k = b; k < end; k++)
 			for (size_t r = 0; r < PAIRS; r++) {
-				struct block block = block_at(t, &at[r], &far, k);
+				struct block block = block_at(t, &at[r], PAIRS, n, k);
 				if (block_of(t) == 32)
 					unpack_32(t, &panel.a[k - b][r], &block);
 				else

@@ -2,7 +2,7 @@
  *
  * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
  * a lane, always unsigned: with the offset of the type still on, and 128 on top of the signed ones (Q8_0,
- * IQ4_NL).  The order of fields in head and body is that of the table in kernels/pack.c. */
+ * IQ4_NL).  The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX512_UNPACK_H
 #define KERNELS_AVX512_UNPACK_H
 #include "kernels/avx512/common.h"
@@ -123,6 +123,11 @@ INLINE __m512i word_32(enum kern_type t, const uint8_t *const *body, int w) {
 	return fifth ? _mm512_or_si512(v, fifth_bits(load(body, 0), w)) : v;
 }
 
+/* Where unit l of the lower bits of a part of a block stands, among the upper bits of all parts. */
+INLINE size_t lower_unit(size_t part, size_t l) {
+	return part ? 8 + part * 8 + l : 2 * l + 1;
+}
+
 /* Word w (0..63) of a block of 256: elements 4w..4w+3. */
 INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 	int half = w / 32, j = w % 32 / 8; /* element 128 half + 32 j + 4 l */
@@ -133,19 +138,19 @@ INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 	case KERN_Q2_K:
 		return _mm512_and_si512(shift(load(body, (h * 8 + l) * 32), -2 * j), two);
 	case KERN_Q3_K:
-		v = _mm512_and_si512(shift(load(body, (8 + h * 8 + l) * 32), -2 * j), two);
-		return insert(v, shift(load(body, l * 32), 2 - (half * 4 + j)), 4);
+		v = _mm512_and_si512(shift(load(body, lower_unit(h, l) * 32), -2 * j), two);
+		return insert(v, shift(load(body, 2 * l * 32), 2 - (half * 4 + j)), 4);
 	case KERN_Q4_K:
 		v = load(body, (size_t)(w / 16 * 8 + (int)l) * 32);
 		return j % 2 ? high_nibbles(v) : low_nibbles(v);
 	case KERN_Q5_K:
-		v = load(body, (size_t)(8 + w / 16 * 8 + (int)l) * 32);
+		v = load(body, lower_unit((size_t)w / 16, l) * 32);
 		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
-		return insert(v, shift(load(body, l * 32), 4 - w / 8), 16);
+		return insert(v, shift(load(body, 2 * l * 32), 4 - w / 8), 16);
 	default: /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
-		v = load(body, (h * 16 + (size_t)(j % 2) * 8 + l) * 32);
+		v = load(body, (h * 24 + l * 3 + (size_t)(j % 2)) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
-		return insert(v, shift(load(body, (32 + h * 8 + l) * 32), 4 - 2 * j), 0x30);
+		return insert(v, shift(load(body, (h * 24 + l * 3 + 2) * 32), 4 - 2 * j), 0x30);
 	}
 }
 

@@ -124,15 +124,13 @@ INLINE int8x16_t load_quad(const uint8_t *q) {
 	return vreinterpretq_s8_u8(load(q));
 }
 
-/* Where a strip's blocks lie. */
-struct strip {
-	const uint8_t *head, *body;
-};
+/* A block of a strip, its head and its body. */
+INLINE size_t block_bytes(enum kern_type t) {
+	return 8 * (head_bytes(t) + body_bytes(t));
+}
 
-INLINE struct strip strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
-	size_t blocks = n / block_of(t);
-	const uint8_t *p = (const uint8_t *)w + index * 8 * blocks * (head_bytes(t) + body_bytes(t));
-	return (struct strip){p, p + 8 * blocks * head_bytes(t)};
+INLINE const uint8_t *strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
+	return (const uint8_t *)w + index * (n / block_of(t)) * block_bytes(t);
 }
 
 /* Accumulators of a strip and a column. */
@@ -158,8 +156,9 @@ INLINE float32x4_t add_block(float32x4_t a, float32x4_t d, float dx, int32x4_t i
 }
 
 /* Decode, block b of 32. */
-INLINE void decode_32(enum kern_type t, struct sum *s, struct strip at, const struct column *x, size_t b) {
-	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
+INLINE void decode_32(
+        enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
+	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * head_bytes(t);
 	float dx = float_at(x->d, b);
 	UNROLL for (int h = 0; h < 2; h++) {
 		partial p = partial_zero();
@@ -207,12 +206,14 @@ INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, cons
 
 /* Decode, block b of 256.  A step is a quarter of the quants' bytes: the sub-blocks whose bits lie in the same
  * bytes are done together, so that these are loaded once. */
-INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const struct column *x, size_t b) {
-	const uint8_t *body = at.body + b * 8 * body_bytes(t), *q = x->q + b * 256;
+INLINE void decode_256(
+        enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
+	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * head_bytes(t),
+	              *q = x->q + b * 256;
 	int planes = quads(t) == 2 ? 2 : 4;
 	struct scales scales;
 	int32x4_t i[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
-	read_scales(t, &scales, at.head + b * 8 * head_bytes(t));
+	read_scales(t, &scales, head);
 	UNROLL for (int step = 0; step < 4; step++) {
 		UNROLL for (int h = 0; h < 2; h++) {
 			partial p[4] = {partial_zero(), partial_zero(), partial_zero(), partial_zero()};
@@ -240,7 +241,7 @@ INLINE void decode_256(enum kern_type t, struct sum *s, struct strip at, const s
 INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t index, size_t strips, size_t rows,
         size_t n, const void *x) {
 	struct column c = column(t, x, n);
-	struct strip at[WALK];
+	const uint8_t *at[WALK];
 	struct sum s[WALK];
 	for (size_t k = 0; k < strips; k++) {
 		at[k] = strip_at(t, w, index + k, n);
@@ -282,8 +283,8 @@ struct panel_256 {
 	struct scales s;
 };
 
-INLINE void unpack_32(enum kern_type t, struct panel_32 *p, struct strip at, size_t b) {
-	const uint8_t *head = at.head + b * 8 * head_bytes(t), *body = at.body + b * 8 * body_bytes(t);
+INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *head) {
+	const uint8_t *body = head + 8 * head_bytes(t);
 	UNROLL for (int w = 0; w < 8; w++) {
 		UNROLL for (int h = 0; h < 2; h++) p->w[w / 4][h][w % 4] =
 		        vsubq_s8(word_32(t, body, w, h), vdupq_n_s8((int8_t)offset(t)));
@@ -295,9 +296,9 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, struct strip at, siz
 	}
 }
 
-INLINE void unpack_256(enum kern_type t, struct panel_256 *p, struct strip at, size_t b) {
-	const uint8_t *body = at.body + b * 8 * body_bytes(t);
-	read_scales(t, &p->s, at.head + b * 8 * head_bytes(t));
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *head) {
+	const uint8_t *body = head + 8 * head_bytes(t);
+	read_scales(t, &p->s, head);
 	UNROLL for (int i = 0; i < 4; i++) {
 		UNROLL for (int k = 0; k < 16; k++) {
 			UNROLL for (int h = 0; h < 2; h++) p->w[i * 4 + k / 4][h][k % 4] =
@@ -422,12 +423,12 @@ INLINE void run_tile(enum kern_type t, float *y, size_t ldy, const void *w, size
 	for (size_t b = 0; b < blocks; b += piece) {
 		size_t end = blocks - b < piece ? blocks : b + piece, r = 0;
 		for (size_t k = 0; k < strips; k++) {
-			struct strip at = strip_at(t, w, index + k, n);
+			const uint8_t *strip = strip_at(t, w, index + k, n);
 			for (size_t i = b; i < end; i++)
 				if (block_of(t) == 32)
-					unpack_32(t, &panel.a[k][i - b], at, i);
+					unpack_32(t, &panel.a[k][i - b], strip + i * block_bytes(t));
 				else
-					unpack_256(t, &panel.b[k][i - b], at, i);
+					unpack_256(t, &panel.b[k][i - b], strip + i * block_bytes(t));
 		}
 		if (together(t) == 2 && strips == 2)
 			run_piece(t, 0, 2, sums, &panel, x, cols, b, end);

@@ -3,7 +3,7 @@
  * Each function takes the type as a constant.  A word is the integer weights of four neighbouring elements a
  * lane, of the four rows of half h (0, 1) of the strip; they are what the contract multiplies by, except
  * those of Q4_0, which still have their offset of 8 (offset()).
- * The order of fields in head and body is that of the table in kernels/pack.c. */
+ * The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_NEON_UNPACK_H
 #define KERNELS_NEON_UNPACK_H
 #include "kernels/kernels.h"
@@ -122,6 +122,11 @@ INLINE int offset(enum kern_type t) {
 	return t == KERN_Q4_0 ? 8 : 0;
 }
 
+/* Where unit l of the lower bits of a part of a block stands, among the upper bits of all parts. */
+INLINE int lower_unit(int part, int l) {
+	return part ? 8 + part * 8 + l : 2 * l + 1;
+}
+
 /* Word w (0..63) of a block of 256: elements 4w..4w+3. */
 INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 	int half = w / 32, j = w % 32 / 8, l = w % 8; /* element 128 half + 32 j + 4 l */
@@ -132,8 +137,8 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		v = low_bits(right(load(body + (half * 8 + l) * 32), 2 * j), 3);
 		break;
 	case KERN_Q3_K: /* a clear bit is minus 4 */
-		v = low_bits(right(load(body + (8 + half * 8 + l) * 32), 2 * j), 3);
-		high = vtstq_u8(load(body + l * 32), vdupq_n_u8((uint8_t)(1 << (half * 4 + j))));
+		v = low_bits(right(load(body + lower_unit(half, l) * 32), 2 * j), 3);
+		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << (half * 4 + j))));
 		v = vorrq_u8(v, vbicq_u8(vdupq_n_u8(0xfc), high));
 		break;
 	case KERN_Q4_K:
@@ -141,15 +146,15 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		v = j % 2 ? right(v, 4) : low_bits(v, 15);
 		break;
 	case KERN_Q5_K:
-		v = load(body + (8 + w / 16 * 8 + l) * 32);
+		v = load(body + lower_unit(w / 16, l) * 32);
 		v = j % 2 ? right(v, 4) : low_bits(v, 15);
-		high = vtstq_u8(load(body + l * 32), vdupq_n_u8((uint8_t)(1 << w / 8)));
+		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << w / 8)));
 		v = insert(v, high, 0x10);
 		break;
 	default: /* KERN_Q6_K: with the upper bit turned round the six bits are a two's complement */
-		v = load(body + (half * 16 + j % 2 * 8 + l) * 32);
+		v = load(body + (half * 24 + l * 3 + j % 2) * 32);
 		v = j / 2 ? right(v, 4) : v;
-		high = veorq_u8(load(body + (32 + half * 8 + l) * 32), vdupq_n_u8(0xaa));
+		high = veorq_u8(load(body + (half * 24 + l * 3 + 2) * 32), vdupq_n_u8(0xaa));
 		high = left(high, 6 - 2 * j);
 		high = vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(high), 2));
 		v = insert(v, high, 0xf0);

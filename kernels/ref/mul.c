@@ -59,7 +59,7 @@ static void row_quants(enum kern_type type, float *y, size_t ldy, const void *st
 	struct sums s[TILE] = {{0, 0}};
 	size_t block = kern_traits(type)->block;
 	for (size_t b = 0; b < n / block; b++) {
-		kern_strip_block(type, canonical, strip, n, r, b);
+		kern_strip_block(type, canonical, strip, r, b);
 		kern_block_read(type, &w, canonical);
 		for (size_t c = 0; c < cols; c++)
 			if (block == 32)

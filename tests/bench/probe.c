@@ -5,9 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
-enum { MEMORY = 640 << 20, PIECES = 4096, PROBE_PIECE = 2 << 20, PROBE_BYTES = 512 << 20, WAYS = 10 };
+enum {
+	MEMORY = 640 << 20,
+	PIECES = 4096,
+	PROBE_PIECE = 2 << 20,
+	PROBE_BYTES = 512 << 20,
+	WAYS = 10,
+	HUGE_PAGE = 2 << 20
+};
 
 double bench_now(void) {
 	struct timespec t;
@@ -25,13 +33,16 @@ double bench_median(double *v, size_t n) {
 	return v[n / 2];
 }
 
+static _Noreturn void no_memory(size_t bytes) {
+	fprintf(stderr, "bench: no memory for %zu bytes\n", bytes);
+	exit(99);
+}
+
 void *bench_alloc(size_t bytes) {
 	size_t size = (bytes / KERN_ALIGN + 1) * KERN_ALIGN;
 	void *p = aligned_alloc(KERN_ALIGN, size);
-	if (!p) {
-		fprintf(stderr, "bench: no memory for %zu bytes\n", bytes);
-		exit(99);
-	}
+	if (!p)
+		no_memory(bytes);
 	return memset(p, 0, size);
 }
 
@@ -64,7 +75,11 @@ void bench_create(struct bench *b, const struct kern_ops *ops, unsigned threads,
 		z = z * 6364136223846793005u + 1442695040888963407u;
 		pattern[i] = ((z ^ z >> 29) & 0x3f3f3f3f3f3f3f3fu) | 0x2020202020202020u;
 	}
-	b->memory = bench_alloc(bytes);
+	/* in huge pages, as a slice is mapped (shard/store_write.c) */
+	b->memory = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+	if (!b->memory)
+		no_memory(bytes);
+	madvise(b->memory, bytes, MADV_HUGEPAGE);
 	for (size_t i = 0; i < bytes; i += sizeof pattern)
 		memcpy(b->memory + i, pattern, bytes - i < sizeof pattern ? bytes - i : sizeof pattern);
 	b->core_hz = bench_core_hz();
