@@ -16,7 +16,7 @@ enum {
 	STRIPS = 2,   /* strips of a panel */
 	COLS = 4,     /* columns over a panel at once */
 	TILE = 64,    /* columns that share an unpacked panel */
-	FEW = 8,      /* columns that are better met by packed weights */
+	FEW = 8,      /* columns that are better met by packed weights, all of them by a strip at once */
 	PIECE = 2048, /* elements of the width in a panel */
 	PIECE_32 = PIECE / 32,
 	PIECE_256 = PIECE / 256,
@@ -340,10 +340,10 @@ INLINE __m256i tile_word_32(
 	return p ? p[r].w[w] : word_32(t, body_of(t, at[r].at), w);
 }
 
-INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
+INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][FEW],
         const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
         size_t b, size_t i) {
-	__m256i total[STRIPS][COLS], v[STRIPS][COLS];
+	__m256i total[STRIPS][FEW], v[STRIPS][FEW];
 	int words = words_32(t);
 	if (!p)
 		UNROLL for (size_t r = 0; r < strips; r++) fetch(&at[r], 0, block_bytes(t));
@@ -386,13 +386,13 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 }
 
 /* Group i of a part of block b of 256, the k-th of its piece; without panels, both are constants or the part is none. */
-INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i total[STRIPS][COLS],
+INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i total[STRIPS][FEW],
         const struct panel_256 *p, const struct block *at, const struct scales *const *scales,
         const struct column *x, const starts *from, size_t b, size_t k, int part, int i) {
 	int words = group(t) / 4, g = part * part_words(t) / words + i;
 	size_t share = block_bytes(t) * (size_t)words /
 	               64; /* little by little, so that loads find a free place in the queue */
-	__m256i v[STRIPS][COLS], u[STRIPS];
+	__m256i v[STRIPS][FEW], u[STRIPS];
 	if (!p)
 		UNROLL for (size_t r = 0; r < strips; r++)
 		        fetch(&at[r], (size_t)g * share, (size_t)(g + 1) * share);
@@ -421,10 +421,10 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 	}
 }
 
-INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][COLS],
+INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][FEW],
         const struct panel_256 *p, const struct block *at, const struct column *x, const starts *from,
         size_t b, size_t k) {
-	__m256i total[STRIPS][COLS];
+	__m256i total[STRIPS][FEW];
 	struct scales own[STRIPS];
 	const struct scales *scales[STRIPS];
 	int words = group(t) / 4;
@@ -459,7 +459,7 @@ union panel {
 /* A piece of the width, blocks [first, last), for `cols` columns of the tile. */
 INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum (*sums)[STRIPS],
         const union panel *panel, const struct column *x, const starts *from, size_t first, size_t last) {
-	struct sum s[STRIPS][COLS];
+	struct sum s[STRIPS][FEW];
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			s[r][c] = sums[c][r];
@@ -513,8 +513,8 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t strips,
         size_t rows, size_t n, const struct column *x, size_t cols) {
 	const uint8_t *strip[STRIPS];
-	struct sum s[STRIPS][COLS];
-	starts from[COLS];
+	struct sum s[STRIPS][FEW];
+	starts from[FEW];
 	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
 	for (size_t r = 0; r < strips; r++) {
 		strip[r] = strip_at(t, w, index + r, n);
@@ -548,6 +548,10 @@ INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, con
         size_t cols) {
 	size_t left = rows - k * 8 < side * 8 ? rows - k * 8 : side * 8, c = 0;
 	const uint8_t *strips = (const uint8_t *)w + k * n / block_of(t) * block_bytes(t);
+	if (side == 1 && cols == FEW) {
+		few_strips(t, y, ldy, w, k, 1, rows, n, col, FEW);
+		return;
+	}
 	for (; c + COLS <= cols; c += COLS) /* the first bring the strips into the cache */
 		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, COLS);
 	if (c + 2 <= cols) {
@@ -558,14 +562,14 @@ INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, con
 		one(y + c * ldy + k * 8, strips, left, n, (const uint8_t *)x + c * xstride);
 }
 
-/* Strips side by side pay where many columns meet the few words of a block. */
+/* Strips side by side pay where some columns meet the few words of a block. */
 INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
         const void *x, size_t xstride, size_t cols) {
 	size_t strips = (rows + 7) / 8, k = 0;
 	struct column col[FEW];
 	for (size_t c = 0; c < cols; c++)
 		col[c] = column(t, (const uint8_t *)x + c * xstride, n);
-	if (block_of(t) == 32 && cols >= COLS)
+	if (block_of(t) == 32 && cols >= COLS && cols < FEW)
 		for (; k + STRIPS <= strips; k += STRIPS)
 			few_columns(t, one, y, ldy, w, k, STRIPS, rows, n, x, xstride, col, cols);
 	for (; k < strips; k++)

@@ -31,9 +31,9 @@ FEW_AVX2(q8_0, AVX2_RUNG(mul_q8_0), 4, AVX512_RUNG(mul_q8_0))
 FEW_AVX2(iq4_nl, AVX2_RUNG(mul_iq4_nl), 2, AVX512_RUNG(mul_iq4_nl))
 FEW_AVX2(q2_k, AVX2_RUNG(mul_q2_k), 1, AVX512_RUNG(mul_q2_k))
 FEW_AVX2(q3_k, AVX2_RUNG(mul_q3_k), 1, AVX512_RUNG(mul_q3_k))
-FEW_AVX2(q4_k, AVX2_RUNG(mul_q4_k), 2, AVX512_RUNG(mul_q4_k))
-FEW_AVX2(q5_k, AVX2_RUNG(mul_q5_k), 2, AVX512_RUNG(mul_q5_k))
-FEW_AVX2(q6_k, AVX2_RUNG(mul_q6_k), 4, AVX512_RUNG(mul_q6_k))
+FEW_AVX2(q4_k, AVX2_RUNG(mul_q4_k), 8, AVX512_RUNG(mul_q4_k))
+FEW_AVX2(q5_k, AVX2_RUNG(mul_q5_k), 8, AVX512_RUNG(mul_q5_k))
+FEW_AVX2(q6_k, AVX2_RUNG(mul_q6_k), 8, AVX512_RUNG(mul_q6_k))
 
 const struct kern_ops TABLE = {
         .name = NAME,
