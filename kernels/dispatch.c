@@ -37,6 +37,15 @@ static bool have_avx2(void) {
 
 bool avx2_fetches_near;
 
+/* Zen 1 to Zen 4. */
+static bool is_early_zen(void) {
+	unsigned eax, ebx, ecx, edx;
+	if (!__builtin_cpu_is("amd") || !__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+		return false;
+	unsigned family = (eax >> 8 & 15) + (eax >> 20 & 255);
+	return family == 0x17 || family == 0x19;
+}
+
 #ifdef HAVE_AVXVNNI
 #define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
 static bool have_avxvnni(void) {
@@ -98,7 +107,7 @@ const struct kern_ops *kern_rung(size_t i) {
 int kern_init(char *err, size_t errlen) {
 	const char *name = getenv("CARAVAN_CPU");
 #ifdef __x86_64__
-	avx2_fetches_near = __builtin_cpu_is("amd");
+	avx2_fetches_near = is_early_zen();
 #endif
 	if (!name || !*name) {
 		for (size_t k = 0; k < RUNGS; k++)

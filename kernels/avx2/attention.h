@@ -4,7 +4,7 @@
  * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Memory is what attention waits for, so each panel of
  * a block is brought into the first cache once, from end to end, and met by all queries of the call, a tile of them at
  * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a panel is read,
- * the next one is asked for.
+ * the next one is asked for (but see ahead_of).
  *
  * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
  * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
@@ -18,6 +18,7 @@
 #define KERNELS_AVX2_ATTENTION_H
 #include <math.h>
 
+#include "kernels/avx2/avx2.h"
 #include "kernels/avx2/common.h"
 #include "kernels/avx2/vector.h"
 #include "kernels/kernels.h"
@@ -307,6 +308,13 @@ INLINE size_t step_of(const enum kern_kv type) {
 	return type == KERN_KV_F16 ? KV_LANES * 2 : KV_Q8_KEYS / KV_LANES;
 }
 
+/* Nothing where the processor sees by itself what comes, and few queries wait for it. */
+INLINE struct ahead ahead_of(const void *panel, const void *next, size_t nq, const enum kern_kv type) {
+	if (avx2_fetches_near && nq <= 4)
+		return (struct ahead){panel, 0};
+	return (struct ahead){next, step_of(type)};
+}
+
 INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
         size_t head_size, float scale, float *z, const enum kern_kv type) {
 	size_t most = 0;
@@ -320,7 +328,7 @@ INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *ke
 		const void *next = end >= most                ? values[0]
 		                   : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
 		                                              : panel + key_panel(head_size, type);
-		score(q, nq, panel, (struct ahead){next, step_of(type)}, p, head_size, scale, z, type);
+		score(q, nq, panel, ahead_of(panel, next, nq, type), p, head_size, scale, z, type);
 	}
 	for (size_t i = 0; i < nq; i++) {
 		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
@@ -342,7 +350,7 @@ INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *ke
 				v.row += KV_Q8_VALUE_SCALES;
 				v.row_bytes = KV_LANES;
 			}
-			gather(q, nq, &v, (struct ahead){next, step_of(type)}, b, d, z, type);
+			gather(q, nq, &v, ahead_of(panel, next, nq, type), b, d, z, type);
 		}
 }
 

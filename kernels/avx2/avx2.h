@@ -22,8 +22,9 @@
 
 extern const struct kern_ops kern_rung_avx2, kern_rung_avxvnni;
 
-/* Whether products of few columns ask for the weights that come into the first cache, a little ahead, or into the second,
- * farther ahead: which is better depends on the processor (doc/performance.md).  Set once, by kern_init. */
+/* Whether this processor (Zen 1 to Zen 4) sees by itself what comes in a stream, and is best asked for little: for what lies near,
+ * into the first cache, or for nothing.  Others are asked for what lies farther, into the second (doc/performance.md).
+ * Set once, by kern_init. */
 extern bool avx2_fetches_near;
 
 int avx2_quantize_f32(void *dst, const float *x, size_t n);
