@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
 
 /* Where a block's half-precision scale and minimum are (-1: none), and about how large its weights are for a
  * scale of one. */
@@ -82,8 +85,12 @@ static void tensor(
 		        state);
 	*t = (struct store_tensor){.record = {.type = type, .n = n, .rows = rows}};
 	t->packed_bytes = kern_packed_bytes(type, rows, n);
-	t->map =
-	        must(aligned_alloc(KERN_ALIGN, (t->packed_bytes + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN));
+	/* what is large lies in huge pages, as the store has it mapped (shard/store_write.c) */
+	size_t align = t->packed_bytes < HUGE_PAGE ? KERN_ALIGN : HUGE_PAGE;
+	size_t size = (t->packed_bytes + align - 1) / align * align;
+	t->map = must(aligned_alloc(align, size));
+	if (align == HUGE_PAGE)
+		madvise(t->map, size, MADV_HUGEPAGE);
 	t->packed = t->map;
 	kern_pack(type, t->map, canonical, rows, n);
 	free(canonical);
