@@ -33,7 +33,6 @@ static bool have_f16c(void) {
 static bool have_avx2(void) {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && have_f16c();
 }
-#endif
 
 bool avx2_fetches_near;
 
@@ -45,6 +44,7 @@ static bool is_early_zen(void) {
 	unsigned family = (eax >> 8 & 15) + (eax >> 20 & 255);
 	return family == 0x17 || family == 0x19;
 }
+#endif
 
 #ifdef HAVE_AVXVNNI
 #define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
