@@ -235,7 +235,7 @@ START_TEST(test_vectors) {
 }
 END_TEST
 
-/* There and back over every tail, and the layout as pack.h draws it, for one field. */
+/* There and back over every tail, and the layout as pack.h draws it, for the first field. */
 START_TEST(test_pack) {
 	int t = _i;
 	enum kern_type type = types[t];
@@ -251,7 +251,9 @@ START_TEST(test_pack) {
 		ck_assert_uint_eq(b[rows * row], 0x5a);
 		const struct kern_field *f = &kern_layout(type)->field[0];
 		size_t at = (rows - 1) % 8 * f->unit + (rows - 1) / 8 * 8 * row;
-		ck_assert_mem_eq(packed + at, a + (rows - 1) * row + f->offset, f->unit);
+		for (size_t k = 0; k < blocks; k++) /* blocks follow each other, each begins with its head */
+			ck_assert_mem_eq(packed + at + k * row / blocks * KERN_STRIP,
+			        a + (rows - 1) * row + k * row / blocks + f->offset, f->unit);
 		for (size_t r = rows; r % KERN_STRIP; r++) { /* what fills the strip is zero */
 			uint8_t block[256], zero[256] = {0};
 			kern_strip_block(type, block, packed + r / 8 * 8 * row, r % 8, blocks - 1);

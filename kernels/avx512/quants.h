@@ -25,6 +25,8 @@ enum {
 /* The integer arithmetic of the two rungs.  A word is four bytes u of weights, unsigned, in every lane, times the
  * four bytes q of an activation word.  `group` words are added up before they are folded. */
 #ifdef AVX512_VNNI
+enum { WORDS_32 = 8 };
+
 /* A step adds four products to 32 bits: whatever there is fits. */
 INLINE int words_32(enum kern_type t) {
 	return 8;
@@ -72,6 +74,8 @@ INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) 
  * 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from what takes its offset away, with which the
  * true sum fits.  Bytes of the signed types with 128 on top do not fit two by two: they are taken in nibbles, as
  * words of their own. */
+enum { WORDS_32 = 16 };
+
 INLINE int words_32(enum kern_type t) {
 	return is_signed(t) ? 16 : 8;
 }
@@ -222,7 +226,7 @@ INLINE __m512 add_block(__m512 a, __m512 d, __m512i dx, __m512i i) {
 
 /* A block of a pair, unpacked. */
 struct panel_32 {
-	__m512i w[16];
+	__m512i w[WORDS_32];
 	__m512 d, m;
 };
 
