@@ -2,10 +2,10 @@
  * names.
  *
  * One column (decode) reads weights strip by strip, from one end to the other, and asks for what comes: for how far and
- * into which cache see avx2.h.  More columns unpack two
- * strips of a piece of the width into a panel and run all columns of a tile over it, four at a time; it stays in the second
- * cache beside them, and the float accumulators wait in `sums` between pieces.  A row's additions keep the order of
- * doc/numerics.md in either way. */
+ * into which cache see avx2.h.  A few meet the weights as they lie in memory, a strip or two at a time.  More unpack two strips
+ * of a piece of the width into a panel and run all columns of a tile over it, four at a time; it stays in the second cache
+ * beside them, and the float accumulators wait in `sums` between pieces.  A row's additions keep the order of
+ * doc/numerics.md in every way. */
 #ifndef KERNELS_AVX2_QUANTS_H
 #define KERNELS_AVX2_QUANTS_H
 #include "kernels/acts.h"
@@ -21,8 +21,8 @@ enum {
 	PIECE_32 = PIECE / 32,
 	PIECE_256 = PIECE / 256,
 	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
-	NEAR = 4096, /* bytes: what is asked for lies so far behind a block, if it comes into the first cache, */
-	FAR = 6144 /* and if into the second */
+	NEAR = 4096, /* bytes from a block to what is asked for, if that comes into the first cache, */
+	FAR = 6144   /* and if into the second */
 };
 
 /* The parts of an activation row (kernels/acts.h). */
