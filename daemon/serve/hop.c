@@ -69,8 +69,8 @@ void hop_destroy(struct hop *h) {
 	free(h);
 }
 
-/* Tells of every step in a list, which is freed; the hop may be destroyed by what it tells. */
-static void report_lost(struct hop *h, struct parcel *list, const char *why) {
+/* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
+static bool report_lost(struct hop *h, struct parcel *list, const char *why) {
 	bool gone = false, *outer = h->gone;
 	hop_lost_fn *lost = h->lost;
 	void *arg = h->arg;
@@ -82,6 +82,7 @@ static void report_lost(struct hop *h, struct parcel *list, const char *why) {
 	else if (outer)
 		*outer = true;
 	parcels_destroy(list);
+	return !gone;
 }
 
 /* The last of a step's times is its sender's. */
@@ -165,7 +166,7 @@ int hop_send(
 	p->payload = payload ? payload_ref(payload) : NULL;
 	*h->waiting_tail = p;
 	h->waiting_tail = &p->next;
-	pump(h); /* a refusal gives its credit back and leaves what waits to us */
+	pump(h);
 	return 0;
 }
 
@@ -201,7 +202,8 @@ bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const 
 	struct parcel *p = take_sent(h, node, ref);
 	if (!p)
 		return false;
-	report_lost(h, p, why);
+	if (report_lost(h, p, why))
+		pump(h); /* its credit is for who waits */
 	return true;
 }
 
