@@ -53,6 +53,8 @@ void bench_summary(const struct bench *b) {
 			with++;
 			met += bench_met(&b->rows[i]);
 		}
+	if (!with)
+		return;
 	printf("\n%zu of %zu targets met", met, with);
 	if (met < with)
 		printf("; missed:");
