@@ -42,9 +42,9 @@ static size_t body_unit(enum kern_type type, int f, size_t i) {
 	case KERN_Q5_1: /* d, m, qh, qs */
 		return f == 2 ? i : 1 + i;
 	case KERN_Q3_K: /* d, scales, hmask, qs: each unit of hmask before the first that has its lower bits */
-		return f == 2 ? 2 * i : i < 8 ? 2 * i + 1 : 8 + i;
+		return f == 2 ? 2 * i : kern_lower_unit(i);
 	case KERN_Q5_K: /* d, dmin, scales, qh, qs: likewise */
-		return f == 3 ? 2 * i : i < 8 ? 2 * i + 1 : 8 + i;
+		return f == 3 ? 2 * i : kern_lower_unit(i);
 	case KERN_Q6_K: /* d, scales, ql, qh: two units of ql and the one of qh that has their upper bits */
 		return f == 3 ? i / 8 * 24 + i % 8 * 3 + 2 : i / 16 * 24 + i % 8 * 3 + i / 8 % 2;
 	default:

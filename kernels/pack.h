@@ -33,6 +33,12 @@ struct kern_layout {
 /* The layout of a type that kern_traits knows. */
 const struct kern_layout *kern_layout(enum kern_type type);
 
+/* Where unit i of the lower bits of Q3_K and Q5_K stands in the body: of the first eight each after the unit of upper bits
+ * that it shares elements with, the others behind them. */
+static inline size_t kern_lower_unit(size_t i) {
+	return i < 8 ? 2 * i + 1 : 8 + i;
+}
+
 /* Gathers the canonical block b of row r (< KERN_STRIP) out of a strip. */
 void kern_strip_block(enum kern_type type, void *dst, const void *strip, size_t r, size_t b);
 

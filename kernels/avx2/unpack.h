@@ -8,6 +8,7 @@
 #define KERNELS_AVX2_UNPACK_H
 #include "kernels/avx2/common.h"
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
 
 /* Bytes that one row's block has in the head and in the body. */
 INLINE size_t head_bytes(enum kern_type t) {
@@ -131,11 +132,6 @@ INLINE __m256i shift_down(__m256i v, int by) {
 	                                : _mm256_srl_epi32(v, _mm_cvtsi32_si128(by));
 }
 
-/* Where unit l of the lower bits of a part stands, among the upper bits of all parts. */
-INLINE int lower_unit(int part, int l) {
-	return part ? 8 + part * 8 + l : 2 * l + 1;
-}
-
 /* Word w of a part of a block of 256: its elements 4w..4w+3.  w is a constant, the part need not be. */
 INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) {
 	int j = w / 8, l = w % 8; /* element 32 j + 4 l */
@@ -145,13 +141,16 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 	case KERN_Q2_K:
 		return _mm256_and_si256(_mm256_srli_epi32(load(body + (part * 8 + l) * 32), 2 * j), two);
 	case KERN_Q3_K:
-		v = _mm256_and_si256(_mm256_srli_epi32(load(body + lower_unit(part, l) * 32), 2 * j), two);
+		v = _mm256_and_si256(
+		        _mm256_srli_epi32(
+		                load(body + (int)kern_lower_unit((size_t)(part * 8 + l)) * 32), 2 * j),
+		        two);
 		return _mm256_or_si256(v, move_bit(shift_down(load(body + 2 * l * 32), 4 * part), j, 2));
 	case KERN_Q4_K:
 		v = load(body + (part * 8 + l) * 32);
 		return j ? high_nibbles(v) : low_nibbles(v);
 	case KERN_Q5_K:
-		v = load(body + lower_unit(part, l) * 32);
+		v = load(body + (int)kern_lower_unit((size_t)(part * 8 + l)) * 32);
 		v = j ? high_nibbles(v) : low_nibbles(v);
 		return _mm256_or_si256(v, move_bit(shift_down(load(body + 2 * l * 32), 2 * part), j, 4));
 	default: { /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */

@@ -7,6 +7,7 @@
 #define KERNELS_AVX512_UNPACK_H
 #include "kernels/avx512/common.h"
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
 
 /* Bytes that one row's block has in the head and in the body. */
 INLINE size_t head_bytes(enum kern_type t) {
@@ -123,11 +124,6 @@ INLINE __m512i word_32(enum kern_type t, const uint8_t *const *body, int w) {
 	return fifth ? _mm512_or_si512(v, fifth_bits(load(body, 0), w)) : v;
 }
 
-/* Where unit l of the lower bits of a part of a block stands, among the upper bits of all parts. */
-INLINE size_t lower_unit(size_t part, size_t l) {
-	return part ? 8 + part * 8 + l : 2 * l + 1;
-}
-
 /* Word w (0..63) of a block of 256: elements 4w..4w+3. */
 INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 	int half = w / 32, j = w % 32 / 8; /* element 128 half + 32 j + 4 l */
@@ -138,13 +134,13 @@ INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 	case KERN_Q2_K:
 		return _mm512_and_si512(shift(load(body, (h * 8 + l) * 32), -2 * j), two);
 	case KERN_Q3_K:
-		v = _mm512_and_si512(shift(load(body, lower_unit(h, l) * 32), -2 * j), two);
+		v = _mm512_and_si512(shift(load(body, kern_lower_unit(h * 8 + l) * 32), -2 * j), two);
 		return insert(v, shift(load(body, 2 * l * 32), 2 - (half * 4 + j)), 4);
 	case KERN_Q4_K:
 		v = load(body, (size_t)(w / 16 * 8 + (int)l) * 32);
 		return j % 2 ? high_nibbles(v) : low_nibbles(v);
 	case KERN_Q5_K:
-		v = load(body, lower_unit((size_t)w / 16, l) * 32);
+		v = load(body, kern_lower_unit((size_t)w / 16 * 8 + l) * 32);
 		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
 		return insert(v, shift(load(body, 2 * l * 32), 4 - w / 8), 16);
 	default: /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */

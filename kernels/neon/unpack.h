@@ -8,6 +8,7 @@
 #define KERNELS_NEON_UNPACK_H
 #include "kernels/kernels.h"
 #include "kernels/neon/common.h"
+#include "kernels/pack.h"
 
 /* Bytes that one row's block has in the head and in the body. */
 INLINE size_t head_bytes(enum kern_type t) {
@@ -122,11 +123,6 @@ INLINE int offset(enum kern_type t) {
 	return t == KERN_Q4_0 ? 8 : 0;
 }
 
-/* Where unit l of the lower bits of a part of a block stands, among the upper bits of all parts. */
-INLINE int lower_unit(int part, int l) {
-	return part ? 8 + part * 8 + l : 2 * l + 1;
-}
-
 /* Word w (0..63) of a block of 256: elements 4w..4w+3. */
 INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 	int half = w / 32, j = w % 32 / 8, l = w % 8; /* element 128 half + 32 j + 4 l */
@@ -137,7 +133,7 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		v = low_bits(right(load(body + (half * 8 + l) * 32), 2 * j), 3);
 		break;
 	case KERN_Q3_K: /* a clear bit is minus 4 */
-		v = low_bits(right(load(body + lower_unit(half, l) * 32), 2 * j), 3);
+		v = low_bits(right(load(body + kern_lower_unit((size_t)(half * 8 + l)) * 32), 2 * j), 3);
 		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << (half * 4 + j))));
 		v = vorrq_u8(v, vbicq_u8(vdupq_n_u8(0xfc), high));
 		break;
@@ -146,7 +142,7 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		v = j % 2 ? right(v, 4) : low_bits(v, 15);
 		break;
 	case KERN_Q5_K:
-		v = load(body + lower_unit(w / 16, l) * 32);
+		v = load(body + kern_lower_unit((size_t)(w / 16 * 8 + l)) * 32);
 		v = j % 2 ? right(v, 4) : low_bits(v, 15);
 		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << w / 8)));
 		v = insert(v, high, 0x10);
