@@ -34,32 +34,22 @@ static void teardown(void) {
 	peer_teardown();
 }
 
+struct given {
+	uint64_t number, ref;
+};
+
+static int give_hop(void *arg, Caravan__Envelope *env, struct payload *payload) {
+	struct given *g = arg;
+	int rc = hop_send(hop, g->number, env, payload, 0);
+	g->ref = env->ref;
+	return rc;
+}
+
 /* Gives a step to the hop; the number under which it went, 0 if it waits. */
 static uint64_t give(uint64_t number) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	Caravan__Step step = CARAVAN__STEP__INIT;
-	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
-	Caravan__StepSeq seq = CARAVAN__STEP_SEQ__INIT, *seqs[1] = {&seq};
-	uint32_t blocks[1] = {3};
-	struct payload *payload = payload_create(16);
-	uint32_t *w = payload_data(payload);
-	for (int i = 0; i < 4; i++)
-		w[i] = (uint32_t)number;
-	epoch.counter = 1;
-	epoch.node = (ProtobufCBinaryData){sizeof nodes[0].keys.public, nodes[0].keys.public.b};
-	seq.rows = 1;
-	seq.blocks = (ProtobufCBinaryData){sizeof blocks, (uint8_t *)blocks};
-	step.epoch = &epoch;
-	step.model = (char *)"m";
-	step.step = number;
-	step.seqs = seqs;
-	step.n_seqs = 1;
-	step.rows = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-	env.step = &step;
-	ck_assert_int_eq(hop_send(hop, number, &env, payload, 0), 0);
-	payload_unref(payload);
-	return env.ref;
+	struct given g = {.number = number};
+	ck_assert_int_eq(make_step(&nodes[0], number, 16, give_hop, &g), 0);
+	return g.ref;
 }
 
 static unsigned expected;

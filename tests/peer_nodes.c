@@ -180,8 +180,7 @@ int send_ping(struct node *from, const struct node_id *to, uint64_t time) {
 	return peers_send(from->peers, to, PEERS_CONTROL, &env, NULL);
 }
 
-int send_step(
-        struct node *from, const struct node_id *to, enum peers_channel ch, uint64_t number, size_t bytes) {
+int make_step(struct node *from, uint64_t number, size_t bytes, give_step_fn *give, void *arg) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Step step = CARAVAN__STEP__INIT;
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
@@ -201,12 +200,30 @@ int send_step(
 	step.seqs = seqs;
 	step.n_seqs = 1;
 	step.rows = 1;
-	env.ref = peers_ref(from->peers);
 	env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 	env.step = &step;
-	int rc = peers_send(from->peers, to, ch, &env, payload);
+	int rc = give(arg, &env, payload);
 	payload_unref(payload);
 	return rc;
+}
+
+/* Where a step goes. */
+struct way {
+	struct node *from;
+	const struct node_id *to;
+	enum peers_channel channel;
+};
+
+static int send_it(void *arg, Caravan__Envelope *env, struct payload *payload) {
+	const struct way *w = arg;
+	env->ref = peers_ref(w->from->peers);
+	return peers_send(w->from->peers, w->to, w->channel, env, payload);
+}
+
+int send_step(
+        struct node *from, const struct node_id *to, enum peers_channel ch, uint64_t number, size_t bytes) {
+	struct way way = {from, to, ch};
+	return make_step(from, number, bytes, send_it, &way);
 }
 
 static bool both_up(void) {

@@ -35,6 +35,9 @@ void node_call(struct node *from, struct node *to);
 void two_nodes(void); /* the first two, linked both ways */
 
 int send_ping(struct node *from, const struct node_id *to, uint64_t time);
+/* Makes a step of a node, with its number in the payload's first and last word, and gives it to `give`: what that returns. */
+typedef int give_step_fn(void *arg, Caravan__Envelope *env, struct payload *payload);
+int make_step(struct node *from, uint64_t number, size_t bytes, give_step_fn *give, void *arg);
 int send_step(
         struct node *from, const struct node_id *to, enum peers_channel ch, uint64_t number, size_t bytes);
 
