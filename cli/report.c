@@ -20,7 +20,11 @@ static int take(struct report *r, Caravan__Envelope *env) {
 	        realloc(r->model, (r->models + told->n_models + 1) * sizeof *models);
 	if (models)
 		r->model = models;
-	if (!envs || !nodes || !models) {
+	const Caravan__Problem **problems =
+	        realloc(r->problem, (r->problems + told->n_problems + 1) * sizeof *problems);
+	if (problems)
+		r->problem = problems;
+	if (!envs || !nodes || !models || !problems) {
 		wire_free(env);
 		return fail("%s", strerror(ENOMEM));
 	}
@@ -29,6 +33,8 @@ static int take(struct report *r, Caravan__Envelope *env) {
 		r->node[r->nodes++] = told->nodes[i];
 	for (size_t i = 0; i < told->n_models; i++)
 		r->model[r->models++] = told->models[i];
+	for (size_t i = 0; i < told->n_problems; i++)
+		r->problem[r->problems++] = told->problems[i];
 	r->healthy = told->healthy;
 	return 0;
 }
@@ -68,6 +74,7 @@ void report_clear(struct report *r) {
 	free(r->env);
 	free(r->node);
 	free(r->model);
+	free(r->problem);
 	*r = (struct report){0};
 }
 
@@ -228,13 +235,18 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 }
 
 int report_print_json(const struct report *r) {
-	json_t *nodes = json_array(), *models = json_array();
+	json_t *nodes = json_array(), *models = json_array(), *problems = json_array();
 	for (size_t i = 0; i < r->nodes; i++)
 		json_array_append_new(nodes, node_json(r->node[i]));
 	for (size_t i = 0; i < r->models; i++)
 		json_array_append_new(models, model_json(r, r->model[i]));
-	json_t *o = json_pack("{s:i, s:b, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes", nodes,
-	        "models", models);
+	for (size_t i = 0; i < r->problems; i++)
+		json_array_append_new(problems,
+		        json_pack("{s:s, s:s, s:s, s:s}", "kind", r->problem[i]->kind, "subject",
+		                r->problem[i]->subject, "what", r->problem[i]->what, "advice",
+		                r->problem[i]->advice));
+	json_t *o = json_pack("{s:i, s:b, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes", nodes,
+	        "models", models, "problems", problems);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
 	json_dumpf(o, stdout, JSON_INDENT(2));

@@ -13,6 +13,8 @@ struct report {
 	size_t nodes;
 	const Caravan__ReportModel **model;
 	size_t models;
+	const Caravan__Problem **problem;
+	size_t problems;
 	bool healthy;
 };
 

@@ -138,6 +138,9 @@ static void print_table(const struct report *r) {
 	        "endpoint");
 	for (size_t i = 0; i < r->nodes; i++)
 		print_node(r->node[i]);
+	for (size_t i = 0; i < r->problems; i++)
+		printf("%s%s%s%s\n", i ? "" : "\n", r->problem[i]->what, *r->problem[i]->advice ? ": " : "",
+		        r->problem[i]->advice);
 	for (size_t i = 0; i < r->models; i++)
 		print_model(r, r->model[i]);
 }

@@ -222,7 +222,10 @@ const struct shape rules_shapes[] = {
 	{SHAPE(report_model), {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT},
 		{4, RULE_PART, 0, 1}}, NULL},
-	{SHAPE(ctl_report), {{1, RULE_PART, 0, WIRE_NODES_MAX}, {2, RULE_PART, 0, 256}, {3, RULE_ANY}}, NULL},
+	{SHAPE(problem), {
+		{1, RULE_LINE, 1, 64}, {2, RULE_NAME}, {3, RULE_LINE, 1, TEXT}, {4, RULE_LINE, 0, TEXT}}, NULL},
+	{SHAPE(ctl_report), {
+		{1, RULE_PART, 0, WIRE_NODES_MAX}, {2, RULE_PART, 0, 256}, {3, RULE_ANY}, {80, RULE_PART, 0, 256}}, NULL},
 	{SHAPE(advice_node), {
 		{1, RULE_NAME}, {2, RULE_NUM, 0, 65536}, {3, RULE_NUM, 0, 65536}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_NUM, 0, BIG}, {6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_NUM, 0, BIG},

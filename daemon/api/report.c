@@ -1,6 +1,8 @@
 /* report: see report.h.  Nodes and models are sent one a message, so that no cluster is too large for an
  * envelope. */
 #include "daemon/api/report.h"
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static void send_report(struct control_conn *c, Caravan__CtlReport *r) {
@@ -54,6 +56,25 @@ static void send_model(
 	model.state = (Caravan__ModelState *)model_state(ms, dm->plan);
 	r.n_models = 1;
 	r.models = &list;
+	r.healthy = healthy;
+	send_report(c, &r);
+}
+
+void report_problem(struct control_conn *c, bool healthy, const char *kind, const char *subject,
+        const char *advice, const char *fmt, ...) {
+	char what[WIRE_TEXT_MAX];
+	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
+	Caravan__Problem problem = CARAVAN__PROBLEM__INIT, *list = &problem;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	problem.kind = (char *)kind;
+	problem.subject = (char *)subject;
+	problem.what = what;
+	problem.advice = (char *)advice;
+	r.n_problems = 1;
+	r.problems = &list;
 	r.healthy = healthy;
 	send_report(c, &r);
 }

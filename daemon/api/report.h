@@ -4,7 +4,12 @@
 #define DAEMON_API_REPORT_H
 #include "daemon/api/control.h"
 
-/* Sends CtlReports, one a node and one a model, to be taken together. */
+/* Sends CtlReports, one a node, one a model and one a problem, to be taken together. */
 void report_send(struct control_conn *c);
+
+/* One of its problems.  kind: for programs, lower case and '-'; subject: a node's or a model's name; advice: a sentence
+ * that says what to do, or ""; fmt...: a sentence that says what is wrong.  healthy: of the whole report. */
+void report_problem(struct control_conn *c, bool healthy, const char *kind, const char *subject,
+        const char *advice, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
 #endif
