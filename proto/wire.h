@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 1
+#define WIRE_MINOR 2 /* what each minor brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_PIECE_MAX (256u << 10) /* bytes of content in one Piece */

@@ -26,6 +26,7 @@ START_TEST(greeting) {
 		ck_assert_uint_eq(nodes[i].downs, 0);
 		ck_assert_uint_eq(nodes[i].heard, 2); /* a Hello's roster and a Welcome's */
 		ck_assert_uint_eq(nodes[i].arithmetic, 7);
+		ck_assert_uint_eq(nodes[i].minor, WIRE_MINOR);
 		ck_assert(peers_linked(nodes[i].peers, &nodes[i].keys.public));
 		ck_assert(!peers_linked(nodes[i].peers, &nodes[2].keys.public));
 	}

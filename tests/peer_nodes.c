@@ -32,11 +32,12 @@ static void node_link(void *arg, const struct node_id *node, bool up, const char
 	snprintf(n->why, sizeof n->why, "%s", why);
 }
 
-static void node_heard(void *arg, const struct node_id *from, uint32_t arithmetic,
+static void node_heard(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
         Caravan__Entry *const *entries, size_t count) {
 	struct node *n = arg;
 	(void)from;
 	(void)entries;
+	n->minor = minor;
 	n->heard += (unsigned)count;
 	n->arithmetic = arithmetic;
 }

@@ -13,7 +13,7 @@ struct node {
 	bool refuses[NODES + 1];     /* the keys of the others that it does not admit */
 	const struct node_id *guest; /* the key of an invitation */
 	unsigned ups, downs, words, heard;
-	uint32_t arithmetic;
+	uint32_t minor, arithmetic;
 	char why[240];
 	unsigned pings, pongs, steps, acks, refusals;
 	uint64_t bytes, expect; /* received; number of the next message */

@@ -190,12 +190,14 @@ static void members_roster(void *arg, Caravan__Entry ***entries, size_t *count) 
 	roster_entries(&m->roster, entries, count);
 }
 
-static void members_heard(void *arg, const struct node_id *from, uint32_t arithmetic,
+static void members_heard(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
         Caravan__Entry *const *entries, size_t count) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, from);
-	if (who)
+	if (who) {
+		who->minor = minor;
 		who->arithmetic = arithmetic;
+	}
 	members_take(m, from, entries, count);
 }
 

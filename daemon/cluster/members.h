@@ -36,6 +36,7 @@ struct member {
 	double rate;                     /* bytes a second from there, 0: not measured yet */
 	uint64_t heard_ns;               /* loop_now_ns of its last word, 0: never */
 	uint64_t left_ns;                /* private: when we heard of its expulsion */
+	uint32_t minor;                  /* version of the protocol that it speaks, 0: not known yet */
 	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
 	const Caravan__NodeState *state; /* its last, NULL: none yet; borrowed until its next ping */
 };

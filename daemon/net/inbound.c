@@ -165,7 +165,7 @@ static void inbound_welcome(struct inbound *in, const struct peers_from *from, c
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
 	if (c->heard && !h->bulk)
-		c->heard(c->arg, &from->node, h->arithmetic, h->roster, h->n_roster);
+		c->heard(c->arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
 	greet_welcome(&welcome, c, h->bulk);
 	env.ref = from->ref;
 	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;

@@ -178,7 +178,7 @@ static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__W
 	if (up)
 		changed(arg, &node, true, "");
 	if (control && p->heard)
-		p->heard(p->arg, &node, w->arithmetic, w->roster, w->n_roster);
+		p->heard(p->arg, &node, w->minor, w->arithmetic, w->roster, w->n_roster);
 }
 
 static void lane_message(void *arg, const Caravan__Envelope *env, struct payload *payload) {

@@ -49,8 +49,9 @@ struct peers_config {
 	void (*link)(void *arg, const struct node_id *node, bool up, const char *why);
 	/* fills the roster of an outgoing Hello or Welcome; entries point into memory valid until the next call */
 	void (*roster)(void *arg, Caravan__Entry ***entries, size_t *count);
-	/* a Hello or Welcome brought this roster and the revision of that node's arithmetic */
-	void (*heard)(void *arg, const struct node_id *from, uint32_t arithmetic,
+	/* a Hello or Welcome brought this roster, the minor version of the protocol that the node speaks, and the revision of
+	 * its arithmetic */
+	void (*heard)(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
 	        Caravan__Entry *const *entries, size_t count);
 	/* any message of a node of the roster arrived */
 	void (*word)(void *arg, const struct node_id *from);
