@@ -255,7 +255,9 @@ static void members_tick(void *arg) {
 	Caravan__NodeState state;
 	/* when it was we who were held up, what the others said meanwhile waits in the sockets: they are given the time
 	 * that we lost */
-	const uint64_t period = MEMBERS_PING_MS * (uint64_t)1000000;
+	const uint64_t period = MEMBERS_PING_MS * (uint64_t)1000000,
+	               silent_ns = (m->config.silent_ms ? m->config.silent_ms : MEMBERS_SILENT_MS) *
+	                           (uint64_t)1000000;
 	uint64_t late = m->ticked_ns && now - m->ticked_ns > 2 * period ? now - m->ticked_ns - period : 0;
 	m->ticked_ns = now;
 	state_make(m, &state);
@@ -271,8 +273,12 @@ static void members_tick(void *arg) {
 		if (who->expelled) {
 			if (now - who->left_ns > FAREWELL_NS)
 				peers_disconnect(m->peers, &who->id);
-		} else if (who->up && now > who->heard_ns + MEMBERS_SILENT_MS * (uint64_t)1000000) {
-			peers_drop(m->peers, &who->id, "not a word for two seconds");
+		} else if (who->up && now > who->heard_ns + silent_ns) {
+			char why[120];
+			snprintf(why, sizeof why,
+			        "it has said nothing for %.0f s, though its machine answers: very busy, or stopped",
+			        (double)(now - who->heard_ns) * 1e-9);
+			peers_drop(m->peers, &who->id, why);
 		} else if (who->up) {
 			ping.time = now;
 			ping.state = &state;

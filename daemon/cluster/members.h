@@ -9,7 +9,9 @@
 #include "daemon/net/peers.h"
 
 #define MEMBERS_PING_MS 500
-#define MEMBERS_SILENT_MS 2000 /* without a word for so long, a node is down */
+/* A node whose connection closes is down at once, and so is one whose machine does not acknowledge what we send
+ * (SOCKET_DEAD_MS).  One whose machine does, and which says nothing all the same, is busy or stopped: it is given longer. */
+#define MEMBERS_SILENT_MS 10000
 
 struct members;
 
@@ -21,6 +23,7 @@ struct members_config {
 	const char *listen; /* NULL: no network */
 	const char *
 	        advertise; /* tcp://host:port; NULL: what we are bound to (for a wildcard: this machine's addresses) */
+	uint32_t silent_ms; /* 0: MEMBERS_SILENT_MS */
 	/* fills the state that pings carry; pointers valid until the next call; its peers are filled in here */
 	void (*state)(void *arg, Caravan__NodeState *out);
 	void *arg;

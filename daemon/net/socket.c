@@ -16,9 +16,11 @@ static int bounds_set(void *s) {
 	int64_t largest = WIRE_PAYLOAD_MAX + 1024;
 	if (set(s, ZMQ_LINGER, 0) || set(s, ZMQ_SNDHWM, SOCKET_QUEUE) || set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
 	        set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CALL_MS) ||
-	        /* a machine that lost power leaves a connection that only this ends */
-	        set(s, ZMQ_TCP_KEEPALIVE, 1) || set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) ||
-	        set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) || set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
+	        /* a machine that lost power or its network leaves a connection that only these end: where something was sent,
+	         * and where nothing was */
+	        set(s, ZMQ_TCP_MAXRT, SOCKET_DEAD_MS) || set(s, ZMQ_TCP_KEEPALIVE, 1) ||
+	        set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) || set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) ||
+	        set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
 		return -1;
 	return zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &largest, sizeof largest);
 }

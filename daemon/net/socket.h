@@ -10,6 +10,7 @@
 #define SOCKET_QUEUE 1000       /* messages to one peer that wait in libzmq */
 #define SOCKET_TAKEN 64         /* messages from one peer that wait for us */
 #define SOCKET_CALL_MS 3000     /* to connect and shake hands */
+#define SOCKET_DEAD_MS 5000     /* what was sent goes unacknowledged for so long: the connection is dead */
 
 /* A ROUTER that serves CURVE with these keys; the authenticator must be bound in ctx already.  v6: it will be
  * bound to an IPv6 address.  NULL: errno. */

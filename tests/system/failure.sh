@@ -69,7 +69,13 @@ check "its model generates" sh -c 'test -n "$(caravan run --control "$0/gamma/co
 brief=$(expiring alpha)
 check "one more" generate beta
 kill -STOP "$(pid_of gamma)"
-check "a silent stage is noticed within five seconds" ends_within 5 "$client"
+check "a stage that is silent for three seconds is not given up" sh -c 'sleep 3; kill -0 "$0"' "$client"
+kill -CONT "$(pid_of gamma)"
+cp "$dir/beta.out" "$dir/beta.before"
+goes_on() { ! cmp -s "$dir/beta.before" "$dir/beta.out"; }
+check "and its stream goes on where it was" wait_for 10 goes_on
+kill -STOP "$(pid_of gamma)"
+check "one that stays silent is noticed in time" ends_within 15 "$client"
 check "and named" grep -q gamma "$dir/beta.err"
 kill -CONT "$(pid_of gamma)"
 check "when it speaks again it is up" wait_for 10 state_is alpha gamma up
