@@ -11,6 +11,7 @@
 #include "config.h"
 
 #include "kernels/team.h"
+#include "kernels/thread.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,7 +19,6 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -111,7 +111,7 @@ static void *member_main(void *arg) {
 	}
 }
 
-/* Starts a thread on `cpu` (any, when negative) with every signal blocked. */
+/* Starts a thread on `cpu` (any, when negative). */
 static int member_start(struct member *m, int cpu) {
 	pthread_attr_t attr;
 	int r = pthread_attr_init(&attr);
@@ -123,13 +123,8 @@ static int member_start(struct member *m, int cpu) {
 		CPU_SET(cpu, &set);
 		r = pthread_attr_setaffinity_np(&attr, sizeof set, &set);
 	}
-	if (!r) {
-		sigset_t all, before;
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		r = pthread_create(&m->thread, &attr, member_main, m);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-	}
+	if (!r)
+		r = -thread_start(&m->thread, &attr, member_main, m);
 	pthread_attr_destroy(&attr);
 	return -r;
 }

@@ -1,11 +1,11 @@
 /* feed: see feed.h.  Several threads fill a buffer in pieces, since disks want several requests at once to show what
  * they can; who finds no piece left in the group begins with the next one as soon as its buffer is free. */
 #include "shard/feed.h"
+#include "kernels/thread.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,14 +268,10 @@ static int make_buffers(struct feed *f, uint64_t bytes) {
 }
 
 static int start(struct feed *f) {
-	sigset_t all, old; /* signals are the loop's */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int rc = 0;
 	while (rc == 0 && f->threads < READERS)
-		if ((rc = -pthread_create(&f->thread[f->threads], NULL, run, f)) == 0)
+		if ((rc = thread_start(&f->thread[f->threads], NULL, run, f)) == 0)
 			f->threads++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return f->threads ? 0 : rc; /* fewer are slower */
 }
 

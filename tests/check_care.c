@@ -1,4 +1,5 @@
 /* Looking after a store: damage is found and named, what is in use goes on with a good file, and bounds are kept. */
+#include "kernels/team.h"
 #include "tests/stored.h"
 #include <check.h>
 #include <errno.h>
@@ -180,6 +181,38 @@ START_TEST(a_page_that_is_not_there_ends_nothing) {
 	put_tensor(&t, data);
 	ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
 	ck_assert(sound(m) && !store_tensor_damaged(m));
+	store_unmap_tensor(m);
+}
+END_TEST
+
+/* Each member reads its share of the pages. */
+static void touch(struct team *team, void *arg, unsigned id) {
+	const struct store_tensor *m = arg;
+	size_t first, last;
+	unsigned sum = 0;
+	team_share(team, id, m->packed_bytes, 4096, &first, &last);
+	for (size_t at = first; at < last; at += 4096)
+		sum += ((volatile const uint8_t *)m->packed)[at];
+	(void)sum;
+}
+
+/* The threads that compute are those that meet it: not one of them may have the signal blocked. */
+START_TEST(a_page_that_is_not_there_ends_no_team) {
+	struct store_tensor *m = mapped();
+	struct team *team;
+	ck_assert_int_eq(team_create(&team, 4, NULL), 0);
+	for (int round = 0; round < 3; round++) {
+		ck_assert_int_eq(truncate(tensor_path(&t.id), (off_t)m->packed_at), 0);
+		team_run(team, touch, m);
+		ck_assert(store_tensor_damaged(m));
+		struct content_id id;
+		ck_assert_uint_eq(store_find_damaged(store, &id, 1), 1);
+		put_tensor(&t, data);
+		ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
+		team_run(team, touch, m);
+		ck_assert(sound(m) && !store_tensor_damaged(m));
+	}
+	team_destroy(team);
 	store_unmap_tensor(m);
 }
 END_TEST
@@ -401,6 +434,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, the_new_file_is_locked_as_the_old_one_was);
 	tcase_add_test(c, what_another_has_replaced_is_renewed_without_a_word);
 	tcase_add_test(c, a_page_that_is_not_there_ends_nothing);
+	tcase_add_test(c, a_page_that_is_not_there_ends_no_team);
 	tcase_add_test(c, a_file_that_has_become_shorter_is_found);
 	tcase_add_test(c, other_bus_errors_are_what_they_were);
 	tcase_add_test(c, the_list_may_change_while_a_page_is_missing);

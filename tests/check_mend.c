@@ -189,6 +189,27 @@ START_TEST(a_file_that_shrinks_in_use_is_mended) {
 }
 END_TEST
 
+/* On the loader: it reads a matrix whose file has just become shorter, and lives. */
+static void read_all(void *arg) {
+	(void)!sound(arg);
+}
+static void note_done(void *arg, bool cancelled) {
+	ck_assert(!cancelled);
+	ck_assert(store_tensor_damaged(arg));
+}
+
+START_TEST(what_the_loader_cannot_read_ends_nothing) {
+	prepare(2);
+	struct store_tensor *used = map(0, tensor(1, LAYER_GATE));
+	ck_assert_int_eq(truncate(file_of(0, tensor(1, LAYER_GATE)), (off_t)used->packed_at), 0);
+	ck_assert_int_eq(loader_submit(nodes[0].loader, read_all, note_done, used), 0);
+	ck_assert(nodes_wait(is_damaged, used, 20000));
+	start_mend(0, 0, false);
+	ck_assert(nodes_wait(is_sound, used, 20000));
+	store_unmap_tensor(used);
+}
+END_TEST
+
 START_TEST(what_nobody_has_is_waited_for) {
 	prepare(1);
 	struct store_tensor *used = map(0, tensor(1, LAYER_OUT));
@@ -262,6 +283,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, rot_in_use_is_mended_from_another_node);
 	tcase_add_test(t, torn_files_that_nobody_uses_come_again);
 	tcase_add_test(t, a_file_that_shrinks_in_use_is_mended);
+	tcase_add_test(t, what_the_loader_cannot_read_ends_nothing);
 	tcase_add_test(t, what_nobody_has_is_waited_for);
 	tcase_add_test(t, a_shared_store_is_mended_for_both);
 	tcase_add_test(t, rotten_blobs_go);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,6 +235,33 @@ START_TEST(members_are_pinned) {
 }
 END_TEST
 
+/* 1: it blocks the signals that are the loop's and none that the processor raises. */
+static void note_signals(struct team *t, void *arg, unsigned id) {
+	static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL}, others[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+	int *right = arg;
+	sigset_t blocked;
+	(void)t;
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	right[id] = 1;
+	for (int i = 0; i < 4; i++)
+		right[id] = right[id] && !sigismember(&blocked, own[i]) && sigismember(&blocked, others[i]);
+}
+
+START_TEST(members_take_only_the_signals_of_their_own_faults) {
+	int right[MEMBERS] = {0};
+	sigset_t all, before;
+	sigfillset(&all);
+	/* whatever whoever starts them blocks */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	struct team *t = make(MEMBERS);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	team_run(t, note_signals, right);
+	for (int i = 1; i < MEMBERS; i++)
+		ck_assert_int_eq(right[i], 1);
+	team_destroy(t);
+}
+END_TEST
+
 START_TEST(what_cannot_be_is_refused) {
 	struct team *t = (struct team *)1;
 	ck_assert_int_eq(team_create(&t, 0, NULL), -EINVAL);
@@ -260,6 +288,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, shares_are_even_and_whole);
 	tcase_add_test(t, two_teams_share_the_processors);
 	tcase_add_test(t, members_are_pinned);
+	tcase_add_test(t, members_take_only_the_signals_of_their_own_faults);
 	tcase_add_test(t, what_cannot_be_is_refused);
 	suite_add_tcase(s, t);
 	return s;

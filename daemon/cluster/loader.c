@@ -6,9 +6,10 @@
  * Threads: run() here is the loader's own; the rest is the loop's. */
 #include "daemon/cluster/loader.h"
 
+#include "kernels/thread.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -142,18 +143,13 @@ int loader_create(struct loader **out, struct loop *l) {
 	list_init(&ld->ran);
 	pthread_mutex_init(&ld->lock, NULL);
 	pthread_cond_init(&ld->wake, NULL);
-	/* signals are the loop's */
-	sigset_t all, old;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int rc = pthread_create(&ld->thread, NULL, run, ld);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	int rc = thread_start(&ld->thread, NULL, run, ld);
 	if (rc) {
 		pthread_cond_destroy(&ld->wake);
 		pthread_mutex_destroy(&ld->lock);
 		free(b);
 		free(ld);
-		return -rc;
+		return rc;
 	}
 	*out = ld;
 	return 0;

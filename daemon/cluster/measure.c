@@ -11,12 +11,12 @@
 
 #include "daemon/cluster/disk.h"
 #include "daemon/cluster/rates.h"
+#include "kernels/thread.h"
 #include "shard/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -252,11 +252,7 @@ static int begin(struct measure *m) {
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		return -ENOMEM;
 	m->bell->m = m;
-	sigset_t all, old; /* signals are the loop's */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int rc = -pthread_create(&m->thread, NULL, run, m);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	int rc = thread_start(&m->thread, NULL, run, m);
 	m->running = rc == 0;
 	if (rc) {
 		free(m->bell);

@@ -1,13 +1,13 @@
 /* mend: see mend.h. */
 #include "daemon/cluster/mend.h"
 
+#include "kernels/thread.h"
 #include "proto/size.h"
 #include "shard/manifest.h"
 #include "shard/store.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -407,12 +407,7 @@ int mend_create(struct mend **out, const struct mend_config *c, char *err, size_
 	mend_models_changed(m);
 	if (!(m->tick = loop_timer_start(c->loop, TICK_MS, true, tick, m)))
 		goto error;
-	sigset_t all, old; /* signals are the loop's */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&m->thread, NULL, run, m);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
+	if ((rc = thread_start(&m->thread, NULL, run, m)))
 		goto error;
 	m->running = true;
 	*out = m;

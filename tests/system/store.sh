@@ -42,6 +42,18 @@ check "and fetched again, too" wait_for 30 said b "tensor $(basename "$other" | 
 check "the node lives" answers b
 check "and the text is what it was again" wait_for 30 text_again
 
+# while it computes: the threads that meet the missing pages take them for damage, and no node ends
+all_torn() { find "$dir/b/store/tensors" -type f -size +90k -exec truncate -s 8192 {} +; }
+on a run -n 400 --temp 0.8 --seed 11 "Once" >"$dir/torn.out" 2>&1 &
+echo $! >"$dir/torn.pid"
+require wait_for 20 test -s "$dir/torn.out"
+require all_torn
+wait "$(cat "$dir/torn.pid")"
+rm "$dir/torn.pid"
+check "files that are torn under the threads that compute end no node" answers b
+check "nor the other" answers a
+check "and the text is what it was once they have been fetched" wait_for 60 text_again
+
 # ---- nobody has it ----------------------------------------------------------------------------------------------
 require on a unload stories
 require node alone
