@@ -95,8 +95,7 @@ struct deploy_load {
 	void *arg;
 };
 int deploy_load(struct deploy *d, const struct deploy_load *load, char *err, size_t errlen);
-void deploy_load_abandon(struct deploy *d, void *arg); /* no callbacks with this arg from now on */
-/* Any node may ask; done once.  A model that makes drafts for this one and for no other goes too. */
+/* Any node may ask; done once, before this returns where all there is to do is to stop a load of this node.  A model that makes drafts for this one and for no other goes too. */
 int deploy_unload(struct deploy *d, const char *model, void (*done)(void *arg, const char *error), void *arg,
         char *err, size_t errlen);
 

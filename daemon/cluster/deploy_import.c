@@ -234,7 +234,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 		paths_model_name(name, r->file);
 	for (struct load *l = d->loads; l; l = l->next)
 		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
-			snprintf(err, errlen, "a model %s is being loaded already", name);
+			snprintf(err, errlen, "model %s is being loaded already", name);
 			return -EEXIST;
 		}
 	struct load *l = load_create(d, name);
@@ -334,8 +334,11 @@ bool load_may_replace(struct load *l, const struct model *old) {
 	if (old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !old->load)
 		return true;
 	const struct manifest *m = l->manifest;
-	if (m && memcmp(m->id.b, old->plan->manifest.data, sizeof m->id.b) == 0)
-		load_fail(l, "model %s is loaded already, with these very weights", l->name);
+	bool same = m && memcmp(m->id.b, old->plan->manifest.data, sizeof m->id.b) == 0;
+	if (same && old->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		load_step(l, EV_SERVES); /* what was asked for is so */
+	else if (same)
+		load_fail(l, "model %s is being loaded already", l->name);
 	else
 		load_fail(l, "the name %s is in use by another model; choose one with --name, or unload it",
 		        l->name);

@@ -30,12 +30,15 @@ static const struct row {
 	enum load_state next;
 } table[LOAD_STATES][LOAD_EVENTS] = {
         [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING},
+                [EV_SERVES] = {served, LOAD_ENDED},
+                [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_LOOKING] = {[EV_LOOKED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
                 [EV_OPEN] = {NULL, LOAD_TELLING},
+                [EV_SERVES] = {served, LOAD_ENDED},
                 [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_TELLING] = {[EV_TOLD] = {served, LOAD_ENDED}, [EV_FAILED] = {failed, LOAD_ENDED}},
 };
@@ -483,13 +486,11 @@ int load_revive(struct model *m) {
 	return 0;
 }
 
-void deploy_load_abandon(struct deploy *d, void *arg) {
-	for (struct load *l = d->loads; l; l = l->next)
-		if (l->arg == arg) {
-			l->done = NULL;
-			l->progress = NULL;
-			l->advise = NULL;
-		}
+struct load *load_early(struct deploy *d, const char *name) {
+	struct load *l = d->loads;
+	while (l && (l->advises || l->revival || l->state >= LOAD_PREPARING || strcmp(l->name, name) != 0))
+		l = l->next;
+	return l;
 }
 
 int load_init(struct deploy *d) {

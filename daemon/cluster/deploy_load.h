@@ -25,6 +25,7 @@ enum load_event {
 	EV_PART, /* a stage is ready, or the ends are */
 	EV_OPEN, /* all are, and the storey above has opened the model */
 	EV_TOLD,
+	EV_SERVES, /* the same model serves already: there is nothing to do */
 	EV_FAILED, /* anything that ends it: error says what */
 	LOAD_EVENTS
 };
@@ -110,7 +111,7 @@ void load_settle(struct load *l);
 int load_take_part(struct load *l);
 void load_plan(struct load *l);
 void load_number(struct load *l);
-bool load_may_replace(struct load *l, const struct model *old); /* false: l has failed, saying why */
+bool load_may_replace(struct load *l, const struct model *old); /* false: l has ended, saying why */
 
 /* deploy_look.c */
 void load_look(struct load *l);

@@ -358,7 +358,14 @@ static int ask_coordinator(
 
 int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, const char *error), void *arg,
         char *err, size_t errlen) {
-	const struct deploy_model *pub = deploy_find(d, name, err, errlen);
+	/* one that is being hashed or planned has no place among the models yet */
+	struct load *early = load_early(d, name);
+	const struct deploy_model *pub = early ? NULL : deploy_find(d, name, err, errlen);
+	if (early) {
+		load_stop(early, "it was unloaded while it was being loaded");
+		done(arg, NULL);
+		return 0;
+	}
 	if (!pub)
 		return -ENOENT;
 	struct model *m = deploy_model_named(d, pub->plan->model);
