@@ -1,7 +1,10 @@
-/* progress: see progress.h.  Several nodes work at once; the bar shows each node's last word as one sum a kind of
- * work, so that it never jumps back. */
+/* progress: see progress.h.  Several nodes work at once, each at a step of its own; the bar shows the step that has the
+ * most left, as one sum over the nodes that are at it.
+ * The rate is that of the last five to ten seconds, and counts from the first report of each node on: what was there
+ * before, such as chunks that are on disk already, has taken no time. */
 #include "cli/progress.h"
 #include "proto/size.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,13 +12,25 @@
 #include <unistd.h>
 
 #define NODES_MAX WIRE_NODES_MAX
+#define REDRAW_S 0.1
+#define RATE_FROM_S 0.5 /* no rate from less */
+#define WINDOW_S 5.0
+#define BAR_LEAST 8
+#define BAR_MOST 24
 
 static struct {
+	struct entry {
+		char node[WIRE_NAME_MAX + 1], what[32];
+		double done, total;
+		bool tokens;
+	} entry[NODES_MAX];
+	size_t entries;
+	/* what the rate is told from: of the step that is shown */
 	char what[32];
-	char node[NODES_MAX][WIRE_NAME_MAX + 1];
-	uint64_t done[NODES_MAX], total[NODES_MAX];
-	size_t nodes;
-	double began, shown;
+	struct mark {
+		double at, done;
+	} before, last;
+	double shown;
 	bool standing;
 } bar;
 
@@ -30,49 +45,154 @@ static unsigned columns(void) {
 	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 80;
 }
 
+struct progress_time progress_time(double seconds) {
+	struct progress_time out;
+	double minutes = ceil(seconds / 60), hours = floor(minutes / 60);
+	if (!(seconds < 1e7))
+		snprintf(out.s, sizeof out.s, "more than 100 days");
+	else if (seconds < 100)
+		snprintf(out.s, sizeof out.s, "%.0f s", ceil(seconds < 1 ? 1 : seconds));
+	else if (minutes < 100)
+		snprintf(out.s, sizeof out.s, "%.0f min", minutes);
+	else
+		snprintf(out.s, sizeof out.s, "%.0f h %.0f min", hours, minutes - 60 * hours);
+	return out;
+}
+
+static void amounts(char *out, size_t size, const struct progress_line *l) {
+	if (l->tokens)
+		snprintf(out, size, "%.0f of %.0f tokens", l->done, l->total);
+	else
+		snprintf(out, size, "%s of %s", size_text(l->done).s, size_text(l->total).s);
+}
+
+static void rate_text(char *out, size_t size, const struct progress_line *l) {
+	if (l->tokens)
+		snprintf(out, size, ", %s tokens/s", size_rate(l->rate).s);
+	else
+		snprintf(out, size, ", %s/s", size_text(l->rate).s);
+}
+
+void progress_text(char *out, size_t size, unsigned cols, const struct progress_line *l) {
+	char head[2 * WIRE_NAME_MAX + 32], sum[64], rate[48] = "", left[64] = "", graph[BAR_MOST + 4] = "";
+	double part = l->total > 0 ? l->done / l->total : 0;
+	part = part < 0 ? 0 : part > 1 ? 1 : part;
+	if (l->nodes > 1)
+		snprintf(head, sizeof head, "%zu nodes: %s", l->nodes, l->what);
+	else
+		snprintf(head, sizeof head, "%s%s%s", l->node, *l->node ? ": " : "", l->what);
+	amounts(sum, sizeof sum, l);
+	if (l->rate > 0) {
+		rate_text(rate, sizeof rate, l);
+		if (part < 1)
+			snprintf(left, sizeof left, ", %s left",
+			        progress_time((l->total - l->done) / l->rate).s);
+	}
+	/* 5: the percentage; a column stays free, since some terminals wrap at the last */
+	size_t fixed = strlen(head) + 5 + 2 + strlen(sum) + strlen(rate) + strlen(left) + 1;
+	if (fixed + 3 + BAR_LEAST <= cols) {
+		size_t width = cols - fixed - 3;
+		width = width > BAR_MOST ? BAR_MOST : width;
+		size_t full = (size_t)(part * (double)width);
+		char *p = graph;
+		*p++ = ' ';
+		*p++ = '[';
+		memset(p, '#', full);
+		memset(p + full, '.', width - full);
+		memcpy(p + width, "]", 2);
+	} else if (fixed > cols) {
+		*rate = '\0';
+		fixed = strlen(head) + 5 + 2 + strlen(sum) + strlen(left) + 1;
+		if (fixed > cols)
+			*sum = '\0';
+	}
+	const char *time = *sum || *rate ? left : left + (*left ? 2 : 0);
+	int n = snprintf(out, size, "%s%s %3.0f%%%s%s%s%s", head, graph, floor(100 * part),
+	        *sum || *time ? "  " : "", sum, rate, time);
+	if (n > 0 && (size_t)n >= cols && cols > 0 && cols <= size)
+		out[cols - 1] = '\0';
+}
+
 void progress_clear(void) {
 	if (bar.standing)
 		fprintf(stderr, "\r\033[K");
 	bar.standing = false;
-	bar.nodes = 0;
+	bar.entries = 0;
 	*bar.what = '\0';
 }
 
+/* Keeps what a node says; NULL when there is no more room. */
+static struct entry *keep(const Caravan__CtlProgress *p) {
+	struct entry *e = bar.entry;
+	while (e < bar.entry + bar.entries && strcmp(e->node, p->node) != 0)
+		e++;
+	if (e == bar.entry + NODES_MAX)
+		return NULL;
+	bool same = e < bar.entry + bar.entries && strncmp(e->what, p->what, sizeof e->what - 1) == 0;
+	if (e == bar.entry + bar.entries) {
+		bar.entries++;
+		snprintf(e->node, sizeof e->node, "%s", p->node);
+	}
+	if (!same) {
+		snprintf(e->what, sizeof e->what, "%s", p->what);
+		/* what it begins with does not count as done in our time */
+		if (strcmp(bar.what, e->what) == 0) {
+			bar.before.done += (double)p->done;
+			bar.last.done += (double)p->done;
+		}
+	}
+	e->done = (double)p->done;
+	e->total = (double)p->total;
+	e->tokens = p->tokens;
+	return e;
+}
+
+/* Of the step that has the most left: the sum over the nodes at it. */
+static struct progress_line sum(void) {
+	struct progress_line l = {.node = ""};
+	const struct entry *most = NULL;
+	for (const struct entry *e = bar.entry; e < bar.entry + bar.entries; e++)
+		if (!most || e->total - e->done > most->total - most->done)
+			most = e;
+	l.what = most->what;
+	l.tokens = most->tokens;
+	for (const struct entry *e = bar.entry; e < bar.entry + bar.entries; e++) {
+		if (strcmp(e->what, most->what) != 0)
+			continue;
+		l.nodes++;
+		l.node = e->node;
+		l.done += e->done;
+		l.total += e->total;
+	}
+	return l;
+}
+
+/* Of the last seconds; 0 while they are too few. */
+static double rate_of(const struct progress_line *l, double t) {
+	if (strcmp(bar.what, l->what) != 0) {
+		snprintf(bar.what, sizeof bar.what, "%s", l->what);
+		bar.before = bar.last = (struct mark){t, l->done};
+	}
+	if (t - bar.last.at >= WINDOW_S) {
+		bar.before = bar.last;
+		bar.last = (struct mark){t, l->done};
+	}
+	double seconds = t - bar.before.at, done = l->done - bar.before.done;
+	return seconds >= RATE_FROM_S && done > 0 ? done / seconds : 0;
+}
+
 void progress_show(const Caravan__CtlProgress *p) {
-	char line[512], left[24] = "";
-	size_t i = 0;
-	if (!isatty(STDERR_FILENO))
+	char line[512];
+	if (!isatty(STDERR_FILENO) || p->total == 0 || !keep(p))
 		return;
-	if (strncmp(bar.what, p->what, sizeof bar.what - 1) != 0) {
-		progress_clear();
-		snprintf(bar.what, sizeof bar.what, "%s", p->what);
-		bar.began = now();
-		bar.shown = 0;
-	}
-	while (i < bar.nodes && strcmp(bar.node[i], p->node) != 0)
-		i++;
-	if (i == NODES_MAX)
-		return;
-	if (i == bar.nodes)
-		snprintf(bar.node[bar.nodes++], sizeof bar.node[0], "%s", p->node);
-	bar.done[i] = p->done;
-	bar.total[i] = p->total;
-	double t = now(), done = 0, total = 0;
-	for (i = 0; i < bar.nodes; i++) {
-		done += (double)bar.done[i];
-		total += (double)bar.total[i];
-	}
-	if (total <= 0 || (t - bar.shown < 0.1 && done < total))
+	double t = now();
+	struct progress_line l = sum();
+	l.rate = rate_of(&l, t);
+	if (t - bar.shown < REDRAW_S && l.done < l.total)
 		return;
 	bar.shown = t;
-	double rate = t > bar.began ? done / (t - bar.began) : 0;
-	if (rate > 0 && done < total)
-		snprintf(left, sizeof left, ", %.0f s left", (total - done) / rate);
-	int n = snprintf(line, sizeof line, "%-9s %3.0f%%  %s of %s, %s/s%s", bar.what, 100 * done / total,
-	        size_text(done).s, size_text(total).s, size_text(rate).s, left);
-	if (bar.nodes > 1)
-		snprintf(line + n, sizeof line - (size_t)n, "  (%zu nodes)", bar.nodes);
-	fprintf(stderr, "\r\033[K%.*s", (int)columns() - 1, line);
+	progress_text(line, sizeof line, columns(), &l);
+	fprintf(stderr, "\r\033[K%s", line);
 	fflush(stderr);
 	bar.standing = true;
 }

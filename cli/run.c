@@ -2,6 +2,7 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 #include <errno.h>
 #include <jansson.h>
@@ -42,26 +43,32 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-        "The prompt is completed as it stands; without PROMPT it is all of standard input.  An empty prompt\n"
-        "starts from the beginning-of-text token alone.  What the model generates goes to standard output.\n"
+        "The prompt is completed as it stands; without PROMPT it is read from standard\n"
+        "input.  An empty prompt starts from the beginning-of-text token alone.  What the\n"
+        "model generates is written to standard output, and nothing else is.\n"
         "\n"
         "What runs:\n"
-        "  -m MODEL               a model that the cluster serves, or a path (with a / or ending in .gguf), which is\n"
-        "                         run on this machine alone (default: the only one that is served)\n"
-        "  -n N                   tokens to generate at most (default: up to the context)\n"
+        "  -m MODEL               a model that the cluster serves, or a path (with a / or\n"
+        "                         ending in .gguf), which is run on this machine alone\n"
+        "                         (default: the only model that is served)\n"
+        "  -n N                   generate at most N tokens (default: up to the context)\n"
         "  --stop TEXT            end before this text; may be given up to 16 times\n"
         "  --special              special tokens spelled in the prompt count as such\n"
-        "  --no-drafts            no guesses at what comes next: the same answer, slower\n"
+        "  --no-drafts            do not draft tokens ahead: the same answer, slower\n"
         "\n"
-        "How tokens are chosen:\n"
-        "  --temp T               temperature; 0 takes the likeliest token, always (0.8)\n"
-        "  --top-k K              among the K likeliest, 0: all (40)\n"
-        "  --top-p P              among the likeliest that have this mass (0.95)\n"
-        "  --min-p P              at least so likely as this times the likeliest (0.05)\n"
-        "  --repeat-penalty R     divides what stands in the last 64 tokens (1: no penalty)\n"
-        "  --presence-penalty P   subtracted once from what stands there (0)\n"
-        "  --frequency-penalty F  subtracted for each time that it stands there (0)\n"
-        "  --seed S               the same seed and prompt give the same text, on any machines (default: a random one)\n"
+        "How tokens are sampled:\n"
+        "  --temp T               temperature; 0 always picks the most likely token (0.8)\n"
+        "  --top-k K              from the K most likely tokens; 0: from all (40)\n"
+        "  --top-p P              from the most likely tokens that together have this\n"
+        "                         probability (0.95)\n"
+        "  --min-p P              from tokens at least P times as likely as the top token\n"
+        "                         (0.05)\n"
+        "  --repeat-penalty R     divides the scores of tokens that occur in the last 64\n"
+        "                         (1: no penalty)\n"
+        "  --presence-penalty P   subtracted once from the scores of such tokens (0)\n"
+        "  --frequency-penalty F  subtracted for each time that they occur there (0)\n"
+        "  --seed S               the same prompt, settings and seed give the same text\n"
+        "                         on any machines (default: a random seed)\n"
         "\n"
         "Output:\n"
         "  --json                 one object: text, reason, tokens, seed, times\n";
@@ -125,6 +132,11 @@ static int receive(struct client *c, struct result *r, uint64_t seed) {
 		if (waits)
 			hide_place();
 		waits = env->body_case == CARAVAN__ENVELOPE__BODY_QUEUED;
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_PROGRESS) {
+			progress_show(env->ctl_progress);
+			continue;
+		}
+		progress_clear();
 		switch (env->body_case) {
 		case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
 			rc = take_text(r, payload, len);
@@ -136,7 +148,7 @@ static int receive(struct client *c, struct result *r, uint64_t seed) {
 			if (r->json)
 				return env->ctl_end->finished ? print_json(r, env->ctl_end->finished, seed)
 				                              : fail("the daemon sent no result");
-			return isatty(STDOUT_FILENO) ? text_write("\n", 1) : EXIT_OK;
+			return isatty(STDOUT_FILENO) && text_write("\n", 1) > 0 ? EXIT_FAILED : EXIT_OK;
 		case CARAVAN__ENVELOPE__BODY_CTL_ERROR:
 			if (!r->json && isatty(STDOUT_FILENO))
 				text_write("\n", 1);
@@ -144,8 +156,8 @@ static int receive(struct client *c, struct result *r, uint64_t seed) {
 		default:
 			break;
 		}
-		if (rc != 0)
-			return rc;
+		if (rc != 0) /* a reader that has enough is not an error, and the daemon stops when we go */
+			return rc == TEXT_GONE ? EXIT_OK : rc;
 	}
 	return EXIT_FAILED;
 }

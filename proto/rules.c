@@ -211,7 +211,8 @@ const struct shape rules_shapes[] = {
 		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}, {10, RULE_ANY},
 		{11, RULE_ANY}}, NULL},
 	{SHAPE(ctl_progress), {
-		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY}}, NULL},
+		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY},
+		{100, RULE_ANY}}, NULL},
 	{SHAPE(ctl_text), {{0}}, NULL},
 	{SHAPE(ctl_tokens), {{0}}, NULL},
 	{SHAPE(ctl_end), {{1, RULE_PART, 0, 1}}, NULL},

@@ -64,6 +64,20 @@ static void send_text(struct control_conn *c, const char *text, size_t len) {
 	control_send(c, &env, text, len);
 }
 
+static void send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
+        uint64_t total, bool tokens) {
+	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	body.what = (char *)what;
+	body.node = (char *)node;
+	body.done = done;
+	body.total = total;
+	body.tokens = tokens;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_PROGRESS;
+	env.ctl_progress = &body;
+	control_send(c, &env, NULL, 0);
+}
+
 /* ---- the roster ---------------------------------------------------------------------------------- */
 
 static void invite(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
@@ -104,17 +118,8 @@ static void expel(struct control_conn *c, const Caravan__Envelope *env, const ui
 
 static void load_progress(void *arg, const char *what, const char *node, uint64_t done, uint64_t total) {
 	struct pending *p = arg;
-	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	if (!p->conn)
-		return;
-	body.what = (char *)what;
-	body.node = (char *)(node ? node : "");
-	body.done = done;
-	body.total = total;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_PROGRESS;
-	env.ctl_progress = &body;
-	control_send(p->conn, &env, NULL, 0);
+	if (p->conn)
+		send_progress(p->conn, what, node ? node : "", done, total, false);
 }
 
 static void load(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
@@ -237,6 +242,11 @@ static void on_queued(void *arg, uint32_t place, double seconds) {
 	control_send(g->conn, &env, NULL, 0);
 }
 
+static void on_prompt(void *arg, uint64_t done, uint64_t total) {
+	struct generation *g = arg;
+	send_progress(g->conn, "reading the prompt", "", done, total, true);
+}
+
 static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
 	struct generation *g = arg;
 	Caravan__Logits body = CARAVAN__LOGITS__INIT;
@@ -261,8 +271,12 @@ static void on_end(void *arg, const Caravan__Finished *fin, const char *error) {
 static void start(struct control_conn *c, const struct request_params *params) {
 	char err[WIRE_TEXT_MAX];
 	struct generation *g = calloc(1, sizeof *g);
-	struct request_events ev = {
-	        .queued = on_queued, .text = on_text, .logits = on_logits, .end = on_end, .arg = g};
+	struct request_events ev = {.queued = on_queued,
+	        .prompt = on_prompt,
+	        .text = on_text,
+	        .logits = on_logits,
+	        .end = on_end,
+	        .arg = g};
 	if (!g) {
 		control_error(c, "%s", strerror(ENOMEM));
 		return;

@@ -168,6 +168,17 @@ static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
 	        m->plan->model, scheduler_running(m->scheduler), scheduler_queued(m->scheduler), when);
 }
 
+int generation_progress(struct coordinator *m, struct generation *g, uint32_t done) {
+	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	progress.what = "prompt";
+	progress.done = done;
+	progress.total = g->prompt;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
+	env.progress = &progress;
+	return peers_answer(m->peers, &g->from, &env, NULL);
+}
+
 static void tell_place(void *arg, struct sequence *q) {
 	struct coordinator *m = arg;
 	struct generation *g = (struct generation *)q;

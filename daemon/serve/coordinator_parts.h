@@ -56,7 +56,8 @@ void coordinator_queue_moved(struct coordinator *m); /* places are counted anew,
 void generation_finish(
         struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error);
 void generation_drop(struct coordinator *m, struct generation *g); /* nobody listens any more */
-/* To the gateway: the next token; rows of logits. 0, or as peers_answer. */
+/* To the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or as peers_answer. */
+int generation_progress(struct coordinator *m, struct generation *g, uint32_t done);
 int generation_token(struct coordinator *m, struct generation *g, uint32_t id);
 int generation_logits(
         struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data);

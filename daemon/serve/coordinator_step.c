@@ -50,6 +50,17 @@ static void logits_destroy(struct logits *l) {
 	}
 }
 
+/* Whoever waits for the first token of a prompt of several steps hears how far it is. */
+static void tell_progress(const struct flight *f) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		struct generation *g = (struct generation *)e->seq;
+		if (!e->outputs && !draft_is(g) && !g->finished && !e->seq->ended &&
+		        e->position + e->rows < g->prompt)
+			(void)generation_progress(f->m, g, e->position + e->rows);
+	}
+}
+
 /* The step is over: it came back from all stages, or it is lost. */
 static void retire(struct flight *f, bool whole) {
 	struct coordinator *m = f->m;
@@ -61,6 +72,8 @@ static void retire(struct flight *f, bool whole) {
 		}
 	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
 		free(f->log[i]);
+	if (whole)
+		tell_progress(f);
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, generation_left, m);
 	logits_destroy(f->logits);
 	payload_unref(f->x);

@@ -250,6 +250,14 @@ static void on_queued(
 		r->ev.queued(r->ev.arg, env->queued->place, env->queued->seconds);
 }
 
+static void on_progress(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	(void)x;
+	if (r && r->tokens == r->prompt)
+		r->ev.prompt(r->ev.arg, env->progress->done, env->progress->total);
+}
+
 static void on_finished(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct request *r = find(arg, from);
@@ -280,6 +288,8 @@ int requests_create(struct requests **out, struct serve *s, struct peers *p) {
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, on_logits, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_QUEUED, on_queued, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_FINISHED, on_finished, rs);
 	if (rc == 0)

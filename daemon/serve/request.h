@@ -30,6 +30,8 @@ struct request_params {
 struct request_events {
 	/* It waits for a place, 1 is next; seconds: estimated, 0 when nobody knows.  Again when that changes. */
 	void (*queued)(void *arg, uint32_t place, double seconds);
+	/* A long prompt: so many of its tokens have been computed. */
+	void (*prompt)(void *arg, uint64_t done, uint64_t total);
 	void (*text)(void *arg, const char *text, size_t len);
 	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
 	/* Once, the last: error NULL, or a sentence.  The request is gone after it. */
