@@ -2,6 +2,7 @@
 #include "cli/advice.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/text.h"
 #include "daemon/plan/advice.h"
 #include "proto/size.h"
 #include <errno.h>
@@ -51,8 +52,8 @@ static const Caravan__AdviceNode *bottleneck(const Caravan__CtlAdvice *a, bool *
 }
 
 static int told(const Caravan__CtlAdvice *a, int rc) {
-	if (rc == 0 && fflush(stdout) != 0)
-		rc = fail("cannot write to standard output: %s", strerror(errno));
+	if (rc == 0)
+		rc = text_flush();
 	if (rc == 0 && a->missing)
 		rc = fail("%s does not fit: %s", a->model, a->reason);
 	return rc;

@@ -1,7 +1,10 @@
 /* args: see args.h. */
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/suggest.h"
 #include "kernels/kernels.h"
+#include "proto/paths.h"
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -15,14 +18,18 @@ void args_begin(struct args *a, const struct command *c, int argc, char **argv) 
 	opterr = 0;
 }
 
-static void help(const struct command *c) {
-	printf("usage: caravan %s%s%s\n\n%s.\n", c->name, *c->usage ? " " : "", c->usage, c->summary);
+void args_help(const struct command *c) {
+	printf("usage: caravan %s%s%s\n\n%c%s.\n", c->name, *c->usage ? " " : "", c->usage,
+	        toupper((unsigned char)*c->summary), c->summary + 1);
 	if (c->help)
 		printf("\n%s", c->help);
 	printf("\nWhich daemon:\n"
-	       "  --control PATH         its control socket (CARAVAN_CONTROL; default caravan/control.sock in\n"
-	       "                         XDG_RUNTIME_DIR, or /run/caravan/control.sock)\n"
-	       "  --help                 this text\n");
+	       "  --control PATH         its control socket (CARAVAN_CONTROL; default: the first\n"
+	       "                         that exists of caravan/control.sock in\n"
+	       "                         XDG_RUNTIME_DIR, control.sock in the state folder,\n"
+	       "                         and /run/caravan/control.sock)\n"
+	       "  --state DIR            the daemon that was started with this --state\n"
+	       "  -h, --help             this text\n");
 }
 
 void args_usage(const struct args *a, const char *fmt, ...) {
@@ -36,9 +43,37 @@ void args_usage(const struct args *a, const char *fmt, ...) {
 	exit(EXIT_USAGE);
 }
 
+#define OPTIONS_MAX 48
+
+/* There is no option `word` (with its dashes): says so, with those that may have been meant. */
+static void no_option(struct args *a, const char *word, const struct option *longs) __attribute__((noreturn));
+static void no_option(struct args *a, const char *word, const struct option *longs) {
+	const char *names[OPTIONS_MAX], *first = NULL, *second = NULL;
+	char typed[SUGGEST_LENGTH_MAX + 1];
+	size_t count = 0, length = strncmp(word, "--", 2) == 0 ? strcspn(word + 2, "=") : 0;
+	if (length == 0 || length >= sizeof typed)
+		args_usage(a, "there is no option %s", word);
+	snprintf(typed, sizeof typed, "%.*s", (int)length, word + 2);
+	for (const struct option *o = longs; o->name && count < OPTIONS_MAX; o++) {
+		names[count++] = o->name;
+		if (strncmp(typed, o->name, length) != 0)
+			continue;
+		if (!first)
+			first = o->name;
+		else if (!second)
+			second = o->name;
+	}
+	if (second) /* an abbreviation of several */
+		args_usage(a, "--%s may be --%s or --%s", typed, first, second);
+	const char *nearest = suggest_nearest(typed, names, count);
+	if (nearest)
+		args_usage(a, "there is no option --%s; did you mean --%s?", typed, nearest);
+	args_usage(a, "there is no option %s", word);
+}
+
 int args_next(struct args *a, const char *shorts, const struct option *longs) {
 	char spec[64], letter[3] = "-";
-	snprintf(spec, sizeof spec, ":%s", shorts);
+	snprintf(spec, sizeof spec, ":h%s", shorts);
 	for (;;) {
 		int c = getopt_long(a->argc, a->argv, spec, longs, NULL);
 		/* for messages: a letter, which may be one of several in a word, or the word that was read last */
@@ -53,8 +88,18 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 				args_usage(a, "--control needs a path");
 			a->control = optarg;
 			continue;
+		case OPT_STATE:
+			if (!*optarg)
+				args_usage(a, "--state needs a folder");
+			if (a->control)
+				continue;
+			if (paths_control(NULL, optarg, a->socket, sizeof a->socket) != 0)
+				args_usage(a, "--state: the path is too long");
+			a->control = a->socket;
+			continue;
 		case OPT_HELP:
-			help(a->command);
+		case 'h':
+			args_help(a->command);
 			exit(EXIT_OK);
 		case ':':
 			args_usage(a, "the option %s needs a value", word);
@@ -62,7 +107,7 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 			if (optopt >= OPT_CONTROL)
 				args_usage(
 				        a, "the option %.*s takes no value", (int)strcspn(word, "="), word);
-			args_usage(a, "there is no option %s", word);
+			no_option(a, word, longs);
 		default:
 			return c;
 		}
@@ -74,7 +119,7 @@ void args_operands(struct args *a, int min, int max, const char *what) {
 	if (n < min)
 		args_usage(a, "%s is missing", what);
 	if (n > max)
-		args_usage(a, "'%s' is one too many%s", a->argv[optind + max],
+		args_usage(a, "unexpected argument '%s'%s", a->argv[optind + max],
 		        min == 0 && max == 1 ? " (a text of several words needs quotes)" : "");
 	for (int i = 0; i < min; i++)
 		if (!*a->argv[optind + i])

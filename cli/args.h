@@ -3,6 +3,7 @@
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
 #include <getopt.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,9 +11,10 @@
 struct command;
 
 /* Options that every command has; values of struct option are beyond all characters. */
-enum { OPT_CONTROL = 256, OPT_HELP, OPT_OWN };
+enum { OPT_CONTROL = 256, OPT_STATE, OPT_HELP, OPT_OWN };
 #define ARGS_COMMON \
-	{"control", required_argument, NULL, OPT_CONTROL}, {"help", no_argument, NULL, OPT_HELP}, { \
+	{"control", required_argument, NULL, OPT_CONTROL}, {"state", required_argument, NULL, OPT_STATE}, \
+	        {"help", no_argument, NULL, OPT_HELP}, { \
 		0 \
 	}
 
@@ -20,13 +22,14 @@ struct args {
 	const struct command *command;
 	int argc;
 	char **argv;
-	const char *control; /* --control, or NULL */
+	const char *control; /* --control, or the socket in --state; NULL: wherever it is by convention */
+	char socket[PATH_MAX];
 };
 
 void args_begin(struct args *a, const struct command *c, int argc, char **argv);
 
-/* The next option (common ones are dealt with here; --help prints and exits 0, a wrong one exits 2), -1 at the
- * end: what is left stands at argv[optind]. */
+/* The next option (common ones are dealt with here; --help and -h print and exit 0, a wrong one exits 2 after
+ * suggesting one that exists), -1 at the end: what is left is at argv[optind]. */
 int args_next(struct args *a, const char *shorts, const struct option *longs);
 
 /* Values of the option that args_next returned; what is wrong with them is said, and the program exits 2. */
@@ -43,6 +46,9 @@ size_t args_list(char *list, char **out, size_t max);
 /* So many operands are left, and those that must be there are not empty; else usage and exit 2.  `what` they are
  * called in the usage. */
 void args_operands(struct args *a, int min, int max, const char *what);
+
+/* The help of a command, on standard output. */
+void args_help(const struct command *c);
 
 void args_usage(const struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 

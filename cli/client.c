@@ -19,29 +19,60 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int client_open(struct client *c, const char *control) {
+/* Connects to the socket at this path.  0 or a negative errno. */
+static int connect_to(struct client *c, const char *path) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	char path[PATH_MAX];
-	*c = (struct client){.fd = -1};
-	if (paths_control(control, NULL, path, sizeof path) != 0 || strlen(path) >= sizeof addr.sun_path)
-		return fail("the path of the control socket is too long (at most %zu bytes)",
-		        sizeof addr.sun_path - 1);
+	if (strlen(path) >= sizeof addr.sun_path)
+		return -ENAMETOOLONG;
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&addr, sizeof addr) != 0) {
-		int why = errno;
+	if (c->fd >= 0 && connect(c->fd, (struct sockaddr *)&addr, sizeof addr) == 0)
+		return 0;
+	int rc = -errno;
+	client_close(c);
+	return rc;
+}
+
+static int cannot_connect(const char *path, int rc) {
+	struct stat st;
+	if (rc == -ENAMETOOLONG)
+		return fail("the path of the control socket is too long (at most %zu bytes): %s",
+		        sizeof((struct sockaddr_un *)0)->sun_path - 1, path);
+	if (rc == -ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return fail("%s is not a socket%s", path,
+		        S_ISDIR(st.st_mode) ? " but a folder: its socket may be control.sock in it" : "");
+	if (rc == -EACCES)
+		return fail("cannot connect to %s: %s; it belongs to another user (a service's answers sudo)",
+		        path, strerror(-rc));
+	return fail("cannot connect to %s: %s", path, strerror(-rc));
+}
+
+int client_open(struct client *c, const char *control) {
+	char path[PATH_MAX], places[3 * PATH_MAX + 64] = "", odd[PATH_MAX] = "";
+	size_t len = 0;
+	int why = 0;
+	*c = (struct client){.fd = -1};
+	for (unsigned i = 0;; i++) {
+		int rc = paths_control_search(control, i, path, sizeof path);
+		if (rc == -ENOENT)
+			break;
+		if (rc == 0 && (rc = connect_to(c, path)) == 0)
+			return 0;
 		struct stat st;
-		client_close(c);
-		if (why == ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-			return fail("%s is no socket%s", path,
-			        S_ISDIR(st.st_mode) ? ", but a folder: the socket in it may be control.sock"
-			                            : "");
-		if (why == ENOENT || why == ECONNREFUSED)
-			return fail("no caravand answers on %s: start one, or name its socket with --control",
-			        path);
-		return fail("cannot connect to %s: %s", path, strerror(why));
+		bool absent = rc == -ENOENT || rc == -ENOTDIR ||
+		              (rc == -ECONNREFUSED && (stat(path, &st) != 0 || S_ISSOCK(st.st_mode)));
+		if (!absent &&
+		        !why) { /* something is there, and it is not to be had: worth more than "nothing" */
+			why = rc;
+			snprintf(odd, sizeof odd, "%s", path);
+		}
+		if (len < sizeof places && !strstr(places, path))
+			len += (size_t)snprintf(
+			        places + len, sizeof places - len, "%s%s", len ? " or " : "", path);
 	}
-	return 0;
+	if (why)
+		return cannot_connect(odd, why);
+	return fail("no caravand answers on %s: start one, or name its socket with --control", places);
 }
 
 /* Beside this program, where make and the package put it; else wherever PATH has it. */
@@ -274,7 +305,8 @@ int client_for_model(
         struct client *c, const char *control, const char **model, unsigned threads, uint32_t max_rows) {
 	if (*model && !client_is_path(*model) && !wire_name_ok(*model)) {
 		*c = (struct client){.fd = -1};
-		return fail("'%s' is no name of a model, and no path: one has a / in it or ends in .gguf",
+		return fail(
+		        "'%s' is neither the name of a model nor a path: a path has a / in it or ends in .gguf",
 		        *model);
 	}
 	if (!*model || !client_is_path(*model))

@@ -3,17 +3,31 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/text.h"
+#include <stdio.h>
 #include <unistd.h>
 
 enum { OPT_EXPIRES = OPT_OWN };
 
 static const struct option longs[] = {{"expires", required_argument, NULL, OPT_EXPIRES}, ARGS_COMMON};
 
-static const char help[] =
-        "Prints a token; whoever has it can join one node, once, until it expires.  On the new machine:\n"
-        "'caravan join TOKEN'.\n"
-        "\n"
-        "  --expires DURATION     such as 90s, 15m, 2h, 1d (1h)\n";
+static const char help[] = "Prints a token on standard output.  Whoever has it can join one node, once,\n"
+                           "until it expires.  On the new machine: 'caravan join TOKEN'.\n"
+                           "\n"
+                           "  --expires DURATION     such as 90s, 15m, 2h or 1d, at most 30d (1h)\n";
+
+/* The token is alone on standard output. */
+static void say_use(uint32_t seconds) {
+	static const struct {
+		uint32_t seconds;
+		const char *name;
+	} units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+	size_t u = 0;
+	while (seconds % units[u].seconds != 0)
+		u++;
+	uint32_t n = seconds / units[u].seconds;
+	fprintf(stderr, "Good for one node, for %u %s%s; on that machine: caravan join TOKEN\n", n,
+	        units[u].name, n == 1 ? "" : "s");
+}
 
 static int run(int argc, char **argv) {
 	struct args a;
@@ -40,7 +54,11 @@ static int run(int argc, char **argv) {
 				break;
 			}
 			if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TEXT) {
-				rc = text_write(payload, len) || text_write("\n", 1) ? EXIT_FAILED : EXIT_OK;
+				rc = text_write(payload, len);
+				rc = rc ? rc : text_write("\n", 1);
+				if (rc == 0)
+					say_use(cmd.seconds);
+				rc = rc > 0 ? EXIT_FAILED : EXIT_OK;
 				break;
 			}
 		}

@@ -3,8 +3,10 @@
 #include "cli/command.h"
 #include "cli/report.h"
 #include "cli/simple.h"
+#include "kernels/kernels.h"
 #include "proto/paths.h"
 #include "proto/size.h"
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,47 +25,130 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-        "FILE is a GGUF file on this machine, or any part of a split one.  The node that it is loaded on coordinates;\n"
-        "each node fetches the layers that it needs, checks them, and keeps them on its disk.  Returns when the model\n"
-        "serves and every node knows it.\n"
-        "With the NAME of a model that the cluster knows, whose coordinator is down, say, and no file: from the disks that\n"
-        "it is on, with the context, parallel, kv and copies that it had.\n"
+        "FILE is a GGUF file on this machine, or any part of a split one.  This node\n"
+        "becomes the model's coordinator.  Each node fetches the layers that it needs,\n"
+        "verifies them, and keeps them on its disk.  Returns when the model serves and\n"
+        "every node knows it.  After Ctrl-C the daemon goes on loading; 'caravan unload\n"
+        "NAME' stops that.\n"
         "\n"
-        "  --name NAME            of the model (default: the file's stem)\n"
-        "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
+        "With the NAME of a model that the cluster knows, instead of a file, the model is\n"
+        "loaded from the nodes' disks, with the context, parallel, kv and copies that it\n"
+        "had; use this when its coordinator is down.\n"
+        "\n"
+        "  --name NAME            name of the model (default: the file's name without\n"
+        "                         .gguf)\n"
+        "  --context N            tokens per sequence at most (default: the length the\n"
+        "                         model was trained for, at most 8192)\n"
         "  --parallel N           sequences at a time (4)\n"
-        "  --kv f16|q8_0          type of the KV cache: q8_0 takes about half the memory of f16 (f16)\n"
-        "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
-        "  --copies N             nodes whose disks are to have each part of the model (2, or as many as there are);\n"
-        "                         filled in the background once it serves, see caravan status\n"
-        "  --draft FILE           a smaller model of the same words, which this node runs as NAME-draft to guess what comes next:\n"
-        "                         the same answers, sooner where a token goes a long way\n";
+        "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
+        "                         of f16 (f16)\n"
+        "  --nodes A,B            exactly these nodes, each with at least one layer, or\n"
+        "                         'all' (default: the planner chooses)\n"
+        "  --copies N             nodes that keep each part of the model on disk (2, or\n"
+        "                         as many as there are); copied in the background once\n"
+        "                         the model serves, see caravan status\n"
+        "  --draft FILE           a smaller model with the same tokenizer, which this\n"
+        "                         node runs as NAME-draft to draft tokens ahead: the\n"
+        "                         same answers, faster when latency between nodes\n"
+        "                         dominates\n";
+
+static const Caravan__ReportModel *find(const struct report *r, const char *model) {
+	for (size_t i = 0; i < r->models; i++)
+		if (strcmp(r->model[i]->plan->model, model) == 0)
+			return r->model[i];
+	return NULL;
+}
 
 /* What of the model does not fit, and what that costs: whoever loads it should know. */
-static void say_reading(const struct args *a, const char *model) {
+static void say_reading(const struct report *r, const Caravan__Plan *p) {
+	for (size_t k = 0; k < p->n_stages; k++) {
+		const Caravan__Stage *s = p->stages[k];
+		if (!s->streamed)
+			continue;
+		fprintf(stderr,
+		        "caravan: layers %u to %u do not fit the memory of %s: each step reads %s from disk",
+		        s->first, s->last - 1, report_node_name(r, s->node),
+		        size_text((double)s->streamed).s);
+		if (s->seconds > 0)
+			fprintf(stderr, ", which takes %s", size_ms(s->seconds).s);
+		fprintf(stderr, "\n");
+	}
+}
+
+#define NAMED_MAX 6 /* nodes that one line names */
+
+/* That it serves, and where; `already`: nothing had to be done. */
+static int say_served(const struct args *a, const char *model, bool already) {
 	struct report r;
-	if (report_fetch(&r, a) != 0)
-		return;
-	for (size_t i = 0; i < r.models; i++) {
-		const Caravan__Plan *p = r.model[i]->plan;
-		for (size_t k = 0; strcmp(p->model, model) == 0 && k < p->n_stages; k++) {
-			const Caravan__Stage *s = p->stages[k];
-			if (!s->streamed)
-				continue;
-			fprintf(stderr,
-			        "caravan: layers %u to %u do not fit the memory of %s: each step reads %s from disk",
-			        s->first, s->last - 1, report_node_name(&r, s->node),
-			        size_text((double)s->streamed).s);
-			if (s->seconds > 0)
-				fprintf(stderr, ", and takes %s", size_ms(s->seconds).s);
-			fprintf(stderr, "\n");
-		}
+	int rc = report_fetch(&r, a);
+	if (rc != 0)
+		return rc;
+	const Caravan__ReportModel *m = find(&r, model);
+	if (m) {
+		const Caravan__Plan *p = m->plan;
+		printf("%s serves%s on %zu node%s", model, already ? " already," : "", p->n_stages,
+		        p->n_stages == 1 ? "" : "s");
+		for (size_t i = 0; i < p->n_stages && i < NAMED_MAX; i++)
+			printf("%s %s (layers %u-%u)", i ? "," : ":",
+			        report_node_name(&r, p->stages[i]->node), p->stages[i]->first,
+			        p->stages[i]->last - 1);
+		printf("%s.\n", p->n_stages > NAMED_MAX ? ", ..." : "");
+		say_reading(&r, p);
 	}
 	report_clear(&r);
+	return EXIT_OK;
+}
+
+/* Whether the model serves already.  If so, and otherwise than asked for: EXIT_FAILED, having said so; loading it again
+ * would change nothing. */
+static int serves_already(
+        const struct args *a, const Caravan__CtlLoad *cmd, const char *model, bool *already) {
+	struct report r;
+	char has[128] = "";
+	*already = false;
+	int rc = report_fetch(&r, a);
+	if (rc != 0)
+		return rc;
+	const Caravan__ReportModel *m = find(&r, model);
+	if (m && m->phase == CARAVAN__MODEL_PHASE__SERVING) {
+		const Caravan__Plan *p = m->plan;
+		*already = true;
+		if (cmd->context && cmd->context != p->context)
+			snprintf(has, sizeof has, "a context of %u", p->context);
+		else if (cmd->parallel && cmd->parallel != p->parallel)
+			snprintf(has, sizeof has, "%u sequences in parallel", p->parallel);
+		else if (cmd->kv && cmd->kv != 1 + p->kv)
+			snprintf(has, sizeof has, "a KV cache of type %s", kern_kv_name(p->kv));
+		else if (cmd->copies && cmd->copies != p->copies)
+			snprintf(has, sizeof has, "%u copies", p->copies);
+	}
+	report_clear(&r);
+	return *has ? fail("%s serves already, with %s: to change that, unload it first", model, has) : 0;
+}
+
+/* ---- interrupted ---- */
+
+static char interrupted[2 * WIRE_NAME_MAX + 160];
+
+/* The next one ends the command, as if there were no handler. */
+static void on_interrupt(int sig) {
+	(void)sig;
+	(void)!write(STDERR_FILENO, interrupted, strlen(interrupted));
+}
+
+/* The daemon has the command: it goes on whatever becomes of us, and whoever interrupts us should know. */
+static void catch_interrupt(const char *model) {
+	struct sigaction old, act = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART | SA_RESETHAND};
+	snprintf(interrupted, sizeof interrupted,
+	        "%scaravan: the daemon goes on loading %s; stop that with: caravan unload %s\n"
+	        "caravan: Ctrl-C again ends this command\n",
+	        isatty(STDERR_FILENO) ? "\r\033[K" : "", model, model);
+	if (sigaction(SIGINT, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+		(void)sigaction(SIGINT, &act, NULL);
 }
 
 /* Loads what cmd says, from its file if there is one. An exit status, after saying what went wrong. */
-static int load(const struct args *a, Caravan__CtlLoad *cmd) {
+static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) {
 	struct client c;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds = 0;
@@ -80,8 +165,11 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd) {
 		rc = client_send(&c, &env, NULL, 0, fds, nfds);
 	while (nfds > 0)
 		close(fds[--nfds]);
-	if (rc == 0)
+	if (rc == 0) {
+		catch_interrupt(model);
 		rc = client_wait(&c);
+		(void)signal(SIGINT, SIG_DFL);
+	}
 	client_close(&c);
 	return rc;
 }
@@ -92,7 +180,7 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	char name[WIRE_NAME_MAX + 8];
 	snprintf(name, sizeof name, "%s-draft", model);
 	if (!wire_name_ok(name))
-		args_usage(a, "--draft: %s is too long for a name, choose another with --name", name);
+		args_usage(a, "--draft: %s is too long for a name, choose a shorter one with --name", name);
 	small.file = draft_file;
 	small.name = name;
 	small.context = cmd->context;
@@ -100,11 +188,11 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	small.kv = cmd->kv;
 	small.copies = cmd->copies;
 	small.drafts = true;
-	int rc = load(a, &small);
+	int rc = load(a, &small, name);
 	if (rc != 0)
 		return rc;
 	cmd->draft = name;
-	rc = load(a, cmd);
+	rc = load(a, cmd, model);
 	if (rc != 0) {
 		Caravan__CtlUnload unload = CARAVAN__CTL_UNLOAD__INIT;
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -159,10 +247,11 @@ static int run(int argc, char **argv) {
 		snprintf(model, sizeof model, "%s", cmd.name);
 	else
 		paths_model_name(model, cmd.file);
-	int rc = draft ? load_with_draft(&a, &cmd, model, draft) : load(&a, &cmd);
+	bool already;
+	int rc = serves_already(&a, &cmd, model, &already);
 	if (rc == 0)
-		say_reading(&a, model);
-	return rc;
+		rc = draft ? load_with_draft(&a, &cmd, model, draft) : load(&a, &cmd, model);
+	return rc == 0 ? say_served(&a, model, already) : rc;
 }
 
 const struct command command_load = {.name = "load",

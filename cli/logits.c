@@ -20,14 +20,17 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-        "Writes the logits at each position as float32, row after row.  The token ids are taken exactly as given.\n"
+        "Writes the logits at each position as float32, one row after another.  The token\n"
+        "ids are taken exactly as given.\n"
         "\n"
-        "  -m MODEL               a model that the cluster serves, or a path (default: the only one that is served)\n"
-        "  --out FILE             where the rows go\n"
+        "  -m MODEL               a model that the cluster serves, or a path (default:\n"
+        "                         the only model that is served)\n"
+        "  --out FILE             the file to write (required)\n"
         "\n"
         "Only with a path:\n"
-        "  --threads N            compute threads (default: one a physical core)\n"
-        "  --batch N              rows in a step at most (default: 512, or what fits a message)\n";
+        "  --threads N            compute threads (default: one per physical core)\n"
+        "  --batch N              rows per step at most (default: 512, or what fits a\n"
+        "                         message)\n";
 
 static int write_rows(int fd, const uint8_t *data, size_t len, off_t at, const char *out) {
 	while (len > 0) {

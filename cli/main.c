@@ -1,8 +1,9 @@
 /* caravan: the command.  A table of subcommands; each is one file. */
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/suggest.h"
+#include "cli/text.h"
 #include "config.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,14 +11,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COMMANDS_MAX 48
+
 static const struct {
 	const char *group;
-	const struct command *command[8];
+	const struct command *command[12];
 } groups[] = {
         {"Prompts", {&command_run, &command_tokenize, &command_logits}},
         {"Models", {&command_plan, &command_load, &command_unload, &command_models}},
         {"The cluster", {&command_status, &command_invite, &command_join, &command_expel}},
 };
+
+static const struct command *find(const char *name) {
+	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
+		for (const struct command *const *c = groups[g].command; *c; c++)
+			if (strcmp(name, (*c)->name) == 0)
+				return *c;
+	return NULL;
+}
 
 static void usage(FILE *to) {
 	fprintf(to, "usage: caravan COMMAND [OPTION]... [ARGUMENT]...\n\n"
@@ -27,7 +38,36 @@ static void usage(FILE *to) {
 		for (const struct command *const *c = groups[g].command; *c; c++)
 			fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->summary);
 	}
-	fprintf(to, "\n'caravan COMMAND --help' says more; caravan --version tells the version.\n");
+	fprintf(to, "\n'caravan help COMMAND' says more; 'caravan --version' prints the version.\n");
+}
+
+/* There is no such command: says so, with one that may have been meant. */
+static int unknown(const char *name) {
+	const char *names[COMMANDS_MAX] = {"help"};
+	size_t count = 1;
+	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
+		for (const struct command *const *c = groups[g].command; *c && count < COMMANDS_MAX; c++)
+			names[count++] = (*c)->name;
+	const char *nearest = suggest_nearest(name, names, count);
+	fprintf(stderr, "caravan: there is no command '%s'; ", name);
+	if (nearest)
+		fprintf(stderr, "did you mean '%s'?\n", nearest);
+	else
+		fprintf(stderr, "'caravan help' lists them\n");
+	return EXIT_USAGE;
+}
+
+/* caravan help [COMMAND] */
+static int help(int argc, char **argv) {
+	if (argc == 0) {
+		usage(stdout);
+		return EXIT_OK;
+	}
+	const struct command *c = find(argv[0]);
+	if (!c)
+		return unknown(argv[0]);
+	args_help(c);
+	return EXIT_OK;
 }
 
 /* A standard descriptor that is closed would be the next socket, with text written into it: in its place comes one
@@ -40,15 +80,12 @@ static void hold_standard_descriptors(void) {
 
 /* What was printed has arrived, or the status says that it has not. */
 static void end_output(void) {
-	errno = 0;
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return;
-	fail("cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
-	_exit(EXIT_FAILED);
+	if (text_flush() != 0)
+		_exit(EXIT_FAILED);
 }
 
 int main(int argc, char **argv) {
-	/* a daemon or a reader that goes is an error to be told, not a death */
+	/* a daemon or a reader that goes is dealt with where it is noticed, and is not a death */
 	signal(SIGPIPE, SIG_IGN);
 	hold_standard_descriptors();
 	atexit(end_output);
@@ -56,18 +93,22 @@ int main(int argc, char **argv) {
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		usage(stdout);
-		return EXIT_OK;
-	}
-	if (strcmp(argv[1], "--version") == 0) {
+	const char *name = argv[1];
+	if (strcmp(name, "help") == 0)
+		return help(argc - 2, argv + 2);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		return help(0, NULL);
+	if (strcmp(name, "--version") == 0) {
 		printf("caravan %s\n", PACKAGE_VERSION);
 		return EXIT_OK;
 	}
-	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
-		for (const struct command *const *c = groups[g].command; *c; c++)
-			if (strcmp(argv[1], (*c)->name) == 0)
-				return (*c)->run(argc - 1, argv + 1);
-	fprintf(stderr, "caravan: there is no command '%s'; 'caravan --help' lists them\n", argv[1]);
-	return EXIT_USAGE;
+	if (*name == '-') {
+		fprintf(stderr,
+		        "caravan: options follow the command, as in caravan status %s; 'caravan help' lists "
+		        "the commands\n",
+		        name);
+		return EXIT_USAGE;
+	}
+	const struct command *c = find(name);
+	return c ? c->run(argc - 1, argv + 1) : unknown(name);
 }

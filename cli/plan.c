@@ -43,21 +43,27 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-        "FILE is a GGUF file on this machine, of which the header is read.  Nothing is moved and nothing changes.\n"
-        "Exit status 0 when the model fits, 1 when it does not.\n"
+        "FILE is a GGUF file on this machine; only its header is read.  Nothing is moved\n"
+        "and nothing changes.  Exit status 0 when the model fits, 1 when it does not.\n"
         "\n"
         "As for load:\n"
-        "  --context N            tokens of a sequence at most (default: the trained length, at most 8192)\n"
+        "  --context N            tokens per sequence at most (default: the length the\n"
+        "                         model was trained for, at most 8192)\n"
         "  --parallel N           sequences at a time (4)\n"
-        "  --kv f16|q8_0          type of the KV cache: q8_0 takes about half the memory of f16 (f16)\n"
-        "  --nodes A,B            these nodes, each with at least one layer, or 'all' (default: the planner chooses)\n"
-        "  --draft FILE           a smaller model that the node that coordinates runs as well; or NAME:TYPE, as with --shape\n"
-        "  --name NAME            of the model, for the answer alone\n"
+        "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
+        "                         of f16 (f16)\n"
+        "  --nodes A,B            exactly these nodes, each with at least one layer, or\n"
+        "                         'all' (default: the planner chooses)\n"
+        "  --draft FILE           also plan a smaller model on the coordinator that\n"
+        "                         drafts for this one; NAME:TYPE as for --shape will do\n"
+        "  --name NAME            a name for the model in the answer\n"
         "\n"
         "Instead of a cluster, or of a file:\n"
-        "  --cluster DESCRIPTION  machines that this text describes, the first of which coordinates; several times\n"
-        "                         to add them up.  No daemon is asked.  See caravan(1), and contrib/machines\n"
-        "  --shape NAME:TYPE      a well-known model with weights of one type, such as llama2-70b:Q4_0\n"
+        "  --cluster DESCRIPTION  plan for the machines that this file describes; the\n"
+        "                         first coordinates.  May be repeated to add them up.  No\n"
+        "                         daemon is asked.  See caravan(1) and contrib/machines\n"
+        "  --shape NAME:TYPE      a well-known model with weights of one type, such as\n"
+        "                         llama2-70b:Q4_0\n"
         "\n"
         "Output:\n"
         "  --json                 the same facts for programs\n";
@@ -326,7 +332,7 @@ static int run(int argc, char **argv) {
 	q.machines = nclusters > 0 ? &machines : NULL;
 	if (draft && strchr(draft, ':') && access(draft, F_OK) != 0) {
 		if (!wire_line_ok(draft, WIRE_NAME_MAX))
-			args_usage(&a, "--draft: '%s' is no file and not NAME:TYPE", draft);
+			args_usage(&a, "--draft: '%s' is neither a file nor NAME:TYPE", draft);
 		small.cmd.shape = draft;
 	}
 	if (rc == 0)

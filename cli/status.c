@@ -10,7 +10,12 @@ enum { OPT_JSON = OPT_OWN };
 
 static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
 
-static const char help[] = "  --json                 the same facts for programs\n";
+static const char help[] =
+        "Says first whether all is well, then what is wrong and what to do about it, then\n"
+        "lists nodes and models.  Exit status 0 only when the cluster is healthy: every\n"
+        "node is up, and every model serves or is being loaded.\n"
+        "\n"
+        "  --json                 the same facts for programs\n";
 
 static void print_node(const Caravan__ReportNode *n) {
 	char memory[56] = "-", trip[24] = "-", threads[48] = "-";

@@ -5,6 +5,8 @@
 #include "proto/size.h"
 #include "proto/wire.h"
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,10 +54,25 @@ int text_write(const void *data, size_t len) {
 		ssize_t n = write(STDOUT_FILENO, p, len);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EPIPE)
+			return TEXT_GONE;
 		if (n < 0)
 			return fail("cannot write to standard output: %s", strerror(errno));
 		p += n;
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+/* A write that failed earlier has left no errno: whether it was for want of a reader. */
+static bool reader_gone(void) {
+	struct pollfd p = {.fd = STDOUT_FILENO};
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+int text_flush(void) {
+	errno = 0;
+	if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE || (errno == 0 && reader_gone()))
+		return 0;
+	return fail("cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
 }

@@ -8,7 +8,12 @@
  * 0, or EXIT_FAILED after saying why. */
 int text_read(const char *arg, char **out, size_t *len);
 
-/* Writes to standard output at once.  0, or EXIT_FAILED after saying why. */
+/* Writes to standard output at once.  0; TEXT_GONE when its reader has closed the pipe, which is not an error but a
+ * reason to stop; or EXIT_FAILED after saying why. */
+enum { TEXT_GONE = -1 };
 int text_write(const void *data, size_t len);
+
+/* What was printed has arrived: 0 (also when its reader has closed the pipe), or EXIT_FAILED after saying why. */
+int text_flush(void);
 
 #endif

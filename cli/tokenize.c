@@ -19,9 +19,10 @@ static const struct option longs[] = {
 static const char help[] =
         "Prints the ids on one line; without TEXT, those of all of standard input.\n"
         "\n"
-        "  -m MODEL               a model that the cluster serves, or a path; a file with a vocabulary alone will do\n"
-        "                         (default: the only one that is served)\n"
-        "  --no-bos               without the beginning-of-text token that the model wants\n"
+        "  -m MODEL               a model that the cluster serves, or a path; a file that\n"
+        "                         has only a vocabulary will do (default: the only model\n"
+        "                         that is served)\n"
+        "  --no-bos               without the beginning-of-text token that the model adds\n"
         "  --special              special tokens spelled in the text count as such\n";
 
 /* any: whether there are ids on the line already */

@@ -1,6 +1,7 @@
 /* caravan unload: a model is no longer served. */
 #include "cli/command.h"
 #include "cli/simple.h"
+#include <stdio.h>
 
 static const struct option longs[] = {ARGS_COMMON};
 
@@ -15,11 +16,15 @@ static int run(int argc, char **argv) {
 	cmd.model = argv[optind];
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_UNLOAD;
 	env.ctl_unload = &cmd;
-	return simple_run(&a, &env);
+	int rc = simple_run(&a, &env);
+	if (rc == 0)
+		printf("Unloaded %s: its weights stay on the nodes' disks.\n", cmd.model);
+	return rc;
 }
 
 const struct command command_unload = {.name = "unload",
         .usage = "MODEL",
         .summary = "stop serving a model and free its memory",
-        .help = "The packed weights stay on the disks of the nodes, so that loading the model again moves nothing.\n",
+        .help = "Also stops a load that is under way.  The packed weights stay on the nodes'\n"
+                "disks, so loading the model again moves nothing.\n",
         .run = run};

@@ -46,26 +46,39 @@ static const struct option longs[] = {
 static const char help[] =
         "usage: caravand [OPTION]...\n"
         "\n"
-        "A node of a Caravan cluster.  Stays in the foreground; SIGTERM or SIGINT ends it.\n"
+        "A node of a Caravan cluster.  It stays in the foreground and logs to standard\n"
+        "error; SIGTERM or SIGINT ends it.\n"
         "\n"
         "Where things are:\n"
-        "  --state DIR            keys, roster and packed weights (~/.local/state/caravan, or /var/lib/caravan)\n"
-        "  --control PATH         socket for the command caravan (STATE/control.sock with --state, else\n"
-        "                         caravan/control.sock in XDG_RUNTIME_DIR, or /run/caravan/control.sock)\n"
-        "  --models DIR           model files (.gguf) of yours: what a model needs of them is taken from there\n"
-        "                         and not from other nodes (none)\n"
+        "  --state DIR            keys, roster and packed weights\n"
+        "                         (~/.local/state/caravan, or /var/lib/caravan as a\n"
+        "                         service)\n"
+        "  --control PATH         socket for the command caravan (DIR/control.sock with\n"
+        "                         --state DIR, else CARAVAN_CONTROL, else\n"
+        "                         caravan/control.sock in XDG_RUNTIME_DIR, else\n"
+        "                         control.sock in the state folder;\n"
+        "                         /run/caravan/control.sock as a service)\n"
+        "  --models DIR           a folder with GGUF files: what this node needs of a\n"
+        "                         model is taken from there and not from other nodes\n"
+        "                         (none)\n"
         "\n"
         "The network:\n"
-        "  --name NAME            of this node, for people (the host's name)\n"
-        "  --listen tcp://ADDR:PORT   where other nodes reach it, or 'off' (" DEFAULT_LISTEN ")\n"
-        "  --advertise tcp://HOST:PORT   what others are told to connect to (its addresses)\n"
+        "  --name NAME            name of this node, for people (the host name)\n"
+        "  --listen tcp://ADDR:PORT\n"
+        "                         where it listens for other nodes, or 'off'\n"
+        "                         (" DEFAULT_LISTEN ")\n"
+        "  --advertise tcp://HOST:PORT\n"
+        "                         what other nodes are told to connect to (its addresses)\n"
         "\n"
         "Resources:\n"
-        "  --memory SIZE          for weights, KV cache and buffers, such as 12G (80% of what is free)\n"
-        "  --threads N            compute threads (one a physical core)\n"
-        "  --cache SIZE           for packed weights on disk; those needed least recently go first (no bound)\n"
+        "  --memory SIZE          for weights, KV cache and buffers, such as 12G (80% of\n"
+        "                         what is free)\n"
+        "  --threads N            compute threads (one per physical core)\n"
+        "  --cache SIZE           for packed weights on disk; the least recently used are\n"
+        "                         evicted first (no bound)\n"
         "\n"
-        "  --help, --version\n";
+        "  -h, --help             this text\n"
+        "  --version              the version\n";
 
 static void wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 static void wrong(const char *fmt, ...) {
@@ -150,14 +163,14 @@ void options_parse(struct options *o, int argc, char **argv) {
 	char letter[3] = "-";
 	*o = (struct options){.listen = DEFAULT_LISTEN};
 	opterr = 0;
-	for (int c; (c = getopt_long(argc, argv, ":", longs, NULL)) != -1;)
+	for (int c; (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1;)
 		switch (c) {
 		case OPT_STATE:
 			state = optarg;
 			break;
 		case OPT_NAME:
 			if (!wire_name_ok(optarg))
-				wrong("--name: '%s' is no name: 1 to %d letters, digits, '.', '_' and '-'",
+				wrong("--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
 				        optarg, WIRE_NAME_MAX);
 			o->name = optarg;
 			break;
@@ -187,6 +200,7 @@ void options_parse(struct options *o, int argc, char **argv) {
 			o->threads = threads(optarg);
 			break;
 		case OPT_HELP:
+		case 'h':
 			fputs(help, stdout);
 			exit(0);
 		case OPT_VERSION:
@@ -202,7 +216,7 @@ void options_parse(struct options *o, int argc, char **argv) {
 			wrong("there is no option %s", letter[1] ? letter : argv[optind - 1]);
 		}
 	if (optind < argc)
-		wrong("'%s' is no option", argv[optind]);
+		wrong("unexpected argument '%s'", argv[optind]);
 	if (paths_state(state, o->state, sizeof o->state) != 0 ||
 	        paths_control(control, state, o->control, sizeof o->control) != 0)
 		wrong("a path is too long");

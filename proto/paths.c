@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char *env(const char *name) {
 	const char *v = getenv(name);
@@ -25,7 +26,8 @@ int paths_state(const char *given, char *out, size_t len) {
 	if (given)
 		return put(out, len, "%s", given);
 	if (env("STATE_DIRECTORY"))
-		return put(out, len, "%s", env("STATE_DIRECTORY"));
+		return put(
+		        out, len, "%.*s", (int)strcspn(env("STATE_DIRECTORY"), ":"), env("STATE_DIRECTORY"));
 	if (env("XDG_STATE_HOME"))
 		return put(out, len, "%s/caravan", env("XDG_STATE_HOME"));
 	if (env("HOME"))
@@ -33,14 +35,51 @@ int paths_state(const char *given, char *out, size_t len) {
 	return put(out, len, "/var/lib/caravan");
 }
 
+/* Systemd's folders may be several, with colons between them; ours is the first. */
+static int first_of(const char *list, const char *name, char *out, size_t len) {
+	return put(out, len, "%.*s/%s", (int)strcspn(list, ":"), list, name);
+}
+
+#define SERVICE_SOCKET "/run/caravan/control.sock"
+
+/* STATE/control.sock of the state folder that is meant when none is named; as a service it is not there. */
+static int in_default_state(char *out, size_t len) {
+	char dir[PATH_MAX];
+	if (env("STATE_DIRECTORY") || (!env("XDG_STATE_HOME") && !env("HOME")))
+		return put(out, len, SERVICE_SOCKET);
+	int rc = paths_state(NULL, dir, sizeof dir);
+	return rc == 0 ? put(out, len, "%s/control.sock", dir) : rc;
+}
+
 int paths_control(const char *given, const char *state, char *out, size_t len) {
-	if (given || env("CARAVAN_CONTROL"))
-		return put(out, len, "%s", given ? given : env("CARAVAN_CONTROL"));
+	if (given)
+		return put(out, len, "%s", given);
 	if (state)
 		return put(out, len, "%s/control.sock", state);
+	if (env("CARAVAN_CONTROL"))
+		return put(out, len, "%s", env("CARAVAN_CONTROL"));
+	if (env("RUNTIME_DIRECTORY"))
+		return first_of(env("RUNTIME_DIRECTORY"), "control.sock", out, len);
 	if (env("XDG_RUNTIME_DIR"))
 		return put(out, len, "%s/caravan/control.sock", env("XDG_RUNTIME_DIR"));
-	return put(out, len, "/run/caravan/control.sock");
+	return in_default_state(out, len);
+}
+
+int paths_control_search(const char *given, unsigned i, char *out, size_t len) {
+	if (given || env("CARAVAN_CONTROL"))
+		return i == 0 ? paths_control(given, NULL, out, len) : -ENOENT;
+	switch (i) {
+	case 0:
+		if (env("XDG_RUNTIME_DIR"))
+			return put(out, len, "%s/caravan/control.sock", env("XDG_RUNTIME_DIR"));
+		return put(out, len, "/run/user/%u/caravan/control.sock", (unsigned)getuid());
+	case 1:
+		return in_default_state(out, len);
+	case 2:
+		return put(out, len, SERVICE_SOCKET);
+	default:
+		return -ENOENT;
+	}
 }
 
 int paths_make(const char *dir) {

@@ -8,9 +8,15 @@
  * /var/lib/caravan as a service (STATE_DIRECTORY, or root without a home).  0 or -ENAMETOOLONG. */
 int paths_state(const char *given, char *out, size_t len);
 
-/* The control socket: the argument, CARAVAN_CONTROL, STATE/control.sock when state is given (not by default),
- * else XDG_RUNTIME_DIR/caravan/control.sock, else /run/caravan/control.sock.  0 or -ENAMETOOLONG. */
+/* Where a daemon's control socket is: the argument, STATE/control.sock when state is given (not by default),
+ * CARAVAN_CONTROL, control.sock in RUNTIME_DIRECTORY as a service, caravan/control.sock in XDG_RUNTIME_DIR, else
+ * control.sock in the default state folder (/run/caravan/control.sock as a service).  0 or -ENAMETOOLONG. */
 int paths_control(const char *given, const char *state, char *out, size_t len);
+
+/* Where the command looks for it, i = 0, 1, ..., until -ENOENT: what is given or CARAVAN_CONTROL alone, else each place
+ * where a daemon of this user or of the machine may have it: a session that starts a daemon need not have the
+ * environment of the one that asks it. */
+int paths_control_search(const char *given, unsigned i, char *out, size_t len);
 
 /* Makes a folder and those above it, mode 0700 for what is new.  0 or a negative errno. */
 int paths_make(const char *dir);

@@ -133,7 +133,7 @@ node() {
 		>>"$dir/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
 	case " $nodes " in *" $name "*) ;; *) nodes="$nodes $name" ;; esac
-	wait_for 15 on "$name" status >/dev/null || {
+	wait_for 15 speaks "$name" >/dev/null || {
 		echo "# node $name does not answer"
 		return 1
 	}
@@ -210,8 +210,13 @@ alive() { kill -0 "$(pid_of "$1")" 2>/dev/null; }
 
 ended() { ! alive "$1"; }
 
+# speaks NODE: its daemon answers, healthy or not: the exit status of status is for that
+speaks() {
+	on "$1" status --json >"$dir/speaks" 2>&1
+	grep -q '"healthy"' "$dir/speaks"
+}
 answers() { # NODE: it lives, and its loop gets round to a question in time
-	timeout $((5 * patience)) caravan status --control "$dir/$1/control.sock" >/dev/null && alive "$1"
+	timeout $((5 * patience)) caravan status --json --control "$dir/$1/control.sock" | grep -q '"healthy"' && alive "$1"
 }
 
 # expiring NODE, expired: an invitation of a second, and whether it is over
