@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define DEFAULT_LISTEN "tcp://0.0.0.0:7070"
+#define DEFAULT_LISTEN "tcp://*:7070" /* IPv6 and IPv4 */
 #define DEFAULT_MEMORY_PERCENT 80
 
 enum {

@@ -88,12 +88,13 @@ static bool entry_whole(const void *message, char *err, size_t errlen) {
 const struct shape rules_shapes[] = {
 	/* links and the roster */
 	{SHAPE(entry), {
-		{1, RULE_ID}, {2, RULE_NUM, 1, BIG}, {3, RULE_NAME0}, {4, RULE_ENDPOINT}, {5, RULE_ANY}},
+		{1, RULE_ID}, {2, RULE_NUM, 1, BIG}, {3, RULE_NAME0}, {4, RULE_ENDPOINT}, {5, RULE_ANY},
+		{50, RULE_ENDPOINT, 0, WIRE_ENDPOINTS_MAX - 1}, {51, RULE_NUM, 0, BIG}},
 		entry_whole},
 	{SHAPE(hello), {
 		{1, RULE_ANY}, {2, RULE_ANY}, {3, RULE_ANY}, ROSTER(4), {5, RULE_ANY}}, NULL},
 	{SHAPE(welcome), {{1, RULE_ANY}, {2, RULE_ANY}, {3, RULE_ANY}, ROSTER(4)}, NULL},
-	{SHAPE(join), {{1, RULE_PART, 1, 1}}, NULL},
+	{SHAPE(join), {{1, RULE_PART, 1, 1}, {50, RULE_ENDPOINT}, {51, RULE_PACKED, 0, 8}}, NULL},
 	{SHAPE(joined), {ROSTER(1)}, NULL},
 	{SHAPE(roster_news), {ROSTER(1)}, NULL},
 	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
@@ -121,7 +122,9 @@ const struct shape rules_shapes[] = {
 		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
 		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}, {21, RULE_NUM, 0, U32}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
-	{SHAPE(pong), {{1, RULE_ANY}}, NULL},
+	{SHAPE(pong), {
+		{1, RULE_ANY}, {50, RULE_ENUM, 0, CARAVAN__REACH__REACH_NONE}, {51, RULE_LINE, 0, TEXT},
+		{52, RULE_LINE, 0, TEXT}}, NULL},
 	/* content */
 	{SHAPE(fetch), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_NUM, 0, BIG},
@@ -219,7 +222,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_error), {{1, RULE_PROSE, 1, 8 * TEXT}}, NULL},
 	{SHAPE(report_node), {
 		{1, RULE_NAME0}, {2, RULE_ID}, {3, RULE_LINE, 1, 64}, {4, RULE_ENDPOINT}, {5, RULE_ANY},
-		{6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9}, {8, RULE_PART, 0, 1}, {30, RULE_REAL, 0, RATE}}, NULL},
+		{6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9}, {8, RULE_PART, 0, 1}, {30, RULE_REAL, 0, RATE},
+		{50, RULE_LINE, 0, TEXT}, {51, RULE_REAL, 0, 1e12}, {52, RULE_ENDPOINT, 0, WIRE_ENDPOINTS_MAX - 1}}, NULL},
 	{SHAPE(report_model), {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT},
 		{4, RULE_PART, 0, 1}}, NULL},

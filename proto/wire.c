@@ -45,7 +45,7 @@ bool wire_name_ok(const char *s) {
 
 bool wire_endpoint_ok(const char *s) {
 	static const char host_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
-	if (strncmp(s, "tcp://", 6) != 0 || strlen(s) > WIRE_TEXT_MAX)
+	if (strncmp(s, "tcp://", 6) != 0 || strlen(s) > WIRE_ENDPOINT_MAX)
 		return false;
 	s += 6;
 	size_t host;

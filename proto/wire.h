@@ -30,7 +30,9 @@
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_PIECE_MAX (256u << 10) /* bytes of content in one Piece */
 #define WIRE_NAME_MAX 64            /* bytes of a node's or a model's name */
-#define WIRE_TEXT_MAX 1024          /* bytes of a reason, an endpoint */
+#define WIRE_TEXT_MAX 1024          /* bytes of a reason */
+#define WIRE_ENDPOINT_MAX 127       /* bytes of an endpoint */
+#define WIRE_ENDPOINTS_MAX 6        /* endpoints of a node */
 #define WIRE_NODES_MAX 256
 #define WIRE_STAGES_MAX 256
 #define WIRE_TIMES_MAX (WIRE_STAGES_MAX + 1)
@@ -82,7 +84,8 @@ int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b);
 bool wire_name_ok(const char *s);
 /* Whether s is one line of UTF-8 without control characters, at most max bytes. */
 bool wire_line_ok(const char *s, size_t max);
-/* Whether s is tcp://host:port, the host a name or an address (IPv6 in brackets), with nothing else in it. */
+/* Whether s is tcp://host:port, the host a name or an address (IPv6 in brackets), with nothing else in it, at most
+ * WIRE_ENDPOINT_MAX bytes. */
 bool wire_endpoint_ok(const char *s);
 
 #endif

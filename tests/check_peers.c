@@ -4,8 +4,11 @@
 #include "tests/peer_nodes.h"
 #include <check.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static bool first_pong(void) {
 	return nodes[0].pongs == 1;
@@ -183,6 +186,79 @@ START_TEST(lost_and_mended) {
 }
 END_TEST
 
+/* ---- several addresses ----------------------------------------------------------------------------------- */
+
+/* A port where connections are taken and nobody ever says a word. */
+static int mute_listen(char endpoint[64]) {
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 8) == 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	snprintf(endpoint, 64, "tcp://127.0.0.1:%u", ntohs(a.sin_port));
+	return fd;
+}
+
+static bool node0_failed(void) {
+	return *peers_failure(nodes[0].peers, &nodes[1].keys.public) != 0;
+}
+
+START_TEST(one_address_of_several) {
+	char mute[64];
+	const char *list[4] = {mute, "tcp://127.0.0.1:1"};
+	const struct node_id *other = &nodes[1].keys.public;
+	int fd = mute_listen(mute);
+	node_start(&nodes[0]);
+	node_start(&nodes[1]);
+	/* at none of them, which it says, of the one where most happened */
+	ck_assert_int_eq(peers_connect(nodes[0].peers, other, list, 2), 0);
+	ck_assert(nodes_until(node0_failed, 20000));
+	ck_assert_ptr_nonnull(strstr(peers_failure(nodes[0].peers, other), "tcp://127.0.0.1:"));
+	/* the third is right */
+	list[2] = peers_endpoint(nodes[1].peers);
+	ck_assert_int_eq(peers_connect(nodes[0].peers, other, list, 3), 0);
+	ck_assert(nodes_until(both_up_one_way, 30000));
+	ck_assert_str_eq(peers_failure(nodes[0].peers, other), "");
+	/* more addresses and another order are no reason to lose it */
+	const char *more[3] = {"tcp://127.0.0.1:2", mute, list[2]};
+	ck_assert_int_eq(peers_connect(nodes[0].peers, other, more, 3), 0);
+	nodes_run(300);
+	ck_assert_uint_eq(nodes[0].downs, 0);
+	/* lost, it is found where it was, and not only after the dead ones in front had their time */
+	nodes[0].ups = 1;
+	peers_drop(nodes[0].peers, other, "tired of it");
+	ck_assert(nodes_until(node0_again, 20000));
+	/* it moved: by its own word, and then as somebody heard */
+	nodes[0].downs = 0;
+	ck_assert_int_eq(peers_connect(nodes[0].peers, other, more, 1), 0);
+	ck_assert(nodes_until(node0_lost, 10000));
+	ck_assert(!both_up_one_way());
+	peers_hint(nodes[0].peers, other, list[2]);
+	ck_assert(nodes_until(both_up_one_way, 20000));
+	close(fd);
+}
+END_TEST
+
+static const char *gone;
+static bool have(void *arg, const char *address) {
+	(void)arg;
+	return !gone || strcmp(address, gone) != 0;
+}
+
+START_TEST(an_address_of_ours_goes) {
+	two_nodes();
+	peers_readdress(nodes[0].peers, have, NULL);
+	nodes_run(200);
+	ck_assert_uint_eq(nodes[0].downs, 0);
+	gone = "127.0.0.1";
+	peers_readdress(nodes[0].peers, have, NULL);
+	ck_assert(!peers_linked(nodes[0].peers, &nodes[1].keys.public));
+	gone = NULL;
+	ck_assert(nodes_until(both_up_one_way, 10000));
+	ck_assert_uint_eq(nodes[0].downs, 1);
+}
+END_TEST
+
 /* ---- how long a hop takes -------------------------------------------------------------------------------- */
 
 static unsigned hops;
@@ -229,6 +305,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, three_nodes);
 	tcase_add_test(t, thousands_both_ways);
 	tcase_add_test(t, lost_and_mended);
+	tcase_add_test(t, one_address_of_several);
+	tcase_add_test(t, an_address_of_ours_goes);
 	tcase_add_test(t, hop_latency);
 	suite_add_tcase(s, t);
 	return s;

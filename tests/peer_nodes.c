@@ -153,7 +153,8 @@ void node_stop(struct node *n) {
 }
 
 void node_call(struct node *from, struct node *to) {
-	ck_assert_int_eq(peers_connect(from->peers, &to->keys.public, peers_endpoint(to->peers)), 0);
+	const char *endpoint = peers_endpoint(to->peers);
+	ck_assert_int_eq(peers_connect(from->peers, &to->keys.public, &endpoint, 1), 0);
 }
 
 void peer_setup(void) {

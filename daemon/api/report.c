@@ -19,7 +19,7 @@ static void send_node(struct control_conn *c, const struct member *m, bool healt
 	node.name = (char *)m->name;
 	node.node = (ProtobufCBinaryData){.len = sizeof m->id.b, .data = (uint8_t *)m->id.b};
 	node.state = m->expelled ? "expelled" : m->up ? "up" : "down";
-	node.endpoint = (char *)m->endpoint;
+	node.endpoint = (char *)member_endpoint(m);
 	node.self = m->self;
 	node.round_trip = m->round_trip;
 	node.rate = m->rate;

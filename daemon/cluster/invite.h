@@ -14,7 +14,7 @@
 #include "daemon/net/keys.h"
 
 #define INVITE_ENDPOINTS_MAX 8
-#define INVITE_ENDPOINT_MAX 128
+#define INVITE_ENDPOINT_MAX (WIRE_ENDPOINT_MAX + 1)
 #define INVITE_OPEN_MAX 16
 
 struct invite {

@@ -60,11 +60,14 @@ void members_spread(struct members *m, const struct member *to) {
 }
 
 void members_connect(struct members *m, const struct member *who) {
-	if (who->self || who->expelled || !who->endpoint[0] || !m->config.listen)
+	const char *endpoints[WIRE_ENDPOINTS_MAX];
+	if (who->self || who->expelled || !m->config.listen)
 		return;
-	int rc = peers_connect(m->peers, &who->id, who->endpoint);
+	for (size_t i = 0; i < who->nendpoints; i++)
+		endpoints[i] = who->endpoints[i];
+	int rc = peers_connect(m->peers, &who->id, endpoints, who->nendpoints);
 	if (rc)
-		log_line(LOG_LINE_ERROR, "no link to %s at %s: %s", who->name, who->endpoint, strerror(-rc));
+		log_line(LOG_LINE_ERROR, "no link to %s: %s", who->name, strerror(-rc));
 }
 
 /* We are no longer of this cluster. */
@@ -134,8 +137,8 @@ void members_take(
 			member_expelled(m, who);
 			break;
 		case ROSTER_AHEAD: /* our state was set back, to a copy of some time ago */
-			roster_edit(&m->roster, &self->id, self->name, self->endpoint, false,
-			        entries[i]->version);
+			roster_edit(&m->roster, &self->id, self->name, self->endpoints, self->nendpoints,
+			        false, entries[i]->version);
 			break;
 		case ROSTER_FULL:
 			log_line(LOG_LINE_ERROR, "the roster is full: %s is not taken", entries[i]->name);
@@ -342,7 +345,7 @@ int members_expel(struct members *m, const char *name_or_id, char *err, size_t e
 		snprintf(err, errlen, "a node cannot expel itself: do it on another one");
 		return -EINVAL;
 	}
-	roster_edit(&m->roster, &who->id, who->name, "", true, 0);
+	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
 	members_spread(m, NULL); /* to that node too: its link stays for a moment */
 	member_expelled(m, who);
@@ -409,11 +412,59 @@ static void host_name(char name[WIRE_NAME_MAX + 1]) {
 		snprintf(name, WIRE_NAME_MAX + 1, "node");
 }
 
+/* Where we can be found now, the likeliest first; how many. */
+static size_t self_endpoints(const struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
+	size_t n = 0;
+	if (m->advertise)
+		snprintf(out[n++], ADDRESS_MAX, "%s", m->advertise);
+	else if (m->config.listen)
+		n = address_list(peers_endpoint(m->peers), out, WIRE_ENDPOINTS_MAX);
+	for (size_t i = 1; i < n; i++)
+		if (strcmp(out[i], m->preferred) == 0) {
+			memmove(out + 1, out, i * sizeof *out);
+			snprintf(out[0], ADDRESS_MAX, "%s", m->preferred);
+		}
+	return n;
+}
+
+static bool endpoints_are(const struct member *who, char (*endpoints)[ADDRESS_MAX], size_t n) {
+	bool same = who->nendpoints == n;
+	for (size_t i = 0; i < n && same; i++)
+		same = strcmp(who->endpoints[i], endpoints[i]) == 0;
+	return same;
+}
+
+static bool have_address(void *arg, const char *address) {
+	(void)arg;
+	return address_have(address);
+}
+
+void members_readdress(struct members *m) {
+	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
+	struct member *self = members_own(m);
+	size_t n = self_endpoints(m, found);
+	if (self->expelled || endpoints_are(self, found, n))
+		return;
+	roster_edit(&m->roster, &self->id, self->name, found, n, false, 0);
+	log_line(LOG_LINE_INFO, "this node is at %s now%s", n ? found[0] : "no address",
+	        n > 1 ? ", and at others" : "");
+	members_save(m);
+	members_spread(m, NULL);
+	members_tell(m, self, "changed");
+}
+
+/* An address of this machine came or went: others hear where we are, and whom we have lost is called from there. */
+static void addresses_changed(void *arg) {
+	struct members *m = arg;
+	members_readdress(m);
+	peers_readdress(m->peers, have_address, NULL);
+}
+
 /* Our own entry, as we were started this time. */
 static int self_enter(struct members *m, char *err, size_t errlen) {
-	char found[1][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
+	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
 	const struct member *self = members_own(m);
-	const char *endpoint = "";
+	size_t n;
 	if (m->config.name)
 		snprintf(name, sizeof name, "%s", m->config.name);
 	else if (self && self->name[0])
@@ -429,16 +480,12 @@ static int self_enter(struct members *m, char *err, size_t errlen) {
 		snprintf(err, errlen, "the name %s is taken by another node of this cluster", name);
 		return -EEXIST;
 	}
-	if (m->advertise) {
-		endpoint = m->advertise;
-	} else if (m->config.listen) {
-		address_list(peers_endpoint(m->peers), found, 1);
-		endpoint = found[0];
-	}
-	if (self &&
-	        (self->expelled || (strcmp(self->name, name) == 0 && strcmp(self->endpoint, endpoint) == 0)))
+	if (self && self->nendpoints)
+		snprintf(m->preferred, sizeof m->preferred, "%s", self->endpoints[0]);
+	n = self_endpoints(m, found);
+	if (self && (self->expelled || (strcmp(self->name, name) == 0 && endpoints_are(self, found, n))))
 		return 0;
-	return roster_edit(&m->roster, &m->config.keys->public, name, endpoint, false, 0);
+	return roster_edit(&m->roster, &m->config.keys->public, name, found, n, false, 0);
 }
 
 int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen) {
@@ -489,6 +536,11 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, m);
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, m);
 	members_join_init(m);
+	if (c->listen && strncmp(peers_endpoint(m->peers), "tcp://127.", 10) != 0) {
+		rc = address_watch_create(&m->watch, c->loop, addresses_changed, m);
+		if (rc)
+			goto error;
+	}
 	m->tick = loop_timer_start(c->loop, MEMBERS_PING_MS, true, members_tick, m);
 	if (!m->tick) {
 		rc = -ENOMEM;
@@ -510,6 +562,7 @@ void members_destroy(struct members *m) {
 	if (!m)
 		return;
 	loop_timer_stop(m->tick);
+	address_watch_destroy(m->watch);
 	peers_destroy(m->peers);
 	for (size_t i = 0; i < m->roster.n; i++)
 		caravan__node_state__free_unpacked((Caravan__NodeState *)m->roster.at[i]->state, NULL);

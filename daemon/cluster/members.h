@@ -32,17 +32,25 @@ struct members_config {
 struct member {
 	struct node_id id;
 	char name[WIRE_NAME_MAX + 1];
-	char endpoint[WIRE_TEXT_MAX + 1];
+	char endpoints[WIRE_ENDPOINTS_MAX][WIRE_ENDPOINT_MAX + 1]; /* the first is the likeliest */
+	size_t nendpoints;
 	uint64_t version;
 	bool expelled, self, up;
-	double round_trip;               /* seconds, 0: not measured yet */
-	double rate;                     /* bytes a second from there, 0: not measured yet */
-	uint64_t heard_ns;               /* loop_now_ns of its last word, 0: never */
-	uint64_t left_ns;                /* private: when we heard of its expulsion */
+	double round_trip; /* seconds, 0: not measured yet */
+	double rate;       /* bytes a second from there, 0: not measured yet */
+	uint64_t heard_ns; /* loop_now_ns of its last word, 0: never */
+	uint64_t left_ns;  /* private: when we heard of its expulsion */
+	uint64_t left;     /* of a tombstone: when it was made, seconds of the Unix epoch */
+	uint64_t agreed;   /* private: when it last told a roster in which no tombstone of ours lives */
+	struct member *next_pruned;      /* private */
 	uint32_t minor;                  /* version of the protocol that it speaks, 0: not known yet */
 	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
 	const Caravan__NodeState *state; /* its last, NULL: none yet; borrowed until its next ping */
 };
+
+static inline const char *member_endpoint(const struct member *m) {
+	return m->nendpoints ? m->endpoints[0] : "";
+}
 
 int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen);
 void members_destroy(struct members *m); /* NULL allowed */

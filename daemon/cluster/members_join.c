@@ -29,11 +29,15 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 		snprintf(err, errlen, "this node was expelled from its cluster");
 		return -EPERM;
 	}
-	if (m->advertise) {
-		snprintf(i.endpoints[0], sizeof i.endpoints[0], "%s", m->advertise);
-		i.nendpoints = 1;
-	} else {
-		i.nendpoints = address_list(peers_endpoint(m->peers), i.endpoints, INVITE_ENDPOINTS_MAX);
+	const struct member *self = members_own(m);
+	members_readdress(m); /* an address may have come a moment ago */
+	i.nendpoints = self->nendpoints;
+	memcpy(i.endpoints, self->endpoints, i.nendpoints * sizeof *i.endpoints);
+	if (!i.nendpoints) {
+		snprintf(err, errlen,
+		        "this machine has no address in a network yet: connect it first, or say where it will be "
+		        "found with caravand --advertise");
+		return -EADDRNOTAVAIL;
 	}
 	rc = keys_generate(&i.keys);
 	if (rc == 0)
@@ -150,7 +154,11 @@ int members_join(struct members *m, const char *token, void (*done)(void *arg, c
 	entry.node = (ProtobufCBinaryData){sizeof self->id.b, (uint8_t *)self->id.b};
 	entry.version = self->version;
 	entry.name = (char *)self->name;
-	entry.endpoint = (char *)self->endpoint;
+	char *further[WIRE_ENDPOINTS_MAX];
+	entry.endpoint = (char *)member_endpoint(self);
+	for (size_t k = 1; k < self->nendpoints; k++)
+		further[entry.n_further++] = (char *)self->endpoints[k];
+	entry.further = further;
 	rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &entry, join_done, m);
 	if (rc) {
 		snprintf(err, errlen, "cannot join: %s", strerror(-rc));

@@ -1,6 +1,7 @@
 /* What members.c and members_join.c share; nobody else includes it. */
 #ifndef DAEMON_CLUSTER_MEMBERS_PARTS_H
 #define DAEMON_CLUSTER_MEMBERS_PARTS_H
+#include "daemon/cluster/address.h"
 #include "daemon/cluster/invite.h"
 #include "daemon/cluster/members.h"
 #include "daemon/cluster/roster.h"
@@ -18,6 +19,9 @@ struct members {
 	struct roster roster;
 	struct invites invites;
 	struct peers *peers;
+	struct address_watch *watch; /* NULL: no network but the loopback */
+	char preferred
+	        [ADDRESS_MAX]; /* of our endpoints, the one at which a node that joined found us; empty: none did */
 	struct loop_timer *tick;
 	uint64_t ticked_ns;
 	bool news_due; /* somebody's queue was full: tell the roster again */
@@ -36,6 +40,8 @@ struct member *members_own(const struct members *m);                            
 void members_tell(struct members *m, const struct member *who, const char *what); /* the storeys above */
 void members_save(struct members *m);
 void members_connect(struct members *m, const struct member *who);
+/* Our addresses may be others than our entry has: a new version of it, for everybody. */
+void members_readdress(struct members *m);
 /* Sends the roster to one node, or to all (NULL). */
 void members_spread(struct members *m, const struct member *to);
 /* Takes a roster that somebody told us (NULL: an inviter); what is new goes to everybody, the file and the storeys

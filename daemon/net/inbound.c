@@ -8,10 +8,13 @@
 #include "daemon/net/zsock.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
 
@@ -253,6 +256,16 @@ static bool inbound_monitor_readable(void *arg) {
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
+/* Whether a socket may be bound to every address, IPv6 ones too: not where the kernel was told to have none. */
+static bool ipv6_works(void) {
+	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool works = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof any) == 0;
+	if (fd >= 0)
+		close(fd);
+	return works;
+}
+
 int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct peers_config *c,
         uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
 	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
@@ -262,7 +275,8 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct
 	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
 	int rc = -ENOMEM;
 	struct inbound *in = calloc(1, sizeof *in);
-	void *s = socket_router(ctx, c->keys, strchr(c->listen, '[') != NULL), *m = NULL;
+	bool v6 = strchr(c->listen, '[') || (strncmp(c->listen, "tcp://*:", 8) == 0 && ipv6_works());
+	void *s = socket_router(ctx, c->keys, v6), *m = NULL;
 	size_t len = sizeof in->endpoint;
 	if (!in || !s)
 		goto error;

@@ -17,12 +17,14 @@ struct lane {
 	void *arg;
 	uint64_t boot, out;     /* ours, and the number of the last message sent */
 	uint64_t peer_boot, in; /* theirs: 0 until the first */
+	char local[64];         /* the address at this end, empty: not known */
 	bool over;              /* the last word was said */
 	bool *gone;             /* set when it is destroyed within a callback */
 };
 
-#define FAILURES \
-	(ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | \
+/* Failures, and the connection, for the address at this end. */
+#define EVENTS \
+	(ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | \
 	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 
 static void lane_lose(struct lane *l, const char *why, bool key_refused) {
@@ -38,6 +40,10 @@ static bool lane_monitor_readable(void *arg) {
 	char why[160];
 	if (l->over || !socket_monitor_next(zsock_socket(l->monitor), &event, why, sizeof why))
 		return false;
+	if (event == ZMQ_EVENT_CONNECTED) {
+		snprintf(l->local, sizeof l->local, "%.*s", (int)sizeof l->local - 1, why);
+		return true;
+	}
 	lane_lose(l, why, event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
 	return false;
 }
@@ -101,7 +107,7 @@ int lane_create(struct lane **out, struct loop *loop, void *ctx, const struct ke
 	if (!l || !s)
 		goto error;
 	*l = (struct lane){.ops = *ops, .arg = arg, .boot = boot};
-	m = socket_monitor(ctx, s, FAILURES);
+	m = socket_monitor(ctx, s, EVENTS);
 	if (!m)
 		goto error;
 	rc = zsock_create(&l->monitor, loop, m, &monitor_ops, l);
@@ -136,6 +142,10 @@ void lane_destroy(struct lane *l) {
 	zsock_destroy(l->sock);
 	zsock_destroy(l->monitor);
 	free(l);
+}
+
+const char *lane_local(const struct lane *l) {
+	return l->local;
 }
 
 int lane_send(struct lane *l, Caravan__Envelope *env, struct payload *payload, enum wire_door door) {

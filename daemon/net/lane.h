@@ -24,6 +24,8 @@ int lane_create(struct lane **out, struct loop *l, void *ctx, const struct keys 
         const struct node_id *server, const char *endpoint, uint64_t boot, const struct lane_ops *ops,
         void *arg);
 void lane_destroy(struct lane *l); /* NULL allowed; no word after it */
+/* The numeric address at this end, empty: not connected, or not known. */
+const char *lane_local(const struct lane *l);
 
 /* boot and seq are filled in.  0, -EAGAIN (the queue is full), -EMSGSIZE, -EINVAL (not a message for a ROUTER:
  * our mistake, logged), -ENOTCONN, -ENOMEM. */

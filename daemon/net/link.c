@@ -4,12 +4,15 @@
 #include "daemon/net/greet.h"
 #include "daemon/net/lane.h"
 #include "daemon/net/link.h"
+#include "daemon/net/socket.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define GREETING_MS 5000 /* from the first attempt to both welcomes */
+#define CALL_MIN_MS \
+	1000 /* for one address of several to take the connection; twice as long in every round in vain */
 #define WAIT_MIN_MS 200
 #define WAIT_MAX_MS 2000
 
@@ -23,21 +26,34 @@ struct link_lane {
 	enum peers_channel channel;
 };
 
+struct address {
+	char endpoint[WIRE_ENDPOINT_MAX + 1];
+};
+
+#define CANDIDATES_MAX (WIRE_ENDPOINTS_MAX + 2)
+
 struct link {
 	struct link_config config;
 	struct node_id node;
-	char *endpoint;
+	struct address said[WIRE_ENDPOINTS_MAX]; /* by its entry in the roster */
+	size_t nsaid;
+	struct address worked, hint; /* where a link was up last, where it was heard from; empty: nowhere */
+	struct address current;      /* of this attempt */
+	size_t at;                   /* of the candidates, the next to be tried */
+	unsigned round;              /* rounds through them in vain */
+	uint64_t tried_ns;
 	struct link_lane lanes[2];
-	bool up;       /* both are welcomed */
-	bool told_up;  /* the storey above thinks so */
-	char why[240]; /* the last loss */
+	bool up;                                        /* both are welcomed */
+	bool told_up;                                   /* the storey above thinks so */
+	char why[240];                                  /* the last loss */
+	char failure[240 + sizeof(struct address) + 8]; /* of the last round, and of this one so far */
+	char so_far[240 + sizeof(struct address) + 8];
+	int far; /* how far the attempt that so_far is about had come; -1: there was none */
 	uint64_t wait_ms;
 	struct loop_timer *timer; /* one of: greeting takes too long, tell of the loss, wait, try */
 };
 
 static void link_try(void *arg);
-
-/* ---- losing ----------------------------------------------------------------------------------------- */
 
 static void timer_set(struct link *k, uint64_t ms, loop_fn *fn) {
 	loop_timer_stop(k->timer);
@@ -46,20 +62,50 @@ static void timer_set(struct link *k, uint64_t ms, loop_fn *fn) {
 		log_line(LOG_LINE_ERROR, "no memory for a timer: a node stays out of reach");
 }
 
-/* On its own turn, so that nobody hears of a loss from within a call of theirs. */
-static void link_tell_lost(void *arg) {
-	struct link *k = arg;
-	k->timer = NULL;
-	timer_set(k, k->wait_ms, link_try);
-	k->wait_ms = k->wait_ms * 2 > WAIT_MAX_MS ? WAIT_MAX_MS : k->wait_ms * 2;
-	if (!k->told_up)
-		return;
-	k->told_up = false;
-	char why[sizeof k->why];
-	struct node_id node = k->node;
-	memcpy(why, k->why, sizeof why);
-	k->config.changed(k->config.arg, &node, false, why); /* may destroy us */
+/* ---- addresses -------------------------------------------------------------------------------------- */
+
+/* Where the node may be, the likeliest first, each once. */
+static size_t link_candidates(const struct link *k, const char *out[CANDIDATES_MAX]) {
+	const struct address *all[CANDIDATES_MAX] = {&k->worked, &k->hint};
+	size_t n = 0;
+	for (size_t i = 0; i < k->nsaid; i++)
+		all[2 + i] = &k->said[i];
+	for (size_t i = 0; i < 2 + k->nsaid; i++) {
+		bool again = !all[i]->endpoint[0];
+		for (size_t j = 0; j < n && !again; j++)
+			again = strcmp(out[j], all[i]->endpoint) == 0;
+		if (!again)
+			out[n++] = all[i]->endpoint;
+	}
+	return n;
 }
+
+static bool link_said(const struct link *k, const char *endpoint) {
+	for (size_t i = 0; i < k->nsaid; i++)
+		if (strcmp(k->said[i].endpoint, endpoint) == 0)
+			return true;
+	return false;
+}
+
+static void address_set(struct address *a, const char *endpoint) {
+	snprintf(a->endpoint, sizeof a->endpoint, "%s", endpoint);
+}
+
+/* Takes a list; whether it is another than before. */
+static bool link_say(struct link *k, const char *const *endpoints, size_t n) {
+	bool changed = false;
+	size_t had = k->nsaid;
+	k->nsaid = 0;
+	for (size_t i = 0; i < n && k->nsaid < WIRE_ENDPOINTS_MAX; i++) {
+		if (!wire_endpoint_ok(endpoints[i]))
+			continue;
+		changed |= k->nsaid >= had || strcmp(k->said[k->nsaid].endpoint, endpoints[i]) != 0;
+		address_set(&k->said[k->nsaid++], endpoints[i]);
+	}
+	return changed || k->nsaid != had;
+}
+
+/* ---- losing ----------------------------------------------------------------------------------------- */
 
 static void lanes_close(struct link *k) {
 	for (int i = 0; i < 2; i++) {
@@ -69,18 +115,73 @@ static void lanes_close(struct link *k) {
 	}
 }
 
+/* Everything from the first candidate again, now; when a loss is still to be told, after that. */
+static void link_retry(struct link *k) {
+	if (k->told_up)
+		return;
+	lanes_close(k);
+	k->at = 0;
+	k->round = 0;
+	k->far = -1;
+	k->wait_ms = WAIT_MIN_MS;
+	timer_set(k, 0, link_try);
+}
+
+static bool link_waits(const struct link *k) {
+	return !k->lanes[0].lane && !k->lanes[1].lane;
+}
+
+/* An attempt was in vain.  Of a round, the one that came furthest says why: a node that refuses us says more than an
+ * address at which nobody is. */
+static void attempt_failed(struct link *k, const char *why) {
+	const char *candidates[CANDIDATES_MAX];
+	char hex[NODE_ID_HEX];
+	int far = k->lanes[0].state > k->lanes[1].state ? (int)k->lanes[0].state : (int)k->lanes[1].state;
+	if (far > k->far)
+		snprintf(k->so_far, sizeof k->so_far, "%s: %s", k->current.endpoint, why);
+	k->far = far > k->far ? far : k->far;
+	if (++k->at < link_candidates(k, candidates))
+		return;
+	k->at = 0;
+	k->round += k->round < 8;
+	k->far = -1;
+	if (strcmp(k->failure, k->so_far) != 0)
+		log_line(LOG_LINE_INFO, "no link to %.12s at %s", node_id_hex(&k->node, hex), k->so_far);
+	memcpy(k->failure, k->so_far, sizeof k->failure);
+}
+
+/* On its own turn, so that nobody hears of a loss from within a call of theirs. */
+static void link_tell_lost(void *arg) {
+	struct link *k = arg;
+	k->timer = NULL;
+	if (k->at) {
+		timer_set(k, 0, link_try);
+	} else {
+		timer_set(k, k->wait_ms, link_try);
+		k->wait_ms = k->wait_ms * 2 > WAIT_MAX_MS ? WAIT_MAX_MS : k->wait_ms * 2;
+	}
+	if (!k->told_up)
+		return;
+	k->told_up = false;
+	char why[sizeof k->why];
+	struct node_id node = k->node;
+	memcpy(why, k->why, sizeof why);
+	k->config.changed(k->config.arg, &node, false, why); /* may destroy us */
+}
+
 void link_drop(struct link *k, const char *why) {
 	char hex[NODE_ID_HEX];
-	bool waits = !k->lanes[0].lane && !k->lanes[1].lane && k->timer;
-	if (waits)
+	if (link_waits(k) && k->timer)
 		return;
 	snprintf(k->why, sizeof k->why, "%s", why);
-	if (k->up)
+	if (k->up) {
 		log_line(LOG_LINE_WARN, "lost the link to %.12s at %s: %s", node_id_hex(&k->node, hex),
-		        k->endpoint, why);
-	else
-		log_line(LOG_LINE_INFO, "no link to %.12s at %s: %s", node_id_hex(&k->node, hex), k->endpoint,
-		        why);
+		        k->current.endpoint, why);
+		k->at = 0;
+		k->far = -1;
+	} else {
+		attempt_failed(k, why);
+	}
 	k->up = false;
 	lanes_close(k);
 	timer_set(k, 0, link_tell_lost);
@@ -88,8 +189,12 @@ void link_drop(struct link *k, const char *why) {
 
 static void link_too_slow(void *arg) {
 	struct link *k = arg;
+	char why[80] = "no welcome in time";
 	k->timer = NULL;
-	link_drop(k, "no welcome in time");
+	if (k->lanes[0].state == CALLING && k->lanes[1].state == CALLING)
+		snprintf(why, sizeof why, "no answer within %.0f s: it is off, or a firewall is between",
+		        (double)(loop_now_ns() - k->tried_ns) * 1e-9);
+	link_drop(k, why);
 }
 
 /* ---- the greeting ----------------------------------------------------------------------------------- */
@@ -153,12 +258,21 @@ static bool lane_step(struct link_lane *la, enum lane_event event, const Caravan
 }
 
 static void lane_opened(void *arg) {
-	lane_step(arg, OPENED, NULL);
+	struct link_lane *la = arg;
+	timer_set(la->link, GREETING_MS, link_too_slow); /* somebody is there: that one has its time */
+	lane_step(la, OPENED, NULL);
 }
 
 static void lane_gone(void *arg, const char *why, bool key_refused) {
 	struct link_lane *la = arg;
-	link_drop(la->link, key_refused ? "our key is not admitted there (or not yet)" : why);
+	struct link *k = la->link;
+	bool waited = loop_now_ns() - k->tried_ns > (SOCKET_CALL_MS - 200) * (uint64_t)1000000;
+	if (key_refused)
+		why = "our key is not admitted there (or not yet)";
+	else if (strcmp(why, SOCKET_NOT_CONNECTED) == 0)
+		why = waited ? "no answer: it is off, or a firewall is between"
+		             : "nobody listens there, or there is no way to it";
+	link_drop(k, why);
 }
 
 static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__Welcome *w) {
@@ -169,6 +283,10 @@ static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__W
 	bool up = k->lanes[0].state == WELCOMED && k->lanes[1].state == WELCOMED;
 	if (up) {
 		k->up = k->told_up = true;
+		k->worked = k->current;
+		k->at = k->round = 0;
+		k->far = -1;
+		k->failure[0] = 0;
 		k->wait_ms = WAIT_MIN_MS;
 		loop_timer_stop(k->timer);
 		k->timer = NULL;
@@ -204,34 +322,42 @@ static void link_try(void *arg) {
 	static const struct lane_ops ops = {lane_opened, lane_message, lane_gone};
 	struct link *k = arg;
 	const struct link_config *c = &k->config;
+	const char *candidates[CANDIDATES_MAX];
+	size_t n = link_candidates(k, candidates);
 	k->timer = NULL;
+	if (n == 0) /* until an address comes up */
+		return;
+	k->at = k->at < n ? k->at : 0;
+	address_set(&k->current, candidates[k->at]);
+	k->tried_ns = loop_now_ns();
 	for (int i = 0; i < 2; i++) {
 		struct link_lane *la = &k->lanes[i];
-		int rc = lane_create(
-		        &la->lane, c->loop, c->ctx, c->peers->keys, &k->node, k->endpoint, c->boot, &ops, la);
+		int rc = lane_create(&la->lane, c->loop, c->ctx, c->peers->keys, &k->node,
+		        k->current.endpoint, c->boot, &ops, la);
 		if (rc) {
 			la->lane = NULL;
 			link_drop(k, strerror(-rc));
 			return;
 		}
 	}
-	timer_set(k, GREETING_MS, link_too_slow);
+	uint64_t call_ms = (uint64_t)CALL_MIN_MS << k->round;
+	timer_set(k, n > 1 && call_ms < GREETING_MS ? call_ms : GREETING_MS, link_too_slow);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-int link_create(
-        struct link **out, const struct link_config *c, const struct node_id *node, const char *endpoint) {
+int link_create(struct link **out, const struct link_config *c, const struct node_id *node,
+        const char *const *endpoints, size_t n) {
 	struct link *k = calloc(1, sizeof *k);
-	if (!k || !(k->endpoint = strdup(endpoint))) {
-		free(k);
+	if (!k)
 		return -ENOMEM;
-	}
 	k->config = *c;
 	k->node = *node;
+	k->far = -1;
 	k->wait_ms = WAIT_MIN_MS;
 	for (int i = 0; i < 2; i++)
 		k->lanes[i] = (struct link_lane){.link = k, .channel = i ? PEERS_BULK : PEERS_CONTROL};
+	link_say(k, endpoints, n);
 	timer_set(k, 0, link_try);
 	*out = k;
 	return 0;
@@ -242,7 +368,6 @@ void link_destroy(struct link *k) {
 		return;
 	lanes_close(k);
 	loop_timer_stop(k->timer);
-	free(k->endpoint);
 	free(k);
 }
 
@@ -254,16 +379,47 @@ bool link_up(const struct link *k) {
 	return k->up;
 }
 
-int link_move(struct link *k, const char *endpoint) {
-	if (strcmp(k->endpoint, endpoint) == 0)
-		return 0;
-	char *copy = strdup(endpoint);
-	if (!copy)
-		return -ENOMEM;
-	link_drop(k, "it moved");
-	free(k->endpoint);
-	k->endpoint = copy;
-	return 0;
+void link_move(struct link *k, const char *const *endpoints, size_t n) {
+	if (!link_say(k, endpoints, n) || (k->up && link_said(k, k->current.endpoint)))
+		return;
+	if (k->up) {
+		k->worked.endpoint[0] = 0; /* it says itself that it is there no more */
+		link_drop(k, "it moved");
+	} else {
+		link_retry(k);
+	}
+}
+
+void link_hint(struct link *k, const char *endpoint) {
+	if (strcmp(k->hint.endpoint, endpoint) == 0 || !wire_endpoint_ok(endpoint))
+		return;
+	address_set(&k->hint, endpoint);
+	if (!k->up && strcmp(k->current.endpoint, endpoint) != 0)
+		link_retry(k);
+}
+
+void link_readdress(struct link *k, bool (*have)(void *arg, const char *address), void *arg) {
+	char why[120];
+	if (!k->up && link_waits(k)) {
+		link_retry(k);
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		const char *local = k->lanes[i].lane ? lane_local(k->lanes[i].lane) : "";
+		if (!*local || have(arg, local))
+			continue;
+		snprintf(why, sizeof why, "this machine's address %s has gone", local);
+		link_drop(k, why);
+		return;
+	}
+}
+
+const char *link_failure(const struct link *k) {
+	return k->up ? "" : k->failure;
+}
+
+const char *link_endpoint(const struct link *k) {
+	return k->current.endpoint;
 }
 
 int link_send(struct link *k, enum peers_channel ch, Caravan__Envelope *env, struct payload *payload) {

@@ -1,8 +1,9 @@
 /* link: the way to one other node: two lanes, control and bulk, kept up for as long as the link is wanted.
  *
- * Owns: both lanes, their greeting, the wait before the next attempt.  A lane goes through the states of the
- * table in link.c; whatever is not in the table, and any loss, ends both lanes, and after a wait (200 ms,
- * doubling up to 2 s) both are made anew.
+ * Owns: both lanes, their greeting, the addresses at which the node may be found, the wait before the next attempt.
+ * A lane goes through the states of the table in link.c; whatever is not in the table, and any loss, ends both lanes,
+ * and both are made anew: at one address after the other, the one that worked last first, and after a round in vain
+ * after a wait (200 ms, doubling up to 2 s).
  * Threads: the loop. */
 #ifndef DAEMON_NET_LINK_H
 #define DAEMON_NET_LINK_H
@@ -20,13 +21,24 @@ struct link_config {
 	void *arg;
 };
 
-int link_create(
-        struct link **out, const struct link_config *c, const struct node_id *node, const char *endpoint);
+int link_create(struct link **out, const struct link_config *c, const struct node_id *node,
+        const char *const *endpoints, size_t n);
 void link_destroy(struct link *k); /* NULL allowed; no word after it */
 
 const struct node_id *link_node(const struct link *k);
 bool link_up(const struct link *k);
-int link_move(struct link *k, const char *endpoint); /* the same endpoint: nothing happens */
+/* The node is said to be at these (at most WIRE_ENDPOINTS_MAX): a link that is up at one of them stays, any other tries
+ * them at once.  The same as before: nothing happens. */
+void link_move(struct link *k, const char *const *endpoints, size_t n);
+/* The node was heard from there: one more address to try, at once unless the link is up. */
+void link_hint(struct link *k, const char *endpoint);
+/* This machine's addresses changed; have: whether it has this one.  A link from one that it has no more is lost, and
+ * one that waits tries at once. */
+void link_readdress(struct link *k, bool (*have)(void *arg, const char *address), void *arg);
+/* Why the last round of attempts was in vain, as a sentence with the address; empty: it was not, or is not over. */
+const char *link_failure(const struct link *k);
+const char *link_endpoint(
+        const struct link *k); /* where it is up, or what is tried; "" before the first attempt */
 void link_drop(struct link *k, const char *why);
 int link_send(struct link *k, enum peers_channel ch, Caravan__Envelope *env, struct payload *payload);
 

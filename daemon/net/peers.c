@@ -219,17 +219,19 @@ int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt
 	return peers_answer(p, from, &env, NULL);
 }
 
-int peers_connect(struct peers *p, const struct node_id *node, const char *endpoint) {
-	if (!p->ctx || node_id_equal(node, &p->config.keys->public) || !wire_endpoint_ok(endpoint))
+int peers_connect(struct peers *p, const struct node_id *node, const char *const *endpoints, size_t n) {
+	if (!p->ctx || node_id_equal(node, &p->config.keys->public))
 		return -EINVAL;
 	struct link **k = peers_link(p, node);
-	if (k)
-		return link_move(*k, endpoint);
+	if (k) {
+		link_move(*k, endpoints, n);
+		return 0;
+	}
 	if (p->nlinks == WIRE_NODES_MAX)
 		return -ENOSPC;
 	const struct link_config c = {
 	        p->loop, p->ctx, &p->config, p->boot, peers_answered, peers_link_changed, p};
-	int rc = link_create(&p->links[p->nlinks], &c, node, endpoint);
+	int rc = link_create(&p->links[p->nlinks], &c, node, endpoints, n);
 	if (rc == 0)
 		p->nlinks++;
 	return rc;
@@ -254,6 +256,22 @@ bool peers_linked(const struct peers *p, const struct node_id *node) {
 		return true;
 	struct link **k = peers_link(p, node);
 	return k && link_up(*k);
+}
+
+void peers_hint(struct peers *p, const struct node_id *node, const char *endpoint) {
+	struct link **k = peers_link(p, node);
+	if (k)
+		link_hint(*k, endpoint);
+}
+
+void peers_readdress(struct peers *p, bool (*have)(void *arg, const char *address), void *arg) {
+	for (size_t i = 0; i < p->nlinks; i++)
+		link_readdress(p->links[i], have, arg);
+}
+
+const char *peers_failure(const struct peers *p, const struct node_id *node) {
+	struct link **k = peers_link(p, node);
+	return k ? link_failure(*k) : "";
 }
 
 /* ---- joining ----------------------------------------------------------------------------------------- */

@@ -64,12 +64,20 @@ void peers_destroy(struct peers *p); /* NULL allowed; not within a callback */
 const struct node_id *peers_self(const struct peers *p);
 const char *peers_endpoint(const struct peers *p); /* what we are bound to, with its port */
 
-/* Keep links to this node from now on, at this endpoint (again with another endpoint: moves); or no more. */
-int peers_connect(struct peers *p, const struct node_id *node, const char *endpoint);
+/* Keep links to this node from now on, at one of these endpoints (again with others: moves), or none known yet; or no
+ * more. */
+int peers_connect(struct peers *p, const struct node_id *node, const char *const *endpoints, size_t n);
 void peers_disconnect(struct peers *p, const struct node_id *node);
 /* The link is of no use (silence, nonsense): lost now, made anew. */
 void peers_drop(struct peers *p, const struct node_id *node, const char *why);
 bool peers_linked(const struct peers *p, const struct node_id *node); /* ourselves: always */
+/* The node was heard from there: one more address to try. */
+void peers_hint(struct peers *p, const struct node_id *node, const char *endpoint);
+/* This machine's addresses changed: links from one that it does not have any more are lost, and all that are not up are
+ * tried at once. */
+void peers_readdress(struct peers *p, bool (*have)(void *arg, const char *address), void *arg);
+/* Why the last round of attempts to reach a node was in vain, with the address; empty: it was not, or is not over. */
+const char *peers_failure(const struct peers *p, const struct node_id *node);
 
 /* One connection for a Join: with the invitation's key pair to the inviter's endpoints, tried in turn.
  * done is called once, with Joined's entries or with an error sentence. */

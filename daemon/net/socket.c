@@ -3,8 +3,10 @@
 
 #include "daemon/net/socket.h"
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <zmq.h>
 
 static int set(void *s, int option, int value) {
@@ -73,6 +75,18 @@ void socket_monitor_stop(void *of) {
 	zmq_socket_monitor(of, NULL, 0);
 }
 
+/* The address at this end of a connection: numeric, an IPv4 one as such. */
+static void local_address(int fd, char *text, size_t len) {
+	struct sockaddr_storage a;
+	socklen_t alen = sizeof a;
+	char host[NI_MAXHOST];
+	text[0] = 0;
+	if (getsockname(fd, (struct sockaddr *)&a, &alen) != 0 ||
+	        getnameinfo((struct sockaddr *)&a, alen, host, sizeof host, NULL, 0, NI_NUMERICHOST) != 0)
+		return;
+	snprintf(text, len, "%s", strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
+}
+
 int socket_monitor_next(void *monitor, int *event, char *text, size_t len) {
 	uint8_t head[6];
 	char where[128] = "";
@@ -103,8 +117,11 @@ int socket_monitor_next(void *monitor, int *event, char *text, size_t len) {
 		snprintf(text, len, "the connection ended within the handshake%s%s", value ? ": " : "",
 		        value ? zmq_strerror((int)value) : "");
 		break;
+	case ZMQ_EVENT_CONNECTED:
+		local_address((int)value, text, len);
+		break;
 	case ZMQ_EVENT_CLOSED:
-		snprintf(text, len, "cannot connect");
+		snprintf(text, len, SOCKET_NOT_CONNECTED);
 		break;
 	case ZMQ_EVENT_DISCONNECTED:
 		snprintf(text, len, "the connection was closed");

@@ -11,6 +11,7 @@
 #define SOCKET_TAKEN 64         /* messages from one peer that wait for us */
 #define SOCKET_CALL_MS 3000     /* to connect and shake hands */
 #define SOCKET_DEAD_MS 5000     /* what was sent goes unacknowledged for so long: the connection is dead */
+#define SOCKET_NOT_CONNECTED "cannot connect" /* what a monitor says of ZMQ_EVENT_CLOSED */
 
 /* A ROUTER that serves CURVE with these keys; the authenticator must be bound in ctx already.  v6: it will be
  * bound to an IPv6 address.  NULL: errno. */
@@ -24,7 +25,8 @@ void *socket_monitor(void *ctx, void *of, int events);
 /* Ends it; call before either end is closed: libzmq's thread would wait for ever to tell an event to nobody. */
 void socket_monitor_stop(void *of);
 
-/* Receives one event: 1 with a sentence about it and the event, 0 when there is none. */
+/* Receives one event: 1 with a sentence about it and the event, 0 when there is none.  For ZMQ_EVENT_CONNECTED the text
+ * is the address at this end, or empty where that cannot be told any more. */
 int socket_monitor_next(void *monitor, int *event, char *text, size_t len);
 
 #endif

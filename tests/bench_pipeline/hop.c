@@ -120,8 +120,9 @@ double hop_seconds(unsigned bytes, unsigned times) {
 		cluster_fail("no keys");
 	side_create(&a, &b.keys.public);
 	side_create(&b, &a.keys.public);
-	if (peers_connect(b.peers, &a.keys.public, peers_endpoint(a.peers)) != 0 ||
-	        peers_connect(a.peers, &b.keys.public, peers_endpoint(b.peers)) != 0 ||
+	const char *at_a = peers_endpoint(a.peers), *at_b = peers_endpoint(b.peers);
+	if (peers_connect(b.peers, &a.keys.public, &at_a, 1) != 0 ||
+	        peers_connect(a.peers, &b.keys.public, &at_b, 1) != 0 ||
 	        pthread_create(&thread, NULL, turn, &b) != 0)
 		cluster_fail("no memory");
 	loop_run(a.loop);

@@ -1,0 +1,123 @@
+/* address: which of a machine's addresses others are told, in which order, and that a change of them is noticed. */
+#include "config.h"
+
+#include "daemon/cluster/address.h"
+#include "tests/nodes_wait.h"
+#include <arpa/inet.h>
+#include <check.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int rank(const char *name, const char *address) {
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	if (strchr(address, ':')) {
+		ck_assert_int_eq(inet_pton(AF_INET6, address, &v6.sin6_addr), 1);
+		return address_rank(name, false, (struct sockaddr *)&v6, 0);
+	}
+	ck_assert_int_eq(inet_pton(AF_INET, address, &v4.sin_addr), 1);
+	return address_rank(name, false, (struct sockaddr *)&v4, 0);
+}
+
+START_TEST(as_people_would) {
+	/* each comes before the next */
+	static const char *const order[][2] = {{"eth0", "192.168.1.4"}, {"wlan0", "2001:db8::4"},
+	        {"wg0", "10.8.0.2"}, {"tailscale0", "fd7a:115c::2"}, {"docker0", "172.17.0.1"},
+	        {"eth0", "169.254.9.9"}};
+	for (size_t i = 1; i < sizeof order / sizeof *order; i++)
+		ck_assert_msg(rank(order[i - 1][0], order[i - 1][1]) < rank(order[i][0], order[i][1]),
+		        "%s %s first", order[i - 1][0], order[i - 1][1]);
+	ck_assert_int_eq(rank("enp3s0", "10.0.0.4"), rank("wlp2s0", "192.168.1.4"));
+	/* one of a private network over others by its address alone */
+	ck_assert_int_eq(rank("eth0", "100.101.102.103"), rank("tailscale0", "100.64.0.1"));
+	/* nobody gets there */
+	ck_assert_int_eq(rank("eth0", "fe80::1"), -1);
+	ck_assert_int_eq(rank("lo", "127.0.0.1"), -1);
+	ck_assert_int_eq(rank("lo", "::1"), -1);
+	/* a bridge with a card in it is the way out; one of guests is not */
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	inet_pton(AF_INET, "10.0.0.5", &a.sin_addr);
+	ck_assert_int_lt(address_rank("br0", false, (struct sockaddr *)&a, 0),
+	        address_rank("br0", true, (struct sockaddr *)&a, 0));
+	/* an address that will soon be another comes after one that stays, and one that is not yet anybody's not at all */
+	struct sockaddr_in6 b = {.sin6_family = AF_INET6};
+	inet_pton(AF_INET6, "2001:db8::5", &b.sin6_addr);
+	ck_assert_int_gt(
+	        address_rank("eth0", false, (struct sockaddr *)&b, 0x01), rank("eth0", "2001:db8::4"));
+	ck_assert_int_eq(address_rank("eth0", false, (struct sockaddr *)&b, 0x40), -1);
+}
+END_TEST
+
+START_TEST(lists) {
+	char out[8][ADDRESS_MAX];
+	ck_assert_uint_eq(address_list("tcp://192.168.7.1:7070", out, 8), 1);
+	ck_assert_str_eq(out[0], "tcp://192.168.7.1:7070");
+	/* who is bound to the loopback is found there */
+	ck_assert_uint_eq(address_list("tcp://127.0.0.1:7070", out, 8), 1);
+	ck_assert_str_eq(out[0], "tcp://127.0.0.1:7070");
+	for (int v6 = 0; v6 < 2; v6++) {
+		size_t n = address_list(v6 ? "tcp://[::]:7071" : "tcp://0.0.0.0:7071", out, 8);
+		for (size_t i = 0; i < n; i++) {
+			ck_assert(wire_endpoint_ok(out[i]));
+			ck_assert_ptr_nonnull(strstr(out[i], ":7071"));
+			ck_assert_ptr_null(strstr(out[i], "0.0.0.0"));
+			ck_assert_ptr_null(strstr(out[i], "//127."));
+			ck_assert(v6 || !strchr(out[i], '['));
+		}
+	}
+}
+END_TEST
+
+static unsigned changes;
+static void on_change(void *arg) {
+	(void)arg;
+	changes++;
+}
+static bool changed(void) {
+	return changes > 0;
+}
+
+/* A network of the test's own, where it may have one. */
+START_TEST(comes_and_goes) {
+	char out[8][ADDRESS_MAX];
+	struct address_watch *w;
+	if (unshare(CLONE_NEWNET) != 0 ||
+	        system("ip link add d0 type dummy 2>/dev/null && ip link set d0 up") != 0)
+		return; /* not root, or no iproute2 */
+	ck_assert_int_eq(loop_create(&loop), 0);
+	/* the loopback is told to nobody, not even for lack of any other */
+	ck_assert_uint_eq(address_list("tcp://0.0.0.0:7070", out, 8), 0);
+	ck_assert(!address_have("10.9.8.7"));
+	ck_assert_int_eq(address_watch_create(&w, loop, on_change, NULL), 0);
+	nodes_run(500);
+	changes = 0;
+	ck_assert_int_eq(system("ip addr add 10.9.8.7/24 dev d0 && ip addr add 10.9.8.8/24 dev d0"), 0);
+	ck_assert(nodes_until(changed, 10000));
+	ck_assert_uint_eq(address_list("tcp://0.0.0.0:7070", out, 8), 2);
+	ck_assert_str_eq(out[0], "tcp://10.9.8.7:7070");
+	ck_assert(address_have("10.9.8.7"));
+	changes = 0;
+	ck_assert_int_eq(system("ip addr del 10.9.8.7/24 dev d0"), 0);
+	ck_assert(nodes_until(changed, 10000));
+	ck_assert(!address_have("10.9.8.7"));
+	address_watch_destroy(w);
+	loop_destroy(loop);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("address");
+	TCase *t = tcase_create("addresses");
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, as_people_would);
+	tcase_add_test(t, lists);
+	tcase_add_test(t, comes_and_goes);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/check_main.h"
