@@ -2,6 +2,7 @@
 #include "cli/args.h"
 #include "cli/command.h"
 #include "cli/suggest.h"
+#include "daemon/text/tokenizer.h"
 #include "kernels/kernels.h"
 #include "proto/paths.h"
 #include <ctype.h>
@@ -174,6 +175,14 @@ uint32_t args_kv(const char *text) {
 		if (strcmp(text, kern_kv_name(t)) == 0)
 			return 1 + t;
 	wrong("--kv", text, "f16 or q8_0");
+}
+
+char *args_pre(char *text) {
+	char what[256];
+	if (tokenizer_knows_pre(text))
+		return text;
+	snprintf(what, sizeof what, "a pre-tokenizer that Caravan knows: %s", tokenizer_pres());
+	wrong("--pre", text, what);
 }
 
 size_t args_list(char *list, char **out, size_t max) {

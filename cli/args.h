@@ -40,6 +40,9 @@ uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90
 /* A type of KV cache by its name, as 1 + its number; ends the program for another. */
 uint32_t args_kv(const char *text);
 
+/* A pre-tokenizer that is known, by its name; lists them and ends the program for another. */
+char *args_pre(char *text);
+
 /* Splits "a,b" in place; how many there are, at most max. */
 size_t args_list(char *list, char **out, size_t max);
 

@@ -208,7 +208,7 @@ static int read_all(struct client *c, void *data, size_t len) {
 	return 0;
 }
 
-const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len) {
+static const Caravan__Envelope *next_message(struct client *c, const uint8_t **payload, size_t *len) {
 	uint8_t header[FRAME_HEADER];
 	char err[256];
 	size_t elen, plen;
@@ -239,6 +239,15 @@ const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, 
 	*payload = c->frame + elen;
 	*len = plen;
 	return c->env;
+}
+
+const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len) {
+	const Caravan__Envelope *env;
+	while ((env = next_message(c, payload, len)) && env->body_case == CARAVAN__ENVELOPE__BODY_CTL_NOTE) {
+		progress_clear();
+		fail("%s", env->ctl_note->text);
+	}
+	return env;
 }
 
 Caravan__Envelope *client_take(struct client *c) {
@@ -281,7 +290,7 @@ int client_open_model(const char *path, int *fds, size_t *nfds) {
 	return rc;
 }
 
-static int load_private(struct client *c, const char *path, uint32_t max_rows) {
+static int load_private(struct client *c, const char *path, const char *name, const Caravan__CtlLoad *how) {
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
 	Caravan__CtlLoad load = CARAVAN__CTL_LOAD__INIT;
@@ -289,10 +298,11 @@ static int load_private(struct client *c, const char *path, uint32_t max_rows) {
 	int rc = client_open_model(path, fds, &nfds);
 	if (rc != 0)
 		return rc;
+	if (how)
+		load = *how;
 	load.file = (char *)path;
-	load.name = "private";
+	load.name = (char *)name;
 	load.parallel = 1;
-	load.max_rows = max_rows;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
 	env.ctl_load = &load;
 	rc = client_send(c, &env, NULL, 0, fds, nfds);
@@ -301,8 +311,8 @@ static int load_private(struct client *c, const char *path, uint32_t max_rows) {
 	return rc == 0 ? client_wait(c) : rc;
 }
 
-int client_for_model(
-        struct client *c, const char *control, const char **model, unsigned threads, uint32_t max_rows) {
+int client_for_model(struct client *c, const char *control, const char **model, unsigned threads,
+        const Caravan__CtlLoad *how) {
 	if (*model && !client_is_path(*model) && !wire_name_ok(*model)) {
 		*c = (struct client){.fd = -1};
 		return fail(
@@ -311,10 +321,12 @@ int client_for_model(
 	}
 	if (!*model || !client_is_path(*model))
 		return client_open(c, control);
+	static char name[WIRE_NAME_MAX + 1];
 	int rc = client_private(c, threads);
-	if (rc == 0 && (rc = load_private(c, *model, max_rows)) != 0)
+	paths_model_name(name, *model);
+	if (rc == 0 && (rc = load_private(c, *model, name, how)) != 0)
 		client_close(c);
-	*model = "private";
+	*model = name;
 	return rc;
 }
 

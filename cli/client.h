@@ -28,7 +28,7 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
         const int *fds, size_t nfds);
 
 /* The next message: borrowed until the next call.  NULL when the daemon has gone (said) or sent what cannot be
- * used (said). */
+ * used (said).  Notes of the daemon are said on the way. */
 const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len);
 
 /* The last message, for the caller to keep and wire_free. */
@@ -41,9 +41,9 @@ bool client_is_path(const char *model);
 int client_open_model(const char *path, int *fds, size_t *nfds);
 
 /* The daemon for MODEL: the one that runs, or a private one that has loaded the file; *model is then set to the
- * name to ask for.  max_rows: 0 for the default; only with a path. */
-int client_for_model(
-        struct client *c, const char *control, const char **model, unsigned threads, uint32_t max_rows);
+ * name to ask for.  how: of a path, what load takes beside the file; NULL: the defaults. */
+int client_for_model(struct client *c, const char *control, const char **model, unsigned threads,
+        const Caravan__CtlLoad *how);
 
 /* Waits for the end of a command that has no other result.  0 or EXIT_FAILED after saying why. */
 int client_wait(struct client *c);

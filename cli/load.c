@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_COPIES, OPT_DRAFT };
+enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_COPIES, OPT_DRAFT, OPT_PRE };
 
 static const struct option longs[] = {
         {"name", required_argument, NULL, OPT_NAME},
@@ -21,6 +21,7 @@ static const struct option longs[] = {
         {"nodes", required_argument, NULL, OPT_NODES},
         {"copies", required_argument, NULL, OPT_COPIES},
         {"draft", required_argument, NULL, OPT_DRAFT},
+        {"pre", required_argument, NULL, OPT_PRE},
         ARGS_COMMON,
 };
 
@@ -50,7 +51,9 @@ static const char help[] =
         "  --draft FILE           a smaller model with the same tokenizer, which this\n"
         "                         node runs as NAME-draft to draft tokens ahead: the\n"
         "                         same answers, faster when latency between nodes\n"
-        "                         dominates\n";
+        "                         dominates\n"
+        "  --pre NAME             the pre-tokenizer, for a file that names none or one that\n"
+        "                         Caravan does not know\n";
 
 static const Caravan__ReportModel *find(const struct report *r, const char *model) {
 	for (size_t i = 0; i < r->models; i++)
@@ -187,6 +190,7 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	small.parallel = cmd->parallel;
 	small.kv = cmd->kv;
 	small.copies = cmd->copies;
+	small.pre = cmd->pre;
 	small.drafts = true;
 	int rc = load(a, &small, name);
 	if (rc != 0)
@@ -232,6 +236,9 @@ static int run(int argc, char **argv) {
 			break;
 		case OPT_KV:
 			cmd.kv = args_kv(optarg);
+			break;
+		case OPT_PRE:
+			cmd.pre = args_pre(optarg);
 			break;
 		case OPT_NODES:
 			cmd.all_nodes = strcmp(optarg, "all") == 0;

@@ -69,7 +69,7 @@ static int run(int argc, char **argv) {
 	struct client c;
 	const char *model = NULL, *out = NULL;
 	unsigned threads = 0;
-	uint32_t batch = 0;
+	Caravan__CtlLoad how = CARAVAN__CTL_LOAD__INIT;
 	Caravan__CtlLogits cmd = CARAVAN__CTL_LOGITS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	args_begin(&a, &command_logits, argc, argv);
@@ -82,7 +82,7 @@ static int run(int argc, char **argv) {
 			threads = (unsigned)args_uint("--threads", optarg, 1, 256);
 			break;
 		case OPT_BATCH:
-			batch = (uint32_t)args_uint("--batch", optarg, 1, WIRE_ROWS_MAX);
+			how.max_rows = (uint32_t)args_uint("--batch", optarg, 1, WIRE_ROWS_MAX);
 			break;
 		case OPT_OUT:
 			out = optarg;
@@ -91,7 +91,7 @@ static int run(int argc, char **argv) {
 	args_operands(&a, 1, INT32_MAX, "ID");
 	if (!out)
 		args_usage(&a, "--out FILE is missing");
-	if ((threads || batch) && (!model || !client_is_path(model)))
+	if ((threads || how.max_rows) && (!model || !client_is_path(model)))
 		args_usage(&a, "--threads and --batch go with a path as MODEL");
 	size_t n = (size_t)(argc - optind);
 	uint32_t *ids = calloc(n, sizeof *ids);
@@ -104,7 +104,7 @@ static int run(int argc, char **argv) {
 	struct stat st;
 	bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	if (rc == 0)
-		rc = client_for_model(&c, a.control, &model, threads, batch);
+		rc = client_for_model(&c, a.control, &model, threads, &how);
 	if (rc == 0) {
 		cmd.model = (char *)(model ? model : "");
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOGITS;

@@ -6,6 +6,7 @@
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
 #include "daemon/plan/shapes.h"
+#include "daemon/text/tokenizer.h"
 #include "proto/paths.h"
 #include "shard/gguf.h"
 #include "shard/import.h"
@@ -24,6 +25,7 @@ enum {
 	OPT_KV,
 	OPT_NODES,
 	OPT_DRAFT,
+	OPT_PRE,
 	OPT_CLUSTER,
 	OPT_SHAPE,
 	OPT_JSON
@@ -36,6 +38,7 @@ static const struct option longs[] = {
         {"kv", required_argument, NULL, OPT_KV},
         {"nodes", required_argument, NULL, OPT_NODES},
         {"draft", required_argument, NULL, OPT_DRAFT},
+        {"pre", required_argument, NULL, OPT_PRE},
         {"cluster", required_argument, NULL, OPT_CLUSTER},
         {"shape", required_argument, NULL, OPT_SHAPE},
         {"json", no_argument, NULL, OPT_JSON},
@@ -56,6 +59,8 @@ static const char help[] =
         "                         'all' (default: the planner chooses)\n"
         "  --draft FILE           also plan a smaller model on the coordinator that\n"
         "                         drafts for this one; NAME:TYPE as for --shape will do\n"
+        "  --pre NAME             the pre-tokenizer, for a file that names none or one that\n"
+        "                         Caravan does not know\n"
         "  --name NAME            a name for the model in the answer\n"
         "\n"
         "Instead of a cluster, or of a file:\n"
@@ -195,10 +200,13 @@ static int plan_described(struct answer *out, const struct asked *q, const struc
 static int plan_without_daemon(struct answer *out, const struct asked *q) {
 	char err[1024];
 	struct manifest *m = NULL;
+	struct import_options o = {.text.pre = q->cmd.pre, .check = tokenizer_check};
 	int rc = *q->cmd.shape ? shapes_manifest(&m, q->cmd.shape, err, sizeof err)
-	                       : import_shape(&m, q->fds, q->nfds, q->cmd.file, NULL, err, sizeof err);
+	                       : import_shape(&m, q->fds, q->nfds, q->cmd.file, &o, NULL, err, sizeof err);
 	if (rc < 0)
 		return fail("%s", err);
+	if (*o.text.note)
+		fprintf(stderr, "caravan: %s: %s\n", q->cmd.file, o.text.note);
 	rc = plan_described(out, q, m);
 	manifest_destroy(m);
 	return rc;
@@ -215,7 +223,7 @@ static int open_vocab(struct vocab **out, const struct asked *q) {
 	struct gguf *g = NULL;
 	int rc = gguf_open(&g, q->fds, q->nfds, q->cmd.file, err, sizeof err);
 	if (rc == 0)
-		rc = vocab_from_gguf(out, g, err, sizeof err);
+		rc = vocab_from_gguf(out, g, NULL, err, sizeof err);
 	gguf_close(g);
 	return rc ? fail("%s", err) : 0;
 }
@@ -243,6 +251,7 @@ static int advise_draft(struct answer *out, struct asked *q, struct asked *small
 	small->cmd.context = q->cmd.context;
 	small->cmd.parallel = q->cmd.parallel;
 	small->cmd.kv = q->cmd.kv;
+	small->cmd.pre = q->cmd.pre;
 	small->cmd.drafts = true;
 	int rc = check_words(q, small);
 	if (rc == 0)
@@ -296,6 +305,9 @@ static int run(int argc, char **argv) {
 			break;
 		case OPT_PARALLEL:
 			q.cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
+			break;
+		case OPT_PRE:
+			q.cmd.pre = args_pre(optarg);
 			break;
 		case OPT_KV:
 			q.cmd.kv = args_kv(optarg);

@@ -23,6 +23,8 @@ enum {
 	OPT_STOP,
 	OPT_SPECIAL,
 	OPT_NO_DRAFTS,
+	OPT_CONTEXT,
+	OPT_PRE,
 	OPT_JSON
 };
 
@@ -38,6 +40,8 @@ static const struct option longs[] = {
         {"stop", required_argument, NULL, OPT_STOP},
         {"special", no_argument, NULL, OPT_SPECIAL},
         {"no-drafts", no_argument, NULL, OPT_NO_DRAFTS},
+        {"context", required_argument, NULL, OPT_CONTEXT},
+        {"pre", required_argument, NULL, OPT_PRE},
         {"json", no_argument, NULL, OPT_JSON},
         ARGS_COMMON,
 };
@@ -53,8 +57,16 @@ static const char help[] =
         "                         (default: the only model that is served)\n"
         "  -n N                   generate at most N tokens (default: up to the context)\n"
         "  --stop TEXT            end before this text; may be given up to 16 times\n"
-        "  --special              special tokens spelled in the prompt count as such\n"
+        "  --special              special tokens spelled in the prompt count as such, and\n"
+        "                         those in the answer are shown\n"
         "  --no-drafts            do not draft tokens ahead: the same answer, slower\n"
+        "\n"
+        "With a path as MODEL:\n"
+        "  --context N            tokens of prompt and answer together at most (default:\n"
+        "                         the length the model was trained for, or as much of it\n"
+        "                         as fits the memory)\n"
+        "  --pre NAME             the pre-tokenizer, for a file that names none or one that\n"
+        "                         Caravan does not know\n"
         "\n"
         "How tokens are sampled:\n"
         "  --temp T               temperature; 0 always picks the most likely token (0.8)\n"
@@ -121,8 +133,19 @@ static void hide_place(void) {
 		fputs("\r\033[K", stderr);
 }
 
+/* An answer that ends in the middle, because there is no room for more: nobody can see that from the text. */
+static void say_context(const Caravan__Finished *fin, bool path) {
+	char size[32] = "";
+	if (fin->reason != CARAVAN__REASON__CONTEXT)
+		return;
+	if (fin->context)
+		snprintf(size, sizeof size, " of %u tokens", fin->context);
+	fail("the answer ends here because the context%s is full; %s sets another", size,
+	        path ? "--context" : "caravan load --context");
+}
+
 /* The answer of a sent command, to its end. */
-static int receive(struct client *c, struct result *r, uint64_t seed) {
+static int receive(struct client *c, struct result *r, uint64_t seed, bool path) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
@@ -145,10 +168,14 @@ static int receive(struct client *c, struct result *r, uint64_t seed) {
 			show_place(env->queued);
 			break;
 		case CARAVAN__ENVELOPE__BODY_CTL_END:
+			if (!env->ctl_end->finished)
+				return fail("the daemon sent no result");
 			if (r->json)
-				return env->ctl_end->finished ? print_json(r, env->ctl_end->finished, seed)
-				                              : fail("the daemon sent no result");
-			return isatty(STDOUT_FILENO) && text_write("\n", 1) > 0 ? EXIT_FAILED : EXIT_OK;
+				rc = print_json(r, env->ctl_end->finished, seed);
+			else if (isatty(STDOUT_FILENO) && text_write("\n", 1) > 0)
+				rc = EXIT_FAILED;
+			say_context(env->ctl_end->finished, path);
+			return rc;
 		case CARAVAN__ENVELOPE__BODY_CTL_ERROR:
 			if (!r->json && isatty(STDOUT_FILENO))
 				text_write("\n", 1);
@@ -172,6 +199,7 @@ static int run(int argc, char **argv) {
 	bool seeded = false;
 	Caravan__Sampling s = CARAVAN__SAMPLING__INIT;
 	Caravan__CtlRun cmd = CARAVAN__CTL_RUN__INIT;
+	Caravan__CtlLoad how = CARAVAN__CTL_LOAD__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	s.temperature = 0.8f;
 	s.top_k = 40;
@@ -224,11 +252,21 @@ static int run(int argc, char **argv) {
 		case OPT_NO_DRAFTS:
 			s.undrafted = true;
 			break;
+		case OPT_CONTEXT:
+			how.context = (uint32_t)args_uint("--context", optarg, 1, WIRE_CONTEXT_MAX);
+			break;
+		case OPT_PRE:
+			how.pre = args_pre(optarg);
+			break;
 		case OPT_JSON:
 			r.json = true;
 			break;
 		}
 	args_operands(&a, 0, 1, "PROMPT");
+	if ((how.context || *how.pre) && (!model || !client_is_path(model)))
+		args_usage(
+		        &a, "--context and --pre go with a path as MODEL: a model that serves has its own");
+	how.fit = true;
 	if (!seeded && getentropy(&s.seed, sizeof s.seed) != 0)
 		return fail("cannot draw a seed: %s", strerror(errno));
 	if (!seeded)
@@ -236,7 +274,8 @@ static int run(int argc, char **argv) {
 	int rc = text_read(argv[optind], &prompt, &len);
 	if (rc != 0)
 		return rc;
-	rc = client_for_model(&c, a.control, &model, 0, 0);
+	bool path = model && client_is_path(model);
+	rc = client_for_model(&c, a.control, &model, 0, &how);
 	if (rc == 0) {
 		cmd.model = (char *)(model ? model : "");
 		cmd.sampling = &s;
@@ -245,7 +284,7 @@ static int run(int argc, char **argv) {
 		env.ctl_run = &cmd;
 		rc = client_send(&c, &env, prompt, len, NULL, 0);
 		if (rc == 0)
-			rc = receive(&c, &r, s.seed);
+			rc = receive(&c, &r, s.seed, path);
 		client_close(&c);
 	}
 	free(r.text);

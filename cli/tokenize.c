@@ -8,11 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NO_BOS = OPT_OWN, OPT_SPECIAL };
+enum { OPT_NO_BOS = OPT_OWN, OPT_SPECIAL, OPT_PRE };
 
 static const struct option longs[] = {
         {"no-bos", no_argument, NULL, OPT_NO_BOS},
         {"special", no_argument, NULL, OPT_SPECIAL},
+        {"pre", required_argument, NULL, OPT_PRE},
         ARGS_COMMON,
 };
 
@@ -23,7 +24,9 @@ static const char help[] =
         "                         has only a vocabulary will do (default: the only model\n"
         "                         that is served)\n"
         "  --no-bos               without the beginning-of-text token that the model adds\n"
-        "  --special              special tokens spelled in the text count as such\n";
+        "  --special              special tokens spelled in the text count as such\n"
+        "  --pre NAME             with a path: the pre-tokenizer, for a file that names\n"
+        "                         none or one that Caravan does not know\n";
 
 /* any: whether there are ids on the line already */
 static void print_ids(const uint8_t *payload, size_t len, bool *any) {
@@ -74,8 +77,13 @@ static int run(int argc, char **argv) {
 		case OPT_SPECIAL:
 			cmd.special = true;
 			break;
+		case OPT_PRE:
+			cmd.pre = args_pre(optarg);
+			break;
 		}
 	args_operands(&a, 0, 1, "TEXT");
+	if (*cmd.pre && (!model || !client_is_path(model)))
+		args_usage(&a, "--pre goes with a path as MODEL");
 	int rc = text_read(argv[optind], &text, &len);
 	if (rc != 0)
 		return rc;
@@ -101,7 +109,7 @@ static int run(int argc, char **argv) {
 }
 
 const struct command command_tokenize = {.name = "tokenize",
-        .usage = "[-m MODEL] [--no-bos] [--special] [TEXT]",
+        .usage = "[-m MODEL] [--no-bos] [--special] [--pre NAME] [TEXT]",
         .summary = "print the token ids of a text",
         .help = help,
         .run = run};

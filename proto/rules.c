@@ -190,7 +190,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(finished), {
 		{1, RULE_ENUM, 0, CARAVAN__REASON__ERROR}, {2, RULE_LINE, 0, TEXT}, {3, RULE_ANY},
 		{4, RULE_REAL, 0, 1e9}, {5, RULE_REAL, 0, 1e9}, {6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9},
-		{8, RULE_REAL, 0, 1e9}}, NULL},
+		{8, RULE_REAL, 0, 1e9}, {90, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
 	{SHAPE(cancel), {{0}}, NULL},
 	/* the control socket */
 	{SHAPE(ctl_invite), {{1, RULE_NUM, 1, 31 * 86400}}, NULL},
@@ -200,19 +200,21 @@ const struct shape rules_shapes[] = {
 		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
 		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX},
 		{8, RULE_NUM, 0, WIRE_NODES_MAX}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}, {10, RULE_NAME0},
-		{11, RULE_ANY}}, NULL},
+		{11, RULE_ANY}, {90, RULE_LINE, 0, WIRE_NAME_MAX}, {91, RULE_ANY}}, NULL},
 	{SHAPE(ctl_unload), {{1, RULE_NAME0}}, NULL},
 	{SHAPE(ctl_status), {{0}}, NULL},
 	{SHAPE(ctl_run), {
 		{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_PART, 1, 1}, {4, RULE_PROSE, 0, WIRE_STOPS_MAX},
 		{5, RULE_ANY}}, NULL},
 	{SHAPE(ctl_logits), {{1, RULE_NAME0}}, NULL},
-	{SHAPE(ctl_tokenize), {{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_LINE, 0, 4096}}, NULL},
+	{SHAPE(ctl_tokenize), {{1, RULE_NAME0}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_LINE, 0, 4096},
+		{90, RULE_LINE, 0, WIRE_NAME_MAX}}, NULL},
 	{SHAPE(ctl_plan), {
 		{1, RULE_LINE, 0, 4096}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
 		{4, RULE_NUM, 0, 65536}, {5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY},
 		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}, {10, RULE_ANY},
-		{11, RULE_ANY}}, NULL},
+		{11, RULE_ANY}, {90, RULE_LINE, 0, WIRE_NAME_MAX}}, NULL},
+	{SHAPE(ctl_note), {{1, RULE_LINE, 1, TEXT}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY},
 		{100, RULE_ANY}}, NULL},

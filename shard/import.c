@@ -292,8 +292,9 @@ done:
 	return rc;
 }
 
-/* Fills in the manifest from the sources' records. */
-static int make_manifest(struct import *im, const struct place *p, size_t count) {
+/* Fills in the manifest from the sources' records.  weights: its name if it had no vocabulary, which is what names of a
+ * file stand for: another pre-tokenizer makes another manifest of the same weights. */
+static int make_manifest(struct import *im, const struct place *p, size_t count, struct content_id *weights) {
 	size_t s = 0;
 	for (size_t i = 0; i < count; i++) {
 		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
@@ -302,10 +303,17 @@ static int make_manifest(struct import *im, const struct place *p, size_t count)
 		*p[i].slot =
 		        (struct manifest_tensor){im->source[s].record.id, t->type, t->n, t->rows, t->bytes};
 	}
-	im->m->vocab = content_hash(im->vocab_blob, im->vocab_len);
+	im->m->vocab = (struct content_id){.b = {0}};
 	free(im->manifest_blob);
 	im->manifest_blob = NULL;
 	int rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
+	if (rc == 0) {
+		*weights = im->m->id;
+		free(im->manifest_blob);
+		im->manifest_blob = NULL;
+		im->m->vocab = content_hash(im->vocab_blob, im->vocab_len);
+		rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
+	}
 	if (rc == -ENOMEM)
 		return fail_memory(im);
 	return rc < 0 ? fail(im, rc, "its tensors make no model") : 0;
@@ -324,9 +332,10 @@ static void invent_names(const struct place *p, size_t count) {
 	}
 }
 
-/* Takes the names that were remembered: 0 when they are there and make the manifest that they made before. */
+/* Takes the names that were remembered: 0 when they are there and make the weights that they made before. */
 static int recall(struct import *im, int cache, const char *key, const struct place *p, size_t count) {
 	struct import_names names = {0};
+	struct content_id weights;
 	int rc = import_names_read(cache, key, &names);
 	if (rc == 0 && names.count != im->sources)
 		rc = -EBADMSG;
@@ -347,8 +356,9 @@ static int recall(struct import *im, int cache, const char *key, const struct pl
 	for (size_t i = 0; rc == 0 && i < im->sources; i++)
 		rc = content_tensor_encode(&im->source[i].record, &im->source[i].blob, &im->source[i].len);
 	if (rc == 0)
-		rc = make_manifest(im, p, count);
-	if (rc == 0 && !content_equal(&im->m->id, &names.manifest))
+		rc = make_manifest(im, p, count, &weights);
+	/* older versions remembered the manifest with its vocabulary */
+	if (rc == 0 && !content_equal(&weights, &names.weights) && !content_equal(&im->m->id, &names.weights))
 		rc = -EBADMSG;
 	import_names_clear(&names);
 	if (rc < 0) {
@@ -362,8 +372,8 @@ static int recall(struct import *im, int cache, const char *key, const struct pl
 }
 
 /* Remembers the names.  That it fails (a full disk) costs time later, nothing else. */
-static void remember(const struct import *im, int cache, const char *key) {
-	struct import_names names = {.manifest = im->m->id, .count = im->sources};
+static void remember(const struct import *im, int cache, const char *key, const struct content_id *weights) {
+	struct import_names names = {.weights = *weights, .count = im->sources};
 	names.record = calloc(im->sources, sizeof *names.record);
 	if (!names.record)
 		return;
@@ -378,6 +388,7 @@ static int name_content(struct import *im, const int *fds, size_t nfds, const ch
         import_progress_fn *progress, void *arg) {
 	size_t count = END_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
 	struct place *places = calloc(count, sizeof *places);
+	struct content_id weights;
 	char key[CONTENT_HEX];
 	int dir = -1;
 	int rc = places ? find_places(im, places, &count) : fail_memory(im);
@@ -395,9 +406,9 @@ static int name_content(struct import *im, const int *fds, size_t nfds, const ch
 	}
 	rc = hash_sources(im, progress, arg);
 	if (rc == 0)
-		rc = make_manifest(im, places, count);
+		rc = make_manifest(im, places, count, &weights);
 	if (rc == 0 && dir >= 0)
-		remember(im, dir, key);
+		remember(im, dir, key, &weights);
 done:
 	if (dir >= 0)
 		close(dir);
@@ -411,10 +422,10 @@ static int compare_sources(const void *a, const void *b) {
 }
 
 /* Everything but the names of content.  im may be there when this fails. */
-static int begin(
-        struct import **out, const int *fds, size_t nfds, const char *name, char *err, size_t errlen) {
+static int begin(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
+        char *err, size_t errlen) {
 	struct hparams hp;
-	char why[256];
+	char why[512];
 	struct import *im = *out = calloc(1, sizeof *im);
 	if (!im || !(im->name = strdup(name))) {
 		snprintf(err, errlen, "%s: out of memory", name);
@@ -427,7 +438,9 @@ static int begin(
 		return rc;
 	rc = hparams_from_gguf(&hp, im->g, why, sizeof why);
 	if (rc == 0)
-		rc = vocab_from_gguf(&im->v, im->g, why, sizeof why);
+		rc = vocab_from_gguf(&im->v, im->g, o ? &o->text : NULL, why, sizeof why);
+	if (rc == 0 && o && o->check)
+		rc = o->check(im->v, why, sizeof why);
 	if (rc < 0)
 		return fail(im, rc, why);
 	rc = manifest_create(&im->m, &hp);
@@ -436,10 +449,10 @@ static int begin(
 	return rc < 0 ? fail_memory(im) : check_names(im);
 }
 
-int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
-        import_progress_fn *progress, void *arg, char *err, size_t errlen) {
+int import_open(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
+        const char *cache, import_progress_fn *progress, void *arg, char *err, size_t errlen) {
 	struct import *im;
-	int rc = begin(&im, fds, nfds, name, err, errlen);
+	int rc = begin(&im, fds, nfds, name, o, err, errlen);
 	if (rc == 0)
 		rc = name_content(im, fds, nfds, cache, true, progress, arg);
 	if (rc < 0) {
@@ -452,10 +465,10 @@ int import_open(struct import **out, const int *fds, size_t nfds, const char *na
 	return 0;
 }
 
-int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name, const char *cache,
-        char *err, size_t errlen) {
+int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name,
+        struct import_options *o, const char *cache, char *err, size_t errlen) {
 	struct import *im;
-	int rc = begin(&im, fds, nfds, name, err, errlen);
+	int rc = begin(&im, fds, nfds, name, o, err, errlen);
 	if (rc == 0)
 		rc = name_content(im, fds, nfds, cache, false, NULL, NULL);
 	if (rc == 0) {

@@ -15,18 +15,25 @@ struct import;
  * A return other than 0 stops the import with -ECANCELED. */
 typedef int import_progress_fn(void *arg, uint64_t done, uint64_t total);
 
-/* fds: borrowed.  cache: folder, or NULL for none.  Tensors that the model does not use are refused by name
+/* How a file is taken. */
+struct import_options {
+	struct vocab_reading text; /* its pre-tokenizer, and what was made of its vocabulary (out) */
+	/* What those who will use the vocabulary have against it, so that it is refused before a weight is read; NULL: nothing. */
+	int (*check)(const struct vocab *v, char *err, size_t errlen);
+};
+
+/* fds: borrowed.  o: NULL: as it is, without a check of its vocabulary.  cache: folder, or NULL for none.  Tensors that the model does not use are refused by name
  * when they would change its results (biases, experts), as are shapes that do not fit and scales that are not
  * finite. 0, or a negative errno with a sentence in err that names file and tensor. */
-int import_open(struct import **out, const int *fds, size_t nfds, const char *name, const char *cache,
-        import_progress_fn *progress, void *arg, char *err, size_t errlen);
+int import_open(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
+        const char *cache, import_progress_fn *progress, void *arg, char *err, size_t errlen);
 void import_close(struct import *im); /* NULL allowed */
 
 /* What a file is made of, refused as import_open refuses it, from its header alone: no weight is read.  The manifest
  * (the caller's) has its names when they are remembered; otherwise its own is all zero, its tensors' are of no content,
  * and the vocabulary's is all zero. */
-int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name, const char *cache,
-        char *err, size_t errlen);
+int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name,
+        struct import_options *o, const char *cache, char *err, size_t errlen);
 
 const struct manifest *import_manifest(const struct import *im);
 const struct vocab *import_vocab(const struct import *im);

@@ -53,7 +53,7 @@ int import_names_read(int dir, const char *key, struct import_names *out) {
 	if (memcmp(magic, NAMES_MAGIC, 4) != 0 || version != NAMES_VERSION ||
 	        memcmp(own, key, CONTENT_HEX - 1) != 0)
 		goto error;
-	bytes_get_into(&in, out->manifest.b, sizeof out->manifest.b);
+	bytes_get_into(&in, out->weights.b, sizeof out->weights.b);
 	out->count = bytes_get_u32(&in);
 	if (out->count > in.left / 4)
 		goto error;
@@ -87,7 +87,7 @@ int import_names_write(int dir, const char *key, const struct import_names *name
 	bytes_put(&o, NAMES_MAGIC, 4);
 	bytes_put_u32(&o, NAMES_VERSION);
 	bytes_put(&o, key, CONTENT_HEX - 1);
-	bytes_put(&o, names->manifest.b, sizeof names->manifest.b);
+	bytes_put(&o, names->weights.b, sizeof names->weights.b);
 	bytes_put_u32(&o, (uint32_t)names->count);
 	for (size_t i = 0; i < names->count; i++) {
 		bytes_put_u32(&o, (uint32_t)names->record[i].len);

@@ -10,7 +10,7 @@ struct import_record {
 };
 
 struct import_names {
-	struct content_id manifest; /* that the records made */
+	struct content_id weights; /* the manifest that the records made, without a vocabulary */
 	size_t count;
 	struct import_record *record; /* owned; the bytes they point at are not, but for bytes below */
 	uint8_t *bytes;               /* owned: what was read */

@@ -13,6 +13,7 @@ struct gguf;
 #define VOCAB_MAX_TOKENS (1u << 22)
 #define VOCAB_MAX_TEXT 65535u         /* bytes of a token, a merge, the pre-tokenizer's name */
 #define VOCAB_MAX_TEMPLATE (1u << 20) /* bytes of a chat template */
+#define VOCAB_MAX_ENDS 64u            /* further tokens that end a text */
 
 enum vocab_model { VOCAB_SPM = 1, VOCAB_BPE = 2 };
 
@@ -46,12 +47,27 @@ struct vocab {
 	struct vocab_string pre;           /* tokenizer.ggml.pre, empty when absent */
 	struct vocab_string chat_template; /* empty when absent */
 	int32_t bos, eos, eot, unk;        /* -1: none */
+	uint32_t ends;                     /* tokens beside eos and eot that end a turn or a text, */
+	uint32_t end[VOCAB_MAX_ENDS];      /* ascending */
 	bool add_bos, add_eos, add_space_prefix;
 	uint8_t *bytes; /* owned: the blob, which the strings point into */
 };
 
-/* Reads tokenizer.* of a file. 0, or a negative errno with a sentence in err that names the key at fault. */
-int vocab_from_gguf(struct vocab **out, const struct gguf *g, char *err, size_t errlen);
+/* How a file is read, and what was made of it. */
+struct vocab_reading {
+	/* The pre-tokenizer, whatever the file says: for files that name none, or a wrong one.  NULL or empty: the file's. */
+	const char *pre;
+	char note
+	        [256]; /* out: what the file says that was not taken as it stands, in a line; empty: nothing */
+};
+
+/* Reads tokenizer.* of a file; r may be NULL.  0, or a negative errno with a sentence in err that names the key at fault.
+ * A special token whose number is beyond the vocabulary is none (a note says so): writers of files leave such numbers. */
+int vocab_from_gguf(
+        struct vocab **out, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen);
+
+/* Whether a token of this text ends a turn or a text in whatever model has it. */
+bool vocab_is_end_name(const struct vocab_string *s);
 
 /* The blob (malloc'd), deterministic; and back, every length and index checked. */
 int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len);

@@ -11,6 +11,8 @@
 
 #define VOCAB_MAGIC "CVVO"
 #define VOCAB_VERSION 1u
+#define VOCAB_VERSION_ENDS \
+	2u /* of one that has further ends, and of no other: blobs of the rest stay what they were */
 #define VOCAB_HEAD 40u /* magic, version, model, flags, four ids, tokens, merges */
 enum { FLAG_ADD_BOS = 1, FLAG_ADD_EOS = 2, FLAG_ADD_SPACE = 4, FLAGS = 7 };
 
@@ -34,6 +36,11 @@ int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 		return fail(err, errlen, "has merges, and is not a BPE");
 	if (v->pre.len > VOCAB_MAX_TEXT || v->chat_template.len > VOCAB_MAX_TEMPLATE)
 		return fail(err, errlen, "has a name or template that is too long");
+	if (v->ends > VOCAB_MAX_ENDS)
+		return fail(err, errlen, "has too many tokens that end a text");
+	for (uint32_t i = 0; i < v->ends; i++)
+		if (v->end[i] >= v->tokens || (i > 0 && v->end[i] <= v->end[i - 1]))
+			return fail(err, errlen, "ends a text with a token that it does not have, or twice");
 	for (size_t i = 0; i < sizeof id / sizeof *id; i++)
 		if (id[i] < -1 || (id[i] >= 0 && (uint32_t)id[i] >= v->tokens))
 			return fail(err, errlen, "names a special token that it does not have");
@@ -61,6 +68,7 @@ int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 
 static uint64_t blob_bytes(const struct vocab *v) {
 	uint64_t len = VOCAB_HEAD + 4 + v->pre.len + 4 + (uint64_t)v->chat_template.len;
+	len += v->ends ? 4 + 4 * (uint64_t)v->ends : 0;
 	for (uint32_t i = 0; i < v->tokens; i++)
 		len += 4 + 4 + 1 + (uint64_t)v->token[i].text.len;
 	for (uint32_t i = 0; i < v->merges; i++)
@@ -86,7 +94,7 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 		return -ENOMEM;
 	struct bytes_out o = {blob, blob + size};
 	bytes_put(&o, VOCAB_MAGIC, 4);
-	bytes_put_u32(&o, VOCAB_VERSION);
+	bytes_put_u32(&o, v->ends ? VOCAB_VERSION_ENDS : VOCAB_VERSION);
 	bytes_put_u32(&o, (uint32_t)v->model);
 	bytes_put_u32(&o, (v->add_bos ? FLAG_ADD_BOS : 0u) | (v->add_eos ? FLAG_ADD_EOS : 0u) |
 	                          (v->add_space_prefix ? FLAG_ADD_SPACE : 0u));
@@ -96,6 +104,10 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 	bytes_put_u32(&o, (uint32_t)v->unk);
 	bytes_put_u32(&o, v->tokens);
 	bytes_put_u32(&o, v->merges);
+	if (v->ends)
+		bytes_put_u32(&o, v->ends);
+	for (uint32_t i = 0; i < v->ends; i++)
+		bytes_put_u32(&o, v->end[i]);
 	put_string(&o, v->pre);
 	put_string(&o, v->chat_template);
 	for (uint32_t i = 0; i < v->tokens; i++) {
@@ -122,7 +134,8 @@ static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, si
 	struct bytes_in in = {blob, len, false};
 	const uint8_t *magic = bytes_get(&in, 4);
 	uint32_t version = bytes_get_u32(&in);
-	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 || version != VOCAB_VERSION)
+	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 ||
+	        (version != VOCAB_VERSION && version != VOCAB_VERSION_ENDS))
 		return fail(err, errlen, "has not the form that Caravan writes");
 	v->model = (enum vocab_model)bytes_get_u32(&in);
 	uint32_t flags = bytes_get_u32(&in);
@@ -132,6 +145,11 @@ static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, si
 	v->unk = (int32_t)bytes_get_u32(&in);
 	v->tokens = bytes_get_u32(&in);
 	v->merges = bytes_get_u32(&in);
+	v->ends = version == VOCAB_VERSION_ENDS ? bytes_get_u32(&in) : 0;
+	if (v->ends > VOCAB_MAX_ENDS || (version == VOCAB_VERSION_ENDS && v->ends == 0))
+		return fail(err, errlen, "has no further ends, or too many");
+	for (uint32_t i = 0; i < v->ends; i++)
+		v->end[i] = bytes_get_u32(&in);
 	v->pre = get_string(&in);
 	v->chat_template = get_string(&in);
 	if (in.short_of || flags & ~(uint32_t)FLAGS || v->tokens > in.left / 9 || v->merges > in.left / 4)

@@ -332,7 +332,7 @@ static struct ggufgen *odd_merge(void) {
 }
 static struct ggufgen *odd_bos(void) {
 	struct ggufgen *gen = bpe(NULL);
-	ggufgen_u32(gen, "tokenizer.ggml.bos_token_id", 4);
+	ggufgen_string(gen, "tokenizer.ggml.bos_token_id", "4");
 	return gen;
 }
 static struct ggufgen *odd_add(void) {
@@ -439,7 +439,7 @@ START_TEST(foreign_vocabularies) {
 		if (!path)
 			continue;
 		ck_assert_int_eq(gguf_open_path(&g, path, err, sizeof err), 0);
-		ck_assert_msg(vocab_from_gguf(&v, g, err, sizeof err) == 0, "said: %s", err);
+		ck_assert_msg(vocab_from_gguf(&v, g, NULL, err, sizeof err) == 0, "said: %s", err);
 		gguf_close(g);
 		ck_assert(v->model == file[i].model && v->tokens == file[i].tokens &&
 		          v->merges == file[i].merges && v->bos == file[i].bos && v->eos == file[i].eos &&

@@ -185,7 +185,7 @@ START_TEST(mutated_files) {
 		}
 		int fd = ggufgen_fd(data, len);
 		err[0] = '\0';
-		int rc = import_open(&im, &fd, 1, "mutant", NULL, NULL, NULL, err, sizeof err);
+		int rc = import_open(&im, &fd, 1, "mutant", NULL, NULL, NULL, NULL, err, sizeof err);
 		ck_assert(rc == 0 || err[0]);
 		import_close(im);
 		close(fd);

@@ -49,7 +49,7 @@ static int note_progress(void *arg, uint64_t done, uint64_t total) {
 static struct import *import_fd(int fd, struct progress *p) {
 	struct import *im = NULL;
 	*p = (struct progress){0};
-	ck_assert_msg(import_open(&im, &fd, 1, "model", store_names_dir(store), note_progress, p, err,
+	ck_assert_msg(import_open(&im, &fd, 1, "model", NULL, store_names_dir(store), note_progress, p, err,
 	                      sizeof err) == 0,
 	        "%s", err);
 	return im;
@@ -157,8 +157,8 @@ START_TEST(an_import_can_be_stopped) {
 	int fd = model_fd(&small);
 	struct import *im = NULL;
 	struct progress p = {.stop_at = 5};
-	ck_assert_int_eq(
-	        import_open(&im, &fd, 1, "model", store_names_dir(store), note_progress, &p, err, sizeof err),
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, store_names_dir(store), note_progress, &p,
+	                         err, sizeof err),
 	        -ECANCELED);
 	ck_assert_int_eq(p.calls, 5);
 	ck_assert_str_eq(err, "model: the import was stopped");
@@ -216,9 +216,74 @@ START_TEST(scales_must_be_finite) {
 	/* the last tensor is the head, 300 rows of 68 bytes and 16 of padding: the first scale of row 7 */
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	ck_assert_int_eq(pwrite(fd, &infinity, 2, st.st_size - 16 - (300 - 7) * 68), 2);
-	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, NULL, NULL, err, sizeof err), -EINVAL);
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err), -EINVAL);
 	ck_assert_str_eq(
 	        err, "model: tensor output.weight has a scale that is not finite between rows 0 and 299");
+	close(fd);
+}
+END_TEST
+
+/* A model whose file does not say how text is cut into words. */
+static int bpe_fd(void) {
+	struct ggufgen_model m = small;
+	struct ggufgen *gen = ggufgen_create();
+	size_t len;
+	m.vocab = 3;
+	ggufgen_model_keys(gen, &m);
+	ggufgen_string(gen, "tokenizer.ggml.model", "gpt2");
+	ggufgen_strings(gen, "tokenizer.ggml.tokens", (const char *const[]){"a", "b", "ab"}, 3);
+	ggufgen_strings(gen, "tokenizer.ggml.merges", (const char *const[]){"a b"}, 1);
+	ggufgen_model_tensors(gen, &m);
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	int fd = ggufgen_fd(data, len);
+	free(data);
+	ggufgen_destroy(gen);
+	return fd;
+}
+
+/* Stands for the tokenizer: it knows one pre-tokenizer. */
+static int knows_x(const struct vocab *v, char *why, size_t len) {
+	snprintf(why, len, "the pre-tokenizer is not x");
+	return v->pre.len == 1 && *v->pre.s == 'x' ? 0 : -ENOTSUP;
+}
+
+/* What nobody could use is refused before anything is read or kept, and by a look at the header alone as well. */
+START_TEST(a_vocabulary_is_checked_first) {
+	struct import_options o = {.check = knows_x};
+	struct progress p = {0};
+	struct import *im = NULL;
+	struct manifest *m = NULL;
+	int fd = bpe_fd();
+	for (int i = 0; i < 2; i++) {
+		o.text.pre = i ? "y" : NULL;
+		ck_assert_int_eq(import_open(&im, &fd, 1, "model", &o, store_names_dir(store), note_progress,
+		                         &p, err, sizeof err),
+		        -ENOTSUP);
+		ck_assert_str_eq(err, "model: the pre-tokenizer is not x");
+		ck_assert_int_eq(
+		        import_shape(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err),
+		        -ENOTSUP);
+		ck_assert_str_eq(err, "model: the pre-tokenizer is not x");
+	}
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert_int_eq(count_files("names"), 0);
+	/* named, it is another model of the same weights, which are hashed once */
+	o.text.pre = "x";
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", &o, store_names_dir(store), note_progress, &p, err,
+	                         sizeof err),
+	        0);
+	ck_assert_int_gt(p.calls, 1);
+	struct content_id id = import_manifest(im)->id, head = import_manifest(im)->end[END_HEAD].id;
+	import_close(im);
+	p = (struct progress){0};
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(!content_equal(&import_manifest(im)->id, &id));
+	ck_assert(content_equal(&import_manifest(im)->end[END_HEAD].id, &head));
+	import_close(im);
+	ck_assert_int_eq(import_shape(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err), 0);
+	ck_assert(content_equal(&m->id, &id));
+	manifest_destroy(m);
 	close(fd);
 }
 END_TEST
@@ -230,6 +295,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, a_model_goes_into_the_store);
 	tcase_add_test(t, names_are_remembered);
+	tcase_add_test(t, a_vocabulary_is_checked_first);
 	tcase_add_test(t, an_import_can_be_stopped);
 	tcase_add_test(t, a_tied_head_is_the_embedding);
 	tcase_add_test(t, the_same_content_has_the_same_names);

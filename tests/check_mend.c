@@ -62,7 +62,8 @@ static void prepare(int count) {
 	nodes_cluster(count);
 	const char *file = nodes_model("m.gguf", KERN_Q8_0, 3, 5);
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	ck_assert_msg(import_open(&model, &fd, 1, file, NULL, NULL, NULL, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(
+	        import_open(&model, &fd, 1, file, NULL, NULL, NULL, NULL, err, sizeof err) == 0, "%s", err);
 	close(fd);
 	const struct manifest *m = import_manifest(model);
 	for (int i = 0; i < count; i++) {

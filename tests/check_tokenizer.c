@@ -95,7 +95,7 @@ static struct vocab *load_shared(const char *name) {
 	if (!shared_or_skip(path, name))
 		return NULL;
 	ck_assert_msg(gguf_open_path(&g, path, err, sizeof err) == 0, "%s", err);
-	ck_assert_msg(vocab_from_gguf(&v, g, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(vocab_from_gguf(&v, g, NULL, err, sizeof err) == 0, "%s", err);
 	gguf_close(g);
 	return v;
 }
@@ -211,7 +211,28 @@ START_TEST(spm_small) {
 	x->v.add_space_prefix = false;
 	expect(x, "hello hello", 0, "hello", SP "hello", NULL);
 	x->v.add_eos = true;
-	expect(x, "x", TOKENIZE_BOS, "<s>", "x", "</s>", NULL);
+	expect(x, "x", TOKENIZE_BOS | TOKENIZE_EOS, "<s>", "x", "</s>", NULL);
+	/* a prompt goes on: no EOS, whatever else is asked for */
+	expect(x, "x", TOKENIZE_BOS, "<s>", "x", NULL);
+	expect(x, "x", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", "x", NULL);
+	expect(x, "x</s>", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", "x", "</s>", NULL);
+	free(x);
+}
+END_TEST
+
+/* Who types the beginning of a text gets it once. */
+START_TEST(bos_is_not_doubled) {
+	struct small_vocab *x = small_spm();
+	expect(x, "<s>x", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", SP, "x", NULL);
+	expect(x, "<s>", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", NULL);
+	expect(x, "<s><s>x", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", "<s>", SP, "x", NULL);
+	expect(x, "x<s>", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", SP, "x", "<s>", NULL);
+	expect(x, "<s>x", TOKENIZE_SPECIAL, "<s>", SP, "x", NULL);
+	expect(x, "<s>", TOKENIZE_BOS, "<s>", SP, "<", "s>", NULL);
+	free(x);
+	x = small_bpe("llama-bpe");
+	expect(x, "<|begin_of_text|>hello", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<|begin_of_text|>", "hello",
+	        NULL);
 	free(x);
 }
 END_TEST
@@ -258,6 +279,14 @@ START_TEST(bpe_gpt2_words) {
 	expect(x, "12312", 0, "123", "12", NULL);             /* digits are not cut by threes */
 	expect(x, "hello world", 0, "hello", "\u0120world", NULL);
 	free(x);
+	/* cut like Llama 3's, and merged like these */
+	static const char *const merged[] = {"dbrx", "smaug-bpe"};
+	for (size_t i = 0; i < 2; i++) {
+		x = small_bpe(merged[i]);
+		expect(x, "12123", 0, "12", "1", "2", "3", NULL);
+		expect(x, "whole", 0, "w", "h", "o", "l", "e", NULL);
+		free(x);
+	}
 	x = small_bpe("llama3");
 	expect(x, "12123", 0, "12", "1", "2", "3", NULL);
 	free(x);
@@ -272,6 +301,13 @@ START_TEST(ends) {
 	ck_assert(tokenizer_is_end(t, (uint32_t)x->v.eos));
 	ck_assert(!tokenizer_is_end(t, (uint32_t)x->v.bos) && tokenizer_is_control(t, (uint32_t)x->v.bos));
 	ck_assert(!tokenizer_is_end(t, x->v.tokens) && !tokenizer_is_end(t, UINT32_MAX));
+	/* and what the file lists beside them */
+	uint32_t whole = small_find(x, "whole");
+	ck_assert(!tokenizer_is_end(t, whole));
+	tokenizer_destroy(t);
+	x->v.end[x->v.ends++] = whole;
+	t = make(&x->v);
+	ck_assert(tokenizer_is_end(t, whole) && tokenizer_is_end(t, eot));
 	size_t len = 1;
 	ck_assert_ptr_nonnull(tokenizer_piece(t, x->v.tokens, &len));
 	ck_assert_uint_eq(len, 0);
@@ -282,17 +318,23 @@ END_TEST
 
 static void expect_refusal(const struct vocab *v, int rc, const char *word) {
 	struct tokenizer *t;
-	char err[200] = "";
+	char err[300] = "";
 	ck_assert_int_eq(tokenizer_create(&t, v, err, sizeof err), rc);
 	ck_assert_ptr_null(t);
 	ck_assert_msg(strstr(err, word), "\"%s\" does not say %s", err, word);
+	ck_assert_int_eq(tokenizer_check(v, err, sizeof err), rc);
 }
 
 START_TEST(refusals) {
 	struct small_vocab *x = small_bpe("deepseek-coder");
 	expect_refusal(&x->v, -ENOTSUP, "deepseek-coder");
+	expect_refusal(&x->v, -ENOTSUP, "name that with --pre");
 	x->v.pre.len = 0;
 	expect_refusal(&x->v, -ENOTSUP, "missing");
+	expect_refusal(&x->v, -ENOTSUP,
+	        "--pre, one of llama-bpe, llama3, llama-v3, dbrx, smaug-bpe, gpt-2, default");
+	ck_assert(tokenizer_knows_pre("smaug-bpe") && !tokenizer_knows_pre("deepseek-coder") &&
+	          !tokenizer_knows_pre("") && !tokenizer_knows_pre("llama"));
 	free(x);
 	x = small_bpe("llama3");
 	x->merge[3] = small_text(x, "nospace");
@@ -455,6 +497,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, llama2_special);
 	tcase_add_test(t, llama3_special);
 	tcase_add_test(t, spm_small);
+	tcase_add_test(t, bos_is_not_doubled);
 	tcase_add_test(t, spm_unknown);
 	tcase_add_test(t, bpe_small);
 	tcase_add_test(t, bpe_gpt2_words);

@@ -87,7 +87,8 @@ static struct import *open_model(int i, const char *path) {
 	struct import *im;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ck_assert_int_ge(fd, 0);
-	int rc = import_open(&im, &fd, 1, path, store_names_dir(nodes[i].store), NULL, NULL, err, sizeof err);
+	int rc = import_open(
+	        &im, &fd, 1, path, NULL, store_names_dir(nodes[i].store), NULL, NULL, err, sizeof err);
 	ck_assert_msg(rc == 0, "%s", err);
 	close(fd);
 	return im;

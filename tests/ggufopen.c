@@ -44,7 +44,7 @@ int import_gen(struct ggufgen *gen) {
 	int fd = ggufgen_fd(data, len);
 	struct import *im = NULL;
 	err[0] = '\0';
-	int rc = import_open(&im, &fd, 1, "model", NULL, NULL, NULL, err, sizeof err);
+	int rc = import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err);
 	import_close(im);
 	close(fd);
 	free(data);
@@ -53,9 +53,13 @@ int import_gen(struct ggufgen *gen) {
 }
 
 int vocab_gen(struct ggufgen *gen, struct vocab **v) {
+	return vocab_gen_read(gen, NULL, v);
+}
+
+int vocab_gen_read(struct ggufgen *gen, struct vocab_reading *r, struct vocab **v) {
 	struct gguf *g;
 	ck_assert_int_eq(open_gen(gen, &g), 0);
-	int rc = vocab_from_gguf(v, g, err, sizeof err);
+	int rc = vocab_from_gguf(v, g, r, err, sizeof err);
 	gguf_close(g);
 	return rc;
 }

@@ -15,5 +15,6 @@ int import_gen(struct ggufgen *gen); /* closed again */
 /* Of a file that opens, or the test ends. */
 int hparams_gen(struct ggufgen *gen, struct hparams *hp);
 int vocab_gen(struct ggufgen *gen, struct vocab **v);
+int vocab_gen_read(struct ggufgen *gen, struct vocab_reading *r, struct vocab **v);
 
 #endif

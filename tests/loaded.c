@@ -51,7 +51,7 @@ struct loaded *loaded_create(const char *path) {
 	const char *tmp = getenv("TMPDIR");
 	snprintf(l->dir, sizeof l->dir, "%s/caravan-test-XXXXXX", tmp ? tmp : "/tmp");
 	check(mkdtemp(l->dir) ? 0 : -errno, l->dir, err);
-	check(import_open(&l->import, fds, count, path, NULL, NULL, NULL, err, sizeof err), path, err);
+	check(import_open(&l->import, fds, count, path, NULL, NULL, NULL, NULL, err, sizeof err), path, err);
 	for (size_t i = 0; i < count; i++)
 		close(fds[i]);
 	check(store_open(&l->store, l->dir, err, sizeof err), "store_open", err);

@@ -122,12 +122,28 @@ static void load_progress(void *arg, const char *what, const char *node, uint64_
 		send_progress(p->conn, what, node ? node : "", done, total, false);
 }
 
+static void send_note(struct control_conn *c, const char *text) {
+	Caravan__CtlNote body = CARAVAN__CTL_NOTE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	body.text = (char *)text;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_NOTE;
+	env.ctl_note = &body;
+	control_send(c, &env, NULL, 0);
+}
+
+static void load_note(void *arg, const char *text) {
+	struct pending *p = arg;
+	if (p->conn)
+		send_note(p->conn, text);
+}
+
 static void load(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	const Caravan__CtlLoad *l = env->ctl_load;
 	struct deploy_load what = {.file = l->file,
 	        .name = *l->name ? l->name : NULL,
 	        .context = l->context,
+	        .fit = l->fit,
 	        .parallel = l->parallel,
 	        .max_rows = l->max_rows,
 	        .copies = l->copies,
@@ -137,6 +153,8 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .all_nodes = l->all_nodes,
 	        .draft = l->draft,
 	        .drafts = l->drafts,
+	        .pre = l->pre,
+	        .note = load_note,
 	        .progress = load_progress,
 	        .done = pending_done};
 	(void)payload;
@@ -145,6 +163,13 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	if (what.nfds == 0) {
 		if (!wire_name_ok(l->file)) {
 			control_error(c, "no file came with the command");
+			return;
+		}
+		if (*l->pre) {
+			control_error(c,
+			        "%s is on the disks with the pre-tokenizer that it was loaded with: "
+			        "--pre goes with a file",
+			        l->file);
 			return;
 		}
 		what.known = l->file;
@@ -180,6 +205,8 @@ static void plan(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .all_nodes = q->all_nodes,
 	        .drafts = q->drafts,
 	        .reserved = q->reserved,
+	        .pre = q->pre,
+	        .note = load_note,
 	        .advise = send_advice,
 	        .done = pending_done};
 	(void)payload;
@@ -332,6 +359,8 @@ struct tokenizing {
 	size_t nfds;
 	char *text, *file;
 	size_t len;
+	char pre[WIRE_NAME_MAX + 1]; /* of the file, or empty */
+	struct vocab_reading reading;
 	unsigned flags;
 	uint32_t *ids;
 	size_t n;
@@ -344,11 +373,15 @@ static void tokenize_run(void *arg) {
 	struct gguf *g = NULL;
 	struct vocab *v = NULL;
 	struct tokenizer *own = NULL;
+	char why[512];
 	t->rc = gguf_open(&g, t->fds, t->nfds, t->file, t->err, sizeof t->err);
-	if (t->rc == 0)
-		t->rc = vocab_from_gguf(&v, g, t->err, sizeof t->err);
-	if (t->rc == 0)
-		t->rc = tokenizer_create(&own, v, t->err, sizeof t->err);
+	if (t->rc == 0) {
+		t->rc = vocab_from_gguf(&v, g, &t->reading, why, sizeof why);
+		if (t->rc == 0)
+			t->rc = tokenizer_create(&own, v, why, sizeof why);
+		if (t->rc != 0)
+			snprintf(t->err, sizeof t->err, "%.500s: %s", t->file, why);
+	}
 	if (t->rc == 0 && (t->rc = tokenizer_encode(own, t->text, t->len, t->flags, &t->ids, &t->n)) != 0)
 		snprintf(t->err, sizeof t->err, "cannot encode the text: %s", strerror(-t->rc));
 	tokenizer_destroy(own);
@@ -362,6 +395,8 @@ static void tokenize_done(void *arg, bool cancelled) {
 	if (c && !cancelled && t->rc == 0) {
 		Caravan__CtlTokens body = CARAVAN__CTL_TOKENS__INIT;
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		if (*t->reading.note)
+			send_note(c, t->reading.note);
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENS;
 		env.ctl_tokens = &body;
 		/* a text of one message may be tokens of several */
@@ -401,7 +436,9 @@ static void tokenize(
 	if (len)
 		memcpy(t->text, payload, len);
 	t->len = len;
-	t->flags = (q->no_bos ? 0 : TOKENIZE_BOS) | (q->special ? TOKENIZE_SPECIAL : 0);
+	snprintf(t->pre, sizeof t->pre, "%s", q->pre);
+	t->reading.pre = t->pre;
+	t->flags = (q->no_bos ? 0 : TOKENIZE_BOS | TOKENIZE_EOS) | (q->special ? TOKENIZE_SPECIAL : 0);
 	if (nfds == 0) {
 		const struct deploy_model *m = deploy_find(serve_deploy(s), q->model, t->err, sizeof t->err);
 		t->tokenizer = m ? serve_tokenizer(s, m, t->err, sizeof t->err) : NULL;

@@ -42,6 +42,8 @@ struct deploy_hooks {
 	/* Any model of the cluster changed phase, is new, or learnt its vocabulary; UNLOADED or FAILED: it has
 	 * gone, m is valid for some seconds more and is not found any more. */
 	void (*changed)(void *arg, const struct deploy_model *m);
+	/* Whether this vocabulary can be used: a file whose own cannot is refused before it is hashed.  Any thread; NULL: all. */
+	int (*check_vocab)(const struct vocab *v, char *err, size_t errlen);
 	bool (*busy)(
 	        void *arg); /* NULL allowed: steps are being computed, so what nobody waits for goes slowly */
 	void *arg;
@@ -70,7 +72,8 @@ struct deploy_load {
 	const int *fds;   /* duplicated */
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
-	uint32_t kv;                /* 1 + the type of KV cache (enum kern_kv); 0: f16 */
+	bool fit;          /* without a context: what was trained, or as much of it as memory has room for */
+	uint32_t kv;       /* 1 + the type of KV cache (enum kern_kv); 0: f16 */
 	uint32_t max_rows; /* of a step at most; 0: PLANNER_ROWS, of drafts fewer, or what fits a message */
 	uint32_t copies;   /* nodes whose disks are to have each part of it; 0: DEPLOY_COPIES */
 	const char *const *nodes; /* names or ids; none: the planner chooses */
@@ -89,6 +92,9 @@ struct deploy_load {
 	/* Without a file: the name of a model that this node knows, loading or serving or not.  It comes from the disks that
 	 * it is on; context, parallel, kv and copies are its own where they are 0. */
 	const char *known;
+	const char *pre; /* NULL or empty, or the pre-tokenizer of the file, whatever it says itself */
+	/* NULL, or who is told what of the file was not taken as it stands. */
+	void (*note)(void *arg, const char *text);
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	/* Once.  error NULL: the model serves and every live node knows the plan. */
 	void (*done)(void *arg, const char *error);

@@ -31,8 +31,8 @@ static void import_run(void *arg) {
 	struct load *l = arg;
 	struct store *s = l->d->c.store;
 	struct import *im = NULL;
-	l->rc = import_open(
-	        &im, l->fds, l->nfds, l->file, store_names_dir(s), hashing, l, l->err, sizeof l->err);
+	l->rc = import_open(&im, l->fds, l->nfds, l->file, &l->how, store_names_dir(s), hashing, l, l->err,
+	        sizeof l->err);
 	if (l->rc)
 		return;
 	const struct manifest *m = import_manifest(im);
@@ -51,6 +51,17 @@ static void import_run(void *arg) {
 	l->im = im;
 }
 
+/* What of the file was not taken as it stands. */
+static void tell_note(struct load *l) {
+	const char *text = l->how.text.note;
+	if (!*text)
+		return;
+	if (l->note)
+		l->note(l->arg, text);
+	else
+		log_line(LOG_LINE_WARN, "%s: %s", l->file, text);
+}
+
 static void import_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	struct import *im = l->im;
@@ -67,6 +78,7 @@ static void import_done(void *arg, bool cancelled) {
 	} else {
 		l->im = im;
 		l->manifest = import_manifest(im);
+		tell_note(l);
 		load_step(l, EV_IMPORTED);
 	}
 	load_release(l);
@@ -78,18 +90,20 @@ static void shape_run(void *arg) {
 	if (l->shape)
 		l->rc = shapes_manifest(&l->own, l->shape, l->err, sizeof l->err);
 	else
-		l->rc = import_shape(&l->own, l->fds, l->nfds, l->file, store_names_dir(l->d->c.store),
-		        l->err, sizeof l->err);
+		l->rc = import_shape(&l->own, l->fds, l->nfds, l->file, &l->how,
+		        store_names_dir(l->d->c.store), l->err, sizeof l->err);
 }
 
 static void shape_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_IMPORTING) {
 		l->manifest = l->own;
-		if (l->rc)
+		if (l->rc) {
 			load_fail(l, "%s", l->err);
-		else
+		} else {
+			tell_note(l);
 			load_step(l, EV_IMPORTED);
+		}
 	}
 	load_release(l);
 }
@@ -119,9 +133,11 @@ static void show_hashing(void *arg) {
 static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->file = strdup(r->file);
 	l->shape = r->shape ? strdup(r->shape) : NULL;
+	l->pre = strdup(r->pre ? r->pre : "");
+	l->how = (struct import_options){.text.pre = l->pre, .check = l->d->c.hooks.check_vocab};
 	l->fds = calloc(r->nfds + 1, sizeof *l->fds);
 	l->names = calloc(r->nnodes + 2, sizeof *l->names);
-	if (!l->file || !l->fds || !l->names || (r->shape && !l->shape))
+	if (!l->file || !l->fds || !l->names || !l->pre || (r->shape && !l->shape))
 		return -ENOMEM;
 	for (size_t i = 0; i < r->nfds; i++) {
 		int fd = fcntl(r->fds[i], F_DUPFD_CLOEXEC, 3);
@@ -144,12 +160,14 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->drafts = r->drafts;
 	l->all_nodes = r->all_nodes;
 	l->context = r->context;
+	l->fit = r->fit && !r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
 	l->kv = r->kv ? (enum kern_kv)(r->kv - 1) : KERN_KV_F16;
 	l->max_rows = r->max_rows || !r->drafts ? r->max_rows : PLANNER_DRAFT_ROWS;
 	l->reserved = r->reserved;
 	l->copies = r->copies ? r->copies : DEPLOY_COPIES;
 	l->progress = r->progress;
+	l->note = r->note;
 	l->advise = r->advise;
 	l->advises = r->advise != NULL;
 	l->done = r->done;
@@ -312,7 +330,7 @@ void load_settle(struct load *l) {
 	if (old && !l->advises && !load_may_replace(l, old))
 		return;
 	if (l->context == 0)
-		l->context = planner_context(m->hp.context);
+		l->context = l->fit ? m->hp.context : planner_context(m->hp.context);
 	if (l->drafts && l->context > m->hp.context)
 		l->context = m->hp.context;
 	if (l->context > m->hp.context) {
@@ -460,6 +478,25 @@ static bool fits(const struct planner_input *in) {
 	return rc != -ENOSPC;
 }
 
+/* The longest context, up to the one that is asked for, with which all weights and the KV cache stay in memory: blocks are
+ * tried by halves.  Where there is none, what is usual. */
+static uint32_t fitting_context(const struct planner_input *asked) {
+	struct planner_input in = *asked;
+	uint32_t most = (asked->context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, low = 0, high = most;
+	in.memory_only = true;
+	while (low < high) {
+		uint32_t mid = low + (high - low + 1) / 2;
+		in.context = mid == most ? asked->context : mid * KERN_KV_BLOCK;
+		if (fits(&in))
+			low = mid;
+		else
+			high = mid - 1;
+	}
+	return low == 0      ? planner_context(asked->context)
+	       : low == most ? asked->context
+	                     : low * KERN_KV_BLOCK;
+}
+
 /* Loader; reader for advice. */
 static void plan_run(void *arg) {
 	struct load *l = arg;
@@ -473,6 +510,8 @@ static void plan_run(void *arg) {
 	        .nodes = l->nnodes,
 	        .coordinator = l->self,
 	        .team = l->d->c.team};
+	if (l->fit)
+		in.context = l->context = fitting_context(&in);
 	l->measured = advice_measured(&in);
 	/* a node alone is measured only when it matters */
 	if (l->nnodes == 1 && l->node[0].disk == 0 && !fits(&in))

@@ -106,6 +106,7 @@ void load_free(struct load *l) {
 	free(l->part);
 	free(l->file);
 	free(l->shape);
+	free(l->pre);
 	free(l);
 }
 
@@ -114,6 +115,7 @@ static void finish(struct load *l, const char *error) {
 	void (*done)(void *, const char *) = l->done;
 	l->done = NULL;
 	l->progress = NULL;
+	l->note = NULL;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;
 	transfer_cancel(l->fetch);

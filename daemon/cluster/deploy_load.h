@@ -53,18 +53,22 @@ struct load {
 	char name[WIRE_NAME_MAX + 1];
 	char error[DEPLOY_ERROR];
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
+	void (*note)(void *arg, const char *text);
 	void (*done)(void *arg, const char *error);
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	void *arg;
 	/* the beginning */
 	char *file, *shape;      /* one of them, */
 	struct content_id known; /* or a manifest */
+	char *pre;               /* of the file, or empty */
+	struct import_options how;
 	int *fds;
 	size_t nfds;
 	char **names; /* of nodes, as the user named them */
 	size_t nnames;
 	bool all_nodes;
 	bool drafts;       /* it is to make them for another */
+	bool fit;          /* the context is to be what memory has room for */
 	uint64_t reserved; /* of this node's memory, for another model */
 	uint32_t context, parallel, max_rows, copies;
 	enum kern_kv kv;

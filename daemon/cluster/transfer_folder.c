@@ -161,7 +161,7 @@ static void scan_file(struct scan *s, const char *path) {
 		known = strcmp(k->path, path) == 0 && strcmp(k->key, f->key) == 0;
 	if (rc == 0 && !known) {
 		struct import *im = NULL;
-		if (import_open(&im, fds, nfds, path, store_names_dir(fo->t->store), hashing, fo, err,
+		if (import_open(&im, fds, nfds, path, NULL, store_names_dir(fo->t->store), hashing, fo, err,
 		            sizeof err) == 0)
 			rc = learn(fo, f, im);
 		else if (atomic_load(&fo->stop))
@@ -334,8 +334,8 @@ static void open_run(void *arg) {
 	}
 	if (import_names_key(fds, nfds, key) || strcmp(key, o->f->key) != 0)
 		snprintf(o->err, sizeof o->err, "%s has changed", o->f->path);
-	else if (import_open(&o->im, fds, nfds, o->f->path, store_names_dir(o->fo->t->store), not_remembered,
-	                 NULL, o->err, sizeof o->err) == 0 &&
+	else if (import_open(&o->im, fds, nfds, o->f->path, NULL, store_names_dir(o->fo->t->store),
+	                 not_remembered, NULL, o->err, sizeof o->err) == 0 &&
 	         !content_equal(&import_manifest(o->im)->id, &o->f->manifest)) {
 		snprintf(o->err, sizeof o->err, "%s has changed", o->f->path);
 		import_close(o->im);

@@ -58,6 +58,7 @@ void generation_finish(
 	uint64_t now = loop_now_ns();
 	fin.reason = reason;
 	fin.error = (char *)(error ? error : "");
+	fin.context = reason == CARAVAN__REASON__CONTEXT ? m->plan->context : 0;
 	fin.generated = g->seq.tokens - g->prompt;
 	fin.prompt_seconds = seconds(g->began_ns, g->first_ns ? g->first_ns : now);
 	fin.generate_seconds = g->first_ns ? seconds(g->first_ns, now) : 0;

@@ -211,6 +211,7 @@ struct deploy_hooks serve_hooks(struct serve *s) {
 	        .model_open = model_open,
 	        .model_close = model_gone,
 	        .changed = changed,
+	        .check_vocab = tokenizer_check,
 	        .busy = busy,
 	        .arg = s};
 }

@@ -46,13 +46,35 @@ struct pre_tokenizer {
 #define WORDS_GPT2 \
 	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" S "\\p{L}\\p{N}]+|[" S "]+(?![^" S "])|[" S "]+"
 
-static const struct pre_tokenizer pre_tokenizers[] = {
-        {"llama-bpe", WORDS_LLAMA3, true},
-        {"llama3", WORDS_LLAMA3, true},
-        {"llama-v3", WORDS_LLAMA3, true},
-        {"gpt-2", WORDS_GPT2, false},
-        {"default", WORDS_GPT2, false},
-};
+/* dbrx and smaug-bpe cut words as Llama 3 does, but their merges are followed even where a word is a token. */
+#define PRE_TOKENIZERS(X) \
+	X("llama-bpe", WORDS_LLAMA3, true) \
+	X("llama3", WORDS_LLAMA3, true) \
+	X("llama-v3", WORDS_LLAMA3, true) \
+	X("dbrx", WORDS_LLAMA3, false) \
+	X("smaug-bpe", WORDS_LLAMA3, false) \
+	X("gpt-2", WORDS_GPT2, false) \
+	X("default", WORDS_GPT2, false)
+
+#define ROW(name, words, ignore_merges) {name, words, ignore_merges},
+static const struct pre_tokenizer pre_tokenizers[] = {PRE_TOKENIZERS(ROW)};
+
+static const struct pre_tokenizer *find_pre(const char *name, size_t len) {
+	for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
+		if (strlen(pre_tokenizers[i].name) == len && memcmp(pre_tokenizers[i].name, name, len) == 0)
+			return &pre_tokenizers[i];
+	return NULL;
+}
+
+bool tokenizer_knows_pre(const char *name) {
+	return find_pre(name, strlen(name)) != NULL;
+}
+
+#define NAME(name, words, ignore_merges) ", " name
+const char *tokenizer_pres(void) {
+	static const char names[] = PRE_TOKENIZERS(NAME);
+	return names + 2;
+}
 
 static uint64_t mix(uint64_t x) { /* the finaliser of SplitMix64 */
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -101,21 +123,19 @@ ptrdiff_t bpe_decode_letters(const char *text, size_t len, char *out) {
 }
 
 static int compile_words(struct bpe *b, const struct vocab *v, char *err, size_t errlen) {
-	const struct pre_tokenizer *pre = NULL;
-	for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
-		if (strlen(pre_tokenizers[i].name) == v->pre.len &&
-		        memcmp(pre_tokenizers[i].name, v->pre.s, v->pre.len) == 0)
-			pre = &pre_tokenizers[i];
-	if (!pre) {
-		if (v->pre.len == 0)
-			snprintf(err, errlen,
-			        "tokenizer.ggml.pre is missing: how the model cuts text into words is not known");
-		else
-			snprintf(err, errlen,
-			        "tokenizer.ggml.pre is \"%.*s\", which is not known (llama-bpe and gpt-2 are)",
-			        (int)(v->pre.len < 64 ? v->pre.len : 64), v->pre.s);
+	const struct pre_tokenizer *pre = find_pre(v->pre.s, v->pre.len);
+	if (!pre && v->pre.len == 0)
+		snprintf(err, errlen,
+		        "tokenizer.ggml.pre is missing, so how the model cuts text into words is not known: name it "
+		        "with --pre, one of %s",
+		        tokenizer_pres());
+	else if (!pre)
+		snprintf(err, errlen,
+		        "tokenizer.ggml.pre is \"%.*s\", which Caravan does not know: if it is the same as one of "
+		        "%s, name that with --pre",
+		        (int)(v->pre.len < 64 ? v->pre.len : 64), v->pre.s, tokenizer_pres());
+	if (!pre)
 		return -ENOTSUP;
-	}
 	b->ignore_merges = pre->ignore_merges;
 	int code;
 	PCRE2_SIZE at;

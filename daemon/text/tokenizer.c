@@ -12,27 +12,6 @@
 /* Special tokens are compared at every place of a text: a file must not make that slow. */
 #define MAX_SPECIAL 1024
 
-/* Tokens that end a turn or a text in the models of this family and in tunings of them.  Files name one EOS,
- * or an EOT beside it; models may end with others, so they are known by name. */
-static const char *const end_names[] = {
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|end_of_text|>",
-        "<|endoftext|>",
-        "<|im_end|>",
-        "<|end|>",
-        "<end_of_turn>",
-        "<EOT>",
-        "</s>",
-};
-
-static bool is_end_name(const struct vocab_string *s) {
-	for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++)
-		if (s->len == strlen(end_names[i]) && memcmp(s->s, end_names[i], s->len) == 0)
-			return true;
-	return false;
-}
-
 /* ---- the tables ---- */
 
 static int classify(struct tokenizer *t, char *err, size_t errlen) {
@@ -55,13 +34,21 @@ static int classify(struct tokenizer *t, char *err, size_t errlen) {
 			return -EINVAL;
 		}
 		t->type[i] = tok->type;
-		if (!is_end_name(&tok->text))
+		if (!vocab_is_end_name(&tok->text))
 			continue;
 		t->end[i] = true;
 		if (tok->type != VOCAB_NORMAL)
 			continue;
 		/* Older conversions mark every token as ordinary, which no token of such a name is. */
 		t->type[i] = VOCAB_CONTROL;
+	}
+	for (uint32_t i = 0; i < v->ends; i++) {
+		if (v->end[i] >= v->tokens) {
+			snprintf(err, errlen, "token %" PRIu32 " ends a text, of %" PRIu32 " tokens",
+			        v->end[i], v->tokens);
+			return -EINVAL;
+		}
+		t->end[v->end[i]] = true;
 	}
 	if (v->eos >= 0)
 		t->end[v->eos] = true;
@@ -310,7 +297,8 @@ int tokenizer_encode(
 	e.id = malloc(e.cap * sizeof *e.id);
 	if (!e.id)
 		return -ENOMEM;
-	if (flags & TOKENIZE_BOS && t->v->add_bos && t->v->bos >= 0)
+	bool begins = flags & TOKENIZE_BOS && tokenizer_adds_bos(t);
+	if (begins && !(len > 0 && special_at(t, set, text, len) == (uint32_t)t->v->bos))
 		rc = encoding_push(&e, (uint32_t)t->v->bos);
 	size_t begin = 0;
 	bool first = true; /* the space prefix comes at the beginning and behind a special token */
@@ -329,7 +317,7 @@ int tokenizer_encode(
 	}
 	if (rc == 0)
 		rc = encode_stretch(t, &e, text + begin, len - begin, first);
-	if (rc == 0 && flags & TOKENIZE_BOS && t->v->add_eos && t->v->eos >= 0)
+	if (rc == 0 && flags & TOKENIZE_EOS && t->v->add_eos && t->v->eos >= 0)
 		rc = encoding_push(&e, (uint32_t)t->v->eos);
 	merge_release(&e.work);
 	if (rc < 0) {
@@ -366,6 +354,13 @@ int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, s
 	*out = t;
 	return 0;
 error:
+	tokenizer_destroy(t);
+	return rc;
+}
+
+int tokenizer_check(const struct vocab *v, char *err, size_t errlen) {
+	struct tokenizer *t;
+	int rc = tokenizer_create(&t, v, err, errlen);
 	tokenizer_destroy(t);
 	return rc;
 }
@@ -408,4 +403,8 @@ bool tokenizer_is_end(const struct tokenizer *t, uint32_t id) {
 
 bool tokenizer_has_space_prefix(const struct tokenizer *t) {
 	return t->v->model == VOCAB_SPM && t->v->add_space_prefix;
+}
+
+bool tokenizer_adds_bos(const struct tokenizer *t) {
+	return t->v->add_bos && t->v->bos >= 0;
 }

@@ -14,8 +14,12 @@
 struct tokenizer;
 
 enum {
-	TOKENIZE_BOS = 1,     /* add the model's BOS in front (and EOS at the end), where the model says so */
+	/* Add the model's BOS in front, where the model says so; one that the text begins with already is not doubled. */
+	TOKENIZE_BOS = 1,
 	TOKENIZE_SPECIAL = 2, /* control tokens spelled out in the text become those tokens */
+	/* Add the model's EOS at the end, where the model says so: for a text that is whole, not for a prompt that is to be
+	 * continued, which would be over before it began. */
+	TOKENIZE_EOS = 4,
 };
 
 /* The longest text that is taken. */
@@ -25,6 +29,13 @@ enum {
  * a vocabulary that contradicts itself, -ENOTSUP for a pre-tokenizer that is not known, -ENOMEM. */
 int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, size_t errlen);
 void tokenizer_destroy(struct tokenizer *t); /* NULL allowed */
+/* Whether one can be made of it: for the door that a file comes in by, before anything of it is kept. */
+int tokenizer_check(const struct vocab *v, char *err, size_t errlen);
+
+/* The pre-tokenizers that are known, by the names that files give them: whether this is one, and all of them,
+ * parted by commas. */
+bool tokenizer_knows_pre(const char *name);
+const char *tokenizer_pres(void);
 
 /* Any bytes; what is not UTF-8 goes through as bytes.  *ids is malloc'd, for the caller to free; it is never
  * NULL when 0 is returned.  0, -E2BIG for more than TOKENIZER_MAX_TEXT, -ENOMEM.
@@ -50,5 +61,8 @@ bool tokenizer_is_end(const struct tokenizer *t, uint32_t id);
 
 /* Encoding puts a space in front of a text (SPM with its space prefix). */
 bool tokenizer_has_space_prefix(const struct tokenizer *t);
+
+/* Encoding with TOKENIZE_BOS puts a token in front of a text. */
+bool tokenizer_adds_bos(const struct tokenizer *t);
 
 #endif

@@ -17,7 +17,7 @@ static void read_everything(const struct gguf *g) {
 		sum = (uint8_t)(sum + t->data[0] + t->data[t->bytes - 1]);
 	}
 	hparams_from_gguf(&hp, g, err, sizeof err);
-	if (vocab_from_gguf(&v, g, err, sizeof err) == 0)
+	if (vocab_from_gguf(&v, g, NULL, err, sizeof err) == 0)
 		vocab_destroy(v);
 }
 
@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 		read_everything(g);
 		gguf_close(g);
 	}
-	if (import_open(&im, &fd, 1, "fuzz", NULL, NULL, NULL, err, sizeof err) == 0)
+	if (import_open(&im, &fd, 1, "fuzz", NULL, NULL, NULL, NULL, err, sizeof err) == 0)
 		import_close(im);
 	return 0;
 }
