@@ -93,6 +93,61 @@ START_TEST(control_tokens) {
 }
 END_TEST
 
+/* A stop text may spell a control token, alone or with the text around it; people still do not see one. */
+START_TEST(stops_of_control_tokens) {
+	struct text_stop stop[] = {{"<|eot_id|>", 10}};
+	struct text_stream *s = make(0, 1, stop);
+	push(s, "x", "x");
+	push(s, "</s>", "");
+	push(s, "<", ""); /* it may be the beginning */
+	push(s, "x", "<x");
+	push(s, "<|eot_id|>", "");
+	ck_assert_int_eq(text_stream_stopped(s), 0);
+	push(s, "x", "");
+	finish(s, "");
+	/* with text before and behind, all of which goes */
+	struct text_stop around[] = {{"never", 5}, {"o</s>w", 6}};
+	s = make(0, 2, around);
+	push(s, "hello", "hell");
+	push(s, "</s>", "");
+	push(s, "x", "ox");
+	push(s, "o", "");
+	push(s, "</s>", "");
+	push(s, "w", "");
+	ck_assert_int_eq(text_stream_stopped(s), 1);
+	finish(s, "");
+	/* a text that does not spell it is found across it, as it is without */
+	struct text_stop across[] = {{"lo x", 4}};
+	s = make(0, 1, across);
+	push(s, "hello", "hel");
+	push(s, "</s>", "");
+	push(s, "<s>", "");
+	push(s, "\u2581", "");
+	push(s, "</s>", "");
+	push(s, "d", "lo d");
+	push(s, "l", "");
+	push(s, "<s>", "");
+	push(s, "o", "");
+	push(s, "\u2581", "");
+	push(s, "</s>", "");
+	push(s, "x", "");
+	ck_assert_int_eq(text_stream_stopped(s), 0);
+	finish(s, "");
+	/* what was held back for a control token comes out when it does not */
+	s = make(0, 2, around);
+	push(s, "o", "");
+	push(s, "</s>", "");
+	finish(s, "o");
+	/* shown ones are text like any other */
+	s = make(TEXT_STREAM_SPECIAL, 2, around);
+	push(s, "hello", "hell");
+	push(s, "</s>", "");
+	push(s, "w", "");
+	ck_assert_int_eq(text_stream_stopped(s), 1);
+	finish(s, "");
+}
+END_TEST
+
 START_TEST(byte_letters) {
 	/* the tokens of a BPE vocabulary are bytes, never letters of bytes; there is no space prefix */
 	struct small_vocab *b = small_bpe("llama-bpe");
@@ -310,6 +365,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, leading_space);
 	tcase_add_test(c, control_tokens);
+	tcase_add_test(c, stops_of_control_tokens);
 	tcase_add_test(c, byte_letters);
 	tcase_add_test(c, split_characters);
 	tcase_add_test(c, cut_makes_no_difference);

@@ -92,19 +92,29 @@ static int encode(struct request *r, const struct tokenizer *t, const struct req
 			        strerror(-rc));
 			return rc;
 		}
-		/* a model that says "add EOS" means it for whole texts, not for a prompt to be continued */
-		while (r->tokens > 1 && tokenizer_is_end(t, ids[r->tokens - 1]) && !p->special)
-			r->tokens--;
 	} else {
-		if (!(ids = malloc(p->nids ? p->nids * sizeof *ids : 1)))
+		if (!(ids = malloc(p->nids ? p->nids * sizeof *ids : 1))) {
+			snprintf(err, errlen, "%s", strerror(ENOMEM));
 			return -ENOMEM;
+		}
 		if (p->nids)
 			memcpy(ids, p->ids, p->nids * sizeof *ids);
 		r->tokens = p->nids;
 	}
 	r->log = ids;
 	r->room = r->prompt = r->tokens;
-	return 0;
+	if (r->tokens > 0)
+		return 0;
+	if (p->text && p->len > 0)
+		snprintf(err, errlen, "model %s has no token for any character of the prompt", r->model);
+	else if (p->text)
+		snprintf(err, errlen,
+		        "the prompt is empty, and model %s puts no beginning-of-text token in front: there is nothing to "
+		        "go on from; give it a text",
+		        r->model);
+	else
+		snprintf(err, errlen, "no token was given: at least one is needed");
+	return -EINVAL;
 }
 
 static int submit(struct request *r, const struct request_params *p) {
@@ -157,7 +167,8 @@ int request_start(struct request **out, struct serve *s, const struct request_pa
 		goto error;
 	if (!p->logits) {
 		rc = text_stream_create(&r->stream, t, p->stops, p->nstops,
-		        p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0);
+		        (p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0) |
+		                (p->special ? TEXT_STREAM_SPECIAL : 0));
 		if (rc != 0) {
 			snprintf(err, errlen, "cannot use these stop texts: %s", strerror(-rc));
 			goto error;

@@ -3,6 +3,8 @@
  * text holds characters only; what is before sure may be taken.  Each stop text has its place in the search
  * (Knuth, Morris, Pratt): how much of it the text ends with, which is what must be held back.  Characters
  * are searched as they come, byte by byte, so that the cut into tokens makes no difference.
+ * The names of control tokens that are not shown are in text as well, marked as hidden, and go when it is taken: there are
+ * two searches, one over all bytes and one that passes the hidden ones over.
  * One thread at a time. */
 #include "daemon/text/stream.h"
 #include "daemon/text/tokenizer.h"
@@ -14,7 +16,9 @@
 struct stop {
 	char *s;
 	uint32_t *border; /* border[i]: the longest proper prefix of s that s[0..i] ends with */
-	size_t len, matched;
+	size_t len;
+	size_t matched,
+	        spelled; /* so much of it ends what is shown; so much ends that with the hidden bytes */
 };
 
 struct text_stream {
@@ -23,11 +27,12 @@ struct text_stream {
 	bool started, finished;
 	int stopped; /* index of the stop text, or -1 */
 	char part[4];
-	size_t npart; /* bytes of a character that is not whole yet */
-	char *text;
+	size_t npart;        /* bytes of a character that is not whole yet */
+	char *text, *hidden; /* hidden[i]: text[i] is not shown */
 	size_t n, cap;
-	size_t sure;  /* text[0..sure) cannot be part of a stop text */
-	size_t taken; /* text[0..taken) was given out; dropped at the next call */
+	size_t nhidden; /* of text, those that are hidden */
+	size_t sure;    /* text[0..sure) cannot be part of a stop text */
+	size_t taken;   /* text[0..taken) was given out; dropped at the next call */
 	size_t nstops;
 	struct stop stop[TEXT_STREAM_MAX_STOPS];
 };
@@ -90,6 +95,7 @@ void text_stream_destroy(struct text_stream *s) {
 		free(s->stop[i].border);
 	}
 	free(s->text);
+	free(s->hidden);
 	free(s);
 }
 
@@ -97,6 +103,7 @@ static void drop_taken(struct text_stream *s) {
 	if (s->taken == 0)
 		return;
 	memmove(s->text, s->text + s->taken, s->n - s->taken);
+	memmove(s->hidden, s->hidden + s->taken, s->n - s->taken);
 	s->n -= s->taken;
 	s->sure -= s->taken;
 	s->taken = 0;
@@ -111,42 +118,77 @@ static int reserve(struct text_stream *s, size_t more) {
 	if (!p)
 		return -ENOMEM;
 	s->text = p;
+	p = realloc(s->hidden, cap);
+	if (!p)
+		return -ENOMEM;
+	s->hidden = p;
 	s->cap = cap;
 	return 0;
 }
 
-/* Goes on with the search by one byte; the length of the longest stop text that is complete with it, or 0. */
-static size_t search(struct text_stream *s, char c) {
-	size_t found = 0;
+/* Goes on with one search by a byte; whether the stop text is complete with it. */
+static bool advance(const struct stop *stop, size_t *matched, char c) {
+	while (*matched > 0 && stop->s[*matched] != c)
+		*matched = stop->border[*matched - 1];
+	*matched += stop->s[*matched] == c;
+	return *matched == stop->len;
+}
+
+/* Where the text begins that so many of its last bytes that are shown make; hidden ones behind those are beyond it. */
+static size_t back(const struct text_stream *s, size_t shown) {
+	size_t at = s->n;
+	if (s->nhidden == 0)
+		return s->n - shown;
+	while (shown > 0)
+		shown -= !s->hidden[--at];
+	return at;
+}
+
+/* Goes on with the search by the last byte of the text.  Whether a stop text is complete with it; where it begins then. */
+static bool search(struct text_stream *s, size_t *begins) {
+	char c = s->text[s->n - 1];
+	bool hidden = s->hidden[s->n - 1];
+	size_t longest = 0;
 	for (size_t i = 0; i < s->nstops; i++) {
 		struct stop *stop = &s->stop[i];
-		while (stop->matched > 0 && stop->s[stop->matched] != c)
-			stop->matched = stop->border[stop->matched - 1];
-		stop->matched += stop->s[stop->matched] == c;
-		if (stop->matched == stop->len && stop->len > found) {
-			found = stop->len;
-			s->stopped = (int)i;
-		}
+		bool spelled = advance(stop, &stop->spelled, c);
+		bool shown = !hidden && advance(stop, &stop->matched, c);
+		if ((!spelled && !shown) || stop->len <= longest)
+			continue;
+		longest = stop->len;
+		*begins = spelled ? s->n - stop->len : back(s, stop->len);
+		s->stopped = (int)i;
 	}
-	return found;
+	return longest > 0;
 }
 
 /* A whole character, for which there is room. */
-static void append_character(struct text_stream *s, const char *c, size_t len) {
+static void append_character(struct text_stream *s, const char *c, size_t len, bool hidden) {
 	for (size_t i = 0; i < len; i++) {
+		s->hidden[s->n] = hidden;
 		s->text[s->n++] = c[i];
-		size_t found = search(s, c[i]);
-		if (found > 0) {
-			s->n -= found;
-			s->sure = s->n;
+		s->nhidden += hidden;
+		size_t begins;
+		if (search(s, &begins)) {
+			for (; s->n > begins; s->n--)
+				s->nhidden -= s->hidden[s->n - 1];
+			s->sure = begins;
 			s->npart = 0;
 			return;
 		}
 	}
-	size_t held = 0;
-	for (size_t i = 0; i < s->nstops; i++)
-		held = s->stop[i].matched > held ? s->stop[i].matched : held;
-	s->sure = s->n - held;
+}
+
+/* What may be the beginning of a stop text is held back. */
+static void hold_back(struct text_stream *s) {
+	if (s->stopped >= 0)
+		return;
+	s->sure = s->n;
+	for (size_t i = 0; i < s->nstops; i++) {
+		size_t a = back(s, s->stop[i].matched), b = s->n - s->stop[i].spelled;
+		a = b < a ? b : a;
+		s->sure = a < s->sure ? a : s->sure;
+	}
 }
 
 static void append_byte(struct text_stream *s, char c) {
@@ -161,10 +203,24 @@ static void append_byte(struct text_stream *s, char c) {
 		s->npart -= n;
 		memmove(s->part, s->part + n, s->npart);
 		if (state == UTF8_WHOLE)
-			append_character(s, whole, n);
+			append_character(s, whole, n, false);
 		else
-			append_character(s, "\xEF\xBF\xBD", 3);
+			append_character(s, "\xEF\xBF\xBD", 3, false);
 	}
+}
+
+/* The name of a control token that is not shown.  It stands between characters: one that is not whole yet goes on behind it. */
+static int append_hidden(struct text_stream *s, uint32_t id) {
+	size_t len;
+	const char *name = tokenizer_piece(s->t, id, &len);
+	if (s->nstops == 0)
+		return 0;
+	int rc = reserve(s, len);
+	if (rc < 0)
+		return rc;
+	append_character(s, name, len, true);
+	hold_back(s);
+	return 0;
 }
 
 int text_stream_push(struct text_stream *s, uint32_t id) {
@@ -174,7 +230,7 @@ int text_stream_push(struct text_stream *s, uint32_t id) {
 	if (s->stopped >= 0 || s->finished)
 		return 0;
 	if (tokenizer_is_control(s->t, id) && !(s->flags & TEXT_STREAM_SPECIAL))
-		return 0;
+		return append_hidden(s, id);
 	size_t len;
 	const char *piece = tokenizer_piece(s->t, id, &len);
 	/* every byte may become U+FFFD, those of the unfinished character too */
@@ -191,6 +247,7 @@ int text_stream_push(struct text_stream *s, uint32_t id) {
 	}
 	for (size_t i = 0; i < len && s->stopped < 0; i++)
 		append_byte(s, piece[i]);
+	hold_back(s);
 	return 0;
 }
 
@@ -202,7 +259,7 @@ int text_stream_finish(struct text_stream *s) {
 	if (rc < 0)
 		return rc;
 	if (s->npart > 0)
-		append_character(s, "\xEF\xBF\xBD", 3);
+		append_character(s, "\xEF\xBF\xBD", 3, false);
 	s->npart = 0;
 	s->sure = s->n;
 	s->finished = true;
@@ -210,10 +267,18 @@ int text_stream_finish(struct text_stream *s) {
 }
 
 size_t text_stream_take(struct text_stream *s, const char **text) {
+	size_t shown = 0;
 	drop_taken(s);
 	*text = s->text ? s->text : "";
 	s->taken = s->sure;
-	return s->sure;
+	if (s->nhidden == 0)
+		return s->sure;
+	for (size_t i = 0; i < s->sure; i++) {
+		s->nhidden -= s->hidden[i];
+		if (!s->hidden[i])
+			s->text[shown++] = s->text[i];
+	}
+	return shown;
 }
 
 int text_stream_stopped(const struct text_stream *s) {

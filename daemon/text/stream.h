@@ -3,6 +3,7 @@
  *
  * Owns: the bytes not yet given out, the state of the search for stop texts.  What comes out does not depend
  * on how a text was cut into tokens, nor on when it is taken.
+ * Control tokens are names that people do not see, unless they are asked for; a stop text may spell them all the same.
  * One thread at a time. */
 #ifndef DAEMON_TEXT_STREAM_H
 #define DAEMON_TEXT_STREAM_H
@@ -48,7 +49,8 @@ int text_stream_finish(struct text_stream *s);
 size_t text_stream_take(struct text_stream *s, const char **text);
 
 /* The stop text that was found (its index), or -1.  The text ends before it.  The one that is complete
- * first is the one found; of those complete at once, the longest. */
+ * first is the one found; of those complete at once, the longest.  It is looked for in what is given out, and in
+ * the same with the names of all control tokens. */
 int text_stream_stopped(const struct text_stream *s);
 
 #endif
