@@ -52,8 +52,8 @@ static const char help[] =
         "                         node runs as NAME-draft to draft tokens ahead: the\n"
         "                         same answers, faster when latency between nodes\n"
         "                         dominates\n"
-        "  --pre NAME             the pre-tokenizer, for a file that names none or one that\n"
-        "                         Caravan does not know\n";
+        "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
+        "                         that Caravan does not know\n";
 
 static const Caravan__ReportModel *find(const struct report *r, const char *model) {
 	for (size_t i = 0; i < r->models; i++)
