@@ -19,9 +19,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#define REST_NS 10000000000ull            /* without computing: then the machine can be measured */
+#define REST_NS 10000000000ull            /* without computing: then the machine can be measured, */
+#define REST_ASKED_NS 1000000000ull       /* or after that, when somebody waits for it */
 #define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes that a stage has read from disk */
 #define LARGE (1 << 20)                   /* bytes: buffers that are mappings of their own */
 
@@ -49,6 +51,32 @@ static void on_signal(evutil_socket_t sig, short what, void *arg) {
 	loop_stop(n->loop);
 }
 
+/* Whether the rates of this node are those that its stages show.  Where weights come from the disk these say nothing of it. */
+static void look_at_serving(struct node *n, const Caravan__NodeState *s) {
+	struct timespec own;
+	struct served_sum sum = {.wall = (double)loop_now_ns() * 1e-9};
+	char err[WIRE_TEXT_MAX];
+	if (!n->measure || s->n_stages == 0 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) != 0)
+		return;
+	sum.busy = rates_busy_seconds();
+	sum.own = (double)own.tv_sec + (double)own.tv_nsec * 1e-9;
+	for (size_t i = 0; i < s->n_stages; i++) {
+		const Caravan__StageState *st = s->stages[i];
+		const struct deploy_model *m = deploy_find(n->deploy, st->model, err, sizeof err);
+		if (!m || !m->manifest || st->streamed_bytes ||
+		        memcmp(st->manifest.data, m->manifest->id.b, sizeof m->manifest->id.b) != 0)
+			continue;
+		sum.rows = st->single_rows;
+		sum.seconds = st->single_seconds;
+		measure_served(n->measure, members_self(n->members)->name, m->manifest, st->first, st->last,
+		        SERVED_ONE, &sum);
+		sum.rows = st->prompt_rows;
+		sum.seconds = st->prompt_seconds;
+		measure_served(n->measure, members_self(n->members)->name, m->manifest, st->first, st->last,
+		        SERVED_MANY, &sum);
+	}
+}
+
 /* What pings and status tell of this node. */
 static void fill_state(void *arg, Caravan__NodeState *out) {
 	struct node *n = arg;
@@ -65,6 +93,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	}
 	if (n->serve)
 		serve_state(n->serve, out);
+	look_at_serving(n, out);
 	/* what stages have read with says more than a file that was measured for a moment */
 	for (size_t i = 0; i < out->n_stages; i++)
 		if (out->stages[i]->read_bytes >= DISK_BELIEVED && out->stages[i]->read_seconds > 0)
@@ -78,11 +107,15 @@ static bool computes(void *arg) {
 
 /* Measuring takes processors and memory away from others, not between questions that come one after the other, and they
  * from it. */
-static bool rests_not(void *arg) {
+static const char *rests_not(void *arg, bool asked) {
 	struct node *n = arg;
-	return (n->worker && worker_idle_ns(n->worker) < REST_NS) ||
-	       (n->loader && loader_open(n->loader) > 0) ||
-	       deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory;
+	if (n->worker && worker_idle_ns(n->worker) < (asked ? REST_ASKED_NS : REST_NS))
+		return "it is serving";
+	if (n->loader && loader_open(n->loader) > 0)
+		return "it is hashing or packing a model";
+	if (deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory)
+		return "models have the memory that measuring takes";
+	return NULL;
 }
 
 /* The manifests of the models that this node knows. */
@@ -150,8 +183,13 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
-	        (rc = measure_start(&n->measure, n->loop, o->state, o->memory, worker_threads(n->worker),
-	                 NULL, rests_not, n)) != 0)
+	        (rc = measure_start(&n->measure,
+	                 &(struct measure_config){.loop = n->loop,
+	                         .state_dir = o->state,
+	                         .memory = o->memory,
+	                         .threads = worker_threads(n->worker),
+	                         .busy = rests_not,
+	                         .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));

@@ -98,13 +98,15 @@ const struct shape rules_shapes[] = {
 	{SHAPE(joined), {ROSTER(1)}, NULL},
 	{SHAPE(roster_news), {ROSTER(1)}, NULL},
 	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
-	{SHAPE(type_rate), {{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}}, NULL},
+	{SHAPE(type_rate), {
+		{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}, {80, RULE_REAL, 0, RATE},
+		{81, RULE_REAL, 0, RATE}, {82, RULE_REAL, 0, RATE}, {83, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(stage_state), {
 		{1, RULE_ID}, {2, RULE_NAME}, {3, RULE_ANY}, {4, RULE_NUM, 1, 65536}, {5, RULE_NUM, 0, BIG},
 		{6, RULE_NUM, 0, BIG}, {7, RULE_ANY}, {8, RULE_REAL, 0, RATE}, {9, RULE_REAL, 0, RATE}, {10, RULE_ANY},
 		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_ANY}, {23, RULE_REAL, 0, RATE},
 		{24, RULE_REAL, 0, RATE}, {30, RULE_NUM, 0, BIG}, {31, RULE_REAL, 0, RATE}, {32, RULE_NUM, 0, BIG},
-		{33, RULE_REAL, 0, RATE}},
+		{33, RULE_REAL, 0, RATE}, {80, RULE_REAL, 0, SECONDS}, {81, RULE_REAL, 0, SECONDS}},
 		stagestate_whole},
 	{SHAPE(model_state), {
 		{1, RULE_NAME}, {2, RULE_REAL, 0, RATE}, {3, RULE_ANY}, {4, RULE_ANY}, {5, RULE_ANY},
@@ -120,7 +122,8 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
 		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
-		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}, {21, RULE_NUM, 0, U32}}, NULL},
+		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}, {21, RULE_NUM, 0, U32}, {80, RULE_ANY},
+		{81, RULE_ANY}, {82, RULE_REAL, 0, RATE}, {83, RULE_REAL, 0, RATE}, {84, RULE_REAL, 0, 1}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {
 		{1, RULE_ANY}, {50, RULE_ENUM, 0, CARAVAN__REACH__REACH_NONE}, {51, RULE_LINE, 0, TEXT},
@@ -143,7 +146,8 @@ const struct shape rules_shapes[] = {
 		{5, RULE_PART, 1, WIRE_STAGES_MAX}, {6, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {7, RULE_NUM, 1, 65536},
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
 		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}, {14, RULE_NUM, 0, WIRE_NODES_MAX},
-		{15, RULE_NUM, 0, WIRE_KV_MAX}, {16, RULE_NAME0}, {30, RULE_REAL, 0, SECONDS}}, plan_whole},
+		{15, RULE_NUM, 0, WIRE_KV_MAX}, {16, RULE_NAME0}, {30, RULE_REAL, 0, SECONDS},
+		{80, RULE_REAL, 0, SECONDS}, {81, RULE_REAL, 0, SECONDS}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -244,7 +248,8 @@ const struct shape rules_shapes[] = {
 		{4, RULE_NUM, 1, WIRE_CONTEXT_MAX}, {5, RULE_NUM, 1, 65536}, {6, RULE_NUM, 0, BIG},
 		{7, RULE_PART, 1, WIRE_NODES_MAX}, {8, RULE_REAL, 0, SECONDS}, {9, RULE_REAL, 0, SECONDS},
 		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536},
-		{14, RULE_NUM, 0, WIRE_KV_MAX}, {30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS}}, NULL},
+		{14, RULE_NUM, 0, WIRE_KV_MAX}, {30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS},
+		{80, RULE_REAL, 0, SECONDS}, {81, RULE_REAL, 0, SECONDS}}, NULL},
 };
 /* clang-format on */
 const size_t rules_nshapes = sizeof rules_shapes / sizeof *rules_shapes;

@@ -1,57 +1,58 @@
-/* measure: when, and what becomes of it; how is a matter of rates.
+/* measure: when, and what becomes of it; how is a matter of rates, and of disk.
  *
- * An idle machine is not at its quickest at once, and a virtual one, or one that does other things besides, is quick and slow
- * by turns.  So the first figures, which a plan need not wait long for, are soon replaced by those of LOOKS later times, ten
- * seconds apart: by the mean of the times that the middle half of these takes, so that one moment in which somebody else had
- * the machine counts for nothing.
- * Figures that were kept are looked at again, in one round, an hour after they were measured and every hour from then on, if
- * the node is idle and has the memory; when they have drifted, everything is measured anew.
+ * An idle machine is not at its quickest at once, and one that does other things besides is quick and slow by turns.  So the
+ * first figures, which a plan need not wait long for, are followed by those of LOOKS looks that nothing disturbed, ten seconds
+ * apart; of each figure the best counts.  A look that was disturbed makes nothing slower than it was known to be, and the next
+ * comes soon: nobody believes for an hour what a busy machine said.
+ * Then, every hour, one look says whether the figures still hold, if the node rests and has the memory; when they do not, all
+ * is measured anew.  The same when serving contradicts the figures, or when somebody asks.
  * Threads: measuring has its own; see the header. */
 #include "daemon/cluster/measure.h"
 
 #include "daemon/cluster/disk.h"
-#include "daemon/cluster/rates.h"
+#include "daemon/cluster/measure_file.h"
 #include "kernels/thread.h"
-#include "shard/durable.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-#define LOOKS 4             /* of which figures are the mean, */
-#define LOOK_SOON_MS 10000u /* and the time between them */
-#define LOOK_MS 3600000u    /* between later ones */
-#define FILE_MAX_BYTES 65536
+#define LOOKS 4 /* that nothing disturbed */
+#define ASKERS 16
+#define ASKED_TICK_MS 250
+
+struct asker {
+	void (*done)(void *arg, const char *error);
+	void *arg;
+	uint64_t since_ns;
+};
 
 struct measure {
-	struct loop *loop;
-	struct loop_timer *timer;
-	bool (*busy)(void *arg);
-	void *arg;
-	char *dir;    /* NULL: nothing is kept */
+	struct measure_config c; /* dir, cpus: owned */
+	char *dir;               /* NULL: nothing is kept */
+	int *cpus;               /* NULL: not pinned */
+	struct loop_timer *timer, *asked_timer;
 	size_t bytes; /* to measure with */
-	unsigned threads;
-	int *cpus; /* owned, NULL: not pinned */
 	pthread_t thread;
-	bool running;    /* the thread is to be joined */
-	bool ready;      /* there are figures */
-	unsigned period; /* of the timer */
+	bool running; /* the thread is to be joined */
+	bool ready;   /* there are figures */
+	bool anew;    /* they are doubted: the next look is the first of new ones */
+	unsigned disturbed; /* looks in a row */
+	uint32_t period;    /* of the timer */
+	struct asker asker[ASKERS];
+	size_t askers;
 	atomic_bool stop;
+	struct measure_kept kept;
+	bool with_disk; /* of the look under way */
 	/* written by the thread, read by the loop when it is not running */
-	struct rates figures, look[LOOKS];
-	double disk;
-	bool kept; /* there are figures already, and the thread adds to them or looks whether they still hold */
-	unsigned
-	        looks; /* that they are the mean of; 0: of none, they are the first; LOOKS: and they hold until they drift */
+	struct rates_look look;
+	double disk; /* negative: not measured this time */
+	int rc;
 	/* what the others are told: the loop's */
-	double bandwidth, disk_told;
 	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
 	struct bell *bell;
@@ -62,169 +63,145 @@ struct bell {
 	struct measure *m; /* NULL: it has gone */
 };
 
-/* ---- the file ---- */
+/* ---- the usual ways ---- */
 
-static void stamp(const struct measure *m, char *out, size_t len) {
-	snprintf(out, len, "rates 3 cpu %s threads %u arithmetic %d layout %d", kern_ops()->name, m->threads,
-	        KERN_ARITHMETIC, KERN_LAYOUT);
+static int look_rates(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+        const atomic_bool *stop, struct rates_look *out) {
+	struct rates_bench *b = NULL;
+	(void)arg;
+	int rc = rates_open(&b, dir, bytes, threads, cpus, stop);
+	if (rc == 0)
+		rates_measure(b, out);
+	rates_close(b);
+	return rc;
 }
 
-static int load(struct measure *m) {
-	char want[128], *save = NULL;
-	uint8_t *data = NULL;
-	size_t len;
-	int dir = m->dir ? open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int rc = dir < 0 ? -ENOENT : durable_read(dir, "rates", FILE_MAX_BYTES, &data, &len);
-	if (dir >= 0)
-		close(dir);
-	if (rc)
-		return rc;
-	char *text = malloc(len + 1);
-	if (!text) {
-		free(data);
-		return -ENOMEM;
-	}
-	memcpy(text, data, len);
-	text[len] = 0;
-	free(data);
-	stamp(m, want, sizeof want);
-	char *line = strtok_r(text, "\n", &save);
-	rc = line && strcmp(line, want) == 0 ? 0 : -ESTALE;
-	while (rc == 0 && (line = strtok_r(NULL, "\n", &save))) {
-		unsigned type;
-		double value, many;
-		if (sscanf(line, "read %lf", &value) == 1 && value > 0)
-			m->figures.read = value;
-		else if (sscanf(line, "disk %lf", &value) == 1 && value >= 0)
-			m->disk = value;
-		else if (sscanf(line, "looks %u", &type) == 1 && type <= LOOKS)
-			m->looks = type;
-		else if (sscanf(line, "type %u %lf %lf", &type, &value, &many) == 3 && kern_traits(type) &&
-		         value > 0 && many > 0) {
-			m->figures.one[type] = value;
-			m->figures.many[type] = many;
-		} else {
-			rc = -EINVAL;
-		}
-	}
-	free(text);
-	if (m->looks < LOOKS)
-		m->looks = 0; /* each of them was not kept */
-	return rc == 0 && m->figures.read > 0 && m->disk >= 0 ? 0 : -ESTALE;
+static double look_disk(void *arg, const char *dir) {
+	(void)arg;
+	return disk_rate(dir);
 }
 
-/* Whether what is kept was measured so lately that nobody need look. */
-static bool is_fresh(const struct measure *m) {
-	struct stat st;
-	int dir = m->dir ? open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int rc = dir < 0 ? -1 : fstatat(dir, "rates", &st, AT_SYMLINK_NOFOLLOW);
-	if (dir >= 0)
-		close(dir);
-	/* a clock that was put back makes a file of the future, which is not fresh */
-	time_t now = time(NULL);
-	return rc == 0 && m->looks == LOOKS && st.st_mtime <= now && now - st.st_mtime < LOOK_MS / 1000;
-}
+const struct measure_ways measure_ways = {.look = look_rates,
+        .disk = look_disk,
+        .soon_ms = 10000,
+        .soon_most_ms = 300000,
+        .later_ms = 3600000,
+        .patience_ms = 30000};
 
-static void save(const struct measure *m) {
-	char text[FILE_MAX_BYTES];
-	size_t at;
-	if (!m->dir)
-		return;
-	stamp(m, text, sizeof text);
-	at = strlen(text);
-	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e\ndisk %.6e\nlooks %u\n",
-	        m->figures.read, m->disk, m->looks);
-	for (unsigned t = 0; t < KERN_TYPES; t++)
-		if (m->figures.one[t] > 0)
-			at += (size_t)snprintf(text + at, sizeof text - at, "type %u %.6e %.6e\n", t,
-			        m->figures.one[t], m->figures.many[t]);
-	int dir = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = dir < 0 ? -errno : durable_write(dir, "rates", text, at);
-	if (dir >= 0)
-		close(dir);
-	if (rc)
-		log_line(LOG_LINE_WARN, "%s/rates: %s", m->dir, strerror(-rc));
-}
+/* ---- the thread ---- */
 
-/* ---- measuring ---- */
-
-/* The first figures, or the first of new ones. */
-static void measure_first(struct measure *m, struct rates_bench *b) {
-	struct rates now;
-	rates_measure(b, &now);
-	if (atomic_load(&m->stop))
-		return;
-	m->figures = now;
-	m->looks = 0;
-	m->disk = m->dir ? disk_rate(m->dir) : 0;
-	save(m);
-}
-
-/* One more of the looks that figures are the mean of. */
-static void look_once_more(struct measure *m, struct rates_bench *b) {
-	rates_measure(b, &m->look[m->looks]);
-	if (atomic_load(&m->stop))
-		return;
-	rates_mean(m->look, ++m->looks, &m->figures);
-	save(m);
-}
-
-static bool is_as_measured(struct measure *m, struct rates_bench *b) {
-	struct rates now;
-	rates_round(b, &now);
-	return atomic_load(&m->stop) || !rates_drifted(&m->figures, &now);
-}
-
-static void told(void *arg);
+static void looked(void *arg);
 
 static void *run(void *arg) {
 	struct measure *m = arg;
-	struct rates_bench *b = NULL;
-	int rc = rates_open(&b, m->dir, m->bytes, m->threads, m->cpus, &m->stop);
-	if (rc == 0 && !m->kept) {
-		measure_first(m, b);
-	} else if (rc == 0 && m->looks < LOOKS) {
-		look_once_more(m, b);
-	} else if (rc == 0 && !is_as_measured(m, b)) {
-		log_line(LOG_LINE_INFO,
-		        "this machine is not as quick as it was measured, or quicker: measuring anew");
-		measure_first(m, b);
-	}
-	if (rc)
-		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-rc));
-	rates_close(b);
-	if (loop_post(m->loop, told, m->bell))
+	const struct measure_ways *w = m->c.ways;
+	m->disk = -1;
+	m->look = (struct rates_look){0};
+	m->rc = w->look(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->look);
+	/* it is written for that, so not again and again where a machine is never at rest */
+	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !rates_disturbed(m->look.lost)) &&
+	        !atomic_load(&m->stop))
+		m->disk = w->disk(w->arg, m->dir);
+	if (loop_post(m->c.loop, looked, m->bell))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
 	return NULL;
 }
 
+/* ---- what a look means ---- */
+
+/* The figures begin anew with this look.  What they were is a part of their spread, unless it is another machine's. */
+static void begin_with(struct measure *m, bool believed) {
+	struct rates_known was = m->kept.known;
+	m->kept.known = (struct rates_known){0};
+	rates_add(&m->kept.known, &m->look, believed);
+	if (was.looks && rates_alike(&was.best, &m->look.mid))
+		rates_widen(&m->kept.known, &was);
+}
+
+static void take(struct measure *m) {
+	struct rates_known *known = &m->kept.known;
+	bool had = known->best.read > 0, believed = !rates_disturbed(m->look.lost);
+	int drift = had ? rates_drifted(&known->best, &m->look.mid) : 0;
+	double change = had ? rates_change(&known->best, &m->look.mid) : 1;
+	/* slower by more than the machine's other work explains, it is slower */
+	bool slower = change > 0 && change < 1 && (believed || !rates_explained(m->look.lost, 1 / change));
+	m->disturbed = believed ? 0 : m->disturbed + 1;
+	if (!had) {
+		begin_with(m, believed);
+	} else if (m->anew) {
+		if (believed || slower)
+			begin_with(m, believed);
+		else
+			rates_add(known, &m->look, false);
+		m->anew = !believed && !slower;
+	} else if (known->looks < LOOKS) {
+		rates_add(known, &m->look, believed);
+	} else if (drift == 0) {
+		m->disturbed = 0; /* they hold all the same */
+	} else if (drift > 0 || slower) {
+		log_line(LOG_LINE_INFO, "this machine is %s than it was measured: measuring anew",
+		        drift > 0 ? "quicker" : "slower");
+		begin_with(m, believed);
+	}
+	if (m->disturbed)
+		log_line(LOG_LINE_INFO,
+		        "measuring this machine: other programs had %.0f%% of its processors meanwhile; measuring "
+		        "again soon",
+		        100 * m->look.lost);
+	if (m->disk >= 0)
+		m->kept.disk = believed ? m->disk : fmax(m->disk, m->kept.disk);
+}
+
 /* ---- the loop's side ---- */
 
+static void save(const struct measure *m) {
+	int rc = m->dir ? measure_file_save(m->dir, m->c.threads, &m->kept) : 0;
+	if (rc)
+		log_line(LOG_LINE_WARN, "%s/rates: %s", m->dir, strerror(-rc));
+}
+
+/* Serving may have corrected a figure: its spread is that of the measured one, as much quicker or slower. */
+static void spread(double told, double best, double low, double high, double *out_low, double *out_high) {
+	*out_low = low * (told / best);
+	*out_high = high * (told / best);
+}
+
 static void publish(struct measure *m) {
+	const struct rates_known *k = &m->kept.known;
+	struct rates told = k->best;
+	served_apply(&m->kept.served, &told, (long long)time(NULL));
 	m->ready = true;
 	m->count = 0;
-	m->bandwidth = m->figures.read;
-	m->disk_told = m->disk;
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
-		if (m->figures.one[t] <= 0)
+		if (told.one[t] <= 0)
 			continue;
 		Caravan__TypeRate *r = &m->told[m->count];
 		caravan__type_rate__init(r);
 		r->type = t;
-		r->bytes_per_second = m->figures.one[t];
-		r->many = m->figures.many[t];
+		r->bytes_per_second = told.one[t];
+		r->many = told.many[t];
+		spread(told.one[t], k->best.one[t], k->low.one[t], k->high.one[t], &r->low, &r->high);
+		if (told.many[t] > 0)
+			spread(told.many[t], k->best.many[t], k->low.many[t], k->high.many[t], &r->many_low,
+			        &r->many_high);
 		m->list[m->count++] = r;
 	}
 }
 
 static void look(void *arg);
 
-/* Looks soon, until there have been LOOKS; then every hour. */
+/* Soon, until there have been LOOKS that nothing disturbed and nobody doubts them; then every hour. */
 static int schedule(struct measure *m) {
-	unsigned period = m->looks < LOOKS ? LOOK_SOON_MS : LOOK_MS;
+	const struct measure_ways *w = m->c.ways;
+	uint32_t period = w->later_ms;
+	if (m->kept.known.looks < LOOKS || m->anew || m->disturbed) {
+		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
+		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
+		period = soon < w->soon_most_ms ? (uint32_t)soon : w->soon_most_ms;
+	}
 	if (period == m->period)
 		return 0;
-	struct loop_timer *t = loop_timer_start(m->loop, period, true, look, m);
+	struct loop_timer *t = loop_timer_start(m->c.loop, period, true, look, m);
 	if (!t)
 		return -ENOMEM;
 	loop_timer_stop(m->timer);
@@ -233,7 +210,25 @@ static int schedule(struct measure *m) {
 	return 0;
 }
 
-static void told(void *arg) {
+/* Tells those who asked, at least so many nanoseconds ago. */
+static void answer(struct measure *m, const char *error, uint64_t ago_ns) {
+	uint64_t now = loop_now_ns();
+	for (size_t i = 0; i < m->askers;) {
+		struct asker a = m->asker[i];
+		if (now - a.since_ns < ago_ns) {
+			i++;
+			continue;
+		}
+		m->asker[i] = m->asker[--m->askers];
+		a.done(a.arg, error);
+	}
+	if (m->askers == 0) {
+		loop_timer_stop(m->asked_timer);
+		m->asked_timer = NULL;
+	}
+}
+
+static void looked(void *arg) {
 	struct bell *b = arg;
 	struct measure *m = b->m;
 	free(b);
@@ -242,16 +237,26 @@ static void told(void *arg) {
 	m->bell = NULL;
 	pthread_join(m->thread, NULL);
 	m->running = false;
-	m->kept = true;
+	if (m->rc) {
+		char error[128];
+		snprintf(error, sizeof error, "cannot measure: %s", strerror(-m->rc));
+		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-m->rc));
+		answer(m, error, 0);
+		return;
+	}
+	take(m);
+	save(m);
 	publish(m);
 	if (schedule(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+	answer(m, NULL, 0);
 }
 
 static int begin(struct measure *m) {
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		return -ENOMEM;
 	m->bell->m = m;
+	m->with_disk = m->dir && (m->kept.known.looks == 0 || m->anew);
 	int rc = thread_start(&m->thread, NULL, run, m);
 	m->running = rc == 0;
 	if (rc) {
@@ -263,41 +268,93 @@ static int begin(struct measure *m) {
 
 static void look(void *arg) {
 	struct measure *m = arg;
-	if (m->running || m->busy(m->arg))
+	if (m->running || m->c.busy(m->c.arg, false))
 		return; /* the timer comes again */
 	if (begin(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
 }
 
-int measure_start(struct measure **out, struct loop *l, const char *state_dir, uint64_t memory,
-        unsigned threads, const int *cpus, bool (*busy)(void *arg), void *arg) {
+/* ---- when somebody asks ---- */
+
+static void asked_tick(void *arg) {
+	struct measure *m = arg;
+	char error[WIRE_TEXT_MAX];
+	if (m->running)
+		return;
+	const char *why = m->c.busy(m->c.arg, true);
+	if (why) {
+		snprintf(error, sizeof error, "it cannot be measured now: %s, which would make it look slow; try "
+		                              "again when it rests",
+		        why);
+		answer(m, error, m->c.ways->patience_ms * 1000000ull);
+		return;
+	}
+	m->anew = true;
+	if (begin(m))
+		answer(m, "no memory", 0);
+}
+
+int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg) {
+	uint64_t now = loop_now_ns();
+	if (m->askers == ASKERS)
+		return -EBUSY;
+	if (!m->asked_timer &&
+	        !(m->asked_timer = loop_timer_start(m->c.loop, ASKED_TICK_MS, true, asked_tick, m)))
+		return -ENOMEM;
+	m->asker[m->askers++] = (struct asker){done, arg, now};
+	return 0;
+}
+
+/* ---- what serving shows ---- */
+
+void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first, uint32_t last,
+        enum served_kind kind, const struct served_sum *sum) {
+	if (!m || !m->ready)
+		return;
+	struct served_off off = served_add(&m->kept.served, mf, first, last, kind, sum, &m->kept.known.best,
+	        m->bytes, (long long)time(NULL));
+	if (!off.first)
+		return;
+	log_line(LOG_LINE_WARN,
+	        "the prediction for %s is %.0f times off (%s of layers %u to %u takes %.3g ms, the rates say %.3g "
+	        "ms): measuring again",
+	        node, off.factor, kind == SERVED_ONE ? "a token" : "a token of a prompt", first, last - 1,
+	        off.measured * 1e3, off.predicted * 1e3);
+	m->anew = true;
+	save(m);
+	publish(m);
+	if (schedule(m))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+}
+
+/* ---- the whole ---- */
+
+int measure_start(struct measure **out, const struct measure_config *c) {
 	struct measure *m = calloc(1, sizeof *m);
+	long long age = -1;
 	int rc = -ENOMEM;
 	if (!m)
 		return rc;
-	m->loop = l;
-	m->bytes = rates_bytes(memory);
-	m->threads = threads;
-	m->busy = busy;
-	m->arg = arg;
-	if (state_dir && !(m->dir = strdup(state_dir)))
+	m->c = *c;
+	if (!m->c.ways)
+		m->c.ways = &measure_ways;
+	m->bytes = rates_bytes(c->memory);
+	if (c->state_dir && !(m->dir = strdup(c->state_dir)))
 		goto error;
-	if (cpus) {
-		if (!(m->cpus = malloc(threads * sizeof *m->cpus)))
+	if (c->cpus) {
+		if (!(m->cpus = malloc(c->threads * sizeof *m->cpus)))
 			goto error;
-		memcpy(m->cpus, cpus, threads * sizeof *m->cpus);
+		memcpy(m->cpus, c->cpus, c->threads * sizeof *m->cpus);
 	}
-	m->disk = -1; /* in no file, so far */
-	m->kept = load(m) == 0;
-	if (m->kept) {
+	m->c.cpus = m->cpus;
+	m->c.state_dir = m->dir;
+	bool kept = m->dir && measure_file_load(m->dir, c->threads, &m->kept, &age) == 0;
+	if (kept)
 		publish(m);
-	} else {
-		m->figures = (struct rates){0};
-		m->disk = 0;
-		m->looks = 0;
-	}
 	rc = schedule(m);
-	if (rc == 0 && !(m->kept && is_fresh(m)))
+	/* what was measured so lately need not be looked at; a clock that was put back makes a file of the future, which must */
+	bool fresh = kept && m->kept.known.looks >= LOOKS && age >= 0 && age < m->c.ways->later_ms / 1000;
+	if (rc == 0 && !fresh)
 		rc = begin(m);
 	if (rc)
 		goto error;
@@ -318,6 +375,7 @@ void measure_stop(struct measure *m) {
 	if (m->running)
 		pthread_join(m->thread, NULL);
 	loop_timer_stop(m->timer);
+	loop_timer_stop(m->asked_timer);
 	if (m->bell)
 		m->bell->m = NULL; /* the call in the mailbox frees it */
 	free(m->cpus);
@@ -334,10 +392,17 @@ uint64_t measure_memory(const struct measure *m) {
 }
 
 void measure_fill(struct measure *m, Caravan__NodeState *out) {
-	if (!m || !m->ready)
+	if (!m)
 		return;
-	out->read_bandwidth = m->bandwidth;
-	out->disk_rate = m->disk_told;
+	out->measuring = m->running || m->anew || m->askers > 0;
+	if (!m->ready)
+		return;
+	out->disturbed = m->kept.known.looks == 0;
+	out->lost = m->look.lost;
+	out->read_bandwidth = m->kept.known.best.read;
+	out->read_low = m->kept.known.low.read;
+	out->read_high = m->kept.known.high.read;
+	out->disk_rate = m->kept.disk;
 	out->rates = m->list;
 	out->n_rates = m->count;
 }

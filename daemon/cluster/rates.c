@@ -4,8 +4,11 @@
  * team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends when its time is
  * up, not after so much work: so a moment in which the processor was somebody else's costs that moment and does not become
  * the measure of anything.
- * Of several rounds every figure is the median, and a round has all of them in turn, so that a moment in which the machine
- * was busy hits none alone.  When time is up the rounds that are there must do. */
+ * A look is several rounds; of these every figure is the median, and a round has all of them in turn, so that a moment in
+ * which the machine was busy hits none alone.  When time is up the rounds that are there must do.
+ * A machine that does other work all the time makes every round slower.  That shows in two ways: a thread that measures gets
+ * less of a processor than the clock gives it, or the system counts processor time that is nobody's of ours (which takes
+ * memory bandwidth even where it takes no processor).  The greater of both is what the look says of itself. */
 #include "daemon/cluster/rates.h"
 
 #include "daemon/net/loop.h"
@@ -16,9 +19,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUFFER_BYTES (128ul << 20) /* or twice the last cache, if that is more, */
@@ -37,6 +42,7 @@
 #define MANY_ROWS 2048u /* at most, with many columns */
 #define RUNS 32         /* of a member in a lap: at the end of a pass one waits for another's run */
 #define DRIFT 0.12      /* of the figures, in the median: then they are another machine's */
+#define LOST_MOST 0.1   /* of a look: beyond, it was disturbed */
 
 #define FIGURES (sizeof(struct rates) / sizeof(double))
 
@@ -48,6 +54,9 @@ struct rates_bench {
 	void *acts;
 	uint64_t *sums;
 	const atomic_bool *stop;
+	/* of the look under way, nanoseconds: what members had of a processor while they worked, of which those beside the one
+	 * that leads, and how long they worked by the clock */
+	atomic_ullong cpu, beside, wall;
 };
 
 /* ---- a pass ---- */
@@ -62,6 +71,7 @@ struct pass {
 	float *y;
 	uint64_t *sum;      /* a member each, a cache line apart */
 	atomic_size_t done; /* rows */
+	struct rates_bench *bench;
 };
 
 #define SUM_STRIDE 8
@@ -84,9 +94,15 @@ static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
 	p->sum[(size_t)id * SUM_STRIDE] += s[0] + s[1] + s[2] + s[3];
 }
 
+static uint64_t clock_ns(clockid_t which) {
+	struct timespec t;
+	return clock_gettime(which, &t) ? 0 : (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
 static void work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
+	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
 	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, members = team_size(t);
 	size_t run = (strips / RUNS / members / JOB_STRIPS + 1) * JOB_STRIPS;
 	run = run * members <= strips ? run : (strips + members - 1) / members;
@@ -100,6 +116,11 @@ static void work(struct team *t, void *arg, unsigned id) {
 		rows += last - first;
 	}
 	atomic_fetch_add(&p->done, rows);
+	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	atomic_fetch_add(&p->bench->cpu, cpu);
+	atomic_fetch_add(&p->bench->wall, loop_now_ns() - wall);
+	if (id)
+		atomic_fetch_add(&p->bench->beside, cpu);
 }
 
 /* Seconds, and in p->done the rows that were done. */
@@ -131,9 +152,9 @@ static double measure_pass(struct rates_bench *b, struct pass *p, size_t most) {
 
 /* ---- rounds ---- */
 
-void rates_round(struct rates_bench *b, struct rates *out) {
+static void run_round(struct rates_bench *b, struct rates *out) {
 	const size_t most = b->bytes - 2 * FIRST_BYTES;
-	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1};
+	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1, .bench = b};
 	*out = (struct rates){.read = measure_pass(b, &p, most)};
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
@@ -178,48 +199,121 @@ static double products(const struct rates *r) {
 	return sum;
 }
 
+double rates_busy_seconds(void) {
+	unsigned long long t[8] = {0}; /* user, nice, system, idle, waiting for disks, interrupts, soft ones, stolen */
+	FILE *f = fopen("/proc/stat", "re");
+	long hz = sysconf(_SC_CLK_TCK);
+	int n = 0;
+	if (f) {
+		n = fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4],
+		        &t[5], &t[6], &t[7]);
+		fclose(f);
+	}
+	return n >= 4 && hz > 0 ? (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)hz : 0;
+}
+
+double rates_lost(double busy, double own, double wall) {
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	double lost = wall > 0 ? (busy - own) / (wall * (double)(cpus > 0 ? cpus : 1)) : 0;
+	return lost > 0 ? lost < 1 ? lost : 1 : 0;
+}
+
+bool rates_disturbed(double lost) {
+	return lost > LOST_MOST;
+}
+
+/* Who has half of a processor, and shares its memory too, takes four times as long, not fifty. */
+bool rates_explained(double lost, double factor) {
+	double left = 1 - fmin(lost, 0.9);
+	return rates_disturbed(lost) && factor < 1.5 / (left * left);
+}
+
 /* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
-void rates_measure(struct rates_bench *b, struct rates *out) {
+void rates_measure(struct rates_bench *b, struct rates_look *out) {
 	struct rates round[ROUNDS]; /* the last of them */
-	double v[ROUNDS];
-	uint64_t deadline = loop_now_ns() + ROUNDS_NS;
+	double v[ROUNDS], busy = rates_busy_seconds();
+	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS, own = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	size_t n = 0;
 	bool rising = true;
-	*out = (struct rates){0};
+	*out = (struct rates_look){0};
+	atomic_store(&b->cpu, 0);
+	atomic_store(&b->beside, 0);
+	atomic_store(&b->wall, 0);
 	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
 		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
-		rates_round(b, &round[n % ROUNDS]);
+		run_round(b, &round[n % ROUNDS]);
 		rising = products(&round[n % ROUNDS]) > RISING * before;
 		n++;
 	}
 	n = n < ROUNDS ? n : ROUNDS;
 	for (size_t i = 0; i < FIGURES; i++) {
-		size_t there = column(round, n, i, v);
-		((double *)(void *)out)[i] = there ? v[there / 2] : 0;
+		size_t there = column(round, n, i, v), aside = there >= ROUNDS ? 1 : 0;
+		((double *)(void *)&out->mid)[i] = there ? v[there / 2] : 0;
+		/* one moment is not how slow or quick a machine is: of several rounds the outermost do not count */
+		((double *)(void *)&out->low)[i] = there ? v[aside] : 0;
+		((double *)(void *)&out->high)[i] = there ? v[there - 1 - aside] : 0;
 	}
+	own = clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
+	double wall = (double)atomic_load(&b->wall), held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
+	if (busy > 0)
+		busy = rates_busy_seconds() - busy;
+	out->lost = rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - begin) * 1e-9);
+	out->lost = fmax(out->lost, held);
 }
 
-void rates_mean(const struct rates *of, unsigned n, struct rates *out) {
-	double v[RATES_MOST];
+void rates_add(struct rates_known *k, const struct rates_look *look, bool believed) {
 	for (size_t i = 0; i < FIGURES; i++) {
-		size_t there = column(of, n, i, v), aside = there / 4;
-		double times = 0;
-		for (size_t k = aside; k < there - aside; k++)
-			times += 1 / v[k];
-		((double *)(void *)out)[i] = there ? (double)(there - 2 * aside) / times : 0;
+		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
+		       *high = (double *)(void *)&k->high + i;
+		double mid = ((const double *)(const void *)&look->mid)[i],
+		       least = ((const double *)(const void *)&look->low)[i],
+		       most = ((const double *)(const void *)&look->high)[i];
+		if (!(mid > 0))
+			continue;
+		*best = fmax(*best, mid);
+		/* how slow it can be is said by looks that nothing disturbed, if there is one */
+		if (!(*low > 0) || (believed && k->looks == 0))
+			*low = least;
+		else if (believed || k->looks == 0)
+			*low = fmin(*low, least);
+		*high = fmax(fmax(*high, most), *best);
+		*low = fmin(*low, *best);
+	}
+	k->looks += believed;
+}
+
+void rates_widen(struct rates_known *k, const struct rates_known *was) {
+	for (size_t i = 0; i < FIGURES; i++) {
+		double *low = (double *)(void *)&k->low + i, *high = (double *)(void *)&k->high + i;
+		double least = ((const double *)(const void *)&was->low)[i],
+		       most = ((const double *)(const void *)&was->high)[i];
+		if (*low > 0 && least > 0) {
+			*low = fmin(*low, least);
+			*high = fmax(*high, most);
+		}
 	}
 }
 
-bool rates_drifted(const struct rates *was, const struct rates *now) {
+double rates_change(const struct rates *was, const struct rates *now) {
 	double off[FIGURES];
 	size_t n = 0;
 	for (size_t i = 0; i < FIGURES; i++) {
 		double a = ((const double *)(const void *)was)[i], b = ((const double *)(const void *)now)[i];
 		if (a > 0 && b > 0)
-			off[n++] = fabs(b / a - 1);
+			off[n++] = b / a;
 	}
 	qsort(off, n, sizeof *off, ascending);
-	return n && off[n / 2] > DRIFT;
+	return n ? off[n / 2] : 0;
+}
+
+int rates_drifted(const struct rates *was, const struct rates *now) {
+	double change = rates_change(was, now);
+	return change > 1 + DRIFT ? 1 : change > 0 && change < 1 - DRIFT ? -1 : 0;
+}
+
+bool rates_alike(const struct rates *was, const struct rates *now) {
+	double change = rates_change(was, now);
+	return change > 1 / RATES_FACTOR && change < RATES_FACTOR;
 }
 
 /* ---- what is measured with ---- */

@@ -15,7 +15,20 @@ struct rates {
 	double one[KERN_TYPES], many[KERN_TYPES];
 };
 
-enum { RATES_MOST = 8 }; /* measurements in a mean */
+/* What some rounds, in three seconds or somewhat more, found. */
+struct rates_look {
+	struct rates mid, low, high; /* of the rounds: the median, and what they lie between but for the outermost */
+	double lost;                 /* of the processors, what others had meanwhile: 0 to 1 */
+};
+
+/* What several looks found: of each figure the best, since a busy machine only makes things look slower, and what the looks
+ * that nothing disturbed lie between. */
+struct rates_known {
+	struct rates best, low, high;
+	unsigned looks; /* that nothing disturbed */
+};
+
+#define RATES_FACTOR 2.0 /* figures so far apart are not of one machine */
 
 struct rates_bench;
 
@@ -28,14 +41,29 @@ int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned
         const atomic_bool *stop);
 void rates_close(struct rates_bench *b); /* NULL allowed */
 
-/* One round of everything; when it is stopped, the figures are of no use. */
-void rates_round(struct rates_bench *b, struct rates *out);
-/* Of several rounds, in three seconds or somewhat more. */
-void rates_measure(struct rates_bench *b, struct rates *out);
+/* When it is stopped, the figures are of no use. */
+void rates_measure(struct rates_bench *b, struct rates_look *out);
+/* believed: nothing disturbed it. */
+void rates_add(struct rates_known *k, const struct rates_look *look, bool believed);
 
-/* The mean of the times that the middle half of n <= RATES_MOST measurements takes, figure by figure. */
-void rates_mean(const struct rates *of, unsigned n, struct rates *out);
-/* Whether most figures are now others. */
-bool rates_drifted(const struct rates *was, const struct rates *now);
+/* What was known before is within the spread too. */
+void rates_widen(struct rates_known *k, const struct rates_known *was);
+
+/* What most figures are, over what they were; 0: nothing can be compared. */
+double rates_change(const struct rates *was, const struct rates *now);
+/* Whether most figures are now others: 1 for quicker, -1 for slower; 0: they are not. */
+int rates_drifted(const struct rates *was, const struct rates *now);
+/* Whether most are within RATES_FACTOR. */
+bool rates_alike(const struct rates *was, const struct rates *now);
+
+/* Processor time of the whole system since it started, in seconds; 0: it does not say. */
+double rates_busy_seconds(void);
+/* Of all processors, what others than ourselves had: so many seconds of processor time were used in so many by the clock, `own`
+ * of them by us.  0 to 1. */
+double rates_lost(double busy, double own, double wall);
+/* Whether that is too much for figures to be believed. */
+bool rates_disturbed(double lost);
+/* Whether that may be why something took so many times longer than it did. */
+bool rates_explained(double lost, double factor);
 
 #endif
