@@ -5,15 +5,20 @@
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
 #include "shard/gguf_impl.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD_STEP (256u << 10) /* bytes read ahead of what is parsed */
 
 /* A cursor over one file, with where to complain. */
 struct cursor {
+	struct gguf_part *part;
 	const uint8_t *p;
 	uint64_t left;
 	const char *name;
@@ -26,9 +31,48 @@ static int fail_short(struct cursor *c, const char *what) {
 	return -EINVAL;
 }
 
+/* Reads on until the copy of the header has `end` bytes. */
+static int fill(struct cursor *c, uint64_t end, const char *what) {
+	struct gguf_part *p = c->part;
+	if (end > p->room) {
+		snprintf(c->err, c->errlen, "%s: more than %u MiB before its weights, in %s", c->name,
+		        GGUF_MAX_HEAD >> 20, what);
+		return -EFBIG;
+	}
+	/* more than was asked for, but nothing before it is needed */
+	uint64_t want = end + HEAD_STEP < p->room ? end + HEAD_STEP : p->room;
+	if (want > p->usable) {
+		if (mprotect(p->head, want, PROT_READ | PROT_WRITE) < 0) {
+			snprintf(c->err, c->errlen, "%s: out of memory", c->name);
+			return -ENOMEM;
+		}
+		p->usable = want;
+	}
+	while (p->have < end) {
+		ssize_t n = pread(p->fd, p->head + p->have, want - p->have, (off_t)p->have);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0) {
+			snprintf(c->err, c->errlen, "%s: it became shorter while it was read", c->name);
+			return -ENODATA;
+		}
+		if (n < 0) {
+			int rc = -errno;
+			snprintf(c->err, c->errlen, "%s: cannot read it: %s", c->name, strerror(-rc));
+			return rc;
+		}
+		p->have += (uint64_t)n;
+	}
+	return 0;
+}
+
 static int take(struct cursor *c, const uint8_t **out, uint64_t len, const char *what) {
 	if (len > c->left)
 		return fail_short(c, what);
+	uint64_t end = (uint64_t)(c->p - c->part->head) + len;
+	int rc = end > c->part->have ? fill(c, end, what) : 0;
+	if (rc < 0)
+		return rc;
 	*out = c->p;
 	c->p += len;
 	c->left -= len;
@@ -36,6 +80,7 @@ static int take(struct cursor *c, const uint8_t **out, uint64_t len, const char 
 }
 
 static int take_u32(struct cursor *c, uint32_t *out, const char *what) {
+	*out = 0;
 	const uint8_t *p;
 	int rc = take(c, &p, sizeof *out, what);
 	if (rc == 0)
@@ -44,6 +89,7 @@ static int take_u32(struct cursor *c, uint32_t *out, const char *what) {
 }
 
 static int take_u64(struct cursor *c, uint64_t *out, const char *what) {
+	*out = 0;
 	const uint8_t *p;
 	int rc = take(c, &p, sizeof *out, what);
 	if (rc == 0)
@@ -340,7 +386,8 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 			rc = -EINVAL;
 			goto done;
 		}
-		t->data = p->map + start + offset[i];
+		t->at = start + offset[i];
+		t->fd = p->fd;
 	}
 	rc = 0;
 done:
@@ -368,7 +415,7 @@ error:
 }
 
 static int parse_part(struct gguf_part *p, const char *name, char *err, size_t errlen) {
-	struct cursor c = {p->map, p->size, name, err, errlen};
+	struct cursor c = {p, p->head, p->size, name, err, errlen};
 	const uint8_t *magic;
 	uint32_t version;
 	uint64_t tensors, keys;
@@ -402,7 +449,7 @@ static int parse_part(struct gguf_part *p, const char *name, char *err, size_t e
 	return rc;
 }
 
-static int map_part(struct gguf_part *p, int fd, const char *name, char *err, size_t errlen) {
+static int open_part(struct gguf_part *p, int fd, const char *name, char *err, size_t errlen) {
 	struct stat st;
 	if (fstat(fd, &st) < 0) {
 		int rc = -errno;
@@ -413,14 +460,42 @@ static int map_part(struct gguf_part *p, int fd, const char *name, char *err, si
 		snprintf(err, errlen, "%s: not a GGUF file", name);
 		return -EINVAL;
 	}
-	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
+	p->size = (uint64_t)st.st_size;
+	p->changed = st.st_mtim;
+	p->room = p->size < GGUF_MAX_HEAD ? p->size : GGUF_MAX_HEAD;
+	p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	void *head = p->fd < 0 ? MAP_FAILED
+	                       : mmap(NULL, p->room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	                                 -1, 0);
+	if (head == MAP_FAILED) {
 		int rc = -errno;
-		snprintf(err, errlen, "%s: cannot map it: %s", name, strerror(-rc));
+		snprintf(err, errlen, "%s: cannot open it: %s", name, strerror(-rc));
 		return rc;
 	}
-	p->map = map;
-	p->size = (uint64_t)st.st_size;
+	p->head = head;
+	return 0;
+}
+
+int gguf_read(const struct gguf_tensor *t, uint64_t from, void *buf, size_t len) {
+	for (size_t got = 0; got < len;) {
+		ssize_t n = pread(t->fd, (uint8_t *)buf + got, len - got, (off_t)(t->at + from + got));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+int gguf_unchanged(const struct gguf *g) {
+	for (size_t i = 0; i < g->parts; i++) {
+		const struct gguf_part *p = &g->part[i];
+		struct stat st;
+		if (fstat(p->fd, &st) < 0 || (uint64_t)st.st_size != p->size ||
+		        st.st_mtim.tv_sec != p->changed.tv_sec || st.st_mtim.tv_nsec != p->changed.tv_nsec)
+			return -ESTALE;
+	}
 	return 0;
 }
 
@@ -516,10 +591,11 @@ int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, 
 		goto error;
 	}
 	for (size_t i = 0; i < nfds; i++) {
-		rc = map_part(&g->part[i], fds[i], name, err, errlen);
+		g->part[i].fd = -1;
+		g->parts = i + 1;
+		rc = open_part(&g->part[i], fds[i], name, err, errlen);
 		if (rc < 0)
 			goto error;
-		g->parts = i + 1;
 		rc = parse_part(&g->part[i], name, err, errlen);
 		if (rc < 0)
 			goto error;
@@ -547,7 +623,10 @@ void gguf_close(struct gguf *g) {
 		free(p->value);
 		free(p->by_key);
 		free(p->tensor);
-		munmap((void *)(uintptr_t)p->map, p->size);
+		if (p->head)
+			munmap(p->head, p->room);
+		if (p->fd >= 0)
+			close(p->fd);
 	}
 	free(g->part);
 	free(g->tensor);

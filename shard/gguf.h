@@ -1,7 +1,9 @@
 /* gguf: reads GGUF v2 and v3 files, whole or split, through descriptors.
  *
- * Owns: the mapping of each file and the parsed tables; every offset, count, length and dimension has been
- * checked against the file before anything here hands it out.  Does not know what the keys mean.
+ * Owns: a descriptor of each file, a copy of its header and the parsed tables; every offset, count, length and
+ * dimension has been checked against the file before anything here hands it out.  Does not know what the keys mean.
+ * A file is never mapped, since it may be overwritten or cut short by anybody at any time: what is parsed is the copy, and
+ * weights are read into the caller's memory.
  * Immutable once open; any thread. */
 #ifndef SHARD_GGUF_H
 #define SHARD_GGUF_H
@@ -36,7 +38,8 @@ struct gguf_tensor {
 	uint64_t ne[4];
 	enum kern_type type; /* one that kern_traits knows; a file with another type is refused by name */
 	uint64_t bytes;
-	const uint8_t *data; /* borrowed: in the mapping, at least 8-byte aligned */
+	uint64_t at; /* where its bytes begin in the file */
+	int fd;      /* borrowed: the file's */
 };
 
 struct gguf;
@@ -52,6 +55,12 @@ int gguf_open_path(struct gguf **out, const char *path, char *err, size_t errlen
 int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t errlen);
 
 void gguf_close(struct gguf *g); /* NULL allowed */
+
+/* Reads len bytes of a tensor, from its byte `from` on.  0; -ENODATA: the file has become shorter; or another negative errno
+ * of the disk.  Any thread that may wait for one. */
+int gguf_read(const struct gguf_tensor *t, uint64_t from, void *buf, size_t len);
+/* 0 while the files are as they were when they were opened, by size and time of change; otherwise -ESTALE. */
+int gguf_unchanged(const struct gguf *g);
 
 /* Metadata of the first part.  Each returns 0, -ENOENT when there is no such key, -EINVAL when it has
  * another kind or does not fit.  Integers of any width convert when the value fits. */

@@ -2,6 +2,7 @@
 #ifndef SHARD_GGUF_IMPL_H
 #define SHARD_GGUF_IMPL_H
 #include "shard/gguf.h"
+#include <time.h>
 
 #define GGUF_MAX_KEYS 65536u
 #define GGUF_MAX_TENSORS 65536u
@@ -10,6 +11,7 @@
 #define GGUF_MAX_DEPTH 4            /* arrays in arrays */
 #define GGUF_MAX_ALIGNMENT (1u << 20)
 #define GGUF_MAX_PARTS 1024u
+#define GGUF_MAX_HEAD (256u << 20)       /* bytes before the weights, of which there is a copy in memory */
 #define GGUF_MAX_ROW ((uint64_t)1 << 32) /* elements in any dimension */
 
 struct gguf_value {
@@ -24,9 +26,12 @@ struct gguf_value {
 
 /* One file. */
 struct gguf_part {
-	const uint8_t *map;
+	int fd; /* owned */
 	uint64_t size;
-	uint64_t no, count; /* of a split file; 0 of 1 otherwise */
+	struct timespec changed;
+	uint8_t *head; /* a copy of its beginning, in addresses kept for `room` bytes: pointers stay valid */
+	uint64_t room, have, usable; /* bytes of the copy: at most, read, that may be written */
+	uint64_t no, count;          /* of a split file; 0 of 1 otherwise */
 	struct gguf_value *value;
 	size_t values;
 	size_t *by_key; /* indices of value, ascending by key */

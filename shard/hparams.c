@@ -243,10 +243,14 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 		        hp->pairs);
 		return -EINVAL;
 	}
+	float read[HPARAMS_MAX_PAIRS];
+	rc = factors ? gguf_read(factors, 0, read, hp->pairs * sizeof *read) : 0;
+	if (rc < 0) {
+		snprintf(r->err, r->errlen, "tensor rope_freqs.weight cannot be read: %s", strerror(-rc));
+		return rc;
+	}
 	for (uint32_t i = 0; i < hp->pairs; i++) {
-		float factor = 1;
-		if (factors)
-			memcpy(&factor, factors->data + i * sizeof factor, sizeof factor);
+		float factor = factors ? read[i] : 1;
 		if (!isfinite(factor) || !(factor > 0)) {
 			snprintf(r->err, r->errlen,
 			        "tensor rope_freqs.weight holds a factor that is not positive");

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define PIECE_BYTES (256u << 10)
@@ -171,8 +170,10 @@ static int find_places(struct import *im, struct place *p, size_t *count) {
 }
 
 static int compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor *b) {
-	if (a->data != b->data)
-		return a->data < b->data ? -1 : 1;
+	if (a->fd != b->fd)
+		return a->fd < b->fd ? -1 : 1;
+	if (a->at != b->at)
+		return a->at < b->at ? -1 : 1;
 	if (a->type != b->type)
 		return a->type < b->type ? -1 : 1;
 	if (a->n != b->n)
@@ -204,36 +205,40 @@ static int make_sources(struct import *im, struct place *p, size_t count) {
 	return 0;
 }
 
-static const uint8_t *chunk_bytes(const struct source *s, uint32_t i, size_t *len) {
-	uint64_t first, rows, bytes;
-	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
-	*len = bytes;
-	return s->t->data + first * kern_row_bytes(s->t->type, s->t->n);
+/* Where a chunk begins within its tensor, and how long it is. */
+static uint64_t chunk_at(const struct source *s, uint32_t i, uint64_t *bytes) {
+	uint64_t first, rows;
+	content_chunk_extent(&s->record, i, &first, &rows, bytes);
+	return first * kern_row_bytes(s->t->type, s->t->n);
 }
 
-/* Asks for a stretch of the mapping ahead of its use, so that the disk works while we hash. */
-static void read_ahead(const uint8_t *p, size_t len) {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p & ~(page - 1);
-	posix_madvise((void *)at, len + ((uintptr_t)p - at), POSIX_MADV_WILLNEED);
+/* Asks for a chunk ahead of its use, so that the disk works while we hash. */
+static void read_ahead(const struct source *s, uint32_t i) {
+	uint64_t bytes, at = chunk_at(s, i, &bytes);
+	posix_fadvise(s->t->fd, (off_t)(s->t->at + at), (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
-/* Lets go of the whole pages of a stretch; they stay in the page cache as long as there is room. */
-static void let_go(const uint8_t *p, size_t len) {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = ((uintptr_t)p + page - 1) & ~(page - 1);
-	uintptr_t end = ((uintptr_t)p + len) & ~(page - 1);
-	if (end > at)
-		madvise((void *)at, end - at, MADV_DONTNEED);
+static int fail_read(struct import *im, int rc) {
+	char why[160];
+	if (rc == -ENODATA || rc == -ESTALE)
+		return fail(im, rc, "the file was changed while it was read: try again when it is complete");
+	snprintf(why, sizeof why, "cannot read it: %s", strerror(-rc));
+	return fail(im, rc, why);
 }
 
-static int hash_chunk(struct import *im, struct content_hasher *h, struct source *s, uint32_t i) {
+/* Every piece is read once, so that what is looked at is what is hashed; `piece` has room for piece_bytes of it. */
+static int hash_chunk(
+        struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *piece) {
 	char shown[80], why[192];
 	size_t row = kern_row_bytes(s->t->type, s->t->n);
-	uint64_t first, rows, bytes, piece = PIECE_BYTES / row ? PIECE_BYTES / row : 1;
+	uint64_t first, rows, bytes, step = PIECE_BYTES / row ? PIECE_BYTES / row : 1;
 	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
-	for (uint64_t r = 0; r < rows; r += piece) {
-		const uint8_t *p = s->t->data + (first + r) * row;
-		uint64_t count = rows - r < piece ? rows - r : piece;
-		if (!kern_finite(s->t->type, p, count, s->t->n)) {
+	for (uint64_t r = 0; r < rows; r += step) {
+		uint64_t count = rows - r < step ? rows - r : step;
+		int rc = gguf_read(s->t, (first + r) * row, piece, count * row);
+		if (rc < 0)
+			return fail_read(im, rc);
+		if (!kern_finite(s->t->type, piece, count, s->t->n)) {
 			snprintf(why, sizeof why,
 			        "tensor %s has a scale that is not finite between rows %" PRIu64
 			        " and %" PRIu64,
@@ -241,19 +246,31 @@ static int hash_chunk(struct import *im, struct content_hasher *h, struct source
 			        first + r + count - 1);
 			return fail(im, -EINVAL, why);
 		}
-		content_hasher_add(h, p, count * row);
+		content_hasher_add(h, piece, count * row);
 	}
 	s->record.chunk[i] = content_hasher_finish(h);
-	return 0;
+	return gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
+}
+
+/* Bytes of the largest piece that hash_chunk reads. */
+static size_t piece_bytes(const struct import *im) {
+	size_t most = PIECE_BYTES;
+	for (size_t i = 0; i < im->sources; i++) {
+		size_t row = kern_row_bytes(im->source[i].t->type, im->source[i].t->n);
+		most = row > most ? row : most;
+	}
+	return (most + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
 }
 
 static int hash_sources(struct import *im, import_progress_fn *progress, void *arg) {
 	struct content_hasher *h = NULL;
-	uint64_t done = 0, total = 0;
-	size_t len;
-	int rc = content_hasher_create(&h);
-	if (rc < 0)
+	uint64_t done = 0, total = 0, bytes;
+	uint8_t *piece = aligned_alloc(KERN_ALIGN, piece_bytes(im));
+	int rc = piece ? content_hasher_create(&h) : -ENOMEM;
+	if (rc < 0) {
+		free(piece);
 		return fail_memory(im);
+	}
 	for (size_t i = 0; i < im->sources; i++)
 		total += im->source[i].t->bytes;
 	if (progress && progress(arg, 0, total))
@@ -261,19 +278,15 @@ static int hash_sources(struct import *im, import_progress_fn *progress, void *a
 	for (size_t i = 0; i < im->sources; i++) {
 		struct source *s = &im->source[i];
 		for (uint32_t c = 0; c < s->record.chunks; c++) {
-			const uint8_t *next = NULL;
 			if (c + 1 < s->record.chunks)
-				next = chunk_bytes(s, c + 1, &len);
+				read_ahead(s, c + 1);
 			else if (i + 1 < im->sources)
-				next = chunk_bytes(&im->source[i + 1], 0, &len);
-			if (next)
-				read_ahead(next, len);
-			rc = hash_chunk(im, h, s, c);
+				read_ahead(&im->source[i + 1], 0);
+			rc = hash_chunk(im, h, s, c, piece);
 			if (rc < 0)
 				goto done;
-			const uint8_t *hashed = chunk_bytes(s, c, &len);
-			let_go(hashed, len);
-			done += len;
+			chunk_at(s, c, &bytes);
+			done += bytes;
 			if (progress && progress(arg, done, total))
 				goto cancelled;
 		}
@@ -289,6 +302,7 @@ cancelled:
 	rc = fail(im, -ECANCELED, "the import was stopped");
 done:
 	content_hasher_destroy(h);
+	free(piece);
 	return rc;
 }
 
@@ -398,8 +412,11 @@ static int name_content(struct import *im, const int *fds, size_t nfds, const ch
 		goto done;
 	if (cache && import_names_key(fds, nfds, key) == 0)
 		dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir >= 0 && recall(im, dir, key, places, count) == 0)
+	if (dir >= 0 && recall(im, dir, key, places, count) == 0) {
+		/* the header was read before the key was made */
+		rc = gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
 		goto done;
+	}
 	if (!hash) {
 		invent_names(places, count);
 		goto done;
@@ -533,15 +550,29 @@ const struct content_tensor *import_tensor(const struct import *im, const struct
 	return s ? &s->record : NULL;
 }
 
-const uint8_t *import_chunk(
-        const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len) {
+int import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, uint8_t **data,
+        size_t *len, char *err, size_t errlen) {
 	const struct source *s = find_source(im, tensor);
-	return s && chunk < s->record.chunks ? chunk_bytes(s, chunk, len) : NULL;
-}
-
-void import_let_go(const struct import *im, const struct content_id *tensor, uint32_t chunk) {
-	size_t len;
-	const uint8_t *p = import_chunk(im, tensor, chunk, &len);
-	if (p)
-		let_go(p, len);
+	uint64_t bytes;
+	snprintf(err, errlen, "%s: no such chunk is in it", im->name);
+	if (!s || chunk >= s->record.chunks)
+		return -ENOENT;
+	uint64_t at = chunk_at(s, chunk, &bytes);
+	uint8_t *buf = malloc(bytes);
+	int rc = buf ? gguf_read(s->t, at, buf, bytes) : -ENOMEM;
+	/* After it was read: what was written before that shows.  The file may have been touched, or written once more as it was. */
+	if (rc == 0 && gguf_unchanged(im->g) < 0) {
+		struct content_id have = content_hash(buf, bytes);
+		rc = content_equal(&have, &s->record.chunk[chunk]) ? 0 : -ESTALE;
+	}
+	if (rc < 0) {
+		bool changed = rc == -ENODATA || rc == -ESTALE;
+		snprintf(err, errlen, "%s: %s", im->name,
+		        changed ? "the file has changed since it was hashed" : strerror(-rc));
+		free(buf);
+		return changed ? -ESTALE : rc;
+	}
+	*data = buf;
+	*len = bytes;
+	return 0;
 }

@@ -2,8 +2,9 @@
  *
  * Owns: an open model file, its manifest, tensor records and vocabulary.  Names found once are remembered in
  * `cache` (a folder) by device, inode, size and time of each part, so that a file is hashed once.
+ * A file that is changed under it, by whoever, fails the import or the chunk that is asked for, with a sentence.
  * Threads: import_open runs on the loader (it reads the whole file when nothing is remembered);
- * the rest is immutable and safe on any thread. */
+ * the rest is immutable and safe on any thread, and import_chunk waits for the disk. */
 #ifndef SHARD_IMPORT_H
 #define SHARD_IMPORT_H
 #include "shard/manifest.h"
@@ -41,11 +42,11 @@ const struct vocab *import_vocab(const struct import *im);
 /* A blob by name (manifest, tensor record, vocabulary): borrowed, NULL when it has none such. */
 const uint8_t *import_blob(const struct import *im, const struct content_id *id, size_t *len);
 
-/* A tensor's record, NULL when it has none such; canonical bytes of one of its chunks: borrowed. */
+/* A tensor's record, NULL when it has none such. */
 const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id);
-const uint8_t *import_chunk(
-        const struct import *im, const struct content_id *tensor, uint32_t chunk, size_t *len);
-/* The chunk's memory is not needed for now: without this a file that is packed is in memory as a whole in the end. */
-void import_let_go(const struct import *im, const struct content_id *tensor, uint32_t chunk);
+/* Canonical bytes of one of its chunks, read from the file: malloc'd.  0; -ENOENT; -ESTALE: the file has changed since it was
+ * hashed; or another negative errno; with a sentence in err. */
+int import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, uint8_t **data,
+        size_t *len, char *err, size_t errlen);
 
 #endif

@@ -59,16 +59,18 @@ static struct import *import_fd(int fd, struct progress *p) {
 static void move_tensor(const struct import *im, const struct content_id *id) {
 	const struct content_tensor *t = import_tensor(im, id);
 	struct store_writer *w;
+	uint8_t *beyond;
 	size_t len;
 	ck_assert_ptr_nonnull(t);
 	ck_assert(content_equal(&t->id, id));
 	ck_assert_int_eq(store_writer_create(&w, store, t, err, sizeof err), 0);
 	for (uint32_t i = 0; i < t->chunks; i++) {
-		const uint8_t *p = import_chunk(im, id, i, &len);
-		ck_assert_ptr_nonnull(p);
+		uint8_t *p;
+		ck_assert_int_eq(import_chunk(im, id, i, &p, &len, err, sizeof err), 0);
 		ck_assert_int_eq(store_writer_chunk(w, i, p, len), 0);
+		free(p);
 	}
-	ck_assert_ptr_null(import_chunk(im, id, t->chunks, &len));
+	ck_assert_int_eq(import_chunk(im, id, t->chunks, &beyond, &len, err, sizeof err), -ENOENT);
 	ck_assert_int_eq(store_writer_commit(w), 0);
 	store_writer_destroy(w);
 }
@@ -98,7 +100,8 @@ START_TEST(a_model_goes_into_the_store) {
 	struct content_id none = content_hash("none", 4);
 	ck_assert_ptr_null(import_blob(im, &none, &len));
 	ck_assert_ptr_null(import_tensor(im, &none));
-	ck_assert_ptr_null(import_chunk(im, &none, 0, &len));
+	uint8_t *nothing;
+	ck_assert_int_eq(import_chunk(im, &none, 0, &nothing, &len, err, sizeof err), -ENOENT);
 	for (int r = 0; r < END_ROLES; r++)
 		move_tensor(im, &m->end[r].id);
 	for (uint32_t l = 0; l < 4; l++)
@@ -150,6 +153,102 @@ START_TEST(names_are_remembered) {
 	ck_assert_int_eq(p.calls, 0);
 	import_close(im);
 	close(fd);
+}
+END_TEST
+
+/* What becomes of a model file under the hands of who hashes it. */
+static struct {
+	int fd, at;
+	enum { SHRINKS, EMPTIED, OVERWRITTEN, TOUCHED, GROWS } how;
+} hand;
+
+static int meddle(void *arg, uint64_t done, uint64_t total) {
+	static const char junk[5000];
+	struct stat st;
+	(void)arg;
+	(void)total;
+	if (done == 0 || hand.at-- != 0)
+		return 0;
+	ck_assert_int_eq(fstat(hand.fd, &st), 0);
+	switch (hand.how) {
+	case SHRINKS:
+		ck_assert_int_eq(ftruncate(hand.fd, st.st_size / 2), 0);
+		break;
+	case EMPTIED: /* what cp does first */
+		ck_assert_int_eq(ftruncate(hand.fd, 0), 0);
+		break;
+	case OVERWRITTEN: /* rsync --inplace; the header's lengths are others from now on */
+		ck_assert_int_eq(pwrite(hand.fd, junk, sizeof junk, 0), sizeof junk);
+		break;
+	case TOUCHED:
+		ck_assert_int_eq(pwrite(hand.fd, junk, 1, st.st_size - 1), 1);
+		break;
+	case GROWS:
+		ck_assert_int_eq(pwrite(hand.fd, junk, 10, st.st_size), 10);
+		break;
+	}
+	return 0;
+}
+
+START_TEST(a_file_that_changes_while_it_is_hashed_fails_alone) {
+	struct timespec long_ago[2] = {{2000, 5}, {2000, 5}};
+	for (hand.how = SHRINKS; hand.how <= GROWS; hand.how++)
+		for (int at = 0; at <= 18; at += 6) {
+			struct import *im = NULL;
+			hand.fd = model_fd(&small);
+			hand.at = at;
+			/* a write of this moment has another time */
+			ck_assert_int_eq(futimens(hand.fd, long_ago), 0);
+			int rc = import_open(&im, &hand.fd, 1, "model", NULL, store_names_dir(store), meddle, NULL,
+			        err, sizeof err);
+			ck_assert_msg(rc == -ESTALE || rc == -ENODATA, "%d, %d: %d", (int)hand.how, at, rc);
+			ck_assert_str_eq(err,
+			        "model: the file was changed while it was read: try again when it is complete");
+			ck_assert_int_eq(count_files("names"), 0);
+			close(hand.fd);
+		}
+}
+END_TEST
+
+/* After it was hashed: each chunk that is asked for is of the file that was, or none. */
+START_TEST(a_file_that_changes_later_gives_no_chunk) {
+	struct timespec long_ago[2] = {{2000, 5}, {2000, 5}};
+	for (hand.how = SHRINKS; hand.how <= GROWS; hand.how++) {
+		struct progress p;
+		uint8_t *data;
+		size_t len;
+		hand.fd = model_fd(&small);
+		ck_assert_int_eq(futimens(hand.fd, long_ago), 0);
+		struct import *im = import_fd(hand.fd, &p);
+		const struct manifest *m = import_manifest(im);
+		hand.at = 0;
+		meddle(NULL, 1, 1);
+		unsigned good = 0, stale = 0;
+		for (uint32_t l = 0; l < m->hp.layers; l++)
+			for (int r = 0; r < LAYER_ROLES; r++) {
+				const struct content_tensor *t = import_tensor(im, &m->layer[l][r].id);
+				int rc = import_chunk(im, &t->id, 0, &data, &len, err, sizeof err);
+				ck_assert(rc == 0 || rc == -ESTALE);
+				good += rc == 0;
+				stale += rc != 0;
+				if (rc) {
+					ck_assert_str_eq(
+					        err, "model: the file has changed since it was hashed");
+					continue;
+				}
+				struct content_id id = content_hash(data, len);
+				ck_assert(content_equal(&id, &t->chunk[0]));
+				free(data);
+			}
+		ck_assert(hand.how == EMPTIED ? good == 0 : good > 0);
+		ck_assert(hand.how == SHRINKS || hand.how == EMPTIED ? stale > 0
+		                                                     : stale == 0 || hand.how == TOUCHED);
+		/* what was read of its header stays what it was */
+		ck_assert_uint_eq(import_vocab(im)->tokens, 300);
+		import_close(im);
+		close(hand.fd);
+		unlink(path);
+	}
 }
 END_TEST
 
@@ -296,6 +395,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_model_goes_into_the_store);
 	tcase_add_test(t, names_are_remembered);
 	tcase_add_test(t, a_vocabulary_is_checked_first);
+	tcase_add_test(t, a_file_that_changes_while_it_is_hashed_fails_alone);
+	tcase_add_test(t, a_file_that_changes_later_gives_no_chunk);
 	tcase_add_test(t, an_import_can_be_stopped);
 	tcase_add_test(t, a_tied_head_is_the_embedding);
 	tcase_add_test(t, the_same_content_has_the_same_names);

@@ -167,11 +167,13 @@ static void check_layers(int i, const struct manifest *m, struct import *im, uin
 			        store_map_tensor(nodes[i].store, id, &t, err, sizeof err) == 0, "%s", err);
 			for (uint32_t c = 0; c < t->record.chunks; c++) {
 				size_t len;
-				const uint8_t *want = import_chunk(im, id, c, &len);
+				uint8_t *want;
+				ck_assert_int_eq(import_chunk(im, id, c, &want, &len, err, sizeof err), 0);
 				uint8_t *have = malloc(len);
 				store_tensor_chunk(t, c, have);
 				ck_assert_int_eq(memcmp(have, want, len), 0);
 				free(have);
+				free(want);
 			}
 			store_unmap_tensor(t);
 		}

@@ -26,8 +26,10 @@ static void put_tensor(struct loaded *l, const struct manifest_tensor *mt) {
 	check(store_writer_create(&w, l->store, t, err, sizeof err), "store_writer_create", err);
 	for (uint32_t i = 0; i < t->chunks; i++) {
 		size_t len;
-		const uint8_t *bytes = import_chunk(l->import, &mt->id, i, &len);
+		uint8_t *bytes;
+		check(import_chunk(l->import, &mt->id, i, &bytes, &len, err, sizeof err), "import_chunk", err);
 		check(store_writer_chunk(w, i, bytes, len), "store_writer_chunk", err);
+		free(bytes);
 	}
 	check(store_writer_commit(w), "store_writer_commit", err);
 	store_writer_destroy(w);

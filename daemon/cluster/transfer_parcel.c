@@ -65,11 +65,13 @@ void fetch_work(void *arg) {
 		break;
 	case WORK_CHUNK: {
 		size_t len = w->parcel ? w->parcel->total : 0;
-		const uint8_t *data =
-		        w->parcel ? w->parcel->data : import_chunk(it->offer->im, &it->id, w->chunk, &len);
-		w->rc = data ? store_writer_chunk(it->writer, w->chunk, data, len) : -ENOENT;
+		uint8_t *read = NULL;
 		if (!w->parcel)
-			import_let_go(it->offer->im, &it->id, w->chunk);
+			w->rc = import_chunk(
+			        it->offer->im, &it->id, w->chunk, &read, &len, w->err, sizeof w->err);
+		if (w->rc == 0)
+			w->rc = store_writer_chunk(it->writer, w->chunk, read ? read : w->parcel->data, len);
+		free(read);
 		break;
 	}
 	case WORK_COMMIT:

@@ -82,9 +82,8 @@ static int read_store(struct store *s, const struct serving *q, uint8_t **data, 
 /* Reader: the whole blob or chunk that a piece is of; borrowed until the next call. */
 static int find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
 	struct transfer *t = q->t;
-	if (q->offer) {
-		*data = q->tensor ? import_chunk(q->offer->im, &q->id, q->chunk, len)
-		                  : import_blob(q->offer->im, &q->id, len);
+	if (q->offer && !q->tensor) {
+		*data = import_blob(q->offer->im, &q->id, len);
 		return *data ? 0 : -ENOENT;
 	}
 	struct kept *slot = &t->kept[0];
@@ -102,11 +101,18 @@ static int find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
 	}
 	uint8_t *fresh;
 	size_t n;
-	int rc = -ENOENT;
-	if (q->part)
+	int rc = -ENOENT, stale = 0;
+	char why[400];
+	if (q->offer) {
+		rc = import_chunk(q->offer->im, &q->id, q->chunk, &fresh, &n, why, sizeof why);
+		stale = rc == -ESTALE ? rc : 0;
+	} else if (q->part) {
 		rc = store_part_read(t->store, &q->id, q->tensor ? (int64_t)q->chunk : -1, &fresh, &n);
-	if (rc == -ENOENT) /* complete meanwhile */
+	}
+	if (rc == -ENOENT || rc == -ESTALE) /* complete meanwhile; or the user's file is another by now */
 		rc = read_store(t->store, q, &fresh, &n);
+	if (rc == -ENOENT && stale)
+		rc = stale;
 	if (rc)
 		return rc;
 	free(slot->data);
@@ -129,7 +135,8 @@ static void serving_run(void *arg) {
 		return;
 	}
 	if (rc) {
-		snprintf(q->err, sizeof q->err, "content %.12s: %s", content_hex(&q->id, hex), strerror(-rc));
+		snprintf(q->err, sizeof q->err, "content %.12s: %s", content_hex(&q->id, hex),
+		        rc == -ESTALE ? "the file that it was in has changed" : strerror(-rc));
 		return;
 	}
 	if (q->offset >= len) {
