@@ -6,6 +6,7 @@
 #include "proto/paths.h"
 #include "proto/size.h"
 #include "shard/gguf.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -256,9 +257,55 @@ Caravan__Envelope *client_take(struct client *c) {
 	return env;
 }
 
+/* Whether there is a GGUF file of this name: as other programs store models, by a hash and without a suffix. */
+static bool is_model_file(const char *name) {
+	char magic[4];
+	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool is =
+	        fd >= 0 && pread(fd, magic, sizeof magic, 0) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
+	if (fd >= 0)
+		close(fd);
+	return is;
+}
+
 bool client_is_path(const char *model) {
 	size_t n = strlen(model);
-	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0);
+	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0) || is_model_file(model);
+}
+
+static bool ends_with(const char *name, const char *tail) {
+	size_t n = strlen(name), t = strlen(tail);
+	return n > t && strcmp(name + n - t, tail) == 0;
+}
+
+/* What of a folder should have been named. */
+static int fail_folder(const char *path) {
+	char first[256] = "";
+	unsigned models = 0, safetensors = 0;
+	size_t len = strlen(path);
+	const char *slash = len > 0 && path[len - 1] == '/' ? "" : "/";
+	DIR *d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		const char *of = strstr(e->d_name, "-of-");
+		safetensors += ends_with(e->d_name, ".safetensors");
+		if (!ends_with(e->d_name, ".gguf") ||
+		        (of && of - e->d_name >= 6 && strncmp(of - 6, "-00001", 6) != 0))
+			continue;
+		if (models++ == 0 || strcmp(e->d_name, first) < 0)
+			snprintf(first, sizeof first, "%s", e->d_name);
+	}
+	if (d)
+		closedir(d);
+	if (models == 1)
+		return fail("%s is a folder: name the model in it, %s%s%s", path, path, slash, first);
+	if (models > 1)
+		return fail("%s is a folder of %u models: name one of them, such as %s%s%s", path, models,
+		        path, slash, first);
+	if (safetensors > 0)
+		return fail("%s is a folder of safetensors: convert the model to GGUF first "
+		            "(convert_hf_to_gguf.py of llama.cpp), or get it as GGUF",
+		        path);
+	return fail("%s is a folder without a .gguf file", path);
 }
 
 int client_open_model(const char *path, int *fds, size_t *nfds) {
@@ -275,10 +322,10 @@ int client_open_model(const char *path, int *fds, size_t *nfds) {
 		int fd = open(part[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
 		if (fd < 0 || fstat(fd, &st) != 0)
 			rc = fail("cannot open %s: %s", part[i], strerror(errno));
+		else if (S_ISDIR(st.st_mode))
+			rc = fail_folder(part[i]);
 		else if (!S_ISREG(st.st_mode))
-			rc = fail("%s is %s", part[i],
-			        S_ISDIR(st.st_mode) ? "a folder: name the .gguf file in it"
-			                            : "not a regular file");
+			rc = fail("%s is not a regular file", part[i]);
 		if (fd >= 0)
 			fds[(*nfds)++] = fd;
 	}

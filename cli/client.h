@@ -34,7 +34,7 @@ const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, 
 /* The last message, for the caller to keep and wire_free. */
 Caravan__Envelope *client_take(struct client *c);
 
-/* Whether a MODEL is a path (it has a slash or ends in .gguf). */
+/* Whether a MODEL is a path: it has a slash, ends in .gguf, or is a file that is a model. */
 bool client_is_path(const char *model);
 
 /* Opens a model file's parts.  0, or EXIT_FAILED after saying why. */

@@ -27,7 +27,7 @@ struct cursor {
 };
 
 static int fail_short(struct cursor *c, const char *what) {
-	snprintf(c->err, c->errlen, "%s: the file ends within %s", c->name, what);
+	snprintf(c->err, c->errlen, "%s: the file ends within %s: is the download complete?", c->name, what);
 	return -EINVAL;
 }
 
@@ -249,7 +249,9 @@ static int compare_values(const void *a, const void *b, void *arg) {
 static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	char key[80];
 	if (count > GGUF_MAX_KEYS || count > c->left / 12) {
-		snprintf(c->err, c->errlen, "%s: claims %" PRIu64 " keys", c->name, count);
+		snprintf(c->err, c->errlen,
+		        "%s: claims %" PRIu64 " keys, for which it is too short: is the download complete?",
+		        c->name, count);
 		return -EINVAL;
 	}
 	p->value = calloc(count ? count : 1, sizeof *p->value);
@@ -345,7 +347,10 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 	int rc;
 
 	if (count > GGUF_MAX_TENSORS || count > c->left / 32) {
-		snprintf(c->err, c->errlen, "%s: claims %" PRIu64 " tensors", c->name, count);
+		snprintf(c->err, c->errlen,
+		        "%s: claims %" PRIu64
+		        " tensors, for which it is too short: is the download complete?",
+		        c->name, count);
 		return -EINVAL;
 	}
 	const struct gguf_value *v = gguf_part_value(p, "general.alignment");
@@ -381,8 +386,9 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 		if (start > p->size || offset[i] > p->size - start ||
 		        t->bytes > p->size - start - offset[i]) {
 			snprintf(c->err, c->errlen,
-			        "%s: tensor %s lies beyond the end of the file: is it complete?", c->name,
-			        name);
+			        "%s: tensor %s lies beyond the end of the file, which has %" PRIu64
+			        " bytes: is the download complete?",
+			        c->name, name, p->size);
 			rc = -EINVAL;
 			goto done;
 		}
@@ -414,7 +420,8 @@ error:
 	return -EINVAL;
 }
 
-static int parse_part(struct gguf_part *p, const char *name, char *err, size_t errlen) {
+static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
+	const char *name = p->name;
 	struct cursor c = {p, p->head, p->size, name, err, errlen};
 	const uint8_t *magic;
 	uint32_t version;
@@ -423,7 +430,7 @@ static int parse_part(struct gguf_part *p, const char *name, char *err, size_t e
 	if (rc < 0)
 		return rc;
 	if (memcmp(magic, "GGUF", 4) != 0) {
-		snprintf(err, errlen, "%s: not a GGUF file", name);
+		gguf_say_other(p, err, errlen);
 		return -EINVAL;
 	}
 	rc = take_u32(&c, &version, "the header");
@@ -449,7 +456,8 @@ static int parse_part(struct gguf_part *p, const char *name, char *err, size_t e
 	return rc;
 }
 
-static int open_part(struct gguf_part *p, int fd, const char *name, char *err, size_t errlen) {
+static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
+	const char *name = p->name;
 	struct stat st;
 	if (fstat(fd, &st) < 0) {
 		int rc = -errno;
@@ -457,7 +465,11 @@ static int open_part(struct gguf_part *p, int fd, const char *name, char *err, s
 		return rc;
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size < 4) {
-		snprintf(err, errlen, "%s: not a GGUF file", name);
+		if (S_ISREG(st.st_mode) && st.st_size == 0)
+			snprintf(err, errlen, "%s: not a GGUF file: it is empty; is the download complete?",
+			        name);
+		else
+			snprintf(err, errlen, "%s: not a GGUF file", name);
 		return -EINVAL;
 	}
 	p->size = (uint64_t)st.st_size;
@@ -509,22 +521,35 @@ static int compare_tensors(const void *a, const void *b) {
 	        (*(const struct gguf_tensor *const *)a)->name, (*(const struct gguf_tensor *const *)b)->name);
 }
 
+/* Two parts that both claim what one of them is: the one whose name stands for another is to blame.  Without names that
+ * are told apart, nobody is. */
+static int fail_parts(const struct gguf_part *a, const struct gguf_part *b, char *err, size_t errlen) {
+	const struct gguf_part *odd = b->no == b->given && a->no != a->given ? a : b,
+	                       *other = odd == a ? b : a;
+	if (strcmp(a->name, b->name) != 0)
+		snprintf(err, errlen,
+		        "%s: says that it is part %" PRIu64 " of %" PRIu64 ", and %s part %" PRIu64
+		        " of %" PRIu64 ": they do not belong together",
+		        odd->name, odd->no + 1, odd->count, other->name, other->no + 1, other->count);
+	else if (a->count != b->count)
+		snprintf(err, errlen,
+		        "%s: these parts do not belong together: one is of %" PRIu64 ", another of %" PRIu64,
+		        a->name, a->count, b->count);
+	else
+		snprintf(err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " was given twice", a->name,
+		        a->no + 1, a->count);
+	return -EINVAL;
+}
+
 static int check_parts(struct gguf *g, const char *name, char *err, size_t errlen) {
 	qsort(g->part, g->parts, sizeof *g->part, compare_parts);
 	uint64_t count = g->part[0].count;
-	for (size_t i = 0; i < g->parts; i++) {
-		if (g->part[i].count != count) {
-			snprintf(err, errlen,
-			        "%s: these parts do not belong together: one is of %" PRIu64
-			        ", another of %" PRIu64,
-			        name, count, g->part[i].count);
-			return -EINVAL;
-		}
-		if (i > 0 && g->part[i].no == g->part[i - 1].no) {
-			snprintf(err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " was given twice", name,
-			        g->part[i].no + 1, count);
-			return -EINVAL;
-		}
+	for (size_t i = 1; i < g->parts; i++) {
+		const struct gguf_part *p = &g->part[i];
+		if (p->count != count)
+			return fail_parts(&g->part[0], p, err, errlen);
+		if (p->no == p[-1].no)
+			return fail_parts(&p[-1], p, err, errlen);
 	}
 	for (uint64_t i = 0; i < count; i++) {
 		if (i >= g->parts || g->part[i].no != i) {
@@ -566,7 +591,7 @@ static int index_tensors(struct gguf *g, const char *name, char *err, size_t err
 	qsort(g->by_name, total, sizeof *g->by_name, compare_tensors);
 	for (size_t i = 1; i < total; i++) {
 		if (compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0) {
-			snprintf(err, errlen, "%s: tensor %s stands in it twice", name,
+			snprintf(err, errlen, "%s: tensor %s stands in it twice", gguf_file(g, g->by_name[i]),
 			        gguf_printable(g->by_name[i]->name, shown, sizeof shown));
 			return -EINVAL;
 		}
@@ -591,12 +616,19 @@ int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, 
 		goto error;
 	}
 	for (size_t i = 0; i < nfds; i++) {
-		g->part[i].fd = -1;
+		struct gguf_part *p = &g->part[i];
+		p->fd = -1;
+		p->given = i;
+		p->name = gguf_part_name(name, i, nfds);
 		g->parts = i + 1;
-		rc = open_part(&g->part[i], fds[i], name, err, errlen);
-		if (rc < 0)
+		if (!p->name) {
+			snprintf(err, errlen, "%s: out of memory", name);
+			rc = -ENOMEM;
 			goto error;
-		rc = parse_part(&g->part[i], name, err, errlen);
+		}
+		rc = open_part(p, fds[i], err, errlen);
+		if (rc == 0)
+			rc = parse_part(p, err, errlen);
 		if (rc < 0)
 			goto error;
 	}
@@ -627,6 +659,7 @@ void gguf_close(struct gguf *g) {
 			munmap(p->head, p->room);
 		if (p->fd >= 0)
 			close(p->fd);
+		free(p->name);
 	}
 	free(g->part);
 	free(g->tensor);

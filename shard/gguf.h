@@ -45,7 +45,7 @@ struct gguf_tensor {
 struct gguf;
 
 /* Opens a model from nfds descriptors (borrowed; the parts of a split file in any order).
- * name: for messages.  0, or a negative errno with a sentence in err. */
+ * name: for messages; the path of one part of a split file stands for all of them, in their order.  0, or a negative errno with a sentence in err. */
 int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, char *err, size_t errlen);
 
 /* The same by path; finds the other parts of NAME-00001-of-0000N.gguf (any part may be given). */
@@ -61,6 +61,9 @@ void gguf_close(struct gguf *g); /* NULL allowed */
 int gguf_read(const struct gguf_tensor *t, uint64_t from, void *buf, size_t len);
 /* 0 while the files are as they were when they were opened, by size and time of change; otherwise -ESTALE. */
 int gguf_unchanged(const struct gguf *g);
+
+/* The file that a tensor of it is in, for messages: borrowed. */
+const char *gguf_file(const struct gguf *g, const struct gguf_tensor *t);
 
 /* Metadata of the first part.  Each returns 0, -ENOENT when there is no such key, -EINVAL when it has
  * another kind or does not fit.  Integers of any width convert when the value fits. */

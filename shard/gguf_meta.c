@@ -212,6 +212,13 @@ const struct gguf_tensor *gguf_find(const struct gguf *g, const char *name) {
 	return NULL;
 }
 
+const char *gguf_file(const struct gguf *g, const struct gguf_tensor *t) {
+	for (size_t i = 1; i < g->parts; i++)
+		if (t >= g->part[i].tensor && t < g->part[i].tensor + g->part[i].tensors)
+			return g->part[i].name;
+	return g->part[0].name;
+}
+
 const char *gguf_printable(struct gguf_string s, char *buf, size_t len) {
 	size_t n = 0;
 	for (uint64_t i = 0; i < s.len && n + 1 < len; i++)

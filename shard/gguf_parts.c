@@ -24,22 +24,39 @@ static void free_paths(char **path, size_t count) {
 	free(path);
 }
 
-int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t errlen) {
+/* Whether a path is NAME-0000i-of-0000n.gguf; how long NAME is then. */
+static bool is_part(const char *path, size_t *stem, unsigned *i, unsigned *n) {
 	static const char tail[] = "-00001-of-00001.gguf";
-	const size_t tail_len = sizeof tail - 1;
-	size_t len = strlen(path), stem = len;
+	size_t len = strlen(path), tail_len = sizeof tail - 1;
+	if (len <= tail_len)
+		return false;
+	const char *t = path + len - tail_len;
+	*stem = len - tail_len;
+	return t[0] == '-' && five_digits(t + 1, i) && memcmp(t + 6, "-of-", 4) == 0 &&
+	       five_digits(t + 10, n) && strcmp(t + 15, ".gguf") == 0;
+}
+
+char *gguf_part_name(const char *name, size_t at, size_t count) {
+	size_t stem, len = strlen(name);
+	unsigned i, n;
+	char *path = malloc(len + 1), end[40];
+	if (!path)
+		return NULL;
+	memcpy(path, name, len + 1);
+	if (is_part(name, &stem, &i, &n) && n == count) {
+		/* as long as what it replaces, since n has at most five digits */
+		snprintf(end, sizeof end, "-%05u-of-%05u.gguf", (unsigned)at + 1, n);
+		memcpy(path + stem, end, len - stem);
+	}
+	return path;
+}
+
+int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t errlen) {
+	size_t stem;
 	unsigned no = 1, n = 1;
-	bool split = false;
-	char end[40];
+	bool split = is_part(path, &stem, &no, &n);
 	char **paths;
 
-	if (len > tail_len) {
-		const char *t = path + len - tail_len;
-		split = t[0] == '-' && five_digits(t + 1, &no) && memcmp(t + 6, "-of-", 4) == 0 &&
-		        five_digits(t + 10, &n) && strcmp(t + 15, ".gguf") == 0;
-		if (split)
-			stem = len - tail_len;
-	}
 	if (!split)
 		n = 1;
 	if (split && (no < 1 || no > n || n > GGUF_MAX_PARTS)) {
@@ -50,16 +67,10 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 	if (!paths)
 		goto nomem;
 	for (unsigned i = 0; i < n; i++) {
-		paths[i] = malloc(len + 1);
+		paths[i] = gguf_part_name(path, i, n);
 		if (!paths[i])
 			goto nomem;
-		memcpy(paths[i], path, len + 1);
-		if (!split)
-			continue;
-		/* as long as the one it replaces, since n has at most five digits */
-		snprintf(end, sizeof end, "-%05u-of-%05u.gguf", i + 1, n);
-		memcpy(paths[i] + stem, end, tail_len);
-		if (access(paths[i], F_OK) < 0 && errno == ENOENT) {
+		if (split && access(paths[i], F_OK) < 0 && errno == ENOENT) {
 			snprintf(err, errlen, "%s: part %u of %u is missing: there is no %s", path, i + 1, n,
 			        paths[i]);
 			free_paths(paths, n);

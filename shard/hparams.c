@@ -144,12 +144,41 @@ static bool is(struct gguf_string s, const char *text) {
 	return s.len == strlen(text) && memcmp(s.s, text, s.len) == 0;
 }
 
+/* A GGUF file may hold other things than a model. */
+static int check_kind(const struct reader *r) {
+	static const struct {
+		const char *type, *what;
+	} others[] = {
+	        {"adapter",
+	                "this is a LoRA adapter, which Caravan does not apply: load its model, or merge the two "
+	                "first (llama-export-lora of llama.cpp)"},
+	        {"mmproj",
+	                "this is the projector of a model that sees or hears, not the model: Caravan reads text alone"},
+	        {"imatrix", "this is an importance matrix for quantising, not a model"},
+	};
+	struct gguf_string s;
+	char shown[80];
+	if (gguf_string(r->g, "general.type", &s) < 0 || is(s, "model"))
+		return 0;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (is(s, others[i].type)) {
+			snprintf(r->err, r->errlen, "%s", others[i].what);
+			return -ENOTSUP;
+		}
+	snprintf(r->err, r->errlen, "general.type is %s; Caravan runs models",
+	        gguf_printable(s, shown, sizeof shown));
+	return -ENOTSUP;
+}
+
 static int check_keys(const struct reader *r) {
 	static const char prefix[] = "llama.";
 	struct gguf_string s;
 	char shown[80];
 	int rc;
 
+	rc = check_kind(r);
+	if (rc < 0)
+		return rc;
 	rc = gguf_string(r->g, "general.architecture", &s);
 	if (rc < 0)
 		return fail_key(r, "general.architecture", rc == -ENOENT ? "is missing" : "is not a string");

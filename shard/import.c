@@ -46,6 +46,12 @@ static int fail(struct import *im, int rc, const char *what) {
 	return rc;
 }
 
+/* By the file that the tensor is in, which of a split model is one of several. */
+static int fail_tensor(struct import *im, const struct gguf_tensor *t, int rc, const char *what) {
+	snprintf(im->err, im->errlen, "%s: %s", gguf_file(im->g, t), what);
+	return rc;
+}
+
 static int fail_memory(struct import *im) {
 	return fail(im, -ENOMEM, "out of memory");
 }
@@ -104,7 +110,7 @@ static int check_names(struct import *im) {
 			        shown);
 		else
 			snprintf(why, sizeof why, "tensor %s is one that Caravan does not know", shown);
-		return fail(im, -ENOTSUP, why);
+		return fail_tensor(im, t, -ENOTSUP, why);
 	}
 	return 0;
 }
@@ -125,12 +131,12 @@ static int find_tensor(struct import *im, const char *name, uint64_t n, uint64_t
 		        "tensor %s has %" PRIu64 " rows of %" PRIu64
 		        " elements where the model wants %" PRIu64 " rows of %" PRIu64,
 		        name, t->rows, t->n, rows, n);
-		return fail(im, -EINVAL, why);
+		return fail_tensor(im, t, -EINVAL, why);
 	}
 	if (norm && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
 		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are known", name,
 		        kern_traits((uint32_t)t->type)->name);
-		return fail(im, -ENOTSUP, why);
+		return fail_tensor(im, t, -ENOTSUP, why);
 	}
 	*out = t;
 	return 0;
@@ -244,7 +250,7 @@ static int hash_chunk(
 			        " and %" PRIu64,
 			        gguf_printable(s->t->name, shown, sizeof shown), first + r,
 			        first + r + count - 1);
-			return fail(im, -EINVAL, why);
+			return fail_tensor(im, s->t, -EINVAL, why);
 		}
 		content_hasher_add(h, piece, count * row);
 	}

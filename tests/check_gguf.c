@@ -158,17 +158,22 @@ START_TEST(a_mixture_is_that_of_q4_k_m) {
 END_TEST
 
 /* A model in three parts: all keys in the first, as gguf-split writes them. */
-static void write_part(const char *path, uint32_t no, uint32_t claimed, const char *tensor) {
+static void write_part_of(
+        const char *path, uint32_t no, uint32_t count, uint32_t claimed, const char *tensor) {
 	struct ggufgen *gen = ggufgen_create();
 	if (no == 0) {
 		ggufgen_string(gen, "general.architecture", "llama");
 		ggufgen_u32(gen, "split.tensors.count", claimed);
 	}
 	ggufgen_u32(gen, "split.no", no);
-	ggufgen_u32(gen, "split.count", 3);
+	ggufgen_u32(gen, "split.count", count);
 	ggufgen_tensor(gen, tensor, KERN_F32, 8 + no, 1, GGUFGEN_WEIGHTS);
 	ggufgen_write_path(gen, path);
 	ggufgen_destroy(gen);
+}
+
+static void write_part(const char *path, uint32_t no, uint32_t claimed, const char *tensor) {
+	write_part_of(path, no, 3, claimed, tensor);
 }
 
 START_TEST(split_files) {
@@ -210,10 +215,36 @@ START_TEST(split_files) {
 	ck_assert_str_eq(err, "m: part 3 of 3 was given twice");
 	close(fd[0]);
 	close(fd[1]);
+	/* the part that is another one, is of another file, or is cut off is named, whichever of them was given */
+	for (uint32_t i = 0; i < 3; i++) {
+		char want[300];
+		write_part(path[1], 0, 3, "a");
+		ck_assert_int_eq(gguf_open_path(&g, path[i], err, sizeof err), -EINVAL);
+		snprintf(want, sizeof want,
+		        "%s: says that it is part 1 of 3, and %s part 1 of 3: they do not belong together",
+		        path[1], path[0]);
+		ck_assert_str_eq(err, want);
+		write_part_of(path[1], 1, 2, 3, "b");
+		ck_assert_int_eq(gguf_open_path(&g, path[i], err, sizeof err), -EINVAL);
+		snprintf(want, sizeof want, "%s: says that it is part 2 of 2, and %s part 1 of 3", path[1],
+		        path[0]);
+		ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "said: %s", err);
+		write_part(path[1], 1, 3, "b");
+		ck_assert_int_eq(truncate(path[1], 60), 0);
+		ck_assert_int_eq(gguf_open_path(&g, path[i], err, sizeof err), -EINVAL);
+		snprintf(want, sizeof want, "%s: the file ends within ", path[1]);
+		ck_assert_msg(
+		        strncmp(err, want, strlen(want)) == 0 && strstr(err, "is the download complete?"),
+		        "said: %s", err);
+		write_part(path[1], 1, 3, "b");
+	}
 	/* the same tensor in two parts; a count that does not fit; a missing part */
 	write_part(path[1], 1, 3, "a");
 	ck_assert_int_eq(gguf_open_path(&g, path[0], err, sizeof err), -EINVAL);
-	ck_assert_msg(strstr(err, "tensor a stands in it twice"), "said: %s", err);
+	ck_assert_msg(strstr(err, "tensor a stands in it twice") &&
+	                      (strncmp(err, path[0], strlen(path[0])) == 0 ||
+	                              strncmp(err, path[1], strlen(path[1])) == 0),
+	        "said: %s", err);
 	write_part(path[1], 1, 3, "b");
 	write_part(path[0], 0, 4, "a");
 	ck_assert_int_eq(gguf_open_path(&g, path[0], err, sizeof err), -EINVAL);

@@ -120,11 +120,44 @@ START_TEST(files_are_refused) {
 }
 END_TEST
 
+/* What people have in a model's place, and what helps them. */
+static const struct {
+	const char *data;
+	size_t len;
+	const char *says;
+} others[] = {
+        {"", 0, "it is empty; is the download complete?"},
+        {"\0\0\0\0\0\0\0\0\0\0\0\0", 12, "begins with zeros; is the download complete?"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4661211808\n", 76,
+                "git lfs pull"},
+        {"<!DOCTYPE html>\n<html>", 22, "web page"},
+        {"\n  <html lang=\"en\">", 20, "web page"},
+        {"\xef\xbb\xbf<?xml version=\"1.0\"?>", 24, "web page"},
+        {"tjgg\3\0\0\0\0\x7d\0\0", 12, "GGJT"},
+        {"lmgg\0\x7d\0\0", 8, "GGML"},
+        {"fmgg\1\0\0\0", 8, "GGMF"},
+        {"algg\1\0\0\0", 8, "LoRA"},
+        {"\x0c\0\0\0\0\0\0\0{\"a\":{}}    ....", 24, "safetensors"},
+        {"PK\3\4, a different thing altogether", 34, "PyTorch"},
+        {"\x80\2}q\0(", 6, "PyTorch"},
+        {"\x1f\x8b\x08\0", 4, "unpack"},
+        {"Invalid username or password.", 29, "a text that begins with \"Invalid username or password.\""},
+        {"{\"error\":\"Entry not found\"}", 27, "{\"error\":\"Entry not found\"}"},
+};
+
 START_TEST(other_things_are_refused) {
 	struct gguf *g = NULL;
-	int fd = ggufgen_fd("PK\3\4, a different thing altogether", 34);
-	ck_assert_int_eq(gguf_open(&g, &fd, 1, "zip", err, sizeof err), -EINVAL);
-	ck_assert_str_eq(err, "zip: not a GGUF file");
+	int fd;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		fd = ggufgen_fd(others[i].data, others[i].len);
+		ck_assert_int_eq(gguf_open(&g, &fd, 1, "x", err, sizeof err), -EINVAL);
+		ck_assert_msg(strncmp(err, "x: not a GGUF file", 18) == 0 && strstr(err, others[i].says),
+		        "said: %s, without %s", err, others[i].says);
+		close(fd);
+	}
+	fd = ggufgen_fd("\1\2\3\4\5\6", 6);
+	ck_assert_int_eq(gguf_open(&g, &fd, 1, "x", err, sizeof err), -EINVAL);
+	ck_assert_str_eq(err, "x: not a GGUF file");
 	close(fd);
 	fd = ggufgen_fd("", 0);
 	ck_assert_int_eq(gguf_open(&g, &fd, 1, "empty", err, sizeof err), -EINVAL);
@@ -240,10 +273,24 @@ static void add_window_text(struct ggufgen *g) {
 	ggufgen_string(g, "llama.attention.sliding_window", "wide");
 }
 
+static void add_adapter(struct ggufgen *g) {
+	ggufgen_string(g, "general.type", "adapter");
+}
+static void add_projector(struct ggufgen *g) {
+	ggufgen_string(g, "general.type", "mmproj");
+}
+static void add_other_kind(struct ggufgen *g) {
+	ggufgen_string(g, "general.type", "recipe");
+}
+
 static const struct {
 	void (*spoil)(struct ggufgen *g);
 	const char *says;
 } refused_keys[] = {
+        {add_adapter,
+                "this is a LoRA adapter, which Caravan does not apply: load its model, or merge the two"},
+        {add_projector, "this is the projector of a model"},
+        {add_other_kind, "general.type is recipe; Caravan runs models"},
         {add_experts, "llama.expert_count is 8: mixtures of experts"},
         {add_yarn, "llama.rope.scaling.type is yarn"},
         {add_longrope, "llama.rope.scaling.type is longrope"},
