@@ -1,14 +1,14 @@
 /* caravan join: makes this node a member of the cluster that the token is from. */
+#include "cli/client.h"
 #include "cli/command.h"
 #include "cli/report.h"
-#include "cli/simple.h"
 #include <stdio.h>
 #include <string.h>
 
 static const struct option longs[] = {ARGS_COMMON};
 
 /* Who this node is now, and who is there. */
-static int say_joined(const struct args *a) {
+static int say_joined(const struct args *a, const char *note) {
 	struct report r;
 	size_t members = 0, named = 0;
 	const char *self = "?";
@@ -25,28 +25,66 @@ static int say_joined(const struct args *a) {
 		if (strcmp(r.node[i]->state, "expelled") != 0)
 			printf("%s %s", named++ ? "," : "", r.node[i]->name);
 	printf("%s.\n", members > named ? ", ..." : "");
+	if (*note)
+		printf("Joined, but %s.\n", note);
 	report_clear(&r);
 	return rc;
 }
 
+/* Joins; what is wrong all the same, in note. */
+static int join(const struct args *a, const Caravan__Envelope *ask, char *note, size_t notelen) {
+	struct client c;
+	const uint8_t *payload;
+	size_t len;
+	const Caravan__Envelope *env;
+	int rc = client_open(&c, a->control);
+	if (rc == 0)
+		rc = client_send(&c, ask, NULL, 0, NULL, 0);
+	while (rc == 0 && (env = client_next(&c, &payload, &len)) &&
+	        env->body_case != CARAVAN__ENVELOPE__BODY_CTL_END) {
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TEXT)
+			snprintf(note, notelen, "%.*s", (int)len, (const char *)payload);
+		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
+			rc = fail("%s", env->ctl_error->message);
+	}
+	if (rc == 0 && !env)
+		rc = EXIT_FAILED; /* said */
+	client_close(&c);
+	return rc;
+}
+
+/* The token as it was given, or the first word of standard input. */
+static const char *token_take(const char *operand, char *text, size_t size) {
+	if (strcmp(operand, "-") != 0)
+		return operand;
+	text[0] = 0;
+	if (fgets(text, (int)size, stdin))
+		text[strcspn(text, "\r\n")] = 0;
+	return text;
+}
+
 static int run(int argc, char **argv) {
 	struct args a;
+	char token[WIRE_TOKEN_MAX + 2], note[WIRE_TEXT_MAX] = "";
 	Caravan__CtlJoin cmd = CARAVAN__CTL_JOIN__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	args_begin(&a, &command_join, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
 	args_operands(&a, 1, 1, "TOKEN");
-	cmd.token = argv[optind];
+	cmd.token = (char *)token_take(argv[optind], token, sizeof token);
+	if (!*cmd.token)
+		return fail("there is no invitation on standard input: 'caravan invite' prints one");
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_JOIN;
 	env.ctl_join = &cmd;
-	int rc = simple_run(&a, &env);
-	return rc == 0 ? say_joined(&a) : rc;
+	int rc = join(&a, &env, note, sizeof note);
+	return rc == 0 ? say_joined(&a, note) : rc;
 }
 
 const struct command command_join = {.name = "join",
-        .usage = "TOKEN",
+        .usage = "TOKEN|-",
         .summary = "join the cluster that an invitation is from",
-        .help = "TOKEN is what 'caravan invite' printed on a node of that cluster.  Returns when\n"
-                "both sides have this node in their roster.\n",
+        .help = "TOKEN is what 'caravan invite' printed on a node of that cluster; - reads it from\n"
+                "standard input, where no list of processes shows it.  Returns when both sides\n"
+                "have this node in their roster and each has tried to reach the other.\n",
         .run = run};

@@ -130,6 +130,16 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(o, "round_trip_seconds", json_real(n->round_trip));
 	if (n->rate > 0)
 		json_object_set_new(o, "link_rate", json_real(n->rate));
+	if (*n->reason)
+		json_object_set_new(o, "reason", json_string(n->reason));
+	if (strcmp(n->state, "expelled") != 0)
+		json_object_set_new(o, "since_seconds", json_real(n->since));
+	if (n->n_further) {
+		json_t *further = json_array();
+		for (size_t i = 0; i < n->n_further; i++)
+			json_array_append_new(further, json_string(n->further[i]));
+		json_object_set_new(o, "further_endpoints", further);
+	}
 	if (n->last_heard > 0)
 		json_object_set_new(o, "last_heard_seconds", json_real(n->last_heard));
 	if (s) {
@@ -241,12 +251,12 @@ int report_print_json(const struct report *r) {
 	for (size_t i = 0; i < r->models; i++)
 		json_array_append_new(models, model_json(r, r->model[i]));
 	for (size_t i = 0; i < r->problems; i++)
-		json_array_append_new(problems,
-		        json_pack("{s:s, s:s, s:s, s:s}", "kind", r->problem[i]->kind, "subject",
-		                r->problem[i]->subject, "what", r->problem[i]->what, "advice",
-		                r->problem[i]->advice));
-	json_t *o = json_pack("{s:i, s:b, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes", nodes,
-	        "models", models, "problems", problems);
+		json_array_append_new(
+		        problems, json_pack("{s:s, s:s, s:s, s:s}", "kind", r->problem[i]->kind, "subject",
+		                          r->problem[i]->subject, "what", r->problem[i]->what, "advice",
+		                          r->problem[i]->advice));
+	json_t *o = json_pack("{s:i, s:b, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes",
+	        nodes, "models", models, "problems", problems);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
 	json_dumpf(o, stdout, JSON_INDENT(2));

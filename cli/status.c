@@ -5,6 +5,7 @@
 #include "proto/size.h"
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { OPT_JSON = OPT_OWN };
 
@@ -18,6 +19,8 @@ static const char help[] =
         "  --json                 the same facts for programs\n";
 
 static void print_node(const Caravan__ReportNode *n) {
+	if (strcmp(n->state, "expelled") == 0)
+		return;
 	char memory[56] = "-", trip[24] = "-", threads[48] = "-";
 	const Caravan__NodeState *s = n->node_state;
 	bool here = n->self || strcmp(n->state, "up") == 0; /* what another said once says nothing of now */
@@ -31,6 +34,14 @@ static void print_node(const Caravan__ReportNode *n) {
 	else if (here && n->round_trip > 0)
 		snprintf(trip, sizeof trip, "%.2f ms", n->round_trip * 1e3);
 	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", n->name, n->state, trip, memory, threads, n->endpoint);
+	if (*n->reason) {
+		char since[32] = "";
+		time_t from = time(NULL) - (time_t)n->since;
+		struct tm tm;
+		if (localtime_r(&from, &tm))
+			strftime(since, sizeof since, n->since < 86400 ? "%H:%M" : "%Y-%m-%d %H:%M", &tm);
+		printf("    %s since %s: %s\n", n->state, since, n->reason);
+	}
 }
 
 /* What does not stay in memory, and what that costs. */

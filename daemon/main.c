@@ -30,6 +30,7 @@
 struct node {
 	struct options options;
 	struct keys keys;
+	int lock; /* of the state folder, -1: none */
 	struct loop *loop;
 	struct members *members;
 	struct loader *loader;
@@ -164,7 +165,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 	}
 	if (o->private && (rc = keys_generate(&n->keys)) != 0)
 		snprintf(err, errlen, "cannot make keys: %s", strerror(-rc));
-	else if (!o->private)
+	else if (!o->private && (rc = n->lock = keys_lock(o->state, err, errlen)) >= 0)
 		rc = keys_load(&n->keys, o->state, err, errlen);
 	if (rc == 0 && (rc = loop_create(&n->loop)) != 0)
 		snprintf(err, errlen, "cannot make an event loop: %s", strerror(-rc));
@@ -269,10 +270,12 @@ static void end(struct node *n) {
 		event_free(n->interrupt);
 	loop_destroy(n->loop);
 	keys_wipe(&n->keys);
+	if (n->lock >= 0)
+		close(n->lock);
 }
 
 int main(int argc, char **argv) {
-	static struct node n;
+	static struct node n = {.lock = -1};
 	char err[PATH_MAX + 512] = "";
 	/* in the place of a standard descriptor that is closed must be no socket: the log would go there */
 	for (int fd = 0; fd < 3; fd++)

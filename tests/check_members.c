@@ -46,6 +46,8 @@ static void node_state(void *arg, Caravan__NodeState *out) {
 	out->cpu = (char *)"ref";
 }
 
+static const char *advertise; /* of the next node */
+
 static int node_try(struct node *n, const char *name, const char *listen, char *err, size_t errlen) {
 	ck_assert_int_eq(keys_load(&n->keys, n->dir, err, errlen), 0);
 	const struct members_config c = {.loop = loop,
@@ -54,6 +56,7 @@ static int node_try(struct node *n, const char *name, const char *listen, char *
 	        .keys = &n->keys,
 	        .name = name,
 	        .listen = listen,
+	        .advertise = advertise,
 	        .state = node_state,
 	        .arg = n};
 	int rc = members_create(&n->members, &c, err, errlen);
@@ -243,6 +246,52 @@ START_TEST(open_invitations_are_bounded) {
 		free(invite(&nodes[0], 600));
 	ck_assert_int_eq(members_invite(nodes[0].members, 600, &token, err, sizeof err), -ENOSPC);
 	ck_assert_ptr_null(token);
+}
+END_TEST
+
+static bool bob_is_down(void) {
+	const struct member *bob = members_named(nodes[0].members, "bob");
+	char why[300];
+	return bob && !bob->up &&
+	       strstr(members_reason(nodes[0].members, bob, why, sizeof why), "127.0.0.1:1 ");
+}
+
+static bool ada_is_up(void) {
+	const struct member *ada = members_named(nodes[1].members, "ada");
+	return ada && ada->up;
+}
+
+/* A node that nobody reaches joins all the same, and both sides say what is wrong. */
+START_TEST(the_way_back) {
+	char why[400];
+	node_start(&nodes[0], "ada");
+	advertise = "tcp://127.0.0.1:1";
+	node_start(&nodes[1], "bob");
+	advertise = NULL;
+	char *token = invite(&nodes[0], 600);
+	ck_assert_str_eq(join(&nodes[1], token), "");
+	const char *note = members_join_note(nodes[1].members, why, sizeof why);
+	ck_assert_msg(strstr(note, "ada cannot reach this machine at 127.0.0.1:1 "), "%s", note);
+	ck_assert(!ada_is_up());
+	ck_assert_str_eq(note,
+	        members_reason(nodes[1].members, members_named(nodes[1].members, "ada"), why, sizeof why));
+	ck_assert(nodes_until(bob_is_down, 10000));
+	ck_assert(members_since(nodes[0].members, members_named(nodes[0].members, "bob")) > 0);
+	/* it says where it is, and all is well */
+	node_stop(&nodes[1]);
+	node_start(&nodes[1], NULL);
+	want = 1;
+	ck_assert(nodes_until(all_up, 20000));
+	ck_assert_str_eq(
+	        members_reason(nodes[1].members, members_named(nodes[1].members, "ada"), why, sizeof why),
+	        "");
+	free(token);
+	/* where all is well from the beginning there is nothing to say */
+	node_start(&nodes[2], "cleo");
+	token = invite(&nodes[0], 600);
+	ck_assert_str_eq(join(&nodes[2], token), "");
+	ck_assert_str_eq(members_join_note(nodes[2].members, why, sizeof why), "");
+	free(token);
 }
 END_TEST
 
@@ -518,6 +567,24 @@ START_TEST(key_files) {
 }
 END_TEST
 
+START_TEST(one_daemon_a_folder) {
+	char err[400] = "", path[200];
+	int fd = keys_lock(nodes[0].dir, err, sizeof err);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(keys_lock(nodes[0].dir, err, sizeof err), -EBUSY);
+	snprintf(path, sizeof path, "process %ld", (long)getpid());
+	ck_assert_ptr_nonnull(strstr(err, path));
+	ck_assert_ptr_nonnull(strstr(err, nodes[0].dir));
+	close(fd);
+	fd = keys_lock(nodes[0].dir, err, sizeof err);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	ck_assert_int_lt(keys_lock("/nowhere", err, sizeof err), 0);
+	snprintf(path, sizeof path, "%s/lock", nodes[0].dir);
+	unlink(path);
+}
+END_TEST
+
 START_TEST(tokens) {
 	struct invite i = {.expiry = 1234567890123, .nendpoints = INVITE_ENDPOINTS_MAX}, back;
 	char err[300] = "", spaced[WIRE_TOKEN_MAX + 10];
@@ -552,6 +619,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, three_join);
 	tcase_add_test(t, invitations);
 	tcase_add_test(t, open_invitations_are_bounded);
+	tcase_add_test(t, the_way_back);
 	tcase_add_test(t, expelled);
 	tcase_add_test(t, dies_and_comes_back_elsewhere);
 	tcase_add_test(t, silent_is_down_in_time);
@@ -563,6 +631,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, roster_rules);
 	tcase_add_test(t, key_files);
+	tcase_add_test(t, one_daemon_a_folder);
 	tcase_add_test(t, tokens);
 	suite_add_tcase(s, t);
 	return s;

@@ -94,12 +94,22 @@ static void invite(struct control_conn *c, const Caravan__Envelope *env, const u
 	control_end(c, NULL);
 }
 
+static void joined(void *arg, const char *error) {
+	struct pending *p = arg;
+	char note[WIRE_TEXT_MAX];
+	if (p->conn && !error) {
+		members_join_note(serve_members(control_serve(p->conn)), note, sizeof note);
+		send_text(p->conn, note, strlen(note));
+	}
+	pending_done(p, error);
+}
+
 static void join(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct pending *p = pending_create(c);
 	(void)payload;
 	(void)len;
-	if (p && members_join(serve_members(control_serve(c)), env->ctl_join->token, pending_done, p, err,
+	if (p && members_join(serve_members(control_serve(c)), env->ctl_join->token, joined, p, err,
 	                 sizeof err) != 0)
 		pending_done(p, err);
 }

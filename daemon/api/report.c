@@ -12,9 +12,10 @@ static void send_report(struct control_conn *c, Caravan__CtlReport *r) {
 	control_send(c, &env, NULL, 0);
 }
 
-static void send_node(struct control_conn *c, const struct member *m, bool healthy) {
+static void send_node(struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
 	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
 	Caravan__ReportNode node = CARAVAN__REPORT_NODE__INIT, *list = &node;
+	char reason[WIRE_TEXT_MAX], *further[WIRE_ENDPOINTS_MAX];
 	uint64_t now = loop_now_ns();
 	node.name = (char *)m->name;
 	node.node = (ProtobufCBinaryData){.len = sizeof m->id.b, .data = (uint8_t *)m->id.b};
@@ -26,6 +27,11 @@ static void send_node(struct control_conn *c, const struct member *m, bool healt
 	node.last_heard =
 	        m->heard_ns && !m->self && now > m->heard_ns ? (double)(now - m->heard_ns) * 1e-9 : 0;
 	node.node_state = (Caravan__NodeState *)m->state;
+	node.reason = (char *)members_reason(ms, m, reason, sizeof reason);
+	node.since = members_since(ms, m);
+	for (size_t i = 1; i < m->nendpoints; i++)
+		further[node.n_further++] = (char *)m->endpoints[i];
+	node.further = further;
 	r.n_nodes = 1;
 	r.nodes = &list;
 	r.healthy = healthy;
@@ -92,7 +98,7 @@ void report_send(struct control_conn *c) {
 		healthy = healthy && (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
 		                             dm->phase == CARAVAN__MODEL_PHASE__LOADING);
 	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		send_node(c, m, healthy);
+		send_node(c, ms, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		send_model(c, ms, dm, healthy);
 }

@@ -70,6 +70,8 @@ void members_connect(struct members *m, const struct member *who) {
 		log_line(LOG_LINE_ERROR, "no link to %s: %s", who->name, strerror(-rc));
 }
 
+static void member_settle(struct members *m, struct member *who);
+
 /* We are no longer of this cluster. */
 static void members_leave(struct members *m) {
 	log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
@@ -78,23 +80,18 @@ static void members_leave(struct members *m) {
 		if (who->self)
 			continue;
 		peers_disconnect(m->peers, &who->id);
-		if (who->up) {
-			who->up = false;
-			members_tell(m, who, "down");
-		}
+		who->linked = false;
+		member_settle(m, who);
 	}
 }
 
 /* A member was expelled, by us or by news. */
 static void member_expelled(struct members *m, struct member *who) {
-	bool was_up = who->up;
 	who->left_ns = loop_now_ns();
-	if (who->self) {
+	if (who->self)
 		members_leave(m);
-	} else if (was_up) {
-		who->up = false;
-		members_tell(m, who, "down");
-	}
+	else
+		member_settle(m, who);
 	members_tell(m, who, "expelled");
 }
 
@@ -173,19 +170,35 @@ static enum peers_verdict members_admit(void *arg, const struct node_id *key, co
 	return !who && invites_admit(&m->invites, key, why) ? PEERS_INVITED : PEERS_REFUSE;
 }
 
+/* A node is up while we reach it and it does not say that it cannot reach us: what would be asked of it in one direction
+ * alone would never be answered in the other. */
+static void member_settle(struct members *m, struct member *who) {
+	bool up = who->linked && !who->blind[0] && !who->expelled;
+	if (who->up == up)
+		return;
+	who->up = up;
+	who->since_ns = loop_now_ns();
+	if (!up)
+		who->rate = 0;
+	members_tell(m, who, up ? "up" : "down");
+}
+
 static void members_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, node);
-	(void)why;
-	if (!who || who->expelled || who->up == up)
+	if (!who || who->expelled || who->linked == up)
 		return;
-	who->up = up;
+	who->linked = up;
+	who->blind[0] = 0; /* until it says so again */
 	who->heard_ns = loop_now_ns();
-	if (up)
+	if (up) {
 		members_spread(m, who); /* what came up since our Hello */
-	else
-		who->round_trip = who->rate = 0;
-	members_tell(m, who, up ? "up" : "down");
+	} else {
+		snprintf(who->lost, sizeof who->lost, "%s", why);
+		who->reached = false;
+		who->round_trip = 0;
+	}
+	member_settle(m, who);
 }
 
 static void members_roster(void *arg, Caravan__Entry ***entries, size_t *count) {
@@ -272,17 +285,17 @@ static void members_tick(void *arg) {
 		struct member *who = m->roster.at[i];
 		if (who->self)
 			continue;
-		who->heard_ns += who->up ? late : 0;
+		who->heard_ns += who->linked ? late : 0;
 		if (who->expelled) {
 			if (now - who->left_ns > FAREWELL_NS)
 				peers_disconnect(m->peers, &who->id);
-		} else if (who->up && now > who->heard_ns + silent_ns) {
+		} else if (who->linked && now > who->heard_ns + silent_ns) {
 			char why[120];
 			snprintf(why, sizeof why,
 			        "it has said nothing for %.0f s, though its machine answers: very busy, or stopped",
 			        (double)(now - who->heard_ns) * 1e-9);
 			peers_drop(m->peers, &who->id, why);
-		} else if (who->up) {
+		} else if (who->linked) {
 			ping.time = now;
 			ping.state = &state;
 			/* a state of very many stages may be more than a message holds: the ping is what matters */
@@ -308,6 +321,13 @@ static void on_ping(
 	if (who && env->ping->state)
 		state_keep(who, env->ping->state);
 	pong.time = env->ping->time;
+	if (who) {
+		const char *failure = peers_failure(m->peers, &who->id);
+		pong.reach = who->linked ? CARAVAN__REACH__REACH_GOOD
+		             : *failure  ? CARAVAN__REACH__REACH_NONE
+		                         : CARAVAN__REACH__REACH_UNKNOWN;
+		pong.why = (char *)failure;
+	}
 	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
 	answer.pong = &pong;
 	peers_answer(m->peers, from, &answer, NULL);
@@ -323,12 +343,77 @@ static void on_pong(
 		return;
 	double t = (double)(now - env->pong->time) * 1e-9;
 	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
+	who->reached = env->pong->reach == CARAVAN__REACH__REACH_GOOD;
+	bool blind = env->pong->reach == CARAVAN__REACH__REACH_NONE;
+	if (blind && !who->blind[0])
+		log_line(LOG_LINE_WARN, "%s cannot reach this machine at %s", who->name, env->pong->why);
+	snprintf(who->blind, sizeof who->blind, "%s",
+	        !blind            ? ""
+	        : *env->pong->why ? env->pong->why
+	                          : "any address");
+	member_settle(m, who);
+}
+
+void members_ping(struct members *m, const struct member *who) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	ping.time = loop_now_ns();
+	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
+	env.ping = &ping;
+	peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
 }
 
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second) {
 	struct member *who = roster_find(&m->roster, id);
 	if (who && who->up)
 		who->rate = bytes_per_second;
+}
+
+/* ---- what is wrong ---------------------------------------------------------------------------------------- */
+
+/* Who else is to be found at the address that a failure begins with, and therefore answered there. */
+static const struct member *member_instead(
+        const struct members *m, const struct member *but, const char *failure) {
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		for (size_t k = 0; k < who->nendpoints && who != but && !who->expelled; k++) {
+			const char *address = who->endpoints[k] + strlen("tcp://");
+			size_t len = strlen(address);
+			if (strncmp(failure, address, len) == 0 && failure[len] == ' ')
+				return who;
+		}
+	}
+	return NULL;
+}
+
+const char *members_reason(const struct members *m, const struct member *who, char *text, size_t len) {
+	const char *failure = who->linked || who->self ? "" : peers_failure(m->peers, &who->id);
+	text[0] = 0;
+	if (who->expelled || who->self)
+		return text;
+	if (who->blind[0]) {
+		snprintf(text, len, "%s cannot reach this machine at %s: open the port, or say --advertise",
+		        who->name, who->blind);
+	} else if (*failure) {
+		const struct member *instead = member_instead(m, who, failure);
+		snprintf(text, len, "cannot be reached at %s%s%s", failure,
+		        instead ? "; that is the address of " : "",
+		        !instead        ? ""
+		        : instead->self ? "this machine"
+		                        : instead->name);
+	} else if (!who->linked && who->lost[0]) {
+		snprintf(text, len, "%s", who->lost);
+	} else if (!who->linked) {
+		snprintf(text, len, "%s",
+		        who->nendpoints ? "not reached yet since this daemon started"
+		                        : "it has not told an address at which it can be reached");
+	}
+	return text;
+}
+
+double members_since(const struct members *m, const struct member *who) {
+	uint64_t from = who->since_ns ? who->since_ns : m->started_ns;
+	return (double)(loop_now_ns() - from) * 1e-9;
 }
 
 /* ---- expelling ------------------------------------------------------------------------------------------ */
@@ -496,6 +581,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 		return rc;
 	m->config = *c;
 	STAILQ_INIT(&m->listeners);
+	m->started_ns = loop_now_ns();
 	roster_init(&m->roster, &c->keys->public);
 	m->state_dir = c->state_dir ? strdup(c->state_dir) : NULL;
 	m->advertise = c->advertise ? strdup(c->advertise) : NULL;
@@ -562,6 +648,7 @@ void members_destroy(struct members *m) {
 	if (!m)
 		return;
 	loop_timer_stop(m->tick);
+	members_join_end(m);
 	address_watch_destroy(m->watch);
 	peers_destroy(m->peers);
 	for (size_t i = 0; i < m->roster.n; i++)

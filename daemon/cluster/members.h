@@ -35,13 +35,19 @@ struct member {
 	char endpoints[WIRE_ENDPOINTS_MAX][WIRE_ENDPOINT_MAX + 1]; /* the first is the likeliest */
 	size_t nendpoints;
 	uint64_t version;
-	bool expelled, self, up;
-	double round_trip; /* seconds, 0: not measured yet */
-	double rate;       /* bytes a second from there, 0: not measured yet */
-	uint64_t heard_ns; /* loop_now_ns of its last word, 0: never */
-	uint64_t left_ns;  /* private: when we heard of its expulsion */
-	uint64_t left;     /* of a tombstone: when it was made, seconds of the Unix epoch */
-	uint64_t agreed;   /* private: when it last told a roster in which no tombstone of ours lives */
+	bool expelled, self;
+	bool up;              /* we reach it, and it does not say that it cannot reach us */
+	bool linked, reached; /* private: we reach it; it reaches us, as it said last */
+	double round_trip;    /* seconds, 0: not measured yet */
+	double rate;          /* bytes a second from there, 0: not measured yet */
+	uint64_t heard_ns;    /* loop_now_ns of its last word, 0: never */
+	uint64_t left_ns;     /* private: when we heard of its expulsion */
+	uint64_t left;        /* of a tombstone: when it was made, seconds of the Unix epoch */
+	uint64_t agreed;      /* private: when it last told a roster in which no tombstone of ours lives */
+	uint64_t since_ns;    /* private: since when it has been up, or down */
+	char lost[240];       /* private: why the last link to it was lost */
+	char blind
+	        [400]; /* private: it cannot reach us: at which address, and why; empty: not that it said so */
 	struct member *next_pruned;      /* private */
 	uint32_t minor;                  /* version of the protocol that it speaks, 0: not known yet */
 	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
@@ -63,6 +69,11 @@ const struct member *members_find(const struct members *m, const struct node_id 
 const struct member *members_named(const struct members *m, const char *name_or_id);
 const struct member *members_self(const struct members *m);
 
+/* What is wrong with a node, as a sentence: why it is down, or what ails it though it is up; empty: nothing. */
+const char *members_reason(const struct members *m, const struct member *who, char *text, size_t len);
+/* For how many seconds it has been up or down. */
+double members_since(const struct members *m, const struct member *who);
+
 /* What link.h found. */
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second);
 
@@ -73,7 +84,10 @@ int members_on_change(struct members *m, members_change_fn *fn, void *arg);
 
 /* A printable one-time invitation (caller frees), which expires after `seconds`. -ENOTSUP without a network. */
 int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen);
-/* Joins the cluster of the inviter; done once, error NULL on success: both sides hold the entry then. */
+/* Joins the cluster of the inviter; done once, error NULL on success: both sides hold the entry then, and the way back
+ * was tried: whether the inviter reaches us too is what members_reason of it says. */
+/* After a join that went well: what is wrong all the same, as a sentence; empty: nothing. */
+const char *members_join_note(const struct members *m, char *text, size_t len);
 int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
         char *err, size_t errlen);
 /* Writes the tombstone and tells everybody; -ENOENT, -EINVAL for ourselves. */

@@ -15,6 +15,10 @@
 #include <string.h>
 #include <time.h>
 
+#define BACK_MS 12000    /* to find out whether the inviter reaches us */
+#define LOOK_BACK_MS 100 /* between two looks at that */
+#define REACH_MINOR 2    /* of the protocol: pongs say whether the other is reached */
+
 /* ---- at the inviter ----------------------------------------------------------------------------------- */
 
 int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen) {
@@ -101,20 +105,58 @@ static void on_join(
 
 /* ---- at the node that joins ------------------------------------------------------------------------------ */
 
-static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
-	struct members *m = arg;
+static void join_say(struct members *m, const char *error) {
 	void (*done)(void *, const char *) = m->join.done;
 	void *done_arg = m->join.arg;
-	bool ours = false;
 	m->join.done = NULL;
+	loop_timer_stop(m->join.back);
+	m->join.back = NULL;
+	done(done_arg, error);
+}
+
+/* We are in.  Whether the inviter reaches us too it says with its pongs, which we ask for out of turn. */
+static void join_look_back(void *arg) {
+	struct members *m = arg;
+	const struct member *who = roster_find(&m->roster, &m->join.inviter);
+	if (!who || who->expelled || who->blind[0] ||
+	        (who->linked && (who->reached || who->minor < REACH_MINOR)) ||
+	        loop_now_ns() > m->join.until_ns)
+		join_say(m, NULL);
+	else if (who->linked)
+		members_ping(m, who);
+}
+
+const char *members_join_note(const struct members *m, char *text, size_t len) {
+	const struct member *who = roster_find(&m->roster, &m->join.inviter);
+	char why[WIRE_TEXT_MAX];
+	text[0] = 0;
+	if (who && !who->up && *members_reason(m, who, why, sizeof why))
+		snprintf(text, len, "%s%s%s", who->blind[0] ? "" : who->name, who->blind[0] ? "" : ": ", why);
+	return text;
+}
+
+void members_join_end(struct members *m) {
+	loop_timer_stop(m->join.back);
+	m->join.back = NULL;
+}
+
+static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
+	struct members *m = arg;
+	bool ours = false;
 	for (size_t i = 0; i < count; i++)
 		ours |= entries[i]->node.len == 32 &&
 		        memcmp(entries[i]->node.data, m->config.keys->public.b, 32) == 0;
 	if (!error && !ours)
 		error = "the node that invited us answered with a roster that we are not in";
-	if (!error)
-		members_take(m, NULL, entries, count);
-	done(done_arg, error);
+	if (error) {
+		join_say(m, error);
+		return;
+	}
+	members_take(m, NULL, entries, count);
+	m->join.until_ns = loop_now_ns() + BACK_MS * (uint64_t)1000000;
+	m->join.back = loop_timer_start(m->config.loop, LOOK_BACK_MS, true, join_look_back, m);
+	if (!m->join.back)
+		join_say(m, NULL);
 }
 
 int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
@@ -165,6 +207,7 @@ int members_join(struct members *m, const char *token, void (*done)(void *arg, c
 	} else {
 		m->join.done = done;
 		m->join.arg = arg;
+		m->join.inviter = i.server;
 	}
 error:
 	OPENSSL_cleanse(&i, sizeof i);

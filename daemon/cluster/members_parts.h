@@ -23,7 +23,7 @@ struct members {
 	char preferred
 	        [ADDRESS_MAX]; /* of our endpoints, the one at which a node that joined found us; empty: none did */
 	struct loop_timer *tick;
-	uint64_t ticked_ns;
+	uint64_t started_ns, ticked_ns;
 	bool news_due; /* somebody's queue was full: tell the roster again */
 	STAILQ_HEAD(, listener) listeners;
 	struct peer_list {
@@ -32,6 +32,9 @@ struct members {
 	struct {
 		void (*done)(void *arg, const char *error); /* NULL: no join under way */
 		void *arg;
+		struct node_id inviter;
+		struct loop_timer *back; /* we are in, and wait for word of the way back; NULL: not yet in */
+		uint64_t until_ns;       /* for so long at most */
 	} join;
 };
 
@@ -49,7 +52,11 @@ void members_spread(struct members *m, const struct member *to);
 void members_take(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count);
 
+/* Asks a node for a sign of life now, out of turn. */
+void members_ping(struct members *m, const struct member *who);
+
 /* members_join.c */
 void members_join_init(struct members *m);
+void members_join_end(struct members *m);
 
 #endif

@@ -7,7 +7,9 @@
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -112,6 +114,34 @@ error:
 	if (fd >= 0)
 		close(fd);
 	close(dir);
+	return rc;
+}
+
+int keys_lock(const char *state_dir, char *err, size_t errlen) {
+	char path[PATH_MAX], text[32] = "";
+	snprintf(path, sizeof path, "%s/lock", state_dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), rc = fd < 0 ? -errno : 0;
+	if (rc == 0 && flock(fd, LOCK_EX | LOCK_NB) != 0)
+		rc = -errno;
+	if (rc == -EWOULDBLOCK) {
+		ssize_t n = pread(fd, text, sizeof text - 1, 0);
+		long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+		snprintf(text, sizeof text, pid > 0 ? " (process %ld)" : "", pid);
+		snprintf(err, errlen,
+		        "another caravand%s uses the state folder %s: stop it, or give this one a folder of its own with "
+		        "--state",
+		        text, state_dir);
+		rc = -EBUSY;
+	} else if (rc) {
+		snprintf(err, errlen, "cannot lock %s: %s", path, strerror(-rc));
+	} else { /* for people, and for the sentence above */
+		int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+		if (ftruncate(fd, 0) == 0)
+			(void)!pwrite(fd, text, (size_t)n, 0);
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
 	return rc;
 }
 

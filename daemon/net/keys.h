@@ -1,5 +1,5 @@
 /* keys: a node's CURVE key pair, kept in STATE/key (mode 0600), made at the first start.
- * Owns: the secret, which is wiped when the keys are destroyed and never printed. */
+ * Owns: STATE/lock while a daemon runs, and the secret, which is wiped when the keys are destroyed and never printed. */
 #ifndef DAEMON_NET_KEYS_H
 #define DAEMON_NET_KEYS_H
 #include "proto/wire.h"
@@ -13,5 +13,9 @@ int keys_load(
         struct keys *k, const char *state_dir, char *err, size_t errlen); /* makes them when there are none */
 int keys_generate(struct keys *k);                                        /* a pair that is kept nowhere */
 void keys_wipe(struct keys *k);
+
+/* Takes STATE for this process alone, for as long as the descriptor that is returned stays open: two daemons with one key
+ * would be one node in two places.  -EBUSY with a sentence that names the other one, or another negative errno. */
+int keys_lock(const char *state_dir, char *err, size_t errlen);
 
 #endif

@@ -13,6 +13,7 @@
 #define GREETING_MS 5000 /* from the first attempt to both welcomes */
 #define CALL_MIN_MS \
 	1000 /* for one address of several to take the connection; twice as long in every round in vain */
+#define REFUSALS 4 /* rounds that end in the refusal of our key before that is what is wrong */
 #define WAIT_MIN_MS 200
 #define WAIT_MAX_MS 2000
 
@@ -133,18 +134,21 @@ static bool link_waits(const struct link *k) {
 
 /* An attempt was in vain.  Of a round, the one that came furthest says why: a node that refuses us says more than an
  * address at which nobody is. */
-static void attempt_failed(struct link *k, const char *why) {
+static void attempt_failed(struct link *k, const char *why, bool key_refused) {
 	const char *candidates[CANDIDATES_MAX];
 	char hex[NODE_ID_HEX];
 	int far = k->lanes[0].state > k->lanes[1].state ? (int)k->lanes[0].state : (int)k->lanes[1].state;
 	if (far > k->far)
-		snprintf(k->so_far, sizeof k->so_far, "%s: %s", k->current.endpoint, why);
+		snprintf(k->so_far, sizeof k->so_far, "%s (%s)", k->current.endpoint + strlen("tcp://"), why);
 	k->far = far > k->far ? far : k->far;
 	if (++k->at < link_candidates(k, candidates))
 		return;
 	k->at = 0;
 	k->round += k->round < 8;
 	k->far = -1;
+	/* who was admitted a moment ago may be called before it knows of us */
+	if (key_refused && k->round < REFUSALS)
+		return;
 	if (strcmp(k->failure, k->so_far) != 0)
 		log_line(LOG_LINE_INFO, "no link to %.12s at %s", node_id_hex(&k->node, hex), k->so_far);
 	memcpy(k->failure, k->so_far, sizeof k->failure);
@@ -169,7 +173,7 @@ static void link_tell_lost(void *arg) {
 	k->config.changed(k->config.arg, &node, false, why); /* may destroy us */
 }
 
-void link_drop(struct link *k, const char *why) {
+static void link_lose(struct link *k, const char *why, bool key_refused) {
 	char hex[NODE_ID_HEX];
 	if (link_waits(k) && k->timer)
 		return;
@@ -180,11 +184,15 @@ void link_drop(struct link *k, const char *why) {
 		k->at = 0;
 		k->far = -1;
 	} else {
-		attempt_failed(k, why);
+		attempt_failed(k, why, key_refused);
 	}
 	k->up = false;
 	lanes_close(k);
 	timer_set(k, 0, link_tell_lost);
+}
+
+void link_drop(struct link *k, const char *why) {
+	link_lose(k, why, false);
 }
 
 static void link_too_slow(void *arg) {
@@ -272,7 +280,7 @@ static void lane_gone(void *arg, const char *why, bool key_refused) {
 	else if (strcmp(why, SOCKET_NOT_CONNECTED) == 0)
 		why = waited ? "no answer: it is off, or a firewall is between"
 		             : "nobody listens there, or there is no way to it";
-	link_drop(k, why);
+	link_lose(k, why, key_refused);
 }
 
 static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__Welcome *w) {
