@@ -184,13 +184,12 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
-	        (rc = measure_start(&n->measure,
-	                 &(struct measure_config){.loop = n->loop,
-	                         .state_dir = o->state,
-	                         .memory = o->memory,
-	                         .threads = worker_threads(n->worker),
-	                         .busy = rests_not,
-	                         .arg = n})) != 0)
+	        (rc = measure_start(&n->measure, &(struct measure_config){.loop = n->loop,
+	                                                 .state_dir = o->state,
+	                                                 .memory = o->memory,
+	                                                 .threads = worker_threads(n->worker),
+	                                                 .busy = rests_not,
+	                                                 .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));

@@ -60,11 +60,9 @@ static const char *never(void *arg, bool asked) {
 }
 
 static int start(struct measure **m, uint64_t memory, unsigned threads) {
-	return measure_start(m, &(struct measure_config){.loop = loop,
-	                                .state_dir = dir,
-	                                .memory = memory,
-	                                .threads = threads,
-	                                .busy = never});
+	return measure_start(m,
+	        &(struct measure_config){
+	                .loop = loop, .state_dir = dir, .memory = memory, .threads = threads, .busy = never});
 }
 
 static void look(void *arg) {
@@ -224,7 +222,7 @@ END_TEST
 
 /* ---- what becomes of looks: with a machine that is what the test says ----------------------------------- */
 
-#define ONE 10e9  /* of a machine at rest */
+#define ONE 10e9 /* of a machine at rest */
 #define MANY 90e9
 
 static struct {
@@ -560,7 +558,8 @@ START_TEST(what_a_busy_machine_or_a_small_stage_shows_corrects_nothing) {
 	s = (struct served){.uses = 0};
 	sum = (struct served_sum){.wall = 0};
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds / 3, 0, 960, 1ul << 30).factor, 0);
-	ck_assert_double_eq_tol(serve_rows(&s, m, &r, &sum, seconds / 30, 0, 9600, 1ul << 30).factor, 30, 0.1);
+	ck_assert_double_eq_tol(
+	        serve_rows(&s, m, &r, &sum, seconds / 30, 0, 9600, 1ul << 30).factor, 30, 0.1);
 	told = r;
 	served_apply(&s, &told, 1000);
 	ck_assert_double_eq(told.one[KERN_Q4_0], ONE);
@@ -612,9 +611,9 @@ START_TEST(what_serving_contradicts_is_measured_again_when_the_node_rests) {
 END_TEST
 
 START_TEST(a_file_with_figures_that_no_machine_has_is_none) {
-	static const char *const lines[] = {"read inf inf inf", "read nan 1 1", "read 1e30 1e30 1e30", "read 5 6 7",
-	        "read -5 -5 -5", "type 2 1 1 1 0 0 0", "type 999 1 1 1 1 1 1", "type 2 1 1 1", "served 2 inf 5 0 0",
-	        "served 2 1 -5 0 0", "disk -1", "disk inf", "looks", "nonsense"};
+	static const char *const lines[] = {"read inf inf inf", "read nan 1 1", "read 1e30 1e30 1e30",
+	        "read 5 6 7", "read -5 -5 -5", "type 2 1 1 1 0 0 0", "type 999 1 1 1 1 1 1", "type 2 1 1 1",
+	        "served 2 inf 5 0 0", "served 2 1 -5 0 0", "disk -1", "disk inf", "looks", "nonsense"};
 	struct measure_kept k;
 	long long age;
 	char good[4096], text[8192];

@@ -38,9 +38,9 @@ struct measure {
 	struct loop_timer *timer, *asked_timer;
 	size_t bytes; /* to measure with */
 	pthread_t thread;
-	bool running; /* the thread is to be joined */
-	bool ready;   /* there are figures */
-	bool anew;    /* they are doubted: the next look is the first of new ones */
+	bool running;       /* the thread is to be joined */
+	bool ready;         /* there are figures */
+	bool anew;          /* they are doubted: the next look is the first of new ones */
 	unsigned disturbed; /* looks in a row */
 	uint32_t period;    /* of the timer */
 	struct asker asker[ASKERS];
@@ -283,8 +283,9 @@ static void asked_tick(void *arg) {
 		return;
 	const char *why = m->c.busy(m->c.arg, true);
 	if (why) {
-		snprintf(error, sizeof error, "it cannot be measured now: %s, which would make it look slow; try "
-		                              "again when it rests",
+		snprintf(error, sizeof error,
+		        "it cannot be measured now: %s, which would make it look slow; try "
+		        "again when it rests",
 		        why);
 		answer(m, error, m->c.ways->patience_ms * 1000000ull);
 		return;
@@ -307,8 +308,8 @@ int measure_now(struct measure *m, void (*done)(void *arg, const char *error), v
 
 /* ---- what serving shows ---- */
 
-void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first, uint32_t last,
-        enum served_kind kind, const struct served_sum *sum) {
+void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first,
+        uint32_t last, enum served_kind kind, const struct served_sum *sum) {
 	if (!m || !m->ready)
 		return;
 	struct served_off off = served_add(&m->kept.served, mf, first, last, kind, sum, &m->kept.known.best,

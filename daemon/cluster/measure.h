@@ -54,8 +54,8 @@ int measure_now(struct measure *m, void (*done)(void *arg, const char *error), v
 
 /* What stages have computed so far (see served.h), for who is asked about it in the log: where that contradicts the figures,
  * they are corrected, and measured anew when the node rests. */
-void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first, uint32_t last,
-        enum served_kind kind, const struct served_sum *sum);
+void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first,
+        uint32_t last, enum served_kind kind, const struct served_sum *sum);
 
 /* Adds what is known (nothing, until it is) to what this node tells of itself; pointers are valid as long as m. NULL
  * allowed for m. */

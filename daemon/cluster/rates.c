@@ -200,13 +200,14 @@ static double products(const struct rates *r) {
 }
 
 double rates_busy_seconds(void) {
-	unsigned long long t[8] = {0}; /* user, nice, system, idle, waiting for disks, interrupts, soft ones, stolen */
+	unsigned long long t[8] = {
+	        0}; /* user, nice, system, idle, waiting for disks, interrupts, soft ones, stolen */
 	FILE *f = fopen("/proc/stat", "re");
 	long hz = sysconf(_SC_CLK_TCK);
 	int n = 0;
 	if (f) {
-		n = fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4],
-		        &t[5], &t[6], &t[7]);
+		n = fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3],
+		        &t[4], &t[5], &t[6], &t[7]);
 		fclose(f);
 	}
 	return n >= 4 && hz > 0 ? (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)hz : 0;
@@ -254,7 +255,8 @@ void rates_measure(struct rates_bench *b, struct rates_look *out) {
 		((double *)(void *)&out->high)[i] = there ? v[there - 1 - aside] : 0;
 	}
 	own = clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
-	double wall = (double)atomic_load(&b->wall), held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
+	double wall = (double)atomic_load(&b->wall),
+	       held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
 	if (busy > 0)
 		busy = rates_busy_seconds() - busy;
 	out->lost = rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - begin) * 1e-9);

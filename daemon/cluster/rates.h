@@ -17,8 +17,9 @@ struct rates {
 
 /* What some rounds, in three seconds or somewhat more, found. */
 struct rates_look {
-	struct rates mid, low, high; /* of the rounds: the median, and what they lie between but for the outermost */
-	double lost;                 /* of the processors, what others had meanwhile: 0 to 1 */
+	struct rates mid, low,
+	        high; /* of the rounds: the median, and what they lie between but for the outermost */
+	double lost;  /* of the processors, what others had meanwhile: 0 to 1 */
 };
 
 /* What several looks found: of each figure the best, since a busy machine only makes things look slower, and what the looks

@@ -4,15 +4,15 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOWER_WINDOWS 3    /* that all say so, before a node is believed to be slower than measured */
-#define SMALL_FACTOR 8.0    /* what a cache may explain, of a stage that may lie in one */
-#define SMALL_SECONDS 1e-3  /* predictions below say nothing of a small stage */
-#define LAYER_SECONDS 1e-4  /* that a layer may take whatever its weights are */
-#define PROMPT_ROWS 64      /* of a step of many, at least (PLANNER_MANY) */
-#define WINDOW_SECONDS 0.1  /* of computing, and */
-#define WINDOW_ONE 16       /* rows; or */
-#define WINDOW_LONG 2.0     /* seconds, and */
-#define WINDOW_ONE_LEAST 4  /* rows */
+#define SLOWER_WINDOWS 3   /* that all say so, before a node is believed to be slower than measured */
+#define SMALL_FACTOR 8.0   /* what a cache may explain, of a stage that may lie in one */
+#define SMALL_SECONDS 1e-3 /* predictions below say nothing of a small stage */
+#define LAYER_SECONDS 1e-4 /* that a layer may take whatever its weights are */
+#define PROMPT_ROWS 64     /* of a step of many, at least (PLANNER_MANY) */
+#define WINDOW_SECONDS 0.1 /* of computing, and */
+#define WINDOW_ONE 16      /* rows; or */
+#define WINDOW_LONG 2.0    /* seconds, and */
+#define WINDOW_ONE_LEAST 4 /* rows */
 #define WINDOW_MANY 128
 
 static struct served_stage *stage_of(
@@ -27,8 +27,7 @@ static struct served_stage *stage_of(
 		}
 		old = st->used < old->used ? st : old;
 	}
-	*old = (struct served_stage){
-	        .manifest = m->id, .first = first, .last = last, .used = ++s->uses};
+	*old = (struct served_stage){.manifest = m->id, .first = first, .last = last, .used = ++s->uses};
 	return old;
 }
 
@@ -72,7 +71,8 @@ static double quickest(const struct served_stage *st, enum served_kind kind) {
 }
 
 /* How far apart they are, as far as that says something of the rates; 0: it does not. */
-static double factor_of(double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
+static double factor_of(
+        double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
 	double fixed = layers * LAYER_SECONDS / (kind == SERVED_MANY ? PROMPT_ROWS : 1);
 	double least = small ? SMALL_FACTOR : RATES_FACTOR;
 	if (measured > RATES_FACTOR * predicted + fixed)
@@ -127,8 +127,8 @@ struct served_off served_add(struct served *s, const struct manifest *m, uint32_
 	struct served_rate *rate = kind == SERVED_ONE ? s->one : s->many;
 	for (unsigned t = 0; t < KERN_TYPES && bytes > small; t++)
 		if (type[t])
-			rate[t] = off.factor > 0 ? (struct served_rate){rate_of(measured, kind, t) * predicted /
-			                                                        seconds,
+			rate[t] = off.factor > 0 ? (struct served_rate){rate_of(measured, kind, t) *
+			                                                        predicted / seconds,
 			                                   now}
 			                         : (struct served_rate){0};
 	return off;

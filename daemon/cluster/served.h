@@ -20,8 +20,9 @@ enum served_kind { SERVED_ONE, SERVED_MANY, SERVED_KINDS }; /* steps of one row;
 /* What has been computed of a stage since it was made, and the processor time that passed meanwhile, as far as it counts. */
 struct served_sum {
 	uint64_t rows;
-	double seconds;         /* computing them */
-	double busy, own, wall; /* processor time of the system and of this process; the clock: of no fixed beginning */
+	double seconds; /* computing them */
+	double busy, own,
+	        wall; /* processor time of the system and of this process; the clock: of no fixed beginning */
 };
 
 struct served_stage {
