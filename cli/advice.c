@@ -77,6 +77,43 @@ static void print_node(const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n
 	        size_text((double)n->fixed).s, of, compute, send);
 }
 
+struct advice_speed advice_speed(double seconds, double low, double high) {
+	struct advice_speed out;
+	int n = snprintf(out.s, sizeof out.s, "%s tokens/s", size_rate(1 / seconds).s);
+	if (low > 0 && high > low)
+		snprintf(out.s + n, sizeof out.s - (size_t)n, " (%s to %s)", size_rate(1 / high).s,
+		        size_rate(1 / low).s);
+	return out;
+}
+
+void advice_print_chosen(const Caravan__CtlAdvice *a) {
+	size_t stages = 0;
+	for (size_t i = 0; i < a->n_nodes; i++)
+		stages += has_layers(a->nodes[i]);
+	fprintf(stderr, "Plan for %s: %u layers on %zu node%s", a->model, a->layers, stages,
+	        stages == 1 ? "" : "s");
+	if (a->seconds > 0)
+		fprintf(stderr, ", predicted %s",
+		        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s);
+	fprintf(stderr, "\n");
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		const Caravan__AdviceNode *n = a->nodes[i];
+		char layers[40] = "no layers";
+		if (has_layers(n))
+			snprintf(layers, sizeof layers, "layers %u-%u", n->first, n->last - 1);
+		else if (!n->coordinator && !*n->why)
+			continue;
+		fprintf(stderr, "  %-16s %-16s", n->name, layers);
+		if (has_layers(n) || n->coordinator)
+			fprintf(stderr, " %s", size_text((double)needs(n)).s);
+		if (n->moves)
+			fprintf(stderr, ", %s new on its disk", size_text((double)n->moves).s);
+		if (has_layers(n) && n->compute > 0)
+			fprintf(stderr, ", %s a token", size_ms(n->compute).s);
+		fprintf(stderr, "%s%s\n", *n->why ? " " : "", n->why);
+	}
+}
+
 static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	bool link;
 	const Caravan__AdviceNode *worst = bottleneck(a, &link);
@@ -84,9 +121,9 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 		printf("\nNot every node has been measured: nothing is said of time.\n");
 		return;
 	}
-	printf("\nOne stream: %s tokens/s: %s a token, of which sending is %s (%.1f%%).\n",
-	        size_rate(1 / a->seconds).s, size_ms(a->seconds).s, size_ms(sending(a)).s,
-	        100 * sending(a) / a->seconds);
+	printf("\nOne stream: %s: %s a token, of which sending is %s (%.1f%%).\n",
+	        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s, size_ms(a->seconds).s,
+	        size_ms(sending(a)).s, 100 * sending(a) / a->seconds);
 	if (a->bound > 0)
 		printf("Not all ways to cut it were gone through; none takes less than %s.\n",
 		        size_ms(a->bound).s);
@@ -241,6 +278,10 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 	if (a->seconds > 0 && worst) {
 		json_object_set_new(o, "seconds_per_token", json_real(a->seconds));
 		json_object_set_new(o, "tokens_per_second", json_real(1 / a->seconds));
+		if (a->seconds_low > 0 && a->seconds_high > 0) {
+			json_object_set_new(o, "tokens_per_second_low", json_real(1 / a->seconds_high));
+			json_object_set_new(o, "tokens_per_second_high", json_real(1 / a->seconds_low));
+		}
 		json_object_set_new(o, "tokens_per_second_loaded",
 		        json_real(advice_rate(a->seconds, a->slowest, a->parallel)));
 		if (a->bound > 0)

@@ -378,6 +378,10 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 }
 
 int client_wait(struct client *c) {
+	return client_wait_with(c, NULL, NULL);
+}
+
+int client_wait_with(struct client *c, void (*fn)(void *arg, const Caravan__Envelope *env), void *arg) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
@@ -392,8 +396,11 @@ int client_wait(struct client *c) {
 			rc = EXIT_OK;
 		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
 			fail("%s", env->ctl_error->message);
-		else
+		else {
+			if (fn)
+				fn(arg, env);
 			continue;
+		}
 		return rc;
 	}
 	progress_clear();

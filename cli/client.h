@@ -48,4 +48,7 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 /* Waits for the end of a command that has no other result.  0 or EXIT_FAILED after saying why. */
 int client_wait(struct client *c);
 
+/* The same, and fn gets what comes besides progress; NULL: nothing is wanted. */
+int client_wait_with(struct client *c, void (*fn)(void *arg, const Caravan__Envelope *env), void *arg);
+
 #endif

@@ -1,4 +1,5 @@
 /* caravan load: puts a model file on the cluster. */
+#include "cli/advice.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/report.h"
@@ -60,6 +61,13 @@ static const Caravan__ReportModel *find(const struct report *r, const char *mode
 		if (strcmp(r->model[i]->plan->model, model) == 0)
 			return r->model[i];
 	return NULL;
+}
+
+/* The plan that was chosen, before anything moves. */
+static void say_plan(void *arg, const Caravan__Envelope *env) {
+	(void)arg;
+	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ADVICE)
+		advice_print_chosen(env->ctl_advice);
 }
 
 /* What of the model does not fit, and what that costs: whoever loads it should know. */
@@ -170,7 +178,7 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 		close(fds[--nfds]);
 	if (rc == 0) {
 		catch_interrupt(model);
-		rc = client_wait(&c);
+		rc = client_wait_with(&c, say_plan, NULL);
 		(void)signal(SIGINT, SIG_DFL);
 	}
 	client_close(&c);

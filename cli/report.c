@@ -210,6 +210,12 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "draft", json_string(m->plan->draft));
 	if (m->plan->seconds > 0) {
 		json_object_set_new(o, "predicted_tokens_per_second", json_real(1 / m->plan->seconds));
+		if (m->plan->seconds_low > 0 && m->plan->seconds_high > m->plan->seconds_low) {
+			json_object_set_new(o, "predicted_tokens_per_second_low",
+			        json_real(1 / m->plan->seconds_high));
+			json_object_set_new(o, "predicted_tokens_per_second_high",
+			        json_real(1 / m->plan->seconds_low));
+		}
 		json_object_set_new(o, "predicted_tokens_per_second_loaded",
 		        json_real(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)));
 	}

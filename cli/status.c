@@ -1,4 +1,5 @@
 /* caravan status: health and throughput of the cluster, once. */
+#include "cli/advice.h"
 #include "cli/command.h"
 #include "cli/report.h"
 #include "daemon/plan/advice.h"
@@ -125,8 +126,8 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	for (size_t i = 0; i < m->plan->n_stages; i++)
 		print_stage(r, m, i);
 	if (m->plan->seconds > 0)
-		printf("    predicted: %s tokens/s for one stream, %s for %u\n",
-		        size_rate(1 / m->plan->seconds).s,
+		printf("    predicted: %s for one stream, %s for %u\n",
+		        advice_speed(m->plan->seconds, m->plan->seconds_low, m->plan->seconds_high).s,
 		        size_rate(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)).s,
 		        m->plan->parallel);
 	if (m->state)

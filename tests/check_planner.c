@@ -574,6 +574,54 @@ START_TEST(advice_is_the_plan) {
 }
 END_TEST
 
+START_TEST(a_prediction_has_the_spread_of_what_was_measured) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q6_K);
+	struct planner_input p = input(m, 2);
+	struct planner_plan plan;
+	char err[300];
+	node[0].required = node[1].required = true;
+	/* one node was always measured alike, and of the other nobody knows: there is no spread */
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		node[0].low[t] = node[0].high[t] = node[0].bytes_per_second[t];
+	struct advice *a = advise(&p);
+	ck_assert_double_eq(advice_message(a)->seconds_low, 0);
+	ck_assert_double_eq(advice_message(a)->seconds_high, 0);
+	advice_destroy(a);
+	for (size_t i = 0; i < 2; i++)
+		for (unsigned t = 0; t < KERN_TYPES; t++) {
+			node[i].low[t] = node[i].bytes_per_second[t] / 2;
+			node[i].high[t] = node[i].bytes_per_second[t] * 2;
+		}
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	double computing = plan.ends, sending = plan.back;
+	for (size_t i = 0; i < plan.stages; i++) {
+		computing += plan.stage[i].seconds;
+		sending += plan.stage[i].hop;
+	}
+	/* links are not measured so */
+	ck_assert_double_eq_tol(plan.seconds_low, computing / 2 + sending, 1e-9);
+	ck_assert_double_eq_tol(plan.seconds_high, computing * 2 + sending, 1e-9);
+	ck_assert_int_eq(advice_of_plan(&a, &p, &plan, "model"), 0);
+	const Caravan__CtlAdvice *c = advice_message(a);
+	ck_assert_double_eq(c->seconds, plan.seconds);
+	ck_assert_double_eq(c->seconds_low, plan.seconds_low);
+	ck_assert_double_eq(c->seconds_high, plan.seconds_high);
+	ck_assert_uint_eq(c->n_nodes, 2);
+	ck_assert_uint_eq(c->nodes[1]->last, 6);
+	advice_destroy(a);
+	planner_clear(&plan);
+	/* nonsense of a peer's narrows nothing */
+	for (unsigned t = 0; t < KERN_TYPES; t++) {
+		node[1].low[t] = node[1].bytes_per_second[t] * 5;
+		node[1].high[t] = node[1].bytes_per_second[t] / 5;
+	}
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert(plan.seconds_low <= plan.seconds && plan.seconds <= plan.seconds_high);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
 static const char *why(const struct advice *a, const char *name) {
 	const Caravan__CtlAdvice *c = advice_message(a);
 	for (size_t i = 0; i < c->n_nodes; i++)
@@ -785,6 +833,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, refuses_more_named_nodes_than_layers);
 	tcase_add_test(t, a_prompt_takes_what_many_columns_take);
 	tcase_add_test(t, advice_is_the_plan);
+	tcase_add_test(t, a_prediction_has_the_spread_of_what_was_measured);
 	tcase_add_test(t, advice_says_why_a_node_is_left_out);
 	tcase_add_test(t, advice_without_measurements_says_nothing_of_time);
 	tcase_add_test(t, advice_names_a_smaller_type_that_fits);

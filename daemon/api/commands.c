@@ -147,6 +147,16 @@ static void load_note(void *arg, const char *text) {
 		send_note(p->conn, text);
 }
 
+static void send_advice(void *arg, const Caravan__CtlAdvice *advice) {
+	struct pending *p = arg;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!p->conn)
+		return;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ADVICE;
+	env.ctl_advice = (Caravan__CtlAdvice *)advice;
+	control_send(p->conn, &env, NULL, 0);
+}
+
 static void load(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	const Caravan__CtlLoad *l = env->ctl_load;
@@ -166,6 +176,7 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .pre = l->pre,
 	        .note = load_note,
 	        .progress = load_progress,
+	        .planned = send_advice,
 	        .done = pending_done};
 	(void)payload;
 	(void)len;
@@ -188,16 +199,6 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 		return;
 	if (deploy_load(serve_deploy(control_serve(c)), &what, err, sizeof err) != 0)
 		pending_done(what.arg, err);
-}
-
-static void send_advice(void *arg, const Caravan__CtlAdvice *advice) {
-	struct pending *p = arg;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	if (!p->conn)
-		return;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ADVICE;
-	env.ctl_advice = (Caravan__CtlAdvice *)advice;
-	control_send(p->conn, &env, NULL, 0);
 }
 
 static void plan(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {

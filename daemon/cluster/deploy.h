@@ -96,6 +96,8 @@ struct deploy_load {
 	/* NULL, or who is told what of the file was not taken as it stands. */
 	void (*note)(void *arg, const char *text);
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
+	/* The plan that a load goes on with, before anything moves; NULL allowed. */
+	void (*planned)(void *arg, const Caravan__CtlAdvice *plan);
 	/* Once.  error NULL: the model serves and every live node knows the plan. */
 	void (*done)(void *arg, const char *error);
 	void *arg;

@@ -169,6 +169,7 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->progress = r->progress;
 	l->note = r->note;
 	l->advise = r->advise;
+	l->planned = r->planned;
 	l->advises = r->advise != NULL;
 	l->done = r->done;
 	l->arg = r->arg;
@@ -406,6 +407,8 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 		if (s->rates[i]->type < KERN_TYPES) {
 			n->bytes_per_second[s->rates[i]->type] = s->rates[i]->bytes_per_second;
 			n->many[s->rates[i]->type] = s->rates[i]->many;
+			n->low[s->rates[i]->type] = s->rates[i]->low;
+			n->high[s->rates[i]->type] = s->rates[i]->high;
 		}
 	n->disk = s ? s->disk_rate : 0;
 	n->rate = link_rate(l, m);
@@ -520,6 +523,8 @@ static void plan_run(void *arg) {
 		l->rc = advice_create(&l->advice, &in, l->name, l->err, sizeof l->err);
 	else
 		l->rc = planner_plan(&l->found, &in, l->err, sizeof l->err);
+	if (l->rc == 0 && l->planned)
+		l->rc = advice_of_plan(&l->advice, &in, &l->found, l->name);
 }
 
 static int make_plan(struct load *l) {
@@ -559,6 +564,8 @@ static int make_plan(struct load *l) {
 	p.arithmetic = KERN_ARITHMETIC;
 	p.copies = l->copies;
 	p.seconds = l->measured ? l->found.seconds : 0;
+	p.seconds_low = l->measured ? l->found.seconds_low : 0;
+	p.seconds_high = l->measured ? l->found.seconds_high : 0;
 	p.slowest = l->measured ? l->found.slowest : 0;
 	p.prompt = l->measured ? l->found.prompt : 0;
 	l->plan = plan_copy(&p);
@@ -573,8 +580,11 @@ static void plan_done(void *arg, bool cancelled) {
 			load_fail(l, "%s", l->err);
 		else if (rc)
 			load_fail(l, "the plan: %s", strerror(-rc));
-		else
+		else {
+			if (l->planned && l->advice)
+				l->planned(l->arg, advice_message(l->advice));
 			load_step(l, EV_PLANNED);
+		}
 	}
 	load_release(l);
 }

@@ -115,6 +115,7 @@ static void finish(struct load *l, const char *error) {
 	void (*done)(void *, const char *) = l->done;
 	l->done = NULL;
 	l->progress = NULL;
+	l->planned = NULL;
 	l->note = NULL;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;

@@ -56,6 +56,7 @@ struct load {
 	void (*note)(void *arg, const char *text);
 	void (*done)(void *arg, const char *error);
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
+	void (*planned)(void *arg, const Caravan__CtlAdvice *plan);
 	void *arg;
 	/* the beginning */
 	char *file, *shape;      /* one of them, */

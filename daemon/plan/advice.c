@@ -216,9 +216,10 @@ static int why_not(char why[256], const struct planner_input *in, const struct p
 	return rc == -ENOMEM ? rc : 0;
 }
 
-static int add_others(
-        struct advice *a, const struct planner_input *in, const struct planner_plan *plan, bool measured) {
-	int rc = 0, trials = 0;
+/* trials: nodes that are planned with, to say why they have no layers. */
+static int add_others(struct advice *a, const struct planner_input *in, const struct planner_plan *plan,
+        bool measured, int trials) {
+	int rc = 0;
 	for (size_t i = 0; i < in->nodes && rc == 0; i++) {
 		size_t k = 0;
 		while (k < plan->stages && plan->stage[k].node != i)
@@ -233,7 +234,7 @@ static int add_others(
 		if (in->node[i].excluded)
 			snprintf(n->why, sizeof a->text->why, "%s",
 			        in->node[i].why ? in->node[i].why : "it is not among the named nodes");
-		else if (plan->stages && trials++ < TRIALS)
+		else if (plan->stages && trials-- > 0)
 			rc = why_not(n->why, in, plan, i, measured);
 		else if (plan->stages)
 			snprintf(n->why, sizeof a->text->why, "it is not needed");
@@ -269,21 +270,34 @@ static bool reads(const struct planner_plan *plan) {
 	return false;
 }
 
-int advice_create(
-        struct advice **out, const struct planner_input *in, const char *model, char *err, size_t errlen) {
+/* Differences that are rounding are none. */
+#define SPREAD_LEAST 0.005
+
+static void add_times(struct advice *a, const struct planner_plan *plan) {
+	a->message.seconds = plan->seconds;
+	a->message.slowest = plan->slowest;
+	a->message.prompt = plan->prompt;
+	a->message.bound = plan->bound;
+	if (plan->seconds_high - plan->seconds_low > SPREAD_LEAST * plan->seconds) {
+		a->message.seconds_low = plan->seconds_low;
+		a->message.seconds_high = plan->seconds_high;
+	}
+}
+
+/* An advice that says what is planned, and nothing yet of the plan; NULL: no memory. */
+static struct advice *begin(const struct planner_input *in, const char *model) {
 	const struct manifest *m = in->manifest;
-	bool measured = advice_measured(in);
-	struct planner_plan plan = {0};
 	struct advice *a = calloc(1, sizeof *a);
-	int rc = -ENOMEM;
 	if (!a)
-		goto error;
+		return NULL;
 	caravan__ctl_advice__init(&a->message);
 	a->node = calloc(in->nodes, sizeof *a->node);
 	a->list = calloc(in->nodes, sizeof(Caravan__AdviceNode *));
 	a->text = calloc(in->nodes, sizeof *a->text);
-	if (!a->node || !a->list || !a->text)
-		goto error;
+	if (!a->node || !a->list || !a->text) {
+		advice_destroy(a);
+		return NULL;
+	}
 	snprintf(a->model, sizeof a->model, "%s", model);
 	a->message.model = a->model;
 	a->message.type = (char *)main_type(m);
@@ -294,6 +308,31 @@ int advice_create(
 	a->message.bytes = manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m);
 	a->message.nodes = a->list;
 	a->message.reason = a->reason;
+	return a;
+}
+
+int advice_of_plan(struct advice **out, const struct planner_input *in, const struct planner_plan *plan,
+        const char *model) {
+	bool measured = advice_measured(in);
+	struct advice *a = begin(in, model);
+	if (!a)
+		return -ENOMEM;
+	if (measured)
+		add_times(a, plan);
+	add_stages(a, in, plan, measured);
+	(void)add_others(a, in, plan, measured, 0);
+	*out = a;
+	return 0;
+}
+
+int advice_create(
+        struct advice **out, const struct planner_input *in, const char *model, char *err, size_t errlen) {
+	bool measured = advice_measured(in);
+	struct planner_plan plan = {0};
+	struct advice *a = begin(in, model);
+	int rc = -ENOMEM;
+	if (!a)
+		goto error;
 	rc = planner_plan(&plan, in, a->reason, sizeof a->reason);
 	if (rc == -ENOSPC) {
 		a->message.missing = plan.missing;
@@ -304,16 +343,14 @@ int advice_create(
 		snprintf(err, errlen, "%s", a->reason);
 		goto done;
 	} else {
-		a->message.seconds = measured ? plan.seconds : 0;
-		a->message.slowest = measured ? plan.slowest : 0;
-		a->message.prompt = measured ? plan.prompt : 0;
-		a->message.bound = measured ? plan.bound : 0;
+		if (measured)
+			add_times(a, &plan);
 		if (reads(&plan)) /* whether anything would do without */
 			rc = find_smaller(a, in);
 	}
 	add_stages(a, in, &plan, measured);
 	if (rc == 0)
-		rc = add_others(a, in, &plan, measured);
+		rc = add_others(a, in, &plan, measured, TRIALS);
 error:
 	if (rc < 0)
 		snprintf(err, errlen, "no memory for planning");

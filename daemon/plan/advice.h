@@ -13,6 +13,9 @@ struct advice;
  * sentence in err for what cannot be planned at all. */
 int advice_create(
         struct advice **out, const struct planner_input *in, const char *model, char *err, size_t errlen);
+/* Of a plan that was made with this input: what goes where and how quick it will be; nothing is searched for.  0 or -ENOMEM. */
+int advice_of_plan(struct advice **out, const struct planner_input *in, const struct planner_plan *plan,
+        const char *model);
 void advice_destroy(struct advice *a); /* NULL allowed */
 const Caravan__CtlAdvice *advice_message(const struct advice *a);
 

@@ -293,6 +293,30 @@ static void add_prompt(struct planner_plan *out, const struct planner_input *in)
 	out->prompt = sum + (out->back + out->ends) / rows;
 }
 
+/* What a tensor takes at the lowest or the highest rate that was measured. */
+static double spread_time(
+        const struct planner_input *in, size_t node, const struct manifest_tensor *t, bool high) {
+	const struct planner_node *n = &in->node[node];
+	double rate = rate_of(in, node, t->type), other = high ? n->high[t->type] : n->low[t->type];
+	return (double)t->bytes / (other > 0 && (high ? other > rate : other < rate) ? other : rate);
+}
+
+/* The time of a token where every node is as quick as it was ever measured, or as slow. */
+static double spread_seconds(const struct planner_plan *p, const struct planner_input *in, bool high) {
+	double sum = p->back + spread_time(in, in->coordinator, &in->manifest->end[END_HEAD], high);
+	for (size_t i = 0; i < p->stages; i++) {
+		const struct planner_stage *st = &p->stage[i];
+		double computing = 0;
+		for (uint32_t l = st->first; l < st->last; l++)
+			for (int r = 0; r < LAYER_ROLES; r++)
+				computing += spread_time(in, st->node, &in->manifest->layer[l][r], high);
+		if (st->streamed)
+			computing = fmax(computing, (double)st->streamed / in->node[st->node].disk);
+		sum += computing + st->hop;
+	}
+	return sum;
+}
+
 /* What of a stage's weights stays in memory, and what reading the rest takes: a little less than the search thought, whose
  * buffers are for the largest of all groups. */
 static int add_reading(struct planner_plan *out, struct planner_stage *st, const struct planner_input *in,
@@ -389,6 +413,8 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	if (in->nodes > SEARCH_EXACT_MAX || m->hp.layers > SEARCH_EXACT_LAYERS)
 		out->bound = (double)search_bound(&s) / PICOSECONDS;
 	add_prompt(out, in);
+	out->seconds_low = fmin(out->seconds, spread_seconds(out, in, true));
+	out->seconds_high = fmax(out->seconds, spread_seconds(out, in, false));
 error:
 	sums_free(&sums);
 	free(found);

@@ -11,6 +11,8 @@ struct planner_node {
 	uint64_t memory;                     /* that it may still use */
 	double bytes_per_second[KERN_TYPES]; /* one column, canonical bytes; 0: not measured */
 	double many[KERN_TYPES];             /* many columns: the same, times columns; 0: not measured */
+	double low[KERN_TYPES];              /* what bytes_per_second was measured between; 0: not known */
+	double high[KERN_TYPES];
 	double hop;                          /* seconds to send a row to it from another node */
 	double rate;                         /* bytes a second to it */
 	double disk; /* bytes a second that weights are read with from its disk; 0: not measured, none are */
@@ -51,7 +53,8 @@ struct planner_plan {
 	size_t stages;
 	uint32_t blocks; /* KV blocks on each stage */
 	double seconds;  /* a token of one stream: stages, hops, ends */
-	double ends;     /* of it, the ends on the coordinator */
+	double seconds_low, seconds_high; /* what that may be, as far as nodes were not always measured alike */
+	double ends;                      /* of it, the ends on the coordinator */
 	double back;     /* and for the row to come back there; 0: the last stage is there */
 	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
 	double bound; /* seconds that no plan takes less than, where not all of them were gone through; 0: they were */

@@ -116,7 +116,17 @@ check "a context that is too long" refused "more than the model was trained for:
 echo "no model" >"$dir/junk.gguf"
 check "a file that is no model" refused "junk.gguf" on a plan "$dir/junk.gguf"
 require on a load --nodes all "$demo"
+cp "$dir/err" "$dir/chosen"
 on a status --json >"$dir/s"
+check "load says what it chose, before anything moves" python3 -c '
+import json, re, sys
+status, said = json.load(open(sys.argv[1])), open(sys.argv[2]).read().splitlines()
+stages = status["models"][0]["stages"]
+assert re.match(r"Plan for stories: \d+ layers on 3 nodes, predicted [\d.]+ tokens/s( \([\d.]+ to [\d.]+\))?$", said[0]), said
+for s, line in zip(stages, said[1:]):
+    assert re.match("  %s +layers %d-%d .*B, .* new on its disk, .* a token$" % (s["node"], s["first"], s["last"] - 1), line), line' \
+	"$dir/s" "$dir/chosen"
+check "with the spread of what was measured" holds "$dir/s" '(lambda m: m["predicted_tokens_per_second_low"] <= m["predicted_tokens_per_second"] <= m["predicted_tokens_per_second_high"])(j["models"][0])'
 check "load does what was planned" alike "$(slices <"$dir/before")" "$(slices <"$dir/s")"
 check "and status has the prediction" holds "$dir/s" 'j["models"][0]["predicted_tokens_per_second"] > 0 and j["models"][0]["predicted_tokens_per_second_loaded"] > 0 and all(s["predicted_seconds"] > 0 for s in j["models"][0]["stages"])'
 check "which is what plan says" python3 -c '
@@ -133,7 +143,7 @@ many() { on a status --json >"$dir/s" && holds "$dir/s" 'all(s["prompt_rows"] >=
 check "rows alone and rows of prompts are counted apart" wait_for 5 many
 check "each with what was predicted" holds "$dir/s" 'j["models"][0]["predicted_prompt_tokens_per_second"] > 0 and all(s["predicted_prompt_seconds"] > 0 and s["prompt_seconds"] > 0 and s["single_seconds"] + s["prompt_seconds"] <= s["compute_seconds"] * 1.000001 for s in j["models"][0]["stages"])'
 check "and the ends" holds "$dir/s" 'j["models"][0]["ends_seconds"] > 0'
-check "people see it beside what is measured" sh -c 'caravan status --control "$0/a/control.sock" >"$0/text"; grep -q "predicted: [0-9.]* tokens/s for one stream, [0-9.]* for 4" "$0/text" && test "$(grep -Ec "[0-9.]+ ms / [0-9.]+ ms +[0-9.]+ ms / [0-9.]+ ms$" "$0/text")" = 3 && grep -q "measured: [0-9.]* tokens/s now" "$0/text"' "$dir"
+check "people see it beside what is measured" sh -c 'caravan status --control "$0/a/control.sock" >"$0/text"; grep -q "predicted: [0-9.]* tokens/s\( ([0-9.]* to [0-9.]*)\)\? for one stream, [0-9.]* for 4" "$0/text" && test "$(grep -Ec "[0-9.]+ ms / [0-9.]+ ms +[0-9.]+ ms / [0-9.]+ ms$" "$0/text")" = 3 && grep -q "measured: [0-9.]* tokens/s now" "$0/text"' "$dir"
 check "a plan of what is there already" planned --nodes all "$demo"
 check "has the same slices" alike "$(slices <"$dir/j")" "$(slices <"$dir/s")"
 check "and nothing new for any disk" holds "$dir/j" 'all(s["new_bytes"] == 0 for s in j["stages"])'
