@@ -290,9 +290,44 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 	return 0;
 }
 
-static int read_shape(const struct reader *r, struct hparams *hp) {
+/* The rows of the embedding, and so the width of the logits.  There may be more of them than tokens: models are trained with
+ * rows up to a round number, to which converters either add tokens that mean nothing or not.  What is beyond the tokens is
+ * computed as the file has it and never sampled (daemon/serve/head.c).  Fewer rows than tokens make no model. */
+static int read_vocab(const struct reader *r, struct hparams *hp) {
+	const struct gguf_tensor *embed = gguf_find(r->g, "token_embd.weight");
 	enum gguf_kind kind;
-	uint64_t tokens = 0;
+	uint64_t tokens = 0, rows = embed ? embed->rows : 0;
+	int rc = gguf_array(r->g, "tokenizer.ggml.tokens", &kind, &tokens);
+	if (rc < 0 && rc != -ENOENT)
+		return fail_key(r, "tokenizer.ggml.tokens", "is not an array of strings");
+	if (tokens > HPARAMS_MAX_VOCAB || rows > HPARAMS_MAX_VOCAB)
+		return fail_key(r, "tokenizer.ggml.tokens", "has too many entries");
+	if (rc == 0 && embed && rows < tokens) {
+		snprintf(r->err, r->errlen,
+		        "tensor token_embd.weight has %" PRIu64 " rows, and tokenizer.ggml.tokens %" PRIu64
+		        " tokens",
+		        rows, tokens);
+		return -EINVAL;
+	}
+	hp->vocab = (uint32_t)(rc == 0 && embed ? rows : tokens);
+	uint32_t stated = hp->vocab;
+	int rv = read_u32(r, "llama.vocab_size", &stated);
+	if (rv < 0 && rv != -ENOENT)
+		return rv;
+	if (rc == 0 && stated != hp->vocab && stated != tokens) {
+		snprintf(r->err, r->errlen,
+		        "llama.vocab_size is %" PRIu32 ", but tokenizer.ggml.tokens has %" PRIu64, stated,
+		        tokens);
+		return -EINVAL;
+	}
+	if (rv == -ENOENT && rc == -ENOENT)
+		return fail_key(r, "llama.vocab_size", "and tokenizer.ggml.tokens are missing");
+	if (rc == -ENOENT)
+		hp->vocab = stated;
+	return 0;
+}
+
+static int read_shape(const struct reader *r, struct hparams *hp) {
 	uint32_t v, window = 0;
 	int rc;
 
@@ -339,24 +374,7 @@ static int read_shape(const struct reader *r, struct hparams *hp) {
 	if (window > 0 && window < hp->context)
 		hp->context = window;
 
-	rc = gguf_array(r->g, "tokenizer.ggml.tokens", &kind, &tokens);
-	if (rc < 0 && rc != -ENOENT)
-		return fail_key(r, "tokenizer.ggml.tokens", "is not an array of strings");
-	if (tokens > HPARAMS_MAX_VOCAB)
-		return fail_key(r, "tokenizer.ggml.tokens", "has too many entries");
-	hp->vocab = (uint32_t)tokens;
-	int rv = read_u32(r, "llama.vocab_size", &hp->vocab);
-	if (rv < 0 && rv != -ENOENT)
-		return rv;
-	if (rv == 0 && rc == 0 && hp->vocab != tokens) {
-		snprintf(r->err, r->errlen,
-		        "llama.vocab_size is %" PRIu32 ", but tokenizer.ggml.tokens has %" PRIu64, hp->vocab,
-		        tokens);
-		return -EINVAL;
-	}
-	if (rv == -ENOENT && rc == -ENOENT)
-		return fail_key(r, "llama.vocab_size", "and tokenizer.ggml.tokens are missing");
-	return 0;
+	return read_vocab(r, hp);
 }
 
 int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_t errlen) {

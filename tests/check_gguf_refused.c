@@ -396,6 +396,18 @@ START_TEST(tensors_are_refused) {
 }
 END_TEST
 
+/* So many tokens, rows of the embedding and the head, and what the file says of it. */
+static struct ggufgen *sized(uint32_t tokens, uint32_t rows, uint32_t stated) {
+	struct ggufgen_model keys = small_model, tensors = small_model;
+	struct ggufgen *gen = ggufgen_create();
+	keys.vocab = stated;
+	tensors.vocab = rows;
+	ggufgen_model_keys(gen, &keys);
+	ggufgen_vocab_keys(gen, tokens);
+	ggufgen_model_tensors(gen, &tensors);
+	return gen;
+}
+
 START_TEST(models_must_be_whole) {
 	struct ggufgen_model m = small_model, other = small_model;
 	/* keys of one model, tensors of another */
@@ -421,13 +433,14 @@ START_TEST(models_must_be_whole) {
 	ck_assert_int_eq(import_gen(ggufgen_model(&m)), -ENOTSUP);
 	ck_assert_str_eq(
 	        err, "model: tensor output_norm.weight is a norm of type Q8_0; F32, F16 and BF16 are known");
-	/* a vocabulary of another size */
-	gen = ggufgen_create();
-	ggufgen_model_keys(gen, &small_model);
-	ggufgen_vocab_keys(gen, 39);
-	ggufgen_model_tensors(gen, &small_model);
-	ck_assert_int_eq(import_gen(gen), -EINVAL);
-	ck_assert_str_eq(err, "model: llama.vocab_size is 40, but tokenizer.ggml.tokens has 39");
+	/* more tokens than rows; rows beyond the tokens are padding */
+	ck_assert_int_eq(import_gen(sized(41, 40, 40)), -EINVAL);
+	ck_assert_str_eq(
+	        err, "model: tensor token_embd.weight has 40 rows, and tokenizer.ggml.tokens 41 tokens");
+	ck_assert_int_eq(import_gen(sized(39, 40, 40)), 0);
+	ck_assert_int_eq(import_gen(sized(39, 40, 39)), 0);
+	ck_assert_int_eq(import_gen(sized(39, 40, 38)), -EINVAL);
+	ck_assert_str_eq(err, "model: llama.vocab_size is 38, but tokenizer.ggml.tokens has 39");
 }
 END_TEST
 

@@ -25,6 +25,7 @@ struct tensor {
 	uint32_t dims, type_written;
 	enum ggufgen_fill fill;
 	bool alias;
+	float *given; /* its weights, owned; NULL: by fill */
 };
 
 struct ggufgen {
@@ -78,6 +79,8 @@ void ggufgen_destroy(struct ggufgen *g) {
 	if (!g)
 		return;
 	free(g->meta.data);
+	for (size_t i = 0; i < g->tensors; i++)
+		free(g->tensor[i].alias ? NULL : g->tensor[i].given);
 	free(g->tensor);
 	free(g);
 }
@@ -161,6 +164,15 @@ size_t ggufgen_tensor(struct ggufgen *g, const char *name, enum kern_type type, 
 	t->offset = g->data;
 	g->data += padded(tensor_bytes(t));
 	return g->tensors - 1;
+}
+
+size_t ggufgen_floats(struct ggufgen *g, const char *name, uint64_t n, uint64_t rows, const float *weights) {
+	size_t at = ggufgen_tensor(g, name, KERN_F32, n, rows, GGUFGEN_ONES), count = n * (rows ? rows : 1);
+	float *given = need(calloc(count, sizeof *given));
+	if (weights)
+		memcpy(given, weights, count * sizeof *given);
+	g->tensor[at].given = given;
+	return at;
 }
 
 size_t ggufgen_alias(struct ggufgen *g, const char *name, size_t earlier) {
@@ -302,8 +314,12 @@ static void produce(
 		uint8_t *buf = need(malloc(batch * row));
 		for (uint64_t r = 0; r < t->rows; r += batch) {
 			size_t count = t->rows - r < batch ? t->rows - r : batch;
-			for (size_t k = 0; k < count; k++)
-				fill_row(buf + k * row, t, &state);
+			for (size_t k = 0; k < count; k++) {
+				if (t->given)
+					memcpy(buf + k * row, t->given + (r + k) * t->n, row);
+				else
+					fill_row(buf + k * row, t, &state);
+			}
 			sink(arg, buf, count * row);
 		}
 		free(buf);

@@ -33,6 +33,8 @@ enum ggufgen_fill {
 /* A tensor of rows of n elements (rows 0: one dimension); returns its number. */
 size_t ggufgen_tensor(struct ggufgen *g, const char *name, enum kern_type type, uint64_t n, uint64_t rows,
         enum ggufgen_fill fill);
+/* An F32 tensor with these weights, which are copied; NULL: all 0. */
+size_t ggufgen_floats(struct ggufgen *g, const char *name, uint64_t n, uint64_t rows, const float *weights);
 /* A tensor that lies on an earlier one's bytes. */
 size_t ggufgen_alias(struct ggufgen *g, const char *name, size_t earlier);
 /* Writes another type number, or shifts the offset, of the last tensor: for files that are to be refused. */

@@ -235,6 +235,11 @@ static void read_run(void *arg) {
 		r->rc = store_get_blob(s, &vocab, &data, &len);
 	if (r->rc == 0)
 		r->rc = vocab_decode(&r->vocab, data, len, r->err, sizeof r->err);
+	if (r->rc == 0 && r->vocab->tokens > r->manifest->hp.vocab) {
+		r->rc = -EINVAL;
+		snprintf(r->err, sizeof r->err, "the vocabulary has %u tokens, the embedding %u rows",
+		        r->vocab->tokens, r->manifest->hp.vocab);
+	}
 	free(data);
 	if (r->rc && !r->err[0])
 		snprintf(r->err, sizeof r->err, "manifest and vocabulary: %s", strerror(-r->rc));

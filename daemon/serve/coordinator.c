@@ -315,7 +315,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 	struct coordinator *m = calloc(1, sizeof *m);
 	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
 	if (rc == 0)
-		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows);
+		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
 	if (rc == 0)
 		rc = make_scheduler(m, &ends->manifest->hp);
 	if (rc == 0)

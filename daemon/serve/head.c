@@ -14,6 +14,7 @@ struct head {
 	struct ends *ends;
 	struct sampler *sampler;
 	const struct hparams *hp;
+	uint32_t tokens; /* that may be picked, of hp->vocab logits */
 	float *x, *logits;
 };
 
@@ -21,18 +22,20 @@ static void *aligned(size_t bytes) {
 	return aligned_alloc(KERN_ALIGN, (bytes + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN);
 }
 
-int head_create(struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows) {
+int head_create(
+        struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens) {
 	struct head *h = calloc(1, sizeof *h);
 	if (!h)
 		return -ENOMEM;
 	h->hp = &ends->manifest->hp;
+	h->tokens = tokens < h->hp->vocab ? tokens : h->hp->vocab;
 	h->x = aligned((size_t)HEAD_ROWS * h->hp->dim * sizeof(float));
 	h->logits = aligned((size_t)HEAD_ROWS * h->hp->vocab * sizeof(float));
 	int rc = h->x && h->logits ? 0 : -ENOMEM;
 	if (rc == 0)
 		rc = ends_create(&h->ends, ends, t, max_rows > HEAD_ROWS ? max_rows : HEAD_ROWS);
 	if (rc == 0)
-		rc = sampler_create(&h->sampler, h->hp->vocab);
+		rc = sampler_create(&h->sampler, h->tokens);
 	if (rc != 0) {
 		head_destroy(h);
 		return rc;
@@ -66,15 +69,15 @@ static float sum_odds(const float *logits, size_t n, float max) {
 
 /* The next token of a row, from its logits. */
 static void pick(struct head *h, struct head_row *r, float *logits) {
-	uint32_t vocab = h->hp->vocab;
+	uint32_t n = h->tokens;
 	float max = 0, sum = 1;
 	if (r->weighed) {
 		max = logits[0];
-		for (size_t i = 1; i < vocab; i++)
+		for (size_t i = 1; i < n; i++)
 			max = logits[i] > max ? logits[i] : max;
-		sum = sum_odds(logits, vocab, max);
+		sum = sum_odds(logits, n, max);
 	}
-	r->rc = sampler_pick(h->sampler, r->params, logits, vocab, r->log, r->tokens, r->tokens, &r->id);
+	r->rc = sampler_pick(h->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
 	if (r->weighed && r->rc == 0)
 		r->odds = fminf(expf(logits[r->id] - max) / sum, 1);
 }

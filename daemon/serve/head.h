@@ -24,7 +24,9 @@ struct head_row {
 	int rc;       /* out: 0 or a negative errno */
 };
 
-int head_create(struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows);
+/* tokens: those that may be picked; rows of the output product beyond them are padding. */
+int head_create(
+        struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens);
 void head_destroy(struct head *h); /* NULL allowed */
 
 int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows);
