@@ -84,7 +84,7 @@ static int run(int argc, char **argv) {
 const struct command command_join = {.name = "join",
         .usage = "TOKEN|-",
         .summary = "join the cluster that an invitation is from",
-        .help = "TOKEN is what 'caravan invite' printed on a node of that cluster; - reads it from\n"
-                "standard input, where no list of processes shows it.  Returns when both sides\n"
-                "have this node in their roster and each has tried to reach the other.\n",
+        .help = "TOKEN is what 'caravan invite' printed on a node of that cluster; - reads it\n"
+                "from standard input, so that no list of processes shows it.  Returns when both\n"
+                "sides have this node in their roster and each has tried to reach the other.\n",
         .run = run};

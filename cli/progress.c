@@ -45,20 +45,6 @@ static unsigned columns(void) {
 	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 80;
 }
 
-struct progress_time progress_time(double seconds) {
-	struct progress_time out;
-	double minutes = ceil(seconds / 60), hours = floor(minutes / 60);
-	if (!(seconds < 1e7))
-		snprintf(out.s, sizeof out.s, "more than 100 days");
-	else if (seconds < 100)
-		snprintf(out.s, sizeof out.s, "%.0f s", ceil(seconds < 1 ? 1 : seconds));
-	else if (minutes < 100)
-		snprintf(out.s, sizeof out.s, "%.0f min", minutes);
-	else
-		snprintf(out.s, sizeof out.s, "%.0f h %.0f min", hours, minutes - 60 * hours);
-	return out;
-}
-
 static void amounts(char *out, size_t size, const struct progress_line *l) {
 	if (l->tokens)
 		snprintf(out, size, "%.0f of %.0f tokens", l->done, l->total);
@@ -86,7 +72,7 @@ void progress_text(char *out, size_t size, unsigned cols, const struct progress_
 		rate_text(rate, sizeof rate, l);
 		if (part < 1)
 			snprintf(left, sizeof left, ", %s left",
-			        progress_time((l->total - l->done) / l->rate).s);
+			        size_time((l->total - l->done) / l->rate).s);
 	}
 	/* 5: the percentage; a column stays free, since some terminals wrap at the last */
 	size_t fixed = strlen(head) + 5 + 2 + strlen(sum) + strlen(rate) + strlen(left) + 1;

@@ -18,10 +18,4 @@ struct progress_line {
 /* One line of fewer than `columns` columns: what does not fit is left out, the bar first.  Pure. */
 void progress_text(char *out, size_t size, unsigned columns, const struct progress_line *l);
 
-/* "8 s", "3 min", "2 h 10 min".  Pure. */
-struct progress_time {
-	char s[32];
-};
-struct progress_time progress_time(double seconds);
-
 #endif

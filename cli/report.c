@@ -231,6 +231,7 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 	if (m->state) {
 		json_object_set_new(o, "tokens_per_second", json_real(m->state->tokens_per_second));
 		json_object_set_new(o, "tokens", json_integer((json_int_t)m->state->tokens));
+		json_object_set_new(o, "serving_seconds", json_real(m->state->seconds));
 		json_object_set_new(o, "sequences", json_integer(m->state->sequences));
 		json_object_set_new(o, "queued", json_integer(m->state->queued));
 		json_object_set_new(o, "steps", json_integer((json_int_t)m->state->steps));

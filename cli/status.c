@@ -1,12 +1,14 @@
-/* caravan status: health and throughput of the cluster, once. */
+/* caravan status: health and throughput of the cluster, once: the verdict, what is wrong and what to do, then tables. */
 #include "cli/advice.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/table.h"
 #include "daemon/plan/advice.h"
 #include "proto/size.h"
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { OPT_JSON = OPT_OWN };
 
@@ -19,82 +21,162 @@ static const char help[] =
         "\n"
         "  --json                 the same facts for programs\n";
 
-static void print_node(const Caravan__ReportNode *n) {
-	if (strcmp(n->state, "expelled") == 0)
-		return;
-	char memory[56] = "-", trip[24] = "-", threads[48] = "-";
-	const Caravan__NodeState *s = n->node_state;
-	bool here = n->self || strcmp(n->state, "up") == 0; /* what another said once says nothing of now */
-	if (s && here) {
-		snprintf(memory, sizeof memory, "%s of %s", size_text((double)s->memory_used).s,
-		        size_text((double)s->memory_allowed).s);
-		snprintf(threads, sizeof threads, "%u x %.32s", s->threads, s->cpu);
+/* A sentence within the width, the first line indented by so much. */
+static void say(unsigned indent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(unsigned indent, const char *fmt, ...) {
+	char *text;
+	va_list ap;
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) >= 0) {
+		table_text(stdout, table_width(), indent, indent + 2, text);
+		free(text);
 	}
-	if (n->self)
-		snprintf(trip, sizeof trip, "this node");
-	else if (here && n->round_trip > 0)
-		snprintf(trip, sizeof trip, "%.2f ms", n->round_trip * 1e3);
-	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", n->name, n->state, trip, memory, threads, n->endpoint);
-	if (*n->reason) {
-		char since[32] = "";
-		time_t from = time(NULL) - (time_t)n->since;
-		struct tm tm;
-		if (localtime_r(&from, &tm))
-			strftime(since, sizeof since, n->since < 86400 ? "%H:%M" : "%Y-%m-%d %H:%M", &tm);
-		printf("    %s since %s: %s\n", n->state, since, n->reason);
+	va_end(ap);
+}
+
+/* ---- the verdict ---- */
+
+static bool is(const Caravan__ReportNode *n, const char *state) {
+	return strcmp(n->state, state) == 0;
+}
+
+static void print_verdict(const struct report *r) {
+	size_t up = 0, members = 0, serving = 0;
+	for (size_t i = 0; i < r->nodes; i++) {
+		up += is(r->node[i], "up");
+		members += !is(r->node[i], "expelled");
+	}
+	for (size_t i = 0; i < r->models; i++)
+		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;
+	printf("The cluster is %s%s: %zu of %zu nodes up, ", r->healthy ? "healthy" : "not healthy",
+	        r->healthy && r->problems ? ", but see below" : "", up, members);
+	if (r->models)
+		printf("%zu of %zu model%s serving.\n", serving, r->models, r->models == 1 ? "" : "s");
+	else
+		printf("no models.\n");
+}
+
+static void print_problems(const struct report *r) {
+	for (size_t i = 0; i < r->problems; i++) {
+		const Caravan__Problem *p = r->problem[i];
+		if (i == 0)
+			printf("\n");
+		say(2, "%s", p->what);
+		if (*p->advice)
+			say(4, "%s", p->advice);
 	}
 }
 
+/* ---- nodes ---- */
+
+/* An endpoint as people read it. */
+static const char *address(const char *endpoint) {
+	return strncmp(endpoint, "tcp://", 6) == 0 ? endpoint + 6 : endpoint;
+}
+
+static void node_row(struct table *t, const Caravan__ReportNode *n) {
+	const Caravan__NodeState *s = n->node_state;
+	bool here = n->self || is(n, "up"); /* what another said once says nothing of now */
+	table_cell(t, "%s", n->name);
+	table_cell(t, "%s", n->state);
+	if (s && here) {
+		table_cell(t, "%s of %s", size_text((double)s->memory_used).s,
+		        size_text((double)s->memory_allowed).s);
+		table_cell(t, "%u", s->threads);
+	} else {
+		table_cell(t, "-");
+		table_cell(t, "-");
+	}
+	if (n->self)
+		table_cell(t, "this node");
+	else if (here && n->round_trip > 0)
+		table_cell(t, "%s", size_ms(n->round_trip).s);
+	else
+		table_cell(t, "-");
+	table_cell(t, "%s", address(n->endpoint));
+}
+
+static void print_nodes(const struct report *r) {
+	struct table t;
+	table_begin(&t, 6, 2);
+	static const char *const heads[] = {
+	        "node", "state", "memory in use", "threads", "latency", "address"};
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
+	for (size_t i = 0; i < r->nodes; i++)
+		if (!is(r->node[i], "expelled"))
+			node_row(&t, r->node[i]);
+	printf("\n");
+	table_print(&t, stdout, table_width());
+}
+
+/* ---- models ---- */
+
 /* What does not stay in memory, and what that costs. */
-static void print_reading(const Caravan__StageState *st) {
-	printf("        does not fit: %s stay in memory, each step reads %s from disk",
-	        size_text((double)st->resident_bytes).s, size_text((double)st->streamed_bytes).s);
+static void print_reading(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+	const Caravan__StageState *st = report_stage(r, m, i);
+	char time[96] = "";
+	if (!st || !st->streamed_bytes)
+		return;
 	if (st->read_seconds > 0) {
 		double rate = (double)st->read_bytes / st->read_seconds;
-		printf(": %s at %s/s, measured", size_ms((double)st->streamed_bytes / rate).s,
-		        size_text(rate).s);
+		snprintf(time, sizeof time, ", which takes %s at %s/s, measured",
+		        size_ms((double)st->streamed_bytes / rate).s, size_text(rate).s);
 	}
-	printf("\n");
+	say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s",
+	        report_node_name(r, m->plan->stages[i]->node), size_text((double)st->resident_bytes).s,
+	        size_text((double)st->streamed_bytes).s, time);
 }
 
 /* What was predicted for a row, and what it took. */
-static void beside(char out[64], double predicted, double seconds, uint64_t rows) {
-	snprintf(out, 64, "%s / %s", predicted > 0 ? size_ms(predicted).s : "-",
+static void beside(struct table *t, double predicted, double seconds, uint64_t rows) {
+	table_cell(t, "%s / %s", predicted > 0 ? size_ms(predicted).s : "-",
 	        rows ? size_ms(seconds / (double)rows).s : "-");
 }
 
-static void print_stage(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+static void stage_row(struct table *t, const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
-	char layers[32], weights[24] = "-", kv[24] = "-", rate[24] = "-", alone[64], prompt[64];
-	snprintf(layers, sizeof layers, "%u-%u", s->first, s->last - 1);
-	if (st) {
-		snprintf(weights, sizeof weights, "%s", size_text((double)st->weight_bytes).s);
-		snprintf(kv, sizeof kv, "%s", size_text((double)st->kv_bytes).s);
-		snprintf(rate, sizeof rate, "%.1f", st->rows_per_second);
-	}
-	beside(alone, s->seconds, st ? st->single_seconds : 0, st ? st->single_rows : 0);
-	beside(prompt, s->prompt, st ? st->prompt_seconds : 0, st ? st->prompt_rows : 0);
-	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", report_node_name(r, s->node), layers, weights,
-	        kv, rate, alone, prompt);
-	if (st && st->streamed_bytes)
-		print_reading(st);
+	table_cell(t, "%s", report_node_name(r, s->node));
+	table_cell(t, "%u-%u", s->first, s->last - 1);
+	table_cell(t, "%s", st ? size_text((double)st->weight_bytes).s : "-");
+	table_cell(t, "%s", st ? size_text((double)st->kv_bytes).s : "-");
+	beside(t, s->seconds, st ? st->single_seconds : 0, st ? st->single_rows : 0);
+	beside(t, s->prompt, st ? st->prompt_seconds : 0, st ? st->prompt_rows : 0);
+}
+
+static void print_stages(const struct report *r, const Caravan__ReportModel *m) {
+	static const char *const heads[] = {"", "", "", "", "a token:", "of a prompt:", "stage", "layers",
+	        "weights", "KV cache", "plan / measured", "plan / measured"};
+	struct table t;
+	table_begin(&t, 6, 4);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
+	for (size_t i = 0; i < m->plan->n_stages; i++)
+		stage_row(&t, r, m, i);
+	table_print(&t, stdout, table_width());
 }
 
 static void print_copies(const Caravan__ModelState *s) {
+	if (!s->copies)
+		return;
 	if (s->copy_missing)
-		printf("    copies on disk: %.0f%% of %u; %s are missing\n",
+		say(4, "copies on disk: %.0f%% of %u, %s to go",
 		        100 * (1 - (double)s->copy_missing / (double)s->copy_bytes), s->copies,
 		        size_text((double)s->copy_missing).s);
 	else
-		printf("    copies on disk: %u of each part\n", s->copies);
+		say(4, "copies on disk: %u of each part", s->copies);
 	if (*s->at_risk)
-		printf("    would not survive the loss of a node: %s\n", s->at_risk);
+		say(4, "%s: %s", s->copy_missing ? "at risk until copied" : "at risk with a single copy",
+		        s->at_risk);
 }
 
-/* Where the time of a step goes: a line for the two ends and for each stage, in shares of a step's whole way. */
+/* Where the time of a step goes: a line for the embedding and output and for each stage, in shares of a step's whole
+ * way. */
 static void print_times(const struct report *r, const Caravan__ReportModel *m) {
+	static const char *const heads[] = {"of a step", "waits", "computes", "is held", "on the wire"};
 	const Caravan__ModelState *s = m->state;
+	struct table t;
 	double all = 0;
 	if (!s || s->n_times != m->plan->n_stages + 1)
 		return;
@@ -102,64 +184,55 @@ static void print_times(const struct report *r, const Caravan__ReportModel *m) {
 		all += s->times[i]->waited + s->times[i]->computed + s->times[i]->held + s->times[i]->wire;
 	if (all <= 0)
 		return;
-	printf("    %-14s %-9s %-10s %-10s %s\n", "of a step", "waits", "computes", "is held", "on the wire");
+	table_begin(&t, 5, 4);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < s->n_times; i++) {
-		const Caravan__StageTime *t = s->times[i];
-		printf("    %-14s %4.1f%%     %4.1f%%      %4.1f%%      %4.1f%%\n",
-		        i ? report_node_name(r, m->plan->stages[i - 1]->node) : "the two ends",
-		        100 * t->waited / all, 100 * t->computed / all, 100 * t->held / all,
-		        100 * t->wire / all);
+		const Caravan__StageTime *one = s->times[i];
+		table_cell(&t, "%s",
+		        i ? report_node_name(r, m->plan->stages[i - 1]->node) : "embedding, output");
+		table_cell(&t, "%4.1f%%", 100 * one->waited / all);
+		table_cell(&t, "%4.1f%%", 100 * one->computed / all);
+		table_cell(&t, "%4.1f%%", 100 * one->held / all);
+		table_cell(&t, "%4.1f%%", 100 * one->wire / all);
 	}
+	table_print(&t, stdout, table_width());
+}
+
+/* What it does: said by its coordinator, so only worth something while that one is up and the model serves. */
+static void print_work(const Caravan__ModelState *s) {
+	char now[64] = "idle";
+	if (s->sequences || s->queued)
+		snprintf(now, sizeof now, "%.1f tokens/s now, %u running, %u waiting", s->tokens_per_second,
+		        s->sequences, s->queued);
+	say(4, "%s; %llu tokens since it was loaded", now, (unsigned long long)s->tokens);
+	if (s->drafted)
+		say(4, "drafted: %llu tokens, of which %llu were accepted", (unsigned long long)s->drafted,
+		        (unsigned long long)s->accepted);
 }
 
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
-	printf("\nModel %s: %s%s%s, coordinated by %s, context %u, %u in parallel%s%s\n", m->plan->model,
+	const Caravan__Plan *p = m->plan;
+	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
+	printf("\n");
+	say(0, "Model %s: %s%s%s, coordinated by %s, context %u, %u in parallel%s%s", p->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
-	        report_node_name(r, m->plan->coordinator), m->plan->context, m->plan->parallel,
-	        m->plan->kv ? ", KV cache " : "", m->plan->kv ? kern_kv_name(m->plan->kv) : "");
-	if (*m->plan->draft)
-		printf("    drafts by model %s\n", m->plan->draft);
-	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "", "", "", "", "", "a token: predicted /",
-	        "of a prompt: predicted /");
-	printf("    %-14s %-9s %-10s %-10s %-8s %-22s %s\n", "stage", "layers", "weights", "KV cache",
-	        "rows/s", "measured", "measured");
-	for (size_t i = 0; i < m->plan->n_stages; i++)
-		print_stage(r, m, i);
-	if (m->plan->seconds > 0)
-		printf("    predicted: %s for one stream, %s for %u\n",
-		        advice_speed(m->plan->seconds, m->plan->seconds_low, m->plan->seconds_high).s,
-		        size_rate(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)).s,
-		        m->plan->parallel);
-	if (m->state)
-		printf("    measured: %.1f tokens/s now, %llu tokens since it was loaded; %u running, %u waiting\n",
-		        m->state->tokens_per_second, (unsigned long long)m->state->tokens,
-		        m->state->sequences, m->state->queued);
-	if (m->state && m->state->drafted)
-		printf("    guessed: %llu tokens ahead, of which %llu were right\n",
-		        (unsigned long long)m->state->drafted, (unsigned long long)m->state->accepted);
-	if (m->state && m->state->copies)
-		print_copies(m->state);
+	        report_node_name(r, p->coordinator), p->context, p->parallel, p->kv ? ", KV cache " : "",
+	        p->kv ? kern_kv_name(p->kv) : "");
+	if (*p->draft)
+		say(4, "drafts by model %s", p->draft);
+	print_stages(r, m);
+	for (size_t i = 0; serves && i < p->n_stages; i++)
+		print_reading(r, m, i);
+	if (p->seconds > 0)
+		say(4, "predicted: %s for one stream, %s for %u",
+		        advice_speed(p->seconds, p->seconds_low, p->seconds_high).s,
+		        size_rate(advice_rate(p->seconds, p->slowest, p->parallel)).s, p->parallel);
+	if (!serves || !m->state)
+		return;
+	print_work(m->state);
+	print_copies(m->state);
 	print_times(r, m);
-}
-
-static void print_table(const struct report *r) {
-	size_t up = 0, expelled = 0;
-	for (size_t i = 0; i < r->nodes; i++) {
-		up += strcmp(r->node[i]->state, "up") == 0;
-		expelled += strcmp(r->node[i]->state, "expelled") == 0;
-	}
-	printf("The cluster is %s: %zu of %zu nodes up, %zu model%s\n\n",
-	        r->healthy ? "healthy" : "not healthy", up, r->nodes - expelled, r->models,
-	        r->models == 1 ? "" : "s");
-	printf("  %-16s %-9s %-10s %-24s %-12s %s\n", "node", "state", "round trip", "memory", "threads",
-	        "endpoint");
-	for (size_t i = 0; i < r->nodes; i++)
-		print_node(r->node[i]);
-	for (size_t i = 0; i < r->problems; i++)
-		printf("%s%s%s%s\n", i ? "" : "\n", r->problem[i]->what, *r->problem[i]->advice ? ": " : "",
-		        r->problem[i]->advice);
-	for (size_t i = 0; i < r->models; i++)
-		print_model(r, r->model[i]);
 }
 
 static int run(int argc, char **argv) {
@@ -173,10 +246,17 @@ static int run(int argc, char **argv) {
 	int rc = report_fetch(&r, &a);
 	if (rc != 0)
 		return rc;
-	if (json)
+	if (json) {
 		rc = report_print_json(&r);
-	else
-		print_table(&r);
+	} else {
+		print_verdict(&r);
+		print_problems(&r);
+		print_nodes(&r);
+		for (size_t i = 0; i < r.models; i++)
+			print_model(&r, r.model[i]);
+	}
+	if (rc == EXIT_OK && !r.healthy)
+		rc = EXIT_FAILED;
 	report_clear(&r);
 	return rc;
 }

@@ -1,5 +1,6 @@
 /* size: see size.h. */
 #include "proto/size.h"
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -36,4 +37,20 @@ struct size_text size_ms(double seconds) {
 
 struct size_text size_rate(double per_second) {
 	return three(per_second, "");
+}
+
+struct size_text size_time(double seconds) {
+	struct size_text out;
+	double minutes = ceil(seconds / 60), hours = floor(minutes / 60);
+	if (!(seconds < 1e7))
+		snprintf(out.s, sizeof out.s, "more than 100 days");
+	else if (seconds < 100)
+		snprintf(out.s, sizeof out.s, "%.0f s", ceil(seconds < 1 ? 1 : seconds));
+	else if (minutes < 100)
+		snprintf(out.s, sizeof out.s, "%.0f min", minutes);
+	else if (hours < 48)
+		snprintf(out.s, sizeof out.s, "%.0f h %.0f min", hours, minutes - 60 * hours);
+	else
+		snprintf(out.s, sizeof out.s, "%.0f days", ceil(hours / 24));
+	return out;
 }

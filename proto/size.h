@@ -14,4 +14,7 @@ struct size_text size_text(
 struct size_text size_ms(double seconds);
 struct size_text size_rate(double per_second);
 
+/* A time of seconds and more, rounded up: "43 s", "3 min", "2 h 10 min", "9 days". */
+struct size_text size_time(double seconds);
+
 #endif

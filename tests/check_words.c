@@ -1,7 +1,9 @@
 /* What the command says: suggestions, the text of a progress bar, where the control socket is looked for. */
 #include "cli/progress.h"
 #include "cli/suggest.h"
+#include "cli/table.h"
 #include "proto/paths.h"
+#include "proto/size.h"
 #include <check.h>
 #include <errno.h>
 #include <limits.h>
@@ -43,12 +45,13 @@ START_TEST(what_is_near_is_suggested) {
 END_TEST
 
 START_TEST(times_are_told_in_words) {
-	ck_assert_str_eq(progress_time(0).s, "1 s");
-	ck_assert_str_eq(progress_time(43.2).s, "44 s");
-	ck_assert_str_eq(progress_time(130).s, "3 min");
-	ck_assert_str_eq(progress_time(2 * 3600 + 60 * 9 + 1).s, "2 h 10 min");
-	ck_assert_str_eq(progress_time(1e30).s, "more than 100 days");
-	ck_assert_str_eq(progress_time(0.0 / 0.0).s, "more than 100 days");
+	ck_assert_str_eq(size_time(0).s, "1 s");
+	ck_assert_str_eq(size_time(43.2).s, "44 s");
+	ck_assert_str_eq(size_time(130).s, "3 min");
+	ck_assert_str_eq(size_time(2 * 3600 + 60 * 9 + 1).s, "2 h 10 min");
+	ck_assert_str_eq(size_time(8.5 * 86400).s, "9 days");
+	ck_assert_str_eq(size_time(1e30).s, "more than 100 days");
+	ck_assert_str_eq(size_time(0.0 / 0.0).s, "more than 100 days");
 }
 END_TEST
 
@@ -111,6 +114,64 @@ START_TEST(a_bar_fits_every_terminal) {
 				if (!named && rated && columns >= 40)
 					ck_assert_msg(strstr(line, "left"), "%u: %s", columns, line);
 			}
+}
+END_TEST
+
+/* What is written to a stream. */
+static char *written;
+static size_t written_len;
+static FILE *paper(void) {
+	free(written);
+	FILE *f = open_memstream(&written, &written_len);
+	ck_assert_ptr_nonnull(f);
+	return f;
+}
+
+START_TEST(tables_are_as_wide_as_they_need_to_be) {
+	struct table t;
+	FILE *f = paper();
+	table_begin(&t, 3, 2);
+	static const char *const cells[] = {
+	        "node", "state", "address", "alpha", "up", "here", "b", "", "", "", "", ""};
+	for (size_t i = 0; i < sizeof cells / sizeof *cells; i++)
+		table_cell(&t, "%s", cells[i]);
+	table_print(&t, f, 80);
+	fclose(f);
+	ck_assert_str_eq(written, "  node   state  address\n"
+	                          "  alpha  up     here\n"
+	                          "  b\n"
+	                          "\n");
+	f = paper();
+	table_begin(&t, 2, 2);
+	table_cell(&t, "%s", "a-name-that-is-far-too-long-for-it");
+	table_cell(&t, "%s", "up");
+	table_cell(&t, "%s", "M\xc3\xbcller-und-S\xc3\xb6hne-am-Rhein");
+	table_cell(&t, "%s", "down");
+	table_print(&t, f, 20);
+	fclose(f);
+	ck_assert_str_eq(written, "  a-name-that~  up\n"
+	                          "  M\xc3\xbcller-und-~  down\n");
+	f = paper();
+	table_begin(&t, 2, 2);
+	table_print(&t, f, 20);
+	fclose(f);
+	ck_assert_str_eq(written, "");
+}
+END_TEST
+
+START_TEST(sentences_are_broken_at_blanks) {
+	FILE *f = paper();
+	table_text(f, 20, 2, 4, "one two three four five six");
+	fclose(f);
+	ck_assert_str_eq(written, "  one two three four\n    five six\n");
+	f = paper();
+	table_text(f, 10, 0, 2, "a word-that-is-longer-than-a-line b");
+	fclose(f);
+	ck_assert_str_eq(written, "a\n  word-that-is-longer-than-a-line\n  b\n");
+	f = paper();
+	table_text(f, 10, 0, 2, "");
+	fclose(f);
+	ck_assert_str_eq(written, "\n");
 }
 END_TEST
 
@@ -189,6 +250,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, times_are_told_in_words);
 	tcase_add_test(t, a_bar_says_who_does_what_how_fast_and_how_long);
 	tcase_add_test(t, a_bar_fits_every_terminal);
+	tcase_add_test(t, tables_are_as_wide_as_they_need_to_be);
+	tcase_add_test(t, sentences_are_broken_at_blanks);
 	tcase_add_test(t, the_socket_is_where_it_is_looked_for);
 	suite_add_tcase(s, t);
 	return s;

@@ -4,6 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define COPIES_S 300 /* copies that are being made are no fault before */
 
 static void send_report(struct control_conn *c, Caravan__CtlReport *r) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -85,6 +88,43 @@ void report_problem(struct control_conn *c, bool healthy, const char *kind, cons
 	send_report(c, &r);
 }
 
+/* A node that is down, or that says something is wrong while it is up. */
+static void tell_node(struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
+	char reason[WIRE_TEXT_MAX], since[32] = "", advice[WIRE_NAME_MAX + 128];
+	time_t from = time(NULL) - (time_t)members_since(ms, m);
+	struct tm tm;
+	bool today = members_since(ms, m) < 86400;
+	members_reason(ms, m, reason, sizeof reason);
+	if (m->self || m->expelled || (m->up && !*reason))
+		return;
+	if (localtime_r(&from, &tm))
+		strftime(since, sizeof since, today ? " since %H:%M" : " since %Y-%m-%d %H:%M", &tm);
+	snprintf(advice, sizeof advice,
+	        "Start caravand there, or look at its network; if it is gone for good: caravan expel %s",
+	        m->name);
+	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name, m->up ? "" : advice,
+	        "%s is %s%s%s%.900s.", m->name, m->up ? "up" : "down", since, *reason ? ": " : "", reason);
+}
+
+/* A model that does not serve, or that a single node's loss would take away although there was time to copy it. */
+static void tell_model(
+        struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
+	char advice[WIRE_NAME_MAX + 128] = "";
+	const char *name = dm->plan->model;
+	const Caravan__ModelState *s = model_state(ms, dm->plan);
+	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
+		snprintf(advice, sizeof advice, "To serve again on the nodes that are up: caravan load %s",
+		        name);
+		report_problem(c, healthy, "model-unavailable", name, advice, "%s does not serve%s%s.", name,
+		        *dm->reason ? ": " : "", dm->reason);
+	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && s->copy_missing && *s->at_risk &&
+	           s->seconds > COPIES_S) {
+		report_problem(c, healthy, "single-copy", name,
+		        "Its copies are not complete: see below how far they are.",
+		        "%s is at risk until it is copied: %s.", name, s->at_risk);
+	}
+}
+
 void report_send(struct control_conn *c) {
 	struct serve *s = control_serve(c);
 	struct members *ms = serve_members(s);
@@ -101,4 +141,8 @@ void report_send(struct control_conn *c) {
 		send_node(c, ms, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		send_model(c, ms, dm, healthy);
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		tell_node(c, ms, m, healthy);
+	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
+		tell_model(c, ms, dm, healthy);
 }

@@ -337,6 +337,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 	m->worker = w;
 	m->tokenizer = tokenizer;
 	m->ends = ends;
+	m->began_ns = loop_now_ns();
 	*out = m;
 	return 0;
 }
@@ -372,6 +373,7 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->sequences = scheduler_running(m->scheduler);
 	out->queued = scheduler_queued(m->scheduler);
 	out->tokens = m->tokens;
+	out->seconds = (double)(loop_now_ns() - m->began_ns) * 1e-9;
 	out->steps = m->steps;
 	out->step_sequences = m->step_sequences;
 	out->step_sequences_max = m->step_sequences_max;

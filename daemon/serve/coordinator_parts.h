@@ -39,6 +39,7 @@ struct coordinator {
 	struct flight *flights;    /* in order of their numbers */
 	unsigned nflights, jobs;
 	bool closed, kicking;
+	uint64_t began_ns;         /* to serve */
 	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
 	uint64_t sequences;        /* ever: ids */
 	struct account *account;

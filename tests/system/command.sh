@@ -156,7 +156,7 @@ check "expel of the node itself" says 1 "itself" on alone expel alone
 check "a token that is none" says 1 "invitation" on alone join nonsense
 require node small -- --memory 1M
 check "too little memory says how much is missing" says 1 "[MG]iB" on small load "$demo"
-check "a second daemon on the same socket is refused" says 1 "another caravand answers" caravand --state "$dir/alone" --listen off
+check "a second daemon on the same socket is refused" says 1 "another caravand answers" caravand --state "$dir/another" --control "$dir/alone/control.sock" --listen off
 check "a folder is not loaded" says 1 "is a folder" on alone load "$dir"
 check "a name too long for a model" says 1 "cannot be asked" on alone unload "$(printf '%0100d' 0)"
 check "half an invitation" says 1 "not whole" on alone join caravan1-abc

@@ -51,7 +51,7 @@ END
 check "guesses were made, right ones" soon "m['accepted'] > 20"
 check "and wrong ones" soon "m['drafted'] > m['accepted'] + 20"
 check "several steps of one answer were under way" soon "m['in_flight_max'] >= 3"
-check "status tells people" sh -c 'caravan status --control "$0/alpha/control.sock" | grep -q "guessed: [0-9]* tokens ahead, of which [0-9]* were right"' "$dir"
+check "status tells people" sh -c 'caravan status --control "$0/alpha/control.sock" | grep -q "drafted: [0-9]* tokens, of which [0-9]* were accepted"' "$dir"
 drafted=$(count drafted)
 require on beta run --no-drafts --temp 0 -n 60 "$quote"
 check "who wants none has none" test "$(count drafted)" = "$drafted"

@@ -37,6 +37,13 @@ check "in one line" sh -c 'test "$(wc -l <"$0")" = 1' "$dir/beta.err"
 check "alpha lives on" alive alpha
 check "beta lives on" alive beta
 check "status shows who is down" wait_for 5 state_is alpha gamma down
+told() { # first the verdict, then what is wrong and what to do, in 80 columns; and it fails
+	on alpha status >"$dir/told"
+	test $? = 1 && head -n 1 "$dir/told" | grep "^The cluster is not healthy: 2 of 3 nodes up" && ! grep -nE '^.{81,}' "$dir/told" &&
+		sed -n '/^$/,$p' "$dir/told" | tr -s '\n ' '  ' | grep "^ gamma is down since [0-9:]*: .*[.] Start caravand there, .*: caravan expel gamma .* node state"
+}
+check "first of all, and fails" told
+check "for programs it fails too" sh -c 'caravan status --json --control "$0/alpha/control.sock" >"$0/told.json"; test $? = 1 && grep -q "\"node-down\"" "$0/told.json"' "$dir"
 unhealthy() { on alpha status --json | json "j['healthy'] is False and j['models'][0]['state'] == 'unavailable' and 'gamma' in j['models'][0]['reason']"; }
 check "and what that means for the model" wait_for 5 unhealthy
 check "a new prompt is refused at once, with the reason" sh -c '
@@ -46,6 +53,7 @@ check "a new prompt is refused at once, with the reason" sh -c '
 require node gamma
 check "the node comes back" wait_for 10 all_up alpha 3
 check "and the model with it" wait_for 20 serves beta slow
+check "status succeeds again" wait_for 10 on alpha status
 check "it generates again" sh -c 'test -n "$(caravan run --control "$0/beta/control.sock" --temp 0 -n 5 "")"' "$dir"
 
 # ---- a client goes ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ require logits alone fine
 require on alone unload stories
 require on alone load --kv q8_0 --context 512 --parallel 16 "$demo"
 check "a q8_0 cache is what was loaded" has alone q8_0
-check "status says so" sh -c 'caravan status --control "$0/alone/control.sock" | grep -q "16 in parallel, KV cache q8_0"' "$dir"
+check "status says so" sh -c 'caravan status --control "$0/alone/control.sock" | tr -s "\\n " "  " | grep -q "16 in parallel, KV cache q8_0"' "$dir"
 # 128 blocks of 64 positions, 4 layers, 4 heads with keys and values of 32: at 2 bytes, and at 34 / 32
 less() { test $((fine - $(used alone))) = $((128 * 64 * 4 * 4 * 2 * (64 - 34))); }
 check "it takes as much less as it should" wait_for 5 less

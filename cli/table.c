@@ -1,0 +1,132 @@
+/* table: see table.h.  Columns are counted in code points: names and sentences have no wide characters. */
+#include "cli/table.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define GAP 2
+#define COLUMN_LEAST 6 /* a column is not cut below it */
+
+unsigned table_width(void) {
+	struct winsize w;
+	return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 40 ? w.ws_col
+	                                                                                            : 80;
+}
+
+void table_begin(struct table *t, unsigned columns, unsigned indent) {
+	*t = (struct table){.columns = columns, .indent = indent};
+}
+
+static void no_memory(void) __attribute__((noreturn));
+static void no_memory(void) {
+	fprintf(stderr, "caravan: %s\n", strerror(ENOMEM));
+	exit(EXIT_FAILURE);
+}
+
+void table_cell(struct table *t, const char *fmt, ...) {
+	va_list ap;
+	char *text = NULL;
+	if (t->cells == t->room) {
+		size_t room = t->room * 2 + 32;
+		char **more = realloc(t->cell, room * sizeof *more);
+		if (!more)
+			no_memory();
+		t->cell = more;
+		t->room = room;
+	}
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		no_memory();
+	va_end(ap);
+	t->cell[t->cells++] = text;
+}
+
+static bool starts_character(char c) {
+	return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+static size_t columns_of(const char *text) {
+	size_t n = 0;
+	for (; *text; text++)
+		n += starts_character(*text);
+	return n;
+}
+
+/* The bytes of so many characters. */
+static size_t bytes_of(const char *text, size_t characters) {
+	size_t i = 0;
+	while (text[i] && (characters > 0 || !starts_character(text[i])))
+		characters -= starts_character(text[i++]);
+	return i;
+}
+
+static void print_cell(FILE *to, const char *text, size_t width, bool last) {
+	size_t has = columns_of(text);
+	if (has > width)
+		fprintf(to, "%.*s~", (int)bytes_of(text, width - 1), text);
+	else
+		fprintf(to, "%s%*s", text, last ? 0 : (int)(width - has), "");
+	if (!last)
+		fprintf(to, "%*s", GAP, "");
+}
+
+void table_print(struct table *t, FILE *to, unsigned width) {
+	size_t wide[TABLE_COLUMNS_MAX] = {0}, sum = t->indent;
+	for (size_t i = 0; i < t->cells; i++) {
+		size_t n = columns_of(t->cell[i]);
+		if (n > wide[i % t->columns])
+			wide[i % t->columns] = n;
+	}
+	for (unsigned c = 0; c < t->columns; c++)
+		sum += wide[c] + (c + 1 < t->columns ? GAP : 0);
+	while (sum > width) {
+		unsigned widest = 0;
+		for (unsigned c = 1; c < t->columns; c++)
+			if (wide[c] > wide[widest])
+				widest = c;
+		if (wide[widest] <= COLUMN_LEAST)
+			break;
+		wide[widest]--;
+		sum--;
+	}
+	for (size_t row = 0; row < t->cells; row += t->columns) {
+		size_t end = row + t->columns < t->cells ? row + t->columns : t->cells;
+		while (end > row && !*t->cell[end - 1]) /* no blanks at the end of a line */
+			end--;
+		fprintf(to, "%*s", end > row ? (int)t->indent : 0, "");
+		for (size_t i = row; i < end; i++)
+			print_cell(to, t->cell[i], wide[i - row], i + 1 == end);
+		fputc('\n', to);
+	}
+	for (size_t i = 0; i < t->cells; i++)
+		free(t->cell[i]);
+	free(t->cell);
+	*t = (struct table){0};
+}
+
+void table_text(FILE *to, unsigned width, unsigned first, unsigned next, const char *text) {
+	size_t at = first;
+	bool begun = false;
+	fprintf(to, "%*s", (int)first, "");
+	while (*text) {
+		size_t bytes = strcspn(text, " ");
+		char *word = strndup(text, bytes);
+		size_t n = word ? columns_of(word) : bytes;
+		free(word);
+		if (begun && at + 1 + n > width) {
+			fprintf(to, "\n%*s", (int)next, "");
+			at = next;
+			begun = false;
+		}
+		fprintf(to, "%s%.*s", begun ? " " : "", (int)bytes, text);
+		at += n + begun;
+		begun = true;
+		text += bytes;
+		text += strspn(text, " ");
+	}
+	fputc('\n', to);
+}
