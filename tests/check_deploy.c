@@ -2,6 +2,7 @@
 #include "daemon/cluster/deploy.h"
 #include "daemon/plan/planner.h"
 #include "proto/plan.h"
+#include "shard/import.h"
 #include "tests/nodes.h"
 #include <check.h>
 #include <errno.h>
@@ -368,6 +369,40 @@ START_TEST(a_node_without_memory_is_found_out) {
 	load(0, path, all, &o);
 	ck_assert_msg(strstr(o.error, "not even one layer fits on bob"), "%s", o.error);
 	nothing_is_left(3);
+}
+END_TEST
+
+/* Of a context that nobody has named there is as much as leaves everything in memory. */
+START_TEST(a_context_that_fits) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct deploy_load fit = {.parallel = 1, .fit = true};
+	struct manifest *m;
+	struct outcome o;
+	char err[300];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(import_shape(&m, &fd, 1, path, NULL, NULL, err, sizeof err), 0);
+	close(fd);
+	uint32_t rows = planner_rows(0, m->hp.dim);
+	nodes[0].memory = planner_slice_bytes(m, 0, m->hp.layers, KERN_KV_F16, 3, rows, 2) +
+	                  planner_end_bytes(m, 1, rows) + 1000;
+	manifest_destroy(m);
+	cluster(1);
+	ck_assert_str_eq(load(0, path, fit, &o), "");
+	ck_assert_uint_eq(model(0, "m")->plan->context, 3 * KERN_KV_BLOCK);
+	ck_assert_str_eq(unload(0, "m"), "");
+	/* what is named is taken at its word */
+	fit.context = 100;
+	ck_assert_str_eq(load(0, path, fit, &o), "");
+	ck_assert_uint_eq(model(0, "m")->plan->context, 100);
+}
+END_TEST
+
+START_TEST(all_of_a_context_fits) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct outcome o;
+	cluster(1);
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.parallel = 1, .fit = true}, &o), "");
+	ck_assert_uint_eq(model(0, "m")->plan->context, 512);
 }
 END_TEST
 
@@ -874,6 +909,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, what_cannot_be_is_said);
 	tcase_add_test(t, a_cache_that_an_older_node_has_not);
 	tcase_add_test(t, a_node_without_memory_is_found_out);
+	tcase_add_test(t, a_context_that_fits);
+	tcase_add_test(t, all_of_a_context_fits);
 	tcase_add_test(t, failure_of_one_tears_all_down);
 	tcase_add_test(t, a_node_that_dies_during_a_load);
 	tcase_add_test(t, unloaded_while_loading);

@@ -199,8 +199,8 @@ START_TEST(a_file_that_changes_while_it_is_hashed_fails_alone) {
 			hand.at = at;
 			/* a write of this moment has another time */
 			ck_assert_int_eq(futimens(hand.fd, long_ago), 0);
-			int rc = import_open(&im, &hand.fd, 1, "model", NULL, store_names_dir(store), meddle, NULL,
-			        err, sizeof err);
+			int rc = import_open(&im, &hand.fd, 1, "model", NULL, store_names_dir(store), meddle,
+			        NULL, err, sizeof err);
 			ck_assert_msg(rc == -ESTALE || rc == -ENODATA, "%d, %d: %d", (int)hand.how, at, rc);
 			ck_assert_str_eq(err,
 			        "model: the file was changed while it was read: try again when it is complete");

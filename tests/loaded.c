@@ -27,7 +27,8 @@ static void put_tensor(struct loaded *l, const struct manifest_tensor *mt) {
 	for (uint32_t i = 0; i < t->chunks; i++) {
 		size_t len;
 		uint8_t *bytes;
-		check(import_chunk(l->import, &mt->id, i, &bytes, &len, err, sizeof err), "import_chunk", err);
+		check(import_chunk(l->import, &mt->id, i, &bytes, &len, err, sizeof err), "import_chunk",
+		        err);
 		check(store_writer_chunk(w, i, bytes, len), "store_writer_chunk", err);
 		free(bytes);
 	}
