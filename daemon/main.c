@@ -204,7 +204,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .state = fill_state,
 		                .arg = n},
 		        err, errlen);
-	if (rc == 0 && (rc = links_create(&n->links, n->loop, n->members, computes, n)) != 0)
+	if (rc == 0 && (rc = links_create(&n->links, n->loop, n->members, 0, computes, n)) != 0)
 		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
 	if (rc == 0)
 		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);

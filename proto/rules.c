@@ -118,7 +118,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(stage_time), {
 		{1, RULE_REAL, 0, SECONDS}, {2, RULE_REAL, 0, SECONDS}, {3, RULE_REAL, 0, SECONDS},
 		{4, RULE_REAL, 0, SECONDS}}, NULL},
-	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}, {30, RULE_REAL, 0, RATE}}, NULL},
+	{SHAPE(peer_state), {{1, RULE_ID}, {2, RULE_REAL, 0, 1e9}, {3, RULE_ANY}, {30, RULE_REAL, 0, RATE},
+		{80, RULE_REAL, 0, RATE}}, NULL},
 	{SHAPE(node_state), {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},

@@ -1,5 +1,6 @@
 /* scheduler: rows, blocks, turns, places, and the account of a step's time: everything that can be said without
  * computing. */
+#include "daemon/serve/pace.h"
 #include "daemon/serve/account.h"
 #include "daemon/serve/rate.h"
 #include "daemon/serve/scheduler.h"
@@ -445,6 +446,28 @@ START_TEST(rates) {
 }
 END_TEST
 
+START_TEST(paces) {
+	const uint64_t s = 1000000000u;
+	static struct pace p;
+	uint64_t now = 1000 * s;
+	ck_assert(pace_lately(&p, now) == 0 && pace_usual(&p) == 0);
+	for (int i = 0; i < 7; i++)
+		pace_add(&p, now, 0.1);
+	ck_assert(pace_lately(&p, now) == 0); /* too little to say */
+	for (int i = 7; i < PACE_ROWS * PACE_LEAST; i++)
+		pace_add(&p, now += s, 0.1);
+	ck_assert(pace_usual(&p) > 0.0999 && pace_usual(&p) < 0.1001);
+	/* it is three times slower for a while: that is not what is usual, for some hundred rows */
+	for (int i = 0; i < 2000; i++)
+		pace_add(&p, now, 0.1);
+	for (int i = 0; i < 800; i++)
+		pace_add(&p, now, 0.3);
+	ck_assert(pace_usual(&p) < 0.1001);
+	ck_assert(pace_lately(&p, now + s) > 0.299);
+	ck_assert(pace_lately(&p, now + 61 * s) == 0); /* was lately */
+}
+END_TEST
+
 static bool near(double a, double b) {
 	return a - b < 1e-9 && b - a < 1e-9;
 }
@@ -513,6 +536,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, the_pool_bounds_what_runs);
 	tcase_add_test(t, every_output_for_logits);
 	tcase_add_test(t, rates);
+	tcase_add_test(t, paces);
 	tcase_add_test(t, time_of_a_step);
 	suite_add_tcase(s, t);
 	return s;

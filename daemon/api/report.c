@@ -1,6 +1,7 @@
 /* report: see report.h.  Nodes and models are sent one a message, so that no cluster is too large for an
  * envelope. */
 #include "daemon/api/report.h"
+#include "daemon/cluster/slow.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -125,6 +126,47 @@ static void tell_model(
 	}
 }
 
+static void send_slow(struct control_conn *c, bool healthy, const struct slow *s, const char *subject) {
+	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
+}
+
+/* What is slow by what nodes say of themselves: their figures, their stages, their links. */
+static void send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
+	const struct member *m, *peer;
+	struct slow s;
+	struct node_id id;
+	for (size_t i = 0; (m = members_at(ms, i)); i++) {
+		if (m->expelled || !m->state || !(m->up || m->self))
+			continue;
+		if (slow_measured(&s, m->state, m->name))
+			send_slow(c, healthy, &s, m->name);
+		for (size_t k = 0; k < m->state->n_peers; k++) {
+			const Caravan__PeerState *p = m->state->peers[k];
+			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(ms, &id) : NULL;
+			if (peer && peer->up && !peer->expelled && slow_link(&s, p, peer->name, m->name))
+				send_slow(c, healthy, &s, peer->name);
+		}
+	}
+}
+
+static void send_slow_stages(
+        struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
+	struct slow s;
+	struct node_id id;
+	for (size_t i = 0; dm->phase == CARAVAN__MODEL_PHASE__SERVING && i < dm->plan->n_stages; i++) {
+		const Caravan__Stage *st = dm->plan->stages[i];
+		const struct member *m =
+		        node_id_from_bytes(&id, st->node) == 0 ? members_find(ms, &id) : NULL;
+		for (size_t k = 0; m && m->state && k < m->state->n_stages; k++) {
+			const Caravan__StageState *told = m->state->stages[k];
+			if (strcmp(told->model, dm->plan->model) == 0 && told->first == st->first &&
+			        told->last == st->last &&
+			        slow_stage(&s, dm->plan, i, told, m->state, m->name))
+				send_slow(c, healthy, &s, m->name);
+		}
+	}
+}
+
 void report_send(struct control_conn *c) {
 	struct serve *s = control_serve(c);
 	struct members *ms = serve_members(s);
@@ -145,4 +187,7 @@ void report_send(struct control_conn *c) {
 		tell_node(c, ms, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		tell_model(c, ms, dm, healthy);
+	send_slow_nodes(c, ms, healthy);
+	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
+		send_slow_stages(c, ms, dm, healthy);
 }

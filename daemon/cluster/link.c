@@ -17,10 +17,13 @@
 static const uint32_t sizes[] = {0, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
-/* When a node is to be asked next. */
+#define CHECK_TIMES 5 /* a check that was so much slower, or quicker, than the link's rate has it measured */
+
+/* When a node is to be measured next, and checked. */
 struct due {
 	struct node_id node;
-	uint64_t at_ns;
+	uint64_t at_ns, check_ns;
+	bool doubted; /* it is measured whatever is computed */
 };
 
 struct links {
@@ -36,8 +39,10 @@ struct links {
 	/* the question under way; ref 0: none */
 	uint64_t ref, sent_ns;
 	struct node_id node;
-	size_t size;
+	bool check;
+	size_t size;  /* of sizes, or with a check 0 or 1: nothing, LINKS_CHECK_BYTES */
 	double empty; /* seconds that no bytes took */
+	uint64_t check_every_ns;
 };
 
 static struct due *due_of(struct links *k, const struct node_id *node) {
@@ -54,15 +59,43 @@ static struct due *due_of(struct links *k, const struct node_id *node) {
 
 static void over(struct links *k, uint64_t next_ns) {
 	struct due *d = due_of(k, &k->node);
-	if (d)
-		d->at_ns = loop_now_ns() + next_ns;
+	uint64_t now = loop_now_ns();
+	if (d) {
+		d->check_ns = now + k->check_every_ns;
+		if (!k->check)
+			d->at_ns = now + next_ns;
+	}
 	k->ref = 0;
+}
+
+/* A link's rate has been found; one that is not what it was is looked at again soon. */
+static void found(struct links *k, double rate) {
+	struct due *d = due_of(k, &k->node);
+	members_set_rate(k->members, &k->node, rate);
+	const struct member *m = members_find(k->members, &k->node);
+	if (d)
+		d->doubted = m && m->rate_slow > 0;
+	over(k, d && d->doubted ? k->check_every_ns : AGAIN_NS);
+}
+
+static void checked(struct links *k, double rate) {
+	struct due *d = due_of(k, &k->node);
+	const struct member *m = members_find(k->members, &k->node);
+	over(k, 0);
+	if (d && m && m->rate > 0 && (rate * CHECK_TIMES < m->rate || rate > m->rate * CHECK_TIMES)) {
+		d->doubted = true;
+		d->at_ns = 0;
+	}
+}
+
+static uint32_t asked_bytes(const struct links *k) {
+	return k->check ? k->size * LINKS_CHECK_BYTES : sizes[k->size];
 }
 
 static void ask(struct links *k) {
 	Caravan__Probe probe = CARAVAN__PROBE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	probe.bytes = sizes[k->size];
+	probe.bytes = asked_bytes(k);
 	env.body_case = CARAVAN__ENVELOPE__BODY_PROBE;
 	env.probe = &probe;
 	env.ref = k->ref = peers_ref(k->peers);
@@ -71,17 +104,30 @@ static void ask(struct links *k) {
 		over(k, RETRY_NS);
 }
 
+/* No answer came: of a question of many bytes that says how little the link carries at most. */
+static void late(struct links *k) {
+	if (k->size == 0)
+		over(k, RETRY_NS);
+	else if (k->check)
+		checked(k, asked_bytes(k) / (PATIENCE_NS * 1e-9));
+	else
+		found(k, asked_bytes(k) / (PATIENCE_NS * 1e-9));
+}
+
 static void tick(void *arg) {
 	struct links *k = arg;
 	const struct member *m;
 	uint64_t now = loop_now_ns();
 	k->answers = 0;
 	if (k->ref && now - k->sent_ns > PATIENCE_NS)
-		over(k, RETRY_NS);
-	for (size_t i = 0; !k->ref && !k->busy(k->arg) && (m = members_at(k->members, i)); i++) {
+		late(k);
+	bool busy = k->busy(k->arg);
+	for (size_t i = 0; !k->ref && (m = members_at(k->members, i)); i++) {
 		const struct due *d = m->self || !m->up ? NULL : due_of(k, &m->id);
-		if (!d || now < d->at_ns)
+		bool whole = d && now >= d->at_ns && (!busy || d->doubted);
+		if (!d || (!whole && (now < d->check_ns || !(m->rate > 0))))
 			continue;
+		k->check = !whole;
 		k->node = m->id;
 		k->size = 0;
 		ask(k);
@@ -120,20 +166,21 @@ static void on_probed(
 	if (!is_mine(k, from))
 		return;
 	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
-	if ((payload ? payload_len(payload) : 0) != sizes[k->size]) {
+	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
+	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
+	if ((payload ? payload_len(payload) : 0) != asked_bytes(k)) {
 		over(k, AGAIN_NS);
 	} else if (k->size == 0) {
 		k->empty = took;
 		k->size++;
 		ask(k);
+	} else if (k->check) {
+		checked(k, asked_bytes(k) / theirs);
 	} else if (took < ENOUGH && k->size + 1 < SIZES) {
 		k->size++;
 		ask(k);
 	} else {
-		/* half at least is counted as theirs, where a moment's delay made the empty one slow */
-		double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
-		members_set_rate(k->members, &k->node, sizes[k->size] / theirs);
-		over(k, AGAIN_NS);
+		found(k, asked_bytes(k) / theirs);
 	}
 }
 
@@ -153,16 +200,18 @@ static void on_link(void *arg, const struct node_id *node, bool up, const char *
 	if (!up && k->ref && node_id_equal(node, &k->node))
 		k->ref = 0;
 	if (d)
-		d->at_ns = 0; /* it may be another link now */
+		*d = (struct due){.node = *node}; /* it may be another link now */
 }
 
-int links_create(struct links **out, struct loop *l, struct members *m, bool (*busy)(void *arg), void *arg) {
+int links_create(struct links **out, struct loop *l, struct members *m, uint32_t check_ms,
+        bool (*busy)(void *arg), void *arg) {
 	struct links *k = calloc(1, sizeof *k);
 	if (!k)
 		return -ENOMEM;
 	k->loop = l;
 	k->members = m;
 	k->peers = members_peers(m);
+	k->check_every_ns = (check_ms ? check_ms : LINKS_CHECK_MS) * 1000000ull;
 	k->busy = busy;
 	k->arg = arg;
 	int rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBE, on_probe, k);

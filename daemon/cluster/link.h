@@ -2,6 +2,8 @@
  *
  * Owns: the question that is under way.  One node is asked at a time, over the bulk link, for nothing and then for more
  * and more bytes, until their time says enough of the rate; again every hour, when nothing is being computed here.
+ * Between that it is asked for LINKS_CHECK_BYTES now and then, whatever is computed: they are few, and where they take many
+ * times what they should the link is measured at once, and again soon until it is as quick as it was.
  * What is found is the member's (members_set_rate).
  * Threads: the loop. */
 #ifndef DAEMON_CLUSTER_LINK_H
@@ -10,8 +12,12 @@
 
 struct links;
 
-/* busy: whether something is being computed, which asking would disturb. */
-int links_create(struct links **out, struct loop *l, struct members *m, bool (*busy)(void *arg), void *arg);
+#define LINKS_CHECK_BYTES (64u << 10)
+#define LINKS_CHECK_MS 30000
+
+/* busy: whether something is being computed, which measuring would disturb.  check_ms: between checks of a node; 0: LINKS_CHECK_MS. */
+int links_create(struct links **out, struct loop *l, struct members *m, uint32_t check_ms,
+        bool (*busy)(void *arg), void *arg);
 void links_destroy(struct links *k); /* NULL allowed; before members */
 
 #endif

@@ -258,6 +258,7 @@ static void state_make(struct members *m, Caravan__NodeState *state) {
 		p->round_trip = who->round_trip;
 		p->up = who->up;
 		p->rate = who->rate;
+		p->slow_best = who->rate_slow >= MEMBERS_SLOW_LOOKS ? who->rate_best : 0;
 	}
 	state->peers = m->peer_list.list;
 	state->n_peers = n;
@@ -367,6 +368,11 @@ void members_set_rate(struct members *m, const struct node_id *id, double bytes_
 	struct member *who = roster_find(&m->roster, id);
 	if (who && who->up)
 		who->rate = bytes_per_second;
+	if (who && who->rate_best < bytes_per_second)
+		who->rate_best = bytes_per_second;
+	if (who && bytes_per_second > 0) /* one moment of another program's is not the link's */
+		who->rate_slow =
+		        bytes_per_second * MEMBERS_SLOW_TIMES <= who->rate_best ? who->rate_slow + 1 : 0;
 }
 
 /* ---- what is wrong ---------------------------------------------------------------------------------------- */

@@ -40,6 +40,8 @@ struct member {
 	bool linked, reached; /* private: we reach it; it reaches us, as it said last */
 	double round_trip;    /* seconds, 0: not measured yet */
 	double rate;          /* bytes a second from there, 0: not measured yet */
+	double rate_best;     /* the most that it was */
+	unsigned rate_slow;   /* how often in a row it was MEMBERS_SLOW_TIMES less than that, or still less */
 	uint64_t heard_ns;    /* loop_now_ns of its last word, 0: never */
 	uint64_t left_ns;     /* private: when we heard of its expulsion */
 	uint64_t left;        /* of a tombstone: when it was made, seconds of the Unix epoch */
@@ -73,6 +75,10 @@ const struct member *members_self(const struct members *m);
 const char *members_reason(const struct members *m, const struct member *who, char *text, size_t len);
 /* For how many seconds it has been up or down. */
 double members_since(const struct members *m, const struct member *who);
+
+/* A link whose rate was so often so much less than the best that it had is said to be slow. */
+#define MEMBERS_SLOW_TIMES 10
+#define MEMBERS_SLOW_LOOKS 2
 
 /* What link.h found. */
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second);

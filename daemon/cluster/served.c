@@ -7,6 +7,7 @@
 #define SLOWER_WINDOWS 3   /* that all say so, before a node is believed to be slower than measured */
 #define SMALL_FACTOR 8.0   /* what a cache may explain, of a stage that may lie in one */
 #define SMALL_SECONDS 1e-3 /* predictions below say nothing of a small stage */
+#define SMALL_SLOWER 5e-3  /* nor is one slower by less */
 #define LAYER_SECONDS 1e-4 /* that a layer may take whatever its weights are */
 #define PROMPT_ROWS 64     /* of a step of many, at least (PLANNER_MANY) */
 #define WINDOW_SECONDS 0.1 /* of computing, and */
@@ -75,7 +76,8 @@ static double factor_of(
         double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
 	double fixed = layers * LAYER_SECONDS / (kind == SERVED_MANY ? PROMPT_ROWS : 1);
 	double least = small ? SMALL_FACTOR : RATES_FACTOR;
-	if (measured > RATES_FACTOR * predicted + fixed)
+	/* of a small stage a step is mostly waiting for threads, which a busy machine makes long */
+	if (measured > least * predicted + fixed && (!small || measured - predicted > SMALL_SLOWER))
 		return measured / predicted;
 	if (predicted > least * measured && (!small || predicted > SMALL_SECONDS))
 		return predicted / measured;

@@ -2,6 +2,7 @@
 #include "daemon/serve/stage.h"
 #include "daemon/plan/planner.h"
 #include "daemon/serve/hop.h"
+#include "daemon/serve/pace.h"
 #include "daemon/serve/rate.h"
 #include "proto/plan.h"
 #include "proto/size.h"
@@ -33,6 +34,7 @@ struct stage {
 	unsigned nvoids;       /* ever */
 	bool closed;
 	struct rate rate;
+	struct pace pace;
 	uint64_t rows, single_rows, prompt_rows, skipped;
 	double seconds, single_seconds, prompt_seconds;
 };
@@ -378,6 +380,7 @@ static void done(void *arg, bool cancelled) {
 		if (rows == 1) {
 			s->single_rows++;
 			s->single_seconds += seconds;
+			pace_add(&s->pace, now, seconds);
 		} else if (rows >= PLANNER_MANY) {
 			s->prompt_rows += rows;
 			s->prompt_seconds += seconds;
@@ -480,5 +483,7 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->single_seconds = s->single_seconds;
 	out->prompt_rows = s->prompt_rows;
 	out->prompt_seconds = s->prompt_seconds;
+	out->lately_seconds = pace_lately(&s->pace, loop_now_ns());
+	out->usual_seconds = pace_usual(&s->pace);
 	out->skipped = s->skipped;
 }
