@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "daemon/cluster/address.h"
+#include "daemon/cluster/beacon.h"
 #include "tests/nodes_wait.h"
 #include <arpa/inet.h>
 #include <check.h>
@@ -109,6 +110,56 @@ START_TEST(comes_and_goes) {
 }
 END_TEST
 
+static unsigned calls;
+static char called_from[128];
+static uint8_t called_tag[BEACON_TAG];
+static void on_call(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint) {
+	(void)arg;
+	memcpy(called_tag, tag, BEACON_TAG);
+	snprintf(called_from, sizeof called_from, "%s", endpoint);
+	calls++;
+}
+static bool called(void) {
+	return calls > 0;
+}
+
+/* Two nodes that know nothing but each other's key hear where the other is; junk is not heard. */
+START_TEST(calls_are_heard) {
+	struct node_id a, b;
+	struct beacon *here, *there;
+	uint8_t tag[BEACON_TAG];
+	if (unshare(CLONE_NEWNET) != 0 ||
+	        system("ip link add d0 type dummy 2>/dev/null && ip link set d0 multicast on up && ip link set lo up && "
+	               "ip addr add 10.9.8.7/24 dev d0") != 0)
+		return;
+	memset(&a, 1, sizeof a);
+	memset(&b, 2, sizeof b);
+	ck_assert_int_eq(loop_create(&loop), 0);
+	ck_assert_int_eq(beacon_create(&here, loop, &a, 7001, on_call, NULL), 0);
+	ck_assert_int_eq(beacon_create(&there, loop, &b, 7002, on_call, NULL), 0);
+	beacon_call(there);
+	ck_assert(nodes_until(called, 10000));
+	beacon_tag(&b, tag);
+	ck_assert_mem_eq(called_tag, tag, sizeof tag);
+	ck_assert_str_eq(called_from, "tcp://10.9.8.7:7002");
+	nodes_run(100);
+	ck_assert_uint_eq(calls, 1); /* not by the one that called */
+	const struct sockaddr_in to = {.sin_family = AF_INET,
+	        .sin_port = htons(BEACON_PORT),
+	        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	char junk[100] = "CRVHERE1";
+	for (size_t len = 0; len < sizeof junk; len++) /* of no port, where the length is right */
+		ck_assert_int_ge(sendto(fd, junk, len, 0, (const struct sockaddr *)&to, sizeof to), 0);
+	nodes_run(200);
+	ck_assert_uint_eq(calls, 1);
+	close(fd);
+	beacon_destroy(here);
+	beacon_destroy(there);
+	loop_destroy(loop);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("address");
 	TCase *t = tcase_create("addresses");
@@ -116,6 +167,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, as_people_would);
 	tcase_add_test(t, lists);
 	tcase_add_test(t, comes_and_goes);
+	tcase_add_test(t, calls_are_heard);
 	suite_add_tcase(s, t);
 	return s;
 }

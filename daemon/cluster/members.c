@@ -21,7 +21,10 @@
 #include <unistd.h>
 
 #define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
-#define SMOOTH 0.2             /* weight of a new round trip */
+#define CALL_NS 2000000000u    /* between calls for a node that is missing */
+#define CALL_OFTEN_NS 60000000000u
+#define CALL_SELDOM_NS 20000000000u
+#define SMOOTH 0.2 /* weight of a new round trip */
 
 struct member *members_own(const struct members *m) {
 	return roster_find(&m->roster, &m->config.keys->public);
@@ -264,6 +267,54 @@ static void state_make(struct members *m, Caravan__NodeState *state) {
 	state->n_peers = n;
 }
 
+/* ---- calling over the local network ------------------------------------------------------------------------ */
+
+static void beacon_heard(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint) {
+	struct members *m = arg;
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		uint8_t own[BEACON_TAG];
+		if (who->self || who->expelled || who->linked)
+			continue;
+		beacon_tag(&who->id, own);
+		if (memcmp(own, tag, sizeof own) == 0)
+			peers_hint(m->peers, &who->id, endpoint);
+	}
+}
+
+/* While somebody is missing: often at first, then now and then. */
+static void members_call(struct members *m, uint64_t now) {
+	bool missing = false;
+	for (size_t i = 0; i < m->roster.n; i++)
+		missing |= !m->roster.at[i]->self && !m->roster.at[i]->expelled && !m->roster.at[i]->linked;
+	/* who is bound to one address is where it was, and who was told what to say says that */
+	if (!m->config.listen || !address_is_any(peers_endpoint(m->peers)) || members_own(m)->expelled ||
+	        roster_others(&m->roster) == 0)
+		return;
+	if (!m->beacon && m->deaf)
+		return;
+	if (!m->beacon) {
+		const char *port = strrchr(peers_endpoint(m->peers), ':') + 1;
+		int rc = beacon_create(&m->beacon, m->config.loop, &m->config.keys->public,
+		        (uint16_t)strtoul(port, NULL, 10), beacon_heard, m);
+		m->deaf = rc != 0;
+		if (rc) {
+			log_line(LOG_LINE_INFO, "nodes are not called over the local network: %s",
+			        strerror(-rc));
+			return;
+		}
+	}
+	if (!missing || m->advertise) {
+		m->missed_ns = 0;
+		return;
+	}
+	m->missed_ns = m->missed_ns ? m->missed_ns : now;
+	if (now - m->called_ns < (now - m->missed_ns < CALL_OFTEN_NS ? CALL_NS : CALL_SELDOM_NS))
+		return;
+	m->called_ns = now;
+	beacon_call(m->beacon);
+}
+
 static void members_tick(void *arg) {
 	struct members *m = arg;
 	uint64_t now = loop_now_ns();
@@ -306,6 +357,7 @@ static void members_tick(void *arg) {
 			}
 		}
 	}
+	members_call(m, now);
 	if (m->news_due) {
 		m->news_due = false;
 		members_spread(m, NULL);
@@ -549,6 +601,8 @@ static void addresses_changed(void *arg) {
 	struct members *m = arg;
 	members_readdress(m);
 	peers_readdress(m->peers, have_address, NULL);
+	m->missed_ns = m->called_ns = 0; /* whoever is missing is called anew */
+	m->deaf = false;
 }
 
 /* Our own entry, as we were started this time. */
@@ -655,6 +709,7 @@ void members_destroy(struct members *m) {
 		return;
 	loop_timer_stop(m->tick);
 	members_join_end(m);
+	beacon_destroy(m->beacon);
 	address_watch_destroy(m->watch);
 	peers_destroy(m->peers);
 	for (size_t i = 0; i < m->roster.n; i++)

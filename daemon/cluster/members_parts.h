@@ -2,6 +2,7 @@
 #ifndef DAEMON_CLUSTER_MEMBERS_PARTS_H
 #define DAEMON_CLUSTER_MEMBERS_PARTS_H
 #include "daemon/cluster/address.h"
+#include "daemon/cluster/beacon.h"
 #include "daemon/cluster/invite.h"
 #include "daemon/cluster/members.h"
 #include "daemon/cluster/roster.h"
@@ -19,6 +20,10 @@ struct members {
 	struct roster roster;
 	struct invites invites;
 	struct peers *peers;
+	struct beacon *beacon; /* NULL: nobody to find, or no local network */
+	bool deaf;             /* it could not be made; with other addresses it may be */
+	uint64_t called_ns,
+	        missed_ns; /* the last call; since when, at the latest change, somebody has been missing */
 	struct address_watch *watch; /* NULL: no network but the loopback */
 	char preferred
 	        [ADDRESS_MAX]; /* of our endpoints, the one at which a node that joined found us; empty: none did */

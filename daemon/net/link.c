@@ -138,6 +138,7 @@ static void attempt_failed(struct link *k, const char *why, bool key_refused) {
 	const char *candidates[CANDIDATES_MAX];
 	char hex[NODE_ID_HEX];
 	int far = k->lanes[0].state > k->lanes[1].state ? (int)k->lanes[0].state : (int)k->lanes[1].state;
+	far = 2 * far + link_said(k, k->current.endpoint); /* else, the address that it gives itself */
 	if (far > k->far)
 		snprintf(k->so_far, sizeof k->so_far, "%s (%s)", k->current.endpoint + strlen("tcp://"), why);
 	k->far = far > k->far ? far : k->far;
@@ -402,7 +403,7 @@ void link_hint(struct link *k, const char *endpoint) {
 	if (strcmp(k->hint.endpoint, endpoint) == 0 || !wire_endpoint_ok(endpoint))
 		return;
 	address_set(&k->hint, endpoint);
-	if (!k->up && strcmp(k->current.endpoint, endpoint) != 0)
+	if (!k->up && link_waits(k)) /* an attempt that is under way has its time, whatever others call */
 		link_retry(k);
 }
 

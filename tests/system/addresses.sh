@@ -1,0 +1,85 @@
+#!/bin/sh
+# addresses: machines of a home network whose addresses come late and change; a machine that nobody reaches.
+# Each is a network namespace on a bridge, which takes root.
+. "$(dirname "$0")/lib.sh"
+
+lan=cvt$$
+if [ "$(id -u)" != 0 ] || ! ip netns add "$lan-sw" 2>/dev/null; then
+	skip "addresses that change" "network namespaces take root and iproute2"
+	finish
+fi
+unlan() {
+	for h in sw alpha beta gamma; do ip netns del "$lan-$h" 2>/dev/null; done
+}
+trap 'clean_up; unlan' EXIT
+
+# host NAME ADDRESS: a machine on the bridge
+host() {
+	ip netns add "$lan-$1" && ip -n "$lan-$1" link set lo up &&
+		ip -n "$lan-sw" link add "p-$1" type veth peer name eth0 netns "$lan-$1" &&
+		ip -n "$lan-sw" link set "p-$1" master br0 up && ip -n "$lan-$1" link set eth0 up &&
+		ip -n "$lan-$1" addr add "$2" dev eth0
+}
+# boot NAME [OPTION...]: its daemon, as it is started without any option about addresses
+boot() {
+	name=$1
+	shift
+	[ -e "$dir/$name" ] || { rates_known && mkdir -m 700 "$dir/$name" && cp "$rates" "$dir/$name/rates"; } || return 1
+	ip netns exec "$lan-$name" caravand --state "$dir/$name" --name "$name" --threads 1 --memory 1G "$@" >>"$dir/$name.log" 2>&1 &
+	echo $! >"$dir/$name.pid"
+	case " $nodes " in *" $name "*) ;; *) nodes="$nodes $name" ;; esac
+	wait_for 15 on "$name" status --json
+}
+readdress() { # NAME ADDRESS: none for no more than taking away what it has
+	ip -n "$lan-$1" addr flush dev eth0 && { [ -z "$2" ] || ip -n "$lan-$1" addr add "$2" dev eth0; }
+}
+all_see() { # COUNT NODE...
+	count=$1
+	shift
+	for n in "$@"; do all_up "$n" "$count" || return 1; done
+}
+
+require ip -n "$lan-sw" link add br0 type bridge mcast_snooping 0
+require ip -n "$lan-sw" link set br0 up
+require host alpha 10.99.0.1/24
+require host beta 10.99.0.2/24
+require host gamma 10.99.0.3/24
+for n in alpha beta gamma; do require boot $n; done
+require on beta join "$(on alpha invite 2>/dev/null)"
+check "a token may come on standard input" sh -c 'caravan invite --control "$0/alpha/control.sock" 2>/dev/null | caravan join --control "$0/gamma/control.sock" -' "$dir"
+check "three machines find each other" wait_for 15 all_see 3 alpha beta gamma
+
+check "no second daemon works on a folder" sh -c '! caravand --state "$0/alpha" --listen off --control "$0/second.sock" 2>"$0/second" && cat "$0/second" && grep -q "another caravand (process $1) uses" "$0/second"' "$dir" "$(pid_of alpha)"
+
+# ---- the network comes after the daemon --------------------------------------------------------------------
+stop beta
+require readdress beta ""
+require boot beta
+own() { on "$1" status --json | json "[n['endpoint'] for n in j['nodes'] if n['self']] == ['$2']"; }
+check "without an address it says none" own beta ""
+check "and makes no invitation" sh -c '! caravan invite --control "$0/beta/control.sock" 2>"$0/none" && grep -q "no address" "$0/none"' "$dir"
+require readdress beta 10.99.0.2/24
+check "an address that comes later is found" wait_for 15 all_see 3 alpha beta gamma
+check "the others never heard of a loopback" sh -c '! grep -q "tcp://127" "$0/alpha/roster" "$0/beta/roster" "$0/gamma/roster"' "$dir"
+
+# ---- another lease -----------------------------------------------------------------------------------------
+require readdress gamma 10.99.0.33/24
+moved() { all_see 3 alpha beta gamma && own gamma tcp://10.99.0.33:7070 && on alpha status --json | json "[n['endpoint'] for n in j['nodes'] if n['name'] == 'gamma'] == ['tcp://10.99.0.33:7070']"; }
+check "an address that changes under a daemon is followed" wait_for 20 moved
+
+# ---- another router ----------------------------------------------------------------------------------------
+require readdress alpha 192.168.88.21/24
+require readdress beta 192.168.88.11/24
+require readdress gamma 192.168.88.31/24
+renumbered() { own alpha tcp://192.168.88.21:7070 && all_see 3 alpha beta gamma; }
+check "so are all addresses at once" wait_for 30 renumbered
+
+# ---- one way -----------------------------------------------------------------------------------------------
+stop gamma
+require boot gamma --listen tcp://127.0.0.1:7070 --advertise tcp://192.168.88.31:7999
+blind() { on gamma status --json | json "['cannot reach this machine at 192.168.88.31:7999' in n.get('reason', '') for n in j['nodes'] if n['name'] == 'alpha'] == [True]"; }
+hidden() { on alpha status --json | json "[(n['state'], 'cannot be reached at 192.168.88.31:7999' in n.get('reason', '')) for n in j['nodes'] if n['name'] == 'gamma'] == [('down', True)]"; }
+check "a machine that nobody reaches hears it" wait_for 15 blind
+check "and the others say at which address" wait_for 15 hidden
+check "status has it for people" sh -c 'caravan status --control "$0/alpha/control.sock" | grep -q "192.168.88.31:7999"' "$dir"
+finish
