@@ -289,12 +289,15 @@ int main(int argc, char **argv) {
 	options_parse(&n.options, argc, argv);
 	if (n.options.private)
 		log_up_to(LOG_LINE_ERROR); /* what it does is the command's to tell */
+	else
+		log_with_time();
 	int rc = start(&n, err, sizeof err);
 	if (rc == 0) {
 		if (!n.options.private) {
 			const struct member *self = members_self(n.members);
 			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
 			        self->name, PACKAGE_VERSION, worker_threads(n.worker), kern_ops()->name);
+			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
 			notify_ready();
 		}
 		rc = loop_run(n.loop);

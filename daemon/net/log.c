@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #define RECENT 64
 #define QUIET_NS 60000000000u /* a line is not printed twice within it */
@@ -28,6 +31,7 @@ static struct {
 	unsigned tokens, dropped;
 	uint64_t refilled_ns;
 	enum loop_level most; /* set before threads start */
+	bool timed;           /* the same */
 } log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .tokens = BURST, .most = LOG_LINE_INFO};
 
 void log_up_to(enum loop_level most) {
@@ -47,11 +51,41 @@ static bool burst_allows(uint64_t now) {
 	return true;
 }
 
+bool log_wants_time(int fd, const char *journal_stream) {
+	struct stat st;
+	unsigned long long device, inode;
+	if (fstat(fd, &st) != 0 || S_ISCHR(st.st_mode)) /* a terminal: who reads it is there */
+		return false;
+	return !journal_stream || sscanf(journal_stream, "%llu:%llu", &device, &inode) != 2 ||
+	       (dev_t)device != st.st_dev || (ino_t)inode != st.st_ino;
+}
+
+void log_with_time(void) {
+	log_state.timed = log_wants_time(STDERR_FILENO, getenv("JOURNAL_STREAM"));
+}
+
+void log_stamp(char out[LOG_STAMP], time_t at) {
+	struct tm tm;
+	size_t n = localtime_r(&at, &tm) ? strftime(out, LOG_STAMP, "%Y-%m-%dT%H:%M:%S%z", &tm) : 0;
+	if (n < 5 || n + 1 >= LOG_STAMP) {
+		snprintf(out, LOG_STAMP, "-");
+		return;
+	}
+	/* strftime's offset has no colon */
+	memmove(out + n - 1, out + n - 2, 3);
+	out[n - 2] = ':';
+}
+
+/* One whole line in one call, so that lines of several processes in one file do not mix. */
 static void line_print(const char *level, const char *text, unsigned repeats) {
+	char stamp[LOG_STAMP + 1] = "", more[48] = "";
+	if (log_state.timed) {
+		log_stamp(stamp, time(NULL));
+		strcat(stamp, " ");
+	}
 	if (repeats)
-		fprintf(stderr, "%s: %s (and %u times more before)\n", level, text, repeats);
-	else
-		fprintf(stderr, "%s: %s\n", level, text);
+		snprintf(more, sizeof more, " (and %u times more before)", repeats);
+	fprintf(stderr, "%s%s: %s%s\n", stamp, level, text, more);
 }
 
 void log_line(enum loop_level level, const char *fmt, ...) {
@@ -82,9 +116,12 @@ void log_line(enum loop_level level, const char *fmt, ...) {
 	} else if (!burst_allows(now)) {
 		log_state.dropped++;
 	} else {
-		if (log_state.dropped)
-			fprintf(stderr, "warning: %u lines were left out, too many at once\n",
+		if (log_state.dropped) {
+			char out[64];
+			snprintf(out, sizeof out, "%u lines were left out, too many at once",
 			        log_state.dropped);
+			line_print("warning", out, 0);
+		}
 		log_state.dropped = 0;
 		line_print(names[level], text, r ? r->repeats : 0);
 		if (!r) {
