@@ -3,7 +3,8 @@
  * bytes, the TEXTs, <|begin_of_text|> and <|end_of_text|>.
  *
  * Options: pre=NAME (the pre-tokenizer; without it the file names none), nobos (adds no BOS), eos (adds EOS to texts),
- * eom (what ends is a token of no known name, which the file calls EOM), padded (rows beyond the tokens, likelier than any).
+ * eom (what ends is a token of no known name, which the file calls EOM), padded (rows beyond the tokens, likelier
+ * than any), noeot (the file names an EOT beyond the tokens).
  *
  * The embedding of a token is a one at its place, the layer adds nothing, and the head has a two where it follows. */
 #include "tests/ggufgen.h"
@@ -13,7 +14,7 @@
 
 struct options {
 	const char *pre;
-	bool nobos, eos, eom, padded;
+	bool nobos, eos, eom, padded, noeot;
 };
 
 /* A text as the file spells it: spaces as the letter of the space. */
@@ -83,6 +84,8 @@ static void write_model(const char *path, const struct options *o, char *const *
 	ggufgen_bool(g, "tokenizer.ggml.add_eos_token", o->eos);
 	if (o->pre)
 		ggufgen_string(g, "tokenizer.ggml.pre", o->pre);
+	if (o->noeot)
+		ggufgen_u32(g, "tokenizer.ggml.eot_token_id", 128009);
 	if (o->eom)
 		ggufgen_u32(g, "tokenizer.ggml.eom_token_id", eom);
 	ggufgen_floats(g, "token_embd.weight", dim, rows, embed);
@@ -121,11 +124,14 @@ int main(int argc, char **argv) {
 			o.eom = true;
 		else if (strcmp(argv[i], "padded") == 0)
 			o.padded = true;
+		else if (strcmp(argv[i], "noeot") == 0)
+			o.noeot = true;
 		else
 			break;
 	}
 	if (i >= argc) {
-		fprintf(stderr, "usage: mkchain OUT [pre=NAME] [nobos] [eos] [eom] [padded] TEXT...\n");
+		fprintf(stderr,
+		        "usage: mkchain OUT [pre=NAME] [nobos] [eos] [eom] [padded] [noeot] TEXT...\n");
 		return 1;
 	}
 	write_model(argv[1], &o, argv + i, (uint32_t)(argc - i));

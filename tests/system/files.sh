@@ -82,6 +82,17 @@ check "but one that is typed is the end" prints "" says eos --special "x<|end_of
 require mkchain "$dir/eom.gguf" pre=llama-bpe eom hello
 ends() { says eom --json x | json "j['reason'] == 'end' and j['text'] == 'hello'"; }
 check "an EOM that the file names ends the answer" ends
+require mkchain "$dir/noeot.gguf" pre=llama-bpe noeot hello
+noted() { # COMMAND...: it ends well, and says what was ignored
+	"$@" >"$dir/noted.out" 2>"$dir/noted.err" && cat "$dir/noted.err" &&
+		[ "$(grep -c "tokenizer.ggml.eot_token_id is 128009 and there are 260 tokens: it is ignored" "$dir/noted.err")" = 1 ]
+}
+check "a special token that is not there is ignored, which run says" noted says noeot x
+check "and tokenize" noted caravan tokenize -m "$dir/noeot.gguf" x
+check "and plan" noted on alpha plan "$dir/noeot.gguf"
+check "and plan for other machines" noted caravan plan --cluster "$dir/machines" "$dir/noeot.gguf"
+check "and load" noted on alpha load "$dir/noeot.gguf"
+require on alpha unload noeot
 require mkchain "$dir/nobos.gguf" pre=llama-bpe nobos hello
 check "an empty prompt without a BOS has an answer" fails "the prompt is empty, and model nobos puts no .* give it a text" says nobos ""
 check "a prompt goes" prints hello says nobos x
