@@ -18,7 +18,7 @@ static const struct {
 	const struct command *command[12];
 } groups[] = {
         {"Prompts", {&command_run, &command_tokenize, &command_logits}},
-        {"Models", {&command_plan, &command_load, &command_unload, &command_models}},
+        {"Models", {&command_plan, &command_load, &command_unload, &command_models, &command_rm}},
         {"The cluster", {&command_status, &command_invite, &command_join, &command_expel}},
 };
 

@@ -1,29 +1,133 @@
-/* caravan models: the models of the cluster, a line each. */
+/* caravan models: the models that the cluster serves or has on its disks. */
 #include "cli/command.h"
-#include "cli/report.h"
+#include "cli/stored.h"
+#include "proto/size.h"
+#include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
-static const struct option longs[] = {ARGS_COMMON};
+#define WIDTH 80
 
-static int run(int argc, char **argv) {
-	struct args a;
-	struct report r;
-	args_begin(&a, &command_models, argc, argv);
-	while (args_next(&a, "", longs) != -1)
-		;
-	args_operands(&a, 0, 0, "");
-	int rc = report_fetch(&r, &a);
-	if (rc != 0)
-		return rc;
-	for (size_t i = 0; i < r.models; i++) {
-		const Caravan__ReportModel *m = r.model[i];
-		printf("%-24s %-12s %zu stage%s, coordinated by %s%s%s\n", m->plan->model,
-		        report_phase(m->phase), m->plan->n_stages, m->plan->n_stages == 1 ? "" : "s",
-		        report_node_name(&r, m->plan->coordinator), *m->reason ? ": " : "", m->reason);
+enum { OPT_JSON = OPT_OWN };
+static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
+
+static const char help[] = "Copies is the number of nodes that hold every part of the model on disk, of the\n"
+                           "nodes that are up; a percentage is the share of it that they hold together when\n"
+                           "that is less than all.  A model on disk is served again by 'caravan load NAME',\n"
+                           "and deleted by 'caravan rm NAME'.\n"
+                           "\n"
+                           "  --json                 the same facts for programs\n";
+
+static void tell_age(uint64_t used, char *out, size_t len) {
+	uint64_t now = (uint64_t)time(NULL), age = now > used ? now - used : 0;
+	if (!used)
+		snprintf(out, len, "-");
+	else if (age < 120)
+		snprintf(out, len, "just now");
+	else if (age < 7200)
+		snprintf(out, len, "%d min ago", (int)(age / 60));
+	else if (age < 2 * 86400)
+		snprintf(out, len, "%d h ago", (int)(age / 3600));
+	else
+		snprintf(out, len, "%d days ago", (int)(age / 86400));
+}
+
+static void print_one(const Caravan__CtlModel *m) {
+	char age[32], copies[16], size[24] = "-", where[512];
+	if (strcmp(m->state, "serving") == 0)
+		snprintf(age, sizeof age, "now");
+	else
+		tell_age(m->used, age, sizeof age);
+	if (m->n_on == 0)
+		snprintf(copies, sizeof copies, "-");
+	else if (m->copies)
+		snprintf(copies, sizeof copies, "%u", m->copies);
+	else
+		snprintf(copies, sizeof copies, "%.0f%%", m->share < 0.99 ? 100 * m->share : 99.0);
+	if (m->bytes)
+		snprintf(size, sizeof size, "%s", size_text((double)m->bytes).s);
+	stored_where(m, where, sizeof where);
+	int used = printf("%-20s %-11s %-9s %-6s %-6s %-11s", m->name, m->state, size,
+	        *m->type ? m->type : "-", copies, age);
+	if (used >= 0 && (size_t)used + 1 + strlen(where) > WIDTH && m->n_on > 1)
+		printf("\n  on %s\n", where);
+	else
+		printf(" %s\n", where);
+	if (*m->reason)
+		printf("  %s\n", m->reason);
+}
+
+static json_t *model_json(const Caravan__CtlModel *m) {
+	char hex[NODE_ID_HEX];
+	struct node_id id;
+	json_t *on = json_array();
+	for (size_t i = 0; i < m->n_on; i++)
+		json_array_append_new(on, json_pack("{s:s, s:I, s:b}", "node", m->on[i]->node, "bytes",
+		                                  (json_int_t)m->on[i]->bytes, "file", (int)m->on[i]->file));
+	memcpy(id.b, m->manifest.data, sizeof id.b);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:o}", "name", m->name, "id",
+	        node_id_hex(&id, hex), "state", m->state, "bytes", (json_int_t)m->bytes, "copies",
+	        (json_int_t)m->copies, "share", m->share, "on", on);
+	if (!o)
+		return NULL;
+	if (*m->type)
+		json_object_set_new(o, "type", json_string(m->type));
+	if (*m->reason)
+		json_object_set_new(o, "reason", json_string(m->reason));
+	if (*m->coordinator)
+		json_object_set_new(o, "coordinator", json_string(m->coordinator));
+	if (m->stages)
+		json_object_set_new(o, "stages", json_integer(m->stages));
+	if (m->used) {
+		char at[32];
+		time_t used = (time_t)m->used;
+		struct tm tm;
+		strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&used, &tm));
+		json_object_set_new(o, "last_used", json_string(at));
 	}
-	report_clear(&r);
+	return o;
+}
+
+static int print_json(const struct stored *s) {
+	json_t *models = json_array();
+	for (size_t i = 0; i < s->envs; i++)
+		json_array_append_new(models, model_json(stored_at(s, i)));
+	json_t *o = json_pack("{s:i, s:o}", "version", 1, "models", models);
+	if (!o)
+		return fail("%s", strerror(ENOMEM));
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	json_decref(o);
+	putchar('\n');
 	return EXIT_OK;
 }
 
-const struct command command_models = {
-        .name = "models", .usage = "", .summary = "list the models of the cluster", .run = run};
+static int run(int argc, char **argv) {
+	struct args a;
+	struct stored s;
+	bool json = false;
+	args_begin(&a, &command_models, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		json = json || o == OPT_JSON;
+	args_operands(&a, 0, 0, "");
+	int rc = stored_fetch(&s, &a);
+	if (rc != 0)
+		return rc;
+	if (json) {
+		rc = print_json(&s);
+	} else if (s.envs) {
+		printf("%-20s %-11s %-9s %-6s %-6s %-11s %s\n", "model", "state", "size", "type", "copies",
+		        "last used", "on");
+		for (size_t i = 0; i < s.envs; i++)
+			print_one(stored_at(&s, i));
+	}
+	stored_clear(&s);
+	return rc;
+}
+
+const struct command command_models = {.name = "models",
+        .usage = "[--json]",
+        .summary = "list the models that the cluster serves or has on disk",
+        .help = help,
+        .run = run};

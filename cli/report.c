@@ -146,6 +146,13 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(o, "threads", json_integer(s->threads));
 		json_object_set_new(o, "kernels", json_string(s->cpu));
 		json_object_set_new(o, "read_bandwidth", json_real(s->read_bandwidth));
+		if (s->disk_size) {
+			json_object_set_new(o, "disk_free", json_integer((json_int_t)s->disk_free));
+			json_object_set_new(o, "disk_size", json_integer((json_int_t)s->disk_size));
+			json_object_set_new(o, "store_bytes", json_integer((json_int_t)s->store_bytes));
+		}
+		if (s->cache)
+			json_object_set_new(o, "cache_bytes", json_integer((json_int_t)s->cache));
 		if (s->disk_rate > 0)
 			json_object_set_new(o, "disk_rate", json_real(s->disk_rate));
 		json_object_set_new(o, "version", json_string(s->version));
@@ -211,10 +218,10 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 	if (m->plan->seconds > 0) {
 		json_object_set_new(o, "predicted_tokens_per_second", json_real(1 / m->plan->seconds));
 		if (m->plan->seconds_low > 0 && m->plan->seconds_high > m->plan->seconds_low) {
-			json_object_set_new(o, "predicted_tokens_per_second_low",
-			        json_real(1 / m->plan->seconds_high));
-			json_object_set_new(o, "predicted_tokens_per_second_high",
-			        json_real(1 / m->plan->seconds_low));
+			json_object_set_new(
+			        o, "predicted_tokens_per_second_low", json_real(1 / m->plan->seconds_high));
+			json_object_set_new(
+			        o, "predicted_tokens_per_second_high", json_real(1 / m->plan->seconds_low));
 		}
 		json_object_set_new(o, "predicted_tokens_per_second_loaded",
 		        json_real(advice_rate(m->plan->seconds, m->plan->slowest, m->plan->parallel)));

@@ -89,6 +89,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	measure_fill(n->measure, out);
 	if (n->deploy) {
 		out->memory_used = deploy_memory_used(n->deploy);
+		deploy_disk(n->deploy, out);
 		out->content_received = deploy_moved(n->deploy);
 		out->content_sent = deploy_served(n->deploy);
 	}

@@ -124,7 +124,8 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 65536}, {4, RULE_LINE, 0, 64},
 		{5, RULE_REAL, 0, RATE}, {6, RULE_PART, 0, 64}, {7, RULE_PART, 0, WIRE_STAGES_MAX},
 		{8, RULE_PART, 0, 256}, {9, RULE_PART, 0, WIRE_NODES_MAX}, {10, RULE_LINE, 0, 64},
-		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}, {21, RULE_NUM, 0, U32}, {80, RULE_ANY},
+		{11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, BIG}, {20, RULE_REAL, 0, RATE}, {21, RULE_NUM, 0, U32},
+		{70, RULE_NUM, 0, BIG}, {71, RULE_NUM, 0, BIG}, {72, RULE_NUM, 0, BIG}, {73, RULE_NUM, 0, BIG}, {80, RULE_ANY},
 		{81, RULE_ANY}, {82, RULE_REAL, 0, RATE}, {83, RULE_REAL, 0, RATE}, {84, RULE_REAL, 0, 1}}, NULL},
 	{SHAPE(ping), {{1, RULE_ANY}, {2, RULE_PART, 0, 1}}, NULL},
 	{SHAPE(pong), {
@@ -160,10 +161,22 @@ const struct shape rules_shapes[] = {
 	{SHAPE(unload), {{1, RULE_NAME}}, NULL},
 	{SHAPE(look), {{1, RULE_ID}}, NULL},
 	{SHAPE(held), {
-		{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 15}, {4, RULE_ANY}}, NULL},
+		{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 15}, {4, RULE_ANY},
+		{70, RULE_NUM, 0, BIG}, {71, RULE_NUM, 0, BIG}, {72, RULE_PACKED, 0, WIRE_HELD_MAX}, {73, RULE_NUM, 0, 15}},
+		NULL},
 	{SHAPE(keep), {
 		{1, RULE_ID}, {2, RULE_PACKED, 0, WIRE_HELD_MAX}, {3, RULE_NUM, 0, 7}, {4, RULE_ID, 0, WIRE_NODES_MAX}},
 		NULL},
+	/* models on disks */
+	{SHAPE(stored_model), {
+		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_ID}, {4, RULE_LINE, 0, WIRE_TYPE_MAX}, {5, RULE_NUM, 1, 65536},
+		{6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_PACKED, 0, WIRE_HELD_MAX}, {9, RULE_NUM, 0, 15},
+		{10, RULE_ANY}, {11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {13, RULE_NUM, 0, 65536},
+		{14, RULE_NUM, 0, WIRE_KV_MAX}, {15, RULE_NUM, 0, WIRE_NODES_MAX}}, NULL},
+	{SHAPE(list_models), {{0}}, NULL},
+	{SHAPE(model_list), {{1, RULE_PART, 0, WIRE_MODELS_MAX}, {2, RULE_ANY}}, NULL},
+	{SHAPE(remove_model), {{1, RULE_NAME}, {2, RULE_ID}}, NULL},
+	{SHAPE(removed), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, BIG}}, NULL},
 	/* steps */
 	{SHAPE(step_seq), {
 		{1, RULE_ANY}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX},
@@ -221,6 +234,17 @@ const struct shape rules_shapes[] = {
 		{7, RULE_NUM, 0, WIRE_ROWS_MAX}, {8, RULE_NAME0}, {9, RULE_NUM, 0, 1 + WIRE_KV_MAX}, {10, RULE_ANY},
 		{11, RULE_ANY}, {90, RULE_LINE, 0, WIRE_NAME_MAX}}, NULL},
 	{SHAPE(ctl_note), {{1, RULE_LINE, 1, TEXT}}, NULL},
+	{SHAPE(ctl_models), {{0}}, NULL},
+	{SHAPE(ctl_model), {
+		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_LINE, 0, WIRE_TYPE_MAX}, {4, RULE_NUM, 0, BIG}, {5, RULE_LINE, 1, 64},
+		{6, RULE_LINE, 0, TEXT}, {7, RULE_LINE, 0, WIRE_NAME_MAX}, {8, RULE_NUM, 0, WIRE_STAGES_MAX},
+		{9, RULE_NUM, 0, WIRE_NODES_MAX}, {10, RULE_REAL, 0, 1}, {11, RULE_NUM, 0, BIG},
+		{12, RULE_PART, 0, WIRE_NODES_MAX}}, NULL},
+	{SHAPE(model_on), {{1, RULE_LINE, 0, WIRE_NAME_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_ANY}}, NULL},
+	{SHAPE(ctl_remove), {{1, RULE_NAME}}, NULL},
+	{SHAPE(ctl_removed), {
+		{1, RULE_LINE, 0, WIRE_NAME_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, BIG}, {4, RULE_NUM, 0, BIG},
+		{5, RULE_LINE, 0, TEXT}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY},
 		{100, RULE_ANY}}, NULL},

@@ -42,6 +42,8 @@
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
 #define WIRE_HELD_MAX 512            /* words of 32 tensors in a Held: 1024 layers and more */
+#define WIRE_MODELS_MAX 256          /* models in a list */
+#define WIRE_TYPE_MAX 16             /* bytes of the name of a weight type */
 #define WIRE_RISK_MAX 512            /* bytes of the sentence that says what would not survive a loss */
 #define WIRE_TOKEN_MAX 2048          /* bytes of an invitation */
 #define WIRE_UNPACKED_MAX (1u << 20) /* memory that one envelope may take */

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MANIFEST_MAGIC "CVMF"
 #define MANIFEST_VERSION 1u
 #define MANIFEST_HEAD 80u   /* magic, version, nine numbers, epsilon, the vocabulary's name */
 #define MANIFEST_TENSOR 36u /* name, type */

@@ -7,6 +7,8 @@
 #include "shard/content.h"
 #include "shard/hparams.h"
 
+#define MANIFEST_MAGIC "CVMF" /* its bytes begin so */
+
 /* Tensors of a layer, in the order in which a manifest lists them. */
 enum layer_role {
 	LAYER_ATTN_NORM,

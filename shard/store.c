@@ -45,11 +45,13 @@ int store_open(struct store **out, const char *dir, char *err, size_t errlen) {
 		snprintf(err, errlen, "%s: out of memory", dir);
 		return rc;
 	}
-	s->blobs = s->tensors = -1;
+	s->blobs = s->tensors = s->models = -1;
 	pthread_mutex_init(&s->pin_lock, NULL);
 	rc = open_folder(dir, "blobs", NULL, &s->blobs, err, errlen);
 	if (rc == 0)
 		rc = open_folder(dir, "tensors", NULL, &s->tensors, err, errlen);
+	if (rc == 0)
+		rc = open_folder(dir, "models", NULL, &s->models, err, errlen);
 	if (rc == 0)
 		rc = open_folder(dir, "names", &s->names, &names, err, errlen);
 	if (names >= 0)
@@ -72,6 +74,8 @@ void store_close(struct store *s) {
 		close(s->blobs);
 	if (s->tensors >= 0)
 		close(s->tensors);
+	if (s->models >= 0)
+		close(s->models);
 	pthread_mutex_destroy(&s->pin_lock);
 	free(s->names);
 	free(s->dir);
@@ -81,6 +85,10 @@ void store_close(struct store *s) {
 
 const char *store_names_dir(const struct store *s) {
 	return s->names;
+}
+
+int store_models_dir(const struct store *s) {
+	return s->models;
 }
 
 bool store_has_blob(struct store *s, const struct content_id *id) {

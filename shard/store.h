@@ -5,6 +5,7 @@
  *   blobs/<name>    the bytes
  *   tensors/<name>  a header (magic, layout revision, record), then the packed matrix at a page boundary
  *   names/          what import remembers of files
+ *   models/<name>   which manifest is the model of that name (daemon/cluster/catalog.h)
  * Threads: calls that write run on the loader; maps are immutable and safe on any thread. */
 #ifndef SHARD_STORE_H
 #define SHARD_STORE_H
@@ -15,6 +16,7 @@ struct store;
 int store_open(struct store **out, const char *dir, char *err, size_t errlen);
 void store_close(struct store *s); /* NULL allowed */
 const char *store_names_dir(const struct store *s);
+int store_models_dir(const struct store *s); /* a descriptor, the store's */
 
 bool store_has_blob(struct store *s, const struct content_id *id);
 /* data malloc'd; verified against its name (-EBADMSG when it does not match; the file is removed). */
@@ -117,5 +119,26 @@ void store_unpin(struct store_pin *p); /* NULL allowed; before the store is clos
 int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen);
 /* Bytes of all its files. */
 uint64_t store_bytes(struct store *s);
+
+/* What a store leaves free on its file system, whatever it is asked to hold: a full disk stops more than Caravan.  On small
+ * ones it is a twentieth of them. */
+#define STORE_RESERVE ((uint64_t)1 << 30)
+uint64_t store_reserve(uint64_t filesystem);
+
+struct store_room {
+	uint64_t filesystem; /* bytes of it */
+	uint64_t bytes;      /* that the store takes */
+	uint64_t free;       /* that it can take more: with a bound, by evicting what no model needs */
+};
+/* keep: names, ascending, that count as needed.  Looks at every file: not on the loop.  0 or a negative errno. */
+int store_room(struct store *s, const struct content_id *keep, size_t count, struct store_room *out);
+
+/* Takes a tensor out of the store, with what there is of it that is not complete.  *bytes: its file's length, also when it
+ * stays.  0, -ENOENT, or -EBUSY: somebody uses it, or will. */
+int store_remove_tensor(struct store *s, const struct content_id *id, uint64_t *bytes);
+int store_remove_blob(struct store *s, const struct content_id *id, uint64_t *bytes);
+uint64_t store_tensor_bytes(struct store *s, const struct content_id *id); /* of its file; 0: there is none */
+/* Whether a blob begins so, before anybody reads it whole. */
+bool store_blob_begins(struct store *s, const struct content_id *id, const void *magic, size_t len);
 
 #endif

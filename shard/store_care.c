@@ -1,7 +1,7 @@
 /* store_care: looking after the files of a store: whether they are what their names say, and how much room they take.
  * Threads: any; none may be the loop, since all wait for the disk. */
 #include "shard/durable.h"
-#include "shard/store_tensor.h"
+#include "shard/store_part.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -203,22 +204,26 @@ static bool is_pinned(const struct store *s, const struct content_id *id) {
 	return false;
 }
 
-/* Removes a tensor unless somebody has it open, or will. */
-static bool evict(struct store *s, const struct content_id *id) {
-	char hex[CONTENT_HEX];
+/* Removes a tensor, or the part of one that bears this name, unless somebody has it open, or will. */
+static bool evict_file(struct store *s, const struct content_id *id, const char *name) {
 	struct stat mine, there;
-	int fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(s->tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
 	/* who opens it from now on finds it barred, and takes it for absent; who pins it from now on finds it gone */
 	pthread_mutex_lock(&s->pin_lock);
 	bool gone = !is_pinned(s, id) && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
-	            fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	            fstatat(s->tensors, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
 	            mine.st_dev == there.st_dev && mine.st_ino == there.st_ino &&
-	            unlinkat(s->tensors, hex, 0) == 0;
+	            unlinkat(s->tensors, name, 0) == 0;
 	pthread_mutex_unlock(&s->pin_lock);
 	close(fd);
 	return gone;
+}
+
+static bool evict(struct store *s, const struct content_id *id) {
+	char hex[CONTENT_HEX];
+	return evict_file(s, id, content_hex(id, hex));
 }
 
 static int compare_used(const void *a, const void *b) {
@@ -256,4 +261,89 @@ int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen) {
 	snprintf(err, errlen, "the store may take %" PRIu64 " MiB, and %" PRIu64 " MiB of it are in use",
 	        l->bytes >> 20, have >> 20);
 	return -EDQUOT;
+}
+
+uint64_t store_reserve(uint64_t filesystem) {
+	return filesystem / 20 < STORE_RESERVE ? filesystem / 20 : STORE_RESERVE;
+}
+
+int store_room(struct store *s, const struct content_id *keep, size_t count, struct store_room *out) {
+	const struct store_limit *l = &s->limit;
+	struct statvfs fs;
+	struct entries tensors, blobs;
+	*out = (struct store_room){0};
+	if (fstatvfs(s->tensors, &fs) < 0)
+		return -errno;
+	int rc = read_folder(s->tensors, &tensors);
+	if (rc)
+		return rc;
+	rc = read_folder(s->blobs, &blobs);
+	if (rc == 0) {
+		uint64_t evictable = 0, reserve, available = (uint64_t)fs.f_bavail * fs.f_frsize;
+		out->filesystem = (uint64_t)fs.f_blocks * fs.f_frsize;
+		out->bytes = tensors.bytes + blobs.bytes;
+		reserve = store_reserve(out->filesystem);
+		out->free = available > reserve ? available - reserve : 0;
+		for (size_t i = 0; l->bytes && i < tensors.count; i++) {
+			const struct entry *e = &tensors.entry[i];
+			bool kept = !e->named || (l->wanted && l->wanted(l->arg, &e->id)) ||
+			            (count && bsearch(&e->id, keep, count, sizeof *keep, content_compare));
+			evictable += kept ? 0 : e->bytes;
+		}
+		uint64_t stays = out->bytes - evictable, within = l->bytes > stays ? l->bytes - stays : 0;
+		out->free += evictable;
+		if (l->bytes && within < out->free)
+			out->free = within;
+		free(blobs.entry);
+	}
+	free(tensors.entry);
+	return rc;
+}
+
+/* ---- taking things out ---- */
+
+int store_remove_tensor(struct store *s, const struct content_id *id, uint64_t *bytes) {
+	char hex[CONTENT_HEX], part[STORE_PART_NAME];
+	struct stat st;
+	int rc = -ENOENT;
+	*bytes = 0;
+	content_hex(id, hex);
+	store_part_name(id, part);
+	const char *const name[] = {hex, part};
+	for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+		if (fstatat(s->tensors, name[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		*bytes += (uint64_t)st.st_size;
+		bool gone = evict_file(s, id, name[i]);
+		rc = gone && rc != -EBUSY ? 0 : -EBUSY;
+	}
+	return rc;
+}
+
+int store_remove_blob(struct store *s, const struct content_id *id, uint64_t *bytes) {
+	char hex[CONTENT_HEX];
+	struct stat st;
+	*bytes = 0;
+	if (fstatat(s->blobs, content_hex(id, hex), &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	        unlinkat(s->blobs, hex, 0) < 0)
+		return -errno;
+	*bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+uint64_t store_tensor_bytes(struct store *s, const struct content_id *id) {
+	char hex[CONTENT_HEX];
+	struct stat st;
+	return fstatat(s->tensors, content_hex(id, hex), &st, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)st.st_size
+	                                                                                : 0;
+}
+
+bool store_blob_begins(struct store *s, const struct content_id *id, const void *magic, size_t len) {
+	char hex[CONTENT_HEX], begin[16];
+	int fd = openat(s->blobs, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	bool so = fd >= 0 && len <= sizeof begin && pread(fd, begin, len, 0) == (ssize_t)len &&
+	          memcmp(begin, magic, len) == 0;
+	if (fd >= 0)
+		close(fd);
+	return so;
 }

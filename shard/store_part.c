@@ -17,7 +17,7 @@
 
 static const char magic[8] = "CVPART";
 
-static void part_name(const struct content_id *id, char name[STORE_PART_NAME]) {
+void store_part_name(const struct content_id *id, char name[STORE_PART_NAME]) {
 	char hex[CONTENT_HEX];
 	snprintf(name, STORE_PART_NAME, PREFIX "%s", content_hex(id, hex));
 }
@@ -81,7 +81,7 @@ static bool is_part_of(int fd, const struct store_head *h, const uint8_t *record
 int store_part_take(struct store *s, const struct content_tensor *t, const struct store_head *h,
         const uint8_t *record, char name[STORE_PART_NAME], bool *old) {
 	uint8_t head[STORE_HEAD];
-	part_name(&t->id, name);
+	store_part_name(&t->id, name);
 	int rc, fd = open_locked(s->tensors, name);
 	if (fd < 0)
 		return fd;
@@ -146,7 +146,7 @@ static int open_part(
         struct store *s, const struct content_id *id, struct content_tensor *t, struct store_head *h) {
 	char name[STORE_PART_NAME];
 	uint8_t bytes[STORE_HEAD], whole[STORE_HEAD], *record = NULL;
-	part_name(id, name);
+	store_part_name(id, name);
 	int rc, fd = openat(s->tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;

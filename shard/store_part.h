@@ -20,6 +20,7 @@ int store_part_take(struct store *s, const struct content_tensor *t, const struc
 int store_part_look(int fd, const struct content_tensor *t, const struct store_head *h, uint8_t *buf,
         bool *have, uint32_t *count);
 
+void store_part_name(const struct content_id *id, char name[STORE_PART_NAME]);
 void store_part_sweep(int tensors);
 
 #endif

@@ -10,7 +10,7 @@
 
 struct store {
 	char *dir, *names;
-	int blobs, tensors; /* the folders */
+	int blobs, tensors, models; /* the folders */
 	struct store_limit limit;
 	pthread_mutex_t pin_lock;
 	struct store_pin *pins; /* under it */

@@ -62,6 +62,8 @@ static void tell_state(void *arg, Caravan__NodeState *out) {
 	out->memory_allowed = n->memory;
 	out->memory_used = n->used;
 	out->kv_types = n->kv_types;
+	out->disk_free = n->disk_free;
+	out->disk_size = n->disk_size;
 }
 
 void nodes_start(int i) {

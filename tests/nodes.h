@@ -20,6 +20,7 @@ struct node {
 	struct store *store;
 	void *more;            /* the test's */
 	uint64_t memory, used; /* what it tells of itself */
+	uint64_t disk_free, disk_size;
 	uint32_t kv_types;
 };
 

@@ -34,9 +34,9 @@ int count_files(const char *sub) {
 }
 
 void teardown(void) {
-	static const char *const sub[] = {"blobs", "tensors", "names"};
+	static const char *const sub[] = {"blobs", "tensors", "names", "models"};
 	store_close(store);
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
 		while (count_files(sub[i]) > 0)
 			ck_assert_int_eq(unlink(path), 0);
 		snprintf(path, sizeof path, "%s/%s", dir, sub[i]);

@@ -243,6 +243,46 @@ static void unload(struct control_conn *c, const Caravan__Envelope *env, const u
 		pending_done(p, err);
 }
 
+/* ---- models on disks ----------------------------------------------------------------------------- */
+
+static void send_stored(void *arg, const struct deploy_stored *model, size_t count) {
+	struct pending *p = arg;
+	if (p->conn)
+		report_stored(p->conn, model, count);
+	pending_done(p, NULL);
+}
+
+static void models(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	struct pending *p = pending_create(c);
+	(void)env;
+	(void)payload;
+	(void)len;
+	if (p && deploy_list_stored(serve_deploy(control_serve(c)), send_stored, p) != 0)
+		pending_done(p, strerror(ENOMEM));
+}
+
+static void send_removed(void *arg, const Caravan__CtlRemoved *one) {
+	struct pending *p = arg;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!p->conn)
+		return;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_REMOVED;
+	env.ctl_removed = (Caravan__CtlRemoved *)one;
+	control_send(p->conn, &env, NULL, 0);
+}
+
+static void remove_model(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	struct pending *p = pending_create(c);
+	struct deploy_removal r = {
+	        .model = env->ctl_remove->model, .each = send_removed, .done = pending_done, .arg = p};
+	(void)payload;
+	(void)len;
+	if (p && deploy_remove(serve_deploy(control_serve(c)), &r, err, sizeof err) != 0)
+		pending_done(p, err);
+}
+
 static void status(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	(void)env;
 	(void)payload;
@@ -483,6 +523,8 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_PLAN, plan},
         {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, unload},
         {CARAVAN__ENVELOPE__BODY_CTL_STATUS, status},
+        {CARAVAN__ENVELOPE__BODY_CTL_MODELS, models},
+        {CARAVAN__ENVELOPE__BODY_CTL_REMOVE, remove_model},
         {CARAVAN__ENVELOPE__BODY_CTL_RUN, run},
         {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, logits},
         {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, tokenize},

@@ -86,6 +86,11 @@ const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
 	return m ? m->name : "a node that has left";
 }
 
+bool deploy_speaks(const struct deploy *d, const struct node_id *id, uint32_t minor) {
+	const struct member *m = members_find(d->c.members, id);
+	return m && (m->self || m->minor >= minor);
+}
+
 size_t deploy_others(const struct deploy *d, struct node_id *out) {
 	const struct member *m;
 	size_t n = 0;
@@ -183,6 +188,8 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 	struct node_id id = who->id;
 	load_node_down(d, &id);
 	news_node_down(d, &id);
+	catalog_node_down(d, &id);
+	remove_node_down(d, &id);
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
 		m->orphan_ns = 0;
@@ -242,9 +249,11 @@ static void tick(void *arg) {
 	uint64_t now = loop_now_ns();
 	load_tick(d);
 	news_tick(d);
+	room_tick(d);
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
 		copies_tick(m);
+		catalog_tick(m);
 		bool out = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !m->later;
 		if (model_ours(m) && out && !m->load && now >= m->again_ns && all_up(m)) {
 			m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
@@ -280,6 +289,7 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->loader, c->store)) < 0 ||
 	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
 	        (rc = keep_init(d)) < 0 || (rc = load_init(d)) < 0 || (rc = news_init(d)) < 0 ||
+	        (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 || (rc = room_init(d)) < 0 ||
 	        (rc = members_on_change(c->members, on_change, d)) < 0)
 		goto error;
 	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
@@ -301,6 +311,8 @@ void deploy_destroy(struct deploy *d) {
 		return;
 	loop_timer_stop(d->tick);
 	news_clear(d);
+	remove_clear(d);
+	catalog_clear_all(d);
 	while (d->loads)
 		load_free(d->loads);
 	for (size_t i = 0; i < d->models; i++)

@@ -111,6 +111,37 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i); /* by na
 /* name NULL or empty: the only one that serves and makes no drafts for another.  NULL with a sentence in err that lists what there is. */
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen);
 
+/* A model that the cluster has on its disks, as the nodes that are up said when they were asked. */
+struct deploy_stored {
+	const char *name, *type;
+	struct content_id manifest, vocab;
+	uint64_t bytes;                         /* of all weights */
+	uint64_t used;                          /* it served last: seconds since 1970; 0: not known */
+	uint32_t context, parallel, kv, copies; /* of its last plan; 0: not known */
+	uint32_t disks;                         /* every part of it is on so many nodes' disks */
+	double share;                           /* of its parts, those that some node has */
+	const struct deploy_stored_on {
+		struct node_id id;
+		uint64_t bytes;
+		bool file; /* all of it, in a model file of the node's own */
+	} * on;
+	size_t ons;
+};
+/* Asks all nodes; fn is called once, with the models by name, valid for the call.  0 or -ENOMEM. */
+typedef void deploy_stored_fn(void *arg, const struct deploy_stored *model, size_t count);
+int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg);
+void deploy_stored_abandon(struct deploy *d, void *arg); /* no calls with this arg from now on */
+
+/* Takes a model that is not loaded off the disks of all nodes that are up.  each: of every node, what became of it there; then
+ * done, once.  Neither within the call. */
+struct deploy_removal {
+	const char *model;
+	void (*each)(void *arg, const Caravan__CtlRemoved *one);
+	void (*done)(void *arg, const char *error);
+	void *arg;
+};
+int deploy_remove(struct deploy *d, const struct deploy_removal *r, char *err, size_t errlen);
+
 /* Adds how far the copies of a model of ours are; its strings are valid until the loop goes on. */
 void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelState *out);
 
@@ -120,6 +151,8 @@ void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const ch
 /* Who wants to hear that the models, or their manifests, are others than before: one, after the hooks. NULL: nobody. */
 void deploy_watch(struct deploy *d, void (*changed)(void *arg), void *arg);
 
+/* Tells what there is of disk for models. */
+void deploy_disk(const struct deploy *d, Caravan__NodeState *out);
 uint64_t deploy_memory_used(const struct deploy *d);
 /* Bytes of content that came over the network since the start, and that went out. */
 uint64_t deploy_moved(const struct deploy *d);

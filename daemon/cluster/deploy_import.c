@@ -2,6 +2,7 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/deploy_load.h"
 
+#include "daemon/cluster/catalog.h"
 #include "daemon/cluster/disk.h"
 #include "daemon/plan/shapes.h"
 #include "proto/paths.h"
@@ -29,26 +30,16 @@ static int hashing(void *arg, uint64_t done, uint64_t total) {
 /* Loader. */
 static void import_run(void *arg) {
 	struct load *l = arg;
-	struct store *s = l->d->c.store;
-	struct import *im = NULL;
-	l->rc = import_open(&im, l->fds, l->nfds, l->file, &l->how, store_names_dir(s), hashing, l, l->err,
-	        sizeof l->err);
-	if (l->rc)
-		return;
-	const struct manifest *m = import_manifest(im);
-	const struct content_id blobs[2] = {m->id, m->vocab};
-	for (size_t i = 0; i < 2 && l->rc == 0; i++) {
-		size_t len;
-		struct content_id id;
-		const uint8_t *data = import_blob(im, &blobs[i], &len);
-		l->rc = data ? store_put_blob(s, data, len, &id) : -ENOENT;
-	}
-	if (l->rc) {
-		snprintf(l->err, sizeof l->err, "keeping the manifest of %s: %s", l->file, strerror(-l->rc));
-		import_close(im);
-		return;
-	}
-	l->im = im;
+	l->rc = import_open(&l->im, l->fds, l->nfds, l->file, &l->how, store_names_dir(l->d->c.store),
+	        hashing, l, l->err, sizeof l->err);
+}
+
+static void show_hashing(void *arg) {
+	struct load *l = arg;
+	uint64_t size = atomic_load(&l->size);
+	if (l->progress && size)
+		l->progress(l->arg, "hashing", deploy_node_name(l->d, &l->d->self), atomic_load(&l->hashed),
+		        size);
 }
 
 /* What of the file was not taken as it stands. */
@@ -78,10 +69,41 @@ static void import_done(void *arg, bool cancelled) {
 	} else {
 		l->im = im;
 		l->manifest = import_manifest(im);
-		tell_note(l);
+		manifest_destroy(l->own);
+		l->own = NULL;
 		load_step(l, EV_IMPORTED);
 	}
 	load_release(l);
+}
+
+/* There is a plan for what the header says: now it is worth to hash the file, and then it is planned again, since the names
+ * say what nodes have of it already. */
+void load_hash(struct load *l) {
+	load_forget_nodes(l);
+	planner_clear(&l->found);
+	plan_free(l->plan);
+	l->plan = NULL;
+	load_hold(l);
+	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, show_hashing, l);
+	if (!l->timer || loader_submit(l->d->c.loader, import_run, import_done, l)) {
+		load_release(l);
+		load_fail(l, "no memory");
+	}
+}
+
+/* Reader: whether something on our disk is as large as this file's content, and so may be the same: it has no names yet. */
+static bool may_be_here(struct store *s, const struct manifest *m) {
+	struct catalog all;
+	struct catalog_model like = {0};
+	bool found = false;
+	catalog_describe(&like, m);
+	if (catalog_names(&all, s))
+		return false;
+	for (size_t i = 0; i < all.models && !found; i++)
+		found = all.model[i].bytes == like.bytes && all.model[i].layers == like.layers &&
+		        strcmp(all.model[i].type, like.type) == 0;
+	catalog_clear(&all);
+	return found;
 }
 
 /* Reader: the file's header, or a shape that has a name. */
@@ -92,42 +114,147 @@ static void shape_run(void *arg) {
 	else
 		l->rc = import_shape(&l->own, l->fds, l->nfds, l->file, &l->how,
 		        store_names_dir(l->d->c.store), l->err, sizeof l->err);
+	if (l->rc == 0 && !l->shape)
+		l->maybe_here = may_be_here(l->d->c.store, l->own);
 }
 
 static void shape_done(void *arg, bool cancelled) {
 	struct load *l = arg;
-	if (!cancelled && l->state == LOAD_IMPORTING) {
+	if (!cancelled && l->state == LOAD_READING) {
 		l->manifest = l->own;
 		if (l->rc) {
 			load_fail(l, "%s", l->err);
 		} else {
 			tell_note(l);
-			load_step(l, EV_IMPORTED);
+			load_step(l, EV_READ);
 		}
 	}
 	load_release(l);
 }
 
+/* A model of ours by this name that serves, and so can make drafts; NULL: there is none. */
+static const struct model *draft_of(const struct load *l, const char *name) {
+	const struct model *m = deploy_model_named(l->d, name);
+	return m && model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? m : NULL;
+}
+
+/* ---- a model on the cluster's disks ---- */
+
 /* Reader: what a model is made of whose manifest is on our disk. */
 static void known_run(void *arg) {
 	struct load *l = arg;
+	struct store *s = l->d->c.store;
 	uint8_t *data = NULL;
 	size_t len;
-	l->rc = store_get_blob(l->d->c.store, &l->known, &data, &len);
+	l->rc = store_get_blob(s, &l->known[0], &data, &len);
 	if (l->rc)
-		snprintf(l->err, sizeof l->err, "the manifest of %s is not on this node: %s", l->file,
+		snprintf(l->err, sizeof l->err, "the manifest of %s is not on this node: %s", l->stored,
 		        strerror(-l->rc));
 	else
 		l->rc = manifest_decode(&l->own, data, len, l->err, sizeof l->err);
 	free(data);
+	data = NULL;
+	if (l->rc == 0 && *l->draft && store_get_blob(s, &l->known[1], &data, &len) == 0)
+		l->rc = vocab_decode(&l->words, data, len, l->err, sizeof l->err);
+	free(data);
 }
 
-static void show_hashing(void *arg) {
+static void known_fetched(void *arg, const char *error, uint64_t moved) {
 	struct load *l = arg;
-	uint64_t size = atomic_load(&l->size);
-	if (l->progress && size)
-		l->progress(l->arg, "hashing", deploy_node_name(l->d, &l->d->self), atomic_load(&l->hashed),
-		        size);
+	(void)moved;
+	l->fetch = NULL;
+	load_hold(l);
+	if (error) {
+		load_fail(l, "%s", error);
+		load_release(l);
+	} else if (loader_submit(transfer_reader(l->d->transfer), known_run, shape_done, l)) {
+		load_fail(l, "no memory");
+		load_release(l);
+	}
+}
+
+/* Its manifest and vocabulary come from whoever has them. */
+static int known_fetch(struct load *l) {
+	struct node_id source[WIRE_NODES_MAX];
+	char subject[WIRE_NAME_MAX + 16];
+	snprintf(subject, sizeof subject, "model %s", l->stored);
+	struct transfer_request r = {.subject = subject,
+	        .blob = l->known,
+	        .blobs = 2,
+	        .source = source,
+	        .sources = deploy_others(l->d, source),
+	        .done = known_fetched,
+	        .arg = l};
+	int rc = transfer_fetch(l->d->transfer, &r, &l->fetch);
+	if (rc)
+		l->fetch = NULL;
+	return rc;
+}
+
+/* What the user has not said is as it was. */
+static void take_defaults(struct load *l, uint32_t context, uint32_t parallel, uint32_t kv, uint32_t copies) {
+	if (!l->context)
+		l->context = context;
+	if (!l->own_parallel && parallel)
+		l->parallel = parallel;
+	if (!l->own_kv)
+		l->kv = kv;
+	if (!l->own_copies && copies)
+		l->copies = copies;
+}
+
+void deploy_name_stored(
+        const struct deploy_stored *model, size_t count, const char *name, char *err, size_t errlen) {
+	size_t at = (size_t)snprintf(err, errlen, "no model %s is on the disks of the nodes that are up: %s",
+	        name, count ? "there are" : "there is none");
+	for (size_t i = 0; i < count && at < errlen; i++)
+		at += (size_t)snprintf(err + at, errlen - at, "%s %s", i ? "," : "", model[i].name);
+}
+
+static void known_gathered(void *arg, const struct deploy_stored *model, size_t count) {
+	struct load *l = arg;
+	const struct deploy_stored *found = NULL;
+	char err[DEPLOY_ERROR];
+	if (l->state != LOAD_READING) {
+		load_release(l);
+		return;
+	}
+	for (size_t i = 0; i < count && !found;
+	        i++) /* of several that are called so the one used last comes first */
+		if (strcmp(model[i].name, l->stored) == 0)
+			found = &model[i];
+	if (!found) {
+		deploy_name_stored(model, count, l->stored, err, sizeof err);
+		load_fail(l, "%s", err);
+	} else {
+		take_defaults(l, found->context, found->parallel, found->kv, found->copies);
+		l->known[0] = found->manifest;
+		l->known[1] = found->vocab;
+		if (known_fetch(l))
+			load_fail(l, "no memory");
+	}
+	load_release(l);
+}
+
+/* Finds a model by its name: among those that this node knows as loaded, or on the disks of all nodes. */
+static int known_find(struct load *l) {
+	const struct model *m = deploy_model_named(l->d, l->stored);
+	int rc = 0;
+	if (m) {
+		const Caravan__Plan *p = m->plan;
+		take_defaults(l, p->context, p->parallel, p->kv, p->copies);
+		/* of one that another node coordinates there is no more than the name here */
+		if (!*l->draft && draft_of(l, p->draft))
+			snprintf(l->draft, sizeof l->draft, "%s", p->draft);
+		memcpy(l->known[0].b, p->manifest.data, sizeof l->known[0].b);
+		memcpy(l->known[1].b, p->vocab.data, sizeof l->known[1].b);
+		return known_fetch(l);
+	}
+	load_hold(l);
+	rc = deploy_list_stored(l->d, known_gathered, l);
+	if (rc)
+		l->refs--;
+	return rc;
 }
 
 static int copy_request(struct load *l, const struct deploy_load *r) {
@@ -163,6 +290,10 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	l->fit = r->fit && !r->context;
 	l->parallel = r->parallel ? r->parallel : PLANNER_PARALLEL;
 	l->kv = r->kv ? (enum kern_kv)(r->kv - 1) : KERN_KV_F16;
+	l->own_parallel = r->parallel != 0;
+	l->own_kv = r->kv != 0;
+	l->own_copies = r->copies != 0;
+	snprintf(l->stored, sizeof l->stored, "%s", r->known ? r->known : "");
 	l->max_rows = r->max_rows || !r->drafts ? r->max_rows : PLANNER_DRAFT_ROWS;
 	l->reserved = r->reserved;
 	l->copies = r->copies ? r->copies : DEPLOY_COPIES;
@@ -176,19 +307,13 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 	return 0;
 }
 
-/* A model of ours by this name that serves, and so can make drafts; NULL: there is none. */
-static const struct model *draft_of(const struct load *l, const char *name) {
-	const struct model *m = deploy_model_named(l->d, name);
-	return m && model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? m : NULL;
-}
-
 /* Whether the model may have its draft; if not, the load has failed. */
 static bool draft_fits(struct load *l) {
 	char why[VOCAB_WHY];
 	if (!*l->draft)
 		return true;
-	const struct model *m = draft_of(l, l->draft), *known = deploy_model_named(l->d, l->file);
-	const struct vocab *words = l->im ? import_vocab(l->im) : known ? known->vocab : NULL;
+	const struct model *m = draft_of(l, l->draft);
+	const struct vocab *words = l->im ? import_vocab(l->im) : l->words;
 	if (!m || !m->vocab)
 		load_fail(l, "no model %s that could make drafts serves on this node", l->draft);
 	else if (words && !vocab_same_words(words, m->vocab, why, sizeof why))
@@ -198,37 +323,13 @@ static bool draft_fits(struct load *l) {
 	return false;
 }
 
-/* Takes from a model that is known what the user has not said. */
-static int take_known(struct load *l, const struct deploy_load *r, char *err, size_t errlen) {
-	const struct deploy_model *m = deploy_find(l->d, r->known, err, errlen);
-	if (!m)
-		return -ENOENT;
-	if (!l->context)
-		l->context = m->plan->context;
-	if (!r->parallel)
-		l->parallel = m->plan->parallel;
-	if (!r->kv)
-		l->kv = m->plan->kv;
-	if (!r->copies && m->plan->copies)
-		l->copies = m->plan->copies;
-	/* of one that another node coordinates there is no more than the name here */
-	if (!*l->draft && draft_of(l, m->plan->draft))
-		snprintf(l->draft, sizeof l->draft, "%s", m->plan->draft);
-	memcpy(l->known.b, m->plan->manifest.data, sizeof l->known.b);
-	return 0;
-}
-
-/* Begins with what there is: a file to be hashed, or something to be read that is short. */
-static int begin(struct load *l, const struct deploy_load *r) {
-	struct deploy *d = l->d;
-	int rc = -ENOMEM;
+/* Begins with what can be read soon: a file's header, or what is known of a model. */
+static int begin(struct load *l) {
+	if (*l->stored)
+		return known_find(l);
 	load_hold(l);
-	if (l->advises) /* a node that hashes another model answers too */
-		rc = loader_submit(transfer_reader(d->transfer), shape_run, shape_done, l);
-	else if (r->known)
-		rc = loader_submit(transfer_reader(d->transfer), known_run, shape_done, l);
-	else if ((l->timer = loop_timer_start(d->c.loop, POLL_MS, true, show_hashing, l)))
-		rc = loader_submit(d->c.loader, import_run, import_done, l);
+	/* a node that hashes another model answers too */
+	int rc = loader_submit(transfer_reader(l->d->transfer), shape_run, shape_done, l);
 	if (rc)
 		l->refs--;
 	return rc;
@@ -258,16 +359,10 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 		}
 	struct load *l = load_create(d, name);
 	int rc = l ? copy_request(l, r) : -ENOMEM;
-	bool said = false;
-	if (rc == 0 && r->known) {
-		rc = take_known(l, r, err, errlen);
-		said = rc != 0;
-	}
 	if (rc == 0)
-		rc = begin(l, r);
+		rc = begin(l);
 	if (rc) {
-		if (!said)
-			snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
+		snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
 		if (l) {
 			l->done = NULL;
 			load_release(l);
@@ -325,10 +420,18 @@ static void wait_for_others(struct load *l) {
 		settle_tick(l);
 }
 
+/* Whether only the names of a file's content can tell, which nobody knows yet, that it is the same model. */
+static bool may_be_same(const struct load *l, const struct model *old) {
+	static const struct content_id nameless;
+	const struct manifest *m = l->manifest, *o = old->manifest;
+	return content_equal(&m->id, &nameless) && o && o->hp.layers == m->hp.layers &&
+	       manifest_layer_bytes(o, 0, o->hp.layers) == manifest_layer_bytes(m, 0, m->hp.layers);
+}
+
 void load_settle(struct load *l) {
 	const struct manifest *m = l->manifest;
 	struct model *old = deploy_model_named(l->d, l->name);
-	if (old && !l->advises && !load_may_replace(l, old))
+	if (old && !l->advises && !may_be_same(l, old) && !load_may_replace(l, old))
 		return;
 	if (l->context == 0)
 		l->context = l->fit ? m->hp.context : planner_context(m->hp.context);
@@ -411,6 +514,10 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 			n->high[s->rates[i]->type] = s->rates[i]->high;
 		}
 	n->disk = s ? s->disk_rate : 0;
+	if (s && s->disk_size && !l->maybe_here) {
+		n->disk_known = true;
+		n->disk_free = s->disk_free;
+	}
 	n->rate = link_rate(l, m);
 	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
 	n->required = !is_down(m) && (l->all_nodes || named(l, m));
@@ -592,6 +699,17 @@ static void plan_done(void *arg, bool cancelled) {
 void load_plan(struct load *l) {
 	struct deploy *d = l->d;
 	uint64_t *memory = &l->node[l->self].memory;
+	char gaps[300];
+	if (*l->stored) {
+		look_missing(l, gaps, sizeof gaps);
+		if (*gaps) {
+			load_fail(l,
+			        "model %s is not whole on the disks of the nodes that are up: no node has %s; load it "
+			        "from its file, or start the nodes that have them",
+			        l->stored, gaps);
+			return;
+		}
+	}
 	*memory -= l->reserved < *memory ? l->reserved : *memory;
 	load_hold(l);
 	if (loader_submit(l->advises ? transfer_reader(d->transfer) : d->c.loader, plan_run, plan_done, l)) {
@@ -602,17 +720,38 @@ void load_plan(struct load *l) {
 
 /* ---- the number of its epoch ---- */
 
+/* Loader.  What a model is made of goes into the store here, and no sooner, so that a load that comes to nothing leaves
+ * nothing behind. */
+static int keep_blobs(struct load *l) {
+	const struct manifest *m = l->im ? import_manifest(l->im) : NULL;
+	int rc = 0;
+	for (int i = 0; m && i < 2 && rc == 0; i++) {
+		size_t len;
+		struct content_id id;
+		const uint8_t *data = import_blob(l->im, i ? &m->vocab : &m->id, &len);
+		rc = data ? store_put_blob(l->d->c.store, data, len, &id) : -ENOENT;
+	}
+	if (rc)
+		snprintf(l->err, sizeof l->err, "keeping the manifest of %s: %s", l->file, strerror(-rc));
+	return rc;
+}
+
 /* Loader. */
 static void number_run(void *arg) {
 	struct load *l = arg;
 	l->rc = l->d->c.state_dir ? state_write_epoch(l->d->c.state_dir, l->plan->epoch->counter) : 0;
+	if (l->rc)
+		snprintf(l->err, sizeof l->err, "%s/epoch cannot be written: %s", l->d->c.state_dir,
+		        strerror(-l->rc));
+	else
+		l->rc = keep_blobs(l);
 }
 
 static void number_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_NUMBERING) {
 		if (l->rc)
-			load_fail(l, "%s/epoch cannot be written: %s", l->d->c.state_dir, strerror(-l->rc));
+			load_fail(l, "%s", l->err);
 		else
 			load_step(l, EV_NUMBERED);
 	}

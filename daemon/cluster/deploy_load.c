@@ -19,7 +19,7 @@
 static void settle(struct load *l);
 static void look(struct load *l);
 static void plan(struct load *l);
-static void number(struct load *l);
+static void planned(struct load *l);
 static void prepare(struct load *l);
 static void open_if_ready(struct load *l);
 static void served(struct load *l);
@@ -29,12 +29,13 @@ static const struct row {
 	void (*act)(struct load *l); /* NULL: ignored */
 	enum load_state next;
 } table[LOAD_STATES][LOAD_EVENTS] = {
+        [LOAD_READING] = {[EV_READ] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING},
                 [EV_SERVES] = {served, LOAD_ENDED},
                 [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_LOOKING] = {[EV_LOOKED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_PLANNING] = {[EV_PLANNED] = {number, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PLANNING] = {[EV_PLANNED] = {planned, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
         [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
                 [EV_OPEN] = {NULL, LOAD_TELLING},
@@ -45,7 +46,7 @@ static const struct row {
 
 void load_step(struct load *l, enum load_event ev) {
 	const struct row *row = &table[l->state][ev];
-	if (!row->act && row->next == LOAD_IMPORTING)
+	if (!row->act && row->next == LOAD_READING)
 		return;
 	l->state = row->next;
 	if (row->act)
@@ -71,6 +72,18 @@ void load_release(struct load *l) {
 		load_free(l);
 }
 
+void load_forget_nodes(struct load *l) {
+	for (size_t i = 0; l->asked && i < l->nnodes; i++)
+		free(l->asked[i].held);
+	free(l->asked);
+	free(l->node);
+	free(l->node_name);
+	l->asked = NULL;
+	l->node = NULL;
+	l->node_name = NULL;
+	l->nnodes = 0;
+}
+
 void load_free(struct load *l) {
 	for (struct load **at = &l->d->loads; *at; at = &(*at)->next)
 		if (*at == l) {
@@ -91,6 +104,7 @@ void load_free(struct load *l) {
 	planner_clear(&l->found);
 	advice_destroy(l->advice);
 	manifest_destroy(l->own);
+	vocab_destroy(l->words);
 	plan_free(l->plan);
 	for (size_t i = 0; i < l->nfds; i++)
 		close(l->fds[i]);
@@ -98,11 +112,7 @@ void load_free(struct load *l) {
 		free(l->names[i]);
 	free(l->names);
 	free(l->fds);
-	for (size_t i = 0; l->asked && i < l->nnodes; i++)
-		free(l->asked[i].held);
-	free(l->asked);
-	free(l->node);
-	free(l->node_name);
+	load_forget_nodes(l);
 	free(l->part);
 	free(l->file);
 	free(l->shape);
@@ -176,8 +186,13 @@ static void plan(struct load *l) {
 	load_plan(l);
 }
 
-/* The plan is there: it is made real, or told and forgotten. */
-static void number(struct load *l) {
+/* The plan is there: it is made real, once the file has been hashed; or told and forgotten. */
+static void planned(struct load *l) {
+	if (!l->advises && l->nfds > 0 && !l->im) {
+		l->state = LOAD_IMPORTING;
+		load_hash(l);
+		return;
+	}
 	if (!l->advises) {
 		load_number(l);
 		return;

@@ -5,10 +5,12 @@
 #include <stdatomic.h>
 
 enum load_state {
-	LOAD_IMPORTING, /* the file is being hashed; its manifest goes into the store */
-	LOAD_SETTLING,  /* links and measurements that are under way are waited for */
-	LOAD_LOOKING,   /* the nodes are asked what they have already */
+	LOAD_READING, /* what the model is made of: the file's header, or a manifest that the cluster has on its disks */
+	LOAD_IMPORTING, /* there is a plan for it: the file is being hashed; its manifest goes into the store */
+	LOAD_SETTLING, /* links and measurements that are under way are waited for */
+	LOAD_LOOKING,  /* the nodes are asked what they have already */
 	LOAD_PLANNING,
+	/* a file is not hashed before a plan for what its header says; then it is planned again */
 	LOAD_NUMBERING, /* the epoch's counter goes to disk; a model that comes back begins here */
 	LOAD_PREPARING, /* the stages and our ends fetch and map */
 	LOAD_TELLING,   /* it serves; the others are being told */
@@ -17,6 +19,7 @@ enum load_state {
 };
 
 enum load_event {
+	EV_READ,
 	EV_IMPORTED,
 	EV_SETTLED,
 	EV_LOOKED,
@@ -40,8 +43,10 @@ struct part {
 
 /* A node that is asked what it has. */
 struct asked {
-	uint64_t ref;   /* 0: answered, or not to be expected any more */
-	uint32_t *held; /* what planner_node.held points to */
+	uint64_t ref; /* 0: answered, or not to be expected any more */
+	bool answered;
+	uint32_t ends;  /* as in Held */
+	uint32_t *held; /* what planner_node.held points to, and stored after it */
 };
 
 struct load {
@@ -59,10 +64,14 @@ struct load {
 	void (*planned)(void *arg, const Caravan__CtlAdvice *plan);
 	void *arg;
 	/* the beginning */
-	char *file, *shape;      /* one of them, */
-	struct content_id known; /* or a manifest */
-	char *pre;               /* of the file, or empty */
+	char *file, *shape; /* one of them, */
+	char *pre;          /* of the file, or empty */
 	struct import_options how;
+	char stored[WIRE_NAME_MAX + 1];        /* or a model on the cluster's disks, */
+	struct content_id known[2];            /* whose manifest and vocabulary these are */
+	struct vocab *words;                   /* of that one, where a draft is asked for */
+	bool own_parallel, own_kv, own_copies; /* the user said so */
+	bool maybe_here; /* something is on our disk that may be this very file's content, not hashed yet */
 	int *fds;
 	size_t nfds;
 	char **names; /* of nodes, as the user named them */
@@ -105,6 +114,7 @@ struct load {
 };
 
 struct load *load_create(struct deploy *d, const char *name); /* in the list; NULL: no memory */
+void load_forget_nodes(struct load *l);                       /* what is known of those that may take part */
 void load_hold(struct load *l);
 void load_release(struct load *l);
 void load_step(struct load *l, enum load_event ev);
@@ -115,11 +125,13 @@ void load_settle(struct load *l);
 /* The nodes that are up, with what they said of themselves. 0 or a negative errno with the load failed. */
 int load_take_part(struct load *l);
 void load_plan(struct load *l);
+void load_hash(struct load *l);
 void load_number(struct load *l);
 bool load_may_replace(struct load *l, const struct model *old); /* false: l has ended, saying why */
 
 /* deploy_look.c */
 void load_look(struct load *l);
 void look_node_down(struct load *l, const struct node_id *id);
+void look_missing(const struct load *l, char *why, size_t len);
 
 #endif

@@ -8,6 +8,7 @@
  * model answers too. */
 #include "daemon/cluster/deploy_load.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,12 +25,28 @@ struct look {
 	struct deploy *d;
 	struct peers_from from;
 	struct content_id manifest;
-	uint32_t *word;
+	uint32_t *word; /* what our store has */
 	size_t words;
 	uint32_t ends;
+	struct store_room room;
 	bool file; /* one of our model files has all of it */
 	struct look *next;
 };
+
+/* How much of the model the store can take yet; what it has of it counts as needed.  m: NULL when it is not known. */
+static void look_room(struct look *k, const struct manifest *m) {
+	size_t n = 0, layers = m ? (size_t)m->hp.layers * LAYER_ROLES : 0;
+	struct content_id *id = m ? malloc((layers + END_ROLES) * sizeof *id) : NULL;
+	for (size_t i = 0; id && i < layers; i++)
+		id[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
+	for (int r = 0; id && r < END_ROLES; r++)
+		id[n++] = m->end[r].id;
+	if (n)
+		qsort(id, n, sizeof *id, content_compare);
+	if (store_room(k->d->c.store, id, n, &k->room))
+		k->room = (struct store_room){0};
+	free(id);
+}
 
 /* Reader.  A model that this node does not know leaves no words: it holds nothing. */
 static void look_run(void *arg) {
@@ -48,12 +65,13 @@ static void look_run(void *arg) {
 		goto out;
 	k->words = words;
 	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++)
-		if (k->file || store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
+		if (store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
 			k->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
 	for (int r = 0; r < END_ROLES; r++)
-		k->ends |= (uint32_t)(k->file || store_has_tensor(s, &m->end[r].id)) << r;
+		k->ends |= (uint32_t)store_has_tensor(s, &m->end[r].id) << r;
 	k->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
 out:
+	look_room(k, m);
 	manifest_destroy(m);
 	free(data);
 }
@@ -71,11 +89,22 @@ static void look_done(void *arg, bool cancelled) {
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		held.tensors = (ProtobufCBinaryData){k->words * sizeof *k->word, (uint8_t *)k->word};
 		held.ends = k->ends;
+		held.disk_free = k->room.free;
+		held.disk_size = k->room.filesystem;
+		uint32_t *all = k->file && k->words ? malloc(k->words * sizeof *all) : NULL;
+		if (all) { /* what is in a model file of ours is here as well */
+			held.stored = held.tensors;
+			held.stored_ends = held.ends;
+			memset(all, 0xff, k->words * sizeof *all);
+			held.tensors.data = (uint8_t *)all;
+			held.ends |= (1u << END_ROLES) - 1;
+		}
 		held.keeps = true;
 		held.memory_free = deploy_memory_free(d);
 		env.body_case = CARAVAN__ENVELOPE__BODY_HELD;
 		env.held = &held;
 		peers_answer(d->peers, &k->from, &env, NULL);
+		free(all);
 	}
 	free(k->word);
 	free(k);
@@ -181,13 +210,27 @@ static void on_held(
 	if (!l)
 		return;
 	struct planner_node *n = &l->node[i];
+	size_t len = held->tensors.len;
 	n->memory = held->memory_free;
-	l->asked[i].held = malloc(held->tensors.len + 1);
+	if (held->disk_size) {
+		n->disk_known = true;
+		n->disk_free = held->disk_free;
+	}
+	l->asked[i].answered = true;
+	l->asked[i].ends = held->ends;
+	n->held_ends = held->ends & ((1u << END_ROLES) - 1);
+	n->file = held->stored.len > 0;
+	n->stored_ends = held->stored_ends;
+	l->asked[i].held = malloc(2 * len + 1);
 	if (l->asked[i].held) {
-		if (held->tensors.len)
-			memcpy(l->asked[i].held, held->tensors.data, held->tensors.len);
+		if (len)
+			memcpy(l->asked[i].held, held->tensors.data, len);
 		n->held = l->asked[i].held;
-		n->held_words = held->tensors.len / sizeof *n->held;
+		n->held_words = len / sizeof *n->held;
+		if (n->file && held->stored.len == len) {
+			memcpy(l->asked[i].held + n->held_words, held->stored.data, len);
+			n->stored = l->asked[i].held + n->held_words;
+		}
 	}
 	check_all(l);
 }
@@ -220,6 +263,44 @@ void look_node_down(struct load *l, const struct node_id *id) {
 		}
 		return;
 	}
+}
+
+/* Whether some node has each tensor of a layer. */
+static bool look_has_layer(const struct load *l, uint32_t layer) {
+	for (size_t bit = (size_t)layer * LAYER_ROLES; bit < (size_t)(layer + 1) * LAYER_ROLES; bit++) {
+		bool found = false;
+		for (size_t i = 0; i < l->nnodes && !found; i++)
+			found = bit / WORD_BITS < l->node[i].held_words &&
+			        l->node[i].held[bit / WORD_BITS] >> bit % WORD_BITS & 1;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* Which parts no node has: the sentence says so, and is empty when there is none. */
+void look_missing(const struct load *l, char *why, size_t len) {
+	const struct manifest *m = l->manifest;
+	size_t at = 0, gaps = 0;
+	uint32_t ends = 0;
+	*why = '\0';
+	for (size_t i = 0; i < l->nnodes; i++) {
+		if (!l->asked[i].answered)
+			return; /* nobody knows: what is missing shows when it is fetched */
+		ends |= l->asked[i].ends;
+	}
+	for (uint32_t layer = 0, end; layer < m->hp.layers; layer = end + 1) {
+		for (end = layer; end < m->hp.layers && !look_has_layer(l, end); end++)
+			;
+		if (end == layer || at >= len)
+			continue;
+		at += (size_t)snprintf(why + at, len - at, "%slayer%s %u", gaps++ ? ", " : "",
+		        end - layer > 1 ? "s" : "", layer);
+		if (end - layer > 1 && at < len)
+			at += (size_t)snprintf(why + at, len - at, "-%u", end - 1);
+	}
+	if (ends != (1u << (END_ROLES + 1)) - 1 && at < len)
+		snprintf(why + at, len - at, "%sits embedding, output or vocabulary", gaps ? ", " : "");
 }
 
 int look_init(struct deploy *d) {

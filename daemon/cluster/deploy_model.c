@@ -159,6 +159,8 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	struct deploy *d = m->d;
 	if (!m->listed)
 		return;
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		catalog_note(m); /* it was used until now */
 	model_ref(m);
 	m->listed = false;
 	for (size_t i = 0; i < d->models; i++)
@@ -255,6 +257,8 @@ static void learnt(struct model *m, const char *error) {
 		else
 			model_changed(m);
 	}
+	if (!error && m->listed)
+		catalog_note(m);
 	if (m->stage && m->listed)
 		stage_learnt(m->stage, error);
 	if (m->load && m->listed)

@@ -8,6 +8,9 @@
  *   deploy_copies.c  what a model of ours is kept on how many disks
  *   deploy_keep.c    what we keep of another's, as it asks
  *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
+ *   deploy_catalog.c what models there are on disks, here and on all nodes
+ *   deploy_remove.c  taking a model off the disks
+ *   deploy_room.c    how much disk there is for models
  *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that we coordinate */
 #ifndef DAEMON_CLUSTER_DEPLOY_PARTS_H
 #define DAEMON_CLUSTER_DEPLOY_PARTS_H
@@ -29,6 +32,7 @@
 #define DEPLOY_MODELS_MAX 256
 #define DEPLOY_MODELS_EACH 16 /* of one coordinator; so many places are kept for our own */
 #define DEPLOY_ERROR 1024
+#define DEPLOY_MINOR_STORED 2 /* nodes from this minor version on know ListModels and RemoveModel */
 
 enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
 
@@ -57,10 +61,12 @@ struct model {
 	uint64_t ends_charged;
 	struct loop_timer *later; /* the hooks hear that it is unavailable */
 	struct loop_timer *linger;
-	struct copies *copies; /* of ours, NULL: nobody has looked */
-	struct keep *keep;     /* what its coordinator wants us to keep, under way */
-	uint64_t again_ns;     /* not brought back before this */
-	uint64_t orphan_ns;    /* its coordinator came back then, and has not spoken of it; 0: no */
+	struct copies *copies;             /* of ours, NULL: nobody has looked */
+	struct keep *keep;                 /* what its coordinator wants us to keep, under way */
+	char stored_as[WIRE_NAME_MAX + 1]; /* its name on our disk; empty: not there yet */
+	uint64_t noted;                    /* seconds since 1970: when that was recorded last */
+	uint64_t again_ns;                 /* not brought back before this */
+	uint64_t orphan_ns; /* its coordinator came back then, and has not spoken of it; 0: no */
 	struct model *next_dead;
 };
 
@@ -75,8 +81,15 @@ struct deploy {
 	struct load *loads;
 	struct tell *tells;
 	struct look *looks;
-	uint64_t counter; /* of epochs: the highest that we used or saw */
-	uint64_t used;    /* bytes of memory charged */
+	struct store_room room; /* of the store, as it was lately */
+	uint64_t room_ns;
+	bool room_looks;
+	struct listing *listings;   /* deploy_catalog.c */
+	struct gather *gathers;     /* the same */
+	struct removing *removings; /* deploy_remove.c: on our disk, */
+	struct removal *removals;   /* and on all */
+	uint64_t counter;           /* of epochs: the highest that we used or saw */
+	uint64_t used;              /* bytes of memory charged */
 	uint64_t born_ns;
 	struct loop_timer *tick;
 	void (*watch)(void *arg); /* deploy_watch */
@@ -87,6 +100,8 @@ struct deploy {
 struct model *deploy_model_named(const struct deploy *d, const char *name);
 bool deploy_is_draft(const struct model *m); /* it makes guesses for another model of its coordinator */
 bool deploy_up(const struct deploy *d, const struct node_id *id);
+bool deploy_speaks(
+        const struct deploy *d, const struct node_id *id, uint32_t minor); /* at least this version */
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
 /* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */
 size_t deploy_others(const struct deploy *d, struct node_id *out);
@@ -154,6 +169,26 @@ void news_learnt(struct model *m, const char *error); /* answers those that wait
 void news_node_down(struct deploy *d, const struct node_id *id);
 void news_tick(struct deploy *d);
 void news_clear(struct deploy *d);
+
+/* deploy_catalog.c */
+int catalog_init(struct deploy *d);
+void catalog_note(struct model *m); /* its name and its last use go to disk, once its manifest is known */
+void catalog_tick(struct model *m);
+void catalog_node_down(struct deploy *d, const struct node_id *id);
+void catalog_clear_all(struct deploy *d);
+
+/* Says that no model of this name is on disk, and which are. */
+void deploy_name_stored(
+        const struct deploy_stored *model, size_t count, const char *name, char *err, size_t errlen);
+
+/* deploy_remove.c */
+int remove_init(struct deploy *d);
+void remove_node_down(struct deploy *d, const struct node_id *id);
+void remove_clear(struct deploy *d);
+
+/* deploy_room.c */
+int room_init(struct deploy *d);
+void room_tick(struct deploy *d);
 
 /* deploy_state.c */
 int state_read(struct deploy *d, char *err, size_t errlen);

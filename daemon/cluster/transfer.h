@@ -41,6 +41,8 @@ void transfer_withdraw(struct transfer *t, struct import *im);
 int transfer_models(struct transfer *t, const char *dir);
 /* Whether one of them is this model. */
 bool transfer_has_file(const struct transfer *t, const struct content_id *manifest);
+const char *transfer_file(
+        const struct transfer *t, const struct content_id *manifest); /* its path; NULL: none is */
 
 struct transfer_request {
 	const char *subject;           /* what it is for, in messages: "model stories" */

@@ -402,11 +402,15 @@ void folder_used(struct transfer *t, const struct import *im) {
 			f->used_ns = loop_now_ns();
 }
 
-bool transfer_has_file(const struct transfer *t, const struct content_id *manifest) {
+const char *transfer_file(const struct transfer *t, const struct content_id *manifest) {
 	for (const struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
 		if (f->ids && f->state != FILE_USELESS && content_equal(&f->manifest, manifest))
-			return true;
-	return false;
+			return f->path;
+	return NULL;
+}
+
+bool transfer_has_file(const struct transfer *t, const struct content_id *manifest) {
+	return transfer_file(t, manifest) != NULL;
 }
 
 int transfer_models(struct transfer *t, const char *dir) {

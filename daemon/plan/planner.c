@@ -21,6 +21,8 @@
 #define RATE_UNKNOWN 10e9 /* bytes a second when nobody measured: only ratios matter then */
 #define PICOSECONDS 1e12
 #define HOP_STEP 250e-6 /* seconds */
+#define FILE_OVERHEAD \
+	8192 /* bytes of a tensor's file beside its matrix: head and record, and what blocks round up */
 #define DISK_LEAST 10e6 /* bytes a second: a slower disk has nothing to give */
 
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
@@ -29,6 +31,33 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 		for (int r = 0; r < LAYER_ROLES; r++)
 			sum += feed_tensor_bytes(&m->layer[l][r]);
 	return sum;
+}
+
+static uint64_t file_bytes(const struct manifest_tensor *t) {
+	/* 32 bytes for each chunk of 4 MiB, and a whole page */
+	return feed_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
+}
+
+uint64_t planner_disk_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
+	uint64_t sum = 0;
+	for (uint32_t l = first; l < last; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			sum += file_bytes(&m->layer[l][r]);
+	return sum;
+}
+
+/* held: bit role: that end is there. */
+static uint64_t disk_ends(const struct manifest *m, uint32_t held) {
+	uint64_t sum = 0;
+	for (int r = 0; r < END_ROLES; r++)
+		if (!(held >> r & 1) &&
+		        (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id)))
+			sum += file_bytes(&m->end[r]);
+	return sum;
+}
+
+uint64_t planner_disk_end_bytes(const struct manifest *m) {
+	return disk_ends(m, 0);
 }
 
 uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
@@ -74,8 +103,8 @@ uint32_t planner_context(uint32_t trained) {
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *moved, *weight, *room, *hop, *disk;
-	bool any_disk;
+	uint64_t *time, *moved, *weight, *room, *hop, *disk, *store, *stored;
+	bool any_disk, any_store;
 	bool *required, *excluded;
 };
 
@@ -86,6 +115,8 @@ static void sums_free(struct sums *s) {
 	free(s->room);
 	free(s->hop);
 	free(s->disk);
+	free(s->store);
+	free(s->stored);
 	free(s->required);
 	free(s->excluded);
 }
@@ -120,6 +151,17 @@ static bool holds(const struct planner_node *n, uint32_t layer, int role) {
 	return n->held && bit / 32 < n->held_words && n->held[bit / 32] >> bit % 32 & 1;
 }
 
+/* Whether its store has it: what is in a model file of its own alone is to be packed. */
+static bool stores(const struct planner_node *n, uint32_t layer, int role) {
+	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
+	return n->file ? n->stored && bit / 32 < n->held_words && n->stored[bit / 32] >> bit % 32 & 1
+	               : holds(n, layer, role);
+}
+
+static uint32_t stored_ends(const struct planner_node *n) {
+	return n->file ? n->stored_ends : n->held_ends;
+}
+
 static int sums_make(struct sums *s, const struct planner_input *in) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
@@ -129,10 +171,12 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 	s->room = calloc(in->nodes, sizeof *s->room);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
 	s->disk = calloc(in->nodes, sizeof *s->disk);
+	s->store = calloc(in->nodes, sizeof *s->store);
+	s->stored = calloc(in->nodes * (layers + 1), sizeof *s->stored);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->disk || !s->required ||
-	        !s->excluded)
+	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->disk || !s->store ||
+	        !s->stored || !s->required || !s->excluded)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++)
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
@@ -145,15 +189,21 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 			s->disk[i] = picoseconds((double)(1 << 20) / n->disk) + 1;
 			s->any_disk = true;
 		}
+		uint64_t ends = i == in->coordinator ? disk_ends(m, stored_ends(n)) : 0;
+		s->store[i] = !n->disk_known ? UINT64_MAX : n->disk_free > ends ? n->disk_free - ends : 0;
+		s->any_store = s->any_store || n->disk_known;
 		s->required[i] = n->required;
 		s->excluded[i] = n->excluded;
 		uint64_t *t = s->time + i * (layers + 1), *moved = s->moved + i * (layers + 1);
+		uint64_t *stored = s->stored + i * (layers + 1);
 		for (uint32_t l = 0; l < layers; l++) {
 			double seconds = 0;
 			moved[l + 1] = moved[l];
+			stored[l + 1] = stored[l];
 			for (int r = 0; r < LAYER_ROLES; r++) {
 				seconds += (double)m->layer[l][r].bytes / rate_of(in, i, m->layer[l][r].type);
 				moved[l + 1] += holds(n, l, r) ? 0 : m->layer[l][r].bytes;
+				stored[l + 1] += stores(n, l, r) ? 0 : file_bytes(&m->layer[l][r]);
 			}
 			t[l + 1] = t[l] + picoseconds(seconds);
 		}
@@ -225,6 +275,37 @@ static int no_room(struct planner_plan *out, const struct planner_input *in, con
 	        size_text((double)need).s, size_text((double)have).s);
 }
 
+/* The same for disks: memory would do.  Lists who has how much. */
+static int no_disk(struct planner_plan *out, const struct planner_input *in, const struct sums *sums,
+        char *err, size_t errlen) {
+	uint32_t layers = in->manifest->hp.layers;
+	uint64_t need = 0, have = 0;
+	char list[256] = "";
+	size_t at = 0;
+	for (uint32_t l = 0; l < layers; l++) {
+		uint64_t least = UINT64_MAX;
+		for (size_t i = 0; i < in->nodes; i++) {
+			const uint64_t *stored = sums->stored + i * (layers + 1);
+			if (!in->node[i].excluded && stored[l + 1] - stored[l] < least)
+				least = stored[l + 1] - stored[l];
+		}
+		need += least;
+	}
+	for (size_t i = 0; i < in->nodes; i++) {
+		if (in->node[i].excluded)
+			continue;
+		have += sums->store[i] < need ? sums->store[i] : need;
+		if (at < sizeof list)
+			at += (size_t)snprintf(list + at, sizeof list - at, "%s%s on %s", at ? ", " : "",
+			        sums->store[i] == UINT64_MAX ? "enough" : size_text((double)sums->store[i]).s,
+			        in->node[i].name);
+	}
+	out->missing_disk = need > have ? need - have : need / layers;
+	return refuse(-ENOSPC, err, errlen,
+	        "%s more disk space is needed: its layers take %s that no disk has yet, and free for them are %s",
+	        size_text((double)out->missing_disk).s, size_text((double)need).s, list);
+}
+
 static int check(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	const struct planner_node *c = &in->node[in->coordinator];
 	uint64_t ends = planner_end_bytes(in->manifest, in->parallel, in->max_rows);
@@ -238,6 +319,13 @@ static int check(struct planner_plan *out, const struct planner_input *in, char 
 	if (out->missing)
 		return refuse(-ENOSPC, err, errlen, "the model's two ends take %s on %s, where %s are free",
 		        size_text((double)ends).s, c->name, size_text((double)c->memory).s);
+	ends = disk_ends(in->manifest, stored_ends(c));
+	out->missing_disk = c->disk_known && c->disk_free < ends ? ends - c->disk_free : 0;
+	if (out->missing_disk)
+		return refuse(-ENOSPC, err, errlen,
+		        "%s more disk space is needed on %s: embedding and output take %s there, and %s are free for them",
+		        size_text((double)out->missing_disk).s, c->name, size_text((double)ends).s,
+		        size_text((double)c->disk_free).s);
 	return 0;
 }
 
@@ -363,9 +451,25 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .required = sums.required,
 	        .excluded = sums.excluded,
 	        .end_time = picoseconds((double)head->bytes / rate_of(in, in->coordinator, head->type))};
+	if (sums.any_store) {
+		s.store = sums.store;
+		s.stored = sums.stored;
+	}
 	rc = search_best(&s, found, &count);
 	if (rc == -ENOSPC && sums.any_disk && !over_disks(&s, &sums, m, found, &count))
 		rc = 0;
+	if (rc == -ENOSPC && s.store) {
+		struct search roomy = s;
+		roomy.store = NULL;
+		int other = search_best(&roomy, found, &count);
+		if (other == -ENOSPC && sums.any_disk)
+			other = over_disks(&roomy, &sums, m, found, &count);
+		if (other == 0) {
+			rc = no_disk(out, in, &sums, err, errlen);
+			goto error;
+		}
+		s.store = NULL;
+	}
 	if (rc == -ENOSPC)
 		rc = no_room(out, in, &s, err, errlen);
 	else if (rc < 0)

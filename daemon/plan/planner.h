@@ -13,14 +13,20 @@ struct planner_node {
 	double many[KERN_TYPES];             /* many columns: the same, times columns; 0: not measured */
 	double low[KERN_TYPES];              /* what bytes_per_second was measured between; 0: not known */
 	double high[KERN_TYPES];
-	double hop;                          /* seconds to send a row to it from another node */
-	double rate;                         /* bytes a second to it */
+	double hop;  /* seconds to send a row to it from another node */
+	double rate; /* bytes a second to it */
 	double disk; /* bytes a second that weights are read with from its disk; 0: not measured, none are */
+	bool disk_known;      /* it has said how much its disk can take: */
+	uint64_t disk_free;   /* bytes of the model that are not there yet */
 	const uint32_t *held; /* the tensors that its disk has: bit layer * LAYER_ROLES + role; NULL: none */
 	size_t held_words;    /* what lies beyond is not there */
-	bool required;        /* named by the user: gets at least one layer */
-	bool excluded;        /* gets none: a coordinator that is not among the named */
-	const char *why;      /* it is excluded, for people; NULL: it is not named */
+	uint32_t held_ends;   /* bit role: that end is there */
+	bool file;            /* all of that may be in a model file of its own: then its store has */
+	const uint32_t *stored; /* these, as in held_words, */
+	uint32_t stored_ends;   /* and these */
+	bool required;          /* named by the user: gets at least one layer */
+	bool excluded;          /* gets none: a coordinator that is not among the named */
+	const char *why;        /* it is excluded, for people; NULL: it is not named */
 };
 
 struct planner_input {
@@ -53,19 +59,21 @@ struct planner_plan {
 	size_t stages;
 	uint32_t blocks; /* KV blocks on each stage */
 	double seconds;  /* a token of one stream: stages, hops, ends */
-	double seconds_low, seconds_high; /* what that may be, as far as nodes were not always measured alike */
-	double ends;                      /* of it, the ends on the coordinator */
-	double back;     /* and for the row to come back there; 0: the last stage is there */
+	double seconds_low,
+	        seconds_high; /* what that may be, as far as nodes were not always measured alike */
+	double ends;          /* of it, the ends on the coordinator */
+	double back;          /* and for the row to come back there; 0: the last stage is there */
 	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
 	double bound; /* seconds that no plan takes less than, where not all of them were gone through; 0: they were */
 	double prompt; /* a token of a prompt that is one step of many rows: stages and hops; 0: nobody knows */
-	uint64_t missing; /* bytes of memory, when nothing fits */
+	uint64_t missing;      /* bytes of memory, when nothing fits; or, if memory is not what is missing, */
+	uint64_t missing_disk; /* bytes of disk space */
 };
 
 /* Where all of a model's weights fit the nodes' memory they stay there.  Otherwise nodes whose disks were measured may read
  * a part of theirs in every step, if a token still comes within PLANNER_LONGEST seconds. */
 #define PLANNER_LONGEST 60
-/* 0, or -ENOSPC with `missing` and a sentence that says it, -EINVAL for more required nodes than layers. */
+/* 0, or -ENOSPC with `missing` or `missing_disk` and a sentence that says it, -EINVAL for more required nodes than layers. */
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);
 
@@ -93,6 +101,9 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
         uint32_t blocks, uint32_t max_rows, unsigned team);
 uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows);
+/* Bytes of the files that hold layers [first, last), and the ends, in a store that has nothing of them. */
+uint64_t planner_disk_bytes(const struct manifest *m, uint32_t first, uint32_t last);
+uint64_t planner_disk_end_bytes(const struct manifest *m);
 uint32_t planner_blocks(uint32_t context, uint32_t parallel); /* KV blocks on each stage */
 
 #endif

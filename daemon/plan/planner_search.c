@@ -77,7 +77,7 @@ static uint64_t needs(const struct search *s, uint32_t a, uint32_t b) {
 }
 
 bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
-	return !s->excluded[node] &&
+	return !s->excluded[node] && (!s->store || between(s->stored, s, node, a, b) <= s->store[node]) &&
 	       (needs(s, a, b) <= s->room[node] ||
 	               (s->disk && s->disk[node] && s->buffers + (b - a) * s->stay_layer <= s->room[node]));
 }

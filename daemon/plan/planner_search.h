@@ -26,6 +26,10 @@ struct search {
 	const uint64_t *hop; /* [nodes]: picoseconds for a row to arrive */
 	const bool *required, *excluded; /* [nodes] */
 	uint64_t end_time;               /* of the ends, on the coordinator */
+	/* Files that a node's store has not yet need room on its disk. */
+	const uint64_t *store; /* [nodes]: bytes that it can take; NULL: nobody asks */
+	const uint64_t
+	        *stored; /* [nodes * (layers + 1)]: bytes of the files that layers [0, l) would add there */
 	/* What has no room in a node's memory is read from its disk in every step. */
 	const uint64_t *disk; /* [nodes]: picoseconds a MiB, 0: it cannot; NULL: no node does */
 	uint64_t buffers;     /* bytes that reading takes on a node that does */

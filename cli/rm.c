@@ -1,0 +1,113 @@
+/* caravan rm: a model goes from the cluster's disks. */
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/stored.h"
+#include "proto/size.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OPT_YES = OPT_OWN };
+static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
+
+static const char help[] =
+        "Deletes the model's weights from the disks of all nodes that are up.  What another\n"
+        "model has as well stays.  A model that is loaded must be unloaded first.  Model files\n"
+        "of your own (caravand --models, or the file that it was loaded from) are not touched.\n"
+        "\n"
+        "  --yes                  do not ask on a terminal\n";
+
+/* Asks on a terminal; false: no. */
+static bool confirmed(const struct stored *s, const char *model) {
+	char where[512], answer[16] = "";
+	for (size_t i = 0; i < s->envs; i++) {
+		const Caravan__CtlModel *m = stored_at(s, i);
+		if (strcmp(m->name, model) != 0)
+			continue;
+		stored_where(m, where, sizeof where);
+		fprintf(stderr, "Delete %s (%s, on %s) from the cluster's disks? [y/N] ", m->name,
+		        size_text((double)m->bytes).s, where);
+		fflush(stderr);
+		return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
+	}
+	return true; /* the daemon says that there is none */
+}
+
+/* What became of it on one node. */
+static void print_removed(const Caravan__CtlRemoved *m, uint64_t *freed) {
+	*freed += m->freed;
+	if (*m->error) {
+		fprintf(stderr, "caravan: %s: %s\n", m->node, m->error);
+		return;
+	}
+	if (m->freed)
+		printf("%s: %s freed\n", m->node, size_text((double)m->freed).s);
+	if (m->shared)
+		printf("%s: %s stays, since another model has it too\n", m->node,
+		        size_text((double)m->shared).s);
+	if (m->in_use)
+		printf("%s: %s stays, since a program has it open: try again when that has ended\n", m->node,
+		        size_text((double)m->in_use).s);
+}
+
+static int remove_it(const struct args *a, const char *model) {
+	struct client c;
+	const uint8_t *payload;
+	size_t len;
+	uint64_t freed = 0;
+	bool stays = false;
+	const Caravan__Envelope *env = NULL;
+	Caravan__CtlRemove cmd = CARAVAN__CTL_REMOVE__INIT;
+	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	cmd.model = (char *)model;
+	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_REMOVE;
+	ask.ctl_remove = &cmd;
+	int rc = client_open(&c, a->control);
+	if (rc == 0)
+		rc = client_send(&c, &ask, NULL, 0, NULL, 0);
+	while (rc == 0 && (env = client_next(&c, &payload, &len))) {
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
+			break;
+		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR) {
+			rc = fail("%s", env->ctl_error->message);
+		} else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_REMOVED) {
+			print_removed(env->ctl_removed, &freed);
+			stays = stays || *env->ctl_removed->error || env->ctl_removed->in_use;
+		}
+	}
+	if (rc == 0 && !env)
+		rc = EXIT_FAILED;
+	client_close(&c);
+	if (rc == 0)
+		printf("Deleted %s: %s freed.\n", model, size_text((double)freed).s);
+	return rc == 0 && stays ? EXIT_FAILED : rc;
+}
+
+static int run(int argc, char **argv) {
+	struct args a;
+	bool yes = !isatty(STDIN_FILENO);
+	args_begin(&a, &command_rm, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		yes = yes || o == OPT_YES;
+	args_operands(&a, 1, 1, "MODEL");
+	const char *model = argv[optind];
+	if (!wire_name_ok(model))
+		return fail("'%s' is not the name of a model; 'caravan models' lists them", model);
+	if (!yes) {
+		struct stored s;
+		int rc = stored_fetch(&s, &a);
+		if (rc != 0)
+			return rc;
+		bool sure = confirmed(&s, model);
+		stored_clear(&s);
+		if (!sure)
+			return fail("%s stays", model);
+	}
+	return remove_it(&a, model);
+}
+
+const struct command command_rm = {.name = "rm",
+        .usage = "[--yes] MODEL",
+        .summary = "delete a model from the cluster's disks",
+        .help = help,
+        .run = run};

@@ -1,0 +1,34 @@
+#!/bin/sh
+# What the cluster has on its disks: listed, loaded by name after everything was restarted, removed; free disk in status and plan.
+. "$(dirname "$0")/lib.sh"
+
+require cluster a b
+require links_known a b
+cp "$demo" "$dir/tale.gguf"
+check "nothing is on disk at first" sh -c 'test -z "$(caravan models --control "$0/a/control.sock")"' "$dir"
+require on a load --nodes all --copies 2 "$dir/tale.gguf"
+listed() { on b models --json | json "[(m['name'], m['state'], m['copies'], m['share'], len(m['on'])) for m in j['models']] == [('tale', '$1', $2, 1.0, 2)]"; }
+check "models says what serves, and on how many disks it is" wait_for 30 listed serving 2
+check "the table has it in a line of 80 columns" sh -c 'caravan models --control "$0/b/control.sock" | grep "^tale  *serving .* 2  *now  *a, b$" | grep -v ".\{81\}"' "$dir"
+disks() { on a status --json | json "all(0 < n['disk_free'] < n['disk_size'] and n['store_bytes'] > 0 for n in j['nodes'])"; }
+check "status knows how much disk is free on every node" wait_for 15 disks
+check "rm refuses what serves" sh -c '! caravan rm tale --control "$0/b/control.sock" 2>"$0/err2" && grep -q "caravan unload tale" "$0/err2"' "$dir"
+
+require on a unload tale
+rm "$dir/tale.gguf"
+check "after unload it is on disk" wait_for 10 listed "on disk" 2
+for n in a b; do require stop $n; done
+rm -f "$dir/a/plans" "$dir/b/plans"
+for n in a b; do require node $n; done
+require wait_for 20 all_up a 2
+check "load NAME, with nothing but the stores" on b load tale
+require caravan run -m "$demo" --temp 0 -n 12 "Once upon a time"
+cp "$dir/out" "$dir/alone"
+check "it answers as from its file" sh -c 'caravan run --control "$0/a/control.sock" -m tale --temp 0 -n 12 "Once upon a time" >"$0/again" && cmp "$0/alone" "$0/again"' "$dir"
+check "a name that nobody has: what there is is said" sh -c '! caravan load saga --control "$0/a/control.sock" 2>"$0/err2" && grep -q "there are tale" "$0/err2"' "$dir"
+require on b unload tale
+
+check "rm takes it off all disks, and says how much that was" sh -c 'caravan rm --yes tale --control "$0/a/control.sock" >"$0/removed" && grep -q "^a: .* freed$" "$0/removed" && grep -q "^b: .* freed$" "$0/removed" && grep -q "^Deleted tale: .* freed\.$" "$0/removed"' "$dir"
+check "nothing of it is left" sh -c '! ls "$0"/a/store/tensors/* "$0"/b/store/tensors/* "$0"/a/store/models/* 2>/dev/null && test -z "$(caravan models --control "$0/a/control.sock")"' "$dir"
+check "rm of what is not there fails" sh -c '! caravan rm tale --control "$0/a/control.sock" 2>"$0/err2" && grep -q "no model tale" "$0/err2"' "$dir"
+finish
