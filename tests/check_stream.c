@@ -322,6 +322,96 @@ START_TEST(stop_texts_checked) {
 }
 END_TEST
 
+static uint32_t draw(uint32_t *state, uint32_t n) {
+	*state = *state * 1664525 + 1013904223;
+	return (*state >> 16) % n;
+}
+
+/* A text with all names, and which of its bytes are not shown. */
+struct named_text {
+	char text[256];
+	bool hidden[256];
+	size_t n;
+};
+
+/* Where the stop text begins that the text ends with, or SIZE_MAX; hidden bytes are passed over, or not. */
+static size_t stop_begins(const struct named_text *full, const struct text_stop *stop, bool pass_over) {
+	size_t at = full->n;
+	if (pass_over && full->hidden[full->n - 1])
+		return SIZE_MAX;
+	for (size_t i = stop->len; i > 0;) {
+		if (at-- == 0)
+			return SIZE_MAX;
+		if (pass_over && full->hidden[at])
+			continue;
+		if (full->text[at] != stop->s[--i])
+			return SIZE_MAX;
+	}
+	return at;
+}
+
+/* Any tokens, control tokens among them, and any stop texts: what is given out is what is shown before the stop text that is
+ * complete first, by a search that looks at every byte of both texts. */
+START_TEST(stops_of_any_tokens) {
+	static const char *const pool[] = {
+	        "a", "aa", "</", "s>", "<", ">", "/", "s", "</s>", "<s>", "</s>", "h"};
+	static const struct text_stop all[] = {{"</s>", 4}, {"a</s>h", 6}, {"aa", 2}, {"</s><s>", 7},
+	        {"s>a", 3}, {"<", 1}, {"s>", 2}, {"h</s></s>a", 10}, {"aha", 3}};
+	uint32_t state = 7, stopped = 0;
+	for (int round = 0; round < 20000; round++) {
+		struct named_text full = {.n = 0};
+		struct text_stop stop[3];
+		char got[256];
+		const char *out;
+		size_t ngot = 0, nstop = 1 + draw(&state, 3), end = SIZE_MAX;
+		int which = -1;
+		for (size_t i = 0; i < nstop; i++)
+			stop[i] = all[draw(&state, sizeof all / sizeof *all)];
+		struct text_stream *s = make(0, nstop, stop);
+		for (uint32_t k = draw(&state, 24); k > 0; k--) {
+			const char *token = pool[draw(&state, sizeof pool / sizeof *pool)];
+			uint32_t id = small_find(x, token);
+			ck_assert_int_eq(text_stream_push(s, id), 0);
+			for (const char *c = token; *c && which < 0; c++) {
+				size_t longest = 0;
+				full.text[full.n] = *c;
+				full.hidden[full.n++] = tokenizer_is_control(t, id);
+				for (size_t i = 0; i < nstop; i++) {
+					size_t begins = stop_begins(&full, &stop[i], false);
+					if (begins == SIZE_MAX)
+						begins = stop_begins(&full, &stop[i], true);
+					if (begins == SIZE_MAX || stop[i].len <= longest)
+						continue;
+					longest = stop[i].len;
+					which = (int)i;
+					end = begins;
+				}
+			}
+			ck_assert_int_eq(text_stream_stopped(s), which);
+			if (draw(&state, 2)) {
+				size_t n = text_stream_take(s, &out);
+				memcpy(got + ngot, out, n);
+				ngot += n;
+			}
+		}
+		ck_assert_int_eq(text_stream_finish(s), 0);
+		size_t n = text_stream_take(s, &out), want = 0;
+		memcpy(got + ngot, out, n);
+		ngot += n;
+		for (size_t i = 0; i < full.n && i < end; i++) {
+			if (full.hidden[i])
+				continue;
+			ck_assert(want < ngot && got[want] == full.text[i]);
+			want++;
+		}
+		ck_assert_uint_eq(ngot, want);
+		stopped += which >= 0;
+		text_stream_destroy(s);
+	}
+	ck_assert(stopped > 5000 && stopped < 20000);
+}
+END_TEST
+
 /* Stop texts found as a search over the whole text finds them, and nothing given out too early. */
 START_TEST(stop_random) {
 	const struct text_stop stops[] = {{"aab", 3}, {"bb", 2}, {"abab", 4}};
@@ -376,6 +466,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, stop_of_characters);
 	tcase_add_test(c, stop_texts_checked);
 	tcase_add_test(c, stop_random);
+	tcase_add_test(c, stops_of_any_tokens);
 	suite_add_tcase(s, c);
 	return s;
 }

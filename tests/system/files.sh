@@ -45,6 +45,9 @@ for m in none:"tokenizer.ggml.pre is missing" other:"tokenizer.ggml.pre is \"tek
 	check "and plan for other machines" fails "$why" caravan plan --cluster "$dir/machines" "$f"
 	check "and tokenize, which names the file" fails "${f##*/}: $why" caravan tokenize -m "$f" hi
 done
+# a special token is looked for at every place of a text, so that there is a bound on its length
+require mkchain "$dir/long.gguf" pre=llama-bpe "<|$(printf '%02000d' 0)"
+check "a special token may not be endless" fails "long.gguf: token 256 is special and 2002 bytes long" on alpha load "$dir/long.gguf"
 check "nothing was kept of it by a command" nothing_kept "$XDG_STATE_HOME/caravan"
 check "nor by a daemon" nothing_kept "$dir/alpha"
 
