@@ -67,8 +67,8 @@ static const char help[] =
         "  --cluster DESCRIPTION  plan for the machines that this file describes; the\n"
         "                         first coordinates.  May be repeated to add them up.  No\n"
         "                         daemon is asked.  See caravan(1) and contrib/machines\n"
-        "  --shape NAME:TYPE      a well-known model with weights of one type, such as\n"
-        "                         llama2-70b:Q4_0\n"
+        "  --shape NAME:TYPE      a well-known model with weights of this type or\n"
+        "                         mixture, such as llama2-70b:Q4_K_M\n"
         "\n"
         "Output:\n"
         "  --json                 the same facts for programs\n";

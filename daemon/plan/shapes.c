@@ -44,6 +44,134 @@ static const struct kern_traits *find_type(const char *name, enum kern_type *typ
 	return NULL;
 }
 
+/* ---- mixtures of weight types ---- */
+
+/* Files of these names do not have one type throughout: matrices that suffer more from few bits have more of them.  Which these
+ * are is a convention of llama.cpp's quantize (src/llama-quant.cpp, as of 2026), stated here as a table: base is the type of all that no
+ * rule raises. */
+enum mixture_name {
+	MIX_Q2_K,
+	MIX_Q3_K_S,
+	MIX_Q3_K_M,
+	MIX_Q3_K_L,
+	MIX_Q4_K_S,
+	MIX_Q4_K_M,
+	MIX_Q5_K_S,
+	MIX_Q5_K_M,
+	MIXTURES
+};
+
+static const struct mixture {
+	const char *name;
+	enum kern_type base;
+} mixtures[MIXTURES] = {
+        [MIX_Q2_K] = {"Q2_K", KERN_Q2_K},
+        [MIX_Q3_K_S] = {"Q3_K_S", KERN_Q3_K},
+        [MIX_Q3_K_M] = {"Q3_K_M", KERN_Q3_K},
+        [MIX_Q3_K_L] = {"Q3_K_L", KERN_Q3_K},
+        [MIX_Q4_K_S] = {"Q4_K_S", KERN_Q4_K},
+        [MIX_Q4_K_M] = {"Q4_K_M", KERN_Q4_K},
+        [MIX_Q5_K_S] = {"Q5_K_S", KERN_Q5_K},
+        [MIX_Q5_K_M] = {"Q5_K_M", KERN_Q5_K},
+};
+
+/* Files that people find beside them, with types that Caravan has no kernels for. */
+static const char *const not_yet[] = {"IQ4_XS", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S",
+        "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "TQ1_0", "TQ2_0", "MXFP4"};
+
+/* How the matrices of a shape are typed: all alike, or by a mixture. */
+struct typing {
+	enum kern_type type; /* of all, or what no rule raises */
+	int mixture;         /* -1: all alike */
+};
+
+/* The first and the last eighth of the layers, and every third between them. */
+static bool more_bits(uint32_t layer, uint32_t layers) {
+	return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
+}
+
+static enum kern_type value_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
+	enum kern_type t = y->type;
+	bool grouped = hp->heads / hp->kv_heads >= 4;
+	switch (y->mixture) {
+	case MIX_Q2_K:
+		t = grouped ? KERN_Q4_K : KERN_Q3_K;
+		break;
+	case MIX_Q3_K_M:
+		t = layer < 2 ? KERN_Q5_K : KERN_Q4_K;
+		break;
+	case MIX_Q3_K_L:
+		t = KERN_Q5_K;
+		break;
+	case MIX_Q4_K_S:
+		t = layer < 4 ? KERN_Q5_K : t;
+		break;
+	case MIX_Q4_K_M:
+	case MIX_Q5_K_M:
+		t = more_bits(layer, hp->layers) ? KERN_Q6_K : t;
+		break;
+	default:
+		break;
+	}
+	/* models of 80 layers with few heads of values: these matrices are small there */
+	if (hp->layers == 80 && hp->heads != hp->kv_heads && (t == KERN_Q3_K || t == KERN_Q4_K))
+		t = KERN_Q5_K;
+	return t;
+}
+
+static enum kern_type down_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
+	switch (y->mixture) {
+	case MIX_Q2_K:
+		return KERN_Q3_K;
+	case MIX_Q3_K_M:
+		return layer < hp->layers / 16 ? KERN_Q5_K : KERN_Q4_K;
+	case MIX_Q3_K_L:
+		return KERN_Q5_K;
+	case MIX_Q4_K_S:
+		return layer < hp->layers / 8 ? KERN_Q5_K : y->type;
+	case MIX_Q4_K_M:
+	case MIX_Q5_K_M:
+		return more_bits(layer, hp->layers) ? KERN_Q6_K : y->type;
+	default:
+		return y->type;
+	}
+}
+
+static enum kern_type out_type(const struct typing *y) {
+	return y->mixture == MIX_Q2_K     ? KERN_Q3_K
+	       : y->mixture == MIX_Q3_K_M ? KERN_Q4_K
+	       : y->mixture == MIX_Q3_K_L ? KERN_Q5_K
+	                                  : y->type;
+}
+
+static enum kern_type layer_type(
+        const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
+	if (manifest_layer_is_norm(role))
+		return KERN_F32;
+	if (y->mixture < 0)
+		return y->type;
+	return role == LAYER_V      ? value_type(y, hp, layer)
+	       : role == LAYER_DOWN ? down_type(y, hp, layer)
+	       : role == LAYER_OUT  ? out_type(y)
+	                            : y->type;
+}
+
+static enum kern_type end_type(const struct typing *y, enum end_role role, bool tied) {
+	if (manifest_end_is_norm(role))
+		return KERN_F32;
+	return y->mixture >= 0 && (role == END_HEAD || tied) ? KERN_Q6_K : y->type;
+}
+
+static bool find_typing(const char *name, struct typing *out) {
+	*out = (struct typing){KERN_F32, -1};
+	for (int i = 0; i < MIXTURES; i++)
+		if (strcasecmp(mixtures[i].name, name) == 0) {
+			*out = (struct typing){mixtures[i].base, i};
+			return true;
+		}
+	return find_type(name, &out->type) != NULL;
+}
+
 static void fill(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
 	t->type = type;
 	t->bytes = t->rows * kern_row_bytes(type, t->n);
@@ -64,25 +192,31 @@ static int no_shape(const char *spec, char *err, size_t errlen) {
 }
 
 static int no_type(const char *name, char *err, size_t errlen) {
-	size_t at = (size_t)snprintf(err, errlen, "there is no weight type '%.32s'; there are", name);
-	bool first = true;
-	for (uint32_t t = 0; t < KERN_TYPES; t++)
-		if (kern_traits(t)) {
-			at = list(err, errlen, at, kern_traits(t)->name, first);
-			first = false;
+	for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
+		if (strcasecmp(not_yet[i], name) == 0) {
+			snprintf(err, errlen,
+			        "weights of type %s are not supported yet: there are no kernels for them",
+			        not_yet[i]);
+			return -ENOTSUP;
 		}
+	size_t at = (size_t)snprintf(err, errlen, "there is no weight type '%.32s'; there are", name);
+	for (int i = 0; i < MIXTURES; i++)
+		at = list(err, errlen, at, mixtures[i].name, i == 0);
+	for (uint32_t t = 0; t < KERN_TYPES; t++)
+		if (kern_traits(t) && t != KERN_Q2_K) /* the mixture of that name */
+			at = list(err, errlen, at, kern_traits(t)->name, false);
 	return -EINVAL;
 }
 
 int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t errlen) {
 	const char *colon = strchr(spec, ':');
-	enum kern_type type = KERN_F32;
+	struct typing typing;
 	const struct shape *s = find_shape(spec, colon ? (size_t)(colon - spec) : strlen(spec));
 	struct manifest *m;
 	uint64_t name = 1;
 	if (!s)
 		return no_shape(spec, err, errlen);
-	if (!colon || !find_type(colon + 1, &type))
+	if (!colon || !find_typing(colon + 1, &typing))
 		return no_type(colon ? colon + 1 : "", err, errlen);
 	struct hparams hp = {.layers = s->layers,
 	        .dim = s->dim,
@@ -102,12 +236,12 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			struct manifest_tensor *t = &m->layer[l][r];
 			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
-			fill(t, manifest_layer_is_norm((enum layer_role)r) ? KERN_F32 : type, name++);
+			fill(t, layer_type(&typing, &hp, (enum layer_role)r, l), name++);
 		}
 	for (int r = 0; r < END_ROLES; r++) {
 		struct manifest_tensor *t = &m->end[r];
 		manifest_end_shape(&hp, (enum end_role)r, &t->n, &t->rows);
-		fill(t, manifest_end_is_norm((enum end_role)r) ? KERN_F32 : type, name++);
+		fill(t, end_type(&typing, (enum end_role)r, s->tied), name++);
 	}
 	if (s->tied)
 		m->end[END_HEAD].id = m->end[END_EMBED].id;
@@ -116,7 +250,7 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 			if (m->layer[l][r].n % kern_traits((uint32_t)m->layer[l][r].type)->block) {
 				snprintf(err, errlen,
 				        "%s cannot have weights of type %s: its rows are no whole blocks",
-				        s->name, kern_traits((uint32_t)type)->name);
+				        s->name, kern_traits((uint32_t)m->layer[l][r].type)->name);
 				manifest_destroy(m);
 				return -EINVAL;
 			}
