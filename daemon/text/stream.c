@@ -17,8 +17,8 @@ struct stop {
 	char *s;
 	uint32_t *border; /* border[i]: the longest proper prefix of s that s[0..i] ends with */
 	size_t len;
-	size_t matched,
-	        spelled; /* so much of it ends what is shown; so much ends that with the hidden bytes */
+	size_t matched; /* so much of it ends what is shown */
+	size_t spelled; /* so much of it ends the same with all names */
 };
 
 struct text_stream {

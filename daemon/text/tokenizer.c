@@ -297,7 +297,7 @@ int tokenizer_encode(
 	e.id = malloc(e.cap * sizeof *e.id);
 	if (!e.id)
 		return -ENOMEM;
-	bool begins = flags & TOKENIZE_BOS && tokenizer_adds_bos(t);
+	bool begins = flags & TOKENIZE_BOS && t->v->add_bos && t->v->bos >= 0;
 	if (begins && !(len > 0 && special_at(t, set, text, len) == (uint32_t)t->v->bos))
 		rc = encoding_push(&e, (uint32_t)t->v->bos);
 	size_t begin = 0;
@@ -403,8 +403,4 @@ bool tokenizer_is_end(const struct tokenizer *t, uint32_t id) {
 
 bool tokenizer_has_space_prefix(const struct tokenizer *t) {
 	return t->v->model == VOCAB_SPM && t->v->add_space_prefix;
-}
-
-bool tokenizer_adds_bos(const struct tokenizer *t) {
-	return t->v->add_bos && t->v->bos >= 0;
 }

@@ -62,7 +62,4 @@ bool tokenizer_is_end(const struct tokenizer *t, uint32_t id);
 /* Encoding puts a space in front of a text (SPM with its space prefix). */
 bool tokenizer_has_space_prefix(const struct tokenizer *t);
 
-/* Encoding with TOKENIZE_BOS puts a token in front of a text. */
-bool tokenizer_adds_bos(const struct tokenizer *t);
-
 #endif

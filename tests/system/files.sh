@@ -62,7 +62,11 @@ check "so does load" on alpha load --pre llama-bpe "$dir/none.gguf"
 check "another node cuts words alike" sh -c 'test "$(caravan tokenize --control "$0" 1234)" = "$(caravan tokenize -m "$1" --pre llama-bpe 1234)"' \
 	"$dir/beta/control.sock" "$dir/none.gguf"
 check "and runs it" prints "hello world" on beta run --temp 0 x
-check "to be loaded again by name it needs none" fails "goes with a file" on alpha load --pre gpt-2 none
+check "to be loaded again by name takes none" fails "goes with a file" on alpha load --pre gpt-2 none
+require on alpha unload none
+check "and needs none" on alpha load none
+check "it still cuts words as it did" sh -c 'test "$(caravan tokenize --control "$0" 1234)" = "$(caravan tokenize -m "$1" --pre llama-bpe 1234)"' \
+	"$dir/beta/control.sock" "$dir/none.gguf"
 
 # ---- special tokens ----------------------------------------------------------------------------------------------
 require mkchain "$dir/chain.gguf" pre=llama-bpe hello "<|start|>" " world" "<|stop|>" " more"
