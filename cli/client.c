@@ -257,8 +257,19 @@ Caravan__Envelope *client_take(struct client *c) {
 	return env;
 }
 
-/* Whether there is a GGUF file of this name: as other programs store models, by a hash and without a suffix. */
+static bool ends_with(const char *name, const char *tail) {
+	size_t n = strlen(name), t = strlen(tail);
+	return n > t && strcmp(name + n - t, tail) == 0;
+}
+
+/* Whether there is a file of this name that people mean as a model: a GGUF file, which other programs store by a hash and without
+ * a suffix; or one that cannot be loaded, which is told them better by its contents than as an unknown model. */
 static bool is_model_file(const char *name) {
+	static const char *const others[] = {
+	        ".safetensors", ".bin", ".pt", ".pth", ".ggml", ".part", ".crdownload", ".incomplete"};
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (ends_with(name, others[i]) && access(name, F_OK) == 0)
+			return true;
 	char magic[4];
 	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	bool is =
@@ -271,11 +282,6 @@ static bool is_model_file(const char *name) {
 bool client_is_path(const char *model) {
 	size_t n = strlen(model);
 	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0) || is_model_file(model);
-}
-
-static bool ends_with(const char *name, const char *tail) {
-	size_t n = strlen(name), t = strlen(tail);
-	return n > t && strcmp(name + n - t, tail) == 0;
 }
 
 /* What of a folder should have been named. */

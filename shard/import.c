@@ -87,6 +87,8 @@ static bool ends_with(struct gguf_string s, const char *tail) {
 /* Every tensor must be one that the model uses, or one of those that change nothing. */
 static int check_names(struct import *im) {
 	char shown[80], why[160];
+	if (gguf_tensors(im->g) == 0)
+		return fail(im, -ENOTSUP, "it has no weights: a vocabulary alone is for caravan tokenize");
 	for (size_t i = 0; i < gguf_tensors(im->g); i++) {
 		const struct gguf_tensor *t = gguf_tensor(im->g, i);
 		struct gguf_string rest;

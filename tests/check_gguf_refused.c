@@ -433,6 +433,12 @@ START_TEST(models_must_be_whole) {
 	ck_assert_int_eq(import_gen(ggufgen_model(&m)), -ENOTSUP);
 	ck_assert_str_eq(
 	        err, "model: tensor output_norm.weight is a norm of type Q8_0; F32, F16 and BF16 are known");
+	/* a vocabulary alone */
+	gen = ggufgen_create();
+	ggufgen_model_keys(gen, &small_model);
+	ggufgen_vocab_keys(gen, 40);
+	ck_assert_int_eq(import_gen(gen), -ENOTSUP);
+	ck_assert_str_eq(err, "model: it has no weights: a vocabulary alone is for caravan tokenize");
 	/* more tokens than rows; rows beyond the tokens are padding */
 	ck_assert_int_eq(import_gen(sized(41, 40, 40)), -EINVAL);
 	ck_assert_str_eq(

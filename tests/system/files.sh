@@ -134,6 +134,9 @@ check "or that there is none" fails "without a .gguf file" on alpha load "$dir/b
 cp "$dir/chain.gguf" "$dir/sha256-0123456789abcdef"
 blob() { (cd "$dir" && caravan run -m sha256-0123456789abcdef --temp 0 x); }
 check "a model without a suffix is one" prints "hello world more" blob
+printf '\002\0\0\0\0\0\0\0{}' >"$dir/model.safetensors"
+other() { (cd "$dir" && caravan run -m model.safetensors x); }
+check "a file of another form is told as one" fails "it is a safetensors file: convert" other
 cp "$top_srcdir/tests/data/models/split-00001-of-00002.gguf" "$dir/s-00001-of-00002.gguf"
 cp "$top_srcdir/tests/data/models/split-00001-of-00002.gguf" "$dir/s-00002-of-00002.gguf"
 for i in 1 2; do
