@@ -2,6 +2,7 @@
 #include "cli/advice.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/table.h"
 #include "cli/text.h"
 #include "daemon/plan/advice.h"
 #include "proto/size.h"
@@ -61,20 +62,38 @@ static int told(const Caravan__CtlAdvice *a, int rc) {
 
 /* ---- for people ---- */
 
-static void print_node(const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
-	char layers[32] = "none", weights[24] = "-", kv[24] = "-", compute[24] = "-", send[24] = "-", of[64];
+static void node_row(struct table *t, const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
+	table_cell(t, "%s", n->name);
 	if (has_layers(n)) {
-		snprintf(layers, sizeof layers, "%u-%u", n->first, n->last - 1);
-		snprintf(weights, sizeof weights, "%s", size_text((double)n->weights).s);
-		snprintf(kv, sizeof kv, "%s", size_text((double)n->kv).s);
+		table_cell(t, "%u-%u", n->first, n->last - 1);
+		table_cell(t, "%s", size_text((double)n->weights).s);
+		table_cell(t, "%s", size_text((double)n->kv).s);
+	} else {
+		table_cell(t, "none");
+		table_cell(t, "-");
+		table_cell(t, "-");
 	}
-	snprintf(of, sizeof of, "%s of %s", size_text((double)needs(n)).s, size_text((double)n->memory).s);
+	table_cell(t, "%s", size_of((double)needs(n), (double)n->memory).s);
 	if (a->seconds > 0 && (n->compute > 0 || n->send > 0)) {
-		snprintf(compute, sizeof compute, "%s", size_ms(n->compute).s);
-		snprintf(send, sizeof send, "%s", size_ms(n->send).s);
+		table_cell(t, "%s", size_ms(n->compute).s);
+		table_cell(t, "%s", size_ms(n->send).s);
+	} else {
+		table_cell(t, "-");
+		table_cell(t, "-");
 	}
-	printf("  %-16s %-9s %-10s %-10s %-10s %-22s %-11s %s\n", n->name, layers, weights, kv,
-	        size_text((double)n->fixed).s, of, compute, send);
+}
+
+static void print_nodes(const Caravan__CtlAdvice *a) {
+	static const char *const heads[] = {
+	        "node", "layers", "weights", "KV cache", "memory", "compute", "send"};
+	struct table t;
+	table_begin(&t, 7, 2);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
+	for (size_t i = 0; i < a->n_nodes; i++)
+		if (has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
+			node_row(&t, a, a->nodes[i]);
+	table_print(&t, stdout, table_width());
 }
 
 struct advice_speed advice_speed(double seconds, double low, double high) {
@@ -96,50 +115,60 @@ void advice_print_chosen(const Caravan__CtlAdvice *a) {
 		fprintf(stderr, ", predicted %s",
 		        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s);
 	fprintf(stderr, "\n");
+	struct table t;
+	table_begin(&t, 5, 2);
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		const Caravan__AdviceNode *n = a->nodes[i];
-		char layers[40] = "no layers";
-		if (has_layers(n))
-			snprintf(layers, sizeof layers, "layers %u-%u", n->first, n->last - 1);
-		else if (!n->coordinator && !*n->why)
+		if (!has_layers(n) && !n->coordinator)
 			continue;
-		fprintf(stderr, "  %-16s %-16s", n->name, layers);
-		if (has_layers(n) || n->coordinator)
-			fprintf(stderr, " %s", size_text((double)needs(n)).s);
-		if (n->moves)
-			fprintf(stderr, ", %s new on its disk", size_text((double)n->moves).s);
+		table_cell(&t, "%s", n->name);
+		if (has_layers(n))
+			table_cell(&t, "layers %u-%u", n->first, n->last - 1);
+		else
+			table_cell(&t, "no layers");
+		table_cell(&t, "%s", size_text((double)needs(n)).s);
 		if (has_layers(n) && n->compute > 0)
-			fprintf(stderr, ", %s a token", size_ms(n->compute).s);
-		fprintf(stderr, "%s%s\n", *n->why ? " " : "", n->why);
+			table_cell(&t, "%s a token", size_ms(n->compute).s);
+		else
+			table_cell(&t, "-");
+		if (n->moves)
+			table_cell(&t, "%s new on its disk", size_text((double)n->moves).s);
+		else
+			table_cell(&t, "%s", "");
 	}
+	table_print(&t, stderr, table_width());
+	for (size_t i = 0; i < a->n_nodes; i++)
+		if (!has_layers(a->nodes[i]) && *a->nodes[i]->why)
+			fprintf(stderr, "  %s has no layers: %s\n", a->nodes[i]->name, a->nodes[i]->why);
 }
 
 static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	bool link;
 	const Caravan__AdviceNode *worst = bottleneck(a, &link);
 	if (!(a->seconds > 0) || !worst) {
-		printf("\nNot every node has been measured: nothing is said of time.\n");
+		printf("\nNot every node has been measured, so no times are predicted.\n");
 		return;
 	}
-	printf("\nOne stream: %s: %s a token, of which sending is %s (%.1f%%).\n",
+	printf("\n");
+	table_say(0, "One stream: %s: %s a token, of which sending is %s (%.1f%%).",
 	        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s, size_ms(a->seconds).s,
 	        size_ms(sending(a)).s, 100 * sending(a) / a->seconds);
 	if (a->bound > 0)
-		printf("Not all ways to cut it were gone through; none takes less than %s.\n",
-		        size_ms(a->bound).s);
+		table_say(0, "Not every split was tried; none takes less than %s.", size_ms(a->bound).s);
 	if (a->prompt > 0)
-		printf("A prompt: %s tokens/s as one step; in several, through several nodes, it is quicker.\n",
+		table_say(0,
+		        "A prompt: %s tokens/s as one step; faster in several steps through several nodes.",
 		        size_rate(1 / a->prompt).s);
 	if (a->parallel > 1)
-		printf("Under load: %s tokens/s with %u streams, each row computed by itself; rows that share "
-		       "a step are quicker.\n",
+		table_say(0, "Under load: %s tokens/s with %u streams, or more where streams share steps.",
 		        size_rate(advice_rate(a->seconds, a->slowest, a->parallel)).s, a->parallel);
-	printf("Bottleneck: %s %s, %s a token.\n", link ? "the way to" : "computing on", worst->name,
+	table_say(0, "Bottleneck: %s %s, %s a token.", link ? "the link to" : "computing on", worst->name,
 	        size_ms(fmax(worst->compute, worst->send)).s);
-	printf("Attention over a long context comes on top.\n");
+	table_say(0, "Attention over a long context adds to this.");
 	if (described)
-		printf("This follows from the rates in the description; of a bandwidth, it is the most that can "
-		       "be read.\n");
+		table_say(0,
+		        "These follow from the rates in the description; where only a bandwidth is given, "
+		        "they are upper bounds.");
 }
 
 /* What is read from disk in every step, by whom, and what that costs. */
@@ -149,14 +178,15 @@ static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 		const Caravan__AdviceNode *n = a->nodes[i];
 		if (!n->streamed)
 			continue;
-		printf("%s%s reads %s of its weights from disk in every step: %s at the %s/s %s.\n",
-		        any ? "" : "\n", n->name, size_text((double)n->streamed).s,
-		        size_ms((double)n->streamed / n->disk).s, size_text(n->disk).s,
-		        described ? "described" : "measured");
+		if (!any)
+			printf("\n");
+		table_say(0, "%s reads %s of its weights from disk in every step: %s at the %s/s %s.",
+		        n->name, size_text((double)n->streamed).s, size_ms((double)n->streamed / n->disk).s,
+		        size_text(n->disk).s, described ? "described" : "measured");
 		any = true;
 	}
 	if (any && *a->smaller)
-		printf("With weights of type %s all of them would stay in memory.\n", a->smaller);
+		table_say(0, "With weights of type %s all of them would stay in memory.", a->smaller);
 }
 
 /* Where drafts come from, and what that leaves: the larger model's figures are of the rest. */
@@ -165,46 +195,46 @@ static void print_draft(const Caravan__CtlAdvice *draft) {
 	for (size_t i = 0; i < draft->n_nodes; i++)
 		if (draft->nodes[i]->coordinator)
 			where = draft->nodes[i]->name;
-	printf("Drafts by %s: %s of weights, most of type %s; with its KV cache and buffers it takes %s on %s",
-	        draft->model, size_text((double)draft->bytes).s, draft->type,
-	        size_text((double)advice_needs(draft)).s, where);
+	char time[40] = "";
 	if (draft->seconds > 0)
-		printf(", %s a token", size_ms(draft->seconds).s);
-	printf(".\nBelow is what that leaves, and times without drafts.\n\n");
+		snprintf(time, sizeof time, ", %s a token", size_ms(draft->seconds).s);
+	table_say(0,
+	        "Drafts by %s: %s of weights, most of type %s; with its KV cache and buffers it takes %s on %s%s.",
+	        draft->model, size_text((double)draft->bytes).s, draft->type,
+	        size_text((double)advice_needs(draft)).s, where, time);
+	table_say(0, "Below is the model in the memory that this leaves, with times without drafts.");
+	printf("\n");
 }
 
 int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, bool described) {
 	uint64_t moves = 0;
-	printf("%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel, KV cache %s\n\n",
+	table_say(0, "%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel, KV cache %s",
 	        a->model, a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel,
 	        kern_kv_name(a->kv));
+	printf("\n");
 	if (draft)
 		print_draft(draft);
-	printf("  %-16s %-9s %-10s %-10s %-10s %-22s %-11s %s\n", "node", "layers", "weights", "KV cache",
-	        "other", "memory", "computing", "sending");
-	for (size_t i = 0; i < a->n_nodes; i++) {
-		const Caravan__AdviceNode *n = a->nodes[i];
-		moves += n->moves;
-		if (has_layers(n) || n->coordinator)
-			print_node(a, n);
-	}
+	print_nodes(a);
+	for (size_t i = 0; i < a->n_nodes; i++)
+		moves += a->nodes[i]->moves;
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		const Caravan__AdviceNode *n = a->nodes[i];
 		if (has_layers(n))
 			continue;
 		if (*n->why)
-			printf("%s has no layers: %s\n", n->name, n->why);
+			table_say(2, "%s has no layers: %s", n->name, n->why);
 		else if (!n->coordinator)
-			printf("  %-16s %s are free\n", n->name, size_text((double)n->memory).s);
+			table_say(2, "%s has %s free", n->name, size_text((double)n->memory).s);
 	}
 	if (a->missing) {
-		printf("\nMissing: %s of memory.\n", size_text((double)a->missing).s);
+		printf("\n");
+		table_say(0, "It does not fit: %s more memory is needed.", size_text((double)a->missing).s);
 		if (*a->smaller)
 			printf("With weights of type %s it would fit.\n", a->smaller);
 		if (a->fewer)
 			printf("With --parallel %u it would fit.\n", a->fewer);
 		if (!*a->smaller && !a->fewer)
-			printf("No smaller type of weights would fit either, nor fewer sequences at a time.\n");
+			table_say(0, "No smaller weight type would fit either, nor would fewer sequences.");
 	} else {
 		print_reading(a, described);
 		print_speed(a, described);

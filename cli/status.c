@@ -5,9 +5,7 @@
 #include "cli/table.h"
 #include "daemon/plan/advice.h"
 #include "proto/size.h"
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { OPT_JSON = OPT_OWN };
@@ -20,19 +18,6 @@ static const char help[] =
         "node is up, and every model serves or is being loaded.\n"
         "\n"
         "  --json                 the same facts for programs\n";
-
-/* A sentence within the width, the first line indented by so much. */
-static void say(unsigned indent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(unsigned indent, const char *fmt, ...) {
-	char *text;
-	va_list ap;
-	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) >= 0) {
-		table_text(stdout, table_width(), indent, indent + 2, text);
-		free(text);
-	}
-	va_end(ap);
-}
 
 /* ---- the verdict ---- */
 
@@ -61,9 +46,9 @@ static void print_problems(const struct report *r) {
 		const Caravan__Problem *p = r->problem[i];
 		if (i == 0)
 			printf("\n");
-		say(2, "%s", p->what);
+		table_say(2, "%s", p->what);
 		if (*p->advice)
-			say(4, "%s", p->advice);
+			table_say(4, "%s", p->advice);
 	}
 }
 
@@ -80,8 +65,7 @@ static void node_row(struct table *t, const Caravan__ReportNode *n) {
 	table_cell(t, "%s", n->name);
 	table_cell(t, "%s", n->state);
 	if (s && here) {
-		table_cell(t, "%s of %s", size_text((double)s->memory_used).s,
-		        size_text((double)s->memory_allowed).s);
+		table_cell(t, "%s", size_of((double)s->memory_used, (double)s->memory_allowed).s);
 		table_cell(t, "%u", s->threads);
 	} else {
 		table_cell(t, "-");
@@ -123,7 +107,7 @@ static void print_reading(const struct report *r, const Caravan__ReportModel *m,
 		snprintf(time, sizeof time, ", which takes %s at %s/s, measured",
 		        size_ms((double)st->streamed_bytes / rate).s, size_text(rate).s);
 	}
-	say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s",
+	table_say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s",
 	        report_node_name(r, m->plan->stages[i]->node), size_text((double)st->resident_bytes).s,
 	        size_text((double)st->streamed_bytes).s, time);
 }
@@ -161,14 +145,14 @@ static void print_copies(const Caravan__ModelState *s) {
 	if (!s->copies)
 		return;
 	if (s->copy_missing)
-		say(4, "copies on disk: %.0f%% of %u, %s to go",
+		table_say(4, "copies on disk: %.0f%% of %u, %s to go",
 		        100 * (1 - (double)s->copy_missing / (double)s->copy_bytes), s->copies,
 		        size_text((double)s->copy_missing).s);
 	else
-		say(4, "copies on disk: %u of each part", s->copies);
+		table_say(4, "copies on disk: %u of each part", s->copies);
 	if (*s->at_risk)
-		say(4, "%s: %s", s->copy_missing ? "at risk until copied" : "at risk with a single copy",
-		        s->at_risk);
+		table_say(4, "%s: %s",
+		        s->copy_missing ? "at risk until copied" : "at risk with a single copy", s->at_risk);
 }
 
 /* Where the time of a step goes: a line for the embedding and output and for each stage, in shares of a step's whole
@@ -205,27 +189,27 @@ static void print_work(const Caravan__ModelState *s) {
 	if (s->sequences || s->queued)
 		snprintf(now, sizeof now, "%.1f tokens/s now, %u running, %u waiting", s->tokens_per_second,
 		        s->sequences, s->queued);
-	say(4, "%s; %llu tokens since it was loaded", now, (unsigned long long)s->tokens);
+	table_say(4, "%s; %llu tokens since it was loaded", now, (unsigned long long)s->tokens);
 	if (s->drafted)
-		say(4, "drafted: %llu tokens, of which %llu were accepted", (unsigned long long)s->drafted,
-		        (unsigned long long)s->accepted);
+		table_say(4, "drafted: %llu tokens, of which %llu were accepted",
+		        (unsigned long long)s->drafted, (unsigned long long)s->accepted);
 }
 
 static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	const Caravan__Plan *p = m->plan;
 	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
 	printf("\n");
-	say(0, "Model %s: %s%s%s, coordinated by %s, context %u, %u in parallel%s%s", p->model,
+	table_say(0, "Model %s: %s%s%s, coordinated by %s, context %u, %u in parallel%s%s", p->model,
 	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
 	        report_node_name(r, p->coordinator), p->context, p->parallel, p->kv ? ", KV cache " : "",
 	        p->kv ? kern_kv_name(p->kv) : "");
 	if (*p->draft)
-		say(4, "drafts by model %s", p->draft);
+		table_say(4, "drafts by model %s", p->draft);
 	print_stages(r, m);
 	for (size_t i = 0; serves && i < p->n_stages; i++)
 		print_reading(r, m, i);
 	if (p->seconds > 0)
-		say(4, "predicted: %s for one stream, %s for %u",
+		table_say(4, "predicted: %s for one stream, %s for %u",
 		        advice_speed(p->seconds, p->seconds_low, p->seconds_high).s,
 		        size_rate(advice_rate(p->seconds, p->slowest, p->parallel)).s, p->parallel);
 	if (!serves || !m->state)

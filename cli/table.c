@@ -130,3 +130,14 @@ void table_text(FILE *to, unsigned width, unsigned first, unsigned next, const c
 	}
 	fputc('\n', to);
 }
+
+void table_say(unsigned indent, const char *fmt, ...) {
+	char *text;
+	va_list ap;
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		no_memory();
+	va_end(ap);
+	table_text(stdout, table_width(), indent, indent + 2, text);
+	free(text);
+}

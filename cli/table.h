@@ -30,4 +30,7 @@ void table_print(struct table *t, FILE *to, unsigned width);
  * longer than a line has one of its own. */
 void table_text(FILE *to, unsigned width, unsigned first, unsigned next, const char *text);
 
+/* The same for what is formatted, on standard output, in its width; lines after the first have two columns more. */
+void table_say(unsigned indent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 #endif

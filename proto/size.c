@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #define LARGEST 1e15 /* in GiB: nobody has that, and a number stays a number */
 
@@ -18,6 +19,15 @@ struct size_text size_text(double bytes) {
 		bytes = LARGEST;
 	int digits = u == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : bytes >= 0.9995 ? 2 : 3;
 	snprintf(out.s, sizeof out.s, "%.*f %s", digits, bytes, unit[u]);
+	return out;
+}
+
+struct size_text size_of(double part, double whole) {
+	struct size_text out, a = size_text(part), b = size_text(whole);
+	char *unit = strchr(a.s, ' '), *other = strchr(b.s, ' ');
+	if (unit && other && strcmp(unit, other) == 0)
+		*unit = '\0';
+	snprintf(out.s, sizeof out.s, "%.10s of %.9s", a.s, b.s);
 	return out;
 }
 

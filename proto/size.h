@@ -11,6 +11,9 @@ struct size_text {
 struct size_text size_text(
         double bytes); /* used as size_text(n).s, which lives to the end of the expression */
 
+/* A part and its whole: "10.6 of 12.0 GiB", "412 MiB of 12.0 GiB". */
+struct size_text size_of(double part, double whole);
+
 struct size_text size_ms(double seconds);
 struct size_text size_rate(double per_second);
 

@@ -433,7 +433,7 @@ START_TEST(says_what_is_missing) {
 	        planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
-	snprintf(want, sizeof want, "%s of memory are missing on 3 nodes",
+	snprintf(want, sizeof want, "%s more memory is needed on 3 nodes",
 	        size_text(
 	                (double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1)))
 	                .s);

@@ -221,7 +221,7 @@ START_TEST(what_does_not_fit_is_read) {
 	for (size_t i = 0; i < 3; i++)
 		node[i].disk = 50e6;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
-	ck_assert_ptr_nonnull(strstr(err, "of memory are missing on 3 nodes"));
+	ck_assert_ptr_nonnull(strstr(err, "more memory is needed on 3 nodes"));
 	/* one disk does: its node reads */
 	node[1].disk = 2e9;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);

@@ -269,7 +269,7 @@ static int no_room(struct planner_plan *out, const struct planner_input *in, con
 	}
 	out->missing = no_place(in, s);
 	return refuse(-ENOSPC, err, errlen,
-	        "%s of memory are missing on %zu node%s: weights and the KV cache of %u x %u positions take "
+	        "%s more memory is needed on %zu node%s: weights and the KV cache of %u x %u positions take "
 	        "%s, and %s are free beside buffers and ends",
 	        size_text((double)out->missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
 	        size_text((double)need).s, size_text((double)have).s);
