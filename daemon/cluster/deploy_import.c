@@ -146,6 +146,7 @@ static void known_run(void *arg) {
 	struct store *s = l->d->c.store;
 	uint8_t *data = NULL;
 	size_t len;
+	char why[512];
 	l->rc = store_get_blob(s, &l->known[0], &data, &len);
 	if (l->rc)
 		snprintf(l->err, sizeof l->err, "the manifest of %s is not on this node: %s", l->stored,
@@ -154,9 +155,12 @@ static void known_run(void *arg) {
 		l->rc = manifest_decode(&l->own, data, len, l->err, sizeof l->err);
 	free(data);
 	data = NULL;
-	if (l->rc == 0 && *l->draft && store_get_blob(s, &l->known[1], &data, &len) == 0)
+	if (l->rc == 0 && store_get_blob(s, &l->known[1], &data, &len) == 0)
 		l->rc = vocab_decode(&l->words, data, len, l->err, sizeof l->err);
 	free(data);
+	/* as with a file: what cannot be served is not fetched first */
+	if (l->rc == 0 && l->words && l->how.check && (l->rc = l->how.check(l->words, why, sizeof why)))
+		snprintf(l->err, sizeof l->err, "%.64s: %.400s", l->stored, why);
 }
 
 static void known_fetched(void *arg, const char *error, uint64_t moved) {
