@@ -189,7 +189,8 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 			rc = write_all(c->fd, payload, len);
 		free(frame);
 	}
-	return rc == 0 ? 0 : fail("cannot reach the daemon: %s", strerror(-rc));
+	/* a daemon that hung up may have said why: who reads its answer finds that, or that it has gone */
+	return rc == 0 || rc == -EPIPE ? 0 : fail("cannot reach the daemon: %s", strerror(-rc));
 }
 
 /* 0, or -1 after saying why. */

@@ -7,6 +7,7 @@
 #include "daemon/cluster/mend.h"
 #include "daemon/options.h"
 #include "kernels/kernels.h"
+#include "proto/descriptors.h"
 #include "proto/paths.h"
 #include "shard/store.h"
 #include <errno.h>
@@ -282,6 +283,7 @@ int main(int argc, char **argv) {
 		if (fcntl(fd, F_GETFD) < 0)
 			(void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
 	signal(SIGPIPE, SIG_IGN);
+	descriptors_raise();
 #ifdef M_MMAP_THRESHOLD
 	/* what is large goes back to the system when it is freed: left to itself, the C library puts such buffers into its heaps once
 	 * one of them was freed, and keeps there what a model's memory was counted for */

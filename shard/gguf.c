@@ -3,6 +3,7 @@
  * Invariant: a cursor never passes the end of its file; nothing is allocated for a count before the file has
  * shown that it is long enough to hold that many.
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
+#include "proto/descriptors.h"
 #include "shard/gguf_impl.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -481,7 +482,7 @@ static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
 	                                 -1, 0);
 	if (head == MAP_FAILED) {
 		int rc = -errno;
-		snprintf(err, errlen, "%s: cannot open it: %s", name, strerror(-rc));
+		snprintf(err, errlen, "%s: cannot open it: %s", name, descriptors_strerror(-rc).s);
 		return rc;
 	}
 	p->head = head;

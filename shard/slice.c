@@ -1,5 +1,6 @@
 /* slice: see slice.h. */
 #include "shard/slice.h"
+#include "proto/descriptors.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,9 +33,14 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 		        kern_traits(mt->type)->name, (uintmax_t)mt->rows, (uintmax_t)mt->n);
 		return -EBADMSG;
 	}
-	int rc = fed ? 0 : store_map_opened(t);
+	/* tensors of several layers may be one */
+	bool streamed = fed || t->streamed;
+	int rc = fed ? store_open_descriptor(s, t) : store_map_opened(t);
+	t->streamed = streamed;
+	if (!streamed)
+		store_close_descriptor(t);
 	if (rc)
-		snprintf(err, errlen, "%s: %s", what, strerror(-rc));
+		snprintf(err, errlen, "%s: %s", what, descriptors_strerror(-rc).s);
 	*out = t;
 	return rc;
 }

@@ -43,23 +43,35 @@ bool store_writer_readable(const struct store_writer *w);
  * whoever gets it checks it.  -ENOENT: it is not being written (any more). */
 int store_part_read(struct store *s, const struct content_id *id, int64_t chunk, uint8_t **data, size_t *len);
 
+/* What tells two files apart that had the same name one after the other, while both are in use. */
+struct store_file {
+	uint64_t device, inode;
+};
+
 /* A tensor in use, read only: mapped, or opened alone, to be read from its file. */
 struct store_tensor {
 	struct content_tensor record;
 	const void *packed; /* kern_packed_bytes of it, aligned to KERN_ALIGN and more; NULL: not mapped */
 	size_t packed_bytes;
-	int fd;             /* of its file, under a shared lock */
+	int fd;             /* of its file, under a shared lock; -1 once store_close_descriptor was called */
 	uint64_t packed_at; /* where the matrix lies in it, at a whole 4096 bytes */
 	/* private */
-	void *map;
+	void *map, *hold;
 	size_t map_bytes;
+	struct store_file file; /* which one it is */
+	bool streamed;          /* by a slice: it keeps its descriptor */
 	struct store_use *use;
 };
 int store_open_tensor(
         struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen);
 int store_map_opened(
         struct store_tensor *t); /* one that is mapped already stays so.  0 or a negative errno */
-int store_map_tensor(            /* both */
+/* A mapped tensor needs no descriptor: its map keeps the file, and the lock on it.  A model has nine tensors a layer, and a
+ * process by default a thousand descriptors. */
+void store_close_descriptor(struct store_tensor *t);
+int store_open_descriptor(
+        struct store *s, struct store_tensor *t); /* it is to be read from its file after all */
+int store_map_tensor(                             /* both */
         struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen);
 void store_unmap_tensor(struct store_tensor *t); /* closes it as well; NULL allowed */
 

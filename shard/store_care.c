@@ -147,10 +147,9 @@ int store_check_chunk(const struct store_tensor *t, uint32_t chunk, void *buf) {
 
 void store_drop_tensor(struct store *s, const struct store_tensor *bad) {
 	char hex[CONTENT_HEX];
-	struct stat mine, there;
+	struct stat there;
 	content_hex(&bad->record.id, hex);
-	if (fstat(bad->fd, &mine) == 0 && fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-	        mine.st_dev == there.st_dev && mine.st_ino == there.st_ino)
+	if (fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 && store_file_is(&bad->file, &there))
 		unlinkat(s->tensors, hex, 0);
 }
 

@@ -3,6 +3,7 @@
  * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
  * The packed bytes are not hashed whenever one is opened (a model is many GiB) but in the background, by
  * daemon/cluster/mend.h; who serves them to others names the chunk, and the receiver checks it. */
+#include "proto/descriptors.h"
 #include "shard/store_tensor.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -120,7 +121,7 @@ static void say(const struct store *s, const struct content_id *id, int rc, char
 	if (rc == -ENOENT)
 		snprintf(err, errlen, "%s: tensor %.16s is not in the store", s->dir, hex);
 	else
-		snprintf(err, errlen, "%s: tensor %.16s: %s", s->dir, hex, strerror(-rc));
+		snprintf(err, errlen, "%s: tensor %.16s: %s", s->dir, hex, descriptors_strerror(-rc).s);
 }
 
 int store_open_tensor(
@@ -133,9 +134,14 @@ int store_open_tensor(
 		free(t);
 		return rc;
 	}
+	struct stat st;
 	t->packed_at = head.packed_at;
 	t->packed_bytes = head.packed_bytes;
-	rc = store_use_add(s, t);
+	rc = fstat(t->fd, &st) < 0 ? -errno : 0;
+	if (rc == 0) {
+		t->file = store_file_of(&st);
+		rc = store_use_add(s, t);
+	}
 	if (rc < 0) {
 		say(s, id, rc, err, errlen);
 		store_unmap_tensor(t);
@@ -166,11 +172,46 @@ int store_map_opened(struct store_tensor *t) {
 	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)skip);
 	if (map == MAP_FAILED)
 		return -errno;
+	/* A page of the file that nobody reads: it keeps file and lock when every page of the map has been replaced (store_use.c). */
+	void *hold = mmap(NULL, 1, PROT_NONE, MAP_SHARED, t->fd, 0);
+	if (hold == MAP_FAILED) {
+		int rc = -errno;
+		munmap(map, bytes);
+		return rc;
+	}
 	madvise(map, bytes, MADV_HUGEPAGE); /* a wish: of pages that come from disk */
+	t->hold = hold;
 	t->map = map;
 	t->map_bytes = bytes;
 	t->packed = (const uint8_t *)map + (t->packed_at - skip);
 	store_use_mapped(t);
+	return 0;
+}
+
+void store_close_descriptor(struct store_tensor *t) {
+	if (!t->map || t->fd < 0)
+		return;
+	store_use_lock(); /* which may be putting another file in its place */
+	close(t->fd);
+	t->fd = -1;
+	store_use_unlock();
+}
+
+int store_open_descriptor(struct store *s, struct store_tensor *t) {
+	struct content_tensor record;
+	struct store_head head;
+	struct stat st;
+	if (t->fd >= 0)
+		return 0;
+	int fd = open_tensor(s, &t->record.id, &record, &head);
+	if (fd < 0)
+		return fd;
+	content_tensor_clear(&record);
+	if (fstat(fd, &st) < 0 || !store_file_is(&t->file, &st)) { /* it is being replaced this moment */
+		close(fd);
+		return -EAGAIN;
+	}
+	t->fd = fd;
 	return 0;
 }
 
@@ -197,6 +238,8 @@ void store_unmap_tensor(struct store_tensor *t) {
 	store_use_remove(t);
 	if (t->map)
 		munmap(t->map, t->map_bytes);
+	if (t->hold)
+		munmap(t->hold, 1);
 	if (t->fd >= 0)
 		close(t->fd);
 	content_tensor_clear(&t->record);

@@ -3,6 +3,7 @@
 #define SHARD_STORE_TENSOR_H
 #include "shard/store.h"
 #include <pthread.h>
+#include <sys/stat.h>
 
 #define STORE_ALIGN 4096u /* where the packed matrix of a tensor file may start */
 #define STORE_HEAD 64u    /* bytes of the header before the record */
@@ -25,6 +26,16 @@ struct store_use;
 int store_use_add(struct store *s, struct store_tensor *t);
 void store_use_mapped(struct store_tensor *t); /* its map is there */
 void store_use_remove(struct store_tensor *t);
+/* While a tensor's descriptor is changed: renewing changes it too. */
+void store_use_lock(void);
+void store_use_unlock(void);
+
+static inline struct store_file store_file_of(const struct stat *st) {
+	return (struct store_file){(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+}
+static inline bool store_file_is(const struct store_file *f, const struct stat *st) {
+	return f->device == (uint64_t)st->st_dev && f->inode == (uint64_t)st->st_ino;
+}
 
 /* Opens a tensor's file under a shared lock and reads its head and record: a descriptor, or a negative errno; one that is
  * no good (-EBADMSG, -ESTALE) is removed unless it is in use. */

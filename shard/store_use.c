@@ -116,13 +116,26 @@ uint64_t store_tensor_renewed(const struct store_tensor *t) {
 	return t->use ? atomic_load_explicit(&t->use->renewed, memory_order_acquire) : 0;
 }
 
-void store_touch_tensor(const struct store_tensor *t) {
-	futimens(t->fd, NULL);
+void store_use_lock(void) {
+	pthread_mutex_lock(&lock);
 }
 
-static bool same_file(int a, int b) {
-	struct stat x, y;
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+void store_use_unlock(void) {
+	pthread_mutex_unlock(&lock);
+}
+
+/* What bears its name in the store: 0 or a negative errno. */
+static int stat_named(struct store *s, const struct store_tensor *t, struct stat *st) {
+	char hex[CONTENT_HEX];
+	return fstatat(s->tensors, content_hex(&t->record.id, hex), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+void store_touch_tensor(const struct store_tensor *t) {
+	char hex[CONTENT_HEX];
+	if (t->fd >= 0)
+		futimens(t->fd, NULL);
+	else if (t->use)
+		utimensat(t->use->store->tensors, content_hex(&t->record.id, hex), NULL, AT_SYMLINK_NOFOLLOW);
 }
 
 /* Under the lock: puts the store's file in the place of the one that a tensor has. */
@@ -130,23 +143,27 @@ static int renew(struct store_use *u) {
 	struct store_tensor *t = u->t;
 	struct content_tensor record;
 	struct store_head head;
+	struct stat st;
 	int fd = store_open_file(u->store, &t->record.id, &record, &head);
 	if (fd < 0)
 		return fd == -ESTALE || fd == -EBADMSG ? -ENOENT : fd;
 	content_tensor_clear(
 	        &record); /* the same name: the same record, and so the same places in the file */
-	int rc = same_file(fd, t->fd) ? -EEXIST : 0;
-	int flags = fcntl(t->fd, F_GETFL);
+	int rc = fstat(fd, &st) < 0 ? -errno : store_file_is(&t->file, &st) ? -EEXIST : 0;
+	int flags = t->fd >= 0 ? fcntl(t->fd, F_GETFL) : -1;
 	if (rc == 0 && flags >= 0 && flags & O_DIRECT)
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT);
 	uint64_t skip = t->packed_at & ~((uint64_t)page_size - 1);
 	if (rc == 0 && t->map &&
-	        mmap(t->map, t->map_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, (off_t)skip) == MAP_FAILED)
+	        (mmap(t->map, t->map_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, (off_t)skip) ==
+	                        MAP_FAILED ||
+	                mmap(t->hold, 1, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED))
 		rc = -errno;
-	if (rc == 0 && dup3(fd, t->fd, O_CLOEXEC) < 0)
+	if (rc == 0 && t->fd >= 0 && dup3(fd, t->fd, O_CLOEXEC) < 0)
 		rc = -errno;
 	close(fd);
 	if (rc == 0) {
+		t->file = store_file_of(&st);
 		atomic_fetch_add(&u->renewed, 1);
 		atomic_store(&u->damaged, false);
 	}
@@ -165,11 +182,14 @@ int store_renew_tensor(struct store *s, const struct content_id *id) {
 	return rc;
 }
 
+/* Marked, gone from the store, another file by now, or shorter than it was. */
 static bool is_bad(const struct store_use *u) {
 	struct stat st;
-	return atomic_load(&u->damaged) ||
-	       (fstat(u->t->fd, &st) == 0 &&
-	               (st.st_nlink == 0 || (uint64_t)st.st_size < u->t->packed_at + u->t->packed_bytes));
+	int rc = atomic_load(&u->damaged) ? -EIO : stat_named(u->store, u->t, &st);
+	if (rc)
+		return rc == -EIO || rc == -ENOENT;
+	return !store_file_is(&u->t->file, &st) ||
+	       (uint64_t)st.st_size < u->t->packed_at + u->t->packed_bytes;
 }
 
 size_t store_find_damaged(struct store *s, struct content_id *ids, size_t max) {

@@ -121,9 +121,8 @@ START_TEST(what_is_dropped_makes_room_for_a_good_one) {
 	ck_assert_uint_eq(store_find_damaged(store, both, 4), 0);
 	/* a good one is not dropped for one that has gone already */
 	struct store_tensor gone = *m;
-	gone.fd = open("/dev/null", O_RDONLY);
+	gone.file.inode++;
 	store_drop_tensor(store, &gone);
-	close(gone.fd);
 	ck_assert_int_eq(count_files("tensors"), 1);
 	store_unmap_tensor(opened);
 	store_unmap_tensor(m);
@@ -140,6 +139,58 @@ START_TEST(the_new_file_is_locked_as_the_old_one_was) {
 	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), -EDQUOT);
 	ck_assert_int_eq(count_files("tensors"), 1);
 	store_unmap_tensor(m);
+	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
+	ck_assert_int_eq(count_files("tensors"), 0);
+}
+END_TEST
+
+static size_t open_files(void) {
+	size_t n = 0;
+	for (int fd = 0; fd < 200; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* One that is mapped keeps no descriptor, and everything is as it was. */
+START_TEST(a_mapped_tensor_needs_no_descriptor) {
+	size_t before = open_files();
+	struct store_tensor *m = mapped();
+	struct store_limit limit = {.bytes = 1};
+	struct content_id id;
+	struct stat st;
+	struct timespec old[2] = {{1000, 0}, {1000, 0}};
+	store_close_descriptor(m);
+	ck_assert_uint_eq(open_files(), before);
+	ck_assert(m->fd == -1 && sound(m));
+	ck_assert_int_eq(utimensat(AT_FDCWD, tensor_path(&t.id), old, 0), 0);
+	store_touch_tensor(m);
+	ck_assert_int_eq(stat(tensor_path(&t.id), &st), 0);
+	ck_assert_int_gt(st.st_mtime, 1000);
+	store_set_limit(store, &limit);
+	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), -EDQUOT); /* the map holds the lock, */
+	limit.bytes = 0;
+	store_set_limit(store, &limit);
+	ck_assert_uint_eq(store_find_damaged(store, &id, 1), 0);
+	/* when every page of it has been replaced too: it is damaged until another file is there, whatever that one's number */
+	for (int round = 0; round < 3; round++) {
+		ck_assert_int_eq(truncate(tensor_path(&t.id), (off_t)m->packed_at), 0);
+		ck_assert(!sound(m));
+		ck_assert_uint_eq(store_find_damaged(store, &id, 1), 1);
+		ck_assert_int_eq(count_files("tensors"), 0);
+		ck_assert_int_eq(store_renew_tensor(store, &t.id), -ENOENT);
+		put_tensor(&t, data);
+		ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
+		ck_assert(sound(m) && !store_tensor_damaged(m));
+	}
+	limit.bytes = 1;
+	store_set_limit(store, &limit);
+	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), -EDQUOT); /* of the new file as well */
+	/* it can have one again */
+	ck_assert_int_eq(store_open_descriptor(store, m), 0);
+	ck_assert_int_eq(check_all(m), 0);
+	store_close_descriptor(m);
+	store_unmap_tensor(m);
+	ck_assert_uint_eq(open_files(), before);
 	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
 	ck_assert_int_eq(count_files("tensors"), 0);
 }
@@ -432,6 +483,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, heads_are_looked_at);
 	tcase_add_test(c, what_is_dropped_makes_room_for_a_good_one);
 	tcase_add_test(c, the_new_file_is_locked_as_the_old_one_was);
+	tcase_add_test(c, a_mapped_tensor_needs_no_descriptor);
 	tcase_add_test(c, what_another_has_replaced_is_renewed_without_a_word);
 	tcase_add_test(c, a_page_that_is_not_there_ends_nothing);
 	tcase_add_test(c, a_page_that_is_not_there_ends_no_team);

@@ -125,7 +125,7 @@ Caravan__Envelope *rogue_next(struct rogue *r, unsigned ms, size_t *payload_len,
 			if (e && e->body_case != CARAVAN__ENVELOPE__BODY_WELCOME)
 				return e;
 			caravan__envelope__free_unpacked(e, NULL);
-		} else if (socket_monitor_next(r->monitor, &event, ended, sizeof ended)) {
+		} else if (socket_monitor_next(r->monitor, &event, NULL, ended, sizeof ended)) {
 			return NULL;
 		}
 	}
@@ -235,7 +235,7 @@ static void rogue_connect(struct rogue *r, void *sock, const char *endpoint) {
 static bool rogue_stands(struct rogue *r) {
 	zmq_pollitem_t items[2] = {{r->sock, 0, ZMQ_POLLOUT, 0}, {r->monitor, 0, ZMQ_POLLIN, 0}};
 	for (int event; zmq_poll(items, 2, ROGUE_WAIT_MS) > 0 && !(items[0].revents & ZMQ_POLLOUT);)
-		if (socket_monitor_next(r->monitor, &event, ended, sizeof ended))
+		if (socket_monitor_next(r->monitor, &event, NULL, ended, sizeof ended))
 			break;
 	if (!(items[0].revents & ZMQ_POLLOUT))
 		printf("%s\n", *ended ? ended : "nothing");

@@ -1,6 +1,7 @@
 /* control: see control.h. */
 #include "daemon/api/control.h"
 #include "daemon/api/commands.h"
+#include "proto/descriptors.h"
 #include "proto/paths.h"
 #include <errno.h>
 #include <event2/buffer.h>
@@ -16,6 +17,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define ACCEPT_PAUSE_MS 200
+#define CONTROL_RESERVE 16 /* descriptors that clients leave */
+
 struct control_conn {
 	struct control_conn *next;
 	struct control *control;
@@ -24,6 +28,7 @@ struct control_conn {
 	struct evbuffer *in, *out;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
+	int lost;    /* an errno: descriptors that came with a message could not be taken */
 	bool busy;   /* a command runs */
 	bool broken; /* to be closed when the stack has unwound */
 	unsigned depth;
@@ -38,6 +43,8 @@ struct control {
 	char path[PATH_MAX]; /* empty for an inherited descriptor */
 	int fd;
 	struct event *acceptable;
+	struct loop_timer *pause; /* until it accepts again */
+	int spare; /* a descriptor that is kept for telling that there are none left; -1: it is gone */
 	struct control_conn *conns;
 	unsigned nconns;
 	bool inherited;
@@ -209,8 +216,11 @@ static int read_some(struct control_conn *c) {
 				close(fd);
 		}
 	}
-	if (msg.msg_flags & MSG_CTRUNC)
-		return -E2BIG;
+	if (msg.msg_flags & MSG_CTRUNC) {
+		if (c->nfds == FRAME_FDS_MAX)
+			return -E2BIG;
+		c->lost = EMFILE; /* the kernel had no numbers for them */
+	}
 	return evbuffer_add(c->in, buf, (size_t)n) == 0 ? 0 : -ENOMEM;
 }
 
@@ -238,7 +248,11 @@ static bool take_message(struct control_conn *c) {
 		return false;
 	}
 	c->busy = true;
-	commands_run(c, env, all + FRAME_HEADER + elen, plen);
+	if (c->lost)
+		control_error(c, "%s", descriptors_strerror(c->lost).s);
+	else
+		commands_run(c, env, all + FRAME_HEADER + elen, plen);
+	c->lost = 0;
 	wire_free(env);
 	evbuffer_drain(c->in, FRAME_HEADER + elen + plen);
 	return true;
@@ -293,14 +307,62 @@ static int conn_create(struct control *ctl, int fd) {
 	return 0;
 }
 
+/* A sentence instead of service, as far as it goes at once, and the end. */
+static void turn_away(int conn, const char *why) {
+	uint8_t header[FRAME_HEADER], *frame;
+	size_t len;
+	Caravan__CtlError error = CARAVAN__CTL_ERROR__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	error.message = (char *)why;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ERROR;
+	env.ctl_error = &error;
+	if (wire_pack(&env, &frame, &len) == 0) {
+		frame_header(header, len, 0);
+		if (send(conn, header, sizeof header, MSG_NOSIGNAL) == sizeof header)
+			(void)!send(conn, frame, len, MSG_NOSIGNAL);
+		free(frame);
+	}
+	/* what it has asked is read first: closing over it would be a reset, and the sentence lost */
+	shutdown(conn, SHUT_WR);
+	char rest[4096];
+	while (recv(conn, rest, sizeof rest, MSG_DONTWAIT) > 0)
+		;
+	close(conn);
+}
+
+static void accept_again(void *arg) {
+	struct control *ctl = arg;
+	ctl->pause = NULL;
+	event_add(ctl->acceptable, NULL);
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg) {
 	struct control *ctl = arg;
 	(void)what;
-	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (conn < 0)
+	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), rc = conn < 0 ? errno : 0;
+	if (conn < 0 && (rc == EMFILE || rc == ENFILE) && ctl->spare >= 0) {
+		/* the one that is kept for this: so that the client hears why */
+		struct descriptors_text why = descriptors_strerror(rc);
+		log_line(LOG_LINE_ERROR, "control: %s", why.s);
+		close(ctl->spare);
+		if ((conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+			turn_away(conn, why.s);
+		ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		conn = -1;
+	}
+	if (conn < 0) {
+		/* whoever waits makes the socket readable all the time */
+		if (rc != EAGAIN && rc != EINTR && rc != ECONNABORTED &&
+		        (ctl->pause = loop_timer_start(ctl->loop, ACCEPT_PAUSE_MS, false, accept_again, ctl)))
+			event_del(ctl->acceptable);
 		return;
+	}
+	if (ctl->spare < 0)
+		ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (ctl->nconns >= CONTROL_CLIENTS_MAX)
-		close(conn);
+		turn_away(conn, "too many clients at once");
+	else if (descriptors_short(CONTROL_RESERVE))
+		turn_away(conn, descriptors_strerror(EMFILE).s);
 	else
 		(void)conn_create(ctl, conn);
 }
@@ -357,6 +419,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	ctl->serve = cfg->serve;
 	ctl->loader = cfg->loader;
 	ctl->fd = -1;
+	ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (strncmp(cfg->path, "fd:", 3) == 0) {
 		char *stop;
 		long fd = strtol(cfg->path + 3, &stop, 10);
@@ -401,8 +464,11 @@ void control_destroy(struct control *c) {
 	c->inherited = false;
 	while (c->conns)
 		conn_destroy(c->conns);
+	loop_timer_stop(c->pause);
 	if (c->acceptable)
 		event_free(c->acceptable);
+	if (c->spare >= 0)
+		close(c->spare);
 	if (c->fd >= 0)
 		close(c->fd);
 	if (*c->path)

@@ -5,6 +5,7 @@
 #include "daemon/cluster/catalog.h"
 #include "daemon/cluster/disk.h"
 #include "daemon/plan/shapes.h"
+#include "proto/descriptors.h"
 #include "proto/paths.h"
 #include "shard/kv.h"
 
@@ -366,7 +367,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	if (rc == 0)
 		rc = begin(l);
 	if (rc) {
-		snprintf(err, errlen, "%s: %s", r->file, strerror(-rc));
+		snprintf(err, errlen, "%s: %s", r->file, descriptors_strerror(-rc).s);
 		if (l) {
 			l->done = NULL;
 			load_release(l);

@@ -6,6 +6,7 @@
 #include "daemon/net/msg.h"
 #include "daemon/net/socket.h"
 #include "daemon/net/zsock.h"
+#include "proto/descriptors.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -16,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define ACCEPT_RESERVE 64 /* descriptors that connections of others leave */
+#define CLOSED_MS 300
 #define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
 
 struct inlink {
@@ -29,7 +32,10 @@ struct inlink {
 };
 
 struct inbound {
+	struct loop *loop;
 	struct zsock *sock, *monitor;
+	struct watch *watch;       /* borrowed */
+	struct loop_timer *closed; /* it does not listen; NULL: it does */
 	const struct peers_config *config;
 	uint64_t boot, last_number;
 	size_t nlinks;
@@ -239,17 +245,48 @@ static bool inbound_readable(void *arg) {
 		log_line(LOG_LINE_WARN, "dropped a message without an author");
 		return true;
 	}
+	watch_taken(in->watch, m.fd, &m.from);
 	inbound_take(in, &m, rc == 1);
 	msg_close(&m);
 	return true;
 }
 
+/* Descriptors are there again: it listens as before. */
+static void inbound_reopen(void *arg) {
+	struct inbound *in = arg;
+	/* twice as many as when it was closed, so that it is not opened and closed all the time */
+	if (descriptors_short(2 * ACCEPT_RESERVE) || zmq_bind(zsock_socket(in->sock), in->endpoint) != 0)
+		return;
+	zsock_touched(in->sock);
+	loop_timer_stop(in->closed);
+	in->closed = NULL;
+	log_line(LOG_LINE_INFO, "listening at %s again", in->endpoint);
+}
+
+/* What is left of the descriptors is for us: others are turned away by the kernel for now.  libzmq would go on trying to
+ * accept those who wait, without a rest, and ends the process when it has none for looking at its addresses. */
+static void inbound_close(struct inbound *in) {
+	if (!(in->closed = loop_timer_start(in->loop, CLOSED_MS, true, inbound_reopen, in)))
+		return;
+	log_line(LOG_LINE_ERROR, "%s: not listening at %s until some are free",
+	        descriptors_strerror(EMFILE).s, in->endpoint);
+	zmq_unbind(zsock_socket(in->sock), in->endpoint);
+	zsock_touched(in->sock);
+}
+
 static bool inbound_monitor_readable(void *arg) {
 	struct inbound *in = arg;
-	int event;
+	int event, fd;
 	char what[160];
-	if (!socket_monitor_next(zsock_socket(in->monitor), &event, what, sizeof what))
+	if (!socket_monitor_next(zsock_socket(in->monitor), &event, &fd, what, sizeof what))
 		return false;
+	if (event == ZMQ_EVENT_ACCEPTED || event == ZMQ_EVENT_ACCEPT_FAILED) {
+		if (event == ZMQ_EVENT_ACCEPTED)
+			watch_add(in->watch, fd, NULL);
+		if (!in->closed && descriptors_short(ACCEPT_RESERVE))
+			inbound_close(in);
+		return true;
+	}
 	log_line(LOG_LINE_WARN, "refused a connection to %s: %s", in->endpoint, what);
 	return true;
 }
@@ -266,13 +303,13 @@ static bool ipv6_works(void) {
 	return works;
 }
 
-int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct peers_config *c,
-        uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
+int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
+        const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
 	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
 	static const struct zsock_ops monitor_ops = {inbound_monitor_readable, NULL};
 	/* a refused key is the authenticator's to log: it knows the key and the address */
-	static const int failures =
-	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+	static const int events = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+	                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED;
 	int rc = -ENOMEM;
 	struct inbound *in = calloc(1, sizeof *in);
 	bool v6 = strchr(c->listen, '[') || (strncmp(c->listen, "tcp://*:", 8) == 0 && ipv6_works());
@@ -280,9 +317,9 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct
 	size_t len = sizeof in->endpoint;
 	if (!in || !s)
 		goto error;
-	*in = (struct inbound){.config = c, .boot = boot, .fn = fn, .arg = arg};
+	*in = (struct inbound){.loop = l, .watch = watch, .config = c, .boot = boot, .fn = fn, .arg = arg};
 	LIST_INIT(&in->links);
-	m = socket_monitor(ctx, s, failures);
+	m = socket_monitor(ctx, s, events);
 	if (!m)
 		goto error;
 	rc = zsock_create(&in->monitor, l, m, &monitor_ops, in);
@@ -314,6 +351,7 @@ void inbound_destroy(struct inbound *in) {
 		return;
 	while (!LIST_EMPTY(&in->links))
 		inlink_forget(in, LIST_FIRST(&in->links));
+	loop_timer_stop(in->closed);
 	if (in->sock)
 		socket_monitor_stop(zsock_socket(in->sock));
 	zsock_destroy(in->sock);

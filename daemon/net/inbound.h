@@ -9,12 +9,13 @@
 #ifndef DAEMON_NET_INBOUND_H
 #define DAEMON_NET_INBOUND_H
 #include "daemon/net/peers.h"
+#include "daemon/net/watch.h"
 
 struct inbound;
 
 /* c is borrowed.  The authenticator must be bound in ctx. */
-int inbound_create(struct inbound **out, struct loop *l, void *ctx, const struct peers_config *c,
-        uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen);
+int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
+        const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen);
 void inbound_destroy(struct inbound *in); /* NULL allowed */
 const char *inbound_endpoint(const struct inbound *in);
 

@@ -108,8 +108,8 @@ static void join_attempt(void *arg) {
 		return;
 	}
 	j->timer = loop_timer_start(c->loop, ATTEMPT_MS, false, join_too_slow, j);
-	int rc = lane_create(
-	        &j->lane, c->loop, c->ctx, &j->keys, &j->server, j->endpoints[j->current], c->boot, &ops, j);
+	int rc = lane_create(&j->lane, c->loop, c->ctx, c->watch, &j->keys, &j->server,
+	        j->endpoints[j->current], c->boot, &ops, j);
 	if (rc) {
 		j->lane = NULL;
 		join_next(j, strerror(-rc));

@@ -5,6 +5,7 @@
 #ifndef DAEMON_NET_JOIN_H
 #define DAEMON_NET_JOIN_H
 #include "daemon/net/peers.h"
+#include "daemon/net/watch.h"
 
 struct join;
 typedef void join_done_fn(void *arg, Caravan__Entry *const *entries, size_t count, const char *error);
@@ -12,6 +13,7 @@ typedef void join_done_fn(void *arg, Caravan__Entry *const *entries, size_t coun
 struct join_config {
 	struct loop *loop; /* borrowed, as ctx */
 	void *ctx;
+	struct watch *watch;
 	uint64_t boot;
 	const struct keys *invitation;
 	const struct node_id *server;

@@ -13,6 +13,8 @@
 
 struct lane {
 	struct zsock *sock, *monitor;
+	struct watch *watch; /* borrowed */
+	struct node_id server;
 	struct lane_ops ops;
 	void *arg;
 	uint64_t boot, out;     /* ours, and the number of the last message sent */
@@ -36,11 +38,12 @@ static void lane_lose(struct lane *l, const char *why, bool key_refused) {
 
 static bool lane_monitor_readable(void *arg) {
 	struct lane *l = arg;
-	int event;
+	int event, fd;
 	char why[160];
-	if (l->over || !socket_monitor_next(zsock_socket(l->monitor), &event, why, sizeof why))
+	if (l->over || !socket_monitor_next(zsock_socket(l->monitor), &event, &fd, why, sizeof why))
 		return false;
 	if (event == ZMQ_EVENT_CONNECTED) {
+		watch_add(l->watch, fd, &l->server);
 		snprintf(l->local, sizeof l->local, "%.*s", (int)sizeof l->local - 1, why);
 		return true;
 	}
@@ -71,6 +74,7 @@ static bool lane_readable(void *arg) {
 	int rc = msg_receive(&m, zsock_socket(l->sock), false);
 	if (rc == 0)
 		return false;
+	watch_taken(l->watch, m.fd, &l->server);
 	Caravan__Envelope *env = NULL;
 	if (rc == 1)
 		env = wire_unpack(zmq_msg_data(&m.envelope), zmq_msg_size(&m.envelope),
@@ -96,7 +100,7 @@ static void lane_writable(void *arg) {
 		l->ops.open(l->arg);
 }
 
-int lane_create(struct lane **out, struct loop *loop, void *ctx, const struct keys *keys,
+int lane_create(struct lane **out, struct loop *loop, void *ctx, struct watch *watch, const struct keys *keys,
         const struct node_id *server, const char *endpoint, uint64_t boot, const struct lane_ops *ops,
         void *arg) {
 	static const struct zsock_ops sock_ops = {lane_readable, lane_writable};
@@ -104,12 +108,16 @@ int lane_create(struct lane **out, struct loop *loop, void *ctx, const struct ke
 	int rc = -ENOMEM;
 	struct lane *l = calloc(1, sizeof *l);
 	void *s = socket_dealer(ctx, keys, server), *m = NULL;
+	if (l && !s)
+		rc = -errno;
 	if (!l || !s)
 		goto error;
-	*l = (struct lane){.ops = *ops, .arg = arg, .boot = boot};
+	*l = (struct lane){.watch = watch, .server = *server, .ops = *ops, .arg = arg, .boot = boot};
 	m = socket_monitor(ctx, s, EVENTS);
-	if (!m)
+	if (!m) {
+		rc = -errno;
 		goto error;
+	}
 	rc = zsock_create(&l->monitor, loop, m, &monitor_ops, l);
 	if (rc)
 		goto error;

@@ -9,6 +9,7 @@
 #include "daemon/net/keys.h"
 #include "daemon/net/loop.h"
 #include "daemon/net/payload.h"
+#include "daemon/net/watch.h"
 
 struct lane;
 
@@ -20,7 +21,7 @@ struct lane_ops {
 	void (*lost)(void *arg, const char *why, bool key_refused);                /* once, the last word */
 };
 
-int lane_create(struct lane **out, struct loop *l, void *ctx, const struct keys *keys,
+int lane_create(struct lane **out, struct loop *l, void *ctx, struct watch *watch, const struct keys *keys,
         const struct node_id *server, const char *endpoint, uint64_t boot, const struct lane_ops *ops,
         void *arg);
 void lane_destroy(struct lane *l); /* NULL allowed; no word after it */

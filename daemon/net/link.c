@@ -5,6 +5,7 @@
 #include "daemon/net/lane.h"
 #include "daemon/net/link.h"
 #include "daemon/net/socket.h"
+#include "proto/descriptors.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #define REFUSALS 4 /* rounds that end in the refusal of our key before that is what is wrong */
 #define WAIT_MIN_MS 200
 #define WAIT_MAX_MS 2000
+#define DIALS_MAX 16    /* at once, to nodes that have not answered before */
+#define DIAL_RESERVE 48 /* descriptors that are left for other things */
 
 enum lane_state { CALLING, GREETING, WELCOMED };
 enum lane_event { OPENED, WELCOME, ANSWER, REFUSED };
@@ -44,6 +47,7 @@ struct link {
 	unsigned round;              /* rounds through them in vain */
 	uint64_t tried_ns;
 	struct link_lane lanes[2];
+	bool dialing;                                   /* counted among those that are */
 	bool up;                                        /* both are welcomed */
 	bool told_up;                                   /* the storey above thinks so */
 	char why[240];                                  /* the last loss */
@@ -108,7 +112,13 @@ static bool link_say(struct link *k, const char *const *endpoints, size_t n) {
 
 /* ---- losing ----------------------------------------------------------------------------------------- */
 
+static void dialing_over(struct link *k) {
+	*k->config.dialing -= k->dialing;
+	k->dialing = false;
+}
+
 static void lanes_close(struct link *k) {
+	dialing_over(k);
 	for (int i = 0; i < 2; i++) {
 		lane_destroy(k->lanes[i].lane);
 		k->lanes[i].lane = NULL;
@@ -291,6 +301,7 @@ static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__W
 	struct node_id node = k->node;
 	bool up = k->lanes[0].state == WELCOMED && k->lanes[1].state == WELCOMED;
 	if (up) {
+		dialing_over(k);
 		k->up = k->told_up = true;
 		k->worked = k->current;
 		k->at = k->round = 0;
@@ -336,16 +347,27 @@ static void link_try(void *arg) {
 	k->timer = NULL;
 	if (n == 0) /* until an address comes up */
 		return;
+	/* those that were in vain do not keep new ones from their turn */
+	if (*c->dialing >= (k->wait_ms == WAIT_MIN_MS ? 2 * DIALS_MAX : DIALS_MAX)) {
+		timer_set(k, WAIT_MIN_MS, link_try);
+		return;
+	}
 	k->at = k->at < n ? k->at : 0;
 	address_set(&k->current, candidates[k->at]);
 	k->tried_ns = loop_now_ns();
+	if (descriptors_short(DIAL_RESERVE)) {
+		link_drop(k, descriptors_strerror(EMFILE).s);
+		return;
+	}
+	k->dialing = true;
+	++*c->dialing;
 	for (int i = 0; i < 2; i++) {
 		struct link_lane *la = &k->lanes[i];
-		int rc = lane_create(&la->lane, c->loop, c->ctx, c->peers->keys, &k->node,
+		int rc = lane_create(&la->lane, c->loop, c->ctx, c->watch, c->peers->keys, &k->node,
 		        k->current.endpoint, c->boot, &ops, la);
 		if (rc) {
 			la->lane = NULL;
-			link_drop(k, strerror(-rc));
+			link_drop(k, descriptors_strerror(-rc).s);
 			return;
 		}
 	}

@@ -8,14 +8,18 @@
 #ifndef DAEMON_NET_LINK_H
 #define DAEMON_NET_LINK_H
 #include "daemon/net/peers.h"
+#include "daemon/net/watch.h"
 
 struct link;
 
 struct link_config {
 	struct loop *loop; /* borrowed, as all here */
 	void *ctx;
+	struct watch *watch;
 	const struct peers_config *peers;
 	uint64_t boot;
+	unsigned *
+	        dialing; /* links of all nodes that are not up and have sockets: few at once, since each takes ten descriptors */
 	peers_fn *message; /* answers */
 	peers_link_fn *changed;
 	void *arg;

@@ -70,6 +70,7 @@ int msg_receive(struct msg *m, void *socket, bool router) {
 			goto error;
 		}
 	}
+	m->fd = zmq_msg_get(&m->envelope, ZMQ_SRCFD);
 	if (zmq_msg_more(&m->envelope)) {
 		if (zmq_msg_recv(&second, socket, ZMQ_DONTWAIT) < 0 || zmq_msg_more(&second) ||
 		        zmq_msg_size(&second) == 0 || zmq_msg_size(&second) > WIRE_PAYLOAD_MAX) {

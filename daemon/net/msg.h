@@ -17,6 +17,7 @@ struct msg_route {
 struct msg {
 	struct msg_route route; /* of a ROUTER's message */
 	struct node_id from;    /* the same: the key that the authenticator admitted */
+	int fd;                 /* of the connection that it came over; -1: not known */
 	zmq_msg_t envelope;
 	struct payload *payload; /* NULL: none */
 };

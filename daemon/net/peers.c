@@ -49,6 +49,8 @@ struct peers {
 	struct loop *loop;
 	struct peers_config config;
 	void *ctx; /* NULL: no network */
+	struct watch *watch;
+	unsigned dialing; /* links that are */
 	struct zap *zap;
 	struct inbound *inbound;
 	struct link *links[WIRE_NODES_MAX];
@@ -229,8 +231,8 @@ int peers_connect(struct peers *p, const struct node_id *node, const char *const
 	}
 	if (p->nlinks == WIRE_NODES_MAX)
 		return -ENOSPC;
-	const struct link_config c = {
-	        p->loop, p->ctx, &p->config, p->boot, peers_answered, peers_link_changed, p};
+	const struct link_config c = {p->loop, p->ctx, p->watch, &p->config, p->boot, &p->dialing,
+	        peers_answered, peers_link_changed, p};
 	int rc = link_create(&p->links[p->nlinks], &c, node, endpoints, n);
 	if (rc == 0)
 		p->nlinks++;
@@ -299,6 +301,7 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
 	*g = (struct joining){.peers = p, .done = done, .arg = arg};
 	const struct join_config c = {.loop = p->loop,
 	        .ctx = p->ctx,
+	        .watch = p->watch,
 	        .boot = p->boot,
 	        .invitation = invitation,
 	        .server = server,
@@ -325,9 +328,13 @@ static bool peers_admit(void *arg, const struct node_id *key, const char **why) 
 
 /* The order matters: the authenticator before the ROUTER. */
 static int network_create(struct peers *p, char *err, size_t errlen) {
+	if (watch_create(&p->watch, p->loop)) {
+		snprintf(err, errlen, "no memory");
+		return -ENOMEM;
+	}
 	p->ctx = zmq_ctx_new();
-	/* three sockets a lane, two lanes a node */
-	if (!p->ctx || zmq_ctx_set(p->ctx, ZMQ_MAX_SOCKETS, 8 * WIRE_NODES_MAX) != 0 ||
+	/* three sockets a lane, two lanes a node; what was closed takes a moment to go */
+	if (!p->ctx || zmq_ctx_set(p->ctx, ZMQ_MAX_SOCKETS, 16 * WIRE_NODES_MAX) != 0 ||
 	        zmq_ctx_set(p->ctx, ZMQ_BLOCKY, 0) != 0) {
 		snprintf(err, errlen, "cannot start ZeroMQ: %s", zmq_strerror(errno));
 		return -ENOMEM;
@@ -338,7 +345,7 @@ static int network_create(struct peers *p, char *err, size_t errlen) {
 		return rc;
 	}
 	return inbound_create(
-	        &p->inbound, p->loop, p->ctx, &p->config, p->boot, peers_dispatch, p, err, errlen);
+	        &p->inbound, p->loop, p->ctx, p->watch, &p->config, p->boot, peers_dispatch, p, err, errlen);
 }
 
 int peers_create(struct peers **out, struct loop *l, const struct peers_config *c, char *err, size_t errlen) {
@@ -382,6 +389,7 @@ void peers_destroy(struct peers *p) {
 	zap_destroy(p->zap);
 	if (p->ctx)
 		zmq_ctx_term(p->ctx);
+	watch_destroy(p->watch);
 	loop_timer_stop(p->local_turn);
 	for (struct local *m; (m = STAILQ_FIRST(&p->locals));) {
 		STAILQ_REMOVE_HEAD(&p->locals, next);

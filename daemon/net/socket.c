@@ -87,7 +87,7 @@ static void local_address(int fd, char *text, size_t len) {
 	snprintf(text, len, "%s", strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
 }
 
-int socket_monitor_next(void *monitor, int *event, char *text, size_t len) {
+int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t len) {
 	uint8_t head[6];
 	char where[128] = "";
 	int n = zmq_recv(monitor, head, sizeof head, ZMQ_DONTWAIT);
@@ -103,6 +103,8 @@ int socket_monitor_next(void *monitor, int *event, char *text, size_t len) {
 	memcpy(&kind, head, sizeof kind);
 	memcpy(&value, head + 2, sizeof value);
 	*event = kind;
+	if (fd)
+		*fd = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_ACCEPTED ? (int)value : -1;
 	switch (kind) {
 	case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
 		snprintf(text, len, "the key was refused");

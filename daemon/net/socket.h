@@ -26,7 +26,8 @@ void *socket_monitor(void *ctx, void *of, int events);
 void socket_monitor_stop(void *of);
 
 /* Receives one event: 1 with a sentence about it and the event, 0 when there is none.  For ZMQ_EVENT_CONNECTED the text
- * is the address at this end, or empty where that cannot be told any more. */
-int socket_monitor_next(void *monitor, int *event, char *text, size_t len);
+ * is the address at this end, or empty where that cannot be told any more.  fd (NULL allowed): libzmq's own, of a connection
+ * that was made or accepted; -1 for other events. */
+int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t len);
 
 #endif

@@ -1,0 +1,30 @@
+/* watch: bounds what connections have sent of messages that have not come to their end.
+ *
+ * libzmq bounds the length of a frame (ZMQ_MAXMSGSIZE) and the number of whole messages that wait (ZMQ_RCVHWM), but a message
+ * may have frames without end, is kept in memory until its last one is there, and is seen by nobody before that.  So the
+ * kernel is asked how many bytes each connection has received, several times a second: one that has received much more than
+ * the longest message while no message came out of it is closed, and so is the greatest when all of them together have.
+ *
+ * Owns: a list of connections.  Their descriptors are libzmq's: they are looked at, compared by the kernel's number for the
+ * socket (SO_COOKIE) since they are given to others when they have been closed, and at the most shut down.
+ * Threads: the loop. */
+#ifndef DAEMON_NET_WATCH_H
+#define DAEMON_NET_WATCH_H
+#include "daemon/net/keys.h"
+#include "daemon/net/loop.h"
+
+#define WATCH_ONE \
+	(16u << 20) /* bytes of one connection: the longest message has 4 MiB, and the kernel keeps some */
+#define WATCH_ALL (64u << 20) /* of all */
+
+struct watch;
+
+int watch_create(struct watch **out, struct loop *l);
+void watch_destroy(struct watch *w); /* NULL allowed */
+
+/* A connection has been made; NULL: nobody knows yet with whom. */
+void watch_add(struct watch *w, int fd, const struct node_id *with);
+/* A whole message came out of it. */
+void watch_taken(struct watch *w, int fd, const struct node_id *with);
+
+#endif
