@@ -4,6 +4,7 @@
 #include "daemon/api/control.h"
 #include "daemon/cluster/link.h"
 #include "daemon/cluster/measure.h"
+#include "daemon/cluster/measure_ask.h"
 #include "daemon/cluster/mend.h"
 #include "daemon/options.h"
 #include "kernels/kernels.h"
@@ -41,6 +42,7 @@ struct node {
 	struct deploy *deploy;
 	struct mend *mend;
 	struct measure *measure;
+	struct measure_asks *measure_asks;
 	struct links *links;
 	struct control *control;
 	struct event *term, *interrupt;
@@ -208,6 +210,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		        err, errlen);
 	if (rc == 0 && (rc = links_create(&n->links, n->loop, n->members, 0, computes, n)) != 0)
 		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
+	if (rc == 0 && (rc = measure_asks_create(&n->measure_asks, n->loop, n->members, n->measure)) != 0)
+		snprintf(err, errlen, "cannot measure on request: %s", strerror(-rc));
 	if (rc == 0)
 		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);
 	if (rc == 0)
@@ -241,7 +245,11 @@ static int start(struct node *n, char *err, size_t errlen) {
 	if (rc == 0)
 		rc = control_create(&n->control,
 		        &(struct control_config){
-		                .loop = n->loop, .serve = n->serve, .loader = n->loader, .path = o->control},
+		                .loop = n->loop,
+		                .serve = n->serve,
+		                .loader = n->loader,
+		                .measures = n->measure_asks,
+		                .path = o->control},
 		        err, errlen);
 	return rc;
 }
@@ -249,6 +257,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 static void end(struct node *n) {
 	control_destroy(n->control);
 	measure_stop(n->measure);
+	n->measure = NULL;
 	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
 	loader_destroy(n->loader);
 	if (n->deploy)
@@ -261,6 +270,7 @@ static void end(struct node *n) {
 	n->worker = NULL;
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
+	measure_asks_destroy(n->measure_asks);
 	links_destroy(n->links);
 	members_destroy(n->members);
 	commands_end();

@@ -139,6 +139,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
 	{SHAPE(probe), {{1, RULE_NUM, 0, WIRE_PAYLOAD_MAX}}, NULL},
 	{SHAPE(probed), {{0}}, NULL},
+	{SHAPE(measure), {{0}}, NULL},
+	{SHAPE(measured), {{1, RULE_PART, 1, 1}}, NULL},
 	/* plans */
 	{SHAPE(stage), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_NUM, 1, 65536}, {4, RULE_REAL, 0, SECONDS},
@@ -245,6 +247,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_removed), {
 		{1, RULE_LINE, 0, WIRE_NAME_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, BIG}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_LINE, 0, TEXT}}, NULL},
+	{SHAPE(ctl_measure), {{1, RULE_LINE, 0, WIRE_NAME_MAX}}, NULL},
+	{SHAPE(ctl_measured), {{1, RULE_NAME}, {2, RULE_PART, 1, 1}}, NULL},
 	{SHAPE(ctl_progress), {
 		{1, RULE_LINE, 0, TEXT}, {2, RULE_LINE, 0, WIRE_NAME_MAX}, {3, RULE_ANY}, {4, RULE_ANY},
 		{100, RULE_ANY}}, NULL},

@@ -1,6 +1,7 @@
 /* commands: see commands.h. */
 #include "daemon/api/commands.h"
 #include "daemon/api/report.h"
+#include "daemon/cluster/measure_ask.h"
 #include "daemon/serve/request.h"
 #include "daemon/text/tokenizer.h"
 #include "shard/gguf.h"
@@ -291,6 +292,33 @@ static void status(struct control_conn *c, const Caravan__Envelope *env, const u
 	control_end(c, NULL);
 }
 
+static void measured(void *arg, const char *node, const Caravan__NodeState *state, const char *error) {
+	struct pending *p = arg;
+	char text[WIRE_TEXT_MAX + WIRE_NAME_MAX + 8];
+	if (error)
+		snprintf(text, sizeof text, "%s: %s", node, error);
+	if (p->conn && !error) {
+		Caravan__CtlMeasured body = CARAVAN__CTL_MEASURED__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		body.name = (char *)node;
+		body.state = (Caravan__NodeState *)state;
+		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MEASURED;
+		env.ctl_measured = &body;
+		control_send(p->conn, &env, NULL, 0);
+	}
+	pending_done(p, error ? text : NULL);
+}
+
+static void measure(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	struct measure_ask ask = {.note = load_note, .done = measured, .arg = pending_create(c)};
+	(void)payload;
+	(void)len;
+	if (ask.arg && measure_ask(control_measures(c), env->ctl_measure->node, &ask, err, sizeof err) != 0)
+		pending_done(ask.arg, err);
+}
+
 /* ---- prompts ------------------------------------------------------------------------------------- */
 
 struct generation {
@@ -525,6 +553,7 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_STATUS, status},
         {CARAVAN__ENVELOPE__BODY_CTL_MODELS, models},
         {CARAVAN__ENVELOPE__BODY_CTL_REMOVE, remove_model},
+        {CARAVAN__ENVELOPE__BODY_CTL_MEASURE, measure},
         {CARAVAN__ENVELOPE__BODY_CTL_RUN, run},
         {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, logits},
         {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, tokenize},

@@ -40,6 +40,7 @@ struct control {
 	struct loop *loop;
 	struct serve *serve;
 	struct loader *loader;
+	struct measure_asks *measures;
 	char path[PATH_MAX]; /* empty for an inherited descriptor */
 	int fd;
 	struct event *acceptable;
@@ -179,6 +180,10 @@ struct serve *control_serve(struct control_conn *c) {
 
 struct loader *control_loader(struct control_conn *c) {
 	return c->control->loader;
+}
+
+struct measure_asks *control_measures(struct control_conn *c) {
+	return c->control->measures;
 }
 
 size_t control_fds(struct control_conn *c, const int **fds) {
@@ -418,6 +423,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	ctl->loop = cfg->loop;
 	ctl->serve = cfg->serve;
 	ctl->loader = cfg->loader;
+	ctl->measures = cfg->measures;
 	ctl->fd = -1;
 	ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (strncmp(cfg->path, "fd:", 3) == 0) {

@@ -15,10 +15,13 @@
 struct control;
 struct control_conn;
 
+struct measure_asks;
+
 struct control_config {
 	struct loop *loop; /* borrowed, as all here */
 	struct serve *serve;
 	struct loader *loader;
+	struct measure_asks *measures;
 	const char *
 	        path; /* of the socket, or "fd:N": one client on an inherited descriptor, and the loop ends with it */
 };
@@ -30,6 +33,7 @@ void control_destroy(struct control *c); /* NULL allowed */
 /* For commands.c: answers to the command of a connection. */
 struct serve *control_serve(struct control_conn *c);
 struct loader *control_loader(struct control_conn *c);
+struct measure_asks *control_measures(struct control_conn *c);
 /* Whose connection it is: the same for all of one user of this machine, never 0. */
 uint64_t control_client(const struct control_conn *c);
 /* What runs for the command: cancel is called when the client goes before control_end or control_error. */

@@ -197,6 +197,8 @@ static int schedule(struct measure *m) {
 	if (m->kept.known.looks < LOOKS || m->anew || m->disturbed) {
 		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
 		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
+		if (m->anew && !m->disturbed) /* it has rested before this: it is only waited until it does */
+			soon = w->soon_ms / 4 + 1;
 		period = soon < w->soon_most_ms ? (uint32_t)soon : w->soon_most_ms;
 	}
 	if (period == m->period)
@@ -386,6 +388,14 @@ void measure_stop(struct measure *m) {
 
 bool measure_ready(const struct measure *m) {
 	return m->ready;
+}
+
+unsigned measure_threads(const struct measure *m) {
+	return m->c.threads;
+}
+
+const char *measure_waits(const struct measure *m) {
+	return m->running ? NULL : m->c.busy(m->c.arg, true);
 }
 
 uint64_t measure_memory(const struct measure *m) {

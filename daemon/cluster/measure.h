@@ -46,6 +46,9 @@ struct measure_config {
 int measure_start(struct measure **out, const struct measure_config *c);
 void measure_stop(struct measure *m); /* waits for a look under way, which ends soon; NULL allowed */
 bool measure_ready(const struct measure *m);
+unsigned measure_threads(const struct measure *m);
+/* Why those who asked still wait, or NULL: it is being measured. */
+const char *measure_waits(const struct measure *m);
 uint64_t measure_memory(const struct measure *m); /* bytes that it takes while it measures */
 
 /* Measures anew as soon as the node rests.  done: once, on the loop, with NULL or a sentence that says why not; not by

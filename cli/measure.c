@@ -1,0 +1,140 @@
+/* caravan measure: has a node measure itself again, and prints what it found. */
+#include "cli/args.h"
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/table.h"
+#include "kernels/kernels.h"
+#include "proto/size.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OPT_JSON = OPT_OWN };
+
+static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
+
+static const char help[] =
+        "Measures NODE (a name or an id; default: the node that is asked) again, which takes\n"
+        "some seconds, and prints what it found: what weights are read and multiplied at,\n"
+        "with the range of several looks.  New plans use these figures.  A node that is\n"
+        "serving is measured when it rests for a second; when it does not within half a\n"
+        "minute, it is not measured.\n"
+        "\n"
+        "  --json                 the same facts for programs\n";
+
+static void spread(struct table *t, double rate, double low, double high) {
+	if (rate > 0)
+		table_cell(t, "%s/s", size_text(rate).s);
+	else
+		table_cell(t, "-");
+	if (low > 0 && high > 0)
+		table_cell(t, "%s to %s", size_text(low).s, size_text(high).s);
+	else
+		table_cell(t, "-");
+}
+
+/* What others had of the machine while it was measured, in words; empty: nothing that counts. */
+static void say_disturbed(const Caravan__NodeState *s, const char *name) {
+	if (s->disturbed)
+		fprintf(stderr,
+		        "caravan: other programs had %.0f%% of the processors of %s meanwhile: it may be quicker than "
+		        "this.  It is measured again by itself until it rests.\n",
+		        100 * s->lost, name);
+}
+
+static void print_table(const char *name, const Caravan__NodeState *s) {
+	struct table t;
+	printf("%s: %u threads, kernels %s\n", name, s->threads, s->cpu);
+	table_begin(&t, 5, 2);
+	static const char *const heads[] = {"", "one column", "range", "many columns", "range"};
+	for (size_t i = 0; i < 5; i++)
+		table_cell(&t, "%s", heads[i]);
+	table_cell(&t, "memory, read");
+	spread(&t, s->read_bandwidth, s->read_low, s->read_high);
+	table_cell(&t, "-");
+	table_cell(&t, "-");
+	for (size_t i = 0; i < s->n_rates; i++) {
+		const Caravan__TypeRate *r = s->rates[i];
+		const struct kern_traits *type = kern_traits(r->type);
+		table_cell(&t, "%s", type ? type->name : "?");
+		spread(&t, r->bytes_per_second, r->low, r->high);
+		spread(&t, r->many, r->many_low, r->many_high);
+	}
+	table_cell(&t, "disk, read");
+	spread(&t, s->disk_rate, 0, 0);
+	table_cell(&t, "-");
+	table_cell(&t, "-");
+	table_print(&t, stdout, table_width());
+}
+
+static int print_json(const char *name, const Caravan__NodeState *s) {
+	json_t *rates = json_array();
+	for (size_t i = 0; i < s->n_rates; i++) {
+		const Caravan__TypeRate *r = s->rates[i];
+		const struct kern_traits *type = kern_traits(r->type);
+		json_array_append_new(rates,
+		        json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "type", type ? type->name : "?",
+		                "bytes_per_second", r->bytes_per_second, "low", r->low, "high", r->high,
+		                "many", r->many, "many_low", r->many_low, "many_high", r->many_high));
+	}
+	json_t *o = json_pack("{s:i, s:s, s:i, s:s, s:f, s:f, s:f, s:f, s:b, s:f, s:o}", "version", 1, "node",
+	        name, "threads", (int)s->threads, "kernels", s->cpu, "read_bandwidth", s->read_bandwidth,
+	        "read_low", s->read_low, "read_high", s->read_high, "disk_rate", s->disk_rate, "disturbed",
+	        (int)s->disturbed, "others_share", s->lost, "rates", rates);
+	if (!o)
+		return fail("%s", strerror(ENOMEM));
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	json_decref(o);
+	putchar('\n');
+	return EXIT_OK;
+}
+
+static int run(int argc, char **argv) {
+	struct args a;
+	struct client c;
+	const uint8_t *payload;
+	size_t len;
+	bool json = false, printed = false;
+	Caravan__CtlMeasure cmd = CARAVAN__CTL_MEASURE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	const Caravan__Envelope *answer = NULL;
+	args_begin(&a, &command_measure, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		json = json || o == OPT_JSON;
+	args_operands(&a, 0, 1, "");
+	if (optind < argc)
+		cmd.node = argv[optind];
+	if (strlen(cmd.node) > WIRE_NAME_MAX)
+		return fail("there is no node %s", cmd.node);
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MEASURE;
+	env.ctl_measure = &cmd;
+	int rc = client_open(&c, a.control);
+	if (rc == 0)
+		rc = client_send(&c, &env, NULL, 0, NULL, 0);
+	while (rc == 0 && (answer = client_next(&c, &payload, &len))) {
+		if (answer->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
+			break;
+		if (answer->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
+			rc = fail("%s", answer->ctl_error->message);
+		if (answer->body_case != CARAVAN__ENVELOPE__BODY_CTL_MEASURED)
+			continue;
+		const Caravan__CtlMeasured *m = answer->ctl_measured;
+		if (json)
+			rc = print_json(m->name, m->state);
+		else
+			print_table(m->name, m->state);
+		say_disturbed(m->state, m->name);
+		printed = true;
+	}
+	if (rc == 0 && !(answer && printed))
+		rc = EXIT_FAILED;
+	client_close(&c);
+	return rc;
+}
+
+const struct command command_measure = {.name = "measure",
+        .usage = "[--json] [NODE]",
+        .summary = "measure a node again",
+        .help = help,
+        .run = run};
