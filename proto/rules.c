@@ -152,7 +152,7 @@ const struct shape rules_shapes[] = {
 		{8, RULE_NUM, 1, U32}, {9, RULE_NUM, 1, WIRE_ROWS_MAX}, {10, RULE_ID}, {11, RULE_ANY},
 		{12, RULE_REAL, 0, SECONDS}, {13, RULE_REAL, 0, SECONDS}, {14, RULE_NUM, 0, WIRE_NODES_MAX},
 		{15, RULE_NUM, 0, WIRE_KV_MAX}, {16, RULE_NAME0}, {30, RULE_REAL, 0, SECONDS},
-		{80, RULE_REAL, 0, SECONDS}, {81, RULE_REAL, 0, SECONDS}}, plan_whole},
+		{40, RULE_ID, 0, WIRE_NODES_MAX}, {80, RULE_REAL, 0, SECONDS}, {81, RULE_REAL, 0, SECONDS}}, plan_whole},
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
@@ -160,6 +160,11 @@ const struct shape rules_shapes[] = {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT}},
 		NULL},
 	{SHAPE(ack), {{0}}, NULL},
+	{SHAPE(plan_belief), {
+		{1, RULE_NAME}, {2, RULE_NUM, 0, BIG}, {3, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {4, RULE_ANY},
+		{5, RULE_LINE, 0, 32}, {6, RULE_NUM, 0, 1000}}, NULL},
+	{SHAPE(plan_check), {{1, RULE_PART, 0, WIRE_BELIEFS_MAX}}, NULL},
+	{SHAPE(plan_checked), {{1, RULE_PART, 0, WIRE_BELIEFS_MAX}}, NULL},
 	{SHAPE(unload), {{1, RULE_NAME}}, NULL},
 	{SHAPE(look), {{1, RULE_ID}}, NULL},
 	{SHAPE(held), {
@@ -194,7 +199,7 @@ const struct shape rules_shapes[] = {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_PART, 0, WIRE_TIMES_MAX}}, NULL},
 	{SHAPE(step_void), {{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}}, NULL},
 	{SHAPE(step_failed), {
-		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_LINE, 0, TEXT}}, NULL},
+		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_LINE, 0, TEXT}, {40, RULE_ANY}}, NULL},
 	/* generations */
 	{SHAPE(sampling), {
 		{1, RULE_REAL, 0, 1e6}, {2, RULE_ANY}, {3, RULE_REAL, 0, 1}, {4, RULE_REAL, 0, 1},

@@ -10,9 +10,12 @@ static uint64_t lost_steps[64];
 static unsigned lost;
 static bool ends; /* with the first step that is lost */
 
-static void on_lost(void *arg, uint64_t step, const char *why) {
+static unsigned refusals;
+
+static void on_lost(void *arg, uint64_t step, bool refused, const char *why) {
 	(void)arg;
 	ck_assert_ptr_nonnull(why);
+	refusals += refused;
 	lost_steps[lost++] = step;
 	if (ends) {
 		hop_destroy(hop);

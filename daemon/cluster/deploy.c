@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define TICK_MS 500
 
@@ -23,18 +24,35 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i) {
 	return i < d->models ? &d->model[i]->pub : NULL;
 }
 
-/* Writes the names of the models (those that serve) into a sentence. */
+/* Appends to a sentence, as far as there is room. */
+static void append(char *out, size_t len, const char *before, const char *name, const char *what) {
+	size_t at = strlen(out);
+	if (at < len)
+		snprintf(out + at, len - at, "%s%s%s%s", at ? before : "", name, *what ? " " : "", what);
+}
+
+/* Writes what there is into a sentence: the models that serve, or those and all others with what is true of them. */
 static void list_models(const struct deploy *d, bool serving, char *out, size_t len) {
-	size_t at = 0;
-	snprintf(out, len, "there is none");
-	for (size_t i = 0; i < d->models && at < len; i++) {
-		const struct deploy_model *m = &d->model[i]->pub;
-		if (serving && m->phase != CARAVAN__MODEL_PHASE__SERVING)
-			continue;
-		at += (size_t)snprintf(out + at, len - at, "%s%s", at ? ", " : "there is ", m->plan->model);
-		if (*m->reason && at < len)
-			at += (size_t)snprintf(out + at, len - at, " (%s)", m->reason);
+	char what[WIRE_TEXT_MAX];
+	const char *name;
+	*out = 0;
+	for (size_t i = 0; i < d->models; i++) {
+		const struct model *m = d->model[i];
+		bool serves = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
+		*what = 0;
+		if (!serves)
+			model_describe(m, what, sizeof what);
+		if (serves || !serving)
+			append(out, len, serving ? ", " : "; ", m->plan->model,
+			        serving  ? ""
+			        : serves ? "serves"
+			                 : what);
 	}
+	for (size_t i = 0; !serving && (name = compare_load_at(d, i)); i++)
+		if (!deploy_model_named(d, name) && compare_loading(d, name, what, sizeof what))
+			append(out, len, "; ", name, what);
+	if (!*out)
+		snprintf(out, len, "no model is loaded; to load one: caravan load FILE");
 }
 
 bool deploy_is_draft(const struct model *m) {
@@ -54,8 +72,12 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 		const struct model *m = deploy_model_named(d, name);
 		if (m)
 			return &m->pub;
+		if (compare_loading(d, name, list, sizeof list)) {
+			snprintf(err, errlen, "model %s %s", name, list);
+			return NULL;
+		}
 		list_models(d, false, list, sizeof list);
-		snprintf(err, errlen, "no model %s is loaded: %s", name, list);
+		snprintf(err, errlen, "there is no model %s: %s", name, list);
 		return NULL;
 	}
 	const struct model *only = NULL;
@@ -69,9 +91,19 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 	if (serving == 1)
 		return &only->pub;
 	list_models(d, serving > 0, list, sizeof list);
-	snprintf(err, errlen, "%s: %s",
-	        serving ? "several models serve, so one must be named" : "no model serves", list);
+	if (serving)
+		snprintf(err, errlen, "several models serve, so one must be named: %s", list);
+	else
+		snprintf(err, errlen, "no model is ready: %s", list);
 	return NULL;
+}
+
+void deploy_describe(const struct deploy *d, const struct deploy_model *pub, char *out, size_t len) {
+	const struct model *m = deploy_model_named(d, pub->plan->model);
+	if (m)
+		model_describe(m, out, len);
+	else
+		snprintf(out, len, "has gone");
 }
 
 /* ---- small things that the other files ask for ---- */
@@ -79,6 +111,20 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 bool deploy_up(const struct deploy *d, const struct node_id *id) {
 	const struct member *m = members_find(d->c.members, id);
 	return m && !m->expelled && (m->self || m->up);
+}
+
+bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to) {
+	const struct member *m = members_find(d->c.members, from);
+	if (node_id_equal(from, to))
+		return true;
+	if (node_id_equal(from, &d->self))
+		return deploy_up(d, to);
+	for (size_t i = 0; m && m->up && m->state && i < m->state->n_peers; i++) {
+		const Caravan__PeerState *p = m->state->peers[i];
+		if (memcmp(p->node.data, to->b, sizeof to->b) == 0)
+			return p->up;
+	}
+	return true;
 }
 
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
@@ -147,7 +193,7 @@ uint64_t deploy_served(const struct deploy *d) {
 	return transfer_served(d->transfer);
 }
 
-/* ---- nodes come and go ---- */
+/* ---- models come and go with their nodes ---- */
 
 static void unavailable_now(void *arg) {
 	struct model *m = arg;
@@ -163,9 +209,15 @@ static void unavailable_now(void *arg) {
 }
 
 /* The phase changes at once; hooks hear later, since who calls may be in the middle of the model's own work. */
-static void unavailable(struct model *m, const char *reason) {
+static void unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
+	uint64_t now = loop_now_ns();
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	snprintf(m->reason, sizeof m->reason, "%s", reason);
+	snprintf(m->loss, sizeof m->loss, "%s", reason);
+	m->again_ns = now;
+	m->replan_ns = now + patience_ms * 1000000ull;
+	m->tries = 0;
+	m->cut_ns = 0;
 	if (!m->later)
 		m->later = loop_timer_start(m->d->c.loop, 0, false, unavailable_now, m);
 }
@@ -173,14 +225,19 @@ static void unavailable(struct model *m, const char *reason) {
 void deploy_unavailable(struct deploy *d, const struct deploy_model *pub, const char *reason) {
 	struct model *m = deploy_model_named(d, pub->plan->model);
 	if (m && &m->pub == pub && model_ours(m) && pub->phase == CARAVAN__MODEL_PHASE__SERVING)
-		unavailable(m, reason);
+		unavailable(m, m->d->c.replan_ms, reason);
 }
 
-static bool has_stage(const struct model *m, const struct node_id *id) {
-	for (size_t i = 0; i < m->plan->n_stages; i++)
-		if (memcmp(m->plan->stages[i]->node.data, id->b, sizeof id->b) == 0)
-			return true;
-	return false;
+/* "its coordinator study is down since 14:02" */
+static void say_gone(char *why, size_t len, const char *role, const char *name, bool expelled) {
+	time_t now = time(NULL);
+	struct tm tm;
+	char at[8] = "";
+	if (localtime_r(&now, &tm))
+		strftime(at, sizeof at, "%H:%M", &tm);
+	snprintf(why, len, "%s %s %s since %s", role, name, expelled ? "was expelled" : "is down", at);
+	if (expelled)
+		snprintf(why, len, "%s %s was expelled", role, name);
 }
 
 static void node_down(struct deploy *d, const struct member *who, bool expelled) {
@@ -192,17 +249,14 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 	remove_node_down(d, &id);
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
-		m->orphan_ns = 0;
 		if (model_ours(m)) {
-			if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING || !has_stage(m, &id))
+			if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING || !model_has_stage(m, &id))
 				continue;
-			snprintf(why, sizeof why, "node %s %s", who->name,
-			        expelled ? "was expelled" : "is down");
-			unavailable(m, why);
+			say_gone(why, sizeof why, "node", who->name, expelled);
+			unavailable(m, expelled ? 0 : d->c.replan_ms, why);
 		} else if (node_id_equal(&m->coordinator, &id)) {
-			snprintf(why, sizeof why, "its coordinator %s %s", who->name,
-			        expelled ? "was expelled" : "is down");
-			if (expelled || m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
+			say_gone(why, sizeof why, "its coordinator", who->name, expelled);
+			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
 				model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
@@ -216,12 +270,16 @@ static void node_up(struct deploy *d, const struct member *who) {
 	struct node_id id = who->id;
 	for (size_t i = 0; i < d->models; i++) {
 		struct model *m = d->model[i];
-		if (model_ours(m) && m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
+		if (!model_ours(m))
+			continue;
+		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && m->tries) {
+			m->again_ns = 0; /* with this node it may do */
+			m->tries = 0;
+		}
+		if (m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
 			news_tell(m, &id, NULL, NULL);
-		/* what it does not speak of any more, it has lost */
-		if (node_id_equal(&m->coordinator, &id) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
-			m->orphan_ns = loop_now_ns();
 	}
+	compare_node_up(d, who);
 }
 
 static void on_change(void *arg, const struct member *who, const char *what) {
@@ -236,12 +294,59 @@ static void on_change(void *arg, const struct member *who, const char *what) {
 	copies_node_changed(d);
 }
 
-static bool all_up(const struct model *m) {
-	struct node_id id;
-	for (size_t i = 0; i < m->plan->n_stages; i++)
-		if (node_id_from_bytes(&id, m->plan->stages[i]->node) || !deploy_up(m->d, &id))
-			return false;
-	return true;
+/* The first two nodes of a plan of which one is down, or cannot reach the other; false: there are none. */
+static bool find_cut(const struct model *m, struct node_id *from, struct node_id *to) {
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		ProtobufCBinaryData next =
+		        i + 1 < m->plan->n_stages ? m->plan->stages[i + 1]->node : m->plan->coordinator;
+		node_id_from_bytes(from, m->plan->stages[i]->node); /* 32 bytes: the door has seen to it */
+		node_id_from_bytes(to, next);
+		if (!deploy_up(m->d, from) || !deploy_reaches(m->d, from, to) ||
+		        !deploy_reaches(m->d, from, &m->coordinator))
+			return true;
+	}
+	return false;
+}
+
+/* A model of ours that serves, as far as we know: do its nodes reach each other? */
+static void watch(struct model *m, uint64_t now) {
+	struct node_id from, to;
+	char why[2 * WIRE_NAME_MAX + 64];
+	if (!find_cut(m, &from, &to)) {
+		m->cut_ns = 0;
+		return;
+	}
+	if (m->cut_ns == 0)
+		m->cut_ns = now;
+	if (now - m->cut_ns < DEPLOY_CUT_MS * 1000000ull)
+		return;
+	snprintf(why, sizeof why, "node %s cannot reach %s", deploy_node_name(m->d, &from),
+	        deploy_node_name(m->d, &to));
+	unavailable(m, m->d->c.replan_ms, why);
+}
+
+/* A model of ours that does not serve comes back by the same plan when its nodes are there, and by another when they
+ * have been away for long enough, or when the same one fails.  Without memory for that, the next time. */
+static void bring_back(struct model *m, uint64_t now) {
+	struct node_id from, to;
+	bool there = !find_cut(m, &from, &to);
+	if (m->load || m->later || now < m->again_ns)
+		return;
+	if (there && m->tries % 2 == 0)
+		load_revive(m);
+	else if ((there || now >= m->replan_ns) && !deploy_is_draft(m))
+		load_replan(m);
+}
+
+/* Manifest and vocabulary of a model that serves are needed, so we go on until they are here.  Those of one that another
+ * node brought to us before a restart are asked for once: with them its weights are kept. */
+static void learn(struct model *m, uint64_t now) {
+	bool serves = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
+	bool waits = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !model_ours(m) && m->again_ns == 0;
+	if (m->learnt != LEARN_NOT || now < m->again_ns || !(serves || waits))
+		return;
+	m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
+	model_learn_from_cluster(m);
 }
 
 static void tick(void *arg) {
@@ -250,24 +355,22 @@ static void tick(void *arg) {
 	load_tick(d);
 	news_tick(d);
 	room_tick(d);
+	compare_tick(d);
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
 		copies_tick(m);
 		catalog_tick(m);
-		bool out = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !m->later;
-		if (model_ours(m) && out && !m->load && now >= m->again_ns && all_up(m)) {
-			m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
-			load_revive(m); /* without memory, the next time */
-		} else if (m->orphan_ns && out && now - m->orphan_ns > DEPLOY_ORPHAN_MS * 1000000ull) {
-			model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED,
-			        "its coordinator does not know it any more");
-		} else if (m->learnt == LEARN_NOT && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
-		           now >= m->again_ns) {
-			m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
-			model_learn_from_cluster(m);
-		}
+		if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+			watch(m, now);
+		else if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
+			bring_back(m, now);
+		learn(m, now);
 		if (i > d->models)
 			i = d->models;
+	}
+	if (d->unsaved) {
+		d->unsaved = false;
+		state_save_plans(d);
 	}
 }
 
@@ -279,6 +382,8 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	if (!d)
 		goto error;
 	d->c = *c;
+	if (d->c.replan_ms == 0)
+		d->c.replan_ms = DEPLOY_REPLAN_MS;
 	d->peers = members_peers(c->members);
 	d->self = *peers_self(d->peers);
 	d->born_ns = loop_now_ns();
@@ -288,9 +393,9 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	}
 	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->loader, c->store)) < 0 ||
 	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
-	        (rc = keep_init(d)) < 0 || (rc = load_init(d)) < 0 || (rc = news_init(d)) < 0 ||
-	        (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 || (rc = room_init(d)) < 0 ||
-	        (rc = members_on_change(c->members, on_change, d)) < 0)
+	        (rc = keep_init(d)) < 0 || (rc = compare_init(d)) < 0 || (rc = load_init(d)) < 0 ||
+	        (rc = news_init(d)) < 0 || (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 ||
+	        (rc = room_init(d)) < 0 || (rc = members_on_change(c->members, on_change, d)) < 0)
 		goto error;
 	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
 		goto error;
@@ -323,6 +428,7 @@ void deploy_destroy(struct deploy *d) {
 		model_free(m);
 	}
 	free(d->model);
+	compare_free(d);
 	transfer_destroy(d->transfer);
 	free(d);
 }

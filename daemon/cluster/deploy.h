@@ -35,6 +35,8 @@ struct deploy_hooks {
 	        char *err, size_t errlen);
 	void (*stage_close)(
 	        void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
+	/* NULL allowed.  Whether a stage of ours lost a step and could not say so to its coordinator, which waits for it. */
+	bool (*stage_broken)(void *arg, const struct deploy_model *m, uint32_t stage);
 	/* Every stage is ready and we coordinate: `ends` are mapped; owned as in stage_open. */
 	int (*model_open)(
 	        void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen);
@@ -58,6 +60,7 @@ struct deploy_config {
 	uint64_t cache;        /* that the store may take on disk; 0: no bound */
 	unsigned team;         /* threads, for the size of buffers */
 	const char *models;    /* a folder of model files that are sources, NULL: none */
+	uint32_t replan_ms;    /* a node that went has so long to come back; 0: DEPLOY_REPLAN_MS */
 	const char *state_dir; /* epochs and what we served, for restarts; NULL: nothing is kept */
 	struct deploy_hooks hooks;
 };
@@ -111,6 +114,8 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i); /* by na
 /* name NULL or empty: the only one that serves and makes no drafts for another.  NULL with a sentence in err that lists what there is. */
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen);
 
+/* What is true of a model that does not serve: "is loading (hashing, 71%)", "is not available: node study is down". */
+void deploy_describe(const struct deploy *d, const struct deploy_model *m, char *out, size_t len);
 /* A model that the cluster has on its disks, as the nodes that are up said when they were asked. */
 struct deploy_stored {
 	const char *name, *type;
@@ -145,7 +150,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *r, char *err, s
 /* Adds how far the copies of a model of ours are; its strings are valid until the loop goes on. */
 void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelState *out);
 
-/* The coordinator noticed that the model cannot go on (a stage died). */
+/* The coordinator noticed that the model cannot go on (a stage refuses its steps): it is brought back under a new epoch. */
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 
 /* Who wants to hear that the models, or their manifests, are others than before: one, after the hooks. NULL: nobody. */

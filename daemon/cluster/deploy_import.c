@@ -38,9 +38,8 @@ static void import_run(void *arg) {
 static void show_hashing(void *arg) {
 	struct load *l = arg;
 	uint64_t size = atomic_load(&l->size);
-	if (l->progress && size)
-		l->progress(l->arg, "hashing", deploy_node_name(l->d, &l->d->self), atomic_load(&l->hashed),
-		        size);
+	if (size)
+		load_report(l, "hashing", deploy_node_name(l->d, &l->d->self), atomic_load(&l->hashed), size);
 }
 
 /* What of the file was not taken as it stands. */
@@ -329,7 +328,7 @@ static bool draft_fits(struct load *l) {
 }
 
 /* Begins with what can be read soon: a file's header, or what is known of a model. */
-static int begin(struct load *l) {
+int load_begin(struct load *l) {
 	if (*l->stored)
 		return known_find(l);
 	load_hold(l);
@@ -365,7 +364,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	struct load *l = load_create(d, name);
 	int rc = l ? copy_request(l, r) : -ENOMEM;
 	if (rc == 0)
-		rc = begin(l);
+		rc = load_begin(l);
 	if (rc) {
 		snprintf(err, errlen, "%s: %s", r->file, descriptors_strerror(-rc).s);
 		if (l) {
@@ -390,6 +389,15 @@ static bool measured(const struct member *m) {
 	return m->state && m->state->n_rates > 0;
 }
 
+/* It and every other node that is up reach each other. */
+static bool linked(const struct load *l, const struct member *m) {
+	const struct member *o;
+	for (size_t i = 0; (o = members_at(l->d->c.members, i)); i++)
+		if (!o->expelled && (o->self || o->up) && !deploy_reaches(l->d, &m->id, &o->id))
+			return false;
+	return true;
+}
+
 /* What the plan needs is known of every node, or will not be soon. */
 static bool settled(const struct load *l) {
 	const struct member *m;
@@ -401,7 +409,7 @@ static bool settled(const struct load *l) {
 		bool asked = young || l->all_nodes || named(l, m) || m->heard_ns == 0;
 		if (m->expelled || (!m->self && !m->up && !asked))
 			continue;
-		if ((!m->self && !m->up) || !measured(m))
+		if ((!m->self && !m->up) || !measured(m) || !linked(l, m))
 			return false;
 	}
 	return true;
@@ -436,7 +444,7 @@ static bool may_be_same(const struct load *l, const struct model *old) {
 void load_settle(struct load *l) {
 	const struct manifest *m = l->manifest;
 	struct model *old = deploy_model_named(l->d, l->name);
-	if (old && !l->advises && !may_be_same(l, old) && !load_may_replace(l, old))
+	if (old && !l->advises && !l->revival && !may_be_same(l, old) && !load_may_replace(l, old))
 		return;
 	if (l->context == 0)
 		l->context = l->fit ? m->hp.context : planner_context(m->hp.context);
@@ -535,6 +543,47 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 		n->why = "its version of Caravan has no such KV cache";
 }
 
+/* How many of the nodes that may take part this one does not reach, or does not hear; *other: one of them. */
+static size_t cut_off(const struct load *l, size_t node, size_t *other) {
+	size_t n = 0;
+	for (size_t i = 0; i < l->nnodes; i++)
+		if (!l->node[i].excluded && i != node &&
+		        (!deploy_reaches(l->d, &l->node[i].id, &l->node[node].id) ||
+		                !deploy_reaches(l->d, &l->node[node].id, &l->node[i].id))) {
+			*other = i;
+			n++;
+		}
+	return n;
+}
+
+/* Nodes that cannot reach each other cannot serve one plan: those that are cut off most are left out.  0, or -EHOSTUNREACH
+ * with the load failed, since the user named one of them. */
+static int leave_out_cut_off(struct load *l) {
+	for (;;) {
+		size_t worst = l->self, most = 0, other = 0;
+		for (size_t i = 0; i < l->nnodes; i++) {
+			size_t n = i == l->self || l->node[i].excluded ? 0 : cut_off(l, i, &other);
+			if (n > most) {
+				most = n;
+				worst = i;
+			}
+		}
+		if (most == 0)
+			return 0;
+		cut_off(l, worst, &other);
+		if (l->node[worst].required) {
+			load_fail(l, "%s and %s cannot reach each other: is a port closed between them?",
+			        l->node[worst].name, l->node[other].name);
+			return -EHOSTUNREACH;
+		}
+		l->node[worst].excluded = true;
+		l->node[worst].why = "it and other nodes cannot reach each other";
+		if (!l->advises)
+			log_line(LOG_LINE_WARN, "model %s: %s is left out: it and %s cannot reach each other",
+			        l->name, l->node[worst].name, l->node[other].name);
+	}
+}
+
 int load_take_part(struct load *l) {
 	struct members *ms = l->d->c.members;
 	const struct member *m;
@@ -581,7 +630,7 @@ int load_take_part(struct load *l) {
 		describe(&l->node[l->nnodes], l, m);
 		l->nnodes++;
 	}
-	return 0;
+	return leave_out_cut_off(l);
 }
 
 /* Whether everything can stay in memory. */
@@ -670,6 +719,13 @@ static int make_plan(struct load *l) {
 	p.parallel = l->parallel;
 	p.kv = l->kv;
 	p.draft = l->draft;
+	ProtobufCBinaryData *chosen = calloc(l->nnames + 1, sizeof *chosen);
+	if (!chosen)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->nnodes && !l->drafts; i++)
+		if (l->nnames && l->node[i].required)
+			chosen[p.n_chosen++] = (ProtobufCBinaryData){sizeof l->node[i].id.b, l->node[i].id.b};
+	p.chosen = chosen;
 	p.blocks = l->found.blocks;
 	p.max_rows = l->max_rows;
 	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
@@ -681,6 +737,7 @@ static int make_plan(struct load *l) {
 	p.slowest = l->measured ? l->found.slowest : 0;
 	p.prompt = l->measured ? l->found.prompt : 0;
 	l->plan = plan_copy(&p);
+	free(chosen);
 	return l->plan ? 0 : -ENOMEM;
 }
 

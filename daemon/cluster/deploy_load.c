@@ -63,6 +63,24 @@ void load_fail(struct load *l, const char *fmt, ...) {
 	load_step(l, EV_FAILED);
 }
 
+void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total) {
+	uint64_t all = 0, of = 0;
+	snprintf(l->at, sizeof l->at, "%s", what);
+	for (size_t i = 0; i < l->nparts; i++) {
+		all += l->part[i].done;
+		of += l->part[i].total;
+	}
+	if (of == 0) {
+		all = done;
+		of = total;
+	}
+	l->permille = of ? (uint32_t)((double)all / (double)of * 1000) : 0;
+	if (l->permille > 1000)
+		l->permille = 1000;
+	if (l->progress && total)
+		l->progress(l->arg, what, node, done, total);
+}
+
 void load_hold(struct load *l) {
 	l->refs++;
 }
@@ -147,11 +165,17 @@ static void failed(struct load *l) {
 	if (!l->advises)
 		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
 	if (m && m->listed && l->revival) {
-		/* the same plan may do when the nodes are back: the model keeps its name and says why it waits */
-		m->again_ns = loop_now_ns() + DEPLOY_AGAIN_MS * 1000000ull;
-		model_shut(m, l->error);
+		/* it may do when nodes are back: the model keeps its name and says why it waits */
+		char why[WIRE_TEXT_MAX + 1];
+		m->again_ns = loop_now_ns() + (DEPLOY_AGAIN_MS * 1000000ull << (m->tries < 5 ? m->tries : 5));
+		m->tries++;
+		if (l->replan)
+			snprintf(why, sizeof why, "%s; on the other nodes: %.600s", m->loss, l->error);
+		else
+			snprintf(why, sizeof why, "%s", l->error);
+		model_shut(m, why);
 		stage_close(m);
-		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, l->error);
+		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 		news_tell(m, NULL, NULL, NULL);
 	} else if (m && m->listed) {
 		m->load = NULL;
@@ -163,6 +187,8 @@ static void failed(struct load *l) {
 
 static void served(struct load *l) {
 	state_save_plans(l->d);
+	if (l->m)
+		l->m->tries = 0;
 	finish(l, NULL);
 }
 
@@ -328,6 +354,9 @@ static int send_prepare(struct load *l, struct part *p) {
 static void prepare(struct load *l) {
 	struct deploy *d = l->d;
 	struct model *old = deploy_model_named(d, l->name), *m;
+	char loss[sizeof old->loss] = "";
+	unsigned tries = 0;
+	uint64_t replan_ns = 0;
 	if (l->m) { /* a model that comes back was held until here, so that it can be unloaded meanwhile */
 		l->m->load = NULL;
 		model_unref(l->m);
@@ -335,8 +364,12 @@ static void prepare(struct load *l) {
 	}
 	if (old && !l->revival && !load_may_replace(l, old))
 		return;
-	if (old)
+	if (old) {
+		memcpy(loss, old->loss, sizeof loss);
+		tries = old->tries;
+		replan_ns = old->replan_ns;
 		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+	}
 	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "", l->err, sizeof l->err);
 	if (!m) {
 		load_fail(l, "%s", l->err);
@@ -344,6 +377,9 @@ static void prepare(struct load *l) {
 	}
 	l->m = model_ref(m);
 	m->load = l;
+	memcpy(m->loss, loss, sizeof loss);
+	m->tries = tries;
+	m->replan_ns = replan_ns;
 	l->nparts = m->plan->n_stages;
 	l->part = calloc(l->nparts, sizeof *l->part);
 	if (!l->part) {
@@ -412,8 +448,11 @@ static void on_progress(
 	struct part *p = part_of(arg, from, &l);
 	const Caravan__Progress *m = env->progress;
 	(void)payload;
-	if (p && l->progress && m->total)
-		l->progress(l->arg, m->what, deploy_node_name(l->d, &p->node), m->done, m->total);
+	if (!p)
+		return;
+	p->done = m->done;
+	p->total = m->total;
+	load_report(l, m->what, deploy_node_name(l->d, &p->node), m->done, m->total);
 }
 
 static void on_ready(
@@ -479,6 +518,7 @@ struct load *load_create(struct deploy *d, const char *name) {
 	l->d = d;
 	l->refs = 1;
 	snprintf(l->name, sizeof l->name, "%s", name);
+	snprintf(l->at, sizeof l->at, "starting");
 	struct load **at = &d->loads;
 	while (*at)
 		at = &(*at)->next;
@@ -501,6 +541,44 @@ int load_revive(struct model *m) {
 	m->load = l;
 	l->state = LOAD_NUMBERING;
 	load_number(l);
+	return 0;
+}
+
+/* The nodes that the user had named and that are up: who is not is what this plan does without. */
+static int name_chosen(struct load *l, const Caravan__Plan *p) {
+	struct node_id id;
+	char hex[NODE_ID_HEX];
+	l->names = calloc(p->n_chosen + 1, sizeof *l->names);
+	if (!l->names)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_chosen; i++) {
+		if (node_id_from_bytes(&id, p->chosen[i]) || !deploy_up(l->d, &id))
+			continue;
+		if (!(l->names[l->nnames] = strdup(node_id_hex(&id, hex))))
+			return -ENOMEM;
+		l->nnames++;
+	}
+	return 0;
+}
+
+/* Like a load of a model by its name, with the settings of its plan; but when it fails the model waits on. */
+int load_replan(struct model *m) {
+	struct load *l = load_create(m->d, m->plan->model);
+	if (!l)
+		return -ENOMEM;
+	l->revival = l->replan = true;
+	snprintf(l->stored, sizeof l->stored, "%s", m->plan->model);
+	l->max_rows = m->plan->max_rows;
+	int rc = (l->file = strdup(m->plan->model)) ? name_chosen(l, m->plan) : -ENOMEM;
+	if (rc == 0)
+		rc = load_begin(l);
+	if (rc) {
+		load_release(l);
+		return rc;
+	}
+	log_line(LOG_LINE_INFO, "model %s: %s: making a plan with the other nodes", l->name, m->loss);
+	l->m = model_ref(m);
+	m->load = l;
 	return 0;
 }
 

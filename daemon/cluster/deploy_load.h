@@ -37,7 +37,7 @@ enum load_event {
 struct part {
 	struct node_id node;
 	uint64_t ref;
-	uint64_t heard_ns;
+	uint64_t heard_ns, done, total;
 	bool ready;
 };
 
@@ -53,10 +53,13 @@ struct load {
 	struct deploy *d;
 	unsigned refs; /* the list's and those of work under way */
 	enum load_state state;
-	bool revival; /* of a model whose nodes are back: there is no file */
+	bool revival; /* of a model that went: there is no file, and when it fails the model waits on */
+	bool replan;  /* such a one that takes another plan */
 	bool advises; /* it ends with the plan, and nothing has been done */
 	char name[WIRE_NAME_MAX + 1];
 	char error[DEPLOY_ERROR];
+	char at[33]; /* what is done now, and how much of that is done */
+	uint32_t permille;
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	void (*note)(void *arg, const char *text);
 	void (*done)(void *arg, const char *error);
@@ -119,6 +122,8 @@ void load_hold(struct load *l);
 void load_release(struct load *l);
 void load_step(struct load *l, enum load_event ev);
 void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Keeps how far it is, and tells whoever asked for the load. */
+void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total);
 
 /* deploy_import.c */
 void load_settle(struct load *l);
@@ -127,6 +132,8 @@ int load_take_part(struct load *l);
 void load_plan(struct load *l);
 void load_hash(struct load *l);
 void load_number(struct load *l);
+/* Begins with what can be read soon: a file's header, or what is known of a model.  0 or a negative errno. */
+int load_begin(struct load *l);
 bool load_may_replace(struct load *l, const struct model *old); /* false: l has ended, saying why */
 
 /* deploy_look.c */

@@ -140,6 +140,8 @@ static void on_look(
 
 /* ---- asking ---- */
 
+static const struct content_id nameless; /* of what has not been hashed, or is not there */
+
 static void check_all(struct load *l) {
 	for (size_t i = 0; i < l->nnodes; i++)
 		if (l->asked[i].ref)
@@ -165,7 +167,6 @@ void load_look(struct load *l) {
 	struct deploy *d = l->d;
 	Caravan__Look msg = CARAVAN__LOOK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	static const struct content_id nameless;
 	/* those that will not take part are asked as well: others may fetch from them */
 	const struct manifest *m = l->manifest;
 	if (load_take_part(l))

@@ -68,6 +68,7 @@ void model_unref(struct model *m) {
 
 void model_changed(struct model *m) {
 	struct deploy *d = m->d;
+	d->unsaved = true;
 	if (d->c.hooks.changed)
 		d->c.hooks.changed(d->c.hooks.arg, &m->pub);
 	if (d->watch)
@@ -188,11 +189,30 @@ bool model_ours(const struct model *m) {
 	return node_id_equal(&m->coordinator, &m->d->self);
 }
 
-int model_our_stage(const struct model *m) {
+static int stage_of(const struct model *m, const struct node_id *id) {
 	for (size_t i = 0; i < m->plan->n_stages; i++)
-		if (memcmp(m->plan->stages[i]->node.data, m->d->self.b, sizeof m->d->self.b) == 0)
+		if (memcmp(m->plan->stages[i]->node.data, id->b, sizeof id->b) == 0)
 			return (int)i;
 	return -1;
+}
+
+int model_our_stage(const struct model *m) {
+	return stage_of(m, &m->d->self);
+}
+
+bool model_has_stage(const struct model *m, const struct node_id *id) {
+	return stage_of(m, id) >= 0;
+}
+
+void model_describe(const struct model *m, char *out, size_t len) {
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		snprintf(out, len, "serves");
+	else if (compare_loading(m->d, m->plan->model, out, len))
+		return;
+	else if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
+		snprintf(out, len, "is loading");
+	else
+		snprintf(out, len, "is not available%s%s", *m->reason ? ": " : "", m->reason);
 }
 
 /* ---- learning what the model is ---- */

@@ -178,7 +178,6 @@ static void on_plan(
 			return;
 		}
 	}
-	m->orphan_ns = 0;
 	struct waiting *w = NULL;
 	if (news->phase == CARAVAN__MODEL_PHASE__SERVING && m->learnt != LEARN_DONE)
 		w = calloc(1, sizeof *w);

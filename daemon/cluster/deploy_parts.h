@@ -7,11 +7,12 @@
  *   deploy_load.c    the coordinator's way from a file (or from nodes that are back) to a model that serves
  *   deploy_copies.c  what a model of ours is kept on how many disks
  *   deploy_keep.c    what we keep of another's, as it asks
+ *   deploy_compare.c what nodes believe of plans, compared with what their coordinator does
  *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
  *   deploy_catalog.c what models there are on disks, here and on all nodes
  *   deploy_remove.c  taking a model off the disks
  *   deploy_room.c    how much disk there is for models
- *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that we coordinate */
+ *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that this node knows */
 #ifndef DAEMON_CLUSTER_DEPLOY_PARTS_H
 #define DAEMON_CLUSTER_DEPLOY_PARTS_H
 #include "daemon/cluster/deploy.h"
@@ -24,8 +25,12 @@
 #define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */
 #define DEPLOY_SILENT_MS 15000 /* without a word for so long, a stage at work is given up */
 #define DEPLOY_TELL_MS 30000   /* everybody has so long to answer news */
-#define DEPLOY_AGAIN_MS 10000  /* between attempts to bring a model back */
-#define DEPLOY_ORPHAN_MS 10000 /* a coordinator that is back has so long to speak of its models */
+#define DEPLOY_AGAIN_MS 10000  /* between attempts to bring a model back, at first */
+#define DEPLOY_REPLAN_MS \
+	5000 /* a node that went has so long to come back before the others make a plan without it, */
+#define DEPLOY_REBOOT_MS \
+	60000 /* and so long when it was we who started: after a power cut machines come up one by one */
+#define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
 #define DEPLOY_LINGER_MS \
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
 #define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
@@ -65,8 +70,13 @@ struct model {
 	struct keep *keep;                 /* what its coordinator wants us to keep, under way */
 	char stored_as[WIRE_NAME_MAX + 1]; /* its name on our disk; empty: not there yet */
 	uint64_t noted;                    /* seconds since 1970: when that was recorded last */
-	uint64_t again_ns;                 /* not brought back before this */
-	uint64_t orphan_ns; /* its coordinator came back then, and has not spoken of it; 0: no */
+	/* while it does not serve, at its coordinator: */
+	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
+	uint64_t again_ns;              /* not brought back before this, */
+	uint64_t replan_ns;             /* and not without its missing nodes before this */
+	unsigned tries;                 /* to do so that failed */
+	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
+	uint64_t announced_ns;          /* because somebody believed something else */
 	struct model *next_dead;
 };
 
@@ -81,6 +91,8 @@ struct deploy {
 	struct load *loads;
 	struct tell *tells;
 	struct look *looks;
+	struct compare *compare;
+	bool unsaved;           /* the table has changed since the plans were last written */
 	struct store_room room; /* of the store, as it was lately */
 	uint64_t room_ns;
 	bool room_looks;
@@ -102,6 +114,8 @@ bool deploy_is_draft(const struct model *m); /* it makes guesses for another mod
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 bool deploy_speaks(
         const struct deploy *d, const struct node_id *id, uint32_t minor); /* at least this version */
+/* Whether `from` can send to `to`, by what it says itself; also when nobody knows. */
+bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to);
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
 /* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */
 size_t deploy_others(const struct deploy *d, struct node_id *out);
@@ -128,11 +142,15 @@ void model_learn_from_cluster(struct model *m); /* from its coordinator, or whoe
 void model_free(struct model *m);               /* at once: deploy_destroy */
 bool model_ours(const struct model *m);         /* we coordinate it */
 int model_our_stage(const struct model *m);     /* index, -1: none */
+bool model_has_stage(const struct model *m, const struct node_id *id);
+/* What is true of a model that does not serve: "is loading (hashing, 71%)", "is not available: ..." */
+void model_describe(const struct model *m, char *out, size_t len);
 
 /* deploy_stage.c */
 int stage_init(struct deploy *d);
 void stage_learnt(struct stage *st, const char *error);
-void stage_close(struct model *m); /* whatever it was at */
+bool stage_serves(const struct model *m); /* our stage of it is open, and has lost nothing */
+void stage_close(struct model *m);        /* whatever it was at */
 void stage_free(struct stage *st);
 
 /* deploy_look.c */
@@ -149,6 +167,15 @@ int keep_init(struct deploy *d);
 void keep_stop(struct model *m);     /* if there is something under way */
 void keep_free_all(struct model *m); /* at once: deploy_destroy */
 
+/* deploy_compare.c */
+int compare_init(struct deploy *d);
+void compare_free(struct deploy *d);
+void compare_tick(struct deploy *d);
+void compare_node_up(struct deploy *d, const struct member *who);
+/* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
+bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len);
+const char *compare_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
+
 /* deploy_load.c */
 int load_init(struct deploy *d);
 void load_learnt(struct load *l, const char *error);
@@ -158,7 +185,8 @@ void load_tick(struct deploy *d);
 struct load *load_early(struct deploy *d, const char *name);
 void load_stop(struct load *l, const char *why); /* fails it: the model is being unloaded */
 int load_revive(struct model *m);                /* the same plan again, under a new epoch */
-void load_free(struct load *l);                  /* at once: deploy_destroy */
+int load_replan(struct model *m); /* another plan, with the nodes that are up, under a new epoch */
+void load_free(struct load *l);   /* at once: deploy_destroy */
 
 /* deploy_news.c */
 int news_init(struct deploy *d);
@@ -194,6 +222,6 @@ void room_tick(struct deploy *d);
 int state_read(struct deploy *d, char *err, size_t errlen);
 /* Loader: makes sure that this counter is never used again, whatever happens. */
 int state_write_epoch(const char *dir, uint64_t counter);
-void state_save_plans(struct deploy *d); /* those that we coordinate and that serve or shall again */
+void state_save_plans(struct deploy *d); /* of all models but those being loaded */
 
 #endif

@@ -51,6 +51,12 @@ void stage_free(struct stage *st) {
 	free(st);
 }
 
+bool stage_serves(const struct model *m) {
+	const struct stage *st = m->stage;
+	const struct deploy_hooks *h = &m->d->c.hooks;
+	return st && st->open && !(h->stage_broken && h->stage_broken(h->arg, &m->pub, st->index));
+}
+
 void stage_close(struct model *m) {
 	struct stage *st = m->stage;
 	struct deploy *d = m->d;

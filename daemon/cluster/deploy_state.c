@@ -1,8 +1,8 @@
 /* deploy_state: what outlives a restart.
  *
- * Owns: STATE/epoch, the highest counter of an epoch that this node used, and STATE/plans, the plans that it
- * coordinates: news as the wire has them, each behind its length, read back through the wire's door.  Both are
- * rewritten whole.
+ * Owns: STATE/epoch, the highest counter of an epoch that this node used, and STATE/plans, the plans that it knows, its
+ * own and the others': news as the wire has them, each behind its length, read back through the wire's door.  Both are
+ * rewritten whole.  So a node that was restarted can bring back a model whose coordinator is gone for good.
  * Threads: reading at the start, on the loop; writing on the loader. */
 #include "daemon/cluster/deploy_parts.h"
 #include "shard/durable.h"
@@ -101,7 +101,7 @@ void state_save_plans(struct deploy *d) {
 	int rc = s && (s->dir = strdup(d->c.state_dir)) ? 0 : -ENOMEM;
 	for (size_t i = 0; i < d->models && rc == 0; i++) {
 		const struct model *m = d->model[i];
-		if (model_ours(m) && m->pub.phase != CARAVAN__MODEL_PHASE__LOADING)
+		if (m->pub.phase != CARAVAN__MODEL_PHASE__LOADING)
 			rc = append(s, m);
 	}
 	if (rc == 0)
@@ -116,17 +116,41 @@ void state_save_plans(struct deploy *d) {
 	}
 }
 
-/* One plan of the file: ours again, waiting for its nodes. */
+/* Says of a plan of ours which of its nodes it waits for. */
+static void say_awaited(const struct model *m, char *why, size_t len) {
+	struct node_id id;
+	size_t at = (size_t)snprintf(why, len, "this coordinator was restarted and waits for");
+	for (size_t i = 0; i < m->plan->n_stages && at < len; i++)
+		if (node_id_from_bytes(&id, m->plan->stages[i]->node) == 0 &&
+		        !node_id_equal(&id, &m->d->self))
+			at += (size_t)snprintf(why + at, len - at, " %s", deploy_node_name(m->d, &id));
+}
+
+/* One plan of the file: ours again, waiting for its nodes; or another's, which waits for its coordinator. */
 static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 	char err[256];
+	struct node_id coordinator;
 	Caravan__Envelope *env = wire_unpack(frame, len, 0, WIRE_ROUTER, err, sizeof err);
-	if (!env || env->body_case != CARAVAN__ENVELOPE__BODY_PLAN ||
-	        memcmp(env->plan->plan->coordinator.data, d->self.b, sizeof d->self.b) != 0) {
-		log_line(LOG_LINE_WARN, "%s/plans: %s", d->c.state_dir,
-		        env ? "a plan that another node coordinates" : err);
-	} else if (!deploy_model_named(d, env->plan->plan->model)) {
-		model_create(d, env->plan->plan, CARAVAN__MODEL_PHASE__UNAVAILABLE,
-		        "its coordinator was restarted and waits for its nodes", err, sizeof err);
+	if (!env || env->body_case != CARAVAN__ENVELOPE__BODY_PLAN) {
+		log_line(LOG_LINE_WARN, "%s/plans: %s", d->c.state_dir, env ? "not a plan" : err);
+		wire_free(env);
+		return;
+	}
+	const Caravan__Plan *plan = env->plan->plan;
+	const struct member *who = NULL;
+	if (node_id_from_bytes(&coordinator, plan->coordinator) == 0)
+		who = members_find(d->c.members, &coordinator);
+	if (who && !deploy_model_named(d, plan->model)) {
+		char why[WIRE_TEXT_MAX];
+		snprintf(why, sizeof why, "its coordinator %s has not been heard since this node started",
+		        who->name);
+		struct model *m =
+		        model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, why, err, sizeof err);
+		if (m && model_ours(m)) {
+			say_awaited(m, m->reason, sizeof m->reason);
+			snprintf(m->loss, sizeof m->loss, "%.*s", (int)sizeof m->loss - 1, m->reason);
+			m->replan_ns = d->born_ns + DEPLOY_REBOOT_MS * 1000000ull;
+		}
 	}
 	wire_free(env);
 }

@@ -36,7 +36,8 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 
 void coordinator_step_done(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x);
-void coordinator_step_failed(
+/* Whether it came from a stage of the model. */
+bool coordinator_step_failed(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *f);
 bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why);

@@ -68,7 +68,7 @@ void coordinator_release(struct coordinator *m);     /* closed, and the lane has
 /* coordinator_step.c */
 void steps_kick(
         struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
-void steps_lost(void *arg, uint64_t number, const char *why); /* for the hop */
+void steps_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
 void steps_void(struct coordinator *m); /* sequences have ended: stages need not compute what nobody wants */
 void steps_clear(struct coordinator *m);
 

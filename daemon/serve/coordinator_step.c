@@ -157,10 +157,11 @@ static void lose(struct coordinator *m, struct flight *f, const char *why) {
 	steps_kick(m);
 }
 
-void steps_lost(void *arg, uint64_t number, const char *why) {
+void steps_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct coordinator *m = arg;
 	char text[256];
 	struct flight *f = find_flight(m, number);
+	(void)refused; /* whoever passes refusals on to us makes the model unavailable (serve.c) */
 	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
 	if (f)
 		lose(m, f, text);
@@ -566,7 +567,7 @@ void coordinator_step_done(
 		lose(m, f, strerror(-rc));
 }
 
-void coordinator_step_failed(
+bool coordinator_step_failed(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
 	struct flight *f = find_flight(m, sf->step);
 	bool stage = false;
@@ -577,6 +578,7 @@ void coordinator_step_failed(
 	}
 	if (stage && f && !f->on_lane && !f->dead)
 		lose(m, f, sf->reason);
+	return stage;
 }
 
 bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {

@@ -70,13 +70,13 @@ void hop_destroy(struct hop *h) {
 }
 
 /* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
-static bool report_lost(struct hop *h, struct parcel *list, const char *why) {
+static bool report_lost(struct hop *h, struct parcel *list, bool refused, const char *why) {
 	bool gone = false, *outer = h->gone;
 	hop_lost_fn *lost = h->lost;
 	void *arg = h->arg;
 	h->gone = &gone;
 	for (struct parcel *p = list; p && !gone; p = p->next)
-		lost(arg, p->step, why);
+		lost(arg, p->step, refused, why);
 	if (!gone)
 		h->gone = outer;
 	else if (outer)
@@ -129,7 +129,7 @@ static void pump(struct hop *h) {
 			p->next = h->waiting;
 			h->waiting = NULL;
 			h->waiting_tail = &h->waiting;
-			report_lost(h, p, why);
+			report_lost(h, p, false, why);
 			return;
 		}
 	}
@@ -152,7 +152,7 @@ int hop_send(
 		p->env = NULL;
 		p->payload = NULL;
 		if (rc != 0)
-			report_lost(h, p, why);
+			report_lost(h, p, false, why);
 		return 0;
 	}
 	int rc = wire_pack(env, &frame, &len);
@@ -202,7 +202,7 @@ bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const 
 	struct parcel *p = take_sent(h, node, ref);
 	if (!p)
 		return false;
-	if (report_lost(h, p, why))
+	if (report_lost(h, p, true, why))
 		pump(h); /* its credit is for who waits */
 	return true;
 }
@@ -216,5 +216,5 @@ void hop_link_lost(struct hop *h, const struct node_id *node, const char *why) {
 	h->sent_tail = &h->sent;
 	h->waiting_tail = &h->waiting;
 	h->nsent = 0;
-	report_lost(h, list, why);
+	report_lost(h, list, false, why);
 }

@@ -16,7 +16,7 @@
 struct hop;
 
 /* A step did not reach the next node. */
-typedef void hop_lost_fn(void *arg, uint64_t step, const char *why);
+typedef void hop_lost_fn(void *arg, uint64_t step, bool refused, const char *why);
 
 /* name: of the node `to`, for people; copied. */
 int hop_create(struct hop **out, struct peers *p, const struct node_id *to, const char *name,

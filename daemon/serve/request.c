@@ -141,17 +141,20 @@ static int submit(struct request *r, const struct request_params *p) {
 int request_start(struct request **out, struct serve *s, const struct request_params *p,
         const struct request_events *ev, char *err, size_t errlen) {
 	const struct deploy_model *m = deploy_find(serve_deploy(s), p->model, err, errlen);
-	const struct tokenizer *t = m ? serve_tokenizer(s, m, err, errlen) : NULL;
 	struct requests *rs = serve_requests(s);
 	struct request *r;
 	int rc = 0;
-	if (!t)
+	if (!m)
 		return -ENOENT;
 	if (m->phase != CARAVAN__MODEL_PHASE__SERVING) {
-		snprintf(err, errlen, "model %s does not serve now%s%s", m->plan->model,
-		        *m->reason ? ": " : "", m->reason);
+		char what[WIRE_TEXT_MAX];
+		deploy_describe(serve_deploy(s), m, what, sizeof what);
+		snprintf(err, errlen, "model %s %s", m->plan->model, what);
 		return -EAGAIN;
 	}
+	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
+	if (!t)
+		return -ENOENT;
 	if (!(r = calloc(1, sizeof *r))) {
 		snprintf(err, errlen, "%s", strerror(ENOMEM));
 		return -ENOMEM;

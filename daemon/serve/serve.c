@@ -150,6 +150,14 @@ static void stage_gone(void *arg, const struct deploy_model *m, uint32_t index) 
 		}
 }
 
+static bool stage_lost(void *arg, const struct deploy_model *m, uint32_t index) {
+	struct serve *s = arg;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index))
+			return stage_broken(n->stage);
+	return false;
+}
+
 static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
 	struct serve *s = arg;
 	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
@@ -208,6 +216,7 @@ static bool busy(void *arg) {
 struct deploy_hooks serve_hooks(struct serve *s) {
 	return (struct deploy_hooks){.stage_open = stage_open,
 	        .stage_close = stage_gone,
+	        .stage_broken = stage_lost,
 	        .model_open = model_open,
 	        .model_close = model_gone,
 	        .changed = changed,
@@ -293,13 +302,22 @@ static void on_step_void(
 			stage_void(n->stage, from, v->step);
 }
 
+/* A node refused a step of this plan: it does not serve its stage any more, so nothing that is sent now would arrive. */
+static void stage_refuses(struct serve *s, const char *model, const Caravan__Epoch *epoch, const char *why) {
+	char err[WIRE_TEXT_MAX];
+	const struct deploy_model *m = deploy_find(s->deploy, model, err, sizeof err);
+	if (m && wire_epoch_compare(m->plan->epoch, epoch) == 0)
+		deploy_unavailable(s->deploy, m, why);
+}
+
 static void on_step_failed(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	struct coordinator *m = model_of(s, env->step_failed->model, env->step_failed->epoch);
+	const Caravan__StepFailed *failed = env->step_failed;
+	struct coordinator *m = model_of(s, failed->model, failed->epoch);
 	(void)x;
-	if (m)
-		coordinator_step_failed(m, from, env->step_failed);
+	if (m && coordinator_step_failed(m, from, failed) && failed->refused)
+		stage_refuses(s, failed->model, failed->epoch, failed->reason);
 }
 
 static void on_submit(
@@ -327,8 +345,14 @@ static void on_refused(
 	const char *why = env->refused->reason;
 	(void)x;
 	for (struct model_node *n = s->models; n; n = n->next)
-		if (coordinator_refused(n->model, &from->node, from->ref, why))
+		if (coordinator_refused(n->model, &from->node, from->ref, why)) {
+			char text[WIRE_TEXT_MAX];
+			const Caravan__Plan *plan = coordinator_plan(n->model);
+			snprintf(text, sizeof text, "%s refused a step: %.800s",
+			        serve_node_name(s, &from->node), why);
+			stage_refuses(s, plan->model, plan->epoch, text);
 			return;
+		}
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		if (stage_refused(n->stage, &from->node, from->ref, why))
 			return;

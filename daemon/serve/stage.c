@@ -33,6 +33,7 @@ struct stage {
 	uint64_t voids[VOIDS]; /* a ring */
 	unsigned nvoids;       /* ever */
 	bool closed;
+	bool broken; /* a step was lost, and the coordinator could not be told */
 	struct rate rate;
 	struct pace pace;
 	uint64_t rows, single_rows, prompt_rows, skipped;
@@ -74,7 +75,7 @@ static void release(struct stage *s) {
 	free(s);
 }
 
-static void fail_step(struct stage *s, uint64_t number, const char *why) {
+static void fail_step(struct stage *s, uint64_t number, bool refused, const char *why) {
 	Caravan__StepFailed failed = CARAVAN__STEP_FAILED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	failed.epoch = s->plan->epoch;
@@ -83,16 +84,19 @@ static void fail_step(struct stage *s, uint64_t number, const char *why) {
 	failed.reason = (char *)why;
 	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_FAILED;
 	env.step_failed = &failed;
-	/* a coordinator that cannot be told has gone, and with it everything that waits for this step */
-	(void)peers_send(s->peers, &s->coordinator, PEERS_CONTROL, &env, NULL);
+	failed.refused = refused;
+	/* A coordinator that cannot be told waits for this step for ever, if it has not gone: it may reach us while we do not
+	 * reach it.  It hears of that when it compares what we believe of its plan (daemon/cluster/deploy_compare.c). */
+	if (peers_send(s->peers, &s->coordinator, PEERS_CONTROL, &env, NULL) != 0)
+		s->broken = true;
 }
 
-static void hop_lost(void *arg, uint64_t number, const char *why) {
+static void hop_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct stage *s = arg;
 	char text[256];
 	snprintf(text, sizeof text, "the step could not be passed on from layer %u: %s",
 	        s->plan->stages[s->index]->last, why);
-	fail_step(s, number, text);
+	fail_step(s, number, refused, text);
 }
 
 static void say_reading(const struct stage *s) {
@@ -390,7 +394,7 @@ static void done(void *arg, bool cancelled) {
 		if (rc == 0 && (rc = pass_on(s, j)) != 0)
 			snprintf(j->err, sizeof j->err, "cannot pass the step on: %s", strerror(-rc));
 		if (rc != 0)
-			fail_step(s, j->number, j->err);
+			fail_step(s, j->number, false, j->err);
 	}
 	if (!j->over)
 		job_destroy(j);
@@ -426,7 +430,7 @@ void stage_step(
 		log_line(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
 		        s->plan->model, err);
 		acknowledge(s, from, step->step, 0);
-		fail_step(s, step->step, err);
+		fail_step(s, step->step, false, err);
 		job_destroy(j);
 		return;
 	}
@@ -452,6 +456,10 @@ bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64
 
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why) {
 	return hop_refused(s->hop, node, ref, why);
+}
+
+bool stage_broken(const struct stage *s) {
+	return s->broken;
 }
 
 void stage_link_lost(struct stage *s, const struct node_id *node, const char *why) {

@@ -34,6 +34,8 @@ void stage_void(struct stage *s, const struct peers_from *from, uint64_t number)
 /* For hops: an acknowledgement, a lost link. */
 bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns);
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why);
+/* Whether it lost a step and could not tell the coordinator, which waits for it. */
+bool stage_broken(const struct stage *s);
 void stage_link_lost(struct stage *s, const struct node_id *node, const char *why);
 
 /* What status shows; out's pointers are borrowed from the stage. */

@@ -1,0 +1,55 @@
+#!/bin/sh
+# converge: connections are cut in one direction alone, nodes go for good: what nodes say of a model becomes true again, and
+# what is said to serve serves, without anybody's help.
+. "$(dirname "$0")/lib.sh"
+
+require linked alpha 2G --delay 0
+require node beta
+require node gamma
+for n in beta gamma; do require on $n join "$(on alpha invite)"; done
+require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
+require on alpha load --nodes all --parallel 2 "$dir/slow.gguf"
+text() { on "$1" run --temp 0 -n 12 "" >"$dir/text.$1" 2>"$dir/text.$1.err" && cmp -s "$dir/text" "$dir/text.$1"; }
+require sh -c 'caravan run --control "$0/alpha/control.sock" --temp 0 -n 12 "" >"$0/text"' "$dir"
+
+# all of the others' connections to alpha are closed, as a router does that is restarted; alpha's own to them stay
+cut() { link alpha --delay 0; }
+
+# ---- nothing was under way -------------------------------------------------------------------------------
+check "alpha's connections are cut" cut
+check "beta serves again" wait_for 15 serves beta slow
+check "and generates the same" wait_for 15 text beta
+check "gamma too" wait_for 15 text gamma
+check "alpha never saw anybody down" sh -c '! grep -q "node .* down" "$0/alpha.log"' "$dir"
+
+# ---- a stream was under way: it is lost, the next one is not --------------------------------------------
+caravan run --control "$dir/alpha/control.sock" --temp 0 "" >"$dir/stream" 2>"$dir/stream.err" &
+client=$!
+check "a stream runs" wait_for 15 test -s "$dir/stream"
+check "alpha's connections are cut meanwhile" cut
+over() { ! kill -0 "$client" 2>/dev/null; }
+check "it does not hang" wait_for 30 over
+for n in alpha beta gamma; do check "$n generates the same" wait_for 30 text $n; done
+
+# ---- a node goes for good, and its layers are on a second disk -------------------------------------------
+copied() { on alpha status --json | json "[m['copies']['complete'] for m in j['models']] == [True]"; }
+require wait_for 60 copied
+stop gamma KILL
+without() { # NODE: it says that the model serves, and not on gamma
+	on "$1" status --json | json "[m['state'] for m in j['models']] == ['serving'] and 'gamma' not in [s['node'] for s in j['models'][0]['stages']]"
+}
+check "alpha and beta make a plan without it" wait_for 40 without alpha
+check "beta knows" wait_for 10 without beta
+check "and they generate the same" wait_for 15 text beta
+require node gamma
+check "it comes back and knows the plan" wait_for 20 without gamma
+check "from which it generates the same" wait_for 15 text gamma
+
+# ---- then all others: what they had is on the disk of the one that is left ----------------------------------
+require wait_for 60 copied
+stop beta KILL
+stop gamma KILL
+alone() { on alpha status --json | json "[[s['node'] for s in m['stages']] for m in j['models'] if m['state'] == 'serving'] == [['alpha']]"; }
+check "alpha alone goes on: it has all of it" wait_for 60 alone
+check "and generates the same" wait_for 15 text alpha
+finish
