@@ -55,7 +55,7 @@ static const Caravan__AdviceNode *bottleneck(const Caravan__CtlAdvice *a, bool *
 static int told(const Caravan__CtlAdvice *a, int rc) {
 	if (rc == 0)
 		rc = text_flush();
-	if (rc == 0 && a->missing)
+	if (rc == 0 && (a->missing || a->missing_disk))
 		rc = fail("%s does not fit: %s", a->model, a->reason);
 	return rc;
 }
@@ -206,6 +206,29 @@ static void print_draft(const Caravan__CtlAdvice *draft) {
 	printf("\n");
 }
 
+/* What comes onto which disk, how much room there is, and how long all of that takes before the model serves. */
+static void print_loading(const Caravan__CtlAdvice *a, uint64_t moves) {
+	double seconds = a->hash_seconds + a->move_seconds;
+	bool hashed = a->hash_bytes == 0 || a->hash_seconds > 0;
+	table_say(0, "New on the nodes' disks: %s of layers.", size_text((double)moves).s);
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		const Caravan__AdviceNode *n = a->nodes[i];
+		if (n->disk_known && n->disk_needed)
+			table_say(2, "%s stores %s and has %s free for it", n->name,
+			        size_text((double)n->disk_needed).s, size_text((double)n->disk_free).s);
+	}
+	if (!hashed && seconds >= 1)
+		table_say(0, "Loading takes %s to send and store, plus reading and hashing the file.",
+		        size_time(seconds).s);
+	else if (hashed && seconds < 1)
+		table_say(0, "Loading takes about a second.");
+	else if (hashed && a->hash_bytes)
+		table_say(0, "Loading takes about %s: %s to read and hash the file, %s to send and store.",
+		        size_time(seconds).s, size_time(a->hash_seconds).s, size_time(a->move_seconds).s);
+	else if (hashed)
+		table_say(0, "Loading takes about %s, to send and store.", size_time(seconds).s);
+}
+
 int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, bool described) {
 	uint64_t moves = 0;
 	table_say(0, "%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel, KV cache %s",
@@ -226,7 +249,13 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 		else if (!n->coordinator)
 			table_say(2, "%s has %s free", n->name, size_text((double)n->memory).s);
 	}
-	if (a->missing) {
+	if (a->missing_disk) {
+		printf("\n");
+		table_say(0, "It does not fit: %s more disk space is needed.",
+		        size_text((double)a->missing_disk).s);
+		if (*a->smaller)
+			table_say(0, "With weights of type %s it would fit.", a->smaller);
+	} else if (a->missing) {
 		printf("\n");
 		table_say(0, "It does not fit: %s more memory is needed.", size_text((double)a->missing).s);
 		if (*a->smaller)
@@ -238,7 +267,7 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 	} else {
 		print_reading(a, described);
 		print_speed(a, described);
-		printf("New on the nodes' disks: %s of layers.\n", size_text((double)moves).s);
+		print_loading(a, moves);
 	}
 	return told(a, 0);
 }
@@ -258,6 +287,10 @@ static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode 
 		json_object_set_new(o, "kv_bytes", json_integer((json_int_t)n->kv));
 		json_object_set_new(o, "resident_bytes", json_integer((json_int_t)n->resident));
 		json_object_set_new(o, "streamed_bytes", json_integer((json_int_t)n->streamed));
+	}
+	if (n->disk_known) {
+		json_object_set_new(o, "disk_free", json_integer((json_int_t)n->disk_free));
+		json_object_set_new(o, "disk_needed", json_integer((json_int_t)n->disk_needed));
 	}
 	if (n->disk > 0)
 		json_object_set_new(o, "disk_rate", json_real(n->disk));
@@ -292,14 +325,23 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 	json_t *o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:o}", "version", 1,
 	        "model", a->model, "type", a->type, "layers", (json_int_t)a->layers, "weight_bytes",
 	        (json_int_t)a->bytes, "context", (json_int_t)a->context, "parallel", (json_int_t)a->parallel,
-	        "kv", kern_kv_name(a->kv), "fits", (int)(a->missing == 0), "described", (int)described,
-	        "stages", stages, "others", others);
+	        "kv", kern_kv_name(a->kv), "fits", (int)(a->missing == 0 && a->missing_disk == 0),
+	        "described", (int)described, "stages", stages, "others", others);
 	if (!o)
 		return fail("%s", strerror(ENOMEM));
 	if (draft)
 		json_object_set_new(o, "draft", draft_json(draft));
-	if (a->missing || *a->smaller)
+	if (a->missing || a->missing_disk || *a->smaller)
 		json_object_set_new(o, "smaller_type", *a->smaller ? json_string(a->smaller) : json_null());
+	if (a->missing_disk) {
+		json_object_set_new(o, "missing_disk_bytes", json_integer((json_int_t)a->missing_disk));
+		json_object_set_new(o, "reason", json_string(a->reason));
+	} else if (!a->missing) {
+		json_object_set_new(o, "hash_bytes", json_integer((json_int_t)a->hash_bytes));
+		if (a->hash_seconds > 0)
+			json_object_set_new(o, "hash_seconds", json_real(a->hash_seconds));
+		json_object_set_new(o, "move_seconds", json_real(a->move_seconds));
+	}
 	if (a->missing) {
 		json_object_set_new(o, "missing_bytes", json_integer((json_int_t)a->missing));
 		json_object_set_new(o, "reason", json_string(a->reason));

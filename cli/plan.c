@@ -256,7 +256,7 @@ static int advise_draft(struct answer *out, struct asked *q, struct asked *small
 	int rc = check_words(q, small);
 	if (rc == 0)
 		rc = advise(out, small, control);
-	if (rc == 0 && message(out)->missing)
+	if (rc == 0 && (message(out)->missing || message(out)->missing_disk))
 		rc = fail("the draft %s does not fit: %s", small->name, message(out)->reason);
 	if (rc == 0)
 		q->cmd.reserved = advice_needs(message(out));

@@ -276,7 +276,8 @@ const struct shape rules_shapes[] = {
 		{1, RULE_NAME}, {2, RULE_NUM, 0, 65536}, {3, RULE_NUM, 0, 65536}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_NUM, 0, BIG}, {6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_NUM, 0, BIG},
 		{9, RULE_REAL, 0, SECONDS}, {10, RULE_REAL, 0, SECONDS}, {11, RULE_ANY}, {12, RULE_LINE, 0, TEXT},
-		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_REAL, 0, RATE}, {30, RULE_REAL, 0, SECONDS}},
+		{20, RULE_NUM, 0, BIG}, {21, RULE_NUM, 0, BIG}, {22, RULE_REAL, 0, RATE}, {30, RULE_REAL, 0, SECONDS},
+		{70, RULE_NUM, 0, BIG}, {71, RULE_ANY}, {72, RULE_NUM, 0, BIG}},
 		advicenode_whole},
 	{SHAPE(ctl_advice), {
 		{1, RULE_LINE, 1, WIRE_NAME_MAX}, {2, RULE_LINE, 0, 16}, {3, RULE_NUM, 1, 65536},
@@ -284,6 +285,7 @@ const struct shape rules_shapes[] = {
 		{7, RULE_PART, 1, WIRE_NODES_MAX}, {8, RULE_REAL, 0, SECONDS}, {9, RULE_REAL, 0, SECONDS},
 		{10, RULE_NUM, 0, BIG}, {11, RULE_LINE, 0, TEXT}, {12, RULE_LINE, 0, 16}, {13, RULE_NUM, 0, 65536},
 		{14, RULE_NUM, 0, WIRE_KV_MAX}, {30, RULE_REAL, 0, SECONDS}, {31, RULE_REAL, 0, SECONDS},
+		{70, RULE_NUM, 0, BIG}, {71, RULE_NUM, 0, BIG}, {72, RULE_REAL, 0, SECONDS}, {73, RULE_REAL, 0, SECONDS},
 		{80, RULE_REAL, 0, SECONDS}, {81, RULE_REAL, 0, SECONDS}}, NULL},
 };
 /* clang-format on */

@@ -9,6 +9,7 @@
 #include "shard/kv.h"
 #include <check.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -707,6 +708,90 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 }
 END_TEST
 
+START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
+	struct manifest *m;
+	char err[700];
+	ck_assert_int_eq(shapes_manifest(&m, "llama2-7b:Q4_0", err, sizeof err), 0);
+	uint64_t layer = manifest_layer_bytes(m, 0, 1), all = manifest_layer_bytes(m, 0, 32);
+	struct planner_node three[3] = {{.name = "ada"}, {.name = "bob"}, {.name = "cleo"}};
+	for (int i = 0; i < 3; i++) {
+		three[i].memory = 16ull << 30;
+		three[i].rate = 100e6;
+		three[i].hop = 1e-4;
+		three[i].bytes_per_second[KERN_Q4_0] = three[i].bytes_per_second[KERN_F32] = i == 0   ? 1e9
+		                                                                             : i == 1 ? 3e9
+		                                                                                      : 20e9;
+	}
+	struct planner_input input = {.manifest = m,
+	        .context = 512,
+	        .parallel = 1,
+	        .max_rows = 512,
+	        .node = three,
+	        .nodes = 3,
+	        .team = 1,
+	        .hash_bytes = all,
+	        .hash_rate = 1e9};
+	struct planner_plan p;
+	/* the quickest alone, as long as nothing is said of disks */
+	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), 0);
+	ck_assert_uint_eq(p.stages, 1);
+	ck_assert_uint_eq(p.stage[0].node, 2);
+	ck_assert_uint_ge(p.stage[0].stored, all);
+	planner_clear(&p);
+	/* its disk takes ten layers, with what files take beside them: the next quickest has the rest */
+	three[2].disk_known = true;
+	three[2].disk_free = 10 * (layer + 500000);
+	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), 0);
+	ck_assert_uint_eq(p.stages, 2);
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_uint_eq(p.stage[i].last - p.stage[i].first, p.stage[i].node == 2 ? 10 : 22);
+	planner_clear(&p);
+	/* what it has already needs no room */
+	uint32_t held[32 * LAYER_ROLES / 32];
+	memset(held, 0xff, sizeof held);
+	three[2].held = held;
+	three[2].held_words = sizeof held / sizeof *held;
+	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), 0);
+	ck_assert_uint_eq(p.stages, 1);
+	ck_assert_uint_eq(p.stage[0].stored, 0);
+	planner_clear(&p);
+	/* but what is in a model file of its own alone is to be packed */
+	three[2].file = true;
+	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), 0);
+	ck_assert_uint_eq(p.stages, 2);
+	planner_clear(&p);
+	/* no disk has room: that is what is missing, not memory */
+	for (int i = 0; i < 3; i++) {
+		three[i].disk_known = true;
+		three[i].disk_free = 5 * layer + 300000000;
+	}
+	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), -ENOSPC);
+	ck_assert_uint_eq(p.missing, 0);
+	ck_assert_uint_gt(p.missing_disk, 10 * layer);
+	ck_assert_msg(strstr(err, "more disk space is needed") && strstr(err, " on bob") && strlen(err) < 400,
+	        "%s", err);
+	struct advice *a;
+	ck_assert_int_eq(advice_create(&a, &input, "seven", err, sizeof err), 0);
+	ck_assert_uint_gt(advice_message(a)->missing_disk, 0);
+	ck_assert_uint_eq(advice_message(a)->missing, 0);
+	advice_destroy(a);
+	/* nor for the two ends where they have to be */
+	three[0].disk_free = 1000;
+	three[1].disk_free = three[2].disk_free = 16ull << 30;
+	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), -ENOSPC);
+	ck_assert_msg(strstr(err, "more disk space is needed on ada"), "%s", err);
+	/* how long it takes: a second a GB to hash, and what the others have not over their links */
+	three[0].disk_free = 16ull << 30;
+	three[2].file = false;
+	three[2].held = NULL;
+	ck_assert_int_eq(advice_create(&a, &input, "seven", err, sizeof err), 0);
+	ck_assert(fabs(advice_message(a)->hash_seconds - (double)all / 1e9) < 0.01);
+	ck_assert(fabs(advice_message(a)->move_seconds - (double)all / 100e6) < 0.1);
+	advice_destroy(a);
+	manifest_destroy(m);
+}
+END_TEST
+
 /* Sizes of files that were published: those of Llama 2 by TheBloke in 2023, those of Llama 3 by bartowski in 2024.  In them is a
  * vocabulary too, of a MB or a few.  (Q2_K of 2023 had other rules, and was larger: 29.28 GB.) */
 START_TEST(mixtures_are_as_large_as_files_of_their_names) {
@@ -742,8 +827,8 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 		ck_assert_msg(shapes_manifest(&m, file[i].spec, err, sizeof err) == 0, "%s", err);
 		double gb = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m)) / 1e9;
 		/* within half a percent: rules changed a little between the two years */
-		ck_assert_msg(gb > file[i].gb * 0.995 - 0.005 && gb < file[i].gb * 1.005 + 0.005, "%s: %.3f GB, published %.2f",
-		        file[i].spec, gb, file[i].gb);
+		ck_assert_msg(gb > file[i].gb * 0.995 - 0.005 && gb < file[i].gb * 1.005 + 0.005,
+		        "%s: %.3f GB, published %.2f", file[i].spec, gb, file[i].gb);
 		manifest_destroy(m);
 	}
 	struct manifest *m;
@@ -882,6 +967,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, advice_says_why_a_node_is_left_out);
 	tcase_add_test(t, advice_without_measurements_says_nothing_of_time);
 	tcase_add_test(t, advice_names_a_smaller_type_that_fits);
+	tcase_add_test(t, nodes_get_no_layers_that_their_disks_have_no_room_for);
 	tcase_add_test(t, mixtures_are_as_large_as_files_of_their_names);
 	tcase_add_test(t, shapes_are_those_of_their_models);
 	tcase_add_test(t, descriptions_are_read);

@@ -176,8 +176,11 @@ static Caravan__AdviceNode *add_node(struct advice *a, const struct planner_inpu
 	n->why = a->text[at].why;
 	n->memory = in->node[node].memory;
 	n->disk = in->node[node].disk;
+	n->disk_known = in->node[node].disk_known;
+	n->disk_free = in->node[node].disk_free;
 	n->coordinator = node == in->coordinator;
 	n->fixed = n->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0;
+	n->disk_needed = n->coordinator ? planner_disk_new_ends(in) : 0;
 	return n;
 }
 
@@ -195,7 +198,10 @@ static int why_not(char why[256], const struct planner_input *in, const struct p
 	with.node = nodes;
 	int rc = planner_plan(&plan, &with, err, sizeof err);
 	free(nodes);
-	if (rc == -ENOSPC)
+	if (rc == -ENOSPC && plan.missing_disk)
+		snprintf(why, 256, "its disk has no room for a layer: %s are free for the model",
+		        size_text((double)in->node[node].disk_free).s);
+	else if (rc == -ENOSPC)
 		snprintf(why, 256, "not even one layer fits there: %s are free, a layer takes %s and %s %s",
 		        size_text((double)in->node[node].memory).s,
 		        size_text((double)(planner_slice_bytes(in->manifest, 0, 1, in->kv, best->blocks,
@@ -255,12 +261,50 @@ static void add_stages(
 		n->kv = s->kv;
 		n->fixed += s->buffers;
 		n->moves = s->moves;
+		n->disk_needed += s->stored;
 		if (measured) {
 			n->compute = s->seconds + (n->coordinator ? plan->ends : 0);
 			n->prompt = s->prompt;
 			n->send = s->hop + (n->coordinator ? plan->back : 0);
 		}
 	}
+}
+
+/* Seconds to bring bytes onto a node's disk: over its link, unless they are there, checked and written as they come. */
+static double arrival(const struct planner_input *in, size_t node, uint64_t bytes) {
+	const struct planner_node *n = &in->node[node];
+	double rate = node == in->coordinator ? 0 : n->rate;
+	if (in->hash_rate > 0 && (rate == 0 || in->hash_rate < rate))
+		rate = in->hash_rate;
+	if (n->disk > 0 && (rate == 0 || n->disk < rate))
+		rate = n->disk;
+	return rate > 0 ? (double)bytes / rate : 0;
+}
+
+/* How long a load takes before it serves: the file is hashed, then all nodes fetch at once, and what leaves the coordinator leaves
+ * it once.  Connections and packing overlap, so this is what is slowest; copies follow in the background. */
+static void add_loading(struct advice *a, const struct planner_input *in, const struct planner_plan *plan) {
+	const struct planner_node *c = &in->node[in->coordinator];
+	double link = 0;
+	uint64_t sent = 0;
+	a->message.hash_bytes = in->hash_bytes;
+	if (in->hash_bytes && in->hash_rate > 0) {
+		a->message.hash_seconds = (double)in->hash_bytes / in->hash_rate;
+		if (c->disk > 0 && c->disk < in->hash_rate)
+			a->message.hash_seconds = (double)in->hash_bytes / c->disk;
+	}
+	for (size_t i = 0; i < plan->stages; i++) {
+		const struct planner_stage *s = &plan->stage[i];
+		double seconds = arrival(in, s->node, s->moves);
+		if (s->node != in->coordinator && s->moves) {
+			sent += s->moves;
+			link = in->node[s->node].rate > link ? in->node[s->node].rate : link;
+		}
+		a->message.move_seconds =
+		        seconds > a->message.move_seconds ? seconds : a->message.move_seconds;
+	}
+	if (link > 0 && (double)sent / link > a->message.move_seconds)
+		a->message.move_seconds = (double)sent / link;
 }
 
 static bool reads(const struct planner_plan *plan) {
@@ -336,6 +380,7 @@ int advice_create(
 	rc = planner_plan(&plan, in, a->reason, sizeof a->reason);
 	if (rc == -ENOSPC) {
 		a->message.missing = plan.missing;
+		a->message.missing_disk = plan.missing_disk;
 		rc = find_smaller(a, in);
 		if (rc == 0)
 			rc = find_fewer(a, in);
@@ -345,6 +390,7 @@ int advice_create(
 	} else {
 		if (measured)
 			add_times(a, &plan);
+		add_loading(a, in, &plan);
 		if (reads(&plan)) /* whether anything would do without */
 			rc = find_smaller(a, in);
 	}

@@ -119,6 +119,12 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 			return twice(p, key);
 		if (!number(value, rates, 1, RATE_MAX, &l->m.disk))
 			return wrong(p, "disk: '%s' is not a rate such as 2GB/s or 500MB/s", value);
+	} else if (strcmp(key, "space") == 0) {
+		if (l->m.space)
+			return twice(p, key);
+		if (!number(value, sizes, 1, MEMORY_MAX, &v))
+			return wrong(p, "space: '%s' is not a size such as 64G or 2T", value);
+		l->m.space = (uint64_t)v;
 	} else if (strcmp(key, "link") == 0) {
 		if (l->link)
 			return twice(p, key);
@@ -148,7 +154,7 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 		return rc == -ENOENT
 		               ? wrong(p,
 		                         "there is no '%s': memory, bandwidth, a weight type such as Q4_0, "
-		                         "disk, threads, link, round-trip and count can be said",
+		                         "disk, space, threads, link, round-trip and count can be said",
 		                         key)
 		               : rc;
 	}
@@ -253,6 +259,8 @@ struct planner_node machines_node(const struct machine *m, uint32_t dim) {
 	struct planner_node n = {.name = m->name,
 	        .memory = m->memory,
 	        .disk = m->disk,
+	        .disk_known = m->space > 0,
+	        .disk_free = m->space,
 	        .rate = m->link,
 	        .hop = planner_hop(m->round_trip, m->link, dim)};
 	memcpy(n.bytes_per_second, m->rate, sizeof n.bytes_per_second);

@@ -1,7 +1,7 @@
 /* machines: a description of machines that somebody has or may buy, for planning without a cluster.
  *
  * Owns: the form of the text (caravan.1, "DESCRIPTIONS OF MACHINES") and what is read from it: one machine a line,
- *     NAME memory=12G bandwidth=20GB/s [TYPE=18GB/s]... [disk=2GB/s] [threads=4] [link=1Gbit/s] [round-trip=0.4ms] [count=N]
+ *     NAME memory=12G bandwidth=20GB/s [TYPE=18GB/s]... [disk=2GB/s] [space=200G] [threads=4] [link=1Gbit/s] [round-trip=0.4ms] [count=N]
  * and after a # whatever people want to say.
  * Threads: any; pure. */
 #ifndef DAEMON_PLAN_MACHINES_H
@@ -13,6 +13,7 @@ struct machine {
 	uint64_t memory;
 	double rate[KERN_TYPES]; /* bytes a second; 0: nothing is said of this type or of its bandwidth */
 	double disk;             /* the same, of its disk; 0: nothing is said of it */
+	uint64_t space;          /* bytes of disk for models; 0: nothing is said of it */
 	double link, round_trip; /* bytes a second, seconds */
 	unsigned threads;
 };

@@ -38,14 +38,6 @@ static uint64_t file_bytes(const struct manifest_tensor *t) {
 	return feed_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
 }
 
-uint64_t planner_disk_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
-	uint64_t sum = 0;
-	for (uint32_t l = first; l < last; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			sum += file_bytes(&m->layer[l][r]);
-	return sum;
-}
-
 /* held: bit role: that end is there. */
 static uint64_t disk_ends(const struct manifest *m, uint32_t held) {
 	uint64_t sum = 0;
@@ -54,10 +46,6 @@ static uint64_t disk_ends(const struct manifest *m, uint32_t held) {
 		        (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id)))
 			sum += file_bytes(&m->end[r]);
 	return sum;
-}
-
-uint64_t planner_disk_end_bytes(const struct manifest *m) {
-	return disk_ends(m, 0);
 }
 
 uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
@@ -160,6 +148,10 @@ static bool stores(const struct planner_node *n, uint32_t layer, int role) {
 
 static uint32_t stored_ends(const struct planner_node *n) {
 	return n->file ? n->stored_ends : n->held_ends;
+}
+
+uint64_t planner_disk_new_ends(const struct planner_input *in) {
+	return disk_ends(in->manifest, stored_ends(&in->node[in->coordinator]));
 }
 
 static int sums_make(struct sums *s, const struct planner_input *in) {
@@ -510,6 +502,8 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		}
 		t = sums.moved + found[i].node * (m->hp.layers + 1);
 		st->moves = t[b] - t[a];
+		t = sums.stored + found[i].node * (m->hp.layers + 1);
+		st->stored = t[b] - t[a];
 		if (found[i].node != (i ? found[i - 1].node : in->coordinator))
 			st->hop = (double)sums.hop[found[i].node] / PICOSECONDS;
 		out->slowest = fmax(out->slowest, st->hop);

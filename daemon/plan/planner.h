@@ -38,6 +38,8 @@ struct planner_input {
 	size_t coordinator; /* index: has the ends */
 	bool memory_only;   /* no weights are read from disk on the way, whatever disks there are */
 	unsigned team;
+	uint64_t hash_bytes; /* of a file, that are read and hashed before anything is sent; 0: none */
+	double hash_rate;    /* bytes a second that a node hashes; 0: nobody knows */
 };
 
 struct planner_stage {
@@ -49,6 +51,7 @@ struct planner_stage {
 	uint64_t resident; /* bytes of weights and of the buffers for reading them that it has in memory */
 	uint64_t streamed; /* bytes that each step reads from disk */
 	uint64_t moves;    /* of its layers' canonical bytes, those that its disk has not */
+	uint64_t stored;   /* bytes of the files that come onto its disk, the ends not counted */
 	double seconds;    /* a token: computing, or reading weights from disk if that takes longer */
 	double hop;        /* a token: until its row is there */
 	double prompt;     /* a token in a step of many: computing; 0: nobody knows */
@@ -101,9 +104,9 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
         uint32_t blocks, uint32_t max_rows, unsigned team);
 uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows);
-/* Bytes of the files that hold layers [first, last), and the ends, in a store that has nothing of them. */
-uint64_t planner_disk_bytes(const struct manifest *m, uint32_t first, uint32_t last);
-uint64_t planner_disk_end_bytes(const struct manifest *m);
+/* Bytes of the files that hold the ends. */
+uint64_t planner_disk_new_ends(
+        const struct planner_input *in);                      /* of the coordinator: those that it has not */
 uint32_t planner_blocks(uint32_t context, uint32_t parallel); /* KV blocks on each stage */
 
 #endif
