@@ -158,7 +158,9 @@ static int check_kind(const struct reader *r) {
 	};
 	struct gguf_string s;
 	char shown[80];
-	if (gguf_string(r->g, "general.type", &s) < 0 || is(s, "model"))
+	if (gguf_string(r->g, "adapter.type", &s) == 0)
+		s = (struct gguf_string){"adapter", 7}; /* the first of them had no general.type */
+	else if (gguf_string(r->g, "general.type", &s) < 0 || is(s, "model"))
 		return 0;
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		if (is(s, others[i].type)) {

@@ -276,6 +276,9 @@ static void add_window_text(struct ggufgen *g) {
 static void add_adapter(struct ggufgen *g) {
 	ggufgen_string(g, "general.type", "adapter");
 }
+static void add_old_adapter(struct ggufgen *g) {
+	ggufgen_string(g, "adapter.type", "lora");
+}
 static void add_projector(struct ggufgen *g) {
 	ggufgen_string(g, "general.type", "mmproj");
 }
@@ -289,6 +292,7 @@ static const struct {
 } refused_keys[] = {
         {add_adapter,
                 "this is a LoRA adapter, which Caravan does not apply: load its model, or merge the two"},
+        {add_old_adapter, "this is a LoRA adapter, which Caravan does not apply"},
         {add_projector, "this is the projector of a model"},
         {add_other_kind, "general.type is recipe; Caravan runs models"},
         {add_experts, "llama.expert_count is 8: mixtures of experts"},
