@@ -3,17 +3,25 @@
 #include "cli/simple.h"
 #include <stdio.h>
 
-static const struct option longs[] = {ARGS_COMMON};
+enum { OPT_YES = OPT_OWN };
+
+static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
 
 static int run(int argc, char **argv) {
 	struct args a;
+	bool yes = false;
+	char question[256];
 	Caravan__CtlExpel cmd = CARAVAN__CTL_EXPEL__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	args_begin(&a, &command_expel, argc, argv);
-	while (args_next(&a, "", longs) != -1)
-		;
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		yes = yes || o == OPT_YES;
 	args_operands(&a, 1, 1, "NODE");
 	cmd.node = argv[optind];
+	snprintf(question, sizeof question, "Expel %.64s for good? Its key is never admitted again.",
+	        cmd.node);
+	if (!yes && !simple_confirm(question))
+		return fail("nothing was done");
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_EXPEL;
 	env.ctl_expel = &cmd;
 	int rc = simple_run(&a, &env);
@@ -23,8 +31,11 @@ static int run(int argc, char **argv) {
 }
 
 const struct command command_expel = {.name = "expel",
-        .usage = "NODE",
+        .usage = "[--yes] NODE",
         .summary = "expel a node from the cluster, for good",
         .help = "NODE is a name, or an id or at least its first six digits.  Its key is never\n"
-                "admitted again, and its open connections are closed at once.\n",
+                "admitted again, and its open connections are closed at once.  Its name is free for\n"
+                "another machine.  'caravan leave' on that machine gives it a new key.\n"
+                "\n"
+                "  --yes                  do not ask on a terminal\n",
         .run = run};

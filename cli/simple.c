@@ -1,6 +1,8 @@
 /* simple: see simple.h. */
 #include "cli/simple.h"
 #include "cli/client.h"
+#include <stdio.h>
+#include <unistd.h>
 
 int simple_run(const struct args *a, const Caravan__Envelope *env) {
 	struct client c;
@@ -11,4 +13,12 @@ int simple_run(const struct args *a, const Caravan__Envelope *env) {
 		rc = client_wait(&c);
 	client_close(&c);
 	return rc;
+}
+
+bool simple_confirm(const char *question) {
+	char line[16] = "";
+	if (!isatty(STDIN_FILENO))
+		return true;
+	fprintf(stderr, "%s [y/N] ", question);
+	return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
 }

@@ -27,12 +27,14 @@
 #define REST_NS 10000000000ull            /* without computing: then the machine can be measured, */
 #define REST_ASKED_NS 1000000000ull       /* or after that, when somebody waits for it */
 #define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes that a stage has read from disk */
+#define RESTART_MS 100                    /* for the command that asked for it to hear so */
 #define LARGE (1 << 20)                   /* bytes: buffers that are mappings of their own */
 
 struct node {
 	struct options options;
 	struct keys keys;
-	int lock; /* of the state folder, -1: none */
+	int lock;     /* of the state folder, -1: none */
+	bool restart; /* with another key, when everything has been taken down */
 	struct loop *loop;
 	struct members *members;
 	struct loader *loader;
@@ -156,6 +158,29 @@ static void notify_ready(void) {
 	}
 }
 
+static void stop(void *arg) {
+	struct node *n = arg;
+	loop_stop(n->loop);
+}
+
+/* The node has left its cluster: what it was is gone, and the same process becomes another node. */
+static void restart(void *arg) {
+	struct node *n = arg;
+	n->restart = true;
+	if (!loop_timer_start(n->loop, RESTART_MS, false, stop, n))
+		loop_stop(n->loop);
+}
+
+/* Of the node that this one was: plans of others, and who they were. */
+static void forget(const struct node *n) {
+	static const char *const names[] = {"roster", "plans"};
+	char path[PATH_MAX + 8];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(path, sizeof path, "%s/%s", n->options.state, names[i]);
+		unlink(path);
+	}
+}
+
 static int start(struct node *n, char *err, size_t errlen) {
 	const struct options *o = &n->options;
 	char dir[PATH_MAX + 8];
@@ -244,11 +269,12 @@ static int start(struct node *n, char *err, size_t errlen) {
 	}
 	if (rc == 0)
 		rc = control_create(&n->control,
-		        &(struct control_config){
-		                .loop = n->loop,
+		        &(struct control_config){.loop = n->loop,
 		                .serve = n->serve,
 		                .loader = n->loader,
 		                .measures = n->measure_asks,
+		                .restart = restart,
+		                .arg = n,
 		                .path = o->control},
 		        err, errlen);
 	return rc;
@@ -318,5 +344,11 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "caravand: %s\n", *err ? err : strerror(-rc));
 	}
 	end(&n);
+	if (n.restart) {
+		forget(&n);
+		execv("/proc/self/exe", argv);
+		fprintf(stderr, "caravand: cannot start anew: %s\n", strerror(errno));
+		rc = -errno;
+	}
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

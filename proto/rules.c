@@ -222,6 +222,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(ctl_invite), {{1, RULE_NUM, 1, 31 * 86400}}, NULL},
 	{SHAPE(ctl_join), {{1, RULE_LINE, 1, WIRE_TOKEN_MAX}}, NULL},
 	{SHAPE(ctl_expel), {{1, RULE_LINE, 1, WIRE_NAME_MAX}}, NULL},
+	{SHAPE(ctl_leave), {{0}}, NULL},
 	{SHAPE(ctl_load), {
 		{1, RULE_LINE, 1, 4096}, {2, RULE_NAME0}, {3, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {4, RULE_NUM, 0, 65536},
 		{5, RULE_LINE, 0, WIRE_NODES_MAX}, {6, RULE_ANY}, {7, RULE_NUM, 0, WIRE_ROWS_MAX},

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NODES 4
@@ -213,7 +214,10 @@ START_TEST(invitations) {
 
 	ck_assert_str_eq(join(&nodes[1], once), "");
 	ck_assert_ptr_nonnull(strstr(join(&nodes[2], once), "already used"));
-	ck_assert_ptr_nonnull(strstr(join(&nodes[1], other), "already belongs to a cluster of 2 nodes"));
+	/* of a cluster of which the inviter is none: leave first */
+	char *foreign = invite(&nodes[3], 600);
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], foreign), "already belongs to a cluster of 2 nodes"));
+	free(foreign);
 	/* a name that is taken does not use the invitation up */
 	ck_assert_ptr_nonnull(strstr(join(&nodes[3], other), "the name bob is taken"));
 	nodes_run(1200);
@@ -236,6 +240,219 @@ START_TEST(invitations) {
 	free(other);
 	free(late);
 	free(gone);
+}
+END_TEST
+
+/* A member that joins again, whom the others do not find any more: it tells where it is. */
+START_TEST(joins_again) {
+	char err[300] = "";
+	cluster(2);
+	char *token = invite(&nodes[0], 600), *other = invite(&nodes[0], 600);
+	struct node_id bob = members_self(nodes[1].members)->id;
+	node_stop(&nodes[1]);
+	node_start(&nodes[1], "bobby"); /* at another port, by another name */
+	ck_assert_str_eq(join(&nodes[1], token), "");
+	ck_assert_str_eq(members_find(nodes[0].members, &bob)->name, "bobby");
+	ck_assert_str_eq(member_endpoint(members_find(nodes[0].members, &bob)),
+	        peers_endpoint(members_peers(nodes[1].members)));
+	ck_assert_ptr_null(members_at(nodes[0].members, 2));
+	want = 1;
+	ck_assert(nodes_until(all_up, 10000));
+	/* its roster lost, it still proves its key */
+	char path[200];
+	node_stop(&nodes[1]);
+	snprintf(path, sizeof path, "%s/roster", nodes[1].dir);
+	ck_assert_int_eq(unlink(path), 0);
+	node_start(&nodes[1], "bob");
+	ck_assert_msg(*join(&nodes[1], other) == 0, "%s", nodes[1].error);
+	ck_assert(nodes_until(all_up, 10000));
+	ck_assert_str_eq(members_find(nodes[0].members, &bob)->name, "bob");
+	/* the name of somebody who is gone for good is free when he was expelled */
+	node_start(&nodes[2], "cleo");
+	char *third = invite(&nodes[0], 600), *fourth = invite(&nodes[0], 600);
+	ck_assert_str_eq(join(&nodes[2], third), "");
+	node_stop(&nodes[2]);
+	node_start(&nodes[3], "cleo");
+	ck_assert_ptr_nonnull(strstr(join(&nodes[3], fourth), "caravan expel cleo"));
+	ck_assert_int_eq(members_expel(nodes[0].members, "cleo", NULL, NULL, err, sizeof err), 0);
+	ck_assert_str_eq(join(&nodes[3], fourth), "");
+	free(token);
+	free(other);
+	free(third);
+	free(fourth);
+}
+END_TEST
+
+static void on_joined(
+        void *arg, Caravan__Entry *const *entries, size_t count, const char *endpoint, const char *error) {
+	(void)entries;
+	(void)count;
+	(void)endpoint;
+	on_done(arg, error);
+}
+
+/* Somebody with an invitation says that he is a member whose key he does not have. */
+START_TEST(a_guest_is_nobody_else) {
+	char err[300] = "";
+	uint8_t proof[KEYS_PROOF] = {0};
+	cluster(2);
+	node_start(&nodes[2], "mallory");
+	char *token = invite(&nodes[0], 600);
+	struct invite i;
+	ck_assert_int_eq(invite_decode(&i, token, err, sizeof err), 0);
+	struct node_id bob = members_self(nodes[1].members)->id;
+	const char *at = i.endpoints[0];
+	Caravan__Entry e = CARAVAN__ENTRY__INIT;
+	Caravan__Join ask = CARAVAN__JOIN__INIT;
+	e.node = (ProtobufCBinaryData){sizeof bob.b, bob.b};
+	e.version = 1000;
+	e.name = (char *)"mallory";
+	e.endpoint = (char *)"tcp://127.0.0.1:1";
+	ask.entry = &e;
+	for (int proven = 0; proven < 2; proven++) {
+		if (proven) /* of another key */
+			ck_assert_int_eq(keys_prove(&nodes[2].keys, &i.server, "x", 1, proof), 0);
+		ask.proof = (ProtobufCBinaryData){proven ? sizeof proof : 0, proof};
+		nodes[2].done = false;
+		ck_assert_int_eq(peers_join(members_peers(nodes[2].members), &i.keys, &i.server, &at, 1, &ask,
+		                         on_joined, &nodes[2]),
+		        0);
+		ck_assert(nodes_until(someone_done, 30000));
+		ck_assert_msg(strstr(nodes[2].error, "has not shown"), "%s", nodes[2].error);
+	}
+	ck_assert_str_eq(members_find(nodes[0].members, &bob)->name, "bob");
+	ck_assert_str_eq(member_endpoint(members_find(nodes[0].members, &bob)),
+	        peers_endpoint(members_peers(nodes[1].members)));
+	/* both sides make the same proof of the same text, and of no other */
+	uint8_t back[KEYS_PROOF];
+	ck_assert_int_eq(keys_prove(&nodes[0].keys, &nodes[2].keys.public, "x", 1, back), 0);
+	ck_assert_int_eq(keys_prove(&nodes[2].keys, &nodes[0].keys.public, "x", 1, proof), 0);
+	ck_assert_mem_eq(proof, back, sizeof proof);
+	ck_assert_int_eq(keys_prove(&nodes[2].keys, &nodes[0].keys.public, "y", 1, proof), 0);
+	ck_assert_mem_ne(proof, back, sizeof proof);
+	static const struct node_id none;
+	ck_assert_int_eq(keys_prove(&nodes[2].keys, &none, "x", 1, proof), -EINVAL);
+	free(token);
+}
+END_TEST
+
+static bool bob_left(void) {
+	const struct member *cleo = members_named(nodes[2].members, "cleo");
+	return cleo && !members_named(nodes[0].members, "bob") && !members_named(nodes[2].members, "bob");
+}
+
+START_TEST(leaves) {
+	char err[300] = "", path[200];
+	struct stat st;
+	cluster(3);
+	struct node_id bob = members_self(nodes[1].members)->id;
+	snprintf(path, sizeof path, "%s/kept", nodes[1].dir);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	nodes[1].done = false;
+	ck_assert_int_eq(members_leave(nodes[1].members, on_done, &nodes[1], err, sizeof err), 0);
+	ck_assert_int_eq(members_leave(nodes[1].members, on_done, &nodes[1], err, sizeof err), -EBUSY);
+	ck_assert(nodes_until(someone_done, 30000));
+	ck_assert_str_eq(nodes[1].error, "");
+	ck_assert(nodes_until(bob_left, 10000));
+	ck_assert(members_find(nodes[0].members, &bob)->expelled);
+	/* a node of its own, with what it had besides */
+	node_stop(&nodes[1]);
+	node_start(&nodes[1], "bob");
+	ck_assert(!node_id_equal(&members_self(nodes[1].members)->id, &bob));
+	ck_assert_ptr_null(members_at(nodes[1].members, 1));
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(unlink(path), 0);
+	char *token = invite(&nodes[0], 600);
+	ck_assert_str_eq(join(&nodes[1], token), "");
+	want = 2;
+	ck_assert(nodes_until(all_up, 10000));
+	free(token);
+	/* who was expelled does the same */
+	ck_assert_int_eq(members_expel(nodes[0].members, "cleo", NULL, NULL, err, sizeof err), 0);
+	struct node_id cleo = members_self(nodes[2].members)->id;
+	nodes[2].done = false;
+	ck_assert_int_eq(members_leave(nodes[2].members, on_done, &nodes[2], err, sizeof err), 0);
+	ck_assert(nodes_until(someone_done, 30000));
+	node_stop(&nodes[2]);
+	node_start(&nodes[2], "cleo");
+	ck_assert(!node_id_equal(&members_self(nodes[2].members)->id, &cleo));
+	token = invite(&nodes[0], 600);
+	ck_assert_str_eq(join(&nodes[2], token), "");
+	free(token);
+}
+END_TEST
+
+static bool roster_written(void) {
+	char path[200];
+	struct stat st;
+	snprintf(path, sizeof path, "%s/roster", nodes[0].dir);
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* What could not be written is said, stands all the same, and is tried again. */
+START_TEST(expelled_on_a_full_disk) {
+	char err[300] = "", path[200];
+	cluster(2);
+	struct node_id bob = members_self(nodes[1].members)->id;
+	nodes_run(300); /* what is under way arrives */
+	snprintf(path, sizeof path, "%s/roster", nodes[0].dir);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkdir(path, 0700), 0); /* no file can take its place */
+	nodes[0].done = false;
+	ck_assert_int_eq(members_expel(nodes[0].members, "bob", on_done, &nodes[0], err, sizeof err), 0);
+	ck_assert(nodes_until(someone_done, 30000));
+	ck_assert_msg(strstr(nodes[0].error, "could not be written"), "%s", nodes[0].error);
+	ck_assert_ptr_nonnull(strstr(nodes[0].error, path));
+	ck_assert(members_find(nodes[0].members, &bob)->expelled);
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert(nodes_until(roster_written, 30000));
+	node_stop(&nodes[0]);
+	node_start(&nodes[0], NULL);
+	ck_assert(members_find(nodes[0].members, &bob)->expelled);
+}
+END_TEST
+
+static size_t ada_knows(void) {
+	size_t n = 0;
+	while (members_at(nodes[0].members, n))
+		n++;
+	return n;
+}
+
+static bool ada_knows_some(void) {
+	return ada_knows() > 10;
+}
+
+/* A member tells of hundreds of nodes, dead and alive: there is room for others all the same. */
+START_TEST(one_author_does_not_fill_the_roster) {
+	static struct node_id ids[200];
+	static Caravan__Entry entries[200], *list[200];
+	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	cluster(2);
+	for (int i = 0; i < 200; i++) {
+		memset(&ids[i], i + 3, sizeof *ids);
+		caravan__entry__init(list[i] = &entries[i]);
+		entries[i].node = (ProtobufCBinaryData){sizeof ids[i].b, ids[i].b};
+		entries[i].version = 1;
+		entries[i].name = (char *)"crowd";
+		entries[i].endpoint = (char *)"tcp://127.0.0.1:1";
+		entries[i].expelled = i % 2;
+	}
+	news.roster = list;
+	news.n_roster = 200;
+	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
+	env.roster = &news;
+	ck_assert_int_eq(
+	        peers_send(members_peers(nodes[1].members), &nodes[0].keys.public, PEERS_CONTROL, &env, NULL),
+	        0);
+	ck_assert(nodes_until(ada_knows_some, 10000));
+	nodes_run(100);
+	ck_assert_uint_le(ada_knows(), 2 + MEMBERS_UNPROVEN_MAX);
+	char *token = invite(&nodes[0], 600);
+	node_start(&nodes[2], "cleo");
+	ck_assert_str_eq(join(&nodes[2], token), "");
+	free(token);
 }
 END_TEST
 
@@ -303,9 +520,9 @@ START_TEST(expelled) {
 	char err[300] = "", hex[NODE_ID_HEX];
 	cluster(3);
 	struct node_id bob = members_self(nodes[1].members)->id;
-	ck_assert_int_eq(members_expel(nodes[0].members, "nobody", err, sizeof err), -ENOENT);
-	ck_assert_int_eq(members_expel(nodes[0].members, "ada", err, sizeof err), -EINVAL);
-	ck_assert_int_eq(members_expel(nodes[0].members, "bob", err, sizeof err), 0);
+	ck_assert_int_eq(members_expel(nodes[0].members, "nobody", NULL, NULL, err, sizeof err), -ENOENT);
+	ck_assert_int_eq(members_expel(nodes[0].members, "ada", NULL, NULL, err, sizeof err), -EINVAL);
+	ck_assert_int_eq(members_expel(nodes[0].members, "bob", NULL, NULL, err, sizeof err), 0);
 	ck_assert(!members_find(nodes[0].members, &bob)->up);
 	ck_assert(nodes_until(bob_is_out, 5000));
 	want = 1;
@@ -314,7 +531,8 @@ START_TEST(expelled) {
 		ck_assert_uint_eq(nodes[i].expelled, 1);
 	/* it has no link to anybody, and does not get one again */
 	ck_assert(!peers_linked(members_peers(nodes[1].members), &nodes[0].keys.public));
-	ck_assert_int_eq(members_expel(nodes[0].members, node_id_hex(&bob, hex), err, sizeof err), -ENOENT);
+	ck_assert_int_eq(members_expel(nodes[0].members, node_id_hex(&bob, hex), NULL, NULL, err, sizeof err),
+	        -ENOENT);
 	char *token = invite(&nodes[0], 600);
 	ck_assert_ptr_nonnull(strstr(join(&nodes[1], token), "expelled"));
 	/* also not after a start, nor when it forgets that it was */
@@ -539,6 +757,51 @@ START_TEST(roster_rules) {
 }
 END_TEST
 
+/* A tombstone goes when it is old and every other node has heard of it, and does not come back. */
+START_TEST(graves_are_pruned) {
+	static struct roster r;
+	struct node_id self, id, dead;
+	struct member *w, *grave;
+	Caravan__Entry e;
+	uint64_t now = (uint64_t)time(NULL);
+	memset(&self, 1, sizeof self);
+	roster_init(&r, &self);
+	ck_assert_int_eq(roster_edit(&r, &self, "me", NULL, 0, false, 0), 0);
+	entry_make(&e, &id, 2, 5, "two", false);
+	ck_assert_int_eq(roster_take(&r, &e, &w), ROSTER_NEW);
+	entry_make(&e, &dead, 3, 5, "three", true);
+	e.left = now - 100;
+	ck_assert_int_eq(roster_take(&r, &e, &grave), ROSTER_EXPELLED);
+	ck_assert_uint_eq(grave->left, now - 100);
+	ck_assert_uint_eq(roster_prune(&r, now), 0);                        /* too new */
+	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_GRAVE_SECONDS), 0); /* two may not know yet */
+	w->agreed = now - 101;
+	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_GRAVE_SECONDS), 0); /* knew not yet */
+	w->agreed = now;
+	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_GRAVE_SECONDS), 1);
+	ck_assert_ptr_null(roster_find(&r, &dead));
+	ck_assert_str_eq(grave->name, "three"); /* whoever points there still may */
+	ck_assert(roster_grave_is_old(&e, now + ROSTER_GRAVE_SECONDS));
+	ck_assert(!roster_grave_is_old(&e, now));
+	/* in the future it was not */
+	entry_make(&e, &dead, 4, 5, "four", true);
+	e.left = now + 1000000;
+	ck_assert_int_eq(roster_take(&r, &e, &grave), ROSTER_EXPELLED);
+	ck_assert_uint_le(grave->left, (uint64_t)time(NULL));
+	/* the file of a folder that has another key now */
+	char dir[128], err[300] = "";
+	snprintf(dir, sizeof dir, "%s/0", root);
+	ck_assert_int_eq(roster_save(&r, dir, err, sizeof err), 0);
+	static struct roster other;
+	memset(&self, 9, sizeof self);
+	roster_init(&other, &self);
+	ck_assert_int_eq(roster_load(&other, dir, err, sizeof err), 0);
+	ck_assert_uint_eq(other.n, 0);
+	roster_clear(&r);
+	roster_clear(&other);
+}
+END_TEST
+
 START_TEST(key_files) {
 	struct keys a, b;
 	char err[300] = "", path[200];
@@ -620,6 +883,11 @@ static Suite *suite(void) {
 	tcase_add_test(t, invitations);
 	tcase_add_test(t, open_invitations_are_bounded);
 	tcase_add_test(t, the_way_back);
+	tcase_add_test(t, joins_again);
+	tcase_add_test(t, a_guest_is_nobody_else);
+	tcase_add_test(t, leaves);
+	tcase_add_test(t, expelled_on_a_full_disk);
+	tcase_add_test(t, one_author_does_not_fill_the_roster);
 	tcase_add_test(t, expelled);
 	tcase_add_test(t, dies_and_comes_back_elsewhere);
 	tcase_add_test(t, silent_is_down_in_time);
@@ -630,6 +898,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, roster_rules);
+	tcase_add_test(t, graves_are_pruned);
 	tcase_add_test(t, key_files);
 	tcase_add_test(t, one_daemon_a_folder);
 	tcase_add_test(t, tokens);

@@ -115,14 +115,56 @@ static void join(struct control_conn *c, const Caravan__Envelope *env, const uin
 		pending_done(p, err);
 }
 
+static void expelled(void *arg, const char *error) {
+	char text[WIRE_TEXT_MAX];
+	if (error)
+		snprintf(text, sizeof text, "expelled until this daemon ends, but %.*s", WIRE_TEXT_MAX - 60,
+		        error);
+	pending_done(arg, error ? text : NULL);
+}
+
+struct leaving {
+	struct pending *pending;
+	void (*restart)(void *arg);
+	void *arg;
+};
+
 static void expel(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
+	struct pending *p = pending_create(c);
 	(void)payload;
 	(void)len;
-	if (members_expel(serve_members(control_serve(c)), env->ctl_expel->node, err, sizeof err) != 0)
-		control_error(c, "%s", err);
-	else
-		control_end(c, NULL);
+	if (p && members_expel(serve_members(control_serve(c)), env->ctl_expel->node, expelled, p, err,
+	                 sizeof err) != 0)
+		pending_done(p, err);
+}
+
+/* The daemon starts anew whether or not the command is still there to hear of it. */
+static void has_left(void *arg, const char *error) {
+	struct leaving *l = arg;
+	void (*restart)(void *) = l->restart;
+	void *restart_arg = l->arg;
+	pending_done(l->pending, error);
+	free(l);
+	if (!error)
+		restart(restart_arg);
+}
+
+static void leave(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	struct leaving *l = calloc(1, sizeof *l);
+	(void)env;
+	(void)payload;
+	(void)len;
+	if (!l || !(l->pending = pending_create(c))) {
+		if (!l)
+			control_error(c, "%s", strerror(ENOMEM));
+		free(l);
+		return;
+	}
+	l->restart = control_restart(c, &l->arg);
+	if (members_leave(serve_members(control_serve(c)), has_left, l, err, sizeof err) != 0)
+		has_left(l, err);
 }
 
 /* ---- models -------------------------------------------------------------------------------------- */
@@ -547,6 +589,7 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_INVITE, invite},
         {CARAVAN__ENVELOPE__BODY_CTL_JOIN, join},
         {CARAVAN__ENVELOPE__BODY_CTL_EXPEL, expel},
+        {CARAVAN__ENVELOPE__BODY_CTL_LEAVE, leave},
         {CARAVAN__ENVELOPE__BODY_CTL_LOAD, load},
         {CARAVAN__ENVELOPE__BODY_CTL_PLAN, plan},
         {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, unload},

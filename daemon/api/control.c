@@ -41,6 +41,8 @@ struct control {
 	struct serve *serve;
 	struct loader *loader;
 	struct measure_asks *measures;
+	void (*restart)(void *arg);
+	void *restart_arg;
 	char path[PATH_MAX]; /* empty for an inherited descriptor */
 	int fd;
 	struct event *acceptable;
@@ -415,6 +417,11 @@ static int listen_on(struct control *ctl, char *err, size_t errlen) {
 	return rc;
 }
 
+void (*control_restart(struct control_conn *c, void **arg))(void *arg) {
+	*arg = c->control->restart_arg;
+	return c->control->restart;
+}
+
 int control_create(struct control **out, const struct control_config *cfg, char *err, size_t errlen) {
 	struct control *ctl = calloc(1, sizeof *ctl);
 	int rc = -ENOMEM;
@@ -424,6 +431,8 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	ctl->serve = cfg->serve;
 	ctl->loader = cfg->loader;
 	ctl->measures = cfg->measures;
+	ctl->restart = cfg->restart;
+	ctl->restart_arg = cfg->arg;
 	ctl->fd = -1;
 	ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (strncmp(cfg->path, "fd:", 3) == 0) {

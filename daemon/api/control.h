@@ -22,6 +22,9 @@ struct control_config {
 	struct serve *serve;
 	struct loader *loader;
 	struct measure_asks *measures;
+	void (*restart)(
+	        void *arg); /* this daemon is to end, and to start anew with what its folder has then */
+	void *arg;
 	const char *
 	        path; /* of the socket, or "fd:N": one client on an inherited descriptor, and the loop ends with it */
 };
@@ -41,6 +44,9 @@ void control_running(struct control_conn *c, void (*cancel)(void *arg), void *ar
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len);
 void control_end(struct control_conn *c, const Caravan__Finished *fin); /* fin: NULL allowed */
 void control_error(struct control_conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* What starts the daemon anew, and its argument. */
+void (*control_restart(struct control_conn *c, void **arg))(void *arg);
 
 /* Descriptors that came with the command; borrowed, closed when it ends. */
 size_t control_fds(struct control_conn *c, const int **fds);

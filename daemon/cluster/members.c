@@ -18,10 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
-#define CALL_NS 2000000000u    /* between calls for a node that is missing */
+#define PRUNE_NS 60000000000u
+#define CALL_NS 2000000000u /* between calls for a node that is missing */
 #define CALL_OFTEN_NS 60000000000u
 #define CALL_SELDOM_NS 20000000000u
 #define SMOOTH 0.2 /* weight of a new round trip */
@@ -36,12 +38,6 @@ void members_tell(struct members *m, const struct member *who, const char *what)
 	        strcmp(what, "expelled") == 0 ? "was expelled" : what);
 	STAILQ_FOREACH(l, &m->listeners, next)
 	l->fn(l->arg, who, what);
-}
-
-void members_save(struct members *m) {
-	char err[PATH_MAX + 100];
-	if (m->state_dir && roster_save(&m->roster, m->state_dir, err, sizeof err) != 0)
-		log_line(LOG_LINE_ERROR, "%s", err);
 }
 
 /* ---- the roster, in and out --------------------------------------------------------------------------- */
@@ -76,8 +72,9 @@ void members_connect(struct members *m, const struct member *who) {
 static void member_settle(struct members *m, struct member *who);
 
 /* We are no longer of this cluster. */
-static void members_leave(struct members *m) {
-	log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
+static void links_close(struct members *m) {
+	if (!m->leave.done)
+		log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
 	for (size_t i = 0; i < m->roster.n; i++) {
 		struct member *who = m->roster.at[i];
 		if (who->self)
@@ -92,10 +89,18 @@ static void members_leave(struct members *m) {
 static void member_expelled(struct members *m, struct member *who) {
 	who->left_ns = loop_now_ns();
 	if (who->self)
-		members_leave(m);
+		links_close(m);
 	else
 		member_settle(m, who);
 	members_tell(m, who, "expelled");
+}
+
+/* Nodes that a member told us of and that were never linked to us, dead or alive. */
+static size_t entries_unproven(const struct members *m, const struct node_id *from) {
+	size_t n = 0;
+	for (size_t i = 0; i < m->roster.n; i++)
+		n += !m->roster.at[i]->proven && node_id_equal(&m->roster.at[i]->teller, from);
+	return n;
 }
 
 /* An entry as somebody told it (NULL: the inviter, whose word is all that we have).  Who speaks for itself is believed;
@@ -108,15 +113,45 @@ static enum roster_change entry_take(
 	if (node_id_equal(&id, from))
 		return roster_take_own(&m->roster, e, who);
 	*who = roster_find(&m->roster, &id);
-	if (*who && (*who)->up && !(*who)->self && !e->expelled)
+	if (*who && (*who)->linked && !(*who)->self && !e->expelled)
 		return ROSTER_SAME;
-	return roster_take(&m->roster, e, who);
+	if (*who)
+		return roster_take(&m->roster, e, who);
+	/* what we have pruned others may still have for a while; and one member cannot fill the roster */
+	if (roster_grave_is_old(e, (uint64_t)time(NULL)))
+		return ROSTER_SAME;
+	if (entries_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
+		char hex[NODE_ID_HEX];
+		log_line(LOG_LINE_WARN,
+		        "%.12s tells of too many nodes that nobody has met: the rest is not taken",
+		        node_id_hex(from, hex));
+		return ROSTER_SAME;
+	}
+	enum roster_change change = roster_take(&m->roster, e, who);
+	if (*who && change != ROSTER_SAME)
+		(*who)->teller = *from;
+	return change;
+}
+
+/* Whether somebody's whole roster has none of our tombstones alive: then he needs them no more. */
+static bool graves_agreed(const struct members *m, Caravan__Entry *const *entries, size_t count) {
+	for (size_t i = 0; i < count; i++) {
+		struct node_id id;
+		const struct member *who;
+		if (!entries[i]->expelled && node_id_from_bytes(&id, entries[i]->node) == 0 &&
+		        (who = roster_find(&m->roster, &id)) && who->expelled)
+			return false;
+	}
+	return true;
 }
 
 /* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
 void members_take(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
+	struct member *teller = from ? roster_find(&m->roster, from) : NULL;
+	if (teller && graves_agreed(m, entries, count))
+		teller->agreed = (uint64_t)time(NULL);
 	for (size_t i = 0; i < count && !members_own(m)->expelled; i++) {
 		struct member *who, *self = members_own(m);
 		enum roster_change change = entry_take(m, from, entries[i], &who);
@@ -192,6 +227,7 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 	if (!who || who->expelled || who->linked == up)
 		return;
 	who->linked = up;
+	who->proven |= up;
 	who->blind[0] = 0; /* until it says so again */
 	who->heard_ns = loop_now_ns();
 	if (up) {
@@ -358,6 +394,11 @@ static void members_tick(void *arg) {
 		}
 	}
 	members_call(m, now);
+	if (now - m->pruned_ns > PRUNE_NS) {
+		m->pruned_ns = now;
+		if (roster_prune(&m->roster, (uint64_t)time(NULL)))
+			members_save(m);
+	}
 	if (m->news_due) {
 		m->news_due = false;
 		members_spread(m, NULL);
@@ -476,7 +517,8 @@ double members_since(const struct members *m, const struct member *who) {
 
 /* ---- expelling ------------------------------------------------------------------------------------------ */
 
-int members_expel(struct members *m, const char *name_or_id, char *err, size_t errlen) {
+int members_expel(struct members *m, const char *name_or_id, members_done_fn *done, void *arg, char *err,
+        size_t errlen) {
 	struct member *who = (struct member *)members_named(m, name_or_id);
 	if (!who || who->expelled) {
 		snprintf(err, errlen,
@@ -485,13 +527,15 @@ int members_expel(struct members *m, const char *name_or_id, char *err, size_t e
 		return -ENOENT;
 	}
 	if (who->self) {
-		snprintf(err, errlen, "a node cannot expel itself: do it on another one");
+		snprintf(err, errlen, "a node cannot expel itself: caravan leave");
 		return -EINVAL;
 	}
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
 	members_spread(m, NULL); /* to that node too: its link stays for a moment */
 	member_expelled(m, who);
+	if (done)
+		members_saved(m, done, arg);
 	return 0;
 }
 
@@ -641,6 +685,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 		return rc;
 	m->config = *c;
 	STAILQ_INIT(&m->listeners);
+	STAILQ_INIT(&m->save.waiters);
 	m->started_ns = loop_now_ns();
 	roster_init(&m->roster, &c->keys->public);
 	m->state_dir = c->state_dir ? strdup(c->state_dir) : NULL;
@@ -673,6 +718,8 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	if (rc)
 		goto error;
 	rc = m->state_dir ? roster_save(&m->roster, m->state_dir, err, errlen) : 0;
+	if (rc == 0)
+		rc = members_save_init(m, err, errlen);
 	if (rc)
 		goto error;
 	struct member *self = members_own(m);
@@ -694,7 +741,8 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	}
 	if (self->expelled)
 		log_line(LOG_LINE_ERROR,
-		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
+		        "this node was expelled from its cluster: caravan leave gives it a new key, and then it can join "
+		        "one again");
 	for (size_t i = 0; i < m->roster.n && !self->expelled; i++)
 		members_connect(m, m->roster.at[i]);
 	*out = m;
@@ -709,6 +757,8 @@ void members_destroy(struct members *m) {
 		return;
 	loop_timer_stop(m->tick);
 	members_join_end(m);
+	members_leave_end(m);
+	members_save_end(m);
 	beacon_destroy(m->beacon);
 	address_watch_destroy(m->watch);
 	peers_destroy(m->peers);

@@ -9,6 +9,8 @@
 #include "daemon/net/peers.h"
 
 #define MEMBERS_PING_MS 500
+#define MEMBERS_UNPROVEN_MAX \
+	32 /* nodes, dead or alive, that one member may tell of and that nobody has met */
 /* A node whose connection closes is down at once, and so is one whose machine does not acknowledge what we send
  * (SOCKET_DEAD_MS).  One whose machine does, and which says nothing all the same, is busy or stopped: it is given longer. */
 #define MEMBERS_SILENT_MS 10000
@@ -50,6 +52,8 @@ struct member {
 	char lost[240];       /* private: why the last link to it was lost */
 	char blind
 	        [400]; /* private: it cannot reach us: at which address, and why; empty: not that it said so */
+	struct node_id teller;           /* private: who told us of it first */
+	bool proven;                     /* private: it was linked to us once, and so has its key */
 	struct member *next_pruned;      /* private */
 	uint32_t minor;                  /* version of the protocol that it speaks, 0: not known yet */
 	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
@@ -88,15 +92,23 @@ void members_set_rate(struct members *m, const struct node_id *id, double bytes_
 typedef void members_change_fn(void *arg, const struct member *who, const char *what);
 int members_on_change(struct members *m, members_change_fn *fn, void *arg);
 
+typedef void members_done_fn(void *arg, const char *error); /* once; error NULL: it went well */
+
 /* A printable one-time invitation (caller frees), which expires after `seconds`. -ENOTSUP without a network. */
 int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen);
 /* Joins the cluster of the inviter; done once, error NULL on success: both sides hold the entry then, and the way back
  * was tried: whether the inviter reaches us too is what members_reason of it says. */
 /* After a join that went well: what is wrong all the same, as a sentence; empty: nothing. */
 const char *members_join_note(const struct members *m, char *text, size_t len);
-int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
-        char *err, size_t errlen);
-/* Writes the tombstone and tells everybody; -ENOENT, -EINVAL for ourselves. */
-int members_expel(struct members *m, const char *name_or_id, char *err, size_t errlen);
+int members_join(
+        struct members *m, const char *token, members_done_fn *done, void *arg, char *err, size_t errlen);
+/* The tombstone goes to everybody and to the disk.  done (NULL: nobody asks) says whether that could be written; if not,
+ * the node is expelled until this daemon ends, and writing is tried again.  -ENOENT, -EINVAL for ourselves: done is not
+ * called then. */
+int members_expel(struct members *m, const char *name_or_id, members_done_fn *done, void *arg, char *err,
+        size_t errlen);
+/* Leaves the cluster, as a node does that was expelled: the others hear of it, and the state folder gets another key.
+ * After done, without an error, this daemon has to end: the next one with this folder is a node of its own. */
+int members_leave(struct members *m, members_done_fn *done, void *arg, char *err, size_t errlen);
 
 #endif

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -57,56 +58,123 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	return rc;
 }
 
-static void on_join(
-        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct members *m = arg;
-	const Caravan__Entry *e = env->join->entry;
-	struct node_id id;
-	char hex[NODE_ID_HEX];
-	(void)payload;
-	if (!from->invited || node_id_from_bytes(&id, e->node) != 0 || e->expelled || !e->endpoint[0]) {
-		peers_refuse(m->peers, from, "not the entry of a node");
-		return;
-	}
-	struct member *who = roster_find(&m->roster, &id);
-	if (who && who->expelled) {
-		peers_refuse(m->peers, from,
-		        "this node was expelled from the cluster: it needs a new key, with a new state folder");
-		return;
-	}
-	if (who && who->self) {
-		peers_refuse(m->peers, from, "this node has the same key as the one that invited it");
-		return;
-	}
-	if (roster_named(&m->roster, e->name, &id)) {
-		peers_refuse(
-		        m->peers, from, "the name %s is taken: start the node with another --name", e->name);
-		return;
-	}
-	/* a node that was here before, and lost its roster, only tells us where it is now */
-	if (roster_take(&m->roster, e, &who) == ROSTER_FULL) {
-		peers_refuse(m->peers, from, "the cluster is full");
-		return;
-	}
-	invites_use(&m->invites, &from->node);
-	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&id, hex));
-	members_save(m);
+/* What a proof is about: this entry, with this invitation. */
+static size_t proof_text(const Caravan__Entry *e, const struct node_id *invitation, char *out, size_t size) {
+	int n = snprintf(out, size, "caravan join\n%s\n%s\n", e->name, e->endpoint);
+	for (size_t i = 0; i < e->n_further && n > 0 && (size_t)n < size; i++)
+		n += snprintf(out + n, size - (size_t)n, "%s\n", e->further[i]);
+	size_t len = n > 0 && (size_t)n < size ? (size_t)n : 0;
+	if (size - len < sizeof invitation->b)
+		return 0;
+	memcpy(out + len, invitation->b, sizeof invitation->b);
+	return len + sizeof invitation->b;
+}
 
+#define PROOF_TEXT (32 + WIRE_NAME_MAX + WIRE_ENDPOINTS_MAX * ADDRESS_MAX + 64)
+
+/* Whether the guest has the secret key of the entry. */
+static bool join_proven(const struct members *m, const struct peers_from *from, const Caravan__Join *j) {
+	char text[PROOF_TEXT];
+	uint8_t proof[KEYS_PROOF];
+	struct node_id id;
+	size_t len = proof_text(j->entry, &from->node, text, sizeof text);
+	return len && j->proof.len == sizeof proof && node_id_from_bytes(&id, j->entry->node) == 0 &&
+	       keys_prove(m->config.keys, &id, text, len, proof) == 0 &&
+	       CRYPTO_memcmp(proof, j->proof.data, sizeof proof) == 0;
+}
+
+/* A guest whose entry is on its way to the disk, and who is answered then. */
+struct joiner {
+	struct members *m;
+	struct peers_from from;
+	struct node_id id;
+};
+
+static void joiner_saved(void *arg, const char *error) {
+	struct joiner *g = arg;
+	struct members *m = g->m;
+	const struct member *who = roster_find(&m->roster, &g->id);
 	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__Joined joined = CARAVAN__JOINED__INIT;
+	if (error) /* it is a member, which a restart of this node before the next attempt would forget */
+		log_line(LOG_LINE_WARN, "%s joined, but %s", who->name, error);
 	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
 	answer.body_case = CARAVAN__ENVELOPE__BODY_JOINED;
 	answer.joined = &joined;
-	peers_answer(m->peers, from, &answer, NULL);
+	peers_answer(m->peers, &g->from, &answer, NULL);
 	members_connect(m, who);
-	members_tell(m, who, "joined");
+	free(g);
+}
+
+/* Why a guest's entry is not taken, as a sentence; NULL: it is. */
+static const char *join_refusal(const struct members *m, const struct peers_from *from,
+        const Caravan__Join *j, char *text, size_t len) {
+	const Caravan__Entry *e = j->entry;
+	struct node_id id;
+	if (!from->invited || node_id_from_bytes(&id, e->node) != 0 || e->expelled || !e->endpoint[0])
+		return "not the entry of a node";
+	const struct member *who = roster_find(&m->roster, &id);
+	bool proven = join_proven(m, from, j);
+	if (who && who->expelled)
+		return "this node was expelled from the cluster: caravan leave gives it a new key, and then it can join again";
+	if (who && who->self) {
+		snprintf(text, len,
+		        "this machine has the same key as %s, which invited it: one is a copy of the other; run caravan "
+		        "leave on the copy",
+		        who->name);
+		return text;
+	}
+	/* whoever has an invitation may add a node, not change one that is there */
+	if (who && !proven)
+		return "the key is that of a member of this cluster, and whoever asks has not shown that it is its own";
+	if (j->proof.len && !proven)
+		return "the proof that the key is its own is wrong";
+	if (roster_named(&m->roster, e->name, &id)) {
+		snprintf(text, len,
+		        "the name %s is taken: start this node with another --name, or, when that one is gone for good, run "
+		        "caravan expel %s there first",
+		        e->name, e->name);
+		return text;
+	}
+	return NULL;
+}
+
+static void on_join(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	const Caravan__Join *j = env->join;
+	char hex[NODE_ID_HEX], text[WIRE_TEXT_MAX];
+	(void)payload;
+	const char *why = join_refusal(m, from, j, text, sizeof text);
+	if (why) {
+		peers_refuse(m->peers, from, "%s", why);
+		return;
+	}
+	struct joiner *g = malloc(sizeof *g);
+	struct member *who = NULL;
+	/* a node that was here before, and lost its roster or has moved, only tells us where it is now */
+	enum roster_change change = g ? roster_take_own(&m->roster, j->entry, &who) : ROSTER_FULL;
+	if (change == ROSTER_FULL) {
+		peers_refuse(m->peers, from, g ? "the cluster is full" : "no memory");
+		free(g);
+		return;
+	}
+	invites_use(&m->invites, &from->node);
+	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&who->id, hex));
+	/* where it found us others will, too */
+	snprintf(m->preferred, sizeof m->preferred, "%s", j->dialed);
+	members_readdress(m);
+	members_save(m);
+	members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
 	members_spread(m, NULL);
+	*g = (struct joiner){.m = m, .from = *from, .id = who->id};
+	members_saved(m, joiner_saved, g);
 }
 
 /* ---- at the node that joins ------------------------------------------------------------------------------ */
 
 static void join_say(struct members *m, const char *error) {
-	void (*done)(void *, const char *) = m->join.done;
+	members_done_fn *done = m->join.done;
 	void *done_arg = m->join.arg;
 	m->join.done = NULL;
 	loop_timer_stop(m->join.back);
@@ -140,7 +208,8 @@ void members_join_end(struct members *m) {
 	m->join.back = NULL;
 }
 
-static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
+static void join_done(
+        void *arg, Caravan__Entry *const *entries, size_t count, const char *endpoint, const char *error) {
 	struct members *m = arg;
 	bool ours = false;
 	for (size_t i = 0; i < count; i++)
@@ -153,26 +222,22 @@ static void join_done(void *arg, Caravan__Entry *const *entries, size_t count, c
 		return;
 	}
 	members_take(m, NULL, entries, count);
+	peers_hint(m->peers, &m->join.inviter, endpoint);
 	m->join.until_ns = loop_now_ns() + BACK_MS * (uint64_t)1000000;
 	m->join.back = loop_timer_start(m->config.loop, LOOK_BACK_MS, true, join_look_back, m);
 	if (!m->join.back)
 		join_say(m, NULL);
 }
 
-int members_join(struct members *m, const char *token, void (*done)(void *arg, const char *error), void *arg,
-        char *err, size_t errlen) {
+int members_join(
+        struct members *m, const char *token, members_done_fn *done, void *arg, char *err, size_t errlen) {
 	struct invite i;
 	const char *endpoints[INVITE_ENDPOINTS_MAX];
 	const struct member *self = members_own(m);
 	if (self->expelled) {
 		snprintf(err, errlen,
-		        "this node was expelled from its cluster: it needs a new key, with a new state folder");
+		        "this node was expelled from its cluster: caravan leave gives it a new key, and then it can join");
 		return -EPERM;
-	}
-	if (roster_others(&m->roster)) {
-		snprintf(err, errlen, "this node already belongs to a cluster of %zu nodes",
-		        roster_others(&m->roster) + 1);
-		return -EEXIST;
 	}
 	if (!m->config.listen) {
 		snprintf(err, errlen, "this node does not listen: the others could not reach it");
@@ -190,6 +255,24 @@ int members_join(struct members *m, const char *token, void (*done)(void *arg, c
 		snprintf(err, errlen, "this invitation is our own: use it on another node");
 		goto error;
 	}
+	/* again, from a member: it hears where this node is now */
+	const struct member *inviter = roster_find(&m->roster, &i.server);
+	if (roster_others(&m->roster) && (!inviter || inviter->expelled)) {
+		rc = -EEXIST;
+		snprintf(err, errlen,
+		        "this node already belongs to a cluster of %zu nodes, and the one that invites it is not of them: "
+		        "caravan leave first",
+		        roster_others(&m->roster) + 1);
+		goto error;
+	}
+	members_readdress(m);
+	if (!self->nendpoints) {
+		rc = -EADDRNOTAVAIL;
+		snprintf(err, errlen,
+		        "this machine has no address in a network yet: connect it first, or say where it will be found with "
+		        "caravand --advertise");
+		goto error;
+	}
 	for (size_t k = 0; k < i.nendpoints; k++)
 		endpoints[k] = i.endpoints[k];
 	Caravan__Entry entry = CARAVAN__ENTRY__INIT;
@@ -201,7 +284,15 @@ int members_join(struct members *m, const char *token, void (*done)(void *arg, c
 	for (size_t k = 1; k < self->nendpoints; k++)
 		further[entry.n_further++] = (char *)self->endpoints[k];
 	entry.further = further;
-	rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &entry, join_done, m);
+	char text[PROOF_TEXT];
+	uint8_t proof[KEYS_PROOF];
+	size_t len = proof_text(&entry, &i.keys.public, text, sizeof text);
+	Caravan__Join ask = CARAVAN__JOIN__INIT;
+	ask.entry = &entry;
+	ask.proof = (ProtobufCBinaryData){sizeof proof, proof};
+	rc = keys_prove(m->config.keys, &i.server, text, len, proof);
+	if (rc == 0)
+		rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &ask, join_done, m);
 	if (rc) {
 		snprintf(err, errlen, "cannot join: %s", strerror(-rc));
 	} else {

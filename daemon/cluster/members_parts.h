@@ -4,6 +4,7 @@
 #include "daemon/cluster/address.h"
 #include "daemon/cluster/beacon.h"
 #include "daemon/cluster/invite.h"
+#include "daemon/cluster/loader.h"
 #include "daemon/cluster/members.h"
 #include "daemon/cluster/roster.h"
 #include <sys/queue.h>
@@ -28,14 +29,29 @@ struct members {
 	char preferred
 	        [ADDRESS_MAX]; /* of our endpoints, the one at which a node that joined found us; empty: none did */
 	struct loop_timer *tick;
-	uint64_t started_ns, ticked_ns;
+	uint64_t started_ns, ticked_ns, pruned_ns;
 	bool news_due; /* somebody's queue was full: tell the roster again */
+	struct {
+		struct loader *executor;
+		uint64_t version, written; /* of the roster: as it is, and as the disk has it */
+		bool busy, ending;
+		bool gone; /* the folder has another key: the roster is nobody's */
+		struct loop_timer *again;
+		STAILQ_HEAD(, save_waiter) waiters;
+	} save;
+	struct {
+		members_done_fn *done; /* NULL: we stay */
+		void *arg;
+		char err[256];
+		int rc;
+		struct loop_timer *farewell;
+	} leave;
 	STAILQ_HEAD(, listener) listeners;
 	struct peer_list {
 		Caravan__PeerState states[WIRE_NODES_MAX], *list[WIRE_NODES_MAX];
 	} peer_list; /* for our own state */
 	struct {
-		void (*done)(void *arg, const char *error); /* NULL: no join under way */
+		members_done_fn *done; /* NULL: no join under way */
 		void *arg;
 		struct node_id inviter;
 		struct loop_timer *back; /* we are in, and wait for word of the way back; NULL: not yet in */
@@ -46,7 +62,14 @@ struct members {
 /* members.c */
 struct member *members_own(const struct members *m);                              /* our own entry */
 void members_tell(struct members *m, const struct member *who, const char *what); /* the storeys above */
+/* members_save.c: the roster is another: it goes to disk soon. */
 void members_save(struct members *m);
+typedef members_done_fn members_saved_fn;
+/* Calls fn once the roster as it is now is on the disk, or that has failed (it is tried again); maybe at once. */
+void members_saved(struct members *m, members_saved_fn *fn, void *arg);
+int members_save_init(struct members *m, char *err, size_t errlen);
+void members_save_end(struct members *m);
+
 void members_connect(struct members *m, const struct member *who);
 /* Our addresses may be others than our entry has: a new version of it, for everybody. */
 void members_readdress(struct members *m);
@@ -63,5 +86,8 @@ void members_ping(struct members *m, const struct member *who);
 /* members_join.c */
 void members_join_init(struct members *m);
 void members_join_end(struct members *m);
+
+/* members_leave.c */
+void members_leave_end(struct members *m);
 
 #endif

@@ -16,8 +16,8 @@ struct join {
 	struct node_id server;
 	char **endpoints;
 	size_t nendpoints, current;
-	uint8_t *self; /* our entry, packed */
-	size_t self_len;
+	uint8_t *ask; /* packed */
+	size_t ask_len;
 	struct lane *lane;
 	struct loop_timer *timer;
 	bool refused;   /* an inviter answered, but did not admit the key */
@@ -27,11 +27,11 @@ struct join {
 static void join_attempt(void *arg);
 
 static void join_end(struct join *j, Caravan__Entry *const *entries, size_t count, const char *error) {
-	join_done_fn *done = j->config.done;
+	peers_join_fn *done = j->config.done;
 	void *arg = j->config.arg;
 	loop_timer_stop(j->timer);
 	j->timer = NULL;
-	done(arg, entries, count, error);
+	done(arg, entries, count, error ? "" : j->endpoints[j->current], error);
 }
 
 /* None of the endpoints was any good: says which were tried. */
@@ -69,14 +69,18 @@ static void join_too_slow(void *arg) {
 static void join_opened(void *arg) {
 	struct join *j = arg;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	Caravan__Join join = CARAVAN__JOIN__INIT;
-	join.entry = caravan__entry__unpack(NULL, j->self_len, j->self);
+	Caravan__Join *ask = caravan__join__unpack(NULL, j->ask_len, j->ask);
+	int rc = -ENOMEM;
 	env.ref = 1;
 	env.body_case = CARAVAN__ENVELOPE__BODY_JOIN;
-	env.join = &join;
-	int rc = join.entry ? lane_send(j->lane, &env, NULL, WIRE_ROUTER_INVITED) : -ENOMEM;
-	if (join.entry)
-		caravan__entry__free_unpacked(join.entry, NULL);
+	env.join = ask;
+	if (ask) {
+		char *none = ask->dialed; /* the unpacked message's own */
+		ask->dialed = j->endpoints[j->current];
+		rc = lane_send(j->lane, &env, NULL, WIRE_ROUTER_INVITED);
+		ask->dialed = none;
+		caravan__join__free_unpacked(ask, NULL);
+	}
 	if (rc)
 		join_next(j, strerror(-rc));
 }
@@ -123,12 +127,12 @@ int join_create(struct join **out, const struct join_config *c) {
 	j->config = *c;
 	j->keys = *c->invitation;
 	j->server = *c->server;
-	j->self_len = caravan__entry__get_packed_size(c->self);
-	j->self = malloc(j->self_len + 1);
+	j->ask_len = caravan__join__get_packed_size(c->ask);
+	j->ask = malloc(j->ask_len + 1);
 	j->endpoints = calloc(c->nendpoints + 1, sizeof *j->endpoints);
-	if (!j->self || !j->endpoints)
+	if (!j->ask || !j->endpoints)
 		goto error;
-	caravan__entry__pack(c->self, j->self);
+	caravan__join__pack(c->ask, j->ask);
 	for (; j->nendpoints < c->nendpoints; j->nendpoints++)
 		if (!(j->endpoints[j->nendpoints] = strdup(c->endpoints[j->nendpoints])))
 			goto error;
@@ -150,7 +154,7 @@ void join_destroy(struct join *j) {
 	for (size_t i = 0; i < j->nendpoints; i++)
 		free(j->endpoints[i]);
 	free(j->endpoints);
-	free(j->self);
+	free(j->ask);
 	keys_wipe(&j->keys);
 	free(j);
 }

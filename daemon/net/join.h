@@ -8,7 +8,6 @@
 #include "daemon/net/watch.h"
 
 struct join;
-typedef void join_done_fn(void *arg, Caravan__Entry *const *entries, size_t count, const char *error);
 
 struct join_config {
 	struct loop *loop; /* borrowed, as ctx */
@@ -19,8 +18,8 @@ struct join_config {
 	const struct node_id *server;
 	const char *const *endpoints; /* these four are copied */
 	size_t nendpoints;
-	const Caravan__Entry *self;
-	join_done_fn *done; /* once, not from within join_create; it may destroy the join */
+	const Caravan__Join *ask; /* without `dialed`, which is filled in */
+	peers_join_fn *done;      /* once, not from within join_create; it may destroy the join */
 	void *arg;
 };
 

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +34,8 @@ int keys_generate(struct keys *k) {
 	return rc;
 }
 
-static int key_write(int dir, const char *state_dir, char *err, size_t errlen) {
+/* replace: in the place of the one that is there, else only where there is none. */
+static int key_write(int dir, bool replace, const char *state_dir, char *err, size_t errlen) {
 	char public[Z85], secret[Z85 + 1], temp[64];
 	int fd = -1, rc = 0;
 	snprintf(temp, sizeof temp, ".key.%ld", (long)getpid());
@@ -49,7 +52,8 @@ static int key_write(int dir, const char *state_dir, char *err, size_t errlen) {
 	if (write(fd, secret, Z85) != Z85 || fsync(fd) != 0)
 		rc = errno ? -errno : -EIO;
 	/* whoever else starts here at this moment and was first has the key of this node */
-	if (rc == 0 && linkat(dir, temp, dir, "key", 0) != 0 && errno != EEXIST)
+	if (rc == 0 && (replace ? renameat(dir, temp, dir, "key") != 0
+	                        : linkat(dir, temp, dir, "key", 0) != 0 && errno != EEXIST))
 		rc = -errno;
 	unlinkat(dir, temp, 0);
 	if (rc == 0)
@@ -99,7 +103,7 @@ int keys_load(struct keys *k, const char *state_dir, char *err, size_t errlen) {
 	}
 	fd = openat(dir, "key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT) {
-		rc = key_write(dir, state_dir, err, errlen);
+		rc = key_write(dir, false, state_dir, err, errlen);
 		if (rc)
 			goto error;
 		fd = openat(dir, "key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -115,6 +119,35 @@ error:
 		close(fd);
 	close(dir);
 	return rc;
+}
+
+int keys_renew(const char *state_dir, char *err, size_t errlen) {
+	int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = dir < 0 ? -errno : key_write(dir, true, state_dir, err, errlen);
+	if (dir < 0)
+		snprintf(err, errlen, "%s: %s", state_dir, strerror(-rc));
+	else
+		close(dir);
+	return rc;
+}
+
+int keys_prove(const struct keys *k, const struct node_id *other, const void *text, size_t len,
+        uint8_t proof[KEYS_PROOF]) {
+	uint8_t shared[32];
+	size_t shared_len = sizeof shared;
+	unsigned proof_len = KEYS_PROOF;
+	EVP_PKEY *own = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, k->secret, sizeof k->secret);
+	EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, other->b, sizeof other->b);
+	EVP_PKEY_CTX *ctx = own ? EVP_PKEY_CTX_new(own, NULL) : NULL;
+	bool good = ctx && peer && EVP_PKEY_derive_init(ctx) == 1 &&
+	            EVP_PKEY_derive_set_peer(ctx, peer) == 1 &&
+	            EVP_PKEY_derive(ctx, shared, &shared_len) == 1 && shared_len == sizeof shared &&
+	            HMAC(EVP_sha256(), shared, sizeof shared, text, len, proof, &proof_len);
+	OPENSSL_cleanse(shared, sizeof shared);
+	EVP_PKEY_CTX_free(ctx);
+	EVP_PKEY_free(peer);
+	EVP_PKEY_free(own);
+	return good ? 0 : -EINVAL;
 }
 
 int keys_lock(const char *state_dir, char *err, size_t errlen) {

@@ -40,7 +40,7 @@ struct local {
 struct joining {
 	struct peers *peers;
 	struct join *join;
-	join_done_fn *done;
+	peers_join_fn *done;
 	void *arg;
 	LIST_ENTRY(joining) next;
 };
@@ -284,15 +284,16 @@ static void joining_free(struct joining *g) {
 	free(g);
 }
 
-static void joining_done(void *arg, Caravan__Entry *const *entries, size_t count, const char *error) {
+static void joining_done(
+        void *arg, Caravan__Entry *const *entries, size_t count, const char *endpoint, const char *error) {
 	struct joining *g = arg;
-	g->done(g->arg, entries, count, error);
+	g->done(g->arg, entries, count, endpoint, error);
 	joining_free(g);
 }
 
 int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
-        const char *const *endpoints, size_t nendpoints, const Caravan__Entry *self,
-        void (*done)(void *arg, Caravan__Entry *const *entries, size_t count, const char *error), void *arg) {
+        const char *const *endpoints, size_t nendpoints, const Caravan__Join *ask, peers_join_fn *done,
+        void *arg) {
 	if (!p->ctx)
 		return -ENOTSUP;
 	struct joining *g = calloc(1, sizeof *g);
@@ -307,7 +308,7 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
 	        .server = server,
 	        .endpoints = endpoints,
 	        .nendpoints = nendpoints,
-	        .self = self,
+	        .ask = ask,
 	        .done = joining_done,
 	        .arg = g};
 	int rc = join_create(&g->join, &c);

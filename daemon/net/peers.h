@@ -80,10 +80,12 @@ void peers_readdress(struct peers *p, bool (*have)(void *arg, const char *addres
 const char *peers_failure(const struct peers *p, const struct node_id *node);
 
 /* One connection for a Join: with the invitation's key pair to the inviter's endpoints, tried in turn.
- * done is called once, with Joined's entries or with an error sentence. */
+ * done is called once, with Joined's entries and the endpoint that answered, or with an error sentence. */
+typedef void peers_join_fn(
+        void *arg, Caravan__Entry *const *entries, size_t count, const char *endpoint, const char *error);
 int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
-        const char *const *endpoints, size_t nendpoints, const Caravan__Entry *self,
-        void (*done)(void *arg, Caravan__Entry *const *entries, size_t count, const char *error), void *arg);
+        const char *const *endpoints, size_t nendpoints, const Caravan__Join *ask, peers_join_fn *done,
+        void *arg);
 
 /* Calls fn for every message of this kind (Caravan__Envelope body case), wherever it arrives; several
  * functions may listen to one kind (answers: each looks whether the ref is its own). */

@@ -1,0 +1,38 @@
+/* caravan leave: this node leaves its cluster, keeps its store and gets a new key. */
+#include "cli/command.h"
+#include "cli/simple.h"
+#include <stdio.h>
+
+enum { OPT_YES = OPT_OWN };
+
+static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
+
+static int run(int argc, char **argv) {
+	struct args a;
+	bool yes = false;
+	Caravan__CtlLeave cmd = CARAVAN__CTL_LEAVE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	args_begin(&a, &command_leave, argc, argv);
+	for (int o; (o = args_next(&a, "", longs)) != -1;)
+		yes = yes || o == OPT_YES;
+	args_operands(&a, 0, 0, "");
+	if (!yes && !simple_confirm("Leave the cluster? This node gets a new key, and needs an invitation to come back."))
+		return fail("nothing was done");
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LEAVE;
+	env.ctl_leave = &cmd;
+	int rc = simple_run(&a, &env);
+	if (rc == 0)
+		printf("Left: this node starts anew with a new key, keeps the weights on its disk, and belongs to no "
+		       "cluster.\n");
+	return rc;
+}
+
+const struct command command_leave = {.name = "leave",
+        .usage = "[--yes]",
+        .summary = "leave the cluster, or go on after being expelled",
+        .help = "The others hear of it.  This node keeps the weights on its disk, gets a new key and\n"
+                "starts anew; 'caravan join' takes it into a cluster again.  For a node that was\n"
+                "expelled, and for a copy of a machine whose key is in use on both.\n"
+                "\n"
+                "  --yes                  do not ask on a terminal\n",
+        .run = run};
