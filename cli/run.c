@@ -3,6 +3,7 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/terminal.h"
 #include "cli/text.h"
 #include <errno.h>
 #include <jansson.h>
@@ -87,11 +88,20 @@ static const char help[] =
 
 struct result {
 	bool json;
+	struct terminal terminal; /* when standard output is one */
 	char *text;
 	size_t len;
 };
 
 static int take_text(struct result *r, const uint8_t *text, size_t len) {
+	if (!r->json && isatty(STDOUT_FILENO)) {
+		uint8_t *fit = malloc(TERMINAL_ROOM(len));
+		if (!fit)
+			return fail("%s", strerror(ENOMEM));
+		int rc = text_write(fit, terminal_take(&r->terminal, text, len, fit));
+		free(fit);
+		return rc;
+	}
 	if (!r->json)
 		return text_write(text, len);
 	char *more = realloc(r->text, r->len + len + 1);
@@ -101,6 +111,14 @@ static int take_text(struct result *r, const uint8_t *text, size_t len) {
 	r->text = more;
 	r->len += len;
 	return 0;
+}
+
+/* The end of the text on a terminal. */
+static int end_line(struct result *r) {
+	uint8_t fit[TERMINAL_ROOM(0) + 1];
+	size_t n = terminal_end(&r->terminal, fit);
+	fit[n] = '\n';
+	return text_write(fit, n + 1);
 }
 
 static int print_json(const struct result *r, const Caravan__Finished *fin, uint64_t seed) {
@@ -172,13 +190,13 @@ static int receive(struct client *c, struct result *r, uint64_t seed, bool path)
 				return fail("the daemon sent no result");
 			if (r->json)
 				rc = print_json(r, env->ctl_end->finished, seed);
-			else if (isatty(STDOUT_FILENO) && text_write("\n", 1) > 0)
+			else if (isatty(STDOUT_FILENO) && end_line(r) > 0)
 				rc = EXIT_FAILED;
 			say_context(env->ctl_end->finished, path);
 			return rc;
 		case CARAVAN__ENVELOPE__BODY_CTL_ERROR:
 			if (!r->json && isatty(STDOUT_FILENO))
-				text_write("\n", 1);
+				end_line(r);
 			return fail("%s", env->ctl_error->message);
 		default:
 			break;

@@ -73,12 +73,43 @@ START_TEST(a_line_is_whole_and_has_it) {
 }
 END_TEST
 
+/* Thousands of lines that a stranger causes, each another one: an error of ours is there all the same. */
+START_TEST(junk_of_others_keeps_nothing_of_ours_out) {
+	static char text[200000];
+	char name[] = "/tmp/check_log.XXXXXX";
+	int file = mkstemp(name), kept = dup(STDERR_FILENO);
+	unlink(name);
+	dup2(file, STDERR_FILENO);
+	for (int i = 0; i < 5000; i++)
+		log_others(LOG_LINE_WARN, "refused number %d", i);
+	log_line(LOG_LINE_ERROR, "the disk is full");
+	for (int i = 0; i < 5000; i++)
+		log_others(LOG_LINE_WARN, "refused once more %d", i);
+	log_line(LOG_LINE_ERROR, "the disk is full"); /* which was said a moment ago */
+	log_line(LOG_LINE_INFO, "a model serves");
+	dup2(kept, STDERR_FILENO);
+	ssize_t n = pread(file, text, sizeof text - 1, 0);
+	ck_assert_int_gt(n, 0);
+	unsigned lines = 0;
+	for (const char *c = text; (c = strchr(c, '\n')); c++)
+		lines++;
+	ck_assert_uint_le(lines, 150); /* 100 of others' and what time has added */
+	const char *error = strstr(text, "error: the disk is full\n");
+	ck_assert_ptr_nonnull(error);
+	ck_assert_ptr_null(strstr(error + strlen("error: the"), "the disk is full"));
+	ck_assert_ptr_nonnull(strstr(error, "info: a model serves\n"));
+	close(file);
+	close(kept);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("log");
 	TCase *t = tcase_create("log");
 	tcase_add_test(t, a_time_is_local_with_its_offset);
 	tcase_add_test(t, a_file_and_a_pipe_need_one_unless_it_is_the_journals);
 	tcase_add_test(t, a_line_is_whole_and_has_it);
+	tcase_add_test(t, junk_of_others_keeps_nothing_of_ours_out);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -122,7 +122,7 @@ void control_send(struct control_conn *c, Caravan__Envelope *env, const void *pa
 		free(frame);
 	}
 	if (rc != 0) {
-		log_line(LOG_LINE_WARN, "control: a client was cut off: %s", strerror(-rc));
+		log_others(LOG_LINE_WARN, "control: a client was cut off: %s", strerror(-rc));
 		c->broken = true;
 	}
 	/* never closes here: the caller may be in the middle of something that its cancel would pull away */
@@ -239,7 +239,7 @@ static bool take_message(struct control_conn *c) {
 	if (c->busy || c->broken || evbuffer_copyout(c->in, header, sizeof header) != sizeof header)
 		return false;
 	if (frame_parse(header, &elen, &plen) != 0) {
-		log_line(LOG_LINE_WARN, "control: a client sent a message that is too large");
+		log_others(LOG_LINE_WARN, "control: a client sent a message that is too large");
 		c->broken = true;
 		return false;
 	}
@@ -249,7 +249,7 @@ static bool take_message(struct control_conn *c) {
 	Caravan__Envelope *env =
 	        all ? wire_unpack(all + FRAME_HEADER, elen, plen, WIRE_CONTROL, err, sizeof err) : NULL;
 	if (!env) {
-		log_line(LOG_LINE_WARN, "control: a client sent a message that cannot be used: %s",
+		log_others(LOG_LINE_WARN, "control: a client sent a message that cannot be used: %s",
 		        all ? err : "no memory");
 		c->broken = true;
 		return false;

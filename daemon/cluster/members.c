@@ -440,7 +440,7 @@ static void on_pong(
 	who->reached = env->pong->reach == CARAVAN__REACH__REACH_GOOD;
 	bool blind = env->pong->reach == CARAVAN__REACH__REACH_NONE;
 	if (blind && !who->blind[0])
-		log_line(LOG_LINE_WARN, "%s cannot reach this machine at %s", who->name, env->pong->why);
+		log_others(LOG_LINE_WARN, "%s cannot reach this machine at %s", who->name, env->pong->why);
 	snprintf(who->blind, sizeof who->blind, "%s",
 	        !blind            ? ""
 	        : *env->pong->why ? env->pong->why

@@ -140,7 +140,7 @@ static void refuse(struct inbound *in, const struct msg_route *route, uint64_t r
 /* The link broke the order: says so to both sides, once, and forgets it. */
 static void lose(struct inbound *in, const struct msg *m, struct inlink *k, const char *why) {
 	char hex[NODE_ID_HEX];
-	log_line(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
+	log_others(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
 	if (k)
 		inlink_forget(in, k);
 	refuse(in, &m->route, 0, why);
@@ -162,7 +162,7 @@ static struct inlink *inbound_first(
 		return NULL;
 	}
 	if (!invited && !greet_version_ok(env->hello->major, env->hello->minor, why, sizeof why)) {
-		log_line(LOG_LINE_WARN, "refused the link from %.12s: %s", node_id_hex(&m->from, hex), why);
+		log_others(LOG_LINE_WARN, "refused the link from %.12s: %s", node_id_hex(&m->from, hex), why);
 		refuse(in, &m->route, env->ref, why);
 		return NULL;
 	}
@@ -192,7 +192,7 @@ static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
 		k = NULL;
 	}
 	if (verdict == PEERS_REFUSE) {
-		log_line(LOG_LINE_WARN, "refused a message of %.12s: %s", node_id_hex(&m->from, hex), why);
+		log_others(LOG_LINE_WARN, "refused a message of %.12s: %s", node_id_hex(&m->from, hex), why);
 		if (k)
 			inlink_forget(in, k);
 		refuse(in, &m->route, 0, why);
@@ -242,7 +242,7 @@ static bool inbound_readable(void *arg) {
 	if (rc == 0)
 		return false;
 	if (rc == -EPERM) {
-		log_line(LOG_LINE_WARN, "dropped a message without an author");
+		log_others(LOG_LINE_WARN, "dropped a message without an author");
 		return true;
 	}
 	watch_taken(in->watch, m.fd, &m.from);
@@ -287,7 +287,7 @@ static bool inbound_monitor_readable(void *arg) {
 			inbound_close(in);
 		return true;
 	}
-	log_line(LOG_LINE_WARN, "refused a connection to %s: %s", in->endpoint, what);
+	log_others(LOG_LINE_WARN, "refused a connection to %s: %s", in->endpoint, what);
 	return true;
 }
 

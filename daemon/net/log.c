@@ -1,8 +1,9 @@
 /* log_line: what the daemon says on standard error.
  *
- * Owns: a small table of recent lines.  A line that was printed within the last minute is counted and the
+ * Owns: small tables of recent lines.  A line that was printed within the last minute is counted and the
  * count is printed with its next appearance; and no more than a burst of lines leaves in a few seconds,
- * whatever they say, since their text may be under the control of who sends us junk.
+ * whatever they say.  What others can cause as often as they like, with a text that is partly theirs, has a table and
+ * an allowance of its own: no stranger's junk keeps an error of ours out of the log.
  * Threads: any; one lock. */
 #include "config.h"
 
@@ -18,11 +19,12 @@
 
 #define RECENT 64
 #define QUIET_NS 60000000000u /* a line is not printed twice within it */
-#define BURST 100             /* lines, refilled one every REFILL_NS */
-#define REFILL_NS 200000000u
+#define BURST 100             /* lines, */
+#define REFILL_NS \
+	200000000u /* and one more in this time: for what is ours, and once more for what others cause */
 
-static struct {
-	pthread_mutex_t lock;
+struct allowance {
+	const char *what;
 	struct recent {
 		char text[200]; /* enough to tell lines apart */
 		uint64_t printed_ns, used_ns;
@@ -30,24 +32,31 @@ static struct {
 	} recent[RECENT];
 	unsigned tokens, dropped;
 	uint64_t refilled_ns;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct allowance ours, others;
 	enum loop_level most; /* set before threads start */
 	bool timed;           /* the same */
-} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .tokens = BURST, .most = LOG_LINE_INFO};
+} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER,
+        .ours = {.what = "lines", .tokens = BURST},
+        .others = {.what = "lines about what others did", .tokens = BURST},
+        .most = LOG_LINE_INFO};
 
 void log_up_to(enum loop_level most) {
 	log_state.most = most;
 }
 
-static bool burst_allows(uint64_t now) {
-	uint64_t gained = (now - log_state.refilled_ns) / REFILL_NS;
+static bool burst_allows(struct allowance *a, uint64_t now) {
+	uint64_t gained = (now - a->refilled_ns) / REFILL_NS;
 	if (gained) {
-		log_state.tokens =
-		        gained > BURST - log_state.tokens ? BURST : log_state.tokens + (unsigned)gained;
-		log_state.refilled_ns = now;
+		a->tokens = gained > BURST - a->tokens ? BURST : a->tokens + (unsigned)gained;
+		a->refilled_ns = now;
 	}
-	if (!log_state.tokens)
+	if (!a->tokens)
 		return false;
-	log_state.tokens--;
+	a->tokens--;
 	return true;
 }
 
@@ -88,23 +97,20 @@ static void line_print(const char *level, const char *text, unsigned repeats) {
 	fprintf(stderr, "%s%s: %s%s\n", stamp, level, text, more);
 }
 
-void log_line(enum loop_level level, const char *fmt, ...) {
+static void log_say(struct allowance *a, enum loop_level level, const char *fmt, va_list ap) {
 	static const char *const names[] = {"error", "warning", "info", "debug"};
 	char text[1024];
-	va_list ap;
 	if (level > log_state.most && !getenv("CARAVAN_DEBUG"))
 		return;
-	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
 	for (char *c = text; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = ' ';
 
 	pthread_mutex_lock(&log_state.lock);
 	uint64_t now = loop_now_ns();
-	struct recent *r = NULL, *oldest = &log_state.recent[0];
-	for (struct recent *i = log_state.recent; !r && i < log_state.recent + RECENT; i++) {
+	struct recent *r = NULL, *oldest = &a->recent[0];
+	for (struct recent *i = a->recent; !r && i < a->recent + RECENT; i++) {
 		if (i->used_ns && strncmp(i->text, text, sizeof i->text - 1) == 0)
 			r = i;
 		else if (i->used_ns < oldest->used_ns)
@@ -113,16 +119,16 @@ void log_line(enum loop_level level, const char *fmt, ...) {
 	if (r && now - r->printed_ns < QUIET_NS) {
 		r->repeats++;
 		r->used_ns = now;
-	} else if (!burst_allows(now)) {
-		log_state.dropped++;
+	} else if (!burst_allows(a, now)) {
+		a->dropped++;
 	} else {
-		if (log_state.dropped) {
-			char out[64];
-			snprintf(out, sizeof out, "%u lines were left out, too many at once",
-			        log_state.dropped);
+		if (a->dropped) {
+			char out[80];
+			snprintf(out, sizeof out, "%u %s were left out, too many at once", a->dropped,
+			        a->what);
 			line_print("warning", out, 0);
 		}
-		log_state.dropped = 0;
+		a->dropped = 0;
 		line_print(names[level], text, r ? r->repeats : 0);
 		if (!r) {
 			r = oldest;
@@ -132,4 +138,18 @@ void log_line(enum loop_level level, const char *fmt, ...) {
 		r->repeats = 0;
 	}
 	pthread_mutex_unlock(&log_state.lock);
+}
+
+void log_line(enum loop_level level, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	log_say(&log_state.ours, level, fmt, ap);
+	va_end(ap);
+}
+
+void log_others(enum loop_level level, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	log_say(&log_state.others, level, fmt, ap);
+	va_end(ap);
 }

@@ -45,5 +45,7 @@ bool log_wants_time(int fd, const char *journal_stream);
 void log_stamp(char out[LOG_STAMP], time_t at);
 void log_up_to(enum loop_level most); /* LOG_LINE_INFO unless said; before threads start */
 void log_line(enum loop_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for what others can cause as often as they like: strangers, members that went bad, clients. */
+void log_others(enum loop_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -57,7 +57,7 @@ static void cut(struct connection *c) {
 	char hex[NODE_ID_HEX] = "a stranger";
 	if (c->known)
 		node_id_hex(&c->with, hex);
-	log_line(LOG_LINE_WARN,
+	log_others(LOG_LINE_WARN,
 	        "closed a connection with %.12s: %" PRIu64 " MiB came of a message that does not end", hex,
 	        c->excess >> 20);
 	shutdown(c->fd, SHUT_RDWR);

@@ -62,7 +62,7 @@ static bool zap_readable(void *arg) {
 		yes = z->admit(z->arg, &key, &why);
 	}
 	if (!yes)
-		log_line(LOG_LINE_WARN, "refused %.*s with key %.12s: %s", (int)frames[ZAP_ADDRESS].len,
+		log_others(LOG_LINE_WARN, "refused %.*s with key %.12s: %s", (int)frames[ZAP_ADDRESS].len,
 		        (const char *)frames[ZAP_ADDRESS].data, hex, why);
 	zmq_send(s, "1.0", 3, ZMQ_SNDMORE);
 	zmq_send(s, frames[ZAP_REQUEST].data, frames[ZAP_REQUEST].len, ZMQ_SNDMORE);

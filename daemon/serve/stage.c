@@ -427,7 +427,7 @@ void stage_step(
 		snprintf(err, sizeof err, "%s", strerror(-rc));
 	if (rc != 0) {
 		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
-		log_line(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
+		log_others(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
 		        s->plan->model, err);
 		acknowledge(s, from, step->step, 0);
 		fail_step(s, step->step, false, err);
