@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/tcp.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -54,12 +55,15 @@ static void forget(struct connection *c) {
 }
 
 static void cut(struct connection *c) {
-	char hex[NODE_ID_HEX] = "a stranger";
-	if (c->known)
-		node_id_hex(&c->with, hex);
+	char hex[NODE_ID_HEX], host[NI_MAXHOST] = "an unknown address";
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	if (getpeername(c->fd, (struct sockaddr *)&at, &len) == 0)
+		getnameinfo((struct sockaddr *)&at, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
 	log_others(LOG_LINE_WARN,
-	        "closed a connection with %.12s: %" PRIu64 " MiB came of a message that does not end", hex,
-	        c->excess >> 20);
+	        "closed a connection with %s%s%.12s: %" PRIu64 " MiB came of a message that does not end",
+	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host, c->known ? ", node " : "",
+	        c->known ? node_id_hex(&c->with, hex) : "", c->excess >> 20);
 	shutdown(c->fd, SHUT_RDWR);
 	forget(c);
 }

@@ -80,4 +80,140 @@ check "the node is idle beside them" idle_soon a
 require disperse
 check "when they have gone it answers" wait_for 10 answers a
 check "and lives" on a run --temp 0 -n 8 "Once"
+
+# ---- a message without an end ------------------------------------------------------------------------------------
+# A member that speaks the protocol of libzmq itself: no frame is too long, and there is always one more.
+cat >"$dir/endless.py" <<'PY'
+import ctypes, ctypes.util, os, socket, struct, sys
+where, server_hex, key_file, connections, mib = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+name = ctypes.util.find_library("sodium") or "libsodium.so.23"
+try:
+    sodium = ctypes.CDLL(name)
+except OSError:
+    sys.exit(77)
+Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+def z85(text):
+    out = b""
+    for i in range(0, len(text), 5):
+        v = 0
+        for c in text[i:i + 5]:
+            v = v * 85 + Z85.index(c)
+        out += struct.pack(">I", v)
+    return out
+def keypair():
+    p, s = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+    sodium.crypto_box_keypair(p, s)
+    return p.raw, s.raw
+def public(secret):
+    p = ctypes.create_string_buffer(32)
+    sodium.crypto_scalarmult_base(p, secret)
+    return p.raw
+def box(text, nonce, to, secret):
+    out = ctypes.create_string_buffer(len(text) + 16)
+    assert sodium.crypto_box_easy(out, text, ctypes.c_ulonglong(len(text)), nonce, to, secret) == 0
+    return out.raw
+def unbox(data, nonce, of, secret):
+    out = ctypes.create_string_buffer(len(data) - 16)
+    assert sodium.crypto_box_open_easy(out, data, ctypes.c_ulonglong(len(data)), nonce, of, secret) == 0
+    return out.raw
+server, secret = bytes.fromhex(server_hex), z85(open(key_file).read().strip())
+own = public(secret)
+
+class Connection:
+    def __init__(self):
+        host, port = where.rsplit(":", 1)
+        self.s = socket.create_connection((host, int(port)), timeout=20)
+        self.s.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + bytes(31))
+        self.take(64)
+        self.short_public, short_secret = keypair()
+        self.number = 0
+        hello = box(bytes(64), b"CurveZMQHELLO---" + self.nonce(), server, short_secret)
+        self.command(b"\x05HELLO\x01\x00" + bytes(72) + self.short_public + self.last + hello)
+        welcome = self.frame()
+        assert welcome[:8] == b"\x07WELCOME", welcome
+        inner = unbox(welcome[24:], b"WELCOME-" + welcome[8:24], server, short_secret)
+        short_server, cookie = inner[:32], inner[32:]
+        vouch_nonce = os.urandom(16)
+        vouch = box(self.short_public + server, b"VOUCH---" + vouch_nonce, short_server, secret)
+        meta = b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER" + b"\x08Identity" + struct.pack(">I", 0)
+        n = self.nonce()
+        sealed = box(own + vouch_nonce + vouch + meta, b"CurveZMQINITIATE" + n, short_server, short_secret)
+        self.command(b"\x08INITIATE" + cookie + n + sealed)
+        ready = self.frame()
+        assert ready[:6] == b"\x05READY", ready
+        # the same bytes again and again, each time under the next number
+        self.to, self.by = short_server, short_secret
+    def nonce(self):
+        self.number += 1
+        self.last = struct.pack(">Q", self.number)
+        return self.last
+    def take(self, n):
+        got = b""
+        while len(got) < n:
+            d = self.s.recv(n - len(got))
+            if not d:
+                raise OSError("closed")
+            got += d
+        return got
+    def frame(self):
+        flags = self.take(1)[0]
+        return self.take(struct.unpack(">Q", self.take(8))[0] if flags & 2 else self.take(1)[0])
+    def command(self, body):
+        head = b"\x04" + bytes([len(body)]) if len(body) < 256 else b"\x06" + struct.pack(">Q", len(body))
+        self.s.sendall(head + body)
+    def part(self, data):
+        n = self.nonce()
+        body = b"\x07MESSAGE" + n + box(b"\x01" + data, b"CurveZMQMESSAGEC" + n, self.to, self.by)
+        self.s.sendall(b"\x02" + struct.pack(">Q", len(body)) + body)
+
+data, sent, alive = bytes(1 << 20), 0, []
+for i in range(connections):
+    alive.append(Connection())
+print("connected", flush=True)
+closed = 0
+while alive and sent < mib:
+    for c in list(alive):
+        try:
+            c.part(data)
+            sent += 1
+        except OSError:
+            closed += 1
+            alive.remove(c)
+print("sent", sent, "closed", closed, flush=True)
+sys.exit(0 if not alive else 1)
+PY
+id_of() { on a status --json | json "[n['id'] for n in j['nodes'] if n['name'] == '$1'][0]"; }
+endless() { # CONNECTIONS MIB: and how large a becomes meanwhile, in KiB, stands in $dir/most
+	python3 "$dir/endless.py" "$address" "$a_id" "$dir/b/key" "$@" >"$dir/endless" 2>"$dir/endless.err" &
+	endless_pid=$!
+	echo "$endless_pid" >"$dir/endless.pid"
+	most=0
+	while kill -0 "$endless_pid" 2>/dev/null; do
+		now=$(resident a)
+		[ "${now:-0}" -le "$most" ] || most=$now
+		sleep 0.02
+	done
+	wait "$endless_pid"
+	endless_status=$?
+	rm "$dir/endless.pid"
+	echo "$most" >"$dir/most"
+	return $endless_status
+}
+grown() { test "$(cat "$dir/most")" -lt $((before + $1 * 1024)); } # MIB
+a_id=$(id_of a)
+before=$(resident a)
+endless 1 4000
+endless_status=$?
+if [ "$endless_status" = 77 ]; then
+	skip "a message without an end" "there is no libsodium to speak for a member"
+else
+	check "a message of endless parts ends its connection" test "$endless_status" = 0
+	cat "$dir/endless" "$dir/endless.err"
+	check "which is said, and of whom" said a "closed a connection with 127.0.0.1.*: [0-9]* MiB came of a message that does not end"
+	check "it has not taken more memory than a few messages" grown $((250 * patience))
+	before=$(resident a)
+	check "nor do many that stay below that, together" endless 40 4000
+	check "or take more" grown $((300 * patience))
+	check "and the node serves" on a run --temp 0 -n 8 "Once"
+fi
 finish
