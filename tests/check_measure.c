@@ -226,7 +226,7 @@ END_TEST
 #define MANY 90e9
 
 static struct {
-	double speed, lost; /* of the machine now */
+	_Atomic double speed, lost; /* of the machine now; a look may be under way */
 	unsigned looks, disks;
 	const char *busy, *soon_busy;
 	struct measure *m;
@@ -335,17 +335,13 @@ static void fake_setup(void) {
 	fake.speed = 1;
 }
 
-/* The machine becomes another at the second look. */
-static void other_machine(void *arg) {
-	const double *is = arg;
-	if (fake.m && measure_ready(fake.m)) {
-		fake.speed = is[0];
-		fake.lost = is[1];
-	}
+static void other_machine(double speed, double lost) {
+	fake.speed = speed;
+	fake.lost = lost;
 }
 
 START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
-	double low, high, rest[] = {1, 0};
+	double low, high;
 	Caravan__NodeState state;
 	fake.speed = 0.02;
 	fake.lost = 0.9;
@@ -359,7 +355,7 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	ck_assert_double_eq(state.lost, 0.9);
 	run_for(100);
 	ck_assert_uint_eq(looks(), 0); /* however often it was looked at */
-	other_machine(rest);
+	other_machine(1, 0);
 	run_until_looks(4);
 	ck_assert_double_eq_tol(rate_now(&low, &high), ONE, 1);
 	ck_assert_double_eq_tol(low, 0.95 * ONE, 1); /* what a busy machine said is not within the spread */
@@ -408,16 +404,15 @@ START_TEST(the_best_of_several_looks_counts) {
 END_TEST
 
 START_TEST(a_busy_hour_changes_nothing_and_a_slower_machine_is_found_out) {
-	double busy[] = {0.5, 0.5}, slower[] = {0.5, 0};
 	fake_start();
 	run_until_looks(4);
 	measure_stop(fake.m);
 	change_file(1, 1, 7200); /* it is looked at again */
-	other_machine(busy);
+	other_machine(0.5, 0.5);
 	fake_start();
 	run_for(150);
 	ck_assert_double_eq_tol(rate_now(NULL, NULL), ONE, 1e4);
-	other_machine(slower);
+	other_machine(0.5, 0);
 	run_for(150);
 	run_until_looks(4);
 	ck_assert_double_eq_tol(rate_now(NULL, NULL), ONE / 2, 1e4);

@@ -14,7 +14,8 @@
 #define AGAIN_NS 3600000000000ull
 #define ANSWERS 8 /* of ours in a tick: what waits in queues is memory */
 
-static const uint32_t sizes[] = {0, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
+/* the first is what a link of 100 kbit/s carries in five seconds: more would keep heartbeats from coming through */
+static const uint32_t sizes[] = {0, LINKS_CHECK_BYTES, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 #define CHECK_TIMES 5 /* a check that was so much slower, or quicker, than the link's rate has it measured */
@@ -40,7 +41,7 @@ struct links {
 	uint64_t ref, sent_ns;
 	struct node_id node;
 	bool check;
-	size_t size;  /* of sizes, or with a check 0 or 1: nothing, LINKS_CHECK_BYTES */
+	size_t size;  /* of sizes; a check goes no further than the first */
 	double empty; /* seconds that no bytes took */
 	uint64_t check_every_ns;
 };
@@ -88,14 +89,10 @@ static void checked(struct links *k, double rate) {
 	}
 }
 
-static uint32_t asked_bytes(const struct links *k) {
-	return k->check ? k->size * LINKS_CHECK_BYTES : sizes[k->size];
-}
-
 static void ask(struct links *k) {
 	Caravan__Probe probe = CARAVAN__PROBE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	probe.bytes = asked_bytes(k);
+	probe.bytes = sizes[k->size];
 	env.body_case = CARAVAN__ENVELOPE__BODY_PROBE;
 	env.probe = &probe;
 	env.ref = k->ref = peers_ref(k->peers);
@@ -109,9 +106,9 @@ static void late(struct links *k) {
 	if (k->size == 0)
 		over(k, RETRY_NS);
 	else if (k->check)
-		checked(k, asked_bytes(k) / (PATIENCE_NS * 1e-9));
+		checked(k, sizes[k->size] / (PATIENCE_NS * 1e-9));
 	else
-		found(k, asked_bytes(k) / (PATIENCE_NS * 1e-9));
+		found(k, sizes[k->size] / (PATIENCE_NS * 1e-9));
 }
 
 static void tick(void *arg) {
@@ -168,19 +165,19 @@ static void on_probed(
 	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
 	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
 	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
-	if ((payload ? payload_len(payload) : 0) != asked_bytes(k)) {
+	if ((payload ? payload_len(payload) : 0) != sizes[k->size]) {
 		over(k, AGAIN_NS);
 	} else if (k->size == 0) {
 		k->empty = took;
 		k->size++;
 		ask(k);
 	} else if (k->check) {
-		checked(k, asked_bytes(k) / theirs);
+		checked(k, sizes[k->size] / theirs);
 	} else if (took < ENOUGH && k->size + 1 < SIZES) {
 		k->size++;
 		ask(k);
 	} else {
-		found(k, asked_bytes(k) / theirs);
+		found(k, sizes[k->size] / theirs);
 	}
 }
 
