@@ -34,8 +34,8 @@ const struct command command_expel = {.name = "expel",
         .usage = "[--yes] NODE",
         .summary = "expel a node from the cluster, for good",
         .help = "NODE is a name, or an id or at least its first six digits.  Its key is never\n"
-                "admitted again, and its open connections are closed at once.  Its name is free for\n"
-                "another machine.  'caravan leave' on that machine gives it a new key.\n"
+                "admitted again, and its open connections are closed at once.  Its name is free\n"
+                "for another machine.  'caravan leave' on the expelled one gives it a new key.\n"
                 "\n"
                 "  --yes                  do not ask on a terminal\n",
         .run = run};

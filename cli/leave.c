@@ -30,9 +30,9 @@ static int run(int argc, char **argv) {
 const struct command command_leave = {.name = "leave",
         .usage = "[--yes]",
         .summary = "leave the cluster, or go on after being expelled",
-        .help = "The others hear of it.  This node keeps the weights on its disk, gets a new key and\n"
-                "starts anew; 'caravan join' takes it into a cluster again.  For a node that was\n"
-                "expelled, and for a copy of a machine whose key is in use on both.\n"
+        .help = "Tells the other nodes.  This node keeps the weights on its disk, gets a new key\n"
+                "and starts anew; 'caravan join' takes it into a cluster again.  Also for a node\n"
+                "that was expelled, and for a copy of a machine whose key is in use on both.\n"
                 "\n"
                 "  --yes                  do not ask on a terminal\n",
         .run = run};

@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/report.h"
 #include "cli/simple.h"
+#include "cli/table.h"
 #include "kernels/kernels.h"
 #include "proto/paths.h"
 #include "proto/size.h"
@@ -63,11 +64,23 @@ static const Caravan__ReportModel *find(const struct report *r, const char *mode
 	return NULL;
 }
 
-/* The plan that was chosen, before anything moves. */
+/* The plan that was chosen, before anything moves.  It is made once from the file's header, and again once the file has been
+ * hashed and the nodes have said what they hold: said again only if it has become another. */
 static void say_plan(void *arg, const Caravan__Envelope *env) {
-	(void)arg;
-	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ADVICE)
-		advice_print_chosen(env->ctl_advice);
+	uint64_t *said = arg, sum = 14695981039346656037u; /* FNV-1a of who has which layers */
+	const Caravan__CtlAdvice *a = env->ctl_advice;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_ADVICE)
+		return;
+	for (size_t i = 0; i < a->n_nodes; i++) {
+		char part[WIRE_NAME_MAX + 32];
+		snprintf(part, sizeof part, "%s %u %u;", a->nodes[i]->name, a->nodes[i]->first,
+		        a->nodes[i]->last);
+		for (const char *c = part; *c; c++)
+			sum = (sum ^ (uint8_t)*c) * 1099511628211u;
+	}
+	if (sum != *said)
+		advice_print_chosen(a);
+	*said = sum;
 }
 
 /* What of the model does not fit, and what that costs: whoever loads it should know. */
@@ -97,13 +110,14 @@ static int say_served(const struct args *a, const char *model, bool already) {
 	const Caravan__ReportModel *m = find(&r, model);
 	if (m) {
 		const Caravan__Plan *p = m->plan;
-		printf("%s serves%s on %zu node%s", model, already ? " already," : "", p->n_stages,
-		        p->n_stages == 1 ? "" : "s");
+		char where[NAMED_MAX * (WIRE_NAME_MAX + 32)] = "";
+		size_t len = 0;
 		for (size_t i = 0; i < p->n_stages && i < NAMED_MAX; i++)
-			printf("%s %s (layers %u-%u)", i ? "," : ":",
-			        report_node_name(&r, p->stages[i]->node), p->stages[i]->first,
+			len += (size_t)snprintf(where + len, sizeof where - len, "%s %s (layers %u-%u)",
+			        i ? "," : ":", report_node_name(&r, p->stages[i]->node), p->stages[i]->first,
 			        p->stages[i]->last - 1);
-		printf("%s.\n", p->n_stages > NAMED_MAX ? ", ..." : "");
+		table_say(0, "%s serves%s on %zu node%s%s%s.", model, already ? " already," : "", p->n_stages,
+		        p->n_stages == 1 ? "" : "s", where, p->n_stages > NAMED_MAX ? ", ..." : "");
 		say_reading(&r, p);
 	}
 	report_clear(&r);
@@ -163,6 +177,7 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 	struct client c;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds = 0;
+	uint64_t said = 0;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
 	env.ctl_load = cmd;
@@ -178,7 +193,7 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 		close(fds[--nfds]);
 	if (rc == 0) {
 		catch_interrupt(model);
-		rc = client_wait_with(&c, say_plan, NULL);
+		rc = client_wait_with(&c, say_plan, &said);
 		(void)signal(SIGINT, SIG_DFL);
 	}
 	client_close(&c);

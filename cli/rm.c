@@ -11,9 +11,10 @@ enum { OPT_YES = OPT_OWN };
 static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
 
 static const char help[] =
-        "Deletes the model's weights from the disks of all nodes that are up.  What another\n"
-        "model has as well stays.  A model that is loaded must be unloaded first.  Model files\n"
-        "of your own (caravand --models, or the file that it was loaded from) are not touched.\n"
+        "Deletes the model's weights from the disks of all nodes that are up.  What it\n"
+        "shares with another model stays.  A model that is loaded must be unloaded\n"
+        "first.  Your own model files (caravand --models, or the file that it was loaded\n"
+        "from) are not touched.\n"
         "\n"
         "  --yes                  do not ask on a terminal\n";
 

@@ -39,7 +39,8 @@ narrow() { # COMMAND...: what it prints is not empty and fits 80 columns
 	"$@" >"$dir/narrow" && test -s "$dir/narrow" && ! grep -nE '^.{81,}' "$dir/narrow"
 }
 
-for c in run tokenize logits plan load unload models status invite join expel; do
+# every command that there is
+for c in $(caravan help | sed -n "s/^  \([a-z]*\)  .*/\1/p"); do
 	check "$c --help says how, on standard output" sh -c 'caravan "$0" --help 2>"$1" | grep -q "usage: caravan $0" && ! test -s "$1"' "$c" "$dir/help.err"
 	check "$c -h and help $c say the same" sh -c 'caravan "$0" -h >"$1/h1" && caravan help "$0" >"$1/h2" && caravan "$0" --help | cmp - "$1/h1" && cmp "$1/h1" "$1/h2"' "$c" "$dir"
 	check "$c --help fits 80 columns" narrow caravan "$c" --help
@@ -207,7 +208,7 @@ check "a closed standard output is an error, and no way into the daemon" closed
 
 # ---- interrupted -----------------------------------------------------------------------------------------------
 check "unload says its outcome" outcome "^Unloaded stories" on alone unload stories
-check "unload of what is unloaded" says 1 "no model stories is loaded" on alone unload stories
+check "unload of what is unloaded" says 1 "there is no model stories" on alone unload stories
 require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
 begun() { if [ -d "$1" ]; then test -n "$(ls "$1")"; else test -s "$1"; fi; }
 interrupted() { # PLACE COMMAND...: when there is something in this file or folder it ends on SIGINT, by that signal, saying nothing
