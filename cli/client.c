@@ -2,6 +2,7 @@
 #include "cli/client.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/lent.h"
 #include "cli/progress.h"
 #include "proto/paths.h"
 #include "proto/size.h"
@@ -89,7 +90,7 @@ static void exec_daemon(char **argv) {
 	execvp("caravand", argv);
 }
 
-int client_private(struct client *c, unsigned threads) {
+int client_private(struct client *c, const char *lent, unsigned threads) {
 	int pair[2];
 	char control[32], count[16];
 	*c = (struct client){.fd = -1};
@@ -98,8 +99,16 @@ int client_private(struct client *c, unsigned threads) {
 	fcntl(pair[0], F_SETFD, FD_CLOEXEC);
 	snprintf(control, sizeof control, "fd:%d", pair[1]);
 	snprintf(count, sizeof count, "%u", threads);
-	char *argv[] = {"caravand", "--listen", "off", "--control", control, threads ? "--threads" : NULL,
-	        count, NULL};
+	char *argv[10] = {"caravand", "--listen", "off", "--control", control};
+	size_t n = 5;
+	if (lent) {
+		argv[n++] = "--borrow";
+		argv[n++] = (char *)lent;
+	}
+	if (threads) {
+		argv[n++] = "--threads";
+		argv[n++] = count;
+	}
 	pid_t pid = fork();
 	if (pid == 0) {
 		exec_daemon(argv);
@@ -376,7 +385,8 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 	if (!*model || !client_is_path(*model))
 		return client_open(c, control);
 	static char name[WIRE_NAME_MAX + 1];
-	int rc = client_private(c, threads);
+	char lent[PATH_MAX];
+	int rc = client_private(c, lent_store(control, lent, sizeof lent) ? lent : NULL, threads);
 	paths_model_name(name, *model);
 	if (rc == 0 && (rc = load_private(c, *model, name, how)) != 0)
 		client_close(c);

@@ -18,8 +18,8 @@ struct client {
 int client_open(struct client *c, const char *control);
 
 /* Starts a private daemon: no network, the user's packed store, and it ends with this connection.
- * threads: 0 for its default. */
-int client_private(struct client *c, unsigned threads);
+ * lent: a store that it reads from as well, NULL for none; threads: 0 for its default. */
+int client_private(struct client *c, const char *lent, unsigned threads);
 
 void client_close(struct client *c);
 

@@ -91,7 +91,7 @@ static int run(int argc, char **argv) {
 	if (path)
 		rc = client_open_model(model, fds, &nfds);
 	if (rc == 0)
-		rc = path ? client_private(&c, 1) : client_open(&c, a.control);
+		rc = path ? client_private(&c, NULL, 1) : client_open(&c, a.control);
 	if (rc == 0) {
 		cmd.model = (char *)(model && !path ? model : "");
 		cmd.file = (char *)(path ? model : "");

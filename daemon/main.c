@@ -209,6 +209,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 	}
 	snprintf(dir, sizeof dir, "%s/store", o->state);
 	rc = store_open(&n->store, dir, err, errlen);
+	if (rc == 0 && o->borrow)
+		(void)store_borrow(n->store, o->borrow); /* what cannot be read there is made here */
 	if (rc == 0)
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */

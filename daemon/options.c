@@ -23,6 +23,7 @@ enum {
 	OPT_MEMORY,
 	OPT_THREADS,
 	OPT_CACHE,
+	OPT_BORROW,
 	OPT_MODELS,
 	OPT_HELP,
 	OPT_VERSION
@@ -37,6 +38,7 @@ static const struct option longs[] = {
         {"memory", required_argument, NULL, OPT_MEMORY},
         {"threads", required_argument, NULL, OPT_THREADS},
         {"cache", required_argument, NULL, OPT_CACHE},
+        {"borrow", required_argument, NULL, OPT_BORROW},
         {"models", required_argument, NULL, OPT_MODELS},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
@@ -76,6 +78,8 @@ static const char help[] =
         "  --threads N            compute threads (one per physical core)\n"
         "  --cache SIZE           for packed weights on disk; the least recently used are\n"
         "                         evicted first (no bound)\n"
+        "  --borrow DIR           the store of another daemon on this machine, to read packed\n"
+        "                         weights from that this one has not (none)\n"
         "\n"
         "  -h, --help             this text\n"
         "  --version              the version\n";
@@ -185,6 +189,9 @@ void options_parse(struct options *o, int argc, char **argv) {
 			break;
 		case OPT_MEMORY:
 			o->memory = size("--memory", optarg);
+			break;
+		case OPT_BORROW:
+			o->borrow = optarg;
 			break;
 		case OPT_CACHE:
 			o->cache = size("--cache", optarg);

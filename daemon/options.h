@@ -16,6 +16,7 @@ struct options {
 	uint64_t memory;       /* bytes */
 	uint64_t cache;        /* bytes; 0: no bound */
 	unsigned threads;      /* 0: one a physical core */
+	const char *borrow;    /* another store that is read from; NULL: none */
 	bool private;          /* one client on an inherited descriptor */
 };
 

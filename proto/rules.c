@@ -272,7 +272,8 @@ const struct shape rules_shapes[] = {
 	{SHAPE(problem), {
 		{1, RULE_LINE, 1, 64}, {2, RULE_NAME}, {3, RULE_LINE, 1, TEXT}, {4, RULE_LINE, 0, TEXT}}, NULL},
 	{SHAPE(ctl_report), {
-		{1, RULE_PART, 0, WIRE_NODES_MAX}, {2, RULE_PART, 0, 256}, {3, RULE_ANY}, {80, RULE_PART, 0, 256}}, NULL},
+		{1, RULE_PART, 0, WIRE_NODES_MAX}, {2, RULE_PART, 0, 256}, {3, RULE_ANY}, {70, RULE_LINE, 0, 4096}, {80, RULE_PART, 0, 256}},
+		NULL},
 	{SHAPE(advice_node), {
 		{1, RULE_NAME}, {2, RULE_NUM, 0, 65536}, {3, RULE_NUM, 0, 65536}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_NUM, 0, BIG}, {6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_NUM, 0, BIG},

@@ -4,9 +4,11 @@
 #include "shard/bytes.h"
 #include "shard/durable.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define NAMES_MAGIC "CVNM"
 #define NAMES_VERSION 1u
@@ -104,4 +106,25 @@ void import_names_clear(struct import_names *names) {
 	free(names->record);
 	free(names->bytes);
 	memset(names, 0, sizeof *names);
+}
+
+int import_names_copy(const char *to, const char *from, const int *fds, size_t nfds) {
+	struct import_names names = {0};
+	char key[CONTENT_HEX];
+	int rc = import_names_key(fds, nfds, key);
+	if (rc < 0)
+		return rc;
+	int dir = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+	    other = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || other < 0)
+		rc = -errno;
+	else if ((rc = import_names_read(dir, key, &names)) < 0 &&
+	         (rc = import_names_read(other, key, &names)) == 0)
+		rc = import_names_write(dir, key, &names);
+	import_names_clear(&names);
+	if (dir >= 0)
+		close(dir);
+	if (other >= 0)
+		close(other);
+	return rc;
 }

@@ -23,6 +23,8 @@ int import_names_key(const int *fds, size_t nfds, char key[CONTENT_HEX]);
 /* 0, -ENOENT, -EBADMSG, -ENOMEM or another negative errno. */
 int import_names_read(int dir, const char *key, struct import_names *out);
 int import_names_write(int dir, const char *key, const struct import_names *names);
+/* What another cache remembers of this file, so that it is not hashed again: 0, or a negative errno. */
+int import_names_copy(const char *to, const char *from, const int *fds, size_t nfds);
 void import_names_clear(struct import_names *names);
 
 #endif

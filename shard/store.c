@@ -45,7 +45,7 @@ int store_open(struct store **out, const char *dir, char *err, size_t errlen) {
 		snprintf(err, errlen, "%s: out of memory", dir);
 		return rc;
 	}
-	s->blobs = s->tensors = s->models = -1;
+	s->blobs = s->tensors = s->models = s->lent_tensors = -1;
 	pthread_mutex_init(&s->pin_lock, NULL);
 	rc = open_folder(dir, "blobs", NULL, &s->blobs, err, errlen);
 	if (rc == 0)
@@ -76,11 +76,49 @@ void store_close(struct store *s) {
 		close(s->tensors);
 	if (s->models >= 0)
 		close(s->models);
+	if (s->lent_tensors >= 0)
+		close(s->lent_tensors);
+	free(s->lent_names);
 	pthread_mutex_destroy(&s->pin_lock);
 	free(s->names);
 	free(s->dir);
 	free(s);
 	errno = saved;
+}
+
+int store_borrow(struct store *s, const char *dir) {
+	size_t len = strlen(dir) + sizeof "/tensors";
+	char *path = malloc(len), *names = malloc(len);
+	struct stat mine, theirs;
+	int rc = path && names ? 0 : -ENOMEM;
+	if (rc == 0) {
+		snprintf(names, len, "%s/names", dir);
+		snprintf(path, len, "%s/tensors", dir);
+		s->lent_tensors = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		rc = s->lent_tensors < 0 ? -errno : 0;
+	}
+	if (rc == 0 && (fstat(s->tensors, &mine) < 0 || fstat(s->lent_tensors, &theirs) < 0))
+		rc = -errno;
+	else if (rc == 0 && mine.st_dev == theirs.st_dev && mine.st_ino == theirs.st_ino)
+		rc = -EEXIST;
+	if (rc == 0) {
+		s->lent_names = names;
+		names = NULL;
+	} else if (s->lent_tensors >= 0) {
+		close(s->lent_tensors);
+		s->lent_tensors = -1;
+	}
+	free(names);
+	free(path);
+	return rc;
+}
+
+const char *store_lent_names(const struct store *s) {
+	return s->lent_names;
+}
+
+const char *store_dir(const struct store *s) {
+	return s->dir;
 }
 
 const char *store_names_dir(const struct store *s) {

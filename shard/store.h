@@ -15,6 +15,11 @@ struct store;
 
 int store_open(struct store **out, const char *dir, char *err, size_t errlen);
 void store_close(struct store *s); /* NULL allowed */
+/* From now on what this store has not is read from another one, where that has it: nothing is ever written or removed there,
+ * and what is in use is locked there as well.  Before other threads use it.  0, -EEXIST: it is the same; or why it cannot be read. */
+int store_borrow(struct store *s, const char *dir);
+const char *store_lent_names(const struct store *s); /* the other's names; NULL: there is none */
+const char *store_dir(const struct store *s);
 const char *store_names_dir(const struct store *s);
 int store_models_dir(const struct store *s); /* a descriptor, the store's */
 

@@ -78,23 +78,33 @@ static int read_record(
 	return 0;
 }
 
-int store_open_file(struct store *s, const struct content_id *id, struct content_tensor *record,
-        struct store_head *head) {
+/* In one folder; own: what is no good is removed. */
+static int open_in(struct store *s, int folder, bool own, const struct content_id *id,
+        struct content_tensor *record, struct store_head *head) {
 	char hex[CONTENT_HEX];
-	int rc, fd = openat(s->tensors, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int rc, fd = openat(folder, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
 	/* only who removes a file holds it alone */
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
 		rc = read_record(fd, id, record, head);
-	if (rc == -ESTALE || rc == -EBADMSG)
+	if (own && (rc == -ESTALE || rc == -EBADMSG))
 		remove_useless(s, fd, hex);
 	if (rc < 0) {
 		close(fd);
 		return rc;
 	}
 	return fd;
+}
+
+int store_open_file(struct store *s, const struct content_id *id, struct content_tensor *record,
+        struct store_head *head) {
+	int rc = open_in(s, s->tensors, true, id, record, head);
+	if (rc >= 0 || s->lent_tensors < 0)
+		return rc;
+	int lent = open_in(s, s->lent_tensors, false, id, record, head);
+	return lent >= 0 ? lent : rc;
 }
 
 /* The same, where one that is no good counts as absent. */

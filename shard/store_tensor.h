@@ -12,6 +12,8 @@
 struct store {
 	char *dir, *names;
 	int blobs, tensors, models; /* the folders */
+	char *lent_names;           /* of another store that is read from, */
+	int lent_tensors;           /* and its folder; -1: there is none */
 	struct store_limit limit;
 	pthread_mutex_t pin_lock;
 	struct store_pin *pins; /* under it */

@@ -124,10 +124,14 @@ void store_use_unlock(void) {
 	pthread_mutex_unlock(&lock);
 }
 
-/* What bears its name in the store: 0 or a negative errno. */
+/* What bears its name in the store, or in the one that it reads from: 0 or a negative errno. */
 static int stat_named(struct store *s, const struct store_tensor *t, struct stat *st) {
 	char hex[CONTENT_HEX];
-	return fstatat(s->tensors, content_hex(&t->record.id, hex), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	int rc = fstatat(s->tensors, content_hex(&t->record.id, hex), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+	                                                                                           : 0;
+	if (rc == -ENOENT && s->lent_tensors >= 0)
+		rc = fstatat(s->lent_tensors, hex, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return rc;
 }
 
 void store_touch_tensor(const struct store_tensor *t) {

@@ -474,6 +474,49 @@ START_TEST(what_is_in_use_stays_whoever_uses_it) {
 }
 END_TEST
 
+static bool is_first(void *arg, const struct content_id *id) {
+	return content_equal(arg, id);
+}
+
+START_TEST(room_is_what_can_be_written) {
+	struct content_tensor three[3];
+	struct store_room room;
+	struct content_id keep;
+	uint64_t size[3];
+	/* a small disk keeps a twentieth of it, a large one a GiB */
+	ck_assert_uint_eq(store_reserve(2000), 100);
+	ck_assert_uint_eq(store_reserve(1ull << 50), STORE_RESERVE);
+	for (int i = 0; i < 3; i++) {
+		uint8_t *plain = make_tensor(&three[i], KERN_Q8_0, 64, 8 * (size_t)(i + 1));
+		put_tensor(&three[i], plain);
+		free(plain);
+		size[i] = store_tensor_bytes(store, &three[i].id);
+	}
+	ck_assert_int_eq(store_room(store, NULL, 0, &room), 0);
+	ck_assert_uint_ge(room.bytes, size[0] + size[1] + size[2]);
+	ck_assert_uint_gt(room.filesystem, 0);
+	ck_assert_uint_lt(room.free, room.filesystem);
+	/* within a bound: what no model needs can go; what is kept by name, or wanted, stays */
+	uint64_t limit = room.bytes + 1000;
+	store_set_limit(store, &(struct store_limit){.bytes = limit});
+	ck_assert_int_eq(store_room(store, NULL, 0, &room), 0);
+	ck_assert_uint_eq(room.free, limit);
+	keep = three[1].id;
+	ck_assert_int_eq(store_room(store, &keep, 1, &room), 0);
+	ck_assert_uint_eq(room.free, limit - size[1]);
+	store_set_limit(
+	        store, &(struct store_limit){.bytes = limit, .wanted = is_first, .arg = &three[0].id});
+	ck_assert_int_eq(store_room(store, &keep, 1, &room), 0);
+	ck_assert_uint_eq(room.free, limit - size[0] - size[1]);
+	store_set_limit(store, &(struct store_limit){.bytes = 10, .wanted = is_first, .arg = &three[0].id});
+	ck_assert_int_eq(store_room(store, NULL, 0, &room), 0);
+	ck_assert_uint_eq(room.free, 0);
+	store_set_limit(store, &(struct store_limit){0});
+	for (int i = 0; i < 3; i++)
+		content_tensor_clear(&three[i]);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("care");
 	TCase *c = tcase_create("care");
@@ -493,6 +536,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, the_least_recently_needed_go_first);
 	tcase_add_test(c, what_is_wanted_goes_last_and_is_told);
 	tcase_add_test(c, what_is_pinned_stays_and_may_come_back);
+	tcase_add_test(c, room_is_what_can_be_written);
 	tcase_add_test(c, what_is_in_use_stays_whoever_uses_it);
 	suite_add_tcase(s, c);
 	return s;

@@ -331,6 +331,55 @@ START_TEST(leavings_are_swept) {
 }
 END_TEST
 
+START_TEST(what_another_store_has_is_read_there) {
+	char other[40], where[600];
+	struct store *theirs = store, *mine;
+	struct store_tensor *one, *same;
+	struct content_tensor t, u;
+	uint64_t bytes;
+	uint8_t *data = make_tensor(&t, KERN_Q8_0, 64, 200), *more = make_tensor(&u, KERN_Q4_0, 64, 96);
+	put_tensor(&t, data);
+	put_tensor(&u, more);
+	snprintf(other, sizeof other, "%s/mine", dir);
+	ck_assert_int_eq(store_open(&mine, other, err, sizeof err), 0);
+	ck_assert(!store_has_tensor(mine, &t.id));
+	ck_assert_int_eq(store_borrow(mine, "/nowhere"), -ENOENT);
+	ck_assert_ptr_null(store_lent_names(mine));
+	ck_assert_int_eq(store_borrow(mine, other), -EEXIST);
+	ck_assert_int_eq(store_borrow(mine, dir), 0);
+	ck_assert(store_has_tensor(mine, &t.id) && store_keep_tensor(mine, &t.id));
+	ck_assert_int_eq(store_map_tensor(mine, &t.id, &one, err, sizeof err), 0);
+	ck_assert_int_eq(store_map_tensor(theirs, &t.id, &same, err, sizeof err), 0);
+	ck_assert_int_eq(memcmp(one->packed, same->packed, one->packed_bytes), 0);
+	store_unmap_tensor(same);
+	/* its owner does not take it away meanwhile */
+	ck_assert_int_eq(store_remove_tensor(theirs, &t.id, &bytes), -EBUSY);
+	ck_assert_uint_gt(bytes, 64 * 200);
+	ck_assert_uint_eq(store_find_damaged(mine, &(struct content_id){{0}}, 1), 0);
+	/* nor do we: it is not ours to remove, whatever is wrong with it */
+	ck_assert_int_eq(store_remove_tensor(mine, &t.id, &bytes), -ENOENT);
+	store_drop_tensor(mine, one);
+	store_unmap_tensor(one);
+	ck_assert(store_has_tensor(theirs, &t.id));
+	snprintf(where, sizeof where, "%s", tensor_path(&u.id));
+	ck_assert_int_eq(truncate(where, 100), 0);
+	ck_assert(!store_has_tensor(mine, &u.id));
+	ck_assert_int_eq(access(where, F_OK), 0);
+	ck_assert_int_eq(store_remove_tensor(theirs, &t.id, &bytes), 0);
+	ck_assert(!store_has_tensor(mine, &t.id) && !store_has_tensor(theirs, &t.id));
+	store_close(mine);
+	free(data);
+	free(more);
+	content_tensor_clear(&t);
+	content_tensor_clear(&u);
+	static const char *const sub[] = {"blobs", "tensors", "names", "models", "."};
+	for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
+		snprintf(where, sizeof where, "%s/%s", other, sub[i]);
+		ck_assert_int_eq(rmdir(i < 4 ? where : other), 0);
+	}
+}
+END_TEST
+
 START_TEST(folders_that_cannot_be) {
 	struct store *s = NULL;
 	ck_assert_int_eq(store_open(&s, "/dev/null/store", err, sizeof err), -ENOTDIR);
@@ -354,6 +403,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, used_tensors_are_not_removed);
 	tcase_add_test(t, two_writers_of_one_tensor);
 	tcase_add_test(t, leavings_are_swept);
+	tcase_add_test(t, what_another_store_has_is_read_there);
 	tcase_add_test(t, folders_that_cannot_be);
 	suite_add_tcase(s, t);
 	return s;

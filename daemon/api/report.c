@@ -2,6 +2,7 @@
  * envelope. */
 #include "daemon/api/report.h"
 #include "daemon/cluster/slow.h"
+#include "shard/store.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +37,9 @@ static void send_node(struct control_conn *c, struct members *ms, const struct m
 	for (size_t i = 1; i < m->nendpoints; i++)
 		further[node.n_further++] = (char *)m->endpoints[i];
 	node.further = further;
+	const char *store = store_dir(deploy_store(serve_deploy(control_serve(c))));
+	if (m->self && wire_line_ok(store, 4096)) /* a path may have any bytes */
+		r.store = (char *)store;
 	r.n_nodes = 1;
 	r.nodes = &list;
 	r.healthy = healthy;

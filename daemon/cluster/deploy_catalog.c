@@ -49,11 +49,6 @@ void catalog_note(struct model *m) {
 	struct record *r = m->manifest ? calloc(1, sizeof *r) : NULL;
 	if (!r)
 		return;
-	/* a private daemon's model has the name of its file, so that people know it in the list */
-	if (!*m->stored_as && !d->c.state_dir && m->load && m->load->file)
-		paths_model_name(m->stored_as, m->load->file);
-	else if (!*m->stored_as)
-		snprintf(m->stored_as, sizeof m->stored_as, "%s", m->plan->model);
 	m->noted = (uint64_t)time(NULL);
 	r->d = d;
 	r->m = (struct catalog_model){.used = m->noted,
@@ -61,14 +56,14 @@ void catalog_note(struct model *m) {
 	        .parallel = m->plan->parallel,
 	        .kv = m->plan->kv,
 	        .copies = m->plan->copies};
-	snprintf(r->m.name, sizeof r->m.name, "%s", m->stored_as);
+	snprintf(r->m.name, sizeof r->m.name, "%s", m->plan->model);
 	catalog_describe(&r->m, m->manifest);
 	if (loader_submit(d->c.loader, record_run, record_done, r))
 		free(r);
 }
 
 void catalog_tick(struct model *m) {
-	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && *m->stored_as &&
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && m->noted &&
 	        (uint64_t)time(NULL) - m->noted > AGAIN_S)
 		catalog_note(m);
 }
@@ -311,8 +306,9 @@ static void gather_tell(struct gather *g) {
 		                   (strcmp(s[end].m->name, s[at].m->name) == 0 || !s[end].m->named);
 		        end++)
 			;
-		found[models].on = on + at;
-		sum_up(&found[models++], s + at, end - at);
+		found[models] = (struct deploy_stored){.on = on + at};
+		sum_up(&found[models], s + at, end - at);
+		models += found[models].ons > 0; /* otherwise its weights are nowhere */
 	}
 	if (models)
 		qsort(found, models, sizeof *found, compare_stored);

@@ -7,6 +7,7 @@
 #include "daemon/plan/shapes.h"
 #include "proto/descriptors.h"
 #include "proto/paths.h"
+#include "shard/import_names.h"
 #include "shard/kv.h"
 
 #include <errno.h>
@@ -110,6 +111,9 @@ static bool may_be_here(struct store *s, const struct manifest *m) {
 /* Reader: the file's header, or a shape that has a name. */
 static void shape_run(void *arg) {
 	struct load *l = arg;
+	const char *lent = store_lent_names(l->d->c.store);
+	if (lent && !l->shape) /* another daemon may have hashed this file */
+		(void)import_names_copy(store_names_dir(l->d->c.store), lent, l->fds, l->nfds);
 	if (l->shape)
 		l->rc = shapes_manifest(&l->own, l->shape, l->err, sizeof l->err);
 	else

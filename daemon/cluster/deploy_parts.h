@@ -68,7 +68,6 @@ struct model {
 	struct loop_timer *linger;
 	struct copies *copies;             /* of ours, NULL: nobody has looked */
 	struct keep *keep;                 /* what its coordinator wants us to keep, under way */
-	char stored_as[WIRE_NAME_MAX + 1]; /* its name on our disk; empty: not there yet */
 	uint64_t noted;                    /* seconds since 1970: when that was recorded last */
 	/* while it does not serve, at its coordinator: */
 	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */

@@ -14,7 +14,14 @@ disks() { on a status --json | json "all(0 < n['disk_free'] < n['disk_size'] and
 check "status knows how much disk is free on every node" wait_for 15 disks
 check "rm refuses what serves" sh -c '! caravan rm tale --control "$0/b/control.sock" 2>"$0/err2" && grep -q "caravan unload tale" "$0/err2"' "$dir"
 
-require on a unload tale
+# a private daemon reads what the daemon that is asked for has, and neither hashes the file again nor stores it
+own=$XDG_STATE_HOME/caravan/store
+check "run -m FILE" sh -c 'caravan run --control "$0/a/control.sock" -m "$0/tale.gguf" --temp 0 -n 12 "Once upon a time" >"$0/private"' "$dir"
+check "stores nothing that a daemon's store has" sh -c 'test -d "$0/tensors" && test -z "$(ls "$0/tensors")"' "$own"
+check "and has its names from there" sh -c 'cmp "$1"/a/store/names/* "$0"/names/*' "$own" "$dir"
+check "nor is that in the list of what it has" sh -c '! caravan models --control "$0/a/control.sock" | grep -q private' "$dir"
+on a unload tale >"$dir/unloaded" 2>&1
+require test -s "$dir/private"
 rm "$dir/tale.gguf"
 check "after unload it is on disk" wait_for 10 listed "on disk" 2
 for n in a b; do require stop $n; done
@@ -24,6 +31,7 @@ require wait_for 20 all_up a 2
 check "load NAME, with nothing but the stores" on b load tale
 require caravan run -m "$demo" --temp 0 -n 12 "Once upon a time"
 cp "$dir/out" "$dir/alone"
+check "which answered alike" cmp "$dir/alone" "$dir/private"
 check "it answers as from its file" sh -c 'caravan run --control "$0/a/control.sock" -m tale --temp 0 -n 12 "Once upon a time" >"$0/again" && cmp "$0/alone" "$0/again"' "$dir"
 check "a name that nobody has: what there is is said" sh -c '! caravan load saga --control "$0/a/control.sock" 2>"$0/err2" && grep -q "there are tale" "$0/err2"' "$dir"
 require on b unload tale
