@@ -382,6 +382,55 @@ START_TEST(leaves) {
 }
 END_TEST
 
+static void copy_file(const char *name, int from, int to) {
+	char path[200], buf[65536];
+	snprintf(path, sizeof path, "%s/%s", nodes[from].dir, name);
+	int fd = open(path, O_RDONLY);
+	ssize_t len = read(fd, buf, sizeof buf);
+	ck_assert_int_ge(len, 0);
+	close(fd);
+	snprintf(path, sizeof path, "%s/%s", nodes[to].dir, name);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_eq(write(fd, buf, (size_t)len), len);
+	close(fd);
+}
+
+static const char *reason(int at, const char *name) {
+	static char why[400];
+	const struct member *who = members_named(nodes[at].members, name);
+	return who ? members_reason(nodes[at].members, who, why, sizeof why) : "";
+}
+
+static bool all_know_of_the_copy(void) {
+	static const char what[] =
+	        "the key of bob is in use twice at 127.0.0.1: run caravan leave on the copy";
+	return strstr(reason(0, "bob"), what) && strstr(reason(1, "bob"), what) &&
+	       strstr(reason(3, "ada"), what) && strstr(reason(3, "cleo"), what);
+}
+
+/* A memory card was copied, with the key on it. */
+START_TEST(two_machines_with_one_key) {
+	cluster(3);
+	nodes_run(300); /* what is under way to the disk arrives */
+	copy_file("key", 1, 3);
+	copy_file("roster", 1, 3);
+	node_start(&nodes[3], NULL);
+	ck_assert_str_eq(members_self(nodes[3].members)->name, "bob");
+	ck_assert(nodes_until(all_know_of_the_copy, 30000));
+	/* the first goes on, as if nothing were */
+	nodes_run(3000);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(nodes[i].down, 0);
+	ck_assert_str_eq(member_endpoint(members_named(nodes[0].members, "bob")),
+	        peers_endpoint(members_peers(nodes[1].members)));
+	ck_assert(members_named(nodes[0].members, "bob")->up);
+	/* when the first ends for good the other is that node */
+	node_stop(&nodes[1]);
+	want = 2;
+	ck_assert(nodes_until(all_up, 30000));
+}
+END_TEST
+
 static bool roster_written(void) {
 	char path[200];
 	struct stat st;
@@ -886,6 +935,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, joins_again);
 	tcase_add_test(t, a_guest_is_nobody_else);
 	tcase_add_test(t, leaves);
+	tcase_add_test(t, two_machines_with_one_key);
 	tcase_add_test(t, expelled_on_a_full_disk);
 	tcase_add_test(t, one_author_does_not_fill_the_roster);
 	tcase_add_test(t, expelled);

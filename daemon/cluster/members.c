@@ -21,7 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
+#define FAREWELL_NS 400000000u   /* for which a link to an expelled node stays, so that it hears of it */
+#define CONFLICT_NS 30000000000u /* for which two machines with one key count as seen */
 #define PRUNE_NS 60000000000u
 #define CALL_NS 2000000000u /* between calls for a node that is missing */
 #define CALL_OFTEN_NS 60000000000u
@@ -204,7 +205,9 @@ static enum peers_verdict members_admit(void *arg, const struct node_id *key, co
 	}
 	if (who && !who->expelled && !who->self)
 		return PEERS_MEMBER;
-	*why = !who ? "not a node of this cluster" : who->self ? "it has our own key" : "it was expelled";
+	*why = !who        ? "not a node of this cluster"
+	       : who->self ? "it has our own key: one of us is a copy of the other, run caravan leave on that"
+	                   : "it was expelled";
 	return !who && invites_admit(&m->invites, key, why) ? PEERS_INVITED : PEERS_REFUSE;
 }
 
@@ -254,6 +257,33 @@ static void members_heard(void *arg, const struct node_id *from, uint32_t minor,
 		who->arithmetic = arithmetic;
 	}
 	members_take(m, from, entries, count);
+}
+
+/* ---- two machines with one key ------------------------------------------------------------------------- */
+
+static void conflict_note(struct member *who, const char *text) {
+	if (!who->conflict_ns || strcmp(who->conflict, text) != 0)
+		log_line(LOG_LINE_WARN, "%s", text);
+	snprintf(who->conflict, sizeof who->conflict, "%s", text);
+	who->conflict_ns = loop_now_ns();
+}
+
+/* What is wrong with a node's key; empty: nothing that was seen lately. */
+static const char *member_conflict(const struct member *who) {
+	return who->conflict_ns && loop_now_ns() - who->conflict_ns < CONFLICT_NS ? who->conflict : "";
+}
+
+static void members_twin(void *arg, const struct node_id *node, const char *first, const char *second,
+        char *text, size_t len) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, node);
+	bool same = strcmp(first, second) == 0;
+	if (!who)
+		return;
+	snprintf(text, len, "the key of %s is in use %s%s%s%s: run caravan leave on the copy", who->name,
+	        same ? "twice at " : "at ", *first ? first : "one machine", same ? "" : " and ",
+	        same ? "" : second);
+	conflict_note(who, text);
 }
 
 static void members_word(void *arg, const struct node_id *from) {
@@ -421,6 +451,7 @@ static void on_ping(
 		             : *failure  ? CARAVAN__REACH__REACH_NONE
 		                         : CARAVAN__REACH__REACH_UNKNOWN;
 		pong.why = (char *)failure;
+		pong.conflict = (char *)member_conflict(who);
 	}
 	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
 	answer.pong = &pong;
@@ -438,6 +469,8 @@ static void on_pong(
 	double t = (double)(now - env->pong->time) * 1e-9;
 	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
 	who->reached = env->pong->reach == CARAVAN__REACH__REACH_GOOD;
+	if (*env->pong->conflict)
+		conflict_note(members_own(m), env->pong->conflict);
 	bool blind = env->pong->reach == CARAVAN__REACH__REACH_NONE;
 	if (blind && !who->blind[0])
 		log_others(LOG_LINE_WARN, "%s cannot reach this machine at %s", who->name, env->pong->why);
@@ -487,8 +520,11 @@ static const struct member *member_instead(
 
 const char *members_reason(const struct members *m, const struct member *who, char *text, size_t len) {
 	const char *failure = who->linked || who->self ? "" : peers_failure(m->peers, &who->id);
-	text[0] = 0;
-	if (who->expelled || who->self)
+	snprintf(text, len, "%s", member_conflict(who));
+	if (who->expelled && who->self)
+		snprintf(text, len,
+		        "this node was expelled from its cluster: caravan leave gives it a new key");
+	if (who->expelled || who->self || *text)
 		return text;
 	if (who->blind[0]) {
 		snprintf(text, len, "%s cannot reach this machine at %s: open the port, or say --advertise",
@@ -708,6 +744,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	        .link = members_link,
 	        .roster = members_roster,
 	        .heard = members_heard,
+	        .twin = members_twin,
 	        .word = members_word,
 	        .arithmetic = KERN_ARITHMETIC,
 	        .arg = m};

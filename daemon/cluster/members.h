@@ -50,6 +50,8 @@ struct member {
 	uint64_t agreed;      /* private: when it last told a roster in which no tombstone of ours lives */
 	uint64_t since_ns;    /* private: since when it has been up, or down */
 	char lost[240];       /* private: why the last link to it was lost */
+	char conflict[300];   /* private: two machines have its key: where */
+	uint64_t conflict_ns; /* private: when that was seen last */
 	char blind
 	        [400]; /* private: it cannot reach us: at which address, and why; empty: not that it said so */
 	struct node_id teller;           /* private: who told us of it first */

@@ -19,6 +19,10 @@
 
 #define ACCEPT_RESERVE 64 /* descriptors that connections of others leave */
 #define CLOSED_MS 300
+#define HOLD_MS 800 /* in which a node that another one says it is has to speak: it does so twice a second */
+#define FLYING_NS 200000000u /* what arrives so soon may have been on its way before */
+#define HELD_MAX 64
+#define PROBE_REF UINT64_MAX                /* of an answer to nothing */
 #define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
 
 struct inlink {
@@ -28,7 +32,22 @@ struct inlink {
 	enum peers_channel channel;
 	bool invited;
 	uint64_t boot, in, out; /* their start; numbers of the last messages */
+	uint64_t heard_ns;
+	char address[64]; /* from where; empty: not known */
 	LIST_ENTRY(inlink) next;
+};
+
+/* A Hello with the key of a node that has a link from another start: that node has begun anew, and the link is the one
+ * before, or there are two machines with one key.  Which it is shows when the other speaks. */
+struct held {
+	struct inbound *in;
+	struct msg_route route;
+	struct node_id node;
+	Caravan__Envelope *hello;
+	char address[64];
+	uint64_t since_ns;
+	struct loop_timer *timer;
+	LIST_ENTRY(held) next;
 };
 
 struct inbound {
@@ -40,6 +59,8 @@ struct inbound {
 	uint64_t boot, last_number;
 	size_t nlinks;
 	LIST_HEAD(, inlink) links;
+	size_t nheld;
+	LIST_HEAD(, held) held;
 	peers_fn *fn;
 	void *arg;
 	char endpoint[256];
@@ -61,13 +82,13 @@ static void inlink_forget(struct inbound *in, struct inlink *k) {
 	free(k);
 }
 
-static struct inlink *inlink_make(
-        struct inbound *in, const struct msg *m, uint64_t boot, bool bulk, bool invited) {
+static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const char *address, uint64_t boot,
+        bool bulk, bool invited) {
 	enum peers_channel channel = bulk ? PEERS_BULK : PEERS_CONTROL;
 	struct inlink *k, *after, *oldest = NULL;
 	for (k = LIST_FIRST(&in->links); k; k = after) {
 		after = LIST_NEXT(k, next);
-		if (node_id_equal(&k->node, &m->from) && k->channel == channel)
+		if (node_id_equal(&k->node, &m->from) && (k->channel == channel || k->boot != boot))
 			inlink_forget(in, k);
 		else
 			oldest = k;
@@ -83,6 +104,7 @@ static struct inlink *inlink_make(
 	        .channel = channel,
 	        .invited = invited,
 	        .boot = boot};
+	snprintf(k->address, sizeof k->address, "%s", address);
 	LIST_INSERT_HEAD(&in->links, k, next);
 	in->nlinks++;
 	return k;
@@ -149,8 +171,8 @@ static void lose(struct inbound *in, const struct msg *m, struct inlink *k, cons
 /* ---- in -------------------------------------------------------------------------------------------- */
 
 /* The first message of a link.  NULL: it was not a good one, and the link is none. */
-static struct inlink *inbound_first(
-        struct inbound *in, const struct msg *m, const Caravan__Envelope *env, bool invited) {
+static struct inlink *inbound_first(struct inbound *in, const struct msg *m, const char *address,
+        const Caravan__Envelope *env, bool invited) {
 	char why[200], hex[NODE_ID_HEX];
 	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
 		/* the link was made anew beneath us, or was ended by us a moment ago: no news for the log */
@@ -166,7 +188,7 @@ static struct inlink *inbound_first(
 		refuse(in, &m->route, env->ref, why);
 		return NULL;
 	}
-	return inlink_make(in, m, env->boot, !invited && env->hello->bulk, invited);
+	return inlink_make(in, m, address, env->boot, !invited && env->hello->bulk, invited);
 }
 
 static void inbound_welcome(struct inbound *in, const struct peers_from *from, const Caravan__Hello *h) {
@@ -180,6 +202,115 @@ static void inbound_welcome(struct inbound *in, const struct peers_from *from, c
 	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
 	env.welcome = &welcome;
 	inbound_answer(in, from->link, &env, NULL);
+}
+
+static void inbound_deliver(struct inbound *in, struct inlink *k, bool first, const Caravan__Envelope *env,
+        struct payload *payload) {
+	const struct peers_from from = {.node = k->node,
+	        .invited = k->invited,
+	        .ref = env->ref,
+	        .link = k->number,
+	        .channel = k->channel};
+	k->in++;
+	k->heard_ns = loop_now_ns();
+	if (in->config->word && !from.invited)
+		in->config->word(in->config->arg, &from.node);
+	if (first && !from.invited)
+		inbound_welcome(in, &from, env->hello);
+	else
+		in->fn(in->arg, &from, env, payload);
+}
+
+/* ---- two machines with one key ------------------------------------------------------------------------ */
+
+/* From where a message is: numeric, an IPv4 address as such. */
+static void message_address(const struct msg *m, char address[64]) {
+	const char *text = zmq_msg_gets((zmq_msg_t *)&m->envelope, "Peer-Address");
+	snprintf(address, 64, "%s", !text ? "" : strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
+}
+
+static void held_free(struct held *h) {
+	LIST_REMOVE(h, next);
+	h->in->nheld--;
+	loop_timer_stop(h->timer);
+	wire_free(h->hello);
+	free(h);
+}
+
+/* A link of this node from another start, whose connection is still there; NULL: none. */
+static struct inlink *inbound_rival(struct inbound *in, const struct node_id *node, uint64_t boot) {
+	struct inlink *k = LIST_FIRST(&in->links), *after;
+	for (; k; k = after) {
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Ack ack = CARAVAN__ACK__INIT;
+		after = LIST_NEXT(k, next);
+		if (k->invited || k->boot == boot || !node_id_equal(&k->node, node))
+			continue;
+		env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
+		env.ack = &ack;
+		env.ref = PROBE_REF;
+		/* a ROUTER tells of an end of a connection to whoever sends there */
+		if (inbound_answer(in, k->number, &env, NULL) != -EHOSTUNREACH)
+			return k;
+	}
+	return NULL;
+}
+
+static void held_due(void *arg) {
+	struct held *h = arg;
+	struct inbound *in = h->in;
+	const struct msg m = {.route = h->route, .from = h->node};
+	const char *why = "not of this cluster";
+	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
+	struct inlink *k;
+	h->timer = NULL;
+	LIST_FOREACH(k, &in->links, next)
+	if (!k->invited && k->boot != h->hello->boot && node_id_equal(&k->node, &h->node) &&
+	        k->heard_ns > h->since_ns + FLYING_NS)
+		break;
+	if (k) {
+		if (in->config->twin)
+			in->config->twin(
+			        in->config->arg, &h->node, k->address, h->address, text, sizeof text);
+		log_line(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
+		        text);
+		refuse(in, &h->route, h->hello->ref, text);
+	} else if (in->config->admit(in->config->arg, &h->node, &why) != PEERS_MEMBER) {
+		refuse(in, &h->route, 0, why);
+	} else {
+		k = inbound_first(in, &m, h->address, h->hello, false);
+		if (k)
+			inbound_deliver(in, k, true, h->hello, NULL);
+	}
+	held_free(h);
+}
+
+/* Whether a first message has to wait until it shows who sent it; it is kept then. */
+static bool inbound_hold(
+        struct inbound *in, const struct msg *m, const char *address, Caravan__Envelope *env) {
+	struct held *h, *after;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_HELLO || env->seq != 1 ||
+	        !inbound_rival(in, &m->from, env->boot) || in->nheld >= HELD_MAX)
+		return false;
+	for (h = LIST_FIRST(&in->held); h; h = after) {
+		after = LIST_NEXT(h, next);
+		if (h->route.len == m->route.len && memcmp(h->route.id, m->route.id, m->route.len) == 0)
+			held_free(h);
+	}
+	h = calloc(1, sizeof *h);
+	if (!h)
+		return false;
+	*h = (struct held){
+	        .in = in, .route = m->route, .node = m->from, .hello = env, .since_ns = loop_now_ns()};
+	snprintf(h->address, sizeof h->address, "%s", address);
+	h->timer = loop_timer_start(in->loop, HOLD_MS, false, held_due, h);
+	if (!h->timer) {
+		free(h);
+		return false;
+	}
+	LIST_INSERT_HEAD(&in->held, h, next);
+	in->nheld++;
+	return true;
 }
 
 static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
@@ -209,8 +340,12 @@ static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
 		return;
 	}
 	bool first = !k;
+	char address[64];
+	message_address(m, address);
+	if (first && !invited && inbound_hold(in, m, address, env))
+		return;
 	if (first) {
-		k = inbound_first(in, m, env, invited);
+		k = inbound_first(in, m, address, env, invited);
 	} else if (env->body_case == CARAVAN__ENVELOPE__BODY_HELLO || env->boot != k->boot ||
 	           env->seq != k->in + 1) {
 		snprintf(err, sizeof err, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, k->in,
@@ -218,20 +353,8 @@ static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
 		lose(in, m, k, err);
 		k = NULL;
 	}
-	if (k) {
-		k->in++;
-		const struct peers_from from = {.node = k->node,
-		        .invited = k->invited,
-		        .ref = env->ref,
-		        .link = k->number,
-		        .channel = k->channel};
-		if (in->config->word && !invited)
-			in->config->word(in->config->arg, &from.node);
-		if (first && !invited)
-			inbound_welcome(in, &from, env->hello);
-		else
-			in->fn(in->arg, &from, env, m->payload);
-	}
+	if (k)
+		inbound_deliver(in, k, first, env, m->payload);
 	wire_free(env);
 }
 
@@ -319,6 +442,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 		goto error;
 	*in = (struct inbound){.loop = l, .watch = watch, .config = c, .boot = boot, .fn = fn, .arg = arg};
 	LIST_INIT(&in->links);
+	LIST_INIT(&in->held);
 	m = socket_monitor(ctx, s, events);
 	if (!m)
 		goto error;
@@ -349,6 +473,8 @@ error:
 void inbound_destroy(struct inbound *in) {
 	if (!in)
 		return;
+	while (!LIST_EMPTY(&in->held))
+		held_free(LIST_FIRST(&in->held));
 	while (!LIST_EMPTY(&in->links))
 		inlink_forget(in, LIST_FIRST(&in->links));
 	loop_timer_stop(in->closed);

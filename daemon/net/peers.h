@@ -53,6 +53,10 @@ struct peers_config {
 	 * its arithmetic */
 	void (*heard)(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
 	        Caravan__Entry *const *entries, size_t count);
+	/* a second machine says Hello with the key of a node that goes on speaking from elsewhere: writes for both what is
+	 * wrong */
+	void (*twin)(void *arg, const struct node_id *node, const char *first, const char *second, char *text,
+	        size_t len);
 	/* any message of a node of the roster arrived */
 	void (*word)(void *arg, const struct node_id *from);
 	uint32_t arithmetic; /* of ours, for Hello and Welcome */

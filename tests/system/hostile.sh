@@ -126,7 +126,7 @@ check "a guest that pings" guest ping "lost: .*Ping has no business here"
 check "a guest without a name" guest nameless "lost: Entry: a node without a name"
 check "a guest that cannot be reached" guest unreachable "refused: not the entry of a node"
 check "a guest that says it is expelled" guest dead "refused: not the entry of a node"
-check "a guest that says it is the server" guest server "refused: this node has the same key"
+check "a guest that says it is the server" guest server "refused: this machine has the same key as"
 check "after all guests the cluster tells its story" healthy
 
 # ---- a member -------------------------------------------------------------------------------------------
