@@ -392,7 +392,7 @@ static void on_queued(void *arg, uint32_t place, double seconds) {
 
 static void on_prompt(void *arg, uint64_t done, uint64_t total) {
 	struct generation *g = arg;
-	send_progress(g->conn, "reading the prompt", "", done, total, true);
+	send_progress(g->conn, "prompt", "", done, total, true);
 }
 
 static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {

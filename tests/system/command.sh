@@ -236,4 +236,66 @@ require on alone load "$dir/slow.gguf"
 check "Ctrl-C ends a run in a daemon" interrupted "$dir/int.out" caravan run --control "$dir/alone/control.sock" --temp 0 ""
 idle() { on alone status --json | json "j['models'][0]['sequences'] == 0"; }
 check "which does not go on with it" wait_for 10 idle
+
+# ---- a terminal ------------------------------------------------------------------------------------------------
+# on_terminal COLUMNS COMMAND...: with standard error on a terminal that is so wide; what it gets is in $dir/screen
+on_terminal() {
+	python3 - "$dir/screen" "$@" <<'END'
+import fcntl, os, pty, struct, subprocess, sys, termios
+screen, columns, *command = sys.argv[1:]
+ours, theirs = pty.openpty()
+fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(columns), 0, 0))
+p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+os.close(theirs)
+said = b""
+while True:
+    try:
+        got = os.read(ours, 65536)
+    except OSError:
+        break
+    if not got:
+        break
+    said += got
+open(screen, "wb").write(said)
+sys.exit(p.wait())
+END
+}
+frames() { # CONDITION: of f, the frames of the bar that the terminal got
+	python3 - "$dir/screen" "$1" <<'END'
+import sys
+f = [x for x in open(sys.argv[1], encoding="utf8", newline="").read().replace("\x1b[K", "").split("\r") if x.strip()]
+print(*f, sep="\n")
+sys.exit(0 if eval(sys.argv[2]) else 1)
+END
+}
+long_prompt=$(words 160)
+check "a long prompt is computed" on_terminal 80 caravan run --control "$dir/alone/control.sock" -n 2 "$long_prompt"
+check "with a bar of how much of it" frames 'f and all(x.startswith("prompt [") and "of" in x and "tokens" in x for x in f)'
+check "that goes again" frames 'open(sys.argv[1], newline="").read().endswith("\x1b[K")'
+check "no time is left of the first report" frames '"left" not in f[0] and "/s" not in f[0]'
+check "and fits the terminal" frames 'all(len(x) < 80 for x in f)'
+piped() { on alone run -n 2 "more $long_prompt" >"$dir/piped" 2>"$dir/piped.err" && test -s "$dir/piped" && ! test -s "$dir/piped.err"; }
+check "nothing of it goes to a pipe" piped
+
+# ---- a load that is interrupted --------------------------------------------------------------------------------------
+require on alone unload slow
+require node peer
+require on peer join "$(on alone invite)"
+require wait_for 10 all_up alone 2
+kill -STOP "$(pid_of peer)" # so that the load is not over before it is interrupted
+python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])' caravan load --control "$dir/alone/control.sock" --nodes all --name again "$dir/slow.gguf" >"$dir/load.out" 2>"$dir/load.err" &
+client=$!
+# the command has been sent: it catches SIGINT, which is 2 in the mask's last digit
+caught() { grep -q "^Name:[[:space:]]*caravan$" "/proc/$client/status" && grep -q "^SigCgt:.*[2367abef]$" "/proc/$client/status"; }
+check "a load begins" wait_for 10 caught
+kill -INT $client
+check "Ctrl-C says that it goes on, and how to stop it" wait_for 10 grep -q "the daemon goes on loading again; stop that with: caravan unload again" "$dir/load.err"
+check "and the command stays" kill -0 $client
+kill -INT $client
+wait $client
+check "until the next one" test $? = 130
+kill -CONT "$(pid_of peer)"
+check "the daemon does go on" wait_for 30 serves alone again
 finish
