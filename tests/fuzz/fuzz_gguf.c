@@ -20,8 +20,12 @@ static void read_everything(const struct gguf *g) {
 		sum = (uint8_t)(sum + byte);
 	}
 	hparams_from_gguf(&hp, g, err, sizeof err);
-	if (vocab_from_gguf(&v, g, NULL, err, sizeof err) == 0)
-		vocab_destroy(v);
+	/* as it is, and with a pre-tokenizer that the user has named */
+	for (int i = 0; i < 2; i++) {
+		struct vocab_reading r = {.pre = i ? "gpt-2" : NULL};
+		if (vocab_from_gguf(&v, g, &r, err, sizeof err) == 0)
+			vocab_destroy(v);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
