@@ -23,6 +23,7 @@ struct above {
 	bool refuse_stage, refuse_model, broken;
 };
 static struct above above[NODES_MAX];
+static uint32_t replan_ms;
 
 static int stage_open(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice, char *err,
         size_t errlen) {
@@ -98,7 +99,7 @@ static void start_deploy(int i) {
 	        .memory = nodes[i].memory,
 	        .team = 2,
 	        .state_dir = nodes[i].dir,
-	        .replan_ms = 1500,
+	        .replan_ms = replan_ms,
 	        .hooks = {.stage_open = stage_open,
 	                .stage_close = stage_close,
 	                .stage_broken = stage_broken,
@@ -124,6 +125,15 @@ static void take_down(struct node *n) {
 
 static void cluster(int n) {
 	nodes_cluster(n);
+	replan_ms = 1500;
+	for (int i = 0; i < n; i++)
+		start_deploy(i);
+}
+
+/* The same, and nodes that stay away are waited for. */
+static void patient_cluster(int n) {
+	nodes_cluster(n);
+	replan_ms = 3600000;
 	for (int i = 0; i < n; i++)
 		start_deploy(i);
 }
@@ -497,7 +507,7 @@ static bool begins(const char *text, const char *with) {
 START_TEST(a_stage_goes_and_comes_back) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
-	cluster(3);
+	patient_cluster(3);
 	ck_assert_str_eq(load(0, path, all, &o), "");
 	uint64_t epoch = model(0, "m")->plan->epoch->counter;
 	nodes_stop(1);
@@ -530,7 +540,7 @@ START_TEST(a_coordinator_goes_and_comes_back) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	char err[300];
-	cluster(3);
+	patient_cluster(3);
 	ck_assert_str_eq(load(0, path, all, &o), "");
 	uint64_t epoch = model(0, "m")->plan->epoch->counter;
 	nodes_stop(0);
@@ -727,7 +737,7 @@ START_TEST(who_knows_the_plan_brings_it_back) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct outcome o;
 	char err[600] = "";
-	cluster(3);
+	patient_cluster(3);
 	ck_assert_str_eq(
 	        load(0, path,
 	                (struct deploy_load){.all_nodes = true, .copies = 3, .context = 128, .parallel = 2},
@@ -752,6 +762,64 @@ START_TEST(who_knows_the_plan_brings_it_back) {
 	ck_assert_uint_eq(model(2, "m")->plan->context, 128);
 	ck_assert_uint_eq(model(2, "m")->plan->parallel, 2);
 	ck_assert_int_eq(model(2, "m")->phase, CARAVAN__MODEL_PHASE__SERVING);
+}
+END_TEST
+
+static bool coordinated_by_another(void *arg) {
+	int i = *(int *)arg;
+	const struct deploy_model *m = model(i, "m");
+	return m && m->phase == CARAVAN__MODEL_PHASE__SERVING &&
+	       memcmp(m->plan->coordinator.data, nodes[0].keys.public.b, 32) != 0;
+}
+
+/* Ada is held up for so long that the others take her for gone, and never sees anybody go. */
+START_TEST(a_coordinator_that_slept_gives_way) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1), *const names[] = {"ada"};
+	struct outcome o;
+	int ada = 0, bob = 1;
+	cluster(3);
+	ck_assert_str_eq(
+	        load(0, path, (struct deploy_load){.nodes = names, .nnodes = 1, .copies = 3}, &o), "");
+	ck_assert(nodes_wait(copied, &ada, 60000));
+	ck_assert(nodes_wait(nodes_all_up, NULL, 20000));
+	/* bob's and cyd's connections to her are dropped as often as they come up; hers to them stay */
+	for (uint64_t until = loop_now_ns() + 20000000000ull;
+	        loop_now_ns() < until && !coordinated_by_another(&bob);) {
+		for (int i = 1; i < 3; i++)
+			peers_drop(members_peers(nodes[i].members), &nodes[0].keys.public, "a test");
+		nodes_run(50);
+	}
+	ck_assert_int_eq(model(0, "m")->phase, CARAVAN__MODEL_PHASE__SERVING);
+	ck_assert(nodes_wait(coordinated_by_another, &ada, 60000));
+	ck_assert_ptr_null(above[0].ends);
+	ck_assert_ptr_null(above[0].stage);
+}
+END_TEST
+
+START_TEST(the_others_go_on_without_their_coordinator) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct outcome o;
+	int ada = 0, bob = 1, cyd = 2;
+	cluster(3);
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.all_nodes = true, .context = 128}, &o), "");
+	ck_assert(nodes_wait(copied, &ada, 60000));
+	uint64_t epoch = model(1, "m")->plan->epoch->counter;
+	nodes_stop(0);
+	ck_assert(nodes_wait(coordinated_by_another, &bob, 60000));
+	ck_assert(nodes_wait(coordinated_by_another, &cyd, 20000));
+	const Caravan__Plan *p = model(1, "m")->plan, *q = model(2, "m")->plan;
+	ck_assert_int_eq(memcmp(p->coordinator.data, q->coordinator.data, 32), 0); /* there is one */
+	ck_assert_uint_gt(p->epoch->counter, epoch);
+	ck_assert_uint_eq(p->context, 128);
+	ck_assert_uint_eq(above[1].models_opened + above[2].models_opened, 1);
+	/* the old one comes back with what it knew, and gives way */
+	nodes_start(0);
+	start_deploy(0);
+	ck_assert(nodes_wait(coordinated_by_another, &ada, 60000));
+	ck_assert_ptr_null(above[0].ends);
+	ck_assert_ptr_null(above[0].stage);
+	ck_assert(nodes_wait(coordinated_by_another, &bob, 20000));
+	ck_assert_uint_eq(above[1].models_opened + above[2].models_opened, 1);
 }
 END_TEST
 
@@ -985,7 +1053,7 @@ START_TEST(copies_come_onto_other_disks) {
 	const char *path = nodes_model("m.gguf", KERN_Q8_0, 6, 1), *bob[] = {"bob"};
 	struct outcome o;
 	int ada = 0;
-	cluster(3);
+	patient_cluster(3);
 	/* all layers are bob's and the ends ada's: nothing would survive a loss */
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = bob, .nnodes = 1, .copies = 1}, &o), "");
 	const struct manifest *m = model(0, "m")->manifest;
@@ -1102,6 +1170,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, unloaded_while_a_node_was_away);
 	tcase_add_test(t, the_others_go_on_without_a_node);
 	tcase_add_test(t, what_is_missing_is_said_until_it_is_back);
+	tcase_add_test(t, the_others_go_on_without_their_coordinator);
+	tcase_add_test(t, a_coordinator_that_slept_gives_way);
 	tcase_add_test(t, who_knows_the_plan_brings_it_back);
 	tcase_add_test(t, copies_come_onto_other_disks);
 	tcase_add_test(t, members_are_not_believed);

@@ -240,6 +240,15 @@ static void say_gone(char *why, size_t len, const char *role, const char *name, 
 		snprintf(why, len, "%s %s was expelled", role, name);
 }
 
+/* A model of another coordinator, which has gone. */
+static void orphaned(struct model *m, uint64_t patience_ms, const char *why) {
+	m->was_draft = deploy_is_draft(m);
+	m->replan_ns = loop_now_ns() + patience_ms * 1000000ull;
+	m->tries = 0;
+	snprintf(m->loss, sizeof m->loss, "%s", why);
+	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
+}
+
 static void node_down(struct deploy *d, const struct member *who, bool expelled) {
 	char why[WIRE_NAME_MAX + 64];
 	struct node_id id = who->id;
@@ -259,7 +268,7 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
-				model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
+				orphaned(m, expelled ? 0 : DEPLOY_TAKEOVER * d->c.replan_ms, why);
 		}
 		if (i > d->models)
 			i = d->models; /* hooks may have taken others away */
@@ -338,6 +347,31 @@ static void bring_back(struct model *m, uint64_t now) {
 		load_replan(m);
 }
 
+/* Whether this node is the next to coordinate a model whose coordinator has gone: the first that is up of its stages, in
+ * their order, or else of all nodes, by their ids.  Those that see each other agree on it. */
+static bool next_in_line(const struct model *m) {
+	const struct member *who;
+	struct node_id id, least = m->d->self;
+	for (size_t i = 0; i < m->plan->n_stages; i++)
+		if (node_id_from_bytes(&id, m->plan->stages[i]->node) == 0 && deploy_up(m->d, &id))
+			return node_id_equal(&id, &m->d->self);
+	for (size_t i = 0; (who = members_at(m->d->c.members, i)); i++)
+		if (deploy_up(m->d, &who->id) && node_id_compare(&who->id, &least) < 0)
+			least = who->id;
+	return node_id_equal(&least, &m->d->self);
+}
+
+/* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left.  Nodes
+ * that still see the old coordinator refuse to take part. */
+static void take_over(struct model *m, uint64_t now) {
+	if (deploy_up(m->d, &m->coordinator) || m->load || m->was_draft ||
+	        m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
+		return;
+	if (now < m->replan_ns || now < m->again_ns || !next_in_line(m))
+		return;
+	load_replan(m); /* without memory, the next time */
+}
+
 /* Manifest and vocabulary of a model that serves are needed, so we go on until they are here.  Those of one that another
  * node brought to us before a restart are asked for once: with them its weights are kept. */
 static void learn(struct model *m, uint64_t now) {
@@ -364,6 +398,8 @@ static void tick(void *arg) {
 			watch(m, now);
 		else if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
 			bring_back(m, now);
+		else if (!model_ours(m))
+			take_over(m, now);
 		learn(m, now);
 		if (i > d->models)
 			i = d->models;

@@ -138,6 +138,36 @@ static const Caravan__PlanBelief *belief_of(Caravan__PlanBelief *const *plans, s
 	return NULL;
 }
 
+static size_t doubter_at(const struct model *m, const struct node_id *node) {
+	size_t i = 0;
+	while (i < m->doubters && !node_id_equal(&m->doubter[i], node))
+		i++;
+	return i;
+}
+
+/* Keeps who believes our plan and who does not. */
+static void doubts(struct model *m, const struct node_id *node, bool does) {
+	size_t i = doubter_at(m, node);
+	if (!does && i < m->doubters) {
+		m->doubter[i] = m->doubter[--m->doubters];
+	} else if (does && i == m->doubters) {
+		struct node_id *grown = realloc(m->doubter, (m->doubters + 1) * sizeof *grown);
+		if (!grown)
+			return;
+		m->doubter = grown;
+		m->doubter[m->doubters++] = *node;
+	}
+}
+
+bool compare_forsaken(const struct model *m, const struct node_id *but) {
+	const struct member *who;
+	for (size_t i = 0; (who = members_at(m->d->c.members, i)); i++)
+		if (!who->self && !node_id_equal(&who->id, but) && deploy_up(m->d, &who->id) &&
+		        doubter_at(m, &who->id) == m->doubters)
+			return false;
+	return true;
+}
+
 /* A node has answered: what it does not know, or believes wrongly, is announced again. */
 static void on_checked(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
@@ -152,6 +182,7 @@ static void on_checked(
 			continue;
 		const Caravan__PlanBelief *b = belief_of(msg->plans, msg->n_plans, m->plan->model);
 		bool known = b && b->counter == m->plan->epoch->counter;
+		doubts(m, &from->node, !known);
 		if (known && b->phase == m->pub.phase) {
 			if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && !b->stage &&
 			        model_has_stage(m, &from->node)) {

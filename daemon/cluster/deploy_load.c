@@ -176,7 +176,8 @@ static void failed(struct load *l) {
 		model_shut(m, why);
 		stage_close(m);
 		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
-		news_tell(m, NULL, NULL, NULL);
+		if (model_ours(m))
+			news_tell(m, NULL, NULL, NULL);
 	} else if (m && m->listed) {
 		m->load = NULL;
 		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, l->error);

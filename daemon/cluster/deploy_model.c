@@ -33,6 +33,7 @@ void model_free(struct model *m) {
 	stage_free(m->stage);
 	keep_free_all(m);
 	copies_free(m->copies);
+	free(m->doubter);
 	manifest_destroy(m->manifest);
 	vocab_destroy(m->vocab);
 	plan_free(m->plan);

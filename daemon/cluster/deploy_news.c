@@ -2,7 +2,8 @@
  *
  * Owns: news on their way to an answer, and requests to unload that another node's coordinator is at work on.
  * Invariants: only a plan's coordinator is believed; the highest epoch wins; what serves here under our own
- * coordination gives its name up to nobody.  News that a model serves is acknowledged when its vocabulary is here,
+ * coordination gives its name up to nobody, but for the same weights that serve under a higher epoch when no other node
+ * takes part in ours any more: then they took us for gone, and one of them took over.  News that a model serves is acknowledged when its vocabulary is here,
  * so that whoever was told can take prompts.
  * Threads: the loop. */
 #include "daemon/cluster/deploy_parts.h"
@@ -131,10 +132,24 @@ void news_learnt(struct model *m, const char *error) {
 /* ---- hearing ---- */
 
 /* Makes room for a newer plan of this name. NULL, or what speaks against it. */
-static const char *give_way(struct model *m, const Caravan__Plan *plan) {
+static const char *give_way(struct model *m, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
 	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
-	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0)
+	struct node_id by;
+	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: the door has seen to it */
+	bool taken_over =
+	        model_ours(m) && news->phase == CARAVAN__MODEL_PHASE__SERVING && !m->load &&
+	        memcmp(m->plan->manifest.data, plan->manifest.data, sizeof(struct content_id)) == 0 &&
+	        (!busy || compare_forsaken(m, &by));
+	/* ours that does not serve may have had later numbers, in vain */
+	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0 && !(taken_over && !busy))
 		return "the plan is older than the one that this node knows";
+	if (taken_over) {
+		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was taken for gone",
+		        plan->model, deploy_node_name(m->d, &by));
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
+		return NULL;
+	}
 	if (model_ours(m) && busy)
 		return "this node coordinates a model of that name";
 	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
@@ -155,7 +170,7 @@ static void on_plan(
 	}
 	struct model *m = deploy_model_named(d, plan->model);
 	if (m && wire_epoch_compare(m->plan->epoch, plan->epoch) != 0) {
-		const char *why = give_way(m, plan);
+		const char *why = give_way(m, news);
 		if (why) {
 			peers_refuse(d->peers, from, "%s", why);
 			return;

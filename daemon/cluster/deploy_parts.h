@@ -30,6 +30,8 @@
 	5000 /* a node that went has so long to come back before the others make a plan without it, */
 #define DEPLOY_REBOOT_MS \
 	60000 /* and so long when it was we who started: after a power cut machines come up one by one */
+/* A coordinator that went has so many times as long to come back before another node takes its models over. */
+#define DEPLOY_TAKEOVER 2
 #define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
 #define DEPLOY_LINGER_MS \
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
@@ -69,7 +71,10 @@ struct model {
 	struct copies *copies;             /* of ours, NULL: nobody has looked */
 	struct keep *keep;                 /* what its coordinator wants us to keep, under way */
 	uint64_t noted;                    /* seconds since 1970: when that was recorded last */
-	/* while it does not serve, at its coordinator: */
+	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
+	size_t doubters;
+	bool was_draft; /* when its coordinator went, it made guesses for another model */
+	/* while it does not serve, at its coordinator, and at all others when that has gone: */
 	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
 	uint64_t again_ns;              /* not brought back before this, */
 	uint64_t replan_ns;             /* and not without its missing nodes before this */
@@ -173,6 +178,8 @@ void compare_tick(struct deploy *d);
 void compare_node_up(struct deploy *d, const struct member *who);
 /* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
 bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len);
+/* Whether of our plan nobody else takes part any more: every node that is up, but for this one, believes something else. */
+bool compare_forsaken(const struct model *m, const struct node_id *but);
 const char *compare_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
 
 /* deploy_load.c */
