@@ -250,6 +250,8 @@ static int fake_look(void *arg, const char *folder, size_t bytes, unsigned threa
 		of[i]->one[KERN_Q4_0] = of[i]->one[KERN_F32] = ONE * speed;
 		of[i]->many[KERN_Q4_0] = of[i]->many[KERN_F32] = MANY * speed;
 	}
+	if (fake.lost > 0) /* a little too much, as guesses are */
+		out->alone.one[KERN_Q4_0] = 1.2 * ONE;
 	out->lost = fake.lost;
 	return 0;
 }
@@ -348,7 +350,7 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	fake_start();
 	while (!measure_ready(fake.m))
 		run_for(5);
-	ck_assert_double_eq_tol(rate_now(NULL, NULL), 0.02 * ONE, 1); /* better than nothing */
+	ck_assert_double_eq_tol(rate_now(NULL, NULL), 1.2 * ONE, 1); /* better than what a busy machine said */
 	caravan__node_state__init(&state);
 	measure_fill(fake.m, &state);
 	ck_assert(state.disturbed);

@@ -53,6 +53,7 @@ struct measure {
 	double disk; /* negative: not measured this time */
 	int rc;
 	/* what the others are told: the loop's */
+	double lost; /* of the last look */
 	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
 	struct bell *bell;
@@ -126,6 +127,7 @@ static void take(struct measure *m) {
 	/* slower by more than the machine's other work explains, it is slower */
 	bool slower = change > 0 && change < 1 && (believed || !rates_explained(m->look.lost, 1 / change));
 	m->disturbed = believed ? 0 : m->disturbed + 1;
+	m->lost = m->look.lost;
 	if (!had) {
 		begin_with(m, believed);
 	} else if (m->anew) {
@@ -409,7 +411,7 @@ void measure_fill(struct measure *m, Caravan__NodeState *out) {
 	if (!m->ready)
 		return;
 	out->disturbed = m->kept.known.looks == 0;
-	out->lost = m->look.lost;
+	out->lost = m->lost;
 	out->read_bandwidth = m->kept.known.best.read;
 	out->read_low = m->kept.known.low.read;
 	out->read_high = m->kept.known.high.read;

@@ -133,29 +133,36 @@ static double timed(struct rates_bench *b, struct pass *p) {
 	return (double)(took ? took : 1) * 1e-9;
 }
 
-/* Bytes a second, times columns, of a pass over at most so many bytes. */
-static double measure_pass(struct rates_bench *b, struct pass *p, size_t most) {
+/* Bytes a second, times columns, of a pass over at most so many bytes; in *alone by the time in which members had a
+ * processor, as if nobody had taken it from them. */
+static double measure_pass(struct rates_bench *b, struct pass *p, size_t most, double *alone) {
 	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
 	size_t few = p->columns > 1 ? unit : FIRST_BYTES / strip * strip;
 	p->weights = b->weights;
 	p->rows = few / p->row_bytes;
 	p->laps = 1;
+	unsigned long long cpu = atomic_load(&b->cpu);
 	double took = timed(b, p);
 	if (took < PASS_NS * 1e-9) { /* else this is a slow rung's pass */
 		p->weights += few;   /* what has not been read just now */
 		p->rows = most / unit * unit / p->row_bytes;
 		p->laps = LAPS;
+		cpu = atomic_load(&b->cpu);
 		took = timed(b, p);
 	}
-	return (double)(p->done * p->row_bytes * p->columns) / took;
+	double bytes = (double)(p->done * p->row_bytes * p->columns);
+	double had = (double)(atomic_load(&b->cpu) - cpu) * 1e-9 / team_size(b->team);
+	*alone = had > 0 ? bytes / had : 0;
+	return bytes / took;
 }
 
 /* ---- rounds ---- */
 
-static void run_round(struct rates_bench *b, struct rates *out) {
+static void run_round(struct rates_bench *b, struct rates *out, struct rates *alone) {
 	const size_t most = b->bytes - 2 * FIRST_BYTES;
 	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1, .bench = b};
-	*out = (struct rates){.read = measure_pass(b, &p, most)};
+	*out = *alone = (struct rates){0};
+	out->read = measure_pass(b, &p, most, &alone->read);
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
 		if (!traits || !kern_ops()->mul[t])
@@ -169,9 +176,9 @@ static void run_round(struct rates_bench *b, struct rates *out) {
 		p.x = b->acts;
 		p.xstride = stride;
 		p.columns = 1;
-		out->one[t] = measure_pass(b, &p, most);
+		out->one[t] = measure_pass(b, &p, most, &alone->one[t]);
 		p.columns = COLUMNS;
-		out->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes);
+		out->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes, &alone->many[t]);
 	}
 }
 
@@ -231,7 +238,7 @@ bool rates_explained(double lost, double factor) {
 
 /* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
 void rates_measure(struct rates_bench *b, struct rates_look *out) {
-	struct rates round[ROUNDS]; /* the last of them */
+	struct rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
 	double v[ROUNDS], busy = rates_busy_seconds();
 	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS, own = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	size_t n = 0;
@@ -242,7 +249,7 @@ void rates_measure(struct rates_bench *b, struct rates_look *out) {
 	atomic_store(&b->wall, 0);
 	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
 		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
-		run_round(b, &round[n % ROUNDS]);
+		run_round(b, &round[n % ROUNDS], &alone[n % ROUNDS]);
 		rising = products(&round[n % ROUNDS]) > RISING * before;
 		n++;
 	}
@@ -253,6 +260,8 @@ void rates_measure(struct rates_bench *b, struct rates_look *out) {
 		/* one moment is not how slow or quick a machine is: of several rounds the outermost do not count */
 		((double *)(void *)&out->low)[i] = there ? v[aside] : 0;
 		((double *)(void *)&out->high)[i] = there ? v[there - 1 - aside] : 0;
+		there = column(alone, n, i, v);
+		((double *)(void *)&out->alone)[i] = there ? v[there / 2] : 0;
 	}
 	own = clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
 	double wall = (double)atomic_load(&b->wall),
@@ -264,6 +273,8 @@ void rates_measure(struct rates_bench *b, struct rates_look *out) {
 }
 
 void rates_add(struct rates_known *k, const struct rates_look *look, bool believed) {
+	if (believed && k->looks == 0)
+		*k = (struct rates_known){0}; /* what a busy machine let guess */
 	for (size_t i = 0; i < FIGURES; i++) {
 		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
 		       *high = (double *)(void *)&k->high + i;
@@ -272,14 +283,18 @@ void rates_add(struct rates_known *k, const struct rates_look *look, bool believ
 		       most = ((const double *)(const void *)&look->high)[i];
 		if (!(mid > 0))
 			continue;
+		double alone = ((const double *)(const void *)&look->alone)[i];
+		if (!believed && k->looks == 0) {
+			/* members of a team that did not run at once had more of the memory each: so it may be half as much */
+			*high = *best = fmax(mid, alone); /* the newest guess */
+			*low = *best / RATES_FACTOR;
+			continue;
+		}
 		*best = fmax(*best, mid);
-		/* how slow it can be is said by looks that nothing disturbed, if there is one */
-		if (!(*low > 0) || (believed && k->looks == 0))
-			*low = least;
-		else if (believed || k->looks == 0)
-			*low = fmin(*low, least);
+		/* how slow it can be is said by looks that nothing disturbed */
+		if (believed || !(*low > 0))
+			*low = *low > 0 ? fmin(*low, least) : least;
 		*high = fmax(fmax(*high, most), *best);
-		*low = fmin(*low, *best);
 	}
 	k->looks += believed;
 }

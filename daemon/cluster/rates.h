@@ -18,12 +18,13 @@ struct rates {
 /* What some rounds, in three seconds or somewhat more, found. */
 struct rates_look {
 	struct rates mid, low,
-	        high; /* of the rounds: the median, and what they lie between but for the outermost */
-	double lost;  /* of the processors, what others had meanwhile: 0 to 1 */
+	        high;       /* of the rounds: the median, and what they lie between but for the outermost */
+	struct rates alone; /* what they would be had nobody taken the processors from us: a guess */
+	double lost;        /* of the processors, what others had meanwhile: 0 to 1 */
 };
 
 /* What several looks found: of each figure the best, since a busy machine only makes things look slower, and what the looks
- * that nothing disturbed lie between. */
+ * that nothing disturbed lie between.  Until there is one, the best is a guess at what the machine does alone. */
 struct rates_known {
 	struct rates best, low, high;
 	unsigned looks; /* that nothing disturbed */

@@ -73,7 +73,7 @@ bool slow_measured(struct slow *out, const Caravan__NodeState *node, const char 
 	if (!node || !node->disturbed)
 		return false;
 	snprintf(out->what, sizeof out->what,
-	        "%s was measured while other programs had %.0f%% of its processors: it may be quicker than plans think.",
+	        "%s was measured while other programs had %.0f%% of its processors: plans go by a guess.",
 	        name, 100 * node->lost);
 	snprintf(out->advice, sizeof out->advice,
 	        "It is measured again by itself; 'caravan measure %s' does it at once when its machine is idle.",
