@@ -1,14 +1,13 @@
 /* caravan models: the models that the cluster serves or has on its disks. */
 #include "cli/command.h"
 #include "cli/stored.h"
+#include "cli/table.h"
 #include "proto/size.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-#define WIDTH 80
 
 enum { OPT_JSON = OPT_OWN };
 static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
@@ -34,29 +33,36 @@ static void tell_age(uint64_t used, char *out, size_t len) {
 		snprintf(out, len, "%d days ago", (int)(age / 86400));
 }
 
-static void print_one(const Caravan__CtlModel *m) {
-	char age[32], copies[16], size[24] = "-", where[512];
-	if (strcmp(m->state, "serving") == 0)
-		snprintf(age, sizeof age, "now");
-	else
-		tell_age(m->used, age, sizeof age);
-	if (m->n_on == 0)
-		snprintf(copies, sizeof copies, "-");
-	else if (m->copies)
-		snprintf(copies, sizeof copies, "%u", m->copies);
-	else
-		snprintf(copies, sizeof copies, "%.0f%%", m->share < 0.99 ? 100 * m->share : 99.0);
-	if (m->bytes)
-		snprintf(size, sizeof size, "%s", size_text((double)m->bytes).s);
+static void model_row(struct table *t, const Caravan__CtlModel *m) {
+	char age[32], where[512];
+	tell_age(m->used, age, sizeof age);
 	stored_where(m, where, sizeof where);
-	int used = printf("%-20s %-11s %-9s %-6s %-6s %-11s", m->name, m->state, size,
-	        *m->type ? m->type : "-", copies, age);
-	if (used >= 0 && (size_t)used + 1 + strlen(where) > WIDTH && m->n_on > 1)
-		printf("\n  on %s\n", where);
+	table_cell(t, "%s", m->name);
+	table_cell(t, "%s", m->state);
+	table_cell(t, "%s", m->bytes ? size_text((double)m->bytes).s : "-");
+	table_cell(t, "%s", *m->type ? m->type : "-");
+	if (m->n_on == 0)
+		table_cell(t, "-");
+	else if (m->copies)
+		table_cell(t, "%u", m->copies);
 	else
-		printf(" %s\n", where);
-	if (*m->reason)
-		printf("  %s\n", m->reason);
+		table_cell(t, "%.0f%%", m->share < 0.99 ? 100 * m->share : 99.0);
+	table_cell(t, "%s", strcmp(m->state, "serving") == 0 ? "now" : age);
+	table_cell(t, "%s", where);
+}
+
+static void print_models(const struct stored *s) {
+	static const char *const heads[] = {"model", "state", "size", "type", "copies", "last used", "on"};
+	struct table t;
+	table_begin(&t, sizeof heads / sizeof *heads, 0);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
+	for (size_t i = 0; i < s->envs; i++)
+		model_row(&t, stored_at(s, i));
+	table_print(&t, stdout, table_width());
+	for (size_t i = 0; i < s->envs; i++)
+		if (*stored_at(s, i)->reason)
+			table_say(0, "%s: %s", stored_at(s, i)->name, stored_at(s, i)->reason);
 }
 
 static json_t *model_json(const Caravan__CtlModel *m) {
@@ -117,10 +123,7 @@ static int run(int argc, char **argv) {
 	if (json) {
 		rc = print_json(&s);
 	} else if (s.envs) {
-		printf("%-20s %-11s %-9s %-6s %-6s %-11s %s\n", "model", "state", "size", "type", "copies",
-		        "last used", "on");
-		for (size_t i = 0; i < s.envs; i++)
-			print_one(stored_at(&s, i));
+		print_models(&s);
 	}
 	stored_clear(&s);
 	return rc;

@@ -78,8 +78,8 @@ static const char help[] =
         "  --threads N            compute threads (one per physical core)\n"
         "  --cache SIZE           for packed weights on disk; the least recently used are\n"
         "                         evicted first (no bound)\n"
-        "  --borrow DIR           the store of another daemon on this machine, to read packed\n"
-        "                         weights from that this one has not (none)\n"
+        "  --borrow DIR           the store of another daemon on this machine, to read\n"
+        "                         packed weights from that this one has not (none)\n"
         "\n"
         "  -h, --help             this text\n"
         "  --version              the version\n";

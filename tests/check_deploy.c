@@ -282,7 +282,7 @@ START_TEST(serves_on_three_nodes) {
 	ck_assert_str_eq(unload(2, "m"), "");
 	nothing_is_left(3);
 	ck_assert_int_lt(deploy_unload(above[1].deploy, "m", on_done, &o, err, sizeof err), 0);
-	ck_assert_str_eq(err, "there is no model m: no model is loaded; to load one: caravan load FILE");
+	ck_assert_str_eq(err, "model m is on disk and not loaded; to load it: caravan load m");
 
 	/* a second load of the same moves nothing, under a higher epoch */
 	uint64_t moved[3];

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#define COPIES_S 300 /* copies that are being made are no fault before */
+#define DISK_LOW (64u << 20) /* bytes: less is as good as none */
+#define COPIES_S 300         /* copies that are being made are no fault before */
 
 static void send_report(struct control_conn *c, Caravan__CtlReport *r) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -130,6 +131,18 @@ static void tell_model(
 	}
 }
 
+/* A disk that takes no more weights: neither a model nor a copy. */
+static void tell_disk(struct control_conn *c, const struct member *m, bool healthy) {
+	const Caravan__NodeState *s = m->state;
+	if (m->expelled || !s || !(m->up || m->self) || !s->disk_size || s->disk_free >= DISK_LOW)
+		return;
+	report_problem(c, healthy, "disk-full", m->name,
+	        "Delete a model that is not needed with caravan rm, or other files there.",
+	        s->cache ? "%s has no room for more weights within its --cache."
+	                 : "%s has no disk space left for more weights.",
+	        m->name);
+}
+
 static void send_slow(struct control_conn *c, bool healthy, const struct slow *s, const char *subject) {
 	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
 }
@@ -189,6 +202,8 @@ void report_send(struct control_conn *c) {
 		send_model(c, ms, dm, healthy);
 	for (size_t i = 0; (m = members_at(ms, i)); i++)
 		tell_node(c, ms, m, healthy);
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		tell_disk(c, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		tell_model(c, ms, dm, healthy);
 	send_slow_nodes(c, ms, healthy);

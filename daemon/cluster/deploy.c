@@ -76,6 +76,12 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 			snprintf(err, errlen, "model %s %s", name, list);
 			return NULL;
 		}
+		if (catalog_has(d, name)) {
+			snprintf(err, errlen,
+			        "model %s is on disk and not loaded; to load it: caravan load %s", name,
+			        name);
+			return NULL;
+		}
 		list_models(d, false, list, sizeof list);
 		snprintf(err, errlen, "there is no model %s: %s", name, list);
 		return NULL;

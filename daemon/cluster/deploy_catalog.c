@@ -20,6 +20,39 @@
 #define MESSAGE_ROOM (60u << 10) /* of an envelope */
 #define AGAIN_S 600              /* a model that serves is recorded anew so often */
 
+/* ---- names that we know of ---- */
+
+bool catalog_has(const struct deploy *d, const char *name) {
+	for (size_t i = 0; i < d->nstored; i++)
+		if (strcmp(d->stored[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void add_name(struct deploy *d, const char *name) {
+	char(*grown)[WIRE_NAME_MAX + 1] =
+	        catalog_has(d, name) ? NULL : realloc(d->stored, (d->nstored + 1) * sizeof *grown);
+	if (!grown)
+		return;
+	d->stored = grown;
+	snprintf(grown[d->nstored++], sizeof *grown, "%s", name);
+}
+
+void catalog_drop(struct deploy *d, const char *name) {
+	for (size_t i = 0; i < d->nstored; i++)
+		if (strcmp(d->stored[i], name) == 0) {
+			memmove(d->stored[i], d->stored[i + 1], (d->nstored - i - 1) * sizeof *d->stored);
+			d->nstored--;
+			return;
+		}
+}
+
+static void take_names(struct deploy *d, const struct catalog *c) {
+	d->nstored = 0;
+	for (size_t i = 0; i < c->models; i++)
+		add_name(d, c->model[i].name);
+}
+
 /* ---- recording ---- */
 
 struct record {
@@ -50,6 +83,7 @@ void catalog_note(struct model *m) {
 	if (!r)
 		return;
 	m->noted = (uint64_t)time(NULL);
+	add_name(d, m->plan->model);
 	r->d = d;
 	r->m = (struct catalog_model){.used = m->noted,
 	        .context = m->plan->context,
@@ -144,6 +178,8 @@ static void listing_done(void *arg, bool cancelled) {
 		}
 	if (!cancelled) {
 		add_files(k->d, &k->catalog);
+		if (k->rc == 0)
+			take_names(k->d, &k->catalog);
 		if (k->gather)
 			gather_own(k->gather, &k->catalog);
 		else
@@ -450,9 +486,17 @@ void catalog_node_down(struct deploy *d, const struct node_id *id) {
 void catalog_clear_all(struct deploy *d) {
 	while (d->gathers)
 		gather_free(d->gathers);
+	free(d->stored);
+	d->stored = NULL;
+	d->nstored = 0;
 }
 
 int catalog_init(struct deploy *d) {
+	struct catalog names;
+	if (catalog_names(&names, d->c.store) == 0) { /* before there is anybody to keep waiting */
+		take_names(d, &names);
+		catalog_clear(&names);
+	}
 	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LIST_MODELS, on_list_models, d);
 	if (rc == 0)
 		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_MODEL_LIST, on_model_list, d);

@@ -31,6 +31,8 @@ struct keeper {
 	uint8_t *has;       /* by tensor: on its disk, as it said last */
 	uint8_t *give;      /* by tensor: it is to have it; in the same memory */
 	bool vocab;         /* on its disk as well */
+	bool disk_known;    /* it has said how much that can take yet: */
+	uint64_t disk_free; /* bytes */
 	uint64_t load;      /* bytes that it is given in this round */
 	size_t items;
 };
@@ -174,6 +176,8 @@ static void take_answer(struct copies *c, struct keeper *k, const Caravan__Held 
 		k->has[layers + r] = held->ends >> r & 1;
 	k->vocab = held->ends >> END_ROLES & 1;
 	k->keeps = held->keeps;
+	k->disk_known = held->disk_size > 0;
+	k->disk_free = held->disk_free;
 }
 
 /* ---- what a loss would take ---- */
@@ -299,7 +303,9 @@ static bool counts(const struct keeper *k, size_t tensor, uint64_t now) {
 }
 
 static bool can_take(const struct copies *c, const struct keeper *k, size_t tensor, uint64_t now) {
+	uint64_t bytes = tensor_at(c->m->manifest, tensor)->bytes;
 	return k->up && k->keeps && !k->has[tensor] && !k->give[tensor] &&
+	       !(k->disk_known && k->load + bytes > k->disk_free) &&
 	       !(k->failed_ns && now - k->failed_ns < AFTER_FAILURE_MS * 1000000ull);
 }
 

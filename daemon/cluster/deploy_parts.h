@@ -101,6 +101,8 @@ struct deploy {
 	uint64_t room_ns;
 	bool room_looks;
 	struct listing *listings;   /* deploy_catalog.c */
+	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models that our store has, as far as we know */
+	size_t nstored;
 	struct gather *gathers;     /* the same */
 	struct removing *removings; /* deploy_remove.c: on our disk, */
 	struct removal *removals;   /* and on all */
@@ -208,6 +210,8 @@ void news_clear(struct deploy *d);
 int catalog_init(struct deploy *d);
 void catalog_note(struct model *m); /* its name and its last use go to disk, once its manifest is known */
 void catalog_tick(struct model *m);
+bool catalog_has(const struct deploy *d, const char *name); /* a model of this name is on our disk */
+void catalog_drop(struct deploy *d, const char *name);
 void catalog_node_down(struct deploy *d, const struct node_id *id);
 void catalog_clear_all(struct deploy *d);
 

@@ -106,6 +106,8 @@ static void finish(struct removing *k) {
 	msg.in_use = k->sum.in_use;
 	env.body_case = CARAVAN__ENVELOPE__BODY_REMOVED;
 	env.removed = &msg;
+	if (k->rc == 0 && !k->sum.in_use)
+		catalog_drop(k->d, k->name);
 	if (k->rc == 0)
 		log_line(LOG_LINE_INFO, "model %s was removed from this disk: %llu bytes freed", k->name,
 		        (unsigned long long)msg.freed);

@@ -208,7 +208,7 @@ check "a closed standard output is an error, and no way into the daemon" closed
 
 # ---- interrupted -----------------------------------------------------------------------------------------------
 check "unload says its outcome" outcome "^Unloaded stories" on alone unload stories
-check "unload of what is unloaded" says 1 "there is no model stories" on alone unload stories
+check "unload of what is unloaded" says 1 "model stories is on disk and not loaded" on alone unload stories
 require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
 begun() { if [ -d "$1" ]; then test -n "$(ls "$1")"; else test -s "$1"; fi; }
 interrupted() { # PLACE COMMAND...: when there is something in this file or folder it ends on SIGINT, by that signal, saying nothing

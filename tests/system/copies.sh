@@ -60,7 +60,7 @@ check "a node that was away is looked at again" wait_for 30 copied a wide
 require stop a
 rm -rf "$dir/wide.gguf" "$dir/a/store"
 require wait_for 15 state_is b a down
-check "a name that nobody knows is refused" sh -c '! caravan load --control "$0/b/control.sock" nothing 2>"$0/err" && grep -q "no model nothing is loaded" "$0/err"' "$dir"
+check "a name that nobody knows is refused" sh -c '! caravan load --control "$0/b/control.sock" nothing 2>"$0/err" && grep -q "no model nothing is on the disks" "$0/err"' "$dir"
 check "another node loads it by its name" on b load --nodes all wide
 require tell c wide again
 check "it says the same" same "$dir/said" "$dir/again"

@@ -24,6 +24,7 @@ on a unload tale >"$dir/unloaded" 2>&1
 require test -s "$dir/private"
 rm "$dir/tale.gguf"
 check "after unload it is on disk" wait_for 10 listed "on disk" 2
+check "which is said to who asks for it" sh -c '! caravan run -m tale --control "$0/a/control.sock" hello 2>"$0/err2" && grep -q "to load it: caravan load tale" "$0/err2"' "$dir"
 for n in a b; do require stop $n; done
 rm -f "$dir/a/plans" "$dir/b/plans"
 for n in a b; do require node $n; done
