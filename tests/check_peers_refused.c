@@ -56,13 +56,19 @@ START_TEST(expelled_with_an_open_connection) {
 }
 END_TEST
 
+static bool caller_named(void) {
+	return strcmp(nodes[1].looked, "127.0.0.1") == 0;
+}
+
 START_TEST(wrong_server_key) {
 	node_start(&nodes[0]);
 	node_start(&nodes[1]);
 	/* the key of node 2 is looked for where node 1 is */
 	const char *endpoint = peers_endpoint(nodes[1].peers);
 	ck_assert_int_eq(peers_connect(nodes[0].peers, &nodes[2].keys.public, &endpoint, 1), 0);
-	nodes_run(1500);
+	/* the log of node 1 says who it is that looks for another there */
+	ck_assert(nodes_until(caller_named, 10000));
+	nodes_run(1000);
 	ck_assert_uint_eq(nodes[0].ups, 0);
 	ck_assert(!peers_linked(nodes[0].peers, &nodes[2].keys.public));
 }

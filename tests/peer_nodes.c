@@ -124,6 +124,12 @@ static void on_refused(
 	snprintf(n->refusal, sizeof n->refusal, "%s", env->refused->reason);
 }
 
+static const char *node_name_at(void *arg, const char *address) {
+	struct node *n = arg;
+	snprintf(n->looked, sizeof n->looked, "%s", address);
+	return "somebody";
+}
+
 void node_start_at(struct node *n, const char *listen) {
 	char err[200] = "";
 	const struct peers_config c = {.listen = listen,
@@ -132,6 +138,7 @@ void node_start_at(struct node *n, const char *listen) {
 	        .link = node_link,
 	        .roster = node_roster,
 	        .heard = node_heard,
+	        .name_at = node_name_at,
 	        .word = node_word,
 	        .arithmetic = 7,
 	        .arg = n};

@@ -21,6 +21,7 @@ struct node {
 	char refusal[200];
 	struct peers_from asked; /* the last question */
 	bool quiet;              /* does not answer */
+	char looked[64];         /* the address whose node it was to name for its log */
 };
 extern struct node nodes[NODES + 1];
 

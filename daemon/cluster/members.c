@@ -286,6 +286,21 @@ static void members_twin(void *arg, const struct node_id *node, const char *firs
 	conflict_note(who, text);
 }
 
+static const char *members_name_at(void *arg, const char *address) {
+	const struct members *m = arg;
+	size_t len = strlen(address);
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		for (size_t k = 0; k < who->nendpoints && !who->self; k++) {
+			const char *host = who->endpoints[k] + strlen("tcp://");
+			host += *host == '[';
+			if (strncmp(host, address, len) == 0 && (host[len] == ':' || host[len] == ']'))
+				return who->name;
+		}
+	}
+	return NULL;
+}
+
 static void members_word(void *arg, const struct node_id *from) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, from);
@@ -728,6 +743,13 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	m->advertise = c->advertise ? strdup(c->advertise) : NULL;
 	if ((c->state_dir && !m->state_dir) || (c->advertise && !m->advertise))
 		goto error;
+	if (c->advertise && (address_is_any(c->advertise) || strncmp(c->advertise, "tcp://*:", 8) == 0)) {
+		rc = -EINVAL;
+		snprintf(err, errlen,
+		        "%s is nowhere that others could connect to: advertise one address, or leave it away",
+		        c->advertise);
+		goto error;
+	}
 	if (c->advertise &&
 	        (!wire_endpoint_ok(c->advertise) || strlen(c->advertise) >= INVITE_ENDPOINT_MAX)) {
 		rc = -EINVAL;
@@ -745,6 +767,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	        .roster = members_roster,
 	        .heard = members_heard,
 	        .twin = members_twin,
+	        .name_at = members_name_at,
 	        .word = members_word,
 	        .arithmetic = KERN_ARITHMETIC,
 	        .arg = m};

@@ -9,6 +9,8 @@
 #include "proto/descriptors.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +66,15 @@ struct inbound {
 	peers_fn *fn;
 	void *arg;
 	char endpoint[256];
+	/* connections that were accepted lately and of which nothing came, and failures that are told when such a one ends,
+	 * with its address */
+	struct {
+		int fd;
+		char address[64];
+	} accepted[64], unknown;
+	size_t naccepted;
+	char failed[4][256];
+	size_t nfailed;
 };
 
 /* ---- the table of links --------------------------------------------------------------------------- */
@@ -358,6 +369,13 @@ static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
 	wire_free(env);
 }
 
+/* Its handshake was a good one. */
+static void accepted_forget(struct inbound *in, int fd) {
+	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted; i++)
+		if (in->accepted[i].fd == fd)
+			in->accepted[i] = in->unknown;
+}
+
 static bool inbound_readable(void *arg) {
 	struct inbound *in = arg;
 	struct msg m;
@@ -368,6 +386,7 @@ static bool inbound_readable(void *arg) {
 		log_others(LOG_LINE_WARN, "dropped a message without an author");
 		return true;
 	}
+	accepted_forget(in, m.fd);
 	watch_taken(in->watch, m.fd, &m.from);
 	inbound_take(in, &m, rc == 1);
 	msg_close(&m);
@@ -397,6 +416,37 @@ static void inbound_close(struct inbound *in) {
 	zsock_touched(in->sock);
 }
 
+static void accepted_note(struct inbound *in, int fd) {
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	char host[NI_MAXHOST] = "";
+	if (getpeername(fd, (struct sockaddr *)&at, &len) == 0)
+		getnameinfo((struct sockaddr *)&at, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
+	size_t i = in->naccepted++ % (sizeof in->accepted / sizeof *in->accepted);
+	in->accepted[i].fd = fd;
+	snprintf(in->accepted[i].address, sizeof in->accepted[i].address, "%.*s", 63,
+	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
+}
+
+/* The oldest failure, of the connection that is closed now; fd -1: not known which. */
+static void failure_tell(struct inbound *in, int fd) {
+	const char *address = "", *name = NULL;
+	bool known = fd < 0;
+	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted && !known; i++)
+		if (in->accepted[i].fd == fd && in->accepted[i].address[0]) {
+			address = in->accepted[i].address;
+			known = true;
+		}
+	if (!known || !in->nfailed)
+		return;
+	if (*address && in->config->name_at)
+		name = in->config->name_at(in->config->arg, address);
+	log_others(LOG_LINE_WARN, "refused a connection%s%s%s%s%s to %s: %s", *address ? " from " : "",
+	        address, name ? " (" : "", name ? name : "", name ? ")" : "", in->endpoint, in->failed[0]);
+	memmove(in->failed[0], in->failed[1], --in->nfailed * sizeof *in->failed);
+	accepted_forget(in, fd);
+}
+
 static bool inbound_monitor_readable(void *arg) {
 	struct inbound *in = arg;
 	int event, fd;
@@ -404,13 +454,21 @@ static bool inbound_monitor_readable(void *arg) {
 	if (!socket_monitor_next(zsock_socket(in->monitor), &event, &fd, what, sizeof what))
 		return false;
 	if (event == ZMQ_EVENT_ACCEPTED || event == ZMQ_EVENT_ACCEPT_FAILED) {
-		if (event == ZMQ_EVENT_ACCEPTED)
+		if (event == ZMQ_EVENT_ACCEPTED) {
+			accepted_note(in, fd);
 			watch_add(in->watch, fd, NULL);
+		}
 		if (!in->closed && descriptors_short(ACCEPT_RESERVE))
 			inbound_close(in);
-		return true;
+	} else if (event == ZMQ_EVENT_DISCONNECTED) {
+		failure_tell(in, fd);
+	} else { /* its connection is closed next */
+		if (in->nfailed == sizeof in->failed / sizeof *in->failed)
+			failure_tell(in, -1);
+		snprintf(in->failed[in->nfailed++], sizeof *in->failed, "%s%s", what,
+		        strcmp(what, SOCKET_OTHER_KEY) == 0 ? ", of a node that is looked for at this address"
+		                                            : "");
 	}
-	log_others(LOG_LINE_WARN, "refused a connection to %s: %s", in->endpoint, what);
 	return true;
 }
 
@@ -426,16 +484,50 @@ static bool ipv6_works(void) {
 	return works;
 }
 
+/* What to bind to: an address or an interface's name as it is, another name as the address that it has here, which
+ * libzmq does not look for. */
+static void listen_resolve(const char *listen, char out[256]) {
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo *found = NULL;
+	const char *port = strrchr(listen, ':');
+	char host[256];
+	snprintf(out, 256, "%s", listen);
+	if (strncmp(listen, "tcp://", 6) != 0 || !port || listen[6] == '[' || listen[6] == '*')
+		return;
+	snprintf(host, sizeof host, "%.*s", (int)(port - listen - 6), listen + 6);
+	if (if_nametoindex(host) || strspn(host, "0123456789.") == strlen(host) ||
+	        getaddrinfo(host, NULL, &hints, &found) != 0)
+		return;
+	if (getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0)
+		snprintf(out, 256, found->ai_family == AF_INET6 ? "tcp://[%.200s]%s" : "tcp://%.200s%s", host,
+		        port);
+	freeaddrinfo(found);
+}
+
+static const char *bind_strerror(int error) {
+	switch (error) {
+	case ENODEV:
+	case EADDRNOTAVAIL:
+		return "this machine has no such address: tcp://*:PORT stands for all that it has";
+	case EADDRINUSE:
+		return "something listens there already, another caravand perhaps: choose another port with --listen";
+	default:
+		return zmq_strerror(error);
+	}
+}
+
 int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
         const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
 	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
 	static const struct zsock_ops monitor_ops = {inbound_monitor_readable, NULL};
 	/* a refused key is the authenticator's to log: it knows the key and the address */
 	static const int events = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-	                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED;
+	                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED;
 	int rc = -ENOMEM;
 	struct inbound *in = calloc(1, sizeof *in);
-	bool v6 = strchr(c->listen, '[') || (strncmp(c->listen, "tcp://*:", 8) == 0 && ipv6_works());
+	char listen[256];
+	listen_resolve(c->listen, listen);
+	bool v6 = strchr(listen, '[') || (strncmp(c->listen, "tcp://*:", 8) == 0 && ipv6_works());
 	void *s = socket_router(ctx, c->keys, v6), *m = NULL;
 	size_t len = sizeof in->endpoint;
 	if (!in || !s)
@@ -454,7 +546,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 	s = NULL;
 	if (rc)
 		goto error;
-	if (zmq_bind(zsock_socket(in->sock), c->listen) != 0 ||
+	if (zmq_bind(zsock_socket(in->sock), listen) != 0 ||
 	        zmq_getsockopt(zsock_socket(in->sock), ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
 		rc = -errno;
 		goto error;
@@ -462,8 +554,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 	*out = in;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot listen at %s: %s", c->listen,
-	        rc == -ENODEV ? "this machine has no such address" : zmq_strerror(-rc));
+	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, bind_strerror(-rc));
 	if (s)
 		zmq_close(s);
 	inbound_destroy(in);

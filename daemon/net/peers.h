@@ -57,6 +57,8 @@ struct peers_config {
 	 * wrong */
 	void (*twin)(void *arg, const struct node_id *node, const char *first, const char *second, char *text,
 	        size_t len);
+	/* the name of a node that is said to be at this address (numeric, without a port), for people; NULL: none is */
+	const char *(*name_at)(void *arg, const char *address);
 	/* any message of a node of the roster arrived */
 	void (*word)(void *arg, const struct node_id *from);
 	uint32_t arithmetic; /* of ours, for Hello and Welcome */

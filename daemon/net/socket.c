@@ -104,14 +104,17 @@ int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t l
 	memcpy(&value, head + 2, sizeof value);
 	*event = kind;
 	if (fd)
-		*fd = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_ACCEPTED ? (int)value : -1;
+		*fd = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_ACCEPTED ||
+		                      kind == ZMQ_EVENT_DISCONNECTED
+		              ? (int)value
+		              : -1;
 	switch (kind) {
 	case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
 		snprintf(text, len, "the key was refused");
 		break;
 	case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
 		if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
-			snprintf(text, len, "the handshake failed: it was made for another key");
+			snprintf(text, len, SOCKET_OTHER_KEY);
 		else
 			snprintf(text, len, "the handshake failed: not a node (protocol error %08x)", value);
 		break;

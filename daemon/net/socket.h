@@ -12,6 +12,7 @@
 #define SOCKET_CALL_MS 3000     /* to connect and shake hands */
 #define SOCKET_DEAD_MS 5000     /* what was sent goes unacknowledged for so long: the connection is dead */
 #define SOCKET_NOT_CONNECTED "cannot connect" /* what a monitor says of ZMQ_EVENT_CLOSED */
+#define SOCKET_OTHER_KEY "the handshake failed: it was made for another key"
 
 /* A ROUTER that serves CURVE with these keys; the authenticator must be bound in ctx already.  v6: it will be
  * bound to an IPv6 address.  NULL: errno. */
