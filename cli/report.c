@@ -153,6 +153,8 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 		}
 		if (s->cache)
 			json_object_set_new(o, "cache_bytes", json_integer((json_int_t)s->cache));
+		json_object_set_new(o, "measuring", json_boolean(s->measuring));
+		json_object_set_new(o, "measured_busy", json_boolean(s->disturbed));
 		if (s->disk_rate > 0)
 			json_object_set_new(o, "disk_rate", json_real(s->disk_rate));
 		json_object_set_new(o, "version", json_string(s->version));

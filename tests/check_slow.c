@@ -57,6 +57,11 @@ START_TEST(a_stage_is_held_against_itself_and_the_plan) {
 	node.measuring = false;
 	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	ck_assert_ptr_nonnull(strstr(s.advice, "caravan unload stories"));
+	/* three times is off, for more weights than any cache has */
+	stage.seconds = 0.055 * 3;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	state.weight_bytes = 2ull << 30;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	/* and a part of what it is */
 	stage.seconds = 0.055 / 8;
 	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));

@@ -139,7 +139,9 @@ static void take(struct measure *m) {
 	} else if (known->looks < LOOKS) {
 		rates_add(known, &m->look, believed);
 	} else if (drift == 0) {
-		m->disturbed = 0; /* they hold all the same */
+		m->disturbed = 0; /* they hold all the same, and have a wider spread perhaps */
+		if (believed)
+			rates_add(known, &m->look, true);
 	} else if (drift > 0 || slower) {
 		log_line(LOG_LINE_INFO, "this machine is %s than it was measured: measuring anew",
 		        drift > 0 ? "quicker" : "slower");

@@ -6,10 +6,12 @@
 
 #include <stdio.h>
 
-#define ROWS_LEAST 16        /* before a stage's time says anything */
-#define DIFFERENCE 5e-3      /* seconds: less is what any step may wait for */
-#define LAYER_SECONDS 1e-4   /* that a layer may take whatever its weights are */
-#define QUICKER_SECONDS 1e-3 /* a prediction below that says little */
+#define ROWS_LEAST 16                   /* before a stage's time says anything */
+#define DIFFERENCE 5e-3                 /* seconds: less is what any step may wait for */
+#define LAYER_SECONDS 1e-4              /* that a layer may take whatever its weights are */
+#define SMALL_BYTES ((uint64_t)1 << 30) /* of weights that may lie in a cache, */
+#define SMALL_FACTOR 8.0                /* which explains so much */
+#define QUICKER_SECONDS 1e-3            /* a prediction below that says little */
 
 /* How much slower than the other, as people say it: "8 times". */
 static double times(double slow, double quick) {
@@ -36,7 +38,8 @@ static bool than_predicted(struct slow *out, const Caravan__Plan *plan, const Ca
 	        st->usual_seconds > 0 ? st->usual_seconds : st->single_seconds / (double)st->single_rows;
 	double fixed = LAYER_SECONDS * (s->last - s->first);
 	bool slower = took > RATES_FACTOR * s->seconds + fixed && took - s->seconds > DIFFERENCE;
-	bool quicker = s->seconds > RATES_FACTOR * took && s->seconds > QUICKER_SECONDS;
+	double least = st->weight_bytes < SMALL_BYTES ? SMALL_FACTOR : RATES_FACTOR;
+	bool quicker = s->seconds > least * took && s->seconds > QUICKER_SECONDS;
 	if (!slower && !quicker)
 		return false;
 	double off = slower ? times(took, s->seconds) : times(s->seconds, took);
