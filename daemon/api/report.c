@@ -101,15 +101,19 @@ static void tell_node(struct control_conn *c, struct members *ms, const struct m
 	struct tm tm;
 	bool today = members_since(ms, m) < 86400;
 	members_reason(ms, m, reason, sizeof reason);
+	if (m->self && *reason)
+		report_problem(c, healthy, "this-node", m->name, "", "%.900s.", reason);
 	if (m->self || m->expelled || (m->up && !*reason))
 		return;
+	bool advised = strstr(reason, ": open the port") || strstr(reason, ": run caravan leave");
 	if (localtime_r(&from, &tm))
 		strftime(since, sizeof since, today ? " since %H:%M" : " since %Y-%m-%d %H:%M", &tm);
 	snprintf(advice, sizeof advice,
 	        "Start caravand there, or look at its network; if it is gone for good: caravan expel %s",
 	        m->name);
-	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name, m->up ? "" : advice,
-	        "%s is %s%s%s%.900s.", m->name, m->up ? "up" : "down", since, *reason ? ": " : "", reason);
+	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name,
+	        m->up || advised ? "" : advice, "%s is %s%s%s%.900s.", m->name, m->up ? "up" : "down", since,
+	        *reason ? ": " : "", reason);
 }
 
 /* A model that does not serve, or that a single node's loss would take away although there was time to copy it. */

@@ -298,4 +298,41 @@ wait $client
 check "until the next one" test $? = 130
 kill -CONT "$(pid_of peer)"
 check "the daemon does go on" wait_for 30 serves alone again
+
+# ---- leaving, and coming back ----------------------------------------------------------------------------------------
+answer() { # WORD COMMAND...: on a terminal, where somebody types that
+	python3 -c 'import os, pty, sys
+said = b""
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.write(fd, sys.argv[1].encode() + b"\n")
+try:
+    while True:
+        said += os.read(fd, 4096)
+except OSError:
+    pass
+sys.stdout.write(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
+}
+refused() { ! answer "$@" >"$dir/asked" && cat "$dir/asked" && grep -q "\[y/N\]" "$dir/asked" && grep -q "nothing was done" "$dir/asked"; }
+id_of() { on "$1" status --json | json "[n['id'] for n in j['nodes'] if n['self']][0]"; }
+require on alone unload again
+id_of peer >"$dir/id"
+check "leave asks on a terminal" refused no caravan leave --control "$dir/peer/control.sock"
+check "so does expel" refused "" caravan expel --control "$dir/alone/control.sock" peer
+check "with --yes nobody is asked" answer no caravan leave --yes --control "$dir/peer/control.sock"
+another() { id_of peer >"$dir/id2" && ! same "$dir/id" "$dir/id2" && all_up peer 1; }
+check "the node is another one then, by itself" wait_for 15 another
+check "in the same process" kill -0 "$(pid_of peer)"
+check "with what was on its disk" sh -c 'test -n "$(find "$0/peer/store" -type f)"' "$dir"
+left() { on alone status >"$dir/out" && ! grep -q peer "$dir/out"; }
+check "the other does not show it any more" wait_for 5 left
+check "it comes back by an invitation, with its name" on peer join "$(on alone invite)"
+check "and both are up" wait_for 15 all_up alone 2
+check "expel in a script asks nobody" on alone expel peer
+told() { on peer status | tr -s ' \n' ' ' | grep -q "was expelled from its cluster: caravan leave"; }
+check "who was expelled is told what to do" wait_for 5 told
+check "and does it" on peer leave
+check "then it can come back too" sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do caravan join --control "$0/peer/control.sock" "$(caravan invite --control "$0/alone/control.sock")" && exit; sleep 0.5; done; exit 1' "$dir"
 finish
