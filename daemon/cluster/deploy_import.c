@@ -83,6 +83,8 @@ static void import_done(void *arg, bool cancelled) {
 void load_hash(struct load *l) {
 	load_forget_nodes(l);
 	planner_clear(&l->found);
+	advice_destroy(l->advice);
+	l->advice = NULL;
 	plan_free(l->plan);
 	l->plan = NULL;
 	load_hold(l);
