@@ -209,6 +209,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 	}
 	snprintf(dir, sizeof dir, "%s/store", o->state);
 	rc = store_open(&n->store, dir, err, errlen);
+	if (rc == 0) /* which is looked after later; how much room there is is said at once */
+		store_set_limit(n->store, &(struct store_limit){.bytes = o->cache});
 	if (rc == 0 && o->borrow)
 		(void)store_borrow(n->store, o->borrow); /* what cannot be read there is made here */
 	if (rc == 0)

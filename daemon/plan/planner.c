@@ -294,7 +294,7 @@ static int no_disk(struct planner_plan *out, const struct planner_input *in, con
 	}
 	out->missing_disk = need > have ? need - have : need / layers;
 	return refuse(-ENOSPC, err, errlen,
-	        "%s more disk space is needed: its layers take %s that no disk has yet, and free for them are %s",
+	        "%s more disk space is needed: the layers that are not on any disk yet take %s; free: %s",
 	        size_text((double)out->missing_disk).s, size_text((double)need).s, list);
 }
 

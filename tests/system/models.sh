@@ -40,4 +40,12 @@ require on b unload tale
 check "rm takes it off all disks, and says how much that was" sh -c 'caravan rm --yes tale --control "$0/a/control.sock" >"$0/removed" && grep -q "^a: .* freed$" "$0/removed" && grep -q "^b: .* freed$" "$0/removed" && grep -q "^Deleted tale: .* freed\.$" "$0/removed"' "$dir"
 check "nothing of it is left" sh -c '! ls "$0"/a/store/tensors/* "$0"/b/store/tensors/* "$0"/a/store/models/* 2>/dev/null && test -z "$(caravan models --control "$0/a/control.sock")"' "$dir"
 check "rm of what is not there fails" sh -c '! caravan rm tale --control "$0/a/control.sock" 2>"$0/err2" && grep -q "no model tale" "$0/err2"' "$dir"
+# ---- no room ---------------------------------------------------------------------------------------------------
+require node tiny -- --cache 500K
+empty() { test -z "$(ls "$dir/tiny/store/tensors" "$dir/tiny/store/blobs" "$dir/tiny/store/names" "$dir/tiny/store/models" | grep -v ':$' | tr -d '\n')"; }
+check "a load that no disk has room for is refused" sh -c '! caravan load --control "$0/tiny/control.sock" "$1" 2>"$0/err2" && grep -q "MiB more disk space is needed" "$0/err2"' "$dir" "$demo"
+check "before a byte was hashed, and leaves nothing" empty
+check "plan says so" sh -c '! caravan plan --control "$0/tiny/control.sock" --json "$1" >"$0/j" 2>"$0/err2" && grep -q "disk space is needed" "$0/err2"' "$dir" "$demo"
+check "to programs too" sh -c 'python3 -c "import json, sys; j = json.load(sys.stdin); sys.exit(not (not j[\"fits\"] and j[\"missing_disk_bytes\"] > 1000000))" <"$0/j"' "$dir"
+check "and status that the disk is full" sh -c 'caravan status --control "$0/tiny/control.sock" >"$0/text"; grep -q "tiny has no room for more weights within its --cache" "$0/text"' "$dir"
 finish

@@ -29,6 +29,17 @@ check "what a token takes is what its stages take" holds "$dir/j" 'abs(sum(s["co
 check "the slow machine gets least" holds "$dir/j" 'min(j["stages"], key=lambda s: s["last"] - s["first"])["node"] == "far"'
 check "nothing takes more than there is" holds "$dir/j" 'all(s["memory_needed"] <= s["memory_free"] for s in j["stages"])'
 check "it says that nobody has measured" holds "$dir/j" 'j["described"] and j["fits"] and j["version"] == 1'
+check "and how long moving takes, but not hashing" holds "$dir/j" '"hash_seconds" not in j and j["move_seconds"] > 60'
+cat >"$dir/cards" <<'EOF'
+desk memory=60G bandwidth=23.9GB/s space=10G
+far  memory=60G bandwidth=10GB/s space=40G
+EOF
+cards() { caravan plan --cluster "$dir/cards" --json --shape "$1" >"$dir/j"; }
+check "layers go where disks have room" cards llama2-70b:Q4_K_M
+check "and not where they have none" holds "$dir/j" 'all(s["disk_needed"] <= s["disk_free"] for s in j["stages"] + j["others"]) and {s["node"] for s in j["stages"]} == {"desk", "far"}'
+check "too little disk is said" refused "llama2-70b:Q8_0 does not fit: [0-9.]* GiB more disk space is needed" cards llama2-70b:Q8_0
+check "what has no kernels yet is said" refused "weights of type IQ4_XS are not supported yet" cards llama2-70b:IQ4_XS
+check "70B on four machines again" json_of --shape llama2-70b:Q4_0
 check "people are told" told --shape llama2-70b:Q4_0
 for line in "llama2-70b:Q4_0: 80 layers, 36.1 GiB of weights, most of type Q4_0; context" "  4096, 4 in parallel, KV cache f16" \
 	"  desk-1 +0-[0-9]+ +[0-9.]+ GiB +[0-9.]+ GiB " "One stream: [0-9.]+ tokens/s: [0-9]+ ms a token" "Under load: [0-9.]+ tokens/s" \
@@ -103,6 +114,7 @@ alike() { # two lists of slices
 }
 planned() { on a plan --json "$@" >"$dir/j"; }
 check "a plan of the cluster" planned --nodes all "$demo"
+check "with how long loading takes, and room on disks" holds "$dir/j" 'j["hash_bytes"] > 2e6 and j["hash_seconds"] > 0 and j["move_seconds"] > 0 and all(s["disk_free"] > s["disk_needed"] > 0 for s in j["stages"])'
 check "over all nodes" holds "$dir/j" 'sorted(s["node"] for s in j["stages"]) == ["a", "b", "c"] and not j["described"]'
 check "with the time that it takes" holds "$dir/j" 'j["tokens_per_second"] > 0 and j["tokens_per_second_loaded"] > 0 and j["bottleneck"] in ("a", "b", "c")'
 check "moves nothing" test -z "$(stored)"
