@@ -147,7 +147,7 @@ static void print_copies(const Caravan__ModelState *s) {
 	if (!s->copies)
 		return;
 	if (s->copy_missing)
-		table_say(4, "copies on disk: %.0f%% of %u, %s to go",
+		table_say(4, "copies on disk: %.0f%% of %u copies done, %s to go",
 		        100 * (1 - (double)s->copy_missing / (double)s->copy_bytes), s->copies,
 		        size_text((double)s->copy_missing).s);
 	else

@@ -152,7 +152,7 @@ static void on_progress(void *arg, const char *what, const char *node, uint64_t 
 	ck_assert_uint_le(done, total);
 	o->hashing += strcmp(what, "hashing") == 0;
 	o->packing += strcmp(what, "packing") == 0;
-	if (strcmp(what, "sending") == 0) {
+	if (strcmp(what, "fetching") == 0) {
 		o->sending++;
 		snprintf(o->sent_to + strlen(o->sent_to), sizeof o->sent_to - strlen(o->sent_to), "%s ",
 		        strlen(o->sent_to) < 90 ? node : "");

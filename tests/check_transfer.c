@@ -199,7 +199,7 @@ START_TEST(moves_once_and_passes_on) {
 
 	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
 	ck_assert_msg(o.ok, "%s", o.error);
-	ck_assert_str_eq(o.what, "sending");
+	ck_assert_str_eq(o.what, "fetching");
 	ck_assert_uint_eq(o.last, o.total);
 	ck_assert_uint_eq(o.total, manifest_layer_bytes(m, 0, 2));
 	ck_assert_uint_ge(o.moved, o.total);

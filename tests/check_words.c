@@ -59,7 +59,7 @@ static const double GIB = 1024.0 * 1024 * 1024;
 
 START_TEST(a_bar_says_who_does_what_how_fast_and_how_long) {
 	char line[256];
-	struct progress_line l = {.what = "sending",
+	struct progress_line l = {.what = "fetching",
 	        .node = "study",
 	        .nodes = 1,
 	        .done = 3 * GIB,
@@ -67,15 +67,15 @@ START_TEST(a_bar_says_who_does_what_how_fast_and_how_long) {
 	        .rate = 0.1 * GIB};
 	progress_text(line, sizeof line, 120, &l);
 	ck_assert_str_eq(line,
-	        "study: sending [########................]  33%  3.00 GiB of 9.00 GiB, 102 MiB/s, "
+	        "study: fetching [########................]  33%  3.00 GiB of 9.00 GiB, 102 MiB/s, "
 	        "60 s left");
 	/* not a figure from what nothing is known of */
 	l.rate = 0;
 	progress_text(line, sizeof line, 120, &l);
-	ck_assert_str_eq(line, "study: sending [########................]  33%  3.00 GiB of 9.00 GiB");
+	ck_assert_str_eq(line, "study: fetching [########................]  33%  3.00 GiB of 9.00 GiB");
 	l.nodes = 3;
 	progress_text(line, sizeof line, 120, &l);
-	ck_assert_msg(strncmp(line, "3 nodes: sending [", 18) == 0, "%s", line);
+	ck_assert_msg(strncmp(line, "3 nodes: fetching [", 19) == 0, "%s", line);
 	l = (struct progress_line){.what = "reading the prompt",
 	        .node = "",
 	        .nodes = 1,

@@ -56,7 +56,7 @@ struct transfer_request {
 	uint32_t silent_ms; /* 0: TRANSFER_SILENT_MS */
 	bool spare; /* nobody waits for it: TRANSFER_SPARE bytes a second, and less while we are busy */
 	bool alone; /* others are not sent here for it while it is under way */
-	/* what: "sending" while bytes come over the network, "packing" when they are from a file here */
+	/* what: "fetching" while bytes come over the network, "packing" when they are from a file here */
 	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total); /* NULL allowed */
 	/* Once, never inside transfer_fetch: everything is in the store, or error says what is missing and who failed. */
 	void (*done)(void *arg, const char *error, uint64_t moved);

@@ -323,7 +323,7 @@ static void item_step(struct fetch *f, struct work *w) {
 		it->have[w->chunk] = true;
 		count_chunk(f, it, w->chunk);
 		if (f->on_progress && f->total)
-			f->on_progress(f->arg, it->offer ? "packing" : "sending", f->done, f->total);
+			f->on_progress(f->arg, it->offer ? "packing" : "fetching", f->done, f->total);
 		if (f->ended)
 			break;
 		serve_again(f->t, &it->id);
