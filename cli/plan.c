@@ -238,7 +238,7 @@ static int check_words(const struct asked *q, const struct asked *small) {
 	if (rc == 0)
 		rc = open_vocab(&b, small);
 	if (rc == 0 && !vocab_same_words(a, b, why, sizeof why))
-		rc = fail("%s cannot make drafts for %s: it has other words (%s)", small->cmd.file,
+		rc = fail("%s cannot draft for %s: its tokenizer is another (%s)", small->cmd.file,
 		        q->cmd.file, why);
 	vocab_destroy(a);
 	vocab_destroy(b);

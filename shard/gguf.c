@@ -271,7 +271,7 @@ static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	qsort_r(p->by_key, count, sizeof *p->by_key, compare_values, p->value);
 	for (size_t i = 1; i < count; i++) {
 		if (compare_values(&p->by_key[i - 1], &p->by_key[i], p->value) == 0) {
-			snprintf(c->err, c->errlen, "%s: the key %s stands in it twice", c->name,
+			snprintf(c->err, c->errlen, "%s: the key %s occurs twice", c->name,
 			        gguf_printable(p->value[p->by_key[i]].key, key, sizeof key));
 			return -EINVAL;
 		}
@@ -387,7 +387,7 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 		if (start > p->size || offset[i] > p->size - start ||
 		        t->bytes > p->size - start - offset[i]) {
 			snprintf(c->err, c->errlen,
-			        "%s: tensor %s lies beyond the end of the file, which has %" PRIu64
+			        "%s: tensor %s extends beyond the end of the file, which has %" PRIu64
 			        " bytes: is the download complete?",
 			        c->name, name, p->size);
 			rc = -EINVAL;
@@ -592,7 +592,7 @@ static int index_tensors(struct gguf *g, const char *name, char *err, size_t err
 	qsort(g->by_name, total, sizeof *g->by_name, compare_tensors);
 	for (size_t i = 1; i < total; i++) {
 		if (compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0) {
-			snprintf(err, errlen, "%s: tensor %s stands in it twice", gguf_file(g, g->by_name[i]),
+			snprintf(err, errlen, "%s: tensor %s occurs twice", gguf_file(g, g->by_name[i]),
 			        gguf_printable(g->by_name[i]->name, shown, sizeof shown));
 			return -EINVAL;
 		}

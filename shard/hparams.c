@@ -428,7 +428,7 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 	}
 	if (!(hp->eps > 0 && hp->eps < 1)) {
 		snprintf(
-		        err, errlen, "the norm's epsilon is %g (between 0 and 1 it can be)", (double)hp->eps);
+		        err, errlen, "the norm's epsilon is %g, it must be between 0 and 1", (double)hp->eps);
 		return -EINVAL;
 	}
 	for (uint32_t i = 0; i < HPARAMS_MAX_PAIRS; i++) {

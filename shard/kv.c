@@ -13,7 +13,7 @@
 int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errlen) {
 	if (kern_kv_fits(type, hp->head_size))
 		return 0;
-	snprintf(err, errlen, "a %s KV cache wants heads of whole 32s, and those of the model have %u",
+	snprintf(err, errlen, "a %s KV cache needs a head size divisible by 32, and this model's is %u",
 	        kern_kv_name(type), hp->head_size);
 	return -EINVAL;
 }

@@ -71,7 +71,7 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 	if (!sl->maps || (layers && !sl->layer))
 		goto error;
 	if (room && layers && (rc = feed_plan(&plan, m, first, last, room)) == -ENOSPC)
-		snprintf(err, errlen, "layers %u to %u: there is no room even for reading them from disk",
+		snprintf(err, errlen, "layers %u to %u: there is not enough memory even to read them from disk",
 		        first, last - 1);
 	if (room && rc)
 		goto error;

@@ -337,7 +337,7 @@ START_TEST(what_cannot_be_is_said) {
 	cluster(3);
 	ck_assert_str_eq(load(0, path, all, &o), "3 nodes are named, and the model has 2 layers");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = unknown, .nnodes = 2}, &o),
-	        "zoe is no node of this cluster");
+	        "zoe is not a node of this cluster");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 513}, &o),
 	        "a context of 513 is more than the model was trained for: 512");
 	load(0, path, (struct deploy_load){.name = "../m"}, &o);
@@ -712,7 +712,7 @@ END_TEST
 static bool says_what_is_missing(void *arg) {
 	(void)arg;
 	const struct deploy_model *m = model(0, "m");
-	return m && strstr(m->reason, "is not whole on the disks of the nodes that are up");
+	return m && strstr(m->reason, "is incomplete on the disks of the nodes that are up");
 }
 
 START_TEST(what_is_missing_is_said_until_it_is_back) {
@@ -931,7 +931,7 @@ START_TEST(members_are_not_believed) {
 	size_t stages = plan->n_stages;
 	plan->n_stages = 1;
 	int other = memcmp(plan->stages[0]->node.data, nodes[0].keys.public.b, 32) == 0 ? 1 : 0;
-	ck_assert_str_eq(tell_prepare(2, other, plan), "this node is no stage of the plan");
+	ck_assert_str_eq(tell_prepare(2, other, plan), "this node is not a stage of the plan");
 	plan->n_stages = stages;
 	/* of content that nobody has */
 	uint8_t was = plan->vocab.data[0];
@@ -948,7 +948,7 @@ START_TEST(members_are_not_believed) {
 	for (size_t i = 0; i < plan->n_stages; i++)
 		plan->stages[i]->room = 1;
 	tell_prepare(2, 1, plan);
-	ck_assert_msg(strstr(refusal, "have no room even for reading them from disk"), "%s", refusal);
+	ck_assert_msg(strstr(refusal, "not enough memory even to read layers"), "%s", refusal);
 	for (size_t i = 0; i < plan->n_stages; i++)
 		plan->stages[i]->room = 0;
 	/* with more KV than there is memory */
@@ -1000,10 +1000,10 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	/* cleo makes models up: bob takes some of them, and says no to the others */
 	for (int i = 0; i < 40; i++) {
 		snprintf(name, sizeof name, "n%d", i);
-		const char *no = "cleo coordinates 16 models already, which is as many as one node may";
+		const char *no = "cleo coordinates 16 models already, the most that one node may";
 		ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), i < 16 ? "" : no);
 	}
-	ck_assert_str_eq(tell_prepare(2, 1, plan), "this node is no stage of the plan");
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "this node is not a stage of the plan");
 	size_t known = 0;
 	while (deploy_at(above[1].deploy, known))
 		known++;
@@ -1059,7 +1059,7 @@ START_TEST(copies_come_onto_other_disks) {
 	const struct manifest *m = model(0, "m")->manifest;
 	ck_assert(nodes_wait(copied_once, &ada, 20000));
 	Caravan__ModelState s = copies_of(0, "m");
-	ck_assert_str_eq(s.at_risk, "only on ada: the ends; only on bob: layers 0-5");
+	ck_assert_str_eq(s.at_risk, "only on ada: embedding and output; only on bob: layers 0-5");
 	ck_assert_uint_eq(s.copies, 1);
 	ck_assert_uint_eq(s.copy_missing, 0);
 	ck_assert_uint_eq(fewest(m), 1);

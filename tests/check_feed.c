@@ -127,7 +127,7 @@ START_TEST(what_stays_is_as_much_as_can) {
 	ck_assert_int_eq(
 	        slice_create(&s, model->store, m, 0, m->hp.layers, false, least - PAGE, err, sizeof err),
 	        -ENOSPC);
-	ck_assert_ptr_nonnull(strstr(err, "no room even for reading them from disk"));
+	ck_assert_ptr_nonnull(strstr(err, "not enough memory even to read them from disk"));
 }
 END_TEST
 

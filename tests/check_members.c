@@ -207,7 +207,7 @@ START_TEST(invitations) {
 	bad[30] = bad[30] == 'A' ? 'B' : 'A';
 	ck_assert_ptr_nonnull(strstr(join(&nodes[1], bad), "checksum"));
 	bad[50] = 0;
-	ck_assert_ptr_nonnull(strstr(join(&nodes[1], bad), "not whole"));
+	ck_assert_ptr_nonnull(strstr(join(&nodes[1], bad), "incomplete"));
 	ck_assert_ptr_nonnull(strstr(join(&nodes[1], "hello"), "not an invitation"));
 	ck_assert_ptr_nonnull(strstr(join(&nodes[0], once), "our own"));
 	free(bad);

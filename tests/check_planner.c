@@ -458,7 +458,7 @@ START_TEST(says_what_is_missing) {
 
 	node[0].memory = 1 << 10;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
-	ck_assert_ptr_nonnull(strstr(err, "ends"));
+	ck_assert_ptr_nonnull(strstr(err, "embedding and output"));
 	ck_assert_uint_eq(plan.missing, planner_end_bytes(m, 2, 512) - (1 << 10));
 	manifest_destroy(m);
 }
@@ -920,10 +920,10 @@ START_TEST(wrong_descriptions_are_told_with_their_line) {
 	        {"a memory=1.2.3G", "file:1: memory: '1.2.3G'"},
 	        {"a memory=nan", "file:1: memory: 'nan'"},
 	        {"a memory=9999999999G", "file:1: memory: "},
-	        {"a memory=1G memory=1G", "file:1: memory stands there twice"},
+	        {"a memory=1G memory=1G", "file:1: memory occurs twice"},
 	        {"a memory=1G bandwidth=10", "file:1: bandwidth: '10' is not a rate such as 18GB/s"},
 	        {"a memory=1G Q4_0=10", "file:1: Q4_0: '10' is not a rate"},
-	        {"a memory=1G Q4_0=1GB/s q4_0=1GB/s", "file:1: Q4_0 stands there twice"},
+	        {"a memory=1G Q4_0=1GB/s q4_0=1GB/s", "file:1: Q4_0 occurs twice"},
 	        {"a memory=1G link=1Gb", "file:1: link: '1Gb' is not a rate such as 1Gbit/s"},
 	        {"a memory=1G round-trip=3", "file:1: round-trip: '3' is not a time such as 0.4ms"},
 	        {"a memory=1G threads=0", "file:1: threads: '0' is not a whole number"},
@@ -932,9 +932,9 @@ START_TEST(wrong_descriptions_are_told_with_their_line) {
 	        {"a memory=1G count=200\nb memory=1G count=57", "file:2: more than 256 machines"},
 	        {"a memory=1G ram=2G", "file:1: there is no 'ram': memory, bandwidth"},
 	        {"a 12G", "file:1: '12G' is not of the form KEY=VALUE"},
-	        {"memory=1G a", "file:1: 'memory=1G' is no name"},
-	        {"{\"name\": \"a\"}", "file:1: '{\"name\":' is no name"},
-	        {"a memory=\x1b[1m", "file:1: this is no text"},
+	        {"memory=1G a", "file:1: 'memory=1G' is not a name"},
+	        {"{\"name\": \"a\"}", "file:1: '{\"name\":' is not a name"},
+	        {"a memory=\x1b[1m", "file:1: this is not text"},
 	};
 	for (size_t i = 0; i < sizeof wrongs / sizeof *wrongs; i++) {
 		struct machines ms;

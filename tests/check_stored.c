@@ -292,7 +292,7 @@ START_TEST(a_model_is_loaded_by_name_with_nothing_but_the_stores) {
 	load(0, NULL, (struct deploy_load){.known = "m"});
 	ck_assert_msg(
 	        strstr(out.error,
-	                "model m is not whole on the disks of the nodes that are up: no node has layers ") ==
+	                "model m is incomplete on the disks of the nodes that are up: no node has layers ") ==
 	                out.error,
 	        "%s", out.error);
 	list(0);

@@ -241,7 +241,7 @@ static void on_check(
 		if (!node_id_equal(&m->coordinator, &from->node) ||
 		        belief_of(msg->plans, msg->n_plans, m->plan->model))
 			continue;
-		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "its coordinator does not know it any more");
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "its coordinator no longer knows it");
 		if (i > d->models)
 			i = d->models; /* hooks may have taken others away */
 	}

@@ -254,7 +254,7 @@ static void tell_only(const struct copies *c, const struct keeper *only, bool *l
 		comma = ", ";
 	}
 	if (ends) {
-		say(s, "%sthe ends", comma);
+		say(s, "%sembedding and output", comma);
 		comma = ", ";
 	}
 	if (vocab)

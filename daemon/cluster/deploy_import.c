@@ -326,9 +326,9 @@ static bool draft_fits(struct load *l) {
 	const struct model *m = draft_of(l, l->draft);
 	const struct vocab *words = l->im ? import_vocab(l->im) : l->words;
 	if (!m || !m->vocab)
-		load_fail(l, "no model %s that could make drafts serves on this node", l->draft);
+		load_fail(l, "no model %s that could draft serves on this node", l->draft);
 	else if (words && !vocab_same_words(words, m->vocab, why, sizeof why))
-		load_fail(l, "%s cannot make drafts for %s: it has other words (%s)", l->draft, l->name, why);
+		load_fail(l, "%s cannot draft for %s: its tokenizer is another (%s)", l->draft, l->name, why);
 	else
 		return true;
 	return false;
@@ -599,7 +599,7 @@ int load_take_part(struct load *l) {
 		m = members_named(ms, l->names[i]);
 		if (!m || m->expelled || (!m->self && !m->up)) {
 			load_fail(l, "%s %s", m ? m->name : l->names[i],
-			        !m            ? "is no node of this cluster"
+			        !m            ? "is not a node of this cluster"
 			        : m->expelled ? "is expelled"
 			                      : "is down");
 			return -ENOENT;
@@ -796,7 +796,7 @@ void load_plan(struct load *l) {
 		look_missing(l, gaps, sizeof gaps);
 		if (*gaps) {
 			load_fail(l,
-			        "model %s is not whole on the disks of the nodes that are up: no node has %s; load it "
+			        "model %s is incomplete on the disks of the nodes that are up: no node has %s; load it "
 			        "from its file, or start the nodes that have them",
 			        l->stored, gaps);
 			return;

@@ -246,14 +246,14 @@ void load_learnt(struct load *l, const char *error) {
 	}
 	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
 	if (!deploy_charge(d, need)) {
-		load_fail(l, "the model's two ends take %s on %s, and %s of %s are in use",
+		load_fail(l, "embedding and output take %s on %s, and %s of %s are in use",
 		        size_text((double)need).s, deploy_node_name(d, &d->self),
 		        size_text((double)d->used).s, size_text((double)d->c.memory).s);
 		return;
 	}
 	m->ends_charged = need;
 	char subject[WIRE_NAME_MAX + 32];
-	snprintf(subject, sizeof subject, "the ends of %s", m->plan->model);
+	snprintf(subject, sizeof subject, "embedding and output of %s", m->plan->model);
 	struct node_id sources[WIRE_NODES_MAX];
 	size_t n = deploy_others(d, sources);
 	struct transfer_request r = {.subject = subject,

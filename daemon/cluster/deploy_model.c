@@ -84,12 +84,12 @@ static bool has_place(struct deploy *d, const struct model *m, char *err, size_t
 		others += !model_ours(d->model[i]);
 	}
 	if (its >= DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "%s coordinates %d models already, which is as many as one node may",
+		snprintf(err, errlen, "%s coordinates %d models already, the most that one node may",
 		        deploy_node_name(d, &m->coordinator), DEPLOY_MODELS_EACH);
 		return false;
 	}
 	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "there are %zu models already, which is as many as a node knows",
+		snprintf(err, errlen, "there are %zu models already, the most that a node knows",
 		        others);
 		return false;
 	}

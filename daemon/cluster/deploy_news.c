@@ -241,7 +241,7 @@ static void on_refused(
 	if (t->unloaded)
 		snprintf(t->error, sizeof t->error, "%s", env->refused->reason);
 	else
-		log_line(LOG_LINE_WARN, "%s does not take news of a plan: %s",
+		log_line(LOG_LINE_WARN, "%s refused the announcement of a plan: %s",
 		        deploy_node_name(d, &from->node), env->refused->reason);
 	check_over(t);
 }
@@ -264,7 +264,7 @@ void news_tick(struct deploy *d) {
 		if (loop_now_ns() - t->since_ns > DEPLOY_TELL_MS * 1000000ull)
 			for (size_t i = 0; i < t->count; i++)
 				if (t->to[i].ref) {
-					log_line(LOG_LINE_WARN, "%s does not answer news of a plan",
+					log_line(LOG_LINE_WARN, "%s does not answer the announcement of a plan",
 					        deploy_node_name(d, &t->to[i].node));
 					snprintf(t->error, sizeof t->error, "%s does not answer",
 					        deploy_node_name(d, &t->to[i].node));

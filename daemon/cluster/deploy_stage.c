@@ -216,7 +216,7 @@ void stage_learnt(struct stage *st, const char *error) {
 		struct feed_plan p;
 		int rc = feed_plan(&p, m->manifest, first, last, st->at->room);
 		if (rc) {
-			fail(st, "layers %u to %u have no room even for reading them from disk", first,
+			fail(st, "there is not enough memory even to read layers %u to %u from disk", first,
 			        last - 1);
 			return;
 		}
@@ -266,7 +266,7 @@ static const char *objection(struct deploy *d, const struct peers_from *from, co
 	if (memcmp(from->node.b, plan->coordinator.data, sizeof from->node.b) != 0)
 		return "only a plan's coordinator can have it prepared";
 	if (mine == 0)
-		return "this node is no stage of the plan";
+		return "this node is not a stage of the plan";
 	if (plan->arithmetic != KERN_ARITHMETIC) {
 		snprintf(buf, len, "the plan needs revision %u of the arithmetic, this node has %u",
 		        plan->arithmetic, KERN_ARITHMETIC);

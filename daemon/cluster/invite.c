@@ -128,12 +128,12 @@ int invite_decode(struct invite *i, const char *token, char *err, size_t errlen)
 		snprintf(copy, sizeof copy, "%.*s", (int)len, token);
 		n = token_bytes(copy + sizeof PREFIX - 1, b);
 		if (n < HEAD + CHECK) {
-			what = "the invitation is not whole: part of it is missing, or there is a character that does not "
+			what = "the invitation is incomplete: part of it is missing, or it has a character that does not "
 			       "belong to it";
 		} else {
 			SHA256(b, (size_t)n - CHECK, hash);
 			if (memcmp(hash, b + n - CHECK, CHECK) != 0)
-				what = "the invitation is not whole: its checksum does not fit";
+				what = "the invitation is incomplete: its checksum does not match";
 			else if (b[0] != TOKEN_VERSION || !token_parse(i, b, (size_t)n - CHECK))
 				what = "the invitation is of a version that this node does not know";
 		}

@@ -143,7 +143,7 @@ static void take(struct measure *m) {
 		if (believed)
 			rates_add(known, &m->look, true);
 	} else if (drift > 0 || slower) {
-		log_line(LOG_LINE_INFO, "this machine is %s than it was measured: measuring anew",
+		log_line(LOG_LINE_INFO, "this machine is %s than when it was measured: measuring again",
 		        drift > 0 ? "quicker" : "slower");
 		begin_with(m, believed);
 	}

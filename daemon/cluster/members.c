@@ -124,7 +124,7 @@ static enum roster_change entry_take(
 	if (entries_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
 		char hex[NODE_ID_HEX];
 		log_line(LOG_LINE_WARN,
-		        "%.12s tells of too many nodes that nobody has met: the rest is not taken",
+		        "%.12s announces too many nodes that nobody has met: the rest are ignored",
 		        node_id_hex(from, hex));
 		return ROSTER_SAME;
 	}

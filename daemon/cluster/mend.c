@@ -221,11 +221,11 @@ static void evicted(void *arg, const struct content_id *id, uint64_t bytes, bool
 	content_hex(id, hex);
 	if (wanted)
 		log_line(LOG_LINE_WARN,
-		        "the store is full: tensor %.16s (%s) goes, which a model of this cluster needs; it may have been the last copy",
+		        "the store is full: tensor %.16s (%s) is evicted, which a model of this cluster needs; it may have been the last copy",
 		        hex, size_text((double)bytes).s);
 	else
 		log_line(LOG_LINE_INFO,
-		        "the store is full: tensor %.16s (%s) goes, which no model known here needs", hex,
+		        "the store is full: tensor %.16s (%s) is evicted, which no model known here needs", hex,
 		        size_text((double)bytes).s);
 }
 

@@ -357,7 +357,7 @@ static void open_done(void *arg, bool cancelled) {
 	} else {
 		import_close(o->im);
 		if (!cancelled)
-			log_line(LOG_LINE_WARN, "not used any more: %s", o->err[0] ? o->err : "no memory");
+			log_line(LOG_LINE_WARN, "no longer used: %s", o->err[0] ? o->err : "no memory");
 	}
 	free(o);
 	if (!cancelled)

@@ -81,7 +81,7 @@ struct line {
 };
 
 static int twice(const struct place *p, const char *key) {
-	return wrong(p, "%s stands there twice", key);
+	return wrong(p, "%s occurs twice", key);
 }
 
 /* A rate of one weight type; -ENOENT when the key is no type. */
@@ -216,12 +216,12 @@ static int parse_line(const struct place *p, struct machines *ms, const char *at
 		memcpy(text, at, n);
 		text[n] = '\0';
 		if (strlen(text) != n || !wire_line_ok(text, WORD_MAX))
-			return wrong(p, "this is no text");
+			return wrong(p, "this is not text");
 		char *equals = strchr(text, '=');
 		if (first) {
 			if (!wire_name_ok(text))
 				return wrong(p,
-				        "'%s' is no name: a line begins with one, of letters, digits, '.', '_' "
+				        "'%s' is not a name: a line begins with one, of letters, digits, '.', '_' "
 				        "and '-'",
 				        text);
 			snprintf(l.m.name, sizeof l.m.name, "%.*s", WIRE_NAME_MAX, text);

@@ -309,7 +309,7 @@ static int check(struct planner_plan *out, const struct planner_input *in, char 
 		        required, in->manifest->hp.layers);
 	out->missing = c->memory < ends ? ends - c->memory : 0;
 	if (out->missing)
-		return refuse(-ENOSPC, err, errlen, "the model's two ends take %s on %s, where %s are free",
+		return refuse(-ENOSPC, err, errlen, "embedding and output take %s on %s, where %s are free",
 		        size_text((double)ends).s, c->name, size_text((double)c->memory).s);
 	ends = disk_ends(in->manifest, stored_ends(c));
 	out->missing_disk = c->disk_known && c->disk_free < ends ? ends - c->disk_free : 0;

@@ -249,7 +249,7 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 		for (int r = 0; r < LAYER_ROLES; r++)
 			if (m->layer[l][r].n % kern_traits((uint32_t)m->layer[l][r].type)->block) {
 				snprintf(err, errlen,
-				        "%s cannot have weights of type %s: its rows are no whole blocks",
+				        "%s cannot have weights of type %s: its rows are not whole blocks",
 				        s->name, kern_traits((uint32_t)m->layer[l][r].type)->name);
 				manifest_destroy(m);
 				return -EINVAL;

@@ -328,7 +328,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 		rc = hop_create(&m->hop, p, &to, first, steps_lost, m);
 	}
 	if (rc != 0) {
-		snprintf(err, errlen, "cannot make the buffers of the two ends: %s", strerror(-rc));
+		snprintf(err, errlen, "cannot make the buffers of embedding and output: %s", strerror(-rc));
 		if (m)
 			coordinator_release(m);
 		return rc;

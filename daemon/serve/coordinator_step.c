@@ -218,7 +218,7 @@ static bool lane_left(struct flight *f, bool cancelled) {
 static const char *pick_error(int rc) {
 	return rc == -EDOM ? "the model's output is not finite"
 	       : rc == -EIO
-	               ? "the model's ends are damaged on the coordinator's disk, until they have been fetched again"
+	               ? "the embedding or output is damaged on the coordinator's disk; it is being fetched again"
 	               : strerror(-rc);
 }
 

@@ -201,7 +201,7 @@ static void changed(void *arg, const struct deploy_model *m) {
 	if (m->phase == CARAVAN__MODEL_PHASE__SERVING)
 		return;
 	snprintf(why, sizeof why, "model %s %s%s%s", m->plan->model,
-	        m->phase == CARAVAN__MODEL_PHASE__UNLOADED ? "was unloaded" : "does not serve any more",
+	        m->phase == CARAVAN__MODEL_PHASE__UNLOADED ? "was unloaded" : "no longer serves",
 	        *m->reason ? ": " : "", m->reason);
 	requests_model_gone(s->requests, m->plan->model, why);
 	if (m->phase == CARAVAN__MODEL_PHASE__UNLOADED && m->vocab)

@@ -414,7 +414,7 @@ void stage_step(
 		snprintf(err, sizeof err, "step %llu comes after step %llu", (unsigned long long)step->step,
 		        (unsigned long long)s->seen);
 	else if (rc == -EINVAL)
-		snprintf(err, sizeof err, "its payload has not %u rows of %u floats", step->rows,
+		snprintf(err, sizeof err, "its payload is not %u rows of %u floats", step->rows,
 		        s->slice->manifest->hp.dim);
 	else if (rc != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));

@@ -160,7 +160,7 @@ check "too little memory says how much is missing" says 1 "[MG]iB" on small load
 check "a second daemon on the same socket is refused" says 1 "another caravand answers" caravand --state "$dir/another" --control "$dir/alone/control.sock" --listen off
 check "a folder is not loaded" says 1 "is a folder" on alone load "$dir"
 check "a name too long for a model" says 1 "cannot be asked" on alone unload "$(printf '%0100d' 0)"
-check "half an invitation" says 1 "not whole" on alone join caravan1-abc
+check "half an invitation" says 1 "incomplete" on alone join caravan1-abc
 check "an invitation of its own" says 1 "our own" on alone join "$(on alone invite)"
 require on alone load "$demo"
 check "load of what serves already is success, and says so" outcome "^stories serves already, on 1 node: alone (layers 0-[0-9]*)[.]$" on alone load "$demo"

@@ -71,9 +71,9 @@ check "on all three" on_disks 3 b c d
 require on b unload wide
 require mkmodel "$dir/one.gguf" q4_0 512 2 8 8 1024 500 256
 require on b load --copies 1 --nodes b "$dir/one.gguf"
-risk() { on c status --json | json "[m['copies']['at_risk'] for m in j['models'] if m['name'] == 'one'] == ['only on b: layers 0-1, the ends']"; }
+risk() { on c status --json | json "[m['copies']['at_risk'] for m in j['models'] if m['name'] == 'one'] == ['only on b: layers 0-1, embedding and output']"; }
 check "one copy: status names what is only on that node" wait_for 20 risk
-check "in the words for people too" sh -c 'caravan status --control "$0/d/control.sock" | grep -q "at risk with a single copy: only on b: layers 0-1, the ends"' "$dir"
+check "in the words for people too" sh -c 'caravan status --control "$0/d/control.sock" | grep -q "at risk with a single copy: only on b: layers 0-1, embedding and output"' "$dir"
 check "though no more was asked for" copied c one
 require on b unload one
 

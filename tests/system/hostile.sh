@@ -197,7 +197,7 @@ check "where the others are did not change" sh -c '! caravan status --control "$
 	! caravan status --control "$0/beta/control.sock" --json | grep -q "127.0.0.1:9\""' "$dir"
 members "plans" <<'CASES'
 prepare-other~^refused: only a plan's coordinator~a plan with another coordinator
-prepare-stranger~^refused: this node is no stage of the plan~a plan without the node
+prepare-stranger~^refused: this node is not a stage of the plan~a plan without the node
 prepare-twice~^refused: the plan names a node twice~a plan with a node twice
 prepare-arithmetic~^refused: the plan needs revision~another arithmetic
 prepare-layers~^refused: the plan has 60000 layers~layers that the model has not

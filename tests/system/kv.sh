@@ -70,7 +70,7 @@ check "and it says the same" same "$dir/text.named" "$dir/text.alone"
 
 # ---- what cannot be ---------------------------------------------------------------------------------------
 on alone load --kv q8_0 "$top_srcdir/tests/data/models/odd-widths.gguf" 2>"$dir/err.heads"
-check "heads that it does not fit are refused" grep -q "a q8_0 KV cache wants heads of whole 32s, and those of the model have" "$dir/err.heads"
+check "heads that it does not fit are refused" grep -q "a q8_0 KV cache needs a head size divisible by 32, and this model's is" "$dir/err.heads"
 on alone load --kv q4_0 "$demo" 2>"$dir/err.type"
 check "a type that there is not is a usage error" sh -c 'test "$0" = 2' "$(on alone load --kv q4_0 "$demo" >/dev/null 2>&1; echo $?)"
 check "which says what there is" grep -q "caravan: --kv: 'q4_0' is not f16 or q8_0" "$dir/err.type"

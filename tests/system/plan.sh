@@ -123,7 +123,7 @@ cp "$dir/j" "$dir/before"
 check "a plan of a shape" sh -c 'caravan plan --control "$0/b/control.sock" --shape tinyllama-1.1b:Q4_0 | grep -q "^tinyllama-1.1b:Q4_0: 22 layers"' "$dir"
 check "one that does not fit" refused "llama2-70b:Q4_0 does not fit: [0-9.]* GiB more memory is needed on 3 nodes" on a plan --shape llama2-70b:Q4_0
 check "an unknown shape: the daemon says what there is" refused "there is no shape" on a plan --shape llama9:Q4_0
-check "a node that there is not" refused "ghost is no node of this cluster" on a plan --nodes ghost "$demo"
+check "a node that there is not" refused "ghost is not a node of this cluster" on a plan --nodes ghost "$demo"
 check "a context that is too long" refused "more than the model was trained for: 512" on a plan --context 4096 "$demo"
 echo "no model" >"$dir/junk.gguf"
 check "a file that is no model" refused "junk.gguf" on a plan "$dir/junk.gguf"
