@@ -231,8 +231,7 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 		}
 		if (*l->pre) {
 			control_error(c,
-			        "%s is on the disks with the pre-tokenizer that it was loaded with: "
-			        "--pre goes with a file",
+			        "%s keeps the pre-tokenizer that it was loaded with: --pre needs a file",
 			        l->file);
 			return;
 		}

@@ -109,8 +109,8 @@ static int encode(struct request *r, const struct tokenizer *t, const struct req
 		snprintf(err, errlen, "model %s has no token for any character of the prompt", r->model);
 	else if (p->text)
 		snprintf(err, errlen,
-		        "the prompt is empty, and model %s puts no beginning-of-text token in front: there is nothing to "
-		        "go on from; give it a text",
+		        "the prompt is empty, and model %s adds no beginning-of-text token to start from: give a "
+		        "prompt",
 		        r->model);
 	else
 		snprintf(err, errlen, "no token was given: at least one is needed");

@@ -62,7 +62,7 @@ check "so does load" on alpha load --pre llama-bpe "$dir/none.gguf"
 check "another node cuts words alike" sh -c 'test "$(caravan tokenize --control "$0" 1234)" = "$(caravan tokenize -m "$1" --pre llama-bpe 1234)"' \
 	"$dir/beta/control.sock" "$dir/none.gguf"
 check "and runs it" prints "hello world" on beta run --temp 0 x
-check "to be loaded again by name takes none" fails "goes with a file" on alpha load --pre gpt-2 none
+check "to be loaded again by name takes none" fails "--pre needs a file" on alpha load --pre gpt-2 none
 require on alpha unload none
 check "and needs none" on alpha load none
 check "it still cuts words as it did" sh -c 'test "$(caravan tokenize --control "$0" 1234)" = "$(caravan tokenize -m "$1" --pre llama-bpe 1234)"' \
@@ -101,7 +101,7 @@ check "and plan for other machines" noted caravan plan --cluster "$dir/machines"
 check "and load" noted on alpha load "$dir/noeot.gguf"
 require on alpha unload noeot
 require mkchain "$dir/nobos.gguf" pre=llama-bpe nobos hello
-check "an empty prompt without a BOS has an answer" fails "the prompt is empty, and model nobos puts no .* give it a text" says nobos ""
+check "an empty prompt without a BOS has an answer" fails "the prompt is empty, and model nobos adds no beginning-of-text token to start from: give a prompt" says nobos ""
 check "a prompt goes" prints hello says nobos x
 check "the first token of an answer keeps its space" prints " world" says eos --stop never --special hello
 require mkchain "$dir/padded.gguf" pre=llama-bpe padded hello " world"
