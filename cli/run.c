@@ -5,6 +5,7 @@
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
+#include "proto/size.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -142,7 +143,7 @@ static void show_place(const Caravan__Queued *q) {
 		return;
 	fprintf(stderr, "waiting: place %u", q->place);
 	if (q->seconds > 0)
-		fprintf(stderr, ", %.0f s or less", q->seconds);
+		fprintf(stderr, ", about %s", size_time(q->seconds).s);
 	fflush(stderr);
 }
 

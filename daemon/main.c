@@ -112,8 +112,7 @@ static bool computes(void *arg) {
 	return n->worker && worker_busy(n->worker);
 }
 
-/* Measuring takes processors and memory away from others, not between questions that come one after the other, and they
- * from it. */
+/* Measure only after some seconds without computing: it competes with requests, and they distort it. */
 static const char *rests_not(void *arg, bool asked) {
 	struct node *n = arg;
 	if (n->worker && worker_idle_ns(n->worker) < (asked ? REST_ASKED_NS : REST_NS))
