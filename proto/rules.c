@@ -206,7 +206,7 @@ const struct shape rules_shapes[] = {
 		{5, RULE_REAL, 0, 1e6}, {6, RULE_REAL, -1e6, 1e6}, {7, RULE_REAL, -1e6, 1e6}, {8, RULE_ANY}, {9, RULE_ANY}}, NULL},
 	{SHAPE(submit), {
 		{1, RULE_NAME}, {2, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, RULE_ANY}, {4, RULE_PART, 0, 1},
-		{5, RULE_ANY}, {6, RULE_ANY}}, NULL},
+		{5, RULE_ANY}, {6, RULE_ANY}, {60, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
 	{SHAPE(queued), {{1, RULE_NUM, 1, 65536}, {2, RULE_REAL, 0, SECONDS}}, NULL},
 	{SHAPE(tokens), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {3, RULE_PACKED, 1, WIRE_ROWS_MAX}}, NULL},
@@ -218,6 +218,7 @@ const struct shape rules_shapes[] = {
 		{4, RULE_REAL, 0, 1e9}, {5, RULE_REAL, 0, 1e9}, {6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9},
 		{8, RULE_REAL, 0, 1e9}, {90, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
 	{SHAPE(cancel), {{0}}, NULL},
+	{SHAPE(logits_taken), {{1, RULE_NUM, 1, WIRE_CONTEXT_MAX}}, NULL},
 	/* the control socket */
 	{SHAPE(ctl_invite), {{1, RULE_NUM, 1, 31 * 86400}}, NULL},
 	{SHAPE(ctl_join), {{1, RULE_LINE, 1, WIRE_TOKEN_MAX}}, NULL},

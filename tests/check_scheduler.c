@@ -133,8 +133,12 @@ END_TEST
 START_TEST(queue_and_places) {
 	struct scheduler *s = scheduler(8, 2, 16);
 	struct sequence *q[2 + SCHEDULER_QUEUE_MAX], *over = sequence(1, 2);
-	for (size_t i = 0; i < sizeof q / sizeof *q; i++)
-		ck_assert_int_eq(scheduler_add(s, q[i] = sequence(1, 2)), 0);
+	for (size_t i = 0; i < sizeof q / sizeof *q; i++) {
+		q[i] = sequence(1, 2);
+		q[i]->client = q[i]->author = i;
+		ck_assert_int_eq(scheduler_add(s, q[i]), 0);
+	}
+	over->client = over->author = 1000;
 	ck_assert_int_eq(scheduler_add(s, over), -EBUSY);
 	ck_assert_uint_eq(scheduler_running(s), 2);
 	ck_assert_uint_eq(scheduler_queued(s), SCHEDULER_QUEUE_MAX);
@@ -153,6 +157,56 @@ START_TEST(queue_and_places) {
 			left(NULL, q[i]);
 	ck_assert_uint_eq(scheduler_free_blocks(s), 8);
 	scheduler_destroy(s);
+}
+END_TEST
+
+/* How many of a client's, and of its node's, are taken when it tries without end. */
+static uint32_t flood(struct scheduler *s, uint64_t author, uint64_t client) {
+	for (uint32_t n = 0;; n++) {
+		struct sequence *q = sequence(1, 2);
+		q->author = author;
+		q->client = client;
+		if (scheduler_add(s, q) == 0)
+			continue;
+		left(NULL, q);
+		return n;
+	}
+}
+
+START_TEST(nobody_keeps_others_out_of_the_queue) {
+	struct scheduler *s = scheduler(8, 1, 16);
+	ck_assert_uint_eq(flood(s, 1, 10), 1 + SCHEDULER_QUEUE_MAX / 2);
+	ck_assert_uint_eq(flood(s, 1, 11), 0); /* another client of that node: half of the places are its node's */
+	ck_assert_uint_eq(flood(s, 2, 20), SCHEDULER_QUEUE_MAX / 4);
+	ck_assert_uint_eq(flood(s, 2, 21), 0);
+	ck_assert_uint_eq(flood(s, 3, 30), SCHEDULER_QUEUE_MAX / 8);
+	for (uint64_t node = 4; node < 8; node++)
+		ck_assert_uint_ge(flood(s, node, node), 1);
+	ck_assert_uint_ge(scheduler_queued(s), SCHEDULER_QUEUE_MAX - 8);
+	end_all(s);
+}
+END_TEST
+
+START_TEST(a_sequence_stops_at_its_limit) {
+	struct scheduler *s = scheduler(8, 1, 64);
+	struct sequence *q = sequence(100, 101);
+	q->all_outputs = true;
+	q->limit = 30;
+	scheduler_add(s, q);
+	struct scheduler_step *a = scheduler_next(s);
+	ck_assert(a->rows == 30 && a->outputs == 30);
+	ck_assert_ptr_null(scheduler_next(s));
+	scheduler_done(s, a, left, NULL);
+	ck_assert_ptr_null(scheduler_next(s));
+	q->limit = 50;
+	a = scheduler_next(s);
+	ck_assert(a->rows == 20 && a->seq[0].position == 30);
+	q->limit = 1000;
+	struct scheduler_step *b = scheduler_next(s);
+	ck_assert(b && b->seq[0].position == 50);
+	scheduler_done(s, a, left, NULL);
+	scheduler_done(s, b, left, NULL);
+	end_all(s);
 }
 END_TEST
 
@@ -526,6 +580,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, two_sequences_share_a_step);
 	tcase_add_test(t, decode_is_not_starved_by_a_prompt);
 	tcase_add_test(t, queue_and_places);
+	tcase_add_test(t, nobody_keeps_others_out_of_the_queue);
+	tcase_add_test(t, a_sequence_stops_at_its_limit);
 	tcase_add_test(t, blocks_are_kept_while_a_step_names_them);
 	tcase_add_loop_test(t, even_groups, 0, 6);
 	tcase_add_test(t, fragments_grow_together);

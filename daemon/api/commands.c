@@ -365,6 +365,7 @@ static void measure(
 struct generation {
 	struct control_conn *conn;
 	struct request *request;
+	uint32_t rows; /* of logits that came */
 };
 
 static void generation_cancel(void *arg) {
@@ -394,6 +395,12 @@ static void on_prompt(void *arg, uint64_t done, uint64_t total) {
 	send_progress(g->conn, "prompt", "", done, total, true);
 }
 
+/* The client has read: it is time for more. */
+static void logits_drained(void *arg) {
+	struct generation *g = arg;
+	request_logits_taken(g->request, g->rows);
+}
+
 static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
 	struct generation *g = arg;
 	Caravan__Logits body = CARAVAN__LOGITS__INIT;
@@ -404,6 +411,11 @@ static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t voca
 	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
 	env.logits = &body;
 	control_send(g->conn, &env, payload_data(data), payload_len(data));
+	g->rows = position + rows;
+	if (control_backlog(g->conn) <= CONTROL_OUT_LOW)
+		logits_drained(g);
+	else
+		control_on_drained(g->conn, logits_drained, g);
 }
 
 static void on_end(void *arg, const Caravan__Finished *fin, const char *error) {

@@ -34,6 +34,8 @@ struct control_conn {
 	unsigned depth;
 	void (*cancel)(void *arg);
 	void *cancel_arg;
+	void (*drained)(void *arg); /* once, when the client has read; NULL: nobody waits for that */
+	void *drained_arg;
 };
 
 struct control {
@@ -89,13 +91,23 @@ static void settle(struct control_conn *c) {
 		conn_destroy(c);
 }
 
+static void cut_off(struct control_conn *c, const char *why) {
+	log_others(LOG_LINE_WARN, "control: a client was cut off: %s", why);
+	c->broken = true;
+	event_active(c->writable, EV_WRITE, 0); /* which ends it when nothing of it is on the stack */
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg) {
+	static const struct timeval patience = {CONTROL_STALL_S, 0};
 	struct control_conn *c = arg;
-	(void)what;
-	while (evbuffer_get_length(c->out) > 0) {
+	if (what == EV_TIMEOUT && !c->broken)
+		cut_off(c, "it has read nothing for a while, and keeps what others wait for");
+	while (!c->broken && evbuffer_get_length(c->out) > 0) {
 		int n = evbuffer_write(c->out, fd);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			event_add(c->writable, NULL);
+			/* little to read is no burden, and whoever pages through it may take any time */
+			event_add(c->writable,
+			        evbuffer_get_length(c->out) > CONTROL_OUT_LOW ? &patience : NULL);
 			break;
 		}
 		if (n <= 0) {
@@ -103,7 +115,44 @@ static void on_writable(evutil_socket_t fd, short what, void *arg) {
 			break;
 		}
 	}
+	if (!c->broken && evbuffer_get_length(c->out) <= CONTROL_OUT_LOW) {
+		void (*drained)(void *arg) = c->drained;
+		c->drained = NULL;
+		c->depth++;
+		if (drained) {
+			drained(c->drained_arg);
+		} else if (!c->busy && evbuffer_get_length(c->in) > 0) { /* a command that waited for this */
+			event_add(c->readable, NULL);
+			event_active(c->readable, EV_READ, 0);
+		}
+		c->depth--;
+	}
 	settle(c);
+}
+
+size_t control_backlog(const struct control_conn *c) {
+	return evbuffer_get_length(c->out);
+}
+
+void control_on_drained(struct control_conn *c, void (*fn)(void *arg), void *arg) {
+	c->drained = fn;
+	c->drained_arg = arg;
+}
+
+/* What all clients have sent and not read, within its bound: the one with the most goes. */
+static void bound_all(struct control *ctl) {
+	struct control_conn *most = NULL;
+	size_t sum = 0, its = 0;
+	for (struct control_conn *c = ctl->conns; c; c = c->next) {
+		size_t n = c->broken ? 0 : evbuffer_get_length(c->in) + evbuffer_get_length(c->out);
+		sum += n;
+		if (n > its) {
+			its = n;
+			most = c;
+		}
+	}
+	if (sum > CONTROL_ALL_MAX && most)
+		cut_off(most, "all of them together leave too much unread");
 }
 
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len) {
@@ -121,16 +170,17 @@ void control_send(struct control_conn *c, Caravan__Envelope *env, const void *pa
 			rc = -ENOBUFS;
 		free(frame);
 	}
-	if (rc != 0) {
-		log_others(LOG_LINE_WARN, "control: a client was cut off: %s", strerror(-rc));
-		c->broken = true;
-	}
+	if (rc != 0)
+		cut_off(c, rc == -ENOBUFS ? "it does not read what it asked for" : strerror(-rc));
+	else
+		bound_all(c->control);
 	/* never closes here: the caller may be in the middle of something that its cancel would pull away */
 	event_active(c->writable, EV_WRITE, 0);
 }
 
 static void command_over(struct control_conn *c) {
 	c->busy = false;
+	c->drained = NULL;
 	c->cancel = NULL;
 	close_fds(c);
 	event_add(c->readable, NULL);
@@ -236,7 +286,8 @@ static bool take_message(struct control_conn *c) {
 	char err[256];
 	uint8_t header[FRAME_HEADER];
 	size_t elen, plen;
-	if (c->busy || c->broken || evbuffer_copyout(c->in, header, sizeof header) != sizeof header)
+	if (c->busy || c->broken || evbuffer_get_length(c->out) > CONTROL_OUT_LOW ||
+	        evbuffer_copyout(c->in, header, sizeof header) != sizeof header)
 		return false;
 	if (frame_parse(header, &elen, &plen) != 0) {
 		log_others(LOG_LINE_WARN, "control: a client sent a message that is too large");
@@ -279,6 +330,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg) {
 	/* a client that has a command running may not pile up much behind it */
 	while (rc == 0 && evbuffer_get_length(c->in) < in_max(c))
 		rc = read_some(c);
+	bound_all(c->control);
 	while (take_message(c))
 		;
 	if (evbuffer_get_length(c->in) >= in_max(c))

@@ -1,15 +1,21 @@
 /* control: the control socket of a node: a Unix socket that speaks the envelopes of the network to the command.
  *
  * Owns: the listening socket and its connections with their buffers; one command at a time on each.  Whoever may
- * open the socket (mode 0600) may do everything that the commands do.  Flow: what a client does not read is kept
- * up to CONTROL_OUT_MAX; beyond it the client is cut off and what it asked for is cancelled.
+ * open the socket (mode 0600) may do everything that the commands do.  Flow: no new command is taken, and no more logits
+ * are asked for, while a client has more than CONTROL_OUT_LOW to read.  What it does not read is kept up to
+ * CONTROL_OUT_MAX, and of all clients together, with what they have sent, CONTROL_ALL_MAX; beyond it the client, or the one
+ * with the most, is cut off and what it asked for is cancelled.
  * Threads: the loop. */
 #ifndef DAEMON_API_CONTROL_H
 #define DAEMON_API_CONTROL_H
 #include "daemon/serve/serve.h"
 #include "proto/frame.h"
 
-#define CONTROL_OUT_MAX (128u << 20)
+#define CONTROL_OUT_LOW (1u << 20)
+#define CONTROL_OUT_MAX (48u << 20)
+#define CONTROL_STALL_S \
+	20 /* a client with more than CONTROL_OUT_LOW to read that reads nothing for so long is cut off */
+#define CONTROL_ALL_MAX (256u << 20)
 #define CONTROL_CLIENTS_MAX 256
 
 struct control;
@@ -42,6 +48,10 @@ uint64_t control_client(const struct control_conn *c);
 /* What runs for the command: cancel is called when the client goes before control_end or control_error. */
 void control_running(struct control_conn *c, void (*cancel)(void *arg), void *arg);
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len);
+/* Bytes that the client has not read yet. */
+size_t control_backlog(const struct control_conn *c);
+/* Calls fn once, later, when no more than CONTROL_OUT_LOW are left; forgotten when the command ends. */
+void control_on_drained(struct control_conn *c, void (*fn)(void *arg), void *arg);
 void control_end(struct control_conn *c, const Caravan__Finished *fin); /* fin: NULL allowed */
 void control_error(struct control_conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -236,11 +236,12 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->seq.tokens = (uint32_t)n;
 	g->seq.room = room;
 	g->seq.all_outputs = s->logits;
-	memcpy(&g->seq.client, from->node.b, sizeof g->seq.client);
-	g->seq.client ^= s->client;
+	memcpy(&g->seq.author, from->node.b, sizeof g->seq.author);
+	g->seq.client = g->seq.author ^ s->client;
 	g->from = *from;
 	g->sampling = sampling;
 	g->prompt = s->prompt;
+	g->window = g->seq.limit = s->logits ? s->window : 0;
 	g->undrafted = s->sampling && s->sampling->undrafted;
 	guesser_init(&g->guesser);
 	g->began_ns = loop_now_ns();
@@ -252,6 +253,22 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	}
 	coordinator_queue_moved(m);
 	steps_kick(m);
+}
+
+void coordinator_logits_taken(
+        struct coordinator *m, const struct node_id *gateway, uint64_t ref, uint32_t rows) {
+	struct sequence *q;
+	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
+		struct generation *g = (struct generation *)q;
+		if (g->from.ref != ref || !node_id_equal(&g->from.node, gateway) || !g->window)
+			continue;
+		/* what has not been computed yet cannot have been taken */
+		rows = rows < q->done ? rows : q->done;
+		if (rows + g->window > q->limit)
+			q->limit = rows + g->window;
+		steps_kick(m);
+		return;
+	}
 }
 
 void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref) {

@@ -31,6 +31,9 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
         struct payload *payload);
 /* No answers any more to this question; an unknown one is ignored. */
 void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref);
+/* The client has room for so many rows of logits, from the first on, and for a window of more. */
+void coordinator_logits_taken(
+        struct coordinator *m, const struct node_id *gateway, uint64_t ref, uint32_t rows);
 /* A gateway has gone. */
 void coordinator_cancel_node(struct coordinator *m, const struct node_id *gateway);
 

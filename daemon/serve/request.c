@@ -17,6 +17,7 @@ struct request {
 	size_t tokens, room, prompt;
 	struct text_stream *stream; /* NULL for logits */
 	bool logits;
+	uint32_t window, taken; /* rows of logits: that may be on their way; that the client had room for */
 };
 
 struct requests {
@@ -69,6 +70,28 @@ void request_cancel(struct request *r) {
 	tell_cancel(r);
 	unlink_request(r);
 	request_destroy(r);
+}
+
+void request_logits_taken(struct request *r, uint32_t rows) {
+	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!r->window || rows <= r->taken)
+		return;
+	taken.rows = r->taken = rows;
+	env.ref = r->ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN;
+	env.logits_taken = &taken;
+	/* where it is full the next one says more; a link that is lost ends the request */
+	(void)peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL);
+}
+
+/* Rows of logits that may be on their way; 0, all of them, where the coordinator is of a version that does not count. */
+static uint32_t window_of(struct serve *s, const struct deploy_model *m, const struct node_id *coordinator) {
+	const struct member *c = members_find(serve_members(s), coordinator);
+	if (!m->manifest || !c || (!c->self && c->minor < 2))
+		return 0;
+	uint32_t rows = (uint32_t)(REQUEST_LOGITS / ((uint64_t)m->manifest->hp.vocab * sizeof(float)));
+	return rows ? rows : 1;
 }
 
 static struct request *find(struct requests *rs, const struct peers_from *from) {
@@ -128,6 +151,7 @@ static int submit(struct request *r, const struct request_params *p) {
 	submit.prompt = (uint32_t)r->prompt;
 	submit.limit = p->limit;
 	submit.logits = p->logits;
+	submit.window = r->window;
 	submit.client = p->client;
 	submit.sampling = p->logits ? NULL : &sampling;
 	env.ref = r->ref;
@@ -165,6 +189,7 @@ int request_start(struct request **out, struct serve *s, const struct request_pa
 	r->ref = peers_ref(rs->peers);
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
+	r->window = p->logits ? window_of(s, m, &r->coordinator) : 0;
 	rc = encode(r, t, p, err, errlen);
 	if (rc != 0)
 		goto error;

@@ -42,6 +42,9 @@ struct request_events {
 /* 0, or a negative errno with a sentence in err (and no event). */
 int request_start(struct request **out, struct serve *s, const struct request_params *p,
         const struct request_events *ev, char *err, size_t errlen);
+/* The client has room for so many rows of logits, from the first on: more are made as it takes them, REQUEST_LOGITS bytes ahead. */
+#define REQUEST_LOGITS (16u << 20)
+void request_logits_taken(struct request *r, uint32_t rows);
 /* No event comes after it. */
 void request_cancel(struct request *r);
 

@@ -132,8 +132,18 @@ void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct seque
 	}
 }
 
+/* Whether somebody with so many in the queue may have one more. */
+static bool has_place(const struct scheduler *s, uint32_t waiting) {
+	return waiting < SCHEDULER_QUEUE_MAX - s->nqueued;
+}
+
 int scheduler_add(struct scheduler *s, struct sequence *q) {
-	if (s->nqueued >= SCHEDULER_QUEUE_MAX)
+	uint32_t its_client = 0, its_node = 0;
+	for (const struct sequence *w = s->queue; w; w = w->next) {
+		its_client += w->client == q->client;
+		its_node += w->author == q->author;
+	}
+	if (!has_place(s, its_client) || !has_place(s, its_node))
 		return -EBUSY;
 	append(&s->queue, q);
 	s->nqueued++;
@@ -299,7 +309,8 @@ static bool is_answered(const struct sequence *q) {
 
 /* Positions of a prompt, or of tokens, that a step is to be made for. */
 static uint32_t unscheduled(const struct sequence *q) {
-	return q->ended || q->held || q->scheduled >= q->tokens ? 0 : q->tokens - q->scheduled;
+	uint32_t end = q->limit && q->limit < q->tokens ? q->limit : q->tokens;
+	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
 }
 
 /* The guesses that go with q's next token, as many as there is room for; with its blocks. */

@@ -10,7 +10,8 @@
  * scheduler, that is, with the plan's epoch.
  * Admission: a sequence runs when fewer than `parallel` do and the blocks that it may ever need are not promised to
  * others, so that whoever runs can always go on.  Of those that wait the next is the first of the client that has the
- * fewest running; nobody overtakes it because it is large.
+ * fewest running; nobody overtakes it because it is large.  Nobody may have more waiting than there are places left, so that
+ * neither a client nor a node keeps others out of the queue.
  * Steps: with k stages, the sequences that generate are cut into k even groups, each in a step of its own, so that
  * every stage has one; a group that is in flight is waited for, so that fragments grow together again.  While any
  * generates, a step has at most SCHEDULER_MIXED_ROWS rows of prompts.  Otherwise prompts are cut into chunks that fill
@@ -49,7 +50,10 @@ struct sequence {
 	uint32_t unsure;  /* of its tokens, the last so many may be taken back: scheduler_take_back */
 	bool held;        /* no steps for it at present */
 	bool all_outputs; /* every row's output is wanted, not the last one's alone */
-	uint64_t client;  /* whose it is: clients get places in turn */
+	uint64_t client;  /* whose it is: clients get places in turn, */
+	uint64_t author;  /* and by which node it came */
+	uint32_t
+	        limit; /* no position from here on is scheduled yet, since who takes the outputs has no room; 0: no limit */
 	void *owner;
 	/* the scheduler's */
 	struct sequence *next;
@@ -94,7 +98,7 @@ struct scheduler_config {
 int scheduler_create(struct scheduler **out, const struct scheduler_config *c);
 void scheduler_destroy(struct scheduler *s); /* NULL allowed; sequences are the caller's */
 
-/* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full. */
+/* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full, or too much in it is its client's or node's. */
 int scheduler_add(struct scheduler *s, struct sequence *q);
 
 /* No more steps for it.  True: it has left the scheduler and the caller may free it; false: steps are in

@@ -339,6 +339,14 @@ static void on_cancel(
 		coordinator_cancel(n->model, &from->node, from->ref);
 }
 
+static void on_logits_taken(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		coordinator_logits_taken(n->model, &from->node, from->ref, env->logits_taken->rows);
+}
+
 static void on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
@@ -395,6 +403,7 @@ int serve_create(struct serve **out, struct members *m, struct worker *w, char *
 	        {CARAVAN__ENVELOPE__BODY_STEP_VOID, on_step_void},
 	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
 	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
+	        {CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, on_logits_taken},
 	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},
 	};
 	struct serve *s = calloc(1, sizeof *s);

@@ -216,4 +216,58 @@ else
 	check "or take more" grown $((300 * patience))
 	check "and the node serves" on a run --temp 0 -n 8 "Once"
 fi
+# ---- clients that do not read ------------------------------------------------------------------------------------
+# a row of logits is 128 KB: 900 of them 110 MiB for each client
+require mkmodel "$dir/wide.gguf" q8_0 64 2 2 2 96 32768 1024
+require on a unload deep
+require on a load --context 1024 --parallel 9 "$dir/wide.gguf"
+ids=$(python3 -c 'print(*(i % 200 + 10 for i in range(900)))')
+# shellcheck disable=SC2086
+require on a logits --out "$dir/wide.whole" $ids
+cat >"$dir/lazy.py" <<'PY'
+import hashlib, os, socket, struct, sys, time
+path, count, whole, go = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+ids = struct.pack("<900I", *(i % 200 + 10 for i in range(900)))
+env = b"\xea\x04" + bytes([6]) + b"\x0a\x04wide" # CtlLogits of that model
+lazy = []
+for i in range(count):
+    s = socket.socket(socket.AF_UNIX)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.connect(path)
+    s.sendall(struct.pack("<II", len(env), len(ids)) + env + ids)
+    lazy.append(s)
+print("asked", flush=True)
+while not os.path.exists(go):
+    time.sleep(0.05)
+# one of them reads after all, and gets all
+s = lazy[-1].makefile("rb")
+got = b""
+while True:
+    e, p = struct.unpack("<II", s.read(8))
+    kind = s.read(e)
+    got += s.read(p)
+    if p == 0 and kind[:2] in (b"\xe2\x05", b"\xea\x05"): # CtlEnd, CtlError
+        break
+print("same" if got == open(whole, "rb").read() else "another", flush=True)
+time.sleep(3600)
+PY
+before=$(resident a)
+python3 "$dir/lazy.py" "$dir/a/control.sock" 8 "$dir/wide.whole" "$dir/go" >"$dir/lazy" &
+echo $! >"$dir/lazy.pid"
+require wait_for 20 grep -q asked "$dir/lazy"
+stands() { # what they are given comes to an end by itself
+	steps_then=$(on a status --json | json "j['models'][0]['steps']")
+	sleep 1
+	test "$steps_then" -gt 0 && test "$(on a status --json | json "j['models'][0]['steps']")" = "$steps_then"
+}
+check "logits are made as they are read" wait_for 30 stands
+resident a >"$dir/most"
+check "eight clients that do not read take little" grown $((250 * patience))
+check "and others are served" timeout $((60 * patience)) caravan run --control "$dir/a/control.sock" --temp 0 -n 8 "Once"
+touch "$dir/go"
+check "one that begins to read gets all of it" wait_for 60 grep -q same "$dir/lazy"
+check "the others are not waited for, since they take the place of those that would read" \
+	wait_for 60 said a "a client was cut off: it has read nothing for a while"
+kill "$(cat "$dir/lazy.pid")"
+rm "$dir/lazy.pid"
 finish
