@@ -772,27 +772,26 @@ static bool coordinated_by_another(void *arg) {
 	       memcmp(m->plan->coordinator.data, nodes[0].keys.public.b, 32) != 0;
 }
 
-/* Ada is held up for so long that the others take her for gone, and never sees anybody go. */
-START_TEST(a_coordinator_that_slept_gives_way) {
+/* Bob and cyd cannot reach ada, but hear her: she is not taken for gone, however long that lasts. */
+START_TEST(a_coordinator_that_is_heard_stays) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1), *const names[] = {"ada"};
 	struct outcome o;
-	int ada = 0, bob = 1;
+	int ada = 0;
 	cluster(3);
 	ck_assert_str_eq(
 	        load(0, path, (struct deploy_load){.nodes = names, .nnodes = 1, .copies = 3}, &o), "");
 	ck_assert(nodes_wait(copied, &ada, 60000));
-	ck_assert(nodes_wait(nodes_all_up, NULL, 20000));
-	/* bob's and cyd's connections to her are dropped as often as they come up; hers to them stay */
-	for (uint64_t until = loop_now_ns() + 20000000000ull;
-	        loop_now_ns() < until && !coordinated_by_another(&bob);) {
+	uint64_t epoch = model(0, "m")->plan->epoch->counter;
+	/* their connections to her are dropped as often as they come up; hers to them stay */
+	for (uint64_t until = loop_now_ns() + 3 * replan_ms * 1000000ull; loop_now_ns() < until;) {
 		for (int i = 1; i < 3; i++)
 			peers_drop(members_peers(nodes[i].members), &nodes[0].keys.public, "a test");
 		nodes_run(50);
 	}
-	ck_assert_int_eq(model(0, "m")->phase, CARAVAN__MODEL_PHASE__SERVING);
-	ck_assert(nodes_wait(coordinated_by_another, &ada, 60000));
-	ck_assert_ptr_null(above[0].ends);
-	ck_assert_ptr_null(above[0].stage);
+	struct phase p = {1, CARAVAN__MODEL_PHASE__SERVING};
+	ck_assert(nodes_wait(has_phase, &p, 20000));
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(model(i, "m")->plan->epoch->counter, epoch);
 }
 END_TEST
 
@@ -997,6 +996,8 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	char *m = plan->model;
 	plan->coordinator = (ProtobufCBinaryData){32, nodes[2].keys.public.b};
 	plan->model = name;
+	/* cleo does not say what it really coordinates, which would take away what it makes up */
+	((struct member *)members_find(nodes[2].members, &nodes[1].keys.public))->minor = 1;
 	/* cleo makes models up: bob takes some of them, and says no to the others */
 	for (int i = 0; i < 40; i++) {
 		snprintf(name, sizeof name, "n%d", i);
@@ -1171,7 +1172,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, the_others_go_on_without_a_node);
 	tcase_add_test(t, what_is_missing_is_said_until_it_is_back);
 	tcase_add_test(t, the_others_go_on_without_their_coordinator);
-	tcase_add_test(t, a_coordinator_that_slept_gives_way);
+	tcase_add_test(t, a_coordinator_that_is_heard_stays);
 	tcase_add_test(t, who_knows_the_plan_brings_it_back);
 	tcase_add_test(t, copies_come_onto_other_disks);
 	tcase_add_test(t, members_are_not_believed);

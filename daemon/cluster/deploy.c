@@ -119,18 +119,23 @@ bool deploy_up(const struct deploy *d, const struct node_id *id) {
 	return m && !m->expelled && (m->self || m->up);
 }
 
-bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to) {
+/* What a node says itself of its link to another: NULL when it says nothing, or is not up to say it. */
+static const Caravan__PeerState *link_said(
+        const struct deploy *d, const struct node_id *from, const struct node_id *to) {
 	const struct member *m = members_find(d->c.members, from);
+	for (size_t i = 0; m && m->up && m->state && i < m->state->n_peers; i++)
+		if (memcmp(m->state->peers[i]->node.data, to->b, sizeof to->b) == 0)
+			return m->state->peers[i];
+	return NULL;
+}
+
+bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to) {
 	if (node_id_equal(from, to))
 		return true;
 	if (node_id_equal(from, &d->self))
 		return deploy_up(d, to);
-	for (size_t i = 0; m && m->up && m->state && i < m->state->n_peers; i++) {
-		const Caravan__PeerState *p = m->state->peers[i];
-		if (memcmp(p->node.data, to->b, sizeof to->b) == 0)
-			return p->up;
-	}
-	return true;
+	const Caravan__PeerState *said = link_said(d, from, to);
+	return !said || said->up;
 }
 
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
@@ -247,9 +252,8 @@ static void say_gone(char *why, size_t len, const char *role, const char *name, 
 }
 
 /* A model of another coordinator, which has gone. */
-static void orphaned(struct model *m, uint64_t patience_ms, const char *why) {
+static void orphaned(struct model *m, const char *why) {
 	m->was_draft = deploy_is_draft(m);
-	m->replan_ns = loop_now_ns() + patience_ms * 1000000ull;
 	m->tries = 0;
 	snprintf(m->loss, sizeof m->loss, "%s", why);
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
@@ -274,7 +278,7 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
-				orphaned(m, expelled ? 0 : DEPLOY_TAKEOVER * d->c.replan_ms, why);
+				orphaned(m, why);
 		}
 		if (i > d->models)
 			i = d->models; /* hooks may have taken others away */
@@ -367,15 +371,34 @@ static bool next_in_line(const struct model *m) {
 	return node_id_equal(&least, &m->d->self);
 }
 
+/* Whether a model's coordinator has stayed away for long enough: nothing was heard of it, and nobody reaches it. */
+static bool coordinator_gone(const struct model *m, uint64_t now) {
+	const struct deploy *d = m->d;
+	const struct member *who = members_find(d->c.members, &m->coordinator), *other;
+	uint64_t since = d->born_ns, patience_ms = DEPLOY_REBOOT_MS;
+	if (who && (who->up || who->self))
+		return false;
+	if (who && who->heard_ns) {
+		since = who->heard_ns;
+		patience_ms = who->expelled ? 0 : DEPLOY_TAKEOVER * (uint64_t)d->c.replan_ms;
+	}
+	if (now < since + patience_ms * 1000000)
+		return false;
+	for (size_t i = 0; (other = members_at(d->c.members, i)); i++) {
+		const Caravan__PeerState *said = link_said(d, &other->id, &m->coordinator);
+		if (said && said->up && !(who && who->expelled))
+			return false;
+	}
+	return true;
+}
+
 /* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left.  Nodes
- * that still see the old coordinator refuse to take part. */
+ * that still see the old coordinator serve it refuse to take part. */
 static void take_over(struct model *m, uint64_t now) {
-	if (deploy_up(m->d, &m->coordinator) || m->load || m->was_draft ||
-	        m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
+	if (m->load || m->was_draft || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE || now < m->again_ns)
 		return;
-	if (now < m->replan_ns || now < m->again_ns || !next_in_line(m))
-		return;
-	load_replan(m); /* without memory, the next time */
+	if (coordinator_gone(m, now) && next_in_line(m))
+		load_replan(m); /* without memory, the next time */
 }
 
 /* Manifest and vocabulary of a model that serves are needed, so we go on until they are here.  Those of one that another

@@ -68,9 +68,9 @@ struct model {
 	uint64_t ends_charged;
 	struct loop_timer *later; /* the hooks hear that it is unavailable */
 	struct loop_timer *linger;
-	struct copies *copies;             /* of ours, NULL: nobody has looked */
-	struct keep *keep;                 /* what its coordinator wants us to keep, under way */
-	uint64_t noted;                    /* seconds since 1970: when that was recorded last */
+	struct copies *copies;   /* of ours, NULL: nobody has looked */
+	struct keep *keep;       /* what its coordinator wants us to keep, under way */
+	uint64_t noted;          /* seconds since 1970: when that was recorded last */
 	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
 	size_t doubters;
 	bool was_draft; /* when its coordinator went, it made guesses for another model */

@@ -146,12 +146,12 @@ static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 		        who->name);
 		struct model *m =
 		        model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, why, err, sizeof err);
-		if (m && model_ours(m))
+		if (m && model_ours(m)) {
 			say_awaited(m, m->reason, sizeof m->reason);
-		if (m) {
-			snprintf(m->loss, sizeof m->loss, "%.*s", (int)sizeof m->loss - 1, m->reason);
 			m->replan_ns = d->born_ns + DEPLOY_REBOOT_MS * 1000000ull;
 		}
+		if (m)
+			snprintf(m->loss, sizeof m->loss, "%.*s", (int)sizeof m->loss - 1, m->reason);
 	}
 	wire_free(env);
 }

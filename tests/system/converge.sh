@@ -45,6 +45,17 @@ require node gamma
 check "it comes back and knows the plan" wait_for 20 without gamma
 check "from which it generates the same" wait_for 15 text gamma
 
+# ---- the coordinator sleeps for long: the others go on without it, and it gives way when it wakes ----------
+require wait_for 60 copied
+kill -STOP "$(pid_of alpha)"
+another() { on "$1" status --json | json "[m['coordinator'] != 'alpha' for m in j['models'] if m['state'] == 'serving'] == [True]"; }
+check "the others go on without their coordinator" wait_for 60 another beta
+check "and generate the same" wait_for 15 text gamma
+kill -CONT "$(pid_of alpha)"
+check "it gives way when it wakes" wait_for 40 another alpha
+for n in alpha beta gamma; do check "$n generates the same" wait_for 30 text $n; done
+copied() { on beta status --json | json "[m['copies']['complete'] for m in j['models']] == [True]" || on gamma status --json | json "[m['copies']['complete'] for m in j['models']] == [True]"; }
+
 # ---- then all others: what they had is on the disk of the one that is left ----------------------------------
 require wait_for 60 copied
 stop beta KILL
