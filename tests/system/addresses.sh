@@ -9,7 +9,7 @@ if [ "$(id -u)" != 0 ] || ! ip netns add "$lan-sw" 2>/dev/null; then
 	finish
 fi
 unlan() {
-	for h in sw alpha beta gamma; do ip netns del "$lan-$h" 2>/dev/null; done
+	for h in sw alpha beta gamma delta; do ip netns del "$lan-$h" 2>/dev/null; done
 }
 trap 'clean_up; unlan' EXIT
 
@@ -28,7 +28,7 @@ boot() {
 	ip netns exec "$lan-$name" caravand --state "$dir/$name" --name "$name" --threads 1 --memory 1G "$@" >>"$dir/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
 	case " $nodes " in *" $name "*) ;; *) nodes="$nodes $name" ;; esac
-	wait_for 15 on "$name" status --json
+	wait_for 15 speaks "$name"
 }
 readdress() { # NAME ADDRESS: none for no more than taking away what it has
 	ip -n "$lan-$1" addr flush dev eth0 && { [ -z "$2" ] || ip -n "$lan-$1" addr add "$2" dev eth0; }
@@ -73,6 +73,16 @@ require readdress beta 192.168.88.11/24
 require readdress gamma 192.168.88.31/24
 renumbered() { own alpha tcp://192.168.88.21:7070 && all_see 3 alpha beta gamma; }
 check "so are all addresses at once" wait_for 30 renumbered
+
+# ---- a copied memory card ----------------------------------------------------------------------------------
+require host delta 192.168.88.41/24
+require mkdir -m 700 "$dir/delta"
+require cp "$dir/gamma/key" "$dir/gamma/roster" "$rates" "$dir/delta"
+require boot delta --name gamma
+says_both() { on "$1" status --json | json "any('the key of gamma is in use at 192.168.88.31 and 192.168.88.41' in n.get('reason', '') for n in j['nodes'])"; }
+for n in alpha gamma delta; do check "two machines with one key are named: on $n" wait_for 20 says_both $n; done
+check "and the first goes on" all_see 3 alpha beta gamma
+check "the copy ends" stop delta
 
 # ---- one way -----------------------------------------------------------------------------------------------
 stop gamma
