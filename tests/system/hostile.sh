@@ -73,7 +73,7 @@ junk junk 1000 alpha
 check "a thousand connections with junk" both
 few() { settled alpha && test "$(added)" -lt 150; }
 check "have left few lines in the log" few
-check "with the reason" grep -q "refused a connection to tcp://$address: the handshake failed: not a node" "$dir/alpha.log"
+check "with the reason" grep -q "refused a connection .*to tcp://$address: the handshake failed: not a node" "$dir/alpha.log"
 before=$(lines alpha)
 junk http 1 alpha
 check "an HTTP request" both
@@ -100,7 +100,7 @@ stranger() { # HOW PATTERN: and alpha says why it does not talk to it
 }
 check "a ZeroMQ peer without CURVE" stranger null "handshake|closed"
 check "CURVE to another server key" stranger other "handshake|closed"
-check "is told as such" wait_for 3 grep -q "made for another key" "$dir/alpha.log"
+check "is told as such" wait_for 10 grep -q "made for another key" "$dir/alpha.log"
 check "a key that nobody knows" stranger unknown "the key was refused"
 check "is told as such" grep -q "refused 127.0.0.1 with key .*: not a node of this cluster" "$dir/alpha.log"
 before=$(lines alpha)
@@ -271,12 +271,13 @@ submit-flood~^(queued|tokens|refused)~5000 prompts at once
 cancel-all~^pong~the cancelling of what is not its own
 CASES
 for why in "block 4 of 4" "block 4294967295 of 4" "block 1048576 of 4" "writes a block that the step writes already" \
-	"block 0 is written elsewhere" "65 rows of 1 sequences in a step of at most 64" "has not 1 rows of" "comes after step 7"; do
+	"block 0 is written elsewhere" "65 rows of 1 sequences in a step of at most 64" "is not 1 rows of" "comes after step 7"; do
 	check "alpha said why a step was refused: $why" grep -q "step.*refused: .*$why" "$dir/alpha.log"
 done
 check "the log of all that is short" sh -c 'test "$0" -lt 400' "$(added)"
 check "a line is not said twice" sh -c 'test "$(grep -c "an envelope that cannot be unpacked" "$0")" = 1' "$dir/alpha.log"
-check "nothing is left of the rogue's models" sh -c 'test "$(caravan models --control "$0/alpha/control.sock" | grep -c evil)" = 0' "$dir"
+no_evil() { on alpha status --json >"$dir/listed" && grep -q stories "$dir/listed" && ! grep evil "$dir/listed"; }
+check "nothing is left of the rogue's models" no_evil
 freed() { on alpha status --json | json "sum(m.get('sequences', 0) for m in j['models']) == 0"; }
 check "nor of its prompts" wait_for 10 freed
 
