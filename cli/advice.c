@@ -218,15 +218,16 @@ static void print_loading(const Caravan__CtlAdvice *a, uint64_t moves) {
 			        size_text((double)n->disk_needed).s, size_text((double)n->disk_free).s);
 	}
 	if (!hashed && seconds >= 1)
-		table_say(0, "Loading takes %s to send and store, plus reading and hashing the file.",
+		table_say(0,
+		        "Loading takes at least %s to send and store, plus reading and hashing the file.",
 		        size_time(seconds).s);
 	else if (hashed && seconds < 1)
 		table_say(0, "Loading takes about a second.");
 	else if (hashed && a->hash_bytes)
-		table_say(0, "Loading takes about %s: %s to read and hash the file, %s to send and store.",
+		table_say(0, "Loading takes at least %s: %s to read and hash the file, %s to send and store.",
 		        size_time(seconds).s, size_time(a->hash_seconds).s, size_time(a->move_seconds).s);
 	else if (hashed)
-		table_say(0, "Loading takes about %s, to send and store.", size_time(seconds).s);
+		table_say(0, "Loading takes at least %s, to send and store.", size_time(seconds).s);
 }
 
 int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, bool described) {

@@ -3,10 +3,12 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -380,6 +382,41 @@ START_TEST(what_another_store_has_is_read_there) {
 }
 END_TEST
 
+/* On a file system of its own, for which one has to be root. */
+START_TEST(a_part_of_the_disk_stays_free) {
+	char small[40];
+	struct store *s;
+	struct store_writer *w;
+	struct content_tensor t, u;
+	snprintf(small, sizeof small, "%s/small", dir);
+	ck_assert_int_eq(mkdir(small, 0700), 0);
+	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	        mount("tmpfs", small, "tmpfs", 0, "size=8m") == 0) {
+		uint8_t *data = make_tensor(&t, KERN_Q8_0, 1024, 7400),
+		        *more = make_tensor(&u, KERN_Q8_0, 1024, 6400);
+		ck_assert_int_eq(store_open(&s, small, err, sizeof err), 0);
+		/* 7.9 MB would fit, and leave less than a twentieth; 6.9 MB do */
+		ck_assert_int_eq(store_writer_create(&w, s, &t, err, sizeof err), -ENOSPC);
+		ck_assert_msg(
+		        strstr(err, "are free on its file system, of which 0 MiB are left free"), "%s", err);
+		ck_assert_int_eq(store_writer_create(&w, s, &u, err, sizeof err), 0);
+		ck_assert_int_eq(put_chunk(w, &u, more, 0), 0);
+		store_writer_destroy(w);
+		/* what is there of it has its room */
+		ck_assert_int_eq(store_writer_create(&w, s, &u, err, sizeof err), 0);
+		ck_assert(store_writer_has(w, 0));
+		store_writer_destroy(w);
+		store_close(s);
+		ck_assert_int_eq(umount(small), 0);
+		free(data);
+		free(more);
+		content_tensor_clear(&t);
+		content_tensor_clear(&u);
+	}
+	ck_assert_int_eq(rmdir(small), 0);
+}
+END_TEST
+
 START_TEST(folders_that_cannot_be) {
 	struct store *s = NULL;
 	ck_assert_int_eq(store_open(&s, "/dev/null/store", err, sizeof err), -ENOTDIR);
@@ -404,6 +441,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, two_writers_of_one_tensor);
 	tcase_add_test(t, leavings_are_swept);
 	tcase_add_test(t, what_another_store_has_is_read_there);
+	tcase_add_test(t, a_part_of_the_disk_stays_free);
 	tcase_add_test(t, folders_that_cannot_be);
 	suite_add_tcase(s, t);
 	return s;

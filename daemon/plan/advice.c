@@ -273,9 +273,10 @@ static void add_stages(
 /* Seconds to bring bytes onto a node's disk: over its link, unless they are there, checked and written as they come. */
 static double arrival(const struct planner_input *in, size_t node, uint64_t bytes) {
 	const struct planner_node *n = &in->node[node];
-	double rate = node == in->coordinator ? 0 : n->rate;
-	if (in->hash_rate > 0 && (rate == 0 || in->hash_rate < rate))
-		rate = in->hash_rate;
+	double rate = node == in->coordinator ? 0 : n->rate, stores = in->hash_rate / 2;
+	/* what comes is hashed again and packed, which takes about as long once more */
+	if (stores > 0 && (rate == 0 || stores < rate))
+		rate = stores;
 	if (n->disk > 0 && (rate == 0 || n->disk < rate))
 		rate = n->disk;
 	return rate > 0 ? (double)bytes / rate : 0;
@@ -295,7 +296,8 @@ static void add_loading(struct advice *a, const struct planner_input *in, const 
 	}
 	for (size_t i = 0; i < plan->stages; i++) {
 		const struct planner_stage *s = &plan->stage[i];
-		double seconds = arrival(in, s->node, s->moves);
+		uint64_t bytes = s->moves + (s->node == in->coordinator ? planner_disk_new_ends(in) : 0);
+		double seconds = arrival(in, s->node, bytes);
 		if (s->node != in->coordinator && s->moves) {
 			sent += s->moves;
 			link = in->node[s->node].rate > link ? in->node[s->node].rate : link;
