@@ -60,7 +60,9 @@ void stored_where(const Caravan__CtlModel *m, char *out, size_t len) {
 	for (size_t i = 0; i < m->n_on && at < len; i++) {
 		const Caravan__ModelOn *on = m->on[i];
 		at += (size_t)snprintf(out + at, len - at, "%s%s", i ? ", " : "", on->node);
-		if (on->bytes < m->bytes && at < len)
+		if (on->file && at < len)
+			at += (size_t)snprintf(out + at, len - at, " (file)");
+		else if (on->bytes < m->bytes && at < len)
 			at += (size_t)snprintf(
 			        out + at, len - at, " (%.0f%%)", 100 * (double)on->bytes / (double)m->bytes);
 	}

@@ -17,7 +17,7 @@ static inline const Caravan__CtlModel *stored_at(const struct stored *s, size_t 
 	return i < s->envs ? s->env[i]->ctl_model : NULL;
 }
 
-/* "ada, bob (54%)": where it is, and how much of it. */
+/* "ada, bob (54%), cleo (file)": where it is, and how much of it. */
 void stored_where(const Caravan__CtlModel *m, char *out, size_t len);
 
 #endif
