@@ -16,7 +16,9 @@ static int run(int argc, char **argv) {
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		yes = yes || o == OPT_YES;
 	args_operands(&a, 0, 0, "");
-	if (!yes && !simple_confirm("Leave the cluster? This node gets a new key, and needs an invitation to come back."))
+	if (!yes &&
+	        !simple_confirm(
+	                "Leave the cluster? This node gets a new key, and needs an invitation to come back."))
 		return fail("nothing was done");
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LEAVE;
 	env.ctl_leave = &cmd;

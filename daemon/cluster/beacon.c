@@ -84,15 +84,16 @@ static void call_on(struct beacon *b, const struct ip_mreqn *on) {
 	        .sin_family = AF_INET, .sin_port = htons(BEACON_PORT), .sin_addr = on->imr_multiaddr};
 	listen_on(b, on);
 	if (setsockopt(b->fd, IPPROTO_IP, IP_MULTICAST_IF, on, sizeof *on) == 0)
-		(void)!sendto(b->fd, b->own, sizeof b->own, MSG_DONTWAIT, (const struct sockaddr *)&to, sizeof to);
+		(void)!sendto(
+		        b->fd, b->own, sizeof b->own, MSG_DONTWAIT, (const struct sockaddr *)&to, sizeof to);
 }
 
 void beacon_call(struct beacon *b) {
 	each_interface(b, call_on);
 }
 
-int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port, beacon_fn *heard,
-        void *arg) {
+int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
+        beacon_fn *heard, void *arg) {
 	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(BEACON_PORT)};
 	int yes = 1, rc = -ENOMEM;
 	struct beacon *b = calloc(1, sizeof *b);

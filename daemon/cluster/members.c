@@ -4,7 +4,8 @@
  * and the storeys above.  Every half second each node hears from us with our state.
  * Invariants: of a node that is linked to us its own word alone counts, but for its expulsion; a node is up between
  * two words of peers; the time that we were held up ourselves is never counted as another's silence.
- * How a node comes to be in the roster is members_join.c.
+ * How a node comes to be in the roster is members_join.c, where it is members_address.c, what is wrong with it
+ * members_reason.c.
  * Threads: the loop. */
 #include "config.h"
 
@@ -21,12 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAREWELL_NS 400000000u   /* for which a link to an expelled node stays, so that it hears of it */
-#define CONFLICT_NS 30000000000u /* for which two machines with one key count as seen */
+#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
 #define PRUNE_NS 60000000000u
-#define CALL_NS 2000000000u /* between calls for a node that is missing */
-#define CALL_OFTEN_NS 60000000000u
-#define CALL_SELDOM_NS 20000000000u
 #define SMOOTH 0.2 /* weight of a new round trip */
 
 struct member *members_own(const struct members *m) {
@@ -259,48 +256,6 @@ static void members_heard(void *arg, const struct node_id *from, uint32_t minor,
 	members_take(m, from, entries, count);
 }
 
-/* ---- two machines with one key ------------------------------------------------------------------------- */
-
-static void conflict_note(struct member *who, const char *text) {
-	if (!who->conflict_ns || strcmp(who->conflict, text) != 0)
-		log_line(LOG_LINE_WARN, "%s", text);
-	snprintf(who->conflict, sizeof who->conflict, "%s", text);
-	who->conflict_ns = loop_now_ns();
-}
-
-/* What is wrong with a node's key; empty: nothing that was seen lately. */
-static const char *member_conflict(const struct member *who) {
-	return who->conflict_ns && loop_now_ns() - who->conflict_ns < CONFLICT_NS ? who->conflict : "";
-}
-
-static void members_twin(void *arg, const struct node_id *node, const char *first, const char *second,
-        char *text, size_t len) {
-	struct members *m = arg;
-	struct member *who = roster_find(&m->roster, node);
-	bool same = strcmp(first, second) == 0;
-	if (!who)
-		return;
-	snprintf(text, len, "the key of %s is in use %s%s%s%s: run caravan leave on the copy", who->name,
-	        same ? "twice at " : "at ", *first ? first : "one machine", same ? "" : " and ",
-	        same ? "" : second);
-	conflict_note(who, text);
-}
-
-static const char *members_name_at(void *arg, const char *address) {
-	const struct members *m = arg;
-	size_t len = strlen(address);
-	for (size_t i = 0; i < m->roster.n; i++) {
-		const struct member *who = m->roster.at[i];
-		for (size_t k = 0; k < who->nendpoints && !who->self; k++) {
-			const char *host = who->endpoints[k] + strlen("tcp://");
-			host += *host == '[';
-			if (strncmp(host, address, len) == 0 && (host[len] == ':' || host[len] == ']'))
-				return who->name;
-		}
-	}
-	return NULL;
-}
-
 static void members_word(void *arg, const struct node_id *from) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, from);
@@ -346,54 +301,6 @@ static void state_make(struct members *m, Caravan__NodeState *state) {
 	}
 	state->peers = m->peer_list.list;
 	state->n_peers = n;
-}
-
-/* ---- calling over the local network ------------------------------------------------------------------------ */
-
-static void beacon_heard(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint) {
-	struct members *m = arg;
-	for (size_t i = 0; i < m->roster.n; i++) {
-		const struct member *who = m->roster.at[i];
-		uint8_t own[BEACON_TAG];
-		if (who->self || who->expelled || who->linked)
-			continue;
-		beacon_tag(&who->id, own);
-		if (memcmp(own, tag, sizeof own) == 0)
-			peers_hint(m->peers, &who->id, endpoint);
-	}
-}
-
-/* While somebody is missing: often at first, then now and then. */
-static void members_call(struct members *m, uint64_t now) {
-	bool missing = false;
-	for (size_t i = 0; i < m->roster.n; i++)
-		missing |= !m->roster.at[i]->self && !m->roster.at[i]->expelled && !m->roster.at[i]->linked;
-	/* who is bound to one address is where it was, and who was told what to say says that */
-	if (!m->config.listen || !address_is_any(peers_endpoint(m->peers)) || members_own(m)->expelled ||
-	        roster_others(&m->roster) == 0)
-		return;
-	if (!m->beacon && m->deaf)
-		return;
-	if (!m->beacon) {
-		const char *port = strrchr(peers_endpoint(m->peers), ':') + 1;
-		int rc = beacon_create(&m->beacon, m->config.loop, &m->config.keys->public,
-		        (uint16_t)strtoul(port, NULL, 10), beacon_heard, m);
-		m->deaf = rc != 0;
-		if (rc) {
-			log_line(LOG_LINE_INFO, "nodes are not called over the local network: %s",
-			        strerror(-rc));
-			return;
-		}
-	}
-	if (!missing || m->advertise) {
-		m->missed_ns = 0;
-		return;
-	}
-	m->missed_ns = m->missed_ns ? m->missed_ns : now;
-	if (now - m->called_ns < (now - m->missed_ns < CALL_OFTEN_NS ? CALL_NS : CALL_SELDOM_NS))
-		return;
-	m->called_ns = now;
-	beacon_call(m->beacon);
 }
 
 static void members_tick(void *arg) {
@@ -485,7 +392,7 @@ static void on_pong(
 	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
 	who->reached = env->pong->reach == CARAVAN__REACH__REACH_GOOD;
 	if (*env->pong->conflict)
-		conflict_note(members_own(m), env->pong->conflict);
+		member_conflicts(members_own(m), env->pong->conflict);
 	bool blind = env->pong->reach == CARAVAN__REACH__REACH_NONE;
 	if (blind && !who->blind[0])
 		log_others(LOG_LINE_WARN, "%s cannot reach this machine at %s", who->name, env->pong->why);
@@ -514,56 +421,6 @@ void members_set_rate(struct members *m, const struct node_id *id, double bytes_
 	if (who && bytes_per_second > 0) /* one moment of another program's is not the link's */
 		who->rate_slow =
 		        bytes_per_second * MEMBERS_SLOW_TIMES <= who->rate_best ? who->rate_slow + 1 : 0;
-}
-
-/* ---- what is wrong ---------------------------------------------------------------------------------------- */
-
-/* Who else is to be found at the address that a failure begins with, and therefore answered there. */
-static const struct member *member_instead(
-        const struct members *m, const struct member *but, const char *failure) {
-	for (size_t i = 0; i < m->roster.n; i++) {
-		const struct member *who = m->roster.at[i];
-		for (size_t k = 0; k < who->nendpoints && who != but && !who->expelled; k++) {
-			const char *address = who->endpoints[k] + strlen("tcp://");
-			size_t len = strlen(address);
-			if (strncmp(failure, address, len) == 0 && failure[len] == ' ')
-				return who;
-		}
-	}
-	return NULL;
-}
-
-const char *members_reason(const struct members *m, const struct member *who, char *text, size_t len) {
-	const char *failure = who->linked || who->self ? "" : peers_failure(m->peers, &who->id);
-	snprintf(text, len, "%s", member_conflict(who));
-	if (who->expelled && who->self)
-		snprintf(text, len,
-		        "this node was expelled from its cluster: caravan leave gives it a new key");
-	if (who->expelled || who->self || *text)
-		return text;
-	if (who->blind[0]) {
-		snprintf(text, len, "%s cannot reach this machine at %s: open the port, or say --advertise",
-		        who->name, who->blind);
-	} else if (*failure) {
-		const struct member *instead = member_instead(m, who, failure);
-		snprintf(text, len, "cannot be reached at %s%s%s", failure,
-		        instead ? "; that is the address of " : "",
-		        !instead        ? ""
-		        : instead->self ? "this machine"
-		                        : instead->name);
-	} else if (!who->linked && who->lost[0]) {
-		snprintf(text, len, "%s", who->lost);
-	} else if (!who->linked) {
-		snprintf(text, len, "%s",
-		        who->nendpoints ? "not reached yet since this daemon started"
-		                        : "it has not told an address at which it can be reached");
-	}
-	return text;
-}
-
-double members_since(const struct members *m, const struct member *who) {
-	uint64_t from = who->since_ns ? who->since_ns : m->started_ns;
-	return (double)(loop_now_ns() - from) * 1e-9;
 }
 
 /* ---- expelling ------------------------------------------------------------------------------------------ */
@@ -650,56 +507,6 @@ static void host_name(char name[WIRE_NAME_MAX + 1]) {
 		snprintf(name, WIRE_NAME_MAX + 1, "node");
 }
 
-/* Where we can be found now, the likeliest first; how many. */
-static size_t self_endpoints(const struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
-	size_t n = 0;
-	if (m->advertise)
-		snprintf(out[n++], ADDRESS_MAX, "%s", m->advertise);
-	else if (m->config.listen)
-		n = address_list(peers_endpoint(m->peers), out, WIRE_ENDPOINTS_MAX);
-	for (size_t i = 1; i < n; i++)
-		if (strcmp(out[i], m->preferred) == 0) {
-			memmove(out + 1, out, i * sizeof *out);
-			snprintf(out[0], ADDRESS_MAX, "%s", m->preferred);
-		}
-	return n;
-}
-
-static bool endpoints_are(const struct member *who, char (*endpoints)[ADDRESS_MAX], size_t n) {
-	bool same = who->nendpoints == n;
-	for (size_t i = 0; i < n && same; i++)
-		same = strcmp(who->endpoints[i], endpoints[i]) == 0;
-	return same;
-}
-
-static bool have_address(void *arg, const char *address) {
-	(void)arg;
-	return address_have(address);
-}
-
-void members_readdress(struct members *m) {
-	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
-	struct member *self = members_own(m);
-	size_t n = self_endpoints(m, found);
-	if (self->expelled || endpoints_are(self, found, n))
-		return;
-	roster_edit(&m->roster, &self->id, self->name, found, n, false, 0);
-	log_line(LOG_LINE_INFO, "this node is at %s now%s", n ? found[0] : "no address",
-	        n > 1 ? ", and at others" : "");
-	members_save(m);
-	members_spread(m, NULL);
-	members_tell(m, self, "changed");
-}
-
-/* An address of this machine came or went: others hear where we are, and whom we have lost is called from there. */
-static void addresses_changed(void *arg) {
-	struct members *m = arg;
-	members_readdress(m);
-	peers_readdress(m->peers, have_address, NULL);
-	m->missed_ns = m->called_ns = 0; /* whoever is missing is called anew */
-	m->deaf = false;
-}
-
 /* Our own entry, as we were started this time. */
 static int self_enter(struct members *m, char *err, size_t errlen) {
 	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
@@ -722,8 +529,8 @@ static int self_enter(struct members *m, char *err, size_t errlen) {
 	}
 	if (self && self->nendpoints)
 		snprintf(m->preferred, sizeof m->preferred, "%s", self->endpoints[0]);
-	n = self_endpoints(m, found);
-	if (self && (self->expelled || (strcmp(self->name, name) == 0 && endpoints_are(self, found, n))))
+	n = members_endpoints(m, found);
+	if (self && (self->expelled || (strcmp(self->name, name) == 0 && member_is_at(self, found, n))))
 		return 0;
 	return roster_edit(&m->roster, &m->config.keys->public, name, found, n, false, 0);
 }
@@ -790,7 +597,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, m);
 	members_join_init(m);
 	if (c->listen && strncmp(peers_endpoint(m->peers), "tcp://127.", 10) != 0) {
-		rc = address_watch_create(&m->watch, c->loop, addresses_changed, m);
+		rc = address_watch_create(&m->watch, c->loop, members_addresses_changed, m);
 		if (rc)
 			goto error;
 	}

@@ -40,7 +40,8 @@ static void renew_done(void *arg, bool cancelled) {
 		return;
 	}
 	m->save.gone = true;
-	log_line(LOG_LINE_INFO, "this node leaves its cluster: it has a new key, and is another node from its next start on");
+	log_line(LOG_LINE_INFO,
+	        "this node leaves its cluster: it has a new key, and is another node from its next start on");
 	bool member = !self->expelled && roster_others(&m->roster) > 0;
 	if (member) {
 		roster_edit(&m->roster, &self->id, self->name, NULL, 0, true, 0);
@@ -59,7 +60,8 @@ int members_leave(struct members *m, members_done_fn *done, void *arg, char *err
 		return -ENOTSUP;
 	}
 	if (m->leave.done || m->join.done || m->save.gone) {
-		snprintf(err, errlen, "this node is %s a cluster at this moment", m->join.done ? "joining" : "leaving");
+		snprintf(err, errlen, "this node is %s a cluster at this moment",
+		        m->join.done ? "joining" : "leaving");
 		return -EBUSY;
 	}
 	m->leave.done = done;

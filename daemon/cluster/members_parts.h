@@ -1,4 +1,4 @@
-/* What members.c and members_join.c share; nobody else includes it. */
+/* What the members_*.c share; nobody else includes it. */
 #ifndef DAEMON_CLUSTER_MEMBERS_PARTS_H
 #define DAEMON_CLUSTER_MEMBERS_PARTS_H
 #include "daemon/cluster/address.h"
@@ -71,8 +71,6 @@ int members_save_init(struct members *m, char *err, size_t errlen);
 void members_save_end(struct members *m);
 
 void members_connect(struct members *m, const struct member *who);
-/* Our addresses may be others than our entry has: a new version of it, for everybody. */
-void members_readdress(struct members *m);
 /* Sends the roster to one node, or to all (NULL). */
 void members_spread(struct members *m, const struct member *to);
 /* Takes a roster that somebody told us (NULL: an inviter); what is new goes to everybody, the file and the storeys
@@ -82,6 +80,22 @@ void members_take(
 
 /* Asks a node for a sign of life now, out of turn. */
 void members_ping(struct members *m, const struct member *who);
+
+/* members_address.c */
+/* Where we can be found now, the likeliest first; how many. */
+size_t members_endpoints(const struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]);
+bool member_is_at(const struct member *who, char (*endpoints)[ADDRESS_MAX], size_t n);
+/* Our addresses may be others than our entry has: a new version of it, for everybody. */
+void members_readdress(struct members *m);
+void members_addresses_changed(void *arg); /* one came or went */
+void members_call(struct members *m, uint64_t now);
+const char *members_name_at(void *arg, const char *address); /* of peers_config, as members_twin */
+
+/* members_reason.c */
+void member_conflicts(struct member *who, const char *text);
+const char *member_conflict(const struct member *who); /* empty: nothing that was seen lately */
+void members_twin(
+        void *arg, const struct node_id *node, const char *first, const char *second, char *text, size_t len);
 
 /* members_join.c */
 void members_join_init(struct members *m);
