@@ -18,13 +18,18 @@
 static const uint32_t sizes[] = {0, LINKS_CHECK_BYTES, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
-#define CHECK_TIMES 5 /* a check that was so much slower, or quicker, than the link's rate has it measured */
+#define CHECK_TIMES 5    /* so much slower, or quicker, than the link's rate a check is odd, */
+#define CHECK_REST 0.005 /* if it took so many seconds, */
+#define CHECK_BUSY 0.025 /* or so many while something is computed: threads wait for each other then; */
+#define CHECK_ODD 2      /* after so many in a row the link is measured */
+#define BUSY_SIZE 2      /* of sizes: while something is computed it is asked for no more */
 
 /* When a node is to be measured next, and checked. */
 struct due {
 	struct node_id node;
 	uint64_t at_ns, check_ns;
-	bool doubted; /* it is measured whatever is computed */
+	unsigned odd; /* checks in a row */
+	bool doubted; /* it is measured whatever is computed, as far as a slow link goes */
 };
 
 struct links {
@@ -40,9 +45,9 @@ struct links {
 	/* the question under way; ref 0: none */
 	uint64_t ref, sent_ns;
 	struct node_id node;
-	bool check;
-	size_t size;  /* of sizes; a check goes no further than the first */
-	double empty; /* seconds that no bytes took */
+	bool check, doubts; /* what for: one of them, or neither */
+	size_t size;        /* of sizes; a check goes no further than the first */
+	double empty;       /* seconds that no bytes took */
 	uint64_t check_every_ns;
 };
 
@@ -69,24 +74,39 @@ static void over(struct links *k, uint64_t next_ns) {
 	k->ref = 0;
 }
 
-/* A link's rate has been found; one that is not what it was is looked at again soon. */
+/* A link's rate has been found; one that has become slow is looked at once again soon, before that is said. */
 static void found(struct links *k, double rate) {
 	struct due *d = due_of(k, &k->node);
 	members_set_rate(k->members, &k->node, rate);
 	const struct member *m = members_find(k->members, &k->node);
 	if (d)
-		d->doubted = m && m->rate_slow > 0;
+		d->doubted = m && m->rate_slow > 0 && m->rate_slow < MEMBERS_SLOW_LOOKS;
 	over(k, d && d->doubted ? k->check_every_ns : AGAIN_NS);
 }
 
-static void checked(struct links *k, double rate) {
+/* Measuring was begun while something is computed, and what came so far says that the link is not slow: how quick it is
+ * will be measured when the node rests. */
+static void not_slow(struct links *k) {
+	struct due *d = due_of(k, &k->node);
+	if (d)
+		d->doubted = false;
+	over(k, 0);
+}
+
+static void checked(struct links *k, double took) {
 	struct due *d = due_of(k, &k->node);
 	const struct member *m = members_find(k->members, &k->node);
+	double rate = LINKS_CHECK_BYTES / took;
 	over(k, 0);
-	if (d && m && m->rate > 0 && (rate * CHECK_TIMES < m->rate || rate > m->rate * CHECK_TIMES)) {
-		d->doubted = true;
-		d->at_ns = 0;
-	}
+	if (!d || !m || !(m->rate > 0))
+		return;
+	bool slower = rate * CHECK_TIMES < m->rate && took >= (k->busy(k->arg) ? CHECK_BUSY : CHECK_REST);
+	d->odd = slower || rate > m->rate * CHECK_TIMES ? d->odd + 1 : 0;
+	if (d->odd < CHECK_ODD)
+		return;
+	d->odd = 0;
+	d->doubted = true;
+	d->at_ns = 0;
 }
 
 static void ask(struct links *k) {
@@ -106,7 +126,7 @@ static void late(struct links *k) {
 	if (k->size == 0)
 		over(k, RETRY_NS);
 	else if (k->check)
-		checked(k, sizes[k->size] / (PATIENCE_NS * 1e-9));
+		checked(k, PATIENCE_NS * 1e-9);
 	else
 		found(k, sizes[k->size] / (PATIENCE_NS * 1e-9));
 }
@@ -125,6 +145,7 @@ static void tick(void *arg) {
 		if (!d || (!whole && (now < d->check_ns || !(m->rate > 0))))
 			continue;
 		k->check = !whole;
+		k->doubts = whole && d->doubted;
 		k->node = m->id;
 		k->size = 0;
 		ask(k);
@@ -172,7 +193,9 @@ static void on_probed(
 		k->size++;
 		ask(k);
 	} else if (k->check) {
-		checked(k, sizes[k->size] / theirs);
+		checked(k, theirs);
+	} else if (took < ENOUGH && k->size >= BUSY_SIZE && k->doubts && k->busy(k->arg)) {
+		not_slow(k);
 	} else if (took < ENOUGH && k->size + 1 < SIZES) {
 		k->size++;
 		ask(k);

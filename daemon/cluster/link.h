@@ -2,8 +2,8 @@
  *
  * Owns: the question that is under way.  One node is asked at a time, over the bulk link, for nothing and then for more
  * and more bytes, until their time says enough of the rate; again every hour, when nothing is being computed here.
- * Between that it is asked for LINKS_CHECK_BYTES now and then, whatever is computed: they are few, and where they take many
- * times what they should the link is measured at once, and again soon until it is as quick as it was.
+ * Between that it is asked for LINKS_CHECK_BYTES now and then, whatever is computed: they are few, and where they twice take
+ * many times what they should the link is measured at once; while something is computed, only as far as it says that it is slow.
  * What is found is the member's (members_set_rate).
  * Threads: the loop. */
 #ifndef DAEMON_CLUSTER_LINK_H
