@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static uint8_t room[WIRE_PAYLOAD_MAX + (1 << 20)];
 
@@ -318,6 +319,17 @@ static void fetch_flood(struct rogue *r) {
 		fetch(r, r->plan->manifest.data, true, (uint32_t)i, 0, WIRE_PIECE_MAX);
 }
 
+/* Asks for much, over new links again and again, and reads nothing of it for a while. */
+static void unread(struct rogue *r) {
+	Caravan__Probe p = CARAVAN__PROBE__INIT;
+	p.bytes = WIRE_PAYLOAD_MAX;
+	for (int i = 0; i < 400; i++) {
+		rogue_send(r, CARAVAN__ENVELOPE__BODY_PROBE, &p, NULL, 0);
+		fetch(r, r->plan->vocab.data, false, 0, 0, WIRE_PIECE_MAX);
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+}
+
 const struct rogue_case rogue_words[] = {
         {"ping", nothing_more, false},
         {"junk", junk, false},
@@ -361,5 +373,6 @@ const struct rogue_case rogue_words[] = {
         {"fetch-nothing", fetch_nothing, false},
         {"fetch-large", fetch_large, false},
         {"fetch-flood", fetch_flood, false},
+        {"unread", unread, false},
         {NULL, NULL, false},
 };

@@ -19,7 +19,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_RESERVE 64 /* descriptors that connections of others leave */
+#define OWED_MAX (160u << 20) /* bytes of answers that a node has not read, on a channel */
+#define ACCEPT_RESERVE 64     /* descriptors that connections of others leave */
 #define CLOSED_MS 300
 #define HOLD_MS 800 /* in which a node that another one says it is has to speak: it does so twice a second */
 #define FLYING_NS 200000000u /* what arrives so soon may have been on its way before */
@@ -27,8 +28,18 @@
 #define PROBE_REF UINT64_MAX                /* of an answer to nothing */
 #define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
 
+/* What we have for a node and it has not read, on one channel: of all its links, the lost ones too, so that a new link is
+ * no way to be owed more. */
+struct debt {
+	struct node_id node;
+	enum peers_channel channel;
+	struct msg_owed *owed;
+	LIST_ENTRY(debt) next;
+};
+
 struct inlink {
-	uint64_t number; /* never used again: what peers_from.link says */
+	struct debt *debt; /* NULL: no memory for it */
+	uint64_t number;   /* never used again: what peers_from.link says */
 	struct msg_route route;
 	struct node_id node;
 	enum peers_channel channel;
@@ -61,6 +72,7 @@ struct inbound {
 	uint64_t boot, last_number;
 	size_t nlinks;
 	LIST_HEAD(, inlink) links;
+	LIST_HEAD(, debt) debts;
 	size_t nheld;
 	LIST_HEAD(, held) held;
 	peers_fn *fn;
@@ -93,6 +105,38 @@ static void inlink_forget(struct inbound *in, struct inlink *k) {
 	free(k);
 }
 
+static void debt_free(struct debt *d) {
+	LIST_REMOVE(d, next);
+	msg_owed_unref(d->owed);
+	free(d);
+}
+
+/* The debt of a node; those that are paid, of links that are no more, are forgotten on the way. */
+static struct debt *debt_of(struct inbound *in, const struct node_id *node, enum peers_channel channel) {
+	struct debt *d, *after, *found = NULL;
+	for (d = LIST_FIRST(&in->debts); d; d = after) {
+		struct inlink *k;
+		after = LIST_NEXT(d, next);
+		LIST_FOREACH(k, &in->links, next)
+		if (k->debt == d)
+			break;
+		if (node_id_equal(&d->node, node) && d->channel == channel)
+			found = d;
+		else if (!k && msg_owed_bytes(d->owed) == 0)
+			debt_free(d);
+	}
+	if (found || !(d = calloc(1, sizeof *d)))
+		return found;
+	if (!(d->owed = msg_owed_create())) {
+		free(d);
+		return NULL;
+	}
+	d->node = *node;
+	d->channel = channel;
+	LIST_INSERT_HEAD(&in->debts, d, next);
+	return d;
+}
+
 static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const char *address, uint64_t boot,
         bool bulk, bool invited) {
 	enum peers_channel channel = bulk ? PEERS_BULK : PEERS_CONTROL;
@@ -109,7 +153,8 @@ static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const
 	k = calloc(1, sizeof *k);
 	if (!k)
 		return NULL;
-	*k = (struct inlink){.number = ++in->last_number,
+	*k = (struct inlink){.debt = debt_of(in, &m->from, channel),
+	        .number = ++in->last_number,
 	        .route = m->route,
 	        .node = m->from,
 	        .channel = channel,
@@ -124,7 +169,7 @@ static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const
 /* ---- out ------------------------------------------------------------------------------------------- */
 
 static int route_send(struct inbound *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
-        struct payload *payload) {
+        struct payload *payload, struct msg_owed *owed) {
 	char err[200];
 	uint8_t *frame;
 	size_t len;
@@ -137,7 +182,12 @@ static int route_send(struct inbound *in, const struct msg_route *route, Caravan
 	int rc = wire_pack(env, &frame, &len);
 	if (rc)
 		return rc;
-	rc = msg_send(zsock_socket(in->sock), route, frame, len, payload);
+	/* who does not read what it asked for is answered no more; a word is small, and may say so */
+	if (owed && payload && msg_owed_bytes(owed) + len + payload_len(payload) > OWED_MAX) {
+		free(frame);
+		return -EAGAIN;
+	}
+	rc = msg_send(zsock_socket(in->sock), route, frame, len, payload, owed);
 	zsock_touched(in->sock);
 	return rc;
 }
@@ -149,7 +199,7 @@ int inbound_answer(struct inbound *in, uint64_t link, Caravan__Envelope *env, st
 		break;
 	if (!k)
 		return -EHOSTUNREACH;
-	int rc = route_send(in, &k->route, env, k->out + 1, payload);
+	int rc = route_send(in, &k->route, env, k->out + 1, payload, k->debt ? k->debt->owed : NULL);
 	if (rc == 0) {
 		k->out++;
 	} else if (rc == -EHOSTUNREACH || rc == -ECONNRESET) {
@@ -167,7 +217,7 @@ static void refuse(struct inbound *in, const struct msg_route *route, uint64_t r
 	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
 	env.refused = &refused;
 	/* the link is no more: its numbers do not matter, and whether this arrives does not either */
-	route_send(in, route, &env, 1, NULL);
+	route_send(in, route, &env, 1, NULL, NULL);
 }
 
 /* The link broke the order: says so to both sides, once, and forgets it. */
@@ -534,6 +584,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 		goto error;
 	*in = (struct inbound){.loop = l, .watch = watch, .config = c, .boot = boot, .fn = fn, .arg = arg};
 	LIST_INIT(&in->links);
+	LIST_INIT(&in->debts);
 	LIST_INIT(&in->held);
 	m = socket_monitor(ctx, s, events);
 	if (!m)
@@ -568,6 +619,8 @@ void inbound_destroy(struct inbound *in) {
 		held_free(LIST_FIRST(&in->held));
 	while (!LIST_EMPTY(&in->links))
 		inlink_forget(in, LIST_FIRST(&in->links));
+	while (!LIST_EMPTY(&in->debts))
+		debt_free(LIST_FIRST(&in->debts));
 	loop_timer_stop(in->closed);
 	if (in->sock)
 		socket_monitor_stop(zsock_socket(in->sock));

@@ -171,7 +171,7 @@ int lane_send(struct lane *l, Caravan__Envelope *env, struct payload *payload, e
 	int rc = wire_pack(env, &frame, &len);
 	if (rc)
 		return rc;
-	rc = msg_send(zsock_socket(l->sock), NULL, frame, len, payload);
+	rc = msg_send(zsock_socket(l->sock), NULL, frame, len, payload, NULL);
 	zsock_touched(l->sock);
 	/* -EAGAIN is an answer; after anything else the monitor will say what became of the connection, and
 	 * a message that is half gone must show as a gap at the other end */

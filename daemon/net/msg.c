@@ -3,6 +3,7 @@
 
 #include "daemon/net/msg.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,15 +99,66 @@ void msg_close(struct msg *m) {
 
 /* ---- out ------------------------------------------------------------------------------------------ */
 
-/* Both run on libzmq's thread, and so only release memory. */
-static void frame_release(void *data, void *hint) {
-	(void)hint;
-	free(data);
+struct msg_owed {
+	atomic_uint refs;
+	atomic_size_t bytes;
+};
+
+struct msg_owed *msg_owed_create(void) {
+	struct msg_owed *o = malloc(sizeof *o);
+	if (o) {
+		atomic_init(&o->refs, 1);
+		atomic_init(&o->bytes, 0);
+	}
+	return o;
 }
 
-static void payload_release(void *data, void *hint) {
+void msg_owed_unref(struct msg_owed *o) {
+	if (o && atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) == 1)
+		free(o);
+}
+
+size_t msg_owed_bytes(const struct msg_owed *o) {
+	return atomic_load_explicit(&o->bytes, memory_order_relaxed);
+}
+
+/* A frame that libzmq has. */
+struct outgoing {
+	struct msg_owed *owed; /* NULL: not counted */
+	uint8_t *frame;        /* one of these two */
+	struct payload *payload;
+	size_t bytes;
+};
+
+/* On libzmq's thread, and so only releases memory. */
+static void outgoing_release(void *data, void *hint) {
+	struct outgoing *o = hint;
 	(void)data;
-	payload_unref(hint);
+	if (o->owed) {
+		atomic_fetch_sub_explicit(&o->owed->bytes, o->bytes, memory_order_relaxed);
+		msg_owed_unref(o->owed);
+	}
+	payload_unref(o->payload);
+	free(o->frame);
+	free(o);
+}
+
+/* Makes a frame of bytes; takes them over, also where it fails. */
+static int outgoing_frame(zmq_msg_t *m, void *data, size_t len, uint8_t *frame, struct payload *payload,
+        struct msg_owed *owed) {
+	struct outgoing *o = malloc(sizeof *o);
+	if (!o || zmq_msg_init_data(m, data, len, outgoing_release, o) != 0) {
+		free(o);
+		free(frame);
+		payload_unref(payload);
+		return -ECONNRESET;
+	}
+	*o = (struct outgoing){owed, frame, payload, len};
+	if (owed) {
+		atomic_fetch_add_explicit(&owed->refs, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&owed->bytes, len, memory_order_relaxed);
+	}
+	return 0;
 }
 
 static int frame_send(void *socket, zmq_msg_t *frame, int flags) {
@@ -117,8 +169,8 @@ static int frame_send(void *socket, zmq_msg_t *frame, int flags) {
 	return rc;
 }
 
-int msg_send(
-        void *socket, const struct msg_route *route, uint8_t *frame, size_t len, struct payload *payload) {
+int msg_send(void *socket, const struct msg_route *route, uint8_t *frame, size_t len, struct payload *payload,
+        struct msg_owed *owed) {
 	zmq_msg_t m;
 	int rc;
 	if (route) {
@@ -134,16 +186,14 @@ int msg_send(
 			return rc;
 		}
 	}
-	if (zmq_msg_init_data(&m, frame, len, frame_release, NULL) != 0) {
-		free(frame);
-		return -ECONNRESET;
-	}
+	if ((rc = outgoing_frame(&m, frame, len, frame, NULL, owed)))
+		return rc;
 	rc = frame_send(socket, &m, payload ? ZMQ_SNDMORE : 0);
 	if (rc || !payload)
 		return rc && route ? -ECONNRESET : rc;
-	if (zmq_msg_init_data(&m, payload_data(payload), payload_len(payload), payload_release, payload) != 0)
-		return -ECONNRESET;
-	payload_ref(payload);
+	if ((rc = outgoing_frame(
+	             &m, payload_data(payload), payload_len(payload), NULL, payload_ref(payload), owed)))
+		return rc;
 	rc = frame_send(socket, &m, 0);
 	return rc ? -ECONNRESET : 0;
 }

@@ -27,9 +27,15 @@ struct msg {
 int msg_receive(struct msg *m, void *socket, bool router);
 void msg_close(struct msg *m);
 
-/* Sends; frame (malloc'd) is taken over in any case, payload (NULL: none) gets a reference.  route NULL: not a
+/* Counts the bytes that libzmq has taken and not sent yet, whatever becomes of the connection.  Any thread. */
+struct msg_owed;
+struct msg_owed *msg_owed_create(void);  /* NULL: no memory */
+void msg_owed_unref(struct msg_owed *o); /* NULL allowed; what is being sent keeps it */
+size_t msg_owed_bytes(const struct msg_owed *o);
+
+/* Sends; owed (NULL: not counted) counts it; frame (malloc'd) is taken over in any case, payload (NULL: none) gets a reference.  route NULL: not a
  * ROUTER.  0, -EAGAIN: the queue is full, -EHOSTUNREACH: no such connection, -ECONNRESET: it ended meanwhile. */
-int msg_send(
-        void *socket, const struct msg_route *route, uint8_t *frame, size_t len, struct payload *payload);
+int msg_send(void *socket, const struct msg_route *route, uint8_t *frame, size_t len, struct payload *payload,
+        struct msg_owed *owed);
 
 #endif

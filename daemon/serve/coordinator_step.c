@@ -498,8 +498,14 @@ static void picked(void *arg, bool cancelled) {
 		return;
 	}
 	for (struct logits *l = f->logits; l; l = l->next)
-		if (!l->g->finished && generation_logits(m, l->g, l->position, l->rows, l->data) != 0)
-			generation_drop(m, l->g);
+		if (!l->g->finished) {
+			int rc = generation_logits(m, l->g, l->position, l->rows, l->data);
+			if (rc == -EAGAIN)
+				generation_finish(m, l->g, CARAVAN__REASON__ERROR,
+				        "the link to its node is too slow for all that is asked for over it");
+			else if (rc != 0)
+				generation_drop(m, l->g);
+		}
 	const struct head_row *row = f->row;
 	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
 		struct scheduled *e = &f->st->seq[i];

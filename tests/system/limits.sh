@@ -270,4 +270,19 @@ check "the others are not waited for, since they take the place of those that wo
 	wait_for 60 said a "a client was cut off: it has read nothing for a while"
 kill "$(cat "$dir/lazy.pid")"
 rm "$dir/lazy.pid"
+# ---- members that do not read ------------------------------------------------------------------------------------
+require stop b
+before=$(resident a)
+rogue member "$dir/b" "$dir/a/control.sock" a unread >"$dir/unread" 2>&1 &
+echo $! >"$dir/unread.pid"
+most=0
+while kill -0 "$(cat "$dir/unread.pid")" 2>/dev/null; do
+	now=$(resident a)
+	[ "${now:-0}" -le "$most" ] || most=$now
+	sleep 0.1
+done
+rm "$dir/unread.pid"
+echo "$most" >"$dir/most"
+check "a member that asks for much and reads nothing is kept to a bound" grown $((300 * patience))
+check "and the node serves after it" timeout $((60 * patience)) caravan run --control "$dir/a/control.sock" --temp 0 -n 8 "Once"
 finish
