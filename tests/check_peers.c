@@ -3,7 +3,9 @@
 
 #include "tests/peer_nodes.h"
 #include <check.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -239,6 +241,40 @@ START_TEST(one_address_of_several) {
 }
 END_TEST
 
+/* A name server that does not answer, and one that does. */
+int getaddrinfo(
+        const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+	if (strcmp(host, "silent.test") == 0) {
+		sleep(4);
+		return EAI_AGAIN;
+	}
+	return real(strcmp(host, "node.test") == 0 ? "127.0.0.1" : host, service, hints, found);
+}
+
+static bool node2_failed(void) {
+	return strstr(peers_failure(nodes[0].peers, &nodes[2].keys.public), "silent.test") != NULL;
+}
+
+/* While nobody answers for the name of one node, messages go to the others. */
+START_TEST(names_hold_nobody_up) {
+	char named[64];
+	node_start(&nodes[0]);
+	node_start(&nodes[1]);
+	const char *silent = "tcp://silent.test:7070", *good = named;
+	ck_assert_int_eq(peers_connect(nodes[0].peers, &nodes[2].keys.public, &silent, 1), 0);
+	nodes_run(300);
+	uint64_t t = loop_now_ns();
+	snprintf(named, sizeof named, "tcp://node.test%s", strrchr(peers_endpoint(nodes[1].peers), ':'));
+	ck_assert_int_eq(peers_connect(nodes[0].peers, &nodes[1].keys.public, &good, 1), 0);
+	ck_assert(nodes_until(both_up_one_way, 20000));
+	/* which is before any answer for the other: that one's failure is still to come */
+	ck_assert_msg(!node2_failed(), "after %.1f s", (double)(loop_now_ns() - t) * 1e-9);
+	ck_assert(nodes_until(node2_failed, 30000));
+}
+END_TEST
+
 static const char *gone;
 static bool have(void *arg, const char *address) {
 	(void)arg;
@@ -307,6 +343,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, lost_and_mended);
 	tcase_add_test(t, one_address_of_several);
 	tcase_add_test(t, an_address_of_ours_goes);
+	tcase_add_test(t, names_hold_nobody_up);
 	tcase_add_test(t, hop_latency);
 	suite_add_tcase(s, t);
 	return s;

@@ -3,6 +3,7 @@
 
 #include "daemon/net/lane.h"
 #include "daemon/net/msg.h"
+#include "daemon/net/resolve.h"
 #include "daemon/net/socket.h"
 #include "daemon/net/zsock.h"
 #include <errno.h>
@@ -20,6 +21,7 @@ struct lane {
 	uint64_t boot, out;     /* ours, and the number of the last message sent */
 	uint64_t peer_boot, in; /* theirs: 0 until the first */
 	char local[64];         /* the address at this end, empty: not known */
+	struct resolve *name;   /* its address is being looked up; NULL: it is known */
 	bool over;              /* the last word was said */
 	bool *gone;             /* set when it is destroyed within a callback */
 };
@@ -100,6 +102,21 @@ static void lane_writable(void *arg) {
 		l->ops.open(l->arg);
 }
 
+static int lane_connect(struct lane *l, const char *endpoint) {
+	if (zmq_connect(zsock_socket(l->sock), endpoint) != 0)
+		return -errno;
+	zsock_want_write(l->sock); /* with IMMEDIATE: when the handshake is done */
+	return 0;
+}
+
+static void lane_named(void *arg, const char *endpoint, const char *why) {
+	struct lane *l = arg;
+	l->name = NULL;
+	int rc = endpoint ? lane_connect(l, endpoint) : 0;
+	if (!endpoint || rc)
+		lane_lose(l, endpoint ? strerror(-rc) : why, false);
+}
+
 int lane_create(struct lane **out, struct loop *loop, void *ctx, struct watch *watch, const struct keys *keys,
         const struct node_id *server, const char *endpoint, uint64_t boot, const struct lane_ops *ops,
         void *arg) {
@@ -126,11 +143,12 @@ int lane_create(struct lane **out, struct loop *loop, void *ctx, struct watch *w
 	s = NULL;
 	if (rc)
 		goto error;
-	if (zmq_connect(zsock_socket(l->sock), endpoint) != 0) {
-		rc = -errno;
+	if (resolve_needed(endpoint))
+		rc = resolve_start(&l->name, loop, endpoint, lane_named, l);
+	else
+		rc = lane_connect(l, endpoint);
+	if (rc)
 		goto error;
-	}
-	zsock_want_write(l->sock); /* with IMMEDIATE: when the handshake is done */
 	*out = l;
 	return 0;
 error:
@@ -145,6 +163,7 @@ void lane_destroy(struct lane *l) {
 		return;
 	if (l->gone)
 		*l->gone = true;
+	resolve_cancel(l->name);
 	if (l->sock)
 		socket_monitor_stop(zsock_socket(l->sock));
 	zsock_destroy(l->sock);
