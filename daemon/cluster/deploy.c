@@ -301,6 +301,25 @@ static void node_up(struct deploy *d, const struct member *who) {
 	compare_node_up(d, who);
 }
 
+/* Says of a plan of ours from before a restart which of its nodes it waits for. */
+static void say_awaited(struct model *m) {
+	struct node_id id;
+	char why[WIRE_TEXT_MAX];
+	size_t at = (size_t)snprintf(why, sizeof why, "waits for"), n = 0;
+	if (!m->restarted || m->load || m->tries || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
+		return;
+	for (size_t i = 0; i < m->plan->n_stages && at < sizeof why; i++)
+		if (node_id_from_bytes(&id, m->plan->stages[i]->node) == 0 && !deploy_up(m->d, &id))
+			at += (size_t)snprintf(why + at, sizeof why - at, "%s %s", n++ ? "," : "",
+			        deploy_node_name(m->d, &id));
+	if (n == 0)
+		snprintf(why, sizeof why, "its nodes are up");
+	else if (at < sizeof why)
+		snprintf(why + at, sizeof why - at, ": not heard since this coordinator was restarted");
+	snprintf(m->loss, sizeof m->loss, "%.*s", (int)sizeof m->loss - 1, why);
+	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
+}
+
 static void on_change(void *arg, const struct member *who, const char *what) {
 	struct deploy *d = arg;
 	bool expelled = strcmp(what, "expelled") == 0;
@@ -310,6 +329,8 @@ static void on_change(void *arg, const struct member *who, const char *what) {
 		node_down(d, who, expelled);
 	else if (strcmp(what, "up") == 0)
 		node_up(d, who);
+	for (size_t i = d->models; i-- > 0;)
+		say_awaited(d->model[i]);
 	copies_node_changed(d);
 }
 
@@ -468,6 +489,8 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	rc = -ENOMEM;
 	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, tick, d)))
 		goto error;
+	for (size_t i = d->models; i-- > 0;)
+		say_awaited(d->model[i]);
 	*out = d;
 	return 0;
 error:

@@ -212,6 +212,13 @@ static void forget_loads(struct compare *c, const struct node_id *coordinator, u
 	c->loads = n;
 }
 
+void compare_forget_load(struct deploy *d, const char *name) {
+	struct compare *c = d->compare;
+	for (size_t i = c->loads; i-- > 0;)
+		if (strcmp(c->load[i].name, name) == 0)
+			c->load[i] = c->load[--c->loads];
+}
+
 static void remember_loads(
         struct compare *c, const struct node_id *coordinator, const Caravan__PlanCheck *msg) {
 	uint64_t now = loop_now_ns();

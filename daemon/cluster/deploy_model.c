@@ -89,8 +89,7 @@ static bool has_place(struct deploy *d, const struct model *m, char *err, size_t
 		return false;
 	}
 	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "there are %zu models already, the most that a node knows",
-		        others);
+		snprintf(err, errlen, "there are %zu models already, the most that a node knows", others);
 		return false;
 	}
 	return true;

@@ -169,6 +169,7 @@ static void on_plan(
 		return;
 	}
 	struct model *m = deploy_model_named(d, plan->model);
+	compare_forget_load(d, plan->model);
 	if (m && wire_epoch_compare(m->plan->epoch, plan->epoch) != 0) {
 		const char *why = give_way(m, news);
 		if (why) {
@@ -264,7 +265,8 @@ void news_tick(struct deploy *d) {
 		if (loop_now_ns() - t->since_ns > DEPLOY_TELL_MS * 1000000ull)
 			for (size_t i = 0; i < t->count; i++)
 				if (t->to[i].ref) {
-					log_line(LOG_LINE_WARN, "%s does not answer the announcement of a plan",
+					log_line(LOG_LINE_WARN,
+					        "%s does not answer the announcement of a plan",
 					        deploy_node_name(d, &t->to[i].node));
 					snprintf(t->error, sizeof t->error, "%s does not answer",
 					        deploy_node_name(d, &t->to[i].node));

@@ -78,6 +78,7 @@ struct model {
 	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
 	uint64_t again_ns;              /* not brought back before this, */
 	uint64_t replan_ns;             /* and not without its missing nodes before this */
+	bool restarted;                 /* since this coordinator was started it has not served */
 	unsigned tries;                 /* to do so that failed */
 	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
 	uint64_t announced_ns;          /* because somebody believed something else */
@@ -100,7 +101,7 @@ struct deploy {
 	struct store_room room; /* of the store, as it was lately */
 	uint64_t room_ns;
 	bool room_looks;
-	struct listing *listings;   /* deploy_catalog.c */
+	struct listing *listings;          /* deploy_catalog.c */
 	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models that our store has, as far as we know */
 	size_t nstored;
 	struct gather *gathers;     /* the same */
@@ -178,6 +179,8 @@ int compare_init(struct deploy *d);
 void compare_free(struct deploy *d);
 void compare_tick(struct deploy *d);
 void compare_node_up(struct deploy *d, const struct member *who);
+/* Its coordinator has said what became of it: what was heard of its load is over. */
+void compare_forget_load(struct deploy *d, const char *name);
 /* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
 bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len);
 /* Whether of our plan nobody else takes part any more: every node that is up, but for this one, believes something else. */

@@ -116,16 +116,6 @@ void state_save_plans(struct deploy *d) {
 	}
 }
 
-/* Says of a plan of ours which of its nodes it waits for. */
-static void say_awaited(const struct model *m, char *why, size_t len) {
-	struct node_id id;
-	size_t at = (size_t)snprintf(why, len, "this coordinator was restarted and waits for");
-	for (size_t i = 0; i < m->plan->n_stages && at < len; i++)
-		if (node_id_from_bytes(&id, m->plan->stages[i]->node) == 0 &&
-		        !node_id_equal(&id, &m->d->self))
-			at += (size_t)snprintf(why + at, len - at, " %s", deploy_node_name(m->d, &id));
-}
-
 /* One plan of the file: ours again, waiting for its nodes; or another's, which waits for its coordinator. */
 static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 	char err[256];
@@ -147,7 +137,7 @@ static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 		struct model *m =
 		        model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, why, err, sizeof err);
 		if (m && model_ours(m)) {
-			say_awaited(m, m->reason, sizeof m->reason);
+			m->restarted = true;
 			m->replan_ns = d->born_ns + DEPLOY_REBOOT_MS * 1000000ull;
 		}
 		if (m)
