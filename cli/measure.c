@@ -14,14 +14,13 @@ enum { OPT_JSON = OPT_OWN };
 
 static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
 
-static const char help[] =
-        "Measures NODE (a name or an id; default: the node that is asked) again, which\n"
-        "takes some seconds, and prints the rates at which it reads and multiplies\n"
-        "weights, with the range over several measurements.  New plans use these\n"
-        "figures.  A node that is serving is measured once it has been idle for a\n"
-        "second; if that does not happen within half a minute, it is not measured.\n"
-        "\n"
-        "  --json                 the same facts for programs\n";
+static const char help[] = "Measures NODE (a name or an id; default: the node that is asked) again, which\n"
+                           "takes some seconds, and prints the rates at which it reads and multiplies\n"
+                           "weights, with the range over several measurements.  New plans use these\n"
+                           "figures.  A node that is serving is measured once it has been idle for a\n"
+                           "second; if that does not happen within half a minute, it is not measured.\n"
+                           "\n"
+                           "  --json                 the same facts for programs\n";
 
 static void spread(struct table *t, double rate, double low, double high) {
 	if (rate > 0)

@@ -350,7 +350,8 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	fake_start();
 	while (!measure_ready(fake.m))
 		run_for(5);
-	ck_assert_double_eq_tol(rate_now(NULL, NULL), 1.2 * ONE, 1); /* better than what a busy machine said */
+	ck_assert_double_eq_tol(
+	        rate_now(NULL, NULL), 1.2 * ONE, 1); /* better than what a busy machine said */
 	caravan__node_state__init(&state);
 	measure_fill(fake.m, &state);
 	ck_assert(state.disturbed);

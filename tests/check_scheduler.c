@@ -1,7 +1,7 @@
 /* scheduler: rows, blocks, turns, places, and the account of a step's time: everything that can be said without
  * computing. */
-#include "daemon/serve/pace.h"
 #include "daemon/serve/account.h"
+#include "daemon/serve/pace.h"
 #include "daemon/serve/rate.h"
 #include "daemon/serve/scheduler.h"
 #include <errno.h>
