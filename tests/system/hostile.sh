@@ -276,7 +276,10 @@ for why in "block 4 of 4" "block 4294967295 of 4" "block 1048576 of 4" "writes a
 done
 check "the log of all that is short" sh -c 'test "$0" -lt 400' "$(added)"
 check "a line is not said twice" sh -c 'test "$(grep -c "an envelope that cannot be unpacked" "$0")" = 1' "$dir/alpha.log"
-no_evil() { on alpha status --json >"$dir/listed" && grep -q stories "$dir/listed" && ! grep evil "$dir/listed"; }
+no_evil() { # it may be a copy on a disk, which is a member's right, but no model; a node is down, so status fails
+	on alpha status --json >"$dir/listed"
+	grep -q stories "$dir/listed" && ! grep evil "$dir/listed"
+}
 check "nothing is left of the rogue's models" no_evil
 freed() { on alpha status --json | json "sum(m.get('sequences', 0) for m in j['models']) == 0"; }
 check "nor of its prompts" wait_for 10 freed
