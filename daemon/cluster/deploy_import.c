@@ -534,9 +534,11 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 			n->high[s->rates[i]->type] = s->rates[i]->high;
 		}
 	n->disk = s ? s->disk_rate : 0;
-	if (s && s->disk_size && !l->maybe_here) {
+	/* of ourselves we know it before a heartbeat has said it */
+	uint64_t size = m->self ? d->room.filesystem : s ? s->disk_size : 0;
+	if (size && !l->maybe_here) {
 		n->disk_known = true;
-		n->disk_free = s->disk_free;
+		n->disk_free = m->self ? d->room.free : s->disk_free;
 	}
 	n->rate = link_rate(l, m);
 	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
