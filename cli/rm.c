@@ -10,13 +10,12 @@
 enum { OPT_YES = OPT_OWN };
 static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
 
-static const char help[] =
-        "Deletes the model's weights from the disks of all nodes that are up.  What it\n"
-        "shares with another model stays.  A model that is loaded must be unloaded\n"
-        "first.  Your own model files (caravand --models, or the file that it was loaded\n"
-        "from) are not touched.\n"
-        "\n"
-        "  --yes                  do not ask on a terminal\n";
+static const char help[] = "Deletes the model's weights from the disks of all nodes that are up.  What it\n"
+                           "shares with another model stays.  A model that is loaded must be unloaded\n"
+                           "first.  Your own model files (caravand --models, or the file that it was loaded\n"
+                           "from) are not touched.\n"
+                           "\n"
+                           "  --yes                  do not ask on a terminal\n";
 
 /* Asks on a terminal; false: no. */
 static bool confirmed(const struct stored *s, const char *model) {

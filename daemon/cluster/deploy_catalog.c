@@ -4,7 +4,7 @@
  * Owns: questions to the other nodes under way, and those of others that are being looked up.
  * Invariants: a node that does not answer in time, or is too old to, has nothing as far as the answer goes; what a node says
  * is counted, never believed for more: whoever fetches checks hashes.
- * Threads: the loop, but for what says reader or loader. */
+ * Threads: the loop, but for what says reader. */
 #include "daemon/cluster/catalog.h"
 #include "daemon/cluster/deploy_load.h"
 #include "proto/paths.h"
@@ -61,7 +61,7 @@ struct record {
 	int rc;
 };
 
-/* Loader. */
+/* Reader. */
 static void record_run(void *arg) {
 	struct record *r = arg;
 	r->rc = catalog_record(r->d->c.store, &r->m);
@@ -92,7 +92,8 @@ void catalog_note(struct model *m) {
 	        .copies = m->plan->copies};
 	snprintf(r->m.name, sizeof r->m.name, "%s", m->plan->model);
 	catalog_describe(&r->m, m->manifest);
-	if (loader_submit(d->c.loader, record_run, record_done, r))
+	/* where names are listed and removed too, so that a removal that is asked for later comes later */
+	if (loader_submit(transfer_reader(d->transfer), record_run, record_done, r))
 		free(r);
 }
 
