@@ -1,7 +1,7 @@
 /* args: see args.h. */
 #include "cli/args.h"
 #include "cli/command.h"
-#include "cli/suggest.h"
+#include "proto/suggest.h"
 #include "daemon/text/tokenizer.h"
 #include "kernels/kernels.h"
 #include "proto/paths.h"

@@ -1,7 +1,7 @@
 /* caravan: the command.  A table of subcommands; each is one file. */
 #include "cli/args.h"
 #include "cli/command.h"
-#include "cli/suggest.h"
+#include "proto/suggest.h"
 #include "cli/text.h"
 #include "config.h"
 #include <fcntl.h>

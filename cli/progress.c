@@ -71,8 +71,7 @@ void progress_text(char *out, size_t size, unsigned cols, const struct progress_
 	if (l->rate > 0) {
 		rate_text(rate, sizeof rate, l);
 		if (part < 1)
-			snprintf(left, sizeof left, ", %s left",
-			        size_time((l->total - l->done) / l->rate).s);
+			snprintf(left, sizeof left, ", %s left", size_time((l->total - l->done) / l->rate).s);
 	}
 	/* 5: the percentage; a column stays free, since some terminals wrap at the last */
 	size_t fixed = strlen(head) + 5 + 2 + strlen(sum) + strlen(rate) + strlen(left) + 1;

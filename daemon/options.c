@@ -2,6 +2,7 @@
 #include "daemon/options.h"
 #include "config.h"
 #include "proto/paths.h"
+#include "proto/suggest.h"
 #include "proto/wire.h"
 #include <errno.h>
 #include <getopt.h>
@@ -93,6 +94,24 @@ static void wrong(const char *fmt, ...) {
 	va_end(ap);
 	fprintf(stderr, "\ncaravand --help lists the options\n");
 	exit(2);
+}
+
+/* There is no option `word` (with its dashes): says so, with one that may have been meant. */
+static void no_option(const char *word) __attribute__((noreturn));
+static void no_option(const char *word) {
+	const char *names[sizeof longs / sizeof *longs], *nearest = NULL;
+	char typed[SUGGEST_LENGTH_MAX + 1];
+	size_t count = 0;
+	while (longs[count].name) {
+		names[count] = longs[count].name;
+		count++;
+	}
+	snprintf(typed, sizeof typed, "%.*s", (int)strcspn(word, "="), word);
+	if (strncmp(typed, "--", 2) == 0)
+		nearest = suggest_nearest(typed + 2, names, count);
+	if (nearest)
+		wrong("there is no option %s; did you mean --%s?", typed, nearest);
+	wrong("there is no option %s", word);
 }
 
 static uint64_t size(const char *option, const char *text) {
@@ -220,7 +239,7 @@ void options_parse(struct options *o, int argc, char **argv) {
 			if (optopt >= OPT_STATE)
 				wrong("the option %.*s takes no value", (int)strcspn(argv[optind - 1], "="),
 				        argv[optind - 1]);
-			wrong("there is no option %s", letter[1] ? letter : argv[optind - 1]);
+			no_option(letter[1] ? letter : argv[optind - 1]);
 		}
 	if (optind < argc)
 		wrong("unexpected argument '%s'", argv[optind]);

@@ -123,7 +123,8 @@ static int check_tensor(const struct hparams *hp, const struct role *role, const
 		return -EINVAL;
 	}
 	if (t->n != n || t->rows != rows || t->bytes != rows * kern_row_bytes(t->type, n)) {
-		snprintf(err, errlen, "the manifest's %s does not have the shape that the model needs", role->name);
+		snprintf(err, errlen, "the manifest's %s does not have the shape that the model needs",
+		        role->name);
 		return -EINVAL;
 	}
 	return 0;

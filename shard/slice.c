@@ -71,8 +71,9 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 	if (!sl->maps || (layers && !sl->layer))
 		goto error;
 	if (room && layers && (rc = feed_plan(&plan, m, first, last, room)) == -ENOSPC)
-		snprintf(err, errlen, "layers %u to %u: there is not enough memory even to read them from disk",
-		        first, last - 1);
+		snprintf(err, errlen,
+		        "layers %u to %u: there is not enough memory even to read them from disk", first,
+		        last - 1);
 	if (room && rc)
 		goto error;
 	for (uint32_t l = 0; l < layers; l++)

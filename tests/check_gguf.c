@@ -241,9 +241,9 @@ START_TEST(split_files) {
 	/* the same tensor in two parts; a count that does not fit; a missing part */
 	write_part(path[1], 1, 3, "a");
 	ck_assert_int_eq(gguf_open_path(&g, path[0], err, sizeof err), -EINVAL);
-	ck_assert_msg(strstr(err, "tensor a occurs twice") &&
-	                      (strncmp(err, path[0], strlen(path[0])) == 0 ||
-	                              strncmp(err, path[1], strlen(path[1])) == 0),
+	ck_assert_msg(
+	        strstr(err, "tensor a occurs twice") && (strncmp(err, path[0], strlen(path[0])) == 0 ||
+	                                                        strncmp(err, path[1], strlen(path[1])) == 0),
 	        "said: %s", err);
 	write_part(path[1], 1, 3, "b");
 	write_part(path[0], 0, 4, "a");

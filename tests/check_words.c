@@ -1,6 +1,6 @@
 /* What the command says: suggestions, the text of a progress bar, where the control socket is looked for. */
 #include "cli/progress.h"
-#include "cli/suggest.h"
+#include "proto/suggest.h"
 #include "cli/table.h"
 #include "proto/paths.h"
 #include "proto/size.h"

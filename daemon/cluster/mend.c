@@ -225,8 +225,8 @@ static void evicted(void *arg, const struct content_id *id, uint64_t bytes, bool
 		        hex, size_text((double)bytes).s);
 	else
 		log_line(LOG_LINE_INFO,
-		        "the store is full: tensor %.16s (%s) is evicted, which no model known here needs", hex,
-		        size_text((double)bytes).s);
+		        "the store is full: tensor %.16s (%s) is evicted, which no model known here needs",
+		        hex, size_text((double)bytes).s);
 }
 
 void mend_models_changed(struct mend *m) {

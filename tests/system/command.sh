@@ -58,6 +58,7 @@ check "an unknown command" says 2 "no command 'frob'" caravan frob
 check "caravan --help lists the commands" sh -c 'caravan --help | grep -q "invite "'
 check "caravand --help" sh -c 'caravand --help | grep -q -- "--memory SIZE"'
 check "caravand refuses an unknown option" says 2 "no option --frob" caravand --frob
+check "and suggests one that it has" says 2 "no option --memry; did you mean --memory?" caravand --memry 12G
 check "caravand refuses a wrong size" says 2 "not a size" caravand --memory 12X
 check "caravand refuses a wrong endpoint" says 2 "tcp://ADDR:PORT" caravand --listen 127.0.0.1:1
 check "an unknown rung is refused by name" says 1 "avx1024" env CARAVAN_CPU=avx1024 caravand --state "$dir/x" --listen off
