@@ -322,7 +322,7 @@ static int others_need(struct store *s, const struct catalog *c, const struct co
 
 /* Takes a model's content away but for what others need. */
 static int remove_content(struct catalog_removed *out, struct store *s, const struct manifest *mf,
-        const struct content_id *needed, size_t count) {
+        const struct content_id *needed, size_t count, bool tensors_only) {
 	size_t all = tensors_of(mf), n = 0;
 	uint64_t bytes;
 	struct content_id *id = malloc(all * sizeof *id);
@@ -345,7 +345,7 @@ static int remove_content(struct catalog_removed *out, struct store *s, const st
 	}
 	free(id);
 	/* while something stays, so does what it is known by */
-	if (out->in_use)
+	if (out->in_use || tensors_only)
 		return 0;
 	if (!is_in(needed, count, &mf->vocab) && store_remove_blob(s, &mf->vocab, &bytes) == 0)
 		out->freed += bytes;
@@ -355,7 +355,7 @@ static int remove_content(struct catalog_removed *out, struct store *s, const st
 }
 
 int catalog_remove(struct catalog_removed *out, struct store *s, const char *name,
-        const struct content_id *manifest, const struct content_id *needed, size_t count) {
+        const struct content_id *manifest, const struct content_id *needed, size_t count, bool tensors_only) {
 	struct catalog all = {0};
 	struct content_id *need = NULL;
 	struct manifest *mf = NULL;
@@ -381,7 +381,7 @@ int catalog_remove(struct catalog_removed *out, struct store *s, const char *nam
 	} else if (read_manifest(s, manifest, &mf) == 0) {
 		rc = others_need(s, &all, manifest, needed, count, &need, &n);
 		if (rc == 0)
-			rc = remove_content(out, s, mf, need, n);
+			rc = remove_content(out, s, mf, need, n, tensors_only);
 	}
 	/* the name goes last: a removal that was cut short can be asked for again */
 	for (size_t i = 0; i < all.models && rc == 0 && !out->in_use; i++) {

@@ -45,12 +45,13 @@ int catalog_names(struct catalog *out, struct store *s);
 int catalog_list(struct catalog *out, struct store *s);
 
 /* Takes a name away, and with it what no other model of this store needs, unless another name means the same model.
- * needed: manifests that stay whatever their names are. */
+ * needed: manifests that stay whatever their names are.  tensors_only: manifest and vocabulary stay, since a model file of the
+ * node's own is known by them. */
 struct catalog_removed {
 	uint64_t freed, shared, in_use; /* bytes; see Removed in caravan.proto */
 };
 int catalog_remove(struct catalog_removed *out, struct store *s, const char *name,
-        const struct content_id *manifest, const struct content_id *needed, size_t count);
+        const struct content_id *manifest, const struct content_id *needed, size_t count, bool tensors_only);
 
 /* Between a model of a catalog and its message, whose pointers lead into m. */
 void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m);

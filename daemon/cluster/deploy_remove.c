@@ -28,6 +28,7 @@ struct removing {
 	size_t index;           /* its answer there */
 	char name[WIRE_NAME_MAX + 1];
 	struct content_id manifest;
+	bool file; /* a model file of ours has it */
 	struct content_id *needed;
 	size_t count;
 	struct catalog_removed sum;
@@ -85,7 +86,7 @@ static int list_needed(struct removing *k) {
 static void removing_run(void *arg) {
 	struct removing *k = arg;
 	struct catalog_removed one;
-	k->rc = catalog_remove(&one, k->d->c.store, k->name, &k->manifest, k->needed, k->count);
+	k->rc = catalog_remove(&one, k->d->c.store, k->name, &k->manifest, k->needed, k->count, k->file);
 	if (k->rc)
 		return;
 	one.freed += k->sum.freed;
@@ -151,6 +152,7 @@ static int remove_here(struct deploy *d, const char *name, const struct content_
 	k->of = of;
 	k->index = index;
 	k->manifest = *manifest;
+	k->file = transfer_has_file(d->transfer, manifest);
 	if (from)
 		k->from = *from;
 	snprintf(k->name, sizeof k->name, "%s", name);

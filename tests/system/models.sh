@@ -40,6 +40,16 @@ require on b unload tale
 check "rm takes it off all disks, and says how much that was" sh -c 'caravan rm --yes tale --control "$0/a/control.sock" >"$0/removed" && grep -q "^a: .* freed$" "$0/removed" && grep -q "^b: .* freed$" "$0/removed" && grep -q "^Deleted tale: .* freed\.$" "$0/removed"' "$dir"
 check "nothing of it is left" sh -c '! ls "$0"/a/store/tensors/* "$0"/b/store/tensors/* "$0"/a/store/models/* 2>/dev/null && test -z "$(caravan models --control "$0/a/control.sock")"' "$dir"
 check "rm of what is not there fails" sh -c '! caravan rm tale --control "$0/a/control.sock" 2>"$0/err2" && grep -q "no model tale" "$0/err2"' "$dir"
+# ---- a model file of a node's own ----------------------------------------------------------------------------------
+mkdir "$dir/mine" && cp "$demo" "$dir/mine/Fairy-Tales.gguf"
+require stop b
+require node b -- --models "$dir/mine"
+filed() { on a models | grep -q "^Fairy-Tales  *on disk .*  b (file)$"; }
+check "it is listed, by the name of its file" wait_for 30 filed
+check "and loaded by it on another node" on a load Fairy-Tales
+require on a unload Fairy-Tales
+check "rm frees what was packed" on a rm --yes Fairy-Tales
+check "and leaves the file, which is listed still" filed
 # ---- no room ---------------------------------------------------------------------------------------------------
 require node tiny -- --cache 500K
 empty() { test -z "$(ls "$dir/tiny/store/tensors" "$dir/tiny/store/blobs" "$dir/tiny/store/names" "$dir/tiny/store/models" | grep -v ':$' | tr -d '\n')"; }
