@@ -636,6 +636,30 @@ START_TEST(dies_and_comes_back_elsewhere) {
 }
 END_TEST
 
+static bool ada_gave_up(void) {
+	char why[400];
+	const struct member *bob = members_named(nodes[0].members, "bob");
+	return strstr(members_reason(nodes[0].members, bob, why, sizeof why), "cannot be reached") != NULL;
+}
+
+/* That it could not be reached before is nothing that a node is told when it comes back. */
+START_TEST(comes_back_without_a_word) {
+	char endpoint[200];
+	cluster(2);
+	snprintf(endpoint, sizeof endpoint, "%s", peers_endpoint(members_peers(nodes[1].members)));
+	node_stop(&nodes[1]);
+	ck_assert(nodes_until(ada_gave_up, 30000));
+	nodes_run(3000); /* attempts are as rare as they get */
+	nodes[1].up = nodes[1].down = 0;
+	char err[300] = "";
+	ck_assert_msg(node_try(&nodes[1], NULL, endpoint, err, sizeof err) == 0, "%s", err);
+	ck_assert(nodes_until(all_up, 10000));
+	nodes_run(1500);
+	ck_assert_uint_eq(nodes[1].down, 0);
+	ck_assert_uint_eq(nodes[1].up, 1);
+}
+END_TEST
+
 static enum peers_verdict anybody(void *arg, const struct node_id *key, const char **why) {
 	(void)arg;
 	(void)key;
@@ -940,6 +964,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, one_author_does_not_fill_the_roster);
 	tcase_add_test(t, expelled);
 	tcase_add_test(t, dies_and_comes_back_elsewhere);
+	tcase_add_test(t, comes_back_without_a_word);
 	tcase_add_test(t, silent_is_down_in_time);
 	tcase_add_test(t, set_back_to_an_old_state);
 	tcase_add_test(t, alone_without_a_network);

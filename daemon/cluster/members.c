@@ -253,6 +253,7 @@ static void members_heard(void *arg, const struct node_id *from, uint32_t minor,
 		who->minor = minor;
 		who->arithmetic = arithmetic;
 	}
+	peers_awake(m->peers, from);
 	members_take(m, from, entries, count);
 }
 

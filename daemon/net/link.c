@@ -429,6 +429,14 @@ void link_hint(struct link *k, const char *endpoint) {
 		link_retry(k);
 }
 
+void link_awake(struct link *k) {
+	if (k->up)
+		return;
+	k->failure[0] = 0;
+	if (link_waits(k))
+		link_retry(k);
+}
+
 void link_readdress(struct link *k, bool (*have)(void *arg, const char *address), void *arg) {
 	char why[120];
 	if (!k->up && link_waits(k)) {

@@ -36,6 +36,8 @@ bool link_up(const struct link *k);
 void link_move(struct link *k, const char *const *endpoints, size_t n);
 /* The node was heard from there: one more address to try, at once unless the link is up. */
 void link_hint(struct link *k, const char *endpoint);
+/* The node is there: it has called us.  What failed before says nothing any more, and there is no more to wait for. */
+void link_awake(struct link *k);
 /* This machine's addresses changed; have: whether it has this one.  A link from one that it has no more is lost, and
  * one that waits tries at once. */
 void link_readdress(struct link *k, bool (*have)(void *arg, const char *address), void *arg);

@@ -266,6 +266,12 @@ void peers_hint(struct peers *p, const struct node_id *node, const char *endpoin
 		link_hint(*k, endpoint);
 }
 
+void peers_awake(struct peers *p, const struct node_id *node) {
+	struct link **k = peers_link(p, node);
+	if (k)
+		link_awake(*k);
+}
+
 void peers_readdress(struct peers *p, bool (*have)(void *arg, const char *address), void *arg) {
 	for (size_t i = 0; i < p->nlinks; i++)
 		link_readdress(p->links[i], have, arg);

@@ -79,6 +79,8 @@ void peers_drop(struct peers *p, const struct node_id *node, const char *why);
 bool peers_linked(const struct peers *p, const struct node_id *node); /* ourselves: always */
 /* The node was heard from there: one more address to try. */
 void peers_hint(struct peers *p, const struct node_id *node, const char *endpoint);
+/* The node called us: it is tried at once, unless there is a link. */
+void peers_awake(struct peers *p, const struct node_id *node);
 /* This machine's addresses changed: links from one that it does not have any more are lost, and all that are not up are
  * tried at once. */
 void peers_readdress(struct peers *p, bool (*have)(void *arg, const char *address), void *arg);
