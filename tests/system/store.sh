@@ -82,8 +82,8 @@ require on full unload two
 one_more() { on full load --context 256 --name three "$dir/one.gguf" && on full unload three; }
 check "a third comes" one_more
 check "within the bound" test "$(size)" -le 4194304
-check "what went is told" said full "the store is full: tensor [0-9a-f]* (.*) goes, which no model known here needs"
+check "what went is told" said full "the store is full: tensor [0-9a-f]* (.*) is evicted, which no model known here needs"
 on full load --context 256 "$dir/big.gguf" 2>"$dir/err.big"
-check "one that is larger than the bound is refused" grep -q "more disk space is needed.* free for them are [0-9.]* MiB on full" "$dir/err.big"
+check "one that is larger than the bound is refused" grep -q "more disk space is needed.* free: [0-9.]* MiB on full" "$dir/err.big"
 check "nothing was evicted for it" on full load --context 256 --name four "$dir/one.gguf"
 finish
