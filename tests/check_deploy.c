@@ -1113,7 +1113,7 @@ START_TEST(nodes_say_what_they_have) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	const char *const names[] = {"bob", "ada"};
 	struct outcome o;
-	cluster(3);
+	patient_cluster(3);
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = names, .nnodes = 2}, &o), "");
 	struct peers *p = members_peers(nodes[2].members);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_HELD, on_held, NULL);
@@ -1144,6 +1144,14 @@ START_TEST(nodes_say_what_they_have) {
 	ck_assert_str_eq(refusal, "too many requests at once");
 	ck_assert_uint_lt(refusals, 37);
 	ck_assert_str_eq(tell(2, 1, &env), "");
+	/* what a stage takes that waits for its coordinator is free for another plan of the same model */
+	nodes_stop(0);
+	struct phase gone = {1, CARAVAN__MODEL_PHASE__UNAVAILABLE};
+	ck_assert(nodes_wait(has_phase, &gone, 10000));
+	ck_assert_ptr_nonnull(above[1].stage);
+	ck_assert_str_eq(tell(2, 1, &env), "");
+	ck_assert_uint_gt(deploy_memory_used(above[1].deploy), 0);
+	ck_assert_uint_eq(held_free, nodes[1].memory);
 }
 END_TEST
 

@@ -123,8 +123,10 @@ static void tell_model(
 	const char *name = dm->plan->model;
 	const Caravan__ModelState *s = model_state(ms, dm->plan);
 	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
-		snprintf(advice, sizeof advice, "To serve again on the nodes that are up: caravan load %s",
-		        name);
+		bool tried = strstr(dm->reason, "; on the other nodes: ");
+		snprintf(advice, sizeof advice,
+		        tried ? "It is tried again by itself, and at once when a node comes back."
+		              : "It comes back by itself, on the nodes that are up if their disks have all of it.");
 		report_problem(c, healthy, "model-unavailable", name, advice, "%s does not serve%s%s.", name,
 		        *dm->reason ? ": " : "", dm->reason);
 	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && s->copy_missing && *s->at_risk &&

@@ -76,6 +76,19 @@ out:
 	free(data);
 }
 
+/* Memory that another plan for this model would find here: what is free, and what its own parts take that serve no more,
+ * since they go when the next plan is prepared. */
+static uint64_t memory_for(const struct deploy *d, const struct content_id *manifest) {
+	uint64_t bytes = deploy_memory_free(d);
+	for (size_t i = 0; i < d->models; i++) {
+		const struct model *m = d->model[i];
+		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
+		        memcmp(m->plan->manifest.data, manifest->b, sizeof manifest->b) == 0)
+			bytes += stage_charged(m) + m->ends_charged;
+	}
+	return bytes;
+}
+
 static void look_done(void *arg, bool cancelled) {
 	struct look *k = arg;
 	struct deploy *d = k->d;
@@ -100,7 +113,7 @@ static void look_done(void *arg, bool cancelled) {
 			held.ends |= (1u << END_ROLES) - 1;
 		}
 		held.keeps = true;
-		held.memory_free = deploy_memory_free(d);
+		held.memory_free = memory_for(d, &k->manifest);
 		env.body_case = CARAVAN__ENVELOPE__BODY_HELD;
 		env.held = &held;
 		peers_answer(d->peers, &k->from, &env, NULL);

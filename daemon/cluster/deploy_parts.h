@@ -156,8 +156,9 @@ void model_describe(const struct model *m, char *out, size_t len);
 /* deploy_stage.c */
 int stage_init(struct deploy *d);
 void stage_learnt(struct stage *st, const char *error);
-bool stage_serves(const struct model *m); /* our stage of it is open, and has lost nothing */
-void stage_close(struct model *m);        /* whatever it was at */
+bool stage_serves(const struct model *m);      /* our stage of it is open, and has lost nothing */
+void stage_close(struct model *m);             /* whatever it was at */
+uint64_t stage_charged(const struct model *m); /* bytes of memory */
 void stage_free(struct stage *st);
 
 /* deploy_look.c */

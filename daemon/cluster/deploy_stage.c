@@ -57,6 +57,10 @@ bool stage_serves(const struct model *m) {
 	return st && st->open && !(h->stage_broken && h->stage_broken(h->arg, &m->pub, st->index));
 }
 
+uint64_t stage_charged(const struct model *m) {
+	return m->stage ? m->stage->charged : 0;
+}
+
 void stage_close(struct model *m) {
 	struct stage *st = m->stage;
 	struct deploy *d = m->d;
