@@ -66,10 +66,8 @@ static void node_row(struct table *t, const Caravan__ReportNode *n) {
 	table_cell(t, "%s", n->state);
 	if (s && here) {
 		table_cell(t, "%s", size_of((double)s->memory_used, (double)s->memory_allowed).s);
-		table_cell(t, "%u", s->threads);
 		table_cell(t, "%s", s->disk_size ? size_text((double)s->disk_free).s : "-");
 	} else {
-		table_cell(t, "-");
 		table_cell(t, "-");
 		table_cell(t, "-");
 	}
@@ -84,9 +82,9 @@ static void node_row(struct table *t, const Caravan__ReportNode *n) {
 
 static void print_nodes(const struct report *r) {
 	struct table t;
-	table_begin(&t, 7, 2);
+	table_begin(&t, 6, 2);
 	static const char *const heads[] = {
-	        "node", "state", "memory in use", "threads", "disk free", "latency", "address"};
+	        "node", "state", "memory in use", "disk free", "latency", "address"};
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < r->nodes; i++)

@@ -34,6 +34,7 @@ require cluster a b c d
 check "a model is loaded" on a load --nodes all --copies 3 --name wide "$dir/wide.gguf"
 require tell b wide said
 check "status says how far the copies are" wait_for 10 sh -c 'caravan status --control "$0/c/control.sock" | grep -q "copies on disk"' "$dir"
+check "which is no fault yet" sh -c 'caravan status --json --control "$0/c/control.sock" >"$0/young" && ! grep single-copy "$0/young"' "$dir"
 check "and they are all there in time" wait_for 60 copied d wide
 require ask a
 check "nothing is at risk" holds "$dir/s" 'j["models"][0]["copies"]["at_risk"] == "" and j["models"][0]["copies"]["wanted"] == 3'
