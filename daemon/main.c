@@ -120,7 +120,7 @@ static const char *rests_not(void *arg, bool asked) {
 	if (n->loader && loader_open(n->loader) > 0)
 		return "it is hashing or packing a model";
 	if (deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory)
-		return "models have the memory that measuring takes";
+		return "models take the memory that measuring needs";
 	return NULL;
 }
 

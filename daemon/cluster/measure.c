@@ -289,10 +289,7 @@ static void asked_tick(void *arg) {
 		return;
 	const char *why = m->c.busy(m->c.arg, true);
 	if (why) {
-		snprintf(error, sizeof error,
-		        "it cannot be measured now: %s, which would make it look slow; try "
-		        "again when it rests",
-		        why);
+		snprintf(error, sizeof error, "it cannot be measured now: %s; try again later", why);
 		answer(m, error, m->c.ways->patience_ms * 1000000ull);
 		return;
 	}

@@ -162,7 +162,7 @@ static void tick(void *arg) {
 	for (struct theirs *t = k->theirs; t; t = t->next) {
 		const char *why = measure_waits(k->measure);
 		snprintf(what, sizeof what, "%s%s", why ? why : "measuring",
-		        why ? ": waiting until it rests" : "");
+		        why ? ": waiting, half a minute at most" : "");
 		(void)peers_answer(k->peers, &t->from, &env, NULL);
 	}
 	for (struct ours *o = k->ours, *next; o; o = next) {

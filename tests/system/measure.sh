@@ -54,7 +54,7 @@ running() { on kitchen status --json | json "j['models'][0]['sequences'] == 1"; 
 require wait_for 15 running
 on kitchen measure >"$dir/table" 2>"$dir/note" &
 echo $! >"$dir/measure.pid"
-check "who asks while it serves hears that" wait_for 15 grep -q "it is serving: waiting until it rests" "$dir/note"
+check "who asks while it serves hears that" wait_for 15 grep -q "it is serving: waiting, half a minute at most" "$dir/note"
 kill "$(cat "$dir/run.pid")" 2>/dev/null
 wait "$(cat "$dir/measure.pid")"
 check "and has it measured when it rests" grep -E "^  Q8_0 .*B/s" "$dir/table"
