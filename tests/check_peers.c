@@ -241,6 +241,44 @@ START_TEST(one_address_of_several) {
 }
 END_TEST
 
+static bool node2_up(void) {
+	return peers_linked(nodes[2].peers, &nodes[1].keys.public);
+}
+static bool node2_out(void) {
+	return nodes[2].downs > 0 && !node2_up();
+}
+static void both_speak(void *arg) {
+	(void)arg;
+	send_ping(&nodes[0], &nodes[1].keys.public, 0);
+	send_ping(&nodes[2], &nodes[1].keys.public, 0);
+}
+
+/* Two machines with one key: who was first and only stood still for a while is first again. */
+START_TEST(the_first_of_two_stays) {
+	nodes[2].keys = nodes[0].keys;
+	node_start(&nodes[0]);
+	node_start(&nodes[1]);
+	node_start(&nodes[2]);
+	nodes[1].quiet = true;
+	node_call(&nodes[0], &nodes[1]);
+	ck_assert(nodes_until(both_up_one_way, 10000));
+	/* it says nothing: the second is let in */
+	node_call(&nodes[2], &nodes[1]);
+	ck_assert(nodes_until(node2_up, 20000));
+	/* it speaks again, and so does the second */
+	struct loop_timer *often = loop_timer_start(loop, 50, true, both_speak, NULL);
+	nodes[0].ups = 1;
+	nodes[0].downs = 0;
+	ck_assert(nodes_until(node2_out, 20000));
+	ck_assert(nodes_until(both_up_one_way, 20000));
+	nodes[0].downs = 0;
+	nodes_run(3000);
+	ck_assert_uint_eq(nodes[0].downs, 0);
+	ck_assert(both_up_one_way() && !node2_up());
+	loop_timer_stop(often);
+}
+END_TEST
+
 /* A name server that does not answer, and one that does. */
 int getaddrinfo(
         const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
@@ -344,6 +382,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, one_address_of_several);
 	tcase_add_test(t, an_address_of_ours_goes);
 	tcase_add_test(t, names_hold_nobody_up);
+	tcase_add_test(t, the_first_of_two_stays);
 	tcase_add_test(t, hop_latency);
 	suite_add_tcase(s, t);
 	return s;

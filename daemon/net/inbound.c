@@ -74,6 +74,12 @@ struct inbound {
 	LIST_HEAD(, inlink) links;
 	LIST_HEAD(, debt) debts;
 	size_t nheld;
+	/* starts of nodes whose silent links gave way to another start: who of these speaks again was first */
+	struct {
+		struct node_id node;
+		uint64_t boot;
+	} replaced[16];
+	size_t nreplaced;
 	LIST_HEAD(, held) held;
 	peers_fn *fn;
 	void *arg;
@@ -317,32 +323,59 @@ static struct inlink *inbound_rival(struct inbound *in, const struct node_id *no
 	return NULL;
 }
 
+static bool was_replaced(const struct inbound *in, const struct node_id *node, uint64_t boot) {
+	for (size_t i = 0; i < sizeof in->replaced / sizeof *in->replaced; i++)
+		if (in->replaced[i].boot == boot && node_id_equal(&in->replaced[i].node, node))
+			return true;
+	return false;
+}
+
+/* A link of the node from another start: any, or one that has spoken since then. */
+static struct inlink *inlink_other(
+        struct inbound *in, const struct node_id *node, uint64_t boot, uint64_t spoke_since) {
+	struct inlink *k;
+	LIST_FOREACH(k, &in->links, next)
+	if (!k->invited && k->boot != boot && node_id_equal(&k->node, node) && k->heard_ns > spoke_since)
+		break;
+	return k;
+}
+
+static void held_accept(struct inbound *in, const struct held *h) {
+	const struct msg m = {.route = h->route, .from = h->node};
+	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, 0);
+	if (k && !was_replaced(in, &k->node, k->boot)) {
+		size_t i = in->nreplaced++ % (sizeof in->replaced / sizeof *in->replaced);
+		in->replaced[i].node = k->node;
+		in->replaced[i].boot = k->boot;
+	}
+	k = inbound_first(in, &m, h->address, h->hello, false);
+	if (k)
+		inbound_deliver(in, k, true, h->hello, NULL);
+}
+
 static void held_due(void *arg) {
 	struct held *h = arg;
 	struct inbound *in = h->in;
-	const struct msg m = {.route = h->route, .from = h->node};
 	const char *why = "not of this cluster";
 	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
-	struct inlink *k;
+	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, h->since_ns + FLYING_NS);
+	/* both live: the one that was here first stays, also when it was silent for a while */
+	bool first = k && was_replaced(in, &h->node, h->hello->boot) && !was_replaced(in, &k->node, k->boot);
 	h->timer = NULL;
-	LIST_FOREACH(k, &in->links, next)
-	if (!k->invited && k->boot != h->hello->boot && node_id_equal(&k->node, &h->node) &&
-	        k->heard_ns > h->since_ns + FLYING_NS)
-		break;
 	if (k) {
 		if (in->config->twin)
-			in->config->twin(
-			        in->config->arg, &h->node, k->address, h->address, text, sizeof text);
+			in->config->twin(in->config->arg, &h->node, first ? h->address : k->address,
+			        first ? k->address : h->address, text, sizeof text);
 		log_line(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
 		        text);
-		refuse(in, &h->route, h->hello->ref, text);
-	} else if (in->config->admit(in->config->arg, &h->node, &why) != PEERS_MEMBER) {
-		refuse(in, &h->route, 0, why);
-	} else {
-		k = inbound_first(in, &m, h->address, h->hello, false);
-		if (k)
-			inbound_deliver(in, k, true, h->hello, NULL);
+		refuse(in, first ? &k->route : &h->route, first ? 0 : h->hello->ref, text);
 	}
+	if (first)
+		inlink_forget(in, k);
+	if (in->config->admit(in->config->arg, &h->node, &why) != PEERS_MEMBER)
+		refuse(in, &h->route, 0, why);
+	else if (!k || first)
+		held_accept(in, h);
 	held_free(h);
 }
 
