@@ -124,10 +124,29 @@ static int say_served(const struct args *a, const char *model, bool already) {
 	return EXIT_OK;
 }
 
+/* Whether a plan is on other nodes than those that were asked for, by name (one that is named by its id is not compared). */
+static bool is_elsewhere(const struct report *r, const Caravan__CtlLoad *cmd, const Caravan__Plan *p) {
+	size_t up = 0;
+	for (size_t i = 0; i < r->nodes; i++)
+		up += strcmp(r->node[i]->state, "up") == 0;
+	if (cmd->all_nodes && p->n_stages < up)
+		return true;
+	for (size_t i = 0; i < cmd->n_nodes; i++) {
+		bool known = false, has = false;
+		for (size_t k = 0; k < r->nodes; k++)
+			known = known || strcmp(r->node[k]->name, cmd->nodes[i]) == 0;
+		for (size_t k = 0; k < p->n_stages; k++)
+			has = has || strcmp(report_node_name(r, p->stages[k]->node), cmd->nodes[i]) == 0;
+		if (known && !has)
+			return true;
+	}
+	return cmd->n_nodes > 0 && p->n_stages != cmd->n_nodes;
+}
+
 /* Whether the model serves already.  If so, and otherwise than asked for: EXIT_FAILED, having said so; loading it again
  * would change nothing. */
-static int serves_already(
-        const struct args *a, const Caravan__CtlLoad *cmd, const char *model, bool *already) {
+static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, const char *model,
+        const char *draft, bool *already) {
 	struct report r;
 	char has[128] = "";
 	*already = false;
@@ -146,6 +165,10 @@ static int serves_already(
 			snprintf(has, sizeof has, "a KV cache of type %s", kern_kv_name(p->kv));
 		else if (cmd->copies && cmd->copies != p->copies)
 			snprintf(has, sizeof has, "%u copies", p->copies);
+		else if (draft && !*p->draft)
+			snprintf(has, sizeof has, "no draft");
+		else if (is_elsewhere(&r, cmd, p))
+			snprintf(has, sizeof has, "other nodes");
 	}
 	report_clear(&r);
 	return *has ? fail("%s serves already, with %s: to change that, unload it first", model, has) : 0;
@@ -278,7 +301,7 @@ static int run(int argc, char **argv) {
 	else
 		paths_model_name(model, cmd.file);
 	bool already;
-	int rc = serves_already(&a, &cmd, model, &already);
+	int rc = serves_already(&a, &cmd, model, draft, &already);
 	if (rc == 0)
 		rc = draft ? load_with_draft(&a, &cmd, model, draft) : load(&a, &cmd, model);
 	return rc == 0 ? say_served(&a, model, already) : rc;

@@ -167,6 +167,8 @@ require on alone load "$demo"
 check "load of what serves already is success, and says so" outcome "^stories serves already, on 1 node: alone (layers 0-[0-9]*)[.]$" on alone load "$demo"
 check "by its name too" outcome "^stories serves already" on alone load stories
 check "but not with other options than it has" says 1 "stories serves already, with a context of 512: to change that, unload it first" on alone load --context 100 "$demo"
+check "nor with a draft that it has not" says 1 "stories serves already, with no draft" on alone load --draft "$demo" "$demo"
+check "on the nodes where it is it may be named" outcome "^stories serves already" on alone load --nodes alone "$demo"
 
 # ---- output that does not arrive -------------------------------------------------------------------------------
 into_full() { # COMMAND...: says, with standard output that takes nothing
