@@ -313,6 +313,37 @@ START_TEST(names_hold_nobody_up) {
 }
 END_TEST
 
+START_TEST(listens_at_names) {
+	char err[300] = "";
+	struct peers *none;
+	node_start_at(&nodes[0], "tcp://localhost:*");
+	ck_assert_msg(strncmp(peers_endpoint(nodes[0].peers), "tcp://127.0.0.1:", 16) == 0 ||
+	                      strncmp(peers_endpoint(nodes[0].peers), "tcp://[::1]:", 12) == 0,
+	        "%s", peers_endpoint(nodes[0].peers));
+	/* what stands for every address has both kinds, where the machine has */
+	node_start_at(&nodes[1], "tcp://*:*");
+	const char *port = strrchr(peers_endpoint(nodes[1].peers), ':');
+	char endpoint[64];
+	const char *at = endpoint;
+	snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1%s", port);
+	ck_assert_int_eq(peers_connect(nodes[0].peers, &nodes[1].keys.public, &at, 1), 0);
+	ck_assert(nodes_until(both_up_one_way, 10000));
+	if (strncmp(peers_endpoint(nodes[1].peers), "tcp://[::]:", 11) == 0) {
+		node_start(&nodes[2]);
+		snprintf(endpoint, sizeof endpoint, "tcp://[::1]%s", port);
+		ck_assert_int_eq(peers_connect(nodes[2].peers, &nodes[1].keys.public, &at, 1), 0);
+		ck_assert(nodes_until(node2_up, 10000));
+	}
+	/* a test network: nobody's address */
+	const struct peers_config c = {.listen = "tcp://192.0.2.1:7070",
+	        .keys = &nodes[2].keys,
+	        .admit = node_admit,
+	        .arg = &nodes[2]};
+	ck_assert_int_ne(peers_create(&none, loop, &c, err, sizeof err), 0);
+	ck_assert_msg(strstr(err, "no such address"), "%s", err);
+}
+END_TEST
+
 static const char *gone;
 static bool have(void *arg, const char *address) {
 	(void)arg;
@@ -381,6 +412,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, lost_and_mended);
 	tcase_add_test(t, one_address_of_several);
 	tcase_add_test(t, an_address_of_ours_goes);
+	tcase_add_test(t, listens_at_names);
 	tcase_add_test(t, names_hold_nobody_up);
 	tcase_add_test(t, the_first_of_two_stays);
 	tcase_add_test(t, hop_latency);

@@ -9,15 +9,12 @@
 #include "proto/descriptors.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <net/if.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define OWED_MAX (160u << 20) /* bytes of answers that a node has not read, on a channel */
 #define ACCEPT_RESERVE 64     /* descriptors that connections of others leave */
@@ -557,48 +554,6 @@ static bool inbound_monitor_readable(void *arg) {
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-/* Whether a socket may be bound to every address, IPv6 ones too: not where the kernel was told to have none. */
-static bool ipv6_works(void) {
-	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool works = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof any) == 0;
-	if (fd >= 0)
-		close(fd);
-	return works;
-}
-
-/* What to bind to: an address or an interface's name as it is, another name as the address that it has here, which
- * libzmq does not look for. */
-static void listen_resolve(const char *listen, char out[256]) {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-	struct addrinfo *found = NULL;
-	const char *port = strrchr(listen, ':');
-	char host[256];
-	snprintf(out, 256, "%s", listen);
-	if (strncmp(listen, "tcp://", 6) != 0 || !port || listen[6] == '[' || listen[6] == '*')
-		return;
-	snprintf(host, sizeof host, "%.*s", (int)(port - listen - 6), listen + 6);
-	if (if_nametoindex(host) || strspn(host, "0123456789.") == strlen(host) ||
-	        getaddrinfo(host, NULL, &hints, &found) != 0)
-		return;
-	if (getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0)
-		snprintf(out, 256, found->ai_family == AF_INET6 ? "tcp://[%.200s]%s" : "tcp://%.200s%s", host,
-		        port);
-	freeaddrinfo(found);
-}
-
-static const char *bind_strerror(int error) {
-	switch (error) {
-	case ENODEV:
-	case EADDRNOTAVAIL:
-		return "this machine has no such address: tcp://*:PORT stands for all that it has";
-	case EADDRINUSE:
-		return "something listens there already, another caravand perhaps: choose another port with --listen";
-	default:
-		return zmq_strerror(error);
-	}
-}
-
 int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
         const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
 	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
@@ -609,8 +564,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 	int rc = -ENOMEM;
 	struct inbound *in = calloc(1, sizeof *in);
 	char listen[256];
-	listen_resolve(c->listen, listen);
-	bool v6 = strchr(listen, '[') || (strncmp(c->listen, "tcp://*:", 8) == 0 && ipv6_works());
+	bool v6 = socket_listen(c->listen, listen);
 	void *s = socket_router(ctx, c->keys, v6), *m = NULL;
 	size_t len = sizeof in->endpoint;
 	if (!in || !s)
@@ -638,7 +592,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 	*out = in;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, bind_strerror(-rc));
+	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, socket_bind_strerror(-rc));
 	if (s)
 		zmq_close(s);
 	inbound_destroy(in);

@@ -3,10 +3,13 @@
 
 #include "daemon/net/socket.h"
 #include <errno.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <zmq.h>
 
 static int set(void *s, int option, int value) {
@@ -33,6 +36,53 @@ static void *socket_fail(void *s) {
 		zmq_close(s);
 	errno = saved;
 	return NULL;
+}
+
+/* Whether a socket may be bound to every address, IPv6 ones too: not where the kernel was told to have none. */
+static bool ipv6_works(void) {
+	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool works = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof any) == 0;
+	if (fd >= 0)
+		close(fd);
+	return works;
+}
+
+/* What to bind to: an address or an interface's name as it is, another name as the address that it has here, which
+ * libzmq does not look for. */
+static void listen_resolve(const char *listen, char out[256]) {
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo *found = NULL;
+	const char *port = strrchr(listen, ':');
+	char host[256];
+	snprintf(out, 256, "%s", listen);
+	if (strncmp(listen, "tcp://", 6) != 0 || !port || listen[6] == '[' || listen[6] == '*')
+		return;
+	snprintf(host, sizeof host, "%.*s", (int)(port - listen - 6), listen + 6);
+	if (if_nametoindex(host) || strspn(host, "0123456789.") == strlen(host) ||
+	        getaddrinfo(host, NULL, &hints, &found) != 0)
+		return;
+	if (getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0)
+		snprintf(out, 256, found->ai_family == AF_INET6 ? "tcp://[%.200s]%s" : "tcp://%.200s%s", host,
+		        port);
+	freeaddrinfo(found);
+}
+
+const char *socket_bind_strerror(int error) {
+	switch (error) {
+	case ENODEV:
+	case EADDRNOTAVAIL:
+		return "this machine has no such address: tcp://*:PORT stands for all that it has";
+	case EADDRINUSE:
+		return "something listens there already, another caravand perhaps: choose another port with --listen";
+	default:
+		return zmq_strerror(error);
+	}
+}
+
+bool socket_listen(const char *listen, char out[256]) {
+	listen_resolve(listen, out);
+	return strchr(out, '[') || (strncmp(out, "tcp://*:", 8) == 0 && ipv6_works());
 }
 
 void *socket_router(void *ctx, const struct keys *keys, bool v6) {

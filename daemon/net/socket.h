@@ -14,6 +14,12 @@
 #define SOCKET_NOT_CONNECTED "cannot connect" /* what a monitor says of ZMQ_EVENT_CLOSED */
 #define SOCKET_OTHER_KEY "the handshake failed: it was made for another key"
 
+/* What to bind to for --listen: an address, an interface's name and * as they are, another name as the address that it has
+ * here.  Whether it takes a socket for IPv6.  Asks a name server where there is such a name. */
+bool socket_listen(const char *listen, char out[256]);
+/* Why that failed, for people. */
+const char *socket_bind_strerror(int error);
+
 /* A ROUTER that serves CURVE with these keys; the authenticator must be bound in ctx already.  v6: it will be
  * bound to an IPv6 address.  NULL: errno. */
 void *socket_router(void *ctx, const struct keys *keys, bool v6);
