@@ -517,7 +517,9 @@ static void failure_tell(struct inbound *in, int fd) {
 			address = in->accepted[i].address;
 			known = true;
 		}
-	if (!known || !in->nfailed)
+	/* one that is not known any more (a crowd came meanwhile) is told without its address: otherwise what is kept of it would be
+	 * told of the next one */
+	if (!in->nfailed)
 		return;
 	if (*address && in->config->name_at)
 		name = in->config->name_at(in->config->arg, address);
