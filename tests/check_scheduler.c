@@ -176,7 +176,8 @@ static uint32_t flood(struct scheduler *s, uint64_t author, uint64_t client) {
 START_TEST(nobody_keeps_others_out_of_the_queue) {
 	struct scheduler *s = scheduler(8, 1, 16);
 	ck_assert_uint_eq(flood(s, 1, 10), 1 + SCHEDULER_QUEUE_MAX / 2);
-	ck_assert_uint_eq(flood(s, 1, 11), 0); /* another client of that node: half of the places are its node's */
+	ck_assert_uint_eq(
+	        flood(s, 1, 11), 0); /* another client of that node: half of the places are its node's */
 	ck_assert_uint_eq(flood(s, 2, 20), SCHEDULER_QUEUE_MAX / 4);
 	ck_assert_uint_eq(flood(s, 2, 21), 0);
 	ck_assert_uint_eq(flood(s, 3, 30), SCHEDULER_QUEUE_MAX / 8);

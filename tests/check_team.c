@@ -237,7 +237,8 @@ END_TEST
 
 /* 1: it blocks the signals that are the loop's and none that the processor raises. */
 static void note_signals(struct team *t, void *arg, unsigned id) {
-	static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL}, others[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+	static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL},
+	                 others[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 	int *right = arg;
 	sigset_t blocked;
 	(void)t;
