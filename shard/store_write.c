@@ -6,6 +6,7 @@
  * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and as large.
  * Chunks begin anywhere, so a huge page that a chunk begins or ends in is written before it: then decode, which reads all of
  * a slice for each token, translates one address where it were 512. */
+#include "proto/descriptors.h"
 #include "shard/durable.h"
 #include "shard/store_part.h"
 #include <errno.h>
@@ -133,7 +134,8 @@ int store_writer_create(struct store_writer **out, struct store *s, const struct
 	return 0;
 error:
 	snprintf(err, errlen, "%s: cannot make room for tensor %.16s (%" PRIu64 " bytes): %s", s->dir,
-	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0, *why ? why : strerror(-rc));
+	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0,
+	        *why ? why : descriptors_strerror(-rc).s);
 	store_writer_destroy(w);
 	return rc;
 }

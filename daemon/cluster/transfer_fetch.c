@@ -9,6 +9,7 @@
  * hash decides.  A fetch outlives its end until the loader has returned all its work.
  * Threads: the loop, but for what says loader. */
 #include "daemon/cluster/transfer_fetch.h"
+#include "proto/descriptors.h"
 
 #include "proto/size.h"
 
@@ -358,7 +359,7 @@ static void work_done(void *arg, bool cancelled) {
 		bad_parcel(f, w->parcel);
 	} else if (w->rc) {
 		end(f, "%s: keeping %s %.12s: %s", f->subject, w->item->tensor ? "tensor" : "blob",
-		        content_hex(&w->item->id, hex), w->err[0] ? w->err : strerror(-w->rc));
+		        content_hex(&w->item->id, hex), w->err[0] ? w->err : descriptors_strerror(-w->rc).s);
 	} else {
 		if (w->parcel)
 			parcel_free(f, w->parcel);
