@@ -41,7 +41,7 @@
 #define WIRE_ROWS_MAX 4096          /* rows in a step */
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
-#define WIRE_BELIEFS_MAX 64 /* plans of one coordinator, loads under way included */
+#define WIRE_BELIEFS_MAX 64          /* plans of one coordinator, loads under way included */
 #define WIRE_HELD_MAX 512            /* words of 32 tensors in a Held: 1024 layers and more */
 #define WIRE_MODELS_MAX 256          /* models in a list */
 #define WIRE_TYPE_MAX 16             /* bytes of the name of a weight type */
