@@ -81,15 +81,13 @@ struct inbound {
 	peers_fn *fn;
 	void *arg;
 	char endpoint[256];
-	/* connections that were accepted lately and of which nothing came, and failures that are told when such a one ends,
-	 * with its address */
+	/* connections that were accepted lately; and a failure, of the one that is closed next */
 	struct {
 		int fd;
 		char address[64];
-	} accepted[64], unknown;
+	} accepted[64];
 	size_t naccepted;
-	char failed[4][256];
-	size_t nfailed;
+	char failed[256];
 };
 
 /* ---- the table of links --------------------------------------------------------------------------- */
@@ -449,13 +447,6 @@ static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
 	wire_free(env);
 }
 
-/* Its handshake was a good one. */
-static void accepted_forget(struct inbound *in, int fd) {
-	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted; i++)
-		if (in->accepted[i].fd == fd)
-			in->accepted[i] = in->unknown;
-}
-
 static bool inbound_readable(void *arg) {
 	struct inbound *in = arg;
 	struct msg m;
@@ -466,7 +457,6 @@ static bool inbound_readable(void *arg) {
 		log_others(LOG_LINE_WARN, "dropped a message without an author");
 		return true;
 	}
-	accepted_forget(in, m.fd);
 	watch_taken(in->watch, m.fd, &m.from);
 	inbound_take(in, &m, rc == 1);
 	msg_close(&m);
@@ -502,31 +492,29 @@ static void accepted_note(struct inbound *in, int fd) {
 	char host[NI_MAXHOST] = "";
 	if (getpeername(fd, (struct sockaddr *)&at, &len) == 0)
 		getnameinfo((struct sockaddr *)&at, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
-	size_t i = in->naccepted++ % (sizeof in->accepted / sizeof *in->accepted);
+	size_t i = in->naccepted % (sizeof in->accepted / sizeof *in->accepted);
+	for (size_t j = 0; j < sizeof in->accepted / sizeof *in->accepted; j++)
+		if (in->accepted[j].fd == fd) /* another had this number */
+			i = j;
+	in->naccepted += i == in->naccepted % (sizeof in->accepted / sizeof *in->accepted);
 	in->accepted[i].fd = fd;
 	snprintf(in->accepted[i].address, sizeof in->accepted[i].address, "%.*s", 63,
 	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
 }
 
-/* The oldest failure, of the connection that is closed now; fd -1: not known which. */
+/* A handshake failed, of the connection that is closed now; fd -1: not known which. */
 static void failure_tell(struct inbound *in, int fd) {
 	const char *address = "", *name = NULL;
-	bool known = fd < 0;
-	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted && !known; i++)
-		if (in->accepted[i].fd == fd && in->accepted[i].address[0]) {
-			address = in->accepted[i].address;
-			known = true;
-		}
-	/* one that is not known any more (a crowd came meanwhile) is told without its address: otherwise what is kept of it would be
-	 * told of the next one */
-	if (!in->nfailed)
+	if (!*in->failed)
 		return;
+	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted && fd >= 0; i++)
+		if (in->accepted[i].fd == fd) /* without an address where it ended at once */
+			address = in->accepted[i].address;
 	if (*address && in->config->name_at)
 		name = in->config->name_at(in->config->arg, address);
 	log_others(LOG_LINE_WARN, "refused a connection%s%s%s%s%s to %s: %s", *address ? " from " : "",
-	        address, name ? " (" : "", name ? name : "", name ? ")" : "", in->endpoint, in->failed[0]);
-	memmove(in->failed[0], in->failed[1], --in->nfailed * sizeof *in->failed);
-	accepted_forget(in, fd);
+	        address, name ? " (" : "", name ? name : "", name ? ")" : "", in->endpoint, in->failed);
+	in->failed[0] = 0;
 }
 
 static bool inbound_monitor_readable(void *arg) {
@@ -545,9 +533,8 @@ static bool inbound_monitor_readable(void *arg) {
 	} else if (event == ZMQ_EVENT_DISCONNECTED) {
 		failure_tell(in, fd);
 	} else { /* its connection is closed next */
-		if (in->nfailed == sizeof in->failed / sizeof *in->failed)
-			failure_tell(in, -1);
-		snprintf(in->failed[in->nfailed++], sizeof *in->failed, "%s%s", what,
+		failure_tell(in, -1);
+		snprintf(in->failed, sizeof in->failed, "%s%s", what,
 		        strcmp(what, SOCKET_OTHER_KEY) == 0 ? ", of a node that is looked for at this address"
 		                                            : "");
 	}
@@ -575,6 +562,8 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 	LIST_INIT(&in->links);
 	LIST_INIT(&in->debts);
 	LIST_INIT(&in->held);
+	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted; i++)
+		in->accepted[i].fd = -1;
 	m = socket_monitor(ctx, s, events);
 	if (!m)
 		goto error;

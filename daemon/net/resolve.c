@@ -14,8 +14,9 @@
 
 struct resolve {
 	pthread_mutex_t lock;
-	struct loop *loop; /* NULL: nobody waits any more, and the loop may be gone; under lock, as the next */
-	bool lost;         /* there was no memory to call the loop: whoever cancels frees it */
+	struct loop
+	        *loop; /* NULL: nobody waits any more, and the loop may be gone; under lock, as the next */
+	bool lost;     /* there was no memory to call the loop: whoever cancels frees it */
 	char host[WIRE_ENDPOINT_MAX + 1], port[8];
 	char endpoint[WIRE_ENDPOINT_MAX + 1], why[200]; /* the answer: one of them */
 	resolve_fn *done;
