@@ -508,8 +508,8 @@ void deploy_destroy(struct deploy *d) {
 	catalog_clear_all(d);
 	while (d->loads)
 		load_free(d->loads);
-	for (size_t i = 0; i < d->models; i++)
-		model_free(d->model[i]);
+	while (d->models) /* jobs that end below look through the table */
+		model_free(d->model[--d->models]);
 	while (d->dead) {
 		struct model *m = d->dead;
 		d->dead = m->next_dead;
