@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONFLICT_NS 30000000000u /* for which two machines with one key count as seen */
+#define CONFLICT_NS 10000000000u /* for which two machines with one key count as seen */
 
 /* ---- two machines with one key ------------------------------------------------------------------------- */
 

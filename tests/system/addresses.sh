@@ -89,7 +89,7 @@ stop gamma
 require boot gamma --listen tcp://127.0.0.1:7070 --advertise tcp://192.168.88.31:7999
 blind() { on gamma status --json | json "['cannot reach this machine at 192.168.88.31:7999' in n.get('reason', '') for n in j['nodes'] if n['name'] == 'alpha'] == [True]"; }
 hidden() { on alpha status --json | json "[(n['state'], 'cannot be reached at 192.168.88.31:7999' in n.get('reason', '')) for n in j['nodes'] if n['name'] == 'gamma'] == [('down', True)]"; }
-check "a machine that nobody reaches hears it" wait_for 15 blind
-check "and the others say at which address" wait_for 15 hidden
+check "a machine that nobody reaches hears it" wait_for 25 blind
+check "and the others say at which address" wait_for 25 hidden
 check "status has it for people" sh -c 'caravan status --control "$0/alpha/control.sock" | grep -q "192.168.88.31:7999"' "$dir"
 finish
