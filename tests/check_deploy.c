@@ -954,6 +954,9 @@ START_TEST(members_are_not_believed) {
 	plan->blocks = UINT32_MAX;
 	tell_prepare(2, 1, plan);
 	ck_assert_msg(strstr(refusal, "with KV cache and buffers"), "%s", refusal);
+	/* that bob serves a stage of it, he knows better */
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),
+	        "this node does not serve its stage of that plan");
 	/* nor does she say what others keep on their disks */
 	Caravan__Keep keep = CARAVAN__KEEP__INIT;
 	Caravan__Envelope wants = CARAVAN__ENVELOPE__INIT;

@@ -183,16 +183,16 @@ static void on_checked(
 		const Caravan__PlanBelief *b = belief_of(msg->plans, msg->n_plans, m->plan->model);
 		bool known = b && b->counter == m->plan->epoch->counter;
 		doubts(m, &from->node, !known);
-		if (known && b->phase == m->pub.phase) {
-			if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && !b->stage &&
-			        model_has_stage(m, &from->node)) {
-				char why[WIRE_NAME_MAX + 64];
-				snprintf(why, sizeof why, "%s lost steps or its layers",
-				        deploy_node_name(d, &from->node));
-				deploy_unavailable(d, &m->pub, why);
-			}
+		if (known && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && !b->stage &&
+		        model_has_stage(m, &from->node)) {
+			char why[WIRE_NAME_MAX + 64];
+			snprintf(why, sizeof why, "%s lost steps or its layers",
+			        deploy_node_name(d, &from->node));
+			deploy_unavailable(d, &m->pub, why);
 			continue;
 		}
+		if (known && b->phase == m->pub.phase)
+			continue;
 		if (now < m->announced_ns + AGAIN_NS)
 			continue;
 		m->announced_ns = now;

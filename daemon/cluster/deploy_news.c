@@ -131,6 +131,17 @@ void news_learnt(struct model *m, const char *error) {
 
 /* ---- hearing ---- */
 
+static const char not_served[] = "this node does not serve its stage of that plan";
+
+/* Whether the news says that we serve a stage of this plan. */
+static bool names_us(const struct deploy *d, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
+	for (size_t i = 0; i < plan->n_stages && news->phase == CARAVAN__MODEL_PHASE__SERVING; i++)
+		if (memcmp(plan->stages[i]->node.data, d->self.b, sizeof d->self.b) == 0)
+			return true;
+	return false;
+}
+
 /* Makes room for a newer plan of this name. NULL, or what speaks against it. */
 static const char *give_way(struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
@@ -154,6 +165,8 @@ static const char *give_way(struct model *m, const Caravan__PlanNews *news) {
 		return "this node coordinates a model of that name";
 	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		return "the name is in use by a model that another node coordinates";
+	if (names_us(m->d, news))
+		return not_served;
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
 	return NULL;
 }
@@ -182,6 +195,10 @@ static void on_plan(
 		if (m)
 			model_remove(m, news->phase, news->reason);
 		acknowledge(d, from);
+		return;
+	}
+	if (names_us(d, news) && !(m && m->stage)) { /* we know best */
+		peers_refuse(d->peers, from, "%s", not_served);
 		return;
 	}
 	if (m) {
