@@ -1,9 +1,9 @@
 /* caravan: the command.  A table of subcommands; each is one file. */
 #include "cli/args.h"
 #include "cli/command.h"
-#include "proto/suggest.h"
 #include "cli/text.h"
 #include "config.h"
+#include "proto/suggest.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
