@@ -2,6 +2,7 @@
 #include "cli/advice.h"
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/simple.h"
 #include "cli/table.h"
 #include "cli/text.h"
 #include "daemon/plan/advice.h"
@@ -364,8 +365,6 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 		json_object_set_new(o, "bottleneck", json_string(worst->name));
 		json_object_set_new(o, "bottleneck_is", json_string(link ? "sending" : "computing"));
 	}
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	json_decref(o);
-	putchar('\n');
-	return told(a, 0);
+	int rc = simple_json(o);
+	return rc ? rc : told(a, 0);
 }

@@ -398,7 +398,7 @@ int client_wait(struct client *c) {
 	return client_wait_with(c, NULL, NULL);
 }
 
-int client_wait_with(struct client *c, void (*fn)(void *arg, const Caravan__Envelope *env), void *arg) {
+int client_wait_with(struct client *c, client_answer_fn *fn, void *arg) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
@@ -413,9 +413,8 @@ int client_wait_with(struct client *c, void (*fn)(void *arg, const Caravan__Enve
 			rc = EXIT_OK;
 		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
 			fail("%s", env->ctl_error->message);
-		else {
-			if (fn)
-				fn(arg, env);
+		else if (!fn || (rc = fn(arg, c, env)) == 0) {
+			rc = EXIT_FAILED;
 			continue;
 		}
 		return rc;

@@ -48,7 +48,10 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 /* Waits for the end of a command that has no other result.  0 or EXIT_FAILED after saying why. */
 int client_wait(struct client *c);
 
+/* Takes an answer, which is borrowed for the call (client_take keeps it).  0, or an exit status after saying why: nothing more is
+ * waited for. */
+typedef int client_answer_fn(void *arg, struct client *c, const Caravan__Envelope *env);
 /* The same, and fn gets what comes besides progress; NULL: nothing is wanted. */
-int client_wait_with(struct client *c, void (*fn)(void *arg, const Caravan__Envelope *env), void *arg);
+int client_wait_with(struct client *c, client_answer_fn *fn, void *arg);
 
 #endif

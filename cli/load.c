@@ -66,21 +66,23 @@ static const Caravan__ReportModel *find(const struct report *r, const char *mode
 
 /* The plan that was chosen, before anything moves.  It is made once from the file's header, and again once the file has been
  * hashed and the nodes have said what they hold: said again only if it has become another. */
-static void say_plan(void *arg, const Caravan__Envelope *env) {
+static int say_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
 	uint64_t *said = arg, sum = 14695981039346656037u; /* FNV-1a of who has which layers */
 	const Caravan__CtlAdvice *a = env->ctl_advice;
+	(void)c;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_ADVICE)
-		return;
+		return 0;
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		char part[WIRE_NAME_MAX + 32];
 		snprintf(part, sizeof part, "%s %u %u;", a->nodes[i]->name, a->nodes[i]->first,
 		        a->nodes[i]->last);
-		for (const char *c = part; *c; c++)
-			sum = (sum ^ (uint8_t)*c) * 1099511628211u;
+		for (const char *at = part; *at; at++)
+			sum = (sum ^ (uint8_t)*at) * 1099511628211u;
 	}
 	if (sum != *said)
 		advice_print_chosen(a);
 	*said = sum;
+	return 0;
 }
 
 /* What of the model does not fit, and what that costs: whoever loads it should know. */

@@ -1,7 +1,7 @@
 /* caravan measure: has a node measure itself again, and prints what it found. */
 #include "cli/args.h"
-#include "cli/client.h"
 #include "cli/command.h"
+#include "cli/simple.h"
 #include "cli/table.h"
 #include "kernels/kernels.h"
 #include "proto/size.h"
@@ -81,26 +81,37 @@ static int print_json(const char *name, const Caravan__NodeState *s) {
 	        name, "threads", (int)s->threads, "kernels", s->cpu, "read_bandwidth", s->read_bandwidth,
 	        "read_low", s->read_low, "read_high", s->read_high, "disk_rate", s->disk_rate, "disturbed",
 	        (int)s->disturbed, "others_share", s->lost, "rates", rates);
-	if (!o)
-		return fail("%s", strerror(ENOMEM));
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	json_decref(o);
-	putchar('\n');
-	return EXIT_OK;
+	return simple_json(o);
+}
+
+struct shown {
+	bool json, printed;
+};
+
+static int show(void *arg, struct client *c, const Caravan__Envelope *env) {
+	struct shown *shown = arg;
+	const Caravan__CtlMeasured *m = env->ctl_measured;
+	int rc = 0;
+	(void)c;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_MEASURED)
+		return 0;
+	if (shown->json)
+		rc = print_json(m->name, m->state);
+	else
+		print_table(m->name, m->state);
+	say_disturbed(m->state, m->name);
+	shown->printed = true;
+	return rc;
 }
 
 static int run(int argc, char **argv) {
 	struct args a;
-	struct client c;
-	const uint8_t *payload;
-	size_t len;
-	bool json = false, printed = false;
+	struct shown shown = {0};
 	Caravan__CtlMeasure cmd = CARAVAN__CTL_MEASURE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	const Caravan__Envelope *answer = NULL;
 	args_begin(&a, &command_measure, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
-		json = json || o == OPT_JSON;
+		shown.json = shown.json || o == OPT_JSON;
 	args_operands(&a, 0, 1, "");
 	if (optind < argc)
 		cmd.node = argv[optind];
@@ -108,28 +119,8 @@ static int run(int argc, char **argv) {
 		return fail("there is no node %s", cmd.node);
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MEASURE;
 	env.ctl_measure = &cmd;
-	int rc = client_open(&c, a.control);
-	if (rc == 0)
-		rc = client_send(&c, &env, NULL, 0, NULL, 0);
-	while (rc == 0 && (answer = client_next(&c, &payload, &len))) {
-		if (answer->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
-			break;
-		if (answer->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
-			rc = fail("%s", answer->ctl_error->message);
-		if (answer->body_case != CARAVAN__ENVELOPE__BODY_CTL_MEASURED)
-			continue;
-		const Caravan__CtlMeasured *m = answer->ctl_measured;
-		if (json)
-			rc = print_json(m->name, m->state);
-		else
-			print_table(m->name, m->state);
-		say_disturbed(m->state, m->name);
-		printed = true;
-	}
-	if (rc == 0 && !(answer && printed))
-		rc = EXIT_FAILED;
-	client_close(&c);
-	return rc;
+	int rc = simple_ask(&a, &env, show, &shown);
+	return rc == 0 && !shown.printed ? EXIT_FAILED : rc;
 }
 
 const struct command command_measure = {.name = "measure",

@@ -1,5 +1,6 @@
 /* caravan models: the models that the cluster serves or has on its disks. */
 #include "cli/command.h"
+#include "cli/simple.h"
 #include "cli/stored.h"
 #include "cli/table.h"
 #include "proto/size.h"
@@ -101,12 +102,7 @@ static int print_json(const struct stored *s) {
 	for (size_t i = 0; i < s->envs; i++)
 		json_array_append_new(models, model_json(stored_at(s, i)));
 	json_t *o = json_pack("{s:i, s:o}", "version", 1, "models", models);
-	if (!o)
-		return fail("%s", strerror(ENOMEM));
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	json_decref(o);
-	putchar('\n');
-	return EXIT_OK;
+	return simple_json(o);
 }
 
 static int run(int argc, char **argv) {

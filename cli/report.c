@@ -1,15 +1,18 @@
 /* report: see report.h. */
 #include "cli/report.h"
-#include "cli/client.h"
 #include "cli/command.h"
+#include "cli/simple.h"
 #include "daemon/plan/advice.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int take(struct report *r, Caravan__Envelope *env) {
+static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
+	struct report *r = arg;
 	const Caravan__CtlReport *told = env->ctl_report;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT)
+		return 0;
 	Caravan__Envelope **envs = realloc(r->env, (r->envs + 1) * sizeof *envs);
 	if (envs)
 		r->env = envs;
@@ -24,11 +27,9 @@ static int take(struct report *r, Caravan__Envelope *env) {
 	        realloc(r->problem, (r->problems + told->n_problems + 1) * sizeof *problems);
 	if (problems)
 		r->problem = problems;
-	if (!envs || !nodes || !models || !problems) {
-		wire_free(env);
+	if (!envs || !nodes || !models || !problems)
 		return fail("%s", strerror(ENOMEM));
-	}
-	r->env[r->envs++] = env;
+	r->env[r->envs++] = client_take(c);
 	for (size_t i = 0; i < told->n_nodes; i++)
 		r->node[r->nodes++] = told->nodes[i];
 	for (size_t i = 0; i < told->n_models; i++)
@@ -40,29 +41,12 @@ static int take(struct report *r, Caravan__Envelope *env) {
 }
 
 int report_fetch(struct report *r, const struct args *a) {
-	struct client c;
-	const uint8_t *payload;
-	size_t len;
-	const Caravan__Envelope *env = NULL;
 	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
 	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
 	*r = (struct report){0};
 	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
 	ask.ctl_status = &cmd;
-	int rc = client_open(&c, a->control);
-	if (rc == 0)
-		rc = client_send(&c, &ask, NULL, 0, NULL, 0);
-	while (rc == 0 && (env = client_next(&c, &payload, &len))) {
-		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
-			break;
-		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
-			rc = fail("%s", env->ctl_error->message);
-		else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_REPORT)
-			rc = take(r, client_take(&c));
-	}
-	if (rc == 0 && !env)
-		rc = EXIT_FAILED;
-	client_close(&c);
+	int rc = simple_ask(a, &ask, take, r);
 	if (rc != 0)
 		report_clear(r);
 	return rc;
@@ -273,10 +257,5 @@ int report_print_json(const struct report *r) {
 		                          r->problem[i]->advice));
 	json_t *o = json_pack("{s:i, s:b, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes",
 	        nodes, "models", models, "problems", problems);
-	if (!o)
-		return fail("%s", strerror(ENOMEM));
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	json_decref(o);
-	putchar('\n');
-	return EXIT_OK;
+	return simple_json(o);
 }

@@ -1,6 +1,6 @@
 /* caravan rm: a model goes from the cluster's disks. */
-#include "cli/client.h"
 #include "cli/command.h"
+#include "cli/simple.h"
 #include "cli/stored.h"
 #include "proto/size.h"
 #include <stdio.h>
@@ -50,37 +50,32 @@ static void print_removed(const Caravan__CtlRemoved *m, uint64_t *freed) {
 		        size_text((double)m->in_use).s);
 }
 
+struct removed {
+	uint64_t freed;
+	bool stays;
+};
+
+static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
+	struct removed *r = arg;
+	(void)c;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REMOVED)
+		return 0;
+	print_removed(env->ctl_removed, &r->freed);
+	r->stays = r->stays || *env->ctl_removed->error || env->ctl_removed->in_use;
+	return 0;
+}
+
 static int remove_it(const struct args *a, const char *model) {
-	struct client c;
-	const uint8_t *payload;
-	size_t len;
-	uint64_t freed = 0;
-	bool stays = false;
-	const Caravan__Envelope *env = NULL;
+	struct removed r = {0};
 	Caravan__CtlRemove cmd = CARAVAN__CTL_REMOVE__INIT;
 	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
 	cmd.model = (char *)model;
 	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_REMOVE;
 	ask.ctl_remove = &cmd;
-	int rc = client_open(&c, a->control);
+	int rc = simple_ask(a, &ask, take, &r);
 	if (rc == 0)
-		rc = client_send(&c, &ask, NULL, 0, NULL, 0);
-	while (rc == 0 && (env = client_next(&c, &payload, &len))) {
-		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_END)
-			break;
-		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR) {
-			rc = fail("%s", env->ctl_error->message);
-		} else if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_REMOVED) {
-			print_removed(env->ctl_removed, &freed);
-			stays = stays || *env->ctl_removed->error || env->ctl_removed->in_use;
-		}
-	}
-	if (rc == 0 && !env)
-		rc = EXIT_FAILED;
-	client_close(&c);
-	if (rc == 0)
-		printf("Deleted %s: %s freed.\n", model, size_text((double)freed).s);
-	return rc == 0 && stays ? EXIT_FAILED : rc;
+		printf("Deleted %s: %s freed.\n", model, size_text((double)r.freed).s);
+	return rc == 0 && r.stays ? EXIT_FAILED : rc;
 }
 
 static int run(int argc, char **argv) {

@@ -3,6 +3,7 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/simple.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
 #include "proto/size.h"
@@ -129,12 +130,7 @@ static int print_json(const struct result *r, const Caravan__Finished *fin, uint
 	        (int)fin->generated, "seed", (json_int_t)seed, "prompt_seconds", fin->prompt_seconds,
 	        "generate_seconds", fin->generate_seconds, "waited_seconds", fin->waited, "computed_seconds",
 	        fin->computed, "wire_seconds", fin->wire);
-	if (!o)
-		return fail("%s", strerror(ENOMEM));
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	json_decref(o);
-	putchar('\n');
-	return EXIT_OK;
+	return simple_json(o);
 }
 
 /* On a terminal, on one line that goes again. */
