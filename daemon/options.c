@@ -138,6 +138,8 @@ static const char *endpoint(const char *option, const char *text) {
 	char *stop;
 	if (strncmp(text, "tcp://", 6) != 0 || !port || port == text + 3 || strlen(text) > WIRE_TEXT_MAX)
 		wrong("%s: '%s' is not of the form tcp://ADDR:PORT", option, text);
+	if (text[6] != '[' && memchr(text + 6, ':', (size_t)(port - text - 6)))
+		wrong("%s: an IPv6 address stands in brackets, as in tcp://[fe80::1]:7070", option);
 	unsigned long v = strtoul(port + 1, &stop, 10);
 	if (stop == port + 1 || *stop || v > 65535)
 		wrong("%s: '%s' has no port from 0 to 65535", option, text);

@@ -61,6 +61,7 @@ check "caravand refuses an unknown option" says 2 "no option --frob" caravand --
 check "and suggests one that it has" says 2 "no option --memry; did you mean --memory?" caravand --memry 12G
 check "caravand refuses a wrong size" says 2 "not a size" caravand --memory 12X
 check "caravand refuses a wrong endpoint" says 2 "tcp://ADDR:PORT" caravand --listen 127.0.0.1:1
+check "an IPv6 address without its brackets is told so" says 2 "in brackets" caravand --listen tcp://fe80::1:7070
 check "an unknown rung is refused by name" says 1 "avx1024" env CARAVAN_CPU=avx1024 caravand --state "$dir/x" --listen off
 
 check "a value that is no number" says 2 "'many' is not a whole number" caravan run -n many x
