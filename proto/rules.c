@@ -334,6 +334,19 @@ bool wire_line_ok(const char *s, size_t max) {
 	return utf8_ok(s, max, false);
 }
 
+void wire_line_cut(char *s, size_t max) {
+	size_t n = strnlen(s, max), first = n;
+	s[n] = 0;
+	for (int more = 0; more < 4 && first > 0; more++) {
+		uint8_t c = (uint8_t)s[--first];
+		if ((c & 0xc0) == 0x80)
+			continue;
+		if (more < (c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0))
+			s[first] = 0;
+		break;
+	}
+}
+
 static bool text_ok(const struct rule *r, const char *s, size_t min, size_t max) {
 	switch (r->kind) {
 	case RULE_NAME:

@@ -87,6 +87,9 @@ int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b);
 bool wire_name_ok(const char *s);
 /* Whether s is one line of UTF-8 without control characters, at most max bytes. */
 bool wire_line_ok(const char *s, size_t max);
+/* Cuts s to at most max bytes, and off a character that is not whole at its end: what was good UTF-8 before it was cut is
+ * so again. */
+void wire_line_cut(char *s, size_t max);
 /* Whether s is tcp://host:port, the host a name or an address (IPv6 in brackets), with nothing else in it, at most
  * WIRE_ENDPOINT_MAX bytes. */
 bool wire_endpoint_ok(const char *s);

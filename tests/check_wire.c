@@ -571,6 +571,18 @@ START_TEST(names_and_places) {
 	          !wire_name_ok("\xc3\xa9"));
 	ck_assert(wire_line_ok("caf\xc3\xa9 \xf0\x9f\x90\xab", 100) && !wire_line_ok("tab\t", 100) &&
 	          !wire_line_ok("abc", 2));
+	/* what is cut anywhere is still a line, and loses no whole character */
+	static const char line[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\xabz";
+	static const size_t whole[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11};
+	for (size_t max = 0; max < sizeof line; max++) {
+		char cut[sizeof line];
+		memcpy(cut, line, sizeof cut);
+		wire_line_cut(cut, max);
+		ck_assert(wire_line_ok(cut, max) && strlen(cut) == whole[max]);
+		snprintf(cut, max + 1, "%s", line); /* cut before */
+		wire_line_cut(cut, sizeof cut - 1);
+		ck_assert(wire_line_ok(cut, max) && strlen(cut) == whole[max]);
+	}
 
 	struct node_id a, b;
 	char hex[NODE_ID_HEX];

@@ -84,6 +84,7 @@ void report_problem(struct control_conn *c, bool healthy, const char *kind, cons
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof what, fmt, ap);
 	va_end(ap);
+	wire_line_cut(what, sizeof what - 1);
 	problem.kind = (char *)kind;
 	problem.subject = (char *)subject;
 	problem.what = what;
@@ -101,8 +102,9 @@ static void tell_node(struct control_conn *c, struct members *ms, const struct m
 	struct tm tm;
 	bool today = members_since(ms, m) < 86400;
 	members_reason(ms, m, reason, sizeof reason);
+	wire_line_cut(reason, 900); /* the sentence around it has its room */
 	if (m->self && *reason)
-		report_problem(c, healthy, "this-node", m->name, "", "%.900s.", reason);
+		report_problem(c, healthy, "this-node", m->name, "", "%s.", reason);
 	if (m->self || m->expelled || (m->up && !*reason))
 		return;
 	bool advised = strstr(reason, ": open the port") || strstr(reason, ": run caravan leave");
@@ -112,7 +114,7 @@ static void tell_node(struct control_conn *c, struct members *ms, const struct m
 	        "Start caravand there, or look at its network; if it is gone for good: caravan expel %s",
 	        m->name);
 	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name,
-	        m->up || advised ? "" : advice, "%s is %s%s%s%.900s.", m->name, m->up ? "up" : "down", since,
+	        m->up || advised ? "" : advice, "%s is %s%s%s%s.", m->name, m->up ? "up" : "down", since,
 	        *reason ? ": " : "", reason);
 }
 

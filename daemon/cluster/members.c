@@ -235,6 +235,7 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 	} else {
 		snprintf(who->lost, sizeof who->lost, "%s", why);
 		who->reached = false;
+		wire_line_cut(who->lost, sizeof who->lost - 1);
 		who->round_trip = 0;
 	}
 	member_settle(m, who);
@@ -402,6 +403,7 @@ static void on_pong(
 	        : *env->pong->why ? env->pong->why
 	                          : "any address");
 	member_settle(m, who);
+	wire_line_cut(who->blind, sizeof who->blind - 1);
 }
 
 void members_ping(struct members *m, const struct member *who) {

@@ -15,6 +15,7 @@ void member_conflicts(struct member *who, const char *text) {
 	if (!who->conflict_ns || strcmp(who->conflict, text) != 0)
 		log_line(LOG_LINE_WARN, "%s", text);
 	snprintf(who->conflict, sizeof who->conflict, "%s", text);
+	wire_line_cut(who->conflict, sizeof who->conflict - 1);
 	who->conflict_ns = loop_now_ns();
 }
 
@@ -78,6 +79,7 @@ const char *members_reason(const struct members *m, const struct member *who, ch
 		        who->nendpoints ? "not reached yet since this daemon started"
 		                        : "it has not told an address at which it can be reached");
 	}
+	wire_line_cut(text, len - 1);
 	return text;
 }
 

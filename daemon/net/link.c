@@ -151,6 +151,7 @@ static void attempt_failed(struct link *k, const char *why, bool key_refused) {
 	far = 2 * far + link_said(k, k->current.endpoint); /* else, the address that it gives itself */
 	if (far > k->far)
 		snprintf(k->so_far, sizeof k->so_far, "%s (%s)", k->current.endpoint + strlen("tcp://"), why);
+	wire_line_cut(k->so_far, sizeof k->so_far - 1);
 	k->far = far > k->far ? far : k->far;
 	if (++k->at < link_candidates(k, candidates))
 		return;
@@ -189,6 +190,7 @@ static void link_lose(struct link *k, const char *why, bool key_refused) {
 	if (link_waits(k) && k->timer)
 		return;
 	snprintf(k->why, sizeof k->why, "%s", why);
+	wire_line_cut(k->why, sizeof k->why - 1);
 	if (k->up) {
 		log_line(LOG_LINE_WARN, "lost the link to %.12s at %s: %s", node_id_hex(&k->node, hex),
 		        k->current.endpoint, why);
