@@ -32,7 +32,8 @@ struct member *members_own(const struct members *m) {
 
 void members_tell(struct members *m, const struct member *who, const char *what) {
 	struct listener *l;
-	log_line(LOG_LINE_INFO, "node %s %s", who->name,
+	/* how often, others decide */
+	log_others(LOG_LINE_INFO, "node %s %s", who->name,
 	        strcmp(what, "expelled") == 0 ? "was expelled" : what);
 	STAILQ_FOREACH(l, &m->listeners, next)
 	l->fn(l->arg, who, what);
@@ -120,7 +121,7 @@ static enum roster_change entry_take(
 		return ROSTER_SAME;
 	if (entries_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
 		char hex[NODE_ID_HEX];
-		log_line(LOG_LINE_WARN,
+		log_others(LOG_LINE_WARN,
 		        "%.12s announces too many nodes that nobody has met: the rest are ignored",
 		        node_id_hex(from, hex));
 		return ROSTER_SAME;
@@ -160,7 +161,7 @@ void members_take(
 		case ROSTER_NEW:
 		case ROSTER_CHANGED:
 			if (roster_named(&m->roster, who->name, &who->id))
-				log_line(LOG_LINE_WARN,
+				log_others(LOG_LINE_WARN,
 				        "two nodes are called %s: use their ids, or start one by another name",
 				        who->name);
 			members_connect(m, who);
@@ -174,7 +175,7 @@ void members_take(
 			        false, entries[i]->version);
 			break;
 		case ROSTER_FULL:
-			log_line(LOG_LINE_ERROR, "the roster is full: %s is not taken", entries[i]->name);
+			log_others(LOG_LINE_ERROR, "the roster is full: %s is not taken", entries[i]->name);
 			break;
 		}
 	}
@@ -234,8 +235,8 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 		members_spread(m, who); /* what came up since our Hello */
 	} else {
 		snprintf(who->lost, sizeof who->lost, "%s", why);
-		who->reached = false;
 		wire_line_cut(who->lost, sizeof who->lost - 1);
+		who->reached = false;
 		who->round_trip = 0;
 	}
 	member_settle(m, who);
@@ -402,8 +403,8 @@ static void on_pong(
 	        !blind            ? ""
 	        : *env->pong->why ? env->pong->why
 	                          : "any address");
-	member_settle(m, who);
 	wire_line_cut(who->blind, sizeof who->blind - 1);
+	member_settle(m, who);
 }
 
 void members_ping(struct members *m, const struct member *who) {

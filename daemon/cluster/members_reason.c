@@ -13,7 +13,7 @@
 
 void member_conflicts(struct member *who, const char *text) {
 	if (!who->conflict_ns || strcmp(who->conflict, text) != 0)
-		log_line(LOG_LINE_WARN, "%s", text);
+		log_others(LOG_LINE_WARN, "%s", text);
 	snprintf(who->conflict, sizeof who->conflict, "%s", text);
 	wire_line_cut(who->conflict, sizeof who->conflict - 1);
 	who->conflict_ns = loop_now_ns();

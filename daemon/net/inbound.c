@@ -177,7 +177,7 @@ static int route_send(struct inbound *in, const struct msg_route *route, Caravan
 	env->boot = in->boot;
 	env->seq = seq;
 	if (!wire_valid(env, payload ? payload_len(payload) : 0, WIRE_DEALER, err, sizeof err)) {
-		log_line(LOG_LINE_ERROR, "an answer of ours was not sent: %s", err);
+		log_others(LOG_LINE_ERROR, "an answer of ours was not sent: %s", err);
 		return -EINVAL;
 	}
 	int rc = wire_pack(env, &frame, &len);
@@ -361,7 +361,7 @@ static void held_due(void *arg) {
 		if (in->config->twin)
 			in->config->twin(in->config->arg, &h->node, first ? h->address : k->address,
 			        first ? k->address : h->address, text, sizeof text);
-		log_line(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
+		log_others(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
 		        text);
 		refuse(in, first ? &k->route : &h->route, first ? 0 : h->hello->ref, text);
 	}

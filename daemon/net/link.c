@@ -162,7 +162,7 @@ static void attempt_failed(struct link *k, const char *why, bool key_refused) {
 	if (key_refused && k->round < REFUSALS)
 		return;
 	if (strcmp(k->failure, k->so_far) != 0)
-		log_line(LOG_LINE_INFO, "no link to %.12s at %s", node_id_hex(&k->node, hex), k->so_far);
+		log_others(LOG_LINE_INFO, "no link to %.12s at %s", node_id_hex(&k->node, hex), k->so_far);
 	memcpy(k->failure, k->so_far, sizeof k->failure);
 }
 
@@ -192,7 +192,7 @@ static void link_lose(struct link *k, const char *why, bool key_refused) {
 	snprintf(k->why, sizeof k->why, "%s", why);
 	wire_line_cut(k->why, sizeof k->why - 1);
 	if (k->up) {
-		log_line(LOG_LINE_WARN, "lost the link to %.12s at %s: %s", node_id_hex(&k->node, hex),
+		log_others(LOG_LINE_WARN, "lost the link to %.12s at %s: %s", node_id_hex(&k->node, hex),
 		        k->current.endpoint, why);
 		k->at = 0;
 		k->far = -1;
