@@ -14,6 +14,10 @@
 
 static bool plan_whole(const void *message, char *err, size_t errlen) {
 	const Caravan__Plan *p = message;
+	if (memcmp(p->epoch->node.data, p->coordinator.data, sizeof(struct node_id)) != 0) {
+		snprintf(err, errlen, "Plan: its epoch is another node's than its coordinator's");
+		return false;
+	}
 	for (size_t i = 0; i < p->n_stages; i++) {
 		const Caravan__Stage *s = p->stages[i];
 		if (s->first >= s->last || s->first != (i ? p->stages[i - 1]->last : 0)) {

@@ -822,6 +822,79 @@ START_TEST(the_others_go_on_without_their_coordinator) {
 }
 END_TEST
 
+static bool all_agree(void *arg) {
+	(void)arg;
+	for (int i = 0; i < 3; i++)
+		if (!model(i, "m") || model(i, "m")->phase != CARAVAN__MODEL_PHASE__SERVING ||
+		        wire_epoch_compare(model(i, "m")->plan->epoch, model(0, "m")->plan->epoch) != 0)
+			return false;
+	return true;
+}
+
+/* A coordinator that has all stages itself serves as soon as it is back, whatever the others did meanwhile. */
+START_TEST(two_that_serve_come_to_one) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1), *const names[] = {"ada"};
+	struct outcome o;
+	int ada = 0, bob = 1, cyd = 2;
+	cluster(3);
+	ck_assert_str_eq(
+	        load(0, path, (struct deploy_load){.nodes = names, .nnodes = 1, .copies = 3}, &o), "");
+	ck_assert(nodes_wait(copied, &ada, 60000));
+	nodes_stop(0);
+	ck_assert(nodes_wait(coordinated_by_another, &bob, 60000));
+	ck_assert(nodes_wait(coordinated_by_another, &cyd, 20000));
+	nodes_start(0);
+	start_deploy(0);
+	ck_assert(nodes_wait(nodes_all_up, NULL, 20000));
+	ck_assert(nodes_wait(all_agree, NULL, 60000));
+	nodes_run(2500);
+	ck_assert(all_agree(NULL));
+	ck_assert_int_eq((above[0].ends != NULL) + (above[1].ends != NULL) + (above[2].ends != NULL), 1);
+}
+END_TEST
+
+static bool m_is_at_work(void *arg) {
+	const struct deploy_model *m = model(*(int *)arg, "m");
+	return m && m->phase == CARAVAN__MODEL_PHASE__LOADING;
+}
+
+START_TEST(a_restart_while_it_comes_back_forgets_nothing) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct outcome o;
+	int ada = 0;
+	patient_cluster(2);
+	ck_assert_str_eq(load(0, path, all, &o), "");
+	nodes_run(1200);
+	nodes_stop(0);
+	nodes_start(0);
+	start_deploy(0);
+	above[1].refuse_stage = true; /* it comes back, as far as that, again and again */
+	ck_assert(nodes_wait(m_is_at_work, &ada, 20000));
+	nodes_run(700); /* what is known is written down meanwhile */
+	nodes_stop(0);
+	nodes_start(0);
+	start_deploy(0);
+	ck_assert_ptr_nonnull(model(0, "m"));
+	above[1].refuse_stage = false;
+	struct phase p = {0, CARAVAN__MODEL_PHASE__SERVING};
+	ck_assert(nodes_wait(has_phase, &p, 40000));
+}
+END_TEST
+
+START_TEST(one_whose_coordinator_is_gone_can_be_unloaded) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct outcome o;
+	int bob = 1, cyd = 2;
+	cluster(3);
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.all_nodes = true, .copies = 1}, &o), "");
+	nodes_stop(0); /* with its embedding, which is on no other disk: nobody can take it over */
+	nodes_run(4 * replan_ms);
+	ck_assert_str_eq(unload(1, "m"), "");
+	ck_assert(nodes_wait(m_is_gone, &bob, 10000));
+	ck_assert(nodes_wait(m_is_gone, &cyd, 10000));
+}
+END_TEST
+
 START_TEST(the_storey_above_finds_it_unavailable) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
 	struct outcome o;
@@ -908,6 +981,8 @@ START_TEST(members_are_not_believed) {
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "only a plan's coordinator can have it prepared");
 	/* she calls herself the coordinator, of an old epoch and of a new one */
 	plan->coordinator = cleo;
+	ProtobufCBinaryData numbered = plan->epoch->node;
+	plan->epoch->node = cleo;
 	plan->epoch->counter--;
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),
 	        "the plan is older than the one that this node knows");
@@ -954,6 +1029,26 @@ START_TEST(members_are_not_believed) {
 	plan->blocks = UINT32_MAX;
 	tell_prepare(2, 1, plan);
 	ck_assert_msg(strstr(refusal, "with KV cache and buffers"), "%s", refusal);
+	/* a model of hers that waits, and then a stage of it for bob, who has none in what she told */
+	struct node_id else_where = {{7}};
+	ProtobufCBinaryData bobs = {0};
+	size_t at = 0;
+	while (memcmp(plan->stages[at]->node.data, nodes[1].keys.public.b, 32) != 0)
+		at++;
+	plan->model = (char *)"w";
+	plan->blocks = 4;
+	bobs = plan->stages[at]->node;
+	plan->stages[at]->node = (ProtobufCBinaryData){32, else_where.b};
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), "");
+	plan->stages[at]->node = bobs;
+	ck_assert_str_eq(tell_prepare(2, 1, plan),
+	        "under that epoch this node knows another plan, in which it has no stage");
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
+	/* what she gave up under the name of a model of ada's is not ada's */
+	plan->model = name;
+	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__FAILED), "");
+	plan->model = (char *)"n";
 	/* that bob serves a stage of it, he knows better */
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),
 	        "this node does not serve its stage of that plan");
@@ -980,6 +1075,7 @@ START_TEST(members_are_not_believed) {
 		ck_assert_ptr_nonnull(above[i].stage);
 	}
 	plan->coordinator = ada;
+	plan->epoch->node = numbered;
 	plan->model = name;
 	plan_free(plan);
 }
@@ -997,7 +1093,8 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	Caravan__Plan *plan = plan_copy(model(2, "m")->plan);
 	ProtobufCBinaryData ada = plan->coordinator;
 	char *m = plan->model;
-	plan->coordinator = (ProtobufCBinaryData){32, nodes[2].keys.public.b};
+	ProtobufCBinaryData numbered = plan->epoch->node;
+	plan->coordinator = plan->epoch->node = (ProtobufCBinaryData){32, nodes[2].keys.public.b};
 	plan->model = name;
 	/* cleo does not say what it really coordinates, which would take away what it makes up */
 	((struct member *)members_find(nodes[2].members, &nodes[1].keys.public))->minor = 1;
@@ -1025,6 +1122,7 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 64, .name = "b"}, &o), "");
 	ck_assert_ptr_nonnull(model(1, "b"));
 	plan->coordinator = ada;
+	plan->epoch->node = numbered;
 	plan->model = m;
 	plan_free(plan);
 }
@@ -1184,6 +1282,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, what_is_missing_is_said_until_it_is_back);
 	tcase_add_test(t, the_others_go_on_without_their_coordinator);
 	tcase_add_test(t, a_coordinator_that_is_heard_stays);
+	tcase_add_test(t, two_that_serve_come_to_one);
+	tcase_add_test(t, a_restart_while_it_comes_back_forgets_nothing);
+	tcase_add_test(t, one_whose_coordinator_is_gone_can_be_unloaded);
 	tcase_add_test(t, who_knows_the_plan_brings_it_back);
 	tcase_add_test(t, copies_come_onto_other_disks);
 	tcase_add_test(t, members_are_not_believed);

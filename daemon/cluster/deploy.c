@@ -253,7 +253,7 @@ static void say_gone(char *why, size_t len, const char *role, const char *name, 
 
 /* A model of another coordinator, which has gone. */
 static void orphaned(struct model *m, const char *why) {
-	m->was_draft = deploy_is_draft(m);
+	m->was_draft = m->was_draft || deploy_is_draft(m);
 	m->tries = 0;
 	snprintf(m->loss, sizeof m->loss, "%s", why);
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
@@ -275,7 +275,7 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 			unavailable(m, expelled ? 0 : d->c.replan_ms, why);
 		} else if (node_id_equal(&m->coordinator, &id)) {
 			say_gone(why, sizeof why, "its coordinator", who->name, expelled);
-			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
+			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING && !m->returns)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
 				orphaned(m, why);
@@ -289,13 +289,11 @@ static void node_up(struct deploy *d, const struct member *who) {
 	struct node_id id = who->id;
 	for (size_t i = 0; i < d->models; i++) {
 		struct model *m = d->model[i];
-		if (!model_ours(m))
-			continue;
 		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && m->tries) {
 			m->again_ns = 0; /* with this node it may do */
 			m->tries = 0;
 		}
-		if (m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
+		if (model_ours(m) && m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
 			news_tell(m, &id, NULL, NULL);
 	}
 	compare_node_up(d, who);
@@ -372,38 +370,47 @@ static void bring_back(struct model *m, uint64_t now) {
 	bool there = !find_cut(m, &from, &to);
 	if (m->load || m->later || now < m->again_ns)
 		return;
-	if (there && m->tries % 2 == 0)
+	if (there && (m->tries % 2 == 0 || deploy_is_draft(m)))
 		load_revive(m);
 	else if ((there || now >= m->replan_ns) && !deploy_is_draft(m))
 		load_replan(m);
 }
 
-/* Whether this node is the next to coordinate a model whose coordinator has gone: the first that is up of its stages, in
- * their order, or else of all nodes, by their ids.  Those that see each other agree on it. */
-static bool next_in_line(const struct model *m) {
+/* This node's place among those that may coordinate a model whose coordinator has gone: its stages that are up, in their
+ * order, then all other nodes that are up, by their ids.  Those that see each other agree on it. */
+static size_t place_in_line(const struct model *m) {
+	const struct deploy *d = m->d;
 	const struct member *who;
-	struct node_id id, least = m->d->self;
-	for (size_t i = 0; i < m->plan->n_stages; i++)
-		if (node_id_from_bytes(&id, m->plan->stages[i]->node) == 0 && deploy_up(m->d, &id))
-			return node_id_equal(&id, &m->d->self);
-	for (size_t i = 0; (who = members_at(m->d->c.members, i)); i++)
-		if (deploy_up(m->d, &who->id) && node_id_compare(&who->id, &least) < 0)
-			least = who->id;
-	return node_id_equal(&least, &m->d->self);
+	struct node_id id;
+	size_t stages = 0, others = 0;
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		if (node_id_from_bytes(&id, m->plan->stages[i]->node) || !deploy_up(d, &id) ||
+		        !deploy_speaks(d, &id, DEPLOY_TAKEOVER_MINOR))
+			continue;
+		if (node_id_equal(&id, &d->self))
+			return stages;
+		stages++;
+	}
+	for (size_t i = 0; (who = members_at(d->c.members, i)); i++)
+		others += deploy_up(d, &who->id) && deploy_speaks(d, &who->id, DEPLOY_TAKEOVER_MINOR) &&
+		          !model_has_stage(m, &who->id) && node_id_compare(&who->id, &d->self) < 0;
+	return stages + others;
 }
 
-/* Whether a model's coordinator has stayed away for long enough: nothing was heard of it, and nobody reaches it. */
-static bool coordinator_gone(const struct model *m, uint64_t now) {
+/* Whether a model's coordinator has stayed away for so many times as long as it may: nothing was heard of it, and nobody
+ * reaches it. */
+static bool coordinator_away(const struct model *m, size_t times) {
 	const struct deploy *d = m->d;
 	const struct member *who = members_find(d->c.members, &m->coordinator), *other;
-	uint64_t since = d->born_ns, patience_ms = DEPLOY_REBOOT_MS;
+	uint64_t since = d->born_ns, patience_ms = DEPLOY_REBOOT_MS,
+	         more_ms = DEPLOY_TAKEOVER * (uint64_t)d->c.replan_ms;
 	if (who && (who->up || who->self))
 		return false;
 	if (who && who->heard_ns) {
 		since = who->heard_ns;
-		patience_ms = who->expelled ? 0 : DEPLOY_TAKEOVER * (uint64_t)d->c.replan_ms;
+		patience_ms = who->expelled ? 0 : more_ms;
 	}
-	if (now < since + patience_ms * 1000000)
+	if (loop_now_ns() < since + (patience_ms + (times - 1) * more_ms) * 1000000)
 		return false;
 	for (size_t i = 0; (other = members_at(d->c.members, i)); i++) {
 		const Caravan__PeerState *said = link_said(d, &other->id, &m->coordinator);
@@ -413,12 +420,18 @@ static bool coordinator_gone(const struct model *m, uint64_t now) {
 	return true;
 }
 
-/* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left.  Nodes
- * that still see the old coordinator serve it refuse to take part. */
+bool deploy_coordinator_gone(const struct model *m) {
+	return !model_ours(m) && coordinator_away(m, 1);
+}
+
+/* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left: the first in
+ * line, or the next one when that does nothing.  Nodes that still see the old coordinator serve it refuse to take part. */
 static void take_over(struct model *m, uint64_t now) {
+	char what[WIRE_TEXT_MAX];
 	if (m->load || m->was_draft || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE || now < m->again_ns)
 		return;
-	if (coordinator_gone(m, now) && next_in_line(m))
+	if (coordinator_away(m, 1 + place_in_line(m)) &&
+	        !compare_loading(m->d, m->plan->model, what, sizeof what))
 		load_replan(m); /* without memory, the next time */
 }
 

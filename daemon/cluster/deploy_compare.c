@@ -159,13 +159,17 @@ static void doubts(struct model *m, const struct node_id *node, bool does) {
 	}
 }
 
-bool compare_forsaken(const struct model *m, const struct node_id *but) {
+void compare_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt) {
 	const struct member *who;
-	for (size_t i = 0; (who = members_at(m->d->c.members, i)); i++)
-		if (!who->self && !node_id_equal(&who->id, but) && deploy_up(m->d, &who->id) &&
-		        doubter_at(m, &who->id) == m->doubters)
-			return false;
-	return true;
+	*believe = *doubt = 0;
+	for (size_t i = 0; (who = members_at(m->d->c.members, i)); i++) {
+		if (who->self || node_id_equal(&who->id, but) || !deploy_up(m->d, &who->id))
+			continue;
+		if (doubter_at(m, &who->id) < m->doubters)
+			++*doubt;
+		else
+			++*believe;
+	}
 }
 
 /* A node has answered: what it does not know, or believes wrongly, is announced again. */

@@ -164,7 +164,7 @@ static void failed(struct load *l) {
 	atomic_store(&l->stop, true);
 	if (!l->advises)
 		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
-	if (m && m->listed && l->revival) {
+	if (m && m->listed && l->revival && m->pub.phase != CARAVAN__MODEL_PHASE__SERVING) {
 		/* it may do when nodes are back: the model keeps its name and says why it waits */
 		char why[WIRE_TEXT_MAX + 1];
 		m->again_ns = loop_now_ns() + (DEPLOY_AGAIN_MS * 1000000ull << (m->tries < 5 ? m->tries : 5));
@@ -178,7 +178,7 @@ static void failed(struct load *l) {
 		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 		if (model_ours(m))
 			news_tell(m, NULL, NULL, NULL);
-	} else if (m && m->listed) {
+	} else if (m && m->listed && !l->revival) {
 		m->load = NULL;
 		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, l->error);
 		news_tell(m, NULL, NULL, NULL);
@@ -354,21 +354,30 @@ static int send_prepare(struct load *l, struct part *p) {
 /* The model takes its name, in place of what had it; then everybody begins at once. */
 static void prepare(struct load *l) {
 	struct deploy *d = l->d;
-	struct model *old = deploy_model_named(d, l->name), *m;
+	struct model *old = deploy_model_named(d, l->name), *m, *mine = l->m;
 	char loss[sizeof old->loss] = "";
 	unsigned tries = 0;
 	uint64_t replan_ns = 0;
-	if (l->m) { /* a model that comes back was held until here, so that it can be unloaded meanwhile */
-		l->m->load = NULL;
-		model_unref(l->m);
-		l->m = NULL;
+	if (l->revival && (old != mine || mine->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)) {
+		load_fail(l, "another plan has taken its place meanwhile");
+		return;
 	}
 	if (old && !l->revival && !load_may_replace(l, old))
 		return;
+	/* the same weights that wait for nodes: if this fails they wait on, and are not forgotten */
+	if (old && old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
+	        memcmp(old->plan->manifest.data, l->plan->manifest.data, sizeof(struct content_id)) == 0)
+		l->revival = true;
+	if (mine) { /* a model that comes back was held until here, so that it can be unloaded meanwhile */
+		mine->load = NULL;
+		model_unref(mine);
+		l->m = NULL;
+	}
 	if (old) {
 		memcpy(loss, old->loss, sizeof loss);
 		tries = old->tries;
 		replan_ns = old->replan_ns;
+		model_drop_draft(old);
 		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
 	}
 	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "", l->err, sizeof l->err);
@@ -381,6 +390,7 @@ static void prepare(struct load *l) {
 	memcpy(m->loss, loss, sizeof loss);
 	m->tries = tries;
 	m->replan_ns = replan_ns;
+	m->returns = l->revival;
 	l->nparts = m->plan->n_stages;
 	l->part = calloc(l->nparts, sizeof *l->part);
 	if (!l->part) {

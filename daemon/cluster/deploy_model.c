@@ -172,6 +172,8 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 		}
 	m->pub.phase = phase;
 	set_reason(m, reason);
+	if (m->load) /* it would go on with a model that is gone */
+		load_stop(m->load, *m->reason ? m->reason : "the model was unloaded");
 	transfer_cancel(m->fetch);
 	m->fetch = NULL;
 	keep_stop(m);
@@ -183,6 +185,13 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	model_changed(m);
 	model_unref(m); /* ours, */
 	model_unref(m); /* and the table's */
+}
+
+void model_drop_draft(const struct model *m) {
+	struct model *draft = *m->plan->draft ? deploy_model_named(m->d, m->plan->draft) : NULL;
+	if (draft && !model_ours(draft) && node_id_equal(&draft->coordinator, &m->coordinator) &&
+	        draft->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
+		model_remove(draft, CARAVAN__MODEL_PHASE__UNLOADED, "its coordinator is gone");
 }
 
 bool model_ours(const struct model *m) {

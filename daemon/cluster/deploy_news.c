@@ -142,31 +142,47 @@ static bool names_us(const struct deploy *d, const Caravan__PlanNews *news) {
 	return false;
 }
 
+/* Whether a model that we coordinate gives way to the same weights that serve under another coordinator.  It does when its own
+ * plan does not serve.  When both serve, after the cluster was cut in two, the other nodes decide by which plan they believe,
+ * and the higher epoch where they are even, or where there are none. */
+static bool taken_over(const struct model *m, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
+	struct node_id by;
+	size_t believe, doubt;
+	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: the door has seen to it */
+	if (!model_ours(m) || m->load || news->phase != CARAVAN__MODEL_PHASE__SERVING ||
+	        memcmp(m->plan->manifest.data, plan->manifest.data, sizeof(struct content_id)) != 0)
+		return false;
+	if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING)
+		return true;
+	compare_count(m, &by, &believe, &doubt);
+	if (wire_epoch_compare(m->plan->epoch, plan->epoch) < 0)
+		return doubt >= believe;
+	return doubt > 0 && believe == 0;
+}
+
 /* Makes room for a newer plan of this name. NULL, or what speaks against it. */
 static const char *give_way(struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
-	struct node_id by;
-	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: the door has seen to it */
-	bool taken_over =
-	        model_ours(m) && news->phase == CARAVAN__MODEL_PHASE__SERVING && !m->load &&
-	        memcmp(m->plan->manifest.data, plan->manifest.data, sizeof(struct content_id)) == 0 &&
-	        (!busy || compare_forsaken(m, &by));
-	/* ours that does not serve may have had later numbers, in vain */
-	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0 && !(taken_over && !busy))
-		return "the plan is older than the one that this node knows";
-	if (taken_over) {
+	if (taken_over(m, news)) {
+		struct node_id by;
+		node_id_from_bytes(&by, plan->coordinator);
 		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was taken for gone",
 		        plan->model, deploy_node_name(m->d, &by));
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
 		return NULL;
 	}
+	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0)
+		return "the plan is older than the one that this node knows";
 	if (model_ours(m) && busy)
 		return "this node coordinates a model of that name";
 	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		return "the name is in use by a model that another node coordinates";
 	if (names_us(m->d, news))
 		return not_served;
+	if (memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
+		model_drop_draft(m);
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
 	return NULL;
 }
@@ -183,7 +199,19 @@ static void on_plan(
 	}
 	struct model *m = deploy_model_named(d, plan->model);
 	compare_forget_load(d, plan->model);
-	if (m && wire_epoch_compare(m->plan->epoch, plan->epoch) != 0) {
+	bool over =
+	        news->phase == CARAVAN__MODEL_PHASE__UNLOADED || news->phase == CARAVAN__MODEL_PHASE__FAILED;
+	bool same = m && wire_epoch_compare(m->plan->epoch, plan->epoch) == 0;
+	/* what another coordinator tried under this name, or knew by it, says nothing of the model that we know */
+	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) &&
+	        !deploy_coordinator_gone(m)) {
+		acknowledge(d, from);
+		return;
+	}
+	/* a model that we were taking over is its coordinator's again */
+	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
+		load_stop(m->load, "its coordinator is back");
+	if (m && !same) {
 		const char *why = give_way(m, news);
 		if (why) {
 			peers_refuse(d->peers, from, "%s", why);
@@ -191,7 +219,7 @@ static void on_plan(
 		}
 		m = NULL;
 	}
-	if (news->phase == CARAVAN__MODEL_PHASE__UNLOADED || news->phase == CARAVAN__MODEL_PHASE__FAILED) {
+	if (over) {
 		if (m)
 			model_remove(m, news->phase, news->reason);
 		acknowledge(d, from);
@@ -389,6 +417,22 @@ static int ask_coordinator(
 	return 0;
 }
 
+/* A model whose coordinator is gone becomes ours, so that we can say to the others what becomes of it.  NULL with a sentence. */
+static struct model *adopt(struct model *m, char *err, size_t errlen) {
+	struct deploy *d = m->d;
+	Caravan__Plan *plan = plan_copy(m->plan);
+	snprintf(err, errlen, "no memory");
+	if (!plan)
+		return NULL;
+	memcpy(plan->coordinator.data, d->self.b, sizeof d->self.b);
+	memcpy(plan->epoch->node.data, d->self.b, sizeof d->self.b);
+	plan->epoch->counter = ++d->counter;
+	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	m = model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, "", err, errlen);
+	plan_free(plan);
+	return m;
+}
+
 int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, const char *error), void *arg,
         char *err, size_t errlen) {
 	/* one that is being hashed or planned has no place among the models yet */
@@ -402,6 +446,10 @@ int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, co
 	if (!pub)
 		return -ENOENT;
 	struct model *m = deploy_model_named(d, pub->plan->model);
+	if (!model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && deploy_coordinator_gone(m))
+		m = adopt(m, err, errlen);
+	if (!m)
+		return -ENOMEM;
 	if (!model_ours(m))
 		return ask_coordinator(m, done, arg, err, errlen);
 	struct local *l = calloc(1, sizeof *l);

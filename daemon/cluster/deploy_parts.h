@@ -32,6 +32,7 @@
 	60000 /* and so long when it was we who started: after a power cut machines come up one by one */
 /* A coordinator that went has so many times as long to come back before another node takes its models over. */
 #define DEPLOY_TAKEOVER 2
+#define DEPLOY_TAKEOVER_MINOR 2 /* of the protocol: older nodes do not do that */
 #define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
 #define DEPLOY_LINGER_MS \
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
@@ -73,6 +74,7 @@ struct model {
 	uint64_t noted;          /* seconds since 1970: when that was recorded last */
 	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
 	size_t doubters;
+	bool returns; /* it was prepared in the place of the same weights, which waited: it is kept whatever happens */
 	bool was_draft; /* when its coordinator went, it made guesses for another model */
 	/* while it does not serve, at its coordinator, and at all others when that has gone: */
 	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
@@ -117,6 +119,7 @@ struct deploy {
 
 /* deploy.c */
 struct model *deploy_model_named(const struct deploy *d, const char *name);
+bool deploy_coordinator_gone(const struct model *m); /* it has stayed away for long enough */
 bool deploy_is_draft(const struct model *m); /* it makes guesses for another model of its coordinator */
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 bool deploy_speaks(
@@ -141,6 +144,8 @@ void model_changed(struct model *m); /* tells the hooks, and who watches */
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
 /* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);
+/* The smaller model of a coordinator that is gone goes with the larger one m, which makes do without under another. */
+void model_drop_draft(const struct model *m);
 /* Closes what we have of it as its coordinator; hooks hear why. */
 void model_shut(struct model *m, const char *why);
 /* Fetches manifest and vocabulary; stage, load and waiting news go on when that has ended. */
@@ -184,8 +189,8 @@ void compare_node_up(struct deploy *d, const struct member *who);
 void compare_forget_load(struct deploy *d, const char *name);
 /* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
 bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len);
-/* Whether of our plan nobody else takes part any more: every node that is up, but for this one, believes something else. */
-bool compare_forsaken(const struct model *m, const struct node_id *but);
+/* Of the other nodes that are up, but for one, how many believe our plan, and how many something else. */
+void compare_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt);
 const char *compare_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
 
 /* deploy_load.c */

@@ -283,6 +283,8 @@ static const char *objection(struct deploy *d, const struct peers_from *from, co
 		return "the plan is older than the one that this node knows";
 	if (order == 0 && known->stage)
 		return "the plan is being prepared here already";
+	if (order == 0 && model_our_stage(known) < 0) /* a plan never changes */
+		return "under that epoch this node knows another plan, in which it has no stage";
 	if (order < 0 && known->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
 	        memcmp(known->coordinator.b, plan->coordinator.data, sizeof known->coordinator.b) != 0) {
 		snprintf(buf, len, "the name %s is in use by a model that %s coordinates", plan->model,
@@ -325,7 +327,11 @@ static void on_prepare(
 		peers_refuse(d->peers, from, "%s", why);
 		return;
 	}
+	bool returns = false;
 	if (m && wire_epoch_compare(m->plan->epoch, p->plan->epoch) < 0) {
+		returns = (m->returns || m->pub.phase != CARAVAN__MODEL_PHASE__LOADING) &&
+		          memcmp(m->plan->manifest.data, p->plan->manifest.data, sizeof(struct content_id)) ==
+		                  0;
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
 		m = NULL;
 	}
@@ -335,6 +341,7 @@ static void on_prepare(
 			peers_refuse(d->peers, from, "%s", buf);
 			return;
 		}
+		m->returns = returns;
 	}
 	m->stage = create(m, from, p);
 	if (!m->stage) {

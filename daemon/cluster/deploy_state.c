@@ -101,7 +101,7 @@ void state_save_plans(struct deploy *d) {
 	int rc = s && (s->dir = strdup(d->c.state_dir)) ? 0 : -ENOMEM;
 	for (size_t i = 0; i < d->models && rc == 0; i++) {
 		const struct model *m = d->model[i];
-		if (m->pub.phase != CARAVAN__MODEL_PHASE__LOADING)
+		if (m->pub.phase != CARAVAN__MODEL_PHASE__LOADING || m->returns)
 			rc = append(s, m);
 	}
 	if (rc == 0)

@@ -204,8 +204,9 @@ static void changed(void *arg, const struct deploy_model *m) {
 	        m->phase == CARAVAN__MODEL_PHASE__UNLOADED ? "was unloaded" : "no longer serves",
 	        *m->reason ? ": " : "", m->reason);
 	requests_model_gone(s->requests, m->plan->model, why);
-	if (m->phase == CARAVAN__MODEL_PHASE__UNLOADED && m->vocab)
-		drop_tokenizer(s, m->vocab);
+	if ((m->phase == CARAVAN__MODEL_PHASE__UNLOADED || m->phase == CARAVAN__MODEL_PHASE__FAILED) &&
+	        m->vocab)
+		drop_tokenizer(s, m->vocab); /* the model has gone, and its vocabulary goes */
 }
 
 static bool busy(void *arg) {
