@@ -420,6 +420,72 @@ START_TEST(guests) {
 }
 END_TEST
 
+/* Whether a connection of node 3's was closed. */
+struct seen {
+	struct raw raw;
+	void *monitor;
+	bool closed;
+};
+
+static void seen_open(struct seen *s, struct node *to) {
+	raw_open(&s->raw, to);
+	s->monitor = socket_monitor(s->raw.ctx, s->raw.s, ZMQ_EVENT_DISCONNECTED);
+	ck_assert_ptr_nonnull(s->monitor);
+	s->closed = false;
+}
+
+static struct seen silent, old, expelled;
+static int silent_tcp;
+
+static bool all_closed(void) {
+	struct seen *all[] = {&silent, &old, &expelled};
+	bool closed = true;
+	char c, what[200];
+	int event, fd;
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		all[i]->closed |= socket_monitor_next(all[i]->monitor, &event, &fd, what, sizeof what);
+		closed = closed && all[i]->closed;
+	}
+	ssize_t n = recv(
+	        silent_tcp, &c, 1, MSG_PEEK | MSG_DONTWAIT); /* libzmq's greeting comes, and then the end */
+	while (n == 1)
+		n = recv(silent_tcp, &c, 1, MSG_DONTWAIT);
+	return closed && (n == 0 || errno == ECONNRESET);
+}
+
+static void seen_close(struct seen *s) {
+	socket_monitor_stop(s->raw.s);
+	zmq_close(s->monitor);
+	raw_close(&s->raw);
+}
+
+/* Who says nothing, is refused, or is expelled does not keep its connection; a link that is silent does. */
+START_TEST(connections_that_are_no_links) {
+	uint64_t ref;
+	two_nodes();
+	silent_tcp = tcp_connect(port_of(&nodes[0]));
+	seen_open(&silent, &nodes[0]);
+	seen_open(&old, &nodes[0]);
+	raw_hello(&old.raw, WIRE_MAJOR + 1, 0);
+	ck_assert_uint_eq(raw_answer(&old.raw, &ref), CARAVAN__ENVELOPE__BODY_REFUSED);
+	seen_open(&expelled, &nodes[1]);
+	raw_hello(&expelled.raw, WIRE_MAJOR, WIRE_MINOR);
+	ck_assert_uint_eq(raw_answer(&expelled.raw, &ref), CARAVAN__ENVELOPE__BODY_WELCOME);
+	nodes[1].refuses[3] = true;
+	nodes_run(2000);
+	ck_assert(!silent.closed && !old.closed && !expelled.closed);
+	ck_assert(nodes_until(all_closed, 60000));
+	nodes_run(2000);
+	ck_assert_uint_eq(nodes[0].downs + nodes[1].downs, 0);
+	ck_assert(peers_linked(nodes[0].peers, &nodes[1].keys.public) &&
+	          peers_linked(nodes[1].peers, &nodes[0].keys.public));
+	close(silent_tcp);
+	seen_close(&silent);
+	seen_close(&old);
+	seen_close(&expelled);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("peers_refused");
 	TCase *t = tcase_create("refused");
@@ -432,6 +498,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, junk_on_the_port);
 	tcase_add_test(t, members_that_break_the_rules);
 	tcase_add_test(t, guests);
+	tcase_add_test(t, connections_that_are_no_links);
 	suite_add_tcase(s, t);
 	return s;
 }

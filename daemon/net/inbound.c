@@ -37,6 +37,7 @@ struct debt {
 struct inlink {
 	struct debt *debt; /* NULL: no memory for it */
 	uint64_t number;   /* never used again: what peers_from.link says */
+	uint64_t cookie;   /* of its connection, as watch knows it */
 	struct msg_route route;
 	struct node_id node;
 	enum peers_channel channel;
@@ -52,6 +53,7 @@ struct inlink {
 struct held {
 	struct inbound *in;
 	struct msg_route route;
+	int fd; /* of its connection */
 	struct node_id node;
 	Caravan__Envelope *hello;
 	char address[64];
@@ -156,6 +158,7 @@ static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const
 		return NULL;
 	*k = (struct inlink){.debt = debt_of(in, &m->from, channel),
 	        .number = ++in->last_number,
+	        .cookie = watch_cookie(m->fd),
 	        .route = m->route,
 	        .node = m->from,
 	        .channel = channel,
@@ -165,6 +168,17 @@ static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const
 	LIST_INSERT_HEAD(&in->links, k, next);
 	in->nlinks++;
 	return k;
+}
+
+/* Whether a connection is a link of a node that may have one. */
+static bool inbound_wants(void *arg, uint64_t cookie) {
+	const struct inbound *in = arg;
+	const struct inlink *k;
+	const char *why;
+	LIST_FOREACH(k, &in->links, next)
+	if (k->cookie == cookie)
+		return in->config->admit(in->config->arg, &k->node, &why) != PEERS_REFUSE;
+	return false;
 }
 
 /* ---- out ------------------------------------------------------------------------------------------- */
@@ -336,7 +350,7 @@ static struct inlink *inlink_other(
 }
 
 static void held_accept(struct inbound *in, const struct held *h) {
-	const struct msg m = {.route = h->route, .from = h->node};
+	const struct msg m = {.route = h->route, .from = h->node, .fd = h->fd};
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, 0);
 	if (k && !was_replaced(in, &k->node, k->boot)) {
 		size_t i = in->nreplaced++ % (sizeof in->replaced / sizeof *in->replaced);
@@ -389,8 +403,12 @@ static bool inbound_hold(
 	h = calloc(1, sizeof *h);
 	if (!h)
 		return false;
-	*h = (struct held){
-	        .in = in, .route = m->route, .node = m->from, .hello = env, .since_ns = loop_now_ns()};
+	*h = (struct held){.in = in,
+	        .route = m->route,
+	        .fd = m->fd,
+	        .node = m->from,
+	        .hello = env,
+	        .since_ns = loop_now_ns()};
 	snprintf(h->address, sizeof h->address, "%s", address);
 	h->timer = loop_timer_start(in->loop, HOLD_MS, false, held_due, h);
 	if (!h->timer) {
@@ -580,6 +598,7 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 		rc = -errno;
 		goto error;
 	}
+	watch_ask(watch, inbound_wants, in);
 	*out = in;
 	return 0;
 error:
@@ -600,6 +619,8 @@ void inbound_destroy(struct inbound *in) {
 	while (!LIST_EMPTY(&in->debts))
 		debt_free(LIST_FIRST(&in->debts));
 	loop_timer_stop(in->closed);
+	if (in->watch)
+		watch_ask(in->watch, NULL, NULL);
 	if (in->sock)
 		socket_monitor_stop(zsock_socket(in->sock));
 	zsock_destroy(in->sock);

@@ -44,7 +44,8 @@ static int key_write(int dir, bool replace, const char *state_dir, char *err, si
 		goto error;
 	}
 	memcpy(secret + Z85 - 1, "\n", 2);
-	unlinkat(dir, temp, 0); /* of a start that was ended here; in a container the number is always the same */
+	/* of a start that was ended here: in a container the number is always the same */
+	unlinkat(dir, temp, 0);
 	fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		rc = -errno;
