@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define SETTLE_MS 200 /* in which changes that come together are one */
-#define LOOK_MS 5000  /* between two looks where the kernel tells nothing */
+#define SEEN_MAX 64   /* addresses that are looked at */
 
 /* ---- which is best ------------------------------------------------------------------------------------ */
 
@@ -118,8 +118,8 @@ struct found {
 	char endpoint[ADDRESS_MAX];
 };
 
-size_t address_list(const char *bound, char out[][ADDRESS_MAX], size_t max) {
-	struct found found[64];
+int address_list(const char *bound, char out[][ADDRESS_MAX], size_t max) {
+	struct found found[SEEN_MAX];
 	size_t n = 0, taken = 0;
 	if (!address_is_any(bound)) {
 		snprintf(out[0], ADDRESS_MAX, "%.*s", ADDRESS_MAX - 1, bound);
@@ -128,7 +128,7 @@ size_t address_list(const char *bound, char out[][ADDRESS_MAX], size_t max) {
 	const char *port = strrchr(bound, ':') + 1;
 	struct ifaddrs *all = NULL;
 	if (getifaddrs(&all) != 0)
-		return 0;
+		return errno ? -errno : -EIO;
 	for (const struct ifaddrs *a = all; a && n < sizeof found / sizeof *found; a = a->ifa_next) {
 		char host[INET6_ADDRSTRLEN];
 		if (!a->ifa_addr || !(a->ifa_flags & IFF_UP) || (a->ifa_flags & IFF_LOOPBACK) ||
@@ -148,7 +148,7 @@ size_t address_list(const char *bound, char out[][ADDRESS_MAX], size_t max) {
 		for (size_t i = 0; i < n && taken < max; i++)
 			if (found[i].rank == rank)
 				memcpy(out[taken++], found[i].endpoint, ADDRESS_MAX);
-	return taken;
+	return (int)taken;
 }
 
 bool address_have(const char *address) {
@@ -175,7 +175,22 @@ struct address_watch {
 	struct loop_timer *timer; /* settling, or the next look */
 	loop_fn *changed;
 	void *arg;
+	struct seen {
+		int n; /* negative: they could not be read */
+		char at[SEEN_MAX][ADDRESS_MAX];
+	} seen; /* at the last look, where the kernel tells nothing */
 };
+
+static void seen_now(struct seen *s) {
+	s->n = address_list("tcp://[::]:1", s->at, SEEN_MAX); /* of both families */
+}
+
+static bool seen_same(const struct seen *a, const struct seen *b) {
+	bool same = a->n == b->n;
+	for (int i = 0; i < a->n && same; i++)
+		same = strcmp(a->at[i], b->at[i]) == 0;
+	return same;
+}
 
 static void watch_settled(void *arg) {
 	struct address_watch *w = arg;
@@ -185,6 +200,11 @@ static void watch_settled(void *arg) {
 
 static void watch_look(void *arg) {
 	struct address_watch *w = arg;
+	struct seen now;
+	seen_now(&now);
+	if (now.n < 0 || seen_same(&w->seen, &now))
+		return;
+	w->seen = now;
 	w->changed(w->arg);
 }
 
@@ -213,7 +233,8 @@ int address_watch_create(struct address_watch **out, struct loop *l, loop_fn *ch
 		if (!w->event || event_add(w->event, NULL) != 0)
 			goto error;
 	} else {
-		w->timer = loop_timer_start(l, LOOK_MS, true, watch_look, w);
+		seen_now(&w->seen);
+		w->timer = loop_timer_start(l, ADDRESS_LOOK_MS, true, watch_look, w);
 		if (!w->timer)
 			goto error;
 	}

@@ -348,6 +348,8 @@ static void members_tick(void *arg) {
 			}
 		}
 	}
+	if (m->look_ns && now >= m->look_ns)
+		members_addresses_changed(m);
 	members_call(m, now);
 	if (now - m->pruned_ns > PRUNE_NS) {
 		m->pruned_ns = now;
@@ -515,7 +517,7 @@ static void host_name(char name[WIRE_NAME_MAX + 1]) {
 static int self_enter(struct members *m, char *err, size_t errlen) {
 	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
 	const struct member *self = members_own(m);
-	size_t n;
+	int n;
 	if (m->config.name)
 		snprintf(name, sizeof name, "%s", m->config.name);
 	else if (self && self->name[0])
@@ -534,9 +536,13 @@ static int self_enter(struct members *m, char *err, size_t errlen) {
 	if (self && self->nendpoints)
 		snprintf(m->preferred, sizeof m->preferred, "%s", self->endpoints[0]);
 	n = members_endpoints(m, found);
-	if (self && (self->expelled || (strcmp(self->name, name) == 0 && member_is_at(self, found, n))))
+	if (n < 0) /* those of the last start until they are known */
+		for (n = 0; self && n < (int)self->nendpoints; n++)
+			snprintf(found[n], ADDRESS_MAX, "%s", self->endpoints[n]);
+	if (self &&
+	        (self->expelled || (strcmp(self->name, name) == 0 && member_is_at(self, found, (size_t)n))))
 		return 0;
-	return roster_edit(&m->roster, &m->config.keys->public, name, found, n, false, 0);
+	return roster_edit(&m->roster, &m->config.keys->public, name, found, (size_t)n, false, 0);
 }
 
 int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen) {

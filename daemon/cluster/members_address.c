@@ -14,16 +14,20 @@
 #define CALL_OFTEN_NS 60000000000u
 #define CALL_SELDOM_NS 20000000000u
 
-/* Where we can be found now, the likeliest first; how many. */
-size_t members_endpoints(const struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
-	size_t n = 0;
+int members_endpoints(struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
+	int n = 0;
 	if (m->advertise)
 		snprintf(out[n++], ADDRESS_MAX, "%s", m->advertise);
 	else if (m->config.listen)
 		n = address_list(peers_endpoint(m->peers), out, WIRE_ENDPOINTS_MAX);
-	for (size_t i = 1; i < n; i++)
+	if (n < 0 && !m->look_ns)
+		log_line(LOG_LINE_WARN,
+		        "the addresses of this machine cannot be read: %s; others are told the last ones",
+		        strerror(-n));
+	m->look_ns = n < 0 ? loop_now_ns() + ADDRESS_LOOK_MS * (uint64_t)1000000 : 0;
+	for (int i = 1; i < n; i++)
 		if (strcmp(out[i], m->preferred) == 0) {
-			memmove(out + 1, out, i * sizeof *out);
+			memmove(out + 1, out, (size_t)i * sizeof *out);
 			snprintf(out[0], ADDRESS_MAX, "%s", m->preferred);
 		}
 	return n;
@@ -44,10 +48,10 @@ static bool have_address(void *arg, const char *address) {
 void members_readdress(struct members *m) {
 	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
 	struct member *self = members_own(m);
-	size_t n = members_endpoints(m, found);
-	if (self->expelled || member_is_at(self, found, n))
+	int n = members_endpoints(m, found);
+	if (n < 0 || self->expelled || member_is_at(self, found, (size_t)n))
 		return;
-	roster_edit(&m->roster, &self->id, self->name, found, n, false, 0);
+	roster_edit(&m->roster, &self->id, self->name, found, (size_t)n, false, 0);
 	log_line(LOG_LINE_INFO, "this node is at %s now%s", n ? found[0] : "no address",
 	        n > 1 ? ", and at others" : "");
 	members_save(m);
@@ -59,6 +63,8 @@ void members_readdress(struct members *m) {
 void members_addresses_changed(void *arg) {
 	struct members *m = arg;
 	members_readdress(m);
+	if (m->look_ns) /* not known: this comes again then */
+		return;
 	peers_readdress(m->peers, have_address, NULL);
 	m->missed_ns = m->called_ns = 0; /* whoever is missing is called anew */
 	m->deaf = false;

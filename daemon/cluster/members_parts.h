@@ -30,6 +30,7 @@ struct members {
 	        [ADDRESS_MAX]; /* of our endpoints, the one at which a node that joined found us; empty: none did */
 	struct loop_timer *tick;
 	uint64_t started_ns, ticked_ns, pruned_ns;
+	uint64_t look_ns; /* when our addresses are read again, after they could not be; 0: they could */
 	bool news_due; /* somebody's queue was full: tell the roster again */
 	struct {
 		struct loader *executor;
@@ -82,8 +83,9 @@ void members_take(
 void members_ping(struct members *m, const struct member *who);
 
 /* members_address.c */
-/* Where we can be found now, the likeliest first; how many. */
-size_t members_endpoints(const struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]);
+/* Where we can be found now, the likeliest first; how many, or a negative errno: not known now, and looked at again in a
+ * few seconds. */
+int members_endpoints(struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]);
 bool member_is_at(const struct member *who, char (*endpoints)[ADDRESS_MAX], size_t n);
 /* Our addresses may be others than our entry has: a new version of it, for everybody. */
 void members_readdress(struct members *m);
