@@ -31,7 +31,7 @@ struct members {
 	struct loop_timer *tick;
 	uint64_t started_ns, ticked_ns, pruned_ns;
 	uint64_t look_ns; /* when our addresses are read again, after they could not be; 0: they could */
-	bool news_due; /* somebody's queue was full: tell the roster again */
+	bool news_due;    /* somebody's queue was full: tell the roster again */
 	struct {
 		struct loader *executor;
 		uint64_t version, written; /* of the roster: as it is, and as the disk has it */
