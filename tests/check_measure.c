@@ -431,7 +431,11 @@ static void told(void *arg, const char *error) {
 
 START_TEST(who_asks_has_it_measured_now_or_hears_why_not) {
 	fake_start();
+	ck_assert(!measure_fresh(fake.m, 60000));
 	run_until_looks(4);
+	ck_assert(measure_fresh(fake.m, 60000));
+	run_for(20);
+	ck_assert(!measure_fresh(fake.m, 1));
 	fake.speed = 0.5;
 	fake.busy = "it is serving"; /* of long rests there are none, */
 	ck_assert_int_eq(measure_now(fake.m, told, NULL), 0);

@@ -53,7 +53,8 @@ struct measure {
 	double disk; /* negative: not measured this time */
 	int rc;
 	/* what the others are told: the loop's */
-	double lost; /* of the last look */
+	double lost;        /* of the last look */
+	uint64_t looked_ns; /* when it ended; 0: there was none since the start */
 	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
 	struct bell *bell;
@@ -250,6 +251,7 @@ static void looked(void *arg) {
 		answer(m, error, 0);
 		return;
 	}
+	m->looked_ns = loop_now_ns();
 	take(m);
 	save(m);
 	publish(m);
@@ -389,6 +391,10 @@ void measure_stop(struct measure *m) {
 
 bool measure_ready(const struct measure *m) {
 	return m->ready;
+}
+
+bool measure_fresh(const struct measure *m, uint64_t ms) {
+	return m->looked_ns && loop_now_ns() - m->looked_ns < ms * 1000000;
 }
 
 unsigned measure_threads(const struct measure *m) {

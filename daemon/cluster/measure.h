@@ -46,6 +46,8 @@ struct measure_config {
 int measure_start(struct measure **out, const struct measure_config *c);
 void measure_stop(struct measure *m); /* waits for a look under way, which ends soon; NULL allowed */
 bool measure_ready(const struct measure *m);
+/* Whether a look ended within the last ms milliseconds, so that there is nothing to find out anew. */
+bool measure_fresh(const struct measure *m, uint64_t ms);
 unsigned measure_threads(const struct measure *m);
 /* Why those who asked still wait, or NULL: it is being measured. */
 const char *measure_waits(const struct measure *m);

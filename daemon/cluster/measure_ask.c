@@ -8,6 +8,8 @@
 
 #define TICK_MS 1000
 #define SILENT_NS 30000000000ull /* a node that says nothing for so long has forgotten that it was asked */
+#define FRESH_MS 60000           /* another node is told figures that are so young as they are */
+#define THEIRS_MAX 2             /* of one node, that wait at a time */
 #define MINOR 2                  /* of the protocol, that has Measure */
 
 /* What we asked of a node, ourselves among them. */
@@ -67,6 +69,14 @@ static void measured(void *arg, const char *error) {
 	free(t);
 }
 
+/* How many of this node wait. */
+static size_t waiting(const struct measure_asks *k, const struct node_id *node) {
+	size_t n = 0;
+	for (const struct theirs *t = k->theirs; t; t = t->next)
+		n += node_id_equal(&t->from.node, node);
+	return n;
+}
+
 static void on_measure(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct measure_asks *k = arg;
@@ -74,6 +84,16 @@ static void on_measure(
 	(void)payload;
 	if (!k->measure) {
 		(void)peers_refuse(k->peers, from, "a node without a network measures nothing");
+		return;
+	}
+	/* other nodes cannot have this one measure all the time; its own commands are answered anew, whatever others ask */
+	bool own = node_id_equal(&from->node, &members_self(k->members)->id);
+	if (!own && measure_fresh(k->measure, FRESH_MS)) {
+		answer(&(struct theirs){.k = k, .from = *from}, NULL);
+		return;
+	}
+	if (!own && waiting(k, &from->node) >= THEIRS_MAX) {
+		(void)peers_refuse(k->peers, from, "this node has asked for it already, and is to wait");
 		return;
 	}
 	struct theirs *t = calloc(1, sizeof *t);
