@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TELL_MS 50 /* until a coordinator is told again that could not be told */
+
 struct request {
 	struct request *next;
 	struct requests *all;
@@ -17,16 +19,20 @@ struct request {
 	size_t tokens, room, prompt;
 	struct text_stream *stream; /* NULL for logits */
 	bool logits;
-	uint32_t window, taken; /* rows of logits: that may be on their way; that the client had room for */
+	/* rows of logits: that may be on their way; that the client had room for; that the coordinator was told of */
+	uint32_t window, taken, told;
+	struct loop_timer *timer; /* to tell again */
 };
 
 struct requests {
 	struct serve *serve;
 	struct peers *peers;
+	struct loop *loop;
 	struct request *first;
 };
 
 static void request_destroy(struct request *r) {
+	loop_timer_stop(r->timer);
 	text_stream_destroy(r->stream);
 	free(r->log);
 	free(r);
@@ -72,17 +78,36 @@ void request_cancel(struct request *r) {
 	request_destroy(r);
 }
 
-void request_logits_taken(struct request *r, uint32_t rows) {
+static void taken_again(void *arg);
+
+/* The last rows of a window may be all that the coordinator waits for: where it cannot be told, it is told later.  A link that
+ * is lost ends the request. */
+static void tell_taken(struct request *r) {
 	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	if (!r->window || rows <= r->taken)
+	if (r->told == r->taken)
 		return;
-	taken.rows = r->taken = rows;
+	taken.rows = r->taken;
 	env.ref = r->ref;
 	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN;
 	env.logits_taken = &taken;
-	/* where it is full the next one says more; a link that is lost ends the request */
-	(void)peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL);
+	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
+		r->told = r->taken;
+	else if (!r->timer && !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, taken_again, r)))
+		log_line(LOG_LINE_ERROR, "no memory for a timer: a request for logits may stand still");
+}
+
+static void taken_again(void *arg) {
+	struct request *r = arg;
+	r->timer = NULL;
+	tell_taken(r);
+}
+
+void request_logits_taken(struct request *r, uint32_t rows) {
+	if (!r->window || rows <= r->taken)
+		return;
+	r->taken = rows;
+	tell_taken(r);
 }
 
 /* Rows of logits that may be on their way; 0, all of them, where the coordinator is of a version that does not count. */
@@ -316,12 +341,13 @@ static void on_refused(
 
 /* ---- all of them --------------------------------------------------------------------------------- */
 
-int requests_create(struct requests **out, struct serve *s, struct peers *p) {
+int requests_create(struct requests **out, struct serve *s, struct loop *l, struct peers *p) {
 	struct requests *rs = calloc(1, sizeof *rs);
 	if (!rs)
 		return -ENOMEM;
 	rs->serve = s;
 	rs->peers = p;
+	rs->loop = l;
 	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, on_tokens, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, on_logits, rs);

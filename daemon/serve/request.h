@@ -50,7 +50,7 @@ void request_cancel(struct request *r);
 
 /* For serve: answers, and what goes wrong with a model or its coordinator. */
 struct requests;
-int requests_create(struct requests **out, struct serve *s, struct peers *p);
+int requests_create(struct requests **out, struct serve *s, struct loop *l, struct peers *p);
 void requests_destroy(struct requests *rs); /* NULL allowed; requests end without events */
 void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why);
 void requests_model_gone(struct requests *rs, const char *model, const char *why);

@@ -413,7 +413,7 @@ int serve_create(struct serve **out, struct members *m, struct worker *w, char *
 		s->members = m;
 		s->peers = members_peers(m);
 		s->worker = w;
-		rc = requests_create(&s->requests, s, s->peers);
+		rc = requests_create(&s->requests, s, worker_loop(w), s->peers);
 	}
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
