@@ -342,6 +342,27 @@ START_TEST(records_outlive_what_happens_to_them) {
 }
 END_TEST
 
+/* Of node 0, where n and o are, and the manifest of o cannot be read for a while. */
+static void nothing_goes_that_an_unreadable_model_may_need(void) {
+	char blob[300], aside[300], hex[CONTENT_HEX];
+	struct catalog c;
+	struct catalog_removed removed;
+	struct content_id n = {0}, o = {0};
+	ck_assert_int_eq(catalog_names(&c, nodes[0].store), 0);
+	for (size_t i = 0; i < c.models; i++)
+		*(strcmp(c.model[i].name, "n") == 0 ? &n : &o) = c.model[i].manifest;
+	catalog_clear(&c);
+	snprintf(blob, sizeof blob, "%s/store/blobs/%s", nodes[0].dir, content_hex(&o, hex));
+	snprintf(aside, sizeof aside, "%s/aside", nodes[0].dir);
+	size_t tensors = count_files(0, "tensors");
+	ck_assert_int_eq(rename(blob, aside), 0);
+	ck_assert_int_eq(symlink(blob, blob), 0);
+	ck_assert_int_lt(catalog_remove(&removed, nodes[0].store, "n", &n, NULL, 0, false), 0);
+	ck_assert_uint_eq(count_files(0, "tensors"), tensors);
+	ck_assert_int_eq(unlink(blob), 0);
+	ck_assert_int_eq(rename(aside, blob), 0);
+}
+
 START_TEST(a_model_is_removed_from_all_disks) {
 	char path[200];
 	int two = 2;
@@ -367,6 +388,7 @@ START_TEST(a_model_is_removed_from_all_disks) {
 	/* the last name: all of it goes, and nothing of a model that serves */
 	list(0);
 	ck_assert_uint_eq(heard.count, 2);
+	nothing_goes_that_an_unreadable_model_may_need();
 	ck_assert_str_eq(remove_model(1, "n"), "");
 	ck_assert_uint_eq(out.nodes, 2);
 	ck_assert_uint_gt(out.freed, 6 * 256 * 256 / 2);

@@ -213,10 +213,12 @@ static bool is_in(const struct content_id *ids, size_t count, const struct conte
 	return count && bsearch(id, ids, count, sizeof *ids, content_compare);
 }
 
-static int count_here(
-        struct store *s, struct catalog_model *m, const struct content_id *tensor, size_t tensors) {
+static int count_here(struct catalog *c, struct store *s, struct catalog_model *m,
+        const struct content_id *tensor, size_t tensors) {
 	struct manifest *mf;
 	int rc = read_manifest(s, &m->manifest, &mf);
+	if (rc && rc != -ENOENT && rc != -EBADMSG && rc != -EINVAL)
+		c->unread = rc;
 	if (rc) /* what is left is of no use, unless another node has the manifest */
 		return 0;
 	size_t all = tensors_of(mf), layers = all - END_ROLES;
@@ -272,7 +274,7 @@ int catalog_list(struct catalog *out, struct store *s) {
 	if (rc == 0 && tensors)
 		qsort(tensor, tensors, sizeof *tensor, content_compare);
 	for (size_t i = 0; i < out->models && rc == 0; i++)
-		rc = count_here(s, &out->model[i], tensor, tensors);
+		rc = count_here(out, s, &out->model[i], tensor, tensors);
 	/* what looked like a manifest and is none */
 	for (size_t i = 0; i < out->models && rc == 0; i++) {
 		if (out->model[i].layers)
@@ -290,6 +292,21 @@ int catalog_list(struct catalog *out, struct store *s) {
 
 /* ---- taking away ---- */
 
+/* Adds the names of all that a model needs; takes mf. */
+static int add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *room) {
+	size_t all = tensors_of(mf);
+	struct content_id *grown = realloc(*out, (*room += all + 2) * sizeof *grown);
+	if (grown) {
+		*out = grown;
+		for (size_t k = 0; k < all; k++)
+			grown[(*n)++] = tensor_at(mf, k)->id;
+		grown[(*n)++] = mf->vocab;
+		grown[(*n)++] = mf->id;
+	}
+	manifest_destroy(mf);
+	return grown ? 0 : -ENOMEM;
+}
+
 /* Names of everything that the other models of this store need; ascending. */
 static int others_need(struct store *s, const struct catalog *c, const struct content_id *but,
         const struct content_id *more, size_t count, struct content_id **out, size_t *n) {
@@ -300,20 +317,14 @@ static int others_need(struct store *s, const struct catalog *c, const struct co
 	for (size_t i = 0; i < c->models + count && rc == 0; i++) {
 		const struct content_id *id = i < c->models ? &c->model[i].manifest : &more[i - c->models];
 		struct manifest *mf;
-		if (content_equal(id, but) || read_manifest(s, id, &mf) != 0)
+		if (content_equal(id, but))
 			continue;
-		size_t all = tensors_of(mf);
-		struct content_id *grown = realloc(*out, (room += all + 2) * sizeof *grown);
-		if (grown) {
-			*out = grown;
-			for (size_t k = 0; k < all; k++)
-				grown[(*n)++] = tensor_at(mf, k)->id;
-			grown[(*n)++] = mf->vocab;
-			grown[(*n)++] = mf->id;
-		} else {
-			rc = -ENOMEM;
-		}
-		manifest_destroy(mf);
+		/* what a model needs that cannot be read is not known: nothing is taken away */
+		rc = read_manifest(s, id, &mf);
+		if (rc == -ENOENT)
+			rc = 0;
+		else if (rc == 0)
+			rc = add_needed(mf, out, n, &room);
 	}
 	if (*n)
 		qsort(*out, *n, sizeof **out, content_compare);
@@ -363,6 +374,10 @@ int catalog_remove(struct catalog_removed *out, struct store *s, const char *nam
 	bool stays = false;
 	*out = (struct catalog_removed){0};
 	int rc = catalog_list(&all, s);
+	if (rc == 0 && all.unread) {
+		rc = all.unread;
+		catalog_clear(&all);
+	}
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < count; i++)

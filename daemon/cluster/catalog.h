@@ -28,6 +28,7 @@ struct catalog_model {
 struct catalog {
 	struct catalog_model *model; /* owned; those used last come first */
 	size_t models;
+	int unread; /* 0; or why a manifest that is here could not be read, as far as that may pass */
 };
 void catalog_clear(struct catalog *c);
 

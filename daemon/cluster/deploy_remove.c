@@ -70,6 +70,8 @@ static bool is_loaded(struct deploy *d, const char *name, char *why, size_t len)
 static int list_needed(struct removing *k) {
 	struct deploy *d = k->d;
 	size_t room = d->models;
+	free(k->needed);
+	k->count = 0;
 	for (const struct load *l = d->loads; l; l = l->next)
 		room++;
 	if (!(k->needed = calloc(room + 1, sizeof *k->needed)))
@@ -123,8 +125,13 @@ static void finish(struct removing *k) {
 
 static void try_again(void *arg) {
 	struct removing *k = arg;
+	char why[WIRE_TEXT_MAX];
 	k->timer = NULL;
-	if (submit(k))
+	/* meanwhile a model may have come that needs what was to go, or this one again, which then is in use */
+	bool loaded = is_loaded(k->d, k->name, why, sizeof why);
+	if (!loaded)
+		k->rc = list_needed(k);
+	if (loaded || k->rc || submit(k))
 		finish(k);
 }
 
