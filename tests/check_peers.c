@@ -241,6 +241,33 @@ START_TEST(one_address_of_several) {
 }
 END_TEST
 
+static struct loop_timer *flood;
+/* In every turn of the loop. */
+static void hint_flood(void *arg) {
+	static unsigned n;
+	char endpoint[64];
+	(void)arg;
+	snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", 1 + n++ % 6);
+	peers_hint(nodes[0].peers, &nodes[1].keys.public, endpoint);
+	flood = loop_timer_start(loop, 0, false, hint_flood, NULL);
+	ck_assert_ptr_nonnull(flood);
+}
+
+/* Anybody can say that a node has called from somewhere: the addresses that it gave have their turn all the same. */
+START_TEST(hints_keep_no_address_from_its_turn) {
+	char endpoint[64];
+	node_start(&nodes[0]);
+	node_start(&nodes[1]);
+	snprintf(endpoint, sizeof endpoint, "%s", peers_endpoint(nodes[1].peers));
+	const char *list[] = {"tcp://127.0.0.1:7", "tcp://127.0.0.1:8", "tcp://127.0.0.1:9", endpoint};
+	ck_assert_int_eq(peers_connect(nodes[0].peers, &nodes[1].keys.public, list, 4), 0);
+	hint_flood(NULL);
+	bool up = nodes_until(both_up_one_way, 15000);
+	loop_timer_stop(flood);
+	ck_assert(up);
+}
+END_TEST
+
 static bool node2_up(void) {
 	return peers_linked(nodes[2].peers, &nodes[1].keys.public);
 }
@@ -411,6 +438,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, thousands_both_ways);
 	tcase_add_test(t, lost_and_mended);
 	tcase_add_test(t, one_address_of_several);
+	tcase_add_test(t, hints_keep_no_address_from_its_turn);
 	tcase_add_test(t, an_address_of_ours_goes);
 	tcase_add_test(t, listens_at_names);
 	tcase_add_test(t, names_hold_nobody_up);

@@ -94,7 +94,7 @@ void beacon_call(struct beacon *b) {
 
 int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
         beacon_fn *heard, void *arg) {
-	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(BEACON_PORT)};
+	struct sockaddr_in group = {.sin_family = AF_INET, .sin_port = htons(BEACON_PORT)};
 	int yes = 1, rc = -ENOMEM;
 	struct beacon *b = calloc(1, sizeof *b);
 	if (!b)
@@ -104,10 +104,12 @@ int beacon_create(struct beacon **out, struct loop *l, const struct node_id *sel
 	beacon_tag(self, b->own + MAGIC_LEN);
 	b->own[DATAGRAM - 2] = (uint8_t)port;
 	b->own[DATAGRAM - 1] = (uint8_t)(port >> 8);
+	/* bound to the group's address it does not hear what is sent to this machine alone */
+	inet_pton(AF_INET, BEACON_GROUP, &group.sin_addr);
 	b->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* every daemon of a machine hears what is sent to the group */
 	if (b->fd < 0 || setsockopt(b->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-	        bind(b->fd, (const struct sockaddr *)&any, sizeof any) != 0) {
+	        bind(b->fd, (const struct sockaddr *)&group, sizeof group) != 0) {
 		rc = -errno;
 		goto error;
 	}

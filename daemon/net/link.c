@@ -17,8 +17,9 @@
 #define REFUSALS 4 /* rounds that end in the refusal of our key before that is what is wrong */
 #define WAIT_MIN_MS 200
 #define WAIT_MAX_MS 2000
-#define DIALS_MAX 16    /* at once, to nodes that have not answered before */
-#define DIAL_RESERVE 48 /* descriptors that are left for other things */
+#define HINT_NS 10000000000u /* after one that had all be tried anew, others wait for the next round */
+#define DIALS_MAX 16         /* at once, to nodes that have not answered before */
+#define DIAL_RESERVE 48      /* descriptors that are left for other things */
 
 enum lane_state { CALLING, GREETING, WELCOMED };
 enum lane_event { OPENED, WELCOME, ANSWER, REFUSED };
@@ -46,6 +47,7 @@ struct link {
 	size_t at;                   /* of the candidates, the next to be tried */
 	unsigned round;              /* rounds through them in vain */
 	uint64_t tried_ns;
+	uint64_t hinted_ns; /* when a hint had everything be tried anew; 0: never */
 	struct link_lane lanes[2];
 	bool dialing;                                   /* counted among those that are */
 	bool up;                                        /* both are welcomed */
@@ -71,10 +73,11 @@ static void timer_set(struct link *k, uint64_t ms, loop_fn *fn) {
 
 /* Where the node may be, the likeliest first, each once. */
 static size_t link_candidates(const struct link *k, const char *out[CANDIDATES_MAX]) {
-	const struct address *all[CANDIDATES_MAX] = {&k->worked, &k->hint};
+	const struct address *all[CANDIDATES_MAX] = {&k->worked};
 	size_t n = 0;
 	for (size_t i = 0; i < k->nsaid; i++)
-		all[2 + i] = &k->said[i];
+		all[1 + i] = &k->said[i];
+	all[1 + k->nsaid] = &k->hint; /* anybody may have said that */
 	for (size_t i = 0; i < 2 + k->nsaid; i++) {
 		bool again = !all[i]->endpoint[0];
 		for (size_t j = 0; j < n && !again; j++)
@@ -427,8 +430,12 @@ void link_hint(struct link *k, const char *endpoint) {
 	if (strcmp(k->hint.endpoint, endpoint) == 0 || !wire_endpoint_ok(endpoint))
 		return;
 	address_set(&k->hint, endpoint);
-	if (!k->up && link_waits(k)) /* an attempt that is under way has its time, whatever others call */
-		link_retry(k);
+	/* a round that is under way has its time, and slow addresses their longer ones, whatever others call */
+	uint64_t now = loop_now_ns();
+	if (k->up || !link_waits(k) || k->at || (k->timer && k->hinted_ns && now - k->hinted_ns < HINT_NS))
+		return;
+	k->hinted_ns = now;
+	link_retry(k);
 }
 
 void link_awake(struct link *k) {
