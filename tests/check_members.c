@@ -861,6 +861,11 @@ START_TEST(graves_are_pruned) {
 	e.left = now + 1000000;
 	ck_assert_int_eq(roster_take(&r, &e, &grave), ROSTER_EXPELLED);
 	ck_assert_uint_le(grave->left, (uint64_t)time(NULL));
+	/* who lives until now was not expelled long ago, whatever somebody says */
+	entry_make(&e, &id, 2, 6, "two", true);
+	e.left = 1;
+	ck_assert_int_eq(roster_take(&r, &e, &grave), ROSTER_EXPELLED);
+	ck_assert_uint_ge(grave->left, now);
 	/* the file of a folder that has another key now */
 	char dir[128], err[300] = "";
 	snprintf(dir, sizeof dir, "%s/0", root);

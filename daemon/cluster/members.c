@@ -94,11 +94,13 @@ static void member_expelled(struct members *m, struct member *who) {
 	members_tell(m, who, "expelled");
 }
 
-/* Nodes that a member told us of and that were never linked to us, dead or alive. */
+/* Nodes that a member told us of and that were never linked to us, dead or alive, or pruned: they still take memory. */
 static size_t entries_unproven(const struct members *m, const struct node_id *from) {
 	size_t n = 0;
 	for (size_t i = 0; i < m->roster.n; i++)
 		n += !m->roster.at[i]->proven && node_id_equal(&m->roster.at[i]->teller, from);
+	for (const struct member *who = m->roster.pruned; who; who = who->next_pruned)
+		n += !who->proven && node_id_equal(&who->teller, from);
 	return n;
 }
 
@@ -641,6 +643,8 @@ void members_destroy(struct members *m) {
 	peers_destroy(m->peers);
 	for (size_t i = 0; i < m->roster.n; i++)
 		caravan__node_state__free_unpacked((Caravan__NodeState *)m->roster.at[i]->state, NULL);
+	for (struct member *who = m->roster.pruned; who; who = who->next_pruned)
+		caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
 	roster_clear(&m->roster);
 	for (struct listener *l; (l = STAILQ_FIRST(&m->listeners));) {
 		STAILQ_REMOVE_HEAD(&m->listeners, next);

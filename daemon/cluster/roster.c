@@ -165,7 +165,8 @@ enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct
 		return e->expelled ? ROSTER_EXPELLED : ROSTER_NEW;
 	}
 	if (e->expelled) {
-		m->left = left_at(e->left);
+		/* it lived here until now: somebody could say that it is due to be pruned, and have it live again */
+		m->left = left_at(0);
 		member_write(r, m, m->name, NULL, 0, true, e->version > m->version ? e->version : m->version);
 		return ROSTER_EXPELLED;
 	}
