@@ -86,7 +86,8 @@ static void prepare_end(struct rogue *r) {
 	}
 
 PREPARE_CASE(prepare_good, )
-PREPARE_CASE(prepare_other, m.plan.coordinator = r->target->node)
+PREPARE_CASE(prepare_other, m.plan.coordinator = m.epoch.node = r->target->node)
+PREPARE_CASE(prepare_foreign, m.epoch.node = r->target->node)
 PREPARE_CASE(prepare_stranger, m.stage[0].node.data = nowhere)
 PREPARE_CASE(prepare_twice, (m.plan.n_stages = 2, m.stage[1] = m.stage[0], m.stage[1].first = m.stage[0].last,
                                     m.stage[1].last = m.stage[1].first + 1))
@@ -122,7 +123,8 @@ static void news(struct rogue *r, struct made *m, Caravan__ModelPhase phase) {
 		news(r, &m, phase); \
 	}
 
-NEWS_CASE(news_other, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.coordinator = r->plan->coordinator)
+NEWS_CASE(
+        news_other, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.coordinator = m.epoch.node = r->plan->coordinator)
 NEWS_CASE(news_taken, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.model = r->plan->model)
 NEWS_CASE(news_phase, (Caravan__ModelPhase)99, )
 NEWS_CASE(news_lie, CARAVAN__MODEL_PHASE__SERVING, m.plan.manifest.data = nowhere)
@@ -376,6 +378,7 @@ static void cancel_all(struct rogue *r) {
 const struct rogue_case rogue_plans[] = {
         {"prepare", prepare_good, false},
         {"prepare-other", prepare_other, false},
+        {"prepare-foreign", prepare_foreign, false},
         {"prepare-stranger", prepare_stranger, false},
         {"prepare-twice", prepare_twice, false},
         {"prepare-arithmetic", prepare_arithmetic, false},

@@ -197,6 +197,7 @@ check "where the others are did not change" sh -c '! caravan status --control "$
 	! caravan status --control "$0/beta/control.sock" --json | grep -q "127.0.0.1:9\""' "$dir"
 members "plans" <<'CASES'
 prepare-other~^refused: only a plan's coordinator~a plan with another coordinator
+prepare-foreign~^lost: Plan: its epoch is another node's~a plan with another's epoch
 prepare-stranger~^refused: this node is not a stage of the plan~a plan without the node
 prepare-twice~^refused: the plan names a node twice~a plan with a node twice
 prepare-arithmetic~^refused: the plan needs revision~another arithmetic
@@ -216,7 +217,7 @@ prepare~^ready~a plan that is none of these is prepared
 CASES
 members "news" <<'CASES'
 news-other~^refused: only a plan's coordinator speaks of it~news in another's name
-news-taken~^refused: ~the end of another's model
+news-taken~^ack~the end of another's model, which says nothing of the one that is known
 news-phase~^lost: PlanNews: bad phase~a phase that nobody knows
 news-lie~^refused: ~a model that is nowhere
 news-over~^ack~and its end
@@ -287,7 +288,7 @@ check "nor of its prompts" wait_for 10 freed
 # against the node that does not coordinate
 victim=beta
 members "all of that at beta" <<'CASES'
-news-taken~^refused: ~the end of another's model, told to one of its stages
+news-taken~^ack~the end of another's model, told to one of its stages
 prepare-taken~^refused: ~a plan under another's name, told to one of its stages
 step-foreign~^refused: steps for stage . of stories come from another node~a step into its stage
 roster-others~^pong~lies about where the others are
