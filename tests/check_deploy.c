@@ -1046,8 +1046,9 @@ START_TEST(members_are_not_believed) {
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
 	/* what she gave up under the name of a model of ada's is not ada's */
 	plan->model = name;
-	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
-	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__FAILED), "");
+	const char *not_hers = "another node coordinates the model of that name here";
+	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__UNLOADED), not_hers);
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__FAILED), not_hers);
 	plan->model = (char *)"n";
 	/* that bob serves a stage of it, he knows better */
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),

@@ -125,6 +125,10 @@ static void news(struct rogue *r, struct made *m, Caravan__ModelPhase phase) {
 
 NEWS_CASE(
         news_other, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.coordinator = m.epoch.node = r->plan->coordinator)
+/* the very plan that serves, number and all, but for who coordinates it */
+NEWS_CASE(news_epoch, CARAVAN__MODEL_PHASE__UNLOADED,
+        (m.plan.model = r->plan->model, m.epoch.counter = r->plan->epoch->counter,
+                m.epoch.node = r->plan->epoch->node))
 NEWS_CASE(news_taken, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.model = r->plan->model)
 NEWS_CASE(news_phase, (Caravan__ModelPhase)99, )
 NEWS_CASE(news_lie, CARAVAN__MODEL_PHASE__SERVING, m.plan.manifest.data = nowhere)
@@ -396,6 +400,7 @@ const struct rogue_case rogue_plans[] = {
         {"prepare-name", prepare_name, false},
         {"prepare-epoch", prepare_epoch, false},
         {"news-other", news_other, false},
+        {"news-epoch", news_epoch, false},
         {"news-taken", news_taken, false},
         {"news-phase", news_phase, false},
         {"news-lie", news_lie, false},

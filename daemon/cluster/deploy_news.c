@@ -205,7 +205,7 @@ static void on_plan(
 	/* what another coordinator tried under this name, or knew by it, says nothing of the model that we know */
 	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) &&
 	        !deploy_coordinator_gone(m)) {
-		acknowledge(d, from);
+		peers_refuse(d->peers, from, "another node coordinates the model of that name here");
 		return;
 	}
 	/* a model that we were taking over is its coordinator's again */

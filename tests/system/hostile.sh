@@ -217,7 +217,8 @@ prepare~^ready~a plan that is none of these is prepared
 CASES
 members "news" <<'CASES'
 news-other~^refused: only a plan's coordinator speaks of it~news in another's name
-news-taken~^ack~the end of another's model, which says nothing of the one that is known
+news-epoch~^lost: Plan: its epoch is another node's~the end of another's model, under its own number
+news-taken~^refused: ~the end of another's model
 news-phase~^lost: PlanNews: bad phase~a phase that nobody knows
 news-lie~^refused: ~a model that is nowhere
 news-over~^ack~and its end
