@@ -289,7 +289,7 @@ check "nor of its prompts" wait_for 10 freed
 # against the node that does not coordinate
 victim=beta
 members "all of that at beta" <<'CASES'
-news-taken~^ack~the end of another's model, told to one of its stages
+news-taken~^refused: ~the end of another's model, told to one of its stages
 prepare-taken~^refused: ~a plan under another's name, told to one of its stages
 step-foreign~^refused: steps for stage . of stories come from another node~a step into its stage
 roster-others~^pong~lies about where the others are
