@@ -25,7 +25,7 @@ static struct {
 		bool tokens;
 	} entry[NODES_MAX];
 	size_t entries;
-	/* what the rate is told from: of the step that is shown */
+	/* the samples that the rate is computed from, of the step that is shown */
 	char what[32];
 	struct mark {
 		double at, done;

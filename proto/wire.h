@@ -24,8 +24,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
+ * when asked, and say in pongs whom they reach. */
+#define WIRE_1_2 2
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 2 /* what each minor brought: doc/protocol.md */
+#define WIRE_MINOR 2 /* what each minor version brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_PIECE_MAX (256u << 10) /* bytes of content in one Piece */

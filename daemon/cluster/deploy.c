@@ -246,9 +246,10 @@ static void say_gone(char *why, size_t len, const char *role, const char *name, 
 	char at[8] = "";
 	if (localtime_r(&now, &tm))
 		strftime(at, sizeof at, "%H:%M", &tm);
-	snprintf(why, len, "%s %s %s since %s", role, name, expelled ? "was expelled" : "is down", at);
 	if (expelled)
 		snprintf(why, len, "%s %s was expelled", role, name);
+	else
+		snprintf(why, len, "%s %s is down since %s", role, name, at);
 }
 
 /* A model of another coordinator, which has gone. */
@@ -385,14 +386,14 @@ static size_t place_in_line(const struct model *m) {
 	size_t stages = 0, others = 0;
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
 		if (node_id_from_bytes(&id, m->plan->stages[i]->node) || !deploy_up(d, &id) ||
-		        !deploy_speaks(d, &id, DEPLOY_TAKEOVER_MINOR))
+		        !deploy_speaks(d, &id, WIRE_1_2))
 			continue;
 		if (node_id_equal(&id, &d->self))
 			return stages;
 		stages++;
 	}
 	for (size_t i = 0; (who = members_at(d->c.members, i)); i++)
-		others += deploy_up(d, &who->id) && deploy_speaks(d, &who->id, DEPLOY_TAKEOVER_MINOR) &&
+		others += deploy_up(d, &who->id) && deploy_speaks(d, &who->id, WIRE_1_2) &&
 		          !model_has_stage(m, &who->id) && node_id_compare(&who->id, &d->self) < 0;
 	return stages + others;
 }

@@ -411,7 +411,7 @@ int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
 	env.body_case = CARAVAN__ENVELOPE__BODY_LIST_MODELS;
 	env.list_models = &msg;
 	for (size_t i = 0; i < others; i++) {
-		if (!deploy_speaks(d, &other[i], DEPLOY_MINOR_STORED))
+		if (!deploy_speaks(d, &other[i], WIRE_1_2))
 			continue;
 		env.ref = peers_ref(d->peers);
 		if (peers_send(d->peers, &other[i], PEERS_CONTROL, &env, NULL) == 0)

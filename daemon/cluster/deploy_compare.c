@@ -19,7 +19,6 @@
 #define AGAIN_NS 5000000000u    /* between two announcements of a plan that somebody refuses to believe */
 #define BELIEVED_NS 5000000000u /* what was said of a load counts for so long */
 #define LOADS_MAX DEPLOY_MODELS_MAX
-#define MINOR 2 /* of the protocol that has these messages */
 
 /* A load that another node coordinates. */
 struct remote_load {
@@ -97,7 +96,7 @@ static void list_loads(const struct deploy *d, struct list *list) {
 static void check(struct deploy *d, const struct member *who, struct list *list) {
 	Caravan__PlanCheck msg = CARAVAN__PLAN_CHECK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	if (who->self || who->expelled || !who->up || who->minor < MINOR)
+	if (who->self || who->expelled || !who->up || !deploy_speaks(d, &who->id, WIRE_1_2))
 		return;
 	msg.plans = list->at;
 	msg.n_plans = list->n;

@@ -32,7 +32,6 @@
 	60000 /* and so long when it was we who started: after a power cut machines come up one by one */
 /* A coordinator that went has so many times as long to come back before another node takes its models over. */
 #define DEPLOY_TAKEOVER 2
-#define DEPLOY_TAKEOVER_MINOR 2 /* of the protocol: older nodes do not do that */
 #define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
 #define DEPLOY_LINGER_MS \
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
@@ -40,7 +39,6 @@
 #define DEPLOY_MODELS_MAX 256
 #define DEPLOY_MODELS_EACH 16 /* of one coordinator; so many places are kept for our own */
 #define DEPLOY_ERROR 1024
-#define DEPLOY_MINOR_STORED 2 /* nodes from this minor version on know ListModels and RemoveModel */
 
 enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
 

@@ -289,7 +289,7 @@ static void ask(struct removal *r, const struct member *who, const struct conten
 			removal_took(r, r->answers - 1, NULL, err);
 		return;
 	}
-	if (!who->up || !deploy_speaks(d, &who->id, DEPLOY_MINOR_STORED)) {
+	if (!who->up || !deploy_speaks(d, &who->id, WIRE_1_2)) {
 		removal_took(r, r->answers - 1, NULL,
 		        who->up ? "its version of Caravan cannot remove models"
 		                : "it is down; what it has stays");

@@ -10,7 +10,6 @@
 #define SILENT_NS 30000000000ull /* a node that says nothing for so long has forgotten that it was asked */
 #define FRESH_MS 60000           /* another node is told figures that are so young as they are */
 #define THEIRS_MAX 2             /* of one node, that wait at a time */
-#define MINOR 2                  /* of the protocol, that has Measure */
 
 /* What we asked of a node, ourselves among them. */
 struct ours {
@@ -205,7 +204,7 @@ int measure_ask(
 		snprintf(err, errlen, "%s is down", m->name);
 		return -EHOSTUNREACH;
 	}
-	if (!m->self && m->minor < MINOR) {
+	if (!m->self && m->minor < WIRE_1_2) {
 		snprintf(err, errlen, "%s runs an older version of Caravan, which cannot be asked to measure",
 		        m->name);
 		return -EPROTO;

@@ -18,7 +18,6 @@
 
 #define BACK_MS 12000    /* to find out whether the inviter reaches us */
 #define LOOK_BACK_MS 100 /* between two looks at that */
-#define REACH_MINOR 2    /* of the protocol: pongs say whether the other is reached */
 
 /* ---- at the inviter ----------------------------------------------------------------------------------- */
 
@@ -187,8 +186,7 @@ static void join_look_back(void *arg) {
 	struct members *m = arg;
 	const struct member *who = roster_find(&m->roster, &m->join.inviter);
 	if (!who || who->expelled || who->blind[0] ||
-	        (who->linked && (who->reached || who->minor < REACH_MINOR)) ||
-	        loop_now_ns() > m->join.until_ns)
+	        (who->linked && (who->reached || who->minor < WIRE_1_2)) || loop_now_ns() > m->join.until_ns)
 		join_say(m, NULL);
 	else if (who->linked)
 		members_ping(m, who);
