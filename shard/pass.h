@@ -1,4 +1,4 @@
-/* pass: the inside of a forward, shared by forward.c (buffers, the order of a layer) and attention.c.
+/* pass: the inside of a forward, shared by forward.c (buffers, the order of a layer), forward_check.c and attention.c.
  * Internal to shard. */
 #ifndef SHARD_PASS_H
 #define SHARD_PASS_H
