@@ -294,7 +294,7 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 
 /* The rows of the embedding, and so the width of the logits.  There may be more of them than tokens: models are trained with
  * rows up to a round number, to which converters either add tokens that mean nothing or not.  What is beyond the tokens is
- * computed as the file has it and never sampled (daemon/serve/head.c).  Fewer rows than tokens make no model. */
+ * computed as the file has it and never sampled (daemon/serve/coordinator/output.c).  Fewer rows than tokens make no model. */
 static int read_vocab(const struct reader *r, struct hparams *hp) {
 	const struct gguf_tensor *embed = gguf_find(r->g, "token_embd.weight");
 	enum gguf_kind kind;

@@ -5,7 +5,7 @@
  *   blobs/<name>    the bytes
  *   tensors/<name>  a header (magic, layout revision, record), then the packed matrix at a page boundary
  *   names/          what import remembers of files
- *   models/<name>   which manifest is the model of that name (daemon/cluster/catalog.h)
+ *   models/<name>   which manifest is the model of that name (daemon/deploy/catalog.h)
  * Threads: calls that write run on the loader; maps are immutable and safe on any thread. */
 #ifndef SHARD_STORE_H
 #define SHARD_STORE_H
@@ -94,7 +94,7 @@ uint64_t store_tensor_renewed(const struct store_tensor *t); /* how often it was
 /* Canonical bytes of one chunk of a mapped tensor (for serving to others): buf holds the chunk's bytes. */
 void store_tensor_chunk(const struct store_tensor *t, uint32_t chunk, void *buf);
 
-/* ---- what keeps a store sound (daemon/cluster/mend.h) ---- */
+/* ---- what keeps a store sound (daemon/scrub/scrub.h) ---- */
 
 /* Names of all tensors in it, malloc'd. */
 int store_list_tensors(struct store *s, struct content_id **ids, size_t *count);

@@ -2,7 +2,7 @@
  *
  * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
  * The packed bytes are not hashed whenever one is opened (a model is many GiB) but in the background, by
- * daemon/cluster/mend.h; who serves them to others names the chunk, and the receiver checks it. */
+ * daemon/scrub/scrub.h; who serves them to others names the chunk, and the receiver checks it. */
 #include "proto/descriptors.h"
 #include "shard/store_tensor.h"
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* address: which of a machine's addresses others are told, in which order, and that a change of them is noticed. */
 #include "config.h"
 
-#include "daemon/cluster/address.h"
-#include "daemon/cluster/beacon.h"
+#include "daemon/members/address.h"
+#include "daemon/members/beacon.h"
 #include "tests/nodes_wait.h"
 #include <arpa/inet.h>
 #include <check.h>

@@ -1,5 +1,5 @@
 /* deploy: models on several nodes: loading, what goes wrong then, unloading, nodes that go and come back. */
-#include "daemon/cluster/deploy.h"
+#include "daemon/deploy/deploy.h"
 #include "daemon/plan/planner.h"
 #include "proto/plan.h"
 #include "shard/import.h"

@@ -1,7 +1,7 @@
 /* hop: credits. What is refused or acknowledged makes room for what waits, over real sockets. */
 #include "config.h"
 
-#include "daemon/serve/hop.h"
+#include "daemon/serve/stage/downstream.h"
 #include "tests/peer_nodes.h"
 #include <check.h>
 

@@ -1,5 +1,5 @@
 /* The log: the time of a line, and where lines have one. */
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
 #include <check.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* measure: figures that are there soon, are kept, and are made anew when they mean something else. */
-#include "daemon/cluster/measure.h"
-#include "daemon/cluster/measure_file.h"
-#include "daemon/cluster/rates.h"
+#include "daemon/calibration/calibrate.h"
+#include "daemon/calibration/calibration_file.h"
+#include "daemon/calibration/kernel_rates.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>

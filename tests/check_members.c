@@ -1,9 +1,9 @@
 /* members: keys, invitations, the roster, heartbeats: nodes on one loop, each with its own state folder. */
 #include "config.h"
 
-#include "daemon/cluster/invite.h"
-#include "daemon/cluster/members.h"
-#include "daemon/cluster/roster.h"
+#include "daemon/members/invitation.h"
+#include "daemon/members/members.h"
+#include "daemon/members/roster.h"
 #include "tests/nodes_wait.h"
 #include <check.h>
 #include <errno.h>

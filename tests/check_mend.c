@@ -1,5 +1,5 @@
 /* mend: what a store has lost, torn or rotten, comes back from another node, also under the hands of who uses it. */
-#include "daemon/cluster/mend.h"
+#include "daemon/scrub/scrub.h"
 #include "shard/import.h"
 #include "tests/nodes.h"
 #include <check.h>

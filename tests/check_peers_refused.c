@@ -1,7 +1,7 @@
 /* peers: who is refused, junk on the port, members that break the rules, guests. */
 #include "config.h"
 
-#include "daemon/net/socket.h"
+#include "daemon/net/zmq_socket.h"
 #include "tests/peer_nodes.h"
 #include <check.h>
 #include <dlfcn.h>

@@ -1,5 +1,5 @@
 /* planner: its search against brute force, the sums it charges, its sentences; its advice; descriptions of machines. */
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
 #include "daemon/plan/planner_search.h"

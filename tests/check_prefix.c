@@ -1,7 +1,7 @@
 /* prefix: what is found, what goes first, and a scheduler with the cache beside a model of KV memory: whatever
  * comes, ends, is cancelled or lost, every step reads what its sequence's tokens say and no other's blocks. */
-#include "daemon/serve/prefix.h"
-#include "daemon/serve/scheduler.h"
+#include "daemon/serve/coordinator/prefix_cache.h"
+#include "daemon/serve/coordinator/scheduler.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* scheduler: rows, blocks, turns, places, and the account of a step's time: everything that can be said without
  * computing. */
-#include "daemon/serve/account.h"
-#include "daemon/serve/pace.h"
-#include "daemon/serve/rate.h"
-#include "daemon/serve/scheduler.h"
+#include "daemon/core/rate.h"
+#include "daemon/serve/coordinator/scheduler.h"
+#include "daemon/serve/coordinator/step_timing.h"
+#include "daemon/serve/stage/pace.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

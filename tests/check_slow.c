@@ -1,6 +1,6 @@
 /* slow: stages, figures and links that are out of the ordinary are told, with a sentence; others are not. */
-#include "daemon/cluster/link.h"
-#include "daemon/cluster/slow.h"
+#include "daemon/calibration/slowness.h"
+#include "daemon/members/link_probe.h"
 #include "tests/nodes.h"
 #include <check.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* speculation: what is guessed, when it pays; and that guesses, right or wrong, several steps of them under way, never change
  * what a sequence's tokens are nor what its blocks hold. */
-#include "daemon/serve/scheduler.h"
-#include "daemon/serve/speculation.h"
+#include "daemon/serve/coordinator/scheduler.h"
+#include "daemon/serve/coordinator/speculate.h"
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>

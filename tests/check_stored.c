@@ -1,7 +1,7 @@
 /* stored: models on disks: listed by all nodes, loaded by name with nothing but the stores, removed; and loads that no disk has
  * room for. */
-#include "daemon/cluster/catalog.h"
-#include "daemon/cluster/deploy.h"
+#include "daemon/deploy/catalog.h"
+#include "daemon/deploy/deploy.h"
 #include "tests/nodes.h"
 #include <check.h>
 #include <dirent.h>

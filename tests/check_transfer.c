@@ -1,5 +1,5 @@
 /* transfer: content between nodes, from good sources and from bad ones; and the loader. */
-#include "daemon/cluster/transfer.h"
+#include "daemon/transfer/transfer.h"
 #include "tests/ggufgen.h"
 #include "tests/nodes.h"
 #include <check.h>

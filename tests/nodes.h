@@ -3,8 +3,8 @@
  * Everything ends the test on failure. */
 #ifndef TESTS_NODES_H
 #define TESTS_NODES_H
-#include "daemon/cluster/loader.h"
-#include "daemon/cluster/members.h"
+#include "daemon/core/executor.h"
+#include "daemon/members/members.h"
 #include "shard/manifest.h"
 #include "shard/store.h"
 #include "tests/nodes_wait.h"

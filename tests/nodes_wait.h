@@ -1,7 +1,7 @@
 /* nodes_wait: the one loop of the nodes of a test, and waiting on it. */
 #ifndef TESTS_NODES_WAIT_H
 #define TESTS_NODES_WAIT_H
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
 #include <stdbool.h>
 
 extern struct loop *loop; /* whoever sets the nodes up makes it */

@@ -8,8 +8,8 @@
  * Prints one line: what came of it. */
 #include "config.h"
 
-#include "daemon/cluster/invite.h"
-#include "daemon/net/socket.h"
+#include "daemon/members/invitation.h"
+#include "daemon/net/zmq_socket.h"
 #include "proto/frame.h"
 #include "tests/rogue.h"
 #include <errno.h>

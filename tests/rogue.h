@@ -4,7 +4,7 @@
  * socket as a member would know it from the links.  Blocking; the program has one thread. */
 #ifndef TESTS_ROGUE_H
 #define TESTS_ROGUE_H
-#include "daemon/net/keys.h"
+#include "daemon/net/curve_keys.h"
 #include "shard/manifest.h"
 
 #define ROGUE_REF 77 /* of what it asks */

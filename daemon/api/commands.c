@@ -1,8 +1,8 @@
 /* commands: see commands.h. */
 #include "daemon/api/commands.h"
 #include "daemon/api/report.h"
-#include "daemon/cluster/measure_ask.h"
-#include "daemon/serve/request.h"
+#include "daemon/calibration/calibrate_request.h"
+#include "daemon/serve/gateway/request.h"
 #include "daemon/text/tokenizer.h"
 #include "shard/gguf.h"
 #include <errno.h>

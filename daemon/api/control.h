@@ -8,7 +8,7 @@
  * Threads: the loop. */
 #ifndef DAEMON_API_CONTROL_H
 #define DAEMON_API_CONTROL_H
-#include "daemon/serve/serve.h"
+#include "daemon/serve/dispatch.h"
 #include "proto/frame.h"
 
 #define CONTROL_OUT_LOW (1u << 20)

@@ -1,7 +1,7 @@
 /* report: see report.h.  Nodes and models are sent one a message, so that no cluster is too large for an
  * envelope. */
 #include "daemon/api/report.h"
-#include "daemon/cluster/slow.h"
+#include "daemon/calibration/slowness.h"
 #include "shard/store.h"
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* link: see link.h.  The states of a lane are a table; what is not in it is a loss. */
 #include "config.h"
 
-#include "daemon/net/greet.h"
-#include "daemon/net/lane.h"
+#include "daemon/net/connection.h"
+#include "daemon/net/handshake.h"
 #include "daemon/net/link.h"
-#include "daemon/net/socket.h"
+#include "daemon/net/zmq_socket.h"
 #include "proto/descriptors.h"
 #include <errno.h>
 #include <stdio.h>

@@ -7,8 +7,8 @@
  * Threads: the loop. */
 #ifndef DAEMON_NET_LINK_H
 #define DAEMON_NET_LINK_H
+#include "daemon/net/connection_guard.h"
 #include "daemon/net/peers.h"
-#include "daemon/net/watch.h"
 
 struct link;
 

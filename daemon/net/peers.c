@@ -1,10 +1,10 @@
 /* peers: see peers.h.  The links by node, the messages to ourselves, and who handles which message. */
 #include "config.h"
 
-#include "daemon/net/inbound.h"
-#include "daemon/net/join.h"
+#include "daemon/net/join_client.h"
 #include "daemon/net/link.h"
 #include "daemon/net/peers.h"
+#include "daemon/net/router.h"
 #include "daemon/net/zap.h"
 #include <errno.h>
 #include <openssl/rand.h>

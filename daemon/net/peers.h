@@ -10,8 +10,8 @@
  * Threads: the loop. */
 #ifndef DAEMON_NET_PEERS_H
 #define DAEMON_NET_PEERS_H
-#include "daemon/net/keys.h"
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
+#include "daemon/net/curve_keys.h"
 #include "daemon/net/payload.h"
 #include "proto/wire.h"
 

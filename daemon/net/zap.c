@@ -1,9 +1,9 @@
 /* zap: see zap.h. */
 #include "config.h"
 
-#include "daemon/net/socket.h"
 #include "daemon/net/zap.h"
-#include "daemon/net/zsock.h"
+#include "daemon/net/zmq_socket.h"
+#include "daemon/net/zmq_watch.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * Threads: the loop; in the same context as the ROUTER. */
 #ifndef DAEMON_NET_ZAP_H
 #define DAEMON_NET_ZAP_H
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
 #include "proto/wire.h"
 
 struct zap;

@@ -1,6 +1,6 @@
 /* bench_pipeline/hop: a Step between two nodes that are nothing but peers, each with a loop on a thread of its own:
  * event loop, bridge, libzmq, CURVE, loopback and the same way up again, with nobody computing. */
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
 #include "daemon/net/peers.h"
 #include "tests/bench/bench.h"
 #include "tests/bench_pipeline/cluster.h"

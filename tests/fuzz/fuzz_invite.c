@@ -2,7 +2,7 @@
  * checksum that fits, so that what lies behind the checksum is reached too. */
 #include "config.h"
 
-#include "daemon/cluster/invite.h"
+#include "daemon/members/invitation.h"
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdlib.h>

@@ -1,0 +1,426 @@
+/* calibrate: when, and what becomes of it; how is a matter of rates, and of disk.
+ *
+ * An idle machine is not at its quickest at once, and one that does other things besides is quick and slow by turns.  So the
+ * first figures, which a plan need not wait long for, are followed by those of LOOKS looks that nothing disturbed, ten seconds
+ * apart; of each figure the best counts.  A look that was disturbed makes nothing slower than it was known to be, and the next
+ * comes soon: nobody believes for an hour what a busy machine said.
+ * Then, every hour, one look says whether the figures still hold, if the node rests and has the memory; when they do not, all
+ * is measured anew.  The same when serving contradicts the figures, or when somebody asks.
+ * Threads: measuring has its own; see the header. */
+#include "daemon/calibration/calibrate.h"
+
+#include "daemon/calibration/calibration_file.h"
+#include "daemon/calibration/disk.h"
+#include "kernels/thread.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LOOKS 4 /* that nothing disturbed */
+#define ASKERS 16
+#define ASKED_TICK_MS 250
+
+struct asker {
+	void (*done)(void *arg, const char *error);
+	void *arg;
+	uint64_t since_ns;
+};
+
+struct measure {
+	struct measure_config c; /* dir, cpus: owned */
+	char *dir;               /* NULL: nothing is kept */
+	int *cpus;               /* NULL: not pinned */
+	struct loop_timer *timer, *asked_timer;
+	size_t bytes; /* to measure with */
+	pthread_t thread;
+	bool running;       /* the thread is to be joined */
+	bool ready;         /* there are figures */
+	bool anew;          /* they are doubted: the next look is the first of new ones */
+	unsigned disturbed; /* looks in a row */
+	uint32_t period;    /* of the timer */
+	struct asker asker[ASKERS];
+	size_t askers;
+	atomic_bool stop;
+	struct measure_kept kept;
+	bool with_disk; /* of the look under way */
+	/* written by the thread, read by the loop when it is not running */
+	struct rates_look look;
+	double disk; /* negative: not measured this time */
+	int rc;
+	/* what the others are told: the loop's */
+	double lost;        /* of the last look */
+	uint64_t looked_ns; /* when it ended; 0: there was none since the start */
+	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
+	size_t count;
+	struct bell *bell;
+};
+
+/* The call into the loop; outlives us when it is still in the mailbox. */
+struct bell {
+	struct measure *m; /* NULL: it has gone */
+};
+
+/* ---- the usual ways ---- */
+
+static int look_rates(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+        const atomic_bool *stop, struct rates_look *out) {
+	struct rates_bench *b = NULL;
+	(void)arg;
+	int rc = rates_open(&b, dir, bytes, threads, cpus, stop);
+	if (rc == 0)
+		rates_measure(b, out);
+	rates_close(b);
+	return rc;
+}
+
+static double look_disk(void *arg, const char *dir) {
+	(void)arg;
+	return disk_rate(dir);
+}
+
+const struct measure_ways measure_ways = {.look = look_rates,
+        .disk = look_disk,
+        .soon_ms = 10000,
+        .soon_most_ms = 300000,
+        .later_ms = 3600000,
+        .patience_ms = 30000};
+
+/* ---- the thread ---- */
+
+static void looked(void *arg);
+
+static void *run(void *arg) {
+	struct measure *m = arg;
+	const struct measure_ways *w = m->c.ways;
+	m->disk = -1;
+	m->look = (struct rates_look){0};
+	m->rc = w->look(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->look);
+	/* it is written for that, so not again and again where a machine is never at rest */
+	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !rates_disturbed(m->look.lost)) &&
+	        !atomic_load(&m->stop))
+		m->disk = w->disk(w->arg, m->dir);
+	if (loop_post(m->c.loop, looked, m->bell))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+	return NULL;
+}
+
+/* ---- what a look means ---- */
+
+/* The figures begin anew with this look.  What they were is a part of their spread, unless it is another machine's. */
+static void begin_with(struct measure *m, bool believed) {
+	struct rates_known was = m->kept.known;
+	m->kept.known = (struct rates_known){0};
+	rates_add(&m->kept.known, &m->look, believed);
+	if (was.looks && rates_alike(&was.best, &m->look.mid))
+		rates_widen(&m->kept.known, &was);
+}
+
+static void take(struct measure *m) {
+	struct rates_known *known = &m->kept.known;
+	bool had = known->best.read > 0, believed = !rates_disturbed(m->look.lost);
+	int drift = had ? rates_drifted(&known->best, &m->look.mid) : 0;
+	double change = had ? rates_change(&known->best, &m->look.mid) : 1;
+	/* slower by more than the machine's other work explains, it is slower */
+	bool slower = change > 0 && change < 1 && (believed || !rates_explained(m->look.lost, 1 / change));
+	m->disturbed = believed ? 0 : m->disturbed + 1;
+	m->lost = m->look.lost;
+	if (!had) {
+		begin_with(m, believed);
+	} else if (m->anew) {
+		if (believed || slower)
+			begin_with(m, believed);
+		else
+			rates_add(known, &m->look, false);
+		m->anew = !believed && !slower;
+	} else if (known->looks < LOOKS) {
+		rates_add(known, &m->look, believed);
+	} else if (drift == 0) {
+		m->disturbed = 0; /* they hold all the same, and have a wider spread perhaps */
+		if (believed)
+			rates_add(known, &m->look, true);
+	} else if (drift > 0 || slower) {
+		log_line(LOG_LINE_INFO, "this machine is %s than when it was measured: measuring again",
+		        drift > 0 ? "quicker" : "slower");
+		begin_with(m, believed);
+	}
+	if (m->disturbed)
+		log_line(LOG_LINE_INFO,
+		        "measuring this machine: other programs had %.0f%% of its processors meanwhile; measuring "
+		        "again soon",
+		        100 * m->look.lost);
+	if (m->disk >= 0)
+		m->kept.disk = believed ? m->disk : fmax(m->disk, m->kept.disk);
+}
+
+/* ---- the loop's side ---- */
+
+static void save(const struct measure *m) {
+	int rc = m->dir ? measure_file_save(m->dir, m->c.threads, &m->kept) : 0;
+	if (rc)
+		log_line(LOG_LINE_WARN, "%s/rates: %s", m->dir, strerror(-rc));
+}
+
+/* Serving may have corrected a figure: its spread is that of the measured one, as much quicker or slower. */
+static void spread(double told, double best, double low, double high, double *out_low, double *out_high) {
+	*out_low = low * (told / best);
+	*out_high = high * (told / best);
+}
+
+static void publish(struct measure *m) {
+	const struct rates_known *k = &m->kept.known;
+	struct rates told = k->best;
+	served_apply(&m->kept.served, &told, (long long)time(NULL));
+	m->ready = true;
+	m->count = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++) {
+		if (told.one[t] <= 0)
+			continue;
+		Caravan__TypeRate *r = &m->told[m->count];
+		caravan__type_rate__init(r);
+		r->type = t;
+		r->bytes_per_second = told.one[t];
+		r->many = told.many[t];
+		spread(told.one[t], k->best.one[t], k->low.one[t], k->high.one[t], &r->low, &r->high);
+		if (told.many[t] > 0)
+			spread(told.many[t], k->best.many[t], k->low.many[t], k->high.many[t], &r->many_low,
+			        &r->many_high);
+		m->list[m->count++] = r;
+	}
+}
+
+static void look(void *arg);
+
+/* Soon, until there have been LOOKS that nothing disturbed and nobody doubts them; then every hour. */
+static int schedule(struct measure *m) {
+	const struct measure_ways *w = m->c.ways;
+	uint32_t period = w->later_ms;
+	if (m->kept.known.looks < LOOKS || m->anew || m->disturbed) {
+		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
+		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
+		if (m->anew && !m->disturbed) /* it has rested before this: it is only waited until it does */
+			soon = w->soon_ms / 4 + 1;
+		period = soon < w->soon_most_ms ? (uint32_t)soon : w->soon_most_ms;
+	}
+	if (period == m->period)
+		return 0;
+	struct loop_timer *t = loop_timer_start(m->c.loop, period, true, look, m);
+	if (!t)
+		return -ENOMEM;
+	loop_timer_stop(m->timer);
+	m->timer = t;
+	m->period = period;
+	return 0;
+}
+
+/* Tells those who asked, at least so many nanoseconds ago. */
+static void answer(struct measure *m, const char *error, uint64_t ago_ns) {
+	uint64_t now = loop_now_ns();
+	for (size_t i = 0; i < m->askers;) {
+		struct asker a = m->asker[i];
+		if (now - a.since_ns < ago_ns) {
+			i++;
+			continue;
+		}
+		m->asker[i] = m->asker[--m->askers];
+		a.done(a.arg, error);
+	}
+	if (m->askers == 0) {
+		loop_timer_stop(m->asked_timer);
+		m->asked_timer = NULL;
+	}
+}
+
+static void looked(void *arg) {
+	struct bell *b = arg;
+	struct measure *m = b->m;
+	free(b);
+	if (!m)
+		return;
+	m->bell = NULL;
+	pthread_join(m->thread, NULL);
+	m->running = false;
+	if (m->rc) {
+		char error[128];
+		snprintf(error, sizeof error, "cannot measure: %s", strerror(-m->rc));
+		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-m->rc));
+		answer(m, error, 0);
+		return;
+	}
+	m->looked_ns = loop_now_ns();
+	take(m);
+	save(m);
+	publish(m);
+	if (schedule(m))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+	answer(m, NULL, 0);
+}
+
+static int begin(struct measure *m) {
+	if (!(m->bell = calloc(1, sizeof *m->bell)))
+		return -ENOMEM;
+	m->bell->m = m;
+	m->with_disk = m->dir && (m->kept.known.looks == 0 || m->anew);
+	int rc = thread_start(&m->thread, NULL, run, m);
+	m->running = rc == 0;
+	if (rc) {
+		free(m->bell);
+		m->bell = NULL;
+	}
+	return rc;
+}
+
+static void look(void *arg) {
+	struct measure *m = arg;
+	if (m->running || m->c.busy(m->c.arg, false))
+		return; /* the timer comes again */
+	if (begin(m))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+}
+
+/* ---- when somebody asks ---- */
+
+static void asked_tick(void *arg) {
+	struct measure *m = arg;
+	char error[WIRE_TEXT_MAX];
+	if (m->running)
+		return;
+	const char *why = m->c.busy(m->c.arg, true);
+	if (why) {
+		snprintf(error, sizeof error, "it cannot be measured now: %s; try again later", why);
+		answer(m, error, m->c.ways->patience_ms * 1000000ull);
+		return;
+	}
+	m->anew = true;
+	if (begin(m))
+		answer(m, "no memory", 0);
+}
+
+int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg) {
+	uint64_t now = loop_now_ns();
+	if (m->askers == ASKERS)
+		return -EBUSY;
+	if (!m->asked_timer &&
+	        !(m->asked_timer = loop_timer_start(m->c.loop, ASKED_TICK_MS, true, asked_tick, m)))
+		return -ENOMEM;
+	m->asker[m->askers++] = (struct asker){done, arg, now};
+	return 0;
+}
+
+/* ---- what serving shows ---- */
+
+void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first,
+        uint32_t last, enum served_kind kind, const struct served_sum *sum) {
+	if (!m || !m->ready)
+		return;
+	struct served_off off = served_add(&m->kept.served, mf, first, last, kind, sum, &m->kept.known.best,
+	        m->bytes, (long long)time(NULL));
+	if (!off.first)
+		return;
+	log_line(LOG_LINE_WARN,
+	        "the prediction for %s is %.0f times off (%s of layers %u to %u takes %.3g ms, the rates say %.3g "
+	        "ms): measuring again",
+	        node, off.factor, kind == SERVED_ONE ? "a token" : "a token of a prompt", first, last - 1,
+	        off.measured * 1e3, off.predicted * 1e3);
+	m->anew = true;
+	save(m);
+	publish(m);
+	if (schedule(m))
+		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+}
+
+/* ---- the whole ---- */
+
+int measure_start(struct measure **out, const struct measure_config *c) {
+	struct measure *m = calloc(1, sizeof *m);
+	long long age = -1;
+	int rc = -ENOMEM;
+	if (!m)
+		return rc;
+	m->c = *c;
+	if (!m->c.ways)
+		m->c.ways = &measure_ways;
+	m->bytes = rates_bytes(c->memory);
+	if (c->state_dir && !(m->dir = strdup(c->state_dir)))
+		goto error;
+	if (c->cpus) {
+		if (!(m->cpus = malloc(c->threads * sizeof *m->cpus)))
+			goto error;
+		memcpy(m->cpus, c->cpus, c->threads * sizeof *m->cpus);
+	}
+	m->c.cpus = m->cpus;
+	m->c.state_dir = m->dir;
+	bool kept = m->dir && measure_file_load(m->dir, c->threads, &m->kept, &age) == 0;
+	if (kept)
+		publish(m);
+	rc = schedule(m);
+	/* what was measured so lately need not be looked at; a clock that was put back makes a file of the future, which must */
+	bool fresh = kept && m->kept.known.looks >= LOOKS && age >= 0 && age < m->c.ways->later_ms / 1000;
+	if (rc == 0 && !fresh)
+		rc = begin(m);
+	if (rc)
+		goto error;
+	*out = m;
+	return 0;
+error:
+	loop_timer_stop(m->timer);
+	free(m->cpus);
+	free(m->dir);
+	free(m);
+	return rc;
+}
+
+void measure_stop(struct measure *m) {
+	if (!m)
+		return;
+	atomic_store(&m->stop, true);
+	if (m->running)
+		pthread_join(m->thread, NULL);
+	loop_timer_stop(m->timer);
+	loop_timer_stop(m->asked_timer);
+	if (m->bell)
+		m->bell->m = NULL; /* the call in the mailbox frees it */
+	free(m->cpus);
+	free(m->dir);
+	free(m);
+}
+
+bool measure_ready(const struct measure *m) {
+	return m->ready;
+}
+
+bool measure_fresh(const struct measure *m, uint64_t ms) {
+	return m->looked_ns && loop_now_ns() - m->looked_ns < ms * 1000000;
+}
+
+unsigned measure_threads(const struct measure *m) {
+	return m->c.threads;
+}
+
+const char *measure_waits(const struct measure *m) {
+	return m->running ? NULL : m->c.busy(m->c.arg, true);
+}
+
+uint64_t measure_memory(const struct measure *m) {
+	return m->bytes;
+}
+
+void measure_fill(struct measure *m, Caravan__NodeState *out) {
+	if (!m)
+		return;
+	out->measuring = m->running || m->anew || m->askers > 0;
+	if (!m->ready)
+		return;
+	out->disturbed = m->kept.known.looks == 0;
+	out->lost = m->lost;
+	out->read_bandwidth = m->kept.known.best.read;
+	out->read_low = m->kept.known.low.read;
+	out->read_high = m->kept.known.high.read;
+	out->disk_rate = m->kept.disk;
+	out->rates = m->list;
+	out->n_rates = m->count;
+}

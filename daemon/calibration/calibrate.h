@@ -1,0 +1,69 @@
+/* calibrate: what this node can do: read bandwidth, for each weight type the rate of products with one column and with
+ * many, and the rate of its disk; each with the spread that was found.
+ *
+ * Owns: the figures, and STATE/rates, where they are kept with what they depend on (rung, threads, revisions of
+ * arithmetic and layout): they are measured again when any of that is another, when the machine has drifted from them, when
+ * serving contradicts them, and when somebody asks.
+ * Threads: measuring runs on a thread and a team of its own, for a few seconds; the rest is the loop's. */
+#ifndef DAEMON_CALIBRATION_CALIBRATE_H
+#define DAEMON_CALIBRATION_CALIBRATE_H
+#include "daemon/calibration/kernel_rates.h"
+#include "daemon/calibration/served_rates.h"
+#include "daemon/core/loop.h"
+#include "kernels/kernels.h"
+#include "proto/wire.h"
+
+struct measure;
+
+/* How a look is had, and how long to wait for the next; a test has its own. */
+struct measure_ways {
+	/* One look, on the measuring thread; 0 or a negative errno. */
+	int (*look)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+	        const atomic_bool *stop, struct rates_look *out);
+	double (*disk)(void *arg, const char *dir); /* bytes a second, 0: not to be measured */
+	uint32_t soon_ms;                           /* until the next of the first looks; twice as long */
+	uint32_t soon_most_ms;                      /* after each one that was disturbed, up to this */
+	uint32_t later_ms;                          /* between those that look whether figures still hold */
+	uint32_t patience_ms;                       /* that who asks waits for the node to rest */
+	void *arg;
+};
+extern const struct measure_ways measure_ways; /* the usual ones */
+
+struct measure_config {
+	struct loop *loop;     /* borrowed */
+	const char *state_dir; /* NULL: nothing is kept */
+	uint64_t memory;       /* that this node may use, bytes */
+	unsigned threads;
+	const int *cpus; /* where to pin the threads, or NULL; copied */
+	/* NULL: the machine may be measured now; or why not, as in "it is serving".  asked: somebody waits for it, so a short
+	 * rest will do. */
+	const char *(*busy)(void *arg, bool asked);
+	void *arg;
+	const struct measure_ways *ways; /* NULL: measure_ways; borrowed */
+};
+
+/* Takes what state_dir has and, if that is old, looks whether it still holds; or begins to measure. */
+int measure_start(struct measure **out, const struct measure_config *c);
+void measure_stop(struct measure *m); /* waits for a look under way, which ends soon; NULL allowed */
+bool measure_ready(const struct measure *m);
+/* Whether a look ended within the last ms milliseconds, so that there is nothing to find out anew. */
+bool measure_fresh(const struct measure *m, uint64_t ms);
+unsigned measure_threads(const struct measure *m);
+/* Why those who asked still wait, or NULL: it is being measured. */
+const char *measure_waits(const struct measure *m);
+uint64_t measure_memory(const struct measure *m); /* bytes that it takes while it measures */
+
+/* Measures anew as soon as the node rests.  done: once, on the loop, with NULL or a sentence that says why not; not by
+ * measure_stop.  0; or -EBUSY, -ENOMEM, when it is not called. */
+int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg);
+
+/* What stages have computed so far (see served.h), for who is asked about it in the log: where that contradicts the figures,
+ * they are corrected, and measured anew when the node rests. */
+void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first,
+        uint32_t last, enum served_kind kind, const struct served_sum *sum);
+
+/* Adds what is known (nothing, until it is) to what this node tells of itself; pointers are valid as long as m. NULL
+ * allowed for m. */
+void measure_fill(struct measure *m, Caravan__NodeState *out);
+
+#endif

@@ -1,0 +1,31 @@
+/* calibrate_request: measuring a node because somebody asks, on this node or another: the command `caravan measure`.
+ *
+ * Owns: what is asked of others, and by others, until it is answered.  A node answers Measure with Progress while it measures or
+ * waits to rest, then with Measured or Refused.
+ * Invariants: a member's questions cost one look each at most, and all that wait for one have the same; how many may wait is
+ * bounded by measure.
+ * Threads: the loop. */
+#ifndef DAEMON_CALIBRATION_CALIBRATE_REQUEST_H
+#define DAEMON_CALIBRATION_CALIBRATE_REQUEST_H
+#include "daemon/calibration/calibrate.h"
+#include "daemon/members/members.h"
+
+struct measure_asks;
+
+/* m: NULL where this node measures nothing; borrowed, and stopped before these are destroyed. */
+int measure_asks_create(
+        struct measure_asks **out, struct loop *l, struct members *members, struct measure *m);
+void measure_asks_destroy(struct measure_asks *k); /* NULL allowed; before members; answers nobody */
+
+struct measure_ask {
+	void (*note)(void *arg, const char *text); /* what it waits for, whenever that changes */
+	/* Once: what the node measured, or a sentence.  Both are borrowed for the call. */
+	void (*done)(void *arg, const char *node, const Caravan__NodeState *state, const char *error);
+	void *arg;
+};
+
+/* node: a name or an id, or "" for this one.  0, or a negative errno with a sentence in err; done is not called then. */
+int measure_ask(
+        struct measure_asks *k, const char *node, const struct measure_ask *ask, char *err, size_t errlen);
+
+#endif

@@ -1,0 +1,20 @@
+/* calibration_file: STATE/rates, where figures are kept with what they depend on.
+ * Owns: the format.  A file of another version, of another rung or number of threads, or with a figure that no machine has, is
+ * taken for none: the machine is measured again.
+ * Threads: any that may wait for a disk. */
+#ifndef DAEMON_CALIBRATION_CALIBRATION_FILE_H
+#define DAEMON_CALIBRATION_CALIBRATION_FILE_H
+#include "daemon/calibration/served_rates.h"
+
+struct measure_kept {
+	struct rates_known known;
+	double disk;          /* bytes a second, 0: not measured */
+	struct served served; /* its rates alone */
+};
+
+/* 0, -ENOENT, -ESTALE for what is taken for none, or another negative errno.  *age: seconds since it was written, negative if
+ * that is in the future. */
+int measure_file_load(const char *dir, unsigned threads, struct measure_kept *out, long long *age);
+int measure_file_save(const char *dir, unsigned threads, const struct measure_kept *k);
+
+#endif

@@ -1,0 +1,10 @@
+/* disk: how fast weights that do not stay in memory come from this node's disk.
+ * Owns nothing.  Threads: any that may wait for a disk; a second or so. */
+#ifndef DAEMON_CALIBRATION_DISK_H
+#define DAEMON_CALIBRATION_DISK_H
+
+/* Bytes a second, measured in this folder the way a feed reads (shard/feed.h): a file is written there, read past the page
+ * cache, and gone.  0 where that cannot be done, which the log then says. */
+double disk_rate(const char *dir);
+
+#endif

@@ -1,0 +1,435 @@
+/* kernel_rates: how they are measured.
+ *
+ * A buffer larger than caches is walked again and again: only read, and as the packed weights of each type in turn, by the
+ * team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends when its time is
+ * up, not after so much work: so a moment in which the processor was somebody else's costs that moment and does not become
+ * the measure of anything.
+ * A look is several rounds; of these every figure is the median, and a round has all of them in turn, so that a moment in
+ * which the machine was busy hits none alone.  When time is up the rounds that are there must do.
+ * A machine that does other work all the time makes every round slower.  That shows in two ways: a thread that measures gets
+ * less of a processor than the clock gives it, or the system counts processor time that is nobody's of ours (which takes
+ * memory bandwidth even where it takes no processor).  The greater of both is what the look says of itself. */
+#include "daemon/calibration/kernel_rates.h"
+
+#include "daemon/core/loop.h"
+#include "kernels/team.h"
+#include "shard/durable.h"
+#include "shard/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES (128ul << 20) /* or twice the last cache, if that is more, */
+#define BUFFER_MOST (1ul << 30)
+#define BUFFER_SHARE 4            /* a part of the memory that there is, */
+#define BUFFER_LEAST (32ul << 20) /* if that is enough for a pass */
+#define FILL_BYTES (4ul << 20)    /* written at once: whole huge pages; the buffer is a multiple */
+#define FIRST_BYTES (1u << 20)    /* read before a pass, so that threads are awake and clocks are up */
+#define PASS_NS 10000000ull
+#define LAPS 4                  /* of a pass, at most */
+#define ROUNDS_NS 3000000000ull /* from then on no further round begins */
+#define ROUNDS 5
+#define RISING 1.03 /* over the round that was ROUNDS before */
+#define WIDTH 8192u /* elements in a row: a multiple of every block */
+#define COLUMNS 128u
+#define MANY_ROWS 2048u /* at most, with many columns */
+#define RUNS 32         /* of a member in a lap: at the end of a pass one waits for another's run */
+#define DRIFT 0.12      /* of the figures, in the median: then they are another machine's */
+#define LOST_MOST 0.1   /* of a look: beyond, it was disturbed */
+
+#define FIGURES (sizeof(struct rates) / sizeof(double))
+
+struct rates_bench {
+	struct team *team;
+	uint8_t *weights; /* so many bytes */
+	size_t bytes;
+	float *x, *y;
+	void *acts;
+	uint64_t *sums;
+	const atomic_bool *stop;
+	/* of the look under way, nanoseconds: what members had of a processor while they worked, of which those beside the one
+	 * that leads, and how long they worked by the clock */
+	atomic_ullong cpu, beside, wall;
+};
+
+/* ---- a pass ---- */
+
+struct pass {
+	const uint8_t *weights;
+	kern_mul_fn *mul;                      /* NULL: the bytes are only read */
+	size_t row_bytes, rows, columns, laps; /* all rows, at most so many times, */
+	uint64_t until_ns;                     /* and until then */
+	const void *x;
+	size_t xstride;
+	float *y;
+	uint64_t *sum;      /* a member each, a cache line apart */
+	atomic_size_t done; /* rows */
+	struct rates_bench *bench;
+};
+
+#define SUM_STRIDE 8
+#define LINE 8 /* words in a line of the cache */
+
+/* Rows [first, last) of a pass. */
+static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
+	const uint8_t *w = p->weights + first * p->row_bytes;
+	if (p->mul) {
+		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, p->columns);
+		return;
+	}
+	/* a word of each line is enough for all of it to come, and four sums, so that adding does not wait for itself */
+	const uint64_t *q = (const uint64_t *)(const void *)w;
+	size_t n = (last - first) * p->row_bytes / sizeof *q;
+	uint64_t s[4] = {0};
+	for (size_t i = 0; i + 4 * LINE <= n; i += 4 * LINE)
+		for (size_t k = 0; k < 4; k++)
+			s[k] += q[i + k * LINE];
+	p->sum[(size_t)id * SUM_STRIDE] += s[0] + s[1] + s[2] + s[3];
+}
+
+static uint64_t clock_ns(clockid_t which) {
+	struct timespec t;
+	return clock_gettime(which, &t) ? 0 : (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
+static void work(struct team *t, void *arg, unsigned id) {
+	struct pass *p = arg;
+	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
+	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, members = team_size(t);
+	size_t run = (strips / RUNS / members / JOB_STRIPS + 1) * JOB_STRIPS;
+	run = run * members <= strips ? run : (strips + members - 1) / members;
+	size_t runs = (strips + run - 1) / run, rows = 0;
+	/* the caller does a run at least; one that wakes when time is up does none */
+	for (size_t i; (i = team_next(t)) < runs * p->laps &&
+	               ((id == 0 && rows == 0) || loop_now_ns() < p->until_ns);) {
+		size_t first = i % runs * run * KERN_STRIP, last = first + run * KERN_STRIP;
+		last = last < p->rows ? last : p->rows;
+		work_rows(p, id, first, last);
+		rows += last - first;
+	}
+	atomic_fetch_add(&p->done, rows);
+	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	atomic_fetch_add(&p->bench->cpu, cpu);
+	atomic_fetch_add(&p->bench->wall, loop_now_ns() - wall);
+	if (id)
+		atomic_fetch_add(&p->bench->beside, cpu);
+}
+
+/* Seconds, and in p->done the rows that were done. */
+static double timed(struct rates_bench *b, struct pass *p) {
+	uint64_t begin = loop_now_ns();
+	p->until_ns = begin + PASS_NS;
+	atomic_store(&p->done, 0);
+	team_run(b->team, work, p);
+	uint64_t took = loop_now_ns() - begin;
+	return (double)(took ? took : 1) * 1e-9;
+}
+
+/* Bytes a second, times columns, of a pass over at most so many bytes; in *alone by the time in which members had a
+ * processor, as if nobody had taken it from them. */
+static double measure_pass(struct rates_bench *b, struct pass *p, size_t most, double *alone) {
+	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
+	size_t few = p->columns > 1 ? unit : FIRST_BYTES / strip * strip;
+	p->weights = b->weights;
+	p->rows = few / p->row_bytes;
+	p->laps = 1;
+	unsigned long long cpu = atomic_load(&b->cpu);
+	double took = timed(b, p);
+	if (took < PASS_NS * 1e-9) { /* else this is a slow rung's pass */
+		p->weights += few;   /* what has not been read just now */
+		p->rows = most / unit * unit / p->row_bytes;
+		p->laps = LAPS;
+		cpu = atomic_load(&b->cpu);
+		took = timed(b, p);
+	}
+	double bytes = (double)(p->done * p->row_bytes * p->columns);
+	double had = (double)(atomic_load(&b->cpu) - cpu) * 1e-9 / team_size(b->team);
+	*alone = had > 0 ? bytes / had : 0;
+	return bytes / took;
+}
+
+/* ---- rounds ---- */
+
+static void run_round(struct rates_bench *b, struct rates *out, struct rates *alone) {
+	const size_t most = b->bytes - 2 * FIRST_BYTES;
+	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1, .bench = b};
+	*out = *alone = (struct rates){0};
+	out->read = measure_pass(b, &p, most, &alone->read);
+	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
+		const struct kern_traits *traits = kern_traits(t);
+		if (!traits || !kern_ops()->mul[t])
+			continue;
+		size_t stride = kern_act_bytes(traits->form, WIDTH);
+		for (size_t c = 0; c < COLUMNS; c++)
+			if (kern_ops()->quantize[traits->form]((uint8_t *)b->acts + c * stride, b->x, WIDTH))
+				return;
+		p.mul = kern_ops()->mul[t];
+		p.row_bytes = kern_row_bytes((enum kern_type)t, WIDTH);
+		p.x = b->acts;
+		p.xstride = stride;
+		p.columns = 1;
+		out->one[t] = measure_pass(b, &p, most, &alone->one[t]);
+		p.columns = COLUMNS;
+		out->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes, &alone->many[t]);
+	}
+}
+
+static int ascending(const void *a, const void *b) {
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Takes figure i of each of n into v, without those that are not there, in order; how many. */
+static size_t column(const struct rates *of, size_t n, size_t i, double *v) {
+	size_t there = 0;
+	for (size_t k = 0; k < n; k++) {
+		double x = ((const double *)(const void *)&of[k])[i];
+		if (x > 0)
+			v[there++] = x;
+	}
+	qsort(v, there, sizeof *v, ascending);
+	return there;
+}
+
+static double products(const struct rates *r) {
+	double sum = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		sum += r->many[t];
+	return sum;
+}
+
+double rates_busy_seconds(void) {
+	unsigned long long t[8] = {
+	        0}; /* user, nice, system, idle, waiting for disks, interrupts, soft ones, stolen */
+	FILE *f = fopen("/proc/stat", "re");
+	long hz = sysconf(_SC_CLK_TCK);
+	int n = 0;
+	if (f) {
+		n = fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3],
+		        &t[4], &t[5], &t[6], &t[7]);
+		fclose(f);
+	}
+	return n >= 4 && hz > 0 ? (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)hz : 0;
+}
+
+double rates_lost(double busy, double own, double wall) {
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	double lost = wall > 0 ? (busy - own) / (wall * (double)(cpus > 0 ? cpus : 1)) : 0;
+	return lost > 0 ? lost < 1 ? lost : 1 : 0;
+}
+
+bool rates_disturbed(double lost) {
+	return lost > LOST_MOST;
+}
+
+/* Who has half of a processor, and shares its memory too, takes four times as long, not fifty. */
+bool rates_explained(double lost, double factor) {
+	double left = 1 - fmin(lost, 0.9);
+	return rates_disturbed(lost) && factor < 1.5 / (left * left);
+}
+
+/* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
+void rates_measure(struct rates_bench *b, struct rates_look *out) {
+	struct rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
+	double v[ROUNDS], busy = rates_busy_seconds();
+	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS, own = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	size_t n = 0;
+	bool rising = true;
+	*out = (struct rates_look){0};
+	atomic_store(&b->cpu, 0);
+	atomic_store(&b->beside, 0);
+	atomic_store(&b->wall, 0);
+	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
+		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
+		run_round(b, &round[n % ROUNDS], &alone[n % ROUNDS]);
+		rising = products(&round[n % ROUNDS]) > RISING * before;
+		n++;
+	}
+	n = n < ROUNDS ? n : ROUNDS;
+	for (size_t i = 0; i < FIGURES; i++) {
+		size_t there = column(round, n, i, v), aside = there >= ROUNDS ? 1 : 0;
+		((double *)(void *)&out->mid)[i] = there ? v[there / 2] : 0;
+		/* one moment is not how slow or quick a machine is: of several rounds the outermost do not count */
+		((double *)(void *)&out->low)[i] = there ? v[aside] : 0;
+		((double *)(void *)&out->high)[i] = there ? v[there - 1 - aside] : 0;
+		there = column(alone, n, i, v);
+		((double *)(void *)&out->alone)[i] = there ? v[there / 2] : 0;
+	}
+	own = clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
+	double wall = (double)atomic_load(&b->wall),
+	       held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
+	if (busy > 0)
+		busy = rates_busy_seconds() - busy;
+	out->lost = rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - begin) * 1e-9);
+	out->lost = fmax(out->lost, held);
+}
+
+void rates_add(struct rates_known *k, const struct rates_look *look, bool believed) {
+	if (believed && k->looks == 0)
+		*k = (struct rates_known){0}; /* what a busy machine let guess */
+	for (size_t i = 0; i < FIGURES; i++) {
+		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
+		       *high = (double *)(void *)&k->high + i;
+		double mid = ((const double *)(const void *)&look->mid)[i],
+		       least = ((const double *)(const void *)&look->low)[i],
+		       most = ((const double *)(const void *)&look->high)[i];
+		if (!(mid > 0))
+			continue;
+		double alone = ((const double *)(const void *)&look->alone)[i];
+		if (!believed && k->looks == 0) {
+			/* members of a team that did not run at once had more of the memory each: so it may be half as much */
+			*high = *best = fmax(mid, alone); /* the newest guess */
+			*low = *best / RATES_FACTOR;
+			continue;
+		}
+		*best = fmax(*best, mid);
+		/* how slow it can be is said by looks that nothing disturbed */
+		if (believed || !(*low > 0))
+			*low = *low > 0 ? fmin(*low, least) : least;
+		*high = fmax(fmax(*high, most), *best);
+	}
+	k->looks += believed;
+}
+
+void rates_widen(struct rates_known *k, const struct rates_known *was) {
+	for (size_t i = 0; i < FIGURES; i++) {
+		double *low = (double *)(void *)&k->low + i, *high = (double *)(void *)&k->high + i;
+		double least = ((const double *)(const void *)&was->low)[i],
+		       most = ((const double *)(const void *)&was->high)[i];
+		if (*low > 0 && least > 0) {
+			*low = fmin(*low, least);
+			*high = fmax(*high, most);
+		}
+	}
+}
+
+double rates_change(const struct rates *was, const struct rates *now) {
+	double off[FIGURES];
+	size_t n = 0;
+	for (size_t i = 0; i < FIGURES; i++) {
+		double a = ((const double *)(const void *)was)[i], b = ((const double *)(const void *)now)[i];
+		if (a > 0 && b > 0)
+			off[n++] = b / a;
+	}
+	qsort(off, n, sizeof *off, ascending);
+	return n ? off[n / 2] : 0;
+}
+
+int rates_drifted(const struct rates *was, const struct rates *now) {
+	double change = rates_change(was, now);
+	return change > 1 + DRIFT ? 1 : change > 0 && change < 1 - DRIFT ? -1 : 0;
+}
+
+bool rates_alike(const struct rates *was, const struct rates *now) {
+	double change = rates_change(was, now);
+	return change > 1 / RATES_FACTOR && change < RATES_FACTOR;
+}
+
+/* ---- what is measured with ---- */
+
+/* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
+ * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
+static uint8_t *map_weights(const char *dir, size_t bytes) {
+	char temp[DURABLE_TEMP];
+	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int fd = folder < 0 ? -1 : durable_create(folder, temp);
+	size_t part = FILL_BYTES, at = 0;
+	void *map = MAP_FAILED, *fill = malloc(part);
+	if (fill)
+		memset(fill, 0x3c, part);
+	if (fd >= 0) {
+		durable_discard(folder, temp);
+		/* as large as huge pages, and aligned: the kernel can map all of it so, as what is in the store (store_write.c) */
+		while (fill && at < bytes && durable_write_at(fd, fill, part, at) == 0)
+			at += part;
+		if (at == bytes)
+			map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (map == MAP_FAILED) { /* no disk, or a full one */
+		map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (map != MAP_FAILED)
+			memset(map, 0x3c, bytes);
+	}
+	free(fill);
+	if (folder >= 0)
+		close(folder);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+/* A slice does not lie in the last cache, so what is measured must not. */
+size_t rates_bytes(uint64_t memory) {
+	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: not known */
+	size_t bytes = last > 0 ? 2 * (size_t)last : 0;
+	bytes = bytes < BUFFER_BYTES ? BUFFER_BYTES : bytes < BUFFER_MOST ? bytes : BUFFER_MOST;
+	bytes = bytes < memory / BUFFER_SHARE ? bytes : (size_t)(memory / BUFFER_SHARE);
+	bytes = bytes / FILL_BYTES * FILL_BYTES;
+	return bytes > BUFFER_LEAST ? bytes : BUFFER_LEAST;
+}
+
+/* The largest activation row of any form. */
+static size_t widest_act(void) {
+	size_t most = 0;
+	for (int f = 0; f < KERN_FORMS; f++) {
+		size_t n = kern_act_bytes((enum kern_form)f, WIDTH);
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
+/* How many results a pass may have. */
+static size_t results(unsigned threads, size_t bytes) {
+	size_t rows = 0, many = MANY_ROWS > threads * KERN_STRIP ? MANY_ROWS : threads * KERN_STRIP;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		if (kern_traits(t)) {
+			size_t n = bytes / kern_row_bytes((enum kern_type)t, WIDTH);
+			rows = n > rows ? n : rows;
+		}
+	return many * COLUMNS > rows ? many * COLUMNS : rows;
+}
+
+int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+        const atomic_bool *stop) {
+	struct rates_bench *b = calloc(1, sizeof *b);
+	int rc = -ENOMEM;
+	if (!b)
+		return rc;
+	b->stop = stop;
+	b->bytes = bytes;
+	b->weights = map_weights(dir, b->bytes);
+	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
+	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * widest_act());
+	b->y = malloc(results(threads, b->bytes) * sizeof *b->y);
+	b->sums = calloc((size_t)threads * SUM_STRIDE, sizeof *b->sums);
+	if (b->weights && b->x && b->acts && b->y && b->sums)
+		rc = team_create(&b->team, threads, cpus);
+	if (rc) {
+		rates_close(b);
+		return rc;
+	}
+	for (size_t i = 0; i < WIDTH; i++)
+		b->x[i] = (float)(i % 17) - 8.0f;
+	*out = b;
+	return 0;
+}
+
+void rates_close(struct rates_bench *b) {
+	if (!b)
+		return;
+	team_destroy(b->team);
+	if (b->weights)
+		munmap(b->weights, b->bytes);
+	free(b->x);
+	free(b->acts);
+	free(b->y);
+	free(b->sums);
+	free(b);
+}

@@ -1,0 +1,152 @@
+/* served_rates: see served_rates.h. */
+#include "daemon/calibration/served_rates.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SLOWER_WINDOWS 3   /* that all say so, before a node is believed to be slower than measured */
+#define SMALL_FACTOR 8.0   /* what a cache may explain, of a stage that may lie in one */
+#define SMALL_SECONDS 1e-3 /* predictions below say nothing of a small stage */
+#define SMALL_SLOWER 5e-3  /* nor is one slower by less */
+#define LAYER_SECONDS 1e-4 /* that a layer may take whatever its weights are */
+#define PROMPT_ROWS 64     /* of a step of many, at least (PLANNER_MANY) */
+#define WINDOW_SECONDS 0.1 /* of computing, and */
+#define WINDOW_ONE 16      /* rows; or */
+#define WINDOW_LONG 2.0    /* seconds, and */
+#define WINDOW_ONE_LEAST 4 /* rows */
+#define WINDOW_MANY 128
+
+static struct served_stage *stage_of(
+        struct served *s, const struct manifest *m, uint32_t first, uint32_t last) {
+	struct served_stage *old = &s->stage[0];
+	for (size_t i = 0; i < SERVED_STAGES; i++) {
+		struct served_stage *st = &s->stage[i];
+		if (st->used && content_equal(&st->manifest, &m->id) && st->first == first &&
+		        st->last == last) {
+			st->used = ++s->uses;
+			return st;
+		}
+		old = st->used < old->used ? st : old;
+	}
+	*old = (struct served_stage){.manifest = m->id, .first = first, .last = last, .used = ++s->uses};
+	return old;
+}
+
+static double rate_of(const struct rates *r, enum served_kind kind, enum kern_type t) {
+	return kind == SERVED_ONE ? r->one[t] : r->many[t];
+}
+
+/* Seconds of a row by these rates; 0: one of them is not known.  Norms count with steps of one row alone, as for the planner. */
+static double predict(const struct manifest *m, uint32_t first, uint32_t last, enum served_kind kind,
+        const struct rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
+	double seconds = 0;
+	*bytes = 0;
+	for (uint32_t l = first; l < last && l < m->hp.layers; l++)
+		for (int k = 0; k < LAYER_ROLES; k++) {
+			const struct manifest_tensor *t = &m->layer[l][k];
+			bool norm = manifest_layer_is_norm((enum layer_role)k);
+			if (norm && kind == SERVED_MANY)
+				continue;
+			if (!(rate_of(r, kind, t->type) > 0))
+				return 0;
+			seconds += (double)t->bytes / rate_of(r, kind, t->type);
+			*bytes += t->bytes;
+			type[t->type] = type[t->type] || !norm;
+		}
+	return seconds;
+}
+
+static bool is_whole(enum served_kind kind, uint64_t rows, double seconds) {
+	if (kind == SERVED_MANY)
+		return rows >= WINDOW_MANY && seconds >= WINDOW_SECONDS;
+	return (rows >= WINDOW_ONE && seconds >= WINDOW_SECONDS) ||
+	       (rows >= WINDOW_ONE_LEAST && seconds >= WINDOW_LONG);
+}
+
+static double quickest(const struct served_stage *st, enum served_kind kind) {
+	unsigned n = st->windows[kind] < SERVED_WINDOWS ? st->windows[kind] : SERVED_WINDOWS;
+	double best = st->window[kind][0];
+	for (unsigned i = 1; i < n; i++)
+		best = fmin(best, st->window[kind][i]);
+	return best;
+}
+
+/* How far apart they are, as far as that says something of the rates; 0: it does not. */
+static double factor_of(
+        double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
+	double fixed = layers * LAYER_SECONDS / (kind == SERVED_MANY ? PROMPT_ROWS : 1);
+	double least = small ? SMALL_FACTOR : RATES_FACTOR;
+	/* of a small stage a step is mostly waiting for threads, which a busy machine makes long */
+	if (measured > least * predicted + fixed && (!small || measured - predicted > SMALL_SLOWER))
+		return measured / predicted;
+	if (predicted > least * measured && (!small || predicted > SMALL_SECONDS))
+		return predicted / measured;
+	return 0;
+}
+
+struct served_off served_add(struct served *s, const struct manifest *m, uint32_t first, uint32_t last,
+        enum served_kind kind, const struct served_sum *sum, const struct rates *measured, size_t small,
+        long long now) {
+	struct served_off off = {0};
+	struct served_stage *st = stage_of(s, m, first, last);
+	struct served_sum *from = &st->from[kind];
+	bool type[KERN_TYPES] = {false};
+	uint64_t bytes;
+	if (sum->rows < from->rows || sum->seconds < from->seconds) { /* it was made anew */
+		*from = *sum;
+		return off;
+	}
+	if (from->wall == 0) { /* what came before was computed at a time that nobody watched */
+		*from = *sum;
+		return off;
+	}
+	uint64_t rows = sum->rows - from->rows;
+	if (rows == 0) { /* a window begins with its first step, not with the rest before it */
+		from->busy = sum->busy;
+		from->own = sum->own;
+		from->wall = sum->wall;
+		return off;
+	}
+	if (!is_whole(kind, rows, sum->seconds - from->seconds))
+		return off;
+	double seconds = (sum->seconds - from->seconds) / (double)rows;
+	double lost = rates_lost(sum->busy - from->busy, sum->own - from->own, sum->wall - from->wall);
+	*from = *sum;
+	double predicted = predict(m, first, last, kind, measured, type, &bytes);
+	if (!(predicted > 0))
+		return off;
+	if (seconds > predicted && rates_explained(lost, seconds / predicted))
+		return off;
+	st->window[kind][st->windows[kind]++ % SERVED_WINDOWS] = seconds;
+	seconds = quickest(st, kind);
+	if (seconds > predicted && st->windows[kind] < SLOWER_WINDOWS)
+		return off;
+	off.predicted = predicted;
+	off.measured = seconds;
+	off.factor = factor_of(predicted, seconds, kind, last - first, bytes <= small);
+	off.first = off.factor > 0 && !st->told[kind];
+	st->told[kind] = off.factor > 0;
+	struct served_rate *rate = kind == SERVED_ONE ? s->one : s->many;
+	for (unsigned t = 0; t < KERN_TYPES && bytes > small; t++)
+		if (type[t])
+			rate[t] = off.factor > 0 ? (struct served_rate){rate_of(measured, kind, t) *
+			                                                        predicted / seconds,
+			                                   now}
+			                         : (struct served_rate){0};
+	return off;
+}
+
+static void apply(const struct served_rate *s, double *r, long long now) {
+	if (!(s->rate > 0) || !(*r > 0))
+		return;
+	bool old = now < s->at || now - s->at > SERVED_BELIEVED;
+	if (s->rate > *r || !old)
+		*r = s->rate;
+}
+
+void served_apply(const struct served *s, struct rates *r, long long now) {
+	for (unsigned t = 0; t < KERN_TYPES; t++) {
+		apply(&s->one[t], &r->one[t], now);
+		apply(&s->many[t], &r->many[t], now);
+	}
+}

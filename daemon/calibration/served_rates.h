@@ -1,0 +1,64 @@
+/* served_rates: what serving shows of this node's rates, and where that contradicts what was measured.
+ *
+ * Owns: for each stage that is served, how quick its last windows of steps were; and for each weight type the rate that they
+ * speak of, where it is another than the measured one by RATES_FACTOR or more.
+ * Invariants: a busy machine only makes steps slower.  So of the last windows the quickest counts; one that is slower than
+ * measured counts only if it is not the machine's other work that explains it, and not alone.  A rate that is slower than the
+ * measured one is believed for a day: a node that was slow once, and has no layers since, gets its chance again.
+ * Threads: the loop.  No clock of its own: whoever calls says what time it is. */
+#ifndef DAEMON_CALIBRATION_SERVED_RATES_H
+#define DAEMON_CALIBRATION_SERVED_RATES_H
+#include "daemon/calibration/kernel_rates.h"
+#include "shard/manifest.h"
+
+#define SERVED_WINDOWS 8
+#define SERVED_STAGES 8
+#define SERVED_BELIEVED 86400 /* seconds */
+
+enum served_kind { SERVED_ONE, SERVED_MANY, SERVED_KINDS }; /* steps of one row; of many, as prompts are */
+
+/* What has been computed of a stage since it was made, and the processor time that passed meanwhile, as far as it counts. */
+struct served_sum {
+	uint64_t rows;
+	double seconds; /* computing them */
+	double busy, own,
+	        wall; /* processor time of the system and of this process; the clock: of no fixed beginning */
+};
+
+struct served_stage {
+	struct content_id manifest;
+	uint32_t first, last;
+	uint64_t used; /* the greater, the later; 0: free */
+	struct served_sum from[SERVED_KINDS];
+	double window[SERVED_KINDS][SERVED_WINDOWS]; /* seconds a row, a ring */
+	unsigned windows[SERVED_KINDS];              /* ever */
+	bool told[SERVED_KINDS];                     /* that it is off */
+};
+
+struct served_rate {
+	double rate; /* as in struct rates; 0: none */
+	long long at;
+};
+
+struct served {
+	struct served_rate one[KERN_TYPES], many[KERN_TYPES];
+	struct served_stage stage[SERVED_STAGES];
+	uint64_t uses;
+};
+
+struct served_off {
+	double factor;              /* 0: prediction and measurement agree, or nobody can say yet */
+	double predicted, measured; /* seconds a row */
+	bool first;                 /* it was not off before */
+};
+
+/* Takes what a stage has computed so far.  measured: what was measured of this machine.  small: bytes of weights that may lie
+ * in a cache: of a stage that has no more the rates are not taken, only that they are off.  now: as time() has it. */
+struct served_off served_add(struct served *s, const struct manifest *m, uint32_t first, uint32_t last,
+        enum served_kind kind, const struct served_sum *sum, const struct rates *measured, size_t small,
+        long long now);
+
+/* Puts the rates that serving showed in place of those that were measured. */
+void served_apply(const struct served *s, struct rates *r, long long now);
+
+#endif

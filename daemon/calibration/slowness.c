@@ -1,0 +1,96 @@
+/* slowness: see slowness.h. */
+#include "daemon/calibration/slowness.h"
+
+#include "daemon/calibration/kernel_rates.h"
+#include "proto/size.h"
+
+#include <stdio.h>
+
+#define ROWS_LEAST 16                   /* before a stage's time says anything */
+#define DIFFERENCE 5e-3                 /* seconds: less is what any step may wait for */
+#define LAYER_SECONDS 1e-4              /* that a layer may take whatever its weights are */
+#define SMALL_BYTES ((uint64_t)1 << 30) /* of weights that may lie in a cache, */
+#define SMALL_FACTOR 8.0                /* which explains so much */
+#define QUICKER_SECONDS 1e-3            /* a prediction below that says little */
+
+/* How much slower than the other, as people say it: "8 times". */
+static double times(double slow, double quick) {
+	return slow / quick;
+}
+
+static bool than_usual(struct slow *out, const Caravan__StageState *st, const char *name) {
+	if (!(st->usual_seconds > 0) || st->lately_seconds < SLOW_TIMES * st->usual_seconds ||
+	        st->lately_seconds - st->usual_seconds < DIFFERENCE)
+		return false;
+	out->kind = "slow-stage";
+	snprintf(out->what, sizeof out->what,
+	        "%s is %.0f times slower than usual: layers %u to %u of %s take %s a token, and usually %s.",
+	        name, times(st->lately_seconds, st->usual_seconds), st->first, st->last - 1, st->model,
+	        size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
+	snprintf(out->advice, sizeof out->advice,
+	        "See whether %s is busy with other programs, too hot, or short of memory.", name);
+	return true;
+}
+
+static bool than_predicted(struct slow *out, const Caravan__Plan *plan, const Caravan__Stage *s,
+        const Caravan__StageState *st, const Caravan__NodeState *node, const char *name) {
+	double took =
+	        st->usual_seconds > 0 ? st->usual_seconds : st->single_seconds / (double)st->single_rows;
+	double fixed = LAYER_SECONDS * (s->last - s->first);
+	bool slower = took > RATES_FACTOR * s->seconds + fixed && took - s->seconds > DIFFERENCE;
+	double least = st->weight_bytes < SMALL_BYTES ? SMALL_FACTOR : RATES_FACTOR;
+	bool quicker = s->seconds > least * took && s->seconds > QUICKER_SECONDS;
+	if (!slower && !quicker)
+		return false;
+	double off = slower ? times(took, s->seconds) : times(s->seconds, took);
+	out->kind = "prediction-off";
+	snprintf(out->what, sizeof out->what,
+	        "The prediction for %s is %.0f times off%s: layers %u to %u of %s take %s a token, %s were predicted.",
+	        name, off, node && node->measuring ? ": measuring again when it rests" : "", s->first,
+	        s->last - 1, plan->model, size_ms(took).s, size_ms(s->seconds).s);
+	if (slower && node && !node->measuring)
+		snprintf(out->advice, sizeof out->advice,
+		        "See whether %s is busy with other programs or throttled; 'caravan measure %s' measures it again.",
+		        name, name);
+	else if (node && !node->measuring)
+		snprintf(out->advice, sizeof out->advice,
+		        "Its figures are corrected: 'caravan unload %s' and 'caravan load' plan by them.",
+		        plan->model);
+	return true;
+}
+
+bool slow_stage(struct slow *out, const Caravan__Plan *plan, size_t stage, const Caravan__StageState *st,
+        const Caravan__NodeState *node, const char *name) {
+	const Caravan__Stage *s = plan->stages[stage];
+	*out = (struct slow){.kind = ""};
+	if (!st || st->single_rows < ROWS_LEAST)
+		return false;
+	if (than_usual(out, st, name))
+		return true;
+	/* how quick a disk is changes from one day to another, and nothing is planned by what it was */
+	return s->seconds > 0 && !s->streamed && than_predicted(out, plan, s, st, node, name);
+}
+
+bool slow_measured(struct slow *out, const Caravan__NodeState *node, const char *name) {
+	*out = (struct slow){.kind = "measured-busy"};
+	if (!node || !node->disturbed)
+		return false;
+	snprintf(out->what, sizeof out->what,
+	        "%s was measured while other programs had %.0f%% of its processors: plans go by a guess.",
+	        name, 100 * node->lost);
+	snprintf(out->advice, sizeof out->advice,
+	        "It is measured again by itself; 'caravan measure %s' does it at once when its machine is idle.",
+	        name);
+	return true;
+}
+
+bool slow_link(struct slow *out, const Caravan__PeerState *p, const char *from, const char *to) {
+	*out = (struct slow){.kind = "slow-link"};
+	if (!(p->rate > 0) || p->slow_best <= p->rate)
+		return false;
+	snprintf(out->what, sizeof out->what, "The link from %s to %s carries %s/s, and had %s/s.", from, to,
+	        size_text(p->rate).s, size_text(p->slow_best).s);
+	snprintf(out->advice, sizeof out->advice,
+	        "Look at the cable, the wireless or what else uses the network between %s and %s.", from, to);
+	return true;
+}

@@ -1,0 +1,201 @@
+/* executor: the thread for disk, hashing and packing.
+ *
+ * Owns: its thread, the queue of jobs that wait and the list of those that have run.  One call into the loop is
+ * under way at most; it hands back all that have run since, so that the loop is not woken for each.
+ * Invariant: every accepted job's `done` is called exactly once, on the loop's thread, in the order of submission.
+ * Threads: run() here is the loader's own; the rest is the loop's. */
+#include "daemon/core/executor.h"
+
+#include "kernels/thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct job {
+	loop_fn *run;
+	loader_done_fn *done;
+	void *arg;
+	struct job *next;
+};
+
+struct list {
+	struct job *head, **tail;
+};
+
+/* What the loop is handed: outlives the loader when a call is still in the mailbox. */
+struct bell {
+	struct loader *ld; /* NULL: the loader has gone */
+};
+
+struct loader {
+	struct loop *loop; /* borrowed */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct list waiting, ran; /* under lock, as all below */
+	struct bell *bell;
+	bool rung, stop;
+	unsigned open; /* the loop's own */
+};
+
+static void list_init(struct list *l) {
+	l->head = NULL;
+	l->tail = &l->head;
+}
+
+static void list_push(struct list *l, struct job *j) {
+	j->next = NULL;
+	*l->tail = j;
+	l->tail = &j->next;
+}
+
+static struct job *list_pop(struct list *l) {
+	struct job *j = l->head;
+	if (j) {
+		l->head = j->next;
+		if (!l->head)
+			l->tail = &l->head;
+	}
+	return j;
+}
+
+static void hand_back(struct list *l, bool cancelled) {
+	struct job *j;
+	while ((j = list_pop(l))) {
+		if (j->done)
+			j->done(j->arg, cancelled);
+		free(j);
+	}
+}
+
+/* On the loop: everything that has run since the bell was rung. */
+static void answer(void *arg) {
+	struct bell *b = arg;
+	struct loader *ld = b->ld;
+	if (!ld) {
+		free(b);
+		return;
+	}
+	/* one at a time: a done may destroy the loader, and later ones must still be found by it */
+	for (;;) {
+		pthread_mutex_lock(&ld->lock);
+		struct job *j = list_pop(&ld->ran);
+		if (!j)
+			ld->rung = false;
+		pthread_mutex_unlock(&ld->lock);
+		if (!j)
+			return;
+		loader_done_fn *done = j->done;
+		void *what = j->arg;
+		free(j);
+		ld->open--;
+		if (done)
+			done(what, false);
+		if (!b->ld) {
+			free(b);
+			return;
+		}
+	}
+}
+
+static void *run(void *arg) {
+	struct loader *ld = arg;
+	pthread_mutex_lock(&ld->lock);
+	for (;;) {
+		while (!ld->stop && !ld->waiting.head)
+			pthread_cond_wait(&ld->wake, &ld->lock);
+		if (ld->stop)
+			break;
+		struct job *j = list_pop(&ld->waiting);
+		pthread_mutex_unlock(&ld->lock);
+		j->run(j->arg);
+		pthread_mutex_lock(&ld->lock);
+		list_push(&ld->ran, j);
+		while (!ld->rung && !ld->stop) {
+			ld->rung = true;
+			if (loop_post(ld->loop, answer, ld->bell) == 0)
+				break;
+			/* no memory for the call: the results are kept, so try again a little later */
+			ld->rung = false;
+			pthread_mutex_unlock(&ld->lock);
+			nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+			pthread_mutex_lock(&ld->lock);
+		}
+	}
+	pthread_mutex_unlock(&ld->lock);
+	return NULL;
+}
+
+int loader_create(struct loader **out, struct loop *l) {
+	struct loader *ld = calloc(1, sizeof *ld);
+	struct bell *b = calloc(1, sizeof *b);
+	if (!ld || !b) {
+		free(ld);
+		free(b);
+		return -ENOMEM;
+	}
+	ld->loop = l;
+	ld->bell = b;
+	b->ld = ld;
+	list_init(&ld->waiting);
+	list_init(&ld->ran);
+	pthread_mutex_init(&ld->lock, NULL);
+	pthread_cond_init(&ld->wake, NULL);
+	int rc = thread_start(&ld->thread, NULL, run, ld);
+	if (rc) {
+		pthread_cond_destroy(&ld->wake);
+		pthread_mutex_destroy(&ld->lock);
+		free(b);
+		free(ld);
+		return rc;
+	}
+	*out = ld;
+	return 0;
+}
+
+void loader_destroy(struct loader *ld) {
+	if (!ld)
+		return;
+	pthread_mutex_lock(&ld->lock);
+	ld->stop = true;
+	pthread_cond_signal(&ld->wake);
+	pthread_mutex_unlock(&ld->lock);
+	pthread_join(ld->thread, NULL);
+	/* the thread has ended: no lock is needed, and a done that submits is refused by `stop` */
+	hand_back(&ld->ran, false);
+	hand_back(&ld->waiting, true);
+	ld->bell->ld = NULL;
+	if (!ld->rung)
+		free(ld->bell); /* else the call in the mailbox frees it */
+	pthread_cond_destroy(&ld->wake);
+	pthread_mutex_destroy(&ld->lock);
+	free(ld);
+}
+
+int loader_submit(struct loader *ld, loop_fn *fn, loader_done_fn *done, void *arg) {
+	struct job *j = malloc(sizeof *j);
+	if (!j)
+		return -ENOMEM;
+	j->run = fn;
+	j->done = done;
+	j->arg = arg;
+	pthread_mutex_lock(&ld->lock);
+	bool stop = ld->stop;
+	if (!stop) {
+		list_push(&ld->waiting, j);
+		pthread_cond_signal(&ld->wake);
+	}
+	pthread_mutex_unlock(&ld->lock);
+	if (stop) {
+		free(j);
+		return -ESHUTDOWN;
+	}
+	ld->open++;
+	return 0;
+}
+
+unsigned loader_open(const struct loader *ld) {
+	return ld->open;
+}

@@ -1,0 +1,51 @@
+/* loop: the one thread that owns sockets, timers, signals and all cluster state; libevent underneath.
+ *
+ * Owns: the event base and a mailbox through which other threads hand work to the loop.
+ * Threads: loop_post from any thread; everything else on the loop's own. */
+#ifndef DAEMON_CORE_LOOP_H
+#define DAEMON_CORE_LOOP_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+struct event_base;
+struct loop;
+struct loop_timer;
+typedef void loop_fn(void *arg);
+
+int loop_create(struct loop **out);
+void loop_destroy(struct loop *l); /* NULL allowed; what is still in the mailbox is run first */
+struct event_base *loop_base(struct loop *l);
+int loop_run(struct loop *l);   /* until loop_stop */
+void loop_stop(struct loop *l); /* on the loop, or before it runs: then loop_run returns at once */
+bool loop_on_thread(const struct loop *l);
+
+/* Runs fn(arg) on the loop, soon, in the order of posts of one thread.  0 or -ENOMEM. */
+int loop_post(struct loop *l, loop_fn *fn, void *arg);
+
+/* Runs fn after `ms` milliseconds, once or again and again; loop thread only; NULL: no memory.
+ * A timer for once is gone when its fn returns: forget the pointer there. */
+struct loop_timer *loop_timer_start(struct loop *l, uint64_t ms, bool repeat, loop_fn *fn, void *arg);
+void loop_timer_stop(struct loop_timer *t); /* NULL allowed; safe inside its own fn */
+
+uint64_t loop_now_ns(void); /* monotonic */
+
+/* Logging: one line on standard error with a level and the subject; a repeated line is counted, not repeated
+ * (a junk sender must not fill a disk). Never given secrets or prompts. Any thread.
+ * Every level is printed where CARAVAN_DEBUG is in the environment. */
+enum loop_level { LOG_LINE_ERROR, LOG_LINE_WARN, LOG_LINE_INFO, LOG_LINE_DEBUG };
+/* Lines begin with the local time where log_wants_time says so of standard error; before threads start. */
+void log_with_time(void);
+/* Whether lines in this descriptor need a time of their own: a file or a pipe does, unless it is the journal's
+ * (journal_stream: JOURNAL_STREAM of the environment, "DEVICE:INODE", or NULL), which adds its own. */
+bool log_wants_time(int fd, const char *journal_stream);
+#define LOG_STAMP 32
+/* ISO 8601, local, with its offset: 2026-11-30T02:29:21+01:00. */
+void log_stamp(char out[LOG_STAMP], time_t at);
+void log_up_to(enum loop_level most); /* LOG_LINE_INFO unless said; before threads start */
+void log_line(enum loop_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for what others can cause as often as they like: strangers, members that went bad, clients. */
+void log_others(enum loop_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,485 @@
+/* announce: telling the others what became of a model, and hearing it from them; unloading from any node.
+ *
+ * Owns: news on their way to an answer, and requests to unload that another node's coordinator is at work on.
+ * Invariants: only a plan's coordinator is believed; the highest epoch wins; what serves here under our own
+ * coordination gives its name up to nobody, but for the same weights that serve under a higher epoch when no other node
+ * takes part in ours any more: then they took us for gone, and one of them took over.  News that a model serves is acknowledged when its vocabulary is here,
+ * so that whoever was told can take prompts.
+ * Threads: the loop. */
+#include "daemon/deploy/deploy_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct answer {
+	struct node_id node;
+	uint64_t ref; /* 0: answered, or not to be expected any more */
+};
+
+/* News to several nodes, or one request to unload: over when nobody is left to answer. */
+struct tell {
+	struct deploy *d;
+	struct answer *to;
+	size_t count;
+	uint64_t since_ns;
+	void (*done)(void *arg);                        /* of news, or */
+	void (*unloaded)(void *arg, const char *error); /* of a request */
+	void *arg;
+	char error[WIRE_TEXT_MAX + 1];
+	struct loop_timer *over;
+	struct tell *next;
+};
+
+static void tell_free(struct tell *t) {
+	for (struct tell **at = &t->d->tells; *at; at = &(*at)->next)
+		if (*at == t) {
+			*at = t->next;
+			break;
+		}
+	loop_timer_stop(t->over);
+	free(t->to);
+	free(t);
+}
+
+static void over(void *arg) {
+	struct tell *t = arg, copy = *t;
+	t->over = NULL;
+	tell_free(t);
+	if (copy.done)
+		copy.done(copy.arg);
+	if (copy.unloaded)
+		copy.unloaded(copy.arg, copy.error[0] ? copy.error : NULL);
+}
+
+static void check_over(struct tell *t) {
+	if (t->over)
+		return;
+	for (size_t i = 0; i < t->count; i++)
+		if (t->to[i].ref)
+			return;
+	t->over = loop_timer_start(
+	        t->d->c.loop, 0, false, over, t); /* without memory the next tick asks again */
+}
+
+static struct tell *tell_create(struct deploy *d, size_t room) {
+	struct tell *t = calloc(1, sizeof *t);
+	if (!t)
+		return NULL;
+	t->d = d;
+	t->since_ns = loop_now_ns();
+	t->to = calloc(room + 1, sizeof *t->to);
+	if (!t->to) {
+		free(t);
+		return NULL;
+	}
+	t->next = d->tells;
+	d->tells = t;
+	return t;
+}
+
+int news_tell(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg) {
+	struct deploy *d = m->d;
+	const struct member *who;
+	size_t count = 0;
+	while (members_at(d->c.members, count))
+		count++;
+	struct tell *t = tell_create(d, count);
+	if (!t)
+		return -ENOMEM;
+	t->done = done;
+	t->arg = arg;
+	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	news.plan = m->plan;
+	news.phase = m->pub.phase;
+	news.reason = m->reason;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
+	env.plan = &news;
+	for (size_t i = 0; (who = members_at(d->c.members, i)); i++) {
+		if (who->self || who->expelled || !who->up || (only && !node_id_equal(&who->id, only)))
+			continue;
+		env.ref = peers_ref(d->peers);
+		/* one without a link hears when it comes up */
+		if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL) == 0)
+			t->to[t->count++] = (struct answer){who->id, env.ref};
+	}
+	check_over(t);
+	return 0;
+}
+
+static void acknowledge(struct deploy *d, const struct peers_from *from) {
+	Caravan__Ack ack = CARAVAN__ACK__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
+	env.ack = &ack;
+	peers_answer(d->peers, from, &env, NULL);
+}
+
+void news_learnt(struct model *m, const char *error) {
+	while (m->waiting) {
+		struct waiting *w = m->waiting;
+		m->waiting = w->next;
+		if (error)
+			peers_refuse(m->d->peers, &w->from, "%s", error);
+		else
+			acknowledge(m->d, &w->from);
+		free(w);
+	}
+}
+
+/* ---- hearing ---- */
+
+static const char not_served[] = "this node does not serve its stage of that plan";
+
+/* Whether the news says that we serve a stage of this plan. */
+static bool names_us(const struct deploy *d, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
+	for (size_t i = 0; i < plan->n_stages && news->phase == CARAVAN__MODEL_PHASE__SERVING; i++)
+		if (memcmp(plan->stages[i]->node.data, d->self.b, sizeof d->self.b) == 0)
+			return true;
+	return false;
+}
+
+/* Whether a model that we coordinate gives way to the same weights that serve under another coordinator.  It does when its own
+ * plan does not serve.  When both serve, after the cluster was cut in two, the other nodes decide by which plan they believe,
+ * and the higher epoch where they are even, or where there are none. */
+static bool taken_over(const struct model *m, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
+	struct node_id by;
+	size_t believe, doubt;
+	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: the door has seen to it */
+	if (!model_ours(m) || m->load || news->phase != CARAVAN__MODEL_PHASE__SERVING ||
+	        memcmp(m->plan->manifest.data, plan->manifest.data, sizeof(struct content_id)) != 0)
+		return false;
+	if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING)
+		return true;
+	compare_count(m, &by, &believe, &doubt);
+	if (wire_epoch_compare(m->plan->epoch, plan->epoch) < 0)
+		return doubt >= believe;
+	return doubt > 0 && believe == 0;
+}
+
+/* Makes room for a newer plan of this name. NULL, or what speaks against it. */
+static const char *give_way(struct model *m, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
+	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
+	if (taken_over(m, news)) {
+		struct node_id by;
+		node_id_from_bytes(&by, plan->coordinator);
+		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was taken for gone",
+		        plan->model, deploy_node_name(m->d, &by));
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
+		return NULL;
+	}
+	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0)
+		return "the plan is older than the one that this node knows";
+	if (model_ours(m) && busy)
+		return "this node coordinates a model of that name";
+	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
+		return "the name is in use by a model that another node coordinates";
+	if (names_us(m->d, news))
+		return not_served;
+	if (memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
+		model_drop_draft(m);
+	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+	return NULL;
+}
+
+static void on_plan(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	const Caravan__PlanNews *news = env->plan;
+	const Caravan__Plan *plan = news->plan;
+	(void)payload;
+	if (from->local || memcmp(from->node.b, plan->coordinator.data, sizeof from->node.b) != 0) {
+		peers_refuse(d->peers, from, "only a plan's coordinator speaks of it");
+		return;
+	}
+	struct model *m = deploy_model_named(d, plan->model);
+	compare_forget_load(d, plan->model);
+	bool over =
+	        news->phase == CARAVAN__MODEL_PHASE__UNLOADED || news->phase == CARAVAN__MODEL_PHASE__FAILED;
+	bool same = m && wire_epoch_compare(m->plan->epoch, plan->epoch) == 0;
+	/* what another coordinator tried under this name, or knew by it, says nothing of the model that we know */
+	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) &&
+	        !deploy_coordinator_gone(m)) {
+		peers_refuse(d->peers, from, "another node coordinates the model of that name here");
+		return;
+	}
+	/* a model that we were taking over is its coordinator's again */
+	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
+		load_stop(m->load, "its coordinator is back");
+	if (m && !same) {
+		const char *why = give_way(m, news);
+		if (why) {
+			peers_refuse(d->peers, from, "%s", why);
+			return;
+		}
+		m = NULL;
+	}
+	if (over) {
+		if (m)
+			model_remove(m, news->phase, news->reason);
+		acknowledge(d, from);
+		return;
+	}
+	if (names_us(d, news) && !(m && m->stage)) { /* we know best */
+		peers_refuse(d->peers, from, "%s", not_served);
+		return;
+	}
+	if (m) {
+		model_set(m, news->phase, news->reason);
+	} else {
+		char err[256];
+		m = model_create(d, plan, news->phase, news->reason, err, sizeof err);
+		if (!m) {
+			peers_refuse(d->peers, from, "%s", err);
+			return;
+		}
+	}
+	struct waiting *w = NULL;
+	if (news->phase == CARAVAN__MODEL_PHASE__SERVING && m->learnt != LEARN_DONE)
+		w = calloc(1, sizeof *w);
+	if (!w) {
+		acknowledge(d, from);
+		return;
+	}
+	w->from = *from;
+	w->next = m->waiting;
+	m->waiting = w;
+	model_learn_from_cluster(m);
+}
+
+static struct answer *answer_of(struct deploy *d, const struct peers_from *from, struct tell **out) {
+	for (struct tell *t = d->tells; t; t = t->next)
+		for (size_t i = 0; i < t->count; i++)
+			if (t->to[i].ref == from->ref && from->ref &&
+			        node_id_equal(&t->to[i].node, &from->node)) {
+				*out = t;
+				return &t->to[i];
+			}
+	return NULL;
+}
+
+static void on_ack(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct tell *t;
+	struct answer *a = answer_of(arg, from, &t);
+	(void)env;
+	(void)payload;
+	if (!a)
+		return;
+	a->ref = 0;
+	check_over(t);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	struct tell *t;
+	struct answer *a = answer_of(d, from, &t);
+	(void)payload;
+	if (!a)
+		return;
+	a->ref = 0;
+	if (t->unloaded)
+		snprintf(t->error, sizeof t->error, "%s", env->refused->reason);
+	else
+		log_line(LOG_LINE_WARN, "%s refused the announcement of a plan: %s",
+		        deploy_node_name(d, &from->node), env->refused->reason);
+	check_over(t);
+}
+
+void news_node_down(struct deploy *d, const struct node_id *id) {
+	for (struct tell *t = d->tells; t; t = t->next) {
+		for (size_t i = 0; i < t->count; i++)
+			if (t->to[i].ref && node_id_equal(&t->to[i].node, id)) {
+				t->to[i].ref = 0;
+				if (t->unloaded)
+					snprintf(t->error, sizeof t->error, "%s went down",
+					        deploy_node_name(d, id));
+			}
+		check_over(t);
+	}
+}
+
+void news_tick(struct deploy *d) {
+	for (struct tell *t = d->tells; t; t = t->next) {
+		if (loop_now_ns() - t->since_ns > DEPLOY_TELL_MS * 1000000ull)
+			for (size_t i = 0; i < t->count; i++)
+				if (t->to[i].ref) {
+					log_line(LOG_LINE_WARN,
+					        "%s does not answer the announcement of a plan",
+					        deploy_node_name(d, &t->to[i].node));
+					snprintf(t->error, sizeof t->error, "%s does not answer",
+					        deploy_node_name(d, &t->to[i].node));
+					t->to[i].ref = 0;
+				}
+		check_over(t);
+	}
+}
+
+/* ---- unloading ---- */
+
+/* A model that made drafts for one that is gone: nobody asked for it by its name. */
+static void unload_draft(struct deploy *d, const char *name) {
+	struct model *m = *name ? deploy_model_named(d, name) : NULL;
+	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
+		return;
+	model_ref(m);
+	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	(void)news_tell(m, NULL, NULL, NULL);
+	model_unref(m);
+}
+
+/* Takes a model or a load of ours away. 0, or -ENOENT, -ENOMEM with a sentence. */
+static int unload_ours(
+        struct deploy *d, const char *name, void (*done)(void *arg), void *arg, char *err, size_t errlen) {
+	struct model *m = deploy_model_named(d, name);
+	if (!m || !model_ours(m)) {
+		snprintf(err, errlen, "this node coordinates no model %s", name);
+		return -ENOENT;
+	}
+	model_ref(m);
+	if (m->load)
+		load_stop(m->load, "it was unloaded while it was being loaded");
+	if (m->listed)
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	unload_draft(d, m->plan->draft);
+	state_save_plans(d);
+	int rc = news_tell(m, NULL, done, arg);
+	if (rc)
+		snprintf(err, errlen, "no memory");
+	model_unref(m);
+	return rc;
+}
+
+struct remote {
+	struct deploy *d;
+	struct peers_from from;
+};
+
+static void remote_done(void *arg) {
+	struct remote *r = arg;
+	acknowledge(r->d, &r->from);
+	free(r);
+}
+
+static void on_unload(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	char err[256] = "no memory";
+	struct remote *r = calloc(1, sizeof *r);
+	(void)payload;
+	if (r)
+		*r = (struct remote){d, *from};
+	if (!r || unload_ours(d, env->unload->model, remote_done, r, err, sizeof err)) {
+		free(r);
+		peers_refuse(d->peers, from, "%s", err);
+	}
+}
+
+struct local {
+	void (*done)(void *arg, const char *error);
+	void *arg;
+};
+
+static void local_done(void *arg) {
+	struct local *l = arg;
+	l->done(l->arg, NULL);
+	free(l);
+}
+
+static int ask_coordinator(
+        struct model *m, void (*done)(void *arg, const char *error), void *arg, char *err, size_t errlen) {
+	struct deploy *d = m->d;
+	Caravan__Unload msg = CARAVAN__UNLOAD__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	msg.model = m->plan->model;
+	env.body_case = CARAVAN__ENVELOPE__BODY_UNLOAD;
+	env.unload = &msg;
+	env.ref = peers_ref(d->peers);
+	int rc = deploy_up(d, &m->coordinator)
+	                 ? peers_send(d->peers, &m->coordinator, PEERS_CONTROL, &env, NULL)
+	                 : -EHOSTUNREACH;
+	struct tell *t = rc ? NULL : tell_create(d, 1);
+	if (rc || !t) {
+		snprintf(err, errlen, "the coordinator of %s, %s, %s", m->plan->model,
+		        deploy_node_name(d, &m->coordinator),
+		        rc ? "cannot be reached" : "cannot be waited for: no memory");
+		return rc ? rc : -ENOMEM;
+	}
+	t->to[t->count++] = (struct answer){m->coordinator, env.ref};
+	t->unloaded = done;
+	t->arg = arg;
+	return 0;
+}
+
+/* A model whose coordinator is gone becomes ours, so that we can say to the others what becomes of it.  NULL with a sentence. */
+static struct model *adopt(struct model *m, char *err, size_t errlen) {
+	struct deploy *d = m->d;
+	Caravan__Plan *plan = plan_copy(m->plan);
+	snprintf(err, errlen, "no memory");
+	if (!plan)
+		return NULL;
+	memcpy(plan->coordinator.data, d->self.b, sizeof d->self.b);
+	memcpy(plan->epoch->node.data, d->self.b, sizeof d->self.b);
+	plan->epoch->counter = ++d->counter;
+	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	m = model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, "", err, errlen);
+	plan_free(plan);
+	return m;
+}
+
+int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, const char *error), void *arg,
+        char *err, size_t errlen) {
+	/* one that is being hashed or planned has no place among the models yet */
+	struct load *early = load_early(d, name);
+	const struct deploy_model *pub = early ? NULL : deploy_find(d, name, err, errlen);
+	if (early) {
+		load_stop(early, "it was unloaded while it was being loaded");
+		done(arg, NULL);
+		return 0;
+	}
+	if (!pub)
+		return -ENOENT;
+	struct model *m = deploy_model_named(d, pub->plan->model);
+	if (!model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && deploy_coordinator_gone(m))
+		m = adopt(m, err, errlen);
+	if (!m)
+		return -ENOMEM;
+	if (!model_ours(m))
+		return ask_coordinator(m, done, arg, err, errlen);
+	struct local *l = calloc(1, sizeof *l);
+	if (!l) {
+		snprintf(err, errlen, "no memory");
+		return -ENOMEM;
+	}
+	*l = (struct local){done, arg};
+	int rc = unload_ours(d, m->plan->model, local_done, l, err, errlen);
+	if (rc)
+		free(l);
+	return rc;
+}
+
+void news_clear(struct deploy *d) {
+	while (d->tells) {
+		struct tell *t = d->tells;
+		if (t->done == local_done || t->done == remote_done)
+			free(t->arg);
+		tell_free(t);
+	}
+}
+
+int news_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN, on_plan, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_ACK, on_ack, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_UNLOAD, on_unload, d);
+	return rc;
+}

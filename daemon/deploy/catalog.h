@@ -1,0 +1,61 @@
+/* catalog: the models that a store has content of, and what they are called there.
+ *
+ * Owns: STORE/models: a file for each name, which says whose manifest the model is and how it was served last, as an
+ * envelope with a ModelList of one; read back through the wire's door.  A manifest without a name (its record was lost,
+ * or the name went to another model) is listed under one that is made from its own.
+ * Threads: any but the loop, since all calls wait for the disk. */
+#ifndef DAEMON_DEPLOY_CATALOG_H
+#define DAEMON_DEPLOY_CATALOG_H
+#include "proto/wire.h"
+#include "shard/manifest.h"
+#include "shard/store.h"
+
+struct catalog_model {
+	char name[WIRE_NAME_MAX + 1];
+	char type[WIRE_TYPE_MAX + 1]; /* of most of its weights */
+	struct content_id manifest, vocab;
+	uint32_t layers;
+	uint64_t bytes, here; /* of all weights, and of them in this store */
+	uint32_t *word;       /* owned: bit layer * LAYER_ROLES + role: it is here */
+	size_t words;
+	uint32_t ends; /* bit role: that end is here; bit END_ROLES: the vocabulary */
+	bool named;    /* a record says so */
+	bool file;     /* a model file of the node's own has all of it */
+	uint64_t used; /* it served last: seconds since 1970; 0: not known */
+	uint32_t context, parallel, kv, copies; /* of its last plan; 0: not known */
+};
+
+struct catalog {
+	struct catalog_model *model; /* owned; those used last come first */
+	size_t models;
+	int unread; /* 0; or why a manifest that is here could not be read, as far as that may pass */
+};
+void catalog_clear(struct catalog *c);
+
+/* What a manifest is called that has no name. */
+void catalog_nameless(const struct content_id *manifest, char name[WIRE_NAME_MAX + 1]);
+
+/* What a manifest says of its model; the rest of m stays as it is. */
+void catalog_describe(struct catalog_model *m, const struct manifest *mf);
+
+/* Keeps a model's record, in place of the one of that name.  0 or a negative errno. */
+int catalog_record(struct store *s, const struct catalog_model *m);
+/* The names alone, with what their records say: nothing is said of what is here.  0 or a negative errno. */
+int catalog_names(struct catalog *out, struct store *s);
+/* All models whose manifests are here, with what there is of each.  0 or a negative errno. */
+int catalog_list(struct catalog *out, struct store *s);
+
+/* Takes a name away, and with it what no other model of this store needs, unless another name means the same model.
+ * needed: manifests that stay whatever their names are.  tensors_only: manifest and vocabulary stay, since a model file of the
+ * node's own is known by them. */
+struct catalog_removed {
+	uint64_t freed, shared, in_use; /* bytes; see Removed in caravan.proto */
+};
+int catalog_remove(struct catalog_removed *out, struct store *s, const char *name,
+        const struct content_id *manifest, const struct content_id *needed, size_t count, bool tensors_only);
+
+/* Between a model of a catalog and its message, whose pointers lead into m. */
+void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m);
+int catalog_from_message(struct catalog_model *out, const Caravan__StoredModel *m); /* 0 or -ENOMEM */
+
+#endif

@@ -1,0 +1,507 @@
+/* catalog_gather: which models there are on disks: recorded when a model is learnt and while it serves, told to other
+ * nodes, and gathered from all of them.
+ *
+ * Owns: questions to the other nodes under way, and those of others that are being looked up.
+ * Invariants: a node that does not answer in time, or is too old to, has nothing as far as the answer goes; what a node says
+ * is counted, never believed for more: whoever fetches checks hashes.
+ * Threads: the loop, but for what says reader. */
+#include "daemon/deploy/catalog.h"
+#include "daemon/deploy/load.h"
+#include "proto/paths.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LISTS_MAX 16             /* answers for others looked up at once, */
+#define LISTS_EACH 2             /* and for one node */
+#define MESSAGE_ROOM (60u << 10) /* of an envelope */
+#define AGAIN_S 600              /* a model that serves is recorded anew so often */
+
+/* ---- names that we know of ---- */
+
+bool catalog_has(const struct deploy *d, const char *name) {
+	for (size_t i = 0; i < d->nstored; i++)
+		if (strcmp(d->stored[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void add_name(struct deploy *d, const char *name) {
+	char(*grown)[WIRE_NAME_MAX + 1] =
+	        catalog_has(d, name) ? NULL : realloc(d->stored, (d->nstored + 1) * sizeof *grown);
+	if (!grown)
+		return;
+	d->stored = grown;
+	snprintf(grown[d->nstored++], sizeof *grown, "%s", name);
+}
+
+void catalog_drop(struct deploy *d, const char *name) {
+	for (size_t i = 0; i < d->nstored; i++)
+		if (strcmp(d->stored[i], name) == 0) {
+			memmove(d->stored[i], d->stored[i + 1], (d->nstored - i - 1) * sizeof *d->stored);
+			d->nstored--;
+			return;
+		}
+}
+
+static void take_names(struct deploy *d, const struct catalog *c) {
+	d->nstored = 0;
+	for (size_t i = 0; i < c->models; i++)
+		add_name(d, c->model[i].name);
+}
+
+/* ---- recording ---- */
+
+struct record {
+	struct deploy *d;
+	struct catalog_model m;
+	int rc;
+};
+
+/* Reader. */
+static void record_run(void *arg) {
+	struct record *r = arg;
+	r->rc = catalog_record(r->d->c.store, &r->m);
+}
+
+static void record_done(void *arg, bool cancelled) {
+	struct record *r = arg;
+	if (cancelled) /* we are being shut down: it is a small file, and says what it served until now */
+		record_run(r);
+	if (r->rc)
+		log_line(LOG_LINE_WARN, "model %s: its name cannot be kept on disk: %s", r->m.name,
+		        strerror(-r->rc));
+	free(r);
+}
+
+void catalog_note(struct model *m) {
+	struct deploy *d = m->d;
+	struct record *r = m->manifest ? calloc(1, sizeof *r) : NULL;
+	if (!r)
+		return;
+	m->noted = (uint64_t)time(NULL);
+	add_name(d, m->plan->model);
+	r->d = d;
+	r->m = (struct catalog_model){.used = m->noted,
+	        .context = m->plan->context,
+	        .parallel = m->plan->parallel,
+	        .kv = m->plan->kv,
+	        .copies = m->plan->copies};
+	snprintf(r->m.name, sizeof r->m.name, "%s", m->plan->model);
+	catalog_describe(&r->m, m->manifest);
+	/* where names are listed and removed too, so that a removal that is asked for later comes later */
+	if (loader_submit(transfer_reader(d->transfer), record_run, record_done, r))
+		free(r);
+}
+
+void catalog_tick(struct model *m) {
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && m->noted &&
+	        (uint64_t)time(NULL) - m->noted > AGAIN_S)
+		catalog_note(m);
+}
+
+/* ---- what we have ---- */
+
+/* What our own files add. */
+static void add_files(struct deploy *d, struct catalog *c) {
+	size_t kept = 0;
+	for (size_t i = 0; i < c->models; i++) {
+		struct catalog_model *m = &c->model[i];
+		const char *path = transfer_file(d->transfer, &m->manifest);
+		m->file = path != NULL;
+		if (!m->named && path)
+			paths_model_name(m->name, path);
+		/* nothing of it is here, and nobody has called it anything */
+		if (m->named || path || m->here)
+			c->model[kept++] = *m;
+		else
+			free(m->word);
+	}
+	c->models = kept;
+}
+
+/* ---- answering ---- */
+
+struct listing {
+	struct deploy *d;
+	struct peers_from from;
+	struct gather *gather; /* it is for ourselves, or NULL */
+	struct catalog catalog;
+	int rc;
+	struct listing *next;
+};
+
+/* Reader. */
+static void listing_run(void *arg) {
+	struct listing *k = arg;
+	k->rc = catalog_list(&k->catalog, k->d->c.store);
+}
+
+static void answer(struct listing *k) {
+	Caravan__ModelList msg = CARAVAN__MODEL_LIST__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__StoredModel *one = calloc(k->catalog.models + 1, sizeof *one);
+	Caravan__StoredModel **list = calloc(k->catalog.models + 1, sizeof(Caravan__StoredModel *));
+	size_t bytes = 0;
+	if (!one || !list || k->rc) {
+		peers_refuse(k->d->peers, &k->from, "its store cannot be read: %s",
+		        strerror(k->rc ? -k->rc : ENOMEM));
+		goto out;
+	}
+	for (size_t i = 0; i < k->catalog.models; i++) {
+		catalog_message(&one[i], &k->catalog.model[i]);
+		bytes += 8 + caravan__stored_model__get_packed_size(&one[i]);
+		msg.more = bytes > MESSAGE_ROOM || i >= WIRE_MODELS_MAX;
+		if (msg.more)
+			break;
+		list[msg.n_models++] = &one[i];
+	}
+	msg.models = list;
+	env.body_case = CARAVAN__ENVELOPE__BODY_MODEL_LIST;
+	env.model_list = &msg;
+	peers_answer(k->d->peers, &k->from, &env, NULL);
+out:
+	free(one);
+	free(list);
+}
+
+static void gather_own(struct gather *g, struct catalog *c);
+
+static void listing_done(void *arg, bool cancelled) {
+	struct listing *k = arg;
+	for (struct listing **at = &k->d->listings; *at; at = &(*at)->next)
+		if (*at == k) {
+			*at = k->next;
+			break;
+		}
+	if (!cancelled) {
+		add_files(k->d, &k->catalog);
+		if (k->rc == 0)
+			take_names(k->d, &k->catalog);
+		if (k->gather)
+			gather_own(k->gather, &k->catalog);
+		else
+			answer(k);
+	}
+	catalog_clear(&k->catalog);
+	free(k);
+}
+
+static int list_ours(struct deploy *d, const struct peers_from *from, struct gather *g) {
+	struct listing *k = calloc(1, sizeof *k);
+	if (!k)
+		return -ENOMEM;
+	k->d = d;
+	k->gather = g;
+	if (from)
+		k->from = *from;
+	k->next = d->listings;
+	d->listings = k;
+	int rc = loader_submit(transfer_reader(d->transfer), listing_run, listing_done, k);
+	if (rc) {
+		d->listings = k->next;
+		free(k);
+	}
+	return rc;
+}
+
+static void on_list_models(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	size_t all = 0, its = 0;
+	(void)env;
+	(void)payload;
+	for (const struct listing *k = d->listings; k; k = k->next) {
+		all++;
+		its += !k->gather && node_id_equal(&k->from.node, &from->node);
+	}
+	if (all >= LISTS_MAX || its >= LISTS_EACH)
+		peers_refuse(d->peers, from, "too many requests at once");
+	else if (list_ours(d, from, NULL))
+		peers_refuse(d->peers, from, "no memory");
+}
+
+/* ---- gathering ---- */
+
+struct gathered {
+	struct node_id id;
+	uint64_t ref; /* 0: it has answered, or is not waited for */
+	struct catalog catalog;
+};
+
+struct gather {
+	struct deploy *d;
+	struct gathered *node; /* ourselves first */
+	size_t nodes;
+	bool own; /* ours is being looked up */
+	struct loop_timer *timer;
+	deploy_stored_fn *fn;
+	void *arg;
+	struct gather *next;
+};
+
+static void gather_free(struct gather *g) {
+	for (struct gather **at = &g->d->gathers; *at; at = &(*at)->next)
+		if (*at == g) {
+			*at = g->next;
+			break;
+		}
+	for (struct listing *k = g->d->listings; k; k = k->next)
+		if (k->gather == g)
+			k->gather = NULL;
+	loop_timer_stop(g->timer);
+	for (size_t i = 0; i < g->nodes; i++)
+		catalog_clear(&g->node[i].catalog);
+	free(g->node);
+	free(g);
+}
+
+/* One model of one node. */
+struct sighting {
+	const struct catalog_model *m;
+	const struct gathered *at;
+};
+
+static int compare_sightings(const void *a, const void *b) {
+	const struct catalog_model *x = ((const struct sighting *)a)->m, *y = ((const struct sighting *)b)->m;
+	int c = content_compare(&x->manifest, &y->manifest);
+	if (c == 0)
+		c = (y->named - x->named); /* the nameless follow the named, whose name they take */
+	if (c == 0)
+		c = strcmp(x->name, y->name);
+	if (c == 0)
+		c = (x->used < y->used) - (x->used > y->used);
+	return c;
+}
+
+static bool has_part(const struct catalog_model *m, size_t part) {
+	size_t layers = (size_t)m->layers * LAYER_ROLES;
+	if (m->file)
+		return true;
+	return part < layers ? part / 32 < m->words && m->word[part / 32] >> part % 32 & 1
+	                     : m->ends >> (part - layers) & 1;
+}
+
+/* Sums up what nodes have of one model under one name. */
+static void sum_up(struct deploy_stored *out, const struct sighting *s, size_t count) {
+	struct deploy_stored_on *on = (struct deploy_stored_on *)out->on;
+	const struct catalog_model *m = s->m;
+	size_t parts = (size_t)m->layers * LAYER_ROLES + END_ROLES + 1, found = 0;
+	out->name = m->name;
+	out->type = m->type;
+	out->manifest = m->manifest;
+	out->vocab = m->vocab;
+	out->bytes = m->bytes;
+	out->context = m->context;
+	out->parallel = m->parallel;
+	out->kv = m->kv;
+	out->copies = m->copies;
+	out->disks = (uint32_t)count;
+	for (size_t p = 0; p < parts; p++) {
+		uint32_t n = 0;
+		for (size_t i = 0; i < count; i++)
+			n += s[i].m->layers == m->layers && has_part(s[i].m, p);
+		out->disks = n < out->disks ? n : out->disks;
+		found += n > 0;
+	}
+	out->share = (double)found / (double)parts;
+	for (size_t i = 0; i < count; i++) {
+		const struct catalog_model *one = s[i].m;
+		out->used = one->used > out->used ? one->used : out->used;
+		if (one->here || one->file)
+			on[out->ons++] = (struct deploy_stored_on){
+			        s[i].at->id, one->file ? one->bytes : one->here, one->file};
+	}
+}
+
+static int compare_stored(const void *a, const void *b) {
+	const struct deploy_stored *x = a, *y = b;
+	int c = strcmp(x->name, y->name);
+	return c ? c : (x->used < y->used) - (x->used > y->used);
+}
+
+/* Groups what all have said. */
+static void gather_tell(struct gather *g) {
+	deploy_stored_fn *fn = g->fn;
+	size_t all = 0, models = 0;
+	for (size_t i = 0; i < g->nodes; i++)
+		all += g->node[i].catalog.models;
+	struct sighting *s = calloc(all + 1, sizeof *s);
+	struct deploy_stored *found = calloc(all + 1, sizeof *found);
+	struct deploy_stored_on *on = calloc(all + 1, sizeof *on);
+	size_t n = 0, at = 0;
+	for (size_t i = 0; s && i < g->nodes; i++)
+		for (size_t k = 0; k < g->node[i].catalog.models; k++)
+			s[n++] = (struct sighting){&g->node[i].catalog.model[k], &g->node[i]};
+	if (n)
+		qsort(s, n, sizeof *s, compare_sightings);
+	for (size_t end; found && on && at < n; at = end) {
+		for (end = at + 1; end < n && content_equal(&s[end].m->manifest, &s[at].m->manifest) &&
+		                   (strcmp(s[end].m->name, s[at].m->name) == 0 || !s[end].m->named);
+		        end++)
+			;
+		found[models] = (struct deploy_stored){.on = on + at};
+		sum_up(&found[models], s + at, end - at);
+		models += found[models].ons > 0; /* otherwise its weights are nowhere */
+	}
+	if (models)
+		qsort(found, models, sizeof *found, compare_stored);
+	g->fn = NULL;
+	if (fn)
+		fn(g->arg, found, models);
+	free(s);
+	free(found);
+	free(on);
+	gather_free(g);
+}
+
+static void check_all(struct gather *g) {
+	if (g->own)
+		return;
+	for (size_t i = 0; i < g->nodes; i++)
+		if (g->node[i].ref)
+			return;
+	gather_tell(g);
+}
+
+static void gather_own(struct gather *g, struct catalog *c) {
+	g->own = false;
+	g->node[0].catalog = *c;
+	*c = (struct catalog){0};
+	check_all(g);
+}
+
+static void late(void *arg) {
+	struct gather *g = arg;
+	loop_timer_stop(g->timer);
+	g->timer = NULL;
+	for (size_t i = 0; i < g->nodes; i++)
+		if (g->node[i].ref) {
+			log_line(LOG_LINE_WARN, "%s does not say which models it has on disk",
+			        deploy_node_name(g->d, &g->node[i].id));
+			g->node[i].ref = 0;
+		}
+	check_all(g); /* our own disk is waited for */
+}
+
+int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
+	struct node_id other[WIRE_NODES_MAX];
+	Caravan__ListModels msg = CARAVAN__LIST_MODELS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	size_t others = deploy_others(d, other);
+	struct gather *g = calloc(1, sizeof *g);
+	if (!g)
+		return -ENOMEM;
+	g->d = d;
+	g->fn = fn;
+	g->arg = arg;
+	g->next = d->gathers;
+	d->gathers = g;
+	g->node = calloc(others + 1, sizeof *g->node);
+	g->timer = loop_timer_start(d->c.loop, DEPLOY_LOOK_MS, false, late, g);
+	g->own = true;
+	if (!g->node || !g->timer || list_ours(d, NULL, g)) {
+		gather_free(g);
+		return -ENOMEM;
+	}
+	g->node[g->nodes++].id = d->self;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LIST_MODELS;
+	env.list_models = &msg;
+	for (size_t i = 0; i < others; i++) {
+		if (!deploy_speaks(d, &other[i], WIRE_1_2))
+			continue;
+		env.ref = peers_ref(d->peers);
+		if (peers_send(d->peers, &other[i], PEERS_CONTROL, &env, NULL) == 0)
+			g->node[g->nodes++] = (struct gathered){.id = other[i], .ref = env.ref};
+	}
+	return 0;
+}
+
+void deploy_stored_abandon(struct deploy *d, void *arg) {
+	for (struct gather *g = d->gathers; g; g = g->next)
+		if (g->arg == arg)
+			g->fn = NULL;
+}
+
+/* Whom this answers; its ref is forgotten.  NULL: nobody. */
+static struct gathered *asker(struct deploy *d, const struct peers_from *from, struct gather **out) {
+	for (struct gather *g = d->gathers; g; g = g->next)
+		for (size_t i = 0; i < g->nodes; i++)
+			if (g->node[i].ref && g->node[i].ref == from->ref &&
+			        node_id_equal(&g->node[i].id, &from->node)) {
+				g->node[i].ref = 0;
+				*out = g;
+				return &g->node[i];
+			}
+	return NULL;
+}
+
+static void on_model_list(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	const Caravan__ModelList *list = env->model_list;
+	struct gather *g;
+	struct gathered *n = asker(arg, from, &g);
+	(void)payload;
+	if (!n)
+		return;
+	n->catalog.model = calloc(list->n_models + 1, sizeof *n->catalog.model);
+	for (size_t i = 0; n->catalog.model && i < list->n_models; i++)
+		n->catalog.models +=
+		        catalog_from_message(&n->catalog.model[n->catalog.models], list->models[i]) == 0;
+	if (list->more)
+		log_line(LOG_LINE_WARN,
+		        "%s has more models on disk than one message takes: those used last are listed",
+		        deploy_node_name(g->d, &from->node));
+	check_all(g);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct gather *g;
+	struct gathered *n = asker(arg, from, &g);
+	(void)payload;
+	if (!n)
+		return;
+	log_line(LOG_LINE_WARN, "%s does not say which models it has on disk: %s",
+	        deploy_node_name(g->d, &from->node), env->refused->reason);
+	check_all(g);
+}
+
+void catalog_node_down(struct deploy *d, const struct node_id *id) {
+	for (struct gather *g = d->gathers, *next; g; g = next) {
+		bool waits = false;
+		next = g->next;
+		for (size_t i = 0; i < g->nodes; i++)
+			if (g->node[i].ref && node_id_equal(&g->node[i].id, id)) {
+				g->node[i].ref = 0;
+				waits = true;
+			}
+		if (waits)
+			check_all(g);
+	}
+}
+
+void catalog_clear_all(struct deploy *d) {
+	while (d->gathers)
+		gather_free(d->gathers);
+	free(d->stored);
+	d->stored = NULL;
+	d->nstored = 0;
+}
+
+int catalog_init(struct deploy *d) {
+	struct catalog names;
+	if (catalog_names(&names, d->c.store) == 0) { /* before there is anybody to keep waiting */
+		take_names(d, &names);
+		catalog_clear(&names);
+	}
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LIST_MODELS, on_list_models, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_MODEL_LIST, on_model_list, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+	return rc;
+}

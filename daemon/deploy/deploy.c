@@ -1,0 +1,536 @@
+/* deploy: the public face, the table of models, and what follows when nodes come and go.
+ *
+ * Threads: the loop. */
+#include "daemon/deploy/deploy_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TICK_MS 500
+
+/* ---- the table ---- */
+
+struct model *deploy_model_named(const struct deploy *d, const char *name) {
+	for (size_t i = 0; i < d->models; i++)
+		if (strcmp(d->model[i]->plan->model, name) == 0)
+			return d->model[i];
+	return NULL;
+}
+
+const struct deploy_model *deploy_at(const struct deploy *d, size_t i) {
+	return i < d->models ? &d->model[i]->pub : NULL;
+}
+
+/* Appends to a sentence, as far as there is room. */
+static void append(char *out, size_t len, const char *before, const char *name, const char *what) {
+	size_t at = strlen(out);
+	if (at < len)
+		snprintf(out + at, len - at, "%s%s%s%s", at ? before : "", name, *what ? " " : "", what);
+}
+
+/* Writes what there is into a sentence: the models that serve, or those and all others with what is true of them. */
+static void list_models(const struct deploy *d, bool serving, char *out, size_t len) {
+	char what[WIRE_TEXT_MAX];
+	const char *name;
+	*out = 0;
+	for (size_t i = 0; i < d->models; i++) {
+		const struct model *m = d->model[i];
+		bool serves = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
+		*what = 0;
+		if (!serves)
+			model_describe(m, what, sizeof what);
+		if (serves || !serving)
+			append(out, len, serving ? ", " : "; ", m->plan->model,
+			        serving  ? ""
+			        : serves ? "serves"
+			                 : what);
+	}
+	for (size_t i = 0; !serving && (name = compare_load_at(d, i)); i++)
+		if (!deploy_model_named(d, name) && compare_loading(d, name, what, sizeof what))
+			append(out, len, "; ", name, what);
+	if (!*out)
+		snprintf(out, len, "no model is loaded; to load one: caravan load FILE");
+}
+
+bool deploy_is_draft(const struct model *m) {
+	const struct deploy *d = m->d;
+	for (size_t i = 0; i < d->models; i++) {
+		const struct model *o = d->model[i];
+		if (o != m && strcmp(o->plan->draft, m->plan->model) == 0 &&
+		        node_id_equal(&o->coordinator, &m->coordinator))
+			return true;
+	}
+	return false;
+}
+
+const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen) {
+	char list[WIRE_TEXT_MAX];
+	if (name && *name) {
+		const struct model *m = deploy_model_named(d, name);
+		if (m)
+			return &m->pub;
+		if (compare_loading(d, name, list, sizeof list)) {
+			snprintf(err, errlen, "model %s %s", name, list);
+			return NULL;
+		}
+		if (catalog_has(d, name)) {
+			snprintf(err, errlen,
+			        "model %s is on disk and not loaded; to load it: caravan load %s", name,
+			        name);
+			return NULL;
+		}
+		list_models(d, false, list, sizeof list);
+		snprintf(err, errlen, "there is no model %s: %s", name, list);
+		return NULL;
+	}
+	const struct model *only = NULL;
+	size_t serving = 0;
+	for (size_t i = 0; i < d->models; i++)
+		if (d->model[i]->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
+		        !deploy_is_draft(d->model[i])) {
+			only = d->model[i];
+			serving++;
+		}
+	if (serving == 1)
+		return &only->pub;
+	list_models(d, serving > 0, list, sizeof list);
+	if (serving)
+		snprintf(err, errlen, "several models serve, so one must be named: %s", list);
+	else
+		snprintf(err, errlen, "no model is ready: %s", list);
+	return NULL;
+}
+
+void deploy_describe(const struct deploy *d, const struct deploy_model *pub, char *out, size_t len) {
+	const struct model *m = deploy_model_named(d, pub->plan->model);
+	if (m)
+		model_describe(m, out, len);
+	else
+		snprintf(out, len, "has gone");
+}
+
+/* ---- small things that the other files ask for ---- */
+
+bool deploy_up(const struct deploy *d, const struct node_id *id) {
+	const struct member *m = members_find(d->c.members, id);
+	return m && !m->expelled && (m->self || m->up);
+}
+
+/* What a node says itself of its link to another: NULL when it says nothing, or is not up to say it. */
+static const Caravan__PeerState *link_said(
+        const struct deploy *d, const struct node_id *from, const struct node_id *to) {
+	const struct member *m = members_find(d->c.members, from);
+	for (size_t i = 0; m && m->up && m->state && i < m->state->n_peers; i++)
+		if (memcmp(m->state->peers[i]->node.data, to->b, sizeof to->b) == 0)
+			return m->state->peers[i];
+	return NULL;
+}
+
+bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to) {
+	if (node_id_equal(from, to))
+		return true;
+	if (node_id_equal(from, &d->self))
+		return deploy_up(d, to);
+	const Caravan__PeerState *said = link_said(d, from, to);
+	return !said || said->up;
+}
+
+const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
+	const struct member *m = members_find(d->c.members, id);
+	return m ? m->name : "a node that has left";
+}
+
+bool deploy_speaks(const struct deploy *d, const struct node_id *id, uint32_t minor) {
+	const struct member *m = members_find(d->c.members, id);
+	return m && (m->self || m->minor >= minor);
+}
+
+size_t deploy_others(const struct deploy *d, struct node_id *out) {
+	const struct member *m;
+	size_t n = 0;
+	for (size_t i = 0; (m = members_at(d->c.members, i)) && n < WIRE_NODES_MAX; i++)
+		if (!m->self && m->up && !m->expelled)
+			out[n++] = m->id;
+	return n;
+}
+
+uint64_t deploy_memory_free(const struct deploy *d) {
+	return d->c.memory > d->used ? d->c.memory - d->used : 0;
+}
+
+int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out) {
+	struct content_id *ids = malloc((count + 1) * sizeof *ids);
+	if (!ids)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		ids[i] = tensor[i].id;
+	int rc = store_pin(out, d->c.store, ids, count);
+	free(ids);
+	return rc;
+}
+
+bool deploy_charge(struct deploy *d, uint64_t bytes) {
+	if (bytes > deploy_memory_free(d))
+		return false;
+	d->used += bytes;
+	return true;
+}
+
+uint64_t deploy_memory_used(const struct deploy *d) {
+	return d->used;
+}
+
+struct store *deploy_store(struct deploy *d) {
+	return d->c.store;
+}
+
+struct transfer *deploy_transfer(struct deploy *d) {
+	return d->transfer;
+}
+
+void deploy_watch(struct deploy *d, void (*changed)(void *arg), void *arg) {
+	d->watch = changed;
+	d->watch_arg = arg;
+}
+
+uint64_t deploy_moved(const struct deploy *d) {
+	return transfer_moved(d->transfer);
+}
+
+uint64_t deploy_served(const struct deploy *d) {
+	return transfer_served(d->transfer);
+}
+
+/* ---- models come and go with their nodes ---- */
+
+static void unavailable_now(void *arg) {
+	struct model *m = arg;
+	m->later = NULL;
+	if (!m->listed || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
+		return;
+	model_ref(m);
+	log_line(LOG_LINE_WARN, "model %s: %s", m->plan->model, m->reason);
+	model_shut(m, m->reason);
+	model_changed(m);
+	news_tell(m, NULL, NULL, NULL);
+	model_unref(m);
+}
+
+/* The phase changes at once; hooks hear later, since who calls may be in the middle of the model's own work. */
+static void unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
+	uint64_t now = loop_now_ns();
+	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
+	snprintf(m->reason, sizeof m->reason, "%s", reason);
+	snprintf(m->loss, sizeof m->loss, "%s", reason);
+	m->again_ns = now;
+	m->replan_ns = now + patience_ms * 1000000ull;
+	m->tries = 0;
+	m->cut_ns = 0;
+	if (!m->later)
+		m->later = loop_timer_start(m->d->c.loop, 0, false, unavailable_now, m);
+}
+
+void deploy_unavailable(struct deploy *d, const struct deploy_model *pub, const char *reason) {
+	struct model *m = deploy_model_named(d, pub->plan->model);
+	if (m && &m->pub == pub && model_ours(m) && pub->phase == CARAVAN__MODEL_PHASE__SERVING)
+		unavailable(m, m->d->c.replan_ms, reason);
+}
+
+/* "its coordinator study is down since 14:02" */
+static void say_gone(char *why, size_t len, const char *role, const char *name, bool expelled) {
+	time_t now = time(NULL);
+	struct tm tm;
+	char at[8] = "";
+	if (localtime_r(&now, &tm))
+		strftime(at, sizeof at, "%H:%M", &tm);
+	if (expelled)
+		snprintf(why, len, "%s %s was expelled", role, name);
+	else
+		snprintf(why, len, "%s %s is down since %s", role, name, at);
+}
+
+/* A model of another coordinator, which has gone. */
+static void orphaned(struct model *m, const char *why) {
+	m->was_draft = m->was_draft || deploy_is_draft(m);
+	m->tries = 0;
+	snprintf(m->loss, sizeof m->loss, "%s", why);
+	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
+}
+
+static void node_down(struct deploy *d, const struct member *who, bool expelled) {
+	char why[WIRE_NAME_MAX + 64];
+	struct node_id id = who->id;
+	load_node_down(d, &id);
+	news_node_down(d, &id);
+	catalog_node_down(d, &id);
+	remove_node_down(d, &id);
+	for (size_t i = d->models; i-- > 0;) {
+		struct model *m = d->model[i];
+		if (model_ours(m)) {
+			if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING || !model_has_stage(m, &id))
+				continue;
+			say_gone(why, sizeof why, "node", who->name, expelled);
+			unavailable(m, expelled ? 0 : d->c.replan_ms, why);
+		} else if (node_id_equal(&m->coordinator, &id)) {
+			say_gone(why, sizeof why, "its coordinator", who->name, expelled);
+			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING && !m->returns)
+				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
+			else
+				orphaned(m, why);
+		}
+		if (i > d->models)
+			i = d->models; /* hooks may have taken others away */
+	}
+}
+
+static void node_up(struct deploy *d, const struct member *who) {
+	struct node_id id = who->id;
+	for (size_t i = 0; i < d->models; i++) {
+		struct model *m = d->model[i];
+		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && m->tries) {
+			m->again_ns = 0; /* with this node it may do */
+			m->tries = 0;
+		}
+		if (model_ours(m) && m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
+			news_tell(m, &id, NULL, NULL);
+	}
+	compare_node_up(d, who);
+}
+
+/* Says of a plan of ours from before a restart which of its nodes it waits for. */
+static void say_awaited(struct model *m) {
+	struct node_id id;
+	char why[WIRE_TEXT_MAX];
+	size_t at = (size_t)snprintf(why, sizeof why, "waits for"), n = 0;
+	if (!m->restarted || m->load || m->tries || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
+		return;
+	for (size_t i = 0; i < m->plan->n_stages && at < sizeof why; i++)
+		if (node_id_from_bytes(&id, m->plan->stages[i]->node) == 0 && !deploy_up(m->d, &id))
+			at += (size_t)snprintf(why + at, sizeof why - at, "%s %s", n++ ? "," : "",
+			        deploy_node_name(m->d, &id));
+	if (n == 0)
+		snprintf(why, sizeof why, "its nodes are up");
+	else if (at < sizeof why)
+		snprintf(why + at, sizeof why - at, ": not heard since this coordinator was restarted");
+	snprintf(m->loss, sizeof m->loss, "%.*s", (int)sizeof m->loss - 1, why);
+	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
+}
+
+static void on_change(void *arg, const struct member *who, const char *what) {
+	struct deploy *d = arg;
+	bool expelled = strcmp(what, "expelled") == 0;
+	if (who->self)
+		return;
+	if (expelled || strcmp(what, "down") == 0)
+		node_down(d, who, expelled);
+	else if (strcmp(what, "up") == 0)
+		node_up(d, who);
+	for (size_t i = d->models; i-- > 0;)
+		say_awaited(d->model[i]);
+	copies_node_changed(d);
+}
+
+/* The first two nodes of a plan of which one is down, or cannot reach the other; false: there are none. */
+static bool find_cut(const struct model *m, struct node_id *from, struct node_id *to) {
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		ProtobufCBinaryData next =
+		        i + 1 < m->plan->n_stages ? m->plan->stages[i + 1]->node : m->plan->coordinator;
+		node_id_from_bytes(from, m->plan->stages[i]->node); /* 32 bytes: the door has seen to it */
+		node_id_from_bytes(to, next);
+		if (!deploy_up(m->d, from) || !deploy_reaches(m->d, from, to) ||
+		        !deploy_reaches(m->d, from, &m->coordinator))
+			return true;
+	}
+	return false;
+}
+
+/* A model of ours that serves, as far as we know: do its nodes reach each other? */
+static void watch(struct model *m, uint64_t now) {
+	struct node_id from, to;
+	char why[2 * WIRE_NAME_MAX + 64];
+	if (!find_cut(m, &from, &to)) {
+		m->cut_ns = 0;
+		return;
+	}
+	if (m->cut_ns == 0)
+		m->cut_ns = now;
+	if (now - m->cut_ns < DEPLOY_CUT_MS * 1000000ull)
+		return;
+	snprintf(why, sizeof why, "node %s cannot reach %s", deploy_node_name(m->d, &from),
+	        deploy_node_name(m->d, &to));
+	unavailable(m, m->d->c.replan_ms, why);
+}
+
+/* A model of ours that does not serve comes back by the same plan when its nodes are there, and by another when they
+ * have been away for long enough, or when the same one fails.  Without memory for that, the next time. */
+static void bring_back(struct model *m, uint64_t now) {
+	struct node_id from, to;
+	bool there = !find_cut(m, &from, &to);
+	if (m->load || m->later || now < m->again_ns)
+		return;
+	if (there && (m->tries % 2 == 0 || deploy_is_draft(m)))
+		load_revive(m);
+	else if ((there || now >= m->replan_ns) && !deploy_is_draft(m))
+		load_replan(m);
+}
+
+/* This node's place among those that may coordinate a model whose coordinator has gone: its stages that are up, in their
+ * order, then all other nodes that are up, by their ids.  Those that see each other agree on it. */
+static size_t place_in_line(const struct model *m) {
+	const struct deploy *d = m->d;
+	const struct member *who;
+	struct node_id id;
+	size_t stages = 0, others = 0;
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		if (node_id_from_bytes(&id, m->plan->stages[i]->node) || !deploy_up(d, &id) ||
+		        !deploy_speaks(d, &id, WIRE_1_2))
+			continue;
+		if (node_id_equal(&id, &d->self))
+			return stages;
+		stages++;
+	}
+	for (size_t i = 0; (who = members_at(d->c.members, i)); i++)
+		others += deploy_up(d, &who->id) && deploy_speaks(d, &who->id, WIRE_1_2) &&
+		          !model_has_stage(m, &who->id) && node_id_compare(&who->id, &d->self) < 0;
+	return stages + others;
+}
+
+/* Whether a model's coordinator has stayed away for so many times as long as it may: nothing was heard of it, and nobody
+ * reaches it. */
+static bool coordinator_away(const struct model *m, size_t times) {
+	const struct deploy *d = m->d;
+	const struct member *who = members_find(d->c.members, &m->coordinator), *other;
+	uint64_t since = d->born_ns, patience_ms = DEPLOY_REBOOT_MS,
+	         more_ms = DEPLOY_TAKEOVER * (uint64_t)d->c.replan_ms;
+	if (who && (who->up || who->self))
+		return false;
+	if (who && who->heard_ns) {
+		since = who->heard_ns;
+		patience_ms = who->expelled ? 0 : more_ms;
+	}
+	if (loop_now_ns() < since + (patience_ms + (times - 1) * more_ms) * 1000000)
+		return false;
+	for (size_t i = 0; (other = members_at(d->c.members, i)); i++) {
+		const Caravan__PeerState *said = link_said(d, &other->id, &m->coordinator);
+		if (said && said->up && !(who && who->expelled))
+			return false;
+	}
+	return true;
+}
+
+bool deploy_coordinator_gone(const struct model *m) {
+	return !model_ours(m) && coordinator_away(m, 1);
+}
+
+/* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left: the first in
+ * line, or the next one when that does nothing.  Nodes that still see the old coordinator serve it refuse to take part. */
+static void take_over(struct model *m, uint64_t now) {
+	char what[WIRE_TEXT_MAX];
+	if (m->load || m->was_draft || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE || now < m->again_ns)
+		return;
+	if (coordinator_away(m, 1 + place_in_line(m)) &&
+	        !compare_loading(m->d, m->plan->model, what, sizeof what))
+		load_replan(m); /* without memory, the next time */
+}
+
+/* Manifest and vocabulary of a model that serves are needed, so we go on until they are here.  Those of one that another
+ * node brought to us before a restart are asked for once: with them its weights are kept. */
+static void learn(struct model *m, uint64_t now) {
+	bool serves = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
+	bool waits = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !model_ours(m) && m->again_ns == 0;
+	if (m->learnt != LEARN_NOT || now < m->again_ns || !(serves || waits))
+		return;
+	m->again_ns = now + DEPLOY_AGAIN_MS * 1000000ull;
+	model_learn_from_cluster(m);
+}
+
+static void tick(void *arg) {
+	struct deploy *d = arg;
+	uint64_t now = loop_now_ns();
+	load_tick(d);
+	news_tick(d);
+	room_tick(d);
+	compare_tick(d);
+	for (size_t i = d->models; i-- > 0;) {
+		struct model *m = d->model[i];
+		copies_tick(m);
+		catalog_tick(m);
+		if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+			watch(m, now);
+		else if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
+			bring_back(m, now);
+		else if (!model_ours(m))
+			take_over(m, now);
+		learn(m, now);
+		if (i > d->models)
+			i = d->models;
+	}
+	if (d->unsaved) {
+		d->unsaved = false;
+		state_save_plans(d);
+	}
+}
+
+/* ---- making it ---- */
+
+int deploy_create(struct deploy **out, const struct deploy_config *c, char *err, size_t errlen) {
+	struct deploy *d = calloc(1, sizeof *d);
+	int rc = -ENOMEM;
+	if (!d)
+		goto error;
+	d->c = *c;
+	if (d->c.replan_ms == 0)
+		d->c.replan_ms = DEPLOY_REPLAN_MS;
+	d->peers = members_peers(c->members);
+	d->self = *peers_self(d->peers);
+	d->born_ns = loop_now_ns();
+	if ((rc = state_read(d, err, errlen)) < 0) {
+		deploy_destroy(d);
+		return rc;
+	}
+	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->loader, c->store)) < 0 ||
+	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
+	        (rc = keep_init(d)) < 0 || (rc = compare_init(d)) < 0 || (rc = load_init(d)) < 0 ||
+	        (rc = news_init(d)) < 0 || (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 ||
+	        (rc = room_init(d)) < 0 || (rc = members_on_change(c->members, on_change, d)) < 0)
+		goto error;
+	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
+		goto error;
+	transfer_yields(d->transfer, c->hooks.busy, c->hooks.arg);
+	rc = -ENOMEM;
+	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, tick, d)))
+		goto error;
+	for (size_t i = d->models; i-- > 0;)
+		say_awaited(d->model[i]);
+	*out = d;
+	return 0;
+error:
+	snprintf(err, errlen, "deploying models: %s", strerror(-rc));
+	deploy_destroy(d);
+	return rc;
+}
+
+void deploy_destroy(struct deploy *d) {
+	if (!d)
+		return;
+	loop_timer_stop(d->tick);
+	news_clear(d);
+	remove_clear(d);
+	catalog_clear_all(d);
+	while (d->loads)
+		load_free(d->loads);
+	while (d->models) /* jobs that end below look through the table */
+		model_free(d->model[--d->models]);
+	while (d->dead) {
+		struct model *m = d->dead;
+		d->dead = m->next_dead;
+		model_free(m);
+	}
+	free(d->model);
+	compare_free(d);
+	transfer_destroy(d->transfer);
+	free(d);
+}

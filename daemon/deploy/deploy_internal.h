@@ -1,0 +1,244 @@
+/* What the files of deploy share; nobody else includes it.
+ *   deploy.c         the public face, the table of models, what follows when nodes come and go
+ *   deploy_model.c   a model as this node knows it: its life, and learning its manifest and vocabulary
+ *   deploy_stage.c   our slice of a model: from Prepare to Ready
+ *   deploy_import.c  the beginning of a load: the file, who takes part, the plan, its number
+ *   deploy_look.c    what nodes have of a model already: asked before a plan is made, and answered
+ *   deploy_load.c    the coordinator's way from a file (or from nodes that are back) to a model that serves
+ *   deploy_copies.c  what a model of ours is kept on how many disks
+ *   deploy_keep.c    what we keep of another's, as it asks
+ *   deploy_compare.c what nodes believe of plans, compared with what their coordinator does
+ *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
+ *   deploy_catalog.c what models there are on disks, here and on all nodes
+ *   deploy_remove.c  taking a model off the disks
+ *   deploy_room.c    how much disk there is for models
+ *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that this node knows */
+#ifndef DAEMON_DEPLOY_DEPLOY_INTERNAL_H
+#define DAEMON_DEPLOY_DEPLOY_INTERNAL_H
+#include "daemon/deploy/deploy.h"
+#include "daemon/plan/advice.h"
+#include "daemon/transfer/transfer.h"
+#include "proto/plan.h"
+
+#define DEPLOY_SETTLE_MS 5000  /* a load waits so long for links and measurements under way */
+#define DEPLOY_LOOK_MS 5000    /* nodes have so long to say what they have of a model */
+#define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */
+#define DEPLOY_SILENT_MS 15000 /* without a word for so long, a stage at work is given up */
+#define DEPLOY_TELL_MS 30000   /* everybody has so long to answer news */
+#define DEPLOY_AGAIN_MS 10000  /* between attempts to bring a model back, at first */
+#define DEPLOY_REPLAN_MS \
+	5000 /* a node that went has so long to come back before the others make a plan without it, */
+#define DEPLOY_REBOOT_MS \
+	60000 /* and so long when it was we who started: after a power cut machines come up one by one */
+/* A coordinator that went has so many times as long to come back before another node takes its models over. */
+#define DEPLOY_TAKEOVER 2
+#define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
+#define DEPLOY_LINGER_MS \
+	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
+#define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
+#define DEPLOY_MODELS_MAX 256
+#define DEPLOY_MODELS_EACH 16 /* of one coordinator; so many places are kept for our own */
+#define DEPLOY_ERROR 1024
+
+enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
+
+/* News that is answered when we know the vocabulary, since it is then that we can be a gateway. */
+struct waiting {
+	struct peers_from from;
+	struct waiting *next;
+};
+
+struct model {
+	struct deploy_model pub; /* first: what the others are given */
+	struct deploy *d;
+	unsigned refs; /* the table's and those of work under way */
+	bool listed;
+	Caravan__Plan *plan; /* owned, as all below unless said otherwise */
+	struct node_id coordinator;
+	char reason[WIRE_TEXT_MAX + 1];
+	struct manifest *manifest;
+	struct vocab *vocab;
+	enum learnt learnt;
+	struct fetch *fetch;
+	struct waiting *waiting;
+	struct stage *stage; /* ours, NULL: none */
+	struct load *load;   /* that is bringing it about; borrowed */
+	bool open;           /* model_open has been called */
+	uint64_t ends_charged;
+	struct loop_timer *later; /* the hooks hear that it is unavailable */
+	struct loop_timer *linger;
+	struct copies *copies;   /* of ours, NULL: nobody has looked */
+	struct keep *keep;       /* what its coordinator wants us to keep, under way */
+	uint64_t noted;          /* seconds since 1970: when that was recorded last */
+	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
+	size_t doubters;
+	bool returns; /* it was prepared in the place of the same weights, which waited: it is kept whatever happens */
+	bool was_draft; /* when its coordinator went, it made guesses for another model */
+	/* while it does not serve, at its coordinator, and at all others when that has gone: */
+	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
+	uint64_t again_ns;              /* not brought back before this, */
+	uint64_t replan_ns;             /* and not without its missing nodes before this */
+	bool restarted;                 /* since this coordinator was started it has not served */
+	unsigned tries;                 /* to do so that failed */
+	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
+	uint64_t announced_ns;          /* because somebody believed something else */
+	struct model *next_dead;
+};
+
+struct deploy {
+	struct deploy_config c;
+	struct peers *peers;
+	struct node_id self;
+	struct transfer *transfer;
+	struct model **model; /* by name */
+	size_t models;
+	struct model *dead; /* gone, lingering */
+	struct load *loads;
+	struct tell *tells;
+	struct look *looks;
+	struct compare *compare;
+	bool unsaved;           /* the table has changed since the plans were last written */
+	struct store_room room; /* of the store, as it was lately */
+	uint64_t room_ns;
+	bool room_looks;
+	struct listing *listings;          /* deploy_catalog.c */
+	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models that our store has, as far as we know */
+	size_t nstored;
+	struct gather *gathers;     /* the same */
+	struct removing *removings; /* deploy_remove.c: on our disk, */
+	struct removal *removals;   /* and on all */
+	uint64_t counter;           /* of epochs: the highest that we used or saw */
+	uint64_t used;              /* bytes of memory charged */
+	uint64_t born_ns;
+	struct loop_timer *tick;
+	void (*watch)(void *arg); /* deploy_watch */
+	void *watch_arg;
+};
+
+/* deploy.c */
+struct model *deploy_model_named(const struct deploy *d, const char *name);
+bool deploy_coordinator_gone(const struct model *m); /* it has stayed away for long enough */
+bool deploy_is_draft(const struct model *m); /* it makes guesses for another model of its coordinator */
+bool deploy_up(const struct deploy *d, const struct node_id *id);
+bool deploy_speaks(
+        const struct deploy *d, const struct node_id *id, uint32_t minor); /* at least this version */
+/* Whether `from` can send to `to`, by what it says itself; also when nobody knows. */
+bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to);
+const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
+/* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */
+size_t deploy_others(const struct deploy *d, struct node_id *out);
+/* What is collected for a slice stays in the store until the slice holds it (shard/store.h).  0 or -ENOMEM. */
+int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out);
+bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
+uint64_t deploy_memory_free(const struct deploy *d);
+
+/* deploy_model.c */
+/* Copies the plan, and enters it into the table; hooks hear of it. NULL with a sentence: there is no room for it. */
+struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
+        const char *reason, char *err, size_t errlen);
+struct model *model_ref(struct model *m);
+void model_unref(struct model *m);
+void model_changed(struct model *m); /* tells the hooks, and who watches */
+void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
+/* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
+void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);
+/* The smaller model of a coordinator that is gone goes with the larger one m, which makes do without under another. */
+void model_drop_draft(const struct model *m);
+/* Closes what we have of it as its coordinator; hooks hear why. */
+void model_shut(struct model *m, const char *why);
+/* Fetches manifest and vocabulary; stage, load and waiting news go on when that has ended. */
+void model_learn(struct model *m, const struct node_id *sources, size_t count);
+void model_learn_from_cluster(struct model *m); /* from its coordinator, or whoever has them */
+void model_free(struct model *m);               /* at once: deploy_destroy */
+bool model_ours(const struct model *m);         /* we coordinate it */
+int model_our_stage(const struct model *m);     /* index, -1: none */
+bool model_has_stage(const struct model *m, const struct node_id *id);
+/* What is true of a model that does not serve: "is loading (hashing, 71%)", "is not available: ..." */
+void model_describe(const struct model *m, char *out, size_t len);
+
+/* deploy_stage.c */
+int stage_init(struct deploy *d);
+void stage_learnt(struct stage *st, const char *error);
+bool stage_serves(const struct model *m);      /* our stage of it is open, and has lost nothing */
+void stage_close(struct model *m);             /* whatever it was at */
+uint64_t stage_charged(const struct model *m); /* bytes of memory */
+void stage_free(struct stage *st);
+
+/* deploy_look.c */
+int look_init(struct deploy *d);
+
+/* deploy_copies.c */
+int copies_init(struct deploy *d);
+void copies_tick(struct model *m);
+void copies_node_changed(struct deploy *d);
+void copies_free(struct copies *c); /* NULL allowed */
+
+/* deploy_keep.c */
+int keep_init(struct deploy *d);
+void keep_stop(struct model *m);     /* if there is something under way */
+void keep_free_all(struct model *m); /* at once: deploy_destroy */
+
+/* deploy_compare.c */
+int compare_init(struct deploy *d);
+void compare_free(struct deploy *d);
+void compare_tick(struct deploy *d);
+void compare_node_up(struct deploy *d, const struct member *who);
+/* Its coordinator has said what became of it: what was heard of its load is over. */
+void compare_forget_load(struct deploy *d, const char *name);
+/* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
+bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len);
+/* Of the other nodes that are up, but for one, how many believe our plan, and how many something else. */
+void compare_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt);
+const char *compare_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
+
+/* deploy_load.c */
+int load_init(struct deploy *d);
+void load_learnt(struct load *l, const char *error);
+void load_node_down(struct deploy *d, const struct node_id *id);
+void load_tick(struct deploy *d);
+/* A load under this name that is no model yet: of a file that is being hashed, of a plan that is being made; or NULL. */
+struct load *load_early(struct deploy *d, const char *name);
+void load_stop(struct load *l, const char *why); /* fails it: the model is being unloaded */
+int load_revive(struct model *m);                /* the same plan again, under a new epoch */
+int load_replan(struct model *m); /* another plan, with the nodes that are up, under a new epoch */
+void load_free(struct load *l);   /* at once: deploy_destroy */
+
+/* deploy_news.c */
+int news_init(struct deploy *d);
+/* Tells every live node (or one) the model's phase; done (NULL allowed) when all have answered or gone, from the
+ * loop, never inside. 0 or -ENOMEM. */
+int news_tell(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg);
+void news_learnt(struct model *m, const char *error); /* answers those that wait */
+void news_node_down(struct deploy *d, const struct node_id *id);
+void news_tick(struct deploy *d);
+void news_clear(struct deploy *d);
+
+/* deploy_catalog.c */
+int catalog_init(struct deploy *d);
+void catalog_note(struct model *m); /* its name and its last use go to disk, once its manifest is known */
+void catalog_tick(struct model *m);
+bool catalog_has(const struct deploy *d, const char *name); /* a model of this name is on our disk */
+void catalog_drop(struct deploy *d, const char *name);
+void catalog_node_down(struct deploy *d, const struct node_id *id);
+void catalog_clear_all(struct deploy *d);
+
+/* Says that no model of this name is on disk, and which are. */
+void deploy_name_stored(
+        const struct deploy_stored *model, size_t count, const char *name, char *err, size_t errlen);
+
+/* deploy_remove.c */
+int remove_init(struct deploy *d);
+void remove_node_down(struct deploy *d, const struct node_id *id);
+void remove_clear(struct deploy *d);
+
+/* deploy_room.c */
+int room_init(struct deploy *d);
+void room_tick(struct deploy *d);
+
+/* deploy_state.c */
+int state_read(struct deploy *d, char *err, size_t errlen);
+/* Loader: makes sure that this counter is never used again, whatever happens. */
+int state_write_epoch(const char *dir, uint64_t counter);
+void state_save_plans(struct deploy *d); /* of all models but those being loaded */
+
+#endif

@@ -1,0 +1,327 @@
+/* inventory: what nodes have of a model already: asked of all of them before a load is planned, and answered.
+ *
+ * Owns: questions of others that are being looked up.
+ * Invariants: an answer only says what a plan had better be, never what it may be: a node that holds less than it said
+ * fetches the rest, and one that has less memory refuses.  Who does not answer in time holds nothing, as far as
+ * the plan knows, and has the memory that its last heartbeat spoke of.
+ * Threads: the loop, but for what says reader: one that is never busy for long, so that a node that hashes another
+ * model answers too. */
+#include "daemon/deploy/load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOKS_MAX 64 /* questions looked up at once, */
+#define LOOKS_EACH 4 /* and of one node */
+#define WORD_BITS 32
+
+_Static_assert(LAYER_ROLES == 9 && END_ROLES == 3, "doc/protocol.md numbers the bits by them");
+_Static_assert(HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_HELD_MAX * WORD_BITS, "every model's answer fits");
+
+/* ---- answering ---- */
+
+struct look {
+	struct deploy *d;
+	struct peers_from from;
+	struct content_id manifest;
+	uint32_t *word; /* what our store has */
+	size_t words;
+	uint32_t ends;
+	struct store_room room;
+	bool file; /* one of our model files has all of it */
+	struct look *next;
+};
+
+/* How much of the model the store can take yet; what it has of it counts as needed.  m: NULL when it is not known. */
+static void look_room(struct look *k, const struct manifest *m) {
+	size_t n = 0, layers = m ? (size_t)m->hp.layers * LAYER_ROLES : 0;
+	struct content_id *id = m ? malloc((layers + END_ROLES) * sizeof *id) : NULL;
+	for (size_t i = 0; id && i < layers; i++)
+		id[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
+	for (int r = 0; id && r < END_ROLES; r++)
+		id[n++] = m->end[r].id;
+	if (n)
+		qsort(id, n, sizeof *id, content_compare);
+	if (store_room(k->d->c.store, id, n, &k->room))
+		k->room = (struct store_room){0};
+	free(id);
+}
+
+/* Reader.  A model that this node does not know leaves no words: it holds nothing. */
+static void look_run(void *arg) {
+	struct look *k = arg;
+	struct store *s = k->d->c.store;
+	struct manifest *m = NULL;
+	uint8_t *data = NULL;
+	size_t len;
+	char err[200];
+	if (!store_has_blob(s, &k->manifest) || store_get_blob(s, &k->manifest, &data, &len) ||
+	        manifest_decode(&m, data, len, err, sizeof err))
+		goto out;
+	size_t words = ((size_t)m->hp.layers * LAYER_ROLES + WORD_BITS - 1) / WORD_BITS;
+	k->word = calloc(words, sizeof *k->word);
+	if (!k->word)
+		goto out;
+	k->words = words;
+	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++)
+		if (store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
+			k->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
+	for (int r = 0; r < END_ROLES; r++)
+		k->ends |= (uint32_t)store_has_tensor(s, &m->end[r].id) << r;
+	k->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
+out:
+	look_room(k, m);
+	manifest_destroy(m);
+	free(data);
+}
+
+/* Memory that another plan for this model would find here: what is free, and what its own parts take that serve no more,
+ * since they go when the next plan is prepared. */
+static uint64_t memory_for(const struct deploy *d, const struct content_id *manifest) {
+	uint64_t bytes = deploy_memory_free(d);
+	for (size_t i = 0; i < d->models; i++) {
+		const struct model *m = d->model[i];
+		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
+		        memcmp(m->plan->manifest.data, manifest->b, sizeof manifest->b) == 0)
+			bytes += stage_charged(m) + m->ends_charged;
+	}
+	return bytes;
+}
+
+static void look_done(void *arg, bool cancelled) {
+	struct look *k = arg;
+	struct deploy *d = k->d;
+	for (struct look **at = &d->looks; *at; at = &(*at)->next)
+		if (*at == k) {
+			*at = k->next;
+			break;
+		}
+	if (!cancelled) {
+		Caravan__Held held = CARAVAN__HELD__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		held.tensors = (ProtobufCBinaryData){k->words * sizeof *k->word, (uint8_t *)k->word};
+		held.ends = k->ends;
+		held.disk_free = k->room.free;
+		held.disk_size = k->room.filesystem;
+		uint32_t *all = k->file && k->words ? malloc(k->words * sizeof *all) : NULL;
+		if (all) { /* what is in a model file of ours is here as well */
+			held.stored = held.tensors;
+			held.stored_ends = held.ends;
+			memset(all, 0xff, k->words * sizeof *all);
+			held.tensors.data = (uint8_t *)all;
+			held.ends |= (1u << END_ROLES) - 1;
+		}
+		held.keeps = true;
+		held.memory_free = memory_for(d, &k->manifest);
+		env.body_case = CARAVAN__ENVELOPE__BODY_HELD;
+		env.held = &held;
+		peers_answer(d->peers, &k->from, &env, NULL);
+		free(all);
+	}
+	free(k->word);
+	free(k);
+}
+
+static void on_look(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	size_t all = 0, its = 0;
+	(void)payload;
+	for (struct look *k = d->looks; k; k = k->next) {
+		all++;
+		its += node_id_equal(&k->from.node, &from->node);
+	}
+	if (all >= LOOKS_MAX || its >= LOOKS_EACH) {
+		peers_refuse(d->peers, from, "too many requests at once");
+		return;
+	}
+	struct look *k = calloc(1, sizeof *k);
+	if (!k) {
+		peers_refuse(d->peers, from, "no memory");
+		return;
+	}
+	k->d = d;
+	k->from = *from;
+	memcpy(k->manifest.b, env->look->manifest.data, sizeof k->manifest.b);
+	k->file = transfer_has_file(d->transfer, &k->manifest);
+	k->next = d->looks;
+	d->looks = k;
+	if (loader_submit(transfer_reader(d->transfer), look_run, look_done, k))
+		look_done(k, false); /* it holds nothing, then */
+}
+
+/* ---- asking ---- */
+
+static const struct content_id nameless; /* of what has not been hashed, or is not there */
+
+static void check_all(struct load *l) {
+	for (size_t i = 0; i < l->nnodes; i++)
+		if (l->asked[i].ref)
+			return;
+	loop_timer_stop(l->timer);
+	l->timer = NULL;
+	load_step(l, EV_LOOKED);
+}
+
+static void late(void *arg) {
+	struct load *l = arg;
+	l->timer = NULL;
+	for (size_t i = 0; i < l->nnodes; i++)
+		if (l->asked[i].ref) {
+			log_line(LOG_LINE_WARN, "model %s: %s does not say what it has of it", l->name,
+			        l->node[i].name);
+			l->asked[i].ref = 0;
+		}
+	check_all(l);
+}
+
+void load_look(struct load *l) {
+	struct deploy *d = l->d;
+	Caravan__Look msg = CARAVAN__LOOK__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	/* those that will not take part are asked as well: others may fetch from them */
+	const struct manifest *m = l->manifest;
+	if (load_take_part(l))
+		return;
+	l->asked = calloc(l->nnodes, sizeof *l->asked);
+	l->timer = loop_timer_start(d->c.loop, DEPLOY_LOOK_MS, false, late, l);
+	if (!l->asked || !l->timer) {
+		load_fail(l, "no memory");
+		return;
+	}
+	msg.manifest = (ProtobufCBinaryData){sizeof m->id.b, (uint8_t *)m->id.b};
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOOK;
+	env.look = &msg;
+	/* a file that nobody has hashed has no name yet: nodes have nothing of it, or nobody can tell */
+	for (size_t i = 0; i < l->nnodes && !content_equal(&m->id, &nameless); i++) {
+		env.ref = peers_ref(d->peers);
+		if (peers_send(d->peers, &l->node[i].id, PEERS_CONTROL, &env, NULL) == 0)
+			l->asked[i].ref = env.ref;
+	}
+	check_all(l);
+}
+
+/* Whom this answers; its ref is forgotten.  NULL: nobody. */
+static struct load *asker(struct deploy *d, const struct peers_from *from, size_t *node) {
+	for (struct load *l = d->loads; l; l = l->next)
+		for (size_t i = 0; l->state == LOAD_LOOKING && i < l->nnodes; i++)
+			if (l->asked[i].ref && l->asked[i].ref == from->ref &&
+			        node_id_equal(&l->node[i].id, &from->node)) {
+				l->asked[i].ref = 0;
+				*node = i;
+				return l;
+			}
+	return NULL;
+}
+
+static void on_held(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	const Caravan__Held *held = env->held;
+	size_t i;
+	struct load *l = asker(arg, from, &i);
+	(void)payload;
+	if (!l)
+		return;
+	struct planner_node *n = &l->node[i];
+	size_t len = held->tensors.len;
+	n->memory = held->memory_free;
+	if (held->disk_size) {
+		n->disk_known = true;
+		n->disk_free = held->disk_free;
+	}
+	l->asked[i].answered = true;
+	l->asked[i].ends = held->ends;
+	n->held_ends = held->ends & ((1u << END_ROLES) - 1);
+	n->file = held->stored.len > 0;
+	n->stored_ends = held->stored_ends;
+	l->asked[i].held = malloc(2 * len + 1);
+	if (l->asked[i].held) {
+		if (len)
+			memcpy(l->asked[i].held, held->tensors.data, len);
+		n->held = l->asked[i].held;
+		n->held_words = len / sizeof *n->held;
+		if (n->file && held->stored.len == len) {
+			memcpy(l->asked[i].held + n->held_words, held->stored.data, len);
+			n->stored = l->asked[i].held + n->held_words;
+		}
+	}
+	check_all(l);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	size_t i;
+	struct load *l = asker(arg, from, &i);
+	(void)payload;
+	if (!l)
+		return;
+	log_line(LOG_LINE_WARN, "model %s: %s does not say what it has of it: %s", l->name, l->node[i].name,
+	        env->refused->reason);
+	check_all(l);
+}
+
+/* A node that was asked has gone: the plan has to do without it. */
+void look_node_down(struct load *l, const struct node_id *id) {
+	for (size_t i = 0; i < l->nnodes; i++) {
+		if (!node_id_equal(&l->node[i].id, id))
+			continue;
+		if (l->node[i].required) {
+			load_fail(l, "%s went down while the model was being loaded", l->node[i].name);
+			return;
+		}
+		l->node[i].excluded = true;
+		if (l->asked[i].ref) {
+			l->asked[i].ref = 0;
+			check_all(l);
+		}
+		return;
+	}
+}
+
+/* Whether some node has each tensor of a layer. */
+static bool look_has_layer(const struct load *l, uint32_t layer) {
+	for (size_t bit = (size_t)layer * LAYER_ROLES; bit < (size_t)(layer + 1) * LAYER_ROLES; bit++) {
+		bool found = false;
+		for (size_t i = 0; i < l->nnodes && !found; i++)
+			found = bit / WORD_BITS < l->node[i].held_words &&
+			        l->node[i].held[bit / WORD_BITS] >> bit % WORD_BITS & 1;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* Which parts no node has: the sentence says so, and is empty when there is none. */
+void look_missing(const struct load *l, char *why, size_t len) {
+	const struct manifest *m = l->manifest;
+	size_t at = 0, gaps = 0;
+	uint32_t ends = 0;
+	*why = '\0';
+	for (size_t i = 0; i < l->nnodes; i++) {
+		if (!l->asked[i].answered)
+			return; /* nobody knows: what is missing shows when it is fetched */
+		ends |= l->asked[i].ends;
+	}
+	for (uint32_t layer = 0, end; layer < m->hp.layers; layer = end + 1) {
+		for (end = layer; end < m->hp.layers && !look_has_layer(l, end); end++)
+			;
+		if (end == layer || at >= len)
+			continue;
+		at += (size_t)snprintf(why + at, len - at, "%slayer%s %u", gaps++ ? ", " : "",
+		        end - layer > 1 ? "s" : "", layer);
+		if (end - layer > 1 && at < len)
+			at += (size_t)snprintf(why + at, len - at, "-%u", end - 1);
+	}
+	if (ends != (1u << (END_ROLES + 1)) - 1 && at < len)
+		snprintf(why + at, len - at, "%sits embedding, output or vocabulary", gaps ? ", " : "");
+}
+
+int look_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LOOK, on_look, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_HELD, on_held, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+	return rc;
+}

@@ -1,0 +1,610 @@
+/* load: the coordinator's way from a file, or from nodes that are back, to a model that serves.
+ *
+ * Owns: loads under way.  Their life is the table below: a state, what may happen in it, what is done then and what
+ * comes next; whatever is not in the table is late news of something that has ended, and ignored.
+ * Invariants: a load that ends in failure has torn down everything on every stage, told the others, and says so
+ * once; an epoch is used once, whatever happens: its counter is on disk before anybody hears of it.
+ * Threads: the loop; the file is read, and the plan is searched, on the loader (deploy_import.c). */
+#include "daemon/deploy/load.h"
+
+#include "proto/size.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void settle(struct load *l);
+static void look(struct load *l);
+static void plan(struct load *l);
+static void planned(struct load *l);
+static void prepare(struct load *l);
+static void open_if_ready(struct load *l);
+static void served(struct load *l);
+static void failed(struct load *l);
+
+static const struct row {
+	void (*act)(struct load *l); /* NULL: ignored */
+	enum load_state next;
+} table[LOAD_STATES][LOAD_EVENTS] = {
+        [LOAD_READING] = {[EV_READ] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING},
+                [EV_SERVES] = {served, LOAD_ENDED},
+                [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_LOOKING] = {[EV_LOOKED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PLANNING] = {[EV_PLANNED] = {planned, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
+                [EV_OPEN] = {NULL, LOAD_TELLING},
+                [EV_SERVES] = {served, LOAD_ENDED},
+                [EV_FAILED] = {failed, LOAD_ENDED}},
+        [LOAD_TELLING] = {[EV_TOLD] = {served, LOAD_ENDED}, [EV_FAILED] = {failed, LOAD_ENDED}},
+};
+
+void load_step(struct load *l, enum load_event ev) {
+	const struct row *row = &table[l->state][ev];
+	if (!row->act && row->next == LOAD_READING)
+		return;
+	l->state = row->next;
+	if (row->act)
+		row->act(l);
+}
+
+void load_fail(struct load *l, const char *fmt, ...) {
+	va_list ap;
+	if (l->error[0] || l->state == LOAD_ENDED)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(l->error, sizeof l->error, fmt, ap);
+	va_end(ap);
+	load_step(l, EV_FAILED);
+}
+
+void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total) {
+	uint64_t all = 0, of = 0;
+	snprintf(l->at, sizeof l->at, "%s", what);
+	for (size_t i = 0; i < l->nparts; i++) {
+		all += l->part[i].done;
+		of += l->part[i].total;
+	}
+	if (of == 0) {
+		all = done;
+		of = total;
+	}
+	l->permille = of ? (uint32_t)((double)all / (double)of * 1000) : 0;
+	if (l->permille > 1000)
+		l->permille = 1000;
+	if (l->progress && total)
+		l->progress(l->arg, what, node, done, total);
+}
+
+void load_hold(struct load *l) {
+	l->refs++;
+}
+
+void load_release(struct load *l) {
+	if (--l->refs == 0)
+		load_free(l);
+}
+
+void load_forget_nodes(struct load *l) {
+	for (size_t i = 0; l->asked && i < l->nnodes; i++)
+		free(l->asked[i].held);
+	free(l->asked);
+	free(l->node);
+	free(l->node_name);
+	l->asked = NULL;
+	l->node = NULL;
+	l->node_name = NULL;
+	l->nnodes = 0;
+}
+
+void load_free(struct load *l) {
+	for (struct load **at = &l->d->loads; *at; at = &(*at)->next)
+		if (*at == l) {
+			*at = l->next;
+			break;
+		}
+	if (l->m) {
+		l->m->load = NULL;
+		model_unref(l->m);
+	}
+	if (l->im) /* not before: a job may have been planning with its manifest */
+		transfer_withdraw(l->d->transfer, l->im);
+	loop_timer_stop(l->timer);
+	transfer_cancel(l->fetch);
+	store_unpin(l->pin);
+	slice_destroy(l->ends);
+	slice_destroy(l->mapped);
+	planner_clear(&l->found);
+	advice_destroy(l->advice);
+	manifest_destroy(l->own);
+	vocab_destroy(l->words);
+	plan_free(l->plan);
+	for (size_t i = 0; i < l->nfds; i++)
+		close(l->fds[i]);
+	for (size_t i = 0; i < l->nnames; i++)
+		free(l->names[i]);
+	free(l->names);
+	free(l->fds);
+	load_forget_nodes(l);
+	free(l->part);
+	free(l->file);
+	free(l->shape);
+	free(l->pre);
+	free(l);
+}
+
+/* The last thing that a load does; its memory goes with the last work that refers to it. */
+static void finish(struct load *l, const char *error) {
+	void (*done)(void *, const char *) = l->done;
+	l->done = NULL;
+	l->progress = NULL;
+	l->planned = NULL;
+	l->note = NULL;
+	loop_timer_stop(l->timer);
+	l->timer = NULL;
+	transfer_cancel(l->fetch);
+	l->fetch = NULL;
+	if (l->m) {
+		l->m->load = NULL;
+		model_unref(l->m);
+		l->m = NULL;
+	}
+	if (done)
+		done(l->arg, error);
+	load_release(l);
+}
+
+static void failed(struct load *l) {
+	struct model *m = l->m;
+	atomic_store(&l->stop, true);
+	if (!l->advises)
+		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
+	if (m && m->listed && l->revival && m->pub.phase != CARAVAN__MODEL_PHASE__SERVING) {
+		/* it may do when nodes are back: the model keeps its name and says why it waits */
+		char why[WIRE_TEXT_MAX + 1];
+		m->again_ns = loop_now_ns() + (DEPLOY_AGAIN_MS * 1000000ull << (m->tries < 5 ? m->tries : 5));
+		m->tries++;
+		if (l->replan)
+			snprintf(why, sizeof why, "%s; on the other nodes: %.600s", m->loss, l->error);
+		else
+			snprintf(why, sizeof why, "%s", l->error);
+		model_shut(m, why);
+		stage_close(m);
+		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
+		if (model_ours(m))
+			news_tell(m, NULL, NULL, NULL);
+	} else if (m && m->listed && !l->revival) {
+		m->load = NULL;
+		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, l->error);
+		news_tell(m, NULL, NULL, NULL);
+	}
+	finish(l, l->error);
+}
+
+static void served(struct load *l) {
+	state_save_plans(l->d);
+	if (l->m)
+		l->m->tries = 0;
+	finish(l, NULL);
+}
+
+static void told(void *arg) {
+	struct load *l = arg;
+	load_step(l, EV_TOLD);
+	load_release(l);
+}
+
+/* ---- settling, looking, planning, numbering: see deploy_import.c and deploy_look.c ---- */
+
+static void settle(struct load *l) {
+	load_settle(l);
+}
+
+static void look(struct load *l) {
+	load_look(l);
+}
+
+static void plan(struct load *l) {
+	load_plan(l);
+}
+
+/* The plan is there: it is made real, once the file has been hashed; or told and forgotten. */
+static void planned(struct load *l) {
+	if (!l->advises && l->nfds > 0 && !l->im) {
+		l->state = LOAD_IMPORTING;
+		load_hash(l);
+		return;
+	}
+	if (!l->advises) {
+		load_number(l);
+		return;
+	}
+	l->state = LOAD_ENDED;
+	if (l->advise)
+		l->advise(l->arg, advice_message(l->advice));
+	finish(l, NULL);
+}
+
+/* ---- preparing ---- */
+
+static void ends_fetched(void *arg, const char *error, uint64_t moved);
+
+/* The ends are ours to map: learnt, charged, packed, mapped, like a stage's slice. */
+void load_learnt(struct load *l, const char *error) {
+	struct deploy *d = l->d;
+	struct model *m = l->m;
+	if (l->state != LOAD_PREPARING || l->fetch || m->ends_charged)
+		return;
+	if (error) {
+		load_fail(l, "%s", error);
+		return;
+	}
+	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
+	if (!deploy_charge(d, need)) {
+		load_fail(l, "embedding and output take %s on %s, and %s of %s are in use",
+		        size_text((double)need).s, deploy_node_name(d, &d->self),
+		        size_text((double)d->used).s, size_text((double)d->c.memory).s);
+		return;
+	}
+	m->ends_charged = need;
+	char subject[WIRE_NAME_MAX + 32];
+	snprintf(subject, sizeof subject, "embedding and output of %s", m->plan->model);
+	struct node_id sources[WIRE_NODES_MAX];
+	size_t n = deploy_others(d, sources);
+	struct transfer_request r = {.subject = subject,
+	        .tensor = m->manifest->end,
+	        .tensors = END_ROLES,
+	        .source = sources,
+	        .sources = n,
+	        .done = ends_fetched,
+	        .arg = l};
+	if (deploy_pin(d, r.tensor, r.tensors, &l->pin) || transfer_fetch(d->transfer, &r, &l->fetch)) {
+		l->fetch = NULL;
+		load_fail(l, "no memory");
+	}
+}
+
+/* Loader. */
+static void ends_run(void *arg) {
+	struct load *l = arg;
+	l->rc = slice_create(
+	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, 0, l->err, sizeof l->err);
+}
+
+static void ends_done(void *arg, bool cancelled) {
+	struct load *l = arg;
+	store_unpin(l->pin); /* what is mapped stays anyway */
+	l->pin = NULL;
+	if (l->state == LOAD_PREPARING && !cancelled) {
+		l->ends = l->mapped;
+		l->mapped = NULL;
+		if (l->rc)
+			load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), l->err);
+		else
+			load_step(l, EV_PART);
+	}
+	model_unref(l->mapping);
+	load_release(l);
+}
+
+static void ends_fetched(void *arg, const char *error, uint64_t moved) {
+	struct load *l = arg;
+	(void)moved;
+	l->fetch = NULL;
+	if (error) {
+		load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), error);
+		return;
+	}
+	load_hold(l);
+	l->mapping = model_ref(l->m);
+	if (loader_submit(l->d->c.loader, ends_run, ends_done, l)) {
+		model_unref(l->m);
+		load_release(l);
+		load_fail(l, "no memory");
+	}
+}
+
+/* Whether a node said that it has any of these layers. */
+static bool holds_any(const struct planner_node *n, uint32_t first, uint32_t last) {
+	for (size_t i = (size_t)first * LAYER_ROLES; i < (size_t)last * LAYER_ROLES && i / 32 < n->held_words;
+	        i++)
+		if (n->held[i / 32] >> i % 32 & 1)
+			return true;
+	return false;
+}
+
+/* Who may have what a stage needs, but for ourselves, whom it asks anyway. */
+static size_t sources_of(const struct load *l, const struct part *p, struct node_id *out) {
+	const Caravan__Stage *s = l->m->plan->stages[p - l->part];
+	size_t n = 0;
+	if (l->revival) /* nobody has been asked */
+		return deploy_others(l->d, out);
+	for (size_t i = 0; i < l->nnodes && n < WIRE_NODES_MAX - 1; i++)
+		if (i != l->self && !node_id_equal(&l->node[i].id, &p->node) &&
+		        holds_any(&l->node[i], s->first, s->last))
+			out[n++] = l->node[i].id;
+	return n;
+}
+
+static int send_prepare(struct load *l, struct part *p) {
+	struct deploy *d = l->d;
+	Caravan__Prepare msg = CARAVAN__PREPARE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	struct node_id other[WIRE_NODES_MAX];
+	ProtobufCBinaryData source[WIRE_NODES_MAX];
+	size_t n = 0, others = sources_of(l, p, other);
+	source[n++] = (ProtobufCBinaryData){sizeof d->self.b, d->self.b};
+	for (size_t i = 0; i < others && n < WIRE_NODES_MAX; i++)
+		source[n++] = (ProtobufCBinaryData){sizeof other[i].b, other[i].b};
+	msg.plan = l->m->plan;
+	msg.sources = source;
+	msg.n_sources = n;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PREPARE;
+	env.prepare = &msg;
+	env.ref = p->ref = peers_ref(d->peers);
+	p->heard_ns = loop_now_ns();
+	return peers_send(d->peers, &p->node, PEERS_CONTROL, &env, NULL);
+}
+
+/* The model takes its name, in place of what had it; then everybody begins at once. */
+static void prepare(struct load *l) {
+	struct deploy *d = l->d;
+	struct model *old = deploy_model_named(d, l->name), *m, *mine = l->m;
+	char loss[sizeof old->loss] = "";
+	unsigned tries = 0;
+	uint64_t replan_ns = 0;
+	if (l->revival && (old != mine || mine->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)) {
+		load_fail(l, "another plan has taken its place meanwhile");
+		return;
+	}
+	if (old && !l->revival && !load_may_replace(l, old))
+		return;
+	/* the same weights that wait for nodes: if this fails they wait on, and are not forgotten */
+	if (old && old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
+	        memcmp(old->plan->manifest.data, l->plan->manifest.data, sizeof(struct content_id)) == 0)
+		l->revival = true;
+	if (mine) { /* a model that comes back was held until here, so that it can be unloaded meanwhile */
+		mine->load = NULL;
+		model_unref(mine);
+		l->m = NULL;
+	}
+	if (old) {
+		memcpy(loss, old->loss, sizeof loss);
+		tries = old->tries;
+		replan_ns = old->replan_ns;
+		model_drop_draft(old);
+		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+	}
+	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "", l->err, sizeof l->err);
+	if (!m) {
+		load_fail(l, "%s", l->err);
+		return;
+	}
+	l->m = model_ref(m);
+	m->load = l;
+	memcpy(m->loss, loss, sizeof loss);
+	m->tries = tries;
+	m->replan_ns = replan_ns;
+	m->returns = l->revival;
+	l->nparts = m->plan->n_stages;
+	l->part = calloc(l->nparts, sizeof *l->part);
+	if (!l->part) {
+		load_fail(l, "no memory");
+		return;
+	}
+	for (size_t i = 0; i < l->nparts; i++)
+		memcpy(l->part[i].node.b, m->plan->stages[i]->node.data, sizeof l->part[i].node.b);
+	load_hold(l); /* a part that is here may fail while the others are told */
+	for (size_t i = 0; i < l->nparts && l->state == LOAD_PREPARING; i++) {
+		int rc = send_prepare(l, &l->part[i]);
+		if (rc)
+			load_fail(l, "%s cannot be reached: %s", deploy_node_name(d, &l->part[i].node),
+			        strerror(-rc));
+	}
+	if (l->state == LOAD_PREPARING && m->learnt == LEARN_DONE)
+		load_learnt(l, NULL);
+	else if (l->state == LOAD_PREPARING)
+		model_learn_from_cluster(m);
+	load_release(l);
+}
+
+static void open_if_ready(struct load *l) {
+	struct deploy *d = l->d;
+	struct model *m = l->m;
+	for (size_t i = 0; i < l->nparts; i++)
+		if (!l->part[i].ready)
+			return;
+	if (!l->ends)
+		return;
+	struct slice *ends = l->ends;
+	l->ends = NULL;
+	if (d->c.hooks.model_open(d->c.hooks.arg, &m->pub, ends, l->err, sizeof l->err)) {
+		slice_destroy(ends);
+		load_fail(l, "%s", l->err);
+		return;
+	}
+	m->open = true;
+	load_step(l, EV_OPEN);
+	model_set(m, CARAVAN__MODEL_PHASE__SERVING, "");
+	log_line(LOG_LINE_INFO, "model %s serves on %zu node%s", l->name, l->nparts,
+	        l->nparts == 1 ? "" : "s");
+	load_hold(l);
+	if (news_tell(m, NULL, told, l)) {
+		load_release(l);
+		load_fail(l, "no memory to tell the others");
+	}
+}
+
+/* ---- what the stages answer ---- */
+
+static struct part *part_of(struct deploy *d, const struct peers_from *from, struct load **out) {
+	for (struct load *l = d->loads; l; l = l->next)
+		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
+			if (l->part[i].ref == from->ref && node_id_equal(&l->part[i].node, &from->node)) {
+				l->part[i].heard_ns = loop_now_ns();
+				*out = l;
+				return &l->part[i];
+			}
+	return NULL;
+}
+
+static void on_progress(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct load *l;
+	struct part *p = part_of(arg, from, &l);
+	const Caravan__Progress *m = env->progress;
+	(void)payload;
+	if (!p)
+		return;
+	p->done = m->done;
+	p->total = m->total;
+	load_report(l, m->what, deploy_node_name(l->d, &p->node), m->done, m->total);
+}
+
+static void on_ready(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct load *l;
+	struct part *p = part_of(arg, from, &l);
+	(void)payload;
+	if (!p)
+		return;
+	p->ready = true;
+	log_line(LOG_LINE_INFO, "model %s: %s is ready with %s of weights, %s of them moved", l->name,
+	        deploy_node_name(l->d, &p->node), size_text((double)env->ready->weight_bytes).s,
+	        size_text((double)env->ready->moved_bytes).s);
+	load_step(l, EV_PART);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct load *l;
+	struct part *p = part_of(arg, from, &l);
+	(void)payload;
+	if (p)
+		load_fail(l, "%s: %s", deploy_node_name(l->d, &p->node), env->refused->reason);
+}
+
+/* ---- what else happens to loads ---- */
+
+void load_node_down(struct deploy *d, const struct node_id *id) {
+	for (struct load *l = d->loads, *next; l; l = next) {
+		next = l->next;
+		load_hold(l);
+		if (l->state == LOAD_LOOKING)
+			look_node_down(l, id);
+		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
+			if (node_id_equal(&l->part[i].node, id))
+				load_fail(l, "%s went down while the model was being loaded",
+				        deploy_node_name(d, id));
+		load_release(l);
+	}
+}
+
+void load_tick(struct deploy *d) {
+	uint64_t now = loop_now_ns();
+	for (struct load *l = d->loads, *next; l; l = next) {
+		next = l->next;
+		load_hold(l);
+		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
+			if (!l->part[i].ready && now - l->part[i].heard_ns > DEPLOY_SILENT_MS * 1000000ull)
+				load_fail(l, "%s has said nothing for %d s",
+				        deploy_node_name(d, &l->part[i].node), DEPLOY_SILENT_MS / 1000);
+		load_release(l);
+	}
+}
+
+void load_stop(struct load *l, const char *why) {
+	load_fail(l, "%s", why);
+}
+
+struct load *load_create(struct deploy *d, const char *name) {
+	struct load *l = calloc(1, sizeof *l);
+	if (!l)
+		return NULL;
+	l->d = d;
+	l->refs = 1;
+	snprintf(l->name, sizeof l->name, "%s", name);
+	snprintf(l->at, sizeof l->at, "starting");
+	struct load **at = &d->loads;
+	while (*at)
+		at = &(*at)->next;
+	*at = l;
+	return l;
+}
+
+int load_revive(struct model *m) {
+	struct load *l = load_create(m->d, m->plan->model);
+	if (!l)
+		return -ENOMEM;
+	l->revival = true;
+	l->plan = plan_copy(m->plan);
+	if (!l->plan) {
+		load_release(l);
+		return -ENOMEM;
+	}
+	log_line(LOG_LINE_INFO, "model %s: its nodes are there, bringing it back", l->name);
+	l->m = model_ref(m);
+	m->load = l;
+	l->state = LOAD_NUMBERING;
+	load_number(l);
+	return 0;
+}
+
+/* The nodes that the user had named and that are up: who is not is what this plan does without. */
+static int name_chosen(struct load *l, const Caravan__Plan *p) {
+	struct node_id id;
+	char hex[NODE_ID_HEX];
+	l->names = calloc(p->n_chosen + 1, sizeof *l->names);
+	if (!l->names)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_chosen; i++) {
+		if (node_id_from_bytes(&id, p->chosen[i]) || !deploy_up(l->d, &id))
+			continue;
+		if (!(l->names[l->nnames] = strdup(node_id_hex(&id, hex))))
+			return -ENOMEM;
+		l->nnames++;
+	}
+	return 0;
+}
+
+/* Like a load of a model by its name, with the settings of its plan; but when it fails the model waits on. */
+int load_replan(struct model *m) {
+	struct load *l = load_create(m->d, m->plan->model);
+	if (!l)
+		return -ENOMEM;
+	l->revival = l->replan = true;
+	snprintf(l->stored, sizeof l->stored, "%s", m->plan->model);
+	l->max_rows = m->plan->max_rows;
+	int rc = (l->file = strdup(m->plan->model)) ? name_chosen(l, m->plan) : -ENOMEM;
+	if (rc == 0)
+		rc = load_begin(l);
+	if (rc) {
+		load_release(l);
+		return rc;
+	}
+	log_line(LOG_LINE_INFO, "model %s: %s: making a plan with the other nodes", l->name, m->loss);
+	l->m = model_ref(m);
+	m->load = l;
+	return 0;
+}
+
+struct load *load_early(struct deploy *d, const char *name) {
+	struct load *l = d->loads;
+	while (l && (l->advises || l->revival || l->state >= LOAD_PREPARING || strcmp(l->name, name) != 0))
+		l = l->next;
+	return l;
+}
+
+int load_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_READY, on_ready, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+	return rc;
+}

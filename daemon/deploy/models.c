@@ -1,0 +1,362 @@
+/* models: a model as this node knows it, from the plan that brings it to its going.
+ *
+ * Invariants: a plan never changes: a new epoch is a new model, and the old one goes first.  A model that is listed
+ * holds its name in the table; one that has gone lingers for a while, since steps may still be in the lanes, and is
+ * freed on the loader (unmapping is slow).
+ * Threads: the loop, but for what says loader. */
+#include "daemon/deploy/deploy_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Reasons go over the wire, which takes one line of text, and may speak of files, which are named with any bytes. */
+static void set_reason(struct model *m, const char *reason) {
+	snprintf(m->reason, sizeof m->reason, "%s", reason ? reason : "");
+	if (!wire_line_ok(m->reason, WIRE_TEXT_MAX))
+		for (char *c = m->reason; *c; c++)
+			if (*c < ' ' || *c > '~')
+				*c = '?';
+}
+
+void model_free(struct model *m) {
+	if (!m)
+		return;
+	loop_timer_stop(m->later);
+	loop_timer_stop(m->linger);
+	while (m->waiting) {
+		struct waiting *w = m->waiting;
+		m->waiting = w->next;
+		free(w);
+	}
+	stage_free(m->stage);
+	keep_free_all(m);
+	copies_free(m->copies);
+	free(m->doubter);
+	manifest_destroy(m->manifest);
+	vocab_destroy(m->vocab);
+	plan_free(m->plan);
+	free(m);
+}
+
+struct model *model_ref(struct model *m) {
+	m->refs++;
+	return m;
+}
+
+static void bury(void *arg) {
+	struct model *m = arg;
+	m->linger = NULL;
+	for (struct model **at = &m->d->dead; *at; at = &(*at)->next_dead)
+		if (*at == m) {
+			*at = m->next_dead;
+			break;
+		}
+	model_free(m);
+}
+
+void model_unref(struct model *m) {
+	if (!m || --m->refs)
+		return;
+	loop_timer_stop(m->later);
+	m->later = NULL;
+	m->next_dead = m->d->dead;
+	m->d->dead = m;
+	/* without memory for the timer it lingers until the end */
+	m->linger = loop_timer_start(m->d->c.loop, DEPLOY_LINGER_MS, false, bury, m);
+}
+
+void model_changed(struct model *m) {
+	struct deploy *d = m->d;
+	d->unsaved = true;
+	if (d->c.hooks.changed)
+		d->c.hooks.changed(d->c.hooks.arg, &m->pub);
+	if (d->watch)
+		d->watch(d->watch_arg);
+}
+
+/* Whether the table takes one more of this coordinator, so that nobody fills it with models that it makes up. */
+static bool has_place(struct deploy *d, const struct model *m, char *err, size_t errlen) {
+	size_t its = 0, others = 0;
+	for (size_t i = 0; i < d->models; i++) {
+		its += node_id_equal(&d->model[i]->coordinator, &m->coordinator);
+		others += !model_ours(d->model[i]);
+	}
+	if (its >= DEPLOY_MODELS_EACH) {
+		snprintf(err, errlen, "%s coordinates %d models already, the most that one node may",
+		        deploy_node_name(d, &m->coordinator), DEPLOY_MODELS_EACH);
+		return false;
+	}
+	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH) {
+		snprintf(err, errlen, "there are %zu models already, the most that a node knows", others);
+		return false;
+	}
+	return true;
+}
+
+static int list(struct model *m) {
+	struct deploy *d = m->d;
+	struct model **grown = realloc(d->model, (d->models + 1) * sizeof *grown);
+	if (!grown)
+		return -ENOMEM;
+	d->model = grown;
+	size_t i = d->models++;
+	for (; i > 0 && strcmp(d->model[i - 1]->plan->model, m->plan->model) > 0; i--)
+		d->model[i] = d->model[i - 1];
+	d->model[i] = m;
+	m->listed = true;
+	/* nobody has made so many plans: who says so would leave us none to make */
+	if (m->plan->epoch->counter > d->counter && m->plan->epoch->counter < DEPLOY_COUNTER_MAX)
+		d->counter = m->plan->epoch->counter;
+	model_changed(m);
+	return 0;
+}
+
+struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
+        const char *reason, char *err, size_t errlen) {
+	struct model *m = calloc(1, sizeof *m);
+	snprintf(err, errlen, "no memory for another model");
+	if (!m)
+		return NULL;
+	m->d = d;
+	m->refs = 1;
+	m->plan = plan_copy(plan);
+	if (!m->plan || node_id_from_bytes(&m->coordinator, plan->coordinator))
+		goto error;
+	set_reason(m, reason);
+	m->pub = (struct deploy_model){.plan = m->plan, .phase = phase, .reason = m->reason};
+	if (!has_place(d, m, err, errlen)) {
+		log_line(LOG_LINE_WARN, "no room for another model: %s", err); /* its name is anybody's */
+		goto error;
+	}
+	if (list(m) == 0)
+		return m;
+error:
+	model_free(m);
+	return NULL;
+}
+
+void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason) {
+	if (m->pub.phase == phase && strcmp(m->reason, reason ? reason : "") == 0)
+		return;
+	m->pub.phase = phase;
+	set_reason(m, reason);
+	if (m->listed)
+		model_changed(m);
+}
+
+void model_shut(struct model *m, const char *why) {
+	struct deploy *d = m->d;
+	if (m->open) {
+		m->open = false;
+		d->c.hooks.model_close(d->c.hooks.arg, &m->pub, why);
+	}
+	d->used -= m->ends_charged;
+	m->ends_charged = 0;
+}
+
+void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason) {
+	struct deploy *d = m->d;
+	if (!m->listed)
+		return;
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		catalog_note(m); /* it was used until now */
+	model_ref(m);
+	m->listed = false;
+	for (size_t i = 0; i < d->models; i++)
+		if (d->model[i] == m) {
+			memmove(&d->model[i], &d->model[i + 1], (d->models - i - 1) * sizeof *d->model);
+			d->models--;
+			break;
+		}
+	m->pub.phase = phase;
+	set_reason(m, reason);
+	if (m->load) /* it would go on with a model that is gone */
+		load_stop(m->load, *m->reason ? m->reason : "the model was unloaded");
+	transfer_cancel(m->fetch);
+	m->fetch = NULL;
+	keep_stop(m);
+	copies_free(m->copies);
+	m->copies = NULL;
+	model_shut(m, *m->reason ? m->reason : "the model was unloaded");
+	stage_close(m);
+	news_learnt(m, "the model has gone");
+	model_changed(m);
+	model_unref(m); /* ours, */
+	model_unref(m); /* and the table's */
+}
+
+void model_drop_draft(const struct model *m) {
+	struct model *draft = *m->plan->draft ? deploy_model_named(m->d, m->plan->draft) : NULL;
+	if (draft && !model_ours(draft) && node_id_equal(&draft->coordinator, &m->coordinator) &&
+	        draft->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
+		model_remove(draft, CARAVAN__MODEL_PHASE__UNLOADED, "its coordinator is gone");
+}
+
+bool model_ours(const struct model *m) {
+	return node_id_equal(&m->coordinator, &m->d->self);
+}
+
+static int stage_of(const struct model *m, const struct node_id *id) {
+	for (size_t i = 0; i < m->plan->n_stages; i++)
+		if (memcmp(m->plan->stages[i]->node.data, id->b, sizeof id->b) == 0)
+			return (int)i;
+	return -1;
+}
+
+int model_our_stage(const struct model *m) {
+	return stage_of(m, &m->d->self);
+}
+
+bool model_has_stage(const struct model *m, const struct node_id *id) {
+	return stage_of(m, id) >= 0;
+}
+
+void model_describe(const struct model *m, char *out, size_t len) {
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		snprintf(out, len, "serves");
+	else if (compare_loading(m->d, m->plan->model, out, len))
+		return;
+	else if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
+		snprintf(out, len, "is loading");
+	else
+		snprintf(out, len, "is not available%s%s", *m->reason ? ": " : "", m->reason);
+}
+
+/* ---- learning what the model is ---- */
+
+struct reading {
+	struct model *m; /* a reference */
+	struct manifest *manifest;
+	struct vocab *vocab;
+	int rc;
+	char err[256];
+};
+
+static struct content_id content_of(ProtobufCBinaryData b) {
+	struct content_id id;
+	memcpy(id.b, b.data, sizeof id.b); /* 32 bytes: the door has seen to it */
+	return id;
+}
+
+/* Loader. */
+static void read_run(void *arg) {
+	struct reading *r = arg;
+	const Caravan__Plan *plan = r->m->plan;
+	struct store *s = r->m->d->c.store;
+	struct content_id manifest = content_of(plan->manifest), vocab = content_of(plan->vocab);
+	uint8_t *data = NULL;
+	size_t len;
+	r->rc = store_get_blob(s, &manifest, &data, &len);
+	if (r->rc == 0)
+		r->rc = manifest_decode(&r->manifest, data, len, r->err, sizeof r->err);
+	free(data);
+	data = NULL;
+	if (r->rc == 0 && !content_equal(&r->manifest->vocab, &vocab)) {
+		r->rc = -EINVAL;
+		snprintf(r->err, sizeof r->err, "the plan names another vocabulary than the manifest");
+	}
+	if (r->rc == 0 && (plan->stages[plan->n_stages - 1]->last != r->manifest->hp.layers)) {
+		r->rc = -EINVAL;
+		snprintf(r->err, sizeof r->err, "the plan has %u layers, the manifest %u",
+		        plan->stages[plan->n_stages - 1]->last, r->manifest->hp.layers);
+	}
+	if (r->rc == 0)
+		r->rc = store_get_blob(s, &vocab, &data, &len);
+	if (r->rc == 0)
+		r->rc = vocab_decode(&r->vocab, data, len, r->err, sizeof r->err);
+	if (r->rc == 0 && r->vocab->tokens > r->manifest->hp.vocab) {
+		r->rc = -EINVAL;
+		snprintf(r->err, sizeof r->err, "the vocabulary has %u tokens, the embedding %u rows",
+		        r->vocab->tokens, r->manifest->hp.vocab);
+	}
+	free(data);
+	if (r->rc && !r->err[0])
+		snprintf(r->err, sizeof r->err, "manifest and vocabulary: %s", strerror(-r->rc));
+}
+
+/* Everyone who waited goes on, or hears why not. */
+static void learnt(struct model *m, const char *error) {
+	model_ref(m);
+	m->learnt = error ? LEARN_NOT : LEARN_DONE;
+	if (m->listed) {
+		if (error)
+			log_line(LOG_LINE_WARN, "model %s: %s", m->plan->model, error);
+		else
+			model_changed(m);
+	}
+	if (!error && m->listed)
+		catalog_note(m);
+	if (m->stage && m->listed)
+		stage_learnt(m->stage, error);
+	if (m->load && m->listed)
+		load_learnt(m->load, error);
+	news_learnt(m, error);
+	model_unref(m);
+}
+
+static void read_done(void *arg, bool cancelled) {
+	struct reading *r = arg;
+	struct model *m = r->m;
+	if (r->rc == 0 && !cancelled && m->listed) {
+		m->manifest = r->manifest;
+		m->vocab = r->vocab;
+		m->pub.manifest = m->manifest;
+		m->pub.vocab = m->vocab;
+		r->manifest = NULL;
+		r->vocab = NULL;
+	}
+	if (!cancelled)
+		learnt(m, m->manifest ? NULL : r->err[0] ? r->err : "it has gone");
+	manifest_destroy(r->manifest);
+	vocab_destroy(r->vocab);
+	model_unref(m);
+	free(r);
+}
+
+static void fetched(void *arg, const char *error, uint64_t moved) {
+	struct model *m = arg;
+	(void)moved;
+	m->fetch = NULL;
+	if (error) {
+		learnt(m, error);
+		return;
+	}
+	struct reading *r = calloc(1, sizeof *r);
+	if (r) {
+		r->m = model_ref(m);
+		if (loader_submit(m->d->c.loader, read_run, read_done, r) == 0)
+			return;
+		model_unref(m);
+		free(r);
+	}
+	learnt(m, "no memory");
+}
+
+void model_learn(struct model *m, const struct node_id *sources, size_t count) {
+	if (m->learnt != LEARN_NOT)
+		return;
+	struct content_id blobs[2] = {content_of(m->plan->manifest), content_of(m->plan->vocab)};
+	char subject[WIRE_NAME_MAX + 16];
+	snprintf(subject, sizeof subject, "model %s", m->plan->model);
+	struct transfer_request r = {.subject = subject,
+	        .blob = blobs,
+	        .blobs = 2,
+	        .source = sources,
+	        .sources = count,
+	        .done = fetched,
+	        .arg = m};
+	m->learnt = LEARN_UNDER_WAY;
+	if (transfer_fetch(m->d->transfer, &r, &m->fetch)) {
+		m->fetch = NULL;
+		learnt(m, "no memory");
+	}
+}
+
+void model_learn_from_cluster(struct model *m) {
+	struct node_id source[WIRE_NODES_MAX + 1];
+	/* its coordinator first; but any node may have been told before */
+	source[0] = m->coordinator;
+	model_learn(m, source, 1 + deploy_others(m->d, source + 1));
+}

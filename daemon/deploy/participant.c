@@ -1,0 +1,363 @@
+/* participant: our slice of a model, from the coordinator's Prepare to our Ready.
+ *
+ * In order: the plan is checked against what we know; manifest and vocabulary are learnt; the slice's memory is
+ * charged, from the manifest and not from what the coordinator believes; its tensors are fetched; it is mapped; the
+ * storey above opens it.  While that goes on the coordinator hears how far it is, twice a second.  Whatever fails is
+ * a Refused with a sentence, and the model is gone here.
+ * Threads: the loop, but for what says loader. */
+#include "daemon/deploy/deploy_internal.h"
+
+#include "proto/size.h"
+#include "shard/kv.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct stage {
+	struct model *m; /* borrowed: it owns us */
+	uint32_t index;
+	const Caravan__Stage *at; /* in the plan */
+	struct peers_from from;   /* Prepare's */
+	struct node_id *sources;
+	size_t nsources;
+	struct store_pin *pin; /* until it is mapped */
+	struct fetch *fetch;
+	struct loop_timer *beat;
+	uint64_t charged, moved, done, total;
+	char what[16];
+	bool open; /* the storey above has it */
+};
+
+/* A slice being mapped; outlives its stage when that is closed meanwhile. */
+struct mapping {
+	struct model *m; /* a reference */
+	struct stage *st;
+	uint32_t first, last;
+	uint64_t room;
+	struct slice *slice;
+	int rc;
+	char err[256];
+};
+
+void stage_free(struct stage *st) {
+	if (!st)
+		return;
+	loop_timer_stop(st->beat);
+	store_unpin(st->pin);
+	free(st->sources);
+	free(st);
+}
+
+bool stage_serves(const struct model *m) {
+	const struct stage *st = m->stage;
+	const struct deploy_hooks *h = &m->d->c.hooks;
+	return st && st->open && !(h->stage_broken && h->stage_broken(h->arg, &m->pub, st->index));
+}
+
+uint64_t stage_charged(const struct model *m) {
+	return m->stage ? m->stage->charged : 0;
+}
+
+void stage_close(struct model *m) {
+	struct stage *st = m->stage;
+	struct deploy *d = m->d;
+	if (!st)
+		return;
+	m->stage = NULL;
+	transfer_cancel(st->fetch);
+	if (st->open)
+		d->c.hooks.stage_close(d->c.hooks.arg, &m->pub, st->index);
+	d->used -= st->charged;
+	stage_free(st);
+}
+
+static void fail(struct stage *st, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* st is gone afterwards; so is the model, unless it is ours: then its load decides. */
+static void fail(struct stage *st, const char *fmt, ...) {
+	struct model *m = st->m;
+	char why[WIRE_TEXT_MAX];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof why, fmt, ap);
+	va_end(ap);
+	peers_refuse(m->d->peers, &st->from, "%s", why);
+	if (model_ours(m))
+		stage_close(m);
+	else
+		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
+}
+
+static void say(struct stage *st) {
+	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	p.what = st->what;
+	p.done = st->done;
+	p.total = st->total;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
+	env.progress = &p;
+	peers_answer(st->m->d->peers, &st->from, &env,
+	        NULL); /* a link that is gone is noticed by the coordinator */
+}
+
+static void beat(void *arg) {
+	say(arg);
+}
+
+static void at_work(struct stage *st, const char *what, uint64_t done, uint64_t total) {
+	bool other = strcmp(st->what, what) != 0;
+	snprintf(st->what, sizeof st->what, "%s", what);
+	st->done = done;
+	st->total = total;
+	if (other || done == total)
+		say(st);
+}
+
+static void progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+	at_work(arg, what, done, total);
+}
+
+/* ---- mapped, open, ready ---- */
+
+static void ready(struct stage *st, uint64_t weights) {
+	Caravan__Ready r = CARAVAN__READY__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	r.weight_bytes = weights;
+	r.moved_bytes = st->moved;
+	env.body_case = CARAVAN__ENVELOPE__BODY_READY;
+	env.ready = &r;
+	peers_answer(st->m->d->peers, &st->from, &env, NULL);
+}
+
+/* Loader. */
+static void map_run(void *arg) {
+	struct mapping *map = arg;
+	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
+	        false, map->room, map->err, sizeof map->err);
+}
+
+static void map_done(void *arg, bool cancelled) {
+	struct mapping *map = arg;
+	struct model *m = map->m;
+	struct deploy *d = m->d;
+	struct stage *st = m->stage == map->st ? map->st : NULL;
+	if (st && !cancelled) {
+		uint64_t weights = map->rc ? 0 : slice_bytes(map->slice);
+		loop_timer_stop(st->beat);
+		st->beat = NULL;
+		store_unpin(st->pin); /* the slice holds its files */
+		st->pin = NULL;
+		if (map->rc == 0)
+			map->rc = d->c.hooks.stage_open(
+			        d->c.hooks.arg, &m->pub, st->index, map->slice, map->err, sizeof map->err);
+		if (map->rc) {
+			fail(st, "%s", map->err);
+		} else {
+			map->slice = NULL; /* it is the hook's now */
+			st->open = true;
+			ready(st, weights);
+		}
+	}
+	slice_destroy(map->slice);
+	model_unref(m);
+	free(map);
+}
+
+static void fetched(void *arg, const char *error, uint64_t moved) {
+	struct stage *st = arg;
+	struct model *m = st->m;
+	st->fetch = NULL;
+	st->moved = moved;
+	if (error) {
+		fail(st, "%s", error);
+		return;
+	}
+	struct mapping *map = calloc(1, sizeof *map);
+	if (map) {
+		*map = (struct mapping){.m = model_ref(m),
+		        .st = st,
+		        .first = st->at->first,
+		        .last = st->at->last,
+		        .room = st->at->room};
+		if (loader_submit(m->d->c.loader, map_run, map_done, map) == 0)
+			return;
+		model_unref(m);
+		free(map);
+	}
+	fail(st, "no memory");
+}
+
+/* ---- learnt: memory, then weights ---- */
+
+void stage_learnt(struct stage *st, const char *error) {
+	struct model *m = st->m;
+	struct deploy *d = m->d;
+	const Caravan__Plan *plan = m->plan;
+	if (st->fetch || st->open || st->charged)
+		return;
+	if (error) {
+		fail(st, "%s", error);
+		return;
+	}
+	uint32_t first = st->at->first, last = st->at->last;
+	uint64_t disk = planner_layer_bytes(m->manifest, first, last);
+	char why[WIRE_TEXT_MAX];
+	if (kv_check(&m->manifest->hp, plan->kv, why, sizeof why)) {
+		fail(st, "%s", why);
+		return;
+	}
+	if (d->c.cache && disk > d->c.cache) {
+		fail(st, "layers %u to %u take %s on disk, and the store may take %s", first, last - 1,
+		        size_text((double)disk).s, size_text((double)d->c.cache).s);
+		return;
+	}
+	uint64_t need = planner_slice_bytes(
+	        m->manifest, first, last, plan->kv, plan->blocks, plan->max_rows, d->c.team);
+	if (st->at->room) { /* what has no place there is read from disk on the way */
+		struct feed_plan p;
+		int rc = feed_plan(&p, m->manifest, first, last, st->at->room);
+		if (rc) {
+			fail(st, "there is not enough memory even to read layers %u to %u from disk", first,
+			        last - 1);
+			return;
+		}
+		need -= p.step - 2 * p.buffer;
+		feed_plan_clear(&p);
+	}
+	if (!deploy_charge(d, need)) {
+		fail(st, "layers %u to %u take %s with KV cache and buffers, and %s of %s are free", first,
+		        last - 1, size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,
+		        size_text((double)d->c.memory).s);
+		return;
+	}
+	st->charged = need;
+	char subject[WIRE_NAME_MAX + 64];
+	snprintf(subject, sizeof subject, "layers %u to %u of %s", first, last - 1, plan->model);
+	const struct manifest_tensor *tensor = m->manifest->layer[first];
+	size_t tensors = (size_t)(last - first) * LAYER_ROLES;
+	struct transfer_request r = {.subject = subject,
+	        .tensor = tensor,
+	        .tensors = tensors,
+	        .source = st->sources,
+	        .sources = st->nsources,
+	        .progress = progress,
+	        .done = fetched,
+	        .arg = st};
+	if (deploy_pin(d, tensor, tensors, &st->pin) || transfer_fetch(d->transfer, &r, &st->fetch)) {
+		st->fetch = NULL;
+		fail(st, "no memory");
+	}
+}
+
+/* ---- Prepare ---- */
+
+/* What speaks against this plan; NULL: nothing. */
+static const char *objection(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan,
+        const struct model *known, char *buf, size_t len) {
+	size_t mine = 0;
+	for (size_t i = 0; i < plan->n_stages; i++)
+		for (size_t j = 0; j <= i; j++) {
+			bool same = memcmp(plan->stages[i]->node.data, plan->stages[j]->node.data,
+			                    sizeof d->self.b) == 0;
+			if (same && i != j)
+				return "the plan names a node twice";
+			mine += same && i == j &&
+			        memcmp(plan->stages[i]->node.data, d->self.b, sizeof d->self.b) == 0;
+		}
+	if (memcmp(from->node.b, plan->coordinator.data, sizeof from->node.b) != 0)
+		return "only a plan's coordinator can have it prepared";
+	if (mine == 0)
+		return "this node is not a stage of the plan";
+	if (plan->arithmetic != KERN_ARITHMETIC) {
+		snprintf(buf, len, "the plan needs revision %u of the arithmetic, this node has %u",
+		        plan->arithmetic, KERN_ARITHMETIC);
+		return buf;
+	}
+	if (!known)
+		return NULL;
+	int order = wire_epoch_compare(known->plan->epoch, plan->epoch);
+	if (order > 0)
+		return "the plan is older than the one that this node knows";
+	if (order == 0 && known->stage)
+		return "the plan is being prepared here already";
+	if (order == 0 && model_our_stage(known) < 0) /* a plan never changes */
+		return "under that epoch this node knows another plan, in which it has no stage";
+	if (order < 0 && known->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
+	        memcmp(known->coordinator.b, plan->coordinator.data, sizeof known->coordinator.b) != 0) {
+		snprintf(buf, len, "the name %s is in use by a model that %s coordinates", plan->model,
+		        deploy_node_name(d, &known->coordinator));
+		return buf;
+	}
+	return NULL;
+}
+
+static struct stage *create(struct model *m, const struct peers_from *from, const Caravan__Prepare *p) {
+	struct stage *st = calloc(1, sizeof *st);
+	if (!st)
+		return NULL;
+	st->m = m;
+	st->from = *from;
+	st->index = (uint32_t)model_our_stage(m);
+	st->at = m->plan->stages[st->index];
+	snprintf(st->what, sizeof st->what, "waiting");
+	st->sources = calloc(p->n_sources + 1, sizeof *st->sources);
+	st->beat = loop_timer_start(m->d->c.loop, DEPLOY_BEAT_MS, true, beat, st);
+	if (!st->sources || !st->beat) {
+		stage_free(st);
+		return NULL;
+	}
+	for (size_t i = 0; i < p->n_sources; i++)
+		if (node_id_from_bytes(&st->sources[st->nsources], p->sources[i]) == 0)
+			st->nsources++;
+	return st;
+}
+
+static void on_prepare(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	const Caravan__Prepare *p = env->prepare;
+	char buf[256];
+	(void)payload;
+	struct model *m = deploy_model_named(d, p->plan->model);
+	const char *why = objection(d, from, p->plan, m, buf, sizeof buf);
+	if (why) {
+		peers_refuse(d->peers, from, "%s", why);
+		return;
+	}
+	bool returns = false;
+	if (m && wire_epoch_compare(m->plan->epoch, p->plan->epoch) < 0) {
+		returns = (m->returns || m->pub.phase != CARAVAN__MODEL_PHASE__LOADING) &&
+		          memcmp(m->plan->manifest.data, p->plan->manifest.data, sizeof(struct content_id)) ==
+		                  0;
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+		m = NULL;
+	}
+	if (!m) {
+		m = model_create(d, p->plan, CARAVAN__MODEL_PHASE__LOADING, "", buf, sizeof buf);
+		if (!m) {
+			peers_refuse(d->peers, from, "%s", buf);
+			return;
+		}
+		m->returns = returns;
+	}
+	m->stage = create(m, from, p);
+	if (!m->stage) {
+		peers_refuse(d->peers, from, "no memory");
+		if (!model_ours(m))
+			model_remove(m, CARAVAN__MODEL_PHASE__FAILED, "no memory");
+		return;
+	}
+	say(m->stage);
+	/* either may end the stage at once: nothing of it is touched after this */
+	if (m->learnt == LEARN_DONE)
+		stage_learnt(m->stage, NULL);
+	else
+		model_learn(m, m->stage->sources, m->stage->nsources);
+}
+
+int stage_init(struct deploy *d) {
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PREPARE, on_prepare, d);
+}

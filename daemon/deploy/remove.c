@@ -1,0 +1,419 @@
+/* remove: takes a model off the disks: here as another node asks, and on all nodes as a command asks.
+ *
+ * Owns: removals under way.
+ * Invariants: a model that this node knows as loaded or loading is not touched, nor content that another model needs or that a
+ * program has open.  What was just unloaded may be mapped for a moment: it is tried again before it is called in use.
+ * Threads: the loop, but for what says reader. */
+#include "daemon/deploy/catalog.h"
+#include "daemon/deploy/load.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REMOVINGS_MAX 16
+#define TRIES 20
+#define TRY_MS 500
+#define ANSWER_MS 60000 /* a node has so long */
+
+/* ---- here ---- */
+
+/* Content that goes from our disk. */
+struct removing {
+	struct deploy *d;
+	struct peers_from from; /* who asked, unless it is */
+	bool ours;              /* for a command here: */
+	struct removal *of;     /* which; NULL: it has ended */
+	size_t index;           /* its answer there */
+	char name[WIRE_NAME_MAX + 1];
+	struct content_id manifest;
+	bool file; /* a model file of ours has it */
+	struct content_id *needed;
+	size_t count;
+	struct catalog_removed sum;
+	int rc, tries;
+	struct loop_timer *timer;
+	struct removing *next;
+};
+
+static void removal_took(struct removal *r, size_t index, const Caravan__Removed *m, const char *error);
+
+static void removing_free(struct removing *k) {
+	for (struct removing **at = &k->d->removings; *at; at = &(*at)->next)
+		if (*at == k) {
+			*at = k->next;
+			break;
+		}
+	loop_timer_stop(k->timer);
+	free(k->needed);
+	free(k);
+}
+
+/* Whether the model is loaded or being loaded here; then why says so. */
+static bool is_loaded(struct deploy *d, const char *name, char *why, size_t len) {
+	const struct model *m = deploy_model_named(d, name);
+	bool loading = m && m->pub.phase == CARAVAN__MODEL_PHASE__LOADING;
+	for (const struct load *l = d->loads; l && !loading; l = l->next)
+		loading = !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0;
+	if (!m && !loading)
+		return false;
+	snprintf(why, len, "%s %s: 'caravan unload %s' comes first", name,
+	        loading                                         ? "is being loaded"
+	        : m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? "serves"
+	                                                        : "is loaded, though it does not serve now",
+	        name);
+	return true;
+}
+
+/* Manifests that models here have, whatever they are called. */
+static int list_needed(struct removing *k) {
+	struct deploy *d = k->d;
+	size_t room = d->models;
+	free(k->needed);
+	k->count = 0;
+	for (const struct load *l = d->loads; l; l = l->next)
+		room++;
+	if (!(k->needed = calloc(room + 1, sizeof *k->needed)))
+		return -ENOMEM;
+	for (size_t i = 0; i < d->models; i++)
+		memcpy(k->needed[k->count++].b, d->model[i]->plan->manifest.data, sizeof k->needed->b);
+	for (const struct load *l = d->loads; l; l = l->next)
+		if (!l->advises && l->manifest)
+			k->needed[k->count++] = l->manifest->id;
+	return 0;
+}
+
+/* Reader. */
+static void removing_run(void *arg) {
+	struct removing *k = arg;
+	struct catalog_removed one;
+	k->rc = catalog_remove(&one, k->d->c.store, k->name, &k->manifest, k->needed, k->count, k->file);
+	if (k->rc)
+		return;
+	one.freed += k->sum.freed;
+	k->sum = one;
+}
+
+static void removing_done(void *arg, bool cancelled);
+
+static int submit(struct removing *k) {
+	return loader_submit(transfer_reader(k->d->transfer), removing_run, removing_done, k);
+}
+
+static void finish(struct removing *k) {
+	Caravan__Removed msg = CARAVAN__REMOVED__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	msg.freed = k->sum.freed;
+	msg.shared = k->sum.shared;
+	msg.in_use = k->sum.in_use;
+	env.body_case = CARAVAN__ENVELOPE__BODY_REMOVED;
+	env.removed = &msg;
+	if (k->rc == 0 && !k->sum.in_use)
+		catalog_drop(k->d, k->name);
+	if (k->rc == 0)
+		log_line(LOG_LINE_INFO, "model %s was removed from this disk: %llu bytes freed", k->name,
+		        (unsigned long long)msg.freed);
+	if (k->ours && k->of)
+		removal_took(k->of, k->index, k->rc ? NULL : &msg, k->rc ? strerror(-k->rc) : NULL);
+	else if (!k->ours && k->rc)
+		peers_refuse(k->d->peers, &k->from, "its store: %s", strerror(-k->rc));
+	else if (!k->ours)
+		peers_answer(k->d->peers, &k->from, &env, NULL);
+	removing_free(k);
+}
+
+static void try_again(void *arg) {
+	struct removing *k = arg;
+	char why[WIRE_TEXT_MAX];
+	k->timer = NULL;
+	/* meanwhile a model may have come that needs what was to go, or this one again, which then is in use */
+	bool loaded = is_loaded(k->d, k->name, why, sizeof why);
+	if (!loaded)
+		k->rc = list_needed(k);
+	if (loaded || k->rc || submit(k))
+		finish(k);
+}
+
+static void removing_done(void *arg, bool cancelled) {
+	struct removing *k = arg;
+	if (cancelled) {
+		removing_free(k);
+		return;
+	}
+	if (k->rc == 0 && k->sum.in_use && ++k->tries < TRIES &&
+	        (k->timer = loop_timer_start(k->d->c.loop, TRY_MS, false, try_again, k)))
+		return;
+	finish(k);
+}
+
+/* 0 or a negative errno with a sentence. */
+static int remove_here(struct deploy *d, const char *name, const struct content_id *manifest,
+        const struct peers_from *from, struct removal *of, size_t index, char *err, size_t errlen) {
+	struct removing *k = calloc(1, sizeof *k);
+	snprintf(err, errlen, "no memory");
+	if (!k)
+		return -ENOMEM;
+	k->d = d;
+	k->ours = of != NULL;
+	k->of = of;
+	k->index = index;
+	k->manifest = *manifest;
+	k->file = transfer_has_file(d->transfer, manifest);
+	if (from)
+		k->from = *from;
+	snprintf(k->name, sizeof k->name, "%s", name);
+	int rc = list_needed(k);
+	k->next = d->removings;
+	d->removings = k;
+	if (rc == 0)
+		rc = submit(k);
+	if (rc)
+		removing_free(k);
+	return rc;
+}
+
+static void on_remove_model(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	const Caravan__RemoveModel *m = env->remove_model;
+	struct content_id manifest;
+	char err[WIRE_TEXT_MAX];
+	size_t n = 0;
+	(void)payload;
+	for (const struct removing *k = d->removings; k; k = k->next)
+		n++;
+	memcpy(manifest.b, m->manifest.data, sizeof manifest.b);
+	if (n >= REMOVINGS_MAX)
+		peers_refuse(d->peers, from, "too many requests at once");
+	else if (is_loaded(d, m->name, err, sizeof err) ||
+	         remove_here(d, m->name, &manifest, from, NULL, 0, err, sizeof err))
+		peers_refuse(d->peers, from, "%s", err);
+}
+
+/* ---- everywhere ---- */
+
+struct answer {
+	struct node_id node;
+	uint64_t ref; /* 0: it has answered, or is not asked */
+	bool waits;
+};
+
+struct removal {
+	struct deploy *d;
+	struct deploy_removal r;
+	char name[WIRE_NAME_MAX + 1];
+	struct answer *answer; /* one for each node and manifest */
+	size_t answers;
+	bool gathers;
+	bool starting;
+	struct loop_timer *timer;
+	struct removal *next;
+};
+
+static void removal_free(struct removal *r) {
+	for (struct removal **at = &r->d->removals; *at; at = &(*at)->next)
+		if (*at == r) {
+			*at = r->next;
+			break;
+		}
+	for (struct removing *k = r->d->removings; k; k = k->next)
+		if (k->of == r)
+			k->of = NULL;
+	if (r->gathers)
+		deploy_stored_abandon(r->d, r);
+	loop_timer_stop(r->timer);
+	free(r->answer);
+	free(r);
+}
+
+static void removal_end(struct removal *r, const char *error) {
+	if (r->r.done)
+		r->r.done(r->r.arg, error);
+	removal_free(r);
+}
+
+static void tell_one(
+        struct removal *r, const struct node_id *id, const Caravan__Removed *m, const char *error) {
+	Caravan__CtlRemoved one = CARAVAN__CTL_REMOVED__INIT;
+	one.node = (char *)deploy_node_name(r->d, id);
+	one.error = (char *)(error ? error : "");
+	if (m) {
+		one.freed = m->freed;
+		one.shared = m->shared;
+		one.in_use = m->in_use;
+	}
+	if (r->r.each)
+		r->r.each(r->r.arg, &one);
+}
+
+static void check_end(struct removal *r) {
+	for (size_t i = 0; i < r->answers; i++)
+		if (r->answer[i].waits)
+			return;
+	if (!r->starting)
+		removal_end(r, NULL);
+}
+
+static void removal_took(struct removal *r, size_t index, const Caravan__Removed *m, const char *error) {
+	struct answer *a = &r->answer[index];
+	if (!a->waits)
+		return;
+	a->waits = false;
+	a->ref = 0;
+	tell_one(r, &a->node, m, error);
+	check_end(r);
+}
+
+static void late(void *arg) {
+	struct removal *r = arg;
+	r->timer = NULL;
+	r->starting = true;
+	for (size_t i = 0; i < r->answers; i++)
+		removal_took(r, i, NULL, "it does not answer");
+	r->starting = false;
+	check_end(r);
+}
+
+/* Asks a node that is up, or says why not. */
+static void ask(struct removal *r, const struct member *who, const struct content_id *manifest) {
+	struct deploy *d = r->d;
+	Caravan__RemoveModel msg = CARAVAN__REMOVE_MODEL__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	char err[WIRE_TEXT_MAX];
+	struct answer *a = &r->answer[r->answers];
+	*a = (struct answer){.node = who->id, .waits = true};
+	r->answers++;
+	if (who->self) {
+		if (remove_here(d, r->name, manifest, NULL, r, r->answers - 1, err, sizeof err))
+			removal_took(r, r->answers - 1, NULL, err);
+		return;
+	}
+	if (!who->up || !deploy_speaks(d, &who->id, WIRE_1_2)) {
+		removal_took(r, r->answers - 1, NULL,
+		        who->up ? "its version of Caravan cannot remove models"
+		                : "it is down; what it has stays");
+		return;
+	}
+	msg.name = r->name;
+	msg.manifest = (ProtobufCBinaryData){sizeof manifest->b, (uint8_t *)manifest->b};
+	env.body_case = CARAVAN__ENVELOPE__BODY_REMOVE_MODEL;
+	env.remove_model = &msg;
+	env.ref = a->ref = peers_ref(d->peers);
+	if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL))
+		removal_took(r, r->answers - 1, NULL, "it cannot be reached");
+}
+
+static void gathered(void *arg, const struct deploy_stored *model, size_t count) {
+	struct removal *r = arg;
+	struct deploy *d = r->d;
+	const struct member *who;
+	char err[WIRE_TEXT_MAX + DEPLOY_ERROR];
+	size_t nodes = 0, found = 0;
+	r->gathers = false;
+	while (members_at(d->c.members, nodes))
+		nodes++;
+	for (size_t i = 0; i < count; i++)
+		found += strcmp(model[i].name, r->name) == 0;
+	if (found == 0) {
+		deploy_name_stored(model, count, r->name, err, sizeof err);
+		removal_end(r, err);
+		return;
+	}
+	if (is_loaded(d, r->name, err, sizeof err)) { /* meanwhile */
+		removal_end(r, err);
+		return;
+	}
+	r->answer = calloc(found * nodes, sizeof *r->answer);
+	r->timer = loop_timer_start(d->c.loop, ANSWER_MS, false, late, r);
+	if (!r->answer || !r->timer) {
+		removal_end(r, "no memory");
+		return;
+	}
+	r->starting = true;
+	for (size_t i = 0; i < count; i++)
+		for (size_t k = 0; strcmp(model[i].name, r->name) == 0 && (who = members_at(d->c.members, k));
+		        k++)
+			if (!who->expelled)
+				ask(r, who, &model[i].manifest);
+	r->starting = false;
+	check_end(r);
+}
+
+int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err, size_t errlen) {
+	if (is_loaded(d, what->model, err, errlen))
+		return -EBUSY;
+	struct removal *r = calloc(1, sizeof *r);
+	if (!r) {
+		snprintf(err, errlen, "no memory");
+		return -ENOMEM;
+	}
+	r->d = d;
+	r->r = *what;
+	snprintf(r->name, sizeof r->name, "%s", what->model);
+	r->next = d->removals;
+	d->removals = r;
+	r->gathers = true;
+	if (deploy_list_stored(d, gathered, r) == 0)
+		return 0;
+	r->gathers = false;
+	removal_free(r);
+	snprintf(err, errlen, "no memory");
+	return -ENOMEM;
+}
+
+/* Which answer this is; -1: none. */
+static int asked(const struct removal *r, const struct peers_from *from) {
+	for (size_t i = 0; i < r->answers; i++)
+		if (r->answer[i].ref && r->answer[i].ref == from->ref &&
+		        node_id_equal(&r->answer[i].node, &from->node))
+			return (int)i;
+	return -1;
+}
+
+static void on_answer(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	bool refused = env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED;
+	(void)payload;
+	for (struct removal *r = d->removals; r; r = r->next) {
+		int i = asked(r, from);
+		if (i < 0)
+			continue;
+		removal_took(
+		        r, (size_t)i, refused ? NULL : env->removed, refused ? env->refused->reason : NULL);
+		return;
+	}
+}
+
+void remove_node_down(struct deploy *d, const struct node_id *id) {
+	for (struct removal *r = d->removals, *next; r; r = next) {
+		next = r->next;
+		r->starting = true;
+		for (size_t i = 0; i < r->answers; i++)
+			if (r->answer[i].ref && node_id_equal(&r->answer[i].node, id))
+				removal_took(r, i, NULL, "it went down");
+		r->starting = false;
+		if (!r->gathers)
+			check_end(r);
+	}
+}
+
+void remove_clear(struct deploy *d) {
+	while (d->removals)
+		removal_free(d->removals);
+	for (struct removing *k = d->removings, *next; k; k = next) {
+		next = k->next;
+		if (k->timer) /* otherwise the reader has it, and returns it */
+			removing_free(k);
+	}
+}
+
+int remove_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REMOVE_MODEL, on_remove_model, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REMOVED, on_answer, d);
+	if (rc == 0)
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, d);
+	return rc;
+}

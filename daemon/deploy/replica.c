@@ -1,0 +1,159 @@
+/* replica: a part of a model that this node is to have on its disk as well, as its coordinator asks.
+ *
+ * Owns: such requests under way.  Nobody waits for them: what they move is bounded, and yields to steps.
+ * Invariants: only the coordinator of a model that this node knows is obeyed, once at a time for each model; a model
+ * that goes takes its request with it.
+ * Threads: the loop. */
+#include "daemon/deploy/deploy_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct keep {
+	struct model *m; /* borrowed: it goes first */
+	struct peers_from from;
+	struct fetch *fetch;
+	struct loop_timer *beat;
+	uint64_t done, total;
+};
+
+static void keep_free(struct keep *k) {
+	k->m->keep = NULL;
+	loop_timer_stop(k->beat);
+	free(k);
+}
+
+void keep_stop(struct model *m) {
+	struct keep *k = m->keep;
+	if (!k)
+		return;
+	transfer_cancel(k->fetch);
+	peers_refuse(
+	        m->d->peers, &k->from, "the model has gone, or another request has taken this one's place");
+	keep_free(k);
+}
+
+static void beat(void *arg) {
+	struct keep *k = arg;
+	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	p.what = (char *)"copying";
+	p.done = k->done;
+	p.total = k->total;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
+	env.progress = &p;
+	peers_answer(k->m->d->peers, &k->from, &env, NULL);
+}
+
+static void progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+	struct keep *k = arg;
+	(void)what;
+	k->done = done;
+	k->total = total;
+}
+
+static void fetched(void *arg, const char *error, uint64_t moved) {
+	struct keep *k = arg;
+	struct model *m = k->m;
+	k->fetch = NULL;
+	if (error) {
+		peers_refuse(m->d->peers, &k->from, "%s", error);
+	} else {
+		Caravan__Ready r = CARAVAN__READY__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		r.weight_bytes = k->total;
+		r.moved_bytes = moved;
+		env.body_case = CARAVAN__ENVELOPE__BODY_READY;
+		env.ready = &r;
+		peers_answer(m->d->peers, &k->from, &env, NULL);
+	}
+	keep_free(k);
+}
+
+/* The tensors that the bits name; *out: room for all of the model's. */
+static size_t wanted(const struct manifest *m, const Caravan__Keep *msg, struct manifest_tensor *out) {
+	size_t n = 0;
+	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++) {
+		uint32_t word = 0;
+		if (i / 32 < msg->tensors.len / sizeof word)
+			memcpy(&word, msg->tensors.data + i / 32 * sizeof word, sizeof word);
+		if (word >> i % 32 & 1)
+			out[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES];
+	}
+	for (size_t r = 0; r < END_ROLES; r++)
+		if (msg->ends >> r & 1)
+			out[n++] = m->end[r];
+	return n;
+}
+
+static struct model *model_of(struct deploy *d, const struct peers_from *from, const Caravan__Keep *msg) {
+	for (size_t i = 0; i < d->models; i++) {
+		struct model *m = d->model[i];
+		if (m->manifest && node_id_equal(&m->coordinator, &from->node) &&
+		        memcmp(m->plan->manifest.data, msg->manifest.data, sizeof m->manifest->id.b) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+static void on_keep(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	const Caravan__Keep *msg = env->keep;
+	struct model *m = model_of(d, from, msg);
+	(void)payload;
+	if (!m) {
+		peers_refuse(d->peers, from, "this node knows no such model that you coordinate");
+		return;
+	}
+	keep_stop(m);
+	size_t most = (size_t)m->manifest->hp.layers * LAYER_ROLES + END_ROLES;
+	struct keep *k = calloc(1, sizeof *k);
+	struct manifest_tensor *tensor = calloc(most, sizeof *tensor);
+	struct node_id *source = calloc(msg->n_sources + 1, sizeof *source);
+	if (!k || !tensor || !source)
+		goto error;
+	struct transfer_request r = {.subject = "a copy",
+	        .blob = &m->manifest->vocab,
+	        .blobs = 1,
+	        .tensor = tensor,
+	        .tensors = wanted(m->manifest, msg, tensor),
+	        .source = source,
+	        .spare = true,
+	        /* what a model's coordinator sends is for those who serve it */
+	        .alone = from->local,
+	        .progress = progress,
+	        .done = fetched,
+	        .arg = k};
+	char subject[WIRE_NAME_MAX + 32];
+	snprintf(subject, sizeof subject, "copies of %s", m->plan->model);
+	r.subject = subject;
+	for (size_t i = 0; i < msg->n_sources; i++)
+		r.sources += node_id_from_bytes(&source[r.sources], msg->sources[i]) == 0;
+	k->m = m;
+	k->from = *from;
+	if (!(k->beat = loop_timer_start(d->c.loop, DEPLOY_BEAT_MS, true, beat, k)) ||
+	        transfer_fetch(d->transfer, &r, &k->fetch))
+		goto error;
+	m->keep = k;
+	free(tensor);
+	free(source);
+	return;
+error:
+	peers_refuse(d->peers, from, "no memory");
+	if (k)
+		loop_timer_stop(k->beat);
+	free(k);
+	free(tensor);
+	free(source);
+}
+
+void keep_free_all(struct model *m) {
+	if (m->keep)
+		keep_free(m->keep);
+}
+
+int keep_init(struct deploy *d) {
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_KEEP, on_keep, d);
+}

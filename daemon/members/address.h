@@ -1,0 +1,36 @@
+/* address: under which addresses other machines find what we listen at, and news of a change of them.
+ *
+ * The kernel tells of every change (netlink); many that come together, as when a cable is plugged in, are told once.
+ * Where it does not (a sandbox), the addresses are read again every few seconds, and a change is told.
+ * Threads: the list: any; the watch: the loop. */
+#ifndef DAEMON_MEMBERS_ADDRESS_H
+#define DAEMON_MEMBERS_ADDRESS_H
+#include "daemon/core/loop.h"
+#include "proto/wire.h"
+
+#define ADDRESS_MAX (WIRE_ENDPOINT_MAX + 1)
+#define ADDRESS_LOOK_MS 5000 /* between two looks where the kernel tells nothing, or they could not be read */
+
+struct sockaddr;
+
+/* Whether an endpoint that we are bound to means every address of this machine. */
+bool address_is_any(const char *bound);
+
+/* The endpoints (tcp://host:port) of a bound one: itself, or, where it is bound to every address, those of the
+ * machine's interfaces, the likeliest first, without the loopback, which is another machine for everybody else.
+ * Returns how many, or a negative errno: they cannot be read now, which is not to have none. */
+int address_list(const char *bound, char out[][ADDRESS_MAX], size_t max);
+
+/* How likely others reach a machine at this address of an interface: 0 is best, -1 of no use.  bridge: it joins nothing
+ * but interfaces that software made.  v6_flags: of an IPv6 address, as /proc/net/if_inet6 has them. */
+int address_rank(const char *name, bool bridge, const struct sockaddr *a, unsigned v6_flags);
+
+/* Whether this machine has an address, given as numbers. */
+bool address_have(const char *address);
+
+struct address_watch;
+/* Calls changed whenever an address came, went, or may have. */
+int address_watch_create(struct address_watch **out, struct loop *l, loop_fn *changed, void *arg);
+void address_watch_destroy(struct address_watch *w); /* NULL allowed */
+
+#endif

@@ -1,0 +1,32 @@
+/* beacon: a call over the local network by which nodes find each other again when all their addresses have changed at
+ * once, and no member knows where any other is.
+ *
+ * A datagram to a multicast group that routers do not pass on: which node it is from, as a hash of its key, and the port
+ * at which it listens.  It proves nothing and need not: whoever hears it tries that address, and CURVE tells whether it
+ * is that node.  Strangers learn no key from it.
+ *
+ *     "CRVHERE1" | first 16 bytes of SHA-256("caravan here" | public key) | port, 2 bytes little-endian
+ *
+ * Threads: the loop. */
+#ifndef DAEMON_MEMBERS_BEACON_H
+#define DAEMON_MEMBERS_BEACON_H
+#include "daemon/core/loop.h"
+#include "proto/wire.h"
+
+#define BEACON_GROUP "239.255.70.70"
+#define BEACON_PORT 7070
+#define BEACON_TAG 16
+
+struct beacon;
+
+/* Somebody who has this tag is at that endpoint (tcp://address:port), or says so. */
+typedef void beacon_fn(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint);
+
+/* port: where we listen.  Hears from now on; a negative errno where there is no multicast. */
+int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
+        beacon_fn *heard, void *arg);
+void beacon_destroy(struct beacon *b); /* NULL allowed */
+void beacon_call(struct beacon *b);    /* on every interface that there is now */
+void beacon_tag(const struct node_id *id, uint8_t tag[BEACON_TAG]);
+
+#endif

@@ -1,0 +1,308 @@
+/* join: how a node comes to be in the roster: invitations, and the one dialogue that they are for.
+ *
+ * Here the inviter: the invitation, and the Join of whoever holds it, which enters that node into the roster before it
+ * is answered with the roster.  There the node that joins: it takes the roster as its own when it is in it.
+ * Invariants: an invitation is used up by the Join that it let in, and by nothing that was refused; a node is of one
+ * cluster, joins once at a time, and an expelled key never returns.
+ * Threads: the loop. */
+#include "config.h"
+
+#include "daemon/members/address.h"
+#include "daemon/members/members_internal.h"
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BACK_MS 12000    /* to find out whether the inviter reaches us */
+#define LOOK_BACK_MS 100 /* between two looks at that */
+
+/* ---- at the inviter ----------------------------------------------------------------------------------- */
+
+int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen) {
+	struct invite i = {.expiry = (uint64_t)time(NULL) + seconds, .server = m->config.keys->public};
+	int rc;
+	*token = NULL;
+	if (!m->config.listen) {
+		snprintf(err, errlen, "this node does not listen: nobody could join it");
+		return -ENOTSUP;
+	}
+	if (members_own(m)->expelled) {
+		snprintf(err, errlen, "this node was expelled from its cluster");
+		return -EPERM;
+	}
+	const struct member *self = members_own(m);
+	members_readdress(m); /* an address may have come a moment ago */
+	i.nendpoints = self->nendpoints;
+	memcpy(i.endpoints, self->endpoints, i.nendpoints * sizeof *i.endpoints);
+	if (!i.nendpoints) {
+		snprintf(err, errlen,
+		        "this machine has no address in a network yet: connect it first, or say where it will be "
+		        "found with caravand --advertise");
+		return -EADDRNOTAVAIL;
+	}
+	rc = keys_generate(&i.keys);
+	if (rc == 0)
+		rc = invites_add(&m->invites, &i.keys.public, loop_now_ns() + seconds * (uint64_t)1000000000);
+	if (rc == -ENOSPC) {
+		snprintf(err, errlen, "%d invitations are open already: wait until one is used or expires",
+		        INVITE_OPEN_MAX);
+	} else if (rc || !(*token = invite_encode(&i))) {
+		rc = rc ? rc : -ENOMEM;
+		snprintf(err, errlen, "cannot make an invitation: %s", strerror(-rc));
+	}
+	keys_wipe(&i.keys);
+	return rc;
+}
+
+/* What a proof is about: this entry, with this invitation. */
+static size_t proof_text(const Caravan__Entry *e, const struct node_id *invitation, char *out, size_t size) {
+	int n = snprintf(out, size, "caravan join\n%s\n%s\n", e->name, e->endpoint);
+	for (size_t i = 0; i < e->n_further && n > 0 && (size_t)n < size; i++)
+		n += snprintf(out + n, size - (size_t)n, "%s\n", e->further[i]);
+	size_t len = n > 0 && (size_t)n < size ? (size_t)n : 0;
+	if (size - len < sizeof invitation->b)
+		return 0;
+	memcpy(out + len, invitation->b, sizeof invitation->b);
+	return len + sizeof invitation->b;
+}
+
+#define PROOF_TEXT (32 + WIRE_NAME_MAX + WIRE_ENDPOINTS_MAX * ADDRESS_MAX + 64)
+
+/* Whether the guest has the secret key of the entry. */
+static bool join_proven(const struct members *m, const struct peers_from *from, const Caravan__Join *j) {
+	char text[PROOF_TEXT];
+	uint8_t proof[KEYS_PROOF];
+	struct node_id id;
+	size_t len = proof_text(j->entry, &from->node, text, sizeof text);
+	return len && j->proof.len == sizeof proof && node_id_from_bytes(&id, j->entry->node) == 0 &&
+	       keys_prove(m->config.keys, &id, text, len, proof) == 0 &&
+	       CRYPTO_memcmp(proof, j->proof.data, sizeof proof) == 0;
+}
+
+/* A guest whose entry is on its way to the disk, and who is answered then. */
+struct joiner {
+	struct members *m;
+	struct peers_from from;
+	struct node_id id;
+};
+
+static void joiner_saved(void *arg, const char *error) {
+	struct joiner *g = arg;
+	struct members *m = g->m;
+	const struct member *who = roster_find(&m->roster, &g->id);
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Joined joined = CARAVAN__JOINED__INIT;
+	if (error) /* it is a member, which a restart of this node before the next attempt would forget */
+		log_line(LOG_LINE_WARN, "%s joined, but %s", who->name, error);
+	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
+	answer.body_case = CARAVAN__ENVELOPE__BODY_JOINED;
+	answer.joined = &joined;
+	peers_answer(m->peers, &g->from, &answer, NULL);
+	members_connect(m, who);
+	free(g);
+}
+
+/* Why a guest's entry is not taken, as a sentence; NULL: it is. */
+static const char *join_refusal(const struct members *m, const struct peers_from *from,
+        const Caravan__Join *j, char *text, size_t len) {
+	const Caravan__Entry *e = j->entry;
+	struct node_id id;
+	if (!from->invited || node_id_from_bytes(&id, e->node) != 0 || e->expelled || !e->endpoint[0])
+		return "not the entry of a node";
+	const struct member *who = roster_find(&m->roster, &id);
+	bool proven = join_proven(m, from, j);
+	if (who && who->expelled)
+		return "this node was expelled from the cluster: caravan leave gives it a new key, and then it can join again";
+	if (who && who->self) {
+		snprintf(text, len,
+		        "this machine has the same key as %s, which invited it: one is a copy of the other; run caravan "
+		        "leave on the copy",
+		        who->name);
+		return text;
+	}
+	/* whoever has an invitation may add a node, not change one that is there */
+	if (who && !proven)
+		return "the key is that of a member of this cluster, and whoever asks has not shown that it is its own";
+	if (j->proof.len && !proven)
+		return "the proof that the key is its own is wrong";
+	if (roster_named(&m->roster, e->name, &id)) {
+		snprintf(text, len,
+		        "the name %s is taken: start this node with another --name, or, when that one is gone for good, run "
+		        "caravan expel %s there first",
+		        e->name, e->name);
+		return text;
+	}
+	return NULL;
+}
+
+static void on_join(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	const Caravan__Join *j = env->join;
+	char hex[NODE_ID_HEX], text[WIRE_TEXT_MAX];
+	(void)payload;
+	const char *why = join_refusal(m, from, j, text, sizeof text);
+	if (why) {
+		peers_refuse(m->peers, from, "%s", why);
+		return;
+	}
+	struct joiner *g = malloc(sizeof *g);
+	struct member *who = NULL;
+	/* a node that was here before, and lost its roster or has moved, only tells us where it is now */
+	enum roster_change change = g ? roster_take_own(&m->roster, j->entry, &who) : ROSTER_FULL;
+	if (change == ROSTER_FULL) {
+		peers_refuse(m->peers, from, g ? "the cluster is full" : "no memory");
+		free(g);
+		return;
+	}
+	invites_use(&m->invites, &from->node);
+	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&who->id, hex));
+	/* where it found us others will, too */
+	snprintf(m->preferred, sizeof m->preferred, "%s", j->dialed);
+	members_readdress(m);
+	members_save(m);
+	members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
+	members_spread(m, NULL);
+	*g = (struct joiner){.m = m, .from = *from, .id = who->id};
+	members_saved(m, joiner_saved, g);
+}
+
+/* ---- at the node that joins ------------------------------------------------------------------------------ */
+
+static void join_say(struct members *m, const char *error) {
+	members_done_fn *done = m->join.done;
+	void *done_arg = m->join.arg;
+	m->join.done = NULL;
+	loop_timer_stop(m->join.back);
+	m->join.back = NULL;
+	done(done_arg, error);
+}
+
+/* We are in.  Whether the inviter reaches us too it says with its pongs, which we ask for out of turn. */
+static void join_look_back(void *arg) {
+	struct members *m = arg;
+	const struct member *who = roster_find(&m->roster, &m->join.inviter);
+	if (!who || who->expelled || who->blind[0] ||
+	        (who->linked && (who->reached || who->minor < WIRE_1_2)) || loop_now_ns() > m->join.until_ns)
+		join_say(m, NULL);
+	else if (who->linked)
+		members_ping(m, who);
+}
+
+const char *members_join_note(const struct members *m, char *text, size_t len) {
+	const struct member *who = roster_find(&m->roster, &m->join.inviter);
+	char why[WIRE_TEXT_MAX];
+	text[0] = 0;
+	if (who && !who->up && *members_reason(m, who, why, sizeof why))
+		snprintf(text, len, "%s%s%s", who->blind[0] ? "" : who->name, who->blind[0] ? "" : ": ", why);
+	return text;
+}
+
+void members_join_end(struct members *m) {
+	loop_timer_stop(m->join.back);
+	m->join.back = NULL;
+}
+
+static void join_done(
+        void *arg, Caravan__Entry *const *entries, size_t count, const char *endpoint, const char *error) {
+	struct members *m = arg;
+	bool ours = false;
+	for (size_t i = 0; i < count; i++)
+		ours |= entries[i]->node.len == 32 &&
+		        memcmp(entries[i]->node.data, m->config.keys->public.b, 32) == 0;
+	if (!error && !ours)
+		error = "the node that invited us answered with a roster that we are not in";
+	if (error) {
+		join_say(m, error);
+		return;
+	}
+	members_take(m, NULL, entries, count);
+	peers_hint(m->peers, &m->join.inviter, endpoint);
+	m->join.until_ns = loop_now_ns() + BACK_MS * (uint64_t)1000000;
+	m->join.back = loop_timer_start(m->config.loop, LOOK_BACK_MS, true, join_look_back, m);
+	if (!m->join.back)
+		join_say(m, NULL);
+}
+
+int members_join(
+        struct members *m, const char *token, members_done_fn *done, void *arg, char *err, size_t errlen) {
+	struct invite i;
+	const char *endpoints[INVITE_ENDPOINTS_MAX];
+	const struct member *self = members_own(m);
+	if (self->expelled) {
+		snprintf(err, errlen,
+		        "this node was expelled from its cluster: caravan leave gives it a new key, and then it can join");
+		return -EPERM;
+	}
+	if (!m->config.listen) {
+		snprintf(err, errlen, "this node does not listen: the others could not reach it");
+		return -ENOTSUP;
+	}
+	if (m->join.done) {
+		snprintf(err, errlen, "this node is joining a cluster already");
+		return -EBUSY;
+	}
+	int rc = invite_decode(&i, token, err, errlen);
+	if (rc)
+		return rc;
+	if (node_id_equal(&i.server, &self->id)) {
+		rc = -EINVAL;
+		snprintf(err, errlen, "this invitation is our own: use it on another node");
+		goto error;
+	}
+	/* again, from a member: it hears where this node is now */
+	const struct member *inviter = roster_find(&m->roster, &i.server);
+	if (roster_others(&m->roster) && (!inviter || inviter->expelled)) {
+		rc = -EEXIST;
+		snprintf(err, errlen,
+		        "this node already belongs to a cluster of %zu nodes, and the one that invites it is not of them: "
+		        "caravan leave first",
+		        roster_others(&m->roster) + 1);
+		goto error;
+	}
+	members_readdress(m);
+	if (!self->nendpoints) {
+		rc = -EADDRNOTAVAIL;
+		snprintf(err, errlen,
+		        "this machine has no address in a network yet: connect it first, or say where it will be found with "
+		        "caravand --advertise");
+		goto error;
+	}
+	for (size_t k = 0; k < i.nendpoints; k++)
+		endpoints[k] = i.endpoints[k];
+	Caravan__Entry entry = CARAVAN__ENTRY__INIT;
+	entry.node = (ProtobufCBinaryData){sizeof self->id.b, (uint8_t *)self->id.b};
+	entry.version = self->version;
+	entry.name = (char *)self->name;
+	char *further[WIRE_ENDPOINTS_MAX];
+	entry.endpoint = (char *)member_endpoint(self);
+	for (size_t k = 1; k < self->nendpoints; k++)
+		further[entry.n_further++] = (char *)self->endpoints[k];
+	entry.further = further;
+	char text[PROOF_TEXT];
+	uint8_t proof[KEYS_PROOF];
+	size_t len = proof_text(&entry, &i.keys.public, text, sizeof text);
+	Caravan__Join ask = CARAVAN__JOIN__INIT;
+	ask.entry = &entry;
+	ask.proof = (ProtobufCBinaryData){sizeof proof, proof};
+	rc = keys_prove(m->config.keys, &i.server, text, len, proof);
+	if (rc == 0)
+		rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &ask, join_done, m);
+	if (rc) {
+		snprintf(err, errlen, "cannot join: %s", strerror(-rc));
+	} else {
+		m->join.done = done;
+		m->join.arg = arg;
+		m->join.inviter = i.server;
+	}
+error:
+	OPENSSL_cleanse(&i, sizeof i);
+	return rc;
+}
+
+void members_join_init(struct members *m) {
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_JOIN, on_join, m);
+}

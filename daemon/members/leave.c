@@ -1,0 +1,80 @@
+/* leave: how a node leaves its cluster, or goes on after it was expelled from it.
+ *
+ * The state folder gets another key first: when that is on the disk the node is another one, whatever happens then, since
+ * a roster without its own entry counts as none.  Then the others hear of the tombstone, and the daemon has to end.
+ * What it has on disk stays: the next daemon with this folder finds it.
+ * Threads: the loop; renew_run alone is the executor's. */
+#include "config.h"
+
+#include "daemon/members/members_internal.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FAREWELL_MS 400 /* for the tombstone to get to the others */
+
+static void leave_end(struct members *m, const char *error) {
+	members_done_fn *done = m->leave.done;
+	void *arg = m->leave.arg;
+	m->leave.done = NULL;
+	done(arg, error);
+}
+
+static void leave_farewell(void *arg) {
+	struct members *m = arg;
+	m->leave.farewell = NULL;
+	leave_end(m, NULL);
+}
+
+static void renew_run(void *arg) {
+	struct members *m = arg;
+	m->leave.rc = keys_renew(m->state_dir, m->leave.err, sizeof m->leave.err);
+}
+
+static void renew_done(void *arg, bool cancelled) {
+	struct members *m = arg;
+	struct member *self = members_own(m);
+	if (cancelled || m->leave.rc) {
+		leave_end(m, cancelled ? "the daemon ends" : m->leave.err);
+		return;
+	}
+	m->save.gone = true;
+	log_line(LOG_LINE_INFO,
+	        "this node leaves its cluster: it has a new key, and is another node from its next start on");
+	bool member = !self->expelled && roster_others(&m->roster) > 0;
+	if (member) {
+		roster_edit(&m->roster, &self->id, self->name, NULL, 0, true, 0);
+		members_spread(m, NULL);
+		members_tell(m, self, "left");
+	}
+	m->leave.farewell =
+	        member ? loop_timer_start(m->config.loop, FAREWELL_MS, false, leave_farewell, m) : NULL;
+	if (!m->leave.farewell)
+		leave_end(m, NULL);
+}
+
+int members_leave(struct members *m, members_done_fn *done, void *arg, char *err, size_t errlen) {
+	if (!m->state_dir) {
+		snprintf(err, errlen, "this daemon has no state folder: it is of no cluster");
+		return -ENOTSUP;
+	}
+	if (m->leave.done || m->join.done || m->save.gone) {
+		snprintf(err, errlen, "this node is %s a cluster at this moment",
+		        m->join.done ? "joining" : "leaving");
+		return -EBUSY;
+	}
+	m->leave.done = done;
+	m->leave.arg = arg;
+	int rc = loader_submit(m->save.executor, renew_run, renew_done, m);
+	if (rc) {
+		m->leave.done = NULL;
+		snprintf(err, errlen, "cannot leave: %s", strerror(-rc));
+	}
+	return rc;
+}
+
+void members_leave_end(struct members *m) {
+	loop_timer_stop(m->leave.farewell);
+	m->leave.farewell = NULL;
+}

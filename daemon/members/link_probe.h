@@ -1,0 +1,23 @@
+/* link_probe: how much goes over the links to the other nodes: bytes a second, encrypted, from each of them to here.
+ *
+ * Owns: the question that is under way.  One node is asked at a time, over the bulk link, for nothing and then for more
+ * and more bytes, until their time says enough of the rate; again every hour, when nothing is being computed here.
+ * Between that it is asked for LINKS_CHECK_BYTES now and then, whatever is computed: they are few, and where they twice take
+ * many times what they should the link is measured at once; while something is computed, only as far as it says that it is slow.
+ * What is found is the member's (members_set_rate).
+ * Threads: the loop. */
+#ifndef DAEMON_MEMBERS_LINK_PROBE_H
+#define DAEMON_MEMBERS_LINK_PROBE_H
+#include "daemon/members/members.h"
+
+struct links;
+
+#define LINKS_CHECK_BYTES (64u << 10)
+#define LINKS_CHECK_MS 30000
+
+/* busy: whether something is being computed, which measuring would disturb.  check_ms: between checks of a node; 0: LINKS_CHECK_MS. */
+int links_create(struct links **out, struct loop *l, struct members *m, uint32_t check_ms,
+        bool (*busy)(void *arg), void *arg);
+void links_destroy(struct links *k); /* NULL allowed; before members */
+
+#endif

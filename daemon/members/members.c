@@ -1,0 +1,656 @@
+/* members: the roster by word of mouth, who is up, and what each node says of itself.
+ *
+ * A roster is told whole, at Hello and on change; what is new in one that we are told goes on to everybody, the file
+ * and the storeys above.  Every half second each node hears from us with our state.
+ * Invariants: of a node that is linked to us its own word alone counts, but for its expulsion; a node is up between
+ * two words of peers; the time that we were held up ourselves is never counted as another's silence.
+ * How a node comes to be in the roster is members_join.c, where it is members_address.c, what is wrong with it
+ * members_reason.c.
+ * Threads: the loop. */
+#include "config.h"
+
+#include "daemon/members/address.h"
+#include "daemon/members/members_internal.h"
+#include "kernels/kernels.h"
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
+#define PRUNE_NS 60000000000u
+#define SMOOTH 0.2 /* weight of a new round trip */
+
+struct member *members_own(const struct members *m) {
+	return roster_find(&m->roster, &m->config.keys->public);
+}
+
+void members_tell(struct members *m, const struct member *who, const char *what) {
+	struct listener *l;
+	/* how often, others decide */
+	log_others(LOG_LINE_INFO, "node %s %s", who->name,
+	        strcmp(what, "expelled") == 0 ? "was expelled" : what);
+	STAILQ_FOREACH(l, &m->listeners, next)
+	l->fn(l->arg, who, what);
+}
+
+/* ---- the roster, in and out --------------------------------------------------------------------------- */
+
+/* to: one node, or NULL: all. */
+void members_spread(struct members *m, const struct member *to) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	roster_entries(&m->roster, &news.roster, &news.n_roster);
+	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
+	env.roster = &news;
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		if (who->self || (to && who != to))
+			continue;
+		if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EAGAIN)
+			m->news_due = true; /* who has no link hears it when there is one */
+	}
+}
+
+void members_connect(struct members *m, const struct member *who) {
+	const char *endpoints[WIRE_ENDPOINTS_MAX];
+	if (who->self || who->expelled || !m->config.listen)
+		return;
+	for (size_t i = 0; i < who->nendpoints; i++)
+		endpoints[i] = who->endpoints[i];
+	int rc = peers_connect(m->peers, &who->id, endpoints, who->nendpoints);
+	if (rc)
+		log_line(LOG_LINE_ERROR, "no link to %s: %s", who->name, strerror(-rc));
+}
+
+static void member_settle(struct members *m, struct member *who);
+
+/* We are no longer of this cluster. */
+static void links_close(struct members *m) {
+	if (!m->leave.done)
+		log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
+	for (size_t i = 0; i < m->roster.n; i++) {
+		struct member *who = m->roster.at[i];
+		if (who->self)
+			continue;
+		peers_disconnect(m->peers, &who->id);
+		who->linked = false;
+		member_settle(m, who);
+	}
+}
+
+/* A member was expelled, by us or by news. */
+static void member_expelled(struct members *m, struct member *who) {
+	who->left_ns = loop_now_ns();
+	if (who->self)
+		links_close(m);
+	else
+		member_settle(m, who);
+	members_tell(m, who, "expelled");
+}
+
+/* Nodes that a member told us of and that were never linked to us, dead or alive, or pruned: they still take memory. */
+static size_t entries_unproven(const struct members *m, const struct node_id *from) {
+	size_t n = 0;
+	for (size_t i = 0; i < m->roster.n; i++)
+		n += !m->roster.at[i]->proven && node_id_equal(&m->roster.at[i]->teller, from);
+	for (const struct member *who = m->roster.pruned; who; who = who->next_pruned)
+		n += !who->proven && node_id_equal(&who->teller, from);
+	return n;
+}
+
+/* An entry as somebody told it (NULL: the inviter, whose word is all that we have).  Who speaks for itself is believed;
+ * of a node that we are linked to we believe nobody else, but that it was expelled. */
+static enum roster_change entry_take(
+        struct members *m, const struct node_id *from, const Caravan__Entry *e, struct member **who) {
+	struct node_id id;
+	if (!from || node_id_from_bytes(&id, e->node) != 0)
+		return roster_take(&m->roster, e, who);
+	if (node_id_equal(&id, from))
+		return roster_take_own(&m->roster, e, who);
+	*who = roster_find(&m->roster, &id);
+	if (*who && (*who)->linked && !(*who)->self && !e->expelled)
+		return ROSTER_SAME;
+	if (*who)
+		return roster_take(&m->roster, e, who);
+	/* what we have pruned others may still have for a while; and one member cannot fill the roster */
+	if (roster_grave_is_old(e, (uint64_t)time(NULL)))
+		return ROSTER_SAME;
+	if (entries_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
+		char hex[NODE_ID_HEX];
+		log_others(LOG_LINE_WARN,
+		        "%.12s announces too many nodes that nobody has met: the rest are ignored",
+		        node_id_hex(from, hex));
+		return ROSTER_SAME;
+	}
+	enum roster_change change = roster_take(&m->roster, e, who);
+	if (*who && change != ROSTER_SAME)
+		(*who)->teller = *from;
+	return change;
+}
+
+/* Whether somebody's whole roster has none of our tombstones alive: then he needs them no more. */
+static bool graves_agreed(const struct members *m, Caravan__Entry *const *entries, size_t count) {
+	for (size_t i = 0; i < count; i++) {
+		struct node_id id;
+		const struct member *who;
+		if (!entries[i]->expelled && node_id_from_bytes(&id, entries[i]->node) == 0 &&
+		        (who = roster_find(&m->roster, &id)) && who->expelled)
+			return false;
+	}
+	return true;
+}
+
+/* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
+void members_take(
+        struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
+	bool changed = false;
+	struct member *teller = from ? roster_find(&m->roster, from) : NULL;
+	if (teller && graves_agreed(m, entries, count))
+		teller->agreed = (uint64_t)time(NULL);
+	for (size_t i = 0; i < count && !members_own(m)->expelled; i++) {
+		struct member *who, *self = members_own(m);
+		enum roster_change change = entry_take(m, from, entries[i], &who);
+		changed |= change != ROSTER_SAME && change != ROSTER_FULL;
+		switch (change) {
+		case ROSTER_SAME:
+			break;
+		case ROSTER_NEW:
+		case ROSTER_CHANGED:
+			if (roster_named(&m->roster, who->name, &who->id))
+				log_others(LOG_LINE_WARN,
+				        "two nodes are called %s: use their ids, or start one by another name",
+				        who->name);
+			members_connect(m, who);
+			members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
+			break;
+		case ROSTER_EXPELLED:
+			member_expelled(m, who);
+			break;
+		case ROSTER_AHEAD: /* our state was set back, to a copy of some time ago */
+			roster_edit(&m->roster, &self->id, self->name, self->endpoints, self->nendpoints,
+			        false, entries[i]->version);
+			break;
+		case ROSTER_FULL:
+			log_others(LOG_LINE_ERROR, "the roster is full: %s is not taken", entries[i]->name);
+			break;
+		}
+	}
+	if (!changed)
+		return;
+	members_save(m);
+	members_spread(m, NULL);
+}
+
+static void on_news(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	(void)payload;
+	if (!from->local)
+		members_take(arg, &from->node, env->roster->roster, env->roster->n_roster);
+}
+
+/* ---- what peers asks and tells ------------------------------------------------------------------------ */
+
+static enum peers_verdict members_admit(void *arg, const struct node_id *key, const char **why) {
+	struct members *m = arg;
+	const struct member *who = roster_find(&m->roster, key);
+	if (members_own(m)->expelled) {
+		*why = "we were expelled ourselves";
+		return PEERS_REFUSE;
+	}
+	if (who && !who->expelled && !who->self)
+		return PEERS_MEMBER;
+	*why = !who        ? "not a node of this cluster"
+	       : who->self ? "it has our own key: one of us is a copy of the other, run caravan leave on that"
+	                   : "it was expelled";
+	return !who && invites_admit(&m->invites, key, why) ? PEERS_INVITED : PEERS_REFUSE;
+}
+
+/* A node is up while we reach it and it does not say that it cannot reach us: what would be asked of it in one direction
+ * alone would never be answered in the other. */
+static void member_settle(struct members *m, struct member *who) {
+	bool up = who->linked && !who->blind[0] && !who->expelled;
+	if (who->up == up)
+		return;
+	who->up = up;
+	who->since_ns = loop_now_ns();
+	if (!up)
+		who->rate = 0;
+	members_tell(m, who, up ? "up" : "down");
+}
+
+static void members_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, node);
+	if (!who || who->expelled || who->linked == up)
+		return;
+	who->linked = up;
+	who->proven |= up;
+	who->blind[0] = 0; /* until it says so again */
+	who->heard_ns = loop_now_ns();
+	if (up) {
+		members_spread(m, who); /* what came up since our Hello */
+	} else {
+		snprintf(who->lost, sizeof who->lost, "%s", why);
+		wire_line_cut(who->lost, sizeof who->lost - 1);
+		who->reached = false;
+		who->round_trip = 0;
+	}
+	member_settle(m, who);
+}
+
+static void members_roster(void *arg, Caravan__Entry ***entries, size_t *count) {
+	struct members *m = arg;
+	roster_entries(&m->roster, entries, count);
+}
+
+static void members_heard(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
+        Caravan__Entry *const *entries, size_t count) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, from);
+	if (who) {
+		who->minor = minor;
+		who->arithmetic = arithmetic;
+	}
+	peers_awake(m->peers, from);
+	members_take(m, from, entries, count);
+}
+
+static void members_word(void *arg, const struct node_id *from) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, from);
+	if (who)
+		who->heard_ns = loop_now_ns();
+}
+
+/* ---- heartbeats --------------------------------------------------------------------------------------- */
+
+/* Keeps a copy of a node's state. */
+static void state_keep(struct member *who, const Caravan__NodeState *state) {
+	size_t len = caravan__node_state__get_packed_size(state);
+	uint8_t *packed = malloc(len + 1);
+	Caravan__NodeState *copy = NULL;
+	if (packed) {
+		caravan__node_state__pack(state, packed);
+		copy = caravan__node_state__unpack(NULL, len, packed);
+		free(packed);
+	}
+	if (!copy)
+		return; /* the older one stays */
+	caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
+	who->state = copy;
+}
+
+static void state_make(struct members *m, Caravan__NodeState *state) {
+	size_t n = 0;
+	caravan__node_state__init(state);
+	if (m->config.state)
+		m->config.state(m->config.arg, state);
+	for (size_t i = 0; i < m->roster.n; i++) {
+		struct member *who = m->roster.at[i];
+		if (who->self || who->expelled)
+			continue;
+		Caravan__PeerState *p = m->peer_list.list[n] = &m->peer_list.states[n];
+		n++;
+		caravan__peer_state__init(p);
+		p->node = (ProtobufCBinaryData){sizeof who->id.b, who->id.b};
+		p->round_trip = who->round_trip;
+		p->up = who->up;
+		p->rate = who->rate;
+		p->slow_best = who->rate_slow >= MEMBERS_SLOW_LOOKS ? who->rate_best : 0;
+	}
+	state->peers = m->peer_list.list;
+	state->n_peers = n;
+}
+
+static void members_tick(void *arg) {
+	struct members *m = arg;
+	uint64_t now = loop_now_ns();
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__NodeState state;
+	/* when it was we who were held up, what the others said meanwhile waits in the sockets: they are given the time
+	 * that we lost */
+	const uint64_t period = MEMBERS_PING_MS * (uint64_t)1000000,
+	               silent_ns = (m->config.silent_ms ? m->config.silent_ms : MEMBERS_SILENT_MS) *
+	                           (uint64_t)1000000;
+	uint64_t late = m->ticked_ns && now - m->ticked_ns > 2 * period ? now - m->ticked_ns - period : 0;
+	m->ticked_ns = now;
+	state_make(m, &state);
+	state_keep(members_own(m), &state);
+	members_own(m)->heard_ns = now;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
+	env.ping = &ping;
+	for (size_t i = 0; i < m->roster.n; i++) {
+		struct member *who = m->roster.at[i];
+		if (who->self)
+			continue;
+		who->heard_ns += who->linked ? late : 0;
+		if (who->expelled) {
+			if (now - who->left_ns > FAREWELL_NS)
+				peers_disconnect(m->peers, &who->id);
+		} else if (who->linked && now > who->heard_ns + silent_ns) {
+			char why[120];
+			snprintf(why, sizeof why,
+			        "it has said nothing for %.0f s, though its machine answers: very busy, or stopped",
+			        (double)(now - who->heard_ns) * 1e-9);
+			peers_drop(m->peers, &who->id, why);
+		} else if (who->linked) {
+			ping.time = now;
+			ping.state = &state;
+			/* a state of very many stages may be more than a message holds: the ping is what matters */
+			if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EMSGSIZE) {
+				ping.state = NULL;
+				peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
+			}
+		}
+	}
+	if (m->look_ns && now >= m->look_ns)
+		members_addresses_changed(m);
+	members_call(m, now);
+	if (now - m->pruned_ns > PRUNE_NS) {
+		m->pruned_ns = now;
+		if (roster_prune(&m->roster, (uint64_t)time(NULL)))
+			members_save(m);
+	}
+	if (m->news_due) {
+		m->news_due = false;
+		members_spread(m, NULL);
+	}
+}
+
+static void on_ping(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, &from->node);
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	(void)payload;
+	if (who && env->ping->state)
+		state_keep(who, env->ping->state);
+	pong.time = env->ping->time;
+	if (who) {
+		const char *failure = peers_failure(m->peers, &who->id);
+		pong.reach = who->linked ? CARAVAN__REACH__REACH_GOOD
+		             : *failure  ? CARAVAN__REACH__REACH_NONE
+		                         : CARAVAN__REACH__REACH_UNKNOWN;
+		pong.why = (char *)failure;
+		pong.conflict = (char *)member_conflict(who);
+	}
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
+	answer.pong = &pong;
+	peers_answer(m->peers, from, &answer, NULL);
+}
+
+static void on_pong(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct members *m = arg;
+	struct member *who = roster_find(&m->roster, &from->node);
+	uint64_t now = loop_now_ns();
+	(void)payload;
+	if (!who || env->pong->time > now) /* not a time that we said */
+		return;
+	double t = (double)(now - env->pong->time) * 1e-9;
+	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
+	who->reached = env->pong->reach == CARAVAN__REACH__REACH_GOOD;
+	if (*env->pong->conflict)
+		member_conflicts(members_own(m), env->pong->conflict);
+	bool blind = env->pong->reach == CARAVAN__REACH__REACH_NONE;
+	if (blind && !who->blind[0])
+		log_others(LOG_LINE_WARN, "%s cannot reach this machine at %s", who->name, env->pong->why);
+	snprintf(who->blind, sizeof who->blind, "%s",
+	        !blind            ? ""
+	        : *env->pong->why ? env->pong->why
+	                          : "any address");
+	wire_line_cut(who->blind, sizeof who->blind - 1);
+	member_settle(m, who);
+}
+
+void members_ping(struct members *m, const struct member *who) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	ping.time = loop_now_ns();
+	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
+	env.ping = &ping;
+	peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
+}
+
+void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second) {
+	struct member *who = roster_find(&m->roster, id);
+	if (who && who->up)
+		who->rate = bytes_per_second;
+	if (who && who->rate_best < bytes_per_second)
+		who->rate_best = bytes_per_second;
+	if (who && bytes_per_second > 0) /* one moment of another program's is not the link's */
+		who->rate_slow =
+		        bytes_per_second * MEMBERS_SLOW_TIMES <= who->rate_best ? who->rate_slow + 1 : 0;
+}
+
+/* ---- expelling ------------------------------------------------------------------------------------------ */
+
+int members_expel(struct members *m, const char *name_or_id, members_done_fn *done, void *arg, char *err,
+        size_t errlen) {
+	struct member *who = (struct member *)members_named(m, name_or_id);
+	if (!who || who->expelled) {
+		snprintf(err, errlen,
+		        who ? "%s was expelled already" : "there is no node %s (or more than one)",
+		        name_or_id);
+		return -ENOENT;
+	}
+	if (who->self) {
+		snprintf(err, errlen, "a node cannot expel itself: caravan leave");
+		return -EINVAL;
+	}
+	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
+	members_save(m);
+	members_spread(m, NULL); /* to that node too: its link stays for a moment */
+	member_expelled(m, who);
+	if (done)
+		members_saved(m, done, arg);
+	return 0;
+}
+
+/* ---- looking -------------------------------------------------------------------------------------------- */
+
+const struct member *members_at(const struct members *m, size_t i) {
+	return i < m->roster.n ? m->roster.at[i] : NULL;
+}
+
+const struct member *members_find(const struct members *m, const struct node_id *id) {
+	return roster_find(&m->roster, id);
+}
+
+const struct member *members_self(const struct members *m) {
+	return members_own(m);
+}
+
+const struct member *members_named(const struct members *m, const char *name_or_id) {
+	const struct member *by_name = NULL, *by_id = NULL;
+	size_t names = 0, ids = 0, len = strlen(name_or_id);
+	for (size_t i = 0; i < m->roster.n; i++) {
+		const struct member *who = m->roster.at[i];
+		char hex[NODE_ID_HEX];
+		if (!who->expelled && strcmp(who->name, name_or_id) == 0) {
+			by_name = who;
+			names++;
+		}
+		if (len >= 6 && strncmp(node_id_hex(&who->id, hex), name_or_id, len) == 0) {
+			by_id = who;
+			ids++;
+		}
+	}
+	return names == 1 ? by_name : names == 0 && ids == 1 ? by_id : NULL;
+}
+
+struct peers *members_peers(struct members *m) {
+	return m->peers;
+}
+
+int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
+	struct listener *l = malloc(sizeof *l);
+	if (!l)
+		return -ENOMEM;
+	*l = (struct listener){.fn = fn, .arg = arg};
+	STAILQ_INSERT_TAIL(&m->listeners, l, next);
+	return 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------- */
+
+/* The host's name as far as it is one for a node. */
+static void host_name(char name[WIRE_NAME_MAX + 1]) {
+	char host[256] = "";
+	size_t n = 0;
+	gethostname(host, sizeof host - 1);
+	for (const char *c = host; *c && *c != '.' && n < WIRE_NAME_MAX; c++)
+		if (isalnum((unsigned char)*c) || (n && (*c == '-' || *c == '_')))
+			name[n++] = *c;
+	name[n] = 0;
+	if (!wire_name_ok(name))
+		snprintf(name, WIRE_NAME_MAX + 1, "node");
+}
+
+/* Our own entry, as we were started this time. */
+static int self_enter(struct members *m, char *err, size_t errlen) {
+	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
+	const struct member *self = members_own(m);
+	int n;
+	if (m->config.name)
+		snprintf(name, sizeof name, "%s", m->config.name);
+	else if (self && self->name[0])
+		snprintf(name, sizeof name, "%s", self->name);
+	else
+		host_name(name);
+	if (!wire_name_ok(name)) {
+		snprintf(err, errlen,
+		        "%s is not a name for a node: letters, digits and . _ - after the first", name);
+		return -EINVAL;
+	}
+	if (roster_named(&m->roster, name, &m->config.keys->public)) {
+		snprintf(err, errlen, "the name %s is taken by another node of this cluster", name);
+		return -EEXIST;
+	}
+	if (self && self->nendpoints)
+		snprintf(m->preferred, sizeof m->preferred, "%s", self->endpoints[0]);
+	n = members_endpoints(m, found);
+	if (n < 0) /* those of the last start until they are known */
+		for (n = 0; self && n < (int)self->nendpoints; n++)
+			snprintf(found[n], ADDRESS_MAX, "%s", self->endpoints[n]);
+	if (self &&
+	        (self->expelled || (strcmp(self->name, name) == 0 && member_is_at(self, found, (size_t)n))))
+		return 0;
+	return roster_edit(&m->roster, &m->config.keys->public, name, found, (size_t)n, false, 0);
+}
+
+int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen) {
+	int rc = -ENOMEM;
+	struct members *m = calloc(1, sizeof *m);
+	snprintf(err, errlen, "no memory");
+	if (!m)
+		return rc;
+	m->config = *c;
+	STAILQ_INIT(&m->listeners);
+	STAILQ_INIT(&m->save.waiters);
+	m->started_ns = loop_now_ns();
+	roster_init(&m->roster, &c->keys->public);
+	m->state_dir = c->state_dir ? strdup(c->state_dir) : NULL;
+	m->advertise = c->advertise ? strdup(c->advertise) : NULL;
+	if ((c->state_dir && !m->state_dir) || (c->advertise && !m->advertise))
+		goto error;
+	if (c->advertise && (address_is_any(c->advertise) || strncmp(c->advertise, "tcp://*:", 8) == 0)) {
+		rc = -EINVAL;
+		snprintf(err, errlen,
+		        "%s is nowhere that others could connect to: advertise one address, or leave it away",
+		        c->advertise);
+		goto error;
+	}
+	if (c->advertise &&
+	        (!wire_endpoint_ok(c->advertise) || strlen(c->advertise) >= INVITE_ENDPOINT_MAX)) {
+		rc = -EINVAL;
+		snprintf(err, errlen, "%s is not an address to advertise: write tcp://HOST:PORT",
+		        c->advertise);
+		goto error;
+	}
+	rc = m->state_dir ? roster_load(&m->roster, m->state_dir, err, errlen) : 0;
+	if (rc)
+		goto error;
+	const struct peers_config pc = {.listen = c->listen,
+	        .keys = c->keys,
+	        .admit = members_admit,
+	        .link = members_link,
+	        .roster = members_roster,
+	        .heard = members_heard,
+	        .twin = members_twin,
+	        .name_at = members_name_at,
+	        .word = members_word,
+	        .arithmetic = KERN_ARITHMETIC,
+	        .arg = m};
+	rc = peers_create(&m->peers, c->loop, &pc, err, errlen);
+	if (rc)
+		goto error;
+	rc = self_enter(m, err, errlen);
+	if (rc)
+		goto error;
+	rc = m->state_dir ? roster_save(&m->roster, m->state_dir, err, errlen) : 0;
+	if (rc == 0)
+		rc = members_save_init(m, err, errlen);
+	if (rc)
+		goto error;
+	struct member *self = members_own(m);
+	self->up = !self->expelled;
+	self->arithmetic = KERN_ARITHMETIC;
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_ROSTER, on_news, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, m);
+	members_join_init(m);
+	if (c->listen && strncmp(peers_endpoint(m->peers), "tcp://127.", 10) != 0) {
+		rc = address_watch_create(&m->watch, c->loop, members_addresses_changed, m);
+		if (rc)
+			goto error;
+	}
+	m->tick = loop_timer_start(c->loop, MEMBERS_PING_MS, true, members_tick, m);
+	if (!m->tick) {
+		rc = -ENOMEM;
+		goto error;
+	}
+	if (self->expelled)
+		log_line(LOG_LINE_ERROR,
+		        "this node was expelled from its cluster: caravan leave gives it a new key, and then it can join "
+		        "one again");
+	for (size_t i = 0; i < m->roster.n && !self->expelled; i++)
+		members_connect(m, m->roster.at[i]);
+	*out = m;
+	return 0;
+error:
+	members_destroy(m);
+	return rc;
+}
+
+void members_destroy(struct members *m) {
+	if (!m)
+		return;
+	loop_timer_stop(m->tick);
+	members_join_end(m);
+	members_leave_end(m);
+	members_save_end(m);
+	beacon_destroy(m->beacon);
+	address_watch_destroy(m->watch);
+	peers_destroy(m->peers);
+	for (size_t i = 0; i < m->roster.n; i++)
+		caravan__node_state__free_unpacked((Caravan__NodeState *)m->roster.at[i]->state, NULL);
+	for (struct member *who = m->roster.pruned; who; who = who->next_pruned)
+		caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
+	roster_clear(&m->roster);
+	for (struct listener *l; (l = STAILQ_FIRST(&m->listeners));) {
+		STAILQ_REMOVE_HEAD(&m->listeners, next);
+		free(l);
+	}
+	free(m->state_dir);
+	free(m->advertise);
+	free(m);
+}

@@ -1,0 +1,280 @@
+#include "config.h"
+
+#include "daemon/members/roster.h"
+#include "shard/durable.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VERSION_LAST ((uint64_t)1 << 53) /* that passes the door (proto/rules.c) */
+#define ENVELOPE_ROOM 256                /* beside the roster: what else is in an envelope that carries it */
+
+void roster_init(struct roster *r, const struct node_id *self) {
+	memset(r, 0, sizeof *r);
+	r->self = *self;
+}
+
+void roster_clear(struct roster *r) {
+	while (r->n)
+		free(r->at[--r->n]);
+	for (struct member *m; (m = r->pruned);) {
+		r->pruned = m->next_pruned;
+		free(m);
+	}
+}
+
+struct member *roster_find(const struct roster *r, const struct node_id *id) {
+	for (size_t i = 0; i < r->n; i++)
+		if (node_id_equal(&r->at[i]->id, id))
+			return r->at[i];
+	return NULL;
+}
+
+struct member *roster_named(const struct roster *r, const char *name, const struct node_id *but) {
+	for (size_t i = 0; i < r->n; i++)
+		if (!r->at[i]->expelled && strcmp(r->at[i]->name, name) == 0 &&
+		        !(but && node_id_equal(&r->at[i]->id, but)))
+			return r->at[i];
+	return NULL;
+}
+
+size_t roster_others(const struct roster *r) {
+	size_t n = 0;
+	for (size_t i = 0; i < r->n; i++)
+		n += !r->at[i]->expelled && !r->at[i]->self;
+	return n;
+}
+
+/* The entries as they are, with further endpoints or without. */
+static size_t entries_make(struct roster *r, bool further) {
+	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	for (size_t i = 0; i < r->n; i++) {
+		struct member *m = r->at[i];
+		Caravan__Entry *e = r->list[i] = &r->entries[i];
+		caravan__entry__init(e);
+		e->node = (ProtobufCBinaryData){sizeof m->id.b, m->id.b};
+		e->version = m->version;
+		e->name = m->name;
+		e->endpoint = (char *)member_endpoint(m);
+		e->expelled = m->expelled;
+		e->left = m->left;
+		for (size_t k = 1; k < m->nendpoints && (further || m->self); k++)
+			r->further[i][e->n_further++] = m->endpoints[k];
+		e->further = r->further[i];
+	}
+	news.roster = r->list;
+	news.n_roster = r->n;
+	return caravan__roster_news__get_packed_size(&news);
+}
+
+void roster_entries(struct roster *r, Caravan__Entry ***entries, size_t *count) {
+	if (entries_make(r, true) + ENVELOPE_ROOM > WIRE_ENVELOPE_MAX)
+		entries_make(r, false);
+	*entries = r->list;
+	*count = r->n;
+}
+
+/* ---- changes ------------------------------------------------------------------------------------------ */
+
+static int member_order(const void *a, const void *b) {
+	const struct member *x = *(struct member *const *)a, *y = *(struct member *const *)b;
+	int c = strcmp(x->name, y->name);
+	return c ? c : node_id_compare(&x->id, &y->id);
+}
+
+/* Whether the whole still fits an envelope when one more entry of this size is added. */
+static bool roster_fits(struct roster *r, size_t more) {
+	return entries_make(r, false) + more + ENVELOPE_ROOM <= WIRE_ENVELOPE_MAX;
+}
+
+static struct member *roster_add(struct roster *r, const struct node_id *id, size_t size) {
+	struct member *m;
+	if (r->n == WIRE_NODES_MAX || !roster_fits(r, size) || !(m = calloc(1, sizeof *m)))
+		return NULL;
+	m->id = *id;
+	m->self = node_id_equal(id, &r->self);
+	r->at[r->n++] = m;
+	return m;
+}
+
+/* The endpoints of an entry that somebody told us, each of them a good one; how many. */
+static size_t entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
+	size_t n = 0;
+	if (e->endpoint[0])
+		snprintf(out[n++], ADDRESS_MAX, "%s", e->endpoint);
+	for (size_t i = 0; i < e->n_further && n < WIRE_ENDPOINTS_MAX; i++)
+		if (e->further[i][0])
+			snprintf(out[n++], ADDRESS_MAX, "%s", e->further[i]);
+	return n;
+}
+
+static void member_write(struct roster *r, struct member *m, const char *name, char (*endpoints)[ADDRESS_MAX],
+        size_t n, bool expelled, uint64_t version) {
+	/* either may be the member's own; a tombstone keeps the name, for people, and needs no endpoint */
+	memmove(m->name, name, strnlen(name, sizeof m->name - 1) + 1);
+	m->name[sizeof m->name - 1] = 0;
+	m->nendpoints = expelled ? 0 : n < WIRE_ENDPOINTS_MAX ? n : WIRE_ENDPOINTS_MAX;
+	if (m->nendpoints)
+		memmove(m->endpoints, endpoints, m->nendpoints * sizeof *m->endpoints);
+	m->expelled = expelled;
+	m->version = version;
+	qsort(r->at, r->n, sizeof *r->at, member_order);
+}
+
+/* Of a node that was expelled: when, as far as that can be believed. */
+static uint64_t left_at(uint64_t said) {
+	uint64_t now = (uint64_t)time(NULL);
+	return said && said < now ? said : now;
+}
+
+int roster_edit(struct roster *r, const struct node_id *id, const char *name, char (*endpoints)[ADDRESS_MAX],
+        size_t n, bool expelled, uint64_t above) {
+	struct member *m = roster_find(r, id);
+	if (!m)
+		m = roster_add(r, id, strlen(name) + ADDRESS_MAX + 64);
+	if (!m)
+		return -ENOSPC;
+	uint64_t version = above > m->version ? above : m->version;
+	m->left = expelled ? left_at(m->left) : 0;
+	/* beyond the last nobody would let our roster in, nor could we read it again */
+	member_write(r, m, name, endpoints, n, expelled, version < VERSION_LAST ? version + 1 : version);
+	return 0;
+}
+
+enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct member **which) {
+	char endpoints[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
+	size_t n = entry_endpoints(e, endpoints);
+	struct node_id id;
+	*which = NULL;
+	if (node_id_from_bytes(&id, e->node) != 0)
+		return ROSTER_SAME;
+	struct member *m = *which = roster_find(r, &id);
+	if (m && m->expelled)
+		return ROSTER_SAME;
+	if (!m) {
+		m = *which = roster_add(r, &id, caravan__entry__get_packed_size(e));
+		if (!m)
+			return ROSTER_FULL;
+		m->left = e->expelled ? left_at(e->left) : 0;
+		member_write(r, m, e->name, endpoints, n, e->expelled, e->version);
+		return e->expelled ? ROSTER_EXPELLED : ROSTER_NEW;
+	}
+	if (e->expelled) {
+		/* it lived here until now: somebody could say that it is due to be pruned, and have it live again */
+		m->left = left_at(0);
+		member_write(r, m, m->name, NULL, 0, true, e->version > m->version ? e->version : m->version);
+		return ROSTER_EXPELLED;
+	}
+	if (e->version <= m->version)
+		return ROSTER_SAME;
+	if (m->self)
+		return ROSTER_AHEAD;
+	member_write(r, m, e->name, endpoints, n, false, e->version);
+	return ROSTER_CHANGED;
+}
+
+enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, struct member **which) {
+	char endpoints[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
+	size_t n = entry_endpoints(e, endpoints);
+	struct node_id id;
+	struct member *m = node_id_from_bytes(&id, e->node) == 0 ? roster_find(r, &id) : NULL;
+	if (!m || m->expelled || m->self || e->expelled || e->version > m->version)
+		return roster_take(r, e, which);
+	*which = m;
+	bool same = strcmp(m->name, e->name) == 0 && m->nendpoints == n;
+	for (size_t i = 0; i < n && same; i++)
+		same = strcmp(m->endpoints[i], endpoints[i]) == 0;
+	if (same)
+		return ROSTER_SAME;
+	member_write(r, m, e->name, endpoints, n, false, m->version);
+	return ROSTER_CHANGED;
+}
+
+static bool grave_known(const struct roster *r, const struct member *grave) {
+	for (size_t i = 0; i < r->n; i++) {
+		const struct member *m = r->at[i];
+		if (!m->self && !m->expelled && m->agreed <= grave->left)
+			return false;
+	}
+	return true;
+}
+
+size_t roster_prune(struct roster *r, uint64_t now) {
+	size_t kept = 0, n = r->n;
+	for (size_t i = 0; i < n; i++) {
+		struct member *m = r->at[i];
+		if (!m->expelled || m->self || m->left + ROSTER_GRAVE_SECONDS > now || !grave_known(r, m)) {
+			r->at[kept++] = m;
+			continue;
+		}
+		m->next_pruned = r->pruned;
+		r->pruned = m;
+	}
+	r->n = kept;
+	return n - kept;
+}
+
+bool roster_grave_is_old(const Caravan__Entry *e, uint64_t now) {
+	return e->expelled && e->left && e->left + ROSTER_GRAVE_SECONDS <= now;
+}
+
+/* ---- the file: an envelope with RosterNews, as it travels --------------------------------------------- */
+
+int roster_load(struct roster *r, const char *state_dir, char *err, size_t errlen) {
+	char path[PATH_MAX], why[200] = "not a roster";
+	uint8_t *frame = NULL;
+	size_t len = 0;
+	snprintf(path, sizeof path, "%s/roster", state_dir);
+	int rc = durable_read(AT_FDCWD, path, WIRE_ENVELOPE_MAX, &frame, &len);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc && rc != -EFBIG) {
+		snprintf(err, errlen, "%s: %s", path, strerror(-rc));
+		return rc;
+	}
+	Caravan__Envelope *env = rc ? NULL : wire_unpack(frame, len, 0, WIRE_ROUTER, why, sizeof why);
+	free(frame);
+	if (!env || env->body_case != CARAVAN__ENVELOPE__BODY_ROSTER) {
+		snprintf(err, errlen, "%s is damaged: %s", path, why);
+		wire_free(env);
+		return -EINVAL;
+	}
+	bool ours = false;
+	for (size_t i = 0; i < env->roster->n_roster; i++)
+		ours |= memcmp(env->roster->roster[i]->node.data, r->self.b, sizeof r->self.b) == 0;
+	for (size_t i = 0; i < env->roster->n_roster && ours; i++) {
+		struct member *m;
+		roster_take(r, env->roster->roster[i], &m);
+	}
+	wire_free(env);
+	return 0;
+}
+
+int roster_pack(struct roster *r, uint8_t **frame, size_t *len) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	roster_entries(r, &news.roster, &news.n_roster);
+	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
+	env.roster = &news;
+	return wire_pack(&env, frame, len);
+}
+
+int roster_save(struct roster *r, const char *state_dir, char *err, size_t errlen) {
+	uint8_t *frame = NULL;
+	size_t len;
+	int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = dir < 0 ? -errno : roster_pack(r, &frame, &len);
+	if (rc == 0)
+		rc = durable_write(dir, "roster", frame, len);
+	if (dir >= 0)
+		close(dir);
+	free(frame);
+	if (rc)
+		snprintf(err, errlen, "cannot write %s/roster: %s", state_dir, strerror(-rc));
+	return rc;
+}

@@ -1,0 +1,173 @@
+/* roster_save: the roster goes to disk, off the loop.
+ *
+ * Owns: an executor of its own, since others work for minutes; one write is under way at most, of the roster as it
+ * was when that began, and another follows when it changed meanwhile.
+ * Invariants: whoever waits hears once, of the first write that has what he waits for, or that such a write failed; what
+ * could not be written is tried again until it is.
+ * Threads: the loop; write_run alone is the executor's. */
+#include "config.h"
+
+#include "daemon/members/members_internal.h"
+#include "shard/durable.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define AGAIN_MS 3000 /* until what failed is tried again */
+
+struct save_waiter {
+	uint64_t version;
+	members_saved_fn *fn;
+	void *arg;
+	STAILQ_ENTRY(save_waiter) next;
+};
+
+struct write {
+	struct members *m;
+	uint64_t version;
+	char *dir;
+	uint8_t *frame;
+	size_t len;
+	int rc;
+};
+
+static void save_begin(struct members *m);
+
+static void save_again(void *arg) {
+	struct members *m = arg;
+	m->save.again = NULL;
+	save_begin(m);
+}
+
+/* Everybody who waits for this version or an older one. */
+static void save_tell(struct members *m, uint64_t version, const char *error) {
+	STAILQ_HEAD(, save_waiter) due = STAILQ_HEAD_INITIALIZER(due);
+	struct save_waiter *w;
+	while ((w = STAILQ_FIRST(&m->save.waiters)) && w->version <= version) {
+		STAILQ_REMOVE_HEAD(&m->save.waiters, next);
+		STAILQ_INSERT_TAIL(&due, w, next);
+	}
+	while ((w = STAILQ_FIRST(&due))) {
+		STAILQ_REMOVE_HEAD(&due, next);
+		w->fn(w->arg, error);
+		free(w);
+	}
+}
+
+static void write_run(void *arg) {
+	struct write *w = arg;
+	int dir = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	w->rc = dir < 0 ? -errno : durable_write(dir, "roster", w->frame, w->len);
+	if (dir >= 0)
+		close(dir);
+}
+
+static void write_free(struct write *w) {
+	free(w->dir);
+	free(w->frame);
+	free(w);
+}
+
+static void save_failed(struct members *m, uint64_t version, int rc) {
+	char error[PATH_MAX + 200];
+	snprintf(error, sizeof error, "%s/roster could not be written (%s); it is tried again", m->state_dir,
+	        strerror(-rc));
+	log_line(LOG_LINE_ERROR, "%s", error);
+	if (!m->save.again)
+		m->save.again = loop_timer_start(m->config.loop, AGAIN_MS, false, save_again, m);
+	save_tell(m, version, error);
+}
+
+static void write_done(void *arg, bool cancelled) {
+	struct write *w = arg;
+	struct members *m = w->m;
+	uint64_t version = w->version;
+	int rc = w->rc;
+	m->save.busy = false;
+	write_free(w);
+	if (cancelled)
+		return; /* members_save_end writes what is left */
+	if (rc) {
+		save_failed(m, version, rc);
+		return;
+	}
+	m->save.written = version;
+	save_tell(m, version, NULL);
+	save_begin(m);
+}
+
+static void save_begin(struct members *m) {
+	if (m->save.busy || m->save.written == m->save.version || m->save.again || m->save.ending)
+		return;
+	struct write *w = calloc(1, sizeof *w);
+	int rc = w && (w->dir = strdup(m->state_dir)) ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = roster_pack(&m->roster, &w->frame, &w->len);
+	if (rc == 0) {
+		w->m = m;
+		w->version = m->save.version;
+		rc = loader_submit(m->save.executor, write_run, write_done, w);
+	}
+	m->save.busy = rc == 0;
+	if (rc) {
+		if (w)
+			write_free(w);
+		save_failed(m, m->save.version, rc);
+	}
+}
+
+void members_save(struct members *m) {
+	if (!m->state_dir || m->save.gone)
+		return;
+	m->save.version++;
+	save_begin(m);
+}
+
+void members_saved(struct members *m, members_saved_fn *fn, void *arg) {
+	struct save_waiter *w = m->state_dir && m->save.written != m->save.version ? malloc(sizeof *w) : NULL;
+	if (!w) { /* there is nothing to wait for, or nothing to wait with */
+		fn(arg, NULL);
+		return;
+	}
+	*w = (struct save_waiter){.version = m->save.version, .fn = fn, .arg = arg};
+	STAILQ_INSERT_TAIL(&m->save.waiters, w, next);
+	if (!m->save.again)
+		return;
+	/* it failed a moment ago: whoever asks now is worth another try */
+	loop_timer_stop(m->save.again);
+	m->save.again = NULL;
+	save_begin(m);
+}
+
+int members_save_init(struct members *m, char *err, size_t errlen) {
+	int rc = m->state_dir ? loader_create(&m->save.executor, m->config.loop) : 0;
+	if (rc)
+		snprintf(err, errlen, "cannot start a thread: %s", strerror(-rc));
+	return rc;
+}
+
+void members_save_end(struct members *m) {
+	char err[PATH_MAX + 200];
+	if (!m->save.executor)
+		return;
+	loop_timer_stop(m->save.again);
+	m->save.again = NULL;
+	m->save.ending = true;
+	loader_destroy(m->save.executor);
+	m->save.executor = NULL;
+	if (m->save.written != m->save.version && !m->save.gone) {
+		if (roster_save(&m->roster, m->state_dir, err, sizeof err) == 0)
+			m->save.written = m->save.version;
+		else
+			log_line(LOG_LINE_ERROR, "%s", err);
+	}
+	for (struct save_waiter *w; (w = STAILQ_FIRST(&m->save.waiters));) {
+		STAILQ_REMOVE_HEAD(&m->save.waiters, next);
+		w->fn(w->arg, m->save.written == m->save.version ? NULL : "the daemon ends");
+		free(w);
+	}
+}

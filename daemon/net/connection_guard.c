@@ -1,0 +1,200 @@
+/* connection_guard: see connection_guard.h. */
+#include "config.h"
+
+#include "daemon/net/connection_guard.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/tcp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#define TICK_MS 100
+#define ASK_TICKS (1000 / TICK_MS)
+#define FEW (1u << 20) /* bytes: a connection with less is not the one */
+
+struct connection {
+	int fd;
+	uint64_t cookie;
+	struct node_id with;
+	bool known;            /* with whom */
+	bool accepted;         /* we did not make it */
+	bool taken;            /* a message came out of it since the last look */
+	uint64_t base, excess; /* bytes that had been received when one last did; and since */
+	unsigned looks;        /* with too much */
+	unsigned idle;         /* seconds of the loop's in which it was no link */
+	LIST_ENTRY(connection) next;
+};
+
+struct watch {
+	struct loop *loop;
+	struct loop_timer *tick;
+	unsigned ticks;
+	watch_wanted_fn *wanted; /* NULL: nobody asked to */
+	void *arg;
+	LIST_HEAD(, connection) all;
+};
+
+static bool cookie_of(int fd, uint64_t *cookie) {
+	socklen_t len = sizeof *cookie;
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &len) == 0;
+}
+
+uint64_t watch_cookie(int fd) {
+	uint64_t cookie;
+	return cookie_of(fd, &cookie) ? cookie : 0;
+}
+
+/* false: no TCP connection, or a kernel that does not count. */
+static bool received_by(int fd, uint64_t *bytes) {
+	struct tcp_info info;
+	socklen_t len = sizeof info;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
+	        len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received)
+		return false;
+	*bytes = info.tcpi_bytes_received;
+	return true;
+}
+
+static void forget(struct connection *c) {
+	LIST_REMOVE(c, next);
+	free(c);
+}
+
+static void cut(struct connection *c, const char *why) {
+	char hex[NODE_ID_HEX], host[NI_MAXHOST] = "an unknown address";
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	if (getpeername(c->fd, (struct sockaddr *)&at, &len) == 0)
+		getnameinfo((struct sockaddr *)&at, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
+	log_others(LOG_LINE_WARN, "closed a connection with %s%s%.12s: %s",
+	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host, c->known ? ", node " : "",
+	        c->known ? node_id_hex(&c->with, hex) : "", why);
+	shutdown(c->fd, SHUT_RDWR);
+	forget(c);
+}
+
+static void cut_excess(struct connection *c) {
+	char why[80];
+	snprintf(why, sizeof why, "%" PRIu64 " MiB came of a message that does not end", c->excess >> 20);
+	cut(c, why);
+}
+
+/* Whether an accepted connection has been no link for too long.  Time counts in which the loop went round: when it was
+ * away, a Hello may have waited for it. */
+static bool useless(struct watch *w, struct connection *c) {
+	if (!c->accepted || !w->wanted || w->ticks % ASK_TICKS != 0)
+		return false;
+	c->idle = w->wanted(w->arg, c->cookie) ? 0 : c->idle + 1;
+	return c->idle > WATCH_IDLE_S;
+}
+
+/* What has been received since a message came out of it; false: it has gone. */
+static bool look(struct connection *c) {
+	uint64_t cookie, bytes;
+	if (!cookie_of(c->fd, &cookie) || cookie != c->cookie || !received_by(c->fd, &bytes))
+		return false;
+	if (c->taken)
+		c->base = bytes;
+	c->taken = false;
+	c->excess = bytes - c->base;
+	c->looks = c->excess > WATCH_ONE ? c->looks + 1 : 0;
+	return true;
+}
+
+static void tick(void *arg) {
+	struct watch *w = arg;
+	struct connection *c, *after;
+	uint64_t sum = 0;
+	w->ticks++;
+	for (c = LIST_FIRST(&w->all); c; c = after) {
+		after = LIST_NEXT(c, next);
+		if (!look(c))
+			forget(c);
+		else if (c->looks >
+		         1) /* twice: the loop may have been away, and not have taken what was whole */
+			cut_excess(c);
+		else if (useless(w, c))
+			cut(c, "it is no link: no Hello came, or its node was refused");
+		else
+			sum += c->excess;
+	}
+	while (sum > WATCH_ALL) {
+		struct connection *most = NULL;
+		LIST_FOREACH(c, &w->all, next)
+		most = !most || c->excess > most->excess ? c : most;
+		if (!most || most->excess < FEW)
+			break;
+		sum -= most->excess;
+		cut_excess(most);
+	}
+	if (LIST_EMPTY(&w->all)) {
+		loop_timer_stop(w->tick);
+		w->tick = NULL;
+	}
+}
+
+static struct connection *find(struct watch *w, int fd) {
+	struct connection *c;
+	LIST_FOREACH(c, &w->all, next)
+	if (c->fd == fd)
+		return c;
+	return NULL;
+}
+
+void watch_add(struct watch *w, int fd, const struct node_id *with) {
+	uint64_t cookie;
+	struct connection *c = find(w, fd);
+	if (c) /* another had this number */
+		forget(c);
+	if (!cookie_of(fd, &cookie) || !(c = calloc(1, sizeof *c))) /* over already */
+		return;
+	LIST_INSERT_HEAD(&w->all, c, next);
+	c->fd = fd;
+	c->cookie = cookie;
+	c->accepted = !with;
+	if (with) {
+		c->with = *with;
+		c->known = true;
+	}
+	if (!w->tick)
+		w->tick = loop_timer_start(w->loop, TICK_MS, true, tick, w);
+}
+
+void watch_taken(struct watch *w, int fd, const struct node_id *with) {
+	struct connection *c = find(w, fd);
+	if (!c)
+		return;
+	c->taken = true;
+	c->with = *with;
+	c->known = true;
+}
+
+void watch_ask(struct watch *w, watch_wanted_fn *wanted, void *arg) {
+	w->wanted = wanted;
+	w->arg = arg;
+}
+
+int watch_create(struct watch **out, struct loop *l) {
+	struct watch *w = calloc(1, sizeof *w);
+	if (!w)
+		return -ENOMEM;
+	w->loop = l;
+	LIST_INIT(&w->all);
+	*out = w;
+	return 0;
+}
+
+void watch_destroy(struct watch *w) {
+	if (!w)
+		return;
+	while (!LIST_EMPTY(&w->all))
+		forget(LIST_FIRST(&w->all));
+	loop_timer_stop(w->tick);
+	free(w);
+}

@@ -1,0 +1,14 @@
+/* handshake: Hello and Welcome: which versions work together, and what a node says of itself first.
+ * Threads: pure. */
+#ifndef DAEMON_NET_HANDSHAKE_H
+#define DAEMON_NET_HANDSHAKE_H
+#include "daemon/net/peers.h"
+
+/* Whether a node of this version and we may talk: the same major, at most one minor apart.  false with a
+ * sentence for both logs. */
+bool greet_version_ok(uint32_t major, uint32_t minor, char *err, size_t errlen);
+
+void greet_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk);
+void greet_welcome(Caravan__Welcome *w, const struct peers_config *c, bool bulk);
+
+#endif

@@ -1,0 +1,633 @@
+/* router: see router.h.  A message passes the roster, the door and the order of its link, in this order. */
+#include "config.h"
+
+#include "daemon/net/handshake.h"
+#include "daemon/net/msg.h"
+#include "daemon/net/router.h"
+#include "daemon/net/zmq_socket.h"
+#include "daemon/net/zmq_watch.h"
+#include "proto/descriptors.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#define OWED_MAX (160u << 20) /* bytes of answers that a node has not read, on a channel */
+#define ACCEPT_RESERVE 64     /* descriptors that connections of others leave */
+#define CLOSED_MS 300
+#define HOLD_MS 800 /* in which a node that another one says it is has to speak: it does so twice a second */
+#define FLYING_NS 200000000u /* what arrives so soon may have been on its way before */
+#define HELD_MAX 64
+#define PROBE_REF UINT64_MAX                /* of an answer to nothing */
+#define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
+
+/* What we have for a node and it has not read, on one channel: of all its links, the lost ones too, so that a new link is
+ * no way to be owed more. */
+struct debt {
+	struct node_id node;
+	enum peers_channel channel;
+	struct msg_owed *owed;
+	LIST_ENTRY(debt) next;
+};
+
+struct inlink {
+	struct debt *debt; /* NULL: no memory for it */
+	uint64_t number;   /* never used again: what peers_from.link says */
+	uint64_t cookie;   /* of its connection, as watch knows it */
+	struct msg_route route;
+	struct node_id node;
+	enum peers_channel channel;
+	bool invited;
+	uint64_t boot, in, out; /* their start; numbers of the last messages */
+	uint64_t heard_ns;
+	char address[64]; /* from where; empty: not known */
+	LIST_ENTRY(inlink) next;
+};
+
+/* A Hello with the key of a node that has a link from another start: that node has begun anew, and the link is the one
+ * before, or there are two machines with one key.  Which it is shows when the other speaks. */
+struct held {
+	struct inbound *in;
+	struct msg_route route;
+	int fd; /* of its connection */
+	struct node_id node;
+	Caravan__Envelope *hello;
+	char address[64];
+	uint64_t since_ns;
+	struct loop_timer *timer;
+	LIST_ENTRY(held) next;
+};
+
+struct inbound {
+	struct loop *loop;
+	struct zsock *sock, *monitor;
+	struct watch *watch;       /* borrowed */
+	struct loop_timer *closed; /* it does not listen; NULL: it does */
+	const struct peers_config *config;
+	uint64_t boot, last_number;
+	size_t nlinks;
+	LIST_HEAD(, inlink) links;
+	LIST_HEAD(, debt) debts;
+	size_t nheld;
+	/* starts of nodes whose silent links gave way to another start: who of these speaks again was first */
+	struct {
+		struct node_id node;
+		uint64_t boot;
+	} replaced[16];
+	size_t nreplaced;
+	LIST_HEAD(, held) held;
+	peers_fn *fn;
+	void *arg;
+	char endpoint[256];
+	/* connections that were accepted lately; and a failure, of the one that is closed next */
+	struct {
+		int fd;
+		char address[64];
+	} accepted[64];
+	size_t naccepted;
+	char failed[256];
+};
+
+/* ---- the table of links --------------------------------------------------------------------------- */
+
+static struct inlink *inlink_by_route(struct inbound *in, const struct msg_route *r) {
+	struct inlink *k;
+	LIST_FOREACH(k, &in->links, next)
+	if (k->route.len == r->len && memcmp(k->route.id, r->id, r->len) == 0)
+		return k;
+	return NULL;
+}
+
+static void inlink_forget(struct inbound *in, struct inlink *k) {
+	LIST_REMOVE(k, next);
+	in->nlinks--;
+	free(k);
+}
+
+static void debt_free(struct debt *d) {
+	LIST_REMOVE(d, next);
+	msg_owed_unref(d->owed);
+	free(d);
+}
+
+/* The debt of a node; those that are paid, of links that are no more, are forgotten on the way. */
+static struct debt *debt_of(struct inbound *in, const struct node_id *node, enum peers_channel channel) {
+	struct debt *d, *after, *found = NULL;
+	for (d = LIST_FIRST(&in->debts); d; d = after) {
+		struct inlink *k;
+		after = LIST_NEXT(d, next);
+		LIST_FOREACH(k, &in->links, next)
+		if (k->debt == d)
+			break;
+		if (node_id_equal(&d->node, node) && d->channel == channel)
+			found = d;
+		else if (!k && msg_owed_bytes(d->owed) == 0)
+			debt_free(d);
+	}
+	if (found || !(d = calloc(1, sizeof *d)))
+		return found;
+	if (!(d->owed = msg_owed_create())) {
+		free(d);
+		return NULL;
+	}
+	d->node = *node;
+	d->channel = channel;
+	LIST_INSERT_HEAD(&in->debts, d, next);
+	return d;
+}
+
+static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const char *address, uint64_t boot,
+        bool bulk, bool invited) {
+	enum peers_channel channel = bulk ? PEERS_BULK : PEERS_CONTROL;
+	struct inlink *k, *after, *oldest = NULL;
+	for (k = LIST_FIRST(&in->links); k; k = after) {
+		after = LIST_NEXT(k, next);
+		if (node_id_equal(&k->node, &m->from) && (k->channel == channel || k->boot != boot))
+			inlink_forget(in, k);
+		else
+			oldest = k;
+	}
+	if (in->nlinks >= LINKS_MAX) /* only guests that never joined can fill it */
+		inlink_forget(in, oldest);
+	k = calloc(1, sizeof *k);
+	if (!k)
+		return NULL;
+	*k = (struct inlink){.debt = debt_of(in, &m->from, channel),
+	        .number = ++in->last_number,
+	        .cookie = watch_cookie(m->fd),
+	        .route = m->route,
+	        .node = m->from,
+	        .channel = channel,
+	        .invited = invited,
+	        .boot = boot};
+	snprintf(k->address, sizeof k->address, "%s", address);
+	LIST_INSERT_HEAD(&in->links, k, next);
+	in->nlinks++;
+	return k;
+}
+
+/* Whether a connection is a link of a node that may have one. */
+static bool inbound_wants(void *arg, uint64_t cookie) {
+	const struct inbound *in = arg;
+	const struct inlink *k;
+	const char *why;
+	LIST_FOREACH(k, &in->links, next)
+	if (k->cookie == cookie)
+		return in->config->admit(in->config->arg, &k->node, &why) != PEERS_REFUSE;
+	return false;
+}
+
+/* ---- out ------------------------------------------------------------------------------------------- */
+
+static int route_send(struct inbound *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
+        struct payload *payload, struct msg_owed *owed) {
+	char err[200];
+	uint8_t *frame;
+	size_t len;
+	env->boot = in->boot;
+	env->seq = seq;
+	if (!wire_valid(env, payload ? payload_len(payload) : 0, WIRE_DEALER, err, sizeof err)) {
+		log_others(LOG_LINE_ERROR, "an answer of ours was not sent: %s", err);
+		return -EINVAL;
+	}
+	int rc = wire_pack(env, &frame, &len);
+	if (rc)
+		return rc;
+	/* who does not read what it asked for is answered no more; a word is small, and may say so */
+	if (owed && payload && msg_owed_bytes(owed) + len + payload_len(payload) > OWED_MAX) {
+		free(frame);
+		return -EAGAIN;
+	}
+	rc = msg_send(zsock_socket(in->sock), route, frame, len, payload, owed);
+	zsock_touched(in->sock);
+	return rc;
+}
+
+int inbound_answer(struct inbound *in, uint64_t link, Caravan__Envelope *env, struct payload *payload) {
+	struct inlink *k;
+	LIST_FOREACH(k, &in->links, next)
+	if (k->number == link)
+		break;
+	if (!k)
+		return -EHOSTUNREACH;
+	int rc = route_send(in, &k->route, env, k->out + 1, payload, k->debt ? k->debt->owed : NULL);
+	if (rc == 0) {
+		k->out++;
+	} else if (rc == -EHOSTUNREACH || rc == -ECONNRESET) {
+		inlink_forget(in, k);
+		rc = -EHOSTUNREACH;
+	}
+	return rc;
+}
+
+static void refuse(struct inbound *in, const struct msg_route *route, uint64_t ref, const char *why) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
+	refused.reason = (char *)why;
+	env.ref = ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
+	env.refused = &refused;
+	/* the link is no more: its numbers do not matter, and whether this arrives does not either */
+	route_send(in, route, &env, 1, NULL, NULL);
+}
+
+/* The link broke the order: says so to both sides, once, and forgets it. */
+static void lose(struct inbound *in, const struct msg *m, struct inlink *k, const char *why) {
+	char hex[NODE_ID_HEX];
+	log_others(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
+	if (k)
+		inlink_forget(in, k);
+	refuse(in, &m->route, 0, why);
+}
+
+/* ---- in -------------------------------------------------------------------------------------------- */
+
+/* The first message of a link.  NULL: it was not a good one, and the link is none. */
+static struct inlink *inbound_first(struct inbound *in, const struct msg *m, const char *address,
+        const Caravan__Envelope *env, bool invited) {
+	char why[200], hex[NODE_ID_HEX];
+	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
+		/* the link was made anew beneath us, or was ended by us a moment ago: no news for the log */
+		refuse(in, &m->route, 0, "the link has to begin with Hello");
+		return NULL;
+	}
+	if (env->seq != 1) {
+		lose(in, m, NULL, "its first message is not number 1");
+		return NULL;
+	}
+	if (!invited && !greet_version_ok(env->hello->major, env->hello->minor, why, sizeof why)) {
+		log_others(LOG_LINE_WARN, "refused the link from %.12s: %s", node_id_hex(&m->from, hex), why);
+		refuse(in, &m->route, env->ref, why);
+		return NULL;
+	}
+	return inlink_make(in, m, address, env->boot, !invited && env->hello->bulk, invited);
+}
+
+static void inbound_welcome(struct inbound *in, const struct peers_from *from, const Caravan__Hello *h) {
+	const struct peers_config *c = in->config;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
+	if (c->heard && !h->bulk)
+		c->heard(c->arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
+	greet_welcome(&welcome, c, h->bulk);
+	env.ref = from->ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
+	env.welcome = &welcome;
+	inbound_answer(in, from->link, &env, NULL);
+}
+
+static void inbound_deliver(struct inbound *in, struct inlink *k, bool first, const Caravan__Envelope *env,
+        struct payload *payload) {
+	const struct peers_from from = {.node = k->node,
+	        .invited = k->invited,
+	        .ref = env->ref,
+	        .link = k->number,
+	        .channel = k->channel};
+	k->in++;
+	k->heard_ns = loop_now_ns();
+	if (in->config->word && !from.invited)
+		in->config->word(in->config->arg, &from.node);
+	if (first && !from.invited)
+		inbound_welcome(in, &from, env->hello);
+	else
+		in->fn(in->arg, &from, env, payload);
+}
+
+/* ---- two machines with one key ------------------------------------------------------------------------ */
+
+/* From where a message is: numeric, an IPv4 address as such. */
+static void message_address(const struct msg *m, char address[64]) {
+	const char *text = zmq_msg_gets((zmq_msg_t *)&m->envelope, "Peer-Address");
+	snprintf(address, 64, "%s", !text ? "" : strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
+}
+
+static void held_free(struct held *h) {
+	LIST_REMOVE(h, next);
+	h->in->nheld--;
+	loop_timer_stop(h->timer);
+	wire_free(h->hello);
+	free(h);
+}
+
+/* A link of this node from another start, whose connection is still there; NULL: none. */
+static struct inlink *inbound_rival(struct inbound *in, const struct node_id *node, uint64_t boot) {
+	struct inlink *k = LIST_FIRST(&in->links), *after;
+	for (; k; k = after) {
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Ack ack = CARAVAN__ACK__INIT;
+		after = LIST_NEXT(k, next);
+		if (k->invited || k->boot == boot || !node_id_equal(&k->node, node))
+			continue;
+		env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
+		env.ack = &ack;
+		env.ref = PROBE_REF;
+		/* a ROUTER tells of an end of a connection to whoever sends there */
+		if (inbound_answer(in, k->number, &env, NULL) != -EHOSTUNREACH)
+			return k;
+	}
+	return NULL;
+}
+
+static bool was_replaced(const struct inbound *in, const struct node_id *node, uint64_t boot) {
+	for (size_t i = 0; i < sizeof in->replaced / sizeof *in->replaced; i++)
+		if (in->replaced[i].boot == boot && node_id_equal(&in->replaced[i].node, node))
+			return true;
+	return false;
+}
+
+/* A link of the node from another start: any, or one that has spoken since then. */
+static struct inlink *inlink_other(
+        struct inbound *in, const struct node_id *node, uint64_t boot, uint64_t spoke_since) {
+	struct inlink *k;
+	LIST_FOREACH(k, &in->links, next)
+	if (!k->invited && k->boot != boot && node_id_equal(&k->node, node) && k->heard_ns > spoke_since)
+		break;
+	return k;
+}
+
+static void held_accept(struct inbound *in, const struct held *h) {
+	const struct msg m = {.route = h->route, .from = h->node, .fd = h->fd};
+	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, 0);
+	if (k && !was_replaced(in, &k->node, k->boot)) {
+		size_t i = in->nreplaced++ % (sizeof in->replaced / sizeof *in->replaced);
+		in->replaced[i].node = k->node;
+		in->replaced[i].boot = k->boot;
+	}
+	k = inbound_first(in, &m, h->address, h->hello, false);
+	if (k)
+		inbound_deliver(in, k, true, h->hello, NULL);
+}
+
+static void held_due(void *arg) {
+	struct held *h = arg;
+	struct inbound *in = h->in;
+	const char *why = "not of this cluster";
+	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
+	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, h->since_ns + FLYING_NS);
+	/* both live: the one that was here first stays, also when it was silent for a while */
+	bool first = k && was_replaced(in, &h->node, h->hello->boot) && !was_replaced(in, &k->node, k->boot);
+	h->timer = NULL;
+	if (k) {
+		if (in->config->twin)
+			in->config->twin(in->config->arg, &h->node, first ? h->address : k->address,
+			        first ? k->address : h->address, text, sizeof text);
+		log_others(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
+		        text);
+		refuse(in, first ? &k->route : &h->route, first ? 0 : h->hello->ref, text);
+	}
+	if (first)
+		inlink_forget(in, k);
+	if (in->config->admit(in->config->arg, &h->node, &why) != PEERS_MEMBER)
+		refuse(in, &h->route, 0, why);
+	else if (!k || first)
+		held_accept(in, h);
+	held_free(h);
+}
+
+/* Whether a first message has to wait until it shows who sent it; it is kept then. */
+static bool inbound_hold(
+        struct inbound *in, const struct msg *m, const char *address, Caravan__Envelope *env) {
+	struct held *h, *after;
+	if (env->body_case != CARAVAN__ENVELOPE__BODY_HELLO || env->seq != 1 ||
+	        !inbound_rival(in, &m->from, env->boot) || in->nheld >= HELD_MAX)
+		return false;
+	for (h = LIST_FIRST(&in->held); h; h = after) {
+		after = LIST_NEXT(h, next);
+		if (h->route.len == m->route.len && memcmp(h->route.id, m->route.id, m->route.len) == 0)
+			held_free(h);
+	}
+	h = calloc(1, sizeof *h);
+	if (!h)
+		return false;
+	*h = (struct held){.in = in,
+	        .route = m->route,
+	        .fd = m->fd,
+	        .node = m->from,
+	        .hello = env,
+	        .since_ns = loop_now_ns()};
+	snprintf(h->address, sizeof h->address, "%s", address);
+	h->timer = loop_timer_start(in->loop, HOLD_MS, false, held_due, h);
+	if (!h->timer) {
+		free(h);
+		return false;
+	}
+	LIST_INSERT_HEAD(&in->held, h, next);
+	in->nheld++;
+	return true;
+}
+
+static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
+	char err[200] = "a message of the wrong frames", hex[NODE_ID_HEX];
+	const char *why = "not of this cluster";
+	struct inlink *k = inlink_by_route(in, &m->route);
+	enum peers_verdict verdict = in->config->admit(in->config->arg, &m->from, &why);
+	if (k && (!node_id_equal(&k->node, &m->from) || (k->invited && verdict != PEERS_INVITED))) {
+		inlink_forget(in, k); /* of an earlier connection */
+		k = NULL;
+	}
+	if (verdict == PEERS_REFUSE) {
+		log_others(LOG_LINE_WARN, "refused a message of %.12s: %s", node_id_hex(&m->from, hex), why);
+		if (k)
+			inlink_forget(in, k);
+		refuse(in, &m->route, 0, why);
+		return;
+	}
+	bool invited = verdict == PEERS_INVITED;
+	Caravan__Envelope *env = NULL;
+	if (whole)
+		env = wire_unpack(zmq_msg_data((zmq_msg_t *)&m->envelope), zmq_msg_size(&m->envelope),
+		        m->payload ? payload_len(m->payload) : 0, invited ? WIRE_ROUTER_INVITED : WIRE_ROUTER,
+		        err, sizeof err);
+	if (!env) {
+		lose(in, m, k, err);
+		return;
+	}
+	bool first = !k;
+	char address[64];
+	message_address(m, address);
+	if (first && !invited && inbound_hold(in, m, address, env))
+		return;
+	if (first) {
+		k = inbound_first(in, m, address, env, invited);
+	} else if (env->body_case == CARAVAN__ENVELOPE__BODY_HELLO || env->boot != k->boot ||
+	           env->seq != k->in + 1) {
+		snprintf(err, sizeof err, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, k->in,
+		        env->boot == k->boot ? "" : ", after a new start");
+		lose(in, m, k, err);
+		k = NULL;
+	}
+	if (k)
+		inbound_deliver(in, k, first, env, m->payload);
+	wire_free(env);
+}
+
+static bool inbound_readable(void *arg) {
+	struct inbound *in = arg;
+	struct msg m;
+	int rc = msg_receive(&m, zsock_socket(in->sock), true);
+	if (rc == 0)
+		return false;
+	if (rc == -EPERM) {
+		log_others(LOG_LINE_WARN, "dropped a message without an author");
+		return true;
+	}
+	watch_taken(in->watch, m.fd, &m.from);
+	inbound_take(in, &m, rc == 1);
+	msg_close(&m);
+	return true;
+}
+
+/* Descriptors are there again: it listens as before. */
+static void inbound_reopen(void *arg) {
+	struct inbound *in = arg;
+	/* twice as many as when it was closed, so that it is not opened and closed all the time */
+	if (descriptors_short(2 * ACCEPT_RESERVE) || zmq_bind(zsock_socket(in->sock), in->endpoint) != 0)
+		return;
+	zsock_touched(in->sock);
+	loop_timer_stop(in->closed);
+	in->closed = NULL;
+	log_line(LOG_LINE_INFO, "listening at %s again", in->endpoint);
+}
+
+/* What is left of the descriptors is for us: others are turned away by the kernel for now.  libzmq would go on trying to
+ * accept those who wait, without a rest, and ends the process when it has none for looking at its addresses. */
+static void inbound_close(struct inbound *in) {
+	if (!(in->closed = loop_timer_start(in->loop, CLOSED_MS, true, inbound_reopen, in)))
+		return;
+	log_line(LOG_LINE_ERROR, "%s: not listening at %s until some are free",
+	        descriptors_strerror(EMFILE).s, in->endpoint);
+	zmq_unbind(zsock_socket(in->sock), in->endpoint);
+	zsock_touched(in->sock);
+}
+
+static void accepted_note(struct inbound *in, int fd) {
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	char host[NI_MAXHOST] = "";
+	if (getpeername(fd, (struct sockaddr *)&at, &len) == 0)
+		getnameinfo((struct sockaddr *)&at, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
+	size_t i = in->naccepted % (sizeof in->accepted / sizeof *in->accepted);
+	for (size_t j = 0; j < sizeof in->accepted / sizeof *in->accepted; j++)
+		if (in->accepted[j].fd == fd) /* another had this number */
+			i = j;
+	in->naccepted += i == in->naccepted % (sizeof in->accepted / sizeof *in->accepted);
+	in->accepted[i].fd = fd;
+	snprintf(in->accepted[i].address, sizeof in->accepted[i].address, "%.*s", 63,
+	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
+}
+
+/* A handshake failed, of the connection that is closed now; fd -1: not known which. */
+static void failure_tell(struct inbound *in, int fd) {
+	const char *address = "", *name = NULL;
+	if (!*in->failed)
+		return;
+	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted && fd >= 0; i++)
+		if (in->accepted[i].fd == fd) /* without an address where it ended at once */
+			address = in->accepted[i].address;
+	if (*address && in->config->name_at)
+		name = in->config->name_at(in->config->arg, address);
+	log_others(LOG_LINE_WARN, "refused a connection%s%s%s%s%s to %s: %s", *address ? " from " : "",
+	        address, name ? " (" : "", name ? name : "", name ? ")" : "", in->endpoint, in->failed);
+	in->failed[0] = 0;
+}
+
+static bool inbound_monitor_readable(void *arg) {
+	struct inbound *in = arg;
+	int event, fd;
+	char what[160];
+	if (!socket_monitor_next(zsock_socket(in->monitor), &event, &fd, what, sizeof what))
+		return false;
+	if (event == ZMQ_EVENT_ACCEPTED || event == ZMQ_EVENT_ACCEPT_FAILED) {
+		if (event == ZMQ_EVENT_ACCEPTED) {
+			accepted_note(in, fd);
+			watch_add(in->watch, fd, NULL);
+		}
+		if (!in->closed && descriptors_short(ACCEPT_RESERVE))
+			inbound_close(in);
+	} else if (event == ZMQ_EVENT_DISCONNECTED) {
+		failure_tell(in, fd);
+	} else { /* its connection is closed next */
+		failure_tell(in, -1);
+		snprintf(in->failed, sizeof in->failed, "%s%s", what,
+		        strcmp(what, SOCKET_OTHER_KEY) == 0 ? ", of a node that is looked for at this address"
+		                                            : "");
+	}
+	return true;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
+        const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
+	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
+	static const struct zsock_ops monitor_ops = {inbound_monitor_readable, NULL};
+	/* a refused key is the authenticator's to log: it knows the key and the address */
+	static const int events = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+	                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED;
+	int rc = -ENOMEM;
+	struct inbound *in = calloc(1, sizeof *in);
+	char listen[256];
+	bool v6 = socket_listen(c->listen, listen);
+	void *s = socket_router(ctx, c->keys, v6), *m = NULL;
+	size_t len = sizeof in->endpoint;
+	if (!in || !s)
+		goto error;
+	*in = (struct inbound){.loop = l, .watch = watch, .config = c, .boot = boot, .fn = fn, .arg = arg};
+	LIST_INIT(&in->links);
+	LIST_INIT(&in->debts);
+	LIST_INIT(&in->held);
+	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted; i++)
+		in->accepted[i].fd = -1;
+	m = socket_monitor(ctx, s, events);
+	if (!m)
+		goto error;
+	rc = zsock_create(&in->monitor, l, m, &monitor_ops, in);
+	if (rc)
+		goto error;
+	/* before there is anything to tell */
+	rc = zsock_create(&in->sock, l, s, &sock_ops, in);
+	s = NULL;
+	if (rc)
+		goto error;
+	if (zmq_bind(zsock_socket(in->sock), listen) != 0 ||
+	        zmq_getsockopt(zsock_socket(in->sock), ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
+		rc = -errno;
+		goto error;
+	}
+	watch_ask(watch, inbound_wants, in);
+	*out = in;
+	return 0;
+error:
+	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, socket_bind_strerror(-rc));
+	if (s)
+		zmq_close(s);
+	inbound_destroy(in);
+	return rc;
+}
+
+void inbound_destroy(struct inbound *in) {
+	if (!in)
+		return;
+	while (!LIST_EMPTY(&in->held))
+		held_free(LIST_FIRST(&in->held));
+	while (!LIST_EMPTY(&in->links))
+		inlink_forget(in, LIST_FIRST(&in->links));
+	while (!LIST_EMPTY(&in->debts))
+		debt_free(LIST_FIRST(&in->debts));
+	loop_timer_stop(in->closed);
+	if (in->watch)
+		watch_ask(in->watch, NULL, NULL);
+	if (in->sock)
+		socket_monitor_stop(zsock_socket(in->sock));
+	zsock_destroy(in->sock);
+	zsock_destroy(in->monitor);
+	free(in);
+}
+
+const char *inbound_endpoint(const struct inbound *in) {
+	return in->endpoint;
+}

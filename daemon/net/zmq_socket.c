@@ -1,0 +1,188 @@
+/* zmq_socket: see zmq_socket.h. */
+#include "config.h"
+
+#include "daemon/net/zmq_socket.h"
+#include <errno.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+static int set(void *s, int option, int value) {
+	return zmq_setsockopt(s, option, &value, sizeof value);
+}
+
+/* What both kinds have: bounds. */
+static int bounds_set(void *s) {
+	int64_t largest = WIRE_PAYLOAD_MAX + 1024;
+	if (set(s, ZMQ_LINGER, 0) || set(s, ZMQ_SNDHWM, SOCKET_QUEUE) || set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
+	        set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CALL_MS) ||
+	        /* a machine that lost power or its network leaves a connection that only these end: where something was sent,
+	         * and where nothing was */
+	        set(s, ZMQ_TCP_MAXRT, SOCKET_DEAD_MS) || set(s, ZMQ_TCP_KEEPALIVE, 1) ||
+	        set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) || set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) ||
+	        set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
+		return -1;
+	return zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &largest, sizeof largest);
+}
+
+static void *socket_fail(void *s) {
+	int saved = errno;
+	if (s)
+		zmq_close(s);
+	errno = saved;
+	return NULL;
+}
+
+/* Whether a socket may be bound to every address, IPv6 ones too: not where the kernel was told to have none. */
+static bool ipv6_works(void) {
+	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool works = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof any) == 0;
+	if (fd >= 0)
+		close(fd);
+	return works;
+}
+
+/* What to bind to: an address or an interface's name as it is, another name as the address that it has here, which
+ * libzmq does not look for. */
+static void listen_resolve(const char *listen, char out[256]) {
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo *found = NULL;
+	const char *port = strrchr(listen, ':');
+	char host[256];
+	snprintf(out, 256, "%s", listen);
+	if (strncmp(listen, "tcp://", 6) != 0 || !port || listen[6] == '[' || listen[6] == '*')
+		return;
+	snprintf(host, sizeof host, "%.*s", (int)(port - listen - 6), listen + 6);
+	if (if_nametoindex(host) || strspn(host, "0123456789.") == strlen(host) ||
+	        getaddrinfo(host, NULL, &hints, &found) != 0)
+		return;
+	if (getnameinfo(found->ai_addr, found->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0)
+		snprintf(out, 256, found->ai_family == AF_INET6 ? "tcp://[%.200s]%s" : "tcp://%.200s%s", host,
+		        port);
+	freeaddrinfo(found);
+}
+
+const char *socket_bind_strerror(int error) {
+	switch (error) {
+	case ENODEV:
+	case EADDRNOTAVAIL:
+		return "this machine has no such address: tcp://*:PORT stands for all that it has";
+	case EADDRINUSE:
+		return "something listens there already, another caravand perhaps: choose another port with --listen";
+	default:
+		return zmq_strerror(error);
+	}
+}
+
+bool socket_listen(const char *listen, char out[256]) {
+	listen_resolve(listen, out);
+	return strchr(out, '[') || (strncmp(out, "tcp://*:", 8) == 0 && ipv6_works());
+}
+
+void *socket_router(void *ctx, const struct keys *keys, bool v6) {
+	void *s = zmq_socket(ctx, ZMQ_ROUTER);
+	if (!s || bounds_set(s) || set(s, ZMQ_IPV6, v6) || set(s, ZMQ_ROUTER_MANDATORY, 1) ||
+	        set(s, ZMQ_ROUTER_HANDOVER, 0) || set(s, ZMQ_BACKLOG, 64) || set(s, ZMQ_CURVE_SERVER, 1) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
+	        zmq_setsockopt(s, ZMQ_ZAP_DOMAIN, SOCKET_DOMAIN, strlen(SOCKET_DOMAIN)))
+		return socket_fail(s);
+	return s;
+}
+
+void *socket_dealer(void *ctx, const struct keys *keys, const struct node_id *server) {
+	void *s = zmq_socket(ctx, ZMQ_DEALER);
+	/* never reconnects by itself: a new connection is a new link, which begins with Hello */
+	if (!s || bounds_set(s) || set(s, ZMQ_IPV6, 1) || set(s, ZMQ_IMMEDIATE, 1) ||
+	        set(s, ZMQ_RECONNECT_IVL, -1) || set(s, ZMQ_CONNECT_TIMEOUT, SOCKET_CALL_MS) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, keys->public.b, sizeof keys->public.b) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
+	        zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, server->b, sizeof server->b))
+		return socket_fail(s);
+	return s;
+}
+
+void *socket_monitor(void *ctx, void *of, int events) {
+	static unsigned long count;
+	char name[64];
+	snprintf(name, sizeof name, "inproc://monitor-%lu", ++count);
+	if (zmq_socket_monitor(of, name, events) != 0)
+		return NULL;
+	void *m = zmq_socket(ctx, ZMQ_PAIR);
+	if (!m || set(m, ZMQ_LINGER, 0) || zmq_connect(m, name) != 0) {
+		socket_monitor_stop(of);
+		return socket_fail(m);
+	}
+	return m;
+}
+
+void socket_monitor_stop(void *of) {
+	zmq_socket_monitor(of, NULL, 0);
+}
+
+/* The address at this end of a connection: numeric, an IPv4 one as such. */
+static void local_address(int fd, char *text, size_t len) {
+	struct sockaddr_storage a;
+	socklen_t alen = sizeof a;
+	char host[NI_MAXHOST];
+	text[0] = 0;
+	if (getsockname(fd, (struct sockaddr *)&a, &alen) != 0 ||
+	        getnameinfo((struct sockaddr *)&a, alen, host, sizeof host, NULL, 0, NI_NUMERICHOST) != 0)
+		return;
+	snprintf(text, len, "%s", strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
+}
+
+int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t len) {
+	uint8_t head[6];
+	char where[128] = "";
+	int n = zmq_recv(monitor, head, sizeof head, ZMQ_DONTWAIT);
+	if (n < 0)
+		return 0;
+	int more = 0;
+	size_t more_len = sizeof more;
+	zmq_getsockopt(monitor, ZMQ_RCVMORE, &more, &more_len);
+	if (more)
+		zmq_recv(monitor, where, sizeof where - 1, ZMQ_DONTWAIT);
+	uint16_t kind;
+	uint32_t value;
+	memcpy(&kind, head, sizeof kind);
+	memcpy(&value, head + 2, sizeof value);
+	*event = kind;
+	if (fd)
+		*fd = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_ACCEPTED ||
+		                      kind == ZMQ_EVENT_DISCONNECTED
+		              ? (int)value
+		              : -1;
+	switch (kind) {
+	case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+		snprintf(text, len, "the key was refused");
+		break;
+	case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+		if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
+			snprintf(text, len, SOCKET_OTHER_KEY);
+		else
+			snprintf(text, len, "the handshake failed: not a node (protocol error %08x)", value);
+		break;
+	case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+		snprintf(text, len, "the connection ended within the handshake%s%s", value ? ": " : "",
+		        value ? zmq_strerror((int)value) : "");
+		break;
+	case ZMQ_EVENT_CONNECTED:
+		local_address((int)value, text, len);
+		break;
+	case ZMQ_EVENT_CLOSED:
+		snprintf(text, len, SOCKET_NOT_CONNECTED);
+		break;
+	case ZMQ_EVENT_DISCONNECTED:
+		snprintf(text, len, "the connection was closed");
+		break;
+	default:
+		snprintf(text, len, "event %u", kind);
+	}
+	return 1;
+}

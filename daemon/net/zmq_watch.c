@@ -1,0 +1,110 @@
+/* zmq_watch: see zmq_watch.h. */
+#include "config.h"
+
+#include "daemon/net/zmq_watch.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <zmq.h>
+
+struct zsock {
+	void *socket;
+	struct event *word;  /* the descriptor says that something may have changed */
+	struct event *again; /* a turn is due whatever the descriptor says; a timer, so that it is fair */
+	struct zsock_ops ops;
+	void *arg;
+	bool want_write, running, dead;
+};
+
+static void zsock_free(struct zsock *z) {
+	if (z->word)
+		event_free(z->word);
+	if (z->again)
+		event_free(z->again);
+	zmq_close(z->socket);
+	free(z);
+}
+
+static int zsock_events(struct zsock *z) {
+	int events = 0;
+	size_t len = sizeof events;
+	/* EINTR: read again at the next turn, which the caller schedules for any event */
+	if (zmq_getsockopt(z->socket, ZMQ_EVENTS, &events, &len) != 0)
+		return errno == EINTR ? ZMQ_POLLIN : 0;
+	return events;
+}
+
+void zsock_touched(struct zsock *z) {
+	static const struct timeval now = {0, 0};
+	if (!z->dead && !evtimer_pending(z->again, NULL))
+		evtimer_add(z->again, &now);
+}
+
+static void zsock_turn(evutil_socket_t fd, short what, void *arg) {
+	struct zsock *z = arg;
+	(void)fd;
+	(void)what;
+	z->running = true;
+	int events = zsock_events(z);
+	if (events & ZMQ_POLLIN)
+		for (int i = 0; i < ZSOCK_SHARE && !z->dead && z->ops.readable(z->arg); i++)
+			;
+	if (!z->dead && z->want_write && (zsock_events(z) & ZMQ_POLLOUT)) {
+		z->want_write = false;
+		z->ops.writable(z->arg);
+	}
+	z->running = false;
+	if (z->dead) {
+		zsock_free(z);
+		return;
+	}
+	events = zsock_events(z);
+	if ((events & ZMQ_POLLIN) || (z->want_write && (events & ZMQ_POLLOUT)))
+		zsock_touched(z);
+}
+
+int zsock_create(struct zsock **out, struct loop *l, void *socket, const struct zsock_ops *ops, void *arg) {
+	int fd;
+	size_t len = sizeof fd;
+	struct zsock *z = calloc(1, sizeof *z);
+	if (!z) {
+		zmq_close(socket);
+		return -ENOMEM;
+	}
+	*z = (struct zsock){.socket = socket, .ops = *ops, .arg = arg};
+	if (zmq_getsockopt(socket, ZMQ_FD, &fd, &len) != 0) {
+		int rc = -errno;
+		zsock_free(z);
+		return rc;
+	}
+	z->word = event_new(loop_base(l), fd, EV_READ | EV_PERSIST, zsock_turn, z);
+	z->again = evtimer_new(loop_base(l), zsock_turn, z);
+	if (!z->word || !z->again || event_add(z->word, NULL) != 0) {
+		zsock_free(z);
+		return -ENOMEM;
+	}
+	zsock_touched(z); /* before the first sleep */
+	*out = z;
+	return 0;
+}
+
+void zsock_destroy(struct zsock *z) {
+	if (!z || z->dead)
+		return;
+	z->dead = true;
+	if (!z->running) {
+		zsock_free(z);
+		return;
+	}
+	event_del(z->word);
+	evtimer_del(z->again);
+}
+
+void *zsock_socket(struct zsock *z) {
+	return z->socket;
+}
+
+void zsock_want_write(struct zsock *z) {
+	z->want_write = true;
+	zsock_touched(z);
+}

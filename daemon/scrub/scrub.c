@@ -1,0 +1,445 @@
+/* scrub: see scrub.h. */
+#include "daemon/scrub/scrub.h"
+
+#include "kernels/thread.h"
+#include "proto/size.h"
+#include "shard/manifest.h"
+#include "shard/store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICK_MS 250
+#define WATCH_NS 500000000ull           /* between looks at the tensors in use */
+#define SEEN_NS (4 * WATCH_NS)          /* what is in use and damaged is seen as often as that */
+#define PASS_NS (86400ull * 1000000000) /* between passes over everything */
+#define FOUND_MAX 64
+
+/* What the thread tells the loop. */
+struct finding {
+	struct content_id id;
+	bool blob, used;
+	char what[64]; /* empty: it is only still damaged */
+	struct finding *next;
+};
+
+/* A tensor that the store has lost. */
+struct lost {
+	struct mend *m;
+	struct content_id id;
+	bool used; /* by somebody here: it is fetched until it comes, or is not needed any more */
+	uint64_t seen_ns, again_ns;
+	uint64_t
+	        whole_ns; /* it is there again since then; what was seen before that is late news.  0: it is not */
+	bool told;
+	struct fetch *fetch;
+	bool at_loader;
+	int rc;
+	struct lost *next;
+};
+
+struct mend {
+	struct mend_config c;
+	pthread_t thread;
+	bool running;
+	struct loop_timer *tick;
+	struct lost *lost;
+	pthread_mutex_t lock; /* for all below */
+	pthread_cond_t wake;
+	bool stop;
+	struct finding *found, **last;
+	struct content_id *wanted; /* ascending */
+	size_t nwanted;
+};
+
+/* ---- the thread ---- */
+
+static void report(struct mend *m, const struct content_id *id, bool blob, bool used, const char *what) {
+	struct finding *f = calloc(1, sizeof *f);
+	if (!f)
+		return; /* the next pass finds it again */
+	f->id = *id;
+	f->blob = blob;
+	f->used = used;
+	snprintf(f->what, sizeof f->what, "%s", what);
+	pthread_mutex_lock(&m->lock);
+	*m->last = f;
+	m->last = &f->next;
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* Waits for so long, or until it is over: then true. */
+static bool stopped_within(struct mend *m, uint64_t ns) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	ns += (uint64_t)t.tv_nsec;
+	t.tv_sec += (time_t)(ns / 1000000000);
+	t.tv_nsec = (long)(ns % 1000000000);
+	pthread_mutex_lock(&m->lock);
+	while (!m->stop && pthread_cond_timedwait(&m->wake, &m->lock, &t) == 0)
+		;
+	bool stop = m->stop;
+	pthread_mutex_unlock(&m->lock);
+	return stop;
+}
+
+/* Tensors in use, looked at now and then. */
+static void watch(struct mend *m, uint64_t *next) {
+	struct content_id id[FOUND_MAX];
+	uint64_t now = loop_now_ns();
+	if (now < *next)
+		return;
+	*next = now + WATCH_NS;
+	size_t n = store_find_damaged(m->c.store, id, FOUND_MAX);
+	for (size_t i = 0; i < n; i++)
+		report(m, &id[i], false, true, "");
+}
+
+/* Rests for what hashing so many bytes may take, watching; true: it is over. */
+static bool rest(struct mend *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
+	uint64_t until = since + (uint64_t)((double)bytes / (double)m->c.rate * 1e9);
+	for (;;) {
+		uint64_t now = loop_now_ns();
+		watch(m, next_watch);
+		if (stopped_within(m, now < until ? until - now < WATCH_NS ? until - now : WATCH_NS : 0))
+			return true;
+		if (loop_now_ns() >= until)
+			return false;
+	}
+}
+
+static bool check_heads(struct mend *m) {
+	struct content_id *id = NULL;
+	size_t count = 0;
+	if (store_list_tensors(m->c.store, &id, &count))
+		return false;
+	bool stop = false;
+	for (size_t i = 0; i < count && !stop; i++) {
+		int rc = store_check_head(m->c.store, &id[i]);
+		if (rc == -EBADMSG)
+			report(m, &id[i], false, false, "is torn: its head or length is wrong");
+		else if (rc == -ESTALE)
+			report(m, &id[i], false, false, "is of another layout");
+		stop = stopped_within(m, 0);
+	}
+	free(id);
+	return stop;
+}
+
+static bool check_tensor(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
+	struct store_tensor *t;
+	char err[200];
+	if (store_open_tensor(m->c.store, id, &t, err, sizeof err))
+		return false; /* it has gone, or will be found by its head */
+	void *buf = malloc(store_check_room(t));
+	int rc = 0;
+	bool stop = !buf;
+	for (uint32_t i = 0; i < t->record.chunks && !stop && rc == 0; i++) {
+		uint64_t first, rows, bytes, since = loop_now_ns();
+		content_chunk_extent(&t->record, i, &first, &rows, &bytes);
+		rc = store_check_chunk(t, i, buf);
+		stop = rest(m, bytes, since, next_watch);
+	}
+	if (rc) {
+		store_drop_tensor(m->c.store, t);
+		report(m, id, false, false,
+		        rc == -EBADMSG ? "is damaged: its bytes are not those that it is named by"
+		                       : "cannot be read");
+	}
+	free(buf);
+	store_unmap_tensor(t);
+	return stop && buf;
+}
+
+static bool check_blob(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
+	uint64_t since = loop_now_ns();
+	uint8_t *data = NULL;
+	size_t len = 0;
+	int rc = store_get_blob(m->c.store, id, &data, &len);
+	if (rc == -EBADMSG)
+		report(m, id, true, false, "is damaged: its bytes are not those that it is named by");
+	free(data);
+	return rest(m, len, since, next_watch);
+}
+
+static bool pass(struct mend *m, uint64_t *next_watch) {
+	struct content_id *id = NULL;
+	size_t count = 0;
+	bool stop = false;
+	if (store_list_blobs(m->c.store, &id, &count) == 0)
+		for (size_t i = 0; i < count && !stop; i++)
+			stop = check_blob(m, &id[i], next_watch);
+	free(id);
+	id = NULL;
+	if (!stop && store_list_tensors(m->c.store, &id, &count) == 0)
+		for (size_t i = 0; i < count && !stop; i++)
+			stop = check_tensor(m, &id[i], next_watch);
+	free(id);
+	return stop;
+}
+
+static void *run(void *arg) {
+	struct mend *m = arg;
+	char err[200];
+	uint64_t next_watch = 0;
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
+	bool stop = check_heads(m);
+	while (!stop) {
+		uint64_t begin = loop_now_ns();
+		stop = pass(m, &next_watch);
+		/* by now it is known what the cluster's models need */
+		if (!stop && m->c.cache && store_make_room(m->c.store, 0, err, sizeof err))
+			log_line(LOG_LINE_WARN, "%s", err);
+		while (!stop && loop_now_ns() - begin < PASS_NS) {
+			watch(m, &next_watch);
+			stop = stopped_within(m, WATCH_NS);
+		}
+	}
+	return NULL;
+}
+
+/* ---- bounds: on whichever thread writes ---- */
+
+static bool is_wanted(void *arg, const struct content_id *id) {
+	struct mend *m = arg;
+	pthread_mutex_lock(&m->lock);
+	bool found = m->nwanted && bsearch(id, m->wanted, m->nwanted, sizeof *id, content_compare);
+	pthread_mutex_unlock(&m->lock);
+	return found;
+}
+
+static void evicted(void *arg, const struct content_id *id, uint64_t bytes, bool wanted) {
+	char hex[CONTENT_HEX];
+	(void)arg;
+	content_hex(id, hex);
+	if (wanted)
+		log_line(LOG_LINE_WARN,
+		        "the store is full: tensor %.16s (%s) is evicted, which a model of this cluster needs; it may have been the last copy",
+		        hex, size_text((double)bytes).s);
+	else
+		log_line(LOG_LINE_INFO,
+		        "the store is full: tensor %.16s (%s) is evicted, which no model known here needs",
+		        hex, size_text((double)bytes).s);
+}
+
+void mend_models_changed(struct mend *m) {
+	const struct manifest *mf;
+	size_t room = 0, n = 0;
+	if (!m->c.cache || !m->c.model)
+		return;
+	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++)
+		room += (size_t)mf->hp.layers * LAYER_ROLES + END_ROLES;
+	struct content_id *ids = malloc((room + 1) * sizeof *ids);
+	if (!ids)
+		return;
+	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++) {
+		for (uint32_t l = 0; l < mf->hp.layers; l++)
+			for (int r = 0; r < LAYER_ROLES; r++)
+				ids[n++] = mf->layer[l][r].id;
+		for (int r = 0; r < END_ROLES; r++)
+			ids[n++] = mf->end[r].id;
+	}
+	qsort(ids, n, sizeof *ids, content_compare);
+	pthread_mutex_lock(&m->lock);
+	struct content_id *old = m->wanted;
+	m->wanted = ids;
+	m->nwanted = n;
+	pthread_mutex_unlock(&m->lock);
+	free(old);
+}
+
+/* ---- fetching again ---- */
+
+static void forget(struct lost *l) {
+	for (struct lost **at = &l->m->lost; *at; at = &(*at)->next)
+		if (*at == l) {
+			*at = l->next;
+			break;
+		}
+	free(l);
+}
+
+/* Loader. */
+static void renew_run(void *arg) {
+	struct lost *l = arg;
+	l->rc = store_renew_tensor(l->m->c.store, &l->id);
+}
+
+static void renew_done(void *arg, bool cancelled) {
+	struct lost *l = arg;
+	char hex[CONTENT_HEX];
+	l->at_loader = false;
+	if (cancelled)
+		return;
+	content_hex(&l->id, hex);
+	if (l->rc == 0) {
+		log_line(LOG_LINE_INFO, "tensor %.16s has been fetched again", hex);
+		l->whole_ns = loop_now_ns();
+		return;
+	}
+	log_line(LOG_LINE_WARN, "tensor %.16s: the new file cannot be used: %s", hex, strerror(-l->rc));
+	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
+}
+
+static void fetched(void *arg, const char *error, uint64_t moved) {
+	struct lost *l = arg;
+	(void)moved;
+	l->fetch = NULL;
+	if (!error) {
+		l->at_loader = loader_submit(l->m->c.loader, renew_run, renew_done, l) == 0;
+		return;
+	}
+	if (!l->told)
+		log_line(LOG_LINE_WARN, "%s%s", error, l->used ? "; what needs it waits for it" : "");
+	l->told = true;
+	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
+	if (!l->used)
+		forget(l);
+}
+
+static void fetch(struct lost *l) {
+	struct mend *m = l->m;
+	struct node_id source[WIRE_NODES_MAX];
+	struct manifest_tensor want = {.id = l->id};
+	const struct member *who;
+	char hex[CONTENT_HEX], subject[64];
+	size_t n = 0;
+	for (size_t i = 0; (who = members_at(m->c.members, i)) && n < WIRE_NODES_MAX; i++)
+		if (!who->self && who->up)
+			source[n++] = who->id;
+	snprintf(subject, sizeof subject, "mending the store: tensor %.16s", content_hex(&l->id, hex));
+	struct transfer_request r = {.subject = subject,
+	        .tensor = &want,
+	        .tensors = 1,
+	        .source = source,
+	        .sources = n,
+	        .done = fetched,
+	        .arg = l};
+	if (transfer_fetch(m->c.transfer, &r, &l->fetch)) {
+		l->fetch = NULL;
+		l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
+	}
+}
+
+static void take(struct mend *m, const struct finding *f) {
+	char hex[CONTENT_HEX];
+	struct lost *l = m->lost;
+	content_hex(&f->id, hex);
+	while (l && !content_equal(&l->id, &f->id))
+		l = l->next;
+	if (*f->what)
+		log_line(LOG_LINE_WARN, "the store's %s %.16s %s; it is dropped", f->blob ? "blob" : "tensor",
+		        hex, f->what);
+	else if (!l)
+		log_line(LOG_LINE_WARN, "the store's tensor %.16s is damaged while it is in use", hex);
+	if (f->blob) /* a small thing, which whoever needs it fetches */
+		return;
+	if (!l && (l = calloc(1, sizeof *l))) {
+		l->m = m;
+		l->id = f->id;
+		l->next = m->lost;
+		m->lost = l;
+	}
+	if (l && *f->what)
+		l->whole_ns = 0;
+	if (l) {
+		l->used |= f->used;
+		l->seen_ns = f->used ? loop_now_ns() : l->seen_ns;
+	}
+}
+
+static void tick(void *arg) {
+	struct mend *m = arg;
+	uint64_t now = loop_now_ns();
+	pthread_mutex_lock(&m->lock);
+	struct finding *f = m->found;
+	m->found = NULL;
+	m->last = &m->found;
+	pthread_mutex_unlock(&m->lock);
+	for (struct finding *next; f; f = next) {
+		next = f->next;
+		take(m, f);
+		free(f);
+	}
+	for (struct lost *l = m->lost, *next; l; l = next) {
+		next = l->next;
+		if (l->fetch || l->at_loader || now < l->again_ns)
+			continue;
+		if (l->whole_ns) {
+			if (now - l->whole_ns > SEEN_NS)
+				forget(l);
+			continue;
+		}
+		if (l->used && now > l->seen_ns && now - l->seen_ns > SEEN_NS)
+			forget(l); /* whoever used it has gone, or it has been renewed */
+		else
+			fetch(l);
+	}
+}
+
+/* ---- making it ---- */
+
+int mend_create(struct mend **out, const struct mend_config *c, char *err, size_t errlen) {
+	struct mend *m = calloc(1, sizeof *m);
+	pthread_condattr_t attr;
+	int rc = -ENOMEM;
+	if (!m)
+		goto error;
+	m->c = *c;
+	m->c.rate = c->rate ? c->rate : MEND_RATE;
+	m->last = &m->found;
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&m->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	store_set_limit(c->store, &(struct store_limit){.bytes = c->cache,
+	                                  .wanted = c->model ? is_wanted : NULL,
+	                                  .evicted = evicted,
+	                                  .arg = m});
+	mend_models_changed(m);
+	if (!(m->tick = loop_timer_start(c->loop, TICK_MS, true, tick, m)))
+		goto error;
+	if ((rc = thread_start(&m->thread, NULL, run, m)))
+		goto error;
+	m->running = true;
+	*out = m;
+	return 0;
+error:
+	snprintf(err, errlen, "cannot look after the store: %s", strerror(-rc));
+	mend_destroy(m);
+	return rc;
+}
+
+void mend_destroy(struct mend *m) {
+	if (!m)
+		return;
+	pthread_mutex_lock(&m->lock);
+	m->stop = true;
+	pthread_cond_broadcast(&m->wake);
+	pthread_mutex_unlock(&m->lock);
+	if (m->running)
+		pthread_join(m->thread, NULL);
+	loop_timer_stop(m->tick);
+	store_set_limit(m->c.store, &(struct store_limit){0});
+	while (m->lost) {
+		transfer_cancel(m->lost->fetch);
+		forget(m->lost);
+	}
+	while (m->found) {
+		struct finding *f = m->found;
+		m->found = f->next;
+		free(f);
+	}
+	free(m->wanted);
+	pthread_cond_destroy(&m->wake);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}

@@ -1,0 +1,406 @@
+/* coordinator: see coordinator.h.  Here are the sequences, from a gateway's Submit to the Finished that it gets, and
+ * the model as a whole; the steps that carry them are in coordinator_step.c.
+ * Threads: the loop. */
+#include "daemon/serve/coordinator/draft.h"
+#include "proto/plan.h"
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- release ------------------------------------------------------------------------------------- */
+
+static void generation_destroy(struct generation *g) {
+	free(g->seq.log);
+	free(g);
+}
+
+void generation_left(void *arg, struct sequence *q) {
+	generation_destroy((struct generation *)q);
+	coordinator_queue_moved(arg);
+}
+
+void coordinator_release(struct coordinator *m) {
+	m->closed = true;
+	loop_timer_stop(m->places);
+	m->places = NULL;
+	steps_clear(m);
+	for (struct sequence *q; m->scheduler && (q = scheduler_at(m->scheduler, 0));)
+		if (scheduler_end(m->scheduler, q))
+			generation_left(m, q);
+	scheduler_destroy(m->scheduler);
+	account_destroy(m->account);
+	speculation_destroy(m->speculation);
+	head_destroy(m->head);
+	slice_destroy(m->ends);
+	plan_free(m->plan);
+	free(m);
+}
+
+/* ---- answers ------------------------------------------------------------------------------------- */
+
+static double seconds(uint64_t from_ns, uint64_t to_ns) {
+	return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
+}
+
+void generation_finish(
+        struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error) {
+	if (g->finished)
+		return;
+	if (draft_is(g)) { /* nobody else listens */
+		generation_drop(m, g);
+		return;
+	}
+	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	uint64_t now = loop_now_ns();
+	fin.reason = reason;
+	fin.error = (char *)(error ? error : "");
+	fin.context = reason == CARAVAN__REASON__CONTEXT ? m->plan->context : 0;
+	fin.generated = g->seq.tokens - g->prompt;
+	fin.prompt_seconds = seconds(g->began_ns, g->first_ns ? g->first_ns : now);
+	fin.generate_seconds = g->first_ns ? seconds(g->first_ns, now) : 0;
+	fin.waited = g->spent.waited;
+	fin.computed = g->spent.computed;
+	fin.wire = g->spent.wire;
+	env.body_case = CARAVAN__ENVELOPE__BODY_FINISHED;
+	env.finished = &fin;
+	(void)peers_answer(m->peers, &g->from, &env, NULL);
+	generation_drop(m, g);
+}
+
+/* The gateway has gone, or cancelled: nobody listens. */
+void generation_drop(struct coordinator *m, struct generation *g) {
+	if (g->finished)
+		return;
+	g->finished = true;
+	if (g->draft)
+		(draft_is(g) ? draft_lost : draft_end)(g->draft);
+	if (scheduler_end(m->scheduler, &g->seq))
+		generation_left(m, &g->seq);
+	else if (!m->closed)
+		steps_void(m);
+}
+
+int generation_token(struct coordinator *m, struct generation *g, uint32_t id) {
+	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	tokens.epoch = m->plan->epoch;
+	tokens.position = g->seq.tokens;
+	tokens.ids = (ProtobufCBinaryData){.len = sizeof id, .data = (uint8_t *)&id};
+	env.body_case = CARAVAN__ENVELOPE__BODY_TOKENS;
+	env.tokens = &tokens;
+	return peers_answer(m->peers, &g->from, &env, NULL);
+}
+
+int generation_logits(
+        struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data) {
+	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	logits.position = position;
+	logits.rows = rows;
+	logits.vocab = m->ends->manifest->hp.vocab;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
+	env.logits = &logits;
+	return peers_answer(m->peers, &g->from, &env, data);
+}
+
+/* ---- sequences ----------------------------------------------------------------------------------- */
+
+/* The tokens of a submission against the model; a sentence in err. */
+static int check_submit(const struct coordinator *m, const Caravan__Submit *s, const uint32_t *ids, size_t n,
+        struct sampler_params *sampling, char *err, size_t errlen) {
+	uint32_t context = m->plan->context, vocab = m->ends->manifest->hp.vocab;
+	if (n == 0 || s->prompt == 0 || s->prompt > n) {
+		snprintf(err, errlen, "the prompt is empty: it needs at least one token");
+		return -EINVAL;
+	}
+	if (n > context || (n == context && !s->logits)) {
+		snprintf(err, errlen, "the prompt has %zu tokens, and the context of model %s is %u%s", n,
+		        m->plan->model, context, n == context ? ", which leaves none to generate" : "");
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] >= vocab) {
+			snprintf(err, errlen, "token %u at position %zu is outside the vocabulary of %u",
+			        ids[i], i, vocab);
+			return -EINVAL;
+		}
+	sampler_params_default(sampling);
+	if (s->logits || !s->sampling)
+		return 0;
+	sampling->temperature = s->sampling->temperature;
+	sampling->top_k = s->sampling->top_k;
+	sampling->top_p = s->sampling->top_p;
+	sampling->min_p = s->sampling->min_p;
+	sampling->repeat_penalty = s->sampling->repeat_penalty;
+	sampling->presence_penalty = s->sampling->presence_penalty;
+	sampling->frequency_penalty = s->sampling->frequency_penalty;
+	sampling->seed = s->sampling->seed;
+	return sampler_params_check(sampling, err, errlen);
+}
+
+/* ---- the queue ----------------------------------------------------------------------------------- */
+
+/* Seconds until `places` of those that run have ended, if each generates all that it may, at the rate at which tokens
+ * are made now; answers may end earlier.  0: there is no rate. */
+static double seconds_until(const struct coordinator *m, uint32_t places) {
+	double rate = rate_per_second(&m->rate, loop_now_ns()), rest = 0;
+	uint32_t running = scheduler_running(m->scheduler);
+	if (rate <= 0 || running == 0)
+		return 0;
+	for (uint32_t i = 0; i < running; i++) {
+		const struct sequence *q = scheduler_at(m->scheduler, i);
+		rest += q->room - q->tokens;
+	}
+	/* one that runs has on average so much left, and places come free evenly over that time */
+	double each = rest / running, a_sequence = rate / running;
+	return each / a_sequence * (double)places / running;
+}
+
+static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
+	char when[48] = "later";
+	double s = seconds_until(m, 1);
+	if (s > 0)
+		snprintf(when, sizeof when, "in %.0f s", s < 1 ? 1 : s);
+	peers_refuse(m->peers, from, "model %s is busy: %u prompts run and %u wait; try again %s",
+	        m->plan->model, scheduler_running(m->scheduler), scheduler_queued(m->scheduler), when);
+}
+
+int generation_progress(struct coordinator *m, struct generation *g, uint32_t done) {
+	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	progress.what = "prompt";
+	progress.done = done;
+	progress.total = g->prompt;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
+	env.progress = &progress;
+	return peers_answer(m->peers, &g->from, &env, NULL);
+}
+
+static void tell_place(void *arg, struct sequence *q) {
+	struct coordinator *m = arg;
+	struct generation *g = (struct generation *)q;
+	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (draft_is(g))
+		return;
+	queued.place = q->place;
+	queued.seconds = seconds_until(m, q->place);
+	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
+	env.queued = &queued;
+	/* a gateway that has gone is noticed by its link */
+	(void)peers_answer(m->peers, &g->from, &env, NULL);
+}
+
+static void tell_places(void *arg) {
+	struct coordinator *m = arg;
+	m->places = NULL;
+	scheduler_places(m->scheduler, tell_place, m);
+}
+
+void coordinator_queue_moved(struct coordinator *m) {
+	if (!m->places && !m->closed && scheduler_queued(m->scheduler) > 0)
+		m->places = loop_timer_start(worker_loop(m->worker), 0, false, tell_places, m);
+}
+
+void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s,
+        struct payload *payload) {
+	char err[320];
+	struct sampler_params sampling;
+	size_t n = payload ? payload_len(payload) / sizeof(uint32_t) : 0;
+	uint32_t context = m->plan->context, *ids = malloc(n ? n * sizeof *ids : 1);
+	if (ids && n)
+		memcpy(ids, payload_data(payload), n * sizeof *ids);
+	int rc = ids ? check_submit(m, s, ids, n, &sampling, err, sizeof err) : -ENOMEM;
+	if (rc != 0) {
+		peers_refuse(m->peers, from, "%s", rc == -ENOMEM ? strerror(ENOMEM) : err);
+		free(ids);
+		return;
+	}
+	struct generation *g = calloc(1, sizeof *g);
+	uint32_t room = s->logits                                 ? (uint32_t)n
+	                : s->limit == 0 || s->limit > context - n ? context
+	                                                          : (uint32_t)n + s->limit;
+	uint32_t *log = g ? realloc(ids, room * sizeof *log) : NULL;
+	if (!log) {
+		peers_refuse(m->peers, from, "%s", strerror(ENOMEM));
+		free(ids);
+		free(g);
+		return;
+	}
+	g->seq.id = ++m->sequences;
+	g->seq.log = log;
+	g->seq.tokens = (uint32_t)n;
+	g->seq.room = room;
+	g->seq.all_outputs = s->logits;
+	memcpy(&g->seq.author, from->node.b, sizeof g->seq.author);
+	g->seq.client = g->seq.author ^ s->client;
+	g->from = *from;
+	g->sampling = sampling;
+	g->prompt = s->prompt;
+	g->window = g->seq.limit = s->logits ? s->window : 0;
+	g->undrafted = s->sampling && s->sampling->undrafted;
+	guesser_init(&g->guesser);
+	g->began_ns = loop_now_ns();
+	rc = scheduler_add(m->scheduler, &g->seq);
+	if (rc != 0) {
+		refuse_busy(m, from);
+		generation_destroy(g);
+		return;
+	}
+	coordinator_queue_moved(m);
+	steps_kick(m);
+}
+
+void coordinator_logits_taken(
+        struct coordinator *m, const struct node_id *gateway, uint64_t ref, uint32_t rows) {
+	struct sequence *q;
+	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
+		struct generation *g = (struct generation *)q;
+		if (g->from.ref != ref || !node_id_equal(&g->from.node, gateway) || !g->window)
+			continue;
+		/* what has not been computed yet cannot have been taken */
+		rows = rows < q->done ? rows : q->done;
+		if (rows + g->window > q->limit)
+			q->limit = rows + g->window;
+		steps_kick(m);
+		return;
+	}
+}
+
+void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref) {
+	struct sequence *q;
+	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
+		struct generation *g = (struct generation *)q;
+		if (g->from.ref == ref && node_id_equal(&g->from.node, gateway)) {
+			generation_drop(m, g);
+			steps_kick(m);
+			return;
+		}
+	}
+}
+
+void coordinator_cancel_node(struct coordinator *m, const struct node_id *gateway) {
+	struct sequence *q;
+	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
+		struct generation *g = (struct generation *)q;
+		bool stays = q->in_flight > 0 || g->finished || !node_id_equal(&g->from.node, gateway);
+		if (node_id_equal(&g->from.node, gateway))
+			generation_drop(m, g);
+		i += stays;
+	}
+	steps_kick(m);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------- */
+
+/* Where looking back costs a row of a prompt as much as its products do: a multiply-add of attention takes about four times
+ * one of a product. */
+static uint32_t twice(const struct hparams *hp) {
+	double dim = hp->dim, kv = (double)hp->kv_heads * hp->head_size,
+	       q = (double)hp->heads * hp->head_size;
+	double products = dim * (2 * q + 2 * kv + 3.0 * hp->ffn), look_back = 2 * q;
+	return (uint32_t)fmax(1, products / look_back / 4);
+}
+
+/* The root of the prefix cache: what KV blocks depend on beside the tokens. */
+static int make_scheduler(struct coordinator *m, const struct hparams *hp) {
+	const Caravan__Plan *plan = m->plan;
+	struct {
+		struct content_id manifest;
+		uint32_t kv_type, arithmetic;
+		uint64_t salt;
+	} root = {.kv_type = plan->kv, .arithmetic = KERN_ARITHMETIC};
+	memcpy(&root.manifest, plan->manifest.data, sizeof root.manifest);
+	if (getentropy(&root.salt, sizeof root.salt) != 0)
+		return -errno;
+	return scheduler_create(&m->scheduler, &(struct scheduler_config){.blocks = plan->blocks,
+	                                               .parallel = plan->parallel,
+	                                               .max_rows = plan->max_rows,
+	                                               .stages = (uint32_t)plan->n_stages,
+	                                               .twice = twice(hp),
+	                                               .root = &root,
+	                                               .len = sizeof root});
+}
+
+int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
+        const char *first, const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen) {
+	struct node_id to;
+	struct coordinator *m = calloc(1, sizeof *m);
+	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
+	if (rc == 0)
+		rc = make_scheduler(m, &ends->manifest->hp);
+	if (rc == 0)
+		rc = account_create(&m->account, (uint32_t)plan->n_stages);
+	if (rc == 0)
+		rc = speculation_create(&m->speculation, (uint32_t)plan->n_stages);
+	if (rc == 0) {
+		node_id_from_bytes(&to, plan->stages[0]->node);
+		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
+		rc = hop_create(&m->hop, p, &to, first, steps_lost, m);
+	}
+	if (rc != 0) {
+		snprintf(err, errlen, "cannot make the buffers of embedding and output: %s", strerror(-rc));
+		if (m)
+			coordinator_release(m);
+		return rc;
+	}
+	m->peers = p;
+	m->worker = w;
+	m->tokenizer = tokenizer;
+	m->ends = ends;
+	m->began_ns = loop_now_ns();
+	*out = m;
+	return 0;
+}
+
+void coordinator_close(struct coordinator *m, const char *why) {
+	struct sequence *q;
+	m->closed = true;
+	loop_timer_stop(m->places);
+	m->places = NULL;
+	hop_destroy(m->hop);
+	m->hop = NULL;
+	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
+		bool stays = q->in_flight > 0 || ((struct generation *)q)->finished;
+		generation_finish(m, (struct generation *)q, CARAVAN__REASON__ERROR, why);
+		i += stays;
+	}
+	if (m->jobs == 0)
+		coordinator_release(m);
+}
+
+void coordinator_set_small(struct coordinator *m, struct coordinator *small) {
+	m->small = small;
+}
+
+const Caravan__Plan *coordinator_plan(const struct coordinator *m) {
+	return m->plan;
+}
+
+void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
+	caravan__model_state__init(out);
+	out->name = m->plan->model;
+	out->tokens_per_second = rate_per_second(&m->rate, loop_now_ns());
+	out->sequences = scheduler_running(m->scheduler);
+	out->queued = scheduler_queued(m->scheduler);
+	out->tokens = m->tokens;
+	out->seconds = (double)(loop_now_ns() - m->began_ns) * 1e-9;
+	out->steps = m->steps;
+	out->step_sequences = m->step_sequences;
+	out->step_sequences_max = m->step_sequences_max;
+	out->prefix_tokens = scheduler_found(m->scheduler);
+	out->drafted = m->drafted;
+	out->accepted = m->accepted;
+	out->ends_seconds = m->ends_seconds;
+	out->in_flight = m->nflights;
+	out->in_flight_max = m->nflights_max;
+	out->blocks = m->plan->blocks;
+	out->blocks_free = scheduler_free_blocks(m->scheduler);
+	account_state(m->account, out);
+}

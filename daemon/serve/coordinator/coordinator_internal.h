@@ -1,0 +1,76 @@
+/* What coordinator.c and coordinator_step.c share; nobody else includes it. */
+#ifndef DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
+#define DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
+#include "daemon/core/rate.h"
+#include "daemon/serve/coordinator/coordinator.h"
+#include "daemon/serve/coordinator/output.h"
+#include "daemon/serve/coordinator/scheduler.h"
+#include "daemon/serve/coordinator/speculate.h"
+#include "daemon/serve/coordinator/step_timing.h"
+#include "daemon/serve/stage/downstream.h"
+
+/* A sequence with who wants it and how. */
+struct draft;
+struct generation {
+	struct sequence seq; /* first: the scheduler's pointers are ours */
+	struct draft *
+	        draft; /* that it has, or that it is the text of (then nobody else listens to it); NULL: none */
+	struct peers_from from;
+	struct sampler_params sampling;
+	uint32_t prompt;
+	uint32_t window;             /* rows of logits that may be on their way; 0: all */
+	uint64_t began_ns, first_ns; /* submitted; first token picked */
+	bool finished;               /* Finished was sent, or nobody listens */
+	bool undrafted;              /* its user wants no guesses */
+	struct guesser guesser;
+	struct account_step spent; /* by all its steps that are back */
+};
+
+struct coordinator {
+	struct peers *peers;
+	struct worker *worker;
+	const struct tokenizer *tokenizer;
+	Caravan__Plan *plan;
+	struct slice *ends;
+	struct head *head;
+	struct scheduler *scheduler;
+	struct hop *hop;
+	struct node_id last_stage;
+	struct coordinator *small; /* the model that makes drafts for this one, or NULL */
+	struct flight *flights;    /* in order of their numbers */
+	unsigned nflights, jobs;
+	bool closed, kicking;
+	uint64_t began_ns;         /* to serve */
+	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
+	uint64_t sequences;        /* ever: ids */
+	struct account *account;
+	struct speculation *speculation;
+	uint64_t drafted, accepted; /* guesses that steps were made for; of them, those that were right */
+	struct rate rate;
+	uint64_t tokens, steps, step_sequences;
+	uint32_t step_sequences_max;
+	double ends_seconds; /* computing of the two ends */
+	unsigned nflights_max;
+};
+
+/* coordinator.c */
+void coordinator_queue_moved(struct coordinator *m); /* places are counted anew, and told */
+void generation_finish(
+        struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error);
+void generation_drop(struct coordinator *m, struct generation *g); /* nobody listens any more */
+/* To the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or as peers_answer. */
+int generation_progress(struct coordinator *m, struct generation *g, uint32_t done);
+int generation_token(struct coordinator *m, struct generation *g, uint32_t id);
+int generation_logits(
+        struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data);
+void generation_left(void *arg, struct sequence *q); /* for scheduler_done */
+void coordinator_release(struct coordinator *m);     /* closed, and the lane has left it */
+
+/* coordinator_step.c */
+void steps_kick(
+        struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
+void steps_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
+void steps_void(struct coordinator *m); /* sequences have ended: stages need not compute what nobody wants */
+void steps_clear(struct coordinator *m);
+
+#endif

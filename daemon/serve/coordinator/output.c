@@ -1,0 +1,122 @@
+/* output: see output.h.  Rows go through the output product a few at a time, so that its buffer of logits stays
+ * small beside the weights that it reads. */
+#include "daemon/serve/coordinator/output.h"
+#include "proto/wire.h"
+#include "shard/forward.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD_ROWS 16 /* through the output product at once */
+
+struct head {
+	struct ends *ends;
+	struct sampler *sampler;
+	const struct hparams *hp;
+	uint32_t tokens; /* that may be picked, of hp->vocab logits */
+	float *x, *logits;
+};
+
+static void *aligned(size_t bytes) {
+	return aligned_alloc(KERN_ALIGN, (bytes + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN);
+}
+
+int head_create(
+        struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens) {
+	struct head *h = calloc(1, sizeof *h);
+	if (!h)
+		return -ENOMEM;
+	h->hp = &ends->manifest->hp;
+	h->tokens = tokens < h->hp->vocab ? tokens : h->hp->vocab;
+	h->x = aligned((size_t)HEAD_ROWS * h->hp->dim * sizeof(float));
+	h->logits = aligned((size_t)HEAD_ROWS * h->hp->vocab * sizeof(float));
+	int rc = h->x && h->logits ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = ends_create(&h->ends, ends, t, max_rows > HEAD_ROWS ? max_rows : HEAD_ROWS);
+	if (rc == 0)
+		rc = sampler_create(&h->sampler, h->tokens);
+	if (rc != 0) {
+		head_destroy(h);
+		return rc;
+	}
+	*out = h;
+	return 0;
+}
+
+void head_destroy(struct head *h) {
+	if (!h)
+		return;
+	sampler_destroy(h->sampler);
+	ends_destroy(h->ends);
+	free(h->x);
+	free(h->logits);
+	free(h);
+}
+
+int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows) {
+	return ends_embed(h->ends, x, tokens, rows);
+}
+
+/* The sum of all odds, the greatest counted as 1; what is far below it adds nothing that matters. */
+static float sum_odds(const float *logits, size_t n, float max) {
+	float sum = 0;
+	for (size_t i = 0; i < n; i++)
+		if (logits[i] - max > -16)
+			sum += expf(logits[i] - max);
+	return sum;
+}
+
+/* The next token of a row, from its logits. */
+static void pick(struct head *h, struct head_row *r, float *logits) {
+	uint32_t n = h->tokens;
+	float max = 0, sum = 1;
+	if (r->weighed) {
+		max = logits[0];
+		for (size_t i = 1; i < n; i++)
+			max = logits[i] > max ? logits[i] : max;
+		sum = sum_odds(logits, n, max);
+	}
+	r->rc = sampler_pick(h->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
+	if (r->weighed && r->rc == 0)
+		r->odds = fminf(expf(logits[r->id] - max) / sum, 1);
+}
+
+void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
+	size_t dim = h->hp->dim, vocab = h->hp->vocab;
+	for (uint32_t at = 0; at < rows;) {
+		uint32_t n = rows - at < HEAD_ROWS ? rows - at : HEAD_ROWS;
+		for (uint32_t i = 0; i < n; i++)
+			memcpy(h->x + i * dim, row[at + i].x, dim * sizeof(float));
+		int rc = ends_logits(h->ends, h->logits, h->x, n);
+		for (uint32_t i = 0; i < n; i++) {
+			struct head_row *r = &row[at + i];
+			r->rc = rc;
+			/* one row that is not finite must not take its neighbours with it */
+			if (rc == -EDOM && n > 1)
+				r->rc = ends_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
+			if (r->rc == 0)
+				pick(h, r, h->logits + i * vocab);
+		}
+		at += n;
+	}
+}
+
+uint32_t head_logit_rows(const struct head *h) {
+	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(h->hp->vocab * sizeof(float));
+	return fit < 1 ? 1 : fit > HEAD_ROWS ? HEAD_ROWS : fit;
+}
+
+int head_logits(struct head *h, const float *x, uint32_t rows, struct payload **out) {
+	struct payload *p = payload_create((size_t)rows * h->hp->vocab * sizeof(float));
+	if (!p)
+		return -ENOMEM;
+	memcpy(h->x, x, (size_t)rows * h->hp->dim * sizeof(float));
+	int rc = ends_logits(h->ends, payload_data(p), h->x, rows);
+	if (rc != 0) {
+		payload_unref(p);
+		return rc;
+	}
+	*out = p;
+	return 0;
+}

@@ -1,0 +1,600 @@
+/* pipeline: the steps of a model that this node coordinates.  The life of one is the function names of this file
+ * in order: steps_kick, embed, embedded, coordinator_step_done, pick, picked, retire.
+ *
+ * Owns: the steps in flight, in order of their numbers.
+ * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
+ * left it.
+ * Threads: the loop; embed and pick on the worker's lane. */
+#include "daemon/serve/coordinator/draft.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A step in flight. */
+struct flight {
+	struct flight *next;
+	struct coordinator *m;
+	struct scheduler_step *st;
+	uint32_t *token;       /* of each row */
+	struct payload *x;     /* rows of activations: embedded, later what came back */
+	struct head_row *row;  /* one an output that is to be sampled */
+	uint32_t nrow, *picks; /* of them all; of each sequence */
+	uint32_t **log;        /* of each sequence: its log as it was, where that may change meanwhile */
+	struct logits *logits;
+	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
+	struct account_step spent;
+	bool on_lane; /* a job holds it */
+	bool dead;    /* it will not come back */
+	bool is_back; /* from all stages */
+	bool is_void; /* nobody wants any of it, and the stages were told; what it brings is not believed */
+	int rc;
+};
+
+/* Logits on their way to the gateway, made by the lane a few rows at a time. */
+struct logits {
+	struct logits *next;
+	struct generation *g;
+	uint32_t position, rows;
+	struct payload *data;
+};
+
+/* ---- release ------------------------------------------------------------------------------------- */
+
+static void logits_destroy(struct logits *l) {
+	while (l) {
+		struct logits *next = l->next;
+		payload_unref(l->data);
+		free(l);
+		l = next;
+	}
+}
+
+/* Whoever waits for the first token of a prompt of several steps hears how far it is. */
+static void tell_progress(const struct flight *f) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		struct generation *g = (struct generation *)e->seq;
+		if (!e->outputs && !draft_is(g) && !g->finished && !e->seq->ended &&
+		        e->position + e->rows < g->prompt)
+			(void)generation_progress(f->m, g, e->position + e->rows);
+	}
+}
+
+/* The step is over: it came back from all stages, or it is lost. */
+static void retire(struct flight *f, bool whole) {
+	struct coordinator *m = f->m;
+	for (struct flight **at = &m->flights; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			m->nflights--;
+			break;
+		}
+	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
+		free(f->log[i]);
+	if (whole)
+		tell_progress(f);
+	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, generation_left, m);
+	logits_destroy(f->logits);
+	payload_unref(f->x);
+	free(f->log);
+	free(f->picks);
+	free(f->token);
+	free(f->row);
+	free(f);
+}
+
+void steps_clear(struct coordinator *m) {
+	while (m->flights)
+		retire(m->flights, false);
+}
+
+/* The sequences of a step end with an error. */
+static void fail_flight(struct flight *f, const char *why) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++)
+		generation_finish(f->m, (struct generation *)f->st->seq[i].seq, CARAVAN__REASON__ERROR, why);
+}
+
+/* ---- out: schedule, embed, send ------------------------------------------------------------------ */
+
+static int send_step(struct flight *f) {
+	struct coordinator *m = f->m;
+	struct scheduler_step *st = f->st;
+	struct payload *x = f->x;
+	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__StepTime time = CARAVAN__STEP_TIME__INIT, *times[1] = {&time};
+	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
+	int rc = seq && list ? 0 : -ENOMEM;
+	time.waited = f->began_ns - f->submitted_ns;
+	time.computed = f->ended_ns - f->began_ns;
+	for (uint32_t i = 0; rc == 0 && i < st->nseqs; i++) {
+		const struct scheduled *e = &st->seq[i];
+		uint32_t nblocks = (e->position + e->rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+		caravan__step_seq__init(&seq[i]);
+		seq[i].sequence = e->seq->id;
+		seq[i].rows = e->rows;
+		seq[i].position = e->position;
+		seq[i].outputs = e->outputs;
+		seq[i].blocks = (ProtobufCBinaryData){
+		        .len = nblocks * sizeof(uint32_t), .data = (uint8_t *)e->seq->block};
+		list[i] = &seq[i];
+	}
+	/* what comes back is another payload; and the hop may find the step lost at once, and the flight over */
+	f->x = NULL;
+	if (rc == 0) {
+		step.epoch = m->plan->epoch;
+		step.model = m->plan->model;
+		step.step = st->number;
+		step.rows = st->rows;
+		step.n_seqs = st->nseqs;
+		step.seqs = list;
+		step.times = times;
+		step.n_times = 1;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
+		env.step = &step;
+		rc = hop_send(m->hop, st->number, &env, x, f->ended_ns);
+	}
+	free(seq);
+	free(list);
+	payload_unref(x);
+	return rc;
+}
+
+static struct flight *find_flight(const struct coordinator *m, uint64_t number) {
+	struct flight *f = m->flights;
+	while (f && f->st->number != number)
+		f = f->next;
+	return f;
+}
+
+/* A step will not come back: its sequences are told, and it makes room for others. */
+static void lose(struct coordinator *m, struct flight *f, const char *why) {
+	fail_flight(f, why);
+	f->dead = true;
+	if (!f->on_lane)
+		retire(f, false);
+	steps_kick(m);
+}
+
+void steps_lost(void *arg, uint64_t number, bool refused, const char *why) {
+	struct coordinator *m = arg;
+	char text[256];
+	struct flight *f = find_flight(m, number);
+	(void)refused; /* whoever passes refusals on to us makes the model unavailable (serve.c) */
+	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
+	if (f)
+		lose(m, f, text);
+}
+
+void steps_void(struct coordinator *m) {
+	for (struct flight *f = m->flights; f; f = f->next) {
+		bool wanted = f->is_void || f->dead || f->is_back;
+		for (uint32_t i = 0; i < f->st->nseqs; i++)
+			wanted = wanted || scheduler_holds(&f->st->seq[i]);
+		if (wanted)
+			continue;
+		Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		v.epoch = m->plan->epoch;
+		v.model = m->plan->model;
+		v.step = f->st->number;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_VOID;
+		env.step_void = &v;
+		f->is_void = true;
+		/* who does not hear of it computes in vain */
+		for (size_t i = 0; i < m->plan->n_stages; i++) {
+			struct node_id to;
+			node_id_from_bytes(&to, m->plan->stages[i]->node);
+			(void)peers_send(m->peers, &to, PEERS_CONTROL, &env, NULL);
+		}
+	}
+}
+
+static void embed(void *arg) {
+	struct flight *f = arg;
+	f->began_ns = loop_now_ns();
+	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
+	f->ended_ns = loop_now_ns();
+}
+
+/* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
+static bool lane_left(struct flight *f, bool cancelled) {
+	struct coordinator *m = f->m;
+	f->on_lane = false;
+	m->jobs--;
+	if (!cancelled)
+		m->ends_seconds += (double)(f->ended_ns - f->began_ns) * 1e-9;
+	if (!m->closed && !f->dead && !cancelled)
+		return false;
+	retire(f, false);
+	if (m->closed && m->jobs == 0)
+		coordinator_release(m);
+	else if (!m->closed)
+		steps_kick(m);
+	return true;
+}
+
+static const char *pick_error(int rc) {
+	return rc == -EDOM ? "the model's output is not finite"
+	       : rc == -EIO
+	               ? "the embedding or output is damaged on the coordinator's disk; it is being fetched again"
+	               : strerror(-rc);
+}
+
+static void embedded(void *arg, bool cancelled) {
+	struct flight *f = arg;
+	struct coordinator *m = f->m;
+	if (lane_left(f, cancelled))
+		return;
+	int rc = f->rc ? f->rc : send_step(f);
+	if (rc != 0)
+		lose(m, f, pick_error(rc));
+}
+
+static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
+	f->submitted_ns = loop_now_ns();
+	int rc = worker_submit(f->m->worker, run, done, f);
+	if (rc == 0) {
+		f->on_lane = true;
+		f->m->jobs++;
+	}
+	return rc;
+}
+
+#define HANDFUL 4 /* guesses: a step of fewer is not worth its while where more are coming */
+
+/* Rows of an entry that are guesses. */
+static uint32_t guesses_of(const struct scheduled *e) {
+	uint32_t end = e->position + e->rows,
+	         first = e->position > e->seq->tokens ? e->position : e->seq->tokens;
+	return end > first ? end - first : 0;
+}
+
+/* Guesses for one that has none which no step was made for.  They wait for its draft as long as more of it pays: the next
+ * token up to a step full of guesses, guesses that go ahead for a handful. */
+static void guess_for(struct coordinator *m, struct generation *g, uint32_t answered, bool more) {
+	struct sequence *q = &g->seq;
+	struct drafted none = {.n = 0}, drafted = g->draft ? draft_tokens(g->draft) : none;
+	uint32_t n = speculation_guess(
+	        m->speculation, &g->guesser, q->log, q->tokens, q->guessed, q->room, answered, &drafted);
+	bool due = q->scheduled < q->tokens;
+	bool waits = more && n == drafted.n && n - q->guessed < (due ? SCHEDULER_GUESSES : HANDFUL) &&
+	             memcmp(q->log + q->tokens, drafted.id, n * sizeof *q->log) == 0;
+	q->held = waits && due;
+	if (!waits)
+		q->guessed = n;
+}
+
+/* Guesses for whom they are of use now: with the next token, or ahead of others that are under way, where a stage may be free. */
+static void guess(struct coordinator *m) {
+	uint32_t answered = scheduler_answered(m->scheduler), running = scheduler_running(m->scheduler);
+	for (uint32_t i = 0; answered > 0 && i < running; i++) {
+		struct sequence *q = scheduler_at(m->scheduler, i);
+		struct generation *g = (struct generation *)q;
+		bool answers = !q->ended && !q->all_outputs && q->done > 0 && q->scheduled + 1 >= q->tokens;
+		bool has_none =
+		        q->scheduled < q->tokens ? q->guessed == 0 : q->scheduled == q->tokens + q->guessed;
+		if (!answers || g->undrafted)
+			continue;
+		bool more = g->draft && draft_goes_on(g->draft) && g->draft;
+		q->held = false;
+		if (has_none && (!q->in_flight || answered < m->plan->n_stages))
+			guess_for(m, g, answered, more);
+	}
+}
+
+static struct flight *take_off(struct coordinator *m, struct scheduler_step *st) {
+	struct flight *f = calloc(1, sizeof *f), **at = &m->flights;
+	if (!f)
+		return NULL;
+	f->token = calloc(st->rows, sizeof *f->token);
+	f->x = payload_create((size_t)st->rows * m->ends->manifest->hp.dim * sizeof(float));
+	if (!f->token || !f->x) {
+		payload_unref(f->x);
+		free(f->token);
+		free(f);
+		return NULL;
+	}
+	f->m = m;
+	f->st = st;
+	uint32_t *to = f->token;
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		m->drafted += guesses_of(&st->seq[i]);
+		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
+		to += st->seq[i].rows;
+	}
+	while (*at)
+		at = &(*at)->next;
+	*at = f;
+	if (++m->nflights > m->nflights_max)
+		m->nflights_max = m->nflights;
+	m->steps++;
+	m->step_sequences += st->nseqs;
+	if (st->nseqs > m->step_sequences_max)
+		m->step_sequences_max = st->nseqs;
+	return f;
+}
+
+/* How many steps may be under way: one a stage, and one more that waits.  Where nobody is answered, and prompts alone
+ * are on their way, those that are on the wire come on top: what waits at a stage keeps nobody waiting then. */
+static uint32_t room(const struct coordinator *m) {
+	uint32_t n = (uint32_t)m->plan->n_stages + 1;
+	return scheduler_answered(m->scheduler) ? n : n + account_on_wire(m->account);
+}
+
+/* Makes steps while there is something to do and room in the pipeline. */
+void steps_kick(struct coordinator *m) {
+	struct scheduler_step *st;
+	if (m->kicking || m->closed)
+		return;
+	m->kicking = true;
+	for (guess(m); m->nflights < room(m) && (st = scheduler_next(m->scheduler)); guess(m)) {
+		struct flight *f = take_off(m, st);
+		if (!f) {
+			for (uint32_t i = 0; i < st->nseqs; i++)
+				generation_finish(m, (struct generation *)st->seq[i].seq,
+				        CARAVAN__REASON__ERROR, strerror(ENOMEM));
+			scheduler_lost(m->scheduler, st, generation_left, m);
+			continue;
+		}
+		int rc = submit_job(f, embed, embedded);
+		if (rc != 0) {
+			fail_flight(f, strerror(-rc));
+			retire(f, false);
+		}
+	}
+	m->kicking = false;
+}
+
+/* ---- back: head, sample, answer ------------------------------------------------------------------ */
+
+/* Of each sequence whose next token is wanted, and that nobody has found to follow a wrong guess: its rows with what came
+ * before each.  0 or -ENOMEM. */
+static int make_rows(struct flight *f) {
+	const size_t dim = f->m->ends->manifest->hp.dim;
+	const float *x = payload_data(f->x);
+	f->row = calloc(f->st->outputs, sizeof *f->row);
+	f->picks = calloc(f->st->nseqs, sizeof *f->picks);
+	f->log = calloc(f->st->nseqs, sizeof *f->log);
+	if (!f->row || !f->picks || !f->log)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < f->st->nseqs; x += f->st->seq[i].outputs * dim, i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		const uint32_t *log = e->seq->log;
+		uint32_t end = e->position + e->rows;
+		if (e->seq->all_outputs || !e->outputs || !scheduler_holds(e))
+			continue;
+		/* an earlier step may find a guess wrong while this one is on the lane */
+		if (e->seq->in_flight > 1 || draft_is((struct generation *)e->seq)) {
+			if (!(f->log[i] = malloc(end * sizeof *log)))
+				return -ENOMEM;
+			log = memcpy(f->log[i], log, end * sizeof *log);
+		}
+		for (uint32_t k = 0; k < e->outputs; k++)
+			f->row[f->nrow++] = (struct head_row){.x = x + k * dim,
+			        .params = &((struct generation *)e->seq)->sampling,
+			        .log = log,
+			        .tokens = end - e->outputs + k + 1,
+			        .weighed = draft_is((struct generation *)e->seq)};
+		f->picks[i] = e->outputs;
+	}
+	return 0;
+}
+
+/* On the lane. */
+static void pick(void *arg) {
+	struct flight *f = arg;
+	struct coordinator *m = f->m;
+	const size_t dim = m->ends->manifest->hp.dim;
+	const float *x = payload_data(f->x);
+	struct logits **tail = &f->logits;
+	f->began_ns = loop_now_ns();
+	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		if (!e->seq->all_outputs) {
+			x += e->outputs * dim;
+			continue;
+		}
+		for (uint32_t k = 0; f->rc == 0 && k < e->rows;) {
+			uint32_t n = e->rows - k < head_logit_rows(m->head) ? e->rows - k
+			                                                    : head_logit_rows(m->head);
+			struct logits *l = calloc(1, sizeof *l);
+			f->rc = l ? head_logits(m->head, x, n, &l->data) : -ENOMEM;
+			if (l) {
+				l->g = (struct generation *)e->seq;
+				l->position = e->position + k;
+				l->rows = n;
+				*tail = l;
+				tail = &l->next;
+			}
+			x += n * dim;
+			k += n;
+		}
+	}
+	if (f->rc == 0)
+		head_pick(m->head, f->row, f->nrow);
+	f->ended_ns = loop_now_ns();
+}
+
+static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
+	uint64_t now = loop_now_ns();
+	bool first = !g->first_ns;
+	if (g->finished)
+		return;
+	if (row->rc != 0) {
+		generation_finish(m, g, CARAVAN__REASON__ERROR, pick_error(row->rc));
+		return;
+	}
+	if (first)
+		g->first_ns = now;
+	if (tokenizer_is_end(m->tokenizer, row->id)) {
+		generation_finish(m, g, CARAVAN__REASON__END, NULL);
+		return;
+	}
+	if (generation_token(m, g, row->id) != 0) {
+		generation_drop(m, g);
+		return;
+	}
+	if (!g->undrafted)
+		guesser_learn(&g->guesser, g->seq.log, g->seq.tokens, row->id);
+	g->seq.log[g->seq.tokens++] = row->id;
+	if (g->draft)
+		draft_follow(g->draft);
+	else if (first)
+		draft_begin(m, g);
+	m->tokens++;
+	rate_add(&m->rate, now, 1);
+	if (g->seq.tokens == g->seq.room)
+		generation_finish(m, g,
+		        g->seq.room == m->plan->context ? CARAVAN__REASON__CONTEXT : CARAVAN__REASON__LIMIT,
+		        NULL);
+}
+
+/* The tokens of an entry's rows, as far as what each was computed from is what the one before it gave. */
+static void take_tokens(
+        struct coordinator *m, struct scheduled *e, const struct head_row *row, uint32_t count) {
+	struct generation *g = (struct generation *)e->seq;
+	struct sequence *q = e->seq;
+	for (uint32_t k = 0; k < count && scheduler_holds(e); k++) {
+		uint32_t at = q->tokens, guess = q->guessed ? q->log[at] : 0;
+		take_token(m, g, &row[k]);
+		if (q->ended || q->guessed == 0)
+			continue;
+		if (q->log[at] == guess) {
+			q->guessed--;
+			m->accepted += q->scheduled > at;
+		} else {
+			scheduler_wrong(e, e->rows - e->outputs + k + 1);
+			steps_void(m);
+			return;
+		}
+	}
+}
+
+/* What the whole way took goes to the sequences that were on it. */
+static void spend(struct flight *f) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		struct account_step *s = &((struct generation *)f->st->seq[i].seq)->spent;
+		s->waited += f->spent.waited;
+		s->computed += f->spent.computed;
+		s->wire += f->spent.wire;
+	}
+}
+
+static void picked(void *arg, bool cancelled) {
+	struct flight *f = arg;
+	struct coordinator *m = f->m;
+	if (lane_left(f, cancelled))
+		return;
+	account_ends(m->account, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
+	if (f->nrow)
+		speculation_observe_ends(m->speculation, f->nrow, (double)(f->ended_ns - f->began_ns) * 1e-9);
+	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
+	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
+	spend(f);
+	if (f->rc != 0) {
+		lose(m, f, pick_error(f->rc));
+		return;
+	}
+	for (struct logits *l = f->logits; l; l = l->next)
+		if (!l->g->finished) {
+			int rc = generation_logits(m, l->g, l->position, l->rows, l->data);
+			if (rc == -EAGAIN)
+				generation_finish(m, l->g, CARAVAN__REASON__ERROR,
+				        "the link to its node is too slow for all that is asked for over it");
+			else if (rc != 0)
+				generation_drop(m, l->g);
+		}
+	const struct head_row *row = f->row;
+	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
+		struct scheduled *e = &f->st->seq[i];
+		struct generation *g = (struct generation *)e->seq;
+		if (draft_is(g)) {
+			if (f->picks[i])
+				draft_picked(g->draft, e, &row[f->picks[i] - 1]);
+		} else if (!e->seq->all_outputs) {
+			take_tokens(m, e, row, f->picks[i]);
+		} else if (e->position + e->rows == e->seq->tokens) {
+			generation_finish(m, g, CARAVAN__REASON__END, NULL);
+		}
+	}
+	retire(f, true);
+	steps_kick(m);
+}
+
+void coordinator_step_done(
+        struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
+	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (!node_id_equal(&from->node, &m->last_stage)) {
+		peers_refuse(m->peers, from, "model %s: that node is not the last stage", m->plan->model);
+		return;
+	}
+	ack.step = d->step;
+	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
+	env.step_ack = &ack;
+	(void)peers_answer(m->peers, from, &env, NULL);
+	struct flight *f = find_flight(m, d->step);
+	if (!f || f->on_lane || f->dead)
+		return;
+	/* steps never overtake each other: what is older and still out was lost on its way */
+	while (m->flights != f && !m->flights->on_lane) {
+		fail_flight(m->flights, "a step was lost between two nodes");
+		retire(m->flights, false);
+	}
+	f->is_back = true;
+	if (f->is_void) {
+		retire(f, false);
+		steps_kick(m);
+		return;
+	}
+	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
+	if ((x ? payload_len(x) : 0) != want) {
+		lose(m, f, "the last stage sent a result of the wrong size");
+		return;
+	}
+	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
+	uint64_t away_ns = now > sent_ns ? now - sent_ns : 0;
+	if (account_add(m->account, f->st->rows, d->times, d->n_times, away_ns, &f->spent) &&
+	        (f->st->generating > 0 || f->st->ahead))
+		speculation_observe(
+		        m->speculation, f->st->rows, d->times, d->n_times, (double)away_ns * 1e-9);
+	if (want == 0) {
+		spend(f);
+		retire(f, true);
+		steps_kick(m);
+		return;
+	}
+	f->x = payload_ref(x);
+	int rc = make_rows(f);
+	rc = rc ? rc : submit_job(f, pick, picked);
+	if (rc != 0)
+		lose(m, f, strerror(-rc));
+}
+
+bool coordinator_step_failed(
+        struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
+	struct flight *f = find_flight(m, sf->step);
+	bool stage = false;
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		struct node_id id;
+		node_id_from_bytes(&id, m->plan->stages[i]->node);
+		stage = stage || node_id_equal(&id, &from->node);
+	}
+	if (stage && f && !f->on_lane && !f->dead)
+		lose(m, f, sf->reason);
+	return stage;
+}
+
+bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	return hop_ack(m->hop, node, ref, waited_ns);
+}
+
+bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {
+	return hop_refused(m->hop, node, ref, why);
+}
+
+void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why) {
+	hop_link_lost(m->hop, node, why);
+}

@@ -1,0 +1,532 @@
+/* scheduler: see scheduler.h.  Sequences that generate come first in every step, one row each, those that have waited
+ * longest before the others; what is left of the step's rows goes to prompts, in turn.  A prompt whose next block another sequence is computing right now waits
+ * for that one, so that of prompts that begin alike and come together one computes what they share. */
+#include "daemon/serve/coordinator/scheduler.h"
+#include "daemon/serve/coordinator/prefix_cache.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct scheduler {
+	uint32_t parallel, max_rows, stages, twice;
+	uint32_t *free_block; /* a stack */
+	uint32_t nfree, blocks;
+	uint64_t promised; /* blocks that those that run may need before they end */
+	struct prefix *prefix;
+	uint64_t found;
+	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
+	struct sequence *queue;
+	uint32_t nrunning, nqueued;
+	uint32_t decoding; /* steps in flight that carry next tokens, */
+	uint32_t ahead;    /* and those that carry guesses alone */
+	uint64_t steps;
+};
+
+int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
+	uint32_t blocks = c->blocks;
+	struct scheduler *s = calloc(1, sizeof *s);
+	if (!s || !(s->free_block = calloc(blocks ? blocks : 1, sizeof *s->free_block)) ||
+	        prefix_create(&s->prefix, blocks, c->root, c->len) != 0) {
+		scheduler_destroy(s);
+		return -ENOMEM;
+	}
+	s->parallel = c->parallel;
+	s->max_rows = c->max_rows;
+	s->stages = c->stages;
+	s->twice = c->twice;
+	s->nfree = s->blocks = blocks;
+	for (uint32_t i = 0; i < blocks; i++)
+		s->free_block[i] = blocks - 1 - i;
+	*out = s;
+	return 0;
+}
+
+void scheduler_destroy(struct scheduler *s) {
+	if (!s)
+		return;
+	prefix_destroy(s->prefix);
+	free(s->free_block);
+	free(s);
+}
+
+static void append(struct sequence **list, struct sequence *q) {
+	while (*list)
+		list = &(*list)->next;
+	*list = q;
+	q->next = NULL;
+}
+
+static bool take_out(struct sequence **list, struct sequence *q) {
+	for (; *list; list = &(*list)->next)
+		if (*list == q) {
+			*list = q->next;
+			q->next = NULL;
+			return true;
+		}
+	return false;
+}
+
+/* ---- the queue ----------------------------------------------------------------------------------- */
+
+static uint64_t blocks_of(uint32_t positions) {
+	return ((uint64_t)positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+}
+
+/* Those of q's client in the list, up to q. */
+static uint32_t of_client(const struct sequence *list, const struct sequence *q) {
+	uint32_t n = 0;
+	for (; list && list != q; list = list->next)
+		n += list->client == q->client;
+	return n;
+}
+
+/* When q's turn is: how many of its client come before it, running or waiting.  Lower goes first; among equals the
+ * one that came first. */
+static uint32_t turn_of(const struct scheduler *s, const struct sequence *q) {
+	return of_client(s->running, q) + of_client(s->queue, q);
+}
+
+static struct sequence *next_in_line(const struct scheduler *s) {
+	struct sequence *best = NULL;
+	uint32_t least = UINT32_MAX;
+	for (struct sequence *q = s->queue; q; q = q->next) {
+		uint32_t turn = turn_of(s, q);
+		if (turn < least) {
+			least = turn;
+			best = q;
+		}
+	}
+	return best;
+}
+
+static void admit(struct scheduler *s) {
+	struct sequence *q;
+	while (s->nrunning < s->parallel && (q = next_in_line(s))) {
+		/* one alone runs whatever it may come to need: nothing else would make room for it */
+		if (s->nrunning && s->promised + blocks_of(q->room) > s->blocks)
+			return;
+		take_out(&s->queue, q);
+		s->nqueued--;
+		append(&s->running, q);
+		s->nrunning++;
+		s->promised += blocks_of(q->room);
+		q->running = true;
+		q->place = 0;
+	}
+}
+
+void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg) {
+	uint32_t turn[SCHEDULER_QUEUE_MAX + 1], n = 0;
+	for (struct sequence *q = s->queue; q && n < SCHEDULER_QUEUE_MAX; q = q->next)
+		turn[n++] = turn_of(s, q);
+	struct sequence *q = s->queue;
+	for (uint32_t i = 0; i < n; i++, q = q->next) {
+		uint32_t place = 1;
+		for (uint32_t k = 0; k < n; k++)
+			place += turn[k] < turn[i] || (turn[k] == turn[i] && k < i);
+		if (place == q->place)
+			continue;
+		q->place = place;
+		moved(arg, q);
+	}
+}
+
+/* Whether somebody with so many in the queue may have one more. */
+static bool has_place(const struct scheduler *s, uint32_t waiting) {
+	return waiting < SCHEDULER_QUEUE_MAX - s->nqueued;
+}
+
+int scheduler_add(struct scheduler *s, struct sequence *q) {
+	uint32_t its_client = 0, its_node = 0;
+	for (const struct sequence *w = s->queue; w; w = w->next) {
+		its_client += w->client == q->client;
+		its_node += w->author == q->author;
+	}
+	if (!has_place(s, its_client) || !has_place(s, its_node))
+		return -EBUSY;
+	append(&s->queue, q);
+	s->nqueued++;
+	admit(s);
+	return 0;
+}
+
+/* ---- the prefix cache ---------------------------------------------------------------------------- */
+
+static uint32_t block_before(const struct sequence *q, uint32_t i) {
+	return i ? q->block[i - 1] : PREFIX_NONE;
+}
+
+/* Full blocks of q that are written for certain become the cache's.  Where another sequence was first with the
+ * same tokens, q takes that one's block, as soon as no step names its own: the bits are the same. */
+static void share(struct scheduler *s, struct sequence *q) {
+	uint32_t sure = q->tokens - q->unsure, full = (q->written < sure ? q->written : sure) / KERN_KV_BLOCK;
+	for (; q->shared < full; q->shared++) {
+		uint32_t i = q->shared, before = block_before(q, i);
+		const uint32_t *tokens = q->log + (size_t)i * KERN_KV_BLOCK;
+		uint32_t same = prefix_find(s->prefix, before, tokens);
+		if (same == PREFIX_NONE) {
+			prefix_add(s->prefix, q->block[i], before, tokens);
+			continue;
+		}
+		if (q->in_flight)
+			return;
+		prefix_use(s->prefix, same);
+		s->free_block[s->nfree++] = q->block[i];
+		q->block[i] = same;
+	}
+}
+
+/* The block that q needs next may be another's: all before it are shared, and it does not hold q's last position,
+ * which is always computed, since its output is wanted. */
+static bool may_reuse(const struct sequence *q) {
+	return !q->all_outputs && q->shared == q->nblocks && q->scheduled == q->shared * KERN_KV_BLOCK &&
+	       q->scheduled + KERN_KV_BLOCK < q->tokens;
+}
+
+/* Moves a prompt on by the blocks that the cache has. */
+static void reuse(struct scheduler *s, struct sequence *q) {
+	while (may_reuse(q)) {
+		uint32_t *grown, i = q->nblocks, before = block_before(q, i);
+		uint32_t found = prefix_find(s->prefix, before, q->log + q->scheduled);
+		if (found == PREFIX_NONE || !(grown = realloc(q->block, (i + 1) * sizeof *grown)))
+			return;
+		prefix_use(s->prefix, found);
+		q->block = grown;
+		q->block[i] = found;
+		q->shared = ++q->nblocks;
+		q->scheduled += KERN_KV_BLOCK;
+		q->first = q->done = q->written = q->scheduled;
+		s->found += KERN_KV_BLOCK;
+	}
+}
+
+/* Another sequence with the same tokens has a step in flight that writes the block that q needs next. */
+static bool is_coming(const struct scheduler *s, const struct sequence *q) {
+	uint32_t end = q->scheduled + KERN_KV_BLOCK;
+	if (!may_reuse(q))
+		return false;
+	for (const struct sequence *r = s->running; r; r = r->next)
+		if (r != q && !r->ended && r->in_flight && r->scheduled >= end && r->written < end &&
+		        memcmp(r->log, q->log, end * sizeof *q->log) == 0)
+			return true;
+	return false;
+}
+
+/* The last block first, as the cache wants it. */
+static void release_blocks(struct scheduler *s, struct sequence *q) {
+	for (uint32_t i = q->nblocks; i-- > 0;)
+		if (i < q->shared)
+			prefix_release(s->prefix, q->block[i]);
+		else
+			s->free_block[s->nfree++] = q->block[i];
+	free(q->block);
+	q->block = NULL;
+	q->nblocks = q->shared = 0;
+}
+
+/* ---- sequences that leave ------------------------------------------------------------------------ */
+
+static void leave(struct scheduler *s, struct sequence *q) {
+	if (q->running) {
+		take_out(&s->running, q);
+		s->nrunning--;
+		s->promised -= blocks_of(q->room);
+	} else if (take_out(&s->queue, q)) {
+		s->nqueued--;
+	}
+	q->running = false;
+	share(s, q);
+	release_blocks(s, q);
+	admit(s);
+}
+
+bool scheduler_end(struct scheduler *s, struct sequence *q) {
+	q->ended = true;
+	if (q->in_flight)
+		return false;
+	leave(s, q);
+	return true;
+}
+
+/* ---- steps --------------------------------------------------------------------------------------- */
+
+/* Gives q the blocks that its first `positions` positions need; false when there are not enough. */
+static bool cover(struct scheduler *s, struct sequence *q, uint32_t positions) {
+	uint32_t want = (positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+	if (want <= q->nblocks)
+		return true;
+	if (want - q->nblocks > scheduler_free_blocks(s))
+		return false;
+	uint32_t *grown = realloc(q->block, want * sizeof *grown);
+	if (!grown)
+		return false;
+	q->block = grown;
+	while (q->nblocks < want)
+		q->block[q->nblocks++] = s->nfree ? s->free_block[--s->nfree] : prefix_evict(s->prefix);
+	return true;
+}
+
+struct build {
+	struct scheduler_step *st;
+	uint32_t table;
+};
+
+static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
+	uint32_t end = q->scheduled + rows, first = q->scheduled < q->tokens ? q->tokens - 1 : q->scheduled;
+	struct scheduled *e = &b->st->seq[b->st->nseqs++];
+	*e = (struct scheduled){.seq = q,
+	        .rows = rows,
+	        .position = q->scheduled,
+	        .outputs = q->all_outputs ? rows
+	                   : end > first  ? end - first
+	                                  : 0,
+	        .chain = q->chain,
+	        .kept = rows};
+	b->st->rows += rows;
+	b->st->outputs += e->outputs;
+	b->table += q->nblocks * (uint32_t)sizeof *q->block;
+	q->scheduled += rows;
+	q->in_flight++;
+}
+
+static bool has_room(const struct scheduler *s, const struct build *b, const struct sequence *q) {
+	/* +1: the block that this very row may need */
+	return b->st->rows < s->max_rows && b->st->nseqs < SCHEDULER_SEQS_MAX &&
+	       (b->st->nseqs == 0 || b->table + (q->nblocks + 1) * sizeof *q->block <= SCHEDULER_TABLE_MAX);
+}
+
+/* A sequence whose prompt is done and that has one new token. */
+static bool generates(const struct sequence *q) {
+	return !q->ended && !q->held && !q->all_outputs && q->done > 0 && q->done == q->scheduled &&
+	       q->tokens == q->scheduled + 1;
+}
+
+/* One whose answer is being made: it has a next token, or a step is out that will bring it. */
+static bool is_answered(const struct sequence *q) {
+	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens <= q->scheduled + 1;
+}
+
+/* Positions of a prompt, or of tokens, that a step is to be made for. */
+static uint32_t unscheduled(const struct sequence *q) {
+	uint32_t end = q->limit && q->limit < q->tokens ? q->limit : q->tokens;
+	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
+}
+
+/* The guesses that go with q's next token, as many as there is room for; with its blocks. */
+static uint32_t guesses_with(struct scheduler *s, const struct build *b, struct sequence *q) {
+	uint32_t left = s->max_rows - b->st->rows - 1, n = q->guessed < left ? q->guessed : left;
+	n = n < SCHEDULER_GUESSES ? n : SCHEDULER_GUESSES;
+	return cover(s, q, q->scheduled + 1 + n) ? n : 0;
+}
+
+/* Where stages have nothing to do: guesses that follow others, which are not back yet. */
+static void put_ahead(struct scheduler *s, struct build *b) {
+	for (struct sequence *q = s->running; q; q = q->next)
+		if (unscheduled(q) > 0) /* it comes first, and will */
+			return;
+	for (struct sequence *q = s->running; q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages;
+	        q = q->next) {
+		uint32_t end = q->tokens + q->guessed;
+		if (q->ended || !q->in_flight || q->scheduled < q->tokens || q->scheduled >= end ||
+		        !has_room(s, b, q))
+			continue;
+		uint32_t n = end - q->scheduled < SCHEDULER_GUESSES ? end - q->scheduled : SCHEDULER_GUESSES;
+		n = n < s->max_rows ? n : s->max_rows;
+		if (!cover(s, q, q->scheduled + n))
+			continue;
+		put_rows(b, q, n);
+		b->st->ahead = true;
+	}
+}
+
+/* Next tokens: a group of those that generate, as large as makes a group for every stage. */
+static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) {
+	uint32_t group = (answered + s->stages - 1) / s->stages;
+	if (answered == 0 || s->decoding >= (answered + group - 1) / group)
+		return;
+	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
+		if (generates(q) && has_room(s, b, q) && cover(s, q, q->scheduled + 1))
+			put_rows(b, q, 1 + guesses_with(s, b, q));
+	b->st->generating = b->st->nseqs;
+}
+
+/* What rows of a prompt from a position on cost, in rows at its beginning. */
+static double cost_of(const struct scheduler *s, uint32_t position, uint32_t rows) {
+	double look_back = s->twice ? (position + rows / 2.0) / s->twice : 0;
+	return rows * (1 + look_back);
+}
+
+/* How many rows of a prompt a step takes: what they may cost, and how few are too few for one that is longer. */
+struct portion {
+	double cost;
+	uint32_t least;
+};
+
+/* How many rows from a position on are worth a portion: whole blocks, but for a few. */
+static uint32_t rows_worth(const struct scheduler *s, uint32_t position, const struct portion *p) {
+	double here = (double)s->twice + position,
+	       rows = s->twice ? sqrt(here * here + 2.0 * s->twice * p->cost) - here : p->cost;
+	if (s->twice && rows > KERN_KV_BLOCK / 2)
+		rows = floor(rows / KERN_KV_BLOCK + 0.5) * KERN_KV_BLOCK;
+	return rows < p->least ? p->least : rows < s->max_rows ? (uint32_t)rows : s->max_rows;
+}
+
+static struct portion portion(const struct scheduler *s, uint32_t answered) {
+	double all = 0;
+	if (answered)
+		return (struct portion){SCHEDULER_MIXED_ROWS, SCHEDULER_FEW_ROWS};
+	if (s->stages == 1)
+		return (struct portion){INFINITY, SCHEDULER_FEW_ROWS};
+	for (const struct sequence *q = s->running; q; q = q->next)
+		all += unscheduled(q) ? cost_of(s, q->first, q->tokens - q->first) : 0;
+	/* four chunks a stage: filling and draining the line is then a fifth of it */
+	all /= 4 * s->stages;
+	return (struct portion){all < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS : all, KERN_KV_BLOCK};
+}
+
+/* Prompts, in turn; the one that was served last goes to the end. */
+static void put_prompts(struct scheduler *s, struct build *b, struct portion p) {
+	struct sequence *served = NULL;
+	for (struct sequence *q = s->running; q && p.cost >= 1; q = q->next) {
+		if (unscheduled(q) == 0 || generates(q))
+			continue;
+		reuse(s, q);
+		if (is_coming(s, q) || !has_room(s, b, q))
+			continue;
+		uint32_t rows = unscheduled(q), worth = rows_worth(s, q->scheduled, &p),
+		         left = s->max_rows - b->st->rows;
+		rows = rows > worth ? worth : rows;
+		rows = rows > left ? left : rows;
+		if (!cover(s, q, q->scheduled + rows))
+			continue;
+		p.cost -= cost_of(s, q->scheduled, rows);
+		p.least = 1; /* what is left of it */
+		put_rows(b, q, rows);
+		served = q;
+	}
+	if (served && served->scheduled < served->tokens) {
+		take_out(&s->running, served);
+		append(&s->running, served);
+	}
+}
+
+struct scheduler_step *scheduler_next(struct scheduler *s) {
+	uint32_t answered = scheduler_answered(s);
+	struct build b = {.st = calloc(1, sizeof *b.st)};
+	if (!b.st || !(b.st->seq = calloc(s->nrunning ? s->nrunning : 1, sizeof *b.st->seq))) {
+		free(b.st);
+		return NULL;
+	}
+	put_tokens(s, &b, answered);
+	for (uint32_t i = 0; i < b.st->generating && b.st->generating < answered; i++) {
+		take_out(&s->running, b.st->seq[i].seq);
+		append(&s->running, b.st->seq[i].seq);
+	}
+	put_prompts(s, &b, portion(s, answered));
+	if (b.st->nseqs == 0)
+		put_ahead(s, &b);
+	if (b.st->nseqs == 0) {
+		free(b.st->seq);
+		free(b.st);
+		return NULL;
+	}
+	s->decoding += b.st->generating > 0;
+	s->ahead += b.st->ahead;
+	b.st->number = ++s->steps;
+	return b.st;
+}
+
+bool scheduler_holds(const struct scheduled *e) {
+	return !e->seq->ended && e->chain == e->seq->chain;
+}
+
+void scheduler_wrong(struct scheduled *e, uint32_t kept) {
+	struct sequence *q = e->seq;
+	e->kept = kept;
+	e->chain = ++q->chain;
+	q->guessed = 0;
+	q->scheduled = e->position + kept;
+}
+
+void scheduler_take_back(struct sequence *q, uint32_t tokens) {
+	q->tokens = tokens;
+	q->unsure = 0;
+	if (q->scheduled < tokens)
+		return;
+	q->chain++;
+	q->scheduled = tokens - 1;
+	q->done = q->done < q->scheduled ? q->done : q->scheduled;
+	q->written = q->written < q->scheduled ? q->written : q->scheduled;
+}
+
+static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,
+        void (*left)(void *arg, struct sequence *q), void *arg) {
+	s->decoding -= st->generating > 0;
+	s->ahead -= st->ahead;
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		const struct scheduled *e = &st->seq[i];
+		struct sequence *q = e->seq;
+		q->in_flight--;
+		if (e->chain == q->chain) {
+			q->done += e->kept;
+			/* what comes after a lost step was computed from what that one did not write */
+			if (whole && q->written == e->position)
+				q->written += e->kept;
+		}
+		share(s, q);
+		if (q->ended && q->in_flight == 0) {
+			leave(s, q);
+			left(arg, q);
+		}
+	}
+	free(st->seq);
+	free(st);
+}
+
+void scheduler_done(struct scheduler *s, struct scheduler_step *st,
+        void (*left)(void *arg, struct sequence *q), void *arg) {
+	step_over(s, st, true, left, arg);
+}
+
+void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
+        void (*left)(void *arg, struct sequence *q), void *arg) {
+	step_over(s, st, false, left, arg);
+}
+
+uint32_t scheduler_running(const struct scheduler *s) {
+	return s->nrunning;
+}
+
+uint32_t scheduler_answered(const struct scheduler *s) {
+	uint32_t n = 0;
+	for (const struct sequence *q = s->running; q; q = q->next)
+		n += is_answered(q);
+	return n;
+}
+
+uint32_t scheduler_queued(const struct scheduler *s) {
+	return s->nqueued;
+}
+
+uint32_t scheduler_free_blocks(const struct scheduler *s) {
+	return s->nfree + prefix_idle(s->prefix);
+}
+
+uint64_t scheduler_found(const struct scheduler *s) {
+	return s->found;
+}
+
+const struct prefix *scheduler_prefix(const struct scheduler *s) {
+	return s->prefix;
+}
+
+struct sequence *scheduler_at(const struct scheduler *s, uint32_t i) {
+	for (struct sequence *q = s->running; q; q = q->next)
+		if (i-- == 0)
+			return q;
+	for (struct sequence *q = s->queue; q; q = q->next)
+		if (i-- == 0)
+			return q;
+	return NULL;
+}

@@ -1,0 +1,223 @@
+/* speculate: see speculate.h. */
+#include "daemon/serve/coordinator/speculate.h"
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- what comes next ----------------------------------------------------------------------------- */
+
+uint32_t guess_next(const uint32_t *log, uint32_t n, uint32_t *at) {
+	uint32_t best = 0;
+	if (n < 2)
+		return 0;
+	/* i: where the guess stands; what is before it ends as the log does */
+	for (uint32_t i = n - 1; i > 0 && best < GUESS_COMMON; i--) {
+		uint32_t most = i < GUESS_COMMON ? i : GUESS_COMMON, len = 0;
+		/* one that is no longer than the best differs there already, mostly */
+		if (best >= most || log[i - 1 - best] != log[n - 1 - best])
+			continue;
+		while (len < most && log[i - 1 - len] == log[n - 1 - len])
+			len++;
+		if (len > best) {
+			best = len;
+			*at = i;
+		}
+	}
+	return best;
+}
+
+/* Tokens in common: 1, 2, 3 or 4, 5 to 9, more. */
+static unsigned class_of(uint32_t common) {
+	return common < 3 ? common - 1 : common < 5 ? 2 : common < 10 ? 3 : 4;
+}
+
+/* What is believed before anything was seen. */
+static const float before[SPECULATION_CLASSES] = {0.1f, 0.25f, 0.4f, 0.6f, 0.75f};
+static const float before_drafts = 0.6f;
+
+void guesser_init(struct guesser *g) {
+	for (unsigned i = 0; i < SPECULATION_CLASSES; i++)
+		g->right[i] = g->draft[i] = before[i];
+	g->drafts = before_drafts;
+}
+
+static void learn(float *chance, bool right) {
+	*chance += ((float)right - *chance) / 12;
+}
+
+void guesser_learn(struct guesser *g, const uint32_t *log, uint32_t n, uint32_t token) {
+	uint32_t at, common = guess_next(log, n, &at);
+	if (common == 0)
+		return;
+	learn(&g->right[class_of(common)], log[at] == token);
+}
+
+/* Odds below 0.3, 0.5, 0.7, 0.9, and above. */
+static unsigned class_of_odds(float odds) {
+	return odds < 0.3f ? 0 : odds < 0.5f ? 1 : odds < 0.7f ? 2 : odds < 0.9f ? 3 : 4;
+}
+
+void guesser_learn_draft(struct guesser *g, float odds, bool right) {
+	learn(&g->draft[class_of_odds(odds)], right);
+	learn(&g->drafts, right);
+}
+
+void guesser_forget_draft(struct guesser *g) {
+	for (unsigned i = 0; i < SPECULATION_CLASSES; i++)
+		g->draft[i] += (before[i] - g->draft[i]) / 64;
+	g->drafts += (before_drafts - g->drafts) / 64;
+}
+
+float guesser_chance(const struct guesser *g, const struct drafted *d) {
+	float chance = 1;
+	for (uint32_t i = 0; i < d->n; i++)
+		chance *= g->draft[class_of_odds(d->odds[i])];
+	return chance;
+}
+
+/* ---- what it costs ------------------------------------------------------------------------------- */
+
+/* Seconds of something as a + b x rows, by sums over the steps that are back, each of which makes the older ones count for
+ * less. */
+struct line {
+	double w, r, t, rr, rt;
+};
+
+#define FORGET (31.0 / 32)
+
+struct speculation {
+	uint32_t stages;
+	struct line *stage;    /* computing, of each */
+	struct line way, ends; /* from the coordinator through all stages and back; head and sampling */
+};
+
+int speculation_create(struct speculation **out, uint32_t stages) {
+	struct speculation *s = calloc(1, sizeof *s);
+	if (!s || !(s->stage = calloc(stages, sizeof *s->stage))) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->stages = stages;
+	*out = s;
+	return 0;
+}
+
+void speculation_destroy(struct speculation *s) {
+	if (!s)
+		return;
+	free(s->stage);
+	free(s);
+}
+
+static void add(struct line *l, double r, double t) {
+	*l = (struct line){FORGET * l->w + 1, FORGET * l->r + r, FORGET * l->t + t, FORGET * l->rr + r * r,
+	        FORGET * l->rt + r * t};
+}
+
+/* Seconds without rows, and for each of them. */
+static void fit(const struct line *l, double *alone, double *row) {
+	double spread = l->w * l->rr - l->r * l->r;
+	*row = spread > 1e-6 * l->w * l->rr ? (l->w * l->rt - l->r * l->t) / spread : 0;
+	*row = *row > 0 ? *row : 0;
+	*alone = l->w > 0 ? (l->t - *row * l->r) / l->w : 0;
+	*alone = *alone > 0 ? *alone : 0;
+}
+
+#define FEW 64 /* rows: a step with more is a prompt's, and takes another kernel */
+
+void speculation_observe(
+        struct speculation *s, uint32_t rows, Caravan__StepTime *const *times, size_t n, double away) {
+	if (n != s->stages + 1u || rows > FEW)
+		return;
+	for (uint32_t i = 0; i < s->stages; i++)
+		add(&s->stage[i], rows, (double)times[i + 1]->computed * 1e-9);
+	add(&s->way, rows, away);
+}
+
+void speculation_observe_ends(struct speculation *s, uint32_t rows, double seconds) {
+	if (rows <= FEW)
+		add(&s->ends, rows, seconds);
+}
+
+/* What a token takes without guesses, and what a row of a guess takes.  Where every stage has a step of somebody's, both are
+ * of the slowest part of the way; else the stream waits for the whole of it, and nobody waits for its rows but itself. */
+static void prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
+	double group = (answered + s->stages - 1) / s->stages, slowest = 0, its_row = 0, sum = 0;
+	double way, way_row, ends, ends_row;
+	fit(&s->way, &way, &way_row);
+	fit(&s->ends, &ends, &ends_row);
+	for (uint32_t i = 0; i <= s->stages; i++) {
+		double alone = ends, each = ends_row;
+		if (i < s->stages)
+			fit(&s->stage[i], &alone, &each);
+		sum += each;
+		if (alone / group + each > slowest) {
+			slowest = alone / group + each;
+			its_row = each;
+		}
+	}
+	bool full = answered >= s->stages;
+	*token = full ? slowest : speculation_token(s);
+	*row = full ? its_row : way_row + ends_row > sum ? way_row + ends_row : sum;
+}
+
+double speculation_token(const struct speculation *s) {
+	double way, way_row, ends, ends_row;
+	fit(&s->way, &way, &way_row);
+	fit(&s->ends, &ends, &ends_row);
+	return way + way_row + ends + ends_row;
+}
+
+bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds) {
+	double token, row;
+	if (s->way.w <= 0 || answered == 0)
+		return false;
+	prices(s, answered, &token, &row);
+	return chance * token > row + seconds;
+}
+
+/* ---- guesses ------------------------------------------------------------------------------------- */
+
+/* A place in the text, and one in its draft: what either says comes next. */
+struct place {
+	uint32_t at, common; /* in the log; 0: there is none */
+	uint32_t
+	        drafted; /* guesses that are the draft's as well; less than all of them: it goes another way */
+};
+
+uint32_t speculation_guess(const struct speculation *s, const struct guesser *g, uint32_t *log,
+        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct drafted *draft) {
+	struct place p = {.common = 0};
+	double token, row, chance = 1;
+	uint32_t n = tokens + guessed;
+	if (s->way.w <= 0 || answered == 0)
+		return guessed;
+	prices(s, answered, &token, &row);
+	while (p.drafted < guessed && p.drafted < draft->n && log[tokens + p.drafted] == draft->id[p.drafted])
+		p.drafted++;
+	/* the chance that all those before are right: as if they were made anew */
+	for (uint32_t i = 0; i < guessed; i++)
+		chance *= i < p.drafted ? g->draft[class_of_odds(draft->odds[i])]
+		                        : g->right[SPECULATION_CLASSES - 1];
+	p.common = guess_next(log, n, &p.at);
+	/* the last token that there is room for needs no row of its own */
+	while (guessed < SPECULATION_AHEAD && n + 1 < room) {
+		bool drafts = p.drafted == guessed && guessed < draft->n;
+		float quoted = p.common ? g->right[class_of(p.common)] : 0,
+		      sure = drafts ? g->draft[class_of_odds(draft->odds[guessed])] : 0;
+		chance *= sure > quoted ? sure : quoted;
+		if (chance * token <= row)
+			break;
+		uint32_t id = sure > quoted ? draft->id[guessed] : log[p.at];
+		p.drafted += drafts && id == draft->id[guessed];
+		bool quotes = p.common && log[p.at] == id;
+		log[n++] = id;
+		guessed++;
+		if (quotes) {
+			p.at++;
+			p.common = p.common < GUESS_COMMON ? p.common + 1 : GUESS_COMMON;
+		} else {
+			p.common = guess_next(log, n, &p.at);
+		}
+	}
+	return guessed;
+}

@@ -1,0 +1,99 @@
+/* step_timing: see step_timing.h. */
+#include "daemon/serve/coordinator/step_timing.h"
+#include <errno.h>
+#include <stdlib.h>
+
+struct account {
+	uint32_t parts; /* the coordinator and its stages, in the order of a step's way */
+	Caravan__StageTime *sum, **list;
+	double wire,
+	        slowest; /* of a step with rows of prompts, smoothed: on the wire; at the slowest stage */
+};
+
+#define PROMPT_ROWS 64 /* a step with fewer says little about one with many */
+
+int account_create(struct account **out, uint32_t stages) {
+	struct account *a = calloc(1, sizeof *a);
+	if (!a)
+		return -ENOMEM;
+	a->parts = stages + 1;
+	a->sum = calloc(a->parts, sizeof *a->sum);
+	a->list = calloc(a->parts, sizeof(Caravan__StageTime *));
+	if (!a->sum || !a->list) {
+		account_destroy(a);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < a->parts; i++) {
+		caravan__stage_time__init(&a->sum[i]);
+		a->list[i] = &a->sum[i];
+	}
+	*out = a;
+	return 0;
+}
+
+void account_destroy(struct account *a) {
+	if (!a)
+		return;
+	free(a->sum);
+	free(a->list);
+	free(a);
+}
+
+static double seconds(uint64_t ns) {
+	return (double)ns * 1e-9;
+}
+
+static double smoothed(double old, double now) {
+	return old > 0 ? (3 * old + now) / 4 : now;
+}
+
+bool account_add(struct account *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
+        uint64_t away_ns, struct account_step *out) {
+	double away = seconds(away_ns), stages = 0, trips = 0, slowest = 0;
+	*out = (struct account_step){0};
+	if (n != a->parts)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			stages += seconds(times[i]->waited) + seconds(times[i]->computed) +
+			          seconds(times[i]->held);
+		trips += seconds(times[i]->trip);
+		if (seconds(times[i]->computed) > slowest)
+			slowest = seconds(times[i]->computed);
+	}
+	/* a nanosecond or two of rounding; more is a node that counts wrongly */
+	if (stages > away * 1.0001)
+		return false;
+	double wire = away > stages ? away - stages : 0;
+	for (size_t i = 0; i < n; i++) {
+		const Caravan__StepTime *t = times[i];
+		Caravan__StageTime *s = &a->sum[i];
+		s->waited += seconds(t->waited);
+		s->computed += seconds(t->computed);
+		s->held += seconds(t->held);
+		s->wire += wire * (trips > 0 ? seconds(t->trip) / trips : 1.0 / (double)n);
+		out->waited += seconds(t->waited) + seconds(t->held);
+		out->computed += seconds(t->computed);
+	}
+	out->wire = wire;
+	if (rows >= PROMPT_ROWS) {
+		a->wire = smoothed(a->wire, wire);
+		a->slowest = smoothed(a->slowest, slowest);
+	}
+	return true;
+}
+
+void account_ends(struct account *a, uint64_t waited_ns, uint64_t computed_ns) {
+	a->sum[0].waited += seconds(waited_ns);
+	a->sum[0].computed += seconds(computed_ns);
+}
+
+uint32_t account_on_wire(const struct account *a) {
+	double steps = a->slowest > 0 ? a->wire / a->slowest : 0, most = 4.0 * (a->parts - 1);
+	return (uint32_t)(steps < most ? steps : most);
+}
+
+void account_state(struct account *a, Caravan__ModelState *out) {
+	out->times = a->list;
+	out->n_times = a->parts;
+}

@@ -1,0 +1,39 @@
+/* step_timing: where the time of a model's steps goes: waiting, computing, on the wire; for each stage and for a step as a
+ * whole.
+ *
+ * Every step carries what each node that it passed had to say of it (StepTime); clocks of nodes are never compared.
+ * Each measures by its own clock how long it had the step.  What is left of the time between sending a step and
+ * hearing that it is done was spent on the wire, all hops together, and is divided among them as their round trips
+ * are, which their senders measure.
+ * Owns: the sums since the model's epoch began.
+ * Threads: the loop. */
+#ifndef DAEMON_SERVE_COORDINATOR_STEP_TIMING_H
+#define DAEMON_SERVE_COORDINATOR_STEP_TIMING_H
+#include "proto/caravan.pb-c.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct account;
+
+/* Seconds of one step on its whole way. */
+struct account_step {
+	double waited, computed, wire;
+};
+
+int account_create(struct account **out, uint32_t stages);
+void account_destroy(struct account *a); /* NULL allowed */
+
+/* A step is back: times as it brought them, the coordinator's first; away_ns: since the coordinator sent it.  What a
+ * step brings that cannot be is left out: then false. */
+bool account_add(struct account *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
+        uint64_t away_ns, struct account_step *out);
+/* What the coordinator's own two ends took beside it: waiting for the lane, computing. */
+void account_ends(struct account *a, uint64_t waited_ns, uint64_t computed_ns);
+
+/* How many steps with rows of prompts are on the wire when no stage is ever idle, by those that lately came back. */
+uint32_t account_on_wire(const struct account *a);
+
+/* Fills in the times; pointers are valid until the next call. */
+void account_state(struct account *a, Caravan__ModelState *out);
+
+#endif

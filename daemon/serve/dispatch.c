@@ -1,0 +1,489 @@
+/* dispatch: see dispatch.h. */
+#include "daemon/serve/dispatch.h"
+#include "daemon/serve/coordinator/coordinator.h"
+#include "daemon/serve/gateway/request.h"
+#include "daemon/serve/stage/stage.h"
+#include "daemon/text/tokenizer.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct stage_node {
+	struct stage_node *next;
+	struct stage *stage;
+};
+
+struct model_node {
+	struct model_node *next;
+	struct coordinator *model;
+};
+
+/* A tokenizer lives as long as the vocabulary it was made from. */
+struct tokenizer_node {
+	struct tokenizer_node *next;
+	const struct vocab *vocab;
+	struct tokenizer *tokenizer;
+};
+
+struct serve {
+	struct members *members;
+	struct peers *peers;
+	struct worker *worker;
+	struct deploy *deploy;
+	struct requests *requests;
+	struct stage_node *stages;
+	struct model_node *models;
+	struct tokenizer_node *tokenizers;
+	Caravan__StageState *stage_state, **stage_list; /* what serve_state gave out last */
+	Caravan__ModelState *model_state, **model_list;
+};
+
+/* ---- tokenizers ---------------------------------------------------------------------------------- */
+
+static const struct tokenizer *tokenizer_of(
+        struct serve *s, const struct vocab *v, char *err, size_t errlen) {
+	for (struct tokenizer_node *n = s->tokenizers; n; n = n->next)
+		if (n->vocab == v)
+			return n->tokenizer;
+	struct tokenizer_node *n = calloc(1, sizeof *n);
+	if (!n) {
+		snprintf(err, errlen, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	if (tokenizer_create(&n->tokenizer, v, err, errlen) != 0) {
+		free(n);
+		return NULL;
+	}
+	n->vocab = v;
+	n->next = s->tokenizers;
+	s->tokenizers = n;
+	return n->tokenizer;
+}
+
+static void drop_tokenizer(struct serve *s, const struct vocab *v) {
+	for (struct tokenizer_node **at = &s->tokenizers; *at; at = &(*at)->next)
+		if ((*at)->vocab == v) {
+			struct tokenizer_node *n = *at;
+			*at = n->next;
+			tokenizer_destroy(n->tokenizer);
+			free(n);
+			return;
+		}
+}
+
+const struct tokenizer *serve_tokenizer(
+        struct serve *s, const struct deploy_model *m, char *err, size_t errlen) {
+	if (m->vocab)
+		return tokenizer_of(s, m->vocab, err, errlen);
+	snprintf(err, errlen, "the vocabulary of model %s has not arrived at this node yet; try again",
+	        m->plan->model);
+	return NULL;
+}
+
+/* ---- models that make drafts for others ---------------------------------------------------------- */
+
+static struct coordinator *coordinated(const struct serve *s, const char *name) {
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (strcmp(coordinator_plan(n->model)->model, name) == 0)
+			return n->model;
+	return NULL;
+}
+
+/* Whether both models are of the same words: a draft's tokens are then the other's. */
+static bool same_words(struct serve *s, const char *one, const char *other) {
+	char err[WIRE_TEXT_MAX];
+	const struct deploy_model *a = deploy_find(s->deploy, one, err, sizeof err),
+	                          *b = deploy_find(s->deploy, other, err, sizeof err);
+	return a && b && a->vocab && b->vocab && vocab_same_words(a->vocab, b->vocab, NULL, 0);
+}
+
+/* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */
+static void pair(struct serve *s) {
+	for (struct model_node *n = s->models; n; n = n->next) {
+		const Caravan__Plan *plan = coordinator_plan(n->model);
+		struct coordinator *small = *plan->draft ? coordinated(s, plan->draft) : NULL;
+		if (small && (small == n->model || !same_words(s, plan->model, plan->draft)))
+			small = NULL;
+		coordinator_set_small(n->model, small);
+	}
+}
+
+/* ---- the hooks of deploy ------------------------------------------------------------------------- */
+
+/* The name of a node that a plan speaks of. */
+static const char *name_in(struct serve *s, const ProtobufCBinaryData *node) {
+	struct node_id id;
+	node_id_from_bytes(&id, *node);
+	return serve_node_name(s, &id);
+}
+
+static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice, char *err,
+        size_t errlen) {
+	struct serve *s = arg;
+	struct stage_node *n = calloc(1, sizeof *n);
+	if (!n) {
+		snprintf(err, errlen, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	bool last = index + 1 == m->plan->n_stages;
+	const char *next = name_in(s, last ? &m->plan->coordinator : &m->plan->stages[index + 1]->node);
+	int rc = stage_create(&n->stage, s->peers, s->worker, m->plan, index, next, slice, err, errlen);
+	if (rc != 0) {
+		free(n);
+		return rc;
+	}
+	n->next = s->stages;
+	s->stages = n;
+	return 0;
+}
+
+static void stage_gone(void *arg, const struct deploy_model *m, uint32_t index) {
+	struct serve *s = arg;
+	for (struct stage_node **at = &s->stages; *at; at = &(*at)->next)
+		if (stage_is((*at)->stage, m->plan->model, m->plan->epoch, index)) {
+			struct stage_node *n = *at;
+			*at = n->next;
+			stage_destroy(n->stage);
+			free(n);
+			return;
+		}
+}
+
+static bool stage_lost(void *arg, const struct deploy_model *m, uint32_t index) {
+	struct serve *s = arg;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index))
+			return stage_broken(n->stage);
+	return false;
+}
+
+static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+	struct serve *s = arg;
+	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
+	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
+	if (!t)
+		return -EINVAL;
+	const char *first = name_in(s, &m->plan->stages[0]->node);
+	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, first, t, ends, err, errlen)
+	           : -ENOMEM;
+	if (rc != 0) {
+		free(n);
+		return rc;
+	}
+	n->next = s->models;
+	s->models = n;
+	pair(s);
+	return 0;
+}
+
+static bool coordinates(const struct model_node *n, const char *name, const Caravan__Epoch *epoch) {
+	const Caravan__Plan *plan = coordinator_plan(n->model);
+	return strcmp(plan->model, name) == 0 && (!epoch || wire_epoch_compare(plan->epoch, epoch) == 0);
+}
+
+static void model_gone(void *arg, const struct deploy_model *m, const char *why) {
+	struct serve *s = arg;
+	for (struct model_node **at = &s->models; *at; at = &(*at)->next)
+		if (coordinates(*at, m->plan->model, m->plan->epoch)) {
+			struct model_node *n = *at;
+			*at = n->next;
+			pair(s);
+			coordinator_close(n->model, why);
+			free(n);
+			return;
+		}
+}
+
+static void changed(void *arg, const struct deploy_model *m) {
+	struct serve *s = arg;
+	char why[WIRE_TEXT_MAX];
+	if (m->phase == CARAVAN__MODEL_PHASE__SERVING)
+		return;
+	snprintf(why, sizeof why, "model %s %s%s%s", m->plan->model,
+	        m->phase == CARAVAN__MODEL_PHASE__UNLOADED ? "was unloaded" : "no longer serves",
+	        *m->reason ? ": " : "", m->reason);
+	requests_model_gone(s->requests, m->plan->model, why);
+	if ((m->phase == CARAVAN__MODEL_PHASE__UNLOADED || m->phase == CARAVAN__MODEL_PHASE__FAILED) &&
+	        m->vocab)
+		drop_tokenizer(s, m->vocab); /* the model has gone, and its vocabulary goes */
+}
+
+static bool busy(void *arg) {
+	const struct serve *s = arg;
+	return worker_busy(s->worker);
+}
+
+struct deploy_hooks serve_hooks(struct serve *s) {
+	return (struct deploy_hooks){.stage_open = stage_open,
+	        .stage_close = stage_gone,
+	        .stage_broken = stage_lost,
+	        .model_open = model_open,
+	        .model_close = model_gone,
+	        .changed = changed,
+	        .check_vocab = tokenizer_check,
+	        .busy = busy,
+	        .arg = s};
+}
+
+void serve_attach(struct serve *s, struct deploy *d) {
+	s->deploy = d;
+}
+
+struct deploy *serve_deploy(struct serve *s) {
+	return s->deploy;
+}
+
+struct members *serve_members(struct serve *s) {
+	return s->members;
+}
+
+struct requests *serve_requests(struct serve *s) {
+	return s->requests;
+}
+
+const char *serve_node_name(struct serve *s, const struct node_id *id) {
+	const struct member *m = members_find(s->members, id);
+	return m ? m->name : "a node outside the roster";
+}
+
+/* ---- messages ------------------------------------------------------------------------------------ */
+
+static void on_step(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const Caravan__Step *step = env->step;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, step->model, step->epoch, step->stage)) {
+			stage_step(n->stage, from, step, x);
+			return;
+		}
+	peers_refuse(s->peers, from, "this node does not serve stage %u of model %s under that plan",
+	        step->stage, step->model);
+}
+
+static void on_step_ack(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	uint64_t waited = env->step_ack->waited;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (coordinator_ack(n->model, &from->node, from->ref, waited))
+			return;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_ack(n->stage, &from->node, from->ref, waited))
+			return;
+}
+
+static struct coordinator *model_of(struct serve *s, const char *name, const Caravan__Epoch *epoch) {
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (coordinates(n, name, epoch))
+			return n->model;
+	return NULL;
+}
+
+static void on_step_done(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	struct coordinator *m = model_of(s, env->step_done->model, env->step_done->epoch);
+	if (m)
+		coordinator_step_done(m, from, env->step_done, x);
+	else
+		peers_refuse(s->peers, from, "this node does not coordinate model %s under that plan",
+		        env->step_done->model);
+}
+
+static void on_step_void(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const Caravan__StepVoid *v = env->step_void;
+	(void)x;
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_is(n->stage, v->model, v->epoch, stage_index(n->stage)))
+			stage_void(n->stage, from, v->step);
+}
+
+/* A node refused a step of this plan: it does not serve its stage any more, so nothing that is sent now would arrive. */
+static void stage_refuses(struct serve *s, const char *model, const Caravan__Epoch *epoch, const char *why) {
+	char err[WIRE_TEXT_MAX];
+	const struct deploy_model *m = deploy_find(s->deploy, model, err, sizeof err);
+	if (m && wire_epoch_compare(m->plan->epoch, epoch) == 0)
+		deploy_unavailable(s->deploy, m, why);
+}
+
+static void on_step_failed(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const Caravan__StepFailed *failed = env->step_failed;
+	struct coordinator *m = model_of(s, failed->model, failed->epoch);
+	(void)x;
+	if (m && coordinator_step_failed(m, from, failed) && failed->refused)
+		stage_refuses(s, failed->model, failed->epoch, failed->reason);
+}
+
+static void on_submit(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	struct coordinator *m = model_of(s, env->submit->model, NULL);
+	if (m)
+		coordinator_submit(m, from, env->submit, x);
+	else
+		peers_refuse(s->peers, from, "this node does not coordinate model %s", env->submit->model);
+}
+
+static void on_cancel(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	(void)env;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		coordinator_cancel(n->model, &from->node, from->ref);
+}
+
+static void on_logits_taken(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		coordinator_logits_taken(n->model, &from->node, from->ref, env->logits_taken->rows);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct serve *s = arg;
+	const char *why = env->refused->reason;
+	(void)x;
+	for (struct model_node *n = s->models; n; n = n->next)
+		if (coordinator_refused(n->model, &from->node, from->ref, why)) {
+			char text[WIRE_TEXT_MAX];
+			const Caravan__Plan *plan = coordinator_plan(n->model);
+			snprintf(text, sizeof text, "%s refused a step: %.800s",
+			        serve_node_name(s, &from->node), why);
+			stage_refuses(s, plan->model, plan->epoch, text);
+			return;
+		}
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		if (stage_refused(n->stage, &from->node, from->ref, why))
+			return;
+}
+
+static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct serve *s = arg;
+	char text[WIRE_TEXT_MAX];
+	if (up)
+		return;
+	snprintf(text, sizeof text, "the link to %s was lost: %s", serve_node_name(s, node), why);
+	for (struct model_node *n = s->models; n; n = n->next)
+		coordinator_link_lost(n->model, node, text);
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		stage_link_lost(n->stage, node, text);
+}
+
+static void on_member(void *arg, const struct member *who, const char *what) {
+	struct serve *s = arg;
+	char why[WIRE_TEXT_MAX];
+	if (who->up && !who->expelled)
+		return;
+	snprintf(why, sizeof why, "node %s %s", who->name, what);
+	for (struct model_node *n = s->models; n; n = n->next)
+		coordinator_cancel_node(n->model, &who->id);
+	requests_coordinator_lost(s->requests, &who->id, why);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------- */
+
+int serve_create(struct serve **out, struct members *m, struct worker *w, char *err, size_t errlen) {
+	static const struct {
+		Caravan__Envelope__BodyCase kind;
+		peers_fn *fn;
+	} on[] = {
+	        {CARAVAN__ENVELOPE__BODY_STEP, on_step},
+	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, on_step_ack},
+	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, on_step_done},
+	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, on_step_failed},
+	        {CARAVAN__ENVELOPE__BODY_STEP_VOID, on_step_void},
+	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
+	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
+	        {CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, on_logits_taken},
+	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},
+	};
+	struct serve *s = calloc(1, sizeof *s);
+	int rc = s ? 0 : -ENOMEM;
+	if (rc == 0) {
+		s->members = m;
+		s->peers = members_peers(m);
+		s->worker = w;
+		rc = requests_create(&s->requests, s, worker_loop(w), s->peers);
+	}
+	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
+		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
+	if (rc == 0)
+		rc = peers_on_link(s->peers, on_link, s);
+	if (rc == 0)
+		rc = members_on_change(m, on_member, s);
+	if (rc != 0) {
+		snprintf(err, errlen, "%s", strerror(-rc));
+		serve_destroy(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+static void free_state(struct serve *s) {
+	free(s->stage_state);
+	free(s->stage_list);
+	free(s->model_state);
+	free(s->model_list);
+}
+
+void serve_destroy(struct serve *s) {
+	if (!s)
+		return;
+	requests_destroy(s->requests);
+	while (s->models) {
+		struct model_node *n = s->models;
+		s->models = n->next;
+		pair(s);
+		coordinator_close(n->model, "the node is shutting down");
+		free(n);
+	}
+	while (s->stages) {
+		struct stage_node *n = s->stages;
+		s->stages = n->next;
+		stage_destroy(n->stage);
+		free(n);
+	}
+	while (s->tokenizers)
+		drop_tokenizer(s, s->tokenizers->vocab);
+	free_state(s);
+	free(s);
+}
+
+void serve_state(struct serve *s, Caravan__NodeState *out) {
+	size_t ns = 0, nm = 0;
+	free_state(s);
+	for (struct stage_node *n = s->stages; n; n = n->next)
+		ns++;
+	for (struct model_node *n = s->models; n; n = n->next)
+		nm++;
+	s->stage_state = calloc(ns + 1, sizeof *s->stage_state);
+	s->stage_list = calloc(ns + 1, sizeof *s->stage_list);
+	s->model_state = calloc(nm + 1, sizeof *s->model_state);
+	s->model_list = calloc(nm + 1, sizeof *s->model_list);
+	if (!s->stage_state || !s->stage_list || !s->model_state || !s->model_list)
+		return;
+	for (struct stage_node *n = s->stages; n; n = n->next) {
+		size_t i = out->n_stages++;
+		stage_state(n->stage, &s->stage_state[i]);
+		s->stage_list[i] = &s->stage_state[i];
+	}
+	for (struct model_node *n = s->models; n; n = n->next) {
+		size_t i = out->n_models++;
+		coordinator_state(n->model, &s->model_state[i]);
+		deploy_copies(s->deploy, coordinator_plan(n->model)->model, &s->model_state[i]);
+		s->model_list[i] = &s->model_state[i];
+	}
+	out->stages = s->stage_list;
+	out->models = s->model_list;
+}

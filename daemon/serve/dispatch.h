@@ -1,0 +1,34 @@
+/* dispatch: what this node does for models: its stages, the models that it coordinates, the requests that it took
+ * from clients; and the one place where messages about them are handed to the right one.
+ *
+ * Owns: all of those, and a tokenizer for each model that requests have named.
+ * Threads: the loop. */
+#ifndef DAEMON_SERVE_DISPATCH_H
+#define DAEMON_SERVE_DISPATCH_H
+#include "daemon/deploy/deploy.h"
+#include "daemon/serve/stage/compute.h"
+
+struct serve;
+struct tokenizer;
+struct requests;
+
+int serve_create(struct serve **out, struct members *m, struct worker *w, char *err, size_t errlen);
+void serve_destroy(struct serve *s); /* NULL allowed; before deploy and members */
+
+/* The hooks for deploy_create, and the deploy that was made with them. */
+struct deploy_hooks serve_hooks(struct serve *s);
+void serve_attach(struct serve *s, struct deploy *d);
+
+struct deploy *serve_deploy(struct serve *s);
+struct members *serve_members(struct serve *s);
+struct requests *serve_requests(struct serve *s);
+const char *serve_node_name(struct serve *s, const struct node_id *id);
+
+/* The tokenizer of a model; NULL with a sentence in err (its vocabulary has not arrived yet, say). */
+const struct tokenizer *serve_tokenizer(
+        struct serve *s, const struct deploy_model *m, char *err, size_t errlen);
+
+/* Adds stages and models to what this node tells of itself; pointers are valid until the next call. */
+void serve_state(struct serve *s, Caravan__NodeState *out);
+
+#endif

@@ -1,0 +1,409 @@
+/* request: see request.h. */
+#include "daemon/serve/gateway/request.h"
+#include "daemon/text/tokenizer.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TELL_MS 50 /* until a coordinator is told again that could not be told */
+
+struct request {
+	struct request *next;
+	struct requests *all;
+	struct request_events ev;
+	char model[WIRE_NAME_MAX + 1];
+	struct node_id coordinator;
+	uint64_t ref;
+	uint32_t *log; /* the token log: prompt and answer */
+	size_t tokens, room, prompt;
+	struct text_stream *stream; /* NULL for logits */
+	bool logits;
+	/* rows of logits: that may be on their way; that the client had room for; that the coordinator was told of */
+	uint32_t window, taken, told;
+	struct loop_timer *timer; /* to tell again */
+};
+
+struct requests {
+	struct serve *serve;
+	struct peers *peers;
+	struct loop *loop;
+	struct request *first;
+};
+
+static void request_destroy(struct request *r) {
+	loop_timer_stop(r->timer);
+	text_stream_destroy(r->stream);
+	free(r->log);
+	free(r);
+}
+
+static void unlink_request(struct request *r) {
+	for (struct request **at = &r->all->first; *at; at = &(*at)->next)
+		if (*at == r) {
+			*at = r->next;
+			break;
+		}
+}
+
+static void give_text(struct request *r) {
+	const char *text;
+	size_t len = text_stream_take(r->stream, &text);
+	if (len)
+		r->ev.text(r->ev.arg, text, len);
+}
+
+/* The last event. */
+static void end(struct request *r, const Caravan__Finished *fin, const char *error) {
+	unlink_request(r);
+	if (r->stream && text_stream_finish(r->stream) == 0)
+		give_text(r);
+	r->ev.end(r->ev.arg, fin, error);
+	request_destroy(r);
+}
+
+static void tell_cancel(struct request *r) {
+	Caravan__Cancel cancel = CARAVAN__CANCEL__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	env.ref = r->ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL;
+	env.cancel = &cancel;
+	/* a coordinator that cannot be told notices that our link has gone */
+	(void)peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL);
+}
+
+void request_cancel(struct request *r) {
+	tell_cancel(r);
+	unlink_request(r);
+	request_destroy(r);
+}
+
+static void taken_again(void *arg);
+
+/* The last rows of a window may be all that the coordinator waits for: where it cannot be told, it is told later.  A link that
+ * is lost ends the request. */
+static void tell_taken(struct request *r) {
+	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	if (r->told == r->taken)
+		return;
+	taken.rows = r->taken;
+	env.ref = r->ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN;
+	env.logits_taken = &taken;
+	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
+		r->told = r->taken;
+	else if (!r->timer && !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, taken_again, r)))
+		log_line(LOG_LINE_ERROR, "no memory for a timer: a request for logits may stand still");
+}
+
+static void taken_again(void *arg) {
+	struct request *r = arg;
+	r->timer = NULL;
+	tell_taken(r);
+}
+
+void request_logits_taken(struct request *r, uint32_t rows) {
+	if (!r->window || rows <= r->taken)
+		return;
+	r->taken = rows;
+	tell_taken(r);
+}
+
+/* Rows of logits that may be on their way; 0, all of them, where the coordinator is of a version that does not count. */
+static uint32_t window_of(struct serve *s, const struct deploy_model *m, const struct node_id *coordinator) {
+	const struct member *c = members_find(serve_members(s), coordinator);
+	if (!m->manifest || !c || (!c->self && c->minor < 2))
+		return 0;
+	uint32_t rows = (uint32_t)(REQUEST_LOGITS / ((uint64_t)m->manifest->hp.vocab * sizeof(float)));
+	return rows ? rows : 1;
+}
+
+static struct request *find(struct requests *rs, const struct peers_from *from) {
+	struct request *r = rs->first;
+	while (r && (r->ref != from->ref || !node_id_equal(&r->coordinator, &from->node)))
+		r = r->next;
+	return r;
+}
+
+/* ---- encode, submit ------------------------------------------------------------------------------ */
+
+static int encode(struct request *r, const struct tokenizer *t, const struct request_params *p, char *err,
+        size_t errlen) {
+	uint32_t *ids;
+	if (p->text) {
+		int rc = tokenizer_encode(t, p->text, p->len,
+		        TOKENIZE_BOS | (p->special ? TOKENIZE_SPECIAL : 0), &ids, &r->tokens);
+		if (rc != 0) {
+			snprintf(err, errlen,
+			        rc == -E2BIG ? "the prompt is too long" : "cannot encode the prompt: %s",
+			        strerror(-rc));
+			return rc;
+		}
+	} else {
+		if (!(ids = malloc(p->nids ? p->nids * sizeof *ids : 1))) {
+			snprintf(err, errlen, "%s", strerror(ENOMEM));
+			return -ENOMEM;
+		}
+		if (p->nids)
+			memcpy(ids, p->ids, p->nids * sizeof *ids);
+		r->tokens = p->nids;
+	}
+	r->log = ids;
+	r->room = r->prompt = r->tokens;
+	if (r->tokens > 0)
+		return 0;
+	if (p->text && p->len > 0)
+		snprintf(err, errlen, "model %s has no token for any character of the prompt", r->model);
+	else if (p->text)
+		snprintf(err, errlen,
+		        "the prompt is empty, and model %s adds no beginning-of-text token to start from: give a "
+		        "prompt",
+		        r->model);
+	else
+		snprintf(err, errlen, "no token was given: at least one is needed");
+	return -EINVAL;
+}
+
+static int submit(struct request *r, const struct request_params *p) {
+	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Sampling sampling = p->sampling;
+	struct payload *ids = payload_copy(r->log, r->tokens * sizeof *r->log);
+	if (!ids)
+		return -ENOMEM;
+	submit.model = r->model;
+	submit.prompt = (uint32_t)r->prompt;
+	submit.limit = p->limit;
+	submit.logits = p->logits;
+	submit.window = r->window;
+	submit.client = p->client;
+	submit.sampling = p->logits ? NULL : &sampling;
+	env.ref = r->ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
+	env.submit = &submit;
+	int rc = peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, ids);
+	payload_unref(ids);
+	return rc;
+}
+
+int request_start(struct request **out, struct serve *s, const struct request_params *p,
+        const struct request_events *ev, char *err, size_t errlen) {
+	const struct deploy_model *m = deploy_find(serve_deploy(s), p->model, err, errlen);
+	struct requests *rs = serve_requests(s);
+	struct request *r;
+	int rc = 0;
+	if (!m)
+		return -ENOENT;
+	if (m->phase != CARAVAN__MODEL_PHASE__SERVING) {
+		char what[WIRE_TEXT_MAX];
+		deploy_describe(serve_deploy(s), m, what, sizeof what);
+		snprintf(err, errlen, "model %s %s", m->plan->model, what);
+		return -EAGAIN;
+	}
+	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
+	if (!t)
+		return -ENOENT;
+	if (!(r = calloc(1, sizeof *r))) {
+		snprintf(err, errlen, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	r->all = rs;
+	r->ev = *ev;
+	r->logits = p->logits;
+	r->ref = peers_ref(rs->peers);
+	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
+	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
+	r->window = p->logits ? window_of(s, m, &r->coordinator) : 0;
+	rc = encode(r, t, p, err, errlen);
+	if (rc != 0)
+		goto error;
+	if (!p->logits) {
+		rc = text_stream_create(&r->stream, t, p->stops, p->nstops,
+		        (p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0) |
+		                (p->special ? TEXT_STREAM_SPECIAL : 0));
+		if (rc != 0) {
+			snprintf(err, errlen, "cannot use these stop texts: %s", strerror(-rc));
+			goto error;
+		}
+	}
+	if (!p->logits && r->tokens >= m->plan->context) {
+		snprintf(err, errlen, "the prompt has %zu tokens, and the context of model %s is %u%s",
+		        r->tokens, r->model, m->plan->context,
+		        r->tokens == m->plan->context ? ", which leaves none to generate" : "");
+		rc = -EMSGSIZE;
+		goto error;
+	}
+	rc = submit(r, p);
+	if (rc != 0) {
+		snprintf(err, errlen, "cannot reach %s, which coordinates model %s: %s",
+		        serve_node_name(s, &r->coordinator), r->model,
+		        rc == -ENOTCONN ? "there is no link to it" : strerror(-rc));
+		goto error;
+	}
+	r->next = rs->first;
+	rs->first = r;
+	*out = r;
+	return 0;
+error:
+	request_destroy(r);
+	return rc;
+}
+
+/* ---- answers, decode ----------------------------------------------------------------------------- */
+
+static int keep(struct request *r, uint32_t id) {
+	if (r->tokens == r->room) {
+		size_t room = r->room * 2 + 64;
+		uint32_t *log = realloc(r->log, room * sizeof *log);
+		if (!log)
+			return -ENOMEM;
+		r->log = log;
+		r->room = room;
+	}
+	r->log[r->tokens++] = id;
+	return text_stream_push(r->stream, id);
+}
+
+static void stopped(struct request *r, Caravan__Reason reason) {
+	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
+	fin.reason = reason;
+	fin.generated = (uint32_t)(r->tokens - r->prompt);
+	tell_cancel(r);
+	end(r, &fin, NULL);
+}
+
+static void on_tokens(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	const Caravan__Tokens *t = env->tokens;
+	(void)x;
+	if (!r || r->logits || t->position != r->tokens)
+		return;
+	for (size_t i = 0; i < t->ids.len / sizeof(uint32_t); i++) {
+		uint32_t id;
+		memcpy(&id, t->ids.data + i * sizeof id, sizeof id);
+		int rc = keep(r, id);
+		if (rc != 0) {
+			tell_cancel(r);
+			end(r, NULL,
+			        rc == -EINVAL ? "the coordinator sent a token outside the vocabulary"
+			                      : strerror(-rc));
+			return;
+		}
+		if (text_stream_stopped(r->stream) >= 0) {
+			stopped(r, CARAVAN__REASON__STOP);
+			return;
+		}
+	}
+	give_text(r);
+}
+
+static void on_logits(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	if (r && r->logits)
+		r->ev.logits(r->ev.arg, env->logits->position, env->logits->rows, env->logits->vocab, x);
+}
+
+static void on_queued(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	(void)x;
+	if (r)
+		r->ev.queued(r->ev.arg, env->queued->place, env->queued->seconds);
+}
+
+static void on_progress(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	(void)x;
+	if (r && r->tokens == r->prompt)
+		r->ev.prompt(r->ev.arg, env->progress->done, env->progress->total);
+}
+
+static void on_finished(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	(void)x;
+	if (r)
+		end(r, env->finished,
+		        env->finished->reason == CARAVAN__REASON__ERROR ? env->finished->error : NULL);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = find(arg, from);
+	(void)x;
+	if (r)
+		end(r, NULL, env->refused->reason);
+}
+
+/* ---- all of them --------------------------------------------------------------------------------- */
+
+int requests_create(struct requests **out, struct serve *s, struct loop *l, struct peers *p) {
+	struct requests *rs = calloc(1, sizeof *rs);
+	if (!rs)
+		return -ENOMEM;
+	rs->serve = s;
+	rs->peers = p;
+	rs->loop = l;
+	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, on_tokens, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, on_logits, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_QUEUED, on_queued, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_FINISHED, on_finished, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, rs);
+	if (rc != 0) {
+		free(rs);
+		return rc;
+	}
+	*out = rs;
+	return 0;
+}
+
+void requests_destroy(struct requests *rs) {
+	if (!rs)
+		return;
+	while (rs->first) {
+		struct request *r = rs->first;
+		rs->first = r->next;
+		request_destroy(r);
+	}
+	free(rs);
+}
+
+typedef bool match_fn(const struct request *r, const void *what);
+
+static bool coordinated_by(const struct request *r, const void *node) {
+	return node_id_equal(&r->coordinator, node);
+}
+
+static bool asks_for(const struct request *r, const void *model) {
+	return strcmp(r->model, model) == 0;
+}
+
+/* Ends those that match; an event may start or cancel others, so the walk begins anew after each. */
+static void end_all(struct requests *rs, match_fn *match, const void *what, const char *why) {
+	for (struct request *r = rs->first; r;) {
+		if (match(r, what)) {
+			end(r, NULL, why);
+			r = rs->first;
+		} else {
+			r = r->next;
+		}
+	}
+}
+
+void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why) {
+	end_all(rs, coordinated_by, node, why);
+}
+
+void requests_model_gone(struct requests *rs, const char *model, const char *why) {
+	end_all(rs, asks_for, model, why);
+}

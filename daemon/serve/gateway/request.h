@@ -1,0 +1,58 @@
+/* request: a prompt on its way through the cluster, at the node that a client talks to (the gateway).
+ *
+ * Owns: the token log of each request, its tokenizer stream, and the question to the coordinator (often
+ * ourselves).  The path of a prompt: encode → submit → [schedule → embed → stages → head → sample at the
+ * coordinator: serve/coordinator.c] → decode.  The log stays here, so that a request can be submitted again.
+ * Invariant: only the token of the next position is accepted.
+ * Threads: the loop. */
+#ifndef DAEMON_SERVE_GATEWAY_REQUEST_H
+#define DAEMON_SERVE_GATEWAY_REQUEST_H
+#include "daemon/serve/dispatch.h"
+#include "daemon/text/stream.h"
+
+struct request;
+
+struct request_params {
+	const char *model; /* NULL or empty: the only one that serves */
+	const char *text;  /* the prompt, or NULL for ids */
+	size_t len;
+	bool special;        /* the text's special tokens count as such */
+	const uint32_t *ids; /* exactly these, for logits */
+	size_t nids;
+	bool logits;
+	uint64_t client; /* whose it is; clients get places in turn */
+	uint32_t limit;  /* tokens to generate; 0: up to the context */
+	Caravan__Sampling sampling;
+	const struct text_stop *stops;
+	size_t nstops;
+};
+
+struct request_events {
+	/* It waits for a place, 1 is next; seconds: estimated, 0 when nobody knows.  Again when that changes. */
+	void (*queued)(void *arg, uint32_t place, double seconds);
+	/* A long prompt: so many of its tokens have been computed. */
+	void (*prompt)(void *arg, uint64_t done, uint64_t total);
+	void (*text)(void *arg, const char *text, size_t len);
+	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
+	/* Once, the last: error NULL, or a sentence.  The request is gone after it. */
+	void (*end)(void *arg, const Caravan__Finished *fin, const char *error);
+	void *arg;
+};
+
+/* 0, or a negative errno with a sentence in err (and no event). */
+int request_start(struct request **out, struct serve *s, const struct request_params *p,
+        const struct request_events *ev, char *err, size_t errlen);
+/* The client has room for so many rows of logits, from the first on: more are made as it takes them, REQUEST_LOGITS bytes ahead. */
+#define REQUEST_LOGITS (16u << 20)
+void request_logits_taken(struct request *r, uint32_t rows);
+/* No event comes after it. */
+void request_cancel(struct request *r);
+
+/* For serve: answers, and what goes wrong with a model or its coordinator. */
+struct requests;
+int requests_create(struct requests **out, struct serve *s, struct loop *l, struct peers *p);
+void requests_destroy(struct requests *rs); /* NULL allowed; requests end without events */
+void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why);
+void requests_model_gone(struct requests *rs, const char *model, const char *why);
+
+#endif

@@ -1,0 +1,220 @@
+/* downstream: see downstream.h. */
+#include "daemon/serve/stage/downstream.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct parcel {
+	struct parcel *next;
+	uint64_t step;
+	uint64_t ref; /* 0 until sent */
+	uint64_t since_ns, sent_ns;
+	Caravan__Envelope *env;
+	struct payload *payload;
+};
+
+struct hop {
+	struct peers *peers;
+	struct node_id to;
+	char name[WIRE_NAME_MAX + 1];
+	hop_lost_fn *lost;
+	void *arg;
+	struct parcel *waiting, **waiting_tail;
+	struct parcel *sent, **sent_tail;
+	unsigned nsent;
+	uint64_t trip_ns; /* there and back, smoothed; 0: not measured yet */
+	bool *gone;       /* set by hop_destroy while a callback of ours is on the stack */
+};
+
+int hop_create(struct hop **out, struct peers *p, const struct node_id *to, const char *name,
+        hop_lost_fn *lost, void *arg) {
+	struct hop *h = calloc(1, sizeof *h);
+	if (!h)
+		return -ENOMEM;
+	h->peers = p;
+	h->to = *to;
+	snprintf(h->name, sizeof h->name, "%s", name);
+	h->lost = lost;
+	h->arg = arg;
+	h->waiting_tail = &h->waiting;
+	h->sent_tail = &h->sent;
+	*out = h;
+	return 0;
+}
+
+static void parcel_empty(struct parcel *p) {
+	wire_free(p->env);
+	payload_unref(p->payload);
+	p->env = NULL;
+	p->payload = NULL;
+}
+
+static void parcels_destroy(struct parcel *p) {
+	while (p) {
+		struct parcel *next = p->next;
+		parcel_empty(p);
+		free(p);
+		p = next;
+	}
+}
+
+void hop_destroy(struct hop *h) {
+	if (!h)
+		return;
+	if (h->gone)
+		*h->gone = true;
+	parcels_destroy(h->waiting);
+	parcels_destroy(h->sent);
+	free(h);
+}
+
+/* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
+static bool report_lost(struct hop *h, struct parcel *list, bool refused, const char *why) {
+	bool gone = false, *outer = h->gone;
+	hop_lost_fn *lost = h->lost;
+	void *arg = h->arg;
+	h->gone = &gone;
+	for (struct parcel *p = list; p && !gone; p = p->next)
+		lost(arg, p->step, refused, why);
+	if (!gone)
+		h->gone = outer;
+	else if (outer)
+		*outer = true;
+	parcels_destroy(list);
+	return !gone;
+}
+
+/* The last of a step's times is its sender's. */
+static void stamp(const struct hop *h, struct parcel *p) {
+	bool done = p->env->body_case == CARAVAN__ENVELOPE__BODY_STEP_DONE;
+	size_t n = done ? p->env->step_done->n_times : p->env->step->n_times;
+	if (n == 0)
+		return;
+	Caravan__StepTime *t = (done ? p->env->step_done->times : p->env->step->times)[n - 1];
+	t->held = p->sent_ns > p->since_ns ? p->sent_ns - p->since_ns : 0;
+	t->trip = h->trip_ns;
+}
+
+/* Sends a parcel.  It is among those sent when it went; else the reason is in why. */
+static int send_parcel(struct hop *h, struct parcel *p, char *why, size_t len) {
+	p->ref = p->env->ref = peers_ref(h->peers);
+	p->sent_ns = loop_now_ns();
+	stamp(h, p);
+	int rc = peers_send(h->peers, &h->to, PEERS_CONTROL, p->env, p->payload);
+	if (rc == -ENOTCONN)
+		snprintf(why, len, "there is no link to %s", h->name);
+	else if (rc != 0)
+		snprintf(why, len, "sending to %s: %s", h->name, strerror(-rc));
+	if (rc != 0)
+		return rc;
+	*h->sent_tail = p;
+	h->sent_tail = &p->next;
+	h->nsent++;
+	return 0;
+}
+
+static void pump(struct hop *h) {
+	char why[WIRE_NAME_MAX + 120];
+	while (h->waiting && h->nsent < HOP_CREDITS) {
+		struct parcel *p = h->waiting;
+		h->waiting = p->next;
+		if (!h->waiting)
+			h->waiting_tail = &h->waiting;
+		p->next = NULL;
+		int rc = send_parcel(h, p, why, sizeof why);
+		parcel_empty(p);
+		if (rc != 0) {
+			/* the rest fares no better, and order must hold: everything that waits is lost */
+			p->next = h->waiting;
+			h->waiting = NULL;
+			h->waiting_tail = &h->waiting;
+			report_lost(h, p, false, why);
+			return;
+		}
+	}
+}
+
+int hop_send(
+        struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload, uint64_t since_ns) {
+	struct parcel *p = calloc(1, sizeof *p);
+	uint8_t *frame = NULL;
+	size_t len = 0;
+	if (!p)
+		return -ENOMEM;
+	p->step = step;
+	p->since_ns = since_ns;
+	if (!h->waiting && h->nsent < HOP_CREDITS) { /* it goes as it is */
+		char why[WIRE_NAME_MAX + 120];
+		p->env = env;
+		p->payload = payload;
+		int rc = send_parcel(h, p, why, sizeof why);
+		p->env = NULL;
+		p->payload = NULL;
+		if (rc != 0)
+			report_lost(h, p, false, why);
+		return 0;
+	}
+	int rc = wire_pack(env, &frame, &len);
+	if (rc == 0 && !(p->env = caravan__envelope__unpack(NULL, len, frame)))
+		rc = -ENOMEM;
+	free(frame);
+	if (rc != 0) {
+		free(p);
+		return rc;
+	}
+	p->payload = payload ? payload_ref(payload) : NULL;
+	*h->waiting_tail = p;
+	h->waiting_tail = &p->next;
+	pump(h);
+	return 0;
+}
+
+/* Takes the parcel with this ref out of those sent; NULL: none. */
+static struct parcel *take_sent(struct hop *h, const struct node_id *node, uint64_t ref) {
+	struct parcel **at = &h->sent, *p;
+	if (!node_id_equal(node, &h->to))
+		return NULL;
+	while (*at && (*at)->ref != ref)
+		at = &(*at)->next;
+	if (!(p = *at))
+		return NULL;
+	*at = p->next;
+	if (h->sent_tail == &p->next)
+		h->sent_tail = at;
+	p->next = NULL;
+	h->nsent--;
+	return p;
+}
+
+bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	struct parcel *p = take_sent(h, node, ref);
+	if (!p)
+		return false;
+	uint64_t away = loop_now_ns() - p->sent_ns, trip = away > waited_ns ? away - waited_ns : 0;
+	h->trip_ns = h->trip_ns ? (7 * h->trip_ns + trip) / 8 : trip;
+	parcels_destroy(p);
+	pump(h);
+	return true;
+}
+
+bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const char *why) {
+	struct parcel *p = take_sent(h, node, ref);
+	if (!p)
+		return false;
+	if (report_lost(h, p, true, why))
+		pump(h); /* its credit is for who waits */
+	return true;
+}
+
+void hop_link_lost(struct hop *h, const struct node_id *node, const char *why) {
+	if (!node_id_equal(node, &h->to))
+		return;
+	*h->sent_tail = h->waiting;
+	struct parcel *list = h->sent;
+	h->sent = h->waiting = NULL;
+	h->sent_tail = &h->sent;
+	h->waiting_tail = &h->waiting;
+	h->nsent = 0;
+	report_lost(h, list, false, why);
+}

@@ -1,0 +1,497 @@
+/* stage: see stage.h. */
+#include "daemon/serve/stage/stage.h"
+#include "daemon/core/rate.h"
+#include "daemon/plan/planner.h"
+#include "daemon/serve/stage/downstream.h"
+#include "daemon/serve/stage/pace.h"
+#include "proto/plan.h"
+#include "proto/size.h"
+#include "shard/forward.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VOIDS 64 /* steps that are void before they are here; of more the oldest are computed all the same */
+
+struct stage {
+	struct peers *peers;
+	struct worker *worker;
+	struct loop *loop;
+	Caravan__Plan *plan;
+	uint32_t index;
+	struct node_id coordinator, sender; /* who may send steps to us */
+	bool last;
+	struct slice *slice;
+	struct kv *kv;
+	struct forward *forward;
+	struct hop *hop;
+	uint64_t seen; /* number of the newest step */
+	unsigned jobs; /* on the lane */
+	struct job *first;
+	uint64_t voids[VOIDS]; /* a ring */
+	unsigned nvoids;       /* ever */
+	bool closed;
+	bool broken; /* a step was lost, and the coordinator could not be told */
+	struct rate rate;
+	struct pace pace;
+	uint64_t rows, single_rows, prompt_rows, skipped;
+	double seconds, single_seconds, prompt_seconds;
+};
+
+/* A step on its way through this stage. */
+struct job {
+	struct stage *s;
+	struct job *next; /* of the stage's, in no order */
+	atomic_bool is_void;
+	bool skipped; /* the lane's word */
+	struct peers_from from;
+	uint64_t number;
+	struct forward_step step;
+	struct forward_seq *seqs;
+	uint32_t *outputs; /* a sequence */
+	uint32_t noutputs;
+	uint32_t *blocks; /* of all sequences, one after the other */
+	struct payload *x;
+	int rc;
+	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock: here, on the lane, computed */
+	Caravan__StepTime *times, **list;        /* what it brought, and ours */
+	size_t ntimes;                           /* 0: those before us do not say */
+	char err[256];
+	size_t nseqs;
+	ProtobufCBinaryData *tables; /* for passing on: point into blocks */
+	uint64_t *ids;
+	bool posted; /* the lane's word that it took the job up is on its way to the loop, or there */
+	bool told;   /* the loop's: that was acknowledged */
+	bool over;   /* the loop's: the job is done, and only that word is still awaited */
+};
+
+static void release(struct stage *s) {
+	forward_destroy(s->forward);
+	kv_destroy(s->kv);
+	slice_destroy(s->slice);
+	plan_free(s->plan);
+	free(s);
+}
+
+static void fail_step(struct stage *s, uint64_t number, bool refused, const char *why) {
+	Caravan__StepFailed failed = CARAVAN__STEP_FAILED__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	failed.epoch = s->plan->epoch;
+	failed.model = s->plan->model;
+	failed.step = number;
+	failed.reason = (char *)why;
+	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_FAILED;
+	env.step_failed = &failed;
+	failed.refused = refused;
+	/* A coordinator that cannot be told waits for this step for ever, if it has not gone: it may reach us while we do not
+	 * reach it.  It hears of that when it compares what we believe of its plan (daemon/deploy/reconcile.c). */
+	if (peers_send(s->peers, &s->coordinator, PEERS_CONTROL, &env, NULL) != 0)
+		s->broken = true;
+}
+
+static void hop_lost(void *arg, uint64_t number, bool refused, const char *why) {
+	struct stage *s = arg;
+	char text[256];
+	snprintf(text, sizeof text, "the step could not be passed on from layer %u: %s",
+	        s->plan->stages[s->index]->last, why);
+	fail_step(s, number, refused, text);
+}
+
+static void say_reading(const struct stage *s) {
+	struct feed_told told;
+	feed_told(s->slice->feed, &told);
+	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
+	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)told.step).s);
+	if (!told.direct)
+		log_line(LOG_LINE_WARN,
+		        "the store's file system has no direct reads: weights go through the page cache, which is slower");
+}
+
+int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
+        uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen) {
+	struct node_id to;
+	const struct hparams *hp = &slice->manifest->hp;
+	struct stage *s = calloc(1, sizeof *s);
+	int rc = s && (s->plan = plan_copy(plan)) ? 0 : -ENOMEM;
+	if (rc != 0)
+		goto error;
+	s->peers = p;
+	s->worker = w;
+	s->loop = worker_loop(w);
+	s->index = index;
+	s->last = index + 1 == plan->n_stages;
+	node_id_from_bytes(&s->coordinator, plan->coordinator);
+	s->sender = s->coordinator;
+	if (index > 0)
+		node_id_from_bytes(&s->sender, plan->stages[index - 1]->node);
+	to = s->coordinator;
+	if (!s->last)
+		node_id_from_bytes(&to, plan->stages[index + 1]->node);
+	rc = kv_create(&s->kv, hp, plan->kv, slice->last - slice->first, plan->blocks);
+	if (rc == 0)
+		rc = forward_create(&s->forward, slice, s->kv, worker_team(w), plan->max_rows);
+	if (rc == 0)
+		rc = hop_create(&s->hop, p, &to, next, hop_lost, s);
+	if (rc != 0)
+		goto error;
+	s->slice = slice;
+	if (slice->feed)
+		say_reading(s);
+	*out = s;
+	return 0;
+error:
+	snprintf(err, errlen, "cannot make buffers and KV blocks for layers %u to %u: %s", slice->first,
+	        slice->last - 1, strerror(-rc));
+	if (s)
+		release(s);
+	return rc;
+}
+
+void stage_destroy(struct stage *s) {
+	s->closed = true;
+	hop_destroy(s->hop);
+	s->hop = NULL;
+	if (s->jobs == 0)
+		release(s);
+}
+
+bool stage_is(const struct stage *s, const char *model, const Caravan__Epoch *epoch, uint32_t index) {
+	return s->index == index && strcmp(s->plan->model, model) == 0 &&
+	       wire_epoch_compare(s->plan->epoch, epoch) == 0;
+}
+
+const Caravan__Plan *stage_plan(const struct stage *s) {
+	return s->plan;
+}
+
+uint32_t stage_index(const struct stage *s) {
+	return s->index;
+}
+
+static void job_destroy(struct job *j) {
+	if (!j)
+		return;
+	payload_unref(j->x);
+	free(j->seqs);
+	free(j->outputs);
+	free(j->blocks);
+	free(j->tables);
+	free(j->ids);
+	free(j->times);
+	free(j->list);
+	free(j);
+}
+
+/* Copies what a step says into a job; -EINVAL when it contradicts itself. */
+static int job_create(struct job **out, struct stage *s, const struct peers_from *from,
+        const Caravan__Step *step, struct payload *x) {
+	size_t dim = s->slice->manifest->hp.dim, nblocks = 0;
+	for (size_t i = 0; i < step->n_seqs; i++)
+		nblocks += step->seqs[i]->blocks.len / sizeof(uint32_t);
+	if (!x || payload_len(x) != (size_t)step->rows * dim * sizeof(float))
+		return -EINVAL;
+	struct job *j = calloc(1, sizeof *j);
+	if (!j)
+		return -ENOMEM;
+	j->seqs = calloc(step->n_seqs, sizeof *j->seqs);
+	j->outputs = calloc(step->n_seqs, sizeof *j->outputs);
+	j->tables = calloc(step->n_seqs, sizeof *j->tables);
+	j->ids = calloc(step->n_seqs, sizeof *j->ids);
+	j->blocks = calloc(nblocks ? nblocks : 1, sizeof *j->blocks);
+	j->times = calloc(s->index + 2, sizeof *j->times);
+	j->list = calloc(s->index + 2, sizeof(Caravan__StepTime *));
+	/* kernels want aligned rows, and what came over the network may not be */
+	j->x = (uintptr_t)payload_data(x) % KERN_ALIGN == 0 ? payload_ref(x)
+	                                                    : payload_copy(payload_data(x), payload_len(x));
+	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x || !j->times ||
+	        !j->list) {
+		job_destroy(j);
+		return -ENOMEM;
+	}
+	j->s = s;
+	j->from = *from;
+	j->number = step->step;
+	j->nseqs = step->n_seqs;
+	j->arrived_ns = loop_now_ns();
+	if (step->n_times == s->index + 1) {
+		j->ntimes = s->index + 2;
+		for (size_t i = 0; i < j->ntimes; i++) {
+			caravan__step_time__init(&j->times[i]);
+			if (i < step->n_times)
+				j->times[i] = *step->times[i];
+			j->list[i] = &j->times[i];
+		}
+	}
+	uint32_t *b = j->blocks;
+	for (size_t i = 0; i < step->n_seqs; i++) {
+		const Caravan__StepSeq *q = step->seqs[i];
+		memcpy(b, q->blocks.data, q->blocks.len);
+		j->seqs[i] = (struct forward_seq){.rows = q->rows,
+		        .position = q->position,
+		        .nblocks = (uint32_t)(q->blocks.len / sizeof *b),
+		        .blocks = b};
+		j->tables[i] = (ProtobufCBinaryData){.len = q->blocks.len, .data = (uint8_t *)b};
+		j->outputs[i] = q->outputs;
+		j->noutputs += q->outputs;
+		j->ids[i] = q->sequence;
+		b += q->blocks.len / sizeof *b;
+	}
+	j->step = (struct forward_step){.rows = step->rows,
+	        .nseqs = (uint32_t)step->n_seqs,
+	        .seqs = j->seqs,
+	        .x = payload_data(j->x)};
+	*out = j;
+	return 0;
+}
+
+/* Gathers the rows that the coordinator asked for; NULL when it asked for none. */
+static int gather(const struct job *j, struct payload **out) {
+	size_t dim = j->s->slice->manifest->hp.dim;
+	*out = NULL;
+	if (j->noutputs == 0)
+		return 0;
+	if (j->noutputs == j->step.rows) {
+		*out = payload_ref(j->x);
+		return 0;
+	}
+	if (!(*out = payload_create(j->noutputs * dim * sizeof(float))))
+		return -ENOMEM;
+	const float *row = j->step.x;
+	float *to = payload_data(*out);
+	for (size_t i = 0; i < j->nseqs; i++) {
+		row += (size_t)(j->seqs[i].rows - j->outputs[i]) * dim;
+		memcpy(to, row, j->outputs[i] * dim * sizeof(float));
+		row += (size_t)j->outputs[i] * dim;
+		to += (size_t)j->outputs[i] * dim;
+	}
+	return 0;
+}
+
+static int pass_on(struct stage *s, struct job *j) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	struct payload *x = NULL;
+	if (j->ntimes) {
+		j->times[j->ntimes - 1].waited = j->began_ns - j->arrived_ns;
+		j->times[j->ntimes - 1].computed = j->ended_ns - j->began_ns;
+	}
+	if (s->last) {
+		Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
+		int rc = gather(j, &x);
+		if (rc != 0)
+			return rc;
+		done.epoch = s->plan->epoch;
+		done.model = s->plan->model;
+		done.step = j->number;
+		done.times = j->list;
+		done.n_times = j->ntimes;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_DONE;
+		env.step_done = &done;
+		rc = hop_send(s->hop, j->number, &env, x, j->ended_ns);
+		payload_unref(x);
+		return rc;
+	}
+	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__StepSeq *seq = calloc(j->nseqs, sizeof *seq), **list = calloc(j->nseqs, sizeof *list);
+	int rc = seq && list ? 0 : -ENOMEM;
+	for (size_t i = 0; rc == 0 && i < j->nseqs; i++) {
+		caravan__step_seq__init(&seq[i]);
+		seq[i].sequence = j->ids[i];
+		seq[i].rows = j->seqs[i].rows;
+		seq[i].position = j->seqs[i].position;
+		seq[i].blocks = j->tables[i];
+		seq[i].outputs = j->outputs[i];
+		list[i] = &seq[i];
+	}
+	if (rc == 0) {
+		step.epoch = s->plan->epoch;
+		step.model = s->plan->model;
+		step.step = j->number;
+		step.stage = s->index + 1;
+		step.rows = j->step.rows;
+		step.n_seqs = j->nseqs;
+		step.seqs = list;
+		step.times = j->list;
+		step.n_times = j->ntimes;
+		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
+		env.step = &step;
+		rc = hop_send(s->hop, j->number, &env, j->x, j->ended_ns);
+	}
+	free(seq);
+	free(list);
+	return rc;
+}
+
+static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number, uint64_t waited_ns) {
+	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	ack.step = number;
+	ack.waited = waited_ns;
+	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
+	env.step_ack = &ack;
+	(void)peers_answer(s->peers, from, &env, NULL);
+}
+
+static void tell(struct job *j) {
+	acknowledge(j->s, &j->from, j->number, loop_now_ns() - j->arrived_ns);
+	j->told = true;
+}
+
+/* The job may be done before this word of it is read, and its stage gone. */
+static void taken_up(void *arg) {
+	struct job *j = arg;
+	if (j->over)
+		job_destroy(j);
+	else
+		tell(j);
+}
+
+/* On the lane. */
+static void run(void *arg) {
+	struct job *j = arg;
+	struct stage *s = j->s;
+	j->posted = loop_post(s->loop, taken_up, j) == 0;
+	j->began_ns = loop_now_ns();
+	j->skipped = atomic_load(&j->is_void);
+	if (!j->skipped)
+		j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
+	j->ended_ns = loop_now_ns();
+}
+
+static void done(void *arg, bool cancelled) {
+	struct job *j = arg;
+	struct stage *s = j->s;
+	for (struct job **at = &s->first; *at; at = &(*at)->next)
+		if (*at == j) {
+			*at = j->next;
+			break;
+		}
+	j->over = j->posted && !j->told;
+	if (!cancelled && !j->told)
+		tell(j);
+	s->jobs--;
+	if (s->closed) {
+		if (s->jobs == 0)
+			release(s);
+	} else if (!cancelled) {
+		uint64_t now = loop_now_ns();
+		double seconds = (double)(j->ended_ns - j->began_ns) * 1e-9;
+		uint32_t rows = j->skipped ? 0 : j->step.rows;
+		s->rows += rows;
+		s->skipped += j->skipped;
+		s->seconds += seconds;
+		if (rows == 1) {
+			s->single_rows++;
+			s->single_seconds += seconds;
+			pace_add(&s->pace, now, seconds);
+		} else if (rows >= PLANNER_MANY) {
+			s->prompt_rows += rows;
+			s->prompt_seconds += seconds;
+		}
+		rate_add(&s->rate, now, rows);
+		int rc = j->rc;
+		if (rc == 0 && (rc = pass_on(s, j)) != 0)
+			snprintf(j->err, sizeof j->err, "cannot pass the step on: %s", strerror(-rc));
+		if (rc != 0)
+			fail_step(s, j->number, false, j->err);
+	}
+	if (!j->over)
+		job_destroy(j);
+}
+
+void stage_step(
+        struct stage *s, const struct peers_from *from, const Caravan__Step *step, struct payload *x) {
+	char err[256];
+	struct job *j = NULL;
+	if (!node_id_equal(&from->node, &s->sender)) {
+		peers_refuse(s->peers, from, "steps for stage %u of %s come from another node", s->index,
+		        s->plan->model);
+		return;
+	}
+	int rc = step->step > s->seen ? job_create(&j, s, from, step, x) : -EALREADY;
+	if (rc == -EALREADY)
+		snprintf(err, sizeof err, "step %llu comes after step %llu", (unsigned long long)step->step,
+		        (unsigned long long)s->seen);
+	else if (rc == -EINVAL)
+		snprintf(err, sizeof err, "its payload is not %u rows of %u floats", step->rows,
+		        s->slice->manifest->hp.dim);
+	else if (rc != 0)
+		snprintf(err, sizeof err, "%s", strerror(-rc));
+	for (unsigned i = 0; rc == 0 && i < VOIDS; i++)
+		if (s->voids[i] == step->step)
+			atomic_store(&j->is_void, true);
+	if (rc == 0)
+		rc = forward_check(s->forward, &j->step, err, sizeof err);
+	if (rc == 0 && (rc = worker_submit(s->worker, run, done, j)) != 0)
+		snprintf(err, sizeof err, "%s", strerror(-rc));
+	if (rc != 0) {
+		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
+		log_others(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
+		        s->plan->model, err);
+		acknowledge(s, from, step->step, 0);
+		fail_step(s, step->step, false, err);
+		job_destroy(j);
+		return;
+	}
+	s->seen = step->step;
+	s->jobs++;
+	j->next = s->first;
+	s->first = j;
+}
+
+void stage_void(struct stage *s, const struct peers_from *from, uint64_t number) {
+	if (!node_id_equal(&from->node, &s->coordinator))
+		return;
+	for (struct job *j = s->first; j; j = j->next)
+		if (j->number == number)
+			atomic_store(&j->is_void, true);
+	if (number > s->seen)
+		s->voids[s->nvoids++ % VOIDS] = number;
+}
+
+bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+	return hop_ack(s->hop, node, ref, waited_ns);
+}
+
+bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why) {
+	return hop_refused(s->hop, node, ref, why);
+}
+
+bool stage_broken(const struct stage *s) {
+	return s->broken;
+}
+
+void stage_link_lost(struct stage *s, const struct node_id *node, const char *why) {
+	hop_link_lost(s->hop, node, why);
+}
+
+void stage_state(const struct stage *s, Caravan__StageState *out) {
+	caravan__stage_state__init(out);
+	out->manifest = s->plan->manifest;
+	out->model = s->plan->model;
+	out->first = s->slice->first;
+	out->last = s->slice->last;
+	out->weight_bytes = slice_bytes(s->slice);
+	out->resident_bytes = out->weight_bytes;
+	if (s->slice->feed) {
+		struct feed_told told;
+		feed_told(s->slice->feed, &told);
+		out->resident_bytes += told.buffers - told.step;
+		out->streamed_bytes = told.step;
+		out->read_bytes = told.read;
+		out->read_seconds = told.read_seconds;
+		out->read_wait_seconds = told.wait_seconds;
+	}
+	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
+	out->rows = s->rows;
+	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());
+	out->compute_seconds = s->seconds;
+	out->single_rows = s->single_rows;
+	out->single_seconds = s->single_seconds;
+	out->prompt_rows = s->prompt_rows;
+	out->prompt_seconds = s->prompt_seconds;
+	out->lately_seconds = pace_lately(&s->pace, loop_now_ns());
+	out->usual_seconds = pace_usual(&s->pace);
+	out->skipped = s->skipped;
+}

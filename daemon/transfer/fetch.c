@@ -1,0 +1,559 @@
+/* fetch: the side that pulls: what is wanted, piece by piece, into the store.
+ *
+ * A fetch has items (blobs, tensors).  A few are open at a time; an open item has parcels (a blob, a tensor's
+ * record, a chunk), each of which comes from one source in pieces and goes to the loader whole, where its hash is
+ * checked and it is packed into the store; from then on it is passed on to others, and not fetched again, whatever
+ * becomes of the rest.  A tensor of a file that is being loaded here has no parcels: the loader packs it straight from
+ * the file, a chunk a job.
+ * Invariant: what a source sent is forgotten when the source is given up, but for parcels that are whole: their
+ * hash decides.  A fetch outlives its end until the loader has returned all its work.
+ * Threads: the loop, but for what says loader. */
+#include "daemon/transfer/fetch.h"
+#include "proto/descriptors.h"
+
+#include "proto/size.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARCELS_MOST 32 /* those that have not been asked for included */
+#define OPEN_MAX 16     /* items: so that small tensors do not wait for each other's round trips */
+#define TICK_MS 100
+
+static void pump(struct fetch *f);
+static void end(struct fetch *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void work_done(void *arg, bool cancelled);
+static void go_on(struct fetch *f, struct item *it);
+
+static void submit(struct fetch *f, enum work_kind kind, struct item *it, struct parcel *p, uint32_t chunk) {
+	struct work *w = calloc(1, sizeof *w);
+	if (w) {
+		w->kind = kind;
+		w->f = f;
+		w->item = it;
+		w->parcel = p;
+		w->chunk = chunk;
+		f->work++;
+		int rc = loader_submit(f->t->loader, fetch_work, work_done, w);
+		if (rc == 0)
+			return;
+		f->work--;
+		free(w);
+	}
+	end(f, "%s: no memory for the loader's work", f->subject);
+}
+
+static void item_finished(struct fetch *f, struct item *it) {
+	it->state = ITEM_DONE;
+	item_clear(f->t, it);
+	f->open--;
+}
+
+/* No source is left for it: says what is missing and what became of each. */
+static void end_without_source(struct fetch *f, const struct item *it) {
+	char text[900], hex[CONTENT_HEX];
+	sources_tell(f, text, sizeof text);
+	end(f, "%s: %s %.12s cannot be fetched: %s", f->subject, it->tensor ? "tensor" : "blob",
+	        content_hex(&it->id, hex), text);
+}
+
+/* ---- the pump ---- */
+
+/* The next chunk that is not there and has not been begun. */
+static bool next_chunk(struct item *it, uint32_t *chunk) {
+	while (it->next < it->record.chunks) {
+		*chunk = (uint32_t)(((uint64_t)it->first + it->next++) % it->record.chunks);
+		if (!it->have[*chunk])
+			return true;
+	}
+	return false;
+}
+
+/* Opens as many items as may be at a time. */
+static void open_items(struct fetch *f) {
+	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
+		struct item *it = &f->items[f->next_item];
+		struct offer *offer = it->state == ITEM_DONE ? NULL : offer_with(f->t, &it->id, it->tensor);
+		if (it->state != ITEM_DONE && !offer && folder_opens(f->t, &it->id, it->tensor))
+			return; /* a moment, and it is here */
+		f->next_item++;
+		if (it->state == ITEM_DONE)
+			continue;
+		f->open++;
+		it->state = ITEM_OPENING;
+		it->offer = offer;
+		if (it->offer) {
+			offer_ref(it->offer);
+			folder_used(f->t, it->offer->im);
+			submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
+		} else if (!parcel_add(f, it, false, 0)) {
+			end(f, "%s: no memory", f->subject);
+		}
+	}
+}
+
+/* Has a parcel made of each of the next chunks. */
+static void open_chunks(struct fetch *f) {
+	for (size_t i = 0; !f->ended && i < f->next_item && f->nparcels < PARCELS_MOST; i++) {
+		struct item *it = &f->items[i];
+		uint32_t chunk;
+		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < PARCELS_MOST &&
+		        next_chunk(it, &chunk))
+			if (!parcel_add(f, it, true, chunk)) {
+				end(f, "%s: no memory", f->subject);
+				return;
+			}
+	}
+}
+
+static void finish_if_done(struct fetch *f) {
+	if (!f->ended && f->next_item == f->nitems && f->open == 0)
+		end(f, "%s", "");
+}
+
+/* Parcels that take memory, or will as soon as they are answered. */
+static size_t parcels_begun(const struct fetch *f) {
+	size_t n = 0;
+	for (const struct parcel *p = f->parcels; p; p = p->next)
+		n += p->asked > 0;
+	return n;
+}
+
+/* Asks for as much of a parcel as there is room for. */
+static void pump_parcel(struct fetch *f, struct parcel *p) {
+	if (p->asked == 0 && parcels_begun(f) >= TRANSFER_PARCELS)
+		return;
+	if (p->source == NOBODY)
+		switch (source_choose(f, p)) {
+		case SOURCE_FOUND:
+			break;
+		case SOURCE_BUSY: /* its next answer comes back here */
+			return;
+		case SOURCE_AWAY:
+			f->blocked = true; /* the tick tries again, until that is silence too */
+			return;
+		case SOURCE_NONE:
+			end_without_source(f, p->item);
+			return;
+		}
+	while (parcel_wants(f, p)) {
+		int rc = parcel_ask(f, p);
+		if (rc == -EBUSY)
+			return;
+		if (rc == -ENOTCONN || rc == -EAGAIN || rc == -EHOSTUNREACH) {
+			f->blocked = true;
+			if (rc != -EAGAIN)
+				source_lost(f, &f->sources[p->source].id);
+			return;
+		}
+		if (rc) {
+			end(f, "%s: asking %s: %s", f->subject, f->sources[p->source].name, strerror(-rc));
+			return;
+		}
+	}
+}
+
+static void pump(struct fetch *f) {
+	if (f->ended || !f->looked)
+		return;
+	open_items(f);
+	open_chunks(f);
+	finish_if_done(f);
+	f->blocked = false;
+	for (struct parcel *p = f->parcels; p && !f->ended; p = p->next)
+		if (!p->whole)
+			pump_parcel(f, p);
+}
+
+/* A lane has room again: the fetch that has just had a piece comes last, so that a long one does not starve
+ * the others. */
+static void pump_all(struct transfer *t, struct fetch *last) {
+	struct fetch **at = &t->fetches;
+	while (*at != last)
+		at = &(*at)->next;
+	*at = last->next;
+	while (*at)
+		at = &(*at)->next;
+	*at = last;
+	last->next = NULL;
+	for (struct fetch *f = t->fetches, *next; f; f = next) {
+		next = f->next;
+		pump(f);
+	}
+}
+
+static void tick(void *arg) {
+	struct fetch *f = arg;
+	sources_tick(f);
+	for (size_t i = 0; f->spare && i < f->next_item && !f->ended; i++)
+		if (f->items[i].put_off) {
+			f->items[i].put_off = false;
+			go_on(f, &f->items[i]);
+		}
+	pump(f);
+}
+
+/* ---- the end ---- */
+
+static void fetch_free(struct fetch *f) {
+	struct transfer *t = f->t;
+	for (struct fetch **at = &t->fetches; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			break;
+		}
+	loop_timer_stop(f->tick);
+	while (f->parcels)
+		parcel_free(f, f->parcels);
+	for (size_t i = 0; i < f->nitems; i++) {
+		store_writer_destroy(f->items[i].writer);
+		item_clear(t, &f->items[i]);
+	}
+	free(f->items);
+	free(f->sources);
+	free(f->subject);
+	free(f);
+}
+
+/* Writers that are open leave their files on the loader's thread. */
+static void reap(struct fetch *f) {
+	struct work *w = calloc(1, sizeof *w);
+	f->reaping = true;
+	if (w) {
+		w->kind = WORK_REAP;
+		w->f = f;
+		f->work++;
+		if (loader_submit(f->t->loader, fetch_work, work_done, w) == 0)
+			return;
+		f->work--;
+		free(w);
+	}
+	if (f->work == 0)
+		fetch_free(f);
+}
+
+static void tell(void *arg) {
+	struct fetch *f = arg;
+	f->tick = NULL;
+	f->told = true;
+	if (f->on_done)
+		f->on_done(f->arg, f->error[0] ? f->error : NULL, f->moved);
+	reap(f);
+}
+
+/* An empty sentence: it went well.  The callback comes later, from the loop. */
+static void end(struct fetch *f, const char *fmt, ...) {
+	if (f->ended)
+		return;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(f->error, sizeof f->error, fmt, ap);
+	va_end(ap);
+	f->ended = true;
+	pieces_forget(f, NULL);
+	for (size_t i = 0; i < f->next_item; i++) /* who waits here for what will not come */
+		if (f->items[i].state == ITEM_CHUNKS || f->items[i].state == ITEM_CLOSING)
+			serve_again(f->t, &f->items[i].id);
+	loop_timer_stop(f->tick);
+	f->tick = loop_timer_start(f->t->loop, 0, false, tell, f);
+}
+
+void transfer_cancel(struct fetch *f) {
+	if (!f || f->told)
+		return;
+	f->on_done = NULL;
+	f->on_progress = NULL;
+	end(f, "%s", "cancelled");
+}
+
+/* ---- what comes back ---- */
+
+static void look_done(struct fetch *f) {
+	f->looked = true;
+	for (size_t i = 0; i < f->nitems; i++)
+		if (f->items[i].state != ITEM_DONE)
+			f->total += f->items[i].bytes;
+}
+
+static void bad_parcel(struct fetch *f, struct parcel *p) {
+	char why[128], hex[CONTENT_HEX];
+	snprintf(why, sizeof why, "sent bytes that are not %.12s", content_hex(&p->item->id, hex));
+	source_drop(f, p->source, why);
+	p->insist = true;
+	parcel_restart(f, p);
+}
+
+static void count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(&it->record, chunk, &first, &rows, &bytes);
+	f->done += bytes;
+	it->written++;
+}
+
+/* The next thing that the loader does for an open tensor, but for what the network brings. */
+static void go_on(struct fetch *f, struct item *it) {
+	uint32_t chunk;
+	if (it->written == it->record.chunks) {
+		it->state = ITEM_CLOSING;
+		submit(f, WORK_COMMIT, it, NULL, 0);
+	} else if (it->offer && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
+		it->put_off = true;
+	} else if (it->offer && next_chunk(it, &chunk)) {
+		submit(f, WORK_CHUNK, it, NULL, chunk);
+	}
+}
+
+static void item_step(struct fetch *f, struct work *w) {
+	struct item *it = w->item;
+	switch (w->kind) {
+	case WORK_BLOB:
+		item_finished(f, it);
+		break;
+	case WORK_OPEN:
+		it->state = ITEM_CHUNKS;
+		for (uint32_t c = 0; c < it->record.chunks; c++)
+			if (it->have[c])
+				count_chunk(f, it, c);
+		go_on(f, it);
+		break;
+	case WORK_CHUNK:
+		it->have[w->chunk] = true;
+		count_chunk(f, it, w->chunk);
+		if (f->on_progress && f->total)
+			f->on_progress(f->arg, it->offer ? "packing" : "fetching", f->done, f->total);
+		if (f->ended)
+			break;
+		serve_again(f->t, &it->id);
+		go_on(f, it);
+		break;
+	case WORK_COMMIT:
+		item_finished(f, it);
+		serve_again(f->t, &it->id);
+		break;
+	case WORK_LOOK:
+	case WORK_REAP:
+		break;
+	}
+}
+
+static void work_done(void *arg, bool cancelled) {
+	struct work *w = arg;
+	struct fetch *f = w->f;
+	f->work--;
+	if (cancelled && !f->ended)
+		end(f, "%s: stopped", f->subject);
+	if (f->ended) {
+		free(w);
+		if (f->reaping && f->work == 0)
+			fetch_free(f);
+		return;
+	}
+	char hex[CONTENT_HEX];
+	if (w->kind == WORK_LOOK) {
+		look_done(f);
+	} else if (w->rc == -EBADMSG && w->parcel) {
+		bad_parcel(f, w->parcel);
+	} else if (w->rc) {
+		end(f, "%s: keeping %s %.12s: %s", f->subject, w->item->tensor ? "tensor" : "blob",
+		        content_hex(&w->item->id, hex), w->err[0] ? w->err : descriptors_strerror(-w->rc).s);
+	} else {
+		if (w->parcel)
+			parcel_free(f, w->parcel);
+		item_step(f, w);
+	}
+	free(w);
+	pump(f);
+}
+
+static void on_piece(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct transfer *t = arg;
+	struct piece **at = piece_at(t, from);
+	if (!at)
+		return; /* of a source that was given up, or a fetch that has ended */
+	struct fetch *f = (*at)->f;
+	struct parcel *p = (*at)->parcel;
+	uint64_t offset = (*at)->offset, total = env->piece->total;
+	uint32_t length = (*at)->length;
+	size_t len = payload ? payload_len(payload) : 0;
+	piece_drop(at);
+	t->moved += len;
+	f->moved += len;
+	p->since_ns = f->sources[p->source].heard_ns = loop_now_ns();
+	uint64_t limit = p->item->tensor ? RECORD_MAX : CONTENT_BLOB_MAX;
+	uint64_t left = total > offset ? total - offset : 0;
+	if (total == 0 || (p->total ? total != p->total : total > limit) ||
+	        len != (left < length ? left : length)) {
+		char why[128];
+		snprintf(why, sizeof why, "sent %zu bytes of %llu where others were asked for", len,
+		        (unsigned long long)total);
+		source_drop(f, p->source, why);
+	} else {
+		p->total = total;
+		if (p->asked > total)
+			p->asked = total;
+		if (!p->data)
+			p->data = malloc(total);
+		if (!p->data) {
+			end(f, "%s: no memory for %s", f->subject, size_text((double)total).s);
+			return;
+		}
+		memcpy(p->data + offset, payload_data(payload), len);
+		p->got += len;
+		if (p->got == total) {
+			p->whole = true;
+			submit(f,
+			        p->is_chunk       ? WORK_CHUNK
+			        : p->item->tensor ? WORK_OPEN
+			                          : WORK_BLOB,
+			        p->item, p, p->chunk);
+		}
+	}
+	pump_all(t, f);
+}
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct transfer *t = arg;
+	struct piece **at = piece_at(t, from);
+	(void)payload;
+	if (!at)
+		return;
+	struct fetch *f = (*at)->f;
+	struct parcel *p = (*at)->parcel;
+	piece_drop(at);
+	f->sources[p->source].heard_ns = loop_now_ns();
+	source_refused(f, p, env->refused->reason);
+	pump_all(t, f);
+}
+
+static void on_elsewhere(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct transfer *t = arg;
+	struct piece **at = piece_at(t, from);
+	struct node_id node;
+	(void)payload;
+	if (!at || node_id_from_bytes(&node, env->elsewhere->node))
+		return;
+	struct fetch *f = (*at)->f;
+	struct parcel *p = (*at)->parcel;
+	piece_drop(at);
+	f->sources[p->source].heard_ns = loop_now_ns();
+	/* one who is asked for no such answer, or in the middle, has no reason to send us on */
+	if (!p->is_chunk || p->insist || p->got > 0)
+		source_drop(f, p->source, "sent us on where bytes were asked for");
+	else
+		source_hint(f, p, &node);
+	pump_all(t, f);
+}
+
+static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+	struct transfer *t = arg;
+	(void)why;
+	for (struct fetch *f = t->fetches, *next; f; f = next) {
+		next = f->next;
+		if (!up)
+			source_lost(f, node);
+		pump(f);
+	}
+}
+
+void fetch_found(struct transfer *t) {
+	for (struct fetch *f = t->fetches, *next; f; f = next) {
+		next = f->next;
+		pump(f);
+	}
+}
+
+enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, bool tensor, uint32_t chunk) {
+	for (const struct fetch *f = t->fetches; f; f = f->next)
+		for (size_t i = 0; i < f->next_item && !f->ended; i++) {
+			const struct item *it = &f->items[i];
+			if (!it->tensor || (it->state != ITEM_CHUNKS && it->state != ITEM_CLOSING) ||
+			        !content_equal(&it->id, id))
+				continue;
+			if (tensor && chunk >= it->record.chunks)
+				continue;
+			return it->readable && (!tensor || it->have[chunk]) ? FETCH_HAS : FETCH_WILL_HAVE;
+		}
+	return FETCH_HAS_NOT;
+}
+
+/* ---- beginning ---- */
+
+static int compare_items(const void *a, const void *b) {
+	const struct item *x = a, *y = b;
+	return x->tensor != y->tensor ? (int)x->tensor - (int)y->tensor
+	                              : memcmp(x->id.b, y->id.b, sizeof x->id.b);
+}
+
+static void add_items(struct fetch *f, const struct transfer_request *r) {
+	size_t n = 0;
+	for (size_t i = 0; i < r->blobs; i++)
+		f->items[n++].id = r->blob[i];
+	for (size_t i = 0; i < r->tensors; i++)
+		f->items[n++] =
+		        (struct item){.id = r->tensor[i].id, .tensor = true, .bytes = r->tensor[i].bytes};
+	if (n)
+		qsort(f->items, n, sizeof *f->items, compare_items);
+	for (size_t i = 0; i < n; i++)
+		if (f->nitems == 0 || compare_items(&f->items[f->nitems - 1], &f->items[i]))
+			f->items[f->nitems++] = f->items[i];
+	/* nodes that fetch the same at the same time begin with different chunks */
+	for (size_t i = 0; i < f->nitems; i++)
+		memcpy(&f->items[i].first, peers_self(f->t->peers)->b, sizeof f->items[i].first);
+}
+
+int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct fetch **out) {
+	struct fetch *f = calloc(1, sizeof *f);
+	if (!f)
+		return -ENOMEM;
+	f->t = t;
+	f->subject = strdup(r->subject);
+	f->items = calloc(r->blobs + r->tensors + 1, sizeof *f->items);
+	f->silent_ms = r->silent_ms ? r->silent_ms : TRANSFER_SILENT_MS;
+	f->spare = r->spare;
+	f->alone = r->alone;
+	f->on_progress = r->progress;
+	f->on_done = r->done;
+	f->arg = r->arg;
+	f->tick = loop_timer_start(t->loop, TICK_MS, true, tick, f);
+	if (!f->subject || !f->items || !f->tick || sources_add(f, r)) {
+		fetch_free(f);
+		return -ENOMEM;
+	}
+	add_items(f, r);
+	/* at the end: pieces go to the fetches in the order of their arrival */
+	struct fetch **at = &t->fetches;
+	while (*at)
+		at = &(*at)->next;
+	*at = f;
+	submit(f, WORK_LOOK, NULL, NULL, 0);
+	*out = f;
+	return 0;
+}
+
+int fetch_init(struct transfer *t) {
+	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_PIECE, on_piece, t);
+	if (rc == 0)
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, t);
+	if (rc == 0)
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_ELSEWHERE, on_elsewhere, t);
+	return rc ? rc : peers_on_link(t->peers, on_link, t);
+}
+
+void fetch_clear(struct transfer *t) {
+	while (t->fetches) /* the loader has gone: nothing of theirs is at work */
+		fetch_free(t->fetches);
+	while (t->pieces)
+		piece_drop(&t->pieces);
+	while (t->lanes) {
+		struct lane *l = t->lanes;
+		t->lanes = l->next;
+		free(l);
+	}
+}

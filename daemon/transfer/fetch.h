@@ -1,0 +1,133 @@
+/* A fetch and its parts: shared by transfer_fetch.c (its life), transfer_source.c (whom it asks) and transfer_parcel.c (its
+ * hands); nobody else. */
+#ifndef DAEMON_TRANSFER_FETCH_H
+#define DAEMON_TRANSFER_FETCH_H
+#include "daemon/transfer/transfer_internal.h"
+
+#define RECORD_MAX (16u << 20) /* bytes of a tensor's record */
+
+#define NOBODY SIZE_MAX /* no source */
+
+struct source {
+	struct node_id id;
+	char name[WIRE_NAME_MAX + 1];
+	char why[256];     /* it was given up; empty: it was not */
+	char said[256];    /* its last refusal */
+	uint64_t heard_ns; /* it did something, or nothing was asked of it */
+	unsigned late;     /* parcels that did not come in time, after it had been named */
+};
+
+enum item_state { ITEM_WANTED, ITEM_OPENING, ITEM_CHUNKS, ITEM_CLOSING, ITEM_DONE };
+
+struct item {
+	struct content_id id;
+	bool tensor;
+	uint64_t bytes; /* expected, for progress; 0: not known (blobs) */
+	enum item_state state;
+	struct offer *offer; /* held while open: packed from this file */
+	bool *lacks;         /* by source: it has refused it.  NULL: none has */
+	struct content_tensor record;
+	struct store_writer *writer;
+	bool put_off;           /* a chunk of our file is packed when there is time for it */
+	bool readable;          /* what is written can be read before all of it is there */
+	bool *have;             /* by chunk: checked and written */
+	uint32_t next, written; /* chunks: begun (those that were there passed over), written */
+	uint32_t first;         /* the chunk to begin with, another one at each node */
+};
+
+struct parcel {
+	struct item *item;
+	bool is_chunk;
+	uint32_t chunk;
+	uint8_t *data;
+	uint64_t total, asked, got; /* total 0: not known yet */
+	size_t source;              /* NOBODY: to be chosen */
+	bool named;                 /* its source was, by another, which has just given it this chunk */
+	bool insist;                /* it is not to be had elsewhere */
+	bool whole;                 /* at the loader */
+	uint64_t since_ns;          /* its source was chosen, or sent some of it */
+	struct parcel *next;
+};
+
+struct piece {
+	uint64_t ref;
+	struct fetch *f;
+	struct parcel *parcel;
+	struct lane *lane;
+	uint64_t offset;
+	uint32_t length;
+	struct piece *next;
+};
+
+enum work_kind { WORK_LOOK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
+
+/* What the loader does for a fetch. */
+struct work {
+	enum work_kind kind;
+	struct fetch *f;
+	struct item *item;
+	struct parcel *parcel; /* NULL: from the item's offer */
+	uint32_t chunk;
+	int rc;
+	char err[256];
+};
+
+struct fetch {
+	struct transfer *t;
+	char *subject;
+	struct item *items;
+	size_t nitems, next_item, open;
+	struct source *sources;
+	size_t nsources, given; /* those that it was given come first, then those that were named */
+	struct parcel *parcels;
+	size_t nparcels, nchunks;
+	unsigned work; /* at the loader */
+	bool looked, ended, told;
+	bool reaping;      /* nothing more goes to the loader: freed when it has returned what it has */
+	bool blocked;      /* the last send found no link or no room */
+	bool spare, alone; /* as asked for */
+	uint32_t silent_ms;
+	uint64_t done, total, moved;
+	char error[1024];
+	void (*on_progress)(void *arg, const char *what, uint64_t done, uint64_t total);
+	void (*on_done)(void *arg, const char *error, uint64_t moved);
+	void *arg;
+	struct loop_timer *tick;
+	struct fetch *next;
+};
+
+/* transfer_source.c */
+int sources_add(struct fetch *f, const struct transfer_request *r); /* 0 or -ENOMEM */
+/* Finds a source for a parcel that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY: they have
+ * enough to do; SOURCE_NONE: there is none. */
+enum source_found { SOURCE_FOUND, SOURCE_BUSY, SOURCE_AWAY, SOURCE_NONE };
+enum source_found source_choose(struct fetch *f, struct parcel *p);
+void source_drop(
+        struct fetch *f, size_t source, const char *why); /* for all of this fetch, and the log says so */
+void source_refused(struct fetch *f, struct parcel *p, const char *reason);
+void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node); /* it is to be had there */
+void source_lost(struct fetch *f, const struct node_id *node);                   /* the link was */
+void sources_tick(struct fetch *f);
+/* What became of each, for a sentence. */
+void sources_tell(const struct fetch *f, char *out, size_t len);
+
+/* transfer_parcel.c */
+struct lane *lane_of(struct transfer *t, const struct node_id *node); /* NULL: no memory */
+/* Whether so many bytes that nobody waits for may be moved now. */
+bool spare_take(struct transfer *t, uint64_t bytes);
+bool lane_full(const struct lane *l, uint32_t more);
+void fetch_work(void *arg); /* loader: a struct work */
+void piece_drop(struct piece **at);
+struct piece **piece_at(struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
+/* Forgets the pieces that are under way for a parcel (NULL: for all of the fetch). */
+void pieces_forget(struct fetch *f, const struct parcel *only);
+/* Asks for the next piece of a parcel that has a source. 0, -EBUSY when the lane is full, or as peers_send. */
+int parcel_ask(struct fetch *f, struct parcel *p);
+bool parcel_add(struct fetch *f, struct item *it, bool is_chunk, uint32_t chunk); /* false: no memory */
+void parcel_restart(struct fetch *f, struct parcel *p); /* begins again, from a source yet to be chosen */
+/* Whether more of it can be asked for now. */
+bool parcel_wants(const struct fetch *f, const struct parcel *p);
+void parcel_free(struct fetch *f, struct parcel *p);
+void item_clear(struct transfer *t, struct item *it);
+
+#endif

@@ -1,0 +1,185 @@
+/* fetch_sources: whom a fetch asks for what.
+ *
+ * A parcel comes whole from one source, so that a wrong hash names the liar.  Every source has a few that it has not been
+ * asked for wholly; who answers sooner is asked for more.  A source that has nothing of an item is not asked for that
+ * item again; one that lies or goes silent is given up for the whole fetch; one whose link is cut may come back.
+ * A source may name another node, which has just been given a chunk: it is asked there, and from a source again if
+ * nothing comes of it.
+ * Threads: the loop. */
+#include "daemon/transfer/fetch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARCELS_EACH 2 /* at one source, that it has not been asked for wholly */
+#define HINT_MS 10000  /* a node that was named has so long for each piece, which it may have to get first; */
+#define HINT_SPARE_MS 60000 /* so long, when nobody waits; */
+#define LATE_MAX 3          /* and when that was not enough so often, it is not asked when it is named */
+
+static void source_init(struct fetch *f, struct source *s, const struct node_id *id) {
+	const struct member *m = members_find(f->t->members, id);
+	char hex[NODE_ID_HEX];
+	*s = (struct source){.id = *id, .heard_ns = loop_now_ns()};
+	snprintf(s->name, sizeof s->name, "%s", m ? m->name : node_id_hex(id, hex));
+}
+
+static size_t source_find(const struct fetch *f, const struct node_id *id, size_t among) {
+	for (size_t i = 0; i < among; i++)
+		if (node_id_equal(&f->sources[i].id, id))
+			return i;
+	return NOBODY;
+}
+
+int sources_add(struct fetch *f, const struct transfer_request *r) {
+	f->sources = calloc(r->sources + 1, sizeof *f->sources);
+	if (!f->sources)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->sources; i++)
+		if (!node_id_equal(&r->source[i], peers_self(f->t->peers)) &&
+		        source_find(f, &r->source[i], f->nsources) == NOBODY)
+			source_init(f, &f->sources[f->nsources++], &r->source[i]);
+	f->given = f->nsources;
+	return 0;
+}
+
+/* Parcels that a source has not been asked for wholly. */
+static unsigned unasked(const struct fetch *f, size_t source) {
+	unsigned n = 0;
+	for (const struct parcel *p = f->parcels; p; p = p->next)
+		n += p->source == source && !p->whole && (p->total ? p->asked < p->total : p->asked == 0);
+	return n;
+}
+
+enum source_found source_choose(struct fetch *f, struct parcel *p) {
+	enum source_found found = SOURCE_NONE;
+	uint32_t least = UINT32_MAX;
+	for (size_t i = 0; i < f->given; i++) {
+		const struct source *s = &f->sources[i];
+		if (s->why[0] || (p->item->lacks && p->item->lacks[i]))
+			continue;
+		if (!peers_linked(f->t->peers, &s->id)) {
+			if (found == SOURCE_NONE)
+				found = SOURCE_AWAY;
+			continue;
+		}
+		if (found != SOURCE_FOUND)
+			found = SOURCE_BUSY;
+		const struct lane *l = lane_of(f->t, &s->id);
+		if (!l || lane_full(l, 0) || unasked(f, i) >= PARCELS_EACH || l->flight >= least)
+			continue;
+		least = l->flight;
+		p->source = i;
+		p->since_ns = loop_now_ns();
+		found = SOURCE_FOUND;
+	}
+	return found;
+}
+
+/* Takes a parcel away from its source. */
+static void take_away(struct fetch *f, struct parcel *p) {
+	if (p->named)
+		p->insist = true;
+	parcel_restart(f, p);
+}
+
+void source_drop(struct fetch *f, size_t source, const char *why) {
+	struct source *s = &f->sources[source];
+	if (s->why[0])
+		return;
+	snprintf(s->why, sizeof s->why, "%s", why);
+	log_line(LOG_LINE_WARN, "%s: %s %s and is asked for nothing more of it", f->subject, s->name, why);
+	for (struct parcel *p = f->parcels; p; p = p->next)
+		if (p->source == source && !p->whole)
+			take_away(f, p);
+}
+
+void source_refused(struct fetch *f, struct parcel *p, const char *reason) {
+	struct source *s = &f->sources[p->source];
+	struct item *it = p->item;
+	snprintf(s->said, sizeof s->said, "refused (%s)", reason);
+	if (!p->named) {
+		if (!it->lacks)
+			it->lacks = calloc(f->given, sizeof *it->lacks);
+		if (it->lacks)
+			it->lacks[p->source] = true;
+		else
+			source_drop(f, p->source, s->said);
+	}
+	if (p->source != NOBODY)
+		take_away(f, p);
+}
+
+void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) {
+	size_t i = source_find(f, node, f->nsources);
+	if (i == NOBODY && !node_id_equal(node, peers_self(f->t->peers)) &&
+	        f->nsources < f->given + WIRE_NODES_MAX) {
+		struct source *grown = realloc(f->sources, (f->nsources + 1) * sizeof *grown);
+		if (grown) {
+			f->sources = grown;
+			i = f->nsources++;
+			source_init(f, &f->sources[i], node);
+		}
+	}
+	parcel_restart(f, p);
+	p->insist = i == NOBODY || f->sources[i].why[0] || f->sources[i].late >= LATE_MAX ||
+	            !peers_linked(f->t->peers, node);
+	/* where somebody waits, one that may have it anyway is not asked for more than what it answers in time */
+	if (!f->spare && i != NOBODY && i < f->given && !(p->item->lacks && p->item->lacks[i]) &&
+	        unasked(f, i) >= PARCELS_EACH)
+		p->insist = true;
+	if (p->insist)
+		return;
+	p->source = i;
+	p->named = true;
+	p->since_ns = loop_now_ns();
+}
+
+void source_lost(struct fetch *f, const struct node_id *node) {
+	size_t i = source_find(f, node, f->nsources);
+	for (struct parcel *p = i == NOBODY ? NULL : f->parcels; p; p = p->next)
+		if (p->source == i && !p->whole)
+			take_away(f, p);
+}
+
+static bool flies(const struct fetch *f, size_t source) {
+	for (const struct piece *p = f->t->pieces; p; p = p->next)
+		if (p->f == f && p->parcel->source == source)
+			return true;
+	return false;
+}
+
+void sources_tick(struct fetch *f) {
+	uint64_t now = loop_now_ns(), patience = (f->spare ? HINT_SPARE_MS : HINT_MS) * 1000000ull;
+	for (struct parcel *p = f->parcels; p; p = p->next)
+		if (p->source != NOBODY && !p->whole && p->named && now - p->since_ns > patience) {
+			f->sources[p->source].late++;
+			take_away(f, p);
+		}
+	for (size_t i = 0; i < f->given; i++) {
+		struct source *s = &f->sources[i];
+		bool flying = flies(f, i);
+		if (!flying && !(f->blocked && !peers_linked(f->t->peers, &s->id)))
+			s->heard_ns = now;
+		if (now - s->heard_ns <= (uint64_t)f->silent_ms * 1000000)
+			continue;
+		char why[96];
+		snprintf(why, sizeof why, flying ? "was silent for %.3g s" : "had no link for %.3g s",
+		        f->silent_ms / 1000.0);
+		source_drop(f, i, why);
+	}
+}
+
+void sources_tell(const struct fetch *f, char *out, size_t len) {
+	size_t at = 0;
+	snprintf(out, len, "there is no other node to ask");
+	for (size_t i = 0; i < f->nsources && at < len - 1; i++) {
+		const struct source *s = &f->sources[i];
+		if (i < f->given || s->why[0])
+			at += (size_t)snprintf(out + at, len - at, "%s%s %s", at ? "; " : "", s->name,
+			        s->why[0]    ? s->why
+			        : s->said[0] ? s->said
+			                     : "was not asked");
+	}
+}

@@ -1,0 +1,439 @@
+/* model_dir: the user's own model files: what is in them is here already, whatever they are called.
+ *
+ * Owns: the folder of --models, what is known of the files in it, and those of them that are open.  A thread looks
+ * through the folder once a minute and hashes what it has not seen; names are remembered by device, inode, size and
+ * time, so that it does so once for each file.  A file is opened when something in it is wanted, here or by another
+ * node, is a source like one that is being loaded, and is closed when nothing has been wanted for a while: it is the
+ * user's, who may take it away.
+ * Invariant: a file is opened only while its key is the one that its names were found under.
+ * Threads: the loop, but for what says thread. */
+#include "daemon/transfer/transfer_internal.h"
+#include "shard/gguf.h"
+#include "shard/import_names.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SCAN_MS 60000
+#define TICK_MS 200
+#define CLOSE_MS 30000 /* nothing has been wanted of a file for so long */
+#define FILES_MAX 1024
+#define DEPTH_MAX 3     /* folders within folders */
+#define NAP_NS 20000000 /* after each chunk that is hashed while steps are computed */
+#define PARTS_MAX 64
+
+enum file_state { FILE_CLOSED, FILE_OPENING, FILE_OPEN, FILE_USELESS };
+
+struct file {
+	char *path;
+	char key[CONTENT_HEX];
+	struct content_id manifest, vocab;
+	struct content_id *id; /* of its tensors, ascending */
+	size_t ids;            /* 0: it is no model that we can use */
+	enum file_state state;
+	struct import *im; /* while it is open: offered */
+	uint64_t used_ns;
+	bool seen; /* in the scan under way */
+	struct file *next;
+};
+
+struct folder {
+	struct transfer *t;
+	char *dir;
+	struct loader *thread;
+	struct loop_timer *tick;
+	struct file *files;
+	bool scanning;
+	uint64_t next_ns;
+	atomic_bool stop, busy;
+};
+
+static void file_free(struct file *f) {
+	if (!f)
+		return;
+	free(f->path);
+	free(f->id);
+	free(f);
+}
+
+/* ---- looking through the folder ---- */
+
+struct scan {
+	struct folder *fo;
+	struct file *known; /* paths and keys of those that need not be hashed */
+	struct file *found; /* all that are there; of the known ones path and key alone */
+	size_t count;
+};
+
+/* Thread. */
+static int open_parts(const char *path, int *fds, size_t *nfds) {
+	char err[300], **part = NULL;
+	size_t parts = 0;
+	*nfds = 0;
+	if (gguf_parts(path, &part, &parts, err, sizeof err) != 0)
+		return -EINVAL;
+	int rc = parts > PARTS_MAX ? -E2BIG : 0;
+	for (size_t i = 0; i < parts; i++) {
+		struct stat st;
+		int fd = rc ? -1 : open(part[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (fd >= 0)
+			fds[(*nfds)++] = fd;
+		if (rc == 0 && (fd < 0 || fstat(fd, &st) != 0))
+			rc = -errno;
+		else if (rc == 0 && !S_ISREG(st.st_mode))
+			rc = -EINVAL;
+		free(part[i]);
+	}
+	free(part);
+	while (rc != 0 && *nfds > 0)
+		close(fds[--*nfds]);
+	return rc;
+}
+
+/* Thread. */
+static int hashing(void *arg, uint64_t done, uint64_t total) {
+	struct folder *fo = arg;
+	(void)done;
+	(void)total;
+	if (atomic_load(&fo->busy))
+		nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+	return atomic_load(&fo->stop);
+}
+
+/* What is opened because it is wanted now is not hashed first: its names are remembered, or it is of no use. */
+static int not_remembered(void *arg, uint64_t done, uint64_t total) {
+	(void)arg;
+	(void)done;
+	(void)total;
+	return 1;
+}
+
+static int compare_ids(const void *a, const void *b) {
+	return memcmp(a, b, sizeof(struct content_id));
+}
+
+/* Thread: what a file is made of; what every node needs of a model goes into the store. */
+static int learn(struct folder *fo, struct file *f, const struct import *im) {
+	const struct manifest *m = import_manifest(im);
+	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
+	const struct content_id blob[2] = {m->id, m->vocab};
+	f->id = calloc(layers + END_ROLES, sizeof *f->id);
+	if (!f->id)
+		return -ENOMEM;
+	for (size_t i = 0; i < layers; i++)
+		f->id[i] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
+	for (size_t r = 0; r < END_ROLES; r++)
+		f->id[layers + r] = m->end[r].id;
+	f->ids = layers + END_ROLES;
+	qsort(f->id, f->ids, sizeof *f->id, compare_ids);
+	f->manifest = m->id;
+	f->vocab = m->vocab;
+	int rc = 0;
+	for (size_t i = 0; i < 2 && rc == 0; i++) {
+		size_t len;
+		struct content_id id;
+		const uint8_t *data = import_blob(im, &blob[i], &len);
+		rc = data ? store_put_blob(fo->t->store, data, len, &id) : -ENOENT;
+	}
+	return rc;
+}
+
+/* Thread. */
+static void scan_file(struct scan *s, const char *path) {
+	struct folder *fo = s->fo;
+	int fds[PARTS_MAX];
+	size_t nfds;
+	char err[400] = "";
+	if (open_parts(path, fds, &nfds))
+		return;
+	struct file *f = calloc(1, sizeof *f);
+	int rc = f && (f->path = strdup(path)) ? import_names_key(fds, nfds, f->key) : -ENOMEM;
+	bool known = false;
+	for (const struct file *k = s->known; k && rc == 0 && !known; k = k->next)
+		known = strcmp(k->path, path) == 0 && strcmp(k->key, f->key) == 0;
+	if (rc == 0 && !known) {
+		struct import *im = NULL;
+		if (import_open(&im, fds, nfds, path, NULL, store_names_dir(fo->t->store), hashing, fo, err,
+		            sizeof err) == 0)
+			rc = learn(fo, f, im);
+		else if (atomic_load(&fo->stop))
+			rc = -ECANCELED;
+		else
+			log_line(LOG_LINE_INFO, "not used: %s", err);
+		import_close(im);
+	}
+	while (nfds > 0)
+		close(fds[--nfds]);
+	if (rc) {
+		file_free(f);
+		return;
+	}
+	f->next = s->found;
+	s->found = f;
+	s->count++;
+}
+
+/* Whether a name is that of a model file, and of a split one its first part. */
+static bool is_model_name(const char *name) {
+	size_t n = strlen(name);
+	if (n < 6 || name[0] == '.' || strcmp(name + n - 5, ".gguf") != 0)
+		return false;
+	const char *of = strstr(name, "-of-");
+	return !of || of - name < 6 || strncmp(of - 6, "-00001", 6) == 0;
+}
+
+/* Thread. */
+static void scan_folder(struct scan *s, const char *path, int depth) {
+	DIR *d = opendir(path);
+	if (!d)
+		return;
+	for (struct dirent *e; (e = readdir(d)) && s->count < FILES_MAX && !atomic_load(&s->fo->stop);) {
+		struct stat st;
+		size_t len = strlen(path) + strlen(e->d_name) + 2;
+		char *sub = e->d_name[0] == '.' ? NULL : malloc(len);
+		if (!sub)
+			continue;
+		snprintf(sub, len, "%s/%s", path, e->d_name);
+		if (stat(sub, &st) == 0 && S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+			scan_folder(s, sub, depth + 1);
+		else if (is_model_name(e->d_name))
+			scan_file(s, sub);
+		free(sub);
+	}
+	closedir(d);
+}
+
+/* Thread. */
+static void scan_run(void *arg) {
+	struct scan *s = arg;
+	scan_folder(s, s->fo->dir, 0);
+}
+
+static void list_free(struct file *f) {
+	while (f) {
+		struct file *next = f->next;
+		file_free(f);
+		f = next;
+	}
+}
+
+static void shut(struct folder *fo, struct file *f) {
+	if (f->state == FILE_OPEN) {
+		transfer_withdraw(fo->t, f->im);
+		f->im = NULL;
+		f->state = FILE_CLOSED;
+	}
+}
+
+static struct file *file_like(struct folder *fo, const struct file *f) {
+	for (struct file *k = fo->files; k; k = k->next)
+		if (strcmp(k->path, f->path) == 0 && strcmp(k->key, f->key) == 0)
+			return k;
+	return NULL;
+}
+
+static void scan_done(void *arg, bool cancelled) {
+	struct scan *s = arg;
+	struct folder *fo = s->fo;
+	fo->scanning = false;
+	fo->next_ns = loop_now_ns() + SCAN_MS * 1000000ull;
+	for (struct file *f = fo->files; f; f = f->next)
+		f->seen = f->state == FILE_OPENING; /* a job refers to it */
+	while (s->found && !cancelled && !atomic_load(&fo->stop)) {
+		struct file *f = s->found, *k = file_like(fo, f);
+		s->found = f->next;
+		if (k) {
+			k->seen = true;
+			if (k->state == FILE_USELESS && k->ids) /* it could not be opened once */
+				k->state = FILE_CLOSED;
+			file_free(f);
+			continue;
+		}
+		f->seen = true;
+		f->state = f->ids ? FILE_CLOSED : FILE_USELESS;
+		f->next = fo->files;
+		fo->files = f;
+		if (f->ids)
+			log_line(LOG_LINE_INFO, "%s is known by its content", f->path);
+	}
+	for (struct file **at = &fo->files; *at && !cancelled;) {
+		struct file *f = *at;
+		if (f->seen) {
+			at = &f->next;
+			continue;
+		}
+		shut(fo, f);
+		*at = f->next;
+		file_free(f);
+	}
+	list_free(s->found);
+	list_free(s->known);
+	free(s);
+}
+
+static void scan(struct folder *fo) {
+	struct scan *s = calloc(1, sizeof *s);
+	if (!s)
+		return;
+	s->fo = fo;
+	for (const struct file *f = fo->files; f; f = f->next) {
+		struct file *k = calloc(1, sizeof *k);
+		if (!k || !(k->path = strdup(f->path))) {
+			file_free(k);
+			continue; /* it is hashed again, or its names are remembered */
+		}
+		memcpy(k->key, f->key, sizeof k->key);
+		k->next = s->known;
+		s->known = k;
+	}
+	fo->scanning = true;
+	if (loader_submit(fo->thread, scan_run, scan_done, s)) {
+		fo->scanning = false;
+		list_free(s->known);
+		free(s);
+	}
+}
+
+static void tick(void *arg) {
+	struct folder *fo = arg;
+	uint64_t now = loop_now_ns();
+	atomic_store(&fo->busy, transfer_busy(fo->t));
+	for (struct file *f = fo->files; f; f = f->next)
+		if (f->state == FILE_OPEN && now - f->used_ns > CLOSE_MS * 1000000ull)
+			shut(fo, f);
+	if (!fo->scanning && now >= fo->next_ns)
+		scan(fo);
+}
+
+/* ---- files that are wanted ---- */
+
+struct opening {
+	struct folder *fo;
+	struct file *f; /* stays in the list while it is being opened */
+	struct import *im;
+	char err[400];
+};
+
+/* Thread. */
+static void open_run(void *arg) {
+	struct opening *o = arg;
+	int fds[PARTS_MAX];
+	size_t nfds;
+	char key[CONTENT_HEX];
+	if (open_parts(o->f->path, fds, &nfds)) {
+		snprintf(o->err, sizeof o->err, "%s cannot be opened", o->f->path);
+		return;
+	}
+	if (import_names_key(fds, nfds, key) || strcmp(key, o->f->key) != 0)
+		snprintf(o->err, sizeof o->err, "%s has changed", o->f->path);
+	else if (import_open(&o->im, fds, nfds, o->f->path, NULL, store_names_dir(o->fo->t->store),
+	                 not_remembered, NULL, o->err, sizeof o->err) == 0 &&
+	         !content_equal(&import_manifest(o->im)->id, &o->f->manifest)) {
+		snprintf(o->err, sizeof o->err, "%s has changed", o->f->path);
+		import_close(o->im);
+		o->im = NULL;
+	}
+	while (nfds > 0)
+		close(fds[--nfds]);
+}
+
+static void open_done(void *arg, bool cancelled) {
+	struct opening *o = arg;
+	struct folder *fo = o->fo;
+	struct file *f = o->f;
+	f->state = FILE_USELESS; /* until the folder is looked through again, if it has changed */
+	if (!cancelled && o->im && transfer_offer(fo->t, o->im) == 0) {
+		f->im = o->im;
+		f->state = FILE_OPEN;
+		f->used_ns = loop_now_ns();
+	} else {
+		import_close(o->im);
+		if (!cancelled)
+			log_line(LOG_LINE_WARN, "no longer used: %s", o->err[0] ? o->err : "no memory");
+	}
+	free(o);
+	if (!cancelled)
+		transfer_found(fo->t);
+}
+
+static bool has(const struct file *f, const struct content_id *id, bool tensor) {
+	if (f->ids == 0)
+		return false;
+	return bsearch(id, f->id, f->ids, sizeof *f->id, compare_ids) ||
+	       (!tensor && (content_equal(id, &f->manifest) || content_equal(id, &f->vocab)));
+}
+
+bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor) {
+	struct folder *fo = t->folder;
+	for (struct file *f = fo ? fo->files : NULL; f; f = f->next) {
+		if (f->state == FILE_USELESS || !has(f, id, tensor))
+			continue;
+		f->used_ns = loop_now_ns();
+		if (f->state == FILE_OPENING)
+			return true;
+		if (f->state == FILE_OPEN)
+			return false; /* it is among the offers */
+		struct opening *o = calloc(1, sizeof *o);
+		if (!o)
+			return false;
+		o->fo = fo;
+		o->f = f;
+		if (loader_submit(t->reader, open_run, open_done, o)) {
+			free(o);
+			return false;
+		}
+		f->state = FILE_OPENING;
+		return true;
+	}
+	return false;
+}
+
+void folder_used(struct transfer *t, const struct import *im) {
+	for (struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
+		if (f->im == im)
+			f->used_ns = loop_now_ns();
+}
+
+const char *transfer_file(const struct transfer *t, const struct content_id *manifest) {
+	for (const struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
+		if (f->ids && f->state != FILE_USELESS && content_equal(&f->manifest, manifest))
+			return f->path;
+	return NULL;
+}
+
+bool transfer_has_file(const struct transfer *t, const struct content_id *manifest) {
+	return transfer_file(t, manifest) != NULL;
+}
+
+int transfer_models(struct transfer *t, const char *dir) {
+	struct folder *fo = calloc(1, sizeof *fo);
+	if (!fo)
+		return -ENOMEM;
+	t->folder = fo;
+	fo->t = t;
+	fo->dir = strdup(dir);
+	fo->tick = loop_timer_start(t->loop, TICK_MS, true, tick, fo);
+	int rc = fo->dir && fo->tick ? loader_create(&fo->thread, t->loop) : -ENOMEM;
+	if (rc == 0)
+		scan(fo);
+	return rc;
+}
+
+void folder_destroy(struct folder *fo) {
+	if (!fo)
+		return;
+	atomic_store(&fo->stop, true);
+	loader_destroy(fo->thread);
+	loop_timer_stop(fo->tick);
+	list_free(fo->files);
+	free(fo->dir);
+	free(fo);
+}

@@ -1,0 +1,348 @@
+/* serve_content: the side that serves other nodes.
+ *
+ * A request for a piece is looked up by the reader (a loader of our own): in a file being loaded, in what a fetch is
+ * writing, else in the store; what had to be unpacked is kept for the pieces that follow.  A chunk that a fetch has asked
+ * for and not got yet is waited for.  Who asks for a chunk and passes on what it gets is sent to the node that was
+ * last given it, if that was a moment ago: so that of several nodes that need the same content each is given another part
+ * of it, and each byte leaves here about once.
+ * Threads: the loop, but for what says reader. */
+#include "daemon/transfer/transfer_internal.h"
+
+#include "shard/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVING_MAX 1024 /* requests at once, those that wait included, */
+#define SERVING_EACH 16  /* and of one node: more than our own fetches ask for */
+#define HANDED_MAX 8192  /* chunks that we remember having given */
+#define HANDED_MS 60000  /* and how long */
+#define LATER_MS 100     /* while we are busy, who can wait gets a piece in that time */
+
+/* One request on its way through the reader. */
+struct serving {
+	struct transfer *t;
+	struct peers_from from;
+	struct content_id id;
+	bool tensor;
+	uint32_t chunk, length;
+	uint64_t offset;
+	struct offer *offer; /* held; NULL: from the store */
+	bool part;           /* from what a fetch is writing, if it still is */
+	bool waits;          /* for a fetch to get it: not at the reader */
+	bool later, goes;    /* waits until we are not busy; does not any more */
+	/* the answer */
+	struct payload *piece;
+	uint64_t total;
+	char err[200];
+	struct serving *next;
+};
+
+/* Who was given a chunk last. */
+struct handed {
+	struct content_id id;
+	uint32_t chunk;
+	struct node_id node;
+	uint64_t at_ns; /* 0: nobody */
+};
+
+/* ---- the reader ---- */
+
+/* Reader: reads a blob, a tensor's record or a chunk out of the store. 0 or a negative errno. */
+static int read_store(struct store *s, const struct serving *q, uint8_t **data, size_t *len) {
+	if (!q->tensor && store_has_blob(s, &q->id))
+		return store_get_blob(s, &q->id, data, len);
+	char err[200];
+	struct store_tensor *map;
+	int rc = store_map_tensor(s, &q->id, &map, err, sizeof err);
+	if (rc)
+		return rc;
+	if (!q->tensor) { /* a record is kept with its tensor */
+		struct content_tensor again = map->record;
+		rc = content_tensor_encode(&again, data, len);
+	} else if (q->chunk >= map->record.chunks) {
+		rc = -ENOENT;
+	} else {
+		uint64_t first, rows, bytes;
+		content_chunk_extent(&map->record, q->chunk, &first, &rows, &bytes);
+		uint8_t *buf = malloc(bytes);
+		rc = buf ? 0 : -ENOMEM;
+		if (buf) {
+			store_tensor_chunk(map, q->chunk, buf);
+			*data = buf;
+			*len = bytes;
+		}
+	}
+	store_unmap_tensor(map);
+	return rc;
+}
+
+/* Reader: the whole blob or chunk that a piece is of; borrowed until the next call. */
+static int find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
+	struct transfer *t = q->t;
+	if (q->offer && !q->tensor) {
+		*data = import_blob(q->offer->im, &q->id, len);
+		return *data ? 0 : -ENOENT;
+	}
+	struct kept *slot = &t->kept[0];
+	for (size_t i = 0; i < KEPT_MAX; i++) {
+		struct kept *k = &t->kept[i];
+		if (k->data && k->tensor == q->tensor && k->chunk == q->chunk &&
+		        content_equal(&k->id, &q->id)) {
+			k->used = ++t->uses;
+			*data = k->data;
+			*len = k->len;
+			return 0;
+		}
+		if (!k->data || (slot->data && k->used < slot->used))
+			slot = k;
+	}
+	uint8_t *fresh;
+	size_t n;
+	int rc = -ENOENT, stale = 0;
+	char why[400];
+	if (q->offer) {
+		rc = import_chunk(q->offer->im, &q->id, q->chunk, &fresh, &n, why, sizeof why);
+		stale = rc == -ESTALE ? rc : 0;
+	} else if (q->part) {
+		rc = store_part_read(t->store, &q->id, q->tensor ? (int64_t)q->chunk : -1, &fresh, &n);
+	}
+	if (rc == -ENOENT || rc == -ESTALE) /* complete meanwhile; or the user's file is another by now */
+		rc = read_store(t->store, q, &fresh, &n);
+	if (rc == -ENOENT && stale)
+		rc = stale;
+	if (rc)
+		return rc;
+	free(slot->data);
+	*slot = (struct kept){.id = q->id, .tensor = q->tensor, .chunk = q->chunk, .data = fresh, .len = n};
+	slot->used = ++t->uses;
+	*data = fresh;
+	*len = n;
+	return 0;
+}
+
+/* Reader. */
+static void serving_run(void *arg) {
+	struct serving *q = arg;
+	const uint8_t *data;
+	size_t len;
+	char hex[CONTENT_HEX];
+	int rc = find_bytes(q, &data, &len);
+	if (rc == -ENOENT) {
+		snprintf(q->err, sizeof q->err, "no content %.12s here", content_hex(&q->id, hex));
+		return;
+	}
+	if (rc) {
+		snprintf(q->err, sizeof q->err, "content %.12s: %s", content_hex(&q->id, hex),
+		        rc == -ESTALE ? "the file that it was in has changed" : strerror(-rc));
+		return;
+	}
+	if (q->offset >= len) {
+		snprintf(q->err, sizeof q->err, "content %.12s has %zu bytes", content_hex(&q->id, hex), len);
+		return;
+	}
+	size_t n = len - q->offset < q->length ? len - q->offset : q->length;
+	q->piece = payload_copy(data + q->offset, n);
+	q->total = len;
+	if (!q->piece)
+		snprintf(q->err, sizeof q->err, "no memory");
+}
+
+static void serving_done(void *arg, bool cancelled) {
+	struct serving *q = arg;
+	struct transfer *t = q->t;
+	for (struct serving **p = &t->serving; *p; p = &(*p)->next)
+		if (*p == q) {
+			*p = q->next;
+			break;
+		}
+	if (!cancelled && q->piece) {
+		Caravan__Piece piece = CARAVAN__PIECE__INIT;
+		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		piece.total = q->total;
+		env.body_case = CARAVAN__ENVELOPE__BODY_PIECE;
+		env.piece = &piece;
+		/* an answer that finds no link or no room is lost: who asked notices the silence */
+		if (peers_answer(t->peers, &q->from, &env, q->piece) == 0 && !q->from.local)
+			t->served += payload_len(q->piece);
+	} else if (!cancelled) {
+		peers_refuse(t->peers, &q->from, "%s", q->err);
+	}
+	payload_unref(q->piece);
+	offer_unref(t, q->offer);
+	free(q);
+}
+
+/* ---- who is given what ---- */
+
+static struct handed *handed_at(struct transfer *t, const struct content_id *id, uint32_t chunk) {
+	uint32_t key;
+	if (!t->handed && !(t->handed = calloc(HANDED_MAX, sizeof *t->handed)))
+		return NULL;
+	memcpy(&key, id->b, sizeof key);
+	return &t->handed[(key + chunk) % HANDED_MAX];
+}
+
+/* The node that has been given this chunk a moment ago and can be asked for it; NULL: none. */
+static const struct node_id *given_to(const struct handed *h, const struct serving *q) {
+	if (!h || !h->at_ns || h->chunk != q->chunk || !content_equal(&h->id, &q->id) ||
+	        node_id_equal(&h->node, &q->from.node) || loop_now_ns() - h->at_ns > HANDED_MS * 1000000ull)
+		return NULL;
+	const struct member *m = members_find(q->t->members, &h->node);
+	return m && m->up && !m->expelled ? &h->node : NULL;
+}
+
+static void answer_elsewhere(struct serving *q, const struct node_id *node) {
+	Caravan__Elsewhere msg = CARAVAN__ELSEWHERE__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	msg.node = (ProtobufCBinaryData){sizeof node->b, (uint8_t *)node->b};
+	env.body_case = CARAVAN__ENVELOPE__BODY_ELSEWHERE;
+	env.elsewhere = &msg;
+	peers_answer(q->t->peers, &q->from, &env, NULL);
+}
+
+/* ---- requests ---- */
+
+static void submit(struct serving *q) {
+	q->waits = false;
+	if (loader_submit(q->t->reader, serving_run, serving_done, q)) {
+		snprintf(q->err, sizeof q->err, "not ready");
+		serving_done(q, false);
+	}
+}
+
+/* Finds out where it will come from; false: it has yet to come, by a fetch or out of a file. */
+static bool place(struct serving *q) {
+	q->offer = offer_with(q->t, &q->id, q->tensor);
+	if (q->offer) {
+		offer_ref(q->offer);
+		folder_used(q->t, q->offer->im);
+		return true;
+	}
+	if (folder_opens(q->t, &q->id, q->tensor))
+		return false;
+	enum fetch_has has = fetch_has(q->t, &q->id, q->tensor, q->chunk);
+	q->part = has == FETCH_HAS;
+	return has != FETCH_WILL_HAVE;
+}
+
+void serve_again(struct transfer *t, const struct content_id *id) {
+	for (struct serving *q = t->serving, *next; q; q = next) {
+		next = q->next;
+		if (q->waits && !q->later && content_equal(&q->id, id) && place(q))
+			submit(q);
+	}
+}
+
+void serve_found(struct transfer *t) {
+	for (struct serving *q = t->serving, *next; q; q = next) {
+		next = q->next;
+		if (q->waits && !q->later && place(q))
+			submit(q);
+	}
+}
+
+/* Whether an older request of the same node waits as well: the list has the newest first. */
+static bool is_oldest(const struct serving *q) {
+	for (const struct serving *o = q->next; o; o = o->next)
+		if (o->later && node_id_equal(&o->from.node, &q->from.node))
+			return false;
+	return true;
+}
+
+/* Lets those that may wait go on: all of them when we are not busy, else one of each node. */
+static void let_go(void *arg) {
+	struct transfer *t = arg;
+	bool busy = transfer_busy(t), left = false;
+	for (struct serving *q = t->serving; q; q = q->next)
+		q->goes = q->later && (!busy || is_oldest(q));
+	for (struct serving *q = t->serving, *next; q; q = next) {
+		next = q->next;
+		left = left || (q->later && !q->goes);
+		if (!q->goes)
+			continue;
+		q->goes = q->later = false;
+		if (place(q))
+			submit(q);
+	}
+	if (!left) {
+		loop_timer_stop(t->later);
+		t->later = NULL;
+	}
+}
+
+static bool put_off(struct transfer *t, struct serving *q) {
+	if (!t->later && !(t->later = loop_timer_start(t->loop, LATER_MS, true, let_go, t)))
+		return false;
+	q->waits = q->later = true;
+	return true;
+}
+
+static void on_fetch(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct transfer *t = arg;
+	const Caravan__Fetch *f = env->fetch;
+	(void)payload;
+	size_t all = 0, its = 0;
+	for (struct serving *q = t->serving; q; q = q->next) {
+		all++;
+		its += node_id_equal(&q->from.node, &from->node);
+	}
+	if (all >= SERVING_MAX || its >= SERVING_EACH) {
+		peers_refuse(t->peers, from, "too many requests at once");
+		return;
+	}
+	struct serving *q = calloc(1, sizeof *q);
+	if (!q || f->name.len != sizeof q->id.b) {
+		peers_refuse(t->peers, from, q ? "not a name of content" : "no memory");
+		free(q);
+		return;
+	}
+	q->t = t;
+	q->from = *from;
+	memcpy(q->id.b, f->name.data, sizeof q->id.b);
+	q->tensor = f->tensor;
+	q->chunk = f->tensor ? f->chunk : 0;
+	q->offset = f->offset;
+	q->length = f->length < WIRE_PIECE_MAX ? f->length : WIRE_PIECE_MAX;
+	/* only where a chunk begins: what has been begun is finished here */
+	bool first = f->tensor && f->shares && f->offset == 0;
+	struct handed *h = first ? handed_at(t, &q->id, q->chunk) : NULL;
+	const struct node_id *other = given_to(h, q);
+	if (other) {
+		answer_elsewhere(q, other);
+		free(q);
+		return;
+	}
+	q->next = t->serving;
+	t->serving = q;
+	if (f->spare && transfer_busy(t) && put_off(t, q)) {
+		if (h)
+			*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
+		return;
+	}
+	q->waits = !place(q);
+	if (q->waits)
+		return;
+	if (h)
+		*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
+	submit(q);
+}
+
+int serve_init(struct transfer *t) {
+	int rc = loader_create(&t->reader, t->loop);
+	return rc ? rc : peers_on(t->peers, CARAVAN__ENVELOPE__BODY_FETCH, on_fetch, t);
+}
+
+void serve_clear(struct transfer *t) {
+	loader_destroy(t->reader); /* its requests end here, and let go of their offers */
+	t->reader = NULL;
+	loop_timer_stop(t->later);
+	while (t->serving)
+		serving_done(t->serving, true);
+	for (size_t i = 0; i < KEPT_MAX; i++)
+		free(t->kept[i].data);
+	free(t->handed);
+}

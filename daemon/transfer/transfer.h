@@ -1,0 +1,76 @@
+/* transfer: content between nodes: weights, manifests, vocabularies, always pulled by who needs them.
+ *
+ * Owns: the answers to Fetch (from the store and from model files being loaded), fetches under way with their
+ * pieces in flight, and the count of bytes moved.  Nothing that arrives is believed before its hash says so: a
+ * source that lies is dropped and named, as is one that goes silent.  Several sources are asked at once, and what a
+ * fetch has got is passed on while the rest is under way.
+ * Flow: a fetch asks for pieces of WIRE_PIECE_MAX, at most TRANSFER_FLIGHT bytes at a node over all fetches, so
+ * that an answer never waits long in a queue; at most TRANSFER_PARCELS chunks of a fetch are in memory, those that
+ * the loader has not written yet included, so a slow disk slows the asking.
+ * Threads: the loop; disk and hashing on the loader, reading for others on a loader of its own, so that hashing a
+ * model for minutes does not keep them waiting. */
+#ifndef DAEMON_TRANSFER_TRANSFER_H
+#define DAEMON_TRANSFER_TRANSFER_H
+#include "daemon/core/executor.h"
+#include "daemon/members/members.h"
+#include "shard/import.h"
+#include "shard/store.h"
+
+#define TRANSFER_FLIGHT (1u << 20)
+#define TRANSFER_PARCELS 8
+#define TRANSFER_SPARE (64u << 20)     /* bytes a second, over all fetches that nobody waits for */
+#define TRANSFER_SPARE_BUSY (5u << 19) /* the same while steps are being computed */
+#define TRANSFER_SILENT_MS 10000       /* without a piece for so long, a source is given up */
+
+struct transfer;
+struct fetch;
+
+/* All borrowed.  Destroy after the loader: its last jobs refer to fetches. */
+int transfer_create(
+        struct transfer **out, struct loop *l, struct members *m, struct loader *ld, struct store *s);
+void transfer_destroy(struct transfer *t); /* NULL allowed */
+/* Who knows whether this node has something better to do; nobody: it has not. */
+void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
+
+/* A model file being loaded is a source, for others and for ourselves.  0: im is taken over, and closed
+ * when it has been withdrawn and nothing reads it any more. */
+int transfer_offer(struct transfer *t, struct import *im);
+void transfer_withdraw(struct transfer *t, struct import *im);
+
+/* A folder with model files of the user's: what is in them is a source as well, for us and for others.  Once. */
+int transfer_models(struct transfer *t, const char *dir);
+/* Whether one of them is this model. */
+bool transfer_has_file(const struct transfer *t, const struct content_id *manifest);
+const char *transfer_file(
+        const struct transfer *t, const struct content_id *manifest); /* its path; NULL: none is */
+
+struct transfer_request {
+	const char *subject;           /* what it is for, in messages: "model stories" */
+	const struct content_id *blob; /* wanted; the arrays are copied, as the strings are */
+	size_t blobs;
+	const struct manifest_tensor *tensor; /* the same one may be in it often */
+	size_t tensors;
+	const struct node_id
+	        *source; /* all are asked; who has not got something is passed over. Ourselves is skipped */
+	size_t sources;
+	uint32_t silent_ms; /* 0: TRANSFER_SILENT_MS */
+	bool spare; /* nobody waits for it: TRANSFER_SPARE bytes a second, and less while we are busy */
+	bool alone; /* others are not sent here for it while it is under way */
+	/* what: "fetching" while bytes come over the network, "packing" when they are from a file here */
+	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total); /* NULL allowed */
+	/* Once, never inside transfer_fetch: everything is in the store, or error says what is missing and who failed. */
+	void (*done)(void *arg, const char *error, uint64_t moved);
+	void *arg;
+};
+/* *out is valid until done is called or transfer_cancel. */
+int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct fetch **out);
+void transfer_cancel(struct fetch *f); /* NULL allowed; done is not called */
+
+/* The thread that reads for other nodes, one short job after the other. */
+struct loader *transfer_reader(struct transfer *t);
+
+/* Bytes of content that came in over the network, and that went out, since the start. */
+uint64_t transfer_moved(const struct transfer *t);
+uint64_t transfer_served(const struct transfer *t);
+
+#endif
