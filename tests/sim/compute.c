@@ -1,0 +1,325 @@
+/* sim/compute: see compute.h. */
+#include "tests/sim/compute.h"
+
+#include "shard/pass.h"
+#include "tests/sim/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	DIM = 32,
+	HEAD_SIZE = 32
+}; /* a row's token and hash need 5 floats, a cell the 8 bytes of one position */
+
+struct ends {
+	const struct slice *slice;
+};
+
+static struct {
+	uint64_t alone, row, rows;
+	uint32_t ends_one_in, end;
+	unsigned fails, open;
+	int rc;
+} now;
+
+/* ---- the model ----------------------------------------------------------------------------------- */
+
+struct state {
+	uint32_t token;
+	uint64_t hash;
+};
+
+static uint64_t mixed(uint64_t x) {
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static uint64_t number_of(const struct manifest *m) {
+	uint64_t n;
+	memcpy(&n, m->id.b, sizeof n);
+	return n;
+}
+
+static struct state embedded(const struct manifest *m, uint32_t token) {
+	return (struct state){token, mixed(number_of(m) ^ ((uint64_t)token << 20))};
+}
+
+/* What a layer writes for a row; and the row behind it, which has taken in the cells of all positions. */
+static uint64_t cell_of(const struct state *s, uint32_t layer) {
+	return mixed(s->hash + layer + 1);
+}
+
+static uint64_t taken_in(uint64_t sum, uint64_t cell) {
+	return (sum ^ cell) * 0x9e3779b97f4a7c15u + 1;
+}
+
+static void logits_of(const struct state *s, uint32_t vocab, float *logits) {
+	uint64_t h = mixed(s->hash);
+	uint32_t in_round = s->token >= COMPUTE_FIRST && s->token < COMPUTE_FIRST + COMPUTE_ROUND
+	                            ? s->token - COMPUTE_FIRST
+	                            : s->token;
+	uint32_t next = h % 7 == 0 ? (uint32_t)(h >> 8) % COMPUTE_ROUND : (in_round * 5 + 3) % COMPUTE_ROUND;
+	for (uint32_t i = 0; i < vocab; i++)
+		logits[i] = -20 + (float)(mixed(h + i) >> 60) / 16;
+	for (uint32_t i = 0; i < COMPUTE_ROUND; i++)
+		logits[COMPUTE_FIRST + i] = (float)(mixed(h ^ i) >> 60) / 8;
+	logits[COMPUTE_FIRST + next] = 4;
+	if (now.ends_one_in && (h >> 40) % now.ends_one_in == 0)
+		logits[now.end] = 8;
+}
+
+/* ---- rows as floats ------------------------------------------------------------------------------ */
+
+static void write_row(const struct state *s, float *x) {
+	memset(x, 0, DIM * sizeof *x);
+	x[0] = (float)s->token;
+	for (int i = 0; i < 4; i++)
+		x[1 + i] = (float)(s->hash >> 16 * i & 0xffff);
+}
+
+static bool read_row(struct state *s, const float *x) {
+	*s = (struct state){0};
+	for (int i = 0; i < 5; i++)
+		if (!(x[i] >= 0 && x[i] < (1 << 24)))
+			return false;
+	s->token = (uint32_t)x[0];
+	for (int i = 0; i < 4; i++)
+		s->hash |= (uint64_t)x[1 + i] << 16 * i;
+	return true;
+}
+
+/* ---- manifests and slices ------------------------------------------------------------------------ */
+
+int compute_manifest(
+        struct manifest **out, uint32_t number, uint32_t layers, uint32_t vocab, uint32_t context) {
+	const struct hparams hp = {.layers = layers,
+	        .dim = DIM,
+	        .heads = 1,
+	        .kv_heads = 1,
+	        .head_size = HEAD_SIZE,
+	        .ffn = DIM,
+	        .vocab = vocab,
+	        .context = context,
+	        .pairs = HEAD_SIZE / 2,
+	        .eps = 1e-5f};
+	int rc = manifest_create(out, &hp);
+	if (rc == 0)
+		memcpy((*out)->id.b, &number, sizeof number);
+	return rc;
+}
+
+struct slice *compute_slice(const struct manifest *m, uint32_t first, uint32_t last) {
+	static const struct store_tensor none;
+	struct slice *s = calloc(1, sizeof *s);
+	if (!s || !(s->layer = calloc(last - first + 1, sizeof *s->layer)))
+		abort();
+	s->manifest = m;
+	s->first = first;
+	s->last = last;
+	for (uint32_t l = 0; l < last - first; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			s->layer[l][r] = &none;
+	return s;
+}
+
+/* ---- the test's hand ----------------------------------------------------------------------------- */
+
+void compute_cost(uint64_t alone_ns, uint64_t row_ns) {
+	now.alone = alone_ns;
+	now.row = row_ns;
+}
+
+void compute_ends(uint32_t one_in, uint32_t token) {
+	now.ends_one_in = one_in;
+	now.end = token;
+}
+
+void compute_fail(unsigned runs, int rc) {
+	now.fails = runs;
+	now.rc = rc;
+}
+
+uint64_t compute_rows(void) {
+	return now.rows;
+}
+
+unsigned compute_open(void) {
+	return now.open;
+}
+
+/* ---- straight from the definition ---------------------------------------------------------------- */
+
+struct text {
+	const struct manifest *m;
+	uint64_t (*cell)[COMPUTE_CONTEXT]; /* [layers] */
+	uint32_t n;
+};
+
+static struct text text_begin(const struct manifest *m) {
+	struct text t = {.m = m, .cell = calloc(m->hp.layers, sizeof *t.cell)};
+	if (!t.cell)
+		abort();
+	return t;
+}
+
+static struct state text_push(struct text *t, uint32_t token) {
+	struct state s = embedded(t->m, token);
+	for (uint32_t l = 0; l < t->m->hp.layers; l++) {
+		uint64_t sum = 0;
+		t->cell[l][t->n] = cell_of(&s, l);
+		for (uint32_t p = 0; p <= t->n; p++)
+			sum = taken_in(sum, t->cell[l][p]);
+		s.hash = mixed(sum);
+	}
+	t->n++;
+	return s;
+}
+
+uint32_t compute_answer(const struct manifest *m, const uint32_t *prompt, uint32_t tokens,
+        const struct sampler_params *sampling, uint32_t *out, uint32_t n) {
+	uint32_t vocab = m->hp.vocab, made = 0;
+	struct text t = text_begin(m);
+	struct state s = {0};
+	struct sampler *sampler;
+	float *logits = malloc(vocab * sizeof *logits);
+	uint32_t *log = malloc((tokens + n) * sizeof *log);
+	if (!logits || !log || sampler_create(&sampler, vocab) != 0)
+		abort();
+	memcpy(log, prompt, tokens * sizeof *log);
+	for (uint32_t i = 0; i < tokens; i++)
+		s = text_push(&t, log[i]);
+	for (uint32_t id; made < n; made++) {
+		logits_of(&s, vocab, logits);
+		if (sampler_pick(sampler, sampling, logits, vocab, log, t.n, t.n, &id) != 0)
+			abort();
+		if (now.ends_one_in && id == now.end)
+			break;
+		out[made] = log[tokens + made] = id;
+		s = text_push(&t, id);
+	}
+	sampler_destroy(sampler);
+	free(t.cell);
+	free(logits);
+	free(log);
+	return made;
+}
+
+void compute_logits(const struct manifest *m, const uint32_t *text, uint32_t tokens, float *logits) {
+	struct text t = text_begin(m);
+	for (uint32_t i = 0; i < tokens; i++) {
+		struct state s = text_push(&t, text[i]);
+		logits_of(&s, m->hp.vocab, logits + (size_t)i * m->hp.vocab);
+	}
+	free(t.cell);
+}
+
+/* ---- shard/forward.h ----------------------------------------------------------------------------- */
+
+size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
+	return (size_t)hp->dim * max_rows * sizeof(float) + team;
+}
+
+int forward_create(
+        struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows) {
+	struct forward *f = calloc(1, sizeof *f);
+	if (!f || !(f->written = calloc(kv->blocks, 1))) {
+		free(f);
+		return -ENOMEM;
+	}
+	f->slice = s;
+	f->kv = kv;
+	f->team = t;
+	f->hp = &s->manifest->hp;
+	f->max_rows = max_rows;
+	now.open++;
+	*out = f;
+	return 0;
+}
+
+void forward_destroy(struct forward *f) {
+	if (!f)
+		return;
+	now.open--;
+	free(f->written);
+	free(f);
+}
+
+static uint64_t *cell_at(const struct forward *f, const struct forward_seq *q, uint32_t layer, uint32_t at) {
+	return (uint64_t *)kv_keys(f->kv, q->blocks[at / KERN_KV_BLOCK], layer, 0) + at % KERN_KV_BLOCK;
+}
+
+int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+	uint32_t layers = f->slice->last - f->slice->first;
+	float *x = st->x;
+	sim_spend(layers * (now.alone + now.row * st->rows));
+	now.rows += (uint64_t)layers * st->rows;
+	if (now.fails) {
+		now.fails--;
+		snprintf(err, errlen, "layer %u: the test wants it so", f->slice->first);
+		return now.rc;
+	}
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		const struct forward_seq *q = &st->seqs[i];
+		for (uint32_t r = 0; r < q->rows; r++, x += DIM) {
+			struct state s;
+			if (!read_row(&s, x)) {
+				snprintf(err, errlen, "layer %u: a value is not finite", f->slice->first);
+				return -EDOM;
+			}
+			for (uint32_t l = 0; l < layers; l++) {
+				uint64_t sum = 0;
+				*cell_at(f, q, l, q->position + r) = cell_of(&s, f->slice->first + l);
+				for (uint32_t p = 0; p <= q->position + r; p++)
+					sum = taken_in(sum, *cell_at(f, q, l, p));
+				s.hash = mixed(sum);
+			}
+			write_row(&s, x);
+		}
+	}
+	return 0;
+}
+
+int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows) {
+	struct ends *e = malloc(sizeof *e);
+	(void)t;
+	(void)max_rows;
+	if (!e)
+		return -ENOMEM;
+	e->slice = s;
+	now.open++;
+	*out = e;
+	return 0;
+}
+
+void ends_destroy(struct ends *e) {
+	now.open -= e != NULL;
+	free(e);
+}
+
+int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) {
+	const struct manifest *m = e->slice->manifest;
+	sim_spend(now.row * rows / 8);
+	for (uint32_t i = 0; i < rows; i++) {
+		if (tokens[i] >= m->hp.vocab)
+			return -EINVAL;
+		struct state s = embedded(m, tokens[i]);
+		write_row(&s, x + (size_t)i * DIM);
+	}
+	return 0;
+}
+
+int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
+	uint32_t vocab = e->slice->manifest->hp.vocab;
+	sim_spend(now.row * rows / 8);
+	for (uint32_t i = 0; i < rows; i++) {
+		struct state s;
+		if (!read_row(&s, x + (size_t)i * DIM))
+			return -EDOM;
+		logits_of(&s, vocab, logits + (size_t)i * vocab);
+	}
+	return 0;
+}
