@@ -1,4 +1,4 @@
-/* sim/clock: virtual time.  It stands in for daemon/net/loop.c: a program that is linked with it has no other clock.
+/* sim/clock: virtual time.  It stands in for daemon/core/loop.c: a program that is linked with it has no other clock.
  *
  * Owns: the time, and all events to come, of every loop of the program.  Time moves only from one event to the next, so
  * nothing sleeps and an hour takes what its events take.  An event is a timer, a post, or something that another stand-in
@@ -8,7 +8,7 @@
  * Threads: one.  Jobs of other threads run on it as well (sim/jobs.h). */
 #ifndef TESTS_SIM_CLOCK_H
 #define TESTS_SIM_CLOCK_H
-#include "daemon/net/loop.h"
+#include "daemon/core/loop.h"
 
 /* A new run: the clock starts, no event is left.  seed 0: events run in the order in which they were made. */
 void sim_begin(uint64_t seed);

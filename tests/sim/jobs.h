@@ -1,4 +1,4 @@
-/* sim/jobs: executors on virtual time.  It stands in for daemon/cluster/loader.c, and so for the compute lane too: jobs of
+/* sim/jobs: executors on virtual time.  It stands in for daemon/core/executor.c, and so for the compute lane too: jobs of
  * an executor run one after the other, in order, as events of its loop.
  *
  * How long a job takes is what it spends itself (sim_spend, as sim/compute does) and what the test's cost says.  A held
@@ -6,7 +6,7 @@
  * Threads: one. */
 #ifndef TESTS_SIM_JOBS_H
 #define TESTS_SIM_JOBS_H
-#include "daemon/cluster/loader.h"
+#include "daemon/core/executor.h"
 
 /* Virtual nanoseconds that a job takes besides what it spends; NULL: none. */
 typedef uint64_t jobs_cost_fn(struct loop *l, loop_fn *run, void *arg);

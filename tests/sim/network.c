@@ -3,8 +3,8 @@
 
 #include "tests/sim/network.h"
 
-#include "daemon/net/greet.h"
-#include "daemon/net/socket.h"
+#include "daemon/net/handshake.h"
+#include "daemon/net/zmq_socket.h"
 #include "tests/sim/clock.h"
 
 #include <errno.h>

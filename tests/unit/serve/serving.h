@@ -4,9 +4,9 @@
  * Everything ends the test on failure. */
 #ifndef TESTS_UNIT_SERVE_SERVING_H
 #define TESTS_UNIT_SERVE_SERVING_H
-#include "daemon/serve/request.h"
-#include "daemon/serve/serve.h"
-#include "daemon/serve/worker.h"
+#include "daemon/serve/dispatch.h"
+#include "daemon/serve/gateway/request.h"
+#include "daemon/serve/stage/compute.h"
 #include "tests/sim/clock.h"
 #include "tests/sim/compute.h"
 #include "tests/sim/jobs.h"
