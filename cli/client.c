@@ -6,7 +6,7 @@
 #include "cli/progress.h"
 #include "proto/paths.h"
 #include "proto/size.h"
-#include "shard/gguf.h"
+#include "shard/gguf/gguf.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -8,10 +8,10 @@
 #include "daemon/plan/shapes.h"
 #include "daemon/text/tokenizer.h"
 #include "proto/paths.h"
-#include "shard/gguf.h"
-#include "shard/import.h"
-#include "shard/kv.h"
-#include "shard/vocab.h"
+#include "shard/forward/kv.h"
+#include "shard/gguf/gguf.h"
+#include "shard/import/import.h"
+#include "shard/model/vocab.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #include "kernels/kernels.h"
 #include "proto/descriptors.h"
 #include "proto/paths.h"
-#include "shard/store.h"
+#include "shard/store/store.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>

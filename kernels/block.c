@@ -1,6 +1,6 @@
-/* block: canonical blocks taken apart (block.h); the orders are those of layout.h. */
+/* block: canonical blocks taken apart (block.h); the orders are those of formats.h. */
 #include "kernels/block.h"
-#include "kernels/layout.h"
+#include "kernels/formats.h"
 
 const int8_t kern_iq4nl[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 

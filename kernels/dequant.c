@@ -1,8 +1,8 @@
 /* dequant: rows of weights as floats (doc/numerics.md, "Dequantised rows"), and whether they are finite.
  * Pure; any thread. */
 #include "kernels/block.h"
+#include "kernels/formats.h"
 #include "kernels/kernels.h"
-#include "kernels/layout.h"
 #include "kernels/pack.h"
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* pack: canonical rows into strips and back, driven by one table (pack.h).  Pure; any thread. */
 #include "kernels/pack.h"
-#include "kernels/layout.h"
+#include "kernels/formats.h"
 #include <string.h>
 
 #define FIELD(type, name, unit, body) \

@@ -1,7 +1,7 @@
 /* traits: what is known of every weight type, and the sizes that follow.  Pure; any thread. */
 #include "kernels/acts.h"
+#include "kernels/formats.h"
 #include "kernels/kernels.h"
-#include "kernels/layout.h"
 
 #define SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
 SIZE(q4_0, 18);

@@ -1,9 +1,9 @@
 /* Names of content, manifests, vocabularies: their bytes, and that only those bytes are taken. */
-#include "shard/content.h"
-#include "shard/gguf.h"
-#include "shard/import.h"
-#include "shard/manifest.h"
-#include "shard/vocab.h"
+#include "shard/gguf/gguf.h"
+#include "shard/import/import.h"
+#include "shard/model/manifest.h"
+#include "shard/model/vocab.h"
+#include "shard/store/content.h"
 #include "tests/ggufopen.h"
 #include "tests/where.h"
 #include <check.h>

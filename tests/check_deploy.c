@@ -2,7 +2,7 @@
 #include "daemon/deploy/deploy.h"
 #include "daemon/plan/planner.h"
 #include "proto/plan.h"
-#include "shard/import.h"
+#include "shard/import/import.h"
 #include "tests/nodes.h"
 #include <check.h>
 #include <errno.h>

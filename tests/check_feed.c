@@ -1,5 +1,5 @@
 /* Slices that are larger than the memory they may have: the same bits, in no more memory than they were given. */
-#include "shard/feed.h"
+#include "shard/forward/weight_stream.h"
 #include "tests/ggufgen.h"
 #include "tests/loaded.h"
 #include "tests/synth.h"

@@ -1,5 +1,5 @@
 /* GGUF files and models that are refused, and with which words; files that are cut off, and that are changed. */
-#include "shard/import.h"
+#include "shard/import/import.h"
 #include "tests/ggufopen.h"
 #include <check.h>
 #include <errno.h>

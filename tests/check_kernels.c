@@ -2,8 +2,8 @@
  * that the reference product is the product of the dequantised weights. */
 #include "config.h"
 #include "kernels/acts.h"
+#include "kernels/formats.h"
 #include "kernels/kernels.h"
-#include "kernels/layout.h"
 #include "kernels/pack.h"
 #include <check.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* mend: what a store has lost, torn or rotten, comes back from another node, also under the hands of who uses it. */
 #include "daemon/scrub/scrub.h"
-#include "shard/import.h"
+#include "shard/import/import.h"
 #include "tests/nodes.h"
 #include <check.h>
 #include <errno.h>

@@ -5,8 +5,8 @@
 #include "daemon/plan/planner_search.h"
 #include "daemon/plan/shapes.h"
 #include "proto/size.h"
-#include "shard/forward.h"
-#include "shard/kv.h"
+#include "shard/forward/forward.h"
+#include "shard/forward/kv.h"
 #include <check.h>
 #include <errno.h>
 #include <math.h>

@@ -3,8 +3,8 @@
 #include "daemon/plan/machines.h"
 #include "daemon/plan/planner_search.h"
 #include "daemon/plan/shapes.h"
-#include "shard/feed.h"
-#include "shard/forward.h"
+#include "shard/forward/forward.h"
+#include "shard/forward/weight_stream.h"
 #include <check.h>
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Tokenizers: the expected ids of two real vocabularies, small ones of our own, round trips, long texts. */
 #include "daemon/text/stream.h"
 #include "daemon/text/tokenizer.h"
-#include "shard/gguf.h"
+#include "shard/gguf/gguf.h"
 #include "tests/text_vocab.h"
 #include "tests/where.h"
 #include <check.h>

@@ -1,6 +1,6 @@
 /* What is made of a vocabulary that a file states badly, or not at all: pre-tokenizers, special tokens that are not there,
  * tokens that end a text; and that all of it travels with the vocabulary. */
-#include "shard/vocab.h"
+#include "shard/model/vocab.h"
 #include "tests/ggufopen.h"
 #include <check.h>
 #include <errno.h>

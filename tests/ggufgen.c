@@ -1,6 +1,6 @@
 /* ggufgen: see ggufgen.h. */
 #include "tests/ggufgen.h"
-#include "kernels/layout.h"
+#include "kernels/formats.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>

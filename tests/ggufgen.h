@@ -5,7 +5,7 @@
  * for tests and tools of tests. */
 #ifndef TESTS_GGUFGEN_H
 #define TESTS_GGUFGEN_H
-#include "shard/gguf.h"
+#include "shard/gguf/gguf.h"
 
 struct ggufgen;
 

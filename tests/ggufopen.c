@@ -1,6 +1,6 @@
 /* ggufopen: see ggufopen.h. */
 #include "tests/ggufopen.h"
-#include "shard/import.h"
+#include "shard/import/import.h"
 #include <check.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -2,8 +2,8 @@
  * 0 or what the reader returned, its words in err. */
 #ifndef TESTS_GGUFOPEN_H
 #define TESTS_GGUFOPEN_H
-#include "shard/hparams.h"
-#include "shard/vocab.h"
+#include "shard/model/hparams.h"
+#include "shard/model/vocab.h"
 #include "tests/ggufgen.h"
 
 extern char err[256];

@@ -1,6 +1,6 @@
 /* loaded: see loaded.h. */
 #include "tests/loaded.h"
-#include "shard/gguf.h"
+#include "shard/gguf/gguf.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>

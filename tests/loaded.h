@@ -1,8 +1,8 @@
 /* loaded: a model file taken through import and store into a slice of everything, for tests. */
 #ifndef TESTS_LOADED_H
 #define TESTS_LOADED_H
-#include "shard/import.h"
-#include "shard/slice.h"
+#include "shard/forward/slice.h"
+#include "shard/import/import.h"
 
 struct loaded {
 	char dir[256];

@@ -5,8 +5,8 @@
 #define TESTS_NODES_H
 #include "daemon/core/executor.h"
 #include "daemon/members/members.h"
-#include "shard/manifest.h"
-#include "shard/store.h"
+#include "shard/model/manifest.h"
+#include "shard/store/store.h"
 #include "tests/nodes_wait.h"
 
 #define NODES_MAX 4

@@ -5,7 +5,7 @@
 #ifndef TESTS_ROGUE_H
 #define TESTS_ROGUE_H
 #include "daemon/net/curve_keys.h"
-#include "shard/manifest.h"
+#include "shard/model/manifest.h"
 
 #define ROGUE_REF 77 /* of what it asks */
 #define ROGUE_WAIT_MS 15000

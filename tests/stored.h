@@ -1,8 +1,8 @@
 /* stored: a store in a folder of its own, and what tests put into it and do to its files. */
 #ifndef TESTS_STORED_H
 #define TESTS_STORED_H
-#include "shard/import.h"
-#include "shard/store.h"
+#include "shard/import/import.h"
+#include "shard/store/store.h"
 #include <sys/types.h>
 
 extern char err[256], dir[32], path[512]; /* path: of the last file that count_files met */

@@ -2,7 +2,7 @@
  * and lines of stages that run them. */
 #ifndef TESTS_SYNTH_H
 #define TESTS_SYNTH_H
-#include "shard/forward.h"
+#include "shard/forward/forward.h"
 
 struct synth_spec {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab, context;

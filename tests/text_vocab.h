@@ -4,7 +4,7 @@
  * "<|eot_id|>" (control). */
 #ifndef TESTS_TEXT_VOCAB_H
 #define TESTS_TEXT_VOCAB_H
-#include "shard/vocab.h"
+#include "shard/model/vocab.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #include "daemon/calibration/calibrate_request.h"
 #include "daemon/serve/gateway/request.h"
 #include "daemon/text/tokenizer.h"
-#include "shard/gguf.h"
+#include "shard/gguf/gguf.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * envelope. */
 #include "daemon/api/report.h"
 #include "daemon/calibration/slowness.h"
-#include "shard/store.h"
+#include "shard/store/store.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* stored: the models that are on disks or loaded, for `caravan models`: one message a model.
  * Threads: the loop. */
 #include "daemon/api/report.h"
-#include "shard/manifest.h"
+#include "shard/model/manifest.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@
 #include "daemon/calibration/disk.h"
 
 #include "daemon/core/loop.h"
-#include "shard/durable.h"
-#include "shard/feed.h"
+#include "shard/forward/weight_stream.h"
+#include "shard/store/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -13,8 +13,8 @@
 
 #include "daemon/core/loop.h"
 #include "kernels/team.h"
-#include "shard/durable.h"
-#include "shard/job.h"
+#include "shard/forward/job.h"
+#include "shard/store/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,7 +99,7 @@ static uint64_t clock_ns(clockid_t which) {
 	return clock_gettime(which, &t) ? 0 : (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Handed out in runs, as the rows of a slice are (shard/job.c): a member that is held up takes fewer. */
+/* Handed out in runs, as the rows of a slice are (shard/forward/job.c): a member that is held up takes fewer. */
 static void work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
 	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
@@ -347,7 +347,7 @@ static uint8_t *map_weights(const char *dir, size_t bytes) {
 		memset(fill, 0x3c, part);
 	if (fd >= 0) {
 		durable_discard(folder, temp);
-		/* as large as huge pages, and aligned: the kernel can map all of it so, as what is in the store (store_write.c) */
+		/* as large as huge pages, and aligned: the kernel can map all of it so, as what is in the store (shard/store/write.c) */
 		while (fill && at < bytes && durable_write_at(fd, fill, part, at) == 0)
 			at += part;
 		if (at == bytes)

@@ -9,7 +9,7 @@
 #ifndef DAEMON_CALIBRATION_SERVED_RATES_H
 #define DAEMON_CALIBRATION_SERVED_RATES_H
 #include "daemon/calibration/kernel_rates.h"
-#include "shard/manifest.h"
+#include "shard/model/manifest.h"
 
 #define SERVED_WINDOWS 8
 #define SERVED_STAGES 8

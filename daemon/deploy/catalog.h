@@ -7,8 +7,8 @@
 #ifndef DAEMON_DEPLOY_CATALOG_H
 #define DAEMON_DEPLOY_CATALOG_H
 #include "proto/wire.h"
-#include "shard/manifest.h"
-#include "shard/store.h"
+#include "shard/model/manifest.h"
+#include "shard/store/store.h"
 
 struct catalog_model {
 	char name[WIRE_NAME_MAX + 1];

@@ -7,8 +7,8 @@
 #define DAEMON_DEPLOY_DEPLOY_H
 #include "daemon/core/executor.h"
 #include "daemon/members/members.h"
-#include "shard/slice.h"
-#include "shard/vocab.h"
+#include "shard/forward/slice.h"
+#include "shard/model/vocab.h"
 
 struct deploy;
 struct transfer;

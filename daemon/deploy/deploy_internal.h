@@ -127,7 +127,7 @@ bool deploy_reaches(const struct deploy *d, const struct node_id *from, const st
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
 /* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */
 size_t deploy_others(const struct deploy *d, struct node_id *out);
-/* What is collected for a slice stays in the store until the slice holds it (shard/store.h).  0 or -ENOMEM. */
+/* What is collected for a slice stays in the store until the slice holds it (shard/store/store.h).  0 or -ENOMEM. */
 int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out);
 bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
 uint64_t deploy_memory_free(const struct deploy *d);

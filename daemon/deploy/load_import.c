@@ -7,8 +7,8 @@
 #include "daemon/plan/shapes.h"
 #include "proto/descriptors.h"
 #include "proto/paths.h"
-#include "shard/import_names.h"
-#include "shard/kv.h"
+#include "shard/forward/kv.h"
+#include "shard/import/names.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 #include "daemon/deploy/deploy_internal.h"
 
 #include "proto/size.h"
-#include "shard/kv.h"
+#include "shard/forward/kv.h"
 
 #include <errno.h>
 #include <stdarg.h>

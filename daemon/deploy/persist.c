@@ -5,7 +5,7 @@
  * rewritten whole.  So a node that was restarted can bring back a model whose coordinator is gone for good.
  * Threads: reading at the start, on the loop; writing on the loader. */
 #include "daemon/deploy/deploy_internal.h"
-#include "shard/durable.h"
+#include "shard/store/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 #include "config.h"
 
 #include "daemon/members/members_internal.h"
-#include "shard/durable.h"
+#include "shard/store/durable.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* advice: see advice.h. */
 #include "daemon/plan/advice.h"
 #include "proto/size.h"
-#include "shard/forward.h"
+#include "shard/forward/forward.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,9 +8,9 @@
 
 #include "daemon/plan/planner_search.h"
 #include "proto/size.h"
-#include "shard/feed.h"
-#include "shard/forward.h"
-#include "shard/kv.h"
+#include "shard/forward/forward.h"
+#include "shard/forward/kv.h"
+#include "shard/forward/weight_stream.h"
 
 #include <errno.h>
 #include <math.h>

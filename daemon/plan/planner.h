@@ -3,7 +3,7 @@
 #ifndef DAEMON_PLAN_PLANNER_H
 #define DAEMON_PLAN_PLANNER_H
 #include "proto/wire.h"
-#include "shard/manifest.h"
+#include "shard/model/manifest.h"
 
 struct planner_node {
 	struct node_id id;

@@ -3,8 +3,8 @@
 
 #include "kernels/thread.h"
 #include "proto/size.h"
-#include "shard/manifest.h"
-#include "shard/store.h"
+#include "shard/model/manifest.h"
+#include "shard/store/store.h"
 
 #include <errno.h>
 #include <pthread.h>

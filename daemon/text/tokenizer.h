@@ -6,7 +6,7 @@
  * Immutable once made, so any thread may encode at any time. */
 #ifndef DAEMON_TEXT_TOKENIZER_H
 #define DAEMON_TEXT_TOKENIZER_H
-#include "shard/vocab.h"
+#include "shard/model/vocab.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -8,8 +8,8 @@
  * Invariant: a file is opened only while its key is the one that its names were found under.
  * Threads: the loop, but for what says thread. */
 #include "daemon/transfer/transfer_internal.h"
-#include "shard/gguf.h"
-#include "shard/import_names.h"
+#include "shard/gguf/gguf.h"
+#include "shard/import/names.h"
 
 #include <dirent.h>
 #include <errno.h>

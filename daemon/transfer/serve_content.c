@@ -8,7 +8,7 @@
  * Threads: the loop, but for what says reader. */
 #include "daemon/transfer/transfer_internal.h"
 
-#include "shard/store.h"
+#include "shard/store/store.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -13,8 +13,8 @@
 #define DAEMON_TRANSFER_TRANSFER_H
 #include "daemon/core/executor.h"
 #include "daemon/members/members.h"
-#include "shard/import.h"
-#include "shard/store.h"
+#include "shard/import/import.h"
+#include "shard/store/store.h"
 
 #define TRANSFER_FLIGHT (1u << 20)
 #define TRANSFER_PARCELS 8

@@ -47,7 +47,7 @@ INLINE __m256 vec_stripes(__m256 stripes, vec e) {
 	return _mm256_add_ps(stripes, e);
 }
 
-#include "kernels/avx2/attention.h"
+#include "kernels/avx2/attention_tmpl.h"
 
 void avx2_span_f16(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
         size_t head_size, float scale, void *scratch) {

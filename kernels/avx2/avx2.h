@@ -1,7 +1,7 @@
 /* avx2: the rungs for x86 processors with AVX2, FMA and F16C.  Private to them.
  *
  * Two rungs come from the sources of this folder: "avx2", and "avxvnni" for processors that multiply and add bytes in one
- * step without having AVX-512.  quants_32.c, quants_256.c and rung.c are compiled once for each, with AVX_VNNI defined for the
+ * step without having AVX-512.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX_VNNI defined for the
  * latter; the quants once more, with AVX512_VNNI, for the few columns of that rung.  What is neither is the same for all.
  *
  * A vector of eight 32-bit lanes is the eight rows of a strip; a lane of bytes is four neighbouring

@@ -1,5 +1,5 @@
 /* The products of the K types, with blocks of 256. */
-#include "kernels/avx2/quants.h"
+#include "kernels/avx2/quants_tmpl.h"
 
 MUL(q2_k, KERN_Q2_K)
 MUL(q3_k, KERN_Q3_K)

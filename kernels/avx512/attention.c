@@ -74,7 +74,7 @@ INLINE __m256 vec_stripes(__m256 stripes, vec e) {
 	return _mm256_add_ps(stripes, _mm512_extractf32x8_ps(e, 1));
 }
 
-#include "kernels/avx2/attention.h"
+#include "kernels/avx2/attention_tmpl.h"
 
 void avx512_span_f16(const struct kern_query *q, size_t nq, const void *const *keys,
         const void *const *values, size_t head_size, float scale, void *scratch) {

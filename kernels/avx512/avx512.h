@@ -1,7 +1,7 @@
 /* avx512: the rungs for x86 processors with AVX-512 (F, BW, DQ, VL).  Private to them.
  *
  * Two rungs come from the sources of this folder: "avx512", and "avx512vnni" for processors that multiply and
- * add bytes in one step.  quants_32.c, quants_256.c and rung.c are compiled once for each, with AVX512_VNNI
+ * add bytes in one step.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX512_VNNI
  * defined for the latter.  Attention is the same for both; what is neither is the avx2
  * rung's: those processors have it too.
  *

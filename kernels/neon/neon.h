@@ -1,7 +1,7 @@
 /* neon: the rungs for aarch64.  Private to them.
  *
  * Two rungs come from the sources of this folder: "neon", which every aarch64 processor runs, and "dotprod",
- * for those with the four-element dot product (ARMv8.2 and later).  quants_32.c, quants_256.c and rung.c are
+ * for those with the four-element dot product (ARMv8.2 and later).  quants_32.c, quants_256.c and ops_table.c are
  * compiled once for each, with NEON_DOTPROD defined for the latter; what has no use for a dot product is
  * compiled once and shared.
  *

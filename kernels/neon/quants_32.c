@@ -1,5 +1,5 @@
 /* The products of the types with blocks of 32. */
-#include "kernels/neon/quants.h"
+#include "kernels/neon/quants_tmpl.h"
 
 MUL(q4_0, KERN_Q4_0)
 MUL(q4_1, KERN_Q4_1)

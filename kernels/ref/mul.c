@@ -2,7 +2,7 @@
  * A block of a row is gathered out of the strip and taken apart once for TILE columns.  Pure. */
 #include "kernels/acts.h"
 #include "kernels/block.h"
-#include "kernels/layout.h"
+#include "kernels/formats.h"
 #include "kernels/pack.h"
 #include "kernels/ref/ref.h"
 #include <math.h>

@@ -75,7 +75,7 @@ void bench_create(struct bench *b, const struct kern_ops *ops, unsigned threads,
 		z = z * 6364136223846793005u + 1442695040888963407u;
 		pattern[i] = ((z ^ z >> 29) & 0x3f3f3f3f3f3f3f3fu) | 0x2020202020202020u;
 	}
-	/* in huge pages, as a slice is mapped (shard/store_write.c) */
+	/* in huge pages, as a slice is mapped (shard/store/write.c) */
 	b->memory = aligned_alloc(HUGE_PAGE, (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
 	if (!b->memory)
 		no_memory(bytes);

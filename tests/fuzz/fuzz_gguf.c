@@ -1,6 +1,6 @@
 /* The whole way of a foreign file: tables, shape, vocabulary, names. */
-#include "shard/gguf.h"
-#include "shard/import.h"
+#include "shard/gguf/gguf.h"
+#include "shard/import/import.h"
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 /* A manifest that is taken encodes to the bytes that it came from. */
-#include "shard/manifest.h"
+#include "shard/model/manifest.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* A vocabulary that is taken encodes to the bytes that it came from. */
-#include "shard/vocab.h"
+#include "shard/model/vocab.h"
 #include <stdlib.h>
 #include <string.h>
 

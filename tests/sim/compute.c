@@ -1,7 +1,7 @@
 /* sim/compute: see compute.h. */
 #include "tests/sim/compute.h"
 
-#include "shard/pass.h"
+#include "shard/forward/forward_internal.h"
 #include "tests/sim/clock.h"
 
 #include <errno.h>
@@ -217,7 +217,7 @@ void compute_logits(const struct manifest *m, const uint32_t *text, uint32_t tok
 	free(t.cell);
 }
 
-/* ---- shard/forward.h ----------------------------------------------------------------------------- */
+/* ---- shard/forward/forward.h ----------------------------------------------------------------------------- */
 
 size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
 	return (size_t)hp->dim * max_rows * sizeof(float) + team;

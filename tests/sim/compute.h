@@ -1,5 +1,5 @@
-/* sim/compute: a model that costs nothing to compute.  It stands in for shard/forward.c, attention.c and ends.c; the checks of
- * a step (shard/forward_check.c) and the memory of KV blocks (shard/kv.c) are the product's.
+/* sim/compute: a model that costs nothing to compute.  It stands in for shard/forward/forward.c, attention.c and ends.c; the checks of
+ * a step (shard/forward/check.c) and the memory of KV blocks (shard/forward/kv.c) are the product's.
  *
  * The model: a row is its token and a hash.  A layer mixes the hash, writes it to its position's cell of the KV block, and
  * takes in the cells of all positions up to its own.  The hash after the last layer decides the next token: mostly the one
@@ -10,7 +10,7 @@
 #ifndef TESTS_SIM_COMPUTE_H
 #define TESTS_SIM_COMPUTE_H
 #include "daemon/text/sampler.h"
-#include "shard/forward.h"
+#include "shard/forward/forward.h"
 
 #define COMPUTE_FIRST (3 + 'a') /* the round of letters, as tokens of a SentencePiece vocabulary */
 #define COMPUTE_ROUND 16

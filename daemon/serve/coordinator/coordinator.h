@@ -10,7 +10,7 @@
 #include "daemon/net/peers.h"
 #include "daemon/serve/stage/compute.h"
 #include "daemon/text/tokenizer.h"
-#include "shard/slice.h"
+#include "shard/forward/slice.h"
 
 struct coordinator;
 

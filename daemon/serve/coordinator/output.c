@@ -2,7 +2,7 @@
  * small beside the weights that it reads. */
 #include "daemon/serve/coordinator/output.h"
 #include "proto/wire.h"
-#include "shard/forward.h"
+#include "shard/forward/forward.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include "daemon/net/payload.h"
 #include "daemon/text/sampler.h"
 #include "kernels/team.h"
-#include "shard/slice.h"
+#include "shard/forward/slice.h"
 #include <stdbool.h>
 
 struct head;

@@ -6,7 +6,7 @@
 #include "daemon/serve/stage/pace.h"
 #include "proto/plan.h"
 #include "proto/size.h"
-#include "shard/forward.h"
+#include "shard/forward/forward.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #define DAEMON_SERVE_STAGE_STAGE_H
 #include "daemon/net/peers.h"
 #include "daemon/serve/stage/compute.h"
-#include "shard/slice.h"
+#include "shard/forward/slice.h"
 
 struct stage;
 

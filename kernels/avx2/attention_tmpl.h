@@ -1,0 +1,357 @@
+/* Attention over one span, for the rungs of x86: instantiated by attention.c of this folder and of avx512/, each with its
+ * width of vector.
+ *
+ * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Memory is what attention waits for, so each panel of
+ * a block is brought into the first cache once, from end to end, and met by all queries of the call, a tile of them at
+ * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a panel is read,
+ * the next one is asked for (but see ahead_of).
+ *
+ * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
+ * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
+ * computed from whatever is there and never looked at.
+ * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
+ * Positions that only some queries of a tile see are done for each query alone.
+ * Whoever includes it has defined: `vec`, a vector of LANES floats, and what is done with it (vec_*); QUERIES, of a tile at
+ * most, and QUERIES_Q8, of a tile over bytes, whose scales of lanes take registers too.
+ * Pure; any thread. */
+#ifndef KERNELS_AVX2_ATTENTION_TMPL_H
+#define KERNELS_AVX2_ATTENTION_TMPL_H
+#include <math.h>
+
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/common.h"
+#include "kernels/avx2/vector.h"
+#include "kernels/kernels.h"
+#include "kernels/kvlayout.h"
+
+#define GROUPS (KV_LANES / LANES)
+
+/* How many of the `left` queries that are left go in one tile: the last two tiles are alike. */
+INLINE size_t tile_of(size_t left, const enum kern_kv type) {
+	const size_t most = type == KERN_KV_F16 ? QUERIES : QUERIES_Q8;
+	return left > most && left < 2 * most ? (left + 1) / 2 : min_size(left, most);
+}
+
+/* Calls with the number of queries as a constant. */
+#define TILE(nq, call) \
+	switch (nq) { \
+	case 1: \
+		call(1); \
+		break; \
+	case 2: \
+		call(2); \
+		break; \
+	case 3: \
+		call(3); \
+		break; \
+		TILE_WIDE(call) \
+	}
+#if QUERIES > 3
+#define TILE_WIDE(call) \
+	case 4: \
+		call(4); \
+		break; \
+	case 5: \
+		call(5); \
+		break; \
+	case 6: \
+		call(6); \
+		break; \
+	case 7: \
+		call(7); \
+		break; \
+	case 8: \
+		call(8); \
+		break;
+#else
+#define TILE_WIDE(call)
+#endif
+
+/* What is asked for while a panel is walked: so many bytes a row, as many as it has.  Into the second cache: a request that
+ * the first cache makes holds one of its few buffers until memory answers, and the loads that are due wait for one. */
+struct ahead {
+	const char *at;
+	size_t step; /* 0 when it was asked for before */
+};
+
+/* LANES lanes of a row. */
+INLINE vec lanes_at(const uint8_t *row, size_t g, vec scale, const enum kv_panel kind) {
+	if (kind == HALVES)
+		return vec_halves(row + g * LANES * 2);
+	return vec_mul(vec_bytes(row + g * LANES), scale);
+}
+
+/* a[i][g] = fma(x[i][t], lanes g * LANES.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes, a
+ * vector a group, or of rows, a float each. */
+INLINE void walk(vec *a, const float *const *x, const uint8_t *panel, size_t rows, struct ahead ahead,
+        const void *scale, const enum kv_panel kind, const size_t nq) {
+	const size_t row_bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
+	vec lane[GROUPS];
+	if (kind == LANE_SCALES) {
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++)
+			lane[g] = vec_halves((const uint8_t *)scale + g * LANES * 2);
+	}
+	for (size_t t = 0; t < rows; t++, ahead.at += ahead.step) {
+		vec k[QUERIES], row = vec_zero();
+		_mm_prefetch(ahead.at, _MM_HINT_T1);
+		if (kind == ROW_SCALES)
+			row = vec_set1(((const float *)scale)[t]);
+		UNROLL
+		for (size_t i = 0; i < nq; i++)
+			k[i] = vec_set1(x[i][t]);
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++) {
+			vec v = lanes_at(panel + t * row_bytes, g, kind == LANE_SCALES ? lane[g] : row, kind);
+			UNROLL
+			for (size_t i = 0; i < nq; i++)
+				a[i * GROUPS + g] = vec_fmadd(k[i], v, a[i * GROUPS + g]);
+		}
+		UNROLL
+		for (size_t i = 0; i < nq * GROUPS; i++)
+			VEC_PIN(a[i]);
+	}
+}
+
+/* z[i][0..KV_LANES) = scale * q[i] . keys of the panel. */
+INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *panel, size_t head_size,
+        float scale, struct ahead ahead, const enum kern_kv type, const size_t nq) {
+	vec a[QUERIES * GROUPS];
+	const float *x[QUERIES];
+	UNROLL
+	for (size_t i = 0; i < nq; i++)
+		x[i] = q[i].q;
+	UNROLL
+	for (size_t i = 0; i < nq * GROUPS; i++)
+		a[i] = vec_zero();
+	if (type == KERN_KV_F16) {
+		walk(a, x, panel, head_size, ahead, NULL, HALVES, nq);
+	} else {
+		for (size_t d = 0; d < head_size; d += KV_LANES) {
+			walk(a, x, panel + KV_Q8_KEY_SCALES, KV_LANES, ahead, panel, LANE_SCALES, nq);
+			panel += KV_Q8_KEYS;
+			ahead.at += KV_LANES * ahead.step;
+			UNROLL
+			for (size_t i = 0; i < nq; i++)
+				x[i] += KV_LANES;
+		}
+	}
+	UNROLL
+	for (size_t i = 0; i < nq; i++) {
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++)
+			vec_store(z + i * KERN_SPAN + g * LANES, vec_mul(vec_set1(scale), a[i * GROUPS + g]));
+	}
+}
+
+INLINE void score_panel(float *z, const struct kern_query *q, size_t nq, const uint8_t *panel,
+        size_t head_size, float scale, struct ahead ahead, const enum kern_kv type){
+#define SCORE(n) score_tile(z, q, panel, head_size, scale, ahead, type, n)
+        TILE(nq, SCORE)
+#undef SCORE
+}
+
+/* Eight scores to exponentials, in place, added to their stripes. */
+INLINE __m256 exponentials8(float *z, __m256 max, __m256 stripes) {
+	__m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(z), max));
+	_mm256_storeu_ps(z, e);
+	return _mm256_add_ps(stripes, e);
+}
+
+/* LANES of them. */
+INLINE __m256 vec_exponentials(float *z, vec max, __m256 stripes) {
+	vec e = vec_exp(vec_sub(vec_load(z), max));
+	vec_store(z, e);
+	return vec_stripes(stripes, e);
+}
+
+/* Scores to exponentials, in place; the span's maximum and sum. */
+static void soften(float *z, size_t count, float *max, float *sum) {
+	const __m256 low = _mm256_set1_ps(-INFINITY);
+	const __m256 valid = _mm256_castsi256_ps(lanes_below(count % 8));
+	size_t whole = count / 8 * 8;
+	/* max_ps(z, m) is z > m ? z : m, so a NaN is not taken. */
+	__m256 m = low;
+	for (size_t p = 0; p < whole; p += 8)
+		m = _mm256_max_ps(_mm256_loadu_ps(z + p), m);
+	if (whole < count)
+		m = _mm256_max_ps(_mm256_blendv_ps(low, _mm256_loadu_ps(z + whole), valid), m);
+	__m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+	h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+	h = _mm_max_ss(h, _mm_movehdup_ps(h));
+	*max = _mm_cvtss_f32(h) + 0.0f; /* a zero becomes +0, as in the reference */
+	m = _mm256_set1_ps(*max);
+	__m256 s = _mm256_setzero_ps();
+	size_t p = 0;
+	for (; p + LANES <= count; p += LANES)
+		s = vec_exponentials(z + p, vec_set1(*max), s);
+	for (; p < whole; p += 8)
+		s = exponentials8(z + p, m, s);
+	if (whole < count) { /* +0 added to a sum of exponentials leaves it as it is */
+		__m256 e = _mm256_and_ps(exp8(_mm256_sub_ps(_mm256_loadu_ps(z + whole), m)), valid);
+		_mm256_storeu_ps(z + whole, e);
+		s = _mm256_add_ps(s, e);
+	}
+	*sum = tree8(s);
+}
+
+/* q[i].o[d..] += sum of e[i][p] * row p of a panel of dimensions d.., for p < n, i < nq.  scale: of the rows. */
+INLINE void value_tile(const float *e, const struct kern_query *q, const uint8_t *panel, size_t n, size_t d,
+        struct ahead ahead, const float *scale, const enum kern_kv type, const size_t nq) {
+	vec a[QUERIES * GROUPS];
+	const float *x[QUERIES];
+	UNROLL
+	for (size_t i = 0; i < nq; i++) {
+		x[i] = e + i * KERN_SPAN;
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++)
+			a[i * GROUPS + g] = vec_load(q[i].o + d + g * LANES);
+	}
+	walk(a, x, panel, n, ahead, scale, type == KERN_KV_F16 ? HALVES : ROW_SCALES, nq);
+	UNROLL
+	for (size_t i = 0; i < nq; i++) {
+		UNROLL
+		for (size_t g = 0; g < GROUPS; g++)
+			vec_store(q[i].o + d + g * LANES, a[i * GROUPS + g]);
+	}
+}
+
+/* The same of a narrower panel of halves, for one query. */
+static void value_rest(
+        const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
+	size_t g = 0;
+	for (; g + 8 <= width; g += 8) {
+		__m256 a = _mm256_loadu_ps(q->o + d + g);
+		for (size_t p = 0; p < n; p++)
+			a = _mm256_fmadd_ps(
+			        _mm256_broadcast_ss(e + p), load_halves(panel + p * width + g), a);
+		_mm256_storeu_ps(q->o + d + g, a);
+	}
+	for (; g < width; g++) {
+		float a = q->o[d + g];
+		for (size_t p = 0; p < n; p++)
+			a = fmaf(e[p], _cvtsh_ss(panel[p * width + g]), a);
+		q->o[d + g] = a;
+	}
+}
+
+/* A panel of values: rows, a position each, of `width` lanes. */
+struct values {
+	const uint8_t *row;
+	size_t row_bytes, width;
+	const float *scale; /* of each row, where they have some */
+};
+
+/* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
+INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, const struct values *v,
+        size_t from, size_t to, size_t d, struct ahead ahead, const enum kern_kv type) {
+	if (from >= to)
+		return;
+	const uint8_t *row = v->row + from * v->row_bytes;
+	const float *scale = v->scale + from;
+	e += from;
+	if (type == KERN_KV_F16 && v->width < KV_LANES) {
+		for (size_t i = 0; i < nq; i++)
+			value_rest(e + i * KERN_SPAN, q + i, (const uint16_t *)(const void *)row, to - from,
+			        d, v->width);
+		return;
+	}
+#define VALUE(n) value_tile(e, q, row, to - from, d, ahead, scale, type, n)
+	TILE(nq, VALUE)
+#undef VALUE
+}
+
+/* All queries that see it against the panel of keys of positions from `position` on. */
+INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, struct ahead ahead,
+        size_t position, size_t head_size, float scale, float *z, const enum kern_kv type) {
+	for (size_t i = 0, n; i < nq; i += n) {
+		size_t seen = 0;
+		n = tile_of(nq - i, type);
+		for (size_t j = i; j < i + n; j++)
+			seen = q[j].count > seen ? q[j].count : seen;
+		if (seen <= position)
+			continue;
+		score_panel(z + i * KERN_SPAN + position, q + i, n, panel, head_size, scale, ahead, type);
+		ahead.step = 0;
+	}
+}
+
+/* All queries against the panel of a block's values that starts at dimension d. */
+INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v, struct ahead ahead,
+        size_t block, size_t d, const float *z, const enum kern_kv type) {
+	for (size_t i = 0, n; i < nq; i += n) {
+		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
+		size_t shared = KERN_SPAN;
+		n = tile_of(nq - i, type);
+		for (size_t j = i; j < i + n; j++)
+			shared = min_size(shared, q[j].count);
+		shared = kv_in_block(shared, block);
+		value_panel(e, q + i, n, v, 0, shared, d, ahead, type);
+		for (size_t j = 0; j < n; j++)
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
+			        kv_in_block(q[i + j].count, block), d, ahead, type);
+		ahead.step = 0;
+	}
+}
+
+/* Bytes of a panel of keys, and of a whole panel of values. */
+INLINE size_t key_panel(size_t head_size, const enum kern_kv type) {
+	return type == KERN_KV_F16 ? KV_LANES * head_size * 2 : head_size / KV_LANES * KV_Q8_KEYS;
+}
+
+INLINE size_t value_panel_bytes(const enum kern_kv type) {
+	return type == KERN_KV_F16 ? KERN_KV_BLOCK * KV_LANES * 2 : KV_Q8_VALUES;
+}
+
+/* Bytes that lie ahead for every row that is walked: those of a panel over its rows. */
+INLINE size_t step_of(const enum kern_kv type) {
+	return type == KERN_KV_F16 ? KV_LANES * 2 : KV_Q8_KEYS / KV_LANES;
+}
+
+/* Nothing where the processor sees by itself what comes, and few queries wait for it. */
+INLINE struct ahead ahead_of(const void *panel, const void *next, size_t nq, const enum kern_kv type) {
+	if (avx2_fetches_near && nq <= 4)
+		return (struct ahead){panel, 0};
+	return (struct ahead){next, step_of(type)};
+}
+
+INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
+        size_t head_size, float scale, float *z, const enum kern_kv type) {
+	size_t most = 0;
+	float row_scale[KERN_KV_BLOCK];
+	for (size_t i = 0; i < nq; i++)
+		most = q[i].count > most ? q[i].count : most;
+	for (size_t p = 0, end; p < most; p = end) {
+		const uint8_t *panel = (const uint8_t *)keys[p / KERN_KV_BLOCK] +
+		                       p % KERN_KV_BLOCK / KV_LANES * key_panel(head_size, type);
+		end = p + KV_LANES;
+		const void *next = end >= most                ? values[0]
+		                   : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
+		                                              : panel + key_panel(head_size, type);
+		score(q, nq, panel, ahead_of(panel, next, nq, type), p, head_size, scale, z, type);
+	}
+	for (size_t i = 0; i < nq; i++) {
+		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
+		for (size_t d = 0; d < head_size; d++)
+			q[i].o[d] = 0.0f;
+	}
+	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
+		for (size_t d = 0; d < head_size; d += KV_LANES) {
+			const uint8_t *panel =
+			        (const uint8_t *)values[b] + d / KV_LANES * value_panel_bytes(type);
+			const void *next = panel + value_panel_bytes(type);
+			if (d + KV_LANES >= head_size)
+				next = values[(b + 1) * KERN_KV_BLOCK < most ? b + 1 : b];
+			struct values v = {.row = panel, .width = kv_width(head_size, d), .scale = row_scale};
+			v.row_bytes = v.width * 2;
+			if (type == KERN_KV_Q8_0) {
+				for (size_t i = 0; i < KERN_KV_BLOCK; i += 8)
+					_mm256_storeu_ps(row_scale + i, load_halves(panel + i * 2));
+				v.row += KV_Q8_VALUE_SCALES;
+				v.row_bytes = KV_LANES;
+			}
+			gather(q, nq, &v, ahead_of(panel, next, nq, type), b, d, z, type);
+		}
+}
+
+#endif

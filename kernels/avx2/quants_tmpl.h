@@ -1,0 +1,611 @@
+/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them; for each rung that avx2.h
+ * names.
+ *
+ * One column (decode) reads weights strip by strip, from one end to the other, and asks for what comes: for how far and
+ * into which cache see avx2.h.  A few meet the weights as they lie in memory, a strip or two at a time.  More unpack two strips
+ * of a piece of the width into a panel and run all columns of a tile over it, four at a time; it stays in the second cache
+ * beside them, and the float accumulators wait in `sums` between pieces.  A row's additions keep the order of
+ * doc/numerics.md in every way. */
+#ifndef KERNELS_AVX2_QUANTS_TMPL_H
+#define KERNELS_AVX2_QUANTS_TMPL_H
+#include "kernels/acts.h"
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/unpack.h"
+
+enum {
+	STRIPS = 2,   /* strips of a panel */
+	COLS = 4,     /* columns over a panel at once */
+	TILE = 64,    /* columns that share an unpacked panel */
+	FEW = 8,      /* columns that are better met by packed weights, all of them by a strip at once */
+	PIECE = 2048, /* elements of the width in a panel */
+	PIECE_32 = PIECE / 32,
+	PIECE_256 = PIECE / 256,
+	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
+	NEAR = 4096, /* bytes from a block to what is asked for, if that comes into the first cache, */
+	FAR = 6144   /* and if into the second */
+};
+
+/* The parts of an activation row (kernels/acts.h). */
+struct column {
+	const uint8_t *d, *repair, *sum, *q;
+};
+
+INLINE size_t block_of(enum kern_type t) {
+	switch (t) {
+	case KERN_Q2_K:
+	case KERN_Q3_K:
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+	case KERN_Q6_K:
+		return 256;
+	default:
+		return 32;
+	}
+}
+
+INLINE struct column column(enum kern_type t, const void *x, size_t n) {
+	const uint8_t *p = x;
+	if (block_of(t) == 32) {
+		struct acts_q8_32 at = acts_q8_32(n);
+		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
+	}
+	struct acts_q8_256 at = acts_q8_256(n);
+	return (struct column){
+	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
+}
+
+/* A block of a strip, its head and its body. */
+INLINE size_t block_bytes(enum kern_type t) {
+	return 8 * (head_bytes(t) + body_bytes(t));
+}
+
+INLINE const uint8_t *strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
+	return (const uint8_t *)w + index * (n / block_of(t)) * block_bytes(t);
+}
+
+INLINE const uint8_t *body_of(enum kern_type t, const uint8_t *block) {
+	return block + 8 * head_bytes(t);
+}
+
+/* A block that meets few columns, and what is to be asked for meanwhile, block_bytes of it. */
+struct block {
+	const uint8_t *at, *next;
+};
+
+/* Accumulators of a strip and a column. */
+struct sum {
+	__m256 a, m;
+};
+
+INLINE __m256 result(enum kern_type t, struct sum s) {
+	if (!has_minima(t))
+		return s.a;
+	return block_of(t) == 32 ? _mm256_add_ps(s.a, s.m) : _mm256_sub_ps(s.a, s.m);
+}
+
+INLINE __m256i widen(__m256i v) {
+	return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
+}
+
+/* The integer arithmetic of the rungs.  A word is four bytes u of weights in every lane, signed or not as the type has
+ * them, times the four bytes q of an activation word.  Of so many words sums are folded into 32 bits.  Where weights have
+ * an offset, sums start at start_of(): words of the activations' repair, which are -8 times the sum of the quants of a
+ * block of 32, or -32 times that of 16 elements, in two halves (kernels/acts.h). */
+#ifdef AVX2_VNNI
+#ifdef AVX_VNNI
+#define add_products _mm256_dpbusd_avx_epi32
+#define add_pairs _mm256_dpwssd_avx_epi32
+#else
+#define add_products _mm256_dpbusd_epi32
+#define add_pairs _mm256_dpwssd_epi32
+#endif
+
+/* A step adds four products to 32 bits: whatever there is fits. */
+INLINE int words_32(enum kern_type t) {
+	return 8;
+}
+
+INLINE __m256i start_of(enum kern_type t, __m256i repair) {
+	if (t == KERN_Q3_K)
+		return _mm256_srai_epi32(widen(repair), 3);
+	return _mm256_madd_epi16(repair, _mm256_set1_epi16(is_biased(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
+}
+
+INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
+	return add_products(v, u, q);
+}
+
+INLINE __m256i add_sums(enum kern_type t, __m256i a, __m256i b) {
+	return _mm256_add_epi32(a, b);
+}
+
+INLINE __m256i fold_32(enum kern_type t, __m256i v) {
+	return v;
+}
+
+INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
+	if (is_narrow(t))
+		return add_pairs(total, v, sc);
+	return _mm256_add_epi32(total, _mm256_mullo_epi32(v, sc));
+}
+#else
+INLINE int words_32(enum kern_type t) {
+	return is_signed(t) ? 8 : group(t) / 4;
+}
+
+INLINE __m256i start_of(enum kern_type t, __m256i repair) {
+	return t == KERN_Q3_K   ? _mm256_srai_epi16(repair, 3)
+	       : t == KERN_Q5_0 ? _mm256_add_epi16(repair, repair)
+	                        : repair;
+}
+
+/* Signed bytes times signed bytes, in pairs, are at most 2 * 128 * 127 each: these are widened at once. */
+INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
+	if (is_signed(t))
+		return _mm256_add_epi32(
+		        v, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(u), _mm256_sign_epi8(q, u))));
+	return _mm256_add_epi16(v, _mm256_maddubs_epi16(u, q));
+}
+
+INLINE __m256i add_sums(enum kern_type t, __m256i a, __m256i b) {
+	return is_signed(t) ? _mm256_add_epi32(a, b) : _mm256_add_epi16(a, b);
+}
+
+INLINE __m256i fold_32(enum kern_type t, __m256i v) {
+	return is_signed(t) ? v : widen(v);
+}
+
+INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
+	return _mm256_add_epi32(total, _mm256_madd_epi16(v, sc));
+}
+#endif
+
+/* The start of the sums of block i of 32, or of 16 elements of a block of 256. */
+INLINE __m256i start(enum kern_type t, const struct column *x, size_t i) {
+	return has_offset(t) ? start_of(t, spread(x->repair, i)) : _mm256_setzero_si256();
+}
+
+/* The same for a piece of the width, found once for all strips. */
+typedef int32_t starts[GROUPS];
+
+INLINE void find_starts(
+        enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
+	size_t words = block_of(t) == 32 ? 1 : 16;
+	if (has_offset(t))
+		for (size_t c = 0; c < cols; c++)
+			for (size_t i = 0; i < (last - first) * words; i += 8)
+				_mm256_storeu_si256((__m256i *)(to[c] + i),
+				        start_of(t, load(x[c].repair + 4 * (first * words + i))));
+}
+
+INLINE __m256i start_found(enum kern_type t, const starts *from, size_t i) {
+	return has_offset(t) ? _mm256_set1_epi32((*from)[i]) : _mm256_setzero_si256();
+}
+
+/* Where the piece of so many blocks that begins with block b ends. */
+INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
+	return blocks - b < piece ? blocks : b + piece;
+}
+
+/* With `strips` side by side, what lies beyond a strip's end is in the one that takes its place. */
+INLINE struct block block_at(enum kern_type t, const uint8_t *strip, size_t strips, size_t n, size_t b) {
+	size_t bytes = n / block_of(t) * block_bytes(t), at = b * block_bytes(t);
+	size_t next = at + (avx2_fetches_near ? NEAR : FAR);
+	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes)};
+}
+
+/* Asks for the lines `from` to `to` of what is to be asked for with a block. */
+INLINE void fetch(const struct block *block, size_t from, size_t to) {
+	if (avx2_fetches_near)
+		for (size_t i = from / 64 * 64; i < to; i += 64)
+			_mm_prefetch((const char *)block->next + i, _MM_HINT_T0);
+	else
+		for (size_t i = from / 64 * 64; i < to; i += 64)
+			_mm_prefetch((const char *)block->next + i, _MM_HINT_T1);
+}
+
+/* Decode: the integer sum of a block of 32.  Two chains of additions: one would be longer than what the processor sees of
+ * the next blocks. */
+INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
+	const uint8_t *q = x->q + b * 32;
+	__m256i total = _mm256_setzero_si256(), v[2];
+	int words = words_32(t);
+	UNROLL for (int g = 0; g < 8 / words; g++) {
+		v[0] = start(t, x, b);
+		v[1] = _mm256_setzero_si256();
+		UNROLL for (int w = g * words; w < g * words + words; w++) {
+			v[w % 2] = add_word(t, v[w % 2], word_32(t, body, w), spread(q, (size_t)w));
+			PIN(v[w % 2]);
+		}
+		__m256i sum = fold_32(t, add_sums(t, v[0], v[1]));
+		total = g ? _mm256_add_epi32(total, sum) : sum;
+	}
+	return total;
+}
+
+INLINE void decode_32(enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
+	fetch(&block, 0, block_bytes(t));
+	__m256i i = dot_32(t, body_of(t, block.at), x, b);
+	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at), dx), _mm256_cvtepi32_ps(i), s->a);
+	if (has_minima(t))
+		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at + 16), dx),
+		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
+}
+
+/* Adds to j the sum over sub-blocks of minima times sums of quants. */
+INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const struct column *x, size_t b) {
+	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) {
+		__m256i sums = spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k);
+		j = _mm256_add_epi32(j, _mm256_madd_epi16(mn[k], sums));
+	}
+	return j;
+}
+
+/* Adds a block of 256 whose integer sums are i. */
+INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct scales *h,
+        const struct column *x, size_t b) {
+	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(h->d, dx), _mm256_cvtepi32_ps(i), s->a);
+	if (has_minima(t)) {
+		__m256i j = dot_minima(t, _mm256_setzero_si256(), h->mn, x, b);
+		s->m = _mm256_fmadd_ps(_mm256_mul_ps(h->dmin, dx), _mm256_cvtepi32_ps(j), s->m);
+	}
+}
+
+/* A step takes the groups that share bytes of the body, so that these are loaded once. */
+INLINE void decode_256(
+        enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
+	int words = group(t) / 4, groups = t == KERN_Q4_K || t == KERN_Q5_K ? 2 : 4;
+	const uint8_t *q = x->q + b * 256, *body = body_of(t, block.at);
+	struct scales scales;
+	__m256i i = _mm256_setzero_si256();
+	HIDE(q);
+	read_scales(t, &scales, block.at);
+	int steps = 64 / words / groups;
+	UNROLL for (int step = 0; step < steps; step++) {
+		/* the first group of the step, and how far apart they are: 8 words */
+		int first = words == 8 ? groups * step : step / 2 * 2 * groups + step % 2, apart = 8 / words;
+		__m256i v[4];
+		fetch(&block, block_bytes(t) * (size_t)step / (size_t)steps,
+		        block_bytes(t) * (size_t)(step + 1) / (size_t)steps);
+		UNROLL for (int w = 0; w < words; w++) {
+			UNROLL for (int g = 0; g < groups; g++) {
+				int at_group = first + g * apart, word = at_group * words + w;
+				if (w == 0)
+					v[g] = start(t, x, b * 16 + (size_t)at_group);
+				v[g] = add_word(t, v[g],
+				        word_256(t, body, word / part_words(t), word % part_words(t)),
+				        spread(q, (size_t)word));
+				PIN(v[g]);
+			}
+		}
+		UNROLL for (int g = 0; g < groups; g++) {
+			int at_group = first + g * apart;
+			i = fold_256(t, i, v[g], scales.sc[at_group * group(t) * sub_blocks(t) / 256]);
+		}
+	}
+	finish_256(t, s, i, &scales, x, b);
+}
+
+INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
+	struct column c = column(t, x, n);
+	for (size_t k = 0; k < (rows + 7) / 8; k++) {
+		const uint8_t *strip = strip_at(t, w, k, n);
+		struct sum s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+		for (size_t b = 0; b < n / block_of(t); b++) {
+			struct block block = block_at(t, strip, 1, n, b);
+			if (block_of(t) == 32)
+				decode_32(t, &s, block, &c, b);
+			else
+				decode_256(t, &s, block, &c, b);
+		}
+		store_rows(y + k * 8, result(t, s), rows - k * 8);
+	}
+}
+
+/* A block of a strip, unpacked. */
+struct panel_32 {
+	__m256i w[8];
+	__m256 d, m;
+};
+
+struct panel_256 {
+	__m256i w[64];
+	struct scales s;
+};
+
+INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *block) {
+	UNROLL for (int w = 0; w < 8; w++) p->w[w] = word_32(t, body_of(t, block), w);
+	p->d = load_halves(block);
+	if (has_minima(t))
+		p->m = load_halves(block + 16);
+}
+
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *block) {
+	const uint8_t *body = body_of(t, block);
+	read_scales(t, &p->s, block);
+	UNROLL for (int i = 0; i < 4; i++) {
+		UNROLL for (int w = 0; w < 16; w++) {
+			int word = i * 16 + w;
+			p->w[word] = word_256(t, body, word / part_words(t), word % part_words(t));
+		}
+	}
+}
+
+/* A tile: block b of `strips` strips, the i-th of its piece, times `cols` columns.  Weights come unpacked from p, a block
+ * of a panel; or, without p, packed from the body of each strip. */
+INLINE __m256i tile_word_32(
+        enum kern_type t, const struct panel_32 *p, const struct block *at, size_t r, int w) {
+	return p ? p[r].w[w] : word_32(t, body_of(t, at[r].at), w);
+}
+
+INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][FEW],
+        const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
+        size_t b, size_t i) {
+	__m256i total[STRIPS][FEW], v[STRIPS][FEW];
+	int words = words_32(t);
+	if (!p)
+		UNROLL for (size_t r = 0; r < strips; r++) fetch(&at[r], 0, block_bytes(t));
+	UNROLL for (int g = 0; g < 8 / words; g++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < strips; r++) v[r][c] = start_found(t, &from[c], i);
+		}
+		UNROLL for (int w = g * words; w < g * words + words; w++) {
+			__m256i u[STRIPS];
+			UNROLL for (size_t r = 0; r < strips; r++) u[r] = tile_word_32(t, p, at, r, w);
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				__m256i q = spread(x[c].q + b * 32, (size_t)w);
+				UNROLL for (size_t r = 0; r < strips; r++) {
+					v[r][c] = add_word(t, v[r][c], u[r], q);
+					PIN(v[r][c]);
+				}
+			}
+		}
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				__m256i sum = fold_32(t, v[r][c]);
+				total[r][c] = g ? _mm256_add_epi32(total[r][c], sum) : sum;
+			}
+		}
+	}
+	UNROLL for (size_t r = 0; r < strips; r++) {
+		const uint8_t *head = p ? NULL : at[r].at;
+		__m256 d = p ? p[r].d : load_halves(head), m = d;
+		if (has_minima(t))
+			m = p ? p[r].m : load_halves(head + 16);
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			struct sum *to = &s[r][c];
+			__m256 dx = _mm256_castsi256_ps(spread(x[c].d, b));
+			to->a = _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(total[r][c]), to->a);
+			if (has_minima(t))
+				to->m = _mm256_fmadd_ps(_mm256_mul_ps(m, dx),
+				        _mm256_castsi256_ps(spread(x[c].sum, b)), to->m);
+		}
+	}
+}
+
+/* Group i of a part of block b of 256, the k-th of its piece; without panels, both are constants or the part is none. */
+INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i total[STRIPS][FEW],
+        const struct panel_256 *p, const struct block *at, const struct scales *const *scales,
+        const struct column *x, const starts *from, size_t b, size_t k, int part, int i) {
+	int words = group(t) / 4, g = part * part_words(t) / words + i;
+	size_t share = block_bytes(t) * (size_t)words /
+	               64; /* little by little, so that loads find a free place in the queue */
+	__m256i v[STRIPS][FEW], u[STRIPS];
+	if (!p)
+		UNROLL for (size_t r = 0; r < strips; r++)
+		        fetch(&at[r], (size_t)g * share, (size_t)(g + 1) * share);
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] =
+		        start_found(t, &from[c], k * 16 + (size_t)g);
+	}
+	UNROLL for (int w = 0; w < words; w++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			u[r] = p ? p[r].w[g * words + w]
+			         : word_256(t, body_of(t, at[r].at), part, i * words + w);
+		}
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m256i q = spread(x[c].q + b * 256, (size_t)(g * words + w));
+			UNROLL for (size_t r = 0; r < strips; r++) {
+				v[r][c] = add_word(t, v[r][c], u[r], q);
+				PIN(v[r][c]);
+			}
+		}
+	}
+	UNROLL for (size_t r = 0; r < strips; r++) {
+		__m256i sc = scales[r]->sc[g * group(t) * sub_blocks(t) / 256];
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			total[r][c] = fold_256(t, total[r][c], v[r][c], sc);
+		}
+	}
+}
+
+INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[STRIPS][FEW],
+        const struct panel_256 *p, const struct block *at, const struct column *x, const starts *from,
+        size_t b, size_t k) {
+	__m256i total[STRIPS][FEW];
+	struct scales own[STRIPS];
+	const struct scales *scales[STRIPS];
+	int words = group(t) / 4;
+	for (size_t r = 0; r < strips; r++) {
+		if (!p)
+			read_scales(t, &own[r], at[r].at);
+		scales[r] = p ? &p[r].s : &own[r];
+		for (size_t c = 0; c < cols; c++)
+			total[r][c] = _mm256_setzero_si256();
+	}
+	if (p) {
+		for (int g = 0; g < 64 / words; g++)
+			tile_group(t, strips, cols, total, p, at, scales, x, from, b, k, 0, g);
+	} else {
+		for (int part = 0; part < 64 / part_words(t); part++)
+			UNROLL for (int i = 0; i < part_words(t) / words; i++)
+			        tile_group(t, strips, cols, total, p, at, scales, x, from, b, k, part, i);
+	}
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < strips; r++) {
+			finish_256(t, &s[r][c], total[r][c], scales[r], &x[c], b);
+		}
+	}
+}
+
+/* A piece of some strips, unpacked.  A block's strips lie beside each other. */
+union panel {
+	struct panel_32 a[PIECE_32][STRIPS];
+	struct panel_256 b[PIECE_256][STRIPS];
+};
+
+/* A piece of the width, blocks [first, last), for `cols` columns of the tile. */
+INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum (*sums)[STRIPS],
+        const union panel *panel, const struct column *x, const starts *from, size_t first, size_t last) {
+	struct sum s[STRIPS][FEW];
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			s[r][c] = sums[c][r];
+	for (size_t b = first; b < last; b++)
+		if (block_of(t) == 32)
+			tile_32(t, strips, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
+		else
+			tile_256(t, strips, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			sums[c][r] = s[r][c];
+}
+
+INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, const void *w, size_t index,
+        size_t rows, size_t n, const struct column *x, size_t cols) {
+	union panel panel;
+	struct sum sums[TILE][STRIPS];
+	starts from[TILE];
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			sums[c][r].a = sums[c][r].m = _mm256_setzero_ps();
+	for (size_t b = 0; b < blocks; b += piece) {
+		size_t end = last_of(b, piece, blocks), c = 0;
+		find_starts(t, from, x, cols, b, end);
+		for (size_t r = 0; r < strips; r++) {
+			const uint8_t *strip = strip_at(t, w, index + r, n);
+			for (size_t k = b; k < end; k++)
+				if (block_of(t) == 32)
+					unpack_32(t, &panel.a[k - b][r], strip + k * block_bytes(t));
+				else
+					unpack_256(t, &panel.b[k - b][r], strip + k * block_bytes(t));
+		}
+		for (; c + COLS <= cols; c += COLS)
+			run_columns(t, strips, COLS, sums + c, &panel, x + c, from + c, b, end);
+		if (strips == STRIPS && cols - c == 3)
+			run_columns(t, strips, 3, sums + c, &panel, x + c, from + c, b, end);
+		else if (strips == STRIPS && cols - c == 2)
+			run_columns(t, strips, 2, sums + c, &panel, x + c, from + c, b, end);
+		else
+			for (; c < cols; c++)
+				run_columns(t, strips, 1, sums + c, &panel, x + c, from + c, b, end);
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			store_rows(
+			        y + c * ldy + (index + r) * 8, result(t, sums[c][r]), rows - (index + r) * 8);
+}
+
+/* Few columns: weights as they lie in memory, fetched ahead as in decode, each met by all columns once unpacked. */
+INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t strips,
+        size_t rows, size_t n, const struct column *x, size_t cols) {
+	const uint8_t *strip[STRIPS];
+	struct sum s[STRIPS][FEW];
+	starts from[FEW];
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	for (size_t r = 0; r < strips; r++) {
+		strip[r] = strip_at(t, w, index + r, n);
+		for (size_t c = 0; c < cols; c++)
+			s[r][c].a = s[r][c].m = _mm256_setzero_ps();
+	}
+	for (size_t first = 0, end; first < blocks; first = end) {
+		end = last_of(first, piece, blocks);
+		find_starts(t, from, x, cols, first, end);
+		for (size_t b = first; b < end; b++) {
+			struct block at[STRIPS];
+			for (size_t r = 0; r < strips; r++)
+				at[r] = block_at(t, strip[r], strips, n, b);
+			if (block_of(t) == 32)
+				tile_32(t, strips, cols, s, NULL, at, x, from, b, b - first);
+			else
+				tile_256(t, strips, cols, s, NULL, at, x, from, b, b - first);
+		}
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < strips; r++)
+			store_rows(y + c * ldy + (index + r) * 8, result(t, s[r][c]), rows - (index + r) * 8);
+}
+
+/* One column over all rows: decode, once in the code. */
+typedef void one_fn(float *y, const void *w, size_t rows, size_t n, const void *x);
+
+/* `cols` columns over `side` strips from k on; those that are left over come one by one. */
+INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t k,
+        size_t side, size_t rows, size_t n, const void *x, size_t xstride, const struct column *col,
+        size_t cols) {
+	size_t left = rows - k * 8 < side * 8 ? rows - k * 8 : side * 8, c = 0;
+	const uint8_t *strips = (const uint8_t *)w + k * n / block_of(t) * block_bytes(t);
+	if (side == 1 && cols == FEW) {
+		few_strips(t, y, ldy, w, k, 1, rows, n, col, FEW);
+		return;
+	}
+	for (; c + COLS <= cols; c += COLS) /* the first bring the strips into the cache */
+		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, COLS);
+	if (c + 2 <= cols) {
+		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, 2);
+		c += 2;
+	}
+	if (c < cols)
+		one(y + c * ldy + k * 8, strips, left, n, (const uint8_t *)x + c * xstride);
+}
+
+/* Strips side by side pay where some columns meet the few words of a block. */
+INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
+        const void *x, size_t xstride, size_t cols) {
+	size_t strips = (rows + 7) / 8, k = 0;
+	struct column col[FEW];
+	for (size_t c = 0; c < cols; c++)
+		col[c] = column(t, (const uint8_t *)x + c * xstride, n);
+	if (block_of(t) == 32 && cols >= COLS && cols < FEW)
+		for (; k + STRIPS <= strips; k += STRIPS)
+			few_columns(t, one, y, ldy, w, k, STRIPS, rows, n, x, xstride, col, cols);
+	for (; k < strips; k++)
+		few_columns(t, one, y, ldy, w, k, 1, rows, n, x, xstride, col, cols);
+}
+
+INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
+        const void *x, size_t xstride, size_t cols) {
+	struct column tile[TILE];
+	if (cols == 1) {
+		one(y, w, rows, n, x);
+		return;
+	}
+	if (cols <= FEW) {
+		few(t, one, y, ldy, w, rows, n, x, xstride, cols);
+		return;
+	}
+	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
+		size_t count = cols - c0 < TILE ? cols - c0 : TILE, strips = (rows + 7) / 8, k = 0;
+		for (size_t c = 0; c < count; c++)
+			tile[c] = column(t, (const uint8_t *)x + (c0 + c) * xstride, n);
+		for (; k + STRIPS <= strips; k += STRIPS)
+			run_tile(t, STRIPS, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+		if (k < strips)
+			run_tile(t, 1, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+	}
+}
+
+#define MUL(name, type) \
+	static __attribute__((noinline)) void name##_one( \
+	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
+		decode(type, y, w, rows, n, x); \
+	} \
+	void AVX2_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	        const void *x, size_t xstride, size_t cols) { \
+		mul(type, name##_one, y, ldy, w, rows, n, x, xstride, cols); \
+	}
+
+#endif

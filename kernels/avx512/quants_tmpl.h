@@ -1,0 +1,535 @@
+/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them, once for each
+ * rung.
+ *
+ * Work goes by walks of four strips, two pairs.  A few columns (decode is one) meet the weights as they lie in
+ * memory.  More share a panel: a piece of the width of a walk, unpacked once, that stays in the second cache
+ * beside the columns of a tile; the float accumulators wait in `sums` between pieces.  A row's additions keep the
+ * order of doc/numerics.md in either way. */
+#ifndef KERNELS_AVX512_QUANTS_TMPL_H
+#define KERNELS_AVX512_QUANTS_TMPL_H
+#include "kernels/acts.h"
+#include "kernels/avx512/avx512.h"
+#include "kernels/avx512/unpack.h"
+
+enum {
+	PAIRS = 2,    /* of a walk */
+	COLS = 4,     /* columns over a panel at once */
+	TILE = 128,   /* columns that share a panel */
+	PIECE = 2048, /* elements of the width in a panel */
+	PIECE_32 = PIECE / 32,
+	PIECE_256 = PIECE / 256,
+	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
+	AHEAD = 3072         /* bytes that are asked for ahead in each strip */
+};
+
+/* The integer arithmetic of the two rungs.  A word is four bytes u of weights, unsigned, in every lane, times the
+ * four bytes q of an activation word.  `group` words are added up before they are folded. */
+#ifdef AVX512_VNNI
+enum { WORDS_32 = 8 };
+
+/* A step adds four products to 32 bits: whatever there is fits. */
+INLINE int words_32(enum kern_type t) {
+	return 8;
+}
+INLINE int group_32(enum kern_type t) {
+	return 8;
+}
+INLINE int group_256(enum kern_type t) {
+	return 64 / sub_blocks(t);
+}
+
+INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
+	return word_32(t, body, w);
+}
+
+INLINE __m512i add_word(__m512i v, __m512i u, __m512i q) {
+	return _mm512_dpbusd_epi32(v, u, q);
+}
+
+INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
+	return _mm512_dpwssd_epi32(v, a, b);
+}
+
+/* A group of a block of 32 goes on from the sum of those before. */
+INLINE __m512i begin_32(__m512i total) {
+	return total;
+}
+
+INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
+	return v;
+}
+
+INLINE __m512i start_256(enum kern_type t, __m512i repair) {
+	repair = _mm512_madd_epi16(repair, _mm512_set1_epi16(1));
+	return t == KERN_Q3_K ? _mm512_srai_epi32(repair, 3) : repair;
+}
+
+INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
+	if (is_narrow(t))
+		return add_pairs(total, v, sc);
+	return _mm512_add_epi32(total, _mm512_mullo_epi32(v, sc));
+}
+#else
+/* Products of bytes are added two by two to 16 bits, and groups of words in 16 bits as long as they fit: 16 times
+ * 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from what takes its offset away, with which the
+ * true sum fits.  Bytes of the signed types with 128 on top do not fit two by two: they are taken in nibbles, as
+ * words of their own. */
+enum { WORDS_32 = 16 };
+
+INLINE int words_32(enum kern_type t) {
+	return is_signed(t) ? 16 : 8;
+}
+INLINE int group_32(enum kern_type t) {
+	return t == KERN_Q5_0 || t == KERN_Q5_1 ? 4 : 8;
+}
+INLINE int group_256(enum kern_type t) {
+	return t == KERN_Q4_K ? 8 : 4;
+}
+
+INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
+	__m512i v = word_32(t, body, w % 8);
+	if (!is_signed(t))
+		return v;
+	return w < 8 ? low_nibbles(v) : high_nibbles(v);
+}
+
+INLINE __m512i add_word(__m512i v, __m512i u, __m512i q) {
+	return _mm512_add_epi16(v, _mm512_maddubs_epi16(u, q));
+}
+
+INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
+	return _mm512_add_epi32(v, _mm512_madd_epi16(a, b));
+}
+
+INLINE __m512i begin_32(__m512i total) {
+	return _mm512_setzero_si512();
+}
+
+INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
+	return add_pairs(total, v, _mm512_set1_epi16(is_signed(t) && g ? 16 : 1));
+}
+
+INLINE __m512i start_256(enum kern_type t, __m512i repair) {
+	return t == KERN_Q3_K ? _mm512_srai_epi16(repair, 3) : repair;
+}
+
+INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
+	return add_pairs(total, v, sc);
+}
+#endif
+
+/* The parts of an activation row (kernels/acts.h). */
+struct column {
+	const uint8_t *d, *repair, *sum, *q;
+};
+
+INLINE struct column column(enum kern_type t, const void *x, size_t n) {
+	const uint8_t *p = x;
+	if (block_of(t) == 32) {
+		struct acts_q8_32 at = acts_q8_32(n);
+		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
+	}
+	struct acts_q8_256 at = acts_q8_256(n);
+	return (struct column){
+	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
+}
+
+/* What a column's quants make with the offset of the weights: a word for each block of 32, or each 16 elements of a
+ * block of 256, of a piece.  The sums start there. */
+typedef int32_t starts[GROUPS];
+
+/* Words of repair, which are -8 times the sum of the quants of a block of 32, or -32 times that of 16 elements, in
+ * two halves, as words of starts. */
+INLINE __m512i start_of(enum kern_type t, __m512i repair) {
+	if (block_of(t) == 256)
+		return start_256(t, repair);
+	return _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
+}
+
+/* Where the piece of so many blocks that begins with block b ends. */
+INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
+	return blocks - b < piece ? blocks : b + piece;
+}
+
+/* The starts of blocks [first, last), of a piece. */
+INLINE void find_starts(
+        enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
+	size_t words = block_of(t) == 32 ? 1 : 16;
+	if (has_offset(t))
+		for (size_t c = 0; c < cols; c++)
+			for (size_t i = 0; i < (last - first) * words; i += 16)
+				_mm512_storeu_si512(to[c] + i,
+				        start_of(t,
+				                _mm512_loadu_si512(x[c].repair + 4 * (first * words + i))));
+}
+
+INLINE __m512i start(enum kern_type t, const starts *from, size_t i) {
+	return has_offset(t) ? _mm512_set1_epi32((*from)[i]) : _mm512_setzero_si512();
+}
+
+/* Where the blocks of a pair's two strips lie. */
+struct pair {
+	const uint8_t *strip[2];
+};
+
+/* A block of a strip, its head and its body. */
+INLINE size_t block_bytes(enum kern_type t) {
+	return 8 * (head_bytes(t) + body_bytes(t));
+}
+
+/* A walk of strips from `index` on; the last of the `strips` there are stands in for those that are not. */
+INLINE void walk_at(enum kern_type t, struct pair *at, const void *w, size_t index, size_t strips, size_t n) {
+	for (size_t i = 0; i < 2 * PAIRS; i++) {
+		size_t k = index + i < strips ? index + i : strips - 1;
+		at[i / 2].strip[i % 2] = (const uint8_t *)w + k * (n / block_of(t)) * block_bytes(t);
+	}
+}
+
+/* A block of a pair, and what is to be asked for while it is worked on, AHEAD bytes later: what lies beyond the end of a
+ * strip is in the one that takes its place in the next walk of `pairs` pairs. */
+struct block {
+	const uint8_t *head[2], *body[2], *next[2];
+};
+
+INLINE struct block block_at(enum kern_type t, const struct pair *at, size_t pairs, size_t n, size_t b) {
+	size_t bytes = n / block_of(t) * block_bytes(t), i = b * block_bytes(t);
+	size_t next = i + AHEAD + (i + AHEAD < bytes ? 0 : (2 * pairs - 1) * bytes);
+	const uint8_t *p = at->strip[0] + i, *q = at->strip[1] + i;
+	return (struct block){{p, q}, {p + 8 * head_bytes(t), q + 8 * head_bytes(t)},
+	        {at->strip[0] + next, at->strip[1] + next}};
+}
+
+/* Asks for part `i` of `parts` of what is ahead: little by little, so that loads find a free place in the queue to
+ * memory. */
+INLINE void fetch(enum kern_type t, const struct block *block, size_t i, size_t parts) {
+	size_t bytes = block_bytes(t);
+	UNROLL for (size_t k = 0; k < 2; k++) {
+		for (size_t at = bytes * i / parts / 64 * 64; at < bytes * (i + 1) / parts; at += 64)
+			_mm_prefetch((const char *)block->next[k] + at, _MM_HINT_T0);
+	}
+}
+
+/* Accumulators of a pair and a column. */
+struct sum {
+	__m512 a, m;
+};
+
+INLINE __m512 result(enum kern_type t, struct sum s) {
+	if (!has_minima(t))
+		return s.a;
+	return block_of(t) == 32 ? _mm512_add_ps(s.a, s.m) : _mm512_sub_ps(s.a, s.m);
+}
+
+INLINE __m512 add_block(__m512 a, __m512 d, __m512i dx, __m512i i) {
+	return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_castsi512_ps(dx)), _mm512_cvtepi32_ps(i), a);
+}
+
+/* A block of a pair, unpacked. */
+struct panel_32 {
+	__m512i w[WORDS_32];
+	__m512 d, m;
+};
+
+struct panel_256 {
+	__m512i w[64];
+	struct scales s;
+};
+
+INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *from) {
+	fetch(t, from, 0, 1);
+	UNROLL for (int w = 0; w < words_32(t); w++) p->w[w] = source_32(t, from->body, w);
+	p->d = load_halves(from->head, 0);
+	if (has_minima(t))
+		p->m = load_halves(from->head, 16);
+}
+
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from) {
+	read_scales(t, &p->s, from->head);
+	UNROLL for (int i = 0; i < 4; i++) {
+		fetch(t, from, (size_t)i, 4);
+		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, from->body, i * 16 + w);
+	}
+}
+
+/* Block b of a walk, the i-th of its piece, times `cols` columns.  Weights come from p, a block of a panel, or,
+ * where p is NULL, as they lie at `at` (of that block). */
+INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
+        const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
+        size_t b, size_t i) {
+	__m512i total[PAIRS][COLS], v[PAIRS][COLS];
+	if (!p)
+		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], 0, 1);
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < pairs; r++) total[r][c] = start(t, &from[c], i);
+	}
+	UNROLL for (int g = 0; g < words_32(t) / group_32(t); g++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = begin_32(total[r][c]);
+		}
+		UNROLL for (int w = g * group_32(t); w < (g + 1) * group_32(t); w++) {
+			__m512i u[PAIRS];
+			UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
+			        p ? p[r].w[w] : source_32(t, at[r].body, w);
+			UNROLL for (size_t c = 0; c < cols; c++) {
+				__m512i q = spread(x[c].q + b * 32, (size_t)w % 8);
+				UNROLL for (size_t r = 0; r < pairs; r++) {
+					v[r][c] = add_word(v[r][c], u[r], q);
+					PIN(v[r][c]);
+				}
+			}
+		}
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			UNROLL for (size_t r = 0; r < pairs; r++) total[r][c] =
+			        fold_32(t, total[r][c], v[r][c], g);
+		}
+	}
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		__m512 d = p ? p[r].d : load_halves(at[r].head, 0), m = d;
+		if (has_minima(t))
+			m = p ? p[r].m : load_halves(at[r].head, 16);
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m512i dx = spread(x[c].d, b);
+			s[r][c].a = add_block(s[r][c].a, d, dx, total[r][c]);
+			if (has_minima(t))
+				s[r][c].m = _mm512_fmadd_ps(_mm512_mul_ps(m, _mm512_castsi512_ps(dx)),
+				        _mm512_castsi512_ps(spread(x[c].sum, b)), s[r][c].m);
+		}
+	}
+}
+
+/* Adds to j what the minima of a block make with the sums of quants. */
+INLINE __m512i add_minima(
+        enum kern_type t, __m512i j, const struct scales *scales, const struct column *x, size_t b) {
+	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) j =
+	        add_pairs(j, scales->mn[k], spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k));
+	return j;
+}
+
+/* Group g of words of block b, the k-th of its piece. */
+INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[PAIRS][COLS],
+        const struct scales *const *scales, const struct panel_256 *p, const struct block *at,
+        const struct column *x, const starts *from, size_t b, size_t k, int g) {
+	__m512i v[PAIRS][COLS];
+	int words = group_256(t);
+	if (!p)
+		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], (size_t)g, 64 / (size_t)words);
+	UNROLL for (size_t c = 0; c < cols; c++) {
+		UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = start(t, &from[c], k * 16 + (size_t)g);
+	}
+	UNROLL for (int i = 0; i < words; i++) {
+		int w = g * words + i;
+		__m512i u[PAIRS];
+		UNROLL for (size_t r = 0; r < pairs; r++) u[r] = p ? p[r].w[w] : word_256(t, at[r].body, w);
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m512i q = spread(x[c].q + b * 256, (size_t)w);
+			UNROLL for (size_t r = 0; r < pairs; r++) {
+				v[r][c] = add_word(v[r][c], u[r], q);
+				PIN(v[r][c]);
+			}
+		}
+	}
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		__m512i sc = scales[r]->sc[g * words * sub_blocks(t) / 64];
+		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = fold_256(t, total[r][c], v[r][c], sc);
+	}
+}
+
+INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
+        const struct panel_256 *p, const struct block *at, const struct column *x, const starts *from,
+        size_t b, size_t k) {
+	__m512i total[PAIRS][COLS];
+	const struct scales *scales[PAIRS];
+	struct scales own[PAIRS];
+	int groups = 64 / group_256(t);
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		if (!p)
+			read_scales(t, &own[r], at[r].head);
+		scales[r] = p ? &p[r].s : &own[r];
+		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = _mm512_setzero_si512();
+	}
+	if (p)
+		for (int g = 0; g < groups; g++)
+			group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
+	else /* where its bits lie in a word is to be a constant */
+		UNROLL for (int g = 0; g < groups; g++)
+		        group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
+	UNROLL for (size_t r = 0; r < pairs; r++) {
+		UNROLL for (size_t c = 0; c < cols; c++) {
+			__m512i dx = spread(x[c].d, b);
+			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, total[r][c]);
+			if (has_minima(t))
+				s[r][c].m = add_block(s[r][c].m, scales[r]->dmin, dx,
+				        add_minima(t, _mm512_setzero_si512(), scales[r], &x[c], b));
+		}
+	}
+}
+
+/* A piece of a walk, unpacked.  A block's pairs lie beside each other. */
+union panel {
+	struct panel_32 a[PIECE_32][PAIRS];
+	struct panel_256 b[PIECE_256][PAIRS];
+};
+
+/* A walk's accumulators of a tile of columns. */
+typedef struct sum sums[PAIRS];
+
+INLINE void load_sums(struct sum s[PAIRS][COLS], sums *from, size_t cols) {
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			s[r][c] = from[c][r];
+}
+
+INLINE void store_sums(sums *to, struct sum s[PAIRS][COLS], size_t cols) {
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			to[c][r] = s[r][c];
+}
+
+/* Blocks [first, last), unpacked in the panel, for `cols` columns. */
+INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union panel *panel,
+        const struct column *x, const starts *from, size_t first, size_t last) {
+	struct sum s[PAIRS][COLS];
+	load_sums(s, sum, cols);
+	for (size_t b = first; b < last; b++)
+		if (block_of(t) == 32)
+			tile_32(t, PAIRS, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
+		else
+			tile_256(t, PAIRS, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
+	store_sums(sum, s, cols);
+}
+
+/* `cols` columns over `pairs` pairs of a walk, whose weights are met as they lie in memory. */
+INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, size_t first,
+        const struct pair *at, const struct column *x, size_t n) {
+	struct sum s[PAIRS][COLS];
+	starts from[COLS];
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < pairs; r++)
+			s[r][c].a = s[r][c].m = _mm512_setzero_ps();
+	for (size_t start = 0, end; start < blocks; start = end) {
+		end = last_of(start, piece, blocks);
+		find_starts(t, from, x, cols, start, end);
+		for (size_t b = start; b < end; b++) {
+			struct block block[PAIRS];
+			UNROLL for (size_t r = 0; r < pairs; r++) block[r] =
+			        block_at(t, &at[first + r], pairs, n, b);
+			if (block_of(t) == 32)
+				tile_32(t, pairs, cols, s, NULL, block, x, from, b, b - start);
+			else
+				tile_256(t, pairs, cols, s, NULL, block, x, from, b, b - start);
+		}
+	}
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < pairs; r++)
+			sum[c][first + r] = s[r][c];
+}
+
+/* The columns for which a panel does not pay. */
+INLINE size_t few(enum kern_type t) {
+	return block_of(t) == 32 ? 2 * COLS : COLS;
+}
+
+/* A few columns over a walk, COLS at a time: the first bring the weights into the second cache.  Blocks of 256 are
+ * long enough for the processor to follow two strips, and lie too far apart for more. */
+INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t present,
+        const struct column *x, size_t cols, size_t n) {
+	const size_t pairs = block_of(t) == 32 ? PAIRS : 1;
+	for (size_t r = 0; r < present; r += pairs) {
+		size_t c = 0;
+		for (; c + COLS <= cols; c += COLS)
+			run_packed(t, pairs, COLS, sum + c, r, at, x + c, n);
+		if (c + 2 <= cols) {
+			run_packed(t, pairs, 2, sum + c, r, at, x + c, n);
+			c += 2;
+		}
+		if (c < cols)
+			run_packed(t, pairs, 1, sum + c, r, at, x + c, n);
+	}
+}
+
+/* Asks for blocks [b, b + piece) of the walk, as far as there are so many, or of the one `over` strips later: while a piece is
+ * computed memory would have nothing to do.  Into the second cache, since the first has a panel; what is not taken up in such
+ * a burst is asked for again when it is unpacked. */
+INLINE void fetch_piece(
+        enum kern_type t, const struct pair *at, size_t b, size_t piece, size_t over, size_t blocks) {
+	size_t jump = over * blocks * block_bytes(t), n = blocks - b < piece ? blocks - b : piece;
+	for (size_t i = 0; i < 2 * PAIRS; i++) {
+		const char *p = (const char *)at[i / 2].strip[i % 2] + jump + b * block_bytes(t);
+		for (size_t k = 0; k < n * block_bytes(t); k += 64)
+			_mm_prefetch(p + k, _MM_HINT_T1);
+	}
+}
+
+/* A tile of columns over a walk, by pieces. */
+INLINE void run_pieces(
+        enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
+	union panel panel;
+	starts from[TILE];
+	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	for (size_t b = 0; b < blocks; b += piece) {
+		size_t end = last_of(b, piece, blocks), c = 0;
+		find_starts(t, from, x, cols, b, end);
+		for (size_t k = b; k < end; k++)
+			for (size_t r = 0; r < PAIRS; r++) {
+				struct block block = block_at(t, &at[r], PAIRS, n, k);
+				if (block_of(t) == 32)
+					unpack_32(t, &panel.a[k - b][r], &block);
+				else
+					unpack_256(t, &panel.b[k - b][r], &block);
+			}
+		fetch_piece(t, at, end < blocks ? end : 0, piece, end < blocks ? 0 : 2 * PAIRS, blocks);
+		for (; c + COLS <= cols; c += COLS)
+			run_panel(t, COLS, sum + c, &panel, x + c, from + c, b, end);
+		switch (cols - c) {
+		case 3:
+			run_panel(t, 3, sum + c, &panel, x + c, from + c, b, end);
+			break;
+		case 2:
+			run_panel(t, 2, sum + c, &panel, x + c, from + c, b, end);
+			break;
+		case 1:
+			run_panel(t, 1, sum + c, &panel, x + c, from + c, b, end);
+		}
+	}
+}
+
+/* A walk of strips from `index` on times a tile of columns. */
+INLINE void run_walk(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t rows,
+        size_t n, const struct column *x, size_t cols) {
+	sums sum[TILE];
+	struct pair at[PAIRS];
+	size_t strips = (rows + 7) / 8;
+	walk_at(t, at, w, index, strips, n);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			sum[c][r].a = sum[c][r].m = _mm512_setzero_ps();
+	if (cols <= few(t))
+		run_few(t, sum, at, strips - index > 2 ? 2 : 1, x, cols, n);
+	else
+		run_pieces(t, sum, at, x, cols, n);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS && index + 2 * r < strips; r++)
+			store_rows(y + c * ldy + (index + 2 * r) * 8, result(t, sum[c][r]),
+			        rows - (index + 2 * r) * 8);
+}
+
+INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
+        size_t xstride, size_t cols) {
+	struct column tile[TILE];
+	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
+		size_t count = cols - c0 < TILE ? cols - c0 : TILE;
+		for (size_t c = 0; c < count; c++)
+			tile[c] = column(t, (const uint8_t *)x + (c0 + c) * xstride, n);
+		for (size_t k = 0; k < (rows + 7) / 8; k += 2 * PAIRS)
+			run_walk(t, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+	}
+}
+
+#define MUL(name, type) \
+	void AVX512_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	        const void *x, size_t xstride, size_t cols) { \
+		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
+	}
+
+#endif

@@ -1,0 +1,323 @@
+/* forward: see forward.h.  A step is one job of the team.  With one row (decode) every member carries the row
+ * and normalises and quantises it for itself, which is cheaper than waiting for each other, and a layer has
+ * six barriers: after the QKV products, the store of keys and values, attention, the output product, the gate
+ * and up products (SwiGLU is part of their tasks) and the down product.  With more rows the members share
+ * those rows and meet after them as well.  Either way each row sees the same operations. */
+#include "shard/forward/forward_internal.h"
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where a step can fail, with the layer above it in a fault's place. */
+enum { AT_ATTN_NORM, AT_ATTENTION, AT_FFN_NORM, AT_FFN };
+static const char *const at_name[] = {"the norm before attention", "the output of attention",
+        "the norm before the feed-forward", "the feed-forward's hidden row"};
+
+/* Places a buffer in the arena; with no arena it only counts. */
+static void *carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
+	size_t at = *used;
+	*used += (count * size + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
+	return arena ? arena + at : NULL;
+}
+
+/* Lays the buffers out, and returns their bytes. */
+static size_t forward_lay(
+        struct forward *f, uint8_t *arena, const struct hparams *hp, size_t rows, unsigned team) {
+	size_t used = 0, wide = (size_t)hp->heads * hp->head_size,
+	       narrow = (size_t)hp->kv_heads * hp->head_size;
+	size_t n = wide > hp->dim ? wide : hp->dim, slots = rows > team ? rows : team;
+	size_t queries = attention_queries(hp);
+	n = n > hp->ffn ? n : hp->ffn;
+	for (int form = 0; form < KERN_FORMS; form++)
+		f->act.form[form] = carve(arena, &used, 1, act_bytes(form, slots, n));
+	f->q = carve(arena, &used, rows * wide, sizeof(float));
+	f->k = carve(arena, &used, rows * narrow, sizeof(float));
+	f->v = carve(arena, &used, rows * narrow, sizeof(float));
+	f->attended = carve(arena, &used, rows * wide, sizeof(float));
+	f->y = carve(arena, &used, rows * hp->dim, sizeof(float));
+	f->ffn = carve(arena, &used, rows * hp->ffn, sizeof(float));
+	f->angles = carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
+	f->partials = attention_partials(hp, team);
+	f->po = carve(arena, &used, f->partials * hp->head_size, sizeof(float));
+	f->pm = carve(arena, &used, f->partials, sizeof(float));
+	f->pl = carve(arena, &used, f->partials, sizeof(float));
+	f->open = carve(arena, &used, rows * hp->kv_heads, sizeof *f->open);
+	f->row_seq = carve(arena, &used, rows, sizeof *f->row_seq);
+	f->row_position = carve(arena, &used, rows, sizeof *f->row_position);
+	f->tile = carve(arena, &used, rows, sizeof *f->tile);
+	f->member = carve(arena, &used, team, sizeof *f->member);
+	for (unsigned i = 0; i < team; i++) {
+		struct member m = {.x = carve(arena, &used, hp->dim, sizeof(float)),
+		        .norm = carve(arena, &used, hp->dim, sizeof(float)),
+		        .up = carve(arena, &used, rows * JOB_CHUNK, sizeof(float)),
+		        .query = carve(arena, &used, queries, sizeof(struct kern_query)),
+		        .scratch = carve(arena, &used, 1, kern_span_scratch(queries))};
+		if (arena)
+			f->member[i] = m;
+	}
+	return used;
+}
+
+static size_t norm_floats(const struct hparams *hp, size_t layers) {
+	return layers * 2 * hp->dim;
+}
+
+size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
+	struct forward f;
+	return forward_lay(&f, NULL, hp, max_rows, team) + norm_floats(hp, hp->layers) * sizeof(float);
+}
+
+int forward_create(
+        struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows) {
+	const struct hparams *hp = &s->manifest->hp;
+	size_t layers = s->last - s->first;
+	if (!layers || !max_rows || kv->layers != layers || kv->kv_heads != hp->kv_heads ||
+	        kv->head_size != hp->head_size)
+		return -EINVAL;
+	struct forward *f = calloc(1, sizeof *f);
+	if (!f)
+		return -ENOMEM;
+	f->slice = s;
+	f->kv = kv;
+	f->team = t;
+	f->hp = hp;
+	f->ops = kern_ops();
+	f->max_rows = max_rows;
+	f->scale = 1 / sqrtf((float)hp->head_size);
+	f->forms = calloc(layers, sizeof *f->forms);
+	f->norms = malloc(norm_floats(hp, layers) * sizeof(float));
+	f->written = calloc(kv->blocks, 1);
+	size_t bytes = forward_lay(f, NULL, hp, max_rows, team_size(t));
+	f->arena = aligned_alloc(KERN_ALIGN, bytes);
+	if (!f->forms || !f->norms || !f->written || !f->arena) {
+		forward_destroy(f);
+		return -ENOMEM;
+	}
+	forward_lay(f, f->arena, hp, max_rows, team_size(t));
+	for (size_t l = 0; l < layers; l++) {
+		const struct store_tensor *const *w = s->layer[l];
+		f->forms[l] = (struct layer_forms){
+		        .qkv = act_form_of(w[LAYER_Q]) | act_form_of(w[LAYER_K]) | act_form_of(w[LAYER_V]),
+		        .out = act_form_of(w[LAYER_OUT]),
+		        .ffn = act_form_of(w[LAYER_GATE]) | act_form_of(w[LAYER_UP]),
+		        .down = act_form_of(w[LAYER_DOWN])};
+		const struct store_tensor *norm[2] = {w[LAYER_ATTN_NORM], w[LAYER_FFN_NORM]};
+		for (int i = 0; i < 2; i++)
+			kern_dequant_packed(norm[i]->record.type, f->norms + (l * 2 + i) * hp->dim,
+			        norm[i]->packed, 0, hp->dim);
+	}
+	*out = f;
+	return 0;
+}
+
+void forward_destroy(struct forward *f) {
+	if (!f)
+		return;
+	int saved = errno;
+	free(f->forms);
+	free(f->norms);
+	free(f->written);
+	free(f->arena);
+	free(f);
+	errno = saved;
+}
+
+/* The rows that a member prepares for the next products: its share, or the one row there is. */
+static void share_rows(const struct forward *f, const struct job *j, size_t *first, size_t *last) {
+	*first = 0;
+	*last = 1;
+	if (f->step->rows > 1)
+		team_share(j->team, j->id, f->step->rows, 1, first, last);
+}
+
+/* Where a prepared row stands among the activations. */
+static size_t slot_of(const struct forward *f, const struct job *j, size_t row) {
+	return f->step->rows > 1 ? row : j->id;
+}
+
+static float *row_of(const struct forward *f, const struct job *j, size_t row) {
+	return f->step->rows > 1 ? f->step->x + row * f->hp->dim : f->member[j->id].x;
+}
+
+/* After rows were prepared: shared rows are waited for.  A member whose own single row failed knows it, and
+ * leaves at the same gate as the others. */
+static int prepared(struct forward *f, struct job *j, bool failed, uint32_t where) {
+	if (failed)
+		job_fail(j, where);
+	return f->step->rows > 1 ? job_gate(j) : 0;
+}
+
+/* x += what the last products left, when there is such; then norm, in the forms of the next products. */
+static int prepare_norm(
+        struct forward *f, struct job *j, bool residual, const float *norm, unsigned forms, uint32_t where) {
+	size_t first, last, dim = f->hp->dim;
+	bool failed = false;
+	share_rows(f, j, &first, &last);
+	for (size_t r = first; r < last; r++) {
+		float *x = row_of(f, j, r), *y = f->member[j->id].norm;
+		if (residual)
+			f->ops->add(x, f->y + r * dim, dim);
+		failed |= f->ops->rmsnorm(y, x, norm, dim, f->hp->eps) ||
+		          act_put(&f->act, forms, slot_of(f, j, r), y, dim);
+	}
+	return prepared(f, j, failed, where);
+}
+
+/* Rows that stand in a buffer, in the forms of the next product. */
+static int prepare_rows(
+        struct forward *f, struct job *j, const float *rows, size_t n, unsigned forms, uint32_t where) {
+	size_t first, last;
+	bool failed = false;
+	share_rows(f, j, &first, &last);
+	for (size_t r = first; r < last; r++)
+		failed |= act_put(&f->act, forms, slot_of(f, j, r), rows + r * n, n) != 0;
+	return prepared(f, j, failed, where);
+}
+
+/* Gate and up side by side, so that SwiGLU finds both in the nearest cache. */
+static void share_swiglu(
+        struct forward *f, struct job *j, const struct store_tensor *gate, const struct store_tensor *up) {
+	size_t ffn = f->hp->ffn, at = slot_of(f, j, 0), cols = f->step->rows, run, strips;
+	struct job_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP, .least = JOB_STRIPS};
+	float *u = f->member[j->id].up;
+	while (job_next_run(j, &cut, &run, &strips)) {
+		size_t end = (run + strips) * KERN_STRIP < ffn ? (run + strips) * KERN_STRIP : ffn;
+		for (size_t first = run * KERN_STRIP, n; first < end; first += n) {
+			n = end - first < JOB_CHUNK ? end - first : JOB_CHUNK;
+			product_rows(f->ops, gate, f->ffn + first, ffn, first, n, &f->act, at, cols);
+			product_rows(f->ops, up, u, JOB_CHUNK, first, n, &f->act, at, cols);
+			for (size_t c = 0; c < cols; c++) {
+				float *g = f->ffn + c * ffn + first;
+				f->ops->swiglu(g, g, u + c * JOB_CHUNK, n);
+			}
+		}
+	}
+}
+
+/* Puts a group of the layer's weights into w if it comes from disk, when it is there. */
+static int fetch(struct forward *f, struct job *j, uint32_t layer, enum feed_group g,
+        const struct store_tensor *w[LAYER_ROLES]) {
+	struct feed *feed = f->slice->feed;
+	return feed && feed_streams(feed, layer, g) ? feed_take(feed, j->fed, w) : 0;
+}
+
+/* Ends the phase that computed from a group. */
+static int leave(struct forward *f, struct job *j, uint32_t layer, enum feed_group g) {
+	struct feed *feed = f->slice->feed;
+	if (job_gate(j))
+		return -EDOM;
+	if (feed && feed_streams(feed, layer, g)) {
+		if (j->id == 0)
+			feed_give(feed, j->fed);
+		j->fed++;
+	}
+	return 0;
+}
+
+static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool residual) {
+	const struct hparams *hp = f->hp;
+	const struct store_tensor *w[LAYER_ROLES];
+	const struct layer_forms *forms = &f->forms[layer];
+	const float *norm = f->norms + (size_t)layer * 2 * hp->dim;
+	size_t wide = (size_t)hp->heads * hp->head_size, narrow = (size_t)hp->kv_heads * hp->head_size;
+	size_t rows = f->step->rows, at = slot_of(f, j, 0);
+	uint32_t where = layer << 8;
+	memcpy(w, f->slice->layer[layer], sizeof w);
+
+	if (prepare_norm(f, j, residual, norm, forms->qkv, where | AT_ATTN_NORM))
+		return -EDOM;
+	if (fetch(f, j, layer, FEED_QKV, w))
+		return -EIO;
+	const struct product qkv[3] = {
+	        {w[LAYER_Q], f->q, wide}, {w[LAYER_K], f->k, narrow}, {w[LAYER_V], f->v, narrow}};
+	product_share(j, f->ops, qkv, 3, &f->act, at, rows);
+	if (leave(f, j, layer, FEED_QKV))
+		return -EDOM;
+	attention_store(f, j, layer);
+	job_gate(j);
+	attention_share(f, j, layer);
+	job_gate(j);
+
+	if (prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
+		return -EDOM;
+	if (fetch(f, j, layer, FEED_OUT, w))
+		return -EIO;
+	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim}, 1, &f->act, at, rows);
+	if (leave(f, j, layer, FEED_OUT))
+		return -EDOM;
+
+	if (prepare_norm(f, j, true, norm + hp->dim, forms->ffn, where | AT_FFN_NORM))
+		return -EDOM;
+	if (fetch(f, j, layer, FEED_UP, w))
+		return -EIO;
+	share_swiglu(f, j, w[LAYER_GATE], w[LAYER_UP]);
+	if (leave(f, j, layer, FEED_UP))
+		return -EDOM;
+
+	if (prepare_rows(f, j, f->ffn, hp->ffn, forms->down, where | AT_FFN))
+		return -EDOM;
+	if (fetch(f, j, layer, FEED_DOWN, w))
+		return -EIO;
+	product_share(j, f->ops, &(struct product){w[LAYER_DOWN], f->y, hp->dim}, 1, &f->act, at, rows);
+	return leave(f, j, layer, FEED_DOWN);
+}
+
+static void run_member(struct team *t, void *arg, unsigned id) {
+	struct forward *f = arg;
+	struct job j = {.team = t, .id = id, .fault = &f->fault, .fed = f->fed};
+	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
+	team_share(t, id, f->step->rows, 1, &first, &last);
+	for (size_t r = first; r < last; r++) /* first needed two barriers later */
+		kern_rope_angles(f->angles + r * 2 * pairs, f->hp->freq, pairs, f->row_position[r]);
+	if (f->step->rows == 1)
+		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
+	for (uint32_t l = 0; l < f->kv->layers; l++)
+		if (run_layer(f, &j, l, l > 0)) {
+			atomic_store_explicit(&f->left, true, memory_order_relaxed);
+			return;
+		}
+	if (f->step->rows == 1) {
+		first = 0;
+		last = id == 0;
+	}
+	for (size_t r = first; r < last; r++) {
+		float *x = row_of(f, &j, r);
+		f->ops->add(x, f->y + r * dim, dim);
+		if (f->step->rows == 1)
+			memcpy(f->step->x, x, dim * sizeof(float));
+	}
+}
+
+int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+	uint64_t renewed = SLICE_BEFORE;
+	int rc = slice_check(f->slice, &renewed, err, errlen);
+	if (rc)
+		return rc;
+	f->step = st;
+	uint32_t row = 0;
+	for (uint32_t s = 0; s < st->nseqs; s++)
+		for (uint32_t i = 0; i < st->seqs[s].rows; i++, row++) {
+			f->row_seq[row] = &st->seqs[s];
+			f->row_position[row] = st->seqs[s].position + i;
+		}
+	attention_plan(f);
+	f->fault = 0;
+	f->left = false;
+	f->fed = f->slice->feed ? feed_begin(f->slice->feed) : 0;
+	team_reset_counter(f->team);
+	team_run(f->team, run_member, f);
+	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
+		return rc;
+	if (!f->fault && !f->left)
+		return 0;
+	if (!f->fault) {
+		feed_why(f->slice->feed, err, errlen);
+		return -EIO;
+	}
+	uint32_t where = job_fault_where(f->fault);
+	snprintf(err, errlen, "layer %u: a value is not finite in %s", f->slice->first + (where >> 8),
+	        at_name[where & 0xff]);
+	return -EDOM;
+}

@@ -1,0 +1,55 @@
+/* forward: a step through a slice: the layers of a Llama model in the order of doc/numerics.md.
+ *
+ * Owns: the buffers of activations between operations.  Borrows the slice, the KV blocks, the team.
+ * Invariant: a row's result depends on its sequence's earlier rows alone: not on the other rows of the step,
+ * on how rows were cut into steps, nor on the size of the team.
+ * Threads: one step at a time, on the caller and the team. */
+#ifndef SHARD_FORWARD_FORWARD_H
+#define SHARD_FORWARD_FORWARD_H
+#include "kernels/team.h"
+#include "shard/forward/kv.h"
+#include "shard/forward/slice.h"
+
+/* The rows of one sequence in a step: consecutive positions, consecutive rows of x. */
+struct forward_seq {
+	uint32_t rows;
+	uint32_t position;      /* of its first row */
+	uint32_t nblocks;       /* covers position + rows */
+	const uint32_t *blocks; /* numbers of KV blocks, in order of position; borrowed */
+};
+
+struct forward_step {
+	uint32_t rows;
+	uint32_t nseqs;
+	const struct forward_seq *seqs;
+	float *x; /* [rows][dim], in and out, aligned to KERN_ALIGN */
+};
+
+struct forward;
+/* max_rows: rows of the largest step. */
+int forward_create(
+        struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows);
+void forward_destroy(struct forward *f); /* NULL allowed */
+size_t forward_bytes(
+        const struct hparams *hp, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
+
+/* Checks a step against the slice's KV: rows add up, block tables cover the positions and are in bounds, a block
+ * that the step writes stands in it once (blocks that are only read may be shared), positions are below the
+ * context.  0 or -EINVAL with a sentence in err.  One thread at a time; may overlap a forward_run. */
+int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);
+
+/* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when weights
+ * that do not stay in memory could not be read, or a tensor is damaged. */
+int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
+
+/* The two ends of a model. */
+struct ends;
+int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows);
+void ends_destroy(struct ends *e); /* NULL allowed */
+/* x[i] = the embedding of tokens[i], i < rows.  -EINVAL for a token outside the vocabulary, -EIO as
+ * forward_run. */
+int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows);
+/* logits[i][vocab] of rows x[i][dim]; -EDOM, -EIO as forward_run. */
+int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows);
+
+#endif

@@ -1,0 +1,87 @@
+/* forward_internal: the inside of a forward, shared by forward.c (buffers, the order of a layer), check.c and attention.c.
+ * Internal to shard. */
+#ifndef SHARD_FORWARD_FORWARD_INTERNAL_H
+#define SHARD_FORWARD_FORWARD_INTERNAL_H
+#include "shard/forward/forward.h"
+#include "shard/forward/job.h"
+
+/* Queries that one call of the span kernel takes, unless one token's group has more. */
+#define PASS_QUERIES 64
+
+/* A tile: tokens of one sequence whose queries share a walk over its keys and values. */
+struct tile {
+	const struct forward_seq *seq;
+	uint32_t row;      /* of its first token */
+	uint32_t position; /* of its first token */
+	uint32_t tokens;
+	uint32_t spans; /* that its last token sees */
+	size_t task;    /* its first task among those of one key/value head */
+	size_t partial; /* where its first key/value head's partial results are, when spans are tasks */
+};
+
+/* What a member has for itself. */
+struct member {
+	float *x;    /* [dim]: the row of a step of one row, carried by every member for itself */
+	float *norm; /* [dim]: a normalised row before it is quantised */
+	float *up;   /* [max_rows][JOB_CHUNK] */
+	struct kern_query *query;
+	void *scratch; /* of the span kernel */
+};
+
+/* What a layer's products want their activations as: sets of forms. */
+struct layer_forms {
+	unsigned qkv, out, ffn, down;
+};
+
+struct forward {
+	const struct slice *slice; /* borrowed, as are kv and team */
+	struct kv *kv;
+	struct team *team;
+	const struct hparams *hp;
+	const struct kern_ops *ops;
+	uint32_t max_rows;
+	float scale; /* of attention scores */
+
+	struct layer_forms *forms; /* [layers] */
+	float *norms;              /* [layers][2][dim] */
+	uint8_t *written;          /* [kv->blocks], all 0 between calls of forward_check */
+
+	uint8_t *arena; /* holds what follows */
+	struct act act;
+	float *q, *k, *v; /* [max_rows][...] */
+	float *attended;  /* [max_rows][heads * head_size] */
+	float *y;         /* [max_rows][dim]: what the last products leave for the residual */
+	float *ffn;       /* [max_rows][ffn] */
+	float *angles;    /* [max_rows][2 * pairs] */
+	struct member *member;
+
+	/* attention: partial results of (query, span), `partials` of them */
+	size_t partials;
+	float *po, *pm, *pl;
+	_Atomic uint32_t *open; /* [max_rows][kv_heads]: spans of a tile that are still out */
+
+	/* the step */
+	const struct forward_step *step;
+	const struct forward_seq **row_seq; /* [max_rows] */
+	uint32_t *row_position;             /* [max_rows] */
+	struct tile *tile;                  /* [max_rows] */
+	uint32_t tiles;
+	size_t head_tasks; /* attention tasks of one key/value head */
+	bool split;        /* a task is one span of a tile; otherwise a whole tile */
+	_Atomic uint64_t fault;
+	_Atomic bool left; /* members left it before its end */
+	uint64_t fed;      /* the step's first group of weights that comes from disk */
+};
+
+/* Partial results that attention needs room for: bounded by the context, not by the rows of a step. */
+size_t attention_partials(const struct hparams *hp, unsigned team);
+/* Queries of one call of the span kernel at most. */
+size_t attention_queries(const struct hparams *hp);
+
+/* Cuts the step into tiles. */
+void attention_plan(struct forward *f);
+/* A member's part of: rotating queries and keys and storing keys and values; attention. No gate. */
+void attention_store(struct forward *f, struct job *j, uint32_t layer);
+void attention_share(struct forward *f, struct job *j, uint32_t layer);
+
+#endif

@@ -1,0 +1,140 @@
+/* io_layers: the two ends of a model (forward.h): embedding rows, and the final norm with the output product,
+ * whose rows the team shares.  Jobs are made as those of forward: job.h. */
+#include "shard/forward/forward.h"
+#include "shard/forward/job.h"
+#include <errno.h>
+#include <stdlib.h>
+
+/* Embedding rows that are not worth waking the team for. */
+#define FEW_ROWS 4
+
+struct ends {
+	const struct slice *slice; /* borrowed, as is team */
+	struct team *team;
+	const struct kern_ops *ops;
+	const struct hparams *hp;
+	uint32_t max_rows;
+	float *norm;    /* [dim] */
+	float *hidden;  /* [team][dim]: a member's normalised row */
+	struct act act; /* the head's form only */
+	unsigned forms;
+
+	/* the job */
+	const uint32_t *tokens;
+	float *embedded;
+	const float *x;
+	float *logits;
+	uint32_t rows;
+	_Atomic uint64_t fault;
+};
+
+int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows) {
+	if (!s->end[END_EMBED] || !s->end[END_NORM] || !s->end[END_HEAD] || !max_rows)
+		return -EINVAL;
+	const struct hparams *hp = &s->manifest->hp;
+	const struct store_tensor *norm = s->end[END_NORM];
+	enum kern_form form = kern_traits(s->end[END_HEAD]->record.type)->form;
+	unsigned team = team_size(t);
+	struct ends *e = calloc(1, sizeof *e);
+	if (!e)
+		return -ENOMEM;
+	e->slice = s;
+	e->team = t;
+	e->ops = kern_ops();
+	e->hp = hp;
+	e->max_rows = max_rows;
+	e->forms = act_form_of(s->end[END_HEAD]);
+	e->norm = malloc(hp->dim * sizeof(float));
+	e->hidden = malloc((size_t)team * hp->dim * sizeof(float));
+	e->act.form[form] =
+	        aligned_alloc(KERN_ALIGN, act_bytes(form, max_rows > team ? max_rows : team, hp->dim));
+	if (!e->norm || !e->hidden || !e->act.form[form]) {
+		ends_destroy(e);
+		return -ENOMEM;
+	}
+	kern_dequant_packed(norm->record.type, e->norm, norm->packed, 0, hp->dim);
+	*out = e;
+	return 0;
+}
+
+void ends_destroy(struct ends *e) {
+	if (!e)
+		return;
+	int saved = errno;
+	free(e->norm);
+	free(e->hidden);
+	for (int form = 0; form < KERN_FORMS; form++)
+		free(e->act.form[form]);
+	free(e);
+	errno = saved;
+}
+
+static void embed_rows(struct ends *e, size_t first, size_t last) {
+	const struct store_tensor *w = e->slice->end[END_EMBED];
+	for (size_t r = first; r < last; r++)
+		kern_dequant_packed(
+		        w->record.type, e->embedded + r * e->hp->dim, w->packed, e->tokens[r], e->hp->dim);
+}
+
+static void embed_member(struct team *t, void *arg, unsigned id) {
+	struct ends *e = arg;
+	size_t first, last;
+	team_share(t, id, e->rows, 1, &first, &last);
+	embed_rows(e, first, last);
+}
+
+int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) {
+	for (uint32_t i = 0; i < rows; i++)
+		if (tokens[i] >= e->hp->vocab)
+			return -EINVAL;
+	char why[160];
+	uint64_t renewed = SLICE_BEFORE;
+	int rc = slice_check(e->slice, &renewed, why, sizeof why);
+	if (rc)
+		return rc;
+	e->tokens = tokens;
+	e->embedded = x;
+	e->rows = rows;
+	if (rows > FEW_ROWS)
+		team_run(e->team, embed_member, e);
+	else
+		embed_rows(e, 0, rows);
+	return slice_check(e->slice, &renewed, why, sizeof why);
+}
+
+/* As in forward: a single row is prepared by every member for itself, more are shared. */
+static void logits_member(struct team *t, void *arg, unsigned id) {
+	struct ends *e = arg;
+	struct job j = {.team = t, .id = id, .fault = &e->fault};
+	size_t dim = e->hp->dim, first = 0, last = 1;
+	float *y = e->hidden + id * dim;
+	bool shared = e->rows > 1;
+	if (shared)
+		team_share(t, id, e->rows, 1, &first, &last);
+	for (size_t r = first; r < last; r++)
+		if (e->ops->rmsnorm(y, e->x + r * dim, e->norm, dim, e->hp->eps) ||
+		        act_put(&e->act, e->forms, shared ? r : id, y, dim))
+			job_fail(&j, 0);
+	if (shared && job_gate(&j))
+		return;
+	const struct product head = {e->slice->end[END_HEAD], e->logits, e->hp->vocab};
+	product_share(&j, e->ops, &head, 1, &e->act, shared ? 0 : id, e->rows);
+}
+
+int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
+	if (!rows || rows > e->max_rows)
+		return -EINVAL;
+	char why[160];
+	uint64_t renewed = SLICE_BEFORE;
+	int rc = slice_check(e->slice, &renewed, why, sizeof why);
+	if (rc)
+		return rc;
+	e->x = x;
+	e->logits = logits;
+	e->rows = rows;
+	e->fault = 0;
+	team_reset_counter(e->team);
+	team_run(e->team, logits_member, e);
+	rc = slice_check(e->slice, &renewed, why, sizeof why);
+	return rc ? rc : e->fault ? -EDOM : 0;
+}

@@ -1,0 +1,101 @@
+/* job: see job.h.  Work is handed out and not cut evenly beforehand, because cores are unlike (efficiency
+ * cores, neighbours on a shared machine) and the types of one layer cost unlike amounts a row; which member
+ * computes a row never enters its bits. */
+#include "shard/forward/job.h"
+#include <errno.h>
+
+/* A run is this part of what is left for each member: the first are long, because a kernel fetches ahead within a
+ * run and has to wait at its beginning; the last are short, because one is what the slowest member can keep the
+ * others waiting. */
+#define PART 3
+
+/* Strips of the run that begins where the cut is. */
+static size_t run_strips(const struct job *j, const struct job_cut *cut) {
+	size_t left = cut->strips - cut->at,
+	       n = left / (PART * (size_t)team_size(j->team)) / cut->least * cut->least;
+	n = n ? n : cut->least;
+	return n < left ? n : left;
+}
+
+bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count) {
+	size_t i = team_next(j->team) - j->base;
+	for (; cut->run < i && cut->at < cut->strips; cut->run++)
+		cut->at += run_strips(j, cut);
+	if (cut->at < cut->strips) {
+		*first = cut->at;
+		*count = run_strips(j, cut);
+		return true;
+	}
+	j->base += cut->run + team_size(j->team);
+	return false;
+}
+
+/* A fault is phase + 1 above its place, so that later phases compare greater and 0 means none. */
+void job_fail(struct job *j, uint32_t where) {
+	uint64_t none = 0;
+	atomic_compare_exchange_strong(j->fault, &none, (uint64_t)(j->phase + 1) << 32 | where);
+}
+
+uint32_t job_fault_where(uint64_t fault) {
+	return (uint32_t)fault;
+}
+
+int job_gate(struct job *j) {
+	team_barrier(j->team, j->id);
+	j->phase++;
+	uint64_t fault = atomic_load_explicit(j->fault, memory_order_relaxed);
+	return fault && fault >> 32 <= j->phase ? -EDOM : 0;
+}
+
+size_t act_bytes(enum kern_form form, size_t rows, size_t n) {
+	return rows * kern_act_bytes(form, n);
+}
+
+unsigned act_form_of(const struct store_tensor *w) {
+	return 1u << kern_traits(w->record.type)->form;
+}
+
+int act_put(const struct act *a, unsigned forms, size_t row, const float *x, size_t n) {
+	const struct kern_ops *ops = kern_ops();
+	for (unsigned f = 0; f < KERN_FORMS; f++) {
+		if (!(forms & 1u << f))
+			continue;
+		if (ops->quantize[f](a->form[f] + row * kern_act_bytes(f, n), x, n))
+			return -EDOM;
+	}
+	return 0;
+}
+
+void product_rows(const struct kern_ops *ops, const struct store_tensor *w, float *y, size_t ldy,
+        size_t first, size_t rows, const struct act *a, size_t at, size_t cols) {
+	const struct content_tensor *t = &w->record;
+	enum kern_form form = kern_traits(t->type)->form;
+	size_t stride = kern_act_bytes(form, t->n);
+	const uint8_t *packed = (const uint8_t *)w->packed + first * kern_row_bytes(t->type, t->n);
+	ops->mul[t->type](y, ldy, packed, rows, t->n, a->form[form] + at * stride, stride, cols);
+}
+
+/* Strips of a matrix. */
+static size_t product_strips(size_t rows) {
+	return (rows + KERN_STRIP - 1) / KERN_STRIP;
+}
+
+void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
+        const struct act *a, size_t at, size_t cols) {
+	struct job_cut cut = {.least = JOB_STRIPS};
+	size_t first, strips;
+	for (size_t i = 0; i < count; i++)
+		cut.strips += product_strips(p[i].w->record.rows);
+	while (job_next_run(j, &cut, &first, &strips))
+		for (size_t i = 0, begin = 0; i < count && begin < first + strips; i++) {
+			size_t rows = p[i].w->record.rows, end = begin + product_strips(rows);
+			size_t from = first > begin ? first - begin : 0;
+			size_t to = (first + strips < end ? first + strips : end) - begin;
+			size_t row = from * KERN_STRIP,
+			       last = to * KERN_STRIP < rows ? to * KERN_STRIP : rows;
+			if (row < last)
+				product_rows(
+				        ops, p[i].w, p[i].y + row, p[i].ldy, row, last - row, a, at, cols);
+			begin = end;
+		}
+}

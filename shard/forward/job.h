@@ -1,0 +1,79 @@
+/* job: what the jobs of forward and ends have in common: a member's way through the phases of a step,
+ * activations in the forms that products want, and products whose rows the team shares.
+ *
+ * A job is a row of phases, each ended by job_gate.  Within a phase work is handed out by job_next_run in numbers
+ * of the team's one counter, which is never reset on the way: every member draws exactly one number past the
+ * end of each phase, so all of them know where the next phase's numbers begin.
+ * Internal to shard.  Threads: everything here runs on the members of a team. */
+#ifndef SHARD_FORWARD_JOB_H
+#define SHARD_FORWARD_JOB_H
+#include "kernels/kernels.h"
+#include "kernels/team.h"
+#include "shard/store/store.h"
+#include <stdatomic.h>
+
+/* Rows of gate and up that are multiplied side by side. */
+#define JOB_CHUNK 64
+
+/* A member on its way. */
+struct job {
+	struct team *team;
+	unsigned id;
+	uint32_t phase;
+	size_t base;             /* the first number of this phase */
+	_Atomic uint64_t *fault; /* the step's; 0: none */
+	uint64_t fed;            /* the next group of weights that comes from disk */
+};
+
+/* Kernels walk up to four strips side by side: the least of a run of them. */
+#define JOB_STRIPS 4
+
+/* A member's way through the runs that a phase is cut into, longer ones first. */
+struct job_cut {
+	size_t strips;  /* of the phase, or what else it has many of */
+	size_t least;   /* in a run, which has a multiple of it */
+	size_t at, run; /* where the next run begins, and its number */
+};
+
+/* Draws the next run [*first, *first + *count) of this phase; false when there are no more. */
+bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count);
+
+/* Notes that this phase met a value that is not finite.  `where` is the same for all of a phase. */
+void job_fail(struct job *j, uint32_t where);
+
+/* Ends a phase: 0, or -EDOM when any member failed in it.  All members get the same answer, since a fault
+ * that a faster member has met in a later phase is not looked at. */
+int job_gate(struct job *j);
+
+/* The `where` of a fault. */
+uint32_t job_fault_where(uint64_t fault);
+
+/* Rows of activations in every form, a buffer each, `rows` rows of at most n elements. */
+struct act {
+	uint8_t *form[KERN_FORMS];
+};
+/* Bytes of the buffers of one form. */
+size_t act_bytes(enum kern_form form, size_t rows, size_t n);
+
+/* The set of forms (a bit each) that a tensor wants. */
+unsigned act_form_of(const struct store_tensor *w);
+
+/* Puts a row of n floats at `row` in each form of the set.  0 or -EDOM. */
+int act_put(const struct act *a, unsigned forms, size_t row, const float *x, size_t n);
+
+/* One product of a phase: all of `w` times the activations, into y[row * ldy + matrix row]. */
+struct product {
+	const struct store_tensor *w;
+	float *y;
+	size_t ldy;
+};
+
+/* Rows [first, first + rows) of a product with `cols` activation rows from row `at` on; y and ldy as given. */
+void product_rows(const struct kern_ops *ops, const struct store_tensor *w, float *y, size_t ldy,
+        size_t first, size_t rows, const struct act *a, size_t at, size_t cols);
+
+/* The member's part of `count` products of the same activations; no gate. */
+void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
+        const struct act *a, size_t at, size_t cols);
+
+#endif

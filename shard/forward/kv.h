@@ -1,0 +1,28 @@
+/* kv: the blocks of KV cache of a slice.
+ *
+ * Owns: one reservation of address space for `blocks` numbered blocks of KERN_KV_BLOCK positions, memory that
+ * the system fills in as blocks are first written.  Knows no sequences: who holds which block is the
+ * coordinator's business.  Threads: allocation on the loop; contents written by the team. */
+#ifndef SHARD_FORWARD_KV_H
+#define SHARD_FORWARD_KV_H
+#include "kernels/kernels.h"
+#include "shard/model/hparams.h"
+
+struct kv {
+	enum kern_kv type;
+	uint32_t layers, kv_heads, head_size, blocks;
+	uint8_t *base;
+	size_t block_bytes; /* of one block: its parts of every layer, keys and values */
+};
+
+/* Whether the model's heads fit a type of cache: 0, or -EINVAL with a sentence. */
+int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errlen);
+/* Bytes of one block of `layers` layers. */
+size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers);
+/* 0, -EINVAL for nothing or a type that the heads do not fit, -ENOMEM, or another negative errno. */
+int kv_create(struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t layers, uint32_t blocks);
+void kv_destroy(struct kv *kv); /* NULL allowed */
+void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+void *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+
+#endif

@@ -1,0 +1,167 @@
+/* slice: see slice.h. */
+#include "shard/forward/slice.h"
+#include "proto/descriptors.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const end_name[END_ROLES] = {"embedding", "output_norm", "output"};
+
+/* Opens a tensor, or finds it among those that are, and maps it unless it is fed; what: how a message calls it. */
+static int slice_map(struct slice *sl, struct store *s, const struct manifest_tensor *mt, bool fed,
+        const char *what, const struct store_tensor **out, char *err, size_t errlen) {
+	struct store_tensor *t = NULL;
+	for (size_t i = 0; i < sl->nmaps && !t; i++)
+		if (content_equal(&sl->maps[i]->record.id, &mt->id))
+			t = sl->maps[i];
+	if (!t) {
+		char why[256] = "";
+		int rc = store_open_tensor(s, &mt->id, &t, why, sizeof why);
+		if (rc == -ENOENT)
+			snprintf(err, errlen, "%s: the store does not have it", what);
+		else if (rc)
+			snprintf(err, errlen, "%s: %s", what, why);
+		if (rc)
+			return rc;
+		store_touch_tensor(t);
+		sl->maps[sl->nmaps++] = t;
+	}
+	if (t->record.type != mt->type || t->record.n != mt->n || t->record.rows != mt->rows) {
+		snprintf(err, errlen, "%s: the record says %s %ju x %ju, the manifest %s %ju x %ju", what,
+		        kern_traits(t->record.type)->name, (uintmax_t)t->record.rows, (uintmax_t)t->record.n,
+		        kern_traits(mt->type)->name, (uintmax_t)mt->rows, (uintmax_t)mt->n);
+		return -EBADMSG;
+	}
+	/* tensors of several layers may be one */
+	bool streamed = fed || t->streamed;
+	int rc = fed ? store_open_descriptor(s, t) : store_map_opened(t);
+	t->streamed = streamed;
+	if (!streamed)
+		store_close_descriptor(t);
+	if (rc)
+		snprintf(err, errlen, "%s: %s", what, descriptors_strerror(-rc).s);
+	*out = t;
+	return rc;
+}
+
+static enum feed_group group_of(int role) {
+	return role == LAYER_OUT                        ? FEED_OUT
+	       : role == LAYER_GATE || role == LAYER_UP ? FEED_UP
+	       : role == LAYER_DOWN                     ? FEED_DOWN
+	                                                : FEED_QKV;
+}
+
+int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
+        bool ends, uint64_t room, char *err, size_t errlen) {
+	struct feed_plan plan = {0};
+	if (first > last || last > m->hp.layers || (first == last && !ends)) {
+		snprintf(err, errlen, "no slice [%u, %u) in a model of %u layers", first, last, m->hp.layers);
+		return -EINVAL;
+	}
+	size_t layers = last - first;
+	int rc = -ENOMEM;
+	struct slice *sl = calloc(1, sizeof *sl);
+	if (!sl)
+		goto error;
+	*sl = (struct slice){.manifest = m, .first = first, .last = last};
+	sl->maps = calloc(layers * LAYER_ROLES + END_ROLES, sizeof *sl->maps);
+	if (layers)
+		sl->layer = calloc(layers, sizeof *sl->layer);
+	if (!sl->maps || (layers && !sl->layer))
+		goto error;
+	if (room && layers && (rc = feed_plan(&plan, m, first, last, room)) == -ENOSPC)
+		snprintf(err, errlen,
+		        "layers %u to %u: there is not enough memory even to read them from disk", first,
+		        last - 1);
+	if (room && rc)
+		goto error;
+	for (uint32_t l = 0; l < layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			char what[64];
+			snprintf(what, sizeof what, "layer %u, %s", first + l, manifest_layer_tensor_name(r));
+			bool fed = plan.streamed && !manifest_layer_is_norm((enum layer_role)r) &&
+			           plan.streamed[l] >> group_of(r) & 1;
+			rc = slice_map(
+			        sl, s, &m->layer[first + l][r], fed, what, &sl->layer[l][r], err, errlen);
+			if (rc)
+				goto error;
+		}
+	for (int r = 0; ends && r < END_ROLES; r++) {
+		rc = slice_map(sl, s, &m->end[r], false, end_name[r], &sl->end[r], err, errlen);
+		if (rc)
+			goto error;
+	}
+	if (plan.streamed) {
+		rc = feed_create(&sl->feed, &plan, first, (uint32_t)layers,
+		        (const struct store_tensor *const(*)[LAYER_ROLES])sl->layer, true, err, errlen);
+		if (rc)
+			goto error;
+	}
+	feed_plan_clear(&plan);
+	*out = sl;
+	return 0;
+error:
+	feed_plan_clear(&plan);
+	if (rc == -ENOMEM)
+		snprintf(err, errlen, "slice [%u, %u): out of memory", first, last);
+	slice_destroy(sl);
+	return rc;
+}
+
+void slice_destroy(struct slice *s) {
+	if (!s)
+		return;
+	int saved = errno;
+	feed_destroy(s->feed);
+	for (size_t i = 0; i < s->nmaps; i++)
+		store_unmap_tensor(s->maps[i]);
+	free(s->maps);
+	free(s->layer);
+	free(s);
+	errno = saved;
+}
+
+/* How messages call a tensor of the slice. */
+static void tensor_name(const struct slice *s, const struct store_tensor *t, char *out, size_t len) {
+	snprintf(out, len, "a tensor");
+	for (uint32_t l = 0; l < s->last - s->first; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			if (s->layer[l][r] == t)
+				snprintf(out, len, "layer %u, %s", s->first + l,
+				        manifest_layer_tensor_name((enum layer_role)r));
+	for (int r = 0; r < END_ROLES; r++)
+		if (s->end[r] == t)
+			snprintf(out, len, "%s", end_name[r]);
+}
+
+int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen) {
+	char name[64];
+	uint64_t sum = 0;
+	for (size_t i = 0; i < s->nmaps; i++) {
+		sum += store_tensor_renewed(s->maps[i]);
+		if (!store_tensor_damaged(s->maps[i]))
+			continue;
+		tensor_name(s, s->maps[i], name, sizeof name);
+		snprintf(err, errlen,
+		        "%s: damaged on disk, and not computed from until it has been fetched again", name);
+		return -EIO;
+	}
+	if (*renewed != SLICE_BEFORE && *renewed != sum) {
+		snprintf(err, errlen, "a tensor was damaged on disk, and has been fetched again");
+		return -EIO;
+	}
+	*renewed = sum;
+	return 0;
+}
+
+uint64_t slice_bytes(const struct slice *s) {
+	uint64_t bytes = 0;
+	for (uint32_t l = 0; l < s->last - s->first; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			bytes += s->layer[l][r]->packed_bytes;
+	for (int r = 0; r < END_ROLES && s->end[r]; r++)
+		if (r != END_HEAD || s->end[r] != s->end[END_EMBED]) /* a tied head is the embedding */
+			bytes += s->end[r]->packed_bytes;
+	return bytes;
+}

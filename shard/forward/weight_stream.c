@@ -1,0 +1,340 @@
+/* weight_stream: see weight_stream.h.  Several threads fill a buffer in pieces, since disks want several requests at once to show what
+ * they can; who finds no piece left in the group begins with the next one as soon as its buffer is free. */
+#include "shard/forward/weight_stream.h"
+#include "kernels/thread.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READERS 4
+#define PIECE (1u << 20)
+#define ALIGN 4096u /* of file offsets, lengths and memory for direct reads */
+#define PARTS 3     /* tensors of a group at most */
+
+struct part {
+	int fd;
+	enum layer_role role;
+	uint64_t at, bytes; /* in the file */
+	uint64_t to;        /* in the buffer */
+};
+
+struct group {
+	uint32_t layer;
+	unsigned parts;
+	uint64_t pieces, bytes;
+	struct part part[PARTS];
+	struct store_tensor view[2][PARTS]; /* the tensors as they lie in each buffer */
+};
+
+struct feed {
+	struct group *group;
+	size_t groups;
+	uint8_t *streamed; /* [layers], as in feed_plan */
+	uint32_t first;
+	uint8_t *buffer[2];
+	size_t buffer_bytes;
+	uint64_t base; /* the first group of the step; who leads it, alone */
+	pthread_t thread[READERS];
+	unsigned threads;
+
+	pthread_mutex_t lock; /* for all below */
+	pthread_cond_t work;  /* there is something to read, or it is over */
+	pthread_cond_t ready; /* a group has been read, or cannot be; nothing is being read any more */
+	uint64_t filling;     /* the group of which pieces are handed out */
+	uint64_t piece;       /* the next of them */
+	uint64_t left[2];     /* pieces of a buffer's group that are not there yet */
+	uint64_t given;       /* groups that were given back */
+	unsigned busy;        /* reads under way */
+	bool paused, stop, direct;
+	int error;       /* nothing more is read, */
+	uint64_t broken; /* and this is the first group that could not be */
+	struct feed_told told;
+	uint64_t busy_since;
+	uint64_t taken; /* groups whose waiting has been counted */
+};
+
+static uint64_t now_ns(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static struct group *group_of(struct feed *f, uint64_t n) {
+	return &f->group[n % f->groups];
+}
+
+/* ---- reading ---- */
+
+/* Reads a piece of a group. Direct reads end at whole pages, beyond the end of the file if need be. */
+static int read_piece(
+        const struct group *g, uint64_t piece, uint8_t *buffer, bool direct, const struct part **of) {
+	const struct part *p = g->part;
+	uint64_t pieces = (p->bytes + PIECE - 1) / PIECE;
+	while (piece >= pieces) {
+		piece -= pieces;
+		p++;
+		pieces = (p->bytes + PIECE - 1) / PIECE;
+	}
+	*of = p;
+	uint64_t from = piece * PIECE, end = from + PIECE < p->bytes ? from + PIECE : p->bytes;
+	for (uint64_t at = from; at < end;) {
+		size_t len = (size_t)(end - at), ask = direct ? (len + ALIGN - 1) / ALIGN * ALIGN : len;
+		ssize_t n = pread(p->fd, buffer + p->to + at, ask, (off_t)(p->at + at));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0 || (direct && (size_t)n < len && n % ALIGN))
+			return -ENODATA; /* the file is shorter than it was */
+		at += (uint64_t)n;
+	}
+	if (!direct)
+		posix_fadvise(p->fd, (off_t)(p->at + from), (off_t)(end - from), POSIX_FADV_DONTNEED);
+	return 0;
+}
+
+static bool has_work(const struct feed *f) {
+	return !f->paused && !f->error && f->filling < f->given + 2;
+}
+
+/* Under the lock, which it lets go of while it reads. */
+static void fill(struct feed *f) {
+	uint64_t n = f->filling, piece = f->piece++;
+	struct group *g = group_of(f, n);
+	if (piece == 0)
+		f->left[n % 2] = g->pieces;
+	if (f->piece == g->pieces) {
+		f->filling++;
+		f->piece = 0;
+	}
+	if (f->busy++ == 0)
+		f->busy_since = now_ns();
+	pthread_mutex_unlock(&f->lock);
+	const struct part *p;
+	int rc = read_piece(g, piece, f->buffer[n % 2], f->direct, &p);
+	if (rc)
+		store_tensor_damage(&g->view[0][p - g->part]);
+	pthread_mutex_lock(&f->lock);
+	if (--f->busy == 0)
+		f->told.read_seconds += (double)(now_ns() - f->busy_since) * 1e-9;
+	if (rc && (!f->error || n < f->broken)) {
+		f->error = rc;
+		f->broken = n;
+	}
+	if (--f->left[n % 2] == 0)
+		f->told.read += g->bytes;
+	if (f->left[n % 2] == 0 || f->error || f->paused)
+		pthread_cond_broadcast(&f->ready);
+}
+
+static void *run(void *arg) {
+	struct feed *f = arg;
+	pthread_mutex_lock(&f->lock);
+	while (!f->stop)
+		if (has_work(f))
+			fill(f);
+		else
+			pthread_cond_wait(&f->work, &f->lock);
+	pthread_mutex_unlock(&f->lock);
+	return NULL;
+}
+
+/* ---- the step ---- */
+
+uint64_t feed_begin(struct feed *f) {
+	pthread_mutex_lock(&f->lock);
+	uint64_t end = f->base + f->groups;
+	if (f->error || (f->given != end && f->given != f->base)) {
+		/* what was read is not whole, or lies in the wrong order */
+		f->paused = true;
+		while (f->busy)
+			pthread_cond_wait(&f->ready, &f->lock);
+		f->base = f->given = f->filling = f->piece = f->taken = 0;
+		f->error = 0;
+		f->paused = false;
+		pthread_cond_broadcast(&f->work);
+	} else if (f->given == end) {
+		f->base = end;
+	}
+	uint64_t base = f->base;
+	pthread_mutex_unlock(&f->lock);
+	return base;
+}
+
+bool feed_streams(const struct feed *f, uint32_t layer, enum feed_group g) {
+	return f->streamed[layer] >> g & 1;
+}
+
+int feed_take(struct feed *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]) {
+	const struct group *g = group_of(f, n);
+	pthread_mutex_lock(&f->lock);
+	uint64_t since = 0;
+	/* a group before the one that cannot be read will be whole: all its pieces are under way */
+	while (!(n < f->filling && f->left[n % 2] == 0) && !(f->error && n >= f->broken)) {
+		since = since ? since : now_ns();
+		pthread_cond_wait(&f->ready, &f->lock);
+	}
+	int rc = f->error && n >= f->broken ? -EIO : 0;
+	if (n >= f->taken) { /* one of the members counts */
+		f->taken = n + 1;
+		f->told.wait_seconds += since ? (double)(now_ns() - since) * 1e-9 : 0;
+	}
+	pthread_mutex_unlock(&f->lock);
+	for (unsigned i = 0; i < g->parts && rc == 0; i++)
+		w[g->part[i].role] = &g->view[n % 2][i];
+	return rc;
+}
+
+void feed_give(struct feed *f, uint64_t n) {
+	pthread_mutex_lock(&f->lock);
+	f->given = n + 1;
+	pthread_cond_broadcast(&f->work);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void feed_why(struct feed *f, char *err, size_t errlen) {
+	pthread_mutex_lock(&f->lock);
+	snprintf(err, errlen, "layer %" PRIu32 ": its weights cannot be read from disk: %s",
+	        f->first + group_of(f, f->broken)->layer, strerror(f->error ? -f->error : EIO));
+	pthread_mutex_unlock(&f->lock);
+}
+
+void feed_told(struct feed *f, struct feed_told *out) {
+	pthread_mutex_lock(&f->lock);
+	*out = f->told;
+	out->direct = f->direct;
+	if (f->busy)
+		out->read_seconds += (double)(now_ns() - f->busy_since) * 1e-9;
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* ---- making it ---- */
+
+static const enum layer_role roles[FEED_GROUPS][PARTS] = {[FEED_QKV] = {LAYER_Q, LAYER_K, LAYER_V},
+        [FEED_OUT] = {LAYER_OUT},
+        [FEED_UP] = {LAYER_GATE, LAYER_UP},
+        [FEED_DOWN] = {LAYER_DOWN}};
+static const unsigned parts[FEED_GROUPS] = {[FEED_QKV] = 3, [FEED_OUT] = 1, [FEED_UP] = 2, [FEED_DOWN] = 1};
+
+/* Asks for direct reads of a file, and tries one; false: it has none. */
+static bool make_direct(const struct store_tensor *t, void *page) {
+	int flags = fcntl(t->fd, F_GETFL);
+	if (flags < 0 || fcntl(t->fd, F_SETFL, flags | O_DIRECT) < 0)
+		return false;
+	if (pread(t->fd, page, ALIGN, (off_t)t->packed_at) > 0)
+		return true;
+	fcntl(t->fd, F_SETFL, flags);
+	return false;
+}
+
+static void add_group(struct feed *f, uint32_t layer, int which, const struct store_tensor *const *w) {
+	struct group *g = &f->group[f->groups++];
+	*g = (struct group){.layer = layer, .parts = parts[which]};
+	for (unsigned i = 0; i < g->parts; i++) {
+		const struct store_tensor *t = w[roles[which][i]];
+		g->part[i] = (struct part){.fd = t->fd,
+		        .role = roles[which][i],
+		        .at = t->packed_at,
+		        .bytes = t->packed_bytes,
+		        .to = g->bytes};
+		for (int b = 0; b < 2; b++) {
+			g->view[b][i] = *t;
+			g->view[b][i].packed = f->buffer[b] + g->bytes;
+		}
+		g->pieces += (t->packed_bytes + PIECE - 1) / PIECE;
+		g->bytes += (t->packed_bytes + ALIGN - 1) / ALIGN * ALIGN;
+		/* what writing it has left in the page cache is of no use to direct reads */
+		posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+}
+
+static int make_buffers(struct feed *f, uint64_t bytes) {
+	f->buffer_bytes = bytes;
+	for (int b = 0; b < 2; b++) {
+		void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+		f->buffer[b] = p;
+		madvise(p, bytes, MADV_HUGEPAGE); /* a wish */
+	}
+	return 0;
+}
+
+static int start(struct feed *f) {
+	int rc = 0;
+	while (rc == 0 && f->threads < READERS)
+		if ((rc = thread_start(&f->thread[f->threads], NULL, run, f)) == 0)
+			f->threads++;
+	return f->threads ? 0 : rc; /* fewer are slower */
+}
+
+int feed_create(struct feed **out, const struct feed_plan *plan, uint32_t first, uint32_t layers,
+        const struct store_tensor *const (*layer)[LAYER_ROLES], bool direct, char *err, size_t errlen) {
+	int rc = -ENOMEM;
+	struct feed *f = calloc(1, sizeof *f);
+	if (!f)
+		goto error;
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->work, NULL);
+	pthread_cond_init(&f->ready, NULL);
+	f->first = first;
+	f->direct = direct;
+	f->streamed = malloc(layers);
+	f->group = calloc((size_t)layers * FEED_GROUPS, sizeof *f->group);
+	if (!f->streamed || !f->group || (rc = make_buffers(f, plan->buffer)) < 0)
+		goto error;
+	memcpy(f->streamed, plan->streamed, layers);
+	for (uint32_t l = 0; l < layers; l++)
+		for (int g = 0; g < FEED_GROUPS; g++)
+			if (feed_streams(f, l, (enum feed_group)g))
+				add_group(f, l, g, layer[l]);
+	for (size_t i = 0; i < f->groups && f->direct; i++)
+		for (unsigned k = 0; k < f->group[i].parts && f->direct; k++)
+			f->direct = make_direct(&f->group[i].view[0][k], f->buffer[0]);
+	for (size_t i = 0; i < f->groups; i++) {
+		const struct group *g = &f->group[i];
+		f->told.step += g->bytes;
+		/* one for all, so that one way of reading is right */
+		for (unsigned k = 0; k < g->parts && !f->direct; k++)
+			fcntl(g->part[k].fd, F_SETFL, fcntl(g->part[k].fd, F_GETFL) & ~O_DIRECT);
+	}
+	f->told.buffers = 2 * f->buffer_bytes;
+	rc = f->groups ? start(f) : -EINVAL;
+	if (rc < 0)
+		goto error;
+	*out = f;
+	return 0;
+error:
+	snprintf(err, errlen, "cannot read weights from disk on the way: %s", strerror(-rc));
+	feed_destroy(f);
+	return rc;
+}
+
+void feed_destroy(struct feed *f) {
+	if (!f)
+		return;
+	int saved = errno;
+	pthread_mutex_lock(&f->lock);
+	f->stop = true;
+	pthread_cond_broadcast(&f->work);
+	pthread_mutex_unlock(&f->lock);
+	for (unsigned i = 0; i < f->threads; i++)
+		pthread_join(f->thread[i], NULL);
+	for (int b = 0; b < 2; b++)
+		if (f->buffer[b])
+			munmap(f->buffer[b], f->buffer_bytes);
+	pthread_cond_destroy(&f->ready);
+	pthread_cond_destroy(&f->work);
+	pthread_mutex_destroy(&f->lock);
+	free(f->group);
+	free(f->streamed);
+	free(f);
+	errno = saved;
+}

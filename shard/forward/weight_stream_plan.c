@@ -1,0 +1,111 @@
+/* weight_stream_plan: which groups of a slice stay in memory.  Pure.
+ *
+ * Two buffers of the largest group that is read cost memory in which weights could stay, so only groups up to a size
+ * are read, the least size that will do; of these so many as must be, spread evenly along the layers, so that the disk
+ * has something to do all the time. */
+#include "shard/forward/weight_stream.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define PAGE 4096u /* a tensor begins at one, in its file as in a buffer */
+
+static const struct {
+	enum layer_role first, last;
+} roles[FEED_GROUPS] = {[FEED_QKV] = {LAYER_Q, LAYER_V},
+        [FEED_OUT] = {LAYER_OUT, LAYER_OUT},
+        [FEED_UP] = {LAYER_GATE, LAYER_UP},
+        [FEED_DOWN] = {LAYER_DOWN, LAYER_DOWN}};
+
+uint64_t feed_tensor_bytes(const struct manifest_tensor *t) {
+	uint64_t bytes = kern_packed_bytes(t->type, t->rows, t->n);
+	return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
+static uint64_t group_bytes(const struct manifest *m, uint32_t layer, int g) {
+	uint64_t sum = 0;
+	for (int r = (int)roles[g].first; r <= (int)roles[g].last; r++)
+		sum += feed_tensor_bytes(&m->layer[layer][r]);
+	return sum;
+}
+
+uint64_t feed_group_most(const struct manifest *m, uint32_t first, uint32_t last) {
+	uint64_t most = 0;
+	for (uint32_t l = first; l < last; l++)
+		for (int g = 0; g < FEED_GROUPS; g++) {
+			uint64_t bytes = group_bytes(m, l, g);
+			most = bytes > most ? bytes : most;
+		}
+	return most;
+}
+
+/* Bytes of all groups of at most `size`. */
+static uint64_t bytes_up_to(const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
+	uint64_t sum = 0;
+	for (uint32_t l = first; l < last; l++)
+		for (int g = 0; g < FEED_GROUPS; g++) {
+			uint64_t bytes = group_bytes(m, l, g);
+			sum += bytes <= size ? bytes : 0;
+		}
+	return sum;
+}
+
+/* The next larger size of a group than `size`; 0: there is none. */
+static uint64_t next_size(const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
+	uint64_t next = 0;
+	for (uint32_t l = first; l < last; l++)
+		for (int g = 0; g < FEED_GROUPS; g++) {
+			uint64_t bytes = group_bytes(m, l, g);
+			if (bytes > size && (!next || bytes < next))
+				next = bytes;
+		}
+	return next;
+}
+
+/* Takes groups of at most `size` until `need` bytes of them are read: so much of each as has come due on the way. */
+static void spread(struct feed_plan *p, const struct manifest *m, uint32_t first, uint32_t last,
+        uint64_t size, uint64_t need) {
+	double due = 0, share = (double)need / (double)bytes_up_to(m, first, last, size);
+	for (int pass = 0; pass < 2; pass++) /* what rounding has left is made up for in the second */
+		for (uint32_t l = first; l < last; l++)
+			for (int g = 0; g < FEED_GROUPS && p->step < need; g++) {
+				uint64_t bytes = group_bytes(m, l, g);
+				uint8_t bit = (uint8_t)(1u << g);
+				if (bytes > size || p->streamed[l - first] & bit)
+					continue;
+				due += (double)bytes * share;
+				if (pass == 0 && due < (double)bytes / 2)
+					continue;
+				due -= (double)bytes;
+				p->streamed[l - first] |= bit;
+				p->step += bytes;
+				p->buffer = bytes > p->buffer ? bytes : p->buffer;
+			}
+}
+
+int feed_plan(struct feed_plan *out, const struct manifest *m, uint32_t first, uint32_t last, uint64_t room) {
+	uint64_t all = 0, size = 0;
+	*out = (struct feed_plan){0};
+	for (uint32_t l = first; l < last; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			all += feed_tensor_bytes(&m->layer[l][r]);
+	out->resident = all;
+	if (all <= room)
+		return 0;
+	/* with buffers of this size so much has to be read, and it can be */
+	do
+		size = next_size(m, first, last, size);
+	while (size && bytes_up_to(m, first, last, size) + room < all + 2 * size);
+	if (!size)
+		return -ENOSPC;
+	out->streamed = calloc(last - first, 1);
+	if (!out->streamed)
+		return -ENOMEM;
+	spread(out, m, first, last, size, all + 2 * size - room);
+	out->resident = all - out->step;
+	return 0;
+}
+
+void feed_plan_clear(struct feed_plan *p) {
+	free(p->streamed);
+	*p = (struct feed_plan){0};
+}

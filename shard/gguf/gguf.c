@@ -1,0 +1,670 @@
+/* gguf: opens and parses GGUF files.  See gguf.h for what it promises.
+ *
+ * Invariant: a cursor never passes the end of its file; nothing is allocated for a count before the file has
+ * shown that it is long enough to hold that many.
+ * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
+#include "proto/descriptors.h"
+#include "shard/gguf/gguf_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD_STEP (256u << 10) /* bytes read ahead of what is parsed */
+
+/* A cursor over one file, with where to complain. */
+struct cursor {
+	struct gguf_part *part;
+	const uint8_t *p;
+	uint64_t left;
+	const char *name;
+	char *err;
+	size_t errlen;
+};
+
+static int fail_short(struct cursor *c, const char *what) {
+	snprintf(c->err, c->errlen, "%s: the file ends within %s: is the download complete?", c->name, what);
+	return -EINVAL;
+}
+
+/* Reads on until the copy of the header has `end` bytes. */
+static int fill(struct cursor *c, uint64_t end, const char *what) {
+	struct gguf_part *p = c->part;
+	if (end > p->room) {
+		snprintf(c->err, c->errlen, "%s: more than %u MiB before its weights, in %s", c->name,
+		        GGUF_MAX_HEAD >> 20, what);
+		return -EFBIG;
+	}
+	/* more than was asked for, but nothing before it is needed */
+	uint64_t want = end + HEAD_STEP < p->room ? end + HEAD_STEP : p->room;
+	if (want > p->usable) {
+		if (mprotect(p->head, want, PROT_READ | PROT_WRITE) < 0) {
+			snprintf(c->err, c->errlen, "%s: out of memory", c->name);
+			return -ENOMEM;
+		}
+		p->usable = want;
+	}
+	while (p->have < end) {
+		ssize_t n = pread(p->fd, p->head + p->have, want - p->have, (off_t)p->have);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0) {
+			snprintf(c->err, c->errlen, "%s: it became shorter while it was read", c->name);
+			return -ENODATA;
+		}
+		if (n < 0) {
+			int rc = -errno;
+			snprintf(c->err, c->errlen, "%s: cannot read it: %s", c->name, strerror(-rc));
+			return rc;
+		}
+		p->have += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int take(struct cursor *c, const uint8_t **out, uint64_t len, const char *what) {
+	if (len > c->left)
+		return fail_short(c, what);
+	uint64_t end = (uint64_t)(c->p - c->part->head) + len;
+	int rc = end > c->part->have ? fill(c, end, what) : 0;
+	if (rc < 0)
+		return rc;
+	*out = c->p;
+	c->p += len;
+	c->left -= len;
+	return 0;
+}
+
+static int take_u32(struct cursor *c, uint32_t *out, const char *what) {
+	*out = 0;
+	const uint8_t *p;
+	int rc = take(c, &p, sizeof *out, what);
+	if (rc == 0)
+		memcpy(out, p, sizeof *out);
+	return rc;
+}
+
+static int take_u64(struct cursor *c, uint64_t *out, const char *what) {
+	*out = 0;
+	const uint8_t *p;
+	int rc = take(c, &p, sizeof *out, what);
+	if (rc == 0)
+		memcpy(out, p, sizeof *out);
+	return rc;
+}
+
+static int take_string(struct cursor *c, struct gguf_string *out, uint64_t max, const char *what) {
+	const uint8_t *p;
+	uint64_t len;
+	int rc = take_u64(c, &len, what);
+	if (rc < 0)
+		return rc;
+	if (len > max) {
+		snprintf(c->err, c->errlen, "%s: a string of %" PRIu64 " bytes in %s (at most %" PRIu64 ")",
+		        c->name, len, what, max);
+		return -EINVAL;
+	}
+	rc = take(c, &p, len, what);
+	if (rc < 0)
+		return rc;
+	out->s = (const char *)p;
+	out->len = len;
+	return 0;
+}
+
+size_t gguf_kind_size(enum gguf_kind k) {
+	switch (k) {
+	case GGUF_U8:
+	case GGUF_I8:
+	case GGUF_BOOL:
+		return 1;
+	case GGUF_U16:
+	case GGUF_I16:
+		return 2;
+	case GGUF_U32:
+	case GGUF_I32:
+	case GGUF_F32:
+		return 4;
+	case GGUF_U64:
+	case GGUF_I64:
+	case GGUF_F64:
+		return 8;
+	case GGUF_STRING:
+	case GGUF_ARRAY:
+		break;
+	}
+	return 0;
+}
+
+static int take_kind(struct cursor *c, enum gguf_kind *out, const char *what) {
+	uint32_t kind;
+	int rc = take_u32(c, &kind, what);
+	if (rc < 0)
+		return rc;
+	if (kind > GGUF_F64) {
+		snprintf(c->err, c->errlen, "%s: %s has the unknown kind %" PRIu32, c->name, what, kind);
+		return -EINVAL;
+	}
+	*out = (enum gguf_kind)kind;
+	return 0;
+}
+
+/* The header of an array: kind and count, the count within what the file can hold. */
+static int take_array_head(struct cursor *c, enum gguf_kind *elem, uint64_t *count, const char *what) {
+	int rc = take_kind(c, elem, what);
+	if (rc < 0)
+		return rc;
+	rc = take_u64(c, count, what);
+	if (rc < 0)
+		return rc;
+	/* the least that an element takes: a string its length, an array kind and count */
+	size_t least = *elem == GGUF_STRING ? 8 : *elem == GGUF_ARRAY ? 12 : gguf_kind_size(*elem);
+	if (*count > c->left / least)
+		return fail_short(c, what);
+	return 0;
+}
+
+static int skip_elements(struct cursor *c, enum gguf_kind elem, uint64_t count, int depth, const char *what) {
+	const uint8_t *p;
+	struct gguf_string s;
+	int rc = 0;
+	if (elem != GGUF_STRING && elem != GGUF_ARRAY)
+		return take(c, &p, count * gguf_kind_size(elem), what);
+	if (elem == GGUF_ARRAY && depth >= GGUF_MAX_DEPTH) {
+		snprintf(c->err, c->errlen, "%s: %s has arrays nested more than %d deep", c->name, what,
+		        GGUF_MAX_DEPTH);
+		return -EINVAL;
+	}
+	for (uint64_t i = 0; rc == 0 && i < count; i++) {
+		if (elem == GGUF_STRING) {
+			rc = take_string(c, &s, GGUF_MAX_STRING, what);
+		} else {
+			enum gguf_kind inner;
+			uint64_t n;
+			rc = take_array_head(c, &inner, &n, what);
+			if (rc == 0)
+				rc = skip_elements(c, inner, n, depth + 1, what);
+		}
+	}
+	return rc;
+}
+
+static int take_value(struct cursor *c, struct gguf_value *v) {
+	char what[96], key[80];
+	int rc = take_string(c, &v->key, GGUF_MAX_NAME, "a key");
+	if (rc < 0)
+		return rc;
+	snprintf(what, sizeof what, "the key %s", gguf_printable(v->key, key, sizeof key));
+	rc = take_kind(c, &v->kind, what);
+	if (rc < 0)
+		return rc;
+	if (v->kind == GGUF_STRING) {
+		struct gguf_string s;
+		rc = take_string(c, &s, GGUF_MAX_STRING, what);
+		if (rc < 0)
+			return rc;
+		v->data = (const uint8_t *)s.s;
+		v->len = s.len;
+		return 0;
+	}
+	if (v->kind != GGUF_ARRAY)
+		return take(c, &v->data, gguf_kind_size(v->kind), what);
+	rc = take_array_head(c, &v->elem, &v->count, what);
+	if (rc < 0)
+		return rc;
+	v->data = c->p;
+	if (v->elem != GGUF_STRING)
+		return skip_elements(c, v->elem, v->count, 1, what);
+	/* strings are indexed, so that the i-th is found at once; count is bounded by the file's length */
+	v->at = malloc((v->count ? v->count : 1) * sizeof *v->at);
+	if (!v->at) {
+		snprintf(c->err, c->errlen, "%s: out of memory", c->name);
+		return -ENOMEM;
+	}
+	for (uint64_t i = 0; i < v->count; i++) {
+		struct gguf_string s;
+		v->at[i] = (uint64_t)(c->p - v->data);
+		rc = take_string(c, &s, GGUF_MAX_STRING, what);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int gguf_string_compare(struct gguf_string a, struct gguf_string b) {
+	uint64_t len = a.len < b.len ? a.len : b.len;
+	int d = len ? memcmp(a.s, b.s, len) : 0;
+	return d ? d : (a.len > b.len) - (a.len < b.len);
+}
+
+static int compare_values(const void *a, const void *b, void *arg) {
+	const struct gguf_value *v = arg;
+	return gguf_string_compare(v[*(const size_t *)a].key, v[*(const size_t *)b].key);
+}
+
+static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
+	char key[80];
+	if (count > GGUF_MAX_KEYS || count > c->left / 12) {
+		snprintf(c->err, c->errlen,
+		        "%s: claims %" PRIu64 " keys, for which it is too short: is the download complete?",
+		        c->name, count);
+		return -EINVAL;
+	}
+	p->value = calloc(count ? count : 1, sizeof *p->value);
+	p->by_key = calloc(count ? count : 1, sizeof *p->by_key);
+	if (!p->value || !p->by_key) {
+		snprintf(c->err, c->errlen, "%s: out of memory", c->name);
+		return -ENOMEM;
+	}
+	p->values = count;
+	for (size_t i = 0; i < count; i++) {
+		int rc = take_value(c, &p->value[i]);
+		if (rc < 0)
+			return rc;
+		p->by_key[i] = i;
+	}
+	qsort_r(p->by_key, count, sizeof *p->by_key, compare_values, p->value);
+	for (size_t i = 1; i < count; i++) {
+		if (compare_values(&p->by_key[i - 1], &p->by_key[i], p->value) == 0) {
+			snprintf(c->err, c->errlen, "%s: the key %s occurs twice", c->name,
+			        gguf_printable(p->value[p->by_key[i]].key, key, sizeof key));
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+/* Shape, type and offset of a tensor (left in *offset until the data section is known). */
+static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset) {
+	char what[112], name[80];
+	uint32_t type;
+	int rc = take_string(c, &t->name, GGUF_MAX_NAME, "a tensor's name");
+	if (rc < 0)
+		return rc;
+	gguf_printable(t->name, name, sizeof name);
+	snprintf(what, sizeof what, "the entry of tensor %s", name);
+	rc = take_u32(c, &t->dims, what);
+	if (rc < 0)
+		return rc;
+	if (t->dims < 1 || t->dims > 4) {
+		snprintf(c->err, c->errlen, "%s: tensor %s has %" PRIu32 " dimensions (1 to 4 are known)",
+		        c->name, name, t->dims);
+		return -EINVAL;
+	}
+	t->rows = 1;
+	for (uint32_t i = 0; i < 4; i++) {
+		t->ne[i] = 1;
+		if (i < t->dims) {
+			rc = take_u64(c, &t->ne[i], what);
+			if (rc < 0)
+				return rc;
+		}
+		if (t->ne[i] < 1 || t->ne[i] > GGUF_MAX_ROW || (i > 0 && t->rows > GGUF_MAX_ROW / t->ne[i])) {
+			snprintf(c->err, c->errlen, "%s: tensor %s has an impossible shape", c->name, name);
+			return -EINVAL;
+		}
+		if (i > 0)
+			t->rows *= t->ne[i];
+	}
+	t->n = t->ne[0];
+	rc = take_u32(c, &type, what);
+	if (rc == 0)
+		rc = take_u64(c, offset, what);
+	if (rc < 0)
+		return rc;
+	const struct kern_traits *traits = kern_traits(type);
+	if (!traits) {
+		snprintf(c->err, c->errlen,
+		        "%s: tensor %s has type %" PRIu32 " (%s), which Caravan does not know", c->name, name,
+		        type, gguf_foreign_type(type));
+		return -ENOTSUP;
+	}
+	t->type = (enum kern_type)type;
+	if (t->n % traits->block) {
+		snprintf(c->err, c->errlen,
+		        "%s: tensor %s has rows of %" PRIu64 " elements, no multiple of %s's %u", c->name,
+		        name, t->n, traits->name, (unsigned)traits->block);
+		return -EINVAL;
+	}
+	/* n <= 2^32, so a row is below 2^38 bytes; rows <= 2^32 */
+	uint64_t row = kern_row_bytes(t->type, t->n);
+	if (row > UINT64_MAX / t->rows) {
+		snprintf(c->err, c->errlen, "%s: tensor %s has an impossible shape", c->name, name);
+		return -EINVAL;
+	}
+	t->bytes = row * t->rows;
+	return 0;
+}
+
+static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) {
+	char name[80];
+	int64_t alignment = 32;
+	uint64_t *offset = NULL;
+	int rc;
+
+	if (count > GGUF_MAX_TENSORS || count > c->left / 32) {
+		snprintf(c->err, c->errlen,
+		        "%s: claims %" PRIu64
+		        " tensors, for which it is too short: is the download complete?",
+		        c->name, count);
+		return -EINVAL;
+	}
+	const struct gguf_value *v = gguf_part_value(p, "general.alignment");
+	if (v && (gguf_value_i64(v, &alignment) < 0 || alignment < 8 || alignment > GGUF_MAX_ALIGNMENT ||
+	                 (alignment & (alignment - 1)))) {
+		snprintf(c->err, c->errlen, "%s: general.alignment is not a power of two from 8 to %u",
+		        c->name, GGUF_MAX_ALIGNMENT);
+		return -EINVAL;
+	}
+	p->tensor = calloc(count ? count : 1, sizeof *p->tensor);
+	offset = calloc(count ? count : 1, sizeof *offset);
+	if (!p->tensor || !offset) {
+		snprintf(c->err, c->errlen, "%s: out of memory", c->name);
+		rc = -ENOMEM;
+		goto done;
+	}
+	p->tensors = count;
+	for (size_t i = 0; i < count; i++) {
+		rc = take_tensor(c, &p->tensor[i], &offset[i]);
+		if (rc < 0)
+			goto done;
+	}
+	uint64_t head = p->size - c->left, mask = (uint64_t)alignment - 1, start = (head + mask) & ~mask;
+	for (size_t i = 0; i < count; i++) {
+		struct gguf_tensor *t = &p->tensor[i];
+		gguf_printable(t->name, name, sizeof name);
+		if (offset[i] & mask) {
+			snprintf(c->err, c->errlen, "%s: tensor %s is not aligned to %" PRId64 " bytes",
+			        c->name, name, alignment);
+			rc = -EINVAL;
+			goto done;
+		}
+		if (start > p->size || offset[i] > p->size - start ||
+		        t->bytes > p->size - start - offset[i]) {
+			snprintf(c->err, c->errlen,
+			        "%s: tensor %s extends beyond the end of the file, which has %" PRIu64
+			        " bytes: is the download complete?",
+			        c->name, name, p->size);
+			rc = -EINVAL;
+			goto done;
+		}
+		t->at = start + offset[i];
+		t->fd = p->fd;
+	}
+	rc = 0;
+done:
+	free(offset);
+	return rc;
+}
+
+static int parse_split(struct cursor *c, struct gguf_part *p) {
+	const struct gguf_value *no = gguf_part_value(p, "split.no"),
+	                        *count = gguf_part_value(p, "split.count");
+	int64_t a = 0, b = 1;
+	/* a writer may state a count of 0 or leave the keys out for a file that is whole */
+	if ((no && gguf_value_i64(no, &a) < 0) || (count && gguf_value_i64(count, &b) < 0))
+		goto error;
+	if (b == 0)
+		b = 1;
+	if (b < 1 || b > GGUF_MAX_PARTS || a < 0 || a >= b)
+		goto error;
+	p->no = (uint64_t)a;
+	p->count = (uint64_t)b;
+	return 0;
+error:
+	snprintf(c->err, c->errlen, "%s: split.no and split.count make no sense", c->name);
+	return -EINVAL;
+}
+
+static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
+	const char *name = p->name;
+	struct cursor c = {p, p->head, p->size, name, err, errlen};
+	const uint8_t *magic;
+	uint32_t version;
+	uint64_t tensors, keys;
+	int rc = take(&c, &magic, 4, "the magic number");
+	if (rc < 0)
+		return rc;
+	if (memcmp(magic, "GGUF", 4) != 0) {
+		gguf_say_other(p, err, errlen);
+		return -EINVAL;
+	}
+	rc = take_u32(&c, &version, "the header");
+	if (rc < 0)
+		return rc;
+	if (version != 2 && version != 3) {
+		if (version && (version & 0xffff) == 0)
+			snprintf(err, errlen, "%s: a GGUF file for big-endian processors", name);
+		else
+			snprintf(err, errlen, "%s: GGUF version %" PRIu32 " (2 and 3 are known)", name,
+			        version);
+		return -ENOTSUP;
+	}
+	rc = take_u64(&c, &tensors, "the header");
+	if (rc == 0)
+		rc = take_u64(&c, &keys, "the header");
+	if (rc == 0)
+		rc = parse_values(&c, p, keys);
+	if (rc == 0)
+		rc = parse_split(&c, p);
+	if (rc == 0)
+		rc = parse_tensors(&c, p, tensors);
+	return rc;
+}
+
+static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
+	const char *name = p->name;
+	struct stat st;
+	if (fstat(fd, &st) < 0) {
+		int rc = -errno;
+		snprintf(err, errlen, "%s: %s", name, strerror(-rc));
+		return rc;
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size < 4) {
+		if (S_ISREG(st.st_mode) && st.st_size == 0)
+			snprintf(err, errlen, "%s: not a GGUF file: it is empty; is the download complete?",
+			        name);
+		else
+			snprintf(err, errlen, "%s: not a GGUF file", name);
+		return -EINVAL;
+	}
+	p->size = (uint64_t)st.st_size;
+	p->changed = st.st_mtim;
+	p->room = p->size < GGUF_MAX_HEAD ? p->size : GGUF_MAX_HEAD;
+	p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	void *head = p->fd < 0 ? MAP_FAILED
+	                       : mmap(NULL, p->room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	                                 -1, 0);
+	if (head == MAP_FAILED) {
+		int rc = -errno;
+		snprintf(err, errlen, "%s: cannot open it: %s", name, descriptors_strerror(-rc).s);
+		return rc;
+	}
+	p->head = head;
+	return 0;
+}
+
+int gguf_read(const struct gguf_tensor *t, uint64_t from, void *buf, size_t len) {
+	for (size_t got = 0; got < len;) {
+		ssize_t n = pread(t->fd, (uint8_t *)buf + got, len - got, (off_t)(t->at + from + got));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+int gguf_unchanged(const struct gguf *g) {
+	for (size_t i = 0; i < g->parts; i++) {
+		const struct gguf_part *p = &g->part[i];
+		struct stat st;
+		if (fstat(p->fd, &st) < 0 || (uint64_t)st.st_size != p->size ||
+		        st.st_mtim.tv_sec != p->changed.tv_sec || st.st_mtim.tv_nsec != p->changed.tv_nsec)
+			return -ESTALE;
+	}
+	return 0;
+}
+
+static int compare_parts(const void *a, const void *b) {
+	const struct gguf_part *x = a, *y = b;
+	return (x->no > y->no) - (x->no < y->no);
+}
+
+static int compare_tensors(const void *a, const void *b) {
+	return gguf_string_compare(
+	        (*(const struct gguf_tensor *const *)a)->name, (*(const struct gguf_tensor *const *)b)->name);
+}
+
+/* Two parts that both claim what one of them is: the one whose name stands for another is to blame.  Without names that
+ * are told apart, nobody is. */
+static int fail_parts(const struct gguf_part *a, const struct gguf_part *b, char *err, size_t errlen) {
+	const struct gguf_part *odd = b->no == b->given && a->no != a->given ? a : b,
+	                       *other = odd == a ? b : a;
+	if (strcmp(a->name, b->name) != 0)
+		snprintf(err, errlen,
+		        "%s: says that it is part %" PRIu64 " of %" PRIu64 ", and %s part %" PRIu64
+		        " of %" PRIu64 ": they do not belong together",
+		        odd->name, odd->no + 1, odd->count, other->name, other->no + 1, other->count);
+	else if (a->count != b->count)
+		snprintf(err, errlen,
+		        "%s: these parts do not belong together: one is of %" PRIu64 ", another of %" PRIu64,
+		        a->name, a->count, b->count);
+	else
+		snprintf(err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " was given twice", a->name,
+		        a->no + 1, a->count);
+	return -EINVAL;
+}
+
+static int check_parts(struct gguf *g, const char *name, char *err, size_t errlen) {
+	qsort(g->part, g->parts, sizeof *g->part, compare_parts);
+	uint64_t count = g->part[0].count;
+	for (size_t i = 1; i < g->parts; i++) {
+		const struct gguf_part *p = &g->part[i];
+		if (p->count != count)
+			return fail_parts(&g->part[0], p, err, errlen);
+		if (p->no == p[-1].no)
+			return fail_parts(&p[-1], p, err, errlen);
+	}
+	for (uint64_t i = 0; i < count; i++) {
+		if (i >= g->parts || g->part[i].no != i) {
+			snprintf(err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " is missing", name, i + 1,
+			        count);
+			return -ENOENT;
+		}
+	}
+	return 0;
+}
+
+static int index_tensors(struct gguf *g, const char *name, char *err, size_t errlen) {
+	char shown[80];
+	int64_t claimed;
+	size_t total = 0, k = 0;
+	for (size_t i = 0; i < g->parts; i++)
+		total += g->part[i].tensors;
+	if (total > GGUF_MAX_TENSORS) {
+		snprintf(err, errlen, "%s: %zu tensors", name, total);
+		return -EINVAL;
+	}
+	if (gguf_i64(g, "split.tensors.count", &claimed) == 0 && g->part[0].count > 1 &&
+	        claimed != (int64_t)total) {
+		snprintf(err, errlen, "%s: the parts have %zu tensors, the first one says %" PRId64, name,
+		        total, claimed);
+		return -EINVAL;
+	}
+	g->tensor = calloc(total ? total : 1, sizeof *g->tensor);
+	g->by_name = calloc(total ? total : 1, sizeof *g->by_name);
+	if (!g->tensor || !g->by_name) {
+		snprintf(err, errlen, "%s: out of memory", name);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < g->parts; i++)
+		for (size_t j = 0; j < g->part[i].tensors; j++)
+			g->tensor[k++] = &g->part[i].tensor[j];
+	g->tensors = total;
+	memcpy(g->by_name, g->tensor, total * sizeof *g->tensor);
+	qsort(g->by_name, total, sizeof *g->by_name, compare_tensors);
+	for (size_t i = 1; i < total; i++) {
+		if (compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0) {
+			snprintf(err, errlen, "%s: tensor %s occurs twice", gguf_file(g, g->by_name[i]),
+			        gguf_printable(g->by_name[i]->name, shown, sizeof shown));
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, char *err, size_t errlen) {
+	struct gguf *g = NULL;
+	int rc;
+	if (nfds < 1 || nfds > GGUF_MAX_PARTS) {
+		snprintf(
+		        err, errlen, "%s: %zu files were given (1 to %u can be)", name, nfds, GGUF_MAX_PARTS);
+		return -EINVAL;
+	}
+	g = calloc(1, sizeof *g);
+	if (g)
+		g->part = calloc(nfds, sizeof *g->part);
+	if (!g || !g->part) {
+		snprintf(err, errlen, "%s: out of memory", name);
+		rc = -ENOMEM;
+		goto error;
+	}
+	for (size_t i = 0; i < nfds; i++) {
+		struct gguf_part *p = &g->part[i];
+		p->fd = -1;
+		p->given = i;
+		p->name = gguf_part_name(name, i, nfds);
+		g->parts = i + 1;
+		if (!p->name) {
+			snprintf(err, errlen, "%s: out of memory", name);
+			rc = -ENOMEM;
+			goto error;
+		}
+		rc = open_part(p, fds[i], err, errlen);
+		if (rc == 0)
+			rc = parse_part(p, err, errlen);
+		if (rc < 0)
+			goto error;
+	}
+	rc = check_parts(g, name, err, errlen);
+	if (rc == 0)
+		rc = index_tensors(g, name, err, errlen);
+	if (rc < 0)
+		goto error;
+	*out = g;
+	return 0;
+error:
+	gguf_close(g);
+	return rc;
+}
+
+void gguf_close(struct gguf *g) {
+	int saved = errno;
+	if (!g)
+		return;
+	for (size_t i = 0; i < g->parts; i++) {
+		struct gguf_part *p = &g->part[i];
+		for (size_t j = 0; j < p->values; j++)
+			free(p->value[j].at);
+		free(p->value);
+		free(p->by_key);
+		free(p->tensor);
+		if (p->head)
+			munmap(p->head, p->room);
+		if (p->fd >= 0)
+			close(p->fd);
+		free(p->name);
+	}
+	free(g->part);
+	free(g->tensor);
+	free(g->by_name);
+	free(g);
+	errno = saved;
+}

@@ -1,0 +1,586 @@
+/* import: hashes a model file and serves it as content.  See import.h.
+ *
+ * A "source" is a stretch of the file that is a tensor; tensors that lie on the same bytes have one, and it is
+ * hashed once.  Every weight's scale is looked at on the way, in pieces that stay in the processor's cache. */
+#include "shard/import/import.h"
+#include "shard/gguf/gguf.h"
+#include "shard/import/names.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE_BYTES (256u << 10)
+
+struct source {
+	const struct gguf_tensor *t;
+	struct content_tensor record;
+	uint8_t *blob; /* the record's bytes */
+	size_t len;
+};
+
+/* A tensor's place in the manifest, and where its bytes come from. */
+struct place {
+	const struct gguf_tensor *t;
+	struct manifest_tensor *slot;
+};
+
+struct import {
+	char *name;
+	struct gguf *g;
+	struct manifest *m;
+	struct vocab *v;
+	uint8_t *manifest_blob, *vocab_blob;
+	size_t manifest_len, vocab_len;
+	struct source *source; /* ascending by position while hashed, then by name */
+	size_t sources;
+	char *err;
+	size_t errlen;
+};
+
+static int fail(struct import *im, int rc, const char *what) {
+	snprintf(im->err, im->errlen, "%s: %s", im->name, what);
+	return rc;
+}
+
+/* By the file that the tensor is in, which of a split model is one of several. */
+static int fail_tensor(struct import *im, const struct gguf_tensor *t, int rc, const char *what) {
+	snprintf(im->err, im->errlen, "%s: %s", gguf_file(im->g, t), what);
+	return rc;
+}
+
+static int fail_memory(struct import *im) {
+	return fail(im, -ENOMEM, "out of memory");
+}
+
+/* Whether name is "blk.<layer>.<rest>", with which layer and rest. */
+static bool layer_name(struct gguf_string name, uint32_t *layer, struct gguf_string *rest) {
+	static const char prefix[] = "blk.";
+	uint64_t i = sizeof prefix - 1, start = i;
+	if (name.len <= i || memcmp(name.s, prefix, i) != 0)
+		return false;
+	for (*layer = 0; i < name.len && i - start < 6 && name.s[i] >= '0' && name.s[i] <= '9'; i++)
+		*layer = *layer * 10 + (uint32_t)(name.s[i] - '0');
+	if (i == start || i >= name.len || name.s[i] != '.' || (name.s[start] == '0' && i - start > 1))
+		return false;
+	rest->s = name.s + i + 1;
+	rest->len = name.len - i - 1;
+	return true;
+}
+
+/* Whether s is the stem and ".weight". */
+static bool is_weight(struct gguf_string s, const char *stem) {
+	static const char tail[] = ".weight";
+	size_t len = strlen(stem);
+	return s.len == len + sizeof tail - 1 && memcmp(s.s, stem, len) == 0 &&
+	       memcmp(s.s + len, tail, sizeof tail - 1) == 0;
+}
+
+static bool ends_with(struct gguf_string s, const char *tail) {
+	size_t len = strlen(tail);
+	return s.len >= len && memcmp(s.s + s.len - len, tail, len) == 0;
+}
+
+/* Every tensor must be one that the model uses, or one of those that change nothing. */
+static int check_names(struct import *im) {
+	char shown[80], why[160];
+	if (gguf_tensors(im->g) == 0)
+		return fail(im, -ENOTSUP, "it has no weights: a vocabulary alone is for caravan tokenize");
+	for (size_t i = 0; i < gguf_tensors(im->g); i++) {
+		const struct gguf_tensor *t = gguf_tensor(im->g, i);
+		struct gguf_string rest;
+		uint32_t layer = 0;
+		bool known = is_weight(t->name, "rope_freqs"); /* in hparams.freq already */
+		bool in_layer = layer_name(t->name, &layer, &rest);
+		for (int r = 0; !known && r < END_ROLES; r++)
+			known = is_weight(t->name, manifest_end_tensor_name((enum end_role)r));
+		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
+			known = is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
+		/* early converters stored the rotation that everybody computes */
+		known = known || (in_layer && is_weight(rest, "attn_rot_embd"));
+		if (known)
+			continue;
+		gguf_printable(t->name, shown, sizeof shown);
+		if (in_layer && layer >= im->m->hp.layers)
+			snprintf(why, sizeof why, "tensor %s belongs to no layer: there are %" PRIu32, shown,
+			        im->m->hp.layers);
+		else if (ends_with(t->name, ".bias"))
+			snprintf(why, sizeof why, "tensor %s is a bias, which Caravan does not compute",
+			        shown);
+		else
+			snprintf(why, sizeof why, "tensor %s is one that Caravan does not know", shown);
+		return fail_tensor(im, t, -ENOTSUP, why);
+	}
+	return 0;
+}
+
+/* Finds a role's tensor and checks it.  *out stays as it is when an optional one is absent. */
+static int find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool norm,
+        bool optional, const struct gguf_tensor **out) {
+	char why[224];
+	const struct gguf_tensor *t = gguf_find(im->g, name);
+	if (!t) {
+		if (optional)
+			return 0;
+		snprintf(why, sizeof why, "tensor %s is missing", name);
+		return fail(im, -EINVAL, why);
+	}
+	if (t->n != n || t->rows != rows) {
+		snprintf(why, sizeof why,
+		        "tensor %s has %" PRIu64 " rows of %" PRIu64
+		        " elements where the model wants %" PRIu64 " rows of %" PRIu64,
+		        name, t->rows, t->n, rows, n);
+		return fail_tensor(im, t, -EINVAL, why);
+	}
+	if (norm && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
+		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are known", name,
+		        kern_traits((uint32_t)t->type)->name);
+		return fail_tensor(im, t, -ENOTSUP, why);
+	}
+	*out = t;
+	return 0;
+}
+
+static int find_places(struct import *im, struct place *p, size_t *count) {
+	const struct hparams *hp = &im->m->hp;
+	char name[64];
+	uint64_t n, rows;
+	size_t k = 0;
+	for (int r = 0; r < END_ROLES; r++) {
+		snprintf(name, sizeof name, "%s.weight", manifest_end_tensor_name((enum end_role)r));
+		manifest_end_shape(hp, (enum end_role)r, &n, &rows);
+		/* without an output tensor the embedding is the head */
+		p[k] = (struct place){p[END_EMBED].t, &im->m->end[r]};
+		int rc = find_tensor(
+		        im, name, n, rows, manifest_end_is_norm((enum end_role)r), r == END_HEAD, &p[k].t);
+		if (rc < 0)
+			return rc;
+		k++;
+	}
+	for (uint32_t l = 0; l < hp->layers; l++) {
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", l,
+			        manifest_layer_tensor_name((enum layer_role)r));
+			manifest_layer_shape(hp, (enum layer_role)r, &n, &rows);
+			p[k].slot = &im->m->layer[l][r];
+			int rc = find_tensor(im, name, n, rows, manifest_layer_is_norm((enum layer_role)r),
+			        false, &p[k].t);
+			if (rc < 0)
+				return rc;
+			k++;
+		}
+	}
+	*count = k;
+	return 0;
+}
+
+static int compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor *b) {
+	if (a->fd != b->fd)
+		return a->fd < b->fd ? -1 : 1;
+	if (a->at != b->at)
+		return a->at < b->at ? -1 : 1;
+	if (a->type != b->type)
+		return a->type < b->type ? -1 : 1;
+	if (a->n != b->n)
+		return a->n < b->n ? -1 : 1;
+	return (a->rows > b->rows) - (a->rows < b->rows);
+}
+
+static int compare_places(const void *a, const void *b) {
+	return compare_tensors(((const struct place *)a)->t, ((const struct place *)b)->t);
+}
+
+/* One source for all places that lie on the same bytes; both ascend. */
+static int make_sources(struct import *im, struct place *p, size_t count) {
+	qsort(p, count, sizeof *p, compare_places);
+	im->source = calloc(count, sizeof *im->source);
+	if (!im->source)
+		return fail_memory(im);
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) == 0)
+			continue;
+		struct source *s = &im->source[im->sources++];
+		s->t = p[i].t;
+		int rc = content_tensor_init(&s->record, s->t->type, s->t->n, s->t->rows);
+		if (rc == -ENOMEM)
+			return fail_memory(im);
+		if (rc < 0)
+			return fail(im, rc, "a tensor is too large");
+	}
+	return 0;
+}
+
+/* Where a chunk begins within its tensor, and how long it is. */
+static uint64_t chunk_at(const struct source *s, uint32_t i, uint64_t *bytes) {
+	uint64_t first, rows;
+	content_chunk_extent(&s->record, i, &first, &rows, bytes);
+	return first * kern_row_bytes(s->t->type, s->t->n);
+}
+
+/* Asks for a chunk ahead of its use, so that the disk works while we hash. */
+static void read_ahead(const struct source *s, uint32_t i) {
+	uint64_t bytes, at = chunk_at(s, i, &bytes);
+	posix_fadvise(s->t->fd, (off_t)(s->t->at + at), (off_t)bytes, POSIX_FADV_WILLNEED);
+}
+
+static int fail_read(struct import *im, int rc) {
+	char why[160];
+	if (rc == -ENODATA || rc == -ESTALE)
+		return fail(im, rc, "the file was changed while it was read: try again when it is complete");
+	snprintf(why, sizeof why, "cannot read it: %s", strerror(-rc));
+	return fail(im, rc, why);
+}
+
+/* Every piece is read once, so that what is looked at is what is hashed; `piece` has room for piece_bytes of it. */
+static int hash_chunk(
+        struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *piece) {
+	char shown[80], why[192];
+	size_t row = kern_row_bytes(s->t->type, s->t->n);
+	uint64_t first, rows, bytes, step = PIECE_BYTES / row ? PIECE_BYTES / row : 1;
+	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
+	for (uint64_t r = 0; r < rows; r += step) {
+		uint64_t count = rows - r < step ? rows - r : step;
+		int rc = gguf_read(s->t, (first + r) * row, piece, count * row);
+		if (rc < 0)
+			return fail_read(im, rc);
+		if (!kern_finite(s->t->type, piece, count, s->t->n)) {
+			snprintf(why, sizeof why,
+			        "tensor %s has a scale that is not finite between rows %" PRIu64
+			        " and %" PRIu64,
+			        gguf_printable(s->t->name, shown, sizeof shown), first + r,
+			        first + r + count - 1);
+			return fail_tensor(im, s->t, -EINVAL, why);
+		}
+		content_hasher_add(h, piece, count * row);
+	}
+	s->record.chunk[i] = content_hasher_finish(h);
+	return gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
+}
+
+/* Bytes of the largest piece that hash_chunk reads. */
+static size_t piece_bytes(const struct import *im) {
+	size_t most = PIECE_BYTES;
+	for (size_t i = 0; i < im->sources; i++) {
+		size_t row = kern_row_bytes(im->source[i].t->type, im->source[i].t->n);
+		most = row > most ? row : most;
+	}
+	return (most + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
+}
+
+static int hash_sources(struct import *im, import_progress_fn *progress, void *arg) {
+	struct content_hasher *h = NULL;
+	uint64_t done = 0, total = 0, bytes;
+	uint8_t *piece = aligned_alloc(KERN_ALIGN, piece_bytes(im));
+	int rc = piece ? content_hasher_create(&h) : -ENOMEM;
+	if (rc < 0) {
+		free(piece);
+		return fail_memory(im);
+	}
+	for (size_t i = 0; i < im->sources; i++)
+		total += im->source[i].t->bytes;
+	if (progress && progress(arg, 0, total))
+		goto cancelled;
+	for (size_t i = 0; i < im->sources; i++) {
+		struct source *s = &im->source[i];
+		for (uint32_t c = 0; c < s->record.chunks; c++) {
+			if (c + 1 < s->record.chunks)
+				read_ahead(s, c + 1);
+			else if (i + 1 < im->sources)
+				read_ahead(&im->source[i + 1], 0);
+			rc = hash_chunk(im, h, s, c, piece);
+			if (rc < 0)
+				goto done;
+			chunk_at(s, c, &bytes);
+			done += bytes;
+			if (progress && progress(arg, done, total))
+				goto cancelled;
+		}
+		rc = content_tensor_encode(&s->record, &s->blob, &s->len);
+		if (rc < 0) {
+			fail_memory(im);
+			goto done;
+		}
+	}
+	rc = 0;
+	goto done;
+cancelled:
+	rc = fail(im, -ECANCELED, "the import was stopped");
+done:
+	content_hasher_destroy(h);
+	free(piece);
+	return rc;
+}
+
+/* Fills in the manifest from the sources' records.  weights: its name if it had no vocabulary, which is what names of a
+ * file stand for: another pre-tokenizer makes another manifest of the same weights. */
+static int make_manifest(struct import *im, const struct place *p, size_t count, struct content_id *weights) {
+	size_t s = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
+			s++;
+		const struct gguf_tensor *t = p[i].t;
+		*p[i].slot =
+		        (struct manifest_tensor){im->source[s].record.id, t->type, t->n, t->rows, t->bytes};
+	}
+	im->m->vocab = (struct content_id){.b = {0}};
+	free(im->manifest_blob);
+	im->manifest_blob = NULL;
+	int rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
+	if (rc == 0) {
+		*weights = im->m->id;
+		free(im->manifest_blob);
+		im->manifest_blob = NULL;
+		im->m->vocab = content_hash(im->vocab_blob, im->vocab_len);
+		rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
+	}
+	if (rc == -ENOMEM)
+		return fail_memory(im);
+	return rc < 0 ? fail(im, rc, "its tensors make no model") : 0;
+}
+
+/* The same without records: names that no content has, alike where tensors lie on the same bytes. */
+static void invent_names(const struct place *p, size_t count) {
+	uint64_t s = 1;
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
+			s++;
+		const struct gguf_tensor *t = p[i].t;
+		*p[i].slot = (struct manifest_tensor){
+		        .type = t->type, .n = t->n, .rows = t->rows, .bytes = t->bytes};
+		memcpy(p[i].slot->id.b, &s, sizeof s);
+	}
+}
+
+/* Takes the names that were remembered: 0 when they are there and make the weights that they made before. */
+static int recall(struct import *im, int cache, const char *key, const struct place *p, size_t count) {
+	struct import_names names = {0};
+	struct content_id weights;
+	int rc = import_names_read(cache, key, &names);
+	if (rc == 0 && names.count != im->sources)
+		rc = -EBADMSG;
+	for (size_t i = 0; rc == 0 && i < im->sources; i++) {
+		struct source *s = &im->source[i];
+		struct content_tensor t;
+		rc = content_tensor_decode(&t, names.record[i].data, names.record[i].len);
+		if (rc < 0)
+			break;
+		if (t.type != s->t->type || t.n != s->t->n || t.rows != s->t->rows) {
+			content_tensor_clear(&t);
+			rc = -EBADMSG;
+			break;
+		}
+		content_tensor_clear(&s->record);
+		s->record = t;
+	}
+	for (size_t i = 0; rc == 0 && i < im->sources; i++)
+		rc = content_tensor_encode(&im->source[i].record, &im->source[i].blob, &im->source[i].len);
+	if (rc == 0)
+		rc = make_manifest(im, p, count, &weights);
+	/* older versions remembered the manifest with its vocabulary */
+	if (rc == 0 && !content_equal(&weights, &names.weights) && !content_equal(&im->m->id, &names.weights))
+		rc = -EBADMSG;
+	import_names_clear(&names);
+	if (rc < 0) {
+		/* whatever was taken is made anew */
+		for (size_t i = 0; i < im->sources; i++) {
+			free(im->source[i].blob);
+			im->source[i].blob = NULL;
+		}
+	}
+	return rc;
+}
+
+/* Remembers the names.  That it fails (a full disk) costs time later, nothing else. */
+static void remember(const struct import *im, int cache, const char *key, const struct content_id *weights) {
+	struct import_names names = {.weights = *weights, .count = im->sources};
+	names.record = calloc(im->sources, sizeof *names.record);
+	if (!names.record)
+		return;
+	for (size_t i = 0; i < im->sources; i++)
+		names.record[i] = (struct import_record){im->source[i].blob, im->source[i].len};
+	import_names_write(cache, key, &names);
+	free(names.record);
+}
+
+/* hash: false where names that are not remembered may be invented; then the manifest has none itself. */
+static int name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
+        import_progress_fn *progress, void *arg) {
+	size_t count = END_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
+	struct place *places = calloc(count, sizeof *places);
+	struct content_id weights;
+	char key[CONTENT_HEX];
+	int dir = -1;
+	int rc = places ? find_places(im, places, &count) : fail_memory(im);
+	if (rc == 0)
+		rc = make_sources(im, places, count);
+	if (rc < 0)
+		goto done;
+	if (cache && import_names_key(fds, nfds, key) == 0)
+		dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0 && recall(im, dir, key, places, count) == 0) {
+		/* the header was read before the key was made */
+		rc = gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
+		goto done;
+	}
+	if (!hash) {
+		invent_names(places, count);
+		goto done;
+	}
+	rc = hash_sources(im, progress, arg);
+	if (rc == 0)
+		rc = make_manifest(im, places, count, &weights);
+	if (rc == 0 && dir >= 0)
+		remember(im, dir, key, &weights);
+done:
+	if (dir >= 0)
+		close(dir);
+	free(places);
+	return rc;
+}
+
+static int compare_sources(const void *a, const void *b) {
+	return memcmp(((const struct source *)a)->record.id.b, ((const struct source *)b)->record.id.b,
+	        sizeof(struct content_id));
+}
+
+/* Everything but the names of content.  im may be there when this fails. */
+static int begin(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
+        char *err, size_t errlen) {
+	struct hparams hp;
+	char why[512];
+	struct import *im = *out = calloc(1, sizeof *im);
+	if (!im || !(im->name = strdup(name))) {
+		snprintf(err, errlen, "%s: out of memory", name);
+		return -ENOMEM;
+	}
+	im->err = err;
+	im->errlen = errlen;
+	int rc = gguf_open(&im->g, fds, nfds, name, err, errlen);
+	if (rc < 0)
+		return rc;
+	rc = hparams_from_gguf(&hp, im->g, why, sizeof why);
+	if (rc == 0)
+		rc = vocab_from_gguf(&im->v, im->g, o ? &o->text : NULL, why, sizeof why);
+	if (rc == 0 && o && o->check)
+		rc = o->check(im->v, why, sizeof why);
+	if (rc < 0)
+		return fail(im, rc, why);
+	rc = manifest_create(&im->m, &hp);
+	if (rc == 0)
+		rc = vocab_encode(im->v, &im->vocab_blob, &im->vocab_len);
+	return rc < 0 ? fail_memory(im) : check_names(im);
+}
+
+int import_open(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
+        const char *cache, import_progress_fn *progress, void *arg, char *err, size_t errlen) {
+	struct import *im;
+	int rc = begin(&im, fds, nfds, name, o, err, errlen);
+	if (rc == 0)
+		rc = name_content(im, fds, nfds, cache, true, progress, arg);
+	if (rc < 0) {
+		import_close(im);
+		return rc;
+	}
+	qsort(im->source, im->sources, sizeof *im->source, compare_sources);
+	im->err = NULL;
+	*out = im;
+	return 0;
+}
+
+int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name,
+        struct import_options *o, const char *cache, char *err, size_t errlen) {
+	struct import *im;
+	int rc = begin(&im, fds, nfds, name, o, err, errlen);
+	if (rc == 0)
+		rc = name_content(im, fds, nfds, cache, false, NULL, NULL);
+	if (rc == 0) {
+		*out = im->m;
+		im->m = NULL;
+	}
+	import_close(im);
+	return rc;
+}
+
+void import_close(struct import *im) {
+	int saved = errno;
+	if (!im)
+		return;
+	for (size_t i = 0; i < im->sources; i++) {
+		content_tensor_clear(&im->source[i].record);
+		free(im->source[i].blob);
+	}
+	free(im->source);
+	free(im->manifest_blob);
+	free(im->vocab_blob);
+	manifest_destroy(im->m);
+	vocab_destroy(im->v);
+	gguf_close(im->g);
+	free(im->name);
+	free(im);
+	errno = saved;
+}
+
+const struct manifest *import_manifest(const struct import *im) {
+	return im->m;
+}
+
+const struct vocab *import_vocab(const struct import *im) {
+	return im->v;
+}
+
+static const struct source *find_source(const struct import *im, const struct content_id *id) {
+	struct source key = {.record.id = *id};
+	return bsearch(&key, im->source, im->sources, sizeof *im->source, compare_sources);
+}
+
+const uint8_t *import_blob(const struct import *im, const struct content_id *id, size_t *len) {
+	const struct source *s;
+	if (content_equal(id, &im->m->id)) {
+		*len = im->manifest_len;
+		return im->manifest_blob;
+	}
+	if (content_equal(id, &im->m->vocab)) {
+		*len = im->vocab_len;
+		return im->vocab_blob;
+	}
+	s = find_source(im, id);
+	if (!s)
+		return NULL;
+	*len = s->len;
+	return s->blob;
+}
+
+const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id) {
+	const struct source *s = find_source(im, id);
+	return s ? &s->record : NULL;
+}
+
+int import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, uint8_t **data,
+        size_t *len, char *err, size_t errlen) {
+	const struct source *s = find_source(im, tensor);
+	uint64_t bytes;
+	snprintf(err, errlen, "%s: no such chunk is in it", im->name);
+	if (!s || chunk >= s->record.chunks)
+		return -ENOENT;
+	uint64_t at = chunk_at(s, chunk, &bytes);
+	uint8_t *buf = malloc(bytes);
+	int rc = buf ? gguf_read(s->t, at, buf, bytes) : -ENOMEM;
+	/* After it was read: what was written before that shows.  The file may have been touched, or written once more as it was. */
+	if (rc == 0 && gguf_unchanged(im->g) < 0) {
+		struct content_id have = content_hash(buf, bytes);
+		rc = content_equal(&have, &s->record.chunk[chunk]) ? 0 : -ESTALE;
+	}
+	if (rc < 0) {
+		bool changed = rc == -ENODATA || rc == -ESTALE;
+		snprintf(err, errlen, "%s: %s", im->name,
+		        changed ? "the file has changed since it was hashed" : strerror(-rc));
+		free(buf);
+		return changed ? -ESTALE : rc;
+	}
+	*data = buf;
+	*len = bytes;
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* vocab: the vocabulary of a model as its file states it, and its form as a blob (a kind of content).
+ *
+ * Owns: the strings of the vocabulary.  Says nothing of how text becomes tokens: that is daemon/text.
+ * Immutable once made; any thread. */
+#ifndef SHARD_MODEL_VOCAB_H
+#define SHARD_MODEL_VOCAB_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gguf;
+
+#define VOCAB_MAX_TOKENS (1u << 22)
+#define VOCAB_MAX_TEXT 65535u         /* bytes of a token, a merge, the pre-tokenizer's name */
+#define VOCAB_MAX_TEMPLATE (1u << 20) /* bytes of a chat template */
+#define VOCAB_MAX_ENDS 64u            /* further tokens that end a text */
+
+enum vocab_model { VOCAB_SPM = 1, VOCAB_BPE = 2 };
+
+/* Token types, as GGUF numbers them. */
+enum vocab_type {
+	VOCAB_NORMAL = 1,
+	VOCAB_UNKNOWN = 2,
+	VOCAB_CONTROL = 3,
+	VOCAB_USER_DEFINED = 4,
+	VOCAB_UNUSED = 5,
+	VOCAB_BYTE = 6
+};
+
+struct vocab_string {
+	const char *s; /* borrowed from the vocabulary; not terminated, may hold any byte */
+	uint32_t len;
+};
+
+struct vocab_token {
+	struct vocab_string text; /* as in the file: SPM's U+2581, BPE's byte letters */
+	float score;
+	uint8_t type; /* enum vocab_type */
+};
+
+struct vocab {
+	enum vocab_model model;
+	uint32_t tokens;
+	struct vocab_token *token;
+	uint32_t merges; /* BPE: in order of rank, "left right" */
+	struct vocab_string *merge;
+	struct vocab_string pre;           /* tokenizer.ggml.pre, empty when absent */
+	struct vocab_string chat_template; /* empty when absent */
+	int32_t bos, eos, eot, unk;        /* -1: none */
+	uint32_t ends;                     /* tokens beside eos and eot that end a turn or a text, */
+	uint32_t end[VOCAB_MAX_ENDS];      /* ascending */
+	bool add_bos, add_eos, add_space_prefix;
+	uint8_t *bytes; /* owned: the blob, which the strings point into */
+};
+
+/* How a file is read, and what was made of it. */
+struct vocab_reading {
+	/* The pre-tokenizer, whatever the file says: for files that name none, or a wrong one.  NULL or empty: the file's. */
+	const char *pre;
+	char note
+	        [256]; /* out: what the file says that was not taken as it stands, in a line; empty: nothing */
+};
+
+/* Reads tokenizer.* of a file; r may be NULL.  0, or a negative errno with a sentence in err that names the key at fault.
+ * A special token whose number is beyond the vocabulary is none (a note says so): writers of files leave such numbers. */
+int vocab_from_gguf(
+        struct vocab **out, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen);
+
+/* Whether a token of this text ends a turn or a text in whatever model has it. */
+bool vocab_is_end_name(const struct vocab_string *s);
+
+/* The blob (malloc'd), deterministic; and back, every length and index checked. */
+int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len);
+int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err, size_t errlen);
+
+/* Whether both have the same words under the same ids; how text becomes them may differ. If not, why has the difference. */
+#define VOCAB_WHY 96
+bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, size_t len);
+
+void vocab_destroy(struct vocab *v); /* NULL allowed */
+
+#endif

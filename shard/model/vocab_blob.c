@@ -1,0 +1,202 @@
+/* vocab_blob: the bytes of a vocabulary (doc/protocol.md, "Vocabulary"), and the checks that all pass. */
+#include "shard/model/vocab_internal.h"
+#include "shard/store/bytes.h"
+#include "shard/store/content.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VOCAB_MAGIC "CVVO"
+#define VOCAB_VERSION 1u
+#define VOCAB_VERSION_ENDS \
+	2u /* of one that has further ends, and of no other: blobs of the rest stay what they were */
+#define VOCAB_HEAD 40u /* magic, version, model, flags, four ids, tokens, merges */
+enum { FLAG_ADD_BOS = 1, FLAG_ADD_EOS = 2, FLAG_ADD_SPACE = 4, FLAGS = 7 };
+
+static int fail(char *err, size_t errlen, const char *why) {
+	snprintf(err, errlen, "the vocabulary %s", why);
+	return -EINVAL;
+}
+
+static int fail_memory(char *err, size_t errlen) {
+	snprintf(err, errlen, "the vocabulary: out of memory");
+	return -ENOMEM;
+}
+
+int vocab_check(const struct vocab *v, char *err, size_t errlen) {
+	const int32_t id[] = {v->bos, v->eos, v->eot, v->unk};
+	if (v->model != VOCAB_SPM && v->model != VOCAB_BPE)
+		return fail(err, errlen, "is of no model that Caravan knows");
+	if (v->tokens < 1 || v->tokens > VOCAB_MAX_TOKENS || v->merges > VOCAB_MAX_TOKENS)
+		return fail(err, errlen, "has no tokens, or too many");
+	if (v->model == VOCAB_SPM && v->merges > 0)
+		return fail(err, errlen, "has merges, and is not a BPE");
+	if (v->pre.len > VOCAB_MAX_TEXT || v->chat_template.len > VOCAB_MAX_TEMPLATE)
+		return fail(err, errlen, "has a name or template that is too long");
+	if (v->ends > VOCAB_MAX_ENDS)
+		return fail(err, errlen, "has too many tokens that end a text");
+	for (uint32_t i = 0; i < v->ends; i++)
+		if (v->end[i] >= v->tokens || (i > 0 && v->end[i] <= v->end[i - 1]))
+			return fail(err, errlen, "ends a text with a token that it does not have, or twice");
+	for (size_t i = 0; i < sizeof id / sizeof *id; i++)
+		if (id[i] < -1 || (id[i] >= 0 && (uint32_t)id[i] >= v->tokens))
+			return fail(err, errlen, "names a special token that it does not have");
+	for (uint32_t i = 0; i < v->tokens; i++) {
+		const struct vocab_token *t = &v->token[i];
+		if (t->text.len > VOCAB_MAX_TEXT || t->type < VOCAB_NORMAL || t->type > VOCAB_BYTE ||
+		        !isfinite(t->score)) {
+			snprintf(err, errlen,
+			        "token %" PRIu32 " of the vocabulary has an impossible length, score or type",
+			        i);
+			return -EINVAL;
+		}
+	}
+	for (uint32_t i = 0; i < v->merges; i++) {
+		const struct vocab_string *m = &v->merge[i];
+		/* the space that parts left from right is the first that has something before it */
+		const char *space = m->len > 2 ? memchr(m->s + 1, ' ', m->len - 2) : NULL;
+		if (m->len > VOCAB_MAX_TEXT || !space) {
+			snprintf(err, errlen, "merge %" PRIu32 " of the vocabulary is not two pieces", i);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static uint64_t blob_bytes(const struct vocab *v) {
+	uint64_t len = VOCAB_HEAD + 4 + v->pre.len + 4 + (uint64_t)v->chat_template.len;
+	len += v->ends ? 4 + 4 * (uint64_t)v->ends : 0;
+	for (uint32_t i = 0; i < v->tokens; i++)
+		len += 4 + 4 + 1 + (uint64_t)v->token[i].text.len;
+	for (uint32_t i = 0; i < v->merges; i++)
+		len += 4 + (uint64_t)v->merge[i].len;
+	return len;
+}
+
+static void put_string(struct bytes_out *o, struct vocab_string s) {
+	bytes_put_u32(o, s.len);
+	bytes_put(o, s.s, s.len);
+}
+
+int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
+	char err[128];
+	int rc = vocab_check(v, err, sizeof err);
+	if (rc < 0)
+		return rc;
+	uint64_t size = blob_bytes(v);
+	if (size > CONTENT_BLOB_MAX)
+		return -EFBIG;
+	uint8_t *blob = malloc(size);
+	if (!blob)
+		return -ENOMEM;
+	struct bytes_out o = {blob, blob + size};
+	bytes_put(&o, VOCAB_MAGIC, 4);
+	bytes_put_u32(&o, v->ends ? VOCAB_VERSION_ENDS : VOCAB_VERSION);
+	bytes_put_u32(&o, (uint32_t)v->model);
+	bytes_put_u32(&o, (v->add_bos ? FLAG_ADD_BOS : 0u) | (v->add_eos ? FLAG_ADD_EOS : 0u) |
+	                          (v->add_space_prefix ? FLAG_ADD_SPACE : 0u));
+	bytes_put_u32(&o, (uint32_t)v->bos);
+	bytes_put_u32(&o, (uint32_t)v->eos);
+	bytes_put_u32(&o, (uint32_t)v->eot);
+	bytes_put_u32(&o, (uint32_t)v->unk);
+	bytes_put_u32(&o, v->tokens);
+	bytes_put_u32(&o, v->merges);
+	if (v->ends)
+		bytes_put_u32(&o, v->ends);
+	for (uint32_t i = 0; i < v->ends; i++)
+		bytes_put_u32(&o, v->end[i]);
+	put_string(&o, v->pre);
+	put_string(&o, v->chat_template);
+	for (uint32_t i = 0; i < v->tokens; i++) {
+		const struct vocab_token *t = &v->token[i];
+		bytes_put_u32(&o, t->text.len);
+		bytes_put_f32(&o, t->score);
+		bytes_put(&o, &t->type, 1);
+		bytes_put(&o, t->text.s, t->text.len);
+	}
+	for (uint32_t i = 0; i < v->merges; i++)
+		put_string(&o, v->merge[i]);
+	*out = blob;
+	*len = size;
+	return 0;
+}
+
+static struct vocab_string get_string(struct bytes_in *in) {
+	struct vocab_string s = {"", bytes_get_u32(in)};
+	s.s = (const char *)bytes_get(in, s.len);
+	return s;
+}
+
+static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, size_t errlen) {
+	struct bytes_in in = {blob, len, false};
+	const uint8_t *magic = bytes_get(&in, 4);
+	uint32_t version = bytes_get_u32(&in);
+	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 ||
+	        (version != VOCAB_VERSION && version != VOCAB_VERSION_ENDS))
+		return fail(err, errlen, "has not the form that Caravan writes");
+	v->model = (enum vocab_model)bytes_get_u32(&in);
+	uint32_t flags = bytes_get_u32(&in);
+	v->bos = (int32_t)bytes_get_u32(&in);
+	v->eos = (int32_t)bytes_get_u32(&in);
+	v->eot = (int32_t)bytes_get_u32(&in);
+	v->unk = (int32_t)bytes_get_u32(&in);
+	v->tokens = bytes_get_u32(&in);
+	v->merges = bytes_get_u32(&in);
+	v->ends = version == VOCAB_VERSION_ENDS ? bytes_get_u32(&in) : 0;
+	if (v->ends > VOCAB_MAX_ENDS || (version == VOCAB_VERSION_ENDS && v->ends == 0))
+		return fail(err, errlen, "has no further ends, or too many");
+	for (uint32_t i = 0; i < v->ends; i++)
+		v->end[i] = bytes_get_u32(&in);
+	v->pre = get_string(&in);
+	v->chat_template = get_string(&in);
+	if (in.short_of || flags & ~(uint32_t)FLAGS || v->tokens > in.left / 9 || v->merges > in.left / 4)
+		return fail(err, errlen, "ends before what it lists");
+	v->add_bos = flags & FLAG_ADD_BOS;
+	v->add_eos = flags & FLAG_ADD_EOS;
+	v->add_space_prefix = flags & FLAG_ADD_SPACE;
+	v->token = calloc(v->tokens ? v->tokens : 1, sizeof *v->token);
+	v->merge = calloc(v->merges ? v->merges : 1, sizeof *v->merge);
+	if (!v->token || !v->merge)
+		return fail_memory(err, errlen);
+	for (uint32_t i = 0; i < v->tokens; i++) {
+		struct vocab_token *t = &v->token[i];
+		t->text.len = bytes_get_u32(&in);
+		t->score = bytes_get_f32(&in);
+		t->type = *bytes_get(&in, 1);
+		t->text.s = (const char *)bytes_get(&in, t->text.len);
+	}
+	for (uint32_t i = 0; i < v->merges; i++)
+		v->merge[i] = get_string(&in);
+	if (in.short_of || in.left)
+		return fail(err, errlen, "ends before what it lists, or after");
+	return vocab_check(v, err, errlen);
+}
+
+int vocab_adopt(struct vocab **out, uint8_t *blob, size_t len, char *err, size_t errlen) {
+	struct vocab *v = calloc(1, sizeof *v);
+	if (!v) {
+		free(blob);
+		return fail_memory(err, errlen);
+	}
+	v->bytes = blob;
+	int rc = parse(v, blob, len, err, errlen);
+	if (rc < 0) {
+		vocab_destroy(v);
+		return rc;
+	}
+	*out = v;
+	return 0;
+}
+
+int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err, size_t errlen) {
+	if (len > CONTENT_BLOB_MAX)
+		return fail(err, errlen, "is too large");
+	uint8_t *blob = malloc(len ? len : 1);
+	if (!blob)
+		return fail_memory(err, errlen);
+	memcpy(blob, data, len);
+	return vocab_adopt(out, blob, len, err, errlen);
+}

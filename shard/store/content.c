@@ -1,0 +1,191 @@
+/* content: names of weights and other immutable bytes (doc/protocol.md, "Content"). */
+#include "shard/store/content.h"
+#include "shard/store/bytes.h"
+#include <assert.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD_MAGIC "CVTR"
+#define RECORD_VERSION 1u
+#define RECORD_HEAD 32u /* magic, version, type, chunks, n, rows */
+
+struct content_hasher {
+	EVP_MD_CTX *ctx;
+	EVP_MD *md;
+};
+
+/* A digest of OpenSSL fails only where the library itself is broken; a wrong name would be worse than an end. */
+static void must(int ok) {
+	if (ok != 1)
+		abort();
+}
+
+struct content_id content_hash(const void *data, size_t len) {
+	struct content_id id;
+	must(EVP_Digest(data, len, id.b, NULL, EVP_sha256(), NULL));
+	return id;
+}
+
+int content_hasher_create(struct content_hasher **out) {
+	struct content_hasher *h = calloc(1, sizeof *h);
+	if (!h)
+		return -ENOMEM;
+	h->ctx = EVP_MD_CTX_new();
+	h->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (!h->ctx || !h->md || EVP_DigestInit_ex2(h->ctx, h->md, NULL) != 1) {
+		content_hasher_destroy(h);
+		return -ENOMEM;
+	}
+	*out = h;
+	return 0;
+}
+
+void content_hasher_destroy(struct content_hasher *h) {
+	int saved = errno;
+	if (!h)
+		return;
+	EVP_MD_CTX_free(h->ctx);
+	EVP_MD_free(h->md);
+	free(h);
+	errno = saved;
+}
+
+void content_hasher_add(struct content_hasher *h, const void *data, size_t len) {
+	must(EVP_DigestUpdate(h->ctx, data, len));
+}
+
+struct content_id content_hasher_finish(struct content_hasher *h) {
+	struct content_id id;
+	must(EVP_DigestFinal_ex(h->ctx, id.b, NULL));
+	must(EVP_DigestInit_ex2(h->ctx, h->md, NULL));
+	return id;
+}
+
+int content_compare(const void *a, const void *b) {
+	return memcmp(a, b, sizeof(struct content_id));
+}
+
+bool content_equal(const struct content_id *a, const struct content_id *b) {
+	return memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
+char *content_hex(const struct content_id *id, char out[CONTENT_HEX]) {
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < sizeof id->b; i++) {
+		out[2 * i] = digits[id->b[i] >> 4];
+		out[2 * i + 1] = digits[id->b[i] & 15];
+	}
+	out[CONTENT_HEX - 1] = '\0';
+	return out;
+}
+
+/* Only what content_hex writes, so that a name has one spelling. */
+int content_from_hex(const char *hex, struct content_id *out) {
+	if (strlen(hex) != CONTENT_HEX - 1)
+		return -EINVAL;
+	for (size_t i = 0; i < CONTENT_HEX - 1; i++) {
+		uint8_t digit;
+		if (hex[i] >= '0' && hex[i] <= '9')
+			digit = (uint8_t)(hex[i] - '0');
+		else if (hex[i] >= 'a' && hex[i] <= 'f')
+			digit = (uint8_t)(hex[i] - 'a' + 10);
+		else
+			return -EINVAL;
+		out->b[i / 2] = (uint8_t)(i % 2 ? out->b[i / 2] | digit : digit << 4);
+	}
+	return 0;
+}
+
+uint32_t content_chunk_rows(size_t row_bytes) {
+	size_t rows = CONTENT_CHUNK_BYTES / row_bytes / CONTENT_CHUNK_ROWS * CONTENT_CHUNK_ROWS;
+	return rows < CONTENT_CHUNK_ROWS ? CONTENT_CHUNK_ROWS : (uint32_t)rows;
+}
+
+uint64_t content_tensor_bytes(const struct content_tensor *t) {
+	return t->rows * kern_row_bytes(t->type, t->n);
+}
+
+void content_chunk_extent(
+        const struct content_tensor *t, uint32_t i, uint64_t *first_row, uint64_t *rows, uint64_t *bytes) {
+	assert(i < t->chunks);
+	uint64_t first = (uint64_t)i * t->chunk_rows;
+	uint64_t count = t->rows - first < t->chunk_rows ? t->rows - first : t->chunk_rows;
+	*first_row = first;
+	*rows = count;
+	*bytes = count * kern_row_bytes(t->type, t->n);
+}
+
+int content_tensor_init(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows) {
+	const struct kern_traits *traits = kern_traits((uint32_t)type);
+	memset(t, 0, sizeof *t);
+	if (!traits || n < 1 || n > CONTENT_MAX_WIDTH || n % traits->block || rows < 1 ||
+	        rows > CONTENT_MAX_ROWS)
+		return -EINVAL;
+	uint32_t chunk_rows = content_chunk_rows(kern_row_bytes(type, n));
+	uint64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
+	if (chunks > CONTENT_MAX_CHUNKS)
+		return -EINVAL;
+	t->chunk = calloc(chunks, sizeof *t->chunk);
+	if (!t->chunk)
+		return -ENOMEM;
+	t->type = type;
+	t->n = n;
+	t->rows = rows;
+	t->chunk_rows = chunk_rows;
+	t->chunks = (uint32_t)chunks;
+	return 0;
+}
+
+void content_tensor_clear(struct content_tensor *t) {
+	free(t->chunk);
+	memset(t, 0, sizeof *t);
+}
+
+int content_tensor_encode(struct content_tensor *t, uint8_t **out, size_t *len) {
+	size_t size = RECORD_HEAD + (size_t)t->chunks * sizeof *t->chunk;
+	uint8_t *data = malloc(size);
+	if (!data)
+		return -ENOMEM;
+	struct bytes_out o = {data, data + size};
+	bytes_put(&o, RECORD_MAGIC, 4);
+	bytes_put_u32(&o, RECORD_VERSION);
+	bytes_put_u32(&o, (uint32_t)t->type);
+	bytes_put_u32(&o, t->chunks);
+	bytes_put_u64(&o, t->n);
+	bytes_put_u64(&o, t->rows);
+	bytes_put(&o, t->chunk, (size_t)t->chunks * sizeof *t->chunk);
+	t->id = content_hash(data, size);
+	*out = data;
+	*len = size;
+	return 0;
+}
+
+int content_tensor_decode(struct content_tensor *t, const uint8_t *data, size_t len) {
+	struct bytes_in in = {data, len, false};
+	memset(t, 0, sizeof *t);
+	const uint8_t *magic = bytes_get(&in, 4);
+	uint32_t version = bytes_get_u32(&in), type = bytes_get_u32(&in), chunks = bytes_get_u32(&in);
+	uint64_t n = bytes_get_u64(&in), rows = bytes_get_u64(&in);
+	if (in.short_of || memcmp(magic, RECORD_MAGIC, 4) != 0 || version != RECORD_VERSION ||
+	        chunks > CONTENT_MAX_CHUNKS || in.left != (size_t)chunks * sizeof *t->chunk ||
+	        !kern_traits(type))
+		return -EINVAL;
+	/* The number of chunks follows from the shape.  It is stated so that a record whose length does not fit
+	 * is refused before anything is allocated for its shape. */
+	uint64_t row = n >= 1 && n <= CONTENT_MAX_WIDTH && n % kern_traits(type)->block == 0
+	                       ? kern_row_bytes((enum kern_type)type, n)
+	                       : 0;
+	if (row == 0 || rows < 1 || rows > CONTENT_MAX_ROWS)
+		return -EINVAL;
+	uint32_t chunk_rows = content_chunk_rows(row);
+	if ((rows + chunk_rows - 1) / chunk_rows != chunks)
+		return -EINVAL;
+	int rc = content_tensor_init(t, (enum kern_type)type, n, rows);
+	if (rc < 0)
+		return rc;
+	bytes_get_into(&in, t->chunk, (size_t)chunks * sizeof *t->chunk);
+	t->id = content_hash(data, len);
+	return 0;
+}

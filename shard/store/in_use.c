@@ -1,0 +1,211 @@
+/* in_use: the tensors that this process uses, and what happens when their files do not keep what they promise.
+ *
+ * A file in use may turn out to be damaged: its bytes are others than its name says, it is shorter than it was, or the
+ * disk does not read it.  Then the tensor is marked, and nobody computes from it (slice_check) until a good file is in the
+ * store.  That one takes the old one's place at the same addresses and under the same descriptor, so that nobody who holds
+ * pointers has to know.  A page of a map that cannot be read is a bus error: the handler puts a page of zeroes there and
+ * marks the tensor; the results of that step are thrown away.
+ *
+ * Owns: the list of tensors in use, of all stores, and the handler of SIGBUS.
+ * Threads: any; the list changes under a lock, and is walked by the handler without it: who takes an element out waits
+ * until no handler walks. */
+#include "shard/store/store_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct store_use {
+	struct store *store;
+	struct store_tensor *t;
+	_Atomic uintptr_t begin, end; /* of the map; 0: there is none */
+	_Atomic bool damaged;
+	_Atomic uint64_t renewed;
+	struct store_use *_Atomic next;
+};
+
+static struct store_use *_Atomic all;
+static _Atomic unsigned walkers;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static uintptr_t page_size;
+
+static bool put_zeroes(uintptr_t at) {
+	bool ours = false;
+	atomic_fetch_add(&walkers, 1);
+	for (struct store_use *u = atomic_load(&all); u && !ours; u = atomic_load(&u->next)) {
+		if (at < atomic_load(&u->begin) || at >= atomic_load(&u->end))
+			continue;
+		void *page = (void *)(at & ~(page_size - 1));
+		ours = mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+		       MAP_FAILED;
+		atomic_store(&u->damaged, true);
+	}
+	atomic_fetch_sub(&walkers, 1);
+	return ours;
+}
+
+static void on_bus_error(int sig, siginfo_t *info, void *context) {
+	int saved = errno;
+	(void)context;
+	if (!put_zeroes((uintptr_t)info->si_addr))
+		signal(sig, SIG_DFL); /* it comes again, and ends us as it should */
+	errno = saved;
+}
+
+static void guard(void) {
+	struct sigaction a = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+	sigemptyset(&a.sa_mask);
+	sigaction(SIGBUS, &a, NULL);
+}
+
+int store_use_add(struct store *s, struct store_tensor *t) {
+	struct store_use *u = calloc(1, sizeof *u);
+	if (!u)
+		return -ENOMEM;
+	pthread_once(&once, guard);
+	u->store = s;
+	u->t = t;
+	t->use = u;
+	pthread_mutex_lock(&lock);
+	atomic_store(&u->next, atomic_load(&all));
+	atomic_store(&all, u);
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
+void store_use_mapped(struct store_tensor *t) {
+	atomic_store(&t->use->begin, (uintptr_t)t->map);
+	atomic_store(&t->use->end, (uintptr_t)t->map + t->map_bytes);
+}
+
+void store_use_remove(struct store_tensor *t) {
+	struct store_use *u = t->use;
+	if (!u)
+		return;
+	pthread_mutex_lock(&lock);
+	struct store_use *_Atomic *at = &all;
+	while (atomic_load(at) != u)
+		at = &atomic_load(at)->next;
+	atomic_store(at, atomic_load(&u->next));
+	while (atomic_load(&walkers))
+		sched_yield();
+	pthread_mutex_unlock(&lock);
+	t->use = NULL;
+	free(u);
+}
+
+void store_tensor_damage(const struct store_tensor *t) {
+	if (t->use)
+		atomic_store(&t->use->damaged, true);
+}
+
+bool store_tensor_damaged(const struct store_tensor *t) {
+	return t->use && atomic_load_explicit(&t->use->damaged, memory_order_acquire);
+}
+
+uint64_t store_tensor_renewed(const struct store_tensor *t) {
+	return t->use ? atomic_load_explicit(&t->use->renewed, memory_order_acquire) : 0;
+}
+
+void store_use_lock(void) {
+	pthread_mutex_lock(&lock);
+}
+
+void store_use_unlock(void) {
+	pthread_mutex_unlock(&lock);
+}
+
+/* What bears its name in the store, or in the one that it reads from: 0 or a negative errno. */
+static int stat_named(struct store *s, const struct store_tensor *t, struct stat *st) {
+	char hex[CONTENT_HEX];
+	int rc = fstatat(s->tensors, content_hex(&t->record.id, hex), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+	                                                                                           : 0;
+	if (rc == -ENOENT && s->lent_tensors >= 0)
+		rc = fstatat(s->lent_tensors, hex, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return rc;
+}
+
+void store_touch_tensor(const struct store_tensor *t) {
+	char hex[CONTENT_HEX];
+	if (t->fd >= 0)
+		futimens(t->fd, NULL);
+	else if (t->use)
+		utimensat(t->use->store->tensors, content_hex(&t->record.id, hex), NULL, AT_SYMLINK_NOFOLLOW);
+}
+
+/* Under the lock: puts the store's file in the place of the one that a tensor has. */
+static int renew(struct store_use *u) {
+	struct store_tensor *t = u->t;
+	struct content_tensor record;
+	struct store_head head;
+	struct stat st;
+	int fd = store_open_file(u->store, &t->record.id, &record, &head);
+	if (fd < 0)
+		return fd == -ESTALE || fd == -EBADMSG ? -ENOENT : fd;
+	content_tensor_clear(
+	        &record); /* the same name: the same record, and so the same places in the file */
+	int rc = fstat(fd, &st) < 0 ? -errno : store_file_is(&t->file, &st) ? -EEXIST : 0;
+	int flags = t->fd >= 0 ? fcntl(t->fd, F_GETFL) : -1;
+	if (rc == 0 && flags >= 0 && flags & O_DIRECT)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT);
+	uint64_t skip = t->packed_at & ~((uint64_t)page_size - 1);
+	if (rc == 0 && t->map &&
+	        (mmap(t->map, t->map_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, (off_t)skip) ==
+	                        MAP_FAILED ||
+	                mmap(t->hold, 1, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED))
+		rc = -errno;
+	if (rc == 0 && t->fd >= 0 && dup3(fd, t->fd, O_CLOEXEC) < 0)
+		rc = -errno;
+	close(fd);
+	if (rc == 0) {
+		t->file = store_file_of(&st);
+		atomic_fetch_add(&u->renewed, 1);
+		atomic_store(&u->damaged, false);
+	}
+	return rc;
+}
+
+int store_renew_tensor(struct store *s, const struct content_id *id) {
+	int rc = 0;
+	pthread_mutex_lock(&lock);
+	for (struct store_use *u = atomic_load(&all); u; u = atomic_load(&u->next))
+		if (u->store == s && content_equal(&u->t->record.id, id)) {
+			int one = renew(u);
+			rc = one && one != -EEXIST ? one : rc;
+		}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+/* Marked, gone from the store, another file by now, or shorter than it was. */
+static bool is_bad(const struct store_use *u) {
+	struct stat st;
+	int rc = atomic_load(&u->damaged) ? -EIO : stat_named(u->store, u->t, &st);
+	if (rc)
+		return rc == -EIO || rc == -ENOENT;
+	return !store_file_is(&u->t->file, &st) ||
+	       (uint64_t)st.st_size < u->t->packed_at + u->t->packed_bytes;
+}
+
+size_t store_find_damaged(struct store *s, struct content_id *ids, size_t max) {
+	size_t n = 0;
+	pthread_mutex_lock(&lock);
+	for (struct store_use *u = atomic_load(&all); u && n < max; u = atomic_load(&u->next)) {
+		if (u->store != s || !is_bad(u) || renew(u) == 0)
+			continue;
+		atomic_store(&u->damaged, true);
+		store_drop_tensor(s, u->t); /* if that is what the store has */
+		ids[n++] = u->t->record.id;
+	}
+	pthread_mutex_unlock(&lock);
+	return n;
+}

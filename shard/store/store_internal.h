@@ -1,0 +1,54 @@
+/* store_internal: what store.c, write.c and open.c share; nobody else includes it. */
+#ifndef SHARD_STORE_STORE_INTERNAL_H
+#define SHARD_STORE_STORE_INTERNAL_H
+#include "shard/store/store.h"
+#include <pthread.h>
+#include <sys/stat.h>
+
+#define STORE_ALIGN 4096u /* where the packed matrix of a tensor file may start */
+#define STORE_HEAD 64u    /* bytes of the header before the record */
+#define STORE_VERSION 1u
+
+struct store {
+	char *dir, *names;
+	int blobs, tensors, models; /* the folders */
+	char *lent_names;           /* of another store that is read from, */
+	int lent_tensors;           /* and its folder; -1: there is none */
+	struct store_limit limit;
+	pthread_mutex_t pin_lock;
+	struct store_pin *pins; /* under it */
+};
+
+struct store_head {
+	uint64_t record_len, packed_at, packed_bytes;
+};
+
+/* A tensor in use by this process: in a list that the handler of bus errors walks. */
+struct store_use;
+int store_use_add(struct store *s, struct store_tensor *t);
+void store_use_mapped(struct store_tensor *t); /* its map is there */
+void store_use_remove(struct store_tensor *t);
+/* While a tensor's descriptor is changed: renewing changes it too. */
+void store_use_lock(void);
+void store_use_unlock(void);
+
+static inline struct store_file store_file_of(const struct stat *st) {
+	return (struct store_file){(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+}
+static inline bool store_file_is(const struct store_file *f, const struct stat *st) {
+	return f->device == (uint64_t)st->st_dev && f->inode == (uint64_t)st->st_ino;
+}
+
+/* Opens a tensor's file under a shared lock and reads its head and record: a descriptor, or a negative errno; one that is
+ * no good (-EBADMSG, -ESTALE) is removed unless it is in use. */
+int store_open_file(
+        struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
+
+/* The head of a tensor's file, from and to its STORE_HEAD bytes. */
+void store_head_put(uint8_t out[STORE_HEAD], const struct store_head *h);
+/* 0; -ESTALE for one that another layout or form of file has written; -EBADMSG for what is none. */
+int store_head_get(const uint8_t in[STORE_HEAD], struct store_head *h);
+/* Where things lie in the file of a tensor whose record has record_len bytes. */
+struct store_head store_head_of(const struct content_tensor *t, size_t record_len);
+
+#endif

@@ -1,0 +1,230 @@
+/* write: writes a tensor into the store, chunk by chunk, going on with what an earlier writer left.
+ *
+ * The file has its full length, and the disk its room, from the start; the head is written last.  pwrite is used
+ * rather than a mapping, so that a full disk is an error and not a signal.
+ *
+ * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and as large.
+ * Chunks begin anywhere, so a huge page that a chunk begins or ends in is written before it: then decode, which reads all of
+ * a slice for each token, translates one address where it were 512. */
+#include "proto/descriptors.h"
+#include "shard/store/durable.h"
+#include "shard/store/partial.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define HUGE_PAGE (2ul << 20) /* on x86, and on ARM with pages of 4 KiB; elsewhere it does no harm */
+
+struct store_writer {
+	struct store *store; /* borrowed */
+	struct content_tensor record;
+	struct store_head head;
+	uint8_t *record_bytes;
+	uint8_t *packed; /* room for one chunk */
+	uint8_t *zeros;  /* HUGE_PAGE of them, once they were needed */
+	bool *have;      /* which chunks are there */
+	uint32_t missing;
+	int fd;
+	bool part;                  /* temp is a part, for others to go on with */
+	char temp[STORE_PART_NAME]; /* empty once committed */
+};
+
+static int copy_record(struct content_tensor *to, const struct content_tensor *from) {
+	int rc = content_tensor_init(to, from->type, from->n, from->rows);
+	if (rc < 0)
+		return rc;
+	if (to->chunks != from->chunks)
+		return -EINVAL;
+	memcpy(to->chunk, from->chunk, (size_t)to->chunks * sizeof *to->chunk);
+	return 0;
+}
+
+static int open_part(struct store_writer *w) {
+	bool old;
+	uint32_t there;
+	int rc = w->fd = store_part_take(w->store, &w->record, &w->head, w->record_bytes, w->temp, &old);
+	if (rc < 0) {
+		w->temp[0] = '\0';
+		return rc;
+	}
+	w->part = true;
+	if (!old)
+		return 0;
+	rc = store_part_look(w->fd, &w->record, &w->head, w->packed, w->have, &there);
+	if (rc == 0)
+		w->missing -= there;
+	return rc;
+}
+
+static int open_new(struct store_writer *w) {
+	off_t size = (off_t)(w->head.packed_at + w->head.packed_bytes);
+	int rc = w->fd = durable_create(w->store->tensors, w->temp);
+	if (rc < 0)
+		return rc;
+	if (fallocate(w->fd, 0, 0, size) < 0)
+		return errno == EOPNOTSUPP && ftruncate(w->fd, size) == 0 ? 0 : -errno;
+	return 0;
+}
+
+/* Whether the file system has room for a new file beside what stays free on it; one that a writer left has its room already. */
+static int check_reserve(const struct store_writer *w, char *why, size_t len) {
+	uint64_t need = w->head.packed_at + w->head.packed_bytes, available, reserve;
+	char part[STORE_PART_NAME];
+	struct statvfs fs;
+	struct stat st;
+	store_part_name(&w->record.id, part);
+	if (fstatat(w->store->tensors, part, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	        (uint64_t)st.st_blocks * 512 >= need)
+		return 0;
+	if (fstatvfs(w->store->tensors, &fs) < 0)
+		return 0; /* writing tells */
+	available = (uint64_t)fs.f_bavail * fs.f_frsize;
+	reserve = store_reserve((uint64_t)fs.f_blocks * fs.f_frsize);
+	if (available >= need + reserve)
+		return 0;
+	snprintf(why, len,
+	        "%" PRIu64 " MiB are free on its file system, of which %" PRIu64 " MiB are left free",
+	        available >> 20, reserve >> 20);
+	return -ENOSPC;
+}
+
+int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
+        char *err, size_t errlen) {
+	char hex[CONTENT_HEX], why[200] = "";
+	size_t len;
+	int rc = -ENOMEM;
+	struct store_writer *w = calloc(1, sizeof *w);
+	if (!w)
+		goto error;
+	w->store = s;
+	w->fd = -1;
+	rc = copy_record(&w->record, record);
+	if (rc == 0)
+		rc = content_tensor_encode(&w->record, &w->record_bytes, &len);
+	if (rc == 0 && !content_equal(&w->record.id, &record->id))
+		rc = -EINVAL;
+	if (rc < 0)
+		goto error;
+	w->head = store_head_of(&w->record, len);
+	rc = store_make_room(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
+	if (rc == 0)
+		rc = check_reserve(w, why, sizeof why);
+	if (rc < 0)
+		goto error;
+	w->missing = w->record.chunks;
+	uint64_t rows = w->record.chunk_rows < w->record.rows ? w->record.chunk_rows : w->record.rows;
+	rc = -ENOMEM;
+	w->packed = malloc(kern_packed_bytes(w->record.type, rows, w->record.n));
+	w->have = calloc(w->record.chunks, sizeof *w->have);
+	if (!w->packed || !w->have)
+		goto error;
+	rc = w->record.chunks > 1 ? open_part(w) : -EWOULDBLOCK;
+	/* another is at it (two daemons of one store): each writes its own */
+	if (rc == -EWOULDBLOCK)
+		rc = open_new(w);
+	if (rc < 0)
+		goto error;
+	*out = w;
+	return 0;
+error:
+	snprintf(err, errlen, "%s: cannot make room for tensor %.16s (%" PRIu64 " bytes): %s", s->dir,
+	        content_hex(&record->id, hex), w ? w->head.packed_bytes : 0,
+	        *why ? why : descriptors_strerror(-rc).s);
+	store_writer_destroy(w);
+	return rc;
+}
+
+/* Writes the huge page at an offset whole, unless it is not all of the matrix, or something of it is there already. */
+static int lay_page(struct store_writer *w, uint64_t page) {
+	const uint64_t chunk = w->record.chunk_rows * kern_row_bytes(w->record.type, w->record.n);
+	uint64_t end = w->head.packed_at + w->head.packed_bytes;
+	if (page < w->head.packed_at || end - page < HUGE_PAGE)
+		return 0;
+	uint64_t last = (page + HUGE_PAGE - 1 - w->head.packed_at) / chunk;
+	for (uint64_t i = (page - w->head.packed_at) / chunk; i <= last; i++)
+		if (w->have[i])
+			return 0;
+	if (!w->zeros && !(w->zeros = calloc(1, HUGE_PAGE)))
+		return -ENOMEM;
+	return durable_write_at(w->fd, w->zeros, HUGE_PAGE, page);
+}
+
+int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len) {
+	uint64_t first, rows, size;
+	if (chunk >= w->record.chunks)
+		return -EBADMSG;
+	content_chunk_extent(&w->record, chunk, &first, &rows, &size);
+	if (len != size)
+		return -EBADMSG;
+	struct content_id id = content_hash(bytes, len);
+	if (!content_equal(&id, &w->record.chunk[chunk]))
+		return -EBADMSG;
+	if (w->have[chunk])
+		return 0;
+	kern_pack(w->record.type, w->packed, bytes, rows, w->record.n);
+	/* a chunk starts at a strip, whose offset is the same in both layouts */
+	uint64_t at = w->head.packed_at + first * kern_row_bytes(w->record.type, w->record.n);
+	size_t bytes_packed = kern_packed_bytes(w->record.type, rows, w->record.n);
+	uint64_t begins = at / HUGE_PAGE * HUGE_PAGE, ends = (at + bytes_packed) / HUGE_PAGE * HUGE_PAGE;
+	int rc = begins < at ? lay_page(w, begins) : 0;
+	if (rc == 0 && ends < at + bytes_packed && (ends > begins || begins == at))
+		rc = lay_page(w, ends);
+	if (rc == 0)
+		rc = durable_write_at(w->fd, w->packed, bytes_packed, at);
+	if (rc < 0)
+		return rc;
+	w->have[chunk] = true;
+	w->missing--;
+	return 0;
+}
+
+bool store_writer_has(const struct store_writer *w, uint32_t chunk) {
+	return chunk < w->record.chunks && w->have[chunk];
+}
+
+bool store_writer_readable(const struct store_writer *w) {
+	return w->part;
+}
+
+int store_writer_commit(struct store_writer *w) {
+	uint8_t head[STORE_HEAD];
+	char hex[CONTENT_HEX];
+	if (w->missing > 0)
+		return -EAGAIN;
+	if (!w->temp[0])
+		return 0;
+	store_head_put(head, &w->head);
+	int rc = durable_write_at(w->fd, w->record_bytes, w->head.record_len, STORE_HEAD);
+	if (rc == 0)
+		rc = durable_write_at(w->fd, head, STORE_HEAD, 0);
+	if (rc == 0)
+		rc = durable_commit(w->store->tensors, w->fd, w->temp, content_hex(&w->record.id, hex));
+	if (rc == 0)
+		w->temp[0] = '\0';
+	return rc;
+}
+
+void store_writer_destroy(struct store_writer *w) {
+	int saved = errno;
+	if (!w)
+		return;
+	if (w->fd >= 0) {
+		bool worth = w->part && w->have && w->missing < w->record.chunks;
+		if (w->temp[0] && !worth)
+			durable_discard(w->store->tensors, w->temp);
+		close(w->fd);
+	}
+	content_tensor_clear(&w->record);
+	free(w->record_bytes);
+	free(w->packed);
+	free(w->zeros);
+	free(w->have);
+	free(w);
+	errno = saved;
+}
