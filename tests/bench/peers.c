@@ -1,7 +1,7 @@
 /* bench/peers: see peers.h. */
 #include "tests/bench/peers.h"
 #include "tests/bench/bench.h"
-#include "tests/ggufgen.h"
+#include "tests/support/ggufgen.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * run and speeds stay 0.  The model is a file with random weights in TMPDIR.  One thread. */
 #ifndef TESTS_BENCH_PEERS_H
 #define TESTS_BENCH_PEERS_H
-#include "tests/synth.h"
+#include "tests/support/synth.h"
 
 /* Tokens a second, the medians of the rounds; 0 where there is no such peer. */
 struct peer_speed {

@@ -1,6 +1,6 @@
 /* bench/start: from the command to the first token of a model whose packed slice lies in the store. */
 #include "tests/bench/bench.h"
-#include "tests/ggufgen.h"
+#include "tests/support/ggufgen.h"
 #include <fcntl.h>
 #include <ftw.h>
 #include <math.h>

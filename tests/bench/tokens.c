@@ -2,7 +2,7 @@
  * reads memory and beside the peers whose programs the environment names (bench/peers.c). */
 #include "tests/bench/bench.h"
 #include "tests/bench/peers.h"
-#include "tests/synth.h"
+#include "tests/support/synth.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "daemon/text/stream.h"
 #include "daemon/text/tokenizer.h"
 #include "daemon/text/utf8.h"
-#include "tests/text_vocab.h"
+#include "tests/unit/text/text_vocab.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -24,4 +24,4 @@ static Suite *suite(void) {
 	return s;
 }
 
-#include "tests/check_main.h"
+#include "tests/unit/check_main.h"

@@ -2,7 +2,7 @@
 #include "tests/unit/serve/serving.h"
 
 #include "daemon/text/tokenizer.h"
-#include "tests/text_vocab.h"
+#include "tests/unit/text/text_vocab.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,0 +1,153 @@
+/* nodes: see nodes.h. */
+#include "tests/support/nodes.h"
+
+#include "tests/support/ggufgen.h"
+#include <check.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What the leak sanitizer leaves out, and why: tests/lsan.supp. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) {
+	return "leak:libzmq.so";
+}
+
+struct node nodes[NODES_MAX];
+char nodes_root[96];
+void (*nodes_loader_gone)(struct node *n);
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+void nodes_setup(void) {
+	static const char *const names[NODES_MAX] = {"ada", "bob", "cleo", "dan"};
+	char err[200];
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	ck_assert_int_eq(loop_create(&loop), 0);
+	memset(nodes, 0, sizeof nodes);
+	snprintf(nodes_root, sizeof nodes_root, "%s/caravan-test.XXXXXX",
+	        getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	ck_assert_ptr_nonnull(mkdtemp(nodes_root));
+	for (int i = 0; i < NODES_MAX; i++) {
+		snprintf(nodes[i].name, sizeof nodes[i].name, "%s", names[i]);
+		snprintf(nodes[i].dir, sizeof nodes[i].dir, "%s/%s", nodes_root, names[i]);
+		ck_assert_int_eq(mkdir(nodes[i].dir, 0700), 0);
+		nodes[i].memory = 1ull << 32;
+		nodes[i].kv_types = (1u << KERN_KVS) - 1;
+	}
+}
+
+void nodes_teardown(void) {
+	for (int i = 0; i < NODES_MAX; i++)
+		nodes_stop(i);
+	loop_destroy(loop);
+	nftw(nodes_root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void tell_state(void *arg, Caravan__NodeState *out) {
+	static Caravan__TypeRate rate = CARAVAN__TYPE_RATE__INIT, *rates[1] = {&rate};
+	struct node *n = arg;
+	rate.type = KERN_Q8_0;
+	rate.bytes_per_second = 1e9;
+	out->rates = rates;
+	out->n_rates = 1;
+	out->memory_allowed = n->memory;
+	out->memory_used = n->used;
+	out->kv_types = n->kv_types;
+	out->disk_free = n->disk_free;
+	out->disk_size = n->disk_size;
+}
+
+void nodes_start(int i) {
+	struct node *n = &nodes[i];
+	char err[400] = "", path[200];
+	ck_assert_int_eq(keys_load(&n->keys, n->dir, err, sizeof err), 0);
+	struct members_config c = {.loop = loop,
+	        .state_dir = n->dir,
+	        .keys = &n->keys,
+	        .name = n->name,
+	        .listen = "tcp://127.0.0.1:*",
+	        .state = tell_state,
+	        .arg = n};
+	ck_assert_msg(members_create(&n->members, &c, err, sizeof err) == 0, "%s", err);
+	ck_assert_int_eq(loader_create(&n->loader, loop), 0);
+	snprintf(path, sizeof path, "%s/store", n->dir);
+	ck_assert_msg(store_open(&n->store, path, err, sizeof err) == 0, "%s", err);
+}
+
+void nodes_stop(int i) {
+	struct node *n = &nodes[i];
+	if (!n->members)
+		return;
+	loader_destroy(n->loader);
+	if (nodes_loader_gone)
+		nodes_loader_gone(n);
+	members_destroy(n->members);
+	store_close(n->store);
+	n->members = NULL;
+}
+
+bool nodes_all_up(void *arg) {
+	(void)arg;
+	for (int i = 0; i < NODES_MAX; i++)
+		for (int k = 0; k < NODES_MAX && nodes[i].members; k++) {
+			if (k == i || !nodes[k].keys.secret[0])
+				continue;
+			const struct member *m = members_find(nodes[i].members, &nodes[k].keys.public);
+			bool up = m && m->up && m->state && m->arithmetic;
+			if (nodes[k].members ? !up : m && m->up)
+				return false;
+		}
+	return true;
+}
+
+static void joined(void *arg, const char *error) {
+	ck_assert_msg(!error, "%s", error);
+	*(bool *)arg = true;
+}
+
+static bool is_true(void *arg) {
+	return *(bool *)arg;
+}
+
+void nodes_cluster(int n) {
+	char err[400] = "", *token;
+	for (int i = 0; i < n; i++)
+		nodes_start(i);
+	for (int i = 1; i < n; i++) {
+		bool done = false;
+		ck_assert_msg(members_invite(nodes[0].members, 600, &token, err, sizeof err) == 0, "%s", err);
+		ck_assert_msg(members_join(nodes[i].members, token, joined, &done, err, sizeof err) == 0,
+		        "%s", err);
+		free(token);
+		ck_assert(nodes_wait(is_true, &done, 30000));
+	}
+	ck_assert(nodes_wait(nodes_all_up, NULL, 30000));
+}
+
+const char *nodes_model(const char *file, enum kern_type type, uint32_t layers, uint64_t seed) {
+	static char path[200];
+	struct ggufgen_model m = {.type = type,
+	        .head = type,
+	        .dim = 256,
+	        .layers = layers,
+	        .heads = 4,
+	        .kv_heads = 2,
+	        .ffn = 512,
+	        .vocab = 300,
+	        .context = 512,
+	        .seed = seed};
+	snprintf(path, sizeof path, "%s/%s", nodes_root, file);
+	struct ggufgen *g = ggufgen_model(&m);
+	ggufgen_write_path(g, path);
+	ggufgen_destroy(g);
+	return path;
+}

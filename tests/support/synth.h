@@ -1,0 +1,51 @@
+/* synth: models of any shape and mix of types, made in memory from a seed, for tests of the forward pass;
+ * and lines of stages that run them. */
+#ifndef TESTS_SUPPORT_SYNTH_H
+#define TESTS_SUPPORT_SYNTH_H
+#include "shard/forward/forward.h"
+
+struct synth_spec {
+	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab, context;
+	enum kern_type layer[LAYER_ROLES]; /* types of a layer's tensors; its norms' as well */
+	enum kern_type embed, head;
+	uint64_t seed;
+};
+
+struct synth {
+	struct manifest m;
+	struct store_tensor (*layer)[LAYER_ROLES]; /* [layers] */
+	struct store_tensor end[END_ROLES];
+	struct slice whole; /* layers and ends */
+};
+
+struct synth *synth_create(const struct synth_spec *spec);
+void synth_destroy(struct synth *s);
+
+/* A model cut into stages, each with its own KV blocks, on one team. */
+#define LINE_STAGES 8
+struct line {
+	struct slice whole; /* a copy; its tables are borrowed */
+	struct team *team;
+	struct ends *ends;
+	unsigned stages;
+	struct slice slice[LINE_STAGES];
+	struct kv *kv[LINE_STAGES];
+	struct forward *forward[LINE_STAGES];
+	uint32_t max_rows;
+	float *x;
+};
+
+/* cuts: layers where a stage begins, after the first; `stages` - 1 of them. A slice with a feed is one stage. */
+struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,
+        const uint32_t *cuts, uint32_t max_rows, uint32_t blocks);
+void line_destroy(struct line *l);
+
+/* Runs a step of tokens through all stages: logits[rows][vocab]. 0 or what forward_check, forward_run say. */
+int line_step(struct line *l, const struct forward_seq *seqs, uint32_t nseqs, const uint32_t *tokens,
+        float *logits, char *err, size_t errlen);
+
+/* Logits of one sequence, alone, in steps of at most `chunk` rows, with this block table. */
+void line_logits(struct line *l, const uint32_t *tokens, uint32_t n, uint32_t chunk, const uint32_t *blocks,
+        float *logits);
+
+#endif

@@ -1,0 +1,189 @@
+/* slow: stages, figures and links that are out of the ordinary are told, with a sentence; others are not. */
+#include "daemon/calibration/slowness.h"
+#include "daemon/members/link_probe.h"
+#include "tests/support/nodes.h"
+#include <check.h>
+#include <string.h>
+
+static Caravan__Plan plan;
+static Caravan__Stage stage, *stages[] = {&stage};
+static Caravan__StageState state;
+static Caravan__NodeState node;
+
+static void setup(void) {
+	caravan__plan__init(&plan);
+	caravan__stage__init(&stage);
+	caravan__stage_state__init(&state);
+	caravan__node_state__init(&node);
+	plan.model = state.model = "stories";
+	plan.stages = stages;
+	plan.n_stages = 1;
+	stage.last = state.last = 8;
+	stage.seconds = 0.05;
+	state.single_rows = 100;
+	state.single_seconds = 5.5;
+	state.usual_seconds = 0.055;
+	state.lately_seconds = 0.06;
+}
+
+START_TEST(a_stage_is_held_against_itself_and_the_plan) {
+	struct slow s;
+	ck_assert(!slow_stage(&s, &plan, 0, NULL, &node, "kitchen"));
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	state.lately_seconds = 0.44;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert_str_eq(s.kind, "slow-stage");
+	ck_assert_ptr_nonnull(
+	        strstr(s.what, "kitchen is 8 times slower than usual: layers 0 to 7 of stories"));
+	ck_assert_str_ne(s.advice, "");
+	/* nothing was computed lately; nothing is usual yet; a moment more is none */
+	state.lately_seconds = 0;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	state.lately_seconds = 0.44;
+	state.usual_seconds = 0;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	state.usual_seconds = stage.seconds = 0.0001;
+	state.lately_seconds = 0.004;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	/* the prediction: 52 times what it is */
+	state.lately_seconds = 0;
+	state.usual_seconds = 0.055;
+	stage.seconds = 0.055 * 52;
+	node.measuring = true;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert_str_eq(s.kind, "prediction-off");
+	ck_assert_ptr_nonnull(strstr(s.what, "The prediction for kitchen is 52 times off: measuring again"));
+	ck_assert_str_eq(s.advice, "");
+	node.measuring = false;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert_ptr_nonnull(strstr(s.advice, "caravan unload stories"));
+	/* three times is off, for more weights than any cache has */
+	stage.seconds = 0.055 * 3;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	state.weight_bytes = 2ull << 30;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	/* and a part of what it is */
+	stage.seconds = 0.055 / 8;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert_ptr_nonnull(strstr(s.what, "The prediction for kitchen is 8 times off"));
+	ck_assert_ptr_nonnull(strstr(s.advice, "busy"));
+	/* from disk nobody knows; nobody predicted anything; too few rows */
+	stage.streamed = 1;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	stage.streamed = 0;
+	state.single_rows = 3;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	state.single_rows = 100;
+	stage.seconds = 0;
+	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	/* names may be as long as they like */
+	char name[WIRE_NAME_MAX + 1], model[WIRE_NAME_MAX + 1];
+	memset(name, 'n', WIRE_NAME_MAX);
+	memset(model, 'm', WIRE_NAME_MAX);
+	name[WIRE_NAME_MAX] = model[WIRE_NAME_MAX] = '\0';
+	plan.model = state.model = model;
+	stage.seconds = 1e9;
+	ck_assert(slow_stage(&s, &plan, 0, &state, &node, name));
+	ck_assert_ptr_nonnull(strstr(s.what, "predicted"));
+	ck_assert_ptr_nonnull(strstr(s.advice, "plan by them"));
+}
+END_TEST
+
+START_TEST(figures_of_a_busy_machine_are_told) {
+	struct slow s;
+	ck_assert(!slow_measured(&s, &node, "kitchen"));
+	ck_assert(!slow_measured(&s, NULL, "kitchen"));
+	node.disturbed = true;
+	node.lost = 0.42;
+	ck_assert(slow_measured(&s, &node, "kitchen"));
+	ck_assert_ptr_nonnull(
+	        strstr(s.what, "kitchen was measured while other programs had 42% of its processors"));
+	ck_assert_ptr_nonnull(strstr(s.advice, "caravan measure kitchen"));
+}
+END_TEST
+
+/* ---- links, between two nodes in this process ----------------------------------------------------------- */
+
+static bool computing; /* on the node that asks */
+
+static bool computes(void *arg) {
+	(void)arg;
+	return computing;
+}
+
+static bool rests(void *arg) {
+	(void)arg;
+	return false;
+}
+
+static const struct member *peer(void) {
+	return members_named(nodes[0].members, nodes[1].name);
+}
+
+static bool has_rate(void *arg) {
+	(void)arg;
+	return peer()->rate > 0;
+}
+
+static bool is_slow(void *arg) {
+	(void)arg;
+	return peer()->rate_slow >= MEMBERS_SLOW_LOOKS;
+}
+
+static const Caravan__PeerState *told(void) {
+	const Caravan__NodeState *s = members_self(nodes[0].members)->state;
+	return s && s->n_peers == 1 ? s->peers[0] : NULL;
+}
+
+static bool tells(void *arg) {
+	(void)arg;
+	return told() && told()->slow_best > 0;
+}
+
+START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
+	struct links *asks, *answers;
+	struct slow s;
+	nodes_setup();
+	nodes_cluster(2);
+	computing = false;
+	ck_assert_int_eq(links_create(&answers, loop, nodes[1].members, 0, rests, NULL), 0);
+	ck_assert_int_eq(links_create(&asks, loop, nodes[0].members, 50, computes, NULL), 0);
+	ck_assert(nodes_wait(has_rate, NULL, 60000));
+	ck_assert_uint_eq(peer()->rate_slow, 0);
+	ck_assert(!tells(NULL));
+	/* as if it had been a thousand TB/s, once, and was next to nothing when it was last measured.  Checks say otherwise, but
+	 * while the node computes no more is asked than says that it is not slow */
+	computing = true;
+	members_set_rate(nodes[0].members, &peer()->id, 1e15);
+	members_set_rate(nodes[0].members, &peer()->id, 1);
+	ck_assert_uint_eq(peer()->rate_slow, 1);
+	nodes_run(3000);
+	ck_assert_double_eq(peer()->rate, 1);
+	ck_assert(!tells(NULL)); /* once is a moment of another program's */
+	computing = false;
+	ck_assert(nodes_wait(is_slow, NULL, 60000));
+	ck_assert_double_gt(peer()->rate, 1e3);
+	ck_assert(nodes_wait(tells, NULL, 60000));
+	ck_assert(slow_link(&s, told(), "study", "kitchen"));
+	ck_assert_str_eq(s.kind, "slow-link");
+	ck_assert_ptr_nonnull(strstr(s.what, "The link from study to kitchen carries "));
+	ck_assert_double_lt(peer()->rate, 1e12); /* and plans go by what it is */
+	links_destroy(asks);
+	links_destroy(answers);
+	nodes_teardown();
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("slow");
+	TCase *t = tcase_create("slow");
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, NULL);
+	tcase_add_test(t, a_stage_is_held_against_itself_and_the_plan);
+	tcase_add_test(t, figures_of_a_busy_machine_are_told);
+	tcase_add_test(t, a_link_that_carries_a_tenth_of_what_it_did_is_found_out);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

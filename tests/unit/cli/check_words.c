@@ -1,0 +1,260 @@
+/* What the command says: suggestions, the text of a progress bar, where the control socket is looked for. */
+#include "cli/progress.h"
+#include "cli/table.h"
+#include "proto/paths.h"
+#include "proto/size.h"
+#include "proto/suggest.h"
+#include <check.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+START_TEST(distances_count_edits) {
+	ck_assert_uint_eq(suggest_distance("", ""), 0);
+	ck_assert_uint_eq(suggest_distance("load", "load"), 0);
+	ck_assert_uint_eq(suggest_distance("laod", "load"), 1);
+	ck_assert_uint_eq(suggest_distance("lod", "load"), 1);
+	ck_assert_uint_eq(suggest_distance("loaad", "load"), 1);
+	ck_assert_uint_eq(suggest_distance("kitten", "sitting"), 3);
+	ck_assert_uint_eq(suggest_distance("", "abc"), 3);
+	char longest[2 * SUGGEST_LENGTH_MAX];
+	memset(longest, 'x', sizeof longest - 1);
+	longest[sizeof longest - 1] = '\0';
+	ck_assert_uint_eq(suggest_distance(longest, "x"), SIZE_MAX);
+	ck_assert_uint_eq(suggest_distance("x", longest), SIZE_MAX);
+}
+END_TEST
+
+START_TEST(what_is_near_is_suggested) {
+	static const char *const names[] = {"run", "tokenize", "load", "unload", "status", "invite", "rm"};
+	const size_t n = sizeof names / sizeof *names;
+	ck_assert_str_eq(suggest_nearest("laod", names, n), "load");
+	ck_assert_str_eq(suggest_nearest("stauts", names, n), "status");
+	ck_assert_str_eq(suggest_nearest("stat", names, n), "status");
+	ck_assert_str_eq(suggest_nearest("unlod", names, n), "unload");
+	ck_assert_str_eq(suggest_nearest("tokenise", names, n), "tokenize");
+	ck_assert_ptr_null(suggest_nearest("frobnicate", names, n));
+	ck_assert_ptr_null(suggest_nearest("x", names, n)); /* one letter is no reason for anything */
+	ck_assert_ptr_null(suggest_nearest("", names, n));
+	ck_assert_ptr_null(suggest_nearest("load", names, 0));
+}
+END_TEST
+
+START_TEST(times_are_told_in_words) {
+	ck_assert_str_eq(size_time(0).s, "1 s");
+	ck_assert_str_eq(size_time(43.2).s, "44 s");
+	ck_assert_str_eq(size_time(130).s, "3 min");
+	ck_assert_str_eq(size_time(2 * 3600 + 60 * 9 + 1).s, "2 h 10 min");
+	ck_assert_str_eq(size_time(8.5 * 86400).s, "9 days");
+	ck_assert_str_eq(size_time(1e30).s, "more than 100 days");
+	ck_assert_str_eq(size_time(0.0 / 0.0).s, "more than 100 days");
+}
+END_TEST
+
+static const double GIB = 1024.0 * 1024 * 1024;
+
+START_TEST(a_bar_says_who_does_what_how_fast_and_how_long) {
+	char line[256];
+	struct progress_line l = {.what = "fetching",
+	        .node = "study",
+	        .nodes = 1,
+	        .done = 3 * GIB,
+	        .total = 9 * GIB,
+	        .rate = 0.1 * GIB};
+	progress_text(line, sizeof line, 120, &l);
+	ck_assert_str_eq(line,
+	        "study: fetching [########................]  33%  3.00 GiB of 9.00 GiB, 102 MiB/s, "
+	        "60 s left");
+	/* not a figure from what nothing is known of */
+	l.rate = 0;
+	progress_text(line, sizeof line, 120, &l);
+	ck_assert_str_eq(line, "study: fetching [########................]  33%  3.00 GiB of 9.00 GiB");
+	l.nodes = 3;
+	progress_text(line, sizeof line, 120, &l);
+	ck_assert_msg(strncmp(line, "3 nodes: fetching [", 19) == 0, "%s", line);
+	l = (struct progress_line){.what = "reading the prompt",
+	        .node = "",
+	        .nodes = 1,
+	        .done = 512,
+	        .total = 4000,
+	        .rate = 128,
+	        .tokens = true};
+	progress_text(line, sizeof line, 120, &l);
+	ck_assert_str_eq(line,
+	        "reading the prompt [###.....................]  12%  512 of 4000 tokens, 128 tokens/s, "
+	        "28 s left");
+	l.done = l.total;
+	progress_text(line, sizeof line, 120, &l);
+	ck_assert_ptr_null(strstr(line, "left"));
+	ck_assert_ptr_nonnull(strstr(line, "100%"));
+}
+END_TEST
+
+START_TEST(a_bar_fits_every_terminal) {
+	char line[512], name[WIRE_NAME_MAX + 1];
+	memset(name, 'n', sizeof name - 1);
+	name[sizeof name - 1] = '\0';
+	for (unsigned columns = 20; columns < 200; columns++)
+		for (int named = 0; named < 2; named++)
+			for (int rated = 0; rated < 2; rated++) {
+				struct progress_line l = {.what = "hashing",
+				        .node = named ? name : "a",
+				        .nodes = 1,
+				        .done = 35.99 * GIB,
+				        .total = 36.16 * GIB,
+				        .rate = rated ? 123456 : 0};
+				progress_text(line, sizeof line, columns, &l);
+				ck_assert_msg(strlen(line) < columns, "%u: %s", columns, line);
+				if (!named)
+					ck_assert_msg(strstr(line, "99%"), "%u: %s", columns, line);
+				if (!named && rated && columns >= 40)
+					ck_assert_msg(strstr(line, "left"), "%u: %s", columns, line);
+			}
+}
+END_TEST
+
+/* What is written to a stream. */
+static char *written;
+static size_t written_len;
+static FILE *paper(void) {
+	free(written);
+	FILE *f = open_memstream(&written, &written_len);
+	ck_assert_ptr_nonnull(f);
+	return f;
+}
+
+START_TEST(tables_are_as_wide_as_they_need_to_be) {
+	struct table t;
+	FILE *f = paper();
+	table_begin(&t, 3, 2);
+	static const char *const cells[] = {
+	        "node", "state", "address", "alpha", "up", "here", "b", "", "", "", "", ""};
+	for (size_t i = 0; i < sizeof cells / sizeof *cells; i++)
+		table_cell(&t, "%s", cells[i]);
+	table_print(&t, f, 80);
+	fclose(f);
+	ck_assert_str_eq(written, "  node   state  address\n"
+	                          "  alpha  up     here\n"
+	                          "  b\n"
+	                          "\n");
+	f = paper();
+	table_begin(&t, 2, 2);
+	table_cell(&t, "%s", "a-name-that-is-far-too-long-for-it");
+	table_cell(&t, "%s", "up");
+	table_cell(&t, "%s", "M\xc3\xbcller-und-S\xc3\xb6hne-am-Rhein");
+	table_cell(&t, "%s", "down");
+	table_print(&t, f, 20);
+	fclose(f);
+	ck_assert_str_eq(written, "  a-name-that~  up\n"
+	                          "  M\xc3\xbcller-und-~  down\n");
+	f = paper();
+	table_begin(&t, 2, 2);
+	table_print(&t, f, 20);
+	fclose(f);
+	ck_assert_str_eq(written, "");
+}
+END_TEST
+
+START_TEST(sentences_are_broken_at_blanks) {
+	FILE *f = paper();
+	table_text(f, 20, 2, 4, "one two three four five six");
+	fclose(f);
+	ck_assert_str_eq(written, "  one two three four\n    five six\n");
+	f = paper();
+	table_text(f, 10, 0, 2, "a word-that-is-longer-than-a-line b");
+	fclose(f);
+	ck_assert_str_eq(written, "a\n  word-that-is-longer-than-a-line\n  b\n");
+	f = paper();
+	table_text(f, 10, 0, 2, "");
+	fclose(f);
+	ck_assert_str_eq(written, "\n");
+}
+END_TEST
+
+static void socket_is(const char *expected, const char *given, const char *state) {
+	char path[PATH_MAX];
+	ck_assert_int_eq(paths_control(given, state, path, sizeof path), 0);
+	ck_assert_str_eq(path, expected);
+}
+
+static void searched(const char *given, unsigned i, const char *expected) {
+	char path[PATH_MAX];
+	int rc = paths_control_search(given, i, path, sizeof path);
+	if (!expected) {
+		ck_assert_int_eq(rc, -ENOENT);
+		return;
+	}
+	ck_assert_int_eq(rc, 0);
+	ck_assert_str_eq(path, expected);
+}
+
+static void environment(const char *control, const char *runtime, const char *state, const char *home) {
+	clearenv();
+	if (control)
+		setenv("CARAVAN_CONTROL", control, 1);
+	if (runtime)
+		setenv("XDG_RUNTIME_DIR", runtime, 1);
+	if (state)
+		setenv("XDG_STATE_HOME", state, 1);
+	if (home)
+		setenv("HOME", home, 1);
+}
+
+START_TEST(the_socket_is_where_it_is_looked_for) {
+	environment("/c", "/r", "/s", "/h");
+	socket_is("/g", "/g", "/t");
+	socket_is("/t/control.sock", NULL, "/t"); /* what is typed wins over the environment */
+	socket_is("/c", NULL, NULL);
+	searched("/g", 0, "/g");
+	searched("/g", 1, NULL);
+	searched(NULL, 0, "/c");
+	searched(NULL, 1, NULL);
+	environment(NULL, "/r", "/s", "/h");
+	socket_is("/r/caravan/control.sock", NULL, NULL);
+	searched(NULL, 0, "/r/caravan/control.sock");
+	searched(NULL, 1, "/s/caravan/control.sock");
+	searched(NULL, 2, "/run/caravan/control.sock");
+	searched(NULL, 3, NULL);
+	/* without a runtime folder it is with the state, and is found from a session that has one */
+	environment(NULL, NULL, NULL, "/h");
+	socket_is("/h/.local/state/caravan/control.sock", NULL, NULL);
+	environment(NULL, "/r", NULL, "/h");
+	searched(NULL, 1, "/h/.local/state/caravan/control.sock");
+	/* and the other way round */
+	char path[PATH_MAX];
+	environment(NULL, NULL, NULL, "/h");
+	snprintf(path, sizeof path, "/run/user/%u/caravan/control.sock", (unsigned)getuid());
+	searched(NULL, 0, path);
+	/* a service */
+	environment(NULL, NULL, NULL, NULL);
+	socket_is("/run/caravan/control.sock", NULL, NULL);
+	setenv("STATE_DIRECTORY", "/var/lib/private/caravan:/more", 1);
+	socket_is("/run/caravan/control.sock", NULL, NULL);
+	setenv("RUNTIME_DIRECTORY", "/run/other:/more", 1);
+	socket_is("/run/other/control.sock", NULL, NULL);
+	ck_assert_int_eq(paths_state(NULL, path, sizeof path), 0);
+	ck_assert_str_eq(path, "/var/lib/private/caravan");
+	ck_assert_int_eq(paths_control(NULL, "/t", path, 4), -ENAMETOOLONG);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("words");
+	TCase *t = tcase_create("words");
+	tcase_add_test(t, distances_count_edits);
+	tcase_add_test(t, what_is_near_is_suggested);
+	tcase_add_test(t, times_are_told_in_words);
+	tcase_add_test(t, a_bar_says_who_does_what_how_fast_and_how_long);
+	tcase_add_test(t, a_bar_fits_every_terminal);
+	tcase_add_test(t, tables_are_as_wide_as_they_need_to_be);
+	tcase_add_test(t, sentences_are_broken_at_blanks);
+	tcase_add_test(t, the_socket_is_where_it_is_looked_for);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

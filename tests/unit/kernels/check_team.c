@@ -1,0 +1,298 @@
+/* The thread team: every member once a job, barriers that separate phases, a counter that gives each number
+ * once, even shares, and all of it when members outnumber processors or two teams share them. */
+#include "config.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/team.h"
+
+#include <check.h>
+
+#define MEMBERS 8
+#define NUMBERS 1000
+
+static struct team *make(unsigned size) {
+	struct team *t = NULL;
+	ck_assert_int_eq(team_create(&t, size, NULL), 0);
+	ck_assert_uint_eq(team_size(t), size);
+	return t;
+}
+
+/* Plain memory: the team has to order the accesses, and ThreadSanitizer looks whether it does. */
+static void count_calls(struct team *t, void *arg, unsigned id) {
+	unsigned *calls = arg;
+	calls[id]++;
+}
+
+START_TEST(every_member_runs_once_a_job) {
+	for (unsigned size = 1; size <= MEMBERS; size++) {
+		struct team *t = make(size);
+		unsigned calls[MEMBERS] = {0};
+		for (unsigned job = 1; job <= 2000; job++) {
+			team_run(t, count_calls, calls);
+			for (unsigned i = 0; i < size; i++)
+				ck_assert_uint_eq(calls[i], job);
+		}
+		team_destroy(t);
+	}
+}
+END_TEST
+
+struct phases {
+	unsigned rounds;
+	unsigned sum[MEMBERS];
+	int wrong[MEMBERS];
+};
+
+/* Each member writes its own cell and, after the barrier, reads everybody's. */
+static void run_phases(struct team *t, void *arg, unsigned id) {
+	struct phases *p = arg;
+	for (unsigned round = 1; round <= p->rounds; round++) {
+		p->sum[id] = round;
+		team_barrier(t, id);
+		for (unsigned i = 0; i < team_size(t); i++)
+			p->wrong[id] += p->sum[i] != round;
+		team_barrier(t, id);
+	}
+}
+
+static void check_phases(struct team *t, unsigned rounds) {
+	struct phases p = {.rounds = rounds};
+	team_run(t, run_phases, &p);
+	for (unsigned i = 0; i < team_size(t); i++) {
+		ck_assert_int_eq(p.wrong[i], 0);
+		ck_assert_uint_eq(p.sum[i], rounds);
+	}
+}
+
+START_TEST(barriers_separate_phases) {
+	for (unsigned size = 1; size <= 4; size++) {
+		struct team *t = make(size);
+		check_phases(t, 2000);
+		team_destroy(t);
+	}
+}
+END_TEST
+
+START_TEST(more_members_than_processors) {
+	struct team *t = make(MEMBERS);
+	for (int job = 0; job < 20; job++)
+		check_phases(t, 50);
+	team_destroy(t);
+}
+END_TEST
+
+/* Members that come late to a barrier find the others asleep in the kernel. */
+static void run_late(struct team *t, void *arg, unsigned id) {
+	unsigned *calls = arg;
+	for (unsigned round = 0; round < 20; round++) {
+		if (round % team_size(t) == id) {
+			struct timespec pause = {.tv_nsec = 2000000};
+			nanosleep(&pause, NULL);
+		}
+		calls[id]++;
+		team_barrier(t, id);
+	}
+}
+
+START_TEST(sleepers_are_woken) {
+	struct team *t = make(3);
+	unsigned calls[3] = {0};
+	team_run(t, run_late, calls);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(calls[i], 20);
+	for (int job = 0; job < 10; job++) { /* parked members as well */
+		struct timespec pause = {.tv_nsec = 3000000};
+		nanosleep(&pause, NULL);
+		team_run(t, count_calls, calls);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(calls[i], 30);
+	team_destroy(t);
+}
+END_TEST
+
+struct numbers {
+	unsigned rounds;
+	unsigned char seen[3][NUMBERS]; /* each cell is written by who was given its number */
+};
+
+static void take_numbers(struct team *t, void *arg, unsigned id) {
+	struct numbers *n = arg;
+	for (unsigned round = 0; round < n->rounds; round++) {
+		for (size_t i; (i = team_next(t)) < NUMBERS;)
+			n->seen[round][i]++;
+		team_barrier(t, id);
+		if (id == 0)
+			team_reset_counter(t);
+		team_barrier(t, id);
+	}
+	while (team_next(t) < 10) /* leaves the counter used */
+		;
+}
+
+START_TEST(counter_gives_each_number_once) {
+	struct team *t = make(4);
+	for (int job = 0; job < 5; job++) {
+		struct numbers n = {.rounds = 3};
+		team_run(t, take_numbers, &n);
+		for (unsigned round = 0; round < 3; round++)
+			for (size_t i = 0; i < NUMBERS; i++)
+				ck_assert_uint_eq(n.seen[round][i], 1);
+	}
+	team_destroy(t);
+}
+END_TEST
+
+START_TEST(shares_are_even_and_whole) {
+	for (unsigned size = 1; size <= 7; size++) {
+		struct team *t = make(size);
+		for (size_t unit = 1; unit <= 32; unit = unit == 1 ? 8 : unit * 2) {
+			for (size_t n = 0; n <= 300; n++) {
+				size_t at = 0, units = (n + unit - 1) / unit;
+				for (unsigned id = 0; id < size; id++) {
+					size_t first, last;
+					team_share(t, id, n, unit, &first, &last);
+					ck_assert_uint_eq(first, at);
+					ck_assert_uint_ge(last, first);
+					ck_assert(last == n || last % unit == 0);
+					ck_assert_uint_le((last - first + unit - 1) / unit, units / size + 1);
+					ck_assert(last == n || last - first >= units / size * unit);
+					at = last;
+				}
+				ck_assert_uint_eq(at, n);
+			}
+		}
+		team_destroy(t);
+	}
+}
+END_TEST
+
+static void *own_team(void *arg) {
+	struct team *t = NULL;
+	int *result = arg;
+	if (team_create(&t, 3, NULL) != 0)
+		return NULL;
+	for (int job = 0; job < 50; job++) {
+		struct phases p = {.rounds = 20};
+		team_run(t, run_phases, &p);
+		for (unsigned i = 0; i < 3; i++)
+			*result += p.wrong[i] == 0 && p.sum[i] == 20;
+	}
+	team_destroy(t);
+	return NULL;
+}
+
+START_TEST(two_teams_share_the_processors) {
+	pthread_t thread[2];
+	int result[2] = {0};
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&thread[i], NULL, own_team, &result[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(thread[i], NULL);
+		ck_assert_int_eq(result[i], 150);
+	}
+}
+END_TEST
+
+struct places {
+	int cpu[2];
+};
+
+static void note_place(struct team *t, void *arg, unsigned id) {
+	struct places *p = arg;
+	cpu_set_t set;
+	pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+	p->cpu[id] = -1;
+	for (int c = 0; c < CPU_SETSIZE; c++)
+		if (CPU_ISSET(c, &set))
+			p->cpu[id] = p->cpu[id] == -1 ? c : -2;
+}
+
+START_TEST(members_are_pinned) {
+	cpu_set_t before, after;
+	int cpus[2], found = 0;
+	ck_assert_int_eq(sched_getaffinity(0, sizeof before, &before), 0);
+	for (int c = 0; c < CPU_SETSIZE && found < 2; c++)
+		if (CPU_ISSET(c, &before))
+			cpus[found++] = c;
+	if (found < 2)
+		cpus[1] = cpus[0];
+	struct team *t;
+	ck_assert_int_eq(team_create(&t, 2, cpus), 0);
+	struct places p;
+	team_run(t, note_place, &p);
+	ck_assert_int_eq(p.cpu[0], cpus[0]);
+	ck_assert_int_eq(p.cpu[1], cpus[1]);
+	team_destroy(t);
+	ck_assert_int_eq(sched_getaffinity(0, sizeof after, &after), 0);
+	ck_assert(CPU_EQUAL(&before, &after));
+}
+END_TEST
+
+/* 1: it blocks the signals that are the loop's and none that the processor raises. */
+static void note_signals(struct team *t, void *arg, unsigned id) {
+	static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL},
+	                 others[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+	int *right = arg;
+	sigset_t blocked;
+	(void)t;
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	right[id] = 1;
+	for (int i = 0; i < 4; i++)
+		right[id] = right[id] && !sigismember(&blocked, own[i]) && sigismember(&blocked, others[i]);
+}
+
+START_TEST(members_take_only_the_signals_of_their_own_faults) {
+	int right[MEMBERS] = {0};
+	sigset_t all, before;
+	sigfillset(&all);
+	/* whatever whoever starts them blocks */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	struct team *t = make(MEMBERS);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	team_run(t, note_signals, right);
+	for (int i = 1; i < MEMBERS; i++)
+		ck_assert_int_eq(right[i], 1);
+	team_destroy(t);
+}
+END_TEST
+
+START_TEST(what_cannot_be_is_refused) {
+	struct team *t = (struct team *)1;
+	ck_assert_int_eq(team_create(&t, 0, NULL), -EINVAL);
+	ck_assert_ptr_null(t);
+	const int negative[] = {0, -1}, absent[] = {0, CPU_SETSIZE - 1}, huge[] = {0, CPU_SETSIZE};
+	ck_assert_int_eq(team_create(&t, 2, negative), -EINVAL);
+	ck_assert_int_eq(team_create(&t, 2, absent), -EINVAL);
+	ck_assert_int_eq(team_create(&t, 2, huge), -EINVAL);
+	ck_assert_int_eq(team_create(&t, 1, absent + 1), -EINVAL);
+	ck_assert_ptr_null(t);
+	team_destroy(NULL);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("team");
+	TCase *t = tcase_create("team");
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, every_member_runs_once_a_job);
+	tcase_add_test(t, barriers_separate_phases);
+	tcase_add_test(t, more_members_than_processors);
+	tcase_add_test(t, sleepers_are_woken);
+	tcase_add_test(t, counter_gives_each_number_once);
+	tcase_add_test(t, shares_are_even_and_whole);
+	tcase_add_test(t, two_teams_share_the_processors);
+	tcase_add_test(t, members_are_pinned);
+	tcase_add_test(t, members_take_only_the_signals_of_their_own_faults);
+	tcase_add_test(t, what_cannot_be_is_refused);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

@@ -1,0 +1,344 @@
+/* checkkern: every entry of every rung's table against the reference, by equality of bits, on random and
+ * extreme data; with --bench it measures the rung in use instead.  Every rung meets the same data, on every
+ * processor: --hash prints a hash of what the reference gives, which is the same on all of them.  Not part of
+ * a binary that people install. */
+#include "tests/unit/kernels/checkkern.h"
+#include "config.h"
+#include "tests/bench/bench.h"
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+void checkkern_case(struct checkkern *ck, bool ok, const char *format, ...) {
+	va_list args;
+	ck->failed += !ok;
+	ck->cases++;
+	if (ck->silent)
+		return;
+	printf("%s %u - ", ok ? "ok" : "not ok", ck->cases);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+void checkkern_hash(struct checkkern *ck, const void *bytes, size_t size) { /* FNV-1a */
+	const uint8_t *p = bytes;
+	for (size_t i = 0; i < size; i++)
+		ck->hash = (ck->hash ^ p[i]) * 0x100000001b3u;
+}
+
+void checkkern_hash_floats(struct checkkern *ck, const float *x, size_t n) {
+	static const float not_a_number = NAN;
+	for (size_t i = 0; i < n; i++)
+		checkkern_hash(ck, isnan(x[i]) ? &not_a_number : &x[i], sizeof *x);
+}
+
+uint64_t checkkern_random(struct checkkern *ck) { /* xorshift64* */
+	ck->random ^= ck->random >> 12;
+	ck->random ^= ck->random << 25;
+	ck->random ^= ck->random >> 27;
+	return ck->random * 0x2545f4914f6cdd1du;
+}
+
+float checkkern_float(struct checkkern *ck) {
+	return (float)(int32_t)(checkkern_random(ck) >> 32) * 0x1p-31f;
+}
+
+void *checkkern_alloc(size_t size) {
+	void *p = aligned_alloc(KERN_ALIGN, (size / KERN_ALIGN + 1) * KERN_ALIGN);
+	if (!p) {
+		perror("checkkern");
+		exit(99);
+	}
+	return p;
+}
+
+/* Canonical offsets of the float16 scales of each type, ended by -1. */
+static const int *scales_of(uint32_t type) {
+	static const int first[] = {0, -1}, two[] = {0, 2, -1}, q2[] = {80, 82, -1}, q3[] = {108, -1},
+	                 q6[] = {208, -1};
+	switch (type) {
+	case KERN_Q4_1:
+	case KERN_Q5_1:
+	case KERN_Q4_K:
+	case KERN_Q5_K:
+		return two;
+	case KERN_Q2_K:
+		return q2;
+	case KERN_Q3_K:
+		return q3;
+	case KERN_Q6_K:
+		return q6;
+	default:
+		return first;
+	}
+}
+
+/* What weights are filled with: every byte (-1: random) and every scale (-1: random of a likely size). */
+static const struct {
+	const char *name;
+	int byte, scale;
+} fills[] = {
+        {"random weights", -1, -1},
+        {"random weights, any scale", -1, -2},
+        {"all bits set", 0xff, 0x3c00},
+        {"all bits clear", 0, 0x3c00},
+        {"bytes -128", 0x80, 0xb801},
+        {"bytes 127", 0x7f, 0x3555},
+        {"zero scales", -1, 0},
+        {"subnormal scales", -1, 0x83ff},
+        {"smallest scales", 0xff, 1},
+        {"largest scales", -1, 0x7bff},
+};
+
+static void fill_weights(struct checkkern *ck, uint32_t type, uint8_t *p, size_t blocks, int fill) {
+	size_t bytes = kern_traits(type)->bytes;
+	int byte = fills[fill].byte, scale = fills[fill].scale;
+	for (size_t i = 0; i < blocks * bytes; i++)
+		p[i] = byte < 0 ? (uint8_t)(checkkern_random(ck) >> 40) : (uint8_t)byte;
+	for (size_t b = 0; b < blocks; b++)
+		for (const int *at = scales_of(type); *at >= 0; at++) {
+			uint32_t half = (uint32_t)scale, word;
+			float f = checkkern_float(ck) / 64;
+			if (scale == -1)
+				half = kern_to_half(f);
+			else if (scale == -2) /* anything finite */
+				half = (uint32_t)(checkkern_random(ck) >> 40 & 0xfbff);
+			if (type == KERN_F32 || type == KERN_BF16) {
+				f = kern_from_half((uint16_t)half);
+				memcpy(&word, &f, 4);
+				if (type == KERN_BF16)
+					memcpy(p + b * bytes, (char *)&word + 2, 2);
+				else
+					memcpy(p + b * bytes, &word, 4);
+			} else {
+				memcpy(p + b * bytes + *at, &half, 2);
+			}
+		}
+}
+
+static const char *const inputs[] = {
+        "random", "all 1", "all -1", "alternating", "mostly zero", "tiny", "huge", "every size"};
+enum { INPUTS = sizeof inputs / sizeof *inputs };
+
+static void fill_input(struct checkkern *ck, float *x, size_t n, int input) {
+	for (size_t i = 0; i < n; i++) {
+		float r = checkkern_float(ck);
+		switch (input) {
+		case 0:
+			x[i] = r;
+			break;
+		case 1:
+			x[i] = 1;
+			break;
+		case 2:
+			x[i] = -1;
+			break;
+		case 3:
+			x[i] = i / 2 % 2 ? -1 : 1;
+			break;
+		case 4:
+			x[i] = checkkern_random(ck) % 97 ? 0 : r;
+			break;
+		case 5: /* about the bound below which a block is zero */
+			x[i] = r * 0x1.2p-120f;
+			break;
+		case 6:
+			x[i] = r * 0x1.fffffep127f;
+			break;
+		default:
+			x[i] = ldexpf(r, (int)(checkkern_random(ck) % 60) - 40);
+		}
+	}
+}
+
+/* One product by both rungs, with a frame around the results that must stay. */
+static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint32_t type, const void *packed,
+        size_t rows, size_t n, const float *x, size_t cols) {
+	const struct kern_ops *ref = kern_rung(0);
+	enum kern_form form = kern_traits(type)->form;
+	size_t stride = kern_act_bytes(form, n), ldy = rows + checkkern_random(ck) % 3,
+	       count = ldy * cols + 8;
+	uint8_t *acts = checkkern_alloc(stride * cols);
+	float *want = checkkern_alloc(count * sizeof *want), *got = checkkern_alloc(count * sizeof *got);
+	bool ok = true;
+	for (size_t c = 0; c < cols; c++)
+		ok &= !ref->quantize[form](acts + c * stride, x + c * n, n);
+	for (size_t i = 0; i < count; i++)
+		want[i] = got[i] = -12345;
+	ref->mul[type](want, ldy, packed, rows, n, acts, stride, cols);
+	rung->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
+	checkkern_hash_floats(ck, want, count);
+	for (size_t i = 0; i < count && ok; i++)
+		if (memcmp(&want[i], &got[i], sizeof *want)) {
+			printf("# %s: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
+			        rung->name, rows, cols, n, i % ldy, i / ldy, got[i], want[i]);
+			ok = false;
+		}
+	free(acts);
+	free(want);
+	free(got);
+	return ok;
+}
+
+static void check_mul(struct checkkern *ck, const struct kern_ops *rung, uint32_t type) {
+	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
+	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {10, 134}};
+	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
+	size_t block = kern_traits(type)->block < 32 ? 1 : kern_traits(type)->block;
+	/* one block; a few; across the pieces that kernels cut the width into */
+	const size_t widths[] = {block, block * 3, block == 256 ? 2560 : 67 * 32, block == 1 ? 1029 : 1024};
+	for (size_t fill = 0; fill < sizeof fills / sizeof *fills; fill++) {
+		bool ok = true;
+		int failing = -1;
+		size_t count = ck->quick ? sizeof few / sizeof *few : sizeof shapes / sizeof *shapes;
+		for (size_t s = 0; s < count && ok; s++)
+			for (size_t k = ck->quick; k < (ck->quick ? 3 : 4) && ok; k++) {
+				const size_t *shape = ck->quick ? few[s] : shapes[s];
+				size_t rows = shape[0], cols = shape[1], n = widths[k];
+				uint8_t *canonical = checkkern_alloc(rows * kern_row_bytes(type, n));
+				uint8_t *packed = checkkern_alloc(kern_packed_bytes(type, rows, n));
+				float *x = checkkern_alloc(n * cols * sizeof *x);
+				fill_weights(
+				        ck, type, canonical, rows * n / kern_traits(type)->block, (int)fill);
+				kern_pack(type, packed, canonical, rows, n);
+				bool one = cols > 9 || ck->quick;
+				int first = one ? (int)(checkkern_random(ck) % INPUTS) : 0;
+				int last = one ? first + 1 : INPUTS;
+				for (int input = first; input < last && ok; input++) {
+					fill_input(ck, x, n * cols, input);
+					ok = same_product(ck, rung, type, packed, rows, n, x, cols);
+					failing = input;
+				}
+				free(canonical);
+				free(packed);
+				free(x);
+			}
+		checkkern_case(ck, ok, "%s mul %s, %s%s%s", rung->name, kern_traits(type)->name,
+		        fills[fill].name, ok ? "" : ", input ", ok ? "" : inputs[failing]);
+	}
+}
+
+/* One row by both rungs; -EDOM from both or the same bytes. */
+static bool same_quants(
+        struct checkkern *ck, const struct kern_ops *rung, int form, const float *x, size_t n) {
+	const struct kern_ops *ref = kern_rung(0);
+	size_t size = kern_act_bytes(form, n);
+	uint8_t *want = checkkern_alloc(size + 1), *got = checkkern_alloc(size + 1);
+	memset(want, 0xa5, size + 1);
+	memset(got, 0xa5, size + 1);
+	int a = ref->quantize[form](want, x, n), b = rung->quantize[form](got, x, n);
+	if (!a)
+		checkkern_hash(ck, want, size);
+	bool ok = a == b && want[size] == 0xa5 && got[size] == 0xa5 && (a || !memcmp(want, got, size));
+	free(want);
+	free(got);
+	return ok;
+}
+
+static void check_quantize(struct checkkern *ck, const struct kern_ops *rung, int form) {
+	static const char *const names[] = {"f32", "q8_32", "q8_256"};
+	static const float bad[] = {INFINITY, -INFINITY, NAN, -NAN};
+	static float x[1024];
+	for (int input = 0; input < INPUTS; input++) {
+		bool ok = true;
+		for (size_t n = form == KERN_FORM_Q8_32 ? 32 : 256; n <= 1024; n *= 2)
+			for (int round = 0; round < 20; round++) {
+				fill_input(ck, x, n, input);
+				ok &= same_quants(ck, rung, form, x, n);
+			}
+		checkkern_case(ck, ok, "%s quantize %s, %s", rung->name, names[form], inputs[input]);
+	}
+	bool ok = true;
+	fill_input(ck, x, 512, 0);
+	for (size_t i = 0; i < 512; i++)
+		for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+			uint8_t row[8192] __attribute__((aligned(64)));
+			float was = x[i];
+			x[i] = bad[k];
+			ok &= rung->quantize[form](row, x, 512) == -EDOM;
+			x[i] = was;
+		}
+	checkkern_case(ck, ok, "%s quantize %s refuses what is not finite", rung->name, names[form]);
+	/* halves between two quants: every tie there is */
+	ok = true;
+	for (int i = 0; i < 256; i++)
+		x[i] = (float)(i % 128) - 0.5f;
+	x[0] = 127;
+	ok = same_quants(ck, rung, form, x, 256);
+	checkkern_case(ck, ok, "%s quantize %s, ties", rung->name, names[form]);
+}
+
+void checkkern_products(struct checkkern *ck, const struct kern_ops *rung) {
+	for (int form = 0; form < KERN_FORMS; form++)
+		check_quantize(ck, rung, form);
+	bool complete = true;
+	for (uint32_t type = 0; type < KERN_TYPES; type++) {
+		complete &= !kern_traits(type) == !rung->mul[type];
+		if (rung->mul[type])
+			check_mul(ck, rung, type);
+	}
+	checkkern_case(ck, complete, "%s has a product for every type", rung->name);
+}
+
+static void check_rung(struct checkkern *ck, const struct kern_ops *rung) {
+	ck->random = 0x9e3779b97f4a7c15u;
+	ck->hash = 0xcbf29ce484222325u;
+	checkkern_products(ck, rung);
+	checkkern_ops(ck, rung);
+}
+
+static int usage(void) {
+	fprintf(stderr, "usage: checkkern [--quick] [--hash]\n"
+	                "       checkkern --bench [TYPE]\n");
+	return 1;
+}
+
+/* Measures the products of the rung in use, of one type or of all, on one thread and on two. */
+static int measure(const char *type) {
+	char err[256];
+	bool known = !type;
+	for (uint32_t t = 0; t < KERN_TYPES && !known; t++)
+		known = kern_traits(t) && !strcasecmp(type, kern_traits(t)->name);
+	if (!known) {
+		fprintf(stderr, "checkkern: no weight type %s\n", type);
+		return 1;
+	}
+	if (kern_init(err, sizeof err)) {
+		fprintf(stderr, "checkkern: %s\n", err);
+		return 1;
+	}
+	for (unsigned threads = 1; threads <= 2; threads++) {
+		struct bench b;
+		bench_create(&b, kern_ops(), threads, 5);
+		bench_products(&b, type);
+		bench_destroy(&b);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	struct checkkern ck = {.cases = 0};
+	if (argc >= 2 && argc <= 3 && !strcmp(argv[1], "--bench"))
+		return measure(argv[2]);
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--quick"))
+			ck.quick = true;
+		else if (!strcmp(argv[i], "--hash"))
+			ck.silent = true;
+		else
+			return usage();
+	if (ck.silent) {
+		check_rung(&ck, kern_rung(0));
+		printf("%016llx\n", (unsigned long long)ck.hash);
+		return ck.failed ? 1 : 0;
+	}
+	for (size_t i = 1; kern_rung(i); i++)
+		check_rung(&ck, kern_rung(i));
+	printf("1..%u\n", ck.cases);
+	return ck.failed ? 1 : 0;
+}

@@ -1,0 +1,478 @@
+/* Names of content, manifests, vocabularies: their bytes, and that only those bytes are taken. */
+#include "shard/gguf/gguf.h"
+#include "shard/import/import.h"
+#include "shard/model/manifest.h"
+#include "shard/model/vocab.h"
+#include "shard/store/content.h"
+#include "tests/support/ggufopen.h"
+#include "tests/support/where.h"
+#include <check.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+START_TEST(names) {
+	char hex[CONTENT_HEX];
+	struct content_id a = content_hash("abc", 3), b;
+	struct content_hasher *h;
+	/* the example of FIPS 180-2 */
+	ck_assert_str_eq(
+	        content_hex(&a, hex), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	ck_assert_int_eq(content_from_hex(hex, &b), 0);
+	ck_assert(content_equal(&a, &b));
+	hex[5] = 'F';
+	ck_assert_int_eq(content_from_hex(hex, &b), -EINVAL);
+	hex[5] = '\0';
+	ck_assert_int_eq(content_from_hex(hex, &b), -EINVAL);
+	ck_assert_int_eq(content_hasher_create(&h), 0);
+	for (int i = 0; i < 3; i++) {
+		content_hasher_add(h, "a", 1);
+		content_hasher_add(h, "bc", 2);
+		b = content_hasher_finish(h);
+		ck_assert(content_equal(&a, &b));
+	}
+	content_hasher_destroy(h);
+}
+END_TEST
+
+START_TEST(chunks) {
+	struct content_tensor t;
+	uint64_t first, rows, bytes;
+	/* as many whole 32 rows as fit 4 MiB, at least 32 */
+	ck_assert_uint_eq(content_chunk_rows(4096), 1024);
+	ck_assert_uint_eq(content_chunk_rows(4097), 992);
+	ck_assert_uint_eq(content_chunk_rows(1u << 20), 32);
+	ck_assert_uint_eq(content_chunk_rows(2), 1u << 21);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 8192, 2001), 0);
+	ck_assert_uint_eq(t.chunk_rows, 896); /* of 4608 bytes */
+	ck_assert_uint_eq(t.chunks, 3);
+	content_chunk_extent(&t, 1, &first, &rows, &bytes);
+	ck_assert(first == 896 && rows == 896 && bytes == 896 * 4608);
+	content_chunk_extent(&t, 2, &first, &rows, &bytes);
+	ck_assert(first == 1792 && rows == 209 && bytes == 209 * 4608);
+	ck_assert_uint_eq(content_tensor_bytes(&t), 2001 * 4608);
+	content_tensor_clear(&t);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 33, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 0, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 32, 0), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, (enum kern_type)4, 32, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH + 1, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH, CONTENT_MAX_ROWS), -EINVAL);
+}
+END_TEST
+
+START_TEST(record_bytes) {
+	struct content_tensor t, u;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q8_0, 64, 70), 0);
+	ck_assert_uint_eq(t.chunks, 1);
+	t.chunk[0] = content_hash("abc", 3);
+	ck_assert_int_eq(content_tensor_encode(&t, &data, &len), 0);
+	/* doc/protocol.md, byte for byte */
+	static const uint8_t head[32] = {
+	        'C', 'V', 'T', 'R', 1, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 70};
+	ck_assert_uint_eq(len, 64);
+	ck_assert_mem_eq(data, head, 32);
+	ck_assert_mem_eq(data + 32, t.chunk[0].b, 32);
+	struct content_id id = content_hash(data, len);
+	ck_assert(content_equal(&id, &t.id));
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), 0);
+	ck_assert(content_equal(&u.id, &t.id) && u.n == 64 && u.rows == 70 && u.type == KERN_Q8_0);
+	ck_assert_int_eq(content_tensor_encode(&u, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	content_tensor_clear(&u);
+	free(again);
+	/* every shorter form is refused, and every other head */
+	for (size_t i = 0; i < len; i++)
+		ck_assert_int_eq(content_tensor_decode(&u, data, i), -EINVAL);
+	for (size_t i = 0; i <= 16; i++) {
+		data[i] ^= 0x10;
+		int rc = content_tensor_decode(&u, data, len);
+		/* there is no type 24, and rows of 80 elements are no whole blocks */
+		ck_assert_int_eq(rc, -EINVAL);
+		data[i] ^= 0x10;
+	}
+	free(data);
+	content_tensor_clear(&t);
+}
+END_TEST
+
+/* A manifest with invented names. */
+static struct manifest *make_manifest(void) {
+	struct hparams hp = {.layers = 3,
+	        .dim = 64,
+	        .heads = 4,
+	        .kv_heads = 2,
+	        .head_size = 16,
+	        .ffn = 96,
+	        .vocab = 40,
+	        .context = 128,
+	        .pairs = 2,
+	        .eps = 1e-5f,
+	        .freq = {1.0f, 0.5f}};
+	struct manifest *m;
+	ck_assert_int_eq(manifest_create(&m, &hp), 0);
+	m->vocab = content_hash("vocabulary", 10);
+	for (int r = 0; r < END_ROLES; r++) {
+		struct manifest_tensor *t = &m->end[r];
+		t->id = content_hash(&r, sizeof r);
+		t->type = manifest_end_is_norm((enum end_role)r) ? KERN_F32 : KERN_Q8_0;
+		manifest_end_shape(&hp, (enum end_role)r, &t->n, &t->rows);
+		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+	}
+	for (uint32_t l = 0; l < hp.layers; l++) {
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			struct manifest_tensor *t = &m->layer[l][r];
+			int number = 100 + r; /* layers share their tensors */
+			t->id = content_hash(&number, sizeof number);
+			t->type = manifest_layer_is_norm((enum layer_role)r) ? KERN_BF16 : KERN_Q4_0;
+			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
+			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+		}
+	}
+	return m;
+}
+
+START_TEST(manifest_bytes) {
+	struct manifest *m = make_manifest(), *d;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	ck_assert_uint_eq(len, 80 + 2 * 4 + 36 * (3 + 3 * 9));
+	ck_assert_mem_eq(data,
+	        "CVMF\1\0\0\0\3\0\0\0\x40\0\0\0\4\0\0\0\2\0\0\0\x10\0\0\0\x60\0\0\0\x28\0\0\0\x80\0\0\0"
+	        "\2\0\0\0",
+	        44);
+	ck_assert_mem_eq(data + 48, m->vocab.b, 32);
+	ck_assert_int_eq(manifest_decode(&d, data, len, err, sizeof err), 0);
+	ck_assert(content_equal(&d->id, &m->id));
+	ck_assert(memcmp(&d->hp, &m->hp, sizeof d->hp) == 0);
+	ck_assert(d->layer[2][LAYER_DOWN].n == 96 && d->layer[2][LAYER_DOWN].rows == 64 &&
+	          d->layer[2][LAYER_DOWN].bytes == 64 * 3 * 18);
+	ck_assert(d->layer[0][LAYER_K].rows == 32 && d->layer[0][LAYER_OUT].n == 64);
+	ck_assert_int_eq(manifest_encode(d, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	uint64_t layer = (64 * 64 * 2 + 64 * 32 * 2 + 64 * 96 * 3) / 32 * 18 + 2 * 64 * 2;
+	ck_assert_uint_eq(manifest_layer_bytes(d, 0, 1), layer);
+	ck_assert_uint_eq(manifest_layer_bytes(d, 1, 3), 2 * layer);
+	ck_assert_uint_eq(manifest_end_bytes(d), 2 * 40 * 68 + 256);
+	d->end[END_HEAD] = d->end[END_EMBED];
+	ck_assert_uint_eq(manifest_end_bytes(d), 40 * 68 + 256);
+	for (size_t i = 0; i < len; i++) {
+		struct manifest *x;
+		ck_assert_int_lt(manifest_decode(&x, data, i, err, sizeof err), 0);
+	}
+	manifest_destroy(d);
+	manifest_destroy(m);
+	free(data);
+	free(again);
+}
+END_TEST
+
+/* A field of the manifest overwritten, and what is said. */
+static const struct {
+	size_t at;
+	uint32_t value;
+	const char *says;
+} spoilt_manifest[] = {
+        {0, 0, "has not the form"},
+        {4, 2, "has not the form"},
+        {8, 0, "the model's layers is 0"},
+        {8, 4, "has not the form"}, /* the tensors of a fourth layer are missing */
+        {8, 1u << 30, "the model's layers is 1073741824"},
+        {12, 1u << 31, "the model's embedding width is 2147483648"},
+        {12, 48, "the manifest's token_embd has rows of 48 elements"},
+        {16, 0, "the model's attention heads is 0"},
+        {20, 3, "4 attention heads cannot share 3"},
+        {24, 1024, "the model's head size is 1024"},
+        {28, 80, "the manifest's ffn_down has rows of 80 elements, no multiple of Q4_0's 32"},
+        {36, 1u << 25, "the model's context length"},
+        {40, 257, "has not the form"},
+        {40, 3, "RoPE frequency 2 is"},
+        {44, 0, "epsilon"},
+        {44, 0x7fc00000, "epsilon"},
+        {80, 0x7f800000, "RoPE frequency 0 is inf"},
+        {84, 0xbf800000, "RoPE frequency 1 is -1"},
+        {88 + 32, 5, "the manifest's token_embd has type 5"},
+        {88 + 36 + 32, KERN_Q8_0, "the manifest's output_norm has type Q8_0; norms are"},
+};
+
+START_TEST(manifests_are_refused) {
+	struct manifest *m = make_manifest(), *d = NULL;
+	uint8_t *data;
+	size_t len;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	memcpy(data + spoilt_manifest[_i].at, &spoilt_manifest[_i].value, 4);
+	ck_assert_int_lt(manifest_decode(&d, data, len, err, sizeof err), 0);
+	ck_assert_msg(strstr(err, spoilt_manifest[_i].says), "said: %s", err);
+	free(data);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(manifests_of_nonsense_are_not_written) {
+	struct manifest *m = make_manifest();
+	uint8_t *data;
+	size_t len;
+	m->layer[1][LAYER_UP].rows--;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
+	m->layer[1][LAYER_UP].rows++;
+	m->hp.kv_heads = 3;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
+	manifest_destroy(m);
+}
+END_TEST
+
+static bool text_is(struct vocab_string s, const char *text) {
+	return s.len == strlen(text) && memcmp(s.s, text, s.len) == 0;
+}
+
+static struct ggufgen *bpe(const char *pre) {
+	struct ggufgen *gen = ggufgen_create();
+	ggufgen_string(gen, "tokenizer.ggml.model", "gpt2");
+	ggufgen_strings(gen, "tokenizer.ggml.tokens", (const char *const[]){"a", "b", "ab", "<eot>"}, 4);
+	ggufgen_strings(gen, "tokenizer.ggml.merges", (const char *const[]){"a b", "  b"}, 2);
+	if (pre)
+		ggufgen_string(gen, "tokenizer.ggml.pre", pre);
+	return gen;
+}
+
+START_TEST(vocabulary_spm) {
+	struct ggufgen *gen = ggufgen_create();
+	struct vocab *v;
+	ggufgen_vocab_keys(gen, 300);
+	ggufgen_string(gen, "tokenizer.chat_template", "{{ messages }}");
+	ck_assert_int_eq(vocab_gen(gen, &v), 0);
+	ck_assert(v->model == VOCAB_SPM && v->tokens == 300 && v->merges == 0);
+	ck_assert(v->bos == 1 && v->eos == 2 && v->eot == -1 && v->unk == 0);
+	ck_assert(v->add_bos && !v->add_eos && v->add_space_prefix);
+	ck_assert(text_is(v->token[3].text, "<0x00>") && v->token[3].type == VOCAB_BYTE &&
+	          v->token[3].score == -3);
+	ck_assert(text_is(v->token[299].text, "\xe2\x96\x81w299") && v->token[299].type == VOCAB_NORMAL);
+	ck_assert(v->pre.len == 0 && text_is(v->chat_template, "{{ messages }}"));
+	vocab_destroy(v);
+}
+END_TEST
+
+START_TEST(vocabulary_bpe) {
+	struct vocab *v;
+	struct ggufgen *gen = bpe("llama-bpe");
+	ggufgen_u32(gen, "tokenizer.ggml.eot_token_id", 3);
+	ggufgen_bool(gen, "tokenizer.ggml.add_eos_token", true);
+	ck_assert_int_eq(vocab_gen(gen, &v), 0);
+	ck_assert(v->model == VOCAB_BPE && v->tokens == 4 && v->merges == 2);
+	ck_assert(v->bos == -1 && v->eos == -1 && v->eot == 3 && v->unk == -1);
+	ck_assert(v->add_bos && v->add_eos && !v->add_space_prefix);
+	ck_assert(text_is(v->merge[0], "a b") && text_is(v->merge[1], "  b") && text_is(v->pre, "llama-bpe"));
+	ck_assert(text_is(v->token[2].text, "ab") && v->token[2].score == 0 &&
+	          v->token[2].type == VOCAB_NORMAL);
+	vocab_destroy(v);
+	ck_assert_int_eq(vocab_gen(bpe("gpt-2"), &v), 0);
+	ck_assert(!v->add_bos);
+	vocab_destroy(v);
+	ck_assert_int_eq(vocab_gen(bpe(NULL), &v), 0);
+	ck_assert(v->pre.len == 0 && v->chat_template.len == 0);
+	vocab_destroy(v);
+}
+END_TEST
+
+static struct ggufgen *with_model(const char *model) {
+	struct ggufgen *gen = ggufgen_create();
+	ggufgen_string(gen, "tokenizer.ggml.model", model);
+	return gen;
+}
+static struct ggufgen *no_model(void) {
+	return ggufgen_create();
+}
+static struct ggufgen *wordpiece(void) {
+	return with_model("bert");
+}
+static struct ggufgen *no_tokens(void) {
+	return with_model("llama");
+}
+static struct ggufgen *no_scores(void) {
+	struct ggufgen *gen = with_model("llama");
+	ggufgen_strings(gen, "tokenizer.ggml.tokens", (const char *const[]){"a"}, 1);
+	return gen;
+}
+static struct ggufgen *few_scores(void) {
+	struct ggufgen *gen = no_scores();
+	ggufgen_raw(gen, "tokenizer.ggml.scores", GGUF_ARRAY, "\6\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+	return gen;
+}
+static struct ggufgen *odd_scores(void) {
+	struct ggufgen *gen = no_scores();
+	ggufgen_raw(gen, "tokenizer.ggml.scores", GGUF_ARRAY, "\6\0\0\0\1\0\0\0\0\0\0\0\0\0\x80\x7f", 16);
+	return gen;
+}
+static struct ggufgen *odd_type(void) {
+	struct ggufgen *gen = bpe(NULL);
+	ggufgen_raw(gen, "tokenizer.ggml.token_type", GGUF_ARRAY, "\0\0\0\0\4\0\0\0\0\0\0\0\1\1\1\7", 16);
+	return gen;
+}
+static struct ggufgen *few_types(void) {
+	struct ggufgen *gen = bpe(NULL);
+	ggufgen_raw(gen, "tokenizer.ggml.token_type", GGUF_ARRAY, "\0\0\0\0\1\0\0\0\0\0\0\0\1", 13);
+	return gen;
+}
+static struct ggufgen *no_merges(void) {
+	struct ggufgen *gen = with_model("gpt2");
+	ggufgen_strings(gen, "tokenizer.ggml.tokens", (const char *const[]){"a"}, 1);
+	return gen;
+}
+static struct ggufgen *odd_merge(void) {
+	struct ggufgen *gen = no_merges();
+	ggufgen_strings(gen, "tokenizer.ggml.merges", (const char *const[]){"a b", " ab"}, 2);
+	return gen;
+}
+static struct ggufgen *odd_bos(void) {
+	struct ggufgen *gen = bpe(NULL);
+	ggufgen_string(gen, "tokenizer.ggml.bos_token_id", "4");
+	return gen;
+}
+static struct ggufgen *odd_add(void) {
+	struct ggufgen *gen = bpe(NULL);
+	ggufgen_u32(gen, "tokenizer.ggml.add_bos_token", 1);
+	return gen;
+}
+static struct ggufgen *odd_template(void) {
+	struct ggufgen *gen = bpe(NULL);
+	ggufgen_u32(gen, "tokenizer.chat_template", 1);
+	return gen;
+}
+
+static const struct {
+	struct ggufgen *(*make)(void);
+	const char *says;
+} refused_vocab[] = {
+        {no_model, "tokenizer.ggml.model is missing"},
+        {wordpiece, "tokenizer.ggml.model is bert; Caravan knows llama and gpt2"},
+        {no_tokens, "tokenizer.ggml.tokens is missing"},
+        {no_scores, "tokenizer.ggml.scores is missing"},
+        {few_scores, "tokenizer.ggml.scores has 2 entries for 1 tokens"},
+        {odd_scores, "token 0 of the vocabulary has an impossible length, score or type"},
+        {odd_type, "tokenizer.ggml.token_type holds a type that is not known"},
+        {few_types, "tokenizer.ggml.token_type has 1 entries for 4 tokens"},
+        {no_merges, "tokenizer.ggml.merges is missing"},
+        {odd_merge, "merge 1 of the vocabulary is not two pieces"},
+        {odd_bos, "tokenizer.ggml.bos_token_id is not the number of a token"},
+        {odd_add, "tokenizer.ggml.add_bos_token is not a truth value"},
+        {odd_template, "tokenizer.chat_template is not a string"},
+};
+
+START_TEST(vocabularies_are_refused) {
+	struct vocab *v = NULL;
+	ck_assert_int_lt(vocab_gen(refused_vocab[_i].make(), &v), 0);
+	ck_assert_str_eq(err, refused_vocab[_i].says);
+}
+END_TEST
+
+static void check_blob(const struct vocab *v) {
+	struct vocab *w;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(vocab_encode(v, &data, &len), 0);
+	ck_assert_msg(vocab_decode(&w, data, len, err, sizeof err) == 0, "said: %s", err);
+	ck_assert(
+	        w->tokens == v->tokens && w->merges == v->merges && w->bos == v->bos && w->model == v->model);
+	ck_assert_int_eq(vocab_encode(w, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	vocab_destroy(w);
+	/* no prefix is a vocabulary, nor is one with something behind it */
+	for (size_t i = 0; i < len; i += len < 1000 ? 1 : len / 40)
+		ck_assert_int_eq(vocab_decode(&w, data, i, err, sizeof err), -EINVAL);
+	uint8_t *longer = calloc(1, len + 1);
+	memcpy(longer, data, len);
+	ck_assert_int_eq(vocab_decode(&w, longer, len + 1, err, sizeof err), -EINVAL);
+	free(longer);
+	free(data);
+	free(again);
+}
+
+START_TEST(vocabulary_bytes) {
+	struct ggufgen *gen = ggufgen_create();
+	struct vocab *v;
+	uint8_t *data;
+	size_t len;
+	ggufgen_vocab_keys(gen, 300);
+	ck_assert_int_eq(vocab_gen(gen, &v), 0);
+	check_blob(v);
+	vocab_destroy(v);
+	ck_assert_int_eq(vocab_gen(bpe("x"), &v), 0);
+	check_blob(v);
+	ck_assert_int_eq(vocab_encode(v, &data, &len), 0);
+	vocab_destroy(v);
+	/* doc/protocol.md, byte for byte */
+	ck_assert_uint_eq(len, 40 + 5 + 4 + 4 * 9 + 1 + 1 + 2 + 5 + 2 * 4 + 3 + 3);
+	ck_assert_mem_eq(data,
+	        "CVVO\1\0\0\0\2\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\4\0\0\0\2\0\0\0"
+	        "\1\0\0\0x\0\0\0\0\1\0\0\0\0\0\0\0\1a",
+	        59);
+	data[12] = 8; /* a flag that there is not */
+	ck_assert_int_eq(vocab_decode(&v, data, len, err, sizeof err), -EINVAL);
+	free(data);
+}
+END_TEST
+
+START_TEST(foreign_vocabularies) {
+	static const struct {
+		const char *path;
+		enum vocab_model model;
+		uint32_t tokens, merges;
+		int32_t bos, eos;
+		bool add_bos;
+	} file[] = {
+	        {"vocab/llama-bpe.gguf", VOCAB_BPE, 128256, 280147, 128000, 128009, true},
+	        {"vocab/llama-spm.gguf", VOCAB_SPM, 32000, 0, 1, 2, true},
+	        {"models/stories260K.gguf", VOCAB_SPM, 512, 0, 1, 2, true},
+	};
+	for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
+		char at[512];
+		const char *path = shared_or_skip(at, file[i].path);
+		struct gguf *g;
+		struct vocab *v;
+		if (!path)
+			continue;
+		ck_assert_int_eq(gguf_open_path(&g, path, err, sizeof err), 0);
+		ck_assert_msg(vocab_from_gguf(&v, g, NULL, err, sizeof err) == 0, "said: %s", err);
+		gguf_close(g);
+		ck_assert(v->model == file[i].model && v->tokens == file[i].tokens &&
+		          v->merges == file[i].merges && v->bos == file[i].bos && v->eos == file[i].eos &&
+		          v->add_bos == file[i].add_bos);
+		check_blob(v);
+		vocab_destroy(v);
+	}
+}
+END_TEST
+
+#define COUNT(a) (int)(sizeof(a) / sizeof *(a))
+
+static Suite *suite(void) {
+	Suite *s = suite_create("content");
+	TCase *t = tcase_create("names");
+	tcase_add_test(t, names);
+	tcase_add_test(t, chunks);
+	tcase_add_test(t, record_bytes);
+	suite_add_tcase(s, t);
+	t = tcase_create("manifest");
+	tcase_add_test(t, manifest_bytes);
+	tcase_add_loop_test(t, manifests_are_refused, 0, COUNT(spoilt_manifest));
+	tcase_add_test(t, manifests_of_nonsense_are_not_written);
+	suite_add_tcase(s, t);
+	t = tcase_create("vocabulary");
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, vocabulary_spm);
+	tcase_add_test(t, vocabulary_bpe);
+	tcase_add_loop_test(t, vocabularies_are_refused, 0, COUNT(refused_vocab));
+	tcase_add_test(t, vocabulary_bytes);
+	tcase_add_test(t, foreign_vocabularies);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

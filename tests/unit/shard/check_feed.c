@@ -1,0 +1,462 @@
+/* Slices that are larger than the memory they may have: the same bits, in no more memory than they were given. */
+#include "shard/forward/weight_stream.h"
+#include "tests/support/ggufgen.h"
+#include "tests/support/loaded.h"
+#include "tests/support/synth.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define TMPFS 0x01021994 /* its files are memory whatever one does */
+#define PAGE 4096u
+
+static char err[512];
+static struct loaded *model;
+
+/* Layers of K types, with shapes of which every group has its own size. */
+static const struct ggufgen_model small = {.type = KERN_Q4_K,
+        .head = KERN_Q6_K,
+        .dim = 256,
+        .layers = 5,
+        .heads = 8,
+        .kv_heads = 2,
+        .ffn = 768,
+        .vocab = 300,
+        .context = 256,
+        .seed = 3};
+/* 8 layers of 11 MiB. */
+static const struct ggufgen_model large = {.type = KERN_Q8_0,
+        .head = KERN_Q8_0,
+        .dim = 1024,
+        .layers = 8,
+        .heads = 8,
+        .kv_heads = 2,
+        .ffn = 2816,
+        .vocab = 300,
+        .context = 256,
+        .seed = 4};
+
+static void load(const struct ggufgen_model *m) {
+	char path[] = "/tmp/check_feed.XXXXXX";
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	struct ggufgen *g = ggufgen_model(m);
+	ggufgen_write_path(g, path);
+	ggufgen_destroy(g);
+	model = loaded_create(path);
+	unlink(path);
+}
+static void load_small(void) {
+	load(&small);
+}
+static void load_large(void) {
+	load(&large);
+}
+static void unload(void) {
+	loaded_destroy(model);
+}
+
+static uint64_t all_bytes(const struct manifest *m) {
+	struct feed_plan p;
+	ck_assert_int_eq(feed_plan(&p, m, 0, m->hp.layers, UINT64_MAX), 0);
+	return p.resident;
+}
+
+/* What is never read on the way. */
+static uint64_t norm_bytes(const struct manifest *m) {
+	return m->hp.layers * (feed_tensor_bytes(&m->layer[0][LAYER_ATTN_NORM]) +
+	                              feed_tensor_bytes(&m->layer[0][LAYER_FFN_NORM]));
+}
+
+static struct slice *slice_within(uint64_t room) {
+	struct slice *s;
+	const struct manifest *m = import_manifest(model->import);
+	ck_assert_msg(slice_create(&s, model->store, m, 0, m->hp.layers, true, room, err, sizeof err) == 0,
+	        "%s", err);
+	return s;
+}
+
+/* ---- what stays ---- */
+
+START_TEST(what_stays_is_as_much_as_can) {
+	const struct manifest *m = import_manifest(model->import);
+	uint64_t all = all_bytes(m), most = feed_group_most(m, 0, m->hp.layers), least = UINT64_MAX;
+	uint64_t before = UINT64_MAX;
+	for (uint64_t room = all + PAGE; room >= PAGE; room -= PAGE) {
+		struct feed_plan p;
+		int rc = feed_plan(&p, m, 0, m->hp.layers, room);
+		if (rc == -ENOSPC)
+			break;
+		ck_assert_int_eq(rc, 0);
+		least = room;
+		ck_assert_uint_eq(p.resident + p.step, all);
+		ck_assert(p.resident + 2 * p.buffer <= room);
+		ck_assert((p.streamed == NULL) == (room >= all) && (p.step == 0) == (room >= all));
+		ck_assert(p.buffer <= most);
+		/* within a group of what no plan can do without */
+		if (p.streamed)
+			ck_assert(p.step < all + 2 * p.buffer - room + p.buffer);
+		uint64_t step = 0;
+		for (uint32_t l = 0; l < m->hp.layers && p.streamed; l++)
+			for (int r = LAYER_Q; r < LAYER_ROLES; r++) {
+				static const int group[LAYER_ROLES] = {[LAYER_OUT] = FEED_OUT,
+				        [LAYER_GATE] = FEED_UP,
+				        [LAYER_UP] = FEED_UP,
+				        [LAYER_DOWN] = FEED_DOWN};
+				if (r != LAYER_FFN_NORM && p.streamed[l] >> group[r] & 1)
+					step += feed_tensor_bytes(&m->layer[l][r]);
+			}
+		ck_assert_uint_eq(step, p.step);
+		before = p.streamed ? p.step : before;
+		feed_plan_clear(&p);
+	}
+	/* down to where everything but the norms is read */
+	ck_assert(least <= 2 * most + norm_bytes(m));
+	ck_assert_uint_eq(before, all - norm_bytes(m));
+	struct slice *s;
+	ck_assert_int_eq(
+	        slice_create(&s, model->store, m, 0, m->hp.layers, false, least - PAGE, err, sizeof err),
+	        -ENOSPC);
+	ck_assert_ptr_nonnull(strstr(err, "not enough memory even to read them from disk"));
+}
+END_TEST
+
+START_TEST(what_is_read_lies_evenly) {
+	const struct manifest *m = import_manifest(model->import);
+	struct feed_plan p;
+	uint64_t down = feed_tensor_bytes(&m->layer[0][LAYER_DOWN]), all = all_bytes(m);
+	/* the attention's output, which is smaller than what is missing, of five layers of eight */
+	ck_assert_int_eq(feed_plan(&p, m, 0, 8, all - down), 0);
+	ck_assert_uint_eq(p.buffer, feed_tensor_bytes(&m->layer[0][LAYER_OUT]));
+	uint32_t groups = 0, longest = 0, run = 0;
+	for (uint32_t l = 0; l < 8; l++) {
+		uint32_t n = 0;
+		for (int g = 0; g < FEED_GROUPS; g++)
+			n += p.streamed[l] >> g & 1;
+		groups += n;
+		run = n ? 0 : run + 1;
+		longest = run > longest ? run : longest;
+	}
+	ck_assert_uint_eq(groups, 5);
+	ck_assert_uint_le(longest, 1);
+	feed_plan_clear(&p);
+}
+END_TEST
+
+/* ---- bits ---- */
+
+static const uint32_t tokens[] = {
+        1, 17, 250, 3, 99, 42, 42, 8, 120, 280, 77, 5, 6, 7, 200, 11, 30, 31, 32, 299};
+#define TOKENS (uint32_t)(sizeof tokens / sizeof *tokens)
+
+static float *logits_of(const struct slice *s, unsigned threads, uint32_t chunk) {
+	static const uint32_t blocks[] = {0, 1, 2, 3};
+	struct line *l = line_create(s, KERN_KV_F16, threads, 1, NULL, TOKENS, 4);
+	float *out = malloc(sizeof(float) * TOKENS * s->manifest->hp.vocab);
+	line_logits(l, tokens, TOKENS, chunk, blocks, out);
+	line_destroy(l);
+	return out;
+}
+
+static void same_bits(const struct slice *s, const float *want, unsigned threads, uint32_t chunk) {
+	float *have = logits_of(s, threads, chunk);
+	ck_assert_mem_eq(have, want, sizeof(float) * TOKENS * s->manifest->hp.vocab);
+	free(have);
+}
+
+START_TEST(the_bits_are_those_of_the_mapped_slice) {
+	static const unsigned chunks[] = {1, 3, TOKENS};
+	const struct manifest *m = import_manifest(model->import);
+	uint64_t all = all_bytes(m), least = 2 * feed_group_most(m, 0, m->hp.layers) + norm_bytes(m);
+	float *want = logits_of(model->whole, 2, TOKENS);
+	for (int i = 0; i < 6; i++) {
+		struct slice *s = slice_within(least + (all - least) * (uint64_t)i / 5);
+		ck_assert_int_eq(s->feed != NULL, i < 5);
+		for (unsigned threads = 1; threads <= 3; threads++)
+			for (int c = 0; c < 3; c++)
+				same_bits(s, want, threads, chunks[c]);
+		slice_destroy(s);
+	}
+	free(want);
+}
+END_TEST
+
+START_TEST(each_step_reads_each_group_once) {
+	const struct manifest *m = import_manifest(model->import);
+	struct feed_told before, after;
+	struct slice *s = slice_within(all_bytes(m) / 2);
+	free(logits_of(s, 2, 1));
+	feed_told(s->feed, &before);
+	uint64_t ahead = 2 * feed_group_most(m, 0, m->hp.layers);
+	/* the first groups of the next step are read ahead, and nothing else */
+	ck_assert(before.read >= TOKENS * before.step && before.read <= TOKENS * before.step + ahead);
+	free(logits_of(s, 1, TOKENS));
+	feed_told(s->feed, &after);
+	ck_assert(
+	        after.read <= (TOKENS + 1) * before.step + ahead && after.read >= (TOKENS + 1) * before.step);
+	ck_assert(after.read_seconds > 0);
+	slice_destroy(s);
+}
+END_TEST
+
+/* A file system without direct reads. */
+START_TEST(the_page_cache_will_do) {
+	const struct manifest *m = import_manifest(model->import);
+	uint64_t room = all_bytes(m) / 2;
+	float *want = logits_of(model->whole, 1, TOKENS);
+	struct slice *s = slice_within(room);
+	struct feed_plan p;
+	struct feed_told told;
+	feed_destroy(s->feed);
+	s->feed = NULL;
+	ck_assert_int_eq(feed_plan(&p, m, 0, m->hp.layers, room), 0);
+	ck_assert_int_eq(
+	        feed_create(&s->feed, &p, 0, m->hp.layers,
+	                (const struct store_tensor *const(*)[LAYER_ROLES])s->layer, false, err, sizeof err),
+	        0);
+	feed_plan_clear(&p);
+	same_bits(s, want, 2, 5);
+	feed_told(s->feed, &told);
+	ck_assert(!told.direct);
+	slice_destroy(s);
+	free(want);
+}
+END_TEST
+
+/* ---- what goes wrong ---- */
+
+static int one_step(struct line *l, uint32_t position, float *logits) {
+	static const uint32_t blocks[] = {0, 1, 2, 3};
+	struct forward_seq q = {.rows = 1, .position = position, .nblocks = 1, .blocks = blocks};
+	*err = '\0';
+	return line_step(l, &q, 1, &tokens[position], logits, err, sizeof err);
+}
+
+/* The file of a tensor that is read from disk, the last one of the slice. */
+static const struct store_tensor *a_fed_tensor(const struct slice *s) {
+	for (uint32_t l = s->last - s->first; l-- > 0;)
+		for (int r = LAYER_ROLES; r-- > 0;)
+			if (!s->layer[l][r]->packed)
+				return s->layer[l][r];
+	ck_abort_msg("nothing is read from disk");
+}
+
+static void put_again(const struct content_id *id) {
+	const struct content_tensor *t = import_tensor(model->import, id);
+	struct store_writer *w;
+	size_t len;
+	ck_assert_int_eq(store_writer_create(&w, model->store, t, err, sizeof err), 0);
+	for (uint32_t i = 0; i < t->chunks; i++) {
+		uint8_t *p;
+		ck_assert_int_eq(import_chunk(model->import, id, i, &p, &len, err, sizeof err), 0);
+		ck_assert_int_eq(store_writer_chunk(w, i, p, len), 0);
+		free(p);
+	}
+	ck_assert_int_eq(store_writer_commit(w), 0);
+	store_writer_destroy(w);
+}
+
+START_TEST(a_file_that_ends_too_soon_ends_the_step_alone) {
+	size_t bytes = sizeof(float) * import_manifest(model->import)->hp.vocab;
+	float *want = malloc(bytes), *have = malloc(bytes);
+	char path[400], hex[CONTENT_HEX];
+	struct slice *s = slice_within(all_bytes(import_manifest(model->import)) / 3);
+	struct line *l = line_create(s, KERN_KV_F16, 2, 1, NULL, 1, 4),
+	            *mapped = line_create(model->whole, KERN_KV_F16, 1, 1, NULL, 1, 4);
+	const struct store_tensor *t = a_fed_tensor(s);
+	snprintf(path, sizeof path, "%s/tensors/%s", model->dir, content_hex(&t->record.id, hex));
+	off_t cut = (off_t)t->packed_at + (_i ? 0 : 100);
+	ck_assert_int_eq(one_step(l, 0, have), 0);
+	ck_assert_int_eq(truncate(path, cut), 0);
+	/* what was read ahead may be whole; what comes after it is not */
+	int rc = one_step(l, 1, have);
+	if (rc == 0)
+		rc = one_step(l, 1, have);
+	ck_assert_int_eq(rc, -EIO);
+	uint64_t renewed = SLICE_BEFORE;
+	ck_assert_int_eq(slice_check(s, &renewed, err, sizeof err), -EIO);
+	ck_assert_ptr_nonnull(strstr(err, "damaged on disk, and not computed from"));
+	ck_assert_int_eq(one_step(l, 1, have), -EIO);
+	ck_assert(store_tensor_damaged(t));
+	/* nothing is computed from it until the store has a good one again */
+	struct content_id id;
+	ck_assert_uint_eq(store_find_damaged(model->store, &id, 1), 1);
+	ck_assert(content_equal(&id, &t->record.id));
+	ck_assert(!store_has_tensor(model->store, &id));
+	put_again(&id);
+	renewed = 0; /* as if a step had begun before all that */
+	ck_assert_uint_eq(store_find_damaged(model->store, &id, 1), 0);
+	ck_assert_int_eq(slice_check(s, &renewed, err, sizeof err), -EIO);
+	renewed = SLICE_BEFORE;
+	ck_assert_int_eq(slice_check(s, &renewed, err, sizeof err), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_int_eq(one_step(mapped, i, want), 0);
+	for (uint32_t i = 1; i < 3; i++)
+		ck_assert_msg(one_step(l, i, have) == 0, "%s", err);
+	ck_assert_mem_eq(have, want, bytes);
+	line_destroy(l);
+	line_destroy(mapped);
+	slice_destroy(s);
+	free(want);
+	free(have);
+}
+END_TEST
+
+/* A step that ends in its middle leaves the feed there; the next one begins at the beginning. */
+START_TEST(a_value_that_is_not_finite_does_no_harm) {
+	size_t bytes = sizeof(float) * import_manifest(model->import)->hp.vocab, dim = small.dim;
+	static const uint32_t blocks[] = {0};
+	float *want = malloc(bytes), *have = malloc(bytes);
+	struct slice *s = slice_within(all_bytes(import_manifest(model->import)) / 3);
+	struct line *l = line_create(s, KERN_KV_F16, 3, 1, NULL, 1, 4),
+	            *mapped = line_create(model->whole, KERN_KV_F16, 1, 1, NULL, 1, 4);
+	struct forward_seq q = {.rows = 1, .nblocks = 1, .blocks = blocks};
+	struct forward_step st = {.rows = 1, .nseqs = 1, .seqs = &q, .x = l->x};
+	for (int i = 0; i < 8; i++) {
+		for (size_t k = 0; k < dim; k++)
+			l->x[k] = k == 5 ? INFINITY : 1;
+		ck_assert_int_eq(forward_run(l->forward[0], &st, err, sizeof err), -EDOM);
+		ck_assert_ptr_nonnull(strstr(err, "not finite"));
+		ck_assert_int_eq(one_step(l, 0, have), 0);
+		ck_assert_int_eq(one_step(mapped, 0, want), 0);
+		ck_assert_mem_eq(have, want, bytes);
+	}
+	line_destroy(l);
+	line_destroy(mapped);
+	slice_destroy(s);
+	free(want);
+	free(have);
+}
+END_TEST
+
+START_TEST(one_that_is_never_used_goes_as_well) {
+	for (int i = 0; i < 20; i++)
+		slice_destroy(slice_within(all_bytes(import_manifest(model->import)) / 2));
+}
+END_TEST
+
+/* ---- memory ---- */
+
+/* KiB of a line of /proc/self/status. */
+static uint64_t status_kib(const char *key) {
+	char line[256];
+	unsigned long long kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	while (fgets(line, sizeof line, f))
+		if (strncmp(line, key, strlen(key)) == 0)
+			sscanf(line + strlen(key), " %llu", &kib);
+	fclose(f);
+	return kib;
+}
+
+/* KiB of the store's tensors that this process has in memory by its maps. */
+static uint64_t mapped_kib(void) {
+	char line[1024];
+	unsigned long long kib, sum = 0;
+	bool ours = false;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	while (fgets(line, sizeof line, f)) {
+		if (strchr(line, '-') && strchr(line, '-') < strchr(line, ' '))
+			ours = strstr(line, model->dir) != NULL;
+		else if (ours && sscanf(line, "Rss: %llu kB", &kib) == 1)
+			sum += kib;
+	}
+	fclose(f);
+	return sum;
+}
+
+/* Bytes of a tensor's matrix that the system holds in its page cache. */
+static uint64_t cached_bytes(const struct store_tensor *t) {
+	unsigned char in[4096];
+	size_t pages = (t->packed_bytes + PAGE - 1) / PAGE, sum = 0;
+	ck_assert_uint_le(pages, sizeof in);
+	void *map = mmap(NULL, t->packed_bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)t->packed_at);
+	ck_assert_ptr_ne(map, MAP_FAILED);
+	ck_assert_int_eq(mincore(map, t->packed_bytes, in), 0);
+	munmap(map, t->packed_bytes);
+	for (size_t i = 0; i < pages; i++)
+		sum += in[i] & 1;
+	return sum * PAGE;
+}
+
+START_TEST(no_more_is_resident_than_it_may) {
+	const struct manifest *m = import_manifest(model->import);
+	struct statfs fs;
+	struct feed_told told;
+	struct feed_plan p;
+	uint64_t all = all_bytes(m), room = all / 3;
+	ck_assert_int_eq(statfs(model->dir, &fs), 0);
+	if (sysconf(_SC_PAGESIZE) != PAGE || fs.f_type == TMPFS) {
+		printf("# not here: pages of %ld bytes, file system %lx\n", sysconf(_SC_PAGESIZE),
+		        (long)fs.f_type);
+		return;
+	}
+	float *want = logits_of(model->whole, 1, TOKENS);
+	slice_destroy(model->whole); /* its maps must not count */
+	uint64_t ends = 0, before = status_kib("RssAnon:");
+	struct slice *s = model->whole = slice_within(room);
+	ck_assert_int_eq(feed_plan(&p, m, 0, m->hp.layers, room), 0);
+	feed_told(s->feed, &told);
+	ck_assert_uint_eq(told.buffers, 2 * p.buffer);
+	for (int r = 0; r < END_ROLES; r++)
+		ends += feed_tensor_bytes(&m->end[r]);
+	for (int i = 0; i < 4; i++)
+		same_bits(s, want, 2, i % 2 ? 1 : TOKENS);
+	ck_assert_uint_le(mapped_kib(), (p.resident + ends) / 1024);
+	/* the buffers, and what a line of this shape takes in activations, KV cache and stacks */
+	uint64_t grown = status_kib("RssAnon:") - before;
+	printf("# mapped %ju KiB of %ju, anonymous memory grew by %ju KiB beside buffers of %ju\n",
+	        (uintmax_t)mapped_kib(), (uintmax_t)(p.resident / 1024), (uintmax_t)grown,
+	        (uintmax_t)(told.buffers / 1024));
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* which have memory of their own */
+	ck_assert_uint_le(grown, told.buffers / 1024 + 8192);
+#endif
+	uint64_t cached = 0, fed = 0;
+	for (uint32_t l = 0; l < m->hp.layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			if (!s->layer[l][r]->packed) {
+				cached += cached_bytes(s->layer[l][r]);
+				fed += s->layer[l][r]->packed_bytes;
+			}
+	feed_told(s->feed, &told);
+	ck_assert_uint_gt(fed, all / 2);
+	if (told.direct)
+		ck_assert_uint_eq(cached, 0);
+	feed_plan_clear(&p);
+	free(want);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("feed");
+	TCase *t = tcase_create("small");
+	tcase_add_checked_fixture(t, load_small, unload);
+	tcase_set_timeout(t, 240);
+	tcase_add_test(t, what_stays_is_as_much_as_can);
+	tcase_add_test(t, the_bits_are_those_of_the_mapped_slice);
+	tcase_add_test(t, each_step_reads_each_group_once);
+	tcase_add_test(t, the_page_cache_will_do);
+	tcase_add_loop_test(t, a_file_that_ends_too_soon_ends_the_step_alone, 0, 2);
+	tcase_add_test(t, a_value_that_is_not_finite_does_no_harm);
+	tcase_add_test(t, one_that_is_never_used_goes_as_well);
+	suite_add_tcase(s, t);
+	t = tcase_create("large");
+	tcase_add_checked_fixture(t, load_large, unload);
+	tcase_set_timeout(t, 240);
+	tcase_add_test(t, what_is_read_lies_evenly);
+	tcase_add_test(t, no_more_is_resident_than_it_may);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

@@ -1,0 +1,375 @@
+/* The forward pass: the bits of a result depend on the model and the tokens before it, and on nothing else. */
+#include "tests/support/synth.h"
+#include <check.h>
+#include <math.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Types that want every form of activations, mixed within a layer as files do. */
+static const struct synth_spec mixed = {.layers = 4,
+        .dim = 256,
+        .heads = 8,
+        .kv_heads = 2,
+        .head_size = 32,
+        .ffn = 512,
+        .vocab = 300,
+        .context = 256,
+        .layer = {KERN_F32, KERN_Q4_K, KERN_Q4_0, KERN_Q6_K, KERN_F16, KERN_BF16, KERN_Q8_0, KERN_Q5_K,
+                KERN_Q4_1},
+        .embed = KERN_Q4_0,
+        .head = KERN_Q6_K,
+        .seed = 1};
+
+/* Little to multiply, many positions: attention over several spans. */
+static const struct synth_spec lengthy = {.layers = 2,
+        .dim = 32,
+        .heads = 4,
+        .kv_heads = 2,
+        .head_size = 8,
+        .ffn = 64,
+        .vocab = 40,
+        .context = 2048,
+        .layer = {KERN_F16, KERN_F32, KERN_F16, KERN_Q8_0, KERN_F32, KERN_F32, KERN_F32, KERN_Q8_0, KERN_F16},
+        .embed = KERN_F32,
+        .head = KERN_F32,
+        .seed = 2};
+
+#define MOST 1100
+static uint32_t tokens[MOST], ascending[64], scattered[64];
+static struct synth *model;
+static enum kern_kv cache_type; /* of every line, and so of the whole test */
+
+/* A model, with heads that fit the cache. */
+static struct synth *fitting(const struct synth_spec *spec, int kv) {
+	struct synth_spec s = *spec;
+	cache_type = (enum kern_kv)kv;
+	s.head_size = kern_kv_fits(cache_type, s.head_size) ? s.head_size : 32;
+	return synth_create(&s);
+}
+
+static void start(const struct synth_spec *spec, int kv) {
+	char err[256];
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	for (uint32_t i = 0; i < MOST; i++)
+		tokens[i] = i * 7919 % 1009 % spec->vocab;
+	for (uint32_t i = 0; i < 64; i++) {
+		ascending[i] = i;
+		scattered[i] = i * 37 % 64;
+	}
+	model = fitting(spec, kv);
+}
+
+static size_t logits_bytes(uint32_t n) {
+	return (size_t)n * model->m.hp.vocab * sizeof(float);
+}
+
+/* The logits of `n` tokens, computed so. */
+static float *compute(unsigned threads, unsigned stages, const uint32_t *cuts, uint32_t n, uint32_t chunk,
+        const uint32_t *blocks) {
+	float *logits = malloc(logits_bytes(n));
+	struct line *l = line_create(&model->whole, cache_type, threads, stages, cuts, chunk, 64);
+	line_logits(l, tokens, n, chunk, blocks, logits);
+	line_destroy(l);
+	return logits;
+}
+
+static void ck_same(const float *a, const float *b, uint32_t n) {
+	for (size_t i = 0; i < (size_t)n * model->m.hp.vocab; i++)
+		ck_assert_msg(!memcmp(a + i, b + i, sizeof *a), "row %zu, token %zu: %a, not %a",
+		        i / model->m.hp.vocab, i % model->m.hp.vocab, (double)b[i], (double)a[i]);
+}
+
+/* Computes the same otherwise, and compares. */
+static void ck_otherwise(const float *want, unsigned threads, unsigned stages, const uint32_t *cuts,
+        uint32_t n, uint32_t chunk, const uint32_t *blocks) {
+	float *have = compute(threads, stages, cuts, n, chunk, blocks);
+	ck_same(want, have, n);
+	free(have);
+}
+
+START_TEST(any_team) {
+	start(&mixed, _i);
+	float *want = compute(1, 1, NULL, 90, 90, ascending);
+	for (unsigned threads = 2; threads <= 3; threads++)
+		for (uint32_t chunk = 1; chunk <= 90; chunk += 89)
+			ck_otherwise(want, threads, 1, NULL, 90, chunk, ascending);
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
+START_TEST(any_chunk) {
+	start(&mixed, _i);
+	float *want = compute(2, 1, NULL, 90, 90, ascending);
+	for (size_t i = 0; i < 2; i++)
+		ck_otherwise(want, 2, 1, NULL, 90, (uint32_t[]){7, 64}[i], ascending);
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
+START_TEST(any_chunk_over_spans) {
+	start(&lengthy, _i);
+	float *want = compute(1, 1, NULL, MOST, MOST, ascending);
+	ck_otherwise(want, 1, 1, NULL, MOST, 1, ascending); /* any_team has single rows of several threads */
+	for (size_t i = 0; i < 3; i++)
+		ck_otherwise(want, 2, 1, NULL, MOST, (uint32_t[]){7, 64, 700}[i], ascending);
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
+START_TEST(any_block_table) {
+	start(&lengthy, _i);
+	float *want = compute(1, 1, NULL, 700, 300, ascending);
+	ck_otherwise(want, 1, 1, NULL, 700, 300, scattered);
+	ck_otherwise(want, 2, 1, NULL, 700, 11, scattered);
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
+START_TEST(any_split) {
+	start(&mixed, _i);
+	float *want = compute(2, 1, NULL, 70, 70, ascending);
+	for (uint32_t a = 1; a < 4; a++) {
+		ck_otherwise(want, 2, 2, &a, 70, 70, ascending);
+		ck_otherwise(want, 1, 2, &a, 70, 1, scattered);
+		for (uint32_t b = a + 1; b < 4; b++)
+			ck_otherwise(want, 2, 3, (uint32_t[]){a, b}, 70, 32, ascending);
+	}
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
+/* Steps that mix decode and prefill of four sequences; the first one's tokens are those of the others' tests. */
+static void beside(const struct synth_spec *spec, int kv, uint32_t n, uint32_t max_rows) {
+	start(spec, kv);
+	float *want = compute(1, 1, NULL, n, n, ascending);
+	float *have = malloc(logits_bytes(n)), *step = malloc(logits_bytes(max_rows));
+	struct line *l = line_create(&model->whole, cache_type, 2, 1, NULL, max_rows, 128);
+	uint32_t table[4][32], at[4] = {0}, vocab = spec->vocab, turn = 0, ids[256];
+	for (uint32_t s = 0; s < 4; s++)
+		for (uint32_t b = 0; b < 32; b++)
+			table[s][b] = (s + 4 * b) * 37 % 128;
+	while (at[0] < n) {
+		struct forward_seq q[4];
+		uint32_t rows = 0, nseqs = 0, mine = 0, first = 0;
+		for (uint32_t s = 0; s < 4; s++) {
+			/* now a token, now a piece of a prompt, now nothing; the first sequence last but one */
+			uint32_t want_rows = (turn + s) % 3 == 0 ? 1 : (turn * 5 + s * 11) % (max_rows / 4);
+			uint32_t who = (s + 2) % 4, left = n - at[who];
+			if (who == 0 && !want_rows)
+				want_rows = 1;
+			want_rows = want_rows < left ? want_rows : left;
+			if (!want_rows)
+				continue;
+			q[nseqs++] = (struct forward_seq){want_rows, at[who], (n + 63) / 64, table[who]};
+			for (uint32_t i = 0; i < want_rows; i++)
+				ids[rows + i] =
+				        who ? (tokens[at[who] + i] + who) % vocab : tokens[at[who] + i];
+			if (who == 0) {
+				first = rows;
+				mine = want_rows;
+			}
+			rows += want_rows;
+			at[who] += want_rows;
+		}
+		char err[256] = "";
+		ck_assert_msg(!line_step(l, q, nseqs, ids, step, err, sizeof err), "%s", err);
+		memcpy(have + (size_t)(at[0] - mine) * vocab, step + (size_t)first * vocab,
+		        logits_bytes(mine));
+		turn++;
+	}
+	ck_same(want, have, n);
+	line_destroy(l);
+	free(want);
+	free(have);
+	free(step);
+	synth_destroy(model);
+}
+
+START_TEST(beside_others) {
+	beside(&mixed, _i, 120, 40);
+}
+END_TEST
+START_TEST(beside_others_over_spans) {
+	beside(&lengthy, _i, MOST, 200);
+}
+END_TEST
+
+/* Runs in a process of its own, since a process keeps its rung; false where the rung cannot be had. */
+static void rung_hash(const char *name, const struct synth_spec *spec, int kv, uint32_t n, uint8_t hash[32]) {
+	int fd[2];
+	ck_assert_int_eq(pipe(fd), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		char err[256];
+		setenv("CARAVAN_CPU", name, 1);
+		if (kern_init(err, sizeof err))
+			_exit(1);
+		model = fitting(spec, kv);
+		for (uint32_t i = 0; i < MOST; i++)
+			tokens[i] = i * 7919 % 1009 % spec->vocab;
+		float *logits = compute(2, 1, NULL, n, 33, scattered);
+		SHA256((const uint8_t *)logits, logits_bytes(n), hash);
+		_exit(write(fd[1], hash, 32) != 32);
+	}
+	int status;
+	ck_assert_int_eq(read(fd[0], hash, 32), 32);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+START_TEST(any_rung) {
+	const struct synth_spec *specs[] = {&mixed, &lengthy};
+	for (size_t i = 0; i < 2; i++) {
+		uint8_t want[32], have[32];
+		uint32_t n = i ? 600 : 90;
+		for (uint32_t b = 0; b < 64; b++)
+			scattered[b] = b * 37 % 64;
+		rung_hash(kern_rung(0)->name, specs[i], _i, n, want);
+		for (size_t r = 1; kern_rung(r); r++) {
+			rung_hash(kern_rung(r)->name, specs[i], _i, n, have);
+			ck_assert_msg(!memcmp(want, have, 32), "rung %s", kern_rung(r)->name);
+		}
+	}
+}
+END_TEST
+
+/* Doubles, one position at a time, nothing shared with the code under test but the dequantised weights. */
+struct naive {
+	double *x, *k, *v; /* [dim]; [layers][positions][kv_heads * head_size] */
+};
+
+static void naive_mul(double *y, const struct store_tensor *w, const double *x) {
+	size_t n = w->record.n;
+	float *row = malloc(n * sizeof *row);
+	for (size_t r = 0; r < w->record.rows; r++) {
+		kern_dequant_packed(w->record.type, row, w->packed, r, n);
+		y[r] = 0;
+		for (size_t i = 0; i < n; i++)
+			y[r] += (double)row[i] * x[i];
+	}
+	free(row);
+}
+
+static void naive_norm(double *y, const struct store_tensor *w, const double *x) {
+	size_t n = w->record.n;
+	float *row = malloc(n * sizeof *row);
+	double sum = 0;
+	kern_dequant_packed(w->record.type, row, w->packed, 0, n);
+	for (size_t i = 0; i < n; i++)
+		sum += x[i] * x[i];
+	for (size_t i = 0; i < n; i++)
+		y[i] = x[i] / sqrt(sum / (double)n + 1e-5) * (double)row[i];
+	free(row);
+}
+
+static void naive_rope(double *x, uint32_t position) {
+	const struct hparams *hp = &model->m.hp;
+	for (uint32_t i = 0; i < hp->pairs; i++) {
+		double a = position * pow(10000, -2.0 * i / hp->head_size), p = x[2 * i], q = x[2 * i + 1];
+		x[2 * i] = p * cos(a) - q * sin(a);
+		x[2 * i + 1] = q * cos(a) + p * sin(a);
+	}
+}
+
+static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t positions) {
+	const struct hparams *hp = &model->m.hp;
+	const struct store_tensor *w = model->layer[l];
+	uint32_t hs = hp->head_size, narrow = hp->kv_heads * hs;
+	double y[64], q[64], o[64] = {0}, g[64], u[64], *z = malloc(positions * sizeof *z);
+	double *keys = s->k + (size_t)l * positions * narrow, *values = s->v + (size_t)l * positions * narrow;
+	naive_norm(y, &w[LAYER_ATTN_NORM], s->x);
+	naive_mul(q, &w[LAYER_Q], y);
+	naive_mul(keys + pos * narrow, &w[LAYER_K], y);
+	naive_mul(values + pos * narrow, &w[LAYER_V], y);
+	for (uint32_t h = 0; h < hp->kv_heads; h++)
+		naive_rope(keys + pos * narrow + h * hs, pos);
+	for (uint32_t h = 0; h < hp->heads; h++) {
+		uint32_t kv = h / (hp->heads / hp->kv_heads) * hs;
+		double sum = 0;
+		naive_rope(q + h * hs, pos);
+		for (uint32_t p = 0; p <= pos; p++) {
+			z[p] = 0;
+			for (uint32_t d = 0; d < hs; d++)
+				z[p] += q[h * hs + d] * keys[p * narrow + kv + d];
+			z[p] = exp(z[p] / sqrt(hs));
+			sum += z[p];
+		}
+		for (uint32_t p = 0; p <= pos; p++)
+			for (uint32_t d = 0; d < hs; d++)
+				o[h * hs + d] += z[p] / sum * values[p * narrow + kv + d];
+	}
+	naive_mul(y, &w[LAYER_OUT], o);
+	for (uint32_t i = 0; i < hp->dim; i++)
+		s->x[i] += y[i];
+	naive_norm(y, &w[LAYER_FFN_NORM], s->x);
+	naive_mul(g, &w[LAYER_GATE], y);
+	naive_mul(u, &w[LAYER_UP], y);
+	for (uint32_t i = 0; i < hp->ffn; i++)
+		g[i] = g[i] / (1 + exp(-g[i])) * u[i];
+	naive_mul(y, &w[LAYER_DOWN], g);
+	for (uint32_t i = 0; i < hp->dim; i++)
+		s->x[i] += y[i];
+	free(z);
+}
+
+START_TEST(close_to_doubles) {
+	enum { N = 1100 };
+	struct synth_spec floats = lengthy; /* so that only keys and values are rounded, to half precision */
+	floats.layer[LAYER_V] = floats.layer[LAYER_UP] = KERN_F32;
+	start(&floats, KERN_KV_F16);
+	const struct hparams *hp = &model->m.hp;
+	float *logits = compute(2, 1, NULL, N, 64, scattered), row[64];
+	double x[64], y[64], out[64];
+	size_t cache = (size_t)hp->layers * N * hp->kv_heads * hp->head_size;
+	struct naive s = {x, calloc(cache, sizeof(double)), calloc(cache, sizeof(double))};
+	for (uint32_t pos = 0; pos < N; pos++) {
+		double off = 0, size = 0;
+		kern_dequant_packed(KERN_F32, row, model->end[END_EMBED].packed, tokens[pos], hp->dim);
+		for (uint32_t i = 0; i < hp->dim; i++)
+			x[i] = (double)row[i];
+		for (uint32_t l = 0; l < hp->layers; l++)
+			naive_layer(&s, l, pos, N);
+		naive_norm(y, &model->end[END_NORM], x);
+		naive_mul(out, &model->end[END_HEAD], y);
+		for (uint32_t i = 0; i < hp->vocab; i++) {
+			double have = (double)logits[(size_t)pos * hp->vocab + i];
+			off += (have - out[i]) * (have - out[i]);
+			size += out[i] * out[i];
+		}
+		ck_assert_msg(off < 0.004 * 0.004 * size, "position %u: off by %g", pos, sqrt(off / size));
+	}
+	free(logits);
+	free(s.k);
+	free(s.v);
+	synth_destroy(model);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("forward");
+	TCase *t = tcase_create("bits");
+	tcase_set_timeout(t, 600);
+	tcase_add_loop_test(t, any_team, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_chunk, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_chunk_over_spans, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_block_table, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_split, 0, KERN_KVS);
+	tcase_add_loop_test(t, beside_others, 0, KERN_KVS);
+	tcase_add_loop_test(t, beside_others_over_spans, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_rung, 0, KERN_KVS);
+	tcase_add_test(t, close_to_doubles);
+	suite_add_tcase(s, t);
+	return s;
+}
+#include "tests/unit/check_main.h"

@@ -1,0 +1,408 @@
+/* Importing a model file: its names, and what of it goes into a store. */
+#include "tests/support/ggufgen.h"
+#include "tests/support/stored.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct ggufgen_model small = {.type = KERN_Q5_1,
+        .head = KERN_Q8_0,
+        .norm = KERN_F16,
+        .dim = 64,
+        .layers = 4,
+        .heads = 4,
+        .kv_heads = 2,
+        .ffn = 96,
+        .vocab = 300,
+        .context = 128,
+        .distinct = 2,
+        .seed = 9};
+
+static int model_fd(const struct ggufgen_model *m) {
+	struct ggufgen *gen = ggufgen_model(m);
+	size_t len;
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	int fd = ggufgen_fd(data, len);
+	free(data);
+	ggufgen_destroy(gen);
+	return fd;
+}
+
+struct progress {
+	int calls, stop_at;
+	uint64_t done, total;
+};
+
+static int note_progress(void *arg, uint64_t done, uint64_t total) {
+	struct progress *p = arg;
+	ck_assert(done >= p->done && done <= total);
+	p->done = done;
+	p->total = total;
+	return ++p->calls == p->stop_at;
+}
+
+static struct import *import_fd(int fd, struct progress *p) {
+	struct import *im = NULL;
+	*p = (struct progress){0};
+	ck_assert_msg(import_open(&im, &fd, 1, "model", NULL, store_names_dir(store), note_progress, p, err,
+	                      sizeof err) == 0,
+	        "%s", err);
+	return im;
+}
+
+/* Moves what a record names from the import into the store. */
+static void move_tensor(const struct import *im, const struct content_id *id) {
+	const struct content_tensor *t = import_tensor(im, id);
+	struct store_writer *w;
+	uint8_t *beyond;
+	size_t len;
+	ck_assert_ptr_nonnull(t);
+	ck_assert(content_equal(&t->id, id));
+	ck_assert_int_eq(store_writer_create(&w, store, t, err, sizeof err), 0);
+	for (uint32_t i = 0; i < t->chunks; i++) {
+		uint8_t *p;
+		ck_assert_int_eq(import_chunk(im, id, i, &p, &len, err, sizeof err), 0);
+		ck_assert_int_eq(store_writer_chunk(w, i, p, len), 0);
+		free(p);
+	}
+	ck_assert_int_eq(import_chunk(im, id, t->chunks, &beyond, &len, err, sizeof err), -ENOENT);
+	ck_assert_int_eq(store_writer_commit(w), 0);
+	store_writer_destroy(w);
+}
+
+START_TEST(a_model_goes_into_the_store) {
+	struct progress p;
+	int fd = model_fd(&small);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *m = import_manifest(im);
+	size_t len;
+	ck_assert(p.done == p.total && p.calls > 1);
+	ck_assert_uint_eq(p.total, manifest_layer_bytes(m, 0, 2) + manifest_end_bytes(m));
+	ck_assert(m->hp.layers == 4 && m->end[END_HEAD].type == KERN_Q8_0);
+	ck_assert(m->layer[0][LAYER_ATTN_NORM].type == KERN_F16 && m->layer[0][LAYER_UP].type == KERN_Q5_1);
+	ck_assert(content_equal(&m->layer[2][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
+	ck_assert(!content_equal(&m->layer[1][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
+	ck_assert_uint_eq(import_vocab(im)->tokens, 300);
+	/* every blob by its name */
+	const struct content_id *blob[] = {
+	        &m->id, &m->vocab, &m->layer[3][LAYER_DOWN].id, &m->end[END_NORM].id};
+	for (int i = 0; i < 4; i++) {
+		const uint8_t *data = import_blob(im, blob[i], &len);
+		ck_assert_ptr_nonnull(data);
+		struct content_id id = content_hash(data, len);
+		ck_assert(content_equal(&id, blob[i]));
+	}
+	struct content_id none = content_hash("none", 4);
+	ck_assert_ptr_null(import_blob(im, &none, &len));
+	ck_assert_ptr_null(import_tensor(im, &none));
+	uint8_t *nothing;
+	ck_assert_int_eq(import_chunk(im, &none, 0, &nothing, &len, err, sizeof err), -ENOENT);
+	for (int r = 0; r < END_ROLES; r++)
+		move_tensor(im, &m->end[r].id);
+	for (uint32_t l = 0; l < 4; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			move_tensor(im, &m->layer[l][r].id);
+	ck_assert_int_eq(count_files("tensors"), END_ROLES + 2 * LAYER_ROLES);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+START_TEST(names_are_remembered) {
+	struct progress p;
+	int fd = model_fd(&small);
+	struct import *im = import_fd(fd, &p);
+	struct content_id id = import_manifest(im)->id;
+	int hashed = p.calls;
+	ck_assert_int_gt(hashed, 1);
+	import_close(im);
+	ck_assert_int_eq(count_files("names"), 1);
+	/* nothing is hashed again */
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(content_equal(&import_manifest(im)->id, &id));
+	move_tensor(im, &import_manifest(im)->layer[1][LAYER_V].id);
+	import_close(im);
+	/* damaged, torn: hashed, and remembered anew */
+	struct stat st;
+	ck_assert_int_eq(count_files("names"), 1);
+	ck_assert_int_eq(stat(path, &st), 0);
+	for (off_t at = 0; at <= st.st_size; at += 97) {
+		count_files("names");
+		if (at + 97 <= st.st_size)
+			spoil(path, at);
+		else
+			ck_assert_int_eq(truncate(path, at), 0);
+		im = import_fd(fd, &p);
+		ck_assert_int_eq(p.calls, hashed);
+		ck_assert(content_equal(&import_manifest(im)->id, &id));
+		import_close(im);
+	}
+	/* another time of change is another file */
+	struct timespec now[2] = {{2000, 5}, {2000, 5}};
+	ck_assert_int_eq(futimens(fd, now), 0);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, hashed);
+	import_close(im);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+/* What becomes of a model file under the hands of who hashes it. */
+static struct {
+	int fd, at;
+	enum { SHRINKS, EMPTIED, OVERWRITTEN, TOUCHED, GROWS } how;
+} hand;
+
+static int meddle(void *arg, uint64_t done, uint64_t total) {
+	static const char junk[5000];
+	struct stat st;
+	(void)arg;
+	(void)total;
+	if (done == 0 || hand.at-- != 0)
+		return 0;
+	ck_assert_int_eq(fstat(hand.fd, &st), 0);
+	switch (hand.how) {
+	case SHRINKS:
+		ck_assert_int_eq(ftruncate(hand.fd, st.st_size / 2), 0);
+		break;
+	case EMPTIED: /* what cp does first */
+		ck_assert_int_eq(ftruncate(hand.fd, 0), 0);
+		break;
+	case OVERWRITTEN: /* rsync --inplace; the header's lengths are others from now on */
+		ck_assert_int_eq(pwrite(hand.fd, junk, sizeof junk, 0), sizeof junk);
+		break;
+	case TOUCHED:
+		ck_assert_int_eq(pwrite(hand.fd, junk, 1, st.st_size - 1), 1);
+		break;
+	case GROWS:
+		ck_assert_int_eq(pwrite(hand.fd, junk, 10, st.st_size), 10);
+		break;
+	}
+	return 0;
+}
+
+START_TEST(a_file_that_changes_while_it_is_hashed_fails_alone) {
+	struct timespec long_ago[2] = {{2000, 5}, {2000, 5}};
+	for (hand.how = SHRINKS; hand.how <= GROWS; hand.how++)
+		for (int at = 0; at <= 18; at += 6) {
+			struct import *im = NULL;
+			hand.fd = model_fd(&small);
+			hand.at = at;
+			/* a write of this moment has another time */
+			ck_assert_int_eq(futimens(hand.fd, long_ago), 0);
+			int rc = import_open(&im, &hand.fd, 1, "model", NULL, store_names_dir(store), meddle,
+			        NULL, err, sizeof err);
+			ck_assert_msg(rc == -ESTALE || rc == -ENODATA, "%d, %d: %d", (int)hand.how, at, rc);
+			ck_assert_str_eq(err,
+			        "model: the file was changed while it was read: try again when it is complete");
+			ck_assert_int_eq(count_files("names"), 0);
+			close(hand.fd);
+		}
+}
+END_TEST
+
+/* After it was hashed: each chunk that is asked for is of the file that was, or none. */
+START_TEST(a_file_that_changes_later_gives_no_chunk) {
+	struct timespec long_ago[2] = {{2000, 5}, {2000, 5}};
+	for (hand.how = SHRINKS; hand.how <= GROWS; hand.how++) {
+		struct progress p;
+		uint8_t *data;
+		size_t len;
+		hand.fd = model_fd(&small);
+		ck_assert_int_eq(futimens(hand.fd, long_ago), 0);
+		struct import *im = import_fd(hand.fd, &p);
+		const struct manifest *m = import_manifest(im);
+		hand.at = 0;
+		meddle(NULL, 1, 1);
+		unsigned good = 0, stale = 0;
+		for (uint32_t l = 0; l < m->hp.layers; l++)
+			for (int r = 0; r < LAYER_ROLES; r++) {
+				const struct content_tensor *t = import_tensor(im, &m->layer[l][r].id);
+				int rc = import_chunk(im, &t->id, 0, &data, &len, err, sizeof err);
+				ck_assert(rc == 0 || rc == -ESTALE);
+				good += rc == 0;
+				stale += rc != 0;
+				if (rc) {
+					ck_assert_str_eq(
+					        err, "model: the file has changed since it was hashed");
+					continue;
+				}
+				struct content_id id = content_hash(data, len);
+				ck_assert(content_equal(&id, &t->chunk[0]));
+				free(data);
+			}
+		ck_assert(hand.how == EMPTIED ? good == 0 : good > 0);
+		ck_assert(hand.how == SHRINKS || hand.how == EMPTIED ? stale > 0
+		                                                     : stale == 0 || hand.how == TOUCHED);
+		/* what was read of its header stays what it was */
+		ck_assert_uint_eq(import_vocab(im)->tokens, 300);
+		import_close(im);
+		close(hand.fd);
+		unlink(path);
+	}
+}
+END_TEST
+
+START_TEST(an_import_can_be_stopped) {
+	int fd = model_fd(&small);
+	struct import *im = NULL;
+	struct progress p = {.stop_at = 5};
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, store_names_dir(store), note_progress, &p,
+	                         err, sizeof err),
+	        -ECANCELED);
+	ck_assert_int_eq(p.calls, 5);
+	ck_assert_str_eq(err, "model: the import was stopped");
+	ck_assert_int_eq(count_files("names"), 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(a_tied_head_is_the_embedding) {
+	struct ggufgen_model m = small;
+	struct progress p;
+	m.tied = true;
+	int fd = model_fd(&m);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *mf = import_manifest(im);
+	ck_assert(content_equal(&mf->end[END_HEAD].id, &mf->end[END_EMBED].id));
+	ck_assert_int_eq(mf->end[END_HEAD].type, KERN_Q5_1);
+	ck_assert_uint_eq(manifest_end_bytes(mf), mf->end[END_EMBED].bytes + mf->end[END_NORM].bytes);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+START_TEST(the_same_content_has_the_same_names) {
+	struct progress p;
+	struct ggufgen *gen = ggufgen_create();
+	struct import *a, *b;
+	int fd = model_fd(&small), other;
+	size_t len;
+	a = import_fd(fd, &p);
+	/* other keys before it, so that everything lies elsewhere */
+	ggufgen_string(gen, "general.description", "the same in another file");
+	ggufgen_model_keys(gen, &small);
+	ggufgen_vocab_keys(gen, small.vocab);
+	ggufgen_model_tensors(gen, &small);
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	other = ggufgen_fd(data, len);
+	b = import_fd(other, &p);
+	ck_assert_int_gt(p.calls, 1);
+	ck_assert(content_equal(&import_manifest(a)->id, &import_manifest(b)->id));
+	import_close(a);
+	import_close(b);
+	close(fd);
+	close(other);
+	free(data);
+	ggufgen_destroy(gen);
+}
+END_TEST
+
+START_TEST(scales_must_be_finite) {
+	int fd = model_fd(&small);
+	struct import *im = NULL;
+	struct stat st;
+	uint16_t infinity = 0x7c00;
+	/* the last tensor is the head, 300 rows of 68 bytes and 16 of padding: the first scale of row 7 */
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(pwrite(fd, &infinity, 2, st.st_size - 16 - (300 - 7) * 68), 2);
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err), -EINVAL);
+	ck_assert_str_eq(
+	        err, "model: tensor output.weight has a scale that is not finite between rows 0 and 299");
+	close(fd);
+}
+END_TEST
+
+/* A model whose file does not say how text is cut into words. */
+static int bpe_fd(void) {
+	struct ggufgen_model m = small;
+	struct ggufgen *gen = ggufgen_create();
+	size_t len;
+	m.vocab = 3;
+	ggufgen_model_keys(gen, &m);
+	ggufgen_string(gen, "tokenizer.ggml.model", "gpt2");
+	ggufgen_strings(gen, "tokenizer.ggml.tokens", (const char *const[]){"a", "b", "ab"}, 3);
+	ggufgen_strings(gen, "tokenizer.ggml.merges", (const char *const[]){"a b"}, 1);
+	ggufgen_model_tensors(gen, &m);
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	int fd = ggufgen_fd(data, len);
+	free(data);
+	ggufgen_destroy(gen);
+	return fd;
+}
+
+/* Stands for the tokenizer: it knows one pre-tokenizer. */
+static int knows_x(const struct vocab *v, char *why, size_t len) {
+	snprintf(why, len, "the pre-tokenizer is not x");
+	return v->pre.len == 1 && *v->pre.s == 'x' ? 0 : -ENOTSUP;
+}
+
+/* What nobody could use is refused before anything is read or kept, and by a look at the header alone as well. */
+START_TEST(a_vocabulary_is_checked_first) {
+	struct import_options o = {.check = knows_x};
+	struct progress p = {0};
+	struct import *im = NULL;
+	struct manifest *m = NULL;
+	int fd = bpe_fd();
+	for (int i = 0; i < 2; i++) {
+		o.text.pre = i ? "y" : NULL;
+		ck_assert_int_eq(import_open(&im, &fd, 1, "model", &o, store_names_dir(store), note_progress,
+		                         &p, err, sizeof err),
+		        -ENOTSUP);
+		ck_assert_str_eq(err, "model: the pre-tokenizer is not x");
+		ck_assert_int_eq(
+		        import_shape(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err),
+		        -ENOTSUP);
+		ck_assert_str_eq(err, "model: the pre-tokenizer is not x");
+	}
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert_int_eq(count_files("names"), 0);
+	/* named, it is another model of the same weights, which are hashed once */
+	o.text.pre = "x";
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", &o, store_names_dir(store), note_progress, &p, err,
+	                         sizeof err),
+	        0);
+	ck_assert_int_gt(p.calls, 1);
+	struct content_id id = import_manifest(im)->id, head = import_manifest(im)->end[END_HEAD].id;
+	import_close(im);
+	p = (struct progress){0};
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(!content_equal(&import_manifest(im)->id, &id));
+	ck_assert(content_equal(&import_manifest(im)->end[END_HEAD].id, &head));
+	import_close(im);
+	ck_assert_int_eq(import_shape(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err), 0);
+	ck_assert(content_equal(&m->id, &id));
+	manifest_destroy(m);
+	close(fd);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("import");
+	TCase *t = tcase_create("import");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, a_model_goes_into_the_store);
+	tcase_add_test(t, names_are_remembered);
+	tcase_add_test(t, a_vocabulary_is_checked_first);
+	tcase_add_test(t, a_file_that_changes_while_it_is_hashed_fails_alone);
+	tcase_add_test(t, a_file_that_changes_later_gives_no_chunk);
+	tcase_add_test(t, an_import_can_be_stopped);
+	tcase_add_test(t, a_tied_head_is_the_embedding);
+	tcase_add_test(t, the_same_content_has_the_same_names);
+	tcase_add_test(t, scales_must_be_finite);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

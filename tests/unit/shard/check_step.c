@@ -1,0 +1,272 @@
+/* Steps at the door, faults inside, KV blocks and buffers. */
+#include "tests/support/synth.h"
+#include <check.h>
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct synth_spec small = {.layers = 3,
+        .dim = 64,
+        .heads = 4,
+        .kv_heads = 2,
+        .head_size = 16,
+        .ffn = 96,
+        .vocab = 50,
+        .context = 200,
+        .layer = {KERN_F32, KERN_Q8_0, KERN_Q4_0, KERN_F16, KERN_Q8_0, KERN_F32, KERN_Q8_0, KERN_Q5_1,
+                KERN_Q4_0},
+        .embed = KERN_F16,
+        .head = KERN_Q8_0,
+        .seed = 3};
+
+static struct synth *model;
+static char err[256];
+
+static void start(void) {
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	model = synth_create(&small);
+}
+
+/* Steps of at most 16 rows over 8 blocks, in a context of 200 (4 blocks, the last of 8 positions). */
+static const struct door {
+	const char *what;
+	bool good;
+	uint32_t rows, nseqs;
+	struct forward_seq seq[3];
+} doors[] = {
+        {"one row", true, 1, 1, {{1, 0, 1, (uint32_t[]){7}}}},
+        {"more blocks than needed", true, 1, 1, {{1, 0, 4, (uint32_t[]){7, 0, 1, 2}}}},
+        {"the last position", true, 1, 1, {{1, 199, 4, (uint32_t[]){0, 1, 2, 3}}}},
+        {"across blocks", true, 16, 1, {{16, 120, 3, (uint32_t[]){3, 1, 6}}}},
+        {"a shared prefix", true, 2, 2, {{1, 64, 2, (uint32_t[]){5, 1}}, {1, 64, 2, (uint32_t[]){5, 2}}}},
+        {"no rows", false, 0, 0, {{0}}},
+        {"no sequences", false, 1, 0, {{0}}},
+        {"a sequence of no rows", false, 1, 2, {{1, 0, 1, (uint32_t[]){0}}, {0, 0, 1, (uint32_t[]){1}}}},
+        {"two of no rows each", false, 2, 2, {{2, 0, 1, (uint32_t[]){0}}, {0, 0, 1, (uint32_t[]){1}}}},
+        {"too many rows", false, 17, 1, {{17, 0, 1, (uint32_t[]){0}}}},
+        {"rows that do not add up", false, 3, 1, {{2, 0, 1, (uint32_t[]){0}}}},
+        {"rows that overflow", false, 1, 2,
+                {{UINT32_MAX, 0, 1, (uint32_t[]){0}}, {2, 0, 1, (uint32_t[]){1}}}},
+        {"positions that overflow", false, 2, 1, {{2, UINT32_MAX, 1, (uint32_t[]){0}}}},
+        {"past the context", false, 2, 1, {{2, 199, 4, (uint32_t[]){0, 1, 2, 3}}}},
+        {"a table that is too short", false, 2, 1, {{2, 63, 1, (uint32_t[]){0}}}},
+        {"an empty table", false, 1, 1, {{1, 0, 0, NULL}}},
+        {"a table past the context", false, 1, 1, {{1, 0, 5, (uint32_t[]){0, 1, 2, 3, 4}}}},
+        {"a block out of bounds", false, 1, 1, {{1, 0, 1, (uint32_t[]){8}}}},
+        {"a block out of bounds before", false, 1, 1, {{1, 64, 2, (uint32_t[]){UINT32_MAX, 0}}}},
+        {"a block out of bounds behind", false, 1, 1, {{1, 0, 2, (uint32_t[]){0, 8}}}},
+        {"a block written twice", false, 2, 2, {{1, 0, 1, (uint32_t[]){4}}, {1, 0, 1, (uint32_t[]){4}}}},
+        {"written twice by one", false, 16, 1, {{16, 56, 2, (uint32_t[]){4, 4}}}},
+        {"written, and read by another", false, 2, 2,
+                {{1, 64, 2, (uint32_t[]){4, 5}}, {1, 0, 1, (uint32_t[]){4}}}},
+        {"written, and read by itself", false, 1, 1, {{1, 64, 2, (uint32_t[]){4, 4}}}},
+};
+
+START_TEST(door) {
+	start();
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
+	const struct door *d = &doors[_i];
+	struct forward_step st = {d->rows, d->nseqs, d->seq, l->x};
+	for (int again = 0; again < 2; again++) { /* a check leaves nothing behind */
+		err[0] = 0;
+		int rc = forward_check(l->forward[0], &st, err, sizeof err);
+		ck_assert_msg(rc == (d->good ? 0 : -EINVAL), "%s: %d %s", d->what, rc, err);
+		ck_assert_msg(d->good || strlen(err) > 10, "%s: says nothing", d->what);
+	}
+	const struct door *fine = &doors[3];
+	st = (struct forward_step){fine->rows, fine->nseqs, fine->seq, l->x};
+	ck_assert_int_eq(forward_check(l->forward[0], &st, err, sizeof err), 0);
+	line_destroy(l);
+	synth_destroy(model);
+}
+END_TEST
+
+/* A peer's activations that are not finite fail the step, whoever of the team meets them, and the next step
+ * is as if nothing had been. */
+START_TEST(fault_in_input) {
+	start();
+	static const float bad[] = {NAN, INFINITY, -INFINITY, FLT_MAX};
+	for (unsigned threads = 1; threads <= 3; threads++)
+		for (uint32_t rows = 1; rows <= 9; rows += 4)
+			for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
+				struct line *l =
+				        line_create(&model->whole, KERN_KV_F16, threads, 1, NULL, 16, 8);
+				struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
+				struct forward_step st = {rows, 1, &q, l->x};
+				float want[9 * 64], logits[9 * 50];
+				uint32_t ids[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+				ck_assert_int_eq(line_step(l, &q, 1, ids, logits, err, sizeof err), 0);
+				memcpy(want, l->x, rows * 64 * sizeof(float));
+				ck_assert_int_eq(ends_embed(l->ends, l->x, ids, rows), 0);
+				l->x[(rows - 1) * 64 + 17] = bad[b];
+				ck_assert_int_eq(forward_run(l->forward[0], &st, err, sizeof err), -EDOM);
+				ck_assert_str_eq(
+				        err, "layer 0: a value is not finite in the norm before attention");
+				ck_assert_int_eq(line_step(l, &q, 1, ids, logits, err, sizeof err), 0);
+				ck_assert_int_eq(memcmp(want, l->x, rows * 64 * sizeof(float)), 0);
+				l->x[5] = bad[b];
+				ck_assert_int_eq(ends_logits(l->ends, logits, l->x, rows), -EDOM);
+				line_destroy(l);
+			}
+	synth_destroy(model);
+}
+END_TEST
+
+/* Multiplies a tensor of float32 by a large number. */
+static void blow(struct store_tensor *t) {
+	ck_assert_int_eq(t->record.type, KERN_F32);
+	float *w = t->map;
+	for (size_t i = 0; i < t->packed_bytes / sizeof *w; i++)
+		w[i] *= 0x1p120f;
+}
+
+START_TEST(fault_in_model) {
+	static const struct {
+		int role;
+		const char *where;
+	} cases[] = {
+	        {LAYER_ATTN_NORM, "layer 2: a value is not finite in the output of attention"},
+	        {LAYER_FFN_NORM, "layer 2: a value is not finite in the feed-forward's hidden row"},
+	};
+	for (size_t c = 0; c < 2; c++) {
+		struct synth_spec spec = small;
+		ck_assert_int_eq(kern_init(err, sizeof err), 0);
+		spec.layer[LAYER_FFN_NORM] = spec.layer[LAYER_V] = KERN_F32;
+		model = synth_create(&spec);
+		blow(&model->layer[2][cases[c].role]);
+		if (cases[c].role == LAYER_ATTN_NORM) /* infinite sums of both signs in the values: NaN */
+			blow(&model->layer[2][LAYER_V]);
+		for (unsigned threads = 1; threads <= 3; threads++)
+			for (uint32_t rows = 1; rows <= 5; rows += 4)
+				for (uint32_t cut = 1; cut <= 2; cut++) {
+					struct line *l = line_create(
+					        &model->whole, KERN_KV_F16, threads, 2, &cut, 16, 8);
+					struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
+					float logits[5 * 50];
+					uint32_t ids[5] = {1, 2, 3, 4, 5};
+					int rc = line_step(l, &q, 1, ids, logits, err, sizeof err);
+					ck_assert_msg(rc == -EDOM && !strcmp(err, cases[c].where), "%d %s",
+					        rc, err);
+					line_destroy(l);
+				}
+		synth_destroy(model);
+	}
+}
+END_TEST
+
+START_TEST(tokens_outside) {
+	start();
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
+	uint32_t ids[6] = {0, 49, 1, 2, 3, 50};
+	ck_assert_int_eq(ends_embed(l->ends, l->x, ids, 5), 0);
+	ck_assert_int_eq(ends_embed(l->ends, l->x, ids, 6), -EINVAL);
+	ck_assert_int_eq(ends_logits(l->ends, NULL, l->x, 0), -EINVAL);
+	ck_assert_int_eq(ends_logits(l->ends, NULL, l->x, 17), -EINVAL);
+	line_destroy(l);
+	synth_destroy(model);
+}
+END_TEST
+
+/* Parts are apart, aligned, and inside the reservation. */
+START_TEST(kv_parts) {
+	struct hparams hp = {.kv_heads = 3, .head_size = 40};
+	struct kv *kv;
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 5, 4), 0);
+	size_t part = kern_kv_bytes(KERN_KV_F16, 40), n = 0;
+	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, KERN_KV_F16, 5));
+	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_F16, 5), 5 * 3 * 2 * part);
+	/* a head's blocks of one layer lie on end, its keys and then its values */
+	for (uint32_t l = 0; l < 5; l++)
+		for (uint32_t h = 0; h < 3; h++, n += 8)
+			for (uint32_t b = 0; b < 4; b++) {
+				ck_assert_ptr_eq(kv_keys(kv, b, l, h), kv->base + (n + b) * part);
+				ck_assert_ptr_eq(kv_values(kv, b, l, h), kv->base + (n + 4 + b) * part);
+				memset(kv_values(kv, b, l, h), 1, part);
+			}
+	ck_assert_uint_eq((uintptr_t)kv->base % KERN_ALIGN, 0);
+	kv_destroy(kv);
+	kv_destroy(NULL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 5, 0), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_Q8_0, 5, 4), -EINVAL); /* heads of 40 */
+	hp.head_size = 96;
+	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_Q8_0, 5), 5 * 3 * 2 * 64 * 96 * 34 / 32);
+	hp = (struct hparams){.kv_heads = UINT32_MAX / 512, .head_size = 512};
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 1024, UINT32_MAX), -ENOMEM);
+}
+END_TEST
+
+/* A terabyte of address space costs nothing until it is written. */
+START_TEST(kv_reserved) {
+	struct hparams hp = {.kv_heads = 8, .head_size = 128};
+	struct kv *kv;
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 80, 1u << 15), 0);
+	*(uint16_t *)kv_keys(kv, (1u << 15) - 1, 79, 7) = 1;
+	kv_destroy(kv);
+}
+END_TEST
+
+START_TEST(refused) {
+	start();
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
+	struct forward *f;
+	struct ends *e;
+	struct hparams hp = model->m.hp;
+	struct slice layers = model->whole;
+	struct kv *kv;
+	ck_assert_int_eq(forward_create(&f, &model->whole, l->kv[0], l->team, 0), -EINVAL);
+	hp.kv_heads = 4;
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 3, 8), 0);
+	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
+	kv_destroy(kv);
+	ck_assert_int_eq(kv_create(&kv, &model->m.hp, KERN_KV_F16, 2, 8), 0);
+	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
+	kv_destroy(kv);
+	layers.end[END_HEAD] = NULL;
+	ck_assert_int_eq(ends_create(&e, &layers, l->team, 16), -EINVAL);
+	forward_destroy(NULL);
+	ends_destroy(NULL);
+	line_destroy(l);
+	synth_destroy(model);
+}
+END_TEST
+
+/* Room for a long context does not depend on how many rows a step has: rows cost the same each. */
+START_TEST(planned_bytes) {
+	struct hparams hp = {.layers = 80,
+	        .dim = 8192,
+	        .heads = 64,
+	        .kv_heads = 8,
+	        .head_size = 128,
+	        .ffn = 28672,
+	        .vocab = 32000,
+	        .context = 4096,
+	        .pairs = 64};
+	size_t one = forward_bytes(&hp, 256, 8), two = forward_bytes(&hp, 512, 8);
+	hp.context = 131072;
+	size_t longer = forward_bytes(&hp, 512, 8) - two;
+	ck_assert_uint_lt(longer, 64u << 20);
+	ck_assert_uint_eq(forward_bytes(&hp, 512, 8) - forward_bytes(&hp, 256, 8), two - one);
+	ck_assert_uint_lt(two, 512u << 20);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("step");
+	TCase *t = tcase_create("step");
+	tcase_set_timeout(t, 120);
+	tcase_add_loop_test(t, door, 0, sizeof doors / sizeof *doors);
+	tcase_add_test(t, fault_in_input);
+	tcase_add_test(t, fault_in_model);
+	tcase_add_test(t, tokens_outside);
+	tcase_add_test(t, kv_parts);
+	tcase_add_test(t, kv_reserved);
+	tcase_add_test(t, refused);
+	tcase_add_test(t, planned_bytes);
+	suite_add_tcase(s, t);
+	return s;
+}
+#include "tests/unit/check_main.h"

@@ -1,0 +1,515 @@
+/* Tokenizers: the expected ids of two real vocabularies, small ones of our own, round trips, long texts. */
+#include "daemon/text/stream.h"
+#include "daemon/text/tokenizer.h"
+#include "shard/gguf/gguf.h"
+#include "tests/support/where.h"
+#include "tests/unit/text/text_vocab.h"
+#include <check.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+
+static struct tokenizer *make(const struct vocab *v) {
+	struct tokenizer *t;
+	char err[200];
+	ck_assert_msg(tokenizer_create(&t, v, err, sizeof err) == 0, "%s", err);
+	return t;
+}
+
+static void expect_ids(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
+        const uint32_t *want, size_t nwant) {
+	uint32_t *ids;
+	size_t n;
+	ck_assert_int_eq(tokenizer_encode(t, text, len, flags, &ids, &n), 0);
+	for (size_t i = 0; i < n && i < nwant; i++)
+		ck_assert_msg(ids[i] == want[i], "\"%.*s\": token %zu is %" PRIu32 ", not %" PRIu32, (int)len,
+		        text, i, ids[i], want[i]);
+	ck_assert_msg(n == nwant, "\"%.*s\": %zu tokens, not %zu", (int)len, text, n, nwant);
+	free(ids);
+}
+
+/* The tokens by their texts in the file, separated by '|' and ended by NULL. */
+static void expect(const struct small_vocab *x, const char *text, unsigned flags, ...) {
+	struct tokenizer *t = make(&x->v);
+	uint32_t want[64];
+	size_t n = 0;
+	va_list ap;
+	va_start(ap, flags);
+	for (const char *s; (s = va_arg(ap, const char *));) {
+		want[n] = small_find(x, s);
+		ck_assert_msg(want[n] != UINT32_MAX, "no token %s", s);
+		n++;
+	}
+	va_end(ap);
+	expect_ids(t, text, strlen(text), flags, want, n);
+	tokenizer_destroy(t);
+}
+
+static char *decode_bytes(const struct tokenizer *t, const uint32_t *ids, size_t n, size_t *outlen) {
+	size_t total = 0, len;
+	for (size_t i = 0; i < n; i++) {
+		tokenizer_piece(t, ids[i], &len);
+		total += len;
+	}
+	char *out = malloc(total + 1);
+	ck_assert_ptr_nonnull(out);
+	*outlen = 0;
+	for (size_t i = 0; i < n; i++) {
+		const char *p = tokenizer_piece(t, ids[i], &len);
+		memcpy(out + *outlen, p, len);
+		*outlen += len;
+	}
+	return out;
+}
+
+static void expect_round_trip(const struct tokenizer *t, const char *text, size_t len) {
+	uint32_t *ids;
+	size_t n, outlen, prefix = tokenizer_has_space_prefix(t) && len > 0;
+	ck_assert_int_eq(tokenizer_encode(t, text, len, 0, &ids, &n), 0);
+	char *out = decode_bytes(t, ids, n, &outlen);
+	ck_assert_uint_eq(outlen, len + prefix);
+	ck_assert_mem_eq(out + prefix, text, len);
+	free(out);
+	free(ids);
+}
+
+/* ---- the vocabularies of Llama 2 and Llama 3, where they are there ---- */
+
+static char *read_shared(const char *name, size_t *len) {
+	char path[512];
+	FILE *f = fopen(shared_path(path, name), "rb");
+	if (!f)
+		return NULL;
+	char *s = malloc(1 << 20);
+	ck_assert_ptr_nonnull(s);
+	*len = fread(s, 1, (1 << 20) - 1, f);
+	s[*len] = 0;
+	fclose(f);
+	return s;
+}
+
+static struct vocab *load_shared(const char *name) {
+	char err[200] = "", path[512];
+	struct gguf *g;
+	struct vocab *v;
+	if (!shared_or_skip(path, name))
+		return NULL;
+	ck_assert_msg(gguf_open_path(&g, path, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(vocab_from_gguf(&v, g, NULL, err, sizeof err) == 0, "%s", err);
+	gguf_close(g);
+	return v;
+}
+
+static void check_vectors(const char *gguf, const char *inp, const char *out) {
+	static const char mark[] = "\n__ggml_vocab_test__\n";
+	struct vocab *v = load_shared(gguf);
+	if (!v)
+		return;
+	struct tokenizer *t = make(v);
+	size_t ninp, nout, cases = 0;
+	char *texts = read_shared(inp, &ninp), *lines = read_shared(out, &nout);
+	ck_assert(texts && lines);
+	char *line = lines;
+	for (char *text = texts, *end; (end = strstr(text, mark)); text = end + strlen(mark), cases++) {
+		uint32_t want[1024];
+		size_t n = 0;
+		while (*line && *line != '\n') {
+			want[n++] = (uint32_t)strtoul(line, &line, 10);
+			while (*line == ' ')
+				line++;
+		}
+		line += *line == '\n';
+		expect_ids(t, text, (size_t)(end - text), 0, want, n);
+		expect_round_trip(t, text, (size_t)(end - text));
+	}
+	ck_assert_uint_eq(cases, 46);
+	ck_assert(*line == 0);
+	free(texts);
+	free(lines);
+	tokenizer_destroy(t);
+	vocab_destroy(v);
+}
+
+START_TEST(llama2_vectors) {
+	check_vectors("vocab/llama-spm.gguf", "vocab/llama-spm.inp", "vocab/llama-spm.out");
+}
+END_TEST
+
+START_TEST(llama3_vectors) {
+	check_vectors("vocab/llama-bpe.gguf", "vocab/llama-bpe.inp", "vocab/llama-bpe.out");
+}
+END_TEST
+
+START_TEST(llama2_special) {
+	struct vocab *v = load_shared("vocab/llama-spm.gguf");
+	if (!v)
+		return;
+	struct tokenizer *t = make(v);
+	ck_assert(tokenizer_is_end(t, 2) && !tokenizer_is_end(t, 1));
+	const uint32_t as_token[] = {1, 2, 15043};
+	uint32_t *ids;
+	size_t n;
+	/* behind a special token the space prefix comes again */
+	expect_ids(t, "</s>Hello", 9, TOKENIZE_BOS | TOKENIZE_SPECIAL, as_token, 3);
+	ck_assert_int_eq(tokenizer_encode(t, "</s>Hello", 9, TOKENIZE_BOS, &ids, &n), 0);
+	for (size_t i = 1; i < n; i++)
+		ck_assert(!tokenizer_is_control(t, ids[i]));
+	ck_assert_uint_eq(ids[0], 1);
+	free(ids);
+	tokenizer_destroy(t);
+	vocab_destroy(v);
+}
+END_TEST
+
+START_TEST(llama3_special) {
+	struct vocab *v = load_shared("vocab/llama-bpe.gguf");
+	if (!v)
+		return;
+	struct tokenizer *t = make(v);
+	const uint32_t want[] = {128000, 128006, 882, 128007, 271, 9906, 128009};
+	static const char text[] = "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>";
+	expect_ids(t, text, strlen(text), TOKENIZE_BOS | TOKENIZE_SPECIAL, want, 7);
+	ck_assert(tokenizer_is_end(t, 128001) && tokenizer_is_end(t, 128009) && !tokenizer_is_end(t, 128000));
+	uint32_t *ids;
+	size_t n;
+	ck_assert_int_eq(tokenizer_encode(t, text, strlen(text), 0, &ids, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		ck_assert(!tokenizer_is_control(t, ids[i]));
+	free(ids);
+	tokenizer_destroy(t);
+	vocab_destroy(v);
+}
+END_TEST
+
+/* ---- our own ---- */
+
+#define SP "\u2581"
+
+START_TEST(spm_small) {
+	struct small_vocab *x = small_spm();
+	expect(x, "", 0, NULL);
+	expect(x, "", TOKENIZE_BOS, "<s>", NULL);
+	expect(x, "hello", 0, SP "hello", NULL);
+	expect(x, "hello world", TOKENIZE_BOS, "<s>", SP "hello", SP "world", NULL);
+	expect(x, "helloworld", 0, SP "hello", "w", "or", "ld", NULL);
+	/* of pairs with one score the leftmost is first */
+	expect(x, "xaaa", 0, SP, "x", "aa", "a", NULL);
+	expect(x, "xaaaaaa", 0, SP, "x", "aaaa", "aa", NULL);
+	expect(x, " ", 0, SP SP, NULL);
+	/* characters without a token go byte by byte */
+	expect(x, "x\u00FCx", 0, SP, "x", "<0xC3>", "<0xBC>", "x", NULL);
+	expect(x, "\u00E9\n", 0, SP, "\u00E9", "<0x0A>", NULL);
+	/* what is not UTF-8 too */
+	expect(x, "\xFFx\xC3", 0, SP, "<0xFF>", "x", "<0xC3>", NULL);
+	/* a control token cannot be spelled */
+	expect(x, "</s>", 0, SP, "</", "s>", NULL);
+	expect(x, "</s>", TOKENIZE_SPECIAL, "</s>", NULL);
+	expect(x, "x</s>x", TOKENIZE_SPECIAL, SP, "x", "</s>", SP, "x", NULL);
+	/* user-defined ones are found always, the longest first */
+	expect(x, "x<tool>x<tool>sx", 0, SP, "x", "<tool>", SP, "x", "<tool>s", SP, "x", NULL);
+	expect(x, "<tool", 0, SP, "<", "<0x74>", "o", "o", "l", NULL);
+	x->v.add_space_prefix = false;
+	expect(x, "hello hello", 0, "hello", SP "hello", NULL);
+	x->v.add_eos = true;
+	expect(x, "x", TOKENIZE_BOS | TOKENIZE_EOS, "<s>", "x", "</s>", NULL);
+	/* a prompt goes on: no EOS, whatever else is asked for */
+	expect(x, "x", TOKENIZE_BOS, "<s>", "x", NULL);
+	expect(x, "x", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", "x", NULL);
+	expect(x, "x</s>", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", "x", "</s>", NULL);
+	free(x);
+}
+END_TEST
+
+/* Who types the beginning of a text gets it once. */
+START_TEST(bos_is_not_doubled) {
+	struct small_vocab *x = small_spm();
+	expect(x, "<s>x", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", SP, "x", NULL);
+	expect(x, "<s>", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", NULL);
+	expect(x, "<s><s>x", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", "<s>", SP, "x", NULL);
+	expect(x, "x<s>", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<s>", SP, "x", "<s>", NULL);
+	expect(x, "<s>x", TOKENIZE_SPECIAL, "<s>", SP, "x", NULL);
+	expect(x, "<s>", TOKENIZE_BOS, "<s>", SP, "<", "s>", NULL);
+	free(x);
+	x = small_bpe("llama-bpe");
+	expect(x, "<|begin_of_text|>hello", TOKENIZE_BOS | TOKENIZE_SPECIAL, "<|begin_of_text|>", "hello",
+	        NULL);
+	free(x);
+}
+END_TEST
+
+START_TEST(spm_unknown) {
+	struct small_vocab *x = small_new(VOCAB_SPM);
+	x->v.unk = (int32_t)small_add(x, "<unk>", 0, VOCAB_UNKNOWN);
+	small_add(x, "a", 0, VOCAB_NORMAL);
+	/* no bytes: one unknown token for each character */
+	expect(x, "a\u00E9a", 0, "a", "<unk>", "a", NULL);
+	expect(x, "<unk>", TOKENIZE_SPECIAL, "<unk>", NULL);
+	x->v.unk = -1;
+	expect(x, "a\u00E9a", 0, "a", "a", NULL);
+	free(x);
+}
+END_TEST
+
+START_TEST(bpe_small) {
+	struct small_vocab *x = small_bpe("llama-bpe");
+	expect(x, "", TOKENIZE_BOS, "<|begin_of_text|>", NULL);
+	expect(x, "hello world", 0, "hello", "\u0120world", NULL);
+	expect(x, "aaaaaaa", 0, "aaaa", "aa", "a", NULL);
+	expect(x, "1234", 0, "123", "4", NULL);
+	expect(x, "\u00E9", 0, "\u00C3\u00A9", NULL);
+	/* a word that is a token is that token, part of a word is not */
+	expect(x, "whole", 0, "whole", NULL);
+	expect(x, "wholes", 0, "w", "h", "o", "l", "e", "s", NULL);
+	/* merges may pass through what is no token, but not end there */
+	expect(x, "quxq", 0, "qux", "q", NULL);
+	expect(x, "qua", 0, "q", "u", "a", NULL);
+	/* spaces: the last one belongs to the next word */
+	expect(x, "a   a", 0, "a", "\u0120\u0120", "\u0120", "a", NULL);
+	expect(x, "\xFFhe\xC3", 0, "\u00FF", "he", "\u00C3", NULL);
+	expect(x, "<|eot_id|>", TOKENIZE_SPECIAL, "<|eot_id|>", NULL);
+	expect(x, "<|", 0, "<", "|", NULL);
+	expect(x, "<tool>he", 0, "<tool>", "he", NULL);
+	free(x);
+}
+END_TEST
+
+START_TEST(bpe_gpt2_words) {
+	struct small_vocab *x = small_bpe("gpt-2");
+	expect(x, "whole", 0, "w", "h", "o", "l", "e", NULL); /* merges are not passed over */
+	expect(x, "12312", 0, "123", "12", NULL);             /* digits are not cut by threes */
+	expect(x, "hello world", 0, "hello", "\u0120world", NULL);
+	free(x);
+	/* cut like Llama 3's, and merged like these */
+	static const char *const merged[] = {"dbrx", "smaug-bpe"};
+	for (size_t i = 0; i < 2; i++) {
+		x = small_bpe(merged[i]);
+		expect(x, "12123", 0, "12", "1", "2", "3", NULL);
+		expect(x, "whole", 0, "w", "h", "o", "l", "e", NULL);
+		free(x);
+	}
+	x = small_bpe("llama3");
+	expect(x, "12123", 0, "12", "1", "2", "3", NULL);
+	free(x);
+}
+END_TEST
+
+START_TEST(ends) {
+	struct small_vocab *x = small_bpe("llama-v3");
+	struct tokenizer *t = make(&x->v);
+	uint32_t eot = small_find(x, "<|eot_id|>");
+	ck_assert(tokenizer_is_end(t, eot) && tokenizer_is_control(t, eot));
+	ck_assert(tokenizer_is_end(t, (uint32_t)x->v.eos));
+	ck_assert(!tokenizer_is_end(t, (uint32_t)x->v.bos) && tokenizer_is_control(t, (uint32_t)x->v.bos));
+	ck_assert(!tokenizer_is_end(t, x->v.tokens) && !tokenizer_is_end(t, UINT32_MAX));
+	/* and what the file lists beside them */
+	uint32_t whole = small_find(x, "whole");
+	ck_assert(!tokenizer_is_end(t, whole));
+	tokenizer_destroy(t);
+	x->v.end[x->v.ends++] = whole;
+	t = make(&x->v);
+	ck_assert(tokenizer_is_end(t, whole) && tokenizer_is_end(t, eot));
+	size_t len = 1;
+	ck_assert_ptr_nonnull(tokenizer_piece(t, x->v.tokens, &len));
+	ck_assert_uint_eq(len, 0);
+	tokenizer_destroy(t);
+	free(x);
+}
+END_TEST
+
+static void expect_refusal(const struct vocab *v, int rc, const char *word) {
+	struct tokenizer *t;
+	char err[300] = "";
+	ck_assert_int_eq(tokenizer_create(&t, v, err, sizeof err), rc);
+	ck_assert_ptr_null(t);
+	ck_assert_msg(strstr(err, word), "\"%s\" does not say %s", err, word);
+	ck_assert_int_eq(tokenizer_check(v, err, sizeof err), rc);
+}
+
+START_TEST(refusals) {
+	struct small_vocab *x = small_bpe("deepseek-coder");
+	expect_refusal(&x->v, -ENOTSUP, "deepseek-coder");
+	expect_refusal(&x->v, -ENOTSUP, "name that with --pre");
+	x->v.pre.len = 0;
+	expect_refusal(&x->v, -ENOTSUP, "missing");
+	expect_refusal(&x->v, -ENOTSUP,
+	        "--pre, one of llama-bpe, llama3, llama-v3, dbrx, smaug-bpe, gpt-2, default");
+	ck_assert(tokenizer_knows_pre("smaug-bpe") && !tokenizer_knows_pre("deepseek-coder") &&
+	          !tokenizer_knows_pre("") && !tokenizer_knows_pre("llama"));
+	free(x);
+	x = small_bpe("llama3");
+	x->merge[3] = small_text(x, "nospace");
+	expect_refusal(&x->v, -EINVAL, "merges[3]");
+	x->merge[3] = small_text(x, "a ");
+	expect_refusal(&x->v, -EINVAL, "merges[3]");
+	free(x);
+	x = small_spm();
+	x->v.eos = (int32_t)x->v.tokens;
+	expect_refusal(&x->v, -EINVAL, "eos");
+	x->v.eos = 2;
+	x->token[5].type = 200;
+	expect_refusal(&x->v, -EINVAL, "token 5");
+	x->token[5].type = VOCAB_USER_DEFINED;
+	char *long_text = malloc(2000);
+	ck_assert_ptr_nonnull(long_text);
+	memset(long_text, 'a', 2000);
+	x->token[5].text = (struct vocab_string){long_text, 2000};
+	expect_refusal(&x->v, -EINVAL, "token 5");
+	free(long_text);
+	free(x);
+}
+END_TEST
+
+/* ---- round trips and long texts ---- */
+
+static uint64_t next_random(uint64_t *state) { /* xorshift64 (Marsaglia) */
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static size_t put_utf8(uint32_t c, char *out) {
+	if (c < 0x80) {
+		out[0] = (char)c;
+		return 1;
+	}
+	size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+	for (size_t i = n; i-- > 1; c >>= 6)
+		out[i] = (char)(0x80 | (c & 63));
+	out[0] = (char)((0xF00u >> n & 0xF0) | c);
+	return n;
+}
+
+/* Any characters but U+2581, which SPM cannot tell from a space. */
+static size_t random_text(uint64_t *state, char *out, size_t max) {
+	static const uint32_t limit[] = {0x80, 0x80, 0x250, 0x3000, 0x110000};
+	static const char *const words[] = {"hello", " world", "aaaa", "  ", "\n", "'s", "<0x41>", "</s>"};
+	size_t n = 0, chars = next_random(state) % 60;
+	for (size_t i = 0; i < chars && n + 16 < max; i++) {
+		uint64_t r = next_random(state);
+		if (r % 4 == 0) {
+			const char *w = words[r / 4 % 8];
+			memcpy(out + n, w, strlen(w));
+			n += strlen(w);
+			continue;
+		}
+		uint32_t c = (uint32_t)(r >> 8) % limit[r % 5];
+		if (c == 0x2581 || (c >= 0xD800 && c < 0xE000))
+			continue;
+		n += put_utf8(c, out + n);
+	}
+	return n;
+}
+
+static void round_trips(const struct vocab *v) {
+	struct tokenizer *t = make(v);
+	uint64_t state = 88172645463325252u;
+	char text[1024];
+	for (int i = 0; i < 2000; i++)
+		expect_round_trip(t, text, random_text(&state, text, sizeof text));
+	/* bytes that are no text */
+	for (int i = 0; i < 500; i++) {
+		size_t n = next_random(&state) % 40;
+		for (size_t k = 0; k < n; k++)
+			text[k] = (char)next_random(&state);
+		expect_round_trip(t, text, n);
+	}
+	tokenizer_destroy(t);
+}
+
+START_TEST(round_trip_spm) {
+	struct small_vocab *x = small_spm();
+	round_trips(&x->v);
+	free(x);
+}
+END_TEST
+
+START_TEST(round_trip_bpe) {
+	static const char *const pre[] = {"llama-bpe", "gpt-2"};
+	for (size_t i = 0; i < 2; i++) {
+		struct small_vocab *x = small_bpe(pre[i]);
+		round_trips(&x->v);
+		free(x);
+	}
+}
+END_TEST
+
+START_TEST(round_trip_real) {
+	static const char *const names[] = {"vocab/llama-spm.gguf", "vocab/llama-bpe.gguf"};
+	for (size_t i = 0; i < 2; i++) {
+		struct vocab *v = load_shared(names[i]);
+		if (!v)
+			return;
+		round_trips(v);
+		vocab_destroy(v);
+	}
+}
+END_TEST
+
+static void long_texts(const struct vocab *v) {
+	struct tokenizer *t = make(v);
+	static const char *const units[] = {"a", " ", "\n", " \n", "\xFF", "a\xFF", "1", "\u00E9", "<", "<|",
+	        "!", "hello world ", "\U0001F642", "'s", "\r\n "};
+	const size_t longest = 1 << 20;
+	char *text = malloc(longest);
+	ck_assert_ptr_nonnull(text);
+	for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+		size_t n = strlen(units[u]), len = u < 2 ? longest : longest / 8;
+		for (size_t i = 0; i < len; i++)
+			text[i] = units[u][i % n];
+		expect_round_trip(t, text, len);
+		uint32_t *ids;
+		ck_assert_int_eq(tokenizer_encode(t, text, len, TOKENIZE_SPECIAL, &ids, &n), 0);
+		free(ids);
+	}
+	/* a run of spaces that a word ends */
+	memset(text, ' ', longest);
+	text[longest - 1] = 'x';
+	expect_round_trip(t, text, longest);
+	free(text);
+	size_t n;
+	uint32_t *ids;
+	ck_assert_int_eq(tokenizer_encode(t, "", TOKENIZER_MAX_TEXT + 1, 0, &ids, &n), -E2BIG);
+	ck_assert_ptr_null(ids);
+	tokenizer_destroy(t);
+}
+
+START_TEST(long_texts_spm) {
+	struct small_vocab *x = small_spm();
+	long_texts(&x->v);
+	free(x);
+}
+END_TEST
+
+START_TEST(long_texts_bpe) {
+	struct small_vocab *x = small_bpe("llama-bpe");
+	long_texts(&x->v);
+	free(x);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("tokenizer");
+	TCase *t = tcase_create("tokenizer");
+	tcase_set_timeout(t, 300);
+	tcase_add_test(t, llama2_vectors);
+	tcase_add_test(t, llama3_vectors);
+	tcase_add_test(t, llama2_special);
+	tcase_add_test(t, llama3_special);
+	tcase_add_test(t, spm_small);
+	tcase_add_test(t, bos_is_not_doubled);
+	tcase_add_test(t, spm_unknown);
+	tcase_add_test(t, bpe_small);
+	tcase_add_test(t, bpe_gpt2_words);
+	tcase_add_test(t, ends);
+	tcase_add_test(t, refusals);
+	tcase_add_test(t, round_trip_spm);
+	tcase_add_test(t, round_trip_bpe);
+	tcase_add_test(t, round_trip_real);
+	tcase_add_test(t, long_texts_spm);
+	tcase_add_test(t, long_texts_bpe);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"
