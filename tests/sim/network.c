@@ -90,6 +90,7 @@ struct peers {
 	struct peers_config config;
 	char endpoint[WIRE_ENDPOINT_MAX + 1];
 	uint64_t boot, last_ref, seq;
+	uint64_t stream; /* of messages to itself */
 	TAILQ_HEAD(links, link) links, guests;
 	STAILQ_HEAD(, listener) listeners;
 	STAILQ_HEAD(, link_listener) link_listeners;
@@ -217,7 +218,7 @@ static void packet_goes(struct packet *k) {
 		due = due > w->last_due ? due : w->last_due;
 		w->last_due = due;
 	}
-	k->event = sim_at(k->to->loop, due - now, w ? w->stream : 0, packet_arrives, k);
+	k->event = sim_at(k->to->loop, due - now, w ? w->stream : k->to->stream, packet_arrives, k);
 }
 
 static void release_bytes(void *arg) {
@@ -662,6 +663,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 	p->config = *c;
 	p->boot = sim_random() | 1;
 	p->last_ref = p->boot >> 16;
+	p->stream = sim_stream();
 	TAILQ_INIT(&p->links);
 	TAILQ_INIT(&p->guests);
 	STAILQ_INIT(&p->listeners);

@@ -172,6 +172,10 @@ static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
 int generation_progress(struct coordinator *m, struct generation *g, uint32_t done) {
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	/* a step without outputs is over sooner than one before it whose tokens are being picked */
+	if (done <= g->told)
+		return 0;
+	g->told = done;
 	progress.what = "prompt";
 	progress.done = done;
 	progress.total = g->prompt;

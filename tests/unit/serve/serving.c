@@ -289,8 +289,31 @@ static void make_plan(struct model *m, const struct serving_spec *s) {
 	p->draft = (char *)(s->draft ? s->draft : "");
 }
 
-void serving_load(const struct serving_spec *s) {
+static void open_model(struct model *m) {
 	char err[300] = "";
+	for (unsigned i = 0; i < running; i++)
+		if (serving[i].deploy)
+			serving[i].deploy->model[m - models] = (struct deploy_model){.plan = &m->plan,
+			        .phase = CARAVAN__MODEL_PHASE__SERVING,
+			        .reason = "",
+			        .vocab = &m->vocab->v,
+			        .manifest = m->manifest};
+	for (unsigned i = 0; i < m->plan.n_stages; i++) {
+		struct deploy *d = serving[m->at[i]].deploy;
+		if (d)
+			ck_assert_msg(d->hooks.stage_open(d->hooks.arg, &d->model[m - models], i,
+			                      compute_slice(m->manifest, m->stage[i].first, m->stage[i].last),
+			                      err, sizeof err) == 0,
+			        "%s", err);
+	}
+	struct deploy *d = serving[m->coordinator].deploy;
+	if (d)
+		ck_assert_msg(d->hooks.model_open(d->hooks.arg, &d->model[m - models],
+		                      compute_slice(m->manifest, 0, 0), err, sizeof err) == 0,
+		        "%s", err);
+}
+
+void serving_load(const struct serving_spec *s) {
 	struct model *m = models;
 	while (m->manifest)
 		m++;
@@ -301,44 +324,47 @@ void serving_load(const struct serving_spec *s) {
 	                         m->vocab->v.tokens, s->context > 256 ? s->context : 256),
 	        0);
 	make_plan(m, s);
-	for (unsigned i = 0; i < running; i++)
-		if (serving[i].deploy)
-			serving[i].deploy->model[m - models] = (struct deploy_model){.plan = &m->plan,
-			        .phase = CARAVAN__MODEL_PHASE__SERVING,
-			        .reason = "",
-			        .vocab = &m->vocab->v,
-			        .manifest = m->manifest};
-	for (unsigned i = 0; i < s->stages; i++) {
-		struct deploy *d = serving[s->stage[i]].deploy;
-		if (d)
-			ck_assert_msg(d->hooks.stage_open(d->hooks.arg, &d->model[m - models], i,
-			                      compute_slice(m->manifest, m->stage[i].first, m->stage[i].last),
-			                      err, sizeof err) == 0,
-			        "%s", err);
-	}
-	struct deploy *d = serving[s->coordinator].deploy;
-	if (d)
-		ck_assert_msg(d->hooks.model_open(d->hooks.arg, &d->model[m - models],
-		                      compute_slice(m->manifest, 0, 0), err, sizeof err) == 0,
-		        "%s", err);
+	open_model(m);
 }
 
 void serving_unload(const char *name) {
+	serving_close(name, CARAVAN__MODEL_PHASE__UNLOADED, "the model was unloaded");
+}
+
+void serving_close(const char *name, Caravan__ModelPhase phase, const char *why) {
 	struct model *m = model_named(name);
 	for (unsigned i = 0; i < running; i++) {
 		struct deploy *d = serving[i].deploy;
 		struct deploy_model *dm = d ? &d->model[m - models] : NULL;
 		if (!d)
 			continue;
-		dm->phase = CARAVAN__MODEL_PHASE__UNLOADED;
+		dm->phase = phase;
+		dm->reason = why;
 		if (i == m->coordinator)
-			d->hooks.model_close(d->hooks.arg, dm, "the model was unloaded");
+			d->hooks.model_close(d->hooks.arg, dm, why);
 		for (unsigned k = 0; k < m->plan.n_stages; k++)
 			if (m->at[k] == i)
 				d->hooks.stage_close(d->hooks.arg, dm, k);
 		d->hooks.changed(d->hooks.arg, dm);
-		memset(dm, 0, sizeof *dm);
+		if (phase == CARAVAN__MODEL_PHASE__UNLOADED)
+			memset(dm, 0, sizeof *dm);
 	}
+}
+
+void serving_revive(const char *name) {
+	struct model *m = model_named(name);
+	m->epoch.counter = ++epochs + 1;
+	open_model(m);
+}
+
+bool serving_broken(const char *name) {
+	struct model *m = model_named(name);
+	bool broken = false;
+	for (unsigned i = 0; i < m->plan.n_stages; i++) {
+		struct deploy *d = serving[m->at[i]].deploy;
+		broken = broken || (d && d->hooks.stage_broken(d->hooks.arg, &d->model[m - models], i));
+	}
+	return broken;
 }
 
 Caravan__ModelState serving_state(const char *name) {

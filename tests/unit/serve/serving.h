@@ -69,7 +69,13 @@ struct serving_spec {
 enum { SERVING_LAYERS = 4 };
 /* All nodes know the model; stages and coordinator that are not bare are open. */
 void serving_load(const struct serving_spec *s);
+/* It is closed everywhere, as deploy does it: UNLOADED, or UNAVAILABLE with a reason. */
+void serving_close(const char *name, Caravan__ModelPhase phase, const char *why);
 void serving_unload(const char *name);
+/* One that was closed and not unloaded serves again, under a higher epoch. */
+void serving_revive(const char *name);
+/* A stage lost a step and could not tell the coordinator: deploy would close the model and revive it. */
+bool serving_broken(const char *name);
 const struct manifest *serving_manifest(const char *name);
 Caravan__Plan *serving_plan(const char *name);
 Caravan__ModelState serving_state(const char *name); /* by its coordinator */
