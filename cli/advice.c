@@ -5,8 +5,8 @@
 #include "cli/simple.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "common/size.h"
 #include "daemon/plan/advice.h"
-#include "proto/size.h"
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>

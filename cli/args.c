@@ -1,10 +1,10 @@
 /* args: see args.h. */
 #include "cli/args.h"
 #include "cli/command.h"
+#include "common/paths.h"
+#include "common/suggest.h"
 #include "daemon/text/tokenizer.h"
 #include "kernels/kernels.h"
-#include "proto/paths.h"
-#include "proto/suggest.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>

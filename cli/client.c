@@ -4,8 +4,8 @@
 #include "cli/command.h"
 #include "cli/lent.h"
 #include "cli/progress.h"
-#include "proto/paths.h"
-#include "proto/size.h"
+#include "common/paths.h"
+#include "common/size.h"
 #include "shard/gguf/gguf.h"
 #include <dirent.h>
 #include <errno.h>
@@ -387,7 +387,7 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 	static char name[WIRE_NAME_MAX + 1];
 	char lent[PATH_MAX];
 	int rc = client_private(c, lent_store(control, lent, sizeof lent) ? lent : NULL, threads);
-	paths_model_name(name, *model);
+	paths_model_name(name, sizeof name, *model);
 	if (rc == 0 && (rc = load_private(c, *model, name, how)) != 0)
 		client_close(c);
 	*model = name;

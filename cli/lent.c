@@ -1,7 +1,7 @@
 /* lent: see lent.h. */
 #include "cli/lent.h"
+#include "common/paths.h"
 #include "proto/frame.h"
-#include "proto/paths.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>

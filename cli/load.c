@@ -5,9 +5,9 @@
 #include "cli/report.h"
 #include "cli/simple.h"
 #include "cli/table.h"
+#include "common/paths.h"
+#include "common/size.h"
 #include "kernels/kernels.h"
-#include "proto/paths.h"
-#include "proto/size.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -301,7 +301,7 @@ static int run(int argc, char **argv) {
 	if (*cmd.name)
 		snprintf(model, sizeof model, "%s", cmd.name);
 	else
-		paths_model_name(model, cmd.file);
+		paths_model_name(model, sizeof model, cmd.file);
 	bool already;
 	int rc = serves_already(&a, &cmd, model, draft, &already);
 	if (rc == 0)

@@ -2,8 +2,8 @@
 #include "cli/args.h"
 #include "cli/command.h"
 #include "cli/text.h"
+#include "common/suggest.h"
 #include "config.h"
-#include "proto/suggest.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

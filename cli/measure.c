@@ -3,8 +3,8 @@
 #include "cli/command.h"
 #include "cli/simple.h"
 #include "cli/table.h"
+#include "common/size.h"
 #include "kernels/kernels.h"
-#include "proto/size.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "cli/simple.h"
 #include "cli/stored.h"
 #include "cli/table.h"
-#include "proto/size.h"
+#include "common/size.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>

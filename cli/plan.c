@@ -3,11 +3,11 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "common/paths.h"
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
 #include "daemon/plan/shapes.h"
 #include "daemon/text/tokenizer.h"
-#include "proto/paths.h"
 #include "shard/forward/kv.h"
 #include "shard/gguf/gguf.h"
 #include "shard/import/import.h"
@@ -272,7 +272,7 @@ static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1])
 			return rc;
 	}
 	if (!*q->name) {
-		paths_model_name(stem, q->cmd.file);
+		paths_model_name(stem, WIRE_NAME_MAX + 1, q->cmd.file);
 		q->name = *q->cmd.shape ? q->cmd.shape : stem;
 	}
 	return 0;

@@ -3,7 +3,7 @@
  * The rate is that of the last five to ten seconds, and counts from the first report of each node on: what was there
  * before, such as chunks that are on disk already, has taken no time. */
 #include "cli/progress.h"
-#include "proto/size.h"
+#include "common/size.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "cli/command.h"
 #include "cli/simple.h"
 #include "cli/stored.h"
-#include "proto/size.h"
+#include "common/size.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -6,7 +6,7 @@
 #include "cli/simple.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "proto/size.h"
+#include "common/size.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>

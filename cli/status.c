@@ -3,8 +3,8 @@
 #include "cli/command.h"
 #include "cli/report.h"
 #include "cli/table.h"
+#include "common/size.h"
 #include "daemon/plan/advice.h"
-#include "proto/size.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #include "cli/text.h"
 #include "cli/args.h"
 #include "cli/command.h"
-#include "proto/size.h"
+#include "common/size.h"
 #include "proto/wire.h"
 #include <errno.h>
 #include <poll.h>

@@ -1,4 +1,5 @@
 /* caravand: the order in which a node starts, and ends; then the loop. */
+#include "common/paths.h"
 #include "config.h"
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
@@ -9,7 +10,6 @@
 #include "daemon/scrub/scrub.h"
 #include "kernels/kernels.h"
 #include "proto/descriptors.h"
-#include "proto/paths.h"
 #include "shard/store/store.h"
 #include <errno.h>
 #include <event2/event.h>

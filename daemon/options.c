@@ -1,8 +1,8 @@
 /* options: see options.h. */
 #include "daemon/options.h"
+#include "common/paths.h"
+#include "common/suggest.h"
 #include "config.h"
-#include "proto/paths.h"
-#include "proto/suggest.h"
 #include "proto/wire.h"
 #include <errno.h>
 #include <getopt.h>

@@ -1,8 +1,8 @@
 /* control: see control.h. */
 #include "daemon/api/control.h"
+#include "common/paths.h"
 #include "daemon/api/commands.h"
 #include "proto/descriptors.h"
-#include "proto/paths.h"
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>

@@ -1,8 +1,8 @@
 /* slowness: see slowness.h. */
 #include "daemon/calibration/slowness.h"
 
+#include "common/size.h"
 #include "daemon/calibration/kernel_rates.h"
-#include "proto/size.h"
 
 #include <stdio.h>
 

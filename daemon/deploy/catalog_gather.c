@@ -5,9 +5,9 @@
  * Invariants: a node that does not answer in time, or is too old to, has nothing as far as the answer goes; what a node says
  * is counted, never believed for more: whoever fetches checks hashes.
  * Threads: the loop, but for what says reader. */
+#include "common/paths.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"
-#include "proto/paths.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -113,7 +113,7 @@ static void add_files(struct deploy *d, struct catalog *c) {
 		const char *path = transfer_file(d->transfer, &m->manifest);
 		m->file = path != NULL;
 		if (!m->named && path)
-			paths_model_name(m->name, path);
+			paths_model_name(m->name, sizeof m->name, path);
 		/* nothing of it is here, and nobody has called it anything */
 		if (m->named || path || m->here)
 			c->model[kept++] = *m;

@@ -7,7 +7,7 @@
  * Threads: the loop; the file is read, and the plan is searched, on the loader (deploy_import.c). */
 #include "daemon/deploy/load.h"
 
-#include "proto/size.h"
+#include "common/size.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -2,11 +2,11 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/deploy/load.h"
 
+#include "common/paths.h"
 #include "daemon/calibration/disk.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/plan/shapes.h"
 #include "proto/descriptors.h"
-#include "proto/paths.h"
 #include "shard/forward/kv.h"
 #include "shard/import/names.h"
 
@@ -362,7 +362,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	else if (r->shape)
 		snprintf(name, sizeof name, "%s", r->shape);
 	else
-		paths_model_name(name, r->file);
+		paths_model_name(name, sizeof name, r->file);
 	for (struct load *l = d->loads; l; l = l->next)
 		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
 			snprintf(err, errlen, "model %s is being loaded already", name);

@@ -7,7 +7,7 @@
  * Threads: the loop, but for what says loader. */
 #include "daemon/deploy/deploy_internal.h"
 
-#include "proto/size.h"
+#include "common/size.h"
 #include "shard/forward/kv.h"
 
 #include <errno.h>

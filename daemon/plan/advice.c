@@ -1,6 +1,6 @@
 /* advice: see advice.h. */
 #include "daemon/plan/advice.h"
-#include "proto/size.h"
+#include "common/size.h"
 #include "shard/forward/forward.h"
 #include <errno.h>
 #include <stdio.h>

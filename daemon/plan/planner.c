@@ -6,8 +6,8 @@
  * Threads: any; pure. */
 #include "daemon/plan/planner.h"
 
+#include "common/size.h"
 #include "daemon/plan/planner_search.h"
-#include "proto/size.h"
 #include "shard/forward/forward.h"
 #include "shard/forward/kv.h"
 #include "shard/forward/weight_stream.h"

@@ -1,8 +1,8 @@
 /* scrub: see scrub.h. */
 #include "daemon/scrub/scrub.h"
 
+#include "common/size.h"
 #include "kernels/thread.h"
-#include "proto/size.h"
 #include "shard/model/manifest.h"
 #include "shard/store/store.h"
 

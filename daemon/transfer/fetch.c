@@ -11,7 +11,7 @@
 #include "daemon/transfer/fetch.h"
 #include "proto/descriptors.h"
 
-#include "proto/size.h"
+#include "common/size.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,11 +1,11 @@
 /* stage: see stage.h. */
 #include "daemon/serve/stage/stage.h"
+#include "common/size.h"
 #include "daemon/core/rate.h"
 #include "daemon/plan/planner.h"
 #include "daemon/serve/stage/downstream.h"
 #include "daemon/serve/stage/pace.h"
 #include "proto/plan.h"
-#include "proto/size.h"
 #include "shard/forward/forward.h"
 #include <errno.h>
 #include <stdatomic.h>

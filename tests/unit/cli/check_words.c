@@ -1,9 +1,9 @@
 /* What the command says: suggestions, the text of a progress bar, where the control socket is looked for. */
 #include "cli/progress.h"
 #include "cli/table.h"
-#include "proto/paths.h"
-#include "proto/size.h"
-#include "proto/suggest.h"
+#include "common/paths.h"
+#include "common/size.h"
+#include "common/suggest.h"
 #include <check.h>
 #include <errno.h>
 #include <limits.h>

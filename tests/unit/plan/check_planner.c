@@ -1,10 +1,10 @@
 /* planner: its search against brute force, the sums it charges, its sentences; its advice; descriptions of machines. */
+#include "common/size.h"
 #include "daemon/core/loop.h"
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
 #include "daemon/plan/planner_search.h"
 #include "daemon/plan/shapes.h"
-#include "proto/size.h"
 #include "shard/forward/forward.h"
 #include "shard/forward/kv.h"
 #include <check.h>

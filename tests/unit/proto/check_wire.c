@@ -2,9 +2,9 @@
  * its rule it is refused; and so is junk. */
 #include "config.h"
 
+#include "common/size.h"
 #include "proto/frame.h"
 #include "proto/rules.h"
-#include "proto/size.h"
 #include <check.h>
 #include <errno.h>
 #include <float.h>

@@ -2,8 +2,8 @@
  * ("0.04 ms", "1750 ms"), rates ("0.571", "19.1", "9090").
  * Of bytes three significant digits; what is more than 999 GiB stays in GiB.
  * Pure; any thread. */
-#ifndef PROTO_SIZE_H
-#define PROTO_SIZE_H
+#ifndef COMMON_SIZE_H
+#define COMMON_SIZE_H
 
 struct size_text {
 	char s[24];

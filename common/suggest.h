@@ -1,7 +1,7 @@
 /* suggest: what somebody may have meant who typed a name that does not exist.
  * Pure. */
-#ifndef PROTO_SUGGEST_H
-#define PROTO_SUGGEST_H
+#ifndef COMMON_SUGGEST_H
+#define COMMON_SUGGEST_H
 #include <stddef.h>
 
 #define SUGGEST_LENGTH_MAX 31 /* longer words are not compared */

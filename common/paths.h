@@ -1,8 +1,8 @@
 /* paths: where a node keeps its state and where its control socket is, by convention, for both programs.
  * Reads the environment; any thread. */
-#ifndef PROTO_PATHS_H
-#define PROTO_PATHS_H
-#include "proto/wire.h"
+#ifndef COMMON_PATHS_H
+#define COMMON_PATHS_H
+#include <stddef.h>
 
 /* STATE: the argument when it is given, else XDG_STATE_HOME/caravan, ~/.local/state/caravan, or
  * /var/lib/caravan as a service (STATE_DIRECTORY, or root without a home).  0 or -ENAMETOOLONG. */
@@ -21,7 +21,8 @@ int paths_control_search(const char *given, unsigned i, char *out, size_t len);
 /* Makes a folder and those above it, mode 0700 for what is new.  0 or a negative errno. */
 int paths_make(const char *dir);
 
-/* A model's default name: the file's stem, without the number of a part, in the letters that a name may have. */
-void paths_model_name(char out[WIRE_NAME_MAX + 1], const char *file);
+/* A model's default name: the file's stem, without the number of a part, in the letters that a name may have; cut to `size`
+ * bytes with the zero. */
+void paths_model_name(char *out, size_t size, const char *file);
 
 #endif

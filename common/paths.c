@@ -1,8 +1,9 @@
 /* paths: see paths.h. */
-#include "proto/paths.h"
+#include "common/paths.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +100,7 @@ int paths_make(const char *dir) {
 	}
 }
 
-void paths_model_name(char out[WIRE_NAME_MAX + 1], const char *file) {
+void paths_model_name(char *out, size_t size, const char *file) {
 	const char *slash = strrchr(file, '/');
 	char stem[256];
 	snprintf(stem, sizeof stem, "%s", slash ? slash + 1 : file);
@@ -112,7 +113,7 @@ void paths_model_name(char out[WIRE_NAME_MAX + 1], const char *file) {
 	if (len > 15 && sscanf(stem + len - 15, "-%5u-of-%5u%n", &part, &parts, &end) == 2 && end == 15)
 		stem[len -= 15] = 0;
 	size_t n = 0;
-	for (size_t i = 0; i < len && n < WIRE_NAME_MAX; i++) {
+	for (size_t i = 0; i < len && n + 1 < size; i++) {
 		char c = stem[i];
 		bool letter = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 		bool mark = c == '.' || c == '_' || c == '-';
@@ -121,5 +122,5 @@ void paths_model_name(char out[WIRE_NAME_MAX + 1], const char *file) {
 	}
 	out[n] = 0;
 	if (n == 0)
-		snprintf(out, WIRE_NAME_MAX + 1, "model");
+		snprintf(out, size, "model");
 }

@@ -1,6 +1,6 @@
 /* suggest: see suggest.h.  The distance is Damerau and Levenshtein's in its restricted form (optimal string
  * alignment). */
-#include "proto/suggest.h"
+#include "common/suggest.h"
 #include <stdint.h>
 #include <string.h>
 

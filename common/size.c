@@ -1,5 +1,5 @@
 /* size: see size.h. */
-#include "proto/size.h"
+#include "common/size.h"
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
