@@ -15,6 +15,7 @@ struct scheduler {
 	uint64_t promised; /* blocks that those that run may need before they end */
 	struct prefix *prefix;
 	uint64_t found;
+	uint64_t served;          /* sequences that have left after they ran */
 	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
 	struct sequence *queue;
 	uint32_t nrunning, nqueued;
@@ -82,7 +83,7 @@ static uint32_t of_client(const struct sequence *list, const struct sequence *q)
 }
 
 /* When q's turn is: how many of its client come before it, running or waiting.  Lower goes first; among equals the
- * one that came first. */
+ * one whose client has waited longest since one of its own ran, and of those the one that came first. */
 static uint32_t turn_of(const struct scheduler *s, const struct sequence *q) {
 	return of_client(s->running, q) + of_client(s->queue, q);
 }
@@ -92,12 +93,22 @@ static struct sequence *next_in_line(const struct scheduler *s) {
 	uint32_t least = UINT32_MAX;
 	for (struct sequence *q = s->queue; q; q = q->next) {
 		uint32_t turn = turn_of(s, q);
-		if (turn < least) {
+		if (turn < least || (turn == least && q->served < best->served)) {
 			least = turn;
 			best = q;
 		}
 	}
 	return best;
+}
+
+/* One of this client's has run, and left. */
+static void client_served(struct scheduler *s, uint64_t client) {
+	struct sequence *lists[] = {s->running, s->queue};
+	s->served++;
+	for (int i = 0; i < 2; i++)
+		for (struct sequence *q = lists[i]; q; q = q->next)
+			if (q->client == client)
+				q->served = s->served;
 }
 
 static void admit(struct scheduler *s) {
@@ -118,13 +129,18 @@ static void admit(struct scheduler *s) {
 
 void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg) {
 	uint32_t turn[SCHEDULER_QUEUE_MAX + 1], n = 0;
-	for (struct sequence *q = s->queue; q && n < SCHEDULER_QUEUE_MAX; q = q->next)
+	uint64_t served[SCHEDULER_QUEUE_MAX + 1];
+	for (struct sequence *q = s->queue; q && n < SCHEDULER_QUEUE_MAX; q = q->next) {
+		served[n] = q->served;
 		turn[n++] = turn_of(s, q);
+	}
 	struct sequence *q = s->queue;
 	for (uint32_t i = 0; i < n; i++, q = q->next) {
 		uint32_t place = 1;
 		for (uint32_t k = 0; k < n; k++)
-			place += turn[k] < turn[i] || (turn[k] == turn[i] && k < i);
+			place += turn[k] < turn[i] ||
+			         (turn[k] == turn[i] &&
+			                 (served[k] < served[i] || (served[k] == served[i] && k < i)));
 		if (place == q->place)
 			continue;
 		q->place = place;
@@ -139,12 +155,17 @@ static bool has_place(const struct scheduler *s, uint32_t waiting) {
 
 int scheduler_add(struct scheduler *s, struct sequence *q) {
 	uint32_t its_client = 0, its_node = 0;
+	uint64_t served = s->served;
+	for (const struct sequence *w = s->running; w; w = w->next)
+		served = w->client == q->client ? w->served : served;
 	for (const struct sequence *w = s->queue; w; w = w->next) {
 		its_client += w->client == q->client;
 		its_node += w->author == q->author;
+		served = w->client == q->client ? w->served : served;
 	}
 	if (!has_place(s, its_client) || !has_place(s, its_node))
 		return -EBUSY;
+	q->served = served;
 	append(&s->queue, q);
 	s->nqueued++;
 	admit(s);
@@ -231,6 +252,7 @@ static void leave(struct scheduler *s, struct sequence *q) {
 	if (q->running) {
 		take_out(&s->running, q);
 		s->nrunning--;
+		client_served(s, q->client);
 		s->promised -= blocks_of(q->room);
 	} else if (take_out(&s->queue, q)) {
 		s->nqueued--;

@@ -10,7 +10,7 @@
  * scheduler, that is, with the plan's epoch.
  * Admission: a sequence runs when fewer than `parallel` do and the blocks that it may ever need are not promised to
  * others, so that whoever runs can always go on.  Of those that wait the next is the first of the client that has the
- * fewest running; nobody overtakes it because it is large.  Nobody may have more waiting than there are places left, so that
+ * fewest running, and among such clients of the one whose last has left longest ago; nobody overtakes it because it is large.  Nobody may have more waiting than there are places left, so that
  * neither a client nor a node keeps others out of the queue.
  * Steps: with k stages, the sequences that generate are cut into k even groups, each in a step of its own, so that
  * every stage has one; a group that is in flight is waited for, so that fragments grow together again.  While any
@@ -67,6 +67,7 @@ struct sequence {
 	uint32_t nblocks;
 	uint32_t shared; /* so many of its first blocks are the prefix cache's; the others are its own */
 	uint32_t place;  /* in the queue, from 1; 0: it runs */
+	uint64_t served; /* how many sequences had left when one of its client's last did */
 	bool running, ended;
 };
 

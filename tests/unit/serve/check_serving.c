@@ -313,7 +313,7 @@ END_TEST
 
 /* ---- who waits ----------------------------------------------------------------------------------- */
 
-/* One place, three prompts of one client and one each of two others: none is the third before the others had one. */
+/* One place, three prompts of one client and one each of two others, which come before its second. */
 START_TEST(clients_take_turns) {
 	unsigned order[5], ended = 0;
 	serving_begin(3, 3, 0);
@@ -332,7 +332,7 @@ START_TEST(clients_take_turns) {
 			}
 	}
 	serving_settle();
-	static const unsigned want[] = {0, 1, 3, 4, 2};
+	static const unsigned want[] = {0, 3, 4, 1, 2};
 	for (unsigned i = 0; i < 5; i++)
 		ck_assert_uint_eq(order[i], want[i]);
 	ck_assert_uint_eq(c[0].queued, 0);
