@@ -5,6 +5,7 @@
 #include "daemon/api/control.h"
 #include "daemon/calibration/calibrate.h"
 #include "daemon/calibration/calibrate_request.h"
+#include "daemon/core/log.h"
 #include "daemon/members/link_probe.h"
 #include "daemon/options.h"
 #include "daemon/scrub/scrub.h"
@@ -37,7 +38,7 @@ struct node {
 	bool restart; /* with another key, when everything has been taken down */
 	struct loop *loop;
 	struct members *members;
-	struct loader *loader;
+	struct executor *executor;
 	struct store *store;
 	struct worker *worker;
 	struct serve *serve;
@@ -117,7 +118,7 @@ static const char *rests_not(void *arg, bool asked) {
 	struct node *n = arg;
 	if (n->worker && worker_idle_ns(n->worker) < (asked ? REST_ASKED_NS : REST_NS))
 		return "it is serving";
-	if (n->loader && loader_open(n->loader) > 0)
+	if (n->executor && executor_open(n->executor) > 0)
 		return "it is hashing or packing a model";
 	if (deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory)
 		return "models take the memory that measuring needs";
@@ -223,8 +224,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 	                                                 .busy = rests_not,
 	                                                 .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
-	if (rc == 0 && (rc = loader_create(&n->loader, n->loop)) != 0)
-		snprintf(err, errlen, "cannot start the loader: %s", strerror(-rc));
+	if (rc == 0 && (rc = executor_create(&n->executor, n->loop)) != 0)
+		snprintf(err, errlen, "cannot start the executor: %s", strerror(-rc));
 	if (rc == 0)
 		rc = members_create(&n->members,
 		        &(struct members_config){.loop = n->loop,
@@ -246,7 +247,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = deploy_create(&n->deploy,
 		        &(struct deploy_config){.loop = n->loop,
 		                .members = n->members,
-		                .loader = n->loader,
+		                .executor = n->executor,
 		                .store = n->store,
 		                .memory = o->memory,
 		                .cache = o->cache,
@@ -259,7 +260,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = mend_create(&n->mend,
 		        &(struct mend_config){.loop = n->loop,
 		                .members = n->members,
-		                .loader = n->loader,
+		                .executor = n->executor,
 		                .transfer = deploy_transfer(n->deploy),
 		                .store = n->store,
 		                .cache = o->cache,
@@ -274,7 +275,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = control_create(&n->control,
 		        &(struct control_config){.loop = n->loop,
 		                .serve = n->serve,
-		                .loader = n->loader,
+		                .executor = n->executor,
 		                .measures = n->measure_asks,
 		                .restart = restart,
 		                .arg = n,
@@ -288,7 +289,7 @@ static void end(struct node *n) {
 	measure_stop(n->measure);
 	n->measure = NULL;
 	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
-	loader_destroy(n->loader);
+	executor_destroy(n->executor);
 	if (n->deploy)
 		deploy_watch(n->deploy, NULL, NULL);
 	mend_destroy(n->mend);

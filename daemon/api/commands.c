@@ -583,7 +583,8 @@ static void tokenize(
 	}
 	while (t->nfds < nfds && (t->fds[t->nfds] = dup(fds[t->nfds])) >= 0)
 		t->nfds++;
-	int rc = t->nfds == nfds ? loader_submit(control_loader(c), tokenize_run, tokenize_done, t) : -errno;
+	int rc =
+	        t->nfds == nfds ? executor_submit(control_loader(c), tokenize_run, tokenize_done, t) : -errno;
 	if (rc != 0) {
 		t->rc = rc;
 		snprintf(t->err, sizeof t->err, "%s", strerror(-rc));

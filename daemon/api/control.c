@@ -2,6 +2,7 @@
 #include "daemon/api/control.h"
 #include "common/paths.h"
 #include "daemon/api/commands.h"
+#include "daemon/core/log.h"
 #include "proto/descriptors.h"
 #include <errno.h>
 #include <event2/buffer.h>
@@ -41,7 +42,7 @@ struct control_conn {
 struct control {
 	struct loop *loop;
 	struct serve *serve;
-	struct loader *loader;
+	struct executor *executor;
 	struct measure_asks *measures;
 	void (*restart)(void *arg);
 	void *restart_arg;
@@ -230,8 +231,8 @@ struct serve *control_serve(struct control_conn *c) {
 	return c->control->serve;
 }
 
-struct loader *control_loader(struct control_conn *c) {
-	return c->control->loader;
+struct executor *control_loader(struct control_conn *c) {
+	return c->control->executor;
 }
 
 struct measure_asks *control_measures(struct control_conn *c) {
@@ -481,7 +482,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 		goto error;
 	ctl->loop = cfg->loop;
 	ctl->serve = cfg->serve;
-	ctl->loader = cfg->loader;
+	ctl->executor = cfg->executor;
 	ctl->measures = cfg->measures;
 	ctl->restart = cfg->restart;
 	ctl->restart_arg = cfg->arg;

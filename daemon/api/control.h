@@ -26,7 +26,7 @@ struct measure_asks;
 struct control_config {
 	struct loop *loop; /* borrowed, as all here */
 	struct serve *serve;
-	struct loader *loader;
+	struct executor *executor;
 	struct measure_asks *measures;
 	void (*restart)(
 	        void *arg); /* this daemon is to end, and to start anew with what its folder has then */
@@ -41,7 +41,7 @@ void control_destroy(struct control *c); /* NULL allowed */
 
 /* For commands.c: answers to the command of a connection. */
 struct serve *control_serve(struct control_conn *c);
-struct loader *control_loader(struct control_conn *c);
+struct executor *control_loader(struct control_conn *c);
 struct measure_asks *control_measures(struct control_conn *c);
 /* Whose connection it is: the same for all of one user of this machine, never 0. */
 uint64_t control_client(const struct control_conn *c);

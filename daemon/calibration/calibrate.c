@@ -11,6 +11,7 @@
 
 #include "daemon/calibration/calibration_file.h"
 #include "daemon/calibration/disk.h"
+#include "daemon/core/log.h"
 #include "kernels/thread.h"
 
 #include <errno.h>

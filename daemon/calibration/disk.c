@@ -1,6 +1,7 @@
 /* disk: see disk.h.  The file is what a feed takes for the weights of some layers, each with two groups of GROUP bytes. */
 #include "daemon/calibration/disk.h"
 
+#include "daemon/core/log.h"
 #include "daemon/core/loop.h"
 #include "shard/forward/weight_stream.h"
 #include "shard/store/durable.h"

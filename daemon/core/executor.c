@@ -3,7 +3,7 @@
  * Owns: its thread, the queue of jobs that wait and the list of those that have run.  One call into the loop is
  * under way at most; it hands back all that have run since, so that the loop is not woken for each.
  * Invariant: every accepted job's `done` is called exactly once, on the loop's thread, in the order of submission.
- * Threads: run() here is the loader's own; the rest is the loop's. */
+ * Threads: run() here is the executor's own; the rest is the loop's. */
 #include "daemon/core/executor.h"
 
 #include "kernels/thread.h"
@@ -15,7 +15,7 @@
 
 struct job {
 	loop_fn *run;
-	loader_done_fn *done;
+	executor_done_fn *done;
 	void *arg;
 	struct job *next;
 };
@@ -24,12 +24,12 @@ struct list {
 	struct job *head, **tail;
 };
 
-/* What the loop is handed: outlives the loader when a call is still in the mailbox. */
+/* What the loop is handed: outlives the executor when a call is still in the mailbox. */
 struct bell {
-	struct loader *ld; /* NULL: the loader has gone */
+	struct executor *ld; /* NULL: the executor has gone */
 };
 
-struct loader {
+struct executor {
 	struct loop *loop; /* borrowed */
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -73,12 +73,12 @@ static void hand_back(struct list *l, bool cancelled) {
 /* On the loop: everything that has run since the bell was rung. */
 static void answer(void *arg) {
 	struct bell *b = arg;
-	struct loader *ld = b->ld;
+	struct executor *ld = b->ld;
 	if (!ld) {
 		free(b);
 		return;
 	}
-	/* one at a time: a done may destroy the loader, and later ones must still be found by it */
+	/* one at a time: a done may destroy the executor, and later ones must still be found by it */
 	for (;;) {
 		pthread_mutex_lock(&ld->lock);
 		struct job *j = list_pop(&ld->ran);
@@ -87,7 +87,7 @@ static void answer(void *arg) {
 		pthread_mutex_unlock(&ld->lock);
 		if (!j)
 			return;
-		loader_done_fn *done = j->done;
+		executor_done_fn *done = j->done;
 		void *what = j->arg;
 		free(j);
 		ld->open--;
@@ -101,7 +101,7 @@ static void answer(void *arg) {
 }
 
 static void *run(void *arg) {
-	struct loader *ld = arg;
+	struct executor *ld = arg;
 	pthread_mutex_lock(&ld->lock);
 	for (;;) {
 		while (!ld->stop && !ld->waiting.head)
@@ -128,8 +128,8 @@ static void *run(void *arg) {
 	return NULL;
 }
 
-int loader_create(struct loader **out, struct loop *l) {
-	struct loader *ld = calloc(1, sizeof *ld);
+int executor_create(struct executor **out, struct loop *l) {
+	struct executor *ld = calloc(1, sizeof *ld);
 	struct bell *b = calloc(1, sizeof *b);
 	if (!ld || !b) {
 		free(ld);
@@ -155,7 +155,7 @@ int loader_create(struct loader **out, struct loop *l) {
 	return 0;
 }
 
-void loader_destroy(struct loader *ld) {
+void executor_destroy(struct executor *ld) {
 	if (!ld)
 		return;
 	pthread_mutex_lock(&ld->lock);
@@ -174,7 +174,7 @@ void loader_destroy(struct loader *ld) {
 	free(ld);
 }
 
-int loader_submit(struct loader *ld, loop_fn *fn, loader_done_fn *done, void *arg) {
+int executor_submit(struct executor *ld, loop_fn *fn, executor_done_fn *done, void *arg) {
 	struct job *j = malloc(sizeof *j);
 	if (!j)
 		return -ENOMEM;
@@ -196,6 +196,6 @@ int loader_submit(struct loader *ld, loop_fn *fn, loader_done_fn *done, void *ar
 	return 0;
 }
 
-unsigned loader_open(const struct loader *ld) {
+unsigned executor_open(const struct executor *ld) {
 	return ld->open;
 }

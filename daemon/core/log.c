@@ -7,6 +7,7 @@
  * Threads: any; one lock. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/core/loop.h"
 #include <pthread.h>
 #include <stdarg.h>
@@ -37,14 +38,14 @@ struct allowance {
 static struct {
 	pthread_mutex_t lock;
 	struct allowance ours, others;
-	enum loop_level most; /* set before threads start */
-	bool timed;           /* the same */
+	enum log_level most; /* set before threads start */
+	bool timed;          /* the same */
 } log_state = {.lock = PTHREAD_MUTEX_INITIALIZER,
         .ours = {.what = "lines", .tokens = BURST},
         .others = {.what = "lines about what others did", .tokens = BURST},
         .most = LOG_LINE_INFO};
 
-void log_up_to(enum loop_level most) {
+void log_up_to(enum log_level most) {
 	log_state.most = most;
 }
 
@@ -97,7 +98,7 @@ static void line_print(const char *level, const char *text, unsigned repeats) {
 	fprintf(stderr, "%s%s: %s%s\n", stamp, level, text, more);
 }
 
-static void log_say(struct allowance *a, enum loop_level level, const char *fmt, va_list ap) {
+static void log_say(struct allowance *a, enum log_level level, const char *fmt, va_list ap) {
 	static const char *const names[] = {"error", "warning", "info", "debug"};
 	char text[1024];
 	if (level > log_state.most && !getenv("CARAVAN_DEBUG"))
@@ -140,14 +141,14 @@ static void log_say(struct allowance *a, enum loop_level level, const char *fmt,
 	pthread_mutex_unlock(&log_state.lock);
 }
 
-void log_line(enum loop_level level, const char *fmt, ...) {
+void log_line(enum log_level level, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
 	log_say(&log_state.ours, level, fmt, ap);
 	va_end(ap);
 }
 
-void log_others(enum loop_level level, const char *fmt, ...) {
+void log_others(enum log_level level, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
 	log_say(&log_state.others, level, fmt, ap);

@@ -6,6 +6,7 @@
  * takes part in ours any more: then they took us for gone, and one of them took over.  News that a model serves is acknowledged when its vocabulary is here,
  * so that whoever was told can take prompts.
  * Threads: the loop. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
 #include <errno.h>

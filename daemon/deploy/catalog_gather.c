@@ -6,6 +6,7 @@
  * is counted, never believed for more: whoever fetches checks hashes.
  * Threads: the loop, but for what says reader. */
 #include "common/paths.h"
+#include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"
 
@@ -93,7 +94,7 @@ void catalog_note(struct model *m) {
 	snprintf(r->m.name, sizeof r->m.name, "%s", m->plan->model);
 	catalog_describe(&r->m, m->manifest);
 	/* where names are listed and removed too, so that a removal that is asked for later comes later */
-	if (loader_submit(transfer_reader(d->transfer), record_run, record_done, r))
+	if (executor_submit(transfer_reader(d->transfer), record_run, record_done, r))
 		free(r);
 }
 
@@ -200,7 +201,7 @@ static int list_ours(struct deploy *d, const struct peers_from *from, struct gat
 		k->from = *from;
 	k->next = d->listings;
 	d->listings = k;
-	int rc = loader_submit(transfer_reader(d->transfer), listing_run, listing_done, k);
+	int rc = executor_submit(transfer_reader(d->transfer), listing_run, listing_done, k);
 	if (rc) {
 		d->listings = k->next;
 		free(k);

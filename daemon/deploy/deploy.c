@@ -1,6 +1,7 @@
 /* deploy: the public face, the table of models, and what follows when nodes come and go.
  *
  * Threads: the loop. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
 #include <errno.h>
@@ -491,7 +492,7 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 		deploy_destroy(d);
 		return rc;
 	}
-	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->loader, c->store)) < 0 ||
+	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->executor, c->store)) < 0 ||
 	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
 	        (rc = keep_init(d)) < 0 || (rc = compare_init(d)) < 0 || (rc = load_init(d)) < 0 ||
 	        (rc = news_init(d)) < 0 || (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 ||

@@ -2,7 +2,7 @@
  *
  * Owns: the plans that this node knows (its own models' and the others'), its open slices, imports of files
  * being loaded.  Knows nothing of steps: what a mapped slice is used for is decided by the hooks.
- * Threads: the loop; disk work goes to the loader. */
+ * Threads: the loop; disk work goes to the executor. */
 #ifndef DAEMON_DEPLOY_DEPLOY_H
 #define DAEMON_DEPLOY_DEPLOY_H
 #include "daemon/core/executor.h"
@@ -54,7 +54,7 @@ struct deploy_hooks {
 struct deploy_config {
 	struct loop *loop; /* borrowed, as all here */
 	struct members *members;
-	struct loader *loader;
+	struct executor *executor;
 	struct store *store;
 	uint64_t memory;       /* allowed to weights, KV and buffers together */
 	uint64_t cache;        /* that the store may take on disk; 0: no bound */
@@ -66,7 +66,7 @@ struct deploy_config {
 };
 
 int deploy_create(struct deploy **out, const struct deploy_config *c, char *err, size_t errlen);
-/* Calls no hooks.  The loader is destroyed before, since its jobs refer to us; members, store and loop after. */
+/* Calls no hooks.  The executor is destroyed before, since its jobs refer to us; members, store and loop after. */
 void deploy_destroy(struct deploy *d); /* NULL allowed */
 
 struct deploy_load {

@@ -237,7 +237,7 @@ void room_tick(struct deploy *d);
 
 /* deploy_state.c */
 int state_read(struct deploy *d, char *err, size_t errlen);
-/* Loader: makes sure that this counter is never used again, whatever happens. */
+/* Executor: makes sure that this counter is never used again, whatever happens. */
 int state_write_epoch(const char *dir, uint64_t counter);
 void state_save_plans(struct deploy *d); /* of all models but those being loaded */
 

@@ -35,7 +35,7 @@ void room_tick(struct deploy *d) {
 		return;
 	d->room_ns = now;
 	r->d = d;
-	d->room_looks = loader_submit(transfer_reader(d->transfer), room_run, room_done, r) == 0;
+	d->room_looks = executor_submit(transfer_reader(d->transfer), room_run, room_done, r) == 0;
 	if (!d->room_looks)
 		free(r);
 }

@@ -6,6 +6,7 @@
  * the plan knows, and has the memory that its last heartbeat spoke of.
  * Threads: the loop, but for what says reader: one that is never busy for long, so that a node that hashes another
  * model answers too. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/load.h"
 
 #include <stdio.h>
@@ -147,7 +148,7 @@ static void on_look(
 	k->file = transfer_has_file(d->transfer, &k->manifest);
 	k->next = d->looks;
 	d->looks = k;
-	if (loader_submit(transfer_reader(d->transfer), look_run, look_done, k))
+	if (executor_submit(transfer_reader(d->transfer), look_run, look_done, k))
 		look_done(k, false); /* it holds nothing, then */
 }
 

@@ -4,10 +4,11 @@
  * comes next; whatever is not in the table is late news of something that has ended, and ignored.
  * Invariants: a load that ends in failure has torn down everything on every stage, told the others, and says so
  * once; an epoch is used once, whatever happens: its counter is on disk before anybody hears of it.
- * Threads: the loop; the file is read, and the plan is searched, on the loader (deploy_import.c). */
+ * Threads: the loop; the file is read, and the plan is searched, on the executor (deploy_import.c). */
 #include "daemon/deploy/load.h"
 
 #include "common/size.h"
+#include "daemon/core/log.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -269,7 +270,7 @@ void load_learnt(struct load *l, const char *error) {
 	}
 }
 
-/* Loader. */
+/* Executor. */
 static void ends_run(void *arg) {
 	struct load *l = arg;
 	l->rc = slice_create(
@@ -302,7 +303,7 @@ static void ends_fetched(void *arg, const char *error, uint64_t moved) {
 	}
 	load_hold(l);
 	l->mapping = model_ref(l->m);
-	if (loader_submit(l->d->c.loader, ends_run, ends_done, l)) {
+	if (executor_submit(l->d->c.executor, ends_run, ends_done, l)) {
 		model_unref(l->m);
 		load_release(l);
 		load_fail(l, "no memory");

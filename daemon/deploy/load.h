@@ -89,7 +89,7 @@ struct load {
 	struct import *im;             /* offered to transfer, which owns it */
 	struct manifest *own;          /* the manifest, where there is no import */
 	const struct manifest *manifest;
-	atomic_ullong hashed, size; /* the loader says how far it is */
+	atomic_ullong hashed, size; /* the executor says how far it is */
 	atomic_bool stop;
 	struct loop_timer *timer;
 	uint64_t since_ns;
@@ -110,7 +110,7 @@ struct load {
 	struct slice *ends;
 	struct slice *mapped;  /* the job's result until it is taken over as `ends` */
 	struct model *mapping; /* a reference of the job that maps the ends */
-	/* of the job at the loader */
+	/* of the job at the executor */
 	int rc;
 	char err[512];
 	struct load *next;

@@ -1,9 +1,10 @@
 /* load_import: the beginning of a load: the file, who may take part, the plan, the number of its epoch.
- * Threads: the loop, but for what says loader. */
+ * Threads: the loop, but for what says executor. */
 #include "daemon/deploy/load.h"
 
 #include "common/paths.h"
 #include "daemon/calibration/disk.h"
+#include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/plan/shapes.h"
 #include "proto/descriptors.h"
@@ -22,7 +23,7 @@
 
 /* ---- the file ---- */
 
-/* Loader. */
+/* Executor. */
 static int hashing(void *arg, uint64_t done, uint64_t total) {
 	struct load *l = arg;
 	atomic_store(&l->hashed, done);
@@ -30,7 +31,7 @@ static int hashing(void *arg, uint64_t done, uint64_t total) {
 	return atomic_load(&l->stop);
 }
 
-/* Loader. */
+/* Executor. */
 static void import_run(void *arg) {
 	struct load *l = arg;
 	l->rc = import_open(&l->im, l->fds, l->nfds, l->file, &l->how, store_names_dir(l->d->c.store),
@@ -89,7 +90,7 @@ void load_hash(struct load *l) {
 	l->plan = NULL;
 	load_hold(l);
 	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, show_hashing, l);
-	if (!l->timer || loader_submit(l->d->c.loader, import_run, import_done, l)) {
+	if (!l->timer || executor_submit(l->d->c.executor, import_run, import_done, l)) {
 		load_release(l);
 		load_fail(l, "no memory");
 	}
@@ -178,7 +179,7 @@ static void known_fetched(void *arg, const char *error, uint64_t moved) {
 	if (error) {
 		load_fail(l, "%s", error);
 		load_release(l);
-	} else if (loader_submit(transfer_reader(l->d->transfer), known_run, shape_done, l)) {
+	} else if (executor_submit(transfer_reader(l->d->transfer), known_run, shape_done, l)) {
 		load_fail(l, "no memory");
 		load_release(l);
 	}
@@ -340,7 +341,7 @@ int load_begin(struct load *l) {
 		return known_find(l);
 	load_hold(l);
 	/* a node that hashes another model answers too */
-	int rc = loader_submit(transfer_reader(l->d->transfer), shape_run, shape_done, l);
+	int rc = executor_submit(transfer_reader(l->d->transfer), shape_run, shape_done, l);
 	if (rc)
 		l->refs--;
 	return rc;
@@ -685,7 +686,7 @@ static double hash_rate(void) {
 	return best;
 }
 
-/* Loader; reader for advice. */
+/* Executor; reader for advice. */
 static void plan_run(void *arg) {
 	struct load *l = arg;
 	l->max_rows = planner_rows(l->max_rows, l->manifest->hp.dim);
@@ -806,7 +807,8 @@ void load_plan(struct load *l) {
 	}
 	*memory -= l->reserved < *memory ? l->reserved : *memory;
 	load_hold(l);
-	if (loader_submit(l->advises ? transfer_reader(d->transfer) : d->c.loader, plan_run, plan_done, l)) {
+	if (executor_submit(
+	            l->advises ? transfer_reader(d->transfer) : d->c.executor, plan_run, plan_done, l)) {
 		load_release(l);
 		load_fail(l, "no memory");
 	}
@@ -814,7 +816,7 @@ void load_plan(struct load *l) {
 
 /* ---- the number of its epoch ---- */
 
-/* Loader.  What a model is made of goes into the store here, and no sooner, so that a load that comes to nothing leaves
+/* Executor.  What a model is made of goes into the store here, and no sooner, so that a load that comes to nothing leaves
  * nothing behind. */
 static int keep_blobs(struct load *l) {
 	const struct manifest *m = l->im ? import_manifest(l->im) : NULL;
@@ -830,7 +832,7 @@ static int keep_blobs(struct load *l) {
 	return rc;
 }
 
-/* Loader. */
+/* Executor. */
 static void number_run(void *arg) {
 	struct load *l = arg;
 	l->rc = l->d->c.state_dir ? state_write_epoch(l->d->c.state_dir, l->plan->epoch->counter) : 0;
@@ -855,7 +857,7 @@ static void number_done(void *arg, bool cancelled) {
 void load_number(struct load *l) {
 	l->plan->epoch->counter = ++l->d->counter;
 	load_hold(l);
-	if (loader_submit(l->d->c.loader, number_run, number_done, l)) {
+	if (executor_submit(l->d->c.executor, number_run, number_done, l)) {
 		load_release(l);
 		load_fail(l, "no memory");
 	}

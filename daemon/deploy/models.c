@@ -2,8 +2,9 @@
  *
  * Invariants: a plan never changes: a new epoch is a new model, and the old one goes first.  A model that is listed
  * holds its name in the table; one that has gone lingers for a while, since steps may still be in the lanes, and is
- * freed on the loader (unmapping is slow).
- * Threads: the loop, but for what says loader. */
+ * freed on the executor (unmapping is slow).
+ * Threads: the loop, but for what says executor. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
 #include <errno.h>
@@ -240,7 +241,7 @@ static struct content_id content_of(ProtobufCBinaryData b) {
 	return id;
 }
 
-/* Loader. */
+/* Executor. */
 static void read_run(void *arg) {
 	struct reading *r = arg;
 	const Caravan__Plan *plan = r->m->plan;
@@ -326,7 +327,7 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 	struct reading *r = calloc(1, sizeof *r);
 	if (r) {
 		r->m = model_ref(m);
-		if (loader_submit(m->d->c.loader, read_run, read_done, r) == 0)
+		if (executor_submit(m->d->c.executor, read_run, read_done, r) == 0)
 			return;
 		model_unref(m);
 		free(r);

@@ -4,7 +4,7 @@
  * charged, from the manifest and not from what the coordinator believes; its tensors are fetched; it is mapped; the
  * storey above opens it.  While that goes on the coordinator hears how far it is, twice a second.  Whatever fails is
  * a Refused with a sentence, and the model is gone here.
- * Threads: the loop, but for what says loader. */
+ * Threads: the loop, but for what says executor. */
 #include "daemon/deploy/deploy_internal.h"
 
 #include "common/size.h"
@@ -132,7 +132,7 @@ static void ready(struct stage *st, uint64_t weights) {
 	peers_answer(st->m->d->peers, &st->from, &env, NULL);
 }
 
-/* Loader. */
+/* Executor. */
 static void map_run(void *arg) {
 	struct mapping *map = arg;
 	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
@@ -182,7 +182,7 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 		        .first = st->at->first,
 		        .last = st->at->last,
 		        .room = st->at->room};
-		if (loader_submit(m->d->c.loader, map_run, map_done, map) == 0)
+		if (executor_submit(m->d->c.executor, map_run, map_done, map) == 0)
 			return;
 		model_unref(m);
 		free(map);

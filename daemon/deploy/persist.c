@@ -3,7 +3,8 @@
  * Owns: STATE/epoch, the highest counter of an epoch that this node used, and STATE/plans, the plans that it knows, its
  * own and the others': news as the wire has them, each behind its length, read back through the wire's door.  Both are
  * rewritten whole.  So a node that was restarted can bring back a model whose coordinator is gone for good.
- * Threads: reading at the start, on the loop; writing on the loader. */
+ * Threads: reading at the start, on the loop; writing on the executor. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 #include "shard/store/durable.h"
 
@@ -105,7 +106,7 @@ void state_save_plans(struct deploy *d) {
 			rc = append(s, m);
 	}
 	if (rc == 0)
-		rc = loader_submit(d->c.loader, save_run, save_done, s);
+		rc = executor_submit(d->c.executor, save_run, save_done, s);
 	if (rc == 0)
 		return;
 	log_line(LOG_LINE_WARN, "%s/plans: %s", d->c.state_dir, strerror(-rc));

@@ -8,6 +8,7 @@
  * Invariants: only its own coordinator takes a plan away, by a list that it is not in; a node that is out of reach takes
  * nothing away.  Nodes that speak an older protocol are not asked, and nothing follows from that.
  * Threads: the loop. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/load.h"
 
 #include <errno.h>

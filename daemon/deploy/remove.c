@@ -4,6 +4,7 @@
  * Invariants: a model that this node knows as loaded or loading is not touched, nor content that another model needs or that a
  * program has open.  What was just unloaded may be mapped for a moment: it is tried again before it is called in use.
  * Threads: the loop, but for what says reader. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"
 
@@ -98,7 +99,7 @@ static void removing_run(void *arg) {
 static void removing_done(void *arg, bool cancelled);
 
 static int submit(struct removing *k) {
-	return loader_submit(transfer_reader(k->d->transfer), removing_run, removing_done, k);
+	return executor_submit(transfer_reader(k->d->transfer), removing_run, removing_done, k);
 }
 
 static void finish(struct removing *k) {

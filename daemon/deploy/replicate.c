@@ -6,6 +6,7 @@
  * last look found.
  * Owns: what is known of each node's disk, for each model of ours.
  * Threads: the loop. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
 #include <stdarg.h>

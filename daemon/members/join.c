@@ -7,6 +7,7 @@
  * Threads: the loop. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/members/address.h"
 #include "daemon/members/members_internal.h"
 #include <errno.h>

@@ -6,6 +6,7 @@
  * Threads: the loop; renew_run alone is the executor's. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/members/members_internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -66,7 +67,7 @@ int members_leave(struct members *m, members_done_fn *done, void *arg, char *err
 	}
 	m->leave.done = done;
 	m->leave.arg = arg;
-	int rc = loader_submit(m->save.executor, renew_run, renew_done, m);
+	int rc = executor_submit(m->save.executor, renew_run, renew_done, m);
 	if (rc) {
 		m->leave.done = NULL;
 		snprintf(err, errlen, "cannot leave: %s", strerror(-rc));

@@ -33,7 +33,7 @@ struct members {
 	uint64_t look_ns; /* when our addresses are read again, after they could not be; 0: they could */
 	bool news_due;    /* somebody's queue was full: tell the roster again */
 	struct {
-		struct loader *executor;
+		struct executor *executor;
 		uint64_t version, written; /* of the roster: as it is, and as the disk has it */
 		bool busy, ending;
 		bool gone; /* the folder has another key: the roster is nobody's */

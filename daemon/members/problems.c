@@ -3,6 +3,7 @@
  * Threads: the loop. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/members/members_internal.h"
 #include <stdio.h>
 #include <string.h>

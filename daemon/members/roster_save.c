@@ -7,6 +7,7 @@
  * Threads: the loop; write_run alone is the executor's. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/members/members_internal.h"
 #include "shard/store/durable.h"
 #include <errno.h>
@@ -110,7 +111,7 @@ static void save_begin(struct members *m) {
 	if (rc == 0) {
 		w->m = m;
 		w->version = m->save.version;
-		rc = loader_submit(m->save.executor, write_run, write_done, w);
+		rc = executor_submit(m->save.executor, write_run, write_done, w);
 	}
 	m->save.busy = rc == 0;
 	if (rc) {
@@ -144,7 +145,7 @@ void members_saved(struct members *m, members_saved_fn *fn, void *arg) {
 }
 
 int members_save_init(struct members *m, char *err, size_t errlen) {
-	int rc = m->state_dir ? loader_create(&m->save.executor, m->config.loop) : 0;
+	int rc = m->state_dir ? executor_create(&m->save.executor, m->config.loop) : 0;
 	if (rc)
 		snprintf(err, errlen, "cannot start a thread: %s", strerror(-rc));
 	return rc;
@@ -157,7 +158,7 @@ void members_save_end(struct members *m) {
 	loop_timer_stop(m->save.again);
 	m->save.again = NULL;
 	m->save.ending = true;
-	loader_destroy(m->save.executor);
+	executor_destroy(m->save.executor);
 	m->save.executor = NULL;
 	if (m->save.written != m->save.version && !m->save.gone) {
 		if (roster_save(&m->roster, m->state_dir, err, sizeof err) == 0)

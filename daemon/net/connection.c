@@ -1,6 +1,7 @@
 /* connection: see connection.h. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/net/connection.h"
 #include "daemon/net/msg.h"
 #include "daemon/net/resolver.h"

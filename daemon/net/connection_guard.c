@@ -1,6 +1,7 @@
 /* connection_guard: see connection_guard.h. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/net/connection_guard.h"
 #include <errno.h>
 #include <inttypes.h>

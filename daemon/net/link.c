@@ -1,6 +1,7 @@
 /* link: see link.h.  The states of a lane are a table; what is not in it is a loss. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/net/connection.h"
 #include "daemon/net/handshake.h"
 #include "daemon/net/link.h"

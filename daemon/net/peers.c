@@ -1,6 +1,7 @@
 /* peers: see peers.h.  The links by node, the messages to ourselves, and who handles which message. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/net/join_client.h"
 #include "daemon/net/link.h"
 #include "daemon/net/peers.h"

@@ -1,6 +1,7 @@
 /* router: see router.h.  A message passes the roster, the door and the order of its link, in this order. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/net/handshake.h"
 #include "daemon/net/msg.h"
 #include "daemon/net/router.h"

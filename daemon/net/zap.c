@@ -1,6 +1,7 @@
 /* zap: see zap.h. */
 #include "config.h"
 
+#include "daemon/core/log.h"
 #include "daemon/net/zap.h"
 #include "daemon/net/zmq_socket.h"
 #include "daemon/net/zmq_watch.h"

@@ -2,6 +2,7 @@
 #include "daemon/scrub/scrub.h"
 
 #include "common/size.h"
+#include "daemon/core/log.h"
 #include "kernels/thread.h"
 #include "shard/model/manifest.h"
 #include "shard/store/store.h"
@@ -266,7 +267,7 @@ static void forget(struct lost *l) {
 	free(l);
 }
 
-/* Loader. */
+/* Executor. */
 static void renew_run(void *arg) {
 	struct lost *l = arg;
 	l->rc = store_renew_tensor(l->m->c.store, &l->id);
@@ -293,7 +294,7 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 	(void)moved;
 	l->fetch = NULL;
 	if (!error) {
-		l->at_loader = loader_submit(l->m->c.loader, renew_run, renew_done, l) == 0;
+		l->at_loader = executor_submit(l->m->c.executor, renew_run, renew_done, l) == 0;
 		return;
 	}
 	if (!l->told)

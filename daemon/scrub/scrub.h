@@ -20,7 +20,7 @@ struct manifest;
 struct mend_config {
 	struct loop *loop;
 	struct members *members;
-	struct loader *loader;
+	struct executor *executor;
 	struct transfer *transfer;
 	struct store *store;
 	uint64_t cache; /* bytes that the store may take; 0: as many as the disk has */
@@ -34,7 +34,7 @@ struct mend;
 int mend_create(struct mend **out, const struct mend_config *c, char *err, size_t errlen);
 /* The models that the cluster knows, or their manifests, are others than before: looks anew what they need. */
 void mend_models_changed(struct mend *m);
-/* After the loader, before the transfer. NULL allowed. */
+/* After the executor, before the transfer. NULL allowed. */
 void mend_destroy(struct mend *m);
 
 #endif

@@ -1,13 +1,13 @@
 /* fetch: the side that pulls: what is wanted, piece by piece, into the store.
  *
  * A fetch has items (blobs, tensors).  A few are open at a time; an open item has parcels (a blob, a tensor's
- * record, a chunk), each of which comes from one source in pieces and goes to the loader whole, where its hash is
+ * record, a chunk), each of which comes from one source in pieces and goes to the executor whole, where its hash is
  * checked and it is packed into the store; from then on it is passed on to others, and not fetched again, whatever
- * becomes of the rest.  A tensor of a file that is being loaded here has no parcels: the loader packs it straight from
+ * becomes of the rest.  A tensor of a file that is being loaded here has no parcels: the executor packs it straight from
  * the file, a chunk a job.
  * Invariant: what a source sent is forgotten when the source is given up, but for parcels that are whole: their
- * hash decides.  A fetch outlives its end until the loader has returned all its work.
- * Threads: the loop, but for what says loader. */
+ * hash decides.  A fetch outlives its end until the executor has returned all its work.
+ * Threads: the loop, but for what says executor. */
 #include "daemon/transfer/fetch.h"
 #include "proto/descriptors.h"
 
@@ -38,13 +38,13 @@ static void submit(struct fetch *f, enum work_kind kind, struct item *it, struct
 		w->parcel = p;
 		w->chunk = chunk;
 		f->work++;
-		int rc = loader_submit(f->t->loader, fetch_work, work_done, w);
+		int rc = executor_submit(f->t->executor, fetch_work, work_done, w);
 		if (rc == 0)
 			return;
 		f->work--;
 		free(w);
 	}
-	end(f, "%s: no memory for the loader's work", f->subject);
+	end(f, "%s: no memory for the executor's work", f->subject);
 }
 
 static void item_finished(struct fetch *f, struct item *it) {
@@ -219,7 +219,7 @@ static void fetch_free(struct fetch *f) {
 	free(f);
 }
 
-/* Writers that are open leave their files on the loader's thread. */
+/* Writers that are open leave their files on the executor's thread. */
 static void reap(struct fetch *f) {
 	struct work *w = calloc(1, sizeof *w);
 	f->reaping = true;
@@ -227,7 +227,7 @@ static void reap(struct fetch *f) {
 		w->kind = WORK_REAP;
 		w->f = f;
 		f->work++;
-		if (loader_submit(f->t->loader, fetch_work, work_done, w) == 0)
+		if (executor_submit(f->t->executor, fetch_work, work_done, w) == 0)
 			return;
 		f->work--;
 		free(w);
@@ -294,7 +294,7 @@ static void count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
 	it->written++;
 }
 
-/* The next thing that the loader does for an open tensor, but for what the network brings. */
+/* The next thing that the executor does for an open tensor, but for what the network brings. */
 static void go_on(struct fetch *f, struct item *it) {
 	uint32_t chunk;
 	if (it->written == it->record.chunks) {
@@ -547,7 +547,7 @@ int fetch_init(struct transfer *t) {
 }
 
 void fetch_clear(struct transfer *t) {
-	while (t->fetches) /* the loader has gone: nothing of theirs is at work */
+	while (t->fetches) /* the executor has gone: nothing of theirs is at work */
 		fetch_free(t->fetches);
 	while (t->pieces)
 		piece_drop(&t->pieces);

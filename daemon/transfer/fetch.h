@@ -44,7 +44,7 @@ struct parcel {
 	size_t source;              /* NOBODY: to be chosen */
 	bool named;                 /* its source was, by another, which has just given it this chunk */
 	bool insist;                /* it is not to be had elsewhere */
-	bool whole;                 /* at the loader */
+	bool whole;                 /* at the executor */
 	uint64_t since_ns;          /* its source was chosen, or sent some of it */
 	struct parcel *next;
 };
@@ -61,7 +61,7 @@ struct piece {
 
 enum work_kind { WORK_LOOK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
 
-/* What the loader does for a fetch. */
+/* What the executor does for a fetch. */
 struct work {
 	enum work_kind kind;
 	struct fetch *f;
@@ -81,9 +81,9 @@ struct fetch {
 	size_t nsources, given; /* those that it was given come first, then those that were named */
 	struct parcel *parcels;
 	size_t nparcels, nchunks;
-	unsigned work; /* at the loader */
+	unsigned work; /* at the executor */
 	bool looked, ended, told;
-	bool reaping;      /* nothing more goes to the loader: freed when it has returned what it has */
+	bool reaping;      /* nothing more goes to the executor: freed when it has returned what it has */
 	bool blocked;      /* the last send found no link or no room */
 	bool spare, alone; /* as asked for */
 	uint32_t silent_ms;
@@ -116,7 +116,7 @@ struct lane *lane_of(struct transfer *t, const struct node_id *node); /* NULL: n
 /* Whether so many bytes that nobody waits for may be moved now. */
 bool spare_take(struct transfer *t, uint64_t bytes);
 bool lane_full(const struct lane *l, uint32_t more);
-void fetch_work(void *arg); /* loader: a struct work */
+void fetch_work(void *arg); /* executor: a struct work */
 void piece_drop(struct piece **at);
 struct piece **piece_at(struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
 /* Forgets the pieces that are under way for a parcel (NULL: for all of the fetch). */

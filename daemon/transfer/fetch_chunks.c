@@ -1,6 +1,6 @@
-/* fetch_chunks: the hands of a fetch: what the loader does for it, pieces in flight, parcels.
+/* fetch_chunks: the hands of a fetch: what the executor does for it, pieces in flight, parcels.
  *
- * Threads: the loop, but for what says loader. */
+ * Threads: the loop, but for what says executor. */
 #include "daemon/transfer/fetch.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 #define SPARE_MS 100   /* an allowance is for so long */
 #define LANE_PIECES 12 /* in flight at one node: fewer than it takes of us */
 
-/* ---- the loader's part ---- */
+/* ---- the executor's part ---- */
 
 static void work_open(struct work *w) {
 	struct item *it = w->item;

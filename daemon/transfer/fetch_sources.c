@@ -6,6 +6,7 @@
  * A source may name another node, which has just been given a chunk: it is asked there, and from a source again if
  * nothing comes of it.
  * Threads: the loop. */
+#include "daemon/core/log.h"
 #include "daemon/transfer/fetch.h"
 
 #include <errno.h>

@@ -7,6 +7,7 @@
  * user's, who may take it away.
  * Invariant: a file is opened only while its key is the one that its names were found under.
  * Threads: the loop, but for what says thread. */
+#include "daemon/core/log.h"
 #include "daemon/transfer/transfer_internal.h"
 #include "shard/gguf/gguf.h"
 #include "shard/import/names.h"
@@ -48,7 +49,7 @@ struct file {
 struct folder {
 	struct transfer *t;
 	char *dir;
-	struct loader *thread;
+	struct executor *thread;
 	struct loop_timer *tick;
 	struct file *files;
 	bool scanning;
@@ -295,7 +296,7 @@ static void scan(struct folder *fo) {
 		s->known = k;
 	}
 	fo->scanning = true;
-	if (loader_submit(fo->thread, scan_run, scan_done, s)) {
+	if (executor_submit(fo->thread, scan_run, scan_done, s)) {
 		fo->scanning = false;
 		list_free(s->known);
 		free(s);
@@ -386,7 +387,7 @@ bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor) 
 			return false;
 		o->fo = fo;
 		o->f = f;
-		if (loader_submit(t->reader, open_run, open_done, o)) {
+		if (executor_submit(t->reader, open_run, open_done, o)) {
 			free(o);
 			return false;
 		}
@@ -421,7 +422,7 @@ int transfer_models(struct transfer *t, const char *dir) {
 	fo->t = t;
 	fo->dir = strdup(dir);
 	fo->tick = loop_timer_start(t->loop, TICK_MS, true, tick, fo);
-	int rc = fo->dir && fo->tick ? loader_create(&fo->thread, t->loop) : -ENOMEM;
+	int rc = fo->dir && fo->tick ? executor_create(&fo->thread, t->loop) : -ENOMEM;
 	if (rc == 0)
 		scan(fo);
 	return rc;
@@ -431,7 +432,7 @@ void folder_destroy(struct folder *fo) {
 	if (!fo)
 		return;
 	atomic_store(&fo->stop, true);
-	loader_destroy(fo->thread);
+	executor_destroy(fo->thread);
 	loop_timer_stop(fo->tick);
 	list_free(fo->files);
 	free(fo->dir);

@@ -1,6 +1,6 @@
 /* serve_content: the side that serves other nodes.
  *
- * A request for a piece is looked up by the reader (a loader of our own): in a file being loaded, in what a fetch is
+ * A request for a piece is looked up by the reader (an executor of our own): in a file being loaded, in what a fetch is
  * writing, else in the store; what had to be unpacked is kept for the pieces that follow.  A chunk that a fetch has asked
  * for and not got yet is waited for.  Who asks for a chunk and passes on what it gets is sent to the node that was
  * last given it, if that was a moment ago: so that of several nodes that need the same content each is given another part
@@ -207,7 +207,7 @@ static void answer_elsewhere(struct serving *q, const struct node_id *node) {
 
 static void submit(struct serving *q) {
 	q->waits = false;
-	if (loader_submit(q->t->reader, serving_run, serving_done, q)) {
+	if (executor_submit(q->t->reader, serving_run, serving_done, q)) {
 		snprintf(q->err, sizeof q->err, "not ready");
 		serving_done(q, false);
 	}
@@ -332,12 +332,12 @@ static void on_fetch(
 }
 
 int serve_init(struct transfer *t) {
-	int rc = loader_create(&t->reader, t->loop);
+	int rc = executor_create(&t->reader, t->loop);
 	return rc ? rc : peers_on(t->peers, CARAVAN__ENVELOPE__BODY_FETCH, on_fetch, t);
 }
 
 void serve_clear(struct transfer *t) {
-	loader_destroy(t->reader); /* its requests end here, and let go of their offers */
+	executor_destroy(t->reader); /* its requests end here, and let go of their offers */
 	t->reader = NULL;
 	loop_timer_stop(t->later);
 	while (t->serving)

@@ -60,14 +60,14 @@ void transfer_found(struct transfer *t) {
 }
 
 int transfer_create(
-        struct transfer **out, struct loop *l, struct members *m, struct loader *ld, struct store *s) {
+        struct transfer **out, struct loop *l, struct members *m, struct executor *ld, struct store *s) {
 	struct transfer *t = calloc(1, sizeof *t);
 	if (!t)
 		return -ENOMEM;
 	t->loop = l;
 	t->members = m;
 	t->peers = members_peers(m);
-	t->loader = ld;
+	t->executor = ld;
 	t->store = s;
 	int rc = serve_init(t);
 	if (rc == 0)
@@ -102,7 +102,7 @@ bool transfer_busy(const struct transfer *t) {
 	return t->busy_fn && t->busy_fn(t->busy_arg);
 }
 
-struct loader *transfer_reader(struct transfer *t) {
+struct executor *transfer_reader(struct transfer *t) {
 	return t->reader;
 }
 

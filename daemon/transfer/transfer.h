@@ -6,8 +6,8 @@
  * fetch has got is passed on while the rest is under way.
  * Flow: a fetch asks for pieces of WIRE_PIECE_MAX, at most TRANSFER_FLIGHT bytes at a node over all fetches, so
  * that an answer never waits long in a queue; at most TRANSFER_PARCELS chunks of a fetch are in memory, those that
- * the loader has not written yet included, so a slow disk slows the asking.
- * Threads: the loop; disk and hashing on the loader, reading for others on a loader of its own, so that hashing a
+ * the executor has not written yet included, so a slow disk slows the asking.
+ * Threads: the loop; disk and hashing on the executor, reading for others on an executor of its own, so that hashing a
  * model for minutes does not keep them waiting. */
 #ifndef DAEMON_TRANSFER_TRANSFER_H
 #define DAEMON_TRANSFER_TRANSFER_H
@@ -25,9 +25,9 @@
 struct transfer;
 struct fetch;
 
-/* All borrowed.  Destroy after the loader: its last jobs refer to fetches. */
+/* All borrowed.  Destroy after the executor: its last jobs refer to fetches. */
 int transfer_create(
-        struct transfer **out, struct loop *l, struct members *m, struct loader *ld, struct store *s);
+        struct transfer **out, struct loop *l, struct members *m, struct executor *ld, struct store *s);
 void transfer_destroy(struct transfer *t); /* NULL allowed */
 /* Who knows whether this node has something better to do; nobody: it has not. */
 void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
@@ -67,7 +67,7 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 void transfer_cancel(struct fetch *f); /* NULL allowed; done is not called */
 
 /* The thread that reads for other nodes, one short job after the other. */
-struct loader *transfer_reader(struct transfer *t);
+struct executor *transfer_reader(struct transfer *t);
 
 /* Bytes of content that came in over the network, and that went out, since the start. */
 uint64_t transfer_moved(const struct transfer *t);

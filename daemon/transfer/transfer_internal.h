@@ -4,7 +4,7 @@
  *   transfer_serve.c   the side that serves other nodes
  *   transfer_fetch.c   the side that pulls: the life of a fetch
  *   transfer_source.c  whom a fetch asks for what
- *   transfer_parcel.c  the hands of a fetch: the loader's work, pieces in flight, parcels */
+ *   transfer_parcel.c  the hands of a fetch: the executor's work, pieces in flight, parcels */
 #ifndef DAEMON_TRANSFER_TRANSFER_INTERNAL_H
 #define DAEMON_TRANSFER_TRANSFER_INTERNAL_H
 #include "daemon/transfer/transfer.h"
@@ -42,11 +42,11 @@ struct transfer {
 	struct loop *loop; /* borrowed, as the next four */
 	struct members *members;
 	struct peers *peers;
-	struct loader *loader;
+	struct executor *executor;
 	struct store *store;
 	bool (*busy_fn)(void *arg); /* NULL: never */
 	void *busy_arg;
-	struct loader *reader; /* serves others */
+	struct executor *reader; /* serves others */
 	struct offer *offers;
 	struct folder *folder; /* NULL: there is none */
 	/* serving */

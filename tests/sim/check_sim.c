@@ -159,7 +159,7 @@ END_TEST
 
 /* ---- jobs ---------------------------------------------------------------------------------------- */
 
-static struct loader *executor;
+static struct executor *executor;
 static unsigned cancels;
 
 static void work(void *arg) {
@@ -176,27 +176,27 @@ static void worked(void *arg, bool cancelled) {
 
 START_TEST(jobs_run_in_order_and_take_their_time) {
 	begin(0);
-	ck_assert_int_eq(loader_create(&executor, one), 0);
+	ck_assert_int_eq(executor_create(&executor, one), 0);
 	uint64_t start = loop_now_ns();
-	ck_assert_int_eq(loader_submit(executor, work, worked, "a"), 0);
-	ck_assert_int_eq(loader_submit(executor, work, worked, "b"), 0);
+	ck_assert_int_eq(executor_submit(executor, work, worked, "a"), 0);
+	ck_assert_int_eq(executor_submit(executor, work, worked, "b"), 0);
 	loop_timer_start(one, 7, false, note, "-");
 	ck_assert_str_eq(seen, ""); /* not within the call */
-	ck_assert_uint_eq(loader_open(executor), 2);
+	ck_assert_uint_eq(executor_open(executor), 2);
 	ck_assert(sim_settle(100));
 	ck_assert_str_eq(seen, "aAb-B");
 	ck_assert_uint_eq(loop_now_ns() - start, 10000000);
-	ck_assert_uint_eq(loader_open(executor), 0);
+	ck_assert_uint_eq(executor_open(executor), 0);
 	jobs_refuse(1);
-	ck_assert_int_eq(loader_submit(executor, work, worked, "x"), -ENOMEM);
+	ck_assert_int_eq(executor_submit(executor, work, worked, "x"), -ENOMEM);
 	jobs_hold(one, true);
-	ck_assert_int_eq(loader_submit(executor, work, worked, "c"), 0);
+	ck_assert_int_eq(executor_submit(executor, work, worked, "c"), 0);
 	ck_assert(sim_settle(100));
 	ck_assert_str_eq(seen, "aAb-B");
 	jobs_hold(one, false);
 	ck_assert(sim_settle(100));
 	ck_assert_str_eq(seen, "aAb-BcC");
-	loader_destroy(executor);
+	executor_destroy(executor);
 	end();
 }
 END_TEST
@@ -204,11 +204,11 @@ END_TEST
 START_TEST(an_executor_that_ends) {
 	begin(0);
 	cancels = 0;
-	ck_assert_int_eq(loader_create(&executor, one), 0);
+	ck_assert_int_eq(executor_create(&executor, one), 0);
 	for (const char *p = "abc"; *p; p++)
-		ck_assert_int_eq(loader_submit(executor, work, worked, (void *)p), 0);
+		ck_assert_int_eq(executor_submit(executor, work, worked, (void *)p), 0);
 	ck_assert(sim_step()); /* the first has run, and is not over */
-	loader_destroy(executor);
+	executor_destroy(executor);
 	ck_assert_str_eq(seen, "aABC");
 	ck_assert_uint_eq(cancels, 2);
 	ck_assert(sim_settle(100));

@@ -7,14 +7,14 @@
 #include <sys/queue.h>
 
 struct job {
-	struct loader *loader;
+	struct executor *executor;
 	loop_fn *run;
-	loader_done_fn *done;
+	executor_done_fn *done;
 	void *arg;
 	STAILQ_ENTRY(job) next;
 };
 
-struct loader {
+struct executor {
 	struct loop *loop;
 	STAILQ_HEAD(, job) waiting;
 	struct job *now;         /* it begins, or has run and is not over yet */
@@ -22,19 +22,19 @@ struct loader {
 	bool begun, held, stop;
 	uint64_t stream;
 	unsigned open;
-	LIST_ENTRY(loader) next;
+	LIST_ENTRY(executor) next;
 };
 
-static LIST_HEAD(, loader) loaders = LIST_HEAD_INITIALIZER(loaders);
+static LIST_HEAD(, executor) loaders = LIST_HEAD_INITIALIZER(loaders);
 static jobs_cost_fn *cost_of;
 static unsigned refused;
 
-static void begin_next(struct loader *ld);
+static void begin_next(struct executor *ld);
 
 static void over(void *arg) {
-	struct loader *ld = arg;
+	struct executor *ld = arg;
 	struct job *j = ld->now;
-	loader_done_fn *done = j->done;
+	executor_done_fn *done = j->done;
 	void *what = j->arg;
 	ld->now = NULL;
 	ld->event = NULL;
@@ -47,7 +47,7 @@ static void over(void *arg) {
 }
 
 static void begin(void *arg) {
-	struct loader *ld = arg;
+	struct executor *ld = arg;
 	struct job *j = ld->now;
 	if (ld->held) {
 		STAILQ_INSERT_HEAD(&ld->waiting, j, next);
@@ -63,15 +63,15 @@ static void begin(void *arg) {
 	ld->event = sim_at(ld->loop, spent + cost, ld->stream, over, ld);
 }
 
-static void begin_next(struct loader *ld) {
+static void begin_next(struct executor *ld) {
 	if (ld->now || ld->held || ld->stop || !(ld->now = STAILQ_FIRST(&ld->waiting)))
 		return;
 	STAILQ_REMOVE_HEAD(&ld->waiting, next);
 	ld->event = sim_at(ld->loop, 0, ld->stream, begin, ld);
 }
 
-int loader_create(struct loader **out, struct loop *l) {
-	struct loader *ld = calloc(1, sizeof *ld);
+int executor_create(struct executor **out, struct loop *l) {
+	struct executor *ld = calloc(1, sizeof *ld);
 	if (!ld)
 		return -ENOMEM;
 	ld->loop = l;
@@ -88,7 +88,7 @@ static void hand_back(struct job *j, bool cancelled) {
 	free(j);
 }
 
-void loader_destroy(struct loader *ld) {
+void executor_destroy(struct executor *ld) {
 	if (!ld)
 		return;
 	ld->stop = true;
@@ -103,21 +103,21 @@ void loader_destroy(struct loader *ld) {
 	free(ld);
 }
 
-int loader_submit(struct loader *ld, loop_fn *run, loader_done_fn *done, void *arg) {
+int executor_submit(struct executor *ld, loop_fn *run, executor_done_fn *done, void *arg) {
 	if (ld->stop)
 		return -ESHUTDOWN;
 	struct job *j = refused ? NULL : malloc(sizeof *j);
 	refused -= refused > 0;
 	if (!j)
 		return -ENOMEM;
-	*j = (struct job){.loader = ld, .run = run, .done = done, .arg = arg};
+	*j = (struct job){.executor = ld, .run = run, .done = done, .arg = arg};
 	STAILQ_INSERT_TAIL(&ld->waiting, j, next);
 	ld->open++;
 	begin_next(ld);
 	return 0;
 }
 
-unsigned loader_open(const struct loader *ld) {
+unsigned executor_open(const struct executor *ld) {
 	return ld->open;
 }
 
@@ -130,7 +130,7 @@ void jobs_refuse(unsigned n) {
 }
 
 void jobs_hold(struct loop *l, bool held) {
-	struct loader *ld;
+	struct executor *ld;
 	LIST_FOREACH(ld, &loaders, next) {
 		if (ld->loop != l)
 			continue;
@@ -141,7 +141,7 @@ void jobs_hold(struct loop *l, bool held) {
 }
 
 unsigned jobs_open(void) {
-	struct loader *ld;
+	struct executor *ld;
 	unsigned n = 0;
 	LIST_FOREACH(ld, &loaders, next)
 	n += ld->open;

@@ -78,7 +78,7 @@ void nodes_start(int i) {
 	        .state = tell_state,
 	        .arg = n};
 	ck_assert_msg(members_create(&n->members, &c, err, sizeof err) == 0, "%s", err);
-	ck_assert_int_eq(loader_create(&n->loader, loop), 0);
+	ck_assert_int_eq(executor_create(&n->executor, loop), 0);
 	snprintf(path, sizeof path, "%s/store", n->dir);
 	ck_assert_msg(store_open(&n->store, path, err, sizeof err) == 0, "%s", err);
 }
@@ -87,7 +87,7 @@ void nodes_stop(int i) {
 	struct node *n = &nodes[i];
 	if (!n->members)
 		return;
-	loader_destroy(n->loader);
+	executor_destroy(n->executor);
 	if (nodes_loader_gone)
 		nodes_loader_gone(n);
 	members_destroy(n->members);

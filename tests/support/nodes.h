@@ -1,5 +1,5 @@
 /* nodes: several nodes in one process for tests: members on one loop over real sockets, each with its own state
- * folder, store and loader; models to load.  What a test puts on top (transfer, deploy) hangs at `more`.
+ * folder, store and executor; models to load.  What a test puts on top (transfer, deploy) hangs at `more`.
  * Everything ends the test on failure. */
 #ifndef TESTS_SUPPORT_NODES_H
 #define TESTS_SUPPORT_NODES_H
@@ -16,7 +16,7 @@ struct node {
 	char dir[160]; /* state, with the store in it */
 	struct keys keys;
 	struct members *members; /* NULL: it does not run */
-	struct loader *loader;
+	struct executor *executor;
 	struct store *store;
 	void *more;            /* the test's */
 	uint64_t memory, used; /* what it tells of itself */
@@ -31,7 +31,7 @@ void nodes_setup(void);    /* a loop and a folder */
 void nodes_teardown(void); /* stops what runs, removes the folder */
 void nodes_start(int i);   /* again with the same state, when it ran before */
 void nodes_stop(int i);    /* what hangs at `more` has been taken down but for what loader_gone does */
-extern void (*nodes_loader_gone)(struct node *n); /* called when the node's loader has been destroyed */
+extern void (*nodes_loader_gone)(struct node *n); /* called when the node's executor has been destroyed */
 void nodes_cluster(int n);                        /* starts n nodes and joins them; all are up */
 
 bool nodes_all_up(void *arg); /* every running node sees all the running others up and no other */

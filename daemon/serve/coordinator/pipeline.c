@@ -232,7 +232,7 @@ static void embedded(void *arg, bool cancelled) {
 		lose(m, f, pick_error(rc));
 }
 
-static int submit_job(struct flight *f, loop_fn *run, loader_done_fn *done) {
+static int submit_job(struct flight *f, loop_fn *run, executor_done_fn *done) {
 	f->submitted_ns = loop_now_ns();
 	int rc = worker_submit(f->m->worker, run, done, f);
 	if (rc == 0) {

@@ -1,5 +1,6 @@
 /* request: see request.h. */
 #include "daemon/serve/gateway/request.h"
+#include "daemon/core/log.h"
 #include "daemon/text/tokenizer.h"
 #include <errno.h>
 #include <stdio.h>

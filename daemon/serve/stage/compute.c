@@ -13,7 +13,7 @@
 struct worker {
 	struct loop *loop;
 	struct team *team;
-	struct loader *lane;
+	struct executor *lane;
 	uint64_t last_ns; /* a job was submitted */
 };
 
@@ -40,7 +40,7 @@ int worker_create(struct worker **out, struct loop *l, unsigned threads, char *e
 		rc = team_create(&w->team, threads ? threads : physical_cores(), NULL);
 	}
 	if (rc == 0)
-		rc = loader_create(&w->lane, l);
+		rc = executor_create(&w->lane, l);
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot start the compute threads: %s", strerror(-rc));
 		worker_destroy(w);
@@ -53,7 +53,7 @@ int worker_create(struct worker **out, struct loop *l, unsigned threads, char *e
 void worker_destroy(struct worker *w) {
 	if (!w)
 		return;
-	loader_destroy(w->lane);
+	executor_destroy(w->lane);
 	team_destroy(w->team);
 	free(w);
 }
@@ -70,15 +70,16 @@ unsigned worker_threads(const struct worker *w) {
 	return team_size(w->team);
 }
 
-int worker_submit(struct worker *w, loop_fn *run, loader_done_fn *done, void *arg) {
+int worker_submit(struct worker *w, loop_fn *run, executor_done_fn *done, void *arg) {
 	w->last_ns = loop_now_ns();
-	return loader_submit(w->lane, run, done, arg);
+	return executor_submit(w->lane, run, done, arg);
 }
 
 bool worker_busy(const struct worker *w) {
-	return loader_open(w->lane) > 0 || (w->last_ns && loop_now_ns() - w->last_ns < BUSY_MS * 1000000ull);
+	return executor_open(w->lane) > 0 ||
+	       (w->last_ns && loop_now_ns() - w->last_ns < BUSY_MS * 1000000ull);
 }
 
 uint64_t worker_idle_ns(const struct worker *w) {
-	return loader_open(w->lane) > 0 ? 0 : loop_now_ns() - w->last_ns;
+	return executor_open(w->lane) > 0 ? 0 : loop_now_ns() - w->last_ns;
 }

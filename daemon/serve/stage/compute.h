@@ -20,6 +20,6 @@ unsigned worker_threads(const struct worker *w);
 bool worker_busy(const struct worker *w);
 /* For how long nothing has been computed here; 0: something is.  On the loop. */
 uint64_t worker_idle_ns(const struct worker *w);
-int worker_submit(struct worker *w, loop_fn *run, loader_done_fn *done, void *arg);
+int worker_submit(struct worker *w, loop_fn *run, executor_done_fn *done, void *arg);
 
 #endif

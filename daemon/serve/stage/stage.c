@@ -1,6 +1,7 @@
 /* stage: see stage.h. */
 #include "daemon/serve/stage/stage.h"
 #include "common/size.h"
+#include "daemon/core/log.h"
 #include "daemon/core/rate.h"
 #include "daemon/plan/planner.h"
 #include "daemon/serve/stage/downstream.h"

@@ -1,4 +1,5 @@
 /* The log: the time of a line, and where lines have one. */
+#include "daemon/core/log.h"
 #include "daemon/core/loop.h"
 #include <check.h>
 #include <fcntl.h>

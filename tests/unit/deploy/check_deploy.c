@@ -94,7 +94,7 @@ static void start_deploy(int i) {
 	*a = (struct above){.node = &nodes[i]};
 	struct deploy_config c = {.loop = loop,
 	        .members = nodes[i].members,
-	        .loader = nodes[i].loader,
+	        .executor = nodes[i].executor,
 	        .store = nodes[i].store,
 	        .memory = nodes[i].memory,
 	        .team = 2,

@@ -64,7 +64,7 @@ static void start_deploy(int i) {
 	*a = (struct above){0};
 	struct deploy_config c = {.loop = loop,
 	        .members = nodes[i].members,
-	        .loader = nodes[i].loader,
+	        .executor = nodes[i].executor,
 	        .store = nodes[i].store,
 	        .memory = nodes[i].memory,
 	        .team = 2,
@@ -241,7 +241,7 @@ static bool records_are(void *arg) {
 	const int *want = arg;
 	for (int i = 0; i < NODES_MAX; i++)
 		if (nodes[i].members &&
-		        (count_files(i, "models") != (size_t)*want || loader_open(nodes[i].loader)))
+		        (count_files(i, "models") != (size_t)*want || executor_open(nodes[i].executor)))
 			return false;
 	return true;
 }

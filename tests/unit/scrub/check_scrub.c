@@ -30,7 +30,7 @@ static void start_mend(int i, uint64_t cache, bool knows) {
 	char err[200];
 	struct mend_config c = {.loop = loop,
 	        .members = nodes[i].members,
-	        .loader = nodes[i].loader,
+	        .executor = nodes[i].executor,
 	        .transfer = nodes[i].more,
 	        .store = nodes[i].store,
 	        .cache = cache,
@@ -71,7 +71,7 @@ static void prepare(int count) {
 	for (int i = 0; i < count; i++) {
 		struct transfer *t;
 		ck_assert_int_eq(
-		        transfer_create(&t, loop, nodes[i].members, nodes[i].loader, nodes[i].store), 0);
+		        transfer_create(&t, loop, nodes[i].members, nodes[i].executor, nodes[i].store), 0);
 		nodes[i].more = t;
 		for (uint32_t l = 0; l < m->hp.layers; l++)
 			for (int r = 0; r < LAYER_ROLES; r++)
@@ -192,7 +192,7 @@ START_TEST(a_file_that_shrinks_in_use_is_mended) {
 }
 END_TEST
 
-/* On the loader: it reads a matrix whose file has just become shorter, and lives. */
+/* On the executor: it reads a matrix whose file has just become shorter, and lives. */
 static void read_all(void *arg) {
 	(void)!sound(arg);
 }
@@ -205,7 +205,7 @@ START_TEST(what_the_loader_cannot_read_ends_nothing) {
 	prepare(2);
 	struct store_tensor *used = map(0, tensor(1, LAYER_GATE));
 	ck_assert_int_eq(truncate(file_of(0, tensor(1, LAYER_GATE)), (off_t)used->packed_at), 0);
-	ck_assert_int_eq(loader_submit(nodes[0].loader, read_all, note_done, used), 0);
+	ck_assert_int_eq(executor_submit(nodes[0].executor, read_all, note_done, used), 0);
 	ck_assert(nodes_wait(is_damaged, used, 20000));
 	start_mend(0, 0, false);
 	ck_assert(nodes_wait(is_sound, used, 20000));

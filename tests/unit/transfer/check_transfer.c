@@ -1,4 +1,4 @@
-/* transfer: content between nodes, from good sources and from bad ones; and the loader. */
+/* transfer: content between nodes, from good sources and from bad ones; and the executor. */
 #include "daemon/transfer/transfer.h"
 #include "tests/support/ggufgen.h"
 #include "tests/support/nodes.h"
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- the loader ---- */
+/* ---- the executor ---- */
 
 static unsigned ran, finished, cancelled;
 static int order[64];
@@ -32,33 +32,33 @@ static bool all_finished(void *arg) {
 }
 
 START_TEST(loader_runs_in_order) {
-	struct loader *ld;
+	struct executor *ld;
 	unsigned want = 40;
-	ck_assert_int_eq(loader_create(&ld, loop), 0);
+	ck_assert_int_eq(executor_create(&ld, loop), 0);
 	for (intptr_t i = 0; i < 40; i++)
-		ck_assert_int_eq(loader_submit(ld, job_run, job_done, (void *)i), 0);
+		ck_assert_int_eq(executor_submit(ld, job_run, job_done, (void *)i), 0);
 	ck_assert(nodes_wait(all_finished, &want, 10000));
 	for (int i = 0; i < 40; i++)
 		ck_assert_int_eq(order[i], i);
 	ck_assert_uint_eq(cancelled, 0);
-	loader_destroy(ld);
+	executor_destroy(ld);
 }
 END_TEST
 
-static struct loader *submit_to;
+static struct executor *submit_to;
 static int refused;
 
 static void submits_more(void *arg, bool was) {
 	job_done(arg, was);
-	refused = loader_submit(submit_to, job_run, job_done, NULL);
+	refused = executor_submit(submit_to, job_run, job_done, NULL);
 }
 
 START_TEST(loader_gives_back_what_it_did_not_run) {
-	ck_assert_int_eq(loader_create(&submit_to, loop), 0);
+	ck_assert_int_eq(executor_create(&submit_to, loop), 0);
 	for (intptr_t i = 0; i < 30; i++)
-		ck_assert_int_eq(loader_submit(submit_to, job_run, submits_more, (void *)i), 0);
+		ck_assert_int_eq(executor_submit(submit_to, job_run, submits_more, (void *)i), 0);
 	usleep(5000);
-	loader_destroy(submit_to);
+	executor_destroy(submit_to);
 	ck_assert_uint_eq(finished, 30);
 	ck_assert_uint_eq(cancelled + ran, 30);
 	ck_assert_uint_gt(cancelled, 0);
@@ -78,7 +78,7 @@ static void take_down(struct node *n) {
 
 static void start_transfer(int i) {
 	struct transfer *t;
-	ck_assert_int_eq(transfer_create(&t, loop, nodes[i].members, nodes[i].loader, nodes[i].store), 0);
+	ck_assert_int_eq(transfer_create(&t, loop, nodes[i].members, nodes[i].executor, nodes[i].store), 0);
 	nodes[i].more = t;
 }
 
