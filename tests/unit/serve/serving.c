@@ -109,7 +109,8 @@ static void bare_start(struct serving_node *n) {
 	        CARAVAN__ENVELOPE__BODY_SUBMIT, CARAVAN__ENVELOPE__BODY_CANCEL,
 	        CARAVAN__ENVELOPE__BODY_TOKENS, CARAVAN__ENVELOPE__BODY_FINISHED,
 	        CARAVAN__ENVELOPE__BODY_QUEUED, CARAVAN__ENVELOPE__BODY_REFUSED,
-	        CARAVAN__ENVELOPE__BODY_LOGITS, CARAVAN__ENVELOPE__BODY_PROGRESS};
+	        CARAVAN__ENVELOPE__BODY_LOGITS, CARAVAN__ENVELOPE__BODY_PROGRESS,
+	        CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN};
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		ck_assert_int_eq(peers_on(n->peers, kinds[i], receive, n), 0);
 }
@@ -469,8 +470,6 @@ static void client_end(void *arg, const Caravan__Finished *fin, const char *erro
 	}
 }
 
-struct request_events client_events(struct client *c);
-
 struct request_events client_events(struct client *c) {
 	return (struct request_events){.queued = client_queued,
 	        .prompt = client_prompt,
@@ -590,6 +589,9 @@ static void receive(
 		r.position = env->logits->position;
 		r.rows = env->logits->rows;
 		break;
+	case CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN:
+		r.id = env->logits_taken->rows;
+		break;
 	case CARAVAN__ENVELOPE__BODY_REFUSED:
 		snprintf(r.text, sizeof r.text, "%s", env->refused->reason);
 		break;
@@ -636,6 +638,29 @@ uint64_t bare_submit(
 	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
 	env.submit = &submit;
 	return send_from(node, to, &env, payload_copy(ids, n * sizeof *ids));
+}
+
+uint64_t bare_submit_logits(
+        unsigned node, unsigned to, const char *model, const uint32_t *ids, size_t n, uint32_t window) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
+	submit.model = (char *)model;
+	submit.prompt = (uint32_t)n;
+	submit.logits = true;
+	submit.window = window;
+	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
+	env.submit = &submit;
+	return send_from(node, to, &env, payload_copy(ids, n * sizeof *ids));
+}
+
+void bare_taken(unsigned node, unsigned to, uint64_t ref, uint32_t rows) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
+	taken.rows = rows;
+	env.ref = ref;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN;
+	env.logits_taken = &taken;
+	send_from(node, to, &env, NULL);
 }
 
 void bare_cancel(unsigned node, unsigned to, uint64_t ref) {
@@ -727,8 +752,10 @@ uint64_t bare_send_failed(
 	return send_from(node, to, &env, NULL);
 }
 
-static void answer(unsigned node, const struct peers_from *asked, Caravan__Envelope *env) {
-	ck_assert_int_eq(peers_answer(serving[node].peers, asked, env, NULL), 0);
+static void answer(
+        unsigned node, const struct peers_from *asked, Caravan__Envelope *env, struct payload *payload) {
+	ck_assert_int_eq(peers_answer(serving[node].peers, asked, env, payload), 0);
+	payload_unref(payload);
 }
 
 void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id) {
@@ -740,7 +767,7 @@ void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t po
 	tokens.ids = (ProtobufCBinaryData){sizeof id, (uint8_t *)&id};
 	env.body_case = CARAVAN__ENVELOPE__BODY_TOKENS;
 	env.tokens = &tokens;
-	answer(node, asked, &env);
+	answer(node, asked, &env, NULL);
 }
 
 void bare_send_finished(
@@ -751,7 +778,41 @@ void bare_send_finished(
 	fin.error = (char *)error;
 	env.body_case = CARAVAN__ENVELOPE__BODY_FINISHED;
 	env.finished = &fin;
-	answer(node, asked, &env);
+	answer(node, asked, &env, NULL);
+}
+
+void bare_send_queued(unsigned node, const struct peers_from *asked, uint32_t place) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
+	queued.place = place;
+	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
+	env.queued = &queued;
+	answer(node, asked, &env, NULL);
+}
+
+void bare_send_progress(unsigned node, const struct peers_from *asked, uint64_t done, uint64_t total) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
+	progress.what = (char *)"prompt";
+	progress.done = done;
+	progress.total = total;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
+	env.progress = &progress;
+	answer(node, asked, &env, NULL);
+}
+
+void bare_send_logits(
+        unsigned node, const struct peers_from *asked, uint32_t position, uint32_t rows, uint32_t vocab) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
+	struct payload *data = payload_create((size_t)rows * vocab * sizeof(float));
+	memset(payload_data(data), 0, payload_len(data));
+	logits.position = position;
+	logits.rows = rows;
+	logits.vocab = vocab;
+	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
+	env.logits = &logits;
+	answer(node, asked, &env, data);
 }
 
 void bare_acknowledge(unsigned node, const struct received *step) {
@@ -760,5 +821,5 @@ void bare_acknowledge(unsigned node, const struct received *step) {
 	ack.step = step->step;
 	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
 	env.step_ack = &ack;
-	answer(node, &step->from, &env);
+	answer(node, &step->from, &env, NULL);
 }

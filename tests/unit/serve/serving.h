@@ -23,7 +23,7 @@ struct received {
 	struct peers_from from;
 	uint64_t step;
 	uint32_t position, rows;
-	uint32_t id; /* of Tokens, the first */
+	uint32_t id; /* of Tokens, the first; of LogitsTaken, the rows */
 	Caravan__Reason reason;
 	bool refused;
 	size_t payload;
@@ -109,6 +109,7 @@ struct ask {
 	uint64_t client;
 };
 void client_ask(struct client *c, const struct ask *a);
+struct request_events client_events(struct client *c); /* for requests that a test starts itself */
 void client_free(struct client *c);
 /* Prompts as tokens, as the gateway makes them of a text of letters. */
 uint32_t serving_encode(const char *text, uint32_t *out);
@@ -133,6 +134,10 @@ const struct received *bare_last(unsigned node, Caravan__Envelope__BodyCase kind
 /* Sends a Submit of token ids; its ref. */
 uint64_t bare_submit(
         unsigned node, unsigned to, const char *model, const uint32_t *ids, size_t n, uint32_t limit);
+/* For logits, `window` rows at once (0: all of them); and that so many were taken. */
+uint64_t bare_submit_logits(
+        unsigned node, unsigned to, const char *model, const uint32_t *ids, size_t n, uint32_t window);
+void bare_taken(unsigned node, unsigned to, uint64_t ref, uint32_t rows);
 void bare_cancel(unsigned node, unsigned to, uint64_t ref);
 
 /* A step with one sequence; what is not said is right: the plan's epoch, one block a 64 positions from `block` on, a payload of
@@ -154,6 +159,10 @@ uint64_t bare_send_failed(
 void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id);
 void bare_send_finished(
         unsigned node, const struct peers_from *asked, Caravan__Reason reason, const char *error);
+void bare_send_queued(unsigned node, const struct peers_from *asked, uint32_t place);
+void bare_send_progress(unsigned node, const struct peers_from *asked, uint64_t done, uint64_t total);
+void bare_send_logits(
+        unsigned node, const struct peers_from *asked, uint32_t position, uint32_t rows, uint32_t vocab);
 void bare_acknowledge(unsigned node, const struct received *step);
 
 #endif
