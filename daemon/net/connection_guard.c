@@ -19,7 +19,7 @@
 #define ASK_TICKS (1000 / TICK_MS)
 #define FEW (1u << 20) /* bytes: a connection with less is not the one */
 
-struct connection {
+struct guarded {
 	int fd;
 	uint64_t cookie;
 	struct node_id with;
@@ -29,16 +29,16 @@ struct connection {
 	uint64_t base, excess; /* bytes that had been received when one last did; and since */
 	unsigned looks;        /* with too much */
 	unsigned idle;         /* seconds of the loop's in which it was no link */
-	LIST_ENTRY(connection) next;
+	LIST_ENTRY(guarded) next;
 };
 
-struct watch {
+struct guard {
 	struct loop *loop;
 	struct loop_timer *tick;
 	unsigned ticks;
-	watch_wanted_fn *wanted; /* NULL: nobody asked to */
+	guard_wanted_fn *wanted; /* NULL: nobody asked to */
 	void *arg;
-	LIST_HEAD(, connection) all;
+	LIST_HEAD(, guarded) all;
 };
 
 static bool cookie_of(int fd, uint64_t *cookie) {
@@ -46,7 +46,7 @@ static bool cookie_of(int fd, uint64_t *cookie) {
 	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &len) == 0;
 }
 
-uint64_t watch_cookie(int fd) {
+uint64_t guard_cookie(int fd) {
 	uint64_t cookie;
 	return cookie_of(fd, &cookie) ? cookie : 0;
 }
@@ -62,12 +62,12 @@ static bool received_by(int fd, uint64_t *bytes) {
 	return true;
 }
 
-static void forget(struct connection *c) {
+static void forget(struct guarded *c) {
 	LIST_REMOVE(c, next);
 	free(c);
 }
 
-static void cut(struct connection *c, const char *why) {
+static void cut(struct guarded *c, const char *why) {
 	char hex[NODE_ID_HEX], host[NI_MAXHOST] = "an unknown address";
 	struct sockaddr_storage at;
 	socklen_t len = sizeof at;
@@ -80,7 +80,7 @@ static void cut(struct connection *c, const char *why) {
 	forget(c);
 }
 
-static void cut_excess(struct connection *c) {
+static void cut_excess(struct guarded *c) {
 	char why[80];
 	snprintf(why, sizeof why, "%" PRIu64 " MiB came of a message that does not end", c->excess >> 20);
 	cut(c, why);
@@ -88,15 +88,15 @@ static void cut_excess(struct connection *c) {
 
 /* Whether an accepted connection has been no link for too long.  Time counts in which the loop went round: when it was
  * away, a Hello may have waited for it. */
-static bool useless(struct watch *w, struct connection *c) {
+static bool useless(struct guard *w, struct guarded *c) {
 	if (!c->accepted || !w->wanted || w->ticks % ASK_TICKS != 0)
 		return false;
 	c->idle = w->wanted(w->arg, c->cookie) ? 0 : c->idle + 1;
-	return c->idle > WATCH_IDLE_S;
+	return c->idle > GUARD_IDLE_S;
 }
 
 /* What has been received since a message came out of it; false: it has gone. */
-static bool look(struct connection *c) {
+static bool look(struct guarded *c) {
 	uint64_t cookie, bytes;
 	if (!cookie_of(c->fd, &cookie) || cookie != c->cookie || !received_by(c->fd, &bytes))
 		return false;
@@ -104,13 +104,13 @@ static bool look(struct connection *c) {
 		c->base = bytes;
 	c->taken = false;
 	c->excess = bytes - c->base;
-	c->looks = c->excess > WATCH_ONE ? c->looks + 1 : 0;
+	c->looks = c->excess > GUARD_ONE ? c->looks + 1 : 0;
 	return true;
 }
 
 static void tick(void *arg) {
-	struct watch *w = arg;
-	struct connection *c, *after;
+	struct guard *w = arg;
+	struct guarded *c, *after;
 	uint64_t sum = 0;
 	w->ticks++;
 	for (c = LIST_FIRST(&w->all); c; c = after) {
@@ -125,8 +125,8 @@ static void tick(void *arg) {
 		else
 			sum += c->excess;
 	}
-	while (sum > WATCH_ALL) {
-		struct connection *most = NULL;
+	while (sum > GUARD_ALL) {
+		struct guarded *most = NULL;
 		LIST_FOREACH(c, &w->all, next)
 		most = !most || c->excess > most->excess ? c : most;
 		if (!most || most->excess < FEW)
@@ -140,17 +140,17 @@ static void tick(void *arg) {
 	}
 }
 
-static struct connection *find(struct watch *w, int fd) {
-	struct connection *c;
+static struct guarded *find(struct guard *w, int fd) {
+	struct guarded *c;
 	LIST_FOREACH(c, &w->all, next)
 	if (c->fd == fd)
 		return c;
 	return NULL;
 }
 
-void watch_add(struct watch *w, int fd, const struct node_id *with) {
+void guard_add(struct guard *w, int fd, const struct node_id *with) {
 	uint64_t cookie;
-	struct connection *c = find(w, fd);
+	struct guarded *c = find(w, fd);
 	if (c) /* another had this number */
 		forget(c);
 	if (!cookie_of(fd, &cookie) || !(c = calloc(1, sizeof *c))) /* over already */
@@ -167,8 +167,8 @@ void watch_add(struct watch *w, int fd, const struct node_id *with) {
 		w->tick = loop_timer_start(w->loop, TICK_MS, true, tick, w);
 }
 
-void watch_taken(struct watch *w, int fd, const struct node_id *with) {
-	struct connection *c = find(w, fd);
+void guard_taken(struct guard *w, int fd, const struct node_id *with) {
+	struct guarded *c = find(w, fd);
 	if (!c)
 		return;
 	c->taken = true;
@@ -176,13 +176,13 @@ void watch_taken(struct watch *w, int fd, const struct node_id *with) {
 	c->known = true;
 }
 
-void watch_ask(struct watch *w, watch_wanted_fn *wanted, void *arg) {
+void guard_ask(struct guard *w, guard_wanted_fn *wanted, void *arg) {
 	w->wanted = wanted;
 	w->arg = arg;
 }
 
-int watch_create(struct watch **out, struct loop *l) {
-	struct watch *w = calloc(1, sizeof *w);
+int guard_create(struct guard **out, struct loop *l) {
+	struct guard *w = calloc(1, sizeof *w);
 	if (!w)
 		return -ENOMEM;
 	w->loop = l;
@@ -191,7 +191,7 @@ int watch_create(struct watch **out, struct loop *l) {
 	return 0;
 }
 
-void watch_destroy(struct watch *w) {
+void guard_destroy(struct guard *w) {
 	if (!w)
 		return;
 	while (!LIST_EMPTY(&w->all))

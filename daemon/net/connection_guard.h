@@ -14,26 +14,26 @@
 #include "daemon/core/loop.h"
 #include "daemon/net/curve_keys.h"
 
-#define WATCH_ONE \
+#define GUARD_ONE \
 	(16u << 20) /* bytes of one connection: the longest message has 4 MiB, and the kernel keeps some */
-#define WATCH_ALL (64u << 20) /* of all */
-#define WATCH_IDLE_S 8        /* for which an accepted connection may be no link */
+#define GUARD_ALL (64u << 20) /* of all */
+#define GUARD_IDLE_S 8        /* for which an accepted connection may be no link */
 
-struct watch;
+struct guard;
 
-int watch_create(struct watch **out, struct loop *l);
-void watch_destroy(struct watch *w); /* NULL allowed */
+int guard_create(struct guard **out, struct loop *l);
+void guard_destroy(struct guard *w); /* NULL allowed */
 
 /* Whether the connection with this number of the kernel's is one that we want to keep. */
-typedef bool watch_wanted_fn(void *arg, uint64_t cookie);
+typedef bool guard_wanted_fn(void *arg, uint64_t cookie);
 /* Who knows that of the connections that are accepted. */
-void watch_ask(struct watch *w, watch_wanted_fn *wanted, void *arg);
+void guard_ask(struct guard *w, guard_wanted_fn *wanted, void *arg);
 /* The kernel's number of a connection; 0: there is none. */
-uint64_t watch_cookie(int fd);
+uint64_t guard_cookie(int fd);
 
 /* A connection has been made; NULL: it was accepted, and nobody knows yet with whom. */
-void watch_add(struct watch *w, int fd, const struct node_id *with);
+void guard_add(struct guard *w, int fd, const struct node_id *with);
 /* A whole message came out of it. */
-void watch_taken(struct watch *w, int fd, const struct node_id *with);
+void guard_taken(struct guard *w, int fd, const struct node_id *with);
 
 #endif

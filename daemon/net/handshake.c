@@ -4,7 +4,7 @@
 #include "daemon/net/handshake.h"
 #include <stdio.h>
 
-bool greet_version_ok(uint32_t major, uint32_t minor, char *err, size_t errlen) {
+bool handshake_version_ok(uint32_t major, uint32_t minor, char *err, size_t errlen) {
 	int64_t apart = (int64_t)minor - WIRE_MINOR;
 	if (major == WIRE_MAJOR && apart >= -1 && apart <= 1)
 		return true;
@@ -13,7 +13,7 @@ bool greet_version_ok(uint32_t major, uint32_t minor, char *err, size_t errlen) 
 	return false;
 }
 
-void greet_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk) {
+void handshake_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk) {
 	h->major = WIRE_MAJOR;
 	h->minor = WIRE_MINOR;
 	h->arithmetic = c->arithmetic;
@@ -22,7 +22,7 @@ void greet_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk) {
 		c->roster(c->arg, &h->roster, &h->n_roster);
 }
 
-void greet_welcome(Caravan__Welcome *w, const struct peers_config *c, bool bulk) {
+void handshake_welcome(Caravan__Welcome *w, const struct peers_config *c, bool bulk) {
 	w->major = WIRE_MAJOR;
 	w->minor = WIRE_MINOR;
 	w->arithmetic = c->arithmetic;

@@ -6,9 +6,9 @@
 
 /* Whether a node of this version and we may talk: the same major, at most one minor apart.  false with a
  * sentence for both logs. */
-bool greet_version_ok(uint32_t major, uint32_t minor, char *err, size_t errlen);
+bool handshake_version_ok(uint32_t major, uint32_t minor, char *err, size_t errlen);
 
-void greet_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk);
-void greet_welcome(Caravan__Welcome *w, const struct peers_config *c, bool bulk);
+void handshake_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk);
+void handshake_welcome(Caravan__Welcome *w, const struct peers_config *c, bool bulk);
 
 #endif

@@ -10,15 +10,15 @@
 
 #define ATTEMPT_MS 4000 /* for one endpoint, the answer included */
 
-struct join {
-	struct join_config config;
+struct join_client {
+	struct join_client_config config;
 	struct keys keys;
 	struct node_id server;
 	char **endpoints;
 	size_t nendpoints, current;
 	uint8_t *ask; /* packed */
 	size_t ask_len;
-	struct lane *lane;
+	struct connection *connection;
 	struct loop_timer *timer;
 	bool refused;   /* an inviter answered, but did not admit the key */
 	char last[160]; /* why the last attempt failed */
@@ -26,7 +26,7 @@ struct join {
 
 static void join_attempt(void *arg);
 
-static void join_end(struct join *j, Caravan__Entry *const *entries, size_t count, const char *error) {
+static void join_end(struct join_client *j, Caravan__Entry *const *entries, size_t count, const char *error) {
 	peers_join_fn *done = j->config.done;
 	void *arg = j->config.arg;
 	loop_timer_stop(j->timer);
@@ -35,7 +35,7 @@ static void join_end(struct join *j, Caravan__Entry *const *entries, size_t coun
 }
 
 /* None of the endpoints was any good: says which were tried. */
-static void join_give_up(struct join *j) {
+static void join_give_up(struct join_client *j) {
 	char error[1024];
 	if (j->refused) {
 		snprintf(error, sizeof error,
@@ -51,23 +51,23 @@ static void join_give_up(struct join *j) {
 	join_end(j, NULL, 0, error);
 }
 
-static void join_next(struct join *j, const char *why) {
+static void join_next(struct join_client *j, const char *why) {
 	snprintf(j->last, sizeof j->last, "%s", why);
-	lane_destroy(j->lane);
-	j->lane = NULL;
+	connection_destroy(j->connection);
+	j->connection = NULL;
 	j->current++;
 	loop_timer_stop(j->timer);
 	j->timer = loop_timer_start(j->config.loop, 0, false, join_attempt, j);
 }
 
 static void join_too_slow(void *arg) {
-	struct join *j = arg;
+	struct join_client *j = arg;
 	j->timer = NULL;
 	join_next(j, "no answer in time");
 }
 
 static void join_opened(void *arg) {
-	struct join *j = arg;
+	struct join_client *j = arg;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Join *ask = caravan__join__unpack(NULL, j->ask_len, j->ask);
 	int rc = -ENOMEM;
@@ -77,7 +77,7 @@ static void join_opened(void *arg) {
 	if (ask) {
 		char *none = ask->dialed; /* the unpacked message's own */
 		ask->dialed = j->endpoints[j->current];
-		rc = lane_send(j->lane, &env, NULL, WIRE_ROUTER_INVITED);
+		rc = connection_send(j->connection, &env, NULL, WIRE_ROUTER_INVITED);
 		ask->dialed = none;
 		caravan__join__free_unpacked(ask, NULL);
 	}
@@ -86,7 +86,7 @@ static void join_opened(void *arg) {
 }
 
 static void join_message(void *arg, const Caravan__Envelope *env, struct payload *payload) {
-	struct join *j = arg;
+	struct join_client *j = arg;
 	(void)payload;
 	if (env->body_case == CARAVAN__ENVELOPE__BODY_JOINED)
 		join_end(j, env->joined->roster, env->joined->n_roster, NULL);
@@ -97,31 +97,31 @@ static void join_message(void *arg, const Caravan__Envelope *env, struct payload
 }
 
 static void join_lost(void *arg, const char *why, bool key_refused) {
-	struct join *j = arg;
+	struct join_client *j = arg;
 	j->refused |= key_refused;
 	join_next(j, why);
 }
 
 static void join_attempt(void *arg) {
-	static const struct lane_ops ops = {join_opened, join_message, join_lost};
-	struct join *j = arg;
-	const struct join_config *c = &j->config;
+	static const struct connection_ops ops = {join_opened, join_message, join_lost};
+	struct join_client *j = arg;
+	const struct join_client_config *c = &j->config;
 	j->timer = NULL;
 	if (j->current >= j->nendpoints) {
 		join_give_up(j);
 		return;
 	}
 	j->timer = loop_timer_start(c->loop, ATTEMPT_MS, false, join_too_slow, j);
-	int rc = lane_create(&j->lane, c->loop, c->ctx, c->watch, &j->keys, &j->server,
+	int rc = connection_create(&j->connection, c->loop, c->ctx, c->watch, &j->keys, &j->server,
 	        j->endpoints[j->current], c->boot, &ops, j);
 	if (rc) {
-		j->lane = NULL;
+		j->connection = NULL;
 		join_next(j, strerror(-rc));
 	}
 }
 
-int join_create(struct join **out, const struct join_config *c) {
-	struct join *j = calloc(1, sizeof *j);
+int join_client_create(struct join_client **out, const struct join_client_config *c) {
+	struct join_client *j = calloc(1, sizeof *j);
 	if (!j)
 		return -ENOMEM;
 	j->config = *c;
@@ -142,14 +142,14 @@ int join_create(struct join **out, const struct join_config *c) {
 	*out = j;
 	return 0;
 error:
-	join_destroy(j);
+	join_client_destroy(j);
 	return -ENOMEM;
 }
 
-void join_destroy(struct join *j) {
+void join_client_destroy(struct join_client *j) {
 	if (!j)
 		return;
-	lane_destroy(j->lane);
+	connection_destroy(j->connection);
 	loop_timer_stop(j->timer);
 	for (size_t i = 0; i < j->nendpoints; i++)
 		free(j->endpoints[i]);

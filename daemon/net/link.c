@@ -1,4 +1,4 @@
-/* link: see link.h.  The states of a lane are a table; what is not in it is a loss. */
+/* link: see link.h.  The states of a connection are a table; what is not in it is a loss. */
 #include "config.h"
 
 #include "daemon/core/log.h"
@@ -22,13 +22,13 @@
 #define DIALS_MAX 16         /* at once, to nodes that have not answered before */
 #define DIAL_RESERVE 48      /* descriptors that are left for other things */
 
-enum lane_state { CALLING, GREETING, WELCOMED };
-enum lane_event { OPENED, WELCOME, ANSWER, REFUSED };
+enum channel_state { CALLING, GREETING, WELCOMED };
+enum channel_event { OPENED, WELCOME, ANSWER, REFUSED };
 
-struct link_lane {
+struct link_channel {
 	struct link *link;
-	struct lane *lane;
-	enum lane_state state;
+	struct connection *connection;
+	enum channel_state state;
 	enum peers_channel channel;
 };
 
@@ -49,7 +49,7 @@ struct link {
 	unsigned round;              /* rounds through them in vain */
 	uint64_t tried_ns;
 	uint64_t hinted_ns; /* when a hint had everything be tried anew; 0: never */
-	struct link_lane lanes[2];
+	struct link_channel channels[2];
 	bool dialing;                                   /* counted among those that are */
 	bool up;                                        /* both are welcomed */
 	bool told_up;                                   /* the storey above thinks so */
@@ -124,9 +124,9 @@ static void dialing_over(struct link *k) {
 static void lanes_close(struct link *k) {
 	dialing_over(k);
 	for (int i = 0; i < 2; i++) {
-		lane_destroy(k->lanes[i].lane);
-		k->lanes[i].lane = NULL;
-		k->lanes[i].state = CALLING;
+		connection_destroy(k->channels[i].connection);
+		k->channels[i].connection = NULL;
+		k->channels[i].state = CALLING;
 	}
 }
 
@@ -143,7 +143,7 @@ static void link_retry(struct link *k) {
 }
 
 static bool link_waits(const struct link *k) {
-	return !k->lanes[0].lane && !k->lanes[1].lane;
+	return !k->channels[0].connection && !k->channels[1].connection;
 }
 
 /* An attempt was in vain.  Of a round, the one that came furthest says why: a node that refuses us says more than an
@@ -151,7 +151,8 @@ static bool link_waits(const struct link *k) {
 static void attempt_failed(struct link *k, const char *why, bool key_refused) {
 	const char *candidates[CANDIDATES_MAX];
 	char hex[NODE_ID_HEX];
-	int far = k->lanes[0].state > k->lanes[1].state ? (int)k->lanes[0].state : (int)k->lanes[1].state;
+	int far = k->channels[0].state > k->channels[1].state ? (int)k->channels[0].state
+	                                                      : (int)k->channels[1].state;
 	far = 2 * far + link_said(k, k->current.endpoint); /* else, the address that it gives itself */
 	if (far > k->far)
 		snprintf(k->so_far, sizeof k->so_far, "%s (%s)", k->current.endpoint + strlen("tcp://"), why);
@@ -216,7 +217,7 @@ static void link_too_slow(void *arg) {
 	struct link *k = arg;
 	char why[80] = "no welcome in time";
 	k->timer = NULL;
-	if (k->lanes[0].state == CALLING && k->lanes[1].state == CALLING)
+	if (k->channels[0].state == CALLING && k->channels[1].state == CALLING)
 		snprintf(why, sizeof why, "no answer within %.0f s: it is off, or a firewall is between",
 		        (double)(loop_now_ns() - k->tried_ns) * 1e-9);
 	link_drop(k, why);
@@ -224,34 +225,34 @@ static void link_too_slow(void *arg) {
 
 /* ---- the greeting ----------------------------------------------------------------------------------- */
 
-static const char *say_hello(struct link_lane *la, const Caravan__Envelope *none) {
+static const char *say_hello(struct link_channel *la, const Caravan__Envelope *none) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Hello hello = CARAVAN__HELLO__INIT;
 	(void)none;
-	greet_hello(&hello, la->link->config.peers, la->channel == PEERS_BULK);
+	handshake_hello(&hello, la->link->config.peers, la->channel == PEERS_BULK);
 	env.ref = 1;
 	env.body_case = CARAVAN__ENVELOPE__BODY_HELLO;
 	env.hello = &hello;
-	return lane_send(la->lane, &env, NULL, WIRE_ROUTER) == 0 ? NULL : "cannot say hello";
+	return connection_send(la->connection, &env, NULL, WIRE_ROUTER) == 0 ? NULL : "cannot say hello";
 }
 
-static const char *take_welcome(struct link_lane *la, const Caravan__Envelope *env) {
+static const char *take_welcome(struct link_channel *la, const Caravan__Envelope *env) {
 	static char why[200];
-	return greet_version_ok(env->welcome->major, env->welcome->minor, why, sizeof why) ? NULL : why;
+	return handshake_version_ok(env->welcome->major, env->welcome->minor, why, sizeof why) ? NULL : why;
 }
 
-static const char *take_refusal(struct link_lane *la, const Caravan__Envelope *env) {
+static const char *take_refusal(struct link_channel *la, const Caravan__Envelope *env) {
 	(void)la;
 	return env->refused->reason[0] ? env->refused->reason : "refused";
 }
 
-static const char *take_answer(struct link_lane *la, const Caravan__Envelope *env) {
+static const char *take_answer(struct link_channel *la, const Caravan__Envelope *env) {
 	(void)la;
 	(void)env;
 	return NULL;
 }
 
-static const char *out_of_order(struct link_lane *la, const Caravan__Envelope *env) {
+static const char *out_of_order(struct link_channel *la, const Caravan__Envelope *env) {
 	(void)la;
 	(void)env;
 	return "a message out of order";
@@ -259,8 +260,8 @@ static const char *out_of_order(struct link_lane *la, const Caravan__Envelope *e
 
 /* What happens in a state; the action gives the reason to end the link, or NULL to go on in the next state. */
 static const struct {
-	enum lane_state next;
-	const char *(*action)(struct link_lane *la, const Caravan__Envelope *env);
+	enum channel_state next;
+	const char *(*action)(struct link_channel *la, const Caravan__Envelope *env);
 } steps[3][4] = {
         /*              OPENED                    WELCOME                    ANSWER                     REFUSED */
         [CALLING] = {{GREETING, say_hello}, {CALLING, out_of_order}, {CALLING, out_of_order},
@@ -272,7 +273,7 @@ static const struct {
 };
 
 /* false: the link was lost over it. */
-static bool lane_step(struct link_lane *la, enum lane_event event, const Caravan__Envelope *env) {
+static bool channel_step(struct link_channel *la, enum channel_event event, const Caravan__Envelope *env) {
 	const char *why = steps[la->state][event].action(la, env);
 	if (why) {
 		link_drop(la->link, why);
@@ -282,14 +283,14 @@ static bool lane_step(struct link_lane *la, enum lane_event event, const Caravan
 	return true;
 }
 
-static void lane_opened(void *arg) {
-	struct link_lane *la = arg;
+static void channel_opened(void *arg) {
+	struct link_channel *la = arg;
 	timer_set(la->link, GREETING_MS, link_too_slow); /* somebody is there: that one has its time */
-	lane_step(la, OPENED, NULL);
+	channel_step(la, OPENED, NULL);
 }
 
-static void lane_gone(void *arg, const char *why, bool key_refused) {
-	struct link_lane *la = arg;
+static void channel_gone(void *arg, const char *why, bool key_refused) {
+	struct link_channel *la = arg;
 	struct link *k = la->link;
 	bool waited = loop_now_ns() - k->tried_ns > (SOCKET_CALL_MS - 200) * (uint64_t)1000000;
 	if (key_refused)
@@ -300,12 +301,12 @@ static void lane_gone(void *arg, const char *why, bool key_refused) {
 	link_lose(k, why, key_refused);
 }
 
-static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__Welcome *w) {
+static void link_welcomed(struct link *k, struct link_channel *la, const Caravan__Welcome *w) {
 	const struct peers_config *p = k->config.peers;
 	peers_link_fn *changed = k->config.changed;
 	void *arg = k->config.arg;
 	struct node_id node = k->node;
-	bool up = k->lanes[0].state == WELCOMED && k->lanes[1].state == WELCOMED;
+	bool up = k->channels[0].state == WELCOMED && k->channels[1].state == WELCOMED;
 	if (up) {
 		dialing_over(k);
 		k->up = k->told_up = true;
@@ -325,16 +326,16 @@ static void link_welcomed(struct link *k, struct link_lane *la, const Caravan__W
 		p->heard(p->arg, &node, w->minor, w->arithmetic, w->roster, w->n_roster);
 }
 
-static void lane_message(void *arg, const Caravan__Envelope *env, struct payload *payload) {
-	struct link_lane *la = arg;
+static void channel_message(void *arg, const Caravan__Envelope *env, struct payload *payload) {
+	struct link_channel *la = arg;
 	struct link *k = la->link;
-	enum lane_event event = ANSWER;
+	enum channel_event event = ANSWER;
 	if (env->body_case == CARAVAN__ENVELOPE__BODY_WELCOME)
 		event = WELCOME;
 	else if (env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED &&
 	         (env->ref == 0 || la->state != WELCOMED))
 		event = REFUSED;
-	if (!lane_step(la, event, env))
+	if (!channel_step(la, event, env))
 		return;
 	if (event == WELCOME) {
 		link_welcomed(k, la, env->welcome);
@@ -345,7 +346,7 @@ static void lane_message(void *arg, const Caravan__Envelope *env, struct payload
 }
 
 static void link_try(void *arg) {
-	static const struct lane_ops ops = {lane_opened, lane_message, lane_gone};
+	static const struct connection_ops ops = {channel_opened, channel_message, channel_gone};
 	struct link *k = arg;
 	const struct link_config *c = &k->config;
 	const char *candidates[CANDIDATES_MAX];
@@ -368,11 +369,11 @@ static void link_try(void *arg) {
 	k->dialing = true;
 	++*c->dialing;
 	for (int i = 0; i < 2; i++) {
-		struct link_lane *la = &k->lanes[i];
-		int rc = lane_create(&la->lane, c->loop, c->ctx, c->watch, c->peers->keys, &k->node,
-		        k->current.endpoint, c->boot, &ops, la);
+		struct link_channel *la = &k->channels[i];
+		int rc = connection_create(&la->connection, c->loop, c->ctx, c->watch, c->peers->keys,
+		        &k->node, k->current.endpoint, c->boot, &ops, la);
 		if (rc) {
-			la->lane = NULL;
+			la->connection = NULL;
 			link_drop(k, descriptors_strerror(-rc).s);
 			return;
 		}
@@ -393,7 +394,7 @@ int link_create(struct link **out, const struct link_config *c, const struct nod
 	k->far = -1;
 	k->wait_ms = WAIT_MIN_MS;
 	for (int i = 0; i < 2; i++)
-		k->lanes[i] = (struct link_lane){.link = k, .channel = i ? PEERS_BULK : PEERS_CONTROL};
+		k->channels[i] = (struct link_channel){.link = k, .channel = i ? PEERS_BULK : PEERS_CONTROL};
 	link_say(k, endpoints, n);
 	timer_set(k, 0, link_try);
 	*out = k;
@@ -454,7 +455,8 @@ void link_readdress(struct link *k, bool (*have)(void *arg, const char *address)
 		return;
 	}
 	for (int i = 0; i < 2; i++) {
-		const char *local = k->lanes[i].lane ? lane_local(k->lanes[i].lane) : "";
+		const char *local =
+		        k->channels[i].connection ? connection_local(k->channels[i].connection) : "";
 		if (!*local || have(arg, local))
 			continue;
 		snprintf(why, sizeof why, "this machine's address %s has gone", local);
@@ -472,6 +474,6 @@ const char *link_endpoint(const struct link *k) {
 }
 
 int link_send(struct link *k, enum peers_channel ch, Caravan__Envelope *env, struct payload *payload) {
-	struct lane *lane = k->lanes[ch == PEERS_BULK].lane;
-	return k->up ? lane_send(lane, env, payload, WIRE_ROUTER) : -ENOTCONN;
+	struct connection *connection = k->channels[ch == PEERS_BULK].connection;
+	return k->up ? connection_send(connection, env, payload, WIRE_ROUTER) : -ENOTCONN;
 }

@@ -1,7 +1,7 @@
-/* link: the way to one other node: two lanes, control and bulk, kept up for as long as the link is wanted.
+/* link: the way to one other node: two connections, control and bulk, kept up for as long as the link is wanted.
  *
- * Owns: both lanes, their greeting, the addresses at which the node may be found, the wait before the next attempt.
- * A lane goes through the states of the table in link.c; whatever is not in the table, and any loss, ends both lanes,
+ * Owns: both connections, their greeting, the addresses at which the node may be found, the wait before the next attempt.
+ * A connection goes through the states of the table in link.c; whatever is not in the table, and any loss, ends both connections,
  * and both are made anew: at one address after the other, the one that worked last first, and after a round in vain
  * after a wait (200 ms, doubling up to 2 s).
  * Threads: the loop. */
@@ -15,7 +15,7 @@ struct link;
 struct link_config {
 	struct loop *loop; /* borrowed, as all here */
 	void *ctx;
-	struct watch *watch;
+	struct guard *watch;
 	const struct peers_config *peers;
 	uint64_t boot;
 	unsigned *

@@ -40,7 +40,7 @@ struct local {
 
 struct joining {
 	struct peers *peers;
-	struct join *join;
+	struct join_client *join;
 	peers_join_fn *done;
 	void *arg;
 	LIST_ENTRY(joining) next;
@@ -50,10 +50,10 @@ struct peers {
 	struct loop *loop;
 	struct peers_config config;
 	void *ctx; /* NULL: no network */
-	struct watch *watch;
+	struct guard *watch;
 	unsigned dialing; /* links that are */
 	struct zap *zap;
-	struct inbound *inbound;
+	struct router *router;
 	struct link *links[WIRE_NODES_MAX];
 	size_t nlinks;
 	LIST_HEAD(, joining) joins;
@@ -200,7 +200,7 @@ int peers_answer(
 	env->ref = from->ref;
 	if (from->local)
 		return local_send(p, from->channel, env, payload, WIRE_DEALER);
-	return p->inbound ? inbound_answer(p->inbound, from->link, env, payload) : -EHOSTUNREACH;
+	return p->router ? router_answer(p->router, from->link, env, payload) : -EHOSTUNREACH;
 }
 
 int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...) {
@@ -287,7 +287,7 @@ const char *peers_failure(const struct peers *p, const struct node_id *node) {
 
 static void joining_free(struct joining *g) {
 	LIST_REMOVE(g, next);
-	join_destroy(g->join);
+	join_client_destroy(g->join);
 	free(g);
 }
 
@@ -307,7 +307,7 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
 	if (!g)
 		return -ENOMEM;
 	*g = (struct joining){.peers = p, .done = done, .arg = arg};
-	const struct join_config c = {.loop = p->loop,
+	const struct join_client_config c = {.loop = p->loop,
 	        .ctx = p->ctx,
 	        .watch = p->watch,
 	        .boot = p->boot,
@@ -318,7 +318,7 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
 	        .ask = ask,
 	        .done = joining_done,
 	        .arg = g};
-	int rc = join_create(&g->join, &c);
+	int rc = join_client_create(&g->join, &c);
 	if (rc) {
 		free(g);
 		return rc;
@@ -336,12 +336,12 @@ static bool peers_admit(void *arg, const struct node_id *key, const char **why) 
 
 /* The order matters: the authenticator before the ROUTER. */
 static int network_create(struct peers *p, char *err, size_t errlen) {
-	if (watch_create(&p->watch, p->loop)) {
+	if (guard_create(&p->watch, p->loop)) {
 		snprintf(err, errlen, "no memory");
 		return -ENOMEM;
 	}
 	p->ctx = zmq_ctx_new();
-	/* three sockets a lane, two lanes a node; what was closed takes a moment to go */
+	/* three sockets a connection, two connections a node; what was closed takes a moment to go */
 	if (!p->ctx || zmq_ctx_set(p->ctx, ZMQ_MAX_SOCKETS, 16 * WIRE_NODES_MAX) != 0 ||
 	        zmq_ctx_set(p->ctx, ZMQ_BLOCKY, 0) != 0) {
 		snprintf(err, errlen, "cannot start ZeroMQ: %s", zmq_strerror(errno));
@@ -352,8 +352,8 @@ static int network_create(struct peers *p, char *err, size_t errlen) {
 		snprintf(err, errlen, "cannot bind the authenticator: %s", zmq_strerror(-rc));
 		return rc;
 	}
-	return inbound_create(
-	        &p->inbound, p->loop, p->ctx, p->watch, &p->config, p->boot, peers_dispatch, p, err, errlen);
+	return router_create(
+	        &p->router, p->loop, p->ctx, p->watch, &p->config, p->boot, peers_dispatch, p, err, errlen);
 }
 
 int peers_create(struct peers **out, struct loop *l, const struct peers_config *c, char *err, size_t errlen) {
@@ -393,11 +393,11 @@ void peers_destroy(struct peers *p) {
 		joining_free(LIST_FIRST(&p->joins));
 	while (p->nlinks)
 		link_destroy(p->links[--p->nlinks]);
-	inbound_destroy(p->inbound);
+	router_destroy(p->router);
 	zap_destroy(p->zap);
 	if (p->ctx)
 		zmq_ctx_term(p->ctx);
-	watch_destroy(p->watch);
+	guard_destroy(p->watch);
 	loop_timer_stop(p->local_turn);
 	for (struct local *m; (m = STAILQ_FIRST(&p->locals));) {
 		STAILQ_REMOVE_HEAD(&p->locals, next);
@@ -419,5 +419,5 @@ const struct node_id *peers_self(const struct peers *p) {
 }
 
 const char *peers_endpoint(const struct peers *p) {
-	return p->inbound ? inbound_endpoint(p->inbound) : "";
+	return p->router ? router_endpoint(p->router) : "";
 }

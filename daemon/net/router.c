@@ -52,7 +52,7 @@ struct inlink {
 /* A Hello with the key of a node that has a link from another start: that node has begun anew, and the link is the one
  * before, or there are two machines with one key.  Which it is shows when the other speaks. */
 struct held {
-	struct inbound *in;
+	struct router *in;
 	struct msg_route route;
 	int fd; /* of its connection */
 	struct node_id node;
@@ -63,10 +63,10 @@ struct held {
 	LIST_ENTRY(held) next;
 };
 
-struct inbound {
+struct router {
 	struct loop *loop;
-	struct zsock *sock, *monitor;
-	struct watch *watch;       /* borrowed */
+	struct zwatch *sock, *monitor;
+	struct guard *watch;       /* borrowed */
 	struct loop_timer *closed; /* it does not listen; NULL: it does */
 	const struct peers_config *config;
 	uint64_t boot, last_number;
@@ -95,7 +95,7 @@ struct inbound {
 
 /* ---- the table of links --------------------------------------------------------------------------- */
 
-static struct inlink *inlink_by_route(struct inbound *in, const struct msg_route *r) {
+static struct inlink *inlink_by_route(struct router *in, const struct msg_route *r) {
 	struct inlink *k;
 	LIST_FOREACH(k, &in->links, next)
 	if (k->route.len == r->len && memcmp(k->route.id, r->id, r->len) == 0)
@@ -103,7 +103,7 @@ static struct inlink *inlink_by_route(struct inbound *in, const struct msg_route
 	return NULL;
 }
 
-static void inlink_forget(struct inbound *in, struct inlink *k) {
+static void inlink_forget(struct router *in, struct inlink *k) {
 	LIST_REMOVE(k, next);
 	in->nlinks--;
 	free(k);
@@ -116,7 +116,7 @@ static void debt_free(struct debt *d) {
 }
 
 /* The debt of a node; those that are paid, of links that are no more, are forgotten on the way. */
-static struct debt *debt_of(struct inbound *in, const struct node_id *node, enum peers_channel channel) {
+static struct debt *debt_of(struct router *in, const struct node_id *node, enum peers_channel channel) {
 	struct debt *d, *after, *found = NULL;
 	for (d = LIST_FIRST(&in->debts); d; d = after) {
 		struct inlink *k;
@@ -141,8 +141,8 @@ static struct debt *debt_of(struct inbound *in, const struct node_id *node, enum
 	return d;
 }
 
-static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const char *address, uint64_t boot,
-        bool bulk, bool invited) {
+static struct inlink *inlink_make(
+        struct router *in, const struct msg *m, const char *address, uint64_t boot, bool bulk, bool invited) {
 	enum peers_channel channel = bulk ? PEERS_BULK : PEERS_CONTROL;
 	struct inlink *k, *after, *oldest = NULL;
 	for (k = LIST_FIRST(&in->links); k; k = after) {
@@ -159,7 +159,7 @@ static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const
 		return NULL;
 	*k = (struct inlink){.debt = debt_of(in, &m->from, channel),
 	        .number = ++in->last_number,
-	        .cookie = watch_cookie(m->fd),
+	        .cookie = guard_cookie(m->fd),
 	        .route = m->route,
 	        .node = m->from,
 	        .channel = channel,
@@ -173,7 +173,7 @@ static struct inlink *inlink_make(struct inbound *in, const struct msg *m, const
 
 /* Whether a connection is a link of a node that may have one. */
 static bool inbound_wants(void *arg, uint64_t cookie) {
-	const struct inbound *in = arg;
+	const struct router *in = arg;
 	const struct inlink *k;
 	const char *why;
 	LIST_FOREACH(k, &in->links, next)
@@ -184,7 +184,7 @@ static bool inbound_wants(void *arg, uint64_t cookie) {
 
 /* ---- out ------------------------------------------------------------------------------------------- */
 
-static int route_send(struct inbound *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
+static int route_send(struct router *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
         struct payload *payload, struct msg_owed *owed) {
 	char err[200];
 	uint8_t *frame;
@@ -203,12 +203,12 @@ static int route_send(struct inbound *in, const struct msg_route *route, Caravan
 		free(frame);
 		return -EAGAIN;
 	}
-	rc = msg_send(zsock_socket(in->sock), route, frame, len, payload, owed);
-	zsock_touched(in->sock);
+	rc = msg_send(zwatch_socket(in->sock), route, frame, len, payload, owed);
+	zwatch_touched(in->sock);
 	return rc;
 }
 
-int inbound_answer(struct inbound *in, uint64_t link, Caravan__Envelope *env, struct payload *payload) {
+int router_answer(struct router *in, uint64_t link, Caravan__Envelope *env, struct payload *payload) {
 	struct inlink *k;
 	LIST_FOREACH(k, &in->links, next)
 	if (k->number == link)
@@ -225,7 +225,7 @@ int inbound_answer(struct inbound *in, uint64_t link, Caravan__Envelope *env, st
 	return rc;
 }
 
-static void refuse(struct inbound *in, const struct msg_route *route, uint64_t ref, const char *why) {
+static void refuse(struct router *in, const struct msg_route *route, uint64_t ref, const char *why) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
 	refused.reason = (char *)why;
@@ -237,7 +237,7 @@ static void refuse(struct inbound *in, const struct msg_route *route, uint64_t r
 }
 
 /* The link broke the order: says so to both sides, once, and forgets it. */
-static void lose(struct inbound *in, const struct msg *m, struct inlink *k, const char *why) {
+static void lose(struct router *in, const struct msg *m, struct inlink *k, const char *why) {
 	char hex[NODE_ID_HEX];
 	log_others(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
 	if (k)
@@ -248,7 +248,7 @@ static void lose(struct inbound *in, const struct msg *m, struct inlink *k, cons
 /* ---- in -------------------------------------------------------------------------------------------- */
 
 /* The first message of a link.  NULL: it was not a good one, and the link is none. */
-static struct inlink *inbound_first(struct inbound *in, const struct msg *m, const char *address,
+static struct inlink *inbound_first(struct router *in, const struct msg *m, const char *address,
         const Caravan__Envelope *env, bool invited) {
 	char why[200], hex[NODE_ID_HEX];
 	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
@@ -260,7 +260,7 @@ static struct inlink *inbound_first(struct inbound *in, const struct msg *m, con
 		lose(in, m, NULL, "its first message is not number 1");
 		return NULL;
 	}
-	if (!invited && !greet_version_ok(env->hello->major, env->hello->minor, why, sizeof why)) {
+	if (!invited && !handshake_version_ok(env->hello->major, env->hello->minor, why, sizeof why)) {
 		log_others(LOG_LINE_WARN, "refused the link from %.12s: %s", node_id_hex(&m->from, hex), why);
 		refuse(in, &m->route, env->ref, why);
 		return NULL;
@@ -268,20 +268,20 @@ static struct inlink *inbound_first(struct inbound *in, const struct msg *m, con
 	return inlink_make(in, m, address, env->boot, !invited && env->hello->bulk, invited);
 }
 
-static void inbound_welcome(struct inbound *in, const struct peers_from *from, const Caravan__Hello *h) {
+static void inbound_welcome(struct router *in, const struct peers_from *from, const Caravan__Hello *h) {
 	const struct peers_config *c = in->config;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
 	if (c->heard && !h->bulk)
 		c->heard(c->arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
-	greet_welcome(&welcome, c, h->bulk);
+	handshake_welcome(&welcome, c, h->bulk);
 	env.ref = from->ref;
 	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
 	env.welcome = &welcome;
-	inbound_answer(in, from->link, &env, NULL);
+	router_answer(in, from->link, &env, NULL);
 }
 
-static void inbound_deliver(struct inbound *in, struct inlink *k, bool first, const Caravan__Envelope *env,
+static void inbound_deliver(struct router *in, struct inlink *k, bool first, const Caravan__Envelope *env,
         struct payload *payload) {
 	const struct peers_from from = {.node = k->node,
 	        .invited = k->invited,
@@ -315,7 +315,7 @@ static void held_free(struct held *h) {
 }
 
 /* A link of this node from another start, whose connection is still there; NULL: none. */
-static struct inlink *inbound_rival(struct inbound *in, const struct node_id *node, uint64_t boot) {
+static struct inlink *inbound_rival(struct router *in, const struct node_id *node, uint64_t boot) {
 	struct inlink *k = LIST_FIRST(&in->links), *after;
 	for (; k; k = after) {
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -327,13 +327,13 @@ static struct inlink *inbound_rival(struct inbound *in, const struct node_id *no
 		env.ack = &ack;
 		env.ref = PROBE_REF;
 		/* a ROUTER tells of an end of a connection to whoever sends there */
-		if (inbound_answer(in, k->number, &env, NULL) != -EHOSTUNREACH)
+		if (router_answer(in, k->number, &env, NULL) != -EHOSTUNREACH)
 			return k;
 	}
 	return NULL;
 }
 
-static bool was_replaced(const struct inbound *in, const struct node_id *node, uint64_t boot) {
+static bool was_replaced(const struct router *in, const struct node_id *node, uint64_t boot) {
 	for (size_t i = 0; i < sizeof in->replaced / sizeof *in->replaced; i++)
 		if (in->replaced[i].boot == boot && node_id_equal(&in->replaced[i].node, node))
 			return true;
@@ -342,7 +342,7 @@ static bool was_replaced(const struct inbound *in, const struct node_id *node, u
 
 /* A link of the node from another start: any, or one that has spoken since then. */
 static struct inlink *inlink_other(
-        struct inbound *in, const struct node_id *node, uint64_t boot, uint64_t spoke_since) {
+        struct router *in, const struct node_id *node, uint64_t boot, uint64_t spoke_since) {
 	struct inlink *k;
 	LIST_FOREACH(k, &in->links, next)
 	if (!k->invited && k->boot != boot && node_id_equal(&k->node, node) && k->heard_ns > spoke_since)
@@ -350,7 +350,7 @@ static struct inlink *inlink_other(
 	return k;
 }
 
-static void held_accept(struct inbound *in, const struct held *h) {
+static void held_accept(struct router *in, const struct held *h) {
 	const struct msg m = {.route = h->route, .from = h->node, .fd = h->fd};
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, 0);
 	if (k && !was_replaced(in, &k->node, k->boot)) {
@@ -365,7 +365,7 @@ static void held_accept(struct inbound *in, const struct held *h) {
 
 static void held_due(void *arg) {
 	struct held *h = arg;
-	struct inbound *in = h->in;
+	struct router *in = h->in;
 	const char *why = "not of this cluster";
 	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, h->since_ns + FLYING_NS);
@@ -391,7 +391,7 @@ static void held_due(void *arg) {
 
 /* Whether a first message has to wait until it shows who sent it; it is kept then. */
 static bool inbound_hold(
-        struct inbound *in, const struct msg *m, const char *address, Caravan__Envelope *env) {
+        struct router *in, const struct msg *m, const char *address, Caravan__Envelope *env) {
 	struct held *h, *after;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_HELLO || env->seq != 1 ||
 	        !inbound_rival(in, &m->from, env->boot) || in->nheld >= HELD_MAX)
@@ -421,7 +421,7 @@ static bool inbound_hold(
 	return true;
 }
 
-static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
+static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 	char err[200] = "a message of the wrong frames", hex[NODE_ID_HEX];
 	const char *why = "not of this cluster";
 	struct inlink *k = inlink_by_route(in, &m->route);
@@ -467,16 +467,16 @@ static void inbound_take(struct inbound *in, const struct msg *m, bool whole) {
 }
 
 static bool inbound_readable(void *arg) {
-	struct inbound *in = arg;
+	struct router *in = arg;
 	struct msg m;
-	int rc = msg_receive(&m, zsock_socket(in->sock), true);
+	int rc = msg_receive(&m, zwatch_socket(in->sock), true);
 	if (rc == 0)
 		return false;
 	if (rc == -EPERM) {
 		log_others(LOG_LINE_WARN, "dropped a message without an author");
 		return true;
 	}
-	watch_taken(in->watch, m.fd, &m.from);
+	guard_taken(in->watch, m.fd, &m.from);
 	inbound_take(in, &m, rc == 1);
 	msg_close(&m);
 	return true;
@@ -484,11 +484,11 @@ static bool inbound_readable(void *arg) {
 
 /* Descriptors are there again: it listens as before. */
 static void inbound_reopen(void *arg) {
-	struct inbound *in = arg;
+	struct router *in = arg;
 	/* twice as many as when it was closed, so that it is not opened and closed all the time */
-	if (descriptors_short(2 * ACCEPT_RESERVE) || zmq_bind(zsock_socket(in->sock), in->endpoint) != 0)
+	if (descriptors_short(2 * ACCEPT_RESERVE) || zmq_bind(zwatch_socket(in->sock), in->endpoint) != 0)
 		return;
-	zsock_touched(in->sock);
+	zwatch_touched(in->sock);
 	loop_timer_stop(in->closed);
 	in->closed = NULL;
 	log_line(LOG_LINE_INFO, "listening at %s again", in->endpoint);
@@ -496,16 +496,16 @@ static void inbound_reopen(void *arg) {
 
 /* What is left of the descriptors is for us: others are turned away by the kernel for now.  libzmq would go on trying to
  * accept those who wait, without a rest, and ends the process when it has none for looking at its addresses. */
-static void inbound_close(struct inbound *in) {
+static void inbound_close(struct router *in) {
 	if (!(in->closed = loop_timer_start(in->loop, CLOSED_MS, true, inbound_reopen, in)))
 		return;
 	log_line(LOG_LINE_ERROR, "%s: not listening at %s until some are free",
 	        descriptors_strerror(EMFILE).s, in->endpoint);
-	zmq_unbind(zsock_socket(in->sock), in->endpoint);
-	zsock_touched(in->sock);
+	zmq_unbind(zwatch_socket(in->sock), in->endpoint);
+	zwatch_touched(in->sock);
 }
 
-static void accepted_note(struct inbound *in, int fd) {
+static void accepted_note(struct router *in, int fd) {
 	struct sockaddr_storage at;
 	socklen_t len = sizeof at;
 	char host[NI_MAXHOST] = "";
@@ -522,7 +522,7 @@ static void accepted_note(struct inbound *in, int fd) {
 }
 
 /* A handshake failed, of the connection that is closed now; fd -1: not known which. */
-static void failure_tell(struct inbound *in, int fd) {
+static void failure_tell(struct router *in, int fd) {
 	const char *address = "", *name = NULL;
 	if (!*in->failed)
 		return;
@@ -537,15 +537,15 @@ static void failure_tell(struct inbound *in, int fd) {
 }
 
 static bool inbound_monitor_readable(void *arg) {
-	struct inbound *in = arg;
+	struct router *in = arg;
 	int event, fd;
 	char what[160];
-	if (!socket_monitor_next(zsock_socket(in->monitor), &event, &fd, what, sizeof what))
+	if (!socket_monitor_next(zwatch_socket(in->monitor), &event, &fd, what, sizeof what))
 		return false;
 	if (event == ZMQ_EVENT_ACCEPTED || event == ZMQ_EVENT_ACCEPT_FAILED) {
 		if (event == ZMQ_EVENT_ACCEPTED) {
 			accepted_note(in, fd);
-			watch_add(in->watch, fd, NULL);
+			guard_add(in->watch, fd, NULL);
 		}
 		if (!in->closed && descriptors_short(ACCEPT_RESERVE))
 			inbound_close(in);
@@ -562,22 +562,22 @@ static bool inbound_monitor_readable(void *arg) {
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
+int router_create(struct router **out, struct loop *l, void *ctx, struct guard *watch,
         const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
-	static const struct zsock_ops sock_ops = {inbound_readable, NULL};
-	static const struct zsock_ops monitor_ops = {inbound_monitor_readable, NULL};
+	static const struct zwatch_ops sock_ops = {inbound_readable, NULL};
+	static const struct zwatch_ops monitor_ops = {inbound_monitor_readable, NULL};
 	/* a refused key is the authenticator's to log: it knows the key and the address */
 	static const int events = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
 	                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED;
 	int rc = -ENOMEM;
-	struct inbound *in = calloc(1, sizeof *in);
+	struct router *in = calloc(1, sizeof *in);
 	char listen[256];
 	bool v6 = socket_listen(c->listen, listen);
 	void *s = socket_router(ctx, c->keys, v6), *m = NULL;
 	size_t len = sizeof in->endpoint;
 	if (!in || !s)
 		goto error;
-	*in = (struct inbound){.loop = l, .watch = watch, .config = c, .boot = boot, .fn = fn, .arg = arg};
+	*in = (struct router){.loop = l, .watch = watch, .config = c, .boot = boot, .fn = fn, .arg = arg};
 	LIST_INIT(&in->links);
 	LIST_INIT(&in->debts);
 	LIST_INIT(&in->held);
@@ -586,31 +586,31 @@ int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch
 	m = socket_monitor(ctx, s, events);
 	if (!m)
 		goto error;
-	rc = zsock_create(&in->monitor, l, m, &monitor_ops, in);
+	rc = zwatch_create(&in->monitor, l, m, &monitor_ops, in);
 	if (rc)
 		goto error;
 	/* before there is anything to tell */
-	rc = zsock_create(&in->sock, l, s, &sock_ops, in);
+	rc = zwatch_create(&in->sock, l, s, &sock_ops, in);
 	s = NULL;
 	if (rc)
 		goto error;
-	if (zmq_bind(zsock_socket(in->sock), listen) != 0 ||
-	        zmq_getsockopt(zsock_socket(in->sock), ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
+	if (zmq_bind(zwatch_socket(in->sock), listen) != 0 ||
+	        zmq_getsockopt(zwatch_socket(in->sock), ZMQ_LAST_ENDPOINT, in->endpoint, &len) != 0) {
 		rc = -errno;
 		goto error;
 	}
-	watch_ask(watch, inbound_wants, in);
+	guard_ask(watch, inbound_wants, in);
 	*out = in;
 	return 0;
 error:
 	snprintf(err, errlen, "cannot listen at %s: %s", c->listen, socket_bind_strerror(-rc));
 	if (s)
 		zmq_close(s);
-	inbound_destroy(in);
+	router_destroy(in);
 	return rc;
 }
 
-void inbound_destroy(struct inbound *in) {
+void router_destroy(struct router *in) {
 	if (!in)
 		return;
 	while (!LIST_EMPTY(&in->held))
@@ -621,14 +621,14 @@ void inbound_destroy(struct inbound *in) {
 		debt_free(LIST_FIRST(&in->debts));
 	loop_timer_stop(in->closed);
 	if (in->watch)
-		watch_ask(in->watch, NULL, NULL);
+		guard_ask(in->watch, NULL, NULL);
 	if (in->sock)
-		socket_monitor_stop(zsock_socket(in->sock));
-	zsock_destroy(in->sock);
-	zsock_destroy(in->monitor);
+		socket_monitor_stop(zwatch_socket(in->sock));
+	zwatch_destroy(in->sock);
+	zwatch_destroy(in->monitor);
 	free(in);
 }
 
-const char *inbound_endpoint(const struct inbound *in) {
+const char *router_endpoint(const struct router *in) {
 	return in->endpoint;
 }

@@ -11,15 +11,15 @@
 #include "daemon/net/connection_guard.h"
 #include "daemon/net/peers.h"
 
-struct inbound;
+struct router;
 
 /* c is borrowed.  The authenticator must be bound in ctx. */
-int inbound_create(struct inbound **out, struct loop *l, void *ctx, struct watch *watch,
+int router_create(struct router **out, struct loop *l, void *ctx, struct guard *watch,
         const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen);
-void inbound_destroy(struct inbound *in); /* NULL allowed */
-const char *inbound_endpoint(const struct inbound *in);
+void router_destroy(struct router *in); /* NULL allowed */
+const char *router_endpoint(const struct router *in);
 
 /* As peers_answer. */
-int inbound_answer(struct inbound *in, uint64_t link, Caravan__Envelope *env, struct payload *payload);
+int router_answer(struct router *in, uint64_t link, Caravan__Envelope *env, struct payload *payload);
 
 #endif

@@ -11,7 +11,7 @@
 #include <zmq.h>
 
 struct zap {
-	struct zsock *sock;
+	struct zwatch *sock;
 	zap_admit_fn *admit;
 	void *arg;
 };
@@ -45,7 +45,7 @@ static int request_receive(void *s, struct frame frames[ZAP_FRAMES]) {
 
 static bool zap_readable(void *arg) {
 	struct zap *z = arg;
-	void *s = zsock_socket(z->sock);
+	void *s = zwatch_socket(z->sock);
 	struct frame frames[ZAP_FRAMES] = {0};
 	struct node_id key;
 	char hex[NODE_ID_HEX] = "";
@@ -71,12 +71,12 @@ static bool zap_readable(void *arg) {
 	zmq_send(s, "", 0, ZMQ_SNDMORE);
 	zmq_send(s, hex, yes ? sizeof hex - 1 : 0, ZMQ_SNDMORE);
 	zmq_send(s, "", 0, 0);
-	zsock_touched(z->sock);
+	zwatch_touched(z->sock);
 	return true;
 }
 
 int zap_create(struct zap **out, struct loop *l, void *ctx, zap_admit_fn *admit, void *arg) {
-	static const struct zsock_ops ops = {zap_readable, NULL};
+	static const struct zwatch_ops ops = {zap_readable, NULL};
 	struct zap *z = calloc(1, sizeof *z);
 	void *s = zmq_socket(ctx, ZMQ_REP);
 	int rc = -ENOMEM, linger = 0;
@@ -89,7 +89,7 @@ int zap_create(struct zap **out, struct loop *l, void *ctx, zap_admit_fn *admit,
 		rc = -errno;
 		goto error;
 	}
-	rc = zsock_create(&z->sock, l, s, &ops, z);
+	rc = zwatch_create(&z->sock, l, s, &ops, z);
 	s = NULL; /* taken over */
 	if (rc)
 		goto error;
@@ -105,6 +105,6 @@ error:
 void zap_destroy(struct zap *z) {
 	if (!z)
 		return;
-	zsock_destroy(z->sock);
+	zwatch_destroy(z->sock);
 	free(z);
 }

@@ -7,16 +7,16 @@
 #include <stdlib.h>
 #include <zmq.h>
 
-struct zsock {
+struct zwatch {
 	void *socket;
 	struct event *word;  /* the descriptor says that something may have changed */
 	struct event *again; /* a turn is due whatever the descriptor says; a timer, so that it is fair */
-	struct zsock_ops ops;
+	struct zwatch_ops ops;
 	void *arg;
 	bool want_write, running, dead;
 };
 
-static void zsock_free(struct zsock *z) {
+static void zsock_free(struct zwatch *z) {
 	if (z->word)
 		event_free(z->word);
 	if (z->again)
@@ -25,7 +25,7 @@ static void zsock_free(struct zsock *z) {
 	free(z);
 }
 
-static int zsock_events(struct zsock *z) {
+static int zsock_events(struct zwatch *z) {
 	int events = 0;
 	size_t len = sizeof events;
 	/* EINTR: read again at the next turn, which the caller schedules for any event */
@@ -34,20 +34,20 @@ static int zsock_events(struct zsock *z) {
 	return events;
 }
 
-void zsock_touched(struct zsock *z) {
+void zwatch_touched(struct zwatch *z) {
 	static const struct timeval now = {0, 0};
 	if (!z->dead && !evtimer_pending(z->again, NULL))
 		evtimer_add(z->again, &now);
 }
 
 static void zsock_turn(evutil_socket_t fd, short what, void *arg) {
-	struct zsock *z = arg;
+	struct zwatch *z = arg;
 	(void)fd;
 	(void)what;
 	z->running = true;
 	int events = zsock_events(z);
 	if (events & ZMQ_POLLIN)
-		for (int i = 0; i < ZSOCK_SHARE && !z->dead && z->ops.readable(z->arg); i++)
+		for (int i = 0; i < ZWATCH_SHARE && !z->dead && z->ops.readable(z->arg); i++)
 			;
 	if (!z->dead && z->want_write && (zsock_events(z) & ZMQ_POLLOUT)) {
 		z->want_write = false;
@@ -60,18 +60,19 @@ static void zsock_turn(evutil_socket_t fd, short what, void *arg) {
 	}
 	events = zsock_events(z);
 	if ((events & ZMQ_POLLIN) || (z->want_write && (events & ZMQ_POLLOUT)))
-		zsock_touched(z);
+		zwatch_touched(z);
 }
 
-int zsock_create(struct zsock **out, struct loop *l, void *socket, const struct zsock_ops *ops, void *arg) {
+int zwatch_create(
+        struct zwatch **out, struct loop *l, void *socket, const struct zwatch_ops *ops, void *arg) {
 	int fd;
 	size_t len = sizeof fd;
-	struct zsock *z = calloc(1, sizeof *z);
+	struct zwatch *z = calloc(1, sizeof *z);
 	if (!z) {
 		zmq_close(socket);
 		return -ENOMEM;
 	}
-	*z = (struct zsock){.socket = socket, .ops = *ops, .arg = arg};
+	*z = (struct zwatch){.socket = socket, .ops = *ops, .arg = arg};
 	if (zmq_getsockopt(socket, ZMQ_FD, &fd, &len) != 0) {
 		int rc = -errno;
 		zsock_free(z);
@@ -83,12 +84,12 @@ int zsock_create(struct zsock **out, struct loop *l, void *socket, const struct 
 		zsock_free(z);
 		return -ENOMEM;
 	}
-	zsock_touched(z); /* before the first sleep */
+	zwatch_touched(z); /* before the first sleep */
 	*out = z;
 	return 0;
 }
 
-void zsock_destroy(struct zsock *z) {
+void zwatch_destroy(struct zwatch *z) {
 	if (!z || z->dead)
 		return;
 	z->dead = true;
@@ -100,11 +101,11 @@ void zsock_destroy(struct zsock *z) {
 	evtimer_del(z->again);
 }
 
-void *zsock_socket(struct zsock *z) {
+void *zwatch_socket(struct zwatch *z) {
 	return z->socket;
 }
 
-void zsock_want_write(struct zsock *z) {
+void zwatch_want_write(struct zwatch *z) {
 	z->want_write = true;
-	zsock_touched(z);
+	zwatch_touched(z);
 }

@@ -2,7 +2,7 @@
  *
  * The descriptor of a ZeroMQ socket is edge-triggered: it says that something may have changed, once, and any
  * send or receive may swallow that word.  So readiness (ZMQ_EVENTS) is read again after every receive and
- * every send, and once before the first sleep; and a callback that has had its share (ZSOCK_SHARE messages)
+ * every send, and once before the first sleep; and a callback that has had its share (ZWATCH_SHARE messages)
  * comes back on the loop's next turn, after the other sockets and timers.
  * Invariant: while the socket is readable, or writable and its owner waits for that, a turn is due.
  * Threads: the loop. */
@@ -10,23 +10,23 @@
 #define DAEMON_NET_ZMQ_WATCH_H
 #include "daemon/core/loop.h"
 
-struct zsock;
+struct zwatch;
 
-#define ZSOCK_SHARE 64 /* messages that one callback takes before it lets others have a turn */
+#define ZWATCH_SHARE 64 /* messages that one callback takes before it lets others have a turn */
 
-struct zsock_ops {
+struct zwatch_ops {
 	/* Receives one message from the socket, without waiting: true if there was one.  It may call
-	 * zsock_destroy: then it returns false. */
+	 * zwatch_destroy: then it returns false. */
 	bool (*readable)(void *arg);
 	void (*writable)(
-	        void *arg); /* the socket takes messages; called once for each zsock_want_write; NULL: never */
+	        void *arg); /* the socket takes messages; called once for each zwatch_want_write; NULL: never */
 };
 
-/* Takes the socket over: zsock_destroy closes it (also when this fails). */
-int zsock_create(struct zsock **out, struct loop *l, void *socket, const struct zsock_ops *ops, void *arg);
-void zsock_destroy(struct zsock *z); /* NULL allowed; safe inside its callbacks */
-void *zsock_socket(struct zsock *z);
-void zsock_touched(struct zsock *z);    /* call after every send */
-void zsock_want_write(struct zsock *z); /* calls writable once, when that is so */
+/* Takes the socket over: zwatch_destroy closes it (also when this fails). */
+int zwatch_create(struct zwatch **out, struct loop *l, void *socket, const struct zwatch_ops *ops, void *arg);
+void zwatch_destroy(struct zwatch *z); /* NULL allowed; safe inside its callbacks */
+void *zwatch_socket(struct zwatch *z);
+void zwatch_touched(struct zwatch *z);    /* call after every send */
+void zwatch_want_write(struct zwatch *z); /* calls writable once, when that is so */
 
 #endif

@@ -434,7 +434,7 @@ static int send_ask(struct link *l, struct peers *to) {
 	Caravan__Join *ask = NULL;
 	env.ref = JOIN_REF;
 	if (!l->done) {
-		greet_hello(&hello, &l->owner->config, false);
+		handshake_hello(&hello, &l->owner->config, false);
 		env.body_case = CARAVAN__ENVELOPE__BODY_HELLO;
 		env.hello = &hello;
 		return send_message(l->owner, to, l, false, PEERS_CONTROL, &env, NULL);
@@ -501,7 +501,7 @@ static void dispatch(struct peers *p, const struct peers_from *from, const Carav
 static void say_welcome(struct peers *p, const struct peers_from *from) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
-	greet_welcome(&welcome, &p->config, false);
+	handshake_welcome(&welcome, &p->config, false);
 	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
 	env.welcome = &welcome;
 	(void)peers_answer(p, from, &env, NULL);
@@ -518,7 +518,7 @@ static void take_question(struct peers *p, const struct peers_from *from, const 
 		return;
 	}
 	const Caravan__Hello *h = env->hello;
-	if (!greet_version_ok(h->major, h->minor, why, sizeof why)) {
+	if (!handshake_version_ok(h->major, h->minor, why, sizeof why)) {
 		peers_refuse(p, from, "%s", why);
 		return;
 	}
