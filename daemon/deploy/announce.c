@@ -3,8 +3,9 @@
  * Owns: news on their way to an answer, and requests to unload that another node's coordinator is at work on.
  * Invariants: only a plan's coordinator is believed; the highest epoch wins; what serves here under our own
  * coordination gives its name up to nobody, but for the same weights that serve under a higher epoch when no other node
- * takes part in ours any more: then they took us for gone, and one of them took over.  News that a model serves is acknowledged when its vocabulary is here,
- * so that whoever was told can take prompts.
+ * takes part in ours any more: then they took us for gone, and one of them took over.  That a model serves is believed when
+ * its stages confirm it (confirm.c), and acknowledged when its vocabulary is here, so that whoever was told can
+ * take prompts.
  * Threads: the loop. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
@@ -110,7 +111,7 @@ int news_tell(struct model *m, const struct node_id *only, void (*done)(void *ar
 	return 0;
 }
 
-static void acknowledge(struct deploy *d, const struct peers_from *from) {
+void news_acknowledge(struct deploy *d, const struct peers_from *from) {
 	Caravan__Ack ack = CARAVAN__ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
@@ -125,7 +126,7 @@ void news_learnt(struct model *m, const char *error) {
 		if (error)
 			peers_refuse(m->d->peers, &w->from, "%s", error);
 		else
-			acknowledge(m->d, &w->from);
+			news_acknowledge(m->d, &w->from);
 		free(w);
 	}
 }
@@ -162,72 +163,66 @@ static bool taken_over(const struct model *m, const Caravan__PlanNews *news) {
 	return doubt > 0 && believe == 0;
 }
 
-/* Makes room for a newer plan of this name. NULL, or what speaks against it. */
-static const char *give_way(struct model *m, const Caravan__PlanNews *news) {
+/* What speaks against another plan of this name. NULL: nothing. */
+static const char *objection(const struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
-	if (taken_over(m, news)) {
-		struct node_id by;
-		node_id_from_bytes(&by, plan->coordinator);
-		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was taken for gone",
-		        plan->model, deploy_node_name(m->d, &by));
-		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
+	if (taken_over(m, news))
 		return NULL;
-	}
 	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0)
 		return "the plan is older than the one that this node knows";
 	if (model_ours(m) && busy)
 		return "this node coordinates a model of that name";
 	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		return "the name is in use by a model that another node coordinates";
-	if (names_us(m->d, news))
-		return not_served;
+	return names_us(m->d, news) ? not_served : NULL;
+}
+
+/* Makes room for it. */
+static void give_way(struct model *m, const Caravan__PlanNews *news) {
+	const Caravan__Plan *plan = news->plan;
+	if (taken_over(m, news)) {
+		struct node_id by;
+		node_id_from_bytes(&by, plan->coordinator);
+		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was taken for gone",
+		        plan->model, deploy_node_name(m->d, &by));
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
+		return;
+	}
 	if (memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		model_drop_draft(m);
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
-	return NULL;
 }
 
-static void on_plan(
-        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct deploy *d = arg;
-	const Caravan__PlanNews *news = env->plan;
+void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
-	(void)payload;
-	if (from->local || memcmp(from->node.b, plan->coordinator.data, sizeof from->node.b) != 0) {
-		peers_refuse(d->peers, from, "only a plan's coordinator speaks of it");
-		return;
-	}
+	bool serves = news->phase == CARAVAN__MODEL_PHASE__SERVING,
+	     over = news->phase == CARAVAN__MODEL_PHASE__UNLOADED ||
+	            news->phase == CARAVAN__MODEL_PHASE__FAILED;
 	struct model *m = deploy_model_named(d, plan->model);
-	compare_forget_load(d, plan->model);
-	bool over =
-	        news->phase == CARAVAN__MODEL_PHASE__UNLOADED || news->phase == CARAVAN__MODEL_PHASE__FAILED;
 	bool same = m && wire_epoch_compare(m->plan->epoch, plan->epoch) == 0;
+	const char *why = NULL;
 	/* what another coordinator tried under this name, or knew by it, says nothing of the model that we know */
-	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) &&
-	        !deploy_coordinator_gone(m)) {
-		peers_refuse(d->peers, from, "another node coordinates the model of that name here");
+	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) && !deploy_coordinator_gone(m))
+		why = "another node coordinates the model of that name here";
+	else if (m && !same)
+		why = objection(m, news);
+	else if (names_us(d, news) && !(m && m->stage)) /* we know best */
+		why = not_served;
+	if (why) {
+		peers_refuse(d->peers, from, "%s", why);
 		return;
 	}
-	/* a model that we were taking over is its coordinator's again */
-	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
-		load_stop(m->load, "its coordinator is back");
+	if (serves && !(same && m->pub.phase == news->phase) && confirm_wait(d, from, same ? m->plan : plan))
+		return;
 	if (m && !same) {
-		const char *why = give_way(m, news);
-		if (why) {
-			peers_refuse(d->peers, from, "%s", why);
-			return;
-		}
+		give_way(m, news);
 		m = NULL;
 	}
 	if (over) {
 		if (m)
 			model_remove(m, news->phase, news->reason);
-		acknowledge(d, from);
-		return;
-	}
-	if (names_us(d, news) && !(m && m->stage)) { /* we know best */
-		peers_refuse(d->peers, from, "%s", not_served);
+		news_acknowledge(d, from);
 		return;
 	}
 	if (m) {
@@ -241,16 +236,34 @@ static void on_plan(
 		}
 	}
 	struct waiting *w = NULL;
-	if (news->phase == CARAVAN__MODEL_PHASE__SERVING && m->learnt != LEARN_DONE)
+	if (serves && m->learnt != LEARN_DONE)
 		w = calloc(1, sizeof *w);
 	if (!w) {
-		acknowledge(d, from);
+		news_acknowledge(d, from);
 		return;
 	}
 	w->from = *from;
 	w->next = m->waiting;
 	m->waiting = w;
 	model_learn_from_cluster(m);
+}
+
+static void on_plan(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	const Caravan__PlanNews *news = env->plan;
+	(void)payload;
+	if (from->local || memcmp(from->node.b, news->plan->coordinator.data, sizeof from->node.b) != 0) {
+		peers_refuse(d->peers, from, "only a plan's coordinator speaks of it");
+		return;
+	}
+	compare_forget_load(d, news->plan->model);
+	confirm_forget(d, &from->node, news->plan->model);
+	/* a model that we were taking over is its coordinator's again */
+	struct model *m = deploy_model_named(d, news->plan->model);
+	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
+		load_stop(m->load, "its coordinator is back");
+	news_hear(d, from, news);
 }
 
 static struct answer *answer_of(struct deploy *d, const struct peers_from *from, struct tell **out) {
@@ -364,7 +377,7 @@ struct remote {
 
 static void remote_done(void *arg) {
 	struct remote *r = arg;
-	acknowledge(r->d, &r->from);
+	news_acknowledge(r->d, &r->from);
 	free(r);
 }
 

@@ -265,6 +265,7 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 	char why[WIRE_NAME_MAX + 64];
 	struct node_id id = who->id;
 	load_node_down(d, &id);
+	confirm_forget(d, &id, NULL);
 	news_node_down(d, &id);
 	catalog_node_down(d, &id);
 	remove_node_down(d, &id);
@@ -453,6 +454,7 @@ static void tick(void *arg) {
 	uint64_t now = loop_now_ns();
 	load_tick(d);
 	news_tick(d);
+	confirm_tick(d);
 	room_tick(d);
 	compare_tick(d);
 	for (size_t i = d->models; i-- > 0;) {
@@ -495,8 +497,9 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->executor, c->store)) < 0 ||
 	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
 	        (rc = keep_init(d)) < 0 || (rc = compare_init(d)) < 0 || (rc = load_init(d)) < 0 ||
-	        (rc = news_init(d)) < 0 || (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 ||
-	        (rc = room_init(d)) < 0 || (rc = members_on_change(c->members, on_change, d)) < 0)
+	        (rc = confirm_init(d)) < 0 || (rc = news_init(d)) < 0 || (rc = catalog_init(d)) < 0 ||
+	        (rc = remove_init(d)) < 0 || (rc = room_init(d)) < 0 ||
+	        (rc = members_on_change(c->members, on_change, d)) < 0)
 		goto error;
 	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
 		goto error;
@@ -519,6 +522,7 @@ void deploy_destroy(struct deploy *d) {
 		return;
 	loop_timer_stop(d->tick);
 	news_clear(d);
+	confirm_clear(d);
 	remove_clear(d);
 	catalog_clear_all(d);
 	while (d->loads)

@@ -8,6 +8,7 @@
  *   deploy_copies.c  what a model of ours is kept on how many disks
  *   deploy_keep.c    what we keep of another's, as it asks
  *   deploy_compare.c what nodes believe of plans, compared with what their coordinator does
+ *   deploy_confirm.c what coordinators say of other nodes' stages, until those confirm it
  *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
  *   deploy_catalog.c what models there are on disks, here and on all nodes
  *   deploy_remove.c  taking a model off the disks
@@ -25,7 +26,9 @@
 #define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */
 #define DEPLOY_SILENT_MS 15000 /* without a word for so long, a stage at work is given up */
 #define DEPLOY_TELL_MS 30000   /* everybody has so long to answer news */
-#define DEPLOY_AGAIN_MS 10000  /* between attempts to bring a model back, at first */
+#define DEPLOY_CONFIRM_MS \
+	5000                  /* the stages of a plan that is announced have so long to say that they serve */
+#define DEPLOY_AGAIN_MS 10000 /* between attempts to bring a model back, at first */
 #define DEPLOY_REPLAN_MS \
 	5000 /* a node that went has so long to come back before the others make a plan without it, */
 #define DEPLOY_REBOOT_MS \
@@ -96,6 +99,7 @@ struct deploy {
 	struct load *loads;
 	struct tell *tells;
 	struct look *looks;
+	struct announced *announced; /* deploy_confirm.c */
 	struct compare *compare;
 	bool unsaved;           /* the table has changed since the plans were last written */
 	struct store_room room; /* of the store, as it was lately */
@@ -203,11 +207,24 @@ int load_revive(struct model *m);                /* the same plan again, under a
 int load_replan(struct model *m); /* another plan, with the nodes that are up, under a new epoch */
 void load_free(struct load *l);   /* at once: deploy_destroy */
 
+/* deploy_confirm.c */
+int confirm_init(struct deploy *d);
+/* Whether news that this plan serves has to wait, or has been refused.  If it waits, news_hear is called again when its
+ * stages have confirmed it. */
+bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan);
+/* The coordinator speaks of this model again (NULL: it is gone): what waits is out of date. */
+void confirm_forget(struct deploy *d, const struct node_id *coordinator, const char *model);
+void confirm_tick(struct deploy *d);
+void confirm_clear(struct deploy *d);
+
 /* deploy_news.c */
 int news_init(struct deploy *d);
 /* Tells every live node (or one) the model's phase; done (NULL allowed) when all have answered or gone, from the
  * loop, never inside. 0 or -ENOMEM. */
 int news_tell(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg);
+void news_acknowledge(struct deploy *d, const struct peers_from *from);
+/* Takes up what a plan's coordinator says of it. */
+void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news);
 void news_learnt(struct model *m, const char *error); /* answers those that wait */
 void news_node_down(struct deploy *d, const struct node_id *id);
 void news_tick(struct deploy *d);

@@ -158,6 +158,8 @@ static void map_done(void *arg, bool cancelled) {
 		} else {
 			map->slice = NULL; /* it is the hook's now */
 			st->open = true;
+			members_heartbeat(
+			        d->c.members); /* that it serves, before anybody hears of the model */
 			ready(st, weights);
 		}
 	}

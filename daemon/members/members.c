@@ -309,11 +309,31 @@ static void state_make(struct members *m, Caravan__NodeState *state) {
 	state->n_peers = n;
 }
 
+/* A state of very many stages may be more than a message holds: the ping is what matters. */
+static void ping(struct members *m, const struct member *who, const Caravan__NodeState *state) {
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	ping.time = loop_now_ns();
+	ping.state = (Caravan__NodeState *)state;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
+	env.ping = &ping;
+	if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EMSGSIZE) {
+		ping.state = NULL;
+		peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
+	}
+}
+
+void members_heartbeat(struct members *m) {
+	Caravan__NodeState state;
+	state_make(m, &state);
+	for (size_t i = 0; i < m->roster.n; i++)
+		if (!m->roster.at[i]->self && !m->roster.at[i]->expelled && m->roster.at[i]->linked)
+			ping(m, m->roster.at[i], &state);
+}
+
 static void members_tick(void *arg) {
 	struct members *m = arg;
 	uint64_t now = loop_now_ns();
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	Caravan__Ping ping = CARAVAN__PING__INIT;
 	Caravan__NodeState state;
 	/* when it was we who were held up, what the others said meanwhile waits in the sockets: they are given the time
 	 * that we lost */
@@ -325,8 +345,6 @@ static void members_tick(void *arg) {
 	state_make(m, &state);
 	state_keep(members_own(m), &state);
 	members_own(m)->heard_ns = now;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
-	env.ping = &ping;
 	for (size_t i = 0; i < m->roster.n; i++) {
 		struct member *who = m->roster.at[i];
 		if (who->self)
@@ -342,13 +360,7 @@ static void members_tick(void *arg) {
 			        (double)(now - who->heard_ns) * 1e-9);
 			peers_drop(m->peers, &who->id, why);
 		} else if (who->linked) {
-			ping.time = now;
-			ping.state = &state;
-			/* a state of very many stages may be more than a message holds: the ping is what matters */
-			if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EMSGSIZE) {
-				ping.state = NULL;
-				peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
-			}
+			ping(m, who, &state);
 		}
 	}
 	if (m->look_ns && now >= m->look_ns)

@@ -77,6 +77,9 @@ const struct member *members_find(const struct members *m, const struct node_id 
 const struct member *members_named(const struct members *m, const char *name_or_id);
 const struct member *members_self(const struct members *m);
 
+/* Tells everybody our state now: something has changed that others wait for. */
+void members_heartbeat(struct members *m);
+
 /* What is wrong with a node, as a sentence: why it is down, or what ails it though it is up; empty: nothing. */
 const char *members_reason(const struct members *m, const struct member *who, char *text, size_t len);
 /* For how many seconds it has been up or down. */

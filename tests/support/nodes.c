@@ -64,6 +64,36 @@ static void tell_state(void *arg, Caravan__NodeState *out) {
 	out->kv_types = n->kv_types;
 	out->disk_free = n->disk_free;
 	out->disk_size = n->disk_size;
+	out->stages = n->stages;
+	out->n_stages = n->n_stages;
+}
+
+void nodes_serves(struct node *n, const Caravan__Plan *plan, uint32_t stage) {
+	nodes_serves_no_more(n, plan);
+	ck_assert_uint_lt(n->n_stages, sizeof n->stages / sizeof *n->stages);
+	Caravan__StageState *s = n->stages[n->n_stages++] = malloc(sizeof *s);
+	ck_assert_ptr_nonnull(s);
+	caravan__stage_state__init(s);
+	s->model = strdup(plan->model);
+	s->manifest.len = plan->manifest.len;
+	s->manifest.data = malloc(plan->manifest.len);
+	ck_assert(s->model && s->manifest.data);
+	memcpy(s->manifest.data, plan->manifest.data, plan->manifest.len);
+	s->first = plan->stages[stage]->first;
+	s->last = plan->stages[stage]->last;
+}
+
+static void serves_no_more(struct node *n, size_t i) {
+	free(n->stages[i]->model);
+	free(n->stages[i]->manifest.data);
+	free(n->stages[i]);
+	n->stages[i] = n->stages[--n->n_stages];
+}
+
+void nodes_serves_no_more(struct node *n, const Caravan__Plan *plan) {
+	for (size_t i = n->n_stages; i-- > 0;)
+		if (strcmp(n->stages[i]->model, plan->model) == 0)
+			serves_no_more(n, i);
 }
 
 void nodes_start(int i) {
@@ -92,6 +122,8 @@ void nodes_stop(int i) {
 		nodes_loader_gone(n);
 	members_destroy(n->members);
 	store_close(n->store);
+	while (n->n_stages)
+		serves_no_more(n, 0);
 	n->members = NULL;
 }
 

@@ -22,6 +22,8 @@ struct node {
 	uint64_t memory, used; /* what it tells of itself */
 	uint64_t disk_free, disk_size;
 	uint32_t kv_types;
+	Caravan__StageState *stages[4]; /* that it says it serves: nodes_serves */
+	size_t n_stages;
 };
 
 extern struct node nodes[NODES_MAX];
@@ -33,6 +35,10 @@ void nodes_start(int i);   /* again with the same state, when it ran before */
 void nodes_stop(int i);    /* what hangs at `more` has been taken down but for what loader_gone does */
 extern void (*nodes_loader_gone)(struct node *n); /* called when the node's executor has been destroyed */
 void nodes_cluster(int n);                        /* starts n nodes and joins them; all are up */
+
+/* It serves this stage from now on, or no longer, and says so in its state. */
+void nodes_serves(struct node *n, const Caravan__Plan *plan, uint32_t stage);
+void nodes_serves_no_more(struct node *n, const Caravan__Plan *plan);
 
 bool nodes_all_up(void *arg); /* every running node sees all the running others up and no other */
 

@@ -221,6 +221,7 @@ news-epoch~^lost: Plan: its epoch is another node's~the end of another's model, 
 news-taken~^refused: ~the end of another's model
 news-phase~^lost: PlanNews: bad phase~a phase that nobody knows
 news-lie~^refused: ~a model that is nowhere
+news-third~^refused: beta does not say that it serves its stage~a model on another node, which does not know it
 news-over~^ack~and its end
 news-flood~^ack~a thousand models that come and go
 unload-unknown~^refused: this node coordinates no model ghost~the unloading of what is not there

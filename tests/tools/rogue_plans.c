@@ -123,6 +123,13 @@ static void news(struct rogue *r, struct made *m, Caravan__ModelPhase phase) {
 		news(r, &m, phase); \
 	}
 
+static ProtobufCBinaryData third(const struct rogue *r) {
+	for (size_t i = 0; i < r->plan->n_stages; i++)
+		if (memcmp(r->plan->stages[i]->node.data, r->target->node.data, 32) != 0)
+			return r->plan->stages[i]->node;
+	rogue_die("the model serves on no other node");
+}
+
 NEWS_CASE(
         news_other, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.coordinator = m.epoch.node = r->plan->coordinator)
 /* the very plan that serves, number and all, but for who coordinates it */
@@ -132,6 +139,8 @@ NEWS_CASE(news_epoch, CARAVAN__MODEL_PHASE__UNLOADED,
 NEWS_CASE(news_taken, CARAVAN__MODEL_PHASE__UNLOADED, m.plan.model = r->plan->model)
 NEWS_CASE(news_phase, (Caravan__ModelPhase)99, )
 NEWS_CASE(news_lie, CARAVAN__MODEL_PHASE__SERVING, m.plan.manifest.data = nowhere)
+/* A model on another node than the one that hears of it: that one knows nothing of it. */
+NEWS_CASE(news_third, CARAVAN__MODEL_PHASE__SERVING, m.stage[0].node = third(r))
 NEWS_CASE(news_over, CARAVAN__MODEL_PHASE__UNLOADED, )
 
 static void news_flood(struct rogue *r) {
@@ -404,6 +413,7 @@ const struct rogue_case rogue_plans[] = {
         {"news-taken", news_taken, false},
         {"news-phase", news_phase, false},
         {"news-lie", news_lie, false},
+        {"news-third", news_third, false},
         {"news-over", news_over, false},
         {"news-flood", news_flood, false},
         {"news-last", news_last, false},

@@ -40,6 +40,7 @@ static int stage_open(void *arg, const struct deploy_model *m, uint32_t stage, s
 	a->broken = false;
 	a->stage = slice;
 	a->opened++;
+	nodes_serves(a->node, m->plan, stage);
 	return 0;
 }
 
@@ -50,6 +51,7 @@ static void stage_close(void *arg, const struct deploy_model *m, uint32_t stage)
 	slice_destroy(a->stage);
 	a->stage = NULL;
 	a->closed++;
+	nodes_serves_no_more(a->node, m->plan);
 }
 
 static bool stage_broken(void *arg, const struct deploy_model *m, uint32_t stage) {
@@ -1082,6 +1084,65 @@ START_TEST(members_are_not_believed) {
 }
 END_TEST
 
+/* Cleo says that ada serves a model of hers: bob believes it when ada says so. */
+START_TEST(what_others_serve_they_say_themselves) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1), *const names[] = {"ada"};
+	const char *no = "ada does not say that it serves its stage of that plan";
+	struct outcome o;
+	patient_cluster(3);
+	ck_assert_str_eq(
+	        load(0, path, (struct deploy_load){.nodes = names, .nnodes = 1, .copies = 1}, &o), "");
+	struct peers *p = members_peers(nodes[2].members);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_ACK, on_answer, NULL);
+	Caravan__Plan *plan = plan_copy(model(2, "m")->plan);
+	ProtobufCBinaryData ada = plan->coordinator, numbered = plan->epoch->node;
+	char *m = plan->model;
+	plan->coordinator = plan->epoch->node = (ProtobufCBinaryData){32, nodes[2].keys.public.b};
+	plan->epoch->counter += 10;
+	/* cleo does not say what it really coordinates, which would take away what it makes up */
+	((struct member *)members_find(nodes[2].members, &nodes[1].keys.public))->minor = 1;
+	/* the same weights, and another model */
+	plan->model = (char *)"n";
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING), no);
+	ck_assert_ptr_null(model(1, "n"));
+	/* while it waits ada says that she serves other layers of it, and then these */
+	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
+	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	unsigned want = answers + 1;
+	news.plan = plan;
+	news.phase = CARAVAN__MODEL_PHASE__SERVING;
+	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
+	env.plan = &news;
+	env.ref = peers_ref(p);
+	ck_assert_int_eq(peers_send(p, &nodes[1].keys.public, PEERS_CONTROL, &env, NULL), 0);
+	plan->stages[0]->last--;
+	nodes_serves(&nodes[0], plan, 0);
+	plan->stages[0]->last++;
+	members_heartbeat(nodes[0].members);
+	nodes_run(200);
+	ck_assert_ptr_null(model(1, "n"));
+	ck_assert_uint_lt(answers, want);
+	nodes_serves(&nodes[0], plan, 0);
+	refusal[0] = 0;
+	ck_assert(nodes_wait(answered, &want, 10000));
+	ck_assert_str_eq(refusal, "");
+	ck_assert_ptr_nonnull(model(1, "n"));
+	ck_assert_int_eq(model(1, "n")->phase, CARAVAN__MODEL_PHASE__SERVING);
+	/* nor does she get the name of a model whose coordinator is away, by naming that one */
+	nodes_stop(0);
+	struct phase waits = {1, CARAVAN__MODEL_PHASE__UNAVAILABLE};
+	ck_assert(nodes_wait(has_phase, &waits, 10000));
+	nodes_run(2 * MEMBERS_PING_MS); /* cleo says that she does not reach ada */
+	plan->model = m;
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING), no);
+	ck_assert_int_eq(memcmp(model(1, "m")->plan->coordinator.data, nodes[0].keys.public.b, 32), 0);
+	plan->coordinator = ada;
+	plan->epoch->node = numbered;
+	plan_free(plan);
+}
+END_TEST
+
 START_TEST(a_coordinator_has_its_share_of_places) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
 	struct outcome o;
@@ -1289,6 +1350,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, who_knows_the_plan_brings_it_back);
 	tcase_add_test(t, copies_come_onto_other_disks);
 	tcase_add_test(t, members_are_not_believed);
+	tcase_add_test(t, what_others_serve_they_say_themselves);
 	tcase_add_test(t, a_coordinator_has_its_share_of_places);
 	tcase_add_test(t, nodes_say_what_they_have);
 	suite_add_tcase(s, t);

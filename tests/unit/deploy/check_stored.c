@@ -15,6 +15,7 @@
 /* ---- nodes with a deploy, above which slices are kept ---- */
 
 struct above {
+	struct node *node;
 	struct deploy *deploy;
 	struct slice *stage, *ends;
 };
@@ -23,21 +24,20 @@ static struct above above[NODES_MAX];
 static int stage_open(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice, char *err,
         size_t errlen) {
 	struct above *a = arg;
-	(void)m;
-	(void)stage;
 	(void)err;
 	(void)errlen;
 	slice_destroy(a->stage);
 	a->stage = slice;
+	nodes_serves(a->node, m->plan, stage);
 	return 0;
 }
 
 static void stage_close(void *arg, const struct deploy_model *m, uint32_t stage) {
 	struct above *a = arg;
-	(void)m;
 	(void)stage;
 	slice_destroy(a->stage);
 	a->stage = NULL;
+	nodes_serves_no_more(a->node, m->plan);
 }
 
 static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
@@ -61,7 +61,7 @@ static void model_close(void *arg, const struct deploy_model *m, const char *why
 static void start_deploy(int i) {
 	struct above *a = &above[i];
 	char err[300] = "";
-	*a = (struct above){0};
+	*a = (struct above){.node = &nodes[i]};
 	struct deploy_config c = {.loop = loop,
 	        .members = nodes[i].members,
 	        .executor = nodes[i].executor,

@@ -1,0 +1,149 @@
+/* confirm: a coordinator says that its plan serves; the nodes that it names as stages say whether they do.
+ *
+ * A member that goes wrong could announce models on nodes that hold nothing of them: they would take names, and prompts
+ * that nobody answers.  So news that a plan serves waits until each of its stages has said by itself, in the state that
+ * its heartbeats carry, that it serves those layers of that model.  A node sends a heartbeat when a stage opens, so
+ * what is true has mostly been confirmed before it is announced.
+ * Not asked: the coordinator, which answers for what it says; and a node that is down here and up there, as its
+ * coordinator says: there may be no way from it to us.
+ * Owns: announcements that wait.  What is not confirmed in time is refused; its coordinator announces it again.
+ * Threads: the loop. */
+#include "daemon/deploy/deploy_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct announced {
+	struct peers_from from;
+	Caravan__Plan *plan; /* owned */
+	uint64_t since_ns;
+	struct announced *next;
+};
+
+static void announced_free(struct announced *a) {
+	plan_free(a->plan);
+	free(a);
+}
+
+static bool stage_confirms(const struct deploy *d, const Caravan__Plan *plan, const Caravan__Stage *s) {
+	struct node_id id, coordinator;
+	node_id_from_bytes(&id, s->node); /* 32 bytes: the door has seen to it */
+	node_id_from_bytes(&coordinator, plan->coordinator);
+	if (node_id_equal(&id, &coordinator) || node_id_equal(&id, &d->self))
+		return true;
+	const struct member *who = members_find(d->c.members, &id);
+	if (!who || who->expelled)
+		return false;
+	if (!who->up)
+		return deploy_reaches(d, &coordinator, &id);
+	for (size_t i = 0; who->state && i < who->state->n_stages; i++) {
+		const Caravan__StageState *has = who->state->stages[i];
+		if (strcmp(has->model, plan->model) == 0 && has->first == s->first && has->last == s->last &&
+		        memcmp(has->manifest.data, plan->manifest.data, plan->manifest.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The first stage that does not confirm the plan.  NULL: all do. */
+static const Caravan__Stage *stage_missing(const struct deploy *d, const Caravan__Plan *plan) {
+	for (size_t i = 0; i < plan->n_stages; i++)
+		if (!stage_confirms(d, plan, plan->stages[i]))
+			return plan->stages[i];
+	return NULL;
+}
+
+bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan) {
+	size_t waiting = 0;
+	if (!stage_missing(d, plan))
+		return false;
+	for (const struct announced *a = d->announced; a; a = a->next)
+		waiting += node_id_equal(&a->from.node, &from->node);
+	struct announced *a = waiting < DEPLOY_MODELS_EACH ? calloc(1, sizeof *a) : NULL;
+	if (!a || !(a->plan = plan_copy(plan))) {
+		free(a);
+		peers_refuse(d->peers, from, "too many plans wait for their stages to confirm them");
+		return true;
+	}
+	a->from = *from;
+	a->since_ns = loop_now_ns();
+	a->next = d->announced;
+	d->announced = a;
+	return true;
+}
+
+void confirm_forget(struct deploy *d, const struct node_id *coordinator, const char *model) {
+	struct announced **at = &d->announced;
+	while (*at) {
+		struct announced *a = *at;
+		if (!node_id_equal(&a->from.node, coordinator) ||
+		        (model && strcmp(a->plan->model, model) != 0)) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		news_acknowledge(d, &a->from); /* what comes now is what counts */
+		announced_free(a);
+	}
+}
+
+/* Takes up what is confirmed by now. */
+static void confirm_look(struct deploy *d) {
+	struct announced **at = &d->announced;
+	while (*at) {
+		struct announced *a = *at;
+		if (stage_missing(d, a->plan)) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
+		news.plan = a->plan;
+		news.phase = CARAVAN__MODEL_PHASE__SERVING;
+		news_hear(d, &a->from, &news);
+		announced_free(a);
+		at = &d->announced; /* what news brings about may have changed the list */
+	}
+}
+
+void confirm_tick(struct deploy *d) {
+	struct announced **at = &d->announced;
+	confirm_look(d);
+	while (*at) {
+		struct announced *a = *at;
+		struct node_id id;
+		if (loop_now_ns() - a->since_ns < DEPLOY_CONFIRM_MS * 1000000ull) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		node_id_from_bytes(&id, stage_missing(d, a->plan)->node);
+		log_line(LOG_LINE_WARN, "model %s: %s says that it serves, and %s does not: not believed",
+		        a->plan->model, deploy_node_name(d, &a->from.node), deploy_node_name(d, &id));
+		peers_refuse(d->peers, &a->from, "%s does not say that it serves its stage of that plan",
+		        deploy_node_name(d, &id));
+		announced_free(a);
+	}
+}
+
+/* The state of its sender is known by now: members heard of it before. */
+static void on_ping(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct deploy *d = arg;
+	(void)from;
+	(void)payload;
+	if (env->ping->state && d->announced)
+		confirm_look(d);
+}
+
+void confirm_clear(struct deploy *d) {
+	while (d->announced) {
+		struct announced *a = d->announced;
+		d->announced = a->next;
+		announced_free(a);
+	}
+}
+
+int confirm_init(struct deploy *d) {
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, d);
+}
