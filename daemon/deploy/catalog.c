@@ -114,6 +114,90 @@ void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
 	m->bytes = manifest_layer_bytes(mf, 0, mf->hp.layers) + manifest_end_bytes(mf);
 }
 
+/* A record; one that is no good counts as absent. */
+static int read_record(struct store *s, const char *name, struct catalog_model *out) {
+	uint8_t *data;
+	size_t len;
+	char err[200];
+	int rc = durable_read(store_models_dir(s), name, WIRE_ENVELOPE_MAX, &data, &len);
+	if (rc < 0)
+		return rc;
+	Caravan__Envelope *env = wire_unpack(data, len, 0, WIRE_DEALER, err, sizeof err);
+	free(data);
+	if (env && env->body_case == CARAVAN__ENVELOPE__BODY_MODEL_LIST && env->model_list->n_models == 1 &&
+	        strcmp(env->model_list->models[0]->name, name) == 0)
+		rc = catalog_from_message(out, env->model_list->models[0]);
+	else
+		rc = -ENOENT;
+	wire_free(env);
+	return rc;
+}
+
+/* Calls fn for the name of each record; stops at what it returns other than 0. */
+static int each_name(struct store *s, int (*fn)(void *arg, const char *name), void *arg) {
+	int copy = openat(store_models_dir(s), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	if (!d) {
+		rc = -errno;
+		if (copy >= 0)
+			close(copy);
+		return rc;
+	}
+	for (struct dirent *e; rc == 0 && (e = readdir(d));)
+		if (wire_name_ok(e->d_name))
+			rc = fn(arg, e->d_name);
+	closedir(d);
+	return rc;
+}
+
+struct reading {
+	struct store *s;
+	struct catalog *c;
+	bool all; /* those that cannot be read too: of them the name is known alone */
+};
+
+static int take_name(void *arg, const char *name) {
+	struct reading *r = arg;
+	struct catalog_model m = {0};
+	if (read_record(r->s, name, &m) != 0) {
+		if (!r->all)
+			return 0;
+		m = (struct catalog_model){0};
+		snprintf(m.name, sizeof m.name, "%s", name);
+	}
+	if (add(r->c, &m))
+		return 0;
+	model_clear(&m);
+	return -ENOMEM;
+}
+
+static int count_name(void *arg, const char *name) {
+	(void)name;
+	++*(size_t *)arg;
+	return 0;
+}
+
+static int compare_models(const void *a, const void *b) {
+	const struct catalog_model *x = a, *y = b;
+	if (x->used != y->used)
+		return x->used > y->used ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+/* Removes the names that are too many.  Should it fail, the next one does it. */
+static void prune_names(struct store *s) {
+	struct catalog c = {0};
+	struct reading r = {s, &c, true};
+	size_t count = 0;
+	if (each_name(s, count_name, &count) == 0 && count > CATALOG_NAMES_MAX &&
+	        each_name(s, take_name, &r) == 0) {
+		qsort(c.model, c.models, sizeof *c.model, compare_models);
+		for (size_t i = CATALOG_NAMES_MAX; i < c.models; i++)
+			unlinkat(store_models_dir(s), c.model[i].name, 0);
+	}
+	catalog_clear(&c);
+}
+
 int catalog_record(struct store *s, const struct catalog_model *m) {
 	Caravan__StoredModel one, *list = &one;
 	Caravan__ModelList models = CARAVAN__MODEL_LIST__INIT;
@@ -138,55 +222,16 @@ int catalog_record(struct store *s, const struct catalog_model *m) {
 		rc = durable_write(store_models_dir(s), m->name, frame, len);
 		free(frame);
 	}
+	if (rc == 0)
+		prune_names(s);
 	return rc;
-}
-
-/* A record; one that is no good counts as absent. */
-static int read_record(struct store *s, const char *name, struct catalog_model *out) {
-	uint8_t *data;
-	size_t len;
-	char err[200];
-	int rc = durable_read(store_models_dir(s), name, WIRE_ENVELOPE_MAX, &data, &len);
-	if (rc < 0)
-		return rc;
-	Caravan__Envelope *env = wire_unpack(data, len, 0, WIRE_DEALER, err, sizeof err);
-	free(data);
-	if (env && env->body_case == CARAVAN__ENVELOPE__BODY_MODEL_LIST && env->model_list->n_models == 1 &&
-	        strcmp(env->model_list->models[0]->name, name) == 0)
-		rc = catalog_from_message(out, env->model_list->models[0]);
-	else
-		rc = -ENOENT;
-	wire_free(env);
-	return rc;
-}
-
-static int compare_models(const void *a, const void *b) {
-	const struct catalog_model *x = a, *y = b;
-	if (x->used != y->used)
-		return x->used > y->used ? -1 : 1;
-	return strcmp(x->name, y->name);
 }
 
 int catalog_names(struct catalog *out, struct store *s) {
+	struct reading r = {s, out, false};
 	*out = (struct catalog){0};
-	int copy = openat(store_models_dir(s), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-	DIR *d = copy < 0 ? NULL : fdopendir(copy);
-	if (!d) {
-		rc = -errno;
-		if (copy >= 0)
-			close(copy);
-		return rc;
-	}
-	for (struct dirent *e; rc == 0 && (e = readdir(d));) {
-		struct catalog_model m;
-		if (!wire_name_ok(e->d_name) || read_record(s, e->d_name, &m) != 0)
-			continue;
-		if (!add(out, &m)) {
-			model_clear(&m);
-			rc = -ENOMEM;
-		}
-	}
-	closedir(d);
+	prune_names(s);
+	int rc = each_name(s, take_name, &r);
 	if (rc)
 		catalog_clear(out);
 	else if (out->models)

@@ -1,7 +1,8 @@
 /* catalog: the models that a store has content of, and what they are called there.
  *
  * Owns: STORE/models: a file for each name, which says whose manifest the model is and how it was served last, as an
- * envelope with a ModelList of one; read back through the wire's door.  A manifest without a name (its record was lost,
+ * envelope with a ModelList of one; read back through the wire's door.  Other nodes choose names too, so there are at most
+ * CATALOG_NAMES_MAX: those used least recently are removed, and what cannot be read before them.  A manifest without a name (its record was lost,
  * or the name went to another model) is listed under one that is made from its own.
  * Threads: any but the loop, since all calls wait for the disk. */
 #ifndef DAEMON_DEPLOY_CATALOG_H
@@ -9,6 +10,8 @@
 #include "proto/wire.h"
 #include "shard/model/manifest.h"
 #include "shard/store/store.h"
+
+#define CATALOG_NAMES_MAX 1000
 
 struct catalog_model {
 	char name[WIRE_NAME_MAX + 1];

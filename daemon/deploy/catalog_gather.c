@@ -30,9 +30,12 @@ bool catalog_has(const struct deploy *d, const char *name) {
 	return false;
 }
 
+/* As the last one, which was used last. */
 static void add_name(struct deploy *d, const char *name) {
-	char(*grown)[WIRE_NAME_MAX + 1] =
-	        catalog_has(d, name) ? NULL : realloc(d->stored, (d->nstored + 1) * sizeof *grown);
+	catalog_drop(d, name);
+	if (d->nstored == CATALOG_NAMES_MAX)
+		catalog_drop(d, d->stored[0]);
+	char(*grown)[WIRE_NAME_MAX + 1] = realloc(d->stored, (d->nstored + 1) * sizeof *grown);
 	if (!grown)
 		return;
 	d->stored = grown;
@@ -50,7 +53,7 @@ void catalog_drop(struct deploy *d, const char *name) {
 
 static void take_names(struct deploy *d, const struct catalog *c) {
 	d->nstored = 0;
-	for (size_t i = 0; i < c->models; i++)
+	for (size_t i = c->models; i-- > 0;)
 		add_name(d, c->model[i].name);
 }
 

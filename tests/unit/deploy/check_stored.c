@@ -342,6 +342,54 @@ START_TEST(records_outlive_what_happens_to_them) {
 }
 END_TEST
 
+static void record(struct store *s, unsigned number, uint64_t used) {
+	struct catalog_model m = {.layers = 1, .used = used, .type = "q4_0"};
+	snprintf(m.name, sizeof m.name, "name%u", number);
+	ck_assert_int_eq(catalog_record(s, &m), 0);
+}
+
+/* What others call models does not fill the disk. */
+START_TEST(names_are_bounded) {
+	struct store *s, *other;
+	struct catalog c;
+	char dir[200], from[300], to[300], err[200];
+	snprintf(dir, sizeof dir, "%s/a", nodes_root);
+	ck_assert_int_eq(store_open(&s, dir, err, sizeof err), 0);
+	snprintf(dir, sizeof dir, "%s/b", nodes_root);
+	ck_assert_int_eq(store_open(&other, dir, err, sizeof err), 0);
+	for (unsigned i = 0; i < CATALOG_NAMES_MAX; i++)
+		record(s, i, 10000 + (i + 500) % CATALOG_NAMES_MAX); /* the 500th was used least recently */
+	ck_assert_int_eq(catalog_names(&c, s), 0);
+	ck_assert_uint_eq(c.models, CATALOG_NAMES_MAX);
+	catalog_clear(&c);
+	/* one more: the one that was used least recently has gone from the disk */
+	record(s, 2000, 20000);
+	ck_assert_int_eq(faccessat(store_models_dir(s), "name500", F_OK, 0), -1);
+	ck_assert_int_eq(faccessat(store_models_dir(s), "name501", F_OK, 0), 0);
+	ck_assert_int_eq(faccessat(store_models_dir(s), "name2000", F_OK, 0), 0);
+	/* as an older daemon left it: too many, one of which cannot be read */
+	for (unsigned i = 3000; i < 3003; i++) {
+		record(other, i, 30000);
+		snprintf(from, sizeof from, "%s/b/models/name%u", nodes_root, i);
+		snprintf(to, sizeof to, "%s/a/models/name%u", nodes_root, i);
+		ck_assert_int_eq(rename(from, to), 0);
+	}
+	snprintf(to, sizeof to, "%s/a/models/junk", nodes_root);
+	FILE *f = fopen(to, "w");
+	ck_assert_ptr_nonnull(f);
+	fclose(f);
+	ck_assert_int_eq(catalog_names(&c, s), 0);
+	ck_assert_uint_eq(c.models, CATALOG_NAMES_MAX);
+	ck_assert_uint_eq(c.model[0].used, 30000);
+	catalog_clear(&c);
+	ck_assert_int_eq(access(to, F_OK), -1);
+	ck_assert_int_eq(faccessat(store_models_dir(s), "name503", F_OK, 0), -1);
+	ck_assert_int_eq(faccessat(store_models_dir(s), "name504", F_OK, 0), 0);
+	store_close(s);
+	store_close(other);
+}
+END_TEST
+
 /* Of node 0, where n and o are, and the manifest of o cannot be read for a while. */
 static void nothing_goes_that_an_unreadable_model_may_need(void) {
 	char blob[300], aside[300], hex[CONTENT_HEX];
@@ -443,6 +491,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 240);
 	tcase_add_test(t, a_model_is_loaded_by_name_with_nothing_but_the_stores);
 	tcase_add_test(t, records_outlive_what_happens_to_them);
+	tcase_add_test(t, names_are_bounded);
 	tcase_add_test(t, a_model_is_removed_from_all_disks);
 	tcase_add_test(t, a_load_that_no_disk_has_room_for_leaves_nothing);
 	suite_add_tcase(s, t);
