@@ -4,6 +4,7 @@
 #include "daemon/transfer/fetch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ static void work_blob(struct work *w) {
 	const uint8_t *data = w->parcel ? w->parcel->data : import_blob(it->offer->im, &it->id, &len);
 	struct content_id id = content_hash(data, len);
 	w->rc = content_equal(&id, &it->id) ? store_put_blob(w->f->t->store, data, len, &id) : -EBADMSG;
+	if (w->rc == -ENOSPC)
+		snprintf(w->err, sizeof w->err, "the disk is full, but for what is left free on it");
 }
 
 void fetch_work(void *arg) {

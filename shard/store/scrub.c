@@ -266,6 +266,20 @@ uint64_t store_reserve(uint64_t filesystem) {
 	return filesystem / 20 < STORE_RESERVE ? filesystem / 20 : STORE_RESERVE;
 }
 
+int store_check_reserve(int folder, uint64_t need, char *why, size_t len) {
+	struct statvfs fs;
+	if (fstatvfs(folder, &fs) < 0)
+		return 0; /* writing tells */
+	uint64_t available = (uint64_t)fs.f_bavail * fs.f_frsize,
+	         reserve = store_reserve((uint64_t)fs.f_blocks * fs.f_frsize);
+	if (available >= need + reserve)
+		return 0;
+	snprintf(why, len,
+	        "%" PRIu64 " MiB are free on its file system, of which %" PRIu64 " MiB are left free",
+	        available >> 20, reserve >> 20);
+	return -ENOSPC;
+}
+
 int store_room(struct store *s, const struct content_id *keep, size_t count, struct store_room *out) {
 	const struct store_limit *l = &s->limit;
 	struct statvfs fs;

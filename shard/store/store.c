@@ -153,7 +153,7 @@ broken:
 }
 
 int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct content_id *id) {
-	char hex[CONTENT_HEX];
+	char hex[CONTENT_HEX], why[200];
 	struct stat st;
 	if (len > CONTENT_BLOB_MAX)
 		return -EFBIG;
@@ -162,7 +162,8 @@ int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct cont
 	/* one of another length is broken, and is replaced */
 	if (fstatat(s->blobs, hex, &st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st.st_size == len)
 		return 0;
-	return durable_write(s->blobs, hex, data, len);
+	int rc = store_check_reserve(s->blobs, len, why, sizeof why);
+	return rc ? rc : durable_write(s->blobs, hex, data, len);
 }
 
 struct store_head store_head_of(const struct content_tensor *t, size_t record_len) {

@@ -26,6 +26,7 @@ int store_models_dir(const struct store *s); /* a descriptor, the store's */
 bool store_has_blob(struct store *s, const struct content_id *id);
 /* data malloc'd; verified against its name (-EBADMSG when it does not match; the file is removed). */
 int store_get_blob(struct store *s, const struct content_id *id, uint8_t **data, size_t *len);
+/* -ENOSPC also when less than the reserve would stay free (STORE_RESERVE). */
 int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct content_id *id);
 
 bool store_has_tensor(struct store *s, const struct content_id *id);

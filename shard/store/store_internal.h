@@ -39,6 +39,9 @@ static inline bool store_file_is(const struct store_file *f, const struct stat *
 	return f->device == (uint64_t)st->st_dev && f->inode == (uint64_t)st->st_ino;
 }
 
+/* Whether the file system of a folder has room for a new file beside what stays free on it: 0, or -ENOSPC with a sentence. */
+int store_check_reserve(int folder, uint64_t need, char *why, size_t len);
+
 /* Opens a tensor's file under a shared lock and reads its head and record: a descriptor, or a negative errno; one that is
  * no good (-EBADMSG, -ESTALE) is removed unless it is in use. */
 int store_open_file(

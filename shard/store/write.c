@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define HUGE_PAGE (2ul << 20) /* on x86, and on ARM with pages of 4 KiB; elsewhere it does no harm */
@@ -72,26 +71,16 @@ static int open_new(struct store_writer *w) {
 	return 0;
 }
 
-/* Whether the file system has room for a new file beside what stays free on it; one that a writer left has its room already. */
+/* One that a writer left has its room already. */
 static int check_reserve(const struct store_writer *w, char *why, size_t len) {
-	uint64_t need = w->head.packed_at + w->head.packed_bytes, available, reserve;
+	uint64_t need = w->head.packed_at + w->head.packed_bytes;
 	char part[STORE_PART_NAME];
-	struct statvfs fs;
 	struct stat st;
 	store_part_name(&w->record.id, part);
 	if (fstatat(w->store->tensors, part, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	        (uint64_t)st.st_blocks * 512 >= need)
 		return 0;
-	if (fstatvfs(w->store->tensors, &fs) < 0)
-		return 0; /* writing tells */
-	available = (uint64_t)fs.f_bavail * fs.f_frsize;
-	reserve = store_reserve((uint64_t)fs.f_blocks * fs.f_frsize);
-	if (available >= need + reserve)
-		return 0;
-	snprintf(why, len,
-	        "%" PRIu64 " MiB are free on its file system, of which %" PRIu64 " MiB are left free",
-	        available >> 20, reserve >> 20);
-	return -ENOSPC;
+	return store_check_reserve(w->store->tensors, need, why, len);
 }
 
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,

@@ -406,7 +406,15 @@ START_TEST(a_part_of_the_disk_stays_free) {
 		ck_assert_int_eq(store_writer_create(&w, s, &u, err, sizeof err), 0);
 		ck_assert(store_writer_has(w, 0));
 		store_writer_destroy(w);
+		/* 1.1 MB are left: a blob of one of them would fit */
+		struct content_id blob;
+		uint8_t *bytes = calloc(1, 1 << 20);
+		ck_assert_int_eq(store_put_blob(s, bytes, 1 << 20, &blob), -ENOSPC);
+		ck_assert(!store_has_blob(s, &blob));
+		ck_assert_int_eq(store_put_blob(s, bytes, 1 << 16, &blob), 0);
+		ck_assert(store_has_blob(s, &blob));
 		store_close(s);
+		free(bytes);
 		ck_assert_int_eq(umount(small), 0);
 		free(data);
 		free(more);
