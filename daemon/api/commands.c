@@ -441,7 +441,7 @@ static void start(struct control_conn *c, const struct request_params *params) {
 		return;
 	}
 	g->conn = c;
-	if (request_start(&g->request, control_serve(c), params, &ev, err, sizeof err) != 0) {
+	if (request_start(&g->request, serve_requests(control_serve(c)), params, &ev, err, sizeof err) != 0) {
 		free(g);
 		control_error(c, "%s", err);
 		return;
@@ -573,7 +573,7 @@ static void tokenize(
 	t->flags = (q->no_bos ? 0 : TOKENIZE_BOS | TOKENIZE_EOS) | (q->special ? TOKENIZE_SPECIAL : 0);
 	if (nfds == 0) {
 		const struct deploy_model *m = deploy_find(serve_deploy(s), q->model, t->err, sizeof t->err);
-		t->tokenizer = m ? serve_tokenizer(s, m, t->err, sizeof t->err) : NULL;
+		t->tokenizer = m ? request_tokenizer(serve_requests(s), m, t->err, sizeof t->err) : NULL;
 		t->rc = t->tokenizer ? 0 : -ENOENT;
 		if (t->rc == 0 &&
 		        (t->rc = tokenizer_encode(t->tokenizer, t->text, len, t->flags, &t->ids, &t->n)) != 0)

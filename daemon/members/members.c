@@ -478,6 +478,11 @@ const struct member *members_find(const struct members *m, const struct node_id 
 	return roster_find(&m->roster, id);
 }
 
+const char *members_name(const struct members *m, const struct node_id *id) {
+	const struct member *who = members_find(m, id);
+	return who ? who->name : "a node outside the roster";
+}
+
 const struct member *members_self(const struct members *m) {
 	return members_own(m);
 }

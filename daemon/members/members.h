@@ -73,6 +73,8 @@ struct peers *members_peers(struct members *m);
 /* Walks the roster, ourselves included; NULL past the end.  Order: by name. */
 const struct member *members_at(const struct members *m, size_t i);
 const struct member *members_find(const struct members *m, const struct node_id *id);
+/* Its name, or words for a node that is none of ours; valid until the roster changes. */
+const char *members_name(const struct members *m, const struct node_id *id);
 /* By name or by the beginning (at least 6 digits) of the id in hexadecimal; NULL: none or not unique. */
 const struct member *members_named(const struct members *m, const char *name_or_id);
 const struct member *members_self(const struct members *m);

@@ -4,6 +4,7 @@
 #include "daemon/serve/gateway/request.h"
 #include "daemon/serve/stage/stage.h"
 #include "daemon/text/tokenizer.h"
+#include "daemon/text/tokenizers.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +20,6 @@ struct model_node {
 	struct coordinator *model;
 };
 
-/* A tokenizer lives as long as the vocabulary it was made from. */
-struct tokenizer_node {
-	struct tokenizer_node *next;
-	const struct vocab *vocab;
-	struct tokenizer *tokenizer;
-};
-
 struct serve {
 	struct members *members;
 	struct peers *peers;
@@ -34,52 +28,10 @@ struct serve {
 	struct requests *requests;
 	struct stage_node *stages;
 	struct model_node *models;
-	struct tokenizer_node *tokenizers;
+	struct tokenizers *tokenizers;
 	Caravan__StageState *stage_state, **stage_list; /* what serve_state gave out last */
 	Caravan__ModelState *model_state, **model_list;
 };
-
-/* ---- tokenizers ---------------------------------------------------------------------------------- */
-
-static const struct tokenizer *tokenizer_of(
-        struct serve *s, const struct vocab *v, char *err, size_t errlen) {
-	for (struct tokenizer_node *n = s->tokenizers; n; n = n->next)
-		if (n->vocab == v)
-			return n->tokenizer;
-	struct tokenizer_node *n = calloc(1, sizeof *n);
-	if (!n) {
-		snprintf(err, errlen, "%s", strerror(ENOMEM));
-		return NULL;
-	}
-	if (tokenizer_create(&n->tokenizer, v, err, errlen) != 0) {
-		free(n);
-		return NULL;
-	}
-	n->vocab = v;
-	n->next = s->tokenizers;
-	s->tokenizers = n;
-	return n->tokenizer;
-}
-
-static void drop_tokenizer(struct serve *s, const struct vocab *v) {
-	for (struct tokenizer_node **at = &s->tokenizers; *at; at = &(*at)->next)
-		if ((*at)->vocab == v) {
-			struct tokenizer_node *n = *at;
-			*at = n->next;
-			tokenizer_destroy(n->tokenizer);
-			free(n);
-			return;
-		}
-}
-
-const struct tokenizer *serve_tokenizer(
-        struct serve *s, const struct deploy_model *m, char *err, size_t errlen) {
-	if (m->vocab)
-		return tokenizer_of(s, m->vocab, err, errlen);
-	snprintf(err, errlen, "the vocabulary of model %s has not arrived at this node yet; try again",
-	        m->plan->model);
-	return NULL;
-}
 
 /* ---- models that make drafts for others ---------------------------------------------------------- */
 
@@ -115,7 +67,7 @@ static void pair(struct serve *s) {
 static const char *name_in(struct serve *s, const ProtobufCBinaryData *node) {
 	struct node_id id;
 	node_id_from_bytes(&id, *node);
-	return serve_node_name(s, &id);
+	return members_name(s->members, &id);
 }
 
 static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice, char *err,
@@ -160,7 +112,7 @@ static bool stage_lost(void *arg, const struct deploy_model *m, uint32_t index) 
 
 static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
 	struct serve *s = arg;
-	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
+	const struct tokenizer *t = request_tokenizer(s->requests, m, err, errlen);
 	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
@@ -206,7 +158,7 @@ static void changed(void *arg, const struct deploy_model *m) {
 	requests_model_gone(s->requests, m->plan->model, why);
 	if ((m->phase == CARAVAN__MODEL_PHASE__UNLOADED || m->phase == CARAVAN__MODEL_PHASE__FAILED) &&
 	        m->vocab)
-		drop_tokenizer(s, m->vocab); /* the model has gone, and its vocabulary goes */
+		tokenizers_drop(s->tokenizers, m->vocab); /* the model has gone, and its vocabulary goes */
 }
 
 static bool busy(void *arg) {
@@ -228,6 +180,7 @@ struct deploy_hooks serve_hooks(struct serve *s) {
 
 void serve_attach(struct serve *s, struct deploy *d) {
 	s->deploy = d;
+	requests_attach(s->requests, d);
 }
 
 struct deploy *serve_deploy(struct serve *s) {
@@ -240,11 +193,6 @@ struct members *serve_members(struct serve *s) {
 
 struct requests *serve_requests(struct serve *s) {
 	return s->requests;
-}
-
-const char *serve_node_name(struct serve *s, const struct node_id *id) {
-	const struct member *m = members_find(s->members, id);
-	return m ? m->name : "a node outside the roster";
 }
 
 /* ---- messages ------------------------------------------------------------------------------------ */
@@ -358,7 +306,7 @@ static void on_refused(
 			char text[WIRE_TEXT_MAX];
 			const Caravan__Plan *plan = coordinator_plan(n->model);
 			snprintf(text, sizeof text, "%s refused a step: %.800s",
-			        serve_node_name(s, &from->node), why);
+			        members_name(s->members, &from->node), why);
 			stage_refuses(s, plan->model, plan->epoch, text);
 			return;
 		}
@@ -372,7 +320,7 @@ static void on_link(void *arg, const struct node_id *node, bool up, const char *
 	char text[WIRE_TEXT_MAX];
 	if (up)
 		return;
-	snprintf(text, sizeof text, "the link to %s was lost: %s", serve_node_name(s, node), why);
+	snprintf(text, sizeof text, "the link to %s was lost: %s", members_name(s->members, node), why);
 	for (struct model_node *n = s->models; n; n = n->next)
 		coordinator_link_lost(n->model, node, text);
 	for (struct stage_node *n = s->stages; n; n = n->next)
@@ -413,8 +361,10 @@ int serve_create(struct serve **out, struct members *m, struct worker *w, char *
 		s->members = m;
 		s->peers = members_peers(m);
 		s->worker = w;
-		rc = requests_create(&s->requests, s, worker_loop(w), s->peers);
+		rc = tokenizers_create(&s->tokenizers);
 	}
+	if (rc == 0)
+		rc = requests_create(&s->requests, worker_loop(w), m, s->tokenizers);
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
 	if (rc == 0)
@@ -454,8 +404,7 @@ void serve_destroy(struct serve *s) {
 		stage_destroy(n->stage);
 		free(n);
 	}
-	while (s->tokenizers)
-		drop_tokenizer(s, s->tokenizers->vocab);
+	tokenizers_destroy(s->tokenizers);
 	free_state(s);
 	free(s);
 }

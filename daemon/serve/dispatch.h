@@ -9,7 +9,6 @@
 #include "daemon/serve/stage/compute.h"
 
 struct serve;
-struct tokenizer;
 struct requests;
 
 int serve_create(struct serve **out, struct members *m, struct worker *w, char *err, size_t errlen);
@@ -22,11 +21,6 @@ void serve_attach(struct serve *s, struct deploy *d);
 struct deploy *serve_deploy(struct serve *s);
 struct members *serve_members(struct serve *s);
 struct requests *serve_requests(struct serve *s);
-const char *serve_node_name(struct serve *s, const struct node_id *id);
-
-/* The tokenizer of a model; NULL with a sentence in err (its vocabulary has not arrived yet, say). */
-const struct tokenizer *serve_tokenizer(
-        struct serve *s, const struct deploy_model *m, char *err, size_t errlen);
 
 /* Adds stages and models to what this node tells of itself; pointers are valid until the next call. */
 void serve_state(struct serve *s, Caravan__NodeState *out);

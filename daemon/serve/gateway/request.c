@@ -2,6 +2,7 @@
 #include "daemon/serve/gateway/request.h"
 #include "daemon/core/log.h"
 #include "daemon/text/tokenizer.h"
+#include "daemon/text/tokenizers.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,9 @@ struct request {
 };
 
 struct requests {
-	struct serve *serve;
+	struct members *members;
+	struct deploy *deploy;
+	struct tokenizers *tokenizers;
 	struct peers *peers;
 	struct loop *loop;
 	struct request *first;
@@ -112,8 +115,9 @@ void request_logits_taken(struct request *r, uint32_t rows) {
 }
 
 /* Rows of logits that may be on their way; 0, all of them, where the coordinator is of a version that does not count. */
-static uint32_t window_of(struct serve *s, const struct deploy_model *m, const struct node_id *coordinator) {
-	const struct member *c = members_find(serve_members(s), coordinator);
+static uint32_t window_of(
+        struct requests *rs, const struct deploy_model *m, const struct node_id *coordinator) {
+	const struct member *c = members_find(rs->members, coordinator);
 	if (!m->manifest || !c || (!c->self && c->minor < 2))
 		return 0;
 	uint32_t rows = (uint32_t)(REQUEST_LOGITS / ((uint64_t)m->manifest->hp.vocab * sizeof(float)));
@@ -125,6 +129,15 @@ static struct request *find(struct requests *rs, const struct peers_from *from) 
 	while (r && (r->ref != from->ref || !node_id_equal(&r->coordinator, &from->node)))
 		r = r->next;
 	return r;
+}
+
+const struct tokenizer *request_tokenizer(
+        struct requests *rs, const struct deploy_model *m, char *err, size_t errlen) {
+	if (m->vocab)
+		return tokenizers_get(rs->tokenizers, m->vocab, err, errlen);
+	snprintf(err, errlen, "the vocabulary of model %s has not arrived at this node yet; try again",
+	        m->plan->model);
+	return NULL;
 }
 
 /* ---- encode, submit ------------------------------------------------------------------------------ */
@@ -188,21 +201,20 @@ static int submit(struct request *r, const struct request_params *p) {
 	return rc;
 }
 
-int request_start(struct request **out, struct serve *s, const struct request_params *p,
+int request_start(struct request **out, struct requests *rs, const struct request_params *p,
         const struct request_events *ev, char *err, size_t errlen) {
-	const struct deploy_model *m = deploy_find(serve_deploy(s), p->model, err, errlen);
-	struct requests *rs = serve_requests(s);
+	const struct deploy_model *m = deploy_find(rs->deploy, p->model, err, errlen);
 	struct request *r;
 	int rc = 0;
 	if (!m)
 		return -ENOENT;
 	if (m->phase != CARAVAN__MODEL_PHASE__SERVING) {
 		char what[WIRE_TEXT_MAX];
-		deploy_describe(serve_deploy(s), m, what, sizeof what);
+		deploy_describe(rs->deploy, m, what, sizeof what);
 		snprintf(err, errlen, "model %s %s", m->plan->model, what);
 		return -EAGAIN;
 	}
-	const struct tokenizer *t = serve_tokenizer(s, m, err, errlen);
+	const struct tokenizer *t = request_tokenizer(rs, m, err, errlen);
 	if (!t)
 		return -ENOENT;
 	if (!(r = calloc(1, sizeof *r))) {
@@ -215,7 +227,7 @@ int request_start(struct request **out, struct serve *s, const struct request_pa
 	r->ref = peers_ref(rs->peers);
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
-	r->window = p->logits ? window_of(s, m, &r->coordinator) : 0;
+	r->window = p->logits ? window_of(rs, m, &r->coordinator) : 0;
 	rc = encode(r, t, p, err, errlen);
 	if (rc != 0)
 		goto error;
@@ -238,7 +250,7 @@ int request_start(struct request **out, struct serve *s, const struct request_pa
 	rc = submit(r, p);
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot reach %s, which coordinates model %s: %s",
-		        serve_node_name(s, &r->coordinator), r->model,
+		        members_name(rs->members, &r->coordinator), r->model,
 		        rc == -ENOTCONN ? "there is no link to it" : strerror(-rc));
 		goto error;
 	}
@@ -342,11 +354,13 @@ static void on_refused(
 
 /* ---- all of them --------------------------------------------------------------------------------- */
 
-int requests_create(struct requests **out, struct serve *s, struct loop *l, struct peers *p) {
+int requests_create(struct requests **out, struct loop *l, struct members *m, struct tokenizers *ts) {
+	struct peers *p = members_peers(m);
 	struct requests *rs = calloc(1, sizeof *rs);
 	if (!rs)
 		return -ENOMEM;
-	rs->serve = s;
+	rs->members = m;
+	rs->tokenizers = ts;
 	rs->peers = p;
 	rs->loop = l;
 	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, on_tokens, rs);
@@ -366,6 +380,10 @@ int requests_create(struct requests **out, struct serve *s, struct loop *l, stru
 	}
 	*out = rs;
 	return 0;
+}
+
+void requests_attach(struct requests *rs, struct deploy *d) {
+	rs->deploy = d;
 }
 
 void requests_destroy(struct requests *rs) {

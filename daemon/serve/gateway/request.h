@@ -7,10 +7,13 @@
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_GATEWAY_REQUEST_H
 #define DAEMON_SERVE_GATEWAY_REQUEST_H
-#include "daemon/serve/dispatch.h"
+#include "daemon/deploy/deploy.h"
 #include "daemon/text/stream.h"
 
 struct request;
+struct requests;
+struct tokenizer;
+struct tokenizers;
 
 struct request_params {
 	const char *model; /* NULL or empty: the only one that serves */
@@ -40,7 +43,7 @@ struct request_events {
 };
 
 /* 0, or a negative errno with a sentence in err (and no event). */
-int request_start(struct request **out, struct serve *s, const struct request_params *p,
+int request_start(struct request **out, struct requests *rs, const struct request_params *p,
         const struct request_events *ev, char *err, size_t errlen);
 /* The client has room for so many rows of logits, from the first on: more are made as it takes them, REQUEST_LOGITS bytes ahead. */
 #define REQUEST_LOGITS (16u << 20)
@@ -48,10 +51,15 @@ void request_logits_taken(struct request *r, uint32_t rows);
 /* No event comes after it. */
 void request_cancel(struct request *r);
 
-/* For serve: answers, and what goes wrong with a model or its coordinator. */
-struct requests;
-int requests_create(struct requests **out, struct serve *s, struct loop *l, struct peers *p);
+/* The tokenizer of a model; NULL with a sentence in err (its vocabulary has not arrived yet, say). */
+const struct tokenizer *request_tokenizer(
+        struct requests *rs, const struct deploy_model *m, char *err, size_t errlen);
+
+/* All borrowed.  0, -ENOMEM, or what peers_on says.  No request starts before requests_attach. */
+int requests_create(struct requests **out, struct loop *l, struct members *m, struct tokenizers *ts);
+void requests_attach(struct requests *rs, struct deploy *d);
 void requests_destroy(struct requests *rs); /* NULL allowed; requests end without events */
+/* What goes wrong with a model or its coordinator. */
 void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why);
 void requests_model_gone(struct requests *rs, const char *model, const char *why);
 

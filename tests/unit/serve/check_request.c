@@ -238,7 +238,8 @@ START_TEST(ends_within_ends) {
 	d.request = NULL;
 	victim = &c;
 	p.sampling.top_p = p.sampling.repeat_penalty = 1;
-	ck_assert_int_eq(request_start(&r, serving[GATEWAY].serve, &p, &ev, err, sizeof err), 0);
+	ck_assert_int_eq(
+	        request_start(&r, serve_requests(serving[GATEWAY].serve), &p, &ev, err, sizeof err), 0);
 	serving_settle();
 	serving_tell(COORDINATOR, false);
 	serving_settle();
@@ -259,24 +260,24 @@ START_TEST(what_does_not_begin) {
 	size_t had = bare_count(COORDINATOR, SUBMIT);
 	p.sampling.top_p = p.sampling.repeat_penalty = 1;
 	p.model = "nobody";
-	ck_assert_int_eq(request_start(&r, s, &p, &ev, err, sizeof err), -ENOENT);
+	ck_assert_int_eq(request_start(&r, serve_requests(s), &p, &ev, err, sizeof err), -ENOENT);
 	p.model = "m";
 	p.stops = &(struct text_stop){"", 0};
 	p.nstops = 1;
-	ck_assert_int_eq(request_start(&r, s, &p, &ev, err, sizeof err), -EINVAL);
+	ck_assert_int_eq(request_start(&r, serve_requests(s), &p, &ev, err, sizeof err), -EINVAL);
 	ck_assert(strstr(err, "stop"));
 	p.nstops = 0;
 	p.text = NULL;
-	ck_assert_int_eq(request_start(&r, s, &p, &ev, err, sizeof err), -EINVAL);
+	ck_assert_int_eq(request_start(&r, serve_requests(s), &p, &ev, err, sizeof err), -EINVAL);
 	ck_assert(strstr(err, "at least one"));
 	p.text = "b";
 	network_cut(&serving[GATEWAY].keys.public, &serving[COORDINATOR].keys.public, true);
 	sim_for(20000);
-	ck_assert_int_eq(request_start(&r, s, &p, &ev, err, sizeof err), -ENOTCONN);
+	ck_assert_int_eq(request_start(&r, serve_requests(s), &p, &ev, err, sizeof err), -ENOTCONN);
 	ck_assert(strstr(err, "barn") && strstr(err, "no link"));
 	network_cut(&serving[GATEWAY].keys.public, &serving[COORDINATOR].keys.public, false);
 	serving_close("m", CARAVAN__MODEL_PHASE__UNAVAILABLE, "it rains");
-	ck_assert_int_eq(request_start(&r, s, &p, &ev, err, sizeof err), -EAGAIN);
+	ck_assert_int_eq(request_start(&r, serve_requests(s), &p, &ev, err, sizeof err), -EAGAIN);
 	ck_assert(strstr(err, "it rains"));
 	serving_settle();
 	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), had);
@@ -292,7 +293,9 @@ START_TEST(logits_that_were_taken) {
 	        .model = "m", .ids = prompt, .nids = n, .logits = true, .sampling = CARAVAN__SAMPLING__INIT};
 	request_cancel(d.request);
 	client_free(&d);
-	ck_assert_int_eq(request_start(&d.request, serving[GATEWAY].serve, &p, &ev, err, sizeof err), 0);
+	ck_assert_int_eq(
+	        request_start(&d.request, serve_requests(serving[GATEWAY].serve), &p, &ev, err, sizeof err),
+	        0);
 	serving_settle();
 	bare_send_logits(COORDINATOR, asked(COORDINATOR), 0, 2, vocab);
 	bare_send_tokens(COORDINATOR, asked(COORDINATOR), n, letter('x')); /* it has no text */

@@ -286,7 +286,8 @@ START_TEST(the_context_is_full) {
 		n = serving_encode(text, ids);
 		if (n >= 100)
 			ck_assert_int_eq(
-			        request_start(&r, serving[1].serve, &p, &ev, err, sizeof err), -EMSGSIZE);
+			        request_start(&r, serve_requests(serving[1].serve), &p, &ev, err, sizeof err),
+			        -EMSGSIZE);
 	}
 	ck_assert_uint_ge(n, 101);
 	expect_idle("m");

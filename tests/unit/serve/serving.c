@@ -50,6 +50,10 @@ const struct member *members_find(const struct members *m, const struct node_id 
 			return &m->member[i];
 	return NULL;
 }
+const char *members_name(const struct members *m, const struct node_id *id) {
+	const struct member *who = members_find(m, id);
+	return who ? who->name : "a node outside the roster";
+}
 
 int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
 	m->changed = fn;
@@ -503,8 +507,9 @@ void client_ask(struct client *c, const struct ask *a) {
 	p.sampling.seed = s->seed;
 	p.sampling.undrafted = a->undrafted;
 	client_free(c);
-	ck_assert_msg(
-	        request_start(&c->request, serving[a->node].serve, &p, &ev, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(request_start(&c->request, serve_requests(serving[a->node].serve), &p, &ev, err,
+	                      sizeof err) == 0,
+	        "%s", err);
 }
 
 void client_free(struct client *c) {

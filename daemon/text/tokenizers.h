@@ -1,0 +1,21 @@
+/* tokenizers: one tokenizer for each vocabulary in use.
+ *
+ * Owns: the tokenizers.  Borrows the vocabularies: whoever frees one drops its tokenizer first.
+ * Threads: the loop. */
+#ifndef DAEMON_TEXT_TOKENIZERS_H
+#define DAEMON_TEXT_TOKENIZERS_H
+#include <stddef.h>
+
+struct tokenizer;
+struct tokenizers;
+struct vocab;
+
+int tokenizers_create(struct tokenizers **out); /* 0 or -ENOMEM */
+void tokenizers_destroy(struct tokenizers *ts); /* NULL allowed */
+
+/* The tokenizer of a vocabulary, made at the first call; NULL with a sentence in err. */
+const struct tokenizer *tokenizers_get(
+        struct tokenizers *ts, const struct vocab *v, char *err, size_t errlen);
+void tokenizers_drop(struct tokenizers *ts, const struct vocab *v); /* nothing happens when there is none */
+
+#endif
