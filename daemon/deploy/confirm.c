@@ -8,6 +8,7 @@
  * coordinator says: there may be no way from it to us.
  * Owns: announcements that wait.  What is not confirmed in time is refused; its coordinator announces it again.
  * Threads: the loop. */
+#include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
 #include <stdlib.h>
