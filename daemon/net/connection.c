@@ -145,7 +145,7 @@ int connection_create(struct connection **out, struct loop *loop, void *ctx, str
 	if (rc)
 		goto error;
 	if (resolve_needed(endpoint))
-		rc = resolve_start(&c->name, loop, endpoint, connection_named, c);
+		rc = resolve_start(&c->name, loop, server, endpoint, connection_named, c);
 	else
 		rc = connection_connect(c, endpoint);
 	if (rc)

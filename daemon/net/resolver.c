@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +20,17 @@ struct resolve {
 	char endpoint[WIRE_ENDPOINT_MAX + 1], why[200]; /* the answer: one of them */
 	resolve_fn *done;
 	void *arg;
+	struct node_id node;  /* whose name it is */
+	bool waits;           /* for a place; under places.lock, as the next */
+	struct resolve *next; /* that waits */
 };
 
-static atomic_uint running; /* threads */
+static struct {
+	pthread_mutex_t lock;
+	struct node_id node[RESOLVE_MAX]; /* whose lookups are running */
+	size_t running;
+	struct resolve *waiting; /* the oldest first */
+} places = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool resolve_needed(const char *endpoint) {
 	const char *host = endpoint + strlen("tcp://");
@@ -64,51 +71,121 @@ static void look_up(struct resolve *r) {
 		freeaddrinfo(found);
 }
 
-static void *resolve_run(void *arg) {
-	struct resolve *r = arg;
-	look_up(r);
-	atomic_fetch_sub(&running, 1);
+/* The rest is under places.lock. */
+static size_t places_of(const struct node_id *node) {
+	size_t n = 0;
+	for (size_t i = 0; i < places.running; i++)
+		n += node_id_equal(&places.node[i], node);
+	return n;
+}
+
+static void stop_waiting(struct resolve *r) {
+	struct resolve **at = &places.waiting;
+	while (*at != r)
+		at = &(*at)->next;
+	*at = r->next;
+	r->waits = false;
+}
+
+/* Gives a free place to whoever is next: NULL, there is none, or nobody may have it. */
+static struct resolve *take_place(void) {
+	struct resolve *next = NULL;
+	size_t fewest = RESOLVE_EACH;
+	for (struct resolve *r = places.waiting; r && places.running < RESOLVE_MAX; r = r->next) {
+		size_t has = places_of(&r->node);
+		if (has < fewest && (has == 0 || places.running < RESOLVE_MAX / 2)) {
+			fewest = has;
+			next = r;
+		}
+	}
+	if (next) {
+		stop_waiting(next);
+		places.node[places.running++] = next->node;
+	}
+	return next;
+}
+
+static void leave_place(const struct node_id *node) {
+	size_t i = 0;
+	while (!node_id_equal(&places.node[i], node))
+		i++;
+	places.node[i] = places.node[--places.running];
+}
+
+/* ---- */
+
+static void resolve_answer(struct resolve *r) {
 	pthread_mutex_lock(&r->lock);
 	bool cancelled = !r->loop;
 	r->lost = !cancelled && loop_post(r->loop, resolve_tell, r) != 0;
 	pthread_mutex_unlock(&r->lock);
 	if (cancelled)
 		resolve_free(r);
+}
+
+static void *resolve_run(void *arg) {
+	struct resolve *r = arg;
+	while (r) {
+		struct node_id node = r->node;
+		look_up(r);
+		resolve_answer(r);
+		pthread_mutex_lock(&places.lock);
+		leave_place(&node);
+		r = take_place();
+		pthread_mutex_unlock(&places.lock);
+	}
 	return NULL;
 }
 
-int resolve_start(struct resolve **out, struct loop *l, const char *endpoint, resolve_fn *done, void *arg) {
+int resolve_start(struct resolve **out, struct loop *l, const struct node_id *node, const char *endpoint,
+        resolve_fn *done, void *arg) {
 	const char *host = endpoint + strlen("tcp://"), *colon = strrchr(endpoint, ':');
 	pthread_t thread;
-	if (atomic_fetch_add(&running, 1) >= RESOLVE_MAX) {
-		atomic_fetch_sub(&running, 1);
-		return -EAGAIN;
-	}
+	int rc = 0;
 	struct resolve *r = calloc(1, sizeof *r);
-	int rc = r ? 0 : -ENOMEM;
-	if (rc == 0) {
-		pthread_mutex_init(&r->lock, NULL);
-		r->loop = l;
-		r->done = done;
-		r->arg = arg;
-		snprintf(r->host, sizeof r->host, "%.*s", (int)(colon - host), host);
-		snprintf(r->port, sizeof r->port, "%.7s", colon + 1);
+	if (!r)
+		return -ENOMEM;
+	pthread_mutex_init(&r->lock, NULL);
+	r->loop = l;
+	r->done = done;
+	r->arg = arg;
+	r->node = *node;
+	r->waits = true;
+	snprintf(r->host, sizeof r->host, "%.*s", (int)(colon - host), host);
+	snprintf(r->port, sizeof r->port, "%.7s", colon + 1);
+	pthread_mutex_lock(&places.lock);
+	struct resolve **at = &places.waiting;
+	while (*at)
+		at = &(*at)->next;
+	*at = r;
+	/* no other that waits may have a place, or it would have it */
+	if (take_place() == r) {
 		rc = thread_start(&thread, NULL, resolve_run, r);
+		if (rc == 0)
+			pthread_detach(thread);
+		else
+			leave_place(node);
 	}
-	if (rc) {
-		atomic_fetch_sub(&running, 1);
-		if (r)
-			resolve_free(r);
-		return rc;
-	}
-	pthread_detach(thread);
-	*out = r;
-	return 0;
+	pthread_mutex_unlock(&places.lock);
+	if (rc)
+		resolve_free(r);
+	else
+		*out = r;
+	return rc;
 }
 
 void resolve_cancel(struct resolve *r) {
 	if (!r)
 		return;
+	pthread_mutex_lock(&places.lock);
+	bool waits = r->waits;
+	if (waits)
+		stop_waiting(r);
+	pthread_mutex_unlock(&places.lock);
+	if (waits) {
+		resolve_free(r);
+		return;
+	}
 	pthread_mutex_lock(&r->lock);
 	r->loop = NULL;
 	bool lost = r->lost;

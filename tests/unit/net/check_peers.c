@@ -1,12 +1,14 @@
 /* peers: greetings, messages both ways, links that are lost and mended. */
 #include "config.h"
 
+#include "daemon/net/resolver.h"
 #include "tests/support/peer_nodes.h"
 #include <check.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -306,13 +308,40 @@ START_TEST(the_first_of_two_stays) {
 }
 END_TEST
 
-/* A name server that does not answer, and one that does. */
+static pthread_mutex_t held_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t held_changed = PTHREAD_COND_INITIALIZER;
+static unsigned held, let_go; /* lookups of held.test that wait, and those of them that may go on */
+
+static void hold(void) {
+	pthread_mutex_lock(&held_lock);
+	held++;
+	while (!let_go)
+		pthread_cond_wait(&held_changed, &held_lock);
+	let_go--;
+	held--;
+	pthread_mutex_unlock(&held_lock);
+}
+
+static unsigned let_some_go(unsigned n) {
+	pthread_mutex_lock(&held_lock);
+	let_go += n;
+	unsigned now = held;
+	pthread_cond_broadcast(&held_changed);
+	pthread_mutex_unlock(&held_lock);
+	return now;
+}
+
+/* A name server that does not answer, one that does when it is let, and one that does. */
 int getaddrinfo(
         const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
 	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
 	if (strcmp(host, "silent.test") == 0) {
 		sleep(4);
+		return EAI_AGAIN;
+	}
+	if (strcmp(host, "held.test") == 0) {
+		hold();
 		return EAI_AGAIN;
 	}
 	return real(strcmp(host, "node.test") == 0 ? "127.0.0.1" : host, service, hints, found);
@@ -337,6 +366,58 @@ START_TEST(names_hold_nobody_up) {
 	/* which is before any answer for the other: that one's failure is still to come */
 	ck_assert_msg(!node2_failed(), "after %.1f s", (double)(loop_now_ns() - t) * 1e-9);
 	ck_assert(nodes_until(node2_failed, 30000));
+}
+END_TEST
+
+static void looked_up(void *arg, const char *endpoint, const char *why) {
+	char *out = arg;
+	snprintf(out, 64, "%s", endpoint ? endpoint : why);
+}
+
+static bool held_are(void *arg) {
+	return let_some_go(0) == *(unsigned *)arg;
+}
+
+static bool answered(void *arg) {
+	return *(char *)arg != 0;
+}
+
+static void ask_name(struct resolve **r, unsigned char whose, const char *endpoint, char *answer) {
+	const struct node_id node = {{whose}};
+	ck_assert_int_eq(resolve_start(r, loop, &node, endpoint, looked_up, answer), 0);
+}
+
+/* However many names of one node are looked up, and however many nodes have names that nobody answers for. */
+START_TEST(names_of_one_node_keep_no_other_waiting) {
+	struct resolve *r[42], *good;
+	char answer[64] = "", ignored[64];
+	size_t n = 0;
+	unsigned want = RESOLVE_EACH;
+	for (; n < 20; n++)
+		ask_name(&r[n], 0, "tcp://held.test:1", ignored);
+	ck_assert(nodes_wait(held_are, &want, 10000));
+	ask_name(&good, 99, "tcp://node.test:7", answer);
+	ck_assert(nodes_wait(answered, answer, 10000));
+	ck_assert_str_eq(answer, "tcp://127.0.0.1:7");
+	/* three nodes more have two each, the others one */
+	for (unsigned char node = 1; node < 12; node++)
+		for (int i = 0; i < 2; i++)
+			ask_name(&r[n++], node, "tcp://held.test:1", ignored);
+	want = RESOLVE_MAX;
+	ck_assert(nodes_wait(held_are, &want, 10000));
+	/* the next place is that of who has none, not of who came first */
+	*answer = 0;
+	ask_name(&good, 99, "tcp://node.test:8", answer);
+	nodes_run(100);
+	ck_assert_str_eq(answer, "");
+	let_some_go(1);
+	ck_assert(nodes_wait(answered, answer, 10000));
+	ck_assert_str_eq(answer, "tcp://127.0.0.1:8");
+	for (size_t i = 0; i < n; i++)
+		resolve_cancel(r[i]);
+	want = 0;
+	let_some_go(RESOLVE_MAX);
+	ck_assert(nodes_wait(held_are, &want, 10000));
 }
 END_TEST
 
@@ -442,6 +523,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, an_address_of_ours_goes);
 	tcase_add_test(t, listens_at_names);
 	tcase_add_test(t, names_hold_nobody_up);
+	tcase_add_test(t, names_of_one_node_keep_no_other_waiting);
 	tcase_add_test(t, the_first_of_two_stays);
 	tcase_add_test(t, hop_latency);
 	suite_add_tcase(s, t);
