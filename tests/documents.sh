@@ -1,0 +1,53 @@
+#!/bin/sh
+# documents: every path and every function that a document for developers names exists.  A path is a word in backquotes that
+# begins with a folder of the source, a file's name in backquotes in the README.md of its folder, or the target of a link; a
+# function is a word in backquotes that ends in ().
+cd "$top_srcdir" || exit 99
+code='cli common daemon kernels proto shard'
+folders=$(echo $code contrib demo doc tests | tr ' ' '|')
+n=0
+
+# paths DOCUMENT: those that it names, from the top folder
+paths() {
+	grep -oE "\`($folders)/[^\` ]*\`" "$1" | tr -d '`'
+	grep -oE '\]\([^)#:]+' "$1" | sed "s|^](|$(dirname "$1")/|"
+	case $1 in */README.md) grep -oE '`[a-z0-9_]+\.[chs]+`' "$1" | tr -d '`' | sed "s|^|$(dirname "$1")/|" ;; esac
+}
+functions() { grep -oE '`[a-z0-9_]+\(\)`' "$1" | tr -d '`()'; }
+
+# those of standard input that are not there
+no_path() { sort -u | while read -r path; do test -e "$path" || echo "$path"; done; }
+no_function() {
+	sort -u | while read -r name; do
+		# shellcheck disable=SC2086
+		grep -rqE --include='*.c' --include='*_tmpl.h' "^[a-z].*[ *]$name\(" $code 2>/dev/null || echo "$name()"
+	done
+}
+
+# check LEAST WHAT DOCUMENT: it names at least LEAST of WHAT, and all exist
+check() {
+	n=$((n + 1))
+	missing=$("$2" "$3" | no_"${2%s}")
+	count=$("$2" "$3" | sort -u | wc -l)
+	if test -z "$missing" && test "$count" -ge "$1"; then
+		echo "ok $n - $3: $count $2"
+	else
+		echo "not ok $n - $3: $count $2, at least $1 are expected"
+		test -z "$missing" || echo "$missing" | sed 's/^/# there is no /'
+	fi
+}
+
+check 30 paths doc/architecture.md
+check 15 functions doc/architecture.md
+check 5 paths CONTRIBUTING.md
+check 1 paths kernels/README.md
+check 1 functions kernels/README.md
+check 5 paths daemon/serve/coordinator/README.md
+check 2 paths shard/forward/README.md
+check 4 paths README.md
+check 1 paths doc/numerics.md
+check 3 paths doc/protocol.md
+check 1 paths doc/performance.md
+check 1 paths doc/performance-log.md
+check 1 paths doc/security.md
+echo "1..$n"
