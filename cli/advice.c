@@ -36,7 +36,7 @@ static double sending(const Caravan__CtlAdvice *a) {
 	return sum;
 }
 
-/* Who holds the others up when there are many streams; *link: it is the way there, not the computing. */
+/* The bottleneck with many streams; *link: its link is the bottleneck, not its computing. */
 static const Caravan__AdviceNode *bottleneck(const Caravan__CtlAdvice *a, bool *link) {
 	const Caravan__AdviceNode *worst = NULL;
 	double most = 0;
@@ -172,7 +172,7 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 		        "they are upper bounds.");
 }
 
-/* What is read from disk in every step, by whom, and what that costs. */
+/* Which nodes read from disk in every step, how much, and at what cost. */
 static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 	bool any = false;
 	for (size_t i = 0; i < a->n_nodes; i++) {
@@ -190,7 +190,7 @@ static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 		table_say(0, "With weights of type %s all of them would stay in memory.", a->smaller);
 }
 
-/* Where drafts come from, and what that leaves: the larger model's figures are of the rest. */
+/* The draft model and the memory it leaves: the larger model is planned in the rest. */
 static void print_draft(const Caravan__CtlAdvice *draft) {
 	const char *where = "the coordinator";
 	for (size_t i = 0; i < draft->n_nodes; i++)
@@ -207,7 +207,7 @@ static void print_draft(const Caravan__CtlAdvice *draft) {
 	printf("\n");
 }
 
-/* What comes onto which disk, how much room there is, and how long all of that takes before the model serves. */
+/* What is new on each disk, the space there, and how long loading takes. */
 static void print_loading(const Caravan__CtlAdvice *a, uint64_t moves) {
 	double seconds = a->hash_seconds + a->move_seconds;
 	bool hashed = a->hash_bytes == 0 || a->hash_seconds > 0;
@@ -265,7 +265,7 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 		if (a->fewer)
 			printf("With --parallel %u it would fit.\n", a->fewer);
 		if (!*a->smaller && !a->fewer)
-			table_say(0, "No smaller weight type would fit either, nor would fewer sequences.");
+			table_say(0, "Neither a smaller weight type nor fewer sequences would make it fit.");
 	} else {
 		print_reading(a, described);
 		print_speed(a, described);

@@ -30,7 +30,7 @@ void args_help(const struct command *c) {
 	       "                         XDG_RUNTIME_DIR, control.sock in the state folder,\n"
 	       "                         and /run/caravan/control.sock)\n"
 	       "  --state DIR            the daemon that was started with this --state\n"
-	       "  -h, --help             this text\n");
+	       "  -h, --help             print this help\n");
 }
 
 void args_usage(const struct args *a, const char *fmt, ...) {
@@ -46,14 +46,14 @@ void args_usage(const struct args *a, const char *fmt, ...) {
 
 #define OPTIONS_MAX 48
 
-/* There is no option `word` (with its dashes): says so, with those that may have been meant. */
+/* Reports an unknown option `word` (with its dashes), with suggestions. */
 static void no_option(struct args *a, const char *word, const struct option *longs) __attribute__((noreturn));
 static void no_option(struct args *a, const char *word, const struct option *longs) {
 	const char *names[OPTIONS_MAX], *first = NULL, *second = NULL;
 	char typed[SUGGEST_LENGTH_MAX + 1];
 	size_t count = 0, length = strncmp(word, "--", 2) == 0 ? strcspn(word + 2, "=") : 0;
 	if (length == 0 || length >= sizeof typed)
-		args_usage(a, "there is no option %s", word);
+		args_usage(a, "unknown option %s", word);
 	snprintf(typed, sizeof typed, "%.*s", (int)length, word + 2);
 	for (const struct option *o = longs; o->name && count < OPTIONS_MAX; o++) {
 		names[count++] = o->name;
@@ -65,11 +65,11 @@ static void no_option(struct args *a, const char *word, const struct option *lon
 			second = o->name;
 	}
 	if (second) /* an abbreviation of several */
-		args_usage(a, "--%s may be --%s or --%s", typed, first, second);
+		args_usage(a, "--%s is ambiguous: --%s or --%s", typed, first, second);
 	const char *nearest = suggest_nearest(typed, names, count);
 	if (nearest)
-		args_usage(a, "there is no option --%s; did you mean --%s?", typed, nearest);
-	args_usage(a, "there is no option %s", word);
+		args_usage(a, "unknown option --%s; did you mean --%s?", typed, nearest);
+	args_usage(a, "unknown option %s", word);
 }
 
 int args_next(struct args *a, const char *shorts, const struct option *longs) {
@@ -77,7 +77,7 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 	snprintf(spec, sizeof spec, ":h%s", shorts);
 	for (;;) {
 		int c = getopt_long(a->argc, a->argv, spec, longs, NULL);
-		/* for messages: a letter, which may be one of several in a word, or the word that was read last */
+		/* for messages: a letter, perhaps one of several in a word, or the last word */
 		const char *word = a->argv[optind - 1];
 		if (optopt > 0 && optopt < OPT_CONTROL) {
 			letter[1] = (char)optopt;
@@ -103,11 +103,10 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 			args_help(a->command);
 			exit(EXIT_OK);
 		case ':':
-			args_usage(a, "the option %s needs a value", word);
+			args_usage(a, "option %s needs a value", word);
 		case '?':
 			if (optopt >= OPT_CONTROL)
-				args_usage(
-				        a, "the option %.*s takes no value", (int)strcspn(word, "="), word);
+				args_usage(a, "option %.*s takes no value", (int)strcspn(word, "="), word);
 			no_option(a, word, longs);
 		default:
 			return c;

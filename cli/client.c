@@ -63,8 +63,7 @@ int client_open(struct client *c, const char *control) {
 		struct stat st;
 		bool absent = rc == -ENOENT || rc == -ENOTDIR ||
 		              (rc == -ECONNREFUSED && (stat(path, &st) != 0 || S_ISSOCK(st.st_mode)));
-		if (!absent &&
-		        !why) { /* something is there, and it is not to be had: worth more than "nothing" */
+		if (!absent && !why) { /* something is there but cannot be used: more useful than "nothing" */
 			why = rc;
 			snprintf(odd, sizeof odd, "%s", path);
 		}
@@ -77,7 +76,7 @@ int client_open(struct client *c, const char *control) {
 	return fail("no caravand answers on %s: start one, or name its socket with --control", places);
 }
 
-/* Beside this program, where make and the package put it; else wherever PATH has it. */
+/* Beside this program, where make and the package put it; else in PATH. */
 static void exec_daemon(char **argv) {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - sizeof "caravand");
@@ -129,7 +128,7 @@ void client_close(struct client *c) {
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;
-	/* a private daemon ends when its client has gone; it may need a moment for what it is computing */
+	/* a private daemon ends when its client does; it may need a moment for what it is computing */
 	if (c->daemon > 0)
 		while (waitpid(c->daemon, NULL, 0) < 0 && errno == EINTR)
 			;
@@ -184,10 +183,10 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 	size_t frame_len;
 	char err[256];
 	if (len > WIRE_PAYLOAD_MAX)
-		return fail("that is too much at once: %s, and at most %s are taken",
-		        size_text((double)len).s, size_text(WIRE_PAYLOAD_MAX).s);
-	if (!wire_valid(env, len, WIRE_CONTROL, err, sizeof err)) /* the daemon would just hang up */
-		return fail("this cannot be asked of a daemon: %s", err);
+		return fail("the message is too long: %s; the limit is %s", size_text((double)len).s,
+		        size_text(WIRE_PAYLOAD_MAX).s);
+	if (!wire_valid(env, len, WIRE_CONTROL, err, sizeof err)) /* the daemon would only hang up */
+		return fail("invalid request: %s", err);
 	int rc = wire_pack(env, &frame, &frame_len);
 	if (rc == 0) {
 		frame_header(header, frame_len, len);
@@ -198,11 +197,11 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 			rc = write_all(c->fd, payload, len);
 		free(frame);
 	}
-	/* a daemon that hung up may have said why: who reads its answer finds that, or that it has gone */
+	/* a daemon that hung up may have said why: the reader of its answer finds out */
 	return rc == 0 || rc == -EPIPE ? 0 : fail("cannot reach the daemon: %s", strerror(-rc));
 }
 
-/* 0, or -1 after saying why. */
+/* 0, or -1 after reporting the error. */
 static int read_all(struct client *c, void *data, size_t len) {
 	uint8_t *p = data;
 	while (len > 0) {
@@ -210,7 +209,8 @@ static int read_all(struct client *c, void *data, size_t len) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			fail("the daemon has gone%s%s", n < 0 ? ": " : "", n < 0 ? strerror(errno) : "");
+			fail("lost the connection to the daemon%s%s", n < 0 ? ": " : "",
+			        n < 0 ? strerror(errno) : "");
 			return -1;
 		}
 		p += n;
@@ -244,7 +244,7 @@ static const Caravan__Envelope *next_message(struct client *c, const uint8_t **p
 		return NULL;
 	c->env = wire_unpack(c->frame, elen, plen, WIRE_COMMAND, err, sizeof err);
 	if (!c->env) {
-		fail("the daemon sent a message that cannot be used: %s", err);
+		fail("the daemon sent an invalid message: %s", err);
 		return NULL;
 	}
 	*payload = c->frame + elen;
@@ -272,8 +272,8 @@ static bool ends_with(const char *name, const char *tail) {
 	return n > t && strcmp(name + n - t, tail) == 0;
 }
 
-/* Whether there is a file of this name that people mean as a model: a GGUF file, which other programs store by a hash and without
- * a suffix; or one that cannot be loaded, which is told them better by its contents than as an unknown model. */
+/* Whether a file of this name is meant as a model: a GGUF file, which other programs store under a hash without a suffix; or one
+ * that cannot be loaded, for which an error about its contents is more useful than "unknown model". */
 static bool is_model_file(const char *name) {
 	static const char *const others[] = {
 	        ".safetensors", ".bin", ".pt", ".pth", ".ggml", ".part", ".crdownload", ".incomplete"};
@@ -294,7 +294,7 @@ bool client_is_path(const char *model) {
 	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0) || is_model_file(model);
 }
 
-/* What of a folder should have been named. */
+/* Which file of a folder should have been named. */
 static int fail_folder(const char *path) {
 	char first[256] = "";
 	unsigned models = 0, safetensors = 0;
@@ -332,10 +332,10 @@ int client_open_model(const char *path, int *fds, size_t *nfds) {
 	if (gguf_parts(path, &part, &parts, err, sizeof err) != 0)
 		return fail("%s", err);
 	if (parts > FRAME_FDS_MAX)
-		rc = fail("%s has %zu parts, at most %d are taken", path, parts, FRAME_FDS_MAX);
+		rc = fail("%s has %zu parts; the limit is %d", path, parts, FRAME_FDS_MAX);
 	for (size_t i = 0; rc == 0 && i < parts; i++) {
 		struct stat st;
-		int fd = open(part[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
+		int fd = open(part[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* do not wait for a pipe */
 		if (fd < 0 || fstat(fd, &st) != 0)
 			rc = fail("cannot open %s: %s", part[i], strerror(errno));
 		else if (S_ISDIR(st.st_mode))
@@ -379,7 +379,7 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 	if (*model && !client_is_path(*model) && !wire_name_ok(*model)) {
 		*c = (struct client){.fd = -1};
 		return fail(
-		        "'%s' is neither the name of a model nor a path: a path has a / in it or ends in .gguf",
+		        "'%s' is neither the name of a model nor a path: a path contains / or ends in .gguf",
 		        *model);
 	}
 	if (!*model || !client_is_path(*model))

@@ -1,4 +1,4 @@
-/* client: a connection to a daemon: to the one that runs, or to a private one made for this command.
+/* client: a connection to a daemon: the running one, or a private one started for this command.
  *
  * Owns: the socket, and the private daemon, which ends with it.  Blocking; the program has one thread. */
 #ifndef CLI_CLIENT_H
@@ -14,7 +14,7 @@ struct client {
 	Caravan__Envelope *env;
 };
 
-/* Connects to the daemon on this socket.  0, or EXIT_FAILED after saying why. */
+/* Connects to the daemon on this socket.  0, or EXIT_FAILED after reporting the error. */
 int client_open(struct client *c, const char *control);
 
 /* Starts a private daemon: no network, the user's packed store, and it ends with this connection.
@@ -23,12 +23,12 @@ int client_private(struct client *c, const char *lent, unsigned threads);
 
 void client_close(struct client *c);
 
-/* Sends a command.  0, or EXIT_FAILED after saying why. */
+/* Sends a command.  0, or EXIT_FAILED after reporting the error. */
 int client_send(struct client *c, const Caravan__Envelope *env, const void *payload, size_t len,
         const int *fds, size_t nfds);
 
-/* The next message: borrowed until the next call.  NULL when the daemon has gone (said) or sent what cannot be
- * used (said).  Notes of the daemon are said on the way. */
+/* The next message, borrowed until the next call.  NULL, after reporting it, when the connection is lost or the message is
+ * invalid.  Prints notes of the daemon that arrive before it. */
 const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len);
 
 /* The last message, for the caller to keep and wire_free. */
@@ -37,21 +37,21 @@ Caravan__Envelope *client_take(struct client *c);
 /* Whether a MODEL is a path: it has a slash, ends in .gguf, or is a file that is a model. */
 bool client_is_path(const char *model);
 
-/* Opens a model file's parts.  0, or EXIT_FAILED after saying why. */
+/* Opens the parts of a model file.  0, or EXIT_FAILED after reporting the error. */
 int client_open_model(const char *path, int *fds, size_t *nfds);
 
-/* The daemon for MODEL: the one that runs, or a private one that has loaded the file; *model is then set to the
- * name to ask for.  how: of a path, what load takes beside the file; NULL: the defaults. */
+/* The daemon for MODEL: the running one, or a private one that has loaded the file; *model is then the name to ask
+ * for.  how: for a path, the options of load; NULL: the defaults. */
 int client_for_model(struct client *c, const char *control, const char **model, unsigned threads,
         const Caravan__CtlLoad *how);
 
-/* Waits for the end of a command that has no other result.  0 or EXIT_FAILED after saying why. */
+/* Waits for the end of a command that has no other result.  0, or EXIT_FAILED after reporting the error. */
 int client_wait(struct client *c);
 
-/* Takes an answer, which is borrowed for the call (client_take keeps it).  0, or an exit status after saying why: nothing more is
- * waited for. */
+/* Handles an answer, which is borrowed for the call (client_take keeps it).  0, or an exit status after reporting the error,
+ * which ends the wait. */
 typedef int client_answer_fn(void *arg, struct client *c, const Caravan__Envelope *env);
-/* The same, and fn gets what comes besides progress; NULL: nothing is wanted. */
+/* The same; fn (may be NULL) gets every message but progress. */
 int client_wait_with(struct client *c, client_answer_fn *fn, void *arg);
 
 #endif

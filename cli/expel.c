@@ -1,4 +1,4 @@
-/* caravan expel: a node is no member any more, and never again. */
+/* caravan expel: ends a node's membership permanently. */
 #include "cli/command.h"
 #include "cli/simple.h"
 #include <stdio.h>
@@ -18,7 +18,7 @@ static int run(int argc, char **argv) {
 		yes = yes || o == OPT_YES;
 	args_operands(&a, 1, 1, "NODE");
 	cmd.node = argv[optind];
-	snprintf(question, sizeof question, "Expel %.64s for good? Its key is never admitted again.",
+	snprintf(question, sizeof question, "Expel %.64s permanently? Its key will never be admitted again.",
 	        cmd.node);
 	if (!yes && !simple_confirm(question))
 		return fail("nothing was done");
@@ -26,13 +26,13 @@ static int run(int argc, char **argv) {
 	env.ctl_expel = &cmd;
 	int rc = simple_run(&a, &env);
 	if (rc == 0)
-		printf("Expelled %s: its key is never admitted again.\n", cmd.node);
+		printf("Expelled %s: its key will never be admitted again.\n", cmd.node);
 	return rc;
 }
 
 const struct command command_expel = {.name = "expel",
         .usage = "[--yes] NODE",
-        .summary = "expel a node from the cluster, for good",
+        .summary = "expel a node from the cluster permanently",
         .help = "NODE is a name, or an id or at least its first six digits.  Its key is never\n"
                 "admitted again, and its open connections are closed at once.  Its name is free\n"
                 "for another machine.  'caravan leave' on the expelled one gives it a new key.\n"

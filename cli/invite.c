@@ -15,7 +15,7 @@ static const char help[] = "Prints a token on standard output.  Whoever has it c
                            "\n"
                            "  --expires DURATION     such as 90s, 15m, 2h or 1d, at most 30d (1h)\n";
 
-/* The token is alone on standard output. */
+/* Only the token goes to standard output. */
 static void say_use(uint32_t seconds) {
 	static const struct {
 		uint32_t seconds;

@@ -7,7 +7,7 @@
 
 static const struct option longs[] = {ARGS_COMMON};
 
-/* Who this node is now, and who is there. */
+/* The name of this node, and the other members. */
 static int say_joined(const struct args *a, const char *note) {
 	struct report r;
 	size_t members = 0, named = 0;
@@ -31,7 +31,7 @@ static int say_joined(const struct args *a, const char *note) {
 	return rc;
 }
 
-/* Joins; what is wrong all the same, in note. */
+/* Joins; note: a problem that remains. */
 static int join(const struct args *a, const Caravan__Envelope *ask, char *note, size_t notelen) {
 	struct client c;
 	const uint8_t *payload;
@@ -48,12 +48,12 @@ static int join(const struct args *a, const Caravan__Envelope *ask, char *note, 
 			rc = fail("%s", env->ctl_error->message);
 	}
 	if (rc == 0 && !env)
-		rc = EXIT_FAILED; /* said */
+		rc = EXIT_FAILED; /* reported */
 	client_close(&c);
 	return rc;
 }
 
-/* The token as it was given, or the first word of standard input. */
+/* The token from the arguments, or the first word of standard input. */
 static const char *token_take(const char *operand, char *text, size_t size) {
 	if (strcmp(operand, "-") != 0)
 		return operand;
@@ -85,6 +85,7 @@ const struct command command_join = {.name = "join",
         .usage = "TOKEN|-",
         .summary = "join the cluster that an invitation is from",
         .help = "TOKEN is what 'caravan invite' printed on a node of that cluster; - reads it\n"
-                "from standard input, so that no list of processes shows it.  Returns when both\n"
-                "sides have this node in their roster and each has tried to reach the other.\n",
+                "from standard input, so that it does not appear in a list of processes.  Returns\n"
+                "when both sides have this node in their roster and have tried to reach each\n"
+                "other.\n",
         .run = run};

@@ -24,17 +24,16 @@ static int run(int argc, char **argv) {
 	env.ctl_leave = &cmd;
 	int rc = simple_run(&a, &env);
 	if (rc == 0)
-		printf("Left: this node starts anew with a new key, keeps the weights on its disk, and belongs to no "
-		       "cluster.\n");
+		printf("Left the cluster: this node restarts with a new key and keeps the weights on its disk.\n");
 	return rc;
 }
 
 const struct command command_leave = {.name = "leave",
         .usage = "[--yes]",
-        .summary = "leave the cluster, or go on after being expelled",
+        .summary = "leave the cluster, or start again after being expelled",
         .help = "Tells the other nodes.  This node keeps the weights on its disk, gets a new key\n"
-                "and starts anew; 'caravan join' takes it into a cluster again.  Also for a node\n"
-                "that was expelled, and for a copy of a machine whose key is in use on both.\n"
+                "and restarts; 'caravan join' adds it to a cluster again.  Also for a node that\n"
+                "was expelled, and for a copy of a machine whose key is in use on both.\n"
                 "\n"
                 "  --yes                  do not ask on a terminal\n",
         .run = run};

@@ -69,7 +69,7 @@ static bool ask(int fd) {
 	return ok;
 }
 
-/* The next message; NULL: there is none. */
+/* The next message, or NULL. */
 static Caravan__Envelope *next(int fd) {
 	uint8_t header[FRAME_HEADER], *frame = NULL;
 	size_t elen, plen;

@@ -1,11 +1,11 @@
-/* lent: where a daemon of this machine has packed weights that a private one can read instead of storing them again.
- * Owns nothing.  Blocking, but never for long: who does not answer lends nothing. */
+/* lent: the store of another daemon on this machine, which a private one can read instead of packing weights again.
+ * Owns nothing.  Blocking, but only briefly: a daemon that does not answer is ignored. */
 #ifndef CLI_LENT_H
 #define CLI_LENT_H
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The store of the daemon on this socket (NULL: by convention), or of the one that is a service here, if this user may read it. */
+/* The store of the daemon on this socket (NULL: the default one), or of the service on this machine, if this user may read it. */
 bool lent_store(const char *control, char *out, size_t len);
 
 #endif

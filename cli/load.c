@@ -31,25 +31,25 @@ static const char help[] =
         "FILE is a GGUF file on this machine, or any part of a split one.  This node\n"
         "becomes the model's coordinator.  Each node fetches the layers that it needs,\n"
         "verifies them, and keeps them on its disk.  Returns when the model serves and\n"
-        "every node knows it.  After Ctrl-C the daemon goes on loading; 'caravan unload\n"
-        "NAME' stops that.\n"
+        "every node knows it.  After Ctrl-C the daemon continues to load it; 'caravan\n"
+        "unload NAME' stops it.\n"
         "\n"
-        "With the NAME of a model that the cluster knows, instead of a file, the model is\n"
-        "loaded from the nodes' disks, with the context, parallel, kv and copies that it\n"
-        "had; use this when its coordinator is down.\n"
+        "Given the NAME of a model that the cluster knows instead of a file, it loads the\n"
+        "model from the nodes' disks, with the context, parallel, kv and copies that it\n"
+        "had.  Use this when its coordinator is down.\n"
         "\n"
         "  --name NAME            name of the model (default: the file's name without\n"
         "                         .gguf)\n"
-        "  --context N            tokens per sequence at most (default: the length the\n"
+        "  --context N            at most N tokens per sequence (default: the length the\n"
         "                         model was trained for, at most 8192)\n"
-        "  --parallel N           sequences at a time (4)\n"
+        "  --parallel N           sequences at the same time (4)\n"
         "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
         "                         of f16 (f16)\n"
-        "  --nodes A,B            exactly these nodes, each with at least one layer, or\n"
-        "                         'all' (default: the planner chooses)\n"
-        "  --copies N             nodes that keep each part of the model on disk (2, or\n"
-        "                         as many as there are); copied in the background once\n"
-        "                         the model serves, see caravan status\n"
+        "  --nodes A,B            use exactly these nodes, each with at least one layer,\n"
+        "                         or 'all' (default: the planner chooses)\n"
+        "  --copies N             keep each part of the model on the disks of N nodes (2,\n"
+        "                         or as many as there are); it is copied in the\n"
+        "                         background once the model serves: see caravan status\n"
         "  --draft FILE           a smaller model with the same tokenizer, which this\n"
         "                         node runs as NAME-draft to draft tokens ahead: the\n"
         "                         same answers, faster when latency between nodes\n"
@@ -64,8 +64,8 @@ static const Caravan__ReportModel *find(const struct report *r, const char *mode
 	return NULL;
 }
 
-/* The plan that was chosen, before anything moves.  It is made once from the file's header, and again once the file has been
- * hashed and the nodes have said what they hold: said again only if it has become another. */
+/* Prints the chosen plan, before anything moves.  It is made from the file's header, and made again when the file has been
+ * hashed and the nodes have said what they hold: then it is printed again only if it has changed. */
 static int say_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
 	uint64_t *said = arg, sum = 14695981039346656037u; /* FNV-1a of who has which layers */
 	const Caravan__CtlAdvice *a = env->ctl_advice;
@@ -85,7 +85,7 @@ static int say_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
 	return 0;
 }
 
-/* What of the model does not fit, and what that costs: whoever loads it should know. */
+/* Layers that do not fit, and their cost: the user should know. */
 static void say_reading(const struct report *r, const Caravan__Plan *p) {
 	for (size_t k = 0; k < p->n_stages; k++) {
 		const Caravan__Stage *s = p->stages[k];
@@ -103,7 +103,7 @@ static void say_reading(const struct report *r, const Caravan__Plan *p) {
 
 #define NAMED_MAX 6 /* nodes that one line names */
 
-/* That it serves, and where; `already`: nothing had to be done. */
+/* Reports that the model is served, and where; `already`: it was before. */
 static int say_served(const struct args *a, const char *model, bool already) {
 	struct report r;
 	int rc = report_fetch(&r, a);
@@ -118,15 +118,16 @@ static int say_served(const struct args *a, const char *model, bool already) {
 			len += (size_t)snprintf(where + len, sizeof where - len, "%s %s (layers %u-%u)",
 			        i ? "," : ":", report_node_name(&r, p->stages[i]->node), p->stages[i]->first,
 			        p->stages[i]->last - 1);
-		table_say(0, "%s serves%s on %zu node%s%s%s.", model, already ? " already," : "", p->n_stages,
-		        p->n_stages == 1 ? "" : "s", where, p->n_stages > NAMED_MAX ? ", ..." : "");
+		table_say(0, "%s is %sserved on %zu node%s%s%s.", model, already ? "already " : "",
+		        p->n_stages, p->n_stages == 1 ? "" : "s", where,
+		        p->n_stages > NAMED_MAX ? ", ..." : "");
 		say_reading(&r, p);
 	}
 	report_clear(&r);
 	return EXIT_OK;
 }
 
-/* Whether a plan is on other nodes than those that were asked for, by name (one that is named by its id is not compared). */
+/* Whether a plan uses other nodes than the named ones (a node named by its id is not compared). */
 static bool is_elsewhere(const struct report *r, const Caravan__CtlLoad *cmd, const Caravan__Plan *p) {
 	size_t up = 0;
 	for (size_t i = 0; i < r->nodes; i++)
@@ -145,8 +146,8 @@ static bool is_elsewhere(const struct report *r, const Caravan__CtlLoad *cmd, co
 	return cmd->n_nodes > 0 && p->n_stages != cmd->n_nodes;
 }
 
-/* Whether the model serves already.  If so, and otherwise than asked for: EXIT_FAILED, having said so; loading it again
- * would change nothing. */
+/* Whether the model is already served.  If it is, with other options than requested: EXIT_FAILED, after reporting that;
+ * loading it again would change nothing. */
 static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, const char *model,
         const char *draft, bool *already) {
 	struct report r;
@@ -173,31 +174,31 @@ static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, con
 			snprintf(has, sizeof has, "other nodes");
 	}
 	report_clear(&r);
-	return *has ? fail("%s serves already, with %s: to change that, unload it first", model, has) : 0;
+	return *has ? fail("%s is already served with %s; to change that, unload it first", model, has) : 0;
 }
 
 /* ---- interrupted ---- */
 
 static char interrupted[2 * WIRE_NAME_MAX + 160];
 
-/* The next one ends the command, as if there were no handler. */
+/* The next signal ends the command, as if there were no handler. */
 static void on_interrupt(int sig) {
 	(void)sig;
 	(void)!write(STDERR_FILENO, interrupted, strlen(interrupted));
 }
 
-/* The daemon has the command: it goes on whatever becomes of us, and whoever interrupts us should know. */
+/* The daemon has the command and continues without us: the user who interrupts should know. */
 static void catch_interrupt(const char *model) {
 	struct sigaction old, act = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART | SA_RESETHAND};
 	snprintf(interrupted, sizeof interrupted,
-	        "%scaravan: the daemon goes on loading %s; stop that with: caravan unload %s\n"
+	        "%scaravan: the daemon continues to load %s; to stop it: caravan unload %s\n"
 	        "caravan: Ctrl-C again ends this command\n",
 	        isatty(STDERR_FILENO) ? "\r\033[K" : "", model, model);
 	if (sigaction(SIGINT, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
 		(void)sigaction(SIGINT, &act, NULL);
 }
 
-/* Loads what cmd says, from its file if there is one. An exit status, after saying what went wrong. */
+/* Loads what cmd says, from its file if there is one.  Returns an exit status, after reporting any error. */
 static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) {
 	struct client c;
 	int fds[FRAME_FDS_MAX];
@@ -206,7 +207,7 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
 	env.ctl_load = cmd;
-	/* what is no file and could be none by its looks is a model that the cluster knows */
+	/* a word that is not a file and does not look like a path is a model that the cluster knows */
 	bool known = !client_is_path(cmd->file) && access(cmd->file, F_OK) != 0 && wire_name_ok(cmd->file);
 	int rc = known ? 0 : client_open_model(cmd->file, fds, &nfds);
 	if (rc != 0)
@@ -225,13 +226,13 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 	return rc;
 }
 
-/* The smaller model first, under the larger one's name with "-draft" behind it; the two stay or fail together. */
+/* The smaller model first, under the larger one's name with the suffix "-draft"; the two succeed or fail together. */
 static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const char *model, char *draft_file) {
 	Caravan__CtlLoad small = CARAVAN__CTL_LOAD__INIT;
 	char name[WIRE_NAME_MAX + 8];
 	snprintf(name, sizeof name, "%s-draft", model);
 	if (!wire_name_ok(name))
-		args_usage(a, "--draft: %s is too long for a name, choose a shorter one with --name", name);
+		args_usage(a, "--draft: %s is too long for a name; choose a shorter one with --name", name);
 	small.file = draft_file;
 	small.name = name;
 	small.context = cmd->context;
@@ -266,7 +267,7 @@ static int run(int argc, char **argv) {
 		case OPT_NAME:
 			if (!wire_name_ok(optarg))
 				args_usage(&a,
-				        "--name: '%s' is no name: 1 to %d letters, digits, '.', '_' and '-'",
+				        "--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
 				        optarg, WIRE_NAME_MAX);
 			cmd.name = optarg;
 			break;

@@ -20,8 +20,8 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-        "Writes the logits at each position as float32, one row after another.  The token\n"
-        "ids are taken exactly as given.\n"
+        "Writes the logits at each position as float32, one row after another.  Token ids\n"
+        "are used exactly as given.\n"
         "\n"
         "  -m MODEL               a model that the cluster serves, or a path (default:\n"
         "                         the only model that is served)\n"
@@ -92,7 +92,7 @@ static int run(int argc, char **argv) {
 	if (!out)
 		args_usage(&a, "--out FILE is missing");
 	if ((threads || how.max_rows) && (!model || !client_is_path(model)))
-		args_usage(&a, "--threads and --batch go with a path as MODEL");
+		args_usage(&a, "--threads and --batch need a path as MODEL");
 	size_t n = (size_t)(argc - optind);
 	uint32_t *ids = calloc(n, sizeof *ids);
 	if (!ids)
@@ -116,7 +116,7 @@ static int run(int argc, char **argv) {
 	}
 	if (fd >= 0 && close(fd) != 0 && rc == 0)
 		rc = fail("cannot write %s: %s", out, strerror(errno));
-	/* half of a result is none; but what is no file of ours to write is none of ours to remove */
+	/* half a result is useless; but only a regular file that we wrote is removed */
 	if (rc != 0 && regular)
 		unlink(out);
 	free(ids);

@@ -39,10 +39,10 @@ static void usage(FILE *to) {
 		for (const struct command *const *c = groups[g].command; *c; c++)
 			fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->summary);
 	}
-	fprintf(to, "\n'caravan help COMMAND' says more; 'caravan --version' prints the version.\n");
+	fprintf(to, "\n'caravan help COMMAND' explains one; 'caravan --version' prints the version.\n");
 }
 
-/* There is no such command: says so, with one that may have been meant. */
+/* Reports an unknown command, with a suggestion. */
 static int unknown(const char *name) {
 	const char *names[COMMANDS_MAX] = {"help"};
 	size_t count = 1;
@@ -50,7 +50,7 @@ static int unknown(const char *name) {
 		for (const struct command *const *c = groups[g].command; *c && count < COMMANDS_MAX; c++)
 			names[count++] = (*c)->name;
 	const char *nearest = suggest_nearest(name, names, count);
-	fprintf(stderr, "caravan: there is no command '%s'; ", name);
+	fprintf(stderr, "caravan: unknown command '%s'; ", name);
 	if (nearest)
 		fprintf(stderr, "did you mean '%s'?\n", nearest);
 	else
@@ -71,7 +71,7 @@ static int help(int argc, char **argv) {
 	return EXIT_OK;
 }
 
-/* A standard descriptor that is closed would be the next socket, with text written into it: in its place comes one
+/* A closed standard descriptor would be reused for the next socket, and text written into it: it is replaced by one
  * on which reading or writing fails. */
 static void hold_standard_descriptors(void) {
 	for (int fd = 0; fd < 3; fd++)
@@ -79,14 +79,14 @@ static void hold_standard_descriptors(void) {
 			(void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-/* What was printed has arrived, or the status says that it has not. */
+/* Flushes what was printed; the exit status says if that failed. */
 static void end_output(void) {
 	if (text_flush() != 0)
 		_exit(EXIT_FAILED);
 }
 
 int main(int argc, char **argv) {
-	/* a daemon or a reader that goes is dealt with where it is noticed, and is not a death */
+	/* a daemon or a reader that goes away is handled where it is noticed; it must not kill us */
 	signal(SIGPIPE, SIG_IGN);
 	hold_standard_descriptors();
 	atexit(end_output);

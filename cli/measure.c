@@ -14,13 +14,13 @@ enum { OPT_JSON = OPT_OWN };
 
 static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
 
-static const char help[] = "Measures NODE (a name or an id; default: the node that is asked) again, which\n"
-                           "takes some seconds, and prints the rates at which it reads and multiplies\n"
-                           "weights, with the range over several measurements.  New plans use these\n"
-                           "figures.  A node that is serving is measured once it has been idle for a\n"
-                           "second; if that does not happen within half a minute, it is not measured.\n"
+static const char help[] = "Measures NODE (a name or an id; default: the node that is asked) again, and\n"
+                           "prints the rates at which it reads and multiplies weights, with the range over\n"
+                           "several measurements.  It takes some seconds.  New plans use these figures.  A\n"
+                           "node that is serving is measured once it has been idle for a second; if that\n"
+                           "does not happen within half a minute, it is not measured.\n"
                            "\n"
-                           "  --json                 the same facts for programs\n";
+                           "  --json                 print the same facts as JSON\n";
 
 static void spread(struct table *t, double rate, double low, double high) {
 	if (rate > 0)
@@ -33,12 +33,11 @@ static void spread(struct table *t, double rate, double low, double high) {
 		table_cell(t, "-");
 }
 
-/* What others had of the machine while it was measured, in words; empty: nothing that counts. */
+/* Reports other programs that disturbed the measurement, if any did. */
 static void say_disturbed(const Caravan__NodeState *s, const char *name) {
 	if (s->disturbed)
 		fprintf(stderr,
-		        "caravan: other programs had %.0f%% of the processors of %s meanwhile: it may be quicker than "
-		        "this.  It is measured again by itself until it rests.\n",
+		        "caravan: other programs used %.0f%% of the processors of %s meanwhile: it may be faster than this.  It is measured again automatically until no other program disturbs it.\n",
 		        100 * s->lost, name);
 }
 

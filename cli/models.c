@@ -13,12 +13,11 @@
 enum { OPT_JSON = OPT_OWN };
 static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
 
-static const char help[] = "Copies is the number of nodes that hold every part of the model on disk, of the\n"
-                           "nodes that are up; a percentage is the share of it that they hold together when\n"
-                           "that is less than all.  A model on disk is served again by 'caravan load NAME',\n"
-                           "and deleted by 'caravan rm NAME'.\n"
+static const char help[] = "Copies is how many of the nodes that are up hold every part of a model on disk;\n"
+                           "a percentage is the share that they hold together when that is less than all.\n"
+                           "'caravan load NAME' serves a model on disk again, 'caravan rm NAME' deletes it.\n"
                            "\n"
-                           "  --json                 the same facts for programs\n";
+                           "  --json                 print the same facts as JSON\n";
 
 static void tell_age(uint64_t used, char *out, size_t len) {
 	uint64_t now = (uint64_t)time(NULL), age = now > used ? now - used : 0;

@@ -45,46 +45,46 @@ static const struct option longs[] = {
         ARGS_COMMON,
 };
 
-static const char help[] =
-        "FILE is a GGUF file on this machine; only its header is read.  Nothing is moved\n"
-        "and nothing changes.  Exit status 0 when the model fits, 1 when it does not.\n"
-        "\n"
-        "As for load:\n"
-        "  --context N            tokens per sequence at most (default: the length the\n"
-        "                         model was trained for, at most 8192)\n"
-        "  --parallel N           sequences at a time (4)\n"
-        "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
-        "                         of f16 (f16)\n"
-        "  --nodes A,B            exactly these nodes, each with at least one layer, or\n"
-        "                         'all' (default: the planner chooses)\n"
-        "  --draft FILE           also plan a smaller model on the coordinator that\n"
-        "                         drafts for this one; NAME:TYPE as for --shape will do\n"
-        "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
-        "                         that Caravan does not know\n"
-        "  --name NAME            a name for the model in the answer\n"
-        "\n"
-        "Instead of a cluster, or of a file:\n"
-        "  --cluster DESCRIPTION  plan for the machines that this file describes; the\n"
-        "                         first coordinates.  May be repeated to add them up.  No\n"
-        "                         daemon is asked.  See caravan(1) and contrib/machines\n"
-        "  --shape NAME:TYPE      a well-known model with weights of this type or\n"
-        "                         mixture, such as llama2-70b:Q4_K_M\n"
-        "\n"
-        "Output:\n"
-        "  --json                 the same facts for programs\n";
+static const char help[] = "FILE is a GGUF file on this machine; only its header is read, and nothing is\n"
+                           "moved or changed.  Exit status 0 when the model fits, 1 when it does not.\n"
+                           "\n"
+                           "As for load:\n"
+                           "  --context N            at most N tokens per sequence (default: the length the\n"
+                           "                         model was trained for, at most 8192)\n"
+                           "  --parallel N           sequences at the same time (4)\n"
+                           "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
+                           "                         of f16 (f16)\n"
+                           "  --nodes A,B            use exactly these nodes, each with at least one layer,\n"
+                           "                         or 'all' (default: the planner chooses)\n"
+                           "  --draft FILE           also plan a smaller model on the coordinator that\n"
+                           "                         drafts for this one; or NAME:TYPE, as for --shape\n"
+                           "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
+                           "                         that Caravan does not know\n"
+                           "  --name NAME            the name of the model in the output\n"
+                           "\n"
+                           "Instead of a cluster, or of a file:\n"
+                           "  --cluster DESCRIPTION  plan for the machines that this file describes; the\n"
+                           "                         first one coordinates.  May be repeated to add\n"
+                           "                         machines.  No daemon is asked.  See caravan(1) and\n"
+                           "                         contrib/machines\n"
+                           "  --shape NAME:TYPE      a well-known model with weights of this type or\n"
+                           "                         mixture, such as llama2-70b:Q4_K_M\n"
+                           "\n"
+                           "Output:\n"
+                           "  --json                 print the same facts as JSON\n";
 
 #define DESCRIPTION_MAX (1 << 20)
 
-/* A model that is to be planned. */
+/* A model to be planned. */
 struct asked {
 	Caravan__CtlPlan cmd;
 	const char *name;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
-	const struct machines *machines; /* NULL: a daemon is asked */
+	const struct machines *machines; /* NULL: ask a daemon */
 };
 
-/* What there is to tell of it; one of the two owns it. */
+/* The advice for it; one of the two owns it. */
 struct answer {
 	Caravan__Envelope *env;
 	struct advice *advice;
@@ -123,7 +123,7 @@ static int ask_daemon(struct answer *out, const struct asked *q, const char *con
 	if (rc == 0 && !env)
 		rc = EXIT_FAILED;
 	else if (rc == 0 && !out->env)
-		rc = fail("the daemon gave no advice");
+		rc = fail("the daemon sent no plan");
 	client_close(&c);
 	return rc;
 }
@@ -141,7 +141,7 @@ static int read_description(struct machines *ms, const char *path) {
 	else if (!f || ferror(f))
 		rc = fail("cannot read %s: %s", path, strerror(errno));
 	else if (len > DESCRIPTION_MAX)
-		rc = fail("%s is longer than a description of machines can be", path);
+		rc = fail("%s is too long for a description of machines", path);
 	else if (machines_parse(ms, text, len, path, err, sizeof err) < 0)
 		rc = fail("%s", err);
 	if (f)
@@ -183,7 +183,7 @@ static int plan_described(struct answer *out, const struct asked *q, const struc
 		return fail("%s", err);
 	for (size_t i = 0; i < q->cmd.n_nodes; i++)
 		if (!is_described(q, q->cmd.nodes[i]))
-			return fail("%s is none of the described machines", q->cmd.nodes[i]);
+			return fail("%s is not one of the described machines", q->cmd.nodes[i]);
 	for (size_t i = 0; i < in.nodes; i++) {
 		const struct machine *one = &q->machines->machine[i];
 		node[i] = machines_node(one, m->hp.dim);
@@ -191,7 +191,7 @@ static int plan_described(struct answer *out, const struct asked *q, const struc
 		node[i].excluded = (q->cmd.n_nodes > 0 || q->cmd.drafts) && !node[i].required;
 		if (i == in.coordinator)
 			node[i].memory -= q->cmd.reserved < node[i].memory ? q->cmd.reserved : node[i].memory;
-		/* every node of a daemon's cluster is charged for the daemon's own threads; here for the most */
+		/* a daemon charges every node for its own number of threads; here for the largest number */
 		in.team = one->threads > in.team ? one->threads : in.team;
 	}
 	return advice_create(&out->advice, &in, q->name, err, sizeof err) < 0 ? fail("%s", err) : 0;
@@ -228,7 +228,7 @@ static int open_vocab(struct vocab **out, const struct asked *q) {
 	return rc ? fail("%s", err) : 0;
 }
 
-/* Whether two files have the same words, as load asks; shapes have none to compare. */
+/* Whether two files have the same tokenizer, as load checks; shapes have none to compare. */
 static int check_words(const struct asked *q, const struct asked *small) {
 	struct vocab *a = NULL, *b = NULL;
 	char why[VOCAB_WHY];
@@ -238,14 +238,14 @@ static int check_words(const struct asked *q, const struct asked *small) {
 	if (rc == 0)
 		rc = open_vocab(&b, small);
 	if (rc == 0 && !vocab_same_words(a, b, why, sizeof why))
-		rc = fail("%s cannot draft for %s: its tokenizer is another (%s)", small->cmd.file,
+		rc = fail("%s cannot draft for %s: its tokenizer is different (%s)", small->cmd.file,
 		        q->cmd.file, why);
 	vocab_destroy(a);
 	vocab_destroy(b);
 	return rc;
 }
 
-/* Plans the smaller model as load does, first and on the coordinator alone; what it takes there is not the larger one's. */
+/* Plans the smaller model as load does: first, and only on the coordinator; its memory is not available to the larger one. */
 static int advise_draft(struct answer *out, struct asked *q, struct asked *small, const char *control) {
 	small->machines = q->machines;
 	small->cmd.context = q->cmd.context;
@@ -263,7 +263,7 @@ static int advise_draft(struct answer *out, struct asked *q, struct asked *small
 	return rc;
 }
 
-/* Opens the file, unless it is a shape that is asked for, and names the model by what there is. */
+/* Opens the file, unless a shape is planned, and names the model after either. */
 static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1]) {
 	if (!*q->cmd.shape) {
 		q->cmd.file = file;
@@ -296,7 +296,7 @@ static int run(int argc, char **argv) {
 		case OPT_NAME:
 			if (!wire_name_ok(optarg))
 				args_usage(&a,
-				        "--name: '%s' is no name: 1 to %d letters, digits, '.', '_' and '-'",
+				        "--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
 				        optarg, WIRE_NAME_MAX);
 			q.name = q.cmd.name = optarg;
 			break;
@@ -370,6 +370,6 @@ static int run(int argc, char **argv) {
 
 const struct command command_plan = {.name = "plan",
         .usage = "[OPTION]... FILE | --shape NAME:TYPE",
-        .summary = "say what loading a model would do and what to expect",
+        .summary = "show what loading a model would do and what to expect",
         .help = help,
         .run = run};

@@ -1,7 +1,7 @@
-/* progress: see progress.h.  Several nodes work at once, each at a step of its own; the bar shows the step that has the
- * most left, as one sum over the nodes that are at it.
- * The rate is that of the last five to ten seconds, and counts from the first report of each node on: what was there
- * before, such as chunks that are on disk already, has taken no time. */
+/* progress: see progress.h.  Several nodes work at the same time, each at its own step; the bar shows the step with the
+ * most left, summed over its nodes.
+ * The rate is that of the last five to ten seconds, counted from the first report of each node: what was done
+ * before, such as chunks that are already on disk, took no time. */
 #include "cli/progress.h"
 #include "common/size.h"
 #include <math.h>
@@ -13,7 +13,7 @@
 
 #define NODES_MAX WIRE_NODES_MAX
 #define REDRAW_S 0.1
-#define RATE_FROM_S 0.5 /* no rate from less */
+#define RATE_FROM_S 0.5 /* no rate from a shorter time */
 #define WINDOW_S 5.0
 #define BAR_LEAST 8
 #define BAR_MOST 24
@@ -73,7 +73,7 @@ void progress_text(char *out, size_t size, unsigned cols, const struct progress_
 		if (part < 1)
 			snprintf(left, sizeof left, ", %s left", size_time((l->total - l->done) / l->rate).s);
 	}
-	/* 5: the percentage; a column stays free, since some terminals wrap at the last */
+	/* 5: the percentage; one column stays free, because some terminals wrap at the last */
 	size_t fixed = strlen(head) + 5 + 2 + strlen(sum) + strlen(rate) + strlen(left) + 1;
 	if (fixed + 3 + BAR_LEAST <= cols) {
 		size_t width = cols - fixed - 3;
@@ -106,7 +106,7 @@ void progress_clear(void) {
 	*bar.what = '\0';
 }
 
-/* Keeps what a node says; NULL when there is no more room. */
+/* Keeps a node's report; NULL when there is no more room. */
 static struct entry *keep(const Caravan__CtlProgress *p) {
 	struct entry *e = bar.entry;
 	while (e < bar.entry + bar.entries && strcmp(e->node, p->node) != 0)
@@ -120,7 +120,7 @@ static struct entry *keep(const Caravan__CtlProgress *p) {
 	}
 	if (!same) {
 		snprintf(e->what, sizeof e->what, "%s", p->what);
-		/* what it begins with does not count as done in our time */
+		/* what was done before its first report does not count for the rate */
 		if (strcmp(bar.what, e->what) == 0) {
 			bar.before.done += (double)p->done;
 			bar.last.done += (double)p->done;
@@ -132,7 +132,7 @@ static struct entry *keep(const Caravan__CtlProgress *p) {
 	return e;
 }
 
-/* Of the step that has the most left: the sum over the nodes at it. */
+/* The step with the most left: the sum over its nodes. */
 static struct progress_line sum(void) {
 	struct progress_line l = {.node = ""};
 	const struct entry *most = NULL;
@@ -152,7 +152,7 @@ static struct progress_line sum(void) {
 	return l;
 }
 
-/* Of the last seconds; 0 while they are too few. */
+/* Over the last seconds; 0 while they are too few. */
 static double rate_of(const struct progress_line *l, double t) {
 	if (strcmp(bar.what, l->what) != 0) {
 		snprintf(bar.what, sizeof bar.what, "%s", l->what);

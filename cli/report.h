@@ -1,5 +1,5 @@
-/* report: what a daemon tells of the whole cluster, as one thing; and as JSON.
- * Owns: the messages it was told in. */
+/* report: the state of the whole cluster as a daemon reports it; also as JSON.
+ * Owns: the messages of the report. */
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
 #include "cli/args.h"
@@ -18,7 +18,7 @@ struct report {
 	bool healthy;
 };
 
-/* Asks the daemon of a.  0, or EXIT_FAILED after saying why. */
+/* Asks the daemon of a.  0, or EXIT_FAILED after reporting the error. */
 int report_fetch(struct report *r, const struct args *a);
 void report_clear(struct report *r);
 
@@ -26,10 +26,10 @@ void report_clear(struct report *r);
 const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
 const char *report_phase(Caravan__ModelPhase p);
 
-/* The stage of this model that a node tells of, or NULL. */
+/* The reported state of a stage of this model, or NULL. */
 const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage);
 
-/* Prints it as JSON.  An exit status. */
+/* Prints it as JSON.  Returns an exit status. */
 int report_print_json(const struct report *r);
 
 #endif

@@ -1,4 +1,4 @@
-/* caravan rm: a model goes from the cluster's disks. */
+/* caravan rm: deletes a model from the cluster's disks. */
 #include "cli/command.h"
 #include "cli/simple.h"
 #include "cli/stored.h"
@@ -30,10 +30,10 @@ static bool confirmed(const struct stored *s, const char *model) {
 		fflush(stderr);
 		return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
 	}
-	return true; /* the daemon says that there is none */
+	return true; /* the daemon reports that there is none */
 }
 
-/* What became of it on one node. */
+/* The result on one node. */
 static void print_removed(const Caravan__CtlRemoved *m, uint64_t *freed) {
 	*freed += m->freed;
 	if (*m->error) {

@@ -50,22 +50,22 @@ static const struct option longs[] = {
 };
 
 static const char help[] =
-        "The prompt is completed as it stands; without PROMPT it is read from standard\n"
-        "input.  An empty prompt starts from the beginning-of-text token alone.  What the\n"
-        "model generates is written to standard output, and nothing else is.\n"
+        "Completes the prompt as it is; without PROMPT it is read from standard input.\n"
+        "An empty prompt starts from just the beginning-of-text token.  Only generated\n"
+        "text goes to standard output.\n"
         "\n"
-        "What runs:\n"
+        "Model and answer:\n"
         "  -m MODEL               a model that the cluster serves, or a path (with a / or\n"
-        "                         ending in .gguf), which is run on this machine alone\n"
+        "                         ending in .gguf), which runs on this machine only\n"
         "                         (default: the only model that is served)\n"
         "  -n N                   generate at most N tokens (default: up to the context)\n"
         "  --stop TEXT            end before this text; may be given up to 16 times\n"
-        "  --special              special tokens spelled in the prompt count as such, and\n"
-        "                         those in the answer are shown\n"
+        "  --special              read special tokens written out in the prompt as\n"
+        "                         special tokens, and show those in the answer\n"
         "  --no-drafts            do not draft tokens ahead: the same answer, slower\n"
         "\n"
         "With a path as MODEL:\n"
-        "  --context N            tokens of prompt and answer together at most (default:\n"
+        "  --context N            at most N tokens, prompt and answer together (default:\n"
         "                         the length the model was trained for, or as much of it\n"
         "                         as fits the memory)\n"
         "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
@@ -80,13 +80,13 @@ static const char help[] =
         "                         (0.05)\n"
         "  --repeat-penalty R     divides the scores of tokens that occur in the last 64\n"
         "                         (1: no penalty)\n"
-        "  --presence-penalty P   subtracted once from the scores of such tokens (0)\n"
-        "  --frequency-penalty F  subtracted for each time that they occur there (0)\n"
+        "  --presence-penalty P   subtracted once from the scores of these tokens (0)\n"
+        "  --frequency-penalty F  subtracted once for each occurrence there (0)\n"
         "  --seed S               the same prompt, settings and seed give the same text\n"
         "                         on any machines (default: a random seed)\n"
         "\n"
         "Output:\n"
-        "  --json                 one object: text, reason, tokens, seed, times\n";
+        "  --json                 one JSON object: text, reason, tokens, seed, times\n";
 
 struct result {
 	bool json;
@@ -133,7 +133,7 @@ static int print_json(const struct result *r, const Caravan__Finished *fin, uint
 	return simple_json(o);
 }
 
-/* On a terminal, on one line that goes again. */
+/* On a terminal, on one line that is cleared again. */
 static void show_place(const Caravan__Queued *q) {
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -148,14 +148,14 @@ static void hide_place(void) {
 		fputs("\r\033[K", stderr);
 }
 
-/* An answer that ends in the middle, because there is no room for more: nobody can see that from the text. */
+/* Reports an answer that is cut off because the context is full: the text does not show it. */
 static void say_context(const Caravan__Finished *fin, bool path) {
 	char size[32] = "";
 	if (fin->reason != CARAVAN__REASON__CONTEXT)
 		return;
 	if (fin->context)
 		snprintf(size, sizeof size, " of %u tokens", fin->context);
-	fail("the answer ends here because the context%s is full; %s sets another", size,
+	fail("the answer ends here because the context%s is full; change it with %s", size,
 	        path ? "--context" : "caravan load --context");
 }
 
@@ -198,7 +198,8 @@ static int receive(struct client *c, struct result *r, uint64_t seed, bool path)
 		default:
 			break;
 		}
-		if (rc != 0) /* a reader that has enough is not an error, and the daemon stops when we go */
+		if (rc !=
+		        0) /* a reader that closes the pipe is not an error, and the daemon stops when we end */
 			return rc == TEXT_GONE ? EXIT_OK : rc;
 	}
 	return EXIT_FAILED;
@@ -280,7 +281,7 @@ static int run(int argc, char **argv) {
 	args_operands(&a, 0, 1, "PROMPT");
 	if ((how.context || *how.pre) && (!model || !client_is_path(model)))
 		args_usage(
-		        &a, "--context and --pre go with a path as MODEL: a model that serves has its own");
+		        &a, "--context and --pre need a path as MODEL: a model that is served has its own");
 	how.fit = true;
 	if (!seeded && getentropy(&s.seed, sizeof s.seed) != 0)
 		return fail("cannot draw a seed: %s", strerror(errno));

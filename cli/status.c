@@ -12,12 +12,11 @@ enum { OPT_JSON = OPT_OWN };
 
 static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
 
-static const char help[] =
-        "Says first whether all is well, then what is wrong and what to do about it, then\n"
-        "lists nodes and models.  Exit status 0 only when the cluster is healthy: every\n"
-        "node is up, and every model serves or is being loaded.\n"
-        "\n"
-        "  --json                 the same facts for programs\n";
+static const char help[] = "Prints whether the cluster is healthy, then any problems and what to do about\n"
+                           "them, then the nodes and models.  Exit status 0 only when the cluster is\n"
+                           "healthy: every node is up, and every model serves or is being loaded.\n"
+                           "\n"
+                           "  --json                 print the same facts as JSON\n";
 
 /* ---- the verdict ---- */
 
@@ -54,14 +53,14 @@ static void print_problems(const struct report *r) {
 
 /* ---- nodes ---- */
 
-/* An endpoint as people read it. */
+/* An endpoint in the form for people. */
 static const char *address(const char *endpoint) {
 	return strncmp(endpoint, "tcp://", 6) == 0 ? endpoint + 6 : endpoint;
 }
 
 static void node_row(struct table *t, const Caravan__ReportNode *n) {
 	const Caravan__NodeState *s = n->node_state;
-	bool here = n->self || is(n, "up"); /* what another said once says nothing of now */
+	bool here = n->self || is(n, "up"); /* what another node reported earlier may be out of date */
 	table_cell(t, "%s", n->name);
 	table_cell(t, "%s", n->state);
 	if (s && here) {
@@ -96,7 +95,7 @@ static void print_nodes(const struct report *r) {
 
 /* ---- models ---- */
 
-/* What does not stay in memory, and what that costs. */
+/* Weights that do not stay in memory, and their cost. */
 static void print_reading(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__StageState *st = report_stage(r, m, i);
 	char time[96] = "";
@@ -112,7 +111,7 @@ static void print_reading(const struct report *r, const Caravan__ReportModel *m,
 	        size_text((double)st->streamed_bytes).s, time);
 }
 
-/* What was predicted for a row, and what it took. */
+/* Predicted and measured time of a row. */
 static void beside(struct table *t, double predicted, double seconds, uint64_t rows) {
 	table_cell(t, "%s / %s", predicted > 0 ? size_ms(predicted).s : "-",
 	        rows ? size_ms(seconds / (double)rows).s : "-");
@@ -155,8 +154,7 @@ static void print_copies(const Caravan__ModelState *s) {
 		        s->copy_missing ? "at risk until copied" : "at risk with a single copy", s->at_risk);
 }
 
-/* Where the time of a step goes: a line for the embedding and output and for each stage, in shares of a step's whole
- * way. */
+/* Where the time of a step goes: a line for embedding and output and for each stage, in shares of the whole step. */
 static void print_times(const struct report *r, const Caravan__ReportModel *m) {
 	static const char *const heads[] = {"of a step", "waits", "computes", "is held", "on the wire"};
 	const Caravan__ModelState *s = m->state;
@@ -183,7 +181,7 @@ static void print_times(const struct report *r, const Caravan__ReportModel *m) {
 	table_print(&t, stdout, table_width());
 }
 
-/* What it does: said by its coordinator, so only worth something while that one is up and the model serves. */
+/* Current work, reported by the coordinator: only valid while that is up and the model serves. */
 static void print_work(const Caravan__ModelState *s) {
 	char now[64] = "idle";
 	if (s->sequences || s->queued)

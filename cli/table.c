@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define GAP 2
-#define COLUMN_LEAST 6 /* a column is not cut below it */
+#define COLUMN_LEAST 6 /* no column is cut below this */
 
 unsigned table_width(void) {
 	struct winsize w;
@@ -56,7 +56,7 @@ static size_t columns_of(const char *text) {
 	return n;
 }
 
-/* The bytes of so many characters. */
+/* The length in bytes of this many characters. */
 static size_t bytes_of(const char *text, size_t characters) {
 	size_t i = 0;
 	while (text[i] && (characters > 0 || !starts_character(text[i])))

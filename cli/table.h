@@ -1,6 +1,6 @@
-/* table: what is laid out for a terminal: tables whose columns are as wide as they need to be, and sentences that are
- * broken at blanks.  Both fit a given width.
- * Owns: the cells of a table, from table_cell to table_print.  Pure but for the stream that is written to. */
+/* table: layout for a terminal: tables whose columns are as wide as needed, and text wrapped at blanks, both to a given
+ * width.
+ * Owns: the cells of a table, from table_cell to table_print.  Pure except for the output stream. */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
 #include <stddef.h>
@@ -14,23 +14,23 @@ struct table {
 	size_t cells, room;
 };
 
-/* The columns that standard output has; 80 where it is not a terminal. */
+/* The width of standard output in columns; 80 if it is not a terminal. */
 unsigned table_width(void);
 
 void table_begin(struct table *t, unsigned columns, unsigned indent);
 
-/* The next cell, rows one after the other. */
+/* Adds the next cell, row by row. */
 void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Prints it, with two blanks between columns, and frees the cells.  Where it is too wide the widest columns are cut, and a
- * cell that is cut ends with '~'. */
+/* Prints it, with two blanks between columns, and frees the cells.  If it is too wide, the widest columns are cut; a cut cell
+ * ends with '~'. */
 void table_print(struct table *t, FILE *to, unsigned width);
 
-/* Prints a text in lines of at most `width` columns, the first one indented by `first`, the others by `next`.  A word that is
- * longer than a line has one of its own. */
+/* Prints a text in lines of at most `width` columns, the first one indented by `first`, the others by `next`.  A word that
+ * is longer than a line gets its own line. */
 void table_text(FILE *to, unsigned width, unsigned first, unsigned next, const char *text);
 
-/* The same for what is formatted, on standard output, in its width; lines after the first have two columns more. */
+/* The same for formatted text on standard output, in its width; lines after the first are indented by two more columns. */
 void table_say(unsigned indent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -5,7 +5,7 @@
 
 static const uint8_t replacement[] = {0xef, 0xbf, 0xbd}; /* U+FFFD */
 
-/* Bytes of the character that begins so; 0: none does. */
+/* Length in bytes of a character that begins with this byte; 0: none does. */
 static size_t length_of(uint8_t first) {
 	return first < 0x80                    ? 1
 	       : first >= 0xc2 && first < 0xe0 ? 2
@@ -42,7 +42,7 @@ static size_t put_character(uint8_t *out, const uint8_t *p, size_t n) {
 size_t terminal_take(struct terminal *t, const uint8_t *in, size_t len, uint8_t *out) {
 	size_t n = 0;
 	for (size_t i = 0; i < len; i++) {
-		if (t->nheld && (in[i] & 0xc0) != 0x80) { /* it was cut off */
+		if (t->nheld && (in[i] & 0xc0) != 0x80) { /* it was incomplete */
 			n += put(out + n, replacement, sizeof replacement);
 			t->nheld = 0;
 		}

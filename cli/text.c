@@ -28,7 +28,7 @@ int text_read(const char *arg, char **out, size_t *len) {
 		if (k < 0 || n > WIRE_PAYLOAD_MAX) {
 			free(buf);
 			return k < 0 ? fail("cannot read standard input: %s", strerror(errno))
-			             : fail("standard input is longer than %s, the most that is taken",
+			             : fail("standard input is longer than the limit of %s",
 			                       size_text(WIRE_PAYLOAD_MAX).s);
 		}
 		if (k == 0)
@@ -64,7 +64,7 @@ int text_write(const void *data, size_t len) {
 	return 0;
 }
 
-/* A write that failed earlier has left no errno: whether it was for want of a reader. */
+/* An earlier failed write left no errno: checks whether the reader has gone. */
 static bool reader_gone(void) {
 	struct pollfd p = {.fd = STDOUT_FILENO};
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);

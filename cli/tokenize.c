@@ -20,15 +20,16 @@ static const struct option longs[] = {
 static const char help[] =
         "Prints the ids on one line; without TEXT, those of all of standard input.\n"
         "\n"
-        "  -m MODEL               a model that the cluster serves, or a path; a file that\n"
-        "                         has only a vocabulary will do (default: the only model\n"
+        "  -m MODEL               a model that the cluster serves, or a path; a file with\n"
+        "                         only a vocabulary is enough (default: the only model\n"
         "                         that is served)\n"
         "  --no-bos               without the beginning-of-text token that the model adds\n"
-        "  --special              special tokens spelled in the text count as such\n"
+        "  --special              read special tokens written out in the text as special\n"
+        "                         tokens\n"
         "  --pre NAME             with a path: the pre-tokenizer, for a file that names\n"
         "                         none or one that Caravan does not know\n";
 
-/* any: whether there are ids on the line already */
+/* any: whether the line has ids already */
 static void print_ids(const uint8_t *payload, size_t len, bool *any) {
 	for (size_t i = 0; i + sizeof(uint32_t) <= len; i += sizeof(uint32_t)) {
 		uint32_t id;
@@ -83,7 +84,7 @@ static int run(int argc, char **argv) {
 		}
 	args_operands(&a, 0, 1, "TEXT");
 	if (*cmd.pre && (!model || !client_is_path(model)))
-		args_usage(&a, "--pre goes with a path as MODEL");
+		args_usage(&a, "--pre needs a path as MODEL");
 	int rc = text_read(argv[optind], &text, &len);
 	if (rc != 0)
 		return rc;

@@ -1,4 +1,4 @@
-/* caravan unload: a model is no longer served. */
+/* caravan unload: stops serving a model. */
 #include "cli/command.h"
 #include "cli/simple.h"
 #include <stdio.h>
@@ -25,6 +25,6 @@ static int run(int argc, char **argv) {
 const struct command command_unload = {.name = "unload",
         .usage = "MODEL",
         .summary = "stop serving a model and free its memory",
-        .help = "Also stops a load that is under way.  The packed weights stay on the nodes'\n"
+        .help = "Also stops a load in progress.  The packed weights stay on the nodes'\n"
                 "disks, so loading the model again moves nothing.\n",
         .run = run};

@@ -121,7 +121,7 @@ static const char *rests_not(void *arg, bool asked) {
 	if (n->executor && executor_open(n->executor) > 0)
 		return "it is hashing or packing a model";
 	if (deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory)
-		return "models take the memory that measuring needs";
+		return "models use the memory that measuring needs";
 	return NULL;
 }
 
@@ -189,15 +189,15 @@ static int start(struct node *n, char *err, size_t errlen) {
 		return rc;
 	rc = paths_make(o->state);
 	if (rc != 0) {
-		snprintf(err, errlen, "cannot make the state folder %s: %s", o->state, strerror(-rc));
+		snprintf(err, errlen, "cannot create the state folder %s: %s", o->state, strerror(-rc));
 		return rc;
 	}
 	if (o->private && (rc = keys_generate(&n->keys)) != 0)
-		snprintf(err, errlen, "cannot make keys: %s", strerror(-rc));
+		snprintf(err, errlen, "cannot create keys: %s", strerror(-rc));
 	else if (!o->private && (rc = n->lock = keys_lock(o->state, err, errlen)) >= 0)
 		rc = keys_load(&n->keys, o->state, err, errlen);
 	if (rc == 0 && (rc = loop_create(&n->loop)) != 0)
-		snprintf(err, errlen, "cannot make an event loop: %s", strerror(-rc));
+		snprintf(err, errlen, "cannot create an event loop: %s", strerror(-rc));
 	if (rc != 0)
 		return rc;
 	n->term = evsignal_new(loop_base(n->loop), SIGTERM, on_signal, n);
@@ -351,7 +351,7 @@ int main(int argc, char **argv) {
 	if (n.restart) {
 		forget(&n);
 		execv("/proc/self/exe", argv);
-		fprintf(stderr, "caravand: cannot start anew: %s\n", strerror(errno));
+		fprintf(stderr, "caravand: cannot restart: %s\n", strerror(errno));
 		rc = -errno;
 	}
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

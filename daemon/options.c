@@ -46,44 +46,43 @@ static const struct option longs[] = {
         {0},
 };
 
-static const char help[] =
-        "usage: caravand [OPTION]...\n"
-        "\n"
-        "A node of a Caravan cluster.  It stays in the foreground and logs to standard\n"
-        "error; SIGTERM or SIGINT ends it.\n"
-        "\n"
-        "Where things are:\n"
-        "  --state DIR            keys, roster and packed weights\n"
-        "                         (~/.local/state/caravan, or /var/lib/caravan as a\n"
-        "                         service)\n"
-        "  --control PATH         socket for the command caravan (DIR/control.sock with\n"
-        "                         --state DIR, else CARAVAN_CONTROL, else\n"
-        "                         caravan/control.sock in XDG_RUNTIME_DIR, else\n"
-        "                         control.sock in the state folder;\n"
-        "                         /run/caravan/control.sock as a service)\n"
-        "  --models DIR           a folder with GGUF files: what this node needs of a\n"
-        "                         model is taken from there and not from other nodes\n"
-        "                         (none)\n"
-        "\n"
-        "The network:\n"
-        "  --name NAME            name of this node, for people (the host name)\n"
-        "  --listen tcp://ADDR:PORT\n"
-        "                         where it listens for other nodes, or 'off'\n"
-        "                         (" DEFAULT_LISTEN ")\n"
-        "  --advertise tcp://HOST:PORT\n"
-        "                         what other nodes are told to connect to (its addresses)\n"
-        "\n"
-        "Resources:\n"
-        "  --memory SIZE          for weights, KV cache and buffers, such as 12G (80% of\n"
-        "                         what is free)\n"
-        "  --threads N            compute threads (one per physical core)\n"
-        "  --cache SIZE           for packed weights on disk; the least recently used are\n"
-        "                         evicted first (no bound)\n"
-        "  --borrow DIR           the store of another daemon on this machine, to read\n"
-        "                         packed weights from that this one has not (none)\n"
-        "\n"
-        "  -h, --help             this text\n"
-        "  --version              the version\n";
+static const char help[] = "usage: caravand [OPTION]...\n"
+                           "\n"
+                           "A node of a Caravan cluster.  It stays in the foreground and logs to standard\n"
+                           "error; SIGTERM or SIGINT ends it.\n"
+                           "\n"
+                           "Where things are:\n"
+                           "  --state DIR            keys, roster and packed weights\n"
+                           "                         (~/.local/state/caravan, or /var/lib/caravan as a\n"
+                           "                         service)\n"
+                           "  --control PATH         socket for the command caravan (DIR/control.sock with\n"
+                           "                         --state DIR, else CARAVAN_CONTROL, else\n"
+                           "                         caravan/control.sock in XDG_RUNTIME_DIR, else\n"
+                           "                         control.sock in the state folder;\n"
+                           "                         /run/caravan/control.sock as a service)\n"
+                           "  --models DIR           a folder with GGUF files: the parts of a model that\n"
+                           "                         this node needs are read from there instead of being\n"
+                           "                         fetched from other nodes (none)\n"
+                           "\n"
+                           "The network:\n"
+                           "  --name NAME            name of this node, for people (the host name)\n"
+                           "  --listen tcp://ADDR:PORT\n"
+                           "                         where it listens for other nodes, or 'off'\n"
+                           "                         (" DEFAULT_LISTEN ")\n"
+                           "  --advertise tcp://HOST:PORT\n"
+                           "                         where other nodes connect to it (its addresses)\n"
+                           "\n"
+                           "Resources:\n"
+                           "  --memory SIZE          limit for weights, KV cache and buffers, such as 12G\n"
+                           "                         (80% of what is free)\n"
+                           "  --threads N            compute threads (one per physical core)\n"
+                           "  --cache SIZE           limit for packed weights on disk; the least recently\n"
+                           "                         used are evicted first (no limit)\n"
+                           "  --borrow DIR           the store of another daemon on this machine: packed\n"
+                           "                         weights that this one lacks are read from it (none)\n"
+                           "\n"
+                           "  -h, --help             print this help\n"
+                           "  --version              print the version\n";
 
 static void wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 static void wrong(const char *fmt, ...) {
@@ -96,7 +95,7 @@ static void wrong(const char *fmt, ...) {
 	exit(2);
 }
 
-/* There is no option `word` (with its dashes): says so, with one that may have been meant. */
+/* Reports an unknown option `word` (with its dashes), with a suggestion. */
 static void no_option(const char *word) __attribute__((noreturn));
 static void no_option(const char *word) {
 	const char *names[sizeof longs / sizeof *longs], *nearest = NULL;
@@ -110,8 +109,8 @@ static void no_option(const char *word) {
 	if (strncmp(typed, "--", 2) == 0)
 		nearest = suggest_nearest(typed + 2, names, count);
 	if (nearest)
-		wrong("there is no option %s; did you mean --%s?", typed, nearest);
-	wrong("there is no option %s", word);
+		wrong("unknown option %s; did you mean --%s?", typed, nearest);
+	wrong("unknown option %s", word);
 }
 
 static uint64_t size(const char *option, const char *text) {
@@ -139,14 +138,14 @@ static const char *endpoint(const char *option, const char *text) {
 	if (strncmp(text, "tcp://", 6) != 0 || !port || port == text + 3 || strlen(text) > WIRE_TEXT_MAX)
 		wrong("%s: '%s' is not of the form tcp://ADDR:PORT", option, text);
 	if (text[6] != '[' && memchr(text + 6, ':', (size_t)(port - text - 6)))
-		wrong("%s: an IPv6 address stands in brackets, as in tcp://[fe80::1]:7070", option);
+		wrong("%s: an IPv6 address must be in brackets, as in tcp://[fe80::1]:7070", option);
 	unsigned long v = strtoul(port + 1, &stop, 10);
 	if (stop == port + 1 || *stop || v > 65535)
 		wrong("%s: '%s' has no port from 0 to 65535", option, text);
 	return text;
 }
 
-/* A number in a file of one line; 0 when there is none (a cgroup's "max" included). */
+/* The number in a file of one line; 0 if it has none (such as a cgroup's "max"). */
 static uint64_t number_in(const char *path) {
 	unsigned long long v = 0;
 	FILE *f = fopen(path, "r");
@@ -157,7 +156,7 @@ static uint64_t number_in(const char *path) {
 	return v;
 }
 
-/* What is really available: MemAvailable, or what a cgroup leaves if that is less. */
+/* The memory that is available: MemAvailable, or what the cgroup leaves if that is less. */
 static uint64_t available_memory(void) {
 	char line[256], path[PATH_MAX + 64], group[PATH_MAX];
 	unsigned long long kib = 0;
@@ -235,11 +234,11 @@ void options_parse(struct options *o, int argc, char **argv) {
 			printf("caravand %s\n", PACKAGE_VERSION);
 			exit(0);
 		case ':':
-			wrong("the option %s needs a value", argv[optind - 1]);
+			wrong("option %s needs a value", argv[optind - 1]);
 		default: /* a letter may be one of several in a word */
 			letter[1] = optopt > 0 && optopt < OPT_STATE ? (char)optopt : '\0';
 			if (optopt >= OPT_STATE)
-				wrong("the option %.*s takes no value", (int)strcspn(argv[optind - 1], "="),
+				wrong("option %.*s takes no value", (int)strcspn(argv[optind - 1], "="),
 				        argv[optind - 1]);
 			no_option(letter[1] ? letter : argv[optind - 1]);
 		}

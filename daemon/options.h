@@ -1,4 +1,4 @@
-/* options: what caravand was told: the command line, the configuration file beneath it.
+/* options: the command line of caravand.
  * Owns: its strings.  Read before threads start. */
 #ifndef DAEMON_OPTIONS_H
 #define DAEMON_OPTIONS_H
@@ -9,18 +9,18 @@
 struct options {
 	char state[PATH_MAX];
 	char control[PATH_MAX];
-	const char *name;      /* NULL: as the roster has it, or the host's name */
+	const char *name;      /* NULL: the name in the roster, or the host's name */
 	const char *listen;    /* NULL: no network */
 	const char *models;    /* a folder of model files; NULL: none */
-	const char *advertise; /* NULL: what we are bound to */
+	const char *advertise; /* NULL: the addresses of this machine */
 	uint64_t memory;       /* bytes */
-	uint64_t cache;        /* bytes; 0: no bound */
-	unsigned threads;      /* 0: one a physical core */
-	const char *borrow;    /* another store that is read from; NULL: none */
+	uint64_t cache;        /* bytes; 0: no limit */
+	unsigned threads;      /* 0: one per physical core */
+	const char *borrow;    /* another store to read from; NULL: none */
 	bool private;          /* one client on an inherited descriptor */
 };
 
-/* Fills o, or says what is wrong and exits 2; --help and --version print and exit 0. */
+/* Fills o, or reports the error and exits 2; --help and --version print and exit 0. */
 void options_parse(struct options *o, int argc, char **argv);
 
 #endif

@@ -126,7 +126,7 @@ int kern_init(char *err, size_t errlen) {
 		chosen = ladder[k].ops;
 		return 0;
 	}
-	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; rungs are", name);
+	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; known are", name);
 	for (size_t k = 0; k < RUNGS; k++) {
 		size_t used = strlen(err);
 		snprintf(err + used, errlen - used, "%s %s", k ? "," : "", ladder[k].ops->name);

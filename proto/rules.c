@@ -15,7 +15,7 @@
 static bool plan_whole(const void *message, char *err, size_t errlen) {
 	const Caravan__Plan *p = message;
 	if (memcmp(p->epoch->node.data, p->coordinator.data, sizeof(struct node_id)) != 0) {
-		snprintf(err, errlen, "Plan: its epoch is another node's than its coordinator's");
+		snprintf(err, errlen, "Plan: its epoch names another node than its coordinator");
 		return false;
 	}
 	for (size_t i = 0; i < p->n_stages; i++) {

@@ -210,18 +210,18 @@ bool wire_valid(
 	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(d, e->body_case);
 	const ProtobufCMessage *body = f ? *(ProtobufCMessage *const *)((const char *)e + f->offset) : NULL;
 	if (!k || !body) {
-		snprintf(err, errlen, "an envelope with nothing in it that we know");
+		snprintf(err, errlen, "an envelope without a known message");
 		return false;
 	}
 	if (!(k->doors & 1u << door)) {
-		snprintf(err, errlen, "%s has no business here", body->descriptor->short_name);
+		snprintf(err, errlen, "%s is not accepted here", body->descriptor->short_name);
 		return false;
 	}
 	if (!rules_check(body, err, errlen))
 		return false;
 	if (!payload_ok(k, e, payload_len)) {
-		snprintf(err, errlen, "%s: a payload of %zu bytes does not belong to it",
-		        body->descriptor->short_name, payload_len);
+		snprintf(err, errlen, "%s: an unexpected payload of %zu bytes", body->descriptor->short_name,
+		        payload_len);
 		return false;
 	}
 	return true;

@@ -102,7 +102,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg) {
 	static const struct timeval patience = {CONTROL_STALL_S, 0};
 	struct control_conn *c = arg;
 	if (what == EV_TIMEOUT && !c->broken)
-		cut_off(c, "it has read nothing for a while, and keeps what others wait for");
+		cut_off(c, "it has read nothing for a while, and others wait for what it holds");
 	while (!c->broken && evbuffer_get_length(c->out) > 0) {
 		int n = evbuffer_write(c->out, fd);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -153,7 +153,7 @@ static void bound_all(struct control *ctl) {
 		}
 	}
 	if (sum > CONTROL_ALL_MAX && most)
-		cut_off(most, "all of them together leave too much unread");
+		cut_off(most, "clients together leave too much unread");
 }
 
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len) {
@@ -301,8 +301,8 @@ static bool take_message(struct control_conn *c) {
 	Caravan__Envelope *env =
 	        all ? wire_unpack(all + FRAME_HEADER, elen, plen, WIRE_CONTROL, err, sizeof err) : NULL;
 	if (!env) {
-		log_others(LOG_LINE_WARN, "control: a client sent a message that cannot be used: %s",
-		        all ? err : "no memory");
+		log_others(LOG_LINE_WARN, "control: a client sent an invalid message: %s",
+		        all ? err : "out of memory");
 		c->broken = true;
 		return false;
 	}
@@ -442,7 +442,7 @@ static int listen_on(struct control *ctl, char *err, size_t errlen) {
 		*slash = '\0';
 		int rc = paths_make(dir);
 		if (rc != 0) {
-			snprintf(err, errlen, "cannot make the folder %s for the control socket: %s", dir,
+			snprintf(err, errlen, "cannot create the folder %s for the control socket: %s", dir,
 			        strerror(-rc));
 			return rc;
 		}
@@ -492,8 +492,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 		char *stop;
 		long fd = strtol(cfg->path + 3, &stop, 10);
 		if (stop == cfg->path + 3 || *stop || fd < 3 || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0) {
-			snprintf(
-			        err, errlen, "--control %s: no descriptor of that number is open", cfg->path);
+			snprintf(err, errlen, "--control %s: that descriptor is not open", cfg->path);
 			rc = -EBADF;
 			goto error;
 		}

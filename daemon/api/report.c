@@ -111,7 +111,7 @@ static void tell_node(struct control_conn *c, struct members *ms, const struct m
 	if (localtime_r(&from, &tm))
 		strftime(since, sizeof since, today ? " since %H:%M" : " since %Y-%m-%d %H:%M", &tm);
 	snprintf(advice, sizeof advice,
-	        "Start caravand there, or look at its network; if it is gone for good: caravan expel %s",
+	        "Start caravand there, or check its network; if it is gone for good: caravan expel %s",
 	        m->name);
 	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name,
 	        m->up || advised ? "" : advice, "%s is %s%s%s%s.", m->name, m->up ? "up" : "down", since,
@@ -127,14 +127,14 @@ static void tell_model(
 	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
 		bool tried = strstr(dm->reason, "; on the other nodes: ");
 		snprintf(advice, sizeof advice,
-		        tried ? "It is tried again by itself, and at once when a node comes back."
-		              : "It comes back by itself, on the nodes that are up if their disks have all of it.");
-		report_problem(c, healthy, "model-unavailable", name, advice, "%s does not serve%s%s.", name,
+		        tried ? "It is retried automatically, and at once when a node comes back."
+		              : "It comes back automatically, on the nodes that are up if their disks have all of it.");
+		report_problem(c, healthy, "model-unavailable", name, advice, "%s is not available%s%s.", name,
 		        *dm->reason ? ": " : "", dm->reason);
 	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && s->copy_missing && *s->at_risk &&
 	           s->seconds > COPIES_S) {
 		report_problem(c, healthy, "single-copy", name,
-		        "Its copies are not complete: see below how far they are.",
+		        "Its copies are not complete; progress is shown below.",
 		        "%s is at risk until it is copied: %s.", name, s->at_risk);
 	}
 }

@@ -106,7 +106,7 @@ static void *run(void *arg) {
 	        !atomic_load(&m->stop))
 		m->disk = w->disk(w->arg, m->dir);
 	if (loop_post(m->c.loop, looked, m->bell))
-		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 	return NULL;
 }
 
@@ -151,8 +151,7 @@ static void take(struct measure *m) {
 	}
 	if (m->disturbed)
 		log_line(LOG_LINE_INFO,
-		        "measuring this machine: other programs had %.0f%% of its processors meanwhile; measuring "
-		        "again soon",
+		        "measuring this machine: other programs used %.0f%% of its processors meanwhile; measuring again soon",
 		        100 * m->look.lost);
 	if (m->disk >= 0)
 		m->kept.disk = believed ? m->disk : fmax(m->disk, m->kept.disk);
@@ -257,7 +256,7 @@ static void looked(void *arg) {
 	save(m);
 	publish(m);
 	if (schedule(m))
-		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 	answer(m, NULL, 0);
 }
 
@@ -280,7 +279,7 @@ static void look(void *arg) {
 	if (m->running || m->c.busy(m->c.arg, false))
 		return; /* the timer comes again */
 	if (begin(m))
-		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 }
 
 /* ---- when somebody asks ---- */
@@ -298,7 +297,7 @@ static void asked_tick(void *arg) {
 	}
 	m->anew = true;
 	if (begin(m))
-		answer(m, "no memory", 0);
+		answer(m, "out of memory", 0);
 }
 
 int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg) {
@@ -323,15 +322,14 @@ void measure_served(struct measure *m, const char *node, const struct manifest *
 	if (!off.first)
 		return;
 	log_line(LOG_LINE_WARN,
-	        "the prediction for %s is %.0f times off (%s of layers %u to %u takes %.3g ms, the rates say %.3g "
-	        "ms): measuring again",
+	        "the prediction for %s is off by a factor of %.0f (%s of layers %u to %u takes %.3g ms, the rates predict %.3g ms): measuring again",
 	        node, off.factor, kind == SERVED_ONE ? "a token" : "a token of a prompt", first, last - 1,
 	        off.measured * 1e3, off.predicted * 1e3);
 	m->anew = true;
 	save(m);
 	publish(m);
 	if (schedule(m))
-		log_line(LOG_LINE_WARN, "measuring this machine: no memory");
+		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 }
 
 /* ---- the whole ---- */

@@ -92,7 +92,7 @@ static void on_measure(
 		return;
 	}
 	if (!own && waiting(k, &from->node) >= THEIRS_MAX) {
-		(void)peers_refuse(k->peers, from, "this node has asked for it already, and is to wait");
+		(void)peers_refuse(k->peers, from, "this node has already asked for it and must wait");
 		return;
 	}
 	struct theirs *t = calloc(1, sizeof *t);
@@ -102,8 +102,8 @@ static void on_measure(
 		rc = measure_now(k->measure, measured, t);
 	}
 	if (rc) {
-		(void)peers_refuse(
-		        k->peers, from, rc == -EBUSY ? "too many have asked for it already" : "no memory");
+		(void)peers_refuse(k->peers, from,
+		        rc == -EBUSY ? "too many nodes have already asked for it" : "out of memory");
 		free(t);
 		return;
 	}
@@ -223,7 +223,7 @@ int measure_ask(
 			k->ours = o->next;
 	}
 	if (rc) {
-		snprintf(err, errlen, "%s cannot be asked: %s", m->name, strerror(-rc));
+		snprintf(err, errlen, "cannot send the request to %s: %s", m->name, strerror(-rc));
 		free(o);
 	}
 	return rc;

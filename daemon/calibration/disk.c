@@ -89,6 +89,6 @@ double disk_rate(const char *dir) {
 	if (folder >= 0)
 		close(folder);
 	if (rc < 0)
-		log_line(LOG_LINE_WARN, "%s: the disk cannot be measured: %s", dir, strerror(-rc));
+		log_line(LOG_LINE_WARN, "cannot measure the disk of %s: %s", dir, strerror(-rc));
 	return rc < 0 ? 0 : rate;
 }

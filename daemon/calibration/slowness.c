@@ -24,11 +24,11 @@ static bool than_usual(struct slow *out, const Caravan__StageState *st, const ch
 		return false;
 	out->kind = "slow-stage";
 	snprintf(out->what, sizeof out->what,
-	        "%s is %.0f times slower than usual: layers %u to %u of %s take %s a token, and usually %s.",
+	        "%s is %.0f times slower than usual: layers %u to %u of %s take %s a token, usually %s.",
 	        name, times(st->lately_seconds, st->usual_seconds), st->first, st->last - 1, st->model,
 	        size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
 	snprintf(out->advice, sizeof out->advice,
-	        "See whether %s is busy with other programs, too hot, or short of memory.", name);
+	        "Check whether %s is busy with other programs, too hot, or short of memory.", name);
 	return true;
 }
 
@@ -45,16 +45,16 @@ static bool than_predicted(struct slow *out, const Caravan__Plan *plan, const Ca
 	double off = slower ? times(took, s->seconds) : times(s->seconds, took);
 	out->kind = "prediction-off";
 	snprintf(out->what, sizeof out->what,
-	        "The prediction for %s is %.0f times off%s: layers %u to %u of %s take %s a token, %s were predicted.",
-	        name, off, node && node->measuring ? ": measuring again when it rests" : "", s->first,
+	        "The prediction for %s is off by a factor of %.0f%s: layers %u to %u of %s take %s a token, predicted were %s.",
+	        name, off, node && node->measuring ? ", to be measured again when idle" : "", s->first,
 	        s->last - 1, plan->model, size_ms(took).s, size_ms(s->seconds).s);
 	if (slower && node && !node->measuring)
 		snprintf(out->advice, sizeof out->advice,
-		        "See whether %s is busy with other programs or throttled; 'caravan measure %s' measures it again.",
+		        "Check whether %s is busy with other programs or throttled; 'caravan measure %s' measures it again.",
 		        name, name);
 	else if (node && !node->measuring)
 		snprintf(out->advice, sizeof out->advice,
-		        "Its figures are corrected: 'caravan unload %s' and 'caravan load' plan by them.",
+		        "Its figures have been corrected: 'caravan unload %s' and 'caravan load' make a plan with them.",
 		        plan->model);
 	return true;
 }
@@ -76,10 +76,10 @@ bool slow_measured(struct slow *out, const Caravan__NodeState *node, const char 
 	if (!node || !node->disturbed)
 		return false;
 	snprintf(out->what, sizeof out->what,
-	        "%s was measured while other programs had %.0f%% of its processors: plans go by a guess.",
+	        "%s was measured while other programs used %.0f%% of its processors: plans use an estimate.",
 	        name, 100 * node->lost);
 	snprintf(out->advice, sizeof out->advice,
-	        "It is measured again by itself; 'caravan measure %s' does it at once when its machine is idle.",
+	        "It is measured again automatically; 'caravan measure %s' does it at once when its machine is idle.",
 	        name);
 	return true;
 }
@@ -88,9 +88,10 @@ bool slow_link(struct slow *out, const Caravan__PeerState *p, const char *from, 
 	*out = (struct slow){.kind = "slow-link"};
 	if (!(p->rate > 0) || p->slow_best <= p->rate)
 		return false;
-	snprintf(out->what, sizeof out->what, "The link from %s to %s carries %s/s, and had %s/s.", from, to,
-	        size_text(p->rate).s, size_text(p->slow_best).s);
+	snprintf(out->what, sizeof out->what, "The link from %s to %s carries %s/s; it carried %s/s before.",
+	        from, to, size_text(p->rate).s, size_text(p->slow_best).s);
 	snprintf(out->advice, sizeof out->advice,
-	        "Look at the cable, the wireless or what else uses the network between %s and %s.", from, to);
+	        "Check the cable, the wireless signal and what else uses the network between %s and %s.",
+	        from, to);
 	return true;
 }

@@ -42,7 +42,7 @@ static struct {
 	bool timed;          /* the same */
 } log_state = {.lock = PTHREAD_MUTEX_INITIALIZER,
         .ours = {.what = "lines", .tokens = BURST},
-        .others = {.what = "lines about what others did", .tokens = BURST},
+        .others = {.what = "lines about other nodes and clients", .tokens = BURST},
         .most = LOG_LINE_INFO};
 
 void log_up_to(enum log_level most) {
@@ -94,7 +94,7 @@ static void line_print(const char *level, const char *text, unsigned repeats) {
 		strcat(stamp, " ");
 	}
 	if (repeats)
-		snprintf(more, sizeof more, " (and %u times more before)", repeats);
+		snprintf(more, sizeof more, " (repeated %u times)", repeats);
 	fprintf(stderr, "%s%s: %s%s\n", stamp, level, text, more);
 }
 
@@ -125,8 +125,8 @@ static void log_say(struct allowance *a, enum log_level level, const char *fmt, 
 	} else {
 		if (a->dropped) {
 			char out[80];
-			snprintf(out, sizeof out, "%u %s were left out, too many at once", a->dropped,
-			        a->what);
+			snprintf(
+			        out, sizeof out, "%u %s were dropped, too many at once", a->dropped, a->what);
 			line_print("warning", out, 0);
 		}
 		a->dropped = 0;

@@ -184,14 +184,14 @@ static void give_way(struct model *m, const Caravan__PlanNews *news) {
 	if (taken_over(m, news)) {
 		struct node_id by;
 		node_id_from_bytes(&by, plan->coordinator);
-		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was taken for gone",
+		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was believed to be gone",
 		        plan->model, deploy_node_name(m->d, &by));
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
 		return;
 	}
 	if (memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		model_drop_draft(m);
-	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has replaced it");
 }
 
 void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news) {
@@ -254,7 +254,7 @@ static void on_plan(
 	const Caravan__PlanNews *news = env->plan;
 	(void)payload;
 	if (from->local || memcmp(from->node.b, news->plan->coordinator.data, sizeof from->node.b) != 0) {
-		peers_refuse(d->peers, from, "only a plan's coordinator speaks of it");
+		peers_refuse(d->peers, from, "only the plan's coordinator may announce it");
 		return;
 	}
 	compare_forget_load(d, news->plan->model);
@@ -365,7 +365,7 @@ static int unload_ours(
 	state_save_plans(d);
 	int rc = news_tell(m, NULL, done, arg);
 	if (rc)
-		snprintf(err, errlen, "no memory");
+		snprintf(err, errlen, "out of memory");
 	model_unref(m);
 	return rc;
 }
@@ -384,7 +384,7 @@ static void remote_done(void *arg) {
 static void on_unload(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
-	char err[256] = "no memory";
+	char err[256] = "out of memory";
 	struct remote *r = calloc(1, sizeof *r);
 	(void)payload;
 	if (r)
@@ -422,7 +422,7 @@ static int ask_coordinator(
 	if (rc || !t) {
 		snprintf(err, errlen, "the coordinator of %s, %s, %s", m->plan->model,
 		        deploy_node_name(d, &m->coordinator),
-		        rc ? "cannot be reached" : "cannot be waited for: no memory");
+		        rc ? "cannot be reached" : "cannot be waited for: out of memory");
 		return rc ? rc : -ENOMEM;
 	}
 	t->to[t->count++] = (struct answer){m->coordinator, env.ref};
@@ -435,7 +435,7 @@ static int ask_coordinator(
 static struct model *adopt(struct model *m, char *err, size_t errlen) {
 	struct deploy *d = m->d;
 	Caravan__Plan *plan = plan_copy(m->plan);
-	snprintf(err, errlen, "no memory");
+	snprintf(err, errlen, "out of memory");
 	if (!plan)
 		return NULL;
 	memcpy(plan->coordinator.data, d->self.b, sizeof d->self.b);
@@ -468,7 +468,7 @@ int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, co
 		return ask_coordinator(m, done, arg, err, errlen);
 	struct local *l = calloc(1, sizeof *l);
 	if (!l) {
-		snprintf(err, errlen, "no memory");
+		snprintf(err, errlen, "out of memory");
 		return -ENOMEM;
 	}
 	*l = (struct local){done, arg};

@@ -76,7 +76,7 @@ static void record_done(void *arg, bool cancelled) {
 	if (cancelled) /* we are being shut down: it is a small file, and says what it served until now */
 		record_run(r);
 	if (r->rc)
-		log_line(LOG_LINE_WARN, "model %s: its name cannot be kept on disk: %s", r->m.name,
+		log_line(LOG_LINE_WARN, "model %s: cannot store its name on disk: %s", r->m.name,
 		        strerror(-r->rc));
 	free(r);
 }
@@ -225,7 +225,7 @@ static void on_list_models(
 	if (all >= LISTS_MAX || its >= LISTS_EACH)
 		peers_refuse(d->peers, from, "too many requests at once");
 	else if (list_ours(d, from, NULL))
-		peers_refuse(d->peers, from, "no memory");
+		peers_refuse(d->peers, from, "out of memory");
 }
 
 /* ---- gathering ---- */
@@ -384,7 +384,7 @@ static void late(void *arg) {
 	g->timer = NULL;
 	for (size_t i = 0; i < g->nodes; i++)
 		if (g->node[i].ref) {
-			log_line(LOG_LINE_WARN, "%s does not say which models it has on disk",
+			log_line(LOG_LINE_WARN, "%s did not list its models on disk",
 			        deploy_node_name(g->d, &g->node[i].id));
 			g->node[i].ref = 0;
 		}
@@ -457,7 +457,7 @@ static void on_model_list(
 		        catalog_from_message(&n->catalog.model[n->catalog.models], list->models[i]) == 0;
 	if (list->more)
 		log_line(LOG_LINE_WARN,
-		        "%s has more models on disk than one message takes: those used last are listed",
+		        "%s has more models on disk than one message can list: the most recently used are listed",
 		        deploy_node_name(g->d, &from->node));
 	check_all(g);
 }
@@ -469,8 +469,8 @@ static void on_refused(
 	(void)payload;
 	if (!n)
 		return;
-	log_line(LOG_LINE_WARN, "%s does not say which models it has on disk: %s",
-	        deploy_node_name(g->d, &from->node), env->refused->reason);
+	log_line(LOG_LINE_WARN, "%s did not list its models on disk: %s", deploy_node_name(g->d, &from->node),
+	        env->refused->reason);
 	check_all(g);
 }
 

@@ -99,7 +99,7 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 		return &only->pub;
 	list_models(d, serving > 0, list, sizeof list);
 	if (serving)
-		snprintf(err, errlen, "several models serve, so one must be named: %s", list);
+		snprintf(err, errlen, "several models are served, so one must be named: %s", list);
 	else
 		snprintf(err, errlen, "no model is ready: %s", list);
 	return NULL;
@@ -316,7 +316,7 @@ static void say_awaited(struct model *m) {
 	if (n == 0)
 		snprintf(why, sizeof why, "its nodes are up");
 	else if (at < sizeof why)
-		snprintf(why + at, sizeof why - at, ": not heard since this coordinator was restarted");
+		snprintf(why + at, sizeof why - at, ": not heard from since this coordinator was restarted");
 	snprintf(m->loss, sizeof m->loss, "%.*s", (int)sizeof m->loss - 1, why);
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 }

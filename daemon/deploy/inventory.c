@@ -139,7 +139,7 @@ static void on_look(
 	}
 	struct look *k = calloc(1, sizeof *k);
 	if (!k) {
-		peers_refuse(d->peers, from, "no memory");
+		peers_refuse(d->peers, from, "out of memory");
 		return;
 	}
 	k->d = d;
@@ -188,7 +188,7 @@ void load_look(struct load *l) {
 	l->asked = calloc(l->nnodes, sizeof *l->asked);
 	l->timer = loop_timer_start(d->c.loop, DEPLOY_LOOK_MS, false, late, l);
 	if (!l->asked || !l->timer) {
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 		return;
 	}
 	msg.manifest = (ProtobufCBinaryData){sizeof m->id.b, (uint8_t *)m->id.b};

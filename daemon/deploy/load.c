@@ -247,7 +247,7 @@ void load_learnt(struct load *l, const char *error) {
 	}
 	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
 	if (!deploy_charge(d, need)) {
-		load_fail(l, "embedding and output take %s on %s, and %s of %s are in use",
+		load_fail(l, "embedding and output need %s on %s, where %s of %s is in use",
 		        size_text((double)need).s, deploy_node_name(d, &d->self),
 		        size_text((double)d->used).s, size_text((double)d->c.memory).s);
 		return;
@@ -266,7 +266,7 @@ void load_learnt(struct load *l, const char *error) {
 	        .arg = l};
 	if (deploy_pin(d, r.tensor, r.tensors, &l->pin) || transfer_fetch(d->transfer, &r, &l->fetch)) {
 		l->fetch = NULL;
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	}
 }
 
@@ -306,7 +306,7 @@ static void ends_fetched(void *arg, const char *error, uint64_t moved) {
 	if (executor_submit(l->d->c.executor, ends_run, ends_done, l)) {
 		model_unref(l->m);
 		load_release(l);
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	}
 }
 
@@ -360,7 +360,7 @@ static void prepare(struct load *l) {
 	unsigned tries = 0;
 	uint64_t replan_ns = 0;
 	if (l->revival && (old != mine || mine->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)) {
-		load_fail(l, "another plan has taken its place meanwhile");
+		load_fail(l, "another plan has replaced it");
 		return;
 	}
 	if (old && !l->revival && !load_may_replace(l, old))
@@ -379,7 +379,7 @@ static void prepare(struct load *l) {
 		tries = old->tries;
 		replan_ns = old->replan_ns;
 		model_drop_draft(old);
-		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has replaced it");
 	}
 	m = model_create(d, l->plan, CARAVAN__MODEL_PHASE__LOADING, "", l->err, sizeof l->err);
 	if (!m) {
@@ -395,7 +395,7 @@ static void prepare(struct load *l) {
 	l->nparts = m->plan->n_stages;
 	l->part = calloc(l->nparts, sizeof *l->part);
 	if (!l->part) {
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 		return;
 	}
 	for (size_t i = 0; i < l->nparts; i++)
@@ -437,7 +437,7 @@ static void open_if_ready(struct load *l) {
 	load_hold(l);
 	if (news_tell(m, NULL, told, l)) {
 		load_release(l);
-		load_fail(l, "no memory to tell the others");
+		load_fail(l, "out of memory while announcing the plan");
 	}
 }
 
@@ -548,7 +548,7 @@ int load_revive(struct model *m) {
 		load_release(l);
 		return -ENOMEM;
 	}
-	log_line(LOG_LINE_INFO, "model %s: its nodes are there, bringing it back", l->name);
+	log_line(LOG_LINE_INFO, "model %s: its nodes are up again, bringing it back", l->name);
 	l->m = model_ref(m);
 	m->load = l;
 	l->state = LOAD_NUMBERING;

@@ -68,7 +68,7 @@ static void import_done(void *arg, bool cancelled) {
 		load_fail(l, "%s", l->err);
 	} else if (transfer_offer(l->d->transfer, im)) {
 		import_close(im);
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	} else {
 		l->im = im;
 		l->manifest = import_manifest(im);
@@ -92,7 +92,7 @@ void load_hash(struct load *l) {
 	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, show_hashing, l);
 	if (!l->timer || executor_submit(l->d->c.executor, import_run, import_done, l)) {
 		load_release(l);
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	}
 }
 
@@ -180,7 +180,7 @@ static void known_fetched(void *arg, const char *error, uint64_t moved) {
 		load_fail(l, "%s", error);
 		load_release(l);
 	} else if (executor_submit(transfer_reader(l->d->transfer), known_run, shape_done, l)) {
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 		load_release(l);
 	}
 }
@@ -243,7 +243,7 @@ static void known_gathered(void *arg, const struct deploy_stored *model, size_t 
 		l->known[0] = found->manifest;
 		l->known[1] = found->vocab;
 		if (known_fetch(l))
-			load_fail(l, "no memory");
+			load_fail(l, "out of memory");
 	}
 	load_release(l);
 }
@@ -327,9 +327,10 @@ static bool draft_fits(struct load *l) {
 	const struct model *m = draft_of(l, l->draft);
 	const struct vocab *words = l->im ? import_vocab(l->im) : l->words;
 	if (!m || !m->vocab)
-		load_fail(l, "no model %s that could draft serves on this node", l->draft);
+		load_fail(l, "no model %s that can draft is served on this node", l->draft);
 	else if (words && !vocab_same_words(words, m->vocab, why, sizeof why))
-		load_fail(l, "%s cannot draft for %s: its tokenizer is another (%s)", l->draft, l->name, why);
+		load_fail(
+		        l, "%s cannot draft for %s: its tokenizer is different (%s)", l->draft, l->name, why);
 	else
 		return true;
 	return false;
@@ -366,7 +367,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 		paths_model_name(name, sizeof name, r->file);
 	for (struct load *l = d->loads; l; l = l->next)
 		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
-			snprintf(err, errlen, "model %s is being loaded already", name);
+			snprintf(err, errlen, "model %s is already being loaded", name);
 			return -EEXIST;
 		}
 	struct load *l = load_create(d, name);
@@ -436,7 +437,7 @@ static void wait_for_others(struct load *l) {
 	l->since_ns = loop_now_ns();
 	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, settle_tick, l);
 	if (!l->timer)
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	else
 		settle_tick(l);
 }
@@ -481,7 +482,7 @@ bool load_may_replace(struct load *l, const struct model *old) {
 	if (same && old->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
 		load_step(l, EV_SERVES); /* what was asked for is so */
 	else if (same)
-		load_fail(l, "model %s is being loaded already", l->name);
+		load_fail(l, "model %s is already being loaded", l->name);
 	else
 		load_fail(l, "the name %s is in use by another model; choose one with --name, or unload it",
 		        l->name);
@@ -548,9 +549,9 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 	if (is_down(m))
 		n->why = "it is down";
 	else if (!computes_alike(m))
-		n->why = "it computes by another revision of the arithmetic";
+		n->why = "it uses another arithmetic revision";
 	else if (!caches_so(l, m))
-		n->why = "its version of Caravan has no such KV cache";
+		n->why = "its version of Caravan does not support this type of KV cache";
 }
 
 /* How many of the nodes that may take part this one does not reach, or does not hear; *other: one of them. */
@@ -613,21 +614,20 @@ int load_take_part(struct load *l) {
 			continue;
 		if (!computes_alike(m)) {
 			load_fail(l,
-			        "%s computes by revision %u of the arithmetic, this node by %u: they cannot serve "
-			        "one model",
+			        "%s uses arithmetic revision %u, this node uses %u: they cannot serve one model together",
 			        m->name, m->arithmetic, KERN_ARITHMETIC);
 			return -EPROTO;
 		}
 		if (!caches_so(l, m)) {
-			load_fail(l, "%s has no %s KV cache: upgrade it, or leave it out", m->name,
-			        kern_kv_name(l->kv));
+			load_fail(l, "%s does not support a KV cache of type %s: upgrade it, or leave it out",
+			        m->name, kern_kv_name(l->kv));
 			return -EPROTO;
 		}
 	}
 	l->node = calloc(count, sizeof *l->node);
 	l->node_name = calloc(count, sizeof *l->node_name);
 	if (!l->node || !l->node_name) {
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -781,7 +781,7 @@ static void plan_done(void *arg, bool cancelled) {
 		if (l->rc)
 			load_fail(l, "%s", l->err);
 		else if (rc)
-			load_fail(l, "the plan: %s", strerror(-rc));
+			load_fail(l, "cannot create the plan: %s", strerror(-rc));
 		else {
 			if (l->planned && l->advice)
 				l->planned(l->arg, advice_message(l->advice));
@@ -810,7 +810,7 @@ void load_plan(struct load *l) {
 	if (executor_submit(
 	            l->advises ? transfer_reader(d->transfer) : d->c.executor, plan_run, plan_done, l)) {
 		load_release(l);
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	}
 }
 
@@ -828,7 +828,8 @@ static int keep_blobs(struct load *l) {
 		rc = data ? store_put_blob(l->d->c.store, data, len, &id) : -ENOENT;
 	}
 	if (rc)
-		snprintf(l->err, sizeof l->err, "keeping the manifest of %s: %s", l->file, strerror(-rc));
+		snprintf(
+		        l->err, sizeof l->err, "cannot store the manifest of %s: %s", l->file, strerror(-rc));
 	return rc;
 }
 
@@ -837,7 +838,7 @@ static void number_run(void *arg) {
 	struct load *l = arg;
 	l->rc = l->d->c.state_dir ? state_write_epoch(l->d->c.state_dir, l->plan->epoch->counter) : 0;
 	if (l->rc)
-		snprintf(l->err, sizeof l->err, "%s/epoch cannot be written: %s", l->d->c.state_dir,
+		snprintf(l->err, sizeof l->err, "cannot write %s/epoch: %s", l->d->c.state_dir,
 		        strerror(-l->rc));
 	else
 		l->rc = keep_blobs(l);
@@ -859,6 +860,6 @@ void load_number(struct load *l) {
 	load_hold(l);
 	if (executor_submit(l->d->c.executor, number_run, number_done, l)) {
 		load_release(l);
-		load_fail(l, "no memory");
+		load_fail(l, "out of memory");
 	}
 }

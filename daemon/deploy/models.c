@@ -85,12 +85,12 @@ static bool has_place(struct deploy *d, const struct model *m, char *err, size_t
 		others += !model_ours(d->model[i]);
 	}
 	if (its >= DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "%s coordinates %d models already, the most that one node may",
+		snprintf(err, errlen, "%s already coordinates %d models, the limit of a node",
 		        deploy_node_name(d, &m->coordinator), DEPLOY_MODELS_EACH);
 		return false;
 	}
 	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "there are %zu models already, the most that a node knows", others);
+		snprintf(err, errlen, "there are already %zu models, the limit of a node", others);
 		return false;
 	}
 	return true;
@@ -117,7 +117,7 @@ static int list(struct model *m) {
 struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
         const char *reason, char *err, size_t errlen) {
 	struct model *m = calloc(1, sizeof *m);
-	snprintf(err, errlen, "no memory for another model");
+	snprintf(err, errlen, "out of memory for another model");
 	if (!m)
 		return NULL;
 	m->d = d;
@@ -182,7 +182,7 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	m->copies = NULL;
 	model_shut(m, *m->reason ? m->reason : "the model was unloaded");
 	stage_close(m);
-	news_learnt(m, "the model has gone");
+	news_learnt(m, "the model is gone");
 	model_changed(m);
 	model_unref(m); /* ours, */
 	model_unref(m); /* and the table's */
@@ -309,7 +309,7 @@ static void read_done(void *arg, bool cancelled) {
 		r->vocab = NULL;
 	}
 	if (!cancelled)
-		learnt(m, m->manifest ? NULL : r->err[0] ? r->err : "it has gone");
+		learnt(m, m->manifest ? NULL : r->err[0] ? r->err : "it is gone");
 	manifest_destroy(r->manifest);
 	vocab_destroy(r->vocab);
 	model_unref(m);
@@ -332,7 +332,7 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 		model_unref(m);
 		free(r);
 	}
-	learnt(m, "no memory");
+	learnt(m, "out of memory");
 }
 
 void model_learn(struct model *m, const struct node_id *sources, size_t count) {
@@ -351,7 +351,7 @@ void model_learn(struct model *m, const struct node_id *sources, size_t count) {
 	m->learnt = LEARN_UNDER_WAY;
 	if (transfer_fetch(m->d->transfer, &r, &m->fetch)) {
 		m->fetch = NULL;
-		learnt(m, "no memory");
+		learnt(m, "out of memory");
 	}
 }
 

@@ -189,7 +189,7 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 		model_unref(m);
 		free(map);
 	}
-	fail(st, "no memory");
+	fail(st, "out of memory");
 }
 
 /* ---- learnt: memory, then weights ---- */
@@ -212,7 +212,7 @@ void stage_learnt(struct stage *st, const char *error) {
 		return;
 	}
 	if (d->c.cache && disk > d->c.cache) {
-		fail(st, "layers %u to %u take %s on disk, and the store may take %s", first, last - 1,
+		fail(st, "layers %u to %u need %s on disk, but the store may use only %s", first, last - 1,
 		        size_text((double)disk).s, size_text((double)d->c.cache).s);
 		return;
 	}
@@ -230,9 +230,9 @@ void stage_learnt(struct stage *st, const char *error) {
 		feed_plan_clear(&p);
 	}
 	if (!deploy_charge(d, need)) {
-		fail(st, "layers %u to %u take %s with KV cache and buffers, and %s of %s are free", first,
-		        last - 1, size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,
-		        size_text((double)d->c.memory).s);
+		fail(st, "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free",
+		        first, last - 1, size_text((double)need).s,
+		        size_text((double)deploy_memory_free(d)).s, size_text((double)d->c.memory).s);
 		return;
 	}
 	st->charged = need;
@@ -250,7 +250,7 @@ void stage_learnt(struct stage *st, const char *error) {
 	        .arg = st};
 	if (deploy_pin(d, tensor, tensors, &st->pin) || transfer_fetch(d->transfer, &r, &st->fetch)) {
 		st->fetch = NULL;
-		fail(st, "no memory");
+		fail(st, "out of memory");
 	}
 }
 
@@ -270,11 +270,11 @@ static const char *objection(struct deploy *d, const struct peers_from *from, co
 			        memcmp(plan->stages[i]->node.data, d->self.b, sizeof d->self.b) == 0;
 		}
 	if (memcmp(from->node.b, plan->coordinator.data, sizeof from->node.b) != 0)
-		return "only a plan's coordinator can have it prepared";
+		return "only the plan's coordinator may ask for it to be prepared";
 	if (mine == 0)
 		return "this node is not a stage of the plan";
 	if (plan->arithmetic != KERN_ARITHMETIC) {
-		snprintf(buf, len, "the plan needs revision %u of the arithmetic, this node has %u",
+		snprintf(buf, len, "the plan needs arithmetic revision %u, this node has %u",
 		        plan->arithmetic, KERN_ARITHMETIC);
 		return buf;
 	}
@@ -284,9 +284,9 @@ static const char *objection(struct deploy *d, const struct peers_from *from, co
 	if (order > 0)
 		return "the plan is older than the one that this node knows";
 	if (order == 0 && known->stage)
-		return "the plan is being prepared here already";
+		return "the plan is already being prepared here";
 	if (order == 0 && model_our_stage(known) < 0) /* a plan never changes */
-		return "under that epoch this node knows another plan, in which it has no stage";
+		return "this node knows another plan with that epoch, in which it has no stage";
 	if (order < 0 && known->pub.phase == CARAVAN__MODEL_PHASE__SERVING &&
 	        memcmp(known->coordinator.b, plan->coordinator.data, sizeof known->coordinator.b) != 0) {
 		snprintf(buf, len, "the name %s is in use by a model that %s coordinates", plan->model,
@@ -334,7 +334,7 @@ static void on_prepare(
 		returns = (m->returns || m->pub.phase != CARAVAN__MODEL_PHASE__LOADING) &&
 		          memcmp(m->plan->manifest.data, p->plan->manifest.data, sizeof(struct content_id)) ==
 		                  0;
-		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has taken its place");
+		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has replaced it");
 		m = NULL;
 	}
 	if (!m) {
@@ -347,9 +347,9 @@ static void on_prepare(
 	}
 	m->stage = create(m, from, p);
 	if (!m->stage) {
-		peers_refuse(d->peers, from, "no memory");
+		peers_refuse(d->peers, from, "out of memory");
 		if (!model_ours(m))
-			model_remove(m, CARAVAN__MODEL_PHASE__FAILED, "no memory");
+			model_remove(m, CARAVAN__MODEL_PHASE__FAILED, "out of memory");
 		return;
 	}
 	say(m->stage);

@@ -133,8 +133,8 @@ static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 		who = members_find(d->c.members, &coordinator);
 	if (who && !deploy_model_named(d, plan->model)) {
 		char why[WIRE_TEXT_MAX];
-		snprintf(why, sizeof why, "its coordinator %s has not been heard since this node started",
-		        who->name);
+		snprintf(why, sizeof why,
+		        "its coordinator %s has not been heard from since this node started", who->name);
 		struct model *m =
 		        model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, why, err, sizeof err);
 		if (m && model_ours(m)) {

@@ -200,7 +200,7 @@ static void on_checked(
 		if (now < m->announced_ns + AGAIN_NS)
 			continue;
 		m->announced_ns = now;
-		log_line(LOG_LINE_INFO, "model %s: %s believes something else of it: announcing it again",
+		log_line(LOG_LINE_INFO, "model %s: %s has an outdated view of it, announcing it again",
 		        m->plan->model, deploy_node_name(d, &from->node));
 		news_tell(m, NULL, NULL, NULL); /* without memory, the next time */
 	}

@@ -59,10 +59,10 @@ static bool is_loaded(struct deploy *d, const char *name, char *why, size_t len)
 		loading = !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0;
 	if (!m && !loading)
 		return false;
-	snprintf(why, len, "%s %s: 'caravan unload %s' comes first", name,
+	snprintf(why, len, "%s %s: run 'caravan unload %s' first", name,
 	        loading                                         ? "is being loaded"
-	        : m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? "serves"
-	                                                        : "is loaded, though it does not serve now",
+	        : m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? "is served"
+	                                                        : "is loaded, though it is not ready now",
 	        name);
 	return true;
 }
@@ -152,7 +152,7 @@ static void removing_done(void *arg, bool cancelled) {
 static int remove_here(struct deploy *d, const char *name, const struct content_id *manifest,
         const struct peers_from *from, struct removal *of, size_t index, char *err, size_t errlen) {
 	struct removing *k = calloc(1, sizeof *k);
-	snprintf(err, errlen, "no memory");
+	snprintf(err, errlen, "out of memory");
 	if (!k)
 		return -ENOMEM;
 	k->d = d;
@@ -328,7 +328,7 @@ static void gathered(void *arg, const struct deploy_stored *model, size_t count)
 	r->answer = calloc(found * nodes, sizeof *r->answer);
 	r->timer = loop_timer_start(d->c.loop, ANSWER_MS, false, late, r);
 	if (!r->answer || !r->timer) {
-		removal_end(r, "no memory");
+		removal_end(r, "out of memory");
 		return;
 	}
 	r->starting = true;
@@ -346,7 +346,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 		return -EBUSY;
 	struct removal *r = calloc(1, sizeof *r);
 	if (!r) {
-		snprintf(err, errlen, "no memory");
+		snprintf(err, errlen, "out of memory");
 		return -ENOMEM;
 	}
 	r->d = d;
@@ -359,7 +359,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 		return 0;
 	r->gathers = false;
 	removal_free(r);
-	snprintf(err, errlen, "no memory");
+	snprintf(err, errlen, "out of memory");
 	return -ENOMEM;
 }
 

@@ -141,7 +141,7 @@ static void on_keep(
 	free(source);
 	return;
 error:
-	peers_refuse(d->peers, from, "no memory");
+	peers_refuse(d->peers, from, "out of memory");
 	if (k)
 		loop_timer_stop(k->beat);
 	free(k);

@@ -294,7 +294,7 @@ static void sum_up(struct copies *c) {
 	}
 	free(layer);
 	if (!wire_line_ok(c->risk, WIRE_RISK_MAX)) /* cut within a character: names are ASCII, so it is not */
-		snprintf(c->risk, sizeof c->risk, "more than can be said here");
+		snprintf(c->risk, sizeof c->risk, "too much to list here");
 }
 
 /* ---- giving ---- */
@@ -439,7 +439,7 @@ void copies_tick(struct model *m) {
 	for (size_t i = 0; i < c->nodes; i++) {
 		struct keeper *k = &c->node[i];
 		if (k->keep_ref && now - k->heard_ns > DEPLOY_SILENT_MS * 1000000ull) {
-			log_line(LOG_LINE_WARN, "model %s: %s has said nothing of its copies for %d s",
+			log_line(LOG_LINE_WARN, "model %s: %s has not reported on its copies for %d s",
 			        m->plan->model, deploy_node_name(m->d, &k->id), DEPLOY_SILENT_MS / 1000);
 			k->keep_ref = 0;
 			k->failed_ns = now;
@@ -527,7 +527,7 @@ static void on_refused(
 	k = keeper_of(arg, from, false, &c);
 	if (!k)
 		return;
-	log_line(LOG_LINE_WARN, "model %s: %s does not keep a copy: %s", c->m->plan->model,
+	log_line(LOG_LINE_WARN, "model %s: %s did not store a copy: %s", c->m->plan->model,
 	        deploy_node_name(c->m->d, &k->id), env->refused->reason);
 	k->keep_ref = 0;
 	k->failed_ns = loop_now_ns();

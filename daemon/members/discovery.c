@@ -23,7 +23,7 @@ int members_endpoints(struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MA
 		n = address_list(peers_endpoint(m->peers), out, WIRE_ENDPOINTS_MAX);
 	if (n < 0 && !m->look_ns)
 		log_line(LOG_LINE_WARN,
-		        "the addresses of this machine cannot be read: %s; others are told the last ones",
+		        "cannot read the addresses of this machine: %s; other nodes keep the last known ones",
 		        strerror(-n));
 	m->look_ns = n < 0 ? loop_now_ns() + ADDRESS_LOOK_MS * (uint64_t)1000000 : 0;
 	for (int i = 1; i < n; i++)
@@ -53,8 +53,8 @@ void members_readdress(struct members *m) {
 	if (n < 0 || self->expelled || member_is_at(self, found, (size_t)n))
 		return;
 	roster_edit(&m->roster, &self->id, self->name, found, (size_t)n, false, 0);
-	log_line(LOG_LINE_INFO, "this node is at %s now%s", n ? found[0] : "no address",
-	        n > 1 ? ", and at others" : "");
+	log_line(LOG_LINE_INFO, "this node is now at %s%s", n ? found[0] : "no address",
+	        n > 1 ? " and other addresses" : "");
 	members_save(m);
 	members_spread(m, NULL);
 	members_tell(m, self, "changed");
@@ -103,7 +103,7 @@ void members_call(struct members *m, uint64_t now) {
 		        (uint16_t)strtoul(port, NULL, 10), beacon_heard, m);
 		m->deaf = rc != 0;
 		if (rc) {
-			log_line(LOG_LINE_INFO, "nodes are not called over the local network: %s",
+			log_line(LOG_LINE_INFO, "cannot look for nodes on the local network: %s",
 			        strerror(-rc));
 			return;
 		}

@@ -128,14 +128,13 @@ int invite_decode(struct invite *i, const char *token, char *err, size_t errlen)
 		snprintf(copy, sizeof copy, "%.*s", (int)len, token);
 		n = token_bytes(copy + sizeof PREFIX - 1, b);
 		if (n < HEAD + CHECK) {
-			what = "the invitation is incomplete: part of it is missing, or it has a character that does not "
-			       "belong to it";
+			what = "the invitation is incomplete: part of it is missing, or it contains an invalid character";
 		} else {
 			SHA256(b, (size_t)n - CHECK, hash);
 			if (memcmp(hash, b + n - CHECK, CHECK) != 0)
 				what = "the invitation is incomplete: its checksum does not match";
 			else if (b[0] != TOKEN_VERSION || !token_parse(i, b, (size_t)n - CHECK))
-				what = "the invitation is of a version that this node does not know";
+				what = "this node does not know the version of the invitation";
 		}
 	}
 	OPENSSL_cleanse(b, sizeof b);

@@ -27,7 +27,7 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	int rc;
 	*token = NULL;
 	if (!m->config.listen) {
-		snprintf(err, errlen, "this node does not listen: nobody could join it");
+		snprintf(err, errlen, "this node does not listen, so no other node could join it");
 		return -ENOTSUP;
 	}
 	if (members_own(m)->expelled) {
@@ -40,19 +40,18 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	memcpy(i.endpoints, self->endpoints, i.nendpoints * sizeof *i.endpoints);
 	if (!i.nendpoints) {
 		snprintf(err, errlen,
-		        "this machine has no address in a network yet: connect it first, or say where it will be "
-		        "found with caravand --advertise");
+		        "this machine has no network address yet: connect it first, or set its address with caravand --advertise");
 		return -EADDRNOTAVAIL;
 	}
 	rc = keys_generate(&i.keys);
 	if (rc == 0)
 		rc = invites_add(&m->invites, &i.keys.public, loop_now_ns() + seconds * (uint64_t)1000000000);
 	if (rc == -ENOSPC) {
-		snprintf(err, errlen, "%d invitations are open already: wait until one is used or expires",
+		snprintf(err, errlen, "%d invitations are already open: wait until one is used or expires",
 		        INVITE_OPEN_MAX);
 	} else if (rc || !(*token = invite_encode(&i))) {
 		rc = rc ? rc : -ENOMEM;
-		snprintf(err, errlen, "cannot make an invitation: %s", strerror(-rc));
+		snprintf(err, errlen, "cannot create an invitation: %s", strerror(-rc));
 	}
 	keys_wipe(&i.keys);
 	return rc;
@@ -126,12 +125,12 @@ static const char *join_refusal(const struct members *m, const struct peers_from
 	}
 	/* whoever has an invitation may add a node, not change one that is there */
 	if (who && !proven)
-		return "the key is that of a member of this cluster, and whoever asks has not shown that it is its own";
+		return "the key belongs to a member of this cluster, and the request does not prove that it owns it";
 	if (j->proof.len && !proven)
-		return "the proof that the key is its own is wrong";
+		return "the request does not prove that it owns the key";
 	if (roster_named(&m->roster, e->name, &id)) {
 		snprintf(text, len,
-		        "the name %s is taken: start this node with another --name, or, when that one is gone for good, run "
+		        "the name %s is taken: start this node with another --name, or, if the other node is gone for good, run "
 		        "caravan expel %s there first",
 		        e->name, e->name);
 		return text;
@@ -155,7 +154,7 @@ static void on_join(
 	/* a node that was here before, and lost its roster or has moved, only tells us where it is now */
 	enum roster_change change = g ? roster_take_own(&m->roster, j->entry, &who) : ROSTER_FULL;
 	if (change == ROSTER_FULL) {
-		peers_refuse(m->peers, from, g ? "the cluster is full" : "no memory");
+		peers_refuse(m->peers, from, g ? "the cluster is full" : "out of memory");
 		free(g);
 		return;
 	}
@@ -215,7 +214,7 @@ static void join_done(
 		ours |= entries[i]->node.len == 32 &&
 		        memcmp(entries[i]->node.data, m->config.keys->public.b, 32) == 0;
 	if (!error && !ours)
-		error = "the node that invited us answered with a roster that we are not in";
+		error = "the node that invited this one answered with a roster that does not contain it";
 	if (error) {
 		join_say(m, error);
 		return;
@@ -239,11 +238,11 @@ int members_join(
 		return -EPERM;
 	}
 	if (!m->config.listen) {
-		snprintf(err, errlen, "this node does not listen: the others could not reach it");
+		snprintf(err, errlen, "this node does not listen, so the others could not reach it");
 		return -ENOTSUP;
 	}
 	if (m->join.done) {
-		snprintf(err, errlen, "this node is joining a cluster already");
+		snprintf(err, errlen, "this node is already joining a cluster");
 		return -EBUSY;
 	}
 	int rc = invite_decode(&i, token, err, errlen);
@@ -251,7 +250,7 @@ int members_join(
 		return rc;
 	if (node_id_equal(&i.server, &self->id)) {
 		rc = -EINVAL;
-		snprintf(err, errlen, "this invitation is our own: use it on another node");
+		snprintf(err, errlen, "this invitation is from this node: use it on another one");
 		goto error;
 	}
 	/* again, from a member: it hears where this node is now */
@@ -259,8 +258,7 @@ int members_join(
 	if (roster_others(&m->roster) && (!inviter || inviter->expelled)) {
 		rc = -EEXIST;
 		snprintf(err, errlen,
-		        "this node already belongs to a cluster of %zu nodes, and the one that invites it is not of them: "
-		        "caravan leave first",
+		        "this node already belongs to a cluster of %zu nodes, and the one that invites it is not among them: run caravan leave first",
 		        roster_others(&m->roster) + 1);
 		goto error;
 	}
@@ -268,8 +266,7 @@ int members_join(
 	if (!self->nendpoints) {
 		rc = -EADDRNOTAVAIL;
 		snprintf(err, errlen,
-		        "this machine has no address in a network yet: connect it first, or say where it will be found with "
-		        "caravand --advertise");
+		        "this machine has no network address yet: connect it first, or set its address with caravand --advertise");
 		goto error;
 	}
 	for (size_t k = 0; k < i.nendpoints; k++)

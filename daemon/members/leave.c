@@ -42,7 +42,7 @@ static void renew_done(void *arg, bool cancelled) {
 	}
 	m->save.gone = true;
 	log_line(LOG_LINE_INFO,
-	        "this node leaves its cluster: it has a new key, and is another node from its next start on");
+	        "this node leaves its cluster: from its next start it has a new key and is a different node");
 	bool member = !self->expelled && roster_others(&m->roster) > 0;
 	if (member) {
 		roster_edit(&m->roster, &self->id, self->name, NULL, 0, true, 0);
@@ -57,7 +57,7 @@ static void renew_done(void *arg, bool cancelled) {
 
 int members_leave(struct members *m, members_done_fn *done, void *arg, char *err, size_t errlen) {
 	if (!m->state_dir) {
-		snprintf(err, errlen, "this daemon has no state folder: it is of no cluster");
+		snprintf(err, errlen, "this daemon has no state folder, so it belongs to no cluster");
 		return -ENOTSUP;
 	}
 	if (m->leave.done || m->join.done || m->save.gone) {

@@ -161,7 +161,7 @@ static void on_probe(
 	(void)payload;
 	struct payload *p = bytes && k->answers < ANSWERS ? payload_create(bytes) : NULL;
 	if (bytes && !p) {
-		peers_refuse(k->peers, from, "too much is being asked for");
+		peers_refuse(k->peers, from, "too many requests at once");
 		return;
 	}
 	k->answers++;

@@ -125,7 +125,7 @@ static enum roster_change entry_take(
 	if (entries_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
 		char hex[NODE_ID_HEX];
 		log_others(LOG_LINE_WARN,
-		        "%.12s announces too many nodes that nobody has met: the rest are ignored",
+		        "%.12s announces too many nodes that no other node has met: the rest are ignored",
 		        node_id_hex(from, hex));
 		return ROSTER_SAME;
 	}
@@ -165,7 +165,7 @@ void members_take(
 		case ROSTER_CHANGED:
 			if (roster_named(&m->roster, who->name, &who->id))
 				log_others(LOG_LINE_WARN,
-				        "two nodes are called %s: use their ids, or start one by another name",
+				        "two nodes are called %s: use their ids, or restart one with another name",
 				        who->name);
 			members_connect(m, who);
 			members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
@@ -178,7 +178,7 @@ void members_take(
 			        false, entries[i]->version);
 			break;
 		case ROSTER_FULL:
-			log_others(LOG_LINE_ERROR, "the roster is full: %s is not taken", entries[i]->name);
+			log_others(LOG_LINE_ERROR, "the roster is full: %s is not added", entries[i]->name);
 			break;
 		}
 	}
@@ -201,14 +201,15 @@ static enum peers_verdict members_admit(void *arg, const struct node_id *key, co
 	struct members *m = arg;
 	const struct member *who = roster_find(&m->roster, key);
 	if (members_own(m)->expelled) {
-		*why = "we were expelled ourselves";
+		*why = "this node was expelled itself";
 		return PEERS_REFUSE;
 	}
 	if (who && !who->expelled && !who->self)
 		return PEERS_MEMBER;
-	*why = !who        ? "not a node of this cluster"
-	       : who->self ? "it has our own key: one of us is a copy of the other, run caravan leave on that"
-	                   : "it was expelled";
+	*why = !who ? "not a node of this cluster"
+	       : who->self
+	               ? "it has this node's key: one is a copy of the other, run caravan leave on the copy"
+	               : "it was expelled";
 	return !who && invites_admit(&m->invites, key, why) ? PEERS_INVITED : PEERS_REFUSE;
 }
 
@@ -356,7 +357,7 @@ static void members_tick(void *arg) {
 		} else if (who->linked && now > who->heard_ns + silent_ns) {
 			char why[120];
 			snprintf(why, sizeof why,
-			        "it has said nothing for %.0f s, though its machine answers: very busy, or stopped",
+			        "it has sent nothing for %.0f s, though its machine responds: very busy, or stopped",
 			        (double)(now - who->heard_ns) * 1e-9);
 			peers_drop(m->peers, &who->id, why);
 		} else if (who->linked) {
@@ -451,12 +452,12 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 	struct member *who = (struct member *)members_named(m, name_or_id);
 	if (!who || who->expelled) {
 		snprintf(err, errlen,
-		        who ? "%s was expelled already" : "there is no node %s (or more than one)",
+		        who ? "%s was already expelled" : "there is no node %s (or more than one)",
 		        name_or_id);
 		return -ENOENT;
 	}
 	if (who->self) {
-		snprintf(err, errlen, "a node cannot expel itself: caravan leave");
+		snprintf(err, errlen, "a node cannot expel itself: use caravan leave");
 		return -EINVAL;
 	}
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
@@ -568,7 +569,7 @@ static int self_enter(struct members *m, char *err, size_t errlen) {
 int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen) {
 	int rc = -ENOMEM;
 	struct members *m = calloc(1, sizeof *m);
-	snprintf(err, errlen, "no memory");
+	snprintf(err, errlen, "out of memory");
 	if (!m)
 		return rc;
 	m->config = *c;
@@ -583,7 +584,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	if (c->advertise && (address_is_any(c->advertise) || strncmp(c->advertise, "tcp://*:", 8) == 0)) {
 		rc = -EINVAL;
 		snprintf(err, errlen,
-		        "%s is nowhere that others could connect to: advertise one address, or leave it away",
+		        "other nodes cannot connect to %s: advertise one address, or leave the option out",
 		        c->advertise);
 		goto error;
 	}

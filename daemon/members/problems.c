@@ -64,7 +64,7 @@ const char *members_reason(const struct members *m, const struct member *who, ch
 	if (who->expelled || who->self || *text)
 		return text;
 	if (who->blind[0]) {
-		snprintf(text, len, "%s cannot reach this machine at %s: open the port, or say --advertise",
+		snprintf(text, len, "%s cannot reach this machine at %s: open the port, or set --advertise",
 		        who->name, who->blind);
 	} else if (*failure) {
 		const struct member *instead = member_instead(m, who, failure);
@@ -78,7 +78,7 @@ const char *members_reason(const struct members *m, const struct member *who, ch
 	} else if (!who->linked) {
 		snprintf(text, len, "%s",
 		        who->nendpoints ? "not reached yet since this daemon started"
-		                        : "it has not told an address at which it can be reached");
+		                        : "it has announced no address at which it can be reached");
 	}
 	wire_line_cut(text, len - 1);
 	return text;

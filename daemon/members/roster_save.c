@@ -75,7 +75,7 @@ static void write_free(struct write *w) {
 
 static void save_failed(struct members *m, uint64_t version, int rc) {
 	char error[PATH_MAX + 200];
-	snprintf(error, sizeof error, "%s/roster could not be written (%s); it is tried again", m->state_dir,
+	snprintf(error, sizeof error, "%s/roster could not be written (%s); retrying", m->state_dir,
 	        strerror(-rc));
 	log_line(LOG_LINE_ERROR, "%s", error);
 	if (!m->save.again)

@@ -63,14 +63,14 @@ static bool connection_next(struct connection *c, const Caravan__Envelope *env, 
 		return true;
 	}
 	snprintf(err, errlen, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, c->in,
-	        env->boot == c->peer_boot ? "" : ", after a new start");
+	        env->boot == c->peer_boot ? "" : ", after a restart");
 	return false;
 }
 
 static bool connection_readable(void *arg) {
 	struct connection *c = arg;
 	struct msg m;
-	char err[200] = "a message of the wrong frames";
+	char err[200] = "a message with the wrong frames";
 	bool gone = false;
 	if (c->over)
 		return false;
@@ -186,7 +186,7 @@ int connection_send(
 	env->boot = c->boot;
 	env->seq = c->out + 1;
 	if (!wire_valid(env, payload ? payload_len(payload) : 0, door, err, sizeof err)) {
-		log_line(LOG_LINE_ERROR, "a message of ours was not sent: %s", err);
+		log_line(LOG_LINE_ERROR, "cannot send a message: %s", err);
 		return -EINVAL;
 	}
 	int rc = wire_pack(env, &frame, &len);

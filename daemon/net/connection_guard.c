@@ -82,7 +82,7 @@ static void cut(struct guarded *c, const char *why) {
 
 static void cut_excess(struct guarded *c) {
 	char why[80];
-	snprintf(why, sizeof why, "%" PRIu64 " MiB came of a message that does not end", c->excess >> 20);
+	snprintf(why, sizeof why, "%" PRIu64 " MiB received of a message that does not end", c->excess >> 20);
 	cut(c, why);
 }
 
@@ -121,7 +121,7 @@ static void tick(void *arg) {
 		         1) /* twice: the loop may have been away, and not have taken what was whole */
 			cut_excess(c);
 		else if (useless(w, c))
-			cut(c, "it is no link: no Hello came, or its node was refused");
+			cut(c, "it is not a link: no Hello was received, or its node was refused");
 		else
 			sum += c->excess;
 	}

@@ -77,10 +77,10 @@ static int key_read(struct keys *k, int fd, const char *state_dir, char *err, si
 		rc = -errno;
 		snprintf(err, errlen, "%s/key: %s", state_dir, strerror(-rc));
 	} else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
-		snprintf(err, errlen, "%s/key is not a file of our own", state_dir);
+		snprintf(err, errlen, "%s/key is not a regular file of this user", state_dir);
 	} else if (st.st_mode & 077) {
 		snprintf(err, errlen,
-		        "%s/key can be read by others (mode %04o): chmod 600 it, or take it for known",
+		        "%s/key can be read by others (mode %04o): run chmod 600 on it, or assume that others know it",
 		        state_dir, (unsigned)st.st_mode & 07777u);
 	} else if (st.st_size != Z85 || read(fd, text, Z85) != Z85 || text[Z85 - 1] != '\n') {
 		snprintf(err, errlen, "%s/key is damaged: %lld bytes instead of %d", state_dir,

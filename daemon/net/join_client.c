@@ -41,7 +41,7 @@ static void join_give_up(struct join_client *j) {
 		snprintf(error, sizeof error,
 		        "the invitation was refused: it has expired or was already used");
 	} else {
-		int n = snprintf(error, sizeof error, "cannot reach the node that invited us at");
+		int n = snprintf(error, sizeof error, "cannot reach the inviting node at");
 		for (size_t i = 0; i < j->nendpoints && n > 0 && (size_t)n < sizeof error; i++)
 			n += snprintf(
 			        error + n, sizeof error - (size_t)n, "%s %s", i ? "," : "", j->endpoints[i]);
@@ -93,7 +93,7 @@ static void join_message(void *arg, const Caravan__Envelope *env, struct payload
 	else if (env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED)
 		join_end(j, NULL, 0, env->refused->reason[0] ? env->refused->reason : "refused");
 	else
-		join_next(j, "an answer to something else");
+		join_next(j, "an unexpected answer");
 }
 
 static void join_lost(void *arg, const char *why, bool key_refused) {

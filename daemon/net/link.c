@@ -67,7 +67,7 @@ static void timer_set(struct link *k, uint64_t ms, loop_fn *fn) {
 	loop_timer_stop(k->timer);
 	k->timer = loop_timer_start(k->config.loop, ms, false, fn, k);
 	if (!k->timer) /* a link without a timer would stay silent for ever */
-		log_line(LOG_LINE_ERROR, "no memory for a timer: a node stays out of reach");
+		log_line(LOG_LINE_ERROR, "out of memory for a timer: a node stays unreachable");
 }
 
 /* ---- addresses -------------------------------------------------------------------------------------- */
@@ -215,10 +215,10 @@ void link_drop(struct link *k, const char *why) {
 
 static void link_too_slow(void *arg) {
 	struct link *k = arg;
-	char why[80] = "no welcome in time";
+	char why[80] = "no Welcome in time";
 	k->timer = NULL;
 	if (k->channels[0].state == CALLING && k->channels[1].state == CALLING)
-		snprintf(why, sizeof why, "no answer within %.0f s: it is off, or a firewall is between",
+		snprintf(why, sizeof why, "no answer within %.0f s: it is off, or a firewall is in between",
 		        (double)(loop_now_ns() - k->tried_ns) * 1e-9);
 	link_drop(k, why);
 }
@@ -294,10 +294,10 @@ static void channel_gone(void *arg, const char *why, bool key_refused) {
 	struct link *k = la->link;
 	bool waited = loop_now_ns() - k->tried_ns > (SOCKET_CALL_MS - 200) * (uint64_t)1000000;
 	if (key_refused)
-		why = "our key is not admitted there (or not yet)";
+		why = "this node's key is not admitted there (or not yet)";
 	else if (strcmp(why, SOCKET_NOT_CONNECTED) == 0)
-		why = waited ? "no answer: it is off, or a firewall is between"
-		             : "nobody listens there, or there is no way to it";
+		why = waited ? "no answer: it is off, or a firewall is in between"
+		             : "nothing listens there, or there is no route to it";
 	link_lose(k, why, key_refused);
 }
 
@@ -459,7 +459,7 @@ void link_readdress(struct link *k, bool (*have)(void *arg, const char *address)
 		        k->channels[i].connection ? connection_local(k->channels[i].connection) : "";
 		if (!*local || have(arg, local))
 			continue;
-		snprintf(why, sizeof why, "this machine's address %s has gone", local);
+		snprintf(why, sizeof why, "this machine's address %s is gone", local);
 		link_drop(k, why);
 		return;
 	}

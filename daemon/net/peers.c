@@ -163,7 +163,7 @@ static int local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope 
 	if (!m)
 		return -ENOMEM;
 	if (!m->env) {
-		log_line(LOG_LINE_ERROR, "a message of ours to ourselves was not sent: %s", err);
+		log_line(LOG_LINE_ERROR, "cannot send a message to this node itself: %s", err);
 		free(m);
 		return -EINVAL;
 	}
@@ -337,7 +337,7 @@ static bool peers_admit(void *arg, const struct node_id *key, const char **why) 
 /* The order matters: the authenticator before the ROUTER. */
 static int network_create(struct peers *p, char *err, size_t errlen) {
 	if (guard_create(&p->watch, p->loop)) {
-		snprintf(err, errlen, "no memory");
+		snprintf(err, errlen, "out of memory");
 		return -ENOMEM;
 	}
 	p->ctx = zmq_ctx_new();
@@ -360,7 +360,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 	int rc = -ENOMEM;
 	struct peers *p = calloc(1, sizeof *p);
 	if (!p) {
-		snprintf(err, errlen, "no memory");
+		snprintf(err, errlen, "out of memory");
 		return rc;
 	}
 	p->loop = l;

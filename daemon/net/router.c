@@ -192,7 +192,7 @@ static int route_send(struct router *in, const struct msg_route *route, Caravan_
 	env->boot = in->boot;
 	env->seq = seq;
 	if (!wire_valid(env, payload ? payload_len(payload) : 0, WIRE_DEALER, err, sizeof err)) {
-		log_others(LOG_LINE_ERROR, "an answer of ours was not sent: %s", err);
+		log_others(LOG_LINE_ERROR, "cannot send an answer: %s", err);
 		return -EINVAL;
 	}
 	int rc = wire_pack(env, &frame, &len);
@@ -253,7 +253,7 @@ static struct inlink *inbound_first(struct router *in, const struct msg *m, cons
 	char why[200], hex[NODE_ID_HEX];
 	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
 		/* the link was made anew beneath us, or was ended by us a moment ago: no news for the log */
-		refuse(in, &m->route, 0, "the link has to begin with Hello");
+		refuse(in, &m->route, 0, "a link must begin with Hello");
 		return NULL;
 	}
 	if (env->seq != 1) {
@@ -366,7 +366,7 @@ static void held_accept(struct router *in, const struct held *h) {
 static void held_due(void *arg) {
 	struct held *h = arg;
 	struct router *in = h->in;
-	const char *why = "not of this cluster";
+	const char *why = "not a member of this cluster";
 	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, h->since_ns + FLYING_NS);
 	/* both live: the one that was here first stays, also when it was silent for a while */
@@ -422,8 +422,8 @@ static bool inbound_hold(
 }
 
 static void inbound_take(struct router *in, const struct msg *m, bool whole) {
-	char err[200] = "a message of the wrong frames", hex[NODE_ID_HEX];
-	const char *why = "not of this cluster";
+	char err[200] = "a message with the wrong frames", hex[NODE_ID_HEX];
+	const char *why = "not a member of this cluster";
 	struct inlink *k = inlink_by_route(in, &m->route);
 	enum peers_verdict verdict = in->config->admit(in->config->arg, &m->from, &why);
 	if (k && (!node_id_equal(&k->node, &m->from) || (k->invited && verdict != PEERS_INVITED))) {
@@ -431,7 +431,8 @@ static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 		k = NULL;
 	}
 	if (verdict == PEERS_REFUSE) {
-		log_others(LOG_LINE_WARN, "refused a message of %.12s: %s", node_id_hex(&m->from, hex), why);
+		log_others(
+		        LOG_LINE_WARN, "refused a message from %.12s: %s", node_id_hex(&m->from, hex), why);
 		if (k)
 			inlink_forget(in, k);
 		refuse(in, &m->route, 0, why);
@@ -457,7 +458,7 @@ static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 	} else if (env->body_case == CARAVAN__ENVELOPE__BODY_HELLO || env->boot != k->boot ||
 	           env->seq != k->in + 1) {
 		snprintf(err, sizeof err, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, k->in,
-		        env->boot == k->boot ? "" : ", after a new start");
+		        env->boot == k->boot ? "" : ", after a restart");
 		lose(in, m, k, err);
 		k = NULL;
 	}
@@ -554,8 +555,9 @@ static bool inbound_monitor_readable(void *arg) {
 	} else { /* its connection is closed next */
 		failure_tell(in, -1);
 		snprintf(in->failed, sizeof in->failed, "%s%s", what,
-		        strcmp(what, SOCKET_OTHER_KEY) == 0 ? ", of a node that is looked for at this address"
-		                                            : "");
+		        strcmp(what, SOCKET_OTHER_KEY) == 0
+		                ? " by a node that expects another one at this address"
+		                : "");
 	}
 	return true;
 }

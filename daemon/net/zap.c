@@ -49,7 +49,7 @@ static bool zap_readable(void *arg) {
 	struct frame frames[ZAP_FRAMES] = {0};
 	struct node_id key;
 	char hex[NODE_ID_HEX] = "";
-	const char *why = "not a request of ours";
+	const char *why = "not a valid request";
 	int n = request_receive(s, frames);
 	if (n < 0)
 		return false;
@@ -59,7 +59,7 @@ static bool zap_readable(void *arg) {
 	if (yes) {
 		memcpy(key.b, frames[ZAP_KEY].data, sizeof key.b);
 		node_id_hex(&key, hex);
-		why = "not of this cluster";
+		why = "not a member of this cluster";
 		yes = z->admit(z->arg, &key, &why);
 	}
 	if (!yes)

@@ -72,9 +72,9 @@ const char *socket_bind_strerror(int error) {
 	switch (error) {
 	case ENODEV:
 	case EADDRNOTAVAIL:
-		return "this machine has no such address: tcp://*:PORT stands for all that it has";
+		return "this machine has no such address: tcp://*:PORT means all addresses that it has";
 	case EADDRINUSE:
-		return "something listens there already, another caravand perhaps: choose another port with --listen";
+		return "another program, perhaps another caravand, already listens there: choose another port with --listen";
 	default:
 		return zmq_strerror(error);
 	}
@@ -169,7 +169,7 @@ int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t l
 			snprintf(text, len, "the handshake failed: not a node (protocol error %08x)", value);
 		break;
 	case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-		snprintf(text, len, "the connection ended within the handshake%s%s", value ? ": " : "",
+		snprintf(text, len, "the connection ended during the handshake%s%s", value ? ": " : "",
 		        value ? zmq_strerror((int)value) : "");
 		break;
 	case ZMQ_EVENT_CONNECTED:

@@ -199,22 +199,22 @@ static int why_not(char why[256], const struct planner_input *in, const struct p
 	int rc = planner_plan(&plan, &with, err, sizeof err);
 	free(nodes);
 	if (rc == -ENOSPC && plan.missing_disk)
-		snprintf(why, 256, "its disk has no room for a layer: %s are free for the model",
+		snprintf(why, 256, "its disk has no space for a layer: %s is free for the model",
 		        size_text((double)in->node[node].disk_free).s);
 	else if (rc == -ENOSPC)
-		snprintf(why, 256, "not even one layer fits there: %s are free, a layer takes %s and %s %s",
+		snprintf(why, 256, "not even one layer fits there: %s is free, a layer needs %s and %s %s",
 		        size_text((double)in->node[node].memory).s,
 		        size_text((double)(planner_slice_bytes(in->manifest, 0, 1, in->kv, best->blocks,
 		                                   in->max_rows, in->team) -
 		                           forward_bytes(&in->manifest->hp, in->max_rows, in->team)))
 		                .s,
-		        node == in->coordinator ? "buffers and ends" : "buffers",
+		        node == in->coordinator ? "buffers, embedding and output" : "buffers",
 		        size_text((double)fixed_bytes(in, node)).s);
 	else if (rc == 0 && measured && plan.seconds > best->seconds)
 		snprintf(why, 256, "with it a token would take %s, without it %s", size_ms(plan.seconds).s,
 		        size_ms(best->seconds).s);
 	else if (rc == 0 && measured)
-		snprintf(why, 256, "with it a token would take %s, without it %s: too little gained",
+		snprintf(why, 256, "with it a token would take %s, without it %s: too little is gained",
 		        size_ms(plan.seconds).s, size_ms(best->seconds).s);
 	else if (rc == 0 || rc == -EINVAL)
 		snprintf(why, 256, "it is not needed");
@@ -401,7 +401,7 @@ int advice_create(
 		rc = add_others(a, in, &plan, measured, TRIALS);
 error:
 	if (rc < 0)
-		snprintf(err, errlen, "no memory for planning");
+		snprintf(err, errlen, "out of memory while planning");
 done:
 	planner_clear(&plan);
 	if (rc < 0)

@@ -153,8 +153,8 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 		int rc = type_word(p, l, key, value);
 		return rc == -ENOENT
 		               ? wrong(p,
-		                         "there is no '%s': memory, bandwidth, a weight type such as Q4_0, "
-		                         "disk, space, threads, link, round-trip and count can be said",
+		                         "unknown key '%s': memory, bandwidth, a weight type such as Q4_0, "
+		                         "disk, space, threads, link, round-trip and count are known",
 		                         key)
 		               : rc;
 	}
@@ -164,12 +164,12 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 static int add(const struct place *p, struct machines *ms, const struct machine *m) {
 	for (size_t i = 0; i < ms->count; i++)
 		if (strcmp(ms->machine[i].name, m->name) == 0)
-			return wrong(p, "there is a %s already", m->name);
+			return wrong(p, "the name %s occurs twice", m->name);
 	if (ms->count == WIRE_NODES_MAX)
 		return wrong(p, "more than %d machines", WIRE_NODES_MAX);
 	struct machine *grown = realloc(ms->machine, (ms->count + 1) * sizeof *grown);
 	if (!grown) {
-		wrong(p, "no memory");
+		wrong(p, "out of memory");
 		return -ENOMEM;
 	}
 	ms->machine = grown;
@@ -212,7 +212,7 @@ static int parse_line(const struct place *p, struct machines *ms, const char *at
 	bool first = true;
 	for (size_t n; rc == 0 && (n = next_word(&at, end)); at += n) {
 		if (n > WORD_MAX)
-			return wrong(p, "a word of %zu bytes", n);
+			return wrong(p, "a word of %zu bytes is too long", n);
 		memcpy(text, at, n);
 		text[n] = '\0';
 		if (strlen(text) != n || !wire_line_ok(text, WORD_MAX))

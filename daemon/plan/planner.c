@@ -252,17 +252,16 @@ static int no_room(struct planner_plan *out, const struct planner_input *in, con
 			out->missing = one + taken(in, i);
 			out->missing -= in->node[i].memory < out->missing ? in->node[i].memory : 0;
 			return refuse(-ENOSPC, err, errlen,
-			        "not even one layer fits on %s: %s are free there, a layer takes %s and %s %s",
+			        "not even one layer fits on %s: %s is free there, a layer needs %s and %s %s",
 			        in->node[i].name, size_text((double)in->node[i].memory).s,
 			        size_text((double)one).s,
-			        i == in->coordinator ? "buffers and ends" : "buffers",
+			        i == in->coordinator ? "buffers, embedding and output" : "buffers",
 			        size_text((double)taken(in, i)).s);
 		}
 	}
 	out->missing = no_place(in, s);
 	return refuse(-ENOSPC, err, errlen,
-	        "%s more memory is needed on %zu node%s: weights and the KV cache of %u x %u positions take "
-	        "%s, and %s are free beside buffers and ends",
+	        "%s more memory is needed on %zu node%s: weights and the KV cache of %u x %u positions need %s, and %s is free besides buffers, embedding and output",
 	        size_text((double)out->missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
 	        size_text((double)need).s, size_text((double)have).s);
 }
@@ -294,7 +293,7 @@ static int no_disk(struct planner_plan *out, const struct planner_input *in, con
 	}
 	out->missing_disk = need > have ? need - have : need / layers;
 	return refuse(-ENOSPC, err, errlen,
-	        "%s more disk space is needed: the layers that are not on any disk yet take %s; free: %s",
+	        "%s more disk space is needed: the layers that are not on any disk yet need %s; free: %s",
 	        size_text((double)out->missing_disk).s, size_text((double)need).s, list);
 }
 
@@ -305,17 +304,17 @@ static int check(struct planner_plan *out, const struct planner_input *in, char 
 	for (size_t i = 0; i < in->nodes; i++)
 		required += in->node[i].required;
 	if (required > in->manifest->hp.layers)
-		return refuse(-EINVAL, err, errlen, "%zu nodes are named, and the model has %u layers",
+		return refuse(-EINVAL, err, errlen, "%zu nodes are named, but the model has only %u layers",
 		        required, in->manifest->hp.layers);
 	out->missing = c->memory < ends ? ends - c->memory : 0;
 	if (out->missing)
-		return refuse(-ENOSPC, err, errlen, "embedding and output take %s on %s, where %s are free",
+		return refuse(-ENOSPC, err, errlen, "embedding and output need %s on %s, where %s is free",
 		        size_text((double)ends).s, c->name, size_text((double)c->memory).s);
 	ends = disk_ends(in->manifest, stored_ends(c));
 	out->missing_disk = c->disk_known && c->disk_free < ends ? ends - c->disk_free : 0;
 	if (out->missing_disk)
 		return refuse(-ENOSPC, err, errlen,
-		        "%s more disk space is needed on %s: embedding and output take %s there, and %s are free for them",
+		        "%s more disk space is needed on %s: embedding and output need %s there, and %s is free",
 		        size_text((double)out->missing_disk).s, c->name, size_text((double)ends).s,
 		        size_text((double)c->disk_free).s);
 	return 0;
@@ -427,7 +426,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	rc = sums_make(&sums, in);
 	found = calloc(in->nodes, sizeof *found);
 	if (rc < 0 || !found) {
-		rc = refuse(-ENOMEM, err, errlen, "no memory for planning");
+		rc = refuse(-ENOMEM, err, errlen, "out of memory while planning");
 		goto error;
 	}
 	const struct manifest_tensor *head = &m->end[END_HEAD];
@@ -465,12 +464,12 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	if (rc == -ENOSPC)
 		rc = no_room(out, in, &s, err, errlen);
 	else if (rc < 0)
-		refuse(rc, err, errlen, "no memory for planning");
+		refuse(rc, err, errlen, "out of memory while planning");
 	if (rc < 0)
 		goto error;
 	out->stage = calloc(count, sizeof *out->stage);
 	if (!out->stage) {
-		rc = refuse(-ENOMEM, err, errlen, "no memory for planning");
+		rc = refuse(-ENOMEM, err, errlen, "out of memory while planning");
 		goto error;
 	}
 	out->stages = count;
@@ -497,7 +496,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 			        out->slowest, st->seconds + (st->node == in->coordinator ? out->ends : 0));
 		}
 		if (rc < 0) {
-			refuse(rc, err, errlen, "no memory for planning");
+			refuse(rc, err, errlen, "out of memory while planning");
 			goto error;
 		}
 		t = sums.moved + found[i].node * (m->hp.layers + 1);

@@ -185,7 +185,7 @@ static size_t list(char *err, size_t errlen, size_t at, const char *name, bool f
 }
 
 static int no_shape(const char *spec, char *err, size_t errlen) {
-	size_t at = (size_t)snprintf(err, errlen, "there is no shape '%.64s'; there are, with :TYPE,", spec);
+	size_t at = (size_t)snprintf(err, errlen, "unknown shape '%.64s'; known, with :TYPE, are", spec);
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		at = list(err, errlen, at, shapes[i].name, i == 0);
 	return -EINVAL;
@@ -199,7 +199,7 @@ static int no_type(const char *name, char *err, size_t errlen) {
 			        not_yet[i]);
 			return -ENOTSUP;
 		}
-	size_t at = (size_t)snprintf(err, errlen, "there is no weight type '%.32s'; there are", name);
+	size_t at = (size_t)snprintf(err, errlen, "unknown weight type '%.32s'; known are", name);
 	for (int i = 0; i < MIXTURES; i++)
 		at = list(err, errlen, at, mixtures[i].name, i == 0);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
@@ -229,7 +229,7 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 	        .pairs = s->dim / s->heads / 2,
 	        .eps = 1e-5f};
 	if (manifest_create(&m, &hp)) {
-		snprintf(err, errlen, "no memory for planning");
+		snprintf(err, errlen, "out of memory while planning");
 		return -ENOMEM;
 	}
 	for (uint32_t l = 0; l < hp.layers; l++)

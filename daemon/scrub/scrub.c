@@ -125,9 +125,9 @@ static bool check_heads(struct mend *m) {
 	for (size_t i = 0; i < count && !stop; i++) {
 		int rc = store_check_head(m->c.store, &id[i]);
 		if (rc == -EBADMSG)
-			report(m, &id[i], false, false, "is torn: its head or length is wrong");
+			report(m, &id[i], false, false, "is incomplete: its head or length is wrong");
 		else if (rc == -ESTALE)
-			report(m, &id[i], false, false, "is of another layout");
+			report(m, &id[i], false, false, "has another layout");
 		stop = stopped_within(m, 0);
 	}
 	free(id);
@@ -151,7 +151,7 @@ static bool check_tensor(struct mend *m, const struct content_id *id, uint64_t *
 	if (rc) {
 		store_drop_tensor(m->c.store, t);
 		report(m, id, false, false,
-		        rc == -EBADMSG ? "is damaged: its bytes are not those that it is named by"
+		        rc == -EBADMSG ? "is corrupt: its content does not match its name"
 		                       : "cannot be read");
 	}
 	free(buf);
@@ -165,7 +165,7 @@ static bool check_blob(struct mend *m, const struct content_id *id, uint64_t *ne
 	size_t len = 0;
 	int rc = store_get_blob(m->c.store, id, &data, &len);
 	if (rc == -EBADMSG)
-		report(m, id, true, false, "is damaged: its bytes are not those that it is named by");
+		report(m, id, true, false, "is corrupt: its content does not match its name");
 	free(data);
 	return rest(m, len, since, next_watch);
 }
@@ -222,12 +222,12 @@ static void evicted(void *arg, const struct content_id *id, uint64_t bytes, bool
 	content_hex(id, hex);
 	if (wanted)
 		log_line(LOG_LINE_WARN,
-		        "the store is full: tensor %.16s (%s) is evicted, which a model of this cluster needs; it may have been the last copy",
+		        "the store is full: evicted tensor %.16s (%s), which a model of this cluster needs; it may have been the last copy",
 		        hex, size_text((double)bytes).s);
 	else
 		log_line(LOG_LINE_INFO,
-		        "the store is full: tensor %.16s (%s) is evicted, which no model known here needs",
-		        hex, size_text((double)bytes).s);
+		        "the store is full: evicted tensor %.16s (%s), which no model known here needs", hex,
+		        size_text((double)bytes).s);
 }
 
 void mend_models_changed(struct mend *m) {
@@ -298,7 +298,7 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 		return;
 	}
 	if (!l->told)
-		log_line(LOG_LINE_WARN, "%s%s", error, l->used ? "; what needs it waits for it" : "");
+		log_line(LOG_LINE_WARN, "%s%s", error, l->used ? "; models that need it wait for it" : "");
 	l->told = true;
 	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
 	if (!l->used)
@@ -315,7 +315,7 @@ static void fetch(struct lost *l) {
 	for (size_t i = 0; (who = members_at(m->c.members, i)) && n < WIRE_NODES_MAX; i++)
 		if (!who->self && who->up)
 			source[n++] = who->id;
-	snprintf(subject, sizeof subject, "mending the store: tensor %.16s", content_hex(&l->id, hex));
+	snprintf(subject, sizeof subject, "repairing the store: tensor %.16s", content_hex(&l->id, hex));
 	struct transfer_request r = {.subject = subject,
 	        .tensor = &want,
 	        .tensors = 1,
@@ -339,7 +339,7 @@ static void take(struct mend *m, const struct finding *f) {
 		log_line(LOG_LINE_WARN, "the store's %s %.16s %s; it is dropped", f->blob ? "blob" : "tensor",
 		        hex, f->what);
 	else if (!l)
-		log_line(LOG_LINE_WARN, "the store's tensor %.16s is damaged while it is in use", hex);
+		log_line(LOG_LINE_WARN, "the store's tensor %.16s is corrupt while it is in use", hex);
 	if (f->blob) /* a small thing, which whoever needs it fetches */
 		return;
 	if (!l && (l = calloc(1, sizeof *l))) {
@@ -414,7 +414,7 @@ int mend_create(struct mend **out, const struct mend_config *c, char *err, size_
 	*out = m;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot look after the store: %s", strerror(-rc));
+	snprintf(err, errlen, "cannot scrub the store: %s", strerror(-rc));
 	mend_destroy(m);
 	return rc;
 }

@@ -222,7 +222,7 @@ int bpe_create(struct tokenizer *t, char *err, size_t errlen) {
 	strmap_release(&names);
 	return rc;
 error:
-	snprintf(err, errlen, "not enough memory for the tokenizer");
+	snprintf(err, errlen, "out of memory for the tokenizer");
 	strmap_release(&names);
 	return rc;
 }

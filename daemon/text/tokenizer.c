@@ -22,14 +22,14 @@ static int classify(struct tokenizer *t, char *err, size_t errlen) {
 	} named[] = {{"bos", v->bos}, {"eos", v->eos}, {"eot", v->eot}, {"unknown", v->unk}};
 	for (size_t i = 0; i < sizeof named / sizeof *named; i++)
 		if (named[i].id >= 0 && (uint32_t)named[i].id >= v->tokens) {
-			snprintf(err, errlen, "the %s token is %" PRId32 ", of %" PRIu32 " tokens",
+			snprintf(err, errlen, "the %s token is %" PRId32 ", but there are %" PRIu32 " tokens",
 			        named[i].name, named[i].id, v->tokens);
 			return -EINVAL;
 		}
 	for (uint32_t i = 0; i < v->tokens; i++) {
 		const struct vocab_token *tok = &v->token[i];
 		if (tok->type < VOCAB_NORMAL || tok->type > VOCAB_BYTE) {
-			snprintf(err, errlen, "token %" PRIu32 " has the type %u, which is none", i,
+			snprintf(err, errlen, "token %" PRIu32 " has the unknown type %u", i,
 			        (unsigned)tok->type);
 			return -EINVAL;
 		}
@@ -196,7 +196,7 @@ static int make_special(
 		if (text->len > MAX_SPECIAL) {
 			snprintf(err, errlen,
 			        "token %" PRIu32 " is special and %" PRIu32
-			        " bytes long; at most %d are taken",
+			        " bytes long; the limit is %d",
 			        i, text->len, MAX_SPECIAL);
 			rc = -EINVAL;
 			goto error;
@@ -335,7 +335,7 @@ int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, s
 	struct tokenizer *t = calloc(1, sizeof *t);
 	int rc = -ENOMEM;
 	*out = NULL;
-	snprintf(err, errlen, "not enough memory for the tokenizer");
+	snprintf(err, errlen, "out of memory for the tokenizer");
 	if (!t)
 		goto error;
 	t->v = v;

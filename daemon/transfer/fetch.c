@@ -91,7 +91,7 @@ static void open_items(struct fetch *f) {
 			folder_used(f->t, it->offer->im);
 			submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
 		} else if (!parcel_add(f, it, false, 0)) {
-			end(f, "%s: no memory", f->subject);
+			end(f, "%s: out of memory", f->subject);
 		}
 	}
 }
@@ -104,7 +104,7 @@ static void open_chunks(struct fetch *f) {
 		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < PARCELS_MOST &&
 		        next_chunk(it, &chunk))
 			if (!parcel_add(f, it, true, chunk)) {
-				end(f, "%s: no memory", f->subject);
+				end(f, "%s: out of memory", f->subject);
 				return;
 			}
 	}
@@ -281,7 +281,8 @@ static void look_done(struct fetch *f) {
 
 static void bad_parcel(struct fetch *f, struct parcel *p) {
 	char why[128], hex[CONTENT_HEX];
-	snprintf(why, sizeof why, "sent bytes that are not %.12s", content_hex(&p->item->id, hex));
+	snprintf(why, sizeof why, "sent bytes that do not match the name %.12s",
+	        content_hex(&p->item->id, hex));
 	source_drop(f, p->source, why);
 	p->insist = true;
 	parcel_restart(f, p);
@@ -389,7 +390,7 @@ static void on_piece(
 	if (total == 0 || (p->total ? total != p->total : total > limit) ||
 	        len != (left < length ? left : length)) {
 		char why[128];
-		snprintf(why, sizeof why, "sent %zu bytes of %llu where others were asked for", len,
+		snprintf(why, sizeof why, "sent %zu bytes of %llu, which is not what was requested", len,
 		        (unsigned long long)total);
 		source_drop(f, p->source, why);
 	} else {
@@ -445,7 +446,7 @@ static void on_elsewhere(
 	f->sources[p->source].heard_ns = loop_now_ns();
 	/* one who is asked for no such answer, or in the middle, has no reason to send us on */
 	if (!p->is_chunk || p->insist || p->got > 0)
-		source_drop(f, p->source, "sent us on where bytes were asked for");
+		source_drop(f, p->source, "redirected a request that must be answered");
 	else
 		source_hint(f, p, &node);
 	pump_all(t, f);

@@ -90,7 +90,7 @@ void source_drop(struct fetch *f, size_t source, const char *why) {
 	if (s->why[0])
 		return;
 	snprintf(s->why, sizeof s->why, "%s", why);
-	log_line(LOG_LINE_WARN, "%s: %s %s and is asked for nothing more of it", f->subject, s->name, why);
+	log_line(LOG_LINE_WARN, "%s: %s %s and is not asked again for this", f->subject, s->name, why);
 	for (struct parcel *p = f->parcels; p; p = p->next)
 		if (p->source == source && !p->whole)
 			take_away(f, p);

@@ -263,7 +263,7 @@ static void scan_done(void *arg, bool cancelled) {
 		f->next = fo->files;
 		fo->files = f;
 		if (f->ids)
-			log_line(LOG_LINE_INFO, "%s is known by its content", f->path);
+			log_line(LOG_LINE_INFO, "%s is identified by its content", f->path);
 	}
 	for (struct file **at = &fo->files; *at && !cancelled;) {
 		struct file *f = *at;
@@ -358,7 +358,7 @@ static void open_done(void *arg, bool cancelled) {
 	} else {
 		import_close(o->im);
 		if (!cancelled)
-			log_line(LOG_LINE_WARN, "no longer used: %s", o->err[0] ? o->err : "no memory");
+			log_line(LOG_LINE_WARN, "no longer used: %s", o->err[0] ? o->err : "out of memory");
 	}
 	free(o);
 	if (!cancelled)

@@ -147,7 +147,7 @@ static void serving_run(void *arg) {
 	q->piece = payload_copy(data + q->offset, n);
 	q->total = len;
 	if (!q->piece)
-		snprintf(q->err, sizeof q->err, "no memory");
+		snprintf(q->err, sizeof q->err, "out of memory");
 }
 
 static void serving_done(void *arg, bool cancelled) {
@@ -296,7 +296,7 @@ static void on_fetch(
 	}
 	struct serving *q = calloc(1, sizeof *q);
 	if (!q || f->name.len != sizeof q->id.b) {
-		peers_refuse(t->peers, from, q ? "not a name of content" : "no memory");
+		peers_refuse(t->peers, from, q ? "not a content name" : "out of memory");
 		free(q);
 		return;
 	}

@@ -143,8 +143,8 @@ int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errl
 		if (!store_tensor_damaged(s->maps[i]))
 			continue;
 		tensor_name(s, s->maps[i], name, sizeof name);
-		snprintf(err, errlen,
-		        "%s: damaged on disk, and not computed from until it has been fetched again", name);
+		snprintf(err, errlen, "%s: damaged on disk, and not used until it has been fetched again",
+		        name);
 		return -EIO;
 	}
 	if (*renewed != SLICE_BEFORE && *renewed != sum) {

@@ -312,7 +312,7 @@ int feed_create(struct feed **out, const struct feed_plan *plan, uint32_t first,
 	*out = f;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot read weights from disk on the way: %s", strerror(-rc));
+	snprintf(err, errlen, "cannot stream weights from disk: %s", strerror(-rc));
 	feed_destroy(f);
 	return rc;
 }

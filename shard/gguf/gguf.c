@@ -54,7 +54,7 @@ static int fill(struct cursor *c, uint64_t end, const char *what) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n == 0) {
-			snprintf(c->err, c->errlen, "%s: it became shorter while it was read", c->name);
+			snprintf(c->err, c->errlen, "%s: it was truncated while it was being read", c->name);
 			return -ENODATA;
 		}
 		if (n < 0) {
@@ -251,7 +251,8 @@ static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	char key[80];
 	if (count > GGUF_MAX_KEYS || count > c->left / 12) {
 		snprintf(c->err, c->errlen,
-		        "%s: claims %" PRIu64 " keys, for which it is too short: is the download complete?",
+		        "%s: has %" PRIu64
+		        " keys by its header, but is too short for them: is the download complete?",
 		        c->name, count);
 		return -EINVAL;
 	}
@@ -292,7 +293,7 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 	if (rc < 0)
 		return rc;
 	if (t->dims < 1 || t->dims > 4) {
-		snprintf(c->err, c->errlen, "%s: tensor %s has %" PRIu32 " dimensions (1 to 4 are known)",
+		snprintf(c->err, c->errlen, "%s: tensor %s has %" PRIu32 " dimensions (1 to 4 are supported)",
 		        c->name, name, t->dims);
 		return -EINVAL;
 	}
@@ -327,7 +328,7 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 	t->type = (enum kern_type)type;
 	if (t->n % traits->block) {
 		snprintf(c->err, c->errlen,
-		        "%s: tensor %s has rows of %" PRIu64 " elements, no multiple of %s's %u", c->name,
+		        "%s: tensor %s has rows of %" PRIu64 " elements, not a multiple of %s's %u", c->name,
 		        name, t->n, traits->name, (unsigned)traits->block);
 		return -EINVAL;
 	}
@@ -350,7 +351,7 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 	if (count > GGUF_MAX_TENSORS || count > c->left / 32) {
 		snprintf(c->err, c->errlen,
 		        "%s: claims %" PRIu64
-		        " tensors, for which it is too short: is the download complete?",
+		        " tensors by its header, but is too short for them: is the download complete?",
 		        c->name, count);
 		return -EINVAL;
 	}
@@ -417,7 +418,7 @@ static int parse_split(struct cursor *c, struct gguf_part *p) {
 	p->count = (uint64_t)b;
 	return 0;
 error:
-	snprintf(c->err, c->errlen, "%s: split.no and split.count make no sense", c->name);
+	snprintf(c->err, c->errlen, "%s: split.no and split.count are invalid", c->name);
 	return -EINVAL;
 }
 
@@ -439,9 +440,11 @@ static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
 		return rc;
 	if (version != 2 && version != 3) {
 		if (version && (version & 0xffff) == 0)
-			snprintf(err, errlen, "%s: a GGUF file for big-endian processors", name);
+			snprintf(err, errlen,
+			        "%s: a GGUF file for big-endian processors, which Caravan does not read",
+			        name);
 		else
-			snprintf(err, errlen, "%s: GGUF version %" PRIu32 " (2 and 3 are known)", name,
+			snprintf(err, errlen, "%s: GGUF version %" PRIu32 " (2 and 3 are supported)", name,
 			        version);
 		return -ENOTSUP;
 	}
@@ -604,8 +607,8 @@ int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, 
 	struct gguf *g = NULL;
 	int rc;
 	if (nfds < 1 || nfds > GGUF_MAX_PARTS) {
-		snprintf(
-		        err, errlen, "%s: %zu files were given (1 to %u can be)", name, nfds, GGUF_MAX_PARTS);
+		snprintf(err, errlen, "%s: %zu files were given (1 to %u are allowed)", name, nfds,
+		        GGUF_MAX_PARTS);
 		return -EINVAL;
 	}
 	g = calloc(1, sizeof *g);

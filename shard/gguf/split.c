@@ -60,7 +60,7 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 	if (!split)
 		n = 1;
 	if (split && (no < 1 || no > n || n > GGUF_MAX_PARTS)) {
-		snprintf(err, errlen, "%s: part %u of %u makes no sense", path, no, n);
+		snprintf(err, errlen, "%s: part %u of %u is impossible", path, no, n);
 		return -EINVAL;
 	}
 	paths = calloc(n, sizeof *paths);

@@ -88,7 +88,8 @@ static bool ends_with(struct gguf_string s, const char *tail) {
 static int check_names(struct import *im) {
 	char shown[80], why[160];
 	if (gguf_tensors(im->g) == 0)
-		return fail(im, -ENOTSUP, "it has no weights: a vocabulary alone is for caravan tokenize");
+		return fail(im, -ENOTSUP,
+		        "it has no weights: a file with only a vocabulary is for caravan tokenize");
 	for (size_t i = 0; i < gguf_tensors(im->g); i++) {
 		const struct gguf_tensor *t = gguf_tensor(im->g, i);
 		struct gguf_string rest;
@@ -105,13 +106,14 @@ static int check_names(struct import *im) {
 			continue;
 		gguf_printable(t->name, shown, sizeof shown);
 		if (in_layer && layer >= im->m->hp.layers)
-			snprintf(why, sizeof why, "tensor %s belongs to no layer: there are %" PRIu32, shown,
+			snprintf(why, sizeof why,
+			        "tensor %s belongs to none of the layers: there are %" PRIu32, shown,
 			        im->m->hp.layers);
 		else if (ends_with(t->name, ".bias"))
 			snprintf(why, sizeof why, "tensor %s is a bias, which Caravan does not compute",
 			        shown);
 		else
-			snprintf(why, sizeof why, "tensor %s is one that Caravan does not know", shown);
+			snprintf(why, sizeof why, "Caravan does not know tensor %s", shown);
 		return fail_tensor(im, t, -ENOTSUP, why);
 	}
 	return 0;
@@ -131,13 +133,13 @@ static int find_tensor(struct import *im, const char *name, uint64_t n, uint64_t
 	if (t->n != n || t->rows != rows) {
 		snprintf(why, sizeof why,
 		        "tensor %s has %" PRIu64 " rows of %" PRIu64
-		        " elements where the model wants %" PRIu64 " rows of %" PRIu64,
+		        " elements where the model needs %" PRIu64 " rows of %" PRIu64,
 		        name, t->rows, t->n, rows, n);
 		return fail_tensor(im, t, -EINVAL, why);
 	}
 	if (norm && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
-		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are known", name,
-		        kern_traits((uint32_t)t->type)->name);
+		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are supported",
+		        name, kern_traits((uint32_t)t->type)->name);
 		return fail_tensor(im, t, -ENOTSUP, why);
 	}
 	*out = t;
@@ -338,7 +340,7 @@ static int make_manifest(struct import *im, const struct place *p, size_t count,
 	}
 	if (rc == -ENOMEM)
 		return fail_memory(im);
-	return rc < 0 ? fail(im, rc, "its tensors make no model") : 0;
+	return rc < 0 ? fail(im, rc, "its tensors do not form a model") : 0;
 }
 
 /* The same without records: names that no content has, alike where tensors lie on the same bytes. */
@@ -562,7 +564,7 @@ int import_chunk(const struct import *im, const struct content_id *tensor, uint3
         size_t *len, char *err, size_t errlen) {
 	const struct source *s = find_source(im, tensor);
 	uint64_t bytes;
-	snprintf(err, errlen, "%s: no such chunk is in it", im->name);
+	snprintf(err, errlen, "%s: it has no such chunk", im->name);
 	if (!s || chunk >= s->record.chunks)
 		return -ENOENT;
 	uint64_t at = chunk_at(s, chunk, &bytes);

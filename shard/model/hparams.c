@@ -65,10 +65,10 @@ static int read_u32(const struct reader *r, const char *key, uint32_t *out) {
 	if (rc != -EINVAL)
 		return rc;
 	if (gguf_array(r->g, key, &kind, &count) < 0 || count < 1)
-		return fail_key(r, key, "is not a number that makes sense");
+		return fail_key(r, key, "is not a valid number");
 	for (uint64_t i = 0; i < count; i++) {
 		if (gguf_array_i64(r->g, key, i, &v) < 0 || v < 0 || v > UINT32_MAX)
-			return fail_key(r, key, "is not a number that makes sense");
+			return fail_key(r, key, "is not a valid number");
 		if (i == 0)
 			first = v;
 		if (v != first) {
@@ -95,7 +95,7 @@ static int need_u32(const struct reader *r, const char *key, uint32_t *out) {
 static int read_f32(const struct reader *r, const char *key, float *out) {
 	int rc = gguf_f32(r->g, key, out);
 	if (rc == -EINVAL || (rc == 0 && !isfinite(*out)))
-		return fail_key(r, key, "is not a number that makes sense");
+		return fail_key(r, key, "is not a valid number");
 	return rc;
 }
 
@@ -118,9 +118,7 @@ static int refuse_u32(const struct reader *r, const char *key) {
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (v != 0) {
-		snprintf(r->err, r->errlen,
-		        "%s is %" PRIu32 ": mixtures of experts are not among the models that "
-		        "Caravan runs",
+		snprintf(r->err, r->errlen, "%s is %" PRIu32 ": Caravan does not run mixtures of experts",
 		        key, v);
 		return -ENOTSUP;
 	}
@@ -131,7 +129,7 @@ static int refuse_bool(const struct reader *r, const char *key, bool neutral) {
 	bool v = neutral;
 	int rc = gguf_bool(r->g, key, &v);
 	if (rc == -EINVAL)
-		return fail_key(r, key, "is not a truth value");
+		return fail_key(r, key, "is not a boolean");
 	if (v != neutral) {
 		snprintf(r->err, r->errlen, "%s is %s, which Caravan does not know", key,
 		        v ? "true" : "false");
@@ -153,7 +151,7 @@ static int check_kind(const struct reader *r) {
 	                "this is a LoRA adapter, which Caravan does not apply: load its model, or merge the two "
 	                "first (llama-export-lora of llama.cpp)"},
 	        {"mmproj",
-	                "this is the projector of a model that sees or hears, not the model: Caravan reads text alone"},
+	                "this is the projector of a model that sees or hears, not the model: Caravan reads only text"},
 	        {"imatrix", "this is an importance matrix for quantising, not a model"},
 	};
 	struct gguf_string s;
@@ -195,7 +193,7 @@ static int check_keys(const struct reader *r) {
 		for (size_t k = 0; !known && k < sizeof known_keys / sizeof *known_keys; k++)
 			known = is(key, known_keys[k]);
 		if (!known) {
-			snprintf(r->err, r->errlen, "the key %s is one that Caravan does not know",
+			snprintf(r->err, r->errlen, "Caravan does not know the key %s",
 			        gguf_printable(key, shown, sizeof shown));
 			return -ENOTSUP;
 		}
@@ -349,7 +347,7 @@ static int read_shape(const struct reader *r, struct hparams *hp) {
 	if (rc == -ENOENT) {
 		if (hp->dim % hp->heads) {
 			snprintf(r->err, r->errlen,
-			        "llama.embedding_length (%" PRIu32 ") is no multiple of "
+			        "llama.embedding_length (%" PRIu32 ") is not a multiple of "
 			        "llama.attention.head_count (%" PRIu32 ")",
 			        hp->dim, hp->heads);
 			return -EINVAL;

@@ -118,7 +118,7 @@ static int check_tensor(const struct hparams *hp, const struct role *role, const
 	uint64_t n = extent(hp, role->n), rows = extent(hp, role->rows);
 	if (n % traits->block) {
 		snprintf(err, errlen,
-		        "the manifest's %s has rows of %" PRIu64 " elements, no multiple of %s's %u",
+		        "the manifest's %s has rows of %" PRIu64 " elements, not a multiple of %s's %u",
 		        role->name, n, traits->name, (unsigned)traits->block);
 		return -EINVAL;
 	}
@@ -244,7 +244,7 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	*out = m;
 	return 0;
 malformed:
-	snprintf(err, errlen, "the manifest has not the form that Caravan writes");
+	snprintf(err, errlen, "the manifest is not in the form that Caravan writes");
 	return -EINVAL;
 }
 

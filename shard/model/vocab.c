@@ -117,7 +117,7 @@ static int read_tokens(struct vocab *v, const struct gguf *g, char *err, size_t 
 		if (have_types == 0 && gguf_array_i64(g, types, i, &type) < 0)
 			return fail_key(err, errlen, types, "is not an array of numbers");
 		if (type < 0 || type > VOCAB_BYTE)
-			return fail_key(err, errlen, types, "holds a type that is not known");
+			return fail_key(err, errlen, types, "holds an unknown type");
 		/* 0 is a writer's "undefined" */
 		v->token[i] = (struct vocab_token){
 		        {s.s, (uint32_t)s.len}, score, type == 0 ? (uint8_t)VOCAB_NORMAL : (uint8_t)type};
@@ -184,10 +184,10 @@ static int read_ids(struct vocab *v, const struct gguf *g, const char *key, bool
 	bool many = rc == -EINVAL && list && gguf_array(g, key, &kind, &count) == 0;
 	*out = -1;
 	if (rc == -EINVAL && !many)
-		return fail_key(err, errlen, key, "is not the number of a token");
+		return fail_key(err, errlen, key, "is not a token id");
 	for (uint64_t i = 0; i < (many ? count : rc == 0 ? 1 : 0); i++) {
 		if (many && gguf_array_i64(g, key, i, &id) < 0)
-			return fail_key(err, errlen, key, "is not a list of numbers of tokens");
+			return fail_key(err, errlen, key, "is not a list of token ids");
 		if (id < 0 || id >= v->tokens) {
 			if (id != -1) /* which says that there is none */
 				note(r, "%s is %" PRId64 " and there are %" PRIu32 " tokens: it is ignored",
@@ -241,7 +241,7 @@ static int read_special(
 static int read_bool(
         const struct gguf *g, const char *key, bool standard, bool *out, char *err, size_t errlen) {
 	*out = standard;
-	return gguf_bool(g, key, out) == -EINVAL ? fail_key(err, errlen, key, "is not a truth value") : 0;
+	return gguf_bool(g, key, out) == -EINVAL ? fail_key(err, errlen, key, "is not a boolean") : 0;
 }
 
 /* Pre-tokenizers whose models start with the beginning-of-text token when the file does not say. */
@@ -356,7 +356,7 @@ bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, s
 	for (uint32_t i = 0; i < a->tokens; i++) {
 		const struct vocab_string *s = &a->token[i].text, *t = &b->token[i].text;
 		if (s->len != t->len || memcmp(s->s, t->s, s->len) != 0) {
-			snprintf(why, len, "as many, but the one with id %u is another", i);
+			snprintf(why, len, "as many, but the one with id %u differs", i);
 			return false;
 		}
 	}

@@ -29,11 +29,11 @@ static int fail_memory(char *err, size_t errlen) {
 int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 	const int32_t id[] = {v->bos, v->eos, v->eot, v->unk};
 	if (v->model != VOCAB_SPM && v->model != VOCAB_BPE)
-		return fail(err, errlen, "is of no model that Caravan knows");
+		return fail(err, errlen, "is of a kind that Caravan does not know");
 	if (v->tokens < 1 || v->tokens > VOCAB_MAX_TOKENS || v->merges > VOCAB_MAX_TOKENS)
 		return fail(err, errlen, "has no tokens, or too many");
 	if (v->model == VOCAB_SPM && v->merges > 0)
-		return fail(err, errlen, "has merges, and is not a BPE");
+		return fail(err, errlen, "has merges but is not a BPE");
 	if (v->pre.len > VOCAB_MAX_TEXT || v->chat_template.len > VOCAB_MAX_TEMPLATE)
 		return fail(err, errlen, "has a name or template that is too long");
 	if (v->ends > VOCAB_MAX_ENDS)
@@ -136,7 +136,7 @@ static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, si
 	uint32_t version = bytes_get_u32(&in);
 	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 ||
 	        (version != VOCAB_VERSION && version != VOCAB_VERSION_ENDS))
-		return fail(err, errlen, "has not the form that Caravan writes");
+		return fail(err, errlen, "is not in the form that Caravan writes");
 	v->model = (enum vocab_model)bytes_get_u32(&in);
 	uint32_t flags = bytes_get_u32(&in);
 	v->bos = (int32_t)bytes_get_u32(&in);

@@ -257,7 +257,7 @@ int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen) {
 	free(all.entry);
 	if (have + need <= l->bytes)
 		return 0;
-	snprintf(err, errlen, "the store may take %" PRIu64 " MiB, and %" PRIu64 " MiB of it are in use",
+	snprintf(err, errlen, "the store may use %" PRIu64 " MiB, and %" PRIu64 " MiB of it is in use",
 	        l->bytes >> 20, have >> 20);
 	return -EDQUOT;
 }
@@ -275,7 +275,7 @@ int store_check_reserve(int folder, uint64_t need, char *why, size_t len) {
 	if (available >= need + reserve)
 		return 0;
 	snprintf(why, len,
-	        "%" PRIu64 " MiB are free on its file system, of which %" PRIu64 " MiB are left free",
+	        "%" PRIu64 " MiB is free on its file system, of which %" PRIu64 " MiB must stay free",
 	        available >> 20, reserve >> 20);
 	return -ENOSPC;
 }

@@ -150,7 +150,7 @@ static uint64_t tensor_bytes(const struct tensor *t) {
 size_t ggufgen_tensor(struct ggufgen *g, const char *name, enum kern_type type, uint64_t n, uint64_t rows,
         enum ggufgen_fill fill) {
 	if (n % kern_traits((uint32_t)type)->block) {
-		fprintf(stderr, "ggufgen: %s: %llu is no multiple of %u\n", name, (unsigned long long)n,
+		fprintf(stderr, "ggufgen: %s: %llu is not a multiple of %u\n", name, (unsigned long long)n,
 		        kern_traits((uint32_t)type)->block);
 		exit(2);
 	}

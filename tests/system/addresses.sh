@@ -57,7 +57,7 @@ require readdress beta ""
 require boot beta
 own() { on "$1" status --json | json "[n['endpoint'] for n in j['nodes'] if n['self']] == ['$2']"; }
 check "without an address it says none" own beta ""
-check "and makes no invitation" sh -c '! caravan invite --control "$0/beta/control.sock" 2>"$0/none" && grep -q "no address" "$0/none"' "$dir"
+check "and makes no invitation" sh -c '! caravan invite --control "$0/beta/control.sock" 2>"$0/none" && grep -q "no network address" "$0/none"' "$dir"
 require readdress beta 10.99.0.2/24
 check "an address that comes later is found" wait_for 15 all_see 3 alpha beta gamma
 check "the others never heard of a loopback" sh -c '! grep -q "tcp://127" "$0/alpha/roster" "$0/beta/roster" "$0/gamma/roster"' "$dir"

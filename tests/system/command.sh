@@ -44,21 +44,21 @@ for c in $(caravan help | sed -n "s/^  \([a-z]*\)  .*/\1/p"); do
 	check "$c --help says how, on standard output" sh -c 'caravan "$0" --help 2>"$1" | grep -q "usage: caravan $0" && ! test -s "$1"' "$c" "$dir/help.err"
 	check "$c -h and help $c say the same" sh -c 'caravan "$0" -h >"$1/h1" && caravan help "$0" >"$1/h2" && caravan "$0" --help | cmp - "$1/h1" && cmp "$1/h1" "$1/h2"' "$c" "$dir"
 	check "$c --help fits 80 columns" narrow caravan "$c" --help
-	check "$c refuses an unknown option" says 2 "no option --frobnicate" caravan $c --frobnicate
+	check "$c refuses an unknown option" says 2 "unknown option --frobnicate" caravan $c --frobnicate
 done
 check "caravan help, and --help of both programs, fit 80 columns" sh -c 'caravan help >"$0/h1" && caravan --help | cmp - "$0/h1" && caravand --help >"$0/h2" && caravand -h | cmp - "$0/h2" && ! grep -nE "^.{81,}" "$0/h1" "$0/h2"' "$dir"
-check "help of an unknown command" says 2 "no command 'frob'" caravan help frob
-check "a misspelt command brings a suggestion" says 2 "no command 'stauts'; did you mean 'status'?" caravan stauts
-check "so does a misspelt option" says 2 "no option --sede; did you mean --seed?" caravan run --sede 1 x
-check "with a value too" says 2 "no option --contxt; did you mean --context?" caravan load --contxt=1 x
-check "an abbreviation of several names them" says 2 "--n may be --name or --nodes" caravan load --n x y
+check "help of an unknown command" says 2 "unknown command 'frob'" caravan help frob
+check "a misspelt command brings a suggestion" says 2 "unknown command 'stauts'; did you mean 'status'?" caravan stauts
+check "so does a misspelt option" says 2 "unknown option --sede; did you mean --seed?" caravan run --sede 1 x
+check "with a value too" says 2 "unknown option --contxt; did you mean --context?" caravan load --contxt=1 x
+check "an abbreviation of several names them" says 2 "--n is ambiguous: --name or --nodes" caravan load --n x y
 check "options before the command are pointed out" says 2 "options follow the command" caravan --control x status
 check "without a command: usage" says 2 "usage: caravan COMMAND" caravan
-check "an unknown command" says 2 "no command 'frob'" caravan frob
+check "an unknown command" says 2 "unknown command 'frob'" caravan frob
 check "caravan --help lists the commands" sh -c 'caravan --help | grep -q "invite "'
 check "caravand --help" sh -c 'caravand --help | grep -q -- "--memory SIZE"'
-check "caravand refuses an unknown option" says 2 "no option --frob" caravand --frob
-check "and suggests one that it has" says 2 "no option --memry; did you mean --memory?" caravand --memry 12G
+check "caravand refuses an unknown option" says 2 "unknown option --frob" caravand --frob
+check "and suggests one that it has" says 2 "unknown option --memry; did you mean --memory?" caravand --memry 12G
 check "caravand refuses a wrong size" says 2 "not a size" caravand --memory 12X
 check "caravand refuses a wrong endpoint" says 2 "tcp://ADDR:PORT" caravand --listen 127.0.0.1:1
 check "an IPv6 address without its brackets is told so" says 2 "in brackets" caravand --listen tcp://fe80::1:7070
@@ -67,12 +67,12 @@ check "an unknown rung is refused by name" says 1 "avx1024" env CARAVAN_CPU=avx1
 check "a value that is no number" says 2 "'many' is not a whole number" caravan run -n many x
 check "a temperature out of range" says 2 "is not a number from 0 to 100" caravan run --temp -1 x
 check "two prompts" says 2 "unexpected argument .b. (a text of several words needs quotes)" caravan run a b
-check "a wrong option after an operand is named" says 2 "no option --frobnicate" caravan run x --frobnicate
-check "so is a letter among letters" says 2 "no option -z" caravan run x -zq
+check "a wrong option after an operand is named" says 2 "unknown option --frobnicate" caravan run x --frobnicate
+check "so is a letter among letters" says 2 "unknown option -z" caravan run x -zq
 check "and an option whose value is missing" says 2 "option --temp needs a value" caravan run x --temp
 check "a value for an option that takes none" says 2 "option --json takes no value" caravan run --json=1 x
 check "for the daemon too" says 2 "option --help takes no value" caravand --help=1
-check "which names a letter among letters too" says 2 "no option -x" caravand -xy
+check "which names a letter among letters too" says 2 "unknown option -x" caravand -xy
 for c in load:FILE unload:MODEL join:TOKEN expel:NODE logits:ID; do
 	check "${c%:*} says what is missing" says 2 "${c#*:} is missing" caravan "${c%:*}"
 done
@@ -117,7 +117,7 @@ check "a file that is cut off" says 1 "cut.gguf" caravan run -m "$dir/cut.gguf" 
 words() { i=0; while [ $i -lt "$1" ]; do printf 'word '; i=$((i + 1)); done; }
 check "a prompt longer than the context is refused with both numbers" sh -c '
 	caravan run -m "$1" "$2" 2>"$0/long" && exit 1
-	grep -Eq "the prompt has [0-9]+ tokens, and the context of model .* is 512" "$0/long"' "$dir" "$demo" "$(words 600)"
+	grep -Eq "the prompt has [0-9]+ tokens, but the context of model .* is 512" "$0/long"' "$dir" "$demo" "$(words 600)"
 check "an empty text has the beginning-of-text token alone" sh -c 'test "$(caravan tokenize -m "$0" "")" = 1' "$demo"
 check "--no-bos leaves it out" sh -c 'test -z "$(caravan tokenize -m "$0" --no-bos "")"' "$demo"
 check "special tokens count only when asked" sh -c '
@@ -143,11 +143,11 @@ check "a text of 4 MiB is taken, with all its tokens" sh -c '
 	caravan tokenize -m "$1" --no-bos <"$0/full" >"$0/ids" && test "$(wc -l <"$0/ids")" = 1 && test "$(wc -w <"$0/ids")" -gt 2000000 &&
 	! grep -q "  " "$0/ids"' "$dir" "$demo"
 full_prompt() { caravan run -m "$demo" <"$dir/full"; }
-check "as a prompt it is longer than any context" says 1 "the prompt has [0-9]* tokens, and the context of model" full_prompt
+check "as a prompt it is longer than any context" says 1 "the prompt has [0-9]* tokens, but the context of model" full_prompt
 echo >>"$dir/full"
 longer() { caravan "$@" <"$dir/full"; }
-check "a longer prompt is refused, with the limit" says 1 "standard input is longer than 4.00 MiB" longer run -m "$demo"
-check "a longer text too" says 1 "standard input is longer than 4.00 MiB" longer tokenize -m "$demo"
+check "a longer prompt is refused, with the limit" says 1 "standard input is longer than the limit of 4.00 MiB" longer run -m "$demo"
+check "a longer text too" says 1 "standard input is longer than the limit of 4.00 MiB" longer tokenize -m "$demo"
 
 # ---- a node without models, without a network ---------------------------------------------------------------
 require node alone
@@ -161,15 +161,15 @@ require node small -- --memory 1M
 check "too little memory says how much is missing" says 1 "[MG]iB" on small load "$demo"
 check "a second daemon on the same socket is refused" says 1 "another caravand answers" caravand --state "$dir/another" --control "$dir/alone/control.sock" --listen off
 check "a folder is not loaded" says 1 "is a folder" on alone load "$dir"
-check "a name too long for a model" says 1 "cannot be asked" on alone unload "$(printf '%0100d' 0)"
+check "a name too long for a model" says 1 "invalid request" on alone unload "$(printf '%0100d' 0)"
 check "half an invitation" says 1 "incomplete" on alone join caravan1-abc
-check "an invitation of its own" says 1 "our own" on alone join "$(on alone invite)"
+check "an invitation of its own" says 1 "from this node" on alone join "$(on alone invite)"
 require on alone load "$demo"
-check "load of what serves already is success, and says so" outcome "^stories serves already, on 1 node: alone (layers 0-[0-9]*)[.]$" on alone load "$demo"
-check "by its name too" outcome "^stories serves already" on alone load stories
-check "but not with other options than it has" says 1 "stories serves already, with a context of 512: to change that, unload it first" on alone load --context 100 "$demo"
-check "nor with a draft that it has not" says 1 "stories serves already, with no draft" on alone load --draft "$demo" "$demo"
-check "on the nodes where it is it may be named" outcome "^stories serves already" on alone load --nodes alone "$demo"
+check "load of what serves already is success, and says so" outcome "^stories is already served on 1 node: alone (layers 0-[0-9]*)[.]$" on alone load "$demo"
+check "by its name too" outcome "^stories is already served" on alone load stories
+check "but not with other options than it has" says 1 "stories is already served with a context of 512; to change that, unload it first" on alone load --context 100 "$demo"
+check "nor with a draft that it has not" says 1 "stories is already served with no draft" on alone load --draft "$demo" "$demo"
+check "on the nodes where it is it may be named" outcome "^stories is already served" on alone load --nodes alone "$demo"
 
 # ---- output that does not arrive -------------------------------------------------------------------------------
 into_full() { # COMMAND...: says, with standard output that takes nothing
@@ -295,7 +295,7 @@ client=$!
 caught() { grep -q "^Name:[[:space:]]*caravan$" "/proc/$client/status" && grep -q "^SigCgt:.*[2367abef]$" "/proc/$client/status"; }
 check "a load begins" wait_for 10 caught
 kill -INT $client
-check "Ctrl-C says that it goes on, and how to stop it" wait_for 10 grep -q "the daemon goes on loading again; stop that with: caravan unload again" "$dir/load.err"
+check "Ctrl-C says that it goes on, and how to stop it" wait_for 10 grep -q "the daemon continues to load again; to stop it: caravan unload again" "$dir/load.err"
 check "and the command stays" kill -0 $client
 kill -INT $client
 wait $client

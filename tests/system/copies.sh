@@ -95,7 +95,7 @@ require node e
 require node f -- --models "$dir/mine"
 require on f join "$(on e invite)"
 require wait_for 15 all_up e 2
-require wait_for 30 grep -q "called-otherwise.gguf is known by its content" "$dir/f.log"
+require wait_for 30 grep -q "called-otherwise.gguf is identified by its content" "$dir/f.log"
 check "a node with a copy of its own" on e load --nodes f --copies 2 --name mine "$dir/wide.gguf"
 less() { # NODE: has received next to nothing
 	bytes=$(received "$1")
@@ -224,8 +224,8 @@ require start h
 require wait_for 15 up
 check "a node loads although one of two lies" on e load --nodes h --copies 1 --name wide "$dir/wide.gguf"
 named() { # by who asked it; or on a machine so slow that it was still looking, it has found them itself
-	grep -q "g sent bytes that are not .* and is asked for nothing more of it" "$dir/h.log" ||
-		grep -q "is damaged: its bytes are not those that it is named by" "$dir/g.log"
+	grep -q "g sent bytes that do not match the name .* and is not asked again for this" "$dir/h.log" ||
+		grep -q "is corrupt: its content does not match its name" "$dir/g.log"
 }
 check "and the log names it" named
 require tell h wide honest

@@ -56,7 +56,7 @@ wrong_pre() { ! caravan run -m "$dir/none.gguf" --pre frob x 2>"$dir/pre" && gre
 check "a name that is none lists those that are" wrong_pre
 check "it is named for a path" prints "hello world" says none --pre llama-bpe x
 check "for tokens of a path too" prints "$(printf '258 104 105\n ')" sh -c 'caravan tokenize -m "$0" --pre gpt-2 hi; printf " "' "$dir/none.gguf"
-check "not for a model that serves" sh -c '! caravan run --pre gpt-2 x 2>"$0" && grep -q "go with a path" "$0"' "$dir/pre"
+check "not for a model that serves" sh -c '! caravan run --pre gpt-2 x 2>"$0" && grep -q "need a path" "$0"' "$dir/pre"
 check "plan takes it" on alpha plan --pre llama-bpe "$dir/none.gguf"
 check "so does load" on alpha load --pre llama-bpe "$dir/none.gguf"
 check "another node cuts words alike" sh -c 'test "$(caravan tokenize --control "$0" 1234)" = "$(caravan tokenize -m "$1" --pre llama-bpe 1234)"' \
@@ -115,13 +115,13 @@ full() { # PATTERN COMMAND...: it ends well, and says on standard error that the
 	"$@" 2>"$dir/full.err" >"$dir/full.out" && cat "$dir/full.err" && [ "$(wc -l <"$dir/full.err")" = 1 ] &&
 		grep -q "the answer ends here because the context of $pattern" "$dir/full.err"
 }
-check "run takes a context, and says when it is full" full "30 tokens is full; --context sets" caravan run -m "$demo" --temp 0 --context 30 ""
+check "run takes a context, and says when it is full" full "30 tokens is full; change it with --context" caravan run -m "$demo" --temp 0 --context 30 ""
 check "in JSON too, beside the object" full "30 tokens" caravan run -m "$demo" --temp 0 --context 30 --json ""
 check "a context beyond what was trained is refused" fails "more than the model was trained for: 512" caravan run -m "$demo" --context 600 x
 require on alpha unload none
 require on alpha load --context 64 "$demo"
-check "of a model that serves it is load's to set" full "64 tokens is full; caravan load --context sets" on alpha run --temp 0 ""
-check "not run's" sh -c '! caravan run --context 9 x 2>"$0" && grep -q "go with a path" "$0"' "$dir/pre"
+check "of a model that serves it is load's to set" full "64 tokens is full; change it with caravan load --context" on alpha run --temp 0 ""
+check "not run's" sh -c '! caravan run --context 9 x 2>"$0" && grep -q "need a path" "$0"' "$dir/pre"
 
 # ---- other things ------------------------------------------------------------------------------------------------
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n' >"$dir/pointer.gguf"

@@ -121,8 +121,8 @@ token=$brief
 check "an expired invitation" guest join "the key was refused"
 check "is told as such" grep -Eq "refused 127.0.0.1 with key .*expired" "$dir/alpha.log"
 token=$(on alpha invite)
-check "a guest that says Hello" guest hello "lost: .*Hello has no business here"
-check "a guest that pings" guest ping "lost: .*Ping has no business here"
+check "a guest that says Hello" guest hello "lost: .*Hello is not accepted here"
+check "a guest that pings" guest ping "lost: .*Ping is not accepted here"
 check "a guest without a name" guest nameless "lost: Entry: a node without a name"
 check "a guest that cannot be reached" guest unreachable "refused: not the entry of a node"
 check "a guest that says it is expelled" guest dead "refused: not the entry of a node"
@@ -147,29 +147,29 @@ before=$(lines alpha)
 members "broken frames" <<'CASES'
 ping~^pong~a member that behaves gets an answer
 junk~^lost: an envelope that cannot be unpacked~an envelope of random bytes
-empty~^lost: a message of the wrong frames~an empty frame
-empty-payload~^lost: a message of the wrong frames~an empty payload
-two-payloads~^lost: a message of the wrong frames~a frame too many
-many-frames~^lost: a message of the wrong frames~a thousand frames
-large-envelope~^lost: a message of the wrong frames~an envelope of more than 64 KiB
+empty~^lost: a message with the wrong frames~an empty frame
+empty-payload~^lost: a message with the wrong frames~an empty payload
+two-payloads~^lost: a message with the wrong frames~a frame too many
+many-frames~^lost: a message with the wrong frames~a thousand frames
+large-envelope~^lost: a message with the wrong frames~an envelope of more than 64 KiB
 large-payload~connection was closed~a payload of more than 4 MiB
-stray-payload~^lost: Ping: a payload of 4096 bytes~a payload where none belongs
-no-body~^lost: an envelope with nothing in it~an envelope without a body
-unknown-body~^lost: an envelope with nothing in it~a body that nobody knows
+stray-payload~^lost: Ping: an unexpected payload of 4096 bytes~a payload where none belongs
+no-body~^lost: an envelope without a known message~an envelope without a body
+unknown-body~^lost: an envelope without a known message~a body that nobody knows
 bomb~^lost: an envelope that cannot be unpacked~tens of thousands of parts in an envelope
 flood~^refused: this node coordinates no model nothing~20000 requests at once
 CASES
 members "links out of order" <<'CASES'
-no-hello~^lost: the link has to begin with Hello~a message before Hello
+no-hello~^lost: a link must begin with Hello~a message before Hello
 hello-twice~^lost: message 2 after 1~Hello twice
 begins-at-seven~^lost: its first message is not number 1~a first message that is not the first
 gap~^lost: message 7 after 1~a gap in the numbers
 replay~^lost: message 1 after 1~the same number twice
-other-boot~^lost: message 2 after 1, after a new start~another start in the middle
+other-boot~^lost: message 2 after 1, after a restart~another start in the middle
 old-version~^refused: protocol 9.0 does not work with~another version of the protocol
-answer~^lost: Piece has no business here~an answer to no question
-control~^lost: CtlExpel has no business here~a command of the control socket
-join~^lost: Join has no business here~an invitation's message from a member
+answer~^lost: Piece is not accepted here~an answer to no question
+control~^lost: CtlExpel is not accepted here~a command of the control socket
+join~^lost: Join is not accepted here~an invitation's message from a member
 many-links~^(lost|pong)~links without end
 CASES
 members "lies in rosters and heartbeats" <<'CASES'
@@ -196,17 +196,17 @@ CASES
 check "where the others are did not change" sh -c '! caravan status --control "$0/alpha/control.sock" --json | grep -q "127.0.0.1:9\"" &&
 	! caravan status --control "$0/beta/control.sock" --json | grep -q "127.0.0.1:9\""' "$dir"
 members "plans" <<'CASES'
-prepare-other~^refused: only a plan's coordinator~a plan with another coordinator
-prepare-foreign~^lost: Plan: its epoch is another node's~a plan with another's epoch
+prepare-other~^refused: only the plan's coordinator~a plan with another coordinator
+prepare-foreign~^lost: Plan: its epoch names another node~a plan with another's epoch
 prepare-stranger~^refused: this node is not a stage of the plan~a plan without the node
 prepare-twice~^refused: the plan names a node twice~a plan with a node twice
-prepare-arithmetic~^refused: the plan needs revision~another arithmetic
+prepare-arithmetic~^refused: the plan needs arithmetic revision~another arithmetic
 prepare-layers~^refused: the plan has 60000 layers~layers that the model has not
 prepare-few-layers~^refused: the plan has 1 layers~layers that are missing
 prepare-late~^lost: Plan: stage 0 does not follow~layers that do not begin at 0
 prepare-huge-layer~^lost: Stage: bad last~layers beyond all
 prepare-no-stage~^lost: Plan: bad stages~a plan of no stages
-prepare-blocks~^refused: layers .* take .* GiB with KV cache~2^32 blocks
+prepare-blocks~^refused: layers .* need .* GiB with KV cache~2^32 blocks
 prepare-rows~^lost: Plan: bad max_rows~rows beyond all
 prepare-context~^lost: Plan: bad context~a context beyond all
 prepare-manifest~^refused: .*blob 010203~a manifest that is nowhere
@@ -216,8 +216,8 @@ prepare-name~^lost: Plan: bad model~a name with a line feed
 prepare~^ready~a plan that is none of these is prepared
 CASES
 members "news" <<'CASES'
-news-other~^refused: only a plan's coordinator speaks of it~news in another's name
-news-epoch~^lost: Plan: its epoch is another node's~the end of another's model, under its own number
+news-other~^refused: only the plan's coordinator may announce it~news in another's name
+news-epoch~^lost: Plan: its epoch names another node~the end of another's model, under its own number
 news-taken~^refused: ~the end of another's model
 news-phase~^lost: PlanNews: bad phase~a phase that nobody knows
 news-lie~^refused: ~a model that is nowhere
@@ -248,7 +248,7 @@ step-many-seqs~^lost: Step: bad seqs~too many sequences
 step-short~^step_ack~a payload that is too short
 step-long~^step_ack~a payload that is too long
 step-half~^step_ack~a payload of half the width
-step-no-payload~^lost: Step: a payload of 0 bytes~no payload
+step-no-payload~^lost: Step: an unexpected payload of 0 bytes~no payload
 step-stage~^refused: this node does not serve stage 1 of model evil~another stage
 step-stage-max~^lost: Step: bad stage~a stage beyond all
 step-epoch~^refused: this node does not serve stage 0~another epoch
@@ -267,7 +267,7 @@ members "prompts" <<'CASES'
 submit~^tokens~a prompt that is good
 submit-vocab~^refused: token 1000000000 at position 1 is outside~a token outside the vocabulary
 submit-long~^refused: the prompt has 20000 tokens~a prompt longer than the context
-submit-short~^lost: Submit: a payload of 12 bytes~fewer tokens than were announced
+submit-short~^lost: Submit: an unexpected payload of 12 bytes~fewer tokens than were announced
 submit-model~^refused: this node does not coordinate model ghost~a prompt for what is not there
 submit-nan~^lost: Sampling: bad temperature~a temperature that is no number
 submit-flood~^(queued|tokens|refused)~5000 prompts at once

@@ -209,7 +209,7 @@ if [ "$endless_status" = 77 ]; then
 else
 	check "a message of endless parts ends its connection" test "$endless_status" = 0
 	cat "$dir/endless" "$dir/endless.err"
-	check "which is said, and of whom" said a "closed a connection with 127.0.0.1.*: [0-9]* MiB came of a message that does not end"
+	check "which is said, and of whom" said a "closed a connection with 127.0.0.1.*: [0-9]* MiB received of a message that does not end"
 	check "it has not taken more memory than a few messages" grown $((250 * patience))
 	before=$(resident a)
 	check "nor do many that stay below that, together" endless 40 4000

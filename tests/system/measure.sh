@@ -27,9 +27,9 @@ require on kitchen load --nodes kitchen --context 512 "$dir/slow.gguf"
 predicted() { on kitchen plan --json --nodes kitchen --name other "$dir/slow.gguf" >"$dir/j" && json "j['tokens_per_second']" <"$dir/j"; }
 wrong=$(predicted)
 check "a model generates" on kitchen run --no-drafts --temp 1 --seed 1 -n 60 "Once"
-said() { problem prediction-off what | grep -E "The prediction for kitchen is [0-9]+ times off: measuring again"; }
+said() { problem prediction-off what | grep -E "The prediction for kitchen is off by a factor of [0-9]+, to be measured again"; }
 check "status says that the prediction is off, by how much, and what is done about it" wait_for 30 said
-check "so does the log" grep -Eq "the prediction for kitchen is [0-9]+ times off .*: measuring again" "$dir/kitchen.log"
+check "so does the log" grep -Eq "the prediction for kitchen is off by a factor of [0-9]+ .*: measuring again" "$dir/kitchen.log"
 
 # ---- another node is asked, meanwhile ------------------------------------------------------------------------
 check "another node is measured" on kitchen measure study --json

@@ -76,7 +76,7 @@ check "and it says how many would" test "$fewer" -gt 0
 check "which then do" four --shape llama2-70b:Q4_0 --parallel "$fewer"
 check "named machines" json_of --shape llama3.2-1b:Q4_0 --nodes desk-2,far
 check "have all layers" holds "$dir/j" '{s["node"] for s in j["stages"]} == {"desk-2", "far"} and all("not among the named" in o["left_out"] for o in j["others"])'
-check "a machine that nobody described" refused "ghost is none of the described machines" four --shape llama2-7b:Q4_0 --nodes ghost
+check "a machine that nobody described" refused "ghost is not one of the described machines" four --shape llama2-7b:Q4_0 --nodes ghost
 c=$top_srcdir/contrib/machines
 check "descriptions add up" sh -c 'caravan plan --json --shape llama2-70b:Q4_0 --cluster "$1/desktop-ddr4.txt" --cluster "$1/desktop-ddr5.txt" --cluster "$1/n100.txt" --cluster "$1/pi5-8gb.txt" >"$0/j"' "$dir" "$c"
 check "to all of them" holds "$dir/j" '{n["node"] for n in j["stages"] + j["others"]} == {"desktop4", "desktop8", "n100", "pi5"}'
@@ -87,15 +87,15 @@ on_wrong() { caravan plan --shape llama2-7b:Q4_0 --cluster "$dir/wrong"; }
 printf 'ada memory=12G\n\nbob memory=many\n' >"$dir/wrong"
 check "a wrong description is told with its line" refused "wrong:3: memory: 'many' is not a size" on_wrong
 echo "ada ram=12G" >"$dir/wrong"
-check "a key that there is not" refused "wrong:1: there is no 'ram': memory" on_wrong
+check "a key that there is not" refused "wrong:1: unknown key 'ram': memory" on_wrong
 printf '\377\001\0garbage\n' >"$dir/wrong"
 check "garbage is refused with a line" refused "wrong:1: " on_wrong
 : >"$dir/wrong"
 check "an empty description" refused "describes no machine" on_wrong
 rm "$dir/wrong"
 check "a description that is not there" refused "cannot read .*/wrong: No such file" on_wrong
-check "an unknown shape: what there is" refused "there is no shape .*llama2-70b" four --shape llama9-1b:Q4_0
-check "an unknown type: what there is" refused "there is no weight type .*Q6_K" four --shape llama2-7b:Q9
+check "an unknown shape: what there is" refused "unknown shape .*llama2-70b" four --shape llama9-1b:Q4_0
+check "an unknown type: what there is" refused "unknown weight type .*Q6_K" four --shape llama2-7b:Q9
 echo "ada memory=16G" >"$dir/wrong"
 check "machines without a rate" sh -c 'caravan plan --json --shape llama2-7b:Q4_0 --cluster "$0/wrong" >"$0/j"' "$dir"
 check "no word of time" holds "$dir/j" 'j["fits"] and "tokens_per_second" not in j and "compute_seconds" not in j["stages"][0]'
@@ -122,7 +122,7 @@ check "and leaves no model" sh -c 'test -z "$(caravan status --json --control "$
 cp "$dir/j" "$dir/before"
 check "a plan of a shape" sh -c 'caravan plan --control "$0/b/control.sock" --shape tinyllama-1.1b:Q4_0 | grep -q "^tinyllama-1.1b:Q4_0: 22 layers"' "$dir"
 check "one that does not fit" refused "llama2-70b:Q4_0 does not fit: [0-9.]* GiB more memory is needed on 3 nodes" on a plan --shape llama2-70b:Q4_0
-check "an unknown shape: the daemon says what there is" refused "there is no shape" on a plan --shape llama9:Q4_0
+check "an unknown shape: the daemon says what there is" refused "unknown shape" on a plan --shape llama9:Q4_0
 check "a node that there is not" refused "ghost is not a node of this cluster" on a plan --nodes ghost "$demo"
 check "a context that is too long" refused "more than the model was trained for: 512" on a plan --context 4096 "$demo"
 echo "no model" >"$dir/junk.gguf"

@@ -142,9 +142,9 @@ check "both are unloaded" wait_for 10 gone stories-draft
 # ---- what is no draft --------------------------------------------------------------------------------------------
 require mkmodel "$dir/other.gguf" Q8_0 64 2 2 2 128 300 256
 on alpha load --draft "$dir/other.gguf" "$demo" 2>"$dir/err.words"
-check "a model of other words is refused" grep -q "stories-draft cannot draft for stories: its tokenizer is another ([0-9]*, not [0-9]*)" "$dir/err.words"
+check "a model of other words is refused" grep -q "stories-draft cannot draft for stories: its tokenizer is different ([0-9]*, not [0-9]*)" "$dir/err.words"
 on alpha plan --draft "$dir/other.gguf" "$demo" 2>"$dir/err.words"
-check "and when it is planned" grep -q "other.gguf cannot draft for .*: its tokenizer is another" "$dir/err.words"
+check "and when it is planned" grep -q "other.gguf cannot draft for .*: its tokenizer is different" "$dir/err.words"
 check "and nothing of it stays" wait_for 10 gone stories-draft
 on alpha load --draft "$dir/none.gguf" "$demo" 2>"$dir/err.none"
 check "a file that is not there is told" grep -q "none.gguf: No such file" "$dir/err.none"

@@ -28,7 +28,7 @@ stop b KILL # 137, as it should be
 file=$(biggest b)
 require rot "$file"
 require node b
-check "a rotten tensor is found and named" wait_for 60 said b "tensor $(basename "$file" | cut -c1-16) is damaged: its bytes are not those that it is named by; it is dropped"
+check "a rotten tensor is found and named" wait_for 60 said b "tensor $(basename "$file" | cut -c1-16) is corrupt: its content does not match its name; it is dropped"
 check "and fetched again" wait_for 30 said b "tensor $(basename "$file" | cut -c1-16) has been fetched again"
 require wait_for 60 serves a stories
 text_again() { text a >"$dir/text.again" && same "$dir/text.again" "$dir/text.good"; }
@@ -37,7 +37,7 @@ check "the text is what it was" wait_for 30 text_again
 # while it serves: what is torn is noticed by its length
 other=$(find "$dir/b/store/tensors" -type f -size +90k | grep -v "$file" | head -n 1)
 require truncate -s 8192 "$other"
-check "a tensor that is torn in use is found" wait_for 30 said b "tensor $(basename "$other" | cut -c1-16) is damaged while it is in use"
+check "a tensor that is torn in use is found" wait_for 30 said b "tensor $(basename "$other" | cut -c1-16) is corrupt while it is in use"
 check "and fetched again, too" wait_for 30 said b "tensor $(basename "$other" | cut -c1-16) has been fetched again"
 check "the node lives" answers b
 check "and the text is what it was again" wait_for 30 text_again
@@ -61,7 +61,7 @@ require on alone load "$demo"
 text alone >/dev/null
 file=$(biggest alone)
 require rm "$file"
-check "one that nobody else has is told" wait_for 30 said alone "there is no other node to ask; what needs it waits for it"
+check "one that nobody else has is told" wait_for 30 said alone "there is no other node to ask; models that need it wait for it"
 check "nothing is computed from it" sh -c '! caravan run --control "$0/alone/control.sock" -n 2 Once 2>"$0/err.alone"' "$dir"
 check "which is said" grep -q "damaged on" "$dir/err.alone"
 require on alone unload stories
@@ -82,7 +82,7 @@ require on full unload two
 one_more() { on full load --context 256 --name three "$dir/one.gguf" && on full unload three; }
 check "a third comes" one_more
 check "within the bound" test "$(size)" -le 4194304
-check "what went is told" said full "the store is full: tensor [0-9a-f]* (.*) is evicted, which no model known here needs"
+check "what went is told" said full "the store is full: evicted tensor [0-9a-f]* (.*), which no model known here needs"
 on full load --context 256 "$dir/big.gguf" 2>"$dir/err.big"
 check "one that is larger than the bound is refused" grep -q "more disk space is needed.* free: [0-9.]* MiB on full" "$dir/err.big"
 check "nothing was evicted for it" on full load --context 256 --name four "$dir/one.gguf"

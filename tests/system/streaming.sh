@@ -112,5 +112,5 @@ check "reads as well" holds "$dir/s" "$stage['streamed_bytes'] > 0"
 require node tiny -- --memory 16M
 # shellcheck disable=SC2086
 on tiny $load "$dir/m.gguf" 2>"$dir/err.tiny"
-check "a node with no room for buffers refuses" grep -q "more memory is needed\|not even one layer\|embedding and output take" "$dir/err.tiny"
+check "a node with no room for buffers refuses" grep -q "more memory is needed\|not even one layer\|embedding and output need" "$dir/err.tiny"
 finish

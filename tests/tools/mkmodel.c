@@ -12,7 +12,7 @@ static uint32_t number(const char *s) {
 	char *end;
 	unsigned long v = strtoul(s, &end, 10);
 	if (*end || v < 1 || v > UINT32_MAX) {
-		fprintf(stderr, "mkmodel: %s is not a number that makes sense\n", s);
+		fprintf(stderr, "mkmodel: %s is not a valid number\n", s);
 		exit(1);
 	}
 	return (uint32_t)v;
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
 	        .seed = 1};
 	m.head = ggufgen_usual_head(m.type);
 	if (m.dim % m.heads) {
-		fprintf(stderr, "mkmodel: dim is no multiple of heads\n");
+		fprintf(stderr, "mkmodel: dim is not a multiple of heads\n");
 		return 1;
 	}
 	struct ggufgen *g = ggufgen_model(&m);

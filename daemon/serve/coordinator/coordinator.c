@@ -118,7 +118,7 @@ static int check_submit(const struct coordinator *m, const Caravan__Submit *s, c
 		return -EINVAL;
 	}
 	if (n > context || (n == context && !s->logits)) {
-		snprintf(err, errlen, "the prompt has %zu tokens, and the context of model %s is %u%s", n,
+		snprintf(err, errlen, "the prompt has %zu tokens, but the context of model %s is %u%s", n,
 		        m->plan->model, context, n == context ? ", which leaves none to generate" : "");
 		return -EINVAL;
 	}
@@ -349,7 +349,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 		rc = hop_create(&m->hop, p, &to, first, steps_lost, m);
 	}
 	if (rc != 0) {
-		snprintf(err, errlen, "cannot make the buffers of embedding and output: %s", strerror(-rc));
+		snprintf(err, errlen, "cannot allocate the buffers of embedding and output: %s",
+		        strerror(-rc));
 		if (m)
 			coordinator_release(m);
 		return rc;

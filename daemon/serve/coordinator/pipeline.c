@@ -502,7 +502,7 @@ static void picked(void *arg, bool cancelled) {
 			int rc = generation_logits(m, l->g, l->position, l->rows, l->data);
 			if (rc == -EAGAIN)
 				generation_finish(m, l->g, CARAVAN__REASON__ERROR,
-				        "the link to its node is too slow for all that is asked for over it");
+				        "the link to its node is too slow for what was requested");
 			else if (rc != 0)
 				generation_drop(m, l->g);
 		}

@@ -98,7 +98,7 @@ static void tell_taken(struct request *r) {
 	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
 		r->told = r->taken;
 	else if (!r->timer && !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, taken_again, r)))
-		log_line(LOG_LINE_ERROR, "no memory for a timer: a request for logits may stand still");
+		log_line(LOG_LINE_ERROR, "no memory for a timer: a request for logits may stall");
 }
 
 static void taken_again(void *arg) {
@@ -241,7 +241,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 		}
 	}
 	if (!p->logits && r->tokens >= m->plan->context) {
-		snprintf(err, errlen, "the prompt has %zu tokens, and the context of model %s is %u%s",
+		snprintf(err, errlen, "the prompt has %zu tokens, but the context of model %s is %u%s",
 		        r->tokens, r->model, m->plan->context,
 		        r->tokens == m->plan->context ? ", which leaves none to generate" : "");
 		rc = -EMSGSIZE;

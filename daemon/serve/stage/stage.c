@@ -107,7 +107,7 @@ static void say_reading(const struct stage *s) {
 	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)told.step).s);
 	if (!told.direct)
 		log_line(LOG_LINE_WARN,
-		        "the store's file system has no direct reads: weights go through the page cache, which is slower");
+		        "the store's file system does not support direct reads: weights go through the page cache, which is slower");
 }
 
 int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
@@ -143,7 +143,7 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	*out = s;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot make buffers and KV blocks for layers %u to %u: %s", slice->first,
+	snprintf(err, errlen, "cannot allocate buffers and KV blocks for layers %u to %u: %s", slice->first,
 	        slice->last - 1, strerror(-rc));
 	if (s)
 		release(s);

@@ -326,7 +326,7 @@ START_TEST(two_models_and_named_nodes) {
 	ck_assert_str_eq(deploy_at(above[0].deploy, 1)->plan->model, "zwei");
 	ck_assert_ptr_null(deploy_at(above[0].deploy, 2));
 	ck_assert_ptr_null(deploy_find(above[0].deploy, NULL, err, sizeof err));
-	ck_assert_str_eq(err, "several models serve, so one must be named: one, zwei");
+	ck_assert_str_eq(err, "several models are served, so one must be named: one, zwei");
 	ck_assert_ptr_nonnull(deploy_find(above[0].deploy, "zwei", err, sizeof err));
 }
 END_TEST
@@ -337,7 +337,7 @@ START_TEST(what_cannot_be_is_said) {
 	char want[200];
 	const char *const unknown[] = {"bob", "zoe"};
 	cluster(3);
-	ck_assert_str_eq(load(0, path, all, &o), "3 nodes are named, and the model has 2 layers");
+	ck_assert_str_eq(load(0, path, all, &o), "3 nodes are named, but the model has only 2 layers");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = unknown, .nnodes = 2}, &o),
 	        "zoe is not a node of this cluster");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.context = 513}, &o),
@@ -362,7 +362,8 @@ START_TEST(a_cache_that_an_older_node_has_not) {
 	nodes[1].kv_types = 0; /* it says nothing of it */
 	cluster(3);
 	load(0, path, with, &o);
-	ck_assert_str_eq(o.error, "bob has no q8_0 KV cache: upgrade it, or leave it out");
+	ck_assert_str_eq(
+	        o.error, "bob does not support a KV cache of type q8_0: upgrade it, or leave it out");
 	nothing_is_left(3);
 	with.all_nodes = false; /* where it need not take part it does not */
 	ck_assert_str_eq(load(0, path, with, &o), "");
@@ -383,7 +384,7 @@ START_TEST(a_node_without_memory_is_found_out) {
 	nodes[1].memory = 1 << 20; /* and it says so: the planner knows */
 	cluster(3);
 	load(0, path, all, &o);
-	ck_assert_msg(strstr(o.error, "not even one layer fits on bob: 1.00 MiB are free"), "%s", o.error);
+	ck_assert_msg(strstr(o.error, "not even one layer fits on bob: 1.00 MiB is free"), "%s", o.error);
 	nothing_is_left(3);
 	nodes[1].memory = 1ull << 32; /* heartbeats may be old: it is asked again before the plan is made */
 	nodes_run(2000);
@@ -468,7 +469,7 @@ START_TEST(unloaded_while_loading) {
 	int bob = 1;
 	begin(0, path, all, &o);
 	begin(0, path, all, &p);
-	ck_assert_str_eq(p.error, "model m is being loaded already");
+	ck_assert_str_eq(p.error, "model m is already being loaded");
 	/* while it is being hashed it can be stopped by its name too */
 	ck_assert_str_eq(unload(0, "m"), "");
 	ck_assert(o.done);
@@ -977,10 +978,11 @@ START_TEST(members_are_not_believed) {
 
 	/* cleo speaks of ada's plan, to ada and to bob */
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED),
-	        "only a plan's coordinator speaks of it");
+	        "only the plan's coordinator may announce it");
 	ck_assert_str_eq(tell_plan(2, 0, plan, CARAVAN__MODEL_PHASE__UNLOADED),
-	        "only a plan's coordinator speaks of it");
-	ck_assert_str_eq(tell_prepare(2, 1, plan), "only a plan's coordinator can have it prepared");
+	        "only the plan's coordinator may announce it");
+	ck_assert_str_eq(
+	        tell_prepare(2, 1, plan), "only the plan's coordinator may ask for it to be prepared");
 	/* she calls herself the coordinator, of an old epoch and of a new one */
 	plan->coordinator = cleo;
 	ProtobufCBinaryData numbered = plan->epoch->node;
@@ -1001,8 +1003,7 @@ START_TEST(members_are_not_believed) {
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan names a node twice");
 	plan->stages[1]->node = second;
 	plan->arithmetic++;
-	ck_assert_str_eq(
-	        tell_prepare(2, 1, plan), "the plan needs revision 2 of the arithmetic, this node has 1");
+	ck_assert_str_eq(tell_prepare(2, 1, plan), "the plan needs arithmetic revision 2, this node has 1");
 	plan->arithmetic--;
 	size_t stages = plan->n_stages;
 	plan->n_stages = 1;
@@ -1044,7 +1045,7 @@ START_TEST(members_are_not_believed) {
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), "");
 	plan->stages[at]->node = bobs;
 	ck_assert_str_eq(tell_prepare(2, 1, plan),
-	        "under that epoch this node knows another plan, in which it has no stage");
+	        "this node knows another plan with that epoch, in which it has no stage");
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
 	/* what she gave up under the name of a model of ada's is not ada's */
 	plan->model = name;
@@ -1163,7 +1164,7 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	/* cleo makes models up: bob takes some of them, and says no to the others */
 	for (int i = 0; i < 40; i++) {
 		snprintf(name, sizeof name, "n%d", i);
-		const char *no = "cleo coordinates 16 models already, the most that one node may";
+		const char *no = "cleo already coordinates 16 models, the limit of a node";
 		ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), i < 16 ? "" : no);
 	}
 	ck_assert_str_eq(tell_prepare(2, 1, plan), "this node is not a stage of the plan");

@@ -418,8 +418,8 @@ START_TEST(a_model_is_removed_from_all_disks) {
 	snprintf(path, sizeof path, "%s", nodes_model("m.gguf", KERN_Q4_0, 6, 1));
 	ck_assert_str_eq(load(0, path, every), "");
 	/* not while it is loaded, wherever one asks */
-	ck_assert_str_eq(remove_model(0, "m"), "m serves: 'caravan unload m' comes first");
-	ck_assert_str_eq(remove_model(1, "m"), "m serves: 'caravan unload m' comes first");
+	ck_assert_str_eq(remove_model(0, "m"), "m is served: run 'caravan unload m' first");
+	ck_assert_str_eq(remove_model(1, "m"), "m is served: run 'caravan unload m' first");
 	ck_assert_str_eq(unload(0, "m"), "");
 	ck_assert_str_eq(load(0, path, (struct deploy_load){.all_nodes = true, .name = "n"}), "");
 	ck_assert_str_eq(unload(0, "n"), "");

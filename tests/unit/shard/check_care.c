@@ -459,12 +459,12 @@ START_TEST(what_is_in_use_stays_whoever_uses_it) {
 	ck_assert_int_eq(store_make_room(store, 7 * each / 2, err, sizeof err), 0);
 	ck_assert(is_there(0) && is_there(1) && !is_there(2) && !is_there(3) && !is_there(5));
 	ck_assert_int_eq(store_make_room(store, 9 * each / 2, err, sizeof err), -EDQUOT);
-	ck_assert_ptr_nonnull(strstr(err, "MiB of it are in use"));
+	ck_assert_ptr_nonnull(strstr(err, "MiB of it is in use"));
 	/* the writer says so */
 	struct content_tensor big;
 	uint8_t *its = make_tensor(&big, KERN_Q8_0, N, 12000);
 	ck_assert_int_eq(store_writer_create(&w, store, &big, err, sizeof err), -EDQUOT);
-	ck_assert_ptr_nonnull(strstr(err, "are in use"));
+	ck_assert_ptr_nonnull(strstr(err, "is in use"));
 	content_tensor_clear(&big);
 	free(its);
 	store_unmap_tensor(used[0]);

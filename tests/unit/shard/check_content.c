@@ -180,19 +180,19 @@ static const struct {
 	uint32_t value;
 	const char *says;
 } spoilt_manifest[] = {
-        {0, 0, "has not the form"},
-        {4, 2, "has not the form"},
+        {0, 0, "is not in the form"},
+        {4, 2, "is not in the form"},
         {8, 0, "the model's layers is 0"},
-        {8, 4, "has not the form"}, /* the tensors of a fourth layer are missing */
+        {8, 4, "is not in the form"}, /* the tensors of a fourth layer are missing */
         {8, 1u << 30, "the model's layers is 1073741824"},
         {12, 1u << 31, "the model's embedding width is 2147483648"},
         {12, 48, "the manifest's token_embd has rows of 48 elements"},
         {16, 0, "the model's attention heads is 0"},
         {20, 3, "4 attention heads cannot share 3"},
         {24, 1024, "the model's head size is 1024"},
-        {28, 80, "the manifest's ffn_down has rows of 80 elements, no multiple of Q4_0's 32"},
+        {28, 80, "the manifest's ffn_down has rows of 80 elements, not a multiple of Q4_0's 32"},
         {36, 1u << 25, "the model's context length"},
-        {40, 257, "has not the form"},
+        {40, 257, "is not in the form"},
         {40, 3, "RoPE frequency 2 is"},
         {44, 0, "epsilon"},
         {44, 0x7fc00000, "epsilon"},
@@ -356,12 +356,12 @@ static const struct {
         {no_scores, "tokenizer.ggml.scores is missing"},
         {few_scores, "tokenizer.ggml.scores has 2 entries for 1 tokens"},
         {odd_scores, "token 0 of the vocabulary has an impossible length, score or type"},
-        {odd_type, "tokenizer.ggml.token_type holds a type that is not known"},
+        {odd_type, "tokenizer.ggml.token_type holds an unknown type"},
         {few_types, "tokenizer.ggml.token_type has 1 entries for 4 tokens"},
         {no_merges, "tokenizer.ggml.merges is missing"},
         {odd_merge, "merge 1 of the vocabulary is not two pieces"},
-        {odd_bos, "tokenizer.ggml.bos_token_id is not the number of a token"},
-        {odd_add, "tokenizer.ggml.add_bos_token is not a truth value"},
+        {odd_bos, "tokenizer.ggml.bos_token_id is not a token id"},
+        {odd_add, "tokenizer.ggml.add_bos_token is not a boolean"},
         {odd_template, "tokenizer.chat_template is not a string"},
 };
 

@@ -285,7 +285,7 @@ START_TEST(a_file_that_ends_too_soon_ends_the_step_alone) {
 	ck_assert_int_eq(rc, -EIO);
 	uint64_t renewed = SLICE_BEFORE;
 	ck_assert_int_eq(slice_check(s, &renewed, err, sizeof err), -EIO);
-	ck_assert_ptr_nonnull(strstr(err, "damaged on disk, and not computed from"));
+	ck_assert_ptr_nonnull(strstr(err, "damaged on disk, and not used until"));
 	ck_assert_int_eq(one_step(l, 1, have), -EIO);
 	ck_assert(store_tensor_damaged(t));
 	/* nothing is computed from it until the store has a good one again */

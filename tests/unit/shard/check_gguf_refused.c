@@ -95,7 +95,7 @@ static const struct {
         {add_beyond, -EINVAL, "tensor far extends beyond the end of the file"},
         {add_far_beyond, -EINVAL, "tensor far extends beyond the end of the file"},
         {add_unaligned, -EINVAL, "tensor odd is not aligned to 32 bytes"},
-        {add_width, -EINVAL, "tensor odd has rows of 33 elements, no multiple of Q4_0's 32"},
+        {add_width, -EINVAL, "tensor odd has rows of 33 elements, not a multiple of Q4_0's 32"},
         {add_tensor_twice, -EINVAL, "tensor output_norm.weight occurs twice"},
         {add_key_twice, -EINVAL, "the key llama.block_count occurs twice"},
         {add_alignment, -EINVAL, "general.alignment is not a power of two"},
@@ -105,9 +105,9 @@ static const struct {
         {add_long_array, -EINVAL, "the file ends within the key odd"},
         {add_deep_array, -EINVAL, "the key odd has arrays nested more than 4 deep"},
         {add_empty_dimension, -EINVAL, "tensor empty has an impossible shape"},
-        {set_version, -ENOTSUP, "GGUF version 4 (2 and 3 are known)"},
+        {set_version, -ENOTSUP, "GGUF version 4 (2 and 3 are supported)"},
         {set_big_endian, -ENOTSUP, "a GGUF file for big-endian processors"},
-        {add_split_nonsense, -EINVAL, "split.no and split.count make no sense"},
+        {add_split_nonsense, -EINVAL, "split.no and split.count are invalid"},
         {add_split, -ENOENT, "part 2 of 3 is missing"},
 };
 
@@ -295,19 +295,19 @@ static const struct {
         {add_old_adapter, "this is a LoRA adapter, which Caravan does not apply"},
         {add_projector, "this is the projector of a model"},
         {add_other_kind, "general.type is recipe; Caravan runs models"},
-        {add_experts, "llama.expert_count is 8: mixtures of experts"},
+        {add_experts, "llama.expert_count is 8: Caravan does not run mixtures of experts"},
         {add_yarn, "llama.rope.scaling.type is yarn"},
         {add_longrope, "llama.rope.scaling.type is longrope"},
         {add_not_causal, "llama.attention.causal is false"},
         {add_logit_scale, "llama.logit_scale is 0.5"},
         {add_attention_scale, "llama.attention.scale is 0.5"},
         {add_clamp, "llama.attention.clamp_kqv is 8"},
-        {add_unknown_key, "the key llama.interleaving is one that Caravan does not know"},
+        {add_unknown_key, "Caravan does not know the key llama.interleaving"},
         {add_value_length, "llama.attention.value_length (8) differs from the keys' (16)"},
         {add_unlike_layers, "llama.attention.key_length differs between layers (16 and 8)"},
         {add_negative_scale, "llama.rope.scaling.factor is negative"},
         {add_parallel, "llama.use_parallel_residual is true"},
-        {add_window_text, "llama.attention.sliding_window is not a number"},
+        {add_window_text, "llama.attention.sliding_window is not a valid number"},
 };
 
 START_TEST(keys_are_refused) {
@@ -350,8 +350,8 @@ static const struct {
 	const char *says;
 } refused_shapes[] = {
         {shape_heads, "4 attention heads cannot share 3 key/value heads"},
-        {shape_layers, "the model's layers is 2000 (1 to 1024 can be)"},
-        {shape_width, "llama.embedding_length (64) is no multiple of llama.attention.head_count (3)"},
+        {shape_layers, "the model's layers is 2000 (1 to 1024 are allowed)"},
+        {shape_width, "llama.embedding_length (64) is not a multiple of llama.attention.head_count (3)"},
 };
 
 START_TEST(shapes_are_refused) {
@@ -386,10 +386,10 @@ static const struct {
 	const char *says;
 } refused_tensors[] = {
         {tensor_bias, "model: tensor blk.0.attn_q.bias is a bias, which Caravan does not compute"},
-        {tensor_unknown, "model: tensor blk.1.attn_q_norm.weight is one that Caravan does not know"},
-        {tensor_layer, "model: tensor blk.2.attn_q.weight belongs to no layer: there are 2"},
-        {tensor_zero, "model: tensor blk.01.attn_q.weight is one that Caravan does not know"},
-        {tensor_experts, "model: tensor blk.0.ffn_gate_exps.weight is one that Caravan does not know"},
+        {tensor_unknown, "model: Caravan does not know tensor blk.1.attn_q_norm.weight"},
+        {tensor_layer, "model: tensor blk.2.attn_q.weight belongs to none of the layers: there are 2"},
+        {tensor_zero, "model: Caravan does not know tensor blk.01.attn_q.weight"},
+        {tensor_experts, "model: Caravan does not know tensor blk.0.ffn_gate_exps.weight"},
 };
 
 START_TEST(tensors_are_refused) {
@@ -430,19 +430,20 @@ START_TEST(models_must_be_whole) {
 	ggufgen_model_tensors(gen, &other);
 	ck_assert_int_eq(import_gen(gen), -EINVAL);
 	ck_assert_str_eq(err,
-	        "model: tensor blk.0.ffn_gate.weight has 32 rows of 64 elements where the model wants "
+	        "model: tensor blk.0.ffn_gate.weight has 32 rows of 64 elements where the model needs "
 	        "96 rows of 64");
 	/* a norm of a block type */
 	m.norm = KERN_Q8_0;
 	ck_assert_int_eq(import_gen(ggufgen_model(&m)), -ENOTSUP);
-	ck_assert_str_eq(
-	        err, "model: tensor output_norm.weight is a norm of type Q8_0; F32, F16 and BF16 are known");
+	ck_assert_str_eq(err,
+	        "model: tensor output_norm.weight is a norm of type Q8_0; F32, F16 and BF16 are supported");
 	/* a vocabulary alone */
 	gen = ggufgen_create();
 	ggufgen_model_keys(gen, &small_model);
 	ggufgen_vocab_keys(gen, 40);
 	ck_assert_int_eq(import_gen(gen), -ENOTSUP);
-	ck_assert_str_eq(err, "model: it has no weights: a vocabulary alone is for caravan tokenize");
+	ck_assert_str_eq(
+	        err, "model: it has no weights: a file with only a vocabulary is for caravan tokenize");
 	/* more tokens than rows; rows beyond the tokens are padding */
 	ck_assert_int_eq(import_gen(sized(41, 40, 40)), -EINVAL);
 	ck_assert_str_eq(

@@ -398,7 +398,7 @@ START_TEST(a_part_of_the_disk_stays_free) {
 		/* 7.9 MB would fit, and leave less than a twentieth; 6.9 MB do */
 		ck_assert_int_eq(store_writer_create(&w, s, &t, err, sizeof err), -ENOSPC);
 		ck_assert_msg(
-		        strstr(err, "are free on its file system, of which 0 MiB are left free"), "%s", err);
+		        strstr(err, "is free on its file system, of which 0 MiB must stay free"), "%s", err);
 		ck_assert_int_eq(store_writer_create(&w, s, &u, err, sizeof err), 0);
 		ck_assert_int_eq(put_chunk(w, &u, more, 0), 0);
 		store_writer_destroy(w);

@@ -165,7 +165,7 @@ START_TEST(all_ends_are_read) {
 	gen = bpe(8, 0, "a");
 	ggufgen_strings(gen, "tokenizer.ggml.eos_token_id", (const char *const[]){"a"}, 1);
 	ck_assert_int_eq(vocab_gen(gen, &v), -EINVAL);
-	ck_assert_str_eq(err, "tokenizer.ggml.eos_token_id is not a list of numbers of tokens");
+	ck_assert_str_eq(err, "tokenizer.ggml.eos_token_id is not a list of token ids");
 }
 END_TEST
 

@@ -271,7 +271,7 @@ START_TEST(a_lying_source_is_dropped_and_named) {
 	/* alone, bob is not enough, and the sentence says who and what */
 	fetch(2, m, 0, 2, (int[]){1}, 1, &o);
 	ck_assert(!o.ok);
-	ck_assert_ptr_nonnull(strstr(o.error, "bob sent bytes that are not"));
+	ck_assert_ptr_nonnull(strstr(o.error, "bob sent bytes that do not match the name"));
 	ck_assert_ptr_nonnull(strstr(o.error, "model test: tensor"));
 
 	/* with ada behind him all is well */
