@@ -1,7 +1,7 @@
 #!/bin/sh
-# documents: every path and every function that a document for developers names exists.  A path is a word in backquotes that
+# documents: every path, function and test that a document for developers names exists.  A path is a word in backquotes that
 # begins with a folder of the source, a file's name in backquotes in the README.md of its folder, or the target of a link; a
-# function is a word in backquotes that ends in ().
+# function is a word in backquotes that ends in (); a test is check_*, fuzz_* or *.sh, with or without a case of it behind.
 cd "$top_srcdir" || exit 99
 code='cli common daemon kernels proto shard'
 folders=$(echo $code contrib demo doc tests | tr ' ' '|')
@@ -13,10 +13,16 @@ paths() {
 	grep -oE '\]\([^)#:]+' "$1" | sed "s|^](|$(dirname "$1")/|"
 	case $1 in */README.md) grep -oE '`[a-z0-9_]+\.[chs]+`' "$1" | tr -d '`' | sed "s|^|$(dirname "$1")/|" ;; esac
 }
+tests() { grep -oE '`((check|fuzz)_[a-z_]+|[a-z]+\.sh)[^`]*`' "$1" | tr -d '`' | sed 's/[^a-z_.].*//'; }
 functions() { grep -oE '`[a-z0-9_]+\(\)`' "$1" | tr -d '`()'; }
 
 # those of standard input that are not there
 no_path() { sort -u | while read -r path; do test -e "$path" || echo "$path"; done; }
+no_test() {
+	sort -u | while read -r name; do
+		test -n "$(find tests -name "$name" -o -name "$name.c")" || echo "$name"
+	done
+}
 no_function() {
 	sort -u | while read -r name; do
 		# shellcheck disable=SC2086
@@ -50,4 +56,5 @@ check 3 paths doc/protocol.md
 check 1 paths doc/performance.md
 check 1 paths doc/performance-log.md
 check 1 paths doc/security.md
+check 12 tests doc/security.md
 echo "1..$n"

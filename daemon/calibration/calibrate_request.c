@@ -82,7 +82,7 @@ static void on_measure(
 	(void)env;
 	(void)payload;
 	if (!k->measure) {
-		(void)peers_refuse(k->peers, from, "a node without a network measures nothing");
+		(void)peers_refuse(k->peers, from, "this node has no network, so it does not measure itself");
 		return;
 	}
 	/* other nodes cannot have this one measure all the time; its own commands are answered anew, whatever others ask */

@@ -512,7 +512,7 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	*out = d;
 	return 0;
 error:
-	snprintf(err, errlen, "deploying models: %s", strerror(-rc));
+	snprintf(err, errlen, "cannot deploy models: %s", strerror(-rc));
 	deploy_destroy(d);
 	return rc;
 }

@@ -170,7 +170,7 @@ static void late(void *arg) {
 	l->timer = NULL;
 	for (size_t i = 0; i < l->nnodes; i++)
 		if (l->asked[i].ref) {
-			log_line(LOG_LINE_WARN, "model %s: %s does not say what it has of it", l->name,
+			log_line(LOG_LINE_WARN, "model %s: %s did not answer the inventory request", l->name,
 			        l->node[i].name);
 			l->asked[i].ref = 0;
 		}
@@ -257,7 +257,7 @@ static void on_refused(
 	(void)payload;
 	if (!l)
 		return;
-	log_line(LOG_LINE_WARN, "model %s: %s does not say what it has of it: %s", l->name, l->node[i].name,
+	log_line(LOG_LINE_WARN, "model %s: %s refused the inventory request: %s", l->name, l->node[i].name,
 	        env->refused->reason);
 	check_all(l);
 }

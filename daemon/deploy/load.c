@@ -513,7 +513,7 @@ void load_tick(struct deploy *d) {
 		load_hold(l);
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (!l->part[i].ready && now - l->part[i].heard_ns > DEPLOY_SILENT_MS * 1000000ull)
-				load_fail(l, "%s has said nothing for %d s",
+				load_fail(l, "%s has not answered for %d s",
 				        deploy_node_name(d, &l->part[i].node), DEPLOY_SILENT_MS / 1000);
 		load_release(l);
 	}

@@ -274,7 +274,7 @@ static void read_run(void *arg) {
 	}
 	free(data);
 	if (r->rc && !r->err[0])
-		snprintf(r->err, sizeof r->err, "manifest and vocabulary: %s", strerror(-r->rc));
+		snprintf(r->err, sizeof r->err, "cannot read manifest and vocabulary: %s", strerror(-r->rc));
 }
 
 /* Everyone who waited goes on, or hears why not. */

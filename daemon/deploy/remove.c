@@ -62,7 +62,7 @@ static bool is_loaded(struct deploy *d, const char *name, char *why, size_t len)
 	snprintf(why, len, "%s %s: run 'caravan unload %s' first", name,
 	        loading                                         ? "is being loaded"
 	        : m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? "is served"
-	                                                        : "is loaded, though it is not ready now",
+	                                                        : "is loaded, but not ready",
 	        name);
 	return true;
 }

@@ -104,7 +104,7 @@ static void on_keep(
 	struct model *m = model_of(d, from, msg);
 	(void)payload;
 	if (!m) {
-		peers_refuse(d->peers, from, "this node knows no such model that you coordinate");
+		peers_refuse(d->peers, from, "this node knows no model of that name that you coordinate");
 		return;
 	}
 	keep_stop(m);

@@ -61,7 +61,7 @@ int members_leave(struct members *m, members_done_fn *done, void *arg, char *err
 		return -ENOTSUP;
 	}
 	if (m->leave.done || m->join.done || m->save.gone) {
-		snprintf(err, errlen, "this node is %s a cluster at this moment",
+		snprintf(err, errlen, "this node is already %s a cluster",
 		        m->join.done ? "joining" : "leaving");
 		return -EBUSY;
 	}

@@ -98,7 +98,7 @@ static void tell_taken(struct request *r) {
 	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
 		r->told = r->taken;
 	else if (!r->timer && !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, taken_again, r)))
-		log_line(LOG_LINE_ERROR, "no memory for a timer: a request for logits may stall");
+		log_line(LOG_LINE_ERROR, "out of memory for a timer: a request for logits may stall");
 }
 
 static void taken_again(void *arg) {

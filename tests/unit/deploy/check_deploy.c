@@ -1063,7 +1063,7 @@ START_TEST(members_are_not_believed) {
 	keep.ends = 7;
 	wants.body_case = CARAVAN__ENVELOPE__BODY_KEEP;
 	wants.keep = &keep;
-	ck_assert_str_eq(tell(2, 1, &wants), "this node knows no such model that you coordinate");
+	ck_assert_str_eq(tell(2, 1, &wants), "this node knows no model of that name that you coordinate");
 	/* and what is not there cannot be unloaded */
 	Caravan__Unload unload_n = CARAVAN__UNLOAD__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
