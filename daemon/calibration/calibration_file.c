@@ -8,7 +8,7 @@
  */
 #include "daemon/calibration/calibration_file.h"
 
-#include "shard/store/durable.h"
+#include "common/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /* disk: see disk.h.  The file is what a feed takes for the weights of some layers, each with two groups of GROUP bytes. */
 #include "daemon/calibration/disk.h"
 
+#include "common/durable.h"
 #include "daemon/core/log.h"
 #include "daemon/core/loop.h"
 #include "shard/forward/weight_stream.h"
-#include "shard/store/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>

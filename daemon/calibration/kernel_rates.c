@@ -11,10 +11,10 @@
  * memory bandwidth even where it takes no processor).  The greater of both is what the look says of itself. */
 #include "daemon/calibration/kernel_rates.h"
 
+#include "common/durable.h"
 #include "daemon/core/loop.h"
 #include "kernels/team.h"
 #include "shard/forward/job.h"
-#include "shard/store/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>

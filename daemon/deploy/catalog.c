@@ -1,7 +1,7 @@
 /* catalog: see catalog.h. */
 #include "daemon/deploy/catalog.h"
 
-#include "shard/store/durable.h"
+#include "common/durable.h"
 
 #include <dirent.h>
 #include <errno.h>

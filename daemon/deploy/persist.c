@@ -4,9 +4,9 @@
  * own and the others': news as the wire has them, each behind its length, read back through the wire's door.  Both are
  * rewritten whole.  So a node that was restarted can bring back a model whose coordinator is gone for good.
  * Threads: reading at the start, on the loop; writing on the executor. */
+#include "common/durable.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
-#include "shard/store/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>

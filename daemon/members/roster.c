@@ -1,7 +1,7 @@
 #include "config.h"
 
+#include "common/durable.h"
 #include "daemon/members/roster.h"
-#include "shard/store/durable.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -7,9 +7,9 @@
  * Threads: the loop; write_run alone is the executor's. */
 #include "config.h"
 
+#include "common/durable.h"
 #include "daemon/core/log.h"
 #include "daemon/members/members_internal.h"
-#include "shard/store/durable.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

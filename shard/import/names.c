@@ -1,8 +1,8 @@
 /* names: see names.h; the file's form is in doc/protocol.md, "The store".
  * The file states its own key and ends with a hash over all before it. */
 #include "shard/import/names.h"
-#include "shard/store/bytes.h"
-#include "shard/store/durable.h"
+#include "common/bytes.h"
+#include "common/durable.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * A file of the cache that is torn, altered or of another form is as good as none. */
 #ifndef SHARD_IMPORT_NAMES_H
 #define SHARD_IMPORT_NAMES_H
-#include "shard/store/content.h"
+#include "shard/model/content.h"
 
 struct import_record {
 	const uint8_t *data;

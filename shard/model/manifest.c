@@ -1,7 +1,7 @@
 /* manifest: the roles of a model's tensors, and the bytes of a manifest (doc/protocol.md, "Manifest").
  * A tensor's shape is not stated: it follows from the model's shape and the tensor's role. */
 #include "shard/model/manifest.h"
-#include "shard/store/bytes.h"
+#include "common/bytes.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

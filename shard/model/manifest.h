@@ -4,8 +4,8 @@
  * bytes.  Immutable once made; any thread. */
 #ifndef SHARD_MODEL_MANIFEST_H
 #define SHARD_MODEL_MANIFEST_H
+#include "shard/model/content.h"
 #include "shard/model/hparams.h"
-#include "shard/store/content.h"
 
 #define MANIFEST_MAGIC "CVMF" /* its bytes begin so */
 

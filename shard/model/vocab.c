@@ -3,8 +3,8 @@
  * node reads from disk and what it gets from a peer have passed the same checks. */
 #include "shard/model/vocab.h"
 #include "shard/gguf/gguf.h"
+#include "shard/model/content.h"
 #include "shard/model/vocab_internal.h"
-#include "shard/store/content.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>

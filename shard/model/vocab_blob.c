@@ -1,7 +1,7 @@
 /* vocab_blob: the bytes of a vocabulary (doc/protocol.md, "Vocabulary"), and the checks that all pass. */
+#include "common/bytes.h"
+#include "shard/model/content.h"
 #include "shard/model/vocab_internal.h"
-#include "shard/store/bytes.h"
-#include "shard/store/content.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* partial: see partial.h. */
 #include "shard/store/partial.h"
-#include "shard/store/durable.h"
+#include "common/durable.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

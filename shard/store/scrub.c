@@ -1,6 +1,6 @@
 /* scrub: looking after the files of a store: whether they are what their names say, and how much room they take.
  * Threads: any; none may be the loop, since all wait for the disk. */
-#include "shard/store/durable.h"
+#include "common/durable.h"
 #include "shard/store/partial.h"
 #include <dirent.h>
 #include <errno.h>

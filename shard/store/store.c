@@ -1,7 +1,7 @@
 /* store: the folder, blobs, and the head of tensor files (doc/protocol.md, "The store"). */
 #include "shard/store/store.h"
-#include "shard/store/bytes.h"
-#include "shard/store/durable.h"
+#include "common/bytes.h"
+#include "common/durable.h"
 #include "shard/store/partial.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
  * Threads: calls that write run on the loader; maps are immutable and safe on any thread. */
 #ifndef SHARD_STORE_STORE_H
 #define SHARD_STORE_STORE_H
-#include "shard/store/content.h"
+#include "shard/model/content.h"
 
 struct store;
 

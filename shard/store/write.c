@@ -6,8 +6,8 @@
  * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and as large.
  * Chunks begin anywhere, so a huge page that a chunk begins or ends in is written before it: then decode, which reads all of
  * a slice for each token, translates one address where it were 512. */
+#include "common/durable.h"
 #include "proto/descriptors.h"
-#include "shard/store/durable.h"
 #include "shard/store/partial.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* A tensor record that is taken encodes to the bytes that it came from, and its chunks cover it. */
-#include "shard/store/content.h"
+#include "shard/model/content.h"
 #include <stdlib.h>
 #include <string.h>
 

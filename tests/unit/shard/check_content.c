@@ -1,9 +1,9 @@
 /* Names of content, manifests, vocabularies: their bytes, and that only those bytes are taken. */
 #include "shard/gguf/gguf.h"
 #include "shard/import/import.h"
+#include "shard/model/content.h"
 #include "shard/model/manifest.h"
 #include "shard/model/vocab.h"
-#include "shard/store/content.h"
 #include "tests/support/ggufopen.h"
 #include "tests/support/where.h"
 #include <check.h>

@@ -6,7 +6,7 @@
  *
  * The sequence is token (1 + 7919 i) mod vocabulary at position i, up to 600 positions or the context; the
  * hash is over the logits at each, in order.  golden.txt is made by running this in the source folder. */
-#include "shard/store/content.h"
+#include "shard/model/content.h"
 #include "tests/support/loaded.h"
 #include "tests/support/synth.h"
 #include <stdio.h>

@@ -3,8 +3,8 @@
  * A file is written under a temporary name beside its place, synced, and renamed.  Its writer holds an exclusive
  * lock until then, by which a sweep tells the leavings of a dead process from the work of a living one.
  * Threads: calls block on the disk. */
-#ifndef SHARD_STORE_DURABLE_H
-#define SHARD_STORE_DURABLE_H
+#ifndef COMMON_DURABLE_H
+#define COMMON_DURABLE_H
 #include <stddef.h>
 #include <stdint.h>
 

@@ -3,8 +3,8 @@
  * A writer's room is computed beforehand and asserted, since it is our own.  A reader may run short: it then
  * hands out zeroes and remembers it in `short_of`, so that a decoder checks once for many fields.
  * Caravan runs on little-endian processors only, so a number's bytes are its memory. */
-#ifndef SHARD_STORE_BYTES_H
-#define SHARD_STORE_BYTES_H
+#ifndef COMMON_BYTES_H
+#define COMMON_BYTES_H
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>

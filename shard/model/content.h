@@ -6,8 +6,8 @@
  *   blob           SHA-256 of its bytes (a manifest, a tensor record, a vocabulary)
  *   tensor         the name of its record, which states type, shape and the names of its chunks
  * Pure; any thread. */
-#ifndef SHARD_STORE_CONTENT_H
-#define SHARD_STORE_CONTENT_H
+#ifndef SHARD_MODEL_CONTENT_H
+#define SHARD_MODEL_CONTENT_H
 #include "kernels/kernels.h"
 
 #define CONTENT_CHUNK_ROWS 32

@@ -1,6 +1,6 @@
 /* content: names of weights and other immutable bytes (doc/protocol.md, "Content"). */
-#include "shard/store/content.h"
-#include "shard/store/bytes.h"
+#include "shard/model/content.h"
+#include "common/bytes.h"
 #include <assert.h>
 #include <errno.h>
 #include <openssl/evp.h>

@@ -1,5 +1,5 @@
 /* durable: see durable.h. */
-#include "shard/store/durable.h"
+#include "common/durable.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
