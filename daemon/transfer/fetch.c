@@ -9,6 +9,7 @@
  * hash decides.  A fetch outlives its end until the executor has returned all its work.
  * Threads: the loop, but for what says executor. */
 #include "daemon/transfer/fetch.h"
+#include "daemon/core/log.h"
 #include "proto/descriptors.h"
 
 #include "common/size.h"
@@ -55,10 +56,10 @@ static void item_finished(struct fetch *f, struct item *it) {
 
 /* No source is left for it: says what is missing and what became of each. */
 static void end_without_source(struct fetch *f, const struct item *it) {
-	char text[900], hex[CONTENT_HEX];
+	char text[700], hex[CONTENT_HEX];
 	sources_tell(f, text, sizeof text);
-	end(f, "%s: %s %.12s cannot be fetched: %s", f->subject, it->tensor ? "tensor" : "blob",
-	        content_hex(&it->id, hex), text);
+	end(f, "%s: %s %.12s cannot be fetched: %s%s%s", f->subject, it->tensor ? "tensor" : "blob",
+	        content_hex(&it->id, hex), f->file_error, *f->file_error ? "; " : "", text);
 }
 
 /* ---- the pump ---- */
@@ -78,6 +79,8 @@ static void open_items(struct fetch *f) {
 	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
 		struct item *it = &f->items[f->next_item];
 		struct offer *offer = it->state == ITEM_DONE ? NULL : offer_with(f->t, &it->id, it->tensor);
+		if (offer && offer->spoiled)
+			offer = NULL;
 		if (it->state != ITEM_DONE && !offer && folder_opens(f->t, &it->id, it->tensor))
 			return; /* a moment, and it is here */
 		f->next_item++;
@@ -308,6 +311,20 @@ static void go_on(struct fetch *f, struct item *it) {
 	}
 }
 
+/* The file that an item is packed from has changed, or cannot be read: what has come of it stays, the rest comes from other
+ * nodes. */
+static void leave_file(struct fetch *f, struct item *it, const char *why) {
+	struct offer *o = it->offer;
+	if (!o->spoiled)
+		log_line(LOG_LINE_WARN, "%s: %s: asking other nodes", f->subject, why);
+	snprintf(f->file_error, sizeof f->file_error, "%s", why);
+	o->spoiled = true;
+	folder_spoiled(f->t, o->im);
+	it->offer = NULL;
+	it->next = 0; /* what is there is passed over */
+	offer_unref(f->t, o);
+}
+
 static void item_step(struct fetch *f, struct work *w) {
 	struct item *it = w->item;
 	switch (w->kind) {
@@ -358,6 +375,8 @@ static void work_done(void *arg, bool cancelled) {
 		look_done(f);
 	} else if (w->rc == -EBADMSG && w->parcel) {
 		bad_parcel(f, w->parcel);
+	} else if (w->spoiled) {
+		leave_file(f, w->item, w->err);
 	} else if (w->rc) {
 		end(f, "%s: keeping %s %.12s: %s", f->subject, w->item->tensor ? "tensor" : "blob",
 		        content_hex(&w->item->id, hex), w->err[0] ? w->err : descriptors_strerror(-w->rc).s);

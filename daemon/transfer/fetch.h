@@ -68,6 +68,7 @@ struct work {
 	struct item *item;
 	struct parcel *parcel; /* NULL: from the item's offer */
 	uint32_t chunk;
+	bool spoiled; /* it failed because of the item's offer */
 	int rc;
 	char err[256];
 };
@@ -88,6 +89,7 @@ struct fetch {
 	bool spare, alone; /* as asked for */
 	uint32_t silent_ms;
 	uint64_t done, total, moved;
+	char file_error[300]; /* why a file of ours was given up; empty: none was */
 	char error[1024];
 	void (*on_progress)(void *arg, const char *what, uint64_t done, uint64_t total);
 	void (*on_done)(void *arg, const char *error, uint64_t moved);

@@ -69,11 +69,18 @@ void fetch_work(void *arg) {
 	case WORK_CHUNK: {
 		size_t len = w->parcel ? w->parcel->total : 0;
 		uint8_t *read = NULL;
-		if (!w->parcel)
+		if (!w->parcel) {
 			w->rc = import_chunk(
 			        it->offer->im, &it->id, w->chunk, &read, &len, w->err, sizeof w->err);
+			w->spoiled = w->rc && w->rc != -ENOMEM;
+		}
 		if (w->rc == 0)
 			w->rc = store_writer_chunk(it->writer, w->chunk, read ? read : w->parcel->data, len);
+		/* it was changed, and its time of change was not */
+		if (read && w->rc == -EBADMSG) {
+			w->spoiled = true;
+			snprintf(w->err, sizeof w->err, "a file has changed since it was hashed");
+		}
 		free(read);
 		break;
 	}

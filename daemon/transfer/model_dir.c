@@ -403,6 +403,15 @@ void folder_used(struct transfer *t, const struct import *im) {
 			f->used_ns = loop_now_ns();
 }
 
+void folder_spoiled(struct transfer *t, const struct import *im) {
+	for (struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
+		if (f->im == im) {
+			shut(t->folder, f);
+			f->state = FILE_USELESS;
+			return;
+		}
+}
+
 const char *transfer_file(const struct transfer *t, const struct content_id *manifest) {
 	for (const struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
 		if (f->ids && f->state != FILE_USELESS && content_equal(&f->manifest, manifest))

@@ -14,6 +14,7 @@ struct offer {
 	struct import *im;
 	unsigned refs;
 	bool withdrawn;
+	bool spoiled; /* something in it is not what its name promises any more: what we need comes from elsewhere */
 	struct offer *next;
 };
 
@@ -81,7 +82,9 @@ void serve_again(struct transfer *t, const struct content_id *id);
 /* Whether a file of the folder is being opened that has it: who wants it then hears of it by transfer_found. */
 bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor);
 void folder_used(struct transfer *t, const struct import *im); /* something of it was wanted */
-void folder_destroy(struct folder *fo);                        /* NULL allowed */
+void folder_spoiled(
+        struct transfer *t, const struct import *im); /* it is not used until it has been looked at again */
+void folder_destroy(struct folder *fo);               /* NULL allowed */
 /* A file has been opened, or could not be. */
 void transfer_found(struct transfer *t);
 void fetch_found(struct transfer *t);

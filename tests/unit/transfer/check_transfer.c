@@ -607,6 +607,63 @@ START_TEST(a_file_that_has_changed_is_none) {
 }
 END_TEST
 
+/* Changes a byte in each 64 KiB of the second half, in place. */
+static void spoil_half(const char *name) {
+	char path[300];
+	uint8_t byte;
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	off_t size = lseek(fd, 0, SEEK_END);
+	for (off_t at = size / 2; at < size; at += 65536) {
+		ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+		byte ^= 0x55;
+		ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+	}
+	close(fd);
+}
+
+START_TEST(a_file_that_changes_in_the_middle_is_left) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	int bob = 1;
+	const struct manifest *m = wide_cluster(3, 1, im);
+	looked_for = &m->id;
+	copy_into(wide_model(), "m.gguf");
+	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert(nodes_wait(is_known, &bob, 60000));
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o); /* it is open from now on */
+	ck_assert_msg(o.ok, "%s", o.error);
+	spoil_half("m.gguf");
+	/* what is whole in it is taken from there, and the rest from another node */
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_uint_gt(o.moved, 0);
+	ck_assert_uint_lt(o.moved, o.total);
+	check_store(1, m, im[0], 0, 1);
+	ck_assert(!transfer_has_file(nodes[1].more, &m->id));
+}
+END_TEST
+
+START_TEST(a_file_that_changes_and_nobody_else_has_it) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	int bob = 1;
+	const struct manifest *m = wide_cluster(4, 1, im);
+	looked_for = &m->id;
+	copy_into(wide_model(), "m.gguf");
+	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert(nodes_wait(is_known, &bob, 60000));
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	spoil_half("m.gguf");
+	fetch(1, m, 0, 1, (int[]){3}, 1, &o);
+	ck_assert(!o.ok);
+	ck_assert_msg(strstr(o.error, "the file has changed since it was hashed; dan refused (no content"),
+	        "%s", o.error);
+}
+END_TEST
+
 static bool is_busy;
 
 static bool busy(void *arg) {
@@ -806,6 +863,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, the_one_with_the_file_may_go);
 	tcase_add_test(t, a_file_in_the_folder_is_a_source);
 	tcase_add_test(t, a_file_that_has_changed_is_none);
+	tcase_add_test(t, a_file_that_changes_in_the_middle_is_left);
+	tcase_add_test(t, a_file_that_changes_and_nobody_else_has_it);
 	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
 	tcase_add_test(t, only_who_shares_is_sent_on);
