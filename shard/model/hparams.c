@@ -414,7 +414,7 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 	};
 	for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {
 		if (limit[i].value < 1 || limit[i].value > limit[i].max) {
-			snprintf(err, errlen, "the model's %s is %" PRIu64 " (1 to %" PRIu64 " can be)",
+			snprintf(err, errlen, "the model's %s is %" PRIu64 " (1 to %" PRIu64 " are allowed)",
 			        limit[i].what, limit[i].value, limit[i].max);
 			return -EINVAL;
 		}
