@@ -128,12 +128,15 @@ struct outgoing {
 	uint8_t *frame;        /* one of these two */
 	struct payload *payload;
 	size_t bytes;
+	/* Orders what we wrote before what libzmq's thread does, as its queue does: the thread sanitizer sees this, not that. */
+	atomic_bool whole;
 };
 
 /* On libzmq's thread, and so only releases memory. */
 static void outgoing_release(void *data, void *hint) {
 	struct outgoing *o = hint;
 	(void)data;
+	(void)atomic_load_explicit(&o->whole, memory_order_acquire);
 	if (o->owed) {
 		atomic_fetch_sub_explicit(&o->owed->bytes, o->bytes, memory_order_relaxed);
 		msg_owed_unref(o->owed);
@@ -153,11 +156,12 @@ static int outgoing_frame(zmq_msg_t *m, void *data, size_t len, uint8_t *frame, 
 		payload_unref(payload);
 		return -ECONNRESET;
 	}
-	*o = (struct outgoing){owed, frame, payload, len};
+	*o = (struct outgoing){.owed = owed, .frame = frame, .payload = payload, .bytes = len};
 	if (owed) {
 		atomic_fetch_add_explicit(&owed->refs, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&owed->bytes, len, memory_order_relaxed);
 	}
+	atomic_store_explicit(&o->whole, true, memory_order_release);
 	return 0;
 }
 
