@@ -1,6 +1,7 @@
 /* link_probe: see link_probe.h.  A question of no bytes says what a round trip takes over this link; what a question of many takes
  * beyond that is theirs.  More are asked for until they take long enough for that to be exact: a short burst passes
- * switches and buffers faster than a link is. */
+ * switches and buffers faster than a link is.  On a busy machine an answer may wait for a processor longer than for the link:
+ * where one took long enough, but not so long that this cannot be why, the same is asked again, and the best of some counts. */
 #include "daemon/members/link_probe.h"
 
 #include <errno.h>
@@ -9,10 +10,13 @@
 
 #define TICK_MS 500
 #define ENOUGH 0.1                 /* seconds that say enough of a rate */
+#define MOMENT 1.0                 /* seconds that a busy machine may keep an answer waiting */
+#define TRIES 3                    /* of one question, the best of which counts */
 #define PATIENCE_NS 20000000000ull /* for an answer */
-#define RETRY_NS 60000000000ull    /* after one that did not come */
+#define RETRY_NS 1000000000ull     /* after one that did not come or was refused, twice as long each time, */
+#define RETRY_MOST_NS 60000000000ull /* up to this */
 #define AGAIN_NS 3600000000000ull
-#define ANSWERS 8 /* of ours in a tick: what waits in queues is memory */
+#define ANSWER_BYTES (8u * WIRE_PAYLOAD_MAX) /* of ours in a tick: what waits in queues is memory */
 
 /* the first is what a link of 100 kbit/s carries in five seconds: more would keep heartbeats from coming through */
 static const uint32_t sizes[] = {0, LINKS_CHECK_BYTES, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
@@ -28,8 +32,9 @@ static const uint32_t sizes[] = {0, LINKS_CHECK_BYTES, 256u << 10, 1u << 20, WIR
 struct due {
 	struct node_id node;
 	uint64_t at_ns, check_ns;
-	unsigned odd; /* checks in a row */
-	bool doubted; /* it is measured whatever is computed, as far as a slow link goes */
+	unsigned odd;      /* checks in a row */
+	bool doubted;      /* it is measured whatever is computed, as far as a slow link goes */
+	unsigned failures; /* in a row */
 };
 
 struct links {
@@ -41,13 +46,16 @@ struct links {
 	void *arg;
 	struct due *due;
 	size_t dues;
-	unsigned answers; /* in this tick */
+	uint32_t sent; /* bytes of answers, in this tick */
 	/* the question under way; ref 0: none */
 	uint64_t ref, sent_ns;
 	struct node_id node;
-	bool check, doubts; /* what for: one of them, or neither */
-	size_t size;        /* of sizes; a check goes no further than the first */
-	double empty;       /* seconds that no bytes took */
+	bool check;     /* it goes no further than the first of sizes */
+	bool brief;     /* nor this, while something is computed, than BUSY_SIZE */
+	size_t size;    /* of sizes */
+	unsigned tries; /* of this size, */
+	double best;    /* and the seconds of the quickest */
+	double empty;   /* seconds that no bytes took */
 	uint64_t check_every_ns;
 };
 
@@ -68,10 +76,22 @@ static void over(struct links *k, uint64_t next_ns) {
 	uint64_t now = loop_now_ns();
 	if (d) {
 		d->check_ns = now + k->check_every_ns;
+		d->failures = 0;
 		if (!k->check)
 			d->at_ns = now + next_ns;
 	}
 	k->ref = 0;
+}
+
+/* No answer that says anything.  Several nodes may have asked one at the same time: they do not ask again at the same time. */
+static void failed(struct links *k) {
+	struct due *d = due_of(k, &k->node);
+	unsigned failures = d ? d->failures : 0;
+	uint64_t wait = failures < 6 ? RETRY_NS << failures : RETRY_MOST_NS;
+	wait = wait / 2 + loop_now_ns() % (wait / 2);
+	over(k, wait);
+	if (d)
+		d->failures = failures + 1;
 }
 
 /* A link's rate has been found; one that has become slow is looked at once again soon, before that is said. */
@@ -85,9 +105,12 @@ static void found(struct links *k, double rate) {
 }
 
 /* Measuring was begun while something is computed, and what came so far says that the link is not slow: how quick it is
- * will be measured when the node rests. */
-static void not_slow(struct links *k) {
+ * will be measured when the node rests.  A link of which nothing is known has this rate until then. */
+static void not_slow(struct links *k, double rate) {
 	struct due *d = due_of(k, &k->node);
+	const struct member *m = members_find(k->members, &k->node);
+	if (m && !(m->rate > 0))
+		members_set_first_rate(k->members, &k->node, rate);
 	if (d)
 		d->doubted = false;
 	over(k, 0);
@@ -118,13 +141,40 @@ static void ask(struct links *k) {
 	env.ref = k->ref = peers_ref(k->peers);
 	k->sent_ns = loop_now_ns();
 	if (peers_send(k->peers, &k->node, PEERS_BULK, &env, NULL))
-		over(k, RETRY_NS);
+		failed(k);
+}
+
+static void ask_for(struct links *k, size_t size) {
+	k->size = size;
+	k->tries = 0;
+	ask(k);
+}
+
+/* What there is to hear about a size has been heard: the quickest answer took k->best. */
+static void answered(struct links *k) {
+	double took = k->best;
+	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
+	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
+	if (k->size == 0) {
+		k->empty = took;
+		ask_for(k, 1);
+	} else if (k->check) {
+		checked(k, theirs);
+	} else if (took < ENOUGH && k->size >= BUSY_SIZE && k->brief && k->busy(k->arg)) {
+		not_slow(k, sizes[k->size] / theirs);
+	} else if (took < ENOUGH && k->size + 1 < SIZES) {
+		ask_for(k, k->size + 1);
+	} else {
+		found(k, sizes[k->size] / theirs);
+	}
 }
 
 /* No answer came: of a question of many bytes that says how little the link carries at most. */
 static void late(struct links *k) {
-	if (k->size == 0)
-		over(k, RETRY_NS);
+	if (k->tries > 0)
+		answered(k);
+	else if (k->size == 0)
+		failed(k);
 	else if (k->check)
 		checked(k, PATIENCE_NS * 1e-9);
 	else
@@ -135,20 +185,19 @@ static void tick(void *arg) {
 	struct links *k = arg;
 	const struct member *m;
 	uint64_t now = loop_now_ns();
-	k->answers = 0;
+	k->sent = 0;
 	if (k->ref && now - k->sent_ns > PATIENCE_NS)
 		late(k);
 	bool busy = k->busy(k->arg);
 	for (size_t i = 0; !k->ref && (m = members_at(k->members, i)); i++) {
 		const struct due *d = m->self || !m->up ? NULL : due_of(k, &m->id);
-		bool whole = d && now >= d->at_ns && (!busy || d->doubted);
+		bool whole = d && now >= d->at_ns && (!busy || d->doubted || !(m->rate > 0));
 		if (!d || (!whole && (now < d->check_ns || !(m->rate > 0))))
 			continue;
 		k->check = !whole;
-		k->doubts = whole && d->doubted;
+		k->brief = busy || d->doubted;
 		k->node = m->id;
-		k->size = 0;
-		ask(k);
+		ask_for(k, 0);
 	}
 }
 
@@ -159,12 +208,12 @@ static void on_probe(
 	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	uint32_t bytes = env->probe->bytes;
 	(void)payload;
-	struct payload *p = bytes && k->answers < ANSWERS ? payload_create(bytes) : NULL;
+	struct payload *p = bytes && bytes <= ANSWER_BYTES - k->sent ? payload_create(bytes) : NULL;
 	if (bytes && !p) {
 		peers_refuse(k->peers, from, "too many requests at once");
 		return;
 	}
-	k->answers++;
+	k->sent += bytes;
 	if (p)
 		memset(payload_data(p), 0, bytes);
 	answer.body_case = CARAVAN__ENVELOPE__BODY_PROBED;
@@ -183,25 +232,16 @@ static void on_probed(
 	(void)env;
 	if (!is_mine(k, from))
 		return;
-	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
-	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
-	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
 	if ((payload ? payload_len(payload) : 0) != sizes[k->size]) {
 		over(k, AGAIN_NS);
-	} else if (k->size == 0) {
-		k->empty = took;
-		k->size++;
-		ask(k);
-	} else if (k->check) {
-		checked(k, theirs);
-	} else if (took < ENOUGH && k->size >= BUSY_SIZE && k->doubts && k->busy(k->arg)) {
-		not_slow(k);
-	} else if (took < ENOUGH && k->size + 1 < SIZES) {
-		k->size++;
-		ask(k);
-	} else {
-		found(k, sizes[k->size] / theirs);
+		return;
 	}
+	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
+	k->best = k->tries++ > 0 && k->best < took ? k->best : took;
+	if (took < MOMENT && (k->size == 0 || took >= ENOUGH) && k->tries < TRIES && !k->check)
+		ask(k);
+	else
+		answered(k);
 }
 
 static void on_refused(
@@ -210,7 +250,7 @@ static void on_refused(
 	(void)env;
 	(void)payload;
 	if (is_mine(k, from))
-		over(k, RETRY_NS);
+		failed(k);
 }
 
 static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {

@@ -221,8 +221,6 @@ static void member_settle(struct members *m, struct member *who) {
 		return;
 	who->up = up;
 	who->since_ns = loop_now_ns();
-	if (!up)
-		who->rate = 0;
 	members_tell(m, who, up ? "up" : "down");
 }
 
@@ -241,7 +239,7 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 		snprintf(who->lost, sizeof who->lost, "%s", why);
 		wire_line_cut(who->lost, sizeof who->lost - 1);
 		who->reached = false;
-		who->round_trip = 0;
+		who->round_trip = who->rate = 0; /* the next may be another way */
 	}
 	member_settle(m, who);
 }
@@ -434,10 +432,15 @@ void members_ping(struct members *m, const struct member *who) {
 	peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
 }
 
+void members_set_first_rate(struct members *m, const struct node_id *id, double bytes_per_second) {
+	struct member *who = roster_find(&m->roster, id);
+	if (who && who->linked)
+		who->rate = bytes_per_second;
+}
+
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second) {
 	struct member *who = roster_find(&m->roster, id);
-	if (who && who->up)
-		who->rate = bytes_per_second;
+	members_set_first_rate(m, id, bytes_per_second);
 	if (who && who->rate_best < bytes_per_second)
 		who->rate_best = bytes_per_second;
 	if (who && bytes_per_second > 0) /* one moment of another program's is not the link's */

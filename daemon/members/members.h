@@ -91,7 +91,9 @@ double members_since(const struct members *m, const struct member *who);
 #define MEMBERS_SLOW_TIMES 10
 #define MEMBERS_SLOW_LOOKS 2
 
-/* What link.h found. */
+/* What link.h found of a link about which nothing was known, in a hurry: nothing is held against it. */
+void members_set_first_rate(struct members *m, const struct node_id *id, double bytes_per_second);
+/* What it found in the end. */
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second);
 
 /* Called after every change, with what happened: "joined", "changed" (its name or endpoint), "expelled" (also we

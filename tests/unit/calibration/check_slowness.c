@@ -4,6 +4,7 @@
 #include "tests/support/nodes.h"
 #include <check.h>
 #include <string.h>
+#include <time.h>
 
 static Caravan__Plan plan;
 static Caravan__Stage stage, *stages[] = {&stage};
@@ -175,6 +176,151 @@ START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
 }
 END_TEST
 
+/* ---- links of busy nodes -------------------------------------------------------------------------------- */
+
+/* A minute is what nodes once waited after a refusal. */
+#define SOON_MS 40000
+
+static bool all_have_rates(void *arg) {
+	(void)arg;
+	for (int i = 0; i < NODES_MAX; i++)
+		for (int k = 0; k < NODES_MAX; k++)
+			if (i != k && !(members_find(nodes[i].members, &nodes[k].keys.public)->rate > 0))
+				return false;
+	return true;
+}
+
+START_TEST(all_nodes_may_measure_their_links_at_once) {
+	struct links *links[NODES_MAX];
+	nodes_setup();
+	nodes_cluster(NODES_MAX);
+	for (int i = 0; i < NODES_MAX; i++)
+		ck_assert_int_eq(links_create(&links[i], loop, nodes[i].members, 0, rests, NULL), 0);
+	ck_assert(nodes_wait(all_have_rates, NULL, SOON_MS));
+	for (int i = 0; i < NODES_MAX; i++)
+		links_destroy(links[i]);
+	nodes_teardown();
+}
+END_TEST
+
+/* What node 1 was asked for, and how it answers. */
+static struct {
+	unsigned probes, small; /* all, and those of LINKS_CHECK_BYTES */
+	uint32_t most;
+	unsigned refuses; /* so many of the next */
+	bool blind;       /* tells node 0 that it cannot be reached */
+} asked;
+
+static void on_probe(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct peers *p = arg;
+	Caravan__Probed probed = CARAVAN__PROBED__INIT;
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	uint32_t bytes = env->probe->bytes;
+	(void)payload;
+	asked.probes++;
+	asked.small += bytes == LINKS_CHECK_BYTES;
+	asked.most = bytes > asked.most ? bytes : asked.most;
+	if (asked.refuses > 0) {
+		asked.refuses--;
+		ck_assert_int_eq(peers_refuse(p, from, "too much is being asked for"), 0);
+		return;
+	}
+	if (bytes == LINKS_CHECK_BYTES && asked.small == 1) /* another program has the processor */
+		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+	struct payload *data = bytes ? payload_create(bytes) : NULL;
+	if (data)
+		memset(payload_data(data), 0, bytes);
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PROBED;
+	answer.probed = &probed;
+	ck_assert_int_eq(peers_answer(p, from, &answer, data), 0);
+	payload_unref(data);
+}
+
+static void on_ping(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	(void)payload;
+	if (!asked.blind)
+		return;
+	pong.time = env->ping->time;
+	pong.reach = CARAVAN__REACH__REACH_NONE;
+	pong.why = "tcp://192.0.2.1:1: nobody listens there";
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
+	answer.pong = &pong;
+	peers_answer(arg, from, &answer, NULL);
+}
+
+static struct links *asks_one_that_counts(void) {
+	struct links *asks;
+	nodes_setup();
+	nodes_cluster(2);
+	memset(&asked, 0, sizeof asked);
+	computing = false;
+	struct peers *p = members_peers(nodes[1].members);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_PROBE, on_probe, p), 0);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_PING, on_ping, p), 0);
+	ck_assert_int_eq(links_create(&asks, loop, nodes[0].members, 0, computes, NULL), 0);
+	return asks;
+}
+
+START_TEST(what_was_refused_is_asked_again_soon) {
+	struct links *asks = asks_one_that_counts();
+	asked.refuses = 2;
+	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
+	ck_assert_uint_eq(asked.refuses, 0);
+	links_destroy(asks);
+	nodes_teardown();
+}
+END_TEST
+
+START_TEST(one_late_answer_makes_no_link_slow) {
+	struct links *asks = asks_one_that_counts();
+	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
+	ck_assert_uint_ge(asked.small, 2);
+	ck_assert_double_gt(peer()->rate, LINKS_CHECK_BYTES / 0.3);
+	links_destroy(asks);
+	nodes_teardown();
+}
+END_TEST
+
+START_TEST(a_node_that_computes_measures_a_link_that_it_does_not_know) {
+	struct links *asks = asks_one_that_counts();
+	computing = true;
+	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
+	ck_assert_uint_le(asked.most, 256u << 10);
+	links_destroy(asks);
+	nodes_teardown();
+}
+END_TEST
+
+static bool is_down(void *arg) {
+	(void)arg;
+	return !peer()->up;
+}
+
+static bool is_up(void *arg) {
+	(void)arg;
+	return peer()->up;
+}
+
+/* The link has been there all the time. */
+START_TEST(a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate) {
+	struct links *asks = asks_one_that_counts();
+	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
+	unsigned probes = asked.probes;
+	asked.blind = true;
+	ck_assert(nodes_wait(is_down, NULL, SOON_MS));
+	asked.blind = false;
+	ck_assert(nodes_wait(is_up, NULL, SOON_MS));
+	ck_assert_double_gt(peer()->rate, 0);
+	ck_assert_uint_eq(asked.probes, probes);
+	links_destroy(asks);
+	nodes_teardown();
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("slow");
 	TCase *t = tcase_create("slow");
@@ -183,6 +329,11 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_stage_is_held_against_itself_and_the_plan);
 	tcase_add_test(t, figures_of_a_busy_machine_are_told);
 	tcase_add_test(t, a_link_that_carries_a_tenth_of_what_it_did_is_found_out);
+	tcase_add_test(t, all_nodes_may_measure_their_links_at_once);
+	tcase_add_test(t, what_was_refused_is_asked_again_soon);
+	tcase_add_test(t, one_late_answer_makes_no_link_slow);
+	tcase_add_test(t, a_node_that_computes_measures_a_link_that_it_does_not_know);
+	tcase_add_test(t, a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate);
 	suite_add_tcase(s, t);
 	return s;
 }
