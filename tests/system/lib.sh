@@ -4,7 +4,7 @@
 
 top_srcdir=${top_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 top_builddir=${top_builddir:-.}
-PATH=$top_builddir:$top_builddir/tests:$PATH
+PATH=$top_builddir:$top_builddir/tests/tools:$top_builddir/tests/bench:$PATH
 shared=${CARAVAN_SHARED:-$top_srcdir/../shared}
 demo=$top_srcdir/demo/stories.gguf
 dir=$(mktemp -d "${TMPDIR:-/tmp}/caravan-test.XXXXXX") || exit 1
