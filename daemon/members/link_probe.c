@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define TICK_MS 500
-#define ENOUGH 0.1                 /* seconds that say enough of a rate */
+#define ENOUGH 0.1                 /* seconds beyond the empty one that say enough of a rate */
 #define MOMENT 1.0                 /* seconds that a busy machine may keep an answer waiting */
 #define TRIES 3                    /* of one question, the best of which counts */
 #define PATIENCE_NS 20000000000ull /* for an answer */
@@ -153,6 +153,7 @@ static void ask_for(struct links *k, size_t size) {
 /* What there is to hear about a size has been heard: the quickest answer took k->best. */
 static void answered(struct links *k) {
 	double took = k->best;
+	bool enough = took - k->empty >= ENOUGH;
 	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
 	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
 	if (k->size == 0) {
@@ -160,9 +161,9 @@ static void answered(struct links *k) {
 		ask_for(k, 1);
 	} else if (k->check) {
 		checked(k, theirs);
-	} else if (took < ENOUGH && k->size >= BUSY_SIZE && k->brief && k->busy(k->arg)) {
+	} else if (!enough && k->size >= BUSY_SIZE && k->brief && k->busy(k->arg)) {
 		not_slow(k, sizes[k->size] / theirs);
-	} else if (took < ENOUGH && k->size + 1 < SIZES) {
+	} else if (!enough && k->size + 1 < SIZES) {
 		ask_for(k, k->size + 1);
 	} else {
 		found(k, sizes[k->size] / theirs);
@@ -238,7 +239,7 @@ static void on_probed(
 	}
 	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
 	k->best = k->tries++ > 0 && k->best < took ? k->best : took;
-	if (took < MOMENT && (k->size == 0 || took >= ENOUGH) && k->tries < TRIES && !k->check)
+	if (took < MOMENT && (k->size == 0 || took - k->empty >= ENOUGH) && k->tries < TRIES && !k->check)
 		ask(k);
 	else
 		answered(k);

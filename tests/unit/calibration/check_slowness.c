@@ -208,6 +208,7 @@ static struct {
 	unsigned probes, small; /* all, and those of LINKS_CHECK_BYTES */
 	uint32_t most;
 	unsigned refuses; /* so many of the next */
+	bool far;         /* whatever is asked takes a while */
 	bool blind;       /* tells node 0 that it cannot be reached */
 } asked;
 
@@ -226,7 +227,9 @@ static void on_probe(
 		ck_assert_int_eq(peers_refuse(p, from, "too much is being asked for"), 0);
 		return;
 	}
-	if (bytes == LINKS_CHECK_BYTES && asked.small == 1) /* another program has the processor */
+	if (asked.far)
+		nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
+	else if (bytes == LINKS_CHECK_BYTES && asked.small == 1) /* another program has the processor */
 		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
 	struct payload *data = bytes ? payload_create(bytes) : NULL;
 	if (data)
@@ -285,6 +288,16 @@ START_TEST(one_late_answer_makes_no_link_slow) {
 }
 END_TEST
 
+START_TEST(a_way_that_is_long_is_not_slow_for_that) {
+	struct links *asks = asks_one_that_counts();
+	asked.far = true;
+	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
+	ck_assert_uint_gt(asked.most, LINKS_CHECK_BYTES);
+	links_destroy(asks);
+	nodes_teardown();
+}
+END_TEST
+
 START_TEST(a_node_that_computes_measures_a_link_that_it_does_not_know) {
 	struct links *asks = asks_one_that_counts();
 	computing = true;
@@ -332,6 +345,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, all_nodes_may_measure_their_links_at_once);
 	tcase_add_test(t, what_was_refused_is_asked_again_soon);
 	tcase_add_test(t, one_late_answer_makes_no_link_slow);
+	tcase_add_test(t, a_way_that_is_long_is_not_slow_for_that);
 	tcase_add_test(t, a_node_that_computes_measures_a_link_that_it_does_not_know);
 	tcase_add_test(t, a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate);
 	suite_add_tcase(s, t);
