@@ -17,7 +17,7 @@ generate() { # FROM: in the background, until it is interrupted; what it said on
 
 # ends_within SECONDS PID: and how, in $status
 ends_within() {
-	tries=$(($1 * 10 * patience))
+	tries=$(($1 * 10 * slack))
 	while kill -0 "$2" 2>/dev/null; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || return 1

@@ -15,6 +15,8 @@ mkdir -p "$HOME" "$XDG_STATE_HOME" "$XDG_RUNTIME_DIR"
 cases=0 failures=0 nodes=
 # how many times longer than usual things may take: sanitized programs are slow
 patience=${PATIENCE:-1}
+# how many times longer than is said a test waits before it gives up: a limit only ends what hangs, on the busiest machine too
+slack=$((4 * patience))
 # what the sanitizers find in any program, a daemon or a command, is a file here; finish looks
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$dir/sanitizer" UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:print_stacktrace=1:log_path=$dir/sanitizer"
 export LSAN_OPTIONS="suppressions=$top_srcdir/tests/lsan.supp:print_suppressions=0"
@@ -217,7 +219,7 @@ speaks() {
 	grep -q '"healthy"' "$dir/speaks"
 }
 answers() { # NODE: it lives, and its loop gets round to a question in time
-	timeout $((5 * patience)) caravan status --json --control "$dir/$1/control.sock" | grep -q '"healthy"' && alive "$1"
+	timeout $((5 * slack)) caravan status --json --control "$dir/$1/control.sock" | grep -q '"healthy"' && alive "$1"
 }
 
 # expiring NODE, expired: an invitation of a second, and whether it is over
@@ -243,9 +245,9 @@ stop() { # NODE [SIGNAL]: and waits for its end; its status is the function's
 	return $status
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds; patience makes seconds longer
+# wait_for SECONDS COMMAND...: until it succeeds; slack makes seconds longer
 wait_for() {
-	tries=$(($1 * 10 * patience))
+	tries=$(($1 * 10 * slack))
 	shift
 	while ! "$@" >"$dir/wait.out" 2>&1; do
 		tries=$((tries - 1))

@@ -263,7 +263,7 @@ stands() { # what they are given comes to an end by itself
 check "logits are made as they are read" wait_for 30 stands
 resident a >"$dir/most"
 check "eight clients that do not read take little" grown $((250 * patience))
-check "and others are served" timeout $((60 * patience)) caravan run --control "$dir/a/control.sock" --temp 0 -n 8 "Once"
+check "and others are served" timeout $((60 * slack)) caravan run --control "$dir/a/control.sock" --temp 0 -n 8 "Once"
 touch "$dir/go"
 check "one that begins to read gets all of it" wait_for 60 grep -q same "$dir/lazy"
 check "the others are not waited for, since they take the place of those that would read" \
@@ -284,5 +284,5 @@ done
 rm "$dir/unread.pid"
 echo "$most" >"$dir/most"
 check "a member that asks for much and reads nothing is kept to a bound" grown $((300 * patience))
-check "and the node serves after it" timeout $((60 * patience)) caravan run --control "$dir/a/control.sock" --temp 0 -n 8 "Once"
+check "and the node serves after it" timeout $((60 * slack)) caravan run --control "$dir/a/control.sock" --temp 0 -n 8 "Once"
 finish
