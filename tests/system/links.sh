@@ -4,51 +4,46 @@
 
 # holds FILE EXPRESSION: true of what the file holds, as j
 holds() { python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); r = eval(sys.argv[2]); print(r); sys.exit(not r)' "$1" "$2"; }
-known() { # both others are up, the way to them is measured, and that to b as short as it is
-	on a status --json >"$dir/s" && holds "$dir/s" 'len([n for n in j["nodes"] if not n["self"] and n["state"] == "up" and n.get("link_rate", 0) > 0 and (n["name"] != "b" or n["round_trip_seconds"] < 0.005)]) == 2'
-}
+# both others are up and the way to them is measured; that to the first as short as it is beside that to the second
+known() { on a status --json >"$dir/s" && holds "$dir/s" "(lambda n: all(n[i]['state'] == 'up' and n[i].get('link_rate', 0) > 0 and n[i].get('round_trip_seconds', 0) > 0 for i in 'bc') and n['$1']['round_trip_seconds'] < n['$2']['round_trip_seconds'] / 2)({i['name']: i for i in j['nodes']})"; }
 of() { json "[n['$2'] for n in j['nodes'] if n['name'] == '$1'][0]" <"$dir/s"; }
 plan() { on a plan --json --parallel 1 --context 512 --shape tinyllama-1.1b:Q4_0 "$@" >"$dir/j"; }
 send() { json "[s['send_seconds'] for s in j['stages'] if s['node'] == '$1'][0]" <"$dir/j"; }
 smaller() { python3 -c 'import sys; a, b = map(float, sys.argv[1:]); print(a, b); sys.exit(not a < b)' "$1" "$2"; }
 
+chosen() { holds "$dir/j" "sorted({s['node'] for s in j['stages']}) == $1"; }
+
 # a, where the model is asked for, has no room for all of it, and room for most
 require node a -- --memory 500M
-require linked b 2G --rate 100000000 --delay 0.2
-require linked c 2G --rate 1000000000 --delay 20
+require linked b 2G --rate 2000000 --delay 0.2
+require linked c 2G --rate 1000000000 --delay 100
 require on b join "$(on a invite)"
 require on c join "$(on a invite)"
-check "links are measured" wait_for 30 known
-check "100 Mbit/s are not more" smaller "$(of b link_rate)" 27e6
+check "links are measured" wait_for 30 known b c
+check "2 Mbit/s are not more" smaller "$(of b link_rate)" 540e3
 check "1 Gbit/s are more" smaller "$(of b link_rate)" "$(of c link_rate)"
-check "40 ms there and back are no less" smaller 0.040 "$(of c round_trip_seconds)"
-check "and 0.4 ms are less than those" smaller "$(of b round_trip_seconds)" 0.040
+check "200 ms there and back are no less" smaller 0.2 "$(of c round_trip_seconds)"
 check "a plan over all" plan --nodes all
-check "the far node waits for its delay" smaller 0.020 "$(send c)"
-check "the near one for its bytes" smaller $(python3 -c 'print(2048 * 4 / 27e6)') "$(send b)"
+check "the far node waits for its delay" smaller 0.1 "$(send c)"
+check "the near one for its bytes" smaller $(python3 -c 'print(2048 * 4 / 540e3)') "$(send b)"
 slow=$(send b)
 token() { plan "$@" && json "j['seconds_per_token']" <"$dir/j"; }
 with_b=$(token --nodes a,b) with_c=$(token --nodes a,c)
-# a plan may take 3% longer for the sake of its slowest stage, and round trips wobble
-best() { python3 -c 'import sys; chosen, b, c = map(float, sys.argv[1:]); print(chosen, b, c); sys.exit(not chosen < 1.05 * min(b, c) + 1e-3)' "$@"; }
-check "the planner chooses no worse than either" best "$(token)" "$with_b" "$with_c"
+check "a plan" plan
+check "takes the near one, though little goes over its link" chosen "['a', 'b']"
 
 # the other way round
-require link b --rate 100000000 --delay 20
+require link b --rate 2000000 --delay 100
 require link c --rate 1000000000 --delay 0.2
-check "links that have changed are measured again" wait_for 60 sh -c '
-	caravan status --json --control "$0/a/control.sock" >"$0/s" && python3 -c "
-import json, sys
-n = {i[\"name\"]: i for i in json.load(open(sys.argv[1]))[\"nodes\"]}
-ok = all(n[i][\"state\"] == \"up\" and n[i].get(\"link_rate\", 0) > 0 for i in \"bc\")
-sys.exit(not (ok and n[\"b\"].get(\"round_trip_seconds\", 0) > 0.04 and n[\"c\"].get(\"round_trip_seconds\", 1) < 0.005))" "$0/s"' "$dir"
+check "links that have changed are measured again" wait_for 60 known c b
 check "the plan over all" plan --nodes all
 check "has them changed places" smaller "$(send c)" "$(send b)"
 check "a quicker link sends sooner" smaller "$(send c)" "$slow"
 ms_more() { python3 -c 'import sys; a, b, more = map(float, sys.argv[1:]); print(a, b); sys.exit(not b > a + more / 1e3)' "$@"; }
 b_then=$with_b c_then=$with_c with_b=$(token --nodes a,b) with_c=$(token --nodes a,c)
-check "with one a token takes so much longer" ms_more "$b_then" "$with_b" 15
-check "with the other less" ms_more "$with_c" "$c_then" 15
-check "the planner's choice has changed with them" best "$(token)" "$with_b" "$with_c"
+check "with one a token takes so much longer" ms_more "$b_then" "$with_b" 50
+check "with the other less" ms_more "$with_c" "$c_then" 50
+check "a plan" plan
+check "takes the other, which is near now" chosen "['a', 'c']"
 for n in b c; do kill "$(cat "$dir/proxy-$n.pid")" && rm "$dir/proxy-$n.pid"; done
 finish
