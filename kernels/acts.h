@@ -1,6 +1,6 @@
 /* acts: where the parts of an activation row lie.
  *
- * A row is made by kern_quantize_fn and read by kern_mul_fn of any rung, so its bytes are the same for all.
+ * A row is made by kern_quantize_fn and read by kern_mul_fn of any level, so its bytes are the same for all.
  * Beside the quants and the scales it keeps the sums of quants that repair offsets and weigh minima, in
  * the shapes in which vector code wants them:
  *   repair two int16 in a word: the sum of the elements 0, 1 mod 4 of a group, and of 2, 3 mod 4, which is

@@ -1,4 +1,4 @@
-/* dispatch: the ladder, and the choice of a rung.
+/* dispatch: the table of ISA levels, and the choice of one.
  * The choice is made once, before threads start; after that everything here only reads. */
 #include "config.h"
 #include "kernels/kernels.h"
@@ -77,30 +77,30 @@ static const struct {
 	const struct kern_ops *ops;
 	bool (*runs)(void);
 	bool opt_in;
-} ladder[] = {
-        {&kern_rung_ref, always, false},
+} levels[] = {
+        {&kern_ops_ref, always, false},
 #if defined __x86_64__
-        {&kern_rung_avx2, have_avx2, false},
+        {&kern_ops_avx2, have_avx2, false},
 #ifdef HAVE_AVXVNNI
-        {&kern_rung_avxvnni, have_avxvnni, false},
+        {&kern_ops_avxvnni, have_avxvnni, false},
 #endif
 #ifdef HAVE_AVX512
-        {&kern_rung_avx512, have_avx512, true},
-        {&kern_rung_avx512vnni, have_avx512vnni, false},
+        {&kern_ops_avx512, have_avx512, true},
+        {&kern_ops_avx512vnni, have_avx512vnni, false},
 #endif
 #elif defined __aarch64__
-        {&kern_rung_neon, always, false}, /* part of the architecture */
-        {&kern_rung_dotprod, have_dotprod, false},
+        {&kern_ops_neon, always, false}, /* part of the architecture */
+        {&kern_ops_dotprod, have_dotprod, false},
 #endif
 };
-enum { RUNGS = sizeof ladder / sizeof *ladder };
+enum { LEVELS = sizeof levels / sizeof *levels };
 
 static const struct kern_ops *chosen;
 
-const struct kern_ops *kern_rung(size_t i) {
-	for (size_t k = 0; k < RUNGS; k++)
-		if (ladder[k].runs() && i-- == 0)
-			return ladder[k].ops;
+const struct kern_ops *kern_level(size_t i) {
+	for (size_t k = 0; k < LEVELS; k++)
+		if (levels[k].runs() && i-- == 0)
+			return levels[k].ops;
 	return NULL;
 }
 
@@ -110,26 +110,26 @@ int kern_init(char *err, size_t errlen) {
 	avx2_fetches_near = is_early_zen();
 #endif
 	if (!name || !*name) {
-		for (size_t k = 0; k < RUNGS; k++)
-			if (!ladder[k].opt_in && ladder[k].runs())
-				chosen = ladder[k].ops;
+		for (size_t k = 0; k < LEVELS; k++)
+			if (!levels[k].opt_in && levels[k].runs())
+				chosen = levels[k].ops;
 		return 0;
 	}
-	for (size_t k = 0; k < RUNGS; k++) {
-		if (strcmp(ladder[k].ops->name, name))
+	for (size_t k = 0; k < LEVELS; k++) {
+		if (strcmp(levels[k].ops->name, name))
 			continue;
-		if (!ladder[k].runs()) {
+		if (!levels[k].runs()) {
 			snprintf(err, errlen, "CARAVAN_CPU=%s: this processor lacks that instruction set",
 			        name);
 			return -EINVAL;
 		}
-		chosen = ladder[k].ops;
+		chosen = levels[k].ops;
 		return 0;
 	}
 	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; known are", name);
-	for (size_t k = 0; k < RUNGS; k++) {
+	for (size_t k = 0; k < LEVELS; k++) {
 		size_t used = strlen(err);
-		snprintf(err + used, errlen - used, "%s %s", k ? "," : "", ladder[k].ops->name);
+		snprintf(err + used, errlen - used, "%s %s", k ? "," : "", levels[k].ops->name);
 	}
 	return -EINVAL;
 }

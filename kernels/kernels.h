@@ -1,8 +1,8 @@
 /* kernels: the arithmetic of Caravan.
  *
  * Owns: block layouts of the weight types, their packed layout, the operations of a Llama layer, and the
- * ladder of instruction sets that computes them.  Uses nothing else of the project.
- * Invariant: every entry of every rung equals the C reference to the last bit (doc/numerics.md).
+ * ISA levels that computes them.  Uses nothing else of the project.
+ * Invariant: every entry of every level equals the C reference to the last bit (doc/numerics.md).
  * Threads: every function here is pure and may run on any thread; nothing here starts threads
  * (the thread team is kernels/team.h).
  *
@@ -111,7 +111,7 @@ bool kern_kv_fits(enum kern_kv type, size_t head_size); /* q8_0: heads of whole 
 /* Bytes of the keys of one head in one block of KERN_KV_BLOCK positions; of its values as many. */
 size_t kern_kv_bytes(enum kern_kv type, size_t head_size);
 
-/* What is done with one type of KV cache; how it lies in memory is the rungs' own business (kernels/kvlayout.h). */
+/* What is done with one type of KV cache; how it lies in memory is the levels' own business (kernels/kvlayout.h). */
 struct kern_kv_ops {
 	/* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
 	void (*put_key)(void *keys, size_t slot, const float *k, size_t head_size);
@@ -122,7 +122,7 @@ struct kern_kv_ops {
 	        const void *const *values, size_t head_size, float scale, void *scratch);
 };
 
-/* A rung of the ladder. */
+/* An ISA level. */
 struct kern_ops {
 	const char *name;
 	kern_quantize_fn *quantize[KERN_FORMS];
@@ -147,13 +147,13 @@ size_t kern_span_scratch(size_t nq);
 /* cs[2i], cs[2i+1] = cos, sin of position * freq[i], i < pairs. */
 void kern_rope_angles(float *cs, const float *freq, size_t pairs, uint32_t position);
 
-/* The rung in use: the best that this processor has and is not opt-in, or the one that CARAVAN_CPU names.
+/* The level in use: the best that this processor has and is not opt-in, or the one that CARAVAN_CPU names.
  * Decided once, at kern_init, before threads start.  kern_init returns 0, or -EINVAL for a name that is
- * unknown or a rung that this processor lacks, with a sentence in err. */
+ * unknown or a level that this processor lacks, with a sentence in err. */
 int kern_init(char *err, size_t errlen);
 const struct kern_ops *kern_ops(void);
 
-/* Every rung that was built and that this processor can run, the reference first; NULL past the end. */
-const struct kern_ops *kern_rung(size_t i);
+/* Every level that was built and that this processor can run, the reference first; NULL past the end. */
+const struct kern_ops *kern_level(size_t i);
 
 #endif

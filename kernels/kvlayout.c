@@ -1,6 +1,6 @@
 /* kvlayout: types of KV cache, and sizes of it and of attention's scratch.
  *
- * The layouts themselves are described in kvlayout.h; every rung shares them.
+ * The layouts themselves are described in kvlayout.h; every level shares them.
  * Pure; any thread. */
 #include "kernels/kvlayout.h"
 

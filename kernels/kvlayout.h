@@ -1,4 +1,4 @@
-/* kvlayout: where an element of the KV cache lies, for the rungs and nobody else.
+/* kvlayout: where an element of the KV cache lies, for the levels and nobody else.
  *
  * A head has in a block KERN_KV_BLOCK positions of keys, and as many of values.  Both lie in panels of KV_LANES lanes, so that
  * attention reads them from end to end: a lane of keys is a position, and a lane of values a dimension.

@@ -7,7 +7,7 @@
 #ifndef KERNELS_MATH_H
 #define KERNELS_MATH_H
 
-/* kern_exp, for rungs that vectorise it: the clamps, the reduction and the polynomial, c6 first in Horner. */
+/* kern_exp, for levels that vectorise it: the clamps, the reduction and the polynomial, c6 first in Horner. */
 #define KERN_EXP_MAX 88.72283f  /* above: infinity */
 #define KERN_EXP_MIN -87.33654f /* below: +0, so that no result is subnormal */
 #define KERN_EXP_LOG2E 0x1.715476p+0f

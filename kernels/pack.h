@@ -1,4 +1,4 @@
-/* pack: the packed layout of weights, one for every rung.
+/* pack: the packed layout of weights, one for every level.
  *
  * A strip is KERN_STRIP rows.  The fields of a canonical block are cut into units of 2 or 4 bytes, and the
  * units of the eight rows stand side by side: a float16 scale becomes eight halves, a word of four quants

@@ -1,7 +1,7 @@
 /* calibrate: what this node can do: read bandwidth, for each weight type the rate of products with one column and with
  * many, and the rate of its disk; each with the spread that was found.
  *
- * Owns: the figures, and STATE/rates, where they are kept with what they depend on (rung, threads, revisions of
+ * Owns: the figures, and STATE/rates, where they are kept with what they depend on (level, threads, revisions of
  * arithmetic and layout): they are measured again when any of that is another, when the machine has drifted from them, when
  * serving contradicts them, and when somebody asks.
  * Threads: measuring runs on a thread and a team of its own, for a few seconds; the rest is the loop's. */

@@ -1,5 +1,5 @@
 /* calibration_file: STATE/rates, where figures are kept with what they depend on.
- * Owns: the format.  A file of another version, of another rung or number of threads, or with a figure that no machine has, is
+ * Owns: the format.  A file of another version, of another level or number of threads, or with a figure that no machine has, is
  * taken for none: the machine is measured again.
  * Threads: any that may wait for a disk. */
 #ifndef DAEMON_CALIBRATION_CALIBRATION_FILE_H

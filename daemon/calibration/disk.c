@@ -1,4 +1,4 @@
-/* disk: see disk.h.  The file is what a feed takes for the weights of some layers, each with two groups of GROUP bytes. */
+/* disk: see disk.h.  The file is what weight streaming takes for the weights of some layers, each with two groups of GROUP bytes. */
 #include "daemon/calibration/disk.h"
 
 #include "common/durable.h"
@@ -45,9 +45,9 @@ static int read_layers(int fd, uint32_t layers, double *rate) {
 	struct store_tensor tensor[LAYERS_MAX][2];
 	const struct store_tensor *layer[LAYERS_MAX][LAYER_ROLES] = {{NULL}}, *w[LAYER_ROLES];
 	uint8_t streamed[LAYERS_MAX];
-	struct feed_plan plan = {.streamed = streamed, .buffer = GROUP};
-	struct feed_told told;
-	struct feed *f;
+	struct weight_stream_plan plan = {.streamed = streamed, .buffer = GROUP};
+	struct weight_stream_stats told;
+	struct weight_stream *f;
 	char err[200];
 	for (uint32_t l = 0; l < layers; l++) {
 		for (uint32_t g = 0; g < 2; g++)
@@ -55,22 +55,22 @@ static int read_layers(int fd, uint32_t layers, double *rate) {
 			        .fd = fd, .packed_bytes = GROUP, .packed_at = ((uint64_t)l * 2 + g) * GROUP};
 		layer[l][LAYER_OUT] = &tensor[l][0];
 		layer[l][LAYER_DOWN] = &tensor[l][1];
-		streamed[l] = 1u << FEED_OUT | 1u << FEED_DOWN;
+		streamed[l] = 1u << WEIGHTS_OUT | 1u << WEIGHTS_DOWN;
 	}
-	int rc = feed_create(&f, &plan, 0, layers, (const struct store_tensor *const(*)[LAYER_ROLES])layer,
-	        true, err, sizeof err);
+	int rc = weight_stream_create(&f, &plan, 0, layers,
+	        (const struct store_tensor *const(*)[LAYER_ROLES])layer, true, err, sizeof err);
 	if (rc)
 		return rc;
 	uint64_t begin = loop_now_ns();
 	do {
-		uint64_t n = feed_begin(f);
+		uint64_t n = weight_stream_begin(f);
 		for (uint32_t i = 0; i < 2 * layers && rc == 0; i++)
-			if ((rc = feed_take(f, n + i, w)) == 0)
-				feed_give(f, n + i);
+			if ((rc = weight_stream_wait(f, n + i, w)) == 0)
+				weight_stream_release(f, n + i);
 	} while (rc == 0 && loop_now_ns() - begin < READ_NS);
-	feed_told(f, &told);
+	weight_stream_stats(f, &told);
 	*rate = told.read_seconds > 0 ? (double)told.read / told.read_seconds : 0;
-	feed_destroy(f);
+	weight_stream_destroy(f);
 	return rc;
 }
 

@@ -3,7 +3,7 @@
 #ifndef DAEMON_CALIBRATION_DISK_H
 #define DAEMON_CALIBRATION_DISK_H
 
-/* Bytes a second, measured in this folder the way a feed reads (shard/forward/weight_stream.h): a file is written there, read past the page
+/* Bytes a second, measured in this folder the way weights are streamed (shard/forward/weight_stream.h): a file is written there, read past the page
  * cache, and gone.  0 where that cannot be done, which the log then says. */
 double disk_rate(const char *dir);
 

@@ -143,7 +143,7 @@ static double measure_pass(struct rates_bench *b, struct pass *p, size_t most, d
 	p->laps = 1;
 	unsigned long long cpu = atomic_load(&b->cpu);
 	double took = timed(b, p);
-	if (took < PASS_NS * 1e-9) { /* else this is a slow rung's pass */
+	if (took < PASS_NS * 1e-9) { /* else this is a slow level's pass */
 		p->weights += few;   /* what has not been read just now */
 		p->rows = most / unit * unit / p->row_bytes;
 		p->laps = LAPS;

@@ -219,15 +219,15 @@ void stage_learnt(struct stage *st, const char *error) {
 	uint64_t need = planner_slice_bytes(
 	        m->manifest, first, last, plan->kv, plan->blocks, plan->max_rows, d->c.team);
 	if (st->at->room) { /* what has no place there is read from disk on the way */
-		struct feed_plan p;
-		int rc = feed_plan(&p, m->manifest, first, last, st->at->room);
+		struct weight_stream_plan p;
+		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->room);
 		if (rc) {
 			fail(st, "there is not enough memory even to read layers %u to %u from disk", first,
 			        last - 1);
 			return;
 		}
 		need -= p.step - 2 * p.buffer;
-		feed_plan_clear(&p);
+		weight_stream_plan_clear(&p);
 	}
 	if (!deploy_charge(d, need)) {
 		fail(st, "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free",

@@ -29,13 +29,13 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 	uint64_t sum = 0;
 	for (uint32_t l = first; l < last; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
-			sum += feed_tensor_bytes(&m->layer[l][r]);
+			sum += weight_stream_tensor_bytes(&m->layer[l][r]);
 	return sum;
 }
 
 static uint64_t file_bytes(const struct manifest_tensor *t) {
 	/* 32 bytes for each chunk of 4 MiB, and a whole page */
-	return feed_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
+	return weight_stream_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
 }
 
 /* held: bit role: that end is there. */
@@ -63,7 +63,7 @@ uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t
 	uint64_t sum = 0;
 	for (int r = 0; r < END_ROLES; r++)
 		if (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id))
-			sum += feed_tensor_bytes(&m->end[r]);
+			sum += weight_stream_tensor_bytes(&m->end[r]);
 	/* rows that go down the line and come back, and a row of logits for each stream */
 	return sum + 2ull * max_rows * m->hp.dim * sizeof(float) +
 	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
@@ -324,11 +324,11 @@ static int check(struct planner_plan *out, const struct planner_input *in, char 
 static int over_disks(struct search *s, const struct sums *sums, const struct manifest *m,
         struct search_stage *found, size_t *count) {
 	s->disk = sums->disk;
-	s->buffers = 2 * feed_group_most(m, 0, m->hp.layers);
+	s->buffers = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
 	s->stay_layer = s->kv_layer;
 	for (int r = 0; r < LAYER_ROLES; r++)
 		if (manifest_layer_is_norm((enum layer_role)r))
-			s->stay_layer += feed_tensor_bytes(&m->layer[0][r]);
+			s->stay_layer += weight_stream_tensor_bytes(&m->layer[0][r]);
 	int rc = search_best(s, found, count);
 	if (rc == 0 && search_total(s, found, *count) > picoseconds(PLANNER_LONGEST))
 		rc = -ENOSPC;
@@ -400,8 +400,8 @@ static double spread_seconds(const struct planner_plan *p, const struct planner_
  * buffers are for the largest of all groups. */
 static int add_reading(struct planner_plan *out, struct planner_stage *st, const struct planner_input *in,
         uint64_t room, double computing) {
-	struct feed_plan p;
-	int rc = feed_plan(&p, in->manifest, st->first, st->last, room);
+	struct weight_stream_plan p;
+	int rc = weight_stream_plan(&p, in->manifest, st->first, st->last, room);
 	if (rc == 0 && p.step) {
 		double searched = st->seconds;
 		st->room = room;
@@ -410,7 +410,7 @@ static int add_reading(struct planner_plan *out, struct planner_stage *st, const
 		st->seconds = fmax(computing, (double)p.step / in->node[st->node].disk);
 		out->seconds += st->seconds - searched;
 	}
-	feed_plan_clear(&p);
+	weight_stream_plan_clear(&p);
 	return rc;
 }
 

@@ -1,4 +1,4 @@
-/* Attention over one span, for the rungs of x86: instantiated by attention.c of this folder and of avx512/, each with its
+/* Attention over one span, for the levels of x86: instantiated by attention.c of this folder and of avx512/, each with its
  * width of vector.
  *
  * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Memory is what attention waits for, so each panel of

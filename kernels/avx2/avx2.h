@@ -1,8 +1,8 @@
-/* avx2: the rungs for x86 processors with AVX2, FMA and F16C.  Private to them.
+/* avx2: the levels for x86 processors with AVX2, FMA and F16C.  Private to them.
  *
- * Two rungs come from the sources of this folder: "avx2", and "avxvnni" for processors that multiply and add bytes in one
+ * Two levels come from the sources of this folder: "avx2", and "avxvnni" for processors that multiply and add bytes in one
  * step without having AVX-512.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX_VNNI defined for the
- * latter; the quants once more, with AVX512_VNNI, for the few columns of that rung.  What is neither is the same for all.
+ * latter; the quants once more, with AVX512_VNNI, for the few columns of that level.  What is neither is the same for all.
  *
  * A vector of eight 32-bit lanes is the eight rows of a strip; a lane of bytes is four neighbouring
  * elements of its row, an activation word of the same four is broadcast to all lanes. */
@@ -12,15 +12,15 @@
 
 #if defined AVX_VNNI
 #define AVX2_VNNI
-#define AVX2_RUNG(name) avxvnni_##name
+#define AVX2_LEVEL(name) avxvnni_##name
 #elif defined AVX512_VNNI
 #define AVX2_VNNI
-#define AVX2_RUNG(name) avx512vnni_few_##name
+#define AVX2_LEVEL(name) avx512vnni_few_##name
 #else
-#define AVX2_RUNG(name) avx2_##name
+#define AVX2_LEVEL(name) avx2_##name
 #endif
 
-extern const struct kern_ops kern_rung_avx2, kern_rung_avxvnni;
+extern const struct kern_ops kern_ops_avx2, kern_ops_avxvnni;
 
 /* Whether this processor (Zen 1 to Zen 4) sees by itself what comes in a stream, and is best asked for little: for what lies near,
  * into the first cache, or for nothing.  Others are asked for what lies farther, into the second (doc/performance.md).
@@ -32,9 +32,9 @@ int avx2_quantize_q8_32(void *dst, const float *x, size_t n);
 int avx2_quantize_q8_256(void *dst, const float *x, size_t n);
 
 kern_mul_fn avx2_mul_f32, avx2_mul_f16, avx2_mul_bf16;
-kern_mul_fn AVX2_RUNG(mul_q4_0), AVX2_RUNG(mul_q4_1), AVX2_RUNG(mul_q5_0), AVX2_RUNG(mul_q5_1),
-        AVX2_RUNG(mul_q8_0), AVX2_RUNG(mul_iq4_nl);
-kern_mul_fn AVX2_RUNG(mul_q2_k), AVX2_RUNG(mul_q3_k), AVX2_RUNG(mul_q4_k), AVX2_RUNG(mul_q5_k),
-        AVX2_RUNG(mul_q6_k);
+kern_mul_fn AVX2_LEVEL(mul_q4_0), AVX2_LEVEL(mul_q4_1), AVX2_LEVEL(mul_q5_0), AVX2_LEVEL(mul_q5_1),
+        AVX2_LEVEL(mul_q8_0), AVX2_LEVEL(mul_iq4_nl);
+kern_mul_fn AVX2_LEVEL(mul_q2_k), AVX2_LEVEL(mul_q3_k), AVX2_LEVEL(mul_q4_k), AVX2_LEVEL(mul_q5_k),
+        AVX2_LEVEL(mul_q6_k);
 
 #endif

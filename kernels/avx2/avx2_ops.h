@@ -1,4 +1,4 @@
-/* avx2_ops: the operations of a layer with AVX2, FMA and F16C, for the rung table (kernels/avx2/ops_table.c).
+/* avx2_ops: the operations of a layer with AVX2, FMA and F16C, for the level table (kernels/avx2/ops_table.c).
  * Each equals its namesake in kernels/ref/ref_ops.h to the last bit. */
 #ifndef KERNELS_AVX2_OPS_H
 #define KERNELS_AVX2_OPS_H

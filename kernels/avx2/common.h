@@ -1,4 +1,4 @@
-/* What the products of this rung share: inlining, loads, and the end of a row of results. */
+/* What the products of this level share: inlining, loads, and the end of a row of results. */
 #ifndef KERNELS_AVX2_COMMON_H
 #define KERNELS_AVX2_COMMON_H
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them; for each rung that avx2.h
+/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them; for each level that avx2.h
  * names.
  *
  * One column (decode) reads weights strip by strip, from one end to the other, and asks for what comes: for how far and
@@ -87,7 +87,7 @@ INLINE __m256i widen(__m256i v) {
 	return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
 }
 
-/* The integer arithmetic of the rungs.  A word is four bytes u of weights in every lane, signed or not as the type has
+/* The integer arithmetic of the levels.  A word is four bytes u of weights in every lane, signed or not as the type has
  * them, times the four bytes q of an activation word.  Of so many words sums are folded into 32 bits.  Where weights have
  * an offset, sums start at start_of(): words of the activations' repair, which are -8 times the sum of the quants of a
  * block of 32, or -32 times that of 16 elements, in two halves (kernels/acts.h). */
@@ -603,7 +603,7 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
 		decode(type, y, w, rows, n, x); \
 	} \
-	void AVX2_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	void AVX2_LEVEL(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
 		mul(type, name##_one, y, ldy, w, rows, n, x, xstride, cols); \
 	}

@@ -1,4 +1,4 @@
-/* avx512/attention: attention over one span: avx2/attention.h with vectors of sixteen.  What combines spans is the avx2 rung's.
+/* avx512/attention: attention over one span: avx2/attention.h with vectors of sixteen.  What combines spans is the avx2 level's.
  * Owns nothing, and equals kernels/ref/attention.c to the bit: a lane computes what it does with eight of them, and sums of
  * exponentials keep their eight stripes.  Pure; any thread. */
 #include "kernels/avx512/avx512.h"
@@ -46,7 +46,7 @@ INLINE vec exp16_pow2(__m512i n) {
 	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
 
-/* kern_exp on every lane, as exp8 of the avx2 rung. */
+/* kern_exp on every lane, as exp8 of the avx2 level. */
 INLINE vec vec_exp(vec x) {
 	vec n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(KERN_EXP_LOG2E)),
 	        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -1,32 +1,32 @@
-/* avx512: the rungs for x86 processors with AVX-512 (F, BW, DQ, VL).  Private to them.
+/* avx512: the levels for x86 processors with AVX-512 (F, BW, DQ, VL).  Private to them.
  *
- * Two rungs come from the sources of this folder: "avx512", and "avx512vnni" for processors that multiply and
+ * Two levels come from the sources of this folder: "avx512", and "avx512vnni" for processors that multiply and
  * add bytes in one step.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX512_VNNI
  * defined for the latter.  Attention is the same for both; what is neither is the avx2
- * rung's: those processors have it too.
+ * level's: those processors have it too.
  *
  * A vector of sixteen 32-bit lanes is the rows of two strips side by side (a pair), half a vector from each:
- * the packed layout is that of every rung.  Where there is no second strip the first stands in for it. */
+ * the packed layout is that of every level.  Where there is no second strip the first stands in for it. */
 #ifndef KERNELS_AVX512_AVX512_H
 #define KERNELS_AVX512_AVX512_H
 #include "kernels/kernels.h"
 
 #ifdef AVX512_VNNI
-#define AVX512_RUNG(name) avx512vnni_##name
+#define AVX512_LEVEL(name) avx512vnni_##name
 #else
-#define AVX512_RUNG(name) avx512_##name
+#define AVX512_LEVEL(name) avx512_##name
 #endif
 
-extern const struct kern_ops kern_rung_avx512, kern_rung_avx512vnni;
+extern const struct kern_ops kern_ops_avx512, kern_ops_avx512vnni;
 
 void avx512_span_f16(const struct kern_query *q, size_t nq, const void *const *keys,
         const void *const *values, size_t head_size, float scale, void *scratch);
 void avx512_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys,
         const void *const *values, size_t head_size, float scale, void *scratch);
 kern_mul_fn avx512_mul_f32, avx512_mul_f16, avx512_mul_bf16;
-kern_mul_fn AVX512_RUNG(mul_q4_0), AVX512_RUNG(mul_q4_1), AVX512_RUNG(mul_q5_0), AVX512_RUNG(mul_q5_1),
-        AVX512_RUNG(mul_q8_0), AVX512_RUNG(mul_iq4_nl);
-kern_mul_fn AVX512_RUNG(mul_q2_k), AVX512_RUNG(mul_q3_k), AVX512_RUNG(mul_q4_k), AVX512_RUNG(mul_q5_k),
-        AVX512_RUNG(mul_q6_k);
+kern_mul_fn AVX512_LEVEL(mul_q4_0), AVX512_LEVEL(mul_q4_1), AVX512_LEVEL(mul_q5_0), AVX512_LEVEL(mul_q5_1),
+        AVX512_LEVEL(mul_q8_0), AVX512_LEVEL(mul_iq4_nl);
+kern_mul_fn AVX512_LEVEL(mul_q2_k), AVX512_LEVEL(mul_q3_k), AVX512_LEVEL(mul_q4_k), AVX512_LEVEL(mul_q5_k),
+        AVX512_LEVEL(mul_q6_k);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the products of these rungs share: inlining, loads of two strips, and the end of a row of results. */
+/* What the products of these levels share: inlining, loads of two strips, and the end of a row of results. */
 #ifndef KERNELS_AVX512_COMMON_H
 #define KERNELS_AVX512_COMMON_H
 #include <immintrin.h>

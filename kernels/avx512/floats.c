@@ -5,7 +5,7 @@
 #include "kernels/avx512/common.h"
 
 enum {
-	PAIRS = 2,   /* of a walk: one column is the avx2 rung's (ops_table.c) */
+	PAIRS = 2,   /* of a walk: one column is the avx2 level's (ops_table.c) */
 	PIECE = 128, /* elements of four strips: at most half of a first cache of 32 KiB */
 	TILE = 16,   /* columns whose whole width stays in the second cache */
 	COLS = 8     /* at once */

@@ -1,19 +1,19 @@
-/* The table of an AVX-512 rung; compiled once for each (avx512.h).
- * Few columns wait for memory, and the avx2 rung waits better: it goes strip by strip, where a vector here has rows of two
+/* The table of an AVX-512 level; compiled once for each (avx512.h).
+ * Few columns wait for memory, and the avx2 level waits better: it goes strip by strip, where a vector here has rows of two
  * strips.  How few these are was measured (doc/performance.md). */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/avx2_ops.h"
 #include "kernels/avx512/avx512.h"
 
 #ifdef AVX512_VNNI
-#define TABLE kern_rung_avx512vnni
+#define TABLE kern_ops_avx512vnni
 #define NAME "avx512vnni"
 #else
-#define TABLE kern_rung_avx512
+#define TABLE kern_ops_avx512
 #define NAME "avx512"
 #endif
 
-/* Up to `most` columns by `few`, with VNNI if this rung has it, more by `many`: the same bits either way. */
+/* Up to `most` columns by `few`, with VNNI if this level has it, more by `many`: the same bits either way. */
 #define FEW_AVX2(type, few, most, many) \
 	static void type##_few_avx2(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
@@ -23,17 +23,17 @@
 FEW_AVX2(f32, avx2_mul_f32, 1, avx512_mul_f32)
 FEW_AVX2(f16, avx2_mul_f16, 1, avx512_mul_f16)
 FEW_AVX2(bf16, avx2_mul_bf16, 1, avx512_mul_bf16)
-FEW_AVX2(q4_0, AVX2_RUNG(mul_q4_0), 2, AVX512_RUNG(mul_q4_0))
-FEW_AVX2(q4_1, AVX2_RUNG(mul_q4_1), 2, AVX512_RUNG(mul_q4_1))
-FEW_AVX2(q5_0, AVX2_RUNG(mul_q5_0), 2, AVX512_RUNG(mul_q5_0))
-FEW_AVX2(q5_1, AVX2_RUNG(mul_q5_1), 2, AVX512_RUNG(mul_q5_1))
-FEW_AVX2(q8_0, AVX2_RUNG(mul_q8_0), 4, AVX512_RUNG(mul_q8_0))
-FEW_AVX2(iq4_nl, AVX2_RUNG(mul_iq4_nl), 2, AVX512_RUNG(mul_iq4_nl))
-FEW_AVX2(q2_k, AVX2_RUNG(mul_q2_k), 1, AVX512_RUNG(mul_q2_k))
-FEW_AVX2(q3_k, AVX2_RUNG(mul_q3_k), 1, AVX512_RUNG(mul_q3_k))
-FEW_AVX2(q4_k, AVX2_RUNG(mul_q4_k), 8, AVX512_RUNG(mul_q4_k))
-FEW_AVX2(q5_k, AVX2_RUNG(mul_q5_k), 8, AVX512_RUNG(mul_q5_k))
-FEW_AVX2(q6_k, AVX2_RUNG(mul_q6_k), 8, AVX512_RUNG(mul_q6_k))
+FEW_AVX2(q4_0, AVX2_LEVEL(mul_q4_0), 2, AVX512_LEVEL(mul_q4_0))
+FEW_AVX2(q4_1, AVX2_LEVEL(mul_q4_1), 2, AVX512_LEVEL(mul_q4_1))
+FEW_AVX2(q5_0, AVX2_LEVEL(mul_q5_0), 2, AVX512_LEVEL(mul_q5_0))
+FEW_AVX2(q5_1, AVX2_LEVEL(mul_q5_1), 2, AVX512_LEVEL(mul_q5_1))
+FEW_AVX2(q8_0, AVX2_LEVEL(mul_q8_0), 4, AVX512_LEVEL(mul_q8_0))
+FEW_AVX2(iq4_nl, AVX2_LEVEL(mul_iq4_nl), 2, AVX512_LEVEL(mul_iq4_nl))
+FEW_AVX2(q2_k, AVX2_LEVEL(mul_q2_k), 1, AVX512_LEVEL(mul_q2_k))
+FEW_AVX2(q3_k, AVX2_LEVEL(mul_q3_k), 1, AVX512_LEVEL(mul_q3_k))
+FEW_AVX2(q4_k, AVX2_LEVEL(mul_q4_k), 8, AVX512_LEVEL(mul_q4_k))
+FEW_AVX2(q5_k, AVX2_LEVEL(mul_q5_k), 8, AVX512_LEVEL(mul_q5_k))
+FEW_AVX2(q6_k, AVX2_LEVEL(mul_q6_k), 8, AVX512_LEVEL(mul_q6_k))
 
 const struct kern_ops TABLE = {
         .name = NAME,

@@ -1,5 +1,5 @@
 /* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them, once for each
- * rung.
+ * level.
  *
  * Work goes by walks of four strips, two pairs.  A few columns (decode is one) meet the weights as they lie in
  * memory.  More share a panel: a piece of the width of a walk, unpacked once, that stays in the second cache
@@ -22,7 +22,7 @@ enum {
 	AHEAD = 3072         /* bytes that are asked for ahead in each strip */
 };
 
-/* The integer arithmetic of the two rungs.  A word is four bytes u of weights, unsigned, in every lane, times the
+/* The integer arithmetic of the two levels.  A word is four bytes u of weights, unsigned, in every lane, times the
  * four bytes q of an activation word.  `group` words are added up before they are folded. */
 #ifdef AVX512_VNNI
 enum { WORDS_32 = 8 };
@@ -527,7 +527,7 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 }
 
 #define MUL(name, type) \
-	void AVX512_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	void AVX512_LEVEL(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
 		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
 	}

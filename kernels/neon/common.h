@@ -1,4 +1,4 @@
-/* What the products of these rungs share: inlining, loads, and the end of a row of results. */
+/* What the products of these levels share: inlining, loads, and the end of a row of results. */
 #ifndef KERNELS_NEON_COMMON_H
 #define KERNELS_NEON_COMMON_H
 #include <arm_neon.h>

@@ -1,6 +1,6 @@
-/* neon: the rungs for aarch64.  Private to them.
+/* neon: the levels for aarch64.  Private to them.
  *
- * Two rungs come from the sources of this folder: "neon", which every aarch64 processor runs, and "dotprod",
+ * Two levels come from the sources of this folder: "neon", which every aarch64 processor runs, and "dotprod",
  * for those with the four-element dot product (ARMv8.2 and later).  quants_32.c, quants_256.c and ops_table.c are
  * compiled once for each, with NEON_DOTPROD defined for the latter; what has no use for a dot product is
  * compiled once and shared.
@@ -13,21 +13,21 @@
 #include "kernels/kernels.h"
 
 #ifdef NEON_DOTPROD
-#define NEON_RUNG(name) dotprod_##name
+#define NEON_LEVEL(name) dotprod_##name
 #else
-#define NEON_RUNG(name) neon_##name
+#define NEON_LEVEL(name) neon_##name
 #endif
 
-extern const struct kern_ops kern_rung_neon, kern_rung_dotprod;
+extern const struct kern_ops kern_ops_neon, kern_ops_dotprod;
 
 int neon_quantize_f32(void *dst, const float *x, size_t n);
 int neon_quantize_q8_32(void *dst, const float *x, size_t n);
 int neon_quantize_q8_256(void *dst, const float *x, size_t n);
 
 kern_mul_fn neon_mul_f32, neon_mul_f16, neon_mul_bf16;
-kern_mul_fn NEON_RUNG(mul_q4_0), NEON_RUNG(mul_q4_1), NEON_RUNG(mul_q5_0), NEON_RUNG(mul_q5_1),
-        NEON_RUNG(mul_q8_0), NEON_RUNG(mul_iq4_nl);
-kern_mul_fn NEON_RUNG(mul_q2_k), NEON_RUNG(mul_q3_k), NEON_RUNG(mul_q4_k), NEON_RUNG(mul_q5_k),
-        NEON_RUNG(mul_q6_k);
+kern_mul_fn NEON_LEVEL(mul_q4_0), NEON_LEVEL(mul_q4_1), NEON_LEVEL(mul_q5_0), NEON_LEVEL(mul_q5_1),
+        NEON_LEVEL(mul_q8_0), NEON_LEVEL(mul_iq4_nl);
+kern_mul_fn NEON_LEVEL(mul_q2_k), NEON_LEVEL(mul_q3_k), NEON_LEVEL(mul_q4_k), NEON_LEVEL(mul_q5_k),
+        NEON_LEVEL(mul_q6_k);
 
 #endif

@@ -1,4 +1,4 @@
-/* neon_ops: the operations of a layer with NEON, for the tables of both rungs (kernels/neon/ops_table.c).
+/* neon_ops: the operations of a layer with NEON, for the tables of both levels (kernels/neon/ops_table.c).
  * Each equals its namesake in kernels/ref/ref_ops.h to the last bit. */
 #ifndef KERNELS_NEON_OPS_H
 #define KERNELS_NEON_OPS_H

@@ -1,5 +1,5 @@
 /* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them, once for each
- * rung.
+ * level.
  *
  * One column (decode) reads weights as they lie in memory, four strips at once, so that the processor has
  * several streams to fetch ahead.  More columns unpack two strips of a piece of the width into a panel that
@@ -459,7 +459,7 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 }
 
 #define MUL(name, type) \
-	void NEON_RUNG(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
+	void NEON_LEVEL(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
 	        const void *x, size_t xstride, size_t cols) { \
 		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
 	}

@@ -1,6 +1,6 @@
 /* ref/ops: the operations of a layer other than products, in plain C.
  *
- * Owns: the definition of doc/numerics.md, "The rest of a layer", in code.  Every other rung must give the
+ * Owns: the definition of doc/numerics.md, "The rest of a layer", in code.  Every other level must give the
  * same bits, so nothing here is written for speed and every order is the contract's.
  * Pure; any thread. */
 #include "kernels/ref/ref_ops.h"

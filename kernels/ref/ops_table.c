@@ -1,8 +1,8 @@
-/* The reference rung's table. */
+/* The reference level's table. */
 #include "kernels/ref/ref.h"
 #include "kernels/ref/ref_ops.h"
 
-const struct kern_ops kern_rung_ref = {
+const struct kern_ops kern_ops_ref = {
         .name = "ref",
         .quantize =
                 {

@@ -1,10 +1,10 @@
-/* ref: the C reference, the contract of doc/numerics.md in code.  Built everywhere; every other rung
- * equals it.  This header is private to the rung. */
+/* ref: the C reference, the contract of doc/numerics.md in code.  Built everywhere; every other level
+ * equals it.  This header is private to the level. */
 #ifndef KERNELS_REF_REF_H
 #define KERNELS_REF_REF_H
 #include "kernels/kernels.h"
 
-extern const struct kern_ops kern_rung_ref;
+extern const struct kern_ops kern_ops_ref;
 
 /* Quants of a block of activations, or of a group of a KV cache: the scale in *d.  0, or -EDOM for what is not finite. */
 int ref_quantize_block(float *d, int8_t *q, const float *x, size_t block);

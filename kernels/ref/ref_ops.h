@@ -1,4 +1,4 @@
-/* ref_ops: the C reference of the operations of a layer, for the rung table (kernels/ref/ops_table.c).
+/* ref_ops: the C reference of the operations of a layer, for the level table (kernels/ref/ops_table.c).
  * What each does is said in struct kern_ops; doc/numerics.md defines it to the bit. */
 #ifndef KERNELS_REF_OPS_H
 #define KERNELS_REF_OPS_H

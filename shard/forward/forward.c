@@ -197,21 +197,22 @@ static void share_swiglu(
 }
 
 /* Puts a group of the layer's weights into w if it comes from disk, when it is there. */
-static int fetch(struct forward *f, struct job *j, uint32_t layer, enum feed_group g,
+static int fetch(struct forward *f, struct job *j, uint32_t layer, enum weight_group g,
         const struct store_tensor *w[LAYER_ROLES]) {
-	struct feed *feed = f->slice->feed;
-	return feed && feed_streams(feed, layer, g) ? feed_take(feed, j->fed, w) : 0;
+	struct weight_stream *stream = f->slice->stream;
+	return stream && weight_stream_has(stream, layer, g) ? weight_stream_wait(stream, j->next_group, w)
+	                                                     : 0;
 }
 
 /* Ends the phase that computed from a group. */
-static int leave(struct forward *f, struct job *j, uint32_t layer, enum feed_group g) {
-	struct feed *feed = f->slice->feed;
+static int leave(struct forward *f, struct job *j, uint32_t layer, enum weight_group g) {
+	struct weight_stream *stream = f->slice->stream;
 	if (job_gate(j))
 		return -EDOM;
-	if (feed && feed_streams(feed, layer, g)) {
+	if (stream && weight_stream_has(stream, layer, g)) {
 		if (j->id == 0)
-			feed_give(feed, j->fed);
-		j->fed++;
+			weight_stream_release(stream, j->next_group);
+		j->next_group++;
 	}
 	return 0;
 }
@@ -228,12 +229,12 @@ static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool resi
 
 	if (prepare_norm(f, j, residual, norm, forms->qkv, where | AT_ATTN_NORM))
 		return -EDOM;
-	if (fetch(f, j, layer, FEED_QKV, w))
+	if (fetch(f, j, layer, WEIGHTS_QKV, w))
 		return -EIO;
 	const struct product qkv[3] = {
 	        {w[LAYER_Q], f->q, wide}, {w[LAYER_K], f->k, narrow}, {w[LAYER_V], f->v, narrow}};
 	product_share(j, f->ops, qkv, 3, &f->act, at, rows);
-	if (leave(f, j, layer, FEED_QKV))
+	if (leave(f, j, layer, WEIGHTS_QKV))
 		return -EDOM;
 	attention_store(f, j, layer);
 	job_gate(j);
@@ -242,31 +243,31 @@ static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool resi
 
 	if (prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
 		return -EDOM;
-	if (fetch(f, j, layer, FEED_OUT, w))
+	if (fetch(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
 	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim}, 1, &f->act, at, rows);
-	if (leave(f, j, layer, FEED_OUT))
+	if (leave(f, j, layer, WEIGHTS_OUT))
 		return -EDOM;
 
 	if (prepare_norm(f, j, true, norm + hp->dim, forms->ffn, where | AT_FFN_NORM))
 		return -EDOM;
-	if (fetch(f, j, layer, FEED_UP, w))
+	if (fetch(f, j, layer, WEIGHTS_UP, w))
 		return -EIO;
 	share_swiglu(f, j, w[LAYER_GATE], w[LAYER_UP]);
-	if (leave(f, j, layer, FEED_UP))
+	if (leave(f, j, layer, WEIGHTS_UP))
 		return -EDOM;
 
 	if (prepare_rows(f, j, f->ffn, hp->ffn, forms->down, where | AT_FFN))
 		return -EDOM;
-	if (fetch(f, j, layer, FEED_DOWN, w))
+	if (fetch(f, j, layer, WEIGHTS_DOWN, w))
 		return -EIO;
 	product_share(j, f->ops, &(struct product){w[LAYER_DOWN], f->y, hp->dim}, 1, &f->act, at, rows);
-	return leave(f, j, layer, FEED_DOWN);
+	return leave(f, j, layer, WEIGHTS_DOWN);
 }
 
 static void run_member(struct team *t, void *arg, unsigned id) {
 	struct forward *f = arg;
-	struct job j = {.team = t, .id = id, .fault = &f->fault, .fed = f->fed};
+	struct job j = {.team = t, .id = id, .fault = &f->fault, .next_group = f->first_group};
 	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
 	team_share(t, id, f->step->rows, 1, &first, &last);
 	for (size_t r = first; r < last; r++) /* first needed two barriers later */
@@ -305,7 +306,7 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	attention_plan(f);
 	f->fault = 0;
 	f->left = false;
-	f->fed = f->slice->feed ? feed_begin(f->slice->feed) : 0;
+	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;
 	team_reset_counter(f->team);
 	team_run(f->team, run_member, f);
 	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
@@ -313,7 +314,7 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	if (!f->fault && !f->left)
 		return 0;
 	if (!f->fault) {
-		feed_why(f->slice->feed, err, errlen);
+		weight_stream_error(f->slice->stream, err, errlen);
 		return -EIO;
 	}
 	uint32_t where = job_fault_where(f->fault);

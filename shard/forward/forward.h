@@ -43,13 +43,13 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
 /* The two ends of a model. */
-struct ends;
-int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows);
-void ends_destroy(struct ends *e); /* NULL allowed */
+struct io_layers;
+int io_layers_create(struct io_layers **out, const struct slice *s, struct team *t, uint32_t max_rows);
+void io_layers_destroy(struct io_layers *e); /* NULL allowed */
 /* x[i] = the embedding of tokens[i], i < rows.  -EINVAL for a token outside the vocabulary, -EIO as
  * forward_run. */
-int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows);
+int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint32_t rows);
 /* logits[i][vocab] of rows x[i][dim]; -EDOM, -EIO as forward_run. */
-int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows);
+int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_t rows);
 
 #endif

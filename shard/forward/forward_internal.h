@@ -69,8 +69,8 @@ struct forward {
 	size_t head_tasks; /* attention tasks of one key/value head */
 	bool split;        /* a task is one span of a tile; otherwise a whole tile */
 	_Atomic uint64_t fault;
-	_Atomic bool left; /* members left it before its end */
-	uint64_t fed;      /* the step's first group of weights that comes from disk */
+	_Atomic bool left;    /* members left it before its end */
+	uint64_t first_group; /* number of the first streamed group of the step */
 };
 
 /* Partial results that attention needs room for: bounded by the context, not by the rows of a step. */

@@ -8,7 +8,7 @@
 /* Embedding rows that are not worth waking the team for. */
 #define FEW_ROWS 4
 
-struct ends {
+struct io_layers {
 	const struct slice *slice; /* borrowed, as is team */
 	struct team *team;
 	const struct kern_ops *ops;
@@ -28,14 +28,14 @@ struct ends {
 	_Atomic uint64_t fault;
 };
 
-int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows) {
+int io_layers_create(struct io_layers **out, const struct slice *s, struct team *t, uint32_t max_rows) {
 	if (!s->end[END_EMBED] || !s->end[END_NORM] || !s->end[END_HEAD] || !max_rows)
 		return -EINVAL;
 	const struct hparams *hp = &s->manifest->hp;
 	const struct store_tensor *norm = s->end[END_NORM];
 	enum kern_form form = kern_traits(s->end[END_HEAD]->record.type)->form;
 	unsigned team = team_size(t);
-	struct ends *e = calloc(1, sizeof *e);
+	struct io_layers *e = calloc(1, sizeof *e);
 	if (!e)
 		return -ENOMEM;
 	e->slice = s;
@@ -49,7 +49,7 @@ int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32
 	e->act.form[form] =
 	        aligned_alloc(KERN_ALIGN, act_bytes(form, max_rows > team ? max_rows : team, hp->dim));
 	if (!e->norm || !e->hidden || !e->act.form[form]) {
-		ends_destroy(e);
+		io_layers_destroy(e);
 		return -ENOMEM;
 	}
 	kern_dequant_packed(norm->record.type, e->norm, norm->packed, 0, hp->dim);
@@ -57,7 +57,7 @@ int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32
 	return 0;
 }
 
-void ends_destroy(struct ends *e) {
+void io_layers_destroy(struct io_layers *e) {
 	if (!e)
 		return;
 	int saved = errno;
@@ -69,7 +69,7 @@ void ends_destroy(struct ends *e) {
 	errno = saved;
 }
 
-static void embed_rows(struct ends *e, size_t first, size_t last) {
+static void embed_rows(struct io_layers *e, size_t first, size_t last) {
 	const struct store_tensor *w = e->slice->end[END_EMBED];
 	for (size_t r = first; r < last; r++)
 		kern_dequant_packed(
@@ -77,13 +77,13 @@ static void embed_rows(struct ends *e, size_t first, size_t last) {
 }
 
 static void embed_member(struct team *t, void *arg, unsigned id) {
-	struct ends *e = arg;
+	struct io_layers *e = arg;
 	size_t first, last;
 	team_share(t, id, e->rows, 1, &first, &last);
 	embed_rows(e, first, last);
 }
 
-int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) {
+int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint32_t rows) {
 	for (uint32_t i = 0; i < rows; i++)
 		if (tokens[i] >= e->hp->vocab)
 			return -EINVAL;
@@ -104,7 +104,7 @@ int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) 
 
 /* As in forward: a single row is prepared by every member for itself, more are shared. */
 static void logits_member(struct team *t, void *arg, unsigned id) {
-	struct ends *e = arg;
+	struct io_layers *e = arg;
 	struct job j = {.team = t, .id = id, .fault = &e->fault};
 	size_t dim = e->hp->dim, first = 0, last = 1;
 	float *y = e->hidden + id * dim;
@@ -121,7 +121,7 @@ static void logits_member(struct team *t, void *arg, unsigned id) {
 	product_share(&j, e->ops, &head, 1, &e->act, shared ? 0 : id, e->rows);
 }
 
-int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
+int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_t rows) {
 	if (!rows || rows > e->max_rows)
 		return -EINVAL;
 	char why[160];

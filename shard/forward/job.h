@@ -22,7 +22,7 @@ struct job {
 	uint32_t phase;
 	size_t base;             /* the first number of this phase */
 	_Atomic uint64_t *fault; /* the step's; 0: none */
-	uint64_t fed;            /* the next group of weights that comes from disk */
+	uint64_t next_group;     /* number of the next streamed group of weights */
 };
 
 /* Kernels walk up to four strips side by side: the least of a run of them. */

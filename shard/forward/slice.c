@@ -8,8 +8,8 @@
 
 static const char *const end_name[END_ROLES] = {"embedding", "output_norm", "output"};
 
-/* Opens a tensor, or finds it among those that are, and maps it unless it is fed; what: how a message calls it. */
-static int slice_map(struct slice *sl, struct store *s, const struct manifest_tensor *mt, bool fed,
+/* Opens a tensor, or finds it among those that are, and maps it unless it is streamed; what: how a message calls it. */
+static int slice_map(struct slice *sl, struct store *s, const struct manifest_tensor *mt, bool from_disk,
         const char *what, const struct store_tensor **out, char *err, size_t errlen) {
 	struct store_tensor *t = NULL;
 	for (size_t i = 0; i < sl->nmaps && !t; i++)
@@ -34,8 +34,8 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 		return -EBADMSG;
 	}
 	/* tensors of several layers may be one */
-	bool streamed = fed || t->streamed;
-	int rc = fed ? store_open_descriptor(s, t) : store_map_opened(t);
+	bool streamed = from_disk || t->streamed;
+	int rc = from_disk ? store_open_descriptor(s, t) : store_map_opened(t);
 	t->streamed = streamed;
 	if (!streamed)
 		store_close_descriptor(t);
@@ -45,16 +45,16 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 	return rc;
 }
 
-static enum feed_group group_of(int role) {
-	return role == LAYER_OUT                        ? FEED_OUT
-	       : role == LAYER_GATE || role == LAYER_UP ? FEED_UP
-	       : role == LAYER_DOWN                     ? FEED_DOWN
-	                                                : FEED_QKV;
+static enum weight_group group_of(int role) {
+	return role == LAYER_OUT                        ? WEIGHTS_OUT
+	       : role == LAYER_GATE || role == LAYER_UP ? WEIGHTS_UP
+	       : role == LAYER_DOWN                     ? WEIGHTS_DOWN
+	                                                : WEIGHTS_QKV;
 }
 
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
         bool ends, uint64_t room, char *err, size_t errlen) {
-	struct feed_plan plan = {0};
+	struct weight_stream_plan plan = {0};
 	if (first > last || last > m->hp.layers || (first == last && !ends)) {
 		snprintf(err, errlen, "no slice [%u, %u) in a model of %u layers", first, last, m->hp.layers);
 		return -EINVAL;
@@ -70,7 +70,7 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 		sl->layer = calloc(layers, sizeof *sl->layer);
 	if (!sl->maps || (layers && !sl->layer))
 		goto error;
-	if (room && layers && (rc = feed_plan(&plan, m, first, last, room)) == -ENOSPC)
+	if (room && layers && (rc = weight_stream_plan(&plan, m, first, last, room)) == -ENOSPC)
 		snprintf(err, errlen,
 		        "layers %u to %u: there is not enough memory even to read them from disk", first,
 		        last - 1);
@@ -80,10 +80,10 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			char what[64];
 			snprintf(what, sizeof what, "layer %u, %s", first + l, manifest_layer_tensor_name(r));
-			bool fed = plan.streamed && !manifest_layer_is_norm((enum layer_role)r) &&
-			           plan.streamed[l] >> group_of(r) & 1;
-			rc = slice_map(
-			        sl, s, &m->layer[first + l][r], fed, what, &sl->layer[l][r], err, errlen);
+			bool from_disk = plan.streamed && !manifest_layer_is_norm((enum layer_role)r) &&
+			                 plan.streamed[l] >> group_of(r) & 1;
+			rc = slice_map(sl, s, &m->layer[first + l][r], from_disk, what, &sl->layer[l][r], err,
+			        errlen);
 			if (rc)
 				goto error;
 		}
@@ -93,16 +93,16 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 			goto error;
 	}
 	if (plan.streamed) {
-		rc = feed_create(&sl->feed, &plan, first, (uint32_t)layers,
+		rc = weight_stream_create(&sl->stream, &plan, first, (uint32_t)layers,
 		        (const struct store_tensor *const(*)[LAYER_ROLES])sl->layer, true, err, errlen);
 		if (rc)
 			goto error;
 	}
-	feed_plan_clear(&plan);
+	weight_stream_plan_clear(&plan);
 	*out = sl;
 	return 0;
 error:
-	feed_plan_clear(&plan);
+	weight_stream_plan_clear(&plan);
 	if (rc == -ENOMEM)
 		snprintf(err, errlen, "slice [%u, %u): out of memory", first, last);
 	slice_destroy(sl);
@@ -113,7 +113,7 @@ void slice_destroy(struct slice *s) {
 	if (!s)
 		return;
 	int saved = errno;
-	feed_destroy(s->feed);
+	weight_stream_destroy(s->stream);
 	for (size_t i = 0; i < s->nmaps; i++)
 		store_unmap_tensor(s->maps[i]);
 	free(s->maps);

@@ -33,10 +33,10 @@ struct group {
 	struct store_tensor view[2][PARTS]; /* the tensors as they lie in each buffer */
 };
 
-struct feed {
+struct weight_stream {
 	struct group *group;
 	size_t groups;
-	uint8_t *streamed; /* [layers], as in feed_plan */
+	uint8_t *streamed; /* [layers], as in weight_stream_plan */
 	uint32_t first;
 	uint8_t *buffer[2];
 	size_t buffer_bytes;
@@ -55,7 +55,7 @@ struct feed {
 	bool paused, stop, direct;
 	int error;       /* nothing more is read, */
 	uint64_t broken; /* and this is the first group that could not be */
-	struct feed_told told;
+	struct weight_stream_stats told;
 	uint64_t busy_since;
 	uint64_t taken; /* groups whose waiting has been counted */
 };
@@ -66,7 +66,7 @@ static uint64_t now_ns(void) {
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static struct group *group_of(struct feed *f, uint64_t n) {
+static struct group *group_of(struct weight_stream *f, uint64_t n) {
 	return &f->group[n % f->groups];
 }
 
@@ -100,12 +100,12 @@ static int read_piece(
 	return 0;
 }
 
-static bool has_work(const struct feed *f) {
+static bool has_work(const struct weight_stream *f) {
 	return !f->paused && !f->error && f->filling < f->given + 2;
 }
 
 /* Under the lock, which it lets go of while it reads. */
-static void fill(struct feed *f) {
+static void fill(struct weight_stream *f) {
 	uint64_t n = f->filling, piece = f->piece++;
 	struct group *g = group_of(f, n);
 	if (piece == 0)
@@ -135,7 +135,7 @@ static void fill(struct feed *f) {
 }
 
 static void *run(void *arg) {
-	struct feed *f = arg;
+	struct weight_stream *f = arg;
 	pthread_mutex_lock(&f->lock);
 	while (!f->stop)
 		if (has_work(f))
@@ -148,7 +148,7 @@ static void *run(void *arg) {
 
 /* ---- the step ---- */
 
-uint64_t feed_begin(struct feed *f) {
+uint64_t weight_stream_begin(struct weight_stream *f) {
 	pthread_mutex_lock(&f->lock);
 	uint64_t end = f->base + f->groups;
 	if (f->error || (f->given != end && f->given != f->base)) {
@@ -168,11 +168,11 @@ uint64_t feed_begin(struct feed *f) {
 	return base;
 }
 
-bool feed_streams(const struct feed *f, uint32_t layer, enum feed_group g) {
+bool weight_stream_has(const struct weight_stream *f, uint32_t layer, enum weight_group g) {
 	return f->streamed[layer] >> g & 1;
 }
 
-int feed_take(struct feed *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]) {
+int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]) {
 	const struct group *g = group_of(f, n);
 	pthread_mutex_lock(&f->lock);
 	uint64_t since = 0;
@@ -192,21 +192,21 @@ int feed_take(struct feed *f, uint64_t n, const struct store_tensor *w[LAYER_ROL
 	return rc;
 }
 
-void feed_give(struct feed *f, uint64_t n) {
+void weight_stream_release(struct weight_stream *f, uint64_t n) {
 	pthread_mutex_lock(&f->lock);
 	f->given = n + 1;
 	pthread_cond_broadcast(&f->work);
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_why(struct feed *f, char *err, size_t errlen) {
+void weight_stream_error(struct weight_stream *f, char *err, size_t errlen) {
 	pthread_mutex_lock(&f->lock);
 	snprintf(err, errlen, "layer %" PRIu32 ": its weights cannot be read from disk: %s",
 	        f->first + group_of(f, f->broken)->layer, strerror(f->error ? -f->error : EIO));
 	pthread_mutex_unlock(&f->lock);
 }
 
-void feed_told(struct feed *f, struct feed_told *out) {
+void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *out) {
 	pthread_mutex_lock(&f->lock);
 	*out = f->told;
 	out->direct = f->direct;
@@ -217,11 +217,12 @@ void feed_told(struct feed *f, struct feed_told *out) {
 
 /* ---- making it ---- */
 
-static const enum layer_role roles[FEED_GROUPS][PARTS] = {[FEED_QKV] = {LAYER_Q, LAYER_K, LAYER_V},
-        [FEED_OUT] = {LAYER_OUT},
-        [FEED_UP] = {LAYER_GATE, LAYER_UP},
-        [FEED_DOWN] = {LAYER_DOWN}};
-static const unsigned parts[FEED_GROUPS] = {[FEED_QKV] = 3, [FEED_OUT] = 1, [FEED_UP] = 2, [FEED_DOWN] = 1};
+static const enum layer_role roles[WEIGHT_GROUPS][PARTS] = {[WEIGHTS_QKV] = {LAYER_Q, LAYER_K, LAYER_V},
+        [WEIGHTS_OUT] = {LAYER_OUT},
+        [WEIGHTS_UP] = {LAYER_GATE, LAYER_UP},
+        [WEIGHTS_DOWN] = {LAYER_DOWN}};
+static const unsigned parts[WEIGHT_GROUPS] = {
+        [WEIGHTS_QKV] = 3, [WEIGHTS_OUT] = 1, [WEIGHTS_UP] = 2, [WEIGHTS_DOWN] = 1};
 
 /* Asks for direct reads of a file, and tries one; false: it has none. */
 static bool make_direct(const struct store_tensor *t, void *page) {
@@ -234,7 +235,8 @@ static bool make_direct(const struct store_tensor *t, void *page) {
 	return false;
 }
 
-static void add_group(struct feed *f, uint32_t layer, int which, const struct store_tensor *const *w) {
+static void add_group(
+        struct weight_stream *f, uint32_t layer, int which, const struct store_tensor *const *w) {
 	struct group *g = &f->group[f->groups++];
 	*g = (struct group){.layer = layer, .parts = parts[which]};
 	for (unsigned i = 0; i < g->parts; i++) {
@@ -255,7 +257,7 @@ static void add_group(struct feed *f, uint32_t layer, int which, const struct st
 	}
 }
 
-static int make_buffers(struct feed *f, uint64_t bytes) {
+static int make_buffers(struct weight_stream *f, uint64_t bytes) {
 	f->buffer_bytes = bytes;
 	for (int b = 0; b < 2; b++) {
 		void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -267,7 +269,7 @@ static int make_buffers(struct feed *f, uint64_t bytes) {
 	return 0;
 }
 
-static int start(struct feed *f) {
+static int start(struct weight_stream *f) {
 	int rc = 0;
 	while (rc == 0 && f->threads < READERS)
 		if ((rc = thread_start(&f->thread[f->threads], NULL, run, f)) == 0)
@@ -275,10 +277,11 @@ static int start(struct feed *f) {
 	return f->threads ? 0 : rc; /* fewer are slower */
 }
 
-int feed_create(struct feed **out, const struct feed_plan *plan, uint32_t first, uint32_t layers,
-        const struct store_tensor *const (*layer)[LAYER_ROLES], bool direct, char *err, size_t errlen) {
+int weight_stream_create(struct weight_stream **out, const struct weight_stream_plan *plan, uint32_t first,
+        uint32_t layers, const struct store_tensor *const (*layer)[LAYER_ROLES], bool direct, char *err,
+        size_t errlen) {
 	int rc = -ENOMEM;
-	struct feed *f = calloc(1, sizeof *f);
+	struct weight_stream *f = calloc(1, sizeof *f);
 	if (!f)
 		goto error;
 	pthread_mutex_init(&f->lock, NULL);
@@ -287,13 +290,13 @@ int feed_create(struct feed **out, const struct feed_plan *plan, uint32_t first,
 	f->first = first;
 	f->direct = direct;
 	f->streamed = malloc(layers);
-	f->group = calloc((size_t)layers * FEED_GROUPS, sizeof *f->group);
+	f->group = calloc((size_t)layers * WEIGHT_GROUPS, sizeof *f->group);
 	if (!f->streamed || !f->group || (rc = make_buffers(f, plan->buffer)) < 0)
 		goto error;
 	memcpy(f->streamed, plan->streamed, layers);
 	for (uint32_t l = 0; l < layers; l++)
-		for (int g = 0; g < FEED_GROUPS; g++)
-			if (feed_streams(f, l, (enum feed_group)g))
+		for (int g = 0; g < WEIGHT_GROUPS; g++)
+			if (weight_stream_has(f, l, (enum weight_group)g))
 				add_group(f, l, g, layer[l]);
 	for (size_t i = 0; i < f->groups && f->direct; i++)
 		for (unsigned k = 0; k < f->group[i].parts && f->direct; k++)
@@ -313,11 +316,11 @@ int feed_create(struct feed **out, const struct feed_plan *plan, uint32_t first,
 	return 0;
 error:
 	snprintf(err, errlen, "cannot stream weights from disk: %s", strerror(-rc));
-	feed_destroy(f);
+	weight_stream_destroy(f);
 	return rc;
 }
 
-void feed_destroy(struct feed *f) {
+void weight_stream_destroy(struct weight_stream *f) {
 	if (!f)
 		return;
 	int saved = errno;

@@ -11,12 +11,12 @@
 
 static const struct {
 	enum layer_role first, last;
-} roles[FEED_GROUPS] = {[FEED_QKV] = {LAYER_Q, LAYER_V},
-        [FEED_OUT] = {LAYER_OUT, LAYER_OUT},
-        [FEED_UP] = {LAYER_GATE, LAYER_UP},
-        [FEED_DOWN] = {LAYER_DOWN, LAYER_DOWN}};
+} roles[WEIGHT_GROUPS] = {[WEIGHTS_QKV] = {LAYER_Q, LAYER_V},
+        [WEIGHTS_OUT] = {LAYER_OUT, LAYER_OUT},
+        [WEIGHTS_UP] = {LAYER_GATE, LAYER_UP},
+        [WEIGHTS_DOWN] = {LAYER_DOWN, LAYER_DOWN}};
 
-uint64_t feed_tensor_bytes(const struct manifest_tensor *t) {
+uint64_t weight_stream_tensor_bytes(const struct manifest_tensor *t) {
 	uint64_t bytes = kern_packed_bytes(t->type, t->rows, t->n);
 	return (bytes + PAGE - 1) / PAGE * PAGE;
 }
@@ -24,14 +24,14 @@ uint64_t feed_tensor_bytes(const struct manifest_tensor *t) {
 static uint64_t group_bytes(const struct manifest *m, uint32_t layer, int g) {
 	uint64_t sum = 0;
 	for (int r = (int)roles[g].first; r <= (int)roles[g].last; r++)
-		sum += feed_tensor_bytes(&m->layer[layer][r]);
+		sum += weight_stream_tensor_bytes(&m->layer[layer][r]);
 	return sum;
 }
 
-uint64_t feed_group_most(const struct manifest *m, uint32_t first, uint32_t last) {
+uint64_t weight_stream_largest_group(const struct manifest *m, uint32_t first, uint32_t last) {
 	uint64_t most = 0;
 	for (uint32_t l = first; l < last; l++)
-		for (int g = 0; g < FEED_GROUPS; g++) {
+		for (int g = 0; g < WEIGHT_GROUPS; g++) {
 			uint64_t bytes = group_bytes(m, l, g);
 			most = bytes > most ? bytes : most;
 		}
@@ -42,7 +42,7 @@ uint64_t feed_group_most(const struct manifest *m, uint32_t first, uint32_t last
 static uint64_t bytes_up_to(const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
 	uint64_t sum = 0;
 	for (uint32_t l = first; l < last; l++)
-		for (int g = 0; g < FEED_GROUPS; g++) {
+		for (int g = 0; g < WEIGHT_GROUPS; g++) {
 			uint64_t bytes = group_bytes(m, l, g);
 			sum += bytes <= size ? bytes : 0;
 		}
@@ -53,7 +53,7 @@ static uint64_t bytes_up_to(const struct manifest *m, uint32_t first, uint32_t l
 static uint64_t next_size(const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
 	uint64_t next = 0;
 	for (uint32_t l = first; l < last; l++)
-		for (int g = 0; g < FEED_GROUPS; g++) {
+		for (int g = 0; g < WEIGHT_GROUPS; g++) {
 			uint64_t bytes = group_bytes(m, l, g);
 			if (bytes > size && (!next || bytes < next))
 				next = bytes;
@@ -62,12 +62,12 @@ static uint64_t next_size(const struct manifest *m, uint32_t first, uint32_t las
 }
 
 /* Takes groups of at most `size` until `need` bytes of them are read: so much of each as has come due on the way. */
-static void spread(struct feed_plan *p, const struct manifest *m, uint32_t first, uint32_t last,
+static void spread(struct weight_stream_plan *p, const struct manifest *m, uint32_t first, uint32_t last,
         uint64_t size, uint64_t need) {
 	double due = 0, share = (double)need / (double)bytes_up_to(m, first, last, size);
 	for (int pass = 0; pass < 2; pass++) /* what rounding has left is made up for in the second */
 		for (uint32_t l = first; l < last; l++)
-			for (int g = 0; g < FEED_GROUPS && p->step < need; g++) {
+			for (int g = 0; g < WEIGHT_GROUPS && p->step < need; g++) {
 				uint64_t bytes = group_bytes(m, l, g);
 				uint8_t bit = (uint8_t)(1u << g);
 				if (bytes > size || p->streamed[l - first] & bit)
@@ -82,12 +82,13 @@ static void spread(struct feed_plan *p, const struct manifest *m, uint32_t first
 			}
 }
 
-int feed_plan(struct feed_plan *out, const struct manifest *m, uint32_t first, uint32_t last, uint64_t room) {
+int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m, uint32_t first,
+        uint32_t last, uint64_t room) {
 	uint64_t all = 0, size = 0;
-	*out = (struct feed_plan){0};
+	*out = (struct weight_stream_plan){0};
 	for (uint32_t l = first; l < last; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
-			all += feed_tensor_bytes(&m->layer[l][r]);
+			all += weight_stream_tensor_bytes(&m->layer[l][r]);
 	out->resident = all;
 	if (all <= room)
 		return 0;
@@ -105,7 +106,7 @@ int feed_plan(struct feed_plan *out, const struct manifest *m, uint32_t first, u
 	return 0;
 }
 
-void feed_plan_clear(struct feed_plan *p) {
+void weight_stream_plan_clear(struct weight_stream_plan *p) {
 	free(p->streamed);
-	*p = (struct feed_plan){0};
+	*p = (struct weight_stream_plan){0};
 }

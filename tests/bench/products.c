@@ -125,7 +125,7 @@ void bench_products(struct bench *b, const char *only) {
 		}
 	}
 	b->core_hz = bench_median(hz, b->rounds);
-	printf("\nProducts: rung %s, %u thread%s, core at %.2f GHz, reading memory at %.1f GB/s\n",
+	printf("\nProducts: level %s, %u thread%s, core at %.2f GHz, reading memory at %.1f GB/s\n",
 	        b->ops->name, b->threads, b->threads > 1 ? "s" : "", b->core_hz / 1e9,
 	        bench_median(probes, b->rounds) / 1e9);
 	printf("        in cache   from memory, share of reading      columns, times one     %d columns\n",

@@ -38,7 +38,7 @@ int bench_write_json(const struct bench *b, const char *path, const char *cpu) {
 		json_array_append_new(rows, o);
 	}
 	all = json_pack("{s:s, s:s, s:s, s:o}", "cpu", cpu, "commit", commit && *commit ? commit : "unknown",
-	        "rung", b->ops->name, "rows", rows);
+	        "level", b->ops->name, "rows", rows);
 	int rc = all ? json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : -1;
 	json_decref(all);
 	if (rc)

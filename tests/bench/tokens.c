@@ -57,11 +57,11 @@ static double step(struct run *r, uint32_t rows, uint32_t position) {
 	struct forward_step st = {rows, 1, &q, l->x};
 	char err[256] = "";
 	double t0 = bench_now();
-	int rc = ends_embed(l->ends, l->x, r->tokens, rows);
+	int rc = io_layers_embed(l->ends, l->x, r->tokens, rows);
 	rc = rc ? rc : forward_check(l->forward[0], &st, err, sizeof err);
 	rc = rc ? rc : forward_run(l->forward[0], &st, err, sizeof err);
 	if (!rc)
-		rc = ends_logits(
+		rc = io_layers_logits(
 		        l->ends, r->logits, l->x + (size_t)(rows - 1) * l->whole.manifest->hp.dim, 1);
 	if (rc) {
 		fprintf(stderr, "bench: a step failed: %s\n", err);

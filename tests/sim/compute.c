@@ -14,7 +14,7 @@ enum {
 	HEAD_SIZE = 32
 }; /* a row's token and hash need 5 floats, a cell the 8 bytes of one position */
 
-struct ends {
+struct io_layers {
 	const struct slice *slice;
 };
 
@@ -283,8 +283,8 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	return 0;
 }
 
-int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32_t max_rows) {
-	struct ends *e = malloc(sizeof *e);
+int io_layers_create(struct io_layers **out, const struct slice *s, struct team *t, uint32_t max_rows) {
+	struct io_layers *e = malloc(sizeof *e);
 	(void)t;
 	(void)max_rows;
 	if (!e)
@@ -295,12 +295,12 @@ int ends_create(struct ends **out, const struct slice *s, struct team *t, uint32
 	return 0;
 }
 
-void ends_destroy(struct ends *e) {
+void io_layers_destroy(struct io_layers *e) {
 	now.open -= e != NULL;
 	free(e);
 }
 
-int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) {
+int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint32_t rows) {
 	const struct manifest *m = e->slice->manifest;
 	sim_spend(now.row * rows / 8);
 	for (uint32_t i = 0; i < rows; i++) {
@@ -312,7 +312,7 @@ int ends_embed(struct ends *e, float *x, const uint32_t *tokens, uint32_t rows) 
 	return 0;
 }
 
-int ends_logits(struct ends *e, float *logits, const float *x, uint32_t rows) {
+int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_t rows) {
 	uint32_t vocab = e->slice->manifest->hp.vocab;
 	sim_spend(now.row * rows / 8);
 	for (uint32_t i = 0; i < rows; i++) {

@@ -165,14 +165,14 @@ struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned th
 	l->max_rows = max_rows;
 	l->x = must(aligned_alloc(KERN_ALIGN, (floats * 4 + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN));
 	check(team_create(&l->team, threads, NULL), "team_create");
-	check(ends_create(&l->ends, &l->whole, l->team, max_rows), "ends_create");
+	check(io_layers_create(&l->ends, &l->whole, l->team, max_rows), "io_layers_create");
 	for (unsigned i = 0; i < stages; i++) {
 		struct slice *s = &l->slice[i];
 		s->manifest = whole->manifest;
 		s->first = i ? cuts[i - 1] : 0;
 		s->last = i + 1 < stages ? cuts[i] : whole->last;
 		s->layer = whole->layer + s->first;
-		s->feed = stages == 1 ? whole->feed : NULL;
+		s->stream = stages == 1 ? whole->stream : NULL;
 		check(kv_create(&l->kv[i], &whole->manifest->hp, kv, s->last - s->first, blocks),
 		        "kv_create");
 		check(forward_create(&l->forward[i], s, l->kv[i], l->team, max_rows), "forward_create");
@@ -185,7 +185,7 @@ void line_destroy(struct line *l) {
 		forward_destroy(l->forward[i]);
 		kv_destroy(l->kv[i]);
 	}
-	ends_destroy(l->ends);
+	io_layers_destroy(l->ends);
 	team_destroy(l->team);
 	free(l->x);
 	free(l);
@@ -196,13 +196,13 @@ int line_step(struct line *l, const struct forward_seq *seqs, uint32_t nseqs, co
 	struct forward_step st = {.nseqs = nseqs, .seqs = seqs, .x = l->x};
 	for (uint32_t i = 0; i < nseqs; i++)
 		st.rows += seqs[i].rows;
-	int rc = ends_embed(l->ends, l->x, tokens, st.rows);
+	int rc = io_layers_embed(l->ends, l->x, tokens, st.rows);
 	for (unsigned i = 0; i < l->stages && !rc; i++) {
 		rc = forward_check(l->forward[i], &st, err, errlen);
 		if (!rc)
 			rc = forward_run(l->forward[i], &st, err, errlen);
 	}
-	return rc ? rc : ends_logits(l->ends, logits, l->x, st.rows);
+	return rc ? rc : io_layers_logits(l->ends, logits, l->x, st.rows);
 }
 
 void line_logits(struct line *l, const uint32_t *tokens, uint32_t n, uint32_t chunk, const uint32_t *blocks,

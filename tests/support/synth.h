@@ -26,7 +26,7 @@ void synth_destroy(struct synth *s);
 struct line {
 	struct slice whole; /* a copy; its tables are borrowed */
 	struct team *team;
-	struct ends *ends;
+	struct io_layers *ends;
 	unsigned stages;
 	struct slice slice[LINE_STAGES];
 	struct kv *kv[LINE_STAGES];
@@ -35,7 +35,7 @@ struct line {
 	float *x;
 };
 
-/* cuts: layers where a stage begins, after the first; `stages` - 1 of them. A slice with a feed is one stage. */
+/* cuts: layers where a stage begins, after the first; `stages` - 1 of them. A slice with a weight stream is one stage. */
 struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,
         const uint32_t *cuts, uint32_t max_rows, uint32_t blocks);
 void line_destroy(struct line *l);

@@ -62,7 +62,7 @@ check "and suggests one that it has" says 2 "unknown option --memry; did you mea
 check "caravand refuses a wrong size" says 2 "not a size" caravand --memory 12X
 check "caravand refuses a wrong endpoint" says 2 "tcp://ADDR:PORT" caravand --listen 127.0.0.1:1
 check "an IPv6 address without its brackets is told so" says 2 "in brackets" caravand --listen tcp://fe80::1:7070
-check "an unknown rung is refused by name" says 1 "avx1024" env CARAVAN_CPU=avx1024 caravand --state "$dir/x" --listen off
+check "an unknown level is refused by name" says 1 "avx1024" env CARAVAN_CPU=avx1024 caravand --state "$dir/x" --listen off
 
 check "a value that is no number" says 2 "'many' is not a whole number" caravan run -n many x
 check "a temperature out of range" says 2 "is not a number from 0 to 100" caravan run --temp -1 x

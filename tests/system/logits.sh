@@ -30,7 +30,7 @@ require of alpha one
 check "one node" same "$dir/whole" "$dir/one"
 require on alpha unload stories
 
-# beta computes with the reference: two of three, or one of two, are another rung
+# beta computes with the reference: two of three, or one of two, are another level
 require node beta CARAVAN_CPU=ref
 require on beta join "$(on alpha invite)"
 require node gamma

@@ -11,7 +11,7 @@
 #define HEAD_ROWS 16 /* through the output product at once */
 
 struct head {
-	struct ends *ends;
+	struct io_layers *ends;
 	struct sampler *sampler;
 	const struct hparams *hp;
 	uint32_t tokens; /* that may be picked, of hp->vocab logits */
@@ -33,7 +33,7 @@ int head_create(
 	h->logits = aligned((size_t)HEAD_ROWS * h->hp->vocab * sizeof(float));
 	int rc = h->x && h->logits ? 0 : -ENOMEM;
 	if (rc == 0)
-		rc = ends_create(&h->ends, ends, t, max_rows > HEAD_ROWS ? max_rows : HEAD_ROWS);
+		rc = io_layers_create(&h->ends, ends, t, max_rows > HEAD_ROWS ? max_rows : HEAD_ROWS);
 	if (rc == 0)
 		rc = sampler_create(&h->sampler, h->tokens);
 	if (rc != 0) {
@@ -48,14 +48,14 @@ void head_destroy(struct head *h) {
 	if (!h)
 		return;
 	sampler_destroy(h->sampler);
-	ends_destroy(h->ends);
+	io_layers_destroy(h->ends);
 	free(h->x);
 	free(h->logits);
 	free(h);
 }
 
 int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows) {
-	return ends_embed(h->ends, x, tokens, rows);
+	return io_layers_embed(h->ends, x, tokens, rows);
 }
 
 /* The sum of all odds, the greatest counted as 1; what is far below it adds nothing that matters. */
@@ -88,13 +88,13 @@ void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
 		uint32_t n = rows - at < HEAD_ROWS ? rows - at : HEAD_ROWS;
 		for (uint32_t i = 0; i < n; i++)
 			memcpy(h->x + i * dim, row[at + i].x, dim * sizeof(float));
-		int rc = ends_logits(h->ends, h->logits, h->x, n);
+		int rc = io_layers_logits(h->ends, h->logits, h->x, n);
 		for (uint32_t i = 0; i < n; i++) {
 			struct head_row *r = &row[at + i];
 			r->rc = rc;
 			/* one row that is not finite must not take its neighbours with it */
 			if (rc == -EDOM && n > 1)
-				r->rc = ends_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
+				r->rc = io_layers_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
 			if (r->rc == 0)
 				pick(h, r, h->logits + i * vocab);
 		}
@@ -112,7 +112,7 @@ int head_logits(struct head *h, const float *x, uint32_t rows, struct payload **
 	if (!p)
 		return -ENOMEM;
 	memcpy(h->x, x, (size_t)rows * h->hp->dim * sizeof(float));
-	int rc = ends_logits(h->ends, payload_data(p), h->x, rows);
+	int rc = io_layers_logits(h->ends, payload_data(p), h->x, rows);
 	if (rc != 0) {
 		payload_unref(p);
 		return rc;

@@ -101,8 +101,8 @@ static void hop_lost(void *arg, uint64_t number, bool refused, const char *why) 
 }
 
 static void say_reading(const struct stage *s) {
-	struct feed_told told;
-	feed_told(s->slice->feed, &told);
+	struct weight_stream_stats told;
+	weight_stream_stats(s->slice->stream, &told);
 	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
 	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)told.step).s);
 	if (!told.direct)
@@ -138,7 +138,7 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
-	if (slice->feed)
+	if (slice->stream)
 		say_reading(s);
 	*out = s;
 	return 0;
@@ -475,9 +475,9 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->last = s->slice->last;
 	out->weight_bytes = slice_bytes(s->slice);
 	out->resident_bytes = out->weight_bytes;
-	if (s->slice->feed) {
-		struct feed_told told;
-		feed_told(s->slice->feed, &told);
+	if (s->slice->stream) {
+		struct weight_stream_stats told;
+		weight_stream_stats(s->slice->stream, &told);
 		out->resident_bytes += told.buffers - told.step;
 		out->streamed_bytes = told.step;
 		out->read_bytes = told.read;

@@ -35,8 +35,8 @@ check() { # WHAT COMMAND...
 	fi
 }
 
-# The checks of a processor, and that they were of these rungs and no others; lines that are not ok are shown.
-rungs() { # PROCESSOR RUNGS
+# The checks of a processor, and that they were of these levels and no others; lines that are not ok are shown.
+levels() { # PROCESSOR LEVELS
 	qemu-aarch64 -cpu "$1" ./checkkern --quick >"$1.out"
 	status=$?
 	grep -v '^ok' "$1.out" | sed 's/^/# /'
@@ -56,7 +56,7 @@ if test $built -ne 0; then
 	echo "1..$n"
 	exit 1
 fi
-check "with the dot product, every rung gives what the reference gives" rungs max "neon dotprod"
-check "without, the one that needs none does" rungs cortex-a57 neon
+check "with the dot product, every level gives what the reference gives" levels max "neon dotprod"
+check "without, the one that needs none does" levels cortex-a57 neon
 check "the reference gives the same bytes as on this machine" same_reference
 echo "1..$n"

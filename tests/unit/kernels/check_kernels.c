@@ -1,4 +1,4 @@
-/* What of the kernels is the same for every rung: traits, halves, dequantised rows, packing, finiteness, and
+/* What of the kernels is the same for every level: traits, halves, dequantised rows, packing, finiteness, and
  * that the reference product is the product of the dequantised weights. */
 #include "config.h"
 #include "kernels/acts.h"
@@ -303,7 +303,7 @@ START_TEST(test_product) {
 	enum kern_type type = types[t];
 	enum { N = 1024, ROWS = 11, COLS = 3 };
 	const struct kern_traits *traits = kern_traits(type);
-	const struct kern_ops *ref = kern_rung(0);
+	const struct kern_ops *ref = kern_level(0);
 	size_t stride = kern_act_bytes(traits->form, N);
 	uint8_t *rows = malloc(ROWS * kern_row_bytes(type, N));
 	uint8_t *packed = aligned(kern_packed_bytes(type, ROWS, N));
@@ -345,7 +345,7 @@ START_TEST(test_quantize) {
 	enum { N = 512 };
 	static float x[N];
 	static _Alignas(64) uint8_t row[8192];
-	const struct kern_ops *ref = kern_rung(0);
+	const struct kern_ops *ref = kern_level(0);
 	for (int i = 0; i < N; i++)
 		x[i] = (float)(int32_t)number() * 0x1p-31f;
 	memset(x + 64, 0, 32 * sizeof *x);
@@ -376,20 +376,20 @@ START_TEST(test_choice) {
 	ck_assert_ptr_nonnull(strstr(err, "abacus"));
 	setenv("CARAVAN_CPU", "ref", 1);
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
-	ck_assert_ptr_eq(kern_ops(), kern_rung(0));
+	ck_assert_ptr_eq(kern_ops(), kern_level(0));
 	ck_assert_str_eq(kern_ops()->name, "ref");
 	unsetenv("CARAVAN_CPU");
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
 	/* the highest, but not the one that is taken only by its name */
 	const struct kern_ops *best = NULL;
-	for (size_t i = 0; kern_rung(i); i++)
-		if (strcmp(kern_rung(i)->name, "avx512") != 0)
-			best = kern_rung(i);
+	for (size_t i = 0; kern_level(i); i++)
+		if (strcmp(kern_level(i)->name, "avx512") != 0)
+			best = kern_level(i);
 	ck_assert_ptr_eq(kern_ops(), best);
-	for (size_t i = 0; kern_rung(i); i++) {
-		setenv("CARAVAN_CPU", kern_rung(i)->name, 1);
+	for (size_t i = 0; kern_level(i); i++) {
+		setenv("CARAVAN_CPU", kern_level(i)->name, 1);
 		ck_assert_int_eq(kern_init(err, sizeof err), 0);
-		ck_assert_ptr_eq(kern_ops(), kern_rung(i));
+		ck_assert_ptr_eq(kern_ops(), kern_level(i));
 	}
 	unsetenv("CARAVAN_CPU");
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);

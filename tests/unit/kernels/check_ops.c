@@ -1,6 +1,6 @@
 /* Elementary functions and operations of a layer against plain formulas in more precision, and the
  * properties that the rest of the house builds on: attention does not depend on which queries share a call,
- * nor on what lies behind a query's last position.  Every rung is tested; that rungs equal each other is
+ * nor on what lies behind a query's last position.  Every level is tested; that levels equal each other is
  * checkkern's. */
 #include <errno.h>
 #include <math.h>
@@ -173,7 +173,7 @@ static void check_close(float got, double want, double tolerance) {
 }
 
 START_TEST(rmsnorm_is_a_norm) {
-	for (size_t r = 0; kern_rung(r); r++) {
+	for (size_t r = 0; kern_level(r); r++) {
 		for (size_t n = 1; n < 200; n++) {
 			float x[200], w[200], y[200];
 			double sum = 0;
@@ -182,25 +182,25 @@ START_TEST(rmsnorm_is_a_norm) {
 				w[i] = (float)uniform();
 				sum += (double)x[i] * x[i];
 			}
-			ck_assert_int_eq(kern_rung(r)->rmsnorm(y, x, w, n, 1e-5f), 0);
+			ck_assert_int_eq(kern_level(r)->rmsnorm(y, x, w, n, 1e-5f), 0);
 			for (size_t i = 0; i < n; i++)
 				check_close(y[i], x[i] / sqrt(sum / (double)n + 1e-5f) * w[i], 1e-5);
 		}
 		float huge[2] = {0x1p100f, 1.0f}, one[2] = {1.0f, 1.0f}, y[2];
-		ck_assert_int_eq(kern_rung(r)->rmsnorm(y, huge, one, 2, 1e-5f), -EDOM);
+		ck_assert_int_eq(kern_level(r)->rmsnorm(y, huge, one, 2, 1e-5f), -EDOM);
 	}
 }
 END_TEST
 
 START_TEST(rope_rotates) {
-	for (size_t r = 0; kern_rung(r); r++) {
+	for (size_t r = 0; kern_level(r); r++) {
 		float x[2 * 24], before[2 * 24], freq[10], cs[20];
 		for (size_t i = 0; i < 48; i++)
 			before[i] = x[i] = (float)uniform();
 		for (size_t i = 0; i < 10; i++)
 			freq[i] = (float)fabs(uniform());
 		kern_rope_angles(cs, freq, 10, 77);
-		kern_rung(r)->rope(x, 2, 24, cs, 10);
+		kern_level(r)->rope(x, 2, 24, cs, 10);
 		for (size_t h = 0; h < 2; h++) {
 			const float *a = before + h * 24, *b = x + h * 24;
 			for (size_t i = 0; i < 10; i++) {
@@ -217,17 +217,17 @@ START_TEST(rope_rotates) {
 END_TEST
 
 START_TEST(swiglu_and_add_are_formulas) {
-	for (size_t r = 0; kern_rung(r); r++) {
+	for (size_t r = 0; kern_level(r); r++) {
 		float g[77], u[77], y[77];
 		for (size_t i = 0; i < 77; i++) {
 			g[i] = (float)uniform() * 20;
 			u[i] = (float)uniform();
 		}
-		kern_rung(r)->swiglu(y, g, u, 77);
+		kern_level(r)->swiglu(y, g, u, 77);
 		for (size_t i = 0; i < 77; i++)
 			check_close(y[i], g[i] / (1 + exp(-(double)g[i])) * u[i], 1e-5);
 		memcpy(y, g, sizeof y);
-		kern_rung(r)->add(y, u, 77);
+		kern_level(r)->add(y, u, 77);
 		for (size_t i = 0; i < 77; i++)
 			ck_assert(y[i] == g[i] + u[i]);
 	}
@@ -304,9 +304,9 @@ static void cache_free(struct cache *c) {
 
 /* One query and one position give its element back, whatever the layout: score = scale x key, output = value. */
 START_TEST(cache_gives_back_what_it_keeps) {
-	for (size_t r = 0; kern_rung(r); r++) {
+	for (size_t r = 0; kern_level(r); r++) {
 		struct cache c;
-		cache_make(&c, kern_rung(r), _i);
+		cache_make(&c, kern_level(r), _i);
 		for (size_t p = 0; p < 2 * KERN_KV_BLOCK; p++)
 			for (size_t d = 0; d < HEAD; d++) {
 				float q[HEAD] = {0}, o[HEAD], m, l;
@@ -330,8 +330,8 @@ END_TEST
 
 /* What is too large becomes what is largest; what is no number spoils what it lies with, and no more. */
 START_TEST(cache_keeps_extremes) {
-	for (size_t r = 0; kern_rung(r); r++) {
-		const struct kern_kv_ops *ops = &kern_rung(r)->kv[_i];
+	for (size_t r = 0; kern_level(r); r++) {
+		const struct kern_kv_ops *ops = &kern_level(r)->kv[_i];
 		float big[HEAD] = {1e6f, -65519.0f, 65519.0f}, odd[HEAD] = {0}, o[HEAD], m, l, q[HEAD] = {0};
 		void *keys = allocate(kern_kv_bytes((enum kern_kv)_i, HEAD));
 		void *values = allocate(kern_kv_bytes((enum kern_kv)_i, HEAD));
@@ -400,8 +400,8 @@ static struct kern_query query(struct outputs *t, size_t span, const float *q, s
 START_TEST(spans_combine_to_softmax) {
 	static const size_t lengths[] = {1, 5, 64, 100, 512, 513, 700, 1024, 1025, 1536};
 	float scale = 1.0f / sqrtf(HEAD);
-	for (size_t r = 0; kern_rung(r); r++) {
-		const struct kern_ops *ops = kern_rung(r);
+	for (size_t r = 0; kern_level(r); r++) {
+		const struct kern_ops *ops = kern_level(r);
 		struct cache c;
 		cache_make(&c, ops, _i);
 		for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
@@ -428,8 +428,8 @@ END_TEST
 
 START_TEST(span_does_not_depend_on_its_company) {
 	enum { QUERIES = 19 };
-	for (size_t r = 0; kern_rung(r); r++) {
-		const struct kern_ops *ops = kern_rung(r);
+	for (size_t r = 0; kern_level(r); r++) {
+		const struct kern_ops *ops = kern_level(r);
 		struct cache c;
 		cache_make(&c, ops, _i);
 		struct outputs alone[QUERIES], together[QUERIES];
@@ -458,8 +458,8 @@ END_TEST
 
 START_TEST(span_does_not_look_beyond_its_count) {
 	static const size_t counts[] = {1, 7, 8, 9, 63, 64, 65, 300, 511};
-	for (size_t r = 0; kern_rung(r); r++) {
-		const struct kern_ops *ops = kern_rung(r);
+	for (size_t r = 0; kern_level(r); r++) {
+		const struct kern_ops *ops = kern_level(r);
 		struct cache c;
 		cache_make(&c, ops, _i);
 		float q[HEAD], nan[HEAD];
@@ -488,8 +488,8 @@ START_TEST(span_does_not_look_beyond_its_count) {
 END_TEST
 
 START_TEST(one_position_is_its_value) {
-	for (size_t r = 0; kern_rung(r); r++) {
-		const struct kern_ops *ops = kern_rung(r);
+	for (size_t r = 0; kern_level(r); r++) {
+		const struct kern_ops *ops = kern_level(r);
 		struct cache c;
 		cache_make(&c, ops, _i);
 		struct outputs t;
@@ -510,11 +510,11 @@ START_TEST(one_position_is_its_value) {
 END_TEST
 
 START_TEST(combine_of_one_span_divides) {
-	for (size_t r = 0; kern_rung(r); r++) {
+	for (size_t r = 0; kern_level(r); r++) {
 		float o[HEAD], out[HEAD], m = -3.5f, l = 7.25f;
 		for (size_t d = 0; d < HEAD; d++)
 			o[d] = (float)uniform();
-		kern_rung(r)->combine(out, o, &m, &l, 1, HEAD);
+		kern_level(r)->combine(out, o, &m, &l, 1, HEAD);
 		for (size_t d = 0; d < HEAD; d++)
 			ck_assert(out[d] == o[d] * (1.0f / l));
 	}
@@ -522,8 +522,8 @@ START_TEST(combine_of_one_span_divides) {
 END_TEST
 
 START_TEST(a_nan_is_not_lost) {
-	for (size_t r = 0; kern_rung(r); r++) {
-		const struct kern_ops *ops = kern_rung(r);
+	for (size_t r = 0; kern_level(r); r++) {
+		const struct kern_ops *ops = kern_level(r);
 		struct cache c;
 		cache_make(&c, ops, _i);
 		struct outputs t;

@@ -1,5 +1,5 @@
-/* checkkern: every entry of every rung's table against the reference, by equality of bits, on random and
- * extreme data; with --bench it measures the rung in use instead.  Every rung meets the same data, on every
+/* checkkern: every entry of every level's table against the reference, by equality of bits, on random and
+ * extreme data; with --bench it measures the level in use instead.  Every level meets the same data, on every
  * processor: --hash prints a hash of what the reference gives, which is the same on all of them.  Not part of
  * a binary that people install. */
 #include "tests/unit/kernels/checkkern.h"
@@ -156,10 +156,10 @@ static void fill_input(struct checkkern *ck, float *x, size_t n, int input) {
 	}
 }
 
-/* One product by both rungs, with a frame around the results that must stay. */
-static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint32_t type, const void *packed,
-        size_t rows, size_t n, const float *x, size_t cols) {
-	const struct kern_ops *ref = kern_rung(0);
+/* One product by both levels, with a frame around the results that must stay. */
+static bool same_product(struct checkkern *ck, const struct kern_ops *level, uint32_t type,
+        const void *packed, size_t rows, size_t n, const float *x, size_t cols) {
+	const struct kern_ops *ref = kern_level(0);
 	enum kern_form form = kern_traits(type)->form;
 	size_t stride = kern_act_bytes(form, n), ldy = rows + checkkern_random(ck) % 3,
 	       count = ldy * cols + 8;
@@ -171,12 +171,12 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint
 	for (size_t i = 0; i < count; i++)
 		want[i] = got[i] = -12345;
 	ref->mul[type](want, ldy, packed, rows, n, acts, stride, cols);
-	rung->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
+	level->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
 	checkkern_hash_floats(ck, want, count);
 	for (size_t i = 0; i < count && ok; i++)
 		if (memcmp(&want[i], &got[i], sizeof *want)) {
 			printf("# %s: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
-			        rung->name, rows, cols, n, i % ldy, i / ldy, got[i], want[i]);
+			        level->name, rows, cols, n, i % ldy, i / ldy, got[i], want[i]);
 			ok = false;
 		}
 	free(acts);
@@ -185,7 +185,7 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *rung, uint
 	return ok;
 }
 
-static void check_mul(struct checkkern *ck, const struct kern_ops *rung, uint32_t type) {
+static void check_mul(struct checkkern *ck, const struct kern_ops *level, uint32_t type) {
 	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
 	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {10, 134}};
 	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
@@ -211,27 +211,27 @@ static void check_mul(struct checkkern *ck, const struct kern_ops *rung, uint32_
 				int last = one ? first + 1 : INPUTS;
 				for (int input = first; input < last && ok; input++) {
 					fill_input(ck, x, n * cols, input);
-					ok = same_product(ck, rung, type, packed, rows, n, x, cols);
+					ok = same_product(ck, level, type, packed, rows, n, x, cols);
 					failing = input;
 				}
 				free(canonical);
 				free(packed);
 				free(x);
 			}
-		checkkern_case(ck, ok, "%s mul %s, %s%s%s", rung->name, kern_traits(type)->name,
+		checkkern_case(ck, ok, "%s mul %s, %s%s%s", level->name, kern_traits(type)->name,
 		        fills[fill].name, ok ? "" : ", input ", ok ? "" : inputs[failing]);
 	}
 }
 
-/* One row by both rungs; -EDOM from both or the same bytes. */
+/* One row by both levels; -EDOM from both or the same bytes. */
 static bool same_quants(
-        struct checkkern *ck, const struct kern_ops *rung, int form, const float *x, size_t n) {
-	const struct kern_ops *ref = kern_rung(0);
+        struct checkkern *ck, const struct kern_ops *level, int form, const float *x, size_t n) {
+	const struct kern_ops *ref = kern_level(0);
 	size_t size = kern_act_bytes(form, n);
 	uint8_t *want = checkkern_alloc(size + 1), *got = checkkern_alloc(size + 1);
 	memset(want, 0xa5, size + 1);
 	memset(got, 0xa5, size + 1);
-	int a = ref->quantize[form](want, x, n), b = rung->quantize[form](got, x, n);
+	int a = ref->quantize[form](want, x, n), b = level->quantize[form](got, x, n);
 	if (!a)
 		checkkern_hash(ck, want, size);
 	bool ok = a == b && want[size] == 0xa5 && got[size] == 0xa5 && (a || !memcmp(want, got, size));
@@ -240,7 +240,7 @@ static bool same_quants(
 	return ok;
 }
 
-static void check_quantize(struct checkkern *ck, const struct kern_ops *rung, int form) {
+static void check_quantize(struct checkkern *ck, const struct kern_ops *level, int form) {
 	static const char *const names[] = {"f32", "q8_32", "q8_256"};
 	static const float bad[] = {INFINITY, -INFINITY, NAN, -NAN};
 	static float x[1024];
@@ -249,9 +249,9 @@ static void check_quantize(struct checkkern *ck, const struct kern_ops *rung, in
 		for (size_t n = form == KERN_FORM_Q8_32 ? 32 : 256; n <= 1024; n *= 2)
 			for (int round = 0; round < 20; round++) {
 				fill_input(ck, x, n, input);
-				ok &= same_quants(ck, rung, form, x, n);
+				ok &= same_quants(ck, level, form, x, n);
 			}
-		checkkern_case(ck, ok, "%s quantize %s, %s", rung->name, names[form], inputs[input]);
+		checkkern_case(ck, ok, "%s quantize %s, %s", level->name, names[form], inputs[input]);
 	}
 	bool ok = true;
 	fill_input(ck, x, 512, 0);
@@ -260,36 +260,36 @@ static void check_quantize(struct checkkern *ck, const struct kern_ops *rung, in
 			uint8_t row[8192] __attribute__((aligned(64)));
 			float was = x[i];
 			x[i] = bad[k];
-			ok &= rung->quantize[form](row, x, 512) == -EDOM;
+			ok &= level->quantize[form](row, x, 512) == -EDOM;
 			x[i] = was;
 		}
-	checkkern_case(ck, ok, "%s quantize %s refuses what is not finite", rung->name, names[form]);
+	checkkern_case(ck, ok, "%s quantize %s refuses what is not finite", level->name, names[form]);
 	/* halves between two quants: every tie there is */
 	ok = true;
 	for (int i = 0; i < 256; i++)
 		x[i] = (float)(i % 128) - 0.5f;
 	x[0] = 127;
-	ok = same_quants(ck, rung, form, x, 256);
-	checkkern_case(ck, ok, "%s quantize %s, ties", rung->name, names[form]);
+	ok = same_quants(ck, level, form, x, 256);
+	checkkern_case(ck, ok, "%s quantize %s, ties", level->name, names[form]);
 }
 
-void checkkern_products(struct checkkern *ck, const struct kern_ops *rung) {
+void checkkern_products(struct checkkern *ck, const struct kern_ops *level) {
 	for (int form = 0; form < KERN_FORMS; form++)
-		check_quantize(ck, rung, form);
+		check_quantize(ck, level, form);
 	bool complete = true;
 	for (uint32_t type = 0; type < KERN_TYPES; type++) {
-		complete &= !kern_traits(type) == !rung->mul[type];
-		if (rung->mul[type])
-			check_mul(ck, rung, type);
+		complete &= !kern_traits(type) == !level->mul[type];
+		if (level->mul[type])
+			check_mul(ck, level, type);
 	}
-	checkkern_case(ck, complete, "%s has a product for every type", rung->name);
+	checkkern_case(ck, complete, "%s has a product for every type", level->name);
 }
 
-static void check_rung(struct checkkern *ck, const struct kern_ops *rung) {
+static void check_level(struct checkkern *ck, const struct kern_ops *level) {
 	ck->random = 0x9e3779b97f4a7c15u;
 	ck->hash = 0xcbf29ce484222325u;
-	checkkern_products(ck, rung);
-	checkkern_ops(ck, rung);
+	checkkern_products(ck, level);
+	checkkern_ops(ck, level);
 }
 
 static int usage(void) {
@@ -298,7 +298,7 @@ static int usage(void) {
 	return 1;
 }
 
-/* Measures the products of the rung in use, of one type or of all, on one thread and on two. */
+/* Measures the products of the level in use, of one type or of all, on one thread and on two. */
 static int measure(const char *type) {
 	char err[256];
 	bool known = !type;
@@ -333,12 +333,12 @@ int main(int argc, char **argv) {
 		else
 			return usage();
 	if (ck.silent) {
-		check_rung(&ck, kern_rung(0));
+		check_level(&ck, kern_level(0));
 		printf("%016llx\n", (unsigned long long)ck.hash);
 		return ck.failed ? 1 : 0;
 	}
-	for (size_t i = 1; kern_rung(i); i++)
-		check_rung(&ck, kern_rung(i));
+	for (size_t i = 1; kern_level(i); i++)
+		check_level(&ck, kern_level(i));
 	printf("1..%u\n", ck.cases);
 	return ck.failed ? 1 : 0;
 }

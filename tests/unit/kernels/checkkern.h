@@ -30,9 +30,9 @@ void checkkern_hash_floats(struct checkkern *ck, const float *x, size_t n);
 /* Aligned memory of at least size bytes, or the end of the program. */
 void *checkkern_alloc(size_t size);
 
-/* Every product and quantiser of a rung against the reference (checkkern.c), every other operation
+/* Every product and quantiser of a level against the reference (checkkern.c), every other operation
  * (checkkern_ops.c). */
-void checkkern_products(struct checkkern *ck, const struct kern_ops *rung);
-void checkkern_ops(struct checkkern *ck, const struct kern_ops *rung);
+void checkkern_products(struct checkkern *ck, const struct kern_ops *level);
+void checkkern_ops(struct checkkern *ck, const struct kern_ops *level);
 
 #endif

@@ -1,4 +1,4 @@
-/* checkkern_ops: every operation of a layer, of every rung, against the reference.
+/* checkkern_ops: every operation of a layer, of every level, against the reference.
  *
  * Results must be equal bit for bit, except that one NaN is as good as another: which of them an operation
  * gives differs between processors, and a step with one fails.  Sizes cover the tails of every vector length,
@@ -202,7 +202,7 @@ static bool check_put(
 	return ok;
 }
 
-/* One span's cache with as many blocks as the contract allows, and queries with outputs for two rungs. */
+/* One span's cache with as many blocks as the contract allows, and queries with outputs for two levels. */
 struct attention {
 	enum kern_kv type;
 	void *keys[BLOCKS], *values[BLOCKS];
@@ -261,10 +261,10 @@ static void attention_fill(struct checkkern *ck, struct attention *t, const stru
 	}
 }
 
-/* Runs the same queries on both rungs and compares every output. */
+/* Runs the same queries on both levels and compares every output. */
 static bool attention_same(struct checkkern *ck, struct attention *t, const struct kern_ops *ref,
         const struct kern_ops *ops, const uint32_t *count, size_t nq, size_t head_size, float scale) {
-	const struct kern_ops *rung[2] = {ref, ops};
+	const struct kern_ops *level[2] = {ref, ops};
 	for (int r = 0; r < 2; r++) {
 		struct kern_query q[MAX_QUERIES];
 		for (size_t i = 0; i < nq; i++)
@@ -275,7 +275,7 @@ static bool attention_same(struct checkkern *ck, struct attention *t, const stru
 			        .count = count[i]};
 		t->o[r][nq * head_size] = 12345.0f;
 		memset(t->scratch, 0xff, kern_span_scratch(nq));
-		rung[r]->kv[t->type].span(q, nq, t->k, t->v, head_size, scale, t->scratch);
+		level[r]->kv[t->type].span(q, nq, t->k, t->v, head_size, scale, t->scratch);
 	}
 	return same(ck, t->o[0], t->o[1], nq * head_size + 1) && same(ck, t->m[0], t->m[1], nq) &&
 	       same(ck, t->l[0], t->l[1], nq);
@@ -411,7 +411,7 @@ static void check_combine(struct checkkern *ck, const struct kern_ops *ref, cons
 }
 
 void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
-	const struct kern_ops *ref = kern_rung(0);
+	const struct kern_ops *ref = kern_level(0);
 	size_t bytes = MAX_N * sizeof(float);
 	struct buffers f = {checkkern_alloc(bytes), checkkern_alloc(bytes), checkkern_alloc(bytes),
 	        checkkern_alloc(bytes)};

@@ -197,13 +197,14 @@ START_TEST(what_does_not_fit_is_read) {
 		const struct planner_stage *s = &plan.stage[i];
 		uint64_t ends = s->node == 0 ? planner_end_bytes(m, 1, 256) : 0;
 		ck_assert(s->resident + s->kv + s->buffers + ends <= node[s->node].memory);
-		struct feed_plan f;
-		ck_assert_int_eq(feed_plan(&f, m, s->first, s->last, s->room ? s->room : UINT64_MAX), 0);
+		struct weight_stream_plan f;
+		ck_assert_int_eq(
+		        weight_stream_plan(&f, m, s->first, s->last, s->room ? s->room : UINT64_MAX), 0);
 		ck_assert(f.step == s->streamed && f.resident + 2 * f.buffer == s->resident);
 		ck_assert_double_ge(s->seconds * (1 + 1e-9), (double)s->streamed / 2e9);
 		sum += s->seconds + s->hop;
 		read += s->streamed;
-		feed_plan_clear(&f);
+		weight_stream_plan_clear(&f);
 	}
 	ck_assert_uint_gt(read, (uint64_t)6 << 30);
 	ck_assert_uint_lt(read, (uint64_t)9 << 30);

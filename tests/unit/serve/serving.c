@@ -691,10 +691,10 @@ uint64_t bare_send_step(unsigned node, unsigned to, const struct bare_step *s) {
 	memset(payload_data(x), 0, payload_len(x));
 	if (s->tokens) {
 		struct slice *ends = compute_slice(m->manifest, 0, 0);
-		struct ends *e;
-		ck_assert_int_eq(ends_create(&e, ends, NULL, s->rows), 0);
-		ck_assert_int_eq(ends_embed(e, payload_data(x), s->tokens, s->rows), 0);
-		ends_destroy(e);
+		struct io_layers *e;
+		ck_assert_int_eq(io_layers_create(&e, ends, NULL, s->rows), 0);
+		ck_assert_int_eq(io_layers_embed(e, payload_data(x), s->tokens, s->rows), 0);
+		io_layers_destroy(e);
 		slice_destroy(ends);
 	}
 	epoch.counter -= s->older;

@@ -67,15 +67,15 @@ static void unload(void) {
 }
 
 static uint64_t all_bytes(const struct manifest *m) {
-	struct feed_plan p;
-	ck_assert_int_eq(feed_plan(&p, m, 0, m->hp.layers, UINT64_MAX), 0);
+	struct weight_stream_plan p;
+	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, UINT64_MAX), 0);
 	return p.resident;
 }
 
 /* What is never read on the way. */
 static uint64_t norm_bytes(const struct manifest *m) {
-	return m->hp.layers * (feed_tensor_bytes(&m->layer[0][LAYER_ATTN_NORM]) +
-	                              feed_tensor_bytes(&m->layer[0][LAYER_FFN_NORM]));
+	return m->hp.layers * (weight_stream_tensor_bytes(&m->layer[0][LAYER_ATTN_NORM]) +
+	                              weight_stream_tensor_bytes(&m->layer[0][LAYER_FFN_NORM]));
 }
 
 static struct slice *slice_within(uint64_t room) {
@@ -90,11 +90,12 @@ static struct slice *slice_within(uint64_t room) {
 
 START_TEST(what_stays_is_as_much_as_can) {
 	const struct manifest *m = import_manifest(model->import);
-	uint64_t all = all_bytes(m), most = feed_group_most(m, 0, m->hp.layers), least = UINT64_MAX;
+	uint64_t all = all_bytes(m), most = weight_stream_largest_group(m, 0, m->hp.layers),
+	         least = UINT64_MAX;
 	uint64_t before = UINT64_MAX;
 	for (uint64_t room = all + PAGE; room >= PAGE; room -= PAGE) {
-		struct feed_plan p;
-		int rc = feed_plan(&p, m, 0, m->hp.layers, room);
+		struct weight_stream_plan p;
+		int rc = weight_stream_plan(&p, m, 0, m->hp.layers, room);
 		if (rc == -ENOSPC)
 			break;
 		ck_assert_int_eq(rc, 0);
@@ -109,16 +110,16 @@ START_TEST(what_stays_is_as_much_as_can) {
 		uint64_t step = 0;
 		for (uint32_t l = 0; l < m->hp.layers && p.streamed; l++)
 			for (int r = LAYER_Q; r < LAYER_ROLES; r++) {
-				static const int group[LAYER_ROLES] = {[LAYER_OUT] = FEED_OUT,
-				        [LAYER_GATE] = FEED_UP,
-				        [LAYER_UP] = FEED_UP,
-				        [LAYER_DOWN] = FEED_DOWN};
+				static const int group[LAYER_ROLES] = {[LAYER_OUT] = WEIGHTS_OUT,
+				        [LAYER_GATE] = WEIGHTS_UP,
+				        [LAYER_UP] = WEIGHTS_UP,
+				        [LAYER_DOWN] = WEIGHTS_DOWN};
 				if (r != LAYER_FFN_NORM && p.streamed[l] >> group[r] & 1)
-					step += feed_tensor_bytes(&m->layer[l][r]);
+					step += weight_stream_tensor_bytes(&m->layer[l][r]);
 			}
 		ck_assert_uint_eq(step, p.step);
 		before = p.streamed ? p.step : before;
-		feed_plan_clear(&p);
+		weight_stream_plan_clear(&p);
 	}
 	/* down to where everything but the norms is read */
 	ck_assert(least <= 2 * most + norm_bytes(m));
@@ -133,15 +134,15 @@ END_TEST
 
 START_TEST(what_is_read_lies_evenly) {
 	const struct manifest *m = import_manifest(model->import);
-	struct feed_plan p;
-	uint64_t down = feed_tensor_bytes(&m->layer[0][LAYER_DOWN]), all = all_bytes(m);
+	struct weight_stream_plan p;
+	uint64_t down = weight_stream_tensor_bytes(&m->layer[0][LAYER_DOWN]), all = all_bytes(m);
 	/* the attention's output, which is smaller than what is missing, of five layers of eight */
-	ck_assert_int_eq(feed_plan(&p, m, 0, 8, all - down), 0);
-	ck_assert_uint_eq(p.buffer, feed_tensor_bytes(&m->layer[0][LAYER_OUT]));
+	ck_assert_int_eq(weight_stream_plan(&p, m, 0, 8, all - down), 0);
+	ck_assert_uint_eq(p.buffer, weight_stream_tensor_bytes(&m->layer[0][LAYER_OUT]));
 	uint32_t groups = 0, longest = 0, run = 0;
 	for (uint32_t l = 0; l < 8; l++) {
 		uint32_t n = 0;
-		for (int g = 0; g < FEED_GROUPS; g++)
+		for (int g = 0; g < WEIGHT_GROUPS; g++)
 			n += p.streamed[l] >> g & 1;
 		groups += n;
 		run = n ? 0 : run + 1;
@@ -149,7 +150,7 @@ START_TEST(what_is_read_lies_evenly) {
 	}
 	ck_assert_uint_eq(groups, 5);
 	ck_assert_uint_le(longest, 1);
-	feed_plan_clear(&p);
+	weight_stream_plan_clear(&p);
 }
 END_TEST
 
@@ -177,11 +178,12 @@ static void same_bits(const struct slice *s, const float *want, unsigned threads
 START_TEST(the_bits_are_those_of_the_mapped_slice) {
 	static const unsigned chunks[] = {1, 3, TOKENS};
 	const struct manifest *m = import_manifest(model->import);
-	uint64_t all = all_bytes(m), least = 2 * feed_group_most(m, 0, m->hp.layers) + norm_bytes(m);
+	uint64_t all = all_bytes(m),
+	         least = 2 * weight_stream_largest_group(m, 0, m->hp.layers) + norm_bytes(m);
 	float *want = logits_of(model->whole, 2, TOKENS);
 	for (int i = 0; i < 6; i++) {
 		struct slice *s = slice_within(least + (all - least) * (uint64_t)i / 5);
-		ck_assert_int_eq(s->feed != NULL, i < 5);
+		ck_assert_int_eq(s->stream != NULL, i < 5);
 		for (unsigned threads = 1; threads <= 3; threads++)
 			for (int c = 0; c < 3; c++)
 				same_bits(s, want, threads, chunks[c]);
@@ -193,15 +195,15 @@ END_TEST
 
 START_TEST(each_step_reads_each_group_once) {
 	const struct manifest *m = import_manifest(model->import);
-	struct feed_told before, after;
+	struct weight_stream_stats before, after;
 	struct slice *s = slice_within(all_bytes(m) / 2);
 	free(logits_of(s, 2, 1));
-	feed_told(s->feed, &before);
-	uint64_t ahead = 2 * feed_group_most(m, 0, m->hp.layers);
+	weight_stream_stats(s->stream, &before);
+	uint64_t ahead = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
 	/* the first groups of the next step are read ahead, and nothing else */
 	ck_assert(before.read >= TOKENS * before.step && before.read <= TOKENS * before.step + ahead);
 	free(logits_of(s, 1, TOKENS));
-	feed_told(s->feed, &after);
+	weight_stream_stats(s->stream, &after);
 	ck_assert(
 	        after.read <= (TOKENS + 1) * before.step + ahead && after.read >= (TOKENS + 1) * before.step);
 	ck_assert(after.read_seconds > 0);
@@ -215,18 +217,18 @@ START_TEST(the_page_cache_will_do) {
 	uint64_t room = all_bytes(m) / 2;
 	float *want = logits_of(model->whole, 1, TOKENS);
 	struct slice *s = slice_within(room);
-	struct feed_plan p;
-	struct feed_told told;
-	feed_destroy(s->feed);
-	s->feed = NULL;
-	ck_assert_int_eq(feed_plan(&p, m, 0, m->hp.layers, room), 0);
+	struct weight_stream_plan p;
+	struct weight_stream_stats told;
+	weight_stream_destroy(s->stream);
+	s->stream = NULL;
+	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, room), 0);
 	ck_assert_int_eq(
-	        feed_create(&s->feed, &p, 0, m->hp.layers,
+	        weight_stream_create(&s->stream, &p, 0, m->hp.layers,
 	                (const struct store_tensor *const(*)[LAYER_ROLES])s->layer, false, err, sizeof err),
 	        0);
-	feed_plan_clear(&p);
+	weight_stream_plan_clear(&p);
 	same_bits(s, want, 2, 5);
-	feed_told(s->feed, &told);
+	weight_stream_stats(s->stream, &told);
 	ck_assert(!told.direct);
 	slice_destroy(s);
 	free(want);
@@ -312,7 +314,7 @@ START_TEST(a_file_that_ends_too_soon_ends_the_step_alone) {
 }
 END_TEST
 
-/* A step that ends in its middle leaves the feed there; the next one begins at the beginning. */
+/* A step that ends in its middle leaves the stream there; the next one begins at the beginning. */
 START_TEST(a_value_that_is_not_finite_does_no_harm) {
 	size_t bytes = sizeof(float) * import_manifest(model->import)->hp.vocab, dim = small.dim;
 	static const uint32_t blocks[] = {0};
@@ -392,8 +394,8 @@ static uint64_t cached_bytes(const struct store_tensor *t) {
 START_TEST(no_more_is_resident_than_it_may) {
 	const struct manifest *m = import_manifest(model->import);
 	struct statfs fs;
-	struct feed_told told;
-	struct feed_plan p;
+	struct weight_stream_stats told;
+	struct weight_stream_plan p;
 	uint64_t all = all_bytes(m), room = all / 3;
 	ck_assert_int_eq(statfs(model->dir, &fs), 0);
 	if (sysconf(_SC_PAGESIZE) != PAGE || fs.f_type == TMPFS) {
@@ -405,11 +407,11 @@ START_TEST(no_more_is_resident_than_it_may) {
 	slice_destroy(model->whole); /* its maps must not count */
 	uint64_t ends = 0, before = status_kib("RssAnon:");
 	struct slice *s = model->whole = slice_within(room);
-	ck_assert_int_eq(feed_plan(&p, m, 0, m->hp.layers, room), 0);
-	feed_told(s->feed, &told);
+	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, room), 0);
+	weight_stream_stats(s->stream, &told);
 	ck_assert_uint_eq(told.buffers, 2 * p.buffer);
 	for (int r = 0; r < END_ROLES; r++)
-		ends += feed_tensor_bytes(&m->end[r]);
+		ends += weight_stream_tensor_bytes(&m->end[r]);
 	for (int i = 0; i < 4; i++)
 		same_bits(s, want, 2, i % 2 ? 1 : TOKENS);
 	ck_assert_uint_le(mapped_kib(), (p.resident + ends) / 1024);
@@ -421,24 +423,24 @@ START_TEST(no_more_is_resident_than_it_may) {
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* which have memory of their own */
 	ck_assert_uint_le(grown, told.buffers / 1024 + 8192);
 #endif
-	uint64_t cached = 0, fed = 0;
+	uint64_t cached = 0, streamed = 0;
 	for (uint32_t l = 0; l < m->hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			if (!s->layer[l][r]->packed) {
 				cached += cached_bytes(s->layer[l][r]);
-				fed += s->layer[l][r]->packed_bytes;
+				streamed += s->layer[l][r]->packed_bytes;
 			}
-	feed_told(s->feed, &told);
-	ck_assert_uint_gt(fed, all / 2);
+	weight_stream_stats(s->stream, &told);
+	ck_assert_uint_gt(streamed, all / 2);
 	if (told.direct)
 		ck_assert_uint_eq(cached, 0);
-	feed_plan_clear(&p);
+	weight_stream_plan_clear(&p);
 	free(want);
 }
 END_TEST
 
 static Suite *suite(void) {
-	Suite *s = suite_create("feed");
+	Suite *s = suite_create("weight_stream");
 	TCase *t = tcase_create("small");
 	tcase_add_checked_fixture(t, load_small, unload);
 	tcase_set_timeout(t, 240);

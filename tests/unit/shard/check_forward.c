@@ -203,8 +203,9 @@ START_TEST(beside_others_over_spans) {
 }
 END_TEST
 
-/* Runs in a process of its own, since a process keeps its rung; false where the rung cannot be had. */
-static void rung_hash(const char *name, const struct synth_spec *spec, int kv, uint32_t n, uint8_t hash[32]) {
+/* Runs in a process of its own, since a process keeps its level; false where the level cannot be had. */
+static void level_hash(
+        const char *name, const struct synth_spec *spec, int kv, uint32_t n, uint8_t hash[32]) {
 	int fd[2];
 	ck_assert_int_eq(pipe(fd), 0);
 	pid_t child = fork();
@@ -228,17 +229,17 @@ static void rung_hash(const char *name, const struct synth_spec *spec, int kv, u
 	close(fd[1]);
 }
 
-START_TEST(any_rung) {
+START_TEST(any_level) {
 	const struct synth_spec *specs[] = {&mixed, &lengthy};
 	for (size_t i = 0; i < 2; i++) {
 		uint8_t want[32], have[32];
 		uint32_t n = i ? 600 : 90;
 		for (uint32_t b = 0; b < 64; b++)
 			scattered[b] = b * 37 % 64;
-		rung_hash(kern_rung(0)->name, specs[i], _i, n, want);
-		for (size_t r = 1; kern_rung(r); r++) {
-			rung_hash(kern_rung(r)->name, specs[i], _i, n, have);
-			ck_assert_msg(!memcmp(want, have, 32), "rung %s", kern_rung(r)->name);
+		level_hash(kern_level(0)->name, specs[i], _i, n, want);
+		for (size_t r = 1; kern_level(r); r++) {
+			level_hash(kern_level(r)->name, specs[i], _i, n, have);
+			ck_assert_msg(!memcmp(want, have, 32), "level %s", kern_level(r)->name);
 		}
 	}
 }
@@ -367,7 +368,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, any_split, 0, KERN_KVS);
 	tcase_add_loop_test(t, beside_others, 0, KERN_KVS);
 	tcase_add_loop_test(t, beside_others_over_spans, 0, KERN_KVS);
-	tcase_add_loop_test(t, any_rung, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_level, 0, KERN_KVS);
 	tcase_add_test(t, close_to_doubles);
 	suite_add_tcase(s, t);
 	return s;

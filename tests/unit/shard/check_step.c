@@ -100,7 +100,7 @@ START_TEST(fault_in_input) {
 				uint32_t ids[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
 				ck_assert_int_eq(line_step(l, &q, 1, ids, logits, err, sizeof err), 0);
 				memcpy(want, l->x, rows * 64 * sizeof(float));
-				ck_assert_int_eq(ends_embed(l->ends, l->x, ids, rows), 0);
+				ck_assert_int_eq(io_layers_embed(l->ends, l->x, ids, rows), 0);
 				l->x[(rows - 1) * 64 + 17] = bad[b];
 				ck_assert_int_eq(forward_run(l->forward[0], &st, err, sizeof err), -EDOM);
 				ck_assert_str_eq(
@@ -108,7 +108,7 @@ START_TEST(fault_in_input) {
 				ck_assert_int_eq(line_step(l, &q, 1, ids, logits, err, sizeof err), 0);
 				ck_assert_int_eq(memcmp(want, l->x, rows * 64 * sizeof(float)), 0);
 				l->x[5] = bad[b];
-				ck_assert_int_eq(ends_logits(l->ends, logits, l->x, rows), -EDOM);
+				ck_assert_int_eq(io_layers_logits(l->ends, logits, l->x, rows), -EDOM);
 				line_destroy(l);
 			}
 	synth_destroy(model);
@@ -161,10 +161,10 @@ START_TEST(tokens_outside) {
 	start();
 	struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
 	uint32_t ids[6] = {0, 49, 1, 2, 3, 50};
-	ck_assert_int_eq(ends_embed(l->ends, l->x, ids, 5), 0);
-	ck_assert_int_eq(ends_embed(l->ends, l->x, ids, 6), -EINVAL);
-	ck_assert_int_eq(ends_logits(l->ends, NULL, l->x, 0), -EINVAL);
-	ck_assert_int_eq(ends_logits(l->ends, NULL, l->x, 17), -EINVAL);
+	ck_assert_int_eq(io_layers_embed(l->ends, l->x, ids, 5), 0);
+	ck_assert_int_eq(io_layers_embed(l->ends, l->x, ids, 6), -EINVAL);
+	ck_assert_int_eq(io_layers_logits(l->ends, NULL, l->x, 0), -EINVAL);
+	ck_assert_int_eq(io_layers_logits(l->ends, NULL, l->x, 17), -EINVAL);
 	line_destroy(l);
 	synth_destroy(model);
 }
@@ -213,7 +213,7 @@ START_TEST(refused) {
 	start();
 	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
 	struct forward *f;
-	struct ends *e;
+	struct io_layers *e;
 	struct hparams hp = model->m.hp;
 	struct slice layers = model->whole;
 	struct kv *kv;
@@ -226,9 +226,9 @@ START_TEST(refused) {
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
 	layers.end[END_HEAD] = NULL;
-	ck_assert_int_eq(ends_create(&e, &layers, l->team, 16), -EINVAL);
+	ck_assert_int_eq(io_layers_create(&e, &layers, l->team, 16), -EINVAL);
 	forward_destroy(NULL);
-	ends_destroy(NULL);
+	io_layers_destroy(NULL);
 	line_destroy(l);
 	synth_destroy(model);
 }

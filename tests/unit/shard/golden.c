@@ -1,8 +1,8 @@
 /* golden: SHA-256 of the float32 logits that a model gives, as tests/data/golden.txt has them.
  *
- *   golden --rungs     the rungs that this machine has, a line each
+ *   golden --levels     the levels that this machine has, a line each
  *   golden [--kv TYPE] MODEL...    a line for each: hash, two spaces, path, and the type of KV cache where it is not f16;
- *                                  on the rung that CARAVAN_CPU names
+ *                                  on the level that CARAVAN_CPU names
  *
  * The sequence is token (1 + 7919 i) mod vocabulary at position i, up to 600 positions or the context; the
  * hash is over the logits at each, in order.  golden.txt is made by running this in the source folder. */
@@ -40,12 +40,12 @@ static void print_hash(const char *path, enum kern_kv kv) {
 int main(int argc, char **argv) {
 	char err[256];
 	if (argc < 2) {
-		fprintf(stderr, "usage: golden --rungs | [--kv TYPE] MODEL...\n");
+		fprintf(stderr, "usage: golden --levels | [--kv TYPE] MODEL...\n");
 		return 2;
 	}
-	if (!strcmp(argv[1], "--rungs")) {
-		for (size_t i = 0; kern_rung(i); i++)
-			puts(kern_rung(i)->name);
+	if (!strcmp(argv[1], "--levels")) {
+		for (size_t i = 0; kern_level(i); i++)
+			puts(kern_level(i)->name);
 		return 0;
 	}
 	if (kern_init(err, sizeof err)) {

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Every model of tests/data/golden.txt gives the logits whose hash stands there, on every rung of this machine.
+# Every model of tests/data/golden.txt gives the logits whose hash stands there, on every level of this machine.
 golden=$top_builddir/tests/unit/shard/golden
 cd "$top_srcdir" || exit 99
-rungs=$("$golden" --rungs) || exit 99
+levels=$("$golden" --levels) || exit 99
 n=0
 while read -r hash model kv; do
 	case $hash in '#'*) continue ;; esac
-	for rung in $rungs; do
+	for level in $levels; do
 		n=$((n + 1))
-		have=$(CARAVAN_CPU=$rung "$golden" --kv "${kv:-f16}" "$model")
+		have=$(CARAVAN_CPU=$level "$golden" --kv "${kv:-f16}" "$model")
 		if test "${have%% *}" = "$hash"; then
-			echo "ok $n - $model${kv:+ with a $kv cache} on $rung"
+			echo "ok $n - $model${kv:+ with a $kv cache} on $level"
 		else
-			echo "not ok $n - $model${kv:+ with a $kv cache} on $rung"
+			echo "not ok $n - $model${kv:+ with a $kv cache} on $level"
 			echo "# have $have"
 		fi
 	done
