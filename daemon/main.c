@@ -11,10 +11,11 @@
 #include "daemon/scrub/scrub.h"
 #include "kernels/kernels.h"
 #include "proto/descriptors.h"
-#include "shard/store/store.h"
+#include "shard/store/convert.h"
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -140,8 +141,8 @@ static void models_changed(void *arg) {
 	mend_models_changed(n->mend);
 }
 
-/* Tells systemd, or whoever started us in its manner, that we answer. */
-static void notify_ready(void) {
+/* Tells systemd, or whoever started us in its manner. */
+static void notify(const char *state) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	const char *path = getenv("NOTIFY_SOCKET");
 	size_t len = path ? strlen(path) : 0;
@@ -152,9 +153,27 @@ static void notify_ready(void) {
 		addr.sun_path[0] = '\0';
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0) {
-		(void)!sendto(fd, "READY=1", 7, 0, (struct sockaddr *)&addr,
+		(void)!sendto(fd, state, strlen(state), 0, (struct sockaddr *)&addr,
 		        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 		close(fd);
+	}
+}
+
+/* A store of an older version is converted before anything uses it: the log says how far it is, ten times on the way. */
+static void on_converted(void *arg, const struct store_convert *p) {
+	unsigned *tenths = arg;
+	char hex[CONTENT_HEX];
+	notify("EXTEND_TIMEOUT_USEC=60000000");
+	if (!p->tensor)
+		log_line(LOG_LINE_INFO,
+		        "converting %zu tensors (%" PRIu64 " MiB) to the packed layout of this version",
+		        p->count, p->bytes >> 20);
+	if (p->error)
+		log_line(LOG_LINE_WARN, "tensor %.16s cannot be converted: %s", content_hex(p->tensor, hex),
+		        p->error == -EBADMSG ? "its bytes are damaged" : strerror(-p->error));
+	if (p->bytes && p->bytes_done * 10 / p->bytes > *tenths) {
+		*tenths = (unsigned)(p->bytes_done * 10 / p->bytes);
+		log_line(LOG_LINE_INFO, "converted %u%% of the store", *tenths * 10);
 	}
 }
 
@@ -200,6 +219,12 @@ static int start(struct node *n, char *err, size_t errlen) {
 		snprintf(err, errlen, "cannot create an event loop: %s", strerror(-rc));
 	if (rc != 0)
 		return rc;
+	snprintf(dir, sizeof dir, "%s/store", o->state);
+	rc = store_open(&n->store, dir, err, errlen);
+	if (rc != 0)
+		return rc;
+	/* before signals are the loop's: what is under way can be killed, and goes on at the next start */
+	(void)store_convert(n->store, on_converted, &(unsigned){0});
 	n->term = evsignal_new(loop_base(n->loop), SIGTERM, on_signal, n);
 	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, on_signal, n);
 	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 ||
@@ -207,8 +232,6 @@ static int start(struct node *n, char *err, size_t errlen) {
 		snprintf(err, errlen, "cannot watch signals");
 		return -ENOMEM;
 	}
-	snprintf(dir, sizeof dir, "%s/store", o->state);
-	rc = store_open(&n->store, dir, err, errlen);
 	if (rc == 0) /* which is looked after later; how much room there is is said at once */
 		store_set_limit(n->store, &(struct store_limit){.bytes = o->cache});
 	if (rc == 0 && o->borrow)
@@ -341,7 +364,7 @@ int main(int argc, char **argv) {
 			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
 			        self->name, PACKAGE_VERSION, worker_threads(n.worker), kern_ops()->name);
 			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
-			notify_ready();
+			notify("READY=1"); /* it answers */
 		}
 		rc = loop_run(n.loop);
 	} else {

@@ -26,7 +26,7 @@ static void remove_useless(struct store *s, int fd, const char *hex) {
 		unlinkat(s->tensors, hex, 0);
 }
 
-static int read_at(int fd, void *out, size_t len, uint64_t offset) {
+int store_read_at(int fd, void *out, size_t len, uint64_t offset) {
 	uint8_t *p = out;
 	while (len > 0) {
 		ssize_t n = pread(fd, p, len, (off_t)offset);
@@ -41,18 +41,20 @@ static int read_at(int fd, void *out, size_t len, uint64_t offset) {
 	return 0;
 }
 
-/* Reads and checks head and record of an open file. */
-static int read_record(
-        int fd, const struct content_id *id, struct content_tensor *record, struct store_head *head) {
+/* Reads and checks head and record of an open file, which has to be packed in this layout. */
+static int read_record(int fd, uint32_t layout, const struct content_id *id, struct content_tensor *record,
+        struct store_head *head) {
 	uint8_t bytes[STORE_HEAD], *data = NULL;
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_nlink == 0)
 		return -ENOENT;
-	int rc = read_at(fd, bytes, sizeof bytes, 0);
+	int rc = store_read_at(fd, bytes, sizeof bytes, 0);
 	if (rc == 0)
 		rc = store_head_get(bytes, head);
+	if (rc == 0 || rc == -ESTALE)
+		rc = head->layout == layout ? 0 : -ESTALE;
 	if (rc < 0)
 		return rc;
 	if (head->record_len > CONTENT_BLOB_MAX || head->record_len > (uint64_t)st.st_size)
@@ -60,7 +62,7 @@ static int read_record(
 	data = malloc(head->record_len ? head->record_len : 1);
 	if (!data)
 		return -ENOMEM;
-	rc = read_at(fd, data, head->record_len, STORE_HEAD);
+	rc = store_read_at(fd, data, head->record_len, STORE_HEAD);
 	if (rc == 0) {
 		rc = content_tensor_decode(record, data, head->record_len);
 		rc = rc == -EINVAL ? -EBADMSG : rc;
@@ -79,7 +81,7 @@ static int read_record(
 }
 
 /* In one folder; own: what is no good is removed. */
-static int open_in(struct store *s, int folder, bool own, const struct content_id *id,
+static int open_in(struct store *s, int folder, bool own, uint32_t layout, const struct content_id *id,
         struct content_tensor *record, struct store_head *head) {
 	char hex[CONTENT_HEX];
 	int rc, fd = openat(folder, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -88,8 +90,8 @@ static int open_in(struct store *s, int folder, bool own, const struct content_i
 	/* only who removes a file holds it alone */
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
-		rc = read_record(fd, id, record, head);
-	if (own && (rc == -ESTALE || rc == -EBADMSG))
+		rc = read_record(fd, layout, id, record, head);
+	if (own && (rc == -EBADMSG || (rc == -ESTALE && head->layout != STORE_OLDER_LAYOUT)))
 		remove_useless(s, fd, hex);
 	if (rc < 0) {
 		close(fd);
@@ -100,14 +102,19 @@ static int open_in(struct store *s, int folder, bool own, const struct content_i
 
 int store_open_file(struct store *s, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
-	int rc = open_in(s, s->tensors, true, id, record, head);
+	int rc = open_in(s, s->tensors, true, KERN_LAYOUT, id, record, head);
 	if (rc >= 0 || s->lent_tensors < 0)
 		return rc;
-	int lent = open_in(s, s->lent_tensors, false, id, record, head);
+	int lent = open_in(s, s->lent_tensors, false, KERN_LAYOUT, id, record, head);
 	return lent >= 0 ? lent : rc;
 }
 
-/* The same, where one that is no good counts as absent. */
+int store_open_older(struct store *s, const struct content_id *id, struct content_tensor *record,
+        struct store_head *head) {
+	return open_in(s, s->tensors, false, STORE_OLDER_LAYOUT, id, record, head);
+}
+
+/* store_open_file, where one that is no good counts as absent. */
 static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
 	int rc = store_open_file(s, id, record, head);

@@ -27,21 +27,6 @@ static void part_head(uint8_t out[STORE_HEAD], const struct store_head *h) {
 	memcpy(out, magic, sizeof magic);
 }
 
-static int read_all(int fd, void *out, size_t len, uint64_t at) {
-	uint8_t *p = out;
-	while (len > 0) {
-		ssize_t n = pread(fd, p, len, (off_t)at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		p += n;
-		at += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* The file of this name that is still called so when we have its lock. */
 static int open_locked(int dir, const char *name) {
 	for (int attempt = 0; attempt < 8; attempt++) {
@@ -69,10 +54,10 @@ static bool is_part_of(int fd, const struct store_head *h, const uint8_t *record
 	struct stat st;
 	part_head(want, h);
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != h->packed_at + h->packed_bytes ||
-	        read_all(fd, have, sizeof have, 0) < 0 || memcmp(have, want, sizeof want) != 0)
+	        store_read_at(fd, have, sizeof have, 0) < 0 || memcmp(have, want, sizeof want) != 0)
 		return false;
 	uint8_t *bytes = malloc(h->record_len);
-	bool same = bytes && read_all(fd, bytes, h->record_len, STORE_HEAD) == 0 &&
+	bool same = bytes && store_read_at(fd, bytes, h->record_len, STORE_HEAD) == 0 &&
 	            memcmp(bytes, record, h->record_len) == 0;
 	free(bytes);
 	return same;
@@ -110,7 +95,7 @@ static int chunk_at(int fd, const struct content_tensor *t, const struct store_h
         uint8_t *packed, uint8_t *out) {
 	uint64_t first, rows, bytes;
 	content_chunk_extent(t, chunk, &first, &rows, &bytes);
-	int rc = read_all(fd, packed, kern_packed_bytes(t->type, rows, t->n),
+	int rc = store_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
 	        h->packed_at + first * kern_row_bytes(t->type, t->n));
 	if (rc == 0)
 		kern_unpack(t->type, out, packed, rows, t->n);
@@ -150,7 +135,7 @@ static int open_part(
 	int rc, fd = openat(s->tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	rc = read_all(fd, bytes, sizeof bytes, 0);
+	rc = store_read_at(fd, bytes, sizeof bytes, 0);
 	if (rc == 0) { /* either magic will do: its writer may be making it a tensor's file at this moment */
 		store_head_put(whole, h);
 		memcpy(bytes, whole, sizeof magic);
@@ -161,7 +146,7 @@ static int open_part(
 	if (rc == 0 && !(record = malloc(h->record_len + 1)))
 		rc = -ENOMEM;
 	if (rc == 0)
-		rc = read_all(fd, record, h->record_len, STORE_HEAD);
+		rc = store_read_at(fd, record, h->record_len, STORE_HEAD);
 	if (rc == 0)
 		rc = content_tensor_decode(t, record, h->record_len);
 	free(record);
@@ -205,6 +190,18 @@ int store_part_read(
 	return rc;
 }
 
+/* Whether a tensor of this name is there in the layout of this version: a part beside it is of no use. */
+static bool is_complete(int tensors, const char *name) {
+	uint8_t bytes[STORE_HEAD];
+	struct store_head h;
+	int fd = openat(tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	bool complete =
+	        fd >= 0 && store_read_at(fd, bytes, sizeof bytes, 0) == 0 && store_head_get(bytes, &h) == 0;
+	if (fd >= 0)
+		close(fd);
+	return complete;
+}
+
 void store_part_sweep(int tensors) {
 	int copy = openat(tensors, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -220,7 +217,7 @@ void store_part_sweep(int tensors) {
 		int fd = openat(tensors, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0)
 			continue;
-		bool whole = fstatat(tensors, e->d_name + sizeof PREFIX - 1, &st, AT_SYMLINK_NOFOLLOW) == 0;
+		bool whole = is_complete(tensors, e->d_name + sizeof PREFIX - 1);
 		bool old = fstat(fd, &st) == 0 && time(NULL) - st.st_mtim.tv_sec > STORE_PART_DAYS * DAY;
 		if ((whole || old) && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			unlinkat(tensors, e->d_name, 0);

@@ -168,7 +168,8 @@ int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct cont
 
 struct store_head store_head_of(const struct content_tensor *t, size_t record_len) {
 	uint64_t end = STORE_HEAD + record_len;
-	return (struct store_head){record_len, (end + STORE_ALIGN - 1) / STORE_ALIGN * STORE_ALIGN,
+	return (struct store_head){KERN_LAYOUT, record_len,
+	        (end + STORE_ALIGN - 1) / STORE_ALIGN * STORE_ALIGN,
 	        kern_packed_bytes(t->type, t->rows, t->n)};
 }
 
@@ -177,7 +178,7 @@ void store_head_put(uint8_t out[STORE_HEAD], const struct store_head *h) {
 	memset(out, 0, STORE_HEAD);
 	bytes_put(&o, HEAD_MAGIC, 8);
 	bytes_put_u32(&o, STORE_VERSION);
-	bytes_put_u32(&o, KERN_LAYOUT);
+	bytes_put_u32(&o, h->layout);
 	bytes_put_u64(&o, h->record_len);
 	bytes_put_u64(&o, h->packed_at);
 	bytes_put_u64(&o, h->packed_bytes);
@@ -187,10 +188,11 @@ int store_head_get(const uint8_t in[STORE_HEAD], struct store_head *h) {
 	struct bytes_in i = {in, STORE_HEAD, false};
 	const uint8_t *magic = bytes_get(&i, 8);
 	uint32_t version = bytes_get_u32(&i), layout = bytes_get_u32(&i);
+	h->layout = version == STORE_VERSION ? layout : 0;
 	h->record_len = bytes_get_u64(&i);
 	h->packed_at = bytes_get_u64(&i);
 	h->packed_bytes = bytes_get_u64(&i);
 	if (memcmp(magic, HEAD_MAGIC, 8) != 0)
 		return -EBADMSG;
-	return version == STORE_VERSION && layout == KERN_LAYOUT ? 0 : -ESTALE;
+	return h->layout == KERN_LAYOUT ? 0 : -ESTALE;
 }

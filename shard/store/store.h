@@ -101,7 +101,7 @@ void store_tensor_chunk(const struct store_tensor *t, uint32_t chunk, void *buf)
 int store_list_tensors(struct store *s, struct content_id **ids, size_t *count);
 int store_list_blobs(struct store *s, struct content_id **ids, size_t *count);
 
-/* Looks at head, record and length of a file: 0, -EBADMSG or -ESTALE (of another layout), and then it is removed, or another
+/* Looks at head, record and length of a file: 0, -EBADMSG or -ESTALE (of another layout), and then it is removed unless it can be converted, or another
  * negative errno. */
 int store_check_head(struct store *s, const struct content_id *id);
 /* Reads a chunk from the file and checks it against the record; buf: of 2 x the chunk's packed bytes at least.

@@ -8,6 +8,7 @@
 #define STORE_ALIGN 4096u /* where the packed matrix of a tensor file may start */
 #define STORE_HEAD 64u    /* bytes of the header before the record */
 #define STORE_VERSION 1u
+#define STORE_OLDER_LAYOUT 1u /* that store_convert knows */
 
 struct store {
 	char *dir, *names;
@@ -20,6 +21,7 @@ struct store {
 };
 
 struct store_head {
+	uint32_t layout; /* 0: the file's form is unknown */
 	uint64_t record_len, packed_at, packed_bytes;
 };
 
@@ -43,9 +45,20 @@ static inline bool store_file_is(const struct store_file *f, const struct stat *
 int store_check_reserve(int folder, uint64_t need, char *why, size_t len);
 
 /* Opens a tensor's file under a shared lock and reads its head and record: a descriptor, or a negative errno; one that is
- * no good (-EBADMSG, -ESTALE) is removed unless it is in use. */
+ * no good (-EBADMSG, -ESTALE) is removed unless it is in use or can be converted. */
 int store_open_file(
         struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
+/* The same for a file of STORE_OLDER_LAYOUT; nothing is removed. */
+int store_open_older(
+        struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
+/* Exactly len bytes: 0, -EBADMSG where the file ends before, or another negative errno. */
+int store_read_at(int fd, void *out, size_t len, uint64_t offset);
+
+/* As store_writer_create for a tensor that the store has already, in another layout: neither the limit of the store nor the
+ * reserve of the disk counts, since the old file goes when the new one is committed. */
+struct store_writer;
+int store_writer_replace(struct store_writer **out, struct store *s, const struct content_tensor *record,
+        char *err, size_t errlen);
 
 /* The head of a tensor's file, from and to its STORE_HEAD bytes. */
 void store_head_put(uint8_t out[STORE_HEAD], const struct store_head *h);

@@ -83,8 +83,8 @@ static int check_reserve(const struct store_writer *w, char *why, size_t len) {
 	return store_check_reserve(w->store->tensors, need, why, len);
 }
 
-int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
-        char *err, size_t errlen) {
+static int writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
+        bool replaces, char *err, size_t errlen) {
 	char hex[CONTENT_HEX], why[200] = "";
 	size_t len;
 	int rc = -ENOMEM;
@@ -101,8 +101,9 @@ int store_writer_create(struct store_writer **out, struct store *s, const struct
 	if (rc < 0)
 		goto error;
 	w->head = store_head_of(&w->record, len);
-	rc = store_make_room(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
-	if (rc == 0)
+	if (!replaces)
+		rc = store_make_room(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
+	if (rc == 0 && !replaces)
 		rc = check_reserve(w, why, sizeof why);
 	if (rc < 0)
 		goto error;
@@ -127,6 +128,16 @@ error:
 	        *why ? why : descriptors_strerror(-rc).s);
 	store_writer_destroy(w);
 	return rc;
+}
+
+int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
+        char *err, size_t errlen) {
+	return writer_create(out, s, record, false, err, errlen);
+}
+
+int store_writer_replace(struct store_writer **out, struct store *s, const struct content_tensor *record,
+        char *err, size_t errlen) {
+	return writer_create(out, s, record, true, err, errlen);
 }
 
 /* Writes the huge page at an offset whole, unless it is not all of the matrix, or something of it is there already. */

@@ -1,0 +1,127 @@
+/* convert: packs tensors again that an older version has packed in another layout.
+ *
+ * One tensor at a time: its chunks are unpacked, checked against the record, and written by the writer that fetched tensors
+ * use, so the new file replaces the old one by rename after a sync, and a conversion that was killed goes on with what it had
+ * written.  The disk needs room for one more tensor, not for a second store.
+ * One process converts a store at a time, under an exclusive lock on the folder; others wait for it.
+ * Threads: any one, before the store is used by others. */
+#include "shard/store/convert.h"
+#include "kernels/pack_layout1.h"
+#include "shard/store/store_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What conversion does with one tensor. */
+struct conversion {
+	struct store *store;
+	struct store_convert told;
+	store_convert_fn *tell;
+	void *arg;
+};
+
+static void tell(struct conversion *c, const struct content_id *id, int rc) {
+	c->told.tensor = id;
+	c->told.error = rc;
+	if (c->tell)
+		c->tell(c->arg, &c->told);
+}
+
+static int convert_chunk(int fd, const struct content_tensor *t, const struct store_head *head,
+        uint32_t chunk, struct store_writer *w, uint8_t *packed, uint8_t *canonical) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(t, chunk, &first, &rows, &bytes);
+	if (store_writer_has(w, chunk))
+		return 0;
+	int rc = store_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
+	        head->packed_at + first * kern_row_bytes(t->type, t->n));
+	if (rc < 0)
+		return rc;
+	kern_unpack_layout1(t->type, canonical, packed, rows, t->n);
+	return store_writer_chunk(w, chunk, canonical, bytes);
+}
+
+static int convert_chunks(struct conversion *c, int fd, const struct content_tensor *t,
+        const struct store_head *head, struct store_writer *w) {
+	uint64_t first, rows, bytes;
+	content_chunk_extent(t, 0, &first, &rows, &bytes); /* the largest */
+	uint8_t *packed = malloc(kern_packed_bytes(t->type, rows, t->n)), *canonical = malloc(bytes);
+	int rc = packed && canonical ? 0 : -ENOMEM;
+	for (uint32_t i = 0; i < t->chunks && rc == 0; i++) {
+		content_chunk_extent(t, i, &first, &rows, &bytes);
+		rc = convert_chunk(fd, t, head, i, w, packed, canonical);
+		if (rc == 0) {
+			c->told.bytes_done += bytes;
+			if (i + 1 < t->chunks)
+				tell(c, &t->id, 0);
+		}
+	}
+	free(packed);
+	free(canonical);
+	return rc;
+}
+
+static int convert(struct conversion *c, const struct content_id *id) {
+	struct content_tensor t;
+	struct store_head head;
+	struct store_writer *w = NULL;
+	struct stat st;
+	char err[200], hex[CONTENT_HEX];
+	int fd = store_open_older(c->store, id, &t, &head);
+	if (fd < 0)
+		return fd;
+	int rc = fstat(fd, &st) < 0 ? -errno : store_writer_replace(&w, c->store, &t, err, sizeof err);
+	if (rc == 0)
+		rc = convert_chunks(c, fd, &t, &head, w);
+	if (rc == 0)
+		rc = store_writer_commit(w);
+	if (rc == 0) /* it was not used just now: eviction goes by that */
+		utimensat(c->store->tensors, content_hex(id, hex),
+		        (const struct timespec[]){st.st_atim, st.st_mtim}, AT_SYMLINK_NOFOLLOW);
+	store_writer_destroy(w);
+	content_tensor_clear(&t);
+	close(fd);
+	return rc;
+}
+
+/* Keeps the names of tensors of an older layout; how many, and their canonical bytes. */
+static void keep_older(struct conversion *c, struct content_id *ids, size_t count) {
+	for (size_t i = 0; i < count; i++) {
+		struct content_tensor t;
+		struct store_head head;
+		int fd = store_open_older(c->store, &ids[i], &t, &head);
+		if (fd < 0)
+			continue;
+		c->told.bytes += content_tensor_bytes(&t);
+		ids[c->told.count++] = ids[i];
+		content_tensor_clear(&t);
+		close(fd);
+	}
+}
+
+int store_convert(struct store *s, store_convert_fn *fn, void *arg) {
+	struct conversion c = {.store = s, .tell = fn, .arg = arg};
+	struct content_id *ids = NULL;
+	size_t count;
+	int worst = 0;
+	while (flock(s->tensors, LOCK_EX) < 0)
+		if (errno != EINTR)
+			return -errno;
+	int rc = store_list_tensors(s, &ids, &count);
+	if (rc == 0)
+		keep_older(&c, ids, count);
+	if (c.told.count)
+		tell(&c, NULL, 0);
+	for (size_t i = 0; i < c.told.count; i++) {
+		rc = convert(&c, &ids[i]);
+		c.told.done++;
+		tell(&c, &ids[i], rc);
+		worst = rc && !worst ? rc : worst;
+	}
+	free(ids);
+	flock(s->tensors, LOCK_UN);
+	return c.told.count ? worst : rc;
+}
