@@ -21,7 +21,7 @@ struct answer {
 };
 
 /* News to several nodes, or one request to unload: over when nobody is left to answer. */
-struct tell {
+struct announcement {
 	struct deploy *d;
 	struct answer *to;
 	size_t count;
@@ -31,11 +31,11 @@ struct tell {
 	void *arg;
 	char error[WIRE_TEXT_MAX + 1];
 	struct loop_timer *over;
-	struct tell *next;
+	struct announcement *next;
 };
 
-static void tell_free(struct tell *t) {
-	for (struct tell **at = &t->d->tells; *at; at = &(*at)->next)
+static void announcement_free(struct announcement *t) {
+	for (struct announcement **at = &t->d->announcements; *at; at = &(*at)->next)
 		if (*at == t) {
 			*at = t->next;
 			break;
@@ -45,28 +45,28 @@ static void tell_free(struct tell *t) {
 	free(t);
 }
 
-static void over(void *arg) {
-	struct tell *t = arg, copy = *t;
+static void announcement_end(void *arg) {
+	struct announcement *t = arg, copy = *t;
 	t->over = NULL;
-	tell_free(t);
+	announcement_free(t);
 	if (copy.done)
 		copy.done(copy.arg);
 	if (copy.unloaded)
 		copy.unloaded(copy.arg, copy.error[0] ? copy.error : NULL);
 }
 
-static void check_over(struct tell *t) {
+static void announcement_check_end(struct announcement *t) {
 	if (t->over)
 		return;
 	for (size_t i = 0; i < t->count; i++)
 		if (t->to[i].ref)
 			return;
 	t->over = loop_timer_start(
-	        t->d->c.loop, 0, false, over, t); /* without memory the next tick asks again */
+	        t->d->c.loop, 0, false, announcement_end, t); /* without memory the next tick asks again */
 }
 
-static struct tell *tell_create(struct deploy *d, size_t room) {
-	struct tell *t = calloc(1, sizeof *t);
+static struct announcement *announcement_create(struct deploy *d, size_t room) {
+	struct announcement *t = calloc(1, sizeof *t);
 	if (!t)
 		return NULL;
 	t->d = d;
@@ -76,18 +76,18 @@ static struct tell *tell_create(struct deploy *d, size_t room) {
 		free(t);
 		return NULL;
 	}
-	t->next = d->tells;
-	d->tells = t;
+	t->next = d->announcements;
+	d->announcements = t;
 	return t;
 }
 
-int news_tell(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg) {
+int announce_send(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg) {
 	struct deploy *d = m->d;
 	const struct member *who;
 	size_t count = 0;
 	while (members_at(d->c.members, count))
 		count++;
-	struct tell *t = tell_create(d, count);
+	struct announcement *t = announcement_create(d, count);
 	if (!t)
 		return -ENOMEM;
 	t->done = done;
@@ -107,11 +107,11 @@ int news_tell(struct model *m, const struct node_id *only, void (*done)(void *ar
 		if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL) == 0)
 			t->to[t->count++] = (struct answer){who->id, env.ref};
 	}
-	check_over(t);
+	announcement_check_end(t);
 	return 0;
 }
 
-void news_acknowledge(struct deploy *d, const struct peers_from *from) {
+void announce_acknowledge(struct deploy *d, const struct peers_from *from) {
 	Caravan__Ack ack = CARAVAN__ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
@@ -119,14 +119,14 @@ void news_acknowledge(struct deploy *d, const struct peers_from *from) {
 	peers_answer(d->peers, from, &env, NULL);
 }
 
-void news_learnt(struct model *m, const char *error) {
+void announce_learnt(struct model *m, const char *error) {
 	while (m->waiting) {
 		struct waiting *w = m->waiting;
 		m->waiting = w->next;
 		if (error)
 			peers_refuse(m->d->peers, &w->from, "%s", error);
 		else
-			news_acknowledge(m->d, &w->from);
+			announce_acknowledge(m->d, &w->from);
 		free(w);
 	}
 }
@@ -136,7 +136,7 @@ void news_learnt(struct model *m, const char *error) {
 static const char not_served[] = "this node does not serve its stage of that plan";
 
 /* Whether the news says that we serve a stage of this plan. */
-static bool names_us(const struct deploy *d, const Caravan__PlanNews *news) {
+static bool announce_names_us(const struct deploy *d, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	for (size_t i = 0; i < plan->n_stages && news->phase == CARAVAN__MODEL_PHASE__SERVING; i++)
 		if (memcmp(plan->stages[i]->node.data, d->self.b, sizeof d->self.b) == 0)
@@ -147,7 +147,7 @@ static bool names_us(const struct deploy *d, const Caravan__PlanNews *news) {
 /* Whether a model that we coordinate gives way to the same weights that serve under another coordinator.  It does when its own
  * plan does not serve.  When both serve, after the cluster was cut in two, the other nodes decide by which plan they believe,
  * and the higher epoch where they are even, or where there are none. */
-static bool taken_over(const struct model *m, const Caravan__PlanNews *news) {
+static bool announce_taken_over(const struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	struct node_id by;
 	size_t believe, doubt;
@@ -157,17 +157,17 @@ static bool taken_over(const struct model *m, const Caravan__PlanNews *news) {
 		return false;
 	if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING)
 		return true;
-	compare_count(m, &by, &believe, &doubt);
+	reconcile_count(m, &by, &believe, &doubt);
 	if (wire_epoch_compare(m->plan->epoch, plan->epoch) < 0)
 		return doubt >= believe;
 	return doubt > 0 && believe == 0;
 }
 
 /* What speaks against another plan of this name. NULL: nothing. */
-static const char *objection(const struct model *m, const Caravan__PlanNews *news) {
+static const char *announce_objection(const struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
-	if (taken_over(m, news))
+	if (announce_taken_over(m, news))
 		return NULL;
 	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0)
 		return "the plan is older than the one that this node knows";
@@ -175,13 +175,13 @@ static const char *objection(const struct model *m, const Caravan__PlanNews *new
 		return "this node coordinates a model of that name";
 	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		return "the name is in use by a model that another node coordinates";
-	return names_us(m->d, news) ? not_served : NULL;
+	return announce_names_us(m->d, news) ? not_served : NULL;
 }
 
 /* Makes room for it. */
-static void give_way(struct model *m, const Caravan__PlanNews *news) {
+static void announce_give_way(struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
-	if (taken_over(m, news)) {
+	if (announce_taken_over(m, news)) {
 		struct node_id by;
 		node_id_from_bytes(&by, plan->coordinator);
 		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was believed to be gone",
@@ -194,7 +194,7 @@ static void give_way(struct model *m, const Caravan__PlanNews *news) {
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has replaced it");
 }
 
-void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news) {
+void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	bool serves = news->phase == CARAVAN__MODEL_PHASE__SERVING,
 	     over = news->phase == CARAVAN__MODEL_PHASE__UNLOADED ||
@@ -206,8 +206,8 @@ void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__P
 	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) && !deploy_coordinator_gone(m))
 		why = "another node coordinates the model of that name here";
 	else if (m && !same)
-		why = objection(m, news);
-	else if (names_us(d, news) && !(m && m->stage)) /* we know best */
+		why = announce_objection(m, news);
+	else if (announce_names_us(d, news) && !(m && m->stage)) /* we know best */
 		why = not_served;
 	if (why) {
 		peers_refuse(d->peers, from, "%s", why);
@@ -216,13 +216,13 @@ void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__P
 	if (serves && !(same && m->pub.phase == news->phase) && confirm_wait(d, from, same ? m->plan : plan))
 		return;
 	if (m && !same) {
-		give_way(m, news);
+		announce_give_way(m, news);
 		m = NULL;
 	}
 	if (over) {
 		if (m)
 			model_remove(m, news->phase, news->reason);
-		news_acknowledge(d, from);
+		announce_acknowledge(d, from);
 		return;
 	}
 	if (m) {
@@ -239,7 +239,7 @@ void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__P
 	if (serves && m->learnt != LEARN_DONE)
 		w = calloc(1, sizeof *w);
 	if (!w) {
-		news_acknowledge(d, from);
+		announce_acknowledge(d, from);
 		return;
 	}
 	w->from = *from;
@@ -248,7 +248,7 @@ void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__P
 	model_learn_from_cluster(m);
 }
 
-static void on_plan(
+static void announce_on_plan(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__PlanNews *news = env->plan;
@@ -257,17 +257,18 @@ static void on_plan(
 		peers_refuse(d->peers, from, "only the plan's coordinator may announce it");
 		return;
 	}
-	compare_forget_load(d, news->plan->model);
+	reconcile_forget_load(d, news->plan->model);
 	confirm_forget(d, &from->node, news->plan->model);
 	/* a model that we were taking over is its coordinator's again */
 	struct model *m = deploy_model_named(d, news->plan->model);
 	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
 		load_stop(m->load, "its coordinator is back");
-	news_hear(d, from, news);
+	announce_receive(d, from, news);
 }
 
-static struct answer *answer_of(struct deploy *d, const struct peers_from *from, struct tell **out) {
-	for (struct tell *t = d->tells; t; t = t->next)
+static struct answer *announce_find_answer(
+        struct deploy *d, const struct peers_from *from, struct announcement **out) {
+	for (struct announcement *t = d->announcements; t; t = t->next)
 		for (size_t i = 0; i < t->count; i++)
 			if (t->to[i].ref == from->ref && from->ref &&
 			        node_id_equal(&t->to[i].node, &from->node)) {
@@ -277,23 +278,23 @@ static struct answer *answer_of(struct deploy *d, const struct peers_from *from,
 	return NULL;
 }
 
-static void on_ack(
+static void announce_on_ack(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct tell *t;
-	struct answer *a = answer_of(arg, from, &t);
+	struct announcement *t;
+	struct answer *a = announce_find_answer(arg, from, &t);
 	(void)env;
 	(void)payload;
 	if (!a)
 		return;
 	a->ref = 0;
-	check_over(t);
+	announcement_check_end(t);
 }
 
-static void on_refused(
+static void announce_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
-	struct tell *t;
-	struct answer *a = answer_of(d, from, &t);
+	struct announcement *t;
+	struct answer *a = announce_find_answer(d, from, &t);
 	(void)payload;
 	if (!a)
 		return;
@@ -303,11 +304,11 @@ static void on_refused(
 	else
 		log_line(LOG_LINE_WARN, "%s refused the announcement of a plan: %s",
 		        deploy_node_name(d, &from->node), env->refused->reason);
-	check_over(t);
+	announcement_check_end(t);
 }
 
-void news_node_down(struct deploy *d, const struct node_id *id) {
-	for (struct tell *t = d->tells; t; t = t->next) {
+void announce_node_down(struct deploy *d, const struct node_id *id) {
+	for (struct announcement *t = d->announcements; t; t = t->next) {
 		for (size_t i = 0; i < t->count; i++)
 			if (t->to[i].ref && node_id_equal(&t->to[i].node, id)) {
 				t->to[i].ref = 0;
@@ -315,13 +316,13 @@ void news_node_down(struct deploy *d, const struct node_id *id) {
 					snprintf(t->error, sizeof t->error, "%s went down",
 					        deploy_node_name(d, id));
 			}
-		check_over(t);
+		announcement_check_end(t);
 	}
 }
 
-void news_tick(struct deploy *d) {
-	for (struct tell *t = d->tells; t; t = t->next) {
-		if (loop_now_ns() - t->since_ns > DEPLOY_TELL_MS * 1000000ull)
+void announce_tick(struct deploy *d) {
+	for (struct announcement *t = d->announcements; t; t = t->next) {
+		if (loop_now_ns() - t->since_ns > DEPLOY_ANNOUNCE_MS * 1000000ull)
 			for (size_t i = 0; i < t->count; i++)
 				if (t->to[i].ref) {
 					log_line(LOG_LINE_WARN,
@@ -331,25 +332,25 @@ void news_tick(struct deploy *d) {
 					        deploy_node_name(d, &t->to[i].node));
 					t->to[i].ref = 0;
 				}
-		check_over(t);
+		announcement_check_end(t);
 	}
 }
 
 /* ---- unloading ---- */
 
 /* A model that made drafts for one that is gone: nobody asked for it by its name. */
-static void unload_draft(struct deploy *d, const char *name) {
+static void unload_own_draft(struct deploy *d, const char *name) {
 	struct model *m = *name ? deploy_model_named(d, name) : NULL;
 	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
 		return;
 	model_ref(m);
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
-	(void)news_tell(m, NULL, NULL, NULL);
+	(void)announce_send(m, NULL, NULL, NULL);
 	model_unref(m);
 }
 
 /* Takes a model or a load of ours away. 0, or -ENOENT, -ENOMEM with a sentence. */
-static int unload_ours(
+static int unload_own(
         struct deploy *d, const char *name, void (*done)(void *arg), void *arg, char *err, size_t errlen) {
 	struct model *m = deploy_model_named(d, name);
 	if (!m || !model_ours(m)) {
@@ -361,9 +362,9 @@ static int unload_ours(
 		load_stop(m->load, "it was unloaded while it was being loaded");
 	if (m->listed)
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
-	unload_draft(d, m->plan->draft);
-	state_save_plans(d);
-	int rc = news_tell(m, NULL, done, arg);
+	unload_own_draft(d, m->plan->draft);
+	persist_save_plans(d);
+	int rc = announce_send(m, NULL, done, arg);
 	if (rc)
 		snprintf(err, errlen, "out of memory");
 	model_unref(m);
@@ -375,13 +376,13 @@ struct remote {
 	struct peers_from from;
 };
 
-static void remote_done(void *arg) {
+static void unload_answer_remote(void *arg) {
 	struct remote *r = arg;
-	news_acknowledge(r->d, &r->from);
+	announce_acknowledge(r->d, &r->from);
 	free(r);
 }
 
-static void on_unload(
+static void unload_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	char err[256] = "out of memory";
@@ -389,7 +390,7 @@ static void on_unload(
 	(void)payload;
 	if (r)
 		*r = (struct remote){d, *from};
-	if (!r || unload_ours(d, env->unload->model, remote_done, r, err, sizeof err)) {
+	if (!r || unload_own(d, env->unload->model, unload_answer_remote, r, err, sizeof err)) {
 		free(r);
 		peers_refuse(d->peers, from, "%s", err);
 	}
@@ -400,13 +401,13 @@ struct local {
 	void *arg;
 };
 
-static void local_done(void *arg) {
+static void unload_answer_local(void *arg) {
 	struct local *l = arg;
 	l->done(l->arg, NULL);
 	free(l);
 }
 
-static int ask_coordinator(
+static int unload_ask_coordinator(
         struct model *m, void (*done)(void *arg, const char *error), void *arg, char *err, size_t errlen) {
 	struct deploy *d = m->d;
 	Caravan__Unload msg = CARAVAN__UNLOAD__INIT;
@@ -418,7 +419,7 @@ static int ask_coordinator(
 	int rc = deploy_up(d, &m->coordinator)
 	                 ? peers_send(d->peers, &m->coordinator, PEERS_CONTROL, &env, NULL)
 	                 : -EHOSTUNREACH;
-	struct tell *t = rc ? NULL : tell_create(d, 1);
+	struct announcement *t = rc ? NULL : announcement_create(d, 1);
 	if (rc || !t) {
 		snprintf(err, errlen, "the coordinator of %s, %s, %s", m->plan->model,
 		        deploy_node_name(d, &m->coordinator),
@@ -432,7 +433,7 @@ static int ask_coordinator(
 }
 
 /* A model whose coordinator is gone becomes ours, so that we can say to the others what becomes of it.  NULL with a sentence. */
-static struct model *adopt(struct model *m, char *err, size_t errlen) {
+static struct model *unload_adopt(struct model *m, char *err, size_t errlen) {
 	struct deploy *d = m->d;
 	Caravan__Plan *plan = plan_copy(m->plan);
 	snprintf(err, errlen, "out of memory");
@@ -461,39 +462,39 @@ int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, co
 		return -ENOENT;
 	struct model *m = deploy_model_named(d, pub->plan->model);
 	if (!model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && deploy_coordinator_gone(m))
-		m = adopt(m, err, errlen);
+		m = unload_adopt(m, err, errlen);
 	if (!m)
 		return -ENOMEM;
 	if (!model_ours(m))
-		return ask_coordinator(m, done, arg, err, errlen);
+		return unload_ask_coordinator(m, done, arg, err, errlen);
 	struct local *l = calloc(1, sizeof *l);
 	if (!l) {
 		snprintf(err, errlen, "out of memory");
 		return -ENOMEM;
 	}
 	*l = (struct local){done, arg};
-	int rc = unload_ours(d, m->plan->model, local_done, l, err, errlen);
+	int rc = unload_own(d, m->plan->model, unload_answer_local, l, err, errlen);
 	if (rc)
 		free(l);
 	return rc;
 }
 
-void news_clear(struct deploy *d) {
-	while (d->tells) {
-		struct tell *t = d->tells;
-		if (t->done == local_done || t->done == remote_done)
+void announce_clear(struct deploy *d) {
+	while (d->announcements) {
+		struct announcement *t = d->announcements;
+		if (t->done == unload_answer_local || t->done == unload_answer_remote)
 			free(t->arg);
-		tell_free(t);
+		announcement_free(t);
 	}
 }
 
-int news_init(struct deploy *d) {
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN, on_plan, d);
+int announce_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN, announce_on_plan, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_ACK, on_ack, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_ACK, announce_on_ack, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, announce_on_refused, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_UNLOAD, on_unload, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_UNLOAD, unload_on_request, d);
 	return rc;
 }

@@ -14,19 +14,19 @@
 
 #define WORD_BITS 32
 
-static void model_clear(struct catalog_model *m) {
+static void catalog_model_clear(struct catalog_model *m) {
 	free(m->word);
 	m->word = NULL;
 }
 
 void catalog_clear(struct catalog *c) {
 	for (size_t i = 0; i < c->models; i++)
-		model_clear(&c->model[i]);
+		catalog_model_clear(&c->model[i]);
 	free(c->model);
 	*c = (struct catalog){0};
 }
 
-static struct catalog_model *add(struct catalog *c, const struct catalog_model *m) {
+static struct catalog_model *catalog_add(struct catalog *c, const struct catalog_model *m) {
 	struct catalog_model *grown = realloc(c->model, (c->models + 1) * sizeof *grown);
 	if (!grown)
 		return NULL;
@@ -91,20 +91,20 @@ void catalog_nameless(const struct content_id *manifest, char name[WIRE_NAME_MAX
 	snprintf(name, WIRE_NAME_MAX + 1, "model-%.12s", content_hex(manifest, hex));
 }
 
-static const struct manifest_tensor *tensor_at(const struct manifest *m, size_t i) {
+static const struct manifest_tensor *catalog_tensor_at(const struct manifest *m, size_t i) {
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
 	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->end[i - layers];
 }
 
-static size_t tensors_of(const struct manifest *m) {
+static size_t catalog_count_tensors(const struct manifest *m) {
 	return (size_t)m->hp.layers * LAYER_ROLES + END_ROLES;
 }
 
 void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
 	uint64_t bytes[KERN_TYPES] = {0};
 	uint32_t most = 0;
-	for (size_t i = 0; i < tensors_of(mf); i++)
-		bytes[tensor_at(mf, i)->type] += tensor_at(mf, i)->bytes;
+	for (size_t i = 0; i < catalog_count_tensors(mf); i++)
+		bytes[catalog_tensor_at(mf, i)->type] += catalog_tensor_at(mf, i)->bytes;
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		most = bytes[t] > bytes[most] ? t : most;
 	snprintf(m->type, sizeof m->type, "%s", kern_traits(most)->name);
@@ -115,7 +115,7 @@ void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
 }
 
 /* A record; one that is no good counts as absent. */
-static int read_record(struct store *s, const char *name, struct catalog_model *out) {
+static int catalog_read_record(struct store *s, const char *name, struct catalog_model *out) {
 	uint8_t *data;
 	size_t len;
 	char err[200];
@@ -134,7 +134,7 @@ static int read_record(struct store *s, const char *name, struct catalog_model *
 }
 
 /* Calls fn for the name of each record; stops at what it returns other than 0. */
-static int each_name(struct store *s, int (*fn)(void *arg, const char *name), void *arg) {
+static int catalog_each_name(struct store *s, int (*fn)(void *arg, const char *name), void *arg) {
 	int copy = openat(store_models_dir(s), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
 	if (!d) {
@@ -156,28 +156,28 @@ struct reading {
 	bool all; /* those that cannot be read too: of them the name is known alone */
 };
 
-static int take_name(void *arg, const char *name) {
+static int catalog_take_name(void *arg, const char *name) {
 	struct reading *r = arg;
 	struct catalog_model m = {0};
-	if (read_record(r->s, name, &m) != 0) {
+	if (catalog_read_record(r->s, name, &m) != 0) {
 		if (!r->all)
 			return 0;
 		m = (struct catalog_model){0};
 		snprintf(m.name, sizeof m.name, "%s", name);
 	}
-	if (add(r->c, &m))
+	if (catalog_add(r->c, &m))
 		return 0;
-	model_clear(&m);
+	catalog_model_clear(&m);
 	return -ENOMEM;
 }
 
-static int count_name(void *arg, const char *name) {
+static int catalog_count_name(void *arg, const char *name) {
 	(void)name;
 	++*(size_t *)arg;
 	return 0;
 }
 
-static int compare_models(const void *a, const void *b) {
+static int catalog_compare_models(const void *a, const void *b) {
 	const struct catalog_model *x = a, *y = b;
 	if (x->used != y->used)
 		return x->used > y->used ? -1 : 1;
@@ -185,13 +185,13 @@ static int compare_models(const void *a, const void *b) {
 }
 
 /* Removes the names that are too many.  Should it fail, the next one does it. */
-static void prune_names(struct store *s) {
+static void catalog_prune_names(struct store *s) {
 	struct catalog c = {0};
 	struct reading r = {s, &c, true};
 	size_t count = 0;
-	if (each_name(s, count_name, &count) == 0 && count > CATALOG_NAMES_MAX &&
-	        each_name(s, take_name, &r) == 0) {
-		qsort(c.model, c.models, sizeof *c.model, compare_models);
+	if (catalog_each_name(s, catalog_count_name, &count) == 0 && count > CATALOG_NAMES_MAX &&
+	        catalog_each_name(s, catalog_take_name, &r) == 0) {
+		qsort(c.model, c.models, sizeof *c.model, catalog_compare_models);
 		for (size_t i = CATALOG_NAMES_MAX; i < c.models; i++)
 			unlinkat(store_models_dir(s), c.model[i].name, 0);
 	}
@@ -223,26 +223,26 @@ int catalog_record(struct store *s, const struct catalog_model *m) {
 		free(frame);
 	}
 	if (rc == 0)
-		prune_names(s);
+		catalog_prune_names(s);
 	return rc;
 }
 
 int catalog_names(struct catalog *out, struct store *s) {
 	struct reading r = {s, out, false};
 	*out = (struct catalog){0};
-	prune_names(s);
-	int rc = each_name(s, take_name, &r);
+	catalog_prune_names(s);
+	int rc = catalog_each_name(s, catalog_take_name, &r);
 	if (rc)
 		catalog_clear(out);
 	else if (out->models)
-		qsort(out->model, out->models, sizeof *out->model, compare_models);
+		qsort(out->model, out->models, sizeof *out->model, catalog_compare_models);
 	return rc;
 }
 
 /* ---- what is here ---- */
 
 /* A manifest of the store's: 0, or a negative errno. */
-static int read_manifest(struct store *s, const struct content_id *id, struct manifest **out) {
+static int catalog_read_manifest(struct store *s, const struct content_id *id, struct manifest **out) {
 	uint8_t *data;
 	size_t len;
 	char err[200];
@@ -254,26 +254,26 @@ static int read_manifest(struct store *s, const struct content_id *id, struct ma
 	return rc;
 }
 
-static bool is_in(const struct content_id *ids, size_t count, const struct content_id *id) {
+static bool catalog_is_in(const struct content_id *ids, size_t count, const struct content_id *id) {
 	return count && bsearch(id, ids, count, sizeof *ids, content_compare);
 }
 
-static int count_here(struct catalog *c, struct store *s, struct catalog_model *m,
+static int catalog_count_here(struct catalog *c, struct store *s, struct catalog_model *m,
         const struct content_id *tensor, size_t tensors) {
 	struct manifest *mf;
-	int rc = read_manifest(s, &m->manifest, &mf);
+	int rc = catalog_read_manifest(s, &m->manifest, &mf);
 	if (rc && rc != -ENOENT && rc != -EBADMSG && rc != -EINVAL)
 		c->unread = rc;
 	if (rc) /* what is left is of no use, unless another node has the manifest */
 		return 0;
-	size_t all = tensors_of(mf), layers = all - END_ROLES;
+	size_t all = catalog_count_tensors(mf), layers = all - END_ROLES;
 	catalog_describe(m, mf);
 	m->words = (layers + WORD_BITS - 1) / WORD_BITS;
 	free(m->word);
 	m->word = calloc(m->words, sizeof *m->word);
 	for (size_t i = 0; m->word && i < all; i++) {
-		const struct manifest_tensor *t = tensor_at(mf, i);
-		if (!is_in(tensor, tensors, &t->id))
+		const struct manifest_tensor *t = catalog_tensor_at(mf, i);
+		if (!catalog_is_in(tensor, tensors, &t->id))
 			continue;
 		/* a tied head is the embedding, and counts once */
 		if (i < all - END_ROLES + END_HEAD || !content_equal(&t->id, &mf->end[END_EMBED].id))
@@ -291,7 +291,7 @@ static int count_here(struct catalog *c, struct store *s, struct catalog_model *
 }
 
 /* Manifests that have no name. */
-static int add_nameless(struct catalog *c, struct store *s) {
+static int catalog_add_nameless(struct catalog *c, struct store *s) {
 	struct content_id *blob = NULL;
 	size_t blobs = 0, named = c->models;
 	int rc = store_list_blobs(s, &blob, &blobs);
@@ -301,7 +301,7 @@ static int add_nameless(struct catalog *c, struct store *s) {
 		for (size_t k = 0; k < named && !known; k++)
 			known = content_equal(&c->model[k].manifest, &blob[i]);
 		catalog_nameless(&blob[i], m.name);
-		if (!known && !add(c, &m))
+		if (!known && !catalog_add(c, &m))
 			rc = -ENOMEM;
 	}
 	free(blob);
@@ -313,19 +313,19 @@ int catalog_list(struct catalog *out, struct store *s) {
 	size_t tensors = 0, kept = 0;
 	int rc = catalog_names(out, s);
 	if (rc == 0)
-		rc = add_nameless(out, s);
+		rc = catalog_add_nameless(out, s);
 	if (rc == 0)
 		rc = store_list_tensors(s, &tensor, &tensors);
 	if (rc == 0 && tensors)
 		qsort(tensor, tensors, sizeof *tensor, content_compare);
 	for (size_t i = 0; i < out->models && rc == 0; i++)
-		rc = count_here(out, s, &out->model[i], tensor, tensors);
+		rc = catalog_count_here(out, s, &out->model[i], tensor, tensors);
 	/* what looked like a manifest and is none */
 	for (size_t i = 0; i < out->models && rc == 0; i++) {
 		if (out->model[i].layers)
 			out->model[kept++] = out->model[i];
 		else
-			model_clear(&out->model[i]);
+			catalog_model_clear(&out->model[i]);
 	}
 	free(tensor);
 	if (rc)
@@ -338,13 +338,13 @@ int catalog_list(struct catalog *out, struct store *s) {
 /* ---- taking away ---- */
 
 /* Adds the names of all that a model needs; takes mf. */
-static int add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *room) {
-	size_t all = tensors_of(mf);
+static int catalog_add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *room) {
+	size_t all = catalog_count_tensors(mf);
 	struct content_id *grown = realloc(*out, (*room += all + 2) * sizeof *grown);
 	if (grown) {
 		*out = grown;
 		for (size_t k = 0; k < all; k++)
-			grown[(*n)++] = tensor_at(mf, k)->id;
+			grown[(*n)++] = catalog_tensor_at(mf, k)->id;
 		grown[(*n)++] = mf->vocab;
 		grown[(*n)++] = mf->id;
 	}
@@ -353,7 +353,7 @@ static int add_needed(struct manifest *mf, struct content_id **out, size_t *n, s
 }
 
 /* Names of everything that the other models of this store need; ascending. */
-static int others_need(struct store *s, const struct catalog *c, const struct content_id *but,
+static int catalog_list_needed(struct store *s, const struct catalog *c, const struct content_id *but,
         const struct content_id *more, size_t count, struct content_id **out, size_t *n) {
 	size_t room = 0;
 	int rc = 0;
@@ -365,11 +365,11 @@ static int others_need(struct store *s, const struct catalog *c, const struct co
 		if (content_equal(id, but))
 			continue;
 		/* what a model needs that cannot be read is not known: nothing is taken away */
-		rc = read_manifest(s, id, &mf);
+		rc = catalog_read_manifest(s, id, &mf);
 		if (rc == -ENOENT)
 			rc = 0;
 		else if (rc == 0)
-			rc = add_needed(mf, out, n, &room);
+			rc = catalog_add_needed(mf, out, n, &room);
 	}
 	if (*n)
 		qsort(*out, *n, sizeof **out, content_compare);
@@ -377,21 +377,21 @@ static int others_need(struct store *s, const struct catalog *c, const struct co
 }
 
 /* Takes a model's content away but for what others need. */
-static int remove_content(struct catalog_removed *out, struct store *s, const struct manifest *mf,
+static int catalog_remove_content(struct catalog_removed *out, struct store *s, const struct manifest *mf,
         const struct content_id *needed, size_t count, bool tensors_only) {
-	size_t all = tensors_of(mf), n = 0;
+	size_t all = catalog_count_tensors(mf), n = 0;
 	uint64_t bytes;
 	struct content_id *id = malloc(all * sizeof *id);
 	if (!id)
 		return -ENOMEM;
 	for (size_t i = 0; i < all; i++)
-		id[i] = tensor_at(mf, i)->id;
+		id[i] = catalog_tensor_at(mf, i)->id;
 	qsort(id, all, sizeof *id, content_compare);
 	for (size_t i = 0; i < all; i++) /* the same content is often in it */
 		if (i == 0 || !content_equal(&id[i], &id[n - 1]))
 			id[n++] = id[i];
 	for (size_t i = 0; i < n; i++) {
-		if (is_in(needed, count, &id[i])) {
+		if (catalog_is_in(needed, count, &id[i])) {
 			out->shared += store_tensor_bytes(s, &id[i]);
 			continue;
 		}
@@ -403,7 +403,7 @@ static int remove_content(struct catalog_removed *out, struct store *s, const st
 	/* while something stays, so does what it is known by */
 	if (out->in_use || tensors_only)
 		return 0;
-	if (!is_in(needed, count, &mf->vocab) && store_remove_blob(s, &mf->vocab, &bytes) == 0)
+	if (!catalog_is_in(needed, count, &mf->vocab) && store_remove_blob(s, &mf->vocab, &bytes) == 0)
 		out->freed += bytes;
 	if (store_remove_blob(s, &mf->id, &bytes) == 0)
 		out->freed += bytes;
@@ -438,10 +438,10 @@ int catalog_remove(struct catalog_removed *out, struct store *s, const char *nam
 		for (size_t i = 0; i < all.models && !out->shared; i++)
 			if (content_equal(&all.model[i].manifest, manifest))
 				out->shared = all.model[i].here;
-	} else if (read_manifest(s, manifest, &mf) == 0) {
-		rc = others_need(s, &all, manifest, needed, count, &need, &n);
+	} else if (catalog_read_manifest(s, manifest, &mf) == 0) {
+		rc = catalog_list_needed(s, &all, manifest, needed, count, &need, &n);
 		if (rc == 0)
-			rc = remove_content(out, s, mf, need, n, tensors_only);
+			rc = catalog_remove_content(out, s, mf, need, n, tensors_only);
 	}
 	/* the name goes last: a removal that was cut short can be asked for again */
 	for (size_t i = 0; i < all.models && rc == 0 && !out->in_use; i++) {

@@ -31,7 +31,7 @@ bool catalog_has(const struct deploy *d, const char *name) {
 }
 
 /* As the last one, which was used last. */
-static void add_name(struct deploy *d, const char *name) {
+static void gather_add_name(struct deploy *d, const char *name) {
 	catalog_drop(d, name);
 	if (d->nstored == CATALOG_NAMES_MAX)
 		catalog_drop(d, d->stored[0]);
@@ -51,10 +51,10 @@ void catalog_drop(struct deploy *d, const char *name) {
 		}
 }
 
-static void take_names(struct deploy *d, const struct catalog *c) {
+static void gather_take_names(struct deploy *d, const struct catalog *c) {
 	d->nstored = 0;
 	for (size_t i = c->models; i-- > 0;)
-		add_name(d, c->model[i].name);
+		gather_add_name(d, c->model[i].name);
 }
 
 /* ---- recording ---- */
@@ -66,15 +66,15 @@ struct record {
 };
 
 /* Reader. */
-static void record_run(void *arg) {
+static void catalog_record_run(void *arg) {
 	struct record *r = arg;
 	r->rc = catalog_record(r->d->c.store, &r->m);
 }
 
-static void record_done(void *arg, bool cancelled) {
+static void catalog_record_done(void *arg, bool cancelled) {
 	struct record *r = arg;
 	if (cancelled) /* we are being shut down: it is a small file, and says what it served until now */
-		record_run(r);
+		catalog_record_run(r);
 	if (r->rc)
 		log_line(LOG_LINE_WARN, "model %s: cannot store its name on disk: %s", r->m.name,
 		        strerror(-r->rc));
@@ -87,7 +87,7 @@ void catalog_note(struct model *m) {
 	if (!r)
 		return;
 	m->noted = (uint64_t)time(NULL);
-	add_name(d, m->plan->model);
+	gather_add_name(d, m->plan->model);
 	r->d = d;
 	r->m = (struct catalog_model){.used = m->noted,
 	        .context = m->plan->context,
@@ -97,7 +97,7 @@ void catalog_note(struct model *m) {
 	snprintf(r->m.name, sizeof r->m.name, "%s", m->plan->model);
 	catalog_describe(&r->m, m->manifest);
 	/* where names are listed and removed too, so that a removal that is asked for later comes later */
-	if (executor_submit(transfer_reader(d->transfer), record_run, record_done, r))
+	if (executor_submit(transfer_reader(d->transfer), catalog_record_run, catalog_record_done, r))
 		free(r);
 }
 
@@ -110,7 +110,7 @@ void catalog_tick(struct model *m) {
 /* ---- what we have ---- */
 
 /* What our own files add. */
-static void add_files(struct deploy *d, struct catalog *c) {
+static void listing_add_files(struct deploy *d, struct catalog *c) {
 	size_t kept = 0;
 	for (size_t i = 0; i < c->models; i++) {
 		struct catalog_model *m = &c->model[i];
@@ -144,7 +144,7 @@ static void listing_run(void *arg) {
 	k->rc = catalog_list(&k->catalog, k->d->c.store);
 }
 
-static void answer(struct listing *k) {
+static void listing_answer(struct listing *k) {
 	Caravan__ModelList msg = CARAVAN__MODEL_LIST__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__StoredModel *one = calloc(k->catalog.models + 1, sizeof *one);
@@ -182,19 +182,19 @@ static void listing_done(void *arg, bool cancelled) {
 			break;
 		}
 	if (!cancelled) {
-		add_files(k->d, &k->catalog);
+		listing_add_files(k->d, &k->catalog);
 		if (k->rc == 0)
-			take_names(k->d, &k->catalog);
+			gather_take_names(k->d, &k->catalog);
 		if (k->gather)
 			gather_own(k->gather, &k->catalog);
 		else
-			answer(k);
+			listing_answer(k);
 	}
 	catalog_clear(&k->catalog);
 	free(k);
 }
 
-static int list_ours(struct deploy *d, const struct peers_from *from, struct gather *g) {
+static int listing_submit(struct deploy *d, const struct peers_from *from, struct gather *g) {
 	struct listing *k = calloc(1, sizeof *k);
 	if (!k)
 		return -ENOMEM;
@@ -212,7 +212,7 @@ static int list_ours(struct deploy *d, const struct peers_from *from, struct gat
 	return rc;
 }
 
-static void on_list_models(
+static void listing_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	size_t all = 0, its = 0;
@@ -224,7 +224,7 @@ static void on_list_models(
 	}
 	if (all >= LISTS_MAX || its >= LISTS_EACH)
 		peers_refuse(d->peers, from, "too many requests at once");
-	else if (list_ours(d, from, NULL))
+	else if (listing_submit(d, from, NULL))
 		peers_refuse(d->peers, from, "out of memory");
 }
 
@@ -269,7 +269,7 @@ struct sighting {
 	const struct gathered *at;
 };
 
-static int compare_sightings(const void *a, const void *b) {
+static int gather_compare_sightings(const void *a, const void *b) {
 	const struct catalog_model *x = ((const struct sighting *)a)->m, *y = ((const struct sighting *)b)->m;
 	int c = content_compare(&x->manifest, &y->manifest);
 	if (c == 0)
@@ -281,7 +281,7 @@ static int compare_sightings(const void *a, const void *b) {
 	return c;
 }
 
-static bool has_part(const struct catalog_model *m, size_t part) {
+static bool gather_has_part(const struct catalog_model *m, size_t part) {
 	size_t layers = (size_t)m->layers * LAYER_ROLES;
 	if (m->file)
 		return true;
@@ -290,7 +290,7 @@ static bool has_part(const struct catalog_model *m, size_t part) {
 }
 
 /* Sums up what nodes have of one model under one name. */
-static void sum_up(struct deploy_stored *out, const struct sighting *s, size_t count) {
+static void gather_summarize(struct deploy_stored *out, const struct sighting *s, size_t count) {
 	struct deploy_stored_on *on = (struct deploy_stored_on *)out->on;
 	const struct catalog_model *m = s->m;
 	size_t parts = (size_t)m->layers * LAYER_ROLES + END_ROLES + 1, found = 0;
@@ -307,7 +307,7 @@ static void sum_up(struct deploy_stored *out, const struct sighting *s, size_t c
 	for (size_t p = 0; p < parts; p++) {
 		uint32_t n = 0;
 		for (size_t i = 0; i < count; i++)
-			n += s[i].m->layers == m->layers && has_part(s[i].m, p);
+			n += s[i].m->layers == m->layers && gather_has_part(s[i].m, p);
 		out->disks = n < out->disks ? n : out->disks;
 		found += n > 0;
 	}
@@ -321,14 +321,14 @@ static void sum_up(struct deploy_stored *out, const struct sighting *s, size_t c
 	}
 }
 
-static int compare_stored(const void *a, const void *b) {
+static int gather_compare_stored(const void *a, const void *b) {
 	const struct deploy_stored *x = a, *y = b;
 	int c = strcmp(x->name, y->name);
 	return c ? c : (x->used < y->used) - (x->used > y->used);
 }
 
 /* Groups what all have said. */
-static void gather_tell(struct gather *g) {
+static void gather_deliver(struct gather *g) {
 	deploy_stored_fn *fn = g->fn;
 	size_t all = 0, models = 0;
 	for (size_t i = 0; i < g->nodes; i++)
@@ -341,18 +341,18 @@ static void gather_tell(struct gather *g) {
 		for (size_t k = 0; k < g->node[i].catalog.models; k++)
 			s[n++] = (struct sighting){&g->node[i].catalog.model[k], &g->node[i]};
 	if (n)
-		qsort(s, n, sizeof *s, compare_sightings);
+		qsort(s, n, sizeof *s, gather_compare_sightings);
 	for (size_t end; found && on && at < n; at = end) {
 		for (end = at + 1; end < n && content_equal(&s[end].m->manifest, &s[at].m->manifest) &&
 		                   (strcmp(s[end].m->name, s[at].m->name) == 0 || !s[end].m->named);
 		        end++)
 			;
 		found[models] = (struct deploy_stored){.on = on + at};
-		sum_up(&found[models], s + at, end - at);
+		gather_summarize(&found[models], s + at, end - at);
 		models += found[models].ons > 0; /* otherwise its weights are nowhere */
 	}
 	if (models)
-		qsort(found, models, sizeof *found, compare_stored);
+		qsort(found, models, sizeof *found, gather_compare_stored);
 	g->fn = NULL;
 	if (fn)
 		fn(g->arg, found, models);
@@ -362,23 +362,23 @@ static void gather_tell(struct gather *g) {
 	gather_free(g);
 }
 
-static void check_all(struct gather *g) {
+static void gather_check_all(struct gather *g) {
 	if (g->own)
 		return;
 	for (size_t i = 0; i < g->nodes; i++)
 		if (g->node[i].ref)
 			return;
-	gather_tell(g);
+	gather_deliver(g);
 }
 
 static void gather_own(struct gather *g, struct catalog *c) {
 	g->own = false;
 	g->node[0].catalog = *c;
 	*c = (struct catalog){0};
-	check_all(g);
+	gather_check_all(g);
 }
 
-static void late(void *arg) {
+static void gather_timed_out(void *arg) {
 	struct gather *g = arg;
 	loop_timer_stop(g->timer);
 	g->timer = NULL;
@@ -388,7 +388,7 @@ static void late(void *arg) {
 			        deploy_node_name(g->d, &g->node[i].id));
 			g->node[i].ref = 0;
 		}
-	check_all(g); /* our own disk is waited for */
+	gather_check_all(g); /* our own disk is waited for */
 }
 
 int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
@@ -405,9 +405,9 @@ int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
 	g->next = d->gathers;
 	d->gathers = g;
 	g->node = calloc(others + 1, sizeof *g->node);
-	g->timer = loop_timer_start(d->c.loop, DEPLOY_LOOK_MS, false, late, g);
+	g->timer = loop_timer_start(d->c.loop, DEPLOY_INVENTORY_MS, false, gather_timed_out, g);
 	g->own = true;
-	if (!g->node || !g->timer || list_ours(d, NULL, g)) {
+	if (!g->node || !g->timer || listing_submit(d, NULL, g)) {
 		gather_free(g);
 		return -ENOMEM;
 	}
@@ -431,7 +431,8 @@ void deploy_stored_abandon(struct deploy *d, void *arg) {
 }
 
 /* Whom this answers; its ref is forgotten.  NULL: nobody. */
-static struct gathered *asker(struct deploy *d, const struct peers_from *from, struct gather **out) {
+static struct gathered *gather_find_node(
+        struct deploy *d, const struct peers_from *from, struct gather **out) {
 	for (struct gather *g = d->gathers; g; g = g->next)
 		for (size_t i = 0; i < g->nodes; i++)
 			if (g->node[i].ref && g->node[i].ref == from->ref &&
@@ -443,11 +444,11 @@ static struct gathered *asker(struct deploy *d, const struct peers_from *from, s
 	return NULL;
 }
 
-static void on_model_list(
+static void gather_on_list(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	const Caravan__ModelList *list = env->model_list;
 	struct gather *g;
-	struct gathered *n = asker(arg, from, &g);
+	struct gathered *n = gather_find_node(arg, from, &g);
 	(void)payload;
 	if (!n)
 		return;
@@ -459,19 +460,19 @@ static void on_model_list(
 		log_line(LOG_LINE_WARN,
 		        "%s has more models on disk than one message can list: the most recently used are listed",
 		        deploy_node_name(g->d, &from->node));
-	check_all(g);
+	gather_check_all(g);
 }
 
-static void on_refused(
+static void gather_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct gather *g;
-	struct gathered *n = asker(arg, from, &g);
+	struct gathered *n = gather_find_node(arg, from, &g);
 	(void)payload;
 	if (!n)
 		return;
 	log_line(LOG_LINE_WARN, "%s did not list its models on disk: %s", deploy_node_name(g->d, &from->node),
 	        env->refused->reason);
-	check_all(g);
+	gather_check_all(g);
 }
 
 void catalog_node_down(struct deploy *d, const struct node_id *id) {
@@ -484,7 +485,7 @@ void catalog_node_down(struct deploy *d, const struct node_id *id) {
 				waits = true;
 			}
 		if (waits)
-			check_all(g);
+			gather_check_all(g);
 	}
 }
 
@@ -499,13 +500,13 @@ void catalog_clear_all(struct deploy *d) {
 int catalog_init(struct deploy *d) {
 	struct catalog names;
 	if (catalog_names(&names, d->c.store) == 0) { /* before there is anybody to keep waiting */
-		take_names(d, &names);
+		gather_take_names(d, &names);
 		catalog_clear(&names);
 	}
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LIST_MODELS, on_list_models, d);
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LIST_MODELS, listing_on_request, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_MODEL_LIST, on_model_list, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_MODEL_LIST, gather_on_list, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, gather_on_refused, d);
 	return rc;
 }

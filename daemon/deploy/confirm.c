@@ -16,19 +16,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct announced {
+struct unconfirmed {
 	struct peers_from from;
 	Caravan__Plan *plan; /* owned */
 	uint64_t since_ns;
-	struct announced *next;
+	struct unconfirmed *next;
 };
 
-static void announced_free(struct announced *a) {
+static void unconfirmed_free(struct unconfirmed *a) {
 	plan_free(a->plan);
 	free(a);
 }
 
-static bool stage_confirms(const struct deploy *d, const Caravan__Plan *plan, const Caravan__Stage *s) {
+static bool confirm_stage(const struct deploy *d, const Caravan__Plan *plan, const Caravan__Stage *s) {
 	struct node_id id, coordinator;
 	node_id_from_bytes(&id, s->node); /* 32 bytes: the door has seen to it */
 	node_id_from_bytes(&coordinator, plan->coordinator);
@@ -49,20 +49,20 @@ static bool stage_confirms(const struct deploy *d, const Caravan__Plan *plan, co
 }
 
 /* The first stage that does not confirm the plan.  NULL: all do. */
-static const Caravan__Stage *stage_missing(const struct deploy *d, const Caravan__Plan *plan) {
+static const Caravan__Stage *confirm_find_missing(const struct deploy *d, const Caravan__Plan *plan) {
 	for (size_t i = 0; i < plan->n_stages; i++)
-		if (!stage_confirms(d, plan, plan->stages[i]))
+		if (!confirm_stage(d, plan, plan->stages[i]))
 			return plan->stages[i];
 	return NULL;
 }
 
 bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan) {
 	size_t waiting = 0;
-	if (!stage_missing(d, plan))
+	if (!confirm_find_missing(d, plan))
 		return false;
-	for (const struct announced *a = d->announced; a; a = a->next)
+	for (const struct unconfirmed *a = d->unconfirmed; a; a = a->next)
 		waiting += node_id_equal(&a->from.node, &from->node);
-	struct announced *a = waiting < DEPLOY_MODELS_EACH ? calloc(1, sizeof *a) : NULL;
+	struct unconfirmed *a = waiting < DEPLOY_MODELS_EACH ? calloc(1, sizeof *a) : NULL;
 	if (!a || !(a->plan = plan_copy(plan))) {
 		free(a);
 		peers_refuse(d->peers, from, "too many plans wait for their stages to confirm them");
@@ -70,32 +70,32 @@ bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan
 	}
 	a->from = *from;
 	a->since_ns = loop_now_ns();
-	a->next = d->announced;
-	d->announced = a;
+	a->next = d->unconfirmed;
+	d->unconfirmed = a;
 	return true;
 }
 
 void confirm_forget(struct deploy *d, const struct node_id *coordinator, const char *model) {
-	struct announced **at = &d->announced;
+	struct unconfirmed **at = &d->unconfirmed;
 	while (*at) {
-		struct announced *a = *at;
+		struct unconfirmed *a = *at;
 		if (!node_id_equal(&a->from.node, coordinator) ||
 		        (model && strcmp(a->plan->model, model) != 0)) {
 			at = &a->next;
 			continue;
 		}
 		*at = a->next;
-		news_acknowledge(d, &a->from); /* what comes now is what counts */
-		announced_free(a);
+		announce_acknowledge(d, &a->from); /* what comes now is what counts */
+		unconfirmed_free(a);
 	}
 }
 
 /* Takes up what is confirmed by now. */
-static void confirm_look(struct deploy *d) {
-	struct announced **at = &d->announced;
+static void confirm_check_all(struct deploy *d) {
+	struct unconfirmed **at = &d->unconfirmed;
 	while (*at) {
-		struct announced *a = *at;
-		if (stage_missing(d, a->plan)) {
+		struct unconfirmed *a = *at;
+		if (confirm_find_missing(d, a->plan)) {
 			at = &a->next;
 			continue;
 		}
@@ -103,50 +103,50 @@ static void confirm_look(struct deploy *d) {
 		Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
 		news.plan = a->plan;
 		news.phase = CARAVAN__MODEL_PHASE__SERVING;
-		news_hear(d, &a->from, &news);
-		announced_free(a);
-		at = &d->announced; /* what news brings about may have changed the list */
+		announce_receive(d, &a->from, &news);
+		unconfirmed_free(a);
+		at = &d->unconfirmed; /* what news brings about may have changed the list */
 	}
 }
 
 void confirm_tick(struct deploy *d) {
-	struct announced **at = &d->announced;
-	confirm_look(d);
+	struct unconfirmed **at = &d->unconfirmed;
+	confirm_check_all(d);
 	while (*at) {
-		struct announced *a = *at;
+		struct unconfirmed *a = *at;
 		struct node_id id;
 		if (loop_now_ns() - a->since_ns < DEPLOY_CONFIRM_MS * 1000000ull) {
 			at = &a->next;
 			continue;
 		}
 		*at = a->next;
-		node_id_from_bytes(&id, stage_missing(d, a->plan)->node);
+		node_id_from_bytes(&id, confirm_find_missing(d, a->plan)->node);
 		log_line(LOG_LINE_WARN, "model %s: %s says that it serves, and %s does not: not believed",
 		        a->plan->model, deploy_node_name(d, &a->from.node), deploy_node_name(d, &id));
 		peers_refuse(d->peers, &a->from, "%s does not say that it serves its stage of that plan",
 		        deploy_node_name(d, &id));
-		announced_free(a);
+		unconfirmed_free(a);
 	}
 }
 
 /* The state of its sender is known by now: members heard of it before. */
-static void on_ping(
+static void confirm_on_ping(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	(void)from;
 	(void)payload;
-	if (env->ping->state && d->announced)
-		confirm_look(d);
+	if (env->ping->state && d->unconfirmed)
+		confirm_check_all(d);
 }
 
 void confirm_clear(struct deploy *d) {
-	while (d->announced) {
-		struct announced *a = d->announced;
-		d->announced = a->next;
-		announced_free(a);
+	while (d->unconfirmed) {
+		struct unconfirmed *a = d->unconfirmed;
+		d->unconfirmed = a->next;
+		unconfirmed_free(a);
 	}
 }
 
 int confirm_init(struct deploy *d) {
-	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, d);
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PING, confirm_on_ping, d);
 }

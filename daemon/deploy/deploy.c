@@ -26,14 +26,14 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i) {
 }
 
 /* Appends to a sentence, as far as there is room. */
-static void append(char *out, size_t len, const char *before, const char *name, const char *what) {
+static void deploy_append(char *out, size_t len, const char *before, const char *name, const char *what) {
 	size_t at = strlen(out);
 	if (at < len)
 		snprintf(out + at, len - at, "%s%s%s%s", at ? before : "", name, *what ? " " : "", what);
 }
 
 /* Writes what there is into a sentence: the models that serve, or those and all others with what is true of them. */
-static void list_models(const struct deploy *d, bool serving, char *out, size_t len) {
+static void deploy_list_models(const struct deploy *d, bool serving, char *out, size_t len) {
 	char what[WIRE_TEXT_MAX];
 	const char *name;
 	*out = 0;
@@ -44,14 +44,14 @@ static void list_models(const struct deploy *d, bool serving, char *out, size_t 
 		if (!serves)
 			model_describe(m, what, sizeof what);
 		if (serves || !serving)
-			append(out, len, serving ? ", " : "; ", m->plan->model,
+			deploy_append(out, len, serving ? ", " : "; ", m->plan->model,
 			        serving  ? ""
 			        : serves ? "serves"
 			                 : what);
 	}
-	for (size_t i = 0; !serving && (name = compare_load_at(d, i)); i++)
-		if (!deploy_model_named(d, name) && compare_loading(d, name, what, sizeof what))
-			append(out, len, "; ", name, what);
+	for (size_t i = 0; !serving && (name = reconcile_load_at(d, i)); i++)
+		if (!deploy_model_named(d, name) && reconcile_loading(d, name, what, sizeof what))
+			deploy_append(out, len, "; ", name, what);
 	if (!*out)
 		snprintf(out, len, "no model is loaded; to load one: caravan load FILE");
 }
@@ -73,7 +73,7 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 		const struct model *m = deploy_model_named(d, name);
 		if (m)
 			return &m->pub;
-		if (compare_loading(d, name, list, sizeof list)) {
+		if (reconcile_loading(d, name, list, sizeof list)) {
 			snprintf(err, errlen, "model %s %s", name, list);
 			return NULL;
 		}
@@ -83,7 +83,7 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 			        name);
 			return NULL;
 		}
-		list_models(d, false, list, sizeof list);
+		deploy_list_models(d, false, list, sizeof list);
 		snprintf(err, errlen, "there is no model %s: %s", name, list);
 		return NULL;
 	}
@@ -97,7 +97,7 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 		}
 	if (serving == 1)
 		return &only->pub;
-	list_models(d, serving > 0, list, sizeof list);
+	deploy_list_models(d, serving > 0, list, sizeof list);
 	if (serving)
 		snprintf(err, errlen, "several models are served, so one must be named: %s", list);
 	else
@@ -121,7 +121,7 @@ bool deploy_up(const struct deploy *d, const struct node_id *id) {
 }
 
 /* What a node says itself of its link to another: NULL when it says nothing, or is not up to say it. */
-static const Caravan__PeerState *link_said(
+static const Caravan__PeerState *deploy_reported_link(
         const struct deploy *d, const struct node_id *from, const struct node_id *to) {
 	const struct member *m = members_find(d->c.members, from);
 	for (size_t i = 0; m && m->up && m->state && i < m->state->n_peers; i++)
@@ -135,7 +135,7 @@ bool deploy_reaches(const struct deploy *d, const struct node_id *from, const st
 		return true;
 	if (node_id_equal(from, &d->self))
 		return deploy_up(d, to);
-	const Caravan__PeerState *said = link_said(d, from, to);
+	const Caravan__PeerState *said = deploy_reported_link(d, from, to);
 	return !said || said->up;
 }
 
@@ -207,7 +207,7 @@ uint64_t deploy_served(const struct deploy *d) {
 
 /* ---- models come and go with their nodes ---- */
 
-static void unavailable_now(void *arg) {
+static void deploy_unavailable_now(void *arg) {
 	struct model *m = arg;
 	m->later = NULL;
 	if (!m->listed || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
@@ -216,12 +216,12 @@ static void unavailable_now(void *arg) {
 	log_line(LOG_LINE_WARN, "model %s: %s", m->plan->model, m->reason);
 	model_shut(m, m->reason);
 	model_changed(m);
-	news_tell(m, NULL, NULL, NULL);
+	announce_send(m, NULL, NULL, NULL);
 	model_unref(m);
 }
 
 /* The phase changes at once; hooks hear later, since who calls may be in the middle of the model's own work. */
-static void unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
+static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
 	uint64_t now = loop_now_ns();
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	snprintf(m->reason, sizeof m->reason, "%s", reason);
@@ -231,17 +231,17 @@ static void unavailable(struct model *m, uint64_t patience_ms, const char *reaso
 	m->tries = 0;
 	m->cut_ns = 0;
 	if (!m->later)
-		m->later = loop_timer_start(m->d->c.loop, 0, false, unavailable_now, m);
+		m->later = loop_timer_start(m->d->c.loop, 0, false, deploy_unavailable_now, m);
 }
 
 void deploy_unavailable(struct deploy *d, const struct deploy_model *pub, const char *reason) {
 	struct model *m = deploy_model_named(d, pub->plan->model);
 	if (m && &m->pub == pub && model_ours(m) && pub->phase == CARAVAN__MODEL_PHASE__SERVING)
-		unavailable(m, m->d->c.replan_ms, reason);
+		deploy_set_unavailable(m, m->d->c.replan_ms, reason);
 }
 
 /* "its coordinator study is down since 14:02" */
-static void say_gone(char *why, size_t len, const char *role, const char *name, bool expelled) {
+static void deploy_describe_gone(char *why, size_t len, const char *role, const char *name, bool expelled) {
 	time_t now = time(NULL);
 	struct tm tm;
 	char at[8] = "";
@@ -254,19 +254,19 @@ static void say_gone(char *why, size_t len, const char *role, const char *name, 
 }
 
 /* A model of another coordinator, which has gone. */
-static void orphaned(struct model *m, const char *why) {
+static void deploy_orphan(struct model *m, const char *why) {
 	m->was_draft = m->was_draft || deploy_is_draft(m);
 	m->tries = 0;
 	snprintf(m->loss, sizeof m->loss, "%s", why);
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 }
 
-static void node_down(struct deploy *d, const struct member *who, bool expelled) {
+static void deploy_node_down(struct deploy *d, const struct member *who, bool expelled) {
 	char why[WIRE_NAME_MAX + 64];
 	struct node_id id = who->id;
 	load_node_down(d, &id);
 	confirm_forget(d, &id, NULL);
-	news_node_down(d, &id);
+	announce_node_down(d, &id);
 	catalog_node_down(d, &id);
 	remove_node_down(d, &id);
 	for (size_t i = d->models; i-- > 0;) {
@@ -274,21 +274,21 @@ static void node_down(struct deploy *d, const struct member *who, bool expelled)
 		if (model_ours(m)) {
 			if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING || !model_has_stage(m, &id))
 				continue;
-			say_gone(why, sizeof why, "node", who->name, expelled);
-			unavailable(m, expelled ? 0 : d->c.replan_ms, why);
+			deploy_describe_gone(why, sizeof why, "node", who->name, expelled);
+			deploy_set_unavailable(m, expelled ? 0 : d->c.replan_ms, why);
 		} else if (node_id_equal(&m->coordinator, &id)) {
-			say_gone(why, sizeof why, "its coordinator", who->name, expelled);
+			deploy_describe_gone(why, sizeof why, "its coordinator", who->name, expelled);
 			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING && !m->returns)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
-				orphaned(m, why);
+				deploy_orphan(m, why);
 		}
 		if (i > d->models)
 			i = d->models; /* hooks may have taken others away */
 	}
 }
 
-static void node_up(struct deploy *d, const struct member *who) {
+static void deploy_node_up(struct deploy *d, const struct member *who) {
 	struct node_id id = who->id;
 	for (size_t i = 0; i < d->models; i++) {
 		struct model *m = d->model[i];
@@ -297,13 +297,13 @@ static void node_up(struct deploy *d, const struct member *who) {
 			m->tries = 0;
 		}
 		if (model_ours(m) && m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
-			news_tell(m, &id, NULL, NULL);
+			announce_send(m, &id, NULL, NULL);
 	}
-	compare_node_up(d, who);
+	reconcile_node_up(d, who);
 }
 
 /* Says of a plan of ours from before a restart which of its nodes it waits for. */
-static void say_awaited(struct model *m) {
+static void deploy_describe_awaited(struct model *m) {
 	struct node_id id;
 	char why[WIRE_TEXT_MAX];
 	size_t at = (size_t)snprintf(why, sizeof why, "waits for"), n = 0;
@@ -321,22 +321,22 @@ static void say_awaited(struct model *m) {
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 }
 
-static void on_change(void *arg, const struct member *who, const char *what) {
+static void deploy_on_change(void *arg, const struct member *who, const char *what) {
 	struct deploy *d = arg;
 	bool expelled = strcmp(what, "expelled") == 0;
 	if (who->self)
 		return;
 	if (expelled || strcmp(what, "down") == 0)
-		node_down(d, who, expelled);
+		deploy_node_down(d, who, expelled);
 	else if (strcmp(what, "up") == 0)
-		node_up(d, who);
+		deploy_node_up(d, who);
 	for (size_t i = d->models; i-- > 0;)
-		say_awaited(d->model[i]);
-	copies_node_changed(d);
+		deploy_describe_awaited(d->model[i]);
+	replicate_node_changed(d);
 }
 
 /* The first two nodes of a plan of which one is down, or cannot reach the other; false: there are none. */
-static bool find_cut(const struct model *m, struct node_id *from, struct node_id *to) {
+static bool deploy_find_cut(const struct model *m, struct node_id *from, struct node_id *to) {
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
 		ProtobufCBinaryData next =
 		        i + 1 < m->plan->n_stages ? m->plan->stages[i + 1]->node : m->plan->coordinator;
@@ -350,10 +350,10 @@ static bool find_cut(const struct model *m, struct node_id *from, struct node_id
 }
 
 /* A model of ours that serves, as far as we know: do its nodes reach each other? */
-static void watch(struct model *m, uint64_t now) {
+static void deploy_watch_links(struct model *m, uint64_t now) {
 	struct node_id from, to;
 	char why[2 * WIRE_NAME_MAX + 64];
-	if (!find_cut(m, &from, &to)) {
+	if (!deploy_find_cut(m, &from, &to)) {
 		m->cut_ns = 0;
 		return;
 	}
@@ -363,14 +363,14 @@ static void watch(struct model *m, uint64_t now) {
 		return;
 	snprintf(why, sizeof why, "node %s cannot reach %s", deploy_node_name(m->d, &from),
 	        deploy_node_name(m->d, &to));
-	unavailable(m, m->d->c.replan_ms, why);
+	deploy_set_unavailable(m, m->d->c.replan_ms, why);
 }
 
 /* A model of ours that does not serve comes back by the same plan when its nodes are there, and by another when they
  * have been away for long enough, or when the same one fails.  Without memory for that, the next time. */
-static void bring_back(struct model *m, uint64_t now) {
+static void deploy_bring_back(struct model *m, uint64_t now) {
 	struct node_id from, to;
-	bool there = !find_cut(m, &from, &to);
+	bool there = !deploy_find_cut(m, &from, &to);
 	if (m->load || m->later || now < m->again_ns)
 		return;
 	if (there && (m->tries % 2 == 0 || deploy_is_draft(m)))
@@ -381,7 +381,7 @@ static void bring_back(struct model *m, uint64_t now) {
 
 /* This node's place among those that may coordinate a model whose coordinator has gone: its stages that are up, in their
  * order, then all other nodes that are up, by their ids.  Those that see each other agree on it. */
-static size_t place_in_line(const struct model *m) {
+static size_t deploy_takeover_place(const struct model *m) {
 	const struct deploy *d = m->d;
 	const struct member *who;
 	struct node_id id;
@@ -402,7 +402,7 @@ static size_t place_in_line(const struct model *m) {
 
 /* Whether a model's coordinator has stayed away for so many times as long as it may: nothing was heard of it, and nobody
  * reaches it. */
-static bool coordinator_away(const struct model *m, size_t times) {
+static bool deploy_coordinator_away(const struct model *m, size_t times) {
 	const struct deploy *d = m->d;
 	const struct member *who = members_find(d->c.members, &m->coordinator), *other;
 	uint64_t since = d->born_ns, patience_ms = DEPLOY_REBOOT_MS,
@@ -416,7 +416,7 @@ static bool coordinator_away(const struct model *m, size_t times) {
 	if (loop_now_ns() < since + (patience_ms + (times - 1) * more_ms) * 1000000)
 		return false;
 	for (size_t i = 0; (other = members_at(d->c.members, i)); i++) {
-		const Caravan__PeerState *said = link_said(d, &other->id, &m->coordinator);
+		const Caravan__PeerState *said = deploy_reported_link(d, &other->id, &m->coordinator);
 		if (said && said->up && !(who && who->expelled))
 			return false;
 	}
@@ -424,23 +424,23 @@ static bool coordinator_away(const struct model *m, size_t times) {
 }
 
 bool deploy_coordinator_gone(const struct model *m) {
-	return !model_ours(m) && coordinator_away(m, 1);
+	return !model_ours(m) && deploy_coordinator_away(m, 1);
 }
 
 /* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left: the first in
  * line, or the next one when that does nothing.  Nodes that still see the old coordinator serve it refuse to take part. */
-static void take_over(struct model *m, uint64_t now) {
+static void deploy_take_over(struct model *m, uint64_t now) {
 	char what[WIRE_TEXT_MAX];
 	if (m->load || m->was_draft || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE || now < m->again_ns)
 		return;
-	if (coordinator_away(m, 1 + place_in_line(m)) &&
-	        !compare_loading(m->d, m->plan->model, what, sizeof what))
+	if (deploy_coordinator_away(m, 1 + deploy_takeover_place(m)) &&
+	        !reconcile_loading(m->d, m->plan->model, what, sizeof what))
 		load_replan(m); /* without memory, the next time */
 }
 
 /* Manifest and vocabulary of a model that serves are needed, so we go on until they are here.  Those of one that another
  * node brought to us before a restart are asked for once: with them its weights are kept. */
-static void learn(struct model *m, uint64_t now) {
+static void deploy_learn(struct model *m, uint64_t now) {
 	bool serves = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
 	bool waits = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !model_ours(m) && m->again_ns == 0;
 	if (m->learnt != LEARN_NOT || now < m->again_ns || !(serves || waits))
@@ -449,31 +449,31 @@ static void learn(struct model *m, uint64_t now) {
 	model_learn_from_cluster(m);
 }
 
-static void tick(void *arg) {
+static void deploy_tick(void *arg) {
 	struct deploy *d = arg;
 	uint64_t now = loop_now_ns();
 	load_tick(d);
-	news_tick(d);
+	announce_tick(d);
 	confirm_tick(d);
-	room_tick(d);
-	compare_tick(d);
+	disk_space_tick(d);
+	reconcile_tick(d);
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
-		copies_tick(m);
+		replicate_tick(m);
 		catalog_tick(m);
 		if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
-			watch(m, now);
+			deploy_watch_links(m, now);
 		else if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE)
-			bring_back(m, now);
+			deploy_bring_back(m, now);
 		else if (!model_ours(m))
-			take_over(m, now);
-		learn(m, now);
+			deploy_take_over(m, now);
+		deploy_learn(m, now);
 		if (i > d->models)
 			i = d->models;
 	}
 	if (d->unsaved) {
 		d->unsaved = false;
-		state_save_plans(d);
+		persist_save_plans(d);
 	}
 }
 
@@ -490,25 +490,25 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	d->peers = members_peers(c->members);
 	d->self = *peers_self(d->peers);
 	d->born_ns = loop_now_ns();
-	if ((rc = state_read(d, err, errlen)) < 0) {
+	if ((rc = persist_read(d, err, errlen)) < 0) {
 		deploy_destroy(d);
 		return rc;
 	}
 	if ((rc = transfer_create(&d->transfer, c->loop, c->members, c->executor, c->store)) < 0 ||
-	        (rc = stage_init(d)) < 0 || (rc = look_init(d)) < 0 || (rc = copies_init(d)) < 0 ||
-	        (rc = keep_init(d)) < 0 || (rc = compare_init(d)) < 0 || (rc = load_init(d)) < 0 ||
-	        (rc = confirm_init(d)) < 0 || (rc = news_init(d)) < 0 || (rc = catalog_init(d)) < 0 ||
-	        (rc = remove_init(d)) < 0 || (rc = room_init(d)) < 0 ||
-	        (rc = members_on_change(c->members, on_change, d)) < 0)
+	        (rc = stage_init(d)) < 0 || (rc = inventory_init(d)) < 0 || (rc = replicate_init(d)) < 0 ||
+	        (rc = replica_init(d)) < 0 || (rc = reconcile_init(d)) < 0 || (rc = load_init(d)) < 0 ||
+	        (rc = confirm_init(d)) < 0 || (rc = announce_init(d)) < 0 || (rc = catalog_init(d)) < 0 ||
+	        (rc = remove_init(d)) < 0 || (rc = disk_space_init(d)) < 0 ||
+	        (rc = members_on_change(c->members, deploy_on_change, d)) < 0)
 		goto error;
 	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
 		goto error;
 	transfer_yields(d->transfer, c->hooks.busy, c->hooks.arg);
 	rc = -ENOMEM;
-	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, tick, d)))
+	if (!(d->tick = loop_timer_start(c->loop, TICK_MS, true, deploy_tick, d)))
 		goto error;
 	for (size_t i = d->models; i-- > 0;)
-		say_awaited(d->model[i]);
+		deploy_describe_awaited(d->model[i]);
 	*out = d;
 	return 0;
 error:
@@ -521,7 +521,7 @@ void deploy_destroy(struct deploy *d) {
 	if (!d)
 		return;
 	loop_timer_stop(d->tick);
-	news_clear(d);
+	announce_clear(d);
 	confirm_clear(d);
 	remove_clear(d);
 	catalog_clear_all(d);
@@ -535,7 +535,7 @@ void deploy_destroy(struct deploy *d) {
 		model_free(m);
 	}
 	free(d->model);
-	compare_free(d);
+	reconcile_free(d);
 	transfer_destroy(d->transfer);
 	free(d);
 }

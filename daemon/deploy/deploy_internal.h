@@ -1,19 +1,20 @@
 /* What the files of deploy share; nobody else includes it.
- *   deploy.c         the public face, the table of models, what follows when nodes come and go
- *   deploy_model.c   a model as this node knows it: its life, and learning its manifest and vocabulary
- *   deploy_stage.c   our slice of a model: from Prepare to Ready
- *   deploy_import.c  the beginning of a load: the file, who takes part, the plan, its number
- *   deploy_look.c    what nodes have of a model already: asked before a plan is made, and answered
- *   deploy_load.c    the coordinator's way from a file (or from nodes that are back) to a model that serves
- *   deploy_copies.c  what a model of ours is kept on how many disks
- *   deploy_keep.c    what we keep of another's, as it asks
- *   deploy_compare.c what nodes believe of plans, compared with what their coordinator does
- *   deploy_confirm.c what coordinators say of other nodes' stages, until those confirm it
- *   deploy_news.c    telling the others, and hearing from them: PlanNews, Unload
- *   deploy_catalog.c what models there are on disks, here and on all nodes
- *   deploy_remove.c  taking a model off the disks
- *   deploy_room.c    how much disk there is for models
- *   deploy_state.c   what outlives a restart: the counter of epochs and the plans that this node knows */
+ *   deploy.c          the public interface, the table of models, what follows when nodes come and go
+ *   models.c          a model as this node knows it: its life, and learning its manifest and vocabulary
+ *   participant.c     our slice of a model: from Prepare to Ready
+ *   load.c            the coordinator's way from a file (or from nodes that are back) to a model that serves
+ *   load_import.c     the beginning of a load: the file, who takes part, the plan, its number
+ *   inventory.c       what nodes have of a model already: asked before a plan is made, and answered
+ *   replicate.c       on how many disks the content of our models is, and who copies what is on too few
+ *   replica.c         content that this node copies to its disk because a model's coordinator asks for it
+ *   reconcile.c       compares what nodes believe of plans with what their coordinator does
+ *   confirm.c         holds back an announced plan until the nodes of its stages confirm it
+ *   announce.c        announces plans to the other nodes, receives their announcements; unloading
+ *   catalog.c         the names of the models in a store, and what each of them needs
+ *   catalog_gather.c  lists the models on the disks of all nodes
+ *   remove.c          removes a model from the disks
+ *   disk_space.c      how much disk space there is for models
+ *   persist.c         what survives a restart: the counter of epochs and the plans that this node knows */
 #ifndef DAEMON_DEPLOY_DEPLOY_INTERNAL_H
 #define DAEMON_DEPLOY_DEPLOY_INTERNAL_H
 #include "daemon/deploy/deploy.h"
@@ -21,11 +22,11 @@
 #include "daemon/transfer/transfer.h"
 #include "proto/plan.h"
 
-#define DEPLOY_SETTLE_MS 5000  /* a load waits so long for links and measurements under way */
-#define DEPLOY_LOOK_MS 5000    /* nodes have so long to say what they have of a model */
-#define DEPLOY_BEAT_MS 500     /* a stage at work says how far it is */
-#define DEPLOY_SILENT_MS 15000 /* without a word for so long, a stage at work is given up */
-#define DEPLOY_TELL_MS 30000   /* everybody has so long to answer news */
+#define DEPLOY_SETTLE_MS 5000    /* a load waits so long for links and measurements under way */
+#define DEPLOY_INVENTORY_MS 5000 /* nodes have so long to say what they have of a model */
+#define DEPLOY_BEAT_MS 500       /* a stage at work says how far it is */
+#define DEPLOY_SILENT_MS 15000   /* without a word for so long, a stage at work is given up */
+#define DEPLOY_ANNOUNCE_MS 30000 /* everybody has so long to answer news */
 #define DEPLOY_CONFIRM_MS \
 	5000                  /* the stages of a plan that is announced have so long to say that they serve */
 #define DEPLOY_AGAIN_MS 10000 /* between attempts to bring a model back, at first */
@@ -36,7 +37,7 @@
 /* A coordinator that went has so many times as long to come back before another node takes its models over. */
 #define DEPLOY_TAKEOVER 2
 #define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
-#define DEPLOY_LINGER_MS \
+#define DEPLOY_DEFERRED_FREE_MS \
 	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
 #define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
 #define DEPLOY_MODELS_MAX 256
@@ -69,10 +70,10 @@ struct model {
 	bool open;           /* model_open has been called */
 	uint64_t ends_charged;
 	struct loop_timer *later; /* the hooks hear that it is unavailable */
-	struct loop_timer *linger;
-	struct copies *copies;   /* of ours, NULL: nobody has looked */
-	struct keep *keep;       /* what its coordinator wants us to keep, under way */
-	uint64_t noted;          /* seconds since 1970: when that was recorded last */
+	struct loop_timer *deferred_free;
+	struct replication *replication; /* of ours, NULL: nobody has looked */
+	struct replica *replica;         /* what its coordinator wants us to keep, under way */
+	uint64_t noted;                  /* seconds since 1970: when that was recorded last */
 	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
 	size_t doubters;
 	bool returns; /* it was prepared in the place of the same weights, which waited: it is kept whatever happens */
@@ -97,19 +98,19 @@ struct deploy {
 	size_t models;
 	struct model *dead; /* gone, lingering */
 	struct load *loads;
-	struct tell *tells;
-	struct look *looks;
-	struct announced *announced; /* deploy_confirm.c */
-	struct compare *compare;
-	bool unsaved;           /* the table has changed since the plans were last written */
-	struct store_room room; /* of the store, as it was lately */
-	uint64_t room_ns;
-	bool room_looks;
-	struct listing *listings;          /* deploy_catalog.c */
+	struct announcement *announcements;
+	struct inventory *inventories;
+	struct unconfirmed *unconfirmed; /* confirm.c */
+	struct reconcile *reconcile;
+	bool unsaved;                 /* the table has changed since the plans were last written */
+	struct store_room disk_space; /* of the store, as it was lately */
+	uint64_t disk_space_ns;
+	bool disk_space_pending;
+	struct listing *listings;          /* catalog_gather.c */
 	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models that our store has, as far as we know */
 	size_t nstored;
 	struct gather *gathers;     /* the same */
-	struct removing *removings; /* deploy_remove.c: on our disk, */
+	struct removing *removings; /* remove.c: on our disk, */
 	struct removal *removals;   /* and on all */
 	uint64_t counter;           /* of epochs: the highest that we used or saw */
 	uint64_t used;              /* bytes of memory charged */
@@ -136,7 +137,7 @@ int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t co
 bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
 uint64_t deploy_memory_free(const struct deploy *d);
 
-/* deploy_model.c */
+/* models.c */
 /* Copies the plan, and enters it into the table; hooks hear of it. NULL with a sentence: there is no room for it. */
 struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
         const char *reason, char *err, size_t errlen);
@@ -160,7 +161,7 @@ bool model_has_stage(const struct model *m, const struct node_id *id);
 /* What is true of a model that does not serve: "is loading (hashing, 71%)", "is not available: ..." */
 void model_describe(const struct model *m, char *out, size_t len);
 
-/* deploy_stage.c */
+/* participant.c */
 int stage_init(struct deploy *d);
 void stage_learnt(struct stage *st, const char *error);
 bool stage_serves(const struct model *m);      /* our stage of it is open, and has lost nothing */
@@ -168,34 +169,34 @@ void stage_close(struct model *m);             /* whatever it was at */
 uint64_t stage_charged(const struct model *m); /* bytes of memory */
 void stage_free(struct stage *st);
 
-/* deploy_look.c */
-int look_init(struct deploy *d);
+/* inventory.c */
+int inventory_init(struct deploy *d);
 
-/* deploy_copies.c */
-int copies_init(struct deploy *d);
-void copies_tick(struct model *m);
-void copies_node_changed(struct deploy *d);
-void copies_free(struct copies *c); /* NULL allowed */
+/* replicate.c */
+int replicate_init(struct deploy *d);
+void replicate_tick(struct model *m);
+void replicate_node_changed(struct deploy *d);
+void replicate_free(struct replication *c); /* NULL allowed */
 
-/* deploy_keep.c */
-int keep_init(struct deploy *d);
-void keep_stop(struct model *m);     /* if there is something under way */
-void keep_free_all(struct model *m); /* at once: deploy_destroy */
+/* replica.c */
+int replica_init(struct deploy *d);
+void replica_stop(struct model *m);     /* if there is something under way */
+void replica_free_all(struct model *m); /* at once: deploy_destroy */
 
-/* deploy_compare.c */
-int compare_init(struct deploy *d);
-void compare_free(struct deploy *d);
-void compare_tick(struct deploy *d);
-void compare_node_up(struct deploy *d, const struct member *who);
+/* reconcile.c */
+int reconcile_init(struct deploy *d);
+void reconcile_free(struct deploy *d);
+void reconcile_tick(struct deploy *d);
+void reconcile_node_up(struct deploy *d, const struct member *who);
 /* Its coordinator has said what became of it: what was heard of its load is over. */
-void compare_forget_load(struct deploy *d, const char *name);
+void reconcile_forget_load(struct deploy *d, const char *name);
 /* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
-bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len);
+bool reconcile_loading(const struct deploy *d, const char *name, char *out, size_t len);
 /* Of the other nodes that are up, but for one, how many believe our plan, and how many something else. */
-void compare_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt);
-const char *compare_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
+void reconcile_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt);
+const char *reconcile_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
 
-/* deploy_load.c */
+/* load.c */
 int load_init(struct deploy *d);
 void load_learnt(struct load *l, const char *error);
 void load_node_down(struct deploy *d, const struct node_id *id);
@@ -207,9 +208,9 @@ int load_revive(struct model *m);                /* the same plan again, under a
 int load_replan(struct model *m); /* another plan, with the nodes that are up, under a new epoch */
 void load_free(struct load *l);   /* at once: deploy_destroy */
 
-/* deploy_confirm.c */
+/* confirm.c */
 int confirm_init(struct deploy *d);
-/* Whether news that this plan serves has to wait, or has been refused.  If it waits, news_hear is called again when its
+/* Whether news that this plan serves has to wait, or has been refused.  If it waits, announce_receive is called again when its
  * stages have confirmed it. */
 bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan);
 /* The coordinator speaks of this model again (NULL: it is gone): what waits is out of date. */
@@ -217,20 +218,20 @@ void confirm_forget(struct deploy *d, const struct node_id *coordinator, const c
 void confirm_tick(struct deploy *d);
 void confirm_clear(struct deploy *d);
 
-/* deploy_news.c */
-int news_init(struct deploy *d);
+/* announce.c */
+int announce_init(struct deploy *d);
 /* Tells every live node (or one) the model's phase; done (NULL allowed) when all have answered or gone, from the
  * loop, never inside. 0 or -ENOMEM. */
-int news_tell(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg);
-void news_acknowledge(struct deploy *d, const struct peers_from *from);
+int announce_send(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg);
+void announce_acknowledge(struct deploy *d, const struct peers_from *from);
 /* Takes up what a plan's coordinator says of it. */
-void news_hear(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news);
-void news_learnt(struct model *m, const char *error); /* answers those that wait */
-void news_node_down(struct deploy *d, const struct node_id *id);
-void news_tick(struct deploy *d);
-void news_clear(struct deploy *d);
+void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news);
+void announce_learnt(struct model *m, const char *error); /* answers those that wait */
+void announce_node_down(struct deploy *d, const struct node_id *id);
+void announce_tick(struct deploy *d);
+void announce_clear(struct deploy *d);
 
-/* deploy_catalog.c */
+/* catalog_gather.c */
 int catalog_init(struct deploy *d);
 void catalog_note(struct model *m); /* its name and its last use go to disk, once its manifest is known */
 void catalog_tick(struct model *m);
@@ -243,19 +244,19 @@ void catalog_clear_all(struct deploy *d);
 void deploy_name_stored(
         const struct deploy_stored *model, size_t count, const char *name, char *err, size_t errlen);
 
-/* deploy_remove.c */
+/* remove.c */
 int remove_init(struct deploy *d);
 void remove_node_down(struct deploy *d, const struct node_id *id);
 void remove_clear(struct deploy *d);
 
-/* deploy_room.c */
-int room_init(struct deploy *d);
-void room_tick(struct deploy *d);
+/* disk_space.c */
+int disk_space_init(struct deploy *d);
+void disk_space_tick(struct deploy *d);
 
-/* deploy_state.c */
-int state_read(struct deploy *d, char *err, size_t errlen);
+/* persist.c */
+int persist_read(struct deploy *d, char *err, size_t errlen);
 /* Executor: makes sure that this counter is never used again, whatever happens. */
-int state_write_epoch(const char *dir, uint64_t counter);
-void state_save_plans(struct deploy *d); /* of all models but those being loaded */
+int persist_write_epoch(const char *dir, uint64_t counter);
+void persist_save_plans(struct deploy *d); /* of all models but those being loaded */
 
 #endif

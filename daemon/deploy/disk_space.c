@@ -8,46 +8,48 @@
 
 #define AGAIN_MS 5000
 
-struct room_look {
+struct disk_space_job {
 	struct deploy *d;
 	struct store_room room;
 	int rc;
 };
 
 /* Reader. */
-static void room_run(void *arg) {
-	struct room_look *r = arg;
+static void disk_space_run(void *arg) {
+	struct disk_space_job *r = arg;
 	r->rc = store_room(r->d->c.store, NULL, 0, &r->room);
 }
 
-static void room_done(void *arg, bool cancelled) {
-	struct room_look *r = arg;
-	r->d->room_looks = false;
+static void disk_space_done(void *arg, bool cancelled) {
+	struct disk_space_job *r = arg;
+	r->d->disk_space_pending = false;
 	if (!cancelled && r->rc == 0)
-		r->d->room = r->room;
+		r->d->disk_space = r->room;
 	free(r);
 }
 
-void room_tick(struct deploy *d) {
+void disk_space_tick(struct deploy *d) {
 	uint64_t now = loop_now_ns();
-	struct room_look *r;
-	if (d->room_looks || now - d->room_ns < AGAIN_MS * 1000000ull || !(r = calloc(1, sizeof *r)))
+	struct disk_space_job *r;
+	if (d->disk_space_pending || now - d->disk_space_ns < AGAIN_MS * 1000000ull ||
+	        !(r = calloc(1, sizeof *r)))
 		return;
-	d->room_ns = now;
+	d->disk_space_ns = now;
 	r->d = d;
-	d->room_looks = executor_submit(transfer_reader(d->transfer), room_run, room_done, r) == 0;
-	if (!d->room_looks)
+	d->disk_space_pending =
+	        executor_submit(transfer_reader(d->transfer), disk_space_run, disk_space_done, r) == 0;
+	if (!d->disk_space_pending)
 		free(r);
 }
 
-int room_init(struct deploy *d) {
-	d->room_ns = loop_now_ns();
-	return store_room(d->c.store, NULL, 0, &d->room); /* before there is anybody to keep waiting */
+int disk_space_init(struct deploy *d) {
+	d->disk_space_ns = loop_now_ns();
+	return store_room(d->c.store, NULL, 0, &d->disk_space); /* before there is anybody to keep waiting */
 }
 
 void deploy_disk(const struct deploy *d, Caravan__NodeState *out) {
-	out->disk_free = d->room.free;
-	out->disk_size = d->room.filesystem;
-	out->store_bytes = d->room.bytes;
+	out->disk_free = d->disk_space.free;
+	out->disk_size = d->disk_space.filesystem;
+	out->store_bytes = d->disk_space.bytes;
 	out->cache = d->c.cache;
 }

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKS_MAX 64 /* questions looked up at once, */
-#define LOOKS_EACH 4 /* and of one node */
+#define REQUESTS_MAX 64 /* questions looked up at once, */
+#define REQUESTS_EACH 4 /* and of one node */
 #define WORD_BITS 32
 
 _Static_assert(LAYER_ROLES == 9 && END_ROLES == 3, "doc/protocol.md numbers the bits by them");
@@ -22,7 +22,7 @@ _Static_assert(HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_HELD_MAX * WORD_BITS, "ev
 
 /* ---- answering ---- */
 
-struct look {
+struct inventory {
 	struct deploy *d;
 	struct peers_from from;
 	struct content_id manifest;
@@ -31,11 +31,11 @@ struct look {
 	uint32_t ends;
 	struct store_room room;
 	bool file; /* one of our model files has all of it */
-	struct look *next;
+	struct inventory *next;
 };
 
 /* How much of the model the store can take yet; what it has of it counts as needed.  m: NULL when it is not known. */
-static void look_room(struct look *k, const struct manifest *m) {
+static void inventory_disk_space(struct inventory *k, const struct manifest *m) {
 	size_t n = 0, layers = m ? (size_t)m->hp.layers * LAYER_ROLES : 0;
 	struct content_id *id = m ? malloc((layers + END_ROLES) * sizeof *id) : NULL;
 	for (size_t i = 0; id && i < layers; i++)
@@ -50,8 +50,8 @@ static void look_room(struct look *k, const struct manifest *m) {
 }
 
 /* Reader.  A model that this node does not know leaves no words: it holds nothing. */
-static void look_run(void *arg) {
-	struct look *k = arg;
+static void inventory_run(void *arg) {
+	struct inventory *k = arg;
 	struct store *s = k->d->c.store;
 	struct manifest *m = NULL;
 	uint8_t *data = NULL;
@@ -72,14 +72,14 @@ static void look_run(void *arg) {
 		k->ends |= (uint32_t)store_has_tensor(s, &m->end[r].id) << r;
 	k->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
 out:
-	look_room(k, m);
+	inventory_disk_space(k, m);
 	manifest_destroy(m);
 	free(data);
 }
 
 /* Memory that another plan for this model would find here: what is free, and what its own parts take that serve no more,
  * since they go when the next plan is prepared. */
-static uint64_t memory_for(const struct deploy *d, const struct content_id *manifest) {
+static uint64_t inventory_memory_for(const struct deploy *d, const struct content_id *manifest) {
 	uint64_t bytes = deploy_memory_free(d);
 	for (size_t i = 0; i < d->models; i++) {
 		const struct model *m = d->model[i];
@@ -90,10 +90,10 @@ static uint64_t memory_for(const struct deploy *d, const struct content_id *mani
 	return bytes;
 }
 
-static void look_done(void *arg, bool cancelled) {
-	struct look *k = arg;
+static void inventory_done(void *arg, bool cancelled) {
+	struct inventory *k = arg;
 	struct deploy *d = k->d;
-	for (struct look **at = &d->looks; *at; at = &(*at)->next)
+	for (struct inventory **at = &d->inventories; *at; at = &(*at)->next)
 		if (*at == k) {
 			*at = k->next;
 			break;
@@ -114,7 +114,7 @@ static void look_done(void *arg, bool cancelled) {
 			held.ends |= (1u << END_ROLES) - 1;
 		}
 		held.keeps = true;
-		held.memory_free = memory_for(d, &k->manifest);
+		held.memory_free = inventory_memory_for(d, &k->manifest);
 		env.body_case = CARAVAN__ENVELOPE__BODY_HELD;
 		env.held = &held;
 		peers_answer(d->peers, &k->from, &env, NULL);
@@ -124,20 +124,20 @@ static void look_done(void *arg, bool cancelled) {
 	free(k);
 }
 
-static void on_look(
+static void inventory_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	size_t all = 0, its = 0;
 	(void)payload;
-	for (struct look *k = d->looks; k; k = k->next) {
+	for (struct inventory *k = d->inventories; k; k = k->next) {
 		all++;
 		its += node_id_equal(&k->from.node, &from->node);
 	}
-	if (all >= LOOKS_MAX || its >= LOOKS_EACH) {
+	if (all >= REQUESTS_MAX || its >= REQUESTS_EACH) {
 		peers_refuse(d->peers, from, "too many requests at once");
 		return;
 	}
-	struct look *k = calloc(1, sizeof *k);
+	struct inventory *k = calloc(1, sizeof *k);
 	if (!k) {
 		peers_refuse(d->peers, from, "out of memory");
 		return;
@@ -146,26 +146,26 @@ static void on_look(
 	k->from = *from;
 	memcpy(k->manifest.b, env->look->manifest.data, sizeof k->manifest.b);
 	k->file = transfer_has_file(d->transfer, &k->manifest);
-	k->next = d->looks;
-	d->looks = k;
-	if (executor_submit(transfer_reader(d->transfer), look_run, look_done, k))
-		look_done(k, false); /* it holds nothing, then */
+	k->next = d->inventories;
+	d->inventories = k;
+	if (executor_submit(transfer_reader(d->transfer), inventory_run, inventory_done, k))
+		inventory_done(k, false); /* it holds nothing, then */
 }
 
 /* ---- asking ---- */
 
 static const struct content_id nameless; /* of what has not been hashed, or is not there */
 
-static void check_all(struct load *l) {
+static void inventory_check_all(struct load *l) {
 	for (size_t i = 0; i < l->nnodes; i++)
 		if (l->asked[i].ref)
 			return;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;
-	load_step(l, EV_LOOKED);
+	load_step(l, EV_INVENTORY);
 }
 
-static void late(void *arg) {
+static void inventory_timed_out(void *arg) {
 	struct load *l = arg;
 	l->timer = NULL;
 	for (size_t i = 0; i < l->nnodes; i++)
@@ -174,10 +174,10 @@ static void late(void *arg) {
 			        l->node[i].name);
 			l->asked[i].ref = 0;
 		}
-	check_all(l);
+	inventory_check_all(l);
 }
 
-void load_look(struct load *l) {
+void load_take_inventory(struct load *l) {
 	struct deploy *d = l->d;
 	Caravan__Look msg = CARAVAN__LOOK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -186,7 +186,7 @@ void load_look(struct load *l) {
 	if (load_take_part(l))
 		return;
 	l->asked = calloc(l->nnodes, sizeof *l->asked);
-	l->timer = loop_timer_start(d->c.loop, DEPLOY_LOOK_MS, false, late, l);
+	l->timer = loop_timer_start(d->c.loop, DEPLOY_INVENTORY_MS, false, inventory_timed_out, l);
 	if (!l->asked || !l->timer) {
 		load_fail(l, "out of memory");
 		return;
@@ -200,13 +200,13 @@ void load_look(struct load *l) {
 		if (peers_send(d->peers, &l->node[i].id, PEERS_CONTROL, &env, NULL) == 0)
 			l->asked[i].ref = env.ref;
 	}
-	check_all(l);
+	inventory_check_all(l);
 }
 
 /* Whom this answers; its ref is forgotten.  NULL: nobody. */
-static struct load *asker(struct deploy *d, const struct peers_from *from, size_t *node) {
+static struct load *inventory_find_load(struct deploy *d, const struct peers_from *from, size_t *node) {
 	for (struct load *l = d->loads; l; l = l->next)
-		for (size_t i = 0; l->state == LOAD_LOOKING && i < l->nnodes; i++)
+		for (size_t i = 0; l->state == LOAD_INVENTORY && i < l->nnodes; i++)
 			if (l->asked[i].ref && l->asked[i].ref == from->ref &&
 			        node_id_equal(&l->node[i].id, &from->node)) {
 				l->asked[i].ref = 0;
@@ -216,11 +216,11 @@ static struct load *asker(struct deploy *d, const struct peers_from *from, size_
 	return NULL;
 }
 
-static void on_held(
+static void inventory_on_reply(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	const Caravan__Held *held = env->held;
 	size_t i;
-	struct load *l = asker(arg, from, &i);
+	struct load *l = inventory_find_load(arg, from, &i);
 	(void)payload;
 	if (!l)
 		return;
@@ -247,23 +247,23 @@ static void on_held(
 			n->stored = l->asked[i].held + n->held_words;
 		}
 	}
-	check_all(l);
+	inventory_check_all(l);
 }
 
-static void on_refused(
+static void inventory_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	size_t i;
-	struct load *l = asker(arg, from, &i);
+	struct load *l = inventory_find_load(arg, from, &i);
 	(void)payload;
 	if (!l)
 		return;
 	log_line(LOG_LINE_WARN, "model %s: %s refused the inventory request: %s", l->name, l->node[i].name,
 	        env->refused->reason);
-	check_all(l);
+	inventory_check_all(l);
 }
 
 /* A node that was asked has gone: the plan has to do without it. */
-void look_node_down(struct load *l, const struct node_id *id) {
+void inventory_node_down(struct load *l, const struct node_id *id) {
 	for (size_t i = 0; i < l->nnodes; i++) {
 		if (!node_id_equal(&l->node[i].id, id))
 			continue;
@@ -274,14 +274,14 @@ void look_node_down(struct load *l, const struct node_id *id) {
 		l->node[i].excluded = true;
 		if (l->asked[i].ref) {
 			l->asked[i].ref = 0;
-			check_all(l);
+			inventory_check_all(l);
 		}
 		return;
 	}
 }
 
 /* Whether some node has each tensor of a layer. */
-static bool look_has_layer(const struct load *l, uint32_t layer) {
+static bool inventory_has_layer(const struct load *l, uint32_t layer) {
 	for (size_t bit = (size_t)layer * LAYER_ROLES; bit < (size_t)(layer + 1) * LAYER_ROLES; bit++) {
 		bool found = false;
 		for (size_t i = 0; i < l->nnodes && !found; i++)
@@ -294,7 +294,7 @@ static bool look_has_layer(const struct load *l, uint32_t layer) {
 }
 
 /* Which parts no node has: the sentence says so, and is empty when there is none. */
-void look_missing(const struct load *l, char *why, size_t len) {
+void inventory_describe_gaps(const struct load *l, char *why, size_t len) {
 	const struct manifest *m = l->manifest;
 	size_t at = 0, gaps = 0;
 	uint32_t ends = 0;
@@ -305,7 +305,7 @@ void look_missing(const struct load *l, char *why, size_t len) {
 		ends |= l->asked[i].ends;
 	}
 	for (uint32_t layer = 0, end; layer < m->hp.layers; layer = end + 1) {
-		for (end = layer; end < m->hp.layers && !look_has_layer(l, end); end++)
+		for (end = layer; end < m->hp.layers && !inventory_has_layer(l, end); end++)
 			;
 		if (end == layer || at >= len)
 			continue;
@@ -318,11 +318,11 @@ void look_missing(const struct load *l, char *why, size_t len) {
 		snprintf(why + at, len - at, "%sits embedding, output or vocabulary", gaps ? ", " : "");
 }
 
-int look_init(struct deploy *d) {
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LOOK, on_look, d);
+int inventory_init(struct deploy *d) {
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LOOK, inventory_on_request, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_HELD, on_held, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_HELD, inventory_on_reply, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, inventory_on_refused, d);
 	return rc;
 }

@@ -4,7 +4,7 @@
  * comes next; whatever is not in the table is late news of something that has ended, and ignored.
  * Invariants: a load that ends in failure has torn down everything on every stage, told the others, and says so
  * once; an epoch is used once, whatever happens: its counter is on disk before anybody hears of it.
- * Threads: the loop; the file is read, and the plan is searched, on the executor (deploy_import.c). */
+ * Threads: the loop; the file is read, and the plan is searched, on the executor (load_import.c). */
 #include "daemon/deploy/load.h"
 
 #include "common/size.h"
@@ -17,36 +17,38 @@
 #include <string.h>
 #include <unistd.h>
 
-static void settle(struct load *l);
-static void look(struct load *l);
-static void plan(struct load *l);
-static void planned(struct load *l);
-static void prepare(struct load *l);
-static void open_if_ready(struct load *l);
-static void served(struct load *l);
-static void failed(struct load *l);
+static void load_planned(struct load *l);
+static void load_prepare(struct load *l);
+static void load_open_if_ready(struct load *l);
+static void load_served(struct load *l);
+static void load_failed(struct load *l);
 
-static const struct row {
+static const struct load_transition {
 	void (*act)(struct load *l); /* NULL: ignored */
 	enum load_state next;
-} table[LOAD_STATES][LOAD_EVENTS] = {
-        [LOAD_READING] = {[EV_READ] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_IMPORTING] = {[EV_IMPORTED] = {settle, LOAD_SETTLING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_SETTLING] = {[EV_SETTLED] = {look, LOAD_LOOKING},
-                [EV_SERVES] = {served, LOAD_ENDED},
-                [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_LOOKING] = {[EV_LOOKED] = {plan, LOAD_PLANNING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_PLANNING] = {[EV_PLANNED] = {planned, LOAD_NUMBERING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_NUMBERING] = {[EV_NUMBERED] = {prepare, LOAD_PREPARING}, [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_PREPARING] = {[EV_PART] = {open_if_ready, LOAD_PREPARING},
-                [EV_OPEN] = {NULL, LOAD_TELLING},
-                [EV_SERVES] = {served, LOAD_ENDED},
-                [EV_FAILED] = {failed, LOAD_ENDED}},
-        [LOAD_TELLING] = {[EV_TOLD] = {served, LOAD_ENDED}, [EV_FAILED] = {failed, LOAD_ENDED}},
+} load_table[LOAD_STATES][LOAD_EVENTS] = {
+        [LOAD_READING] = {[EV_READ] = {load_settle, LOAD_SETTLING}, [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_IMPORTING] =
+                {[EV_IMPORTED] = {load_settle, LOAD_SETTLING}, [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_SETTLING] = {[EV_SETTLED] = {load_take_inventory, LOAD_INVENTORY},
+                [EV_SERVES] = {load_served, LOAD_ENDED},
+                [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_INVENTORY] =
+                {[EV_INVENTORY] = {load_plan, LOAD_PLANNING}, [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_PLANNING] =
+                {[EV_PLANNED] = {load_planned, LOAD_NUMBERING}, [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_NUMBERING] =
+                {[EV_NUMBERED] = {load_prepare, LOAD_PREPARING}, [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_PREPARING] = {[EV_PART] = {load_open_if_ready, LOAD_PREPARING},
+                [EV_OPEN] = {NULL, LOAD_ANNOUNCING},
+                [EV_SERVES] = {load_served, LOAD_ENDED},
+                [EV_FAILED] = {load_failed, LOAD_ENDED}},
+        [LOAD_ANNOUNCING] =
+                {[EV_ANNOUNCED] = {load_served, LOAD_ENDED}, [EV_FAILED] = {load_failed, LOAD_ENDED}},
 };
 
 void load_step(struct load *l, enum load_event ev) {
-	const struct row *row = &table[l->state][ev];
+	const struct load_transition *row = &load_table[l->state][ev];
 	if (!row->act && row->next == LOAD_READING)
 		return;
 	l->state = row->next;
@@ -140,7 +142,7 @@ void load_free(struct load *l) {
 }
 
 /* The last thing that a load does; its memory goes with the last work that refers to it. */
-static void finish(struct load *l, const char *error) {
+static void load_finish(struct load *l, const char *error) {
 	void (*done)(void *, const char *) = l->done;
 	l->done = NULL;
 	l->progress = NULL;
@@ -160,7 +162,7 @@ static void finish(struct load *l, const char *error) {
 	load_release(l);
 }
 
-static void failed(struct load *l) {
+static void load_failed(struct load *l) {
 	struct model *m = l->m;
 	atomic_store(&l->stop, true);
 	if (!l->advises)
@@ -178,44 +180,30 @@ static void failed(struct load *l) {
 		stage_close(m);
 		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 		if (model_ours(m))
-			news_tell(m, NULL, NULL, NULL);
+			announce_send(m, NULL, NULL, NULL);
 	} else if (m && m->listed && !l->revival) {
 		m->load = NULL;
 		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, l->error);
-		news_tell(m, NULL, NULL, NULL);
+		announce_send(m, NULL, NULL, NULL);
 	}
-	finish(l, l->error);
+	load_finish(l, l->error);
 }
 
-static void served(struct load *l) {
-	state_save_plans(l->d);
+static void load_served(struct load *l) {
+	persist_save_plans(l->d);
 	if (l->m)
 		l->m->tries = 0;
-	finish(l, NULL);
+	load_finish(l, NULL);
 }
 
-static void told(void *arg) {
+static void load_announced(void *arg) {
 	struct load *l = arg;
-	load_step(l, EV_TOLD);
+	load_step(l, EV_ANNOUNCED);
 	load_release(l);
 }
 
-/* ---- settling, looking, planning, numbering: see deploy_import.c and deploy_look.c ---- */
-
-static void settle(struct load *l) {
-	load_settle(l);
-}
-
-static void look(struct load *l) {
-	load_look(l);
-}
-
-static void plan(struct load *l) {
-	load_plan(l);
-}
-
 /* The plan is there: it is made real, once the file has been hashed; or told and forgotten. */
-static void planned(struct load *l) {
+static void load_planned(struct load *l) {
 	if (!l->advises && l->nfds > 0 && !l->im) {
 		l->state = LOAD_IMPORTING;
 		load_hash(l);
@@ -228,12 +216,12 @@ static void planned(struct load *l) {
 	l->state = LOAD_ENDED;
 	if (l->advise)
 		l->advise(l->arg, advice_message(l->advice));
-	finish(l, NULL);
+	load_finish(l, NULL);
 }
 
 /* ---- preparing ---- */
 
-static void ends_fetched(void *arg, const char *error, uint64_t moved);
+static void load_io_fetched(void *arg, const char *error, uint64_t moved);
 
 /* The ends are ours to map: learnt, charged, packed, mapped, like a stage's slice. */
 void load_learnt(struct load *l, const char *error) {
@@ -262,7 +250,7 @@ void load_learnt(struct load *l, const char *error) {
 	        .tensors = END_ROLES,
 	        .source = sources,
 	        .sources = n,
-	        .done = ends_fetched,
+	        .done = load_io_fetched,
 	        .arg = l};
 	if (deploy_pin(d, r.tensor, r.tensors, &l->pin) || transfer_fetch(d->transfer, &r, &l->fetch)) {
 		l->fetch = NULL;
@@ -271,13 +259,13 @@ void load_learnt(struct load *l, const char *error) {
 }
 
 /* Executor. */
-static void ends_run(void *arg) {
+static void load_io_run(void *arg) {
 	struct load *l = arg;
 	l->rc = slice_create(
 	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, 0, l->err, sizeof l->err);
 }
 
-static void ends_done(void *arg, bool cancelled) {
+static void load_io_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	store_unpin(l->pin); /* what is mapped stays anyway */
 	l->pin = NULL;
@@ -293,7 +281,7 @@ static void ends_done(void *arg, bool cancelled) {
 	load_release(l);
 }
 
-static void ends_fetched(void *arg, const char *error, uint64_t moved) {
+static void load_io_fetched(void *arg, const char *error, uint64_t moved) {
 	struct load *l = arg;
 	(void)moved;
 	l->fetch = NULL;
@@ -303,7 +291,7 @@ static void ends_fetched(void *arg, const char *error, uint64_t moved) {
 	}
 	load_hold(l);
 	l->mapping = model_ref(l->m);
-	if (executor_submit(l->d->c.executor, ends_run, ends_done, l)) {
+	if (executor_submit(l->d->c.executor, load_io_run, load_io_done, l)) {
 		model_unref(l->m);
 		load_release(l);
 		load_fail(l, "out of memory");
@@ -311,7 +299,7 @@ static void ends_fetched(void *arg, const char *error, uint64_t moved) {
 }
 
 /* Whether a node said that it has any of these layers. */
-static bool holds_any(const struct planner_node *n, uint32_t first, uint32_t last) {
+static bool load_holds_any(const struct planner_node *n, uint32_t first, uint32_t last) {
 	for (size_t i = (size_t)first * LAYER_ROLES; i < (size_t)last * LAYER_ROLES && i / 32 < n->held_words;
 	        i++)
 		if (n->held[i / 32] >> i % 32 & 1)
@@ -320,25 +308,25 @@ static bool holds_any(const struct planner_node *n, uint32_t first, uint32_t las
 }
 
 /* Who may have what a stage needs, but for ourselves, whom it asks anyway. */
-static size_t sources_of(const struct load *l, const struct part *p, struct node_id *out) {
+static size_t load_list_sources(const struct load *l, const struct part *p, struct node_id *out) {
 	const Caravan__Stage *s = l->m->plan->stages[p - l->part];
 	size_t n = 0;
 	if (l->revival) /* nobody has been asked */
 		return deploy_others(l->d, out);
 	for (size_t i = 0; i < l->nnodes && n < WIRE_NODES_MAX - 1; i++)
 		if (i != l->self && !node_id_equal(&l->node[i].id, &p->node) &&
-		        holds_any(&l->node[i], s->first, s->last))
+		        load_holds_any(&l->node[i], s->first, s->last))
 			out[n++] = l->node[i].id;
 	return n;
 }
 
-static int send_prepare(struct load *l, struct part *p) {
+static int load_send_prepare(struct load *l, struct part *p) {
 	struct deploy *d = l->d;
 	Caravan__Prepare msg = CARAVAN__PREPARE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	struct node_id other[WIRE_NODES_MAX];
 	ProtobufCBinaryData source[WIRE_NODES_MAX];
-	size_t n = 0, others = sources_of(l, p, other);
+	size_t n = 0, others = load_list_sources(l, p, other);
 	source[n++] = (ProtobufCBinaryData){sizeof d->self.b, d->self.b};
 	for (size_t i = 0; i < others && n < WIRE_NODES_MAX; i++)
 		source[n++] = (ProtobufCBinaryData){sizeof other[i].b, other[i].b};
@@ -353,7 +341,7 @@ static int send_prepare(struct load *l, struct part *p) {
 }
 
 /* The model takes its name, in place of what had it; then everybody begins at once. */
-static void prepare(struct load *l) {
+static void load_prepare(struct load *l) {
 	struct deploy *d = l->d;
 	struct model *old = deploy_model_named(d, l->name), *m, *mine = l->m;
 	char loss[sizeof old->loss] = "";
@@ -402,7 +390,7 @@ static void prepare(struct load *l) {
 		memcpy(l->part[i].node.b, m->plan->stages[i]->node.data, sizeof l->part[i].node.b);
 	load_hold(l); /* a part that is here may fail while the others are told */
 	for (size_t i = 0; i < l->nparts && l->state == LOAD_PREPARING; i++) {
-		int rc = send_prepare(l, &l->part[i]);
+		int rc = load_send_prepare(l, &l->part[i]);
 		if (rc)
 			load_fail(l, "%s cannot be reached: %s", deploy_node_name(d, &l->part[i].node),
 			        strerror(-rc));
@@ -414,7 +402,7 @@ static void prepare(struct load *l) {
 	load_release(l);
 }
 
-static void open_if_ready(struct load *l) {
+static void load_open_if_ready(struct load *l) {
 	struct deploy *d = l->d;
 	struct model *m = l->m;
 	for (size_t i = 0; i < l->nparts; i++)
@@ -435,7 +423,7 @@ static void open_if_ready(struct load *l) {
 	log_line(LOG_LINE_INFO, "model %s serves on %zu node%s", l->name, l->nparts,
 	        l->nparts == 1 ? "" : "s");
 	load_hold(l);
-	if (news_tell(m, NULL, told, l)) {
+	if (announce_send(m, NULL, load_announced, l)) {
 		load_release(l);
 		load_fail(l, "out of memory while announcing the plan");
 	}
@@ -443,7 +431,7 @@ static void open_if_ready(struct load *l) {
 
 /* ---- what the stages answer ---- */
 
-static struct part *part_of(struct deploy *d, const struct peers_from *from, struct load **out) {
+static struct part *load_find_part(struct deploy *d, const struct peers_from *from, struct load **out) {
 	for (struct load *l = d->loads; l; l = l->next)
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (l->part[i].ref == from->ref && node_id_equal(&l->part[i].node, &from->node)) {
@@ -454,10 +442,10 @@ static struct part *part_of(struct deploy *d, const struct peers_from *from, str
 	return NULL;
 }
 
-static void on_progress(
+static void load_on_progress(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct load *l;
-	struct part *p = part_of(arg, from, &l);
+	struct part *p = load_find_part(arg, from, &l);
 	const Caravan__Progress *m = env->progress;
 	(void)payload;
 	if (!p)
@@ -467,10 +455,10 @@ static void on_progress(
 	load_report(l, m->what, deploy_node_name(l->d, &p->node), m->done, m->total);
 }
 
-static void on_ready(
+static void load_on_ready(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct load *l;
-	struct part *p = part_of(arg, from, &l);
+	struct part *p = load_find_part(arg, from, &l);
 	(void)payload;
 	if (!p)
 		return;
@@ -481,10 +469,10 @@ static void on_ready(
 	load_step(l, EV_PART);
 }
 
-static void on_refused(
+static void load_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct load *l;
-	struct part *p = part_of(arg, from, &l);
+	struct part *p = load_find_part(arg, from, &l);
 	(void)payload;
 	if (p)
 		load_fail(l, "%s: %s", deploy_node_name(l->d, &p->node), env->refused->reason);
@@ -496,8 +484,8 @@ void load_node_down(struct deploy *d, const struct node_id *id) {
 	for (struct load *l = d->loads, *next; l; l = next) {
 		next = l->next;
 		load_hold(l);
-		if (l->state == LOAD_LOOKING)
-			look_node_down(l, id);
+		if (l->state == LOAD_INVENTORY)
+			inventory_node_down(l, id);
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (node_id_equal(&l->part[i].node, id))
 				load_fail(l, "%s went down while the model was being loaded",
@@ -557,7 +545,7 @@ int load_revive(struct model *m) {
 }
 
 /* The nodes that the user had named and that are up: who is not is what this plan does without. */
-static int name_chosen(struct load *l, const Caravan__Plan *p) {
+static int load_name_chosen(struct load *l, const Caravan__Plan *p) {
 	struct node_id id;
 	char hex[NODE_ID_HEX];
 	l->names = calloc(p->n_chosen + 1, sizeof *l->names);
@@ -581,7 +569,7 @@ int load_replan(struct model *m) {
 	l->revival = l->replan = true;
 	snprintf(l->stored, sizeof l->stored, "%s", m->plan->model);
 	l->max_rows = m->plan->max_rows;
-	int rc = (l->file = strdup(m->plan->model)) ? name_chosen(l, m->plan) : -ENOMEM;
+	int rc = (l->file = strdup(m->plan->model)) ? load_name_chosen(l, m->plan) : -ENOMEM;
 	if (rc == 0)
 		rc = load_begin(l);
 	if (rc) {
@@ -602,10 +590,10 @@ struct load *load_early(struct deploy *d, const char *name) {
 }
 
 int load_init(struct deploy *d) {
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress, d);
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PROGRESS, load_on_progress, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_READY, on_ready, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_READY, load_on_ready, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, load_on_refused, d);
 	return rc;
 }

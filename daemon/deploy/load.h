@@ -1,4 +1,4 @@
-/* A load under way: shared by deploy_load.c (its life), deploy_import.c (its beginning) and deploy_look.c; nobody else. */
+/* A load under way: shared by load.c (its life), load_import.c (its beginning) and inventory.c; nobody else. */
 #ifndef DAEMON_DEPLOY_LOAD_H
 #define DAEMON_DEPLOY_LOAD_H
 #include "daemon/deploy/deploy_internal.h"
@@ -7,13 +7,13 @@
 enum load_state {
 	LOAD_READING, /* what the model is made of: the file's header, or a manifest that the cluster has on its disks */
 	LOAD_IMPORTING, /* there is a plan for it: the file is being hashed; its manifest goes into the store */
-	LOAD_SETTLING, /* links and measurements that are under way are waited for */
-	LOAD_LOOKING,  /* the nodes are asked what they have already */
+	LOAD_SETTLING,  /* links and measurements that are under way are waited for */
+	LOAD_INVENTORY, /* the nodes are asked what they have already */
 	LOAD_PLANNING,
 	/* a file is not hashed before a plan for what its header says; then it is planned again */
-	LOAD_NUMBERING, /* the epoch's counter goes to disk; a model that comes back begins here */
-	LOAD_PREPARING, /* the stages and our ends fetch and map */
-	LOAD_TELLING,   /* it serves; the others are being told */
+	LOAD_NUMBERING,  /* the epoch's counter goes to disk; a model that comes back begins here */
+	LOAD_PREPARING,  /* the stages and our ends fetch and map */
+	LOAD_ANNOUNCING, /* it serves; the others are being told */
 	LOAD_ENDED,
 	LOAD_STATES
 };
@@ -22,12 +22,12 @@ enum load_event {
 	EV_READ,
 	EV_IMPORTED,
 	EV_SETTLED,
-	EV_LOOKED,
+	EV_INVENTORY,
 	EV_PLANNED,
 	EV_NUMBERED,
 	EV_PART, /* a stage is ready, or the ends are */
 	EV_OPEN, /* all are, and the storey above has opened the model */
-	EV_TOLD,
+	EV_ANNOUNCED,
 	EV_SERVES, /* the same model serves already: there is nothing to do */
 	EV_FAILED, /* anything that ends it: error says what */
 	LOAD_EVENTS
@@ -125,7 +125,7 @@ void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(print
 /* Keeps how far it is, and tells whoever asked for the load. */
 void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total);
 
-/* deploy_import.c */
+/* load_import.c */
 void load_settle(struct load *l);
 /* The nodes that are up, with what they said of themselves. 0 or a negative errno with the load failed. */
 int load_take_part(struct load *l);
@@ -136,9 +136,9 @@ void load_number(struct load *l);
 int load_begin(struct load *l);
 bool load_may_replace(struct load *l, const struct model *old); /* false: l has ended, saying why */
 
-/* deploy_look.c */
-void load_look(struct load *l);
-void look_node_down(struct load *l, const struct node_id *id);
-void look_missing(const struct load *l, char *why, size_t len);
+/* inventory.c */
+void load_take_inventory(struct load *l);
+void inventory_node_down(struct load *l, const struct node_id *id);
+void inventory_describe_gaps(const struct load *l, char *why, size_t len);
 
 #endif

@@ -24,7 +24,7 @@
 /* ---- the file ---- */
 
 /* Executor. */
-static int hashing(void *arg, uint64_t done, uint64_t total) {
+static int import_hash_progress(void *arg, uint64_t done, uint64_t total) {
 	struct load *l = arg;
 	atomic_store(&l->hashed, done);
 	atomic_store(&l->size, total);
@@ -32,13 +32,13 @@ static int hashing(void *arg, uint64_t done, uint64_t total) {
 }
 
 /* Executor. */
-static void import_run(void *arg) {
+static void import_hash_run(void *arg) {
 	struct load *l = arg;
 	l->rc = import_open(&l->im, l->fds, l->nfds, l->file, &l->how, store_names_dir(l->d->c.store),
-	        hashing, l, l->err, sizeof l->err);
+	        import_hash_progress, l, l->err, sizeof l->err);
 }
 
-static void show_hashing(void *arg) {
+static void import_show_progress(void *arg) {
 	struct load *l = arg;
 	uint64_t size = atomic_load(&l->size);
 	if (size)
@@ -46,7 +46,7 @@ static void show_hashing(void *arg) {
 }
 
 /* What of the file was not taken as it stands. */
-static void tell_note(struct load *l) {
+static void import_report_note(struct load *l) {
 	const char *text = l->how.text.note;
 	if (!*text)
 		return;
@@ -56,7 +56,7 @@ static void tell_note(struct load *l) {
 		log_line(LOG_LINE_WARN, "%s: %s", l->file, text);
 }
 
-static void import_done(void *arg, bool cancelled) {
+static void import_hash_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	struct import *im = l->im;
 	loop_timer_stop(l->timer);
@@ -89,15 +89,15 @@ void load_hash(struct load *l) {
 	plan_free(l->plan);
 	l->plan = NULL;
 	load_hold(l);
-	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, show_hashing, l);
-	if (!l->timer || executor_submit(l->d->c.executor, import_run, import_done, l)) {
+	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, import_show_progress, l);
+	if (!l->timer || executor_submit(l->d->c.executor, import_hash_run, import_hash_done, l)) {
 		load_release(l);
 		load_fail(l, "out of memory");
 	}
 }
 
 /* Reader: whether something on our disk is as large as this file's content, and so may be the same: it has no names yet. */
-static bool may_be_here(struct store *s, const struct manifest *m) {
+static bool import_may_be_here(struct store *s, const struct manifest *m) {
 	struct catalog all;
 	struct catalog_model like = {0};
 	bool found = false;
@@ -112,7 +112,7 @@ static bool may_be_here(struct store *s, const struct manifest *m) {
 }
 
 /* Reader: the file's header, or a shape that has a name. */
-static void shape_run(void *arg) {
+static void import_metadata_run(void *arg) {
 	struct load *l = arg;
 	const char *lent = store_lent_names(l->d->c.store);
 	if (lent && !l->shape) /* another daemon may have hashed this file */
@@ -123,17 +123,17 @@ static void shape_run(void *arg) {
 		l->rc = import_shape(&l->own, l->fds, l->nfds, l->file, &l->how,
 		        store_names_dir(l->d->c.store), l->err, sizeof l->err);
 	if (l->rc == 0 && !l->shape)
-		l->maybe_here = may_be_here(l->d->c.store, l->own);
+		l->maybe_here = import_may_be_here(l->d->c.store, l->own);
 }
 
-static void shape_done(void *arg, bool cancelled) {
+static void import_metadata_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_READING) {
 		l->manifest = l->own;
 		if (l->rc) {
 			load_fail(l, "%s", l->err);
 		} else {
-			tell_note(l);
+			import_report_note(l);
 			load_step(l, EV_READ);
 		}
 	}
@@ -141,7 +141,7 @@ static void shape_done(void *arg, bool cancelled) {
 }
 
 /* A model of ours by this name that serves, and so can make drafts; NULL: there is none. */
-static const struct model *draft_of(const struct load *l, const char *name) {
+static const struct model *load_find_draft(const struct load *l, const char *name) {
 	const struct model *m = deploy_model_named(l->d, name);
 	return m && model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING ? m : NULL;
 }
@@ -149,7 +149,7 @@ static const struct model *draft_of(const struct load *l, const char *name) {
 /* ---- a model on the cluster's disks ---- */
 
 /* Reader: what a model is made of whose manifest is on our disk. */
-static void known_run(void *arg) {
+static void known_read_run(void *arg) {
 	struct load *l = arg;
 	struct store *s = l->d->c.store;
 	uint8_t *data = NULL;
@@ -179,7 +179,8 @@ static void known_fetched(void *arg, const char *error, uint64_t moved) {
 	if (error) {
 		load_fail(l, "%s", error);
 		load_release(l);
-	} else if (executor_submit(transfer_reader(l->d->transfer), known_run, shape_done, l)) {
+	} else if (executor_submit(
+	                   transfer_reader(l->d->transfer), known_read_run, import_metadata_done, l)) {
 		load_fail(l, "out of memory");
 		load_release(l);
 	}
@@ -204,7 +205,8 @@ static int known_fetch(struct load *l) {
 }
 
 /* What the user has not said is as it was. */
-static void take_defaults(struct load *l, uint32_t context, uint32_t parallel, uint32_t kv, uint32_t copies) {
+static void load_take_defaults(
+        struct load *l, uint32_t context, uint32_t parallel, uint32_t kv, uint32_t copies) {
 	if (!l->context)
 		l->context = context;
 	if (!l->own_parallel && parallel)
@@ -239,7 +241,7 @@ static void known_gathered(void *arg, const struct deploy_stored *model, size_t 
 		deploy_name_stored(model, count, l->stored, err, sizeof err);
 		load_fail(l, "%s", err);
 	} else {
-		take_defaults(l, found->context, found->parallel, found->kv, found->copies);
+		load_take_defaults(l, found->context, found->parallel, found->kv, found->copies);
 		l->known[0] = found->manifest;
 		l->known[1] = found->vocab;
 		if (known_fetch(l))
@@ -254,9 +256,9 @@ static int known_find(struct load *l) {
 	int rc = 0;
 	if (m) {
 		const Caravan__Plan *p = m->plan;
-		take_defaults(l, p->context, p->parallel, p->kv, p->copies);
+		load_take_defaults(l, p->context, p->parallel, p->kv, p->copies);
 		/* of one that another node coordinates there is no more than the name here */
-		if (!*l->draft && draft_of(l, p->draft))
+		if (!*l->draft && load_find_draft(l, p->draft))
 			snprintf(l->draft, sizeof l->draft, "%s", p->draft);
 		memcpy(l->known[0].b, p->manifest.data, sizeof l->known[0].b);
 		memcpy(l->known[1].b, p->vocab.data, sizeof l->known[1].b);
@@ -269,7 +271,7 @@ static int known_find(struct load *l) {
 	return rc;
 }
 
-static int copy_request(struct load *l, const struct deploy_load *r) {
+static int load_copy_request(struct load *l, const struct deploy_load *r) {
 	l->file = strdup(r->file);
 	l->shape = r->shape ? strdup(r->shape) : NULL;
 	l->pre = strdup(r->pre ? r->pre : "");
@@ -320,11 +322,11 @@ static int copy_request(struct load *l, const struct deploy_load *r) {
 }
 
 /* Whether the model may have its draft; if not, the load has failed. */
-static bool draft_fits(struct load *l) {
+static bool load_check_draft(struct load *l) {
 	char why[VOCAB_WHY];
 	if (!*l->draft)
 		return true;
-	const struct model *m = draft_of(l, l->draft);
+	const struct model *m = load_find_draft(l, l->draft);
 	const struct vocab *words = l->im ? import_vocab(l->im) : l->words;
 	if (!m || !m->vocab)
 		load_fail(l, "no model %s that can draft is served on this node", l->draft);
@@ -342,7 +344,8 @@ int load_begin(struct load *l) {
 		return known_find(l);
 	load_hold(l);
 	/* a node that hashes another model answers too */
-	int rc = executor_submit(transfer_reader(l->d->transfer), shape_run, shape_done, l);
+	int rc = executor_submit(
+	        transfer_reader(l->d->transfer), import_metadata_run, import_metadata_done, l);
 	if (rc)
 		l->refs--;
 	return rc;
@@ -371,7 +374,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 			return -EEXIST;
 		}
 	struct load *l = load_create(d, name);
-	int rc = l ? copy_request(l, r) : -ENOMEM;
+	int rc = l ? load_copy_request(l, r) : -ENOMEM;
 	if (rc == 0)
 		rc = load_begin(l);
 	if (rc) {
@@ -387,19 +390,19 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 /* ---- who may take part ---- */
 
 /* Whether a name of the user's means this member; an empty list means nobody. */
-static bool named(const struct load *l, const struct member *m) {
+static bool load_names_member(const struct load *l, const struct member *m) {
 	for (size_t i = 0; i < l->nnames; i++)
 		if (members_named(l->d->c.members, l->names[i]) == m)
 			return true;
 	return false;
 }
 
-static bool measured(const struct member *m) {
+static bool load_member_measured(const struct member *m) {
 	return m->state && m->state->n_rates > 0;
 }
 
 /* It and every other node that is up reach each other. */
-static bool linked(const struct load *l, const struct member *m) {
+static bool load_member_linked(const struct load *l, const struct member *m) {
 	const struct member *o;
 	for (size_t i = 0; (o = members_at(l->d->c.members, i)); i++)
 		if (!o->expelled && (o->self || o->up) && !deploy_reaches(l->d, &m->id, &o->id))
@@ -408,42 +411,42 @@ static bool linked(const struct load *l, const struct member *m) {
 }
 
 /* What the plan needs is known of every node, or will not be soon. */
-static bool settled(const struct load *l) {
+static bool load_is_settled(const struct load *l) {
 	const struct member *m;
 	bool young = loop_now_ns() - l->d->born_ns < DEPLOY_SETTLE_MS * 1000000ull;
 	size_t count = 0;
 	for (size_t i = 0; (m = members_at(l->d->c.members, i)); i++)
 		count += !m->expelled;
 	for (size_t i = 0; (m = members_at(l->d->c.members, i)) && count > 1; i++) {
-		bool asked = young || l->all_nodes || named(l, m) || m->heard_ns == 0;
+		bool asked = young || l->all_nodes || load_names_member(l, m) || m->heard_ns == 0;
 		if (m->expelled || (!m->self && !m->up && !asked))
 			continue;
-		if ((!m->self && !m->up) || !measured(m) || !linked(l, m))
+		if ((!m->self && !m->up) || !load_member_measured(m) || !load_member_linked(l, m))
 			return false;
 	}
 	return true;
 }
 
-static void settle_tick(void *arg) {
+static void load_settle_tick(void *arg) {
 	struct load *l = arg;
-	if (!settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull)
+	if (!load_is_settled(l) && loop_now_ns() - l->since_ns < DEPLOY_SETTLE_MS * 1000000ull)
 		return;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;
 	load_step(l, EV_SETTLED);
 }
 
-static void wait_for_others(struct load *l) {
+static void load_wait_settled(struct load *l) {
 	l->since_ns = loop_now_ns();
-	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, settle_tick, l);
+	l->timer = loop_timer_start(l->d->c.loop, POLL_MS, true, load_settle_tick, l);
 	if (!l->timer)
 		load_fail(l, "out of memory");
 	else
-		settle_tick(l);
+		load_settle_tick(l);
 }
 
 /* Whether only the names of a file's content can tell, which nobody knows yet, that it is the same model. */
-static bool may_be_same(const struct load *l, const struct model *old) {
+static bool load_may_be_same(const struct load *l, const struct model *old) {
 	static const struct content_id nameless;
 	const struct manifest *m = l->manifest, *o = old->manifest;
 	return content_equal(&m->id, &nameless) && o && o->hp.layers == m->hp.layers &&
@@ -453,7 +456,7 @@ static bool may_be_same(const struct load *l, const struct model *old) {
 void load_settle(struct load *l) {
 	const struct manifest *m = l->manifest;
 	struct model *old = deploy_model_named(l->d, l->name);
-	if (old && !l->advises && !l->revival && !may_be_same(l, old) && !load_may_replace(l, old))
+	if (old && !l->advises && !l->revival && !load_may_be_same(l, old) && !load_may_replace(l, old))
 		return;
 	if (l->context == 0)
 		l->context = l->fit ? m->hp.context : planner_context(m->hp.context);
@@ -469,8 +472,8 @@ void load_settle(struct load *l) {
 		load_fail(l, "%s", why);
 		return;
 	}
-	if (draft_fits(l))
-		wait_for_others(l);
+	if (load_check_draft(l))
+		load_wait_settled(l);
 }
 
 bool load_may_replace(struct load *l, const struct model *old) {
@@ -492,12 +495,12 @@ bool load_may_replace(struct load *l, const struct model *old) {
 /* ---- the plan ---- */
 
 /* Whether it has the same arithmetic: only such nodes can serve one plan. */
-static bool computes_alike(const struct member *m) {
+static bool load_same_arithmetic(const struct member *m) {
 	return m->self || m->arithmetic == KERN_ARITHMETIC;
 }
 
 /* Bytes a second of the link between this node and another: the lesser of what both have measured. */
-static double link_rate(const struct load *l, const struct member *m) {
+static double load_link_rate(const struct load *l, const struct member *m) {
 	double rate = m->rate;
 	for (size_t i = 0; m->state && i < m->state->n_peers; i++) {
 		const Caravan__PeerState *p = m->state->peers[i];
@@ -510,15 +513,15 @@ static double link_rate(const struct load *l, const struct member *m) {
 }
 
 /* Whether it has the type of KV cache that the plan is to have. */
-static bool caches_so(const struct load *l, const struct member *m) {
+static bool load_supports_kv(const struct load *l, const struct member *m) {
 	return m->self || l->kv == KERN_KV_F16 || (m->state && m->state->kv_types >> l->kv & 1);
 }
 
-static bool is_down(const struct member *m) {
+static bool load_member_down(const struct member *m) {
 	return !m->self && !m->up;
 }
 
-static void describe(struct planner_node *n, const struct load *l, const struct member *m) {
+static void load_describe_node(struct planner_node *n, const struct load *l, const struct member *m) {
 	struct deploy *d = l->d;
 	const Caravan__NodeState *s = m->state;
 	n->id = m->id;
@@ -537,25 +540,26 @@ static void describe(struct planner_node *n, const struct load *l, const struct 
 		}
 	n->disk = s ? s->disk_rate : 0;
 	/* of ourselves we know it before a heartbeat has said it */
-	uint64_t size = m->self ? d->room.filesystem : s ? s->disk_size : 0;
+	uint64_t size = m->self ? d->disk_space.filesystem : s ? s->disk_size : 0;
 	if (size && !l->maybe_here) {
 		n->disk_known = true;
-		n->disk_free = m->self ? d->room.free : s->disk_free;
+		n->disk_free = m->self ? d->disk_space.free : s->disk_free;
 	}
-	n->rate = link_rate(l, m);
+	n->rate = load_link_rate(l, m);
 	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
-	n->required = !is_down(m) && (l->all_nodes || named(l, m));
-	n->excluded = is_down(m) || !computes_alike(m) || !caches_so(l, m) || (l->nnames > 0 && !n->required);
-	if (is_down(m))
+	n->required = !load_member_down(m) && (l->all_nodes || load_names_member(l, m));
+	n->excluded = load_member_down(m) || !load_same_arithmetic(m) || !load_supports_kv(l, m) ||
+	              (l->nnames > 0 && !n->required);
+	if (load_member_down(m))
 		n->why = "it is down";
-	else if (!computes_alike(m))
+	else if (!load_same_arithmetic(m))
 		n->why = "it uses another arithmetic revision";
-	else if (!caches_so(l, m))
+	else if (!load_supports_kv(l, m))
 		n->why = "its version of Caravan does not support this type of KV cache";
 }
 
 /* How many of the nodes that may take part this one does not reach, or does not hear; *other: one of them. */
-static size_t cut_off(const struct load *l, size_t node, size_t *other) {
+static size_t load_count_unreachable(const struct load *l, size_t node, size_t *other) {
 	size_t n = 0;
 	for (size_t i = 0; i < l->nnodes; i++)
 		if (!l->node[i].excluded && i != node &&
@@ -569,11 +573,12 @@ static size_t cut_off(const struct load *l, size_t node, size_t *other) {
 
 /* Nodes that cannot reach each other cannot serve one plan: those that are cut off most are left out.  0, or -EHOSTUNREACH
  * with the load failed, since the user named one of them. */
-static int leave_out_cut_off(struct load *l) {
+static int load_exclude_unreachable(struct load *l) {
 	for (;;) {
 		size_t worst = l->self, most = 0, other = 0;
 		for (size_t i = 0; i < l->nnodes; i++) {
-			size_t n = i == l->self || l->node[i].excluded ? 0 : cut_off(l, i, &other);
+			size_t n = i == l->self || l->node[i].excluded ? 0
+			                                               : load_count_unreachable(l, i, &other);
 			if (n > most) {
 				most = n;
 				worst = i;
@@ -581,7 +586,7 @@ static int leave_out_cut_off(struct load *l) {
 		}
 		if (most == 0)
 			return 0;
-		cut_off(l, worst, &other);
+		load_count_unreachable(l, worst, &other);
 		if (l->node[worst].required) {
 			load_fail(l, "%s and %s cannot reach each other: is a port closed between them?",
 			        l->node[worst].name, l->node[other].name);
@@ -610,15 +615,15 @@ int load_take_part(struct load *l) {
 		}
 	}
 	for (; (m = members_at(ms, count)); count++) {
-		if (!(l->all_nodes || named(l, m)) || m->expelled || !m->up)
+		if (!(l->all_nodes || load_names_member(l, m)) || m->expelled || !m->up)
 			continue;
-		if (!computes_alike(m)) {
+		if (!load_same_arithmetic(m)) {
 			load_fail(l,
 			        "%s uses arithmetic revision %u, this node uses %u: they cannot serve one model together",
 			        m->name, m->arithmetic, KERN_ARITHMETIC);
 			return -EPROTO;
 		}
-		if (!caches_so(l, m)) {
+		if (!load_supports_kv(l, m)) {
 			load_fail(l, "%s does not support a KV cache of type %s: upgrade it, or leave it out",
 			        m->name, kern_kv_name(l->kv));
 			return -EPROTO;
@@ -633,18 +638,18 @@ int load_take_part(struct load *l) {
 	for (size_t i = 0; i < count; i++) {
 		m = members_at(ms, i);
 		/* who is down is for the advice to tell of */
-		if (m->expelled || (is_down(m) && !l->advises))
+		if (m->expelled || (load_member_down(m) && !l->advises))
 			continue;
 		if (m->self)
 			l->self = l->nnodes;
-		describe(&l->node[l->nnodes], l, m);
+		load_describe_node(&l->node[l->nnodes], l, m);
 		l->nnodes++;
 	}
-	return leave_out_cut_off(l);
+	return load_exclude_unreachable(l);
 }
 
 /* Whether everything can stay in memory. */
-static bool fits(const struct planner_input *in) {
+static bool plan_fits_memory(const struct planner_input *in) {
 	struct planner_plan p;
 	char err[256];
 	int rc = planner_plan(&p, in, err, sizeof err);
@@ -654,14 +659,14 @@ static bool fits(const struct planner_input *in) {
 
 /* The longest context, up to the one that is asked for, with which all weights and the KV cache stay in memory: blocks are
  * tried by halves.  Where there is none, what is usual. */
-static uint32_t fitting_context(const struct planner_input *asked) {
+static uint32_t plan_fitting_context(const struct planner_input *asked) {
 	struct planner_input in = *asked;
 	uint32_t most = (asked->context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, low = 0, high = most;
 	in.memory_only = true;
 	while (low < high) {
 		uint32_t mid = low + (high - low + 1) / 2;
 		in.context = mid == most ? asked->context : mid * KERN_KV_BLOCK;
-		if (fits(&in))
+		if (plan_fits_memory(&in))
 			low = mid;
 		else
 			high = mid - 1;
@@ -672,7 +677,7 @@ static uint32_t fitting_context(const struct planner_input *asked) {
 }
 
 /* Reader: bytes a second that this machine hashes, the best of three looks. */
-static double hash_rate(void) {
+static double plan_hash_rate(void) {
 	double best = 0;
 	uint8_t *data = calloc(1, HASH_LOOK);
 	for (int i = 0; data && i < 3; i++) {
@@ -687,7 +692,7 @@ static double hash_rate(void) {
 }
 
 /* Executor; reader for advice. */
-static void plan_run(void *arg) {
+static void plan_search_run(void *arg) {
 	struct load *l = arg;
 	l->max_rows = planner_rows(l->max_rows, l->manifest->hp.dim);
 	struct planner_input in = {.manifest = l->manifest,
@@ -700,7 +705,7 @@ static void plan_run(void *arg) {
 	        .coordinator = l->self,
 	        .team = l->d->c.team};
 	if (l->fit)
-		in.context = l->context = fitting_context(&in);
+		in.context = l->context = plan_fitting_context(&in);
 	l->measured = advice_measured(&in);
 	if (l->advises) {
 		static const struct content_id nameless;
@@ -708,10 +713,10 @@ static void plan_run(void *arg) {
 		if (content_equal(&l->manifest->id, &nameless))
 			in.hash_bytes = manifest_layer_bytes(l->manifest, 0, l->manifest->hp.layers) +
 			                manifest_end_bytes(l->manifest);
-		in.hash_rate = hash_rate();
+		in.hash_rate = plan_hash_rate();
 	}
 	/* a node alone is measured only when it matters */
-	if (l->nnodes == 1 && l->node[0].disk == 0 && !fits(&in))
+	if (l->nnodes == 1 && l->node[0].disk == 0 && !plan_fits_memory(&in))
 		l->node[0].disk = disk_rate(store_names_dir(l->d->c.store));
 	if (l->advises)
 		l->rc = advice_create(&l->advice, &in, l->name, l->err, sizeof l->err);
@@ -721,7 +726,7 @@ static void plan_run(void *arg) {
 		l->rc = advice_of_plan(&l->advice, &in, &l->found, l->name);
 }
 
-static int make_plan(struct load *l) {
+static int plan_make(struct load *l) {
 	const struct manifest *m = l->manifest;
 	Caravan__Plan p = CARAVAN__PLAN__INIT;
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
@@ -774,10 +779,10 @@ static int make_plan(struct load *l) {
 	return l->plan ? 0 : -ENOMEM;
 }
 
-static void plan_done(void *arg, bool cancelled) {
+static void plan_search_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_PLANNING) {
-		int rc = l->rc || l->advises ? 0 : make_plan(l);
+		int rc = l->rc || l->advises ? 0 : plan_make(l);
 		if (l->rc)
 			load_fail(l, "%s", l->err);
 		else if (rc)
@@ -796,7 +801,7 @@ void load_plan(struct load *l) {
 	uint64_t *memory = &l->node[l->self].memory;
 	char gaps[300];
 	if (*l->stored) {
-		look_missing(l, gaps, sizeof gaps);
+		inventory_describe_gaps(l, gaps, sizeof gaps);
 		if (*gaps) {
 			load_fail(l,
 			        "model %s is incomplete on the disks of the nodes that are up: no node has %s; load it "
@@ -807,8 +812,8 @@ void load_plan(struct load *l) {
 	}
 	*memory -= l->reserved < *memory ? l->reserved : *memory;
 	load_hold(l);
-	if (executor_submit(
-	            l->advises ? transfer_reader(d->transfer) : d->c.executor, plan_run, plan_done, l)) {
+	if (executor_submit(l->advises ? transfer_reader(d->transfer) : d->c.executor, plan_search_run,
+	            plan_search_done, l)) {
 		load_release(l);
 		load_fail(l, "out of memory");
 	}
@@ -818,7 +823,7 @@ void load_plan(struct load *l) {
 
 /* Executor.  What a model is made of goes into the store here, and no sooner, so that a load that comes to nothing leaves
  * nothing behind. */
-static int keep_blobs(struct load *l) {
+static int load_store_blobs(struct load *l) {
 	const struct manifest *m = l->im ? import_manifest(l->im) : NULL;
 	int rc = 0;
 	for (int i = 0; m && i < 2 && rc == 0; i++) {
@@ -834,17 +839,17 @@ static int keep_blobs(struct load *l) {
 }
 
 /* Executor. */
-static void number_run(void *arg) {
+static void load_number_run(void *arg) {
 	struct load *l = arg;
-	l->rc = l->d->c.state_dir ? state_write_epoch(l->d->c.state_dir, l->plan->epoch->counter) : 0;
+	l->rc = l->d->c.state_dir ? persist_write_epoch(l->d->c.state_dir, l->plan->epoch->counter) : 0;
 	if (l->rc)
 		snprintf(l->err, sizeof l->err, "cannot write %s/epoch: %s", l->d->c.state_dir,
 		        strerror(-l->rc));
 	else
-		l->rc = keep_blobs(l);
+		l->rc = load_store_blobs(l);
 }
 
-static void number_done(void *arg, bool cancelled) {
+static void load_number_done(void *arg, bool cancelled) {
 	struct load *l = arg;
 	if (!cancelled && l->state == LOAD_NUMBERING) {
 		if (l->rc)
@@ -858,7 +863,7 @@ static void number_done(void *arg, bool cancelled) {
 void load_number(struct load *l) {
 	l->plan->epoch->counter = ++l->d->counter;
 	load_hold(l);
-	if (executor_submit(l->d->c.executor, number_run, number_done, l)) {
+	if (executor_submit(l->d->c.executor, load_number_run, load_number_done, l)) {
 		load_release(l);
 		load_fail(l, "out of memory");
 	}

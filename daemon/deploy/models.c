@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Reasons go over the wire, which takes one line of text, and may speak of files, which are named with any bytes. */
-static void set_reason(struct model *m, const char *reason) {
+static void model_set_reason(struct model *m, const char *reason) {
 	snprintf(m->reason, sizeof m->reason, "%s", reason ? reason : "");
 	if (!wire_line_ok(m->reason, WIRE_TEXT_MAX))
 		for (char *c = m->reason; *c; c++)
@@ -25,15 +25,15 @@ void model_free(struct model *m) {
 	if (!m)
 		return;
 	loop_timer_stop(m->later);
-	loop_timer_stop(m->linger);
+	loop_timer_stop(m->deferred_free);
 	while (m->waiting) {
 		struct waiting *w = m->waiting;
 		m->waiting = w->next;
 		free(w);
 	}
 	stage_free(m->stage);
-	keep_free_all(m);
-	copies_free(m->copies);
+	replica_free_all(m);
+	replicate_free(m->replication);
 	free(m->doubter);
 	manifest_destroy(m->manifest);
 	vocab_destroy(m->vocab);
@@ -46,9 +46,9 @@ struct model *model_ref(struct model *m) {
 	return m;
 }
 
-static void bury(void *arg) {
+static void model_deferred_free(void *arg) {
 	struct model *m = arg;
-	m->linger = NULL;
+	m->deferred_free = NULL;
 	for (struct model **at = &m->d->dead; *at; at = &(*at)->next_dead)
 		if (*at == m) {
 			*at = m->next_dead;
@@ -65,7 +65,8 @@ void model_unref(struct model *m) {
 	m->next_dead = m->d->dead;
 	m->d->dead = m;
 	/* without memory for the timer it lingers until the end */
-	m->linger = loop_timer_start(m->d->c.loop, DEPLOY_LINGER_MS, false, bury, m);
+	m->deferred_free =
+	        loop_timer_start(m->d->c.loop, DEPLOY_DEFERRED_FREE_MS, false, model_deferred_free, m);
 }
 
 void model_changed(struct model *m) {
@@ -78,7 +79,7 @@ void model_changed(struct model *m) {
 }
 
 /* Whether the table takes one more of this coordinator, so that nobody fills it with models that it makes up. */
-static bool has_place(struct deploy *d, const struct model *m, char *err, size_t errlen) {
+static bool model_check_limits(struct deploy *d, const struct model *m, char *err, size_t errlen) {
 	size_t its = 0, others = 0;
 	for (size_t i = 0; i < d->models; i++) {
 		its += node_id_equal(&d->model[i]->coordinator, &m->coordinator);
@@ -96,7 +97,7 @@ static bool has_place(struct deploy *d, const struct model *m, char *err, size_t
 	return true;
 }
 
-static int list(struct model *m) {
+static int model_list(struct model *m) {
 	struct deploy *d = m->d;
 	struct model **grown = realloc(d->model, (d->models + 1) * sizeof *grown);
 	if (!grown)
@@ -125,13 +126,13 @@ struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan_
 	m->plan = plan_copy(plan);
 	if (!m->plan || node_id_from_bytes(&m->coordinator, plan->coordinator))
 		goto error;
-	set_reason(m, reason);
+	model_set_reason(m, reason);
 	m->pub = (struct deploy_model){.plan = m->plan, .phase = phase, .reason = m->reason};
-	if (!has_place(d, m, err, errlen)) {
+	if (!model_check_limits(d, m, err, errlen)) {
 		log_line(LOG_LINE_WARN, "no room for another model: %s", err); /* its name is anybody's */
 		goto error;
 	}
-	if (list(m) == 0)
+	if (model_list(m) == 0)
 		return m;
 error:
 	model_free(m);
@@ -142,7 +143,7 @@ void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason) {
 	if (m->pub.phase == phase && strcmp(m->reason, reason ? reason : "") == 0)
 		return;
 	m->pub.phase = phase;
-	set_reason(m, reason);
+	model_set_reason(m, reason);
 	if (m->listed)
 		model_changed(m);
 }
@@ -172,17 +173,17 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 			break;
 		}
 	m->pub.phase = phase;
-	set_reason(m, reason);
+	model_set_reason(m, reason);
 	if (m->load) /* it would go on with a model that is gone */
 		load_stop(m->load, *m->reason ? m->reason : "the model was unloaded");
 	transfer_cancel(m->fetch);
 	m->fetch = NULL;
-	keep_stop(m);
-	copies_free(m->copies);
-	m->copies = NULL;
+	replica_stop(m);
+	replicate_free(m->replication);
+	m->replication = NULL;
 	model_shut(m, *m->reason ? m->reason : "the model was unloaded");
 	stage_close(m);
-	news_learnt(m, "the model is gone");
+	announce_learnt(m, "the model is gone");
 	model_changed(m);
 	model_unref(m); /* ours, */
 	model_unref(m); /* and the table's */
@@ -199,7 +200,7 @@ bool model_ours(const struct model *m) {
 	return node_id_equal(&m->coordinator, &m->d->self);
 }
 
-static int stage_of(const struct model *m, const struct node_id *id) {
+static int model_find_stage(const struct model *m, const struct node_id *id) {
 	for (size_t i = 0; i < m->plan->n_stages; i++)
 		if (memcmp(m->plan->stages[i]->node.data, id->b, sizeof id->b) == 0)
 			return (int)i;
@@ -207,17 +208,17 @@ static int stage_of(const struct model *m, const struct node_id *id) {
 }
 
 int model_our_stage(const struct model *m) {
-	return stage_of(m, &m->d->self);
+	return model_find_stage(m, &m->d->self);
 }
 
 bool model_has_stage(const struct model *m, const struct node_id *id) {
-	return stage_of(m, id) >= 0;
+	return model_find_stage(m, id) >= 0;
 }
 
 void model_describe(const struct model *m, char *out, size_t len) {
 	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
 		snprintf(out, len, "serves");
-	else if (compare_loading(m->d, m->plan->model, out, len))
+	else if (reconcile_loading(m->d, m->plan->model, out, len))
 		return;
 	else if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
 		snprintf(out, len, "is loading");
@@ -235,18 +236,18 @@ struct reading {
 	char err[256];
 };
 
-static struct content_id content_of(ProtobufCBinaryData b) {
+static struct content_id model_content_id(ProtobufCBinaryData b) {
 	struct content_id id;
 	memcpy(id.b, b.data, sizeof id.b); /* 32 bytes: the door has seen to it */
 	return id;
 }
 
 /* Executor. */
-static void read_run(void *arg) {
+static void model_read_run(void *arg) {
 	struct reading *r = arg;
 	const Caravan__Plan *plan = r->m->plan;
 	struct store *s = r->m->d->c.store;
-	struct content_id manifest = content_of(plan->manifest), vocab = content_of(plan->vocab);
+	struct content_id manifest = model_content_id(plan->manifest), vocab = model_content_id(plan->vocab);
 	uint8_t *data = NULL;
 	size_t len;
 	r->rc = store_get_blob(s, &manifest, &data, &len);
@@ -278,7 +279,7 @@ static void read_run(void *arg) {
 }
 
 /* Everyone who waited goes on, or hears why not. */
-static void learnt(struct model *m, const char *error) {
+static void model_learnt(struct model *m, const char *error) {
 	model_ref(m);
 	m->learnt = error ? LEARN_NOT : LEARN_DONE;
 	if (m->listed) {
@@ -293,11 +294,11 @@ static void learnt(struct model *m, const char *error) {
 		stage_learnt(m->stage, error);
 	if (m->load && m->listed)
 		load_learnt(m->load, error);
-	news_learnt(m, error);
+	announce_learnt(m, error);
 	model_unref(m);
 }
 
-static void read_done(void *arg, bool cancelled) {
+static void model_read_done(void *arg, bool cancelled) {
 	struct reading *r = arg;
 	struct model *m = r->m;
 	if (r->rc == 0 && !cancelled && m->listed) {
@@ -309,36 +310,36 @@ static void read_done(void *arg, bool cancelled) {
 		r->vocab = NULL;
 	}
 	if (!cancelled)
-		learnt(m, m->manifest ? NULL : r->err[0] ? r->err : "it is gone");
+		model_learnt(m, m->manifest ? NULL : r->err[0] ? r->err : "it is gone");
 	manifest_destroy(r->manifest);
 	vocab_destroy(r->vocab);
 	model_unref(m);
 	free(r);
 }
 
-static void fetched(void *arg, const char *error, uint64_t moved) {
+static void model_fetched(void *arg, const char *error, uint64_t moved) {
 	struct model *m = arg;
 	(void)moved;
 	m->fetch = NULL;
 	if (error) {
-		learnt(m, error);
+		model_learnt(m, error);
 		return;
 	}
 	struct reading *r = calloc(1, sizeof *r);
 	if (r) {
 		r->m = model_ref(m);
-		if (executor_submit(m->d->c.executor, read_run, read_done, r) == 0)
+		if (executor_submit(m->d->c.executor, model_read_run, model_read_done, r) == 0)
 			return;
 		model_unref(m);
 		free(r);
 	}
-	learnt(m, "out of memory");
+	model_learnt(m, "out of memory");
 }
 
 void model_learn(struct model *m, const struct node_id *sources, size_t count) {
 	if (m->learnt != LEARN_NOT)
 		return;
-	struct content_id blobs[2] = {content_of(m->plan->manifest), content_of(m->plan->vocab)};
+	struct content_id blobs[2] = {model_content_id(m->plan->manifest), model_content_id(m->plan->vocab)};
 	char subject[WIRE_NAME_MAX + 16];
 	snprintf(subject, sizeof subject, "model %s", m->plan->model);
 	struct transfer_request r = {.subject = subject,
@@ -346,12 +347,12 @@ void model_learn(struct model *m, const struct node_id *sources, size_t count) {
 	        .blobs = 2,
 	        .source = sources,
 	        .sources = count,
-	        .done = fetched,
+	        .done = model_fetched,
 	        .arg = m};
 	m->learnt = LEARN_UNDER_WAY;
 	if (transfer_fetch(m->d->transfer, &r, &m->fetch)) {
 		m->fetch = NULL;
-		learnt(m, "out of memory");
+		model_learnt(m, "out of memory");
 	}
 }
 

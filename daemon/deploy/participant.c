@@ -74,10 +74,10 @@ void stage_close(struct model *m) {
 	stage_free(st);
 }
 
-static void fail(struct stage *st, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void stage_fail(struct stage *st, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* st is gone afterwards; so is the model, unless it is ours: then its load decides. */
-static void fail(struct stage *st, const char *fmt, ...) {
+static void stage_fail(struct stage *st, const char *fmt, ...) {
 	struct model *m = st->m;
 	char why[WIRE_TEXT_MAX];
 	va_list ap;
@@ -91,7 +91,7 @@ static void fail(struct stage *st, const char *fmt, ...) {
 		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 }
 
-static void say(struct stage *st) {
+static void stage_send_progress(struct stage *st) {
 	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	p.what = st->what;
@@ -103,26 +103,26 @@ static void say(struct stage *st) {
 	        NULL); /* a link that is gone is noticed by the coordinator */
 }
 
-static void beat(void *arg) {
-	say(arg);
+static void stage_beat(void *arg) {
+	stage_send_progress(arg);
 }
 
-static void at_work(struct stage *st, const char *what, uint64_t done, uint64_t total) {
+static void stage_set_progress(struct stage *st, const char *what, uint64_t done, uint64_t total) {
 	bool other = strcmp(st->what, what) != 0;
 	snprintf(st->what, sizeof st->what, "%s", what);
 	st->done = done;
 	st->total = total;
 	if (other || done == total)
-		say(st);
+		stage_send_progress(st);
 }
 
-static void progress(void *arg, const char *what, uint64_t done, uint64_t total) {
-	at_work(arg, what, done, total);
+static void stage_on_fetch_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+	stage_set_progress(arg, what, done, total);
 }
 
 /* ---- mapped, open, ready ---- */
 
-static void ready(struct stage *st, uint64_t weights) {
+static void stage_send_ready(struct stage *st, uint64_t weights) {
 	Caravan__Ready r = CARAVAN__READY__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	r.weight_bytes = weights;
@@ -133,13 +133,13 @@ static void ready(struct stage *st, uint64_t weights) {
 }
 
 /* Executor. */
-static void map_run(void *arg) {
+static void stage_map_run(void *arg) {
 	struct mapping *map = arg;
 	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
 	        false, map->room, map->err, sizeof map->err);
 }
 
-static void map_done(void *arg, bool cancelled) {
+static void stage_map_done(void *arg, bool cancelled) {
 	struct mapping *map = arg;
 	struct model *m = map->m;
 	struct deploy *d = m->d;
@@ -154,13 +154,13 @@ static void map_done(void *arg, bool cancelled) {
 			map->rc = d->c.hooks.stage_open(
 			        d->c.hooks.arg, &m->pub, st->index, map->slice, map->err, sizeof map->err);
 		if (map->rc) {
-			fail(st, "%s", map->err);
+			stage_fail(st, "%s", map->err);
 		} else {
 			map->slice = NULL; /* it is the hook's now */
 			st->open = true;
 			members_heartbeat(
 			        d->c.members); /* that it serves, before anybody hears of the model */
-			ready(st, weights);
+			stage_send_ready(st, weights);
 		}
 	}
 	slice_destroy(map->slice);
@@ -168,13 +168,13 @@ static void map_done(void *arg, bool cancelled) {
 	free(map);
 }
 
-static void fetched(void *arg, const char *error, uint64_t moved) {
+static void stage_fetched(void *arg, const char *error, uint64_t moved) {
 	struct stage *st = arg;
 	struct model *m = st->m;
 	st->fetch = NULL;
 	st->moved = moved;
 	if (error) {
-		fail(st, "%s", error);
+		stage_fail(st, "%s", error);
 		return;
 	}
 	struct mapping *map = calloc(1, sizeof *map);
@@ -184,12 +184,12 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 		        .first = st->at->first,
 		        .last = st->at->last,
 		        .room = st->at->room};
-		if (executor_submit(m->d->c.executor, map_run, map_done, map) == 0)
+		if (executor_submit(m->d->c.executor, stage_map_run, stage_map_done, map) == 0)
 			return;
 		model_unref(m);
 		free(map);
 	}
-	fail(st, "out of memory");
+	stage_fail(st, "out of memory");
 }
 
 /* ---- learnt: memory, then weights ---- */
@@ -201,19 +201,19 @@ void stage_learnt(struct stage *st, const char *error) {
 	if (st->fetch || st->open || st->charged)
 		return;
 	if (error) {
-		fail(st, "%s", error);
+		stage_fail(st, "%s", error);
 		return;
 	}
 	uint32_t first = st->at->first, last = st->at->last;
 	uint64_t disk = planner_layer_bytes(m->manifest, first, last);
 	char why[WIRE_TEXT_MAX];
 	if (kv_check(&m->manifest->hp, plan->kv, why, sizeof why)) {
-		fail(st, "%s", why);
+		stage_fail(st, "%s", why);
 		return;
 	}
 	if (d->c.cache && disk > d->c.cache) {
-		fail(st, "layers %u to %u need %s on disk, but the store may use only %s", first, last - 1,
-		        size_text((double)disk).s, size_text((double)d->c.cache).s);
+		stage_fail(st, "layers %u to %u need %s on disk, but the store may use only %s", first,
+		        last - 1, size_text((double)disk).s, size_text((double)d->c.cache).s);
 		return;
 	}
 	uint64_t need = planner_slice_bytes(
@@ -222,15 +222,15 @@ void stage_learnt(struct stage *st, const char *error) {
 		struct weight_stream_plan p;
 		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->room);
 		if (rc) {
-			fail(st, "there is not enough memory even to read layers %u to %u from disk", first,
-			        last - 1);
+			stage_fail(st, "there is not enough memory even to read layers %u to %u from disk",
+			        first, last - 1);
 			return;
 		}
 		need -= p.step - 2 * p.buffer;
 		weight_stream_plan_clear(&p);
 	}
 	if (!deploy_charge(d, need)) {
-		fail(st, "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free",
+		stage_fail(st, "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free",
 		        first, last - 1, size_text((double)need).s,
 		        size_text((double)deploy_memory_free(d)).s, size_text((double)d->c.memory).s);
 		return;
@@ -245,19 +245,19 @@ void stage_learnt(struct stage *st, const char *error) {
 	        .tensors = tensors,
 	        .source = st->sources,
 	        .sources = st->nsources,
-	        .progress = progress,
-	        .done = fetched,
+	        .progress = stage_on_fetch_progress,
+	        .done = stage_fetched,
 	        .arg = st};
 	if (deploy_pin(d, tensor, tensors, &st->pin) || transfer_fetch(d->transfer, &r, &st->fetch)) {
 		st->fetch = NULL;
-		fail(st, "out of memory");
+		stage_fail(st, "out of memory");
 	}
 }
 
 /* ---- Prepare ---- */
 
 /* What speaks against this plan; NULL: nothing. */
-static const char *objection(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan,
+static const char *stage_objection(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan,
         const struct model *known, char *buf, size_t len) {
 	size_t mine = 0;
 	for (size_t i = 0; i < plan->n_stages; i++)
@@ -296,7 +296,7 @@ static const char *objection(struct deploy *d, const struct peers_from *from, co
 	return NULL;
 }
 
-static struct stage *create(struct model *m, const struct peers_from *from, const Caravan__Prepare *p) {
+static struct stage *stage_create(struct model *m, const struct peers_from *from, const Caravan__Prepare *p) {
 	struct stage *st = calloc(1, sizeof *st);
 	if (!st)
 		return NULL;
@@ -306,7 +306,7 @@ static struct stage *create(struct model *m, const struct peers_from *from, cons
 	st->at = m->plan->stages[st->index];
 	snprintf(st->what, sizeof st->what, "waiting");
 	st->sources = calloc(p->n_sources + 1, sizeof *st->sources);
-	st->beat = loop_timer_start(m->d->c.loop, DEPLOY_BEAT_MS, true, beat, st);
+	st->beat = loop_timer_start(m->d->c.loop, DEPLOY_BEAT_MS, true, stage_beat, st);
 	if (!st->sources || !st->beat) {
 		stage_free(st);
 		return NULL;
@@ -317,14 +317,14 @@ static struct stage *create(struct model *m, const struct peers_from *from, cons
 	return st;
 }
 
-static void on_prepare(
+static void stage_on_prepare(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__Prepare *p = env->prepare;
 	char buf[256];
 	(void)payload;
 	struct model *m = deploy_model_named(d, p->plan->model);
-	const char *why = objection(d, from, p->plan, m, buf, sizeof buf);
+	const char *why = stage_objection(d, from, p->plan, m, buf, sizeof buf);
 	if (why) {
 		peers_refuse(d->peers, from, "%s", why);
 		return;
@@ -345,14 +345,14 @@ static void on_prepare(
 		}
 		m->returns = returns;
 	}
-	m->stage = create(m, from, p);
+	m->stage = stage_create(m, from, p);
 	if (!m->stage) {
 		peers_refuse(d->peers, from, "out of memory");
 		if (!model_ours(m))
 			model_remove(m, CARAVAN__MODEL_PHASE__FAILED, "out of memory");
 		return;
 	}
-	say(m->stage);
+	stage_send_progress(m->stage);
 	/* either may end the stage at once: nothing of it is touched after this */
 	if (m->learnt == LEARN_DONE)
 		stage_learnt(m->stage, NULL);
@@ -361,5 +361,5 @@ static void on_prepare(
 }
 
 int stage_init(struct deploy *d) {
-	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PREPARE, on_prepare, d);
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PREPARE, stage_on_prepare, d);
 }

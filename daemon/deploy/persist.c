@@ -24,7 +24,7 @@ struct saving {
 	int rc;
 };
 
-static int replace(const char *dir, const char *name, const void *data, size_t len) {
+static int persist_write(const char *dir, const char *name, const void *data, size_t len) {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -34,7 +34,7 @@ static int replace(const char *dir, const char *name, const void *data, size_t l
 }
 
 /* 0 with *data NULL when there is no such file. */
-static int slurp(const char *dir, const char *name, uint8_t **data, size_t *len) {
+static int persist_read_file(const char *dir, const char *name, uint8_t **data, size_t *len) {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*data = NULL;
 	*len = 0;
@@ -45,15 +45,15 @@ static int slurp(const char *dir, const char *name, uint8_t **data, size_t *len)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-int state_write_epoch(const char *dir, uint64_t counter) {
+int persist_write_epoch(const char *dir, uint64_t counter) {
 	char text[32];
 	int n = snprintf(text, sizeof text, "%llu\n", (unsigned long long)counter);
-	return replace(dir, "epoch", text, (size_t)n);
+	return persist_write(dir, "epoch", text, (size_t)n);
 }
 
 /* ---- plans ---- */
 
-static int append(struct saving *s, const struct model *m) {
+static int persist_append(struct saving *s, const struct model *m) {
 	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	uint8_t *frame;
@@ -78,15 +78,15 @@ static int append(struct saving *s, const struct model *m) {
 	return grown ? 0 : -ENOMEM;
 }
 
-static void save_run(void *arg) {
+static void persist_save_run(void *arg) {
 	struct saving *s = arg;
-	s->rc = replace(s->dir, "plans", s->data, s->len);
+	s->rc = persist_write(s->dir, "plans", s->data, s->len);
 }
 
-static void save_done(void *arg, bool cancelled) {
+static void persist_save_done(void *arg, bool cancelled) {
 	struct saving *s = arg;
 	if (cancelled) /* we are being shut down, and this must not be lost */
-		save_run(s);
+		persist_save_run(s);
 	if (s->rc)
 		log_line(LOG_LINE_WARN, "%s/plans: %s: its models will not be brought back after a restart",
 		        s->dir, strerror(-s->rc));
@@ -95,7 +95,7 @@ static void save_done(void *arg, bool cancelled) {
 	free(s);
 }
 
-void state_save_plans(struct deploy *d) {
+void persist_save_plans(struct deploy *d) {
 	if (!d->c.state_dir)
 		return;
 	struct saving *s = calloc(1, sizeof *s);
@@ -103,10 +103,10 @@ void state_save_plans(struct deploy *d) {
 	for (size_t i = 0; i < d->models && rc == 0; i++) {
 		const struct model *m = d->model[i];
 		if (m->pub.phase != CARAVAN__MODEL_PHASE__LOADING || m->returns)
-			rc = append(s, m);
+			rc = persist_append(s, m);
 	}
 	if (rc == 0)
-		rc = executor_submit(d->c.executor, save_run, save_done, s);
+		rc = executor_submit(d->c.executor, persist_save_run, persist_save_done, s);
 	if (rc == 0)
 		return;
 	log_line(LOG_LINE_WARN, "%s/plans: %s", d->c.state_dir, strerror(-rc));
@@ -118,7 +118,7 @@ void state_save_plans(struct deploy *d) {
 }
 
 /* One plan of the file: ours again, waiting for its nodes; or another's, which waits for its coordinator. */
-static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
+static void persist_restore_plan(struct deploy *d, const uint8_t *frame, size_t len) {
 	char err[256];
 	struct node_id coordinator;
 	Caravan__Envelope *env = wire_unpack(frame, len, 0, WIRE_ROUTER, err, sizeof err);
@@ -147,12 +147,12 @@ static void take_back(struct deploy *d, const uint8_t *frame, size_t len) {
 	wire_free(env);
 }
 
-int state_read(struct deploy *d, char *err, size_t errlen) {
+int persist_read(struct deploy *d, char *err, size_t errlen) {
 	uint8_t *data;
 	size_t len;
 	if (!d->c.state_dir)
 		return 0;
-	int rc = slurp(d->c.state_dir, "epoch", &data, &len);
+	int rc = persist_read_file(d->c.state_dir, "epoch", &data, &len);
 	if (rc == 0 && data) {
 		char text[32] = "", *end;
 		memcpy(text, data, len < sizeof text ? len : sizeof text - 1);
@@ -166,7 +166,7 @@ int state_read(struct deploy *d, char *err, size_t errlen) {
 		snprintf(err, errlen, "%s/epoch: %s", d->c.state_dir, strerror(-rc));
 		return rc;
 	}
-	rc = slurp(d->c.state_dir, "plans", &data, &len);
+	rc = persist_read_file(d->c.state_dir, "plans", &data, &len);
 	if (rc) {
 		snprintf(err, errlen, "%s/plans: %s", d->c.state_dir, strerror(-rc));
 		return rc;
@@ -177,7 +177,7 @@ int state_read(struct deploy *d, char *err, size_t errlen) {
 		at += sizeof n;
 		if (n > len - at)
 			break;
-		take_back(d, data + at, n);
+		persist_restore_plan(d, data + at, n);
 		at += n;
 	}
 	for (size_t i = 0; i < d->models; i++)

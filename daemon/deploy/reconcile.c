@@ -29,7 +29,7 @@ struct remote_load {
 	uint64_t heard_ns;
 };
 
-struct compare {
+struct reconcile {
 	uint64_t checked_ns;
 	struct remote_load load[LOADS_MAX];
 	size_t loads;
@@ -42,7 +42,7 @@ struct list {
 	size_t n;
 };
 
-static Caravan__PlanBelief *list_add(struct list *list, const char *model) {
+static Caravan__PlanBelief *reconcile_list_add(struct list *list, const char *model) {
 	if (list->n == WIRE_BELIEFS_MAX)
 		return NULL;
 	Caravan__PlanBelief *b = list->at[list->n] = &list->belief[list->n];
@@ -52,7 +52,7 @@ static Caravan__PlanBelief *list_add(struct list *list, const char *model) {
 	return b;
 }
 
-static const struct load *load_of(const struct deploy *d, const char *name) {
+static const struct load *reconcile_find_load(const struct deploy *d, const char *name) {
 	for (const struct load *l = d->loads; l; l = l->next)
 		if (!l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0)
 			return l;
@@ -60,12 +60,13 @@ static const struct load *load_of(const struct deploy *d, const char *name) {
 }
 
 /* What we believe of this coordinator's plans. */
-static void list_plans(const struct deploy *d, const struct node_id *coordinator, struct list *list) {
+static void reconcile_list_plans(
+        const struct deploy *d, const struct node_id *coordinator, struct list *list) {
 	for (size_t i = 0; i < d->models; i++) {
 		const struct model *m = d->model[i];
 		if (!node_id_equal(&m->coordinator, coordinator))
 			continue;
-		Caravan__PlanBelief *b = list_add(list, m->plan->model);
+		Caravan__PlanBelief *b = reconcile_list_add(list, m->plan->model);
 		if (!b)
 			return;
 		b->counter = m->plan->epoch->counter;
@@ -75,7 +76,7 @@ static void list_plans(const struct deploy *d, const struct node_id *coordinator
 }
 
 /* Loads of ours that have no plan yet, and how far all of ours are. */
-static void list_loads(const struct deploy *d, struct list *list) {
+static void reconcile_list_loads(const struct deploy *d, struct list *list) {
 	for (const struct load *l = d->loads; l; l = l->next) {
 		Caravan__PlanBelief *b = NULL;
 		if (l->advises || l->state == LOAD_ENDED)
@@ -83,7 +84,7 @@ static void list_loads(const struct deploy *d, struct list *list) {
 		for (size_t i = 0; i < list->n && !b; i++)
 			if (strcmp(list->belief[i].model, l->name) == 0)
 				b = &list->belief[i];
-		if (!b && !(b = list_add(list, l->name)))
+		if (!b && !(b = reconcile_list_add(list, l->name)))
 			return;
 		if (b->counter == 0)
 			b->phase = CARAVAN__MODEL_PHASE__LOADING;
@@ -94,7 +95,7 @@ static void list_loads(const struct deploy *d, struct list *list) {
 
 /* ---- the coordinator asks --------------------------------------------------------------------------------- */
 
-static void check(struct deploy *d, const struct member *who, struct list *list) {
+static void reconcile_send_check(struct deploy *d, const struct member *who, struct list *list) {
 	Caravan__PlanCheck msg = CARAVAN__PLAN_CHECK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	if (who->self || who->expelled || !who->up || !deploy_speaks(d, &who->id, WIRE_1_2))
@@ -107,38 +108,39 @@ static void check(struct deploy *d, const struct member *who, struct list *list)
 	(void)peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL); /* the next one may arrive */
 }
 
-static void own_list(const struct deploy *d, struct list *list) {
+static void reconcile_list_own(const struct deploy *d, struct list *list) {
 	list->n = 0;
-	list_plans(d, &d->self, list);
-	list_loads(d, list);
+	reconcile_list_plans(d, &d->self, list);
+	reconcile_list_loads(d, list);
 }
 
-void compare_tick(struct deploy *d) {
+void reconcile_tick(struct deploy *d) {
 	struct list list;
 	const struct member *who;
 	uint64_t now = loop_now_ns();
-	if (now - d->compare->checked_ns < CHECK_NS)
+	if (now - d->reconcile->checked_ns < CHECK_NS)
 		return;
-	d->compare->checked_ns = now;
-	own_list(d, &list);
+	d->reconcile->checked_ns = now;
+	reconcile_list_own(d, &list);
 	for (size_t i = 0; (who = members_at(d->c.members, i)); i++)
-		check(d, who, &list);
+		reconcile_send_check(d, who, &list);
 }
 
-void compare_node_up(struct deploy *d, const struct member *who) {
+void reconcile_node_up(struct deploy *d, const struct member *who) {
 	struct list list;
-	own_list(d, &list);
-	check(d, who, &list);
+	reconcile_list_own(d, &list);
+	reconcile_send_check(d, who, &list);
 }
 
-static const Caravan__PlanBelief *belief_of(Caravan__PlanBelief *const *plans, size_t n, const char *model) {
+static const Caravan__PlanBelief *reconcile_find_belief(
+        Caravan__PlanBelief *const *plans, size_t n, const char *model) {
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(plans[i]->model, model) == 0)
 			return plans[i];
 	return NULL;
 }
 
-static size_t doubter_at(const struct model *m, const struct node_id *node) {
+static size_t reconcile_find_doubter(const struct model *m, const struct node_id *node) {
 	size_t i = 0;
 	while (i < m->doubters && !node_id_equal(&m->doubter[i], node))
 		i++;
@@ -146,8 +148,8 @@ static size_t doubter_at(const struct model *m, const struct node_id *node) {
 }
 
 /* Keeps who believes our plan and who does not. */
-static void doubts(struct model *m, const struct node_id *node, bool does) {
-	size_t i = doubter_at(m, node);
+static void reconcile_set_doubt(struct model *m, const struct node_id *node, bool does) {
+	size_t i = reconcile_find_doubter(m, node);
 	if (!does && i < m->doubters) {
 		m->doubter[i] = m->doubter[--m->doubters];
 	} else if (does && i == m->doubters) {
@@ -159,13 +161,13 @@ static void doubts(struct model *m, const struct node_id *node, bool does) {
 	}
 }
 
-void compare_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt) {
+void reconcile_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt) {
 	const struct member *who;
 	*believe = *doubt = 0;
 	for (size_t i = 0; (who = members_at(m->d->c.members, i)); i++) {
 		if (who->self || node_id_equal(&who->id, but) || !deploy_up(m->d, &who->id))
 			continue;
-		if (doubter_at(m, &who->id) < m->doubters)
+		if (reconcile_find_doubter(m, &who->id) < m->doubters)
 			++*doubt;
 		else
 			++*believe;
@@ -173,7 +175,7 @@ void compare_count(const struct model *m, const struct node_id *but, size_t *bel
 }
 
 /* A node has answered: what it does not know, or believes wrongly, is announced again. */
-static void on_checked(
+static void reconcile_on_reply(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__PlanChecked *msg = env->plan_checked;
@@ -184,9 +186,10 @@ static void on_checked(
 		/* of a load the load itself takes care; and one whose phase has just changed is announced in a moment */
 		if (!model_ours(m) || m->load || m->later || m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
 			continue;
-		const Caravan__PlanBelief *b = belief_of(msg->plans, msg->n_plans, m->plan->model);
+		const Caravan__PlanBelief *b =
+		        reconcile_find_belief(msg->plans, msg->n_plans, m->plan->model);
 		bool known = b && b->counter == m->plan->epoch->counter;
-		doubts(m, &from->node, !known);
+		reconcile_set_doubt(m, &from->node, !known);
 		if (known && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && !b->stage &&
 		        model_has_stage(m, &from->node)) {
 			char why[WIRE_NAME_MAX + 64];
@@ -202,13 +205,14 @@ static void on_checked(
 		m->announced_ns = now;
 		log_line(LOG_LINE_INFO, "model %s: %s has an outdated view of it, announcing it again",
 		        m->plan->model, deploy_node_name(d, &from->node));
-		news_tell(m, NULL, NULL, NULL); /* without memory, the next time */
+		announce_send(m, NULL, NULL, NULL); /* without memory, the next time */
 	}
 }
 
 /* ---- the others answer -------------------------------------------------------------------------------------- */
 
-static void forget_loads(struct compare *c, const struct node_id *coordinator, uint64_t before_ns) {
+static void reconcile_forget_loads(
+        struct reconcile *c, const struct node_id *coordinator, uint64_t before_ns) {
 	size_t n = 0;
 	for (size_t i = 0; i < c->loads; i++)
 		if (!node_id_equal(&c->load[i].coordinator, coordinator) && c->load[i].heard_ns >= before_ns)
@@ -216,17 +220,17 @@ static void forget_loads(struct compare *c, const struct node_id *coordinator, u
 	c->loads = n;
 }
 
-void compare_forget_load(struct deploy *d, const char *name) {
-	struct compare *c = d->compare;
+void reconcile_forget_load(struct deploy *d, const char *name) {
+	struct reconcile *c = d->reconcile;
 	for (size_t i = c->loads; i-- > 0;)
 		if (strcmp(c->load[i].name, name) == 0)
 			c->load[i] = c->load[--c->loads];
 }
 
-static void remember_loads(
-        struct compare *c, const struct node_id *coordinator, const Caravan__PlanCheck *msg) {
+static void reconcile_remember_loads(
+        struct reconcile *c, const struct node_id *coordinator, const Caravan__PlanCheck *msg) {
 	uint64_t now = loop_now_ns();
-	forget_loads(c, coordinator, now > BELIEVED_NS ? now - BELIEVED_NS : 0);
+	reconcile_forget_loads(c, coordinator, now > BELIEVED_NS ? now - BELIEVED_NS : 0);
 	for (size_t i = 0; i < msg->n_plans && c->loads < LOADS_MAX; i++) {
 		const Caravan__PlanBelief *b = msg->plans[i];
 		if (!*b->at)
@@ -239,7 +243,7 @@ static void remember_loads(
 	}
 }
 
-static void on_check(
+static void reconcile_on_check(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__PlanCheck *msg = env->plan_check;
@@ -250,14 +254,14 @@ static void on_check(
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
 		if (!node_id_equal(&m->coordinator, &from->node) ||
-		        belief_of(msg->plans, msg->n_plans, m->plan->model))
+		        reconcile_find_belief(msg->plans, msg->n_plans, m->plan->model))
 			continue;
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "its coordinator no longer knows it");
 		if (i > d->models)
 			i = d->models; /* hooks may have taken others away */
 	}
-	remember_loads(d->compare, &from->node, msg);
-	list_plans(d, &from->node, &list);
+	reconcile_remember_loads(d->reconcile, &from->node, msg);
+	reconcile_list_plans(d, &from->node, &list);
 	answer.plans = list.at;
 	answer.n_plans = list.n;
 	out.body_case = CARAVAN__ENVELOPE__BODY_PLAN_CHECKED;
@@ -267,48 +271,48 @@ static void on_check(
 
 /* ---- what is true of a model that does not serve ----------------------------------------------------------- */
 
-static void say_progress(char *out, size_t len, const char *what, uint32_t permille) {
+static void reconcile_describe_progress(char *out, size_t len, const char *what, uint32_t permille) {
 	if (permille)
 		snprintf(out, len, "is loading (%s, %u%%)", what, permille / 10);
 	else
 		snprintf(out, len, "is loading (%s)", what);
 }
 
-bool compare_loading(const struct deploy *d, const char *name, char *out, size_t len) {
-	const struct load *own = load_of(d, name);
+bool reconcile_loading(const struct deploy *d, const char *name, char *out, size_t len) {
+	const struct load *own = reconcile_find_load(d, name);
 	if (own) {
-		say_progress(out, len, own->at, own->permille);
+		reconcile_describe_progress(out, len, own->at, own->permille);
 		return true;
 	}
-	const struct compare *c = d->compare;
+	const struct reconcile *c = d->reconcile;
 	for (size_t i = 0; i < c->loads; i++)
 		if (strcmp(c->load[i].name, name) == 0 && loop_now_ns() - c->load[i].heard_ns < BELIEVED_NS) {
-			say_progress(out, len, c->load[i].at, c->load[i].permille);
+			reconcile_describe_progress(out, len, c->load[i].at, c->load[i].permille);
 			return true;
 		}
 	return false;
 }
 
-const char *compare_load_at(const struct deploy *d, size_t i) {
+const char *reconcile_load_at(const struct deploy *d, size_t i) {
 	for (const struct load *l = d->loads; l; l = l->next)
 		if (!l->advises && l->state != LOAD_ENDED && i-- == 0)
 			return l->name;
-	const struct compare *c = d->compare;
+	const struct reconcile *c = d->reconcile;
 	return i < c->loads ? c->load[i].name : NULL;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------- */
 
-int compare_init(struct deploy *d) {
-	d->compare = calloc(1, sizeof *d->compare);
-	if (!d->compare)
+int reconcile_init(struct deploy *d) {
+	d->reconcile = calloc(1, sizeof *d->reconcile);
+	if (!d->reconcile)
 		return -ENOMEM;
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN_CHECK, on_check, d);
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN_CHECK, reconcile_on_check, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN_CHECKED, on_checked, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PLAN_CHECKED, reconcile_on_reply, d);
 	return rc;
 }
 
-void compare_free(struct deploy *d) {
-	free(d->compare);
+void reconcile_free(struct deploy *d) {
+	free(d->reconcile);
 }

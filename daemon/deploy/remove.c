@@ -38,7 +38,7 @@ struct removing {
 	struct removing *next;
 };
 
-static void removal_took(struct removal *r, size_t index, const Caravan__Removed *m, const char *error);
+static void removal_answered(struct removal *r, size_t index, const Caravan__Removed *m, const char *error);
 
 static void removing_free(struct removing *k) {
 	for (struct removing **at = &k->d->removings; *at; at = &(*at)->next)
@@ -52,7 +52,7 @@ static void removing_free(struct removing *k) {
 }
 
 /* Whether the model is loaded or being loaded here; then why says so. */
-static bool is_loaded(struct deploy *d, const char *name, char *why, size_t len) {
+static bool removing_check_loaded(struct deploy *d, const char *name, char *why, size_t len) {
 	const struct model *m = deploy_model_named(d, name);
 	bool loading = m && m->pub.phase == CARAVAN__MODEL_PHASE__LOADING;
 	for (const struct load *l = d->loads; l && !loading; l = l->next)
@@ -68,7 +68,7 @@ static bool is_loaded(struct deploy *d, const char *name, char *why, size_t len)
 }
 
 /* Manifests that models here have, whatever they are called. */
-static int list_needed(struct removing *k) {
+static int removing_list_needed(struct removing *k) {
 	struct deploy *d = k->d;
 	size_t room = d->models;
 	free(k->needed);
@@ -98,11 +98,11 @@ static void removing_run(void *arg) {
 
 static void removing_done(void *arg, bool cancelled);
 
-static int submit(struct removing *k) {
+static int removing_submit(struct removing *k) {
 	return executor_submit(transfer_reader(k->d->transfer), removing_run, removing_done, k);
 }
 
-static void finish(struct removing *k) {
+static void removing_finish(struct removing *k) {
 	Caravan__Removed msg = CARAVAN__REMOVED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	msg.freed = k->sum.freed;
@@ -116,7 +116,7 @@ static void finish(struct removing *k) {
 		log_line(LOG_LINE_INFO, "model %s was removed from this disk: %llu bytes freed", k->name,
 		        (unsigned long long)msg.freed);
 	if (k->ours && k->of)
-		removal_took(k->of, k->index, k->rc ? NULL : &msg, k->rc ? strerror(-k->rc) : NULL);
+		removal_answered(k->of, k->index, k->rc ? NULL : &msg, k->rc ? strerror(-k->rc) : NULL);
 	else if (!k->ours && k->rc)
 		peers_refuse(k->d->peers, &k->from, "its store: %s", strerror(-k->rc));
 	else if (!k->ours)
@@ -124,16 +124,16 @@ static void finish(struct removing *k) {
 	removing_free(k);
 }
 
-static void try_again(void *arg) {
+static void removing_retry(void *arg) {
 	struct removing *k = arg;
 	char why[WIRE_TEXT_MAX];
 	k->timer = NULL;
 	/* meanwhile a model may have come that needs what was to go, or this one again, which then is in use */
-	bool loaded = is_loaded(k->d, k->name, why, sizeof why);
+	bool loaded = removing_check_loaded(k->d, k->name, why, sizeof why);
 	if (!loaded)
-		k->rc = list_needed(k);
-	if (loaded || k->rc || submit(k))
-		finish(k);
+		k->rc = removing_list_needed(k);
+	if (loaded || k->rc || removing_submit(k))
+		removing_finish(k);
 }
 
 static void removing_done(void *arg, bool cancelled) {
@@ -143,13 +143,13 @@ static void removing_done(void *arg, bool cancelled) {
 		return;
 	}
 	if (k->rc == 0 && k->sum.in_use && ++k->tries < TRIES &&
-	        (k->timer = loop_timer_start(k->d->c.loop, TRY_MS, false, try_again, k)))
+	        (k->timer = loop_timer_start(k->d->c.loop, TRY_MS, false, removing_retry, k)))
 		return;
-	finish(k);
+	removing_finish(k);
 }
 
 /* 0 or a negative errno with a sentence. */
-static int remove_here(struct deploy *d, const char *name, const struct content_id *manifest,
+static int removing_start(struct deploy *d, const char *name, const struct content_id *manifest,
         const struct peers_from *from, struct removal *of, size_t index, char *err, size_t errlen) {
 	struct removing *k = calloc(1, sizeof *k);
 	snprintf(err, errlen, "out of memory");
@@ -164,17 +164,17 @@ static int remove_here(struct deploy *d, const char *name, const struct content_
 	if (from)
 		k->from = *from;
 	snprintf(k->name, sizeof k->name, "%s", name);
-	int rc = list_needed(k);
+	int rc = removing_list_needed(k);
 	k->next = d->removings;
 	d->removings = k;
 	if (rc == 0)
-		rc = submit(k);
+		rc = removing_submit(k);
 	if (rc)
 		removing_free(k);
 	return rc;
 }
 
-static void on_remove_model(
+static void removing_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__RemoveModel *m = env->remove_model;
@@ -187,8 +187,8 @@ static void on_remove_model(
 	memcpy(manifest.b, m->manifest.data, sizeof manifest.b);
 	if (n >= REMOVINGS_MAX)
 		peers_refuse(d->peers, from, "too many requests at once");
-	else if (is_loaded(d, m->name, err, sizeof err) ||
-	         remove_here(d, m->name, &manifest, from, NULL, 0, err, sizeof err))
+	else if (removing_check_loaded(d, m->name, err, sizeof err) ||
+	         removing_start(d, m->name, &manifest, from, NULL, 0, err, sizeof err))
 		peers_refuse(d->peers, from, "%s", err);
 }
 
@@ -234,7 +234,7 @@ static void removal_end(struct removal *r, const char *error) {
 	removal_free(r);
 }
 
-static void tell_one(
+static void removal_report_one(
         struct removal *r, const struct node_id *id, const Caravan__Removed *m, const char *error) {
 	Caravan__CtlRemoved one = CARAVAN__CTL_REMOVED__INIT;
 	one.node = (char *)deploy_node_name(r->d, id);
@@ -248,7 +248,7 @@ static void tell_one(
 		r->r.each(r->r.arg, &one);
 }
 
-static void check_end(struct removal *r) {
+static void removal_check_end(struct removal *r) {
 	for (size_t i = 0; i < r->answers; i++)
 		if (r->answer[i].waits)
 			return;
@@ -256,28 +256,28 @@ static void check_end(struct removal *r) {
 		removal_end(r, NULL);
 }
 
-static void removal_took(struct removal *r, size_t index, const Caravan__Removed *m, const char *error) {
+static void removal_answered(struct removal *r, size_t index, const Caravan__Removed *m, const char *error) {
 	struct answer *a = &r->answer[index];
 	if (!a->waits)
 		return;
 	a->waits = false;
 	a->ref = 0;
-	tell_one(r, &a->node, m, error);
-	check_end(r);
+	removal_report_one(r, &a->node, m, error);
+	removal_check_end(r);
 }
 
-static void late(void *arg) {
+static void removal_timed_out(void *arg) {
 	struct removal *r = arg;
 	r->timer = NULL;
 	r->starting = true;
 	for (size_t i = 0; i < r->answers; i++)
-		removal_took(r, i, NULL, "it does not answer");
+		removal_answered(r, i, NULL, "it does not answer");
 	r->starting = false;
-	check_end(r);
+	removal_check_end(r);
 }
 
 /* Asks a node that is up, or says why not. */
-static void ask(struct removal *r, const struct member *who, const struct content_id *manifest) {
+static void removal_ask(struct removal *r, const struct member *who, const struct content_id *manifest) {
 	struct deploy *d = r->d;
 	Caravan__RemoveModel msg = CARAVAN__REMOVE_MODEL__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -286,12 +286,12 @@ static void ask(struct removal *r, const struct member *who, const struct conten
 	*a = (struct answer){.node = who->id, .waits = true};
 	r->answers++;
 	if (who->self) {
-		if (remove_here(d, r->name, manifest, NULL, r, r->answers - 1, err, sizeof err))
-			removal_took(r, r->answers - 1, NULL, err);
+		if (removing_start(d, r->name, manifest, NULL, r, r->answers - 1, err, sizeof err))
+			removal_answered(r, r->answers - 1, NULL, err);
 		return;
 	}
 	if (!who->up || !deploy_speaks(d, &who->id, WIRE_1_2)) {
-		removal_took(r, r->answers - 1, NULL,
+		removal_answered(r, r->answers - 1, NULL,
 		        who->up ? "its version of Caravan cannot remove models"
 		                : "it is down; what it has stays");
 		return;
@@ -302,10 +302,10 @@ static void ask(struct removal *r, const struct member *who, const struct conten
 	env.remove_model = &msg;
 	env.ref = a->ref = peers_ref(d->peers);
 	if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL))
-		removal_took(r, r->answers - 1, NULL, "it cannot be reached");
+		removal_answered(r, r->answers - 1, NULL, "it cannot be reached");
 }
 
-static void gathered(void *arg, const struct deploy_stored *model, size_t count) {
+static void removal_gathered(void *arg, const struct deploy_stored *model, size_t count) {
 	struct removal *r = arg;
 	struct deploy *d = r->d;
 	const struct member *who;
@@ -321,12 +321,12 @@ static void gathered(void *arg, const struct deploy_stored *model, size_t count)
 		removal_end(r, err);
 		return;
 	}
-	if (is_loaded(d, r->name, err, sizeof err)) { /* meanwhile */
+	if (removing_check_loaded(d, r->name, err, sizeof err)) { /* meanwhile */
 		removal_end(r, err);
 		return;
 	}
 	r->answer = calloc(found * nodes, sizeof *r->answer);
-	r->timer = loop_timer_start(d->c.loop, ANSWER_MS, false, late, r);
+	r->timer = loop_timer_start(d->c.loop, ANSWER_MS, false, removal_timed_out, r);
 	if (!r->answer || !r->timer) {
 		removal_end(r, "out of memory");
 		return;
@@ -336,13 +336,13 @@ static void gathered(void *arg, const struct deploy_stored *model, size_t count)
 		for (size_t k = 0; strcmp(model[i].name, r->name) == 0 && (who = members_at(d->c.members, k));
 		        k++)
 			if (!who->expelled)
-				ask(r, who, &model[i].manifest);
+				removal_ask(r, who, &model[i].manifest);
 	r->starting = false;
-	check_end(r);
+	removal_check_end(r);
 }
 
 int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err, size_t errlen) {
-	if (is_loaded(d, what->model, err, errlen))
+	if (removing_check_loaded(d, what->model, err, errlen))
 		return -EBUSY;
 	struct removal *r = calloc(1, sizeof *r);
 	if (!r) {
@@ -355,7 +355,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 	r->next = d->removals;
 	d->removals = r;
 	r->gathers = true;
-	if (deploy_list_stored(d, gathered, r) == 0)
+	if (deploy_list_stored(d, removal_gathered, r) == 0)
 		return 0;
 	r->gathers = false;
 	removal_free(r);
@@ -364,7 +364,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 }
 
 /* Which answer this is; -1: none. */
-static int asked(const struct removal *r, const struct peers_from *from) {
+static int removal_find_node(const struct removal *r, const struct peers_from *from) {
 	for (size_t i = 0; i < r->answers; i++)
 		if (r->answer[i].ref && r->answer[i].ref == from->ref &&
 		        node_id_equal(&r->answer[i].node, &from->node))
@@ -372,16 +372,16 @@ static int asked(const struct removal *r, const struct peers_from *from) {
 	return -1;
 }
 
-static void on_answer(
+static void removal_on_answer(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	bool refused = env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED;
 	(void)payload;
 	for (struct removal *r = d->removals; r; r = r->next) {
-		int i = asked(r, from);
+		int i = removal_find_node(r, from);
 		if (i < 0)
 			continue;
-		removal_took(
+		removal_answered(
 		        r, (size_t)i, refused ? NULL : env->removed, refused ? env->refused->reason : NULL);
 		return;
 	}
@@ -393,10 +393,10 @@ void remove_node_down(struct deploy *d, const struct node_id *id) {
 		r->starting = true;
 		for (size_t i = 0; i < r->answers; i++)
 			if (r->answer[i].ref && node_id_equal(&r->answer[i].node, id))
-				removal_took(r, i, NULL, "it went down");
+				removal_answered(r, i, NULL, "it went down");
 		r->starting = false;
 		if (!r->gathers)
-			check_end(r);
+			removal_check_end(r);
 	}
 }
 
@@ -411,10 +411,10 @@ void remove_clear(struct deploy *d) {
 }
 
 int remove_init(struct deploy *d) {
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REMOVE_MODEL, on_remove_model, d);
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REMOVE_MODEL, removing_on_request, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REMOVED, on_answer, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REMOVED, removal_on_answer, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, removal_on_answer, d);
 	return rc;
 }

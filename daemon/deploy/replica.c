@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct keep {
+struct replica {
 	struct model *m; /* borrowed: it goes first */
 	struct peers_from from;
 	struct fetch *fetch;
@@ -18,24 +18,24 @@ struct keep {
 	uint64_t done, total;
 };
 
-static void keep_free(struct keep *k) {
-	k->m->keep = NULL;
+static void replica_free(struct replica *k) {
+	k->m->replica = NULL;
 	loop_timer_stop(k->beat);
 	free(k);
 }
 
-void keep_stop(struct model *m) {
-	struct keep *k = m->keep;
+void replica_stop(struct model *m) {
+	struct replica *k = m->replica;
 	if (!k)
 		return;
 	transfer_cancel(k->fetch);
 	peers_refuse(
 	        m->d->peers, &k->from, "the model has gone, or another request has taken this one's place");
-	keep_free(k);
+	replica_free(k);
 }
 
-static void beat(void *arg) {
-	struct keep *k = arg;
+static void replica_beat(void *arg) {
+	struct replica *k = arg;
 	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	p.what = (char *)"copying";
@@ -46,15 +46,15 @@ static void beat(void *arg) {
 	peers_answer(k->m->d->peers, &k->from, &env, NULL);
 }
 
-static void progress(void *arg, const char *what, uint64_t done, uint64_t total) {
-	struct keep *k = arg;
+static void replica_on_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+	struct replica *k = arg;
 	(void)what;
 	k->done = done;
 	k->total = total;
 }
 
-static void fetched(void *arg, const char *error, uint64_t moved) {
-	struct keep *k = arg;
+static void replica_fetched(void *arg, const char *error, uint64_t moved) {
+	struct replica *k = arg;
 	struct model *m = k->m;
 	k->fetch = NULL;
 	if (error) {
@@ -68,11 +68,12 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 		env.ready = &r;
 		peers_answer(m->d->peers, &k->from, &env, NULL);
 	}
-	keep_free(k);
+	replica_free(k);
 }
 
 /* The tensors that the bits name; *out: room for all of the model's. */
-static size_t wanted(const struct manifest *m, const Caravan__Keep *msg, struct manifest_tensor *out) {
+static size_t replica_list_tensors(
+        const struct manifest *m, const Caravan__Keep *msg, struct manifest_tensor *out) {
 	size_t n = 0;
 	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++) {
 		uint32_t word = 0;
@@ -87,7 +88,8 @@ static size_t wanted(const struct manifest *m, const Caravan__Keep *msg, struct 
 	return n;
 }
 
-static struct model *model_of(struct deploy *d, const struct peers_from *from, const Caravan__Keep *msg) {
+static struct model *replica_find_model(
+        struct deploy *d, const struct peers_from *from, const Caravan__Keep *msg) {
 	for (size_t i = 0; i < d->models; i++) {
 		struct model *m = d->model[i];
 		if (m->manifest && node_id_equal(&m->coordinator, &from->node) &&
@@ -97,19 +99,19 @@ static struct model *model_of(struct deploy *d, const struct peers_from *from, c
 	return NULL;
 }
 
-static void on_keep(
+static void replica_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__Keep *msg = env->keep;
-	struct model *m = model_of(d, from, msg);
+	struct model *m = replica_find_model(d, from, msg);
 	(void)payload;
 	if (!m) {
 		peers_refuse(d->peers, from, "this node knows no model of that name that you coordinate");
 		return;
 	}
-	keep_stop(m);
+	replica_stop(m);
 	size_t most = (size_t)m->manifest->hp.layers * LAYER_ROLES + END_ROLES;
-	struct keep *k = calloc(1, sizeof *k);
+	struct replica *k = calloc(1, sizeof *k);
 	struct manifest_tensor *tensor = calloc(most, sizeof *tensor);
 	struct node_id *source = calloc(msg->n_sources + 1, sizeof *source);
 	if (!k || !tensor || !source)
@@ -118,13 +120,13 @@ static void on_keep(
 	        .blob = &m->manifest->vocab,
 	        .blobs = 1,
 	        .tensor = tensor,
-	        .tensors = wanted(m->manifest, msg, tensor),
+	        .tensors = replica_list_tensors(m->manifest, msg, tensor),
 	        .source = source,
 	        .spare = true,
 	        /* what a model's coordinator sends is for those who serve it */
 	        .alone = from->local,
-	        .progress = progress,
-	        .done = fetched,
+	        .progress = replica_on_progress,
+	        .done = replica_fetched,
 	        .arg = k};
 	char subject[WIRE_NAME_MAX + 32];
 	snprintf(subject, sizeof subject, "copies of %s", m->plan->model);
@@ -133,10 +135,10 @@ static void on_keep(
 		r.sources += node_id_from_bytes(&source[r.sources], msg->sources[i]) == 0;
 	k->m = m;
 	k->from = *from;
-	if (!(k->beat = loop_timer_start(d->c.loop, DEPLOY_BEAT_MS, true, beat, k)) ||
+	if (!(k->beat = loop_timer_start(d->c.loop, DEPLOY_BEAT_MS, true, replica_beat, k)) ||
 	        transfer_fetch(d->transfer, &r, &k->fetch))
 		goto error;
-	m->keep = k;
+	m->replica = k;
 	free(tensor);
 	free(source);
 	return;
@@ -149,11 +151,11 @@ error:
 	free(source);
 }
 
-void keep_free_all(struct model *m) {
-	if (m->keep)
-		keep_free(m->keep);
+void replica_free_all(struct model *m) {
+	if (m->replica)
+		replica_free(m->replica);
 }
 
-int keep_init(struct deploy *d) {
-	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_KEEP, on_keep, d);
+int replica_init(struct deploy *d) {
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_KEEP, replica_on_request, d);
 }
