@@ -1,5 +1,6 @@
 /* check: what a step has to be before it comes near a kernel; see forward.h.
  * Threads: one at a time; may overlap a forward_run. */
+#include "common/fail.h"
 #include "shard/forward/forward_internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -20,22 +21,19 @@ static int check_seq(
         const struct forward *f, const struct forward_seq *q, uint32_t i, char *err, size_t errlen) {
 	uint32_t context = f->hp->context;
 	uint64_t end = (uint64_t)q->position + q->rows;
-	if (!q->rows || end > context) {
-		snprintf(err, errlen, "sequence %u: %u rows at position %u in a context of %u", i, q->rows,
-		        q->position, context);
-		return -EINVAL;
-	}
+	if (!q->rows || end > context)
+		return fail_with(-EINVAL, err, errlen,
+		        "sequence %u: %u rows at position %u in a context of %u", i, q->rows, q->position,
+		        context);
 	if ((uint64_t)q->nblocks * KERN_KV_BLOCK < end ||
 	        q->nblocks > ((uint64_t)context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK) {
-		snprintf(err, errlen, "sequence %u: %u blocks for %ju positions", i, q->nblocks,
-		        (uintmax_t)end);
-		return -EINVAL;
+		return fail_with(-EINVAL, err, errlen, "sequence %u: %u blocks for %ju positions", i,
+		        q->nblocks, (uintmax_t)end);
 	}
 	for (uint32_t b = 0; b < q->nblocks; b++)
-		if (q->blocks[b] >= f->kv->blocks) {
-			snprintf(err, errlen, "sequence %u: block %u of %u", i, q->blocks[b], f->kv->blocks);
-			return -EINVAL;
-		}
+		if (q->blocks[b] >= f->kv->blocks)
+			return fail_with(-EINVAL, err, errlen, "sequence %u: block %u of %u", i, q->blocks[b],
+			        f->kv->blocks);
 	return 0;
 }
 
@@ -67,11 +65,9 @@ static int check_overlap(const struct forward *f, const struct forward_step *st,
 }
 
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
-	if (!st->rows || st->rows > f->max_rows || !st->nseqs || st->nseqs > st->rows) {
-		snprintf(err, errlen, "%u rows of %u sequences in a step of at most %u rows", st->rows,
-		        st->nseqs, f->max_rows);
-		return -EINVAL;
-	}
+	if (!st->rows || st->rows > f->max_rows || !st->nseqs || st->nseqs > st->rows)
+		return fail_with(-EINVAL, err, errlen, "%u rows of %u sequences in a step of at most %u rows",
+		        st->rows, st->nseqs, f->max_rows);
 	uint64_t rows = 0;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		int rc = check_seq(f, &st->seqs[i], i, err, errlen);
@@ -79,9 +75,8 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 			return rc;
 		rows += st->seqs[i].rows;
 	}
-	if (rows != st->rows) {
-		snprintf(err, errlen, "the sequences have %ju rows, the step %u", (uintmax_t)rows, st->rows);
-		return -EINVAL;
-	}
+	if (rows != st->rows)
+		return fail_with(-EINVAL, err, errlen, "the sequences have %ju rows, the step %u",
+		        (uintmax_t)rows, st->rows);
 	return check_overlap(f, st, err, errlen);
 }

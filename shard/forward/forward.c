@@ -3,6 +3,7 @@
  * six barriers: after the QKV products, the store of keys and values, attention, the output product, the gate
  * and up products (SwiGLU is part of their tasks) and the down product.  With more rows the members share
  * those rows and meet after them as well.  Either way each row sees the same operations. */
+#include "common/fail.h"
 #include "shard/forward/forward_internal.h"
 #include <errno.h>
 #include <math.h>
@@ -318,7 +319,6 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 		return -EIO;
 	}
 	uint32_t where = job_fault_where(f->fault);
-	snprintf(err, errlen, "layer %u: a value is not finite in %s", f->slice->first + (where >> 8),
-	        at_name[where & 0xff]);
-	return -EDOM;
+	return fail_with(-EDOM, err, errlen, "layer %u: a value is not finite in %s",
+	        f->slice->first + (where >> 8), at_name[where & 0xff]);
 }

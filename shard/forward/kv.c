@@ -4,6 +4,7 @@
  * at once and never committed: a page costs memory when a block is first written, and is never cleared, since attention
  * reads only what its own sequence has written. */
 #include "shard/forward/kv.h"
+#include "common/fail.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -13,9 +14,9 @@
 int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errlen) {
 	if (kern_kv_fits(type, hp->head_size))
 		return 0;
-	snprintf(err, errlen, "a %s KV cache needs a head size divisible by 32, and this model's is %u",
-	        kern_kv_name(type), hp->head_size);
-	return -EINVAL;
+	return fail_with(-EINVAL, err, errlen,
+	        "a %s KV cache needs a head size divisible by 32, and this model's is %u", kern_kv_name(type),
+	        hp->head_size);
 }
 
 size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers) {

@@ -1,5 +1,6 @@
 /* slice: see slice.h. */
 #include "shard/forward/slice.h"
+#include "common/fail.h"
 #include "proto/descriptors.h"
 #include <errno.h>
 #include <stdio.h>
@@ -27,12 +28,11 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 		store_touch_tensor(t);
 		sl->maps[sl->nmaps++] = t;
 	}
-	if (t->record.type != mt->type || t->record.n != mt->n || t->record.rows != mt->rows) {
-		snprintf(err, errlen, "%s: the record says %s %ju x %ju, the manifest %s %ju x %ju", what,
+	if (t->record.type != mt->type || t->record.n != mt->n || t->record.rows != mt->rows)
+		return fail_with(-EBADMSG, err, errlen,
+		        "%s: the record says %s %ju x %ju, the manifest %s %ju x %ju", what,
 		        kern_traits(t->record.type)->name, (uintmax_t)t->record.rows, (uintmax_t)t->record.n,
 		        kern_traits(mt->type)->name, (uintmax_t)mt->rows, (uintmax_t)mt->n);
-		return -EBADMSG;
-	}
 	/* tensors of several layers may be one */
 	bool streamed = from_disk || t->streamed;
 	int rc = from_disk ? store_open_descriptor(s, t) : store_map_opened(t);
@@ -55,10 +55,9 @@ static enum weight_group group_of(int role) {
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
         bool ends, uint64_t room, char *err, size_t errlen) {
 	struct weight_stream_plan plan = {0};
-	if (first > last || last > m->hp.layers || (first == last && !ends)) {
-		snprintf(err, errlen, "no slice [%u, %u) in a model of %u layers", first, last, m->hp.layers);
-		return -EINVAL;
-	}
+	if (first > last || last > m->hp.layers || (first == last && !ends))
+		return fail_with(-EINVAL, err, errlen, "no slice [%u, %u) in a model of %u layers", first,
+		        last, m->hp.layers);
 	size_t layers = last - first;
 	int rc = -ENOMEM;
 	struct slice *sl = calloc(1, sizeof *sl);
@@ -143,14 +142,12 @@ int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errl
 		if (!store_tensor_damaged(s->maps[i]))
 			continue;
 		tensor_name(s, s->maps[i], name, sizeof name);
-		snprintf(err, errlen, "%s: damaged on disk, and not used until it has been fetched again",
-		        name);
-		return -EIO;
+		return fail_with(-EIO, err, errlen,
+		        "%s: damaged on disk, and not used until it has been fetched again", name);
 	}
-	if (*renewed != SLICE_BEFORE && *renewed != sum) {
-		snprintf(err, errlen, "a tensor was damaged on disk, and has been fetched again");
-		return -EIO;
-	}
+	if (*renewed != SLICE_BEFORE && *renewed != sum)
+		return fail_with(
+		        -EIO, err, errlen, "a tensor was damaged on disk, and has been fetched again");
 	*renewed = sum;
 	return 0;
 }

@@ -3,6 +3,7 @@
  * Invariant: a cursor never passes the end of its file; nothing is allocated for a count before the file has
  * shown that it is long enough to hold that many.
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
+#include "common/fail.h"
 #include "proto/descriptors.h"
 #include "shard/gguf/gguf_internal.h"
 #include <errno.h>
@@ -28,39 +29,34 @@ struct cursor {
 };
 
 static int fail_short(struct cursor *c, const char *what) {
-	snprintf(c->err, c->errlen, "%s: the file ends within %s: is the download complete?", c->name, what);
-	return -EINVAL;
+	return fail_with(-EINVAL, c->err, c->errlen, "%s: the file ends within %s: is the download complete?",
+	        c->name, what);
 }
 
 /* Reads on until the copy of the header has `end` bytes. */
 static int fill(struct cursor *c, uint64_t end, const char *what) {
 	struct gguf_part *p = c->part;
-	if (end > p->room) {
-		snprintf(c->err, c->errlen, "%s: more than %u MiB before its weights, in %s", c->name,
-		        GGUF_MAX_HEAD >> 20, what);
-		return -EFBIG;
-	}
+	if (end > p->room)
+		return fail_with(-EFBIG, c->err, c->errlen, "%s: more than %u MiB before its weights, in %s",
+		        c->name, GGUF_MAX_HEAD >> 20, what);
 	/* more than was asked for, but nothing before it is needed */
 	uint64_t want = end + HEAD_STEP < p->room ? end + HEAD_STEP : p->room;
 	if (want > p->usable) {
-		if (mprotect(p->head, want, PROT_READ | PROT_WRITE) < 0) {
-			snprintf(c->err, c->errlen, "%s: out of memory", c->name);
-			return -ENOMEM;
-		}
+		if (mprotect(p->head, want, PROT_READ | PROT_WRITE) < 0)
+			return fail_memory(c->err, c->errlen, c->name);
 		p->usable = want;
 	}
 	while (p->have < end) {
 		ssize_t n = pread(p->fd, p->head + p->have, want - p->have, (off_t)p->have);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n == 0) {
-			snprintf(c->err, c->errlen, "%s: it was truncated while it was being read", c->name);
-			return -ENODATA;
-		}
+		if (n == 0)
+			return fail_with(-ENODATA, c->err, c->errlen,
+			        "%s: it was truncated while it was being read", c->name);
 		if (n < 0) {
 			int rc = -errno;
-			snprintf(c->err, c->errlen, "%s: cannot read it: %s", c->name, strerror(-rc));
-			return rc;
+			return fail_with(
+			        rc, c->err, c->errlen, "%s: cannot read it: %s", c->name, strerror(-rc));
 		}
 		p->have += (uint64_t)n;
 	}
@@ -104,11 +100,10 @@ static int take_string(struct cursor *c, struct gguf_string *out, uint64_t max, 
 	int rc = take_u64(c, &len, what);
 	if (rc < 0)
 		return rc;
-	if (len > max) {
-		snprintf(c->err, c->errlen, "%s: a string of %" PRIu64 " bytes in %s (at most %" PRIu64 ")",
-		        c->name, len, what, max);
-		return -EINVAL;
-	}
+	if (len > max)
+		return fail_with(-EINVAL, c->err, c->errlen,
+		        "%s: a string of %" PRIu64 " bytes in %s (at most %" PRIu64 ")", c->name, len, what,
+		        max);
 	rc = take(c, &p, len, what);
 	if (rc < 0)
 		return rc;
@@ -146,10 +141,9 @@ static int take_kind(struct cursor *c, enum gguf_kind *out, const char *what) {
 	int rc = take_u32(c, &kind, what);
 	if (rc < 0)
 		return rc;
-	if (kind > GGUF_F64) {
-		snprintf(c->err, c->errlen, "%s: %s has the unknown kind %" PRIu32, c->name, what, kind);
-		return -EINVAL;
-	}
+	if (kind > GGUF_F64)
+		return fail_with(-EINVAL, c->err, c->errlen, "%s: %s has the unknown kind %" PRIu32, c->name,
+		        what, kind);
 	*out = (enum gguf_kind)kind;
 	return 0;
 }
@@ -175,11 +169,9 @@ static int skip_elements(struct cursor *c, enum gguf_kind elem, uint64_t count, 
 	int rc = 0;
 	if (elem != GGUF_STRING && elem != GGUF_ARRAY)
 		return take(c, &p, count * gguf_kind_size(elem), what);
-	if (elem == GGUF_ARRAY && depth >= GGUF_MAX_DEPTH) {
-		snprintf(c->err, c->errlen, "%s: %s has arrays nested more than %d deep", c->name, what,
-		        GGUF_MAX_DEPTH);
-		return -EINVAL;
-	}
+	if (elem == GGUF_ARRAY && depth >= GGUF_MAX_DEPTH)
+		return fail_with(-EINVAL, c->err, c->errlen, "%s: %s has arrays nested more than %d deep",
+		        c->name, what, GGUF_MAX_DEPTH);
 	for (uint64_t i = 0; rc == 0 && i < count; i++) {
 		if (elem == GGUF_STRING) {
 			rc = take_string(c, &s, GGUF_MAX_STRING, what);
@@ -222,10 +214,8 @@ static int take_value(struct cursor *c, struct gguf_value *v) {
 		return skip_elements(c, v->elem, v->count, 1, what);
 	/* strings are indexed, so that the i-th is found at once; count is bounded by the file's length */
 	v->at = malloc((v->count ? v->count : 1) * sizeof *v->at);
-	if (!v->at) {
-		snprintf(c->err, c->errlen, "%s: out of memory", c->name);
-		return -ENOMEM;
-	}
+	if (!v->at)
+		return fail_memory(c->err, c->errlen, c->name);
 	for (uint64_t i = 0; i < v->count; i++) {
 		struct gguf_string s;
 		v->at[i] = (uint64_t)(c->p - v->data);
@@ -249,19 +239,15 @@ static int compare_values(const void *a, const void *b, void *arg) {
 
 static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	char key[80];
-	if (count > GGUF_MAX_KEYS || count > c->left / 12) {
-		snprintf(c->err, c->errlen,
+	if (count > GGUF_MAX_KEYS || count > c->left / 12)
+		return fail_with(-EINVAL, c->err, c->errlen,
 		        "%s: has %" PRIu64
 		        " keys by its header, but is too short for them: is the download complete?",
 		        c->name, count);
-		return -EINVAL;
-	}
 	p->value = calloc(count ? count : 1, sizeof *p->value);
 	p->by_key = calloc(count ? count : 1, sizeof *p->by_key);
-	if (!p->value || !p->by_key) {
-		snprintf(c->err, c->errlen, "%s: out of memory", c->name);
-		return -ENOMEM;
-	}
+	if (!p->value || !p->by_key)
+		return fail_memory(c->err, c->errlen, c->name);
 	p->values = count;
 	for (size_t i = 0; i < count; i++) {
 		int rc = take_value(c, &p->value[i]);
@@ -271,11 +257,9 @@ static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	}
 	qsort_r(p->by_key, count, sizeof *p->by_key, compare_values, p->value);
 	for (size_t i = 1; i < count; i++) {
-		if (compare_values(&p->by_key[i - 1], &p->by_key[i], p->value) == 0) {
-			snprintf(c->err, c->errlen, "%s: the key %s occurs twice", c->name,
+		if (compare_values(&p->by_key[i - 1], &p->by_key[i], p->value) == 0)
+			return fail_with(-EINVAL, c->err, c->errlen, "%s: the key %s occurs twice", c->name,
 			        gguf_printable(p->value[p->by_key[i]].key, key, sizeof key));
-			return -EINVAL;
-		}
 	}
 	return 0;
 }
@@ -292,11 +276,10 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 	rc = take_u32(c, &t->dims, what);
 	if (rc < 0)
 		return rc;
-	if (t->dims < 1 || t->dims > 4) {
-		snprintf(c->err, c->errlen, "%s: tensor %s has %" PRIu32 " dimensions (1 to 4 are supported)",
-		        c->name, name, t->dims);
-		return -EINVAL;
-	}
+	if (t->dims < 1 || t->dims > 4)
+		return fail_with(-EINVAL, c->err, c->errlen,
+		        "%s: tensor %s has %" PRIu32 " dimensions (1 to 4 are supported)", c->name, name,
+		        t->dims);
 	t->rows = 1;
 	for (uint32_t i = 0; i < 4; i++) {
 		t->ne[i] = 1;
@@ -305,10 +288,9 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 			if (rc < 0)
 				return rc;
 		}
-		if (t->ne[i] < 1 || t->ne[i] > GGUF_MAX_ROW || (i > 0 && t->rows > GGUF_MAX_ROW / t->ne[i])) {
-			snprintf(c->err, c->errlen, "%s: tensor %s has an impossible shape", c->name, name);
-			return -EINVAL;
-		}
+		if (t->ne[i] < 1 || t->ne[i] > GGUF_MAX_ROW || (i > 0 && t->rows > GGUF_MAX_ROW / t->ne[i]))
+			return fail_with(-EINVAL, c->err, c->errlen, "%s: tensor %s has an impossible shape",
+			        c->name, name);
 		if (i > 0)
 			t->rows *= t->ne[i];
 	}
@@ -319,25 +301,20 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 	if (rc < 0)
 		return rc;
 	const struct kern_traits *traits = kern_traits(type);
-	if (!traits) {
-		snprintf(c->err, c->errlen,
+	if (!traits)
+		return fail_with(-ENOTSUP, c->err, c->errlen,
 		        "%s: tensor %s has type %" PRIu32 " (%s), which Caravan does not know", c->name, name,
 		        type, gguf_foreign_type(type));
-		return -ENOTSUP;
-	}
 	t->type = (enum kern_type)type;
-	if (t->n % traits->block) {
-		snprintf(c->err, c->errlen,
+	if (t->n % traits->block)
+		return fail_with(-EINVAL, c->err, c->errlen,
 		        "%s: tensor %s has rows of %" PRIu64 " elements, not a multiple of %s's %u", c->name,
 		        name, t->n, traits->name, (unsigned)traits->block);
-		return -EINVAL;
-	}
 	/* n <= 2^32, so a row is below 2^38 bytes; rows <= 2^32 */
 	uint64_t row = kern_row_bytes(t->type, t->n);
-	if (row > UINT64_MAX / t->rows) {
-		snprintf(c->err, c->errlen, "%s: tensor %s has an impossible shape", c->name, name);
-		return -EINVAL;
-	}
+	if (row > UINT64_MAX / t->rows)
+		return fail_with(
+		        -EINVAL, c->err, c->errlen, "%s: tensor %s has an impossible shape", c->name, name);
 	t->bytes = row * t->rows;
 	return 0;
 }
@@ -348,25 +325,21 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 	uint64_t *offset = NULL;
 	int rc;
 
-	if (count > GGUF_MAX_TENSORS || count > c->left / 32) {
-		snprintf(c->err, c->errlen,
+	if (count > GGUF_MAX_TENSORS || count > c->left / 32)
+		return fail_with(-EINVAL, c->err, c->errlen,
 		        "%s: claims %" PRIu64
 		        " tensors by its header, but is too short for them: is the download complete?",
 		        c->name, count);
-		return -EINVAL;
-	}
 	const struct gguf_value *v = gguf_part_value(p, "general.alignment");
 	if (v && (gguf_value_i64(v, &alignment) < 0 || alignment < 8 || alignment > GGUF_MAX_ALIGNMENT ||
-	                 (alignment & (alignment - 1)))) {
-		snprintf(c->err, c->errlen, "%s: general.alignment is not a power of two from 8 to %u",
-		        c->name, GGUF_MAX_ALIGNMENT);
-		return -EINVAL;
-	}
+	                 (alignment & (alignment - 1))))
+		return fail_with(-EINVAL, c->err, c->errlen,
+		        "%s: general.alignment is not a power of two from 8 to %u", c->name,
+		        GGUF_MAX_ALIGNMENT);
 	p->tensor = calloc(count ? count : 1, sizeof *p->tensor);
 	offset = calloc(count ? count : 1, sizeof *offset);
 	if (!p->tensor || !offset) {
-		snprintf(c->err, c->errlen, "%s: out of memory", c->name);
-		rc = -ENOMEM;
+		rc = fail_memory(c->err, c->errlen, c->name);
 		goto done;
 	}
 	p->tensors = count;
@@ -418,8 +391,7 @@ static int parse_split(struct cursor *c, struct gguf_part *p) {
 	p->count = (uint64_t)b;
 	return 0;
 error:
-	snprintf(c->err, c->errlen, "%s: split.no and split.count are invalid", c->name);
-	return -EINVAL;
+	return fail_with(-EINVAL, c->err, c->errlen, "%s: split.no and split.count are invalid", c->name);
 }
 
 static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
@@ -440,13 +412,11 @@ static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
 		return rc;
 	if (version != 2 && version != 3) {
 		if (version && (version & 0xffff) == 0)
-			snprintf(err, errlen,
+			return fail_with(-ENOTSUP, err, errlen,
 			        "%s: a GGUF file for big-endian processors, which Caravan does not read",
 			        name);
-		else
-			snprintf(err, errlen, "%s: GGUF version %" PRIu32 " (2 and 3 are supported)", name,
-			        version);
-		return -ENOTSUP;
+		return fail_with(-ENOTSUP, err, errlen,
+		        "%s: GGUF version %" PRIu32 " (2 and 3 are supported)", name, version);
 	}
 	rc = take_u64(&c, &tensors, "the header");
 	if (rc == 0)
@@ -465,16 +435,13 @@ static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
 	struct stat st;
 	if (fstat(fd, &st) < 0) {
 		int rc = -errno;
-		snprintf(err, errlen, "%s: %s", name, strerror(-rc));
-		return rc;
+		return fail_with(rc, err, errlen, "%s: %s", name, strerror(-rc));
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size < 4) {
 		if (S_ISREG(st.st_mode) && st.st_size == 0)
-			snprintf(err, errlen, "%s: not a GGUF file: it is empty; is the download complete?",
-			        name);
-		else
-			snprintf(err, errlen, "%s: not a GGUF file", name);
-		return -EINVAL;
+			return fail_with(-EINVAL, err, errlen,
+			        "%s: not a GGUF file: it is empty; is the download complete?", name);
+		return fail_with(-EINVAL, err, errlen, "%s: not a GGUF file", name);
 	}
 	p->size = (uint64_t)st.st_size;
 	p->changed = st.st_mtim;
@@ -485,8 +452,8 @@ static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
 	                                 -1, 0);
 	if (head == MAP_FAILED) {
 		int rc = -errno;
-		snprintf(err, errlen, "%s: cannot open it: %s", name, descriptors_strerror(-rc).s);
-		return rc;
+		return fail_with(
+		        rc, err, errlen, "%s: cannot open it: %s", name, descriptors_strerror(-rc).s);
 	}
 	p->head = head;
 	return 0;
@@ -531,18 +498,16 @@ static int fail_parts(const struct gguf_part *a, const struct gguf_part *b, char
 	const struct gguf_part *odd = b->no == b->given && a->no != a->given ? a : b,
 	                       *other = odd == a ? b : a;
 	if (strcmp(a->name, b->name) != 0)
-		snprintf(err, errlen,
+		return fail_with(-EINVAL, err, errlen,
 		        "%s: says that it is part %" PRIu64 " of %" PRIu64 ", and %s part %" PRIu64
 		        " of %" PRIu64 ": they do not belong together",
 		        odd->name, odd->no + 1, odd->count, other->name, other->no + 1, other->count);
-	else if (a->count != b->count)
-		snprintf(err, errlen,
+	if (a->count != b->count)
+		return fail_with(-EINVAL, err, errlen,
 		        "%s: these parts do not belong together: one is of %" PRIu64 ", another of %" PRIu64,
 		        a->name, a->count, b->count);
-	else
-		snprintf(err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " was given twice", a->name,
-		        a->no + 1, a->count);
-	return -EINVAL;
+	return fail_with(-EINVAL, err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " was given twice", a->name,
+	        a->no + 1, a->count);
 }
 
 static int check_parts(struct gguf *g, const char *name, char *err, size_t errlen) {
@@ -556,11 +521,9 @@ static int check_parts(struct gguf *g, const char *name, char *err, size_t errle
 			return fail_parts(&p[-1], p, err, errlen);
 	}
 	for (uint64_t i = 0; i < count; i++) {
-		if (i >= g->parts || g->part[i].no != i) {
-			snprintf(err, errlen, "%s: part %" PRIu64 " of %" PRIu64 " is missing", name, i + 1,
-			        count);
-			return -ENOENT;
-		}
+		if (i >= g->parts || g->part[i].no != i)
+			return fail_with(-ENOENT, err, errlen,
+			        "%s: part %" PRIu64 " of %" PRIu64 " is missing", name, i + 1, count);
 	}
 	return 0;
 }
@@ -571,22 +534,17 @@ static int index_tensors(struct gguf *g, const char *name, char *err, size_t err
 	size_t total = 0, k = 0;
 	for (size_t i = 0; i < g->parts; i++)
 		total += g->part[i].tensors;
-	if (total > GGUF_MAX_TENSORS) {
-		snprintf(err, errlen, "%s: %zu tensors", name, total);
-		return -EINVAL;
-	}
+	if (total > GGUF_MAX_TENSORS)
+		return fail_with(-EINVAL, err, errlen, "%s: %zu tensors", name, total);
 	if (gguf_i64(g, "split.tensors.count", &claimed) == 0 && g->part[0].count > 1 &&
 	        claimed != (int64_t)total) {
-		snprintf(err, errlen, "%s: the parts have %zu tensors, the first one says %" PRId64, name,
-		        total, claimed);
-		return -EINVAL;
+		return fail_with(-EINVAL, err, errlen,
+		        "%s: the parts have %zu tensors, the first one says %" PRId64, name, total, claimed);
 	}
 	g->tensor = calloc(total ? total : 1, sizeof *g->tensor);
 	g->by_name = calloc(total ? total : 1, sizeof *g->by_name);
-	if (!g->tensor || !g->by_name) {
-		snprintf(err, errlen, "%s: out of memory", name);
-		return -ENOMEM;
-	}
+	if (!g->tensor || !g->by_name)
+		return fail_memory(err, errlen, name);
 	for (size_t i = 0; i < g->parts; i++)
 		for (size_t j = 0; j < g->part[i].tensors; j++)
 			g->tensor[k++] = &g->part[i].tensor[j];
@@ -594,11 +552,10 @@ static int index_tensors(struct gguf *g, const char *name, char *err, size_t err
 	memcpy(g->by_name, g->tensor, total * sizeof *g->tensor);
 	qsort(g->by_name, total, sizeof *g->by_name, compare_tensors);
 	for (size_t i = 1; i < total; i++) {
-		if (compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0) {
-			snprintf(err, errlen, "%s: tensor %s occurs twice", gguf_file(g, g->by_name[i]),
+		if (compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0)
+			return fail_with(-EINVAL, err, errlen, "%s: tensor %s occurs twice",
+			        gguf_file(g, g->by_name[i]),
 			        gguf_printable(g->by_name[i]->name, shown, sizeof shown));
-			return -EINVAL;
-		}
 	}
 	return 0;
 }
@@ -606,17 +563,14 @@ static int index_tensors(struct gguf *g, const char *name, char *err, size_t err
 int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, char *err, size_t errlen) {
 	struct gguf *g = NULL;
 	int rc;
-	if (nfds < 1 || nfds > GGUF_MAX_PARTS) {
-		snprintf(err, errlen, "%s: %zu files were given (1 to %u are allowed)", name, nfds,
-		        GGUF_MAX_PARTS);
-		return -EINVAL;
-	}
+	if (nfds < 1 || nfds > GGUF_MAX_PARTS)
+		return fail_with(-EINVAL, err, errlen, "%s: %zu files were given (1 to %u are allowed)", name,
+		        nfds, GGUF_MAX_PARTS);
 	g = calloc(1, sizeof *g);
 	if (g)
 		g->part = calloc(nfds, sizeof *g->part);
 	if (!g || !g->part) {
-		snprintf(err, errlen, "%s: out of memory", name);
-		rc = -ENOMEM;
+		rc = fail_memory(err, errlen, name);
 		goto error;
 	}
 	for (size_t i = 0; i < nfds; i++) {
@@ -626,8 +580,7 @@ int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, 
 		p->name = gguf_part_name(name, i, nfds);
 		g->parts = i + 1;
 		if (!p->name) {
-			snprintf(err, errlen, "%s: out of memory", name);
-			rc = -ENOMEM;
+			rc = fail_memory(err, errlen, name);
 			goto error;
 		}
 		rc = open_part(p, fds[i], err, errlen);

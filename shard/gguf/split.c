@@ -1,4 +1,5 @@
 /* split: finds the files of a model whose parts are named NAME-00001-of-0000N.gguf. */
+#include "common/fail.h"
 #include "shard/gguf/gguf_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -59,10 +60,8 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 
 	if (!split)
 		n = 1;
-	if (split && (no < 1 || no > n || n > GGUF_MAX_PARTS)) {
-		snprintf(err, errlen, "%s: part %u of %u is impossible", path, no, n);
-		return -EINVAL;
-	}
+	if (split && (no < 1 || no > n || n > GGUF_MAX_PARTS))
+		return fail_with(-EINVAL, err, errlen, "%s: part %u of %u is impossible", path, no, n);
 	paths = calloc(n, sizeof *paths);
 	if (!paths)
 		goto nomem;
@@ -81,9 +80,8 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 	*count = n;
 	return 0;
 nomem:
-	snprintf(err, errlen, "%s: out of memory", path);
 	free_paths(paths, n);
-	return -ENOMEM;
+	return fail_memory(err, errlen, path);
 }
 
 int gguf_open_path(struct gguf **out, const char *path, char *err, size_t errlen) {
@@ -95,8 +93,7 @@ int gguf_open_path(struct gguf **out, const char *path, char *err, size_t errlen
 		return rc;
 	fds = calloc(count, sizeof *fds);
 	if (!fds) {
-		snprintf(err, errlen, "%s: out of memory", path);
-		rc = -ENOMEM;
+		rc = fail_memory(err, errlen, path);
 		goto done;
 	}
 	for (; opened < count; opened++) {

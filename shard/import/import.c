@@ -3,6 +3,7 @@
  * A "source" is a stretch of the file that is a tensor; tensors that lie on the same bytes have one, and it is
  * hashed once.  Every weight's scale is looked at on the way, in pieces that stay in the processor's cache. */
 #include "shard/import/import.h"
+#include "common/fail.h"
 #include "shard/gguf/gguf.h"
 #include "shard/import/names.h"
 #include <errno.h>
@@ -42,18 +43,16 @@ struct import {
 };
 
 static int fail(struct import *im, int rc, const char *what) {
-	snprintf(im->err, im->errlen, "%s: %s", im->name, what);
-	return rc;
+	return fail_with(rc, im->err, im->errlen, "%s: %s", im->name, what);
 }
 
 /* By the file that the tensor is in, which of a split model is one of several. */
 static int fail_tensor(struct import *im, const struct gguf_tensor *t, int rc, const char *what) {
-	snprintf(im->err, im->errlen, "%s: %s", gguf_file(im->g, t), what);
-	return rc;
+	return fail_with(rc, im->err, im->errlen, "%s: %s", gguf_file(im->g, t), what);
 }
 
-static int fail_memory(struct import *im) {
-	return fail(im, -ENOMEM, "out of memory");
+static int fail_no_memory(struct import *im) {
+	return fail_memory(im->err, im->errlen, im->name);
 }
 
 /* Whether name is "blk.<layer>.<rest>", with which layer and rest. */
@@ -200,7 +199,7 @@ static int make_sources(struct import *im, struct place *p, size_t count) {
 	qsort(p, count, sizeof *p, compare_places);
 	im->source = calloc(count, sizeof *im->source);
 	if (!im->source)
-		return fail_memory(im);
+		return fail_no_memory(im);
 	for (size_t i = 0; i < count; i++) {
 		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) == 0)
 			continue;
@@ -208,7 +207,7 @@ static int make_sources(struct import *im, struct place *p, size_t count) {
 		s->t = p[i].t;
 		int rc = content_tensor_init(&s->record, s->t->type, s->t->n, s->t->rows);
 		if (rc == -ENOMEM)
-			return fail_memory(im);
+			return fail_no_memory(im);
 		if (rc < 0)
 			return fail(im, rc, "a tensor is too large");
 	}
@@ -279,7 +278,7 @@ static int hash_sources(struct import *im, import_progress_fn *progress, void *a
 	int rc = piece ? content_hasher_create(&h) : -ENOMEM;
 	if (rc < 0) {
 		free(piece);
-		return fail_memory(im);
+		return fail_no_memory(im);
 	}
 	for (size_t i = 0; i < im->sources; i++)
 		total += im->source[i].t->bytes;
@@ -302,7 +301,7 @@ static int hash_sources(struct import *im, import_progress_fn *progress, void *a
 		}
 		rc = content_tensor_encode(&s->record, &s->blob, &s->len);
 		if (rc < 0) {
-			fail_memory(im);
+			fail_no_memory(im);
 			goto done;
 		}
 	}
@@ -339,7 +338,7 @@ static int make_manifest(struct import *im, const struct place *p, size_t count,
 		rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
 	}
 	if (rc == -ENOMEM)
-		return fail_memory(im);
+		return fail_no_memory(im);
 	return rc < 0 ? fail(im, rc, "its tensors do not form a model") : 0;
 }
 
@@ -415,7 +414,7 @@ static int name_content(struct import *im, const int *fds, size_t nfds, const ch
 	struct content_id weights;
 	char key[CONTENT_HEX];
 	int dir = -1;
-	int rc = places ? find_places(im, places, &count) : fail_memory(im);
+	int rc = places ? find_places(im, places, &count) : fail_no_memory(im);
 	if (rc == 0)
 		rc = make_sources(im, places, count);
 	if (rc < 0)
@@ -454,10 +453,8 @@ static int begin(struct import **out, const int *fds, size_t nfds, const char *n
 	struct hparams hp;
 	char why[512];
 	struct import *im = *out = calloc(1, sizeof *im);
-	if (!im || !(im->name = strdup(name))) {
-		snprintf(err, errlen, "%s: out of memory", name);
-		return -ENOMEM;
-	}
+	if (!im || !(im->name = strdup(name)))
+		return fail_memory(err, errlen, name);
 	im->err = err;
 	im->errlen = errlen;
 	int rc = gguf_open(&im->g, fds, nfds, name, err, errlen);
@@ -473,7 +470,7 @@ static int begin(struct import **out, const int *fds, size_t nfds, const char *n
 	rc = manifest_create(&im->m, &hp);
 	if (rc == 0)
 		rc = vocab_encode(im->v, &im->vocab_blob, &im->vocab_len);
-	return rc < 0 ? fail_memory(im) : check_names(im);
+	return rc < 0 ? fail_no_memory(im) : check_names(im);
 }
 
 int import_open(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,

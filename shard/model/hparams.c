@@ -1,6 +1,7 @@
 /* hparams: what the keys llama.* say, and which of them Caravan refuses because it would compute something
  * else than they mean.  The defaults are those of llama.cpp, whose converters write these files. */
 #include "shard/model/hparams.h"
+#include "common/fail.h"
 #include "kernels/math.h"
 #include "shard/gguf/gguf.h"
 #include <errno.h>
@@ -52,8 +53,7 @@ struct reader {
 };
 
 static int fail_key(const struct reader *r, const char *key, const char *why) {
-	snprintf(r->err, r->errlen, "%s %s", key, why);
-	return -EINVAL;
+	return fail_with(-EINVAL, r->err, r->errlen, "%s %s", key, why);
 }
 
 /* A number; one that every layer has of its own is taken when all agree.  -ENOENT leaves *out alone. */
@@ -71,13 +71,11 @@ static int read_u32(const struct reader *r, const char *key, uint32_t *out) {
 			return fail_key(r, key, "is not a valid number");
 		if (i == 0)
 			first = v;
-		if (v != first) {
-			snprintf(r->err, r->errlen,
+		if (v != first)
+			return fail_with(-ENOTSUP, r->err, r->errlen,
 			        "%s differs between layers (%" PRId64 " and %" PRId64
 			        "), which Caravan does not know",
 			        key, first, v);
-			return -ENOTSUP;
-		}
 	}
 	*out = (uint32_t)first;
 	return 0;
@@ -105,10 +103,9 @@ static int refuse_f32(const struct reader *r, const char *key, float neutral, fl
 	int rc = read_f32(r, key, &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (v != neutral && v != neutral_too) {
-		snprintf(r->err, r->errlen, "%s is %g, which Caravan does not know", key, (double)v);
-		return -ENOTSUP;
-	}
+	if (v != neutral && v != neutral_too)
+		return fail_with(
+		        -ENOTSUP, r->err, r->errlen, "%s is %g, which Caravan does not know", key, (double)v);
 	return 0;
 }
 
@@ -117,11 +114,9 @@ static int refuse_u32(const struct reader *r, const char *key) {
 	int rc = read_u32(r, key, &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (v != 0) {
-		snprintf(r->err, r->errlen, "%s is %" PRIu32 ": Caravan does not run mixtures of experts",
-		        key, v);
-		return -ENOTSUP;
-	}
+	if (v != 0)
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "%s is %" PRIu32 ": Caravan does not run mixtures of experts", key, v);
 	return 0;
 }
 
@@ -130,11 +125,9 @@ static int refuse_bool(const struct reader *r, const char *key, bool neutral) {
 	int rc = gguf_bool(r->g, key, &v);
 	if (rc == -EINVAL)
 		return fail_key(r, key, "is not a boolean");
-	if (v != neutral) {
-		snprintf(r->err, r->errlen, "%s is %s, which Caravan does not know", key,
+	if (v != neutral)
+		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s, which Caravan does not know", key,
 		        v ? "true" : "false");
-		return -ENOTSUP;
-	}
 	return 0;
 }
 
@@ -161,13 +154,10 @@ static int check_kind(const struct reader *r) {
 	else if (gguf_string(r->g, "general.type", &s) < 0 || is(s, "model"))
 		return 0;
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-		if (is(s, others[i].type)) {
-			snprintf(r->err, r->errlen, "%s", others[i].what);
-			return -ENOTSUP;
-		}
-	snprintf(r->err, r->errlen, "general.type is %s; Caravan runs models",
+		if (is(s, others[i].type))
+			return fail_with(-ENOTSUP, r->err, r->errlen, "%s", others[i].what);
+	return fail_with(-ENOTSUP, r->err, r->errlen, "general.type is %s; Caravan runs models",
 	        gguf_printable(s, shown, sizeof shown));
-	return -ENOTSUP;
 }
 
 static int check_keys(const struct reader *r) {
@@ -182,21 +172,17 @@ static int check_keys(const struct reader *r) {
 	rc = gguf_string(r->g, "general.architecture", &s);
 	if (rc < 0)
 		return fail_key(r, "general.architecture", rc == -ENOENT ? "is missing" : "is not a string");
-	if (!is(s, "llama")) {
-		snprintf(r->err, r->errlen, "the architecture is %s; Caravan runs llama",
+	if (!is(s, "llama"))
+		return fail_with(-ENOTSUP, r->err, r->errlen, "the architecture is %s; Caravan runs llama",
 		        gguf_printable(s, shown, sizeof shown));
-		return -ENOTSUP;
-	}
 	for (size_t i = 0; i < gguf_keys(r->g); i++) {
 		struct gguf_string key = gguf_key(r->g, i);
 		bool known = key.len < sizeof prefix - 1 || memcmp(key.s, prefix, sizeof prefix - 1) != 0;
 		for (size_t k = 0; !known && k < sizeof known_keys / sizeof *known_keys; k++)
 			known = is(key, known_keys[k]);
-		if (!known) {
-			snprintf(r->err, r->errlen, "Caravan does not know the key %s",
+		if (!known)
+			return fail_with(-ENOTSUP, r->err, r->errlen, "Caravan does not know the key %s",
 			        gguf_printable(key, shown, sizeof shown));
-			return -ENOTSUP;
-		}
 	}
 	if ((rc = refuse_u32(r, "llama.expert_count")) < 0 ||
 	        (rc = refuse_u32(r, "llama.expert_used_count")) < 0 ||
@@ -213,11 +199,10 @@ static int check_keys(const struct reader *r) {
 	rc = gguf_string(r->g, "llama.tensor_data_layout", &s);
 	if (rc == -EINVAL)
 		return fail_key(r, "llama.tensor_data_layout", "is not a string");
-	if (rc == 0 && !is(s, "Meta AI original pth")) {
-		snprintf(r->err, r->errlen, "llama.tensor_data_layout is %s, which Caravan does not know",
+	if (rc == 0 && !is(s, "Meta AI original pth"))
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "llama.tensor_data_layout is %s, which Caravan does not know",
 		        gguf_printable(s, shown, sizeof shown));
-		return -ENOTSUP;
-	}
 	return 0;
 }
 
@@ -228,11 +213,10 @@ static int read_scale(const struct reader *r, double *scale) {
 	int rc = gguf_string(r->g, "llama.rope.scaling.type", &type);
 	if (rc == -EINVAL)
 		return fail_key(r, "llama.rope.scaling.type", "is not a string");
-	if (!is(type, "linear") && !is(type, "none")) {
-		snprintf(r->err, r->errlen, "llama.rope.scaling.type is %s; Caravan knows linear and none",
+	if (!is(type, "linear") && !is(type, "none"))
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "llama.rope.scaling.type is %s; Caravan knows linear and none",
 		        gguf_printable(type, shown, sizeof shown));
-		return -ENOTSUP;
-	}
 	rc = read_f32(r, "llama.rope.scaling.factor", &f);
 	if (rc == -ENOENT)
 		rc = read_f32(r, "llama.rope.scale_linear", &f); /* its older name */
@@ -252,12 +236,10 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 	int rc = read_u32(r, "llama.rope.dimension_count", &d);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (d < 2 || d % 2 || d > hp->head_size || d > 2 * HPARAMS_MAX_PAIRS) {
-		snprintf(r->err, r->errlen,
+	if (d < 2 || d % 2 || d > hp->head_size || d > 2 * HPARAMS_MAX_PAIRS)
+		return fail_with(-EINVAL, r->err, r->errlen,
 		        "llama.rope.dimension_count is %" PRIu32 " in heads of %" PRIu32 " elements", d,
 		        hp->head_size);
-		return -EINVAL;
-	}
 	hp->pairs = d / 2;
 	rc = read_f32(r, "llama.rope.freq_base", &base);
 	if (rc < 0 && rc != -ENOENT)
@@ -267,24 +249,19 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 	rc = read_scale(r, &scale);
 	if (rc < 0)
 		return rc;
-	if (factors && (factors->type != KERN_F32 || factors->n != hp->pairs || factors->rows != 1)) {
-		snprintf(r->err, r->errlen, "tensor rope_freqs.weight is not %" PRIu32 " factors of type F32",
-		        hp->pairs);
-		return -EINVAL;
-	}
+	if (factors && (factors->type != KERN_F32 || factors->n != hp->pairs || factors->rows != 1))
+		return fail_with(-EINVAL, r->err, r->errlen,
+		        "tensor rope_freqs.weight is not %" PRIu32 " factors of type F32", hp->pairs);
 	float read[HPARAMS_MAX_PAIRS];
 	rc = factors ? gguf_read(factors, 0, read, hp->pairs * sizeof *read) : 0;
-	if (rc < 0) {
-		snprintf(r->err, r->errlen, "tensor rope_freqs.weight cannot be read: %s", strerror(-rc));
-		return rc;
-	}
+	if (rc < 0)
+		return fail_with(
+		        rc, r->err, r->errlen, "tensor rope_freqs.weight cannot be read: %s", strerror(-rc));
 	for (uint32_t i = 0; i < hp->pairs; i++) {
 		float factor = factors ? read[i] : 1;
-		if (!isfinite(factor) || !(factor > 0)) {
-			snprintf(r->err, r->errlen,
+		if (!isfinite(factor) || !(factor > 0))
+			return fail_with(-EINVAL, r->err, r->errlen,
 			        "tensor rope_freqs.weight holds a factor that is not positive");
-			return -EINVAL;
-		}
 		hp->freq[i] = (float)(kern_pow((double)base, -2.0 * i / d) / (double)factor / scale);
 	}
 	return 0;
@@ -302,24 +279,20 @@ static int read_vocab(const struct reader *r, struct hparams *hp) {
 		return fail_key(r, "tokenizer.ggml.tokens", "is not an array of strings");
 	if (tokens > HPARAMS_MAX_VOCAB || rows > HPARAMS_MAX_VOCAB)
 		return fail_key(r, "tokenizer.ggml.tokens", "has too many entries");
-	if (rc == 0 && embed && rows < tokens) {
-		snprintf(r->err, r->errlen,
+	if (rc == 0 && embed && rows < tokens)
+		return fail_with(-EINVAL, r->err, r->errlen,
 		        "tensor token_embd.weight has %" PRIu64 " rows, and tokenizer.ggml.tokens %" PRIu64
 		        " tokens",
 		        rows, tokens);
-		return -EINVAL;
-	}
 	hp->vocab = (uint32_t)(rc == 0 && embed ? rows : tokens);
 	uint32_t stated = hp->vocab;
 	int rv = read_u32(r, "llama.vocab_size", &stated);
 	if (rv < 0 && rv != -ENOENT)
 		return rv;
-	if (rc == 0 && stated != hp->vocab && stated != tokens) {
-		snprintf(r->err, r->errlen,
+	if (rc == 0 && stated != hp->vocab && stated != tokens)
+		return fail_with(-EINVAL, r->err, r->errlen,
 		        "llama.vocab_size is %" PRIu32 ", but tokenizer.ggml.tokens has %" PRIu64, stated,
 		        tokens);
-		return -EINVAL;
-	}
 	if (rv == -ENOENT && rc == -ENOENT)
 		return fail_key(r, "llama.vocab_size", "and tokenizer.ggml.tokens are missing");
 	if (rc == -ENOENT)
@@ -345,13 +318,11 @@ static int read_shape(const struct reader *r, struct hparams *hp) {
 		return fail_key(r, "llama.attention.head_count", "or llama.embedding_length is 0");
 	rc = read_u32(r, "llama.attention.key_length", &hp->head_size);
 	if (rc == -ENOENT) {
-		if (hp->dim % hp->heads) {
-			snprintf(r->err, r->errlen,
+		if (hp->dim % hp->heads)
+			return fail_with(-EINVAL, r->err, r->errlen,
 			        "llama.embedding_length (%" PRIu32 ") is not a multiple of "
 			        "llama.attention.head_count (%" PRIu32 ")",
 			        hp->dim, hp->heads);
-			return -EINVAL;
-		}
 		hp->head_size = hp->dim / hp->heads;
 	} else if (rc < 0) {
 		return rc;
@@ -360,13 +331,11 @@ static int read_shape(const struct reader *r, struct hparams *hp) {
 	rc = read_u32(r, "llama.attention.value_length", &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (v != hp->head_size) {
-		snprintf(r->err, r->errlen,
+	if (v != hp->head_size)
+		return fail_with(-ENOTSUP, r->err, r->errlen,
 		        "llama.attention.value_length (%" PRIu32 ") differs from the keys' (%" PRIu32
 		        "), which Caravan does not know",
 		        v, hp->head_size);
-		return -ENOTSUP;
-	}
 	rc = read_u32(r, "llama.attention.sliding_window", &window);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
@@ -413,17 +382,15 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 	        {"attention width", (uint64_t)hp->heads * hp->head_size, HPARAMS_MAX_WIDTH},
 	};
 	for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {
-		if (limit[i].value < 1 || limit[i].value > limit[i].max) {
-			snprintf(err, errlen, "the model's %s is %" PRIu64 " (1 to %" PRIu64 " are allowed)",
-			        limit[i].what, limit[i].value, limit[i].max);
-			return -EINVAL;
-		}
+		if (limit[i].value < 1 || limit[i].value > limit[i].max)
+			return fail_with(-EINVAL, err, errlen,
+			        "the model's %s is %" PRIu64 " (1 to %" PRIu64 " are allowed)", limit[i].what,
+			        limit[i].value, limit[i].max);
 	}
-	if (hp->heads % hp->kv_heads) {
-		snprintf(err, errlen, "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads",
-		        hp->heads, hp->kv_heads);
-		return -EINVAL;
-	}
+	if (hp->heads % hp->kv_heads)
+		return fail_with(-EINVAL, err, errlen,
+		        "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads", hp->heads,
+		        hp->kv_heads);
 	if (!(hp->eps > 0 && hp->eps < 1)) {
 		snprintf(
 		        err, errlen, "the norm's epsilon is %g, it must be between 0 and 1", (double)hp->eps);
@@ -432,10 +399,9 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 	for (uint32_t i = 0; i < HPARAMS_MAX_PAIRS; i++) {
 		/* position * frequency stays within what kern_sincos is defined for */
 		bool fine = i < hp->pairs ? hp->freq[i] > 0 && hp->freq[i] <= 4.0f : hp->freq[i] == 0;
-		if (!fine) {
-			snprintf(err, errlen, "RoPE frequency %" PRIu32 " is %g", i, (double)hp->freq[i]);
-			return -EINVAL;
-		}
+		if (!fine)
+			return fail_with(-EINVAL, err, errlen, "RoPE frequency %" PRIu32 " is %g", i,
+			        (double)hp->freq[i]);
 	}
 	return 0;
 }

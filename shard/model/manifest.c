@@ -2,6 +2,7 @@
  * A tensor's shape is not stated: it follows from the model's shape and the tensor's role. */
 #include "shard/model/manifest.h"
 #include "common/bytes.h"
+#include "common/fail.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -105,27 +106,23 @@ void manifest_destroy(struct manifest *m) {
 static int check_tensor(const struct hparams *hp, const struct role *role, const struct manifest_tensor *t,
         char *err, size_t errlen) {
 	const struct kern_traits *traits = kern_traits((uint32_t)t->type);
-	if (!traits) {
-		snprintf(err, errlen, "the manifest's %s has type %d, which Caravan does not know",
-		        role->name, (int)t->type);
-		return -ENOTSUP;
-	}
+	if (!traits)
+		return fail_with(-ENOTSUP, err, errlen,
+		        "the manifest's %s has type %d, which Caravan does not know", role->name,
+		        (int)t->type);
 	if (role->rows == ONE && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
-		snprintf(err, errlen, "the manifest's %s has type %s; norms are F32, F16 or BF16", role->name,
+		return fail_with(-EINVAL, err, errlen,
+		        "the manifest's %s has type %s; norms are F32, F16 or BF16", role->name,
 		        traits->name);
-		return -EINVAL;
 	}
 	uint64_t n = extent(hp, role->n), rows = extent(hp, role->rows);
-	if (n % traits->block) {
-		snprintf(err, errlen,
+	if (n % traits->block)
+		return fail_with(-EINVAL, err, errlen,
 		        "the manifest's %s has rows of %" PRIu64 " elements, not a multiple of %s's %u",
 		        role->name, n, traits->name, (unsigned)traits->block);
-		return -EINVAL;
-	}
 	if (t->n != n || t->rows != rows || t->bytes != rows * kern_row_bytes(t->type, n)) {
-		snprintf(err, errlen, "the manifest's %s does not have the shape that the model needs",
-		        role->name);
-		return -EINVAL;
+		return fail_with(-EINVAL, err, errlen,
+		        "the manifest's %s does not have the shape that the model needs", role->name);
 	}
 	return 0;
 }
@@ -225,10 +222,8 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	if (in.left != MANIFEST_TENSOR * (END_ROLES + (size_t)hp.layers * LAYER_ROLES))
 		goto malformed;
 	rc = manifest_create(&m, &hp);
-	if (rc < 0) {
-		snprintf(err, errlen, "the manifest: out of memory");
-		return rc;
-	}
+	if (rc < 0)
+		return fail_memory(err, errlen, "the manifest");
 	m->vocab = vocab;
 	m->id = content_hash(data, len);
 	for (int r = 0; r < END_ROLES; r++)
@@ -244,8 +239,7 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	*out = m;
 	return 0;
 malformed:
-	snprintf(err, errlen, "the manifest is not in the form that Caravan writes");
-	return -EINVAL;
+	return fail_with(-EINVAL, err, errlen, "the manifest is not in the form that Caravan writes");
 }
 
 uint64_t manifest_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {

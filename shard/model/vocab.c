@@ -2,6 +2,7 @@
  * A vocabulary is first made with strings that point into the file, then goes through its blob, so that what a
  * node reads from disk and what it gets from a peer have passed the same checks. */
 #include "shard/model/vocab.h"
+#include "common/fail.h"
 #include "shard/gguf/gguf.h"
 #include "shard/model/content.h"
 #include "shard/model/vocab_internal.h"
@@ -45,13 +46,7 @@ static bool is(struct gguf_string s, const char *text) {
 }
 
 static int fail_key(char *err, size_t errlen, const char *key, const char *why) {
-	snprintf(err, errlen, "%s %s", key, why);
-	return -EINVAL;
-}
-
-static int fail_memory(char *err, size_t errlen) {
-	snprintf(err, errlen, "the vocabulary: out of memory");
-	return -ENOMEM;
+	return fail_with(-EINVAL, err, errlen, "%s %s", key, why);
 }
 
 static int read_string(const struct gguf *g, const char *key, uint32_t max, struct vocab_string *out,
@@ -76,10 +71,9 @@ static int check_array(const struct gguf *g, const char *key, uint64_t count, ch
 		return 1;
 	if (rc < 0)
 		return fail_key(err, errlen, key, "is not an array");
-	if (have != count) {
-		snprintf(err, errlen, "%s has %" PRIu64 " entries for %" PRIu64 " tokens", key, have, count);
-		return -EINVAL;
-	}
+	if (have != count)
+		return fail_with(-EINVAL, err, errlen, "%s has %" PRIu64 " entries for %" PRIu64 " tokens",
+		        key, have, count);
 	return 0;
 }
 
@@ -104,7 +98,7 @@ static int read_tokens(struct vocab *v, const struct gguf *g, char *err, size_t 
 		return have_types;
 	v->token = calloc(count, sizeof *v->token);
 	if (!v->token)
-		return fail_memory(err, errlen);
+		return fail_memory(err, errlen, "the vocabulary");
 	v->tokens = (uint32_t)count;
 	for (uint64_t i = 0; i < count; i++) {
 		struct gguf_string s = {"", 0};
@@ -137,7 +131,7 @@ static int read_merges(struct vocab *v, const struct gguf *g, char *err, size_t 
 		return fail_key(err, errlen, merges, "has too many entries");
 	v->merge = calloc(count ? count : 1, sizeof *v->merge);
 	if (!v->merge)
-		return fail_memory(err, errlen);
+		return fail_memory(err, errlen, "the vocabulary");
 	v->merges = (uint32_t)count;
 	for (uint64_t i = 0; i < count; i++) {
 		struct gguf_string s = {"", 0};
@@ -300,9 +294,9 @@ static int read_all(
 	} else if (is(model, "gpt2")) {
 		v->model = VOCAB_BPE;
 	} else {
-		snprintf(err, errlen, "tokenizer.ggml.model is %s; Caravan knows llama and gpt2",
+		return fail_with(-ENOTSUP, err, errlen,
+		        "tokenizer.ggml.model is %s; Caravan knows llama and gpt2",
 		        gguf_printable(model, shown, sizeof shown));
-		return -ENOTSUP;
 	}
 	bool spm = v->model == VOCAB_SPM;
 	if ((rc = read_tokens(v, g, err, errlen)) < 0)

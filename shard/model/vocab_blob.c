@@ -1,5 +1,6 @@
 /* vocab_blob: the bytes of a vocabulary (doc/protocol.md, "Vocabulary"), and the checks that all pass. */
 #include "common/bytes.h"
+#include "common/fail.h"
 #include "shard/model/content.h"
 #include "shard/model/vocab_internal.h"
 #include <errno.h>
@@ -17,13 +18,7 @@
 enum { FLAG_ADD_BOS = 1, FLAG_ADD_EOS = 2, FLAG_ADD_SPACE = 4, FLAGS = 7 };
 
 static int fail(char *err, size_t errlen, const char *why) {
-	snprintf(err, errlen, "the vocabulary %s", why);
-	return -EINVAL;
-}
-
-static int fail_memory(char *err, size_t errlen) {
-	snprintf(err, errlen, "the vocabulary: out of memory");
-	return -ENOMEM;
+	return fail_with(-EINVAL, err, errlen, "the vocabulary %s", why);
 }
 
 int vocab_check(const struct vocab *v, char *err, size_t errlen) {
@@ -47,21 +42,18 @@ int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 	for (uint32_t i = 0; i < v->tokens; i++) {
 		const struct vocab_token *t = &v->token[i];
 		if (t->text.len > VOCAB_MAX_TEXT || t->type < VOCAB_NORMAL || t->type > VOCAB_BYTE ||
-		        !isfinite(t->score)) {
-			snprintf(err, errlen,
+		        !isfinite(t->score))
+			return fail_with(-EINVAL, err, errlen,
 			        "token %" PRIu32 " of the vocabulary has an impossible length, score or type",
 			        i);
-			return -EINVAL;
-		}
 	}
 	for (uint32_t i = 0; i < v->merges; i++) {
 		const struct vocab_string *m = &v->merge[i];
 		/* the space that parts left from right is the first that has something before it */
 		const char *space = m->len > 2 ? memchr(m->s + 1, ' ', m->len - 2) : NULL;
-		if (m->len > VOCAB_MAX_TEXT || !space) {
-			snprintf(err, errlen, "merge %" PRIu32 " of the vocabulary is not two pieces", i);
-			return -EINVAL;
-		}
+		if (m->len > VOCAB_MAX_TEXT || !space)
+			return fail_with(-EINVAL, err, errlen,
+			        "merge %" PRIu32 " of the vocabulary is not two pieces", i);
 	}
 	return 0;
 }
@@ -160,7 +152,7 @@ static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, si
 	v->token = calloc(v->tokens ? v->tokens : 1, sizeof *v->token);
 	v->merge = calloc(v->merges ? v->merges : 1, sizeof *v->merge);
 	if (!v->token || !v->merge)
-		return fail_memory(err, errlen);
+		return fail_memory(err, errlen, "the vocabulary");
 	for (uint32_t i = 0; i < v->tokens; i++) {
 		struct vocab_token *t = &v->token[i];
 		t->text.len = bytes_get_u32(&in);
@@ -179,7 +171,7 @@ int vocab_adopt(struct vocab **out, uint8_t *blob, size_t len, char *err, size_t
 	struct vocab *v = calloc(1, sizeof *v);
 	if (!v) {
 		free(blob);
-		return fail_memory(err, errlen);
+		return fail_memory(err, errlen, "the vocabulary");
 	}
 	v->bytes = blob;
 	int rc = parse(v, blob, len, err, errlen);
@@ -196,7 +188,7 @@ int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err,
 		return fail(err, errlen, "is too large");
 	uint8_t *blob = malloc(len ? len : 1);
 	if (!blob)
-		return fail_memory(err, errlen);
+		return fail_memory(err, errlen, "the vocabulary");
 	memcpy(blob, data, len);
 	return vocab_adopt(out, blob, len, err, errlen);
 }
