@@ -67,6 +67,21 @@ int durable_write_at(int fd, const void *data, size_t len, uint64_t offset) {
 	return 0;
 }
 
+int durable_read_at(int fd, void *out, size_t len, uint64_t offset) {
+	uint8_t *p = out;
+	while (len > 0) {
+		ssize_t n = pread(fd, p, len, (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		p += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
 int durable_write(int dir, const char *name, const void *data, size_t len) {
 	char temp[DURABLE_TEMP];
 	int fd = durable_create(dir, temp);
@@ -84,7 +99,6 @@ int durable_write(int dir, const char *name, const void *data, size_t len) {
 int durable_read(int dir, const char *name, size_t max, uint8_t **data, size_t *len) {
 	struct stat st;
 	uint8_t *buf = NULL;
-	size_t have = 0;
 	int rc, fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
@@ -99,19 +113,14 @@ int durable_read(int dir, const char *name, size_t max, uint8_t **data, size_t *
 	buf = malloc(st.st_size ? (size_t)st.st_size : 1);
 	if (!buf)
 		goto error;
-	while (have < (size_t)st.st_size) {
-		ssize_t n = pread(fd, buf + have, (size_t)st.st_size - have, (off_t)have);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			rc = n < 0 ? -errno : -EIO;
-			goto error;
-		}
-		have += (size_t)n;
+	rc = durable_read_at(fd, buf, (size_t)st.st_size, 0);
+	if (rc < 0) {
+		rc = rc == -EBADMSG ? -EIO : rc; /* cut short meanwhile */
+		goto error;
 	}
 	close(fd);
 	*data = buf;
-	*len = have;
+	*len = (size_t)st.st_size;
 	return 0;
 error:
 	free(buf);

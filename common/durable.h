@@ -24,6 +24,8 @@ int durable_write(int dir, const char *name, const void *data, size_t len);
 int durable_read(int dir, const char *name, size_t max, uint8_t **data, size_t *len);
 /* Writes len bytes at an offset, however many calls that takes. */
 int durable_write_at(int fd, const void *data, size_t len, uint64_t offset);
+/* Reads as many: 0, -EBADMSG where the file ends before, or another negative errno. */
+int durable_read_at(int fd, void *out, size_t len, uint64_t offset);
 
 /* Removes what processes that have died left behind. */
 void durable_sweep(int dir);

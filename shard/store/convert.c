@@ -6,6 +6,7 @@
  * One process converts a store at a time, under an exclusive lock on the folder; others wait for it.
  * Threads: any one, before the store is used by others. */
 #include "shard/store/convert.h"
+#include "common/durable.h"
 #include "kernels/pack_layout1.h"
 #include "shard/store/store_internal.h"
 #include <errno.h>
@@ -36,7 +37,7 @@ static int convert_chunk(int fd, const struct content_tensor *t, const struct st
 	content_chunk_extent(t, chunk, &first, &rows, &bytes);
 	if (store_writer_has(w, chunk))
 		return 0;
-	int rc = store_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
+	int rc = durable_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
 	        head->packed_at + first * kern_row_bytes(t->type, t->n));
 	if (rc < 0)
 		return rc;

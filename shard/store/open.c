@@ -3,6 +3,7 @@
  * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
  * The packed bytes are not hashed whenever one is opened (a model is many GiB) but in the background, by
  * daemon/scrub/scrub.h; who serves them to others names the chunk, and the receiver checks it. */
+#include "common/durable.h"
 #include "proto/descriptors.h"
 #include "shard/store/store_internal.h"
 #include <errno.h>
@@ -26,21 +27,6 @@ static void remove_useless(struct store *s, int fd, const char *hex) {
 		unlinkat(s->tensors, hex, 0);
 }
 
-int store_read_at(int fd, void *out, size_t len, uint64_t offset) {
-	uint8_t *p = out;
-	while (len > 0) {
-		ssize_t n = pread(fd, p, len, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		p += n;
-		len -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
 /* Reads and checks head and record of an open file, which has to be packed in this layout. */
 static int read_record(int fd, uint32_t layout, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
@@ -50,7 +36,7 @@ static int read_record(int fd, uint32_t layout, const struct content_id *id, str
 		return -errno;
 	if (st.st_nlink == 0)
 		return -ENOENT;
-	int rc = store_read_at(fd, bytes, sizeof bytes, 0);
+	int rc = durable_read_at(fd, bytes, sizeof bytes, 0);
 	if (rc == 0)
 		rc = store_head_get(bytes, head);
 	if (rc == 0 || rc == -ESTALE)
@@ -62,7 +48,7 @@ static int read_record(int fd, uint32_t layout, const struct content_id *id, str
 	data = malloc(head->record_len ? head->record_len : 1);
 	if (!data)
 		return -ENOMEM;
-	rc = store_read_at(fd, data, head->record_len, STORE_HEAD);
+	rc = durable_read_at(fd, data, head->record_len, STORE_HEAD);
 	if (rc == 0) {
 		rc = content_tensor_decode(record, data, head->record_len);
 		rc = rc == -EINVAL ? -EBADMSG : rc;

@@ -54,10 +54,10 @@ static bool is_part_of(int fd, const struct store_head *h, const uint8_t *record
 	struct stat st;
 	part_head(want, h);
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != h->packed_at + h->packed_bytes ||
-	        store_read_at(fd, have, sizeof have, 0) < 0 || memcmp(have, want, sizeof want) != 0)
+	        durable_read_at(fd, have, sizeof have, 0) < 0 || memcmp(have, want, sizeof want) != 0)
 		return false;
 	uint8_t *bytes = malloc(h->record_len);
-	bool same = bytes && store_read_at(fd, bytes, h->record_len, STORE_HEAD) == 0 &&
+	bool same = bytes && durable_read_at(fd, bytes, h->record_len, STORE_HEAD) == 0 &&
 	            memcmp(bytes, record, h->record_len) == 0;
 	free(bytes);
 	return same;
@@ -95,7 +95,7 @@ static int chunk_at(int fd, const struct content_tensor *t, const struct store_h
         uint8_t *packed, uint8_t *out) {
 	uint64_t first, rows, bytes;
 	content_chunk_extent(t, chunk, &first, &rows, &bytes);
-	int rc = store_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
+	int rc = durable_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
 	        h->packed_at + first * kern_row_bytes(t->type, t->n));
 	if (rc == 0)
 		kern_unpack(t->type, out, packed, rows, t->n);
@@ -135,7 +135,7 @@ static int open_part(
 	int rc, fd = openat(s->tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	rc = store_read_at(fd, bytes, sizeof bytes, 0);
+	rc = durable_read_at(fd, bytes, sizeof bytes, 0);
 	if (rc == 0) { /* either magic will do: its writer may be making it a tensor's file at this moment */
 		store_head_put(whole, h);
 		memcpy(bytes, whole, sizeof magic);
@@ -146,7 +146,7 @@ static int open_part(
 	if (rc == 0 && !(record = malloc(h->record_len + 1)))
 		rc = -ENOMEM;
 	if (rc == 0)
-		rc = store_read_at(fd, record, h->record_len, STORE_HEAD);
+		rc = durable_read_at(fd, record, h->record_len, STORE_HEAD);
 	if (rc == 0)
 		rc = content_tensor_decode(t, record, h->record_len);
 	free(record);
@@ -196,7 +196,7 @@ static bool is_complete(int tensors, const char *name) {
 	struct store_head h;
 	int fd = openat(tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	bool complete =
-	        fd >= 0 && store_read_at(fd, bytes, sizeof bytes, 0) == 0 && store_head_get(bytes, &h) == 0;
+	        fd >= 0 && durable_read_at(fd, bytes, sizeof bytes, 0) == 0 && store_head_get(bytes, &h) == 0;
 	if (fd >= 0)
 		close(fd);
 	return complete;

@@ -2,6 +2,7 @@
 #include "shard/store/store.h"
 #include "common/bytes.h"
 #include "common/durable.h"
+#include "common/fail.h"
 #include "shard/store/partial.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -16,10 +17,8 @@
 static int open_folder(const char *dir, const char *sub, char **path, int *fd, char *err, size_t errlen) {
 	size_t len = strlen(dir) + 1 + strlen(sub) + 1;
 	char *p = malloc(len);
-	if (!p) {
-		snprintf(err, errlen, "%s: out of memory", dir);
-		return -ENOMEM;
-	}
+	if (!p)
+		return fail_memory(err, errlen, dir);
 	snprintf(p, len, "%s/%s", dir, sub);
 	int rc = durable_mkdirs(p);
 	*fd = rc < 0 ? -1 : open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -38,12 +37,11 @@ static int open_folder(const char *dir, const char *sub, char **path, int *fd, c
 }
 
 int store_open(struct store **out, const char *dir, char *err, size_t errlen) {
-	int names = -1, rc = -ENOMEM;
+	int names = -1, rc;
 	struct store *s = calloc(1, sizeof *s);
 	if (!s || !(s->dir = strdup(dir))) {
 		free(s);
-		snprintf(err, errlen, "%s: out of memory", dir);
-		return rc;
+		return fail_memory(err, errlen, dir);
 	}
 	s->blobs = s->tensors = s->models = s->lent_tensors = -1;
 	pthread_mutex_init(&s->pin_lock, NULL);

@@ -3,6 +3,7 @@
 #define SHARD_STORE_STORE_INTERNAL_H
 #include "shard/store/store.h"
 #include <pthread.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 
 #define STORE_ALIGN 4096u /* where the packed matrix of a tensor file may start */
@@ -17,13 +18,29 @@ struct store {
 	int lent_tensors;           /* and its folder; -1: there is none */
 	struct store_limit limit;
 	pthread_mutex_t pin_lock;
-	struct store_pin *pins; /* under it */
+	LIST_HEAD(, store_pin) pins; /* under it */
 };
 
 struct store_head {
 	uint32_t layout; /* 0: the file's form is unknown */
 	uint64_t record_len, packed_at, packed_bytes;
 };
+
+/* The files of one of the store's folders. */
+struct store_entry {
+	struct content_id id;
+	bool named; /* otherwise it is being written */
+	uint64_t bytes;
+	struct timespec used;
+};
+
+struct store_entries {
+	struct store_entry *entry;
+	size_t count;
+	uint64_t bytes;
+};
+/* entry: malloc'd, the caller's.  0 or a negative errno. */
+int store_read_folder(int folder, struct store_entries *out);
 
 /* A tensor in use by this process: in a list that the handler of bus errors walks. */
 struct store_use;
@@ -51,8 +68,6 @@ int store_open_file(
 /* The same for a file of STORE_OLDER_LAYOUT; nothing is removed. */
 int store_open_older(
         struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
-/* Exactly len bytes: 0, -EBADMSG where the file ends before, or another negative errno. */
-int store_read_at(int fd, void *out, size_t len, uint64_t offset);
 
 /* As store_writer_create for a tensor that the store has already, in another layout: neither the limit of the store nor the
  * reserve of the disk counts, since the old file goes when the new one is committed. */
