@@ -248,8 +248,19 @@ void forward_destroy(struct forward *f) {
 	free(f);
 }
 
-static uint64_t *cell_at(const struct forward *f, const struct forward_seq *q, uint32_t layer, uint32_t at) {
-	return (uint64_t *)kv_keys(f->kv, q->blocks[at / KERN_KV_BLOCK], layer, 0) + at % KERN_KV_BLOCK;
+/* Writes a row's cell at a position, and takes in all up to it. */
+static uint64_t through_blocks(
+        const struct forward *f, const struct forward_seq *q, uint32_t layer, uint32_t at, uint64_t cell) {
+	uint64_t sum = 0;
+	for (uint32_t b = 0; b <= at / KERN_KV_BLOCK; b++) {
+		uint64_t *cells = kv_keys(f->kv, q->blocks[b], layer, 0);
+		uint32_t last = b == at / KERN_KV_BLOCK ? at % KERN_KV_BLOCK : KERN_KV_BLOCK - 1;
+		if (b == at / KERN_KV_BLOCK)
+			cells[last] = cell;
+		for (uint32_t i = 0; i <= last; i++)
+			sum = taken_in(sum, cells[i]);
+	}
+	return mixed(sum);
 }
 
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
@@ -270,13 +281,9 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 				snprintf(err, errlen, "layer %u: a value is not finite", f->slice->first);
 				return -EDOM;
 			}
-			for (uint32_t l = 0; l < layers; l++) {
-				uint64_t sum = 0;
-				*cell_at(f, q, l, q->position + r) = cell_of(&s, f->slice->first + l);
-				for (uint32_t p = 0; p <= q->position + r; p++)
-					sum = taken_in(sum, *cell_at(f, q, l, p));
-				s.hash = mixed(sum);
-			}
+			for (uint32_t l = 0; l < layers; l++)
+				s.hash = through_blocks(
+				        f, q, l, q->position + r, cell_of(&s, f->slice->first + l));
 			write_row(&s, x);
 		}
 	}

@@ -28,9 +28,9 @@ struct way {
 	uint64_t delay;
 	double rate;
 	bool cut;
-	uint64_t cuts;     /* ever */
-	uint64_t free_at;  /* for the next message: those before it have been sent */
-	uint64_t last_due; /* of the newest message: none overtakes another */
+	struct sim_event *cut_event; /* it has lasted for so long that links are lost */
+	uint64_t free_at;            /* for the next message: those before it have been sent */
+	uint64_t last_due;           /* of the newest message: none overtakes another */
 	uint64_t stream;
 	LIST_ENTRY(way) next;
 };
@@ -592,19 +592,10 @@ static void lose_between(const struct node_id *a, const struct node_id *b, const
 	}
 }
 
-struct cut {
-	struct way *way;
-	uint64_t number;
-};
-
 static void cut_for_long(void *arg) {
-	struct cut *c = arg;
-	if (c->way->cut && c->way->cuts == c->number) {
-		lose_between(&c->way->from, &c->way->to, "what was sent there was not acknowledged");
-		sim_at(NULL, DEAD_NS, 0, cut_for_long, c);
-		return;
-	}
-	free(c);
+	struct way *w = arg;
+	w->cut_event = NULL; /* no new link comes up before it ends */
+	lose_between(&w->from, &w->to, "what was sent there was not acknowledged");
 }
 
 void network_cut(const struct node_id *from, const struct node_id *to, bool cut) {
@@ -614,11 +605,11 @@ void network_cut(const struct node_id *from, const struct node_id *to, bool cut)
 		return;
 	w->cut = cut;
 	if (cut) {
-		struct cut *c = must(malloc(sizeof *c));
-		*c = (struct cut){w, ++w->cuts};
-		sim_at(NULL, DEAD_NS, 0, cut_for_long, c);
+		w->cut_event = sim_at(NULL, DEAD_NS, 0, cut_for_long, w);
 		return;
 	}
+	sim_cancel(w->cut_event);
+	w->cut_event = NULL;
 	TAILQ_FOREACH(k, &net.packets, next)
 	if (k->way == w && !k->event && !k->kept)
 		packet_goes(k);
@@ -644,6 +635,7 @@ void network_end(void) {
 	struct way *w;
 	while ((w = LIST_FIRST(&net.ways))) {
 		LIST_REMOVE(w, next);
+		sim_cancel(w->cut_event);
 		free(w);
 	}
 	free(net.link);

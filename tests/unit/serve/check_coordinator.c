@@ -57,8 +57,8 @@ static size_t result_bytes(const struct received *r) {
 static const struct received *next_step(void) {
 	serving_settle();
 	while (answered < serving[STAGE].ngot)
-		if (serving[STAGE].got[answered++].kind == STEP)
-			return &serving[STAGE].got[answered - 1];
+		if (serving[STAGE].got[answered++]->kind == STEP)
+			return serving[STAGE].got[answered - 1];
 	return NULL;
 }
 
@@ -258,7 +258,7 @@ START_TEST(results_that_nobody_awaits) {
 	do_steps(100);
 	ck_assert_uint_eq(bare_count(GATEWAY, TOKENS), 5);
 	for (size_t i = 0, n = 0; i < serving[GATEWAY].ngot; i++) {
-		const struct received *t = &serving[GATEWAY].got[i];
+		const struct received *t = serving[GATEWAY].got[i];
 		if (t->kind == TOKENS)
 			ck_assert_uint_eq(t->position, 9 + n++);
 	}
@@ -358,11 +358,11 @@ START_TEST(the_queue_is_bounded) {
 	unsigned places = 0;
 	for (unsigned g = GATEWAY; g <= OTHER; g++)
 		for (size_t i = 0; i < serving[g].ngot; i++) {
-			const struct received *r = &serving[g].got[i];
+			const struct received *r = serving[g].got[i];
 			bool last = r->kind == QUEUED;
 			for (size_t k = i + 1; last && k < serving[g].ngot; k++)
-				last = serving[g].got[k].kind != QUEUED ||
-				       serving[g].got[k].from.ref != r->from.ref;
+				last = serving[g].got[k]->kind != QUEUED ||
+				       serving[g].got[k]->from.ref != r->from.ref;
 			if (!last)
 				continue;
 			ck_assert(r->position >= 1 && r->position <= 192 && !taken[r->position]);
@@ -392,9 +392,9 @@ START_TEST(logits_wait_for_the_client) {
 		do_steps(100);
 		rows = 0;
 		for (size_t i = 0; i < serving[GATEWAY].ngot; i++)
-			if (serving[GATEWAY].got[i].kind == LOGITS) {
-				ck_assert_uint_eq(serving[GATEWAY].got[i].position, rows);
-				rows += serving[GATEWAY].got[i].rows;
+			if (serving[GATEWAY].got[i]->kind == LOGITS) {
+				ck_assert_uint_eq(serving[GATEWAY].got[i]->position, rows);
+				rows += serving[GATEWAY].got[i]->rows;
 			}
 		ck_assert_uint_eq(rows, told + 8 < 100 ? told + 8 : 100);
 		bare_taken(OTHER, COORDINATOR, ref, rows);

@@ -1,11 +1,9 @@
-/* speculation: what is guessed, when it pays; and that guesses, right or wrong, several steps of them under way, never change
- * what a sequence's tokens are nor what its blocks hold. */
+/* speculation: what is guessed, when it pays; and that a sequence's guesses do not keep another one from its
+ * turn. */
 #include "daemon/serve/coordinator/scheduler.h"
 #include "daemon/serve/coordinator/speculate.h"
 #include <check.h>
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- what comes next ----------------------------------------------------------------------------- */
 
@@ -192,191 +190,43 @@ END_TEST
 
 /* ---- through the scheduler ----------------------------------------------------------------------- */
 
-enum { SEQS = 3, ROOM = 300, BLOCKS = 24, STAGES = 4, FLIGHT = STAGES + 1 };
-
-static struct {
-	struct scheduler *s;
-	struct sequence *q[SEQS];
-	uint32_t truth[SEQS][ROOM + 1];
-	uint64_t held[BLOCKS][KERN_KV_BLOCK]; /* what each position's row was computed from */
-	struct scheduler_step *flight[FLIGHT];
-	uint32_t *tokens[FLIGHT]; /* of the rows of each */
-	uint32_t n, right, wrong, ahead, stale, random, nleft;
-} t;
-
-static void begin(uint32_t stages) {
-	struct scheduler_config c = {
-	        .blocks = BLOCKS, .parallel = SEQS, .max_rows = 64, .stages = stages, .root = ""};
-	memset(&t, 0, sizeof t);
-	ck_assert_int_eq(scheduler_create(&t.s, &c), 0);
-}
-
-static uint32_t random_below(uint32_t n) {
-	t.random = t.random * 1664525 + 1013904223;
-	return (uint32_t)((uint64_t)t.random * n >> 32);
-}
+/* What the coordinator makes of guesses, right and wrong, is tested with the coordinator: check_serving. */
+enum { ROOM = 300, BLOCKS = 24, STAGES = 4 };
 
 static void sequence_left(void *arg, struct sequence *q) {
 	(void)arg;
-	t.nleft++;
-	for (int i = 0; i < SEQS; i++)
-		if (t.q[i] == q)
-			t.q[i] = NULL;
 	free(q->log);
 	free(q);
 }
 
-static uint64_t mixed(uint64_t before, uint32_t token) {
-	return (before ^ (token + 1)) * 0x9e3779b97f4a7c15u;
-}
-
-/* Guesses that are right more often than not, or not at all. */
-static void guess_for(struct sequence *q, int which) {
-	while (q->guessed < 30 && q->tokens + q->guessed + 1 < q->room && random_below(8)) {
-		uint32_t at = q->tokens + q->guessed++;
-		q->log[at] = random_below(6) ? t.truth[which][at] : 77;
-	}
-}
-
-static int which_of(const struct sequence *q) {
-	int i = 0;
-	while (t.q[i] != q)
-		i++;
-	return i;
-}
-
-static void take_off(void) {
-	struct scheduler_step *st;
-	for (int i = 0; i < SEQS; i++)
-		if (t.q[i] && !t.q[i]->ended && t.q[i]->scheduled + 1 >= t.q[i]->tokens && t.q[i]->done > 0)
-			guess_for(t.q[i], i);
-	if (t.n == FLIGHT || !(st = scheduler_next(t.s)))
-		return;
-	t.flight[t.n] = st;
-	uint32_t *to = t.tokens[t.n++] = malloc(st->rows * sizeof *to);
-	t.ahead += st->ahead;
-	for (uint32_t i = 0; i < st->nseqs; i++) {
-		const struct scheduled *e = &st->seq[i];
-		ck_assert_uint_eq(e->kept, e->rows);
-		ck_assert_uint_le(e->position + e->rows, e->seq->tokens + e->seq->guessed);
-		memcpy(to, e->seq->log + e->position, e->rows * sizeof *to);
-		to += e->rows;
-	}
-}
-
-/* The oldest is computed, at the last stage too: it reads what is before each row and writes its own. */
-static void compute(void) {
-	struct scheduler_step *st = t.flight[0];
-	const uint32_t *row = t.tokens[0];
-	for (uint32_t i = 0; i < st->nseqs; i++) {
-		struct scheduled *e = &st->seq[i];
-		uint64_t before = 0;
-		uint32_t tokens[ROOM];
-		bool holds = scheduler_holds(e);
-		for (uint32_t p = 0; p < e->position + e->rows; p++) {
-			uint64_t *cell = &t.held[e->seq->block[p / KERN_KV_BLOCK]][p % KERN_KV_BLOCK];
-			tokens[p] = p < e->position ? 0 : *row;
-			if (p >= e->position) {
-				before = mixed(before, *row++);
-				*cell = before;
-			} else {
-				before = *cell;
-			}
-		}
-		t.stale += !holds;
-		uint32_t first = e->position + e->rows - e->outputs;
-		for (uint32_t k = 0; k < e->outputs && scheduler_holds(e); k++) {
-			struct sequence *q = e->seq;
-			int which = which_of(q);
-			uint32_t at = q->tokens, guess = q->guessed ? q->log[at] : 0;
-			/* the row was computed from the true text, and nothing but it */
-			uint64_t want = 0,
-			         have = t.held[q->block[(at - 1) / KERN_KV_BLOCK]][(at - 1) % KERN_KV_BLOCK];
-			for (uint32_t p = 0; p < at; p++)
-				want = mixed(want, t.truth[which][p]);
-			ck_assert_uint_eq(at, first + k + 1);
-			ck_assert(want == have);
-			ck_assert_uint_eq(tokens[at - 1], t.truth[which][at - 1]);
-			q->log[q->tokens++] = t.truth[which][at];
-			if (q->tokens == q->room) {
-				scheduler_end(t.s, q);
-			} else if (q->guessed && guess == q->log[at]) {
-				q->guessed--;
-				t.right++;
-			} else if (q->guessed) {
-				t.wrong++;
-				scheduler_wrong(e, e->rows - e->outputs + k + 1);
-				break;
-			}
-		}
-	}
-	/* now and then one that nobody wants was void on its way, and written by some stages alone */
-	bool wanted = random_below(2);
-	for (uint32_t i = 0; i < st->nseqs; i++)
-		wanted = wanted || scheduler_holds(&st->seq[i]);
-	(wanted ? scheduler_done : scheduler_lost)(t.s, st, sequence_left, NULL);
-	free(t.tokens[0]);
-	memmove(t.flight, t.flight + 1, --t.n * sizeof *t.flight);
-	memmove(t.tokens, t.tokens + 1, t.n * sizeof *t.tokens);
-}
-
-/* _i + 1 sequences, so that there are stages for guesses that go ahead, and none */
-START_TEST(tokens_and_blocks_are_the_same_with_guesses) {
-	begin(STAGES);
-	t.random = 12345 + (uint32_t)_i;
-	for (int i = 0; i <= _i; i++) {
-		for (uint32_t p = 0; p <= ROOM; p++)
-			t.truth[i][p] = random_below(50);
-		struct sequence *q = t.q[i] = calloc(1, sizeof *q);
-		q->room = ROOM - 20 * (uint32_t)i;
-		q->log = malloc(q->room * sizeof *q->log);
-		q->tokens = 20 + 30 * (uint32_t)i;
-		memcpy(q->log, t.truth[i], q->tokens * sizeof *q->log);
-		ck_assert_int_eq(scheduler_add(t.s, q), 0);
-	}
-	for (uint32_t turns = 0; t.nleft <= (uint32_t)_i; turns++) {
-		ck_assert_uint_lt(turns, 20000);
-		take_off();
-		if (t.n == FLIGHT || (t.n && random_below(3) == 0))
-			compute();
-	}
-	while (t.n)
-		compute();
-	ck_assert_uint_gt(t.right, 50);
-	ck_assert_uint_gt(t.wrong, 10);
-	ck_assert_uint_gt(t.stale, _i < 2 ? 5 : 0);
-	ck_assert_uint_gt(t.ahead, _i < 2 ? 5 : 0);
-	ck_assert_uint_eq(scheduler_running(t.s), 0);
-	ck_assert_uint_eq(scheduler_free_blocks(t.s), BLOCKS);
-	scheduler_destroy(t.s);
-}
-END_TEST
-
 /* One that comes while another's guesses fill the stages does not wait for all of them. */
 START_TEST(guesses_stand_back) {
-	begin(STAGES);
+	struct scheduler *scheduler;
+	const struct scheduler_config config = {
+	        .blocks = BLOCKS, .parallel = 3, .max_rows = 64, .stages = STAGES, .root = ""};
+	ck_assert_int_eq(scheduler_create(&scheduler, &config), 0);
 	struct sequence *q[2];
-	struct scheduler_step *st[FLIGHT];
+	struct scheduler_step *st[STAGES];
 	for (int i = 0; i < 2; i++) {
 		q[i] = calloc(1, sizeof *q[i]);
 		q[i]->room = ROOM;
 		q[i]->log = calloc(ROOM, sizeof *q[i]->log);
 		q[i]->tokens = 10;
 	}
-	scheduler_add(t.s, q[0]);
-	st[0] = scheduler_next(t.s);
+	scheduler_add(scheduler, q[0]);
+	st[0] = scheduler_next(scheduler);
 	q[0]->tokens++;
-	scheduler_done(t.s, st[0], sequence_left, NULL);
+	scheduler_done(scheduler, st[0], sequence_left, NULL);
 	q[0]->guessed = 48;
 	for (int i = 0; i < STAGES; i++) {
-		st[i] = scheduler_next(t.s);
+		st[i] = scheduler_next(scheduler);
 		ck_assert_uint_eq(st[i]->rows, i ? SCHEDULER_GUESSES : 1 + SCHEDULER_GUESSES);
 		ck_assert_uint_eq(st[i]->outputs, st[i]->rows);
 		ck_assert_int_eq(st[i]->ahead, i > 0);
 	}
-	ck_assert_ptr_null(scheduler_next(t.s)); /* a step for each stage */
-	scheduler_add(t.s, q[1]);
-	struct scheduler_step *prompt = scheduler_next(t.s);
+	ck_assert_ptr_null(scheduler_next(scheduler)); /* a step for each stage */
+	scheduler_add(scheduler, q[1]);
+	struct scheduler_step *prompt = scheduler_next(scheduler);
 	ck_assert_ptr_nonnull(prompt);
 	ck_assert_ptr_eq(prompt->seq[0].seq, q[1]);
 	/* the first guess is wrong: the three steps after it are nobody's, and the next token goes at once */
@@ -384,109 +234,24 @@ START_TEST(guesses_stand_back) {
 	scheduler_wrong(&st[0]->seq[0], 1);
 	for (int i = 1; i < STAGES; i++)
 		ck_assert(!scheduler_holds(&st[i]->seq[0]));
-	scheduler_done(t.s, st[0], sequence_left, NULL);
-	struct scheduler_step *next = scheduler_next(t.s);
+	scheduler_done(scheduler, st[0], sequence_left, NULL);
+	struct scheduler_step *next = scheduler_next(scheduler);
 	ck_assert_uint_eq(next->rows, 1);
 	ck_assert_uint_eq(next->seq[0].position, 11);
 	ck_assert(scheduler_holds(&next->seq[0]));
 	for (int i = 1; i < STAGES; i++)
-		scheduler_lost(t.s, st[i], sequence_left, NULL);
+		scheduler_lost(scheduler, st[i], sequence_left, NULL);
 	q[1]->tokens++;
-	scheduler_done(t.s, prompt, sequence_left, NULL);
+	scheduler_done(scheduler, prompt, sequence_left, NULL);
 	q[0]->tokens++;
-	scheduler_done(t.s, next, sequence_left, NULL);
+	scheduler_done(scheduler, next, sequence_left, NULL);
 	ck_assert_uint_eq(q[0]->done, 12);
 	for (int i = 0; i < 2; i++) {
-		ck_assert(scheduler_end(t.s, q[i]));
+		ck_assert(scheduler_end(scheduler, q[i]));
 		sequence_left(NULL, q[i]);
 	}
-	ck_assert_uint_eq(scheduler_free_blocks(t.s), BLOCKS);
-	scheduler_destroy(t.s);
-}
-END_TEST
-
-/* A draft: it makes tokens that are unsure, is followed and taken back, and held now and then.  Every row is computed from
- * what is before it in the log as it is then, and no block that may be taken back is anybody else's. */
-START_TEST(unsure_tokens_are_taken_back) {
-	enum { SURE = 400 };
-	uint32_t truth[SURE + 1], backs = 0, held = 0, stale = 0;
-	begin(1);
-	t.random = 777;
-	for (uint32_t i = 0; i <= SURE; i++)
-		truth[i] = random_below(40);
-	struct sequence *q = t.q[0] = calloc(1, sizeof *q);
-	q->room = SURE + 40;
-	q->log = malloc(q->room * sizeof *q->log);
-	q->tokens = 30;
-	memcpy(q->log, truth, q->tokens * sizeof *q->log);
-	ck_assert_int_eq(scheduler_add(t.s, q), 0);
-	struct scheduler_step *out = NULL;
-	uint32_t row[64], turns = 0;
-	bool picked = false; /* what follows the last token is known, and not in the log yet */
-	for (uint32_t sure = q->tokens; sure < SURE; turns++) {
-		ck_assert_uint_lt(turns, 100000);
-		q->held = random_below(5) == 0;
-		held += q->held;
-		if (!out && (out = scheduler_next(t.s))) {
-			ck_assert(!q->held);
-			ck_assert_uint_eq(out->nseqs, 1);
-			memcpy(row, q->log + out->seq[0].position, out->rows * sizeof *row);
-		}
-		if (out && random_below(2)) {
-			struct scheduled *e = &out->seq[0];
-			for (uint32_t p = e->position; p < e->position + e->rows; p++) {
-				uint64_t before =
-				        p ? t.held[q->block[(p - 1) / KERN_KV_BLOCK]][(p - 1) % KERN_KV_BLOCK]
-				          : 0;
-				t.held[q->block[p / KERN_KV_BLOCK]][p % KERN_KV_BLOCK] =
-				        mixed(before, row[p - e->position]);
-			}
-			stale += !scheduler_holds(e);
-			if (scheduler_holds(e) && e->position + e->rows == q->tokens) {
-				uint64_t want = 0;
-				for (uint32_t p = 0; p < q->tokens; p++)
-					want = mixed(want, q->log[p]);
-				uint32_t last = q->tokens - 1;
-				ck_assert(
-				        want == t.held[q->block[last / KERN_KV_BLOCK]][last % KERN_KV_BLOCK]);
-				picked = true;
-			}
-			scheduler_done(t.s, out, sequence_left, NULL);
-			out = NULL;
-			ck_assert_uint_le(q->shared * KERN_KV_BLOCK, q->tokens - q->unsure);
-		}
-		if (picked && q->tokens < SURE && q->unsure < 20 && random_below(3)) {
-			q->log[q->tokens] = random_below(4) ? truth[q->tokens] : 50;
-			q->tokens++;
-			q->unsure++;
-			picked = false;
-		}
-		if (random_below(3) == 0) { /* the text goes on */
-			if (q->unsure && q->log[sure] == truth[sure]) {
-				q->unsure--;
-			} else {
-				q->log[sure] = truth[sure];
-				backs += q->unsure > 0;
-				if (q->unsure)
-					scheduler_take_back(q, sure + 1);
-				else
-					q->tokens++;
-				picked = false;
-			}
-			sure++;
-			ck_assert_uint_eq(q->tokens - q->unsure, sure);
-		}
-	}
-	ck_assert_uint_gt(backs, 10);
-	ck_assert_uint_gt(held, 10);
-	ck_assert_uint_gt(stale, 5);
-	ck_assert_uint_gt(q->shared, 3); /* what is sure is there for others */
-	if (!scheduler_end(t.s, q))
-		scheduler_done(t.s, out, sequence_left, NULL);
-	else
-		sequence_left(NULL, q);
-	ck_assert_uint_eq(scheduler_free_blocks(t.s), BLOCKS);
-	scheduler_destroy(t.s);
+	ck_assert_uint_eq(scheduler_free_blocks(scheduler), BLOCKS);
+	scheduler_destroy(scheduler);
 }
 END_TEST
 
@@ -497,11 +262,9 @@ static Suite *suite(void) {
 	tcase_add_test(c, against_every_place);
 	tcase_add_test(c, it_learns_what_is_right);
 	tcase_add_test(c, guesses_while_they_pay);
-	tcase_add_loop_test(c, tokens_and_blocks_are_the_same_with_guesses, 0, SEQS);
 	tcase_add_test(c, guesses_stand_back);
 	tcase_add_test(c, the_likelier_of_text_and_draft);
 	tcase_add_test(c, waiting_pays_where_a_token_goes_a_long_way);
-	tcase_add_test(c, unsure_tokens_are_taken_back);
 	suite_add_tcase(s, c);
 	return s;
 }

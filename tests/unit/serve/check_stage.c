@@ -226,12 +226,12 @@ START_TEST(the_next_stage_is_busy) {
 	ck_assert_uint_eq(bare_count(COORDINATOR, ACK), 12);
 	ck_assert_uint_eq(bare_count(OTHER, STEP), 8);
 	for (size_t i = 0; i < 4; i++) {
-		bare_acknowledge(OTHER, &serving[OTHER].got[i]);
+		bare_acknowledge(OTHER, serving[OTHER].got[i]);
 		serving_settle();
 		ck_assert_uint_eq(bare_count(OTHER, STEP), 9 + i);
 	}
 	for (uint64_t i = 0; i < 12; i++)
-		ck_assert_uint_eq(serving[OTHER].got[i].step, i + 1);
+		ck_assert_uint_eq(serving[OTHER].got[i]->step, i + 1);
 	/* the link goes: those that were sent and not acknowledged are lost, and the coordinator hears of each */
 	network_lose(&serving[STAGE].keys.public, &serving[OTHER].keys.public, "a cable");
 	serving_settle();

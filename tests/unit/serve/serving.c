@@ -157,9 +157,11 @@ static void node_stop(struct serving_node *n) {
 	free(n->members);
 	free(n->deploy);
 	loop_destroy(n->loop);
-	for (size_t i = 0; i < n->ngot; i++)
-		if (n->got[i].whole)
-			caravan__step__free_unpacked(n->got[i].whole, NULL);
+	for (size_t i = 0; i < n->ngot; i++) {
+		if (n->got[i]->whole)
+			caravan__step__free_unpacked(n->got[i]->whole, NULL);
+		free(n->got[i]);
+	}
 	free(n->got);
 	n->serve = NULL;
 	n->worker = NULL;
@@ -605,20 +607,22 @@ static void receive(
 	}
 	n->got = realloc(n->got, (n->ngot + 1) * sizeof *n->got);
 	ck_assert_ptr_nonnull(n->got);
-	n->got[n->ngot++] = r;
+	struct received *kept = n->got[n->ngot++] = malloc(sizeof *kept);
+	ck_assert_ptr_nonnull(kept);
+	*kept = r;
 }
 
 size_t bare_count(unsigned node, Caravan__Envelope__BodyCase kind) {
 	size_t n = 0;
 	for (size_t i = 0; i < serving[node].ngot; i++)
-		n += serving[node].got[i].kind == kind;
+		n += serving[node].got[i]->kind == kind;
 	return n;
 }
 
 const struct received *bare_last(unsigned node, Caravan__Envelope__BodyCase kind) {
 	for (size_t i = serving[node].ngot; i-- > 0;)
-		if (serving[node].got[i].kind == kind)
-			return &serving[node].got[i];
+		if (serving[node].got[i]->kind == kind)
+			return serving[node].got[i];
 	return NULL;
 }
 

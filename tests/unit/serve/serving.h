@@ -39,8 +39,8 @@ struct serving_node {
 	struct members *members;
 	struct deploy *deploy;
 	struct worker *worker;
-	struct serve *serve; /* NULL: it is bare */
-	struct received *got;
+	struct serve *serve;   /* NULL: it is bare */
+	struct received **got; /* each stays where it is */
 	size_t ngot;
 	unsigned unavailable; /* times that its serve said so of a model */
 	char reason[WIRE_TEXT_MAX + 1];
