@@ -1,10 +1,10 @@
-/* attention: the step's queries against the KV cache, shared by the team.
+/* attention: the queries of a step against the KV cache, shared by the team.
  *
- * The contract reduces every span of 512 positions on its own and combines spans in ascending order, so a
- * span is a unit of work that any member may take.  A step that needs few partial results (decode) hands out
- * (tile, head, span), and whoever finishes a tile's last span combines it; a larger one (prefill) hands out
- * (tile, head), whose partial results stay with the member.  Scratch is the same for both and depends on the
- * context alone.  The queries of a group of heads walk their keys and values together. */
+ * The contract (doc/numerics.md) reduces each span of 512 positions by itself and combines spans in ascending order, so any
+ * member may compute any span.  A step with few partial results (decode) has one task per (tile, head, span); the member that
+ * finishes the last span of a tile combines them.  A larger step (prefill) has one task per (tile, head), and the member keeps
+ * its partial results to itself.  Both use the same scratch, whose size depends only on the context.  The queries of a group
+ * of heads read their keys and values together. */
 #include "shard/forward/forward_internal.h"
 
 /* Partial results that a member has room for, unless one token of a long context needs more. */

@@ -1,4 +1,4 @@
-/* check: what a step has to be before it comes near a kernel; see forward.h.
+/* check: validates a step before any kernel sees it; see forward.h.
  * Threads: one at a time; may overlap a forward_run. */
 #include "common/fail.h"
 #include "shard/forward/forward_internal.h"

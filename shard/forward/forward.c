@@ -1,8 +1,10 @@
-/* forward: see forward.h.  A step is one job of the team.  With one row (decode) every member carries the row
- * and normalises and quantises it for itself, which is cheaper than waiting for each other, and a layer has
- * six barriers: after the QKV products, the store of keys and values, attention, the output product, the gate
- * and up products (SwiGLU is part of their tasks) and the down product.  With more rows the members share
- * those rows and meet after them as well.  Either way each row sees the same operations. */
+/* forward: see forward.h.
+ *
+ * A step is one job of the team.  With one row (decode) every member keeps a copy of the row, and normalises and quantises it
+ * itself: that is cheaper than waiting.  A layer then has six barriers: after the QKV products, after keys and values are
+ * stored, after attention, after the output product, after the gate and up products (SwiGLU is part of their tasks) and after
+ * the down product.  With more rows, members share the rows and wait for each other after that as well.  Each row goes
+ * through the same operations either way. */
 #include "common/fail.h"
 #include "shard/forward/forward_internal.h"
 #include <errno.h>

@@ -1,8 +1,8 @@
-/* forward: a step through a slice: the layers of a Llama model in the order of doc/numerics.md.
+/* forward: runs a step through a slice: the layers of a model in the order of doc/numerics.md.
  *
- * Owns: the buffers of activations between operations.  Borrows the slice, the KV blocks, the team.
- * Invariant: a row's result depends on its sequence's earlier rows alone: not on the other rows of the step,
- * on how rows were cut into steps, nor on the size of the team.
+ * Owns: the buffers of activations between operations.  Borrows the slice, the KV blocks and the team.
+ * Invariant: the result of a row depends only on the earlier rows of its sequence: not on the other rows of the step, on how
+ * rows were split into steps, or on the size of the team.
  * Threads: one step at a time, on the caller and the team. */
 #ifndef SHARD_FORWARD_FORWARD_H
 #define SHARD_FORWARD_FORWARD_H
@@ -34,15 +34,15 @@ size_t forward_bytes(
         const struct hparams *hp, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
 
 /* Checks a step against the slice's KV: rows add up, block tables cover the positions and are in bounds, a block
- * that the step writes stands in it once (blocks that are only read may be shared), positions are below the
+ * that the step writes occurs in it once (blocks that are only read may be shared), positions are below the
  * context.  0 or -EINVAL with a sentence in err.  One thread at a time; may overlap a forward_run. */
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
-/* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when weights
- * that do not stay in memory could not be read, or a tensor is damaged. */
+/* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when streamed
+ * weights could not be read or a tensor is damaged. */
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
-/* The two ends of a model. */
+/* Embedding and output of a model. */
 struct io_layers;
 int io_layers_create(struct io_layers **out, const struct slice *s, struct team *t, uint32_t max_rows);
 void io_layers_destroy(struct io_layers *e); /* NULL allowed */

@@ -1,5 +1,4 @@
-/* forward_internal: the inside of a forward, shared by forward.c (buffers, the order of a layer), check.c and attention.c.
- * Internal to shard. */
+/* forward_internal: shared by forward.c (buffers, the order of a layer), check.c and attention.c; private to this folder. */
 #ifndef SHARD_FORWARD_FORWARD_INTERNAL_H
 #define SHARD_FORWARD_FORWARD_INTERNAL_H
 #include "shard/forward/forward.h"

@@ -1,5 +1,5 @@
-/* io_layers: the two ends of a model (forward.h): embedding rows, and the final norm with the output product,
- * whose rows the team shares.  Jobs are made as those of forward: job.h. */
+/* io_layers: embedding and output of a model (forward.h): embedding rows, the final norm, and the output product, whose rows
+ * the team shares.  Jobs are built as in forward.c: see job.h. */
 #include "shard/forward/forward.h"
 #include "shard/forward/job.h"
 #include <errno.h>

@@ -1,6 +1,7 @@
-/* job: see job.h.  Work is handed out and not cut evenly beforehand, because cores are unlike (efficiency
- * cores, neighbours on a shared machine) and the types of one layer cost unlike amounts a row; which member
- * computes a row never enters its bits. */
+/* job: see job.h.
+ *
+ * Work is handed out while a phase runs, not divided evenly beforehand: cores differ (efficiency cores, neighbours on a shared
+ * machine), and a row costs more in some weight types than in others.  Which member computes a row never affects its bits. */
 #include "shard/forward/job.h"
 #include <errno.h>
 

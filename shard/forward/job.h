@@ -1,10 +1,10 @@
-/* job: what the jobs of forward and ends have in common: a member's way through the phases of a step,
- * activations in the forms that products want, and products whose rows the team shares.
+/* job: what the jobs of forward.c and io_layers.c share: the phases of a step, activations in the forms that products need, and
+ * products whose rows the team shares.
  *
- * A job is a row of phases, each ended by job_gate.  Within a phase work is handed out by job_next_run in numbers
- * of the team's one counter, which is never reset on the way: every member draws exactly one number past the
- * end of each phase, so all of them know where the next phase's numbers begin.
- * Internal to shard.  Threads: everything here runs on the members of a team. */
+ * A job is a sequence of phases, each ended by job_gate.  Within a phase job_next_run hands out work by numbers from the
+ * team's one counter, which is not reset between phases: every member draws exactly one number past the end of each phase, so
+ * all of them know where the numbers of the next phase begin.
+ * Private to this folder.  Threads: everything here runs on the members of a team. */
 #ifndef SHARD_FORWARD_JOB_H
 #define SHARD_FORWARD_JOB_H
 #include "kernels/kernels.h"

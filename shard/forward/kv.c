@@ -1,8 +1,9 @@
-/* kv: see kv.h.  The cache is laid out [layer][head][keys, values][block], so that what attention over one head reads
- * lies on end as far as its blocks have numbers that follow each other, as those of a sequence alone have: parts that
- * are a block of all layers apart cost a quarter of the rate of memory (doc/performance.md).  Address space is reserved
- * at once and never committed: a page costs memory when a block is first written, and is never cleared, since attention
- * reads only what its own sequence has written. */
+/* kv: see kv.h.
+ *
+ * The layout is [layer][head][keys, values][block].  Blocks with consecutive numbers, as a sequence alone gets, are therefore
+ * contiguous for attention over one head; if they were one block of all layers apart, reading would get a quarter of the
+ * memory bandwidth (doc/performance.md).  Address space is reserved at once and not committed: a page takes memory when a block
+ * is first written.  It is never cleared, because attention reads only what its own sequence has written. */
 #include "shard/forward/kv.h"
 #include "common/fail.h"
 #include <assert.h>

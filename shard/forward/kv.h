@@ -1,8 +1,8 @@
-/* kv: the blocks of KV cache of a slice.
+/* kv: the KV cache blocks of a slice.
  *
- * Owns: one reservation of address space for `blocks` numbered blocks of KERN_KV_BLOCK positions, memory that
- * the system fills in as blocks are first written.  Knows no sequences: who holds which block is the
- * coordinator's business.  Threads: allocation on the loop; contents written by the team. */
+ * Owns: one reservation of address space for `blocks` numbered blocks of KERN_KV_BLOCK positions; the system adds memory when a
+ * block is first written.  Knows no sequences: the coordinator decides which sequence has which block.
+ * Threads: allocation on the loop; the team writes contents. */
 #ifndef SHARD_FORWARD_KV_H
 #define SHARD_FORWARD_KV_H
 #include "kernels/kernels.h"

@@ -1,8 +1,8 @@
-/* slice: the weights of layers [first, last) of a model, or of its two ends: mapped, or, where memory does not do for
- * all, mapped in part and read from disk on the way.
+/* slice: the weights of layers [first, last) of a model, or of its embedding and output.  They are mapped; if they do not fit
+ * into memory, a part is mapped and the rest is streamed from disk.
  *
  * Owns: maps of store tensors (a tensor that several layers share is mapped once), and the stream of what is not mapped.
- * Immutable once made, except for the stream; any thread. */
+ * Immutable once created, except for the stream; any thread. */
 #ifndef SHARD_FORWARD_SLICE_H
 #define SHARD_FORWARD_SLICE_H
 #include "shard/forward/weight_stream.h"
@@ -21,16 +21,16 @@ struct slice {
 	size_t nmaps;
 };
 
-/* Maps the layers (first < last; none when they are equal) and, with ends, the ends; every record is checked
- * against the manifest.  room: bytes that the layers may take, 0 for as many as they do (weight_stream_plan says what stays).
- * -ENOENT names the tensor that the store lacks. */
+/* Maps the layers (first < last; none when they are equal) and, with ends, embedding and output; every record is checked against
+ * the manifest.  room: memory limit of the layers in bytes, 0 for none (weight_stream_plan decides what stays in memory).
+ * -ENOENT: err names the tensor that the store lacks. */
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
         bool ends, uint64_t room, char *err, size_t errlen);
 void slice_destroy(struct slice *s); /* NULL allowed */
 
-/* 0, or -EIO with a sentence while a tensor of it is damaged: results would be others then.  Asked before and after
- * computing: the second time also when one was damaged in between and is good again, which `renewed` shows. */
-#define SLICE_BEFORE UINT64_MAX /* in *renewed: it is set */
+/* 0, or -EIO with a sentence while one of its tensors is damaged, which would make results wrong.  Call it before and after
+ * computing: the second call also finds a tensor that was damaged and renewed in between, by `renewed`. */
+#define SLICE_BEFORE UINT64_MAX /* in *renewed: the first call, which sets it */
 int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen);
 
 /* Bytes of weights, mapped or not, counted once for each layer that uses them. */

@@ -1,5 +1,7 @@
-/* weight_stream: see weight_stream.h.  Several threads fill a buffer in pieces, since disks want several requests at once to show what
- * they can; who finds no piece left in the group begins with the next one as soon as its buffer is free. */
+/* weight_stream: see weight_stream.h.
+ *
+ * Several threads fill a buffer in blocks, because disks need several requests at once to reach their bandwidth.  A thread that
+ * finds no block left in a group starts on the next group as soon as its buffer is free. */
 #include "shard/forward/weight_stream.h"
 #include "kernels/thread.h"
 #include <errno.h>

@@ -1,16 +1,16 @@
-/* weight_stream: the weights of a slice that do not stay in memory: which they are, and bringing them past the computation.
+/* weight_stream: reads the weights of a slice that do not fit into memory from disk, ahead of the computation.
  *
- * A slice that is larger than the memory it may have keeps a fixed part mapped.  The rest lies in the store's files and
- * is read again in every step, in the order in which a step comes to it, into two buffers: while the team computes from
- * one the other is filled.  What is read at a time is a group: the tensors of a layer that one phase of the computing
- * takes.  After the last group of a step comes the first one of the next, whenever that is, so that a step finds its
- * beginning read.  Reads go past the page cache where the file system can; otherwise what they leave there is let go.
+ * A slice that is larger than its memory limit keeps a fixed part mapped.  The rest is read from the store's files again in
+ * every step, in the order in which the step uses it, into two buffers: while the team computes from one, the other is filled.
+ * The unit of reading is a group: the tensors of a layer that one phase of a step uses.  After the last group of a step the
+ * first one of the next step is read, so that a step finds it ready.  Reads bypass the page cache if the file system can do
+ * that; otherwise the cached pages are dropped after use.
  *
  * Owns: the two buffers and the threads that fill them.  Borrows the tensors, whose shared locks keep the files.
- * Invariants: a group is read whole before anybody computes from it, and its buffer is not touched before it has been
- * given back.  Which groups stay is a function of the manifest, the layers and the room alone.
- * Threads: weight_stream_plan anywhere; weight_stream_begin on who leads the step; weight_stream_wait and weight_stream_release on the team; weight_stream_stats
- * anywhere. */
+ * Invariants: a group is complete before anybody computes from it, and its buffer is not written before it is released.  The
+ * choice of groups depends only on the manifest, the layers and the memory limit.
+ * Threads: weight_stream_plan and weight_stream_stats anywhere; weight_stream_begin on the member that leads the step;
+ * weight_stream_wait and weight_stream_release on the team. */
 #ifndef SHARD_FORWARD_WEIGHT_STREAM_H
 #define SHARD_FORWARD_WEIGHT_STREAM_H
 #include "shard/model/manifest.h"
@@ -26,33 +26,33 @@ struct weight_stream_plan {
 	uint64_t step;     /* bytes that a step reads */
 };
 
-/* What of layers [first, last) stays when weights and buffers together may take `room` bytes: everything if it fits,
- * else as much as can be.  0, -ENOSPC when not even the buffers fit, -ENOMEM. */
+/* Decides what of layers [first, last) stays in memory when weights and buffers together may take `room` bytes: everything if
+ * it fits, otherwise as much as possible.  0, -ENOSPC when not even the buffers fit, -ENOMEM. */
 int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m, uint32_t first,
         uint32_t last, uint64_t room);
 void weight_stream_plan_clear(struct weight_stream_plan *p);
 
-/* Bytes of a tensor's packed matrix in whole pages, which is what it takes mapped or in a buffer. */
+/* Bytes of a tensor's packed matrix in whole pages: what it takes, mapped or in a buffer. */
 uint64_t weight_stream_tensor_bytes(const struct manifest_tensor *t);
-/* Of the largest group of these layers: what a buffer takes at most. */
+/* Bytes of the largest group of these layers: an upper bound of a buffer. */
 uint64_t weight_stream_largest_group(const struct manifest *m, uint32_t first, uint32_t last);
 
 struct weight_stream;
-/* plan: of these layers.  layer: their tensors, opened.  direct: false keeps to the page cache.  0 or a negative errno
+/* plan: of these layers.  layer: their tensors, opened.  direct: whether to bypass the page cache.  0 or a negative errno
  * with a sentence in err. */
 int weight_stream_create(struct weight_stream **out, const struct weight_stream_plan *plan, uint32_t first,
         uint32_t layers, const struct store_tensor *const (*layer)[LAYER_ROLES], bool direct, char *err,
         size_t errlen);
 void weight_stream_destroy(struct weight_stream *f); /* NULL allowed */
 
-/* A step begins: the number of its first group.  A step before it that was left in its middle is made good. */
+/* Begins a step; returns the number of its first group.  An earlier step may have been abandoned. */
 uint64_t weight_stream_begin(struct weight_stream *f);
 bool weight_stream_has(const struct weight_stream *f, uint32_t layer,
         enum weight_group g); /* layer: counted from the first */
-/* Waits until group n, a step's groups counting on from its first, has been read; puts its tensors into w.  Every member
- * of a team gets the same answer: 0, or -EIO when it cannot be read. */
+/* Waits until group n has been read and puts its tensors into w.  The groups of a step have consecutive numbers.  Every member
+ * of a team gets the same result: 0, or -EIO when the group cannot be read. */
 int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]);
-/* Nobody computes from group n any more. */
+/* The team has finished with group n. */
 void weight_stream_release(struct weight_stream *f, uint64_t n);
 /* Why a step ended with -EIO. */
 void weight_stream_error(struct weight_stream *f, char *err, size_t errlen);
@@ -61,8 +61,8 @@ struct weight_stream_stats {
 	uint64_t step;       /* bytes that a step reads */
 	uint64_t buffers;    /* bytes of both */
 	uint64_t read;       /* bytes since the beginning */
-	double read_seconds; /* in which something was being read */
-	double wait_seconds; /* in which a step waited for it */
+	double read_seconds; /* while something was being read */
+	double wait_seconds; /* while a step waited for that */
 	bool direct;         /* past the page cache */
 };
 void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *out);

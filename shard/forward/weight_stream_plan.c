@@ -1,8 +1,8 @@
 /* weight_stream_plan: which groups of a slice stay in memory.  Pure.
  *
- * Two buffers of the largest group that is read cost memory in which weights could stay, so only groups up to a size
- * are read, the least size that will do; of these so many as must be, spread evenly along the layers, so that the disk
- * has something to do all the time. */
+ * The two buffers, each as large as the largest streamed group, take memory in which weights could stay.  So only groups up to
+ * a size are streamed, the smallest size that is enough; and of these only as many as necessary, spread evenly over the layers
+ * to keep the disk busy all the time. */
 #include "shard/forward/weight_stream.h"
 #include <errno.h>
 #include <stdlib.h>

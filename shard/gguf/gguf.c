@@ -1,7 +1,7 @@
-/* gguf: opens and parses GGUF files.  See gguf.h for what it promises.
+/* gguf: opens and parses GGUF files; see gguf.h.
  *
- * Invariant: a cursor never passes the end of its file; nothing is allocated for a count before the file has
- * shown that it is long enough to hold that many.
+ * Invariants: a cursor never passes the end of its file; memory for a count is allocated only after the file has turned out to
+ * be long enough for that many.
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
 #include "common/fail.h"
 #include "proto/descriptors.h"

@@ -1,9 +1,9 @@
 /* gguf: reads GGUF v2 and v3 files, whole or split, through descriptors.
  *
- * Owns: a descriptor of each file, a copy of its header and the parsed tables; every offset, count, length and
- * dimension has been checked against the file before anything here hands it out.  Does not know what the keys mean.
- * A file is never mapped, since it may be overwritten or cut short by anybody at any time: what is parsed is the copy, and
- * weights are read into the caller's memory.
+ * Owns: a descriptor of each file, a copy of its header, and the parsed tables.  Every offset, count, length and dimension is
+ * checked against the file before this module hands it out.  It does not know what the keys mean.
+ * A file is never mapped, because anybody may overwrite or truncate it at any time: the copy is parsed, and weights are read
+ * into the caller's memory.
  * Immutable once open; any thread. */
 #ifndef SHARD_GGUF_GGUF_H
 #define SHARD_GGUF_GGUF_H
@@ -45,7 +45,8 @@ struct gguf_tensor {
 struct gguf;
 
 /* Opens a model from nfds descriptors (borrowed; the parts of a split file in any order).
- * name: for messages; the path of one part of a split file stands for all of them, in their order.  0, or a negative errno with a sentence in err. */
+ * name: for messages; the path of one part of a split file names all of them, in their order.  0, or a negative errno with a
+ * sentence in err. */
 int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, char *err, size_t errlen);
 
 /* The same by path; finds the other parts of NAME-00001-of-0000N.gguf (any part may be given). */
@@ -59,7 +60,7 @@ void gguf_close(struct gguf *g); /* NULL allowed */
 /* Reads len bytes of a tensor, from its byte `from` on.  0; -ENODATA: the file has become shorter; or another negative errno
  * of the disk.  Any thread that may wait for one. */
 int gguf_read(const struct gguf_tensor *t, uint64_t from, void *buf, size_t len);
-/* 0 while the files are as they were when they were opened, by size and time of change; otherwise -ESTALE. */
+/* 0 while size and modification time of the files are as when they were opened; otherwise -ESTALE. */
 int gguf_unchanged(const struct gguf *g);
 
 /* The file that a tensor of it is in, for messages: borrowed. */
@@ -78,7 +79,7 @@ int gguf_array_string(const struct gguf *g, const char *key, uint64_t i, struct 
 int gguf_array_f32(const struct gguf *g, const char *key, uint64_t i, float *out);
 int gguf_array_i64(const struct gguf *g, const char *key, uint64_t i, int64_t *out);
 
-/* Keys in file order, for messages and for refusing what is not understood. */
+/* Keys in file order, for messages and for refusing unknown ones. */
 size_t gguf_keys(const struct gguf *g);
 struct gguf_string gguf_key(const struct gguf *g, size_t i);
 

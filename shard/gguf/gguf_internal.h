@@ -1,4 +1,4 @@
-/* gguf_internal: what gguf.c, lookup.c and split.c share; nobody else includes it. */
+/* gguf_internal: shared by gguf.c, lookup.c, split.c and other_formats.c; private to this folder. */
 #ifndef SHARD_GGUF_GGUF_INTERNAL_H
 #define SHARD_GGUF_GGUF_INTERNAL_H
 #include "shard/gguf/gguf.h"

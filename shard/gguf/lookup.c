@@ -1,5 +1,5 @@
-/* lookup: what an open GGUF file hands out: values by key, tensors by name.
- * Values are read with memcpy, since a file aligns nothing before its data. */
+/* lookup: finds values by key and tensors by name in an open GGUF file.
+ * Values are read with memcpy, because a file aligns nothing before its data. */
 #include "shard/gguf/gguf_internal.h"
 #include <errno.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-/* other_formats: what a file is that is not GGUF, by its first bytes, and what to do about it.  People get such files by
- * downloads that went wrong, and from years when models had other forms. */
+/* other_formats: recognises files that are not GGUF by their first bytes, and says what to do about them.  Such files come from
+ * failed downloads, and from years when models had other formats. */
 #include "shard/gguf/gguf_internal.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-/* import: hashes a model file and serves it as content.  See import.h.
+/* import: hashes a model file and serves it as content; see import.h.
  *
- * A "source" is a stretch of the file that is a tensor; tensors that lie on the same bytes have one, and it is
- * hashed once.  Every weight's scale is looked at on the way, in pieces that stay in the processor's cache. */
+ * A "source" is the part of the file that holds a tensor.  Tensors that share the same bytes have one source, which is hashed
+ * once.  The scales of all weights are checked on the way, in blocks that fit the processor's cache. */
 #include "shard/import/import.h"
 #include "common/fail.h"
 #include "shard/gguf/gguf.h"

@@ -1,5 +1,5 @@
-/* names: see names.h; the file's form is in doc/protocol.md, "The store".
- * The file states its own key and ends with a hash over all before it. */
+/* names: see names.h; the format is in doc/protocol.md, "The store".
+ * The file contains its own key and ends with a hash of everything before it. */
 #include "shard/import/names.h"
 #include "common/bytes.h"
 #include "common/durable.h"

@@ -1,5 +1,5 @@
-/* names: what import remembers of a file between runs: the tensor records that hashing it gave.
- * A file of the cache that is torn, altered or of another form is as good as none. */
+/* names: keeps the tensor records that hashing a file gave, from one run to the next.
+ * A kept file that is torn, altered or of another format is ignored. */
 #ifndef SHARD_IMPORT_NAMES_H
 #define SHARD_IMPORT_NAMES_H
 #include "shard/model/content.h"

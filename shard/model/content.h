@@ -1,10 +1,10 @@
 /* content: the names of weights and other immutable bytes.
  *
- * Owns: the preimages of every name (normative text: doc/protocol.md).
- *   chunk          SHA-256 of its canonical bytes: whole strips of rows, CONTENT_CHUNK_ROWS at a time,
- *                  the largest multiple that fits CONTENT_CHUNK_BYTES (at least CONTENT_CHUNK_ROWS); the last is short
+ * Owns: the preimages of all names (normative text: doc/protocol.md).
+ *   chunk          SHA-256 of its canonical bytes: whole strips of rows, CONTENT_CHUNK_ROWS at a time, the largest multiple
+ *                  that fits CONTENT_CHUNK_BYTES (at least CONTENT_CHUNK_ROWS); the last chunk may be shorter
  *   blob           SHA-256 of its bytes (a manifest, a tensor record, a vocabulary)
- *   tensor         the name of its record, which states type, shape and the names of its chunks
+ *   tensor         the name of its record, which contains type, shape and the names of its chunks
  * Pure; any thread. */
 #ifndef SHARD_MODEL_CONTENT_H
 #define SHARD_MODEL_CONTENT_H

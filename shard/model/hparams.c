@@ -1,5 +1,5 @@
-/* hparams: what the keys llama.* say, and which of them Caravan refuses because it would compute something
- * else than they mean.  The defaults are those of llama.cpp, whose converters write these files. */
+/* hparams: reads the keys llama.*, and refuses those values for which Caravan would compute something else than they mean.
+ * The defaults are those of llama.cpp, whose converters write these files. */
 #include "shard/model/hparams.h"
 #include "common/fail.h"
 #include "kernels/math.h"

@@ -1,5 +1,5 @@
-/* hparams: the shape of a Llama model.
- * Immutable once made; any thread. */
+/* hparams: the hyperparameters of a model.
+ * Immutable once read; any thread. */
 #ifndef SHARD_MODEL_HPARAMS_H
 #define SHARD_MODEL_HPARAMS_H
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* manifest: the roles of a model's tensors, and the bytes of a manifest (doc/protocol.md, "Manifest").
- * A tensor's shape is not stated: it follows from the model's shape and the tensor's role. */
+ * The shape of a tensor is not stored: it follows from the hyperparameters and the role of the tensor. */
 #include "shard/model/manifest.h"
 #include "common/bytes.h"
 #include "common/fail.h"

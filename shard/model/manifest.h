@@ -1,7 +1,7 @@
-/* manifest: what a model is made of, as content: its shape, the name and role of every tensor, its vocabulary.
+/* manifest: what a model consists of, as content: its hyperparameters, the name and role of every tensor, its vocabulary.
  *
- * Owns: the table of roles (which tensors a layer and the two ends have, with their shapes) and the manifest's
- * bytes.  Immutable once made; any thread. */
+ * Owns: the table of roles (which tensors a layer, the embedding and the output have, with their shapes) and the bytes of a
+ * manifest.  Immutable once created; any thread. */
 #ifndef SHARD_MODEL_MANIFEST_H
 #define SHARD_MODEL_MANIFEST_H
 #include "shard/model/content.h"

@@ -1,6 +1,6 @@
-/* vocab: reads a vocabulary from a file and checks it.
- * A vocabulary is first made with strings that point into the file, then goes through its blob, so that what a
- * node reads from disk and what it gets from a peer have passed the same checks. */
+/* vocab: reads a vocabulary from a model file and checks it.
+ * The vocabulary is first built with strings that point into the file, then encoded and decoded again, so that what comes from
+ * a disk and what comes from a peer pass the same checks. */
 #include "shard/model/vocab.h"
 #include "common/fail.h"
 #include "shard/gguf/gguf.h"

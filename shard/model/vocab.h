@@ -1,7 +1,7 @@
-/* vocab: the vocabulary of a model as its file states it, and its form as a blob (a kind of content).
+/* vocab: the vocabulary of a model as its file has it, and its form as a blob (a kind of content).
  *
- * Owns: the strings of the vocabulary.  Says nothing of how text becomes tokens: that is daemon/text.
- * Immutable once made; any thread. */
+ * Owns: the strings of the vocabulary.  How text becomes tokens is the business of daemon/text.
+ * Immutable once created; any thread. */
 #ifndef SHARD_MODEL_VOCAB_H
 #define SHARD_MODEL_VOCAB_H
 #include <stdbool.h>
@@ -53,27 +53,26 @@ struct vocab {
 	uint8_t *bytes; /* owned: the blob, which the strings point into */
 };
 
-/* How a file is read, and what was made of it. */
+/* How a file is read, and what differs from it. */
 struct vocab_reading {
 	/* The pre-tokenizer, whatever the file says: for files that name none, or a wrong one.  NULL or empty: the file's. */
 	const char *pre;
-	char note
-	        [256]; /* out: what the file says that was not taken as it stands, in a line; empty: nothing */
+	char note[256]; /* out: what of the file was changed or ignored, in a line; empty: nothing */
 };
 
 /* Reads tokenizer.* of a file; r may be NULL.  0, or a negative errno with a sentence in err that names the key at fault.
- * A special token whose number is beyond the vocabulary is none (a note says so): writers of files leave such numbers. */
+ * A special token whose number is beyond the vocabulary is ignored, with a note: converters leave such numbers. */
 int vocab_from_gguf(
         struct vocab **out, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen);
 
-/* Whether a token of this text ends a turn or a text in whatever model has it. */
+/* Whether a token with this text ends a turn or a text, in any model that has it. */
 bool vocab_is_end_name(const struct vocab_string *s);
 
 /* The blob (malloc'd), deterministic; and back, every length and index checked. */
 int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len);
 int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err, size_t errlen);
 
-/* Whether both have the same words under the same ids; how text becomes them may differ. If not, why has the difference. */
+/* Whether both have the same tokens under the same ids; how text becomes tokens may differ.  why: the difference. */
 #define VOCAB_WHY 96
 bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, size_t len);
 

@@ -1,4 +1,4 @@
-/* vocab_blob: the bytes of a vocabulary (doc/protocol.md, "Vocabulary"), and the checks that all pass. */
+/* vocab_blob: the bytes of a vocabulary (doc/protocol.md, "Vocabulary"), and the checks that every vocabulary passes. */
 #include "common/bytes.h"
 #include "common/fail.h"
 #include "shard/model/content.h"

@@ -1,4 +1,4 @@
-/* vocab_internal: what vocab.c and vocab_blob.c share; nobody else includes it. */
+/* vocab_internal: shared by vocab.c and vocab_blob.c; private to this folder. */
 #ifndef SHARD_MODEL_VOCAB_INTERNAL_H
 #define SHARD_MODEL_VOCAB_INTERNAL_H
 #include "shard/model/vocab.h"

@@ -1,10 +1,10 @@
-/* convert: packs tensors again that an older version has packed in another layout.
+/* convert: packs tensors again that an older version packed in another layout.
  *
- * One tensor at a time: its chunks are unpacked, checked against the record, and written by the writer that fetched tensors
- * use, so the new file replaces the old one by rename after a sync, and a conversion that was killed goes on with what it had
- * written.  The disk needs room for one more tensor, not for a second store.
- * One process converts a store at a time, under an exclusive lock on the folder; others wait for it.
- * Threads: any one, before the store is used by others. */
+ * Each tensor is unpacked chunk by chunk, checked against its record, and written by the same writer as a fetched tensor.  So
+ * the new file replaces the old one by rename after a sync, and an interrupted conversion continues with the chunks that it
+ * had written.  The disk needs room for one more tensor, not for a second store.
+ * One process converts a store at a time, under an exclusive lock on the folder; others wait.
+ * Threads: any one, before others use the store. */
 #include "shard/store/convert.h"
 #include "common/durable.h"
 #include "kernels/pack_layout1.h"

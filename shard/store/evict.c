@@ -1,5 +1,5 @@
-/* evict: keeps a store within its limit and its disk: what is evicted, what is pinned, and what is removed on request.
- * Threads: any; none may be the loop, since all wait for the disk. */
+/* evict: keeps a store within its limit and its disk: eviction, pins, and removal on request.
+ * Threads: any except the loop, because all functions wait for the disk. */
 #include "common/fail.h"
 #include "shard/store/partial.h"
 #include <errno.h>

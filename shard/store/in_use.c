@@ -1,14 +1,14 @@
-/* in_use: the tensors that this process uses, and what happens when their files do not keep what they promise.
+/* in_use: the tensors that this process uses, and what happens when their files turn out to be damaged.
  *
- * A file in use may turn out to be damaged: its bytes are others than its name says, it is shorter than it was, or the
- * disk does not read it.  Then the tensor is marked, and nobody computes from it (slice_check) until a good file is in the
- * store.  That one takes the old one's place at the same addresses and under the same descriptor, so that nobody who holds
- * pointers has to know.  A page of a map that cannot be read is a bus error: the handler puts a page of zeroes there and
- * marks the tensor; the results of that step are thrown away.
+ * A file in use is damaged when its bytes do not match its name, when it has become shorter, or when the disk cannot read it.
+ * The tensor is then marked, and nobody computes from it (slice_check) until the store has a good file.  That file is mapped at
+ * the same addresses and gets the same descriptor, so holders of pointers notice nothing.  A page of a map that cannot be read
+ * raises a bus error: the handler replaces it by a page of zeroes and marks the tensor, and the results of that step are
+ * discarded.
  *
  * Owns: the list of tensors in use, of all stores, and the handler of SIGBUS.
- * Threads: any; the list changes under a lock, and is walked by the handler without it: who takes an element out waits
- * until no handler walks. */
+ * Threads: any.  The list changes under a lock, but the handler walks it without: whoever removes an element waits until no
+ * handler is walking. */
 #include "shard/store/store_internal.h"
 #include <errno.h>
 #include <fcntl.h>

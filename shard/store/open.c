@@ -1,8 +1,8 @@
 /* open: opens tensors of the store.
  *
- * A tensor's file is trusted as far as its head and record go: they are checked against its name and length.
- * The packed bytes are not hashed whenever one is opened (a model is many GiB) but in the background, by
- * daemon/scrub/scrub.h; who serves them to others names the chunk, and the receiver checks it. */
+ * Head and record of a tensor's file are checked against its name and length.  The packed bytes are not hashed at every open (a
+ * model is many GiB) but in the background, by daemon/scrub/scrub.h.  When they are served to another node, that node checks
+ * the chunks by their names. */
 #include "common/durable.h"
 #include "proto/descriptors.h"
 #include "shard/store/store_internal.h"

@@ -1,5 +1,5 @@
-/* scrub: what a store has, and whether the files are what their names say.
- * Threads: any; none may be the loop, since all wait for the disk. */
+/* scrub: lists the files of a store and checks them against their names.
+ * Threads: any except the loop, because all functions wait for the disk. */
 #include "common/durable.h"
 #include "shard/store/store_internal.h"
 #include <dirent.h>

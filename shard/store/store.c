@@ -1,4 +1,4 @@
-/* store: the folder, blobs, and the head of tensor files (doc/protocol.md, "The store"). */
+/* store: the folder, the blobs, and the head of tensor files (doc/protocol.md, "The store"). */
 #include "shard/store/store.h"
 #include "common/bytes.h"
 #include "common/durable.h"

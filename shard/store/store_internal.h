@@ -1,4 +1,4 @@
-/* store_internal: what store.c, write.c and open.c share; nobody else includes it. */
+/* store_internal: shared by the files of this folder, and private to it. */
 #ifndef SHARD_STORE_STORE_INTERNAL_H
 #define SHARD_STORE_STORE_INTERNAL_H
 #include "shard/store/store.h"

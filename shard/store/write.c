@@ -1,11 +1,11 @@
-/* write: writes a tensor into the store, chunk by chunk, going on with what an earlier writer left.
+/* write: writes a tensor into the store, chunk by chunk, continuing with what an earlier writer left.
  *
- * The file has its full length, and the disk its room, from the start; the head is written last.  pwrite is used
- * rather than a mapping, so that a full disk is an error and not a signal.
+ * The file gets its full length and its disk space at the start; the head is written last.  It is written with pwrite, not
+ * through a mapping, so that a full disk is an error and not a signal.
  *
- * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and as large.
- * Chunks begin anywhere, so a huge page that a chunk begins or ends in is written before it: then decode, which reads all of
- * a slice for each token, translates one address where it were 512. */
+ * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and of that size.
+ * Chunks begin anywhere, so a huge page in which a chunk begins or ends is written as a whole first.  Decode, which reads a
+ * whole slice per token, then needs one address translation instead of 512. */
 #include "common/durable.h"
 #include "proto/descriptors.h"
 #include "shard/store/partial.h"
