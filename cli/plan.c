@@ -202,7 +202,7 @@ static int plan_without_daemon(struct answer *out, const struct asked *q) {
 	struct manifest *m = NULL;
 	struct import_options o = {.text.pre = q->cmd.pre, .check = tokenizer_check};
 	int rc = *q->cmd.shape ? shapes_manifest(&m, q->cmd.shape, err, sizeof err)
-	                       : import_shape(&m, q->fds, q->nfds, q->cmd.file, &o, NULL, err, sizeof err);
+	                       : import_metadata(&m, q->fds, q->nfds, q->cmd.file, &o, NULL, err, sizeof err);
 	if (rc < 0)
 		return fail("%s", err);
 	if (*o.text.note)
@@ -237,7 +237,7 @@ static int check_words(const struct asked *q, const struct asked *small) {
 	int rc = open_vocab(&a, q);
 	if (rc == 0)
 		rc = open_vocab(&b, small);
-	if (rc == 0 && !vocab_same_words(a, b, why, sizeof why))
+	if (rc == 0 && !vocab_same_tokens(a, b, why, sizeof why))
 		rc = fail("%s cannot draft for %s: its tokenizer is different (%s)", small->cmd.file,
 		        q->cmd.file, why);
 	vocab_destroy(a);

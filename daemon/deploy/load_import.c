@@ -120,7 +120,7 @@ static void import_metadata_run(void *arg) {
 	if (l->shape)
 		l->rc = shapes_manifest(&l->own, l->shape, l->err, sizeof l->err);
 	else
-		l->rc = import_shape(&l->own, l->fds, l->nfds, l->file, &l->how,
+		l->rc = import_metadata(&l->own, l->fds, l->nfds, l->file, &l->how,
 		        store_names_dir(l->d->c.store), l->err, sizeof l->err);
 	if (l->rc == 0 && !l->shape)
 		l->maybe_here = import_may_be_here(l->d->c.store, l->own);
@@ -330,7 +330,7 @@ static bool load_check_draft(struct load *l) {
 	const struct vocab *words = l->im ? import_vocab(l->im) : l->words;
 	if (!m || !m->vocab)
 		load_fail(l, "no model %s that can draft is served on this node", l->draft);
-	else if (words && !vocab_same_words(words, m->vocab, why, sizeof why))
+	else if (words && !vocab_same_tokens(words, m->vocab, why, sizeof why))
 		load_fail(
 		        l, "%s cannot draft for %s: its tokenizer is different (%s)", l->draft, l->name, why);
 	else

@@ -47,7 +47,7 @@ static bool same_words(struct serve *s, const char *one, const char *other) {
 	char err[WIRE_TEXT_MAX];
 	const struct deploy_model *a = deploy_find(s->deploy, one, err, sizeof err),
 	                          *b = deploy_find(s->deploy, other, err, sizeof err);
-	return a && b && a->vocab && b->vocab && vocab_same_words(a->vocab, b->vocab, NULL, 0);
+	return a && b && a->vocab && b->vocab && vocab_same_tokens(a->vocab, b->vocab, NULL, 0);
 }
 
 /* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */

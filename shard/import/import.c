@@ -489,7 +489,7 @@ int import_open(struct import **out, const int *fds, size_t nfds, const char *na
 	return 0;
 }
 
-int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name,
+int import_metadata(struct manifest **out, const int *fds, size_t nfds, const char *name,
         struct import_options *o, const char *cache, char *err, size_t errlen) {
 	struct import *im;
 	int rc = begin(&im, fds, nfds, name, o, err, errlen);

@@ -33,7 +33,7 @@ void import_close(struct import *im); /* NULL allowed */
 /* The manifest of a file from its metadata only: no weight is read.  Refuses what import_open refuses from metadata.  The
  * manifest (the caller's) has its names if they are in the cache; otherwise its own name and that of the vocabulary are all
  * zero, and those of its tensors are names of no content. */
-int import_shape(struct manifest **out, const int *fds, size_t nfds, const char *name,
+int import_metadata(struct manifest **out, const int *fds, size_t nfds, const char *name,
         struct import_options *o, const char *cache, char *err, size_t errlen);
 
 const struct manifest *import_manifest(const struct import *im);

@@ -342,7 +342,7 @@ int vocab_from_gguf(
 	return rc;
 }
 
-bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, size_t len) {
+bool vocab_same_tokens(const struct vocab *a, const struct vocab *b, char *why, size_t len) {
 	if (a->tokens != b->tokens) {
 		snprintf(why, len, "%u, not %u", b->tokens, a->tokens);
 		return false;

@@ -74,7 +74,7 @@ int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err,
 
 /* Whether both have the same tokens under the same ids; how text becomes tokens may differ.  why: the difference. */
 #define VOCAB_WHY 96
-bool vocab_same_words(const struct vocab *a, const struct vocab *b, char *why, size_t len);
+bool vocab_same_tokens(const struct vocab *a, const struct vocab *b, char *why, size_t len);
 
 void vocab_destroy(struct vocab *v); /* NULL allowed */
 

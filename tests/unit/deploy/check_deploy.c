@@ -402,7 +402,7 @@ START_TEST(a_context_that_fits) {
 	struct outcome o;
 	char err[300];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ck_assert_int_eq(import_shape(&m, &fd, 1, path, NULL, NULL, err, sizeof err), 0);
+	ck_assert_int_eq(import_metadata(&m, &fd, 1, path, NULL, NULL, err, sizeof err), 0);
 	close(fd);
 	uint32_t rows = planner_rows(0, m->hp.dim);
 	nodes[0].memory = planner_slice_bytes(m, 0, m->hp.layers, KERN_KV_F16, 3, rows, 2) +

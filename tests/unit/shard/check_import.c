@@ -360,7 +360,7 @@ START_TEST(a_vocabulary_is_checked_first) {
 		        -ENOTSUP);
 		ck_assert_str_eq(err, "model: the pre-tokenizer is not x");
 		ck_assert_int_eq(
-		        import_shape(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err),
+		        import_metadata(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err),
 		        -ENOTSUP);
 		ck_assert_str_eq(err, "model: the pre-tokenizer is not x");
 	}
@@ -380,7 +380,8 @@ START_TEST(a_vocabulary_is_checked_first) {
 	ck_assert(!content_equal(&import_manifest(im)->id, &id));
 	ck_assert(content_equal(&import_manifest(im)->end[END_HEAD].id, &head));
 	import_close(im);
-	ck_assert_int_eq(import_shape(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err), 0);
+	ck_assert_int_eq(
+	        import_metadata(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err), 0);
 	ck_assert(content_equal(&m->id, &id));
 	manifest_destroy(m);
 	close(fd);
