@@ -25,7 +25,7 @@ static void say_use(uint32_t seconds) {
 	while (seconds % units[u].seconds != 0)
 		u++;
 	uint32_t n = seconds / units[u].seconds;
-	fprintf(stderr, "Good for one node, for %u %s%s; on that machine: caravan join TOKEN\n", n,
+	fprintf(stderr, "Valid for one node, for %u %s%s; on that machine: caravan join TOKEN\n", n,
 	        units[u].name, n == 1 ? "" : "s");
 }
 

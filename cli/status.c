@@ -156,7 +156,7 @@ static void print_copies(const Caravan__ModelState *s) {
 
 /* Where the time of a step goes: a line for embedding and output and for each stage, in shares of the whole step. */
 static void print_times(const struct report *r, const Caravan__ReportModel *m) {
-	static const char *const heads[] = {"of a step", "waits", "computes", "is held", "on the wire"};
+	static const char *const heads[] = {"time of a step", "waiting", "computing", "held", "on the wire"};
 	const Caravan__ModelState *s = m->state;
 	struct table t;
 	double all = 0;

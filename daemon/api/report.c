@@ -114,8 +114,8 @@ static void tell_node(struct control_conn *c, struct members *ms, const struct m
 	        "Start caravand there, or check its network; if it is gone for good: caravan expel %s",
 	        m->name);
 	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name,
-	        m->up || advised ? "" : advice, "%s is %s%s%s%s.", m->name, m->up ? "up" : "down", since,
-	        *reason ? ": " : "", reason);
+	        m->up || advised ? "" : advice, "%s %s %s%s%s%s.", m->name, *since ? "has been" : "is",
+	        m->up ? "up" : "down", since, *reason ? ": " : "", reason);
 }
 
 /* A model that does not serve, or that a single node's loss would take away although there was time to copy it. */
@@ -129,8 +129,8 @@ static void tell_model(
 		snprintf(advice, sizeof advice,
 		        tried ? "It is retried automatically, and at once when a node comes back."
 		              : "It comes back automatically, on the nodes that are up if their disks have all of it.");
-		report_problem(c, healthy, "model-unavailable", name, advice, "%s is not available%s%s.", name,
-		        *dm->reason ? ": " : "", dm->reason);
+		report_problem(c, healthy, "model-unavailable", name, advice, "%s is not available%s%s.",
+		        name, *dm->reason ? ": " : "", dm->reason);
 	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && s->copy_missing && *s->at_risk &&
 	           s->seconds > COPIES_S) {
 		report_problem(c, healthy, "single-copy", name,

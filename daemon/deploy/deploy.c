@@ -240,7 +240,7 @@ void deploy_unavailable(struct deploy *d, const struct deploy_model *pub, const 
 		deploy_set_unavailable(m, m->d->c.replan_ms, reason);
 }
 
-/* "its coordinator study is down since 14:02" */
+/* "its coordinator study has been down since 14:02" */
 static void deploy_describe_gone(char *why, size_t len, const char *role, const char *name, bool expelled) {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -250,7 +250,7 @@ static void deploy_describe_gone(char *why, size_t len, const char *role, const 
 	if (expelled)
 		snprintf(why, len, "%s %s was expelled", role, name);
 	else
-		snprintf(why, len, "%s %s is down since %s", role, name, at);
+		snprintf(why, len, "%s %s has been down since %s", role, name, at);
 }
 
 /* A model of another coordinator, which has gone. */

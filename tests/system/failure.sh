@@ -40,7 +40,7 @@ check "status shows who is down" wait_for 5 state_is alpha gamma down
 told() { # first the verdict, then what is wrong and what to do, in 80 columns; and it fails
 	on alpha status >"$dir/told"
 	test $? = 1 && head -n 1 "$dir/told" | grep "^The cluster is not healthy: 2 of 3 nodes up" && ! grep -nE '^.{81,}' "$dir/told" &&
-		sed -n '/^$/,$p' "$dir/told" | tr -s '\n ' '  ' | grep "^ gamma is down since [0-9:]*: .*[.] Start caravand there, .*: caravan expel gamma .* node state"
+		sed -n '/^$/,$p' "$dir/told" | tr -s '\n ' '  ' | grep "^ gamma has been down since [0-9:]*: .*[.] Start caravand there, .*: caravan expel gamma .* node state"
 }
 check "first of all, and fails" told
 check "for programs it fails too" sh -c 'caravan status --json --control "$0/alpha/control.sock" >"$0/told.json"; test $? = 1 && grep -q "\"node-down\"" "$0/told.json"' "$dir"

@@ -516,11 +516,11 @@ START_TEST(a_stage_goes_and_comes_back) {
 	nodes_stop(1);
 	struct phase p = {0, CARAVAN__MODEL_PHASE__UNAVAILABLE}, q = {2, CARAVAN__MODEL_PHASE__UNAVAILABLE};
 	ck_assert(nodes_wait(has_phase, &p, 10000));
-	ck_assert(begins(model(0, "m")->reason, "node bob is down since "));
+	ck_assert(begins(model(0, "m")->reason, "node bob has been down since "));
 	ck_assert(nodes_wait(has_phase, &q, 10000));
-	ck_assert(begins(model(2, "m")->reason, "node bob is down since "));
+	ck_assert(begins(model(2, "m")->reason, "node bob has been down since "));
 	ck_assert_uint_eq(above[0].models_closed, 1);
-	ck_assert(begins(above[0].why, "node bob is down since "));
+	ck_assert(begins(above[0].why, "node bob has been down since "));
 
 	nodes_start(1);
 	start_deploy(1);
@@ -550,7 +550,7 @@ START_TEST(a_coordinator_goes_and_comes_back) {
 	struct phase p = {1, CARAVAN__MODEL_PHASE__UNAVAILABLE}, q = {2, CARAVAN__MODEL_PHASE__UNAVAILABLE};
 	ck_assert(nodes_wait(has_phase, &p, 10000));
 	ck_assert(nodes_wait(has_phase, &q, 10000));
-	ck_assert(begins(model(1, "m")->reason, "its coordinator ada is down since "));
+	ck_assert(begins(model(1, "m")->reason, "its coordinator ada has been down since "));
 	ck_assert_int_lt(deploy_unload(above[1].deploy, "m", on_done, &o, err, sizeof err), 0);
 	ck_assert_str_eq(err, "the coordinator of m, ada, cannot be reached");
 
@@ -727,7 +727,7 @@ START_TEST(what_is_missing_is_said_until_it_is_back) {
 	uint64_t epoch = model(0, "m")->plan->epoch->counter;
 	nodes_stop(1);
 	ck_assert(nodes_wait(says_what_is_missing, NULL, 40000));
-	ck_assert(begins(model(0, "m")->reason, "node bob is down since "));
+	ck_assert(begins(model(0, "m")->reason, "node bob has been down since "));
 	ck_assert_int_eq(model(0, "m")->phase, CARAVAN__MODEL_PHASE__UNAVAILABLE);
 	nodes_start(1);
 	start_deploy(1);
