@@ -57,7 +57,7 @@ void commands_end(void) {
 	}
 }
 
-static void send_text(struct control_conn *c, const char *text, size_t len) {
+static void commands_send_text(struct control_conn *c, const char *text, size_t len) {
 	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TEXT;
@@ -65,7 +65,7 @@ static void send_text(struct control_conn *c, const char *text, size_t len) {
 	control_send(c, &env, text, len);
 }
 
-static void send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
+static void commands_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
         uint64_t total, bool tokens) {
 	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -81,7 +81,8 @@ static void send_progress(struct control_conn *c, const char *what, const char *
 
 /* ---- the roster ---------------------------------------------------------------------------------- */
 
-static void invite(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_invite(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX], *token;
 	(void)payload;
 	(void)len;
@@ -90,32 +91,33 @@ static void invite(struct control_conn *c, const Caravan__Envelope *env, const u
 		control_error(c, "%s", err);
 		return;
 	}
-	send_text(c, token, strlen(token));
+	commands_send_text(c, token, strlen(token));
 	free(token);
 	control_end(c, NULL);
 }
 
-static void joined(void *arg, const char *error) {
+static void commands_joined(void *arg, const char *error) {
 	struct pending *p = arg;
 	char note[WIRE_TEXT_MAX];
 	if (p->conn && !error) {
 		members_join_note(serve_members(control_serve(p->conn)), note, sizeof note);
-		send_text(p->conn, note, strlen(note));
+		commands_send_text(p->conn, note, strlen(note));
 	}
 	pending_done(p, error);
 }
 
-static void join(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_join(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct pending *p = pending_create(c);
 	(void)payload;
 	(void)len;
-	if (p && members_join(serve_members(control_serve(c)), env->ctl_join->token, joined, p, err,
+	if (p && members_join(serve_members(control_serve(c)), env->ctl_join->token, commands_joined, p, err,
 	                 sizeof err) != 0)
 		pending_done(p, err);
 }
 
-static void expelled(void *arg, const char *error) {
+static void commands_expelled(void *arg, const char *error) {
 	char text[WIRE_TEXT_MAX];
 	if (error)
 		snprintf(text, sizeof text, "expelled until this daemon ends, but %.*s", WIRE_TEXT_MAX - 60,
@@ -129,18 +131,19 @@ struct leaving {
 	void *arg;
 };
 
-static void expel(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_expel(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct pending *p = pending_create(c);
 	(void)payload;
 	(void)len;
-	if (p && members_expel(serve_members(control_serve(c)), env->ctl_expel->node, expelled, p, err,
-	                 sizeof err) != 0)
+	if (p && members_expel(serve_members(control_serve(c)), env->ctl_expel->node, commands_expelled, p,
+	                 err, sizeof err) != 0)
 		pending_done(p, err);
 }
 
 /* The daemon starts anew whether or not the command is still there to hear of it. */
-static void has_left(void *arg, const char *error) {
+static void commands_has_left(void *arg, const char *error) {
 	struct leaving *l = arg;
 	void (*restart)(void *) = l->restart;
 	void *restart_arg = l->arg;
@@ -150,7 +153,8 @@ static void has_left(void *arg, const char *error) {
 		restart(restart_arg);
 }
 
-static void leave(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_leave(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct leaving *l = calloc(1, sizeof *l);
 	(void)env;
@@ -163,19 +167,20 @@ static void leave(struct control_conn *c, const Caravan__Envelope *env, const ui
 		return;
 	}
 	l->restart = control_restart(c, &l->arg);
-	if (members_leave(serve_members(control_serve(c)), has_left, l, err, sizeof err) != 0)
-		has_left(l, err);
+	if (members_leave(serve_members(control_serve(c)), commands_has_left, l, err, sizeof err) != 0)
+		commands_has_left(l, err);
 }
 
 /* ---- models -------------------------------------------------------------------------------------- */
 
-static void load_progress(void *arg, const char *what, const char *node, uint64_t done, uint64_t total) {
+static void commands_load_progress(
+        void *arg, const char *what, const char *node, uint64_t done, uint64_t total) {
 	struct pending *p = arg;
 	if (p->conn)
-		send_progress(p->conn, what, node ? node : "", done, total, false);
+		commands_send_progress(p->conn, what, node ? node : "", done, total, false);
 }
 
-static void send_note(struct control_conn *c, const char *text) {
+static void commands_send_note(struct control_conn *c, const char *text) {
 	Caravan__CtlNote body = CARAVAN__CTL_NOTE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	body.text = (char *)text;
@@ -184,13 +189,13 @@ static void send_note(struct control_conn *c, const char *text) {
 	control_send(c, &env, NULL, 0);
 }
 
-static void load_note(void *arg, const char *text) {
+static void commands_load_note(void *arg, const char *text) {
 	struct pending *p = arg;
 	if (p->conn)
-		send_note(p->conn, text);
+		commands_send_note(p->conn, text);
 }
 
-static void send_advice(void *arg, const Caravan__CtlAdvice *advice) {
+static void commands_send_advice(void *arg, const Caravan__CtlAdvice *advice) {
 	struct pending *p = arg;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	if (!p->conn)
@@ -200,7 +205,8 @@ static void send_advice(void *arg, const Caravan__CtlAdvice *advice) {
 	control_send(p->conn, &env, NULL, 0);
 }
 
-static void load(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_load(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	const Caravan__CtlLoad *l = env->ctl_load;
 	struct deploy_load what = {.file = l->file,
@@ -217,9 +223,9 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .draft = l->draft,
 	        .drafts = l->drafts,
 	        .pre = l->pre,
-	        .note = load_note,
-	        .progress = load_progress,
-	        .planned = send_advice,
+	        .note = commands_load_note,
+	        .progress = commands_load_progress,
+	        .planned = commands_send_advice,
 	        .done = pending_done};
 	(void)payload;
 	(void)len;
@@ -243,7 +249,8 @@ static void load(struct control_conn *c, const Caravan__Envelope *env, const uin
 		pending_done(what.arg, err);
 }
 
-static void plan(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_plan(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	const Caravan__CtlPlan *q = env->ctl_plan;
 	struct deploy_load what = {.file = q->file,
@@ -259,8 +266,8 @@ static void plan(struct control_conn *c, const Caravan__Envelope *env, const uin
 	        .drafts = q->drafts,
 	        .reserved = q->reserved,
 	        .pre = q->pre,
-	        .note = load_note,
-	        .advise = send_advice,
+	        .note = commands_load_note,
+	        .advise = commands_send_advice,
 	        .done = pending_done};
 	(void)payload;
 	(void)len;
@@ -275,7 +282,8 @@ static void plan(struct control_conn *c, const Caravan__Envelope *env, const uin
 		pending_done(what.arg, err);
 }
 
-static void unload(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_unload(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct pending *p = pending_create(c);
 	(void)payload;
@@ -287,23 +295,24 @@ static void unload(struct control_conn *c, const Caravan__Envelope *env, const u
 
 /* ---- models on disks ----------------------------------------------------------------------------- */
 
-static void send_stored(void *arg, const struct deploy_stored *model, size_t count) {
+static void commands_send_stored(void *arg, const struct deploy_stored *model, size_t count) {
 	struct pending *p = arg;
 	if (p->conn)
 		report_stored(p->conn, model, count);
 	pending_done(p, NULL);
 }
 
-static void models(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_models(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	struct pending *p = pending_create(c);
 	(void)env;
 	(void)payload;
 	(void)len;
-	if (p && deploy_list_stored(serve_deploy(control_serve(c)), send_stored, p) != 0)
+	if (p && deploy_list_stored(serve_deploy(control_serve(c)), commands_send_stored, p) != 0)
 		pending_done(p, strerror(ENOMEM));
 }
 
-static void send_removed(void *arg, const Caravan__CtlRemoved *one) {
+static void commands_send_removed(void *arg, const Caravan__CtlRemoved *one) {
 	struct pending *p = arg;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	if (!p->conn)
@@ -313,19 +322,22 @@ static void send_removed(void *arg, const Caravan__CtlRemoved *one) {
 	control_send(p->conn, &env, NULL, 0);
 }
 
-static void remove_model(
+static void commands_remove_model(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	struct pending *p = pending_create(c);
-	struct deploy_removal r = {
-	        .model = env->ctl_remove->model, .each = send_removed, .done = pending_done, .arg = p};
+	struct deploy_removal r = {.model = env->ctl_remove->model,
+	        .each = commands_send_removed,
+	        .done = pending_done,
+	        .arg = p};
 	(void)payload;
 	(void)len;
 	if (p && deploy_remove(serve_deploy(control_serve(c)), &r, err, sizeof err) != 0)
 		pending_done(p, err);
 }
 
-static void status(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_status(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	(void)env;
 	(void)payload;
 	(void)len;
@@ -333,7 +345,8 @@ static void status(struct control_conn *c, const Caravan__Envelope *env, const u
 	control_end(c, NULL);
 }
 
-static void measured(void *arg, const char *node, const Caravan__NodeState *state, const char *error) {
+static void commands_measured(
+        void *arg, const char *node, const Caravan__NodeState *state, const char *error) {
 	struct pending *p = arg;
 	char text[WIRE_TEXT_MAX + WIRE_NAME_MAX + 8];
 	if (error)
@@ -350,10 +363,11 @@ static void measured(void *arg, const char *node, const Caravan__NodeState *stat
 	pending_done(p, error ? text : NULL);
 }
 
-static void measure(
+static void commands_measure(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
-	struct measure_ask ask = {.note = load_note, .done = measured, .arg = pending_create(c)};
+	struct measure_ask ask = {
+	        .note = commands_load_note, .done = commands_measured, .arg = pending_create(c)};
 	(void)payload;
 	(void)len;
 	if (ask.arg && measure_ask(control_measures(c), env->ctl_measure->node, &ask, err, sizeof err) != 0)
@@ -368,18 +382,18 @@ struct generation {
 	uint32_t rows; /* of logits that came */
 };
 
-static void generation_cancel(void *arg) {
+static void commands_sequence_cancel(void *arg) {
 	struct generation *g = arg;
 	request_cancel(g->request);
 	free(g);
 }
 
-static void on_text(void *arg, const char *text, size_t len) {
+static void commands_on_text(void *arg, const char *text, size_t len) {
 	struct generation *g = arg;
-	send_text(g->conn, text, len);
+	commands_send_text(g->conn, text, len);
 }
 
-static void on_queued(void *arg, uint32_t place, double seconds) {
+static void commands_on_queued(void *arg, uint32_t place, double seconds) {
 	struct generation *g = arg;
 	Caravan__Queued body = CARAVAN__QUEUED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -390,18 +404,19 @@ static void on_queued(void *arg, uint32_t place, double seconds) {
 	control_send(g->conn, &env, NULL, 0);
 }
 
-static void on_prompt(void *arg, uint64_t done, uint64_t total) {
+static void commands_on_prompt(void *arg, uint64_t done, uint64_t total) {
 	struct generation *g = arg;
-	send_progress(g->conn, "prompt", "", done, total, true);
+	commands_send_progress(g->conn, "prompt", "", done, total, true);
 }
 
 /* The client has read: it is time for more. */
-static void logits_drained(void *arg) {
+static void commands_logits_drained(void *arg) {
 	struct generation *g = arg;
 	request_logits_taken(g->request, g->rows);
 }
 
-static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
+static void commands_on_logits(
+        void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
 	struct generation *g = arg;
 	Caravan__Logits body = CARAVAN__LOGITS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -413,12 +428,12 @@ static void on_logits(void *arg, uint32_t position, uint32_t rows, uint32_t voca
 	control_send(g->conn, &env, payload_data(data), payload_len(data));
 	g->rows = position + rows;
 	if (control_backlog(g->conn) <= CONTROL_OUT_LOW)
-		logits_drained(g);
+		commands_logits_drained(g);
 	else
-		control_on_drained(g->conn, logits_drained, g);
+		control_on_drained(g->conn, commands_logits_drained, g);
 }
 
-static void on_end(void *arg, const Caravan__Finished *fin, const char *error) {
+static void commands_on_end(void *arg, const Caravan__Finished *fin, const char *error) {
 	struct generation *g = arg;
 	if (error)
 		control_error(g->conn, "%s", error);
@@ -427,14 +442,14 @@ static void on_end(void *arg, const Caravan__Finished *fin, const char *error) {
 	free(g);
 }
 
-static void start(struct control_conn *c, const struct request_params *params) {
+static void commands_start(struct control_conn *c, const struct request_params *params) {
 	char err[WIRE_TEXT_MAX];
 	struct generation *g = calloc(1, sizeof *g);
-	struct request_events ev = {.queued = on_queued,
-	        .prompt = on_prompt,
-	        .text = on_text,
-	        .logits = on_logits,
-	        .end = on_end,
+	struct request_events ev = {.queued = commands_on_queued,
+	        .prompt = commands_on_prompt,
+	        .text = commands_on_text,
+	        .logits = commands_on_logits,
+	        .end = commands_on_end,
 	        .arg = g};
 	if (!g) {
 		control_error(c, "%s", strerror(ENOMEM));
@@ -446,26 +461,28 @@ static void start(struct control_conn *c, const struct request_params *params) {
 		control_error(c, "%s", err);
 		return;
 	}
-	control_running(c, generation_cancel, g);
+	control_running(c, commands_sequence_cancel, g);
 }
 
-static void run(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_generate(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	const Caravan__CtlRun *r = env->ctl_run;
 	struct text_stop stops[WIRE_STOPS_MAX];
 	for (size_t i = 0; i < r->n_stop; i++)
 		stops[i] = (struct text_stop){.s = r->stop[i], .len = strlen(r->stop[i])};
-	start(c, &(struct request_params){.model = r->model,
-	                 .text = payload ? (const char *)payload : "",
-	                 .len = len,
-	                 .special = r->special,
-	                 .client = control_client(c),
-	                 .limit = r->limit,
-	                 .sampling = *r->sampling,
-	                 .stops = stops,
-	                 .nstops = r->n_stop});
+	commands_start(c, &(struct request_params){.model = r->model,
+	                          .text = payload ? (const char *)payload : "",
+	                          .len = len,
+	                          .special = r->special,
+	                          .client = control_client(c),
+	                          .limit = r->limit,
+	                          .sampling = *r->sampling,
+	                          .stops = stops,
+	                          .nstops = r->n_stop});
 }
 
-static void logits(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+static void commands_logits(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	uint32_t *ids = malloc(len ? len : 1);
 	if (!ids) {
 		control_error(c, "%s", strerror(ENOMEM));
@@ -473,11 +490,11 @@ static void logits(struct control_conn *c, const Caravan__Envelope *env, const u
 	}
 	if (len)
 		memcpy(ids, payload, len); /* what came over a stream is aligned to nothing */
-	start(c, &(struct request_params){.model = env->ctl_logits->model,
-	                 .ids = ids,
-	                 .nids = len / sizeof *ids,
-	                 .client = control_client(c),
-	                 .logits = true});
+	commands_start(c, &(struct request_params){.model = env->ctl_logits->model,
+	                          .ids = ids,
+	                          .nids = len / sizeof *ids,
+	                          .client = control_client(c),
+	                          .logits = true});
 	free(ids);
 }
 
@@ -500,7 +517,7 @@ struct tokenizing {
 	int rc;
 };
 
-static void tokenize_run(void *arg) {
+static void commands_tokenize_run(void *arg) {
 	struct tokenizing *t = arg;
 	struct gguf *g = NULL;
 	struct vocab *v = NULL;
@@ -521,14 +538,14 @@ static void tokenize_run(void *arg) {
 	gguf_close(g);
 }
 
-static void tokenize_done(void *arg, bool cancelled) {
+static void commands_tokenize_done(void *arg, bool cancelled) {
 	struct tokenizing *t = arg;
 	struct control_conn *c = t->pending->conn;
 	if (c && !cancelled && t->rc == 0) {
 		Caravan__CtlTokens body = CARAVAN__CTL_TOKENS__INIT;
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		if (*t->reading.note)
-			send_note(c, t->reading.note);
+			commands_send_note(c, t->reading.note);
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENS;
 		env.ctl_tokens = &body;
 		/* a text of one message may be tokens of several */
@@ -547,7 +564,7 @@ static void tokenize_done(void *arg, bool cancelled) {
 	free(t);
 }
 
-static void tokenize(
+static void commands_tokenize(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	const Caravan__CtlTokenize *q = env->ctl_tokenize;
 	struct serve *s = control_serve(c);
@@ -578,17 +595,18 @@ static void tokenize(
 		if (t->rc == 0 &&
 		        (t->rc = tokenizer_encode(t->tokenizer, t->text, len, t->flags, &t->ids, &t->n)) != 0)
 			snprintf(t->err, sizeof t->err, "cannot encode the text: %s", strerror(-t->rc));
-		tokenize_done(t, false);
+		commands_tokenize_done(t, false);
 		return;
 	}
 	while (t->nfds < nfds && (t->fds[t->nfds] = dup(fds[t->nfds])) >= 0)
 		t->nfds++;
-	int rc =
-	        t->nfds == nfds ? executor_submit(control_loader(c), tokenize_run, tokenize_done, t) : -errno;
+	int rc = t->nfds == nfds ? executor_submit(control_loader(c), commands_tokenize_run,
+	                                   commands_tokenize_done, t)
+	                         : -errno;
 	if (rc != 0) {
 		t->rc = rc;
 		snprintf(t->err, sizeof t->err, "%s", strerror(-rc));
-		tokenize_done(t, true);
+		commands_tokenize_done(t, true);
 	}
 }
 
@@ -598,20 +616,20 @@ static const struct {
 	Caravan__Envelope__BodyCase kind;
 	command_fn *run;
 } table[] = {
-        {CARAVAN__ENVELOPE__BODY_CTL_INVITE, invite},
-        {CARAVAN__ENVELOPE__BODY_CTL_JOIN, join},
-        {CARAVAN__ENVELOPE__BODY_CTL_EXPEL, expel},
-        {CARAVAN__ENVELOPE__BODY_CTL_LEAVE, leave},
-        {CARAVAN__ENVELOPE__BODY_CTL_LOAD, load},
-        {CARAVAN__ENVELOPE__BODY_CTL_PLAN, plan},
-        {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, unload},
-        {CARAVAN__ENVELOPE__BODY_CTL_STATUS, status},
-        {CARAVAN__ENVELOPE__BODY_CTL_MODELS, models},
-        {CARAVAN__ENVELOPE__BODY_CTL_REMOVE, remove_model},
-        {CARAVAN__ENVELOPE__BODY_CTL_MEASURE, measure},
-        {CARAVAN__ENVELOPE__BODY_CTL_RUN, run},
-        {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, logits},
-        {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, tokenize},
+        {CARAVAN__ENVELOPE__BODY_CTL_INVITE, commands_invite},
+        {CARAVAN__ENVELOPE__BODY_CTL_JOIN, commands_join},
+        {CARAVAN__ENVELOPE__BODY_CTL_EXPEL, commands_expel},
+        {CARAVAN__ENVELOPE__BODY_CTL_LEAVE, commands_leave},
+        {CARAVAN__ENVELOPE__BODY_CTL_LOAD, commands_load},
+        {CARAVAN__ENVELOPE__BODY_CTL_PLAN, commands_plan},
+        {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, commands_unload},
+        {CARAVAN__ENVELOPE__BODY_CTL_STATUS, commands_status},
+        {CARAVAN__ENVELOPE__BODY_CTL_MODELS, commands_models},
+        {CARAVAN__ENVELOPE__BODY_CTL_REMOVE, commands_remove_model},
+        {CARAVAN__ENVELOPE__BODY_CTL_MEASURE, commands_measure},
+        {CARAVAN__ENVELOPE__BODY_CTL_RUN, commands_generate},
+        {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, commands_logits},
+        {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, commands_tokenize},
 };
 
 void commands_run(struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {

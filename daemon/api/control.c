@@ -56,7 +56,7 @@ struct control {
 	bool inherited;
 };
 
-static void close_fds(struct control_conn *c) {
+static void control_close_fds(struct control_conn *c) {
 	while (c->nfds > 0)
 		close(c->fds[--c->nfds]);
 }
@@ -71,7 +71,7 @@ static void conn_destroy(struct control_conn *c) {
 		}
 	if (c->busy && c->cancel)
 		c->cancel(c->cancel_arg);
-	close_fds(c);
+	control_close_fds(c);
 	if (c->readable)
 		event_free(c->readable);
 	if (c->writable)
@@ -87,22 +87,22 @@ static void conn_destroy(struct control_conn *c) {
 }
 
 /* Closes a broken connection unless a function of ours is on the stack, which then does it. */
-static void settle(struct control_conn *c) {
+static void conn_settle(struct control_conn *c) {
 	if (c->broken && c->depth == 0)
 		conn_destroy(c);
 }
 
-static void cut_off(struct control_conn *c, const char *why) {
+static void conn_cut_off(struct control_conn *c, const char *why) {
 	log_others(LOG_LINE_WARN, "control: a client was cut off: %s", why);
 	c->broken = true;
 	event_active(c->writable, EV_WRITE, 0); /* which ends it when nothing of it is on the stack */
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg) {
+static void conn_on_writable(evutil_socket_t fd, short what, void *arg) {
 	static const struct timeval patience = {CONTROL_STALL_S, 0};
 	struct control_conn *c = arg;
 	if (what == EV_TIMEOUT && !c->broken)
-		cut_off(c, "it has read nothing for a while, and others wait for what it holds");
+		conn_cut_off(c, "it has read nothing for a while, and others wait for what it holds");
 	while (!c->broken && evbuffer_get_length(c->out) > 0) {
 		int n = evbuffer_write(c->out, fd);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -128,7 +128,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg) {
 		}
 		c->depth--;
 	}
-	settle(c);
+	conn_settle(c);
 }
 
 size_t control_backlog(const struct control_conn *c) {
@@ -141,7 +141,7 @@ void control_on_drained(struct control_conn *c, void (*fn)(void *arg), void *arg
 }
 
 /* What all clients have sent and not read, within its bound: the one with the most goes. */
-static void bound_all(struct control *ctl) {
+static void control_limit_memory(struct control *ctl) {
 	struct control_conn *most = NULL;
 	size_t sum = 0, its = 0;
 	for (struct control_conn *c = ctl->conns; c; c = c->next) {
@@ -153,7 +153,7 @@ static void bound_all(struct control *ctl) {
 		}
 	}
 	if (sum > CONTROL_ALL_MAX && most)
-		cut_off(most, "clients together leave too much unread");
+		conn_cut_off(most, "clients together leave too much unread");
 }
 
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len) {
@@ -172,18 +172,18 @@ void control_send(struct control_conn *c, Caravan__Envelope *env, const void *pa
 		free(frame);
 	}
 	if (rc != 0)
-		cut_off(c, rc == -ENOBUFS ? "it does not read what it asked for" : strerror(-rc));
+		conn_cut_off(c, rc == -ENOBUFS ? "it does not read what it asked for" : strerror(-rc));
 	else
-		bound_all(c->control);
+		control_limit_memory(c->control);
 	/* never closes here: the caller may be in the middle of something that its cancel would pull away */
 	event_active(c->writable, EV_WRITE, 0);
 }
 
-static void command_over(struct control_conn *c) {
+static void conn_command_done(struct control_conn *c) {
 	c->busy = false;
 	c->drained = NULL;
 	c->cancel = NULL;
-	close_fds(c);
+	control_close_fds(c);
 	event_add(c->readable, NULL);
 	/* the next command may be in the buffer already */
 	event_active(c->readable, EV_READ, 0);
@@ -196,7 +196,7 @@ void control_end(struct control_conn *c, const Caravan__Finished *fin) {
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_END;
 	env.ctl_end = &end;
 	control_send(c, &env, NULL, 0);
-	command_over(c);
+	conn_command_done(c);
 }
 
 void control_error(struct control_conn *c, const char *fmt, ...) {
@@ -211,7 +211,7 @@ void control_error(struct control_conn *c, const char *fmt, ...) {
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ERROR;
 	env.ctl_error = &error;
 	control_send(c, &env, NULL, 0);
-	command_over(c);
+	conn_command_done(c);
 }
 
 uint64_t control_client(const struct control_conn *c) {
@@ -247,7 +247,7 @@ size_t control_fds(struct control_conn *c, const int **fds) {
 /* ---- reading ------------------------------------------------------------------------------------- */
 
 /* Reads what is there; 0, -EAGAIN when there is no more, or another negative errno when the client has gone. */
-static int read_some(struct control_conn *c) {
+static int conn_read_some(struct control_conn *c) {
 	uint8_t buf[64 << 10];
 	union {
 		struct cmsghdr align;
@@ -283,7 +283,7 @@ static int read_some(struct control_conn *c) {
 }
 
 /* Takes one whole message off the buffer and runs it; false when there is none. */
-static bool take_message(struct control_conn *c) {
+static bool conn_take_message(struct control_conn *c) {
 	char err[256];
 	uint8_t header[FRAME_HEADER];
 	size_t elen, plen;
@@ -318,28 +318,28 @@ static bool take_message(struct control_conn *c) {
 }
 
 /* How much of what a client says is kept: one message of any length, or while a command runs a short one. */
-static size_t in_max(const struct control_conn *c) {
+static size_t conn_in_max(const struct control_conn *c) {
 	return FRAME_HEADER + WIRE_ENVELOPE_MAX + (c->busy ? 0 : WIRE_PAYLOAD_MAX);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg) {
+static void conn_on_readable(evutil_socket_t fd, short what, void *arg) {
 	struct control_conn *c = arg;
 	int rc = 0;
 	(void)fd;
 	(void)what;
 	c->depth++;
 	/* a client that has a command running may not pile up much behind it */
-	while (rc == 0 && evbuffer_get_length(c->in) < in_max(c))
-		rc = read_some(c);
-	bound_all(c->control);
-	while (take_message(c))
+	while (rc == 0 && evbuffer_get_length(c->in) < conn_in_max(c))
+		rc = conn_read_some(c);
+	control_limit_memory(c->control);
+	while (conn_take_message(c))
 		;
-	if (evbuffer_get_length(c->in) >= in_max(c))
+	if (evbuffer_get_length(c->in) >= conn_in_max(c))
 		event_del(c->readable); /* until the command is over */
 	c->depth--;
 	if (rc != 0 && rc != -EAGAIN)
 		c->broken = true;
-	settle(c);
+	conn_settle(c);
 }
 
 /* ---- connections --------------------------------------------------------------------------------- */
@@ -355,8 +355,8 @@ static int conn_create(struct control *ctl, int fd) {
 	c->in = evbuffer_new();
 	c->out = evbuffer_new();
 	evutil_make_socket_nonblocking(fd);
-	c->readable = event_new(loop_base(ctl->loop), fd, EV_READ | EV_PERSIST, on_readable, c);
-	c->writable = event_new(loop_base(ctl->loop), fd, EV_WRITE, on_writable, c);
+	c->readable = event_new(loop_base(ctl->loop), fd, EV_READ | EV_PERSIST, conn_on_readable, c);
+	c->writable = event_new(loop_base(ctl->loop), fd, EV_WRITE, conn_on_writable, c);
 	c->next = ctl->conns;
 	ctl->conns = c;
 	ctl->nconns++;
@@ -368,7 +368,7 @@ static int conn_create(struct control *ctl, int fd) {
 }
 
 /* A sentence instead of service, as far as it goes at once, and the end. */
-static void turn_away(int conn, const char *why) {
+static void control_turn_away(int conn, const char *why) {
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t len;
 	Caravan__CtlError error = CARAVAN__CTL_ERROR__INIT;
@@ -390,13 +390,13 @@ static void turn_away(int conn, const char *why) {
 	close(conn);
 }
 
-static void accept_again(void *arg) {
+static void control_accept_again(void *arg) {
 	struct control *ctl = arg;
 	ctl->pause = NULL;
 	event_add(ctl->acceptable, NULL);
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg) {
+static void control_on_accept(evutil_socket_t fd, short what, void *arg) {
 	struct control *ctl = arg;
 	(void)what;
 	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), rc = conn < 0 ? errno : 0;
@@ -406,28 +406,29 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
 		log_line(LOG_LINE_ERROR, "control: %s", why.s);
 		close(ctl->spare);
 		if ((conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-			turn_away(conn, why.s);
+			control_turn_away(conn, why.s);
 		ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 		conn = -1;
 	}
 	if (conn < 0) {
 		/* whoever waits makes the socket readable all the time */
 		if (rc != EAGAIN && rc != EINTR && rc != ECONNABORTED &&
-		        (ctl->pause = loop_timer_start(ctl->loop, ACCEPT_PAUSE_MS, false, accept_again, ctl)))
+		        (ctl->pause = loop_timer_start(
+		                 ctl->loop, ACCEPT_PAUSE_MS, false, control_accept_again, ctl)))
 			event_del(ctl->acceptable);
 		return;
 	}
 	if (ctl->spare < 0)
 		ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (ctl->nconns >= CONTROL_CLIENTS_MAX)
-		turn_away(conn, "too many clients at once");
+		control_turn_away(conn, "too many clients at once");
 	else if (descriptors_short(CONTROL_RESERVE))
-		turn_away(conn, descriptors_strerror(EMFILE).s);
+		control_turn_away(conn, descriptors_strerror(EMFILE).s);
 	else
 		(void)conn_create(ctl, conn);
 }
 
-static int listen_on(struct control *ctl, char *err, size_t errlen) {
+static int control_listen_on(struct control *ctl, char *err, size_t errlen) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	char dir[PATH_MAX];
 	if (strlen(ctl->path) >= sizeof addr.sun_path) {
@@ -503,13 +504,13 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 		char *path = ctl->path;
 		if (snprintf(path, sizeof ctl->path, "%s", cfg->path) >= (int)sizeof ctl->path)
 			*path = '\0';
-		rc = listen_on(ctl, err, errlen);
+		rc = control_listen_on(ctl, err, errlen);
 		if (rc != 0) {
 			*path = '\0'; /* whose it is, we do not remove it */
 			goto error;
 		}
-		ctl->acceptable =
-		        event_new(loop_base(ctl->loop), ctl->fd, EV_READ | EV_PERSIST, on_accept, ctl);
+		ctl->acceptable = event_new(
+		        loop_base(ctl->loop), ctl->fd, EV_READ | EV_PERSIST, control_on_accept, ctl);
 		rc = ctl->acceptable && event_add(ctl->acceptable, NULL) == 0 ? 0 : -ENOMEM;
 	}
 	if (rc != 0) {

@@ -11,7 +11,7 @@
 #define DISK_LOW (64u << 20) /* bytes: less is as good as none */
 #define COPIES_S 300         /* copies that are being made are no fault before */
 
-static void send_report(struct control_conn *c, Caravan__CtlReport *r) {
+static void report_send_message(struct control_conn *c, Caravan__CtlReport *r) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_REPORT;
 	env.ctl_report = r;
@@ -44,11 +44,11 @@ static void send_node(struct control_conn *c, struct members *ms, const struct m
 	r.n_nodes = 1;
 	r.nodes = &list;
 	r.healthy = healthy;
-	send_report(c, &r);
+	report_send_message(c, &r);
 }
 
 /* What the coordinator last told of a model. */
-static const Caravan__ModelState *model_state(struct members *ms, const Caravan__Plan *plan) {
+static const Caravan__ModelState *report_model_state(struct members *ms, const Caravan__Plan *plan) {
 	struct node_id id;
 	if (node_id_from_bytes(&id, plan->coordinator) != 0)
 		return NULL;
@@ -61,18 +61,18 @@ static const Caravan__ModelState *model_state(struct members *ms, const Caravan_
 	return NULL;
 }
 
-static void send_model(
+static void report_send_model(
         struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
 	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
 	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *list = &model;
 	model.plan = (Caravan__Plan *)dm->plan;
 	model.phase = dm->phase;
 	model.reason = (char *)dm->reason;
-	model.state = (Caravan__ModelState *)model_state(ms, dm->plan);
+	model.state = (Caravan__ModelState *)report_model_state(ms, dm->plan);
 	r.n_models = 1;
 	r.models = &list;
 	r.healthy = healthy;
-	send_report(c, &r);
+	report_send_message(c, &r);
 }
 
 void report_problem(struct control_conn *c, bool healthy, const char *kind, const char *subject,
@@ -92,11 +92,12 @@ void report_problem(struct control_conn *c, bool healthy, const char *kind, cons
 	r.n_problems = 1;
 	r.problems = &list;
 	r.healthy = healthy;
-	send_report(c, &r);
+	report_send_message(c, &r);
 }
 
 /* A node that is down, or that says something is wrong while it is up. */
-static void tell_node(struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
+static void report_fill_node(
+        struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
 	char reason[WIRE_TEXT_MAX], since[32] = "", advice[WIRE_NAME_MAX + 128];
 	time_t from = time(NULL) - (time_t)members_since(ms, m);
 	struct tm tm;
@@ -119,11 +120,11 @@ static void tell_node(struct control_conn *c, struct members *ms, const struct m
 }
 
 /* A model that does not serve, or that a single node's loss would take away although there was time to copy it. */
-static void tell_model(
+static void report_fill_model(
         struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
 	char advice[WIRE_NAME_MAX + 128] = "";
 	const char *name = dm->plan->model;
-	const Caravan__ModelState *s = model_state(ms, dm->plan);
+	const Caravan__ModelState *s = report_model_state(ms, dm->plan);
 	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
 		bool tried = strstr(dm->reason, "; on the other nodes: ");
 		snprintf(advice, sizeof advice,
@@ -140,7 +141,7 @@ static void tell_model(
 }
 
 /* A disk that takes no more weights: neither a model nor a copy. */
-static void tell_disk(struct control_conn *c, const struct member *m, bool healthy) {
+static void report_fill_disk(struct control_conn *c, const struct member *m, bool healthy) {
 	const Caravan__NodeState *s = m->state;
 	if (m->expelled || !s || !(m->up || m->self) || !s->disk_size || s->disk_free >= DISK_LOW)
 		return;
@@ -151,12 +152,13 @@ static void tell_disk(struct control_conn *c, const struct member *m, bool healt
 	        m->name);
 }
 
-static void send_slow(struct control_conn *c, bool healthy, const struct slow *s, const char *subject) {
+static void report_send_slow(
+        struct control_conn *c, bool healthy, const struct slow *s, const char *subject) {
 	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
 }
 
 /* What is slow by what nodes say of themselves: their figures, their stages, their links. */
-static void send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
+static void report_send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
 	const struct member *m, *peer;
 	struct slow s;
 	struct node_id id;
@@ -164,17 +166,17 @@ static void send_slow_nodes(struct control_conn *c, struct members *ms, bool hea
 		if (m->expelled || !m->state || !(m->up || m->self))
 			continue;
 		if (slow_measured(&s, m->state, m->name))
-			send_slow(c, healthy, &s, m->name);
+			report_send_slow(c, healthy, &s, m->name);
 		for (size_t k = 0; k < m->state->n_peers; k++) {
 			const Caravan__PeerState *p = m->state->peers[k];
 			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(ms, &id) : NULL;
 			if (peer && peer->up && !peer->expelled && slow_link(&s, p, peer->name, m->name))
-				send_slow(c, healthy, &s, peer->name);
+				report_send_slow(c, healthy, &s, peer->name);
 		}
 	}
 }
 
-static void send_slow_stages(
+static void report_send_slow_stages(
         struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
 	struct slow s;
 	struct node_id id;
@@ -187,7 +189,7 @@ static void send_slow_stages(
 			if (strcmp(told->model, dm->plan->model) == 0 && told->first == st->first &&
 			        told->last == st->last &&
 			        slow_stage(&s, dm->plan, i, told, m->state, m->name))
-				send_slow(c, healthy, &s, m->name);
+				report_send_slow(c, healthy, &s, m->name);
 		}
 	}
 }
@@ -207,14 +209,14 @@ void report_send(struct control_conn *c) {
 	for (size_t i = 0; (m = members_at(ms, i)); i++)
 		send_node(c, ms, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		send_model(c, ms, dm, healthy);
+		report_send_model(c, ms, dm, healthy);
 	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		tell_node(c, ms, m, healthy);
+		report_fill_node(c, ms, m, healthy);
 	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		tell_disk(c, m, healthy);
+		report_fill_disk(c, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		tell_model(c, ms, dm, healthy);
-	send_slow_nodes(c, ms, healthy);
+		report_fill_model(c, ms, dm, healthy);
+	report_send_slow_nodes(c, ms, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		send_slow_stages(c, ms, dm, healthy);
+		report_send_slow_stages(c, ms, dm, healthy);
 }

@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void send_one(struct control_conn *c, Caravan__CtlModel *m) {
+static void stored_send_one(struct control_conn *c, Caravan__CtlModel *m) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MODEL;
 	env.ctl_model = m;
 	control_send(c, &env, NULL, 0);
 }
 
-static const char *state_of(const struct deploy_model *m) {
+static const char *stored_state_of(const struct deploy_model *m) {
 	switch (m->phase) {
 	case CARAVAN__MODEL_PHASE__SERVING:
 		return "serving";
@@ -23,31 +23,31 @@ static const char *state_of(const struct deploy_model *m) {
 	}
 }
 
-static const char *node_name(struct members *ms, const struct node_id *id) {
+static const char *stored_node_name(struct members *ms, const struct node_id *id) {
 	const struct member *m = members_find(ms, id);
 	return m ? m->name : "";
 }
 
 /* What the plan says of a model that is loaded. */
-static void add_loaded(Caravan__CtlModel *out, struct members *ms, const struct deploy_model *m) {
+static void stored_add_loaded(Caravan__CtlModel *out, struct members *ms, const struct deploy_model *m) {
 	struct node_id id;
-	out->state = (char *)state_of(m);
+	out->state = (char *)stored_state_of(m);
 	out->reason = (char *)m->reason;
 	out->stages = (uint32_t)m->plan->n_stages;
 	if (node_id_from_bytes(&id, m->plan->coordinator) == 0)
-		out->coordinator = (char *)node_name(ms, &id);
+		out->coordinator = (char *)stored_node_name(ms, &id);
 }
 
-static bool is_loaded_as(const struct deploy_model *m, const struct deploy_stored *s) {
+static bool stored_is_loaded_as(const struct deploy_model *m, const struct deploy_stored *s) {
 	return strcmp(m->plan->model, s->name) == 0 &&
 	       memcmp(m->plan->manifest.data, s->manifest.b, sizeof s->manifest.b) == 0;
 }
 
-static int compare_on(const void *a, const void *b) {
+static int stored_compare_on(const void *a, const void *b) {
 	return strcmp((*(Caravan__ModelOn *const *)a)->node, (*(Caravan__ModelOn *const *)b)->node);
 }
 
-static void send_stored(struct control_conn *c, const struct deploy_stored *s) {
+static void stored_send_all(struct control_conn *c, const struct deploy_stored *s) {
 	struct members *ms = serve_members(control_serve(c));
 	struct deploy *d = serve_deploy(control_serve(c));
 	const struct deploy_model *m;
@@ -57,13 +57,13 @@ static void send_stored(struct control_conn *c, const struct deploy_stored *s) {
 	                 **list = calloc(ons + 1, sizeof(Caravan__ModelOn *));
 	for (size_t i = 0; on && list && i < ons; i++) {
 		caravan__model_on__init(&on[i]);
-		on[i].node = (char *)node_name(ms, &s->on[i].id);
+		on[i].node = (char *)stored_node_name(ms, &s->on[i].id);
 		on[i].bytes = s->on[i].bytes;
 		on[i].file = s->on[i].file;
 		list[out.n_on++] = &on[i];
 	}
 	if (out.n_on)
-		qsort(list, out.n_on, sizeof(Caravan__ModelOn *), compare_on);
+		qsort(list, out.n_on, sizeof(Caravan__ModelOn *), stored_compare_on);
 	out.on = list;
 	out.name = (char *)s->name;
 	out.manifest = (ProtobufCBinaryData){sizeof s->manifest.b, (uint8_t *)s->manifest.b};
@@ -74,35 +74,35 @@ static void send_stored(struct control_conn *c, const struct deploy_stored *s) {
 	out.share = s->share;
 	out.used = s->used;
 	for (size_t i = 0; (m = deploy_at(d, i)); i++)
-		if (is_loaded_as(m, s))
-			add_loaded(&out, ms, m);
-	send_one(c, &out);
+		if (stored_is_loaded_as(m, s))
+			stored_add_loaded(&out, ms, m);
+	stored_send_one(c, &out);
 	free(on);
 	free(list);
 }
 
 /* A model of whose content no node speaks: it is being loaded, or its nodes are too old to say, or down. */
-static void send_loaded(struct control_conn *c, const struct deploy_model *m) {
+static void stored_send_loaded(struct control_conn *c, const struct deploy_model *m) {
 	Caravan__CtlModel out = CARAVAN__CTL_MODEL__INIT;
 	out.name = m->plan->model;
 	out.manifest = m->plan->manifest;
 	if (m->manifest)
 		out.bytes = manifest_layer_bytes(m->manifest, 0, m->manifest->hp.layers) +
 		            manifest_end_bytes(m->manifest);
-	add_loaded(&out, serve_members(control_serve(c)), m);
-	send_one(c, &out);
+	stored_add_loaded(&out, serve_members(control_serve(c)), m);
+	stored_send_one(c, &out);
 }
 
 void report_stored(struct control_conn *c, const struct deploy_stored *model, size_t count) {
 	struct deploy *d = serve_deploy(control_serve(c));
 	const struct deploy_model *m;
 	for (size_t i = 0; i < count; i++)
-		send_stored(c, &model[i]);
+		stored_send_all(c, &model[i]);
 	for (size_t i = 0; (m = deploy_at(d, i)); i++) {
 		bool told = false;
 		for (size_t k = 0; k < count && !told; k++)
-			told = is_loaded_as(m, &model[k]);
+			told = stored_is_loaded_as(m, &model[k]);
 		if (!told)
-			send_loaded(c, m);
+			stored_send_loaded(c, m);
 	}
 }

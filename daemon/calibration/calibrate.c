@@ -68,7 +68,7 @@ struct bell {
 
 /* ---- the usual ways ---- */
 
-static int look_rates(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+static int calibrate_run_kernels(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
         const atomic_bool *stop, struct rates_look *out) {
 	struct rates_bench *b = NULL;
 	(void)arg;
@@ -79,13 +79,13 @@ static int look_rates(void *arg, const char *dir, size_t bytes, unsigned threads
 	return rc;
 }
 
-static double look_disk(void *arg, const char *dir) {
+static double calibrate_run_disk(void *arg, const char *dir) {
 	(void)arg;
 	return disk_rate(dir);
 }
 
-const struct measure_ways measure_ways = {.look = look_rates,
-        .disk = look_disk,
+const struct measure_ways measure_ways = {.look = calibrate_run_kernels,
+        .disk = calibrate_run_disk,
         .soon_ms = 10000,
         .soon_most_ms = 300000,
         .later_ms = 3600000,
@@ -93,9 +93,9 @@ const struct measure_ways measure_ways = {.look = look_rates,
 
 /* ---- the thread ---- */
 
-static void looked(void *arg);
+static void calibrate_run_done(void *arg);
 
-static void *run(void *arg) {
+static void *calibrate_thread(void *arg) {
 	struct measure *m = arg;
 	const struct measure_ways *w = m->c.ways;
 	m->disk = -1;
@@ -105,7 +105,7 @@ static void *run(void *arg) {
 	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !rates_disturbed(m->look.lost)) &&
 	        !atomic_load(&m->stop))
 		m->disk = w->disk(w->arg, m->dir);
-	if (loop_post(m->c.loop, looked, m->bell))
+	if (loop_post(m->c.loop, calibrate_run_done, m->bell))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 	return NULL;
 }
@@ -113,7 +113,7 @@ static void *run(void *arg) {
 /* ---- what a look means ---- */
 
 /* The figures begin anew with this look.  What they were is a part of their spread, unless it is another machine's. */
-static void begin_with(struct measure *m, bool believed) {
+static void calibrate_restart(struct measure *m, bool believed) {
 	struct rates_known was = m->kept.known;
 	m->kept.known = (struct rates_known){0};
 	rates_add(&m->kept.known, &m->look, believed);
@@ -121,7 +121,7 @@ static void begin_with(struct measure *m, bool believed) {
 		rates_widen(&m->kept.known, &was);
 }
 
-static void take(struct measure *m) {
+static void calibrate_take_run(struct measure *m) {
 	struct rates_known *known = &m->kept.known;
 	bool had = known->best.read > 0, believed = !rates_disturbed(m->look.lost);
 	int drift = had ? rates_drifted(&known->best, &m->look.mid) : 0;
@@ -131,10 +131,10 @@ static void take(struct measure *m) {
 	m->disturbed = believed ? 0 : m->disturbed + 1;
 	m->lost = m->look.lost;
 	if (!had) {
-		begin_with(m, believed);
+		calibrate_restart(m, believed);
 	} else if (m->anew) {
 		if (believed || slower)
-			begin_with(m, believed);
+			calibrate_restart(m, believed);
 		else
 			rates_add(known, &m->look, false);
 		m->anew = !believed && !slower;
@@ -147,7 +147,7 @@ static void take(struct measure *m) {
 	} else if (drift > 0 || slower) {
 		log_line(LOG_LINE_INFO, "this machine is %s than when it was measured: measuring again",
 		        drift > 0 ? "quicker" : "slower");
-		begin_with(m, believed);
+		calibrate_restart(m, believed);
 	}
 	if (m->disturbed)
 		log_line(LOG_LINE_INFO,
@@ -159,19 +159,20 @@ static void take(struct measure *m) {
 
 /* ---- the loop's side ---- */
 
-static void save(const struct measure *m) {
+static void calibrate_save(const struct measure *m) {
 	int rc = m->dir ? measure_file_save(m->dir, m->c.threads, &m->kept) : 0;
 	if (rc)
 		log_line(LOG_LINE_WARN, "%s/rates: %s", m->dir, strerror(-rc));
 }
 
 /* Serving may have corrected a figure: its spread is that of the measured one, as much quicker or slower. */
-static void spread(double told, double best, double low, double high, double *out_low, double *out_high) {
+static void calibrate_scale_spread(
+        double told, double best, double low, double high, double *out_low, double *out_high) {
 	*out_low = low * (told / best);
 	*out_high = high * (told / best);
 }
 
-static void publish(struct measure *m) {
+static void calibrate_publish(struct measure *m) {
 	const struct rates_known *k = &m->kept.known;
 	struct rates told = k->best;
 	served_apply(&m->kept.served, &told, (long long)time(NULL));
@@ -185,18 +186,19 @@ static void publish(struct measure *m) {
 		r->type = t;
 		r->bytes_per_second = told.one[t];
 		r->many = told.many[t];
-		spread(told.one[t], k->best.one[t], k->low.one[t], k->high.one[t], &r->low, &r->high);
+		calibrate_scale_spread(
+		        told.one[t], k->best.one[t], k->low.one[t], k->high.one[t], &r->low, &r->high);
 		if (told.many[t] > 0)
-			spread(told.many[t], k->best.many[t], k->low.many[t], k->high.many[t], &r->many_low,
-			        &r->many_high);
+			calibrate_scale_spread(told.many[t], k->best.many[t], k->low.many[t], k->high.many[t],
+			        &r->many_low, &r->many_high);
 		m->list[m->count++] = r;
 	}
 }
 
-static void look(void *arg);
+static void calibrate_tick(void *arg);
 
 /* Soon, until there have been LOOKS that nothing disturbed and nobody doubts them; then every hour. */
-static int schedule(struct measure *m) {
+static int calibrate_schedule(struct measure *m) {
 	const struct measure_ways *w = m->c.ways;
 	uint32_t period = w->later_ms;
 	if (m->kept.known.looks < LOOKS || m->anew || m->disturbed) {
@@ -208,7 +210,7 @@ static int schedule(struct measure *m) {
 	}
 	if (period == m->period)
 		return 0;
-	struct loop_timer *t = loop_timer_start(m->c.loop, period, true, look, m);
+	struct loop_timer *t = loop_timer_start(m->c.loop, period, true, calibrate_tick, m);
 	if (!t)
 		return -ENOMEM;
 	loop_timer_stop(m->timer);
@@ -218,7 +220,7 @@ static int schedule(struct measure *m) {
 }
 
 /* Tells those who asked, at least so many nanoseconds ago. */
-static void answer(struct measure *m, const char *error, uint64_t ago_ns) {
+static void calibrate_answer(struct measure *m, const char *error, uint64_t ago_ns) {
 	uint64_t now = loop_now_ns();
 	for (size_t i = 0; i < m->askers;) {
 		struct asker a = m->asker[i];
@@ -235,7 +237,7 @@ static void answer(struct measure *m, const char *error, uint64_t ago_ns) {
 	}
 }
 
-static void looked(void *arg) {
+static void calibrate_run_done(void *arg) {
 	struct bell *b = arg;
 	struct measure *m = b->m;
 	free(b);
@@ -248,24 +250,24 @@ static void looked(void *arg) {
 		char error[128];
 		snprintf(error, sizeof error, "cannot measure: %s", strerror(-m->rc));
 		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-m->rc));
-		answer(m, error, 0);
+		calibrate_answer(m, error, 0);
 		return;
 	}
 	m->looked_ns = loop_now_ns();
-	take(m);
-	save(m);
-	publish(m);
-	if (schedule(m))
+	calibrate_take_run(m);
+	calibrate_save(m);
+	calibrate_publish(m);
+	if (calibrate_schedule(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
-	answer(m, NULL, 0);
+	calibrate_answer(m, NULL, 0);
 }
 
-static int begin(struct measure *m) {
+static int calibrate_begin(struct measure *m) {
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		return -ENOMEM;
 	m->bell->m = m;
 	m->with_disk = m->dir && (m->kept.known.looks == 0 || m->anew);
-	int rc = thread_start(&m->thread, NULL, run, m);
+	int rc = thread_start(&m->thread, NULL, calibrate_thread, m);
 	m->running = rc == 0;
 	if (rc) {
 		free(m->bell);
@@ -274,17 +276,17 @@ static int begin(struct measure *m) {
 	return rc;
 }
 
-static void look(void *arg) {
+static void calibrate_tick(void *arg) {
 	struct measure *m = arg;
 	if (m->running || m->c.busy(m->c.arg, false))
 		return; /* the timer comes again */
-	if (begin(m))
+	if (calibrate_begin(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 }
 
 /* ---- when somebody asks ---- */
 
-static void asked_tick(void *arg) {
+static void calibrate_asked_tick(void *arg) {
 	struct measure *m = arg;
 	char error[WIRE_TEXT_MAX];
 	if (m->running)
@@ -292,12 +294,12 @@ static void asked_tick(void *arg) {
 	const char *why = m->c.busy(m->c.arg, true);
 	if (why) {
 		snprintf(error, sizeof error, "it cannot be measured now: %s; try again later", why);
-		answer(m, error, m->c.ways->patience_ms * 1000000ull);
+		calibrate_answer(m, error, m->c.ways->patience_ms * 1000000ull);
 		return;
 	}
 	m->anew = true;
-	if (begin(m))
-		answer(m, "out of memory", 0);
+	if (calibrate_begin(m))
+		calibrate_answer(m, "out of memory", 0);
 }
 
 int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg) {
@@ -305,7 +307,7 @@ int measure_now(struct measure *m, void (*done)(void *arg, const char *error), v
 	if (m->askers == ASKERS)
 		return -EBUSY;
 	if (!m->asked_timer &&
-	        !(m->asked_timer = loop_timer_start(m->c.loop, ASKED_TICK_MS, true, asked_tick, m)))
+	        !(m->asked_timer = loop_timer_start(m->c.loop, ASKED_TICK_MS, true, calibrate_asked_tick, m)))
 		return -ENOMEM;
 	m->asker[m->askers++] = (struct asker){done, arg, now};
 	return 0;
@@ -326,9 +328,9 @@ void measure_served(struct measure *m, const char *node, const struct manifest *
 	        node, off.factor, kind == SERVED_ONE ? "a token" : "a token of a prompt", first, last - 1,
 	        off.measured * 1e3, off.predicted * 1e3);
 	m->anew = true;
-	save(m);
-	publish(m);
-	if (schedule(m))
+	calibrate_save(m);
+	calibrate_publish(m);
+	if (calibrate_schedule(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 }
 
@@ -355,12 +357,12 @@ int measure_start(struct measure **out, const struct measure_config *c) {
 	m->c.state_dir = m->dir;
 	bool kept = m->dir && measure_file_load(m->dir, c->threads, &m->kept, &age) == 0;
 	if (kept)
-		publish(m);
-	rc = schedule(m);
+		calibrate_publish(m);
+	rc = calibrate_schedule(m);
 	/* what was measured so lately need not be looked at; a clock that was put back makes a file of the future, which must */
 	bool fresh = kept && m->kept.known.looks >= LOOKS && age >= 0 && age < m->c.ways->later_ms / 1000;
 	if (rc == 0 && !fresh)
-		rc = begin(m);
+		rc = calibrate_begin(m);
 	if (rc)
 		goto error;
 	*out = m;

@@ -39,7 +39,7 @@ struct measure_asks {
 
 /* ---- answering ---- */
 
-static void answer(struct theirs *t, const char *error) {
+static void requested_answer(struct theirs *t, const char *error) {
 	struct measure_asks *k = t->k;
 	if (error) {
 		(void)peers_refuse(k->peers, &t->from, "%s", error);
@@ -57,26 +57,26 @@ static void answer(struct theirs *t, const char *error) {
 	(void)peers_answer(k->peers, &t->from, &env, NULL);
 }
 
-static void measured(void *arg, const char *error) {
+static void requested_done(void *arg, const char *error) {
 	struct theirs *t = arg;
 	for (struct theirs **at = &t->k->theirs; *at; at = &(*at)->next)
 		if (*at == t) {
 			*at = t->next;
 			break;
 		}
-	answer(t, error);
+	requested_answer(t, error);
 	free(t);
 }
 
 /* How many of this node wait. */
-static size_t waiting(const struct measure_asks *k, const struct node_id *node) {
+static size_t requested_count(const struct measure_asks *k, const struct node_id *node) {
 	size_t n = 0;
 	for (const struct theirs *t = k->theirs; t; t = t->next)
 		n += node_id_equal(&t->from.node, node);
 	return n;
 }
 
-static void on_measure(
+static void requested_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct measure_asks *k = arg;
 	(void)env;
@@ -88,10 +88,10 @@ static void on_measure(
 	/* other nodes cannot have this one measure all the time; its own commands are answered anew, whatever others ask */
 	bool own = node_id_equal(&from->node, &members_self(k->members)->id);
 	if (!own && measure_fresh(k->measure, FRESH_MS)) {
-		answer(&(struct theirs){.k = k, .from = *from}, NULL);
+		requested_answer(&(struct theirs){.k = k, .from = *from}, NULL);
 		return;
 	}
-	if (!own && waiting(k, &from->node) >= THEIRS_MAX) {
+	if (!own && requested_count(k, &from->node) >= THEIRS_MAX) {
 		(void)peers_refuse(k->peers, from, "this node has already asked for it and must wait");
 		return;
 	}
@@ -99,7 +99,7 @@ static void on_measure(
 	int rc = t ? 0 : -ENOMEM;
 	if (rc == 0) {
 		*t = (struct theirs){.next = k->theirs, .k = k, .from = *from};
-		rc = measure_now(k->measure, measured, t);
+		rc = measure_now(k->measure, requested_done, t);
 	}
 	if (rc) {
 		(void)peers_refuse(k->peers, from,
@@ -112,7 +112,7 @@ static void on_measure(
 
 /* ---- asking ---- */
 
-static struct ours *find(struct measure_asks *k, const struct peers_from *from) {
+static struct ours *request_find(struct measure_asks *k, const struct peers_from *from) {
 	for (struct ours *o = k->ours; o; o = o->next)
 		if (o->ref == from->ref && node_id_equal(&o->node, &from->node)) {
 			o->heard_ns = loop_now_ns();
@@ -121,7 +121,8 @@ static struct ours *find(struct measure_asks *k, const struct peers_from *from) 
 	return NULL;
 }
 
-static void end(struct measure_asks *k, struct ours *o, const Caravan__NodeState *state, const char *error) {
+static void request_end(
+        struct measure_asks *k, struct ours *o, const Caravan__NodeState *state, const char *error) {
 	for (struct ours **at = &k->ours; *at; at = &(*at)->next)
 		if (*at == o) {
 			*at = o->next;
@@ -131,9 +132,9 @@ static void end(struct measure_asks *k, struct ours *o, const Caravan__NodeState
 	free(o);
 }
 
-static void on_progress(
+static void request_on_progress(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct ours *o = find(arg, from);
+	struct ours *o = request_find(arg, from);
 	(void)payload;
 	if (!o || strcmp(o->noted, env->progress->what) == 0)
 		return;
@@ -141,35 +142,35 @@ static void on_progress(
 	o->ask.note(o->ask.arg, o->noted);
 }
 
-static void on_measured(
+static void request_on_measured(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct ours *o = find(arg, from);
+	struct ours *o = request_find(arg, from);
 	(void)payload;
 	if (o)
-		end(arg, o, env->measured->state, NULL);
+		request_end(arg, o, env->measured->state, NULL);
 }
 
-static void on_refused(
+static void request_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct ours *o = find(arg, from);
+	struct ours *o = request_find(arg, from);
 	(void)payload;
 	if (o)
-		end(arg, o, NULL, env->refused->reason);
+		request_end(arg, o, NULL, env->refused->reason);
 }
 
-static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+static void request_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct measure_asks *k = arg;
 	char error[WIRE_TEXT_MAX];
 	snprintf(error, sizeof error, "the link to it was lost: %s", why);
 	for (struct ours *o = k->ours, *next; o && !up; o = next) {
 		next = o->next;
 		if (node_id_equal(&o->node, node))
-			end(k, o, NULL, error);
+			request_end(k, o, NULL, error);
 	}
 }
 
 /* Who waits hears what for; who asked in vain hears that. */
-static void tick(void *arg) {
+static void request_tick(void *arg) {
 	struct measure_asks *k = arg;
 	uint64_t now = loop_now_ns();
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
@@ -187,7 +188,7 @@ static void tick(void *arg) {
 	for (struct ours *o = k->ours, *next; o; o = next) {
 		next = o->next;
 		if (now - o->heard_ns > SILENT_NS)
-			end(k, o, NULL, "it does not answer");
+			request_end(k, o, NULL, "it does not answer");
 	}
 }
 
@@ -237,10 +238,10 @@ int measure_asks_create(
 		Caravan__Envelope__BodyCase kind;
 		peers_fn *fn;
 	} on[] = {
-	        {CARAVAN__ENVELOPE__BODY_MEASURE, on_measure},
-	        {CARAVAN__ENVELOPE__BODY_MEASURED, on_measured},
-	        {CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress},
-	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},
+	        {CARAVAN__ENVELOPE__BODY_MEASURE, requested_on_request},
+	        {CARAVAN__ENVELOPE__BODY_MEASURED, request_on_measured},
+	        {CARAVAN__ENVELOPE__BODY_PROGRESS, request_on_progress},
+	        {CARAVAN__ENVELOPE__BODY_REFUSED, request_on_refused},
 	};
 	struct measure_asks *k = calloc(1, sizeof *k);
 	if (!k)
@@ -248,11 +249,11 @@ int measure_asks_create(
 	k->members = members;
 	k->peers = members_peers(members);
 	k->measure = m;
-	int rc = (k->timer = loop_timer_start(l, TICK_MS, true, tick, k)) ? 0 : -ENOMEM;
+	int rc = (k->timer = loop_timer_start(l, TICK_MS, true, request_tick, k)) ? 0 : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(k->peers, on[i].kind, on[i].fn, k);
 	if (rc == 0)
-		rc = peers_on_link(k->peers, on_link, k);
+		rc = peers_on_link(k->peers, request_on_link, k);
 	if (rc) {
 		measure_asks_destroy(k);
 		return rc;

@@ -24,27 +24,28 @@
 #define FILE_MAX_BYTES 65536
 #define RATE_MOST 1e18 /* as the wire bounds it */
 
-static void stamp(unsigned threads, char *out, size_t len) {
+static void calibration_file_stamp(unsigned threads, char *out, size_t len) {
 	snprintf(out, len, "rates %d cpu %s threads %u arithmetic %d layout %d", VERSION, kern_ops()->name,
 	        threads, KERN_ARITHMETIC, KERN_LAYOUT);
 }
 
-static bool is_rate(double v) {
+static bool calibration_file_is_rate(double v) {
 	return isfinite(v) && v > 0 && v <= RATE_MOST;
 }
 
-static bool is_spread(double best, double low, double high) {
-	return is_rate(best) && is_rate(low) && is_rate(high) && low <= best && best <= high;
+static bool calibration_file_is_spread(double best, double low, double high) {
+	return calibration_file_is_rate(best) && calibration_file_is_rate(low) &&
+	       calibration_file_is_rate(high) && low <= best && best <= high;
 }
 
-static bool take_served(struct served_rate *to, double rate, long long at) {
-	if (!(rate == 0 || is_rate(rate)) || at < 0)
+static bool calibration_file_take_served(struct served_rate *to, double rate, long long at) {
+	if (!(rate == 0 || calibration_file_is_rate(rate)) || at < 0)
 		return false;
 	*to = (struct served_rate){rate, at};
 	return true;
 }
 
-static bool take_line(struct measure_kept *k, const char *line) {
+static bool calibration_file_take_line(struct measure_kept *k, const char *line) {
 	struct rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
 	double v[6];
 	unsigned t;
@@ -53,11 +54,11 @@ static bool take_line(struct measure_kept *k, const char *line) {
 		best->read = v[0];
 		low->read = v[1];
 		high->read = v[2];
-		return is_spread(v[0], v[1], v[2]);
+		return calibration_file_is_spread(v[0], v[1], v[2]);
 	}
 	if (sscanf(line, "disk %lf", &v[0]) == 1) {
 		k->disk = v[0];
-		return v[0] == 0 || is_rate(v[0]);
+		return v[0] == 0 || calibration_file_is_rate(v[0]);
 	}
 	if (sscanf(line, "looks %u", &t) == 1) {
 		k->known.looks = t;
@@ -65,7 +66,8 @@ static bool take_line(struct measure_kept *k, const char *line) {
 	}
 	if (sscanf(line, "type %u %lf %lf %lf %lf %lf %lf", &t, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5]) ==
 	        7) {
-		if (!kern_traits(t) || !is_spread(v[0], v[1], v[2]) || !is_spread(v[3], v[4], v[5]))
+		if (!kern_traits(t) || !calibration_file_is_spread(v[0], v[1], v[2]) ||
+		        !calibration_file_is_spread(v[3], v[4], v[5]))
 			return false;
 		best->one[t] = v[0];
 		low->one[t] = v[1];
@@ -76,8 +78,8 @@ static bool take_line(struct measure_kept *k, const char *line) {
 		return true;
 	}
 	return sscanf(line, "served %u %lf %lld %lf %lld", &t, &v[0], &at[0], &v[1], &at[1]) == 5 &&
-	       kern_traits(t) && take_served(&k->served.one[t], v[0], at[0]) &&
-	       take_served(&k->served.many[t], v[1], at[1]);
+	       kern_traits(t) && calibration_file_take_served(&k->served.one[t], v[0], at[0]) &&
+	       calibration_file_take_served(&k->served.many[t], v[1], at[1]);
 }
 
 int measure_file_load(const char *dir, unsigned threads, struct measure_kept *out, long long *age) {
@@ -100,12 +102,12 @@ int measure_file_load(const char *dir, unsigned threads, struct measure_kept *ou
 	memcpy(text, data, len);
 	text[len] = 0;
 	free(data);
-	stamp(threads, want, sizeof want);
+	calibration_file_stamp(threads, want, sizeof want);
 	out->disk = -1; /* not said so far */
 	char *line = strtok_r(text, "\n", &save);
 	bool good = line && strcmp(line, want) == 0;
 	while (good && (line = strtok_r(NULL, "\n", &save)))
-		good = take_line(out, line);
+		good = calibration_file_take_line(out, line);
 	free(text);
 	if (!good || !(out->known.best.read > 0) || out->disk < 0) {
 		*out = (struct measure_kept){0};
@@ -118,7 +120,7 @@ int measure_file_load(const char *dir, unsigned threads, struct measure_kept *ou
 int measure_file_save(const char *dir, unsigned threads, const struct measure_kept *k) {
 	char text[FILE_MAX_BYTES];
 	const struct rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
-	stamp(threads, text, sizeof text);
+	calibration_file_stamp(threads, text, sizeof text);
 	size_t at = strlen(text);
 	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e %.6e %.6e\ndisk %.6e\nlooks %u\n",
 	        best->read, low->read, high->read, k->disk, k->known.looks);

@@ -20,7 +20,7 @@
 
 /* Writes layers until there are enough of them or it takes too long: bytes that no disk makes smaller.  How many, or a
  * negative errno. */
-static int write_layers(int fd) {
+static int disk_write_layers(int fd) {
 	uint64_t begin = loop_now_ns(), state = begin | 1, *words = malloc(GROUP);
 	int layers = 0, rc = words ? 0 : -ENOMEM;
 	while (rc == 0 && layers < LAYERS_MAX && (layers < LAYERS_MIN || loop_now_ns() - begin < WRITE_NS)) {
@@ -41,7 +41,7 @@ static int write_layers(int fd) {
 	return rc ? rc : layers;
 }
 
-static int read_layers(int fd, uint32_t layers, double *rate) {
+static int disk_read_layers(int fd, uint32_t layers, double *rate) {
 	struct store_tensor tensor[LAYERS_MAX][2];
 	const struct store_tensor *layer[LAYERS_MAX][LAYER_ROLES] = {{NULL}}, *w[LAYER_ROLES];
 	uint8_t streamed[LAYERS_MAX];
@@ -81,9 +81,9 @@ double disk_rate(const char *dir) {
 	int fd = folder < 0 ? -errno : durable_create(folder, temp), rc = fd < 0 ? fd : 0;
 	if (rc == 0) {
 		durable_discard(folder, temp); /* the open file is enough */
-		rc = write_layers(fd);
+		rc = disk_write_layers(fd);
 		if (rc > 0)
-			rc = read_layers(fd, (uint32_t)rc, &rate);
+			rc = disk_read_layers(fd, (uint32_t)rc, &rate);
 		close(fd);
 	}
 	if (folder >= 0)

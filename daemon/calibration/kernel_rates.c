@@ -78,7 +78,7 @@ struct pass {
 #define LINE 8 /* words in a line of the cache */
 
 /* Rows [first, last) of a pass. */
-static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
+static void kernel_rates_work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
 	const uint8_t *w = p->weights + first * p->row_bytes;
 	if (p->mul) {
 		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, p->columns);
@@ -94,15 +94,15 @@ static void work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
 	p->sum[(size_t)id * SUM_STRIDE] += s[0] + s[1] + s[2] + s[3];
 }
 
-static uint64_t clock_ns(clockid_t which) {
+static uint64_t kernel_rates_clock_ns(clockid_t which) {
 	struct timespec t;
 	return clock_gettime(which, &t) ? 0 : (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* Handed out in runs, as the rows of a slice are (shard/forward/job.c): a member that is held up takes fewer. */
-static void work(struct team *t, void *arg, unsigned id) {
+static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
-	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
+	uint64_t cpu = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
 	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, members = team_size(t);
 	size_t run = (strips / RUNS / members / JOB_STRIPS + 1) * JOB_STRIPS;
 	run = run * members <= strips ? run : (strips + members - 1) / members;
@@ -112,11 +112,11 @@ static void work(struct team *t, void *arg, unsigned id) {
 	               ((id == 0 && rows == 0) || loop_now_ns() < p->until_ns);) {
 		size_t first = i % runs * run * KERN_STRIP, last = first + run * KERN_STRIP;
 		last = last < p->rows ? last : p->rows;
-		work_rows(p, id, first, last);
+		kernel_rates_work_rows(p, id, first, last);
 		rows += last - first;
 	}
 	atomic_fetch_add(&p->done, rows);
-	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	cpu = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	atomic_fetch_add(&p->bench->cpu, cpu);
 	atomic_fetch_add(&p->bench->wall, loop_now_ns() - wall);
 	if (id)
@@ -124,31 +124,31 @@ static void work(struct team *t, void *arg, unsigned id) {
 }
 
 /* Seconds, and in p->done the rows that were done. */
-static double timed(struct rates_bench *b, struct pass *p) {
+static double kernel_rates_timed(struct rates_bench *b, struct pass *p) {
 	uint64_t begin = loop_now_ns();
 	p->until_ns = begin + PASS_NS;
 	atomic_store(&p->done, 0);
-	team_run(b->team, work, p);
+	team_run(b->team, kernel_rates_work, p);
 	uint64_t took = loop_now_ns() - begin;
 	return (double)(took ? took : 1) * 1e-9;
 }
 
 /* Bytes a second, times columns, of a pass over at most so many bytes; in *alone by the time in which members had a
  * processor, as if nobody had taken it from them. */
-static double measure_pass(struct rates_bench *b, struct pass *p, size_t most, double *alone) {
+static double kernel_rates_pass(struct rates_bench *b, struct pass *p, size_t most, double *alone) {
 	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
 	size_t few = p->columns > 1 ? unit : FIRST_BYTES / strip * strip;
 	p->weights = b->weights;
 	p->rows = few / p->row_bytes;
 	p->laps = 1;
 	unsigned long long cpu = atomic_load(&b->cpu);
-	double took = timed(b, p);
+	double took = kernel_rates_timed(b, p);
 	if (took < PASS_NS * 1e-9) { /* else this is a slow level's pass */
 		p->weights += few;   /* what has not been read just now */
 		p->rows = most / unit * unit / p->row_bytes;
 		p->laps = LAPS;
 		cpu = atomic_load(&b->cpu);
-		took = timed(b, p);
+		took = kernel_rates_timed(b, p);
 	}
 	double bytes = (double)(p->done * p->row_bytes * p->columns);
 	double had = (double)(atomic_load(&b->cpu) - cpu) * 1e-9 / team_size(b->team);
@@ -158,11 +158,11 @@ static double measure_pass(struct rates_bench *b, struct pass *p, size_t most, d
 
 /* ---- rounds ---- */
 
-static void run_round(struct rates_bench *b, struct rates *out, struct rates *alone) {
+static void kernel_rates_round(struct rates_bench *b, struct rates *out, struct rates *alone) {
 	const size_t most = b->bytes - 2 * FIRST_BYTES;
 	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1, .bench = b};
 	*out = *alone = (struct rates){0};
-	out->read = measure_pass(b, &p, most, &alone->read);
+	out->read = kernel_rates_pass(b, &p, most, &alone->read);
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
 		if (!traits || !kern_ops()->mul[t])
@@ -176,30 +176,30 @@ static void run_round(struct rates_bench *b, struct rates *out, struct rates *al
 		p.x = b->acts;
 		p.xstride = stride;
 		p.columns = 1;
-		out->one[t] = measure_pass(b, &p, most, &alone->one[t]);
+		out->one[t] = kernel_rates_pass(b, &p, most, &alone->one[t]);
 		p.columns = COLUMNS;
-		out->many[t] = measure_pass(b, &p, MANY_ROWS * p.row_bytes, &alone->many[t]);
+		out->many[t] = kernel_rates_pass(b, &p, MANY_ROWS * p.row_bytes, &alone->many[t]);
 	}
 }
 
-static int ascending(const void *a, const void *b) {
+static int kernel_rates_ascending(const void *a, const void *b) {
 	double x = *(const double *)a, y = *(const double *)b;
 	return (x > y) - (x < y);
 }
 
 /* Takes figure i of each of n into v, without those that are not there, in order; how many. */
-static size_t column(const struct rates *of, size_t n, size_t i, double *v) {
+static size_t kernel_rates_column(const struct rates *of, size_t n, size_t i, double *v) {
 	size_t there = 0;
 	for (size_t k = 0; k < n; k++) {
 		double x = ((const double *)(const void *)&of[k])[i];
 		if (x > 0)
 			v[there++] = x;
 	}
-	qsort(v, there, sizeof *v, ascending);
+	qsort(v, there, sizeof *v, kernel_rates_ascending);
 	return there;
 }
 
-static double products(const struct rates *r) {
+static double kernel_rates_products(const struct rates *r) {
 	double sum = 0;
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		sum += r->many[t];
@@ -240,7 +240,8 @@ bool rates_explained(double lost, double factor) {
 void rates_measure(struct rates_bench *b, struct rates_look *out) {
 	struct rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
 	double v[ROUNDS], busy = rates_busy_seconds();
-	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS, own = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS,
+	         own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	size_t n = 0;
 	bool rising = true;
 	*out = (struct rates_look){0};
@@ -248,22 +249,22 @@ void rates_measure(struct rates_bench *b, struct rates_look *out) {
 	atomic_store(&b->beside, 0);
 	atomic_store(&b->wall, 0);
 	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
-		double before = n >= ROUNDS ? products(&round[n % ROUNDS]) : 0;
-		run_round(b, &round[n % ROUNDS], &alone[n % ROUNDS]);
-		rising = products(&round[n % ROUNDS]) > RISING * before;
+		double before = n >= ROUNDS ? kernel_rates_products(&round[n % ROUNDS]) : 0;
+		kernel_rates_round(b, &round[n % ROUNDS], &alone[n % ROUNDS]);
+		rising = kernel_rates_products(&round[n % ROUNDS]) > RISING * before;
 		n++;
 	}
 	n = n < ROUNDS ? n : ROUNDS;
 	for (size_t i = 0; i < FIGURES; i++) {
-		size_t there = column(round, n, i, v), aside = there >= ROUNDS ? 1 : 0;
+		size_t there = kernel_rates_column(round, n, i, v), aside = there >= ROUNDS ? 1 : 0;
 		((double *)(void *)&out->mid)[i] = there ? v[there / 2] : 0;
 		/* one moment is not how slow or quick a machine is: of several rounds the outermost do not count */
 		((double *)(void *)&out->low)[i] = there ? v[aside] : 0;
 		((double *)(void *)&out->high)[i] = there ? v[there - 1 - aside] : 0;
-		there = column(alone, n, i, v);
+		there = kernel_rates_column(alone, n, i, v);
 		((double *)(void *)&out->alone)[i] = there ? v[there / 2] : 0;
 	}
-	own = clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
+	own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
 	double wall = (double)atomic_load(&b->wall),
 	       held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
 	if (busy > 0)
@@ -319,7 +320,7 @@ double rates_change(const struct rates *was, const struct rates *now) {
 		if (a > 0 && b > 0)
 			off[n++] = b / a;
 	}
-	qsort(off, n, sizeof *off, ascending);
+	qsort(off, n, sizeof *off, kernel_rates_ascending);
 	return n ? off[n / 2] : 0;
 }
 
@@ -337,7 +338,7 @@ bool rates_alike(const struct rates *was, const struct rates *now) {
 
 /* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
  * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
-static uint8_t *map_weights(const char *dir, size_t bytes) {
+static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 	char temp[DURABLE_TEMP];
 	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int fd = folder < 0 ? -1 : durable_create(folder, temp);
@@ -376,7 +377,7 @@ size_t rates_bytes(uint64_t memory) {
 }
 
 /* The largest activation row of any form. */
-static size_t widest_act(void) {
+static size_t kernel_rates_widest_act(void) {
 	size_t most = 0;
 	for (int f = 0; f < KERN_FORMS; f++) {
 		size_t n = kern_act_bytes((enum kern_form)f, WIDTH);
@@ -386,7 +387,7 @@ static size_t widest_act(void) {
 }
 
 /* How many results a pass may have. */
-static size_t results(unsigned threads, size_t bytes) {
+static size_t kernel_rates_results(unsigned threads, size_t bytes) {
 	size_t rows = 0, many = MANY_ROWS > threads * KERN_STRIP ? MANY_ROWS : threads * KERN_STRIP;
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (kern_traits(t)) {
@@ -404,10 +405,10 @@ int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned
 		return rc;
 	b->stop = stop;
 	b->bytes = bytes;
-	b->weights = map_weights(dir, b->bytes);
+	b->weights = kernel_rates_map_weights(dir, b->bytes);
 	b->x = aligned_alloc(KERN_ALIGN, WIDTH * sizeof *b->x);
-	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * widest_act());
-	b->y = malloc(results(threads, b->bytes) * sizeof *b->y);
+	b->acts = aligned_alloc(KERN_ALIGN, COLUMNS * kernel_rates_widest_act());
+	b->y = malloc(kernel_rates_results(threads, b->bytes) * sizeof *b->y);
 	b->sums = calloc((size_t)threads * SUM_STRIDE, sizeof *b->sums);
 	if (b->weights && b->x && b->acts && b->y && b->sums)
 		rc = team_create(&b->team, threads, cpus);

@@ -16,7 +16,7 @@
 #define WINDOW_ONE_LEAST 4 /* rows */
 #define WINDOW_MANY 128
 
-static struct served_stage *stage_of(
+static struct served_stage *served_rates_stage(
         struct served *s, const struct manifest *m, uint32_t first, uint32_t last) {
 	struct served_stage *old = &s->stage[0];
 	for (size_t i = 0; i < SERVED_STAGES; i++) {
@@ -32,13 +32,13 @@ static struct served_stage *stage_of(
 	return old;
 }
 
-static double rate_of(const struct rates *r, enum served_kind kind, enum kern_type t) {
+static double served_rates_rate(const struct rates *r, enum served_kind kind, enum kern_type t) {
 	return kind == SERVED_ONE ? r->one[t] : r->many[t];
 }
 
 /* Seconds of a row by these rates; 0: one of them is not known.  Norms count with steps of one row alone, as for the planner. */
-static double predict(const struct manifest *m, uint32_t first, uint32_t last, enum served_kind kind,
-        const struct rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
+static double served_rates_predict(const struct manifest *m, uint32_t first, uint32_t last,
+        enum served_kind kind, const struct rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
 	double seconds = 0;
 	*bytes = 0;
 	for (uint32_t l = first; l < last && l < m->hp.layers; l++)
@@ -47,23 +47,23 @@ static double predict(const struct manifest *m, uint32_t first, uint32_t last, e
 			bool norm = manifest_layer_is_norm((enum layer_role)k);
 			if (norm && kind == SERVED_MANY)
 				continue;
-			if (!(rate_of(r, kind, t->type) > 0))
+			if (!(served_rates_rate(r, kind, t->type) > 0))
 				return 0;
-			seconds += (double)t->bytes / rate_of(r, kind, t->type);
+			seconds += (double)t->bytes / served_rates_rate(r, kind, t->type);
 			*bytes += t->bytes;
 			type[t->type] = type[t->type] || !norm;
 		}
 	return seconds;
 }
 
-static bool is_whole(enum served_kind kind, uint64_t rows, double seconds) {
+static bool served_rates_window_full(enum served_kind kind, uint64_t rows, double seconds) {
 	if (kind == SERVED_MANY)
 		return rows >= WINDOW_MANY && seconds >= WINDOW_SECONDS;
 	return (rows >= WINDOW_ONE && seconds >= WINDOW_SECONDS) ||
 	       (rows >= WINDOW_ONE_LEAST && seconds >= WINDOW_LONG);
 }
 
-static double quickest(const struct served_stage *st, enum served_kind kind) {
+static double served_rates_quickest(const struct served_stage *st, enum served_kind kind) {
 	unsigned n = st->windows[kind] < SERVED_WINDOWS ? st->windows[kind] : SERVED_WINDOWS;
 	double best = st->window[kind][0];
 	for (unsigned i = 1; i < n; i++)
@@ -72,7 +72,7 @@ static double quickest(const struct served_stage *st, enum served_kind kind) {
 }
 
 /* How far apart they are, as far as that says something of the rates; 0: it does not. */
-static double factor_of(
+static double served_rates_factor(
         double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
 	double fixed = layers * LAYER_SECONDS / (kind == SERVED_MANY ? PROMPT_ROWS : 1);
 	double least = small ? SMALL_FACTOR : RATES_FACTOR;
@@ -88,7 +88,7 @@ struct served_off served_add(struct served *s, const struct manifest *m, uint32_
         enum served_kind kind, const struct served_sum *sum, const struct rates *measured, size_t small,
         long long now) {
 	struct served_off off = {0};
-	struct served_stage *st = stage_of(s, m, first, last);
+	struct served_stage *st = served_rates_stage(s, m, first, last);
 	struct served_sum *from = &st->from[kind];
 	bool type[KERN_TYPES] = {false};
 	uint64_t bytes;
@@ -107,36 +107,36 @@ struct served_off served_add(struct served *s, const struct manifest *m, uint32_
 		from->wall = sum->wall;
 		return off;
 	}
-	if (!is_whole(kind, rows, sum->seconds - from->seconds))
+	if (!served_rates_window_full(kind, rows, sum->seconds - from->seconds))
 		return off;
 	double seconds = (sum->seconds - from->seconds) / (double)rows;
 	double lost = rates_lost(sum->busy - from->busy, sum->own - from->own, sum->wall - from->wall);
 	*from = *sum;
-	double predicted = predict(m, first, last, kind, measured, type, &bytes);
+	double predicted = served_rates_predict(m, first, last, kind, measured, type, &bytes);
 	if (!(predicted > 0))
 		return off;
 	if (seconds > predicted && rates_explained(lost, seconds / predicted))
 		return off;
 	st->window[kind][st->windows[kind]++ % SERVED_WINDOWS] = seconds;
-	seconds = quickest(st, kind);
+	seconds = served_rates_quickest(st, kind);
 	if (seconds > predicted && st->windows[kind] < SLOWER_WINDOWS)
 		return off;
 	off.predicted = predicted;
 	off.measured = seconds;
-	off.factor = factor_of(predicted, seconds, kind, last - first, bytes <= small);
+	off.factor = served_rates_factor(predicted, seconds, kind, last - first, bytes <= small);
 	off.first = off.factor > 0 && !st->told[kind];
 	st->told[kind] = off.factor > 0;
 	struct served_rate *rate = kind == SERVED_ONE ? s->one : s->many;
 	for (unsigned t = 0; t < KERN_TYPES && bytes > small; t++)
 		if (type[t])
-			rate[t] = off.factor > 0 ? (struct served_rate){rate_of(measured, kind, t) *
+			rate[t] = off.factor > 0 ? (struct served_rate){served_rates_rate(measured, kind, t) *
 			                                                        predicted / seconds,
 			                                   now}
 			                         : (struct served_rate){0};
 	return off;
 }
 
-static void apply(const struct served_rate *s, double *r, long long now) {
+static void served_rates_apply_one(const struct served_rate *s, double *r, long long now) {
 	if (!(s->rate > 0) || !(*r > 0))
 		return;
 	bool old = now < s->at || now - s->at > SERVED_BELIEVED;
@@ -146,7 +146,7 @@ static void apply(const struct served_rate *s, double *r, long long now) {
 
 void served_apply(const struct served *s, struct rates *r, long long now) {
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
-		apply(&s->one[t], &r->one[t], now);
-		apply(&s->many[t], &r->many[t], now);
+		served_rates_apply_one(&s->one[t], &r->one[t], now);
+		served_rates_apply_one(&s->many[t], &r->many[t], now);
 	}
 }

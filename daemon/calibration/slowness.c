@@ -14,25 +14,25 @@
 #define QUICKER_SECONDS 1e-3            /* a prediction below that says little */
 
 /* How much slower than the other, as people say it: "8 times". */
-static double times(double slow, double quick) {
+static double slowness_ratio(double slow, double quick) {
 	return slow / quick;
 }
 
-static bool than_usual(struct slow *out, const Caravan__StageState *st, const char *name) {
+static bool slowness_than_usual(struct slow *out, const Caravan__StageState *st, const char *name) {
 	if (!(st->usual_seconds > 0) || st->lately_seconds < SLOW_TIMES * st->usual_seconds ||
 	        st->lately_seconds - st->usual_seconds < DIFFERENCE)
 		return false;
 	out->kind = "slow-stage";
 	snprintf(out->what, sizeof out->what,
 	        "%s is %.0f times slower than usual: layers %u to %u of %s take %s a token, usually %s.",
-	        name, times(st->lately_seconds, st->usual_seconds), st->first, st->last - 1, st->model,
-	        size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
+	        name, slowness_ratio(st->lately_seconds, st->usual_seconds), st->first, st->last - 1,
+	        st->model, size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
 	snprintf(out->advice, sizeof out->advice,
 	        "Check whether %s is busy with other programs, too hot, or short of memory.", name);
 	return true;
 }
 
-static bool than_predicted(struct slow *out, const Caravan__Plan *plan, const Caravan__Stage *s,
+static bool slowness_than_predicted(struct slow *out, const Caravan__Plan *plan, const Caravan__Stage *s,
         const Caravan__StageState *st, const Caravan__NodeState *node, const char *name) {
 	double took =
 	        st->usual_seconds > 0 ? st->usual_seconds : st->single_seconds / (double)st->single_rows;
@@ -42,7 +42,7 @@ static bool than_predicted(struct slow *out, const Caravan__Plan *plan, const Ca
 	bool quicker = s->seconds > least * took && s->seconds > QUICKER_SECONDS;
 	if (!slower && !quicker)
 		return false;
-	double off = slower ? times(took, s->seconds) : times(s->seconds, took);
+	double off = slower ? slowness_ratio(took, s->seconds) : slowness_ratio(s->seconds, took);
 	out->kind = "prediction-off";
 	snprintf(out->what, sizeof out->what,
 	        "The prediction for %s is off by a factor of %.0f%s: layers %u to %u of %s take %s a token, predicted were %s.",
@@ -65,10 +65,10 @@ bool slow_stage(struct slow *out, const Caravan__Plan *plan, size_t stage, const
 	*out = (struct slow){.kind = ""};
 	if (!st || st->single_rows < ROWS_LEAST)
 		return false;
-	if (than_usual(out, st, name))
+	if (slowness_than_usual(out, st, name))
 		return true;
 	/* how quick a disk is changes from one day to another, and nothing is planned by what it was */
-	return s->seconds > 0 && !s->streamed && than_predicted(out, plan, s, st, node, name);
+	return s->seconds > 0 && !s->streamed && slowness_than_predicted(out, plan, s, st, node, name);
 }
 
 bool slow_measured(struct slow *out, const Caravan__NodeState *node, const char *name) {

@@ -23,7 +23,7 @@
 
 /* ---- which is best ------------------------------------------------------------------------------------ */
 
-static bool starts_with_one_of(const char *name, const char *const *prefixes) {
+static bool address_has_prefix(const char *name, const char *const *prefixes) {
 	for (; *prefixes; prefixes++)
 		if (strncmp(name, *prefixes, strlen(*prefixes)) == 0)
 			return true;
@@ -31,21 +31,21 @@ static bool starts_with_one_of(const char *name, const char *const *prefixes) {
 }
 
 /* Interfaces that software makes for its guests: other machines seldom get there. */
-static bool made_up(const char *name) {
+static bool address_is_virtual(const char *name) {
 	static const char *const prefixes[] = {"docker", "br-", "veth", "virbr", "vnet", "tap", "lxc", "lxd",
 	        "incus", "cni", "flannel", "cali", "podman", "vboxnet", "vmnet", NULL};
-	return starts_with_one_of(name, prefixes);
+	return address_has_prefix(name, prefixes);
 }
 
 /* Interfaces of private networks over others: they lead to other machines, but seldom on the shortest way. */
-static bool overlay(const char *name) {
+static bool address_is_overlay(const char *name) {
 	static const char *const prefixes[] = {"tun", "wg", "tailscale", "zt", "ppp", "nebula", "utun", NULL};
-	return starts_with_one_of(name, prefixes);
+	return address_has_prefix(name, prefixes);
 }
 
 int address_rank(const char *name, bool bridge, const struct sockaddr *a, unsigned v6_flags) {
 	enum { LAN4, LAN6, OVERLAY4, OVERLAY6, PASSING6, GUESTS4, GUESTS6, SELF_GIVEN };
-	bool guests = bridge || made_up(name), over = overlay(name);
+	bool guests = bridge || address_is_virtual(name), over = address_is_overlay(name);
 	if (a->sa_family == AF_INET) {
 		uint32_t ip = ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr);
 		if (ip >> 24 == 127 || ip == 0)
@@ -69,7 +69,7 @@ int address_rank(const char *name, bool bridge, const struct sockaddr *a, unsign
 }
 
 /* Whether an interface is a bridge of nothing but guests: one with a card in it is the machine's way out. */
-static bool guests_bridge(const char *name) {
+static bool address_is_guest_bridge(const char *name) {
 	char path[PATH_MAX];
 	bool guests = true;
 	snprintf(path, sizeof path, "/sys/class/net/%s/brif", name);
@@ -77,13 +77,13 @@ static bool guests_bridge(const char *name) {
 	if (!d)
 		return false;
 	for (struct dirent *e; (e = readdir(d));)
-		guests = guests && (e->d_name[0] == '.' || made_up(e->d_name));
+		guests = guests && (e->d_name[0] == '.' || address_is_virtual(e->d_name));
 	closedir(d);
 	return guests;
 }
 
 /* The flags of an IPv6 address; 0 where they cannot be read. */
-static unsigned v6_flags(const struct in6_addr *ip) {
+static unsigned address_v6_flags(const struct in6_addr *ip) {
 	char hex[33], have[33], line[128];
 	unsigned flags = 0, f;
 	for (int i = 0; i < 16; i++)
@@ -104,7 +104,7 @@ bool address_is_any(const char *bound) {
 }
 
 /* An interface's address as text, an IPv4 one that wears the form of IPv6 as such. */
-static const char *host_text(const struct sockaddr *a, char host[INET6_ADDRSTRLEN]) {
+static const char *address_host_text(const struct sockaddr *a, char host[INET6_ADDRSTRLEN]) {
 	if (a->sa_family == AF_INET)
 		return inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, host, INET6_ADDRSTRLEN);
 	if (a->sa_family == AF_INET6)
@@ -132,13 +132,13 @@ int address_list(const char *bound, char out[][ADDRESS_MAX], size_t max) {
 	for (const struct ifaddrs *a = all; a && n < sizeof found / sizeof *found; a = a->ifa_next) {
 		char host[INET6_ADDRSTRLEN];
 		if (!a->ifa_addr || !(a->ifa_flags & IFF_UP) || (a->ifa_flags & IFF_LOOPBACK) ||
-		        !host_text(a->ifa_addr, host))
+		        !address_host_text(a->ifa_addr, host))
 			continue;
 		bool v6 = a->ifa_addr->sa_family == AF_INET6;
 		if (v6 && bound[6] != '[')
 			continue;
-		found[n].rank = address_rank(a->ifa_name, guests_bridge(a->ifa_name), a->ifa_addr,
-		        v6 ? v6_flags(&((const struct sockaddr_in6 *)a->ifa_addr)->sin6_addr) : 0);
+		found[n].rank = address_rank(a->ifa_name, address_is_guest_bridge(a->ifa_name), a->ifa_addr,
+		        v6 ? address_v6_flags(&((const struct sockaddr_in6 *)a->ifa_addr)->sin6_addr) : 0);
 		if (found[n].rank < 0)
 			continue;
 		snprintf(found[n++].endpoint, ADDRESS_MAX, v6 ? "tcp://[%s]:%s" : "tcp://%s:%s", host, port);
@@ -159,7 +159,7 @@ bool address_have(const char *address) {
 	for (const struct ifaddrs *a = all; a && !have; a = a->ifa_next) {
 		char host[INET6_ADDRSTRLEN];
 		size_t len = strcspn(address, "%");
-		have = a->ifa_addr && host_text(a->ifa_addr, host) && strlen(host) == len &&
+		have = a->ifa_addr && address_host_text(a->ifa_addr, host) && strlen(host) == len &&
 		       strncmp(host, address, len) == 0;
 	}
 	freeifaddrs(all);
@@ -181,11 +181,11 @@ struct address_watch {
 	} seen; /* at the last look, where the kernel tells nothing */
 };
 
-static void seen_now(struct seen *s) {
+static void watch_read_addresses(struct seen *s) {
 	s->n = address_list("tcp://[::]:1", s->at, SEEN_MAX); /* of both families */
 }
 
-static bool seen_same(const struct seen *a, const struct seen *b) {
+static bool watch_same_addresses(const struct seen *a, const struct seen *b) {
 	bool same = a->n == b->n;
 	for (int i = 0; i < a->n && same; i++)
 		same = strcmp(a->at[i], b->at[i]) == 0;
@@ -198,11 +198,11 @@ static void watch_settled(void *arg) {
 	w->changed(w->arg);
 }
 
-static void watch_look(void *arg) {
+static void watch_check(void *arg) {
 	struct address_watch *w = arg;
 	struct seen now;
-	seen_now(&now);
-	if (now.n < 0 || seen_same(&w->seen, &now))
+	watch_read_addresses(&now);
+	if (now.n < 0 || watch_same_addresses(&w->seen, &now))
 		return;
 	w->seen = now;
 	w->changed(w->arg);
@@ -233,8 +233,8 @@ int address_watch_create(struct address_watch **out, struct loop *l, loop_fn *ch
 		if (!w->event || event_add(w->event, NULL) != 0)
 			goto error;
 	} else {
-		seen_now(&w->seen);
-		w->timer = loop_timer_start(l, ADDRESS_LOOK_MS, true, watch_look, w);
+		watch_read_addresses(&w->seen);
+		w->timer = loop_timer_start(l, ADDRESS_LOOK_MS, true, watch_check, w);
 		if (!w->timer)
 			goto error;
 	}

@@ -58,7 +58,7 @@ static void beacon_readable(evutil_socket_t fd, short what, void *arg) {
 }
 
 /* Calls fn for every interface that takes multicast and has an IPv4 address. */
-static void each_interface(struct beacon *b, void (*fn)(struct beacon *b, const struct ip_mreqn *on)) {
+static void beacon_each_interface(struct beacon *b, void (*fn)(struct beacon *b, const struct ip_mreqn *on)) {
 	struct ifaddrs *all = NULL;
 	if (getifaddrs(&all) != 0)
 		return;
@@ -74,22 +74,22 @@ static void each_interface(struct beacon *b, void (*fn)(struct beacon *b, const 
 	freeifaddrs(all);
 }
 
-static void listen_on(struct beacon *b, const struct ip_mreqn *on) {
+static void beacon_listen_on(struct beacon *b, const struct ip_mreqn *on) {
 	/* an interface that it listens on already says so, which is as good */
 	(void)!setsockopt(b->fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, on, sizeof *on);
 }
 
-static void call_on(struct beacon *b, const struct ip_mreqn *on) {
+static void beacon_call_on(struct beacon *b, const struct ip_mreqn *on) {
 	const struct sockaddr_in to = {
 	        .sin_family = AF_INET, .sin_port = htons(BEACON_PORT), .sin_addr = on->imr_multiaddr};
-	listen_on(b, on);
+	beacon_listen_on(b, on);
 	if (setsockopt(b->fd, IPPROTO_IP, IP_MULTICAST_IF, on, sizeof *on) == 0)
 		(void)!sendto(
 		        b->fd, b->own, sizeof b->own, MSG_DONTWAIT, (const struct sockaddr *)&to, sizeof to);
 }
 
 void beacon_call(struct beacon *b) {
-	each_interface(b, call_on);
+	beacon_each_interface(b, beacon_call_on);
 }
 
 int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
@@ -116,7 +116,7 @@ int beacon_create(struct beacon **out, struct loop *l, const struct node_id *sel
 	b->event = event_new(loop_base(l), b->fd, EV_READ | EV_PERSIST, beacon_readable, b);
 	if (!b->event || event_add(b->event, NULL) != 0)
 		goto error;
-	each_interface(b, listen_on);
+	beacon_each_interface(b, beacon_listen_on);
 	*out = b;
 	return 0;
 error:

@@ -41,7 +41,7 @@ bool member_is_at(const struct member *who, char (*endpoints)[ADDRESS_MAX], size
 	return same;
 }
 
-static bool have_address(void *arg, const char *address) {
+static bool discovery_have_address(void *arg, const char *address) {
 	(void)arg;
 	return address_have(address);
 }
@@ -66,14 +66,14 @@ void members_addresses_changed(void *arg) {
 	members_readdress(m);
 	if (m->look_ns) /* not known: this comes again then */
 		return;
-	peers_readdress(m->peers, have_address, NULL);
+	peers_readdress(m->peers, discovery_have_address, NULL);
 	m->missed_ns = m->called_ns = 0; /* whoever is missing is called anew */
 	m->deaf = false;
 }
 
 /* ---- calling over the local network ------------------------------------------------------------------------ */
 
-static void beacon_heard(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint) {
+static void discovery_on_beacon(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint) {
 	struct members *m = arg;
 	for (size_t i = 0; i < m->roster.n; i++) {
 		const struct member *who = m->roster.at[i];
@@ -100,7 +100,7 @@ void members_call(struct members *m, uint64_t now) {
 	if (!m->beacon) {
 		const char *port = strrchr(peers_endpoint(m->peers), ':') + 1;
 		int rc = beacon_create(&m->beacon, m->config.loop, &m->config.keys->public,
-		        (uint16_t)strtoul(port, NULL, 10), beacon_heard, m);
+		        (uint16_t)strtoul(port, NULL, 10), discovery_on_beacon, m);
 		m->deaf = rc != 0;
 		if (rc) {
 			log_line(LOG_LINE_INFO, "cannot look for nodes on the local network: %s",

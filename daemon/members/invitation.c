@@ -24,7 +24,7 @@ _Static_assert(sizeof PREFIX + TEXT_MAX <= WIRE_TOKEN_MAX, "an invitation fits t
 /* ---- the string --------------------------------------------------------------------------------------- */
 
 /* Between base64 as OpenSSL has it and its form for URLs, which a double click selects whole. */
-static void swap_alphabet(char *s, const char *from, const char *to) {
+static void token_swap_alphabet(char *s, const char *from, const char *to) {
 	for (; *s; s++)
 		for (int i = 0; from[i]; i++)
 			if (*s == from[i]) {
@@ -59,7 +59,7 @@ char *invite_encode(const struct invite *i) {
 		memcpy(token, PREFIX, sizeof PREFIX);
 		char *text = token + sizeof PREFIX - 1;
 		EVP_EncodeBlock((unsigned char *)text, b, (int)n);
-		swap_alphabet(text, "+/", "-_");
+		token_swap_alphabet(text, "+/", "-_");
 		text[strcspn(text, "=")] = 0;
 	}
 	OPENSSL_cleanse(b, sizeof b);
@@ -75,7 +75,7 @@ static int token_bytes(const char *token, uint8_t b[BINARY_MAX + 4]) {
 	                      "0123456789-_") != len)
 		return -1;
 	memcpy(text, token, len);
-	swap_alphabet(text, "-_", "+/");
+	token_swap_alphabet(text, "-_", "+/");
 	size_t padding = (4 - len % 4) % 4;
 	memset(text + len, '=', padding);
 	len += padding;

@@ -28,12 +28,12 @@ static void leave_farewell(void *arg) {
 	leave_end(m, NULL);
 }
 
-static void renew_run(void *arg) {
+static void leave_renew_run(void *arg) {
 	struct members *m = arg;
 	m->leave.rc = keys_renew(m->state_dir, m->leave.err, sizeof m->leave.err);
 }
 
-static void renew_done(void *arg, bool cancelled) {
+static void leave_renew_done(void *arg, bool cancelled) {
 	struct members *m = arg;
 	struct member *self = members_own(m);
 	if (cancelled || m->leave.rc) {
@@ -67,7 +67,7 @@ int members_leave(struct members *m, members_done_fn *done, void *arg, char *err
 	}
 	m->leave.done = done;
 	m->leave.arg = arg;
-	int rc = executor_submit(m->save.executor, renew_run, renew_done, m);
+	int rc = executor_submit(m->save.executor, leave_renew_run, leave_renew_done, m);
 	if (rc) {
 		m->leave.done = NULL;
 		snprintf(err, errlen, "cannot leave: %s", strerror(-rc));

@@ -59,7 +59,7 @@ struct links {
 	uint64_t check_every_ns;
 };
 
-static struct due *due_of(struct links *k, const struct node_id *node) {
+static struct due *link_probe_schedule_of(struct links *k, const struct node_id *node) {
 	for (size_t i = 0; i < k->dues; i++)
 		if (node_id_equal(&k->due[i].node, node))
 			return &k->due[i];
@@ -71,8 +71,8 @@ static struct due *due_of(struct links *k, const struct node_id *node) {
 	return &k->due[k->dues++];
 }
 
-static void over(struct links *k, uint64_t next_ns) {
-	struct due *d = due_of(k, &k->node);
+static void link_probe_end(struct links *k, uint64_t next_ns) {
+	struct due *d = link_probe_schedule_of(k, &k->node);
 	uint64_t now = loop_now_ns();
 	if (d) {
 		d->check_ns = now + k->check_every_ns;
@@ -84,43 +84,43 @@ static void over(struct links *k, uint64_t next_ns) {
 }
 
 /* No answer that says anything.  Several nodes may have asked one at the same time: they do not ask again at the same time. */
-static void failed(struct links *k) {
-	struct due *d = due_of(k, &k->node);
+static void link_probe_failed(struct links *k) {
+	struct due *d = link_probe_schedule_of(k, &k->node);
 	unsigned failures = d ? d->failures : 0;
 	uint64_t wait = failures < 6 ? RETRY_NS << failures : RETRY_MOST_NS;
 	wait = wait / 2 + loop_now_ns() % (wait / 2);
-	over(k, wait);
+	link_probe_end(k, wait);
 	if (d)
 		d->failures = failures + 1;
 }
 
 /* A link's rate has been found; one that has become slow is looked at once again soon, before that is said. */
-static void found(struct links *k, double rate) {
-	struct due *d = due_of(k, &k->node);
+static void link_probe_measured(struct links *k, double rate) {
+	struct due *d = link_probe_schedule_of(k, &k->node);
 	members_set_rate(k->members, &k->node, rate);
 	const struct member *m = members_find(k->members, &k->node);
 	if (d)
 		d->doubted = m && m->rate_slow > 0 && m->rate_slow < MEMBERS_SLOW_LOOKS;
-	over(k, d && d->doubted ? k->check_every_ns : AGAIN_NS);
+	link_probe_end(k, d && d->doubted ? k->check_every_ns : AGAIN_NS);
 }
 
 /* Measuring was begun while something is computed, and what came so far says that the link is not slow: how quick it is
  * will be measured when the node rests.  A link of which nothing is known has this rate until then. */
-static void not_slow(struct links *k, double rate) {
-	struct due *d = due_of(k, &k->node);
+static void link_probe_not_slow(struct links *k, double rate) {
+	struct due *d = link_probe_schedule_of(k, &k->node);
 	const struct member *m = members_find(k->members, &k->node);
 	if (m && !(m->rate > 0))
 		members_set_first_rate(k->members, &k->node, rate);
 	if (d)
 		d->doubted = false;
-	over(k, 0);
+	link_probe_end(k, 0);
 }
 
-static void checked(struct links *k, double took) {
-	struct due *d = due_of(k, &k->node);
+static void link_probe_checked(struct links *k, double took) {
+	struct due *d = link_probe_schedule_of(k, &k->node);
 	const struct member *m = members_find(k->members, &k->node);
 	double rate = LINKS_CHECK_BYTES / took;
-	over(k, 0);
+	link_probe_end(k, 0);
 	if (!d || !m || !(m->rate > 0))
 		return;
 	bool slower = rate * CHECK_TIMES < m->rate && took >= (k->busy(k->arg) ? CHECK_BUSY : CHECK_REST);
@@ -132,7 +132,7 @@ static void checked(struct links *k, double took) {
 	d->at_ns = 0;
 }
 
-static void ask(struct links *k) {
+static void link_probe_send(struct links *k) {
 	Caravan__Probe probe = CARAVAN__PROBE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	probe.bytes = sizes[k->size];
@@ -141,68 +141,68 @@ static void ask(struct links *k) {
 	env.ref = k->ref = peers_ref(k->peers);
 	k->sent_ns = loop_now_ns();
 	if (peers_send(k->peers, &k->node, PEERS_BULK, &env, NULL))
-		failed(k);
+		link_probe_failed(k);
 }
 
-static void ask_for(struct links *k, size_t size) {
+static void link_probe_start_size(struct links *k, size_t size) {
 	k->size = size;
 	k->tries = 0;
-	ask(k);
+	link_probe_send(k);
 }
 
 /* What there is to hear about a size has been heard: the quickest answer took k->best. */
-static void answered(struct links *k) {
+static void link_probe_size_done(struct links *k) {
 	double took = k->best;
 	bool enough = took - k->empty >= ENOUGH;
 	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
 	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
 	if (k->size == 0) {
 		k->empty = took;
-		ask_for(k, 1);
+		link_probe_start_size(k, 1);
 	} else if (k->check) {
-		checked(k, theirs);
+		link_probe_checked(k, theirs);
 	} else if (!enough && k->size >= BUSY_SIZE && k->brief && k->busy(k->arg)) {
-		not_slow(k, sizes[k->size] / theirs);
+		link_probe_not_slow(k, sizes[k->size] / theirs);
 	} else if (!enough && k->size + 1 < SIZES) {
-		ask_for(k, k->size + 1);
+		link_probe_start_size(k, k->size + 1);
 	} else {
-		found(k, sizes[k->size] / theirs);
+		link_probe_measured(k, sizes[k->size] / theirs);
 	}
 }
 
 /* No answer came: of a question of many bytes that says how little the link carries at most. */
-static void late(struct links *k) {
+static void link_probe_timed_out(struct links *k) {
 	if (k->tries > 0)
-		answered(k);
+		link_probe_size_done(k);
 	else if (k->size == 0)
-		failed(k);
+		link_probe_failed(k);
 	else if (k->check)
-		checked(k, PATIENCE_NS * 1e-9);
+		link_probe_checked(k, PATIENCE_NS * 1e-9);
 	else
-		found(k, sizes[k->size] / (PATIENCE_NS * 1e-9));
+		link_probe_measured(k, sizes[k->size] / (PATIENCE_NS * 1e-9));
 }
 
-static void tick(void *arg) {
+static void link_probe_tick(void *arg) {
 	struct links *k = arg;
 	const struct member *m;
 	uint64_t now = loop_now_ns();
 	k->sent = 0;
 	if (k->ref && now - k->sent_ns > PATIENCE_NS)
-		late(k);
+		link_probe_timed_out(k);
 	bool busy = k->busy(k->arg);
 	for (size_t i = 0; !k->ref && (m = members_at(k->members, i)); i++) {
-		const struct due *d = m->self || !m->up ? NULL : due_of(k, &m->id);
+		const struct due *d = m->self || !m->up ? NULL : link_probe_schedule_of(k, &m->id);
 		bool whole = d && now >= d->at_ns && (!busy || d->doubted || !(m->rate > 0));
 		if (!d || (!whole && (now < d->check_ns || !(m->rate > 0))))
 			continue;
 		k->check = !whole;
 		k->brief = busy || d->doubted;
 		k->node = m->id;
-		ask_for(k, 0);
+		link_probe_start_size(k, 0);
 	}
 }
 
-static void on_probe(
+static void link_probe_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct links *k = arg;
 	Caravan__Probed probed = CARAVAN__PROBED__INIT;
@@ -223,40 +223,40 @@ static void on_probe(
 	payload_unref(p);
 }
 
-static bool is_mine(const struct links *k, const struct peers_from *from) {
+static bool link_probe_is_current(const struct links *k, const struct peers_from *from) {
 	return k->ref && from->ref == k->ref && node_id_equal(&from->node, &k->node);
 }
 
-static void on_probed(
+static void link_probe_on_reply(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct links *k = arg;
 	(void)env;
-	if (!is_mine(k, from))
+	if (!link_probe_is_current(k, from))
 		return;
 	if ((payload ? payload_len(payload) : 0) != sizes[k->size]) {
-		over(k, AGAIN_NS);
+		link_probe_end(k, AGAIN_NS);
 		return;
 	}
 	double took = (double)(loop_now_ns() - k->sent_ns) * 1e-9;
 	k->best = k->tries++ > 0 && k->best < took ? k->best : took;
 	if (took < MOMENT && (k->size == 0 || took - k->empty >= ENOUGH) && k->tries < TRIES && !k->check)
-		ask(k);
+		link_probe_send(k);
 	else
-		answered(k);
+		link_probe_size_done(k);
 }
 
-static void on_refused(
+static void link_probe_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct links *k = arg;
 	(void)env;
 	(void)payload;
-	if (is_mine(k, from))
-		failed(k);
+	if (link_probe_is_current(k, from))
+		link_probe_failed(k);
 }
 
-static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+static void link_probe_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct links *k = arg;
-	struct due *d = due_of(k, node);
+	struct due *d = link_probe_schedule_of(k, node);
 	(void)why;
 	if (!up && k->ref && node_id_equal(node, &k->node))
 		k->ref = 0;
@@ -275,14 +275,14 @@ int links_create(struct links **out, struct loop *l, struct members *m, uint32_t
 	k->check_every_ns = (check_ms ? check_ms : LINKS_CHECK_MS) * 1000000ull;
 	k->busy = busy;
 	k->arg = arg;
-	int rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBE, on_probe, k);
+	int rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBE, link_probe_on_request, k);
 	if (rc == 0)
-		rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBED, on_probed, k);
+		rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBED, link_probe_on_reply, k);
 	if (rc == 0)
-		rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, k);
+		rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_REFUSED, link_probe_on_refused, k);
 	if (rc == 0)
-		rc = peers_on_link(k->peers, on_link, k);
-	if (rc == 0 && !(k->timer = loop_timer_start(l, TICK_MS, true, tick, k)))
+		rc = peers_on_link(k->peers, link_probe_on_link, k);
+	if (rc == 0 && !(k->timer = loop_timer_start(l, TICK_MS, true, link_probe_tick, k)))
 		rc = -ENOMEM;
 	if (rc) {
 		free(k);

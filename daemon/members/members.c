@@ -69,10 +69,10 @@ void members_connect(struct members *m, const struct member *who) {
 		log_line(LOG_LINE_ERROR, "no link to %s: %s", who->name, strerror(-rc));
 }
 
-static void member_settle(struct members *m, struct member *who);
+static void members_update_up(struct members *m, struct member *who);
 
 /* We are no longer of this cluster. */
-static void links_close(struct members *m) {
+static void members_close_links(struct members *m) {
 	if (!m->leave.done)
 		log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
 	for (size_t i = 0; i < m->roster.n; i++) {
@@ -81,22 +81,22 @@ static void links_close(struct members *m) {
 			continue;
 		peers_disconnect(m->peers, &who->id);
 		who->linked = false;
-		member_settle(m, who);
+		members_update_up(m, who);
 	}
 }
 
 /* A member was expelled, by us or by news. */
-static void member_expelled(struct members *m, struct member *who) {
+static void members_on_expelled(struct members *m, struct member *who) {
 	who->left_ns = loop_now_ns();
 	if (who->self)
-		links_close(m);
+		members_close_links(m);
 	else
-		member_settle(m, who);
+		members_update_up(m, who);
 	members_tell(m, who, "expelled");
 }
 
 /* Nodes that a member told us of and that were never linked to us, dead or alive, or pruned: they still take memory. */
-static size_t entries_unproven(const struct members *m, const struct node_id *from) {
+static size_t members_count_unproven(const struct members *m, const struct node_id *from) {
 	size_t n = 0;
 	for (size_t i = 0; i < m->roster.n; i++)
 		n += !m->roster.at[i]->proven && node_id_equal(&m->roster.at[i]->teller, from);
@@ -107,7 +107,7 @@ static size_t entries_unproven(const struct members *m, const struct node_id *fr
 
 /* An entry as somebody told it (NULL: the inviter, whose word is all that we have).  Who speaks for itself is believed;
  * of a node that we are linked to we believe nobody else, but that it was expelled. */
-static enum roster_change entry_take(
+static enum roster_change members_take_entry(
         struct members *m, const struct node_id *from, const Caravan__Entry *e, struct member **who) {
 	struct node_id id;
 	if (!from || node_id_from_bytes(&id, e->node) != 0)
@@ -122,7 +122,7 @@ static enum roster_change entry_take(
 	/* what we have pruned others may still have for a while; and one member cannot fill the roster */
 	if (roster_grave_is_old(e, (uint64_t)time(NULL)))
 		return ROSTER_SAME;
-	if (entries_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
+	if (members_count_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
 		char hex[NODE_ID_HEX];
 		log_others(LOG_LINE_WARN,
 		        "%.12s announces too many nodes that no other node has met: the rest are ignored",
@@ -136,7 +136,7 @@ static enum roster_change entry_take(
 }
 
 /* Whether somebody's whole roster has none of our tombstones alive: then he needs them no more. */
-static bool graves_agreed(const struct members *m, Caravan__Entry *const *entries, size_t count) {
+static bool members_tombstones_agreed(const struct members *m, Caravan__Entry *const *entries, size_t count) {
 	for (size_t i = 0; i < count; i++) {
 		struct node_id id;
 		const struct member *who;
@@ -152,11 +152,11 @@ void members_take(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
 	struct member *teller = from ? roster_find(&m->roster, from) : NULL;
-	if (teller && graves_agreed(m, entries, count))
+	if (teller && members_tombstones_agreed(m, entries, count))
 		teller->agreed = (uint64_t)time(NULL);
 	for (size_t i = 0; i < count && !members_own(m)->expelled; i++) {
 		struct member *who, *self = members_own(m);
-		enum roster_change change = entry_take(m, from, entries[i], &who);
+		enum roster_change change = members_take_entry(m, from, entries[i], &who);
 		changed |= change != ROSTER_SAME && change != ROSTER_FULL;
 		switch (change) {
 		case ROSTER_SAME:
@@ -171,7 +171,7 @@ void members_take(
 			members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
 			break;
 		case ROSTER_EXPELLED:
-			member_expelled(m, who);
+			members_on_expelled(m, who);
 			break;
 		case ROSTER_AHEAD: /* our state was set back, to a copy of some time ago */
 			roster_edit(&m->roster, &self->id, self->name, self->endpoints, self->nendpoints,
@@ -188,7 +188,7 @@ void members_take(
 	members_spread(m, NULL);
 }
 
-static void on_news(
+static void members_on_roster(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	(void)payload;
 	if (!from->local)
@@ -215,7 +215,7 @@ static enum peers_verdict members_admit(void *arg, const struct node_id *key, co
 
 /* A node is up while we reach it and it does not say that it cannot reach us: what would be asked of it in one direction
  * alone would never be answered in the other. */
-static void member_settle(struct members *m, struct member *who) {
+static void members_update_up(struct members *m, struct member *who) {
 	bool up = who->linked && !who->blind[0] && !who->expelled;
 	if (who->up == up)
 		return;
@@ -224,7 +224,7 @@ static void member_settle(struct members *m, struct member *who) {
 	members_tell(m, who, up ? "up" : "down");
 }
 
-static void members_link(void *arg, const struct node_id *node, bool up, const char *why) {
+static void members_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, node);
 	if (!who || who->expelled || who->linked == up)
@@ -241,15 +241,15 @@ static void members_link(void *arg, const struct node_id *node, bool up, const c
 		who->reached = false;
 		who->round_trip = who->rate = 0; /* the next may be another way */
 	}
-	member_settle(m, who);
+	members_update_up(m, who);
 }
 
-static void members_roster(void *arg, Caravan__Entry ***entries, size_t *count) {
+static void members_list_entries(void *arg, Caravan__Entry ***entries, size_t *count) {
 	struct members *m = arg;
 	roster_entries(&m->roster, entries, count);
 }
 
-static void members_heard(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
+static void members_on_hello(void *arg, const struct node_id *from, uint32_t minor, uint32_t arithmetic,
         Caravan__Entry *const *entries, size_t count) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, from);
@@ -261,7 +261,7 @@ static void members_heard(void *arg, const struct node_id *from, uint32_t minor,
 	members_take(m, from, entries, count);
 }
 
-static void members_word(void *arg, const struct node_id *from) {
+static void members_on_message(void *arg, const struct node_id *from) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, from);
 	if (who)
@@ -271,7 +271,7 @@ static void members_word(void *arg, const struct node_id *from) {
 /* ---- heartbeats --------------------------------------------------------------------------------------- */
 
 /* Keeps a copy of a node's state. */
-static void state_keep(struct member *who, const Caravan__NodeState *state) {
+static void members_store_state(struct member *who, const Caravan__NodeState *state) {
 	size_t len = caravan__node_state__get_packed_size(state);
 	uint8_t *packed = malloc(len + 1);
 	Caravan__NodeState *copy = NULL;
@@ -286,7 +286,7 @@ static void state_keep(struct member *who, const Caravan__NodeState *state) {
 	who->state = copy;
 }
 
-static void state_make(struct members *m, Caravan__NodeState *state) {
+static void members_fill_state(struct members *m, Caravan__NodeState *state) {
 	size_t n = 0;
 	caravan__node_state__init(state);
 	if (m->config.state)
@@ -309,7 +309,7 @@ static void state_make(struct members *m, Caravan__NodeState *state) {
 }
 
 /* A state of very many stages may be more than a message holds: the ping is what matters. */
-static void ping(struct members *m, const struct member *who, const Caravan__NodeState *state) {
+static void members_send_ping(struct members *m, const struct member *who, const Caravan__NodeState *state) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping ping = CARAVAN__PING__INIT;
 	ping.time = loop_now_ns();
@@ -324,10 +324,10 @@ static void ping(struct members *m, const struct member *who, const Caravan__Nod
 
 void members_heartbeat(struct members *m) {
 	Caravan__NodeState state;
-	state_make(m, &state);
+	members_fill_state(m, &state);
 	for (size_t i = 0; i < m->roster.n; i++)
 		if (!m->roster.at[i]->self && !m->roster.at[i]->expelled && m->roster.at[i]->linked)
-			ping(m, m->roster.at[i], &state);
+			members_send_ping(m, m->roster.at[i], &state);
 }
 
 static void members_tick(void *arg) {
@@ -341,8 +341,8 @@ static void members_tick(void *arg) {
 	                           (uint64_t)1000000;
 	uint64_t late = m->ticked_ns && now - m->ticked_ns > 2 * period ? now - m->ticked_ns - period : 0;
 	m->ticked_ns = now;
-	state_make(m, &state);
-	state_keep(members_own(m), &state);
+	members_fill_state(m, &state);
+	members_store_state(members_own(m), &state);
 	members_own(m)->heard_ns = now;
 	for (size_t i = 0; i < m->roster.n; i++) {
 		struct member *who = m->roster.at[i];
@@ -359,7 +359,7 @@ static void members_tick(void *arg) {
 			        (double)(now - who->heard_ns) * 1e-9);
 			peers_drop(m->peers, &who->id, why);
 		} else if (who->linked) {
-			ping(m, who, &state);
+			members_send_ping(m, who, &state);
 		}
 	}
 	if (m->look_ns && now >= m->look_ns)
@@ -376,7 +376,7 @@ static void members_tick(void *arg) {
 	}
 }
 
-static void on_ping(
+static void members_on_ping(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, &from->node);
@@ -384,7 +384,7 @@ static void on_ping(
 	Caravan__Pong pong = CARAVAN__PONG__INIT;
 	(void)payload;
 	if (who && env->ping->state)
-		state_keep(who, env->ping->state);
+		members_store_state(who, env->ping->state);
 	pong.time = env->ping->time;
 	if (who) {
 		const char *failure = peers_failure(m->peers, &who->id);
@@ -399,7 +399,7 @@ static void on_ping(
 	peers_answer(m->peers, from, &answer, NULL);
 }
 
-static void on_pong(
+static void members_on_pong(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, &from->node);
@@ -420,7 +420,7 @@ static void on_pong(
 	        : *env->pong->why ? env->pong->why
 	                          : "any address");
 	wire_line_cut(who->blind, sizeof who->blind - 1);
-	member_settle(m, who);
+	members_update_up(m, who);
 }
 
 void members_ping(struct members *m, const struct member *who) {
@@ -466,7 +466,7 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
 	members_spread(m, NULL); /* to that node too: its link stays for a moment */
-	member_expelled(m, who);
+	members_on_expelled(m, who);
 	if (done)
 		members_saved(m, done, arg);
 	return 0;
@@ -525,7 +525,7 @@ int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
 /* ---- life --------------------------------------------------------------------------------------------- */
 
 /* The host's name as far as it is one for a node. */
-static void host_name(char name[WIRE_NAME_MAX + 1]) {
+static void members_host_name(char name[WIRE_NAME_MAX + 1]) {
 	char host[256] = "";
 	size_t n = 0;
 	gethostname(host, sizeof host - 1);
@@ -538,7 +538,7 @@ static void host_name(char name[WIRE_NAME_MAX + 1]) {
 }
 
 /* Our own entry, as we were started this time. */
-static int self_enter(struct members *m, char *err, size_t errlen) {
+static int members_enter_self(struct members *m, char *err, size_t errlen) {
 	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
 	const struct member *self = members_own(m);
 	int n;
@@ -547,7 +547,7 @@ static int self_enter(struct members *m, char *err, size_t errlen) {
 	else if (self && self->name[0])
 		snprintf(name, sizeof name, "%s", self->name);
 	else
-		host_name(name);
+		members_host_name(name);
 	if (!wire_name_ok(name)) {
 		snprintf(err, errlen,
 		        "%s is not a name for a node: letters, digits and . _ - after the first", name);
@@ -604,18 +604,18 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	const struct peers_config pc = {.listen = c->listen,
 	        .keys = c->keys,
 	        .admit = members_admit,
-	        .link = members_link,
-	        .roster = members_roster,
-	        .heard = members_heard,
+	        .link = members_on_link,
+	        .roster = members_list_entries,
+	        .heard = members_on_hello,
 	        .twin = members_twin,
 	        .name_at = members_name_at,
-	        .word = members_word,
+	        .word = members_on_message,
 	        .arithmetic = KERN_ARITHMETIC,
 	        .arg = m};
 	rc = peers_create(&m->peers, c->loop, &pc, err, errlen);
 	if (rc)
 		goto error;
-	rc = self_enter(m, err, errlen);
+	rc = members_enter_self(m, err, errlen);
 	if (rc)
 		goto error;
 	rc = m->state_dir ? roster_save(&m->roster, m->state_dir, err, errlen) : 0;
@@ -626,9 +626,9 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	struct member *self = members_own(m);
 	self->up = !self->expelled;
 	self->arithmetic = KERN_ARITHMETIC;
-	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_ROSTER, on_news, m);
-	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, on_ping, m);
-	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, on_pong, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_ROSTER, members_on_roster, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, members_on_ping, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, members_on_pong, m);
 	members_join_init(m);
 	if (c->listen && strncmp(peers_endpoint(m->peers), "tcp://127.", 10) != 0) {
 		rc = address_watch_create(&m->watch, c->loop, members_addresses_changed, m);

@@ -41,7 +41,7 @@ void members_twin(void *arg, const struct node_id *node, const char *first, cons
 /* ---- in a sentence ------------------------------------------------------------------------------------- */
 
 /* Who else is to be found at the address that a failure begins with, and therefore answered there. */
-static const struct member *member_instead(
+static const struct member *problems_describe_other(
         const struct members *m, const struct member *but, const char *failure) {
 	for (size_t i = 0; i < m->roster.n; i++) {
 		const struct member *who = m->roster.at[i];
@@ -67,7 +67,7 @@ const char *members_reason(const struct members *m, const struct member *who, ch
 		snprintf(text, len, "%s cannot reach this machine at %s: open the port, or set --advertise",
 		        who->name, who->blind);
 	} else if (*failure) {
-		const struct member *instead = member_instead(m, who, failure);
+		const struct member *instead = problems_describe_other(m, who, failure);
 		snprintf(text, len, "cannot be reached at %s%s%s", failure,
 		        instead ? "; that is the address of " : "",
 		        !instead        ? ""

@@ -51,7 +51,7 @@ size_t roster_others(const struct roster *r) {
 }
 
 /* The entries as they are, with further endpoints or without. */
-static size_t entries_make(struct roster *r, bool further) {
+static size_t roster_make_entries(struct roster *r, bool further) {
 	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
 	for (size_t i = 0; i < r->n; i++) {
 		struct member *m = r->at[i];
@@ -73,15 +73,15 @@ static size_t entries_make(struct roster *r, bool further) {
 }
 
 void roster_entries(struct roster *r, Caravan__Entry ***entries, size_t *count) {
-	if (entries_make(r, true) + ENVELOPE_ROOM > WIRE_ENVELOPE_MAX)
-		entries_make(r, false);
+	if (roster_make_entries(r, true) + ENVELOPE_ROOM > WIRE_ENVELOPE_MAX)
+		roster_make_entries(r, false);
 	*entries = r->list;
 	*count = r->n;
 }
 
 /* ---- changes ------------------------------------------------------------------------------------------ */
 
-static int member_order(const void *a, const void *b) {
+static int roster_order(const void *a, const void *b) {
 	const struct member *x = *(struct member *const *)a, *y = *(struct member *const *)b;
 	int c = strcmp(x->name, y->name);
 	return c ? c : node_id_compare(&x->id, &y->id);
@@ -89,7 +89,7 @@ static int member_order(const void *a, const void *b) {
 
 /* Whether the whole still fits an envelope when one more entry of this size is added. */
 static bool roster_fits(struct roster *r, size_t more) {
-	return entries_make(r, false) + more + ENVELOPE_ROOM <= WIRE_ENVELOPE_MAX;
+	return roster_make_entries(r, false) + more + ENVELOPE_ROOM <= WIRE_ENVELOPE_MAX;
 }
 
 static struct member *roster_add(struct roster *r, const struct node_id *id, size_t size) {
@@ -103,7 +103,7 @@ static struct member *roster_add(struct roster *r, const struct node_id *id, siz
 }
 
 /* The endpoints of an entry that somebody told us, each of them a good one; how many. */
-static size_t entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
+static size_t roster_entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
 	size_t n = 0;
 	if (e->endpoint[0])
 		snprintf(out[n++], ADDRESS_MAX, "%s", e->endpoint);
@@ -113,8 +113,8 @@ static size_t entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDPOINTS_M
 	return n;
 }
 
-static void member_write(struct roster *r, struct member *m, const char *name, char (*endpoints)[ADDRESS_MAX],
-        size_t n, bool expelled, uint64_t version) {
+static void roster_write_member(struct roster *r, struct member *m, const char *name,
+        char (*endpoints)[ADDRESS_MAX], size_t n, bool expelled, uint64_t version) {
 	/* either may be the member's own; a tombstone keeps the name, for people, and needs no endpoint */
 	memmove(m->name, name, strnlen(name, sizeof m->name - 1) + 1);
 	m->name[sizeof m->name - 1] = 0;
@@ -123,11 +123,11 @@ static void member_write(struct roster *r, struct member *m, const char *name, c
 		memmove(m->endpoints, endpoints, m->nendpoints * sizeof *m->endpoints);
 	m->expelled = expelled;
 	m->version = version;
-	qsort(r->at, r->n, sizeof *r->at, member_order);
+	qsort(r->at, r->n, sizeof *r->at, roster_order);
 }
 
 /* Of a node that was expelled: when, as far as that can be believed. */
-static uint64_t left_at(uint64_t said) {
+static uint64_t roster_expelled_at(uint64_t said) {
 	uint64_t now = (uint64_t)time(NULL);
 	return said && said < now ? said : now;
 }
@@ -140,15 +140,16 @@ int roster_edit(struct roster *r, const struct node_id *id, const char *name, ch
 	if (!m)
 		return -ENOSPC;
 	uint64_t version = above > m->version ? above : m->version;
-	m->left = expelled ? left_at(m->left) : 0;
+	m->left = expelled ? roster_expelled_at(m->left) : 0;
 	/* beyond the last nobody would let our roster in, nor could we read it again */
-	member_write(r, m, name, endpoints, n, expelled, version < VERSION_LAST ? version + 1 : version);
+	roster_write_member(
+	        r, m, name, endpoints, n, expelled, version < VERSION_LAST ? version + 1 : version);
 	return 0;
 }
 
 enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct member **which) {
 	char endpoints[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
-	size_t n = entry_endpoints(e, endpoints);
+	size_t n = roster_entry_endpoints(e, endpoints);
 	struct node_id id;
 	*which = NULL;
 	if (node_id_from_bytes(&id, e->node) != 0)
@@ -160,27 +161,28 @@ enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct
 		m = *which = roster_add(r, &id, caravan__entry__get_packed_size(e));
 		if (!m)
 			return ROSTER_FULL;
-		m->left = e->expelled ? left_at(e->left) : 0;
-		member_write(r, m, e->name, endpoints, n, e->expelled, e->version);
+		m->left = e->expelled ? roster_expelled_at(e->left) : 0;
+		roster_write_member(r, m, e->name, endpoints, n, e->expelled, e->version);
 		return e->expelled ? ROSTER_EXPELLED : ROSTER_NEW;
 	}
 	if (e->expelled) {
 		/* it lived here until now: somebody could say that it is due to be pruned, and have it live again */
-		m->left = left_at(0);
-		member_write(r, m, m->name, NULL, 0, true, e->version > m->version ? e->version : m->version);
+		m->left = roster_expelled_at(0);
+		roster_write_member(
+		        r, m, m->name, NULL, 0, true, e->version > m->version ? e->version : m->version);
 		return ROSTER_EXPELLED;
 	}
 	if (e->version <= m->version)
 		return ROSTER_SAME;
 	if (m->self)
 		return ROSTER_AHEAD;
-	member_write(r, m, e->name, endpoints, n, false, e->version);
+	roster_write_member(r, m, e->name, endpoints, n, false, e->version);
 	return ROSTER_CHANGED;
 }
 
 enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, struct member **which) {
 	char endpoints[WIRE_ENDPOINTS_MAX][ADDRESS_MAX];
-	size_t n = entry_endpoints(e, endpoints);
+	size_t n = roster_entry_endpoints(e, endpoints);
 	struct node_id id;
 	struct member *m = node_id_from_bytes(&id, e->node) == 0 ? roster_find(r, &id) : NULL;
 	if (!m || m->expelled || m->self || e->expelled || e->version > m->version)
@@ -191,11 +193,11 @@ enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, st
 		same = strcmp(m->endpoints[i], endpoints[i]) == 0;
 	if (same)
 		return ROSTER_SAME;
-	member_write(r, m, e->name, endpoints, n, false, m->version);
+	roster_write_member(r, m, e->name, endpoints, n, false, m->version);
 	return ROSTER_CHANGED;
 }
 
-static bool grave_known(const struct roster *r, const struct member *grave) {
+static bool roster_tombstone_known(const struct roster *r, const struct member *grave) {
 	for (size_t i = 0; i < r->n; i++) {
 		const struct member *m = r->at[i];
 		if (!m->self && !m->expelled && m->agreed <= grave->left)
@@ -208,7 +210,8 @@ size_t roster_prune(struct roster *r, uint64_t now) {
 	size_t kept = 0, n = r->n;
 	for (size_t i = 0; i < n; i++) {
 		struct member *m = r->at[i];
-		if (!m->expelled || m->self || m->left + ROSTER_GRAVE_SECONDS > now || !grave_known(r, m)) {
+		if (!m->expelled || m->self || m->left + ROSTER_GRAVE_SECONDS > now ||
+		        !roster_tombstone_known(r, m)) {
 			r->at[kept++] = m;
 			continue;
 		}

@@ -45,7 +45,7 @@ static void save_again(void *arg) {
 }
 
 /* Everybody who waits for this version or an older one. */
-static void save_tell(struct members *m, uint64_t version, const char *error) {
+static void save_notify(struct members *m, uint64_t version, const char *error) {
 	STAILQ_HEAD(, save_waiter) due = STAILQ_HEAD_INITIALIZER(due);
 	struct save_waiter *w;
 	while ((w = STAILQ_FIRST(&m->save.waiters)) && w->version <= version) {
@@ -59,7 +59,7 @@ static void save_tell(struct members *m, uint64_t version, const char *error) {
 	}
 }
 
-static void write_run(void *arg) {
+static void save_write_run(void *arg) {
 	struct write *w = arg;
 	int dir = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	w->rc = dir < 0 ? -errno : durable_write(dir, "roster", w->frame, w->len);
@@ -67,7 +67,7 @@ static void write_run(void *arg) {
 		close(dir);
 }
 
-static void write_free(struct write *w) {
+static void save_write_free(struct write *w) {
 	free(w->dir);
 	free(w->frame);
 	free(w);
@@ -80,16 +80,16 @@ static void save_failed(struct members *m, uint64_t version, int rc) {
 	log_line(LOG_LINE_ERROR, "%s", error);
 	if (!m->save.again)
 		m->save.again = loop_timer_start(m->config.loop, AGAIN_MS, false, save_again, m);
-	save_tell(m, version, error);
+	save_notify(m, version, error);
 }
 
-static void write_done(void *arg, bool cancelled) {
+static void save_write_done(void *arg, bool cancelled) {
 	struct write *w = arg;
 	struct members *m = w->m;
 	uint64_t version = w->version;
 	int rc = w->rc;
 	m->save.busy = false;
-	write_free(w);
+	save_write_free(w);
 	if (cancelled)
 		return; /* members_save_end writes what is left */
 	if (rc) {
@@ -97,7 +97,7 @@ static void write_done(void *arg, bool cancelled) {
 		return;
 	}
 	m->save.written = version;
-	save_tell(m, version, NULL);
+	save_notify(m, version, NULL);
 	save_begin(m);
 }
 
@@ -111,12 +111,12 @@ static void save_begin(struct members *m) {
 	if (rc == 0) {
 		w->m = m;
 		w->version = m->save.version;
-		rc = executor_submit(m->save.executor, write_run, write_done, w);
+		rc = executor_submit(m->save.executor, save_write_run, save_write_done, w);
 	}
 	m->save.busy = rc == 0;
 	if (rc) {
 		if (w)
-			write_free(w);
+			save_write_free(w);
 		save_failed(m, m->save.version, rc);
 	}
 }

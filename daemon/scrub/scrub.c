@@ -62,7 +62,8 @@ struct mend {
 
 /* ---- the thread ---- */
 
-static void report(struct mend *m, const struct content_id *id, bool blob, bool used, const char *what) {
+static void scrub_report(
+        struct mend *m, const struct content_id *id, bool blob, bool used, const char *what) {
 	struct finding *f = calloc(1, sizeof *f);
 	if (!f)
 		return; /* the next pass finds it again */
@@ -77,7 +78,7 @@ static void report(struct mend *m, const struct content_id *id, bool blob, bool 
 }
 
 /* Waits for so long, or until it is over: then true. */
-static bool stopped_within(struct mend *m, uint64_t ns) {
+static bool scrub_stopped_within(struct mend *m, uint64_t ns) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	ns += (uint64_t)t.tv_nsec;
@@ -92,7 +93,7 @@ static bool stopped_within(struct mend *m, uint64_t ns) {
 }
 
 /* Tensors in use, looked at now and then. */
-static void watch(struct mend *m, uint64_t *next) {
+static void scrub_watch(struct mend *m, uint64_t *next) {
 	struct content_id id[FOUND_MAX];
 	uint64_t now = loop_now_ns();
 	if (now < *next)
@@ -100,23 +101,24 @@ static void watch(struct mend *m, uint64_t *next) {
 	*next = now + WATCH_NS;
 	size_t n = store_find_damaged(m->c.store, id, FOUND_MAX);
 	for (size_t i = 0; i < n; i++)
-		report(m, &id[i], false, true, "");
+		scrub_report(m, &id[i], false, true, "");
 }
 
 /* Rests for what hashing so many bytes may take, watching; true: it is over. */
-static bool rest(struct mend *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
+static bool scrub_rest(struct mend *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
 	uint64_t until = since + (uint64_t)((double)bytes / (double)m->c.rate * 1e9);
 	for (;;) {
 		uint64_t now = loop_now_ns();
-		watch(m, next_watch);
-		if (stopped_within(m, now < until ? until - now < WATCH_NS ? until - now : WATCH_NS : 0))
+		scrub_watch(m, next_watch);
+		if (scrub_stopped_within(
+		            m, now < until ? until - now < WATCH_NS ? until - now : WATCH_NS : 0))
 			return true;
 		if (loop_now_ns() >= until)
 			return false;
 	}
 }
 
-static bool check_heads(struct mend *m) {
+static bool scrub_check_heads(struct mend *m) {
 	struct content_id *id = NULL;
 	size_t count = 0;
 	if (store_list_tensors(m->c.store, &id, &count))
@@ -125,16 +127,16 @@ static bool check_heads(struct mend *m) {
 	for (size_t i = 0; i < count && !stop; i++) {
 		int rc = store_check_head(m->c.store, &id[i]);
 		if (rc == -EBADMSG)
-			report(m, &id[i], false, false, "is incomplete: its head or length is wrong");
+			scrub_report(m, &id[i], false, false, "is incomplete: its head or length is wrong");
 		else if (rc == -ESTALE)
-			report(m, &id[i], false, false, "has another layout");
-		stop = stopped_within(m, 0);
+			scrub_report(m, &id[i], false, false, "has another layout");
+		stop = scrub_stopped_within(m, 0);
 	}
 	free(id);
 	return stop;
 }
 
-static bool check_tensor(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
+static bool scrub_check_tensor(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
 	struct store_tensor *t;
 	char err[200];
 	if (store_open_tensor(m->c.store, id, &t, err, sizeof err))
@@ -146,11 +148,11 @@ static bool check_tensor(struct mend *m, const struct content_id *id, uint64_t *
 		uint64_t first, rows, bytes, since = loop_now_ns();
 		content_chunk_extent(&t->record, i, &first, &rows, &bytes);
 		rc = store_check_chunk(t, i, buf);
-		stop = rest(m, bytes, since, next_watch);
+		stop = scrub_rest(m, bytes, since, next_watch);
 	}
 	if (rc) {
 		store_drop_tensor(m->c.store, t);
-		report(m, id, false, false,
+		scrub_report(m, id, false, false,
 		        rc == -EBADMSG ? "is corrupt: its content does not match its name"
 		                       : "cannot be read");
 	}
@@ -159,48 +161,48 @@ static bool check_tensor(struct mend *m, const struct content_id *id, uint64_t *
 	return stop && buf;
 }
 
-static bool check_blob(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
+static bool scrub_check_blob(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
 	uint64_t since = loop_now_ns();
 	uint8_t *data = NULL;
 	size_t len = 0;
 	int rc = store_get_blob(m->c.store, id, &data, &len);
 	if (rc == -EBADMSG)
-		report(m, id, true, false, "is corrupt: its content does not match its name");
+		scrub_report(m, id, true, false, "is corrupt: its content does not match its name");
 	free(data);
-	return rest(m, len, since, next_watch);
+	return scrub_rest(m, len, since, next_watch);
 }
 
-static bool pass(struct mend *m, uint64_t *next_watch) {
+static bool scrub_pass(struct mend *m, uint64_t *next_watch) {
 	struct content_id *id = NULL;
 	size_t count = 0;
 	bool stop = false;
 	if (store_list_blobs(m->c.store, &id, &count) == 0)
 		for (size_t i = 0; i < count && !stop; i++)
-			stop = check_blob(m, &id[i], next_watch);
+			stop = scrub_check_blob(m, &id[i], next_watch);
 	free(id);
 	id = NULL;
 	if (!stop && store_list_tensors(m->c.store, &id, &count) == 0)
 		for (size_t i = 0; i < count && !stop; i++)
-			stop = check_tensor(m, &id[i], next_watch);
+			stop = scrub_check_tensor(m, &id[i], next_watch);
 	free(id);
 	return stop;
 }
 
-static void *run(void *arg) {
+static void *scrub_thread(void *arg) {
 	struct mend *m = arg;
 	char err[200];
 	uint64_t next_watch = 0;
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
-	bool stop = check_heads(m);
+	bool stop = scrub_check_heads(m);
 	while (!stop) {
 		uint64_t begin = loop_now_ns();
-		stop = pass(m, &next_watch);
+		stop = scrub_pass(m, &next_watch);
 		/* by now it is known what the cluster's models need */
 		if (!stop && m->c.cache && store_make_room(m->c.store, 0, err, sizeof err))
 			log_line(LOG_LINE_WARN, "%s", err);
 		while (!stop && loop_now_ns() - begin < PASS_NS) {
-			watch(m, &next_watch);
-			stop = stopped_within(m, WATCH_NS);
+			scrub_watch(m, &next_watch);
+			stop = scrub_stopped_within(m, WATCH_NS);
 		}
 	}
 	return NULL;
@@ -208,7 +210,7 @@ static void *run(void *arg) {
 
 /* ---- bounds: on whichever thread writes ---- */
 
-static bool is_wanted(void *arg, const struct content_id *id) {
+static bool scrub_is_wanted(void *arg, const struct content_id *id) {
 	struct mend *m = arg;
 	pthread_mutex_lock(&m->lock);
 	bool found = m->nwanted && bsearch(id, m->wanted, m->nwanted, sizeof *id, content_compare);
@@ -216,7 +218,7 @@ static bool is_wanted(void *arg, const struct content_id *id) {
 	return found;
 }
 
-static void evicted(void *arg, const struct content_id *id, uint64_t bytes, bool wanted) {
+static void scrub_on_evicted(void *arg, const struct content_id *id, uint64_t bytes, bool wanted) {
 	char hex[CONTENT_HEX];
 	(void)arg;
 	content_hex(id, hex);
@@ -258,7 +260,7 @@ void mend_models_changed(struct mend *m) {
 
 /* ---- fetching again ---- */
 
-static void forget(struct lost *l) {
+static void repair_free(struct lost *l) {
 	for (struct lost **at = &l->m->lost; *at; at = &(*at)->next)
 		if (*at == l) {
 			*at = l->next;
@@ -268,12 +270,12 @@ static void forget(struct lost *l) {
 }
 
 /* Executor. */
-static void renew_run(void *arg) {
+static void repair_renew_run(void *arg) {
 	struct lost *l = arg;
 	l->rc = store_renew_tensor(l->m->c.store, &l->id);
 }
 
-static void renew_done(void *arg, bool cancelled) {
+static void repair_renew_done(void *arg, bool cancelled) {
 	struct lost *l = arg;
 	char hex[CONTENT_HEX];
 	l->at_loader = false;
@@ -289,12 +291,12 @@ static void renew_done(void *arg, bool cancelled) {
 	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
 }
 
-static void fetched(void *arg, const char *error, uint64_t moved) {
+static void repair_fetched(void *arg, const char *error, uint64_t moved) {
 	struct lost *l = arg;
 	(void)moved;
 	l->fetch = NULL;
 	if (!error) {
-		l->at_loader = executor_submit(l->m->c.executor, renew_run, renew_done, l) == 0;
+		l->at_loader = executor_submit(l->m->c.executor, repair_renew_run, repair_renew_done, l) == 0;
 		return;
 	}
 	if (!l->told)
@@ -302,10 +304,10 @@ static void fetched(void *arg, const char *error, uint64_t moved) {
 	l->told = true;
 	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
 	if (!l->used)
-		forget(l);
+		repair_free(l);
 }
 
-static void fetch(struct lost *l) {
+static void repair_fetch(struct lost *l) {
 	struct mend *m = l->m;
 	struct node_id source[WIRE_NODES_MAX];
 	struct manifest_tensor want = {.id = l->id};
@@ -321,7 +323,7 @@ static void fetch(struct lost *l) {
 	        .tensors = 1,
 	        .source = source,
 	        .sources = n,
-	        .done = fetched,
+	        .done = repair_fetched,
 	        .arg = l};
 	if (transfer_fetch(m->c.transfer, &r, &l->fetch)) {
 		l->fetch = NULL;
@@ -329,7 +331,7 @@ static void fetch(struct lost *l) {
 	}
 }
 
-static void take(struct mend *m, const struct finding *f) {
+static void scrub_take_finding(struct mend *m, const struct finding *f) {
 	char hex[CONTENT_HEX];
 	struct lost *l = m->lost;
 	content_hex(&f->id, hex);
@@ -356,7 +358,7 @@ static void take(struct mend *m, const struct finding *f) {
 	}
 }
 
-static void tick(void *arg) {
+static void scrub_tick(void *arg) {
 	struct mend *m = arg;
 	uint64_t now = loop_now_ns();
 	pthread_mutex_lock(&m->lock);
@@ -366,7 +368,7 @@ static void tick(void *arg) {
 	pthread_mutex_unlock(&m->lock);
 	for (struct finding *next; f; f = next) {
 		next = f->next;
-		take(m, f);
+		scrub_take_finding(m, f);
 		free(f);
 	}
 	for (struct lost *l = m->lost, *next; l; l = next) {
@@ -375,13 +377,13 @@ static void tick(void *arg) {
 			continue;
 		if (l->whole_ns) {
 			if (now - l->whole_ns > SEEN_NS)
-				forget(l);
+				repair_free(l);
 			continue;
 		}
 		if (l->used && now > l->seen_ns && now - l->seen_ns > SEEN_NS)
-			forget(l); /* whoever used it has gone, or it has been renewed */
+			repair_free(l); /* whoever used it has gone, or it has been renewed */
 		else
-			fetch(l);
+			repair_fetch(l);
 	}
 }
 
@@ -402,13 +404,13 @@ int mend_create(struct mend **out, const struct mend_config *c, char *err, size_
 	pthread_cond_init(&m->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	store_set_limit(c->store, &(struct store_limit){.bytes = c->cache,
-	                                  .wanted = c->model ? is_wanted : NULL,
-	                                  .evicted = evicted,
+	                                  .wanted = c->model ? scrub_is_wanted : NULL,
+	                                  .evicted = scrub_on_evicted,
 	                                  .arg = m});
 	mend_models_changed(m);
-	if (!(m->tick = loop_timer_start(c->loop, TICK_MS, true, tick, m)))
+	if (!(m->tick = loop_timer_start(c->loop, TICK_MS, true, scrub_tick, m)))
 		goto error;
-	if ((rc = thread_start(&m->thread, NULL, run, m)))
+	if ((rc = thread_start(&m->thread, NULL, scrub_thread, m)))
 		goto error;
 	m->running = true;
 	*out = m;
@@ -432,7 +434,7 @@ void mend_destroy(struct mend *m) {
 	store_set_limit(m->c.store, &(struct store_limit){0});
 	while (m->lost) {
 		transfer_cancel(m->lost->fetch);
-		forget(m->lost);
+		repair_free(m->lost);
 	}
 	while (m->found) {
 		struct finding *f = m->found;

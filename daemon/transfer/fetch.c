@@ -24,13 +24,14 @@
 #define OPEN_MAX 16     /* items: so that small tensors do not wait for each other's round trips */
 #define TICK_MS 100
 
-static void pump(struct fetch *f);
-static void end(struct fetch *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void fetch_pump(struct fetch *f);
+static void fetch_end(struct fetch *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-static void work_done(void *arg, bool cancelled);
-static void go_on(struct fetch *f, struct item *it);
+static void fetch_work_done(void *arg, bool cancelled);
+static void fetch_continue(struct fetch *f, struct item *it);
 
-static void submit(struct fetch *f, enum work_kind kind, struct item *it, struct parcel *p, uint32_t chunk) {
+static void fetch_submit(
+        struct fetch *f, enum work_kind kind, struct item *it, struct parcel *p, uint32_t chunk) {
 	struct work *w = calloc(1, sizeof *w);
 	if (w) {
 		w->kind = kind;
@@ -39,33 +40,33 @@ static void submit(struct fetch *f, enum work_kind kind, struct item *it, struct
 		w->parcel = p;
 		w->chunk = chunk;
 		f->work++;
-		int rc = executor_submit(f->t->executor, fetch_work, work_done, w);
+		int rc = executor_submit(f->t->executor, fetch_work, fetch_work_done, w);
 		if (rc == 0)
 			return;
 		f->work--;
 		free(w);
 	}
-	end(f, "%s: no memory for the executor's work", f->subject);
+	fetch_end(f, "%s: no memory for the executor's work", f->subject);
 }
 
-static void item_finished(struct fetch *f, struct item *it) {
+static void fetch_item_finished(struct fetch *f, struct item *it) {
 	it->state = ITEM_DONE;
 	item_clear(f->t, it);
 	f->open--;
 }
 
 /* No source is left for it: says what is missing and what became of each. */
-static void end_without_source(struct fetch *f, const struct item *it) {
+static void fetch_end_without_source(struct fetch *f, const struct item *it) {
 	char text[700], hex[CONTENT_HEX];
 	sources_tell(f, text, sizeof text);
-	end(f, "%s: %s %.12s cannot be fetched: %s%s%s", f->subject, it->tensor ? "tensor" : "blob",
+	fetch_end(f, "%s: %s %.12s cannot be fetched: %s%s%s", f->subject, it->tensor ? "tensor" : "blob",
 	        content_hex(&it->id, hex), f->file_error, *f->file_error ? "; " : "", text);
 }
 
 /* ---- the pump ---- */
 
 /* The next chunk that is not there and has not been begun. */
-static bool next_chunk(struct item *it, uint32_t *chunk) {
+static bool fetch_next_chunk(struct item *it, uint32_t *chunk) {
 	while (it->next < it->record.chunks) {
 		*chunk = (uint32_t)(((uint64_t)it->first + it->next++) % it->record.chunks);
 		if (!it->have[*chunk])
@@ -75,7 +76,7 @@ static bool next_chunk(struct item *it, uint32_t *chunk) {
 }
 
 /* Opens as many items as may be at a time. */
-static void open_items(struct fetch *f) {
+static void fetch_open_items(struct fetch *f) {
 	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
 		struct item *it = &f->items[f->next_item];
 		struct offer *offer = it->state == ITEM_DONE ? NULL : offer_with(f->t, &it->id, it->tensor);
@@ -92,34 +93,34 @@ static void open_items(struct fetch *f) {
 		if (it->offer) {
 			offer_ref(it->offer);
 			folder_used(f->t, it->offer->im);
-			submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
+			fetch_submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
 		} else if (!parcel_add(f, it, false, 0)) {
-			end(f, "%s: out of memory", f->subject);
+			fetch_end(f, "%s: out of memory", f->subject);
 		}
 	}
 }
 
 /* Has a parcel made of each of the next chunks. */
-static void open_chunks(struct fetch *f) {
+static void fetch_open_chunks(struct fetch *f) {
 	for (size_t i = 0; !f->ended && i < f->next_item && f->nparcels < PARCELS_MOST; i++) {
 		struct item *it = &f->items[i];
 		uint32_t chunk;
 		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < PARCELS_MOST &&
-		        next_chunk(it, &chunk))
+		        fetch_next_chunk(it, &chunk))
 			if (!parcel_add(f, it, true, chunk)) {
-				end(f, "%s: out of memory", f->subject);
+				fetch_end(f, "%s: out of memory", f->subject);
 				return;
 			}
 	}
 }
 
-static void finish_if_done(struct fetch *f) {
+static void fetch_finish_if_done(struct fetch *f) {
 	if (!f->ended && f->next_item == f->nitems && f->open == 0)
-		end(f, "%s", "");
+		fetch_end(f, "%s", "");
 }
 
 /* Parcels that take memory, or will as soon as they are answered. */
-static size_t parcels_begun(const struct fetch *f) {
+static size_t fetch_count_begun(const struct fetch *f) {
 	size_t n = 0;
 	for (const struct parcel *p = f->parcels; p; p = p->next)
 		n += p->asked > 0;
@@ -127,8 +128,8 @@ static size_t parcels_begun(const struct fetch *f) {
 }
 
 /* Asks for as much of a parcel as there is room for. */
-static void pump_parcel(struct fetch *f, struct parcel *p) {
-	if (p->asked == 0 && parcels_begun(f) >= TRANSFER_PARCELS)
+static void fetch_pump_chunk(struct fetch *f, struct parcel *p) {
+	if (p->asked == 0 && fetch_count_begun(f) >= TRANSFER_PARCELS)
 		return;
 	if (p->source == NOBODY)
 		switch (source_choose(f, p)) {
@@ -140,7 +141,7 @@ static void pump_parcel(struct fetch *f, struct parcel *p) {
 			f->blocked = true; /* the tick tries again, until that is silence too */
 			return;
 		case SOURCE_NONE:
-			end_without_source(f, p->item);
+			fetch_end_without_source(f, p->item);
 			return;
 		}
 	while (parcel_wants(f, p)) {
@@ -154,27 +155,28 @@ static void pump_parcel(struct fetch *f, struct parcel *p) {
 			return;
 		}
 		if (rc) {
-			end(f, "%s: asking %s: %s", f->subject, f->sources[p->source].name, strerror(-rc));
+			fetch_end(f, "%s: asking %s: %s", f->subject, f->sources[p->source].name,
+			        strerror(-rc));
 			return;
 		}
 	}
 }
 
-static void pump(struct fetch *f) {
+static void fetch_pump(struct fetch *f) {
 	if (f->ended || !f->looked)
 		return;
-	open_items(f);
-	open_chunks(f);
-	finish_if_done(f);
+	fetch_open_items(f);
+	fetch_open_chunks(f);
+	fetch_finish_if_done(f);
 	f->blocked = false;
 	for (struct parcel *p = f->parcels; p && !f->ended; p = p->next)
 		if (!p->whole)
-			pump_parcel(f, p);
+			fetch_pump_chunk(f, p);
 }
 
 /* A lane has room again: the fetch that has just had a piece comes last, so that a long one does not starve
  * the others. */
-static void pump_all(struct transfer *t, struct fetch *last) {
+static void fetch_pump_all(struct transfer *t, struct fetch *last) {
 	struct fetch **at = &t->fetches;
 	while (*at != last)
 		at = &(*at)->next;
@@ -185,19 +187,19 @@ static void pump_all(struct transfer *t, struct fetch *last) {
 	last->next = NULL;
 	for (struct fetch *f = t->fetches, *next; f; f = next) {
 		next = f->next;
-		pump(f);
+		fetch_pump(f);
 	}
 }
 
-static void tick(void *arg) {
+static void fetch_tick(void *arg) {
 	struct fetch *f = arg;
 	sources_tick(f);
 	for (size_t i = 0; f->spare && i < f->next_item && !f->ended; i++)
 		if (f->items[i].put_off) {
 			f->items[i].put_off = false;
-			go_on(f, &f->items[i]);
+			fetch_continue(f, &f->items[i]);
 		}
-	pump(f);
+	fetch_pump(f);
 }
 
 /* ---- the end ---- */
@@ -223,14 +225,14 @@ static void fetch_free(struct fetch *f) {
 }
 
 /* Writers that are open leave their files on the executor's thread. */
-static void reap(struct fetch *f) {
+static void fetch_reap(struct fetch *f) {
 	struct work *w = calloc(1, sizeof *w);
 	f->reaping = true;
 	if (w) {
 		w->kind = WORK_REAP;
 		w->f = f;
 		f->work++;
-		if (executor_submit(f->t->executor, fetch_work, work_done, w) == 0)
+		if (executor_submit(f->t->executor, fetch_work, fetch_work_done, w) == 0)
 			return;
 		f->work--;
 		free(w);
@@ -239,17 +241,17 @@ static void reap(struct fetch *f) {
 		fetch_free(f);
 }
 
-static void tell(void *arg) {
+static void fetch_notify(void *arg) {
 	struct fetch *f = arg;
 	f->tick = NULL;
 	f->told = true;
 	if (f->on_done)
 		f->on_done(f->arg, f->error[0] ? f->error : NULL, f->moved);
-	reap(f);
+	fetch_reap(f);
 }
 
 /* An empty sentence: it went well.  The callback comes later, from the loop. */
-static void end(struct fetch *f, const char *fmt, ...) {
+static void fetch_end(struct fetch *f, const char *fmt, ...) {
 	if (f->ended)
 		return;
 	va_list ap;
@@ -262,7 +264,7 @@ static void end(struct fetch *f, const char *fmt, ...) {
 		if (f->items[i].state == ITEM_CHUNKS || f->items[i].state == ITEM_CLOSING)
 			serve_again(f->t, &f->items[i].id);
 	loop_timer_stop(f->tick);
-	f->tick = loop_timer_start(f->t->loop, 0, false, tell, f);
+	f->tick = loop_timer_start(f->t->loop, 0, false, fetch_notify, f);
 }
 
 void transfer_cancel(struct fetch *f) {
@@ -270,19 +272,19 @@ void transfer_cancel(struct fetch *f) {
 		return;
 	f->on_done = NULL;
 	f->on_progress = NULL;
-	end(f, "%s", "cancelled");
+	fetch_end(f, "%s", "cancelled");
 }
 
 /* ---- what comes back ---- */
 
-static void look_done(struct fetch *f) {
+static void fetch_checked(struct fetch *f) {
 	f->looked = true;
 	for (size_t i = 0; i < f->nitems; i++)
 		if (f->items[i].state != ITEM_DONE)
 			f->total += f->items[i].bytes;
 }
 
-static void bad_parcel(struct fetch *f, struct parcel *p) {
+static void fetch_bad_chunk(struct fetch *f, struct parcel *p) {
 	char why[128], hex[CONTENT_HEX];
 	snprintf(why, sizeof why, "sent bytes that do not match the name %.12s",
 	        content_hex(&p->item->id, hex));
@@ -291,7 +293,7 @@ static void bad_parcel(struct fetch *f, struct parcel *p) {
 	parcel_restart(f, p);
 }
 
-static void count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
+static void fetch_count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
 	uint64_t first, rows, bytes;
 	content_chunk_extent(&it->record, chunk, &first, &rows, &bytes);
 	f->done += bytes;
@@ -299,21 +301,21 @@ static void count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
 }
 
 /* The next thing that the executor does for an open tensor, but for what the network brings. */
-static void go_on(struct fetch *f, struct item *it) {
+static void fetch_continue(struct fetch *f, struct item *it) {
 	uint32_t chunk;
 	if (it->written == it->record.chunks) {
 		it->state = ITEM_CLOSING;
-		submit(f, WORK_COMMIT, it, NULL, 0);
+		fetch_submit(f, WORK_COMMIT, it, NULL, 0);
 	} else if (it->offer && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
 		it->put_off = true;
-	} else if (it->offer && next_chunk(it, &chunk)) {
-		submit(f, WORK_CHUNK, it, NULL, chunk);
+	} else if (it->offer && fetch_next_chunk(it, &chunk)) {
+		fetch_submit(f, WORK_CHUNK, it, NULL, chunk);
 	}
 }
 
 /* The file that an item is packed from has changed, or cannot be read: what has come of it stays, the rest comes from other
  * nodes. */
-static void leave_file(struct fetch *f, struct item *it, const char *why) {
+static void fetch_leave_file(struct fetch *f, struct item *it, const char *why) {
 	struct offer *o = it->offer;
 	if (!o->spoiled)
 		log_line(LOG_LINE_WARN, "%s: %s: asking other nodes", f->subject, why);
@@ -325,31 +327,31 @@ static void leave_file(struct fetch *f, struct item *it, const char *why) {
 	offer_unref(f->t, o);
 }
 
-static void item_step(struct fetch *f, struct work *w) {
+static void fetch_item_step(struct fetch *f, struct work *w) {
 	struct item *it = w->item;
 	switch (w->kind) {
 	case WORK_BLOB:
-		item_finished(f, it);
+		fetch_item_finished(f, it);
 		break;
 	case WORK_OPEN:
 		it->state = ITEM_CHUNKS;
 		for (uint32_t c = 0; c < it->record.chunks; c++)
 			if (it->have[c])
-				count_chunk(f, it, c);
-		go_on(f, it);
+				fetch_count_chunk(f, it, c);
+		fetch_continue(f, it);
 		break;
 	case WORK_CHUNK:
 		it->have[w->chunk] = true;
-		count_chunk(f, it, w->chunk);
+		fetch_count_chunk(f, it, w->chunk);
 		if (f->on_progress && f->total)
 			f->on_progress(f->arg, it->offer ? "packing" : "fetching", f->done, f->total);
 		if (f->ended)
 			break;
 		serve_again(f->t, &it->id);
-		go_on(f, it);
+		fetch_continue(f, it);
 		break;
 	case WORK_COMMIT:
-		item_finished(f, it);
+		fetch_item_finished(f, it);
 		serve_again(f->t, &it->id);
 		break;
 	case WORK_LOOK:
@@ -358,12 +360,12 @@ static void item_step(struct fetch *f, struct work *w) {
 	}
 }
 
-static void work_done(void *arg, bool cancelled) {
+static void fetch_work_done(void *arg, bool cancelled) {
 	struct work *w = arg;
 	struct fetch *f = w->f;
 	f->work--;
 	if (cancelled && !f->ended)
-		end(f, "%s: stopped", f->subject);
+		fetch_end(f, "%s: stopped", f->subject);
 	if (f->ended) {
 		free(w);
 		if (f->reaping && f->work == 0)
@@ -372,24 +374,24 @@ static void work_done(void *arg, bool cancelled) {
 	}
 	char hex[CONTENT_HEX];
 	if (w->kind == WORK_LOOK) {
-		look_done(f);
+		fetch_checked(f);
 	} else if (w->rc == -EBADMSG && w->parcel) {
-		bad_parcel(f, w->parcel);
+		fetch_bad_chunk(f, w->parcel);
 	} else if (w->spoiled) {
-		leave_file(f, w->item, w->err);
+		fetch_leave_file(f, w->item, w->err);
 	} else if (w->rc) {
-		end(f, "%s: keeping %s %.12s: %s", f->subject, w->item->tensor ? "tensor" : "blob",
+		fetch_end(f, "%s: keeping %s %.12s: %s", f->subject, w->item->tensor ? "tensor" : "blob",
 		        content_hex(&w->item->id, hex), w->err[0] ? w->err : descriptors_strerror(-w->rc).s);
 	} else {
 		if (w->parcel)
 			parcel_free(f, w->parcel);
-		item_step(f, w);
+		fetch_item_step(f, w);
 	}
 	free(w);
-	pump(f);
+	fetch_pump(f);
 }
 
-static void on_piece(
+static void fetch_on_block(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
 	struct piece **at = piece_at(t, from);
@@ -419,24 +421,24 @@ static void on_piece(
 		if (!p->data)
 			p->data = malloc(total);
 		if (!p->data) {
-			end(f, "%s: no memory for %s", f->subject, size_text((double)total).s);
+			fetch_end(f, "%s: no memory for %s", f->subject, size_text((double)total).s);
 			return;
 		}
 		memcpy(p->data + offset, payload_data(payload), len);
 		p->got += len;
 		if (p->got == total) {
 			p->whole = true;
-			submit(f,
+			fetch_submit(f,
 			        p->is_chunk       ? WORK_CHUNK
 			        : p->item->tensor ? WORK_OPEN
 			                          : WORK_BLOB,
 			        p->item, p, p->chunk);
 		}
 	}
-	pump_all(t, f);
+	fetch_pump_all(t, f);
 }
 
-static void on_refused(
+static void fetch_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
 	struct piece **at = piece_at(t, from);
@@ -448,10 +450,10 @@ static void on_refused(
 	piece_drop(at);
 	f->sources[p->source].heard_ns = loop_now_ns();
 	source_refused(f, p, env->refused->reason);
-	pump_all(t, f);
+	fetch_pump_all(t, f);
 }
 
-static void on_elsewhere(
+static void fetch_on_elsewhere(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
 	struct piece **at = piece_at(t, from);
@@ -468,24 +470,24 @@ static void on_elsewhere(
 		source_drop(f, p->source, "redirected a request that must be answered");
 	else
 		source_hint(f, p, &node);
-	pump_all(t, f);
+	fetch_pump_all(t, f);
 }
 
-static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+static void fetch_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct transfer *t = arg;
 	(void)why;
 	for (struct fetch *f = t->fetches, *next; f; f = next) {
 		next = f->next;
 		if (!up)
 			source_lost(f, node);
-		pump(f);
+		fetch_pump(f);
 	}
 }
 
 void fetch_found(struct transfer *t) {
 	for (struct fetch *f = t->fetches, *next; f; f = next) {
 		next = f->next;
-		pump(f);
+		fetch_pump(f);
 	}
 }
 
@@ -505,13 +507,13 @@ enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, 
 
 /* ---- beginning ---- */
 
-static int compare_items(const void *a, const void *b) {
+static int fetch_compare_items(const void *a, const void *b) {
 	const struct item *x = a, *y = b;
 	return x->tensor != y->tensor ? (int)x->tensor - (int)y->tensor
 	                              : memcmp(x->id.b, y->id.b, sizeof x->id.b);
 }
 
-static void add_items(struct fetch *f, const struct transfer_request *r) {
+static void fetch_add_items(struct fetch *f, const struct transfer_request *r) {
 	size_t n = 0;
 	for (size_t i = 0; i < r->blobs; i++)
 		f->items[n++].id = r->blob[i];
@@ -519,9 +521,9 @@ static void add_items(struct fetch *f, const struct transfer_request *r) {
 		f->items[n++] =
 		        (struct item){.id = r->tensor[i].id, .tensor = true, .bytes = r->tensor[i].bytes};
 	if (n)
-		qsort(f->items, n, sizeof *f->items, compare_items);
+		qsort(f->items, n, sizeof *f->items, fetch_compare_items);
 	for (size_t i = 0; i < n; i++)
-		if (f->nitems == 0 || compare_items(&f->items[f->nitems - 1], &f->items[i]))
+		if (f->nitems == 0 || fetch_compare_items(&f->items[f->nitems - 1], &f->items[i]))
 			f->items[f->nitems++] = f->items[i];
 	/* nodes that fetch the same at the same time begin with different chunks */
 	for (size_t i = 0; i < f->nitems; i++)
@@ -541,29 +543,29 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 	f->on_progress = r->progress;
 	f->on_done = r->done;
 	f->arg = r->arg;
-	f->tick = loop_timer_start(t->loop, TICK_MS, true, tick, f);
+	f->tick = loop_timer_start(t->loop, TICK_MS, true, fetch_tick, f);
 	if (!f->subject || !f->items || !f->tick || sources_add(f, r)) {
 		fetch_free(f);
 		return -ENOMEM;
 	}
-	add_items(f, r);
+	fetch_add_items(f, r);
 	/* at the end: pieces go to the fetches in the order of their arrival */
 	struct fetch **at = &t->fetches;
 	while (*at)
 		at = &(*at)->next;
 	*at = f;
-	submit(f, WORK_LOOK, NULL, NULL, 0);
+	fetch_submit(f, WORK_LOOK, NULL, NULL, 0);
 	*out = f;
 	return 0;
 }
 
 int fetch_init(struct transfer *t) {
-	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_PIECE, on_piece, t);
+	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_PIECE, fetch_on_block, t);
 	if (rc == 0)
-		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, t);
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, fetch_on_refused, t);
 	if (rc == 0)
-		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_ELSEWHERE, on_elsewhere, t);
-	return rc ? rc : peers_on_link(t->peers, on_link, t);
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_ELSEWHERE, fetch_on_elsewhere, t);
+	return rc ? rc : peers_on_link(t->peers, fetch_on_link, t);
 }
 
 void fetch_clear(struct transfer *t) {

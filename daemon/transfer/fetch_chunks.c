@@ -156,7 +156,7 @@ struct piece **piece_at(struct transfer *t, const struct peers_from *from) {
 }
 
 /* It may be to be had elsewhere, at a node that was given it. */
-static bool shares(const struct fetch *f, const struct parcel *p) {
+static bool chunk_may_redirect(const struct fetch *f, const struct parcel *p) {
 	return p->is_chunk && !f->alone && !p->insist && !p->named;
 }
 
@@ -164,7 +164,7 @@ bool parcel_wants(const struct fetch *f, const struct parcel *p) {
 	if (p->whole || p->source == NOBODY)
 		return false;
 	/* the first piece says whether the rest comes from there */
-	if (shares(f, p) && p->asked > 0 && p->got == 0)
+	if (chunk_may_redirect(f, p) && p->asked > 0 && p->got == 0)
 		return false;
 	return p->total ? p->asked < p->total : p->asked == 0;
 }
@@ -192,7 +192,7 @@ int parcel_ask(struct fetch *f, struct parcel *p) {
 	msg.chunk = p->chunk;
 	msg.offset = p->asked;
 	msg.length = length;
-	msg.shares = shares(f, p);
+	msg.shares = chunk_may_redirect(f, p);
 	msg.spare = f->spare;
 	env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
 	env.fetch = &msg;

@@ -46,7 +46,7 @@ int sources_add(struct fetch *f, const struct transfer_request *r) {
 }
 
 /* Parcels that a source has not been asked for wholly. */
-static unsigned unasked(const struct fetch *f, size_t source) {
+static unsigned source_count_unasked(const struct fetch *f, size_t source) {
 	unsigned n = 0;
 	for (const struct parcel *p = f->parcels; p; p = p->next)
 		n += p->source == source && !p->whole && (p->total ? p->asked < p->total : p->asked == 0);
@@ -68,7 +68,7 @@ enum source_found source_choose(struct fetch *f, struct parcel *p) {
 		if (found != SOURCE_FOUND)
 			found = SOURCE_BUSY;
 		const struct lane *l = lane_of(f->t, &s->id);
-		if (!l || lane_full(l, 0) || unasked(f, i) >= PARCELS_EACH || l->flight >= least)
+		if (!l || lane_full(l, 0) || source_count_unasked(f, i) >= PARCELS_EACH || l->flight >= least)
 			continue;
 		least = l->flight;
 		p->source = i;
@@ -79,7 +79,7 @@ enum source_found source_choose(struct fetch *f, struct parcel *p) {
 }
 
 /* Takes a parcel away from its source. */
-static void take_away(struct fetch *f, struct parcel *p) {
+static void source_take_chunk(struct fetch *f, struct parcel *p) {
 	if (p->named)
 		p->insist = true;
 	parcel_restart(f, p);
@@ -93,7 +93,7 @@ void source_drop(struct fetch *f, size_t source, const char *why) {
 	log_line(LOG_LINE_WARN, "%s: %s %s and is not asked again for this", f->subject, s->name, why);
 	for (struct parcel *p = f->parcels; p; p = p->next)
 		if (p->source == source && !p->whole)
-			take_away(f, p);
+			source_take_chunk(f, p);
 }
 
 void source_refused(struct fetch *f, struct parcel *p, const char *reason) {
@@ -109,7 +109,7 @@ void source_refused(struct fetch *f, struct parcel *p, const char *reason) {
 			source_drop(f, p->source, s->said);
 	}
 	if (p->source != NOBODY)
-		take_away(f, p);
+		source_take_chunk(f, p);
 }
 
 void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) {
@@ -128,7 +128,7 @@ void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) 
 	            !peers_linked(f->t->peers, node);
 	/* where somebody waits, one that may have it anyway is not asked for more than what it answers in time */
 	if (!f->spare && i != NOBODY && i < f->given && !(p->item->lacks && p->item->lacks[i]) &&
-	        unasked(f, i) >= PARCELS_EACH)
+	        source_count_unasked(f, i) >= PARCELS_EACH)
 		p->insist = true;
 	if (p->insist)
 		return;
@@ -141,10 +141,10 @@ void source_lost(struct fetch *f, const struct node_id *node) {
 	size_t i = source_find(f, node, f->nsources);
 	for (struct parcel *p = i == NOBODY ? NULL : f->parcels; p; p = p->next)
 		if (p->source == i && !p->whole)
-			take_away(f, p);
+			source_take_chunk(f, p);
 }
 
-static bool flies(const struct fetch *f, size_t source) {
+static bool source_has_blocks(const struct fetch *f, size_t source) {
 	for (const struct piece *p = f->t->pieces; p; p = p->next)
 		if (p->f == f && p->parcel->source == source)
 			return true;
@@ -156,11 +156,11 @@ void sources_tick(struct fetch *f) {
 	for (struct parcel *p = f->parcels; p; p = p->next)
 		if (p->source != NOBODY && !p->whole && p->named && now - p->since_ns > patience) {
 			f->sources[p->source].late++;
-			take_away(f, p);
+			source_take_chunk(f, p);
 		}
 	for (size_t i = 0; i < f->given; i++) {
 		struct source *s = &f->sources[i];
-		bool flying = flies(f, i);
+		bool flying = source_has_blocks(f, i);
 		if (!flying && !(f->blocked && !peers_linked(f->t->peers, &s->id)))
 			s->heard_ns = now;
 		if (now - s->heard_ns <= (uint64_t)f->silent_ms * 1000000)

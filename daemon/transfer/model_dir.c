@@ -57,7 +57,7 @@ struct folder {
 	atomic_bool stop, busy;
 };
 
-static void file_free(struct file *f) {
+static void model_file_free(struct file *f) {
 	if (!f)
 		return;
 	free(f->path);
@@ -75,7 +75,7 @@ struct scan {
 };
 
 /* Thread. */
-static int open_parts(const char *path, int *fds, size_t *nfds) {
+static int model_file_open_parts(const char *path, int *fds, size_t *nfds) {
 	char err[300], **part = NULL;
 	size_t parts = 0;
 	*nfds = 0;
@@ -100,7 +100,7 @@ static int open_parts(const char *path, int *fds, size_t *nfds) {
 }
 
 /* Thread. */
-static int hashing(void *arg, uint64_t done, uint64_t total) {
+static int scan_hash_progress(void *arg, uint64_t done, uint64_t total) {
 	struct folder *fo = arg;
 	(void)done;
 	(void)total;
@@ -110,19 +110,19 @@ static int hashing(void *arg, uint64_t done, uint64_t total) {
 }
 
 /* What is opened because it is wanted now is not hashed first: its names are remembered, or it is of no use. */
-static int not_remembered(void *arg, uint64_t done, uint64_t total) {
+static int model_file_refuse_hashing(void *arg, uint64_t done, uint64_t total) {
 	(void)arg;
 	(void)done;
 	(void)total;
 	return 1;
 }
 
-static int compare_ids(const void *a, const void *b) {
+static int model_file_compare_ids(const void *a, const void *b) {
 	return memcmp(a, b, sizeof(struct content_id));
 }
 
 /* Thread: what a file is made of; what every node needs of a model goes into the store. */
-static int learn(struct folder *fo, struct file *f, const struct import *im) {
+static int scan_learn_file(struct folder *fo, struct file *f, const struct import *im) {
 	const struct manifest *m = import_manifest(im);
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
 	const struct content_id blob[2] = {m->id, m->vocab};
@@ -134,7 +134,7 @@ static int learn(struct folder *fo, struct file *f, const struct import *im) {
 	for (size_t r = 0; r < END_ROLES; r++)
 		f->id[layers + r] = m->end[r].id;
 	f->ids = layers + END_ROLES;
-	qsort(f->id, f->ids, sizeof *f->id, compare_ids);
+	qsort(f->id, f->ids, sizeof *f->id, model_file_compare_ids);
 	f->manifest = m->id;
 	f->vocab = m->vocab;
 	int rc = 0;
@@ -153,7 +153,7 @@ static void scan_file(struct scan *s, const char *path) {
 	int fds[PARTS_MAX];
 	size_t nfds;
 	char err[400] = "";
-	if (open_parts(path, fds, &nfds))
+	if (model_file_open_parts(path, fds, &nfds))
 		return;
 	struct file *f = calloc(1, sizeof *f);
 	int rc = f && (f->path = strdup(path)) ? import_names_key(fds, nfds, f->key) : -ENOMEM;
@@ -162,9 +162,9 @@ static void scan_file(struct scan *s, const char *path) {
 		known = strcmp(k->path, path) == 0 && strcmp(k->key, f->key) == 0;
 	if (rc == 0 && !known) {
 		struct import *im = NULL;
-		if (import_open(&im, fds, nfds, path, NULL, store_names_dir(fo->t->store), hashing, fo, err,
-		            sizeof err) == 0)
-			rc = learn(fo, f, im);
+		if (import_open(&im, fds, nfds, path, NULL, store_names_dir(fo->t->store), scan_hash_progress,
+		            fo, err, sizeof err) == 0)
+			rc = scan_learn_file(fo, f, im);
 		else if (atomic_load(&fo->stop))
 			rc = -ECANCELED;
 		else
@@ -174,7 +174,7 @@ static void scan_file(struct scan *s, const char *path) {
 	while (nfds > 0)
 		close(fds[--nfds]);
 	if (rc) {
-		file_free(f);
+		model_file_free(f);
 		return;
 	}
 	f->next = s->found;
@@ -183,7 +183,7 @@ static void scan_file(struct scan *s, const char *path) {
 }
 
 /* Whether a name is that of a model file, and of a split one its first part. */
-static bool is_model_name(const char *name) {
+static bool scan_is_model_name(const char *name) {
 	size_t n = strlen(name);
 	if (n < 6 || name[0] == '.' || strcmp(name + n - 5, ".gguf") != 0)
 		return false;
@@ -192,7 +192,7 @@ static bool is_model_name(const char *name) {
 }
 
 /* Thread. */
-static void scan_folder(struct scan *s, const char *path, int depth) {
+static void scan_directory(struct scan *s, const char *path, int depth) {
 	DIR *d = opendir(path);
 	if (!d)
 		return;
@@ -204,8 +204,8 @@ static void scan_folder(struct scan *s, const char *path, int depth) {
 			continue;
 		snprintf(sub, len, "%s/%s", path, e->d_name);
 		if (stat(sub, &st) == 0 && S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
-			scan_folder(s, sub, depth + 1);
-		else if (is_model_name(e->d_name))
+			scan_directory(s, sub, depth + 1);
+		else if (scan_is_model_name(e->d_name))
 			scan_file(s, sub);
 		free(sub);
 	}
@@ -215,18 +215,18 @@ static void scan_folder(struct scan *s, const char *path, int depth) {
 /* Thread. */
 static void scan_run(void *arg) {
 	struct scan *s = arg;
-	scan_folder(s, s->fo->dir, 0);
+	scan_directory(s, s->fo->dir, 0);
 }
 
-static void list_free(struct file *f) {
+static void model_file_list_free(struct file *f) {
 	while (f) {
 		struct file *next = f->next;
-		file_free(f);
+		model_file_free(f);
 		f = next;
 	}
 }
 
-static void shut(struct folder *fo, struct file *f) {
+static void model_file_close(struct folder *fo, struct file *f) {
 	if (f->state == FILE_OPEN) {
 		transfer_withdraw(fo->t, f->im);
 		f->im = NULL;
@@ -234,7 +234,7 @@ static void shut(struct folder *fo, struct file *f) {
 	}
 }
 
-static struct file *file_like(struct folder *fo, const struct file *f) {
+static struct file *model_dir_find_file(struct folder *fo, const struct file *f) {
 	for (struct file *k = fo->files; k; k = k->next)
 		if (strcmp(k->path, f->path) == 0 && strcmp(k->key, f->key) == 0)
 			return k;
@@ -249,13 +249,13 @@ static void scan_done(void *arg, bool cancelled) {
 	for (struct file *f = fo->files; f; f = f->next)
 		f->seen = f->state == FILE_OPENING; /* a job refers to it */
 	while (s->found && !cancelled && !atomic_load(&fo->stop)) {
-		struct file *f = s->found, *k = file_like(fo, f);
+		struct file *f = s->found, *k = model_dir_find_file(fo, f);
 		s->found = f->next;
 		if (k) {
 			k->seen = true;
 			if (k->state == FILE_USELESS && k->ids) /* it could not be opened once */
 				k->state = FILE_CLOSED;
-			file_free(f);
+			model_file_free(f);
 			continue;
 		}
 		f->seen = true;
@@ -271,16 +271,16 @@ static void scan_done(void *arg, bool cancelled) {
 			at = &f->next;
 			continue;
 		}
-		shut(fo, f);
+		model_file_close(fo, f);
 		*at = f->next;
-		file_free(f);
+		model_file_free(f);
 	}
-	list_free(s->found);
-	list_free(s->known);
+	model_file_list_free(s->found);
+	model_file_list_free(s->known);
 	free(s);
 }
 
-static void scan(struct folder *fo) {
+static void scan_start(struct folder *fo) {
 	struct scan *s = calloc(1, sizeof *s);
 	if (!s)
 		return;
@@ -288,7 +288,7 @@ static void scan(struct folder *fo) {
 	for (const struct file *f = fo->files; f; f = f->next) {
 		struct file *k = calloc(1, sizeof *k);
 		if (!k || !(k->path = strdup(f->path))) {
-			file_free(k);
+			model_file_free(k);
 			continue; /* it is hashed again, or its names are remembered */
 		}
 		memcpy(k->key, f->key, sizeof k->key);
@@ -298,20 +298,20 @@ static void scan(struct folder *fo) {
 	fo->scanning = true;
 	if (executor_submit(fo->thread, scan_run, scan_done, s)) {
 		fo->scanning = false;
-		list_free(s->known);
+		model_file_list_free(s->known);
 		free(s);
 	}
 }
 
-static void tick(void *arg) {
+static void model_dir_tick(void *arg) {
 	struct folder *fo = arg;
 	uint64_t now = loop_now_ns();
 	atomic_store(&fo->busy, transfer_busy(fo->t));
 	for (struct file *f = fo->files; f; f = f->next)
 		if (f->state == FILE_OPEN && now - f->used_ns > CLOSE_MS * 1000000ull)
-			shut(fo, f);
+			model_file_close(fo, f);
 	if (!fo->scanning && now >= fo->next_ns)
-		scan(fo);
+		scan_start(fo);
 }
 
 /* ---- files that are wanted ---- */
@@ -324,19 +324,19 @@ struct opening {
 };
 
 /* Thread. */
-static void open_run(void *arg) {
+static void model_file_open_run(void *arg) {
 	struct opening *o = arg;
 	int fds[PARTS_MAX];
 	size_t nfds;
 	char key[CONTENT_HEX];
-	if (open_parts(o->f->path, fds, &nfds)) {
+	if (model_file_open_parts(o->f->path, fds, &nfds)) {
 		snprintf(o->err, sizeof o->err, "%s cannot be opened", o->f->path);
 		return;
 	}
 	if (import_names_key(fds, nfds, key) || strcmp(key, o->f->key) != 0)
 		snprintf(o->err, sizeof o->err, "%s has changed", o->f->path);
 	else if (import_open(&o->im, fds, nfds, o->f->path, NULL, store_names_dir(o->fo->t->store),
-	                 not_remembered, NULL, o->err, sizeof o->err) == 0 &&
+	                 model_file_refuse_hashing, NULL, o->err, sizeof o->err) == 0 &&
 	         !content_equal(&import_manifest(o->im)->id, &o->f->manifest)) {
 		snprintf(o->err, sizeof o->err, "%s has changed", o->f->path);
 		import_close(o->im);
@@ -346,7 +346,7 @@ static void open_run(void *arg) {
 		close(fds[--nfds]);
 }
 
-static void open_done(void *arg, bool cancelled) {
+static void model_file_open_done(void *arg, bool cancelled) {
 	struct opening *o = arg;
 	struct folder *fo = o->fo;
 	struct file *f = o->f;
@@ -365,17 +365,17 @@ static void open_done(void *arg, bool cancelled) {
 		transfer_found(fo->t);
 }
 
-static bool has(const struct file *f, const struct content_id *id, bool tensor) {
+static bool model_file_has(const struct file *f, const struct content_id *id, bool tensor) {
 	if (f->ids == 0)
 		return false;
-	return bsearch(id, f->id, f->ids, sizeof *f->id, compare_ids) ||
+	return bsearch(id, f->id, f->ids, sizeof *f->id, model_file_compare_ids) ||
 	       (!tensor && (content_equal(id, &f->manifest) || content_equal(id, &f->vocab)));
 }
 
 bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor) {
 	struct folder *fo = t->folder;
 	for (struct file *f = fo ? fo->files : NULL; f; f = f->next) {
-		if (f->state == FILE_USELESS || !has(f, id, tensor))
+		if (f->state == FILE_USELESS || !model_file_has(f, id, tensor))
 			continue;
 		f->used_ns = loop_now_ns();
 		if (f->state == FILE_OPENING)
@@ -387,7 +387,7 @@ bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor) 
 			return false;
 		o->fo = fo;
 		o->f = f;
-		if (executor_submit(t->reader, open_run, open_done, o)) {
+		if (executor_submit(t->reader, model_file_open_run, model_file_open_done, o)) {
 			free(o);
 			return false;
 		}
@@ -406,7 +406,7 @@ void folder_used(struct transfer *t, const struct import *im) {
 void folder_spoiled(struct transfer *t, const struct import *im) {
 	for (struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
 		if (f->im == im) {
-			shut(t->folder, f);
+			model_file_close(t->folder, f);
 			f->state = FILE_USELESS;
 			return;
 		}
@@ -430,10 +430,10 @@ int transfer_models(struct transfer *t, const char *dir) {
 	t->folder = fo;
 	fo->t = t;
 	fo->dir = strdup(dir);
-	fo->tick = loop_timer_start(t->loop, TICK_MS, true, tick, fo);
+	fo->tick = loop_timer_start(t->loop, TICK_MS, true, model_dir_tick, fo);
 	int rc = fo->dir && fo->tick ? executor_create(&fo->thread, t->loop) : -ENOMEM;
 	if (rc == 0)
-		scan(fo);
+		scan_start(fo);
 	return rc;
 }
 
@@ -443,7 +443,7 @@ void folder_destroy(struct folder *fo) {
 	atomic_store(&fo->stop, true);
 	executor_destroy(fo->thread);
 	loop_timer_stop(fo->tick);
-	list_free(fo->files);
+	model_file_list_free(fo->files);
 	free(fo->dir);
 	free(fo);
 }

@@ -51,7 +51,7 @@ struct handed {
 /* ---- the reader ---- */
 
 /* Reader: reads a blob, a tensor's record or a chunk out of the store. 0 or a negative errno. */
-static int read_store(struct store *s, const struct serving *q, uint8_t **data, size_t *len) {
+static int serving_read_store(struct store *s, const struct serving *q, uint8_t **data, size_t *len) {
 	if (!q->tensor && store_has_blob(s, &q->id))
 		return store_get_blob(s, &q->id, data, len);
 	char err[200];
@@ -80,7 +80,7 @@ static int read_store(struct store *s, const struct serving *q, uint8_t **data, 
 }
 
 /* Reader: the whole blob or chunk that a piece is of; borrowed until the next call. */
-static int find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
+static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
 	struct transfer *t = q->t;
 	if (q->offer && !q->tensor) {
 		*data = import_blob(q->offer->im, &q->id, len);
@@ -110,7 +110,7 @@ static int find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
 		rc = store_part_read(t->store, &q->id, q->tensor ? (int64_t)q->chunk : -1, &fresh, &n);
 	}
 	if (rc == -ENOENT || rc == -ESTALE) /* complete meanwhile; or the user's file is another by now */
-		rc = read_store(t->store, q, &fresh, &n);
+		rc = serving_read_store(t->store, q, &fresh, &n);
 	if (rc == -ENOENT && stale)
 		rc = stale;
 	if (rc)
@@ -129,7 +129,7 @@ static void serving_run(void *arg) {
 	const uint8_t *data;
 	size_t len;
 	char hex[CONTENT_HEX];
-	int rc = find_bytes(q, &data, &len);
+	int rc = serving_find_bytes(q, &data, &len);
 	if (rc == -ENOENT) {
 		snprintf(q->err, sizeof q->err, "no content %.12s here", content_hex(&q->id, hex));
 		return;
@@ -177,7 +177,7 @@ static void serving_done(void *arg, bool cancelled) {
 
 /* ---- who is given what ---- */
 
-static struct handed *handed_at(struct transfer *t, const struct content_id *id, uint32_t chunk) {
+static struct handed *serving_last_given(struct transfer *t, const struct content_id *id, uint32_t chunk) {
 	uint32_t key;
 	if (!t->handed && !(t->handed = calloc(HANDED_MAX, sizeof *t->handed)))
 		return NULL;
@@ -186,7 +186,7 @@ static struct handed *handed_at(struct transfer *t, const struct content_id *id,
 }
 
 /* The node that has been given this chunk a moment ago and can be asked for it; NULL: none. */
-static const struct node_id *given_to(const struct handed *h, const struct serving *q) {
+static const struct node_id *serving_redirect_to(const struct handed *h, const struct serving *q) {
 	if (!h || !h->at_ns || h->chunk != q->chunk || !content_equal(&h->id, &q->id) ||
 	        node_id_equal(&h->node, &q->from.node) || loop_now_ns() - h->at_ns > HANDED_MS * 1000000ull)
 		return NULL;
@@ -194,7 +194,7 @@ static const struct node_id *given_to(const struct handed *h, const struct servi
 	return m && m->up && !m->expelled ? &h->node : NULL;
 }
 
-static void answer_elsewhere(struct serving *q, const struct node_id *node) {
+static void serving_redirect(struct serving *q, const struct node_id *node) {
 	Caravan__Elsewhere msg = CARAVAN__ELSEWHERE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	msg.node = (ProtobufCBinaryData){sizeof node->b, (uint8_t *)node->b};
@@ -205,7 +205,7 @@ static void answer_elsewhere(struct serving *q, const struct node_id *node) {
 
 /* ---- requests ---- */
 
-static void submit(struct serving *q) {
+static void serving_submit(struct serving *q) {
 	q->waits = false;
 	if (executor_submit(q->t->reader, serving_run, serving_done, q)) {
 		snprintf(q->err, sizeof q->err, "not ready");
@@ -214,7 +214,7 @@ static void submit(struct serving *q) {
 }
 
 /* Finds out where it will come from; false: it has yet to come, by a fetch or out of a file. */
-static bool place(struct serving *q) {
+static bool serving_find_source(struct serving *q) {
 	q->offer = offer_with(q->t, &q->id, q->tensor);
 	if (q->offer) {
 		offer_ref(q->offer);
@@ -231,21 +231,21 @@ static bool place(struct serving *q) {
 void serve_again(struct transfer *t, const struct content_id *id) {
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
-		if (q->waits && !q->later && content_equal(&q->id, id) && place(q))
-			submit(q);
+		if (q->waits && !q->later && content_equal(&q->id, id) && serving_find_source(q))
+			serving_submit(q);
 	}
 }
 
 void serve_found(struct transfer *t) {
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
-		if (q->waits && !q->later && place(q))
-			submit(q);
+		if (q->waits && !q->later && serving_find_source(q))
+			serving_submit(q);
 	}
 }
 
 /* Whether an older request of the same node waits as well: the list has the newest first. */
-static bool is_oldest(const struct serving *q) {
+static bool serving_is_oldest(const struct serving *q) {
 	for (const struct serving *o = q->next; o; o = o->next)
 		if (o->later && node_id_equal(&o->from.node, &q->from.node))
 			return false;
@@ -253,19 +253,19 @@ static bool is_oldest(const struct serving *q) {
 }
 
 /* Lets those that may wait go on: all of them when we are not busy, else one of each node. */
-static void let_go(void *arg) {
+static void serving_resume(void *arg) {
 	struct transfer *t = arg;
 	bool busy = transfer_busy(t), left = false;
 	for (struct serving *q = t->serving; q; q = q->next)
-		q->goes = q->later && (!busy || is_oldest(q));
+		q->goes = q->later && (!busy || serving_is_oldest(q));
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
 		left = left || (q->later && !q->goes);
 		if (!q->goes)
 			continue;
 		q->goes = q->later = false;
-		if (place(q))
-			submit(q);
+		if (serving_find_source(q))
+			serving_submit(q);
 	}
 	if (!left) {
 		loop_timer_stop(t->later);
@@ -273,14 +273,14 @@ static void let_go(void *arg) {
 	}
 }
 
-static bool put_off(struct transfer *t, struct serving *q) {
-	if (!t->later && !(t->later = loop_timer_start(t->loop, LATER_MS, true, let_go, t)))
+static bool serving_defer(struct transfer *t, struct serving *q) {
+	if (!t->later && !(t->later = loop_timer_start(t->loop, LATER_MS, true, serving_resume, t)))
 		return false;
 	q->waits = q->later = true;
 	return true;
 }
 
-static void on_fetch(
+static void serving_on_fetch(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
 	const Caravan__Fetch *f = env->fetch;
@@ -309,31 +309,31 @@ static void on_fetch(
 	q->length = f->length < WIRE_PIECE_MAX ? f->length : WIRE_PIECE_MAX;
 	/* only where a chunk begins: what has been begun is finished here */
 	bool first = f->tensor && f->shares && f->offset == 0;
-	struct handed *h = first ? handed_at(t, &q->id, q->chunk) : NULL;
-	const struct node_id *other = given_to(h, q);
+	struct handed *h = first ? serving_last_given(t, &q->id, q->chunk) : NULL;
+	const struct node_id *other = serving_redirect_to(h, q);
 	if (other) {
-		answer_elsewhere(q, other);
+		serving_redirect(q, other);
 		free(q);
 		return;
 	}
 	q->next = t->serving;
 	t->serving = q;
-	if (f->spare && transfer_busy(t) && put_off(t, q)) {
+	if (f->spare && transfer_busy(t) && serving_defer(t, q)) {
 		if (h)
 			*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
 		return;
 	}
-	q->waits = !place(q);
+	q->waits = !serving_find_source(q);
 	if (q->waits)
 		return;
 	if (h)
 		*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
-	submit(q);
+	serving_submit(q);
 }
 
 int serve_init(struct transfer *t) {
 	int rc = executor_create(&t->reader, t->loop);
-	return rc ? rc : peers_on(t->peers, CARAVAN__ENVELOPE__BODY_FETCH, on_fetch, t);
+	return rc ? rc : peers_on(t->peers, CARAVAN__ENVELOPE__BODY_FETCH, serving_on_fetch, t);
 }
 
 void serve_clear(struct transfer *t) {
