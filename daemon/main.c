@@ -44,10 +44,10 @@ struct node {
 	struct worker *worker;
 	struct serve *serve;
 	struct deploy *deploy;
-	struct mend *mend;
+	struct scrub *scrub;
 	struct measure *measure;
 	struct measure_asks *measure_asks;
-	struct links *links;
+	struct link_probe *links;
 	struct control *control;
 	struct event *term, *interrupt;
 };
@@ -138,7 +138,7 @@ static const struct manifest *model_at(void *arg, size_t i) {
 
 static void models_changed(void *arg) {
 	struct node *n = arg;
-	mend_models_changed(n->mend);
+	scrub_models_changed(n->scrub);
 }
 
 /* Tells systemd, or whoever started us in its manner. */
@@ -260,7 +260,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .state = fill_state,
 		                .arg = n},
 		        err, errlen);
-	if (rc == 0 && (rc = links_create(&n->links, n->loop, n->members, 0, computes, n)) != 0)
+	if (rc == 0 && (rc = link_probe_create(&n->links, n->loop, n->members, 0, computes, n)) != 0)
 		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
 	if (rc == 0 && (rc = measure_asks_create(&n->measure_asks, n->loop, n->members, n->measure)) != 0)
 		snprintf(err, errlen, "cannot measure on request: %s", strerror(-rc));
@@ -280,8 +280,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .hooks = serve_hooks(n->serve)},
 		        err, errlen);
 	if (rc == 0)
-		rc = mend_create(&n->mend,
-		        &(struct mend_config){.loop = n->loop,
+		rc = scrub_create(&n->scrub,
+		        &(struct scrub_config){.loop = n->loop,
 		                .members = n->members,
 		                .executor = n->executor,
 		                .transfer = deploy_transfer(n->deploy),
@@ -315,7 +315,7 @@ static void end(struct node *n) {
 	executor_destroy(n->executor);
 	if (n->deploy)
 		deploy_watch(n->deploy, NULL, NULL);
-	mend_destroy(n->mend);
+	scrub_destroy(n->scrub);
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;
@@ -324,7 +324,7 @@ static void end(struct node *n) {
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
 	measure_asks_destroy(n->measure_asks);
-	links_destroy(n->links);
+	link_probe_destroy(n->links);
 	members_destroy(n->members);
 	commands_end();
 	store_close(n->store);

@@ -56,8 +56,8 @@ void members_readdress(struct members *m) {
 	log_line(LOG_LINE_INFO, "this node is now at %s%s", n ? found[0] : "no address",
 	        n > 1 ? " and other addresses" : "");
 	members_save(m);
-	members_spread(m, NULL);
-	members_tell(m, self, "changed");
+	members_send_roster(m, NULL);
+	members_notify(m, self, "changed");
 }
 
 /* An address of this machine came or went: others hear where we are, and whom we have lost is called from there. */
@@ -87,7 +87,7 @@ static void discovery_on_beacon(void *arg, const uint8_t tag[BEACON_TAG], const 
 }
 
 /* While somebody is missing: often at first, then now and then. */
-void members_call(struct members *m, uint64_t now) {
+void members_call_beacon(struct members *m, uint64_t now) {
 	bool missing = false;
 	for (size_t i = 0; i < m->roster.n; i++)
 		missing |= !m->roster.at[i]->self && !m->roster.at[i]->expelled && !m->roster.at[i]->linked;

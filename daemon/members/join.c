@@ -164,8 +164,8 @@ static void on_join(
 	snprintf(m->preferred, sizeof m->preferred, "%s", j->dialed);
 	members_readdress(m);
 	members_save(m);
-	members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
-	members_spread(m, NULL);
+	members_notify(m, who, change == ROSTER_NEW ? "joined" : "changed");
+	members_send_roster(m, NULL);
 	*g = (struct joiner){.m = m, .from = *from, .id = who->id};
 	members_saved(m, joiner_saved, g);
 }
@@ -219,7 +219,7 @@ static void join_done(
 		join_say(m, error);
 		return;
 	}
-	members_take(m, NULL, entries, count);
+	members_take_roster(m, NULL, entries, count);
 	peers_hint(m->peers, &m->join.inviter, endpoint);
 	m->join.until_ns = loop_now_ns() + BACK_MS * (uint64_t)1000000;
 	m->join.back = loop_timer_start(m->config.loop, LOOK_BACK_MS, true, join_look_back, m);

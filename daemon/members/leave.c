@@ -46,8 +46,8 @@ static void leave_renew_done(void *arg, bool cancelled) {
 	bool member = !self->expelled && roster_others(&m->roster) > 0;
 	if (member) {
 		roster_edit(&m->roster, &self->id, self->name, NULL, 0, true, 0);
-		members_spread(m, NULL);
-		members_tell(m, self, "left");
+		members_send_roster(m, NULL);
+		members_notify(m, self, "left");
 	}
 	m->leave.farewell =
 	        member ? loop_timer_start(m->config.loop, FAREWELL_MS, false, leave_farewell, m) : NULL;

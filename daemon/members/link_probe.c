@@ -19,7 +19,7 @@
 #define ANSWER_BYTES (8u * WIRE_PAYLOAD_MAX) /* of ours in a tick: what waits in queues is memory */
 
 /* the first is what a link of 100 kbit/s carries in five seconds: more would keep heartbeats from coming through */
-static const uint32_t sizes[] = {0, LINKS_CHECK_BYTES, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
+static const uint32_t sizes[] = {0, LINK_PROBE_CHECK_BYTES, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 #define CHECK_TIMES 5    /* so much slower, or quicker, than the link's rate a check is odd, */
@@ -29,7 +29,7 @@ static const uint32_t sizes[] = {0, LINKS_CHECK_BYTES, 256u << 10, 1u << 20, WIR
 #define BUSY_SIZE 2      /* of sizes: while something is computed it is asked for no more */
 
 /* When a node is to be measured next, and checked. */
-struct due {
+struct probe_schedule {
 	struct node_id node;
 	uint64_t at_ns, check_ns;
 	unsigned odd;      /* checks in a row */
@@ -37,14 +37,14 @@ struct due {
 	unsigned failures; /* in a row */
 };
 
-struct links {
+struct link_probe {
 	struct loop *loop;
 	struct members *members;
 	struct peers *peers;
 	struct loop_timer *timer;
 	bool (*busy)(void *arg);
 	void *arg;
-	struct due *due;
+	struct probe_schedule *due;
 	size_t dues;
 	uint32_t sent; /* bytes of answers, in this tick */
 	/* the question under way; ref 0: none */
@@ -59,20 +59,20 @@ struct links {
 	uint64_t check_every_ns;
 };
 
-static struct due *link_probe_schedule_of(struct links *k, const struct node_id *node) {
+static struct probe_schedule *link_probe_schedule_of(struct link_probe *k, const struct node_id *node) {
 	for (size_t i = 0; i < k->dues; i++)
 		if (node_id_equal(&k->due[i].node, node))
 			return &k->due[i];
-	struct due *grown = realloc(k->due, (k->dues + 1) * sizeof *grown);
+	struct probe_schedule *grown = realloc(k->due, (k->dues + 1) * sizeof *grown);
 	if (!grown)
 		return NULL;
 	k->due = grown;
-	k->due[k->dues] = (struct due){.node = *node};
+	k->due[k->dues] = (struct probe_schedule){.node = *node};
 	return &k->due[k->dues++];
 }
 
-static void link_probe_end(struct links *k, uint64_t next_ns) {
-	struct due *d = link_probe_schedule_of(k, &k->node);
+static void link_probe_end(struct link_probe *k, uint64_t next_ns) {
+	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	uint64_t now = loop_now_ns();
 	if (d) {
 		d->check_ns = now + k->check_every_ns;
@@ -84,8 +84,8 @@ static void link_probe_end(struct links *k, uint64_t next_ns) {
 }
 
 /* No answer that says anything.  Several nodes may have asked one at the same time: they do not ask again at the same time. */
-static void link_probe_failed(struct links *k) {
-	struct due *d = link_probe_schedule_of(k, &k->node);
+static void link_probe_failed(struct link_probe *k) {
+	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	unsigned failures = d ? d->failures : 0;
 	uint64_t wait = failures < 6 ? RETRY_NS << failures : RETRY_MOST_NS;
 	wait = wait / 2 + loop_now_ns() % (wait / 2);
@@ -95,19 +95,19 @@ static void link_probe_failed(struct links *k) {
 }
 
 /* A link's rate has been found; one that has become slow is looked at once again soon, before that is said. */
-static void link_probe_measured(struct links *k, double rate) {
-	struct due *d = link_probe_schedule_of(k, &k->node);
+static void link_probe_measured(struct link_probe *k, double rate) {
+	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	members_set_rate(k->members, &k->node, rate);
 	const struct member *m = members_find(k->members, &k->node);
 	if (d)
-		d->doubted = m && m->rate_slow > 0 && m->rate_slow < MEMBERS_SLOW_LOOKS;
+		d->doubted = m && m->rate_slow > 0 && m->rate_slow < MEMBERS_SLOW_PROBES;
 	link_probe_end(k, d && d->doubted ? k->check_every_ns : AGAIN_NS);
 }
 
 /* Measuring was begun while something is computed, and what came so far says that the link is not slow: how quick it is
  * will be measured when the node rests.  A link of which nothing is known has this rate until then. */
-static void link_probe_not_slow(struct links *k, double rate) {
-	struct due *d = link_probe_schedule_of(k, &k->node);
+static void link_probe_not_slow(struct link_probe *k, double rate) {
+	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	const struct member *m = members_find(k->members, &k->node);
 	if (m && !(m->rate > 0))
 		members_set_first_rate(k->members, &k->node, rate);
@@ -116,10 +116,10 @@ static void link_probe_not_slow(struct links *k, double rate) {
 	link_probe_end(k, 0);
 }
 
-static void link_probe_checked(struct links *k, double took) {
-	struct due *d = link_probe_schedule_of(k, &k->node);
+static void link_probe_checked(struct link_probe *k, double took) {
+	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	const struct member *m = members_find(k->members, &k->node);
-	double rate = LINKS_CHECK_BYTES / took;
+	double rate = LINK_PROBE_CHECK_BYTES / took;
 	link_probe_end(k, 0);
 	if (!d || !m || !(m->rate > 0))
 		return;
@@ -132,7 +132,7 @@ static void link_probe_checked(struct links *k, double took) {
 	d->at_ns = 0;
 }
 
-static void link_probe_send(struct links *k) {
+static void link_probe_send(struct link_probe *k) {
 	Caravan__Probe probe = CARAVAN__PROBE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	probe.bytes = sizes[k->size];
@@ -144,14 +144,14 @@ static void link_probe_send(struct links *k) {
 		link_probe_failed(k);
 }
 
-static void link_probe_start_size(struct links *k, size_t size) {
+static void link_probe_start_size(struct link_probe *k, size_t size) {
 	k->size = size;
 	k->tries = 0;
 	link_probe_send(k);
 }
 
 /* What there is to hear about a size has been heard: the quickest answer took k->best. */
-static void link_probe_size_done(struct links *k) {
+static void link_probe_size_done(struct link_probe *k) {
 	double took = k->best;
 	bool enough = took - k->empty >= ENOUGH;
 	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
@@ -171,7 +171,7 @@ static void link_probe_size_done(struct links *k) {
 }
 
 /* No answer came: of a question of many bytes that says how little the link carries at most. */
-static void link_probe_timed_out(struct links *k) {
+static void link_probe_timed_out(struct link_probe *k) {
 	if (k->tries > 0)
 		link_probe_size_done(k);
 	else if (k->size == 0)
@@ -183,7 +183,7 @@ static void link_probe_timed_out(struct links *k) {
 }
 
 static void link_probe_tick(void *arg) {
-	struct links *k = arg;
+	struct link_probe *k = arg;
 	const struct member *m;
 	uint64_t now = loop_now_ns();
 	k->sent = 0;
@@ -191,7 +191,7 @@ static void link_probe_tick(void *arg) {
 		link_probe_timed_out(k);
 	bool busy = k->busy(k->arg);
 	for (size_t i = 0; !k->ref && (m = members_at(k->members, i)); i++) {
-		const struct due *d = m->self || !m->up ? NULL : link_probe_schedule_of(k, &m->id);
+		const struct probe_schedule *d = m->self || !m->up ? NULL : link_probe_schedule_of(k, &m->id);
 		bool whole = d && now >= d->at_ns && (!busy || d->doubted || !(m->rate > 0));
 		if (!d || (!whole && (now < d->check_ns || !(m->rate > 0))))
 			continue;
@@ -204,7 +204,7 @@ static void link_probe_tick(void *arg) {
 
 static void link_probe_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct links *k = arg;
+	struct link_probe *k = arg;
 	Caravan__Probed probed = CARAVAN__PROBED__INIT;
 	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	uint32_t bytes = env->probe->bytes;
@@ -223,13 +223,13 @@ static void link_probe_on_request(
 	payload_unref(p);
 }
 
-static bool link_probe_is_current(const struct links *k, const struct peers_from *from) {
+static bool link_probe_is_current(const struct link_probe *k, const struct peers_from *from) {
 	return k->ref && from->ref == k->ref && node_id_equal(&from->node, &k->node);
 }
 
 static void link_probe_on_reply(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct links *k = arg;
+	struct link_probe *k = arg;
 	(void)env;
 	if (!link_probe_is_current(k, from))
 		return;
@@ -247,7 +247,7 @@ static void link_probe_on_reply(
 
 static void link_probe_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct links *k = arg;
+	struct link_probe *k = arg;
 	(void)env;
 	(void)payload;
 	if (link_probe_is_current(k, from))
@@ -255,24 +255,24 @@ static void link_probe_on_refused(
 }
 
 static void link_probe_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
-	struct links *k = arg;
-	struct due *d = link_probe_schedule_of(k, node);
+	struct link_probe *k = arg;
+	struct probe_schedule *d = link_probe_schedule_of(k, node);
 	(void)why;
 	if (!up && k->ref && node_id_equal(node, &k->node))
 		k->ref = 0;
 	if (d)
-		*d = (struct due){.node = *node}; /* it may be another link now */
+		*d = (struct probe_schedule){.node = *node}; /* it may be another link now */
 }
 
-int links_create(struct links **out, struct loop *l, struct members *m, uint32_t check_ms,
+int link_probe_create(struct link_probe **out, struct loop *l, struct members *m, uint32_t check_ms,
         bool (*busy)(void *arg), void *arg) {
-	struct links *k = calloc(1, sizeof *k);
+	struct link_probe *k = calloc(1, sizeof *k);
 	if (!k)
 		return -ENOMEM;
 	k->loop = l;
 	k->members = m;
 	k->peers = members_peers(m);
-	k->check_every_ns = (check_ms ? check_ms : LINKS_CHECK_MS) * 1000000ull;
+	k->check_every_ns = (check_ms ? check_ms : LINK_PROBE_CHECK_MS) * 1000000ull;
 	k->busy = busy;
 	k->arg = arg;
 	int rc = peers_on(k->peers, CARAVAN__ENVELOPE__BODY_PROBE, link_probe_on_request, k);
@@ -292,7 +292,7 @@ int links_create(struct links **out, struct loop *l, struct members *m, uint32_t
 	return 0;
 }
 
-void links_destroy(struct links *k) {
+void link_probe_destroy(struct link_probe *k) {
 	if (!k)
 		return;
 	loop_timer_stop(k->timer);

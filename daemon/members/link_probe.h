@@ -3,7 +3,7 @@
  * Owns: the question that is under way.  One node is asked at a time, over the bulk link, for nothing and then for more
  * and more bytes, until their time says enough of the rate; again every hour, when nothing is being computed here.  A link
  * of which nothing is known is asked for a little at once whatever is computed, and for more when the node rests.
- * Between that it is asked for LINKS_CHECK_BYTES now and then, whatever is computed: they are few, and where they twice take
+ * Between that it is asked for LINK_PROBE_CHECK_BYTES now and then, whatever is computed: they are few, and where they twice take
  * many times what they should the link is measured at once; while something is computed, only as far as it says that it is slow.
  * What is found is the member's (members_set_rate).
  * Threads: the loop. */
@@ -11,14 +11,14 @@
 #define DAEMON_MEMBERS_LINK_PROBE_H
 #include "daemon/members/members.h"
 
-struct links;
+struct link_probe;
 
-#define LINKS_CHECK_BYTES (64u << 10)
-#define LINKS_CHECK_MS 30000
+#define LINK_PROBE_CHECK_BYTES (64u << 10)
+#define LINK_PROBE_CHECK_MS 30000
 
-/* busy: whether something is being computed, which measuring would disturb.  check_ms: between checks of a node; 0: LINKS_CHECK_MS. */
-int links_create(struct links **out, struct loop *l, struct members *m, uint32_t check_ms,
+/* busy: whether something is being computed, which measuring would disturb.  check_ms: between checks of a node; 0: LINK_PROBE_CHECK_MS. */
+int link_probe_create(struct link_probe **out, struct loop *l, struct members *m, uint32_t check_ms,
         bool (*busy)(void *arg), void *arg);
-void links_destroy(struct links *k); /* NULL allowed; before members */
+void link_probe_destroy(struct link_probe *k); /* NULL allowed; before members */
 
 #endif

@@ -4,8 +4,8 @@
  * and the storeys above.  Every half second each node hears from us with our state.
  * Invariants: of a node that is linked to us its own word alone counts, but for its expulsion; a node is up between
  * two words of peers; the time that we were held up ourselves is never counted as another's silence.
- * How a node comes to be in the roster is members_join.c, where it is members_address.c, what is wrong with it
- * members_reason.c.
+ * How a node comes to be in the roster is join.c, where it is discovery.c, what is wrong with it
+ * problems.c.
  * Threads: the loop. */
 #include "config.h"
 
@@ -31,7 +31,7 @@ struct member *members_own(const struct members *m) {
 	return roster_find(&m->roster, &m->config.keys->public);
 }
 
-void members_tell(struct members *m, const struct member *who, const char *what) {
+void members_notify(struct members *m, const struct member *who, const char *what) {
 	struct listener *l;
 	/* how often, others decide */
 	log_others(LOG_LINE_INFO, "node %s %s", who->name,
@@ -43,7 +43,7 @@ void members_tell(struct members *m, const struct member *who, const char *what)
 /* ---- the roster, in and out --------------------------------------------------------------------------- */
 
 /* to: one node, or NULL: all. */
-void members_spread(struct members *m, const struct member *to) {
+void members_send_roster(struct members *m, const struct member *to) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
 	roster_entries(&m->roster, &news.roster, &news.n_roster);
@@ -92,7 +92,7 @@ static void members_on_expelled(struct members *m, struct member *who) {
 		members_close_links(m);
 	else
 		members_update_up(m, who);
-	members_tell(m, who, "expelled");
+	members_notify(m, who, "expelled");
 }
 
 /* Nodes that a member told us of and that were never linked to us, dead or alive, or pruned: they still take memory. */
@@ -120,7 +120,7 @@ static enum roster_change members_take_entry(
 	if (*who)
 		return roster_take(&m->roster, e, who);
 	/* what we have pruned others may still have for a while; and one member cannot fill the roster */
-	if (roster_grave_is_old(e, (uint64_t)time(NULL)))
+	if (roster_tombstone_is_old(e, (uint64_t)time(NULL)))
 		return ROSTER_SAME;
 	if (members_count_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
 		char hex[NODE_ID_HEX];
@@ -148,7 +148,7 @@ static bool members_tombstones_agreed(const struct members *m, Caravan__Entry *c
 }
 
 /* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
-void members_take(
+void members_take_roster(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
 	struct member *teller = from ? roster_find(&m->roster, from) : NULL;
@@ -168,7 +168,7 @@ void members_take(
 				        "two nodes are called %s: use their ids, or restart one with another name",
 				        who->name);
 			members_connect(m, who);
-			members_tell(m, who, change == ROSTER_NEW ? "joined" : "changed");
+			members_notify(m, who, change == ROSTER_NEW ? "joined" : "changed");
 			break;
 		case ROSTER_EXPELLED:
 			members_on_expelled(m, who);
@@ -185,14 +185,14 @@ void members_take(
 	if (!changed)
 		return;
 	members_save(m);
-	members_spread(m, NULL);
+	members_send_roster(m, NULL);
 }
 
 static void members_on_roster(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	(void)payload;
 	if (!from->local)
-		members_take(arg, &from->node, env->roster->roster, env->roster->n_roster);
+		members_take_roster(arg, &from->node, env->roster->roster, env->roster->n_roster);
 }
 
 /* ---- what peers asks and tells ------------------------------------------------------------------------ */
@@ -221,7 +221,7 @@ static void members_update_up(struct members *m, struct member *who) {
 		return;
 	who->up = up;
 	who->since_ns = loop_now_ns();
-	members_tell(m, who, up ? "up" : "down");
+	members_notify(m, who, up ? "up" : "down");
 }
 
 static void members_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
@@ -234,7 +234,7 @@ static void members_on_link(void *arg, const struct node_id *node, bool up, cons
 	who->blind[0] = 0; /* until it says so again */
 	who->heard_ns = loop_now_ns();
 	if (up) {
-		members_spread(m, who); /* what came up since our Hello */
+		members_send_roster(m, who); /* what came up since our Hello */
 	} else {
 		snprintf(who->lost, sizeof who->lost, "%s", why);
 		wire_line_cut(who->lost, sizeof who->lost - 1);
@@ -258,7 +258,7 @@ static void members_on_hello(void *arg, const struct node_id *from, uint32_t min
 		who->arithmetic = arithmetic;
 	}
 	peers_awake(m->peers, from);
-	members_take(m, from, entries, count);
+	members_take_roster(m, from, entries, count);
 }
 
 static void members_on_message(void *arg, const struct node_id *from) {
@@ -302,7 +302,7 @@ static void members_fill_state(struct members *m, Caravan__NodeState *state) {
 		p->round_trip = who->round_trip;
 		p->up = who->up;
 		p->rate = who->rate;
-		p->slow_best = who->rate_slow >= MEMBERS_SLOW_LOOKS ? who->rate_best : 0;
+		p->slow_best = who->rate_slow >= MEMBERS_SLOW_PROBES ? who->rate_best : 0;
 	}
 	state->peers = m->peer_list.list;
 	state->n_peers = n;
@@ -364,7 +364,7 @@ static void members_tick(void *arg) {
 	}
 	if (m->look_ns && now >= m->look_ns)
 		members_addresses_changed(m);
-	members_call(m, now);
+	members_call_beacon(m, now);
 	if (now - m->pruned_ns > PRUNE_NS) {
 		m->pruned_ns = now;
 		if (roster_prune(&m->roster, (uint64_t)time(NULL)))
@@ -372,7 +372,7 @@ static void members_tick(void *arg) {
 	}
 	if (m->news_due) {
 		m->news_due = false;
-		members_spread(m, NULL);
+		members_send_roster(m, NULL);
 	}
 }
 
@@ -465,7 +465,7 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 	}
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
-	members_spread(m, NULL); /* to that node too: its link stays for a moment */
+	members_send_roster(m, NULL); /* to that node too: its link stays for a moment */
 	members_on_expelled(m, who);
 	if (done)
 		members_saved(m, done, arg);
@@ -607,7 +607,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	        .link = members_on_link,
 	        .roster = members_list_entries,
 	        .heard = members_on_hello,
-	        .twin = members_twin,
+	        .twin = members_describe_twin,
 	        .name_at = members_name_at,
 	        .word = members_on_message,
 	        .arithmetic = KERN_ARITHMETIC,

@@ -89,9 +89,9 @@ double members_since(const struct members *m, const struct member *who);
 
 /* A link whose rate was so often so much less than the best that it had is said to be slow. */
 #define MEMBERS_SLOW_TIMES 10
-#define MEMBERS_SLOW_LOOKS 2
+#define MEMBERS_SLOW_PROBES 2
 
-/* What link.h found of a link about which nothing was known, in a hurry: nothing is held against it. */
+/* What link_probe found of a link about which nothing was known, in a hurry: nothing is held against it. */
 void members_set_first_rate(struct members *m, const struct node_id *id, double bytes_per_second);
 /* What it found in the end. */
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second);

@@ -1,4 +1,4 @@
-/* What the members_*.c share; nobody else includes it. */
+/* What the files of members share; nobody else includes it. */
 #ifndef DAEMON_MEMBERS_MEMBERS_INTERNAL_H
 #define DAEMON_MEMBERS_MEMBERS_INTERNAL_H
 #include "daemon/core/executor.h"
@@ -61,9 +61,9 @@ struct members {
 };
 
 /* members.c */
-struct member *members_own(const struct members *m);                              /* our own entry */
-void members_tell(struct members *m, const struct member *who, const char *what); /* the storeys above */
-/* members_save.c: the roster is another: it goes to disk soon. */
+struct member *members_own(const struct members *m);                                /* our own entry */
+void members_notify(struct members *m, const struct member *who, const char *what); /* the storeys above */
+/* roster_save.c: the roster is another: it goes to disk soon. */
 void members_save(struct members *m);
 typedef members_done_fn members_saved_fn;
 /* Calls fn once the roster as it is now is on the disk, or that has failed (it is tried again); maybe at once. */
@@ -73,16 +73,16 @@ void members_save_end(struct members *m);
 
 void members_connect(struct members *m, const struct member *who);
 /* Sends the roster to one node, or to all (NULL). */
-void members_spread(struct members *m, const struct member *to);
+void members_send_roster(struct members *m, const struct member *to);
 /* Takes a roster that somebody told us (NULL: an inviter); what is new goes to everybody, the file and the storeys
  * above. */
-void members_take(
+void members_take_roster(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count);
 
 /* Asks a node for a sign of life now, out of turn. */
 void members_ping(struct members *m, const struct member *who);
 
-/* members_address.c */
+/* discovery.c */
 /* Where we can be found now, the likeliest first; how many, or a negative errno: not known now, and looked at again in a
  * few seconds. */
 int members_endpoints(struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]);
@@ -90,20 +90,20 @@ bool member_is_at(const struct member *who, char (*endpoints)[ADDRESS_MAX], size
 /* Our addresses may be others than our entry has: a new version of it, for everybody. */
 void members_readdress(struct members *m);
 void members_addresses_changed(void *arg); /* one came or went */
-void members_call(struct members *m, uint64_t now);
-const char *members_name_at(void *arg, const char *address); /* of peers_config, as members_twin */
+void members_call_beacon(struct members *m, uint64_t now);
+const char *members_name_at(void *arg, const char *address); /* of peers_config, as members_describe_twin */
 
-/* members_reason.c */
+/* problems.c */
 void member_conflicts(struct member *who, const char *text);
 const char *member_conflict(const struct member *who); /* empty: nothing that was seen lately */
-void members_twin(
+void members_describe_twin(
         void *arg, const struct node_id *node, const char *first, const char *second, char *text, size_t len);
 
-/* members_join.c */
+/* join.c */
 void members_join_init(struct members *m);
 void members_join_end(struct members *m);
 
-/* members_leave.c */
+/* leave.c */
 void members_leave_end(struct members *m);
 
 #endif

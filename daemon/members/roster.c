@@ -210,7 +210,7 @@ size_t roster_prune(struct roster *r, uint64_t now) {
 	size_t kept = 0, n = r->n;
 	for (size_t i = 0; i < n; i++) {
 		struct member *m = r->at[i];
-		if (!m->expelled || m->self || m->left + ROSTER_GRAVE_SECONDS > now ||
+		if (!m->expelled || m->self || m->left + ROSTER_TOMBSTONE_SECONDS > now ||
 		        !roster_tombstone_known(r, m)) {
 			r->at[kept++] = m;
 			continue;
@@ -222,8 +222,8 @@ size_t roster_prune(struct roster *r, uint64_t now) {
 	return n - kept;
 }
 
-bool roster_grave_is_old(const Caravan__Entry *e, uint64_t now) {
-	return e->expelled && e->left && e->left + ROSTER_GRAVE_SECONDS <= now;
+bool roster_tombstone_is_old(const Caravan__Entry *e, uint64_t now) {
+	return e->expelled && e->left && e->left + ROSTER_TOMBSTONE_SECONDS <= now;
 }
 
 /* ---- the file: an envelope with RosterNews, as it travels --------------------------------------------- */

@@ -50,12 +50,12 @@ enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, st
 int roster_edit(struct roster *r, const struct node_id *id, const char *name, char (*endpoints)[ADDRESS_MAX],
         size_t n, bool expelled, uint64_t above);
 
-/* Takes tombstones off the list that are older than ROSTER_GRAVE_SECONDS and that every other node of the cluster has
+/* Takes tombstones off the list that are older than ROSTER_TOMBSTONE_SECONDS and that every other node of the cluster has
  * heard of, as far as we know (member.agreed).  How many. */
-#define ROSTER_GRAVE_SECONDS (7 * 86400)
+#define ROSTER_TOMBSTONE_SECONDS (7 * 86400)
 size_t roster_prune(struct roster *r, uint64_t now);
 /* Whether somebody tells a tombstone that we may have pruned. */
-bool roster_grave_is_old(const Caravan__Entry *e, uint64_t now);
+bool roster_tombstone_is_old(const Caravan__Entry *e, uint64_t now);
 
 struct member *roster_find(const struct roster *r, const struct node_id *id);
 /* A node of this name that was not expelled, and is not `but`. */

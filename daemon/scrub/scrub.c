@@ -32,26 +32,26 @@ struct finding {
 };
 
 /* A tensor that the store has lost. */
-struct lost {
-	struct mend *m;
+struct repair {
+	struct scrub *m;
 	struct content_id id;
 	bool used; /* by somebody here: it is fetched until it comes, or is not needed any more */
 	uint64_t seen_ns, again_ns;
 	uint64_t
 	        whole_ns; /* it is there again since then; what was seen before that is late news.  0: it is not */
-	bool told;
+	bool reported;
 	struct fetch *fetch;
-	bool at_loader;
+	bool at_executor;
 	int rc;
-	struct lost *next;
+	struct repair *next;
 };
 
-struct mend {
-	struct mend_config c;
+struct scrub {
+	struct scrub_config c;
 	pthread_t thread;
 	bool running;
 	struct loop_timer *tick;
-	struct lost *lost;
+	struct repair *repairs;
 	pthread_mutex_t lock; /* for all below */
 	pthread_cond_t wake;
 	bool stop;
@@ -63,7 +63,7 @@ struct mend {
 /* ---- the thread ---- */
 
 static void scrub_report(
-        struct mend *m, const struct content_id *id, bool blob, bool used, const char *what) {
+        struct scrub *m, const struct content_id *id, bool blob, bool used, const char *what) {
 	struct finding *f = calloc(1, sizeof *f);
 	if (!f)
 		return; /* the next pass finds it again */
@@ -78,7 +78,7 @@ static void scrub_report(
 }
 
 /* Waits for so long, or until it is over: then true. */
-static bool scrub_stopped_within(struct mend *m, uint64_t ns) {
+static bool scrub_stopped_within(struct scrub *m, uint64_t ns) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	ns += (uint64_t)t.tv_nsec;
@@ -93,7 +93,7 @@ static bool scrub_stopped_within(struct mend *m, uint64_t ns) {
 }
 
 /* Tensors in use, looked at now and then. */
-static void scrub_watch(struct mend *m, uint64_t *next) {
+static void scrub_watch(struct scrub *m, uint64_t *next) {
 	struct content_id id[FOUND_MAX];
 	uint64_t now = loop_now_ns();
 	if (now < *next)
@@ -105,7 +105,7 @@ static void scrub_watch(struct mend *m, uint64_t *next) {
 }
 
 /* Rests for what hashing so many bytes may take, watching; true: it is over. */
-static bool scrub_rest(struct mend *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
+static bool scrub_rest(struct scrub *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
 	uint64_t until = since + (uint64_t)((double)bytes / (double)m->c.rate * 1e9);
 	for (;;) {
 		uint64_t now = loop_now_ns();
@@ -118,7 +118,7 @@ static bool scrub_rest(struct mend *m, uint64_t bytes, uint64_t since, uint64_t 
 	}
 }
 
-static bool scrub_check_heads(struct mend *m) {
+static bool scrub_check_heads(struct scrub *m) {
 	struct content_id *id = NULL;
 	size_t count = 0;
 	if (store_list_tensors(m->c.store, &id, &count))
@@ -136,7 +136,7 @@ static bool scrub_check_heads(struct mend *m) {
 	return stop;
 }
 
-static bool scrub_check_tensor(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
+static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uint64_t *next_watch) {
 	struct store_tensor *t;
 	char err[200];
 	if (store_open_tensor(m->c.store, id, &t, err, sizeof err))
@@ -161,7 +161,7 @@ static bool scrub_check_tensor(struct mend *m, const struct content_id *id, uint
 	return stop && buf;
 }
 
-static bool scrub_check_blob(struct mend *m, const struct content_id *id, uint64_t *next_watch) {
+static bool scrub_check_blob(struct scrub *m, const struct content_id *id, uint64_t *next_watch) {
 	uint64_t since = loop_now_ns();
 	uint8_t *data = NULL;
 	size_t len = 0;
@@ -172,7 +172,7 @@ static bool scrub_check_blob(struct mend *m, const struct content_id *id, uint64
 	return scrub_rest(m, len, since, next_watch);
 }
 
-static bool scrub_pass(struct mend *m, uint64_t *next_watch) {
+static bool scrub_pass(struct scrub *m, uint64_t *next_watch) {
 	struct content_id *id = NULL;
 	size_t count = 0;
 	bool stop = false;
@@ -189,7 +189,7 @@ static bool scrub_pass(struct mend *m, uint64_t *next_watch) {
 }
 
 static void *scrub_thread(void *arg) {
-	struct mend *m = arg;
+	struct scrub *m = arg;
 	char err[200];
 	uint64_t next_watch = 0;
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
@@ -211,7 +211,7 @@ static void *scrub_thread(void *arg) {
 /* ---- bounds: on whichever thread writes ---- */
 
 static bool scrub_is_wanted(void *arg, const struct content_id *id) {
-	struct mend *m = arg;
+	struct scrub *m = arg;
 	pthread_mutex_lock(&m->lock);
 	bool found = m->nwanted && bsearch(id, m->wanted, m->nwanted, sizeof *id, content_compare);
 	pthread_mutex_unlock(&m->lock);
@@ -232,7 +232,7 @@ static void scrub_on_evicted(void *arg, const struct content_id *id, uint64_t by
 		        size_text((double)bytes).s);
 }
 
-void mend_models_changed(struct mend *m) {
+void scrub_models_changed(struct scrub *m) {
 	const struct manifest *mf;
 	size_t room = 0, n = 0;
 	if (!m->c.cache || !m->c.model)
@@ -260,8 +260,8 @@ void mend_models_changed(struct mend *m) {
 
 /* ---- fetching again ---- */
 
-static void repair_free(struct lost *l) {
-	for (struct lost **at = &l->m->lost; *at; at = &(*at)->next)
+static void repair_free(struct repair *l) {
+	for (struct repair **at = &l->m->repairs; *at; at = &(*at)->next)
 		if (*at == l) {
 			*at = l->next;
 			break;
@@ -271,14 +271,14 @@ static void repair_free(struct lost *l) {
 
 /* Executor. */
 static void repair_renew_run(void *arg) {
-	struct lost *l = arg;
+	struct repair *l = arg;
 	l->rc = store_renew_tensor(l->m->c.store, &l->id);
 }
 
 static void repair_renew_done(void *arg, bool cancelled) {
-	struct lost *l = arg;
+	struct repair *l = arg;
 	char hex[CONTENT_HEX];
-	l->at_loader = false;
+	l->at_executor = false;
 	if (cancelled)
 		return;
 	content_hex(&l->id, hex);
@@ -288,27 +288,28 @@ static void repair_renew_done(void *arg, bool cancelled) {
 		return;
 	}
 	log_line(LOG_LINE_WARN, "tensor %.16s: the new file cannot be used: %s", hex, strerror(-l->rc));
-	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
+	l->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
 }
 
 static void repair_fetched(void *arg, const char *error, uint64_t moved) {
-	struct lost *l = arg;
+	struct repair *l = arg;
 	(void)moved;
 	l->fetch = NULL;
 	if (!error) {
-		l->at_loader = executor_submit(l->m->c.executor, repair_renew_run, repair_renew_done, l) == 0;
+		l->at_executor =
+		        executor_submit(l->m->c.executor, repair_renew_run, repair_renew_done, l) == 0;
 		return;
 	}
-	if (!l->told)
+	if (!l->reported)
 		log_line(LOG_LINE_WARN, "%s%s", error, l->used ? "; models that need it wait for it" : "");
-	l->told = true;
-	l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
+	l->reported = true;
+	l->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
 	if (!l->used)
 		repair_free(l);
 }
 
-static void repair_fetch(struct lost *l) {
-	struct mend *m = l->m;
+static void repair_fetch(struct repair *l) {
+	struct scrub *m = l->m;
 	struct node_id source[WIRE_NODES_MAX];
 	struct manifest_tensor want = {.id = l->id};
 	const struct member *who;
@@ -327,13 +328,13 @@ static void repair_fetch(struct lost *l) {
 	        .arg = l};
 	if (transfer_fetch(m->c.transfer, &r, &l->fetch)) {
 		l->fetch = NULL;
-		l->again_ns = loop_now_ns() + MEND_AGAIN_MS * 1000000ull;
+		l->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
 	}
 }
 
-static void scrub_take_finding(struct mend *m, const struct finding *f) {
+static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 	char hex[CONTENT_HEX];
-	struct lost *l = m->lost;
+	struct repair *l = m->repairs;
 	content_hex(&f->id, hex);
 	while (l && !content_equal(&l->id, &f->id))
 		l = l->next;
@@ -347,8 +348,8 @@ static void scrub_take_finding(struct mend *m, const struct finding *f) {
 	if (!l && (l = calloc(1, sizeof *l))) {
 		l->m = m;
 		l->id = f->id;
-		l->next = m->lost;
-		m->lost = l;
+		l->next = m->repairs;
+		m->repairs = l;
 	}
 	if (l && *f->what)
 		l->whole_ns = 0;
@@ -359,7 +360,7 @@ static void scrub_take_finding(struct mend *m, const struct finding *f) {
 }
 
 static void scrub_tick(void *arg) {
-	struct mend *m = arg;
+	struct scrub *m = arg;
 	uint64_t now = loop_now_ns();
 	pthread_mutex_lock(&m->lock);
 	struct finding *f = m->found;
@@ -371,9 +372,9 @@ static void scrub_tick(void *arg) {
 		scrub_take_finding(m, f);
 		free(f);
 	}
-	for (struct lost *l = m->lost, *next; l; l = next) {
+	for (struct repair *l = m->repairs, *next; l; l = next) {
 		next = l->next;
-		if (l->fetch || l->at_loader || now < l->again_ns)
+		if (l->fetch || l->at_executor || now < l->again_ns)
 			continue;
 		if (l->whole_ns) {
 			if (now - l->whole_ns > SEEN_NS)
@@ -389,14 +390,14 @@ static void scrub_tick(void *arg) {
 
 /* ---- making it ---- */
 
-int mend_create(struct mend **out, const struct mend_config *c, char *err, size_t errlen) {
-	struct mend *m = calloc(1, sizeof *m);
+int scrub_create(struct scrub **out, const struct scrub_config *c, char *err, size_t errlen) {
+	struct scrub *m = calloc(1, sizeof *m);
 	pthread_condattr_t attr;
 	int rc = -ENOMEM;
 	if (!m)
 		goto error;
 	m->c = *c;
-	m->c.rate = c->rate ? c->rate : MEND_RATE;
+	m->c.rate = c->rate ? c->rate : SCRUB_RATE;
 	m->last = &m->found;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -407,7 +408,7 @@ int mend_create(struct mend **out, const struct mend_config *c, char *err, size_
 	                                  .wanted = c->model ? scrub_is_wanted : NULL,
 	                                  .evicted = scrub_on_evicted,
 	                                  .arg = m});
-	mend_models_changed(m);
+	scrub_models_changed(m);
 	if (!(m->tick = loop_timer_start(c->loop, TICK_MS, true, scrub_tick, m)))
 		goto error;
 	if ((rc = thread_start(&m->thread, NULL, scrub_thread, m)))
@@ -417,11 +418,11 @@ int mend_create(struct mend **out, const struct mend_config *c, char *err, size_
 	return 0;
 error:
 	snprintf(err, errlen, "cannot scrub the store: %s", strerror(-rc));
-	mend_destroy(m);
+	scrub_destroy(m);
 	return rc;
 }
 
-void mend_destroy(struct mend *m) {
+void scrub_destroy(struct scrub *m) {
 	if (!m)
 		return;
 	pthread_mutex_lock(&m->lock);
@@ -432,9 +433,9 @@ void mend_destroy(struct mend *m) {
 		pthread_join(m->thread, NULL);
 	loop_timer_stop(m->tick);
 	store_set_limit(m->c.store, &(struct store_limit){0});
-	while (m->lost) {
-		transfer_cancel(m->lost->fetch);
-		repair_free(m->lost);
+	while (m->repairs) {
+		transfer_cancel(m->repairs->fetch);
+		repair_free(m->repairs);
 	}
 	while (m->found) {
 		struct finding *f = m->found;

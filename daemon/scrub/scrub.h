@@ -13,28 +13,28 @@
 #include "daemon/members/members.h"
 #include "daemon/transfer/transfer.h"
 
-#define MEND_RATE (32u << 20) /* bytes a second */
-#define MEND_AGAIN_MS 10000   /* between attempts to fetch what is in use */
+#define SCRUB_RATE (32u << 20) /* bytes a second */
+#define SCRUB_AGAIN_MS 10000   /* between attempts to fetch what is in use */
 
 struct manifest;
-struct mend_config {
+struct scrub_config {
 	struct loop *loop;
 	struct members *members;
 	struct executor *executor;
 	struct transfer *transfer;
 	struct store *store;
 	uint64_t cache; /* bytes that the store may take; 0: as many as the disk has */
-	uint64_t rate;  /* bytes a second; 0: MEND_RATE */
+	uint64_t rate;  /* bytes a second; 0: SCRUB_RATE */
 	/* Manifests of the models that the cluster knows, NULL past the end: what they need goes last. */
 	const struct manifest *(*model)(void *arg, size_t i);
 	void *arg;
 };
 
-struct mend;
-int mend_create(struct mend **out, const struct mend_config *c, char *err, size_t errlen);
+struct scrub;
+int scrub_create(struct scrub **out, const struct scrub_config *c, char *err, size_t errlen);
 /* The models that the cluster knows, or their manifests, are others than before: looks anew what they need. */
-void mend_models_changed(struct mend *m);
+void scrub_models_changed(struct scrub *m);
 /* After the executor, before the transfer. NULL allowed. */
-void mend_destroy(struct mend *m);
+void scrub_destroy(struct scrub *m);
 
 #endif

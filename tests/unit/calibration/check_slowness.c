@@ -129,7 +129,7 @@ static bool has_rate(void *arg) {
 
 static bool is_slow(void *arg) {
 	(void)arg;
-	return peer()->rate_slow >= MEMBERS_SLOW_LOOKS;
+	return peer()->rate_slow >= MEMBERS_SLOW_PROBES;
 }
 
 static const Caravan__PeerState *told(void) {
@@ -143,13 +143,13 @@ static bool tells(void *arg) {
 }
 
 START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
-	struct links *asks, *answers;
+	struct link_probe *asks, *answers;
 	struct slow s;
 	nodes_setup();
 	nodes_cluster(2);
 	computing = false;
-	ck_assert_int_eq(links_create(&answers, loop, nodes[1].members, 0, rests, NULL), 0);
-	ck_assert_int_eq(links_create(&asks, loop, nodes[0].members, 50, computes, NULL), 0);
+	ck_assert_int_eq(link_probe_create(&answers, loop, nodes[1].members, 0, rests, NULL), 0);
+	ck_assert_int_eq(link_probe_create(&asks, loop, nodes[0].members, 50, computes, NULL), 0);
 	ck_assert(nodes_wait(has_rate, NULL, 60000));
 	ck_assert_uint_eq(peer()->rate_slow, 0);
 	ck_assert(!tells(NULL));
@@ -170,8 +170,8 @@ START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
 	ck_assert_str_eq(s.kind, "slow-link");
 	ck_assert_ptr_nonnull(strstr(s.what, "The link from study to kitchen carries "));
 	ck_assert_double_lt(peer()->rate, 1e12); /* and plans go by what it is */
-	links_destroy(asks);
-	links_destroy(answers);
+	link_probe_destroy(asks);
+	link_probe_destroy(answers);
 	nodes_teardown();
 }
 END_TEST
@@ -191,21 +191,21 @@ static bool all_have_rates(void *arg) {
 }
 
 START_TEST(all_nodes_may_measure_their_links_at_once) {
-	struct links *links[NODES_MAX];
+	struct link_probe *links[NODES_MAX];
 	nodes_setup();
 	nodes_cluster(NODES_MAX);
 	for (int i = 0; i < NODES_MAX; i++)
-		ck_assert_int_eq(links_create(&links[i], loop, nodes[i].members, 0, rests, NULL), 0);
+		ck_assert_int_eq(link_probe_create(&links[i], loop, nodes[i].members, 0, rests, NULL), 0);
 	ck_assert(nodes_wait(all_have_rates, NULL, SOON_MS));
 	for (int i = 0; i < NODES_MAX; i++)
-		links_destroy(links[i]);
+		link_probe_destroy(links[i]);
 	nodes_teardown();
 }
 END_TEST
 
 /* What node 1 was asked for, and how it answers. */
 static struct {
-	unsigned probes, small; /* all, and those of LINKS_CHECK_BYTES */
+	unsigned probes, small; /* all, and those of LINK_PROBE_CHECK_BYTES */
 	uint32_t most;
 	unsigned refuses; /* so many of the next */
 	bool far;         /* whatever is asked takes a while */
@@ -220,7 +220,7 @@ static void on_probe(
 	uint32_t bytes = env->probe->bytes;
 	(void)payload;
 	asked.probes++;
-	asked.small += bytes == LINKS_CHECK_BYTES;
+	asked.small += bytes == LINK_PROBE_CHECK_BYTES;
 	asked.most = bytes > asked.most ? bytes : asked.most;
 	if (asked.refuses > 0) {
 		asked.refuses--;
@@ -229,7 +229,7 @@ static void on_probe(
 	}
 	if (asked.far)
 		nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
-	else if (bytes == LINKS_CHECK_BYTES && asked.small == 1) /* another program has the processor */
+	else if (bytes == LINK_PROBE_CHECK_BYTES && asked.small == 1) /* another program has the processor */
 		nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
 	struct payload *data = bytes ? payload_create(bytes) : NULL;
 	if (data)
@@ -255,8 +255,8 @@ static void on_ping(
 	peers_answer(arg, from, &answer, NULL);
 }
 
-static struct links *asks_one_that_counts(void) {
-	struct links *asks;
+static struct link_probe *asks_one_that_counts(void) {
+	struct link_probe *asks;
 	nodes_setup();
 	nodes_cluster(2);
 	memset(&asked, 0, sizeof asked);
@@ -264,46 +264,46 @@ static struct links *asks_one_that_counts(void) {
 	struct peers *p = members_peers(nodes[1].members);
 	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_PROBE, on_probe, p), 0);
 	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_PING, on_ping, p), 0);
-	ck_assert_int_eq(links_create(&asks, loop, nodes[0].members, 0, computes, NULL), 0);
+	ck_assert_int_eq(link_probe_create(&asks, loop, nodes[0].members, 0, computes, NULL), 0);
 	return asks;
 }
 
 START_TEST(what_was_refused_is_asked_again_soon) {
-	struct links *asks = asks_one_that_counts();
+	struct link_probe *asks = asks_one_that_counts();
 	asked.refuses = 2;
 	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
 	ck_assert_uint_eq(asked.refuses, 0);
-	links_destroy(asks);
+	link_probe_destroy(asks);
 	nodes_teardown();
 }
 END_TEST
 
 START_TEST(one_late_answer_makes_no_link_slow) {
-	struct links *asks = asks_one_that_counts();
+	struct link_probe *asks = asks_one_that_counts();
 	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
 	ck_assert_uint_ge(asked.small, 2);
-	ck_assert_double_gt(peer()->rate, LINKS_CHECK_BYTES / 0.3);
-	links_destroy(asks);
+	ck_assert_double_gt(peer()->rate, LINK_PROBE_CHECK_BYTES / 0.3);
+	link_probe_destroy(asks);
 	nodes_teardown();
 }
 END_TEST
 
 START_TEST(a_way_that_is_long_is_not_slow_for_that) {
-	struct links *asks = asks_one_that_counts();
+	struct link_probe *asks = asks_one_that_counts();
 	asked.far = true;
 	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
-	ck_assert_uint_gt(asked.most, LINKS_CHECK_BYTES);
-	links_destroy(asks);
+	ck_assert_uint_gt(asked.most, LINK_PROBE_CHECK_BYTES);
+	link_probe_destroy(asks);
 	nodes_teardown();
 }
 END_TEST
 
 START_TEST(a_node_that_computes_measures_a_link_that_it_does_not_know) {
-	struct links *asks = asks_one_that_counts();
+	struct link_probe *asks = asks_one_that_counts();
 	computing = true;
 	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
 	ck_assert_uint_le(asked.most, 256u << 10);
-	links_destroy(asks);
+	link_probe_destroy(asks);
 	nodes_teardown();
 }
 END_TEST
@@ -320,7 +320,7 @@ static bool is_up(void *arg) {
 
 /* The link has been there all the time. */
 START_TEST(a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate) {
-	struct links *asks = asks_one_that_counts();
+	struct link_probe *asks = asks_one_that_counts();
 	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
 	unsigned probes = asked.probes;
 	asked.blind = true;
@@ -329,7 +329,7 @@ START_TEST(a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate) {
 	ck_assert(nodes_wait(is_up, NULL, SOON_MS));
 	ck_assert_double_gt(peer()->rate, 0);
 	ck_assert_uint_eq(asked.probes, probes);
-	links_destroy(asks);
+	link_probe_destroy(asks);
 	nodes_teardown();
 }
 END_TEST

@@ -846,16 +846,16 @@ START_TEST(graves_are_pruned) {
 	e.left = now - 100;
 	ck_assert_int_eq(roster_take(&r, &e, &grave), ROSTER_EXPELLED);
 	ck_assert_uint_eq(grave->left, now - 100);
-	ck_assert_uint_eq(roster_prune(&r, now), 0);                        /* too new */
-	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_GRAVE_SECONDS), 0); /* two may not know yet */
+	ck_assert_uint_eq(roster_prune(&r, now), 0);                            /* too new */
+	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_TOMBSTONE_SECONDS), 0); /* two may not know yet */
 	w->agreed = now - 101;
-	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_GRAVE_SECONDS), 0); /* knew not yet */
+	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_TOMBSTONE_SECONDS), 0); /* knew not yet */
 	w->agreed = now;
-	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_GRAVE_SECONDS), 1);
+	ck_assert_uint_eq(roster_prune(&r, now + ROSTER_TOMBSTONE_SECONDS), 1);
 	ck_assert_ptr_null(roster_find(&r, &dead));
 	ck_assert_str_eq(grave->name, "three"); /* whoever points there still may */
-	ck_assert(roster_grave_is_old(&e, now + ROSTER_GRAVE_SECONDS));
-	ck_assert(!roster_grave_is_old(&e, now));
+	ck_assert(roster_tombstone_is_old(&e, now + ROSTER_TOMBSTONE_SECONDS));
+	ck_assert(!roster_tombstone_is_old(&e, now));
 	/* in the future it was not */
 	entry_make(&e, &dead, 4, 5, "four", true);
 	e.left = now + 1000000;

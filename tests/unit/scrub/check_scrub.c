@@ -1,4 +1,4 @@
-/* mend: what a store has lost, torn or rotten, comes back from another node, also under the hands of who uses it. */
+/* scrub: what a store has lost, torn or rotten, comes back from another node, also under the hands of who uses it. */
 #include "daemon/scrub/scrub.h"
 #include "shard/import/import.h"
 #include "tests/support/nodes.h"
@@ -11,12 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct mend *mends[NODES_MAX];
+static struct scrub *scrubs[NODES_MAX];
 static struct import *model;
 
 static void take_down(struct node *n) {
-	mend_destroy(mends[n - nodes]);
-	mends[n - nodes] = NULL;
+	scrub_destroy(scrubs[n - nodes]);
+	scrubs[n - nodes] = NULL;
 	transfer_destroy(n->more);
 	n->more = NULL;
 }
@@ -26,9 +26,9 @@ static const struct manifest *known(void *arg, size_t i) {
 	return i == 0 ? import_manifest(model) : NULL;
 }
 
-static void start_mend(int i, uint64_t cache, bool knows) {
+static void start_scrub(int i, uint64_t cache, bool knows) {
 	char err[200];
-	struct mend_config c = {.loop = loop,
+	struct scrub_config c = {.loop = loop,
 	        .members = nodes[i].members,
 	        .executor = nodes[i].executor,
 	        .transfer = nodes[i].more,
@@ -36,7 +36,7 @@ static void start_mend(int i, uint64_t cache, bool knows) {
 	        .cache = cache,
 	        .rate = 1u << 30,
 	        .model = knows ? known : NULL};
-	ck_assert_msg(mend_create(&mends[i], &c, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(scrub_create(&scrubs[i], &c, err, sizeof err) == 0, "%s", err);
 }
 
 static void put(int i, const struct content_id *id) {
@@ -145,13 +145,13 @@ static bool is_there(void *arg) {
 	return (access(file_of(t->node, t->id), F_OK) == 0) == t->want;
 }
 
-START_TEST(rot_in_use_is_mended_from_another_node) {
+START_TEST(rot_in_use_is_repaired_from_another_node) {
 	prepare(2);
 	struct store_tensor *used = map(0, tensor(1, LAYER_UP)), *good = map(0, tensor(0, LAYER_UP));
 	const void *at = used->packed;
 	spoil(file_of(0, tensor(1, LAYER_UP)), (off_t)used->packed_at + 1234);
 	ck_assert(!sound(used));
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	ck_assert(nodes_wait(is_sound, used, 20000));
 	ck_assert(used->packed == at && sound(good));
 	ck_assert_uint_eq(transfer_moved(nodes[0].more) >= content_tensor_bytes(&used->record), true);
@@ -170,7 +170,7 @@ START_TEST(torn_files_that_nobody_uses_come_again) {
 	struct there a = {0, tensor(2, LAYER_DOWN), false}, b = {0, tensor(0, LAYER_Q), false};
 	ck_assert_int_eq(truncate(file_of(0, a.id), 5000), 0);
 	spoil(file_of(0, b.id), 3);
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	ck_assert(nodes_wait(is_there, &a, 20000));
 	a.want = b.want = true;
 	ck_assert(nodes_wait(is_there, &a, 20000));
@@ -180,10 +180,10 @@ START_TEST(torn_files_that_nobody_uses_come_again) {
 END_TEST
 
 /* While it is watched: nothing has to be hashed to notice. */
-START_TEST(a_file_that_shrinks_in_use_is_mended) {
+START_TEST(a_file_that_shrinks_in_use_is_repaired) {
 	prepare(2);
 	struct store_tensor *used = map(0, tensor(1, LAYER_GATE));
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	nodes_run(700);
 	ck_assert_int_eq(truncate(file_of(0, tensor(1, LAYER_GATE)), 4096), 0);
 	ck_assert(nodes_wait(is_damaged, used, 20000));
@@ -207,7 +207,7 @@ START_TEST(what_the_loader_cannot_read_ends_nothing) {
 	ck_assert_int_eq(truncate(file_of(0, tensor(1, LAYER_GATE)), (off_t)used->packed_at), 0);
 	ck_assert_int_eq(executor_submit(nodes[0].executor, read_all, note_done, used), 0);
 	ck_assert(nodes_wait(is_damaged, used, 20000));
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	ck_assert(nodes_wait(is_sound, used, 20000));
 	store_unmap_tensor(used);
 }
@@ -217,7 +217,7 @@ START_TEST(what_nobody_has_is_waited_for) {
 	prepare(1);
 	struct store_tensor *used = map(0, tensor(1, LAYER_OUT));
 	spoil(file_of(0, tensor(1, LAYER_OUT)), (off_t)used->packed_at);
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	ck_assert(nodes_wait(is_damaged, used, 20000));
 	struct there gone = {0, tensor(1, LAYER_OUT), false};
 	ck_assert(is_there(&gone));
@@ -230,8 +230,8 @@ START_TEST(what_nobody_has_is_waited_for) {
 }
 END_TEST
 
-/* Two nodes' mends on one store: one finds it, both go on. */
-START_TEST(a_shared_store_is_mended_for_both) {
+/* Two nodes' scrubs on one store: one finds it, both go on. */
+START_TEST(a_shared_store_is_repaired_for_both) {
 	char err[200], path[2048];
 	prepare(2);
 	struct store *shared;
@@ -240,7 +240,7 @@ START_TEST(a_shared_store_is_mended_for_both) {
 	ck_assert_int_eq(store_open(&shared, path, err, sizeof err), 0);
 	ck_assert_int_eq(store_map_tensor(shared, tensor(1, LAYER_UP), &its, err, sizeof err), 0);
 	spoil(file_of(0, tensor(1, LAYER_UP)), (off_t)used->packed_at + 77);
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	ck_assert(nodes_wait(is_sound, used, 20000));
 	struct content_id id;
 	ck_assert_uint_eq(store_find_damaged(shared, &id, 1), 0); /* as the other process's watch does */
@@ -258,7 +258,7 @@ START_TEST(rotten_blobs_go) {
 	ck_assert_int_eq(store_put_blob(nodes[0].store, (const uint8_t *)"some bytes", 10, &id), 0);
 	snprintf(path, sizeof path, "%s/store/blobs/%s", nodes[0].dir, content_hex(&id, hex));
 	spoil(path, 4);
-	start_mend(0, 0, false);
+	start_scrub(0, 0, false);
 	for (int i = 0; i < 200 && access(path, F_OK) == 0; i++)
 		nodes_run(50);
 	ck_assert_int_ne(access(path, F_OK), 0);
@@ -269,7 +269,7 @@ START_TEST(a_full_store_is_emptied_at_the_start) {
 	prepare(1);
 	struct store_tensor *used = map(0, tensor(0, LAYER_DOWN));
 	uint64_t all = store_bytes(nodes[0].store);
-	start_mend(0, all / 2, true);
+	start_scrub(0, all / 2, true);
 	for (int i = 0; i < 200 && store_bytes(nodes[0].store) > all / 2; i++)
 		nodes_run(50);
 	ck_assert_uint_le(store_bytes(nodes[0].store), all / 2);
@@ -279,16 +279,16 @@ START_TEST(a_full_store_is_emptied_at_the_start) {
 END_TEST
 
 static Suite *suite(void) {
-	Suite *s = suite_create("mend");
+	Suite *s = suite_create("scrub");
 	TCase *t = tcase_create("mend");
 	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, nodes_setup, finish);
-	tcase_add_test(t, rot_in_use_is_mended_from_another_node);
+	tcase_add_test(t, rot_in_use_is_repaired_from_another_node);
 	tcase_add_test(t, torn_files_that_nobody_uses_come_again);
-	tcase_add_test(t, a_file_that_shrinks_in_use_is_mended);
+	tcase_add_test(t, a_file_that_shrinks_in_use_is_repaired);
 	tcase_add_test(t, what_the_loader_cannot_read_ends_nothing);
 	tcase_add_test(t, what_nobody_has_is_waited_for);
-	tcase_add_test(t, a_shared_store_is_mended_for_both);
+	tcase_add_test(t, a_shared_store_is_repaired_for_both);
 	tcase_add_test(t, rotten_blobs_go);
 	tcase_add_test(t, a_full_store_is_emptied_at_the_start);
 	suite_add_tcase(s, t);
