@@ -217,6 +217,9 @@ START_TEST(every_kind_passes_its_doors) {
 		/* the control socket and the network have no message in common but Logits */
 		bool net = valid(e, payload, WIRE_ROUTER) || valid(e, payload, WIRE_DEALER) ||
 		           valid(e, payload, WIRE_ROUTER_INVITED);
+		/* what one side asks, the other does not */
+		ck_assert_msg(!valid(e, payload, WIRE_ROUTER) || !valid(e, payload, WIRE_DEALER),
+		        "%s passes both ends of a link", f->name);
 		bool ctl = valid(e, payload, WIRE_CONTROL) || valid(e, payload, WIRE_COMMAND);
 		ck_assert_int_eq(net && ctl,
 		        f->id == CARAVAN__ENVELOPE__BODY_LOGITS || f->id == CARAVAN__ENVELOPE__BODY_QUEUED);
@@ -244,6 +247,8 @@ static void break_text(const Caravan__Envelope *e, size_t payload, enum wire_doo
 	refused(e, payload, door, d, f, "not UTF-8");
 	*at = (char *)"a\xed\xa0\x80";
 	refused(e, payload, door, d, f, "a surrogate");
+	*at = (char *)"a\xed\xbf\xbf";
+	refused(e, payload, door, d, f, "the last surrogate");
 	*at = (char *)"a\xc0\x80";
 	refused(e, payload, door, d, f, "an overlong character");
 	*at = (char *)"a\xe2\x82";
@@ -473,6 +478,10 @@ START_TEST(fields_agree) {
 	b->first = 4;
 	a->first = 1;
 	ck_assert(!valid(e, 0, WIRE_ROUTER));
+	a->first = 0;
+	ck_assert(valid(e, 0, WIRE_ROUTER));
+	p->epoch->node.data[31] ^= 1; /* whose plan is it? */
+	ck_assert(!valid(e, 0, WIRE_ROUTER));
 
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "logits"));
 	e->logits->rows = 3;
@@ -503,7 +512,9 @@ START_TEST(junk_frames) {
 	static uint8_t frame[WIRE_ENVELOPE_MAX + 1];
 	ck_assert(!unpacks(frame, 0, WIRE_ROUTER));
 	ck_assert(!unpacks(frame, 1, WIRE_ROUTER));
-	ck_assert(!unpacks(frame, sizeof frame, WIRE_ROUTER));
+	char err[300];
+	ck_assert_ptr_null(wire_unpack(frame, sizeof frame, 0, WIRE_ROUTER, err, sizeof err));
+	ck_assert_msg(strncmp(err, "an envelope of ", 15) == 0, "%s", err);
 	/* no body; a body that is not known */
 	ck_assert(!unpacks((const uint8_t *)"\x10\x01", 2, WIRE_ROUTER));
 	ck_assert(!unpacks((const uint8_t *)"\xfa\x3f\x00", 3, WIRE_ROUTER));
@@ -522,7 +533,9 @@ START_TEST(junk_frames) {
 		frame[n + i] = 7 << 3 | 2; /* an empty stage */
 		frame[n + i + 1] = 0;
 	}
-	ck_assert(!unpacks(frame, n + state, WIRE_ROUTER));
+	ck_assert_ptr_null(wire_unpack(frame, n + state, 0, WIRE_ROUTER, err, sizeof err));
+	/* before all of them are there, and can be counted: that is another sentence */
+	ck_assert_str_eq(err, "an envelope that cannot be unpacked");
 	/* every cut and every flipped bit of a good one is an error or another message, never a fault */
 	Caravan__Envelope *e = envelope_make(body_field(8));
 	uint8_t *good;
