@@ -45,8 +45,8 @@ struct node {
 	struct serve *serve;
 	struct deploy *deploy;
 	struct scrub *scrub;
-	struct measure *measure;
-	struct measure_asks *measure_asks;
+	struct calibration *calibration;
+	struct calibrate_requests *calibrate_requests;
 	struct link_probe *links;
 	struct control *control;
 	struct event *term, *interrupt;
@@ -64,9 +64,9 @@ static void look_at_serving(struct node *n, const Caravan__NodeState *s) {
 	struct timespec own;
 	struct served_sum sum = {.wall = (double)loop_now_ns() * 1e-9};
 	char err[WIRE_TEXT_MAX];
-	if (!n->measure || s->n_stages == 0 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) != 0)
+	if (!n->calibration || s->n_stages == 0 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) != 0)
 		return;
-	sum.busy = rates_busy_seconds();
+	sum.busy = kernel_rates_busy_seconds();
 	sum.own = (double)own.tv_sec + (double)own.tv_nsec * 1e-9;
 	for (size_t i = 0; i < s->n_stages; i++) {
 		const Caravan__StageState *st = s->stages[i];
@@ -76,12 +76,12 @@ static void look_at_serving(struct node *n, const Caravan__NodeState *s) {
 			continue;
 		sum.rows = st->single_rows;
 		sum.seconds = st->single_seconds;
-		measure_served(n->measure, members_self(n->members)->name, m->manifest, st->first, st->last,
-		        SERVED_ONE, &sum);
+		calibrate_served(n->calibration, members_self(n->members)->name, m->manifest, st->first,
+		        st->last, SERVED_ONE, &sum);
 		sum.rows = st->prompt_rows;
 		sum.seconds = st->prompt_seconds;
-		measure_served(n->measure, members_self(n->members)->name, m->manifest, st->first, st->last,
-		        SERVED_MANY, &sum);
+		calibrate_served(n->calibration, members_self(n->members)->name, m->manifest, st->first,
+		        st->last, SERVED_MANY, &sum);
 	}
 }
 
@@ -93,7 +93,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	out->memory_allowed = n->options.memory;
 	out->kv_types = (1u << KERN_KVS) - 1;
 	out->threads = n->worker ? worker_threads(n->worker) : 0;
-	measure_fill(n->measure, out);
+	calibrate_fill(n->calibration, out);
 	if (n->deploy) {
 		out->memory_used = deploy_memory_used(n->deploy);
 		deploy_disk(n->deploy, out);
@@ -121,7 +121,7 @@ static const char *rests_not(void *arg, bool asked) {
 		return "it is serving";
 	if (n->executor && executor_open(n->executor) > 0)
 		return "it is hashing or packing a model";
-	if (deploy_memory_used(n->deploy) + measure_memory(n->measure) > n->options.memory)
+	if (deploy_memory_used(n->deploy) + calibrate_memory(n->calibration) > n->options.memory)
 		return "models use the memory that measuring needs";
 	return NULL;
 }
@@ -240,12 +240,12 @@ static int start(struct node *n, char *err, size_t errlen) {
 		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
-	        (rc = measure_start(&n->measure, &(struct measure_config){.loop = n->loop,
-	                                                 .state_dir = o->state,
-	                                                 .memory = o->memory,
-	                                                 .threads = worker_threads(n->worker),
-	                                                 .busy = rests_not,
-	                                                 .arg = n})) != 0)
+	        (rc = calibrate_start(&n->calibration, &(struct calibrate_config){.loop = n->loop,
+	                                                       .state_dir = o->state,
+	                                                       .memory = o->memory,
+	                                                       .threads = worker_threads(n->worker),
+	                                                       .busy = rests_not,
+	                                                       .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = executor_create(&n->executor, n->loop)) != 0)
 		snprintf(err, errlen, "cannot start the executor: %s", strerror(-rc));
@@ -262,7 +262,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 		        err, errlen);
 	if (rc == 0 && (rc = link_probe_create(&n->links, n->loop, n->members, 0, computes, n)) != 0)
 		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
-	if (rc == 0 && (rc = measure_asks_create(&n->measure_asks, n->loop, n->members, n->measure)) != 0)
+	if (rc == 0 && (rc = calibrate_requests_create(
+	                        &n->calibrate_requests, n->loop, n->members, n->calibration)) != 0)
 		snprintf(err, errlen, "cannot measure on request: %s", strerror(-rc));
 	if (rc == 0)
 		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);
@@ -299,7 +300,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		        &(struct control_config){.loop = n->loop,
 		                .serve = n->serve,
 		                .executor = n->executor,
-		                .measures = n->measure_asks,
+		                .calibrate_requests = n->calibrate_requests,
 		                .restart = restart,
 		                .arg = n,
 		                .path = o->control},
@@ -309,8 +310,8 @@ static int start(struct node *n, char *err, size_t errlen) {
 
 static void end(struct node *n) {
 	control_destroy(n->control);
-	measure_stop(n->measure);
-	n->measure = NULL;
+	calibrate_stop(n->calibration);
+	n->calibration = NULL;
 	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
 	executor_destroy(n->executor);
 	if (n->deploy)
@@ -323,7 +324,7 @@ static void end(struct node *n) {
 	n->worker = NULL;
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
-	measure_asks_destroy(n->measure_asks);
+	calibrate_requests_destroy(n->calibrate_requests);
 	link_probe_destroy(n->links);
 	members_destroy(n->members);
 	commands_end();

@@ -366,11 +366,12 @@ static void commands_measured(
 static void commands_measure(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
-	struct measure_ask ask = {
+	struct calibrate_request ask = {
 	        .note = commands_load_note, .done = commands_measured, .arg = pending_create(c)};
 	(void)payload;
 	(void)len;
-	if (ask.arg && measure_ask(control_measures(c), env->ctl_measure->node, &ask, err, sizeof err) != 0)
+	if (ask.arg &&
+	        calibrate_request(control_measures(c), env->ctl_measure->node, &ask, err, sizeof err) != 0)
 		pending_done(ask.arg, err);
 }
 

@@ -43,7 +43,7 @@ struct control {
 	struct loop *loop;
 	struct serve *serve;
 	struct executor *executor;
-	struct measure_asks *measures;
+	struct calibrate_requests *calibrate_requests;
 	void (*restart)(void *arg);
 	void *restart_arg;
 	char path[PATH_MAX]; /* empty for an inherited descriptor */
@@ -235,8 +235,8 @@ struct executor *control_loader(struct control_conn *c) {
 	return c->control->executor;
 }
 
-struct measure_asks *control_measures(struct control_conn *c) {
-	return c->control->measures;
+struct calibrate_requests *control_measures(struct control_conn *c) {
+	return c->control->calibrate_requests;
 }
 
 size_t control_fds(struct control_conn *c, const int **fds) {
@@ -484,7 +484,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	ctl->loop = cfg->loop;
 	ctl->serve = cfg->serve;
 	ctl->executor = cfg->executor;
-	ctl->measures = cfg->measures;
+	ctl->calibrate_requests = cfg->calibrate_requests;
 	ctl->restart = cfg->restart;
 	ctl->restart_arg = cfg->arg;
 	ctl->fd = -1;

@@ -21,13 +21,13 @@
 struct control;
 struct control_conn;
 
-struct measure_asks;
+struct calibrate_requests;
 
 struct control_config {
 	struct loop *loop; /* borrowed, as all here */
 	struct serve *serve;
 	struct executor *executor;
-	struct measure_asks *measures;
+	struct calibrate_requests *calibrate_requests;
 	void (*restart)(
 	        void *arg); /* this daemon is to end, and to start anew with what its folder has then */
 	void *arg;
@@ -42,7 +42,7 @@ void control_destroy(struct control *c); /* NULL allowed */
 /* For commands.c: answers to the command of a connection. */
 struct serve *control_serve(struct control_conn *c);
 struct executor *control_loader(struct control_conn *c);
-struct measure_asks *control_measures(struct control_conn *c);
+struct calibrate_requests *control_measures(struct control_conn *c);
 /* Whose connection it is: the same for all of one user of this machine, never 0. */
 uint64_t control_client(const struct control_conn *c);
 /* What runs for the command: cancel is called when the client goes before control_end or control_error. */

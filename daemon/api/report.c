@@ -153,24 +153,24 @@ static void report_fill_disk(struct control_conn *c, const struct member *m, boo
 }
 
 static void report_send_slow(
-        struct control_conn *c, bool healthy, const struct slow *s, const char *subject) {
+        struct control_conn *c, bool healthy, const struct slowness *s, const char *subject) {
 	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
 }
 
 /* What is slow by what nodes say of themselves: their figures, their stages, their links. */
 static void report_send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
 	const struct member *m, *peer;
-	struct slow s;
+	struct slowness s;
 	struct node_id id;
 	for (size_t i = 0; (m = members_at(ms, i)); i++) {
 		if (m->expelled || !m->state || !(m->up || m->self))
 			continue;
-		if (slow_measured(&s, m->state, m->name))
+		if (slowness_calibration(&s, m->state, m->name))
 			report_send_slow(c, healthy, &s, m->name);
 		for (size_t k = 0; k < m->state->n_peers; k++) {
 			const Caravan__PeerState *p = m->state->peers[k];
 			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(ms, &id) : NULL;
-			if (peer && peer->up && !peer->expelled && slow_link(&s, p, peer->name, m->name))
+			if (peer && peer->up && !peer->expelled && slowness_link(&s, p, peer->name, m->name))
 				report_send_slow(c, healthy, &s, peer->name);
 		}
 	}
@@ -178,7 +178,7 @@ static void report_send_slow_nodes(struct control_conn *c, struct members *ms, b
 
 static void report_send_slow_stages(
         struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
-	struct slow s;
+	struct slowness s;
 	struct node_id id;
 	for (size_t i = 0; dm->phase == CARAVAN__MODEL_PHASE__SERVING && i < dm->plan->n_stages; i++) {
 		const Caravan__Stage *st = dm->plan->stages[i];
@@ -188,7 +188,7 @@ static void report_send_slow_stages(
 			const Caravan__StageState *told = m->state->stages[k];
 			if (strcmp(told->model, dm->plan->model) == 0 && told->first == st->first &&
 			        told->last == st->last &&
-			        slow_stage(&s, dm->plan, i, told, m->state, m->name))
+			        slowness_stage(&s, dm->plan, i, told, m->state, m->name))
 				report_send_slow(c, healthy, &s, m->name);
 		}
 	}

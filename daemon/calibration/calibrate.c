@@ -1,7 +1,7 @@
 /* calibrate: when, and what becomes of it; how is a matter of rates, and of disk.
  *
  * An idle machine is not at its quickest at once, and one that does other things besides is quick and slow by turns.  So the
- * first figures, which a plan need not wait long for, are followed by those of LOOKS looks that nothing disturbed, ten seconds
+ * first figures, which a plan need not wait long for, are followed by those of RUNS looks that nothing disturbed, ten seconds
  * apart; of each figure the best counts.  A look that was disturbed makes nothing slower than it was known to be, and the next
  * comes soon: nobody believes for an hour what a busy machine said.
  * Then, every hour, one look says whether the figures still hold, if the node rests and has the memory; when they do not, all
@@ -22,7 +22,7 @@
 #include <string.h>
 #include <time.h>
 
-#define LOOKS 4 /* that nothing disturbed */
+#define RUNS 4 /* that nothing disturbed */
 #define ASKERS 16
 #define ASKED_TICK_MS 250
 
@@ -32,10 +32,10 @@ struct asker {
 	uint64_t since_ns;
 };
 
-struct measure {
-	struct measure_config c; /* dir, cpus: owned */
-	char *dir;               /* NULL: nothing is kept */
-	int *cpus;               /* NULL: not pinned */
+struct calibration {
+	struct calibrate_config c; /* dir, cpus: owned */
+	char *dir;                 /* NULL: nothing is kept */
+	int *cpus;                 /* NULL: not pinned */
 	struct loop_timer *timer, *asked_timer;
 	size_t bytes; /* to measure with */
 	pthread_t thread;
@@ -47,35 +47,35 @@ struct measure {
 	struct asker asker[ASKERS];
 	size_t askers;
 	atomic_bool stop;
-	struct measure_kept kept;
+	struct calibration_kept kept;
 	bool with_disk; /* of the look under way */
 	/* written by the thread, read by the loop when it is not running */
-	struct rates_look look;
+	struct kernel_rates_run run;
 	double disk; /* negative: not measured this time */
 	int rc;
 	/* what the others are told: the loop's */
-	double lost;        /* of the last look */
-	uint64_t looked_ns; /* when it ended; 0: there was none since the start */
-	Caravan__TypeRate told[KERN_TYPES], *list[KERN_TYPES];
+	double lost;     /* of the last look */
+	uint64_t ran_ns; /* when it ended; 0: there was none since the start */
+	Caravan__TypeRate published[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
 	struct bell *bell;
 };
 
 /* The call into the loop; outlives us when it is still in the mailbox. */
 struct bell {
-	struct measure *m; /* NULL: it has gone */
+	struct calibration *m; /* NULL: it has gone */
 };
 
 /* ---- the usual ways ---- */
 
 static int calibrate_run_kernels(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
-        const atomic_bool *stop, struct rates_look *out) {
-	struct rates_bench *b = NULL;
+        const atomic_bool *stop, struct kernel_rates_run *out) {
+	struct kernel_rates_bench *b = NULL;
 	(void)arg;
-	int rc = rates_open(&b, dir, bytes, threads, cpus, stop);
+	int rc = kernel_rates_open(&b, dir, bytes, threads, cpus, stop);
 	if (rc == 0)
-		rates_measure(b, out);
-	rates_close(b);
+		kernel_rates_measure(b, out);
+	kernel_rates_close(b);
 	return rc;
 }
 
@@ -84,7 +84,7 @@ static double calibrate_run_disk(void *arg, const char *dir) {
 	return disk_rate(dir);
 }
 
-const struct measure_ways measure_ways = {.look = calibrate_run_kernels,
+const struct calibrate_ways calibrate_ways = {.run = calibrate_run_kernels,
         .disk = calibrate_run_disk,
         .soon_ms = 10000,
         .soon_most_ms = 300000,
@@ -96,13 +96,13 @@ const struct measure_ways measure_ways = {.look = calibrate_run_kernels,
 static void calibrate_run_done(void *arg);
 
 static void *calibrate_thread(void *arg) {
-	struct measure *m = arg;
-	const struct measure_ways *w = m->c.ways;
+	struct calibration *m = arg;
+	const struct calibrate_ways *w = m->c.ways;
 	m->disk = -1;
-	m->look = (struct rates_look){0};
-	m->rc = w->look(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->look);
+	m->run = (struct kernel_rates_run){0};
+	m->rc = w->run(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->run);
 	/* it is written for that, so not again and again where a machine is never at rest */
-	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !rates_disturbed(m->look.lost)) &&
+	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
 	        !atomic_load(&m->stop))
 		m->disk = w->disk(w->arg, m->dir);
 	if (loop_post(m->c.loop, calibrate_run_done, m->bell))
@@ -113,37 +113,38 @@ static void *calibrate_thread(void *arg) {
 /* ---- what a look means ---- */
 
 /* The figures begin anew with this look.  What they were is a part of their spread, unless it is another machine's. */
-static void calibrate_restart(struct measure *m, bool believed) {
-	struct rates_known was = m->kept.known;
-	m->kept.known = (struct rates_known){0};
-	rates_add(&m->kept.known, &m->look, believed);
-	if (was.looks && rates_alike(&was.best, &m->look.mid))
-		rates_widen(&m->kept.known, &was);
+static void calibrate_restart(struct calibration *m, bool believed) {
+	struct kernel_rates_known was = m->kept.known;
+	m->kept.known = (struct kernel_rates_known){0};
+	kernel_rates_add(&m->kept.known, &m->run, believed);
+	if (was.runs && kernel_rates_alike(&was.best, &m->run.mid))
+		kernel_rates_widen(&m->kept.known, &was);
 }
 
-static void calibrate_take_run(struct measure *m) {
-	struct rates_known *known = &m->kept.known;
-	bool had = known->best.read > 0, believed = !rates_disturbed(m->look.lost);
-	int drift = had ? rates_drifted(&known->best, &m->look.mid) : 0;
-	double change = had ? rates_change(&known->best, &m->look.mid) : 1;
+static void calibrate_take_run(struct calibration *m) {
+	struct kernel_rates_known *known = &m->kept.known;
+	bool had = known->best.read > 0, believed = !kernel_rates_disturbed(m->run.lost);
+	int drift = had ? kernel_rates_drifted(&known->best, &m->run.mid) : 0;
+	double change = had ? kernel_rates_change(&known->best, &m->run.mid) : 1;
 	/* slower by more than the machine's other work explains, it is slower */
-	bool slower = change > 0 && change < 1 && (believed || !rates_explained(m->look.lost, 1 / change));
+	bool slower =
+	        change > 0 && change < 1 && (believed || !kernel_rates_explained(m->run.lost, 1 / change));
 	m->disturbed = believed ? 0 : m->disturbed + 1;
-	m->lost = m->look.lost;
+	m->lost = m->run.lost;
 	if (!had) {
 		calibrate_restart(m, believed);
 	} else if (m->anew) {
 		if (believed || slower)
 			calibrate_restart(m, believed);
 		else
-			rates_add(known, &m->look, false);
+			kernel_rates_add(known, &m->run, false);
 		m->anew = !believed && !slower;
-	} else if (known->looks < LOOKS) {
-		rates_add(known, &m->look, believed);
+	} else if (known->runs < RUNS) {
+		kernel_rates_add(known, &m->run, believed);
 	} else if (drift == 0) {
 		m->disturbed = 0; /* they hold all the same, and have a wider spread perhaps */
 		if (believed)
-			rates_add(known, &m->look, true);
+			kernel_rates_add(known, &m->run, true);
 	} else if (drift > 0 || slower) {
 		log_line(LOG_LINE_INFO, "this machine is %s than when it was measured: measuring again",
 		        drift > 0 ? "quicker" : "slower");
@@ -152,15 +153,15 @@ static void calibrate_take_run(struct measure *m) {
 	if (m->disturbed)
 		log_line(LOG_LINE_INFO,
 		        "measuring this machine: other programs used %.0f%% of its processors meanwhile; measuring again soon",
-		        100 * m->look.lost);
+		        100 * m->run.lost);
 	if (m->disk >= 0)
 		m->kept.disk = believed ? m->disk : fmax(m->disk, m->kept.disk);
 }
 
 /* ---- the loop's side ---- */
 
-static void calibrate_save(const struct measure *m) {
-	int rc = m->dir ? measure_file_save(m->dir, m->c.threads, &m->kept) : 0;
+static void calibrate_save(const struct calibration *m) {
+	int rc = m->dir ? calibration_file_save(m->dir, m->c.threads, &m->kept) : 0;
 	if (rc)
 		log_line(LOG_LINE_WARN, "%s/rates: %s", m->dir, strerror(-rc));
 }
@@ -172,16 +173,16 @@ static void calibrate_scale_spread(
 	*out_high = high * (told / best);
 }
 
-static void calibrate_publish(struct measure *m) {
-	const struct rates_known *k = &m->kept.known;
-	struct rates told = k->best;
-	served_apply(&m->kept.served, &told, (long long)time(NULL));
+static void calibrate_publish(struct calibration *m) {
+	const struct kernel_rates_known *k = &m->kept.known;
+	struct kernel_rates told = k->best;
+	served_rates_apply(&m->kept.served, &told, (long long)time(NULL));
 	m->ready = true;
 	m->count = 0;
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
 		if (told.one[t] <= 0)
 			continue;
-		Caravan__TypeRate *r = &m->told[m->count];
+		Caravan__TypeRate *r = &m->published[m->count];
 		caravan__type_rate__init(r);
 		r->type = t;
 		r->bytes_per_second = told.one[t];
@@ -197,11 +198,11 @@ static void calibrate_publish(struct measure *m) {
 
 static void calibrate_tick(void *arg);
 
-/* Soon, until there have been LOOKS that nothing disturbed and nobody doubts them; then every hour. */
-static int calibrate_schedule(struct measure *m) {
-	const struct measure_ways *w = m->c.ways;
+/* Soon, until there have been RUNS that nothing disturbed and nobody doubts them; then every hour. */
+static int calibrate_schedule(struct calibration *m) {
+	const struct calibrate_ways *w = m->c.ways;
 	uint32_t period = w->later_ms;
-	if (m->kept.known.looks < LOOKS || m->anew || m->disturbed) {
+	if (m->kept.known.runs < RUNS || m->anew || m->disturbed) {
 		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
 		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
 		if (m->anew && !m->disturbed) /* it has rested before this: it is only waited until it does */
@@ -220,7 +221,7 @@ static int calibrate_schedule(struct measure *m) {
 }
 
 /* Tells those who asked, at least so many nanoseconds ago. */
-static void calibrate_answer(struct measure *m, const char *error, uint64_t ago_ns) {
+static void calibrate_answer(struct calibration *m, const char *error, uint64_t ago_ns) {
 	uint64_t now = loop_now_ns();
 	for (size_t i = 0; i < m->askers;) {
 		struct asker a = m->asker[i];
@@ -239,7 +240,7 @@ static void calibrate_answer(struct measure *m, const char *error, uint64_t ago_
 
 static void calibrate_run_done(void *arg) {
 	struct bell *b = arg;
-	struct measure *m = b->m;
+	struct calibration *m = b->m;
 	free(b);
 	if (!m)
 		return;
@@ -253,7 +254,7 @@ static void calibrate_run_done(void *arg) {
 		calibrate_answer(m, error, 0);
 		return;
 	}
-	m->looked_ns = loop_now_ns();
+	m->ran_ns = loop_now_ns();
 	calibrate_take_run(m);
 	calibrate_save(m);
 	calibrate_publish(m);
@@ -262,11 +263,11 @@ static void calibrate_run_done(void *arg) {
 	calibrate_answer(m, NULL, 0);
 }
 
-static int calibrate_begin(struct measure *m) {
+static int calibrate_begin(struct calibration *m) {
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		return -ENOMEM;
 	m->bell->m = m;
-	m->with_disk = m->dir && (m->kept.known.looks == 0 || m->anew);
+	m->with_disk = m->dir && (m->kept.known.runs == 0 || m->anew);
 	int rc = thread_start(&m->thread, NULL, calibrate_thread, m);
 	m->running = rc == 0;
 	if (rc) {
@@ -277,7 +278,7 @@ static int calibrate_begin(struct measure *m) {
 }
 
 static void calibrate_tick(void *arg) {
-	struct measure *m = arg;
+	struct calibration *m = arg;
 	if (m->running || m->c.busy(m->c.arg, false))
 		return; /* the timer comes again */
 	if (calibrate_begin(m))
@@ -287,7 +288,7 @@ static void calibrate_tick(void *arg) {
 /* ---- when somebody asks ---- */
 
 static void calibrate_asked_tick(void *arg) {
-	struct measure *m = arg;
+	struct calibration *m = arg;
 	char error[WIRE_TEXT_MAX];
 	if (m->running)
 		return;
@@ -302,7 +303,7 @@ static void calibrate_asked_tick(void *arg) {
 		calibrate_answer(m, "out of memory", 0);
 }
 
-int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg) {
+int calibrate_now(struct calibration *m, void (*done)(void *arg, const char *error), void *arg) {
 	uint64_t now = loop_now_ns();
 	if (m->askers == ASKERS)
 		return -EBUSY;
@@ -315,12 +316,12 @@ int measure_now(struct measure *m, void (*done)(void *arg, const char *error), v
 
 /* ---- what serving shows ---- */
 
-void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first,
+void calibrate_served(struct calibration *m, const char *node, const struct manifest *mf, uint32_t first,
         uint32_t last, enum served_kind kind, const struct served_sum *sum) {
 	if (!m || !m->ready)
 		return;
-	struct served_off off = served_add(&m->kept.served, mf, first, last, kind, sum, &m->kept.known.best,
-	        m->bytes, (long long)time(NULL));
+	struct served_off off = served_rates_add(&m->kept.served, mf, first, last, kind, sum,
+	        &m->kept.known.best, m->bytes, (long long)time(NULL));
 	if (!off.first)
 		return;
 	log_line(LOG_LINE_WARN,
@@ -336,16 +337,16 @@ void measure_served(struct measure *m, const char *node, const struct manifest *
 
 /* ---- the whole ---- */
 
-int measure_start(struct measure **out, const struct measure_config *c) {
-	struct measure *m = calloc(1, sizeof *m);
+int calibrate_start(struct calibration **out, const struct calibrate_config *c) {
+	struct calibration *m = calloc(1, sizeof *m);
 	long long age = -1;
 	int rc = -ENOMEM;
 	if (!m)
 		return rc;
 	m->c = *c;
 	if (!m->c.ways)
-		m->c.ways = &measure_ways;
-	m->bytes = rates_bytes(c->memory);
+		m->c.ways = &calibrate_ways;
+	m->bytes = kernel_rates_bytes(c->memory);
 	if (c->state_dir && !(m->dir = strdup(c->state_dir)))
 		goto error;
 	if (c->cpus) {
@@ -355,12 +356,12 @@ int measure_start(struct measure **out, const struct measure_config *c) {
 	}
 	m->c.cpus = m->cpus;
 	m->c.state_dir = m->dir;
-	bool kept = m->dir && measure_file_load(m->dir, c->threads, &m->kept, &age) == 0;
+	bool kept = m->dir && calibration_file_load(m->dir, c->threads, &m->kept, &age) == 0;
 	if (kept)
 		calibrate_publish(m);
 	rc = calibrate_schedule(m);
 	/* what was measured so lately need not be looked at; a clock that was put back makes a file of the future, which must */
-	bool fresh = kept && m->kept.known.looks >= LOOKS && age >= 0 && age < m->c.ways->later_ms / 1000;
+	bool fresh = kept && m->kept.known.runs >= RUNS && age >= 0 && age < m->c.ways->later_ms / 1000;
 	if (rc == 0 && !fresh)
 		rc = calibrate_begin(m);
 	if (rc)
@@ -375,7 +376,7 @@ error:
 	return rc;
 }
 
-void measure_stop(struct measure *m) {
+void calibrate_stop(struct calibration *m) {
 	if (!m)
 		return;
 	atomic_store(&m->stop, true);
@@ -390,33 +391,33 @@ void measure_stop(struct measure *m) {
 	free(m);
 }
 
-bool measure_ready(const struct measure *m) {
+bool calibrate_ready(const struct calibration *m) {
 	return m->ready;
 }
 
-bool measure_fresh(const struct measure *m, uint64_t ms) {
-	return m->looked_ns && loop_now_ns() - m->looked_ns < ms * 1000000;
+bool calibrate_fresh(const struct calibration *m, uint64_t ms) {
+	return m->ran_ns && loop_now_ns() - m->ran_ns < ms * 1000000;
 }
 
-unsigned measure_threads(const struct measure *m) {
+unsigned calibrate_threads(const struct calibration *m) {
 	return m->c.threads;
 }
 
-const char *measure_waits(const struct measure *m) {
+const char *calibrate_waits(const struct calibration *m) {
 	return m->running ? NULL : m->c.busy(m->c.arg, true);
 }
 
-uint64_t measure_memory(const struct measure *m) {
+uint64_t calibrate_memory(const struct calibration *m) {
 	return m->bytes;
 }
 
-void measure_fill(struct measure *m, Caravan__NodeState *out) {
+void calibrate_fill(struct calibration *m, Caravan__NodeState *out) {
 	if (!m)
 		return;
 	out->measuring = m->running || m->anew || m->askers > 0;
 	if (!m->ready)
 		return;
-	out->disturbed = m->kept.known.looks == 0;
+	out->disturbed = m->kept.known.runs == 0;
 	out->lost = m->lost;
 	out->read_bandwidth = m->kept.known.best.read;
 	out->read_low = m->kept.known.low.read;

@@ -13,13 +13,13 @@
 #include "kernels/kernels.h"
 #include "proto/wire.h"
 
-struct measure;
+struct calibration;
 
 /* How a look is had, and how long to wait for the next; a test has its own. */
-struct measure_ways {
+struct calibrate_ways {
 	/* One look, on the measuring thread; 0 or a negative errno. */
-	int (*look)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
-	        const atomic_bool *stop, struct rates_look *out);
+	int (*run)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+	        const atomic_bool *stop, struct kernel_rates_run *out);
 	double (*disk)(void *arg, const char *dir); /* bytes a second, 0: not to be measured */
 	uint32_t soon_ms;                           /* until the next of the first looks; twice as long */
 	uint32_t soon_most_ms;                      /* after each one that was disturbed, up to this */
@@ -27,9 +27,9 @@ struct measure_ways {
 	uint32_t patience_ms;                       /* that who asks waits for the node to rest */
 	void *arg;
 };
-extern const struct measure_ways measure_ways; /* the usual ones */
+extern const struct calibrate_ways calibrate_ways; /* the usual ones */
 
-struct measure_config {
+struct calibrate_config {
 	struct loop *loop;     /* borrowed */
 	const char *state_dir; /* NULL: nothing is kept */
 	uint64_t memory;       /* that this node may use, bytes */
@@ -39,31 +39,31 @@ struct measure_config {
 	 * rest will do. */
 	const char *(*busy)(void *arg, bool asked);
 	void *arg;
-	const struct measure_ways *ways; /* NULL: measure_ways; borrowed */
+	const struct calibrate_ways *ways; /* NULL: calibrate_ways; borrowed */
 };
 
 /* Takes what state_dir has and, if that is old, looks whether it still holds; or begins to measure. */
-int measure_start(struct measure **out, const struct measure_config *c);
-void measure_stop(struct measure *m); /* waits for a look under way, which ends soon; NULL allowed */
-bool measure_ready(const struct measure *m);
+int calibrate_start(struct calibration **out, const struct calibrate_config *c);
+void calibrate_stop(struct calibration *m); /* waits for a look under way, which ends soon; NULL allowed */
+bool calibrate_ready(const struct calibration *m);
 /* Whether a look ended within the last ms milliseconds, so that there is nothing to find out anew. */
-bool measure_fresh(const struct measure *m, uint64_t ms);
-unsigned measure_threads(const struct measure *m);
+bool calibrate_fresh(const struct calibration *m, uint64_t ms);
+unsigned calibrate_threads(const struct calibration *m);
 /* Why those who asked still wait, or NULL: it is being measured. */
-const char *measure_waits(const struct measure *m);
-uint64_t measure_memory(const struct measure *m); /* bytes that it takes while it measures */
+const char *calibrate_waits(const struct calibration *m);
+uint64_t calibrate_memory(const struct calibration *m); /* bytes that it takes while it measures */
 
 /* Measures anew as soon as the node rests.  done: once, on the loop, with NULL or a sentence that says why not; not by
- * measure_stop.  0; or -EBUSY, -ENOMEM, when it is not called. */
-int measure_now(struct measure *m, void (*done)(void *arg, const char *error), void *arg);
+ * calibrate_stop.  0; or -EBUSY, -ENOMEM, when it is not called. */
+int calibrate_now(struct calibration *m, void (*done)(void *arg, const char *error), void *arg);
 
 /* What stages have computed so far (see served.h), for who is asked about it in the log: where that contradicts the figures,
  * they are corrected, and measured anew when the node rests. */
-void measure_served(struct measure *m, const char *node, const struct manifest *mf, uint32_t first,
+void calibrate_served(struct calibration *m, const char *node, const struct manifest *mf, uint32_t first,
         uint32_t last, enum served_kind kind, const struct served_sum *sum);
 
 /* Adds what is known (nothing, until it is) to what this node tells of itself; pointers are valid as long as m. NULL
  * allowed for m. */
-void measure_fill(struct measure *m, Caravan__NodeState *out);
+void calibrate_fill(struct calibration *m, Caravan__NodeState *out);
 
 #endif

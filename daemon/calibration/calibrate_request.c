@@ -9,38 +9,38 @@
 #define TICK_MS 1000
 #define SILENT_NS 30000000000ull /* a node that says nothing for so long has forgotten that it was asked */
 #define FRESH_MS 60000           /* another node is told figures that are so young as they are */
-#define THEIRS_MAX 2             /* of one node, that wait at a time */
+#define RECEIVED_MAX 2           /* of one node, that wait at a time */
 
 /* What we asked of a node, ourselves among them. */
-struct ours {
-	struct ours *next;
+struct request_sent {
+	struct request_sent *next;
 	struct node_id node;
 	char name[WIRE_NAME_MAX + 1];
 	uint64_t ref, heard_ns;
-	struct measure_ask ask;
+	struct calibrate_request ask;
 	char noted[WIRE_TEXT_MAX + 1];
 };
 
 /* What a node asked of us. */
-struct theirs {
-	struct theirs *next;
-	struct measure_asks *k;
+struct request_received {
+	struct request_received *next;
+	struct calibrate_requests *k;
 	struct peers_from from;
 };
 
-struct measure_asks {
+struct calibrate_requests {
 	struct members *members;
 	struct peers *peers;
-	struct measure *measure;
+	struct calibration *measure;
 	struct loop_timer *timer;
-	struct ours *ours;
-	struct theirs *theirs;
+	struct request_sent *sent;
+	struct request_received *received;
 };
 
 /* ---- answering ---- */
 
-static void requested_answer(struct theirs *t, const char *error) {
-	struct measure_asks *k = t->k;
+static void requested_answer(struct request_received *t, const char *error) {
+	struct calibrate_requests *k = t->k;
 	if (error) {
 		(void)peers_refuse(k->peers, &t->from, "%s", error);
 		return;
@@ -48,9 +48,9 @@ static void requested_answer(struct theirs *t, const char *error) {
 	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
 	Caravan__Measured measured = CARAVAN__MEASURED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	measure_fill(k->measure, &state);
+	calibrate_fill(k->measure, &state);
 	state.cpu = (char *)kern_ops()->name;
-	state.threads = measure_threads(k->measure);
+	state.threads = calibrate_threads(k->measure);
 	measured.state = &state;
 	env.body_case = CARAVAN__ENVELOPE__BODY_MEASURED;
 	env.measured = &measured;
@@ -58,8 +58,8 @@ static void requested_answer(struct theirs *t, const char *error) {
 }
 
 static void requested_done(void *arg, const char *error) {
-	struct theirs *t = arg;
-	for (struct theirs **at = &t->k->theirs; *at; at = &(*at)->next)
+	struct request_received *t = arg;
+	for (struct request_received **at = &t->k->received; *at; at = &(*at)->next)
 		if (*at == t) {
 			*at = t->next;
 			break;
@@ -69,16 +69,16 @@ static void requested_done(void *arg, const char *error) {
 }
 
 /* How many of this node wait. */
-static size_t requested_count(const struct measure_asks *k, const struct node_id *node) {
+static size_t requested_count(const struct calibrate_requests *k, const struct node_id *node) {
 	size_t n = 0;
-	for (const struct theirs *t = k->theirs; t; t = t->next)
+	for (const struct request_received *t = k->received; t; t = t->next)
 		n += node_id_equal(&t->from.node, node);
 	return n;
 }
 
 static void requested_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct measure_asks *k = arg;
+	struct calibrate_requests *k = arg;
 	(void)env;
 	(void)payload;
 	if (!k->measure) {
@@ -87,19 +87,19 @@ static void requested_on_request(
 	}
 	/* other nodes cannot have this one measure all the time; its own commands are answered anew, whatever others ask */
 	bool own = node_id_equal(&from->node, &members_self(k->members)->id);
-	if (!own && measure_fresh(k->measure, FRESH_MS)) {
-		requested_answer(&(struct theirs){.k = k, .from = *from}, NULL);
+	if (!own && calibrate_fresh(k->measure, FRESH_MS)) {
+		requested_answer(&(struct request_received){.k = k, .from = *from}, NULL);
 		return;
 	}
-	if (!own && requested_count(k, &from->node) >= THEIRS_MAX) {
+	if (!own && requested_count(k, &from->node) >= RECEIVED_MAX) {
 		(void)peers_refuse(k->peers, from, "this node has already asked for it and must wait");
 		return;
 	}
-	struct theirs *t = calloc(1, sizeof *t);
+	struct request_received *t = calloc(1, sizeof *t);
 	int rc = t ? 0 : -ENOMEM;
 	if (rc == 0) {
-		*t = (struct theirs){.next = k->theirs, .k = k, .from = *from};
-		rc = measure_now(k->measure, requested_done, t);
+		*t = (struct request_received){.next = k->received, .k = k, .from = *from};
+		rc = calibrate_now(k->measure, requested_done, t);
 	}
 	if (rc) {
 		(void)peers_refuse(k->peers, from,
@@ -107,13 +107,13 @@ static void requested_on_request(
 		free(t);
 		return;
 	}
-	k->theirs = t;
+	k->received = t;
 }
 
 /* ---- asking ---- */
 
-static struct ours *request_find(struct measure_asks *k, const struct peers_from *from) {
-	for (struct ours *o = k->ours; o; o = o->next)
+static struct request_sent *request_find(struct calibrate_requests *k, const struct peers_from *from) {
+	for (struct request_sent *o = k->sent; o; o = o->next)
 		if (o->ref == from->ref && node_id_equal(&o->node, &from->node)) {
 			o->heard_ns = loop_now_ns();
 			return o;
@@ -121,9 +121,9 @@ static struct ours *request_find(struct measure_asks *k, const struct peers_from
 	return NULL;
 }
 
-static void request_end(
-        struct measure_asks *k, struct ours *o, const Caravan__NodeState *state, const char *error) {
-	for (struct ours **at = &k->ours; *at; at = &(*at)->next)
+static void request_end(struct calibrate_requests *k, struct request_sent *o, const Caravan__NodeState *state,
+        const char *error) {
+	for (struct request_sent **at = &k->sent; *at; at = &(*at)->next)
 		if (*at == o) {
 			*at = o->next;
 			break;
@@ -134,7 +134,7 @@ static void request_end(
 
 static void request_on_progress(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct ours *o = request_find(arg, from);
+	struct request_sent *o = request_find(arg, from);
 	(void)payload;
 	if (!o || strcmp(o->noted, env->progress->what) == 0)
 		return;
@@ -144,7 +144,7 @@ static void request_on_progress(
 
 static void request_on_measured(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct ours *o = request_find(arg, from);
+	struct request_sent *o = request_find(arg, from);
 	(void)payload;
 	if (o)
 		request_end(arg, o, env->measured->state, NULL);
@@ -152,17 +152,17 @@ static void request_on_measured(
 
 static void request_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct ours *o = request_find(arg, from);
+	struct request_sent *o = request_find(arg, from);
 	(void)payload;
 	if (o)
 		request_end(arg, o, NULL, env->refused->reason);
 }
 
 static void request_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
-	struct measure_asks *k = arg;
+	struct calibrate_requests *k = arg;
 	char error[WIRE_TEXT_MAX];
 	snprintf(error, sizeof error, "the link to it was lost: %s", why);
-	for (struct ours *o = k->ours, *next; o && !up; o = next) {
+	for (struct request_sent *o = k->sent, *next; o && !up; o = next) {
 		next = o->next;
 		if (node_id_equal(&o->node, node))
 			request_end(k, o, NULL, error);
@@ -171,7 +171,7 @@ static void request_on_link(void *arg, const struct node_id *node, bool up, cons
 
 /* Who waits hears what for; who asked in vain hears that. */
 static void request_tick(void *arg) {
-	struct measure_asks *k = arg;
+	struct calibrate_requests *k = arg;
 	uint64_t now = loop_now_ns();
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
@@ -179,21 +179,21 @@ static void request_tick(void *arg) {
 	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
 	env.progress = &progress;
 	progress.what = what;
-	for (struct theirs *t = k->theirs; t; t = t->next) {
-		const char *why = measure_waits(k->measure);
+	for (struct request_received *t = k->received; t; t = t->next) {
+		const char *why = calibrate_waits(k->measure);
 		snprintf(what, sizeof what, "%s%s", why ? why : "measuring",
 		        why ? ": waiting, half a minute at most" : "");
 		(void)peers_answer(k->peers, &t->from, &env, NULL);
 	}
-	for (struct ours *o = k->ours, *next; o; o = next) {
+	for (struct request_sent *o = k->sent, *next; o; o = next) {
 		next = o->next;
 		if (now - o->heard_ns > SILENT_NS)
 			request_end(k, o, NULL, "it does not answer");
 	}
 }
 
-int measure_ask(
-        struct measure_asks *k, const char *node, const struct measure_ask *ask, char *err, size_t errlen) {
+int calibrate_request(struct calibrate_requests *k, const char *node, const struct calibrate_request *ask,
+        char *err, size_t errlen) {
 	Caravan__Measure msg = CARAVAN__MEASURE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	const struct member *m = *node ? members_named(k->members, node) : members_self(k->members);
@@ -210,18 +210,19 @@ int measure_ask(
 		        m->name);
 		return -EPROTO;
 	}
-	struct ours *o = calloc(1, sizeof *o);
+	struct request_sent *o = calloc(1, sizeof *o);
 	int rc = o ? 0 : -ENOMEM;
 	if (rc == 0) {
-		*o = (struct ours){.next = k->ours, .node = m->id, .heard_ns = loop_now_ns(), .ask = *ask};
+		*o = (struct request_sent){
+		        .next = k->sent, .node = m->id, .heard_ns = loop_now_ns(), .ask = *ask};
 		snprintf(o->name, sizeof o->name, "%s", m->name);
 		env.body_case = CARAVAN__ENVELOPE__BODY_MEASURE;
 		env.measure = &msg;
 		env.ref = o->ref = peers_ref(k->peers);
-		k->ours = o;
+		k->sent = o;
 		rc = peers_send(k->peers, &m->id, PEERS_CONTROL, &env, NULL);
 		if (rc)
-			k->ours = o->next;
+			k->sent = o->next;
 	}
 	if (rc) {
 		snprintf(err, errlen, "cannot send the request to %s: %s", m->name, strerror(-rc));
@@ -232,8 +233,8 @@ int measure_ask(
 
 /* ---- the whole ---- */
 
-int measure_asks_create(
-        struct measure_asks **out, struct loop *l, struct members *members, struct measure *m) {
+int calibrate_requests_create(
+        struct calibrate_requests **out, struct loop *l, struct members *members, struct calibration *m) {
 	static const struct {
 		Caravan__Envelope__BodyCase kind;
 		peers_fn *fn;
@@ -243,7 +244,7 @@ int measure_asks_create(
 	        {CARAVAN__ENVELOPE__BODY_PROGRESS, request_on_progress},
 	        {CARAVAN__ENVELOPE__BODY_REFUSED, request_on_refused},
 	};
-	struct measure_asks *k = calloc(1, sizeof *k);
+	struct calibrate_requests *k = calloc(1, sizeof *k);
 	if (!k)
 		return -ENOMEM;
 	k->members = members;
@@ -255,23 +256,23 @@ int measure_asks_create(
 	if (rc == 0)
 		rc = peers_on_link(k->peers, request_on_link, k);
 	if (rc) {
-		measure_asks_destroy(k);
+		calibrate_requests_destroy(k);
 		return rc;
 	}
 	*out = k;
 	return 0;
 }
 
-void measure_asks_destroy(struct measure_asks *k) {
+void calibrate_requests_destroy(struct calibrate_requests *k) {
 	if (!k)
 		return;
 	loop_timer_stop(k->timer);
-	for (struct ours *o; (o = k->ours);) {
-		k->ours = o->next;
+	for (struct request_sent *o; (o = k->sent);) {
+		k->sent = o->next;
 		free(o);
 	}
-	for (struct theirs *t; (t = k->theirs);) {
-		k->theirs = t->next;
+	for (struct request_received *t; (t = k->received);) {
+		k->received = t->next;
 		free(t);
 	}
 	free(k);

@@ -10,14 +10,15 @@
 #include "daemon/calibration/calibrate.h"
 #include "daemon/members/members.h"
 
-struct measure_asks;
+struct calibrate_requests;
 
 /* m: NULL where this node measures nothing; borrowed, and stopped before these are destroyed. */
-int measure_asks_create(
-        struct measure_asks **out, struct loop *l, struct members *members, struct measure *m);
-void measure_asks_destroy(struct measure_asks *k); /* NULL allowed; before members; answers nobody */
+int calibrate_requests_create(
+        struct calibrate_requests **out, struct loop *l, struct members *members, struct calibration *m);
+void calibrate_requests_destroy(
+        struct calibrate_requests *k); /* NULL allowed; before members; answers nobody */
 
-struct measure_ask {
+struct calibrate_request {
 	void (*note)(void *arg, const char *text); /* what it waits for, whenever that changes */
 	/* Once: what the node measured, or a sentence.  Both are borrowed for the call. */
 	void (*done)(void *arg, const char *node, const Caravan__NodeState *state, const char *error);
@@ -25,7 +26,7 @@ struct measure_ask {
 };
 
 /* node: a name or an id, or "" for this one.  0, or a negative errno with a sentence in err; done is not called then. */
-int measure_ask(
-        struct measure_asks *k, const char *node, const struct measure_ask *ask, char *err, size_t errlen);
+int calibrate_request(struct calibrate_requests *k, const char *node, const struct calibrate_request *ask,
+        char *err, size_t errlen);
 
 #endif

@@ -45,8 +45,8 @@ static bool calibration_file_take_served(struct served_rate *to, double rate, lo
 	return true;
 }
 
-static bool calibration_file_take_line(struct measure_kept *k, const char *line) {
-	struct rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
+static bool calibration_file_take_line(struct calibration_kept *k, const char *line) {
+	struct kernel_rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
 	double v[6];
 	unsigned t;
 	long long at[2];
@@ -61,7 +61,7 @@ static bool calibration_file_take_line(struct measure_kept *k, const char *line)
 		return v[0] == 0 || calibration_file_is_rate(v[0]);
 	}
 	if (sscanf(line, "looks %u", &t) == 1) {
-		k->known.looks = t;
+		k->known.runs = t;
 		return true;
 	}
 	if (sscanf(line, "type %u %lf %lf %lf %lf %lf %lf", &t, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5]) ==
@@ -82,12 +82,12 @@ static bool calibration_file_take_line(struct measure_kept *k, const char *line)
 	       calibration_file_take_served(&k->served.many[t], v[1], at[1]);
 }
 
-int measure_file_load(const char *dir, unsigned threads, struct measure_kept *out, long long *age) {
+int calibration_file_load(const char *dir, unsigned threads, struct calibration_kept *out, long long *age) {
 	char want[128], *save = NULL;
 	uint8_t *data = NULL;
 	size_t len;
 	struct stat st;
-	*out = (struct measure_kept){0};
+	*out = (struct calibration_kept){0};
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int rc = fd < 0 ? -errno : durable_read(fd, "rates", FILE_MAX_BYTES, &data, &len);
 	if (rc == 0 && fstatat(fd, "rates", &st, AT_SYMLINK_NOFOLLOW))
@@ -110,20 +110,20 @@ int measure_file_load(const char *dir, unsigned threads, struct measure_kept *ou
 		good = calibration_file_take_line(out, line);
 	free(text);
 	if (!good || !(out->known.best.read > 0) || out->disk < 0) {
-		*out = (struct measure_kept){0};
+		*out = (struct calibration_kept){0};
 		return -ESTALE;
 	}
 	*age = (long long)time(NULL) - (long long)st.st_mtime;
 	return 0;
 }
 
-int measure_file_save(const char *dir, unsigned threads, const struct measure_kept *k) {
+int calibration_file_save(const char *dir, unsigned threads, const struct calibration_kept *k) {
 	char text[FILE_MAX_BYTES];
-	const struct rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
+	const struct kernel_rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
 	calibration_file_stamp(threads, text, sizeof text);
 	size_t at = strlen(text);
 	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e %.6e %.6e\ndisk %.6e\nlooks %u\n",
-	        best->read, low->read, high->read, k->disk, k->known.looks);
+	        best->read, low->read, high->read, k->disk, k->known.runs);
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (best->one[t] > 0 && best->many[t] > 0)
 			at += (size_t)snprintf(text + at, sizeof text - at,

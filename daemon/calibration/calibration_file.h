@@ -6,15 +6,15 @@
 #define DAEMON_CALIBRATION_CALIBRATION_FILE_H
 #include "daemon/calibration/served_rates.h"
 
-struct measure_kept {
-	struct rates_known known;
-	double disk;          /* bytes a second, 0: not measured */
-	struct served served; /* its rates alone */
+struct calibration_kept {
+	struct kernel_rates_known known;
+	double disk;                /* bytes a second, 0: not measured */
+	struct served_rates served; /* its rates alone */
 };
 
 /* 0, -ENOENT, -ESTALE for what is taken for none, or another negative errno.  *age: seconds since it was written, negative if
  * that is in the future. */
-int measure_file_load(const char *dir, unsigned threads, struct measure_kept *out, long long *age);
-int measure_file_save(const char *dir, unsigned threads, const struct measure_kept *k);
+int calibration_file_load(const char *dir, unsigned threads, struct calibration_kept *out, long long *age);
+int calibration_file_save(const char *dir, unsigned threads, const struct calibration_kept *k);
 
 #endif

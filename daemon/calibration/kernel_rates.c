@@ -44,9 +44,9 @@
 #define DRIFT 0.12      /* of the figures, in the median: then they are another machine's */
 #define LOST_MOST 0.1   /* of a look: beyond, it was disturbed */
 
-#define FIGURES (sizeof(struct rates) / sizeof(double))
+#define FIGURES (sizeof(struct kernel_rates) / sizeof(double))
 
-struct rates_bench {
+struct kernel_rates_bench {
 	struct team *team;
 	uint8_t *weights; /* so many bytes */
 	size_t bytes;
@@ -71,7 +71,7 @@ struct pass {
 	float *y;
 	uint64_t *sum;      /* a member each, a cache line apart */
 	atomic_size_t done; /* rows */
-	struct rates_bench *bench;
+	struct kernel_rates_bench *bench;
 };
 
 #define SUM_STRIDE 8
@@ -124,7 +124,7 @@ static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 }
 
 /* Seconds, and in p->done the rows that were done. */
-static double kernel_rates_timed(struct rates_bench *b, struct pass *p) {
+static double kernel_rates_timed(struct kernel_rates_bench *b, struct pass *p) {
 	uint64_t begin = loop_now_ns();
 	p->until_ns = begin + PASS_NS;
 	atomic_store(&p->done, 0);
@@ -135,7 +135,7 @@ static double kernel_rates_timed(struct rates_bench *b, struct pass *p) {
 
 /* Bytes a second, times columns, of a pass over at most so many bytes; in *alone by the time in which members had a
  * processor, as if nobody had taken it from them. */
-static double kernel_rates_pass(struct rates_bench *b, struct pass *p, size_t most, double *alone) {
+static double kernel_rates_pass(struct kernel_rates_bench *b, struct pass *p, size_t most, double *alone) {
 	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
 	size_t few = p->columns > 1 ? unit : FIRST_BYTES / strip * strip;
 	p->weights = b->weights;
@@ -158,10 +158,11 @@ static double kernel_rates_pass(struct rates_bench *b, struct pass *p, size_t mo
 
 /* ---- rounds ---- */
 
-static void kernel_rates_round(struct rates_bench *b, struct rates *out, struct rates *alone) {
+static void kernel_rates_round(
+        struct kernel_rates_bench *b, struct kernel_rates *out, struct kernel_rates *alone) {
 	const size_t most = b->bytes - 2 * FIRST_BYTES;
 	struct pass p = {.row_bytes = WIDTH, .sum = b->sums, .y = b->y, .columns = 1, .bench = b};
-	*out = *alone = (struct rates){0};
+	*out = *alone = (struct kernel_rates){0};
 	out->read = kernel_rates_pass(b, &p, most, &alone->read);
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
@@ -188,7 +189,7 @@ static int kernel_rates_ascending(const void *a, const void *b) {
 }
 
 /* Takes figure i of each of n into v, without those that are not there, in order; how many. */
-static size_t kernel_rates_column(const struct rates *of, size_t n, size_t i, double *v) {
+static size_t kernel_rates_column(const struct kernel_rates *of, size_t n, size_t i, double *v) {
 	size_t there = 0;
 	for (size_t k = 0; k < n; k++) {
 		double x = ((const double *)(const void *)&of[k])[i];
@@ -199,14 +200,14 @@ static size_t kernel_rates_column(const struct rates *of, size_t n, size_t i, do
 	return there;
 }
 
-static double kernel_rates_products(const struct rates *r) {
+static double kernel_rates_products(const struct kernel_rates *r) {
 	double sum = 0;
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		sum += r->many[t];
 	return sum;
 }
 
-double rates_busy_seconds(void) {
+double kernel_rates_busy_seconds(void) {
 	unsigned long long t[8] = {
 	        0}; /* user, nice, system, idle, waiting for disks, interrupts, soft ones, stolen */
 	FILE *f = fopen("/proc/stat", "re");
@@ -220,31 +221,31 @@ double rates_busy_seconds(void) {
 	return n >= 4 && hz > 0 ? (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)hz : 0;
 }
 
-double rates_lost(double busy, double own, double wall) {
+double kernel_rates_lost(double busy, double own, double wall) {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	double lost = wall > 0 ? (busy - own) / (wall * (double)(cpus > 0 ? cpus : 1)) : 0;
 	return lost > 0 ? lost < 1 ? lost : 1 : 0;
 }
 
-bool rates_disturbed(double lost) {
+bool kernel_rates_disturbed(double lost) {
 	return lost > LOST_MOST;
 }
 
 /* Who has half of a processor, and shares its memory too, takes four times as long, not fifty. */
-bool rates_explained(double lost, double factor) {
+bool kernel_rates_explained(double lost, double factor) {
 	double left = 1 - fmin(lost, 0.9);
-	return rates_disturbed(lost) && factor < 1.5 / (left * left);
+	return kernel_rates_disturbed(lost) && factor < 1.5 / (left * left);
 }
 
 /* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
-void rates_measure(struct rates_bench *b, struct rates_look *out) {
-	struct rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
-	double v[ROUNDS], busy = rates_busy_seconds();
+void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out) {
+	struct kernel_rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
+	double v[ROUNDS], busy = kernel_rates_busy_seconds();
 	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS,
 	         own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	size_t n = 0;
 	bool rising = true;
-	*out = (struct rates_look){0};
+	*out = (struct kernel_rates_run){0};
 	atomic_store(&b->cpu, 0);
 	atomic_store(&b->beside, 0);
 	atomic_store(&b->wall, 0);
@@ -268,14 +269,14 @@ void rates_measure(struct rates_bench *b, struct rates_look *out) {
 	double wall = (double)atomic_load(&b->wall),
 	       held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
 	if (busy > 0)
-		busy = rates_busy_seconds() - busy;
-	out->lost = rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - begin) * 1e-9);
+		busy = kernel_rates_busy_seconds() - busy;
+	out->lost = kernel_rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - begin) * 1e-9);
 	out->lost = fmax(out->lost, held);
 }
 
-void rates_add(struct rates_known *k, const struct rates_look *look, bool believed) {
-	if (believed && k->looks == 0)
-		*k = (struct rates_known){0}; /* what a busy machine let guess */
+void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *look, bool believed) {
+	if (believed && k->runs == 0)
+		*k = (struct kernel_rates_known){0}; /* what a busy machine let guess */
 	for (size_t i = 0; i < FIGURES; i++) {
 		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
 		       *high = (double *)(void *)&k->high + i;
@@ -285,10 +286,10 @@ void rates_add(struct rates_known *k, const struct rates_look *look, bool believ
 		if (!(mid > 0))
 			continue;
 		double alone = ((const double *)(const void *)&look->alone)[i];
-		if (!believed && k->looks == 0) {
+		if (!believed && k->runs == 0) {
 			/* members of a team that did not run at once had more of the memory each: so it may be half as much */
 			*high = *best = fmax(mid, alone); /* the newest guess */
-			*low = *best / RATES_FACTOR;
+			*low = *best / KERNEL_RATES_FACTOR;
 			continue;
 		}
 		*best = fmax(*best, mid);
@@ -297,10 +298,10 @@ void rates_add(struct rates_known *k, const struct rates_look *look, bool believ
 			*low = *low > 0 ? fmin(*low, least) : least;
 		*high = fmax(fmax(*high, most), *best);
 	}
-	k->looks += believed;
+	k->runs += believed;
 }
 
-void rates_widen(struct rates_known *k, const struct rates_known *was) {
+void kernel_rates_widen(struct kernel_rates_known *k, const struct kernel_rates_known *was) {
 	for (size_t i = 0; i < FIGURES; i++) {
 		double *low = (double *)(void *)&k->low + i, *high = (double *)(void *)&k->high + i;
 		double least = ((const double *)(const void *)&was->low)[i],
@@ -312,7 +313,7 @@ void rates_widen(struct rates_known *k, const struct rates_known *was) {
 	}
 }
 
-double rates_change(const struct rates *was, const struct rates *now) {
+double kernel_rates_change(const struct kernel_rates *was, const struct kernel_rates *now) {
 	double off[FIGURES];
 	size_t n = 0;
 	for (size_t i = 0; i < FIGURES; i++) {
@@ -324,14 +325,14 @@ double rates_change(const struct rates *was, const struct rates *now) {
 	return n ? off[n / 2] : 0;
 }
 
-int rates_drifted(const struct rates *was, const struct rates *now) {
-	double change = rates_change(was, now);
+int kernel_rates_drifted(const struct kernel_rates *was, const struct kernel_rates *now) {
+	double change = kernel_rates_change(was, now);
 	return change > 1 + DRIFT ? 1 : change > 0 && change < 1 - DRIFT ? -1 : 0;
 }
 
-bool rates_alike(const struct rates *was, const struct rates *now) {
-	double change = rates_change(was, now);
-	return change > 1 / RATES_FACTOR && change < RATES_FACTOR;
+bool kernel_rates_alike(const struct kernel_rates *was, const struct kernel_rates *now) {
+	double change = kernel_rates_change(was, now);
+	return change > 1 / KERNEL_RATES_FACTOR && change < KERNEL_RATES_FACTOR;
 }
 
 /* ---- what is measured with ---- */
@@ -367,7 +368,7 @@ static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 }
 
 /* A slice does not lie in the last cache, so what is measured must not. */
-size_t rates_bytes(uint64_t memory) {
+size_t kernel_rates_bytes(uint64_t memory) {
 	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: not known */
 	size_t bytes = last > 0 ? 2 * (size_t)last : 0;
 	bytes = bytes < BUFFER_BYTES ? BUFFER_BYTES : bytes < BUFFER_MOST ? bytes : BUFFER_MOST;
@@ -397,9 +398,9 @@ static size_t kernel_rates_results(unsigned threads, size_t bytes) {
 	return many * COLUMNS > rows ? many * COLUMNS : rows;
 }
 
-int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned threads, const int *cpus,
-        const atomic_bool *stop) {
-	struct rates_bench *b = calloc(1, sizeof *b);
+int kernel_rates_open(struct kernel_rates_bench **out, const char *dir, size_t bytes, unsigned threads,
+        const int *cpus, const atomic_bool *stop) {
+	struct kernel_rates_bench *b = calloc(1, sizeof *b);
 	int rc = -ENOMEM;
 	if (!b)
 		return rc;
@@ -413,7 +414,7 @@ int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned
 	if (b->weights && b->x && b->acts && b->y && b->sums)
 		rc = team_create(&b->team, threads, cpus);
 	if (rc) {
-		rates_close(b);
+		kernel_rates_close(b);
 		return rc;
 	}
 	for (size_t i = 0; i < WIDTH; i++)
@@ -422,7 +423,7 @@ int rates_open(struct rates_bench **out, const char *dir, size_t bytes, unsigned
 	return 0;
 }
 
-void rates_close(struct rates_bench *b) {
+void kernel_rates_close(struct kernel_rates_bench *b) {
 	if (!b)
 		return;
 	team_destroy(b->team);

@@ -17,7 +17,7 @@
 #define WINDOW_MANY 128
 
 static struct served_stage *served_rates_stage(
-        struct served *s, const struct manifest *m, uint32_t first, uint32_t last) {
+        struct served_rates *s, const struct manifest *m, uint32_t first, uint32_t last) {
 	struct served_stage *old = &s->stage[0];
 	for (size_t i = 0; i < SERVED_STAGES; i++) {
 		struct served_stage *st = &s->stage[i];
@@ -32,13 +32,13 @@ static struct served_stage *served_rates_stage(
 	return old;
 }
 
-static double served_rates_rate(const struct rates *r, enum served_kind kind, enum kern_type t) {
+static double served_rates_rate(const struct kernel_rates *r, enum served_kind kind, enum kern_type t) {
 	return kind == SERVED_ONE ? r->one[t] : r->many[t];
 }
 
 /* Seconds of a row by these rates; 0: one of them is not known.  Norms count with steps of one row alone, as for the planner. */
 static double served_rates_predict(const struct manifest *m, uint32_t first, uint32_t last,
-        enum served_kind kind, const struct rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
+        enum served_kind kind, const struct kernel_rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
 	double seconds = 0;
 	*bytes = 0;
 	for (uint32_t l = first; l < last && l < m->hp.layers; l++)
@@ -75,7 +75,7 @@ static double served_rates_quickest(const struct served_stage *st, enum served_k
 static double served_rates_factor(
         double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
 	double fixed = layers * LAYER_SECONDS / (kind == SERVED_MANY ? PROMPT_ROWS : 1);
-	double least = small ? SMALL_FACTOR : RATES_FACTOR;
+	double least = small ? SMALL_FACTOR : KERNEL_RATES_FACTOR;
 	/* of a small stage a step is mostly waiting for threads, which a busy machine makes long */
 	if (measured > least * predicted + fixed && (!small || measured - predicted > SMALL_SLOWER))
 		return measured / predicted;
@@ -84,9 +84,9 @@ static double served_rates_factor(
 	return 0;
 }
 
-struct served_off served_add(struct served *s, const struct manifest *m, uint32_t first, uint32_t last,
-        enum served_kind kind, const struct served_sum *sum, const struct rates *measured, size_t small,
-        long long now) {
+struct served_off served_rates_add(struct served_rates *s, const struct manifest *m, uint32_t first,
+        uint32_t last, enum served_kind kind, const struct served_sum *sum,
+        const struct kernel_rates *measured, size_t small, long long now) {
 	struct served_off off = {0};
 	struct served_stage *st = served_rates_stage(s, m, first, last);
 	struct served_sum *from = &st->from[kind];
@@ -110,12 +110,12 @@ struct served_off served_add(struct served *s, const struct manifest *m, uint32_
 	if (!served_rates_window_full(kind, rows, sum->seconds - from->seconds))
 		return off;
 	double seconds = (sum->seconds - from->seconds) / (double)rows;
-	double lost = rates_lost(sum->busy - from->busy, sum->own - from->own, sum->wall - from->wall);
+	double lost = kernel_rates_lost(sum->busy - from->busy, sum->own - from->own, sum->wall - from->wall);
 	*from = *sum;
 	double predicted = served_rates_predict(m, first, last, kind, measured, type, &bytes);
 	if (!(predicted > 0))
 		return off;
-	if (seconds > predicted && rates_explained(lost, seconds / predicted))
+	if (seconds > predicted && kernel_rates_explained(lost, seconds / predicted))
 		return off;
 	st->window[kind][st->windows[kind]++ % SERVED_WINDOWS] = seconds;
 	seconds = served_rates_quickest(st, kind);
@@ -144,7 +144,7 @@ static void served_rates_apply_one(const struct served_rate *s, double *r, long 
 		*r = s->rate;
 }
 
-void served_apply(const struct served *s, struct rates *r, long long now) {
+void served_rates_apply(const struct served_rates *s, struct kernel_rates *r, long long now) {
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
 		served_rates_apply_one(&s->one[t], &r->one[t], now);
 		served_rates_apply_one(&s->many[t], &r->many[t], now);

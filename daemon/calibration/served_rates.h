@@ -1,7 +1,7 @@
 /* served_rates: what serving shows of this node's rates, and where that contradicts what was measured.
  *
  * Owns: for each stage that is served, how quick its last windows of steps were; and for each weight type the rate that they
- * speak of, where it is another than the measured one by RATES_FACTOR or more.
+ * speak of, where it is another than the measured one by KERNEL_RATES_FACTOR or more.
  * Invariants: a busy machine only makes steps slower.  So of the last windows the quickest counts; one that is slower than
  * measured counts only if it is not the machine's other work that explains it, and not alone.  A rate that is slower than the
  * measured one is believed for a day: a node that was slow once, and has no layers since, gets its chance again.
@@ -36,11 +36,11 @@ struct served_stage {
 };
 
 struct served_rate {
-	double rate; /* as in struct rates; 0: none */
+	double rate; /* as in struct kernel_rates; 0: none */
 	long long at;
 };
 
-struct served {
+struct served_rates {
 	struct served_rate one[KERN_TYPES], many[KERN_TYPES];
 	struct served_stage stage[SERVED_STAGES];
 	uint64_t uses;
@@ -54,11 +54,11 @@ struct served_off {
 
 /* Takes what a stage has computed so far.  measured: what was measured of this machine.  small: bytes of weights that may lie
  * in a cache: of a stage that has no more the rates are not taken, only that they are off.  now: as time() has it. */
-struct served_off served_add(struct served *s, const struct manifest *m, uint32_t first, uint32_t last,
-        enum served_kind kind, const struct served_sum *sum, const struct rates *measured, size_t small,
-        long long now);
+struct served_off served_rates_add(struct served_rates *s, const struct manifest *m, uint32_t first,
+        uint32_t last, enum served_kind kind, const struct served_sum *sum,
+        const struct kernel_rates *measured, size_t small, long long now);
 
 /* Puts the rates that serving showed in place of those that were measured. */
-void served_apply(const struct served *s, struct rates *r, long long now);
+void served_rates_apply(const struct served_rates *s, struct kernel_rates *r, long long now);
 
 #endif

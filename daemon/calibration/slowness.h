@@ -7,20 +7,20 @@
 #define SLOW_TIMES 3.0 /* its own median: a stage that is slow */
 
 /* A problem, as report_problem takes it. */
-struct slow {
+struct slowness {
 	const char *kind;
 	char what[400], advice[400];
 };
 
 /* Whether a stage is slower than it is usually, or than was predicted; or quicker than was predicted, so that plans go by wrong
  * figures.  stage: of the plan; st, node: what its node says, or NULL; name: the node's. */
-bool slow_stage(struct slow *out, const Caravan__Plan *plan, size_t stage, const Caravan__StageState *st,
-        const Caravan__NodeState *node, const char *name);
+bool slowness_stage(struct slowness *out, const Caravan__Plan *plan, size_t stage,
+        const Caravan__StageState *st, const Caravan__NodeState *node, const char *name);
 
 /* Whether the figures of a node were found while its machine was busy. */
-bool slow_measured(struct slow *out, const Caravan__NodeState *node, const char *name);
+bool slowness_calibration(struct slowness *out, const Caravan__NodeState *node, const char *name);
 
 /* Whether the link to a node from a peer is slow, as that peer says. */
-bool slow_link(struct slow *out, const Caravan__PeerState *p, const char *from, const char *to);
+bool slowness_link(struct slowness *out, const Caravan__PeerState *p, const char *from, const char *to);
 
 #endif

@@ -59,36 +59,36 @@ static const char *never(void *arg, bool asked) {
 	return NULL;
 }
 
-static int start(struct measure **m, uint64_t memory, unsigned threads) {
-	return measure_start(m,
-	        &(struct measure_config){
+static int start(struct calibration **m, uint64_t memory, unsigned threads) {
+	return calibrate_start(m,
+	        &(struct calibrate_config){
 	                .loop = loop, .state_dir = dir, .memory = memory, .threads = threads, .busy = never});
 }
 
 static void look(void *arg) {
-	if (measure_ready(arg))
+	if (calibrate_ready(arg))
 		loop_stop(loop);
 }
 
-static double measured(unsigned threads, bool at_once, Caravan__NodeState *state, struct measure **keep) {
-	struct measure *m;
+static double measured(unsigned threads, bool at_once, Caravan__NodeState *state, struct calibration **keep) {
+	struct calibration *m;
 	caravan__node_state__init(state);
 	ck_assert_int_eq(start(&m, 1ul << 30, threads), 0);
-	ck_assert_int_eq(measure_ready(m), at_once);
-	measure_fill(m, state);
+	ck_assert_int_eq(calibrate_ready(m), at_once);
+	calibrate_fill(m, state);
 	ck_assert_uint_eq(state->n_rates > 0, at_once);
 	uint64_t begin = loop_now_ns();
 	struct loop_timer *t = loop_timer_start(loop, 5, true, look, m);
 	loop_run(loop);
 	loop_timer_stop(t);
-	measure_fill(m, state);
+	calibrate_fill(m, state);
 	*keep = m;
 	return (double)(loop_now_ns() - begin) / 1e9;
 }
 
 START_TEST(measures_every_type_once) {
 	Caravan__NodeState state, again;
-	struct measure *m, *n;
+	struct calibration *m, *n;
 	double took = measured(2, false, &state, &m);
 	printf("# measured in %.2f s: reads %.1f GB/s\n", took, state.read_bandwidth / 1e9);
 	unsigned types = 0;
@@ -107,49 +107,49 @@ START_TEST(measures_every_type_once) {
 	ck_assert_uint_eq(again.n_rates, types);
 	ck_assert_double_eq_tol(
 	        again.rates[0]->bytes_per_second / state.rates[0]->bytes_per_second, 1.0, 1e-4);
-	measure_stop(n);
-	measure_stop(m);
+	calibrate_stop(n);
+	calibrate_stop(m);
 }
 END_TEST
 
 START_TEST(what_means_something_else_or_nothing_is_measured_anew) {
 	Caravan__NodeState state;
-	struct measure *m;
+	struct calibration *m;
 	const char *const useless[] = {
 	        "rates 4 cpu nonesuch threads 1 arithmetic 1 layout 1\nread 1e9 1e9 1e9\ndisk 0\n",
 	        "rates 3 cpu ref thr", "", "\n\n\n", "type 2 1e9\n"};
 	measured(1, false, &state, &m);
-	measure_stop(m);
+	calibrate_stop(m);
 	measured(2, false, &state, &m);
-	measure_stop(m);
+	calibrate_stop(m);
 	for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
 		FILE *f = fopen(rates, "w");
 		fputs(useless[i], f);
 		fclose(f);
 		ck_assert_int_eq(start(&m, 1ul << 30, 1), 0);
-		ck_assert(!measure_ready(m));
-		measure_stop(m); /* in the middle of it */
+		ck_assert(!calibrate_ready(m));
+		calibrate_stop(m); /* in the middle of it */
 	}
 }
 END_TEST
 
 /* Makes the figures in the file those of a machine so many times slower, which had all its looks so many seconds ago. */
 static void change_file(unsigned threads, double times, time_t ago) {
-	struct measure_kept k;
+	struct calibration_kept k;
 	long long age;
-	ck_assert_int_eq(measure_file_load(dir, threads, &k, &age), 0);
-	struct rates *of[] = {&k.known.best, &k.known.low, &k.known.high};
+	ck_assert_int_eq(calibration_file_load(dir, threads, &k, &age), 0);
+	struct kernel_rates *of[] = {&k.known.best, &k.known.low, &k.known.high};
 	for (size_t i = 0; i < 3; i++)
-		for (size_t f = 0; f < sizeof(struct rates) / sizeof(double); f++)
+		for (size_t f = 0; f < sizeof(struct kernel_rates) / sizeof(double); f++)
 			((double *)(void *)of[i])[f] /= times;
-	k.known.looks = 4;
-	ck_assert_int_eq(measure_file_save(dir, threads, &k), 0);
+	k.known.runs = 4;
+	ck_assert_int_eq(calibration_file_save(dir, threads, &k), 0);
 	struct timespec then[2] = {{.tv_sec = time(NULL) - ago}, {.tv_sec = time(NULL) - ago}};
 	ck_assert_int_eq(utimensat(AT_FDCWD, rates, then, 0), 0);
 }
 
 struct drift {
-	struct measure *m;
+	struct calibration *m;
 	double was;
 };
 
@@ -157,7 +157,7 @@ static void drifted(void *arg) {
 	struct drift *d = arg;
 	Caravan__NodeState state;
 	caravan__node_state__init(&state);
-	measure_fill(d->m, &state);
+	calibrate_fill(d->m, &state);
 	if (state.rates[0]->bytes_per_second > 10 * d->was)
 		loop_stop(loop);
 }
@@ -166,57 +166,57 @@ START_TEST(what_a_machine_has_drifted_from_is_measured_anew) {
 	Caravan__NodeState state;
 	struct drift d;
 	measured(2, false, &state, &d.m);
-	measure_stop(d.m);
+	calibrate_stop(d.m);
 	change_file(2, 100, 7200);
 	ck_assert_int_eq(start(&d.m, 1ul << 30, 2), 0);
-	ck_assert(measure_ready(d.m)); /* with what was kept, until then */
+	ck_assert(calibrate_ready(d.m)); /* with what was kept, until then */
 	caravan__node_state__init(&state);
-	measure_fill(d.m, &state);
+	calibrate_fill(d.m, &state);
 	d.was = state.rates[0]->bytes_per_second;
 	struct loop_timer *t = loop_timer_start(loop, 20, true, drifted, &d);
 	loop_run(loop);
 	loop_timer_stop(t);
-	measure_stop(d.m);
+	calibrate_stop(d.m);
 	/* and kept */
 	ck_assert_int_eq(start(&d.m, 1ul << 30, 2), 0);
 	caravan__node_state__init(&state);
-	measure_fill(d.m, &state);
+	calibrate_fill(d.m, &state);
 	ck_assert_double_gt(state.rates[0]->bytes_per_second, 10 * d.was);
-	measure_stop(d.m);
+	calibrate_stop(d.m);
 }
 END_TEST
 
 START_TEST(what_was_measured_lately_is_taken_as_it_is) {
 	Caravan__NodeState state;
-	struct measure *m;
+	struct calibration *m;
 	measured(1, false, &state, &m);
 	double was = state.rates[0]->bytes_per_second;
-	measure_stop(m);
+	calibrate_stop(m);
 	unsigned before = least_threads();
 	const time_t old = 7200, fresh = 60, future = -7200;
 	for (int i = 0; i < 3; i++) {
 		change_file(1, i == 0 ? 100 : 1, i == 0 ? fresh : i == 1 ? old : future);
 		ck_assert_int_eq(start(&m, 1ul << 30, 1), 0);
-		ck_assert(measure_ready(m));
+		ck_assert(calibrate_ready(m));
 		ck_assert_uint_eq((i == 0 ? least_threads() : threads_now()) > before, i != 0);
 		caravan__node_state__init(&state);
-		measure_fill(m, &state);
+		calibrate_fill(m, &state);
 		ck_assert_double_lt(state.rates[0]->bytes_per_second, was / 50);
-		measure_stop(m);
+		calibrate_stop(m);
 	}
 }
 END_TEST
 
 START_TEST(a_machine_with_little_memory_is_measured_with_little) {
-	const size_t much = rates_bytes(1ull << 40);
+	const size_t much = kernel_rates_bytes(1ull << 40);
 	ck_assert_uint_ge(much, 128ul << 20);
-	ck_assert_uint_eq(rates_bytes(4 * (uint64_t)much), much);
-	ck_assert_uint_eq(rates_bytes(256ul << 20), 64ul << 20);
-	ck_assert_uint_eq(rates_bytes(16ul << 20), 32ul << 20); /* so much it takes */
-	struct measure *m;
+	ck_assert_uint_eq(kernel_rates_bytes(4 * (uint64_t)much), much);
+	ck_assert_uint_eq(kernel_rates_bytes(256ul << 20), 64ul << 20);
+	ck_assert_uint_eq(kernel_rates_bytes(16ul << 20), 32ul << 20); /* so much it takes */
+	struct calibration *m;
 	ck_assert_int_eq(start(&m, 256ul << 20, 1), 0);
-	ck_assert_uint_eq(measure_memory(m), 64ul << 20);
-	measure_stop(m);
+	ck_assert_uint_eq(calibrate_memory(m), 64ul << 20);
+	calibrate_stop(m);
 }
 END_TEST
 
@@ -229,15 +229,15 @@ static struct {
 	_Atomic double speed, lost; /* of the machine now; a look may be under way */
 	unsigned looks, disks;
 	const char *busy, *soon_busy;
-	struct measure *m;
+	struct calibration *m;
 	unsigned until; /* looks, then the loop stops */
 	unsigned asked;
 	char error[WIRE_TEXT_MAX];
 } fake;
 
 static int fake_look(void *arg, const char *folder, size_t bytes, unsigned threads, const int *cpus,
-        const atomic_bool *stop, struct rates_look *out) {
-	struct rates *of[] = {&out->low, &out->mid, &out->high};
+        const atomic_bool *stop, struct kernel_rates_run *out) {
+	struct kernel_rates *of[] = {&out->low, &out->mid, &out->high};
 	(void)arg;
 	(void)folder;
 	(void)bytes;
@@ -268,7 +268,7 @@ static const char *fake_busy(void *arg, bool asked) {
 	return asked ? fake.soon_busy : fake.busy;
 }
 
-static const struct measure_ways fake_ways = {.look = fake_look,
+static const struct calibrate_ways fake_ways = {.run = fake_look,
         .disk = fake_disk,
         .soon_ms = 20,
         .soon_most_ms = 50,
@@ -278,7 +278,7 @@ static const struct measure_ways fake_ways = {.look = fake_look,
 static double rate_now(double *low, double *high) {
 	Caravan__NodeState state;
 	caravan__node_state__init(&state);
-	measure_fill(fake.m, &state);
+	calibrate_fill(fake.m, &state);
 	for (size_t i = 0; i < state.n_rates; i++)
 		if (state.rates[i]->type == KERN_Q4_0) {
 			if (low)
@@ -291,20 +291,20 @@ static double rate_now(double *low, double *high) {
 }
 
 static void fake_start(void) {
-	ck_assert_int_eq(measure_start(&fake.m, &(struct measure_config){.loop = loop,
-	                                                .state_dir = dir,
-	                                                .memory = 1ul << 30,
-	                                                .threads = 1,
-	                                                .busy = fake_busy,
-	                                                .ways = &fake_ways}),
+	ck_assert_int_eq(calibrate_start(&fake.m, &(struct calibrate_config){.loop = loop,
+	                                                  .state_dir = dir,
+	                                                  .memory = 1ul << 30,
+	                                                  .threads = 1,
+	                                                  .busy = fake_busy,
+	                                                  .ways = &fake_ways}),
 	        0);
 }
 
 /* The looks that the file speaks of. */
 static unsigned looks(void) {
-	struct measure_kept k;
+	struct calibration_kept k;
 	long long age;
-	return measure_file_load(dir, 1, &k, &age) == 0 ? k.known.looks : 0;
+	return calibration_file_load(dir, 1, &k, &age) == 0 ? k.known.runs : 0;
 }
 
 static void enough(void *arg) {
@@ -348,12 +348,12 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	fake.speed = 0.02;
 	fake.lost = 0.9;
 	fake_start();
-	while (!measure_ready(fake.m))
+	while (!calibrate_ready(fake.m))
 		run_for(5);
 	ck_assert_double_eq_tol(
 	        rate_now(NULL, NULL), 1.2 * ONE, 1); /* better than what a busy machine said */
 	caravan__node_state__init(&state);
-	measure_fill(fake.m, &state);
+	calibrate_fill(fake.m, &state);
 	ck_assert(state.disturbed);
 	ck_assert_double_eq(state.lost, 0.9);
 	run_for(100);
@@ -363,53 +363,53 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	ck_assert_double_eq_tol(rate_now(&low, &high), ONE, 1);
 	ck_assert_double_eq_tol(low, 0.95 * ONE, 1); /* what a busy machine said is not within the spread */
 	ck_assert_double_eq_tol(high, 1.05 * ONE, 1);
-	measure_fill(fake.m, &state);
+	calibrate_fill(fake.m, &state);
 	ck_assert(!state.disturbed);
 	ck_assert_double_eq_tol(state.disk_rate, 1e9, 1);
-	measure_stop(fake.m);
+	calibrate_stop(fake.m);
 	/* and all of it is kept */
 	fake_start();
-	ck_assert(measure_ready(fake.m));
+	ck_assert(calibrate_ready(fake.m));
 	ck_assert_double_eq_tol(rate_now(&low, &high), ONE, 1e4);
 	ck_assert_double_eq_tol(low, 0.95 * ONE, 1e4);
-	measure_stop(fake.m);
+	calibrate_stop(fake.m);
 }
 END_TEST
 
 START_TEST(the_best_of_several_looks_counts) {
-	struct rates_known k = {.looks = 0};
-	struct rates_look l = {.mid = {.read = 10}, .low = {.read = 9}, .high = {.read = 11}};
-	rates_add(&k, &l, true);
+	struct kernel_rates_known k = {.runs = 0};
+	struct kernel_rates_run l = {.mid = {.read = 10}, .low = {.read = 9}, .high = {.read = 11}};
+	kernel_rates_add(&k, &l, true);
 	l.mid.read = 5, l.low.read = 4, l.high.read = 6;
-	rates_add(&k, &l, true);
+	kernel_rates_add(&k, &l, true);
 	ck_assert_double_eq(k.best.read, 10);
 	ck_assert_double_eq(k.low.read, 4);
 	ck_assert_double_eq(k.high.read, 11);
 	l.mid.read = 1, l.low.read = 0.5, l.high.read = 1.5; /* disturbed */
-	rates_add(&k, &l, false);
+	kernel_rates_add(&k, &l, false);
 	ck_assert_double_eq(k.best.read, 10);
 	ck_assert_double_eq(k.low.read, 4);
-	ck_assert_uint_eq(k.looks, 2);
+	ck_assert_uint_eq(k.runs, 2);
 	l.mid.read = 12, l.low.read = 11, l.high.read = 13; /* so quick it is, whatever disturbed it */
-	rates_add(&k, &l, false);
+	kernel_rates_add(&k, &l, false);
 	ck_assert_double_eq(k.best.read, 12);
 	ck_assert_double_eq(k.high.read, 13);
 	/* what others have of the processors */
-	ck_assert_double_eq(rates_lost(3, 3, 1), 0);
-	ck_assert_double_eq(rates_lost(3, 4, 1), 0); /* ticks are coarse */
-	ck_assert_double_eq(rates_lost(1e9, 0, 1), 1);
-	ck_assert(!rates_disturbed(0.05));
-	ck_assert(rates_disturbed(0.3));
-	ck_assert(rates_explained(0.5, 4));
-	ck_assert(!rates_explained(0.5, 50));
-	ck_assert(!rates_explained(0, 1.6));
+	ck_assert_double_eq(kernel_rates_lost(3, 3, 1), 0);
+	ck_assert_double_eq(kernel_rates_lost(3, 4, 1), 0); /* ticks are coarse */
+	ck_assert_double_eq(kernel_rates_lost(1e9, 0, 1), 1);
+	ck_assert(!kernel_rates_disturbed(0.05));
+	ck_assert(kernel_rates_disturbed(0.3));
+	ck_assert(kernel_rates_explained(0.5, 4));
+	ck_assert(!kernel_rates_explained(0.5, 50));
+	ck_assert(!kernel_rates_explained(0, 1.6));
 }
 END_TEST
 
 START_TEST(a_busy_hour_changes_nothing_and_a_slower_machine_is_found_out) {
 	fake_start();
 	run_until_looks(4);
-	measure_stop(fake.m);
+	calibrate_stop(fake.m);
 	change_file(1, 1, 7200); /* it is looked at again */
 	other_machine(0.5, 0.5);
 	fake_start();
@@ -419,7 +419,7 @@ START_TEST(a_busy_hour_changes_nothing_and_a_slower_machine_is_found_out) {
 	run_for(150);
 	run_until_looks(4);
 	ck_assert_double_eq_tol(rate_now(NULL, NULL), ONE / 2, 1e4);
-	measure_stop(fake.m);
+	calibrate_stop(fake.m);
 }
 END_TEST
 
@@ -431,30 +431,30 @@ static void told(void *arg, const char *error) {
 
 START_TEST(who_asks_has_it_measured_now_or_hears_why_not) {
 	fake_start();
-	ck_assert(!measure_fresh(fake.m, 60000));
+	ck_assert(!calibrate_fresh(fake.m, 60000));
 	run_until_looks(4);
-	ck_assert(measure_fresh(fake.m, 60000));
+	ck_assert(calibrate_fresh(fake.m, 60000));
 	run_for(20);
-	ck_assert(!measure_fresh(fake.m, 1));
+	ck_assert(!calibrate_fresh(fake.m, 1));
 	fake.speed = 0.5;
 	fake.busy = "it is serving"; /* of long rests there are none, */
-	ck_assert_int_eq(measure_now(fake.m, told, NULL), 0);
-	ck_assert_int_eq(measure_now(fake.m, told, NULL), 0);
+	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
+	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
 	while (fake.asked < 2)
 		run_for(10);
 	ck_assert_str_eq(fake.error, "");
 	ck_assert_double_eq_tol(rate_now(NULL, NULL), ONE / 2, 1);
 	fake.soon_busy = "it is serving"; /* nor short ones */
-	ck_assert_int_eq(measure_now(fake.m, told, NULL), 0);
+	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
 	run_for(100);
 	ck_assert_uint_eq(fake.asked, 2); /* that may pass */
 	while (fake.asked < 3)
 		run_for(10);
 	ck_assert_ptr_nonnull(strstr(fake.error, "it is serving"));
 	for (int i = 0; i < 16; i++)
-		ck_assert_int_eq(measure_now(fake.m, told, NULL), 0);
-	ck_assert_int_eq(measure_now(fake.m, told, NULL), -EBUSY);
-	measure_stop(fake.m);
+		ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
+	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), -EBUSY);
+	calibrate_stop(fake.m);
 	ck_assert_uint_eq(fake.asked, 3);
 }
 END_TEST
@@ -478,13 +478,14 @@ static struct manifest *large_model(void) {
 }
 
 /* Rows one after the other, of so many seconds each, on a machine of which others have this part. */
-static struct served_off serve_rows(struct served *s, const struct manifest *m, const struct rates *r,
-        struct served_sum *sum, double seconds, double lost, unsigned rows, size_t small) {
+static struct served_off serve_rows(struct served_rates *s, const struct manifest *m,
+        const struct kernel_rates *r, struct served_sum *sum, double seconds, double lost, unsigned rows,
+        size_t small) {
 	struct served_off off = {0};
 	double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
 	if (sum->wall == 0) {
 		sum->wall = 1;
-		(void)served_add(s, m, 0, LAYERS, SERVED_ONE, sum, r, small, 1000);
+		(void)served_rates_add(s, m, 0, LAYERS, SERVED_ONE, sum, r, small, 1000);
 	}
 	for (unsigned i = 0; i < rows; i++) {
 		sum->rows++;
@@ -492,7 +493,7 @@ static struct served_off serve_rows(struct served *s, const struct manifest *m, 
 		sum->wall += seconds;
 		sum->own += seconds;
 		sum->busy += seconds + lost * seconds * cpus;
-		off = served_add(s, m, 0, LAYERS, SERVED_ONE, sum, r, small, 1000);
+		off = served_rates_add(s, m, 0, LAYERS, SERVED_ONE, sum, r, small, 1000);
 		if (off.factor > 0)
 			break;
 	}
@@ -501,45 +502,45 @@ static struct served_off serve_rows(struct served *s, const struct manifest *m, 
 
 START_TEST(serving_corrects_what_was_measured) {
 	struct manifest *m = large_model();
-	struct rates r = {.read = ONE}, told;
+	struct kernel_rates r = {.read = ONE}, told;
 	struct served_off off;
 	r.one[KERN_Q4_0] = r.one[KERN_F32] = r.one[KERN_Q8_0] = ONE;
 	const double seconds = LAYERS * (64u << 20) / ONE; /* of a row, as it was measured */
 	/* as measured, and a little less: nothing */
-	struct served s = {.uses = 0};
+	struct served_rates s = {.uses = 0};
 	struct served_sum sum = {.wall = 0};
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds, 0, 64, 0).factor, 0);
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds * 1.6, 0, 64, 0).factor, 0);
 	told = r;
-	served_apply(&s, &told, 1000);
+	served_rates_apply(&s, &told, 1000);
 	ck_assert_double_eq(told.one[KERN_Q4_0], ONE);
 	/* 50 times quicker: at once, and for good */
-	s = (struct served){.uses = 0};
+	s = (struct served_rates){.uses = 0};
 	sum = (struct served_sum){.wall = 0};
 	off = serve_rows(&s, m, &r, &sum, seconds / 50, 0.8, 640, 0);
 	ck_assert_double_eq_tol(off.factor, 50, 0.1);
 	ck_assert(off.first);
 	ck_assert(!serve_rows(&s, m, &r, &sum, seconds / 50, 0, 640, 0).first); /* it was told */
 	told = r;
-	served_apply(&s, &told, 1000 + 100 * 86400);
+	served_rates_apply(&s, &told, 1000 + 100 * 86400);
 	ck_assert_double_eq_tol(told.one[KERN_Q4_0] / ONE, 50, 0.1);
 	ck_assert_double_eq(told.one[KERN_Q8_0], ONE); /* it says nothing of those */
 	/* 50 times slower: not by one window; then for a day, in which it may be so */
-	s = (struct served){.uses = 0};
+	s = (struct served_rates){.uses = 0};
 	sum = (struct served_sum){.wall = 0};
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds * 50, 0, 8, 0).factor, 0);
 	ck_assert_double_eq_tol(serve_rows(&s, m, &r, &sum, seconds * 50, 0, 128, 0).factor, 50, 0.1);
 	told = r;
-	served_apply(&s, &told, 1000 + 3600);
+	served_rates_apply(&s, &told, 1000 + 3600);
 	ck_assert_double_eq_tol(told.one[KERN_Q4_0] / ONE, 0.02, 1e-4);
 	told = r;
-	served_apply(&s, &told, 1000 + SERVED_BELIEVED + 1);
+	served_rates_apply(&s, &told, 1000 + SERVED_BELIEVED + 1);
 	ck_assert_double_eq(told.one[KERN_Q4_0], ONE);
 	/* it was measured again, and agrees: nothing is corrected any more */
 	r.one[KERN_Q4_0] = r.one[KERN_F32] = ONE / 50;
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds * 50, 0, 64, 0).factor, 0);
 	told = r;
-	served_apply(&s, &told, 1000);
+	served_rates_apply(&s, &told, 1000);
 	ck_assert_double_eq(told.one[KERN_Q4_0], ONE / 50);
 	manifest_destroy(m);
 }
@@ -547,27 +548,27 @@ END_TEST
 
 START_TEST(what_a_busy_machine_or_a_small_stage_shows_corrects_nothing) {
 	struct manifest *m = large_model();
-	struct rates r = {.read = ONE}, told;
+	struct kernel_rates r = {.read = ONE}, told;
 	r.one[KERN_Q4_0] = r.one[KERN_F32] = ONE;
 	const double seconds = LAYERS * (64u << 20) / ONE;
 	/* three times slower, and others have half of the machine */
-	struct served s = {.uses = 0};
+	struct served_rates s = {.uses = 0};
 	struct served_sum sum = {.wall = 0};
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds * 3, 0.5, 192, 0).factor, 0);
 	/* fifty times: that is not why */
 	ck_assert_double_eq_tol(serve_rows(&s, m, &r, &sum, seconds * 50, 0.5, 192, 0).factor, 50, 0.1);
 	/* three times quicker, out of a cache; thirty times, which no cache is: then it is off, but by how much it does not say */
-	s = (struct served){.uses = 0};
+	s = (struct served_rates){.uses = 0};
 	sum = (struct served_sum){.wall = 0};
 	ck_assert_double_eq(serve_rows(&s, m, &r, &sum, seconds / 3, 0, 960, 1ul << 30).factor, 0);
 	ck_assert_double_eq_tol(
 	        serve_rows(&s, m, &r, &sum, seconds / 30, 0, 9600, 1ul << 30).factor, 30, 0.1);
 	told = r;
-	served_apply(&s, &told, 1000);
+	served_rates_apply(&s, &told, 1000);
 	ck_assert_double_eq(told.one[KERN_Q4_0], ONE);
 	/* a stage made anew begins anew */
 	sum = (struct served_sum){.wall = 5, .rows = 1};
-	ck_assert_double_eq(served_add(&s, m, 0, LAYERS, SERVED_ONE, &sum, &r, 0, 1000).factor, 0);
+	ck_assert_double_eq(served_rates_add(&s, m, 0, LAYERS, SERVED_ONE, &sum, &r, 0, 1000).factor, 0);
 	manifest_destroy(m);
 }
 END_TEST
@@ -577,36 +578,36 @@ START_TEST(what_serving_contradicts_is_measured_again_when_the_node_rests) {
 	struct served_sum sum = {.wall = 1};
 	fake_start();
 	run_until_looks(4);
-	measure_stop(fake.m);
+	calibrate_stop(fake.m);
 	change_file(1, 50, 60); /* fresh, and wrong */
 	fake.busy = "it is serving";
 	fake_start();
-	measure_served(fake.m, "kitchen", m, 0, LAYERS, SERVED_ONE, &sum);
+	calibrate_served(fake.m, "kitchen", m, 0, LAYERS, SERVED_ONE, &sum);
 	for (unsigned i = 0; i < 64; i++) {
 		sum.rows++;
 		sum.wall += LAYERS * (64u << 20) / ONE;
 		sum.seconds += LAYERS * (64u << 20) / ONE;
-		measure_served(fake.m, "kitchen", m, 0, LAYERS, SERVED_ONE, &sum);
+		calibrate_served(fake.m, "kitchen", m, 0, LAYERS, SERVED_ONE, &sum);
 	}
 	/* others hear at once of what serving showed; */
 	ck_assert_double_eq_tol(rate_now(NULL, NULL) / ONE, 1, 1e-3);
 	Caravan__NodeState state;
 	caravan__node_state__init(&state);
-	measure_fill(fake.m, &state);
+	calibrate_fill(fake.m, &state);
 	ck_assert(state.measuring);
 	run_for(100); /* it does not rest */
-	measure_fill(fake.m, &state);
+	calibrate_fill(fake.m, &state);
 	ck_assert(state.measuring);
 	fake.busy = NULL;
 	while (state.measuring) {
 		run_for(10);
-		measure_fill(fake.m, &state);
+		calibrate_fill(fake.m, &state);
 	}
 	run_until_looks(4);
-	measure_stop(fake.m);
-	struct measure_kept k;
+	calibrate_stop(fake.m);
+	struct calibration_kept k;
 	long long age;
-	ck_assert_int_eq(measure_file_load(dir, 1, &k, &age), 0);
+	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
 	ck_assert_double_eq_tol(k.known.best.one[KERN_Q4_0] / ONE, 1, 1e-3);
 	manifest_destroy(m);
 }
@@ -616,24 +617,24 @@ START_TEST(a_file_with_figures_that_no_machine_has_is_none) {
 	static const char *const lines[] = {"read inf inf inf", "read nan 1 1", "read 1e30 1e30 1e30",
 	        "read 5 6 7", "read -5 -5 -5", "type 2 1 1 1 0 0 0", "type 999 1 1 1 1 1 1", "type 2 1 1 1",
 	        "served 2 inf 5 0 0", "served 2 1 -5 0 0", "disk -1", "disk inf", "looks", "nonsense"};
-	struct measure_kept k;
+	struct calibration_kept k;
 	long long age;
 	char good[4096], text[8192];
 	fake_start();
 	run_until_looks(1);
-	measure_stop(fake.m);
+	calibrate_stop(fake.m);
 	FILE *f = fopen(rates, "r");
 	size_t len = fread(good, 1, sizeof good - 1, f);
 	good[len] = '\0';
 	fclose(f);
-	ck_assert_int_eq(measure_file_load(dir, 1, &k, &age), 0);
-	ck_assert_int_eq(measure_file_load(dir, 2, &k, &age), -ESTALE);
+	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
+	ck_assert_int_eq(calibration_file_load(dir, 2, &k, &age), -ESTALE);
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
 		snprintf(text, sizeof text, "%s%s\n", good, lines[i]);
 		f = fopen(rates, "w");
 		fputs(text, f);
 		fclose(f);
-		ck_assert_msg(measure_file_load(dir, 1, &k, &age) == -ESTALE, "%s", lines[i]);
+		ck_assert_msg(calibration_file_load(dir, 1, &k, &age) == -ESTALE, "%s", lines[i]);
 		ck_assert_double_eq(k.known.best.read, 0);
 	}
 }

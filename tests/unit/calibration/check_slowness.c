@@ -28,56 +28,56 @@ static void setup(void) {
 }
 
 START_TEST(a_stage_is_held_against_itself_and_the_plan) {
-	struct slow s;
-	ck_assert(!slow_stage(&s, &plan, 0, NULL, &node, "kitchen"));
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	struct slowness s;
+	ck_assert(!slowness_stage(&s, &plan, 0, NULL, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	state.lately_seconds = 0.44;
-	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	ck_assert_str_eq(s.kind, "slow-stage");
 	ck_assert_ptr_nonnull(
 	        strstr(s.what, "kitchen is 8 times slower than usual: layers 0 to 7 of stories"));
 	ck_assert_str_ne(s.advice, "");
 	/* nothing was computed lately; nothing is usual yet; a moment more is none */
 	state.lately_seconds = 0;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	state.lately_seconds = 0.44;
 	state.usual_seconds = 0;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	state.usual_seconds = stage.seconds = 0.0001;
 	state.lately_seconds = 0.004;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	/* the prediction: 52 times what it is */
 	state.lately_seconds = 0;
 	state.usual_seconds = 0.055;
 	stage.seconds = 0.055 * 52;
 	node.measuring = true;
-	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	ck_assert_str_eq(s.kind, "prediction-off");
 	ck_assert_ptr_nonnull(strstr(s.what,
 	        "The prediction for kitchen is off by a factor of 52, to be measured again when idle"));
 	ck_assert_str_eq(s.advice, "");
 	node.measuring = false;
-	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	ck_assert_ptr_nonnull(strstr(s.advice, "caravan unload stories"));
 	/* three times is off, for more weights than any cache has */
 	stage.seconds = 0.055 * 3;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	state.weight_bytes = 2ull << 30;
-	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	/* and a part of what it is */
 	stage.seconds = 0.055 / 8;
-	ck_assert(slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	ck_assert_ptr_nonnull(strstr(s.what, "The prediction for kitchen is off by a factor of 8"));
 	ck_assert_ptr_nonnull(strstr(s.advice, "busy"));
 	/* from disk nobody knows; nobody predicted anything; too few rows */
 	stage.streamed = 1;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	stage.streamed = 0;
 	state.single_rows = 3;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	state.single_rows = 100;
 	stage.seconds = 0;
-	ck_assert(!slow_stage(&s, &plan, 0, &state, &node, "kitchen"));
+	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	/* names may be as long as they like */
 	char name[WIRE_NAME_MAX + 1], model[WIRE_NAME_MAX + 1];
 	memset(name, 'n', WIRE_NAME_MAX);
@@ -85,19 +85,19 @@ START_TEST(a_stage_is_held_against_itself_and_the_plan) {
 	name[WIRE_NAME_MAX] = model[WIRE_NAME_MAX] = '\0';
 	plan.model = state.model = model;
 	stage.seconds = 1e9;
-	ck_assert(slow_stage(&s, &plan, 0, &state, &node, name));
+	ck_assert(slowness_stage(&s, &plan, 0, &state, &node, name));
 	ck_assert_ptr_nonnull(strstr(s.what, "predicted"));
 	ck_assert_ptr_nonnull(strstr(s.advice, "make a plan with them"));
 }
 END_TEST
 
 START_TEST(figures_of_a_busy_machine_are_told) {
-	struct slow s;
-	ck_assert(!slow_measured(&s, &node, "kitchen"));
-	ck_assert(!slow_measured(&s, NULL, "kitchen"));
+	struct slowness s;
+	ck_assert(!slowness_calibration(&s, &node, "kitchen"));
+	ck_assert(!slowness_calibration(&s, NULL, "kitchen"));
 	node.disturbed = true;
 	node.lost = 0.42;
-	ck_assert(slow_measured(&s, &node, "kitchen"));
+	ck_assert(slowness_calibration(&s, &node, "kitchen"));
 	ck_assert_ptr_nonnull(
 	        strstr(s.what, "kitchen was measured while other programs used 42% of its processors"));
 	ck_assert_ptr_nonnull(strstr(s.advice, "caravan measure kitchen"));
@@ -144,7 +144,7 @@ static bool tells(void *arg) {
 
 START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
 	struct link_probe *asks, *answers;
-	struct slow s;
+	struct slowness s;
 	nodes_setup();
 	nodes_cluster(2);
 	computing = false;
@@ -166,7 +166,7 @@ START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
 	ck_assert(nodes_wait(is_slow, NULL, 60000));
 	ck_assert_double_gt(peer()->rate, 1e3);
 	ck_assert(nodes_wait(tells, NULL, 60000));
-	ck_assert(slow_link(&s, told(), "study", "kitchen"));
+	ck_assert(slowness_link(&s, told(), "study", "kitchen"));
 	ck_assert_str_eq(s.kind, "slow-link");
 	ck_assert_ptr_nonnull(strstr(s.what, "The link from study to kitchen carries "));
 	ck_assert_double_lt(peer()->rate, 1e12); /* and plans go by what it is */
