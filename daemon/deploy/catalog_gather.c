@@ -114,7 +114,7 @@ static void listing_add_files(struct deploy *d, struct catalog *c) {
 	size_t kept = 0;
 	for (size_t i = 0; i < c->models; i++) {
 		struct catalog_model *m = &c->model[i];
-		const char *path = transfer_file(d->transfer, &m->manifest);
+		const char *path = transfer_file_path(d->transfer, &m->manifest);
 		m->file = path != NULL;
 		if (!m->named && path)
 			paths_model_name(m->name, sizeof m->name, path);

@@ -501,7 +501,7 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	        (rc = remove_init(d)) < 0 || (rc = disk_space_init(d)) < 0 ||
 	        (rc = members_on_change(c->members, deploy_on_change, d)) < 0)
 		goto error;
-	if (c->models && (rc = transfer_models(d->transfer, c->models)) < 0)
+	if (c->models && (rc = transfer_add_model_dir(d->transfer, c->models)) < 0)
 		goto error;
 	transfer_yields(d->transfer, c->hooks.busy, c->hooks.arg);
 	rc = -ENOMEM;

@@ -116,7 +116,7 @@ void load_free(struct load *l) {
 		model_unref(l->m);
 	}
 	if (l->im) /* not before: a job may have been planning with its manifest */
-		transfer_withdraw(l->d->transfer, l->im);
+		transfer_remove_source(l->d->transfer, l->im);
 	loop_timer_stop(l->timer);
 	transfer_cancel(l->fetch);
 	store_unpin(l->pin);

@@ -66,7 +66,7 @@ static void import_hash_done(void *arg, bool cancelled) {
 		import_close(im);
 	} else if (l->rc) {
 		load_fail(l, "%s", l->err);
-	} else if (transfer_offer(l->d->transfer, im)) {
+	} else if (transfer_add_source(l->d->transfer, im)) {
 		import_close(im);
 		load_fail(l, "out of memory");
 	} else {

@@ -1,13 +1,13 @@
-/* fetch: the side that pulls: what is wanted, piece by piece, into the store.
+/* fetch: the side that pulls: brings what is wanted into the store, block by block.
  *
- * A fetch has items (blobs, tensors).  A few are open at a time; an open item has parcels (a blob, a tensor's
- * record, a chunk), each of which comes from one source in pieces and goes to the executor whole, where its hash is
- * checked and it is packed into the store; from then on it is passed on to others, and not fetched again, whatever
- * becomes of the rest.  A tensor of a file that is being loaded here has no parcels: the executor packs it straight from
- * the file, a chunk a job.
- * Invariant: what a source sent is forgotten when the source is given up, but for parcels that are whole: their
- * hash decides.  A fetch outlives its end until the executor has returned all its work.
- * Threads: the loop, but for what says executor. */
+ * A fetch has items (blobs, tensors).  A few are open at a time.  An open item has chunks (a blob, a tensor's record, or a chunk
+ * of its data).  Each chunk comes from one source, in blocks.  A complete chunk goes to the executor, which checks its hash and
+ * packs it into the store.  From then on it is passed on to other nodes, and it is not fetched again whatever happens to the
+ * rest.  A tensor of a file that is being loaded on this node needs no chunks: the executor packs it from the file, one chunk
+ * per job.
+ * Invariant: what a source sent is discarded when the source is given up, except complete chunks: their hash decides.  A fetch
+ * is freed only when the executor has returned all its work.
+ * Threads: the loop, except where a comment says executor. */
 #include "daemon/transfer/fetch.h"
 #include "daemon/core/log.h"
 #include "proto/descriptors.h"
@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARCELS_MOST 32 /* those that have not been asked for included */
-#define OPEN_MAX 16     /* items: so that small tensors do not wait for each other's round trips */
+#define CHUNKS_MOST 32 /* those that have not been asked for included */
+#define OPEN_MAX 16    /* items: so that small tensors do not wait for each other's round trips */
 #define TICK_MS 100
 
 static void fetch_pump(struct fetch *f);
@@ -31,14 +31,14 @@ static void fetch_work_done(void *arg, bool cancelled);
 static void fetch_continue(struct fetch *f, struct item *it);
 
 static void fetch_submit(
-        struct fetch *f, enum work_kind kind, struct item *it, struct parcel *p, uint32_t chunk) {
+        struct fetch *f, enum work_kind kind, struct item *it, struct chunk *p, uint32_t chunk) {
 	struct work *w = calloc(1, sizeof *w);
 	if (w) {
 		w->kind = kind;
 		w->f = f;
 		w->item = it;
-		w->parcel = p;
-		w->chunk = chunk;
+		w->chunk = p;
+		w->index = chunk;
 		f->work++;
 		int rc = executor_submit(f->t->executor, fetch_work, fetch_work_done, w);
 		if (rc == 0)
@@ -58,7 +58,7 @@ static void fetch_item_finished(struct fetch *f, struct item *it) {
 /* No source is left for it: says what is missing and what became of each. */
 static void fetch_end_without_source(struct fetch *f, const struct item *it) {
 	char text[700], hex[CONTENT_HEX];
-	sources_tell(f, text, sizeof text);
+	sources_describe(f, text, sizeof text);
 	fetch_end(f, "%s: %s %.12s cannot be fetched: %s%s%s", f->subject, it->tensor ? "tensor" : "blob",
 	        content_hex(&it->id, hex), f->file_error, *f->file_error ? "; " : "", text);
 }
@@ -79,35 +79,36 @@ static bool fetch_next_chunk(struct item *it, uint32_t *chunk) {
 static void fetch_open_items(struct fetch *f) {
 	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
 		struct item *it = &f->items[f->next_item];
-		struct offer *offer = it->state == ITEM_DONE ? NULL : offer_with(f->t, &it->id, it->tensor);
-		if (offer && offer->spoiled)
-			offer = NULL;
-		if (it->state != ITEM_DONE && !offer && folder_opens(f->t, &it->id, it->tensor))
+		struct source_file *file =
+		        it->state == ITEM_DONE ? NULL : source_file_find(f->t, &it->id, it->tensor);
+		if (file && file->spoiled)
+			file = NULL;
+		if (it->state != ITEM_DONE && !file && model_dir_opens(f->t, &it->id, it->tensor))
 			return; /* a moment, and it is here */
 		f->next_item++;
 		if (it->state == ITEM_DONE)
 			continue;
 		f->open++;
 		it->state = ITEM_OPENING;
-		it->offer = offer;
-		if (it->offer) {
-			offer_ref(it->offer);
-			folder_used(f->t, it->offer->im);
+		it->file = file;
+		if (it->file) {
+			source_file_ref(it->file);
+			model_dir_used(f->t, it->file->im);
 			fetch_submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
-		} else if (!parcel_add(f, it, false, 0)) {
+		} else if (!chunk_add(f, it, false, 0)) {
 			fetch_end(f, "%s: out of memory", f->subject);
 		}
 	}
 }
 
-/* Has a parcel made of each of the next chunks. */
+/* Has a chunk made of each of the next chunks. */
 static void fetch_open_chunks(struct fetch *f) {
-	for (size_t i = 0; !f->ended && i < f->next_item && f->nparcels < PARCELS_MOST; i++) {
+	for (size_t i = 0; !f->ended && i < f->next_item && f->nchunks < CHUNKS_MOST; i++) {
 		struct item *it = &f->items[i];
 		uint32_t chunk;
-		while (it->state == ITEM_CHUNKS && !it->offer && f->nparcels < PARCELS_MOST &&
+		while (it->state == ITEM_CHUNKS && !it->file && f->nchunks < CHUNKS_MOST &&
 		        fetch_next_chunk(it, &chunk))
-			if (!parcel_add(f, it, true, chunk)) {
+			if (!chunk_add(f, it, true, chunk)) {
 				fetch_end(f, "%s: out of memory", f->subject);
 				return;
 			}
@@ -122,14 +123,14 @@ static void fetch_finish_if_done(struct fetch *f) {
 /* Parcels that take memory, or will as soon as they are answered. */
 static size_t fetch_count_begun(const struct fetch *f) {
 	size_t n = 0;
-	for (const struct parcel *p = f->parcels; p; p = p->next)
+	for (const struct chunk *p = f->chunks; p; p = p->next)
 		n += p->asked > 0;
 	return n;
 }
 
-/* Asks for as much of a parcel as there is room for. */
-static void fetch_pump_chunk(struct fetch *f, struct parcel *p) {
-	if (p->asked == 0 && fetch_count_begun(f) >= TRANSFER_PARCELS)
+/* Asks for as much of a chunk as there is room for. */
+static void fetch_pump_chunk(struct fetch *f, struct chunk *p) {
+	if (p->asked == 0 && fetch_count_begun(f) >= TRANSFER_CHUNKS)
 		return;
 	if (p->source == NOBODY)
 		switch (source_choose(f, p)) {
@@ -144,8 +145,8 @@ static void fetch_pump_chunk(struct fetch *f, struct parcel *p) {
 			fetch_end_without_source(f, p->item);
 			return;
 		}
-	while (parcel_wants(f, p)) {
-		int rc = parcel_ask(f, p);
+	while (chunk_wants(f, p)) {
+		int rc = chunk_request(f, p);
 		if (rc == -EBUSY)
 			return;
 		if (rc == -ENOTCONN || rc == -EAGAIN || rc == -EHOSTUNREACH) {
@@ -163,18 +164,18 @@ static void fetch_pump_chunk(struct fetch *f, struct parcel *p) {
 }
 
 static void fetch_pump(struct fetch *f) {
-	if (f->ended || !f->looked)
+	if (f->ended || !f->checked)
 		return;
 	fetch_open_items(f);
 	fetch_open_chunks(f);
 	fetch_finish_if_done(f);
 	f->blocked = false;
-	for (struct parcel *p = f->parcels; p && !f->ended; p = p->next)
+	for (struct chunk *p = f->chunks; p && !f->ended; p = p->next)
 		if (!p->whole)
 			fetch_pump_chunk(f, p);
 }
 
-/* A lane has room again: the fetch that has just had a piece comes last, so that a long one does not starve
+/* A node can be asked for more again: the fetch that has just had a block comes last, so that a long one does not starve
  * the others. */
 static void fetch_pump_all(struct transfer *t, struct fetch *last) {
 	struct fetch **at = &t->fetches;
@@ -212,8 +213,8 @@ static void fetch_free(struct fetch *f) {
 			break;
 		}
 	loop_timer_stop(f->tick);
-	while (f->parcels)
-		parcel_free(f, f->parcels);
+	while (f->chunks)
+		chunk_free(f, f->chunks);
 	for (size_t i = 0; i < f->nitems; i++) {
 		store_writer_destroy(f->items[i].writer);
 		item_clear(t, &f->items[i]);
@@ -244,7 +245,7 @@ static void fetch_reap(struct fetch *f) {
 static void fetch_notify(void *arg) {
 	struct fetch *f = arg;
 	f->tick = NULL;
-	f->told = true;
+	f->notified = true;
 	if (f->on_done)
 		f->on_done(f->arg, f->error[0] ? f->error : NULL, f->moved);
 	fetch_reap(f);
@@ -259,16 +260,16 @@ static void fetch_end(struct fetch *f, const char *fmt, ...) {
 	vsnprintf(f->error, sizeof f->error, fmt, ap);
 	va_end(ap);
 	f->ended = true;
-	pieces_forget(f, NULL);
+	blocks_forget(f, NULL);
 	for (size_t i = 0; i < f->next_item; i++) /* who waits here for what will not come */
 		if (f->items[i].state == ITEM_CHUNKS || f->items[i].state == ITEM_CLOSING)
-			serve_again(f->t, &f->items[i].id);
+			serving_resume_content(f->t, &f->items[i].id);
 	loop_timer_stop(f->tick);
 	f->tick = loop_timer_start(f->t->loop, 0, false, fetch_notify, f);
 }
 
 void transfer_cancel(struct fetch *f) {
-	if (!f || f->told)
+	if (!f || f->notified)
 		return;
 	f->on_done = NULL;
 	f->on_progress = NULL;
@@ -278,19 +279,19 @@ void transfer_cancel(struct fetch *f) {
 /* ---- what comes back ---- */
 
 static void fetch_checked(struct fetch *f) {
-	f->looked = true;
+	f->checked = true;
 	for (size_t i = 0; i < f->nitems; i++)
 		if (f->items[i].state != ITEM_DONE)
 			f->total += f->items[i].bytes;
 }
 
-static void fetch_bad_chunk(struct fetch *f, struct parcel *p) {
+static void fetch_bad_chunk(struct fetch *f, struct chunk *p) {
 	char why[128], hex[CONTENT_HEX];
 	snprintf(why, sizeof why, "sent bytes that do not match the name %.12s",
 	        content_hex(&p->item->id, hex));
 	source_drop(f, p->source, why);
 	p->insist = true;
-	parcel_restart(f, p);
+	chunk_restart(f, p);
 }
 
 static void fetch_count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
@@ -306,9 +307,9 @@ static void fetch_continue(struct fetch *f, struct item *it) {
 	if (it->written == it->record.chunks) {
 		it->state = ITEM_CLOSING;
 		fetch_submit(f, WORK_COMMIT, it, NULL, 0);
-	} else if (it->offer && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
+	} else if (it->file && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
 		it->put_off = true;
-	} else if (it->offer && fetch_next_chunk(it, &chunk)) {
+	} else if (it->file && fetch_next_chunk(it, &chunk)) {
 		fetch_submit(f, WORK_CHUNK, it, NULL, chunk);
 	}
 }
@@ -316,15 +317,15 @@ static void fetch_continue(struct fetch *f, struct item *it) {
 /* The file that an item is packed from has changed, or cannot be read: what has come of it stays, the rest comes from other
  * nodes. */
 static void fetch_leave_file(struct fetch *f, struct item *it, const char *why) {
-	struct offer *o = it->offer;
+	struct source_file *o = it->file;
 	if (!o->spoiled)
 		log_line(LOG_LINE_WARN, "%s: %s: asking other nodes", f->subject, why);
 	snprintf(f->file_error, sizeof f->file_error, "%s", why);
 	o->spoiled = true;
-	folder_spoiled(f->t, o->im);
-	it->offer = NULL;
+	model_dir_spoiled(f->t, o->im);
+	it->file = NULL;
 	it->next = 0; /* what is there is passed over */
-	offer_unref(f->t, o);
+	source_file_unref(f->t, o);
 }
 
 static void fetch_item_step(struct fetch *f, struct work *w) {
@@ -341,20 +342,20 @@ static void fetch_item_step(struct fetch *f, struct work *w) {
 		fetch_continue(f, it);
 		break;
 	case WORK_CHUNK:
-		it->have[w->chunk] = true;
-		fetch_count_chunk(f, it, w->chunk);
+		it->have[w->index] = true;
+		fetch_count_chunk(f, it, w->index);
 		if (f->on_progress && f->total)
-			f->on_progress(f->arg, it->offer ? "packing" : "fetching", f->done, f->total);
+			f->on_progress(f->arg, it->file ? "packing" : "fetching", f->done, f->total);
 		if (f->ended)
 			break;
-		serve_again(f->t, &it->id);
+		serving_resume_content(f->t, &it->id);
 		fetch_continue(f, it);
 		break;
 	case WORK_COMMIT:
 		fetch_item_finished(f, it);
-		serve_again(f->t, &it->id);
+		serving_resume_content(f->t, &it->id);
 		break;
-	case WORK_LOOK:
+	case WORK_CHECK:
 	case WORK_REAP:
 		break;
 	}
@@ -373,18 +374,18 @@ static void fetch_work_done(void *arg, bool cancelled) {
 		return;
 	}
 	char hex[CONTENT_HEX];
-	if (w->kind == WORK_LOOK) {
+	if (w->kind == WORK_CHECK) {
 		fetch_checked(f);
-	} else if (w->rc == -EBADMSG && w->parcel) {
-		fetch_bad_chunk(f, w->parcel);
+	} else if (w->rc == -EBADMSG && w->chunk) {
+		fetch_bad_chunk(f, w->chunk);
 	} else if (w->spoiled) {
 		fetch_leave_file(f, w->item, w->err);
 	} else if (w->rc) {
 		fetch_end(f, "%s: keeping %s %.12s: %s", f->subject, w->item->tensor ? "tensor" : "blob",
 		        content_hex(&w->item->id, hex), w->err[0] ? w->err : descriptors_strerror(-w->rc).s);
 	} else {
-		if (w->parcel)
-			parcel_free(f, w->parcel);
+		if (w->chunk)
+			chunk_free(f, w->chunk);
 		fetch_item_step(f, w);
 	}
 	free(w);
@@ -394,15 +395,15 @@ static void fetch_work_done(void *arg, bool cancelled) {
 static void fetch_on_block(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct piece **at = piece_at(t, from);
+	struct block **at = block_find(t, from);
 	if (!at)
 		return; /* of a source that was given up, or a fetch that has ended */
 	struct fetch *f = (*at)->f;
-	struct parcel *p = (*at)->parcel;
+	struct chunk *p = (*at)->chunk;
 	uint64_t offset = (*at)->offset, total = env->piece->total;
 	uint32_t length = (*at)->length;
 	size_t len = payload ? payload_len(payload) : 0;
-	piece_drop(at);
+	block_drop(at);
 	t->moved += len;
 	f->moved += len;
 	p->since_ns = f->sources[p->source].heard_ns = loop_now_ns();
@@ -429,10 +430,10 @@ static void fetch_on_block(
 		if (p->got == total) {
 			p->whole = true;
 			fetch_submit(f,
-			        p->is_chunk       ? WORK_CHUNK
+			        p->is_data        ? WORK_CHUNK
 			        : p->item->tensor ? WORK_OPEN
 			                          : WORK_BLOB,
-			        p->item, p, p->chunk);
+			        p->item, p, p->index);
 		}
 	}
 	fetch_pump_all(t, f);
@@ -441,13 +442,13 @@ static void fetch_on_block(
 static void fetch_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct piece **at = piece_at(t, from);
+	struct block **at = block_find(t, from);
 	(void)payload;
 	if (!at)
 		return;
 	struct fetch *f = (*at)->f;
-	struct parcel *p = (*at)->parcel;
-	piece_drop(at);
+	struct chunk *p = (*at)->chunk;
+	block_drop(at);
 	f->sources[p->source].heard_ns = loop_now_ns();
 	source_refused(f, p, env->refused->reason);
 	fetch_pump_all(t, f);
@@ -456,17 +457,17 @@ static void fetch_on_refused(
 static void fetch_on_elsewhere(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct piece **at = piece_at(t, from);
+	struct block **at = block_find(t, from);
 	struct node_id node;
 	(void)payload;
 	if (!at || node_id_from_bytes(&node, env->elsewhere->node))
 		return;
 	struct fetch *f = (*at)->f;
-	struct parcel *p = (*at)->parcel;
-	piece_drop(at);
+	struct chunk *p = (*at)->chunk;
+	block_drop(at);
 	f->sources[p->source].heard_ns = loop_now_ns();
 	/* one who is asked for no such answer, or in the middle, has no reason to send us on */
-	if (!p->is_chunk || p->insist || p->got > 0)
+	if (!p->is_data || p->insist || p->got > 0)
 		source_drop(f, p->source, "redirected a request that must be answered");
 	else
 		source_hint(f, p, &node);
@@ -484,7 +485,7 @@ static void fetch_on_link(void *arg, const struct node_id *node, bool up, const 
 	}
 }
 
-void fetch_found(struct transfer *t) {
+void fetch_file_opened(struct transfer *t) {
 	for (struct fetch *f = t->fetches, *next; f; f = next) {
 		next = f->next;
 		fetch_pump(f);
@@ -549,12 +550,12 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 		return -ENOMEM;
 	}
 	fetch_add_items(f, r);
-	/* at the end: pieces go to the fetches in the order of their arrival */
+	/* at the end: blocks go to the fetches in the order of their arrival */
 	struct fetch **at = &t->fetches;
 	while (*at)
 		at = &(*at)->next;
 	*at = f;
-	fetch_submit(f, WORK_LOOK, NULL, NULL, 0);
+	fetch_submit(f, WORK_CHECK, NULL, NULL, 0);
 	*out = f;
 	return 0;
 }
@@ -571,11 +572,11 @@ int fetch_init(struct transfer *t) {
 void fetch_clear(struct transfer *t) {
 	while (t->fetches) /* the executor has gone: nothing of theirs is at work */
 		fetch_free(t->fetches);
-	while (t->pieces)
-		piece_drop(&t->pieces);
-	while (t->lanes) {
-		struct lane *l = t->lanes;
-		t->lanes = l->next;
+	while (t->blocks)
+		block_drop(&t->blocks);
+	while (t->in_flight) {
+		struct in_flight *l = t->in_flight;
+		t->in_flight = l->next;
 		free(l);
 	}
 }

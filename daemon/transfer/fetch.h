@@ -1,5 +1,5 @@
-/* A fetch and its parts: shared by transfer_fetch.c (its life), transfer_source.c (whom it asks) and transfer_parcel.c (its
- * hands); nobody else. */
+/* A fetch and its parts, shared by fetch.c (its life), fetch_sources.c (which node is asked) and fetch_chunks.c (its work);
+ * nobody else includes it. */
 #ifndef DAEMON_TRANSFER_FETCH_H
 #define DAEMON_TRANSFER_FETCH_H
 #include "daemon/transfer/transfer_internal.h"
@@ -11,10 +11,10 @@
 struct source {
 	struct node_id id;
 	char name[WIRE_NAME_MAX + 1];
-	char why[256];     /* it was given up; empty: it was not */
-	char said[256];    /* its last refusal */
-	uint64_t heard_ns; /* it did something, or nothing was asked of it */
-	unsigned late;     /* parcels that did not come in time, after it had been named */
+	char why[256];        /* it was given up; empty: it was not */
+	char last_error[256]; /* its last refusal */
+	uint64_t heard_ns;    /* it did something, or nothing was asked of it */
+	unsigned late;        /* chunks that did not come in time, after it had been named */
 };
 
 enum item_state { ITEM_WANTED, ITEM_OPENING, ITEM_CHUNKS, ITEM_CLOSING, ITEM_DONE };
@@ -24,8 +24,8 @@ struct item {
 	bool tensor;
 	uint64_t bytes; /* expected, for progress; 0: not known (blobs) */
 	enum item_state state;
-	struct offer *offer; /* held while open: packed from this file */
-	bool *lacks;         /* by source: it has refused it.  NULL: none has */
+	struct source_file *file; /* held while open: packed from this file */
+	bool *lacks;              /* by source: it has refused it.  NULL: none has */
 	struct content_tensor record;
 	struct store_writer *writer;
 	bool put_off;           /* a chunk of our file is packed when there is time for it */
@@ -35,10 +35,10 @@ struct item {
 	uint32_t first;         /* the chunk to begin with, another one at each node */
 };
 
-struct parcel {
+struct chunk {
 	struct item *item;
-	bool is_chunk;
-	uint32_t chunk;
+	bool is_data;   /* a chunk of a tensor's data; else a blob, or a tensor's record */
+	uint32_t index; /* of the chunk in its tensor */
 	uint8_t *data;
 	uint64_t total, asked, got; /* total 0: not known yet */
 	size_t source;              /* NOBODY: to be chosen */
@@ -46,29 +46,29 @@ struct parcel {
 	bool insist;                /* it is not to be had elsewhere */
 	bool whole;                 /* at the executor */
 	uint64_t since_ns;          /* its source was chosen, or sent some of it */
-	struct parcel *next;
+	struct chunk *next;
 };
 
-struct piece {
+struct block {
 	uint64_t ref;
 	struct fetch *f;
-	struct parcel *parcel;
-	struct lane *lane;
+	struct chunk *chunk;
+	struct in_flight *at;
 	uint64_t offset;
 	uint32_t length;
-	struct piece *next;
+	struct block *next;
 };
 
-enum work_kind { WORK_LOOK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
+enum work_kind { WORK_CHECK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
 
 /* What the executor does for a fetch. */
 struct work {
 	enum work_kind kind;
 	struct fetch *f;
 	struct item *item;
-	struct parcel *parcel; /* NULL: from the item's offer */
-	uint32_t chunk;
-	bool spoiled; /* it failed because of the item's offer */
+	struct chunk *chunk; /* NULL: from the item's source file */
+	uint32_t index;      /* of the chunk in its tensor */
+	bool spoiled;        /* it failed because of the item's source file */
 	int rc;
 	char err[256];
 };
@@ -80,10 +80,10 @@ struct fetch {
 	size_t nitems, next_item, open;
 	struct source *sources;
 	size_t nsources, given; /* those that it was given come first, then those that were named */
-	struct parcel *parcels;
-	size_t nparcels, nchunks;
+	struct chunk *chunks;
+	size_t nchunks;
 	unsigned work; /* at the executor */
-	bool looked, ended, told;
+	bool checked, ended, notified;
 	bool reaping;      /* nothing more goes to the executor: freed when it has returned what it has */
 	bool blocked;      /* the last send found no link or no room */
 	bool spare, alone; /* as asked for */
@@ -98,38 +98,39 @@ struct fetch {
 	struct fetch *next;
 };
 
-/* transfer_source.c */
+/* fetch_sources.c */
 int sources_add(struct fetch *f, const struct transfer_request *r); /* 0 or -ENOMEM */
-/* Finds a source for a parcel that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY: they have
+/* Finds a source for a chunk that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY: they have
  * enough to do; SOURCE_NONE: there is none. */
 enum source_found { SOURCE_FOUND, SOURCE_BUSY, SOURCE_AWAY, SOURCE_NONE };
-enum source_found source_choose(struct fetch *f, struct parcel *p);
+enum source_found source_choose(struct fetch *f, struct chunk *p);
 void source_drop(
         struct fetch *f, size_t source, const char *why); /* for all of this fetch, and the log says so */
-void source_refused(struct fetch *f, struct parcel *p, const char *reason);
-void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node); /* it is to be had there */
-void source_lost(struct fetch *f, const struct node_id *node);                   /* the link was */
+void source_refused(struct fetch *f, struct chunk *p, const char *reason);
+void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node); /* it is to be had there */
+void source_lost(struct fetch *f, const struct node_id *node);                  /* the link was */
 void sources_tick(struct fetch *f);
 /* What became of each, for a sentence. */
-void sources_tell(const struct fetch *f, char *out, size_t len);
+void sources_describe(const struct fetch *f, char *out, size_t len);
 
-/* transfer_parcel.c */
-struct lane *lane_of(struct transfer *t, const struct node_id *node); /* NULL: no memory */
+/* fetch_chunks.c */
+struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node); /* NULL: no memory */
 /* Whether so many bytes that nobody waits for may be moved now. */
 bool spare_take(struct transfer *t, uint64_t bytes);
-bool lane_full(const struct lane *l, uint32_t more);
+bool in_flight_full(const struct in_flight *l, uint32_t more);
 void fetch_work(void *arg); /* executor: a struct work */
-void piece_drop(struct piece **at);
-struct piece **piece_at(struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
-/* Forgets the pieces that are under way for a parcel (NULL: for all of the fetch). */
-void pieces_forget(struct fetch *f, const struct parcel *only);
-/* Asks for the next piece of a parcel that has a source. 0, -EBUSY when the lane is full, or as peers_send. */
-int parcel_ask(struct fetch *f, struct parcel *p);
-bool parcel_add(struct fetch *f, struct item *it, bool is_chunk, uint32_t chunk); /* false: no memory */
-void parcel_restart(struct fetch *f, struct parcel *p); /* begins again, from a source yet to be chosen */
+void block_drop(struct block **at);
+struct block **block_find(
+        struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
+/* Forgets the blocks that are under way for a chunk (NULL: for all of the fetch). */
+void blocks_forget(struct fetch *f, const struct chunk *only);
+/* Asks for the next block of a chunk that has a source. 0, -EBUSY when enough is under way at its node, or as peers_send. */
+int chunk_request(struct fetch *f, struct chunk *p);
+bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk); /* false: no memory */
+void chunk_restart(struct fetch *f, struct chunk *p); /* begins again, from a source yet to be chosen */
 /* Whether more of it can be asked for now. */
-bool parcel_wants(const struct fetch *f, const struct parcel *p);
-void parcel_free(struct fetch *f, struct parcel *p);
+bool chunk_wants(const struct fetch *f, const struct chunk *p);
+void chunk_free(struct fetch *f, struct chunk *p);
 void item_clear(struct transfer *t, struct item *it);
 
 #endif

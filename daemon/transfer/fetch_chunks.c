@@ -1,6 +1,6 @@
-/* fetch_chunks: the hands of a fetch: what the executor does for it, pieces in flight, parcels.
+/* fetch_chunks: the work of a fetch at the executor, blocks in flight, and chunks.
  *
- * Threads: the loop, but for what says executor. */
+ * Threads: the loop, except where a comment says executor. */
 #include "daemon/transfer/fetch.h"
 
 #include <errno.h>
@@ -8,23 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPARE_MS 100   /* an allowance is for so long */
-#define LANE_PIECES 12 /* in flight at one node: fewer than it takes of us */
+#define SPARE_MS 100        /* an allowance is for so long */
+#define IN_FLIGHT_BLOCKS 12 /* in flight at one node: fewer than it takes of us */
 
 /* ---- the executor's part ---- */
 
 static void work_open(struct work *w) {
 	struct item *it = w->item;
 	struct content_tensor *rec = &it->record;
-	if (w->parcel) {
-		struct content_id id = content_hash(w->parcel->data, w->parcel->total);
+	if (w->chunk) {
+		struct content_id id = content_hash(w->chunk->data, w->chunk->total);
 		w->rc = content_equal(&id, &it->id)
-		                ? content_tensor_decode(rec, w->parcel->data, w->parcel->total)
+		                ? content_tensor_decode(rec, w->chunk->data, w->chunk->total)
 		                : -EBADMSG;
 		if (w->rc)
 			return;
 	} else {
-		const struct content_tensor *from = import_tensor(it->offer->im, &it->id);
+		const struct content_tensor *from = import_tensor(it->file->im, &it->id);
 		w->rc = content_tensor_init(rec, from->type, from->n, from->rows);
 		if (w->rc)
 			return;
@@ -41,8 +41,8 @@ static void work_open(struct work *w) {
 
 static void work_blob(struct work *w) {
 	struct item *it = w->item;
-	size_t len = w->parcel ? w->parcel->total : 0;
-	const uint8_t *data = w->parcel ? w->parcel->data : import_blob(it->offer->im, &it->id, &len);
+	size_t len = w->chunk ? w->chunk->total : 0;
+	const uint8_t *data = w->chunk ? w->chunk->data : import_blob(it->file->im, &it->id, &len);
 	struct content_id id = content_hash(data, len);
 	w->rc = content_equal(&id, &it->id) ? store_put_blob(w->f->t->store, data, len, &id) : -EBADMSG;
 	if (w->rc == -ENOSPC)
@@ -54,7 +54,7 @@ void fetch_work(void *arg) {
 	struct fetch *f = w->f;
 	struct item *it = w->item;
 	switch (w->kind) {
-	case WORK_LOOK:
+	case WORK_CHECK:
 		for (size_t i = 0; i < f->nitems; i++)
 			if (f->items[i].tensor ? store_keep_tensor(f->t->store, &f->items[i].id)
 			                       : store_has_blob(f->t->store, &f->items[i].id))
@@ -67,15 +67,15 @@ void fetch_work(void *arg) {
 		work_open(w);
 		break;
 	case WORK_CHUNK: {
-		size_t len = w->parcel ? w->parcel->total : 0;
+		size_t len = w->chunk ? w->chunk->total : 0;
 		uint8_t *read = NULL;
-		if (!w->parcel) {
+		if (!w->chunk) {
 			w->rc = import_chunk(
-			        it->offer->im, &it->id, w->chunk, &read, &len, w->err, sizeof w->err);
+			        it->file->im, &it->id, w->index, &read, &len, w->err, sizeof w->err);
 			w->spoiled = w->rc && w->rc != -ENOMEM;
 		}
 		if (w->rc == 0)
-			w->rc = store_writer_chunk(it->writer, w->chunk, read ? read : w->parcel->data, len);
+			w->rc = store_writer_chunk(it->writer, w->index, read ? read : w->chunk->data, len);
 		/* it was changed, and its time of change was not */
 		if (read && w->rc == -EBADMSG) {
 			w->spoiled = true;
@@ -98,23 +98,24 @@ void fetch_work(void *arg) {
 	}
 }
 
-/* ---- pieces and lanes ---- */
+/* ---- blocks and lanes ---- */
 
-struct lane *lane_of(struct transfer *t, const struct node_id *node) {
-	for (struct lane *l = t->lanes; l; l = l->next)
+struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node) {
+	for (struct in_flight *l = t->in_flight; l; l = l->next)
 		if (node_id_equal(&l->node, node))
 			return l;
-	struct lane *l = calloc(1, sizeof *l);
+	struct in_flight *l = calloc(1, sizeof *l);
 	if (l) {
 		l->node = *node;
-		l->next = t->lanes;
-		t->lanes = l;
+		l->next = t->in_flight;
+		t->in_flight = l;
 	}
 	return l;
 }
 
-bool lane_full(const struct lane *l, uint32_t more) {
-	return l->pieces >= LANE_PIECES || l->flight + more > TRANSFER_FLIGHT || l->flight == TRANSFER_FLIGHT;
+bool in_flight_full(const struct in_flight *l, uint32_t more) {
+	return l->blocks >= IN_FLIGHT_BLOCKS || l->bytes + more > TRANSFER_IN_FLIGHT ||
+	       l->bytes == TRANSFER_IN_FLIGHT;
 }
 
 bool spare_take(struct transfer *t, uint64_t bytes) {
@@ -130,135 +131,135 @@ bool spare_take(struct transfer *t, uint64_t bytes) {
 	return true;
 }
 
-void piece_drop(struct piece **at) {
-	struct piece *p = *at;
+void block_drop(struct block **at) {
+	struct block *p = *at;
 	*at = p->next;
-	p->lane->flight -= p->length;
-	p->lane->pieces--;
+	p->at->bytes -= p->length;
+	p->at->blocks--;
 	free(p);
 }
 
-void pieces_forget(struct fetch *f, const struct parcel *only) {
-	struct piece **at = &f->t->pieces;
+void blocks_forget(struct fetch *f, const struct chunk *only) {
+	struct block **at = &f->t->blocks;
 	while (*at) {
-		if ((*at)->f == f && (!only || (*at)->parcel == only))
-			piece_drop(at);
+		if ((*at)->f == f && (!only || (*at)->chunk == only))
+			block_drop(at);
 		else
 			at = &(*at)->next;
 	}
 }
 
-struct piece **piece_at(struct transfer *t, const struct peers_from *from) {
-	struct piece **at = &t->pieces;
-	while (*at && !((*at)->ref == from->ref && node_id_equal(&(*at)->lane->node, &from->node)))
+struct block **block_find(struct transfer *t, const struct peers_from *from) {
+	struct block **at = &t->blocks;
+	while (*at && !((*at)->ref == from->ref && node_id_equal(&(*at)->at->node, &from->node)))
 		at = &(*at)->next;
 	return *at ? at : NULL;
 }
 
 /* It may be to be had elsewhere, at a node that was given it. */
-static bool chunk_may_redirect(const struct fetch *f, const struct parcel *p) {
-	return p->is_chunk && !f->alone && !p->insist && !p->named;
+static bool chunk_may_redirect(const struct fetch *f, const struct chunk *p) {
+	return p->is_data && !f->alone && !p->insist && !p->named;
 }
 
-bool parcel_wants(const struct fetch *f, const struct parcel *p) {
+bool chunk_wants(const struct fetch *f, const struct chunk *p) {
 	if (p->whole || p->source == NOBODY)
 		return false;
-	/* the first piece says whether the rest comes from there */
+	/* the first block says whether the rest comes from there */
 	if (chunk_may_redirect(f, p) && p->asked > 0 && p->got == 0)
 		return false;
 	return p->total ? p->asked < p->total : p->asked == 0;
 }
 
-int parcel_ask(struct fetch *f, struct parcel *p) {
+int chunk_request(struct fetch *f, struct chunk *p) {
 	struct transfer *t = f->t;
 	struct source *s = &f->sources[p->source];
 	uint64_t left = p->total ? p->total - p->asked : WIRE_PIECE_MAX;
 	uint32_t length = left < WIRE_PIECE_MAX ? (uint32_t)left : WIRE_PIECE_MAX;
-	struct lane *lane = lane_of(t, &s->id);
-	if (!lane)
+	struct in_flight *under_way = in_flight_at(t, &s->id);
+	if (!under_way)
 		return -ENOMEM;
-	if (lane_full(lane, length) || (f->spare && !spare_take(t, length)))
+	if (in_flight_full(under_way, length) || (f->spare && !spare_take(t, length)))
 		return -EBUSY;
-	struct piece *piece = calloc(1, sizeof *piece);
-	if (!piece)
+	struct block *block = calloc(1, sizeof *block);
+	if (!block)
 		return -ENOMEM;
-	*piece = (struct piece){.f = f, .parcel = p, .lane = lane, .offset = p->asked, .length = length};
-	piece->ref = peers_ref(t->peers);
+	*block = (struct block){.f = f, .chunk = p, .at = under_way, .offset = p->asked, .length = length};
+	block->ref = peers_ref(t->peers);
 	Caravan__Fetch msg = CARAVAN__FETCH__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	msg.name.data = p->item->id.b;
 	msg.name.len = sizeof p->item->id.b;
-	msg.tensor = p->is_chunk;
-	msg.chunk = p->chunk;
+	msg.tensor = p->is_data;
+	msg.chunk = p->index;
 	msg.offset = p->asked;
 	msg.length = length;
 	msg.shares = chunk_may_redirect(f, p);
 	msg.spare = f->spare;
 	env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
 	env.fetch = &msg;
-	env.ref = piece->ref;
+	env.ref = block->ref;
 	int rc = peers_send(t->peers, &s->id, PEERS_BULK, &env, NULL);
 	if (rc) {
-		free(piece);
+		free(block);
 		return rc;
 	}
 	p->asked += length;
-	lane->flight += length;
-	lane->pieces++;
-	piece->next = t->pieces;
-	t->pieces = piece;
+	under_way->bytes += length;
+	under_way->blocks++;
+	block->next = t->blocks;
+	t->blocks = block;
 	return 0;
 }
 
-/* ---- parcels and items ---- */
+/* ---- chunks and items ---- */
 
-void parcel_free(struct fetch *f, struct parcel *p) {
-	pieces_forget(f, p);
-	for (struct parcel **at = &f->parcels; *at; at = &(*at)->next)
+void chunk_free(struct fetch *f, struct chunk *p) {
+	blocks_forget(f, p);
+	for (struct chunk **at = &f->chunks; *at; at = &(*at)->next)
 		if (*at == p) {
 			*at = p->next;
 			break;
 		}
-	f->nparcels--;
+	f->nchunks--;
 	free(p->data);
 	free(p);
 }
 
-void parcel_restart(struct fetch *f, struct parcel *p) {
-	pieces_forget(f, p);
+void chunk_restart(struct fetch *f, struct chunk *p) {
+	blocks_forget(f, p);
 	free(p->data);
 	p->data = NULL;
 	p->total = p->asked = p->got = 0;
 	p->whole = false;
 	p->source = NOBODY;
 	p->named = false;
-	if (p->is_chunk) {
+	if (p->is_data) {
 		uint64_t first, rows;
-		content_chunk_extent(&p->item->record, p->chunk, &first, &rows, &p->total);
+		content_chunk_extent(&p->item->record, p->index, &first, &rows, &p->total);
 	}
 }
 
-bool parcel_add(struct fetch *f, struct item *it, bool is_chunk, uint32_t chunk) {
-	struct parcel *p = calloc(1, sizeof *p);
+bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk) {
+	struct chunk *p = calloc(1, sizeof *p);
 	if (!p)
 		return false;
 	p->item = it;
-	p->is_chunk = is_chunk;
-	p->chunk = chunk;
-	struct parcel **at = &f->parcels;
+	p->is_data = is_data;
+	p->index = chunk;
+	struct chunk **at = &f->chunks;
 	while (*at)
 		at = &(*at)->next;
 	*at = p;
-	f->nparcels++;
-	parcel_restart(f, p);
+	f->nchunks++;
+	chunk_restart(f, p);
 	return true;
 }
 
 void item_clear(struct transfer *t, struct item *it) {
 	content_tensor_clear(&it->record);
 	it->record = (struct content_tensor){0};
-	offer_unref(t, it->offer);
-	it->offer = NULL;
+	source_file_unref(t, it->file);
+	it->file = NULL;
 	free(it->lacks);
 	free(it->have);
 	it->lacks = it->have = NULL;

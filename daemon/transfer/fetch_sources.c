@@ -1,10 +1,11 @@
-/* fetch_sources: whom a fetch asks for what.
+/* fetch_sources: which node a fetch asks for what.
  *
- * A parcel comes whole from one source, so that a wrong hash names the liar.  Every source has a few that it has not been
- * asked for wholly; who answers sooner is asked for more.  A source that has nothing of an item is not asked for that
- * item again; one that lies or goes silent is given up for the whole fetch; one whose link is cut may come back.
- * A source may name another node, which has just been given a chunk: it is asked there, and from a source again if
- * nothing comes of it.
+ * A chunk comes whole from one source, so that a wrong hash identifies the node that sent it.  Each source has a few chunks that
+ * it has not been asked for completely; faster sources are asked for more.  A source without any of an item is not asked for
+ * that item again.  A source that sends wrong data or stops responding is given up for the whole fetch.  A source whose
+ * connection is lost may come back.
+ * A source may redirect to another node, to which it has just given the chunk.  That node is asked, and then a source again if
+ * it does not answer.
  * Threads: the loop. */
 #include "daemon/core/log.h"
 #include "daemon/transfer/fetch.h"
@@ -14,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARCELS_EACH 2 /* at one source, that it has not been asked for wholly */
-#define HINT_MS 10000  /* a node that was named has so long for each piece, which it may have to get first; */
+#define CHUNKS_EACH 2 /* at one source, that it has not been asked for wholly */
+#define HINT_MS 10000 /* a node that was named has so long for each block, which it may have to get first; */
 #define HINT_SPARE_MS 60000 /* so long, when nobody waits; */
 #define LATE_MAX 3          /* and when that was not enough so often, it is not asked when it is named */
 
@@ -48,12 +49,12 @@ int sources_add(struct fetch *f, const struct transfer_request *r) {
 /* Parcels that a source has not been asked for wholly. */
 static unsigned source_count_unasked(const struct fetch *f, size_t source) {
 	unsigned n = 0;
-	for (const struct parcel *p = f->parcels; p; p = p->next)
+	for (const struct chunk *p = f->chunks; p; p = p->next)
 		n += p->source == source && !p->whole && (p->total ? p->asked < p->total : p->asked == 0);
 	return n;
 }
 
-enum source_found source_choose(struct fetch *f, struct parcel *p) {
+enum source_found source_choose(struct fetch *f, struct chunk *p) {
 	enum source_found found = SOURCE_NONE;
 	uint32_t least = UINT32_MAX;
 	for (size_t i = 0; i < f->given; i++) {
@@ -67,10 +68,11 @@ enum source_found source_choose(struct fetch *f, struct parcel *p) {
 		}
 		if (found != SOURCE_FOUND)
 			found = SOURCE_BUSY;
-		const struct lane *l = lane_of(f->t, &s->id);
-		if (!l || lane_full(l, 0) || source_count_unasked(f, i) >= PARCELS_EACH || l->flight >= least)
+		const struct in_flight *l = in_flight_at(f->t, &s->id);
+		if (!l || in_flight_full(l, 0) || source_count_unasked(f, i) >= CHUNKS_EACH ||
+		        l->bytes >= least)
 			continue;
-		least = l->flight;
+		least = l->bytes;
 		p->source = i;
 		p->since_ns = loop_now_ns();
 		found = SOURCE_FOUND;
@@ -78,11 +80,11 @@ enum source_found source_choose(struct fetch *f, struct parcel *p) {
 	return found;
 }
 
-/* Takes a parcel away from its source. */
-static void source_take_chunk(struct fetch *f, struct parcel *p) {
+/* Takes a chunk away from its source. */
+static void source_take_chunk(struct fetch *f, struct chunk *p) {
 	if (p->named)
 		p->insist = true;
-	parcel_restart(f, p);
+	chunk_restart(f, p);
 }
 
 void source_drop(struct fetch *f, size_t source, const char *why) {
@@ -91,28 +93,28 @@ void source_drop(struct fetch *f, size_t source, const char *why) {
 		return;
 	snprintf(s->why, sizeof s->why, "%s", why);
 	log_line(LOG_LINE_WARN, "%s: %s %s and is not asked again for this", f->subject, s->name, why);
-	for (struct parcel *p = f->parcels; p; p = p->next)
+	for (struct chunk *p = f->chunks; p; p = p->next)
 		if (p->source == source && !p->whole)
 			source_take_chunk(f, p);
 }
 
-void source_refused(struct fetch *f, struct parcel *p, const char *reason) {
+void source_refused(struct fetch *f, struct chunk *p, const char *reason) {
 	struct source *s = &f->sources[p->source];
 	struct item *it = p->item;
-	snprintf(s->said, sizeof s->said, "refused (%s)", reason);
+	snprintf(s->last_error, sizeof s->last_error, "refused (%s)", reason);
 	if (!p->named) {
 		if (!it->lacks)
 			it->lacks = calloc(f->given, sizeof *it->lacks);
 		if (it->lacks)
 			it->lacks[p->source] = true;
 		else
-			source_drop(f, p->source, s->said);
+			source_drop(f, p->source, s->last_error);
 	}
 	if (p->source != NOBODY)
 		source_take_chunk(f, p);
 }
 
-void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) {
+void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
 	size_t i = source_find(f, node, f->nsources);
 	if (i == NOBODY && !node_id_equal(node, peers_self(f->t->peers)) &&
 	        f->nsources < f->given + WIRE_NODES_MAX) {
@@ -123,12 +125,12 @@ void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) 
 			source_init(f, &f->sources[i], node);
 		}
 	}
-	parcel_restart(f, p);
+	chunk_restart(f, p);
 	p->insist = i == NOBODY || f->sources[i].why[0] || f->sources[i].late >= LATE_MAX ||
 	            !peers_linked(f->t->peers, node);
 	/* where somebody waits, one that may have it anyway is not asked for more than what it answers in time */
 	if (!f->spare && i != NOBODY && i < f->given && !(p->item->lacks && p->item->lacks[i]) &&
-	        source_count_unasked(f, i) >= PARCELS_EACH)
+	        source_count_unasked(f, i) >= CHUNKS_EACH)
 		p->insist = true;
 	if (p->insist)
 		return;
@@ -139,21 +141,21 @@ void source_hint(struct fetch *f, struct parcel *p, const struct node_id *node) 
 
 void source_lost(struct fetch *f, const struct node_id *node) {
 	size_t i = source_find(f, node, f->nsources);
-	for (struct parcel *p = i == NOBODY ? NULL : f->parcels; p; p = p->next)
+	for (struct chunk *p = i == NOBODY ? NULL : f->chunks; p; p = p->next)
 		if (p->source == i && !p->whole)
 			source_take_chunk(f, p);
 }
 
 static bool source_has_blocks(const struct fetch *f, size_t source) {
-	for (const struct piece *p = f->t->pieces; p; p = p->next)
-		if (p->f == f && p->parcel->source == source)
+	for (const struct block *p = f->t->blocks; p; p = p->next)
+		if (p->f == f && p->chunk->source == source)
 			return true;
 	return false;
 }
 
 void sources_tick(struct fetch *f) {
 	uint64_t now = loop_now_ns(), patience = (f->spare ? HINT_SPARE_MS : HINT_MS) * 1000000ull;
-	for (struct parcel *p = f->parcels; p; p = p->next)
+	for (struct chunk *p = f->chunks; p; p = p->next)
 		if (p->source != NOBODY && !p->whole && p->named && now - p->since_ns > patience) {
 			f->sources[p->source].late++;
 			source_take_chunk(f, p);
@@ -172,15 +174,15 @@ void sources_tick(struct fetch *f) {
 	}
 }
 
-void sources_tell(const struct fetch *f, char *out, size_t len) {
+void sources_describe(const struct fetch *f, char *out, size_t len) {
 	size_t at = 0;
 	snprintf(out, len, "there is no other node to ask");
 	for (size_t i = 0; i < f->nsources && at < len - 1; i++) {
 		const struct source *s = &f->sources[i];
 		if (i < f->given || s->why[0])
 			at += (size_t)snprintf(out + at, len - at, "%s%s %s", at ? "; " : "", s->name,
-			        s->why[0]    ? s->why
-			        : s->said[0] ? s->said
-			                     : "was not asked");
+			        s->why[0]          ? s->why
+			        : s->last_error[0] ? s->last_error
+			                           : "was not asked");
 	}
 }

@@ -1,12 +1,11 @@
-/* model_dir: the user's own model files: what is in them is here already, whatever they are called.
+/* model_dir: the user's own model files are sources too, whatever their names are.
  *
- * Owns: the folder of --models, what is known of the files in it, and those of them that are open.  A thread looks
- * through the folder once a minute and hashes what it has not seen; names are remembered by device, inode, size and
- * time, so that it does so once for each file.  A file is opened when something in it is wanted, here or by another
- * node, is a source like one that is being loaded, and is closed when nothing has been wanted for a while: it is the
- * user's, who may take it away.
- * Invariant: a file is opened only while its key is the one that its names were found under.
- * Threads: the loop, but for what says thread. */
+ * Owns: the directory of --models, what is known of its files, and the files that are open.  A thread scans the directory once
+ * a minute and hashes new files.  Hashes are remembered by device, inode, size and time, so each file is hashed once.  A file is
+ * opened when this node or another one wants something in it.  It is then a source like a file that is being loaded, and is
+ * closed after a while without requests: it belongs to the user, who may delete it.
+ * Invariant: a file is only opened while its key is the one under which it was hashed.
+ * Threads: the loop, except where a comment says thread. */
 #include "daemon/core/log.h"
 #include "daemon/transfer/transfer_internal.h"
 #include "shard/gguf/gguf.h"
@@ -33,7 +32,7 @@
 
 enum file_state { FILE_CLOSED, FILE_OPENING, FILE_OPEN, FILE_USELESS };
 
-struct file {
+struct model_file {
 	char *path;
 	char key[CONTENT_HEX];
 	struct content_id manifest, vocab;
@@ -43,21 +42,21 @@ struct file {
 	struct import *im; /* while it is open: offered */
 	uint64_t used_ns;
 	bool seen; /* in the scan under way */
-	struct file *next;
+	struct model_file *next;
 };
 
-struct folder {
+struct model_dir {
 	struct transfer *t;
 	char *dir;
 	struct executor *thread;
 	struct loop_timer *tick;
-	struct file *files;
+	struct model_file *files;
 	bool scanning;
 	uint64_t next_ns;
 	atomic_bool stop, busy;
 };
 
-static void model_file_free(struct file *f) {
+static void model_file_free(struct model_file *f) {
 	if (!f)
 		return;
 	free(f->path);
@@ -68,9 +67,9 @@ static void model_file_free(struct file *f) {
 /* ---- looking through the folder ---- */
 
 struct scan {
-	struct folder *fo;
-	struct file *known; /* paths and keys of those that need not be hashed */
-	struct file *found; /* all that are there; of the known ones path and key alone */
+	struct model_dir *fo;
+	struct model_file *known; /* paths and keys of those that need not be hashed */
+	struct model_file *found; /* all that are there; of the known ones path and key alone */
 	size_t count;
 };
 
@@ -101,7 +100,7 @@ static int model_file_open_parts(const char *path, int *fds, size_t *nfds) {
 
 /* Thread. */
 static int scan_hash_progress(void *arg, uint64_t done, uint64_t total) {
-	struct folder *fo = arg;
+	struct model_dir *fo = arg;
 	(void)done;
 	(void)total;
 	if (atomic_load(&fo->busy))
@@ -122,7 +121,7 @@ static int model_file_compare_ids(const void *a, const void *b) {
 }
 
 /* Thread: what a file is made of; what every node needs of a model goes into the store. */
-static int scan_learn_file(struct folder *fo, struct file *f, const struct import *im) {
+static int scan_learn_file(struct model_dir *fo, struct model_file *f, const struct import *im) {
 	const struct manifest *m = import_manifest(im);
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
 	const struct content_id blob[2] = {m->id, m->vocab};
@@ -149,16 +148,16 @@ static int scan_learn_file(struct folder *fo, struct file *f, const struct impor
 
 /* Thread. */
 static void scan_file(struct scan *s, const char *path) {
-	struct folder *fo = s->fo;
+	struct model_dir *fo = s->fo;
 	int fds[PARTS_MAX];
 	size_t nfds;
 	char err[400] = "";
 	if (model_file_open_parts(path, fds, &nfds))
 		return;
-	struct file *f = calloc(1, sizeof *f);
+	struct model_file *f = calloc(1, sizeof *f);
 	int rc = f && (f->path = strdup(path)) ? import_names_key(fds, nfds, f->key) : -ENOMEM;
 	bool known = false;
-	for (const struct file *k = s->known; k && rc == 0 && !known; k = k->next)
+	for (const struct model_file *k = s->known; k && rc == 0 && !known; k = k->next)
 		known = strcmp(k->path, path) == 0 && strcmp(k->key, f->key) == 0;
 	if (rc == 0 && !known) {
 		struct import *im = NULL;
@@ -218,24 +217,24 @@ static void scan_run(void *arg) {
 	scan_directory(s, s->fo->dir, 0);
 }
 
-static void model_file_list_free(struct file *f) {
+static void model_file_list_free(struct model_file *f) {
 	while (f) {
-		struct file *next = f->next;
+		struct model_file *next = f->next;
 		model_file_free(f);
 		f = next;
 	}
 }
 
-static void model_file_close(struct folder *fo, struct file *f) {
+static void model_file_close(struct model_dir *fo, struct model_file *f) {
 	if (f->state == FILE_OPEN) {
-		transfer_withdraw(fo->t, f->im);
+		transfer_remove_source(fo->t, f->im);
 		f->im = NULL;
 		f->state = FILE_CLOSED;
 	}
 }
 
-static struct file *model_dir_find_file(struct folder *fo, const struct file *f) {
-	for (struct file *k = fo->files; k; k = k->next)
+static struct model_file *model_dir_find_file(struct model_dir *fo, const struct model_file *f) {
+	for (struct model_file *k = fo->files; k; k = k->next)
 		if (strcmp(k->path, f->path) == 0 && strcmp(k->key, f->key) == 0)
 			return k;
 	return NULL;
@@ -243,13 +242,13 @@ static struct file *model_dir_find_file(struct folder *fo, const struct file *f)
 
 static void scan_done(void *arg, bool cancelled) {
 	struct scan *s = arg;
-	struct folder *fo = s->fo;
+	struct model_dir *fo = s->fo;
 	fo->scanning = false;
 	fo->next_ns = loop_now_ns() + SCAN_MS * 1000000ull;
-	for (struct file *f = fo->files; f; f = f->next)
+	for (struct model_file *f = fo->files; f; f = f->next)
 		f->seen = f->state == FILE_OPENING; /* a job refers to it */
 	while (s->found && !cancelled && !atomic_load(&fo->stop)) {
-		struct file *f = s->found, *k = model_dir_find_file(fo, f);
+		struct model_file *f = s->found, *k = model_dir_find_file(fo, f);
 		s->found = f->next;
 		if (k) {
 			k->seen = true;
@@ -265,8 +264,8 @@ static void scan_done(void *arg, bool cancelled) {
 		if (f->ids)
 			log_line(LOG_LINE_INFO, "%s is identified by its content", f->path);
 	}
-	for (struct file **at = &fo->files; *at && !cancelled;) {
-		struct file *f = *at;
+	for (struct model_file **at = &fo->files; *at && !cancelled;) {
+		struct model_file *f = *at;
 		if (f->seen) {
 			at = &f->next;
 			continue;
@@ -280,13 +279,13 @@ static void scan_done(void *arg, bool cancelled) {
 	free(s);
 }
 
-static void scan_start(struct folder *fo) {
+static void scan_start(struct model_dir *fo) {
 	struct scan *s = calloc(1, sizeof *s);
 	if (!s)
 		return;
 	s->fo = fo;
-	for (const struct file *f = fo->files; f; f = f->next) {
-		struct file *k = calloc(1, sizeof *k);
+	for (const struct model_file *f = fo->files; f; f = f->next) {
+		struct model_file *k = calloc(1, sizeof *k);
 		if (!k || !(k->path = strdup(f->path))) {
 			model_file_free(k);
 			continue; /* it is hashed again, or its names are remembered */
@@ -304,10 +303,10 @@ static void scan_start(struct folder *fo) {
 }
 
 static void model_dir_tick(void *arg) {
-	struct folder *fo = arg;
+	struct model_dir *fo = arg;
 	uint64_t now = loop_now_ns();
 	atomic_store(&fo->busy, transfer_busy(fo->t));
-	for (struct file *f = fo->files; f; f = f->next)
+	for (struct model_file *f = fo->files; f; f = f->next)
 		if (f->state == FILE_OPEN && now - f->used_ns > CLOSE_MS * 1000000ull)
 			model_file_close(fo, f);
 	if (!fo->scanning && now >= fo->next_ns)
@@ -317,8 +316,8 @@ static void model_dir_tick(void *arg) {
 /* ---- files that are wanted ---- */
 
 struct opening {
-	struct folder *fo;
-	struct file *f; /* stays in the list while it is being opened */
+	struct model_dir *fo;
+	struct model_file *f; /* stays in the list while it is being opened */
 	struct import *im;
 	char err[400];
 };
@@ -348,10 +347,10 @@ static void model_file_open_run(void *arg) {
 
 static void model_file_open_done(void *arg, bool cancelled) {
 	struct opening *o = arg;
-	struct folder *fo = o->fo;
-	struct file *f = o->f;
+	struct model_dir *fo = o->fo;
+	struct model_file *f = o->f;
 	f->state = FILE_USELESS; /* until the folder is looked through again, if it has changed */
-	if (!cancelled && o->im && transfer_offer(fo->t, o->im) == 0) {
+	if (!cancelled && o->im && transfer_add_source(fo->t, o->im) == 0) {
 		f->im = o->im;
 		f->state = FILE_OPEN;
 		f->used_ns = loop_now_ns();
@@ -362,26 +361,26 @@ static void model_file_open_done(void *arg, bool cancelled) {
 	}
 	free(o);
 	if (!cancelled)
-		transfer_found(fo->t);
+		transfer_file_opened(fo->t);
 }
 
-static bool model_file_has(const struct file *f, const struct content_id *id, bool tensor) {
+static bool model_file_has(const struct model_file *f, const struct content_id *id, bool tensor) {
 	if (f->ids == 0)
 		return false;
 	return bsearch(id, f->id, f->ids, sizeof *f->id, model_file_compare_ids) ||
 	       (!tensor && (content_equal(id, &f->manifest) || content_equal(id, &f->vocab)));
 }
 
-bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor) {
-	struct folder *fo = t->folder;
-	for (struct file *f = fo ? fo->files : NULL; f; f = f->next) {
+bool model_dir_opens(struct transfer *t, const struct content_id *id, bool tensor) {
+	struct model_dir *fo = t->model_dir;
+	for (struct model_file *f = fo ? fo->files : NULL; f; f = f->next) {
 		if (f->state == FILE_USELESS || !model_file_has(f, id, tensor))
 			continue;
 		f->used_ns = loop_now_ns();
 		if (f->state == FILE_OPENING)
 			return true;
 		if (f->state == FILE_OPEN)
-			return false; /* it is among the offers */
+			return false; /* it is among the source files */
 		struct opening *o = calloc(1, sizeof *o);
 		if (!o)
 			return false;
@@ -397,37 +396,37 @@ bool folder_opens(struct transfer *t, const struct content_id *id, bool tensor) 
 	return false;
 }
 
-void folder_used(struct transfer *t, const struct import *im) {
-	for (struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
+void model_dir_used(struct transfer *t, const struct import *im) {
+	for (struct model_file *f = t->model_dir ? t->model_dir->files : NULL; f; f = f->next)
 		if (f->im == im)
 			f->used_ns = loop_now_ns();
 }
 
-void folder_spoiled(struct transfer *t, const struct import *im) {
-	for (struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
+void model_dir_spoiled(struct transfer *t, const struct import *im) {
+	for (struct model_file *f = t->model_dir ? t->model_dir->files : NULL; f; f = f->next)
 		if (f->im == im) {
-			model_file_close(t->folder, f);
+			model_file_close(t->model_dir, f);
 			f->state = FILE_USELESS;
 			return;
 		}
 }
 
-const char *transfer_file(const struct transfer *t, const struct content_id *manifest) {
-	for (const struct file *f = t->folder ? t->folder->files : NULL; f; f = f->next)
+const char *transfer_file_path(const struct transfer *t, const struct content_id *manifest) {
+	for (const struct model_file *f = t->model_dir ? t->model_dir->files : NULL; f; f = f->next)
 		if (f->ids && f->state != FILE_USELESS && content_equal(&f->manifest, manifest))
 			return f->path;
 	return NULL;
 }
 
 bool transfer_has_file(const struct transfer *t, const struct content_id *manifest) {
-	return transfer_file(t, manifest) != NULL;
+	return transfer_file_path(t, manifest) != NULL;
 }
 
-int transfer_models(struct transfer *t, const char *dir) {
-	struct folder *fo = calloc(1, sizeof *fo);
+int transfer_add_model_dir(struct transfer *t, const char *dir) {
+	struct model_dir *fo = calloc(1, sizeof *fo);
 	if (!fo)
 		return -ENOMEM;
-	t->folder = fo;
+	t->model_dir = fo;
 	fo->t = t;
 	fo->dir = strdup(dir);
 	fo->tick = loop_timer_start(t->loop, TICK_MS, true, model_dir_tick, fo);
@@ -437,7 +436,7 @@ int transfer_models(struct transfer *t, const char *dir) {
 	return rc;
 }
 
-void folder_destroy(struct folder *fo) {
+void model_dir_destroy(struct model_dir *fo) {
 	if (!fo)
 		return;
 	atomic_store(&fo->stop, true);

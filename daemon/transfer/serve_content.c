@@ -1,11 +1,11 @@
-/* serve_content: the side that serves other nodes.
+/* serve_content: the side that serves content to other nodes.
  *
- * A request for a piece is looked up by the reader (an executor of our own): in a file being loaded, in what a fetch is
- * writing, else in the store; what had to be unpacked is kept for the pieces that follow.  A chunk that a fetch has asked
- * for and not got yet is waited for.  Who asks for a chunk and passes on what it gets is sent to the node that was
- * last given it, if that was a moment ago: so that of several nodes that need the same content each is given another part
- * of it, and each byte leaves here about once.
- * Threads: the loop, but for what says reader. */
+ * The reader (an executor of its own) reads the block that is asked for from a file that is being loaded, from what a fetch is
+ * writing, or from the store.  What it unpacks is cached for the blocks that follow.  A chunk that a fetch has requested but not
+ * received is waited for.  A node that asks for a chunk and passes on what it gets is redirected to the node that was given the
+ * chunk last, if that was recent.  So nodes that need the same content are each given another part of it, and each byte is sent
+ * about once.
+ * Threads: the loop, except where a comment says reader. */
 #include "daemon/transfer/transfer_internal.h"
 
 #include "shard/store/store.h"
@@ -17,9 +17,9 @@
 
 #define SERVING_MAX 1024 /* requests at once, those that wait included, */
 #define SERVING_EACH 16  /* and of one node: more than our own fetches ask for */
-#define HANDED_MAX 8192  /* chunks that we remember having given */
-#define HANDED_MS 60000  /* and how long */
-#define LATER_MS 100     /* while we are busy, who can wait gets a piece in that time */
+#define GIVEN_MAX 8192   /* chunks that we remember having given */
+#define GIVEN_MS 60000   /* and how long */
+#define LATER_MS 100     /* while we are busy, who can wait gets a block in that time */
 
 /* One request on its way through the reader. */
 struct serving {
@@ -29,19 +29,19 @@ struct serving {
 	bool tensor;
 	uint32_t chunk, length;
 	uint64_t offset;
-	struct offer *offer; /* held; NULL: from the store */
-	bool part;           /* from what a fetch is writing, if it still is */
-	bool waits;          /* for a fetch to get it: not at the reader */
-	bool later, goes;    /* waits until we are not busy; does not any more */
+	struct source_file *file; /* held; NULL: from the store */
+	bool part;                /* from what a fetch is writing, if it still is */
+	bool waits;               /* for a fetch to get it: not at the reader */
+	bool later, goes;         /* waits until we are not busy; does not any more */
 	/* the answer */
-	struct payload *piece;
+	struct payload *block;
 	uint64_t total;
 	char err[200];
 	struct serving *next;
 };
 
 /* Who was given a chunk last. */
-struct handed {
+struct given {
 	struct content_id id;
 	uint32_t chunk;
 	struct node_id node;
@@ -79,16 +79,16 @@ static int serving_read_store(struct store *s, const struct serving *q, uint8_t 
 	return rc;
 }
 
-/* Reader: the whole blob or chunk that a piece is of; borrowed until the next call. */
+/* Reader: the whole blob or chunk that a block is of; borrowed until the next call. */
 static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
 	struct transfer *t = q->t;
-	if (q->offer && !q->tensor) {
-		*data = import_blob(q->offer->im, &q->id, len);
+	if (q->file && !q->tensor) {
+		*data = import_blob(q->file->im, &q->id, len);
 		return *data ? 0 : -ENOENT;
 	}
-	struct kept *slot = &t->kept[0];
-	for (size_t i = 0; i < KEPT_MAX; i++) {
-		struct kept *k = &t->kept[i];
+	struct read_cache *slot = &t->read_cache[0];
+	for (size_t i = 0; i < READ_CACHE_MAX; i++) {
+		struct read_cache *k = &t->read_cache[i];
 		if (k->data && k->tensor == q->tensor && k->chunk == q->chunk &&
 		        content_equal(&k->id, &q->id)) {
 			k->used = ++t->uses;
@@ -103,8 +103,8 @@ static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *l
 	size_t n;
 	int rc = -ENOENT, stale = 0;
 	char why[400];
-	if (q->offer) {
-		rc = import_chunk(q->offer->im, &q->id, q->chunk, &fresh, &n, why, sizeof why);
+	if (q->file) {
+		rc = import_chunk(q->file->im, &q->id, q->chunk, &fresh, &n, why, sizeof why);
 		stale = rc == -ESTALE ? rc : 0;
 	} else if (q->part) {
 		rc = store_part_read(t->store, &q->id, q->tensor ? (int64_t)q->chunk : -1, &fresh, &n);
@@ -116,7 +116,8 @@ static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *l
 	if (rc)
 		return rc;
 	free(slot->data);
-	*slot = (struct kept){.id = q->id, .tensor = q->tensor, .chunk = q->chunk, .data = fresh, .len = n};
+	*slot = (struct read_cache){
+	        .id = q->id, .tensor = q->tensor, .chunk = q->chunk, .data = fresh, .len = n};
 	slot->used = ++t->uses;
 	*data = fresh;
 	*len = n;
@@ -144,9 +145,9 @@ static void serving_run(void *arg) {
 		return;
 	}
 	size_t n = len - q->offset < q->length ? len - q->offset : q->length;
-	q->piece = payload_copy(data + q->offset, n);
+	q->block = payload_copy(data + q->offset, n);
 	q->total = len;
-	if (!q->piece)
+	if (!q->block)
 		snprintf(q->err, sizeof q->err, "out of memory");
 }
 
@@ -158,37 +159,37 @@ static void serving_done(void *arg, bool cancelled) {
 			*p = q->next;
 			break;
 		}
-	if (!cancelled && q->piece) {
+	if (!cancelled && q->block) {
 		Caravan__Piece piece = CARAVAN__PIECE__INIT;
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		piece.total = q->total;
 		env.body_case = CARAVAN__ENVELOPE__BODY_PIECE;
 		env.piece = &piece;
 		/* an answer that finds no link or no room is lost: who asked notices the silence */
-		if (peers_answer(t->peers, &q->from, &env, q->piece) == 0 && !q->from.local)
-			t->served += payload_len(q->piece);
+		if (peers_answer(t->peers, &q->from, &env, q->block) == 0 && !q->from.local)
+			t->served += payload_len(q->block);
 	} else if (!cancelled) {
 		peers_refuse(t->peers, &q->from, "%s", q->err);
 	}
-	payload_unref(q->piece);
-	offer_unref(t, q->offer);
+	payload_unref(q->block);
+	source_file_unref(t, q->file);
 	free(q);
 }
 
 /* ---- who is given what ---- */
 
-static struct handed *serving_last_given(struct transfer *t, const struct content_id *id, uint32_t chunk) {
+static struct given *serving_last_given(struct transfer *t, const struct content_id *id, uint32_t chunk) {
 	uint32_t key;
-	if (!t->handed && !(t->handed = calloc(HANDED_MAX, sizeof *t->handed)))
+	if (!t->given && !(t->given = calloc(GIVEN_MAX, sizeof *t->given)))
 		return NULL;
 	memcpy(&key, id->b, sizeof key);
-	return &t->handed[(key + chunk) % HANDED_MAX];
+	return &t->given[(key + chunk) % GIVEN_MAX];
 }
 
 /* The node that has been given this chunk a moment ago and can be asked for it; NULL: none. */
-static const struct node_id *serving_redirect_to(const struct handed *h, const struct serving *q) {
+static const struct node_id *serving_redirect_to(const struct given *h, const struct serving *q) {
 	if (!h || !h->at_ns || h->chunk != q->chunk || !content_equal(&h->id, &q->id) ||
-	        node_id_equal(&h->node, &q->from.node) || loop_now_ns() - h->at_ns > HANDED_MS * 1000000ull)
+	        node_id_equal(&h->node, &q->from.node) || loop_now_ns() - h->at_ns > GIVEN_MS * 1000000ull)
 		return NULL;
 	const struct member *m = members_find(q->t->members, &h->node);
 	return m && m->up && !m->expelled ? &h->node : NULL;
@@ -215,20 +216,20 @@ static void serving_submit(struct serving *q) {
 
 /* Finds out where it will come from; false: it has yet to come, by a fetch or out of a file. */
 static bool serving_find_source(struct serving *q) {
-	q->offer = offer_with(q->t, &q->id, q->tensor);
-	if (q->offer) {
-		offer_ref(q->offer);
-		folder_used(q->t, q->offer->im);
+	q->file = source_file_find(q->t, &q->id, q->tensor);
+	if (q->file) {
+		source_file_ref(q->file);
+		model_dir_used(q->t, q->file->im);
 		return true;
 	}
-	if (folder_opens(q->t, &q->id, q->tensor))
+	if (model_dir_opens(q->t, &q->id, q->tensor))
 		return false;
 	enum fetch_has has = fetch_has(q->t, &q->id, q->tensor, q->chunk);
 	q->part = has == FETCH_HAS;
 	return has != FETCH_WILL_HAVE;
 }
 
-void serve_again(struct transfer *t, const struct content_id *id) {
+void serving_resume_content(struct transfer *t, const struct content_id *id) {
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
 		if (q->waits && !q->later && content_equal(&q->id, id) && serving_find_source(q))
@@ -236,7 +237,7 @@ void serve_again(struct transfer *t, const struct content_id *id) {
 	}
 }
 
-void serve_found(struct transfer *t) {
+void serving_file_opened(struct transfer *t) {
 	for (struct serving *q = t->serving, *next; q; q = next) {
 		next = q->next;
 		if (q->waits && !q->later && serving_find_source(q))
@@ -309,7 +310,7 @@ static void serving_on_fetch(
 	q->length = f->length < WIRE_PIECE_MAX ? f->length : WIRE_PIECE_MAX;
 	/* only where a chunk begins: what has been begun is finished here */
 	bool first = f->tensor && f->shares && f->offset == 0;
-	struct handed *h = first ? serving_last_given(t, &q->id, q->chunk) : NULL;
+	struct given *h = first ? serving_last_given(t, &q->id, q->chunk) : NULL;
 	const struct node_id *other = serving_redirect_to(h, q);
 	if (other) {
 		serving_redirect(q, other);
@@ -320,29 +321,29 @@ static void serving_on_fetch(
 	t->serving = q;
 	if (f->spare && transfer_busy(t) && serving_defer(t, q)) {
 		if (h)
-			*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
+			*h = (struct given){q->id, q->chunk, from->node, loop_now_ns()};
 		return;
 	}
 	q->waits = !serving_find_source(q);
 	if (q->waits)
 		return;
 	if (h)
-		*h = (struct handed){q->id, q->chunk, from->node, loop_now_ns()};
+		*h = (struct given){q->id, q->chunk, from->node, loop_now_ns()};
 	serving_submit(q);
 }
 
-int serve_init(struct transfer *t) {
+int serving_init(struct transfer *t) {
 	int rc = executor_create(&t->reader, t->loop);
 	return rc ? rc : peers_on(t->peers, CARAVAN__ENVELOPE__BODY_FETCH, serving_on_fetch, t);
 }
 
-void serve_clear(struct transfer *t) {
-	executor_destroy(t->reader); /* its requests end here, and let go of their offers */
+void serving_clear(struct transfer *t) {
+	executor_destroy(t->reader); /* its requests end here, and let go of their source files */
 	t->reader = NULL;
 	loop_timer_stop(t->later);
 	while (t->serving)
 		serving_done(t->serving, true);
-	for (size_t i = 0; i < KEPT_MAX; i++)
-		free(t->kept[i].data);
-	free(t->handed);
+	for (size_t i = 0; i < READ_CACHE_MAX; i++)
+		free(t->read_cache[i].data);
+	free(t->given);
 }

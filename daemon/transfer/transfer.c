@@ -1,4 +1,4 @@
-/* transfer: making it, and the files that are sources.
+/* transfer: creating and destroying it, and the source files.
  * Threads: the loop. */
 #include "daemon/transfer/transfer_internal.h"
 
@@ -7,15 +7,15 @@
 
 /* ---- sources here ---- */
 
-struct offer *offer_ref(struct offer *o) {
+struct source_file *source_file_ref(struct source_file *o) {
 	o->refs++;
 	return o;
 }
 
-void offer_unref(struct transfer *t, struct offer *o) {
+void source_file_unref(struct transfer *t, struct source_file *o) {
 	if (!o || --o->refs)
 		return;
-	for (struct offer **p = &t->offers; *p; p = &(*p)->next)
+	for (struct source_file **p = &t->source_files; *p; p = &(*p)->next)
 		if (*p == o) {
 			*p = o->next;
 			break;
@@ -24,28 +24,28 @@ void offer_unref(struct transfer *t, struct offer *o) {
 	free(o);
 }
 
-int transfer_offer(struct transfer *t, struct import *im) {
-	struct offer *o = calloc(1, sizeof *o);
+int transfer_add_source(struct transfer *t, struct import *im) {
+	struct source_file *o = calloc(1, sizeof *o);
 	if (!o)
 		return -ENOMEM;
 	o->im = im;
 	o->refs = 1;
-	o->next = t->offers;
-	t->offers = o;
+	o->next = t->source_files;
+	t->source_files = o;
 	return 0;
 }
 
-void transfer_withdraw(struct transfer *t, struct import *im) {
-	for (struct offer *o = t->offers; o; o = o->next)
+void transfer_remove_source(struct transfer *t, struct import *im) {
+	for (struct source_file *o = t->source_files; o; o = o->next)
 		if (o->im == im && !o->withdrawn) {
 			o->withdrawn = true;
-			offer_unref(t, o);
+			source_file_unref(t, o);
 			return;
 		}
 }
 
-struct offer *offer_with(const struct transfer *t, const struct content_id *id, bool tensor) {
-	for (struct offer *o = t->offers; o; o = o->next) {
+struct source_file *source_file_find(const struct transfer *t, const struct content_id *id, bool tensor) {
+	for (struct source_file *o = t->source_files; o; o = o->next) {
 		size_t len;
 		if (!o->withdrawn &&
 		        (tensor ? (const void *)import_tensor(o->im, id) : import_blob(o->im, id, &len)))
@@ -54,9 +54,9 @@ struct offer *offer_with(const struct transfer *t, const struct content_id *id, 
 	return NULL;
 }
 
-void transfer_found(struct transfer *t) {
-	fetch_found(t);
-	serve_found(t);
+void transfer_file_opened(struct transfer *t) {
+	fetch_file_opened(t);
+	serving_file_opened(t);
 }
 
 int transfer_create(
@@ -69,7 +69,7 @@ int transfer_create(
 	t->peers = members_peers(m);
 	t->executor = ld;
 	t->store = s;
-	int rc = serve_init(t);
+	int rc = serving_init(t);
 	if (rc == 0)
 		rc = fetch_init(t);
 	if (rc) {
@@ -83,12 +83,12 @@ int transfer_create(
 void transfer_destroy(struct transfer *t) {
 	if (!t)
 		return;
-	serve_clear(t);
-	folder_destroy(t->folder);
+	serving_clear(t);
+	model_dir_destroy(t->model_dir);
 	fetch_clear(t);
-	while (t->offers) { /* whatever was not withdrawn */
-		t->offers->refs = 1;
-		offer_unref(t, t->offers);
+	while (t->source_files) { /* whatever was not withdrawn */
+		t->source_files->refs = 1;
+		source_file_unref(t, t->source_files);
 	}
 	free(t);
 }

@@ -1,14 +1,13 @@
-/* transfer: content between nodes: weights, manifests, vocabularies, always pulled by who needs them.
+/* transfer: moves content between nodes: weights, manifests, vocabularies.  The node that needs it always pulls.
  *
- * Owns: the answers to Fetch (from the store and from model files being loaded), fetches under way with their
- * pieces in flight, and the count of bytes moved.  Nothing that arrives is believed before its hash says so: a
- * source that lies is dropped and named, as is one that goes silent.  Several sources are asked at once, and what a
- * fetch has got is passed on while the rest is under way.
- * Flow: a fetch asks for pieces of WIRE_PIECE_MAX, at most TRANSFER_FLIGHT bytes at a node over all fetches, so
- * that an answer never waits long in a queue; at most TRANSFER_PARCELS chunks of a fetch are in memory, those that
- * the executor has not written yet included, so a slow disk slows the asking.
- * Threads: the loop; disk and hashing on the executor, reading for others on an executor of its own, so that hashing a
- * model for minutes does not keep them waiting. */
+ * Owns: the answers to Fetch (from the store and from source files), fetches and their blocks in flight, and the count of bytes
+ * moved.  Data is not used before its hash has been checked: a source that sends wrong data, or stops responding, is dropped and
+ * named in the log.  Several sources are asked at once.  A fetch passes on what it has while the rest is on its way.
+ * Flow control: a fetch asks for blocks of WIRE_PIECE_MAX, and all fetches together for at most TRANSFER_IN_FLIGHT bytes per
+ * node, so that answers do not wait long in a queue.  At most TRANSFER_CHUNKS chunks of a fetch are in memory, including those
+ * that the executor has not written yet, so a slow disk slows down requests.
+ * Threads: the loop.  Disk and hashing run on the executor.  Reading for other nodes runs on an executor of its own, so that
+ * hashing a model for minutes does not delay it. */
 #ifndef DAEMON_TRANSFER_TRANSFER_H
 #define DAEMON_TRANSFER_TRANSFER_H
 #include "daemon/core/executor.h"
@@ -16,11 +15,11 @@
 #include "shard/import/import.h"
 #include "shard/store/store.h"
 
-#define TRANSFER_FLIGHT (1u << 20)
-#define TRANSFER_PARCELS 8
+#define TRANSFER_IN_FLIGHT (1u << 20)
+#define TRANSFER_CHUNKS 8
 #define TRANSFER_SPARE (64u << 20)     /* bytes a second, over all fetches that nobody waits for */
 #define TRANSFER_SPARE_BUSY (5u << 19) /* the same while steps are being computed */
-#define TRANSFER_SILENT_MS 10000       /* without a piece for so long, a source is given up */
+#define TRANSFER_SILENT_MS 10000       /* without a block for so long, a source is given up */
 
 struct transfer;
 struct fetch;
@@ -34,14 +33,14 @@ void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
 
 /* A model file being loaded is a source, for others and for ourselves.  0: im is taken over, and closed
  * when it has been withdrawn and nothing reads it any more. */
-int transfer_offer(struct transfer *t, struct import *im);
-void transfer_withdraw(struct transfer *t, struct import *im);
+int transfer_add_source(struct transfer *t, struct import *im);
+void transfer_remove_source(struct transfer *t, struct import *im);
 
 /* A folder with model files of the user's: what is in them is a source as well, for us and for others.  Once. */
-int transfer_models(struct transfer *t, const char *dir);
+int transfer_add_model_dir(struct transfer *t, const char *dir);
 /* Whether one of them is this model. */
 bool transfer_has_file(const struct transfer *t, const struct content_id *manifest);
-const char *transfer_file(
+const char *transfer_file_path(
         const struct transfer *t, const struct content_id *manifest); /* its path; NULL: none is */
 
 struct transfer_request {

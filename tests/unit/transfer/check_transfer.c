@@ -195,7 +195,7 @@ START_TEST(moves_once_and_passes_on) {
 	/* a matrix of several chunks, so that pieces and chunks have borders */
 	struct import *im = open_model(0, path);
 	const struct manifest *m = import_manifest(im);
-	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 
 	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
 	ck_assert_msg(o.ok, "%s", o.error);
@@ -263,7 +263,7 @@ START_TEST(a_lying_source_is_dropped_and_named) {
 		start_transfer(i);
 	struct import *im = open_model(0, path);
 	const struct manifest *m = import_manifest(im);
-	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
 	ck_assert(o.ok);
 	corrupt(1, m, 2);
@@ -293,7 +293,7 @@ START_TEST(silent_empty_and_absent_sources_are_passed_over) {
 	struct import *im = open_model(0, path);
 	struct import *kept = open_model(0, path); /* what is withdrawn is closed */
 	const struct manifest *m = import_manifest(kept);
-	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	fetch(3, m, 0, 2, (int[]){1, 2}, 2, &o);
 	ck_assert(!o.ok);
 	ck_assert_msg(strstr(o.error, "bob refused (no content"), "%s", o.error);
@@ -307,7 +307,7 @@ START_TEST(silent_empty_and_absent_sources_are_passed_over) {
 	check_store(3, m, kept, 0, 2);
 	patience = 0;
 	/* withdrawn, the file is no source any more */
-	transfer_withdraw(nodes[0].more, im);
+	transfer_remove_source(nodes[0].more, im);
 	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
 	ck_assert_msg(strstr(o.error, "ada refused (no content"), "%s", o.error);
 	import_close(kept);
@@ -327,8 +327,8 @@ START_TEST(a_source_that_dies_is_replaced) {
 		start_transfer(i);
 	struct import *im = open_model(0, path), *other = open_model(1, path);
 	const struct manifest *m = import_manifest(im);
-	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
-	ck_assert_int_eq(transfer_offer(nodes[1].more, other), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[1].more, other), 0);
 	begin(2, m, 0, 8, (int[]){1, 0}, 2, &o);
 	ck_assert(nodes_wait(half_way, &o, 20000));
 	ck_assert(!o.done);
@@ -347,7 +347,7 @@ START_TEST(cancelled_fetches_leave_nothing) {
 	start_transfer(1);
 	struct import *im = open_model(0, path);
 	const struct manifest *m = import_manifest(im);
-	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	struct fetch *f = begin(1, m, 0, 8, (int[]){0}, 1, &o);
 	transfer_cancel(f); /* before anything */
 	f = begin(1, m, 0, 8, (int[]){0}, 1, &o);
@@ -394,7 +394,7 @@ static const struct manifest *wide_cluster(int n, int with, struct import *im[])
 		start_transfer(i);
 		if (i < with) {
 			im[i] = open_model(i, path);
-			ck_assert_int_eq(transfer_offer(nodes[i].more, im[i]), 0);
+			ck_assert_int_eq(transfer_add_source(nodes[i].more, im[i]), 0);
 		}
 	}
 	return import_manifest(im[0]);
@@ -569,7 +569,7 @@ START_TEST(a_file_in_the_folder_is_a_source) {
 	looked_for = &m->id;
 	copy_into(wide_model(), "deep/another-name.gguf");
 	copy_into("/etc/hostname", "junk.gguf");
-	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert_int_eq(transfer_add_model_dir(nodes[1].more, folder), 0);
 	ck_assert(nodes_wait(is_known, &bob, 60000));
 	ck_assert(!transfer_has_file(nodes[1].more, &m->vocab));
 	/* for others, */
@@ -593,7 +593,7 @@ START_TEST(a_file_that_has_changed_is_none) {
 	const struct manifest *m = wide_cluster(3, 1, im);
 	looked_for = &m->id;
 	copy_into(wide_model(), "m.gguf");
-	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert_int_eq(transfer_add_model_dir(nodes[1].more, folder), 0);
 	ck_assert(nodes_wait(is_known, &bob, 60000));
 	copy_into("/etc/hostname", "m.gguf");
 	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
@@ -630,7 +630,7 @@ START_TEST(a_file_that_changes_in_the_middle_is_left) {
 	const struct manifest *m = wide_cluster(3, 1, im);
 	looked_for = &m->id;
 	copy_into(wide_model(), "m.gguf");
-	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert_int_eq(transfer_add_model_dir(nodes[1].more, folder), 0);
 	ck_assert(nodes_wait(is_known, &bob, 60000));
 	fetch(2, m, 0, 1, (int[]){1}, 1, &o); /* it is open from now on */
 	ck_assert_msg(o.ok, "%s", o.error);
@@ -652,7 +652,7 @@ START_TEST(a_file_that_changes_and_nobody_else_has_it) {
 	const struct manifest *m = wide_cluster(4, 1, im);
 	looked_for = &m->id;
 	copy_into(wide_model(), "m.gguf");
-	ck_assert_int_eq(transfer_models(nodes[1].more, folder), 0);
+	ck_assert_int_eq(transfer_add_model_dir(nodes[1].more, folder), 0);
 	ck_assert(nodes_wait(is_known, &bob, 60000));
 	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
 	ck_assert_msg(o.ok, "%s", o.error);
@@ -738,7 +738,7 @@ START_TEST(odd_requests_are_refused) {
 	start_transfer(0);
 	struct import *im = open_model(0, path);
 	const struct manifest *m = import_manifest(im);
-	ck_assert_int_eq(transfer_offer(nodes[0].more, im), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	struct peers *p = members_peers(nodes[1].members);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_PIECE, on_answer, NULL);
