@@ -41,7 +41,7 @@ struct node {
 	struct members *members;
 	struct executor *executor;
 	struct store *store;
-	struct worker *worker;
+	struct compute *compute;
 	struct serve *serve;
 	struct deploy *deploy;
 	struct scrub *scrub;
@@ -92,7 +92,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	out->cpu = (char *)kern_ops()->name;
 	out->memory_allowed = n->options.memory;
 	out->kv_types = (1u << KERN_KVS) - 1;
-	out->threads = n->worker ? worker_threads(n->worker) : 0;
+	out->threads = n->compute ? compute_threads(n->compute) : 0;
 	calibrate_fill(n->calibration, out);
 	if (n->deploy) {
 		out->memory_used = deploy_memory_used(n->deploy);
@@ -111,13 +111,13 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 
 static bool computes(void *arg) {
 	struct node *n = arg;
-	return n->worker && worker_busy(n->worker);
+	return n->compute && compute_busy(n->compute);
 }
 
 /* Measure only after some seconds without computing: it competes with requests, and they distort it. */
 static const char *rests_not(void *arg, bool asked) {
 	struct node *n = arg;
-	if (n->worker && worker_idle_ns(n->worker) < (asked ? REST_ASKED_NS : REST_NS))
+	if (n->compute && compute_idle_ns(n->compute) < (asked ? REST_ASKED_NS : REST_NS))
 		return "it is serving";
 	if (n->executor && executor_open(n->executor) > 0)
 		return "it is hashing or packing a model";
@@ -237,13 +237,13 @@ static int start(struct node *n, char *err, size_t errlen) {
 	if (rc == 0 && o->borrow)
 		(void)store_borrow(n->store, o->borrow); /* what cannot be read there is made here */
 	if (rc == 0)
-		rc = worker_create(&n->worker, n->loop, o->threads, err, errlen);
+		rc = compute_create(&n->compute, n->loop, o->threads, err, errlen);
 	/* a node without a network plans for itself alone: what it can do changes nothing */
 	if (rc == 0 && o->listen &&
 	        (rc = calibrate_start(&n->calibration, &(struct calibrate_config){.loop = n->loop,
 	                                                       .state_dir = o->state,
 	                                                       .memory = o->memory,
-	                                                       .threads = worker_threads(n->worker),
+	                                                       .threads = compute_threads(n->compute),
 	                                                       .busy = rests_not,
 	                                                       .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
@@ -266,7 +266,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 	                        &n->calibrate_requests, n->loop, n->members, n->calibration)) != 0)
 		snprintf(err, errlen, "cannot measure on request: %s", strerror(-rc));
 	if (rc == 0)
-		rc = serve_create(&n->serve, n->members, n->worker, err, errlen);
+		rc = serve_create(&n->serve, n->members, n->compute, err, errlen);
 	if (rc == 0)
 		rc = deploy_create(&n->deploy,
 		        &(struct deploy_config){.loop = n->loop,
@@ -275,7 +275,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .store = n->store,
 		                .memory = o->memory,
 		                .cache = o->cache,
-		                .team = worker_threads(n->worker),
+		                .team = compute_threads(n->compute),
 		                .models = o->models,
 		                .state_dir = o->private ? NULL : o->state,
 		                .hooks = serve_hooks(n->serve)},
@@ -320,8 +320,8 @@ static void end(struct node *n) {
 	/* sequences end first, then the lane that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;
-	worker_destroy(n->worker);
-	n->worker = NULL;
+	compute_destroy(n->compute);
+	n->compute = NULL;
 	deploy_destroy(n->deploy);
 	n->deploy = NULL;
 	calibrate_requests_destroy(n->calibrate_requests);
@@ -363,7 +363,7 @@ int main(int argc, char **argv) {
 		if (!n.options.private) {
 			const struct member *self = members_self(n.members);
 			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
-			        self->name, PACKAGE_VERSION, worker_threads(n.worker), kern_ops()->name);
+			        self->name, PACKAGE_VERSION, compute_threads(n.compute), kern_ops()->name);
 			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
 			notify("READY=1"); /* it answers */
 		}

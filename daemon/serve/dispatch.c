@@ -23,7 +23,7 @@ struct model_node {
 struct serve {
 	struct members *members;
 	struct peers *peers;
-	struct worker *worker;
+	struct compute *compute;
 	struct deploy *deploy;
 	struct requests *requests;
 	struct stage_node *stages;
@@ -80,7 +80,7 @@ static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, s
 	}
 	bool last = index + 1 == m->plan->n_stages;
 	const char *next = name_in(s, last ? &m->plan->coordinator : &m->plan->stages[index + 1]->node);
-	int rc = stage_create(&n->stage, s->peers, s->worker, m->plan, index, next, slice, err, errlen);
+	int rc = stage_create(&n->stage, s->peers, s->compute, m->plan, index, next, slice, err, errlen);
 	if (rc != 0) {
 		free(n);
 		return rc;
@@ -117,7 +117,7 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	if (!t)
 		return -EINVAL;
 	const char *first = name_in(s, &m->plan->stages[0]->node);
-	int rc = n ? coordinator_create(&n->model, s->peers, s->worker, m->plan, first, t, ends, err, errlen)
+	int rc = n ? coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, ends, err, errlen)
 	           : -ENOMEM;
 	if (rc != 0) {
 		free(n);
@@ -163,7 +163,7 @@ static void changed(void *arg, const struct deploy_model *m) {
 
 static bool busy(void *arg) {
 	const struct serve *s = arg;
-	return worker_busy(s->worker);
+	return compute_busy(s->compute);
 }
 
 struct deploy_hooks serve_hooks(struct serve *s) {
@@ -340,7 +340,7 @@ static void on_member(void *arg, const struct member *who, const char *what) {
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
-int serve_create(struct serve **out, struct members *m, struct worker *w, char *err, size_t errlen) {
+int serve_create(struct serve **out, struct members *m, struct compute *w, char *err, size_t errlen) {
 	static const struct {
 		Caravan__Envelope__BodyCase kind;
 		peers_fn *fn;
@@ -360,11 +360,11 @@ int serve_create(struct serve **out, struct members *m, struct worker *w, char *
 	if (rc == 0) {
 		s->members = m;
 		s->peers = members_peers(m);
-		s->worker = w;
+		s->compute = w;
 		rc = tokenizers_create(&s->tokenizers);
 	}
 	if (rc == 0)
-		rc = requests_create(&s->requests, worker_loop(w), m, s->tokenizers);
+		rc = requests_create(&s->requests, compute_loop(w), m, s->tokenizers);
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
 	if (rc == 0)

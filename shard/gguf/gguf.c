@@ -64,13 +64,13 @@ static int fill(struct cursor *c, uint64_t end, const char *what) {
 }
 
 static int take(struct cursor *c, const uint8_t **out, uint64_t len, const char *what) {
+	*out = c->p;
 	if (len > c->left)
 		return fail_short(c, what);
 	uint64_t end = (uint64_t)(c->p - c->part->head) + len;
 	int rc = end > c->part->have ? fill(c, end, what) : 0;
 	if (rc < 0)
 		return rc;
-	*out = c->p;
 	c->p += len;
 	c->left -= len;
 	return 0;

@@ -31,9 +31,9 @@ void coordinator_release(struct coordinator *m) {
 		if (scheduler_end(m->scheduler, q))
 			generation_left(m, q);
 	scheduler_destroy(m->scheduler);
-	account_destroy(m->account);
+	step_timing_destroy(m->timing);
 	speculation_destroy(m->speculation);
-	head_destroy(m->head);
+	output_destroy(m->output);
 	slice_destroy(m->ends);
 	plan_free(m->plan);
 	free(m);
@@ -207,7 +207,7 @@ static void tell_places(void *arg) {
 
 void coordinator_queue_moved(struct coordinator *m) {
 	if (!m->places && !m->closed && scheduler_queued(m->scheduler) > 0)
-		m->places = loop_timer_start(worker_loop(m->worker), 0, false, tell_places, m);
+		m->places = loop_timer_start(compute_loop(m->compute), 0, false, tell_places, m);
 }
 
 void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s,
@@ -330,23 +330,25 @@ static int make_scheduler(struct coordinator *m, const struct hparams *hp) {
 	                                               .len = sizeof root});
 }
 
-int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
-        const char *first, const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen) {
+int coordinator_create(struct coordinator **out, struct peers *p, struct compute *w,
+        const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *ends,
+        char *err, size_t errlen) {
 	struct node_id to;
 	struct coordinator *m = calloc(1, sizeof *m);
 	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
 	if (rc == 0)
-		rc = head_create(&m->head, ends, worker_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
+		rc = output_create(
+		        &m->output, ends, compute_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
 	if (rc == 0)
 		rc = make_scheduler(m, &ends->manifest->hp);
 	if (rc == 0)
-		rc = account_create(&m->account, (uint32_t)plan->n_stages);
+		rc = step_timing_create(&m->timing, (uint32_t)plan->n_stages);
 	if (rc == 0)
 		rc = speculation_create(&m->speculation, (uint32_t)plan->n_stages);
 	if (rc == 0) {
 		node_id_from_bytes(&to, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
-		rc = hop_create(&m->hop, p, &to, first, steps_lost, m);
+		rc = downstream_create(&m->downstream, p, &to, first, steps_lost, m);
 	}
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot allocate the buffers of embedding and output: %s",
@@ -356,7 +358,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct worker 
 		return rc;
 	}
 	m->peers = p;
-	m->worker = w;
+	m->compute = w;
 	m->tokenizer = tokenizer;
 	m->ends = ends;
 	m->began_ns = loop_now_ns();
@@ -369,8 +371,8 @@ void coordinator_close(struct coordinator *m, const char *why) {
 	m->closed = true;
 	loop_timer_stop(m->places);
 	m->places = NULL;
-	hop_destroy(m->hop);
-	m->hop = NULL;
+	downstream_destroy(m->downstream);
+	m->downstream = NULL;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
 		bool stays = q->in_flight > 0 || ((struct generation *)q)->finished;
 		generation_finish(m, (struct generation *)q, CARAVAN__REASON__ERROR, why);
@@ -407,5 +409,5 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->in_flight_max = m->nflights_max;
 	out->blocks = m->plan->blocks;
 	out->blocks_free = scheduler_free_blocks(m->scheduler);
-	account_state(m->account, out);
+	step_timing_state(m->timing, out);
 }

@@ -3,7 +3,7 @@
  * Owns: the ends' slice (from a successful coordinator_create on), every sequence that was submitted, the hop to the
  * first stage.  A sequence goes: submit → [schedule → embed → stages → head → sample] again and again → finished.
  * Invariants: at most stages + 1 steps are in flight, and for prompts those on the wire; answers of a sequence leave in order of position.
- * Threads: the loop; embedding, head and sampling are jobs on the worker's lane, and while one is there the loop
+ * Threads: the loop; embedding, head and sampling are jobs on the compute thread, and while one is there the loop
  * does not touch the logs of its sequences. */
 #ifndef DAEMON_SERVE_COORDINATOR_COORDINATOR_H
 #define DAEMON_SERVE_COORDINATOR_COORDINATOR_H
@@ -15,8 +15,9 @@
 struct coordinator;
 
 /* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed.  ends: the mapped ends. */
-int coordinator_create(struct coordinator **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
-        const char *first, const struct tokenizer *tokenizer, struct slice *ends, char *err, size_t errlen);
+int coordinator_create(struct coordinator **out, struct peers *p, struct compute *w,
+        const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *ends,
+        char *err, size_t errlen);
 
 /* Every sequence ends with this error; memory is released when the lane has left it. */
 void coordinator_close(struct coordinator *m, const char *why);

@@ -18,24 +18,24 @@ struct generation {
 	struct peers_from from;
 	struct sampler_params sampling;
 	uint32_t prompt;
-	uint32_t told; /* of the prompt: so much its user was told to be computed */
+	uint32_t told;               /* of the prompt: so much its user was told to be computed */
 	uint32_t window;             /* rows of logits that may be on their way; 0: all */
 	uint64_t began_ns, first_ns; /* submitted; first token picked */
 	bool finished;               /* Finished was sent, or nobody listens */
 	bool undrafted;              /* its user wants no guesses */
 	struct guesser guesser;
-	struct account_step spent; /* by all its steps that are back */
+	struct step_timing_step spent; /* by all its steps that are back */
 };
 
 struct coordinator {
 	struct peers *peers;
-	struct worker *worker;
+	struct compute *compute;
 	const struct tokenizer *tokenizer;
 	Caravan__Plan *plan;
 	struct slice *ends;
-	struct head *head;
+	struct output *output;
 	struct scheduler *scheduler;
-	struct hop *hop;
+	struct downstream *downstream;
 	struct node_id last_stage;
 	struct coordinator *small; /* the model that makes drafts for this one, or NULL */
 	struct flight *flights;    /* in order of their numbers */
@@ -44,7 +44,7 @@ struct coordinator {
 	uint64_t began_ns;         /* to serve */
 	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
 	uint64_t sequences;        /* ever: ids */
-	struct account *account;
+	struct step_timing *timing;
 	struct speculation *speculation;
 	uint64_t drafted, accepted; /* guesses that steps were made for; of them, those that were right */
 	struct rate rate;

@@ -119,7 +119,7 @@ bool draft_goes_on(struct draft *d) {
 	return abreast;
 }
 
-void draft_picked(struct draft *d, const struct scheduled *e, const struct head_row *row) {
+void draft_picked(struct draft *d, const struct scheduled *e, const struct output_row *row) {
 	struct sequence *q = &d->made->seq;
 	if (row->rc != 0) {
 		generation_drop(d->small, d->made);

@@ -24,7 +24,7 @@ bool draft_is(const struct generation *g);
 /* The token that the larger model has just put into its log. */
 void draft_follow(struct draft *d);
 /* A row of the draft's sequence is back, and its next token picked. */
-void draft_picked(struct draft *d, const struct scheduled *e, const struct head_row *row);
+void draft_picked(struct draft *d, const struct scheduled *e, const struct output_row *row);
 
 /* What there is of it from the first token that is not known on; borrowed until the loop goes on. */
 struct drafted draft_tokens(struct draft *d);

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_ROWS 16 /* through the output product at once */
+#define OUTPUT_ROWS 16 /* through the output product at once */
 
-struct head {
+struct output {
 	struct io_layers *ends;
 	struct sampler *sampler;
 	const struct hparams *hp;
@@ -22,29 +22,29 @@ static void *aligned(size_t bytes) {
 	return aligned_alloc(KERN_ALIGN, (bytes + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN);
 }
 
-int head_create(
-        struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens) {
-	struct head *h = calloc(1, sizeof *h);
+int output_create(
+        struct output **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens) {
+	struct output *h = calloc(1, sizeof *h);
 	if (!h)
 		return -ENOMEM;
 	h->hp = &ends->manifest->hp;
 	h->tokens = tokens < h->hp->vocab ? tokens : h->hp->vocab;
-	h->x = aligned((size_t)HEAD_ROWS * h->hp->dim * sizeof(float));
-	h->logits = aligned((size_t)HEAD_ROWS * h->hp->vocab * sizeof(float));
+	h->x = aligned((size_t)OUTPUT_ROWS * h->hp->dim * sizeof(float));
+	h->logits = aligned((size_t)OUTPUT_ROWS * h->hp->vocab * sizeof(float));
 	int rc = h->x && h->logits ? 0 : -ENOMEM;
 	if (rc == 0)
-		rc = io_layers_create(&h->ends, ends, t, max_rows > HEAD_ROWS ? max_rows : HEAD_ROWS);
+		rc = io_layers_create(&h->ends, ends, t, max_rows > OUTPUT_ROWS ? max_rows : OUTPUT_ROWS);
 	if (rc == 0)
 		rc = sampler_create(&h->sampler, h->tokens);
 	if (rc != 0) {
-		head_destroy(h);
+		output_destroy(h);
 		return rc;
 	}
 	*out = h;
 	return 0;
 }
 
-void head_destroy(struct head *h) {
+void output_destroy(struct output *h) {
 	if (!h)
 		return;
 	sampler_destroy(h->sampler);
@@ -54,7 +54,7 @@ void head_destroy(struct head *h) {
 	free(h);
 }
 
-int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows) {
+int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows) {
 	return io_layers_embed(h->ends, x, tokens, rows);
 }
 
@@ -68,7 +68,7 @@ static float sum_odds(const float *logits, size_t n, float max) {
 }
 
 /* The next token of a row, from its logits. */
-static void pick(struct head *h, struct head_row *r, float *logits) {
+static void pick(struct output *h, struct output_row *r, float *logits) {
 	uint32_t n = h->tokens;
 	float max = 0, sum = 1;
 	if (r->weighed) {
@@ -82,15 +82,15 @@ static void pick(struct head *h, struct head_row *r, float *logits) {
 		r->odds = fminf(expf(logits[r->id] - max) / sum, 1);
 }
 
-void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
+void output_pick(struct output *h, struct output_row *row, uint32_t rows) {
 	size_t dim = h->hp->dim, vocab = h->hp->vocab;
 	for (uint32_t at = 0; at < rows;) {
-		uint32_t n = rows - at < HEAD_ROWS ? rows - at : HEAD_ROWS;
+		uint32_t n = rows - at < OUTPUT_ROWS ? rows - at : OUTPUT_ROWS;
 		for (uint32_t i = 0; i < n; i++)
 			memcpy(h->x + i * dim, row[at + i].x, dim * sizeof(float));
 		int rc = io_layers_logits(h->ends, h->logits, h->x, n);
 		for (uint32_t i = 0; i < n; i++) {
-			struct head_row *r = &row[at + i];
+			struct output_row *r = &row[at + i];
 			r->rc = rc;
 			/* one row that is not finite must not take its neighbours with it */
 			if (rc == -EDOM && n > 1)
@@ -102,12 +102,12 @@ void head_pick(struct head *h, struct head_row *row, uint32_t rows) {
 	}
 }
 
-uint32_t head_logit_rows(const struct head *h) {
+uint32_t output_logit_rows(const struct output *h) {
 	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(h->hp->vocab * sizeof(float));
-	return fit < 1 ? 1 : fit > HEAD_ROWS ? HEAD_ROWS : fit;
+	return fit < 1 ? 1 : fit > OUTPUT_ROWS ? OUTPUT_ROWS : fit;
 }
 
-int head_logits(struct head *h, const float *x, uint32_t rows, struct payload **out) {
+int output_logits(struct output *h, const float *x, uint32_t rows, struct payload **out) {
 	struct payload *p = payload_create((size_t)rows * h->hp->vocab * sizeof(float));
 	if (!p)
 		return -ENOMEM;

@@ -1,7 +1,7 @@
 /* output: the coordinator's computing: embedding on the way in; norm, output product and sampling on the way out.
  *
  * Owns: the buffers of the two ends and the sampler's scratch.
- * Threads: head_embed and head_run on the worker's lane. */
+ * Threads: output_embed and output_run on the compute thread. */
 #ifndef DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #define DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #include "daemon/net/payload.h"
@@ -10,10 +10,10 @@
 #include "shard/forward/slice.h"
 #include <stdbool.h>
 
-struct head;
+struct output;
 
 /* A row that came back from the last stage, and what is wanted of it. */
-struct head_row {
+struct output_row {
 	const float *x;                      /* dim floats */
 	const struct sampler_params *params; /* of the sequence; borrowed */
 	const uint32_t *log;                 /* borrowed: what was there when the row was made */
@@ -25,17 +25,17 @@ struct head_row {
 };
 
 /* tokens: those that may be picked; rows of the output product beyond them are padding. */
-int head_create(
-        struct head **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens);
-void head_destroy(struct head *h); /* NULL allowed */
+int output_create(
+        struct output **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens);
+void output_destroy(struct output *h); /* NULL allowed */
 
-int head_embed(struct head *h, float *x, const uint32_t *tokens, uint32_t rows);
+int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows);
 
 /* Picks the next token of each row. */
-void head_pick(struct head *h, struct head_row *row, uint32_t rows);
+void output_pick(struct output *h, struct output_row *row, uint32_t rows);
 
-/* The logits of up to head_logit_rows() rows as a payload of rows x vocab floats; x contiguous. */
-int head_logits(struct head *h, const float *x, uint32_t rows, struct payload **out);
-uint32_t head_logit_rows(const struct head *h);
+/* The logits of up to output_logit_rows() rows as a payload of rows x vocab floats; x contiguous. */
+int output_logits(struct output *h, const float *x, uint32_t rows, struct payload **out);
+uint32_t output_logit_rows(const struct output *h);
 
 #endif

@@ -4,7 +4,7 @@
  * Owns: the steps in flight, in order of their numbers.
  * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
  * left it.
- * Threads: the loop; embed and pick on the worker's lane. */
+ * Threads: the loop; embed and pick on the compute thread. */
 #include "daemon/serve/coordinator/draft.h"
 #include <errno.h>
 #include <stdio.h>
@@ -16,14 +16,14 @@ struct flight {
 	struct flight *next;
 	struct coordinator *m;
 	struct scheduler_step *st;
-	uint32_t *token;       /* of each row */
-	struct payload *x;     /* rows of activations: embedded, later what came back */
-	struct head_row *row;  /* one an output that is to be sampled */
-	uint32_t nrow, *picks; /* of them all; of each sequence */
-	uint32_t **log;        /* of each sequence: its log as it was, where that may change meanwhile */
+	uint32_t *token;        /* of each row */
+	struct payload *x;      /* rows of activations: embedded, later what came back */
+	struct output_row *row; /* one an output that is to be sampled */
+	uint32_t nrow, *picks;  /* of them all; of each sequence */
+	uint32_t **log;         /* of each sequence: its log as it was, where that may change meanwhile */
 	struct logits *logits;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
-	struct account_step spent;
+	struct step_timing_step spent;
 	bool on_lane; /* a job holds it */
 	bool dead;    /* it will not come back */
 	bool is_back; /* from all stages */
@@ -133,7 +133,7 @@ static int send_step(struct flight *f) {
 		step.n_times = 1;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 		env.step = &step;
-		rc = hop_send(m->hop, st->number, &env, x, f->ended_ns);
+		rc = downstream_send(m->downstream, st->number, &env, x, f->ended_ns);
 	}
 	free(seq);
 	free(list);
@@ -194,7 +194,7 @@ void steps_void(struct coordinator *m) {
 static void embed(void *arg) {
 	struct flight *f = arg;
 	f->began_ns = loop_now_ns();
-	f->rc = head_embed(f->m->head, payload_data(f->x), f->token, f->st->rows);
+	f->rc = output_embed(f->m->output, payload_data(f->x), f->token, f->st->rows);
 	f->ended_ns = loop_now_ns();
 }
 
@@ -234,7 +234,7 @@ static void embedded(void *arg, bool cancelled) {
 
 static int submit_job(struct flight *f, loop_fn *run, executor_done_fn *done) {
 	f->submitted_ns = loop_now_ns();
-	int rc = worker_submit(f->m->worker, run, done, f);
+	int rc = compute_submit(f->m->compute, run, done, f);
 	if (rc == 0) {
 		f->on_lane = true;
 		f->m->jobs++;
@@ -320,7 +320,7 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
  * are on their way, those that are on the wire come on top: what waits at a stage keeps nobody waiting then. */
 static uint32_t room(const struct coordinator *m) {
 	uint32_t n = (uint32_t)m->plan->n_stages + 1;
-	return scheduler_answered(m->scheduler) ? n : n + account_on_wire(m->account);
+	return scheduler_answered(m->scheduler) ? n : n + step_timing_on_wire(m->timing);
 }
 
 /* Makes steps while there is something to do and room in the pipeline. */
@@ -372,7 +372,7 @@ static int make_rows(struct flight *f) {
 			log = memcpy(f->log[i], log, end * sizeof *log);
 		}
 		for (uint32_t k = 0; k < e->outputs; k++)
-			f->row[f->nrow++] = (struct head_row){.x = x + k * dim,
+			f->row[f->nrow++] = (struct output_row){.x = x + k * dim,
 			        .params = &((struct generation *)e->seq)->sampling,
 			        .log = log,
 			        .tokens = end - e->outputs + k + 1,
@@ -397,10 +397,11 @@ static void pick(void *arg) {
 			continue;
 		}
 		for (uint32_t k = 0; f->rc == 0 && k < e->rows;) {
-			uint32_t n = e->rows - k < head_logit_rows(m->head) ? e->rows - k
-			                                                    : head_logit_rows(m->head);
+			uint32_t n = e->rows - k < output_logit_rows(m->output)
+			                     ? e->rows - k
+			                     : output_logit_rows(m->output);
 			struct logits *l = calloc(1, sizeof *l);
-			f->rc = l ? head_logits(m->head, x, n, &l->data) : -ENOMEM;
+			f->rc = l ? output_logits(m->output, x, n, &l->data) : -ENOMEM;
 			if (l) {
 				l->g = (struct generation *)e->seq;
 				l->position = e->position + k;
@@ -413,11 +414,11 @@ static void pick(void *arg) {
 		}
 	}
 	if (f->rc == 0)
-		head_pick(m->head, f->row, f->nrow);
+		output_pick(m->output, f->row, f->nrow);
 	f->ended_ns = loop_now_ns();
 }
 
-static void take_token(struct coordinator *m, struct generation *g, const struct head_row *row) {
+static void take_token(struct coordinator *m, struct generation *g, const struct output_row *row) {
 	uint64_t now = loop_now_ns();
 	bool first = !g->first_ns;
 	if (g->finished)
@@ -453,7 +454,7 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 
 /* The tokens of an entry's rows, as far as what each was computed from is what the one before it gave. */
 static void take_tokens(
-        struct coordinator *m, struct scheduled *e, const struct head_row *row, uint32_t count) {
+        struct coordinator *m, struct scheduled *e, const struct output_row *row, uint32_t count) {
 	struct generation *g = (struct generation *)e->seq;
 	struct sequence *q = e->seq;
 	for (uint32_t k = 0; k < count && scheduler_holds(e); k++) {
@@ -475,7 +476,7 @@ static void take_tokens(
 /* What the whole way took goes to the sequences that were on it. */
 static void spend(struct flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
-		struct account_step *s = &((struct generation *)f->st->seq[i].seq)->spent;
+		struct step_timing_step *s = &((struct generation *)f->st->seq[i].seq)->spent;
 		s->waited += f->spent.waited;
 		s->computed += f->spent.computed;
 		s->wire += f->spent.wire;
@@ -487,7 +488,7 @@ static void picked(void *arg, bool cancelled) {
 	struct coordinator *m = f->m;
 	if (lane_left(f, cancelled))
 		return;
-	account_ends(m->account, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
+	step_timing_ends(m->timing, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
 	if (f->nrow)
 		speculation_observe_ends(m->speculation, f->nrow, (double)(f->ended_ns - f->began_ns) * 1e-9);
 	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
@@ -506,7 +507,7 @@ static void picked(void *arg, bool cancelled) {
 			else if (rc != 0)
 				generation_drop(m, l->g);
 		}
-	const struct head_row *row = f->row;
+	const struct output_row *row = f->row;
 	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
 		struct scheduled *e = &f->st->seq[i];
 		struct generation *g = (struct generation *)e->seq;
@@ -556,7 +557,7 @@ void coordinator_step_done(
 	}
 	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
 	uint64_t away_ns = now > sent_ns ? now - sent_ns : 0;
-	if (account_add(m->account, f->st->rows, d->times, d->n_times, away_ns, &f->spent) &&
+	if (step_timing_add(m->timing, f->st->rows, d->times, d->n_times, away_ns, &f->spent) &&
 	        (f->st->generating > 0 || f->st->ahead))
 		speculation_observe(
 		        m->speculation, f->st->rows, d->times, d->n_times, (double)away_ns * 1e-9);
@@ -588,13 +589,13 @@ bool coordinator_step_failed(
 }
 
 bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
-	return hop_ack(m->hop, node, ref, waited_ns);
+	return downstream_ack(m->downstream, node, ref, waited_ns);
 }
 
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why) {
-	return hop_refused(m->hop, node, ref, why);
+	return downstream_refused(m->downstream, node, ref, why);
 }
 
 void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why) {
-	hop_link_lost(m->hop, node, why);
+	downstream_link_lost(m->downstream, node, why);
 }

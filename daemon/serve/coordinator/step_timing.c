@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-struct account {
+struct step_timing {
 	uint32_t parts; /* the coordinator and its stages, in the order of a step's way */
 	Caravan__StageTime *sum, **list;
 	double wire,
@@ -12,15 +12,15 @@ struct account {
 
 #define PROMPT_ROWS 64 /* a step with fewer says little about one with many */
 
-int account_create(struct account **out, uint32_t stages) {
-	struct account *a = calloc(1, sizeof *a);
+int step_timing_create(struct step_timing **out, uint32_t stages) {
+	struct step_timing *a = calloc(1, sizeof *a);
 	if (!a)
 		return -ENOMEM;
 	a->parts = stages + 1;
 	a->sum = calloc(a->parts, sizeof *a->sum);
 	a->list = calloc(a->parts, sizeof(Caravan__StageTime *));
 	if (!a->sum || !a->list) {
-		account_destroy(a);
+		step_timing_destroy(a);
 		return -ENOMEM;
 	}
 	for (uint32_t i = 0; i < a->parts; i++) {
@@ -31,7 +31,7 @@ int account_create(struct account **out, uint32_t stages) {
 	return 0;
 }
 
-void account_destroy(struct account *a) {
+void step_timing_destroy(struct step_timing *a) {
 	if (!a)
 		return;
 	free(a->sum);
@@ -47,10 +47,10 @@ static double smoothed(double old, double now) {
 	return old > 0 ? (3 * old + now) / 4 : now;
 }
 
-bool account_add(struct account *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
-        uint64_t away_ns, struct account_step *out) {
+bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
+        uint64_t away_ns, struct step_timing_step *out) {
 	double away = seconds(away_ns), stages = 0, trips = 0, slowest = 0;
-	*out = (struct account_step){0};
+	*out = (struct step_timing_step){0};
 	if (n != a->parts)
 		return false;
 	for (size_t i = 0; i < n; i++) {
@@ -83,17 +83,17 @@ bool account_add(struct account *a, uint32_t rows, Caravan__StepTime *const *tim
 	return true;
 }
 
-void account_ends(struct account *a, uint64_t waited_ns, uint64_t computed_ns) {
+void step_timing_ends(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns) {
 	a->sum[0].waited += seconds(waited_ns);
 	a->sum[0].computed += seconds(computed_ns);
 }
 
-uint32_t account_on_wire(const struct account *a) {
+uint32_t step_timing_on_wire(const struct step_timing *a) {
 	double steps = a->slowest > 0 ? a->wire / a->slowest : 0, most = 4.0 * (a->parts - 1);
 	return (uint32_t)(steps < most ? steps : most);
 }
 
-void account_state(struct account *a, Caravan__ModelState *out) {
+void step_timing_state(struct step_timing *a, Caravan__ModelState *out) {
 	out->times = a->list;
 	out->n_times = a->parts;
 }

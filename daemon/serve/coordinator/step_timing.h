@@ -13,27 +13,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct account;
+struct step_timing;
 
 /* Seconds of one step on its whole way. */
-struct account_step {
+struct step_timing_step {
 	double waited, computed, wire;
 };
 
-int account_create(struct account **out, uint32_t stages);
-void account_destroy(struct account *a); /* NULL allowed */
+int step_timing_create(struct step_timing **out, uint32_t stages);
+void step_timing_destroy(struct step_timing *a); /* NULL allowed */
 
 /* A step is back: times as it brought them, the coordinator's first; away_ns: since the coordinator sent it.  What a
  * step brings that cannot be is left out: then false. */
-bool account_add(struct account *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
-        uint64_t away_ns, struct account_step *out);
+bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
+        uint64_t away_ns, struct step_timing_step *out);
 /* What the coordinator's own two ends took beside it: waiting for the lane, computing. */
-void account_ends(struct account *a, uint64_t waited_ns, uint64_t computed_ns);
+void step_timing_ends(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns);
 
 /* How many steps with rows of prompts are on the wire when no stage is ever idle, by those that lately came back. */
-uint32_t account_on_wire(const struct account *a);
+uint32_t step_timing_on_wire(const struct step_timing *a);
 
 /* Fills in the times; pointers are valid until the next call. */
-void account_state(struct account *a, Caravan__ModelState *out);
+void step_timing_state(struct step_timing *a, Caravan__ModelState *out);
 
 #endif

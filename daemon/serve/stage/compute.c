@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORKER_THREADS_MAX 256
+#define COMPUTE_THREADS_MAX 256
 #define BUSY_MS 250 /* after a job: the next token of a stream is on its way through the other stages */
 
-struct worker {
+struct compute {
 	struct loop *loop;
 	struct team *team;
-	struct executor *lane;
+	struct executor *thread;
 	uint64_t last_ns; /* a job was submitted */
 };
 
@@ -29,57 +29,57 @@ static unsigned physical_cores(void) {
 		hwloc_topology_destroy(topo);
 	}
 	hwloc_bitmap_free(mask);
-	return cores < 1 ? 1 : cores > WORKER_THREADS_MAX ? WORKER_THREADS_MAX : (unsigned)cores;
+	return cores < 1 ? 1 : cores > COMPUTE_THREADS_MAX ? COMPUTE_THREADS_MAX : (unsigned)cores;
 }
 
-int worker_create(struct worker **out, struct loop *l, unsigned threads, char *err, size_t errlen) {
-	struct worker *w = calloc(1, sizeof *w);
+int compute_create(struct compute **out, struct loop *l, unsigned threads, char *err, size_t errlen) {
+	struct compute *w = calloc(1, sizeof *w);
 	int rc = w ? 0 : -ENOMEM;
 	if (rc == 0) {
 		w->loop = l;
 		rc = team_create(&w->team, threads ? threads : physical_cores(), NULL);
 	}
 	if (rc == 0)
-		rc = executor_create(&w->lane, l);
+		rc = executor_create(&w->thread, l);
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot start the compute threads: %s", strerror(-rc));
-		worker_destroy(w);
+		compute_destroy(w);
 		return rc;
 	}
 	*out = w;
 	return 0;
 }
 
-void worker_destroy(struct worker *w) {
+void compute_destroy(struct compute *w) {
 	if (!w)
 		return;
-	executor_destroy(w->lane);
+	executor_destroy(w->thread);
 	team_destroy(w->team);
 	free(w);
 }
 
-struct team *worker_team(struct worker *w) {
+struct team *compute_team(struct compute *w) {
 	return w->team;
 }
 
-struct loop *worker_loop(struct worker *w) {
+struct loop *compute_loop(struct compute *w) {
 	return w->loop;
 }
 
-unsigned worker_threads(const struct worker *w) {
+unsigned compute_threads(const struct compute *w) {
 	return team_size(w->team);
 }
 
-int worker_submit(struct worker *w, loop_fn *run, executor_done_fn *done, void *arg) {
+int compute_submit(struct compute *w, loop_fn *run, executor_done_fn *done, void *arg) {
 	w->last_ns = loop_now_ns();
-	return executor_submit(w->lane, run, done, arg);
+	return executor_submit(w->thread, run, done, arg);
 }
 
-bool worker_busy(const struct worker *w) {
-	return executor_open(w->lane) > 0 ||
+bool compute_busy(const struct compute *w) {
+	return executor_open(w->thread) > 0 ||
 	       (w->last_ns && loop_now_ns() - w->last_ns < BUSY_MS * 1000000ull);
 }
 
-uint64_t worker_idle_ns(const struct worker *w) {
-	return executor_open(w->lane) > 0 ? 0 : loop_now_ns() - w->last_ns;
+uint64_t compute_idle_ns(const struct compute *w) {
+	return executor_open(w->thread) > 0 ? 0 : loop_now_ns() - w->last_ns;
 }

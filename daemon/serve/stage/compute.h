@@ -1,25 +1,25 @@
-/* compute: the computing of this node: a team of threads and the one lane on which jobs for it stand in line.
+/* compute: the computing of this node: a team of threads and one thread with a queue of jobs.
  *
  * Owns: the team and the thread that leads it.  Jobs run one after the other, in order, whatever model they
  * are for; `done` comes back on the loop in the same order.
- * Threads: created and destroyed on the loop; jobs run on the lane, which is member 0 of the team. */
+ * Threads: created and destroyed on the loop; jobs run on the thread, which is member 0 of the team. */
 #ifndef DAEMON_SERVE_STAGE_COMPUTE_H
 #define DAEMON_SERVE_STAGE_COMPUTE_H
 #include "daemon/core/executor.h"
 #include "kernels/team.h"
 
-struct worker;
+struct compute;
 
 /* threads: 0 for one a physical core. */
-int worker_create(struct worker **out, struct loop *l, unsigned threads, char *err, size_t errlen);
-void worker_destroy(struct worker *w);      /* NULL allowed */
-struct team *worker_team(struct worker *w); /* for use inside jobs alone */
-struct loop *worker_loop(struct worker *w);
-unsigned worker_threads(const struct worker *w);
+int compute_create(struct compute **out, struct loop *l, unsigned threads, char *err, size_t errlen);
+void compute_destroy(struct compute *w);      /* NULL allowed */
+struct team *compute_team(struct compute *w); /* for use inside jobs alone */
+struct loop *compute_loop(struct compute *w);
+unsigned compute_threads(const struct compute *w);
 /* Whether a step is being computed here, or was a moment ago; on the loop. */
-bool worker_busy(const struct worker *w);
+bool compute_busy(const struct compute *w);
 /* For how long nothing has been computed here; 0: something is.  On the loop. */
-uint64_t worker_idle_ns(const struct worker *w);
-int worker_submit(struct worker *w, loop_fn *run, executor_done_fn *done, void *arg);
+uint64_t compute_idle_ns(const struct compute *w);
+int compute_submit(struct compute *w, loop_fn *run, executor_done_fn *done, void *arg);
 
 #endif

@@ -14,22 +14,22 @@ struct parcel {
 	struct payload *payload;
 };
 
-struct hop {
+struct downstream {
 	struct peers *peers;
 	struct node_id to;
 	char name[WIRE_NAME_MAX + 1];
-	hop_lost_fn *lost;
+	downstream_lost_fn *lost;
 	void *arg;
 	struct parcel *waiting, **waiting_tail;
 	struct parcel *sent, **sent_tail;
 	unsigned nsent;
 	uint64_t trip_ns; /* there and back, smoothed; 0: not measured yet */
-	bool *gone;       /* set by hop_destroy while a callback of ours is on the stack */
+	bool *gone;       /* set by downstream_destroy while a callback of ours is on the stack */
 };
 
-int hop_create(struct hop **out, struct peers *p, const struct node_id *to, const char *name,
-        hop_lost_fn *lost, void *arg) {
-	struct hop *h = calloc(1, sizeof *h);
+int downstream_create(struct downstream **out, struct peers *p, const struct node_id *to, const char *name,
+        downstream_lost_fn *lost, void *arg) {
+	struct downstream *h = calloc(1, sizeof *h);
 	if (!h)
 		return -ENOMEM;
 	h->peers = p;
@@ -59,7 +59,7 @@ static void parcels_destroy(struct parcel *p) {
 	}
 }
 
-void hop_destroy(struct hop *h) {
+void downstream_destroy(struct downstream *h) {
 	if (!h)
 		return;
 	if (h->gone)
@@ -70,9 +70,9 @@ void hop_destroy(struct hop *h) {
 }
 
 /* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
-static bool report_lost(struct hop *h, struct parcel *list, bool refused, const char *why) {
+static bool report_lost(struct downstream *h, struct parcel *list, bool refused, const char *why) {
 	bool gone = false, *outer = h->gone;
-	hop_lost_fn *lost = h->lost;
+	downstream_lost_fn *lost = h->lost;
 	void *arg = h->arg;
 	h->gone = &gone;
 	for (struct parcel *p = list; p && !gone; p = p->next)
@@ -86,7 +86,7 @@ static bool report_lost(struct hop *h, struct parcel *list, bool refused, const 
 }
 
 /* The last of a step's times is its sender's. */
-static void stamp(const struct hop *h, struct parcel *p) {
+static void stamp(const struct downstream *h, struct parcel *p) {
 	bool done = p->env->body_case == CARAVAN__ENVELOPE__BODY_STEP_DONE;
 	size_t n = done ? p->env->step_done->n_times : p->env->step->n_times;
 	if (n == 0)
@@ -97,7 +97,7 @@ static void stamp(const struct hop *h, struct parcel *p) {
 }
 
 /* Sends a parcel.  It is among those sent when it went; else the reason is in why. */
-static int send_parcel(struct hop *h, struct parcel *p, char *why, size_t len) {
+static int send_parcel(struct downstream *h, struct parcel *p, char *why, size_t len) {
 	p->ref = p->env->ref = peers_ref(h->peers);
 	p->sent_ns = loop_now_ns();
 	stamp(h, p);
@@ -114,9 +114,9 @@ static int send_parcel(struct hop *h, struct parcel *p, char *why, size_t len) {
 	return 0;
 }
 
-static void pump(struct hop *h) {
+static void pump(struct downstream *h) {
 	char why[WIRE_NAME_MAX + 120];
-	while (h->waiting && h->nsent < HOP_CREDITS) {
+	while (h->waiting && h->nsent < DOWNSTREAM_CREDITS) {
 		struct parcel *p = h->waiting;
 		h->waiting = p->next;
 		if (!h->waiting)
@@ -135,8 +135,8 @@ static void pump(struct hop *h) {
 	}
 }
 
-int hop_send(
-        struct hop *h, uint64_t step, Caravan__Envelope *env, struct payload *payload, uint64_t since_ns) {
+int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env, struct payload *payload,
+        uint64_t since_ns) {
 	struct parcel *p = calloc(1, sizeof *p);
 	uint8_t *frame = NULL;
 	size_t len = 0;
@@ -144,7 +144,7 @@ int hop_send(
 		return -ENOMEM;
 	p->step = step;
 	p->since_ns = since_ns;
-	if (!h->waiting && h->nsent < HOP_CREDITS) { /* it goes as it is */
+	if (!h->waiting && h->nsent < DOWNSTREAM_CREDITS) { /* it goes as it is */
 		char why[WIRE_NAME_MAX + 120];
 		p->env = env;
 		p->payload = payload;
@@ -171,7 +171,7 @@ int hop_send(
 }
 
 /* Takes the parcel with this ref out of those sent; NULL: none. */
-static struct parcel *take_sent(struct hop *h, const struct node_id *node, uint64_t ref) {
+static struct parcel *take_sent(struct downstream *h, const struct node_id *node, uint64_t ref) {
 	struct parcel **at = &h->sent, *p;
 	if (!node_id_equal(node, &h->to))
 		return NULL;
@@ -187,7 +187,7 @@ static struct parcel *take_sent(struct hop *h, const struct node_id *node, uint6
 	return p;
 }
 
-bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
+bool downstream_ack(struct downstream *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
 	struct parcel *p = take_sent(h, node, ref);
 	if (!p)
 		return false;
@@ -198,7 +198,7 @@ bool hop_ack(struct hop *h, const struct node_id *node, uint64_t ref, uint64_t w
 	return true;
 }
 
-bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const char *why) {
+bool downstream_refused(struct downstream *h, const struct node_id *node, uint64_t ref, const char *why) {
 	struct parcel *p = take_sent(h, node, ref);
 	if (!p)
 		return false;
@@ -207,7 +207,7 @@ bool hop_refused(struct hop *h, const struct node_id *node, uint64_t ref, const 
 	return true;
 }
 
-void hop_link_lost(struct hop *h, const struct node_id *node, const char *why) {
+void downstream_link_lost(struct downstream *h, const struct node_id *node, const char *why) {
 	if (!node_id_equal(node, &h->to))
 		return;
 	*h->sent_tail = h->waiting;

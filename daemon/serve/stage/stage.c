@@ -18,7 +18,7 @@
 
 struct stage {
 	struct peers *peers;
-	struct worker *worker;
+	struct compute *compute;
 	struct loop *loop;
 	Caravan__Plan *plan;
 	uint32_t index;
@@ -27,7 +27,7 @@ struct stage {
 	struct slice *slice;
 	struct kv *kv;
 	struct forward *forward;
-	struct hop *hop;
+	struct downstream *downstream;
 	uint64_t seen; /* number of the newest step */
 	unsigned jobs; /* on the lane */
 	struct job *first;
@@ -92,7 +92,7 @@ static void fail_step(struct stage *s, uint64_t number, bool refused, const char
 		s->broken = true;
 }
 
-static void hop_lost(void *arg, uint64_t number, bool refused, const char *why) {
+static void downstream_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct stage *s = arg;
 	char text[256];
 	snprintf(text, sizeof text, "the step could not be passed on from layer %u: %s",
@@ -110,7 +110,7 @@ static void say_reading(const struct stage *s) {
 		        "the store's file system does not support direct reads: weights go through the page cache, which is slower");
 }
 
-int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
+int stage_create(struct stage **out, struct peers *p, struct compute *w, const Caravan__Plan *plan,
         uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen) {
 	struct node_id to;
 	const struct hparams *hp = &slice->manifest->hp;
@@ -119,8 +119,8 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 	if (rc != 0)
 		goto error;
 	s->peers = p;
-	s->worker = w;
-	s->loop = worker_loop(w);
+	s->compute = w;
+	s->loop = compute_loop(w);
 	s->index = index;
 	s->last = index + 1 == plan->n_stages;
 	node_id_from_bytes(&s->coordinator, plan->coordinator);
@@ -132,9 +132,9 @@ int stage_create(struct stage **out, struct peers *p, struct worker *w, const Ca
 		node_id_from_bytes(&to, plan->stages[index + 1]->node);
 	rc = kv_create(&s->kv, hp, plan->kv, slice->last - slice->first, plan->blocks);
 	if (rc == 0)
-		rc = forward_create(&s->forward, slice, s->kv, worker_team(w), plan->max_rows);
+		rc = forward_create(&s->forward, slice, s->kv, compute_team(w), plan->max_rows);
 	if (rc == 0)
-		rc = hop_create(&s->hop, p, &to, next, hop_lost, s);
+		rc = downstream_create(&s->downstream, p, &to, next, downstream_lost, s);
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
@@ -152,8 +152,8 @@ error:
 
 void stage_destroy(struct stage *s) {
 	s->closed = true;
-	hop_destroy(s->hop);
-	s->hop = NULL;
+	downstream_destroy(s->downstream);
+	s->downstream = NULL;
 	if (s->jobs == 0)
 		release(s);
 }
@@ -289,7 +289,7 @@ static int pass_on(struct stage *s, struct job *j) {
 		done.n_times = j->ntimes;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_DONE;
 		env.step_done = &done;
-		rc = hop_send(s->hop, j->number, &env, x, j->ended_ns);
+		rc = downstream_send(s->downstream, j->number, &env, x, j->ended_ns);
 		payload_unref(x);
 		return rc;
 	}
@@ -317,7 +317,7 @@ static int pass_on(struct stage *s, struct job *j) {
 		step.n_times = j->ntimes;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
 		env.step = &step;
-		rc = hop_send(s->hop, j->number, &env, j->x, j->ended_ns);
+		rc = downstream_send(s->downstream, j->number, &env, j->x, j->ended_ns);
 	}
 	free(seq);
 	free(list);
@@ -424,7 +424,7 @@ void stage_step(
 			atomic_store(&j->is_void, true);
 	if (rc == 0)
 		rc = forward_check(s->forward, &j->step, err, sizeof err);
-	if (rc == 0 && (rc = worker_submit(s->worker, run, done, j)) != 0)
+	if (rc == 0 && (rc = compute_submit(s->compute, run, done, j)) != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));
 	if (rc != 0) {
 		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
@@ -452,11 +452,11 @@ void stage_void(struct stage *s, const struct peers_from *from, uint64_t number)
 }
 
 bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
-	return hop_ack(s->hop, node, ref, waited_ns);
+	return downstream_ack(s->downstream, node, ref, waited_ns);
 }
 
 bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, const char *why) {
-	return hop_refused(s->hop, node, ref, why);
+	return downstream_refused(s->downstream, node, ref, why);
 }
 
 bool stage_broken(const struct stage *s) {
@@ -464,7 +464,7 @@ bool stage_broken(const struct stage *s) {
 }
 
 void stage_link_lost(struct stage *s, const struct node_id *node, const char *why) {
-	hop_link_lost(s->hop, node, why);
+	downstream_link_lost(s->downstream, node, why);
 }
 
 void stage_state(const struct stage *s, Caravan__StageState *out) {

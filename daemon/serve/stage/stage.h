@@ -5,7 +5,7 @@
  * Has no memory of sequences: a step carries the block tables that it indexes, and every step is checked
  * against what this stage has before it comes near a kernel.
  * Invariant: steps are computed in the order of their numbers; an older number than one seen is refused.
- * Threads: the loop; the computing itself is a job on the worker's lane. */
+ * Threads: the loop; the computing itself is a job on the compute thread. */
 #ifndef DAEMON_SERVE_STAGE_STAGE_H
 #define DAEMON_SERVE_STAGE_STAGE_H
 #include "daemon/net/peers.h"
@@ -15,7 +15,7 @@
 struct stage;
 
 /* plan: copied.  index: of this stage in it.  next: the name of the node that its results go to. */
-int stage_create(struct stage **out, struct peers *p, struct worker *w, const Caravan__Plan *plan,
+int stage_create(struct stage **out, struct peers *p, struct compute *w, const Caravan__Plan *plan,
         uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen);
 
 /* No step is taken any more; memory is released when the lane has left it. */

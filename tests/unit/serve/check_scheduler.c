@@ -531,9 +531,9 @@ static bool near(double a, double b) {
 START_TEST(time_of_a_step) {
 	Caravan__StepTime time[3], *list[3];
 	Caravan__ModelState state = CARAVAN__MODEL_STATE__INIT;
-	struct account *a;
-	struct account_step step;
-	ck_assert_int_eq(account_create(&a, 2), 0);
+	struct step_timing *a;
+	struct step_timing_step step;
+	ck_assert_int_eq(step_timing_create(&a, 2), 0);
 	for (int i = 0; i < 3; i++) {
 		caravan__step_time__init(&time[i]);
 		time[i].waited = 10000000;
@@ -544,33 +544,33 @@ START_TEST(time_of_a_step) {
 		list[i] = &time[i];
 	}
 	/* the stages have 130 ms of 160; the coordinator's own time was before */
-	ck_assert(account_add(a, 128, list, 3, 160000000, &step));
+	ck_assert(step_timing_add(a, 128, list, 3, 160000000, &step));
 	ck_assert(near(step.wire, 0.03) && near(step.computed, 0.12) && near(step.waited, 0.045));
-	account_state(a, &state);
+	step_timing_state(a, &state);
 	ck_assert_uint_eq(state.n_times, 3);
 	ck_assert(near(state.times[0]->wire, 0) && near(state.times[1]->wire, 0.01) &&
 	          near(state.times[2]->wire, 0.02));
 	ck_assert(near(state.times[2]->computed, 0.06) && near(state.times[2]->held, 0.005));
 	/* 30 ms on the wire, 60 at the slowest: half a step, so none more than the stages have */
-	ck_assert_uint_eq(account_on_wire(a), 0);
+	ck_assert_uint_eq(step_timing_on_wire(a), 0);
 	/* more than there was time for, and another number of stages, are not believed */
-	ck_assert(!account_add(a, 1, list, 3, 129000000, &step) && near(step.computed, 0));
-	ck_assert(!account_add(a, 1, list, 2, 160000000, &step));
+	ck_assert(!step_timing_add(a, 1, list, 3, 129000000, &step) && near(step.computed, 0));
+	ck_assert(!step_timing_add(a, 1, list, 2, 160000000, &step));
 	time[1].computed = UINT64_MAX;
-	ck_assert(!account_add(a, 1, list, 3, 160000000, &step));
-	account_ends(a, 1000000, 2000000);
-	account_state(a, &state);
+	ck_assert(!step_timing_add(a, 1, list, 3, 160000000, &step));
+	step_timing_ends(a, 1000000, 2000000);
+	step_timing_state(a, &state);
 	ck_assert(near(state.times[0]->computed, 0.022) && near(state.times[1]->computed, 0.04));
 	/* long wires: so many as they hold, and no more than four a stage */
 	time[1].computed = 40000000;
 	for (int i = 0; i < 40; i++)
-		ck_assert(account_add(a, 128, list, 3, 130000000 + 300000000, &step));
-	ck_assert_uint_ge(account_on_wire(a), 4);
-	ck_assert_uint_le(account_on_wire(a), 5);
+		ck_assert(step_timing_add(a, 128, list, 3, 130000000 + 300000000, &step));
+	ck_assert_uint_ge(step_timing_on_wire(a), 4);
+	ck_assert_uint_le(step_timing_on_wire(a), 5);
 	for (int i = 0; i < 40; i++)
-		ck_assert(account_add(a, 128, list, 3, 90000000000, &step));
-	ck_assert_uint_eq(account_on_wire(a), 8);
-	account_destroy(a);
+		ck_assert(step_timing_add(a, 128, list, 3, 90000000000, &step));
+	ck_assert_uint_eq(step_timing_on_wire(a), 8);
+	step_timing_destroy(a);
 }
 END_TEST
 

@@ -133,8 +133,8 @@ static void serve_start(struct serving_node *n) {
 		m->up = true;
 		m->minor = WIRE_MINOR;
 	}
-	ck_assert_msg(worker_create(&n->worker, n->loop, 1, err, sizeof err) == 0, "%s", err);
-	ck_assert_msg(serve_create(&n->serve, n->members, n->worker, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(compute_create(&n->compute, n->loop, 1, err, sizeof err) == 0, "%s", err);
+	ck_assert_msg(serve_create(&n->serve, n->members, n->compute, err, sizeof err) == 0, "%s", err);
 	n->deploy->hooks = serve_hooks(n->serve);
 	serve_attach(n->serve, n->deploy);
 }
@@ -152,7 +152,7 @@ static void node_stop(struct serving_node *n) {
 	if (!n->loop)
 		return;
 	serve_destroy(n->serve);
-	worker_destroy(n->worker);
+	compute_destroy(n->compute);
 	peers_destroy(n->peers);
 	free(n->members);
 	free(n->deploy);
@@ -164,7 +164,7 @@ static void node_stop(struct serving_node *n) {
 	}
 	free(n->got);
 	n->serve = NULL;
-	n->worker = NULL;
+	n->compute = NULL;
 	n->peers = NULL;
 	n->members = NULL;
 	n->deploy = NULL;

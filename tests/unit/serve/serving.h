@@ -38,7 +38,7 @@ struct serving_node {
 	struct peers *peers;
 	struct members *members;
 	struct deploy *deploy;
-	struct worker *worker;
+	struct compute *compute;
 	struct serve *serve;   /* NULL: it is bare */
 	struct received **got; /* each stays where it is */
 	size_t ngot;
