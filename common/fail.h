@@ -2,13 +2,18 @@
  * buffer.  Any thread. */
 #ifndef COMMON_FAIL_H
 #define COMMON_FAIL_H
+#include <errno.h>
 #include <stddef.h>
 
-/* Writes the sentence and returns rc, so that a failing check is one statement. */
-int fail_with(int rc, char *err, size_t errlen, const char *format, ...)
-        __attribute__((format(printf, 4, 5)));
+void fail_text(char *err, size_t errlen, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* fail_with(rc, err, errlen, format, ...): writes the sentence and is rc, so that a failing check is one statement.  The compiler
+ * has to see that it fails, so it is no function. */
+#define fail_with(rc, ...) (fail_text(__VA_ARGS__), (rc))
 
 /* "WHAT: out of memory", -ENOMEM. */
-int fail_memory(char *err, size_t errlen, const char *what);
+static inline int fail_memory(char *err, size_t errlen, const char *what) {
+	return fail_with(-ENOMEM, err, errlen, "%s: out of memory", what);
+}
 
 #endif
