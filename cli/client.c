@@ -357,17 +357,15 @@ static int load_private(struct client *c, const char *path, const char *name, co
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
 	Caravan__CtlLoad load = CARAVAN__CTL_LOAD__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_LOAD, ctl_load, &load);
 	int rc = client_open_model(path, fds, &nfds);
 	if (rc != 0)
 		return rc;
 	if (how)
 		load = *how;
-	load.file = (char *)path;
-	load.name = (char *)name;
+	load.file = wire_string(path);
+	load.name = wire_string(name);
 	load.parallel = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
-	env.ctl_load = &load;
 	rc = client_send(c, &env, NULL, 0, fds, nfds);
 	while (nfds > 0)
 		close(fds[--nfds]);

@@ -12,7 +12,7 @@ static int run(int argc, char **argv) {
 	bool yes = false;
 	char question[256];
 	Caravan__CtlExpel cmd = CARAVAN__CTL_EXPEL__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_EXPEL, ctl_expel, &cmd);
 	args_begin(&a, &command_expel, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		yes = yes || o == OPT_YES;
@@ -22,8 +22,6 @@ static int run(int argc, char **argv) {
 	        cmd.node);
 	if (!yes && !simple_confirm(question))
 		return fail("nothing was done");
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_EXPEL;
-	env.ctl_expel = &cmd;
 	int rc = simple_run(&a, &env);
 	if (rc == 0)
 		printf("Expelled %s: its key will never be admitted again.\n", cmd.node);

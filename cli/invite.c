@@ -36,15 +36,13 @@ static int run(int argc, char **argv) {
 	size_t len;
 	const Caravan__Envelope *env;
 	Caravan__CtlInvite cmd = CARAVAN__CTL_INVITE__INIT;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_INVITE, ctl_invite, &cmd);
 	cmd.seconds = 3600;
 	args_begin(&a, &command_invite, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		if (o == OPT_EXPIRES)
 			cmd.seconds = (uint32_t)args_duration("--expires", optarg);
 	args_operands(&a, 0, 0, "");
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_INVITE;
-	ask.ctl_invite = &cmd;
 	int rc = client_open(&c, a.control);
 	if (rc == 0 && (rc = client_send(&c, &ask, NULL, 0, NULL, 0)) == 0) {
 		rc = EXIT_FAILED;

@@ -67,16 +67,14 @@ static int run(int argc, char **argv) {
 	struct args a;
 	char token[WIRE_TOKEN_MAX + 2], note[WIRE_TEXT_MAX] = "";
 	Caravan__CtlJoin cmd = CARAVAN__CTL_JOIN__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_JOIN, ctl_join, &cmd);
 	args_begin(&a, &command_join, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
 	args_operands(&a, 1, 1, "TOKEN");
-	cmd.token = (char *)token_take(argv[optind], token, sizeof token);
+	cmd.token = wire_string(token_take(argv[optind], token, sizeof token));
 	if (!*cmd.token)
 		return fail("there is no invitation on standard input: 'caravan invite' prints one");
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_JOIN;
-	env.ctl_join = &cmd;
 	int rc = join(&a, &env, note, sizeof note);
 	return rc == 0 ? say_joined(&a, note) : rc;
 }

@@ -11,7 +11,7 @@ static int run(int argc, char **argv) {
 	struct args a;
 	bool yes = false;
 	Caravan__CtlLeave cmd = CARAVAN__CTL_LEAVE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_LEAVE, ctl_leave, &cmd);
 	args_begin(&a, &command_leave, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		yes = yes || o == OPT_YES;
@@ -20,8 +20,6 @@ static int run(int argc, char **argv) {
 	        !simple_confirm(
 	                "Leave the cluster? This node gets a new key, and needs an invitation to come back."))
 		return fail("nothing was done");
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LEAVE;
-	env.ctl_leave = &cmd;
 	int rc = simple_run(&a, &env);
 	if (rc == 0)
 		printf("Left the cluster: this node restarts with a new key and keeps the weights on its disk.\n");

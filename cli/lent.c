@@ -56,11 +56,9 @@ static int connect_to(const char *control) {
 
 static bool ask(int fd) {
 	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &cmd);
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t len;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
-	env.ctl_status = &cmd;
 	if (wire_pack(&env, &frame, &len) != 0)
 		return false;
 	frame_header(header, len, 0);

@@ -204,9 +204,7 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 	int fds[FRAME_FDS_MAX];
 	size_t nfds = 0;
 	uint64_t said = 0;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOAD;
-	env.ctl_load = cmd;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_LOAD, ctl_load, cmd);
 	/* a word that is not a file and does not look like a path is a model that the cluster knows */
 	bool known = !client_is_path(cmd->file) && access(cmd->file, F_OK) != 0 && wire_name_ok(cmd->file);
 	int rc = known ? 0 : client_open_model(cmd->file, fds, &nfds);
@@ -248,10 +246,8 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	rc = load(a, cmd, model);
 	if (rc != 0) {
 		Caravan__CtlUnload unload = CARAVAN__CTL_UNLOAD__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(CTL_UNLOAD, ctl_unload, &unload);
 		unload.model = name;
-		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_UNLOAD;
-		env.ctl_unload = &unload;
 		(void)simple_run(a, &env);
 	}
 	return rc;

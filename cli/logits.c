@@ -106,7 +106,7 @@ static int run(int argc, char **argv) {
 	if (rc == 0)
 		rc = client_for_model(&c, a.control, &model, threads, &how);
 	if (rc == 0) {
-		cmd.model = (char *)(model ? model : "");
+		cmd.model = wire_string(model ? model : "");
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOGITS;
 		env.ctl_logits = &cmd;
 		rc = client_send(&c, &env, ids, n * sizeof *ids, NULL, 0);

@@ -107,7 +107,7 @@ static int run(int argc, char **argv) {
 	struct args a;
 	struct shown shown = {0};
 	Caravan__CtlMeasure cmd = CARAVAN__CTL_MEASURE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_MEASURE, ctl_measure, &cmd);
 	args_begin(&a, &command_measure, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		shown.json = shown.json || o == OPT_JSON;
@@ -116,8 +116,6 @@ static int run(int argc, char **argv) {
 		cmd.node = argv[optind];
 	if (strlen(cmd.node) > WIRE_NAME_MAX)
 		return fail("there is no node %s", cmd.node);
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MEASURE;
-	env.ctl_measure = &cmd;
 	int rc = simple_ask(&a, &env, show, &shown);
 	return rc == 0 && !shown.printed ? EXIT_FAILED : rc;
 }

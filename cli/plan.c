@@ -106,9 +106,7 @@ static int ask_daemon(struct answer *out, const struct asked *q, const char *con
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env = NULL;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_PLAN;
-	ask.ctl_plan = (Caravan__CtlPlan *)&q->cmd;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_PLAN, ctl_plan, (Caravan__CtlPlan *)&q->cmd);
 	int rc = client_open(&c, control);
 	if (rc == 0)
 		rc = client_send(&c, &ask, NULL, 0, q->fds, q->nfds);

@@ -42,10 +42,8 @@ static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
 
 int report_fetch(struct report *r, const struct args *a) {
 	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &cmd);
 	*r = (struct report){0};
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
-	ask.ctl_status = &cmd;
 	int rc = simple_ask(a, &ask, take, r);
 	if (rc != 0)
 		report_clear(r);

@@ -68,10 +68,8 @@ static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
 static int remove_it(const struct args *a, const char *model) {
 	struct removed r = {0};
 	Caravan__CtlRemove cmd = CARAVAN__CTL_REMOVE__INIT;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
-	cmd.model = (char *)model;
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_REMOVE;
-	ask.ctl_remove = &cmd;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_REMOVE, ctl_remove, &cmd);
+	cmd.model = wire_string(model);
 	int rc = simple_ask(a, &ask, take, &r);
 	if (rc == 0)
 		printf("Deleted %s: %s freed.\n", model, size_text((double)r.freed).s);

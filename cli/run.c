@@ -293,7 +293,7 @@ static int run(int argc, char **argv) {
 	bool path = model && client_is_path(model);
 	rc = client_for_model(&c, a.control, &model, 0, &how);
 	if (rc == 0) {
-		cmd.model = (char *)(model ? model : "");
+		cmd.model = wire_string(model ? model : "");
 		cmd.sampling = &s;
 		cmd.stop = stops;
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_RUN;

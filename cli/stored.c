@@ -21,10 +21,8 @@ static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
 
 int stored_fetch(struct stored *s, const struct args *a) {
 	Caravan__CtlModels cmd = CARAVAN__CTL_MODELS__INIT;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_MODELS, ctl_models, &cmd);
 	*s = (struct stored){0};
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_MODELS;
-	ask.ctl_models = &cmd;
 	int rc = simple_ask(a, &ask, take, s);
 	if (rc != 0)
 		stored_clear(s);

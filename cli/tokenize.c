@@ -94,8 +94,8 @@ static int run(int argc, char **argv) {
 	if (rc == 0)
 		rc = path ? client_private(&c, NULL, 1) : client_open(&c, a.control);
 	if (rc == 0) {
-		cmd.model = (char *)(model && !path ? model : "");
-		cmd.file = (char *)(path ? model : "");
+		cmd.model = wire_string(model && !path ? model : "");
+		cmd.file = wire_string(path ? model : "");
 		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE;
 		env.ctl_tokenize = &cmd;
 		rc = client_send(&c, &env, text, len, fds, nfds);

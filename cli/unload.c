@@ -8,14 +8,12 @@ static const struct option longs[] = {ARGS_COMMON};
 static int run(int argc, char **argv) {
 	struct args a;
 	Caravan__CtlUnload cmd = CARAVAN__CTL_UNLOAD__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_UNLOAD, ctl_unload, &cmd);
 	args_begin(&a, &command_unload, argc, argv);
 	while (args_next(&a, "", longs) != -1)
 		;
 	args_operands(&a, 1, 1, "MODEL");
 	cmd.model = argv[optind];
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_UNLOAD;
-	env.ctl_unload = &cmd;
 	int rc = simple_run(&a, &env);
 	if (rc == 0)
 		printf("Unloaded %s: its weights stay on the nodes' disks.\n", cmd.model);

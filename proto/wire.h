@@ -61,6 +61,24 @@ int node_id_compare(const struct node_id *a, const struct node_id *b);
 char *node_id_hex(const struct node_id *id, char out[NODE_ID_HEX]);
 int node_id_from_bytes(struct node_id *id, ProtobufCBinaryData b); /* 0 or -EINVAL */
 
+/* Initializes an envelope with this body:  Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &announce); */
+#define WIRE_ENVELOPE(kind, field, message) \
+	{ \
+		.base = PROTOBUF_C_MESSAGE_INIT(&caravan__envelope__descriptor), \
+		.body_case = CARAVAN__ENVELOPE__BODY_##kind, .field = (message) \
+	}
+
+/* Strings and bytes of a message that is only packed: protobuf-c does not call them const, and does not write to them. */
+static inline char *wire_string(const char *s) {
+	return (char *)(uintptr_t)s;
+}
+static inline ProtobufCBinaryData wire_bytes(const void *data, size_t len) {
+	return (ProtobufCBinaryData){len, (uint8_t *)(uintptr_t)data};
+}
+static inline ProtobufCBinaryData wire_node(const struct node_id *id) {
+	return wire_bytes(id->b, sizeof id->b);
+}
+
 /* Where a message arrives. */
 enum wire_door {
 	WIRE_ROUTER,         /* from a node of the roster, at our ROUTER: requests, steps */

@@ -59,23 +59,19 @@ void commands_end(void) {
 
 static void commands_send_text(struct control_conn *c, const char *text, size_t len) {
 	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TEXT;
-	env.ctl_text = &body;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_TEXT, ctl_text, &body);
 	control_send(c, &env, text, len);
 }
 
 static void commands_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
         uint64_t total, bool tokens) {
 	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	body.what = (char *)what;
-	body.node = (char *)node;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_PROGRESS, ctl_progress, &body);
+	body.what = wire_string(what);
+	body.node = wire_string(node);
 	body.done = done;
 	body.total = total;
 	body.tokens = tokens;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_PROGRESS;
-	env.ctl_progress = &body;
 	control_send(c, &env, NULL, 0);
 }
 
@@ -182,10 +178,8 @@ static void commands_load_progress(
 
 static void commands_send_note(struct control_conn *c, const char *text) {
 	Caravan__CtlNote body = CARAVAN__CTL_NOTE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	body.text = (char *)text;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_NOTE;
-	env.ctl_note = &body;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_NOTE, ctl_note, &body);
+	body.text = wire_string(text);
 	control_send(c, &env, NULL, 0);
 }
 
@@ -197,11 +191,9 @@ static void commands_load_note(void *arg, const char *text) {
 
 static void commands_send_advice(void *arg, const Caravan__CtlAdvice *advice) {
 	struct pending *p = arg;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_ADVICE, ctl_advice, (Caravan__CtlAdvice *)advice);
 	if (!p->conn)
 		return;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ADVICE;
-	env.ctl_advice = (Caravan__CtlAdvice *)advice;
 	control_send(p->conn, &env, NULL, 0);
 }
 
@@ -314,11 +306,9 @@ static void commands_models(
 
 static void commands_send_removed(void *arg, const Caravan__CtlRemoved *one) {
 	struct pending *p = arg;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_REMOVED, ctl_removed, (Caravan__CtlRemoved *)one);
 	if (!p->conn)
 		return;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_REMOVED;
-	env.ctl_removed = (Caravan__CtlRemoved *)one;
 	control_send(p->conn, &env, NULL, 0);
 }
 
@@ -353,11 +343,9 @@ static void commands_measured(
 		snprintf(text, sizeof text, "%s: %s", node, error);
 	if (p->conn && !error) {
 		Caravan__CtlMeasured body = CARAVAN__CTL_MEASURED__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-		body.name = (char *)node;
+		Caravan__Envelope env = WIRE_ENVELOPE(CTL_MEASURED, ctl_measured, &body);
+		body.name = wire_string(node);
 		body.state = (Caravan__NodeState *)state;
-		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MEASURED;
-		env.ctl_measured = &body;
 		control_send(p->conn, &env, NULL, 0);
 	}
 	pending_done(p, error ? text : NULL);
@@ -397,11 +385,9 @@ static void commands_on_text(void *arg, const char *text, size_t len) {
 static void commands_on_queued(void *arg, uint32_t place, double seconds) {
 	struct generation *g = arg;
 	Caravan__Queued body = CARAVAN__QUEUED__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(QUEUED, queued, &body);
 	body.place = place;
 	body.seconds = seconds;
-	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
-	env.queued = &body;
 	control_send(g->conn, &env, NULL, 0);
 }
 
@@ -420,12 +406,10 @@ static void commands_on_logits(
         void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
 	struct generation *g = arg;
 	Caravan__Logits body = CARAVAN__LOGITS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS, logits, &body);
 	body.position = position;
 	body.rows = rows;
 	body.vocab = vocab;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
-	env.logits = &body;
 	control_send(g->conn, &env, payload_data(data), payload_len(data));
 	g->rows = position + rows;
 	if (control_backlog(g->conn) <= CONTROL_OUT_LOW)
@@ -544,11 +528,9 @@ static void commands_tokenize_done(void *arg, bool cancelled) {
 	struct control_conn *c = t->pending->conn;
 	if (c && !cancelled && t->rc == 0) {
 		Caravan__CtlTokens body = CARAVAN__CTL_TOKENS__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(CTL_TOKENS, ctl_tokens, &body);
 		if (*t->reading.note)
 			commands_send_note(c, t->reading.note);
-		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENS;
-		env.ctl_tokens = &body;
 		/* a text of one message may be tokens of several */
 		const size_t most = WIRE_PAYLOAD_MAX / sizeof *t->ids;
 		for (size_t at = 0, n; at < t->n; at += n) {

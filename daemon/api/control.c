@@ -191,10 +191,8 @@ static void conn_command_done(struct control_conn *c) {
 
 void control_end(struct control_conn *c, const Caravan__Finished *fin) {
 	Caravan__CtlEnd end = CARAVAN__CTL_END__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_END, ctl_end, &end);
 	end.finished = (Caravan__Finished *)fin;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_END;
-	env.ctl_end = &end;
 	control_send(c, &env, NULL, 0);
 	conn_command_done(c);
 }
@@ -202,14 +200,12 @@ void control_end(struct control_conn *c, const Caravan__Finished *fin) {
 void control_error(struct control_conn *c, const char *fmt, ...) {
 	char text[WIRE_TEXT_MAX];
 	Caravan__CtlError error = CARAVAN__CTL_ERROR__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_ERROR, ctl_error, &error);
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	error.message = text;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ERROR;
-	env.ctl_error = &error;
 	control_send(c, &env, NULL, 0);
 	conn_command_done(c);
 }
@@ -372,10 +368,8 @@ static void control_turn_away(int conn, const char *why) {
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t len;
 	Caravan__CtlError error = CARAVAN__CTL_ERROR__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	error.message = (char *)why;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_ERROR;
-	env.ctl_error = &error;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_ERROR, ctl_error, &error);
+	error.message = wire_string(why);
 	if (wire_pack(&env, &frame, &len) == 0) {
 		frame_header(header, len, 0);
 		if (send(conn, header, sizeof header, MSG_NOSIGNAL) == sizeof header)

@@ -12,9 +12,7 @@
 #define COPIES_S 300         /* copies that are being made are no fault before */
 
 static void report_send_message(struct control_conn *c, Caravan__CtlReport *r) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_REPORT;
-	env.ctl_report = r;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_REPORT, ctl_report, r);
 	control_send(c, &env, NULL, 0);
 }
 
@@ -23,24 +21,24 @@ static void send_node(struct control_conn *c, struct members *ms, const struct m
 	Caravan__ReportNode node = CARAVAN__REPORT_NODE__INIT, *list = &node;
 	char reason[WIRE_TEXT_MAX], *further[WIRE_ENDPOINTS_MAX];
 	uint64_t now = loop_now_ns();
-	node.name = (char *)m->name;
-	node.node = (ProtobufCBinaryData){.len = sizeof m->id.b, .data = (uint8_t *)m->id.b};
+	node.name = wire_string(m->name);
+	node.node = wire_node(&m->id);
 	node.state = m->expelled ? "expelled" : m->up ? "up" : "down";
-	node.endpoint = (char *)member_endpoint(m);
+	node.endpoint = wire_string(member_endpoint(m));
 	node.self = m->self;
 	node.round_trip = m->round_trip;
 	node.rate = m->rate;
 	node.last_heard =
 	        m->heard_ns && !m->self && now > m->heard_ns ? (double)(now - m->heard_ns) * 1e-9 : 0;
 	node.node_state = (Caravan__NodeState *)m->state;
-	node.reason = (char *)members_reason(ms, m, reason, sizeof reason);
+	node.reason = wire_string(members_reason(ms, m, reason, sizeof reason));
 	node.since = members_since(ms, m);
 	for (size_t i = 1; i < m->nendpoints; i++)
-		further[node.n_further++] = (char *)m->endpoints[i];
+		further[node.n_further++] = wire_string(m->endpoints[i]);
 	node.further = further;
 	const char *store = store_dir(deploy_store(serve_deploy(control_serve(c))));
 	if (m->self && wire_line_ok(store, 4096)) /* a path may have any bytes */
-		r.store = (char *)store;
+		r.store = wire_string(store);
 	r.n_nodes = 1;
 	r.nodes = &list;
 	r.healthy = healthy;
@@ -67,7 +65,7 @@ static void report_send_model(
 	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *list = &model;
 	model.plan = (Caravan__Plan *)dm->plan;
 	model.phase = dm->phase;
-	model.reason = (char *)dm->reason;
+	model.reason = wire_string(dm->reason);
 	model.state = (Caravan__ModelState *)report_model_state(ms, dm->plan);
 	r.n_models = 1;
 	r.models = &list;
@@ -85,10 +83,10 @@ void report_problem(struct control_conn *c, bool healthy, const char *kind, cons
 	vsnprintf(what, sizeof what, fmt, ap);
 	va_end(ap);
 	wire_line_cut(what, sizeof what - 1);
-	problem.kind = (char *)kind;
-	problem.subject = (char *)subject;
+	problem.kind = wire_string(kind);
+	problem.subject = wire_string(subject);
 	problem.what = what;
-	problem.advice = (char *)advice;
+	problem.advice = wire_string(advice);
 	r.n_problems = 1;
 	r.problems = &list;
 	r.healthy = healthy;

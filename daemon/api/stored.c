@@ -6,9 +6,7 @@
 #include <string.h>
 
 static void stored_send_one(struct control_conn *c, Caravan__CtlModel *m) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_MODEL;
-	env.ctl_model = m;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_MODEL, ctl_model, m);
 	control_send(c, &env, NULL, 0);
 }
 
@@ -31,11 +29,11 @@ static const char *stored_node_name(struct members *ms, const struct node_id *id
 /* What the plan says of a model that is loaded. */
 static void stored_add_loaded(Caravan__CtlModel *out, struct members *ms, const struct deploy_model *m) {
 	struct node_id id;
-	out->state = (char *)stored_state_of(m);
-	out->reason = (char *)m->reason;
+	out->state = wire_string(stored_state_of(m));
+	out->reason = wire_string(m->reason);
 	out->stages = (uint32_t)m->plan->n_stages;
 	if (node_id_from_bytes(&id, m->plan->coordinator) == 0)
-		out->coordinator = (char *)stored_node_name(ms, &id);
+		out->coordinator = wire_string(stored_node_name(ms, &id));
 }
 
 static bool stored_is_loaded_as(const struct deploy_model *m, const struct deploy_stored *s) {
@@ -57,7 +55,7 @@ static void stored_send_all(struct control_conn *c, const struct deploy_stored *
 	                 **list = calloc(ons + 1, sizeof(Caravan__ModelOn *));
 	for (size_t i = 0; on && list && i < ons; i++) {
 		caravan__model_on__init(&on[i]);
-		on[i].node = (char *)stored_node_name(ms, &s->on[i].id);
+		on[i].node = wire_string(stored_node_name(ms, &s->on[i].id));
 		on[i].bytes = s->on[i].bytes;
 		on[i].file = s->on[i].file;
 		list[out.n_on++] = &on[i];
@@ -65,11 +63,11 @@ static void stored_send_all(struct control_conn *c, const struct deploy_stored *
 	if (out.n_on)
 		qsort(list, out.n_on, sizeof(Caravan__ModelOn *), stored_compare_on);
 	out.on = list;
-	out.name = (char *)s->name;
-	out.manifest = (ProtobufCBinaryData){sizeof s->manifest.b, (uint8_t *)s->manifest.b};
-	out.type = (char *)s->type;
+	out.name = wire_string(s->name);
+	out.manifest = wire_bytes(s->manifest.b, sizeof s->manifest.b);
+	out.type = wire_string(s->type);
 	out.bytes = s->bytes;
-	out.state = (char *)"on disk";
+	out.state = wire_string("on disk");
 	out.copies = s->disks;
 	out.share = s->share;
 	out.used = s->used;

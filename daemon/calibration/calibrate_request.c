@@ -47,13 +47,11 @@ static void requested_answer(struct request_received *t, const char *error) {
 	}
 	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
 	Caravan__Measured measured = CARAVAN__MEASURED__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(MEASURED, measured, &measured);
 	calibrate_fill(k->measure, &state);
-	state.cpu = (char *)kern_ops()->name;
+	state.cpu = wire_string(kern_ops()->name);
 	state.threads = calibrate_threads(k->measure);
 	measured.state = &state;
-	env.body_case = CARAVAN__ENVELOPE__BODY_MEASURED;
-	env.measured = &measured;
 	(void)peers_answer(k->peers, &t->from, &env, NULL);
 }
 
@@ -174,10 +172,8 @@ static void request_tick(void *arg) {
 	struct calibrate_requests *k = arg;
 	uint64_t now = loop_now_ns();
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &progress);
 	char what[256];
-	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
-	env.progress = &progress;
 	progress.what = what;
 	for (struct request_received *t = k->received; t; t = t->next) {
 		const char *why = calibrate_waits(k->measure);

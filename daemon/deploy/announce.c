@@ -93,12 +93,10 @@ int announce_send(struct model *m, const struct node_id *only, void (*done)(void
 	t->done = done;
 	t->arg = arg;
 	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &news);
 	news.plan = m->plan;
 	news.phase = m->pub.phase;
 	news.reason = m->reason;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
-	env.plan = &news;
 	for (size_t i = 0; (who = members_at(d->c.members, i)); i++) {
 		if (who->self || who->expelled || !who->up || (only && !node_id_equal(&who->id, only)))
 			continue;
@@ -113,9 +111,7 @@ int announce_send(struct model *m, const struct node_id *only, void (*done)(void
 
 void announce_acknowledge(struct deploy *d, const struct peers_from *from) {
 	Caravan__Ack ack = CARAVAN__ACK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
-	env.ack = &ack;
+	Caravan__Envelope env = WIRE_ENVELOPE(ACK, ack, &ack);
 	peers_answer(d->peers, from, &env, NULL);
 }
 
@@ -411,10 +407,8 @@ static int unload_ask_coordinator(
         struct model *m, void (*done)(void *arg, const char *error), void *arg, char *err, size_t errlen) {
 	struct deploy *d = m->d;
 	Caravan__Unload msg = CARAVAN__UNLOAD__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(UNLOAD, unload, &msg);
 	msg.model = m->plan->model;
-	env.body_case = CARAVAN__ENVELOPE__BODY_UNLOAD;
-	env.unload = &msg;
 	env.ref = peers_ref(d->peers);
 	int rc = deploy_up(d, &m->coordinator)
 	                 ? peers_send(d->peers, &m->coordinator, PEERS_CONTROL, &env, NULL)

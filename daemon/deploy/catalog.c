@@ -39,14 +39,14 @@ static struct catalog_model *catalog_add(struct catalog *c, const struct catalog
 
 void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m) {
 	caravan__stored_model__init(out);
-	out->name = (char *)m->name;
-	out->manifest = (ProtobufCBinaryData){sizeof m->manifest.b, (uint8_t *)m->manifest.b};
-	out->vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
-	out->type = (char *)m->type;
+	out->name = wire_string(m->name);
+	out->manifest = wire_bytes(m->manifest.b, sizeof m->manifest.b);
+	out->vocab = wire_bytes(m->vocab.b, sizeof m->vocab.b);
+	out->type = wire_string(m->type);
 	out->layers = m->layers;
 	out->bytes = m->bytes;
 	out->here = m->here;
-	out->tensors = (ProtobufCBinaryData){m->words * sizeof *m->word, (uint8_t *)m->word};
+	out->tensors = wire_bytes(m->word, m->words * sizeof *m->word);
 	out->ends = m->ends;
 	out->file = m->file;
 	out->used = m->used;
@@ -201,7 +201,7 @@ static void catalog_prune_names(struct store *s) {
 int catalog_record(struct store *s, const struct catalog_model *m) {
 	Caravan__StoredModel one, *list = &one;
 	Caravan__ModelList models = CARAVAN__MODEL_LIST__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(MODEL_LIST, model_list, &models);
 	struct catalog_model kept = *m;
 	uint8_t *frame;
 	size_t len;
@@ -213,8 +213,6 @@ int catalog_record(struct store *s, const struct catalog_model *m) {
 	models.models = &list;
 	models.n_models = 1;
 	env.boot = env.seq = env.ref = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_MODEL_LIST;
-	env.model_list = &models;
 	if (!wire_valid(&env, 0, WIRE_DEALER, err, sizeof err))
 		return -EINVAL;
 	int rc = wire_pack(&env, &frame, &len);

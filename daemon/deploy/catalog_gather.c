@@ -146,7 +146,7 @@ static void listing_run(void *arg) {
 
 static void listing_answer(struct listing *k) {
 	Caravan__ModelList msg = CARAVAN__MODEL_LIST__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(MODEL_LIST, model_list, &msg);
 	Caravan__StoredModel *one = calloc(k->catalog.models + 1, sizeof *one);
 	Caravan__StoredModel **list = calloc(k->catalog.models + 1, sizeof(Caravan__StoredModel *));
 	size_t bytes = 0;
@@ -164,8 +164,6 @@ static void listing_answer(struct listing *k) {
 		list[msg.n_models++] = &one[i];
 	}
 	msg.models = list;
-	env.body_case = CARAVAN__ENVELOPE__BODY_MODEL_LIST;
-	env.model_list = &msg;
 	peers_answer(k->d->peers, &k->from, &env, NULL);
 out:
 	free(one);
@@ -394,7 +392,7 @@ static void gather_timed_out(void *arg) {
 int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
 	struct node_id other[WIRE_NODES_MAX];
 	Caravan__ListModels msg = CARAVAN__LIST_MODELS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LIST_MODELS, list_models, &msg);
 	size_t others = deploy_others(d, other);
 	struct gather *g = calloc(1, sizeof *g);
 	if (!g)
@@ -412,8 +410,6 @@ int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
 		return -ENOMEM;
 	}
 	g->node[g->nodes++].id = d->self;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LIST_MODELS;
-	env.list_models = &msg;
 	for (size_t i = 0; i < others; i++) {
 		if (!deploy_speaks(d, &other[i], WIRE_1_2))
 			continue;

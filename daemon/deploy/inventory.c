@@ -100,8 +100,8 @@ static void inventory_done(void *arg, bool cancelled) {
 		}
 	if (!cancelled) {
 		Caravan__Held held = CARAVAN__HELD__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-		held.tensors = (ProtobufCBinaryData){k->words * sizeof *k->word, (uint8_t *)k->word};
+		Caravan__Envelope env = WIRE_ENVELOPE(HELD, held, &held);
+		held.tensors = wire_bytes(k->word, k->words * sizeof *k->word);
 		held.ends = k->ends;
 		held.disk_free = k->room.free;
 		held.disk_size = k->room.filesystem;
@@ -115,8 +115,6 @@ static void inventory_done(void *arg, bool cancelled) {
 		}
 		held.keeps = true;
 		held.memory_free = inventory_memory_for(d, &k->manifest);
-		env.body_case = CARAVAN__ENVELOPE__BODY_HELD;
-		env.held = &held;
 		peers_answer(d->peers, &k->from, &env, NULL);
 		free(all);
 	}
@@ -180,7 +178,7 @@ static void inventory_timed_out(void *arg) {
 void load_take_inventory(struct load *l) {
 	struct deploy *d = l->d;
 	Caravan__Look msg = CARAVAN__LOOK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOOK, look, &msg);
 	/* those that will not take part are asked as well: others may fetch from them */
 	const struct manifest *m = l->manifest;
 	if (load_take_part(l))
@@ -191,9 +189,7 @@ void load_take_inventory(struct load *l) {
 		load_fail(l, "out of memory");
 		return;
 	}
-	msg.manifest = (ProtobufCBinaryData){sizeof m->id.b, (uint8_t *)m->id.b};
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOOK;
-	env.look = &msg;
+	msg.manifest = wire_bytes(m->id.b, sizeof m->id.b);
 	/* a file that nobody has hashed has no name yet: nodes have nothing of it, or nobody can tell */
 	for (size_t i = 0; i < l->nnodes && !content_equal(&m->id, &nameless); i++) {
 		env.ref = peers_ref(d->peers);

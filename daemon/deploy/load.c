@@ -323,18 +323,16 @@ static size_t load_list_sources(const struct load *l, const struct part *p, stru
 static int load_send_prepare(struct load *l, struct part *p) {
 	struct deploy *d = l->d;
 	Caravan__Prepare msg = CARAVAN__PREPARE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PREPARE, prepare, &msg);
 	struct node_id other[WIRE_NODES_MAX];
 	ProtobufCBinaryData source[WIRE_NODES_MAX];
 	size_t n = 0, others = load_list_sources(l, p, other);
-	source[n++] = (ProtobufCBinaryData){sizeof d->self.b, d->self.b};
+	source[n++] = wire_node(&d->self);
 	for (size_t i = 0; i < others && n < WIRE_NODES_MAX; i++)
-		source[n++] = (ProtobufCBinaryData){sizeof other[i].b, other[i].b};
+		source[n++] = wire_node(&other[i]);
 	msg.plan = l->m->plan;
 	msg.sources = source;
 	msg.n_sources = n;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PREPARE;
-	env.prepare = &msg;
 	env.ref = p->ref = peers_ref(d->peers);
 	p->heard_ns = loop_now_ns();
 	return peers_send(d->peers, &p->node, PEERS_CONTROL, &env, NULL);

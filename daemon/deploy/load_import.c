@@ -736,13 +736,13 @@ static int plan_make(struct load *l) {
 		return -E2BIG;
 	epoch.node = self;
 	p.model = l->name;
-	p.manifest = (ProtobufCBinaryData){sizeof m->id.b, (uint8_t *)m->id.b};
+	p.manifest = wire_bytes(m->id.b, sizeof m->id.b);
 	p.epoch = &epoch;
 	p.coordinator = self;
 	for (size_t i = 0; i < l->found.stages; i++) {
 		const struct planner_stage *f = &l->found.stage[i];
 		caravan__stage__init(&stage[i]);
-		stage[i].node = (ProtobufCBinaryData){sizeof l->node[f->node].id.b, l->node[f->node].id.b};
+		stage[i].node = wire_node(&l->node[f->node].id);
 		stage[i].first = f->first;
 		stage[i].last = f->last;
 		stage[i].seconds = l->measured ? f->seconds : 0;
@@ -762,11 +762,11 @@ static int plan_make(struct load *l) {
 		return -ENOMEM;
 	for (size_t i = 0; i < l->nnodes && !l->drafts; i++)
 		if (l->nnames && l->node[i].required)
-			chosen[p.n_chosen++] = (ProtobufCBinaryData){sizeof l->node[i].id.b, l->node[i].id.b};
+			chosen[p.n_chosen++] = wire_node(&l->node[i].id);
 	p.chosen = chosen;
 	p.blocks = l->found.blocks;
 	p.max_rows = l->max_rows;
-	p.vocab = (ProtobufCBinaryData){sizeof m->vocab.b, (uint8_t *)m->vocab.b};
+	p.vocab = wire_bytes(m->vocab.b, sizeof m->vocab.b);
 	p.arithmetic = KERN_ARITHMETIC;
 	p.copies = l->copies;
 	p.seconds = l->measured ? l->found.seconds : 0;

@@ -93,12 +93,10 @@ static void stage_fail(struct stage *st, const char *fmt, ...) {
 
 static void stage_send_progress(struct stage *st) {
 	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &p);
 	p.what = st->what;
 	p.done = st->done;
 	p.total = st->total;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
-	env.progress = &p;
 	peers_answer(st->m->d->peers, &st->from, &env,
 	        NULL); /* a link that is gone is noticed by the coordinator */
 }
@@ -124,11 +122,9 @@ static void stage_on_fetch_progress(void *arg, const char *what, uint64_t done, 
 
 static void stage_send_ready(struct stage *st, uint64_t weights) {
 	Caravan__Ready r = CARAVAN__READY__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(READY, ready, &r);
 	r.weight_bytes = weights;
 	r.moved_bytes = st->moved;
-	env.body_case = CARAVAN__ENVELOPE__BODY_READY;
-	env.ready = &r;
 	peers_answer(st->m->d->peers, &st->from, &env, NULL);
 }
 

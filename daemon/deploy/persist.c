@@ -55,14 +55,12 @@ int persist_write_epoch(const char *dir, uint64_t counter) {
 
 static int persist_append(struct saving *s, const struct model *m) {
 	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &news);
 	uint8_t *frame;
 	size_t len;
 	news.plan = m->plan;
 	news.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	env.boot = env.seq = env.ref = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
-	env.plan = &news;
 	int rc = wire_pack(&env, &frame, &len);
 	if (rc)
 		return rc;

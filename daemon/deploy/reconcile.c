@@ -48,7 +48,7 @@ static Caravan__PlanBelief *reconcile_list_add(struct list *list, const char *mo
 	Caravan__PlanBelief *b = list->at[list->n] = &list->belief[list->n];
 	list->n++;
 	caravan__plan_belief__init(b);
-	b->model = (char *)model;
+	b->model = wire_string(model);
 	return b;
 }
 
@@ -88,7 +88,7 @@ static void reconcile_list_loads(const struct deploy *d, struct list *list) {
 			return;
 		if (b->counter == 0)
 			b->phase = CARAVAN__MODEL_PHASE__LOADING;
-		b->at = (char *)l->at;
+		b->at = wire_string(l->at);
 		b->permille = l->permille;
 	}
 }
@@ -97,14 +97,12 @@ static void reconcile_list_loads(const struct deploy *d, struct list *list) {
 
 static void reconcile_send_check(struct deploy *d, const struct member *who, struct list *list) {
 	Caravan__PlanCheck msg = CARAVAN__PLAN_CHECK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN_CHECK, plan_check, &msg);
 	if (who->self || who->expelled || !who->up || !deploy_speaks(d, &who->id, WIRE_1_2))
 		return;
 	msg.plans = list->at;
 	msg.n_plans = list->n;
 	env.ref = peers_ref(d->peers);
-	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN_CHECK;
-	env.plan_check = &msg;
 	(void)peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL); /* the next one may arrive */
 }
 
@@ -248,7 +246,7 @@ static void reconcile_on_check(
 	struct deploy *d = arg;
 	const Caravan__PlanCheck *msg = env->plan_check;
 	Caravan__PlanChecked answer = CARAVAN__PLAN_CHECKED__INIT;
-	Caravan__Envelope out = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope out = WIRE_ENVELOPE(PLAN_CHECKED, plan_checked, &answer);
 	struct list list = {.n = 0};
 	(void)payload;
 	for (size_t i = d->models; i-- > 0;) {
@@ -264,8 +262,6 @@ static void reconcile_on_check(
 	reconcile_list_plans(d, &from->node, &list);
 	answer.plans = list.at;
 	answer.n_plans = list.n;
-	out.body_case = CARAVAN__ENVELOPE__BODY_PLAN_CHECKED;
-	out.plan_checked = &answer;
 	peers_answer(d->peers, from, &out, NULL);
 }
 

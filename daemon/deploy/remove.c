@@ -104,12 +104,10 @@ static int removing_submit(struct removing *k) {
 
 static void removing_finish(struct removing *k) {
 	Caravan__Removed msg = CARAVAN__REMOVED__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(REMOVED, removed, &msg);
 	msg.freed = k->sum.freed;
 	msg.shared = k->sum.shared;
 	msg.in_use = k->sum.in_use;
-	env.body_case = CARAVAN__ENVELOPE__BODY_REMOVED;
-	env.removed = &msg;
 	if (k->rc == 0 && !k->sum.in_use)
 		catalog_drop(k->d, k->name);
 	if (k->rc == 0)
@@ -237,8 +235,8 @@ static void removal_end(struct removal *r, const char *error) {
 static void removal_report_one(
         struct removal *r, const struct node_id *id, const Caravan__Removed *m, const char *error) {
 	Caravan__CtlRemoved one = CARAVAN__CTL_REMOVED__INIT;
-	one.node = (char *)deploy_node_name(r->d, id);
-	one.error = (char *)(error ? error : "");
+	one.node = wire_string(deploy_node_name(r->d, id));
+	one.error = wire_string(error ? error : "");
 	if (m) {
 		one.freed = m->freed;
 		one.shared = m->shared;
@@ -280,7 +278,7 @@ static void removal_timed_out(void *arg) {
 static void removal_ask(struct removal *r, const struct member *who, const struct content_id *manifest) {
 	struct deploy *d = r->d;
 	Caravan__RemoveModel msg = CARAVAN__REMOVE_MODEL__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(REMOVE_MODEL, remove_model, &msg);
 	char err[WIRE_TEXT_MAX];
 	struct answer *a = &r->answer[r->answers];
 	*a = (struct answer){.node = who->id, .waits = true};
@@ -297,9 +295,7 @@ static void removal_ask(struct removal *r, const struct member *who, const struc
 		return;
 	}
 	msg.name = r->name;
-	msg.manifest = (ProtobufCBinaryData){sizeof manifest->b, (uint8_t *)manifest->b};
-	env.body_case = CARAVAN__ENVELOPE__BODY_REMOVE_MODEL;
-	env.remove_model = &msg;
+	msg.manifest = wire_bytes(manifest->b, sizeof manifest->b);
 	env.ref = a->ref = peers_ref(d->peers);
 	if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL))
 		removal_answered(r, r->answers - 1, NULL, "it cannot be reached");

@@ -37,12 +37,10 @@ void replica_stop(struct model *m) {
 static void replica_beat(void *arg) {
 	struct replica *k = arg;
 	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	p.what = (char *)"copying";
+	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &p);
+	p.what = wire_string("copying");
 	p.done = k->done;
 	p.total = k->total;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
-	env.progress = &p;
 	peers_answer(k->m->d->peers, &k->from, &env, NULL);
 }
 
@@ -61,11 +59,9 @@ static void replica_fetched(void *arg, const char *error, uint64_t moved) {
 		peers_refuse(m->d->peers, &k->from, "%s", error);
 	} else {
 		Caravan__Ready r = CARAVAN__READY__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(READY, ready, &r);
 		r.weight_bytes = k->total;
 		r.moved_bytes = moved;
-		env.body_case = CARAVAN__ENVELOPE__BODY_READY;
-		env.ready = &r;
 		peers_answer(m->d->peers, &k->from, &env, NULL);
 	}
 	replica_free(k);

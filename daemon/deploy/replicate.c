@@ -147,13 +147,11 @@ static bool replicate_refresh_nodes(struct replication *c) {
 static void replicate_ask_inventory(struct replication *c) {
 	struct deploy *d = c->m->d;
 	Caravan__Look msg = CARAVAN__LOOK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOOK, look, &msg);
 	c->next_ns = loop_now_ns() + AGAIN_MS * 1000000ull;
 	if (!replicate_refresh_nodes(c))
 		return;
 	msg.manifest = c->m->plan->manifest;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOOK;
-	env.look = &msg;
 	c->asking = true;
 	c->since_ns = loop_now_ns();
 	for (size_t i = 0; i < c->nodes; i++) {
@@ -372,7 +370,7 @@ static void replicate_assign(struct replication *c) {
 static void replicate_send_request(struct replication *c, struct holder *k) {
 	struct deploy *d = c->m->d;
 	Caravan__Keep msg = CARAVAN__KEEP__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(KEEP, keep, &msg);
 	ProtobufCBinaryData source[WIRE_NODES_MAX];
 	uint32_t word[WIRE_HELD_MAX] = {0};
 	size_t layers = c->tensors - END_ROLES;
@@ -387,14 +385,11 @@ static void replicate_send_request(struct replication *c, struct holder *k) {
 		for (size_t i = 0; i < c->tensors && from->up && from != k && !any; i++)
 			any = give[i] && from->has[i];
 		if (any)
-			source[msg.n_sources++] =
-			        (ProtobufCBinaryData){sizeof from->id.b, (uint8_t *)from->id.b};
+			source[msg.n_sources++] = wire_node(&from->id);
 	}
 	msg.manifest = c->m->plan->manifest;
-	msg.tensors = (ProtobufCBinaryData){(layers + WORD - 1) / WORD * sizeof *word, (uint8_t *)word};
+	msg.tensors = wire_bytes(word, (layers + WORD - 1) / WORD * sizeof *word);
 	msg.sources = source;
-	env.body_case = CARAVAN__ENVELOPE__BODY_KEEP;
-	env.keep = &msg;
 	env.ref = peers_ref(d->peers);
 	if (msg.n_sources > 0 && peers_send(d->peers, &k->id, PEERS_CONTROL, &env, NULL) == 0) {
 		k->request_ref = env.ref;
@@ -557,7 +552,7 @@ void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelStat
 	out->copies = m->plan->copies ? m->plan->copies : DEPLOY_COPIES;
 	out->copy_bytes = c->total;
 	out->copy_missing = c->missing;
-	out->at_risk = (char *)c->risk;
+	out->at_risk = wire_string(c->risk);
 }
 
 int replicate_init(struct deploy *d) {

@@ -93,13 +93,11 @@ static void joiner_saved(void *arg, const char *error) {
 	struct joiner *g = arg;
 	struct members *m = g->m;
 	const struct member *who = roster_find(&m->roster, &g->id);
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__Joined joined = CARAVAN__JOINED__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(JOINED, joined, &joined);
 	if (error) /* it is a member, which a restart of this node before the next attempt would forget */
 		log_line(LOG_LINE_WARN, "%s joined, but %s", who->name, error);
 	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
-	answer.body_case = CARAVAN__ENVELOPE__BODY_JOINED;
-	answer.joined = &joined;
 	peers_answer(m->peers, &g->from, &answer, NULL);
 	members_connect(m, who);
 	free(g);
@@ -272,20 +270,20 @@ int members_join(
 	for (size_t k = 0; k < i.nendpoints; k++)
 		endpoints[k] = i.endpoints[k];
 	Caravan__Entry entry = CARAVAN__ENTRY__INIT;
-	entry.node = (ProtobufCBinaryData){sizeof self->id.b, (uint8_t *)self->id.b};
+	entry.node = wire_node(&self->id);
 	entry.version = self->version;
-	entry.name = (char *)self->name;
+	entry.name = wire_string(self->name);
 	char *further[WIRE_ENDPOINTS_MAX];
-	entry.endpoint = (char *)member_endpoint(self);
+	entry.endpoint = wire_string(member_endpoint(self));
 	for (size_t k = 1; k < self->nendpoints; k++)
-		further[entry.n_further++] = (char *)self->endpoints[k];
+		further[entry.n_further++] = wire_string(self->endpoints[k]);
 	entry.further = further;
 	char text[PROOF_TEXT];
 	uint8_t proof[KEYS_PROOF];
 	size_t len = proof_text(&entry, &i.keys.public, text, sizeof text);
 	Caravan__Join ask = CARAVAN__JOIN__INIT;
 	ask.entry = &entry;
-	ask.proof = (ProtobufCBinaryData){sizeof proof, proof};
+	ask.proof = wire_bytes(proof, sizeof proof);
 	rc = keys_prove(m->config.keys, &i.server, text, len, proof);
 	if (rc == 0)
 		rc = peers_join(m->peers, &i.keys, &i.server, endpoints, i.nendpoints, &ask, join_done, m);

@@ -134,10 +134,8 @@ static void link_probe_checked(struct link_probe *k, double took) {
 
 static void link_probe_send(struct link_probe *k) {
 	Caravan__Probe probe = CARAVAN__PROBE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PROBE, probe, &probe);
 	probe.bytes = sizes[k->size];
-	env.body_case = CARAVAN__ENVELOPE__BODY_PROBE;
-	env.probe = &probe;
 	env.ref = k->ref = peers_ref(k->peers);
 	k->sent_ns = loop_now_ns();
 	if (peers_send(k->peers, &k->node, PEERS_BULK, &env, NULL))
@@ -206,7 +204,7 @@ static void link_probe_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct link_probe *k = arg;
 	Caravan__Probed probed = CARAVAN__PROBED__INIT;
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(PROBED, probed, &probed);
 	uint32_t bytes = env->probe->bytes;
 	(void)payload;
 	struct payload *p = bytes && bytes <= ANSWER_BYTES - k->sent ? payload_create(bytes) : NULL;
@@ -217,8 +215,6 @@ static void link_probe_on_request(
 	k->sent += bytes;
 	if (p)
 		memset(payload_data(p), 0, bytes);
-	answer.body_case = CARAVAN__ENVELOPE__BODY_PROBED;
-	answer.probed = &probed;
 	(void)peers_answer(k->peers, from, &answer, p);
 	payload_unref(p);
 }

@@ -44,11 +44,9 @@ void members_notify(struct members *m, const struct member *who, const char *wha
 
 /* to: one node, or NULL: all. */
 void members_send_roster(struct members *m, const struct member *to) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &news);
 	roster_entries(&m->roster, &news.roster, &news.n_roster);
-	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
-	env.roster = &news;
 	for (size_t i = 0; i < m->roster.n; i++) {
 		const struct member *who = m->roster.at[i];
 		if (who->self || (to && who != to))
@@ -298,7 +296,7 @@ static void members_fill_state(struct members *m, Caravan__NodeState *state) {
 		Caravan__PeerState *p = m->peer_list.list[n] = &m->peer_list.states[n];
 		n++;
 		caravan__peer_state__init(p);
-		p->node = (ProtobufCBinaryData){sizeof who->id.b, who->id.b};
+		p->node = wire_node(&who->id);
 		p->round_trip = who->round_trip;
 		p->up = who->up;
 		p->rate = who->rate;
@@ -310,12 +308,10 @@ static void members_fill_state(struct members *m, Caravan__NodeState *state) {
 
 /* A state of very many stages may be more than a message holds: the ping is what matters. */
 static void members_send_ping(struct members *m, const struct member *who, const Caravan__NodeState *state) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PING, ping, &ping);
 	ping.time = loop_now_ns();
 	ping.state = (Caravan__NodeState *)state;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
-	env.ping = &ping;
 	if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EMSGSIZE) {
 		ping.state = NULL;
 		peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
@@ -380,8 +376,8 @@ static void members_on_ping(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, &from->node);
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(PONG, pong, &pong);
 	(void)payload;
 	if (who && env->ping->state)
 		members_store_state(who, env->ping->state);
@@ -391,11 +387,9 @@ static void members_on_ping(
 		pong.reach = who->linked ? CARAVAN__REACH__REACH_GOOD
 		             : *failure  ? CARAVAN__REACH__REACH_NONE
 		                         : CARAVAN__REACH__REACH_UNKNOWN;
-		pong.why = (char *)failure;
-		pong.conflict = (char *)member_conflict(who);
+		pong.why = wire_string(failure);
+		pong.conflict = wire_string(member_conflict(who));
 	}
-	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
-	answer.pong = &pong;
 	peers_answer(m->peers, from, &answer, NULL);
 }
 
@@ -424,11 +418,9 @@ static void members_on_pong(
 }
 
 void members_ping(struct members *m, const struct member *who) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PING, ping, &ping);
 	ping.time = loop_now_ns();
-	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
-	env.ping = &ping;
 	peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL);
 }
 

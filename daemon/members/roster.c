@@ -57,10 +57,10 @@ static size_t roster_make_entries(struct roster *r, bool further) {
 		struct member *m = r->at[i];
 		Caravan__Entry *e = r->list[i] = &r->entries[i];
 		caravan__entry__init(e);
-		e->node = (ProtobufCBinaryData){sizeof m->id.b, m->id.b};
+		e->node = wire_node(&m->id);
 		e->version = m->version;
 		e->name = m->name;
-		e->endpoint = (char *)member_endpoint(m);
+		e->endpoint = wire_string(member_endpoint(m));
 		e->expelled = m->expelled;
 		e->left = m->left;
 		for (size_t k = 1; k < m->nendpoints && (further || m->self); k++)
@@ -259,11 +259,9 @@ int roster_load(struct roster *r, const char *state_dir, char *err, size_t errle
 }
 
 int roster_pack(struct roster *r, uint8_t **frame, size_t *len) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &news);
 	roster_entries(r, &news.roster, &news.n_roster);
-	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
-	env.roster = &news;
 	return wire_pack(&env, frame, len);
 }
 

@@ -186,17 +186,14 @@ int chunk_request(struct fetch *f, struct chunk *p) {
 	*block = (struct block){.f = f, .chunk = p, .at = under_way, .offset = p->asked, .length = length};
 	block->ref = peers_ref(t->peers);
 	Caravan__Fetch msg = CARAVAN__FETCH__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	msg.name.data = p->item->id.b;
-	msg.name.len = sizeof p->item->id.b;
+	Caravan__Envelope env = WIRE_ENVELOPE(FETCH, fetch, &msg);
+	msg.name = wire_bytes(p->item->id.b, sizeof p->item->id.b);
 	msg.tensor = p->is_data;
 	msg.chunk = p->index;
 	msg.offset = p->asked;
 	msg.length = length;
 	msg.shares = chunk_may_redirect(f, p);
 	msg.spare = f->spare;
-	env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
-	env.fetch = &msg;
 	env.ref = block->ref;
 	int rc = peers_send(t->peers, &s->id, PEERS_BULK, &env, NULL);
 	if (rc) {

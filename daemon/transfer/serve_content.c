@@ -161,10 +161,8 @@ static void serving_done(void *arg, bool cancelled) {
 		}
 	if (!cancelled && q->block) {
 		Caravan__Piece piece = CARAVAN__PIECE__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(PIECE, piece, &piece);
 		piece.total = q->total;
-		env.body_case = CARAVAN__ENVELOPE__BODY_PIECE;
-		env.piece = &piece;
 		/* an answer that finds no link or no room is lost: who asked notices the silence */
 		if (peers_answer(t->peers, &q->from, &env, q->block) == 0 && !q->from.local)
 			t->served += payload_len(q->block);
@@ -197,10 +195,8 @@ static const struct node_id *serving_redirect_to(const struct given *h, const st
 
 static void serving_redirect(struct serving *q, const struct node_id *node) {
 	Caravan__Elsewhere msg = CARAVAN__ELSEWHERE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	msg.node = (ProtobufCBinaryData){sizeof node->b, (uint8_t *)node->b};
-	env.body_case = CARAVAN__ENVELOPE__BODY_ELSEWHERE;
-	env.elsewhere = &msg;
+	Caravan__Envelope env = WIRE_ENVELOPE(ELSEWHERE, elsewhere, &msg);
+	msg.node = wire_node(node);
 	peers_answer(q->t->peers, &q->from, &env, NULL);
 }
 
