@@ -49,6 +49,7 @@ static struct {
 	struct loop *current; /* whose event runs */
 	bool lane;            /* what runs is another thread's */
 	uint64_t spent;       /* by it */
+	unsigned refused;     /* posts, the next so many */
 } sim;
 
 static void out_of_memory(void) {
@@ -244,6 +245,10 @@ void sim_hold(struct loop *l, bool held) {
 	l->held = held;
 }
 
+void sim_refuse_posts(unsigned n) {
+	sim.refused = n;
+}
+
 void sim_shift(struct loop *l, int64_t ns) {
 	l->shift += ns;
 }
@@ -341,6 +346,10 @@ bool loop_on_thread(const struct loop *l) {
 }
 
 int loop_post(struct loop *l, loop_fn *fn, void *arg) {
+	if (sim.refused) {
+		sim.refused--;
+		return -ENOMEM;
+	}
 	put(l, KIND_POST, sim_now_ns(), l->stream, fn, arg);
 	return 0;
 }

@@ -40,6 +40,8 @@ uint64_t sim_stream(void);            /* a new one */
 
 /* A process that is stopped, as by SIGSTOP: its events wait, and time goes on.  What is overdue when it goes on runs then. */
 void sim_hold(struct loop *l, bool held);
+/* So many next calls of loop_post find no memory. */
+void sim_refuse_posts(unsigned n);
 /* The loop's own clock jumps. */
 void sim_shift(struct loop *l, int64_t ns);
 

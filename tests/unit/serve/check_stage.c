@@ -300,6 +300,21 @@ START_TEST(computing_fails) {
 }
 END_TEST
 
+/* There is no memory for the lane's word that it took a step up: it is acknowledged when it is done. */
+START_TEST(acknowledged_late) {
+	begin(false);
+	sim_refuse_posts(1);
+	for (uint64_t i = 1; i <= 2; i++) {
+		struct bare_step s = good(i, 1);
+		bare_send_step(COORDINATOR, STAGE, &s);
+	}
+	serving_settle();
+	ck_assert_uint_eq(bare_count(COORDINATOR, ACK), 2);
+	ck_assert_uint_eq(bare_count(OTHER, STEP), 2);
+	serving_end();
+}
+END_TEST
+
 /* Closed with steps at every place: on the lane, before it, behind it.  Nothing stays. */
 START_TEST(it_ends_under_way) {
 	begin(false);
@@ -337,6 +352,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, nobody_can_be_told);
 	tcase_add_test(t, the_next_stage_refuses);
 	tcase_add_test(t, computing_fails);
+	tcase_add_test(t, acknowledged_late);
 	tcase_add_loop_test(t, it_ends_under_way, 0, 20);
 	suite_add_tcase(s, t);
 	return s;
