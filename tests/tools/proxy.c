@@ -3,7 +3,8 @@
  *     proxy PORT HOST:PORT [--delay MS] [--rate BITS_PER_S] [--count FILE] [--dump FILE]
  *
  * Forwards every TCP connection to PORT of 127.0.0.1 (0: any; the port is printed) to HOST:PORT.  Every byte is
- * held for the delay; each direction passes the rate at most, all connections together.  FILE always says how
+ * held for the delay; each direction passes the rate at most, all connections together: as a narrow link does, it takes what
+ * comes and lets it wait, since a sender whose window stays closed takes the connection for dead.  FILE always says how
  * much went through: "bytes towards HOST:PORT, bytes back, connections so far", three numbers and a newline,
  * replaced as a whole soon after a change, at once on SIGUSR1, and at the end (SIGTERM, SIGINT).
  * Everything that goes through, in both directions, is appended to the file of --dump.
@@ -218,7 +219,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 		if (!(c->way[i].due = evtimer_new(proxy.base, on_due, &c->way[i])))
 			abort();
 		if (proxy.rate)
-			bufferevent_add_to_rate_limit_group(from, proxy.groups[i]);
+			bufferevent_add_to_rate_limit_group(c->way[i].to, proxy.groups[i]);
 		bufferevent_setcb(from, on_read, NULL, on_event, c);
 		bufferevent_enable(from, EV_READ | EV_WRITE);
 	}
@@ -288,7 +289,7 @@ int main(int argc, char **argv) {
 		size_t a_tick = proxy.rate * TICK_MS / 1000 + 1,
 		       bucket = a_tick * 4 > 2048 ? a_tick * 4 : 2048;
 		struct ev_token_bucket_cfg *cfg = proxy.bucket =
-		        ev_token_bucket_cfg_new(a_tick, bucket, EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, &tick);
+		        ev_token_bucket_cfg_new(EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, a_tick, bucket, &tick);
 		for (int i = 0; i < 2; i++)
 			proxy.groups[i] = bufferevent_rate_limit_group_new(proxy.base, cfg);
 		ev_token_bucket_cfg_free(cfg); /* the groups have copied it */
