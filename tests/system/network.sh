@@ -10,7 +10,7 @@ behind() {
 	name=$1
 	shift
 	[ ! -f "$dir/proxy-$name.pid" ] || unproxy "$name"
-	: >"$dir/$name.proxy"
+	: >"$dir/$name.proxy" && rm -f "$dir/$name.count"
 	proxy "$(cat "$dir/$name.front" 2>/dev/null || echo 0)" "127.0.0.1:$(cat "$dir/$name.back")" \
 		--count "$dir/$name.count" "$@" >"$dir/$name.proxy" 2>"$dir/proxy-$name.log" &
 	echo $! >"$dir/proxy-$name.pid"
@@ -39,7 +39,8 @@ bytes() {
 	until [ -s "$dir/$1.count" ]; do sleep 0.01; done
 	cut -d' ' -f1,2 "$dir/$1.count"
 }
-mark() { each mark_one; }
+mark() { date +%s%N >"$dir/marked" && each mark_one; }
+since() { python3 -c 'import sys; print(-(int(sys.argv[1]) - int(sys.argv[2])) / 1e9)' "$(cat "$dir/marked")" "$(date +%s%N)"; }
 mark_one() { bytes "$1" >"$dir/$1.mark"; }
 # moved NODE: towards it and back since the mark
 moved() {
@@ -48,7 +49,9 @@ moved() {
 a, b = (open(f).read().split() for f in sys.argv[1:])
 print(*(int(y) - int(x) for x, y in zip(a, b)))' "$dir/$1.mark" "$dir/$1.now"
 }
-up() { wait_for 15 all_up alpha 3 && wait_for 15 all_up beta 3 && wait_for 15 all_up gamma 3; }
+# up: all are for each other, by the proxies that there are now: who has not noticed yet that a wire was cut is not asked
+up() { wait_for 15 each called && wait_for 15 all_up alpha 3 && wait_for 15 all_up beta 3 && wait_for 15 all_up gamma 3; }
+called() { test "$(cut -d' ' -f3 "$dir/$1.count")" -ge 4; } # by two nodes, twice
 
 # wide rows: a hop of a prompt is far more than everything else that is said meanwhile
 dim=2048 layers=6
@@ -62,9 +65,8 @@ check "nodes find each other where they say they are" up
 # once it knows how much goes over its links, which it asks each other node for
 check "each measures its links" links_known alpha beta gamma
 quiet() { # NODE: heartbeats of two others, twice a second
-	set -- $(moved "$1")
-	echo "$1 towards, $2 back in two seconds"
-	test "$1" -lt 30000 && test "$2" -lt 10000 && test "$1" -gt 100
+	# shellcheck disable=SC2046
+	python3 -c 'import sys; to, back, s = map(float, sys.argv[1:]); print(to, "towards,", back, "back in", s, "s"); sys.exit(not 100 < to < 15000 * s or not back < 5000 * s)' $(moved "$1") "$(since)"
 }
 # each link is checked with 64 KiB twice a minute: between two checks there are heartbeats alone
 quiet_between() {
@@ -189,17 +191,20 @@ check "wires that were cut and joined again are links again" up
 check "and the model is back" wait_for 30 serves gamma stories
 
 # ---- delay ---------------------------------------------------------------------------------------------------
-once() { on gamma run --temp 0 -n 30 "" >"$dir/$1"; }
+# while wires are cut for long a model goes on with the nodes that are left: it is loaded over all again
+over_all() { on alpha unload stories && on alpha load --nodes all "$demo" && on alpha status --json | json "len({s['node'] for s in j['models'][0]['stages']}) == 3"; }
+once() { on gamma run --no-drafts --temp 0 -n 30 "" >"$dir/$1"; }
 require once near
 for n in alpha beta gamma; do require behind "$n" --delay 40; done
 check "links over slow wires come up" up
 check "the model is back" wait_for 30 serves gamma stories
-slowly() { # thirty tokens, three hops each, 40 ms a hop: 3.6 s, and not much more
+check "and is loaded over all" over_all
+slowly() { # thirty tokens, each over three hops of 40 ms: 3.6 s at least
 	from=$(date +%s%N)
 	once far || return 1
 	took=$((($(date +%s%N) - from) / 1000000))
 	echo "$took ms"
-	test $took -gt 1800
+	test $took -ge 3600
 }
 check "it takes its time" slowly
 check "and says the same" same "$dir/near" "$dir/far"
@@ -246,7 +251,7 @@ client=$!
 check "a generation runs" wait_for 20 test -s "$dir/cut.out"
 unproxy gamma
 over() { ! kill -0 $client 2>/dev/null; }
-check "when gamma's wire is cut it ends within five seconds" wait_for 5 over
+check "when gamma's wire is cut it ends" wait_for 5 over
 wait $client
 check "with an error" test $? = 1
 check "that names gamma, in one line" sh -c 'cat "$0"; grep -q gamma "$0" && test "$(wc -l <"$0")" = 1' "$dir/cut.err"
