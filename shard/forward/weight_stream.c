@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define READERS 4
-#define PIECE (1u << 20)
+#define BLOCK (1u << 20)
 #define ALIGN 4096u /* of file offsets, lengths and memory for direct reads */
 #define PARTS 3     /* tensors of a group at most */
 
@@ -30,7 +30,7 @@ struct part {
 struct group {
 	uint32_t layer;
 	unsigned parts;
-	uint64_t pieces, bytes;
+	uint64_t blocks, bytes;
 	struct part part[PARTS];
 	struct store_tensor view[2][PARTS]; /* the tensors as they lie in each buffer */
 };
@@ -49,9 +49,9 @@ struct weight_stream {
 	pthread_mutex_t lock; /* for all below */
 	pthread_cond_t work;  /* there is something to read, or it is over */
 	pthread_cond_t ready; /* a group has been read, or cannot be; nothing is being read any more */
-	uint64_t filling;     /* the group of which pieces are handed out */
-	uint64_t piece;       /* the next of them */
-	uint64_t left[2];     /* pieces of a buffer's group that are not there yet */
+	uint64_t filling;     /* the group of which blocks are handed out */
+	uint64_t block;       /* the next of them */
+	uint64_t left[2];     /* blocks of a buffer's group that are not there yet */
 	uint64_t given;       /* groups that were given back */
 	unsigned busy;        /* reads under way */
 	bool paused, stop, direct;
@@ -74,18 +74,18 @@ static struct group *group_of(struct weight_stream *f, uint64_t n) {
 
 /* ---- reading ---- */
 
-/* Reads a piece of a group. Direct reads end at whole pages, beyond the end of the file if need be. */
-static int read_piece(
-        const struct group *g, uint64_t piece, uint8_t *buffer, bool direct, const struct part **of) {
+/* Reads a block of a group. Direct reads end at whole pages, beyond the end of the file if need be. */
+static int read_block(
+        const struct group *g, uint64_t block, uint8_t *buffer, bool direct, const struct part **of) {
 	const struct part *p = g->part;
-	uint64_t pieces = (p->bytes + PIECE - 1) / PIECE;
-	while (piece >= pieces) {
-		piece -= pieces;
+	uint64_t blocks = (p->bytes + BLOCK - 1) / BLOCK;
+	while (block >= blocks) {
+		block -= blocks;
 		p++;
-		pieces = (p->bytes + PIECE - 1) / PIECE;
+		blocks = (p->bytes + BLOCK - 1) / BLOCK;
 	}
 	*of = p;
-	uint64_t from = piece * PIECE, end = from + PIECE < p->bytes ? from + PIECE : p->bytes;
+	uint64_t from = block * BLOCK, end = from + BLOCK < p->bytes ? from + BLOCK : p->bytes;
 	for (uint64_t at = from; at < end;) {
 		size_t len = (size_t)(end - at), ask = direct ? (len + ALIGN - 1) / ALIGN * ALIGN : len;
 		ssize_t n = pread(p->fd, buffer + p->to + at, ask, (off_t)(p->at + at));
@@ -108,19 +108,19 @@ static bool has_work(const struct weight_stream *f) {
 
 /* Under the lock, which it lets go of while it reads. */
 static void fill(struct weight_stream *f) {
-	uint64_t n = f->filling, piece = f->piece++;
+	uint64_t n = f->filling, block = f->block++;
 	struct group *g = group_of(f, n);
-	if (piece == 0)
-		f->left[n % 2] = g->pieces;
-	if (f->piece == g->pieces) {
+	if (block == 0)
+		f->left[n % 2] = g->blocks;
+	if (f->block == g->blocks) {
 		f->filling++;
-		f->piece = 0;
+		f->block = 0;
 	}
 	if (f->busy++ == 0)
 		f->busy_since = now_ns();
 	pthread_mutex_unlock(&f->lock);
 	const struct part *p;
-	int rc = read_piece(g, piece, f->buffer[n % 2], f->direct, &p);
+	int rc = read_block(g, block, f->buffer[n % 2], f->direct, &p);
 	if (rc)
 		store_tensor_damage(&g->view[0][p - g->part]);
 	pthread_mutex_lock(&f->lock);
@@ -158,7 +158,7 @@ uint64_t weight_stream_begin(struct weight_stream *f) {
 		f->paused = true;
 		while (f->busy)
 			pthread_cond_wait(&f->ready, &f->lock);
-		f->base = f->given = f->filling = f->piece = f->taken = 0;
+		f->base = f->given = f->filling = f->block = f->taken = 0;
 		f->error = 0;
 		f->paused = false;
 		pthread_cond_broadcast(&f->work);
@@ -178,7 +178,7 @@ int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_t
 	const struct group *g = group_of(f, n);
 	pthread_mutex_lock(&f->lock);
 	uint64_t since = 0;
-	/* a group before the one that cannot be read will be whole: all its pieces are under way */
+	/* a group before the one that cannot be read will be whole: all its blocks are under way */
 	while (!(n < f->filling && f->left[n % 2] == 0) && !(f->error && n >= f->broken)) {
 		since = since ? since : now_ns();
 		pthread_cond_wait(&f->ready, &f->lock);
@@ -252,7 +252,7 @@ static void add_group(
 			g->view[b][i] = *t;
 			g->view[b][i].packed = f->buffer[b] + g->bytes;
 		}
-		g->pieces += (t->packed_bytes + PIECE - 1) / PIECE;
+		g->blocks += (t->packed_bytes + BLOCK - 1) / BLOCK;
 		g->bytes += (t->packed_bytes + ALIGN - 1) / ALIGN * ALIGN;
 		/* what writing it has left in the page cache is of no use to direct reads */
 		posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);

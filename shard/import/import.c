@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIECE_BYTES (256u << 10)
+#define BLOCK_BYTES (256u << 10)
 
 struct source {
 	const struct gguf_tensor *t;
@@ -235,19 +235,19 @@ static int fail_read(struct import *im, int rc) {
 	return fail(im, rc, why);
 }
 
-/* Every piece is read once, so that what is looked at is what is hashed; `piece` has room for piece_bytes of it. */
+/* Every block is read once, so that what is looked at is what is hashed; `block` has room for block_bytes of it. */
 static int hash_chunk(
-        struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *piece) {
+        struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *block) {
 	char shown[80], why[192];
 	size_t row = kern_row_bytes(s->t->type, s->t->n);
-	uint64_t first, rows, bytes, step = PIECE_BYTES / row ? PIECE_BYTES / row : 1;
+	uint64_t first, rows, bytes, step = BLOCK_BYTES / row ? BLOCK_BYTES / row : 1;
 	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
 	for (uint64_t r = 0; r < rows; r += step) {
 		uint64_t count = rows - r < step ? rows - r : step;
-		int rc = gguf_read(s->t, (first + r) * row, piece, count * row);
+		int rc = gguf_read(s->t, (first + r) * row, block, count * row);
 		if (rc < 0)
 			return fail_read(im, rc);
-		if (!kern_finite(s->t->type, piece, count, s->t->n)) {
+		if (!kern_finite(s->t->type, block, count, s->t->n)) {
 			snprintf(why, sizeof why,
 			        "tensor %s has a scale that is not finite between rows %" PRIu64
 			        " and %" PRIu64,
@@ -255,15 +255,15 @@ static int hash_chunk(
 			        first + r + count - 1);
 			return fail_tensor(im, s->t, -EINVAL, why);
 		}
-		content_hasher_add(h, piece, count * row);
+		content_hasher_add(h, block, count * row);
 	}
 	s->record.chunk[i] = content_hasher_finish(h);
 	return gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
 }
 
-/* Bytes of the largest piece that hash_chunk reads. */
-static size_t piece_bytes(const struct import *im) {
-	size_t most = PIECE_BYTES;
+/* Bytes of the largest block that hash_chunk reads. */
+static size_t block_bytes(const struct import *im) {
+	size_t most = BLOCK_BYTES;
 	for (size_t i = 0; i < im->sources; i++) {
 		size_t row = kern_row_bytes(im->source[i].t->type, im->source[i].t->n);
 		most = row > most ? row : most;
@@ -274,10 +274,10 @@ static size_t piece_bytes(const struct import *im) {
 static int hash_sources(struct import *im, import_progress_fn *progress, void *arg) {
 	struct content_hasher *h = NULL;
 	uint64_t done = 0, total = 0, bytes;
-	uint8_t *piece = aligned_alloc(KERN_ALIGN, piece_bytes(im));
-	int rc = piece ? content_hasher_create(&h) : -ENOMEM;
+	uint8_t *block = aligned_alloc(KERN_ALIGN, block_bytes(im));
+	int rc = block ? content_hasher_create(&h) : -ENOMEM;
 	if (rc < 0) {
-		free(piece);
+		free(block);
 		return fail_no_memory(im);
 	}
 	for (size_t i = 0; i < im->sources; i++)
@@ -291,7 +291,7 @@ static int hash_sources(struct import *im, import_progress_fn *progress, void *a
 				read_ahead(s, c + 1);
 			else if (i + 1 < im->sources)
 				read_ahead(&im->source[i + 1], 0);
-			rc = hash_chunk(im, h, s, c, piece);
+			rc = hash_chunk(im, h, s, c, block);
 			if (rc < 0)
 				goto done;
 			chunk_at(s, c, &bytes);
@@ -311,7 +311,7 @@ cancelled:
 	rc = fail(im, -ECANCELED, "the import was stopped");
 done:
 	content_hasher_destroy(h);
-	free(piece);
+	free(block);
 	return rc;
 }
 

@@ -33,7 +33,7 @@ struct content_tensor {
 
 struct content_id content_hash(const void *data, size_t len);
 
-/* The same piece by piece; one hasher serves for one name after the other, on one thread at a time. */
+/* The same in several parts; a hasher can be used for one name after the other, on one thread at a time. */
 struct content_hasher;
 int content_hasher_create(struct content_hasher **out);
 void content_hasher_destroy(struct content_hasher *h); /* NULL allowed */
