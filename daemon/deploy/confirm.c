@@ -28,6 +28,14 @@ static void unconfirmed_free(struct unconfirmed *a) {
 	free(a);
 }
 
+/* Whether a node says that another is up for it. */
+static bool confirm_says_up(const struct member *who, const struct node_id *id) {
+	for (size_t i = 0; who && who->state && i < who->state->n_peers; i++)
+		if (memcmp(who->state->peers[i]->node.data, id->b, sizeof id->b) == 0)
+			return who->state->peers[i]->up;
+	return false;
+}
+
 static bool confirm_stage(const struct deploy *d, const Caravan__Plan *plan, const Caravan__Stage *s) {
 	struct node_id id, coordinator;
 	node_id_from_bytes(&id, s->node); /* 32 bytes: the door has seen to it */
@@ -38,7 +46,7 @@ static bool confirm_stage(const struct deploy *d, const Caravan__Plan *plan, con
 	if (!who || who->expelled)
 		return false;
 	if (!who->up)
-		return deploy_reaches(d, &coordinator, &id);
+		return confirm_says_up(members_find(d->c.members, &coordinator), &id);
 	for (size_t i = 0; who->state && i < who->state->n_stages; i++) {
 		const Caravan__StageState *has = who->state->stages[i];
 		if (strcmp(has->model, plan->model) == 0 && has->first == s->first && has->last == s->last &&
