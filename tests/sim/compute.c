@@ -266,6 +266,10 @@ static uint64_t through_blocks(
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
 	uint32_t layers = f->slice->last - f->slice->first;
 	float *x = st->x;
+	if ((uintptr_t)x % KERN_ALIGN != 0) {
+		fprintf(stderr, "sim: rows that no kernel takes: they are not aligned\n");
+		abort();
+	}
 	sim_spend(layers * (now.alone + now.row * st->rows));
 	now.rows += (uint64_t)layers * st->rows;
 	if (now.fails) {

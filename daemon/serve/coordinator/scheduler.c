@@ -469,6 +469,7 @@ void scheduler_wrong(struct scheduled *e, uint32_t kept) {
 	e->chain = ++q->chain;
 	q->guessed = 0;
 	q->scheduled = e->position + kept;
+	q->apart_end = 0;
 }
 
 void scheduler_take_back(struct sequence *q, uint32_t tokens) {
@@ -480,6 +481,26 @@ void scheduler_take_back(struct sequence *q, uint32_t tokens) {
 	q->scheduled = tokens - 1;
 	q->done = q->done < q->scheduled ? q->done : q->scheduled;
 	q->written = q->written < q->scheduled ? q->written : q->scheduled;
+	q->apart_end = 0;
+}
+
+/* Positions that a step has written.  Steps are over in another order than they were made in: one without outputs sooner than one
+ * before it.  What comes after a lost step was computed from what that one did not write, and is never reached. */
+static void note_written(struct sequence *q, uint32_t first, uint32_t end) {
+	if (first > q->written) {
+		if (q->apart_end == 0)
+			q->apart = first;
+		if (q->apart_end == 0 || q->apart_end == first)
+			q->apart_end = end;
+		return;
+	}
+	if (first < q->written)
+		return;
+	q->written = end;
+	if (q->apart_end && q->apart == q->written) {
+		q->written = q->apart_end;
+		q->apart_end = 0;
+	}
 }
 
 static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,
@@ -492,9 +513,8 @@ static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole
 		q->in_flight--;
 		if (e->chain == q->chain) {
 			q->done += e->kept;
-			/* what comes after a lost step was computed from what that one did not write */
-			if (whole && q->written == e->position)
-				q->written += e->kept;
+			if (whole)
+				note_written(q, e->position, e->position + e->kept);
 		}
 		share(s, q);
 		if (q->ended && q->in_flight == 0) {

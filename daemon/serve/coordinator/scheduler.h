@@ -62,6 +62,8 @@ struct sequence {
 	uint32_t done;      /* positions whose steps came back */
 	uint32_t chain;     /* goes up when a guess is wrong: rows that were scheduled before are nobody's */
 	uint32_t written;   /* positions from 0 on that the KV blocks hold for certain: a lost step ends it */
+	uint32_t apart,
+	        apart_end; /* more that they hold, behind some that are still under way; none: apart_end is 0 */
 	uint32_t in_flight; /* steps */
 	uint32_t *block;
 	uint32_t nblocks;

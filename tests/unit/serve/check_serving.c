@@ -43,6 +43,14 @@ static const char *prompt_of(unsigned which, size_t len) {
 	return text;
 }
 
+/* A job takes up to 3 ms. */
+static uint64_t any_cost(struct loop *l, loop_fn *run, void *arg) {
+	(void)l;
+	(void)run;
+	(void)arg;
+	return sim_below(3000000);
+}
+
 /* ---- the way of a prompt ------------------------------------------------------------------------- */
 
 static const struct serving_spec shapes[] = {
@@ -159,6 +167,37 @@ START_TEST(a_known_beginning_is_not_computed_again) {
 }
 END_TEST
 
+/* The same where steps are over in another order than they were made in: one without outputs sooner than one before it, whose
+ * tokens are being picked. */
+START_TEST(a_beginning_that_came_among_others) {
+	serving_begin(3, 3, 0);
+	jobs_cost(any_cost);
+	serving_load(&(struct serving_spec){
+	        .coordinator = 0, .stages = 2, .stage = {1, 2}, .blocks = 64, .max_rows = 40});
+	for (unsigned round = 0; round < 10; round++) {
+		client_ask(&c[0], &(struct ask){.node = 1,
+		                          .prompt = prompt_of(40 + round, 20),
+		                          .limit = 100,
+		                          .undrafted = true});
+		serving_until_text(&c[0], 5);
+		client_ask(&c[1],
+		        &(struct ask){
+		                .node = 0, .prompt = prompt_of(round, 190), .limit = 20, .undrafted = true});
+		serving_settle();
+		uint64_t found = serving_state("m").prefix_tokens;
+		client_ask(&c[2],
+		        &(struct ask){
+		                .node = 0, .prompt = prompt_of(round, 190), .limit = 20, .undrafted = true});
+		serving_settle();
+		ck_assert_uint_eq(serving_state("m").prefix_tokens - found, 128);
+		client_expect(
+		        &c[1], serving_answer("m", prompt_of(round, 190), 20, NULL), CARAVAN__REASON__LIMIT);
+		client_expect(&c[2], c[1].text, CARAVAN__REASON__LIMIT);
+	}
+	jobs_cost(NULL);
+}
+END_TEST
+
 /* Memory for two sequences only: what is kept for its contents is evicted, and written anew. */
 START_TEST(blocks_are_used_again) {
 	serving_begin(3, 3, 0);
@@ -176,14 +215,6 @@ START_TEST(blocks_are_used_again) {
 	}
 }
 END_TEST
-
-/* A job takes up to 3 ms. */
-static uint64_t any_cost(struct loop *l, loop_fn *run, void *arg) {
-	(void)l;
-	(void)run;
-	(void)arg;
-	return sim_below(3000000);
-}
 
 /* ---- drafts -------------------------------------------------------------------------------------- */
 
@@ -326,7 +357,9 @@ START_TEST(a_draft_model_that_goes) {
 	client_ask(&c[0], &(struct ask){.node = 0, .prompt = "a river", .model = "m", .limit = 200});
 	serving_until_text(&c[0], 30 + (size_t)_i);
 	serving_unload("m-draft");
+	client_ask(&c[1], &(struct ask){.node = 0, .prompt = "another", .model = "m", .limit = 20});
 	serving_settle();
+	client_expect(&c[1], serving_answer("m", "another", 20, NULL), CARAVAN__REASON__LIMIT);
 	client_expect(&c[0], serving_answer("m", "a river", 200, NULL), CARAVAN__REASON__LIMIT);
 	expect_idle("m");
 }
@@ -835,6 +868,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, chunks_and_batches, 0, 4);
 	tcase_add_test(t, sampled_answers);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);
+	tcase_add_test(t, a_beginning_that_came_among_others);
 	tcase_add_test(t, blocks_are_used_again);
 	suite_add_tcase(s, t);
 	t = tcase_create("drafts");
