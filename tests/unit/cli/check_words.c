@@ -91,6 +91,11 @@ START_TEST(a_bar_says_who_does_what_how_fast_and_how_long) {
 	progress_text(line, sizeof line, 120, &l);
 	ck_assert_ptr_null(strstr(line, "left"));
 	ck_assert_ptr_nonnull(strstr(line, "100%"));
+	/* a peer that says more is no reason to write beyond the line */
+	l.done = 1.5 * l.total;
+	progress_text(line, sizeof line, 120, &l);
+	ck_assert_ptr_null(strstr(line, "left"));
+	ck_assert_ptr_nonnull(strstr(line, "[########################] 100%"));
 }
 END_TEST
 
@@ -168,6 +173,13 @@ START_TEST(sentences_are_broken_at_blanks) {
 	table_text(f, 10, 0, 2, "a word-that-is-longer-than-a-line b");
 	fclose(f);
 	ck_assert_str_eq(written, "a\n  word-that-is-longer-than-a-line\n  b\n");
+	/* as wide as the line, and one more */
+	for (unsigned width = 7; width >= 6; width--) {
+		f = paper();
+		table_text(f, width, 0, 2, "one two");
+		fclose(f);
+		ck_assert_str_eq(written, width == 7 ? "one two\n" : "one\n  two\n");
+	}
 	f = paper();
 	table_text(f, 10, 0, 2, "");
 	fclose(f);

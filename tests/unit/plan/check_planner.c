@@ -404,6 +404,29 @@ START_TEST(goes_where_it_fits_and_no_further) {
 }
 END_TEST
 
+/* What a disk has does not move there again. */
+START_TEST(what_is_held_does_not_move) {
+	struct manifest *m = model(8, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 2);
+	struct planner_plan plan;
+	char err[300];
+	uint32_t half[8 * LAYER_ROLES / 32 + 1] = {0};
+	node[0].excluded = true;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stages, 1);
+	ck_assert_uint_eq(plan.stage[0].moves, manifest_layer_bytes(m, 0, 8));
+	planner_clear(&plan);
+	for (size_t bit = 2 * LAYER_ROLES; bit < 6 * LAYER_ROLES; bit++)
+		half[bit / 32] |= 1u << bit % 32;
+	node[1].held = half;
+	node[1].held_words = sizeof half / sizeof *half;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.stage[0].moves, manifest_layer_bytes(m, 0, 2) + manifest_layer_bytes(m, 6, 8));
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
 START_TEST(unmeasured_nodes_are_equals) {
 	struct manifest *m = model(8, KERN_Q4_0, KERN_Q4_0);
 	struct planner_input p = input(m, 2);
@@ -959,6 +982,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, search_of_eighty_layers_is_quick);
 	tcase_add_test(t, charges_what_a_stage_will_charge);
 	tcase_add_test(t, goes_where_it_fits_and_no_further);
+	tcase_add_test(t, what_is_held_does_not_move);
 	tcase_add_test(t, unmeasured_nodes_are_equals);
 	tcase_add_test(t, says_what_is_missing);
 	tcase_add_test(t, refuses_more_named_nodes_than_layers);

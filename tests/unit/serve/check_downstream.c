@@ -4,6 +4,7 @@
 #include "daemon/serve/stage/downstream.h"
 #include "tests/support/peer_nodes.h"
 #include <check.h>
+#include <errno.h>
 
 static struct downstream *downstream;
 static uint64_t lost_steps[64];
@@ -100,6 +101,26 @@ START_TEST(credits) {
 }
 END_TEST
 
+static bool linkless(void) {
+	return send_ping(&nodes[0], &nodes[1].keys.public, 1) == -ENOTCONN;
+}
+
+/* One that cannot be sent takes all with it that wait: order must hold. */
+START_TEST(no_way_to_send) {
+	uint64_t first = give(1);
+	for (unsigned i = 1; i < DOWNSTREAM_CREDITS + 3; i++)
+		give(i + 1);
+	have_arrived(DOWNSTREAM_CREDITS);
+	node_stop(&nodes[1]);
+	ck_assert(nodes_until(linkless, 5000));
+	ck_assert_uint_eq(lost, 0);
+	ck_assert(downstream_ack(downstream, &nodes[1].keys.public, first, 0));
+	ck_assert_uint_eq(lost, 3);
+	for (unsigned i = 0; i < lost; i++)
+		ck_assert_uint_eq(lost_steps[i], DOWNSTREAM_CREDITS + 1 + i);
+}
+END_TEST
+
 /* Whoever hears of a lost step may end the downstream, with others waiting. */
 START_TEST(ended_by_a_refusal) {
 	uint64_t first = give(1);
@@ -120,6 +141,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, credits);
+	tcase_add_test(t, no_way_to_send);
 	tcase_add_test(t, ended_by_a_refusal);
 	suite_add_tcase(s, t);
 	return s;

@@ -209,6 +209,18 @@ START_TEST(a_coordinator_that_goes) {
 }
 END_TEST
 
+/* Only its own requests end; here the other model's end first. */
+START_TEST(a_model_that_goes) {
+	serving_close("other", CARAVAN__MODEL_PHASE__UNAVAILABLE, "cellar flooded");
+	ck_assert_uint_eq(d.ends, 1);
+	ck_assert_uint_eq(c.ends, 0);
+	serving_close("m", CARAVAN__MODEL_PHASE__UNAVAILABLE, "roof gone");
+	ck_assert_uint_eq(d.ends, 1);
+	ck_assert_uint_eq(c.ends, 1);
+	ck_assert(strstr(c.error, "roof gone"));
+}
+END_TEST
+
 static struct client *victim;
 
 static void ends_another(void *arg, const Caravan__Finished *fin, const char *error) {
@@ -336,6 +348,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_client_that_goes);
 	tcase_add_test(t, a_coordinator_that_goes);
+	tcase_add_test(t, a_model_that_goes);
 	tcase_add_test(t, ends_within_ends);
 	tcase_add_test(t, what_does_not_begin);
 	tcase_add_test(t, logits_that_were_taken);

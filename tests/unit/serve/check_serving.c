@@ -132,6 +132,32 @@ START_TEST(sampled_answers) {
 }
 END_TEST
 
+/* An output with more rows than the vocabulary has tokens, and a temperature at which each second one drawn from all would be
+ * such a row. */
+START_TEST(padded_outputs) {
+	struct sampler_params p;
+	sampler_params_default(&p);
+	p.temperature = 3;
+	p.top_k = 0;
+	p.top_p = 1;
+	p.min_p = 0;
+	serving_begin(3, 3, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 2, .stage = {1, 2}, .padding = 8000});
+	for (unsigned i = 0; i < 4; i++) {
+		p.seed = i;
+		client_ask(
+		        &c[i], &(struct ask){.node = i % 3, .prompt = "once", .limit = 30, .sampling = &p});
+	}
+	serving_settle();
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_uint_eq(c[i].ends, 1);
+		ck_assert_msg(!c[i].failed, "%s", c[i].error);
+		ck_assert_uint_gt(c[i].generated, 3);
+	}
+	expect_idle("m");
+}
+END_TEST
+
 START_TEST(a_known_beginning_is_not_computed_again) {
 	char longer[PROMPT + 20];
 	serving_begin(3, 3, 0);
@@ -343,6 +369,47 @@ START_TEST(drafts_in_any_order) {
 		expect_idle("m-draft");
 	}
 	jobs_cost(NULL);
+}
+END_TEST
+
+/* A smaller model whose tokens are other words makes no drafts. */
+START_TEST(a_draft_model_of_other_words) {
+	serving_begin(3, 3, 0);
+	network_delay(NULL, NULL, 8000000);
+	serving_load(&(struct serving_spec){.name = "m-draft",
+	        .coordinator = 0,
+	        .stages = 1,
+	        .stage = {0},
+	        .number = 2,
+	        .other_words = _i});
+	serving_load(
+	        &(struct serving_spec){.coordinator = 0, .stages = 2, .stage = {1, 2}, .draft = "m-draft"});
+	client_ask(&c[0], &(struct ask){.node = 0, .prompt = "a river", .model = "m", .limit = 100});
+	serving_settle();
+	client_expect(&c[0], serving_answer("m", "a river", 100, NULL), CARAVAN__REASON__LIMIT);
+	ck_assert_int_eq(serving_state("m-draft").steps == 0, _i);
+	expect_idle("m");
+}
+END_TEST
+
+/* The smaller model has been trained for less context: its drafts end, the answer goes on. */
+START_TEST(a_draft_model_of_less_context) {
+	serving_begin(3, 3, 0);
+	network_delay(NULL, NULL, 8000000);
+	serving_load(&(struct serving_spec){
+	        .name = "m-draft", .coordinator = 0, .stages = 1, .stage = {0}, .number = 2});
+	serving_load(&(struct serving_spec){.coordinator = 0,
+	        .stages = 2,
+	        .stage = {1, 2},
+	        .context = 1024,
+	        .blocks = 64,
+	        .draft = "m-draft"});
+	client_ask(&c[0], &(struct ask){.node = 0, .prompt = "a river", .model = "m", .limit = 600});
+	serving_settle();
+	client_expect(&c[0], serving_answer("m", "a river", 600, NULL), CARAVAN__REASON__LIMIT);
+	ck_assert_uint_gt(serving_state("m-draft").steps, 50);
+	expect_idle("m");
+	expect_idle("m-draft");
 }
 END_TEST
 
@@ -867,6 +934,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_prompt_through_all_stages, 0, 2 * SHAPES);
 	tcase_add_loop_test(t, chunks_and_batches, 0, 4);
 	tcase_add_test(t, sampled_answers);
+	tcase_add_test(t, padded_outputs);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);
 	tcase_add_test(t, a_beginning_that_came_among_others);
 	tcase_add_test(t, blocks_are_used_again);
@@ -875,6 +943,8 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, drafts_change_nothing, 0, 6);
 	tcase_add_loop_test(t, drafts_in_any_order, 0, 12);
+	tcase_add_loop_test(t, a_draft_model_of_other_words, 0, 2);
+	tcase_add_test(t, a_draft_model_of_less_context);
 	tcase_add_loop_test(t, a_draft_model_that_goes, 0, 8);
 	suite_add_tcase(s, t);
 	t = tcase_create("ends");

@@ -167,11 +167,15 @@ START_TEST(who_may_send) {
 	bare_send_step(COORDINATOR, STAGE, &s);
 	serving_settle();
 	ck_assert_uint_eq(bare_count(COORDINATOR, REFUSED), 1);
+	s.older = UINT64_MAX; /* the epoch after it */
+	bare_send_step(COORDINATOR, STAGE, &s);
+	serving_settle();
+	ck_assert_uint_eq(bare_count(COORDINATOR, REFUSED), 2);
 	s = good(1, 1);
 	s.stage = 1;
 	bare_send_step(COORDINATOR, STAGE, &s);
 	serving_settle();
-	ck_assert_uint_eq(bare_count(COORDINATOR, REFUSED), 2);
+	ck_assert_uint_eq(bare_count(COORDINATOR, REFUSED), 3);
 	ck_assert(strstr(bare_last(COORDINATOR, REFUSED)->text, "does not serve stage 1"));
 	ck_assert_uint_eq(bare_count(COORDINATOR, ACK), 0);
 	ck_assert_uint_eq(bare_count(OTHER, STEP), 0);

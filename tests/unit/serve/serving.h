@@ -65,6 +65,8 @@ struct serving_spec {
 	enum kern_kv kv;
 	const char *draft; /* the name of the model that makes drafts */
 	uint32_t number;   /* of its weights; 0: 1 */
+	uint32_t padding;  /* rows of its output that no token of its vocabulary has */
+	bool other_words;  /* one token has another text than in other models */
 };
 enum { SERVING_LAYERS = 4 };
 /* All nodes know the model; stages and coordinator that are not bare are open. */
