@@ -11,8 +11,6 @@
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
-#include "daemon/core/log.h"
-
 #include <stdlib.h>
 #include <string.h>
 
