@@ -160,6 +160,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("disk");
 	TCase *t = tcase_create("crashes");
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, old_or_new_and_new_once_it_is_said, 0, 20);
 	tcase_add_test(t, what_was_not_synced_is_lost);
 	tcase_add_test(t, names_that_went);

@@ -550,6 +550,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("sim");
 	TCase *t = tcase_create("time");
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, what_is_due_first_runs_first);
 	tcase_add_test(t, timers_that_come_again);
 	tcase_add_test(t, a_process_that_is_stopped);
@@ -557,10 +558,12 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_seed_chooses_among_those_due_at_once);
 	suite_add_tcase(s, t);
 	t = tcase_create("jobs");
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, jobs_run_in_order_and_take_their_time);
 	tcase_add_test(t, an_executor_that_ends);
 	suite_add_tcase(s, t);
 	t = tcase_create("links");
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, questions_and_answers, 0, 4);
 	tcase_add_test(t, a_way_that_is_cut);
 	tcase_add_test(t, links_that_are_lost);

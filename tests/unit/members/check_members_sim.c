@@ -212,6 +212,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("members on virtual time");
 	TCase *t = tcase_create("clusters");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, NULL, teardown);
 	tcase_add_loop_test(t, a_cluster_forms, 0, 4);
 	tcase_add_test(t, the_same_seed_is_the_same_run);

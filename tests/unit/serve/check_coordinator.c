@@ -434,17 +434,20 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("coordinator");
 	TCase *t = tcase_create("submissions");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, token_ids);
 	tcase_add_test(t, prompts_of_any_length);
 	suite_add_tcase(s, t);
 	t = tcase_create("who has a say");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_loop_test(t, cancels, 0, 5);
 	tcase_add_test(t, cancels_of_who_waits);
 	tcase_add_test(t, results_of_others);
 	suite_add_tcase(s, t);
 	t = tcase_create("stages");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, results_of_the_wrong_size);
 	tcase_add_test(t, results_that_nobody_awaits);
@@ -452,6 +455,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, steps_that_fail, 0, 3);
 	suite_add_tcase(s, t);
 	t = tcase_create("bounds");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, a_stage_that_answers_nothing);
 	tcase_add_test(t, the_queue_is_bounded);

@@ -335,6 +335,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("request");
 	TCase *t = tcase_create("answers");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, only_the_next_position);
 	tcase_add_test(t, only_its_own_coordinator);
@@ -345,6 +346,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, an_end_within_a_stop_text, 0, 2);
 	suite_add_tcase(s, t);
 	t = tcase_create("losses");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_client_that_goes);
 	tcase_add_test(t, a_coordinator_that_goes);

@@ -930,6 +930,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("serving");
 	TCase *t = tcase_create("prompts");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, a_prompt_through_all_stages, 0, 2 * SHAPES);
 	tcase_add_loop_test(t, chunks_and_batches, 0, 4);
@@ -940,6 +941,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, blocks_are_used_again);
 	suite_add_tcase(s, t);
 	t = tcase_create("drafts");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, drafts_change_nothing, 0, 6);
 	tcase_add_loop_test(t, drafts_in_any_order, 0, 12);
@@ -948,6 +950,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_draft_model_that_goes, 0, 8);
 	suite_add_tcase(s, t);
 	t = tcase_create("ends");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, it_ends_where_the_model_ends_it);
 	tcase_add_test(t, the_context_is_full);
@@ -955,8 +958,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, clients_take_turns);
 	suite_add_tcase(s, t);
 	t = tcase_create("losses");
-	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, a_client_goes, 0, 3);
 	tcase_add_test(t, a_prompt_that_is_cancelled);
 	tcase_add_loop_test(t, a_gateway_goes, 0, 3);

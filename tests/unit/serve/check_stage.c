@@ -345,6 +345,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("stage");
 	TCase *t = tcase_create("steps");
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, a_step_goes_on);
 	tcase_add_test(t, outputs_go_back);
