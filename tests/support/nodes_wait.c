@@ -2,6 +2,9 @@
 #include "tests/support/nodes_wait.h"
 #include <stddef.h>
 
+#define SLACK \
+	4 /* times as long as is said passes before something is given up: a limit only ends what hangs */
+
 struct loop *loop;
 
 static struct {
@@ -28,7 +31,7 @@ bool nodes_wait(bool (*cond)(void *arg), void *arg, unsigned ms) {
 	waiting.cond = cond;
 	waiting.arg = arg;
 	waiting.met = waiting.late = false;
-	struct loop_timer *limit = loop_timer_start(loop, ms, false, late, NULL);
+	struct loop_timer *limit = loop_timer_start(loop, cond ? SLACK * ms : ms, false, late, NULL);
 	struct loop_timer *often = loop_timer_start(loop, 2, true, look, NULL);
 	while (!waiting.met && !waiting.late)
 		loop_run(loop);

@@ -6,7 +6,7 @@
 
 extern struct loop *loop; /* whoever sets the nodes up makes it */
 
-/* Runs the loop until cond, which is asked every millisecond or two; false: it took longer. */
+/* Runs the loop until cond, which is asked every millisecond or two; false: it took several times longer. */
 bool nodes_wait(bool (*cond)(void *arg), void *arg, unsigned ms);
 bool nodes_until(bool (*cond)(void), unsigned ms);
 void nodes_run(unsigned ms);
