@@ -105,14 +105,15 @@ check "load again" on alpha load --nodes all --copies 1 --name wide "$dir/wide.g
 on alpha status --json >"$dir/plan2"
 again() { # what nodes had stays where it is
 	moved alpha >"$dir/a" && moved beta >"$dir/b" && moved gamma >"$dir/c"
-	python3 - "$dir/plan" "$dir/plan2" "$dir/a" "$dir/b" "$dir/c" <<'PY'
+	python3 - "$(since)" "$dir/plan" "$dir/plan2" "$dir/a" "$dir/b" "$dir/c" <<'PY'
 import json, sys
-checks = 65536  # of a link to another, now and then
-had, have = (json.load(open(f))["models"][0]["stages"] for f in sys.argv[1:3])
-seen = [int(x) for f in sys.argv[3:] for x in open(f).read().split()]
+seconds = float(sys.argv[1])
+checks = 65536 * (1 + seconds / 30)  # of a link to another
+had, have = (json.load(open(f))["models"][0]["stages"] for f in sys.argv[2:4])
+seen = [int(x) for f in sys.argv[4:] for x in open(f).read().split()]
 print("had", had, "have", have, "towards alpha and back, beta, gamma:", *seen)
 assert [(s["node"], s["first"], s["last"]) for s in had] == [(s["node"], s["first"], s["last"]) for s in have]
-assert sum(seen) < 400000 + 6 * checks
+assert sum(seen) < 400000 + 6 * checks + 3 * 20000 * seconds  # heartbeats
 PY
 }
 check "moves nothing" again
@@ -128,13 +129,14 @@ hops() { # PLAN'S NODES: from the plan, what each node must have received, and d
 	# shellcheck disable=SC2086
 	on alpha logits --out "$dir/logits-$1" $ids || return 1
 	moved alpha >"$dir/a" && moved beta >"$dir/b" && moved gamma >"$dir/c"
+	seconds=$(since)
 	on alpha unload wide
-	python3 - "$dim" "$dir/plan" "$dir/a" "$dir/b" "$dir/c" <<'PY'
+	python3 - "$dim" "$seconds" "$dir/plan" "$dir/a" "$dir/b" "$dir/c" <<'PY'
 import json, sys
-rows, dim = 1000, int(sys.argv[1])
-checks = 65536  # of a link to another, now and then
-seen = dict(zip(("alpha", "beta", "gamma"), ([int(x) for x in open(f).read().split()] for f in sys.argv[3:])))
-way = ["alpha"] + [s["node"] for s in json.load(open(sys.argv[2]))["models"][0]["stages"]] + ["alpha"]
+rows, dim, seconds = 1000, int(sys.argv[1]), float(sys.argv[2])
+checks = 65536 * (1 + seconds / 30)  # of a link to another
+seen = dict(zip(("alpha", "beta", "gamma"), ([int(x) for x in open(f).read().split()] for f in sys.argv[4:])))
+way = ["alpha"] + [s["node"] for s in json.load(open(sys.argv[3]))["models"][0]["stages"]] + ["alpha"]
 want = {n: 0 for n in seen}
 for a, b in zip(way, way[1:]):
     if a != b: # within a node nothing goes over the network
@@ -142,8 +144,8 @@ for a, b in zip(way, way[1:]):
 print("the way of a step:", *way)
 for n, (towards, back) in seen.items():
     print(n, "received", towards, "bytes, the plan says", want[n], "; answered", back)
-    assert want[n] <= towards < want[n] * 1.03 + 150000
-    assert back < 200000 + 2 * checks
+    assert want[n] <= towards < want[n] * 1.03 + 150000 + 15000 * seconds  # heartbeats
+    assert back < 200000 + 2 * checks + 5000 * seconds
 PY
 }
 check "beta and gamma: activations go once to each, and once back to alpha" hops beta,gamma
