@@ -46,7 +46,7 @@ static void fetch_submit(
 		f->work--;
 		free(w);
 	}
-	fetch_end(f, "%s: no memory for the executor's work", f->subject);
+	fetch_end(f, "%s: out of memory", f->subject);
 }
 
 static void fetch_item_finished(struct fetch *f, struct item *it) {
@@ -422,7 +422,7 @@ static void fetch_on_block(
 		if (!p->data)
 			p->data = malloc(total);
 		if (!p->data) {
-			fetch_end(f, "%s: no memory for %s", f->subject, size_text((double)total).s);
+			fetch_end(f, "%s: out of memory for %s", f->subject, size_text((double)total).s);
 			return;
 		}
 		memcpy(p->data + offset, payload_data(payload), len);
