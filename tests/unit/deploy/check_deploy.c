@@ -1085,6 +1085,46 @@ START_TEST(members_are_not_believed) {
 }
 END_TEST
 
+/* Cleo has made more plans than anybody can: bob remembers hers, and numbers his own as before. */
+START_TEST(nobody_uses_up_the_numbers_of_plans) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1), *const ada[] = {"ada"},
+	           *const bob[] = {"bob"};
+	struct outcome o;
+	cluster(3);
+	ck_assert_str_eq(load(0, path, (struct deploy_load){.nodes = ada, .nnodes = 1, .copies = 1}, &o), "");
+	peers_on(members_peers(nodes[2].members), CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+	peers_on(members_peers(nodes[2].members), CARAVAN__ENVELOPE__BODY_ACK, on_answer, NULL);
+	Caravan__Plan *plan = plan_copy(model(2, "m")->plan);
+	ProtobufCBinaryData coordinator = plan->coordinator, numbered = plan->epoch->node;
+	char *name = plan->model;
+	plan->model = (char *)"n";
+	plan->coordinator = plan->epoch->node = (ProtobufCBinaryData){32, nodes[2].keys.public.b};
+	plan->epoch->counter = ((uint64_t)1 << 52) + 7;
+	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), "");
+	ck_assert_ptr_nonnull(model(1, "n"));
+	ck_assert_str_eq(load(1, nodes_model("o.gguf", KERN_Q4_0, 6, 2),
+	                         (struct deploy_load){.nodes = bob, .nnodes = 1, .copies = 1}, &o),
+	        "");
+	ck_assert_uint_lt(model(1, "o")->plan->epoch->counter, 100);
+	plan->coordinator = coordinator;
+	plan->epoch->node = numbered;
+	plan->model = name;
+	plan_free(plan);
+}
+END_TEST
+
+/* Cleo is up, and there is nobody on her who would prepare a stage. */
+START_TEST(a_silent_stage_is_given_up) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct outcome o;
+	nodes_cluster(3);
+	start_deploy(0);
+	start_deploy(1);
+	ck_assert_str_eq(load(0, path, all, &o), "cleo has not answered for 15 s");
+	nothing_is_left(2);
+}
+END_TEST
+
 /* Cleo says that ada serves a model of hers: bob believes it when ada says so. */
 START_TEST(what_others_serve_they_say_themselves) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1), *const names[] = {"ada"};
@@ -1319,12 +1359,18 @@ START_TEST(nodes_say_what_they_have) {
 }
 END_TEST
 
-static Suite *suite(void) {
-	Suite *s = suite_create("deploy");
-	TCase *t = tcase_create("deploy");
-	nodes_loader_gone = take_down;
+static TCase *group(Suite *s, const char *name) {
+	TCase *t = tcase_create(name);
 	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
+	suite_add_tcase(s, t);
+	return t;
+}
+
+static Suite *suite(void) {
+	Suite *s = suite_create("deploy");
+	nodes_loader_gone = take_down;
+	TCase *t = group(s, "loads");
 	tcase_add_test(t, serves_on_three_nodes);
 	tcase_add_test(t, two_models_and_named_nodes);
 	tcase_add_test(t, what_cannot_be_is_said);
@@ -1335,6 +1381,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, failure_of_one_tears_all_down);
 	tcase_add_test(t, a_node_that_dies_during_a_load);
 	tcase_add_test(t, unloaded_while_loading);
+	t = group(s, "losses");
 	tcase_add_test(t, a_stage_goes_and_comes_back);
 	tcase_add_test(t, a_coordinator_goes_and_comes_back);
 	tcase_add_test(t, a_node_that_comes_late_learns_what_there_is);
@@ -1349,12 +1396,16 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_restart_while_it_comes_back_forgets_nothing);
 	tcase_add_test(t, one_whose_coordinator_is_gone_can_be_unloaded);
 	tcase_add_test(t, who_knows_the_plan_brings_it_back);
+	t = group(s, "disks");
 	tcase_add_test(t, copies_come_onto_other_disks);
+	tcase_add_test(t, nodes_say_what_they_have);
+	t = group(s, "what others do");
 	tcase_add_test(t, members_are_not_believed);
 	tcase_add_test(t, what_others_serve_they_say_themselves);
 	tcase_add_test(t, a_coordinator_has_its_share_of_places);
-	tcase_add_test(t, nodes_say_what_they_have);
-	suite_add_tcase(s, t);
+	tcase_add_test(t, nobody_uses_up_the_numbers_of_plans);
+	t = group(s, "silence");
+	tcase_add_test(t, a_silent_stage_is_given_up);
 	return s;
 }
 
