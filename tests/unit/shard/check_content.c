@@ -102,6 +102,33 @@ START_TEST(record_bytes) {
 }
 END_TEST
 
+/* What a record says of its chunks must be what its shape has, and what is there. */
+START_TEST(records_of_other_lengths) {
+	struct content_tensor t, u;
+	uint8_t *data;
+	size_t len;
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 1024, 5000), 0);
+	ck_assert_uint_gt(t.chunks, 2);
+	ck_assert_int_eq(content_tensor_encode(&t, &data, &len), 0);
+	/* the number that is said, and chunks that are there: one less, as many, one more */
+	for (int said = -1; said <= 1; said++)
+		for (int there = -1; there <= 1; there++) {
+			size_t n = len + (size_t)(32 * there);
+			uint8_t *x = calloc(1, n);
+			uint32_t number = t.chunks + (uint32_t)said;
+			memcpy(x, data, n < len ? n : len);
+			memcpy(x + 12, &number, 4);
+			int rc = content_tensor_decode(&u, x, n);
+			ck_assert_int_eq(rc, said || there ? -EINVAL : 0);
+			if (rc == 0)
+				content_tensor_clear(&u);
+			free(x);
+		}
+	free(data);
+	content_tensor_clear(&t);
+}
+END_TEST
+
 /* A manifest with invented names. */
 static struct manifest *make_manifest(void) {
 	struct hparams hp = {.layers = 3,
@@ -167,6 +194,12 @@ START_TEST(manifest_bytes) {
 		struct manifest *x;
 		ck_assert_int_lt(manifest_decode(&x, data, i, err, sizeof err), 0);
 	}
+	uint8_t *longer = calloc(1, len + 36); /* nor with a tensor more */
+	struct manifest *x;
+	memcpy(longer, data, len);
+	ck_assert_int_lt(manifest_decode(&x, longer, len + 1, err, sizeof err), 0);
+	ck_assert_int_lt(manifest_decode(&x, longer, len + 36, err, sizeof err), 0);
+	free(longer);
 	manifest_destroy(d);
 	manifest_destroy(m);
 	free(data);
@@ -458,6 +491,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, names);
 	tcase_add_test(t, chunks);
 	tcase_add_test(t, record_bytes);
+	tcase_add_test(t, records_of_other_lengths);
 	suite_add_tcase(s, t);
 	t = tcase_create("manifest");
 	tcase_add_test(t, manifest_bytes);
