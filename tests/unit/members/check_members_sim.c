@@ -16,7 +16,7 @@ static struct node {
 	struct loop *loop; /* NULL: it does not run */
 	struct keys keys;
 	struct members *members;
-	char name[8];
+	char name[16];
 } nodes[NODES];
 
 static char outcome[300];
