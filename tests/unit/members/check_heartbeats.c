@@ -194,6 +194,31 @@ START_TEST(nobody_moves_a_node_that_is_connected) {
 }
 END_TEST
 
+static void answer_of_tomorrow(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	(void)arg;
+	(void)payload;
+	pong.time = env->ping->time + 86400000000000u;
+	pong.reach = CARAVAN__REACH__REACH_GOOD;
+	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
+	answer.pong = &pong;
+	peers_answer(members_peers(nodes[BOB].members), from, &answer, NULL);
+}
+
+/* A time that was never said makes no round trip. */
+START_TEST(answers_to_nothing_say_nothing) {
+	cluster(2);
+	ck_assert_int_eq(peers_on(members_peers(nodes[BOB].members), CARAVAN__ENVELOPE__BODY_PING,
+	                         answer_of_tomorrow, NULL),
+	        0);
+	sim_for(10000);
+	ck_assert_double_lt(seen(ADA, BOB)->round_trip, 1);
+	end();
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("heartbeats");
 	TCase *t = tcase_create("silence");
@@ -204,6 +229,7 @@ static Suite *suite(void) {
 	t = tcase_create("words");
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, nobody_moves_a_node_that_is_connected);
+	tcase_add_test(t, answers_to_nothing_say_nothing);
 	suite_add_tcase(s, t);
 	return s;
 }

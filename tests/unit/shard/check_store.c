@@ -249,6 +249,20 @@ START_TEST(damaged_tensors_are_absent) {
 }
 END_TEST
 
+START_TEST(longer_tensors_are_absent) {
+	struct content_tensor t;
+	struct store_tensor *m = NULL;
+	uint8_t *data = make_tensor(&t, KERN_Q4_0, 64, 40);
+	struct stat st;
+	put_tensor(&t, data);
+	ck_assert_int_eq(stat(tensor_path(&t.id), &st), 0);
+	ck_assert_int_eq(truncate(tensor_path(&t.id), st.st_size + 1), 0);
+	ck_assert_int_eq(store_map_tensor(store, &t.id, &m, err, sizeof err), -ENOENT);
+	content_tensor_clear(&t);
+	free(data);
+}
+END_TEST
+
 START_TEST(used_tensors_are_not_removed) {
 	struct content_tensor t;
 	struct store_tensor *m;
@@ -445,6 +459,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, nothing_remains_of_what_is_not_committed);
 	tcase_add_test(t, what_was_written_is_gone_on_with);
 	tcase_add_loop_test(t, damaged_tensors_are_absent, 0, COUNT(damage));
+	tcase_add_test(t, longer_tensors_are_absent);
 	tcase_add_test(t, used_tensors_are_not_removed);
 	tcase_add_test(t, two_writers_of_one_tensor);
 	tcase_add_test(t, leavings_are_swept);
