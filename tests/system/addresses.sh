@@ -55,7 +55,7 @@ check "no second daemon works on a folder" sh -c '! caravand --state "$0/alpha" 
 stop beta
 require readdress beta ""
 require boot beta
-own() { on "$1" status --json | json "[n['endpoint'] for n in j['nodes'] if n['self']] == ['$2']"; }
+own() { asked "$1" 'nodes[self=true].endpoint' = "$2"; }
 check "without an address it says none" own beta ""
 check "and makes no invitation" sh -c '! caravan invite --control "$0/beta/control.sock" 2>"$0/none" && grep -q "no network address" "$0/none"' "$dir"
 require readdress beta 10.99.0.2/24
@@ -64,7 +64,7 @@ check "the others never heard of a loopback" sh -c '! grep -q "tcp://127" "$0/al
 
 # ---- another lease -----------------------------------------------------------------------------------------
 require readdress gamma 10.99.0.33/24
-moved() { all_see 3 alpha beta gamma && own gamma tcp://10.99.0.33:7070 && on alpha status --json | json "[n['endpoint'] for n in j['nodes'] if n['name'] == 'gamma'] == ['tcp://10.99.0.33:7070']"; }
+moved() { all_see 3 alpha beta gamma && own gamma tcp://10.99.0.33:7070 && asked alpha 'nodes[name=gamma].endpoint' = tcp://10.99.0.33:7070; }
 check "an address that changes under a daemon is followed" wait_for 20 moved
 
 # ---- another router ----------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ done
 # shellcheck disable=SC2086
 wait $pids
 check "twelve at a time say what one says" sh -c 'for f in "$0"/beside*; do cmp -s "$0/alone" "$f" || exit 1; done' "$dir"
-shared_step() { on alpha status --json | json "j['models'][0]['step_sequences_max'] >= 2"; }
+shared_step() { asked alpha 'models[0].step_sequences_max' '>=' 2; }
 check "steps carried rows of several of them" wait_for 3 shared_step
 
 # ---- loading again ---------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ check "Ctrl-C ends a run" interrupted "$dir/int.out" caravan run -m "$dir/slow.g
 check "and its daemon" wait_for 10 over
 require on alone load "$dir/slow.gguf"
 check "Ctrl-C ends a run in a daemon" interrupted "$dir/int.out" caravan run --control "$dir/alone/control.sock" --temp 0 ""
-idle() { on alone status --json | json "j['models'][0]['sequences'] == 0"; }
+idle() { asked alone 'models[0].sequences' = 0; }
 check "which does not go on with it" wait_for 10 idle
 
 # ---- a terminal ------------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ sys.stdout.write(said.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
 }
 refused() { ! answer "$@" >"$dir/asked" && cat "$dir/asked" && grep -q "\[y/N\]" "$dir/asked" && grep -q "nothing was done" "$dir/asked"; }
-id_of() { on "$1" status --json | json "[n['id'] for n in j['nodes'] if n['self']][0]"; }
+id_of() { asked "$1" 'nodes[self=true].id'; }
 require on alone unload again
 id_of peer >"$dir/id"
 check "leave asks on a terminal" refused no caravan leave --control "$dir/peer/control.sock"

@@ -32,7 +32,7 @@ check "it does not hang" wait_for 30 over
 for n in alpha beta gamma; do check "$n generates the same" wait_for 30 text $n; done
 
 # ---- a node goes for good, and its layers are on a second disk -------------------------------------------
-copied() { on alpha status --json | json "[m['copies']['complete'] for m in j['models']] == [True]"; }
+copied() { asked alpha 'models[0].copies.complete' = true; }
 require wait_for 60 copied
 stop gamma KILL
 without() { # NODE: it says that the model serves, and not on gamma
@@ -54,7 +54,7 @@ check "and generate the same" wait_for 15 text gamma
 kill -CONT "$(pid_of alpha)"
 check "it gives way when it wakes" wait_for 40 another alpha
 for n in alpha beta gamma; do check "$n generates the same" wait_for 30 text $n; done
-copied() { on beta status --json | json "[m['copies']['complete'] for m in j['models']] == [True]" || on gamma status --json | json "[m['copies']['complete'] for m in j['models']] == [True]"; }
+copied() { asked beta 'models[0].copies.complete' = true || asked gamma 'models[0].copies.complete' = true; }
 
 # ---- then all others: what they had is on the disk of the one that is left ----------------------------------
 require wait_for 60 copied

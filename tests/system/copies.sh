@@ -6,7 +6,7 @@
 # holds FILE EXPRESSION: true of what the file holds, as j
 holds() { python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); r = eval(sys.argv[2]); print(r); sys.exit(not r)' "$1" "$2"; }
 copied() { # NODE MODEL: all copies are there, as that node knows
-	on "$1" status --json | json "[m['copies']['complete'] for m in j['models'] if m['name'] == '$2'] == [True]"
+	asked "$1" "models[name=$2].copies.complete" = true
 }
 moved() { # NODE: content that it has sent and received, since it started
 	on "$1" status --json >"$dir/moved"
@@ -139,7 +139,7 @@ require behind g
 require behind h
 require on g join "$(on e invite)"
 require on h join "$(on e invite)"
-up() { for n in e g h; do on "$n" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == 3" >/dev/null || return 1; done; }
+up() { for n in e g h; do all_up "$n" 3 >/dev/null || return 1; done; }
 require wait_for 15 up
 require on e load --nodes g --copies 1 --name wide "$dir/wide.gguf"
 require on e unload wide
@@ -164,7 +164,7 @@ rm -rf "$dir/h/store"
 require stop e
 require behind e --rate 80e6
 require start h
-two() { for n in e h; do on "$n" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == 2" >/dev/null || return 1; done; }
+two() { for n in e h; do all_up "$n" 2 >/dev/null || return 1; done; }
 require wait_for 15 two
 on e load --nodes h --copies 1 --name wide "$dir/wide.gguf" >"$dir/load.out" 2>"$dir/load.err" &
 load=$!

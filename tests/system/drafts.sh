@@ -5,6 +5,8 @@
 
 state() { on alpha status --json | json "(lambda m: $1)(j['models'][0])"; }
 soon() { wait_for 10 state "$1"; }
+is() { asked alpha --in 'models[0]' "$@"; } # NAME OP VALUE...
+becomes() { wait_for 10 is "$@"; }
 count() {
 	sleep 1.2 # what a node says of itself is half a second old
 	on alpha status --json | json "str(j['models'][0]['$1'])"
@@ -26,7 +28,7 @@ quote="$begin$(cat "$dir/made") $begin"
 
 # ---- one stream -----------------------------------------------------------------------------------------
 require on alpha run --no-drafts --temp 0 -n 60 "$quote"
-check "without guesses one step of an answer is under way" soon "m['in_flight_max'] == 1 and m['drafted'] == 0"
+check "without guesses one step of an answer is under way" becomes in_flight_max = 1 drafted = 0
 n=0
 while read -r options; do
 	n=$((n + 1))
@@ -48,9 +50,9 @@ done <<END
 --temp 0 -n 1
 --temp 0 --stop she
 END
-check "guesses were made, right ones" soon "m['accepted'] > 20"
+check "guesses were made, right ones" becomes accepted '>' 20
 check "and wrong ones" soon "m['drafted'] > m['accepted'] + 20"
-check "several steps of one answer were under way" soon "m['in_flight_max'] >= 3"
+check "several steps of one answer were under way" becomes in_flight_max '>=' 3
 check "status tells people" sh -c 'caravan status --control "$0/alpha/control.sock" | grep -q "drafted: [0-9]* tokens, of which [0-9]* were accepted"' "$dir"
 drafted=$(count drafted)
 require on beta run --no-drafts --temp 0 -n 60 "$quote"
@@ -68,7 +70,7 @@ for i in 1 2 3 4; do
 	kill "$client" 2>/dev/null
 	wait "$client" 2>/dev/null
 done
-check "every block is free, and nothing is under way" soon "m['blocks_free'] == m['blocks'] and m['in_flight'] == 0 and m['sequences'] == 0"
+check "every block is free, and nothing is under way" becomes blocks_free = '{blocks}' in_flight = 0 sequences = 0
 on gamma run --temp 0 -n 120 "$quote" >"$dir/after"
 check "and the next answer is what it was" same "$dir/after" "$dir/guessed.1"
 finish

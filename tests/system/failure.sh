@@ -60,7 +60,7 @@ check "it generates again" sh -c 'test -n "$(caravan run --control "$0/beta/cont
 check "a generation runs for a client" generate beta
 kill "$client"
 wait "$client" 2>/dev/null
-idle() { on alpha status --json | json "j['models'][0]['sequences'] == 0"; }
+idle() { asked alpha 'models[0].sequences' = 0; }
 check "whose going cancels it" wait_for 5 idle
 
 # ---- the coordinator dies --------------------------------------------------------------------------------

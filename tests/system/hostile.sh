@@ -50,7 +50,7 @@ require mkmodel "$dir/second.gguf" q8_0 256 4 4 4 512 500 512
 require on alpha load --nodes alpha,beta "$demo"
 caravan run -m "$demo" --temp 0 -n 12 "" >"$dir/alone"
 require test -s "$dir/alone"
-key=$(on alpha status --json | json "[n['id'] for n in j['nodes'] if n['name'] == 'alpha'][0]")
+key=$(asked alpha 'nodes[name=alpha].id')
 address=$(cat "$dir/alpha.endpoint")
 address=${address#tcp://}
 

@@ -7,8 +7,8 @@ require test "$(echo "$ids" | wc -w)" = 301
 # shellcheck disable=SC2086
 logits() { on "$1" logits --out "$dir/$2" $ids; } # NODE FILE
 text() { on "$1" run -n 80 --temp 0.8 --seed 3 "Once upon a time"; }
-used() { on "$1" status --json | json "[n['memory_used'] for n in j['nodes'] if n['self']][0]"; }
-has() { on "$1" status --json | json "[m['kv'] for m in j['models']] == ['$2']"; } # NODE TYPE
+used() { asked "$1" 'nodes[self=true].memory_used'; }
+has() { asked "$1" 'models[0].kv' = "$2"; } # NODE TYPE
 
 # ---- one node --------------------------------------------------------------------------------------------
 require node alone
@@ -59,7 +59,7 @@ text b >"$dir/text.again"
 check "with what is kept of a prompt, too" same "$dir/text.again" "$dir/text.alone"
 
 # ---- by its name, from the disks ---------------------------------------------------------------------------
-copied() { on b status --json | json "[m['copies']['complete'] for m in j['models']] == [True]"; }
+copied() { asked b 'models[0].copies.complete' = true; }
 require wait_for 60 copied
 stop a KILL # 137, as it should be
 require wait_for 20 state_is b a down

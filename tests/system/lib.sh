@@ -107,15 +107,17 @@ require() {
 # others are looked at, and plans are the same from one moment to the next: first figures, kept as if they had settled.
 # A daemon with other threads or kernels finds that they are not its own, and measures.
 rates=$top_builddir/tests/rates
-rates_known() {
+# Scripts that run side by side wait for the one that measures.
+rates_known() (
+	flock 9
 	# those of an older daemon would be measured again by every one
-	[ ! -s "$rates" ] || ! grep -q '^rates 4 ' "$rates" || return 0
-	caravand --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 &
+	[ ! -s "$rates" ] || ! grep -q '^rates 4 ' "$rates" || exit 0
+	caravand --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 9>&- &
 	echo $! >"$dir/measuring.pid"
 	wait_for 30 test -s "$dir/measuring/rates"
 	stop measuring
 	sed 's/^looks [0-9]*$/looks 4/' "$dir/measuring/rates" >"$rates.$$" && mv "$rates.$$" "$rates"
-}
+) 9>"$rates.lock"
 
 # node NAME [ENV=VALUE...] [-- OPTION...]: starts a daemon and waits until it answers.  A node that is started again
 # listens where it did, so that the others find it.
@@ -140,7 +142,7 @@ node() {
 		echo "# node $name does not answer"
 		return 1
 	}
-	on "$name" status --json | json "[n['endpoint'] for n in j['nodes'] if n['self']][0]" >"$dir/$name.endpoint"
+	on "$name" status --json | query 'nodes[self=true].endpoint' >"$dir/$name.endpoint"
 }
 
 # with DAEMON COMMAND...: what it starts is that program
@@ -273,8 +275,16 @@ cluster() {
 	wait_for 10 all_up "$first" $(($# + 1))
 }
 
-# ---- reading status --json, with the tool that the language of the tests has: jq is not needed -----------
-# json EXPRESSION: of the object j on standard input, in Python's words; fails when it is false or an error
+# ---- reading status --json ---------------------------------------------------------------------------------
+# asked NODE PATH [OP VALUE...]: of a node's status, by tests/tools/query: what is waited for is asked so, which costs little
+asked() {
+	target=$1
+	shift
+	caravan status --json --control "$dir/$target/control.sock" | query "$@"
+}
+
+# json EXPRESSION: of the object j on standard input, in Python's words, for what takes more than that; fails when it is false
+# or an error
 json() { python3 -c "import json, sys
 j = json.load(sys.stdin)
 r = $1
@@ -282,7 +292,7 @@ print(r)
 sys.exit(0 if r else 1)"; }
 
 all_up() { # NODE COUNT
-	on "$1" status --json | json "sum(n['state'] == 'up' for n in j['nodes']) == $2"
+	asked "$1" 'nodes[state=up]#' = "$2"
 }
 
 links_known() { # NODE...: each of them, which are all, has measured its links to the others: plans change until then
@@ -290,14 +300,14 @@ links_known() { # NODE...: each of them, which are all, has measured its links t
 		wait_for 30 links_of "$n" $(($# - 1)) || return 1
 	done
 }
-links_of() { on "$1" status --json | json "sum(not n['self'] and n.get('link_rate', 0) > 0 for n in j['nodes']) == $2"; }
+links_of() { asked "$1" 'nodes[self=false][link_rate>0]#' = "$2"; }
 
 state_is() { # NODE OF STATE
-	on "$1" status --json | json "[n['state'] for n in j['nodes'] if n['name'] == '$2'] == ['$3']"
+	asked "$1" "nodes[name=$2].state" = "$3"
 }
 
 serves() { # NODE MODEL
-	on "$1" status --json | json "[m['state'] for m in j['models'] if m['name'] == '$2'] == ['serving']"
+	asked "$1" "models[name=$2].state" = serving
 }
 
 same() { cmp -s "$1" "$2"; }

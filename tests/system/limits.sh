@@ -182,7 +182,7 @@ while alive and sent < mib:
 print("sent", sent, "closed", closed, flush=True)
 sys.exit(0 if not alive else 1)
 PY
-id_of() { on a status --json | json "[n['id'] for n in j['nodes'] if n['name'] == '$1'][0]"; }
+id_of() { asked a "nodes[name=$1].id"; }
 endless() { # CONNECTIONS MIB: and how large a becomes meanwhile, in KiB, stands in $dir/most
 	python3 "$dir/endless.py" "$address" "$a_id" "$dir/b/key" "$@" >"$dir/endless" 2>"$dir/endless.err" &
 	endless_pid=$!
@@ -256,9 +256,9 @@ python3 "$dir/lazy.py" "$dir/a/control.sock" 8 "$dir/wide.whole" "$dir/go" >"$di
 echo $! >"$dir/lazy.pid"
 require wait_for 20 grep -q asked "$dir/lazy"
 stands() { # what they are given comes to an end by itself
-	steps_then=$(on a status --json | json "j['models'][0]['steps']")
+	steps_then=$(asked a 'models[0].steps')
 	sleep 1
-	test "$steps_then" -gt 0 && test "$(on a status --json | json "j['models'][0]['steps']")" = "$steps_then"
+	test "$steps_then" -gt 0 && test "$(asked a 'models[0].steps')" = "$steps_then"
 }
 check "logits are made as they are read" wait_for 30 stands
 resident a >"$dir/most"

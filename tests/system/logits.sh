@@ -40,7 +40,7 @@ kernels() { on alpha status --json | json "sorted(n['kernels'] for n in j['nodes
 check "one of three nodes has the reference's kernels" wait_for 5 kernels
 
 require on alpha load --nodes alpha,beta "$demo"
-stages() { on alpha status --json | json "len(j['models'][0]['stages']) == $1"; }
+stages() { asked alpha 'models[0].stages[first>=0]#' = "$1"; }
 check "a split over two" stages 2
 require of alpha two
 check "two unlike nodes" same "$dir/whole" "$dir/two"
@@ -57,7 +57,7 @@ for i in 1 2 3 4 5 6 7 8; do
 	(while :; do on beta run --temp 1 --seed "$i" -n 200 "One day" >/dev/null 2>&1; done) &
 	pids="$pids $!"
 done
-running() { on alpha status --json | json "j['models'][0]['sequences'] >= 6"; }
+running() { asked alpha 'models[0].sequences' '>=' 6; }
 require wait_for 10 running
 for i in 1 2 3; do
 	of beta "beside$i"
@@ -67,6 +67,6 @@ kill $pids 2>/dev/null
 for i in 1 2 3; do
 	check "beside other sequences, $i" same "$dir/whole" "$dir/beside$i"
 done
-mixed() { on alpha status --json | json "j['models'][0]['step_sequences'] > j['models'][0]['steps']"; }
+mixed() { asked alpha 'models[0].step_sequences' '>' '{models[0].steps}'; }
 check "steps carried rows of several sequences" wait_for 3 mixed
 finish

@@ -50,7 +50,7 @@ sys.exit(not is_ > 10 * was / 1000)" "$1/kitchen/rates" "$0"' "$rates" "$dir"
 # ---- one that serves --------------------------------------------------------------------------------------------
 on kitchen run --no-drafts --temp 1 --seed 2 -n 450 "Once" >/dev/null 2>"$dir/err" &
 echo $! >"$dir/run.pid"
-running() { on kitchen status --json | json "j['models'][0]['sequences'] == 1"; }
+running() { asked kitchen 'models[0].sequences' = 1; }
 require wait_for 15 running
 on kitchen measure >"$dir/table" 2>"$dir/note" &
 echo $! >"$dir/measure.pid"

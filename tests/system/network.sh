@@ -210,7 +210,7 @@ slowly() { # thirty tokens, each over three hops of 40 ms: 3.6 s at least
 }
 check "it takes its time" slowly
 check "and says the same" same "$dir/near" "$dir/far"
-distance() { on alpha status --json | json "[n['round_trip_seconds'] >= 0.07 for n in j['nodes'] if n['name'] == 'beta'] == [True]"; }
+distance() { asked alpha 'nodes[name=beta].round_trip_seconds' '>=' 0.07; }
 check "status shows the distance" wait_for 10 distance
 for n in alpha beta gamma; do require behind "$n"; done
 require up

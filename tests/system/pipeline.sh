@@ -6,7 +6,8 @@
 
 text() { sed -n "$1p" "$top_srcdir/demo/heldout.txt" | head -c "${2:-400}"; }
 state() { on alpha status --json | json "(lambda m: $1)(j['models'][0])"; }
-soon() { wait_for 10 state "$1"; }
+is() { asked alpha --in 'models[0]' "$@"; } # NAME OP VALUE...
+becomes() { wait_for 10 is "$@"; }
 # at NODE ARG...: a prompt in the background that can be killed
 at() {
 	node=$1
@@ -35,9 +36,9 @@ streams() { # on the first node and on the others
 }
 check "eight streams at once" streams
 for i in 1 2 3 4 5 6 7 8; do check "stream $i is what it is alone" same "$dir/alone.$i" "$dir/stream.$i"; done
-check "steps were under way in all stages" soon "m['in_flight_max'] >= 3"
-check "and had rows of several sequences" soon "m['step_sequences'] > m['steps']"
-check "every block is free again" soon "m['blocks_free'] == m['blocks'] and m['in_flight'] == 0"
+check "steps were under way in all stages" becomes in_flight_max '>=' 3
+check "and had rows of several sequences" becomes step_sequences '>' '{steps}'
+check "every block is free again" becomes blocks_free = '{blocks}' in_flight = 0
 
 # ---- where the time went ------------------------------------------------------------------------------------
 accounted() { # every stage computed; what passed a hop was on a wire; a step's parts are no more than there was time
@@ -57,22 +58,22 @@ require on alpha unload stories
 require mkmodel "$dir/slow.gguf" q4_0 512 3 8 8 1536 512 8192
 require on alpha load --nodes all --parallel 2 --name slow "$dir/slow.gguf"
 for c in s t u v w x y z; do python3 -c "print('$c' + 'abcdefghij' * 780, end='')" >"$dir/long.$c"; done
-check "two may run" state "m['parallel'] == 2"
+check "two may run" is parallel = 2
 
 computed() { on alpha status --json | json "str([s.get('rows', 0) for s in j['models'][0]['stages']])"; }
 gone() { # a client of a long prompt goes when it is under way
 	at beta --temp 0 -n 5 <"$dir/long.$1" >/dev/null 2>&1 &
 	client=$!
-	soon "m['sequences'] == 1 and m['in_flight'] >= 3" || return 1
+	becomes sequences = 1 in_flight '>=' 3 || return 1
 	kill -9 $client
 	wait $client 2>/dev/null
-	soon "m['sequences'] == 0 and m['in_flight'] == 0"
+	becomes sequences = 0 in_flight = 0
 }
 skipped() { state "sum(s['skipped_steps'] for s in m['stages']) > 0"; }
 # steps that were on their way are skipped if they were behind others: on a busy machine not of each client that goes
 for c in s t u v w x; do
 	check "a client of a long prompt goes: $c" gone $c
-	check "its blocks are free" soon "m['blocks_free'] == m['blocks']"
+	check "its blocks are free" becomes blocks_free = '{blocks}'
 	wait_for 2 skipped >/dev/null && break
 done
 check "and steps of it were not computed any more" skipped
@@ -97,7 +98,7 @@ waiting() {
 		at alpha --temp 0.9 --seed "$i" -n 4000 "abc$i" >/dev/null 2>&1 &
 		pids="$pids $!"
 	done
-	soon "m['sequences'] == 2" || return 1
+	becomes sequences = 2 || return 1
 	python3 - "$dir/alpha/control.sock" <<'PY'
 import os, pty, sys
 pid, fd = pty.fork()
@@ -113,7 +114,7 @@ os.kill(pid, 9)
 os.waitpid(pid, 0)
 PY
 	told=$?
-	soon "m['queued'] == 0" || told=1
+	becomes queued = 0 || told=1
 	# shellcheck disable=SC2086
 	kill $pids && wait $pids
 	return $told
@@ -125,7 +126,7 @@ rss() { awk '/RssAnon/ {print $2}' "/proc/$(pid_of "$1")/status"; }
 slow_stage() { # gamma stands still while a long prompt is under way: nothing piles up at anybody
 	at alpha --temp 0 -n 12 <"$dir/long.z" >"$dir/slow.out" 2>&1 &
 	client=$!
-	soon "m['in_flight'] >= 3" || return 1
+	becomes in_flight '>=' 3 || return 1
 	kill -STOP "$(pid_of gamma)"
 	sleep 0.6
 	a=$(rss alpha) b=$(rss beta)

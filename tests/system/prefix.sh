@@ -14,15 +14,15 @@ ask() { # NODE NAME OPTION... PROMPT
 	on "$node" run "$@" >"$dir/$name"
 }
 # what the coordinator says of itself goes out with its heartbeats
-found() { on alpha status --json | json "j['models'][0].get('prefix_tokens', -1) $1"; }
+found() { asked alpha 'models[0].prefix_tokens' "$1" $(($2)); }
 count() {
 	sleep 1.5
-	on alpha status --json | json "str(j['models'][0]['prefix_tokens'])"
+	asked alpha 'models[0].prefix_tokens'
 }
 
 require cluster alpha beta
 require on alpha load --nodes all --parallel 4 "$demo"
-check "nothing is found before there was anything" wait_for 5 found "== 0"
+check "nothing is found before there was anything" wait_for 5 found = 0
 
 # a turn, and the next one: what was said, the answer, and something new
 first="$(text 1 600)"
@@ -34,11 +34,11 @@ second="$first$(cat "$dir/first") $(text 2 120)"
 require alone second --temp 0.8 --seed 4 -n 40 "$second"
 check "the next turn, asked for on the other node" ask beta second --temp 0.8 --seed 4 -n 40 "$second"
 check "is what it is alone" same "$dir/alone.second" "$dir/second"
-check "its beginning was there: two blocks at least" wait_for 5 found ">= $before + 128"
+check "its beginning was there: two blocks at least" wait_for 5 found ">=" "$before + 128"
 before=$(count)
 check "the same prompt once more" ask alpha again --temp 0.8 --seed 4 -n 40 "$second"
 check "is what it was" same "$dir/second" "$dir/again"
-check "and was there but for its end" wait_for 5 found ">= $before + 192"
+check "and was there but for its end" wait_for 5 found ">=" "$before + 192"
 
 # forks of one prompt, side by side
 before=$(count)
@@ -53,7 +53,7 @@ wait $pids
 for i in 1 2 3 4; do
 	check "fork $i is what it is alone" same "$dir/alone.fork$i" "$dir/fork$i"
 done
-check "all forks found the prompt" wait_for 5 found ">= $before + 4 * 128"
+check "all forks found the prompt" wait_for 5 found ">=" "$before + 4 * 128"
 
 # more prompts than there are blocks for: the oldest go, and nothing gets wrong
 right() {
@@ -80,7 +80,7 @@ check "and nothing was left out" test "$(count)" = "$before"
 # another plan begins with nothing
 require on alpha unload stories
 require on alpha load --nodes alpha --parallel 4 "$demo"
-check "after another load nothing is there" wait_for 5 found "== 0"
+check "after another load nothing is there" wait_for 5 found = 0
 check "and the answer is the same" ask alpha new --temp 0.8 --seed 4 -n 40 "$second"
 check "to the letter" same "$dir/second" "$dir/new"
 finish

@@ -4,8 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 
 WAITING=171 # of two nodes that ask in turn, of SCHEDULER_QUEUE_MAX (scheduler.h): the rest is for others
-state() { on alpha status --json | json "(lambda m: $1)(j['models'][0])"; }
-soon() { wait_for "${2:-20}" state "$1"; }
+is() { asked alpha --in 'models[0]' "$@"; } # NAME OP VALUE...
+becomes() { wait_for 20 is "$@"; }
 # ask NODE NAME ARG...: in the background; $dir/done.NAME appears in its end
 ask() {
 	node=$1 name=$2
@@ -26,7 +26,7 @@ for i in 1 2 3 4 5 6; do
 	cp "$dir/out" "$dir/alone.$i"
 done
 for i in 1 2 3 4 5; do ask alpha "$i" --temp 0.9 --seed "$i" -n 400 "abc"; done
-require soon "m['sequences'] == 2 and m['queued'] >= 2"
+require becomes sequences = 2 queued '>=' 2
 ask beta 6 --temp 0.9 --seed 6 -n 400 "abc"
 wait_all() { for i in 1 2 3 4 5 6; do test -s "$dir/done.$i" || return 1; done; }
 check "six prompts are answered, two at a time" wait_for 120 wait_all
@@ -45,20 +45,20 @@ for i in 1 2; do
 	ask alpha "run$i" --temp 0.9 --seed "$i" -n 8000 "abc"
 	clients="$clients $!"
 done
-require soon "m['sequences'] == 2"
+require becomes sequences = 2
 i=0
 while [ $i -lt 200 ]; do
 	i=$((i + 1))
 	ask $([ $((i % 2)) = 0 ] && echo alpha || echo beta) "wait$i" --temp 0 -n 1 "abc"
 done
-check "as many wait as may" soon "m['sequences'] == 2 and m['queued'] == $WAITING" 60
+check "as many wait as may" wait_for 60 is sequences = 2 queued = "$WAITING"
 on beta run --temp 0 -n 1 "abc" 2>"$dir/err.busy" >"$dir/out.busy"
 check "one more is refused, with what there is" grep -q "slow is busy: 2 prompts run and $WAITING wait; try again in [0-9]* s" "$dir/err.busy"
 check "and has had no text" test ! -s "$dir/out.busy"
-check "nobody else is worse off" state "m['sequences'] == 2 and m['queued'] == $WAITING"
+check "nobody else is worse off" is sequences = 2 queued = "$WAITING"
 pkill -KILL -f "caravan run --control $dir" || :
-check "when all have gone nothing runs or waits" soon "m['sequences'] == 0 and m['queued'] == 0 and m['in_flight'] == 0" 60
-check "and every block is free" state "m['blocks_free'] == m['blocks']"
+check "when all have gone nothing runs or waits" wait_for 60 is sequences = 0 queued = 0 in_flight = 0
+check "and every block is free" is blocks_free = '{blocks}'
 on beta run --temp 0.9 --seed 1 -n 400 "abc" >"$dir/after"
 check "and who comes then is served" same "$dir/alone.1" "$dir/after"
 finish

@@ -5,7 +5,7 @@
 
 seconds=${SOAK_SECONDS:-20}
 seed=${SOAK_SEED:-$$}
-state() { on alpha status --json | json "(lambda m: $1)(j['models'][0])"; }
+is() { asked alpha --in 'models[0]' "$@"; } # NAME OP VALUE...
 # what is its own: mapped weights and programs come and go as the kernel likes
 rss() { awk '/RssAnon/ {print $2}' "/proc/$(pid_of "$1")/status"; }
 clients() { # SECONDS SEED
@@ -14,7 +14,7 @@ clients() { # SECONDS SEED
 		return 1
 	}
 }
-idle() { state "m['sequences'] == 0 and m['queued'] == 0 and m['in_flight'] == 0"; }
+idle() { is sequences = 0 queued = 0 in_flight = 0; }
 
 require cluster alpha beta gamma
 # fewer places than clients: some wait; a context that long prompts nearly fill: the cache has to let blocks go
@@ -24,10 +24,10 @@ check "nothing runs when they have gone" wait_for 20 idle
 for n in alpha beta gamma; do rss $n >"$dir/$n.rss"; done
 check "random clients, for the second" clients $((seconds - seconds / 2)) "$((seed + 1))"
 check "nothing runs when they have gone" wait_for 20 idle
-check "every block is free" state "m['blocks_free'] == m['blocks'] > 0"
-check "steps were under way in all stages" state "m['in_flight_max'] >= 3"
-check "steps had rows of several sequences" state "m['step_sequences_max'] > 1"
-check "prompts were found in the cache" state "m['prefix_tokens'] > 0"
+check "every block is free" is blocks_free = '{blocks}' blocks '>' 0
+check "steps were under way in all stages" is in_flight_max '>=' 3
+check "steps had rows of several sequences" is step_sequences_max '>' 1
+check "prompts were found in the cache" is prefix_tokens '>' 0
 flat() { # NODE: what the first half did not need the second does not either, but for an allocator's whims
 	before=$(cat "$dir/$1.rss") after=$(rss "$1")
 	echo "$1: $before KiB, then $after"
