@@ -7,12 +7,23 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* What the reference gave for data that all levels meet: these are known by what the generator had come to. */
+struct known {
+	uint64_t random;
+	uint32_t type;
+	size_t count;
+	float *want;
+};
+
 struct checkkern {
 	unsigned cases, failed;
 	bool quick;      /* fewer shapes, for a slow processor */
 	bool silent;     /* no lines, only the hash */
 	uint64_t random; /* state of the generator; never zero */
-	uint64_t hash;   /* of all that the reference gave */
+	uint64_t hash;   /* of all that the reference gave, where only that is wanted */
+	struct known *known;
+	size_t knowns,
+	        next; /* products of the reference that are known, and which of them the level meets next */
 };
 
 /* Prints "ok N - what" or "not ok N - what". */
