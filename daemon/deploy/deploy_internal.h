@@ -3,7 +3,8 @@
  *   models.c          a model as this node knows it: its life, and learning its manifest and vocabulary
  *   participant.c     our slice of a model: from Prepare to Ready
  *   load.c            the coordinator's way from a file (or from nodes that are back) to a model that serves
- *   load_import.c     the beginning of a load: the file, who takes part, the plan, its number
+ *   load_import.c     the beginning of a load: the file, or a model that the cluster has on its disks
+ *   load_plan.c       the middle of a load: who may take part, the plan, the number of its epoch
  *   inventory.c       what nodes have of a model already: asked before a plan is made, and answered
  *   replicate.c       on how many disks the content of our models is, and who copies what is on too few
  *   replica.c         content that this node copies to its disk because a model's coordinator asks for it

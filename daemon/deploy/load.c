@@ -4,7 +4,7 @@
  * comes next; whatever is not in the table is late news of something that has ended, and ignored.
  * Invariants: a load that ends in failure has torn down everything on every stage, told the others, and says so
  * once; an epoch is used once, whatever happens: its counter is on disk before anybody hears of it.
- * Threads: the loop; the file is read, and the plan is searched, on the executor (load_import.c). */
+ * Threads: the loop; the file is read, and the plan is searched, on the executor (load_import.c, load_plan.c). */
 #include "daemon/deploy/load.h"
 
 #include "common/size.h"

@@ -1,4 +1,4 @@
-/* A load under way: shared by load.c (its life), load_import.c (its beginning) and inventory.c; nobody else. */
+/* A load under way: shared by load.c (its life), load_import.c (the file), load_plan.c (the plan) and inventory.c; nobody else. */
 #ifndef DAEMON_DEPLOY_LOAD_H
 #define DAEMON_DEPLOY_LOAD_H
 #include "daemon/deploy/deploy_internal.h"
@@ -126,14 +126,18 @@ void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(print
 void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total);
 
 /* load_import.c */
+void load_hash(struct load *l);
+/* Begins with what can be read soon: a file's metadata, or what is known of a model.  0 or a negative errno. */
+int load_begin(struct load *l);
+/* A model of ours by this name that serves, and so can make drafts.  NULL: there is none. */
+const struct model *load_find_draft(const struct load *l, const char *name);
+
+/* load_plan.c */
 void load_settle(struct load *l);
 /* The nodes that are up, with what they said of themselves. 0 or a negative errno with the load failed. */
 int load_take_part(struct load *l);
 void load_plan(struct load *l);
-void load_hash(struct load *l);
 void load_number(struct load *l);
-/* Begins with what can be read soon: a file's header, or what is known of a model.  0 or a negative errno. */
-int load_begin(struct load *l);
 bool load_may_replace(struct load *l, const struct model *old); /* false: l has ended, saying why */
 
 /* inventory.c */
