@@ -26,8 +26,8 @@ struct announcement {
 	struct answer *to;
 	size_t count;
 	uint64_t since_ns;
-	void (*done)(void *arg);                        /* of news, or */
-	void (*unloaded)(void *arg, const char *error); /* of a request */
+	void (*done)(void *arg, bool cancelled);        /* of a plan: it owns arg; or */
+	void (*unloaded)(void *arg, const char *error); /* of a request to unload */
 	void *arg;
 	char error[WIRE_TEXT_MAX + 1];
 	struct loop_timer *over;
@@ -50,7 +50,7 @@ static void announcement_end(void *arg) {
 	t->over = NULL;
 	announcement_free(t);
 	if (copy.done)
-		copy.done(copy.arg);
+		copy.done(copy.arg, false);
 	if (copy.unloaded)
 		copy.unloaded(copy.arg, copy.error[0] ? copy.error : NULL);
 }
@@ -81,7 +81,8 @@ static struct announcement *announcement_create(struct deploy *d, size_t room) {
 	return t;
 }
 
-int announce_send(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg) {
+int announce_send(
+        struct model *m, const struct node_id *only, void (*done)(void *arg, bool cancelled), void *arg) {
 	struct deploy *d = m->d;
 	const struct member *who;
 	size_t count = 0;
@@ -346,8 +347,8 @@ static void unload_own_draft(struct deploy *d, const char *name) {
 }
 
 /* Takes a model or a load of ours away. 0, or -ENOENT, -ENOMEM with a sentence. */
-static int unload_own(
-        struct deploy *d, const char *name, void (*done)(void *arg), void *arg, char *err, size_t errlen) {
+static int unload_own(struct deploy *d, const char *name, void (*done)(void *arg, bool cancelled), void *arg,
+        char *err, size_t errlen) {
 	struct model *m = deploy_model_named(d, name);
 	if (!m || !model_ours(m)) {
 		snprintf(err, errlen, "this node coordinates no model %s", name);
@@ -372,9 +373,10 @@ struct remote {
 	struct peers_from from;
 };
 
-static void unload_answer_remote(void *arg) {
+static void unload_answer_remote(void *arg, bool cancelled) {
 	struct remote *r = arg;
-	announce_acknowledge(r->d, &r->from);
+	if (!cancelled)
+		announce_acknowledge(r->d, &r->from);
 	free(r);
 }
 
@@ -397,9 +399,10 @@ struct local {
 	void *arg;
 };
 
-static void unload_answer_local(void *arg) {
+static void unload_answer_local(void *arg, bool cancelled) {
 	struct local *l = arg;
-	l->done(l->arg, NULL);
+	if (!cancelled)
+		l->done(l->arg, NULL);
 	free(l);
 }
 
@@ -476,8 +479,8 @@ int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, co
 void announce_clear(struct deploy *d) {
 	while (d->announcements) {
 		struct announcement *t = d->announcements;
-		if (t->done == unload_answer_local || t->done == unload_answer_remote)
-			free(t->arg);
+		if (t->done)
+			t->done(t->arg, true);
 		announcement_free(t);
 	}
 }

@@ -221,9 +221,10 @@ void confirm_clear(struct deploy *d);
 
 /* announce.c */
 int announce_init(struct deploy *d);
-/* Tells every live node (or one) the model's phase; done (NULL allowed) when all have answered or gone, from the
- * loop, never inside. 0 or -ENOMEM. */
-int announce_send(struct model *m, const struct node_id *only, void (*done)(void *arg), void *arg);
+/* Tells every live node (or one) the model's phase.  done (NULL allowed) is called once, which is where arg may be freed: when all
+ * have answered or gone, from the loop and never inside; or by announce_clear, cancelled.  0, or -ENOMEM without a call. */
+int announce_send(
+        struct model *m, const struct node_id *only, void (*done)(void *arg, bool cancelled), void *arg);
 void announce_acknowledge(struct deploy *d, const struct peers_from *from);
 /* Takes up what a plan's coordinator says of it. */
 void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news);

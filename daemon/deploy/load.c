@@ -196,8 +196,10 @@ static void load_served(struct load *l) {
 	load_finish(l, NULL);
 }
 
-static void load_announced(void *arg) {
+static void load_announced(void *arg, bool cancelled) {
 	struct load *l = arg;
+	if (cancelled) /* deploy_destroy frees it */
+		return;
 	load_step(l, EV_ANNOUNCED);
 	load_release(l);
 }
@@ -423,7 +425,7 @@ static void load_open_if_ready(struct load *l) {
 	load_hold(l);
 	if (announce_send(m, NULL, load_announced, l)) {
 		load_release(l);
-		load_fail(l, "out of memory while announcing the plan");
+		load_fail(l, "out of memory");
 	}
 }
 
