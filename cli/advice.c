@@ -330,7 +330,7 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 	        "kv", kern_kv_name(a->kv), "fits", (int)(a->missing == 0 && a->missing_disk == 0),
 	        "described", (int)described, "stages", stages, "others", others);
 	if (!o)
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	if (draft)
 		json_object_set_new(o, "draft", draft_json(draft));
 	if (a->missing || a->missing_disk || *a->smaller)

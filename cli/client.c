@@ -236,7 +236,7 @@ static const Caravan__Envelope *next_message(struct client *c, const uint8_t **p
 		c->room = elen + plen;
 		if (!(c->frame = malloc(c->room))) {
 			c->room = 0;
-			fail("%s", strerror(ENOMEM));
+			fail("out of memory");
 			return NULL;
 		}
 	}

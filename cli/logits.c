@@ -96,7 +96,7 @@ static int run(int argc, char **argv) {
 	size_t n = (size_t)(argc - optind);
 	uint32_t *ids = calloc(n, sizeof *ids);
 	if (!ids)
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	for (size_t i = 0; i < n; i++)
 		ids[i] = (uint32_t)args_uint("ID", argv[optind + (int)i], 0, UINT32_MAX);
 	int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -135,7 +135,7 @@ static int read_description(struct machines *ms, const char *path) {
 	char *text = malloc(DESCRIPTION_MAX + 1);
 	size_t len = f && text ? fread(text, 1, DESCRIPTION_MAX + 1, f) : 0;
 	if (!text)
-		rc = fail("%s", strerror(ENOMEM));
+		rc = fail("out of memory");
 	else if (!f || ferror(f))
 		rc = fail("cannot read %s: %s", path, strerror(errno));
 	else if (len > DESCRIPTION_MAX)

@@ -28,7 +28,7 @@ static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
 	if (problems)
 		r->problem = problems;
 	if (!envs || !nodes || !models || !problems)
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	r->env[r->envs++] = client_take(c);
 	for (size_t i = 0; i < told->n_nodes; i++)
 		r->node[r->nodes++] = told->nodes[i];

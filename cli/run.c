@@ -99,7 +99,7 @@ static int take_text(struct result *r, const uint8_t *text, size_t len) {
 	if (!r->json && isatty(STDOUT_FILENO)) {
 		uint8_t *fit = malloc(TERMINAL_ROOM(len));
 		if (!fit)
-			return fail("%s", strerror(ENOMEM));
+			return fail("out of memory");
 		int rc = text_write(fit, terminal_take(&r->terminal, text, len, fit));
 		free(fit);
 		return rc;
@@ -108,7 +108,7 @@ static int take_text(struct result *r, const uint8_t *text, size_t len) {
 		return text_write(text, len);
 	char *more = realloc(r->text, r->len + len + 1);
 	if (!more)
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	memcpy(more + r->len, text, len);
 	r->text = more;
 	r->len += len;

@@ -23,7 +23,7 @@ int simple_run(const struct args *a, const Caravan__Envelope *env) {
 
 int simple_json(json_t *o) {
 	if (!o)
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	json_dumpf(o, stdout, JSON_INDENT(2));
 	json_decref(o);
 	putchar('\n');

@@ -13,7 +13,7 @@ static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
 		return 0;
 	Caravan__Envelope **grown = realloc(s->env, (s->envs + 1) * sizeof *grown);
 	if (!grown)
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	s->env = grown;
 	s->env[s->envs++] = client_take(c);
 	return 0;

@@ -23,7 +23,7 @@ void table_begin(struct table *t, unsigned columns, unsigned indent) {
 
 static void no_memory(void) __attribute__((noreturn));
 static void no_memory(void) {
-	fprintf(stderr, "caravan: %s\n", strerror(ENOMEM));
+	fprintf(stderr, "caravan: out of memory\n");
 	exit(EXIT_FAILURE);
 }
 

@@ -17,10 +17,10 @@ int text_read(const char *arg, char **out, size_t *len) {
 	char *buf;
 	if (arg) {
 		*len = strlen(arg);
-		return (*out = strdup(arg)) ? 0 : fail("%s", strerror(ENOMEM));
+		return (*out = strdup(arg)) ? 0 : fail("out of memory");
 	}
 	if (!(buf = malloc(room)))
-		return fail("%s", strerror(ENOMEM));
+		return fail("out of memory");
 	for (;;) {
 		ssize_t k = read(STDIN_FILENO, buf + n, room - n);
 		if (k < 0 && errno == EINTR)
@@ -38,7 +38,7 @@ int text_read(const char *arg, char **out, size_t *len) {
 			char *more = realloc(buf, room *= 2);
 			if (!more) {
 				free(buf);
-				return fail("%s", strerror(ENOMEM));
+				return fail("out of memory");
 			}
 			buf = more;
 		}

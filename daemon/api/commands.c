@@ -31,7 +31,7 @@ static void pending_cancel(void *arg) {
 static struct pending *pending_create(struct control_conn *c) {
 	struct pending *p = calloc(1, sizeof *p);
 	if (!p) {
-		control_error(c, "%s", strerror(ENOMEM));
+		control_error(c, "out of memory");
 		return NULL;
 	}
 	p->conn = c;
@@ -158,7 +158,7 @@ static void commands_leave(
 	(void)len;
 	if (!l || !(l->pending = pending_create(c))) {
 		if (!l)
-			control_error(c, "%s", strerror(ENOMEM));
+			control_error(c, "out of memory");
 		free(l);
 		return;
 	}
@@ -301,7 +301,7 @@ static void commands_models(
 	(void)payload;
 	(void)len;
 	if (p && deploy_list_stored(serve_deploy(control_serve(c)), commands_send_stored, p) != 0)
-		pending_done(p, strerror(ENOMEM));
+		pending_done(p, "out of memory");
 }
 
 static void commands_send_removed(void *arg, const Caravan__CtlRemoved *one) {
@@ -437,7 +437,7 @@ static void commands_start(struct control_conn *c, const struct request_params *
 	        .end = commands_on_end,
 	        .arg = g};
 	if (!g) {
-		control_error(c, "%s", strerror(ENOMEM));
+		control_error(c, "out of memory");
 		return;
 	}
 	g->conn = c;
@@ -470,7 +470,7 @@ static void commands_logits(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	uint32_t *ids = malloc(len ? len : 1);
 	if (!ids) {
-		control_error(c, "%s", strerror(ENOMEM));
+		control_error(c, "out of memory");
 		return;
 	}
 	if (len)
@@ -557,7 +557,7 @@ static void commands_tokenize(
 	if (!t || !(t->text = malloc(len ? len : 1)) ||
 	        !(t->file = strdup(*q->file ? q->file : "the file")) || !(t->pending = pending_create(c))) {
 		if (!t || !t->file)
-			control_error(c, "%s", strerror(ENOMEM));
+			control_error(c, "out of memory");
 		if (t) {
 			free(t->text);
 			free(t->file);

@@ -515,7 +515,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	return 0;
 error:
 	if (rc == -ENOMEM)
-		snprintf(err, errlen, "control: %s", strerror(ENOMEM));
+		snprintf(err, errlen, "control: out of memory");
 	control_destroy(ctl);
 	return rc;
 }

@@ -118,7 +118,7 @@ static int model_list(struct model *m) {
 struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
         const char *reason, char *err, size_t errlen) {
 	struct model *m = calloc(1, sizeof *m);
-	snprintf(err, errlen, "out of memory for another model");
+	snprintf(err, errlen, "out of memory");
 	if (!m)
 		return NULL;
 	m->d = d;
