@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,7 +23,7 @@
 #define CONTROL_RESERVE 16 /* descriptors that clients leave */
 
 struct control_conn {
-	struct control_conn *next;
+	LIST_ENTRY(control_conn) next;
 	struct control *control;
 	int fd;
 	struct event *readable, *writable;
@@ -51,7 +52,7 @@ struct control {
 	struct event *acceptable;
 	struct loop_timer *pause; /* until it accepts again */
 	int spare; /* a descriptor that is kept for telling that there are none left; -1: it is gone */
-	struct control_conn *conns;
+	LIST_HEAD(, control_conn) conns;
 	unsigned nconns;
 	bool inherited;
 };
@@ -63,12 +64,8 @@ static void control_close_fds(struct control_conn *c) {
 
 static void conn_destroy(struct control_conn *c) {
 	struct control *ctl = c->control;
-	for (struct control_conn **at = &ctl->conns; *at; at = &(*at)->next)
-		if (*at == c) {
-			*at = c->next;
-			ctl->nconns--;
-			break;
-		}
+	LIST_REMOVE(c, next);
+	ctl->nconns--;
 	if (c->busy && c->cancel)
 		c->cancel(c->cancel_arg);
 	control_close_fds(c);
@@ -144,7 +141,7 @@ void control_on_drained(struct control_conn *c, void (*fn)(void *arg), void *arg
 static void control_limit_memory(struct control *ctl) {
 	struct control_conn *most = NULL;
 	size_t sum = 0, its = 0;
-	for (struct control_conn *c = ctl->conns; c; c = c->next) {
+	for (struct control_conn *c = LIST_FIRST(&ctl->conns); c; c = LIST_NEXT(c, next)) {
 		size_t n = c->broken ? 0 : evbuffer_get_length(c->in) + evbuffer_get_length(c->out);
 		sum += n;
 		if (n > its) {
@@ -353,8 +350,7 @@ static int conn_create(struct control *ctl, int fd) {
 	evutil_make_socket_nonblocking(fd);
 	c->readable = event_new(loop_base(ctl->loop), fd, EV_READ | EV_PERSIST, conn_on_readable, c);
 	c->writable = event_new(loop_base(ctl->loop), fd, EV_WRITE, conn_on_writable, c);
-	c->next = ctl->conns;
-	ctl->conns = c;
+	LIST_INSERT_HEAD(&ctl->conns, c, next);
 	ctl->nconns++;
 	if (!c->in || !c->out || !c->readable || !c->writable || event_add(c->readable, NULL) != 0) {
 		conn_destroy(c);
@@ -524,8 +520,8 @@ void control_destroy(struct control *c) {
 	if (!c)
 		return;
 	c->inherited = false;
-	while (c->conns)
-		conn_destroy(c->conns);
+	while (!LIST_EMPTY(&c->conns))
+		conn_destroy(LIST_FIRST(&c->conns));
 	loop_timer_stop(c->pause);
 	if (c->acceptable)
 		event_free(c->acceptable);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define TICK_MS 1000
 #define SILENT_NS 30000000000ull /* a node that says nothing for so long has forgotten that it was asked */
@@ -13,7 +14,7 @@
 
 /* What we asked of a node, ourselves among them. */
 struct request_sent {
-	struct request_sent *next;
+	LIST_ENTRY(request_sent) next;
 	struct node_id node;
 	char name[WIRE_NAME_MAX + 1];
 	uint64_t ref, heard_ns;
@@ -23,7 +24,7 @@ struct request_sent {
 
 /* What a node asked of us. */
 struct request_received {
-	struct request_received *next;
+	LIST_ENTRY(request_received) next;
 	struct calibrate_requests *k;
 	struct peers_from from;
 };
@@ -33,8 +34,8 @@ struct calibrate_requests {
 	struct peers *peers;
 	struct calibration *measure;
 	struct loop_timer *timer;
-	struct request_sent *sent;
-	struct request_received *received;
+	LIST_HEAD(, request_sent) sent;
+	LIST_HEAD(, request_received) received;
 };
 
 /* ---- answering ---- */
@@ -57,11 +58,7 @@ static void requested_answer(struct request_received *t, const char *error) {
 
 static void requested_done(void *arg, const char *error) {
 	struct request_received *t = arg;
-	for (struct request_received **at = &t->k->received; *at; at = &(*at)->next)
-		if (*at == t) {
-			*at = t->next;
-			break;
-		}
+	LIST_REMOVE(t, next);
 	requested_answer(t, error);
 	free(t);
 }
@@ -69,7 +66,7 @@ static void requested_done(void *arg, const char *error) {
 /* How many of this node wait. */
 static size_t requested_count(const struct calibrate_requests *k, const struct node_id *node) {
 	size_t n = 0;
-	for (const struct request_received *t = k->received; t; t = t->next)
+	for (const struct request_received *t = LIST_FIRST(&k->received); t; t = LIST_NEXT(t, next))
 		n += node_id_equal(&t->from.node, node);
 	return n;
 }
@@ -96,7 +93,7 @@ static void requested_on_request(
 	struct request_received *t = calloc(1, sizeof *t);
 	int rc = t ? 0 : -ENOMEM;
 	if (rc == 0) {
-		*t = (struct request_received){.next = k->received, .k = k, .from = *from};
+		*t = (struct request_received){.k = k, .from = *from};
 		rc = calibrate_now(k->measure, requested_done, t);
 	}
 	if (rc) {
@@ -105,13 +102,13 @@ static void requested_on_request(
 		free(t);
 		return;
 	}
-	k->received = t;
+	LIST_INSERT_HEAD(&k->received, t, next);
 }
 
 /* ---- asking ---- */
 
 static struct request_sent *request_find(struct calibrate_requests *k, const struct peers_from *from) {
-	for (struct request_sent *o = k->sent; o; o = o->next)
+	for (struct request_sent *o = LIST_FIRST(&k->sent); o; o = LIST_NEXT(o, next))
 		if (o->ref == from->ref && node_id_equal(&o->node, &from->node)) {
 			o->heard_ns = loop_now_ns();
 			return o;
@@ -121,11 +118,7 @@ static struct request_sent *request_find(struct calibrate_requests *k, const str
 
 static void request_end(struct calibrate_requests *k, struct request_sent *o, const Caravan__NodeState *state,
         const char *error) {
-	for (struct request_sent **at = &k->sent; *at; at = &(*at)->next)
-		if (*at == o) {
-			*at = o->next;
-			break;
-		}
+	LIST_REMOVE(o, next);
 	o->ask.done(o->ask.arg, o->name, state, error);
 	free(o);
 }
@@ -160,8 +153,8 @@ static void request_on_link(void *arg, const struct node_id *node, bool up, cons
 	struct calibrate_requests *k = arg;
 	char error[WIRE_TEXT_MAX];
 	snprintf(error, sizeof error, "the link to it was lost: %s", why);
-	for (struct request_sent *o = k->sent, *next; o && !up; o = next) {
-		next = o->next;
+	for (struct request_sent *o = LIST_FIRST(&k->sent), *next; o && !up; o = next) {
+		next = LIST_NEXT(o, next);
 		if (node_id_equal(&o->node, node))
 			request_end(k, o, NULL, error);
 	}
@@ -175,14 +168,14 @@ static void request_tick(void *arg) {
 	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &progress);
 	char what[256];
 	progress.what = what;
-	for (struct request_received *t = k->received; t; t = t->next) {
+	for (struct request_received *t = LIST_FIRST(&k->received); t; t = LIST_NEXT(t, next)) {
 		const char *why = calibrate_waits(k->measure);
 		snprintf(what, sizeof what, "%s%s", why ? why : "measuring",
 		        why ? ": waiting, half a minute at most" : "");
 		(void)peers_answer(k->peers, &t->from, &env, NULL);
 	}
-	for (struct request_sent *o = k->sent, *next; o; o = next) {
-		next = o->next;
+	for (struct request_sent *o = LIST_FIRST(&k->sent), *next; o; o = next) {
+		next = LIST_NEXT(o, next);
 		if (now - o->heard_ns > SILENT_NS)
 			request_end(k, o, NULL, "it does not answer");
 	}
@@ -209,16 +202,15 @@ int calibrate_request(struct calibrate_requests *k, const char *node, const stru
 	struct request_sent *o = calloc(1, sizeof *o);
 	int rc = o ? 0 : -ENOMEM;
 	if (rc == 0) {
-		*o = (struct request_sent){
-		        .next = k->sent, .node = m->id, .heard_ns = loop_now_ns(), .ask = *ask};
+		*o = (struct request_sent){.node = m->id, .heard_ns = loop_now_ns(), .ask = *ask};
 		snprintf(o->name, sizeof o->name, "%s", m->name);
 		env.body_case = CARAVAN__ENVELOPE__BODY_MEASURE;
 		env.measure = &msg;
 		env.ref = o->ref = peers_ref(k->peers);
-		k->sent = o;
+		LIST_INSERT_HEAD(&k->sent, o, next);
 		rc = peers_send(k->peers, &m->id, PEERS_CONTROL, &env, NULL);
 		if (rc)
-			k->sent = o->next;
+			LIST_REMOVE(o, next);
 	}
 	if (rc) {
 		snprintf(err, errlen, "cannot send the request to %s: %s", m->name, strerror(-rc));
@@ -263,12 +255,12 @@ void calibrate_requests_destroy(struct calibrate_requests *k) {
 	if (!k)
 		return;
 	loop_timer_stop(k->timer);
-	for (struct request_sent *o; (o = k->sent);) {
-		k->sent = o->next;
+	for (struct request_sent *o; (o = LIST_FIRST(&k->sent));) {
+		LIST_REMOVE(o, next);
 		free(o);
 	}
-	for (struct request_received *t; (t = k->received);) {
-		k->received = t->next;
+	for (struct request_received *t; (t = LIST_FIRST(&k->received));) {
+		LIST_REMOVE(t, next);
 		free(t);
 	}
 	free(k);

@@ -31,15 +31,11 @@ struct announcement {
 	void *arg;
 	char error[WIRE_TEXT_MAX + 1];
 	struct loop_timer *over;
-	struct announcement *next;
+	LIST_ENTRY(announcement) next;
 };
 
 static void announcement_free(struct announcement *t) {
-	for (struct announcement **at = &t->d->announcements; *at; at = &(*at)->next)
-		if (*at == t) {
-			*at = t->next;
-			break;
-		}
+	LIST_REMOVE(t, next);
 	loop_timer_stop(t->over);
 	free(t->to);
 	free(t);
@@ -76,8 +72,7 @@ static struct announcement *announcement_create(struct deploy *d, size_t room) {
 		free(t);
 		return NULL;
 	}
-	t->next = d->announcements;
-	d->announcements = t;
+	LIST_INSERT_HEAD(&d->announcements, t, next);
 	return t;
 }
 
@@ -265,7 +260,7 @@ static void announce_on_plan(
 
 static struct answer *announce_find_answer(
         struct deploy *d, const struct peers_from *from, struct announcement **out) {
-	for (struct announcement *t = d->announcements; t; t = t->next)
+	for (struct announcement *t = LIST_FIRST(&d->announcements); t; t = LIST_NEXT(t, next))
 		for (size_t i = 0; i < t->count; i++)
 			if (t->to[i].ref == from->ref && from->ref &&
 			        node_id_equal(&t->to[i].node, &from->node)) {
@@ -305,7 +300,7 @@ static void announce_on_refused(
 }
 
 void announce_node_down(struct deploy *d, const struct node_id *id) {
-	for (struct announcement *t = d->announcements; t; t = t->next) {
+	for (struct announcement *t = LIST_FIRST(&d->announcements); t; t = LIST_NEXT(t, next)) {
 		for (size_t i = 0; i < t->count; i++)
 			if (t->to[i].ref && node_id_equal(&t->to[i].node, id)) {
 				t->to[i].ref = 0;
@@ -318,7 +313,7 @@ void announce_node_down(struct deploy *d, const struct node_id *id) {
 }
 
 void announce_tick(struct deploy *d) {
-	for (struct announcement *t = d->announcements; t; t = t->next) {
+	for (struct announcement *t = LIST_FIRST(&d->announcements); t; t = LIST_NEXT(t, next)) {
 		if (loop_now_ns() - t->since_ns > DEPLOY_ANNOUNCE_MS * 1000000ull)
 			for (size_t i = 0; i < t->count; i++)
 				if (t->to[i].ref) {
@@ -477,8 +472,8 @@ int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, co
 }
 
 void announce_clear(struct deploy *d) {
-	while (d->announcements) {
-		struct announcement *t = d->announcements;
+	while (!LIST_EMPTY(&d->announcements)) {
+		struct announcement *t = LIST_FIRST(&d->announcements);
 		if (t->done)
 			t->done(t->arg, true);
 		announcement_free(t);

@@ -135,7 +135,7 @@ struct listing {
 	struct gather *gather; /* it is for ourselves, or NULL */
 	struct catalog catalog;
 	int rc;
-	struct listing *next;
+	LIST_ENTRY(listing) next;
 };
 
 /* Reader. */
@@ -174,11 +174,7 @@ static void gather_own(struct gather *g, struct catalog *c);
 
 static void listing_done(void *arg, bool cancelled) {
 	struct listing *k = arg;
-	for (struct listing **at = &k->d->listings; *at; at = &(*at)->next)
-		if (*at == k) {
-			*at = k->next;
-			break;
-		}
+	LIST_REMOVE(k, next);
 	if (!cancelled) {
 		listing_add_files(k->d, &k->catalog);
 		if (k->rc == 0)
@@ -200,11 +196,10 @@ static int listing_submit(struct deploy *d, const struct peers_from *from, struc
 	k->gather = g;
 	if (from)
 		k->from = *from;
-	k->next = d->listings;
-	d->listings = k;
+	LIST_INSERT_HEAD(&d->listings, k, next);
 	int rc = executor_submit(transfer_reader(d->transfer), listing_run, listing_done, k);
 	if (rc) {
-		d->listings = k->next;
+		LIST_REMOVE(k, next);
 		free(k);
 	}
 	return rc;
@@ -216,7 +211,7 @@ static void listing_on_request(
 	size_t all = 0, its = 0;
 	(void)env;
 	(void)payload;
-	for (const struct listing *k = d->listings; k; k = k->next) {
+	for (const struct listing *k = LIST_FIRST(&d->listings); k; k = LIST_NEXT(k, next)) {
 		all++;
 		its += !k->gather && node_id_equal(&k->from.node, &from->node);
 	}
@@ -242,16 +237,12 @@ struct gather {
 	struct loop_timer *timer;
 	deploy_stored_fn *fn;
 	void *arg;
-	struct gather *next;
+	LIST_ENTRY(gather) next;
 };
 
 static void gather_free(struct gather *g) {
-	for (struct gather **at = &g->d->gathers; *at; at = &(*at)->next)
-		if (*at == g) {
-			*at = g->next;
-			break;
-		}
-	for (struct listing *k = g->d->listings; k; k = k->next)
+	LIST_REMOVE(g, next);
+	for (struct listing *k = LIST_FIRST(&g->d->listings); k; k = LIST_NEXT(k, next))
 		if (k->gather == g)
 			k->gather = NULL;
 	loop_timer_stop(g->timer);
@@ -400,8 +391,7 @@ int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
 	g->d = d;
 	g->fn = fn;
 	g->arg = arg;
-	g->next = d->gathers;
-	d->gathers = g;
+	LIST_INSERT_HEAD(&d->gathers, g, next);
 	g->node = calloc(others + 1, sizeof *g->node);
 	g->timer = loop_timer_start(d->c.loop, DEPLOY_INVENTORY_MS, false, gather_timed_out, g);
 	g->own = true;
@@ -421,7 +411,7 @@ int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
 }
 
 void deploy_stored_abandon(struct deploy *d, void *arg) {
-	for (struct gather *g = d->gathers; g; g = g->next)
+	for (struct gather *g = LIST_FIRST(&d->gathers); g; g = LIST_NEXT(g, next))
 		if (g->arg == arg)
 			g->fn = NULL;
 }
@@ -429,7 +419,7 @@ void deploy_stored_abandon(struct deploy *d, void *arg) {
 /* Whom this answers; its ref is forgotten.  NULL: nobody. */
 static struct gathered *gather_find_node(
         struct deploy *d, const struct peers_from *from, struct gather **out) {
-	for (struct gather *g = d->gathers; g; g = g->next)
+	for (struct gather *g = LIST_FIRST(&d->gathers); g; g = LIST_NEXT(g, next))
 		for (size_t i = 0; i < g->nodes; i++)
 			if (g->node[i].ref && g->node[i].ref == from->ref &&
 			        node_id_equal(&g->node[i].id, &from->node)) {
@@ -472,9 +462,9 @@ static void gather_on_refused(
 }
 
 void catalog_node_down(struct deploy *d, const struct node_id *id) {
-	for (struct gather *g = d->gathers, *next; g; g = next) {
+	for (struct gather *g = LIST_FIRST(&d->gathers), *next; g; g = next) {
 		bool waits = false;
-		next = g->next;
+		next = LIST_NEXT(g, next);
 		for (size_t i = 0; i < g->nodes; i++)
 			if (g->node[i].ref && node_id_equal(&g->node[i].id, id)) {
 				g->node[i].ref = 0;
@@ -486,8 +476,8 @@ void catalog_node_down(struct deploy *d, const struct node_id *id) {
 }
 
 void catalog_clear_all(struct deploy *d) {
-	while (d->gathers)
-		gather_free(d->gathers);
+	while (!LIST_EMPTY(&d->gathers))
+		gather_free(LIST_FIRST(&d->gathers));
 	free(d->stored);
 	d->stored = NULL;
 	d->nstored = 0;

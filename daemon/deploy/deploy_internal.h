@@ -23,6 +23,8 @@
 #include "daemon/transfer/transfer.h"
 #include "proto/plan.h"
 
+#include <sys/queue.h>
+
 #define DEPLOY_SETTLE_MS 5000    /* a load waits so long for links and measurements under way */
 #define DEPLOY_INVENTORY_MS 5000 /* nodes have so long to say what they have of a model */
 #define DEPLOY_BEAT_MS 500       /* a stage at work says how far it is */
@@ -99,22 +101,22 @@ struct deploy {
 	size_t models;
 	struct model *dead; /* gone, lingering */
 	struct load *loads;
-	struct announcement *announcements;
-	struct inventory *inventories;
+	LIST_HEAD(, announcement) announcements;
+	LIST_HEAD(, inventory) inventories;
 	struct unconfirmed *unconfirmed; /* confirm.c */
 	struct reconcile *reconcile;
 	bool unsaved;                 /* the table has changed since the plans were last written */
 	struct store_room disk_space; /* of the store, as it was lately */
 	uint64_t disk_space_ns;
 	bool disk_space_pending;
-	struct listing *listings;          /* catalog_gather.c */
+	LIST_HEAD(, listing) listings;     /* catalog_gather.c */
 	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models that our store has, as far as we know */
 	size_t nstored;
-	struct gather *gathers;     /* the same */
-	struct removing *removings; /* remove.c: on our disk, */
-	struct removal *removals;   /* and on all */
-	uint64_t counter;           /* of epochs: the highest that we used or saw */
-	uint64_t used;              /* bytes of memory charged */
+	LIST_HEAD(, gather) gathers;     /* the same */
+	LIST_HEAD(, removing) removings; /* remove.c: on our disk, */
+	LIST_HEAD(, removal) removals;   /* and on all */
+	uint64_t counter;                /* of epochs: the highest that we used or saw */
+	uint64_t used;                   /* bytes of memory charged */
 	uint64_t born_ns;
 	struct loop_timer *tick;
 	void (*watch)(void *arg); /* deploy_watch */

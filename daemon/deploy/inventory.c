@@ -31,7 +31,7 @@ struct inventory {
 	uint32_t ends;
 	struct store_room room;
 	bool file; /* one of our model files has all of it */
-	struct inventory *next;
+	LIST_ENTRY(inventory) next;
 };
 
 /* How much of the model the store can take yet; what it has of it counts as needed.  m: NULL when it is not known. */
@@ -93,11 +93,7 @@ static uint64_t inventory_memory_for(const struct deploy *d, const struct conten
 static void inventory_done(void *arg, bool cancelled) {
 	struct inventory *k = arg;
 	struct deploy *d = k->d;
-	for (struct inventory **at = &d->inventories; *at; at = &(*at)->next)
-		if (*at == k) {
-			*at = k->next;
-			break;
-		}
+	LIST_REMOVE(k, next);
 	if (!cancelled) {
 		Caravan__Held held = CARAVAN__HELD__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(HELD, held, &held);
@@ -127,7 +123,7 @@ static void inventory_on_request(
 	struct deploy *d = arg;
 	size_t all = 0, its = 0;
 	(void)payload;
-	for (struct inventory *k = d->inventories; k; k = k->next) {
+	for (struct inventory *k = LIST_FIRST(&d->inventories); k; k = LIST_NEXT(k, next)) {
 		all++;
 		its += node_id_equal(&k->from.node, &from->node);
 	}
@@ -144,8 +140,7 @@ static void inventory_on_request(
 	k->from = *from;
 	memcpy(k->manifest.b, env->look->manifest.data, sizeof k->manifest.b);
 	k->file = transfer_has_file(d->transfer, &k->manifest);
-	k->next = d->inventories;
-	d->inventories = k;
+	LIST_INSERT_HEAD(&d->inventories, k, next);
 	if (executor_submit(transfer_reader(d->transfer), inventory_run, inventory_done, k))
 		inventory_done(k, false); /* it holds nothing, then */
 }

@@ -35,17 +35,13 @@ struct removing {
 	struct catalog_removed sum;
 	int rc, tries;
 	struct loop_timer *timer;
-	struct removing *next;
+	LIST_ENTRY(removing) next;
 };
 
 static void removal_answered(struct removal *r, size_t index, const Caravan__Removed *m, const char *error);
 
 static void removing_free(struct removing *k) {
-	for (struct removing **at = &k->d->removings; *at; at = &(*at)->next)
-		if (*at == k) {
-			*at = k->next;
-			break;
-		}
+	LIST_REMOVE(k, next);
 	loop_timer_stop(k->timer);
 	free(k->needed);
 	free(k);
@@ -163,8 +159,7 @@ static int removing_start(struct deploy *d, const char *name, const struct conte
 		k->from = *from;
 	snprintf(k->name, sizeof k->name, "%s", name);
 	int rc = removing_list_needed(k);
-	k->next = d->removings;
-	d->removings = k;
+	LIST_INSERT_HEAD(&d->removings, k, next);
 	if (rc == 0)
 		rc = removing_submit(k);
 	if (rc)
@@ -180,7 +175,7 @@ static void removing_on_request(
 	char err[WIRE_TEXT_MAX];
 	size_t n = 0;
 	(void)payload;
-	for (const struct removing *k = d->removings; k; k = k->next)
+	for (const struct removing *k = LIST_FIRST(&d->removings); k; k = LIST_NEXT(k, next))
 		n++;
 	memcpy(manifest.b, m->manifest.data, sizeof manifest.b);
 	if (n >= REMOVINGS_MAX)
@@ -207,16 +202,12 @@ struct removal {
 	bool gathers;
 	bool starting;
 	struct loop_timer *timer;
-	struct removal *next;
+	LIST_ENTRY(removal) next;
 };
 
 static void removal_free(struct removal *r) {
-	for (struct removal **at = &r->d->removals; *at; at = &(*at)->next)
-		if (*at == r) {
-			*at = r->next;
-			break;
-		}
-	for (struct removing *k = r->d->removings; k; k = k->next)
+	LIST_REMOVE(r, next);
+	for (struct removing *k = LIST_FIRST(&r->d->removings); k; k = LIST_NEXT(k, next))
 		if (k->of == r)
 			k->of = NULL;
 	if (r->gathers)
@@ -348,8 +339,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 	r->d = d;
 	r->r = *what;
 	snprintf(r->name, sizeof r->name, "%s", what->model);
-	r->next = d->removals;
-	d->removals = r;
+	LIST_INSERT_HEAD(&d->removals, r, next);
 	r->gathers = true;
 	if (deploy_list_stored(d, removal_gathered, r) == 0)
 		return 0;
@@ -373,7 +363,7 @@ static void removal_on_answer(
 	struct deploy *d = arg;
 	bool refused = env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED;
 	(void)payload;
-	for (struct removal *r = d->removals; r; r = r->next) {
+	for (struct removal *r = LIST_FIRST(&d->removals); r; r = LIST_NEXT(r, next)) {
 		int i = removal_find_node(r, from);
 		if (i < 0)
 			continue;
@@ -384,8 +374,8 @@ static void removal_on_answer(
 }
 
 void remove_node_down(struct deploy *d, const struct node_id *id) {
-	for (struct removal *r = d->removals, *next; r; r = next) {
-		next = r->next;
+	for (struct removal *r = LIST_FIRST(&d->removals), *next; r; r = next) {
+		next = LIST_NEXT(r, next);
 		r->starting = true;
 		for (size_t i = 0; i < r->answers; i++)
 			if (r->answer[i].ref && node_id_equal(&r->answer[i].node, id))
@@ -397,10 +387,10 @@ void remove_node_down(struct deploy *d, const struct node_id *id) {
 }
 
 void remove_clear(struct deploy *d) {
-	while (d->removals)
-		removal_free(d->removals);
-	for (struct removing *k = d->removings, *next; k; k = next) {
-		next = k->next;
+	while (!LIST_EMPTY(&d->removals))
+		removal_free(LIST_FIRST(&d->removals));
+	for (struct removing *k = LIST_FIRST(&d->removings), *next; k; k = next) {
+		next = LIST_NEXT(k, next);
 		if (k->timer) /* otherwise the reader has it, and returns it */
 			removing_free(k);
 	}

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -43,7 +44,7 @@ struct repair {
 	struct fetch *fetch;
 	bool at_executor;
 	int rc;
-	struct repair *next;
+	LIST_ENTRY(repair) next;
 };
 
 struct scrub {
@@ -51,7 +52,7 @@ struct scrub {
 	pthread_t thread;
 	bool running;
 	struct loop_timer *tick;
-	struct repair *repairs;
+	LIST_HEAD(, repair) repairs;
 	pthread_mutex_t lock; /* for all below */
 	pthread_cond_t wake;
 	bool stop;
@@ -261,11 +262,7 @@ void scrub_models_changed(struct scrub *m) {
 /* ---- fetching again ---- */
 
 static void repair_free(struct repair *l) {
-	for (struct repair **at = &l->m->repairs; *at; at = &(*at)->next)
-		if (*at == l) {
-			*at = l->next;
-			break;
-		}
+	LIST_REMOVE(l, next);
 	free(l);
 }
 
@@ -334,10 +331,10 @@ static void repair_fetch(struct repair *l) {
 
 static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 	char hex[CONTENT_HEX];
-	struct repair *l = m->repairs;
+	struct repair *l = LIST_FIRST(&m->repairs);
 	content_hex(&f->id, hex);
 	while (l && !content_equal(&l->id, &f->id))
-		l = l->next;
+		l = LIST_NEXT(l, next);
 	if (*f->what)
 		log_line(LOG_LINE_WARN, "the store's %s %.16s %s; it is dropped", f->blob ? "blob" : "tensor",
 		        hex, f->what);
@@ -348,8 +345,7 @@ static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 	if (!l && (l = calloc(1, sizeof *l))) {
 		l->m = m;
 		l->id = f->id;
-		l->next = m->repairs;
-		m->repairs = l;
+		LIST_INSERT_HEAD(&m->repairs, l, next);
 	}
 	if (l && *f->what)
 		l->whole_ns = 0;
@@ -372,8 +368,8 @@ static void scrub_tick(void *arg) {
 		scrub_take_finding(m, f);
 		free(f);
 	}
-	for (struct repair *l = m->repairs, *next; l; l = next) {
-		next = l->next;
+	for (struct repair *l = LIST_FIRST(&m->repairs), *next; l; l = next) {
+		next = LIST_NEXT(l, next);
 		if (l->fetch || l->at_executor || now < l->again_ns)
 			continue;
 		if (l->whole_ns) {
@@ -433,9 +429,10 @@ void scrub_destroy(struct scrub *m) {
 		pthread_join(m->thread, NULL);
 	loop_timer_stop(m->tick);
 	store_set_limit(m->c.store, &(struct store_limit){0});
-	while (m->repairs) {
-		transfer_cancel(m->repairs->fetch);
-		repair_free(m->repairs);
+	while (!LIST_EMPTY(&m->repairs)) {
+		struct repair *l = LIST_FIRST(&m->repairs);
+		transfer_cancel(l->fetch);
+		repair_free(l);
 	}
 	while (m->found) {
 		struct finding *f = m->found;

@@ -37,7 +37,7 @@ struct serving {
 	struct payload *block;
 	uint64_t total;
 	char err[200];
-	struct serving *next;
+	LIST_ENTRY(serving) next;
 };
 
 /* Who was given a chunk last. */
@@ -154,11 +154,7 @@ static void serving_run(void *arg) {
 static void serving_done(void *arg, bool cancelled) {
 	struct serving *q = arg;
 	struct transfer *t = q->t;
-	for (struct serving **p = &t->serving; *p; p = &(*p)->next)
-		if (*p == q) {
-			*p = q->next;
-			break;
-		}
+	LIST_REMOVE(q, next);
 	if (!cancelled && q->block) {
 		Caravan__Piece piece = CARAVAN__PIECE__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(PIECE, piece, &piece);
@@ -226,16 +222,16 @@ static bool serving_find_source(struct serving *q) {
 }
 
 void serving_resume_content(struct transfer *t, const struct content_id *id) {
-	for (struct serving *q = t->serving, *next; q; q = next) {
-		next = q->next;
+	for (struct serving *q = LIST_FIRST(&t->serving), *next; q; q = next) {
+		next = LIST_NEXT(q, next);
 		if (q->waits && !q->later && content_equal(&q->id, id) && serving_find_source(q))
 			serving_submit(q);
 	}
 }
 
 void serving_file_opened(struct transfer *t) {
-	for (struct serving *q = t->serving, *next; q; q = next) {
-		next = q->next;
+	for (struct serving *q = LIST_FIRST(&t->serving), *next; q; q = next) {
+		next = LIST_NEXT(q, next);
 		if (q->waits && !q->later && serving_find_source(q))
 			serving_submit(q);
 	}
@@ -243,7 +239,7 @@ void serving_file_opened(struct transfer *t) {
 
 /* Whether an older request of the same node waits as well: the list has the newest first. */
 static bool serving_is_oldest(const struct serving *q) {
-	for (const struct serving *o = q->next; o; o = o->next)
+	for (const struct serving *o = LIST_NEXT(q, next); o; o = LIST_NEXT(o, next))
 		if (o->later && node_id_equal(&o->from.node, &q->from.node))
 			return false;
 	return true;
@@ -253,10 +249,10 @@ static bool serving_is_oldest(const struct serving *q) {
 static void serving_resume(void *arg) {
 	struct transfer *t = arg;
 	bool busy = transfer_busy(t), left = false;
-	for (struct serving *q = t->serving; q; q = q->next)
+	for (struct serving *q = LIST_FIRST(&t->serving); q; q = LIST_NEXT(q, next))
 		q->goes = q->later && (!busy || serving_is_oldest(q));
-	for (struct serving *q = t->serving, *next; q; q = next) {
-		next = q->next;
+	for (struct serving *q = LIST_FIRST(&t->serving), *next; q; q = next) {
+		next = LIST_NEXT(q, next);
 		left = left || (q->later && !q->goes);
 		if (!q->goes)
 			continue;
@@ -283,7 +279,7 @@ static void serving_on_fetch(
 	const Caravan__Fetch *f = env->fetch;
 	(void)payload;
 	size_t all = 0, its = 0;
-	for (struct serving *q = t->serving; q; q = q->next) {
+	for (struct serving *q = LIST_FIRST(&t->serving); q; q = LIST_NEXT(q, next)) {
 		all++;
 		its += node_id_equal(&q->from.node, &from->node);
 	}
@@ -313,8 +309,7 @@ static void serving_on_fetch(
 		free(q);
 		return;
 	}
-	q->next = t->serving;
-	t->serving = q;
+	LIST_INSERT_HEAD(&t->serving, q, next);
 	if (f->spare && transfer_busy(t) && serving_defer(t, q)) {
 		if (h)
 			*h = (struct given){q->id, q->chunk, from->node, loop_now_ns()};
@@ -337,8 +332,8 @@ void serving_clear(struct transfer *t) {
 	executor_destroy(t->reader); /* its requests end here, and let go of their source files */
 	t->reader = NULL;
 	loop_timer_stop(t->later);
-	while (t->serving)
-		serving_done(t->serving, true);
+	while (!LIST_EMPTY(&t->serving))
+		serving_done(LIST_FIRST(&t->serving), true);
 	for (size_t i = 0; i < READ_CACHE_MAX; i++)
 		free(t->read_cache[i].data);
 	free(t->given);

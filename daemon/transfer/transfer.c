@@ -15,11 +15,7 @@ struct source_file *source_file_ref(struct source_file *o) {
 void source_file_unref(struct transfer *t, struct source_file *o) {
 	if (!o || --o->refs)
 		return;
-	for (struct source_file **p = &t->source_files; *p; p = &(*p)->next)
-		if (*p == o) {
-			*p = o->next;
-			break;
-		}
+	LIST_REMOVE(o, next);
 	import_close(o->im);
 	free(o);
 }
@@ -30,13 +26,12 @@ int transfer_add_source(struct transfer *t, struct import *im) {
 		return -ENOMEM;
 	o->im = im;
 	o->refs = 1;
-	o->next = t->source_files;
-	t->source_files = o;
+	LIST_INSERT_HEAD(&t->source_files, o, next);
 	return 0;
 }
 
 void transfer_remove_source(struct transfer *t, struct import *im) {
-	for (struct source_file *o = t->source_files; o; o = o->next)
+	for (struct source_file *o = LIST_FIRST(&t->source_files); o; o = LIST_NEXT(o, next))
 		if (o->im == im && !o->withdrawn) {
 			o->withdrawn = true;
 			source_file_unref(t, o);
@@ -45,7 +40,7 @@ void transfer_remove_source(struct transfer *t, struct import *im) {
 }
 
 struct source_file *source_file_find(const struct transfer *t, const struct content_id *id, bool tensor) {
-	for (struct source_file *o = t->source_files; o; o = o->next) {
+	for (struct source_file *o = LIST_FIRST(&t->source_files); o; o = LIST_NEXT(o, next)) {
 		size_t len;
 		if (!o->withdrawn &&
 		        (tensor ? (const void *)import_tensor(o->im, id) : import_blob(o->im, id, &len)))
@@ -86,9 +81,10 @@ void transfer_destroy(struct transfer *t) {
 	serving_clear(t);
 	model_dir_destroy(t->model_dir);
 	fetch_clear(t);
-	while (t->source_files) { /* whatever was not withdrawn */
-		t->source_files->refs = 1;
-		source_file_unref(t, t->source_files);
+	while (!LIST_EMPTY(&t->source_files)) { /* whatever was not withdrawn */
+		struct source_file *o = LIST_FIRST(&t->source_files);
+		o->refs = 1;
+		source_file_unref(t, o);
 	}
 	free(t);
 }

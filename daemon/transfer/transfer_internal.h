@@ -9,13 +9,15 @@
 #define DAEMON_TRANSFER_TRANSFER_INTERNAL_H
 #include "daemon/transfer/transfer.h"
 
+#include <sys/queue.h>
+
 /* A model file that is a source: counted, since jobs on other threads read from it. Counts change on the loop. */
 struct source_file {
 	struct import *im;
 	unsigned refs;
 	bool withdrawn;
 	bool spoiled; /* something in it is not what its name promises any more: what we need comes from elsewhere */
-	struct source_file *next;
+	LIST_ENTRY(source_file) next;
 };
 
 /* Pieces in flight at one node. */
@@ -48,11 +50,11 @@ struct transfer {
 	bool (*busy_fn)(void *arg); /* NULL: never */
 	void *busy_arg;
 	struct executor *reader; /* serves others */
-	struct source_file *source_files;
+	LIST_HEAD(, source_file) source_files;
 	struct model_dir *model_dir; /* NULL: there is none */
 	/* serving */
-	struct serving *serving; /* requests at the reader, and those that wait */
-	struct given *given;     /* NULL: nothing has been given yet */
+	LIST_HEAD(, serving) serving; /* requests at the reader, and those that wait */
+	struct given *given;          /* NULL: nothing has been given yet */
 	struct read_cache read_cache[READ_CACHE_MAX];
 	uint64_t uses;
 	uint64_t served;
