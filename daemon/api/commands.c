@@ -138,7 +138,7 @@ static void commands_expel(
 		pending_done(p, err);
 }
 
-/* The daemon starts anew whether or not the command is still there to hear of it. */
+/* The daemon restarts whether or not the command is still connected. */
 static void commands_has_left(void *arg, const char *error) {
 	struct leaving *l = arg;
 	void (*restart)(void *) = l->restart;

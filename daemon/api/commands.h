@@ -1,4 +1,4 @@
-/* commands: what the control socket's commands do, a function each in a table.
+/* commands: what the commands of the control socket do: a table with a function for each.
  * Owns: the state of a command while it runs.  Threads: the loop. */
 #ifndef DAEMON_API_COMMANDS_H
 #define DAEMON_API_COMMANDS_H

@@ -391,7 +391,7 @@ static void control_on_accept(evutil_socket_t fd, short what, void *arg) {
 	(void)what;
 	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), rc = conn < 0 ? errno : 0;
 	if (conn < 0 && (rc == EMFILE || rc == ENFILE) && ctl->spare >= 0) {
-		/* the one that is kept for this: so that the client hears why */
+		/* the spare one: so that the client gets the reason */
 		struct descriptors_text why = descriptors_strerror(rc);
 		log_line(LOG_LINE_ERROR, "control: %s", why.s);
 		close(ctl->spare);

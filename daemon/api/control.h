@@ -1,10 +1,11 @@
-/* control: the control socket of a node: a Unix socket that speaks the envelopes of the network to the command.
+/* control: the control socket of a node: a Unix socket over which the command exchanges the same envelopes as
+ * nodes do.
  *
- * Owns: the listening socket and its connections with their buffers; one command at a time on each.  Whoever may
- * open the socket (mode 0600) may do everything that the commands do.  Flow: no new command is taken, and no more logits
- * are asked for, while a client has more than CONTROL_OUT_LOW to read.  What it does not read is kept up to
- * CONTROL_OUT_MAX, and of all clients together, with what they have sent, CONTROL_ALL_MAX; beyond it the client, or the one
- * with the most, is cut off and what it asked for is cancelled.
+ * Owns: the listening socket, its connections and their buffers; one command at a time on each.  Whoever may open
+ * the socket (mode 0600) may use all commands.  Flow control: while a client has more than CONTROL_OUT_LOW to
+ * read, no new command is accepted and no more logits are requested.  Unread output is kept up to CONTROL_OUT_MAX
+ * per client, and up to CONTROL_ALL_MAX for all clients together with what they have sent.  Beyond that, the
+ * client, or the one with the most, is disconnected and its command cancelled.
  * Threads: the loop. */
 #ifndef DAEMON_API_CONTROL_H
 #define DAEMON_API_CONTROL_H
@@ -28,8 +29,7 @@ struct control_config {
 	struct serve *serve;
 	struct executor *executor;
 	struct calibrate_requests *calibrate_requests;
-	void (*restart)(
-	        void *arg); /* this daemon is to end, and to start anew with what its folder has then */
+	void (*restart)(void *arg); /* this daemon must end, and restart with what its directory has then */
 	void *arg;
 	const char *
 	        path; /* of the socket, or "fd:N": one client on an inherited descriptor, and the loop ends with it */

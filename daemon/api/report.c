@@ -1,4 +1,4 @@
-/* report: see report.h.  Nodes and models are sent one a message, so that no cluster is too large for an
+/* report: see report.h.  Each node and each model is a message of its own, so that no cluster is too large for an
  * envelope. */
 #include "daemon/api/report.h"
 #include "daemon/calibration/slowness.h"
@@ -45,7 +45,7 @@ static void send_node(struct control_conn *c, struct members *ms, const struct m
 	report_send_message(c, &r);
 }
 
-/* What the coordinator last told of a model. */
+/* What the coordinator last reported of a model. */
 static const Caravan__ModelState *report_model_state(struct members *ms, const Caravan__Plan *plan) {
 	struct node_id id;
 	if (node_id_from_bytes(&id, plan->coordinator) != 0)

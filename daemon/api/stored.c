@@ -1,4 +1,4 @@
-/* stored: the models that are on disks or loaded, for `caravan models`: one message a model.
+/* stored: the models that are on disk or loaded, for `caravan models`: one message per model.
  * Threads: the loop. */
 #include "daemon/api/report.h"
 #include "shard/model/manifest.h"

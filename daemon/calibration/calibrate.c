@@ -1,11 +1,11 @@
-/* calibrate: when, and what becomes of it; how is a matter of rates, and of disk.
+/* calibrate: when to measure, and what the figures mean.  How to measure is in kernel_rates.c and disk.c.
  *
- * An idle machine is not at its quickest at once, and one that does other things besides is quick and slow by turns.  So the
- * first figures, which a plan need not wait long for, are followed by those of RUNS looks that nothing disturbed, ten seconds
- * apart; of each figure the best counts.  A look that was disturbed makes nothing slower than it was known to be, and the next
- * comes soon: nobody believes for an hour what a busy machine said.
- * Then, every hour, one look says whether the figures still hold, if the node rests and has the memory; when they do not, all
- * is measured anew.  The same when serving contradicts the figures, or when somebody asks.
+ * An idle machine is not at full speed at once, and one with other work is fast and slow by turns.  So a first
+ * run, which a plan need not wait long for, is followed by RUNS undisturbed runs, ten seconds apart; the best of
+ * each figure counts.  A disturbed run does not lower any figure, and the next one follows soon: figures of a busy
+ * machine are not believed for an hour.  Then one run per hour checks whether the figures still hold, if the node
+ * is idle and has the memory.  If they do not, all figures are measured again.  The same happens when serving
+ * contradicts them, or on request.
  * Threads: measuring has its own; see the header. */
 #include "daemon/calibration/calibrate.h"
 
@@ -41,20 +41,20 @@ struct calibration {
 	pthread_t thread;
 	bool running;       /* the thread is to be joined */
 	bool ready;         /* there are figures */
-	bool anew;          /* they are doubted: the next look is the first of new ones */
-	unsigned disturbed; /* looks in a row */
+	bool anew;          /* they are doubted: the next run starts new ones */
+	unsigned disturbed; /* runs in a row */
 	uint32_t period;    /* of the timer */
 	struct asker asker[ASKERS];
 	size_t askers;
 	atomic_bool stop;
 	struct calibration_kept kept;
-	bool with_disk; /* of the look under way */
+	bool with_disk; /* of the run under way */
 	/* written by the thread, read by the loop when it is not running */
 	struct kernel_rates_run run;
 	double disk; /* negative: not measured this time */
 	int rc;
-	/* what the others are told: the loop's */
-	double lost;     /* of the last look */
+	/* what other nodes get: the loop's */
+	double lost;     /* of the last run */
 	uint64_t ran_ns; /* when it ended; 0: there was none since the start */
 	Caravan__TypeRate published[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
@@ -110,9 +110,9 @@ static void *calibrate_thread(void *arg) {
 	return NULL;
 }
 
-/* ---- what a look means ---- */
+/* ---- what a run means ---- */
 
-/* The figures begin anew with this look.  What they were is a part of their spread, unless it is another machine's. */
+/* The figures start anew with this run.  The old ones are part of their spread, unless they are another machine's. */
 static void calibrate_restart(struct calibration *m, bool believed) {
 	struct kernel_rates_known was = m->kept.known;
 	m->kept.known = (struct kernel_rates_known){0};
@@ -360,7 +360,7 @@ int calibrate_start(struct calibration **out, const struct calibrate_config *c) 
 	if (kept)
 		calibrate_publish(m);
 	rc = calibrate_schedule(m);
-	/* what was measured so lately need not be looked at; a clock that was put back makes a file of the future, which must */
+	/* recent figures need no check; a file from the future, after the clock was put back, does */
 	bool fresh = kept && m->kept.known.runs >= RUNS && age >= 0 && age < m->c.ways->later_ms / 1000;
 	if (rc == 0 && !fresh)
 		rc = calibrate_begin(m);

@@ -1,10 +1,10 @@
-/* calibrate: what this node can do: read bandwidth, for each weight type the rate of products with one column and with
- * many, and the rate of its disk; each with the spread that was found.
+/* calibrate: how fast this node is: read bandwidth; for each weight type the rate of products with one column and
+ * with many; the rate of its disk.  Each comes with its spread.
  *
- * Owns: the figures, and STATE/rates, where they are kept with what they depend on (level, threads, revisions of
- * arithmetic and layout): they are measured again when any of that is another, when the machine has drifted from them, when
- * serving contradicts them, and when somebody asks.
- * Threads: measuring runs on a thread and a team of its own, for a few seconds; the rest is the loop's. */
+ * Owns: the figures, and STATE/rates, where they are kept with what they depend on (ISA level, threads, revisions
+ * of arithmetic and layout).  They are measured again when any of that changes, when the machine has drifted from
+ * them, when serving contradicts them, and on request.
+ * Threads: measuring takes a few seconds on a thread and a team of its own; the rest is the loop's. */
 #ifndef DAEMON_CALIBRATION_CALIBRATE_H
 #define DAEMON_CALIBRATION_CALIBRATE_H
 #include "daemon/calibration/kernel_rates.h"
@@ -15,15 +15,15 @@
 
 struct calibration;
 
-/* How a look is had, and how long to wait for the next; a test has its own. */
+/* How to make a run, and how long to wait for the next one; tests have their own. */
 struct calibrate_ways {
-	/* One look, on the measuring thread; 0 or a negative errno. */
+	/* One run, on the measuring thread; 0 or a negative errno. */
 	int (*run)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
 	        const atomic_bool *stop, struct kernel_rates_run *out);
 	double (*disk)(void *arg, const char *dir); /* bytes a second, 0: not to be measured */
-	uint32_t soon_ms;                           /* until the next of the first looks; twice as long */
+	uint32_t soon_ms;                           /* until the next of the first runs; twice as long */
 	uint32_t soon_most_ms;                      /* after each one that was disturbed, up to this */
-	uint32_t later_ms;                          /* between those that look whether figures still hold */
+	uint32_t later_ms;                          /* between runs that check whether figures still hold */
 	uint32_t patience_ms;                       /* that who asks waits for the node to rest */
 	void *arg;
 };
@@ -42,11 +42,11 @@ struct calibrate_config {
 	const struct calibrate_ways *ways; /* NULL: calibrate_ways; borrowed */
 };
 
-/* Takes what state_dir has and, if that is old, looks whether it still holds; or begins to measure. */
+/* Takes what state_dir has and, if that is old, checks whether it still holds; or begins to measure. */
 int calibrate_start(struct calibration **out, const struct calibrate_config *c);
-void calibrate_stop(struct calibration *m); /* waits for a look under way, which ends soon; NULL allowed */
+void calibrate_stop(struct calibration *m); /* waits for a run under way, which ends soon; NULL allowed */
 bool calibrate_ready(const struct calibration *m);
-/* Whether a look ended within the last ms milliseconds, so that there is nothing to find out anew. */
+/* Whether a run ended within the last ms milliseconds, so that another one would find nothing new. */
 bool calibrate_fresh(const struct calibration *m, uint64_t ms);
 unsigned calibrate_threads(const struct calibration *m);
 /* Why those who asked still wait, or NULL: it is being measured. */
@@ -62,7 +62,7 @@ int calibrate_now(struct calibration *m, void (*done)(void *arg, const char *err
 void calibrate_served(struct calibration *m, const char *node, const struct manifest *mf, uint32_t first,
         uint32_t last, enum served_kind kind, const struct served_sum *sum);
 
-/* Adds what is known (nothing, until it is) to what this node tells of itself; pointers are valid as long as m. NULL
+/* Adds what is known (nothing, until it is) to what this node reports of itself; pointers are valid as long as m. NULL
  * allowed for m. */
 void calibrate_fill(struct calibration *m, Caravan__NodeState *out);
 

@@ -9,7 +9,7 @@
 
 #define TICK_MS 1000
 #define SILENT_NS 30000000000ull /* a node that says nothing for so long has forgotten that it was asked */
-#define FRESH_MS 60000           /* another node is told figures that are so young as they are */
+#define FRESH_MS 60000           /* another node gets figures of this age without a new run */
 #define RECEIVED_MAX 2           /* of one node, that wait at a time */
 
 /* What we asked of a node, ourselves among them. */
@@ -160,7 +160,7 @@ static void request_on_link(void *arg, const struct node_id *node, bool up, cons
 	}
 }
 
-/* Who waits hears what for; who asked in vain hears that. */
+/* Nodes that wait get the reason; our requests that get no answer fail. */
 static void request_tick(void *arg) {
 	struct calibrate_requests *k = arg;
 	uint64_t now = loop_now_ns();

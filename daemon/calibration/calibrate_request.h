@@ -1,9 +1,9 @@
-/* calibrate_request: measuring a node because somebody asks, on this node or another: the command `caravan measure`.
+/* calibrate_request: measures a node on request, this one or another: the command `caravan measure`.
  *
- * Owns: what is asked of others, and by others, until it is answered.  A node answers Measure with Progress while it measures or
- * waits to rest, then with Measured or Refused.
- * Invariants: a member's questions cost one look each at most, and all that wait for one have the same; how many may wait is
- * bounded by measure.
+ * Owns: requests that were sent and that were received, until they are answered.  A node answers Measure with
+ * Progress while it measures or waits until it is idle, then with Measured or Refused.
+ * Invariants: a member's request costs at most one run, and all requests that wait for a run share it.  The number
+ * of waiting requests is bounded.
  * Threads: the loop. */
 #ifndef DAEMON_CALIBRATION_CALIBRATE_REQUEST_H
 #define DAEMON_CALIBRATION_CALIBRATE_REQUEST_H

@@ -1,6 +1,6 @@
 /* calibration_file: STATE/rates, where figures are kept with what they depend on.
- * Owns: the format.  A file of another version, of another level or number of threads, or with a figure that no machine has, is
- * taken for none: the machine is measured again.
+ * Owns: the format.  A file of another version, ISA level or number of threads, or with an impossible figure, is
+ * ignored: the machine is measured again.
  * Threads: any that may wait for a disk. */
 #ifndef DAEMON_CALIBRATION_CALIBRATION_FILE_H
 #define DAEMON_CALIBRATION_CALIBRATION_FILE_H

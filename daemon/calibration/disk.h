@@ -1,5 +1,5 @@
-/* disk: how fast weights that do not stay in memory come from this node's disk.
- * Owns nothing.  Threads: any that may wait for a disk; a second or so. */
+/* disk: how fast this node's disk delivers weights that do not stay in memory.
+ * Owns nothing.  Threads: any that may wait for a disk; takes about a second. */
 #ifndef DAEMON_CALIBRATION_DISK_H
 #define DAEMON_CALIBRATION_DISK_H
 

@@ -42,7 +42,7 @@
 #define MANY_ROWS 2048u /* at most, with many columns */
 #define RUNS 32         /* of a member in a lap: at the end of a pass one waits for another's run */
 #define DRIFT 0.12      /* of the figures, in the median: then they are another machine's */
-#define LOST_MOST 0.1   /* of a look: beyond, it was disturbed */
+#define LOST_MOST 0.1   /* of a run: beyond, it was disturbed */
 
 #define FIGURES (sizeof(struct kernel_rates) / sizeof(double))
 
@@ -54,7 +54,7 @@ struct kernel_rates_bench {
 	void *acts;
 	uint64_t *sums;
 	const atomic_bool *stop;
-	/* of the look under way, nanoseconds: what members had of a processor while they worked, of which those beside the one
+	/* of the run under way, nanoseconds: what members had of a processor while they worked, of which those beside the one
 	 * that leads, and how long they worked by the clock */
 	atomic_ullong cpu, beside, wall;
 };
@@ -293,7 +293,7 @@ void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_ru
 			continue;
 		}
 		*best = fmax(*best, mid);
-		/* how slow it can be is said by looks that nothing disturbed */
+		/* only undisturbed runs say how slow it can be */
 		if (believed || !(*low > 0))
 			*low = *low > 0 ? fmin(*low, least) : least;
 		*high = fmax(fmax(*high, most), *best);

@@ -1,8 +1,9 @@
-/* kernel_rates: what the team of this node reaches: bytes a second only read, and of products with each weight type, with one
- * column and with many.  Measured once; when, how often, and what becomes of the figures is measure's.
+/* kernel_rates: the speed of this node's team: read bandwidth, and bytes per second of products with each weight
+ * type, with one column and with many.  When and how often to measure, and what the figures mean, is decided in
+ * calibrate.c.
  *
- * Owns: a team of its own, a buffer larger than caches, and the activations that it is multiplied by.
- * Threads: one, which is not the loop's. */
+ * Owns: a team of its own, a buffer larger than the caches, and the activations that it is multiplied by.
+ * Threads: one, not the loop's. */
 #ifndef DAEMON_CALIBRATION_KERNEL_RATES_H
 #define DAEMON_CALIBRATION_KERNEL_RATES_H
 #include "kernels/kernels.h"
@@ -23,7 +24,7 @@ struct kernel_rates_run {
 	double lost;               /* of the processors, what others had meanwhile: 0 to 1 */
 };
 
-/* What several looks found: of each figure the best, since a busy machine only makes things look slower, and what the looks
+/* What several runs found: of each figure the best, since other work only makes it worse, and what the runs
  * that nothing disturbed lie between.  Until there is one, the best is a guess at what the machine does alone. */
 struct kernel_rates_known {
 	struct kernel_rates best, low, high;
@@ -38,7 +39,7 @@ struct kernel_rates_bench;
 size_t kernel_rates_bytes(uint64_t memory);
 
 /* dir: where the buffer's file lies, as the store's do, or NULL: in no file.  bytes: of kernel_rates_bytes.  cpus: as for team_create.
- * stop: looked at between passes, each of some ten milliseconds; borrowed.  0 or a negative errno. */
+ * stop: checked between passes, each of some ten milliseconds; borrowed.  0 or a negative errno. */
 int kernel_rates_open(struct kernel_rates_bench **out, const char *dir, size_t bytes, unsigned threads,
         const int *cpus, const atomic_bool *stop);
 void kernel_rates_close(struct kernel_rates_bench *b); /* NULL allowed */

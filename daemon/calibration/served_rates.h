@@ -1,11 +1,11 @@
-/* served_rates: what serving shows of this node's rates, and where that contradicts what was measured.
+/* served_rates: this node's rates as serving shows them, and where they contradict the measured ones.
  *
- * Owns: for each stage that is served, how quick its last windows of steps were; and for each weight type the rate that they
- * speak of, where it is another than the measured one by KERNEL_RATES_FACTOR or more.
- * Invariants: a busy machine only makes steps slower.  So of the last windows the quickest counts; one that is slower than
- * measured counts only if it is not the machine's other work that explains it, and not alone.  A rate that is slower than the
- * measured one is believed for a day: a node that was slow once, and has no layers since, gets its chance again.
- * Threads: the loop.  No clock of its own: whoever calls says what time it is. */
+ * Owns: for each served stage, the speed of its last windows of steps; and for each weight type the rate that
+ * follows from them, where it differs from the measured one by KERNEL_RATES_FACTOR or more.
+ * Invariants: other work on the machine only makes steps slower.  So the fastest of the last windows counts.  A
+ * window slower than measured counts only if other work does not explain it, and never alone.  A rate below the
+ * measured one is believed for a day: a node that was slow once, and has had no layers since, gets another chance.
+ * Threads: the loop.  It has no clock: the caller passes the time. */
 #ifndef DAEMON_CALIBRATION_SERVED_RATES_H
 #define DAEMON_CALIBRATION_SERVED_RATES_H
 #include "daemon/calibration/kernel_rates.h"

@@ -1,4 +1,4 @@
-/* slowness: what of the figures that nodes tell of themselves is out of the ordinary, and what to do about it.
+/* slowness: which of the figures that nodes report are out of the ordinary, and what to do about it.
  * Owns: the thresholds and the sentences; nothing else.  Pure; any thread. */
 #ifndef DAEMON_CALIBRATION_SLOWNESS_H
 #define DAEMON_CALIBRATION_SLOWNESS_H

@@ -1,11 +1,12 @@
-/* announce: telling the others what became of a model, and hearing it from them; unloading from any node.
+/* announce: tells the other nodes what became of a model, receives their announcements, and unloads a model from
+ * any node.
  *
- * Owns: news on their way to an answer, and requests to unload that another node's coordinator is at work on.
- * Invariants: only a plan's coordinator is believed; the highest epoch wins; what serves here under our own
- * coordination gives its name up to nobody, but for the same weights that serve under a higher epoch when no other node
- * takes part in ours any more: then they took us for gone, and one of them took over.  That a model serves is believed when
- * its stages confirm it (confirm.c), and acknowledged when its vocabulary is here, so that whoever was told can
- * take prompts.
+ * Owns: announcements that wait for answers, and requests to unload that another node's coordinator is working on.
+ * Invariants: only a plan's coordinator is believed, and the highest epoch wins.  A model that serves here under
+ * our own coordination keeps its name.  The exception is the same weights that serve under a higher epoch when no
+ * other node takes part in our plan any more: those nodes took us for dead, and one of them took over.  That a
+ * model serves is believed when its stages confirm it (confirm.c).  It is acknowledged when its vocabulary is
+ * here, so that a node that has acknowledged can take prompts.
  * Threads: the loop. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
@@ -97,7 +98,7 @@ int announce_send(
 		if (who->self || who->expelled || !who->up || (only && !node_id_equal(&who->id, only)))
 			continue;
 		env.ref = peers_ref(d->peers);
-		/* one without a link hears when it comes up */
+		/* a node without a link gets it when it comes up */
 		if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL) == 0)
 			t->to[t->count++] = (struct answer){who->id, env.ref};
 	}
@@ -127,7 +128,7 @@ void announce_learnt(struct model *m, const char *error) {
 
 static const char not_served[] = "this node does not serve its stage of that plan";
 
-/* Whether the news says that we serve a stage of this plan. */
+/* Whether the announcement says that we serve a stage of this plan. */
 static bool announce_names_us(const struct deploy *d, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	for (size_t i = 0; i < plan->n_stages && news->phase == CARAVAN__MODEL_PHASE__SERVING; i++)
@@ -143,7 +144,7 @@ static bool announce_taken_over(const struct model *m, const Caravan__PlanNews *
 	const Caravan__Plan *plan = news->plan;
 	struct node_id by;
 	size_t believe, doubt;
-	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: the door has seen to it */
+	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: validated on arrival */
 	if (!model_ours(m) || m->load || news->phase != CARAVAN__MODEL_PHASE__SERVING ||
 	        memcmp(m->plan->manifest.data, plan->manifest.data, sizeof(struct content_id)) != 0)
 		return false;
@@ -155,7 +156,7 @@ static bool announce_taken_over(const struct model *m, const Caravan__PlanNews *
 	return doubt > 0 && believe == 0;
 }
 
-/* What speaks against another plan of this name. NULL: nothing. */
+/* The reason to refuse another plan of this name.  NULL: none. */
 static const char *announce_objection(const struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
@@ -170,7 +171,7 @@ static const char *announce_objection(const struct model *m, const Caravan__Plan
 	return announce_names_us(m->d, news) ? not_served : NULL;
 }
 
-/* Makes room for it. */
+/* Removes the model that has the name. */
 static void announce_give_way(struct model *m, const Caravan__PlanNews *news) {
 	const Caravan__Plan *plan = news->plan;
 	if (announce_taken_over(m, news)) {
@@ -330,7 +331,7 @@ void announce_tick(struct deploy *d) {
 
 /* ---- unloading ---- */
 
-/* A model that made drafts for one that is gone: nobody asked for it by its name. */
+/* A draft model of a model that is gone: nobody asked for it by name. */
 static void unload_own_draft(struct deploy *d, const char *name) {
 	struct model *m = *name ? deploy_model_named(d, name) : NULL;
 	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
@@ -341,7 +342,7 @@ static void unload_own_draft(struct deploy *d, const char *name) {
 	model_unref(m);
 }
 
-/* Takes a model or a load of ours away. 0, or -ENOENT, -ENOMEM with a sentence. */
+/* Removes a model or a load of ours.  0, or -ENOENT, -ENOMEM with a sentence. */
 static int unload_own(struct deploy *d, const char *name, void (*done)(void *arg, bool cancelled), void *arg,
         char *err, size_t errlen) {
 	struct model *m = deploy_model_named(d, name);

@@ -71,7 +71,7 @@ int catalog_from_message(struct catalog_model *out, const Caravan__StoredModel *
 	snprintf(out->name, sizeof out->name, "%s", m->name);
 	snprintf(out->type, sizeof out->type, "%s", m->type);
 	memcpy(out->manifest.b, m->manifest.data,
-	        sizeof out->manifest.b); /* 32 bytes: the door has seen to it */
+	        sizeof out->manifest.b); /* 32 bytes: validated on arrival */
 	memcpy(out->vocab.b, m->vocab.data, sizeof out->vocab.b);
 	char nameless[WIRE_NAME_MAX + 1];
 	catalog_nameless(&out->manifest, nameless);
@@ -206,7 +206,7 @@ int catalog_record(struct store *s, const struct catalog_model *m) {
 	uint8_t *frame;
 	size_t len;
 	char err[200];
-	kept.here = kept.ends = 0; /* what is here is looked up */
+	kept.here = kept.ends = 0; /* what is here is read from the store */
 	kept.words = 0;
 	kept.file = false;
 	catalog_message(&one, &kept);
@@ -318,7 +318,7 @@ int catalog_list(struct catalog *out, struct store *s) {
 		qsort(tensor, tensors, sizeof *tensor, content_compare);
 	for (size_t i = 0; i < out->models && rc == 0; i++)
 		rc = catalog_count_here(out, s, &out->model[i], tensor, tensors);
-	/* what looked like a manifest and is none */
+	/* it looked like a manifest and is not one */
 	for (size_t i = 0; i < out->models && rc == 0; i++) {
 		if (out->model[i].layers)
 			out->model[kept++] = out->model[i];

@@ -1,9 +1,10 @@
-/* catalog: the models that a store has content of, and what they are called there.
+/* catalog: the models that a store has content of, and their names.
  *
- * Owns: STORE/models: a file for each name, which says whose manifest the model is and how it was served last, as an
- * envelope with a ModelList of one; read back through the wire's door.  Other nodes choose names too, so there are at most
- * CATALOG_NAMES_MAX: those used least recently are removed, and what cannot be read before them.  A manifest without a name (its record was lost,
- * or the name went to another model) is listed under one that is made from its own.
+ * Owns: STORE/models.  It has one file per name, which says which manifest the model has and how it was served
+ * last.  The file is an envelope with a ModelList of one model, and is validated like a message when it is read.
+ * Other nodes choose names too, so there are at most CATALOG_NAMES_MAX: unreadable files are removed first, then
+ * the least recently used.  A manifest without a name (its record was lost, or another model took the name) is
+ * listed under a name that is made from its hash.
  * Threads: any but the loop, since all calls wait for the disk. */
 #ifndef DAEMON_DEPLOY_CATALOG_H
 #define DAEMON_DEPLOY_CATALOG_H

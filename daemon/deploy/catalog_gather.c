@@ -1,10 +1,10 @@
-/* catalog_gather: which models there are on disks: recorded when a model is learnt and while it serves, told to other
- * nodes, and gathered from all of them.
+/* catalog_gather: lists the models on disk: records a model when it is learnt and while it serves, answers other
+ * nodes, and gathers the lists of all nodes.
  *
- * Owns: questions to the other nodes under way, and those of others that are being looked up.
- * Invariants: a node that does not answer in time, or is too old to, has nothing as far as the answer goes; what a node says
- * is counted, never believed for more: whoever fetches checks hashes.
- * Threads: the loop, but for what says reader. */
+ * Owns: our requests to other nodes, and requests of other nodes that are being answered.
+ * Invariants: a node that does not answer in time, or whose protocol is too old, counts as having nothing.  What a
+ * node reports is only counted: whoever fetches content checks its hash.
+ * Threads: the loop, except where a comment says reader. */
 #include "common/paths.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#define LISTS_MAX 16             /* answers for others looked up at once, */
+#define LISTS_MAX 16             /* answers for other nodes in preparation at once, */
 #define LISTS_EACH 2             /* and for one node */
 #define MESSAGE_ROOM (60u << 10) /* of an envelope */
 #define AGAIN_S 600              /* a model that serves is recorded anew so often */
@@ -233,7 +233,7 @@ struct gather {
 	struct deploy *d;
 	struct gathered *node; /* ourselves first */
 	size_t nodes;
-	bool own; /* ours is being looked up */
+	bool own; /* our own list is being read */
 	struct loop_timer *timer;
 	deploy_stored_fn *fn;
 	void *arg;
@@ -485,7 +485,7 @@ void catalog_clear_all(struct deploy *d) {
 
 int catalog_init(struct deploy *d) {
 	struct catalog names;
-	if (catalog_names(&names, d->c.store) == 0) { /* before there is anybody to keep waiting */
+	if (catalog_names(&names, d->c.store) == 0) { /* while nobody waits for the loop yet */
 		gather_take_names(d, &names);
 		catalog_clear(&names);
 	}

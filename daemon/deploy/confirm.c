@@ -1,12 +1,12 @@
-/* confirm: a coordinator says that its plan serves; the nodes that it names as stages say whether they do.
+/* confirm: holds back an announcement that a plan serves until the nodes of its stages confirm it.
  *
- * A member that goes wrong could announce models on nodes that hold nothing of them: they would take names, and prompts
- * that nobody answers.  So news that a plan serves waits until each of its stages has said by itself, in the state that
- * its heartbeats carry, that it serves those layers of that model.  A node sends a heartbeat when a stage opens, so
- * what is true has mostly been confirmed before it is announced.
- * Not asked: the coordinator, which answers for what it says; and a node that is down here and up there, as its
- * coordinator says: there may be no way from it to us.
- * Owns: announcements that wait.  What is not confirmed in time is refused; its coordinator announces it again.
+ * A faulty member could announce models on nodes that hold nothing of them.  Such models would take names, and
+ * prompts that nobody answers.  So an announcement that a plan serves waits until each of its stages has reported,
+ * in the state that its heartbeats carry, that it serves those layers of that model.  A node sends a heartbeat
+ * when a stage opens, so a true announcement has usually been confirmed before it arrives.  Two kinds of nodes are
+ * not asked: the coordinator, which answers for its own announcement; and a node that is down for us but up for
+ * the coordinator, since it may not be able to reach us.
+ * Owns: announcements that wait.  What is not confirmed in time is refused; the coordinator announces it again.
  * Threads: the loop. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
@@ -36,7 +36,7 @@ static bool confirm_says_up(const struct member *who, const struct node_id *id) 
 
 static bool confirm_stage(const struct deploy *d, const Caravan__Plan *plan, const Caravan__Stage *s) {
 	struct node_id id, coordinator;
-	node_id_from_bytes(&id, s->node); /* 32 bytes: the door has seen to it */
+	node_id_from_bytes(&id, s->node); /* 32 bytes: validated on arrival */
 	node_id_from_bytes(&coordinator, plan->coordinator);
 	if (node_id_equal(&id, &coordinator) || node_id_equal(&id, &d->self))
 		return true;
@@ -111,7 +111,7 @@ static void confirm_check_all(struct deploy *d) {
 		news.phase = CARAVAN__MODEL_PHASE__SERVING;
 		announce_receive(d, &a->from, &news);
 		unconfirmed_free(a);
-		at = &d->unconfirmed; /* what news brings about may have changed the list */
+		at = &d->unconfirmed; /* an announcement may have changed the list */
 	}
 }
 
@@ -135,7 +135,7 @@ void confirm_tick(struct deploy *d) {
 	}
 }
 
-/* The state of its sender is known by now: members heard of it before. */
+/* The state of its sender is known: members handles a ping before we do. */
 static void confirm_on_ping(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;

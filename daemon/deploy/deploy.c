@@ -220,7 +220,7 @@ static void deploy_unavailable_now(void *arg) {
 	model_unref(m);
 }
 
-/* The phase changes at once; hooks hear later, since who calls may be in the middle of the model's own work. */
+/* The phase changes at once.  Hooks are called later, since the caller may be in the middle of the model's own work. */
 static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
 	uint64_t now = loop_now_ns();
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
@@ -340,7 +340,7 @@ static bool deploy_find_cut(const struct model *m, struct node_id *from, struct 
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
 		ProtobufCBinaryData next =
 		        i + 1 < m->plan->n_stages ? m->plan->stages[i + 1]->node : m->plan->coordinator;
-		node_id_from_bytes(from, m->plan->stages[i]->node); /* 32 bytes: the door has seen to it */
+		node_id_from_bytes(from, m->plan->stages[i]->node); /* 32 bytes: validated on arrival */
 		node_id_from_bytes(to, next);
 		if (!deploy_up(m->d, from) || !deploy_reaches(m->d, from, to) ||
 		        !deploy_reaches(m->d, from, &m->coordinator))
@@ -400,7 +400,7 @@ static size_t deploy_takeover_place(const struct model *m) {
 	return stages + others;
 }
 
-/* Whether a model's coordinator has stayed away for so many times as long as it may: nothing was heard of it, and nobody
+/* Whether a model's coordinator has stayed away for so many times as long as it may: it has sent nothing, and nobody
  * reaches it. */
 static bool deploy_coordinator_away(const struct model *m, size_t times) {
 	const struct deploy *d = m->d;
@@ -527,7 +527,7 @@ void deploy_destroy(struct deploy *d) {
 	catalog_clear_all(d);
 	while (d->loads)
 		load_free(d->loads);
-	while (d->models) /* jobs that end below look through the table */
+	while (d->models) /* jobs that end below search the table */
 		model_free(d->model[--d->models]);
 	while (d->dead) {
 		struct model *m = d->dead;

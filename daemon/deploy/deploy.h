@@ -1,8 +1,9 @@
-/* deploy: makes plans real: loads a model file, plans, has every stage fetch and map its slice, tells everybody.
+/* deploy: makes plans real: loads a model file, makes a plan, has every stage fetch and map its slice, announces
+ * the model.
  *
- * Owns: the plans that this node knows (its own models' and the others'), its open slices, imports of files
- * being loaded.  Knows nothing of steps: what a mapped slice is used for is decided by the hooks.
- * Threads: the loop; disk work goes to the executor. */
+ * Owns: the plans that this node knows (its own and those of others), its open slices, and imports of files that
+ * are being loaded.  It knows nothing about steps: the hooks decide what a mapped slice is used for.
+ * Threads: the loop; disk work runs on the executor. */
 #ifndef DAEMON_DEPLOY_DEPLOY_H
 #define DAEMON_DEPLOY_DEPLOY_H
 #include "daemon/core/executor.h"
@@ -25,19 +26,19 @@ struct deploy_model {
 	const struct manifest *manifest; /* the same */
 };
 
-/* How the storey above takes part.  All on the loop.  The manifest and vocabulary of a model stay where they are
+/* How the layer above takes part.  All on the loop.  The manifest and vocabulary of a model stay where they are
  * until after its stage_close and model_close. */
 struct deploy_hooks {
 	/* A slice of ours is mapped: make it ready for steps (KV, buffers).  stage: our index in the plan.
 	 * 0, and the slice is the hook's own from then on (a job may still be using it when stage_close returns,
-	 * so only the storey above knows when it can go); or a negative errno with a sentence in err. */
+	 * so only the layer above knows when it can go); or a negative errno with a sentence in err. */
 	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice,
 	        char *err, size_t errlen);
 	void (*stage_close)(
 	        void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
 	/* NULL allowed.  Whether a stage of ours lost a step and could not say so to its coordinator, which waits for it. */
 	bool (*stage_broken)(void *arg, const struct deploy_model *m, uint32_t stage);
-	/* Every stage is ready and we coordinate: `ends` are mapped; owned as in stage_open. */
+	/* Every stage is ready and we coordinate: `ends` (embedding and output) is mapped; owned as in stage_open. */
 	int (*model_open)(
 	        void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen);
 	void (*model_close)(void *arg, const struct deploy_model *m, const char *why);
@@ -96,7 +97,7 @@ struct deploy_load {
 	 * it is on; context, parallel, kv and copies are its own where they are 0. */
 	const char *known;
 	const char *pre; /* NULL or empty, or the pre-tokenizer of the file, whatever it says itself */
-	/* NULL, or who is told what of the file was not taken as it stands. */
+	/* NULL, or called with what was changed or ignored in the file. */
 	void (*note)(void *arg, const char *text);
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	/* The plan that a load goes on with, before anything moves; NULL allowed. */
@@ -153,7 +154,7 @@ void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelStat
 /* The coordinator noticed that the model cannot go on (a stage refuses its steps): it is brought back under a new epoch. */
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 
-/* Who wants to hear that the models, or their manifests, are others than before: one, after the hooks. NULL: nobody. */
+/* Called when models or their manifests have changed, after the hooks.  One watcher; NULL: none. */
 void deploy_watch(struct deploy *d, void (*changed)(void *arg), void *arg);
 
 /* Tells what there is of disk for models. */

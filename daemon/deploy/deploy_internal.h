@@ -29,7 +29,7 @@
 #define DEPLOY_INVENTORY_MS 5000 /* nodes have so long to say what they have of a model */
 #define DEPLOY_BEAT_MS 500       /* a stage at work says how far it is */
 #define DEPLOY_SILENT_MS 15000   /* without a word for so long, a stage at work is given up */
-#define DEPLOY_ANNOUNCE_MS 30000 /* everybody has so long to answer news */
+#define DEPLOY_ANNOUNCE_MS 30000 /* nodes have so long to answer an announcement */
 #define DEPLOY_CONFIRM_MS \
 	5000                  /* the stages of a plan that is announced have so long to say that they serve */
 #define DEPLOY_AGAIN_MS 10000 /* between attempts to bring a model back, at first */
@@ -72,15 +72,15 @@ struct model {
 	struct load *load;   /* that is bringing it about; borrowed */
 	bool open;           /* model_open has been called */
 	uint64_t ends_charged;
-	struct loop_timer *later; /* the hooks hear that it is unavailable */
+	struct loop_timer *later; /* calls the hooks: it is unavailable */
 	struct loop_timer *deferred_free;
-	struct replication *replication; /* of ours, NULL: nobody has looked */
+	struct replication *replication; /* of ours, NULL: not asked yet */
 	struct replica *replica;         /* what its coordinator wants us to keep, under way */
 	uint64_t noted;                  /* seconds since 1970: when that was recorded last */
 	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
 	size_t doubters;
 	bool returns; /* it was prepared in the place of the same weights, which waited: it is kept whatever happens */
-	bool was_draft; /* when its coordinator went, it made guesses for another model */
+	bool was_draft; /* when its coordinator went, it drafted for another model */
 	/* while it does not serve, at its coordinator, and at all others when that has gone: */
 	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
 	uint64_t again_ns;              /* not brought back before this, */
@@ -126,7 +126,7 @@ struct deploy {
 /* deploy.c */
 struct model *deploy_model_named(const struct deploy *d, const char *name);
 bool deploy_coordinator_gone(const struct model *m); /* it has stayed away for long enough */
-bool deploy_is_draft(const struct model *m); /* it makes guesses for another model of its coordinator */
+bool deploy_is_draft(const struct model *m);         /* it drafts for another model of its coordinator */
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 bool deploy_speaks(
         const struct deploy *d, const struct node_id *id, uint32_t minor); /* at least this version */
@@ -141,20 +141,20 @@ bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more tha
 uint64_t deploy_memory_free(const struct deploy *d);
 
 /* models.c */
-/* Copies the plan, and enters it into the table; hooks hear of it. NULL with a sentence: there is no room for it. */
+/* Copies the plan, enters it into the table, and calls the hooks.  NULL with a sentence: the table is full. */
 struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
         const char *reason, char *err, size_t errlen);
 struct model *model_ref(struct model *m);
 void model_unref(struct model *m);
-void model_changed(struct model *m); /* tells the hooks, and who watches */
-void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* hooks hear of it */
+void model_changed(struct model *m); /* calls the hooks and the watcher */
+void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* calls the hooks */
 /* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);
 /* The smaller model of a coordinator that is gone goes with the larger one m, which makes do without under another. */
 void model_drop_draft(const struct model *m);
-/* Closes what we have of it as its coordinator; hooks hear why. */
+/* Closes what we have of it as its coordinator; hooks get the reason. */
 void model_shut(struct model *m, const char *why);
-/* Fetches manifest and vocabulary; stage, load and waiting news go on when that has ended. */
+/* Fetches manifest and vocabulary; stage, load and waiting announcements continue when that has ended. */
 void model_learn(struct model *m, const struct node_id *sources, size_t count);
 void model_learn_from_cluster(struct model *m); /* from its coordinator, or whoever has them */
 void model_free(struct model *m);               /* at once: deploy_destroy */
@@ -191,7 +191,7 @@ int reconcile_init(struct deploy *d);
 void reconcile_free(struct deploy *d);
 void reconcile_tick(struct deploy *d);
 void reconcile_node_up(struct deploy *d, const struct member *who);
-/* Its coordinator has said what became of it: what was heard of its load is over. */
+/* Its coordinator has announced the result: what it reported of the load no longer counts. */
 void reconcile_forget_load(struct deploy *d, const char *name);
 /* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
 bool reconcile_loading(const struct deploy *d, const char *name, char *out, size_t len);
@@ -213,7 +213,7 @@ void load_free(struct load *l);   /* at once: deploy_destroy */
 
 /* confirm.c */
 int confirm_init(struct deploy *d);
-/* Whether news that this plan serves has to wait, or has been refused.  If it waits, announce_receive is called again when its
+/* Whether an announcement that this plan serves must wait, or has been refused.  If it waits, announce_receive is called again when its
  * stages have confirmed it. */
 bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan);
 /* The coordinator speaks of this model again (NULL: it is gone): what waits is out of date. */

@@ -1,7 +1,7 @@
-/* disk_space: how much disk there is for models, for heartbeats and plans: looked at now and then, since a look goes through
- * the whole store.
+/* disk_space: how much disk space there is for models, for heartbeats and plans.  It is read from time to time,
+ * since that walks the whole store.
  *
- * Threads: the loop, but for what says reader. */
+ * Threads: the loop, except where a comment says reader. */
 #include "daemon/deploy/deploy_internal.h"
 
 #include <stdlib.h>
@@ -44,7 +44,7 @@ void disk_space_tick(struct deploy *d) {
 
 int disk_space_init(struct deploy *d) {
 	d->disk_space_ns = loop_now_ns();
-	return store_room(d->c.store, NULL, 0, &d->disk_space); /* before there is anybody to keep waiting */
+	return store_room(d->c.store, NULL, 0, &d->disk_space); /* while nobody waits for the loop yet */
 }
 
 void deploy_disk(const struct deploy *d, Caravan__NodeState *out) {

@@ -1,11 +1,11 @@
-/* inventory: what nodes have of a model already: asked of all of them before a load is planned, and answered.
+/* inventory: what nodes already have of a model.  All of them are asked before a load is planned.
  *
- * Owns: questions of others that are being looked up.
- * Invariants: an answer only says what a plan had better be, never what it may be: a node that holds less than it said
- * fetches the rest, and one that has less memory refuses.  Who does not answer in time holds nothing, as far as
- * the plan knows, and has the memory that its last heartbeat spoke of.
- * Threads: the loop, but for what says reader: one that is never busy for long, so that a node that hashes another
- * model answers too. */
+ * Owns: requests of other nodes that are being looked up.
+ * Invariants: an answer is a hint for the plan and no promise: a node that holds less than it reported fetches the
+ * rest, and one that has less memory refuses.  For a node that does not answer in time, the plan assumes that it
+ * holds nothing and that it has the memory that its last heartbeat reported.
+ * Threads: the loop, except where a comment says reader.  The reader is never busy for long, so that a node that
+ * hashes another model answers too. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/load.h"
 
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REQUESTS_MAX 64 /* questions looked up at once, */
+#define REQUESTS_MAX 64 /* requests being looked up at once, */
 #define REQUESTS_EACH 4 /* and of one node */
 #define WORD_BITS 32
 

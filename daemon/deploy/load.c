@@ -1,10 +1,10 @@
 /* load: the coordinator's way from a file, or from nodes that are back, to a model that serves.
  *
- * Owns: loads under way.  Their life is the table below: a state, what may happen in it, what is done then and what
- * comes next; whatever is not in the table is late news of something that has ended, and ignored.
- * Invariants: a load that ends in failure has torn down everything on every stage, told the others, and says so
- * once; an epoch is used once, whatever happens: its counter is on disk before anybody hears of it.
- * Threads: the loop; the file is read, and the plan is searched, on the executor (load_import.c, load_plan.c). */
+ * Owns: loads under way.  The table below is their life: a state, the events that it accepts, what is done then,
+ * and the next state.  Any other event is late and ignored.
+ * Invariants: a load that fails has torn down everything on every stage, announced it, and reports the failure
+ * once.  An epoch is used only once, whatever happens: its counter is on disk before any other node hears of it.
+ * Threads: the loop.  The file is read, and the plan is searched, on the executor (load_import.c, load_plan.c). */
 #include "daemon/deploy/load.h"
 
 #include "common/size.h"
@@ -168,7 +168,7 @@ static void load_failed(struct load *l) {
 	if (!l->advises)
 		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
 	if (m && m->listed && l->revival && m->pub.phase != CARAVAN__MODEL_PHASE__SERVING) {
-		/* it may do when nodes are back: the model keeps its name and says why it waits */
+		/* it may work when nodes are back: the model keeps its name and the reason why it waits */
 		char why[WIRE_TEXT_MAX + 1];
 		m->again_ns = loop_now_ns() + (DEPLOY_AGAIN_MS * 1000000ull << (m->tries < 5 ? m->tries : 5));
 		m->tries++;
@@ -204,7 +204,7 @@ static void load_announced(void *arg, bool cancelled) {
 	load_release(l);
 }
 
-/* The plan is there: it is made real, once the file has been hashed; or told and forgotten. */
+/* There is a plan: it is carried out once the file has been hashed, or only reported. */
 static void load_planned(struct load *l) {
 	if (!l->advises && l->nfds > 0 && !l->im) {
 		l->state = LOAD_IMPORTING;
@@ -225,7 +225,7 @@ static void load_planned(struct load *l) {
 
 static void load_io_fetched(void *arg, const char *error, uint64_t moved);
 
-/* The ends are ours to map: learnt, charged, packed, mapped, like a stage's slice. */
+/* We map embedding and output ourselves: learnt, charged, packed and mapped like a stage's slice. */
 void load_learnt(struct load *l, const char *error) {
 	struct deploy *d = l->d;
 	struct model *m = l->m;
@@ -388,7 +388,7 @@ static void load_prepare(struct load *l) {
 	}
 	for (size_t i = 0; i < l->nparts; i++)
 		memcpy(l->part[i].node.b, m->plan->stages[i]->node.data, sizeof l->part[i].node.b);
-	load_hold(l); /* a part that is here may fail while the others are told */
+	load_hold(l); /* our own part may fail while the others are being asked */
 	for (size_t i = 0; i < l->nparts && l->state == LOAD_PREPARING; i++) {
 		int rc = load_send_prepare(l, &l->part[i]);
 		if (rc)

@@ -12,8 +12,8 @@ enum load_state {
 	LOAD_PLANNING,
 	/* a file is not hashed before a plan for what its header says; then it is planned again */
 	LOAD_NUMBERING,  /* the epoch's counter goes to disk; a model that comes back begins here */
-	LOAD_PREPARING,  /* the stages and our ends fetch and map */
-	LOAD_ANNOUNCING, /* it serves; the others are being told */
+	LOAD_PREPARING,  /* the stages fetch and map, and so do we with embedding and output */
+	LOAD_ANNOUNCING, /* it serves; the announcement is under way */
 	LOAD_ENDED,
 	LOAD_STATES
 };
@@ -25,8 +25,8 @@ enum load_event {
 	EV_INVENTORY,
 	EV_PLANNED,
 	EV_NUMBERED,
-	EV_PART, /* a stage is ready, or the ends are */
-	EV_OPEN, /* all are, and the storey above has opened the model */
+	EV_PART, /* a stage is ready, or embedding and output are */
+	EV_OPEN, /* all are, and the layer above has opened the model */
 	EV_ANNOUNCED,
 	EV_SERVES, /* the same model serves already: there is nothing to do */
 	EV_FAILED, /* anything that ends it: error says what */
@@ -85,7 +85,7 @@ struct load {
 	uint64_t reserved; /* of this node's memory, for another model */
 	uint32_t context, parallel, max_rows, copies;
 	enum kern_kv kv;
-	char draft[WIRE_NAME_MAX + 1]; /* of the model that makes guesses for it, or empty */
+	char draft[WIRE_NAME_MAX + 1]; /* its draft model, or empty */
 	struct import *im;             /* offered to transfer, which owns it */
 	struct manifest *own;          /* the manifest, where there is no import */
 	const struct manifest *manifest;
@@ -105,7 +105,7 @@ struct load {
 	struct model *m; /* a reference */
 	struct part *part;
 	size_t nparts;
-	struct fetch *fetch;   /* of the ends */
+	struct fetch *fetch;   /* of embedding and output */
 	struct store_pin *pin; /* of them, until they are mapped */
 	struct slice *ends;
 	struct slice *mapped;  /* the job's result until it is taken over as `ends` */
@@ -122,7 +122,7 @@ void load_hold(struct load *l);
 void load_release(struct load *l);
 void load_step(struct load *l, enum load_event ev);
 void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Keeps how far it is, and tells whoever asked for the load. */
+/* Records the progress, and reports it to whoever asked for the load. */
 void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total);
 
 /* load_import.c */

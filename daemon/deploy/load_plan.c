@@ -92,7 +92,7 @@ static bool load_check_draft(struct load *l) {
 	return false;
 }
 
-/* Whether only the names of a file's content can tell, which nobody knows yet, that it is the same model. */
+/* Whether it may be the same model: only the hashes of the file's content can tell, and they are not known yet. */
 static bool load_may_be_same(const struct load *l, const struct model *old) {
 	static const struct content_id nameless;
 	const struct manifest *m = l->manifest, *o = old->manifest;
@@ -205,7 +205,7 @@ static void load_describe_node(struct planner_node *n, const struct load *l, con
 		n->why = "its version of Caravan does not support this type of KV cache";
 }
 
-/* How many of the nodes that may take part this one does not reach, or does not hear; *other: one of them. */
+/* How many of the nodes that may take part cannot be reached by this one, or cannot reach it; *other: one of them. */
 static size_t load_count_unreachable(const struct load *l, size_t node, size_t *other) {
 	size_t n = 0;
 	for (size_t i = 0; i < l->nnodes; i++)
@@ -284,7 +284,7 @@ int load_take_part(struct load *l) {
 	}
 	for (size_t i = 0; i < count; i++) {
 		m = members_at(ms, i);
-		/* who is down is for the advice to tell of */
+		/* only advice mentions nodes that are down */
 		if (m->expelled || (load_member_down(m) && !l->advises))
 			continue;
 		if (m->self)
@@ -323,7 +323,7 @@ static uint32_t plan_fitting_context(const struct planner_input *asked) {
 	                     : low * KERN_KV_BLOCK;
 }
 
-/* Reader: bytes a second that this machine hashes, the best of three looks. */
+/* Reader: bytes per second that this machine hashes, the best of three runs. */
 static double plan_hash_rate(void) {
 	double best = 0;
 	uint8_t *data = calloc(1, HASH_BYTES);

@@ -1,9 +1,9 @@
-/* models: a model as this node knows it, from the plan that brings it to its going.
+/* models: a model as this node knows it, from the plan that creates it to its removal.
  *
- * Invariants: a plan never changes: a new epoch is a new model, and the old one goes first.  A model that is listed
- * holds its name in the table; one that has gone lingers for a while, since steps may still be in the lanes, and is
- * freed on the executor (unmapping is slow).
- * Threads: the loop, but for what says executor. */
+ * Invariants: a plan never changes.  A new epoch is a new model, and the old one is removed first.  A listed model
+ * holds its name in the table.  A removed model is freed later, since steps may still be in flight, and on the
+ * executor, since unmapping is slow.
+ * Threads: the loop, except where a comment says executor. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
@@ -238,7 +238,7 @@ struct reading {
 
 static struct content_id model_content_id(ProtobufCBinaryData b) {
 	struct content_id id;
-	memcpy(id.b, b.data, sizeof id.b); /* 32 bytes: the door has seen to it */
+	memcpy(id.b, b.data, sizeof id.b); /* 32 bytes: validated on arrival */
 	return id;
 }
 
@@ -278,7 +278,7 @@ static void model_read_run(void *arg) {
 		snprintf(r->err, sizeof r->err, "cannot read manifest and vocabulary: %s", strerror(-r->rc));
 }
 
-/* Everyone who waited goes on, or hears why not. */
+/* Whatever waited for it continues, or gets the reason why not. */
 static void model_learnt(struct model *m, const char *error) {
 	model_ref(m);
 	m->learnt = error ? LEARN_NOT : LEARN_DONE;
@@ -358,7 +358,7 @@ void model_learn(struct model *m, const struct node_id *sources, size_t count) {
 
 void model_learn_from_cluster(struct model *m) {
 	struct node_id source[WIRE_NODES_MAX + 1];
-	/* its coordinator first; but any node may have been told before */
+	/* its coordinator first, but any other node may have it too */
 	source[0] = m->coordinator;
 	model_learn(m, source, 1 + deploy_others(m->d, source + 1));
 }

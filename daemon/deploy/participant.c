@@ -1,10 +1,10 @@
 /* participant: our slice of a model, from the coordinator's Prepare to our Ready.
  *
  * In order: the plan is checked against what we know; manifest and vocabulary are learnt; the slice's memory is
- * charged, from the manifest and not from what the coordinator believes; its tensors are fetched; it is mapped; the
- * storey above opens it.  While that goes on the coordinator hears how far it is, twice a second.  Whatever fails is
- * a Refused with a sentence, and the model is gone here.
- * Threads: the loop, but for what says executor. */
+ * charged, computed from the manifest and not taken from the coordinator; its tensors are fetched; it is mapped;
+ * the layer above opens it.  Meanwhile the coordinator gets the progress twice a second.  Any failure is a Refused
+ * with a sentence, and the model is removed here.
+ * Threads: the loop, except where a comment says executor. */
 #include "daemon/deploy/deploy_internal.h"
 
 #include "common/size.h"
@@ -28,7 +28,7 @@ struct stage {
 	struct loop_timer *beat;
 	uint64_t charged, moved, done, total;
 	char what[16];
-	bool open; /* the storey above has it */
+	bool open; /* the layer above has it */
 };
 
 /* A slice being mapped; outlives its stage when that is closed meanwhile. */
@@ -152,10 +152,10 @@ static void stage_map_done(void *arg, bool cancelled) {
 		if (map->rc) {
 			stage_fail(st, "%s", map->err);
 		} else {
-			map->slice = NULL; /* it is the hook's now */
+			map->slice = NULL; /* the hook owns it now */
 			st->open = true;
 			members_heartbeat(
-			        d->c.members); /* that it serves, before anybody hears of the model */
+			        d->c.members); /* the others learn that it serves before the model is announced */
 			stage_send_ready(st, weights);
 		}
 	}
@@ -252,7 +252,7 @@ void stage_learnt(struct stage *st, const char *error) {
 
 /* ---- Prepare ---- */
 
-/* What speaks against this plan; NULL: nothing. */
+/* The reason to refuse this plan.  NULL: none. */
 static const char *stage_objection(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan,
         const struct model *known, char *buf, size_t len) {
 	size_t mine = 0;

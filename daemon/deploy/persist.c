@@ -1,9 +1,10 @@
-/* persist: what outlives a restart.
+/* persist: what survives a restart.
  *
- * Owns: STATE/epoch, the highest counter of an epoch that this node used, and STATE/plans, the plans that it knows, its
- * own and the others': news as the wire has them, each behind its length, read back through the wire's door.  Both are
- * rewritten whole.  So a node that was restarted can bring back a model whose coordinator is gone for good.
- * Threads: reading at the start, on the loop; writing on the executor. */
+ * Owns: STATE/epoch, the highest counter of an epoch that this node used, and STATE/plans, the plans that it
+ * knows, its own and those of others.  Plans are kept as announcements in wire format, each behind its length, and
+ * are validated like messages when they are read.  Both files are always rewritten whole.  So a node that was
+ * restarted can bring back a model whose coordinator is gone.
+ * Threads: reads at start, on the loop; writes on the executor. */
 #include "common/durable.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"

@@ -1,12 +1,12 @@
-/* reconcile: what nodes believe of plans, compared, so that it converges whatever was lost on the way.
+/* reconcile: compares what nodes believe of plans, so that they converge whatever was lost on the way.
  *
- * Every second, and when a node comes up, a coordinator sends it the list of all plans that it coordinates (PlanCheck).
- * The node drops those of this coordinator that are not in the list, and answers with what it believes of the others
- * (PlanChecked).  Where that differs the coordinator announces its plan again.  Where a node no longer serves its stage
- * the model is unavailable, and comes back under a new epoch.
- * Owns: what other coordinators say of loads under way, for those who ask for a model that is not there yet.
- * Invariants: only its own coordinator takes a plan away, by a list that it is not in; a node that is out of reach takes
- * nothing away.  Nodes that speak an older protocol are not asked, and nothing follows from that.
+ * Every second, and when a node comes up, a coordinator sends it the list of all plans that it coordinates
+ * (PlanCheck).  The node removes plans of this coordinator that are not in the list, and answers with what it
+ * believes of the others (PlanChecked).  Where that differs, the coordinator announces its plan again.  Where a
+ * node no longer serves its stage, the model becomes unavailable and comes back under a new epoch.
+ * Owns: what other coordinators report of their loads, for users that ask for a model that is not ready yet.
+ * Invariants: only a plan's own coordinator removes it, with a list that does not have it.  A node that is out of
+ * reach removes nothing.  Nodes with an older protocol are not asked, and nothing follows from that.
  * Threads: the loop. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/load.h"

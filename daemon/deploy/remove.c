@@ -1,9 +1,11 @@
-/* remove: takes a model off the disks: here as another node asks, and on all nodes as a command asks.
+/* remove: removes a model from disk: on this node because another node asks, and on all nodes because a command
+ * asks.
  *
  * Owns: removals under way.
- * Invariants: a model that this node knows as loaded or loading is not touched, nor content that another model needs or that a
- * program has open.  What was just unloaded may be mapped for a moment: it is tried again before it is called in use.
- * Threads: the loop, but for what says reader. */
+ * Invariants: a model that is loaded or being loaded here is not touched, nor is content that another model needs
+ * or that a program has open.  What was just unloaded may be mapped for a moment, so removal is retried before
+ * content is reported as in use.
+ * Threads: the loop, except where a comment says reader. */
 #include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"

@@ -1,8 +1,8 @@
-/* replica: a part of a model that this node is to have on its disk as well, as its coordinator asks.
+/* replica: a part of a model that this node copies to its disk because the model's coordinator asks for it.
  *
- * Owns: such requests under way.  Nobody waits for them: what they move is bounded, and yields to steps.
- * Invariants: only the coordinator of a model that this node knows is obeyed, once at a time for each model; a model
- * that goes takes its request with it.
+ * Owns: such requests under way.  Nobody waits for them: their bandwidth is bounded, and they yield to steps.
+ * Invariants: only the coordinator of a model that this node knows may ask, and there is one request at a time per
+ * model.  The request ends when the model is removed.
  * Threads: the loop. */
 #include "daemon/deploy/deploy_internal.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 
 struct replica {
-	struct model *m; /* borrowed: it goes first */
+	struct model *m; /* borrowed: it outlives us */
 	struct peers_from from;
 	struct fetch *fetch;
 	struct loop_timer *beat;

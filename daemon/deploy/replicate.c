@@ -1,9 +1,9 @@
-/* replicate: a model that we coordinate is brought onto the disks of as many nodes as it is to have copies on.
+/* replicate: copies a model that we coordinate to the disks of as many nodes as the user asked for.
  *
- * In rounds, while the model serves: every node is asked what it has (Look); what is on too few disks is given to the
- * nodes that are to have least of it (Keep); when all have it, or have failed, the next round begins.  A node that is down
- * is waited for before what it has is given to others, since most come back.  What is said of it at any time is what the
- * last look found.
+ * It works in rounds while the model serves.  Every node is asked for its inventory (Look).  Content on too few
+ * disks is assigned to the nodes with the least to copy (Keep).  When all of them have it or have failed, the next
+ * round begins.  A node that is down is waited for before others copy what it has, since most nodes come back.
+ * Reports are from the last inventory.
  * Owns: what is known of each node's disk, for each model of ours.
  * Threads: the loop. */
 #include "daemon/core/log.h"
@@ -18,7 +18,7 @@
 #define AGAIN_MS 5000          /* while something is missing */
 #define CHECK_MS 60000         /* when all is there */
 #define GONE_MS 300000         /* a node that is down for so long is not waited for */
-#define AFTER_FAILURE_MS 60000 /* a node that could not keep something is given nothing for so long */
+#define AFTER_FAILURE_MS 60000 /* a node whose copy failed gets no request for so long */
 #define WORD 32
 
 struct holder {
@@ -42,9 +42,9 @@ struct replication {
 	struct model *m; /* borrowed: it owns us */
 	struct holder *node;
 	size_t nodes;
-	size_t tensors; /* of the layers, as bits are numbered, then of the ends */
+	size_t tensors; /* of the layers, as bits are numbered, then of embedding and output */
 	uint8_t *again; /* by tensor: the same content as one before it */
-	/* by tensor, as the last look found: how many nodes that are up have it, and one of them */
+	/* by tensor, by the last inventory: how many nodes that are up have it, and one of them */
 	struct {
 		uint32_t count;
 		const struct holder *one;
@@ -213,7 +213,7 @@ static void sentence_add(struct sentence *s, const char *fmt, ...) {
 	s->left -= used;
 }
 
-/* What nobody but `only` has (NULL: nobody at all): "layers 0-3, 7, the ends". */
+/* What nobody but `only` has (NULL: nobody at all): "layers 0-3, 7, embedding and output". */
 static void replicate_describe_risk(
         const struct replication *c, const struct holder *only, bool *layer, struct sentence *s) {
 	size_t layers = (c->tensors - END_ROLES) / LAYER_ROLES;
@@ -271,7 +271,7 @@ static unsigned replicate_target(const struct replication *c, bool patient) {
 	return most < nodes ? most : nodes;
 }
 
-/* Sums up what the last look found. */
+/* Summarizes the last inventory. */
 static void replicate_summarize(struct replication *c) {
 	const struct manifest *m = c->m->manifest;
 	unsigned want = replicate_target(c, false);

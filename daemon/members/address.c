@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define SETTLE_MS 200 /* in which changes that come together are one */
-#define SEEN_MAX 64   /* addresses that are looked at */
+#define SEEN_MAX 64   /* addresses considered */
 
 /* ---- which is best ------------------------------------------------------------------------------------ */
 
@@ -170,15 +170,15 @@ bool address_have(const char *address) {
 
 struct address_watch {
 	struct loop *loop;
-	int fd; /* -1: the kernel tells nothing */
+	int fd; /* -1: no notification by the kernel */
 	struct event *event;
-	struct loop_timer *timer; /* settling, or the next look */
+	struct loop_timer *timer; /* settling, or the next check */
 	loop_fn *changed;
 	void *arg;
 	struct seen {
 		int n; /* negative: they could not be read */
 		char at[SEEN_MAX][ADDRESS_MAX];
-	} seen; /* at the last look, where the kernel tells nothing */
+	} seen; /* at the last check, without notification by the kernel */
 };
 
 static void watch_read_addresses(struct seen *s) {

@@ -1,7 +1,7 @@
 /* address: under which addresses other machines find what we listen at, and news of a change of them.
  *
- * The kernel tells of every change (netlink); many that come together, as when a cable is plugged in, are told once.
- * Where it does not (a sandbox), the addresses are read again every few seconds, and a change is told.
+ * The kernel notifies of every change (netlink); several at once, as when a cable is plugged in, are reported once.
+ * Where it does not (a sandbox), the addresses are read again every few seconds, and a change is reported.
  * Threads: the list: any; the watch: the loop. */
 #ifndef DAEMON_MEMBERS_ADDRESS_H
 #define DAEMON_MEMBERS_ADDRESS_H
@@ -9,7 +9,8 @@
 #include "proto/wire.h"
 
 #define ADDRESS_MAX (WIRE_ENDPOINT_MAX + 1)
-#define ADDRESS_LOOK_MS 5000 /* between two looks where the kernel tells nothing, or they could not be read */
+#define ADDRESS_LOOK_MS \
+	5000 /* between checks, where the kernel does not notify, or the addresses could not be read */
 
 struct sockaddr;
 

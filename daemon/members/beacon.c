@@ -18,7 +18,7 @@
 #define MAGIC "CRVHERE1"
 #define MAGIC_LEN 8
 #define DATAGRAM (MAGIC_LEN + BEACON_TAG + 2)
-#define SHARE 16 /* datagrams that are looked at before others have their turn */
+#define SHARE 16 /* datagrams handled before other events have their turn */
 
 struct beacon {
 	int fd;

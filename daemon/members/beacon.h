@@ -2,7 +2,7 @@
  * once, and no member knows where any other is.
  *
  * A datagram to a multicast group that routers do not pass on: which node it is from, as a hash of its key, and the port
- * at which it listens.  It proves nothing and need not: whoever hears it tries that address, and CURVE tells whether it
+ * at which it listens.  It proves nothing and need not: whoever receives it tries that address, and CURVE proves whether it
  * is that node.  Strangers learn no key from it.
  *
  *     "CRVHERE1" | first 16 bytes of SHA-256("caravan here" | public key) | port, 2 bytes little-endian

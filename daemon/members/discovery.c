@@ -1,7 +1,7 @@
-/* discovery: where this node can be found, and how it finds the others again.
+/* discovery: at which addresses this node can be reached, and how it finds the others again.
  *
- * Our own entry has the addresses that this machine has now; a change of them is a new version, links from one that has
- * gone are made anew, and whoever is missing is called over the local network.
+ * Our own entry has the current addresses of this machine.  When they change, the entry gets a new version, and
+ * connections from an address that is gone are made again.  Missing nodes are called over the local network.
  * Threads: the loop. */
 #include "config.h"
 
@@ -60,7 +60,7 @@ void members_readdress(struct members *m) {
 	members_notify(m, self, "changed");
 }
 
-/* An address of this machine came or went: others hear where we are, and whom we have lost is called from there. */
+/* An address of this machine came or went: the others get the new ones, and missing nodes are called from there. */
 void members_addresses_changed(void *arg) {
 	struct members *m = arg;
 	members_readdress(m);

@@ -1,9 +1,9 @@
-/* join: how a node comes to be in the roster: invitations, and the one dialogue that they are for.
+/* join: how a node enters the roster: invitations and the Join dialogue.
  *
- * Here the inviter: the invitation, and the Join of whoever holds it, which enters that node into the roster before it
- * is answered with the roster.  There the node that joins: it takes the roster as its own when it is in it.
- * Invariants: an invitation is used up by the Join that it let in, and by nothing that was refused; a node is of one
- * cluster, joins once at a time, and an expelled key never returns.
+ * The inviter creates the invitation and enters whoever sends a Join with it into the roster, before it answers
+ * with the roster.  The joining node takes over that roster once it is in it itself.
+ * Invariants: an invitation is used up by the Join that it admits, and not by one that is refused.  A node belongs
+ * to one cluster and joins once at a time.  An expelled key never returns.
  * Threads: the loop. */
 #include "config.h"
 
@@ -18,7 +18,7 @@
 #include <time.h>
 
 #define BACK_MS 12000    /* to find out whether the inviter reaches us */
-#define LOOK_BACK_MS 100 /* between two looks at that */
+#define LOOK_BACK_MS 100 /* between two checks of that */
 
 /* ---- at the inviter ----------------------------------------------------------------------------------- */
 
@@ -149,7 +149,7 @@ static void on_join(
 	}
 	struct joiner *g = malloc(sizeof *g);
 	struct member *who = NULL;
-	/* a node that was here before, and lost its roster or has moved, only tells us where it is now */
+	/* a node that was here before, and lost its roster or has moved, only reports where it is now */
 	enum roster_change change = g ? roster_take_own(&m->roster, j->entry, &who) : ROSTER_FULL;
 	if (change == ROSTER_FULL) {
 		peers_refuse(m->peers, from, g ? "the cluster is full" : "out of memory");
@@ -251,7 +251,7 @@ int members_join(
 		snprintf(err, errlen, "this invitation is from this node: use it on another one");
 		goto error;
 	}
-	/* again, from a member: it hears where this node is now */
+	/* again, from a member: it learns where this node is now */
 	const struct member *inviter = roster_find(&m->roster, &i.server);
 	if (roster_others(&m->roster) && (!inviter || inviter->expelled)) {
 		rc = -EEXIST;

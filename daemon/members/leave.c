@@ -1,9 +1,9 @@
-/* leave: how a node leaves its cluster, or goes on after it was expelled from it.
+/* leave: how a node leaves its cluster, or continues after it was expelled.
  *
- * The state folder gets another key first: when that is on the disk the node is another one, whatever happens then, since
- * a roster without its own entry counts as none.  Then the others hear of the tombstone, and the daemon has to end.
- * What it has on disk stays: the next daemon with this folder finds it.
- * Threads: the loop; renew_run alone is the executor's. */
+ * First the state directory gets another key.  Once that is on disk the node is a different one, whatever happens
+ * then, since a roster without its own entry counts as empty.  Then the other nodes get the tombstone, and the
+ * daemon must end.  The content on its disk stays: the next daemon with this directory finds it.
+ * Threads: the loop, except leave_renew_run, which runs on the executor. */
 #include "config.h"
 
 #include "daemon/core/log.h"

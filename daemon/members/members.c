@@ -1,11 +1,12 @@
-/* members: the roster by word of mouth, who is up, and what each node says of itself.
+/* members: exchange of the roster, who is up, and what each node reports of itself.
  *
- * A roster is told whole, at Hello and on change; what is new in one that we are told goes on to everybody, the file
- * and the storeys above.  Every half second each node hears from us with our state.
- * Invariants: of a node that is linked to us its own word alone counts, but for its expulsion; a node is up between
- * two words of peers; the time that we were held up ourselves is never counted as another's silence.
- * How a node comes to be in the roster is join.c, where it is discovery.c, what is wrong with it
- * problems.c.
+ * A roster is sent whole, at Hello and on change.  What is new in a roster that we receive is passed on to
+ * everybody, to the file and to the layers above.  Every half second each node gets our state.
+ * Invariants: of a node that is linked to us only its own report counts, except for its expulsion.  A node is up
+ * from one report of peers to the next.  Time in which our own loop was held up is never counted as silence of
+ * another node.
+ * See join.c for how a node enters the roster, discovery.c for its addresses, problems.c for what is wrong with
+ * it.
  * Threads: the loop. */
 #include "config.h"
 
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it hears of it */
+#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it gets the tombstone */
 #define PRUNE_NS 60000000000u
 #define SMOOTH 0.2 /* weight of a new round trip */
 
@@ -52,7 +53,7 @@ void members_send_roster(struct members *m, const struct member *to) {
 		if (who->self || (to && who != to))
 			continue;
 		if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EAGAIN)
-			m->news_due = true; /* who has no link hears it when there is one */
+			m->news_due = true; /* a node without a link gets it when it has one */
 	}
 }
 
@@ -93,7 +94,7 @@ static void members_on_expelled(struct members *m, struct member *who) {
 	members_notify(m, who, "expelled");
 }
 
-/* Nodes that a member told us of and that were never linked to us, dead or alive, or pruned: they still take memory. */
+/* Nodes that a member reported and that were never linked to us, dead or alive, or pruned: they still take memory. */
 static size_t members_count_unproven(const struct members *m, const struct node_id *from) {
 	size_t n = 0;
 	for (size_t i = 0; i < m->roster.n; i++)
@@ -103,7 +104,7 @@ static size_t members_count_unproven(const struct members *m, const struct node_
 	return n;
 }
 
-/* An entry as somebody told it (NULL: the inviter, whose word is all that we have).  Who speaks for itself is believed;
+/* An entry as another node sent it (NULL: the inviter, whose word is all that we have).  A node is believed about itself;
  * of a node that we are linked to we believe nobody else, but that it was expelled. */
 static enum roster_change members_take_entry(
         struct members *m, const struct node_id *from, const Caravan__Entry *e, struct member **who) {
@@ -145,7 +146,7 @@ static bool members_tombstones_agreed(const struct members *m, Caravan__Entry *c
 	return true;
 }
 
-/* Takes a roster that somebody told us; what is new goes to everybody, the file and the storeys above. */
+/* Takes a roster that we received; what is new goes to everybody, the file and the layers above. */
 void members_take_roster(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
@@ -193,7 +194,7 @@ static void members_on_roster(
 		members_take_roster(arg, &from->node, env->roster->roster, env->roster->n_roster);
 }
 
-/* ---- what peers asks and tells ------------------------------------------------------------------------ */
+/* ---- callbacks of peers ------------------------------------------------------------------------ */
 
 static enum peers_verdict members_admit(void *arg, const struct node_id *key, const char **why) {
 	struct members *m = arg;

@@ -1,8 +1,8 @@
-/* members: the nodes of this cluster: who belongs, who is up, how they are.
+/* members: the nodes of this cluster: who belongs to it, who is up, how they are.
  *
- * Owns: the roster (STATE/roster, rewritten atomically on change), live invitations, heartbeats with their
- * deadlines, and the last state that each node told of itself.  Keeps links (peers) to every node of the
- * roster that is not expelled.
+ * Owns: the roster (STATE/roster, rewritten atomically on change), open invitations, heartbeats with their
+ * deadlines, and the last state that each node reported.  Keeps links (peers) to every node of the roster that is
+ * not expelled.
  * Threads: the loop. */
 #ifndef DAEMON_MEMBERS_MEMBERS_H
 #define DAEMON_MEMBERS_MEMBERS_H
@@ -10,7 +10,7 @@
 
 #define MEMBERS_PING_MS 500
 #define MEMBERS_UNPROVEN_MAX \
-	32 /* nodes, dead or alive, that one member may tell of and that nobody has met */
+	32 /* nodes, dead or alive, that one member may report and that no other node has met */
 /* A node whose connection closes is down at once, and so is one whose machine does not acknowledge what we send
  * (SOCKET_DEAD_MS).  One whose machine does, and which says nothing all the same, is busy or stopped: it is given longer. */
 #define MEMBERS_SILENT_MS 10000
@@ -47,14 +47,14 @@ struct member {
 	uint64_t heard_ns;    /* loop_now_ns of its last word, 0: never */
 	uint64_t left_ns;     /* private: when we heard of its expulsion */
 	uint64_t left;        /* of a tombstone: when it was made, seconds of the Unix epoch */
-	uint64_t agreed;      /* private: when it last told a roster in which no tombstone of ours lives */
-	uint64_t since_ns;    /* private: since when it has been up, or down */
-	char lost[240];       /* private: why the last link to it was lost */
-	char conflict[300];   /* private: two machines have its key: where */
+	uint64_t agreed;    /* private: when it last sent a roster in which none of our tombstones is alive */
+	uint64_t since_ns;  /* private: since when it has been up, or down */
+	char lost[240];     /* private: why the last link to it was lost */
+	char conflict[300]; /* private: two machines have its key: where */
 	uint64_t conflict_ns; /* private: when that was seen last */
 	char blind
 	        [400]; /* private: it cannot reach us: at which address, and why; empty: not that it said so */
-	struct node_id teller;           /* private: who told us of it first */
+	struct node_id teller;           /* private: who reported it first */
 	bool proven;                     /* private: it was linked to us once, and so has its key */
 	struct member *next_pruned;      /* private */
 	uint32_t minor;                  /* version of the protocol that it speaks, 0: not known yet */
@@ -116,8 +116,8 @@ int members_join(
  * called then. */
 int members_expel(struct members *m, const char *name_or_id, members_done_fn *done, void *arg, char *err,
         size_t errlen);
-/* Leaves the cluster, as a node does that was expelled: the others hear of it, and the state folder gets another key.
- * After done, without an error, this daemon has to end: the next one with this folder is a node of its own. */
+/* Leaves the cluster, as a node does that was expelled: the others get a tombstone, and the state directory gets another key.
+ * After done, without an error, this daemon has to end: the next one with this directory is a different node. */
 int members_leave(struct members *m, members_done_fn *done, void *arg, char *err, size_t errlen);
 
 #endif

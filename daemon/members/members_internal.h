@@ -31,12 +31,12 @@ struct members {
 	struct loop_timer *tick;
 	uint64_t started_ns, ticked_ns, pruned_ns;
 	uint64_t look_ns; /* when our addresses are read again, after they could not be; 0: they could */
-	bool news_due;    /* somebody's queue was full: tell the roster again */
+	bool news_due;    /* a queue was full: send the roster again */
 	struct {
 		struct executor *executor;
 		uint64_t version, written; /* of the roster: as it is, and as the disk has it */
 		bool busy, ending;
-		bool gone; /* the folder has another key: the roster is nobody's */
+		bool gone; /* the state directory has another key: the roster is nobody's */
 		struct loop_timer *again;
 		STAILQ_HEAD(, save_waiter) waiters;
 	} save;
@@ -62,7 +62,7 @@ struct members {
 
 /* members.c */
 struct member *members_own(const struct members *m);                                /* our own entry */
-void members_notify(struct members *m, const struct member *who, const char *what); /* the storeys above */
+void members_notify(struct members *m, const struct member *who, const char *what); /* the layers above */
 /* roster_save.c: the roster is another: it goes to disk soon. */
 void members_save(struct members *m);
 typedef members_done_fn members_saved_fn;
@@ -74,7 +74,7 @@ void members_save_end(struct members *m);
 void members_connect(struct members *m, const struct member *who);
 /* Sends the roster to one node, or to all (NULL). */
 void members_send_roster(struct members *m, const struct member *to);
-/* Takes a roster that somebody told us (NULL: an inviter); what is new goes to everybody, the file and the storeys
+/* Takes a roster that we received (NULL: from an inviter); what is new goes to everybody, the file and the layers
  * above. */
 void members_take_roster(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count);

@@ -102,7 +102,7 @@ static struct member *roster_add(struct roster *r, const struct node_id *id, siz
 	return m;
 }
 
-/* The endpoints of an entry that somebody told us, each of them a good one; how many. */
+/* The endpoints of an entry that we received, all of them valid; how many. */
 static size_t roster_entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
 	size_t n = 0;
 	if (e->endpoint[0])

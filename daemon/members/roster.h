@@ -39,9 +39,9 @@ int roster_load(struct roster *r, const char *state_dir, char *err, size_t errle
 int roster_pack(struct roster *r, uint8_t **frame, size_t *len);
 int roster_save(struct roster *r, const char *state_dir, char *err, size_t errlen); /* blocks on the disk */
 
-/* Takes an entry that somebody told us, and says what it changed and in which member (NULL for ROSTER_FULL). */
+/* Takes an entry that we received, and says what it changed and in which member (NULL for ROSTER_FULL). */
 enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct member **which);
-/* The same for an entry that the node itself told us, over a link that proved its key: what it says of itself
+/* The same for an entry that the node itself sent, over a link that proved its key: what it says of itself
  * stands against every hearsay, however high a version that claims. */
 enum roster_change roster_take_own(struct roster *r, const Caravan__Entry *e, struct member **which);
 
@@ -54,7 +54,7 @@ int roster_edit(struct roster *r, const struct node_id *id, const char *name, ch
  * heard of, as far as we know (member.agreed).  How many. */
 #define ROSTER_TOMBSTONE_SECONDS (7 * 86400)
 size_t roster_prune(struct roster *r, uint64_t now);
-/* Whether somebody tells a tombstone that we may have pruned. */
+/* Whether this is a tombstone that we may have pruned. */
 bool roster_tombstone_is_old(const Caravan__Entry *e, uint64_t now);
 
 struct member *roster_find(const struct roster *r, const struct node_id *id);

@@ -1,10 +1,10 @@
-/* roster_save: the roster goes to disk, off the loop.
+/* roster_save: writes the roster to disk, off the loop.
  *
- * Owns: an executor of its own, since others work for minutes; one write is under way at most, of the roster as it
- * was when that began, and another follows when it changed meanwhile.
- * Invariants: whoever waits hears once, of the first write that has what he waits for, or that such a write failed; what
- * could not be written is tried again until it is.
- * Threads: the loop; write_run alone is the executor's. */
+ * Owns: an executor of its own, since others are busy for minutes.  At most one write is under way, of the roster
+ * as it was when the write began.  Another one follows if the roster changed meanwhile.
+ * Invariants: each waiter is notified once: when its version has been written, or when such a write failed.  A
+ * failed write is retried until it succeeds.
+ * Threads: the loop, except save_write_run, which runs on the executor. */
 #include "config.h"
 
 #include "common/durable.h"

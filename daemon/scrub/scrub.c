@@ -19,12 +19,12 @@
 #include <unistd.h>
 
 #define TICK_MS 250
-#define WATCH_NS 500000000ull           /* between looks at the tensors in use */
+#define WATCH_NS 500000000ull           /* between checks of the tensors in use */
 #define SEEN_NS (4 * WATCH_NS)          /* what is in use and damaged is seen as often as that */
 #define PASS_NS (86400ull * 1000000000) /* between passes over everything */
 #define FOUND_MAX 64
 
-/* What the thread tells the loop. */
+/* What the thread reports to the loop. */
 struct finding {
 	struct content_id id;
 	bool blob, used;
@@ -93,7 +93,7 @@ static bool scrub_stopped_within(struct scrub *m, uint64_t ns) {
 	return stop;
 }
 
-/* Tensors in use, looked at now and then. */
+/* Checks the tensors in use from time to time. */
 static void scrub_watch(struct scrub *m, uint64_t *next) {
 	struct content_id id[FOUND_MAX];
 	uint64_t now = loop_now_ns();

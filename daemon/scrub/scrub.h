@@ -1,11 +1,11 @@
-/* scrub: keeps this node's store sound, and within its bounds.
+/* scrub: keeps this node's store intact and within its limit.
  *
- * At the start the head, record and length of every tensor are looked at; then, at a bounded rate, the contents of all
- * files are hashed, and again every day.  What is not what its name says is named in the log and dropped.  It is fetched
- * again from whoever has it.  A tensor in use is not computed from in the meantime (slice_check: steps fail with a sentence
- * that names it), and goes on with the new file where it was mapped.  Several daemons may share a store: what one of them
- * drops, the others notice.
- * Owns: its thread, what it found, the fetches for that.  Borrows everything else.
+ * At start the head, record and length of every tensor are checked.  Then the content of all files is hashed at a
+ * bounded rate, once a day.  Corrupt data is named in the log, dropped, and fetched again from another node that
+ * has it.  A corrupt tensor in use is not computed with meanwhile (slice_check: steps fail with a sentence that
+ * names it); once fetched, the new file takes the place of the mapped one.  Several daemons may share a store:
+ * what one of them drops, the others notice.
+ * Owns: its thread, its findings, and the fetches for them.  Borrows everything else.
  * Threads: hashing on its own; the rest is the loop's. */
 #ifndef DAEMON_SCRUB_SCRUB_H
 #define DAEMON_SCRUB_SCRUB_H
@@ -32,7 +32,7 @@ struct scrub_config {
 
 struct scrub;
 int scrub_create(struct scrub **out, const struct scrub_config *c, char *err, size_t errlen);
-/* The models that the cluster knows, or their manifests, are others than before: looks anew what they need. */
+/* The models that the cluster knows, or their manifests, have changed: finds out again what they need. */
 void scrub_models_changed(struct scrub *m);
 /* After the executor, before the transfer. NULL allowed. */
 void scrub_destroy(struct scrub *m);

@@ -64,7 +64,7 @@ static void model_file_free(struct model_file *f) {
 	free(f);
 }
 
-/* ---- looking through the folder ---- */
+/* ---- scanning the directory ---- */
 
 struct scan {
 	struct model_dir *fo;
@@ -349,7 +349,7 @@ static void model_file_open_done(void *arg, bool cancelled) {
 	struct opening *o = arg;
 	struct model_dir *fo = o->fo;
 	struct model_file *f = o->f;
-	f->state = FILE_USELESS; /* until the folder is looked through again, if it has changed */
+	f->state = FILE_USELESS; /* until the directory is scanned again, if it has changed */
 	if (!cancelled && o->im && transfer_add_source(fo->t, o->im) == 0) {
 		f->im = o->im;
 		f->state = FILE_OPEN;

@@ -36,7 +36,7 @@ void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
 int transfer_add_source(struct transfer *t, struct import *im);
 void transfer_remove_source(struct transfer *t, struct import *im);
 
-/* A folder with model files of the user's: what is in them is a source as well, for us and for others.  Once. */
+/* A directory with the user's model files, which are sources too, for this node and for others.  Once. */
 int transfer_add_model_dir(struct transfer *t, const char *dir);
 /* Whether one of them is this model. */
 bool transfer_has_file(const struct transfer *t, const struct content_id *manifest);

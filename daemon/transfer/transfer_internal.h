@@ -81,11 +81,11 @@ enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, 
 /* Something of a tensor's has come, or will not: who waits for it goes on. */
 void serving_resume_content(struct transfer *t, const struct content_id *id);
 
-/* Whether a file of the folder is being opened that has it: who wants it then hears of it by transfer_file_opened. */
+/* Whether a file of the directory that has it is being opened; transfer_file_opened says when that is done. */
 bool model_dir_opens(struct transfer *t, const struct content_id *id, bool tensor);
 void model_dir_used(struct transfer *t, const struct import *im); /* something of it was wanted */
 void model_dir_spoiled(
-        struct transfer *t, const struct import *im); /* it is not used until it has been looked at again */
+        struct transfer *t, const struct import *im); /* it is not used until it has been scanned again */
 void model_dir_destroy(struct model_dir *fo);         /* NULL allowed */
 /* A file has been opened, or could not be. */
 void transfer_file_opened(struct transfer *t);

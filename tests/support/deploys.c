@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- a node with a deploy, and a storey above it that keeps what it is given ---- */
+/* ---- a node with a deploy, and a layer above it that keeps what it is given ---- */
 
 struct deploys_node deploys[NODES_MAX];
 uint32_t deploys_replan_ms;

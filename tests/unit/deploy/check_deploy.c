@@ -96,7 +96,7 @@ START_TEST(two_models_and_named_nodes) {
 	ck_assert_ptr_nonnull(deploys[0].ends);
 	ck_assert_ptr_nonnull(deploys[1].stage);
 	ck_assert_uint_eq(deploys_model(2, "one")->plan->blocks, 2);
-	slice_destroy(deploys[1].stage); /* our storey above holds one at a time */
+	slice_destroy(deploys[1].stage); /* our layer above holds one at a time */
 	deploys[1].stage = NULL;
 	slice_destroy(deploys[0].ends);
 	deploys[0].ends = NULL;

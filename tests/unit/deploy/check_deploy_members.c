@@ -318,7 +318,7 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNLOADED), "");
 	snprintf(name, sizeof name, "n99");
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), "");
-	for (int i = 0; i < 3; i++) { /* our storey above holds one at a time */
+	for (int i = 0; i < 3; i++) { /* our layer above holds one at a time */
 		slice_destroy(deploys[i].stage);
 		slice_destroy(deploys[i].ends);
 		deploys[i].stage = deploys[i].ends = NULL;
