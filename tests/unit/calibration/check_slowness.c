@@ -104,6 +104,21 @@ START_TEST(figures_of_a_busy_machine_are_told) {
 }
 END_TEST
 
+START_TEST(a_link_is_slow_only_where_it_was_quicker) {
+	static const struct {
+		double rate, best;
+		bool slow;
+	} links[] = {{100, 0, false}, {100, 100, false}, {0, 100, false}, {100, 1000, true}};
+	for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+		Caravan__PeerState p = CARAVAN__PEER_STATE__INIT;
+		struct slowness s;
+		p.rate = links[i].rate;
+		p.slow_best = links[i].best;
+		ck_assert_int_eq(slowness_link(&s, &p, "study", "kitchen"), links[i].slow);
+	}
+}
+END_TEST
+
 /* ---- links, between two nodes in this process ----------------------------------------------------------- */
 
 static bool computing; /* on the node that asks */
@@ -341,6 +356,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, a_stage_is_held_against_itself_and_the_plan);
 	tcase_add_test(t, figures_of_a_busy_machine_are_told);
+	tcase_add_test(t, a_link_is_slow_only_where_it_was_quicker);
 	tcase_add_test(t, a_link_that_carries_a_tenth_of_what_it_did_is_found_out);
 	tcase_add_test(t, all_nodes_may_measure_their_links_at_once);
 	tcase_add_test(t, what_was_refused_is_asked_again_soon);
