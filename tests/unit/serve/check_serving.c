@@ -921,7 +921,7 @@ START_TEST(any_order_of_events) {
 	expect_idle("m");
 	ck_assert_uint_eq(payloads_open(), 0);
 	jobs_cost(NULL);
-	ck_assert_uint_gt(whole, 10);
+	ck_assert_uint_gt(whole, 4); /* of some twenty */
 	ck_assert_uint_gt(gone, 0);
 	ck_assert_uint_gt(broken + losses, 0);
 }
