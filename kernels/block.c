@@ -4,22 +4,6 @@
 
 const int8_t kern_iq4nl[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
-size_t kern_sub_block(enum kern_type type) {
-	switch (type) {
-	case KERN_Q2_K:
-	case KERN_Q3_K:
-	case KERN_Q6_K:
-		return 16;
-	default:
-		return 32;
-	}
-}
-
-bool kern_has_minima(enum kern_type type) {
-	return type == KERN_Q4_1 || type == KERN_Q5_1 || type == KERN_Q2_K || type == KERN_Q4_K ||
-	       type == KERN_Q5_K;
-}
-
 static void nibbles(int8_t *w, const uint8_t *qs, int offset) {
 	for (int j = 0; j < 16; j++) {
 		w[j] = (int8_t)((qs[j] & 15) - offset);

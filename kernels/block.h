@@ -14,12 +14,6 @@ struct kern_block {
 	int8_t w[256];  /* the integer weights, signed or unsigned as the type defines them */
 };
 
-/* Elements of a sub-block: 16 or 32 for K types, else the block. */
-size_t kern_sub_block(enum kern_type type);
-
-/* Whether the type has minima. */
-bool kern_has_minima(enum kern_type type);
-
 /* src: one block of a type that is not F32, F16 or BF16. */
 void kern_block_read(enum kern_type type, struct kern_block *out, const void *src);
 

@@ -1,11 +1,12 @@
-/* formats: the blocks of GGUF's weight types as they stand in a file, little-endian.
+/* formats: the blocks of GGUF's weight types as they stand in a file, little-endian, and the facts of each type.
  *
- * Owns: nothing but these declarations, written from the format.  F32, F16 and BF16 have no blocks: a row is
- * its elements.  `d` and `m` are float16.  Where two elements share a byte the lower bits belong to the
- * earlier one.  All structures have alignment of at most 2 and no padding (checked in traits.c). */
+ * Written from the format.  F32, F16 and BF16 have no blocks: a row is its elements.  `d` and `m` are float16.  Where two
+ * elements share a byte the lower bits belong to the earlier one.  All structures have alignment of at most 2 and no padding
+ * (checked in traits.c). */
 #ifndef KERNELS_FORMATS_H
 #define KERNELS_FORMATS_H
-#include <stdint.h>
+#include "kernels/compiler.h"
+#include "kernels/kernels.h"
 
 /* 32 elements; element j and j + 16 are the low and high nibble of qs[j], minus 8. */
 struct q4_0 {
@@ -90,6 +91,71 @@ struct q6_k {
 	int8_t scales[16];
 	uint16_t d;
 };
+
+/* Every type once, as X(TYPE, name) or, for types of blocks, X(TYPE, name, body, sub_block, offset, minima).
+ *   name       the structure of a block (not of float types), and what its kernels are called
+ *   body       bytes of a block that are quants; the others, scales and minima, are its head (kernels/pack.h)
+ *   sub_block  elements that share a scale
+ *   offset     what is taken from the quants, as unsigned numbers, to make weights; 0: nothing, or they are signed
+ *   minima     whether the type has them */
+#define KERN_FLOATS(X) X(F32, f32) X(F16, f16) X(BF16, bf16)
+#define KERN_BLOCKS_32(X) \
+	X(Q4_0, q4_0, 16, 32, 8, false) \
+	X(Q4_1, q4_1, 16, 32, 0, true) \
+	X(Q5_0, q5_0, 20, 32, 16, false) \
+	X(Q5_1, q5_1, 20, 32, 0, true) \
+	X(Q8_0, q8_0, 32, 32, 0, false) \
+	X(IQ4_NL, iq4_nl, 16, 32, 0, false)
+#define KERN_BLOCKS_256(X) \
+	X(Q2_K, q2_k, 64, 16, 0, true) \
+	X(Q3_K, q3_k, 96, 16, 4, false) \
+	X(Q4_K, q4_k, 128, 32, 0, true) \
+	X(Q5_K, q5_k, 160, 32, 0, true) \
+	X(Q6_K, q6_k, 192, 16, 32, false)
+
+/* The same facts of a type of blocks, as constants where the type is one; 0 for a float type. */
+#define KERN_FACT(result, function, of_32, of_256) \
+	INLINE result function(enum kern_type type) { \
+		switch (type) { \
+			KERN_BLOCKS_32(of_32) \
+			KERN_BLOCKS_256(of_256) \
+		default: \
+			return 0; \
+		} \
+	}
+#define KERN_FACT_32(TYPE, ...) \
+	case KERN_##TYPE: \
+		return 32;
+#define KERN_FACT_256(TYPE, ...) \
+	case KERN_##TYPE: \
+		return 256;
+#define KERN_FACT_BODY(TYPE, name, body, ...) \
+	case KERN_##TYPE: \
+		return body;
+#define KERN_FACT_HEAD(TYPE, name, body, ...) \
+	case KERN_##TYPE: \
+		return sizeof(struct name) - (body);
+#define KERN_FACT_SUB_BLOCK(TYPE, name, body, sub_block, ...) \
+	case KERN_##TYPE: \
+		return sub_block;
+#define KERN_FACT_OFFSET(TYPE, name, body, sub_block, offset, minima) \
+	case KERN_##TYPE: \
+		return offset;
+#define KERN_FACT_MINIMA(TYPE, name, body, sub_block, offset, minima) \
+	case KERN_##TYPE: \
+		return minima;
+
+KERN_FACT(size_t, kern_block_size, KERN_FACT_32, KERN_FACT_256) /* elements */
+KERN_FACT(size_t, kern_body_bytes, KERN_FACT_BODY, KERN_FACT_BODY)
+KERN_FACT(size_t, kern_head_bytes, KERN_FACT_HEAD, KERN_FACT_HEAD)
+KERN_FACT(size_t, kern_sub_block, KERN_FACT_SUB_BLOCK, KERN_FACT_SUB_BLOCK)
+KERN_FACT(int, kern_offset, KERN_FACT_OFFSET, KERN_FACT_OFFSET)
+KERN_FACT(bool, kern_has_minima, KERN_FACT_MINIMA, KERN_FACT_MINIMA)
+
+/* Sub-blocks of a block. */
+INLINE int kern_sub_blocks(enum kern_type type) {
+	return (int)(kern_block_size(type) / kern_sub_block(type));
+}
 
 /* The non-linear steps of IQ4_NL. */
 extern const int8_t kern_iq4nl[16];

@@ -111,35 +111,44 @@ bool kern_kv_fits(enum kern_kv type, size_t head_size); /* q8_0: heads of whole 
 /* Bytes of the keys of one head in one block of KERN_KV_BLOCK positions; of its values as many. */
 size_t kern_kv_bytes(enum kern_kv type, size_t head_size);
 
-/* What is done with one type of KV cache; how it lies in memory is the levels' own business (kernels/kvlayout.h). */
+/* The operations of a layer, each with its own type of function, by which ISA levels declare theirs (kernels/ops_decl.h). */
+
+/* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
+typedef void kern_put_fn(void *part, size_t slot, const float *x, size_t head_size);
+/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b, as many blocks as the
+ * largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
+typedef void kern_span_fn(const struct kern_query *q, size_t nq, const void *const *keys,
+        const void *const *values, size_t head_size, float scale, void *scratch);
+/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans]. */
+typedef void kern_combine_fn(
+        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);
+/* y = norm of x times w; y may be x. 0 or -EDOM when the sum of squares is not finite. */
+typedef int kern_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, float eps);
+/* Rotates `heads` heads of head_size floats in place, their first 2 * pairs elements; cs holds pairs (cos, sin) from
+ * kern_rope_angles. */
+typedef void kern_rope_fn(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs);
+/* y = silu(gate) * up; y may be either. */
+typedef void kern_swiglu_fn(float *y, const float *gate, const float *up, size_t n);
+/* y += x */
+typedef void kern_add_fn(float *y, const float *x, size_t n);
+
+/* The operations on one type of KV cache.  Its layout in memory is private to the ISA levels (kernels/kvlayout.h). */
 struct kern_kv_ops {
-	/* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
-	void (*put_key)(void *keys, size_t slot, const float *k, size_t head_size);
-	void (*put_value)(void *values, size_t slot, const float *v, size_t head_size);
-	/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b,
-	 * as many blocks as the largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
-	void (*span)(const struct kern_query *q, size_t nq, const void *const *keys,
-	        const void *const *values, size_t head_size, float scale, void *scratch);
+	kern_put_fn *put_key, *put_value;
+	kern_span_fn *span;
 };
 
-/* An ISA level. */
+/* An ISA level: the operations of a layer for one instruction set. */
 struct kern_ops {
 	const char *name;
 	kern_quantize_fn *quantize[KERN_FORMS];
 	kern_mul_fn *mul[KERN_TYPES];
-	/* y = norm of x times w; y may be x. 0 or -EDOM when the sum of squares is not finite. */
-	int (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
-	/* Rotates `heads` heads of head_size floats in place, their first 2 * pairs elements;
-	 * cs holds pairs (cos, sin) from kern_rope_angles. */
-	void (*rope)(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs);
-	/* y = silu(gate) * up; y may be either. */
-	void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
-	/* y += x */
-	void (*add)(float *y, const float *x, size_t n);
+	kern_rmsnorm_fn *rmsnorm;
+	kern_rope_fn *rope;
+	kern_swiglu_fn *swiglu;
+	kern_add_fn *add;
 	struct kern_kv_ops kv[KERN_KVS];
-	/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans]. */
-	void (*combine)(
-	        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);
+	kern_combine_fn *combine;
 };
 
 size_t kern_span_scratch(size_t nq);

@@ -16,22 +16,11 @@ SIZE(q4_k, 144);
 SIZE(q5_k, 176);
 SIZE(q6_k, 210);
 
+#define FLOAT_TRAITS(TYPE, name) [KERN_##TYPE] = {#TYPE, 1, KERN_##TYPE == KERN_F32 ? 4 : 2, KERN_FORM_F32},
+#define TRAITS_32(TYPE, name, ...) [KERN_##TYPE] = {#TYPE, 32, sizeof(struct name), KERN_FORM_Q8_32},
+#define TRAITS_256(TYPE, name, ...) [KERN_##TYPE] = {#TYPE, 256, sizeof(struct name), KERN_FORM_Q8_256},
 static const struct kern_traits traits[KERN_TYPES] = {
-        [KERN_F32] = {"F32", 1, 4, KERN_FORM_F32},
-        [KERN_F16] = {"F16", 1, 2, KERN_FORM_F32},
-        [KERN_BF16] = {"BF16", 1, 2, KERN_FORM_F32},
-        [KERN_Q4_0] = {"Q4_0", 32, sizeof(struct q4_0), KERN_FORM_Q8_32},
-        [KERN_Q4_1] = {"Q4_1", 32, sizeof(struct q4_1), KERN_FORM_Q8_32},
-        [KERN_Q5_0] = {"Q5_0", 32, sizeof(struct q5_0), KERN_FORM_Q8_32},
-        [KERN_Q5_1] = {"Q5_1", 32, sizeof(struct q5_1), KERN_FORM_Q8_32},
-        [KERN_Q8_0] = {"Q8_0", 32, sizeof(struct q8_0), KERN_FORM_Q8_32},
-        [KERN_IQ4_NL] = {"IQ4_NL", 32, sizeof(struct iq4_nl), KERN_FORM_Q8_32},
-        [KERN_Q2_K] = {"Q2_K", 256, sizeof(struct q2_k), KERN_FORM_Q8_256},
-        [KERN_Q3_K] = {"Q3_K", 256, sizeof(struct q3_k), KERN_FORM_Q8_256},
-        [KERN_Q4_K] = {"Q4_K", 256, sizeof(struct q4_k), KERN_FORM_Q8_256},
-        [KERN_Q5_K] = {"Q5_K", 256, sizeof(struct q5_k), KERN_FORM_Q8_256},
-        [KERN_Q6_K] = {"Q6_K", 256, sizeof(struct q6_k), KERN_FORM_Q8_256},
-};
+        KERN_FLOATS(FLOAT_TRAITS) KERN_BLOCKS_32(TRAITS_32) KERN_BLOCKS_256(TRAITS_256)};
 
 const struct kern_traits *kern_traits(uint32_t type) {
 	return type < KERN_TYPES && traits[type].name ? &traits[type] : NULL;

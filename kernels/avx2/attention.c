@@ -1,10 +1,11 @@
 /* avx2/attention: attention over one span, which is attention.h with vectors of eight, and the combination of spans, with AVX2,
  * FMA and F16C.
  * Owns nothing, and equals kernels/ref/attention.c to the bit.  Pure; any thread. */
-#include "kernels/avx2/avx2_ops.h"
+#include "kernels/avx2/avx2.h"
 
 #include "kernels/avx2/common.h"
 #include "kernels/avx2/vector.h"
+#include "kernels/combine_tmpl.h"
 
 #define LANES 8
 #define QUERIES 3 /* with four groups of lanes they fill the registers */
@@ -49,18 +50,10 @@ INLINE __m256 vec_stripes(__m256 stripes, vec e) {
 
 #include "kernels/avx2/attention_tmpl.h"
 
-void avx2_span_f16(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
-        size_t head_size, float scale, void *scratch) {
-	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_F16);
-}
-
-void avx2_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
-        size_t head_size, float scale, void *scratch) {
-	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_Q8_0);
-}
+KERN_DEFINE_SPANS(AVX2_OP)
 
 /* out = fma(c, o, out) for one span. */
-static void combine_span(float *out, const float *o, float c, size_t head_size) {
+INLINE void combine_span(float *out, const float *o, float c, size_t head_size) {
 	__m256 cv = _mm256_set1_ps(c);
 	size_t d = 0;
 	for (; d + 8 <= head_size; d += 8)
@@ -70,19 +63,4 @@ static void combine_span(float *out, const float *o, float c, size_t head_size) 
 		out[d] = fmaf(c, o[d], out[d]);
 }
 
-void avx2_combine(
-        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size) {
-	float top = -INFINITY, total = 0.0f;
-	for (size_t s = 0; s < spans; s++)
-		top = m[s] > top ? m[s] : top;
-	for (size_t d = 0; d < head_size; d++)
-		out[d] = 0.0f;
-	for (size_t s = 0; s < spans; s++) {
-		float c = kern_exp(m[s] - top);
-		total = fmaf(c, l[s], total);
-		combine_span(out, o + s * head_size, c, head_size);
-	}
-	float r = 1.0f / total;
-	for (size_t d = 0; d < head_size; d++)
-		out[d] = out[d] * r;
-}
+KERN_DEFINE_COMBINE(AVX2_OP)

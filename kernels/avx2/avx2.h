@@ -8,7 +8,7 @@
  * elements of its row, an activation word of the same four is broadcast to all lanes. */
 #ifndef KERNELS_AVX2_AVX2_H
 #define KERNELS_AVX2_AVX2_H
-#include "kernels/kernels.h"
+#include "kernels/ops_decl.h"
 
 #if defined AVX_VNNI
 #define AVX2_VNNI
@@ -27,14 +27,10 @@ extern const struct kern_ops kern_ops_avx2, kern_ops_avxvnni;
  * Set once, by kern_init. */
 extern bool avx2_fetches_near;
 
-int avx2_quantize_f32(void *dst, const float *x, size_t n);
-int avx2_quantize_q8_32(void *dst, const float *x, size_t n);
-int avx2_quantize_q8_256(void *dst, const float *x, size_t n);
-
-kern_mul_fn avx2_mul_f32, avx2_mul_f16, avx2_mul_bf16;
-kern_mul_fn AVX2_LEVEL(mul_q4_0), AVX2_LEVEL(mul_q4_1), AVX2_LEVEL(mul_q5_0), AVX2_LEVEL(mul_q5_1),
-        AVX2_LEVEL(mul_q8_0), AVX2_LEVEL(mul_iq4_nl);
-kern_mul_fn AVX2_LEVEL(mul_q2_k), AVX2_LEVEL(mul_q3_k), AVX2_LEVEL(mul_q4_k), AVX2_LEVEL(mul_q5_k),
-        AVX2_LEVEL(mul_q6_k);
+#define AVX2_OP(name) avx2_##name
+KERN_DECLARE_OPS(AVX2_OP);
+KERN_DECLARE_SPANS(AVX2_OP);
+KERN_DECLARE_FLOATS(AVX2_OP);
+KERN_DECLARE_QUANTS(AVX2_LEVEL);
 
 #endif

@@ -1,25 +1,11 @@
-/* What the products of this level share: inlining, loads, and the end of a row of results. */
+/* What the products of this level share: loads, and the end of a row of results. */
 #ifndef KERNELS_AVX2_COMMON_H
 #define KERNELS_AVX2_COMMON_H
+#include "kernels/compiler.h"
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-/* Functions that take a type as a constant and vanish into their callers, and loops whose index must become a constant.  Where
- * speed does not count (KERNELS_SMALL: under the sanitizers) each is there once and stays what it is: the same accesses from a
- * twentieth of the code. */
-#ifdef KERNELS_SMALL
-#define INLINE static inline
-#define UNROLL
-#else
-#define INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-#endif
 
 /* Keeps an accumulator in its register: without it the compiler reorders the additions of an unrolled
  * tile until it runs out of registers. */
@@ -28,10 +14,6 @@
 INLINE __m256i load(const void *p) {
 	return _mm256_loadu_si256(p);
 }
-
-/* Makes a pointer look new: keeps the compiler from loading through it before a loop, and from spilling all
- * that it then has. */
-#define HIDE(p) __asm__("" : "+r"(p))
 
 /* Eight float16 side by side. */
 INLINE __m256 load_halves(const void *p) {

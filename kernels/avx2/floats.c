@@ -3,6 +3,7 @@
  * the first cache for all columns of a tile. */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/common.h"
+#include "kernels/formats.h"
 
 enum {
 	PIECE = 256, /* elements of two strips: at most half of a first cache of 32 KiB */
@@ -89,11 +90,5 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 	}
 }
 
-#define MUL(name, type) \
-	void avx2_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
-	        size_t xstride, size_t cols) { \
-		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
-	}
-MUL(f32, KERN_F32)
-MUL(f16, KERN_F16)
-MUL(bf16, KERN_BF16)
+#define MUL(TYPE, name) KERN_DEFINE_MUL(AVX2_OP(mul_##name), mul, KERN_##TYPE)
+KERN_FLOATS(MUL)

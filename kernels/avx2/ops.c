@@ -4,7 +4,7 @@
  * where the 32 stripes are four registers of eight.  Tails use masked loads: what a masked lane adds to a
  * stripe of squares is fma(0, 0, s) = s.
  * Pure; any thread. */
-#include "kernels/avx2/avx2_ops.h"
+#include "kernels/avx2/avx2.h"
 
 #include <errno.h>
 #include <math.h>

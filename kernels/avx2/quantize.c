@@ -1,10 +1,6 @@
 /* Activation rows: the parts of kernels/acts.h, 32 elements at a time; and groups of a KV cache, which are quantised alike. */
-#include "kernels/acts.h"
 #include "kernels/avx2/avx2.h"
-#include "kernels/avx2/avx2_ops.h"
 #include "kernels/avx2/common.h"
-#include "kernels/kvlayout.h"
-#include <errno.h>
 
 /* The largest magnitude of x[0..n), n a multiple of 8, or infinity where a value is not finite. */
 INLINE float magnitude(const float *x, size_t n) {
@@ -34,6 +30,12 @@ INLINE __m256i quantize_32(const float *x, __m256 inverse) {
 	return _mm256_permutevar8x32_epi32(q, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
+INLINE void quantize_32_at(int8_t *q, const float *x, float inverse) {
+	_mm256_storeu_si256((__m256i *)(void *)q, quantize_32(x, _mm256_set1_ps(inverse)));
+}
+
+#include "kernels/quantize_tmpl.h"
+
 /* Of each four quants the sum of the first and of the last two, as int16; 16 quants a 128-bit half. */
 INLINE __m256i pair_sums(__m256i q) {
 	return _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
@@ -45,40 +47,14 @@ INLINE __m256i add_words(__m256i v) {
 	return _mm256_add_epi16(v, _mm256_shuffle_epi32(v, 0xb1));
 }
 
-int avx2_quantize_f32(void *dst, const float *x, size_t n) {
-	uint32_t bad = 0;
-	for (size_t i = 0; i < n; i++) {
-		uint32_t bits;
-		memcpy(&bits, x + i, sizeof bits);
-		bad |= (bits & 0x7f800000) == 0x7f800000;
-	}
-	if (bad)
-		return -EDOM;
-	memcpy(dst, x, n * sizeof *x);
-	memset((float *)dst + n, 0, kern_act_bytes(KERN_FORM_F32, n) - n * sizeof *x);
-	return 0;
-}
-
-/* The scale of a block, and what quants are made with; zero for a block that is too small. */
-INLINE float scale_of(float a, float *inverse) {
-	if (a < 0x1p-120f) {
-		*inverse = 0;
-		return 0;
-	}
-	*inverse = 127 / a;
-	return a / 127;
-}
-
 int avx2_quantize_q8_32(void *dst, const float *x, size_t n) {
 	struct acts_q8_32 at = acts_q8_32(n);
 	uint8_t *row = dst;
-	memset(row, 0, at.q); /* what lies between the parts */
-	memset(row + at.q + n, 0, at.end - at.q - n);
+	clear_row(row, at.q, n, at.end);
 	for (size_t b = 0; b < n / 32; b++, x += 32) {
-		float a = magnitude(x, 32), inverse;
-		if (a > 0x1.fffffep127f)
+		float inverse;
+		if (find_scale((float *)(row + at.d) + b, &inverse, x, 32))
 			return -EDOM;
-		((float *)(row + at.d))[b] = scale_of(a, &inverse);
 		__m256i q = quantize_32(x, _mm256_set1_ps(inverse)), s = add_words(pair_sums(q));
 		_mm256_storeu_si256((__m256i *)(row + at.q + b * 32), q);
 		s = _mm256_add_epi16(s, _mm256_permute4x64_epi64(s, 0x4e));
@@ -93,14 +69,12 @@ int avx2_quantize_q8_32(void *dst, const float *x, size_t n) {
 int avx2_quantize_q8_256(void *dst, const float *x, size_t n) {
 	struct acts_q8_256 at = acts_q8_256(n);
 	uint8_t *row = dst;
-	memset(row, 0, at.q);
-	memset(row + at.q + n, 0, at.end - at.q - n);
+	clear_row(row, at.q, n, at.end);
 	int16_t *sum16 = (int16_t *)(row + at.sum16), *sum32 = (int16_t *)(row + at.sum32);
 	for (size_t b = 0; b < n / 256; b++) {
-		float a = magnitude(x + b * 256, 256), inverse;
-		if (a > 0x1.fffffep127f)
+		float inverse;
+		if (find_scale((float *)(row + at.d) + b, &inverse, x + b * 256, 256))
 			return -EDOM;
-		((float *)(row + at.d))[b] = scale_of(a, &inverse);
 		for (size_t k = b * 8; k < b * 8 + 8; k++) { /* each 32: two groups of 16 */
 			__m256i q = quantize_32(x + k * 32, _mm256_set1_ps(inverse)),
 			        s = add_words(pair_sums(q));
@@ -117,33 +91,4 @@ int avx2_quantize_q8_256(void *dst, const float *x, size_t n) {
 	return 0;
 }
 
-/* A group of a KV cache: its quants, and its scale; where a value is not finite, the scale is no number. */
-INLINE uint16_t quantize_group(__m256i *q, const float *x) {
-	float a = magnitude(x, KV_LANES), inverse;
-	if (a > 0x1.fffffep127f) {
-		*q = _mm256_setzero_si256();
-		return 0x7e00;
-	}
-	float d = scale_of(a, &inverse);
-	*q = quantize_32(x, _mm256_set1_ps(inverse));
-	return kern_to_half_sat(d);
-}
-
-void avx2_put_key_q8_0(void *keys, size_t slot, const float *k, size_t head_size) {
-	for (size_t d = 0; d < head_size; d += KV_LANES) {
-		int8_t q[KV_LANES];
-		__m256i v;
-		uint16_t scale = quantize_group(&v, k + d);
-		_mm256_storeu_si256((__m256i *)q, v);
-		kv_q8_put_key((uint8_t *)keys + kv_q8_keys(head_size, slot, d), slot, scale, q);
-	}
-}
-
-void avx2_put_value_q8_0(void *values, size_t slot, const float *v, size_t head_size) {
-	for (size_t d = 0; d < head_size; d += KV_LANES) {
-		uint8_t *group = (uint8_t *)values + kv_q8_values(d);
-		__m256i q;
-		((uint16_t *)(void *)group)[slot] = quantize_group(&q, v + d);
-		_mm256_storeu_si256((__m256i *)(group + KV_Q8_VALUE_SCALES + slot * KV_LANES), q);
-	}
-}
+KERN_DEFINE_QUANTIZERS(AVX2_OP)

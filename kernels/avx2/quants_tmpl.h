@@ -8,9 +8,9 @@
  * doc/numerics.md in every way. */
 #ifndef KERNELS_AVX2_QUANTS_TMPL_H
 #define KERNELS_AVX2_QUANTS_TMPL_H
-#include "kernels/acts.h"
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/unpack.h"
+#include "kernels/product.h"
 
 enum {
 	STRIPS = 2,   /* strips of a panel */
@@ -25,46 +25,8 @@ enum {
 	FAR = 6144   /* and if into the second */
 };
 
-/* The parts of an activation row (kernels/acts.h). */
-struct column {
-	const uint8_t *d, *repair, *sum, *q;
-};
-
-INLINE size_t block_of(enum kern_type t) {
-	switch (t) {
-	case KERN_Q2_K:
-	case KERN_Q3_K:
-	case KERN_Q4_K:
-	case KERN_Q5_K:
-	case KERN_Q6_K:
-		return 256;
-	default:
-		return 32;
-	}
-}
-
-INLINE struct column column(enum kern_type t, const void *x, size_t n) {
-	const uint8_t *p = x;
-	if (block_of(t) == 32) {
-		struct acts_q8_32 at = acts_q8_32(n);
-		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
-	}
-	struct acts_q8_256 at = acts_q8_256(n);
-	return (struct column){
-	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
-}
-
-/* A block of a strip, its head and its body. */
-INLINE size_t block_bytes(enum kern_type t) {
-	return 8 * (head_bytes(t) + body_bytes(t));
-}
-
-INLINE const uint8_t *strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
-	return (const uint8_t *)w + index * (n / block_of(t)) * block_bytes(t);
-}
-
 INLINE const uint8_t *body_of(enum kern_type t, const uint8_t *block) {
-	return block + 8 * head_bytes(t);
+	return block + 8 * kern_head_bytes(t);
 }
 
 /* A block that meets few columns, and what is to be asked for meanwhile, block_bytes of it. */
@@ -78,9 +40,9 @@ struct sum {
 };
 
 INLINE __m256 result(enum kern_type t, struct sum s) {
-	if (!has_minima(t))
+	if (!kern_has_minima(t))
 		return s.a;
-	return block_of(t) == 32 ? _mm256_add_ps(s.a, s.m) : _mm256_sub_ps(s.a, s.m);
+	return kern_block_size(t) == 32 ? _mm256_add_ps(s.a, s.m) : _mm256_sub_ps(s.a, s.m);
 }
 
 INLINE __m256i widen(__m256i v) {
@@ -170,7 +132,7 @@ typedef int32_t starts[GROUPS];
 
 INLINE void find_starts(
         enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
-	size_t words = block_of(t) == 32 ? 1 : 16;
+	size_t words = kern_block_size(t) == 32 ? 1 : 16;
 	if (has_offset(t))
 		for (size_t c = 0; c < cols; c++)
 			for (size_t i = 0; i < (last - first) * words; i += 8)
@@ -189,7 +151,7 @@ INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 
 /* With `strips` side by side, what lies beyond a strip's end is in the one that takes its place. */
 INLINE struct block block_at(enum kern_type t, const uint8_t *strip, size_t strips, size_t n, size_t b) {
-	size_t bytes = n / block_of(t) * block_bytes(t), at = b * block_bytes(t);
+	size_t bytes = n / kern_block_size(t) * block_bytes(t), at = b * block_bytes(t);
 	size_t next = at + (avx2_fetches_near ? NEAR : FAR);
 	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes)};
 }
@@ -228,15 +190,15 @@ INLINE void decode_32(enum kern_type t, struct sum *s, struct block block, const
 	__m256i i = dot_32(t, body_of(t, block.at), x, b);
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at), dx), _mm256_cvtepi32_ps(i), s->a);
-	if (has_minima(t))
+	if (kern_has_minima(t))
 		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at + 16), dx),
 		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
 }
 
 /* Adds to j the sum over sub-blocks of minima times sums of quants. */
 INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const struct column *x, size_t b) {
-	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) {
-		__m256i sums = spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k);
+	UNROLL for (int k = 0; k < kern_sub_blocks(t) / 2; k++) {
+		__m256i sums = spread(x->sum, b * (size_t)kern_sub_blocks(t) / 2 + (size_t)k);
 		j = _mm256_add_epi32(j, _mm256_madd_epi16(mn[k], sums));
 	}
 	return j;
@@ -247,7 +209,7 @@ INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct 
         const struct column *x, size_t b) {
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(h->d, dx), _mm256_cvtepi32_ps(i), s->a);
-	if (has_minima(t)) {
+	if (kern_has_minima(t)) {
 		__m256i j = dot_minima(t, _mm256_setzero_si256(), h->mn, x, b);
 		s->m = _mm256_fmadd_ps(_mm256_mul_ps(h->dmin, dx), _mm256_cvtepi32_ps(j), s->m);
 	}
@@ -282,7 +244,7 @@ INLINE void decode_256(
 		}
 		UNROLL for (int g = 0; g < groups; g++) {
 			int at_group = first + g * apart;
-			i = fold_256(t, i, v[g], scales.sc[at_group * group(t) * sub_blocks(t) / 256]);
+			i = fold_256(t, i, v[g], scales.sc[at_group * group(t) * kern_sub_blocks(t) / 256]);
 		}
 	}
 	finish_256(t, s, i, &scales, x, b);
@@ -293,9 +255,9 @@ INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_
 	for (size_t k = 0; k < (rows + 7) / 8; k++) {
 		const uint8_t *strip = strip_at(t, w, k, n);
 		struct sum s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-		for (size_t b = 0; b < n / block_of(t); b++) {
+		for (size_t b = 0; b < n / kern_block_size(t); b++) {
 			struct block block = block_at(t, strip, 1, n, b);
-			if (block_of(t) == 32)
+			if (kern_block_size(t) == 32)
 				decode_32(t, &s, block, &c, b);
 			else
 				decode_256(t, &s, block, &c, b);
@@ -318,7 +280,7 @@ struct panel_256 {
 INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *block) {
 	UNROLL for (int w = 0; w < 8; w++) p->w[w] = word_32(t, body_of(t, block), w);
 	p->d = load_halves(block);
-	if (has_minima(t))
+	if (kern_has_minima(t))
 		p->m = load_halves(block + 16);
 }
 
@@ -372,13 +334,13 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 	UNROLL for (size_t r = 0; r < strips; r++) {
 		const uint8_t *head = p ? NULL : at[r].at;
 		__m256 d = p ? p[r].d : load_halves(head), m = d;
-		if (has_minima(t))
+		if (kern_has_minima(t))
 			m = p ? p[r].m : load_halves(head + 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			struct sum *to = &s[r][c];
 			__m256 dx = _mm256_castsi256_ps(spread(x[c].d, b));
 			to->a = _mm256_fmadd_ps(_mm256_mul_ps(d, dx), _mm256_cvtepi32_ps(total[r][c]), to->a);
-			if (has_minima(t))
+			if (kern_has_minima(t))
 				to->m = _mm256_fmadd_ps(_mm256_mul_ps(m, dx),
 				        _mm256_castsi256_ps(spread(x[c].sum, b)), to->m);
 		}
@@ -414,7 +376,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 		}
 	}
 	UNROLL for (size_t r = 0; r < strips; r++) {
-		__m256i sc = scales[r]->sc[g * group(t) * sub_blocks(t) / 256];
+		__m256i sc = scales[r]->sc[g * group(t) * kern_sub_blocks(t) / 256];
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			total[r][c] = fold_256(t, total[r][c], v[r][c], sc);
 		}
@@ -464,7 +426,7 @@ INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum
 		for (size_t r = 0; r < strips; r++)
 			s[r][c] = sums[c][r];
 	for (size_t b = first; b < last; b++)
-		if (block_of(t) == 32)
+		if (kern_block_size(t) == 32)
 			tile_32(t, strips, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
 		else
 			tile_256(t, strips, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
@@ -478,7 +440,7 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 	union panel panel;
 	struct sum sums[TILE][STRIPS];
 	starts from[TILE];
-	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			sums[c][r].a = sums[c][r].m = _mm256_setzero_ps();
@@ -488,7 +450,7 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 		for (size_t r = 0; r < strips; r++) {
 			const uint8_t *strip = strip_at(t, w, index + r, n);
 			for (size_t k = b; k < end; k++)
-				if (block_of(t) == 32)
+				if (kern_block_size(t) == 32)
 					unpack_32(t, &panel.a[k - b][r], strip + k * block_bytes(t));
 				else
 					unpack_256(t, &panel.b[k - b][r], strip + k * block_bytes(t));
@@ -515,7 +477,7 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 	const uint8_t *strip[STRIPS];
 	struct sum s[STRIPS][FEW];
 	starts from[FEW];
-	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
 	for (size_t r = 0; r < strips; r++) {
 		strip[r] = strip_at(t, w, index + r, n);
 		for (size_t c = 0; c < cols; c++)
@@ -528,7 +490,7 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 			struct block at[STRIPS];
 			for (size_t r = 0; r < strips; r++)
 				at[r] = block_at(t, strip[r], strips, n, b);
-			if (block_of(t) == 32)
+			if (kern_block_size(t) == 32)
 				tile_32(t, strips, cols, s, NULL, at, x, from, b, b - first);
 			else
 				tile_256(t, strips, cols, s, NULL, at, x, from, b, b - first);
@@ -547,7 +509,7 @@ INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, con
         size_t side, size_t rows, size_t n, const void *x, size_t xstride, const struct column *col,
         size_t cols) {
 	size_t left = rows - k * 8 < side * 8 ? rows - k * 8 : side * 8, c = 0;
-	const uint8_t *strips = (const uint8_t *)w + k * n / block_of(t) * block_bytes(t);
+	const uint8_t *strips = (const uint8_t *)w + k * n / kern_block_size(t) * block_bytes(t);
 	if (side == 1 && cols == FEW) {
 		few_strips(t, y, ldy, w, k, 1, rows, n, col, FEW);
 		return;
@@ -569,7 +531,7 @@ INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 	struct column col[FEW];
 	for (size_t c = 0; c < cols; c++)
 		col[c] = column(t, (const uint8_t *)x + c * xstride, n);
-	if (block_of(t) == 32 && cols >= COLS && cols < FEW)
+	if (kern_block_size(t) == 32 && cols >= COLS && cols < FEW)
 		for (; k + STRIPS <= strips; k += STRIPS)
 			few_columns(t, one, y, ldy, w, k, STRIPS, rows, n, x, xstride, col, cols);
 	for (; k < strips; k++)
@@ -598,14 +560,11 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 	}
 }
 
-#define MUL(name, type) \
+#define MUL(TYPE, name, ...) \
 	static __attribute__((noinline)) void name##_one( \
 	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
-		decode(type, y, w, rows, n, x); \
+		decode(KERN_##TYPE, y, w, rows, n, x); \
 	} \
-	void AVX2_LEVEL(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
-	        const void *x, size_t xstride, size_t cols) { \
-		mul(type, name##_one, y, ldy, w, rows, n, x, xstride, cols); \
-	}
+	KERN_DEFINE_MUL(AVX2_LEVEL(mul_##name), mul, KERN_##TYPE, name##_one)
 
 #endif

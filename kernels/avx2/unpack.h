@@ -7,50 +7,8 @@
 #ifndef KERNELS_AVX2_UNPACK_H
 #define KERNELS_AVX2_UNPACK_H
 #include "kernels/avx2/common.h"
-#include "kernels/kernels.h"
+#include "kernels/formats.h"
 #include "kernels/pack.h"
-
-/* Bytes that one row's block has in the head and in the body. */
-INLINE size_t head_bytes(enum kern_type t) {
-	switch (t) {
-	case KERN_Q4_1:
-	case KERN_Q5_1:
-		return 4;
-	case KERN_Q2_K:
-		return 20;
-	case KERN_Q3_K:
-		return 14;
-	case KERN_Q4_K:
-	case KERN_Q5_K:
-		return 16;
-	case KERN_Q6_K:
-		return 18;
-	default:
-		return 2;
-	}
-}
-
-INLINE size_t body_bytes(enum kern_type t) {
-	switch (t) {
-	case KERN_Q5_0:
-	case KERN_Q5_1:
-		return 20;
-	case KERN_Q8_0:
-		return 32;
-	case KERN_Q2_K:
-		return 64;
-	case KERN_Q3_K:
-		return 96;
-	case KERN_Q4_K:
-		return 128;
-	case KERN_Q5_K:
-		return 160;
-	case KERN_Q6_K:
-		return 192;
-	default:
-		return 16;
-	}
-}
 
 /* Types of eight bits: with VNNI 128 is added to them, without they stay signed. */
 INLINE bool is_eight(enum kern_type t) {
@@ -69,11 +27,7 @@ INLINE bool is_signed(enum kern_type t) {
 
 /* Whether the unsigned words of a type are by an offset too large. */
 INLINE bool has_offset(enum kern_type t) {
-	return is_biased(t) || t == KERN_Q4_0 || t == KERN_Q5_0 || t == KERN_Q3_K || t == KERN_Q6_K;
-}
-
-INLINE bool has_minima(enum kern_type t) {
-	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
+	return is_biased(t) || kern_offset(t) != 0;
 }
 
 INLINE __m256i low_nibbles(__m256i v) {
@@ -196,10 +150,6 @@ struct scales {
 	__m256 d, dmin;
 };
 
-INLINE int sub_blocks(enum kern_type t) {
-	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
-}
-
 /* Byte i of each lane, zero-extended: a scale.  With VNNI as an int32, otherwise as an int16 in both halves. */
 INLINE __m256i scale(__m256i v, int i) {
 #ifdef AVX2_VNNI
@@ -242,7 +192,7 @@ INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
-	bool minima = has_minima(t);
+	bool minima = kern_has_minima(t);
 	const uint8_t *s = head + (minima ? 32 : 16);
 	const __m256i six = _mm256_set1_epi8(63), top = _mm256_set1_epi8(0x30);
 	out->d = load_halves(head);

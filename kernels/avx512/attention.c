@@ -76,12 +76,4 @@ INLINE __m256 vec_stripes(__m256 stripes, vec e) {
 
 #include "kernels/avx2/attention_tmpl.h"
 
-void avx512_span_f16(const struct kern_query *q, size_t nq, const void *const *keys,
-        const void *const *values, size_t head_size, float scale, void *scratch) {
-	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_F16);
-}
-
-void avx512_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys,
-        const void *const *values, size_t head_size, float scale, void *scratch) {
-	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_Q8_0);
-}
+KERN_DEFINE_SPANS(AVX512_OP)

@@ -9,7 +9,7 @@
  * the packed layout is that of every level.  Where there is no second strip the first stands in for it. */
 #ifndef KERNELS_AVX512_AVX512_H
 #define KERNELS_AVX512_AVX512_H
-#include "kernels/kernels.h"
+#include "kernels/ops_decl.h"
 
 #ifdef AVX512_VNNI
 #define AVX512_LEVEL(name) avx512vnni_##name
@@ -19,14 +19,9 @@
 
 extern const struct kern_ops kern_ops_avx512, kern_ops_avx512vnni;
 
-void avx512_span_f16(const struct kern_query *q, size_t nq, const void *const *keys,
-        const void *const *values, size_t head_size, float scale, void *scratch);
-void avx512_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys,
-        const void *const *values, size_t head_size, float scale, void *scratch);
-kern_mul_fn avx512_mul_f32, avx512_mul_f16, avx512_mul_bf16;
-kern_mul_fn AVX512_LEVEL(mul_q4_0), AVX512_LEVEL(mul_q4_1), AVX512_LEVEL(mul_q5_0), AVX512_LEVEL(mul_q5_1),
-        AVX512_LEVEL(mul_q8_0), AVX512_LEVEL(mul_iq4_nl);
-kern_mul_fn AVX512_LEVEL(mul_q2_k), AVX512_LEVEL(mul_q3_k), AVX512_LEVEL(mul_q4_k), AVX512_LEVEL(mul_q5_k),
-        AVX512_LEVEL(mul_q6_k);
+#define AVX512_OP(name) avx512_##name
+KERN_DECLARE_SPANS(AVX512_OP);
+KERN_DECLARE_FLOATS(AVX512_OP);
+KERN_DECLARE_QUANTS(AVX512_LEVEL);
 
 #endif

@@ -1,28 +1,15 @@
-/* What the products of these levels share: inlining, loads of two strips, and the end of a row of results. */
+/* What the products of these levels share: loads of two strips, and the end of a row of results. */
 #ifndef KERNELS_AVX512_COMMON_H
 #define KERNELS_AVX512_COMMON_H
+#include "kernels/compiler.h"
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-/* Functions that take a type as a constant and vanish into their callers. */
-#define INLINE static inline __attribute__((always_inline))
-
-/* Loops whose index must become a constant. */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 /* Keeps an accumulator in its register: without it the compiler reorders the additions of an unrolled
  * tile until it runs out of registers. */
 #define PIN(v) __asm__("" : "+v"(v))
-
-/* Makes a pointer look new: keeps the compiler from loading through it before a loop, and from spilling all
- * that it then has. */
-#define HIDE(p) __asm__("" : "+r"(p))
 
 /* 32 bytes of each strip of a pair, at offset i. */
 INLINE __m512i load(const uint8_t *const *p, size_t i) {

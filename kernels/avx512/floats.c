@@ -3,6 +3,7 @@
  * strips stays in the first cache for all columns of a tile. */
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/common.h"
+#include "kernels/formats.h"
 
 enum {
 	PAIRS = 2,   /* of a walk: one column is the avx2 level's (ops_table.c) */
@@ -93,11 +94,5 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 	}
 }
 
-#define MUL(name, type) \
-	void avx512_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
-	        size_t xstride, size_t cols) { \
-		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
-	}
-MUL(f32, KERN_F32)
-MUL(f16, KERN_F16)
-MUL(bf16, KERN_BF16)
+#define MUL(TYPE, name) KERN_DEFINE_MUL(AVX512_OP(mul_##name), mul, KERN_##TYPE)
+KERN_FLOATS(MUL)

@@ -7,9 +7,9 @@
  * order of doc/numerics.md in either way. */
 #ifndef KERNELS_AVX512_QUANTS_TMPL_H
 #define KERNELS_AVX512_QUANTS_TMPL_H
-#include "kernels/acts.h"
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/unpack.h"
+#include "kernels/product.h"
 
 enum {
 	PAIRS = 2,    /* of a walk */
@@ -35,7 +35,7 @@ INLINE int group_32(enum kern_type t) {
 	return 8;
 }
 INLINE int group_256(enum kern_type t) {
-	return 64 / sub_blocks(t);
+	return 64 / kern_sub_blocks(t);
 }
 
 INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
@@ -118,22 +118,6 @@ INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) 
 }
 #endif
 
-/* The parts of an activation row (kernels/acts.h). */
-struct column {
-	const uint8_t *d, *repair, *sum, *q;
-};
-
-INLINE struct column column(enum kern_type t, const void *x, size_t n) {
-	const uint8_t *p = x;
-	if (block_of(t) == 32) {
-		struct acts_q8_32 at = acts_q8_32(n);
-		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
-	}
-	struct acts_q8_256 at = acts_q8_256(n);
-	return (struct column){
-	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
-}
-
 /* What a column's quants make with the offset of the weights: a word for each block of 32, or each 16 elements of a
  * block of 256, of a piece.  The sums start there. */
 typedef int32_t starts[GROUPS];
@@ -141,7 +125,7 @@ typedef int32_t starts[GROUPS];
 /* Words of repair, which are -8 times the sum of the quants of a block of 32, or -32 times that of 16 elements, in
  * two halves, as words of starts. */
 INLINE __m512i start_of(enum kern_type t, __m512i repair) {
-	if (block_of(t) == 256)
+	if (kern_block_size(t) == 256)
 		return start_256(t, repair);
 	return _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
 }
@@ -154,7 +138,7 @@ INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 /* The starts of blocks [first, last), of a piece. */
 INLINE void find_starts(
         enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
-	size_t words = block_of(t) == 32 ? 1 : 16;
+	size_t words = kern_block_size(t) == 32 ? 1 : 16;
 	if (has_offset(t))
 		for (size_t c = 0; c < cols; c++)
 			for (size_t i = 0; i < (last - first) * words; i += 16)
@@ -172,16 +156,11 @@ struct pair {
 	const uint8_t *strip[2];
 };
 
-/* A block of a strip, its head and its body. */
-INLINE size_t block_bytes(enum kern_type t) {
-	return 8 * (head_bytes(t) + body_bytes(t));
-}
-
 /* A walk of strips from `index` on; the last of the `strips` there are stands in for those that are not. */
 INLINE void walk_at(enum kern_type t, struct pair *at, const void *w, size_t index, size_t strips, size_t n) {
 	for (size_t i = 0; i < 2 * PAIRS; i++) {
 		size_t k = index + i < strips ? index + i : strips - 1;
-		at[i / 2].strip[i % 2] = (const uint8_t *)w + k * (n / block_of(t)) * block_bytes(t);
+		at[i / 2].strip[i % 2] = strip_at(t, w, k, n);
 	}
 }
 
@@ -192,10 +171,10 @@ struct block {
 };
 
 INLINE struct block block_at(enum kern_type t, const struct pair *at, size_t pairs, size_t n, size_t b) {
-	size_t bytes = n / block_of(t) * block_bytes(t), i = b * block_bytes(t);
+	size_t bytes = n / kern_block_size(t) * block_bytes(t), i = b * block_bytes(t);
 	size_t next = i + AHEAD + (i + AHEAD < bytes ? 0 : (2 * pairs - 1) * bytes);
 	const uint8_t *p = at->strip[0] + i, *q = at->strip[1] + i;
-	return (struct block){{p, q}, {p + 8 * head_bytes(t), q + 8 * head_bytes(t)},
+	return (struct block){{p, q}, {p + 8 * kern_head_bytes(t), q + 8 * kern_head_bytes(t)},
 	        {at->strip[0] + next, at->strip[1] + next}};
 }
 
@@ -215,9 +194,9 @@ struct sum {
 };
 
 INLINE __m512 result(enum kern_type t, struct sum s) {
-	if (!has_minima(t))
+	if (!kern_has_minima(t))
 		return s.a;
-	return block_of(t) == 32 ? _mm512_add_ps(s.a, s.m) : _mm512_sub_ps(s.a, s.m);
+	return kern_block_size(t) == 32 ? _mm512_add_ps(s.a, s.m) : _mm512_sub_ps(s.a, s.m);
 }
 
 INLINE __m512 add_block(__m512 a, __m512 d, __m512i dx, __m512i i) {
@@ -239,7 +218,7 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *
 	fetch(t, from, 0, 1);
 	UNROLL for (int w = 0; w < words_32(t); w++) p->w[w] = source_32(t, from->body, w);
 	p->d = load_halves(from->head, 0);
-	if (has_minima(t))
+	if (kern_has_minima(t))
 		p->m = load_halves(from->head, 16);
 }
 
@@ -285,12 +264,12 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 	}
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		__m512 d = p ? p[r].d : load_halves(at[r].head, 0), m = d;
-		if (has_minima(t))
+		if (kern_has_minima(t))
 			m = p ? p[r].m : load_halves(at[r].head, 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i dx = spread(x[c].d, b);
 			s[r][c].a = add_block(s[r][c].a, d, dx, total[r][c]);
-			if (has_minima(t))
+			if (kern_has_minima(t))
 				s[r][c].m = _mm512_fmadd_ps(_mm512_mul_ps(m, _mm512_castsi512_ps(dx)),
 				        _mm512_castsi512_ps(spread(x[c].sum, b)), s[r][c].m);
 		}
@@ -300,8 +279,8 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 /* Adds to j what the minima of a block make with the sums of quants. */
 INLINE __m512i add_minima(
         enum kern_type t, __m512i j, const struct scales *scales, const struct column *x, size_t b) {
-	UNROLL for (int k = 0; k < sub_blocks(t) / 2; k++) j =
-	        add_pairs(j, scales->mn[k], spread(x->sum, b * (size_t)sub_blocks(t) / 2 + (size_t)k));
+	UNROLL for (int k = 0; k < kern_sub_blocks(t) / 2; k++) j =
+	        add_pairs(j, scales->mn[k], spread(x->sum, b * (size_t)kern_sub_blocks(t) / 2 + (size_t)k));
 	return j;
 }
 
@@ -329,7 +308,7 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 		}
 	}
 	UNROLL for (size_t r = 0; r < pairs; r++) {
-		__m512i sc = scales[r]->sc[g * words * sub_blocks(t) / 64];
+		__m512i sc = scales[r]->sc[g * words * kern_sub_blocks(t) / 64];
 		UNROLL for (size_t c = 0; c < cols; c++) total[r][c] = fold_256(t, total[r][c], v[r][c], sc);
 	}
 }
@@ -357,7 +336,7 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i dx = spread(x[c].d, b);
 			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, total[r][c]);
-			if (has_minima(t))
+			if (kern_has_minima(t))
 				s[r][c].m = add_block(s[r][c].m, scales[r]->dmin, dx,
 				        add_minima(t, _mm512_setzero_si512(), scales[r], &x[c], b));
 		}
@@ -391,7 +370,7 @@ INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union pane
 	struct sum s[PAIRS][COLS];
 	load_sums(s, sum, cols);
 	for (size_t b = first; b < last; b++)
-		if (block_of(t) == 32)
+		if (kern_block_size(t) == 32)
 			tile_32(t, PAIRS, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
 		else
 			tile_256(t, PAIRS, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
@@ -403,7 +382,7 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
         const struct pair *at, const struct column *x, size_t n) {
 	struct sum s[PAIRS][COLS];
 	starts from[COLS];
-	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
 			s[r][c].a = s[r][c].m = _mm512_setzero_ps();
@@ -414,7 +393,7 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 			struct block block[PAIRS];
 			UNROLL for (size_t r = 0; r < pairs; r++) block[r] =
 			        block_at(t, &at[first + r], pairs, n, b);
-			if (block_of(t) == 32)
+			if (kern_block_size(t) == 32)
 				tile_32(t, pairs, cols, s, NULL, block, x, from, b, b - start);
 			else
 				tile_256(t, pairs, cols, s, NULL, block, x, from, b, b - start);
@@ -427,14 +406,14 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 
 /* The columns for which a panel does not pay. */
 INLINE size_t few(enum kern_type t) {
-	return block_of(t) == 32 ? 2 * COLS : COLS;
+	return kern_block_size(t) == 32 ? 2 * COLS : COLS;
 }
 
 /* A few columns over a walk, COLS at a time: the first bring the weights into the second cache.  Blocks of 256 are
  * long enough for the processor to follow two strips, and lie too far apart for more. */
 INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t present,
         const struct column *x, size_t cols, size_t n) {
-	const size_t pairs = block_of(t) == 32 ? PAIRS : 1;
+	const size_t pairs = kern_block_size(t) == 32 ? PAIRS : 1;
 	for (size_t r = 0; r < present; r += pairs) {
 		size_t c = 0;
 		for (; c + COLS <= cols; c += COLS)
@@ -466,14 +445,14 @@ INLINE void run_pieces(
         enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
 	union panel panel;
 	starts from[TILE];
-	size_t blocks = n / block_of(t), piece = PIECE / block_of(t);
+	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
 	for (size_t b = 0; b < blocks; b += piece) {
 		size_t end = last_of(b, piece, blocks), c = 0;
 		find_starts(t, from, x, cols, b, end);
 		for (size_t k = b; k < end; k++)
 			for (size_t r = 0; r < PAIRS; r++) {
 				struct block block = block_at(t, &at[r], PAIRS, n, k);
-				if (block_of(t) == 32)
+				if (kern_block_size(t) == 32)
 					unpack_32(t, &panel.a[k - b][r], &block);
 				else
 					unpack_256(t, &panel.b[k - b][r], &block);
@@ -526,10 +505,6 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 	}
 }
 
-#define MUL(name, type) \
-	void AVX512_LEVEL(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
-	        const void *x, size_t xstride, size_t cols) { \
-		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
-	}
+#define MUL(TYPE, name, ...) KERN_DEFINE_MUL(AVX512_LEVEL(mul_##name), mul, KERN_##TYPE)
 
 #endif

@@ -6,50 +6,8 @@
 #ifndef KERNELS_AVX512_UNPACK_H
 #define KERNELS_AVX512_UNPACK_H
 #include "kernels/avx512/common.h"
-#include "kernels/kernels.h"
+#include "kernels/formats.h"
 #include "kernels/pack.h"
-
-/* Bytes that one row's block has in the head and in the body. */
-INLINE size_t head_bytes(enum kern_type t) {
-	switch (t) {
-	case KERN_Q4_1:
-	case KERN_Q5_1:
-		return 4;
-	case KERN_Q2_K:
-		return 20;
-	case KERN_Q3_K:
-		return 14;
-	case KERN_Q4_K:
-	case KERN_Q5_K:
-		return 16;
-	case KERN_Q6_K:
-		return 18;
-	default:
-		return 2;
-	}
-}
-
-INLINE size_t body_bytes(enum kern_type t) {
-	switch (t) {
-	case KERN_Q5_0:
-	case KERN_Q5_1:
-		return 20;
-	case KERN_Q8_0:
-		return 32;
-	case KERN_Q2_K:
-		return 64;
-	case KERN_Q3_K:
-		return 96;
-	case KERN_Q4_K:
-		return 128;
-	case KERN_Q5_K:
-		return 160;
-	case KERN_Q6_K:
-		return 192;
-	default:
-		return 16;
-	}
-}
 
 INLINE bool is_signed(enum kern_type t) {
 	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
@@ -57,28 +15,7 @@ INLINE bool is_signed(enum kern_type t) {
 
 /* Whether the unsigned words of a type are by an offset too large. */
 INLINE bool has_offset(enum kern_type t) {
-	return is_signed(t) || t == KERN_Q4_0 || t == KERN_Q5_0 || t == KERN_Q3_K || t == KERN_Q6_K;
-}
-
-INLINE bool has_minima(enum kern_type t) {
-	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
-}
-
-INLINE size_t block_of(enum kern_type t) {
-	switch (t) {
-	case KERN_Q2_K:
-	case KERN_Q3_K:
-	case KERN_Q4_K:
-	case KERN_Q5_K:
-	case KERN_Q6_K:
-		return 256;
-	default:
-		return 32;
-	}
-}
-
-INLINE int sub_blocks(enum kern_type t) {
-	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
+	return is_signed(t) || kern_offset(t) != 0;
 }
 
 INLINE __m512i low_nibbles(__m512i v) {
@@ -199,10 +136,10 @@ INLINE void put_minima(struct scales *out, int k, struct quarter q) {
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *const *head) {
-	size_t s = has_minima(t) ? 32 : 16;
+	size_t s = kern_has_minima(t) ? 32 : 16;
 	const __m512i six = _mm512_set1_epi8(63);
 	out->d = load_halves(head, 0);
-	out->dmin = has_minima(t) ? load_halves(head, 16) : _mm512_setzero_ps();
+	out->dmin = kern_has_minima(t) ? load_halves(head, 16) : _mm512_setzero_ps();
 	if (t == KERN_Q4_K || t == KERN_Q5_K) {
 		__m512i a = load(head, s), b = load(head, s + 32), c = load(head, s + 64);
 		put_scales(t, out, 0, quarter_of(_mm512_and_si512(a, six), false));

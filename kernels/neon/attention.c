@@ -10,10 +10,11 @@
  * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
  * Positions that only some queries of a tile see are done for each query alone.
  * Pure; any thread. */
-#include "kernels/neon/neon_ops.h"
+#include "kernels/neon/neon.h"
 
 #include <math.h>
 
+#include "kernels/combine_tmpl.h"
 #include "kernels/kvlayout.h"
 #include "kernels/neon/common.h"
 #include "kernels/neon/vector.h"
@@ -255,18 +256,10 @@ INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *ke
 		}
 }
 
-void neon_span_f16(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
-        size_t head_size, float scale, void *scratch) {
-	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_F16);
-}
-
-void neon_span_q8_0(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
-        size_t head_size, float scale, void *scratch) {
-	span_of(q, nq, keys, values, head_size, scale, scratch, KERN_KV_Q8_0);
-}
+KERN_DEFINE_SPANS(NEON_OP)
 
 /* out = fma(c, o, out) for one span. */
-static void combine_span(float *out, const float *o, float c, size_t head_size) {
+INLINE void combine_span(float *out, const float *o, float c, size_t head_size) {
 	size_t d = 0;
 	for (; d + 4 <= head_size; d += 4)
 		vst1q_f32(out + d, vfmaq_n_f32(vld1q_f32(out + d), vld1q_f32(o + d), c));
@@ -274,19 +267,4 @@ static void combine_span(float *out, const float *o, float c, size_t head_size) 
 		out[d] = fmaf(c, o[d], out[d]);
 }
 
-void neon_combine(
-        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size) {
-	float top = -INFINITY, total = 0.0f;
-	for (size_t s = 0; s < spans; s++)
-		top = m[s] > top ? m[s] : top;
-	for (size_t d = 0; d < head_size; d++)
-		out[d] = 0.0f;
-	for (size_t s = 0; s < spans; s++) {
-		float c = kern_exp(m[s] - top);
-		total = fmaf(c, l[s], total);
-		combine_span(out, o + s * head_size, c, head_size);
-	}
-	float r = 1.0f / total;
-	for (size_t d = 0; d < head_size; d++)
-		out[d] = out[d] * r;
-}
+KERN_DEFINE_COMBINE(NEON_OP)

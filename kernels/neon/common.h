@@ -1,23 +1,11 @@
-/* What the products of these levels share: inlining, loads, and the end of a row of results. */
+/* What the products of these levels share: loads, and the end of a row of results. */
 #ifndef KERNELS_NEON_COMMON_H
 #define KERNELS_NEON_COMMON_H
+#include "kernels/compiler.h"
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-/* Functions that take a type as a constant and vanish into their callers. */
-#define INLINE static inline __attribute__((always_inline))
-
-/* Loops whose index must become a constant. */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
-/* Makes a pointer look new, so that loads through it stay where they are written. */
-#define HIDE(p) __asm__("" : "+r"(p))
 
 INLINE uint8x16_t load(const void *p) {
 	return vld1q_u8(p);

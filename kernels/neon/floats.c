@@ -1,6 +1,7 @@
 /* Products of the float types: one fused multiply-add an element, ascending.  Several accumulators run side
  * by side (strips, columns) because each is a chain of its own; a piece of the width of two strips stays in
  * the first cache for all columns of a tile. */
+#include "kernels/formats.h"
 #include "kernels/neon/common.h"
 #include "kernels/neon/neon.h"
 
@@ -115,11 +116,5 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 	}
 }
 
-#define MUL(name, type) \
-	void neon_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
-	        size_t xstride, size_t cols) { \
-		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
-	}
-MUL(f32, KERN_F32)
-MUL(f16, KERN_F16)
-MUL(bf16, KERN_BF16)
+#define MUL(TYPE, name) KERN_DEFINE_MUL(NEON_OP(mul_##name), mul, KERN_##TYPE)
+KERN_FLOATS(MUL)

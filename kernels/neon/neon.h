@@ -10,7 +10,7 @@
  * weights meets, one by one, in all lanes. */
 #ifndef KERNELS_NEON_NEON_H
 #define KERNELS_NEON_NEON_H
-#include "kernels/kernels.h"
+#include "kernels/ops_decl.h"
 
 #ifdef NEON_DOTPROD
 #define NEON_LEVEL(name) dotprod_##name
@@ -20,14 +20,10 @@
 
 extern const struct kern_ops kern_ops_neon, kern_ops_dotprod;
 
-int neon_quantize_f32(void *dst, const float *x, size_t n);
-int neon_quantize_q8_32(void *dst, const float *x, size_t n);
-int neon_quantize_q8_256(void *dst, const float *x, size_t n);
-
-kern_mul_fn neon_mul_f32, neon_mul_f16, neon_mul_bf16;
-kern_mul_fn NEON_LEVEL(mul_q4_0), NEON_LEVEL(mul_q4_1), NEON_LEVEL(mul_q5_0), NEON_LEVEL(mul_q5_1),
-        NEON_LEVEL(mul_q8_0), NEON_LEVEL(mul_iq4_nl);
-kern_mul_fn NEON_LEVEL(mul_q2_k), NEON_LEVEL(mul_q3_k), NEON_LEVEL(mul_q4_k), NEON_LEVEL(mul_q5_k),
-        NEON_LEVEL(mul_q6_k);
+#define NEON_OP(name) neon_##name
+KERN_DECLARE_OPS(NEON_OP);
+KERN_DECLARE_SPANS(NEON_OP);
+KERN_DECLARE_FLOATS(NEON_OP);
+KERN_DECLARE_QUANTS(NEON_LEVEL);
 
 #endif

@@ -5,7 +5,7 @@
  * what that adds to a stripe of squares is fma(0, 0, s) = s.
  * Pure; any thread. */
 #include "kernels/kvlayout.h"
-#include "kernels/neon/neon_ops.h"
+#include "kernels/neon/neon.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,10 +1,6 @@
 /* Activation rows: the parts of kernels/acts.h, 16 elements at a time; and groups of a KV cache, which are quantised alike. */
-#include "kernels/acts.h"
-#include "kernels/kvlayout.h"
 #include "kernels/neon/common.h"
 #include "kernels/neon/neon.h"
-#include "kernels/neon/neon_ops.h"
-#include <errno.h>
 
 /* The largest magnitude of x[0..n), n a multiple of 16, or infinity where a value is not finite. */
 INLINE float magnitude(const float *x, size_t n) {
@@ -31,6 +27,13 @@ INLINE int8x16_t quantize_16(const float *x, float inverse) {
 	return vcombine_s8(vqmovn_s16(vcombine_s16(h[0], h[1])), vqmovn_s16(vcombine_s16(h[2], h[3])));
 }
 
+INLINE void quantize_32_at(int8_t *q, const float *x, float inverse) {
+	vst1q_s8(q, quantize_16(x, inverse));
+	vst1q_s8(q + 16, quantize_16(x + 16, inverse));
+}
+
+#include "kernels/quantize_tmpl.h"
+
 /* The sums of the elements 0, 1 mod 4 and of 2, 3 mod 4, in every pair of lanes. */
 INLINE int16x8_t pair_sums(int8x16_t q) {
 	int16x8_t s = vpaddlq_s8(q);
@@ -47,40 +50,14 @@ INLINE int add_pair(int16x8_t s) {
 	return vgetq_lane_s16(s, 0) + vgetq_lane_s16(s, 1);
 }
 
-int neon_quantize_f32(void *dst, const float *x, size_t n) {
-	uint32_t bad = 0;
-	for (size_t i = 0; i < n; i++) {
-		uint32_t bits;
-		memcpy(&bits, x + i, sizeof bits);
-		bad |= (bits & 0x7f800000) == 0x7f800000;
-	}
-	if (bad)
-		return -EDOM;
-	memcpy(dst, x, n * sizeof *x);
-	memset((float *)dst + n, 0, kern_act_bytes(KERN_FORM_F32, n) - n * sizeof *x);
-	return 0;
-}
-
-/* The scale of a block, and what quants are made with; zero for a block that is too small. */
-INLINE float scale_of(float a, float *inverse) {
-	if (a < 0x1p-120f) {
-		*inverse = 0;
-		return 0;
-	}
-	*inverse = 127 / a;
-	return a / 127;
-}
-
 int neon_quantize_q8_32(void *dst, const float *x, size_t n) {
 	struct acts_q8_32 at = acts_q8_32(n);
 	uint8_t *row = dst;
-	memset(row, 0, at.q); /* what lies between the parts */
-	memset(row + at.q + n, 0, at.end - at.q - n);
+	clear_row(row, at.q, n, at.end);
 	for (size_t b = 0; b < n / 32; b++, x += 32) {
-		float a = magnitude(x, 32), inverse;
-		if (a > 0x1.fffffep127f)
+		float inverse;
+		if (find_scale((float *)(row + at.d) + b, &inverse, x, 32))
 			return -EDOM;
-		((float *)(row + at.d))[b] = scale_of(a, &inverse);
 		int8x16_t q0 = quantize_16(x, inverse), q1 = quantize_16(x + 16, inverse);
 		vst1q_s8((int8_t *)row + at.q + b * 32, q0);
 		vst1q_s8((int8_t *)row + at.q + b * 32 + 16, q1);
@@ -94,14 +71,12 @@ int neon_quantize_q8_32(void *dst, const float *x, size_t n) {
 int neon_quantize_q8_256(void *dst, const float *x, size_t n) {
 	struct acts_q8_256 at = acts_q8_256(n);
 	uint8_t *row = dst;
-	memset(row, 0, at.q);
-	memset(row + at.q + n, 0, at.end - at.q - n);
+	clear_row(row, at.q, n, at.end);
 	int16_t *sum16 = (int16_t *)(row + at.sum16), *sum32 = (int16_t *)(row + at.sum32);
 	for (size_t b = 0; b < n / 256; b++) {
-		float a = magnitude(x + b * 256, 256), inverse;
-		if (a > 0x1.fffffep127f)
+		float inverse;
+		if (find_scale((float *)(row + at.d) + b, &inverse, x + b * 256, 256))
 			return -EDOM;
-		((float *)(row + at.d))[b] = scale_of(a, &inverse);
 		for (size_t k = b * 16; k < b * 16 + 16; k++) {
 			int8x16_t q = quantize_16(x + k * 16, inverse);
 			int16x8_t s = pair_sums(q);
@@ -115,31 +90,4 @@ int neon_quantize_q8_256(void *dst, const float *x, size_t n) {
 	return 0;
 }
 
-/* A group of a KV cache: its quants, and its scale; where a value is not finite, the scale is no number. */
-INLINE uint16_t quantize_group(int8_t *q, const float *x) {
-	float a = magnitude(x, KV_LANES), inverse;
-	if (a > 0x1.fffffep127f) {
-		memset(q, 0, KV_LANES);
-		return 0x7e00;
-	}
-	float d = scale_of(a, &inverse);
-	vst1q_s8(q, quantize_16(x, inverse));
-	vst1q_s8(q + 16, quantize_16(x + 16, inverse));
-	return kern_to_half_sat(d);
-}
-
-void neon_put_key_q8_0(void *keys, size_t slot, const float *k, size_t head_size) {
-	for (size_t d = 0; d < head_size; d += KV_LANES) {
-		int8_t q[KV_LANES];
-		uint16_t scale = quantize_group(q, k + d);
-		kv_q8_put_key((uint8_t *)keys + kv_q8_keys(head_size, slot, d), slot, scale, q);
-	}
-}
-
-void neon_put_value_q8_0(void *values, size_t slot, const float *v, size_t head_size) {
-	for (size_t d = 0; d < head_size; d += KV_LANES) {
-		uint8_t *group = (uint8_t *)values + kv_q8_values(d);
-		((uint16_t *)(void *)group)[slot] =
-		        quantize_group((int8_t *)group + KV_Q8_VALUE_SCALES + slot * KV_LANES, v + d);
-	}
-}
+KERN_DEFINE_QUANTIZERS(NEON_OP)

@@ -8,9 +8,9 @@
  * doc/numerics.md in either way. */
 #ifndef KERNELS_NEON_QUANTS_TMPL_H
 #define KERNELS_NEON_QUANTS_TMPL_H
-#include "kernels/acts.h"
 #include "kernels/neon/neon.h"
 #include "kernels/neon/unpack.h"
+#include "kernels/product.h"
 
 enum {
 	WALK = 4,      /* strips that decode walks at once */
@@ -98,22 +98,6 @@ INLINE int32x4_t total(enum kern_type t, partial p) {
 }
 #endif
 
-/* The parts of an activation row (kernels/acts.h). */
-struct column {
-	const uint8_t *d, *repair, *sum, *q;
-};
-
-INLINE struct column column(enum kern_type t, const void *x, size_t n) {
-	const uint8_t *p = x;
-	if (block_of(t) == 32) {
-		struct acts_q8_32 at = acts_q8_32(n);
-		return (struct column){p + at.d, p + at.repair, p + at.sum, p + at.q};
-	}
-	struct acts_q8_256 at = acts_q8_256(n);
-	return (struct column){
-	        p + at.d, p + at.repair, p + (sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
-}
-
 INLINE float float_at(const uint8_t *p, size_t i) {
 	float f;
 	memcpy(&f, p + 4 * i, sizeof f);
@@ -122,15 +106,6 @@ INLINE float float_at(const uint8_t *p, size_t i) {
 
 INLINE int8x16_t load_quad(const uint8_t *q) {
 	return vreinterpretq_s8_u8(load(q));
-}
-
-/* A block of a strip, its head and its body. */
-INLINE size_t block_bytes(enum kern_type t) {
-	return 8 * (head_bytes(t) + body_bytes(t));
-}
-
-INLINE const uint8_t *strip_at(enum kern_type t, const void *w, size_t index, size_t n) {
-	return (const uint8_t *)w + index * (n / block_of(t)) * block_bytes(t);
 }
 
 /* Accumulators of a strip and a column. */
@@ -144,9 +119,9 @@ INLINE void clear(struct sum *s) {
 
 INLINE void store_sum(enum kern_type t, float *y, const struct sum *s, size_t rows) {
 	float32x4_t v[2];
-	UNROLL for (int h = 0; h < 2; h++) v[h] = !has_minima(t)      ? s->a[h]
-	                                          : block_of(t) == 32 ? vaddq_f32(s->a[h], s->m[h])
-	                                                              : vsubq_f32(s->a[h], s->m[h]);
+	UNROLL for (int h = 0; h < 2; h++) v[h] = !kern_has_minima(t)        ? s->a[h]
+	                                          : kern_block_size(t) == 32 ? vaddq_f32(s->a[h], s->m[h])
+	                                                                     : vsubq_f32(s->a[h], s->m[h]);
 	store_rows(y, v, rows);
 }
 
@@ -158,7 +133,7 @@ INLINE float32x4_t add_block(float32x4_t a, float32x4_t d, float dx, int32x4_t i
 /* Decode, block b of 32. */
 INLINE void decode_32(
         enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
-	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * head_bytes(t);
+	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * kern_head_bytes(t);
 	float dx = float_at(x->d, b);
 	UNROLL for (int h = 0; h < 2; h++) {
 		partial p = partial_zero();
@@ -171,7 +146,7 @@ INLINE void decode_32(
 		if (offset(t)) /* the repair is -8 times the sum of the quants, in two halves */
 			i = vpadalq_s16(i, vreinterpretq_s16_s32(spread(x->repair, b)));
 		s->a[h] = add_block(s->a[h], load_halves(head, h), dx, i);
-		if (has_minima(t))
+		if (kern_has_minima(t))
 			s->m[h] = vfmaq_n_f32(
 			        s->m[h], vmulq_n_f32(load_halves(head + 16, h), dx), float_at(x->sum, b));
 	}
@@ -182,11 +157,12 @@ INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, cons
         const struct column *x, size_t b) {
 	float dx = float_at(x->d, b);
 	UNROLL for (int h = 0; h < 2; h++) s->a[h] = add_block(s->a[h], scales->d[h], dx, i[h]);
-	if (!has_minima(t))
+	if (!kern_has_minima(t))
 		return;
 	int32x4_t j[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
-	UNROLL for (int k = 0; k < sub_blocks(t) / 8; k++) {
-		int16x8_t sum = vreinterpretq_s16_u8(load(x->sum + (b * (size_t)sub_blocks(t) + 8 * k) * 2));
+	UNROLL for (int k = 0; k < kern_sub_blocks(t) / 8; k++) {
+		int16x8_t sum =
+		        vreinterpretq_s16_u8(load(x->sum + (b * (size_t)kern_sub_blocks(t) + 8 * k) * 2));
 		const int16x8_t *mn = scales->mn + 8 * k;
 #define MINIMUM(n) \
 	j[0] = vmlal_laneq_s16(j[0], vget_low_s16(mn[n]), sum, n); \
@@ -208,7 +184,7 @@ INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, cons
  * bytes are done together, so that these are loaded once. */
 INLINE void decode_256(
         enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
-	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * head_bytes(t),
+	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * kern_head_bytes(t),
 	              *q = x->q + b * 256;
 	int planes = quads(t) == 2 ? 2 : 4;
 	struct scales scales;
@@ -247,8 +223,8 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 		at[k] = strip_at(t, w, index + k, n);
 		clear(&s[k]);
 	}
-	for (size_t b = 0; b < n / block_of(t); b++) {
-		if (block_of(t) == 32) {
+	for (size_t b = 0; b < n / kern_block_size(t); b++) {
+		if (kern_block_size(t) == 32) {
 			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], &c, b);
 		} else {
 			for (size_t k = 0; k < strips; k++)
@@ -261,7 +237,7 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 
 INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	size_t strips = (rows + 7) / 8, k = 0;
-	if (block_of(t) == 256) { /* its loop over strips needs no constant */
+	if (kern_block_size(t) == 256) { /* its loop over strips needs no constant */
 		for (; k < strips; k += WALK)
 			decode_strips(t, y, w, k, strips - k < WALK ? strips - k : WALK, rows, n, x);
 		return;
@@ -284,20 +260,20 @@ struct panel_256 {
 };
 
 INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *head) {
-	const uint8_t *body = head + 8 * head_bytes(t);
+	const uint8_t *body = head + 8 * kern_head_bytes(t);
 	UNROLL for (int w = 0; w < 8; w++) {
 		UNROLL for (int h = 0; h < 2; h++) p->w[w / 4][h][w % 4] =
 		        vsubq_s8(word_32(t, body, w, h), vdupq_n_s8((int8_t)offset(t)));
 	}
 	UNROLL for (int h = 0; h < 2; h++) {
 		p->d[h] = load_halves(head, h);
-		if (has_minima(t))
+		if (kern_has_minima(t))
 			p->m[h] = load_halves(head + 16, h);
 	}
 }
 
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *head) {
-	const uint8_t *body = head + 8 * head_bytes(t);
+	const uint8_t *body = head + 8 * kern_head_bytes(t);
 	read_scales(t, &p->s, head);
 	UNROLL for (int i = 0; i < 4; i++) {
 		UNROLL for (int k = 0; k < 16; k++) {
@@ -326,13 +302,13 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 		}
 	}
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		float dx = float_at(x[c].d, b), sum = has_minima(t) ? float_at(x[c].sum, b) : 0;
+		float dx = float_at(x[c].d, b), sum = kern_has_minima(t) ? float_at(x[c].sum, b) : 0;
 		UNROLL for (size_t r = 0; r < strips; r++) {
 			UNROLL for (int h = 0; h < 2; h++) {
 				const struct panel_32 *from = &p[r * PIECE_32];
 				struct sum *to = &s[r][c];
 				to->a[h] = add_block(to->a[h], from->d[h], dx, total(t, v[r][c][h]));
-				if (has_minima(t))
+				if (kern_has_minima(t))
 					to->m[h] = vfmaq_n_f32(to->m[h], vmulq_n_f32(from->m[h], dx), sum);
 			}
 		}
@@ -343,7 +319,7 @@ INLINE void tile_256(enum kern_type t, size_t cols, struct sum s[COLS], const st
         const struct column *x, size_t b) {
 	int32x4_t i[COLS][2];
 	UNROLL for (size_t c = 0; c < cols; c++) i[c][0] = i[c][1] = vdupq_n_s32(0);
-	for (int k = 0; k < sub_blocks(t); k++) {
+	for (int k = 0; k < kern_sub_blocks(t); k++) {
 		partial v[COLS][2];
 		UNROLL for (size_t c = 0; c < cols; c++) v[c][0] = v[c][1] = partial_zero();
 		UNROLL for (int g = k * quads(t); g < (k + 1) * quads(t); g++) {
@@ -371,7 +347,7 @@ union panel {
 /* Strips of a panel that one pass over it takes: as many as leave registers for the sums. */
 INLINE size_t together(enum kern_type t) {
 #ifdef NEON_DOTPROD
-	return block_of(t) == 32 ? 2 : 1;
+	return kern_block_size(t) == 32 ? 2 : 1;
 #else
 	return 1;
 #endif
@@ -385,7 +361,7 @@ INLINE void run_columns(enum kern_type t, size_t r, size_t strips, size_t cols, 
 		for (size_t k = 0; k < strips; k++)
 			s[k][c] = sums[c][r + k];
 	for (size_t b = first; b < last; b++)
-		if (block_of(t) == 32)
+		if (kern_block_size(t) == 32)
 			tile_32(t, strips, cols, s, &panel->a[r][b - first], x, b);
 		else
 			tile_256(t, cols, s[0], &panel->b[r][b - first], x, b);
@@ -416,7 +392,7 @@ INLINE void run_tile(enum kern_type t, float *y, size_t ldy, const void *w, size
         size_t rows, size_t n, const struct column *x, size_t cols) {
 	union panel panel;
 	struct sum sums[TILE][STRIPS];
-	size_t blocks = n / block_of(t), piece = block_of(t) == 32 ? PIECE_32 : PIECE_256;
+	size_t blocks = n / kern_block_size(t), piece = kern_block_size(t) == 32 ? PIECE_32 : PIECE_256;
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			clear(&sums[c][r]);
@@ -425,7 +401,7 @@ INLINE void run_tile(enum kern_type t, float *y, size_t ldy, const void *w, size
 		for (size_t k = 0; k < strips; k++) {
 			const uint8_t *strip = strip_at(t, w, index + k, n);
 			for (size_t i = b; i < end; i++)
-				if (block_of(t) == 32)
+				if (kern_block_size(t) == 32)
 					unpack_32(t, &panel.a[k][i - b], strip + i * block_bytes(t));
 				else
 					unpack_256(t, &panel.b[k][i - b], strip + i * block_bytes(t));
@@ -458,10 +434,6 @@ INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t ro
 	}
 }
 
-#define MUL(name, type) \
-	void NEON_LEVEL(mul_##name)(float *y, size_t ldy, const void *w, size_t rows, size_t n, \
-	        const void *x, size_t xstride, size_t cols) { \
-		mul(type, y, ldy, w, rows, n, x, xstride, cols); \
-	}
+#define MUL(TYPE, name, ...) KERN_DEFINE_MUL(NEON_LEVEL(mul_##name), mul, KERN_##TYPE)
 
 #endif

@@ -6,75 +6,13 @@
  * The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_NEON_UNPACK_H
 #define KERNELS_NEON_UNPACK_H
-#include "kernels/kernels.h"
+#include "kernels/formats.h"
 #include "kernels/neon/common.h"
 #include "kernels/pack.h"
 
-/* Bytes that one row's block has in the head and in the body. */
-INLINE size_t head_bytes(enum kern_type t) {
-	switch (t) {
-	case KERN_Q4_1:
-	case KERN_Q5_1:
-		return 4;
-	case KERN_Q2_K:
-		return 20;
-	case KERN_Q3_K:
-		return 14;
-	case KERN_Q4_K:
-	case KERN_Q5_K:
-		return 16;
-	case KERN_Q6_K:
-		return 18;
-	default:
-		return 2;
-	}
-}
-
-INLINE size_t body_bytes(enum kern_type t) {
-	switch (t) {
-	case KERN_Q5_0:
-	case KERN_Q5_1:
-		return 20;
-	case KERN_Q8_0:
-		return 32;
-	case KERN_Q2_K:
-		return 64;
-	case KERN_Q3_K:
-		return 96;
-	case KERN_Q4_K:
-		return 128;
-	case KERN_Q5_K:
-		return 160;
-	case KERN_Q6_K:
-		return 192;
-	default:
-		return 16;
-	}
-}
-
-INLINE bool has_minima(enum kern_type t) {
-	return t == KERN_Q4_1 || t == KERN_Q5_1 || t == KERN_Q2_K || t == KERN_Q4_K || t == KERN_Q5_K;
-}
-
-INLINE size_t block_of(enum kern_type t) {
-	switch (t) {
-	case KERN_Q2_K:
-	case KERN_Q3_K:
-	case KERN_Q4_K:
-	case KERN_Q5_K:
-	case KERN_Q6_K:
-		return 256;
-	default:
-		return 32;
-	}
-}
-
 /* Sub-blocks of a block of 256, and the quads of one. */
-INLINE int sub_blocks(enum kern_type t) {
-	return t == KERN_Q4_K || t == KERN_Q5_K ? 8 : 16;
-}
 INLINE int quads(enum kern_type t) {
-	return 16 / sub_blocks(t);
+	return 16 / kern_sub_blocks(t);
 }
 
 /* Shifts of all bytes by what becomes a constant. */
@@ -196,10 +134,10 @@ INLINE void put_minima(struct scales *out, int k, const uint8x16_t *v) {
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
-	const uint8_t *s = head + (has_minima(t) ? 32 : 16);
+	const uint8_t *s = head + (kern_has_minima(t) ? 32 : 16);
 	UNROLL for (int h = 0; h < 2; h++) {
 		out->d[h] = load_halves(head, h);
-		if (has_minima(t))
+		if (kern_has_minima(t))
 			out->dmin[h] = load_halves(head + 16, h);
 	}
 	if (t == KERN_Q4_K || t == KERN_Q5_K) {

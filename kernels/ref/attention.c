@@ -9,7 +9,6 @@
 #include "kernels/kvlayout.h"
 #include "kernels/math.h"
 #include "kernels/ref/ref.h"
-#include "kernels/ref/ref_ops.h"
 
 #define STRIPES 8 /* of a span's sum */
 

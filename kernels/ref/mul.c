@@ -105,22 +105,8 @@ static void mul_floats(enum kern_type type, float *y, size_t ldy, const void *w,
 		}
 }
 
-#define MUL(name, type, how) \
-	void ref_mul_##name(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
-	        size_t xstride, size_t cols) { \
-		how(type, y, ldy, w, rows, n, x, xstride, cols); \
-	}
-MUL(f32, KERN_F32, mul_floats)
-MUL(f16, KERN_F16, mul_floats)
-MUL(bf16, KERN_BF16, mul_floats)
-MUL(q4_0, KERN_Q4_0, mul_quants)
-MUL(q4_1, KERN_Q4_1, mul_quants)
-MUL(q5_0, KERN_Q5_0, mul_quants)
-MUL(q5_1, KERN_Q5_1, mul_quants)
-MUL(q8_0, KERN_Q8_0, mul_quants)
-MUL(iq4_nl, KERN_IQ4_NL, mul_quants)
-MUL(q2_k, KERN_Q2_K, mul_quants)
-MUL(q3_k, KERN_Q3_K, mul_quants)
-MUL(q4_k, KERN_Q4_K, mul_quants)
-MUL(q5_k, KERN_Q5_K, mul_quants)
-MUL(q6_k, KERN_Q6_K, mul_quants)
+#define FLOATS(TYPE, name) KERN_DEFINE_MUL(ref_mul_##name, mul_floats, KERN_##TYPE)
+#define QUANTS(TYPE, name, ...) KERN_DEFINE_MUL(ref_mul_##name, mul_quants, KERN_##TYPE)
+KERN_FLOATS(FLOATS)
+KERN_BLOCKS_32(QUANTS)
+KERN_BLOCKS_256(QUANTS)

@@ -3,7 +3,7 @@
  * Owns: the definition of doc/numerics.md, "The rest of a layer", in code.  Every other level must give the
  * same bits, so nothing here is written for speed and every order is the contract's.
  * Pure; any thread. */
-#include "kernels/ref/ref_ops.h"
+#include "kernels/ref/ref.h"
 
 #include <errno.h>
 #include <math.h>

@@ -81,10 +81,16 @@ START_TEST(test_traits) {
 		for (size_t n = 256; n < 4096; n += 256)
 			ck_assert_uint_eq(kern_act_bytes(form, n) % KERN_ALIGN, 0);
 	for (int t = 0; t < COUNT; t++) {
-		size_t sum = 0;
+		size_t sum[2] = {0, 0};
 		for (int f = 0; f < KERN_FIELDS; f++)
-			sum += kern_layout(types[t])->field[f].length;
-		ck_assert_uint_eq(sum, kern_traits(types[t])->bytes);
+			sum[kern_layout(types[t])->field[f].body] += kern_layout(types[t])->field[f].length;
+		ck_assert_uint_eq(sum[0] + sum[1], kern_traits(types[t])->bytes);
+		if (kern_traits(types[t])->block == 1)
+			continue;
+		/* what vector code takes for constants */
+		ck_assert_uint_eq(kern_block_size(types[t]), kern_traits(types[t])->block);
+		ck_assert_uint_eq(kern_head_bytes(types[t]), sum[0]);
+		ck_assert_uint_eq(kern_body_bytes(types[t]), sum[1]);
 	}
 }
 END_TEST

@@ -1,0 +1,19 @@
+/* compiler: what kernels tell the compiler, at every ISA level. */
+#ifndef KERNELS_COMPILER_H
+#define KERNELS_COMPILER_H
+
+/* Functions that take a type as a constant and vanish into their callers. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* Loops whose index must become a constant. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Makes a pointer look new: keeps the compiler from loading through it before a loop, and from spilling all
+ * that it then has. */
+#define HIDE(p) __asm__("" : "+r"(p))
+
+#endif
