@@ -1,15 +1,14 @@
-/* acts: where the parts of an activation row lie.
+/* acts: the layout of an activation row.
  *
- * A row is made by kern_quantize_fn and read by kern_mul_fn of any level, so its bytes are the same for all.
- * Beside the quants and the scales it keeps the sums of quants that repair offsets and weigh minima, in
- * the shapes in which vector code wants them:
- *   repair two int16 in a word: the sum of the elements 0, 1 mod 4 of a group, and of 2, 3 mod 4, which is
- *          what a multiply-add of byte pairs over a lane of four elements leaves in the halves of that
- *          lane.  q8_32: of a block, times -8; q8_256: of every 16 elements, times -32.  Added to a sum of
- *          unsigned weights it takes the offset of Q4_0 and of Q6_K away
+ * A row is written by a kern_quantize_fn and read by a kern_mul_fn of any ISA level, so its bytes are the same for all.  Besides
+ * quants and scales it contains sums of quants, which correct offsets and weigh minima, in the form that vector code needs:
+ *   repair two int16 in a word: the sum of the elements 0, 1 mod 4 of a group, and the sum of the elements 2, 3 mod 4.  A
+ *          multiply-add of byte pairs over a lane of four elements leaves its results in the same halves of the lane.
+ *          q8_32: of a block, times -8; q8_256: of every 16 elements, times -32.  Added to a sum of unsigned weights it removes
+ *          the offset of Q4_0 and of Q6_K
  *   sum    q8_32: the sum of a block as a float
  *   sum16, sum32   q8_256: int16 sums of groups of 16 and 32
- * Every part starts on KERN_ALIGN; what lies between parts is zero. */
+ * Every part starts at a multiple of KERN_ALIGN; the bytes between parts are zero. */
 #ifndef KERNELS_ACTS_H
 #define KERNELS_ACTS_H
 #include "kernels/kernels.h"

@@ -1,7 +1,7 @@
 /* angles: the cosines and sines of RoPE for one position.
  *
- * Owns: kern_rope_angles.  The angle is formed in double, so that it is exact enough at any position, and only
- * its cosine and sine are rounded to float32 (doc/numerics.md).  Pure; any thread. */
+ * The angle is computed in double, which is exact enough at any position; only its cosine and sine are rounded to float32
+ * (doc/numerics.md).  Pure; any thread. */
 #include "kernels/kernels.h"
 #include "kernels/math.h"
 

@@ -1,4 +1,4 @@
-/* block: canonical blocks taken apart (block.h); the orders are those of formats.h. */
+/* block: unpacks canonical blocks (block.h); the order of bits is described in formats.h. */
 #include "kernels/block.h"
 #include "kernels/formats.h"
 

@@ -1,7 +1,6 @@
-/* block: a canonical block of a quantised type, taken apart into integers.
+/* block: a canonical block of a quantised type, unpacked into integers.
  *
- * What the reference product and dequantisation share, so that there is one place that knows the order of
- * nibbles and high bits.  Pure. */
+ * Shared by the reference product and dequantisation, so that the order of nibbles and high bits is in one place.  Pure. */
 #ifndef KERNELS_BLOCK_H
 #define KERNELS_BLOCK_H
 #include "kernels/kernels.h"

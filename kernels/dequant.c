@@ -1,4 +1,4 @@
-/* dequant: rows of weights as floats (doc/numerics.md, "Dequantised rows"), and whether they are finite.
+/* dequant: rows of weights as floats (doc/numerics.md, "Dequantised rows"), and the check that scales are finite.
  * Pure; any thread. */
 #include "kernels/block.h"
 #include "kernels/formats.h"

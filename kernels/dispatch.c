@@ -1,5 +1,5 @@
 /* dispatch: the table of ISA levels, and the choice of one.
- * The choice is made once, before threads start; after that everything here only reads. */
+ * The choice is made once, before threads start; after that this file only reads. */
 #include "config.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"

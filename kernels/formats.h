@@ -1,7 +1,7 @@
-/* formats: the blocks of GGUF's weight types as they stand in a file, little-endian, and the facts of each type.
+/* formats: the blocks of GGUF's weight types as in a file, little-endian, and the facts of each type.
  *
- * Written from the format.  F32, F16 and BF16 have no blocks: a row is its elements.  `d` and `m` are float16.  Where two
- * elements share a byte the lower bits belong to the earlier one.  All structures have alignment of at most 2 and no padding
+ * Written from the format.  F32, F16 and BF16 have no blocks: a row is its elements.  `d` and `m` are float16.  Where two elements
+ * share a byte, the lower bits belong to the earlier element.  All structures have an alignment of at most 2 and no padding
  * (checked in traits.c). */
 #ifndef KERNELS_FORMATS_H
 #define KERNELS_FORMATS_H

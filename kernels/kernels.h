@@ -1,14 +1,12 @@
 /* kernels: the arithmetic of Caravan.
  *
- * Owns: block layouts of the weight types, their packed layout, the operations of a Llama layer, and the
- * ISA levels that computes them.  Uses nothing else of the project.
- * Invariant: every entry of every level equals the C reference to the last bit (doc/numerics.md).
- * Threads: every function here is pure and may run on any thread; nothing here starts threads
- * (the thread team is kernels/team.h).
+ * Owns: the block formats of weights and their packed layout, the operations of a layer, and the ISA levels that compute them.
+ * Uses nothing else of the project.
+ * Invariant: every operation of every ISA level equals the C reference to the last bit (doc/numerics.md).
+ * Threads: all functions are pure and may run on any thread; none starts threads (the thread team is kernels/team.h).
  *
- * Shapes: a matrix of weights has `rows` rows of `n` elements; its packed form is strips of KERN_STRIP rows
- * in which a SIMD lane is a row (kernels/pack.h).  Activations are rows of n floats, or that row quantised
- * into the form that the weight type wants. */
+ * A matrix of weights has `rows` rows of `n` elements; packed, it consists of strips of KERN_STRIP rows in which a SIMD lane is a
+ * row (kernels/pack.h).  An activation row is n floats, or n floats quantised into the form that the weight type needs. */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 #include <stdbool.h>
@@ -60,7 +58,7 @@ size_t kern_row_bytes(enum kern_type type, size_t n);
 /* Packed bytes of a matrix: rows rounded up to whole strips, no other padding. */
 size_t kern_packed_bytes(enum kern_type type, size_t rows, size_t n);
 
-/* Packs canonical rows into strips, and back; a bijection.  dst of kern_pack holds
+/* Packs canonical rows into strips and unpacks them; a bijection.  dst of kern_pack holds
  * kern_packed_bytes(rows) bytes, the rows that fill up the last strip are zero bytes. src of
  * kern_unpack is the first byte of a strip.  To pack or unpack part of a matrix start at a strip:
  * the byte offset of row r (a multiple of KERN_STRIP) is r * kern_row_bytes() in both layouts. */
@@ -156,13 +154,13 @@ size_t kern_span_scratch(size_t nq);
 /* cs[2i], cs[2i+1] = cos, sin of position * freq[i], i < pairs. */
 void kern_rope_angles(float *cs, const float *freq, size_t pairs, uint32_t position);
 
-/* The level in use: the best that this processor has and is not opt-in, or the one that CARAVAN_CPU names.
+/* The ISA level in use: the best one that this processor has and that is not opt-in, or the one that CARAVAN_CPU names.
  * Decided once, at kern_init, before threads start.  kern_init returns 0, or -EINVAL for a name that is
  * unknown or a level that this processor lacks, with a sentence in err. */
 int kern_init(char *err, size_t errlen);
 const struct kern_ops *kern_ops(void);
 
-/* Every level that was built and that this processor can run, the reference first; NULL past the end. */
+/* Every ISA level that was built and that this processor can run, the reference first; NULL past the end. */
 const struct kern_ops *kern_level(size_t i);
 
 #endif

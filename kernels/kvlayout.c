@@ -1,7 +1,5 @@
-/* kvlayout: types of KV cache, and sizes of it and of attention's scratch.
- *
- * The layouts themselves are described in kvlayout.h; every level shares them.
- * Pure; any thread. */
+/* kvlayout: types of KV cache, their sizes, and the size of attention's scratch.
+ * The layouts are described in kvlayout.h; all ISA levels share them.  Pure; any thread. */
 #include "kernels/kvlayout.h"
 
 static const char *const names[KERN_KVS] = {"f16", "q8_0"};

@@ -1,11 +1,11 @@
-/* kvlayout: where an element of the KV cache lies, for the levels and nobody else.
+/* kvlayout: the layout of the KV cache in memory.  Private to the ISA levels.
  *
- * A head has in a block KERN_KV_BLOCK positions of keys, and as many of values.  Both lie in panels of KV_LANES lanes, so that
- * attention reads them from end to end: a lane of keys is a position, and a lane of values a dimension.
+ * In a block, a head has KERN_KV_BLOCK positions of keys and as many of values.  Both are stored in panels of KV_LANES lanes, so
+ * that attention reads them from start to end: a lane of keys is a position, a lane of values a dimension.
  *   f16    keys    [KERN_KV_BLOCK / KV_LANES][head_size][KV_LANES] halves
- *          values  [head_size / KV_LANES][KERN_KV_BLOCK][KV_LANES] halves; where KV_LANES does not divide the head size, the
- *                  last panel is narrower
- *   q8_0   the same with a byte an element, of dimensions in groups of KV_LANES, each group with its scales before it:
+ *          values  [head_size / KV_LANES][KERN_KV_BLOCK][KV_LANES] halves; if KV_LANES does not divide the head size, the last
+ *                  panel is narrower
+ *   q8_0   the same with one byte per element; dimensions form groups of KV_LANES, and each group begins with its scales:
  *          keys    [KERN_KV_BLOCK / KV_LANES][head_size / KV_LANES] of { half [KV_LANES]; int8 [KV_LANES][KV_LANES] }
  *          values  [head_size / KV_LANES] of { half [KERN_KV_BLOCK]; int8 [KERN_KV_BLOCK][KV_LANES] } */
 #ifndef KERNELS_KVLAYOUT_H

@@ -1,9 +1,9 @@
-/* math: exp, sin, cos, log and pow by IEEE operations alone.
+/* math: exp, sin, cos, log and pow from IEEE operations only.
  *
  * Owns: the definition, to the bit, of every elementary function that a result depends on.
- * Invariant: no operation here may be contracted, reassociated or moved to a library function that is not
- * exact by IEEE 754 (fma, rint, the four operations are); a change of any constant is a new arithmetic
- * revision.  Pure; any thread. */
+ * Invariant: no operation here may be contracted, reassociated or replaced by a library function that IEEE 754 does not define
+ * exactly (fma, rint and the four operations are defined).  Changing a constant makes a new arithmetic revision.
+ * Pure; any thread. */
 #include "kernels/math.h"
 
 #include <math.h>

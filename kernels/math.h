@@ -1,13 +1,11 @@
-/* math: the elementary functions in the path of a result, the same on every machine (doc/numerics.md).
- * Pure; any thread.
+/* math: the elementary functions that results depend on, the same on every machine (doc/numerics.md).
  *
- * The C library's differ between versions and processors.  These use nothing but IEEE operations in a written
- * order, so they are defined to the bit by math.c.  The polynomials are minimax fits (Remez) whose coefficients
- * were then rounded. */
+ * Those of the C library differ between versions and processors.  These use only IEEE operations in a fixed order, so math.c
+ * defines them to the bit.  The polynomials are minimax fits (Remez) with rounded coefficients.  Pure; any thread. */
 #ifndef KERNELS_MATH_H
 #define KERNELS_MATH_H
 
-/* kern_exp, for levels that vectorise it: the clamps, the reduction and the polynomial, c6 first in Horner. */
+/* kern_exp, for ISA levels that vectorise it: the clamps, the reduction and the polynomial, c6 first in Horner. */
 #define KERN_EXP_MAX 88.72283f  /* above: infinity */
 #define KERN_EXP_MIN -87.33654f /* below: +0, so that no result is subnormal */
 #define KERN_EXP_LOG2E 0x1.715476p+0f

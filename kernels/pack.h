@@ -1,18 +1,17 @@
-/* pack: the packed layout of weights, one for every level.
+/* pack: the packed layout of weights, the same for every ISA level.
  *
- * A strip is KERN_STRIP rows.  The fields of a canonical block are cut into units of 2 or 4 bytes, and the
- * units of the eight rows stand side by side: a float16 scale becomes eight halves, a word of four quants
- * eight words, so that a 32-bit lane of a vector is a row with four neighbouring elements.  A block of a strip is
- * its head (scales, minima, sub-block scales) and its body (quants), in the order in which a product meets
- * them, and blocks follow each other: who multiplies by a strip reads memory from one end to the other.  No byte
- * is added or lost: the packed strip is as long as its eight canonical rows.
+ * A strip is KERN_STRIP rows.  The fields of a canonical block are cut into units of 2 or 4 bytes, and the units of the eight
+ * rows are placed side by side: a float16 scale becomes eight halves, a word of four quants eight words, so that a 32-bit lane of
+ * a vector is a row with four neighbouring elements.  In a strip, a block is its head (scales, minima, sub-block scales) and its
+ * body (quants), in the order in which a product uses them, and the blocks follow each other: a product reads memory from start
+ * to end.  No byte is added or lost: a packed strip is as long as its eight canonical rows.
  *
  *   strip = block[0] .. block[k-1]            k = n / block
  *   block = head, body
  *   head  = its fields in the order of the table, each units x 8 rows
- *   body  = the same, but for fields that have the upper bits of others: body_unit() says where they stand
+ *   body  = the same, except for fields with the upper bits of other fields: see body_unit() for their place
  *
- * This file is the table, which the kernels know by heart, and what the reference needs of it. */
+ * This file has the table, and what the reference needs of it; the kernels of the other levels have the layout in their code. */
 #ifndef KERNELS_PACK_H
 #define KERNELS_PACK_H
 #include "kernels/kernels.h"

@@ -1,12 +1,12 @@
 /* team: threads that compute one job together.
  *
  * Owns: the threads, the word that starts a job, the word that ends it, and the barrier between its phases.
- * Waiting is the same everywhere: watch a word change, for a few pauses; then offer the processor to whoever wants it
- * before each further look, for some hundred microseconds; then sleep in a futex on the word.  A phase of a layer
- * lasts tens of microseconds, so with a processor a member nobody ever sleeps inside a job; when members, or those of
- * several processes, outnumber processors, whoever has work gets them.
- * Invariant: a waker changes the word before it reads `sleepers`, a sleeper adds itself before it reads the
- * word again, both sequentially consistent: one of the two sees the other, so no wake is lost.
+ * A member waits for a word to change in three steps: it spins for a few pauses, then yields the processor before each look for
+ * some hundred microseconds, then sleeps in a futex on the word.  A phase of a layer lasts tens of microseconds, so nobody sleeps
+ * inside a job when every member has a processor; when there are more members than processors, also those of other processes,
+ * the members that have work run.
+ * Invariant: a waker changes the word before it reads `sleepers`; a sleeper adds itself before it reads the word again.  Both are
+ * sequentially consistent, so one of the two sees the other and no wake-up is lost.
  * Threads: team_create, team_run, team_destroy on one thread at a time; the rest inside a job. */
 #include "config.h"
 

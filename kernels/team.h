@@ -1,9 +1,9 @@
 /* team: the compute threads of a node.
  *
- * Owns: its threads, their parking and their barrier.  A team runs one job at a time; the caller of
- * team_run is member 0 and computes with it.  Bounded spinning, then a futex, so that two teams on the same
- * processors do not starve each other.
- * Threads: one caller at a time. Members other than the caller receive no signals. */
+ * Owns: its threads, their sleep and their barrier.  A team runs one job at a time; the caller of team_run is member 0 and
+ * computes too.  Members spin for a bounded time and then sleep in a futex, so that two teams on the same processors do not starve
+ * each other.
+ * Threads: one caller at a time.  Members other than the caller receive no signals. */
 #ifndef KERNELS_TEAM_H
 #define KERNELS_TEAM_H
 #include <stddef.h>
@@ -15,7 +15,7 @@ typedef void team_fn(struct team *t, void *arg, unsigned id);
 
 /* cpus: `size` processor numbers to pin members to, or NULL for no pinning; borrowed during the call.
  * With cpus the calling thread, which is taken to be the one that will run jobs, is pinned to cpus[0] until
- * it destroys the team.  0 or a negative errno (-EINVAL: no members, or a processor that is not there). */
+ * it destroys the team.  0 or a negative errno (-EINVAL: no members, or no such processor). */
 int team_create(struct team **out, unsigned size, const int *cpus);
 void team_destroy(struct team *t); /* NULL allowed */
 unsigned team_size(const struct team *t);

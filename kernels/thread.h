@@ -1,9 +1,9 @@
-/* thread: the one way in which this project starts a thread.
+/* thread: the only way in which this project starts a thread.
  *
- * Signals belong to the thread that runs the event loop, so every other thread blocks them, but for those that the processor
- * raises at the instruction that a thread executes: SIGBUS, SIGSEGV, SIGFPE and SIGILL.  Where such a signal is blocked the
- * kernel ends the process without asking its handler, and the handler of bus errors (shard/store/in_use.c) is what lets a
- * process outlive a mapped file that has become shorter, or a sector that cannot be read. */
+ * Signals belong to the thread of the event loop, so every other thread blocks them, except those that the processor raises at an
+ * instruction of that thread: SIGBUS, SIGSEGV, SIGFPE and SIGILL.  If such a signal is blocked, the system ends the process
+ * without calling the handler.  The handler of SIGBUS (shard/store/in_use.c) lets a process survive a mapped file that has become
+ * shorter, or a sector that cannot be read. */
 #ifndef KERNELS_THREAD_H
 #define KERNELS_THREAD_H
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* traits: what is known of every weight type, and the sizes that follow.  Pure; any thread. */
+/* traits: the properties of every weight type, and the sizes that follow from them.  Pure; any thread. */
 #include "kernels/acts.h"
 #include "kernels/formats.h"
 #include "kernels/kernels.h"

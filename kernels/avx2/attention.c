@@ -1,6 +1,5 @@
-/* avx2/attention: attention over one span, which is attention.h with vectors of eight, and the combination of spans, with AVX2,
- * FMA and F16C.
- * Owns nothing, and equals kernels/ref/attention.c to the bit.  Pure; any thread. */
+/* avx2/attention: attention over one span (attention_tmpl.h with vectors of eight) and the combination of spans.
+ * Equals kernels/ref/attention.c to the bit.  Pure; any thread. */
 #include "kernels/avx2/avx2.h"
 
 #include "kernels/avx2/common.h"

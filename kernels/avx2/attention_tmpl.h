@@ -1,18 +1,18 @@
-/* Attention over one span, for the levels of x86: instantiated by attention.c of this folder and of avx512/, each with its
- * width of vector.
+/* attention_tmpl: attention over one span on x86, instantiated by attention.c of this folder and of avx512/ with their vector
+ * widths.
  *
- * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Memory is what attention waits for, so each panel of
- * a block is brought into the first cache once, from end to end, and met by all queries of the call, a tile of them at
- * a time: they are heads of a group, which share keys and values, or rows of a prefill tile.  While a panel is read,
- * the next one is asked for (but see ahead_of).
+ * kernels/ref/attention.c is the definition; this code is only faster.  Attention waits for memory, so each panel of a block is
+ * read into the first-level cache once, from start to end, and used by all queries of the call, a tile of them at a time.  The
+ * queries are heads of a group, which share keys and values, or rows of a prefill tile.  While one panel is read, the next one
+ * is prefetched (but see ahead_of).
  *
- * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
- * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
- * computed from whatever is there and never looked at.
- * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
- * Positions that only some queries of a tile see are done for each query alone.
- * Whoever includes it has defined: `vec`, a vector of LANES floats, and what is done with it (vec_*); QUERIES, of a tile at
- * most, and QUERIES_Q8, of a tile over bytes, whose scales of lanes take registers too.
+ * One loop serves keys and values: one accumulator per query and lane, rows of the panel ascending.
+ * Scores: a lane is a position, a row a dimension.  A panel may extend beyond a query's count: those scores are computed from
+ * whatever is there and never used.
+ * Values: a lane is a dimension, a row a position; between blocks the sums are kept in the query's output.
+ * Positions that only some queries of a tile see are computed for each query by itself.
+ * The including file defines `vec`, a vector of LANES floats, and its operations (vec_*); QUERIES, the largest tile, and
+ * QUERIES_Q8, the largest tile over bytes, whose lane scales take registers too.
  * Pure; any thread. */
 #ifndef KERNELS_AVX2_ATTENTION_TMPL_H
 #define KERNELS_AVX2_ATTENTION_TMPL_H

@@ -1,11 +1,11 @@
-/* avx2: the levels for x86 processors with AVX2, FMA and F16C.  Private to them.
+/* avx2: the ISA levels for x86 processors with AVX2, FMA and F16C.  Private to them.
  *
- * Two levels come from the sources of this folder: "avx2", and "avxvnni" for processors that multiply and add bytes in one
- * step without having AVX-512.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX_VNNI defined for the
- * latter; the quants once more, with AVX512_VNNI, for the few columns of that level.  What is neither is the same for all.
+ * This folder has the sources of two levels: "avx2", and "avxvnni" for processors that multiply and add bytes in one step but
+ * have no AVX-512.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX_VNNI defined for the latter.
+ * The two quants files are compiled a third time, with AVX512_VNNI, for the few columns of that level.  Everything else is shared.
  *
- * A vector of eight 32-bit lanes is the eight rows of a strip; a lane of bytes is four neighbouring
- * elements of its row, an activation word of the same four is broadcast to all lanes. */
+ * A vector of eight 32-bit lanes is the eight rows of a strip.  A lane of bytes is four neighbouring elements of its row; the
+ * activation word of the same four elements is broadcast to all lanes. */
 #ifndef KERNELS_AVX2_AVX2_H
 #define KERNELS_AVX2_AVX2_H
 #include "kernels/ops_decl.h"

@@ -1,8 +1,7 @@
 /* avx2/ops: norm, RoPE, SwiGLU, residual and KV stores with AVX2, FMA and F16C.
  *
- * Owns: nothing but speed; kernels/ref/ops.c is the definition.  A lane is an element, except in the norm,
- * where the 32 stripes are four registers of eight.  Tails use masked loads: what a masked lane adds to a
- * stripe of squares is fma(0, 0, s) = s.
+ * kernels/ref/ops.c is the definition.  A lane is an element, except in the norm, whose 32 stripes are four registers of eight.
+ * Tails use masked loads: a masked lane leaves a stripe of squares as it is, because fma(0, 0, s) = s.
  * Pure; any thread. */
 #include "kernels/avx2/avx2.h"
 

@@ -1,4 +1,4 @@
-/* Activation rows: the parts of kernels/acts.h, 32 elements at a time; and groups of a KV cache, which are quantised alike. */
+/* Activation rows (the parts of kernels/acts.h), 32 elements at a time; groups of a KV cache are quantised the same way. */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/common.h"
 

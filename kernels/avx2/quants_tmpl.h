@@ -1,11 +1,10 @@
-/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them; for each level that avx2.h
- * names.
+/* quants_tmpl: products of the quantised types; instantiated by quants_32.c and quants_256.c for each level that avx2.h names.
  *
- * One column (decode) reads weights strip by strip, from one end to the other, and asks for what comes: for how far and
- * into which cache see avx2.h.  A few meet the weights as they lie in memory, a strip or two at a time.  More unpack two strips
- * of a piece of the width into a panel and run all columns of a tile over it, four at a time; it stays in the second cache
- * beside them, and the float accumulators wait in `sums` between pieces.  A row's additions keep the order of
- * doc/numerics.md in every way. */
+ * One column (decode) reads weights strip by strip, from start to end, and prefetches (how far and into which cache: avx2.h).
+ * Few columns use the weights as they are in memory, one or two strips at a time.  More columns unpack two strips of a piece of
+ * the width into a panel and run all columns of a tile over it, four at a time; the panel stays in the second-level cache beside
+ * them, and the float accumulators wait in `sums` between pieces.  The additions of a row always keep the order of
+ * doc/numerics.md. */
 #ifndef KERNELS_AVX2_QUANTS_TMPL_H
 #define KERNELS_AVX2_QUANTS_TMPL_H
 #include "kernels/avx2/avx2.h"

@@ -1,9 +1,8 @@
-/* Packed blocks of a strip into words of bytes, scales and minima, every type.
+/* unpack: packed blocks of a strip as words of bytes, scales and minima, for every type.
  *
- * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
- * a lane: unsigned, with the offset of the type still on, and with VNNI 128 on top of those of eight bits (Q8_0,
- * IQ4_NL), which are signed without.
- * The order of fields in head and body is that of kernels/pack.c. */
+ * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane: unsigned,
+ * with the offset of the type still in them, and with VNNI plus 128 for the types of eight bits (Q8_0, IQ4_NL), which are signed
+ * without VNNI.  The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX2_UNPACK_H
 #define KERNELS_AVX2_UNPACK_H
 #include "kernels/avx2/common.h"

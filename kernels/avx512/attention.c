@@ -1,6 +1,6 @@
-/* avx512/attention: attention over one span: avx2/attention.h with vectors of sixteen.  What combines spans is the avx2 level's.
- * Owns nothing, and equals kernels/ref/attention.c to the bit: a lane computes what it does with eight of them, and sums of
- * exponentials keep their eight stripes.  Pure; any thread. */
+/* avx512/attention: attention over one span: avx2/attention_tmpl.h with vectors of sixteen.  Spans are combined by the avx2 code.
+ * Equals kernels/ref/attention.c to the bit: a lane computes the same as with eight lanes, and sums of exponentials keep their
+ * eight stripes.  Pure; any thread. */
 #include "kernels/avx512/avx512.h"
 
 #include "kernels/avx2/common.h"

@@ -1,12 +1,11 @@
-/* avx512: the levels for x86 processors with AVX-512 (F, BW, DQ, VL).  Private to them.
+/* avx512: the ISA levels for x86 processors with AVX-512 (F, BW, DQ, VL).  Private to them.
  *
- * Two levels come from the sources of this folder: "avx512", and "avx512vnni" for processors that multiply and
- * add bytes in one step.  quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX512_VNNI
- * defined for the latter.  Attention is the same for both; what is neither is the avx2
- * level's: those processors have it too.
+ * This folder has the sources of two levels: "avx512", and "avx512vnni" for processors that multiply and add bytes in one step.
+ * quants_32.c, quants_256.c and ops_table.c are compiled once for each, with AVX512_VNNI defined for the latter.  Attention and
+ * the float products are shared; all other operations are those of avx2, which these processors have too.
  *
- * A vector of sixteen 32-bit lanes is the rows of two strips side by side (a pair), half a vector from each:
- * the packed layout is that of every level.  Where there is no second strip the first stands in for it. */
+ * A vector of sixteen 32-bit lanes is the rows of two adjacent strips (a pair), half a vector from each: the packed layout is the
+ * same for every level.  Where there is no second strip, the first one is used twice. */
 #ifndef KERNELS_AVX512_AVX512_H
 #define KERNELS_AVX512_AVX512_H
 #include "kernels/ops_decl.h"

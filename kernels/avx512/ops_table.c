@@ -1,6 +1,7 @@
 /* The table of an AVX-512 level; compiled once for each (avx512.h).
- * Few columns wait for memory, and the avx2 level waits better: it goes strip by strip, where a vector here has rows of two
- * strips.  How few these are was measured (doc/performance.md). */
+ *
+ * With few columns, memory is the bottleneck, and the avx2 products use it better: they read strip by strip, while a vector here
+ * has rows of two strips.  The numbers of columns were measured (doc/performance.md). */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx512/avx512.h"
 #include "kernels/compiler.h"

@@ -1,10 +1,9 @@
-/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them, once for each
- * level.
+/* quants_tmpl: products of the quantised types; instantiated by quants_32.c and quants_256.c, once for each level.
  *
- * Work goes by walks of four strips, two pairs.  A few columns (decode is one) meet the weights as they lie in
- * memory.  More share a panel: a piece of the width of a walk, unpacked once, that stays in the second cache
- * beside the columns of a tile; the float accumulators wait in `sums` between pieces.  A row's additions keep the
- * order of doc/numerics.md in either way. */
+ * Work is done in walks of four strips, which are two pairs.  Few columns (decode has one) use the weights as they are in memory.
+ * More columns share a panel: a piece of the width of a walk, unpacked once, that stays in the second-level cache beside the
+ * columns of a tile; the float accumulators wait in `sums` between pieces.  The additions of a row always keep the order of
+ * doc/numerics.md. */
 #ifndef KERNELS_AVX512_QUANTS_TMPL_H
 #define KERNELS_AVX512_QUANTS_TMPL_H
 #include "kernels/avx512/avx512.h"

@@ -1,8 +1,8 @@
-/* Packed blocks of a pair of strips into words of bytes, scales and minima, every type.
+/* unpack: packed blocks of a pair of strips as words of bytes, scales and minima, for every type.
  *
- * Each function takes the type as a constant.  Words are the integer weights of four neighbouring elements
- * a lane, always unsigned: with the offset of the type still on, and 128 on top of the signed ones (Q8_0,
- * IQ4_NL).  The order of fields in head and body is that of kernels/pack.c. */
+ * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane, always
+ * unsigned: with the offset of the type still in them, and plus 128 for the signed types (Q8_0, IQ4_NL).  The order of fields in
+ * head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX512_UNPACK_H
 #define KERNELS_AVX512_UNPACK_H
 #include "kernels/avx512/common.h"

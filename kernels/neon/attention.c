@@ -1,14 +1,14 @@
 /* neon/attention: attention over one span, and the combination of spans, with NEON.
  *
- * Owns: nothing but speed; kernels/ref/attention.c is the definition.  Each panel of a block is brought into the first
- * cache once, from end to end, and met by all queries of the call, QUERIES at a time: they are heads of a group, which
- * share keys and values, or rows of a prefill tile.
+ * kernels/ref/attention.c is the definition; this code is only faster.  Each panel of a block is read into the first-level cache
+ * once, from start to end, and used by all queries of the call, QUERIES at a time.  They are heads of a group, which share keys
+ * and values, or rows of a prefill tile.
  *
- * Keys and values are walked by the same loop: an accumulator a query and lane, rows of the panel ascending.
- * Scores: a lane is a position, a row a dimension.  A panel may reach beyond a query's count: those scores are
- * computed from whatever is there and never looked at.
- * Values: a lane is a dimension, a row a position; the sums rest in the query's output between blocks.
- * Positions that only some queries of a tile see are done for each query alone.
+ * One loop serves keys and values: one accumulator per query and lane, rows of the panel ascending.
+ * Scores: a lane is a position, a row a dimension.  A panel may extend beyond a query's count: those scores are computed from
+ * whatever is there and never used.
+ * Values: a lane is a dimension, a row a position; between blocks the sums are kept in the query's output.
+ * Positions that only some queries of a tile see are computed for each query by itself.
  * Pure; any thread. */
 #include "kernels/neon/neon.h"
 

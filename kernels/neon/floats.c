@@ -1,6 +1,6 @@
-/* Products of the float types: one fused multiply-add an element, ascending.  Several accumulators run side
- * by side (strips, columns) because each is a chain of its own; a piece of the width of two strips stays in
- * the first cache for all columns of a tile. */
+/* Products of the float types: one fused multiply-add per element, ascending.  Several accumulators run side by side (strips,
+ * columns), because each is a dependency chain; a piece of two strips stays in the first-level cache for all columns of a
+ * tile. */
 #include "kernels/formats.h"
 #include "kernels/neon/common.h"
 #include "kernels/neon/neon.h"

@@ -1,8 +1,7 @@
 /* neon/ops: norm, RoPE, SwiGLU, residual and KV stores with NEON.
  *
- * Owns: nothing but speed; kernels/ref/ops.c is the definition.  A lane is an element, except in the norm,
- * where the 32 stripes are eight registers of four.  A tail goes through a buffer that is filled up with +0:
- * what that adds to a stripe of squares is fma(0, 0, s) = s.
+ * kernels/ref/ops.c is the definition.  A lane is an element, except in the norm, whose 32 stripes are eight registers of four.
+ * A tail goes through a buffer padded with +0, which leaves a stripe of squares as it is: fma(0, 0, s) = s.
  * Pure; any thread. */
 #include "kernels/kvlayout.h"
 #include "kernels/neon/neon.h"

@@ -1,4 +1,4 @@
-/* Activation rows: the parts of kernels/acts.h, 16 elements at a time; and groups of a KV cache, which are quantised alike. */
+/* Activation rows (the parts of kernels/acts.h), 16 elements at a time; groups of a KV cache are quantised the same way. */
 #include "kernels/neon/common.h"
 #include "kernels/neon/neon.h"
 

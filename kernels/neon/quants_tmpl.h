@@ -1,11 +1,9 @@
-/* Products of the quantised types, for quants_32.c and quants_256.c, which instantiate them, once for each
- * level.
+/* quants_tmpl: products of the quantised types; instantiated by quants_32.c and quants_256.c, once for each level.
  *
- * One column (decode) reads weights as they lie in memory, four strips at once, so that the processor has
- * several streams to fetch ahead.  More columns unpack two strips of a piece of the width into a panel that
- * stays in the first cache and run all columns of a tile over it; the float accumulators wait in `sums`
- * between pieces.  So weights are read once for up to TILE columns.  A row's additions keep the order of
- * doc/numerics.md in either way. */
+ * One column (decode) reads weights as they are in memory, four strips at once, so that the processor can prefetch several
+ * streams.  More columns unpack two strips of a piece of the width into a panel that stays in the first-level cache, and run all
+ * columns of a tile over it; the float accumulators wait in `sums` between pieces.  So weights are read once for up to TILE
+ * columns.  The additions of a row always keep the order of doc/numerics.md. */
 #ifndef KERNELS_NEON_QUANTS_TMPL_H
 #define KERNELS_NEON_QUANTS_TMPL_H
 #include "kernels/neon/neon.h"

@@ -1,9 +1,8 @@
-/* Packed blocks of a strip into words of bytes, scales and minima, every type.
+/* unpack: packed blocks of a strip as words of bytes, scales and minima, for every type.
  *
- * Each function takes the type as a constant.  A word is the integer weights of four neighbouring elements a
- * lane, of the four rows of half h (0, 1) of the strip; they are what the contract multiplies by, except
- * those of Q4_0, which still have their offset of 8 (offset()).
- * The order of fields in head and body is that of kernels/pack.c. */
+ * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane, for the
+ * four rows of half h (0, 1) of the strip.  They are the weights of the contract, except that those of Q4_0 still have their
+ * offset of 8 (offset()).  The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_NEON_UNPACK_H
 #define KERNELS_NEON_UNPACK_H
 #include "kernels/formats.h"

@@ -1,7 +1,6 @@
 /* ref/attention: the KV cache and attention over it, in plain C.
  *
- * Owns: the definition of doc/numerics.md, "Attention", in code.  Types of cache differ in what an element of it is, and in
- * nothing else.
+ * Owns: the definition of doc/numerics.md, "Attention", in code.  The types of cache differ only in how an element is stored.
  * Pure; any thread. */
 #include <math.h>
 #include <string.h>

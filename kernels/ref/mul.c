@@ -1,5 +1,5 @@
-/* Products, as doc/numerics.md defines them: integers within a block, then one fused multiply-add a block.
- * A block of a row is gathered out of the strip and taken apart once for TILE columns.  Pure. */
+/* Products as doc/numerics.md defines them: integers within a block, then one fused multiply-add per block.
+ * A block of a row is gathered from the strip and unpacked once for TILE columns.  Pure. */
 #include "kernels/acts.h"
 #include "kernels/block.h"
 #include "kernels/formats.h"

@@ -1,7 +1,7 @@
 /* ref/ops: the operations of a layer other than products, in plain C.
  *
- * Owns: the definition of doc/numerics.md, "The rest of a layer", in code.  Every other level must give the
- * same bits, so nothing here is written for speed and every order is the contract's.
+ * Owns: the definition of doc/numerics.md, "The rest of a layer", in code.  Every other ISA level must give the same bits, so
+ * nothing here is optimised, and every order is that of the contract.
  * Pure; any thread. */
 #include "kernels/ref/ref.h"
 

@@ -1,5 +1,5 @@
-/* ref: the C reference, the contract of doc/numerics.md in code.  Built everywhere; every other level
- * equals it.  This header is private to the level. */
+/* ref: the C reference: the contract of doc/numerics.md in code.  Built everywhere; every other ISA level equals it.
+ * Private to this level. */
 #ifndef KERNELS_REF_REF_H
 #define KERNELS_REF_REF_H
 #include "kernels/ops_decl.h"
