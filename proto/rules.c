@@ -100,7 +100,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(welcome), {{1, RULE_ANY}, {2, RULE_ANY}, {3, RULE_ANY}, ROSTER(4)}, NULL},
 	{SHAPE(join), {{1, RULE_PART, 1, 1}, {50, RULE_ENDPOINT}, {51, RULE_PACKED, 0, 8}}, NULL},
 	{SHAPE(joined), {ROSTER(1)}, NULL},
-	{SHAPE(roster_news), {ROSTER(1)}, NULL},
+	{SHAPE(roster_update), {ROSTER(1)}, NULL},
 	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
 	{SHAPE(type_rate), {
 		{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}, {80, RULE_REAL, 0, RATE},
@@ -138,8 +138,8 @@ const struct shape rules_shapes[] = {
 	/* content */
 	{SHAPE(fetch), {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_NUM, 0, BIG},
-		{5, RULE_NUM, 1, WIRE_PIECE_MAX}, {6, RULE_ANY}, {7, RULE_ANY}}, NULL},
-	{SHAPE(piece), {{1, RULE_NUM, 0, BIG}}, NULL},
+		{5, RULE_NUM, 1, WIRE_BLOCK_MAX}, {6, RULE_ANY}, {7, RULE_ANY}}, NULL},
+	{SHAPE(block), {{1, RULE_NUM, 0, BIG}}, NULL},
 	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
 	{SHAPE(probe), {{1, RULE_NUM, 0, WIRE_PAYLOAD_MAX}}, NULL},
 	{SHAPE(probed), {{0}}, NULL},
@@ -160,7 +160,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(prepare), {{1, RULE_PART, 1, 1}, {2, RULE_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(progress), {{1, RULE_LINE, 0, TEXT}, {2, RULE_ANY}, {3, RULE_ANY}}, NULL},
 	{SHAPE(ready), {{1, RULE_NUM, 0, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
-	{SHAPE(plan_news), {
+	{SHAPE(plan_announce), {
 		{1, RULE_PART, 1, 1}, {2, RULE_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, RULE_LINE, 0, TEXT}},
 		NULL},
 	{SHAPE(ack), {{0}}, NULL},
@@ -170,18 +170,18 @@ const struct shape rules_shapes[] = {
 	{SHAPE(plan_check), {{1, RULE_PART, 0, WIRE_BELIEFS_MAX}}, NULL},
 	{SHAPE(plan_checked), {{1, RULE_PART, 0, WIRE_BELIEFS_MAX}}, NULL},
 	{SHAPE(unload), {{1, RULE_NAME}}, NULL},
-	{SHAPE(look), {{1, RULE_ID}}, NULL},
-	{SHAPE(held), {
-		{1, RULE_PACKED, 0, WIRE_HELD_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 15}, {4, RULE_ANY},
-		{70, RULE_NUM, 0, BIG}, {71, RULE_NUM, 0, BIG}, {72, RULE_PACKED, 0, WIRE_HELD_MAX}, {73, RULE_NUM, 0, 15}},
+	{SHAPE(inventory), {{1, RULE_ID}}, NULL},
+	{SHAPE(inventory_reply), {
+		{1, RULE_PACKED, 0, WIRE_INVENTORY_MAX}, {2, RULE_NUM, 0, BIG}, {3, RULE_NUM, 0, 15}, {4, RULE_ANY},
+		{70, RULE_NUM, 0, BIG}, {71, RULE_NUM, 0, BIG}, {72, RULE_PACKED, 0, WIRE_INVENTORY_MAX}, {73, RULE_NUM, 0, 15}},
 		NULL},
-	{SHAPE(keep), {
-		{1, RULE_ID}, {2, RULE_PACKED, 0, WIRE_HELD_MAX}, {3, RULE_NUM, 0, 7}, {4, RULE_ID, 0, WIRE_NODES_MAX}},
+	{SHAPE(replicate), {
+		{1, RULE_ID}, {2, RULE_PACKED, 0, WIRE_INVENTORY_MAX}, {3, RULE_NUM, 0, 7}, {4, RULE_ID, 0, WIRE_NODES_MAX}},
 		NULL},
 	/* models on disks */
 	{SHAPE(stored_model), {
 		{1, RULE_NAME}, {2, RULE_ID}, {3, RULE_ID}, {4, RULE_LINE, 0, WIRE_TYPE_MAX}, {5, RULE_NUM, 1, 65536},
-		{6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_PACKED, 0, WIRE_HELD_MAX}, {9, RULE_NUM, 0, 15},
+		{6, RULE_NUM, 0, BIG}, {7, RULE_NUM, 0, BIG}, {8, RULE_PACKED, 0, WIRE_INVENTORY_MAX}, {9, RULE_NUM, 0, 15},
 		{10, RULE_ANY}, {11, RULE_NUM, 0, BIG}, {12, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {13, RULE_NUM, 0, 65536},
 		{14, RULE_NUM, 0, WIRE_KV_MAX}, {15, RULE_NUM, 0, WIRE_NODES_MAX}}, NULL},
 	{SHAPE(list_models), {{0}}, NULL},

@@ -83,7 +83,7 @@ enum payload_rule {
 	NO_PAYLOAD,
 	TEXT_PAYLOAD,  /* any bytes, none too */
 	IDS_PAYLOAD,   /* uint32s, one or more */
-	PIECE_PAYLOAD, /* content, within the total */
+	BLOCK_PAYLOAD, /* content, within the total */
 	STEP_PAYLOAD,  /* float32, the same number for each row */
 	FLOAT_PAYLOAD, /* float32, none too */
 	LOG_PAYLOAD,   /* uint32s, no fewer than the prompt */
@@ -110,7 +110,7 @@ static const struct kind {
 	{CARAVAN__ENVELOPE__BODY_PONG, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_REFUSED, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_FETCH, R, NO_PAYLOAD},
-	{CARAVAN__ENVELOPE__BODY_PIECE, D, PIECE_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_BLOCK, D, BLOCK_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_ELSEWHERE, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_PROBE, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_PROBED, D, TEXT_PAYLOAD},
@@ -122,9 +122,9 @@ static const struct kind {
 	{CARAVAN__ENVELOPE__BODY_PLAN, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_ACK, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_UNLOAD, R, NO_PAYLOAD},
-	{CARAVAN__ENVELOPE__BODY_LOOK, R, NO_PAYLOAD},
-	{CARAVAN__ENVELOPE__BODY_HELD, D, NO_PAYLOAD},
-	{CARAVAN__ENVELOPE__BODY_KEEP, R, NO_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_INVENTORY, R, NO_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_INVENTORY_REPLY, D, NO_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_REPLICATE, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_PLAN_CHECK, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_PLAN_CHECKED, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_STEP, R, STEP_PAYLOAD},
@@ -186,8 +186,8 @@ static bool payload_ok(const struct kind *k, const Caravan__Envelope *e, size_t 
 		return true;
 	case IDS_PAYLOAD:
 		return len > 0 && len % 4 == 0;
-	case PIECE_PAYLOAD:
-		return len <= WIRE_PIECE_MAX && len <= e->piece->total && (len > 0 || e->piece->total == 0);
+	case BLOCK_PAYLOAD:
+		return len <= WIRE_BLOCK_MAX && len <= e->block->total && (len > 0 || e->block->total == 0);
 	case STEP_PAYLOAD:
 		return len > 0 && len % (e->step->rows * (size_t)4) == 0;
 	case FLOAT_PAYLOAD:

@@ -31,7 +31,7 @@
 #define WIRE_MINOR 2 /* what each minor version brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
-#define WIRE_PIECE_MAX (256u << 10) /* bytes of content in one Piece */
+#define WIRE_BLOCK_MAX (256u << 10) /* bytes of content in one Block */
 #define WIRE_NAME_MAX 64            /* bytes of a node's or a model's name */
 #define WIRE_TEXT_MAX 1024          /* bytes of a reason */
 #define WIRE_ENDPOINT_MAX 127       /* bytes of an endpoint */
@@ -45,7 +45,7 @@
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
 #define WIRE_BELIEFS_MAX 64          /* plans of one coordinator, loads under way included */
-#define WIRE_HELD_MAX 512            /* words of 32 tensors in a Held: 1024 layers and more */
+#define WIRE_INVENTORY_MAX 512       /* words of 32 tensors in an InventoryReply: 1024 layers and more */
 #define WIRE_MODELS_MAX 256          /* models in a list */
 #define WIRE_TYPE_MAX 16             /* bytes of the name of a weight type */
 #define WIRE_RISK_MAX 512            /* bytes of the sentence that says what would not survive a loss */

@@ -89,11 +89,11 @@ int announce_send(
 		return -ENOMEM;
 	t->done = done;
 	t->arg = arg;
-	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &news);
-	news.plan = m->plan;
-	news.phase = m->pub.phase;
-	news.reason = m->reason;
+	Caravan__PlanAnnounce msg = CARAVAN__PLAN_ANNOUNCE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &msg);
+	msg.plan = m->plan;
+	msg.phase = m->pub.phase;
+	msg.reason = m->reason;
 	for (size_t i = 0; (who = members_at(d->c.members, i)); i++) {
 		if (who->self || who->expelled || !who->up || (only && !node_id_equal(&who->id, only)))
 			continue;
@@ -129,9 +129,9 @@ void announce_learnt(struct model *m, const char *error) {
 static const char not_served[] = "this node does not serve its stage of that plan";
 
 /* Whether the announcement says that we serve a stage of this plan. */
-static bool announce_names_us(const struct deploy *d, const Caravan__PlanNews *news) {
-	const Caravan__Plan *plan = news->plan;
-	for (size_t i = 0; i < plan->n_stages && news->phase == CARAVAN__MODEL_PHASE__SERVING; i++)
+static bool announce_names_us(const struct deploy *d, const Caravan__PlanAnnounce *msg) {
+	const Caravan__Plan *plan = msg->plan;
+	for (size_t i = 0; i < plan->n_stages && msg->phase == CARAVAN__MODEL_PHASE__SERVING; i++)
 		if (memcmp(plan->stages[i]->node.data, d->self.b, sizeof d->self.b) == 0)
 			return true;
 	return false;
@@ -140,12 +140,12 @@ static bool announce_names_us(const struct deploy *d, const Caravan__PlanNews *n
 /* Whether a model that we coordinate gives way to the same weights that serve under another coordinator.  It does when its own
  * plan does not serve.  When both serve, after the cluster was cut in two, the other nodes decide by which plan they believe,
  * and the higher epoch where they are even, or where there are none. */
-static bool announce_taken_over(const struct model *m, const Caravan__PlanNews *news) {
-	const Caravan__Plan *plan = news->plan;
+static bool announce_taken_over(const struct model *m, const Caravan__PlanAnnounce *msg) {
+	const Caravan__Plan *plan = msg->plan;
 	struct node_id by;
 	size_t believe, doubt;
 	node_id_from_bytes(&by, plan->coordinator); /* 32 bytes: validated on arrival */
-	if (!model_ours(m) || m->load || news->phase != CARAVAN__MODEL_PHASE__SERVING ||
+	if (!model_ours(m) || m->load || msg->phase != CARAVAN__MODEL_PHASE__SERVING ||
 	        memcmp(m->plan->manifest.data, plan->manifest.data, sizeof(struct content_id)) != 0)
 		return false;
 	if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING)
@@ -157,10 +157,10 @@ static bool announce_taken_over(const struct model *m, const Caravan__PlanNews *
 }
 
 /* The reason to refuse another plan of this name.  NULL: none. */
-static const char *announce_objection(const struct model *m, const Caravan__PlanNews *news) {
-	const Caravan__Plan *plan = news->plan;
+static const char *announce_objection(const struct model *m, const Caravan__PlanAnnounce *msg) {
+	const Caravan__Plan *plan = msg->plan;
 	bool busy = m->load || m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
-	if (announce_taken_over(m, news))
+	if (announce_taken_over(m, msg))
 		return NULL;
 	if (wire_epoch_compare(m->plan->epoch, plan->epoch) > 0)
 		return "the plan is older than the one that this node knows";
@@ -168,13 +168,13 @@ static const char *announce_objection(const struct model *m, const Caravan__Plan
 		return "this node coordinates a model of that name";
 	if (busy && memcmp(m->coordinator.b, plan->coordinator.data, sizeof m->coordinator.b) != 0)
 		return "the name is in use by a model that another node coordinates";
-	return announce_names_us(m->d, news) ? not_served : NULL;
+	return announce_names_us(m->d, msg) ? not_served : NULL;
 }
 
 /* Removes the model that has the name. */
-static void announce_give_way(struct model *m, const Caravan__PlanNews *news) {
-	const Caravan__Plan *plan = news->plan;
-	if (announce_taken_over(m, news)) {
+static void announce_give_way(struct model *m, const Caravan__PlanAnnounce *msg) {
+	const Caravan__Plan *plan = msg->plan;
+	if (announce_taken_over(m, msg)) {
 		struct node_id by;
 		node_id_from_bytes(&by, plan->coordinator);
 		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was believed to be gone",
@@ -187,11 +187,11 @@ static void announce_give_way(struct model *m, const Caravan__PlanNews *news) {
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has replaced it");
 }
 
-void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news) {
-	const Caravan__Plan *plan = news->plan;
-	bool serves = news->phase == CARAVAN__MODEL_PHASE__SERVING,
-	     over = news->phase == CARAVAN__MODEL_PHASE__UNLOADED ||
-	            news->phase == CARAVAN__MODEL_PHASE__FAILED;
+void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanAnnounce *msg) {
+	const Caravan__Plan *plan = msg->plan;
+	bool serves = msg->phase == CARAVAN__MODEL_PHASE__SERVING,
+	     over = msg->phase == CARAVAN__MODEL_PHASE__UNLOADED ||
+	            msg->phase == CARAVAN__MODEL_PHASE__FAILED;
 	struct model *m = deploy_model_named(d, plan->model);
 	bool same = m && wire_epoch_compare(m->plan->epoch, plan->epoch) == 0;
 	const char *why = NULL;
@@ -199,30 +199,30 @@ void announce_receive(struct deploy *d, const struct peers_from *from, const Car
 	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) && !deploy_coordinator_gone(m))
 		why = "another node coordinates the model of that name here";
 	else if (m && !same)
-		why = announce_objection(m, news);
-	else if (announce_names_us(d, news) && !(m && m->stage)) /* we know best */
+		why = announce_objection(m, msg);
+	else if (announce_names_us(d, msg) && !(m && m->stage)) /* we know best */
 		why = not_served;
 	if (why) {
 		peers_refuse(d->peers, from, "%s", why);
 		return;
 	}
-	if (serves && !(same && m->pub.phase == news->phase) && confirm_wait(d, from, same ? m->plan : plan))
+	if (serves && !(same && m->pub.phase == msg->phase) && confirm_wait(d, from, same ? m->plan : plan))
 		return;
 	if (m && !same) {
-		announce_give_way(m, news);
+		announce_give_way(m, msg);
 		m = NULL;
 	}
 	if (over) {
 		if (m)
-			model_remove(m, news->phase, news->reason);
+			model_remove(m, msg->phase, msg->reason);
 		announce_acknowledge(d, from);
 		return;
 	}
 	if (m) {
-		model_set(m, news->phase, news->reason);
+		model_set(m, msg->phase, msg->reason);
 	} else {
 		char err[256];
-		m = model_create(d, plan, news->phase, news->reason, err, sizeof err);
+		m = model_create(d, plan, msg->phase, msg->reason, err, sizeof err);
 		if (!m) {
 			peers_refuse(d->peers, from, "%s", err);
 			return;
@@ -244,19 +244,19 @@ void announce_receive(struct deploy *d, const struct peers_from *from, const Car
 static void announce_on_plan(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
-	const Caravan__PlanNews *news = env->plan;
+	const Caravan__PlanAnnounce *msg = env->plan;
 	(void)payload;
-	if (from->local || memcmp(from->node.b, news->plan->coordinator.data, sizeof from->node.b) != 0) {
+	if (from->local || memcmp(from->node.b, msg->plan->coordinator.data, sizeof from->node.b) != 0) {
 		peers_refuse(d->peers, from, "only the plan's coordinator may announce it");
 		return;
 	}
-	reconcile_forget_load(d, news->plan->model);
-	confirm_forget(d, &from->node, news->plan->model);
+	reconcile_forget_load(d, msg->plan->model);
+	confirm_forget(d, &from->node, msg->plan->model);
 	/* a model that we were taking over is its coordinator's again */
-	struct model *m = deploy_model_named(d, news->plan->model);
+	struct model *m = deploy_model_named(d, msg->plan->model);
 	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
 		load_stop(m->load, "its coordinator is back");
-	announce_receive(d, from, news);
+	announce_receive(d, from, msg);
 }
 
 static struct answer *announce_find_answer(

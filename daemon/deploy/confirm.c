@@ -106,10 +106,10 @@ static void confirm_check_all(struct deploy *d) {
 			continue;
 		}
 		*at = a->next;
-		Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
-		news.plan = a->plan;
-		news.phase = CARAVAN__MODEL_PHASE__SERVING;
-		announce_receive(d, &a->from, &news);
+		Caravan__PlanAnnounce msg = CARAVAN__PLAN_ANNOUNCE__INIT;
+		msg.plan = a->plan;
+		msg.phase = CARAVAN__MODEL_PHASE__SERVING;
+		announce_receive(d, &a->from, &msg);
 		unconfirmed_free(a);
 		at = &d->unconfirmed; /* an announcement may have changed the list */
 	}

@@ -229,7 +229,7 @@ int announce_send(
         struct model *m, const struct node_id *only, void (*done)(void *arg, bool cancelled), void *arg);
 void announce_acknowledge(struct deploy *d, const struct peers_from *from);
 /* Takes up what a plan's coordinator says of it. */
-void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanNews *news);
+void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanAnnounce *msg);
 void announce_learnt(struct model *m, const char *error); /* answers those that wait */
 void announce_node_down(struct deploy *d, const struct node_id *id);
 void announce_tick(struct deploy *d);

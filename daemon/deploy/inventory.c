@@ -18,7 +18,8 @@
 #define WORD_BITS 32
 
 _Static_assert(LAYER_ROLES == 9 && END_ROLES == 3, "doc/protocol.md numbers the bits by them");
-_Static_assert(HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_HELD_MAX * WORD_BITS, "every model's answer fits");
+_Static_assert(
+        HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_INVENTORY_MAX * WORD_BITS, "every model's answer fits");
 
 /* ---- answering ---- */
 
@@ -95,8 +96,8 @@ static void inventory_done(void *arg, bool cancelled) {
 	struct deploy *d = k->d;
 	LIST_REMOVE(k, next);
 	if (!cancelled) {
-		Caravan__Held held = CARAVAN__HELD__INIT;
-		Caravan__Envelope env = WIRE_ENVELOPE(HELD, held, &held);
+		Caravan__InventoryReply held = CARAVAN__INVENTORY_REPLY__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(INVENTORY_REPLY, inventory_reply, &held);
 		held.tensors = wire_bytes(k->word, k->words * sizeof *k->word);
 		held.ends = k->ends;
 		held.disk_free = k->room.free;
@@ -109,7 +110,7 @@ static void inventory_done(void *arg, bool cancelled) {
 			held.tensors.data = (uint8_t *)all;
 			held.ends |= (1u << END_ROLES) - 1;
 		}
-		held.keeps = true;
+		held.accepts_replicas = true;
 		held.memory_free = inventory_memory_for(d, &k->manifest);
 		peers_answer(d->peers, &k->from, &env, NULL);
 		free(all);
@@ -138,7 +139,7 @@ static void inventory_on_request(
 	}
 	k->d = d;
 	k->from = *from;
-	memcpy(k->manifest.b, env->look->manifest.data, sizeof k->manifest.b);
+	memcpy(k->manifest.b, env->inventory->manifest.data, sizeof k->manifest.b);
 	k->file = transfer_has_file(d->transfer, &k->manifest);
 	LIST_INSERT_HEAD(&d->inventories, k, next);
 	if (executor_submit(transfer_reader(d->transfer), inventory_run, inventory_done, k))
@@ -172,8 +173,8 @@ static void inventory_timed_out(void *arg) {
 
 void load_take_inventory(struct load *l) {
 	struct deploy *d = l->d;
-	Caravan__Look msg = CARAVAN__LOOK__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(LOOK, look, &msg);
+	Caravan__Inventory msg = CARAVAN__INVENTORY__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(INVENTORY, inventory, &msg);
 	/* those that will not take part are asked as well: others may fetch from them */
 	const struct manifest *m = l->manifest;
 	if (load_take_part(l))
@@ -209,7 +210,7 @@ static struct load *inventory_find_load(struct deploy *d, const struct peers_fro
 
 static void inventory_on_reply(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	const Caravan__Held *held = env->held;
+	const Caravan__InventoryReply *held = env->inventory_reply;
 	size_t i;
 	struct load *l = inventory_find_load(arg, from, &i);
 	(void)payload;
@@ -310,9 +311,9 @@ void inventory_describe_gaps(const struct load *l, char *why, size_t len) {
 }
 
 int inventory_init(struct deploy *d) {
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_LOOK, inventory_on_request, d);
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_INVENTORY, inventory_on_request, d);
 	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_HELD, inventory_on_reply, d);
+		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_INVENTORY_REPLY, inventory_on_reply, d);
 	if (rc == 0)
 		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, inventory_on_refused, d);
 	return rc;

@@ -45,7 +45,7 @@ struct part {
 struct asked {
 	uint64_t ref; /* 0: answered, or not to be expected any more */
 	bool answered;
-	uint32_t ends;  /* as in Held */
+	uint32_t ends;  /* as in InventoryReply */
 	uint32_t *held; /* what planner_node.held points to, and stored after it */
 };
 

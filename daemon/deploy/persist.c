@@ -55,12 +55,12 @@ int persist_write_epoch(const char *dir, uint64_t counter) {
 /* ---- plans ---- */
 
 static int persist_append(struct saving *s, const struct model *m) {
-	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &news);
+	Caravan__PlanAnnounce msg = CARAVAN__PLAN_ANNOUNCE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &msg);
 	uint8_t *frame;
 	size_t len;
-	news.plan = m->plan;
-	news.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
+	msg.plan = m->plan;
+	msg.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	env.boot = env.seq = env.ref = 1;
 	int rc = wire_pack(&env, &frame, &len);
 	if (rc)

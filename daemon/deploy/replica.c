@@ -69,7 +69,7 @@ static void replica_fetched(void *arg, const char *error, uint64_t moved) {
 
 /* The tensors that the bits name; *out: room for all of the model's. */
 static size_t replica_list_tensors(
-        const struct manifest *m, const Caravan__Keep *msg, struct manifest_tensor *out) {
+        const struct manifest *m, const Caravan__Replicate *msg, struct manifest_tensor *out) {
 	size_t n = 0;
 	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++) {
 		uint32_t word = 0;
@@ -85,7 +85,7 @@ static size_t replica_list_tensors(
 }
 
 static struct model *replica_find_model(
-        struct deploy *d, const struct peers_from *from, const Caravan__Keep *msg) {
+        struct deploy *d, const struct peers_from *from, const Caravan__Replicate *msg) {
 	for (size_t i = 0; i < d->models; i++) {
 		struct model *m = d->model[i];
 		if (m->manifest && node_id_equal(&m->coordinator, &from->node) &&
@@ -98,7 +98,7 @@ static struct model *replica_find_model(
 static void replica_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
-	const Caravan__Keep *msg = env->keep;
+	const Caravan__Replicate *msg = env->replicate;
 	struct model *m = replica_find_model(d, from, msg);
 	(void)payload;
 	if (!m) {
@@ -153,5 +153,5 @@ void replica_free_all(struct model *m) {
 }
 
 int replica_init(struct deploy *d) {
-	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_KEEP, replica_on_request, d);
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REPLICATE, replica_on_request, d);
 }

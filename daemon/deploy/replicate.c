@@ -1,7 +1,7 @@
 /* replicate: copies a model that we coordinate to the disks of as many nodes as the user asked for.
  *
- * It works in rounds while the model serves.  Every node is asked for its inventory (Look).  Content on too few
- * disks is assigned to the nodes with the least to copy (Keep).  When all of them have it or have failed, the next
+ * It works in rounds while the model serves.  Every node is asked for its inventory (Inventory).  Content on too few
+ * disks is assigned to the nodes with the least to copy (Replicate).  When all of them have it or have failed, the next
  * round begins.  A node that is down is waited for before others copy what it has, since most nodes come back.
  * Reports are from the last inventory.
  * Owns: what is known of each node's disk, for each model of ours.
@@ -146,8 +146,8 @@ static bool replicate_refresh_nodes(struct replication *c) {
 
 static void replicate_ask_inventory(struct replication *c) {
 	struct deploy *d = c->m->d;
-	Caravan__Look msg = CARAVAN__LOOK__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(LOOK, look, &msg);
+	Caravan__Inventory msg = CARAVAN__INVENTORY__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(INVENTORY, inventory, &msg);
 	c->next_ns = loop_now_ns() + AGAIN_MS * 1000000ull;
 	if (!replicate_refresh_nodes(c))
 		return;
@@ -164,7 +164,8 @@ static void replicate_ask_inventory(struct replication *c) {
 	}
 }
 
-static void replicate_take_inventory(struct replication *c, struct holder *k, const Caravan__Held *held) {
+static void replicate_take_inventory(
+        struct replication *c, struct holder *k, const Caravan__InventoryReply *held) {
 	size_t layers = c->tensors - END_ROLES;
 	for (size_t i = 0; i < layers; i++) {
 		uint32_t word = 0;
@@ -175,7 +176,7 @@ static void replicate_take_inventory(struct replication *c, struct holder *k, co
 	for (size_t r = 0; r < END_ROLES; r++)
 		k->has[layers + r] = held->ends >> r & 1;
 	k->vocab = held->ends >> END_ROLES & 1;
-	k->accepts = held->keeps;
+	k->accepts = held->accepts_replicas;
 	k->disk_known = held->disk_size > 0;
 	k->disk_free = held->disk_free;
 }
@@ -369,10 +370,10 @@ static void replicate_assign(struct replication *c) {
 
 static void replicate_send_request(struct replication *c, struct holder *k) {
 	struct deploy *d = c->m->d;
-	Caravan__Keep msg = CARAVAN__KEEP__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(KEEP, keep, &msg);
+	Caravan__Replicate msg = CARAVAN__REPLICATE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(REPLICATE, replicate, &msg);
 	ProtobufCBinaryData source[WIRE_NODES_MAX];
-	uint32_t word[WIRE_HELD_MAX] = {0};
+	uint32_t word[WIRE_INVENTORY_MAX] = {0};
 	size_t layers = c->tensors - END_ROLES;
 	const uint8_t *give = k->give;
 	for (size_t i = 0; i < layers; i++)
@@ -487,7 +488,7 @@ static void replicate_on_inventory(
 	if (!k)
 		return;
 	k->inventory_ref = 0;
-	replicate_take_inventory(c, k, env->held);
+	replicate_take_inventory(c, k, env->inventory_reply);
 }
 
 static void replicate_on_progress(
@@ -556,7 +557,7 @@ void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelStat
 }
 
 int replicate_init(struct deploy *d) {
-	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_HELD, replicate_on_inventory, d);
+	int rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_INVENTORY_REPLY, replicate_on_inventory, d);
 	if (rc == 0)
 		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PROGRESS, replicate_on_progress, d);
 	if (rc == 0)

@@ -45,9 +45,9 @@ void members_notify(struct members *m, const struct member *who, const char *wha
 
 /* to: one node, or NULL: all. */
 void members_send_roster(struct members *m, const struct member *to) {
-	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &news);
-	roster_entries(&m->roster, &news.roster, &news.n_roster);
+	Caravan__RosterUpdate update = CARAVAN__ROSTER_UPDATE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &update);
+	roster_entries(&m->roster, &update.roster, &update.n_roster);
 	for (size_t i = 0; i < m->roster.n; i++) {
 		const struct member *who = m->roster.at[i];
 		if (who->self || (to && who != to))
@@ -84,7 +84,7 @@ static void members_close_links(struct members *m) {
 	}
 }
 
-/* A member was expelled, by us or by news. */
+/* A member was expelled, by us or by update. */
 static void members_on_expelled(struct members *m, struct member *who) {
 	who->left_ns = loop_now_ns();
 	if (who->self)

@@ -52,7 +52,7 @@ size_t roster_others(const struct roster *r) {
 
 /* The entries as they are, with further endpoints or without. */
 static size_t roster_make_entries(struct roster *r, bool further) {
-	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__RosterUpdate update = CARAVAN__ROSTER_UPDATE__INIT;
 	for (size_t i = 0; i < r->n; i++) {
 		struct member *m = r->at[i];
 		Caravan__Entry *e = r->list[i] = &r->entries[i];
@@ -67,9 +67,9 @@ static size_t roster_make_entries(struct roster *r, bool further) {
 			r->further[i][e->n_further++] = m->endpoints[k];
 		e->further = r->further[i];
 	}
-	news.roster = r->list;
-	news.n_roster = r->n;
-	return caravan__roster_news__get_packed_size(&news);
+	update.roster = r->list;
+	update.n_roster = r->n;
+	return caravan__roster_update__get_packed_size(&update);
 }
 
 void roster_entries(struct roster *r, Caravan__Entry ***entries, size_t *count) {
@@ -226,7 +226,7 @@ bool roster_tombstone_is_old(const Caravan__Entry *e, uint64_t now) {
 	return e->expelled && e->left && e->left + ROSTER_TOMBSTONE_SECONDS <= now;
 }
 
-/* ---- the file: an envelope with RosterNews, as it travels --------------------------------------------- */
+/* ---- the file: an envelope with RosterUpdate, as it travels ------------------------------------------- */
 
 int roster_load(struct roster *r, const char *state_dir, char *err, size_t errlen) {
 	char path[PATH_MAX], why[200] = "not a roster";
@@ -259,9 +259,9 @@ int roster_load(struct roster *r, const char *state_dir, char *err, size_t errle
 }
 
 int roster_pack(struct roster *r, uint8_t **frame, size_t *len) {
-	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &news);
-	roster_entries(r, &news.roster, &news.n_roster);
+	Caravan__RosterUpdate update = CARAVAN__ROSTER_UPDATE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &update);
+	roster_entries(r, &update.roster, &update.n_roster);
 	return wire_pack(&env, frame, len);
 }
 

@@ -400,7 +400,7 @@ static void fetch_on_block(
 		return; /* of a source that was given up, or a fetch that has ended */
 	struct fetch *f = (*at)->f;
 	struct chunk *p = (*at)->chunk;
-	uint64_t offset = (*at)->offset, total = env->piece->total;
+	uint64_t offset = (*at)->offset, total = env->block->total;
 	uint32_t length = (*at)->length;
 	size_t len = payload ? payload_len(payload) : 0;
 	block_drop(at);
@@ -561,7 +561,7 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 }
 
 int fetch_init(struct transfer *t) {
-	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_PIECE, fetch_on_block, t);
+	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_BLOCK, fetch_on_block, t);
 	if (rc == 0)
 		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, fetch_on_refused, t);
 	if (rc == 0)

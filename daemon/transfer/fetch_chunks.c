@@ -173,8 +173,8 @@ bool chunk_wants(const struct fetch *f, const struct chunk *p) {
 int chunk_request(struct fetch *f, struct chunk *p) {
 	struct transfer *t = f->t;
 	struct source *s = &f->sources[p->source];
-	uint64_t left = p->total ? p->total - p->asked : WIRE_PIECE_MAX;
-	uint32_t length = left < WIRE_PIECE_MAX ? (uint32_t)left : WIRE_PIECE_MAX;
+	uint64_t left = p->total ? p->total - p->asked : WIRE_BLOCK_MAX;
+	uint32_t length = left < WIRE_BLOCK_MAX ? (uint32_t)left : WIRE_BLOCK_MAX;
 	struct in_flight *under_way = in_flight_at(t, &s->id);
 	if (!under_way)
 		return -ENOMEM;

@@ -156,9 +156,9 @@ static void serving_done(void *arg, bool cancelled) {
 	struct transfer *t = q->t;
 	LIST_REMOVE(q, next);
 	if (!cancelled && q->block) {
-		Caravan__Piece piece = CARAVAN__PIECE__INIT;
-		Caravan__Envelope env = WIRE_ENVELOPE(PIECE, piece, &piece);
-		piece.total = q->total;
+		Caravan__Block block = CARAVAN__BLOCK__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(BLOCK, block, &block);
+		block.total = q->total;
 		/* an answer that finds no link or no room is lost: who asked notices the silence */
 		if (peers_answer(t->peers, &q->from, &env, q->block) == 0 && !q->from.local)
 			t->served += payload_len(q->block);
@@ -299,7 +299,7 @@ static void serving_on_fetch(
 	q->tensor = f->tensor;
 	q->chunk = f->tensor ? f->chunk : 0;
 	q->offset = f->offset;
-	q->length = f->length < WIRE_PIECE_MAX ? f->length : WIRE_PIECE_MAX;
+	q->length = f->length < WIRE_BLOCK_MAX ? f->length : WIRE_BLOCK_MAX;
 	/* only where a chunk begins: what has been begun is finished here */
 	bool first = f->tensor && f->shares && f->offset == 0;
 	struct given *h = first ? serving_last_given(t, &q->id, q->chunk) : NULL;

@@ -3,7 +3,7 @@
  * Owns: the answers to Fetch (from the store and from source files), fetches and their blocks in flight, and the count of bytes
  * moved.  Data is not used before its hash has been checked: a source that sends wrong data, or stops responding, is dropped and
  * named in the log.  Several sources are asked at once.  A fetch passes on what it has while the rest is on its way.
- * Flow control: a fetch asks for blocks of WIRE_PIECE_MAX, and all fetches together for at most TRANSFER_IN_FLIGHT bytes per
+ * Flow control: a fetch asks for blocks of WIRE_BLOCK_MAX, and all fetches together for at most TRANSFER_IN_FLIGHT bytes per
  * node, so that answers do not wait long in a queue.  At most TRANSFER_CHUNKS chunks of a fetch are in memory, including those
  * that the executor has not written yet, so a slow disk slows down requests.
  * Threads: the loop.  Disk and hashing run on the executor.  Reading for other nodes runs on an executor of its own, so that

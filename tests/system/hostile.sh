@@ -167,7 +167,7 @@ gap~^lost: message 7 after 1~a gap in the numbers
 replay~^lost: message 1 after 1~the same number twice
 other-boot~^lost: message 2 after 1, after a restart~another start in the middle
 old-version~^refused: protocol 9.0 does not work with~another version of the protocol
-answer~^lost: Piece is not accepted here~an answer to no question
+answer~^lost: Block is not accepted here~an answer to no question
 control~^lost: CtlExpel is not accepted here~a command of the control socket
 join~^lost: Join is not accepted here~an invitation's message from a member
 many-links~^(lost|pong)~links without end
@@ -176,7 +176,7 @@ members "lies in rosters and heartbeats" <<'CASES'
 roster-name~^lost: Entry: bad name~a name that is a path
 roster-endpoint~^lost: Entry: bad endpoint~an endpoint that is no TCP address
 roster-short-id~^lost: Entry: bad node~an id that is too short
-roster-too-many~^lost: RosterNews: bad roster~a roster of too many nodes
+roster-too-many~^lost: RosterUpdate: bad roster~a roster of too many nodes
 roster-above~^lost: Entry: bad version~a version beyond all
 roster-others~^pong~lies about where the others are
 ping-nan~^lost: NodeState: bad read_bandwidth~a rate that is no number
@@ -219,7 +219,7 @@ members "news" <<'CASES'
 news-other~^refused: only the plan's coordinator may announce it~news in another's name
 news-epoch~^lost: Plan: its epoch names another node~the end of another's model, under its own number
 news-taken~^refused: ~the end of another's model
-news-phase~^lost: PlanNews: bad phase~a phase that nobody knows
+news-phase~^lost: PlanAnnounce: bad phase~a phase that nobody knows
 news-lie~^refused: ~a model that is nowhere
 news-third~^refused: beta does not say that it serves its stage~a model on another node, which does not know it
 news-over~^ack~and its end

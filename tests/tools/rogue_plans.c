@@ -109,7 +109,7 @@ PREPARE_CASE(prepare_epoch, m.epoch.counter = UINT64_MAX)
 /* ---- news --------------------------------------------------------------------------------------------- */
 
 static void news(struct rogue *r, struct made *m, Caravan__ModelPhase phase) {
-	Caravan__PlanNews n = CARAVAN__PLAN_NEWS__INIT;
+	Caravan__PlanAnnounce n = CARAVAN__PLAN_ANNOUNCE__INIT;
 	n.plan = &m->plan;
 	n.phase = phase;
 	rogue_send(r, CARAVAN__ENVELOPE__BODY_PLAN, &n, NULL, 0);
@@ -193,10 +193,10 @@ static void manifest_fetch(struct rogue *r) {
 	void *data = NULL;
 	size_t len = 0;
 	f.name = r->plan->manifest;
-	f.length = WIRE_PIECE_MAX;
+	f.length = WIRE_BLOCK_MAX;
 	rogue_send(r, CARAVAN__ENVELOPE__BODY_FETCH, &f, NULL, 0);
 	Caravan__Envelope *e = rogue_next(r, ROGUE_WAIT_MS, &len, &data);
-	if (!e || e->body_case != CARAVAN__ENVELOPE__BODY_PIECE ||
+	if (!e || e->body_case != CARAVAN__ENVELOPE__BODY_BLOCK ||
 	        manifest_decode(&r->manifest, data, len, err, sizeof err) != 0)
 		rogue_die("the target did not give its manifest");
 	caravan__envelope__free_unpacked(e, NULL);

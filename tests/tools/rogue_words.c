@@ -139,9 +139,9 @@ static void old_version(struct rogue *r) {
 }
 
 static void answer_at_router(struct rogue *r) {
-	Caravan__Piece p = CARAVAN__PIECE__INIT;
+	Caravan__Block p = CARAVAN__BLOCK__INIT;
 	p.total = 100;
-	rogue_send(r, CARAVAN__ENVELOPE__BODY_PIECE, &p, room, 100);
+	rogue_send(r, CARAVAN__ENVELOPE__BODY_BLOCK, &p, room, 100);
 }
 
 static void control_at_router(struct rogue *r) {
@@ -173,7 +173,7 @@ static void many_links(struct rogue *r) {
 /* ---- the roster --------------------------------------------------------------------------------------- */
 
 static void roster(struct rogue *r, Caravan__Entry *e, size_t n) {
-	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__RosterUpdate news = CARAVAN__ROSTER_UPDATE__INIT;
 	Caravan__Entry *list[WIRE_NODES_MAX + 1];
 	for (size_t i = 0; i < n; i++)
 		list[i] = &e[i];
@@ -311,12 +311,12 @@ static void fetch_nothing(struct rogue *r) {
 }
 
 static void fetch_large(struct rogue *r) {
-	fetch(r, r->plan->manifest.data, false, 0, 0, WIRE_PIECE_MAX + 1);
+	fetch(r, r->plan->manifest.data, false, 0, 0, WIRE_BLOCK_MAX + 1);
 }
 
 static void fetch_flood(struct rogue *r) {
 	for (int i = 0; i < 2000; i++)
-		fetch(r, r->plan->manifest.data, true, (uint32_t)i, 0, WIRE_PIECE_MAX);
+		fetch(r, r->plan->manifest.data, true, (uint32_t)i, 0, WIRE_BLOCK_MAX);
 }
 
 /* Asks for much, over new links again and again, and reads nothing of it for a while. */
@@ -325,7 +325,7 @@ static void unread(struct rogue *r) {
 	p.bytes = WIRE_PAYLOAD_MAX;
 	for (int i = 0; i < 400; i++) {
 		rogue_send(r, CARAVAN__ENVELOPE__BODY_PROBE, &p, NULL, 0);
-		fetch(r, r->plan->vocab.data, false, 0, 0, WIRE_PIECE_MAX);
+		fetch(r, r->plan->vocab.data, false, 0, 0, WIRE_BLOCK_MAX);
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	}
 }

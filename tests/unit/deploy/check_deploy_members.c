@@ -45,7 +45,7 @@ static const char *tell(int from, int to, Caravan__Envelope *env) {
 }
 
 static const char *tell_plan(int from, int to, Caravan__Plan *plan, Caravan__ModelPhase phase) {
-	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
+	Caravan__PlanAnnounce news = CARAVAN__PLAN_ANNOUNCE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	news.plan = plan;
 	news.phase = phase;
@@ -155,12 +155,12 @@ START_TEST(members_are_not_believed) {
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING),
 	        "this node does not serve its stage of that plan");
 	/* nor does she say what others keep on their disks */
-	Caravan__Keep keep = CARAVAN__KEEP__INIT;
+	Caravan__Replicate keep = CARAVAN__REPLICATE__INIT;
 	Caravan__Envelope wants = CARAVAN__ENVELOPE__INIT;
 	keep.manifest = plan->manifest;
 	keep.ends = 7;
-	wants.body_case = CARAVAN__ENVELOPE__BODY_KEEP;
-	wants.keep = &keep;
+	wants.body_case = CARAVAN__ENVELOPE__BODY_REPLICATE;
+	wants.replicate = &keep;
 	ck_assert_str_eq(tell(2, 1, &wants), "this node knows no model of that name that you coordinate");
 	/* and what is not there cannot be unloaded */
 	Caravan__Unload unload_n = CARAVAN__UNLOAD__INIT;
@@ -248,7 +248,7 @@ START_TEST(what_others_serve_they_say_themselves) {
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__SERVING), no);
 	ck_assert_ptr_null(deploys_model(1, "n"));
 	/* while it waits ada says that she serves other layers of it, and then these */
-	Caravan__PlanNews news = CARAVAN__PLAN_NEWS__INIT;
+	Caravan__PlanAnnounce news = CARAVAN__PLAN_ANNOUNCE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	unsigned want = answers + 1;
 	news.plan = plan;
@@ -409,10 +409,10 @@ static uint64_t held_free;
 
 static void on_held(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	const ProtobufCBinaryData *t = &env->held->tensors;
+	const ProtobufCBinaryData *t = &env->inventory_reply->tensors;
 	on_answer(arg, from, env, payload);
 	held_bits = 0;
-	held_free = env->held->memory_free;
+	held_free = env->inventory_reply->memory_free;
 	for (size_t i = 0; i < t->len * 8; i++)
 		held_bits += t->data[i / 8] >> i % 8 & 1;
 }
@@ -424,13 +424,13 @@ START_TEST(nodes_say_what_they_have) {
 	deploys_patient_cluster(3);
 	ck_assert_str_eq(deploys_load(0, path, (struct deploy_load){.nodes = names, .nnodes = 2}, &o), "");
 	struct peers *p = members_peers(nodes[2].members);
-	peers_on(p, CARAVAN__ENVELOPE__BODY_HELD, on_held, NULL);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_INVENTORY_REPLY, on_held, NULL);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
-	Caravan__Look look = CARAVAN__LOOK__INIT;
+	Caravan__Inventory look = CARAVAN__INVENTORY__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	look.manifest = deploys_model(2, "m")->plan->manifest;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOOK;
-	env.look = &look;
+	env.body_case = CARAVAN__ENVELOPE__BODY_INVENTORY;
+	env.inventory = &look;
 	for (int i = 0; i < 3; i++) {
 		const struct slice *s = deploys[i].stage;
 		ck_assert_str_eq(tell(2, i, &env), "");

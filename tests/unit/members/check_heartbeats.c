@@ -149,7 +149,7 @@ END_TEST
 
 static void tell(int from, int to, int about, uint64_t version, const char *endpoint) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__RosterUpdate news = CARAVAN__ROSTER_UPDATE__INIT;
 	Caravan__Entry e = CARAVAN__ENTRY__INIT, *list[] = {&e};
 	e.node = (ProtobufCBinaryData){sizeof nodes[about].keys.public.b, nodes[about].keys.public.b};
 	e.version = version;

@@ -476,7 +476,7 @@ static bool ada_knows_some(void) {
 START_TEST(one_author_does_not_fill_the_roster) {
 	static struct node_id ids[200];
 	static Caravan__Entry entries[200], *list[200];
-	Caravan__RosterNews news = CARAVAN__ROSTER_NEWS__INIT;
+	Caravan__RosterUpdate news = CARAVAN__ROSTER_UPDATE__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	cluster(2);
 	for (int i = 0; i < 200; i++) {

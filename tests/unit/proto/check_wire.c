@@ -134,7 +134,7 @@ static const struct {
 	unsigned kind;
 	size_t good[3], bad[3];
 } payloads[] = {
-        {CARAVAN__ENVELOPE__BODY_PIECE, {0}, {1, WIRE_PIECE_MAX + 1}},
+        {CARAVAN__ENVELOPE__BODY_BLOCK, {0}, {1, WIRE_BLOCK_MAX + 1}},
         {CARAVAN__ENVELOPE__BODY_PROBED, {1, 4096, WIRE_PAYLOAD_MAX}, {WIRE_PAYLOAD_MAX + 1}},
         {CARAVAN__ENVELOPE__BODY_STEP, {4, 4096, WIRE_PAYLOAD_MAX}, {2, 4097, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_STEP_DONE, {4, 4096, WIRE_PAYLOAD_MAX}, {2, 4097, WIRE_PAYLOAD_MAX + 4}},
@@ -423,11 +423,11 @@ START_TEST(payloads_belong_to_their_messages) {
 		}
 	}
 	Caravan__Envelope e = CARAVAN__ENVELOPE__INIT;
-	Caravan__Piece piece = CARAVAN__PIECE__INIT;
-	e.body_case = CARAVAN__ENVELOPE__BODY_PIECE;
-	e.piece = &piece;
+	Caravan__Block piece = CARAVAN__BLOCK__INIT;
+	e.body_case = CARAVAN__ENVELOPE__BODY_BLOCK;
+	e.block = &piece;
 	piece.total = 1 << 20;
-	ck_assert(valid(&e, WIRE_PIECE_MAX, WIRE_DEALER));
+	ck_assert(valid(&e, WIRE_BLOCK_MAX, WIRE_DEALER));
 	ck_assert(!valid(&e, 0, WIRE_DEALER));
 	piece.total = 100;
 	ck_assert(valid(&e, 100, WIRE_DEALER));

@@ -741,7 +741,7 @@ START_TEST(odd_requests_are_refused) {
 	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	struct peers *p = members_peers(nodes[1].members);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
-	peers_on(p, CARAVAN__ENVELOPE__BODY_PIECE, on_answer, NULL);
+	peers_on(p, CARAVAN__ENVELOPE__BODY_BLOCK, on_answer, NULL);
 	const struct {
 		struct content_id id;
 		bool tensor;
@@ -759,7 +759,7 @@ START_TEST(odd_requests_are_refused) {
 		f.tensor = odd[i].tensor;
 		f.chunk = odd[i].chunk;
 		f.offset = odd[i].offset;
-		f.length = WIRE_PIECE_MAX;
+		f.length = WIRE_BLOCK_MAX;
 		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
 		env.fetch = &f;
 		env.ref = peers_ref(p);
@@ -776,7 +776,7 @@ START_TEST(odd_requests_are_refused) {
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_Q].id.b};
 		f.tensor = true;
-		f.length = WIRE_PIECE_MAX;
+		f.length = WIRE_BLOCK_MAX;
 		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
 		env.fetch = &f;
 		env.ref = peers_ref(p);
@@ -796,7 +796,7 @@ static void on_one(
 	(void)from;
 	(void)payload;
 	answers++;
-	pieces += env->body_case == CARAVAN__ENVELOPE__BODY_PIECE;
+	pieces += env->body_case == CARAVAN__ENVELOPE__BODY_BLOCK;
 	elsewheres += env->body_case == CARAVAN__ENVELOPE__BODY_ELSEWHERE;
 	if (env->body_case == CARAVAN__ENVELOPE__BODY_ELSEWHERE)
 		ck_assert_int_eq(node_id_from_bytes(&named, env->elsewhere->node), 0);
@@ -809,7 +809,7 @@ START_TEST(only_who_shares_is_sent_on) {
 	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
 	ck_assert(o.ok);
 	struct peers *p = members_peers(nodes[2].members);
-	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_PIECE, on_one, NULL), 0);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_BLOCK, on_one, NULL), 0);
 	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_ELSEWHERE, on_one, NULL), 0);
 	/* a node of an older version, one that shares in the middle of a chunk, at its beginning, and a node that has it */
 	static const struct {
