@@ -25,26 +25,26 @@
 
 #include <sys/queue.h>
 
-#define DEPLOY_SETTLE_MS 5000    /* a load waits so long for links and measurements under way */
-#define DEPLOY_INVENTORY_MS 5000 /* nodes have so long to say what they have of a model */
-#define DEPLOY_BEAT_MS 500       /* a stage at work says how far it is */
-#define DEPLOY_SILENT_MS 15000   /* without a word for so long, a stage at work is given up */
-#define DEPLOY_ANNOUNCE_MS 30000 /* nodes have so long to answer an announcement */
-#define DEPLOY_CONFIRM_MS \
-	5000                  /* the stages of a plan that is announced have so long to say that they serve */
-#define DEPLOY_AGAIN_MS 10000 /* between attempts to bring a model back, at first */
-#define DEPLOY_REPLAN_MS \
-	5000 /* a node that went has so long to come back before the others make a plan without it, */
-#define DEPLOY_REBOOT_MS \
-	60000 /* and so long when it was we who started: after a power cut machines come up one by one */
-/* A coordinator that went has so many times as long to come back before another node takes its models over. */
+#define DEPLOY_SETTLE_MS 5000    /* how long a load waits for link probes and calibrations under way */
+#define DEPLOY_INVENTORY_MS 5000 /* how long nodes have to answer an inventory request */
+#define DEPLOY_BEAT_MS 500       /* how often a stage reports its progress */
+#define DEPLOY_SILENT_MS 15000   /* a stage without a progress report for so long is given up */
+#define DEPLOY_ANNOUNCE_MS 30000 /* how long nodes have to answer an announcement */
+#define DEPLOY_CONFIRM_MS 5000 /* how long the stages of an announced plan have to confirm that they serve */
+#define DEPLOY_AGAIN_MS 10000  /* first interval between attempts to bring a model back */
+#define DEPLOY_REPLAN_MS 5000  /* how long a lost node has to come back before a plan without it is made */
+/* The same after our own start: after a power cut machines come up one by one. */
+#define DEPLOY_REBOOT_MS 60000
+/* A lost coordinator has so many times DEPLOY_REPLAN_MS to come back before another node takes over its models. */
 #define DEPLOY_TAKEOVER 2
-#define DEPLOY_CUT_MS 3000 /* two nodes of a plan cannot reach each other for so long: it does not serve */
-#define DEPLOY_DEFERRED_FREE_MS \
-	30000 /* a step may still be in the lanes when its stage closes, and reads the manifest */
-#define DEPLOY_COUNTER_MAX ((uint64_t)1 << 52) /* of an epoch, that we take over from others */
+#define DEPLOY_CUT_MS \
+	3000 /* a plan does not serve when two of its nodes cannot reach each other for so long */
+/* When a stage closes, a step may still be in flight and read the manifest. */
+#define DEPLOY_DEFERRED_FREE_MS 30000
+#define DEPLOY_COUNTER_MAX \
+	((uint64_t)1 << 52) /* largest counter of an epoch that we accept from other nodes */
 #define DEPLOY_MODELS_MAX 256
-#define DEPLOY_MODELS_EACH 16 /* of one coordinator; so many places are kept for our own */
+#define DEPLOY_MODELS_EACH 16 /* of one coordinator; as many are reserved for our own */
 #define DEPLOY_ERROR 1024
 
 enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };

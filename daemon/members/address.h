@@ -1,4 +1,4 @@
-/* address: under which addresses other machines find what we listen at, and news of a change of them.
+/* address: the addresses at which other machines reach our socket, and notification when they change.
  *
  * The kernel notifies of every change (netlink); several at once, as when a cable is plugged in, are reported once.
  * Where it does not (a sandbox), the addresses are read again every few seconds, and a change is reported.

@@ -1,5 +1,5 @@
-/* beacon: a call over the local network by which nodes find each other again when all their addresses have changed at
- * once, and no member knows where any other is.
+/* beacon: a datagram on the local network by which nodes find each other again when all their addresses have changed
+ * at once, and no member knows the address of another.
  *
  * A datagram to a multicast group that routers do not pass on: which node it is from, as a hash of its key, and the port
  * at which it listens.  It proves nothing and need not: whoever receives it tries that address, and CURVE proves whether it

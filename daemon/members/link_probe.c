@@ -1,7 +1,9 @@
-/* link_probe: see link_probe.h.  A question of no bytes says what a round trip takes over this link; what a question of many takes
- * beyond that is theirs.  More are asked for until they take long enough for that to be exact: a short burst passes
- * switches and buffers faster than a link is.  On a busy machine an answer may wait for a processor longer than for the link:
- * where one took long enough, but not so long that this cannot be why, the same is asked again, and the best of some counts. */
+/* link_probe: see link_probe.h.
+ *
+ * A request for no bytes measures the round trip.  What a request for many bytes takes beyond that is the time of the bytes.  More
+ * bytes are requested until they take long enough to be exact, since switches and buffers pass a short burst faster than the link's
+ * rate.  On a busy machine an answer may wait longer for a processor than for the link.  Where that may explain the time of a request,
+ * the request is repeated, and the fastest answer counts. */
 #include "daemon/members/link_probe.h"
 
 #include <errno.h>

@@ -1,11 +1,11 @@
-/* link_probe: how much goes over the links to the other nodes: bytes a second, encrypted, from each of them to here.
+/* link_probe: measures the bandwidth from each of the other nodes to this one: bytes per second, encrypted.
  *
- * Owns: the question that is under way.  One node is asked at a time, over the bulk link, for nothing and then for more
- * and more bytes, until their time says enough of the rate; again every hour, when nothing is being computed here.  A link
- * of which nothing is known is asked for a little at once whatever is computed, and for more when the node rests.
- * Between that it is asked for LINK_PROBE_CHECK_BYTES now and then, whatever is computed: they are few, and where they twice take
- * many times what they should the link is measured at once; while something is computed, only as far as it says that it is slow.
- * What is found is the member's (members_set_rate).
+ * Owns: the request under way.  One node is asked at a time, over the bulk link, for no bytes and then for more and more, until their
+ * time gives an exact rate; again every hour, when nothing is being computed here.  A link without a known rate is asked for a few
+ * bytes at once whatever is computed, and for more when the node is idle.
+ * Between these probes a node is asked for LINK_PROBE_CHECK_BYTES from time to time, whatever is computed, since they are few.  If they
+ * twice take many times as long as they should, the link is probed at once; while something is computed, only as far as needed to
+ * find that it is slow.  The result goes to the member (members_set_rate).
  * Threads: the loop. */
 #ifndef DAEMON_MEMBERS_LINK_PROBE_H
 #define DAEMON_MEMBERS_LINK_PROBE_H

@@ -2,8 +2,8 @@
  *
  * Owns: the members, sorted by name; they keep their place in memory for as long as the roster lives.  A node that was
  * expelled stays as a tombstone, until it is pruned.
- * Invariants: of two versions of an entry the higher one stays; a tombstone stays whatever comes; only we make
- * new versions of our own entry; the whole fits one envelope, where need be without endpoints besides the first.
+ * Invariants: of two versions of an entry the higher one wins, and a tombstone always wins.  Only we make new versions of our
+ * own entry.  The whole roster fits into one envelope, if need be with only the first endpoint of each entry.
  * Threads: the loop. */
 #ifndef DAEMON_MEMBERS_ROSTER_H
 #define DAEMON_MEMBERS_ROSTER_H
