@@ -60,7 +60,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg) {
 }
 
 /* Whether the rates of this node are those that its stages show.  Where weights come from the disk these say nothing of it. */
-static void look_at_serving(struct node *n, const Caravan__NodeState *s) {
+static void calibrate_from_serving(struct node *n, const Caravan__NodeState *s) {
 	struct timespec own;
 	struct served_sum sum = {.wall = (double)loop_now_ns() * 1e-9};
 	char err[WIRE_TEXT_MAX];
@@ -102,7 +102,7 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	}
 	if (n->serve)
 		serve_state(n->serve, out);
-	look_at_serving(n, out);
+	calibrate_from_serving(n, out);
 	/* what stages have read with says more than a file that was measured for a moment */
 	for (size_t i = 0; i < out->n_stages; i++)
 		if (out->stages[i]->read_bytes >= DISK_BELIEVED && out->stages[i]->read_seconds > 0)

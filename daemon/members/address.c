@@ -234,7 +234,7 @@ int address_watch_create(struct address_watch **out, struct loop *l, loop_fn *ch
 			goto error;
 	} else {
 		watch_read_addresses(&w->seen);
-		w->timer = loop_timer_start(l, ADDRESS_LOOK_MS, true, watch_check, w);
+		w->timer = loop_timer_start(l, ADDRESS_CHECK_MS, true, watch_check, w);
 		if (!w->timer)
 			goto error;
 	}

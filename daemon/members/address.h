@@ -9,7 +9,7 @@
 #include "proto/wire.h"
 
 #define ADDRESS_MAX (WIRE_ENDPOINT_MAX + 1)
-#define ADDRESS_LOOK_MS \
+#define ADDRESS_CHECK_MS \
 	5000 /* between checks, where the kernel does not notify, or the addresses could not be read */
 
 struct sockaddr;

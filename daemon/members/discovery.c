@@ -21,11 +21,11 @@ int members_endpoints(struct members *m, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MA
 		snprintf(out[n++], ADDRESS_MAX, "%s", m->advertise);
 	else if (m->config.listen)
 		n = address_list(peers_endpoint(m->peers), out, WIRE_ENDPOINTS_MAX);
-	if (n < 0 && !m->look_ns)
+	if (n < 0 && !m->address_retry_ns)
 		log_line(LOG_LINE_WARN,
 		        "cannot read the addresses of this machine: %s; other nodes keep the last known ones",
 		        strerror(-n));
-	m->look_ns = n < 0 ? loop_now_ns() + ADDRESS_LOOK_MS * (uint64_t)1000000 : 0;
+	m->address_retry_ns = n < 0 ? loop_now_ns() + ADDRESS_CHECK_MS * (uint64_t)1000000 : 0;
 	for (int i = 1; i < n; i++)
 		if (strcmp(out[i], m->preferred) == 0) {
 			memmove(out + 1, out, (size_t)i * sizeof *out);
@@ -64,7 +64,7 @@ void members_readdress(struct members *m) {
 void members_addresses_changed(void *arg) {
 	struct members *m = arg;
 	members_readdress(m);
-	if (m->look_ns) /* not known: this comes again then */
+	if (m->address_retry_ns) /* not known: this comes again then */
 		return;
 	peers_readdress(m->peers, discovery_have_address, NULL);
 	m->missed_ns = m->called_ns = 0; /* whoever is missing is called anew */

@@ -17,8 +17,8 @@
 #include <string.h>
 #include <time.h>
 
-#define BACK_MS 12000    /* to find out whether the inviter reaches us */
-#define LOOK_BACK_MS 100 /* between two checks of that */
+#define BACK_MS 12000     /* to find out whether the inviter reaches us */
+#define BACK_CHECK_MS 100 /* between two checks of that */
 
 /* ---- at the inviter ----------------------------------------------------------------------------------- */
 
@@ -180,7 +180,7 @@ static void join_say(struct members *m, const char *error) {
 }
 
 /* We are in.  Whether the inviter reaches us too it says with its pongs, which we ask for out of turn. */
-static void join_look_back(void *arg) {
+static void join_check_back(void *arg) {
 	struct members *m = arg;
 	const struct member *who = roster_find(&m->roster, &m->join.inviter);
 	if (!who || who->expelled || who->blind[0] ||
@@ -220,7 +220,7 @@ static void join_done(
 	members_take_roster(m, NULL, entries, count);
 	peers_hint(m->peers, &m->join.inviter, endpoint);
 	m->join.until_ns = loop_now_ns() + BACK_MS * (uint64_t)1000000;
-	m->join.back = loop_timer_start(m->config.loop, LOOK_BACK_MS, true, join_look_back, m);
+	m->join.back = loop_timer_start(m->config.loop, BACK_CHECK_MS, true, join_check_back, m);
 	if (!m->join.back)
 		join_say(m, NULL);
 }

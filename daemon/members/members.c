@@ -53,7 +53,7 @@ void members_send_roster(struct members *m, const struct member *to) {
 		if (who->self || (to && who != to))
 			continue;
 		if (peers_send(m->peers, &who->id, PEERS_CONTROL, &env, NULL) == -EAGAIN)
-			m->news_due = true; /* a node without a link gets it when it has one */
+			m->roster_due = true; /* a node without a link gets it when it has one */
 	}
 }
 
@@ -359,7 +359,7 @@ static void members_tick(void *arg) {
 			members_send_ping(m, who, &state);
 		}
 	}
-	if (m->look_ns && now >= m->look_ns)
+	if (m->address_retry_ns && now >= m->address_retry_ns)
 		members_addresses_changed(m);
 	members_call_beacon(m, now);
 	if (now - m->pruned_ns > PRUNE_NS) {
@@ -367,8 +367,8 @@ static void members_tick(void *arg) {
 		if (roster_prune(&m->roster, (uint64_t)time(NULL)))
 			members_save(m);
 	}
-	if (m->news_due) {
-		m->news_due = false;
+	if (m->roster_due) {
+		m->roster_due = false;
 		members_send_roster(m, NULL);
 	}
 }

@@ -30,8 +30,9 @@ struct members {
 	        [ADDRESS_MAX]; /* of our endpoints, the one at which a node that joined found us; empty: none did */
 	struct loop_timer *tick;
 	uint64_t started_ns, ticked_ns, pruned_ns;
-	uint64_t look_ns; /* when our addresses are read again, after they could not be; 0: they could */
-	bool news_due;    /* a queue was full: send the roster again */
+	uint64_t
+	        address_retry_ns; /* when our addresses are read again, after they could not be; 0: they could */
+	bool roster_due;          /* a queue was full: send the roster again */
 	struct {
 		struct executor *executor;
 		uint64_t version, written; /* of the roster: as it is, and as the disk has it */

@@ -174,10 +174,10 @@ START_TEST(looks_that_find_the_same) {
 	untold = true;
 	ck_assert_int_eq(address_watch_create(&w, loop, on_change, NULL), 0);
 	changes = 0;
-	nodes_run(ADDRESS_LOOK_MS + 1000);
+	nodes_run(ADDRESS_CHECK_MS + 1000);
 	ck_assert_uint_eq(changes, 0);
 	unreadable = true;
-	nodes_run(ADDRESS_LOOK_MS + 1000);
+	nodes_run(ADDRESS_CHECK_MS + 1000);
 	ck_assert_uint_eq(changes, 0);
 	unreadable = false;
 	given = two;
