@@ -841,19 +841,27 @@ START_TEST(only_who_shares_is_sent_on) {
 }
 END_TEST
 
-static Suite *suite(void) {
-	Suite *s = suite_create("transfer");
-	TCase *t = tcase_create("transfer");
-	nodes_loader_gone = take_down;
+static TCase *group(Suite *s, const char *name) {
+	TCase *t = tcase_create(name);
 	tcase_set_timeout(t, 180);
 	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
+	suite_add_tcase(s, t);
+	return t;
+}
+
+static Suite *suite(void) {
+	Suite *s = suite_create("transfer");
+	nodes_loader_gone = take_down;
+	TCase *t = group(s, "executor");
 	tcase_add_test(t, loader_runs_in_order);
 	tcase_add_test(t, loader_gives_back_what_it_did_not_run);
+	t = group(s, "sources");
 	tcase_add_test(t, moves_once_and_passes_on);
 	tcase_add_test(t, a_lying_source_is_dropped_and_named);
 	tcase_add_test(t, silent_empty_and_absent_sources_are_passed_over);
 	tcase_add_test(t, a_source_that_dies_is_replaced);
 	tcase_add_test(t, cancelled_fetches_leave_nothing);
+	t = group(s, "several sources");
 	tcase_add_test(t, several_sources_are_asked_at_once);
 	tcase_add_test(t, a_liar_among_several_costs_what_it_sent);
 	tcase_add_test(t, who_needs_the_same_shares_it);
@@ -861,14 +869,15 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_cut_costs_what_was_on_its_way);
 	tcase_add_test(t, a_restart_in_the_middle_fetches_the_rest);
 	tcase_add_test(t, the_one_with_the_file_may_go);
+	t = group(s, "files");
 	tcase_add_test(t, a_file_in_the_folder_is_a_source);
 	tcase_add_test(t, a_file_that_has_changed_is_none);
 	tcase_add_test(t, a_file_that_changes_in_the_middle_is_left);
 	tcase_add_test(t, a_file_that_changes_and_nobody_else_has_it);
+	t = group(s, "requests");
 	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
 	tcase_add_test(t, only_who_shares_is_sent_on);
-	suite_add_tcase(s, t);
 	return s;
 }
 
