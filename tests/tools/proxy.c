@@ -122,8 +122,11 @@ static void connection_free(struct connection *c) {
 		}
 		event_free(d->due);
 	}
-	bufferevent_free(c->way[0].from);
-	bufferevent_free(c->way[1].from);
+	for (int i = 0; i < 2; i++) {
+		if (proxy.rate) /* it would be woken by its group after its end */
+			bufferevent_remove_from_rate_limit_group(c->way[i].from);
+		bufferevent_free(c->way[i].from);
+	}
 	event_free(c->timer);
 	free(c);
 }
