@@ -184,14 +184,14 @@ ping-escape~^lost: NodeState: bad cpu~an escape sequence for the terminal
 ping-memory~^lost: NodeState: bad memory_used~memory beyond all
 CASES
 members "requests for content" <<'CASES'
-fetch~^piece 64~content that is there
+fetch~^block 64~content that is there
 fetch-unknown~^refused: no content~content that is not there
 fetch-beyond~^refused: content .* has [0-9]+ bytes~an offset beyond the end
 fetch-negative~^lost: Fetch: bad offset~an offset beyond all
 fetch-chunk~^refused: no content~a chunk of what is no tensor
-fetch-nothing~^lost: Fetch: bad length~a piece of no bytes
-fetch-large~^lost: Fetch: bad length~a piece of too many bytes
-fetch-flood~^(refused|piece)~2000 pieces at once
+fetch-nothing~^lost: Fetch: bad length~a block of no bytes
+fetch-large~^lost: Fetch: bad length~a block of too many bytes
+fetch-flood~^(refused|block)~2000 blocks at once
 CASES
 check "where the others are did not change" sh -c '! caravan status --control "$0/alpha/control.sock" --json | grep -q "127.0.0.1:9\"" &&
 	! caravan status --control "$0/beta/control.sock" --json | grep -q "127.0.0.1:9\""' "$dir"
