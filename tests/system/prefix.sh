@@ -16,7 +16,7 @@ ask() { # NODE NAME OPTION... PROMPT
 # what the coordinator says of itself goes out with its heartbeats
 found() { asked alpha 'models[0].prefix_tokens' "$1" $(($2)); }
 count() {
-	sleep 1.5
+	fresh alpha
 	asked alpha 'models[0].prefix_tokens'
 }
 
