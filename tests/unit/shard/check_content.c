@@ -448,6 +448,13 @@ START_TEST(vocabulary_bytes) {
 	        59);
 	data[12] = 8; /* a flag that there is not */
 	ck_assert_int_eq(vocab_decode(&v, data, len, err, sizeof err), -EINVAL);
+	data[12] = 0;
+	for (uint8_t id = 3; id <= 4; id++) { /* the last token begins a text, or one beyond it */
+		memcpy(data + 16, (const uint8_t[]){id, 0, 0, 0}, 4);
+		ck_assert_int_eq(vocab_decode(&v, data, len, err, sizeof err), id < 4 ? 0 : -EINVAL);
+		if (id < 4)
+			vocab_destroy(v);
+	}
 	free(data);
 }
 END_TEST

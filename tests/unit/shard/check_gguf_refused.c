@@ -59,10 +59,10 @@ static void add_long_array(struct ggufgen *g) {
 	ggufgen_raw(g, "odd", GGUF_ARRAY, "\x0a\0\0\0\0\0\0\0\0\0\0\x20", 12);
 }
 static void add_deep_array(struct ggufgen *g) {
-	uint8_t deep[12 * 5] = {0}; /* the fifth array is of arrays */
-	for (int i = 0; i < 5; i++) {
+	uint8_t deep[12 * 4] = {0};
+	for (int i = 0; i < 4; i++) {
 		deep[12 * i] = GGUF_ARRAY;
-		deep[12 * i + 4] = i < 4;
+		deep[12 * i + 4] = i < 3;
 	}
 	ggufgen_raw(g, "odd", GGUF_ARRAY, deep, sizeof deep);
 }
