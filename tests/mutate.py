@@ -7,7 +7,7 @@
 MUTATE_SAMPLE=30 MUTATE_SEED=N tries some of them, MUTATE_ONLY=id,id those named.  MUTATE_CC is the compiler, MUTATE_JOBS how many
 of them run at a time.
 
-A mutation is killed when every test that it names fails, crashes, or takes ten times as long as without it.  The last line
+A mutation is killed when every test that it names fails, crashes, or takes five times as long as without it.  The last line
 is `N killed, N survived`; the exit status is 1 when more than 3% survived, when a survivor is without its reason, or when the
 list is wrong."""
 import os
@@ -180,7 +180,7 @@ class Tree:
                 raise Wrong(f"{name} fails without a mutation ({status}): see {self.top}/log")
             if not self.cases(size):
                 raise Wrong(f"{name} runs no case")
-            self.limit[test] = 30 + 10 * (time.monotonic() - start)
+            self.limit[test] = 30 + 5 * (time.monotonic() - start)
 
     def try_one(self, m):
         """which of its tests pass"""

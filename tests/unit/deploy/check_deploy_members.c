@@ -205,6 +205,13 @@ START_TEST(nobody_uses_up_the_numbers_of_plans) {
 	                         (struct deploy_load){.nodes = bob, .nnodes = 1, .copies = 1}, &o),
 	        "");
 	ck_assert_uint_lt(deploys_model(1, "o")->plan->epoch->counter, 100);
+	/* and each of his has a number of its own */
+	uint64_t first = deploys_model(1, "o")->plan->epoch->counter;
+	ck_assert_str_eq(deploys_unload(1, "o"), "");
+	ck_assert_str_eq(deploys_load(1, nodes_model("o.gguf", KERN_Q4_0, 6, 2),
+	                         (struct deploy_load){.nodes = bob, .nnodes = 1, .copies = 1}, &o),
+	        "");
+	ck_assert_uint_gt(deploys_model(1, "o")->plan->epoch->counter, first);
 	plan->coordinator = coordinator;
 	plan->epoch->node = numbered;
 	plan->model = name;
