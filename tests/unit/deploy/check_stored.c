@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 /* ---- nodes with a deploy, above which slices are kept ---- */
@@ -460,6 +461,41 @@ START_TEST(a_model_is_removed_from_all_disks) {
 }
 END_TEST
 
+/* Of two models what both need stays; and while another program has something of one, its name stays too. */
+START_TEST(what_others_need_stays) {
+	char path[400];
+	cluster(1);
+	ck_assert_str_eq(load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 1), every), "");
+	ck_assert_str_eq(unload(0, "m"), "");
+	size_t tensors = count_files(0, "tensors");
+	ck_assert_str_eq(load(0, nodes_model("p.gguf", KERN_Q4_0, 2, 1), every), "");
+	ck_assert_str_eq(unload(0, "p"), "");
+	ck_assert(nodes_wait(records_are, &(int){2}, 10000));
+	ck_assert_str_eq(remove_model(0, "p"), "");
+	ck_assert_uint_gt(out.shared, 0);
+	ck_assert_uint_eq(count_files(0, "tensors"), tensors);
+	snprintf(path, sizeof path, "%s/store/tensors", nodes[0].dir);
+	DIR *d = opendir(path);
+	struct dirent *e;
+	ck_assert_ptr_nonnull(d);
+	while ((e = readdir(d)) && strlen(e->d_name) != CONTENT_HEX - 1)
+		;
+	ck_assert_ptr_nonnull(e);
+	int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(flock(fd, LOCK_SH), 0);
+	closedir(d);
+	(void)remove_model(0, "m");
+	ck_assert_uint_gt(out.in_use, 0);
+	ck_assert_uint_eq(count_files(0, "tensors"), 1);
+	ck_assert_uint_gt(count_files(0, "blobs"), 0);
+	close(fd);
+	ck_assert_str_eq(remove_model(0, "m"), "");
+	ck_assert_uint_eq(count_files(0, "tensors"), 0);
+	ck_assert_uint_eq(count_files(0, "blobs"), 0);
+}
+END_TEST
+
 START_TEST(a_load_that_no_disk_has_room_for_leaves_nothing) {
 	char path[200];
 	struct store_limit small = {.bytes = 100000};
@@ -493,6 +529,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, records_outlive_what_happens_to_them);
 	tcase_add_test(t, names_are_bounded);
 	tcase_add_test(t, a_model_is_removed_from_all_disks);
+	tcase_add_test(t, what_others_need_stays);
 	tcase_add_test(t, a_load_that_no_disk_has_room_for_leaves_nothing);
 	suite_add_tcase(s, t);
 	return s;
