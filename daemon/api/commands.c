@@ -365,25 +365,25 @@ static void commands_measure(
 
 /* ---- prompts ------------------------------------------------------------------------------------- */
 
-struct generation {
+struct answer {
 	struct control_conn *conn;
 	struct request *request;
 	uint32_t rows; /* of logits that came */
 };
 
 static void commands_sequence_cancel(void *arg) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	request_cancel(g->request);
 	free(g);
 }
 
 static void commands_on_text(void *arg, const char *text, size_t len) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	commands_send_text(g->conn, text, len);
 }
 
 static void commands_on_queued(void *arg, uint32_t place, double seconds) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	Caravan__Queued body = CARAVAN__QUEUED__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(QUEUED, queued, &body);
 	body.place = place;
@@ -392,19 +392,19 @@ static void commands_on_queued(void *arg, uint32_t place, double seconds) {
 }
 
 static void commands_on_prompt(void *arg, uint64_t done, uint64_t total) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	commands_send_progress(g->conn, "prompt", "", done, total, true);
 }
 
 /* The client has read: it is time for more. */
 static void commands_logits_drained(void *arg) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	request_logits_taken(g->request, g->rows);
 }
 
 static void commands_on_logits(
         void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	Caravan__Logits body = CARAVAN__LOGITS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS, logits, &body);
 	body.position = position;
@@ -419,7 +419,7 @@ static void commands_on_logits(
 }
 
 static void commands_on_end(void *arg, const Caravan__Finished *fin, const char *error) {
-	struct generation *g = arg;
+	struct answer *g = arg;
 	if (error)
 		control_error(g->conn, "%s", error);
 	else
@@ -429,7 +429,7 @@ static void commands_on_end(void *arg, const Caravan__Finished *fin, const char 
 
 static void commands_start(struct control_conn *c, const struct request_params *params) {
 	char err[WIRE_TEXT_MAX];
-	struct generation *g = calloc(1, sizeof *g);
+	struct answer *g = calloc(1, sizeof *g);
 	struct request_events ev = {.queued = commands_on_queued,
 	        .prompt = commands_on_prompt,
 	        .text = commands_on_text,

@@ -43,7 +43,7 @@ static struct coordinator *coordinated(const struct serve *s, const char *name) 
 }
 
 /* Whether both models are of the same words: a draft's tokens are then the other's. */
-static bool same_words(struct serve *s, const char *one, const char *other) {
+static bool serve_same_tokenizer(struct serve *s, const char *one, const char *other) {
 	char err[WIRE_TEXT_MAX];
 	const struct deploy_model *a = deploy_find(s->deploy, one, err, sizeof err),
 	                          *b = deploy_find(s->deploy, other, err, sizeof err);
@@ -51,13 +51,13 @@ static bool same_words(struct serve *s, const char *one, const char *other) {
 }
 
 /* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */
-static void pair(struct serve *s) {
+static void serve_pair_drafts(struct serve *s) {
 	for (struct model_node *n = s->models; n; n = n->next) {
 		const Caravan__Plan *plan = coordinator_plan(n->model);
 		struct coordinator *small = *plan->draft ? coordinated(s, plan->draft) : NULL;
-		if (small && (small == n->model || !same_words(s, plan->model, plan->draft)))
+		if (small && (small == n->model || !serve_same_tokenizer(s, plan->model, plan->draft)))
 			small = NULL;
-		coordinator_set_small(n->model, small);
+		coordinator_set_draft_model(n->model, small);
 	}
 }
 
@@ -125,7 +125,7 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	}
 	n->next = s->models;
 	s->models = n;
-	pair(s);
+	serve_pair_drafts(s);
 	return 0;
 }
 
@@ -140,7 +140,7 @@ static void model_gone(void *arg, const struct deploy_model *m, const char *why)
 		if (coordinates(*at, m->plan->model, m->plan->epoch)) {
 			struct model_node *n = *at;
 			*at = n->next;
-			pair(s);
+			serve_pair_drafts(s);
 			coordinator_close(n->model, why);
 			free(n);
 			return;
@@ -394,7 +394,7 @@ void serve_destroy(struct serve *s) {
 	while (s->models) {
 		struct model_node *n = s->models;
 		s->models = n->next;
-		pair(s);
+		serve_pair_drafts(s);
 		coordinator_close(n->model, "the node is shutting down");
 		free(n);
 	}

@@ -12,13 +12,13 @@
 
 /* ---- release ------------------------------------------------------------------------------------- */
 
-static void generation_destroy(struct generation *g) {
+static void sequence_destroy(struct client_sequence *g) {
 	free(g->seq.log);
 	free(g);
 }
 
-void generation_left(void *arg, struct sequence *q) {
-	generation_destroy((struct generation *)q);
+void sequence_left(void *arg, struct sequence *q) {
+	sequence_destroy((struct client_sequence *)q);
 	coordinator_queue_moved(arg);
 }
 
@@ -26,10 +26,10 @@ void coordinator_release(struct coordinator *m) {
 	m->closed = true;
 	loop_timer_stop(m->places);
 	m->places = NULL;
-	steps_clear(m);
+	pipeline_clear(m);
 	for (struct sequence *q; m->scheduler && (q = scheduler_at(m->scheduler, 0));)
 		if (scheduler_end(m->scheduler, q))
-			generation_left(m, q);
+			sequence_left(m, q);
 	scheduler_destroy(m->scheduler);
 	step_timing_destroy(m->timing);
 	speculation_destroy(m->speculation);
@@ -45,12 +45,12 @@ static double seconds(uint64_t from_ns, uint64_t to_ns) {
 	return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
 }
 
-void generation_finish(
-        struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error) {
+void sequence_finish(
+        struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error) {
 	if (g->finished)
 		return;
 	if (draft_is(g)) { /* nobody else listens */
-		generation_drop(m, g);
+		sequence_drop(m, g);
 		return;
 	}
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
@@ -68,23 +68,23 @@ void generation_finish(
 	env.body_case = CARAVAN__ENVELOPE__BODY_FINISHED;
 	env.finished = &fin;
 	(void)peers_answer(m->peers, &g->from, &env, NULL);
-	generation_drop(m, g);
+	sequence_drop(m, g);
 }
 
 /* The gateway has gone, or cancelled: nobody listens. */
-void generation_drop(struct coordinator *m, struct generation *g) {
+void sequence_drop(struct coordinator *m, struct client_sequence *g) {
 	if (g->finished)
 		return;
 	g->finished = true;
 	if (g->draft)
 		(draft_is(g) ? draft_lost : draft_end)(g->draft);
 	if (scheduler_end(m->scheduler, &g->seq))
-		generation_left(m, &g->seq);
+		sequence_left(m, &g->seq);
 	else if (!m->closed)
-		steps_void(m);
+		pipeline_cancel_unwanted(m);
 }
 
-int generation_token(struct coordinator *m, struct generation *g, uint32_t id) {
+int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id) {
 	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	tokens.epoch = m->plan->epoch;
@@ -95,8 +95,8 @@ int generation_token(struct coordinator *m, struct generation *g, uint32_t id) {
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
-int generation_logits(
-        struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data) {
+int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
+        struct payload *data) {
 	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	logits.position = position;
@@ -169,7 +169,7 @@ static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
 	        m->plan->model, scheduler_running(m->scheduler), scheduler_queued(m->scheduler), when);
 }
 
-int generation_progress(struct coordinator *m, struct generation *g, uint32_t done) {
+int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done) {
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	/* a step without outputs is over sooner than one before it whose tokens are being picked */
@@ -184,9 +184,9 @@ int generation_progress(struct coordinator *m, struct generation *g, uint32_t do
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
-static void tell_place(void *arg, struct sequence *q) {
+static void coordinator_report_place(void *arg, struct sequence *q) {
 	struct coordinator *m = arg;
-	struct generation *g = (struct generation *)q;
+	struct client_sequence *g = (struct client_sequence *)q;
 	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	if (draft_is(g))
@@ -199,15 +199,16 @@ static void tell_place(void *arg, struct sequence *q) {
 	(void)peers_answer(m->peers, &g->from, &env, NULL);
 }
 
-static void tell_places(void *arg) {
+static void coordinator_report_places(void *arg) {
 	struct coordinator *m = arg;
 	m->places = NULL;
-	scheduler_places(m->scheduler, tell_place, m);
+	scheduler_places(m->scheduler, coordinator_report_place, m);
 }
 
 void coordinator_queue_moved(struct coordinator *m) {
 	if (!m->places && !m->closed && scheduler_queued(m->scheduler) > 0)
-		m->places = loop_timer_start(compute_loop(m->compute), 0, false, tell_places, m);
+		m->places =
+		        loop_timer_start(compute_loop(m->compute), 0, false, coordinator_report_places, m);
 }
 
 void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s,
@@ -224,7 +225,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 		free(ids);
 		return;
 	}
-	struct generation *g = calloc(1, sizeof *g);
+	struct client_sequence *g = calloc(1, sizeof *g);
 	uint32_t room = s->logits                                 ? (uint32_t)n
 	                : s->limit == 0 || s->limit > context - n ? context
 	                                                          : (uint32_t)n + s->limit;
@@ -247,30 +248,30 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->prompt = s->prompt;
 	g->window = g->seq.limit = s->logits ? s->window : 0;
 	g->undrafted = s->sampling && s->sampling->undrafted;
-	guesser_init(&g->guesser);
+	draft_stats_init(&g->draft_stats);
 	g->began_ns = loop_now_ns();
 	rc = scheduler_add(m->scheduler, &g->seq);
 	if (rc != 0) {
 		refuse_busy(m, from);
-		generation_destroy(g);
+		sequence_destroy(g);
 		return;
 	}
 	coordinator_queue_moved(m);
-	steps_kick(m);
+	pipeline_kick(m);
 }
 
 void coordinator_logits_taken(
         struct coordinator *m, const struct node_id *gateway, uint64_t ref, uint32_t rows) {
 	struct sequence *q;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
-		struct generation *g = (struct generation *)q;
+		struct client_sequence *g = (struct client_sequence *)q;
 		if (g->from.ref != ref || !node_id_equal(&g->from.node, gateway) || !g->window)
 			continue;
 		/* what has not been computed yet cannot have been taken */
 		rows = rows < q->done ? rows : q->done;
 		if (rows + g->window > q->limit)
 			q->limit = rows + g->window;
-		steps_kick(m);
+		pipeline_kick(m);
 		return;
 	}
 }
@@ -278,10 +279,10 @@ void coordinator_logits_taken(
 void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref) {
 	struct sequence *q;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
-		struct generation *g = (struct generation *)q;
+		struct client_sequence *g = (struct client_sequence *)q;
 		if (g->from.ref == ref && node_id_equal(&g->from.node, gateway)) {
-			generation_drop(m, g);
-			steps_kick(m);
+			sequence_drop(m, g);
+			pipeline_kick(m);
 			return;
 		}
 	}
@@ -290,13 +291,13 @@ void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, ui
 void coordinator_cancel_node(struct coordinator *m, const struct node_id *gateway) {
 	struct sequence *q;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
-		struct generation *g = (struct generation *)q;
+		struct client_sequence *g = (struct client_sequence *)q;
 		bool stays = q->in_flight > 0 || g->finished || !node_id_equal(&g->from.node, gateway);
 		if (node_id_equal(&g->from.node, gateway))
-			generation_drop(m, g);
+			sequence_drop(m, g);
 		i += stays;
 	}
-	steps_kick(m);
+	pipeline_kick(m);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
@@ -348,7 +349,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 	if (rc == 0) {
 		node_id_from_bytes(&to, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
-		rc = downstream_create(&m->downstream, p, &to, first, steps_lost, m);
+		rc = downstream_create(&m->downstream, p, &to, first, pipeline_lost, m);
 	}
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot allocate the buffers of embedding and output: %s",
@@ -374,16 +375,16 @@ void coordinator_close(struct coordinator *m, const char *why) {
 	downstream_destroy(m->downstream);
 	m->downstream = NULL;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
-		bool stays = q->in_flight > 0 || ((struct generation *)q)->finished;
-		generation_finish(m, (struct generation *)q, CARAVAN__REASON__ERROR, why);
+		bool stays = q->in_flight > 0 || ((struct client_sequence *)q)->finished;
+		sequence_finish(m, (struct client_sequence *)q, CARAVAN__REASON__ERROR, why);
 		i += stays;
 	}
 	if (m->jobs == 0)
 		coordinator_release(m);
 }
 
-void coordinator_set_small(struct coordinator *m, struct coordinator *small) {
-	m->small = small;
+void coordinator_set_draft_model(struct coordinator *m, struct coordinator *small) {
+	m->draft_model = small;
 }
 
 const Caravan__Plan *coordinator_plan(const struct coordinator *m) {
@@ -405,8 +406,8 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->drafted = m->drafted;
 	out->accepted = m->accepted;
 	out->ends_seconds = m->ends_seconds;
-	out->in_flight = m->nflights;
-	out->in_flight_max = m->nflights_max;
+	out->in_flight = m->in_flight_count;
+	out->in_flight_max = m->in_flight_max;
 	out->blocks = m->plan->blocks;
 	out->blocks_free = scheduler_free_blocks(m->scheduler);
 	step_timing_state(m->timing, out);

@@ -23,7 +23,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 void coordinator_close(struct coordinator *m, const char *why);
 
 /* The model that makes drafts for this one from now on, with the same words; NULL: none.  Borrowed until it is set anew. */
-void coordinator_set_small(struct coordinator *m, struct coordinator *small);
+void coordinator_set_draft_model(struct coordinator *m, struct coordinator *small);
 
 const Caravan__Plan *coordinator_plan(const struct coordinator *m);
 

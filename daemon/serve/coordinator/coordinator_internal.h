@@ -11,7 +11,7 @@
 
 /* A sequence with who wants it and how. */
 struct draft;
-struct generation {
+struct client_sequence {
 	struct sequence seq; /* first: the scheduler's pointers are ours */
 	struct draft *
 	        draft; /* that it has, or that it is the text of (then nobody else listens to it); NULL: none */
@@ -23,7 +23,7 @@ struct generation {
 	uint64_t began_ns, first_ns; /* submitted; first token picked */
 	bool finished;               /* Finished was sent, or nobody listens */
 	bool undrafted;              /* its user wants no guesses */
-	struct guesser guesser;
+	struct draft_stats draft_stats;
 	struct step_timing_step spent; /* by all its steps that are back */
 };
 
@@ -37,9 +37,9 @@ struct coordinator {
 	struct scheduler *scheduler;
 	struct downstream *downstream;
 	struct node_id last_stage;
-	struct coordinator *small; /* the model that makes drafts for this one, or NULL */
-	struct flight *flights;    /* in order of their numbers */
-	unsigned nflights, jobs;
+	struct coordinator *draft_model;  /* the model that makes drafts for this one, or NULL */
+	struct step_in_flight *in_flight; /* in order of their numbers */
+	unsigned in_flight_count, jobs;
 	bool closed, kicking;
 	uint64_t began_ns;         /* to serve */
 	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
@@ -51,27 +51,28 @@ struct coordinator {
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
 	double ends_seconds; /* computing of the two ends */
-	unsigned nflights_max;
+	unsigned in_flight_max;
 };
 
 /* coordinator.c */
 void coordinator_queue_moved(struct coordinator *m); /* places are counted anew, and told */
-void generation_finish(
-        struct coordinator *m, struct generation *g, Caravan__Reason reason, const char *error);
-void generation_drop(struct coordinator *m, struct generation *g); /* nobody listens any more */
+void sequence_finish(
+        struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error);
+void sequence_drop(struct coordinator *m, struct client_sequence *g); /* nobody listens any more */
 /* To the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or as peers_answer. */
-int generation_progress(struct coordinator *m, struct generation *g, uint32_t done);
-int generation_token(struct coordinator *m, struct generation *g, uint32_t id);
-int generation_logits(
-        struct coordinator *m, struct generation *g, uint32_t position, uint32_t rows, struct payload *data);
-void generation_left(void *arg, struct sequence *q); /* for scheduler_done */
-void coordinator_release(struct coordinator *m);     /* closed, and the lane has left it */
+int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done);
+int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id);
+int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
+        struct payload *data);
+void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */
+void coordinator_release(struct coordinator *m);   /* closed, and the lane has left it */
 
 /* coordinator_step.c */
-void steps_kick(
+void pipeline_kick(
         struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
-void steps_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
-void steps_void(struct coordinator *m); /* sequences have ended: stages need not compute what nobody wants */
-void steps_clear(struct coordinator *m);
+void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
+void pipeline_cancel_unwanted(
+        struct coordinator *m); /* sequences have ended: stages need not compute what nobody wants */
+void pipeline_clear(struct coordinator *m);
 
 #endif

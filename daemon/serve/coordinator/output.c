@@ -58,7 +58,7 @@ int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t ro
 	return io_layers_embed(h->ends, x, tokens, rows);
 }
 
-/* The sum of all odds, the greatest counted as 1; what is far below it adds nothing that matters. */
+/* The sum of all probability, the greatest counted as 1; what is far below it adds nothing that matters. */
 static float sum_odds(const float *logits, size_t n, float max) {
 	float sum = 0;
 	for (size_t i = 0; i < n; i++)
@@ -68,7 +68,7 @@ static float sum_odds(const float *logits, size_t n, float max) {
 }
 
 /* The next token of a row, from its logits. */
-static void pick(struct output *h, struct output_row *r, float *logits) {
+static void output_sample_row(struct output *h, struct output_row *r, float *logits) {
 	uint32_t n = h->tokens;
 	float max = 0, sum = 1;
 	if (r->weighed) {
@@ -79,10 +79,10 @@ static void pick(struct output *h, struct output_row *r, float *logits) {
 	}
 	r->rc = sampler_pick(h->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
 	if (r->weighed && r->rc == 0)
-		r->odds = fminf(expf(logits[r->id] - max) / sum, 1);
+		r->probability = fminf(expf(logits[r->id] - max) / sum, 1);
 }
 
-void output_pick(struct output *h, struct output_row *row, uint32_t rows) {
+void output_sample(struct output *h, struct output_row *row, uint32_t rows) {
 	size_t dim = h->hp->dim, vocab = h->hp->vocab;
 	for (uint32_t at = 0; at < rows;) {
 		uint32_t n = rows - at < OUTPUT_ROWS ? rows - at : OUTPUT_ROWS;
@@ -96,7 +96,7 @@ void output_pick(struct output *h, struct output_row *row, uint32_t rows) {
 			if (rc == -EDOM && n > 1)
 				r->rc = io_layers_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
 			if (r->rc == 0)
-				pick(h, r, h->logits + i * vocab);
+				output_sample_row(h, r, h->logits + i * vocab);
 		}
 		at += n;
 	}

@@ -18,10 +18,10 @@ struct output_row {
 	const struct sampler_params *params; /* of the sequence; borrowed */
 	const uint32_t *log;                 /* borrowed: what was there when the row was made */
 	uint32_t tokens;
-	bool weighed; /* its odds are wanted */
-	uint32_t id;  /* out: the token that was picked */
-	float odds;   /* out: how likely the model takes it to be, before temperature and what is cut off */
-	int rc;       /* out: 0 or a negative errno */
+	bool weighed;      /* its probability are wanted */
+	uint32_t id;       /* out: the token that was picked */
+	float probability; /* out: how likely the model takes it to be, before temperature and what is cut off */
+	int rc;            /* out: 0 or a negative errno */
 };
 
 /* tokens: those that may be picked; rows of the output product beyond them are padding. */
@@ -32,7 +32,7 @@ void output_destroy(struct output *h); /* NULL allowed */
 int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows);
 
 /* Picks the next token of each row. */
-void output_pick(struct output *h, struct output_row *row, uint32_t rows);
+void output_sample(struct output *h, struct output_row *row, uint32_t rows);
 
 /* The logits of up to output_logit_rows() rows as a payload of rows x vocab floats; x contiguous. */
 int output_logits(struct output *h, const float *x, uint32_t rows, struct payload **out);

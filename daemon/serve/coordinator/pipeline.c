@@ -1,10 +1,11 @@
 /* pipeline: the steps of a model that this node coordinates.  The life of one is the function names of this file
- * in order: steps_kick, embed, embedded, coordinator_step_done, pick, picked, retire.
+ * in order: pipeline_kick, pipeline_embed, pipeline_embedded, coordinator_step_done, pipeline_sample, pipeline_sampled,
+ * pipeline_retire.
  *
  * Owns: the steps in flight, in order of their numbers.
  * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
  * left it.
- * Threads: the loop; embed and pick on the compute thread. */
+ * Threads: the loop; pipeline_embed and pipeline_sample on the compute thread. */
 #include "daemon/serve/coordinator/draft.h"
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +13,8 @@
 #include <string.h>
 
 /* A step in flight. */
-struct flight {
-	struct flight *next;
+struct step_in_flight {
+	struct step_in_flight *next;
 	struct coordinator *m;
 	struct scheduler_step *st;
 	uint32_t *token;        /* of each row */
@@ -24,17 +25,17 @@ struct flight {
 	struct logits *logits;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
 	struct step_timing_step spent;
-	bool on_lane; /* a job holds it */
-	bool dead;    /* it will not come back */
-	bool is_back; /* from all stages */
-	bool is_void; /* nobody wants any of it, and the stages were told; what it brings is not believed */
+	bool on_compute_thread; /* a job holds it */
+	bool dead;              /* it will not come back */
+	bool is_back;           /* from all stages */
+	bool cancelled; /* nobody wants any of it, and the stages were told; what it brings is not believed */
 	int rc;
 };
 
 /* Logits on their way to the gateway, made by the lane a few rows at a time. */
 struct logits {
 	struct logits *next;
-	struct generation *g;
+	struct client_sequence *g;
 	uint32_t position, rows;
 	struct payload *data;
 };
@@ -51,30 +52,30 @@ static void logits_destroy(struct logits *l) {
 }
 
 /* Whoever waits for the first token of a prompt of several steps hears how far it is. */
-static void tell_progress(const struct flight *f) {
+static void tell_progress(const struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
-		struct generation *g = (struct generation *)e->seq;
+		struct client_sequence *g = (struct client_sequence *)e->seq;
 		if (!e->outputs && !draft_is(g) && !g->finished && !e->seq->ended &&
 		        e->position + e->rows < g->prompt)
-			(void)generation_progress(f->m, g, e->position + e->rows);
+			(void)sequence_progress(f->m, g, e->position + e->rows);
 	}
 }
 
 /* The step is over: it came back from all stages, or it is lost. */
-static void retire(struct flight *f, bool whole) {
+static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	struct coordinator *m = f->m;
-	for (struct flight **at = &m->flights; *at; at = &(*at)->next)
+	for (struct step_in_flight **at = &m->in_flight; *at; at = &(*at)->next)
 		if (*at == f) {
 			*at = f->next;
-			m->nflights--;
+			m->in_flight_count--;
 			break;
 		}
 	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
 		free(f->log[i]);
 	if (whole)
 		tell_progress(f);
-	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, generation_left, m);
+	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, sequence_left, m);
 	logits_destroy(f->logits);
 	payload_unref(f->x);
 	free(f->log);
@@ -84,20 +85,21 @@ static void retire(struct flight *f, bool whole) {
 	free(f);
 }
 
-void steps_clear(struct coordinator *m) {
-	while (m->flights)
-		retire(m->flights, false);
+void pipeline_clear(struct coordinator *m) {
+	while (m->in_flight)
+		pipeline_retire(m->in_flight, false);
 }
 
 /* The sequences of a step end with an error. */
-static void fail_flight(struct flight *f, const char *why) {
+static void pipeline_fail(struct step_in_flight *f, const char *why) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++)
-		generation_finish(f->m, (struct generation *)f->st->seq[i].seq, CARAVAN__REASON__ERROR, why);
+		sequence_finish(
+		        f->m, (struct client_sequence *)f->st->seq[i].seq, CARAVAN__REASON__ERROR, why);
 }
 
 /* ---- out: schedule, embed, send ------------------------------------------------------------------ */
 
-static int send_step(struct flight *f) {
+static int pipeline_send(struct step_in_flight *f) {
 	struct coordinator *m = f->m;
 	struct scheduler_step *st = f->st;
 	struct payload *x = f->x;
@@ -141,37 +143,37 @@ static int send_step(struct flight *f) {
 	return rc;
 }
 
-static struct flight *find_flight(const struct coordinator *m, uint64_t number) {
-	struct flight *f = m->flights;
+static struct step_in_flight *pipeline_find(const struct coordinator *m, uint64_t number) {
+	struct step_in_flight *f = m->in_flight;
 	while (f && f->st->number != number)
 		f = f->next;
 	return f;
 }
 
 /* A step will not come back: its sequences are told, and it makes room for others. */
-static void lose(struct coordinator *m, struct flight *f, const char *why) {
-	fail_flight(f, why);
+static void pipeline_lose(struct coordinator *m, struct step_in_flight *f, const char *why) {
+	pipeline_fail(f, why);
 	f->dead = true;
-	if (!f->on_lane)
-		retire(f, false);
-	steps_kick(m);
+	if (!f->on_compute_thread)
+		pipeline_retire(f, false);
+	pipeline_kick(m);
 }
 
-void steps_lost(void *arg, uint64_t number, bool refused, const char *why) {
+void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct coordinator *m = arg;
 	char text[256];
-	struct flight *f = find_flight(m, number);
+	struct step_in_flight *f = pipeline_find(m, number);
 	(void)refused; /* whoever passes refusals on to us makes the model unavailable (serve.c) */
 	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
 	if (f)
-		lose(m, f, text);
+		pipeline_lose(m, f, text);
 }
 
-void steps_void(struct coordinator *m) {
-	for (struct flight *f = m->flights; f; f = f->next) {
-		bool wanted = f->is_void || f->dead || f->is_back;
+void pipeline_cancel_unwanted(struct coordinator *m) {
+	for (struct step_in_flight *f = m->in_flight; f; f = f->next) {
+		bool wanted = f->cancelled || f->dead || f->is_back;
 		for (uint32_t i = 0; i < f->st->nseqs; i++)
-			wanted = wanted || scheduler_holds(&f->st->seq[i]);
+			wanted = wanted || scheduler_entry_valid(&f->st->seq[i]);
 		if (wanted)
 			continue;
 		Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
@@ -181,7 +183,7 @@ void steps_void(struct coordinator *m) {
 		v.step = f->st->number;
 		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_VOID;
 		env.step_void = &v;
-		f->is_void = true;
+		f->cancelled = true;
 		/* who does not hear of it computes in vain */
 		for (size_t i = 0; i < m->plan->n_stages; i++) {
 			struct node_id to;
@@ -191,61 +193,61 @@ void steps_void(struct coordinator *m) {
 	}
 }
 
-static void embed(void *arg) {
-	struct flight *f = arg;
+static void pipeline_embed(void *arg) {
+	struct step_in_flight *f = arg;
 	f->began_ns = loop_now_ns();
 	f->rc = output_embed(f->m->output, payload_data(f->x), f->token, f->st->rows);
 	f->ended_ns = loop_now_ns();
 }
 
 /* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
-static bool lane_left(struct flight *f, bool cancelled) {
+static bool pipeline_job_left(struct step_in_flight *f, bool cancelled) {
 	struct coordinator *m = f->m;
-	f->on_lane = false;
+	f->on_compute_thread = false;
 	m->jobs--;
 	if (!cancelled)
 		m->ends_seconds += (double)(f->ended_ns - f->began_ns) * 1e-9;
 	if (!m->closed && !f->dead && !cancelled)
 		return false;
-	retire(f, false);
+	pipeline_retire(f, false);
 	if (m->closed && m->jobs == 0)
 		coordinator_release(m);
 	else if (!m->closed)
-		steps_kick(m);
+		pipeline_kick(m);
 	return true;
 }
 
-static const char *pick_error(int rc) {
+static const char *pipeline_error(int rc) {
 	return rc == -EDOM ? "the model's output is not finite"
 	       : rc == -EIO
 	               ? "the embedding or output is damaged on the coordinator's disk; it is being fetched again"
 	               : strerror(-rc);
 }
 
-static void embedded(void *arg, bool cancelled) {
-	struct flight *f = arg;
+static void pipeline_embedded(void *arg, bool cancelled) {
+	struct step_in_flight *f = arg;
 	struct coordinator *m = f->m;
-	if (lane_left(f, cancelled))
+	if (pipeline_job_left(f, cancelled))
 		return;
-	int rc = f->rc ? f->rc : send_step(f);
+	int rc = f->rc ? f->rc : pipeline_send(f);
 	if (rc != 0)
-		lose(m, f, pick_error(rc));
+		pipeline_lose(m, f, pipeline_error(rc));
 }
 
-static int submit_job(struct flight *f, loop_fn *run, executor_done_fn *done) {
+static int pipeline_submit(struct step_in_flight *f, loop_fn *run, executor_done_fn *done) {
 	f->submitted_ns = loop_now_ns();
 	int rc = compute_submit(f->m->compute, run, done, f);
 	if (rc == 0) {
-		f->on_lane = true;
+		f->on_compute_thread = true;
 		f->m->jobs++;
 	}
 	return rc;
 }
 
-#define HANDFUL 4 /* guesses: a step of fewer is not worth its while where more are coming */
+#define DRAFT_STEP_MIN 4 /* guesses: a step of fewer is not worth its while where more are coming */
 
 /* Rows of an entry that are guesses. */
-static uint32_t guesses_of(const struct scheduled *e) {
+static uint32_t pipeline_drafted_rows(const struct scheduled *e) {
 	uint32_t end = e->position + e->rows,
 	         first = e->position > e->seq->tokens ? e->position : e->seq->tokens;
 	return end > first ? end - first : 0;
@@ -253,39 +255,41 @@ static uint32_t guesses_of(const struct scheduled *e) {
 
 /* Guesses for one that has none which no step was made for.  They wait for its draft as long as more of it pays: the next
  * token up to a step full of guesses, guesses that go ahead for a handful. */
-static void guess_for(struct coordinator *m, struct generation *g, uint32_t answered, bool more) {
+static void pipeline_draft_for(
+        struct coordinator *m, struct client_sequence *g, uint32_t answered, bool more) {
 	struct sequence *q = &g->seq;
-	struct drafted none = {.n = 0}, drafted = g->draft ? draft_tokens(g->draft) : none;
-	uint32_t n = speculation_guess(
-	        m->speculation, &g->guesser, q->log, q->tokens, q->guessed, q->room, answered, &drafted);
+	struct draft_run none = {.n = 0}, drafted = g->draft ? draft_tokens(g->draft) : none;
+	uint32_t n = speculation_draft(
+	        m->speculation, &g->draft_stats, q->log, q->tokens, q->drafted, q->room, answered, &drafted);
 	bool due = q->scheduled < q->tokens;
-	bool waits = more && n == drafted.n && n - q->guessed < (due ? SCHEDULER_GUESSES : HANDFUL) &&
+	bool waits = more && n == drafted.n &&
+	             n - q->drafted < (due ? SCHEDULER_DRAFT_MAX : DRAFT_STEP_MIN) &&
 	             memcmp(q->log + q->tokens, drafted.id, n * sizeof *q->log) == 0;
 	q->held = waits && due;
 	if (!waits)
-		q->guessed = n;
+		q->drafted = n;
 }
 
 /* Guesses for whom they are of use now: with the next token, or ahead of others that are under way, where a stage may be free. */
-static void guess(struct coordinator *m) {
+static void pipeline_draft(struct coordinator *m) {
 	uint32_t answered = scheduler_answered(m->scheduler), running = scheduler_running(m->scheduler);
 	for (uint32_t i = 0; answered > 0 && i < running; i++) {
 		struct sequence *q = scheduler_at(m->scheduler, i);
-		struct generation *g = (struct generation *)q;
+		struct client_sequence *g = (struct client_sequence *)q;
 		bool answers = !q->ended && !q->all_outputs && q->done > 0 && q->scheduled + 1 >= q->tokens;
 		bool has_none =
-		        q->scheduled < q->tokens ? q->guessed == 0 : q->scheduled == q->tokens + q->guessed;
+		        q->scheduled < q->tokens ? q->drafted == 0 : q->scheduled == q->tokens + q->drafted;
 		if (!answers || g->undrafted)
 			continue;
 		bool more = g->draft && draft_goes_on(g->draft) && g->draft;
 		q->held = false;
 		if (has_none && (!q->in_flight || answered < m->plan->n_stages))
-			guess_for(m, g, answered, more);
+			pipeline_draft_for(m, g, answered, more);
 	}
 }
 
-static struct flight *take_off(struct coordinator *m, struct scheduler_step *st) {
-	struct flight *f = calloc(1, sizeof *f), **at = &m->flights;
+static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct scheduler_step *st) {
+	struct step_in_flight *f = calloc(1, sizeof *f), **at = &m->in_flight;
 	if (!f)
 		return NULL;
 	f->token = calloc(st->rows, sizeof *f->token);
@@ -300,15 +304,15 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 	f->st = st;
 	uint32_t *to = f->token;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
-		m->drafted += guesses_of(&st->seq[i]);
+		m->drafted += pipeline_drafted_rows(&st->seq[i]);
 		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
 		to += st->seq[i].rows;
 	}
 	while (*at)
 		at = &(*at)->next;
 	*at = f;
-	if (++m->nflights > m->nflights_max)
-		m->nflights_max = m->nflights;
+	if (++m->in_flight_count > m->in_flight_max)
+		m->in_flight_max = m->in_flight_count;
 	m->steps++;
 	m->step_sequences += st->nseqs;
 	if (st->nseqs > m->step_sequences_max)
@@ -318,30 +322,32 @@ static struct flight *take_off(struct coordinator *m, struct scheduler_step *st)
 
 /* How many steps may be under way: one a stage, and one more that waits.  Where nobody is answered, and prompts alone
  * are on their way, those that are on the wire come on top: what waits at a stage keeps nobody waiting then. */
-static uint32_t room(const struct coordinator *m) {
+static uint32_t pipeline_capacity(const struct coordinator *m) {
 	uint32_t n = (uint32_t)m->plan->n_stages + 1;
 	return scheduler_answered(m->scheduler) ? n : n + step_timing_on_wire(m->timing);
 }
 
 /* Makes steps while there is something to do and room in the pipeline. */
-void steps_kick(struct coordinator *m) {
+void pipeline_kick(struct coordinator *m) {
 	struct scheduler_step *st;
 	if (m->kicking || m->closed)
 		return;
 	m->kicking = true;
-	for (guess(m); m->nflights < room(m) && (st = scheduler_next(m->scheduler)); guess(m)) {
-		struct flight *f = take_off(m, st);
+	for (pipeline_draft(m);
+	        m->in_flight_count < pipeline_capacity(m) && (st = scheduler_next(m->scheduler));
+	        pipeline_draft(m)) {
+		struct step_in_flight *f = pipeline_take_off(m, st);
 		if (!f) {
 			for (uint32_t i = 0; i < st->nseqs; i++)
-				generation_finish(m, (struct generation *)st->seq[i].seq,
+				sequence_finish(m, (struct client_sequence *)st->seq[i].seq,
 				        CARAVAN__REASON__ERROR, strerror(ENOMEM));
-			scheduler_lost(m->scheduler, st, generation_left, m);
+			scheduler_lost(m->scheduler, st, sequence_left, m);
 			continue;
 		}
-		int rc = submit_job(f, embed, embedded);
+		int rc = pipeline_submit(f, pipeline_embed, pipeline_embedded);
 		if (rc != 0) {
-			fail_flight(f, strerror(-rc));
-			retire(f, false);
+			pipeline_fail(f, strerror(-rc));
+			pipeline_retire(f, false);
 		}
 	}
 	m->kicking = false;
@@ -351,7 +357,7 @@ void steps_kick(struct coordinator *m) {
 
 /* Of each sequence whose next token is wanted, and that nobody has found to follow a wrong guess: its rows with what came
  * before each.  0 or -ENOMEM. */
-static int make_rows(struct flight *f) {
+static int make_rows(struct step_in_flight *f) {
 	const size_t dim = f->m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	f->row = calloc(f->st->outputs, sizeof *f->row);
@@ -363,28 +369,28 @@ static int make_rows(struct flight *f) {
 		const struct scheduled *e = &f->st->seq[i];
 		const uint32_t *log = e->seq->log;
 		uint32_t end = e->position + e->rows;
-		if (e->seq->all_outputs || !e->outputs || !scheduler_holds(e))
+		if (e->seq->all_outputs || !e->outputs || !scheduler_entry_valid(e))
 			continue;
 		/* an earlier step may find a guess wrong while this one is on the lane */
-		if (e->seq->in_flight > 1 || draft_is((struct generation *)e->seq)) {
+		if (e->seq->in_flight > 1 || draft_is((struct client_sequence *)e->seq)) {
 			if (!(f->log[i] = malloc(end * sizeof *log)))
 				return -ENOMEM;
 			log = memcpy(f->log[i], log, end * sizeof *log);
 		}
 		for (uint32_t k = 0; k < e->outputs; k++)
 			f->row[f->nrow++] = (struct output_row){.x = x + k * dim,
-			        .params = &((struct generation *)e->seq)->sampling,
+			        .params = &((struct client_sequence *)e->seq)->sampling,
 			        .log = log,
 			        .tokens = end - e->outputs + k + 1,
-			        .weighed = draft_is((struct generation *)e->seq)};
+			        .weighed = draft_is((struct client_sequence *)e->seq)};
 		f->picks[i] = e->outputs;
 	}
 	return 0;
 }
 
 /* On the lane. */
-static void pick(void *arg) {
-	struct flight *f = arg;
+static void pipeline_sample(void *arg) {
+	struct step_in_flight *f = arg;
 	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
@@ -403,7 +409,7 @@ static void pick(void *arg) {
 			struct logits *l = calloc(1, sizeof *l);
 			f->rc = l ? output_logits(m->output, x, n, &l->data) : -ENOMEM;
 			if (l) {
-				l->g = (struct generation *)e->seq;
+				l->g = (struct client_sequence *)e->seq;
 				l->position = e->position + k;
 				l->rows = n;
 				*tail = l;
@@ -414,31 +420,31 @@ static void pick(void *arg) {
 		}
 	}
 	if (f->rc == 0)
-		output_pick(m->output, f->row, f->nrow);
+		output_sample(m->output, f->row, f->nrow);
 	f->ended_ns = loop_now_ns();
 }
 
-static void take_token(struct coordinator *m, struct generation *g, const struct output_row *row) {
+static void take_token(struct coordinator *m, struct client_sequence *g, const struct output_row *row) {
 	uint64_t now = loop_now_ns();
 	bool first = !g->first_ns;
 	if (g->finished)
 		return;
 	if (row->rc != 0) {
-		generation_finish(m, g, CARAVAN__REASON__ERROR, pick_error(row->rc));
+		sequence_finish(m, g, CARAVAN__REASON__ERROR, pipeline_error(row->rc));
 		return;
 	}
 	if (first)
 		g->first_ns = now;
 	if (tokenizer_is_end(m->tokenizer, row->id)) {
-		generation_finish(m, g, CARAVAN__REASON__END, NULL);
+		sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		return;
 	}
-	if (generation_token(m, g, row->id) != 0) {
-		generation_drop(m, g);
+	if (sequence_token(m, g, row->id) != 0) {
+		sequence_drop(m, g);
 		return;
 	}
 	if (!g->undrafted)
-		guesser_learn(&g->guesser, g->seq.log, g->seq.tokens, row->id);
+		draft_stats_observe(&g->draft_stats, g->seq.log, g->seq.tokens, row->id);
 	g->seq.log[g->seq.tokens++] = row->id;
 	if (g->draft)
 		draft_follow(g->draft);
@@ -447,7 +453,7 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 	m->tokens++;
 	rate_add(&m->rate, now, 1);
 	if (g->seq.tokens == g->seq.room)
-		generation_finish(m, g,
+		sequence_finish(m, g,
 		        g->seq.room == m->plan->context ? CARAVAN__REASON__CONTEXT : CARAVAN__REASON__LIMIT,
 		        NULL);
 }
@@ -455,38 +461,38 @@ static void take_token(struct coordinator *m, struct generation *g, const struct
 /* The tokens of an entry's rows, as far as what each was computed from is what the one before it gave. */
 static void take_tokens(
         struct coordinator *m, struct scheduled *e, const struct output_row *row, uint32_t count) {
-	struct generation *g = (struct generation *)e->seq;
+	struct client_sequence *g = (struct client_sequence *)e->seq;
 	struct sequence *q = e->seq;
-	for (uint32_t k = 0; k < count && scheduler_holds(e); k++) {
-		uint32_t at = q->tokens, guess = q->guessed ? q->log[at] : 0;
+	for (uint32_t k = 0; k < count && scheduler_entry_valid(e); k++) {
+		uint32_t at = q->tokens, guess = q->drafted ? q->log[at] : 0;
 		take_token(m, g, &row[k]);
-		if (q->ended || q->guessed == 0)
+		if (q->ended || q->drafted == 0)
 			continue;
 		if (q->log[at] == guess) {
-			q->guessed--;
+			q->drafted--;
 			m->accepted += q->scheduled > at;
 		} else {
-			scheduler_wrong(e, e->rows - e->outputs + k + 1);
-			steps_void(m);
+			scheduler_reject(e, e->rows - e->outputs + k + 1);
+			pipeline_cancel_unwanted(m);
 			return;
 		}
 	}
 }
 
 /* What the whole way took goes to the sequences that were on it. */
-static void spend(struct flight *f) {
+static void spend(struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
-		struct step_timing_step *s = &((struct generation *)f->st->seq[i].seq)->spent;
+		struct step_timing_step *s = &((struct client_sequence *)f->st->seq[i].seq)->spent;
 		s->waited += f->spent.waited;
 		s->computed += f->spent.computed;
 		s->wire += f->spent.wire;
 	}
 }
 
-static void picked(void *arg, bool cancelled) {
-	struct flight *f = arg;
+static void pipeline_sampled(void *arg, bool cancelled) {
+	struct step_in_flight *f = arg;
 	struct coordinator *m = f->m;
-	if (lane_left(f, cancelled))
+	if (pipeline_job_left(f, cancelled))
 		return;
 	step_timing_ends(m->timing, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
 	if (f->nrow)
@@ -495,33 +501,33 @@ static void picked(void *arg, bool cancelled) {
 	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
 	spend(f);
 	if (f->rc != 0) {
-		lose(m, f, pick_error(f->rc));
+		pipeline_lose(m, f, pipeline_error(f->rc));
 		return;
 	}
 	for (struct logits *l = f->logits; l; l = l->next)
 		if (!l->g->finished) {
-			int rc = generation_logits(m, l->g, l->position, l->rows, l->data);
+			int rc = sequence_logits(m, l->g, l->position, l->rows, l->data);
 			if (rc == -EAGAIN)
-				generation_finish(m, l->g, CARAVAN__REASON__ERROR,
+				sequence_finish(m, l->g, CARAVAN__REASON__ERROR,
 				        "the link to its node is too slow for what was requested");
 			else if (rc != 0)
-				generation_drop(m, l->g);
+				sequence_drop(m, l->g);
 		}
 	const struct output_row *row = f->row;
 	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
 		struct scheduled *e = &f->st->seq[i];
-		struct generation *g = (struct generation *)e->seq;
+		struct client_sequence *g = (struct client_sequence *)e->seq;
 		if (draft_is(g)) {
 			if (f->picks[i])
-				draft_picked(g->draft, e, &row[f->picks[i] - 1]);
+				draft_sampled(g->draft, e, &row[f->picks[i] - 1]);
 		} else if (!e->seq->all_outputs) {
 			take_tokens(m, e, row, f->picks[i]);
 		} else if (e->position + e->rows == e->seq->tokens) {
-			generation_finish(m, g, CARAVAN__REASON__END, NULL);
+			sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		}
 	}
-	retire(f, true);
-	steps_kick(m);
+	pipeline_retire(f, true);
+	pipeline_kick(m);
 }
 
 void coordinator_step_done(
@@ -536,23 +542,23 @@ void coordinator_step_done(
 	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
 	env.step_ack = &ack;
 	(void)peers_answer(m->peers, from, &env, NULL);
-	struct flight *f = find_flight(m, d->step);
-	if (!f || f->on_lane || f->dead)
+	struct step_in_flight *f = pipeline_find(m, d->step);
+	if (!f || f->on_compute_thread || f->dead)
 		return;
 	/* steps never overtake each other: what is older and still out was lost on its way */
-	while (m->flights != f && !m->flights->on_lane) {
-		fail_flight(m->flights, "a step was lost between two nodes");
-		retire(m->flights, false);
+	while (m->in_flight != f && !m->in_flight->on_compute_thread) {
+		pipeline_fail(m->in_flight, "a step was lost between two nodes");
+		pipeline_retire(m->in_flight, false);
 	}
 	f->is_back = true;
-	if (f->is_void) {
-		retire(f, false);
-		steps_kick(m);
+	if (f->cancelled) {
+		pipeline_retire(f, false);
+		pipeline_kick(m);
 		return;
 	}
 	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
 	if ((x ? payload_len(x) : 0) != want) {
-		lose(m, f, "the last stage sent a result of the wrong size");
+		pipeline_lose(m, f, "the last stage sent a result of the wrong size");
 		return;
 	}
 	uint64_t sent_ns = f->ended_ns + (d->n_times ? d->times[0]->held : 0), now = loop_now_ns();
@@ -563,28 +569,28 @@ void coordinator_step_done(
 		        m->speculation, f->st->rows, d->times, d->n_times, (double)away_ns * 1e-9);
 	if (want == 0) {
 		spend(f);
-		retire(f, true);
-		steps_kick(m);
+		pipeline_retire(f, true);
+		pipeline_kick(m);
 		return;
 	}
 	f->x = payload_ref(x);
 	int rc = make_rows(f);
-	rc = rc ? rc : submit_job(f, pick, picked);
+	rc = rc ? rc : pipeline_submit(f, pipeline_sample, pipeline_sampled);
 	if (rc != 0)
-		lose(m, f, strerror(-rc));
+		pipeline_lose(m, f, strerror(-rc));
 }
 
 bool coordinator_step_failed(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepFailed *sf) {
-	struct flight *f = find_flight(m, sf->step);
+	struct step_in_flight *f = pipeline_find(m, sf->step);
 	bool stage = false;
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
 		struct node_id id;
 		node_id_from_bytes(&id, m->plan->stages[i]->node);
 		stage = stage || node_id_equal(&id, &from->node);
 	}
-	if (stage && f && !f->on_lane && !f->dead)
-		lose(m, f, sf->reason);
+	if (stage && f && !f->on_compute_thread && !f->dead)
+		pipeline_lose(m, f, sf->reason);
 	return stage;
 }
 

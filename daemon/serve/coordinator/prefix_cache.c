@@ -10,7 +10,7 @@ struct known {
 	uint64_t key;           /* over the root and all tokens up to the end of this block */
 	uint32_t before, after; /* the block before it; how many come directly after it */
 	uint32_t users;
-	uint32_t chain;        /* the next one at the same place of the table */
+	uint32_t version;      /* the next one at the same place of the table */
 	uint32_t older, newer; /* while idle */
 	bool held;
 };
@@ -76,7 +76,7 @@ uint32_t prefix_find(const struct prefix *p, uint32_t before, const uint32_t *to
 	uint32_t b = p->table[key_of(p, before, tokens) & p->mask];
 	while (b != PREFIX_NONE &&
 	        (p->known[b].before != before || memcmp(p->tokens[b], tokens, sizeof *p->tokens) != 0))
-		b = p->known[b].chain;
+		b = p->known[b].version;
 	return b;
 }
 
@@ -85,7 +85,7 @@ void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_
 	uint64_t key = key_of(p, before, tokens);
 	uint32_t *place = &p->table[key & p->mask];
 	assert(!k->held && (before == PREFIX_NONE || p->known[before].users > 0));
-	*k = (struct known){.key = key, .before = before, .users = 1, .chain = *place, .held = true};
+	*k = (struct known){.key = key, .before = before, .users = 1, .version = *place, .held = true};
 	memcpy(p->tokens[block], tokens, sizeof *p->tokens);
 	*place = block;
 	if (before != PREFIX_NONE)
@@ -126,8 +126,8 @@ uint32_t prefix_evict(struct prefix *p) {
 	leave_idle(p, k);
 	uint32_t *at = &p->table[k->key & p->mask];
 	while (*at != block)
-		at = &p->known[*at].chain;
-	*at = k->chain;
+		at = &p->known[*at].version;
+	*at = k->version;
 	if (k->before != PREFIX_NONE)
 		p->known[k->before].after--;
 	k->held = false;

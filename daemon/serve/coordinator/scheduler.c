@@ -181,7 +181,8 @@ static uint32_t block_before(const struct sequence *q, uint32_t i) {
 /* Full blocks of q that are written for certain become the cache's.  Where another sequence was first with the
  * same tokens, q takes that one's block, as soon as no step names its own: the bits are the same. */
 static void share(struct scheduler *s, struct sequence *q) {
-	uint32_t sure = q->tokens - q->unsure, full = (q->written < sure ? q->written : sure) / KERN_KV_BLOCK;
+	uint32_t sure = q->tokens - q->provisional,
+	         full = (q->written < sure ? q->written : sure) / KERN_KV_BLOCK;
 	for (; q->shared < full; q->shared++) {
 		uint32_t i = q->shared, before = block_before(q, i);
 		const uint32_t *tokens = q->log + (size_t)i * KERN_KV_BLOCK;
@@ -303,7 +304,7 @@ static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
 	        .outputs = q->all_outputs ? rows
 	                   : end > first  ? end - first
 	                                  : 0,
-	        .chain = q->chain,
+	        .version = q->version,
 	        .kept = rows};
 	b->st->rows += rows;
 	b->st->outputs += e->outputs;
@@ -337,8 +338,8 @@ static uint32_t unscheduled(const struct sequence *q) {
 
 /* The guesses that go with q's next token, as many as there is room for; with its blocks. */
 static uint32_t guesses_with(struct scheduler *s, const struct build *b, struct sequence *q) {
-	uint32_t left = s->max_rows - b->st->rows - 1, n = q->guessed < left ? q->guessed : left;
-	n = n < SCHEDULER_GUESSES ? n : SCHEDULER_GUESSES;
+	uint32_t left = s->max_rows - b->st->rows - 1, n = q->drafted < left ? q->drafted : left;
+	n = n < SCHEDULER_DRAFT_MAX ? n : SCHEDULER_DRAFT_MAX;
 	return cover(s, q, q->scheduled + 1 + n) ? n : 0;
 }
 
@@ -349,11 +350,12 @@ static void put_ahead(struct scheduler *s, struct build *b) {
 			return;
 	for (struct sequence *q = s->running; q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages;
 	        q = q->next) {
-		uint32_t end = q->tokens + q->guessed;
+		uint32_t end = q->tokens + q->drafted;
 		if (q->ended || !q->in_flight || q->scheduled < q->tokens || q->scheduled >= end ||
 		        !has_room(s, b, q))
 			continue;
-		uint32_t n = end - q->scheduled < SCHEDULER_GUESSES ? end - q->scheduled : SCHEDULER_GUESSES;
+		uint32_t n =
+		        end - q->scheduled < SCHEDULER_DRAFT_MAX ? end - q->scheduled : SCHEDULER_DRAFT_MAX;
 		n = n < s->max_rows ? n : s->max_rows;
 		if (!cover(s, q, q->scheduled + n))
 			continue;
@@ -459,47 +461,47 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 	return b.st;
 }
 
-bool scheduler_holds(const struct scheduled *e) {
-	return !e->seq->ended && e->chain == e->seq->chain;
+bool scheduler_entry_valid(const struct scheduled *e) {
+	return !e->seq->ended && e->version == e->seq->version;
 }
 
-void scheduler_wrong(struct scheduled *e, uint32_t kept) {
+void scheduler_reject(struct scheduled *e, uint32_t kept) {
 	struct sequence *q = e->seq;
 	e->kept = kept;
-	e->chain = ++q->chain;
-	q->guessed = 0;
+	e->version = ++q->version;
+	q->drafted = 0;
 	q->scheduled = e->position + kept;
-	q->apart_end = 0;
+	q->ahead_end = 0;
 }
 
-void scheduler_take_back(struct sequence *q, uint32_t tokens) {
+void scheduler_roll_back(struct sequence *q, uint32_t tokens) {
 	q->tokens = tokens;
-	q->unsure = 0;
+	q->provisional = 0;
 	if (q->scheduled < tokens)
 		return;
-	q->chain++;
+	q->version++;
 	q->scheduled = tokens - 1;
 	q->done = q->done < q->scheduled ? q->done : q->scheduled;
 	q->written = q->written < q->scheduled ? q->written : q->scheduled;
-	q->apart_end = 0;
+	q->ahead_end = 0;
 }
 
 /* Positions that a step has written.  Steps are over in another order than they were made in: one without outputs sooner than one
  * before it.  What comes after a lost step was computed from what that one did not write, and is never reached. */
 static void note_written(struct sequence *q, uint32_t first, uint32_t end) {
 	if (first > q->written) {
-		if (q->apart_end == 0)
-			q->apart = first;
-		if (q->apart_end == 0 || q->apart_end == first)
-			q->apart_end = end;
+		if (q->ahead_end == 0)
+			q->ahead_begin = first;
+		if (q->ahead_end == 0 || q->ahead_end == first)
+			q->ahead_end = end;
 		return;
 	}
 	if (first < q->written)
 		return;
 	q->written = end;
-	if (q->apart_end && q->apart == q->written) {
-		q->written = q->apart_end;
-		q->apart_end = 0;
+	if (q->ahead_end && q->ahead_begin == q->written) {
+		q->written = q->ahead_end;
+		q->ahead_end = 0;
 	}
 }
 
@@ -511,7 +513,7 @@ static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole
 		const struct scheduled *e = &st->seq[i];
 		struct sequence *q = e->seq;
 		q->in_flight--;
-		if (e->chain == q->chain) {
+		if (e->version == q->version) {
 			q->done += e->kept;
 			if (whole)
 				note_written(q, e->position, e->position + e->kept);

@@ -35,7 +35,7 @@
 #define SCHEDULER_CHUNK_ROWS \
 	128                   /* a chunk that is cut for the sake of the stages has at least so many rows */
 #define SCHEDULER_FEW_ROWS 16 /* fewer of a prompt make poor use of a step, however much each looks back at */
-#define SCHEDULER_GUESSES 12  /* of a sequence in a step */
+#define SCHEDULER_DRAFT_MAX 12          /* of a sequence in a step */
 #define SCHEDULER_SEQS_MAX 256          /* sequences in a step */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
@@ -45,13 +45,13 @@ struct sequence {
 	uint64_t id;
 	uint32_t *log;    /* owned by the caller, room for `room` tokens */
 	uint32_t tokens;  /* in the log; the caller appends */
-	uint32_t guessed; /* so many more behind them are guesses; the caller writes them */
+	uint32_t drafted; /* so many more behind them are guesses; the caller writes them */
 	uint32_t room;
-	uint32_t unsure;  /* of its tokens, the last so many may be taken back: scheduler_take_back */
-	bool held;        /* no steps for it at present */
-	bool all_outputs; /* every row's output is wanted, not the last one's alone */
-	uint64_t client;  /* whose it is: clients get places in turn, */
-	uint64_t author;  /* and by which node it came */
+	uint32_t provisional; /* of its tokens, the last so many may be taken back: scheduler_roll_back */
+	bool held;            /* no steps for it at present */
+	bool all_outputs;     /* every row's output is wanted, not the last one's alone */
+	uint64_t client;      /* whose it is: clients get places in turn, */
+	uint64_t author;      /* and by which node it came */
 	uint32_t
 	        limit; /* no position from here on is scheduled yet, since who takes the outputs has no room; 0: no limit */
 	void *owner;
@@ -60,10 +60,10 @@ struct sequence {
 	uint32_t first;     /* the first position that was not in the prefix cache */
 	uint32_t scheduled; /* positions that steps have been made for, but for those of wrong guesses */
 	uint32_t done;      /* positions whose steps came back */
-	uint32_t chain;     /* goes up when a guess is wrong: rows that were scheduled before are nobody's */
+	uint32_t version;   /* goes up when a guess is wrong: rows that were scheduled before are nobody's */
 	uint32_t written;   /* positions from 0 on that the KV blocks hold for certain: a lost step ends it */
-	uint32_t apart,
-	        apart_end; /* more that they hold, behind some that are still under way; none: apart_end is 0 */
+	uint32_t ahead_begin,
+	        ahead_end; /* more that they hold, behind some that are still under way; none: ahead_end is 0 */
 	uint32_t in_flight; /* steps */
 	uint32_t *block;
 	uint32_t nblocks;
@@ -76,8 +76,8 @@ struct sequence {
 struct scheduled {
 	struct sequence *seq;
 	uint32_t rows, position, outputs;
-	uint32_t chain; /* the sequence's, then */
-	uint32_t kept;  /* rows that were computed from its tokens; scheduler_wrong makes them fewer */
+	uint32_t version; /* the sequence's, then */
+	uint32_t kept;    /* rows that were computed from its tokens; scheduler_reject makes them fewer */
 };
 
 struct scheduler_step {
@@ -112,14 +112,14 @@ bool scheduler_end(struct scheduler *s, struct sequence *q);
 struct scheduler_step *scheduler_next(struct scheduler *s);
 
 /* Whether an entry of a step is of tokens, or of guesses that may still be right: nobody has found them wrong. */
-bool scheduler_holds(const struct scheduled *e);
+bool scheduler_entry_valid(const struct scheduled *e);
 /* A row of a step is back, and its next token is another than the one that was guessed: the rows after the first `kept` of
  * this entry are of no use, nor are steps that were made after it.  The caller has put the true token into the log. */
-void scheduler_wrong(struct scheduled *e, uint32_t kept);
+void scheduler_reject(struct scheduled *e, uint32_t kept);
 
 /* Leaves `tokens` of a sequence's, of which the last is another than it was (the caller has put it into the log); those that
- * go were unsure, and no row of one before them is under way.  Rows that were made for them are nobody's. */
-void scheduler_take_back(struct sequence *q, uint32_t tokens);
+ * go were provisional, and no row of one before them is under way.  Rows that were made for them are nobody's. */
+void scheduler_roll_back(struct sequence *q, uint32_t tokens);
 
 /* The step came back from all stages.  Calls left(arg, q) for sequences that had been ended and have now left.
  * Frees the step. */

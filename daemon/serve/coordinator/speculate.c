@@ -5,13 +5,13 @@
 
 /* ---- what comes next ----------------------------------------------------------------------------- */
 
-uint32_t guess_next(const uint32_t *log, uint32_t n, uint32_t *at) {
+uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at) {
 	uint32_t best = 0;
 	if (n < 2)
 		return 0;
 	/* i: where the guess stands; what is before it ends as the log does */
-	for (uint32_t i = n - 1; i > 0 && best < GUESS_COMMON; i--) {
-		uint32_t most = i < GUESS_COMMON ? i : GUESS_COMMON, len = 0;
+	for (uint32_t i = n - 1; i > 0 && best < NGRAM_COMMON_MAX; i--) {
+		uint32_t most = i < NGRAM_COMMON_MAX ? i : NGRAM_COMMON_MAX, len = 0;
 		/* one that is no longer than the best differs there already, mostly */
 		if (best >= most || log[i - 1 - best] != log[n - 1 - best])
 			continue;
@@ -34,7 +34,7 @@ static unsigned class_of(uint32_t common) {
 static const float before[SPECULATION_CLASSES] = {0.1f, 0.25f, 0.4f, 0.6f, 0.75f};
 static const float before_drafts = 0.6f;
 
-void guesser_init(struct guesser *g) {
+void draft_stats_init(struct draft_stats *g) {
 	for (unsigned i = 0; i < SPECULATION_CLASSES; i++)
 		g->right[i] = g->draft[i] = before[i];
 	g->drafts = before_drafts;
@@ -44,33 +44,37 @@ static void learn(float *chance, bool right) {
 	*chance += ((float)right - *chance) / 12;
 }
 
-void guesser_learn(struct guesser *g, const uint32_t *log, uint32_t n, uint32_t token) {
-	uint32_t at, common = guess_next(log, n, &at);
+void draft_stats_observe(struct draft_stats *g, const uint32_t *log, uint32_t n, uint32_t token) {
+	uint32_t at, common = ngram_next(log, n, &at);
 	if (common == 0)
 		return;
 	learn(&g->right[class_of(common)], log[at] == token);
 }
 
 /* Odds below 0.3, 0.5, 0.7, 0.9, and above. */
-static unsigned class_of_odds(float odds) {
-	return odds < 0.3f ? 0 : odds < 0.5f ? 1 : odds < 0.7f ? 2 : odds < 0.9f ? 3 : 4;
+static unsigned class_of_odds(float probability) {
+	return probability < 0.3f   ? 0
+	       : probability < 0.5f ? 1
+	       : probability < 0.7f ? 2
+	       : probability < 0.9f ? 3
+	                            : 4;
 }
 
-void guesser_learn_draft(struct guesser *g, float odds, bool right) {
-	learn(&g->draft[class_of_odds(odds)], right);
+void draft_stats_observe_draft(struct draft_stats *g, float probability, bool right) {
+	learn(&g->draft[class_of_odds(probability)], right);
 	learn(&g->drafts, right);
 }
 
-void guesser_forget_draft(struct guesser *g) {
+void draft_stats_decay(struct draft_stats *g) {
 	for (unsigned i = 0; i < SPECULATION_CLASSES; i++)
 		g->draft[i] += (before[i] - g->draft[i]) / 64;
 	g->drafts += (before_drafts - g->drafts) / 64;
 }
 
-float guesser_chance(const struct guesser *g, const struct drafted *d) {
+float draft_stats_chance(const struct draft_stats *g, const struct draft_run *d) {
 	float chance = 1;
 	for (uint32_t i = 0; i < d->n; i++)
-		chance *= g->draft[class_of_odds(d->odds[i])];
+		chance *= g->draft[class_of_odds(d->probability[i])];
 	return chance;
 }
 
@@ -184,8 +188,8 @@ struct place {
 	        drafted; /* guesses that are the draft's as well; less than all of them: it goes another way */
 };
 
-uint32_t speculation_guess(const struct speculation *s, const struct guesser *g, uint32_t *log,
-        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct drafted *draft) {
+uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
+        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct draft_run *draft) {
 	struct place p = {.common = 0};
 	double token, row, chance = 1;
 	uint32_t n = tokens + guessed;
@@ -196,14 +200,14 @@ uint32_t speculation_guess(const struct speculation *s, const struct guesser *g,
 		p.drafted++;
 	/* the chance that all those before are right: as if they were made anew */
 	for (uint32_t i = 0; i < guessed; i++)
-		chance *= i < p.drafted ? g->draft[class_of_odds(draft->odds[i])]
+		chance *= i < p.drafted ? g->draft[class_of_odds(draft->probability[i])]
 		                        : g->right[SPECULATION_CLASSES - 1];
-	p.common = guess_next(log, n, &p.at);
+	p.common = ngram_next(log, n, &p.at);
 	/* the last token that there is room for needs no row of its own */
 	while (guessed < SPECULATION_AHEAD && n + 1 < room) {
 		bool drafts = p.drafted == guessed && guessed < draft->n;
 		float quoted = p.common ? g->right[class_of(p.common)] : 0,
-		      sure = drafts ? g->draft[class_of_odds(draft->odds[guessed])] : 0;
+		      sure = drafts ? g->draft[class_of_odds(draft->probability[guessed])] : 0;
 		chance *= sure > quoted ? sure : quoted;
 		if (chance * token <= row)
 			break;
@@ -214,9 +218,9 @@ uint32_t speculation_guess(const struct speculation *s, const struct guesser *g,
 		guessed++;
 		if (quotes) {
 			p.at++;
-			p.common = p.common < GUESS_COMMON ? p.common + 1 : GUESS_COMMON;
+			p.common = p.common < NGRAM_COMMON_MAX ? p.common + 1 : NGRAM_COMMON_MAX;
 		} else {
-			p.common = guess_next(log, n, &p.at);
+			p.common = ngram_next(log, n, &p.at);
 		}
 	}
 	return guessed;

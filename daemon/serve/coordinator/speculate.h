@@ -21,31 +21,31 @@ enum { SPECULATION_CLASSES = 5 };
 #define SPECULATION_AHEAD 48 /* guesses of a sequence that nothing is known of yet */
 
 /* How often guesses were right, of one sequence: those from the text by how much was in common, those of its draft by the
- * odds that the smaller model gave them, and the draft's all together. */
-struct guesser {
+ * probability that the smaller model gave them, and the draft's all together. */
+struct draft_stats {
 	float right[SPECULATION_CLASSES], draft[SPECULATION_CLASSES], drafts;
 };
 
-/* The tokens of a draft from the first that is not known on, with their odds. */
-struct drafted {
+/* The tokens of a draft from the first that is not known on, with their probability. */
+struct draft_run {
 	const uint32_t *id;
-	const float *odds;
+	const float *probability;
 	uint32_t n;
 };
 
-void guesser_init(struct guesser *g);
+void draft_stats_init(struct draft_stats *g);
 /* The token that followed where the last tokens of log[0..n) stood before: of the longest such place, the last one.  How
- * many tokens it has in common, at most GUESS_COMMON; 0: there is none.  at: of that token in the log. */
-#define GUESS_COMMON 32
-uint32_t guess_next(const uint32_t *log, uint32_t n, uint32_t *at);
+ * many tokens it has in common, at most NGRAM_COMMON_MAX; 0: there is none.  at: of that token in the log. */
+#define NGRAM_COMMON_MAX 32
+uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at);
 /* The token after log[0..n) is known: what would have been guessed is counted. */
-void guesser_learn(struct guesser *g, const uint32_t *log, uint32_t n, uint32_t token);
+void draft_stats_observe(struct draft_stats *g, const uint32_t *log, uint32_t n, uint32_t token);
 
 /* The same for a draft's token; and a token for which there was none: what is long not tried is believed as before. */
-void guesser_learn_draft(struct guesser *g, float odds, bool right);
-void guesser_forget_draft(struct guesser *g);
+void draft_stats_observe_draft(struct draft_stats *g, float probability, bool right);
+void draft_stats_decay(struct draft_stats *g);
 /* The chance that all tokens of a draft are right. */
-float guesser_chance(const struct guesser *g, const struct drafted *d);
+float draft_stats_chance(const struct draft_stats *g, const struct draft_run *d);
 
 struct speculation;
 
@@ -68,7 +68,7 @@ bool speculation_pays(const struct speculation *s, uint32_t answered, double cha
 
 /* Writes guesses behind log[0..tokens + guessed), of which the last `guessed` are guesses already, into a log with room for
  * `room` tokens, as long as they pay; answered: sequences whose answers are being made.  How many guesses there are now. */
-uint32_t speculation_guess(const struct speculation *s, const struct guesser *g, uint32_t *log,
-        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct drafted *draft);
+uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
+        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct draft_run *draft);
 
 #endif

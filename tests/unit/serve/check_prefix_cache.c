@@ -112,14 +112,14 @@ START_TEST(order_of_eviction_at_random) {
 		uint32_t before, after, users;
 		uint64_t released;
 	} m[BLOCKS] = {{0}};
-	uint32_t chain[CHAINS][8], len[CHAINS] = {0}, t[N], evicted = 0, deep = 0;
+	uint32_t version[CHAINS][8], len[CHAINS] = {0}, t[N], evicted = 0, deep = 0;
 	uint64_t clock = 0;
 	srand(3);
 	for (int round = 0; round < 20000; round++) {
 		uint32_t c = (uint32_t)rand() % CHAINS;
 		if (len[c]) {
 			while (len[c]) {
-				uint32_t b = chain[c][--len[c]];
+				uint32_t b = version[c][--len[c]];
 				prefix_release(p, b);
 				m[b].released = ++clock;
 				m[b].users--;
@@ -127,7 +127,7 @@ START_TEST(order_of_eviction_at_random) {
 			continue;
 		}
 		for (uint32_t want = 1 + (uint32_t)rand() % 8; len[c] < want;) {
-			uint32_t before = len[c] ? chain[c][len[c] - 1] : PREFIX_NONE, b;
+			uint32_t before = len[c] ? version[c][len[c] - 1] : PREFIX_NONE, b;
 			fill(t, (uint32_t)rand() % 3);
 			if ((b = prefix_find(p, before, t)) != PREFIX_NONE) {
 				prefix_use(p, b);
@@ -161,7 +161,7 @@ START_TEST(order_of_eviction_at_random) {
 				if (before != PREFIX_NONE)
 					m[before].after++;
 			}
-			chain[c][len[c]++] = b;
+			version[c][len[c]++] = b;
 		}
 	}
 	ck_assert_uint_gt(evicted, 1000);

@@ -244,7 +244,7 @@ END_TEST
 
 /* ---- drafts -------------------------------------------------------------------------------------- */
 
-/* Far apart and cheap to compute: drafts pay.  _i: without, from the text, with a smaller model; sampled in odd runs. */
+/* Far ahead_begin and cheap to compute: drafts pay.  _i: without, from the text, with a smaller model; sampled in odd runs. */
 START_TEST(drafts_change_nothing) {
 	struct sampler_params p = serving_greedy();
 	bool smaller = _i >= 4;

@@ -11,14 +11,14 @@ START_TEST(the_longest_place_and_of_those_the_last) {
 	static const uint32_t log[] = {1, 2, 3, 4, 9, 2, 3, 5, 9, 2, 3, 6, 7, 3, 8, 9, 2, 3};
 	uint32_t at = 0;
 	/* "9 2 3" stood twice before, and was followed by 5 and then by 6 */
-	ck_assert_uint_eq(guess_next(log, 18, &at), 3);
+	ck_assert_uint_eq(ngram_next(log, 18, &at), 3);
 	ck_assert_uint_eq(log[at], 6);
 	/* "3" alone stood last before an 8, but "2 3" is longer */
-	ck_assert_uint_eq(guess_next(log + 9, 9, &at), 2);
+	ck_assert_uint_eq(ngram_next(log + 9, 9, &at), 2);
 	ck_assert_uint_eq(log[9 + at], 6);
-	ck_assert_uint_eq(guess_next(log, 5, &at), 0);
-	ck_assert_uint_eq(guess_next(log, 1, &at), 0);
-	ck_assert_uint_eq(guess_next(log, 0, &at), 0);
+	ck_assert_uint_eq(ngram_next(log, 5, &at), 0);
+	ck_assert_uint_eq(ngram_next(log, 1, &at), 0);
+	ck_assert_uint_eq(ngram_next(log, 0, &at), 0);
 }
 END_TEST
 
@@ -28,14 +28,14 @@ START_TEST(against_every_place) {
 		uint32_t best = 0, place = 0, at = 0;
 		for (uint32_t i = 1; i < n; i++) {
 			uint32_t len = 0;
-			while (len < i && len < GUESS_COMMON && log[i - 1 - len] == log[n - 1 - len])
+			while (len < i && len < NGRAM_COMMON_MAX && log[i - 1 - len] == log[n - 1 - len])
 				len++;
 			if (len && len >= best) {
 				best = len;
 				place = i;
 			}
 		}
-		ck_assert_uint_eq(guess_next(log, n, &at), best);
+		ck_assert_uint_eq(ngram_next(log, n, &at), best);
 		ck_assert(best == 0 || at == place);
 		x = x * 1664525 + 1013904223;
 		log[n] = n % 60 < 40 ? n % 60 % 17 : x >> 30;
@@ -44,15 +44,15 @@ START_TEST(against_every_place) {
 END_TEST
 
 START_TEST(it_learns_what_is_right) {
-	struct guesser good, bad;
+	struct draft_stats good, bad;
 	uint32_t log[400];
 	for (uint32_t i = 0; i < 400; i++)
 		log[i] = i % 40;
-	guesser_init(&good);
-	guesser_init(&bad);
+	draft_stats_init(&good);
+	draft_stats_init(&bad);
 	for (uint32_t n = 100; n < 400; n++) {
-		guesser_learn(&good, log, n, log[n]);
-		guesser_learn(&bad, log, n, 1000);
+		draft_stats_observe(&good, log, n, log[n]);
+		draft_stats_observe(&bad, log, n, 1000);
 	}
 	ck_assert(good.right[SPECULATION_CLASSES - 1] > 0.95f);
 	ck_assert(bad.right[SPECULATION_CLASSES - 1] < 0.05f);
@@ -80,18 +80,18 @@ static struct speculation *costs(double alone, double row, double away) {
 
 /* Of a text that goes round, with so much faith in it. */
 static uint32_t guesses(const struct speculation *s, float right, uint32_t room, uint32_t answered) {
-	struct guesser g;
+	struct draft_stats g;
 	uint32_t log[500];
-	struct drafted none = {.n = 0};
+	struct draft_run none = {.n = 0};
 	for (int i = 0; i < SPECULATION_CLASSES; i++)
 		g.right[i] = right;
 	for (uint32_t i = 0; i < 200; i++)
 		log[i] = i % 50;
-	uint32_t n = speculation_guess(s, &g, log, 200, 0, room, answered, &none);
+	uint32_t n = speculation_draft(s, &g, log, 200, 0, room, answered, &none);
 	for (uint32_t i = 0; i < n; i++)
 		ck_assert_uint_eq(log[200 + i], i % 50);
 	/* more of them, later, go on where those ended */
-	uint32_t more = speculation_guess(s, &g, log, 200, n / 2, room, answered, &none);
+	uint32_t more = speculation_draft(s, &g, log, 200, n / 2, room, answered, &none);
 	ck_assert_uint_le(more, SPECULATION_AHEAD);
 	for (uint32_t i = 0; i < more; i++)
 		ck_assert_uint_eq(log[200 + i], i % 50);
@@ -131,42 +131,42 @@ END_TEST
 /* A text that says 1 after each 0, and a draft that says otherwise: the likelier of the two, token by token. */
 START_TEST(the_likelier_of_text_and_draft) {
 	static const uint32_t id[] = {1, 7, 8, 9, 5};
-	static const float odds[] = {0.95f, 0.95f, 0.6f, 0.95f, 0.2f};
+	static const float probability[] = {0.95f, 0.95f, 0.6f, 0.95f, 0.2f};
 	struct speculation *s = costs(100, 20, 25000);
-	struct guesser g;
+	struct draft_stats g;
 	uint32_t log[100] = {0};
-	struct drafted d = {.id = id, .odds = odds, .n = 5};
-	guesser_init(&g);
+	struct draft_run d = {.id = id, .probability = probability, .n = 5};
+	draft_stats_init(&g);
 	for (uint32_t i = 0; i < 20; i++)
 		log[i] = i < 10 ? i % 2 : 20 + i;
 	log[20] = 0;
 	/* the text knows what follows 0, but the draft is surer, and goes another way after it */
-	uint32_t n = speculation_guess(s, &g, log, 21, 0, 100, 1, &d);
+	uint32_t n = speculation_draft(s, &g, log, 21, 0, 100, 1, &d);
 	ck_assert_uint_ge(n, 4);
 	for (uint32_t i = 0; i < 4; i++)
 		ck_assert_uint_eq(log[21 + i], id[i]);
 	/* those that are guessed already count as the draft's while they are, and it goes on behind them */
-	n = speculation_guess(s, &g, log, 21, 2, 100, 1, &d);
+	n = speculation_draft(s, &g, log, 21, 2, 100, 1, &d);
 	ck_assert_uint_ge(n, 4);
 	ck_assert_uint_eq(log[23], 8);
 	log[22] = 99;
-	ck_assert_uint_eq(speculation_guess(s, &g, log, 21, 2, 100, 1, &d), 2);
-	/* a draft that has never been right is not believed, whatever its odds */
+	ck_assert_uint_eq(speculation_draft(s, &g, log, 21, 2, 100, 1, &d), 2);
+	/* a draft that has never been right is not believed, whatever its probability */
 	for (int i = 0; i < 100; i++)
-		guesser_learn_draft(&g, 0.95f, false);
-	speculation_guess(s, &g, log, 21, 0, 100, 1, &d);
+		draft_stats_observe_draft(&g, 0.95f, false);
+	speculation_draft(s, &g, log, 21, 0, 100, 1, &d);
 	ck_assert_uint_eq(log[21], 1);
 	ck_assert_uint_eq(log[22], 30); /* the text's, not the draft's 7 */
-	ck_assert(guesser_chance(&g, &d) < 0.01f);
+	ck_assert(draft_stats_chance(&g, &d) < 0.01f);
 	ck_assert(g.drafts < 0.01f);
 	/* until it has long not been tried */
 	for (int i = 0; i < 400; i++)
-		guesser_forget_draft(&g);
+		draft_stats_decay(&g);
 	ck_assert(g.drafts > 0.55f);
-	n = speculation_guess(s, &g, log, 21, 0, 100, 1, &d);
+	n = speculation_draft(s, &g, log, 21, 0, 100, 1, &d);
 	ck_assert_uint_eq(log[22], 7);
 	/* room for two tokens more: one guess */
-	ck_assert_uint_eq(speculation_guess(s, &g, log, 21, 0, 23, 1, &d), 1);
+	ck_assert_uint_eq(speculation_draft(s, &g, log, 21, 0, 23, 1, &d), 1);
 	speculation_destroy(s);
 }
 END_TEST
@@ -217,10 +217,10 @@ START_TEST(guesses_stand_back) {
 	st[0] = scheduler_next(scheduler);
 	q[0]->tokens++;
 	scheduler_done(scheduler, st[0], sequence_left, NULL);
-	q[0]->guessed = 48;
+	q[0]->drafted = 48;
 	for (int i = 0; i < STAGES; i++) {
 		st[i] = scheduler_next(scheduler);
-		ck_assert_uint_eq(st[i]->rows, i ? SCHEDULER_GUESSES : 1 + SCHEDULER_GUESSES);
+		ck_assert_uint_eq(st[i]->rows, i ? SCHEDULER_DRAFT_MAX : 1 + SCHEDULER_DRAFT_MAX);
 		ck_assert_uint_eq(st[i]->outputs, st[i]->rows);
 		ck_assert_int_eq(st[i]->ahead, i > 0);
 	}
@@ -231,14 +231,14 @@ START_TEST(guesses_stand_back) {
 	ck_assert_ptr_eq(prompt->seq[0].seq, q[1]);
 	/* the first guess is wrong: the three steps after it are nobody's, and the next token goes at once */
 	q[0]->tokens++;
-	scheduler_wrong(&st[0]->seq[0], 1);
+	scheduler_reject(&st[0]->seq[0], 1);
 	for (int i = 1; i < STAGES; i++)
-		ck_assert(!scheduler_holds(&st[i]->seq[0]));
+		ck_assert(!scheduler_entry_valid(&st[i]->seq[0]));
 	scheduler_done(scheduler, st[0], sequence_left, NULL);
 	struct scheduler_step *next = scheduler_next(scheduler);
 	ck_assert_uint_eq(next->rows, 1);
 	ck_assert_uint_eq(next->seq[0].position, 11);
-	ck_assert(scheduler_holds(&next->seq[0]));
+	ck_assert(scheduler_entry_valid(&next->seq[0]));
 	for (int i = 1; i < STAGES; i++)
 		scheduler_lost(scheduler, st[i], sequence_left, NULL);
 	q[1]->tokens++;
