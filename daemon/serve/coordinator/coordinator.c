@@ -49,7 +49,7 @@ void sequence_finish(
         struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error) {
 	if (g->finished)
 		return;
-	if (draft_is(g)) { /* nobody else listens */
+	if (draft_is(g)) { /* it has no client */
 		sequence_drop(m, g);
 		return;
 	}
@@ -71,7 +71,7 @@ void sequence_finish(
 	sequence_drop(m, g);
 }
 
-/* The gateway has gone, or cancelled: nobody listens. */
+/* The gateway is gone, or cancelled. */
 void sequence_drop(struct coordinator *m, struct client_sequence *g) {
 	if (g->finished)
 		return;
@@ -172,7 +172,7 @@ static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done) {
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	/* a step without outputs is over sooner than one before it whose tokens are being picked */
+	/* a step without outputs is over sooner than one before it whose tokens are being sampled */
 	if (done <= g->told)
 		return 0;
 	g->told = done;

@@ -19,7 +19,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
         const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *ends,
         char *err, size_t errlen);
 
-/* Every sequence ends with this error; memory is released when the lane has left it. */
+/* Every sequence ends with this error; memory is released when the compute thread no longer uses it. */
 void coordinator_close(struct coordinator *m, const char *why);
 
 /* The model that makes drafts for this one from now on, with the same words; NULL: none.  Borrowed until it is set anew. */

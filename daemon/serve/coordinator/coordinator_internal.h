@@ -1,4 +1,4 @@
-/* What coordinator.c and coordinator_step.c share; nobody else includes it. */
+/* What the files of this folder share. */
 #ifndef DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
 #define DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
 #include "daemon/core/rate.h"
@@ -13,16 +13,15 @@
 struct draft;
 struct client_sequence {
 	struct sequence seq; /* first: the scheduler's pointers are ours */
-	struct draft *
-	        draft; /* that it has, or that it is the text of (then nobody else listens to it); NULL: none */
+	struct draft *draft; /* that it has, or that it is the text of (then it has no client); NULL: none */
 	struct peers_from from;
 	struct sampler_params sampling;
 	uint32_t prompt;
 	uint32_t told;               /* of the prompt: so much its user was told to be computed */
 	uint32_t window;             /* rows of logits that may be on their way; 0: all */
-	uint64_t began_ns, first_ns; /* submitted; first token picked */
-	bool finished;               /* Finished was sent, or nobody listens */
-	bool undrafted;              /* its user wants no guesses */
+	uint64_t began_ns, first_ns; /* submitted; first token sampled */
+	bool finished;               /* Finished was sent, or the client is gone */
+	bool undrafted;              /* its client wants no drafts */
 	struct draft_stats draft_stats;
 	struct step_timing_step spent; /* by all its steps that are back */
 };
@@ -46,7 +45,7 @@ struct coordinator {
 	uint64_t sequences;        /* ever: ids */
 	struct step_timing *timing;
 	struct speculation *speculation;
-	uint64_t drafted, accepted; /* guesses that steps were made for; of them, those that were right */
+	uint64_t drafted, accepted; /* drafted tokens that were scheduled; of these, the accepted ones */
 	struct rate rate;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
@@ -58,21 +57,21 @@ struct coordinator {
 void coordinator_queue_moved(struct coordinator *m); /* places are counted anew, and told */
 void sequence_finish(
         struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error);
-void sequence_drop(struct coordinator *m, struct client_sequence *g); /* nobody listens any more */
+void sequence_drop(struct coordinator *m, struct client_sequence *g); /* the client is gone */
 /* To the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or as peers_answer. */
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done);
 int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id);
 int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
         struct payload *data);
 void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */
-void coordinator_release(struct coordinator *m);   /* closed, and the lane has left it */
+void coordinator_release(struct coordinator *m);   /* closed, and no job of it is on the compute thread */
 
 /* coordinator_step.c */
 void pipeline_kick(
         struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
 void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
 void pipeline_cancel_unwanted(
-        struct coordinator *m); /* sequences have ended: stages need not compute what nobody wants */
+        struct coordinator *m); /* sequences have ended: stages need not compute their rows */
 void pipeline_clear(struct coordinator *m);
 
 #endif

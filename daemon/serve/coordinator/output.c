@@ -14,7 +14,7 @@ struct output {
 	struct io_layers *ends;
 	struct sampler *sampler;
 	const struct hparams *hp;
-	uint32_t tokens; /* that may be picked, of hp->vocab logits */
+	uint32_t tokens; /* that may be sampled, of hp->vocab logits */
 	float *x, *logits;
 };
 

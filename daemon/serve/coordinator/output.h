@@ -19,12 +19,12 @@ struct output_row {
 	const uint32_t *log;                 /* borrowed: what was there when the row was made */
 	uint32_t tokens;
 	bool weighed;      /* its probability are wanted */
-	uint32_t id;       /* out: the token that was picked */
+	uint32_t id;       /* out: the sampled token */
 	float probability; /* out: how likely the model takes it to be, before temperature and what is cut off */
 	int rc;            /* out: 0 or a negative errno */
 };
 
-/* tokens: those that may be picked; rows of the output product beyond them are padding. */
+/* tokens: those that may be sampled; rows of the output product beyond them are padding. */
 int output_create(
         struct output **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens);
 void output_destroy(struct output *h); /* NULL allowed */

@@ -3,8 +3,8 @@
  * pipeline_retire.
  *
  * Owns: the steps in flight, in order of their numbers.
- * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the lane holds is given up only when the lane has
- * left it.
+ * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the compute thread holds is
+ * freed only when that job is done.
  * Threads: the loop; pipeline_embed and pipeline_sample on the compute thread. */
 #include "daemon/serve/coordinator/draft.h"
 #include <errno.h>
@@ -23,16 +23,16 @@ struct step_in_flight {
 	uint32_t nrow, *picks;  /* of them all; of each sequence */
 	uint32_t **log;         /* of each sequence: its log as it was, where that may change meanwhile */
 	struct logits *logits;
-	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the lane */
+	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the compute thread */
 	struct step_timing_step spent;
 	bool on_compute_thread; /* a job holds it */
 	bool dead;              /* it will not come back */
 	bool is_back;           /* from all stages */
-	bool cancelled; /* nobody wants any of it, and the stages were told; what it brings is not believed */
+	bool cancelled;         /* stages were told not to compute it; its results are ignored */
 	int rc;
 };
 
-/* Logits on their way to the gateway, made by the lane a few rows at a time. */
+/* Logits on their way to the gateway, made on the compute thread, a few rows at a time. */
 struct logits {
 	struct logits *next;
 	struct client_sequence *g;
@@ -244,17 +244,17 @@ static int pipeline_submit(struct step_in_flight *f, loop_fn *run, executor_done
 	return rc;
 }
 
-#define DRAFT_STEP_MIN 4 /* guesses: a step of fewer is not worth its while where more are coming */
+#define DRAFT_STEP_MIN 4 /* a step with fewer drafted tokens is not worth while when more are coming */
 
-/* Rows of an entry that are guesses. */
+/* Rows of an entry that are drafted tokens. */
 static uint32_t pipeline_drafted_rows(const struct scheduled *e) {
 	uint32_t end = e->position + e->rows,
 	         first = e->position > e->seq->tokens ? e->position : e->seq->tokens;
 	return end > first ? end - first : 0;
 }
 
-/* Guesses for one that has none which no step was made for.  They wait for its draft as long as more of it pays: the next
- * token up to a step full of guesses, guesses that go ahead for a handful. */
+/* Drafts for a sequence that has no pending draft.  The step waits for a draft model's draft as long as more of it pays: with
+ * the next token up to a full step, ahead of it up to DRAFT_STEP_MIN. */
 static void pipeline_draft_for(
         struct coordinator *m, struct client_sequence *g, uint32_t answered, bool more) {
 	struct sequence *q = &g->seq;
@@ -270,7 +270,7 @@ static void pipeline_draft_for(
 		q->drafted = n;
 }
 
-/* Guesses for whom they are of use now: with the next token, or ahead of others that are under way, where a stage may be free. */
+/* Drafts for the sequences that can use them now: with the next token, or after those in flight when a stage may be idle. */
 static void pipeline_draft(struct coordinator *m) {
 	uint32_t answered = scheduler_answered(m->scheduler), running = scheduler_running(m->scheduler);
 	for (uint32_t i = 0; answered > 0 && i < running; i++) {
@@ -320,8 +320,8 @@ static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct sc
 	return f;
 }
 
-/* How many steps may be under way: one a stage, and one more that waits.  Where nobody is answered, and prompts alone
- * are on their way, those that are on the wire come on top: what waits at a stage keeps nobody waiting then. */
+/* How many steps may be in flight: one for each stage, and one that waits.  With only prompts running, steps on the wire are
+ * extra: a queue at a stage delays no answer. */
 static uint32_t pipeline_capacity(const struct coordinator *m) {
 	uint32_t n = (uint32_t)m->plan->n_stages + 1;
 	return scheduler_answered(m->scheduler) ? n : n + step_timing_on_wire(m->timing);
@@ -355,8 +355,8 @@ void pipeline_kick(struct coordinator *m) {
 
 /* ---- back: head, sample, answer ------------------------------------------------------------------ */
 
-/* Of each sequence whose next token is wanted, and that nobody has found to follow a wrong guess: its rows with what came
- * before each.  0 or -ENOMEM. */
+/* The rows of each sequence whose next token is wanted and that was not rejected, each with the tokens before it.  0 or
+ * -ENOMEM. */
 static int make_rows(struct step_in_flight *f) {
 	const size_t dim = f->m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
@@ -371,7 +371,7 @@ static int make_rows(struct step_in_flight *f) {
 		uint32_t end = e->position + e->rows;
 		if (e->seq->all_outputs || !e->outputs || !scheduler_entry_valid(e))
 			continue;
-		/* an earlier step may find a guess wrong while this one is on the lane */
+		/* an earlier step may reject a draft while this one is on the compute thread */
 		if (e->seq->in_flight > 1 || draft_is((struct client_sequence *)e->seq)) {
 			if (!(f->log[i] = malloc(end * sizeof *log)))
 				return -ENOMEM;
@@ -388,7 +388,7 @@ static int make_rows(struct step_in_flight *f) {
 	return 0;
 }
 
-/* On the lane. */
+/* On the compute thread. */
 static void pipeline_sample(void *arg) {
 	struct step_in_flight *f = arg;
 	struct coordinator *m = f->m;
@@ -464,11 +464,11 @@ static void take_tokens(
 	struct client_sequence *g = (struct client_sequence *)e->seq;
 	struct sequence *q = e->seq;
 	for (uint32_t k = 0; k < count && scheduler_entry_valid(e); k++) {
-		uint32_t at = q->tokens, guess = q->drafted ? q->log[at] : 0;
+		uint32_t at = q->tokens, draft = q->drafted ? q->log[at] : 0;
 		take_token(m, g, &row[k]);
 		if (q->ended || q->drafted == 0)
 			continue;
-		if (q->log[at] == guess) {
+		if (q->log[at] == draft) {
 			q->drafted--;
 			m->accepted += q->scheduled > at;
 		} else {

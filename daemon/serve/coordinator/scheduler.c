@@ -20,7 +20,7 @@ struct scheduler {
 	struct sequence *queue;
 	uint32_t nrunning, nqueued;
 	uint32_t decoding; /* steps in flight that carry next tokens, */
-	uint32_t ahead;    /* and those that carry guesses alone */
+	uint32_t ahead;    /* and those with only drafted tokens */
 	uint64_t steps;
 };
 
@@ -336,14 +336,14 @@ static uint32_t unscheduled(const struct sequence *q) {
 	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
 }
 
-/* The guesses that go with q's next token, as many as there is room for; with its blocks. */
-static uint32_t guesses_with(struct scheduler *s, const struct build *b, struct sequence *q) {
+/* The number of drafted tokens that go with q's next token; takes their blocks. */
+static uint32_t scheduler_drafted_rows(struct scheduler *s, const struct build *b, struct sequence *q) {
 	uint32_t left = s->max_rows - b->st->rows - 1, n = q->drafted < left ? q->drafted : left;
 	n = n < SCHEDULER_DRAFT_MAX ? n : SCHEDULER_DRAFT_MAX;
 	return cover(s, q, q->scheduled + 1 + n) ? n : 0;
 }
 
-/* Where stages have nothing to do: guesses that follow others, which are not back yet. */
+/* While stages are idle: drafted tokens that follow others in flight. */
 static void put_ahead(struct scheduler *s, struct build *b) {
 	for (struct sequence *q = s->running; q; q = q->next)
 		if (unscheduled(q) > 0) /* it comes first, and will */
@@ -371,7 +371,7 @@ static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) 
 		return;
 	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
 		if (generates(q) && has_room(s, b, q) && cover(s, q, q->scheduled + 1))
-			put_rows(b, q, 1 + guesses_with(s, b, q));
+			put_rows(b, q, 1 + scheduler_drafted_rows(s, b, q));
 	b->st->generating = b->st->nseqs;
 }
 

@@ -1,27 +1,24 @@
-/* scheduler: which rows of which sequences go into the next step, and who has which block of KV cache.
+/* scheduler: chooses the rows of the next step, and assigns blocks of KV cache to sequences.
  *
- * Owns: the running sequences, the queue of those that wait for a place, the free blocks, the prefix cache.  The only
- * allocator of KV blocks of a model: stages index the tables that it writes.  Sends nothing and computes nothing.
- * Invariants: a sequence is in a step at most once; its rows are scheduled in order of position; a block is
- * freed only when no step that names it is in flight.
- * The prefix cache: a full block enters it when the steps that wrote it are back, and is never written again until it
- * is evicted.  A prompt begins with the blocks that are there already; its last position is always computed.
- * Blocks of the cache that no sequence uses are as good as free: cover() evicts them.  The cache ends with the
- * scheduler, that is, with the plan's epoch.
- * Admission: a sequence runs when fewer than `parallel` do and the blocks that it may ever need are not promised to
- * others, so that whoever runs can always go on.  Of those that wait the next is the first of the client that has the
- * fewest running, and among such clients of the one whose last has left longest ago; nobody overtakes it because it is large.  Nobody may have more waiting than there are places left, so that
- * neither a client nor a node keeps others out of the queue.
- * Steps: with k stages, the sequences that generate are cut into k even groups, each in a step of its own, so that
- * every stage has one; a group that is in flight is waited for, so that fragments grow together again.  While any
- * generates, a step has at most SCHEDULER_MIXED_ROWS rows of prompts.  Otherwise prompts are cut into chunks that fill
- * the stages: k stages and m chunks take m + k - 1 turns.  Rows are counted by what they cost: the further on, the more
- * positions each looks back at.
- * Guesses: behind its tokens a sequence may have some that its caller guessed.  They are scheduled like tokens, with the
- * next token that is due or, while a stage has nothing to do, in steps that follow it; every row from the last token on is
- * wanted.  Steps never overtake each other, so what was written from a wrong guess is written again before it is read.
- * Unsure tokens: of a sequence that runs beside another, as a draft does, the last tokens are what it made itself, and may be
- * taken back.  Until they are sure their blocks are its own.
+ * How prompts, answers and drafts share the stages is described in README.md.
+ * Owns: the running sequences, the queue of those that wait for a place, the free blocks, the prefix cache.  It is the only
+ * allocator of a model's KV blocks: stages index the tables that it writes.  It sends nothing and computes nothing.
+ * Invariants: a sequence is in a step at most once; its rows are scheduled in order of position; a block is freed only when
+ * no step in flight names it.  A full block enters the prefix cache when the steps that wrote it are back, and is not
+ * written again until it is evicted.  The last position of a prompt is always computed.  The cache ends with the scheduler,
+ * that is, with the plan's epoch.
+ * Admission: a sequence runs when fewer than `parallel` do and the blocks that it may ever need are not promised to others,
+ * so that a running sequence can always go on.  Next is the first sequence of the client with the fewest running; among
+ * several such clients, of the one whose last sequence ended longest ago.  A large sequence is not overtaken.  A client or
+ * node may not have more sequences waiting than there are places left in the queue.
+ * Steps: with k stages, the sequences that generate are divided into k equal groups, one step each; a group in flight is
+ * waited for.  While any sequence generates, a step has at most SCHEDULER_MIXED_ROWS rows of prompts; otherwise prompts are
+ * cut into chunks that fill the stages.  Rows are counted by their cost, which grows with the position.
+ * Drafts: a sequence may have drafted tokens after its own.  They are scheduled like tokens, with the next token or, while a
+ * stage is idle, in steps that follow it; every row from the last token on is an output.  Steps never overtake each other,
+ * so what a rejected draft wrote is overwritten before it is read.
+ * Provisional tokens: the last tokens of a sequence that runs beside another (a draft model's) may be rolled back.  Until
+ * they are final, their blocks are not shared.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_COORDINATOR_SCHEDULER_H
 #define DAEMON_SERVE_COORDINATOR_SCHEDULER_H
@@ -35,19 +32,19 @@
 #define SCHEDULER_CHUNK_ROWS \
 	128                   /* a chunk that is cut for the sake of the stages has at least so many rows */
 #define SCHEDULER_FEW_ROWS 16 /* fewer of a prompt make poor use of a step, however much each looks back at */
-#define SCHEDULER_DRAFT_MAX 12          /* of a sequence in a step */
+#define SCHEDULER_DRAFT_MAX 12          /* drafted tokens of a sequence in a step */
 #define SCHEDULER_SEQS_MAX 256          /* sequences in a step */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
-/* A growing list of tokens.  Made by the caller, zeroed but for the first part. */
+/* A growing list of tokens.  Made by the caller; all but the first part is zeroed. */
 struct sequence {
 	/* the caller's */
 	uint64_t id;
 	uint32_t *log;    /* owned by the caller, room for `room` tokens */
 	uint32_t tokens;  /* in the log; the caller appends */
-	uint32_t drafted; /* so many more behind them are guesses; the caller writes them */
+	uint32_t drafted; /* drafted tokens after them; written by the caller */
 	uint32_t room;
-	uint32_t provisional; /* of its tokens, the last so many may be taken back: scheduler_roll_back */
+	uint32_t provisional; /* so many of its last tokens may be rolled back: scheduler_roll_back */
 	bool held;            /* no steps for it at present */
 	bool all_outputs;     /* every row's output is wanted, not the last one's alone */
 	uint64_t client;      /* whose it is: clients get places in turn, */
@@ -58,9 +55,9 @@ struct sequence {
 	/* the scheduler's */
 	struct sequence *next;
 	uint32_t first;     /* the first position that was not in the prefix cache */
-	uint32_t scheduled; /* positions that steps have been made for, but for those of wrong guesses */
+	uint32_t scheduled; /* positions that are in steps or have been, without those of rejected drafts */
 	uint32_t done;      /* positions whose steps came back */
-	uint32_t version;   /* goes up when a guess is wrong: rows that were scheduled before are nobody's */
+	uint32_t version;   /* incremented when drafts are rejected: rows of an older version are discarded */
 	uint32_t written;   /* positions from 0 on that the KV blocks hold for certain: a lost step ends it */
 	uint32_t ahead_begin,
 	        ahead_end; /* more that they hold, behind some that are still under way; none: ahead_end is 0 */
@@ -77,14 +74,14 @@ struct scheduled {
 	struct sequence *seq;
 	uint32_t rows, position, outputs;
 	uint32_t version; /* the sequence's, then */
-	uint32_t kept;    /* rows that were computed from its tokens; scheduler_reject makes them fewer */
+	uint32_t kept;    /* rows that count; scheduler_reject lowers it */
 };
 
 struct scheduler_step {
 	uint64_t number; /* 1, 2, 3 ... */
 	uint32_t rows, outputs, nseqs;
 	uint32_t generating; /* the first so many sequences: each with its next token */
-	bool ahead;          /* it has guesses alone, which follow those of a step that is not back */
+	bool ahead;          /* it has only drafted tokens, which follow those of a step in flight */
 	struct scheduled *seq;
 };
 
@@ -111,14 +108,14 @@ bool scheduler_end(struct scheduler *s, struct sequence *q);
 /* The next step, or NULL when there is nothing to do now.  Freed by scheduler_done. */
 struct scheduler_step *scheduler_next(struct scheduler *s);
 
-/* Whether an entry of a step is of tokens, or of guesses that may still be right: nobody has found them wrong. */
+/* Whether the rows of an entry are still valid: they are tokens, or drafted tokens that were not rejected. */
 bool scheduler_entry_valid(const struct scheduled *e);
-/* A row of a step is back, and its next token is another than the one that was guessed: the rows after the first `kept` of
- * this entry are of no use, nor are steps that were made after it.  The caller has put the true token into the log. */
+/* A row of a step is back, and the next token differs from the drafted one: rows after the first `kept` of this entry are
+ * discarded, and so are later steps of the sequence.  The caller has put the right token into the log. */
 void scheduler_reject(struct scheduled *e, uint32_t kept);
 
-/* Leaves `tokens` of a sequence's, of which the last is another than it was (the caller has put it into the log); those that
- * go were provisional, and no row of one before them is under way.  Rows that were made for them are nobody's. */
+/* Keeps the first `tokens` tokens of a sequence, of which the last one has changed (the caller has put it into the log).  The
+ * others were provisional, and no row before them is in flight.  Rows computed for them are discarded. */
 void scheduler_roll_back(struct sequence *q, uint32_t tokens);
 
 /* The step came back from all stages.  Calls left(arg, q) for sequences that had been ended and have now left.
@@ -126,7 +123,7 @@ void scheduler_roll_back(struct sequence *q, uint32_t tokens);
 void scheduler_done(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg);
 
-/* The same for a step that is lost for good, or may not have been computed by all: what it wrote is not believed. */
+/* The same for a step that is lost, or may not have been computed by all stages: what it wrote is not used. */
 void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg);
 

@@ -9,7 +9,7 @@ uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at) {
 	uint32_t best = 0;
 	if (n < 2)
 		return 0;
-	/* i: where the guess stands; what is before it ends as the log does */
+	/* i: index of the drafted token; the tokens before it match the end of the log */
 	for (uint32_t i = n - 1; i > 0 && best < NGRAM_COMMON_MAX; i--) {
 		uint32_t most = i < NGRAM_COMMON_MAX ? i : NGRAM_COMMON_MAX, len = 0;
 		/* one that is no longer than the best differs there already, mostly */
@@ -30,7 +30,7 @@ static unsigned class_of(uint32_t common) {
 	return common < 3 ? common - 1 : common < 5 ? 2 : common < 10 ? 3 : 4;
 }
 
-/* What is believed before anything was seen. */
+/* Initial values, before anything was observed. */
 static const float before[SPECULATION_CLASSES] = {0.1f, 0.25f, 0.4f, 0.6f, 0.75f};
 static const float before_drafts = 0.6f;
 
@@ -142,8 +142,8 @@ void speculation_observe_ends(struct speculation *s, uint32_t rows, double secon
 		add(&s->ends, rows, seconds);
 }
 
-/* What a token takes without guesses, and what a row of a guess takes.  Where every stage has a step of somebody's, both are
- * of the slowest part of the way; else the stream waits for the whole of it, and nobody waits for its rows but itself. */
+/* The cost of a token without drafts, and of a row of a drafted token.  When every stage has a step to compute, both are
+ * those of the slowest stage; otherwise the stream waits for the whole round, and its rows delay only itself. */
 static void prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
 	double group = (answered + s->stages - 1) / s->stages, slowest = 0, its_row = 0, sum = 0;
 	double way, way_row, ends, ends_row;
@@ -179,43 +179,42 @@ bool speculation_pays(const struct speculation *s, uint32_t answered, double cha
 	return chance * token > row + seconds;
 }
 
-/* ---- guesses ------------------------------------------------------------------------------------- */
+/* ---- drafts -------------------------------------------------------------------------------------- */
 
 /* A place in the text, and one in its draft: what either says comes next. */
 struct place {
 	uint32_t at, common; /* in the log; 0: there is none */
-	uint32_t
-	        drafted; /* guesses that are the draft's as well; less than all of them: it goes another way */
+	uint32_t matched;    /* drafted tokens that equal the draft model's; fewer than all: they diverged */
 };
 
 uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
-        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct draft_run *draft) {
+        uint32_t tokens, uint32_t drafted, uint32_t room, uint32_t answered, const struct draft_run *draft) {
 	struct place p = {.common = 0};
 	double token, row, chance = 1;
-	uint32_t n = tokens + guessed;
+	uint32_t n = tokens + drafted;
 	if (s->way.w <= 0 || answered == 0)
-		return guessed;
+		return drafted;
 	prices(s, answered, &token, &row);
-	while (p.drafted < guessed && p.drafted < draft->n && log[tokens + p.drafted] == draft->id[p.drafted])
-		p.drafted++;
+	while (p.matched < drafted && p.matched < draft->n && log[tokens + p.matched] == draft->id[p.matched])
+		p.matched++;
 	/* the chance that all those before are right: as if they were made anew */
-	for (uint32_t i = 0; i < guessed; i++)
-		chance *= i < p.drafted ? g->draft[class_of_odds(draft->probability[i])]
+	for (uint32_t i = 0; i < drafted; i++)
+		chance *= i < p.matched ? g->draft[class_of_odds(draft->probability[i])]
 		                        : g->right[SPECULATION_CLASSES - 1];
 	p.common = ngram_next(log, n, &p.at);
 	/* the last token that there is room for needs no row of its own */
-	while (guessed < SPECULATION_AHEAD && n + 1 < room) {
-		bool drafts = p.drafted == guessed && guessed < draft->n;
+	while (drafted < SPECULATION_AHEAD && n + 1 < room) {
+		bool drafts = p.matched == drafted && drafted < draft->n;
 		float quoted = p.common ? g->right[class_of(p.common)] : 0,
-		      sure = drafts ? g->draft[class_of_odds(draft->probability[guessed])] : 0;
+		      sure = drafts ? g->draft[class_of_odds(draft->probability[drafted])] : 0;
 		chance *= sure > quoted ? sure : quoted;
 		if (chance * token <= row)
 			break;
-		uint32_t id = sure > quoted ? draft->id[guessed] : log[p.at];
-		p.drafted += drafts && id == draft->id[guessed];
+		uint32_t id = sure > quoted ? draft->id[drafted] : log[p.at];
+		p.matched += drafts && id == draft->id[drafted];
 		bool quotes = p.common && log[p.at] == id;
 		log[n++] = id;
-		guessed++;
+		drafted++;
 		if (quotes) {
 			p.at++;
 			p.common = p.common < NGRAM_COMMON_MAX ? p.common + 1 : NGRAM_COMMON_MAX;
@@ -223,5 +222,5 @@ uint32_t speculation_draft(const struct speculation *s, const struct draft_stats
 			p.common = ngram_next(log, n, &p.at);
 		}
 	}
-	return guessed;
+	return drafted;
 }

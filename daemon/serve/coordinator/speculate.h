@@ -1,15 +1,7 @@
-/* speculate: guesses at what comes next in a text, taken from the text itself or from a draft, and whether they pay.
+/* speculate: drafts the next tokens of a text, from the text itself or from a draft model, as long as that pays.
  *
- * A text quotes itself: where the last tokens stood before, what followed them then is a guess at what follows now.  A draft
- * is what a smaller model makes of the text (draft.h).  Of the two the likelier is taken.  Guesses go through the stages as
- * rows of the same sequence, and several steps of them may be under way before the first is back.  What comes back says for
- * each row which token is next in truth: guesses are believed as far as they are those tokens, and rows that were computed
- * from a wrong one are thrown away.  So answers are what they are without, sampled or greedy.
- *
- * How often a guess is right is counted for every token of a sequence, whether it was guessed or not, apart for short and
- * long places in common, and for drafts by how sure the smaller model was.  What a row costs is taken from the steps that are back.  A guess is made while its chance times
- * what a token takes without it is more than what its row takes: where that is never so, none is made.
- * Owns: what steps of a model took, lately.  Pure but for that; the loop. */
+ * README.md describes the method.  Answers are the same as without drafts, sampled or greedy.
+ * Owns: what steps of a model cost, lately.  Pure but for that.  Threads: the loop. */
 #ifndef DAEMON_SERVE_COORDINATOR_SPECULATE_H
 #define DAEMON_SERVE_COORDINATOR_SPECULATE_H
 #include "proto/caravan.pb-c.h"
@@ -18,15 +10,15 @@
 #include <stdint.h>
 
 enum { SPECULATION_CLASSES = 5 };
-#define SPECULATION_AHEAD 48 /* guesses of a sequence that nothing is known of yet */
+#define SPECULATION_AHEAD 48 /* drafted tokens of a sequence that are not verified yet, at most */
 
-/* How often guesses were right, of one sequence: those from the text by how much was in common, those of its draft by the
- * probability that the smaller model gave them, and the draft's all together. */
+/* How often drafted tokens of one sequence were accepted: n-gram drafts by the length of the match, a draft model's by the
+ * probability that it gave them, and all of the draft model's. */
 struct draft_stats {
 	float right[SPECULATION_CLASSES], draft[SPECULATION_CLASSES], drafts;
 };
 
-/* The tokens of a draft from the first that is not known on, with their probability. */
+/* The tokens of a draft model's sequence from the first unknown one on, with their probabilities. */
 struct draft_run {
 	const uint32_t *id;
 	const float *probability;
@@ -34,17 +26,17 @@ struct draft_run {
 };
 
 void draft_stats_init(struct draft_stats *g);
-/* The token that followed where the last tokens of log[0..n) stood before: of the longest such place, the last one.  How
- * many tokens it has in common, at most NGRAM_COMMON_MAX; 0: there is none.  at: of that token in the log. */
+/* Finds where the last tokens of log[0..n) occurred before: the longest match, the last one of several.  The number of
+ * matching tokens, at most NGRAM_COMMON_MAX; 0: none.  at: the index of the token that followed. */
 #define NGRAM_COMMON_MAX 32
 uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at);
-/* The token after log[0..n) is known: what would have been guessed is counted. */
+/* The token after log[0..n) is known: counts whether the n-gram draft would have been right. */
 void draft_stats_observe(struct draft_stats *g, const uint32_t *log, uint32_t n, uint32_t token);
 
-/* The same for a draft's token; and a token for which there was none: what is long not tried is believed as before. */
+/* The same for a token of a draft model; and for a token without one: old counts fade. */
 void draft_stats_observe_draft(struct draft_stats *g, float probability, bool right);
 void draft_stats_decay(struct draft_stats *g);
-/* The chance that all tokens of a draft are right. */
+/* The chance that all tokens of a draft are accepted. */
 float draft_stats_chance(const struct draft_stats *g, const struct draft_run *d);
 
 struct speculation;
@@ -57,18 +49,18 @@ void speculation_destroy(struct speculation *s); /* NULL allowed */
 void speculation_observe(
         struct speculation *s, uint32_t rows, Caravan__StepTime *const *times, size_t n, double away);
 
-/* Of so many rows of such a step the next tokens have been picked. */
+/* The next tokens of so many rows of such a step have been sampled, in so many seconds. */
 void speculation_observe_ends(struct speculation *s, uint32_t rows, double seconds);
 
-/* Seconds until a next token is there, without guesses: a step of one row through all stages, and its head; 0: nobody knows. */
+/* Seconds per token without drafts: a step of one row through all stages, and its output; 0: unknown. */
 double speculation_token(const struct speculation *s);
 
-/* Whether a guess pays whose chance is this, and that takes so many seconds beside its row. */
+/* Whether a drafted token with this chance of acceptance pays, when making it takes so many seconds beside its row. */
 bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds);
 
-/* Writes guesses behind log[0..tokens + guessed), of which the last `guessed` are guesses already, into a log with room for
- * `room` tokens, as long as they pay; answered: sequences whose answers are being made.  How many guesses there are now. */
+/* Appends drafted tokens to log[0..tokens + drafted), whose last `drafted` are drafted already and which has room for `room`
+ * tokens, as long as they pay.  answered: sequences that generate.  Returns the number of drafted tokens. */
 uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
-        uint32_t tokens, uint32_t guessed, uint32_t room, uint32_t answered, const struct draft_run *draft);
+        uint32_t tokens, uint32_t drafted, uint32_t room, uint32_t answered, const struct draft_run *draft);
 
 #endif

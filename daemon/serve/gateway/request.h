@@ -31,7 +31,7 @@ struct request_params {
 };
 
 struct request_events {
-	/* It waits for a place, 1 is next; seconds: estimated, 0 when nobody knows.  Again when that changes. */
+	/* It waits for a place, 1 is next; seconds: estimated, 0 when unknown.  Again when that changes. */
 	void (*queued)(void *arg, uint32_t place, double seconds);
 	/* A long prompt: so many of its tokens have been computed. */
 	void (*prompt)(void *arg, uint64_t done, uint64_t total);

@@ -1,7 +1,7 @@
 /* downstream: the way of steps from this node to the next one: the next stage, or the coordinator after the last.
  *
  * Owns: the steps that wait for a credit, and the numbers of those sent and not yet acknowledged.
- * Flow: a receiver acknowledges a step when its compute lane takes it up, so at most DOWNSTREAM_CREDITS steps of one
+ * Flow: a receiver acknowledges a step when its compute thread takes it up, so at most DOWNSTREAM_CREDITS steps of one
  * hop wait at the receiver; the others wait here, and their number is bounded by the coordinator, which has
  * only so many steps in flight.
  * Invariant: steps leave in the order in which they came; a step that was sent over a link that is lost before

@@ -29,7 +29,7 @@ struct stage {
 	struct forward *forward;
 	struct downstream *downstream;
 	uint64_t seen; /* number of the newest step */
-	unsigned jobs; /* on the lane */
+	unsigned jobs; /* on the compute thread */
 	struct job *first;
 	uint64_t voids[VOIDS]; /* a ring */
 	unsigned nvoids;       /* ever */
@@ -46,7 +46,7 @@ struct job {
 	struct stage *s;
 	struct job *next; /* of the stage's, in no order */
 	atomic_bool is_void;
-	bool skipped; /* the lane's word */
+	bool skipped; /* set on the compute thread */
 	struct peers_from from;
 	uint64_t number;
 	struct forward_step step;
@@ -56,14 +56,14 @@ struct job {
 	uint32_t *blocks; /* of all sequences, one after the other */
 	struct payload *x;
 	int rc;
-	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock: here, on the lane, computed */
+	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock: arrived, begun, computed */
 	Caravan__StepTime *times, **list;        /* what it brought, and ours */
 	size_t ntimes;                           /* 0: those before us do not say */
 	char err[256];
 	size_t nseqs;
 	ProtobufCBinaryData *tables; /* for passing on: point into blocks */
 	uint64_t *ids;
-	bool posted; /* the lane's word that it took the job up is on its way to the loop, or there */
+	bool posted; /* the compute thread has posted to the loop that it began the job */
 	bool told;   /* the loop's: that was acknowledged */
 	bool over;   /* the loop's: the job is done, and only that word is still awaited */
 };
@@ -348,7 +348,7 @@ static void taken_up(void *arg) {
 		tell(j);
 }
 
-/* On the lane. */
+/* On the compute thread. */
 static void run(void *arg) {
 	struct job *j = arg;
 	struct stage *s = j->s;

@@ -18,7 +18,7 @@ struct stage;
 int stage_create(struct stage **out, struct peers *p, struct compute *w, const Caravan__Plan *plan,
         uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen);
 
-/* No step is taken any more; memory is released when the lane has left it. */
+/* No step is taken any more; memory is released when the compute thread no longer uses it. */
 void stage_destroy(struct stage *s);
 
 bool stage_is(const struct stage *s, const char *model, const Caravan__Epoch *epoch, uint32_t index);
@@ -28,7 +28,7 @@ uint32_t stage_index(const struct stage *s);
 /* A Step for this stage arrived: acknowledged when it is taken up, refused with a sentence when it is wrong. */
 void stage_step(struct stage *s, const struct peers_from *from, const Caravan__Step *step, struct payload *x);
 
-/* The coordinator said that nobody wants this step any more: it is not computed, if it was not yet. */
+/* The coordinator cancelled this step: it is not computed, if it was not yet. */
 void stage_void(struct stage *s, const struct peers_from *from, uint64_t number);
 
 /* For hops: an acknowledgement, a lost link. */
