@@ -169,8 +169,11 @@ static void on_converted(void *arg, const struct store_convert *p) {
 		        "converting %zu tensors (%" PRIu64 " MiB) to the packed layout of this version",
 		        p->count, p->bytes >> 20);
 	if (p->error)
-		log_line(LOG_LINE_WARN, "tensor %.16s cannot be converted: %s", content_hex(p->tensor, hex),
-		        p->error == -EBADMSG ? "its bytes are damaged" : strerror(-p->error));
+		log_line(LOG_LINE_WARN, "tensor %.16s is of an older layout and could not be converted: %s",
+		        content_hex(p->tensor, hex),
+		        p->error == -EBADMSG ? "its bytes are damaged"
+		        : p->error == -EBUSY ? "another process uses it"
+		                             : strerror(-p->error));
 	if (p->bytes && p->bytes_done * 10 / p->bytes > *tenths) {
 		*tenths = (unsigned)(p->bytes_done * 10 / p->bytes);
 		log_line(LOG_LINE_INFO, "converted %u%% of the store", *tenths * 10);
@@ -223,8 +226,10 @@ static int start(struct node *n, char *err, size_t errlen) {
 	rc = store_open(&n->store, dir, err, errlen);
 	if (rc != 0)
 		return rc;
-	/* before signals are the loop's: what is under way can be killed, and goes on at the next start */
-	(void)store_convert(n->store, on_converted, &(unsigned){0});
+	/* Before signals are the loop's: what is under way can be killed, and goes on at the next start.  A private daemon is
+	 * there for one command, perhaps beside another daemon of the same store, and converts nothing. */
+	if (!o->private)
+		(void)store_convert(n->store, on_converted, &(unsigned){0});
 	n->term = evsignal_new(loop_base(n->loop), SIGTERM, on_signal, n);
 	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, on_signal, n);
 	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 ||
@@ -248,7 +253,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 	                                                       .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = executor_create(&n->executor, n->loop)) != 0)
-		snprintf(err, errlen, "cannot start the executor: %s", strerror(-rc));
+		snprintf(err, errlen, "cannot start a thread for disk work: %s", strerror(-rc));
 	if (rc == 0)
 		rc = members_create(&n->members,
 		        &(struct members_config){.loop = n->loop,

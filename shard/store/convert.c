@@ -3,6 +3,7 @@
  * Each tensor is unpacked chunk by chunk, checked against its record, and written by the same writer as a fetched tensor.  So
  * the new file replaces the old one by rename after a sync, and an interrupted conversion continues with the chunks that it
  * had written.  The disk needs room for one more tensor, not for a second store.
+ * A file that another process uses is not replaced: a daemon of the older version would find that its tensor has gone.
  * One process converts a store at a time, under an exclusive lock on the folder; others wait.
  * Threads: any one, before others use the store. */
 #include "shard/store/convert.h"
@@ -74,14 +75,20 @@ static int convert(struct conversion *c, const struct content_id *id) {
 	int fd = store_open_older(c->store, id, &t, &head);
 	if (fd < 0)
 		return fd;
-	int rc = fstat(fd, &st) < 0 ? -errno : store_writer_replace(&w, c->store, &t, err, sizeof err);
+	content_hex(id, hex);
+	/* asked at once, lest a tensor be converted for nothing at every start; meanwhile others may open it */
+	int rc = fstat(fd, &st) < 0 ? -errno : 0;
+	if (rc == 0 && !(store_hold_alone(c->store, fd, hex) && flock(fd, LOCK_SH | LOCK_NB) == 0))
+		rc = -EBUSY;
+	if (rc == 0)
+		rc = store_writer_replace(&w, c->store, &t, err, sizeof err);
 	if (rc == 0)
 		rc = convert_chunks(c, fd, &t, &head, w);
 	if (rc == 0)
-		rc = store_writer_commit(w);
+		rc = store_hold_alone(c->store, fd, hex) ? store_writer_commit(w) : -EBUSY;
 	if (rc == 0) /* it was not used just now: eviction goes by that */
-		utimensat(c->store->tensors, content_hex(id, hex),
-		        (const struct timespec[]){st.st_atim, st.st_mtim}, AT_SYMLINK_NOFOLLOW);
+		utimensat(c->store->tensors, hex, (const struct timespec[]){st.st_atim, st.st_mtim},
+		        AT_SYMLINK_NOFOLLOW);
 	store_writer_destroy(w);
 	content_tensor_clear(&t);
 	close(fd);

@@ -63,16 +63,12 @@ static bool is_pinned(const struct store *s, const struct content_id *id) {
 
 /* Removes a tensor, or the part of one that bears this name, unless somebody has it open, or will. */
 static bool evict_file(struct store *s, const struct content_id *id, const char *name) {
-	struct stat mine, there;
 	int fd = openat(s->tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
 	/* who opens it from now on finds it barred, and takes it for absent; who pins it from now on finds it gone */
 	pthread_mutex_lock(&s->pin_lock);
-	bool gone = !is_pinned(s, id) && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
-	            fstatat(s->tensors, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-	            mine.st_dev == there.st_dev && mine.st_ino == there.st_ino &&
-	            unlinkat(s->tensors, name, 0) == 0;
+	bool gone = !is_pinned(s, id) && store_hold_alone(s, fd, name) && unlinkat(s->tensors, name, 0) == 0;
 	pthread_mutex_unlock(&s->pin_lock);
 	close(fd);
 	return gone;

@@ -16,14 +16,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+bool store_hold_alone(const struct store *s, int fd, const char *name) {
+	struct stat mine, there;
+	return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
+	       /* by now another daemon may have put a good one in its place */
+	       fstatat(s->tensors, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && mine.st_dev == there.st_dev &&
+	       mine.st_ino == there.st_ino;
+}
+
 /* Removes a file that is of no use, unless somebody has it open. */
 static void remove_useless(struct store *s, int fd, const char *hex) {
-	struct stat mine, there;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return;
-	/* by now another daemon may have put a good one in its place */
-	if (fstat(fd, &mine) == 0 && fstatat(s->tensors, hex, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-	        mine.st_dev == there.st_dev && mine.st_ino == there.st_ino)
+	if (store_hold_alone(s, fd, hex))
 		unlinkat(s->tensors, hex, 0);
 }
 

@@ -69,6 +69,10 @@ int store_open_file(
 int store_open_older(
         struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
 
+/* Gets the exclusive lock on an open file of tensors/, under which it may be removed or replaced.  False when somebody else uses
+ * it, or when it does not have this name any more; a shared lock that was held on it may be lost then. */
+bool store_hold_alone(const struct store *s, int fd, const char *name);
+
 /* As store_writer_create for a tensor that the store has already, in another layout: neither the limit of the store nor the
  * reserve of the disk counts, since the old file goes when the new one is committed. */
 struct store_writer;

@@ -136,6 +136,13 @@ check "a random seed is told, and gives the text again" sh -c '
 	caravan run -m "$1" -n 40 --seed "$seed" --json "" >"$0/j2"
 	python3 -c "import json, sys; a, b = (json.load(open(f)) for f in sys.argv[1:]); assert a[\"text\"] == b[\"text\"]" "$0/j1" "$0/j2"' "$dir" "$demo"
 check "the packed store is the user's, and is used again" sh -c 'test -n "$(ls "$0/caravan/store/tensors")"' "$XDG_STATE_HOME"
+# who converts it waits for the lock on its folder; the limit only ends what waits
+while_converted() {
+	python3 -c 'import fcntl, os, subprocess, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+sys.exit(subprocess.call(sys.argv[2:], timeout=60))' "$XDG_STATE_HOME/caravan/store/tensors" "$@"
+}
+check "a private daemon does not convert it" while_converted caravan tokenize -m "$demo" Once
 
 # ---- a text that is as long as one may be, and one that is longer ---------------------------------------------
 head -c 4194304 /dev/zero | tr '\0' '~' >"$dir/full"

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,20 +96,26 @@ static void reopen(void) {
 /* ---- progress ---- */
 
 static struct store_convert last;
-static int calls, failures, dies_at = -1;
+static int calls, failures, dies_at = -1, first_error;
+static void (*meanwhile)(void); /* what another process does at the first call for a chunk */
 
 static void on_progress(void *arg, const struct store_convert *p) {
 	(void)arg;
 	ck_assert(p->done <= p->count && p->bytes_done <= p->bytes && p->bytes_done >= last.bytes_done);
 	last = *p;
 	failures += p->error != 0;
+	first_error = first_error ? first_error : p->error;
+	if (meanwhile && p->bytes_done) {
+		meanwhile();
+		meanwhile = NULL;
+	}
 	if (calls++ == dies_at)
 		_exit(7);
 }
 
 static int convert(void) {
 	last = (struct store_convert){0};
-	calls = failures = 0;
+	calls = failures = first_error = 0;
 	return store_convert(store, on_progress, NULL);
 }
 
@@ -242,6 +249,88 @@ START_TEST(a_killed_conversion_is_gone_on_with) {
 }
 END_TEST
 
+/* As another process uses a tensor's file: a descriptor under a shared lock. */
+static int use(const struct content_id *id) {
+	int fd = open(tensor_path(id), O_RDONLY);
+	ck_assert(fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0);
+	return fd;
+}
+
+static bool is_still(int fd, const struct content_id *id) {
+	struct stat mine, there;
+	ck_assert_int_eq(fstat(fd, &mine), 0);
+	return stat(tensor_path(id), &there) == 0 && mine.st_ino == there.st_ino;
+}
+
+/* An older daemon would lose its tensor.  Nothing is written for it either: one start after another would need the room. */
+START_TEST(a_file_in_use_is_not_replaced) {
+	add(KERN_F32, 65536, 77);
+	add(KERN_Q8_0, 512, 64);
+	int user = use(&tensor[0].id);
+	ck_assert_int_eq(convert(), -EBUSY);
+	ck_assert(failures == 1 && first_error == -EBUSY && last.done == 2);
+	ck_assert(is_still(user, &tensor[0].id));
+	ck_assert(is_file(&tensor[1].id, &want[1]));
+	ck_assert_int_eq(count_files("tensors"), 2);
+	close(user);
+	ck_assert_int_eq(convert(), 0);
+	ck_assert_int_eq(last.count, 1);
+	ck_assert(is_file(&tensor[0].id, &want[0]));
+	forget();
+}
+END_TEST
+
+static int user;
+
+static void somebody_opens_it(void) {
+	user = use(&tensor[0].id);
+}
+
+/* Opened when it has been looked at: that is seen before the file is replaced. */
+START_TEST(a_file_that_comes_into_use_is_not_replaced) {
+	char part[512], hex[CONTENT_HEX];
+	struct stat before, after;
+	add(KERN_F32, 65536, 77);
+	meanwhile = somebody_opens_it;
+	ck_assert_int_eq(convert(), -EBUSY);
+	ck_assert(is_still(user, &tensor[0].id));
+	close(user);
+	/* what was written is gone on with */
+	snprintf(part, sizeof part, "%s/tensors/.part-%s", dir, content_hex(&tensor[0].id, hex));
+	ck_assert_int_eq(stat(part, &before), 0);
+	ck_assert_int_eq(convert(), 0);
+	ck_assert_int_eq(stat(tensor_path(&tensor[0].id), &after), 0);
+	ck_assert_uint_eq(before.st_ino, after.st_ino);
+	ck_assert(is_file(&tensor[0].id, &want[0]));
+	ck_assert_int_eq(count_files("tensors"), 1);
+	forget();
+}
+END_TEST
+
+static void somebody_fetches_it(void) {
+	char other[512];
+	snprintf(other, sizeof other, "%s/fetched", dir);
+	write_file(other, &want[0]);
+	ck_assert_int_eq(rename(other, tensor_path(&tensor[0].id)), 0);
+	user = use(&tensor[0].id);
+}
+
+/* Another process has put a good file in its place and uses that. */
+START_TEST(a_file_that_was_fetched_meanwhile_stays) {
+	add(KERN_F32, 65536, 77);
+	meanwhile = somebody_fetches_it;
+	ck_assert_int_eq(convert(), -EBUSY);
+	ck_assert(is_still(user, &tensor[0].id));
+	close(user);
+	ck_assert(is_file(&tensor[0].id, &want[0]));
+	ck_assert_int_eq(convert(), 0);
+	ck_assert_int_eq(calls, 0);
+	reopen();
+	ck_assert_int_eq(count_files("tensors"), 1); /* what was written of it is of no use */
+	forget();
+}
+END_TEST
+
 /* Bytes that are not those of the name are not carried over; everything else is converted. */
 START_TEST(rot_is_not_converted) {
 	add(KERN_Q5_K, 512, 64);
@@ -322,6 +411,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, the_time_of_use_stays);
 	tcase_add_test(t, killed_conversions_lose_nothing);
 	tcase_add_test(t, a_killed_conversion_is_gone_on_with);
+	tcase_add_test(t, a_file_in_use_is_not_replaced);
+	tcase_add_test(t, a_file_that_comes_into_use_is_not_replaced);
+	tcase_add_test(t, a_file_that_was_fetched_meanwhile_stays);
 	tcase_add_test(t, rot_is_not_converted);
 	tcase_add_test(t, an_unknown_layout_is_dropped);
 	tcase_add_test(t, a_nearly_full_disk);
