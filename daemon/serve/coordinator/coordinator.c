@@ -25,7 +25,8 @@ void sequence_left(void *arg, struct sequence *q) {
 void coordinator_release(struct coordinator *m) {
 	m->closed = true;
 	loop_timer_stop(m->places);
-	m->places = NULL;
+	loop_timer_stop(m->kick);
+	m->places = m->kick = NULL;
 	pipeline_clear(m);
 	for (struct sequence *q; m->scheduler && (q = scheduler_at(m->scheduler, 0));)
 		if (scheduler_end(m->scheduler, q))
@@ -371,7 +372,8 @@ void coordinator_close(struct coordinator *m, const char *why) {
 	struct sequence *q;
 	m->closed = true;
 	loop_timer_stop(m->places);
-	m->places = NULL;
+	loop_timer_stop(m->kick);
+	m->places = m->kick = NULL;
 	downstream_destroy(m->downstream);
 	m->downstream = NULL;
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {

@@ -42,6 +42,7 @@ struct coordinator {
 	bool closed, kicking;
 	uint64_t began_ns;         /* to serve */
 	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
+	struct loop_timer *kick;   /* pipeline_kick is due on the loop's next turn */
 	uint64_t sequences;        /* ever: ids */
 	struct step_timing *timing;
 	struct speculation *speculation;
@@ -69,6 +70,8 @@ void coordinator_release(struct coordinator *m);   /* closed, and no job of it i
 /* coordinator_step.c */
 void pipeline_kick(
         struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
+void pipeline_kick_later(
+        struct coordinator *m); /* the same on the loop's next turn: from another model's pipeline */
 void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
 void pipeline_cancel_unwanted(
         struct coordinator *m); /* sequences have ended: stages need not compute their rows */

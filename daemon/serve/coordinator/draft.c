@@ -53,7 +53,7 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	}
 	made->draft = g->draft = d;
 	coordinator_queue_moved(small);
-	pipeline_kick(small);
+	pipeline_kick_later(small);
 }
 
 /* The pair is none any more. */
@@ -68,13 +68,13 @@ void draft_end(struct draft *d) {
 	struct client_sequence *made = d->made;
 	part(d);
 	sequence_drop(small, made);
-	pipeline_kick(small);
+	pipeline_kick_later(small);
 }
 
 void draft_lost(struct draft *d) {
 	struct coordinator *large = d->large;
 	part(d);
-	pipeline_kick(large); /* it may have waited */
+	pipeline_kick_later(large); /* it may have waited */
 }
 
 static uint32_t known(const struct draft *d) {
@@ -117,7 +117,7 @@ bool draft_goes_on(struct draft *d) {
 	}
 	/* one that still reads what came before is not worth waiting for */
 	bool abreast = q->done > 0 && q->scheduled + 1 >= q->tokens;
-	pipeline_kick(d->draft_model); /* which may find that it cannot go on, and end it */
+	pipeline_kick_later(d->draft_model);
 	return abreast;
 }
 
@@ -132,7 +132,7 @@ void draft_sampled(struct draft *d, const struct scheduled *e, const struct outp
 	d->next = row->id;
 	d->probability[q->provisional] = row->probability;
 	d->has_next = true;
-	pipeline_kick(d->large); /* which may have waited for it, and says whether it goes on */
+	pipeline_kick_later(d->large); /* which may have waited for it, and says whether it goes on */
 }
 
 void draft_follow(struct draft *d) {

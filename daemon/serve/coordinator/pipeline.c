@@ -353,6 +353,20 @@ void pipeline_kick(struct coordinator *m) {
 	m->kicking = false;
 }
 
+static void pipeline_kick_due(void *arg) {
+	struct coordinator *m = arg;
+	m->kick = NULL;
+	pipeline_kick(m);
+}
+
+void pipeline_kick_later(struct coordinator *m) {
+	if (m->kick || m->closed)
+		return;
+	m->kick = loop_timer_start(compute_loop(m->compute), 0, false, pipeline_kick_due, m);
+	if (!m->kick)
+		pipeline_kick(m);
+}
+
 /* ---- back: head, sample, answer ------------------------------------------------------------------ */
 
 /* The rows of each sequence whose next token is wanted and that was not rejected, each with the tokens before it.  0 or
