@@ -171,7 +171,7 @@ static void on_converted(void *arg, const struct store_convert *p) {
 	if (p->error)
 		log_line(LOG_LINE_WARN, "tensor %.16s is of an older layout and could not be converted: %s",
 		        content_hex(p->tensor, hex),
-		        p->error == -EBADMSG ? "its bytes are damaged"
+		        p->error == -EBADMSG ? "its bytes are damaged; it is dropped"
 		        : p->error == -EBUSY ? "another process uses it"
 		                             : strerror(-p->error));
 	if (p->bytes && p->bytes_done * 10 / p->bytes > *tenths) {

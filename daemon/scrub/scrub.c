@@ -130,7 +130,8 @@ static bool scrub_check_heads(struct scrub *m) {
 		if (rc == -EBADMSG)
 			scrub_report(m, &id[i], false, false, "is incomplete: its head or length is wrong");
 		else if (rc == -ESTALE)
-			scrub_report(m, &id[i], false, false, "has another layout");
+			scrub_report(m, &id[i], false, false, "has an unknown layout");
+		/* STORE_OLDER: it stays for the next start to convert, which says why this one could not */
 		stop = scrub_stopped_within(m, 0);
 	}
 	free(id);

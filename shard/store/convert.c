@@ -82,8 +82,11 @@ static int convert(struct conversion *c, const struct content_id *id) {
 		rc = -EBUSY;
 	if (rc == 0)
 		rc = store_writer_replace(&w, c->store, &t, err, sizeof err);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = convert_chunks(c, fd, &t, &head, w);
+		if (rc == -EBADMSG) /* what is good of it has been written, for who fetches the rest */
+			store_remove_useless(c->store, fd, hex);
+	}
 	if (rc == 0)
 		rc = store_hold_alone(c->store, fd, hex) ? store_writer_commit(w) : -EBUSY;
 	if (rc == 0) /* it was not used just now: eviction goes by that */

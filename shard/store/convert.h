@@ -15,7 +15,7 @@ struct store_convert {
 typedef void store_convert_fn(void *arg, const struct store_convert *progress);
 
 /* Converts every tensor that is packed in an older layout; fn: NULL allowed.  Call it before other threads use the store and
- * before it has a limit.  0, or the first error: -EBADMSG for a tensor whose bytes do not match its name; -ENOSPC for one that the
+ * before it has a limit.  0, or the first error: -EBADMSG for a tensor whose bytes do not match its name (it is removed); -ENOSPC for one that the
  * disk has no room for twice, -EBUSY for one that another process uses (both stay as they are until the next call); or another
  * negative errno. */
 int store_convert(struct store *s, store_convert_fn *fn, void *arg);

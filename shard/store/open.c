@@ -24,8 +24,7 @@ bool store_hold_alone(const struct store *s, int fd, const char *name) {
 	       mine.st_ino == there.st_ino;
 }
 
-/* Removes a file that is of no use, unless somebody has it open. */
-static void remove_useless(struct store *s, int fd, const char *hex) {
+void store_remove_useless(struct store *s, int fd, const char *hex) {
 	if (store_hold_alone(s, fd, hex))
 		unlinkat(s->tensors, hex, 0);
 }
@@ -80,8 +79,9 @@ static int open_in(struct store *s, int folder, bool own, uint32_t layout, const
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
 		rc = read_record(fd, layout, id, record, head);
-	if (own && (rc == -EBADMSG || (rc == -ESTALE && head->layout != STORE_OLDER_LAYOUT)))
-		remove_useless(s, fd, hex);
+	if (own && (rc == -EBADMSG || (rc == -ESTALE && head->layout != STORE_OLDER_LAYOUT &&
+	                                      head->layout != KERN_LAYOUT)))
+		store_remove_useless(s, fd, hex);
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -101,6 +101,17 @@ int store_open_file(struct store *s, const struct content_id *id, struct content
 int store_open_older(struct store *s, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
 	return open_in(s, s->tensors, false, STORE_OLDER_LAYOUT, id, record, head);
+}
+
+int store_check_older(struct store *s, const struct content_id *id) {
+	struct content_tensor record;
+	struct store_head head;
+	int fd = open_in(s, s->tensors, true, STORE_OLDER_LAYOUT, id, &record, &head);
+	if (fd < 0)
+		return fd;
+	content_tensor_clear(&record);
+	close(fd);
+	return 0;
 }
 
 /* store_open_file, where one that is no good counts as absent. */

@@ -92,6 +92,10 @@ int store_check_head(struct store *s, const struct content_id *id) {
 	struct content_tensor record;
 	struct store_head head;
 	int fd = store_open_file(s, id, &record, &head);
+	if (fd == -ESTALE && head.layout == STORE_OLDER_LAYOUT) {
+		int rc = store_check_older(s, id);
+		return rc == 0 ? STORE_OLDER : rc;
+	}
 	if (fd < 0)
 		return fd;
 	content_tensor_clear(&record);

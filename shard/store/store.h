@@ -100,8 +100,10 @@ void store_tensor_chunk(const struct store_tensor *t, uint32_t chunk, void *buf)
 int store_list_tensors(struct store *s, struct content_id **ids, size_t *count);
 int store_list_blobs(struct store *s, struct content_id **ids, size_t *count);
 
-/* Checks head, record and length of a tensor's file.  0, -EBADMSG, -ESTALE (another layout), or another negative errno.  A file
- * with one of the two is removed, unless it can be converted. */
+/* Checks head, record and length of a tensor's file.  0, STORE_OLDER, -EBADMSG, -ESTALE (an unknown layout), or another negative
+ * errno.  A file with one of the two last is removed. */
+#define STORE_OLDER \
+	1 /* it is sound, of a layout that store_convert knows: it counts as absent, and is kept */
 int store_check_head(struct store *s, const struct content_id *id);
 /* Reads a chunk from the file and checks it against the record; buf: store_check_room() bytes.
  * 0, -EBADMSG, or a negative errno when it cannot be read. */

@@ -65,13 +65,18 @@ int store_check_reserve(int folder, uint64_t need, char *why, size_t len);
  * no good (-EBADMSG, -ESTALE) is removed unless it is in use or can be converted. */
 int store_open_file(
         struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
-/* The same for a file of STORE_OLDER_LAYOUT; nothing is removed. */
+/* Checks head, record and length of a file of STORE_OLDER_LAYOUT: 0, -EBADMSG (it is removed), or another negative errno. */
+int store_check_older(struct store *s, const struct content_id *id);
+/* Opens one as store_open_file does; nothing is removed. */
 int store_open_older(
         struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
 
 /* Gets the exclusive lock on an open file of tensors/, under which it may be removed or replaced.  False when somebody else uses
  * it, or when it does not have this name any more; a shared lock that was held on it may be lost then. */
 bool store_hold_alone(const struct store *s, int fd, const char *name);
+
+/* Removes an open file of tensors/ that is of no use, unless somebody else uses it. */
+void store_remove_useless(struct store *s, int fd, const char *name);
 
 /* As store_writer_create for a tensor that the store has already, in another layout: neither the limit of the store nor the
  * reserve of the disk counts, since the old file goes when the new one is committed. */

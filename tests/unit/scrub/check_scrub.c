@@ -278,6 +278,43 @@ START_TEST(a_full_store_is_emptied_at_the_start) {
 }
 END_TEST
 
+static bool is_in_store(void *arg) {
+	const struct there *t = arg;
+	return store_has_tensor(nodes[t->node].store, t->id);
+}
+
+/* What could not be converted at the start stays for the next one: only what is torn is fetched. */
+START_TEST(an_older_layout_stays) {
+	const uint8_t layout = 1;
+	struct stat before, after;
+	struct content_id id;
+	char blob[2048], hex[CONTENT_HEX];
+	prepare(2);
+	struct there torn = {0, tensor(2, LAYER_DOWN), true};
+	int fd = open(file_of(0, tensor(1, LAYER_UP)), O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, &layout, 1, 12), 1);
+	ck_assert_int_eq(fstat(fd, &before), 0);
+	close(fd);
+	ck_assert_int_eq(truncate(file_of(0, torn.id), 5000), 0);
+	ck_assert_int_eq(store_put_blob(nodes[0].store, (const uint8_t *)"some bytes", 10, &id), 0);
+	snprintf(blob, sizeof blob, "%s/store/blobs/%s", nodes[0].dir, content_hex(&id, hex));
+	spoil(blob, 4);
+	start_scrub(0, 0, false);
+	/* the blob goes when all heads have been checked */
+	for (int i = 0; i < 400 && access(blob, F_OK) == 0; i++)
+		nodes_run(50);
+	ck_assert_int_ne(access(blob, F_OK), 0);
+	ck_assert(nodes_wait(is_in_store, &torn, 20000));
+	nodes_run(1500);
+	ck_assert_int_eq(stat(file_of(0, tensor(1, LAYER_UP)), &after), 0);
+	ck_assert_uint_eq(before.st_ino, after.st_ino);
+	ck_assert(!store_has_tensor(nodes[0].store, tensor(1, LAYER_UP)));
+	/* who needs it has it fetched */
+	put(0, tensor(1, LAYER_UP));
+	ck_assert(store_has_tensor(nodes[0].store, tensor(1, LAYER_UP)));
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("scrub");
 	TCase *t = tcase_create("mend");
@@ -291,6 +328,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_shared_store_is_repaired_for_both);
 	tcase_add_test(t, rotten_blobs_go);
 	tcase_add_test(t, a_full_store_is_emptied_at_the_start);
+	tcase_add_test(t, an_older_layout_stays);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -338,13 +338,50 @@ START_TEST(rot_is_not_converted) {
 	spoil(tensor_path(&tensor[0].id), 4096 + 1000);
 	ck_assert_int_eq(convert(), -EBADMSG);
 	ck_assert(last.done == 2 && failures == 1);
-	ck_assert(!store_has_tensor(store, &tensor[0].id));
+	ck_assert_int_eq(store_check_head(store, &tensor[0].id), -ENOENT);
 	ck_assert(is_file(&tensor[1].id, &want[1]));
+	ck_assert_int_eq(count_files("tensors"), 1); /* its room is free */
 	/* fetched again, it takes the place of the old one */
 	put_tensor(&tensor[0], canonical[0]);
 	ck_assert(is_file(&tensor[0].id, &want[0]));
 	ck_assert_int_eq(convert(), 0);
 	ck_assert_int_eq(calls, 0);
+	forget();
+}
+END_TEST
+
+/* Unless somebody still uses it. */
+START_TEST(rot_in_use_stays) {
+	add(KERN_F32, 65536, 77);
+	/* in the last strip but one: rows that fill up the last one have no bytes to spoil */
+	spoil(tensor_path(&tensor[0].id), (off_t)want[0].len - 8 * 4 * 65536 - 1000);
+	meanwhile = somebody_opens_it;
+	ck_assert_int_eq(convert(), -EBADMSG);
+	ck_assert(is_still(user, &tensor[0].id));
+	close(user);
+	ck_assert_int_eq(convert(), -EBADMSG);
+	ck_assert_int_ne(access(tensor_path(&tensor[0].id), F_OK), 0);
+	/* of its three chunks two are good */
+	struct store_writer *w;
+	ck_assert_int_eq(store_writer_create(&w, store, &tensor[0], err, sizeof err), 0);
+	ck_assert(store_writer_has(w, 0) && store_writer_has(w, 1) && !store_writer_has(w, 2));
+	store_writer_destroy(w);
+	forget();
+}
+END_TEST
+
+/* One that is not converted is told apart from one of no use, which is removed. */
+START_TEST(what_is_kept_is_told_apart) {
+	struct content_id none = {{1}};
+	add(KERN_Q5_K, 512, 64);
+	add(KERN_Q8_0, 512, 64);
+	ck_assert_int_eq(store_check_head(store, &tensor[0].id), STORE_OLDER);
+	ck_assert_int_eq(store_check_head(store, &none), -ENOENT);
+	ck_assert_int_eq(truncate(tensor_path(&tensor[1].id), 5000), 0);
+	ck_assert_int_eq(store_check_head(store, &tensor[1].id), -EBADMSG);
+	ck_assert_int_eq(count_files("tensors"), 1);
+	ck_assert_int_eq(convert(), 0);
+	ck_assert_int_eq(store_check_head(store, &tensor[0].id), 0);
 	forget();
 }
 END_TEST
@@ -415,6 +452,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_file_that_comes_into_use_is_not_replaced);
 	tcase_add_test(t, a_file_that_was_fetched_meanwhile_stays);
 	tcase_add_test(t, rot_is_not_converted);
+	tcase_add_test(t, rot_in_use_stays);
+	tcase_add_test(t, what_is_kept_is_told_apart);
 	tcase_add_test(t, an_unknown_layout_is_dropped);
 	tcase_add_test(t, a_nearly_full_disk);
 	suite_add_tcase(s, t);
