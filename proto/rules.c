@@ -140,7 +140,7 @@ const struct shape rules_shapes[] = {
 		{1, RULE_ID}, {2, RULE_ANY}, {3, RULE_ANY}, {4, RULE_NUM, 0, BIG},
 		{5, RULE_NUM, 1, WIRE_BLOCK_MAX}, {6, RULE_ANY}, {7, RULE_ANY}}, NULL},
 	{SHAPE(block), {{1, RULE_NUM, 0, BIG}}, NULL},
-	{SHAPE(elsewhere), {{1, RULE_ID}}, NULL},
+	{SHAPE(redirect), {{1, RULE_ID}}, NULL},
 	{SHAPE(probe), {{1, RULE_NUM, 0, WIRE_PAYLOAD_MAX}}, NULL},
 	{SHAPE(probed), {{0}}, NULL},
 	{SHAPE(measure), {{0}}, NULL},
@@ -201,7 +201,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(step_ack), {{1, RULE_NUM, 1, BIG}, {2, RULE_NUM, 0, BIG}}, NULL},
 	{SHAPE(step_done), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_PART, 0, WIRE_TIMES_MAX}}, NULL},
-	{SHAPE(step_void), {{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}}, NULL},
+	{SHAPE(cancel_step), {{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}}, NULL},
 	{SHAPE(step_failed), {
 		{1, RULE_PART, 1, 1}, {2, RULE_NAME}, {3, RULE_NUM, 1, BIG}, {4, RULE_LINE, 0, TEXT}, {40, RULE_ANY}}, NULL},
 	/* generations */

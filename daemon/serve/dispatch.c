@@ -241,10 +241,10 @@ static void on_step_done(
 		        env->step_done->model);
 }
 
-static void on_step_void(
+static void on_cancel_step(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	const Caravan__StepVoid *v = env->step_void;
+	const Caravan__CancelStep *v = env->cancel_step;
 	(void)x;
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		if (stage_is(n->stage, v->model, v->epoch, stage_index(n->stage)))
@@ -349,7 +349,7 @@ int serve_create(struct serve **out, struct members *m, struct compute *w, char 
 	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, on_step_ack},
 	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, on_step_done},
 	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, on_step_failed},
-	        {CARAVAN__ENVELOPE__BODY_STEP_VOID, on_step_void},
+	        {CARAVAN__ENVELOPE__BODY_CANCEL_STEP, on_cancel_step},
 	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
 	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
 	        {CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, on_logits_taken},

@@ -454,13 +454,13 @@ static void fetch_on_refused(
 	fetch_pump_all(t, f);
 }
 
-static void fetch_on_elsewhere(
+static void fetch_on_redirect(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
 	struct block **at = block_find(t, from);
 	struct node_id node;
 	(void)payload;
-	if (!at || node_id_from_bytes(&node, env->elsewhere->node))
+	if (!at || node_id_from_bytes(&node, env->redirect->node))
 		return;
 	struct fetch *f = (*at)->f;
 	struct chunk *p = (*at)->chunk;
@@ -565,7 +565,7 @@ int fetch_init(struct transfer *t) {
 	if (rc == 0)
 		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, fetch_on_refused, t);
 	if (rc == 0)
-		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_ELSEWHERE, fetch_on_elsewhere, t);
+		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REDIRECT, fetch_on_redirect, t);
 	return rc ? rc : peers_on_link(t->peers, fetch_on_link, t);
 }
 

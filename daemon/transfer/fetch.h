@@ -43,7 +43,7 @@ struct chunk {
 	uint64_t total, asked, got; /* total 0: not known yet */
 	size_t source;              /* NOBODY: to be chosen */
 	bool named;                 /* its source was, by another, which has just given it this chunk */
-	bool insist;                /* it is not to be had elsewhere */
+	bool insist;                /* do not redirect */
 	bool whole;                 /* at the executor */
 	uint64_t since_ns;          /* its source was chosen, or sent some of it */
 	struct chunk *next;

@@ -156,7 +156,7 @@ struct block **block_find(struct transfer *t, const struct peers_from *from) {
 	return *at ? at : NULL;
 }
 
-/* It may be to be had elsewhere, at a node that was given it. */
+/* The source may redirect us to a node that it gave the chunk to. */
 static bool chunk_may_redirect(const struct fetch *f, const struct chunk *p) {
 	return p->is_data && !f->alone && !p->insist && !p->named;
 }

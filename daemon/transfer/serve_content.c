@@ -190,8 +190,8 @@ static const struct node_id *serving_redirect_to(const struct given *h, const st
 }
 
 static void serving_redirect(struct serving *q, const struct node_id *node) {
-	Caravan__Elsewhere msg = CARAVAN__ELSEWHERE__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(ELSEWHERE, elsewhere, &msg);
+	Caravan__Redirect msg = CARAVAN__REDIRECT__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(REDIRECT, redirect, &msg);
 	msg.node = wire_node(node);
 	peers_answer(q->t->peers, &q->from, &env, NULL);
 }

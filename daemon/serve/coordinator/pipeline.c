@@ -176,13 +176,13 @@ void pipeline_cancel_unwanted(struct coordinator *m) {
 			wanted = wanted || scheduler_entry_valid(&f->st->seq[i]);
 		if (wanted)
 			continue;
-		Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
+		Caravan__CancelStep v = CARAVAN__CANCEL_STEP__INIT;
 		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		v.epoch = m->plan->epoch;
 		v.model = m->plan->model;
 		v.step = f->st->number;
-		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_VOID;
-		env.step_void = &v;
+		env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL_STEP;
+		env.cancel_step = &v;
 		f->cancelled = true;
 		/* who does not hear of it computes in vain */
 		for (size_t i = 0; i < m->plan->n_stages; i++) {

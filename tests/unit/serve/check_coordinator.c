@@ -14,7 +14,7 @@ enum { COORDINATOR = 0, STAGE = 1, GATEWAY = 2, OTHER = 3 };
 #define REFUSED CARAVAN__ENVELOPE__BODY_REFUSED
 #define STEP CARAVAN__ENVELOPE__BODY_STEP
 #define TOKENS CARAVAN__ENVELOPE__BODY_TOKENS
-#define VOID CARAVAN__ENVELOPE__BODY_STEP_VOID
+#define VOID CARAVAN__ENVELOPE__BODY_CANCEL_STEP
 
 static size_t answered; /* of what the stage received, so much has been */
 static uint32_t ids[COMPUTE_CONTEXT];

@@ -802,7 +802,7 @@ START_TEST(messages_lost_doubled_and_late) {
 	static const Caravan__Envelope__BodyCase kinds[] = {CARAVAN__ENVELOPE__BODY_STEP,
 	        CARAVAN__ENVELOPE__BODY_STEP_ACK, CARAVAN__ENVELOPE__BODY_STEP_DONE,
 	        CARAVAN__ENVELOPE__BODY_TOKENS, CARAVAN__ENVELOPE__BODY_FINISHED,
-	        CARAVAN__ENVELOPE__BODY_SUBMIT, CARAVAN__ENVELOPE__BODY_STEP_VOID};
+	        CARAVAN__ENVELOPE__BODY_SUBMIT, CARAVAN__ENVELOPE__BODY_CANCEL_STEP};
 	static const enum network_verdict verdicts[] = {NETWORK_DROP, NETWORK_TWICE, NETWORK_KEEP};
 	unsigned hits = 0, right = 0;
 	serving_begin(4, 4, 0);
@@ -845,7 +845,7 @@ START_TEST(messages_lost_doubled_and_late) {
 		expect_idle("m");
 		ck_assert_uint_eq(payloads_open(), 0);
 	}
-	ck_assert_uint_gt(hits, kinds[_i % 7] == CARAVAN__ENVELOPE__BODY_STEP_VOID ? 0 : 1);
+	ck_assert_uint_gt(hits, kinds[_i % 7] == CARAVAN__ENVELOPE__BODY_CANCEL_STEP ? 0 : 1);
 	/* twice is as good as once */
 	if (harm.verdict == NETWORK_TWICE && kinds[_i % 7] != CARAVAN__ENVELOPE__BODY_SUBMIT &&
 	        kinds[_i % 7] != CARAVAN__ENVELOPE__BODY_STEP)

@@ -109,7 +109,7 @@ static void receive(
 static void bare_start(struct serving_node *n) {
 	static const Caravan__Envelope__BodyCase kinds[] = {CARAVAN__ENVELOPE__BODY_STEP,
 	        CARAVAN__ENVELOPE__BODY_STEP_ACK, CARAVAN__ENVELOPE__BODY_STEP_DONE,
-	        CARAVAN__ENVELOPE__BODY_STEP_FAILED, CARAVAN__ENVELOPE__BODY_STEP_VOID,
+	        CARAVAN__ENVELOPE__BODY_STEP_FAILED, CARAVAN__ENVELOPE__BODY_CANCEL_STEP,
 	        CARAVAN__ENVELOPE__BODY_SUBMIT, CARAVAN__ENVELOPE__BODY_CANCEL,
 	        CARAVAN__ENVELOPE__BODY_TOKENS, CARAVAN__ENVELOPE__BODY_FINISHED,
 	        CARAVAN__ENVELOPE__BODY_QUEUED, CARAVAN__ENVELOPE__BODY_REFUSED,
@@ -575,8 +575,8 @@ static void receive(
 	case CARAVAN__ENVELOPE__BODY_STEP_DONE:
 		r.step = env->step_done->step;
 		break;
-	case CARAVAN__ENVELOPE__BODY_STEP_VOID:
-		r.step = env->step_void->step;
+	case CARAVAN__ENVELOPE__BODY_CANCEL_STEP:
+		r.step = env->cancel_step->step;
 		break;
 	case CARAVAN__ENVELOPE__BODY_STEP_FAILED:
 		r.step = env->step_failed->step;
@@ -724,12 +724,12 @@ uint64_t bare_send_step(unsigned node, unsigned to, const struct bare_step *s) {
 uint64_t bare_send_void(unsigned node, unsigned to, const char *model, uint64_t step) {
 	struct model *m = model_named(model);
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	Caravan__StepVoid v = CARAVAN__STEP_VOID__INIT;
+	Caravan__CancelStep v = CARAVAN__CANCEL_STEP__INIT;
 	v.epoch = &m->epoch;
 	v.model = m->name;
 	v.step = step;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_VOID;
-	env.step_void = &v;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL_STEP;
+	env.cancel_step = &v;
 	return send_from(node, to, &env, NULL);
 }
 

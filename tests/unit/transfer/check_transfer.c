@@ -787,7 +787,7 @@ START_TEST(odd_requests_are_refused) {
 }
 END_TEST
 
-static unsigned pieces, elsewheres;
+static unsigned pieces, redirects;
 static struct node_id named;
 
 static void on_one(
@@ -797,9 +797,9 @@ static void on_one(
 	(void)payload;
 	answers++;
 	pieces += env->body_case == CARAVAN__ENVELOPE__BODY_BLOCK;
-	elsewheres += env->body_case == CARAVAN__ENVELOPE__BODY_ELSEWHERE;
-	if (env->body_case == CARAVAN__ENVELOPE__BODY_ELSEWHERE)
-		ck_assert_int_eq(node_id_from_bytes(&named, env->elsewhere->node), 0);
+	redirects += env->body_case == CARAVAN__ENVELOPE__BODY_REDIRECT;
+	if (env->body_case == CARAVAN__ENVELOPE__BODY_REDIRECT)
+		ck_assert_int_eq(node_id_from_bytes(&named, env->redirect->node), 0);
 }
 
 START_TEST(only_who_shares_is_sent_on) {
@@ -810,7 +810,7 @@ START_TEST(only_who_shares_is_sent_on) {
 	ck_assert(o.ok);
 	struct peers *p = members_peers(nodes[2].members);
 	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_BLOCK, on_one, NULL), 0);
-	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_ELSEWHERE, on_one, NULL), 0);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_REDIRECT, on_one, NULL), 0);
 	/* a node of an older version, one that shares in the middle of a chunk, at its beginning, and a node that has it */
 	static const struct {
 		bool shares;
@@ -835,7 +835,7 @@ START_TEST(only_who_shares_is_sent_on) {
 		sent += cases[i].piece;
 		ck_assert(nodes_wait(answered, &want, 10000));
 		ck_assert_uint_eq(pieces, sent);
-		ck_assert_uint_eq(elsewheres, want - sent);
+		ck_assert_uint_eq(redirects, want - sent);
 	}
 	ck_assert(node_id_equal(&named, &nodes[1].keys.public));
 }
