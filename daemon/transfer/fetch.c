@@ -81,8 +81,6 @@ static void fetch_open_items(struct fetch *f) {
 		struct item *it = &f->items[f->next_item];
 		struct source_file *file =
 		        it->state == ITEM_DONE ? NULL : source_file_find(f->t, &it->id, it->tensor);
-		if (file && file->spoiled)
-			file = NULL;
 		if (it->state != ITEM_DONE && !file && model_dir_opens(f->t, &it->id, it->tensor))
 			return; /* a moment, and it is here */
 		f->next_item++;
@@ -314,18 +312,25 @@ static void fetch_continue(struct fetch *f, struct item *it) {
 	}
 }
 
-/* The file that an item is packed from has changed, or cannot be read: what has come of it stays, the rest comes from other
- * nodes. */
+/* The file that an item is packed from has changed, or cannot be read: what has come of it stays, the rest comes from another
+ * file that has it, or else from other nodes. */
 static void fetch_leave_file(struct fetch *f, struct item *it, const char *why) {
 	struct source_file *o = it->file;
-	if (!o->spoiled)
-		log_line(LOG_LINE_WARN, "%s: %s: asking other nodes", f->subject, why);
-	snprintf(f->file_error, sizeof f->file_error, "%s", why);
+	bool first = !o->spoiled;
 	o->spoiled = true;
+	struct source_file *other = source_file_find(f->t, &it->id, it->tensor);
+	if (first)
+		log_line(LOG_LINE_WARN, "%s: %s: %s", f->subject, why,
+		        other ? "taking another file" : "asking other nodes");
+	snprintf(f->file_error, sizeof f->file_error, "%s", why);
 	model_dir_spoiled(f->t, o->im);
-	it->file = NULL;
+	it->file = other ? source_file_ref(other) : NULL;
 	it->next = 0; /* what is there is passed over */
 	source_file_unref(f->t, o);
+	if (!other)
+		return;
+	model_dir_used(f->t, other->im);
+	fetch_continue(f, it);
 }
 
 static void fetch_item_step(struct fetch *f, struct work *w) {

@@ -87,9 +87,10 @@ static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *l
 		return *data ? 0 : -ENOENT;
 	}
 	struct read_cache *slot = &t->read_cache[0];
+	uint64_t file = q->file ? q->file->number : 0;
 	for (size_t i = 0; i < READ_CACHE_MAX; i++) {
 		struct read_cache *k = &t->read_cache[i];
-		if (k->data && k->tensor == q->tensor && k->chunk == q->chunk &&
+		if (k->data && k->tensor == q->tensor && k->chunk == q->chunk && k->file == file &&
 		        content_equal(&k->id, &q->id)) {
 			k->used = ++t->uses;
 			*data = k->data;
@@ -117,7 +118,7 @@ static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *l
 		return rc;
 	free(slot->data);
 	*slot = (struct read_cache){
-	        .id = q->id, .tensor = q->tensor, .chunk = q->chunk, .data = fresh, .len = n};
+	        .id = q->id, .tensor = q->tensor, .chunk = q->chunk, .file = file, .data = fresh, .len = n};
 	slot->used = ++t->uses;
 	*data = fresh;
 	*len = n;

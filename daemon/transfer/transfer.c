@@ -25,6 +25,7 @@ int transfer_add_source(struct transfer *t, struct import *im) {
 	if (!o)
 		return -ENOMEM;
 	o->im = im;
+	o->number = ++t->source_files_ever;
 	o->refs = 1;
 	LIST_INSERT_HEAD(&t->source_files, o, next);
 	return 0;
@@ -42,7 +43,7 @@ void transfer_remove_source(struct transfer *t, struct import *im) {
 struct source_file *source_file_find(const struct transfer *t, const struct content_id *id, bool tensor) {
 	for (struct source_file *o = LIST_FIRST(&t->source_files); o; o = LIST_NEXT(o, next)) {
 		size_t len;
-		if (!o->withdrawn &&
+		if (!o->withdrawn && !o->spoiled &&
 		        (tensor ? (const void *)import_tensor(o->im, id) : import_blob(o->im, id, &len)))
 			return o;
 	}

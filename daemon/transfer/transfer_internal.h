@@ -14,9 +14,10 @@
 /* A model file that is a source: counted, since jobs on other threads read from it. Counts change on the loop. */
 struct source_file {
 	struct import *im;
+	uint64_t number; /* no other has had it, nor will; from 1 */
 	unsigned refs;
 	bool withdrawn;
-	bool spoiled; /* something in it is not what its name promises any more: what we need comes from elsewhere */
+	bool spoiled; /* something in it is not what its name promises any more: what is needed comes from elsewhere */
 	LIST_ENTRY(source_file) next;
 };
 
@@ -36,6 +37,8 @@ struct read_cache {
 	struct content_id id;
 	bool tensor;
 	uint32_t chunk;
+	uint64_t
+	        file; /* number of the source file that it was read from; 0: none.  If that is spoiled, so is this */
 	uint8_t *data; /* owned; NULL: free */
 	size_t len;
 	uint64_t used;
@@ -51,6 +54,7 @@ struct transfer {
 	void *busy_arg;
 	struct executor *reader; /* serves others */
 	LIST_HEAD(, source_file) source_files;
+	uint64_t source_files_ever;
 	struct model_dir *model_dir; /* NULL: there is none */
 	/* serving */
 	LIST_HEAD(, serving) serving; /* requests at the reader, and those that wait */
@@ -72,7 +76,7 @@ bool transfer_busy(const struct transfer *t);
 
 struct source_file *source_file_ref(struct source_file *o);
 void source_file_unref(struct transfer *t, struct source_file *o);
-/* The file being loaded here that has this tensor or blob; NULL: none.  Borrowed. */
+/* A source file that has this tensor or blob and is neither withdrawn nor spoiled; NULL: none.  Borrowed. */
 struct source_file *source_file_find(const struct transfer *t, const struct content_id *id, bool tensor);
 
 /* Whether a fetch of ours is at a tensor's record or chunk: what has been checked and written can be passed on. */

@@ -608,10 +608,8 @@ START_TEST(a_file_that_has_changed_is_none) {
 END_TEST
 
 /* Changes a byte in each 64 KiB of the second half, in place. */
-static void spoil_half(const char *name) {
-	char path[300];
+static void spoil_half_of(const char *path) {
 	uint8_t byte;
-	snprintf(path, sizeof path, "%s/%s", folder, name);
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	ck_assert_int_ge(fd, 0);
 	off_t size = lseek(fd, 0, SEEK_END);
@@ -622,6 +620,60 @@ static void spoil_half(const char *name) {
 	}
 	close(fd);
 }
+
+static void spoil_half(const char *name) {
+	char path[300];
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	spoil_half_of(path);
+}
+
+/* A copy of the wide model that a node has as a source, besides those that it has: it is asked first. */
+static char *add_copy(int i) {
+	static char path[300];
+	char command[1000];
+	snprintf(path, sizeof path, "%s/copy.gguf", nodes_root);
+	snprintf(command, sizeof command, "cp %s %s", wide_model(), path);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert_int_eq(transfer_add_source(nodes[i].more, open_model(i, path)), 0);
+	return path;
+}
+
+START_TEST(a_spoiled_file_hides_no_other) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	const struct manifest *m = wide_cluster(2, 1, im);
+	spoil_half_of(add_copy(0));
+	fetch(0, m, 0, 1, NULL, 0, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_uint_eq(o.moved, 0);
+	check_store(0, m, im[0], 0, 1);
+}
+END_TEST
+
+START_TEST(a_spoiled_file_is_not_served) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	struct stat was;
+	const struct manifest *m = wide_cluster(3, 1, im);
+	/* its time says that it has not changed */
+	const char *path = add_copy(1);
+	ck_assert_int_eq(stat(path, &was), 0);
+	spoil_half_of(path);
+	ck_assert_int_eq(utimensat(AT_FDCWD, path, (struct timespec[]){was.st_atim, was.st_mtim}, 0), 0);
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
+	ck_assert(!o.ok);
+	ck_assert_msg(strstr(o.error, "bob sent bytes that do not match the name"), "%s", o.error);
+	/* bob notices when he packs it */
+	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_uint_gt(o.moved, 0);
+	check_store(1, m, im[0], 0, 1);
+	/* and gives what his store has, not what he had read before */
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(2, m, im[0], 0, 1);
+}
+END_TEST
 
 START_TEST(a_file_that_changes_in_the_middle_is_left) {
 	struct import *im[NODES_MAX];
@@ -874,6 +926,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_file_that_has_changed_is_none);
 	tcase_add_test(t, a_file_that_changes_in_the_middle_is_left);
 	tcase_add_test(t, a_file_that_changes_and_nobody_else_has_it);
+	tcase_add_test(t, a_spoiled_file_hides_no_other);
+	tcase_add_test(t, a_spoiled_file_is_not_served);
 	t = group(s, "requests");
 	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
