@@ -2,6 +2,7 @@
 # documents: every path, function and test that a document for developers names exists.  A path is a word in backquotes that
 # begins with a folder of the source, a file's name in backquotes in the README.md of its folder, or the target of a link; a
 # function is a word in backquotes that ends in (); a test is check_*, fuzz_* or *.sh, with or without a case of it behind.
+# So does every file that a comment in C names: a word that ends in .c or .h and is not in <>, with or without folders before it.
 cd "$top_srcdir" || exit 99
 code='cli common daemon kernels proto shard'
 folders=$(echo $code contrib demo doc tests | tr ' ' '|')
@@ -16,11 +17,22 @@ paths() {
 tests() { grep -oE '`((check|fuzz)_[a-z_]+|[a-z]+\.sh)[^`]*`' "$1" | tr -d '`' | sed 's/[^a-z_.].*//'; }
 functions() { grep -oE '`[a-z0-9_]+\(\)`' "$1" | tr -d '`()'; }
 
+comments() { # of the C in a folder
+	find "$1" -name '*.[ch]' ! -name '*.pb-c.[ch]' -exec grep -hoE '(/\*.*|^[[:space:]]*\*( .*)?)$' {} + |
+		grep -oE '(^|[^][:alnum:]_./<>-])[[:alnum:]_.][[:alnum:]_./-]*\.[ch]\>' | sed 's/^[^[:alnum:]_.]//'
+}
+
 # those of standard input that are not there
 no_path() { sort -u | while read -r path; do test -e "$path" || echo "$path"; done; }
 no_test() {
 	sort -u | while read -r name; do
 		test -n "$(find tests -name "$name" -o -name "$name.c")" || echo "$name"
+	done
+}
+no_comment() { # its name, or the end of its path
+	sort -u | while read -r name; do
+		# shellcheck disable=SC2086
+		test -e "$name" || test -n "$(find $code tests -path "*/$name")" || echo "$name"
 	done
 }
 no_function() {
@@ -57,4 +69,11 @@ check 1 paths doc/performance.md
 check 1 paths doc/performance-log.md
 check 1 paths doc/security.md
 check 12 tests doc/security.md
+check 4 comments cli
+check 2 comments common
+check 30 comments daemon
+check 15 comments kernels
+check 4 comments proto
+check 12 comments shard
+check 10 comments tests
 echo "1..$n"

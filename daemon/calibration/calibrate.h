@@ -57,7 +57,7 @@ uint64_t calibrate_memory(const struct calibration *m); /* bytes that it takes w
  * calibrate_stop.  0; or -EBUSY, -ENOMEM, when it is not called. */
 int calibrate_now(struct calibration *m, void (*done)(void *arg, const char *error), void *arg);
 
-/* What stages have computed so far (see served.h), for who is asked about it in the log: where that contradicts the figures,
+/* What stages have computed so far (see served_rates.h), for who is asked about it in the log: where that contradicts the figures,
  * they are corrected, and measured anew when the node rests. */
 void calibrate_served(struct calibration *m, const char *node, const struct manifest *mf, uint32_t first,
         uint32_t last, enum served_kind kind, const struct served_sum *sum);

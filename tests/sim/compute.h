@@ -1,4 +1,4 @@
-/* sim/compute: a model that costs nothing to compute.  It stands in for shard/forward/forward.c, attention.c and ends.c; the checks of
+/* sim/compute: a model that costs nothing to compute.  It stands in for shard/forward/forward.c, attention.c and io_layers.c; the checks of
  * a step (shard/forward/check.c) and the memory of KV blocks (shard/forward/kv.c) are the product's.
  *
  * The model: a row is its token and a hash.  A layer mixes the hash, writes it to its position's cell of the KV block, and

@@ -1,5 +1,5 @@
 /* coordinator: see coordinator.h.  Here are the sequences, from a gateway's Submit to the Finished that it gets, and
- * the model as a whole; the steps that carry them are in coordinator_step.c.
+ * the model as a whole; the steps that carry them are in pipeline.c.
  * Threads: the loop. */
 #include "daemon/serve/coordinator/draft.h"
 #include "proto/plan.h"

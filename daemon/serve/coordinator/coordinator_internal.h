@@ -67,7 +67,7 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */
 void coordinator_release(struct coordinator *m);   /* closed, and no job of it is on the compute thread */
 
-/* coordinator_step.c */
+/* pipeline.c */
 void pipeline_kick(
         struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
 void pipeline_kick_later(

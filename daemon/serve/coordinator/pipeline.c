@@ -163,7 +163,7 @@ void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct coordinator *m = arg;
 	char text[256];
 	struct step_in_flight *f = pipeline_find(m, number);
-	(void)refused; /* whoever passes refusals on to us makes the model unavailable (serve.c) */
+	(void)refused; /* whoever passes refusals on to us makes the model unavailable (dispatch.c) */
 	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
 	if (f)
 		pipeline_lose(m, f, text);

@@ -2,7 +2,7 @@
  *
  * Owns: the token log of each request, its tokenizer stream, and the question to the coordinator (often
  * ourselves).  The path of a prompt: encode → submit → [schedule → embed → stages → head → sample at the
- * coordinator: serve/coordinator.c] → decode.  The log stays here, so that a request can be submitted again.
+ * coordinator: coordinator/coordinator.c] → decode.  The log stays here, so that a request can be submitted again.
  * Invariant: only the token of the next position is accepted.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_GATEWAY_REQUEST_H
