@@ -217,16 +217,16 @@ END_TEST
 
 static struct executor *executor;
 static unsigned ran, handed_back, cancelled_jobs;
-static bool jobs_in_order = true;
+static bool run_in_order = true, back_in_order = true; /* the executor's thread, the loop */
 static unsigned number[JOBS];
 
 static void run_job(void *arg) {
-	jobs_in_order = jobs_in_order && *(unsigned *)arg == ran;
+	run_in_order = run_in_order && *(unsigned *)arg == ran;
 	ran++;
 }
 
 static void job_done(void *arg, bool cancelled) {
-	jobs_in_order = jobs_in_order && *(unsigned *)arg == handed_back;
+	back_in_order = back_in_order && *(unsigned *)arg == handed_back;
 	handed_back++;
 	cancelled_jobs += cancelled;
 	ck_assert_uint_eq(executor_open(executor), JOBS - handed_back);
@@ -244,7 +244,8 @@ START_TEST(jobs_run_and_come_back_in_order) {
 	ck_assert_int_eq(loop_run(loop), 0);
 	ck_assert_uint_eq(ran, JOBS);
 	ck_assert_uint_eq(cancelled_jobs, 0);
-	ck_assert(jobs_in_order);
+	ck_assert(run_in_order);
+	ck_assert(back_in_order);
 	executor_destroy(executor);
 }
 END_TEST
