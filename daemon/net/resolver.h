@@ -1,4 +1,4 @@
-/* resolver: the address of a name, looked up on a thread of its own.
+/* resolver: the address of a name, looked up on a thread of its own; lookups beyond RESOLVE_MAX wait for a place.
  *
  * libzmq looks names up on the thread that carries every message, and a name server that does not answer holds all of
  * them up for seconds.  So it is never given a name.
