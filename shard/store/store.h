@@ -33,7 +33,8 @@ int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct cont
 bool store_has_tensor(struct store *s, const struct content_id *id);
 
 /* Writes a tensor chunk by chunk, in any order; each chunk is verified against the record and packed.  The chunks of a writer
- * that was not committed are kept for the next one, even when its process was killed (tensors of one chunk excepted). */
+ * that was not committed are kept for the next one, even when its process was killed (tensors of one chunk excepted), but not
+ * when the disk was full. */
 struct store_writer;
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
         char *err, size_t errlen);

@@ -30,7 +30,8 @@ struct store_writer {
 	bool *have;      /* which chunks are there */
 	uint32_t missing;
 	int fd;
-	bool part;                  /* temp is a part, for others to go on with */
+	bool part;                  /* temp is a part, for others to go on with, */
+	bool full;                  /* unless the disk is full: it would keep it so */
 	char temp[STORE_PART_NAME]; /* empty once committed */
 };
 
@@ -140,6 +141,16 @@ int store_writer_replace(struct store_writer **out, struct store *s, const struc
 	return writer_create(out, s, record, true, err, errlen);
 }
 
+/* A file system that cannot give a file its room beforehand says so here. */
+static int note_full(struct store_writer *w, int rc) {
+	w->full |= rc == -ENOSPC || rc == -EDQUOT;
+	return rc;
+}
+
+static int write_at(struct store_writer *w, const void *data, size_t len, uint64_t at) {
+	return note_full(w, durable_write_at(w->fd, data, len, at));
+}
+
 /* Writes the huge page at an offset whole, unless it is not all of the matrix, or something of it is there already. */
 static int lay_page(struct store_writer *w, uint64_t page) {
 	const uint64_t chunk = w->record.chunk_rows * kern_row_bytes(w->record.type, w->record.n);
@@ -152,7 +163,7 @@ static int lay_page(struct store_writer *w, uint64_t page) {
 			return 0;
 	if (!w->zeros && !(w->zeros = calloc(1, HUGE_PAGE)))
 		return -ENOMEM;
-	return durable_write_at(w->fd, w->zeros, HUGE_PAGE, page);
+	return write_at(w, w->zeros, HUGE_PAGE, page);
 }
 
 int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len) {
@@ -176,7 +187,7 @@ int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes
 	if (rc == 0 && ends < at + bytes_packed && (ends > begins || begins == at))
 		rc = lay_page(w, ends);
 	if (rc == 0)
-		rc = durable_write_at(w->fd, w->packed, bytes_packed, at);
+		rc = write_at(w, w->packed, bytes_packed, at);
 	if (rc < 0)
 		return rc;
 	w->have[chunk] = true;
@@ -200,11 +211,12 @@ int store_writer_commit(struct store_writer *w) {
 	if (!w->temp[0])
 		return 0;
 	store_head_put(head, &w->head);
-	int rc = durable_write_at(w->fd, w->record_bytes, w->head.record_len, STORE_HEAD);
+	int rc = write_at(w, w->record_bytes, w->head.record_len, STORE_HEAD);
 	if (rc == 0)
-		rc = durable_write_at(w->fd, head, STORE_HEAD, 0);
+		rc = write_at(w, head, STORE_HEAD, 0);
 	if (rc == 0)
-		rc = durable_commit(w->store->tensors, w->fd, w->temp, content_hex(&w->record.id, hex));
+		rc = note_full(w,
+		        durable_commit(w->store->tensors, w->fd, w->temp, content_hex(&w->record.id, hex)));
 	if (rc == 0)
 		w->temp[0] = '\0';
 	return rc;
@@ -215,7 +227,7 @@ void store_writer_destroy(struct store_writer *w) {
 	if (!w)
 		return;
 	if (w->fd >= 0) {
-		bool worth = w->part && w->have && w->missing < w->record.chunks;
+		bool worth = w->part && !w->full && w->have && w->missing < w->record.chunks;
 		if (w->temp[0] && !worth)
 			durable_discard(w->store->tensors, w->temp);
 		close(w->fd);

@@ -17,6 +17,10 @@ int count_files(const char *sub);
 void spoil(const char *file, off_t at);
 const char *tensor_path(const struct content_id *id); /* valid until the next call */
 
+/* Puts an empty file system of that size (as of tmpfs) over a folder, which only this process sees.  False, with a line that says
+ * that something is skipped, where that takes rights that it has not. */
+bool mount_small(const char *folder, const char *size);
+
 /* A matrix of random canonical bytes (malloc'd) and its record. */
 uint8_t *make_tensor(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows);
 int put_chunk(struct store_writer *w, const struct content_tensor *t, const uint8_t *data, uint32_t i);

@@ -3,7 +3,6 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -396,7 +395,7 @@ START_TEST(what_another_store_has_is_read_there) {
 }
 END_TEST
 
-/* On a file system of its own, for which one has to be root. */
+/* On a file system of its own. */
 START_TEST(a_part_of_the_disk_stays_free) {
 	char small[40];
 	struct store *s;
@@ -404,8 +403,7 @@ START_TEST(a_part_of_the_disk_stays_free) {
 	struct content_tensor t, u;
 	snprintf(small, sizeof small, "%s/small", dir);
 	ck_assert_int_eq(mkdir(small, 0700), 0);
-	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	        mount("tmpfs", small, "tmpfs", 0, "size=8m") == 0) {
+	if (mount_small(small, "8m")) {
 		uint8_t *data = make_tensor(&t, KERN_Q8_0, 1024, 7400),
 		        *more = make_tensor(&u, KERN_Q8_0, 1024, 6400);
 		ck_assert_int_eq(store_open(&s, small, err, sizeof err), 0);
