@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Applies the mutations of tests/mutations.txt one at a time and looks whether the tests that it names notice.
 
-    mutate.py --check           every entry of the list applies: its text occurs exactly once, its tests exist
+    mutate.py --check           every entry of the list applies: its text occurs exactly once, its tests and cases exist
     mutate.py BUILD SRCDIR      (from `make mutate`) builds and runs them, in BUILD/mutate
 
 MUTATE_SAMPLE=30 MUTATE_SEED=N tries some of them, MUTATE_ONLY=id,id those named.  MUTATE_CC is the compiler, MUTATE_JOBS how many
@@ -60,6 +60,10 @@ def read_list(src):
     return entries
 
 
+def has_case(text, case):
+    return re.search(rf'\b(?:tcase_create\(|group\(\w+, )"{re.escape(case)}"', text) is not None
+
+
 def apply_to(src, m):
     """the file's text with the mutation"""
     for what, there in (("file", m.file), ("text (-)", m.old), ("test", m.tests)):
@@ -74,9 +78,12 @@ def apply_to(src, m):
     times = text.count(old)
     if times != 1:
         raise Wrong(f"{m.line}: {m.name}: its text occurs {times} times in {m.file}, not once: {old}")
-    for program, _ in m.tests:
-        if not (src / program).is_file() and not (src / (program + ".c")).is_file():
+    for program, case in m.tests:
+        source = src / (program + ".c")
+        if not (src / program).is_file() and not source.is_file():
             raise Wrong(f"{m.line}: {m.name}: there is no test {program}")
+        if case and not (source.is_file() and has_case(source.read_text(), case)):
+            raise Wrong(f"{m.line}: {m.name}: {program} has no case {case}")
     return text.replace(old, "\n".join(m.new))
 
 
