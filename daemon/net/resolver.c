@@ -87,14 +87,15 @@ static void stop_waiting(struct resolve *r) {
 	r->waits = false;
 }
 
-/* Gives a free place to whoever is next: NULL, there is none, or nobody may have it. */
-static struct resolve *take_place(void) {
+/* Gives a free place to the next lookup: the oldest of the node with the fewest places; the node that has just left one (or
+ * NULL) comes after others with as many.  NULL: there is no free place, or no waiting lookup may have it. */
+static struct resolve *take_place(const struct node_id *left) {
 	struct resolve *next = NULL;
-	size_t fewest = RESOLVE_EACH;
+	size_t first = 2 * RESOLVE_EACH;
 	for (struct resolve *r = places.waiting; r && places.running < RESOLVE_MAX; r = r->next) {
-		size_t has = places_of(&r->node);
-		if (has < fewest && (has == 0 || places.running < RESOLVE_MAX / 2)) {
-			fewest = has;
+		size_t has = places_of(&r->node), rank = 2 * has + (left && node_id_equal(&r->node, left));
+		if (rank < first && (has == 0 || places.running < RESOLVE_MAX / 2)) {
+			first = rank;
 			next = r;
 		}
 	}
@@ -126,13 +127,13 @@ static void resolve_answer(struct resolve *r) {
 static void *resolve_run(void *arg) {
 	struct resolve *r = arg;
 	while (r) {
-		struct node_id node = r->node;
 		look_up(r);
-		resolve_answer(r);
 		pthread_mutex_lock(&places.lock);
-		leave_place(&node);
-		r = take_place();
+		leave_place(&r->node);
+		struct resolve *next = take_place(&r->node);
 		pthread_mutex_unlock(&places.lock);
+		resolve_answer(r);
+		r = next;
 	}
 	return NULL;
 }
@@ -159,7 +160,7 @@ int resolve_start(struct resolve **out, struct loop *l, const struct node_id *no
 		at = &(*at)->next;
 	*at = r;
 	/* no other that waits may have a place, or it would have it */
-	if (take_place() == r) {
+	if (take_place(NULL) == r) {
 		rc = thread_start(&thread, NULL, resolve_run, r);
 		if (rc == 0)
 			pthread_detach(thread);
