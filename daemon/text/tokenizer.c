@@ -195,9 +195,8 @@ static int make_special(
 			continue;
 		if (text->len > MAX_SPECIAL) {
 			snprintf(err, errlen,
-			        "token %" PRIu32 " is special and %" PRIu32
-			        " bytes long; the limit is %d",
-			        i, text->len, MAX_SPECIAL);
+			        "token %" PRIu32 " is special and %" PRIu32 " bytes long; the limit is %d", i,
+			        text->len, MAX_SPECIAL);
 			rc = -EINVAL;
 			goto error;
 		}
