@@ -370,6 +370,13 @@ static void looked_up(void *arg, const char *endpoint, const char *why) {
 	snprintf(out, 64, "%s", endpoint ? endpoint : why);
 }
 
+/* Of a lookup that may be cancelled later: there is none any more. */
+static void held_answered(void *arg, const char *endpoint, const char *why) {
+	(void)endpoint;
+	(void)why;
+	*(struct resolve **)arg = NULL;
+}
+
 static bool held_are(void *arg) {
 	return let_some_go(0) == *(unsigned *)arg;
 }
@@ -378,32 +385,40 @@ static bool answered(void *arg) {
 	return *(char *)arg != 0;
 }
 
-static void ask_name(struct resolve **r, unsigned char whose, const char *endpoint, char *answer) {
+static void ask_held(struct resolve **r, unsigned char whose) {
 	const struct node_id node = {{whose}};
-	ck_assert_int_eq(resolve_start(r, loop, &node, endpoint, looked_up, answer), 0);
+	ck_assert_int_eq(resolve_start(r, loop, &node, "tcp://held.test:1", held_answered, r), 0);
+}
+
+static void ask_good(const char *endpoint, char *answer) {
+	const struct node_id node = {{99}};
+	struct resolve *r;
+	*answer = 0;
+	ck_assert_int_eq(resolve_start(&r, loop, &node, endpoint, looked_up, answer), 0);
 }
 
 /* However many names of one node are looked up, and however many nodes have names that nobody answers for. */
 START_TEST(names_of_one_node_keep_no_other_waiting) {
-	struct resolve *r[42], *good;
-	char answer[64] = "", ignored[64];
+	struct resolve *r[42];
+	char answer[64];
 	size_t n = 0;
 	unsigned want = RESOLVE_EACH;
 	for (; n < 20; n++)
-		ask_name(&r[n], 0, "tcp://held.test:1", ignored);
+		ask_held(&r[n], 0);
 	ck_assert(nodes_wait(held_are, &want, 10000));
-	ask_name(&good, 99, "tcp://node.test:7", answer);
+	ask_good("tcp://node.test:7", answer);
 	ck_assert(nodes_wait(answered, answer, 10000));
 	ck_assert_str_eq(answer, "tcp://127.0.0.1:7");
 	/* three nodes more have two each, the others one */
 	for (unsigned char node = 1; node < 12; node++)
-		for (int i = 0; i < 2; i++)
-			ask_name(&r[n++], node, "tcp://held.test:1", ignored);
+		for (int i = 0; i < 2; i++) {
+			ask_held(&r[n], node);
+			n++;
+		}
 	want = RESOLVE_MAX;
 	ck_assert(nodes_wait(held_are, &want, 10000));
 	/* the next place is that of who has none, not of who came first */
-	*answer = 0;
-	ask_name(&good, 99, "tcp://node.test:8", answer);
+	ask_good("tcp://node.test:8", answer);
 	nodes_run(100);
 	ck_assert_str_eq(answer, "");
 	let_some_go(1);
