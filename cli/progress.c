@@ -106,7 +106,7 @@ void progress_clear(void) {
 	*bar.what = '\0';
 }
 
-/* Keeps a node's report; NULL when there is no more room. */
+/* The slot for a node's report; NULL: all slots are used. */
 static struct entry *keep(const Caravan__CtlProgress *p) {
 	struct entry *e = bar.entry;
 	while (e < bar.entry + bar.entries && strcmp(e->node, p->node) != 0)

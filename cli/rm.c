@@ -30,7 +30,7 @@ static bool confirmed(const struct stored *s, const char *model) {
 		fflush(stderr);
 		return fgets(answer, sizeof answer, stdin) && (*answer == 'y' || *answer == 'Y');
 	}
-	return true; /* the daemon reports that there is none */
+	return true; /* the daemon reports that the model does not exist */
 }
 
 /* The result on one node. */

@@ -7,8 +7,8 @@
 
 void fail_text(char *err, size_t errlen, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* fail_with(rc, err, errlen, format, ...): writes the sentence and is rc, so that a failing check is one statement.  The compiler
- * has to see that it fails, so it is no function. */
+/* fail_with(rc, err, errlen, format, ...): writes the sentence and is rc, so that a failing check is one statement.  A macro,
+ * not a function, so that the compiler sees that the result is rc. */
 #define fail_with(rc, ...) (fail_text(__VA_ARGS__), (rc))
 
 /* "WHAT: out of memory", -ENOMEM. */

@@ -276,7 +276,7 @@ void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run 
 
 void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *look, bool believed) {
 	if (believed && k->runs == 0)
-		*k = (struct kernel_rates_known){0}; /* what a busy machine let guess */
+		*k = (struct kernel_rates_known){0}; /* only an estimate, made while the machine was busy */
 	for (size_t i = 0; i < FIGURES; i++) {
 		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
 		       *high = (double *)(void *)&k->high + i;

@@ -20,12 +20,12 @@ struct kernel_rates {
 struct kernel_rates_run {
 	struct kernel_rates mid, low,
 	        high; /* of the rounds: the median, and what they lie between but for the outermost */
-	struct kernel_rates alone; /* what they would be had nobody taken the processors from us: a guess */
+	struct kernel_rates alone; /* estimate: the rates without other processes */
 	double lost;               /* of the processors, what others had meanwhile: 0 to 1 */
 };
 
-/* What several runs found: of each figure the best, since other work only makes it worse, and what the runs
- * that nothing disturbed lie between.  Until there is one, the best is a guess at what the machine does alone. */
+/* What several runs found: the best of each figure, since other work only makes it worse, and the range of the undisturbed
+ * runs.  Until there is one, the best is an estimate of what the machine does alone. */
 struct kernel_rates_known {
 	struct kernel_rates best, low, high;
 	unsigned runs; /* that nothing disturbed */

@@ -204,7 +204,7 @@ int load_init(struct deploy *d);
 void load_learnt(struct load *l, const char *error);
 void load_node_down(struct deploy *d, const struct node_id *id);
 void load_tick(struct deploy *d);
-/* A load under this name that is no model yet: of a file that is being hashed, of a plan that is being made; or NULL. */
+/* A load of this name without a model yet: its file is being hashed, or its plan made.  NULL: none. */
 struct load *load_early(struct deploy *d, const char *name);
 void load_stop(struct load *l, const char *why); /* fails it: the model is being unloaded */
 int load_revive(struct model *m);                /* the same plan again, under a new epoch */

@@ -129,7 +129,7 @@ void load_report(struct load *l, const char *what, const char *node, uint64_t do
 void load_hash(struct load *l);
 /* Begins with what can be read soon: a file's metadata, or what is known of a model.  0 or a negative errno. */
 int load_begin(struct load *l);
-/* A model of ours by this name that serves, and so can make drafts.  NULL: there is none. */
+/* A model of this name that we coordinate and that serves, so that it can draft.  NULL: none. */
 const struct model *load_find_draft(const struct load *l, const char *name);
 
 /* load_plan.c */

@@ -253,7 +253,7 @@ static int known_find(struct load *l) {
 	if (m) {
 		const Caravan__Plan *p = m->plan;
 		load_take_defaults(l, p->context, p->parallel, p->kv, p->copies);
-		/* of one that another node coordinates there is no more than the name here */
+		/* for a model that another node coordinates, only the name is known here */
 		if (!*l->draft && load_find_draft(l, p->draft))
 			snprintf(l->draft, sizeof l->draft, "%s", p->draft);
 		memcpy(l->known[0].b, p->manifest.data, sizeof l->known[0].b);
