@@ -1,0 +1,70 @@
+/* http: the HTTP server of a node: libevent's, on a thread of its own, so that no client can delay a step.
+ *
+ * Owns: the listening sockets, the connections, and each exchange (a request and its answer) until the answer has ended.  Before a
+ * handler is called, a request has passed every check that does not depend on its route: size, time, Host, Origin, key.
+ * Knows nothing of models: routes are a table that the layer above gives.
+ * Threads: http_create and http_destroy on the main loop; handlers and everything that takes an exchange on the server's own loop,
+ * http_loop. */
+#ifndef DAEMON_API_HTTP_HTTP_H
+#define DAEMON_API_HTTP_HTTP_H
+#include "daemon/core/loop.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_server;
+struct http_exchange;
+
+typedef void http_handler(struct http_exchange *x, void *arg);
+
+enum http_method { HTTP_GET = 1, HTTP_HEAD = 2, HTTP_POST = 4, HTTP_DELETE = 8 };
+
+struct http_route {
+	unsigned methods; /* of enum http_method, or-ed */
+	/* "/v1/models"; a last segment of "*" stands for one or more segments: "/v1/models/*". */
+	const char *path;
+	http_handler *handler;
+	bool open; /* needs no key */
+};
+
+struct http_config {
+	const char *address;            /* "127.0.0.1:8080", "[::1]:8080", "*:8080" */
+	bool required;                  /* false: where the port is taken, run without HTTP and say so */
+	const char *tls_cert, *tls_key; /* files, or NULL */
+	const struct http_route *routes;
+	size_t nroutes;
+	void *arg; /* of the handlers */
+};
+
+int http_create(struct http_server **out, const struct http_config *c, char *err, size_t errlen);
+/* Ends every exchange: their closed functions are called; then the thread.  NULL allowed. */
+void http_destroy(struct http_server *s);
+struct loop *http_loop(struct http_server *s);
+
+/* ---- the request: borrowed, valid until the exchange ends ---- */
+const char *http_path(const struct http_exchange *x); /* decoded, without the query */
+const char *http_rest(const struct http_exchange *x); /* what "*" stood for; "" without */
+enum http_method http_method(const struct http_exchange *x);
+const char *http_header(const struct http_exchange *x, const char *name); /* NULL: absent */
+const char *http_query(const struct http_exchange *x, const char *name);  /* decoded; NULL: absent */
+const char *http_body(const struct http_exchange *x, size_t *len);
+/* Whose request it is: the same for all requests with one key, or from one address where no keys are needed; never 0. */
+uint64_t http_client(const struct http_exchange *x);
+
+/* ---- the answer: one of these, once; it ends the exchange, except http_stream_begin ---- */
+/* body: its reference is taken. */
+void http_reply_json(struct http_exchange *x, int status, json_t *body);
+void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len);
+/* For the answer to come: NAME: VALUE. */
+void http_reply_header(struct http_exchange *x, const char *name, const char *value);
+
+/* An answer in pieces (chunked), such as text/event-stream. */
+void http_stream_begin(struct http_exchange *x, int status, const char *type);
+void http_stream_send(struct http_exchange *x, const void *data, size_t len);
+void http_stream_end(struct http_exchange *x);
+
+/* The client has gone before the answer ended: the exchange is no longer valid.  Called once, or never.  NULL: nobody. */
+void http_on_closed(struct http_exchange *x, void (*closed)(void *arg), void *arg);
+
+#endif
