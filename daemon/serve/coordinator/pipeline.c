@@ -119,7 +119,7 @@ static int pipeline_send(struct step_in_flight *f) {
 		seq[i].position = e->position;
 		seq[i].outputs = e->outputs;
 		seq[i].blocks = (ProtobufCBinaryData){
-		        .len = nblocks * sizeof(uint32_t), .data = (uint8_t *)e->seq->block};
+		        .len = nblocks * sizeof(uint32_t), .data = (uint8_t *)e->seq->kv.block};
 		list[i] = &seq[i];
 	}
 	/* what comes back is another payload; and the hop may find the step lost at once, and the flight over */

@@ -2,7 +2,6 @@
  * longest before the others; what is left of the step's rows goes to prompts, in turn.  A prompt whose next block another sequence is computing right now waits
  * for that one, so that of prompts that begin alike and come together one computes what they share. */
 #include "daemon/serve/coordinator/scheduler.h"
-#include "daemon/serve/coordinator/prefix_cache.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,10 +9,9 @@
 
 struct scheduler {
 	uint32_t parallel, max_rows, stages, twice;
-	uint32_t *free_block; /* a stack */
-	uint32_t nfree, blocks;
+	struct kv_blocks *kv;
+	uint32_t blocks;
 	uint64_t promised; /* blocks that those that run may need before they end */
-	struct prefix *prefix;
 	uint64_t found;
 	uint64_t served;          /* sequences that have left after they ran */
 	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
@@ -25,10 +23,8 @@ struct scheduler {
 };
 
 int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
-	uint32_t blocks = c->blocks;
 	struct scheduler *s = calloc(1, sizeof *s);
-	if (!s || !(s->free_block = calloc(blocks ? blocks : 1, sizeof *s->free_block)) ||
-	        prefix_create(&s->prefix, blocks, c->root, c->len) != 0) {
+	if (!s || kv_blocks_create(&s->kv, c->blocks, c->root, c->len) != 0) {
 		scheduler_destroy(s);
 		return -ENOMEM;
 	}
@@ -36,9 +32,7 @@ int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
 	s->max_rows = c->max_rows;
 	s->stages = c->stages;
 	s->twice = c->twice;
-	s->nfree = s->blocks = blocks;
-	for (uint32_t i = 0; i < blocks; i++)
-		s->free_block[i] = blocks - 1 - i;
+	s->blocks = c->blocks;
 	*out = s;
 	return 0;
 }
@@ -46,8 +40,7 @@ int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
 void scheduler_destroy(struct scheduler *s) {
 	if (!s)
 		return;
-	prefix_destroy(s->prefix);
-	free(s->free_block);
+	kv_blocks_destroy(s->kv);
 	free(s);
 }
 
@@ -174,49 +167,23 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 
 /* ---- the prefix cache ---------------------------------------------------------------------------- */
 
-static uint32_t block_before(const struct sequence *q, uint32_t i) {
-	return i ? q->block[i - 1] : PREFIX_NONE;
-}
-
-/* Full blocks of q that are written for certain become the cache's.  Where another sequence was first with the
- * same tokens, q takes that one's block, as soon as no step names its own: the bits are the same. */
+/* Full blocks of q that are written for certain become the cache's. */
 static void share(struct scheduler *s, struct sequence *q) {
-	uint32_t sure = q->tokens - q->provisional,
-	         full = (q->written < sure ? q->written : sure) / KERN_KV_BLOCK;
-	for (; q->shared < full; q->shared++) {
-		uint32_t i = q->shared, before = block_before(q, i);
-		const uint32_t *tokens = q->log + (size_t)i * KERN_KV_BLOCK;
-		uint32_t same = prefix_find(s->prefix, before, tokens);
-		if (same == PREFIX_NONE) {
-			prefix_add(s->prefix, q->block[i], before, tokens);
-			continue;
-		}
-		if (q->in_flight)
-			return;
-		prefix_use(s->prefix, same);
-		s->free_block[s->nfree++] = q->block[i];
-		q->block[i] = same;
-	}
+	uint32_t sure = q->tokens - q->provisional;
+	kv_blocks_share(s->kv, &q->kv, q->log, (q->written < sure ? q->written : sure) / KERN_KV_BLOCK,
+	        q->in_flight > 0);
 }
 
 /* The block that q needs next may be another's: all before it are shared, and it does not hold q's last position,
  * which is always computed, since its output is wanted. */
 static bool may_reuse(const struct sequence *q) {
-	return !q->all_outputs && q->shared == q->nblocks && q->scheduled == q->shared * KERN_KV_BLOCK &&
-	       q->scheduled + KERN_KV_BLOCK < q->tokens;
+	return !q->all_outputs && q->kv.shared == q->kv.nblocks &&
+	       q->scheduled == q->kv.shared * KERN_KV_BLOCK && q->scheduled + KERN_KV_BLOCK < q->tokens;
 }
 
 /* Moves a prompt on by the blocks that the cache has. */
 static void reuse(struct scheduler *s, struct sequence *q) {
-	while (may_reuse(q)) {
-		uint32_t *grown, i = q->nblocks, before = block_before(q, i);
-		uint32_t found = prefix_find(s->prefix, before, q->log + q->scheduled);
-		if (found == PREFIX_NONE || !(grown = realloc(q->block, (i + 1) * sizeof *grown)))
-			return;
-		prefix_use(s->prefix, found);
-		q->block = grown;
-		q->block[i] = found;
-		q->shared = ++q->nblocks;
+	while (may_reuse(q) && kv_blocks_reuse(s->kv, &q->kv, q->log)) {
 		q->scheduled += KERN_KV_BLOCK;
 		q->first = q->done = q->written = q->scheduled;
 		s->found += KERN_KV_BLOCK;
@@ -235,18 +202,6 @@ static bool is_coming(const struct scheduler *s, const struct sequence *q) {
 	return false;
 }
 
-/* The last block first, as the cache wants it. */
-static void release_blocks(struct scheduler *s, struct sequence *q) {
-	for (uint32_t i = q->nblocks; i-- > 0;)
-		if (i < q->shared)
-			prefix_release(s->prefix, q->block[i]);
-		else
-			s->free_block[s->nfree++] = q->block[i];
-	free(q->block);
-	q->block = NULL;
-	q->nblocks = q->shared = 0;
-}
-
 /* ---- sequences that leave ------------------------------------------------------------------------ */
 
 static void leave(struct scheduler *s, struct sequence *q) {
@@ -260,7 +215,7 @@ static void leave(struct scheduler *s, struct sequence *q) {
 	}
 	q->running = false;
 	share(s, q);
-	release_blocks(s, q);
+	kv_blocks_free(s->kv, &q->kv);
 	admit(s);
 }
 
@@ -273,22 +228,6 @@ bool scheduler_end(struct scheduler *s, struct sequence *q) {
 }
 
 /* ---- steps --------------------------------------------------------------------------------------- */
-
-/* Gives q the blocks that its first `positions` positions need; false when there are not enough. */
-static bool cover(struct scheduler *s, struct sequence *q, uint32_t positions) {
-	uint32_t want = (positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
-	if (want <= q->nblocks)
-		return true;
-	if (want - q->nblocks > scheduler_free_blocks(s))
-		return false;
-	uint32_t *grown = realloc(q->block, want * sizeof *grown);
-	if (!grown)
-		return false;
-	q->block = grown;
-	while (q->nblocks < want)
-		q->block[q->nblocks++] = s->nfree ? s->free_block[--s->nfree] : prefix_evict(s->prefix);
-	return true;
-}
 
 struct build {
 	struct scheduler_step *st;
@@ -308,7 +247,7 @@ static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
 	        .kept = rows};
 	b->st->rows += rows;
 	b->st->outputs += e->outputs;
-	b->table += q->nblocks * (uint32_t)sizeof *q->block;
+	b->table += q->kv.nblocks * (uint32_t)sizeof *q->kv.block;
 	q->scheduled += rows;
 	q->in_flight++;
 }
@@ -316,7 +255,8 @@ static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
 static bool has_room(const struct scheduler *s, const struct build *b, const struct sequence *q) {
 	/* +1: the block that this very row may need */
 	return b->st->rows < s->max_rows && b->st->nseqs < SCHEDULER_SEQS_MAX &&
-	       (b->st->nseqs == 0 || b->table + (q->nblocks + 1) * sizeof *q->block <= SCHEDULER_TABLE_MAX);
+	       (b->st->nseqs == 0 ||
+	               b->table + (q->kv.nblocks + 1) * sizeof *q->kv.block <= SCHEDULER_TABLE_MAX);
 }
 
 /* A sequence whose prompt is done and that has one new token. */
@@ -340,7 +280,7 @@ static uint32_t unscheduled(const struct sequence *q) {
 static uint32_t scheduler_drafted_rows(struct scheduler *s, const struct build *b, struct sequence *q) {
 	uint32_t left = s->max_rows - b->st->rows - 1, n = q->drafted < left ? q->drafted : left;
 	n = n < SCHEDULER_DRAFT_MAX ? n : SCHEDULER_DRAFT_MAX;
-	return cover(s, q, q->scheduled + 1 + n) ? n : 0;
+	return kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1 + n) ? n : 0;
 }
 
 /* While stages are idle: drafted tokens that follow others in flight. */
@@ -357,7 +297,7 @@ static void put_ahead(struct scheduler *s, struct build *b) {
 		uint32_t n =
 		        end - q->scheduled < SCHEDULER_DRAFT_MAX ? end - q->scheduled : SCHEDULER_DRAFT_MAX;
 		n = n < s->max_rows ? n : s->max_rows;
-		if (!cover(s, q, q->scheduled + n))
+		if (!kv_blocks_allocate(s->kv, &q->kv, q->scheduled + n))
 			continue;
 		put_rows(b, q, n);
 		b->st->ahead = true;
@@ -370,7 +310,7 @@ static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) 
 	if (answered == 0 || s->decoding >= (answered + group - 1) / group)
 		return;
 	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
-		if (generates(q) && has_room(s, b, q) && cover(s, q, q->scheduled + 1))
+		if (generates(q) && has_room(s, b, q) && kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1))
 			put_rows(b, q, 1 + scheduler_drafted_rows(s, b, q));
 	b->st->generating = b->st->nseqs;
 }
@@ -422,7 +362,7 @@ static void put_prompts(struct scheduler *s, struct build *b, struct portion p) 
 		         left = s->max_rows - b->st->rows;
 		rows = rows > worth ? worth : rows;
 		rows = rows > left ? left : rows;
-		if (!cover(s, q, q->scheduled + rows))
+		if (!kv_blocks_allocate(s->kv, &q->kv, q->scheduled + rows))
 			continue;
 		p.cost -= cost_of(s, q->scheduled, rows);
 		p.least = 1; /* what is left of it */
@@ -554,7 +494,7 @@ uint32_t scheduler_queued(const struct scheduler *s) {
 }
 
 uint32_t scheduler_free_blocks(const struct scheduler *s) {
-	return s->nfree + prefix_idle(s->prefix);
+	return kv_blocks_available(s->kv);
 }
 
 uint64_t scheduler_found(const struct scheduler *s) {
@@ -562,7 +502,7 @@ uint64_t scheduler_found(const struct scheduler *s) {
 }
 
 const struct prefix *scheduler_prefix(const struct scheduler *s) {
-	return s->prefix;
+	return kv_blocks_prefix(s->kv);
 }
 
 struct sequence *scheduler_at(const struct scheduler *s, uint32_t i) {

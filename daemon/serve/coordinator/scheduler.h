@@ -1,8 +1,8 @@
-/* scheduler: chooses the rows of the next step, and assigns blocks of KV cache to sequences.
+/* scheduler: chooses the rows of the next step.
  *
  * How prompts, answers and drafts share the stages is described in README.md.
- * Owns: the running sequences, the queue of those that wait for a place, the free blocks, the prefix cache.  It is the only
- * allocator of a model's KV blocks: stages index the tables that it writes.  It sends nothing and computes nothing.
+ * Owns: the running sequences, the queue of those that wait for a place, and the allocator of their KV blocks (kv_blocks.h).
+ * It sends nothing and computes nothing.
  * Invariants: a sequence is in a step at most once; its rows are scheduled in order of position; a block is freed only when
  * no step in flight names it.  A full block enters the prefix cache when the steps that wrote it are back, and is not
  * written again until it is evicted.  The last position of a prompt is always computed.  The cache ends with the scheduler,
@@ -22,10 +22,7 @@
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_COORDINATOR_SCHEDULER_H
 #define DAEMON_SERVE_COORDINATOR_SCHEDULER_H
-#include "kernels/kernels.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "daemon/serve/coordinator/kv_blocks.h"
 
 #define SCHEDULER_QUEUE_MAX 256  /* sequences that wait for a place */
 #define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
@@ -62,9 +59,7 @@ struct sequence {
 	uint32_t ahead_begin,
 	        ahead_end; /* more that they hold, behind some that are still under way; none: ahead_end is 0 */
 	uint32_t in_flight; /* steps */
-	uint32_t *block;
-	uint32_t nblocks;
-	uint32_t shared; /* so many of its first blocks are the prefix cache's; the others are its own */
+	struct kv_table kv;
 	uint32_t place;  /* in the queue, from 1; 0: it runs */
 	uint64_t served; /* how many sequences had left when one of its client's last did */
 	bool running, ended;

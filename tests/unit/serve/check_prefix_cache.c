@@ -267,10 +267,10 @@ START_TEST(prompts_that_come_together_are_computed_once) {
 	ck_assert_uint_eq(rows, 400 + 3 * (400 - 6 * N));
 	ck_assert_uint_eq(scheduler_found(s), 3 * 6 * N);
 	for (uint32_t i = 1; i < 4; i++) {
-		ck_assert_uint_eq(memcmp(q[i]->block, q[0]->block, 6 * sizeof(uint32_t)), 0);
-		ck_assert_uint_ne(q[i]->block[6], q[i - 1]->block[6]);
+		ck_assert_uint_eq(memcmp(q[i]->kv.block, q[0]->kv.block, 6 * sizeof(uint32_t)), 0);
+		ck_assert_uint_ne(q[i]->kv.block[6], q[i - 1]->kv.block[6]);
 	}
-	ck_assert_uint_eq(prefix_users(scheduler_prefix(s), q[0]->block[5]), 4);
+	ck_assert_uint_eq(prefix_users(scheduler_prefix(s), q[0]->kv.block[5]), 4);
 	ck_assert_uint_eq(scheduler_free_blocks(s), 64 - 6 - 4);
 	for (uint32_t i = 0; i < 4; i++)
 		end(s, q[i]);
@@ -284,8 +284,8 @@ START_TEST(equal_blocks_become_one) {
 	scheduler_add(s, q);
 	scheduler_add(s, r);
 	run(s);
-	ck_assert_uint_eq(q->block[0], r->block[0]);
-	ck_assert_uint_ne(q->block[1], r->block[1]);
+	ck_assert_uint_eq(q->kv.block[0], r->kv.block[0]);
+	ck_assert_uint_ne(q->kv.block[1], r->kv.block[1]);
 	ck_assert_uint_eq(scheduler_free_blocks(s), 8 - 3);
 	end(s, q);
 	end(s, r);
@@ -301,12 +301,12 @@ START_TEST(a_block_that_a_step_names_is_not_given_up) {
 	r->all_outputs = true; /* finds nothing, and so computes the same again */
 	scheduler_add(s, r);
 	struct scheduler_step *a = scheduler_next(s), *b = scheduler_next(s);
-	uint32_t own = r->block[0];
+	uint32_t own = r->kv.block[0];
 	scheduler_done(s, a, left, NULL);
-	ck_assert_uint_eq(r->block[0], own);
+	ck_assert_uint_eq(r->kv.block[0], own);
 	ck_assert_uint_eq(scheduler_free_blocks(s), 4);
 	scheduler_done(s, b, left, NULL);
-	ck_assert_uint_eq(memcmp(q->block, r->block, 2 * sizeof own), 0);
+	ck_assert_uint_eq(memcmp(q->kv.block, r->kv.block, 2 * sizeof own), 0);
 	ck_assert_uint_eq(scheduler_free_blocks(s), 6);
 	ck_assert_uint_eq(scheduler_found(s), 0);
 	end(s, q);
@@ -344,7 +344,7 @@ static uint32_t after(uint32_t value, uint32_t token) {
 }
 
 static uint32_t *at(const struct sequence *q, uint32_t position) {
-	return &memory[q->block[position / N]][position % N];
+	return &memory[q->kv.block[position / N]][position % N];
 }
 
 /* One step: reads what is before each row's position, writes it.  A spoilt one writes something else. */
@@ -356,10 +356,10 @@ static void compute(const struct scheduler *s, const struct scheduler_step *st, 
 		const struct sequence *q = e->seq, *r;
 		uint32_t value = 0, end = e->position + e->rows;
 		for (uint32_t b = e->position / N; b <= (end - 1) / N; b++) {
-			own &= !prefix_has(scheduler_prefix(s), q->block[b]);
+			own &= !prefix_has(scheduler_prefix(s), q->kv.block[b]);
 			for (uint32_t k = 0; (r = scheduler_at(s, k)); k++)
-				for (uint32_t c = 0; c < r->nblocks; c++)
-					own &= r->block[c] != q->block[b] || (r == q && c == b);
+				for (uint32_t c = 0; c < r->kv.nblocks; c++)
+					own &= r->kv.block[c] != q->kv.block[b] || (r == q && c == b);
 		}
 		for (uint32_t k = 0; k < e->position; k++) {
 			value = after(value, q->log[k]);
@@ -378,9 +378,9 @@ static void account(const struct scheduler *s) {
 	const struct sequence *q;
 	bool right = true;
 	for (uint32_t i = 0; (q = scheduler_at(s, i)); i++) {
-		right &= q->shared <= q->nblocks;
-		for (uint32_t b = 0; b < q->nblocks; b++)
-			(b < q->shared ? users : own)[q->block[b]]++;
+		right &= q->kv.shared <= q->kv.nblocks;
+		for (uint32_t b = 0; b < q->kv.nblocks; b++)
+			(b < q->kv.shared ? users : own)[q->kv.block[b]]++;
 	}
 	for (uint32_t b = 0; b < BLOCKS; b++) {
 		bool has = prefix_has(scheduler_prefix(s), b);
@@ -444,9 +444,9 @@ START_TEST(random_life) {
 			bool right = !st || (st->number > number && st->rows <= 96);
 			for (uint32_t i = 0; st && i < st->nseqs; i++) {
 				const struct scheduled *e = &st->seq[i];
-				right &= e->seq->nblocks * N >= e->position + e->rows;
+				right &= e->seq->kv.nblocks * N >= e->position + e->rows;
 				if (e->seq->written == e->position && e->seq->in_flight == 1 &&
-				        e->position == e->seq->shared * N && !e->seq->all_outputs) {
+				        e->position == e->seq->kv.shared * N && !e->seq->all_outputs) {
 					right &= kept(s, e->seq) == e->position / N;
 					first++;
 				}

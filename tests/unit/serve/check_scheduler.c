@@ -70,7 +70,7 @@ START_TEST(prompt_in_chunks) {
 	ck_assert_uint_eq(c->rows, 50);
 	ck_assert_uint_eq(a->outputs + b->outputs, 0);
 	ck_assert_uint_eq(c->outputs, 1);
-	ck_assert_uint_eq(q->nblocks, 4);
+	ck_assert_uint_eq(q->kv.nblocks, 4);
 	scheduler_done(s, a, left, NULL);
 	scheduler_done(s, b, left, NULL);
 	q->tokens++; /* the token that c's output gave */
@@ -96,7 +96,7 @@ START_TEST(two_sequences_share_a_step) {
 	ck_assert_uint_eq(a->nseqs, 2);
 	ck_assert_uint_eq(a->rows, 8);
 	ck_assert_uint_eq(a->outputs, 2);
-	ck_assert_uint_ne(q[0]->block[0], q[1]->block[0]);
+	ck_assert_uint_ne(q[0]->kv.block[0], q[1]->kv.block[0]);
 	q[0]->tokens++;
 	q[1]->tokens++;
 	scheduler_done(s, a, left, NULL);

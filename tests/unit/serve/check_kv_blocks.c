@@ -1,0 +1,148 @@
+/* kv_blocks: who has which block, which are shared, and that every block is free again in the end. */
+#include "daemon/serve/coordinator/kv_blocks.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include <check.h>
+
+enum { N = KERN_KV_BLOCK };
+
+static struct kv_blocks *allocator(uint32_t blocks) {
+	struct kv_blocks *kv;
+	ck_assert_int_eq(kv_blocks_create(&kv, blocks, "root", 4), 0);
+	return kv;
+}
+
+/* A log of so many blocks, which differs from others in the last one. */
+static void fill(uint32_t *log, uint32_t blocks, uint32_t last) {
+	for (uint32_t i = 0; i < blocks * N; i++)
+		log[i] = i;
+	log[blocks * N - 1] = 1000 + last;
+}
+
+START_TEST(no_block_twice_and_all_of_them) {
+	struct kv_blocks *kv = allocator(5);
+	struct kv_table q = {0}, r = {0};
+	ck_assert(kv_blocks_allocate(kv, &q, 1));
+	ck_assert_uint_eq(q.nblocks, 1);
+	ck_assert(kv_blocks_allocate(kv, &q, N)); /* the block that it has is enough */
+	ck_assert_uint_eq(q.nblocks, 1);
+	ck_assert(kv_blocks_allocate(kv, &r, 2 * N + 1));
+	ck_assert_uint_eq(r.nblocks, 3);
+	ck_assert_uint_eq(kv_blocks_available(kv), 1);
+	ck_assert(!kv_blocks_allocate(kv, &q, 3 * N)); /* one block too many: it gets none */
+	ck_assert_uint_eq(q.nblocks, 1);
+	ck_assert_uint_eq(kv_blocks_available(kv), 1);
+	ck_assert(kv_blocks_allocate(kv, &q, 2 * N));
+	bool taken[5] = {false};
+	for (uint32_t i = 0; i < 5; i++) {
+		uint32_t b = i < 2 ? q.block[i] : r.block[i - 2];
+		ck_assert_uint_lt(b, 5);
+		ck_assert(!taken[b]);
+		taken[b] = true;
+	}
+	kv_blocks_free(kv, &q);
+	ck_assert_uint_eq(q.nblocks, 0);
+	ck_assert_ptr_null(q.block);
+	ck_assert_uint_eq(kv_blocks_available(kv), 2);
+	kv_blocks_free(kv, &r);
+	ck_assert_uint_eq(kv_blocks_available(kv), 5);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+START_TEST(what_is_freed_is_found_again) {
+	struct kv_blocks *kv = allocator(4);
+	struct kv_table q = {0}, r = {0};
+	uint32_t log[3 * N], other[3 * N], first[2];
+	fill(log, 3, 0);
+	fill(other, 2, 1);
+	ck_assert(kv_blocks_allocate(kv, &q, 3 * N));
+	memcpy(first, q.block, sizeof first);
+	ck_assert(!kv_blocks_reuse(kv, &r, log)); /* nothing is certain yet */
+	kv_blocks_share(kv, &q, log, 2, false);
+	ck_assert_uint_eq(q.shared, 2);
+	kv_blocks_free(kv, &q);
+	ck_assert_uint_eq(kv_blocks_available(kv), 4);
+	ck_assert_uint_eq(prefix_idle(kv_blocks_prefix(kv)), 2);
+	ck_assert(kv_blocks_reuse(kv, &r, other));
+	ck_assert(!kv_blocks_reuse(kv, &r, other)); /* its last token is another */
+	ck_assert(kv_blocks_reuse(kv, &r, log));
+	ck_assert(!kv_blocks_reuse(kv, &r, log)); /* the third block was not shared */
+	ck_assert_uint_eq(r.nblocks, 2);
+	ck_assert_uint_eq(r.shared, 2);
+	ck_assert_mem_eq(r.block, first, sizeof first);
+	ck_assert_uint_eq(kv_blocks_available(kv), 2);
+	kv_blocks_free(kv, &r);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+/* A sequence that computed the same tokens gives up its own blocks, but not while a step names them. */
+START_TEST(equal_blocks_become_one) {
+	struct kv_blocks *kv = allocator(4);
+	struct kv_table q = {0}, r = {0};
+	uint32_t log[2 * N], own[2];
+	fill(log, 2, 0);
+	ck_assert(kv_blocks_allocate(kv, &q, 2 * N));
+	ck_assert(kv_blocks_allocate(kv, &r, 2 * N));
+	memcpy(own, r.block, sizeof own);
+	kv_blocks_share(kv, &q, log, 2, true); /* it is the first: nothing is replaced */
+	ck_assert_uint_eq(q.shared, 2);
+	kv_blocks_share(kv, &r, log, 2, true);
+	ck_assert_uint_eq(r.shared, 0);
+	ck_assert_mem_eq(r.block, own, sizeof own);
+	ck_assert_uint_eq(kv_blocks_available(kv), 0);
+	kv_blocks_share(kv, &r, log, 2, false);
+	ck_assert_uint_eq(r.shared, 2);
+	ck_assert_mem_eq(r.block, q.block, sizeof own);
+	ck_assert_uint_eq(kv_blocks_available(kv), 2);
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_uint_eq(prefix_users(kv_blocks_prefix(kv), q.block[i]), 2);
+	kv_blocks_free(kv, &q);
+	ck_assert_uint_eq(kv_blocks_available(kv), 2); /* the other still uses them */
+	kv_blocks_free(kv, &r);
+	ck_assert_uint_eq(kv_blocks_available(kv), 4);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+/* Idle blocks of the prefix cache are memory as well: evicted, the end of a prompt before its beginning. */
+START_TEST(idle_blocks_are_evicted_when_none_is_free) {
+	struct kv_blocks *kv = allocator(4);
+	struct kv_table q = {0}, r = {0}, again = {0};
+	uint32_t log[3 * N];
+	fill(log, 3, 0);
+	ck_assert(kv_blocks_allocate(kv, &q, 3 * N));
+	kv_blocks_share(kv, &q, log, 3, false);
+	uint32_t last = q.block[2];
+	kv_blocks_free(kv, &q);
+	ck_assert(kv_blocks_allocate(kv, &r, N));
+	ck_assert(prefix_has(kv_blocks_prefix(kv), last)); /* the free one first */
+	ck_assert(kv_blocks_allocate(kv, &r, 2 * N));
+	ck_assert_uint_eq(r.block[1], last);
+	ck_assert(!prefix_has(kv_blocks_prefix(kv), last));
+	ck_assert(kv_blocks_reuse(kv, &again, log));
+	ck_assert(kv_blocks_reuse(kv, &again, log));
+	ck_assert(!kv_blocks_reuse(kv, &again, log));
+	ck_assert(!kv_blocks_allocate(kv, &r, 3 * N)); /* those that are in use stay */
+	kv_blocks_free(kv, &again);
+	ck_assert(kv_blocks_allocate(kv, &r, 4 * N));
+	kv_blocks_free(kv, &r);
+	ck_assert_uint_eq(kv_blocks_available(kv), 4);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("kv_blocks");
+	TCase *t = tcase_create("kv_blocks");
+	tcase_add_test(t, no_block_twice_and_all_of_them);
+	tcase_add_test(t, what_is_freed_is_found_again);
+	tcase_add_test(t, equal_blocks_become_one);
+	tcase_add_test(t, idle_blocks_are_evicted_when_none_is_free);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"
