@@ -35,7 +35,7 @@ struct serve {
 
 /* ---- models that make drafts for others ---------------------------------------------------------- */
 
-static struct coordinator *coordinated(const struct serve *s, const char *name) {
+static struct coordinator *dispatch_find_coordinator(const struct serve *s, const char *name) {
 	for (struct model_node *n = s->models; n; n = n->next)
 		if (strcmp(coordinator_plan(n->model)->model, name) == 0)
 			return n->model;
@@ -43,7 +43,7 @@ static struct coordinator *coordinated(const struct serve *s, const char *name) 
 }
 
 /* Whether both models are of the same words: a draft's tokens are then the other's. */
-static bool serve_same_tokenizer(struct serve *s, const char *one, const char *other) {
+static bool dispatch_same_tokenizer(struct serve *s, const char *one, const char *other) {
 	char err[WIRE_TEXT_MAX];
 	const struct deploy_model *a = deploy_find(s->deploy, one, err, sizeof err),
 	                          *b = deploy_find(s->deploy, other, err, sizeof err);
@@ -51,11 +51,11 @@ static bool serve_same_tokenizer(struct serve *s, const char *one, const char *o
 }
 
 /* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */
-static void serve_pair_drafts(struct serve *s) {
+static void dispatch_pair_drafts(struct serve *s) {
 	for (struct model_node *n = s->models; n; n = n->next) {
 		const Caravan__Plan *plan = coordinator_plan(n->model);
-		struct coordinator *small = *plan->draft ? coordinated(s, plan->draft) : NULL;
-		if (small && (small == n->model || !serve_same_tokenizer(s, plan->model, plan->draft)))
+		struct coordinator *small = *plan->draft ? dispatch_find_coordinator(s, plan->draft) : NULL;
+		if (small && (small == n->model || !dispatch_same_tokenizer(s, plan->model, plan->draft)))
 			small = NULL;
 		coordinator_set_draft_model(n->model, small);
 	}
@@ -64,14 +64,14 @@ static void serve_pair_drafts(struct serve *s) {
 /* ---- the hooks of deploy ------------------------------------------------------------------------- */
 
 /* The name of a node that a plan speaks of. */
-static const char *name_in(struct serve *s, const ProtobufCBinaryData *node) {
+static const char *dispatch_node_name(struct serve *s, const ProtobufCBinaryData *node) {
 	struct node_id id;
 	node_id_from_bytes(&id, *node);
 	return members_name(s->members, &id);
 }
 
-static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice, char *err,
-        size_t errlen) {
+static int dispatch_stage_open(void *arg, const struct deploy_model *m, uint32_t index, struct slice *slice,
+        char *err, size_t errlen) {
 	struct serve *s = arg;
 	struct stage_node *n = calloc(1, sizeof *n);
 	if (!n) {
@@ -79,7 +79,8 @@ static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, s
 		return -ENOMEM;
 	}
 	bool last = index + 1 == m->plan->n_stages;
-	const char *next = name_in(s, last ? &m->plan->coordinator : &m->plan->stages[index + 1]->node);
+	const char *next =
+	        dispatch_node_name(s, last ? &m->plan->coordinator : &m->plan->stages[index + 1]->node);
 	int rc = stage_create(&n->stage, s->peers, s->compute, m->plan, index, next, slice, err, errlen);
 	if (rc != 0) {
 		free(n);
@@ -90,7 +91,7 @@ static int stage_open(void *arg, const struct deploy_model *m, uint32_t index, s
 	return 0;
 }
 
-static void stage_gone(void *arg, const struct deploy_model *m, uint32_t index) {
+static void dispatch_stage_gone(void *arg, const struct deploy_model *m, uint32_t index) {
 	struct serve *s = arg;
 	for (struct stage_node **at = &s->stages; *at; at = &(*at)->next)
 		if (stage_is((*at)->stage, m->plan->model, m->plan->epoch, index)) {
@@ -102,7 +103,7 @@ static void stage_gone(void *arg, const struct deploy_model *m, uint32_t index) 
 		}
 }
 
-static bool stage_lost(void *arg, const struct deploy_model *m, uint32_t index) {
+static bool dispatch_stage_lost(void *arg, const struct deploy_model *m, uint32_t index) {
 	struct serve *s = arg;
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index))
@@ -110,13 +111,14 @@ static bool stage_lost(void *arg, const struct deploy_model *m, uint32_t index) 
 	return false;
 }
 
-static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+static int dispatch_model_open(
+        void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
 	struct serve *s = arg;
 	const struct tokenizer *t = request_tokenizer(s->requests, m, err, errlen);
 	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
-	const char *first = name_in(s, &m->plan->stages[0]->node);
+	const char *first = dispatch_node_name(s, &m->plan->stages[0]->node);
 	int rc = n ? coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, ends, err, errlen)
 	           : -ENOMEM;
 	if (rc != 0) {
@@ -125,29 +127,29 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 	}
 	n->next = s->models;
 	s->models = n;
-	serve_pair_drafts(s);
+	dispatch_pair_drafts(s);
 	return 0;
 }
 
-static bool coordinates(const struct model_node *n, const char *name, const Caravan__Epoch *epoch) {
+static bool dispatch_coordinates(const struct model_node *n, const char *name, const Caravan__Epoch *epoch) {
 	const Caravan__Plan *plan = coordinator_plan(n->model);
 	return strcmp(plan->model, name) == 0 && (!epoch || wire_epoch_compare(plan->epoch, epoch) == 0);
 }
 
-static void model_gone(void *arg, const struct deploy_model *m, const char *why) {
+static void dispatch_model_gone(void *arg, const struct deploy_model *m, const char *why) {
 	struct serve *s = arg;
 	for (struct model_node **at = &s->models; *at; at = &(*at)->next)
-		if (coordinates(*at, m->plan->model, m->plan->epoch)) {
+		if (dispatch_coordinates(*at, m->plan->model, m->plan->epoch)) {
 			struct model_node *n = *at;
 			*at = n->next;
-			serve_pair_drafts(s);
+			dispatch_pair_drafts(s);
 			coordinator_close(n->model, why);
 			free(n);
 			return;
 		}
 }
 
-static void changed(void *arg, const struct deploy_model *m) {
+static void dispatch_model_changed(void *arg, const struct deploy_model *m) {
 	struct serve *s = arg;
 	char why[WIRE_TEXT_MAX];
 	if (m->phase == CARAVAN__MODEL_PHASE__SERVING)
@@ -161,20 +163,20 @@ static void changed(void *arg, const struct deploy_model *m) {
 		tokenizers_drop(s->tokenizers, m->vocab); /* the model has gone, and its vocabulary goes */
 }
 
-static bool busy(void *arg) {
+static bool dispatch_is_busy(void *arg) {
 	const struct serve *s = arg;
 	return compute_busy(s->compute);
 }
 
 struct deploy_hooks serve_hooks(struct serve *s) {
-	return (struct deploy_hooks){.stage_open = stage_open,
-	        .stage_close = stage_gone,
-	        .stage_broken = stage_lost,
-	        .model_open = model_open,
-	        .model_close = model_gone,
-	        .changed = changed,
+	return (struct deploy_hooks){.stage_open = dispatch_stage_open,
+	        .stage_close = dispatch_stage_gone,
+	        .stage_broken = dispatch_stage_lost,
+	        .model_open = dispatch_model_open,
+	        .model_close = dispatch_model_gone,
+	        .changed = dispatch_model_changed,
 	        .check_vocab = tokenizer_check,
-	        .busy = busy,
+	        .busy = dispatch_is_busy,
 	        .arg = s};
 }
 
@@ -197,7 +199,7 @@ struct requests *serve_requests(struct serve *s) {
 
 /* ---- messages ------------------------------------------------------------------------------------ */
 
-static void on_step(
+static void dispatch_on_step(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	const Caravan__Step *step = env->step;
@@ -210,7 +212,7 @@ static void on_step(
 	        step->stage, step->model);
 }
 
-static void on_step_ack(
+static void dispatch_on_step_ack(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	uint64_t waited = env->step_ack->waited;
@@ -223,17 +225,18 @@ static void on_step_ack(
 			return;
 }
 
-static struct coordinator *model_of(struct serve *s, const char *name, const Caravan__Epoch *epoch) {
+static struct coordinator *dispatch_find_epoch(
+        struct serve *s, const char *name, const Caravan__Epoch *epoch) {
 	for (struct model_node *n = s->models; n; n = n->next)
-		if (coordinates(n, name, epoch))
+		if (dispatch_coordinates(n, name, epoch))
 			return n->model;
 	return NULL;
 }
 
-static void on_step_done(
+static void dispatch_on_step_done(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	struct coordinator *m = model_of(s, env->step_done->model, env->step_done->epoch);
+	struct coordinator *m = dispatch_find_epoch(s, env->step_done->model, env->step_done->epoch);
 	if (m)
 		coordinator_step_done(m, from, env->step_done, x);
 	else
@@ -241,7 +244,7 @@ static void on_step_done(
 		        env->step_done->model);
 }
 
-static void on_cancel_step(
+static void dispatch_on_cancel_step(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	const Caravan__CancelStep *v = env->cancel_step;
@@ -252,34 +255,35 @@ static void on_cancel_step(
 }
 
 /* A node refused a step of this plan: it does not serve its stage any more, so nothing that is sent now would arrive. */
-static void stage_refuses(struct serve *s, const char *model, const Caravan__Epoch *epoch, const char *why) {
+static void dispatch_stage_refuses(
+        struct serve *s, const char *model, const Caravan__Epoch *epoch, const char *why) {
 	char err[WIRE_TEXT_MAX];
 	const struct deploy_model *m = deploy_find(s->deploy, model, err, sizeof err);
 	if (m && wire_epoch_compare(m->plan->epoch, epoch) == 0)
 		deploy_unavailable(s->deploy, m, why);
 }
 
-static void on_step_failed(
+static void dispatch_on_step_failed(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	const Caravan__StepFailed *failed = env->step_failed;
-	struct coordinator *m = model_of(s, failed->model, failed->epoch);
+	struct coordinator *m = dispatch_find_epoch(s, failed->model, failed->epoch);
 	(void)x;
 	if (m && coordinator_step_failed(m, from, failed) && failed->refused)
-		stage_refuses(s, failed->model, failed->epoch, failed->reason);
+		dispatch_stage_refuses(s, failed->model, failed->epoch, failed->reason);
 }
 
-static void on_submit(
+static void dispatch_on_submit(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
-	struct coordinator *m = model_of(s, env->submit->model, NULL);
+	struct coordinator *m = dispatch_find_epoch(s, env->submit->model, NULL);
 	if (m)
 		coordinator_submit(m, from, env->submit, x);
 	else
 		peers_refuse(s->peers, from, "this node does not coordinate model %s", env->submit->model);
 }
 
-static void on_cancel(
+static void dispatch_on_cancel(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	(void)env;
@@ -288,7 +292,7 @@ static void on_cancel(
 		coordinator_cancel(n->model, &from->node, from->ref);
 }
 
-static void on_logits_taken(
+static void dispatch_on_logits_taken(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	(void)x;
@@ -296,7 +300,7 @@ static void on_logits_taken(
 		coordinator_logits_taken(n->model, &from->node, from->ref, env->logits_taken->rows);
 }
 
-static void on_refused(
+static void dispatch_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	const char *why = env->refused->reason;
@@ -307,7 +311,7 @@ static void on_refused(
 			const Caravan__Plan *plan = coordinator_plan(n->model);
 			snprintf(text, sizeof text, "%s refused a step: %.800s",
 			        members_name(s->members, &from->node), why);
-			stage_refuses(s, plan->model, plan->epoch, text);
+			dispatch_stage_refuses(s, plan->model, plan->epoch, text);
 			return;
 		}
 	for (struct stage_node *n = s->stages; n; n = n->next)
@@ -315,7 +319,7 @@ static void on_refused(
 			return;
 }
 
-static void on_link(void *arg, const struct node_id *node, bool up, const char *why) {
+static void dispatch_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct serve *s = arg;
 	char text[WIRE_TEXT_MAX];
 	if (up)
@@ -327,7 +331,7 @@ static void on_link(void *arg, const struct node_id *node, bool up, const char *
 		stage_link_lost(n->stage, node, text);
 }
 
-static void on_member(void *arg, const struct member *who, const char *what) {
+static void dispatch_on_member(void *arg, const struct member *who, const char *what) {
 	struct serve *s = arg;
 	char why[WIRE_TEXT_MAX];
 	if (who->up && !who->expelled)
@@ -345,15 +349,15 @@ int serve_create(struct serve **out, struct members *m, struct compute *w, char 
 		Caravan__Envelope__BodyCase kind;
 		peers_fn *fn;
 	} on[] = {
-	        {CARAVAN__ENVELOPE__BODY_STEP, on_step},
-	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, on_step_ack},
-	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, on_step_done},
-	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, on_step_failed},
-	        {CARAVAN__ENVELOPE__BODY_CANCEL_STEP, on_cancel_step},
-	        {CARAVAN__ENVELOPE__BODY_SUBMIT, on_submit},
-	        {CARAVAN__ENVELOPE__BODY_CANCEL, on_cancel},
-	        {CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, on_logits_taken},
-	        {CARAVAN__ENVELOPE__BODY_REFUSED, on_refused},
+	        {CARAVAN__ENVELOPE__BODY_STEP, dispatch_on_step},
+	        {CARAVAN__ENVELOPE__BODY_STEP_ACK, dispatch_on_step_ack},
+	        {CARAVAN__ENVELOPE__BODY_STEP_DONE, dispatch_on_step_done},
+	        {CARAVAN__ENVELOPE__BODY_STEP_FAILED, dispatch_on_step_failed},
+	        {CARAVAN__ENVELOPE__BODY_CANCEL_STEP, dispatch_on_cancel_step},
+	        {CARAVAN__ENVELOPE__BODY_SUBMIT, dispatch_on_submit},
+	        {CARAVAN__ENVELOPE__BODY_CANCEL, dispatch_on_cancel},
+	        {CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, dispatch_on_logits_taken},
+	        {CARAVAN__ENVELOPE__BODY_REFUSED, dispatch_on_refused},
 	};
 	struct serve *s = calloc(1, sizeof *s);
 	int rc = s ? 0 : -ENOMEM;
@@ -368,9 +372,9 @@ int serve_create(struct serve **out, struct members *m, struct compute *w, char 
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
 	if (rc == 0)
-		rc = peers_on_link(s->peers, on_link, s);
+		rc = peers_on_link(s->peers, dispatch_on_link, s);
 	if (rc == 0)
-		rc = members_on_change(m, on_member, s);
+		rc = members_on_change(m, dispatch_on_member, s);
 	if (rc != 0) {
 		snprintf(err, errlen, "%s", strerror(-rc));
 		serve_destroy(s);
@@ -380,7 +384,7 @@ int serve_create(struct serve **out, struct members *m, struct compute *w, char 
 	return 0;
 }
 
-static void free_state(struct serve *s) {
+static void dispatch_free_state(struct serve *s) {
 	free(s->stage_state);
 	free(s->stage_list);
 	free(s->model_state);
@@ -394,7 +398,7 @@ void serve_destroy(struct serve *s) {
 	while (s->models) {
 		struct model_node *n = s->models;
 		s->models = n->next;
-		serve_pair_drafts(s);
+		dispatch_pair_drafts(s);
 		coordinator_close(n->model, "the node is shutting down");
 		free(n);
 	}
@@ -405,13 +409,13 @@ void serve_destroy(struct serve *s) {
 		free(n);
 	}
 	tokenizers_destroy(s->tokenizers);
-	free_state(s);
+	dispatch_free_state(s);
 	free(s);
 }
 
 void serve_state(struct serve *s, Caravan__NodeState *out) {
 	size_t ns = 0, nm = 0;
-	free_state(s);
+	dispatch_free_state(s);
 	for (struct stage_node *n = s->stages; n; n = n->next)
 		ns++;
 	for (struct model_node *n = s->models; n; n = n->next)

@@ -42,7 +42,7 @@ void coordinator_release(struct coordinator *m) {
 
 /* ---- answers ------------------------------------------------------------------------------------- */
 
-static double seconds(uint64_t from_ns, uint64_t to_ns) {
+static double coordinator_seconds_between(uint64_t from_ns, uint64_t to_ns) {
 	return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
 }
 
@@ -61,8 +61,8 @@ void sequence_finish(
 	fin.error = (char *)(error ? error : "");
 	fin.context = reason == CARAVAN__REASON__CONTEXT ? m->plan->context : 0;
 	fin.generated = g->seq.tokens - g->prompt;
-	fin.prompt_seconds = seconds(g->began_ns, g->first_ns ? g->first_ns : now);
-	fin.generate_seconds = g->first_ns ? seconds(g->first_ns, now) : 0;
+	fin.prompt_seconds = coordinator_seconds_between(g->began_ns, g->first_ns ? g->first_ns : now);
+	fin.generate_seconds = g->first_ns ? coordinator_seconds_between(g->first_ns, now) : 0;
 	fin.waited = g->spent.waited;
 	fin.computed = g->spent.computed;
 	fin.wire = g->spent.wire;
@@ -111,8 +111,8 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 /* ---- sequences ----------------------------------------------------------------------------------- */
 
 /* The tokens of a submission against the model; a sentence in err. */
-static int check_submit(const struct coordinator *m, const Caravan__Submit *s, const uint32_t *ids, size_t n,
-        struct sampler_params *sampling, char *err, size_t errlen) {
+static int coordinator_check_submit(const struct coordinator *m, const Caravan__Submit *s,
+        const uint32_t *ids, size_t n, struct sampler_params *sampling, char *err, size_t errlen) {
 	uint32_t context = m->plan->context, vocab = m->ends->manifest->hp.vocab;
 	if (n == 0 || s->prompt == 0 || s->prompt > n) {
 		snprintf(err, errlen, "the prompt is empty: it needs at least one token");
@@ -147,7 +147,7 @@ static int check_submit(const struct coordinator *m, const Caravan__Submit *s, c
 
 /* Seconds until `places` of those that run have ended, if each generates all that it may, at the rate at which tokens
  * are made now; answers may end earlier.  0: there is no rate. */
-static double seconds_until(const struct coordinator *m, uint32_t places) {
+static double coordinator_estimate_wait(const struct coordinator *m, uint32_t places) {
 	double rate = rate_per_second(&m->rate, loop_now_ns()), rest = 0;
 	uint32_t running = scheduler_running(m->scheduler);
 	if (rate <= 0 || running == 0)
@@ -161,9 +161,9 @@ static double seconds_until(const struct coordinator *m, uint32_t places) {
 	return each / a_sequence * (double)places / running;
 }
 
-static void refuse_busy(struct coordinator *m, const struct peers_from *from) {
+static void coordinator_refuse_busy(struct coordinator *m, const struct peers_from *from) {
 	char when[48] = "later";
-	double s = seconds_until(m, 1);
+	double s = coordinator_estimate_wait(m, 1);
 	if (s > 0)
 		snprintf(when, sizeof when, "in %.0f s", s < 1 ? 1 : s);
 	peers_refuse(m->peers, from, "model %s is busy: %u prompts run and %u wait; try again %s",
@@ -193,7 +193,7 @@ static void coordinator_report_place(void *arg, struct sequence *q) {
 	if (draft_is(g))
 		return;
 	queued.place = q->place;
-	queued.seconds = seconds_until(m, q->place);
+	queued.seconds = coordinator_estimate_wait(m, q->place);
 	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
 	env.queued = &queued;
 	/* a gateway that has gone is noticed by its link */
@@ -220,7 +220,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	uint32_t context = m->plan->context, *ids = malloc(n ? n * sizeof *ids : 1);
 	if (ids && n)
 		memcpy(ids, payload_data(payload), n * sizeof *ids);
-	int rc = ids ? check_submit(m, s, ids, n, &sampling, err, sizeof err) : -ENOMEM;
+	int rc = ids ? coordinator_check_submit(m, s, ids, n, &sampling, err, sizeof err) : -ENOMEM;
 	if (rc != 0) {
 		peers_refuse(m->peers, from, "%s", rc == -ENOMEM ? strerror(ENOMEM) : err);
 		free(ids);
@@ -253,7 +253,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->began_ns = loop_now_ns();
 	rc = scheduler_add(m->scheduler, &g->seq);
 	if (rc != 0) {
-		refuse_busy(m, from);
+		coordinator_refuse_busy(m, from);
 		sequence_destroy(g);
 		return;
 	}
@@ -305,7 +305,7 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 
 /* Where looking back costs a row of a prompt as much as its products do: a multiply-add of attention takes about four times
  * one of a product. */
-static uint32_t twice(const struct hparams *hp) {
+static uint32_t coordinator_look_back_parity(const struct hparams *hp) {
 	double dim = hp->dim, kv = (double)hp->kv_heads * hp->head_size,
 	       q = (double)hp->heads * hp->head_size;
 	double products = dim * (2 * q + 2 * kv + 3.0 * hp->ffn), look_back = 2 * q;
@@ -313,7 +313,7 @@ static uint32_t twice(const struct hparams *hp) {
 }
 
 /* The root of the prefix cache: what KV blocks depend on beside the tokens. */
-static int make_scheduler(struct coordinator *m, const struct hparams *hp) {
+static int coordinator_create_scheduler(struct coordinator *m, const struct hparams *hp) {
 	const Caravan__Plan *plan = m->plan;
 	struct {
 		struct content_id manifest;
@@ -327,7 +327,7 @@ static int make_scheduler(struct coordinator *m, const struct hparams *hp) {
 	                                               .parallel = plan->parallel,
 	                                               .max_rows = plan->max_rows,
 	                                               .stages = (uint32_t)plan->n_stages,
-	                                               .twice = twice(hp),
+	                                               .twice = coordinator_look_back_parity(hp),
 	                                               .root = &root,
 	                                               .len = sizeof root});
 }
@@ -342,7 +342,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 		rc = output_create(
 		        &m->output, ends, compute_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
 	if (rc == 0)
-		rc = make_scheduler(m, &ends->manifest->hp);
+		rc = coordinator_create_scheduler(m, &ends->manifest->hp);
 	if (rc == 0)
 		rc = step_timing_create(&m->timing, (uint32_t)plan->n_stages);
 	if (rc == 0)

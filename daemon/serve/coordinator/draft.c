@@ -57,7 +57,7 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 }
 
 /* The pair is none any more. */
-static void part(struct draft *d) {
+static void draft_detach(struct draft *d) {
 	d->of->draft = d->made->draft = NULL;
 	d->of->seq.held = false;
 	free(d);
@@ -66,24 +66,24 @@ static void part(struct draft *d) {
 void draft_end(struct draft *d) {
 	struct coordinator *small = d->draft_model;
 	struct client_sequence *made = d->made;
-	part(d);
+	draft_detach(d);
 	sequence_drop(small, made);
 	pipeline_kick_later(small);
 }
 
 void draft_lost(struct draft *d) {
 	struct coordinator *large = d->large;
-	part(d);
+	draft_detach(d);
 	pipeline_kick_later(large); /* it may have waited */
 }
 
-static uint32_t known(const struct draft *d) {
+static uint32_t draft_count_known(const struct draft *d) {
 	return d->made->seq.tokens - d->made->seq.provisional;
 }
 
 struct draft_run draft_tokens(struct draft *d) {
 	const struct sequence *q = &d->made->seq;
-	memcpy(d->token, q->log + known(d), q->provisional * sizeof *d->token);
+	memcpy(d->token, q->log + draft_count_known(d), q->provisional * sizeof *d->token);
 	if (d->has_next)
 		d->token[q->provisional] = d->next;
 	return (struct draft_run){
@@ -91,7 +91,7 @@ struct draft_run draft_tokens(struct draft *d) {
 }
 
 /* Whether one more token of it would pay, made now. */
-static bool pays(struct draft *d) {
+static bool draft_pays(struct draft *d) {
 	const struct sequence *q = &d->made->seq;
 	struct draft_run t = draft_tokens(d);
 	double seconds = speculation_token(d->draft_model->speculation);
@@ -107,7 +107,7 @@ static bool pays(struct draft *d) {
 
 bool draft_goes_on(struct draft *d) {
 	struct sequence *q = &d->made->seq;
-	q->held = !pays(d);
+	q->held = !draft_pays(d);
 	if (q->held || !q->running)
 		return false;
 	if (d->has_next) {
@@ -138,7 +138,7 @@ void draft_sampled(struct draft *d, const struct scheduled *e, const struct outp
 void draft_follow(struct draft *d) {
 	struct sequence *q = &d->made->seq;
 	struct draft_stats *g = &d->of->draft_stats;
-	uint32_t at = known(d), id = d->of->seq.log[at];
+	uint32_t at = draft_count_known(d), id = d->of->seq.log[at];
 	struct draft_run t = draft_tokens(d);
 	if (t.n > 0)
 		draft_stats_observe_draft(g, t.probability[0], t.id[0] == id);

@@ -18,7 +18,7 @@ struct output {
 	float *x, *logits;
 };
 
-static void *aligned(size_t bytes) {
+static void *output_alloc_aligned(size_t bytes) {
 	return aligned_alloc(KERN_ALIGN, (bytes + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN);
 }
 
@@ -29,8 +29,8 @@ int output_create(
 		return -ENOMEM;
 	h->hp = &ends->manifest->hp;
 	h->tokens = tokens < h->hp->vocab ? tokens : h->hp->vocab;
-	h->x = aligned((size_t)OUTPUT_ROWS * h->hp->dim * sizeof(float));
-	h->logits = aligned((size_t)OUTPUT_ROWS * h->hp->vocab * sizeof(float));
+	h->x = output_alloc_aligned((size_t)OUTPUT_ROWS * h->hp->dim * sizeof(float));
+	h->logits = output_alloc_aligned((size_t)OUTPUT_ROWS * h->hp->vocab * sizeof(float));
 	int rc = h->x && h->logits ? 0 : -ENOMEM;
 	if (rc == 0)
 		rc = io_layers_create(&h->ends, ends, t, max_rows > OUTPUT_ROWS ? max_rows : OUTPUT_ROWS);
@@ -59,7 +59,7 @@ int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t ro
 }
 
 /* The sum of all probability, the greatest counted as 1; what is far below it adds nothing that matters. */
-static float sum_odds(const float *logits, size_t n, float max) {
+static float output_sum_probability(const float *logits, size_t n, float max) {
 	float sum = 0;
 	for (size_t i = 0; i < n; i++)
 		if (logits[i] - max > -16)
@@ -75,7 +75,7 @@ static void output_sample_row(struct output *h, struct output_row *r, float *log
 		max = logits[0];
 		for (size_t i = 1; i < n; i++)
 			max = logits[i] > max ? logits[i] : max;
-		sum = sum_odds(logits, n, max);
+		sum = output_sum_probability(logits, n, max);
 	}
 	r->rc = sampler_pick(h->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
 	if (r->weighed && r->rc == 0)

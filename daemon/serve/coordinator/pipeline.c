@@ -52,7 +52,7 @@ static void logits_destroy(struct logits *l) {
 }
 
 /* Whoever waits for the first token of a prompt of several steps hears how far it is. */
-static void tell_progress(const struct step_in_flight *f) {
+static void pipeline_report_progress(const struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
 		struct client_sequence *g = (struct client_sequence *)e->seq;
@@ -74,7 +74,7 @@ static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
 		free(f->log[i]);
 	if (whole)
-		tell_progress(f);
+		pipeline_report_progress(f);
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, sequence_left, m);
 	logits_destroy(f->logits);
 	payload_unref(f->x);
@@ -371,7 +371,7 @@ void pipeline_kick_later(struct coordinator *m) {
 
 /* The rows of each sequence whose next token is wanted and that was not rejected, each with the tokens before it.  0 or
  * -ENOMEM. */
-static int make_rows(struct step_in_flight *f) {
+static int pipeline_make_rows(struct step_in_flight *f) {
 	const size_t dim = f->m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	f->row = calloc(f->st->outputs, sizeof *f->row);
@@ -438,7 +438,8 @@ static void pipeline_sample(void *arg) {
 	f->ended_ns = loop_now_ns();
 }
 
-static void take_token(struct coordinator *m, struct client_sequence *g, const struct output_row *row) {
+static void pipeline_take_token(
+        struct coordinator *m, struct client_sequence *g, const struct output_row *row) {
 	uint64_t now = loop_now_ns();
 	bool first = !g->first_ns;
 	if (g->finished)
@@ -473,13 +474,13 @@ static void take_token(struct coordinator *m, struct client_sequence *g, const s
 }
 
 /* The tokens of an entry's rows, as far as what each was computed from is what the one before it gave. */
-static void take_tokens(
+static void pipeline_take_tokens(
         struct coordinator *m, struct scheduled *e, const struct output_row *row, uint32_t count) {
 	struct client_sequence *g = (struct client_sequence *)e->seq;
 	struct sequence *q = e->seq;
 	for (uint32_t k = 0; k < count && scheduler_entry_valid(e); k++) {
 		uint32_t at = q->tokens, draft = q->drafted ? q->log[at] : 0;
-		take_token(m, g, &row[k]);
+		pipeline_take_token(m, g, &row[k]);
 		if (q->ended || q->drafted == 0)
 			continue;
 		if (q->log[at] == draft) {
@@ -494,7 +495,7 @@ static void take_tokens(
 }
 
 /* What the whole way took goes to the sequences that were on it. */
-static void spend(struct step_in_flight *f) {
+static void pipeline_add_times(struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
 		struct step_timing_step *s = &((struct client_sequence *)f->st->seq[i].seq)->spent;
 		s->waited += f->spent.waited;
@@ -513,7 +514,7 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 		speculation_observe_ends(m->speculation, f->nrow, (double)(f->ended_ns - f->began_ns) * 1e-9);
 	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
 	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
-	spend(f);
+	pipeline_add_times(f);
 	if (f->rc != 0) {
 		pipeline_lose(m, f, pipeline_error(f->rc));
 		return;
@@ -535,7 +536,7 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 			if (f->picks[i])
 				draft_sampled(g->draft, e, &row[f->picks[i] - 1]);
 		} else if (!e->seq->all_outputs) {
-			take_tokens(m, e, row, f->picks[i]);
+			pipeline_take_tokens(m, e, row, f->picks[i]);
 		} else if (e->position + e->rows == e->seq->tokens) {
 			sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		}
@@ -582,13 +583,13 @@ void coordinator_step_done(
 		speculation_observe(
 		        m->speculation, f->st->rows, d->times, d->n_times, (double)away_ns * 1e-9);
 	if (want == 0) {
-		spend(f);
+		pipeline_add_times(f);
 		pipeline_retire(f, true);
 		pipeline_kick(m);
 		return;
 	}
 	f->x = payload_ref(x);
-	int rc = make_rows(f);
+	int rc = pipeline_make_rows(f);
 	rc = rc ? rc : pipeline_submit(f, pipeline_sample, pipeline_sampled);
 	if (rc != 0)
 		pipeline_lose(m, f, strerror(-rc));

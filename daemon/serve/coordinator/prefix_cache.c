@@ -25,16 +25,16 @@ struct prefix {
 };
 
 /* The finaliser of MurmurHash3 (Appleby): every bit of x goes into every bit of the result. */
-static uint64_t mix(uint64_t x) {
+static uint64_t prefix_mix(uint64_t x) {
 	x = (x ^ (x >> 33)) * 0xff51afd7ed558ccdu;
 	x = (x ^ (x >> 33)) * 0xc4ceb9fe1a85ec53u;
 	return x ^ (x >> 33);
 }
 
-static uint64_t key_of(const struct prefix *p, uint32_t before, const uint32_t *tokens) {
+static uint64_t prefix_key_of(const struct prefix *p, uint32_t before, const uint32_t *tokens) {
 	uint64_t key = before == PREFIX_NONE ? p->root : p->known[before].key;
 	for (uint32_t i = 0; i < KERN_KV_BLOCK; i += 2)
-		key = mix(key + ((uint64_t)tokens[i] << 32 | tokens[i + 1]));
+		key = prefix_mix(key + ((uint64_t)tokens[i] << 32 | tokens[i + 1]));
 	return key;
 }
 
@@ -58,7 +58,7 @@ int prefix_create(struct prefix **out, uint32_t blocks, const void *root, size_t
 	}
 	memset(p->table, 0xff, places * sizeof *p->table); /* PREFIX_NONE */
 	for (size_t i = 0; i < len; i++)
-		p->root = mix(p->root + byte[i] + 1);
+		p->root = prefix_mix(p->root + byte[i] + 1);
 	*out = p;
 	return 0;
 }
@@ -73,7 +73,7 @@ void prefix_destroy(struct prefix *p) {
 }
 
 uint32_t prefix_find(const struct prefix *p, uint32_t before, const uint32_t *tokens) {
-	uint32_t b = p->table[key_of(p, before, tokens) & p->mask];
+	uint32_t b = p->table[prefix_key_of(p, before, tokens) & p->mask];
 	while (b != PREFIX_NONE &&
 	        (p->known[b].before != before || memcmp(p->tokens[b], tokens, sizeof *p->tokens) != 0))
 		b = p->known[b].version;
@@ -82,7 +82,7 @@ uint32_t prefix_find(const struct prefix *p, uint32_t before, const uint32_t *to
 
 void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_t *tokens) {
 	struct known *k = &p->known[block];
-	uint64_t key = key_of(p, before, tokens);
+	uint64_t key = prefix_key_of(p, before, tokens);
 	uint32_t *place = &p->table[key & p->mask];
 	assert(!k->held && (before == PREFIX_NONE || p->known[before].users > 0));
 	*k = (struct known){.key = key, .before = before, .users = 1, .version = *place, .held = true};
@@ -92,7 +92,7 @@ void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_
 		p->known[before].after++;
 }
 
-static void leave_idle(struct prefix *p, const struct known *k) {
+static void prefix_leave_idle(struct prefix *p, const struct known *k) {
 	*(k->older == PREFIX_NONE ? &p->oldest : &p->known[k->older].newer) = k->newer;
 	*(k->newer == PREFIX_NONE ? &p->newest : &p->known[k->newer].older) = k->older;
 	p->idle--;
@@ -102,7 +102,7 @@ void prefix_use(struct prefix *p, uint32_t block) {
 	struct known *k = &p->known[block];
 	assert(k->held);
 	if (k->users++ == 0)
-		leave_idle(p, k);
+		prefix_leave_idle(p, k);
 }
 
 void prefix_release(struct prefix *p, uint32_t block) {
@@ -123,7 +123,7 @@ uint32_t prefix_evict(struct prefix *p) {
 		return PREFIX_NONE;
 	struct known *k = &p->known[block];
 	assert(k->users == 0 && k->after == 0);
-	leave_idle(p, k);
+	prefix_leave_idle(p, k);
 	uint32_t *at = &p->table[k->key & p->mask];
 	while (*at != block)
 		at = &p->known[*at].version;

@@ -44,14 +44,14 @@ void scheduler_destroy(struct scheduler *s) {
 	free(s);
 }
 
-static void append(struct sequence **list, struct sequence *q) {
+static void scheduler_list_append(struct sequence **list, struct sequence *q) {
 	while (*list)
 		list = &(*list)->next;
 	*list = q;
 	q->next = NULL;
 }
 
-static bool take_out(struct sequence **list, struct sequence *q) {
+static bool scheduler_list_remove(struct sequence **list, struct sequence *q) {
 	for (; *list; list = &(*list)->next)
 		if (*list == q) {
 			*list = q->next;
@@ -63,12 +63,12 @@ static bool take_out(struct sequence **list, struct sequence *q) {
 
 /* ---- the queue ----------------------------------------------------------------------------------- */
 
-static uint64_t blocks_of(uint32_t positions) {
+static uint64_t scheduler_blocks_for(uint32_t positions) {
 	return ((uint64_t)positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
 }
 
 /* Those of q's client in the list, up to q. */
-static uint32_t of_client(const struct sequence *list, const struct sequence *q) {
+static uint32_t scheduler_count_client(const struct sequence *list, const struct sequence *q) {
 	uint32_t n = 0;
 	for (; list && list != q; list = list->next)
 		n += list->client == q->client;
@@ -77,15 +77,15 @@ static uint32_t of_client(const struct sequence *list, const struct sequence *q)
 
 /* When q's turn is: how many of its client come before it, running or waiting.  Lower goes first; among equals the
  * one whose client has waited longest since one of its own ran, and of those the one that came first. */
-static uint32_t turn_of(const struct scheduler *s, const struct sequence *q) {
-	return of_client(s->running, q) + of_client(s->queue, q);
+static uint32_t scheduler_turn_of(const struct scheduler *s, const struct sequence *q) {
+	return scheduler_count_client(s->running, q) + scheduler_count_client(s->queue, q);
 }
 
-static struct sequence *next_in_line(const struct scheduler *s) {
+static struct sequence *scheduler_next_in_line(const struct scheduler *s) {
 	struct sequence *best = NULL;
 	uint32_t least = UINT32_MAX;
 	for (struct sequence *q = s->queue; q; q = q->next) {
-		uint32_t turn = turn_of(s, q);
+		uint32_t turn = scheduler_turn_of(s, q);
 		if (turn < least || (turn == least && q->served < best->served)) {
 			least = turn;
 			best = q;
@@ -95,7 +95,7 @@ static struct sequence *next_in_line(const struct scheduler *s) {
 }
 
 /* One of this client's has run, and left. */
-static void client_served(struct scheduler *s, uint64_t client) {
+static void scheduler_client_served(struct scheduler *s, uint64_t client) {
 	struct sequence *lists[] = {s->running, s->queue};
 	s->served++;
 	for (int i = 0; i < 2; i++)
@@ -104,17 +104,17 @@ static void client_served(struct scheduler *s, uint64_t client) {
 				q->served = s->served;
 }
 
-static void admit(struct scheduler *s) {
+static void scheduler_admit(struct scheduler *s) {
 	struct sequence *q;
-	while (s->nrunning < s->parallel && (q = next_in_line(s))) {
+	while (s->nrunning < s->parallel && (q = scheduler_next_in_line(s))) {
 		/* one alone runs whatever it may come to need: nothing else would make room for it */
-		if (s->nrunning && s->promised + blocks_of(q->room) > s->blocks)
+		if (s->nrunning && s->promised + scheduler_blocks_for(q->room) > s->blocks)
 			return;
-		take_out(&s->queue, q);
+		scheduler_list_remove(&s->queue, q);
 		s->nqueued--;
-		append(&s->running, q);
+		scheduler_list_append(&s->running, q);
 		s->nrunning++;
-		s->promised += blocks_of(q->room);
+		s->promised += scheduler_blocks_for(q->room);
 		q->running = true;
 		q->place = 0;
 	}
@@ -125,7 +125,7 @@ void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct seque
 	uint64_t served[SCHEDULER_QUEUE_MAX + 1];
 	for (struct sequence *q = s->queue; q && n < SCHEDULER_QUEUE_MAX; q = q->next) {
 		served[n] = q->served;
-		turn[n++] = turn_of(s, q);
+		turn[n++] = scheduler_turn_of(s, q);
 	}
 	struct sequence *q = s->queue;
 	for (uint32_t i = 0; i < n; i++, q = q->next) {
@@ -142,7 +142,7 @@ void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct seque
 }
 
 /* Whether somebody with so many in the queue may have one more. */
-static bool has_place(const struct scheduler *s, uint32_t waiting) {
+static bool scheduler_may_queue(const struct scheduler *s, uint32_t waiting) {
 	return waiting < SCHEDULER_QUEUE_MAX - s->nqueued;
 }
 
@@ -156,19 +156,19 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 		its_node += w->author == q->author;
 		served = w->client == q->client ? w->served : served;
 	}
-	if (!has_place(s, its_client) || !has_place(s, its_node))
+	if (!scheduler_may_queue(s, its_client) || !scheduler_may_queue(s, its_node))
 		return -EBUSY;
 	q->served = served;
-	append(&s->queue, q);
+	scheduler_list_append(&s->queue, q);
 	s->nqueued++;
-	admit(s);
+	scheduler_admit(s);
 	return 0;
 }
 
 /* ---- the prefix cache ---------------------------------------------------------------------------- */
 
 /* Full blocks of q that are written for certain become the cache's. */
-static void share(struct scheduler *s, struct sequence *q) {
+static void scheduler_share_blocks(struct scheduler *s, struct sequence *q) {
 	uint32_t sure = q->tokens - q->provisional;
 	kv_blocks_share(s->kv, &q->kv, q->log, (q->written < sure ? q->written : sure) / KERN_KV_BLOCK,
 	        q->in_flight > 0);
@@ -176,14 +176,14 @@ static void share(struct scheduler *s, struct sequence *q) {
 
 /* The block that q needs next may be another's: all before it are shared, and it does not hold q's last position,
  * which is always computed, since its output is wanted. */
-static bool may_reuse(const struct sequence *q) {
+static bool scheduler_may_reuse(const struct sequence *q) {
 	return !q->all_outputs && q->kv.shared == q->kv.nblocks &&
 	       q->scheduled == q->kv.shared * KERN_KV_BLOCK && q->scheduled + KERN_KV_BLOCK < q->tokens;
 }
 
 /* Moves a prompt on by the blocks that the cache has. */
-static void reuse(struct scheduler *s, struct sequence *q) {
-	while (may_reuse(q) && kv_blocks_reuse(s->kv, &q->kv, q->log)) {
+static void scheduler_reuse_blocks(struct scheduler *s, struct sequence *q) {
+	while (scheduler_may_reuse(q) && kv_blocks_reuse(s->kv, &q->kv, q->log)) {
 		q->scheduled += KERN_KV_BLOCK;
 		q->first = q->done = q->written = q->scheduled;
 		s->found += KERN_KV_BLOCK;
@@ -191,9 +191,9 @@ static void reuse(struct scheduler *s, struct sequence *q) {
 }
 
 /* Another sequence with the same tokens has a step in flight that writes the block that q needs next. */
-static bool is_coming(const struct scheduler *s, const struct sequence *q) {
+static bool scheduler_awaits_block(const struct scheduler *s, const struct sequence *q) {
 	uint32_t end = q->scheduled + KERN_KV_BLOCK;
-	if (!may_reuse(q))
+	if (!scheduler_may_reuse(q))
 		return false;
 	for (const struct sequence *r = s->running; r; r = r->next)
 		if (r != q && !r->ended && r->in_flight && r->scheduled >= end && r->written < end &&
@@ -204,26 +204,26 @@ static bool is_coming(const struct scheduler *s, const struct sequence *q) {
 
 /* ---- sequences that leave ------------------------------------------------------------------------ */
 
-static void leave(struct scheduler *s, struct sequence *q) {
+static void scheduler_remove(struct scheduler *s, struct sequence *q) {
 	if (q->running) {
-		take_out(&s->running, q);
+		scheduler_list_remove(&s->running, q);
 		s->nrunning--;
-		client_served(s, q->client);
-		s->promised -= blocks_of(q->room);
-	} else if (take_out(&s->queue, q)) {
+		scheduler_client_served(s, q->client);
+		s->promised -= scheduler_blocks_for(q->room);
+	} else if (scheduler_list_remove(&s->queue, q)) {
 		s->nqueued--;
 	}
 	q->running = false;
-	share(s, q);
+	scheduler_share_blocks(s, q);
 	kv_blocks_free(s->kv, &q->kv);
-	admit(s);
+	scheduler_admit(s);
 }
 
 bool scheduler_end(struct scheduler *s, struct sequence *q) {
 	q->ended = true;
 	if (q->in_flight)
 		return false;
-	leave(s, q);
+	scheduler_remove(s, q);
 	return true;
 }
 
@@ -234,7 +234,7 @@ struct build {
 	uint32_t table;
 };
 
-static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
+static void scheduler_put_rows(struct build *b, struct sequence *q, uint32_t rows) {
 	uint32_t end = q->scheduled + rows, first = q->scheduled < q->tokens ? q->tokens - 1 : q->scheduled;
 	struct scheduled *e = &b->st->seq[b->st->nseqs++];
 	*e = (struct scheduled){.seq = q,
@@ -252,7 +252,8 @@ static void put_rows(struct build *b, struct sequence *q, uint32_t rows) {
 	q->in_flight++;
 }
 
-static bool has_room(const struct scheduler *s, const struct build *b, const struct sequence *q) {
+static bool scheduler_has_capacity(
+        const struct scheduler *s, const struct build *b, const struct sequence *q) {
 	/* +1: the block that this very row may need */
 	return b->st->rows < s->max_rows && b->st->nseqs < SCHEDULER_SEQS_MAX &&
 	       (b->st->nseqs == 0 ||
@@ -260,18 +261,18 @@ static bool has_room(const struct scheduler *s, const struct build *b, const str
 }
 
 /* A sequence whose prompt is done and that has one new token. */
-static bool generates(const struct sequence *q) {
+static bool scheduler_is_generating(const struct sequence *q) {
 	return !q->ended && !q->held && !q->all_outputs && q->done > 0 && q->done == q->scheduled &&
 	       q->tokens == q->scheduled + 1;
 }
 
 /* One whose answer is being made: it has a next token, or a step is out that will bring it. */
-static bool is_answered(const struct sequence *q) {
+static bool scheduler_is_answered(const struct sequence *q) {
 	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens <= q->scheduled + 1;
 }
 
 /* Positions of a prompt, or of tokens, that a step is to be made for. */
-static uint32_t unscheduled(const struct sequence *q) {
+static uint32_t scheduler_unscheduled_rows(const struct sequence *q) {
 	uint32_t end = q->limit && q->limit < q->tokens ? q->limit : q->tokens;
 	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
 }
@@ -284,39 +285,40 @@ static uint32_t scheduler_drafted_rows(struct scheduler *s, const struct build *
 }
 
 /* While stages are idle: drafted tokens that follow others in flight. */
-static void put_ahead(struct scheduler *s, struct build *b) {
+static void scheduler_put_ahead(struct scheduler *s, struct build *b) {
 	for (struct sequence *q = s->running; q; q = q->next)
-		if (unscheduled(q) > 0) /* it comes first, and will */
+		if (scheduler_unscheduled_rows(q) > 0) /* it comes first, and will */
 			return;
 	for (struct sequence *q = s->running; q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages;
 	        q = q->next) {
 		uint32_t end = q->tokens + q->drafted;
 		if (q->ended || !q->in_flight || q->scheduled < q->tokens || q->scheduled >= end ||
-		        !has_room(s, b, q))
+		        !scheduler_has_capacity(s, b, q))
 			continue;
 		uint32_t n =
 		        end - q->scheduled < SCHEDULER_DRAFT_MAX ? end - q->scheduled : SCHEDULER_DRAFT_MAX;
 		n = n < s->max_rows ? n : s->max_rows;
 		if (!kv_blocks_allocate(s->kv, &q->kv, q->scheduled + n))
 			continue;
-		put_rows(b, q, n);
+		scheduler_put_rows(b, q, n);
 		b->st->ahead = true;
 	}
 }
 
 /* Next tokens: a group of those that generate, as large as makes a group for every stage. */
-static void put_tokens(struct scheduler *s, struct build *b, uint32_t answered) {
+static void scheduler_put_tokens(struct scheduler *s, struct build *b, uint32_t answered) {
 	uint32_t group = (answered + s->stages - 1) / s->stages;
 	if (answered == 0 || s->decoding >= (answered + group - 1) / group)
 		return;
 	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
-		if (generates(q) && has_room(s, b, q) && kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1))
-			put_rows(b, q, 1 + scheduler_drafted_rows(s, b, q));
+		if (scheduler_is_generating(q) && scheduler_has_capacity(s, b, q) &&
+		        kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1))
+			scheduler_put_rows(b, q, 1 + scheduler_drafted_rows(s, b, q));
 	b->st->generating = b->st->nseqs;
 }
 
 /* What rows of a prompt from a position on cost, in rows at its beginning. */
-static double cost_of(const struct scheduler *s, uint32_t position, uint32_t rows) {
+static double scheduler_row_cost(const struct scheduler *s, uint32_t position, uint32_t rows) {
 	double look_back = s->twice ? (position + rows / 2.0) / s->twice : 0;
 	return rows * (1 + look_back);
 }
@@ -328,7 +330,7 @@ struct portion {
 };
 
 /* How many rows from a position on are worth a portion: whole blocks, but for a few. */
-static uint32_t rows_worth(const struct scheduler *s, uint32_t position, const struct portion *p) {
+static uint32_t scheduler_rows_worth(const struct scheduler *s, uint32_t position, const struct portion *p) {
 	double here = (double)s->twice + position,
 	       rows = s->twice ? sqrt(here * here + 2.0 * s->twice * p->cost) - here : p->cost;
 	if (s->twice && rows > KERN_KV_BLOCK / 2)
@@ -336,42 +338,43 @@ static uint32_t rows_worth(const struct scheduler *s, uint32_t position, const s
 	return rows < p->least ? p->least : rows < s->max_rows ? (uint32_t)rows : s->max_rows;
 }
 
-static struct portion portion(const struct scheduler *s, uint32_t answered) {
+static struct portion scheduler_prompt_portion(const struct scheduler *s, uint32_t answered) {
 	double all = 0;
 	if (answered)
 		return (struct portion){SCHEDULER_MIXED_ROWS, SCHEDULER_FEW_ROWS};
 	if (s->stages == 1)
 		return (struct portion){INFINITY, SCHEDULER_FEW_ROWS};
 	for (const struct sequence *q = s->running; q; q = q->next)
-		all += unscheduled(q) ? cost_of(s, q->first, q->tokens - q->first) : 0;
+		all += scheduler_unscheduled_rows(q) ? scheduler_row_cost(s, q->first, q->tokens - q->first)
+		                                     : 0;
 	/* four chunks a stage: filling and draining the line is then a fifth of it */
 	all /= 4 * s->stages;
 	return (struct portion){all < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS : all, KERN_KV_BLOCK};
 }
 
 /* Prompts, in turn; the one that was served last goes to the end. */
-static void put_prompts(struct scheduler *s, struct build *b, struct portion p) {
+static void scheduler_put_prompts(struct scheduler *s, struct build *b, struct portion p) {
 	struct sequence *served = NULL;
 	for (struct sequence *q = s->running; q && p.cost >= 1; q = q->next) {
-		if (unscheduled(q) == 0 || generates(q))
+		if (scheduler_unscheduled_rows(q) == 0 || scheduler_is_generating(q))
 			continue;
-		reuse(s, q);
-		if (is_coming(s, q) || !has_room(s, b, q))
+		scheduler_reuse_blocks(s, q);
+		if (scheduler_awaits_block(s, q) || !scheduler_has_capacity(s, b, q))
 			continue;
-		uint32_t rows = unscheduled(q), worth = rows_worth(s, q->scheduled, &p),
-		         left = s->max_rows - b->st->rows;
+		uint32_t rows = scheduler_unscheduled_rows(q),
+		         worth = scheduler_rows_worth(s, q->scheduled, &p), left = s->max_rows - b->st->rows;
 		rows = rows > worth ? worth : rows;
 		rows = rows > left ? left : rows;
 		if (!kv_blocks_allocate(s->kv, &q->kv, q->scheduled + rows))
 			continue;
-		p.cost -= cost_of(s, q->scheduled, rows);
+		p.cost -= scheduler_row_cost(s, q->scheduled, rows);
 		p.least = 1; /* what is left of it */
-		put_rows(b, q, rows);
+		scheduler_put_rows(b, q, rows);
 		served = q;
 	}
 	if (served && served->scheduled < served->tokens) {
-		take_out(&s->running, served);
-		append(&s->running, served);
+		scheduler_list_remove(&s->running, served);
+		scheduler_list_append(&s->running, served);
 	}
 }
 
@@ -382,14 +385,14 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 		free(b.st);
 		return NULL;
 	}
-	put_tokens(s, &b, answered);
+	scheduler_put_tokens(s, &b, answered);
 	for (uint32_t i = 0; i < b.st->generating && b.st->generating < answered; i++) {
-		take_out(&s->running, b.st->seq[i].seq);
-		append(&s->running, b.st->seq[i].seq);
+		scheduler_list_remove(&s->running, b.st->seq[i].seq);
+		scheduler_list_append(&s->running, b.st->seq[i].seq);
 	}
-	put_prompts(s, &b, portion(s, answered));
+	scheduler_put_prompts(s, &b, scheduler_prompt_portion(s, answered));
 	if (b.st->nseqs == 0)
-		put_ahead(s, &b);
+		scheduler_put_ahead(s, &b);
 	if (b.st->nseqs == 0) {
 		free(b.st->seq);
 		free(b.st);
@@ -428,7 +431,7 @@ void scheduler_roll_back(struct sequence *q, uint32_t tokens) {
 
 /* Positions that a step has written.  Steps are over in another order than they were made in: one without outputs sooner than one
  * before it.  What comes after a lost step was computed from what that one did not write, and is never reached. */
-static void note_written(struct sequence *q, uint32_t first, uint32_t end) {
+static void scheduler_note_written(struct sequence *q, uint32_t first, uint32_t end) {
 	if (first > q->written) {
 		if (q->ahead_end == 0)
 			q->ahead_begin = first;
@@ -445,7 +448,7 @@ static void note_written(struct sequence *q, uint32_t first, uint32_t end) {
 	}
 }
 
-static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole,
+static void scheduler_finish_step(struct scheduler *s, struct scheduler_step *st, bool whole,
         void (*left)(void *arg, struct sequence *q), void *arg) {
 	s->decoding -= st->generating > 0;
 	s->ahead -= st->ahead;
@@ -456,11 +459,11 @@ static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole
 		if (e->version == q->version) {
 			q->done += e->kept;
 			if (whole)
-				note_written(q, e->position, e->position + e->kept);
+				scheduler_note_written(q, e->position, e->position + e->kept);
 		}
-		share(s, q);
+		scheduler_share_blocks(s, q);
 		if (q->ended && q->in_flight == 0) {
-			leave(s, q);
+			scheduler_remove(s, q);
 			left(arg, q);
 		}
 	}
@@ -470,12 +473,12 @@ static void step_over(struct scheduler *s, struct scheduler_step *st, bool whole
 
 void scheduler_done(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg) {
-	step_over(s, st, true, left, arg);
+	scheduler_finish_step(s, st, true, left, arg);
 }
 
 void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg) {
-	step_over(s, st, false, left, arg);
+	scheduler_finish_step(s, st, false, left, arg);
 }
 
 uint32_t scheduler_running(const struct scheduler *s) {
@@ -485,7 +488,7 @@ uint32_t scheduler_running(const struct scheduler *s) {
 uint32_t scheduler_answered(const struct scheduler *s) {
 	uint32_t n = 0;
 	for (const struct sequence *q = s->running; q; q = q->next)
-		n += is_answered(q);
+		n += scheduler_is_answered(q);
 	return n;
 }
 

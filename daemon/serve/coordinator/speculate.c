@@ -26,7 +26,7 @@ uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at) {
 }
 
 /* Tokens in common: 1, 2, 3 or 4, 5 to 9, more. */
-static unsigned class_of(uint32_t common) {
+static unsigned speculation_match_class(uint32_t common) {
 	return common < 3 ? common - 1 : common < 5 ? 2 : common < 10 ? 3 : 4;
 }
 
@@ -40,7 +40,7 @@ void draft_stats_init(struct draft_stats *g) {
 	g->drafts = before_drafts;
 }
 
-static void learn(float *chance, bool right) {
+static void speculation_update_chance(float *chance, bool right) {
 	*chance += ((float)right - *chance) / 12;
 }
 
@@ -48,11 +48,11 @@ void draft_stats_observe(struct draft_stats *g, const uint32_t *log, uint32_t n,
 	uint32_t at, common = ngram_next(log, n, &at);
 	if (common == 0)
 		return;
-	learn(&g->right[class_of(common)], log[at] == token);
+	speculation_update_chance(&g->right[speculation_match_class(common)], log[at] == token);
 }
 
 /* Odds below 0.3, 0.5, 0.7, 0.9, and above. */
-static unsigned class_of_odds(float probability) {
+static unsigned speculation_probability_class(float probability) {
 	return probability < 0.3f   ? 0
 	       : probability < 0.5f ? 1
 	       : probability < 0.7f ? 2
@@ -61,8 +61,8 @@ static unsigned class_of_odds(float probability) {
 }
 
 void draft_stats_observe_draft(struct draft_stats *g, float probability, bool right) {
-	learn(&g->draft[class_of_odds(probability)], right);
-	learn(&g->drafts, right);
+	speculation_update_chance(&g->draft[speculation_probability_class(probability)], right);
+	speculation_update_chance(&g->drafts, right);
 }
 
 void draft_stats_decay(struct draft_stats *g) {
@@ -74,7 +74,7 @@ void draft_stats_decay(struct draft_stats *g) {
 float draft_stats_chance(const struct draft_stats *g, const struct draft_run *d) {
 	float chance = 1;
 	for (uint32_t i = 0; i < d->n; i++)
-		chance *= g->draft[class_of_odds(d->probability[i])];
+		chance *= g->draft[speculation_probability_class(d->probability[i])];
 	return chance;
 }
 
@@ -112,13 +112,13 @@ void speculation_destroy(struct speculation *s) {
 	free(s);
 }
 
-static void add(struct line *l, double r, double t) {
+static void speculation_line_add(struct line *l, double r, double t) {
 	*l = (struct line){FORGET * l->w + 1, FORGET * l->r + r, FORGET * l->t + t, FORGET * l->rr + r * r,
 	        FORGET * l->rt + r * t};
 }
 
 /* Seconds without rows, and for each of them. */
-static void fit(const struct line *l, double *alone, double *row) {
+static void speculation_line_fit(const struct line *l, double *alone, double *row) {
 	double spread = l->w * l->rr - l->r * l->r;
 	*row = spread > 1e-6 * l->w * l->rr ? (l->w * l->rt - l->r * l->t) / spread : 0;
 	*row = *row > 0 ? *row : 0;
@@ -133,26 +133,26 @@ void speculation_observe(
 	if (n != s->stages + 1u || rows > FEW)
 		return;
 	for (uint32_t i = 0; i < s->stages; i++)
-		add(&s->stage[i], rows, (double)times[i + 1]->computed * 1e-9);
-	add(&s->way, rows, away);
+		speculation_line_add(&s->stage[i], rows, (double)times[i + 1]->computed * 1e-9);
+	speculation_line_add(&s->way, rows, away);
 }
 
 void speculation_observe_ends(struct speculation *s, uint32_t rows, double seconds) {
 	if (rows <= FEW)
-		add(&s->ends, rows, seconds);
+		speculation_line_add(&s->ends, rows, seconds);
 }
 
 /* The cost of a token without drafts, and of a row of a drafted token.  When every stage has a step to compute, both are
  * those of the slowest stage; otherwise the stream waits for the whole round, and its rows delay only itself. */
-static void prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
+static void speculation_prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
 	double group = (answered + s->stages - 1) / s->stages, slowest = 0, its_row = 0, sum = 0;
 	double way, way_row, ends, ends_row;
-	fit(&s->way, &way, &way_row);
-	fit(&s->ends, &ends, &ends_row);
+	speculation_line_fit(&s->way, &way, &way_row);
+	speculation_line_fit(&s->ends, &ends, &ends_row);
 	for (uint32_t i = 0; i <= s->stages; i++) {
 		double alone = ends, each = ends_row;
 		if (i < s->stages)
-			fit(&s->stage[i], &alone, &each);
+			speculation_line_fit(&s->stage[i], &alone, &each);
 		sum += each;
 		if (alone / group + each > slowest) {
 			slowest = alone / group + each;
@@ -166,8 +166,8 @@ static void prices(const struct speculation *s, uint32_t answered, double *token
 
 double speculation_token(const struct speculation *s) {
 	double way, way_row, ends, ends_row;
-	fit(&s->way, &way, &way_row);
-	fit(&s->ends, &ends, &ends_row);
+	speculation_line_fit(&s->way, &way, &way_row);
+	speculation_line_fit(&s->ends, &ends, &ends_row);
 	return way + way_row + ends + ends_row;
 }
 
@@ -175,7 +175,7 @@ bool speculation_pays(const struct speculation *s, uint32_t answered, double cha
 	double token, row;
 	if (s->way.w <= 0 || answered == 0)
 		return false;
-	prices(s, answered, &token, &row);
+	speculation_prices(s, answered, &token, &row);
 	return chance * token > row + seconds;
 }
 
@@ -194,19 +194,20 @@ uint32_t speculation_draft(const struct speculation *s, const struct draft_stats
 	uint32_t n = tokens + drafted;
 	if (s->way.w <= 0 || answered == 0)
 		return drafted;
-	prices(s, answered, &token, &row);
+	speculation_prices(s, answered, &token, &row);
 	while (p.matched < drafted && p.matched < draft->n && log[tokens + p.matched] == draft->id[p.matched])
 		p.matched++;
 	/* the chance that all those before are right: as if they were made anew */
 	for (uint32_t i = 0; i < drafted; i++)
-		chance *= i < p.matched ? g->draft[class_of_odds(draft->probability[i])]
+		chance *= i < p.matched ? g->draft[speculation_probability_class(draft->probability[i])]
 		                        : g->right[SPECULATION_CLASSES - 1];
 	p.common = ngram_next(log, n, &p.at);
 	/* the last token that there is room for needs no row of its own */
 	while (drafted < SPECULATION_AHEAD && n + 1 < room) {
 		bool drafts = p.matched == drafted && drafted < draft->n;
-		float quoted = p.common ? g->right[class_of(p.common)] : 0,
-		      sure = drafts ? g->draft[class_of_odds(draft->probability[drafted])] : 0;
+		float quoted = p.common ? g->right[speculation_match_class(p.common)] : 0,
+		      sure = drafts ? g->draft[speculation_probability_class(draft->probability[drafted])]
+		                    : 0;
 		chance *= sure > quoted ? sure : quoted;
 		if (chance * token <= row)
 			break;

@@ -39,27 +39,28 @@ void step_timing_destroy(struct step_timing *a) {
 	free(a);
 }
 
-static double seconds(uint64_t ns) {
+static double step_timing_seconds(uint64_t ns) {
 	return (double)ns * 1e-9;
 }
 
-static double smoothed(double old, double now) {
+static double step_timing_smoothed(double old, double now) {
 	return old > 0 ? (3 * old + now) / 4 : now;
 }
 
 bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
         uint64_t away_ns, struct step_timing_step *out) {
-	double away = seconds(away_ns), stages = 0, trips = 0, slowest = 0;
+	double away = step_timing_seconds(away_ns), stages = 0, trips = 0, slowest = 0;
 	*out = (struct step_timing_step){0};
 	if (n != a->parts)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (i > 0)
-			stages += seconds(times[i]->waited) + seconds(times[i]->computed) +
-			          seconds(times[i]->held);
-		trips += seconds(times[i]->trip);
-		if (seconds(times[i]->computed) > slowest)
-			slowest = seconds(times[i]->computed);
+			stages += step_timing_seconds(times[i]->waited) +
+			          step_timing_seconds(times[i]->computed) +
+			          step_timing_seconds(times[i]->held);
+		trips += step_timing_seconds(times[i]->trip);
+		if (step_timing_seconds(times[i]->computed) > slowest)
+			slowest = step_timing_seconds(times[i]->computed);
 	}
 	/* a nanosecond or two of rounding; more is a node that counts wrongly */
 	if (stages > away * 1.0001)
@@ -68,24 +69,24 @@ bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *co
 	for (size_t i = 0; i < n; i++) {
 		const Caravan__StepTime *t = times[i];
 		Caravan__StageTime *s = &a->sum[i];
-		s->waited += seconds(t->waited);
-		s->computed += seconds(t->computed);
-		s->held += seconds(t->held);
-		s->wire += wire * (trips > 0 ? seconds(t->trip) / trips : 1.0 / (double)n);
-		out->waited += seconds(t->waited) + seconds(t->held);
-		out->computed += seconds(t->computed);
+		s->waited += step_timing_seconds(t->waited);
+		s->computed += step_timing_seconds(t->computed);
+		s->held += step_timing_seconds(t->held);
+		s->wire += wire * (trips > 0 ? step_timing_seconds(t->trip) / trips : 1.0 / (double)n);
+		out->waited += step_timing_seconds(t->waited) + step_timing_seconds(t->held);
+		out->computed += step_timing_seconds(t->computed);
 	}
 	out->wire = wire;
 	if (rows >= PROMPT_ROWS) {
-		a->wire = smoothed(a->wire, wire);
-		a->slowest = smoothed(a->slowest, slowest);
+		a->wire = step_timing_smoothed(a->wire, wire);
+		a->slowest = step_timing_smoothed(a->slowest, slowest);
 	}
 	return true;
 }
 
 void step_timing_ends(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns) {
-	a->sum[0].waited += seconds(waited_ns);
-	a->sum[0].computed += seconds(computed_ns);
+	a->sum[0].waited += step_timing_seconds(waited_ns);
+	a->sum[0].computed += step_timing_seconds(computed_ns);
 }
 
 uint32_t step_timing_on_wire(const struct step_timing *a) {

@@ -42,7 +42,7 @@ static void request_destroy(struct request *r) {
 	free(r);
 }
 
-static void unlink_request(struct request *r) {
+static void request_unlink(struct request *r) {
 	for (struct request **at = &r->all->first; *at; at = &(*at)->next)
 		if (*at == r) {
 			*at = r->next;
@@ -50,7 +50,7 @@ static void unlink_request(struct request *r) {
 		}
 }
 
-static void give_text(struct request *r) {
+static void request_give_text(struct request *r) {
 	const char *text;
 	size_t len = text_stream_take(r->stream, &text);
 	if (len)
@@ -58,15 +58,15 @@ static void give_text(struct request *r) {
 }
 
 /* The last event. */
-static void end(struct request *r, const Caravan__Finished *fin, const char *error) {
-	unlink_request(r);
+static void request_end(struct request *r, const Caravan__Finished *fin, const char *error) {
+	request_unlink(r);
 	if (r->stream && text_stream_finish(r->stream) == 0)
-		give_text(r);
+		request_give_text(r);
 	r->ev.end(r->ev.arg, fin, error);
 	request_destroy(r);
 }
 
-static void tell_cancel(struct request *r) {
+static void request_send_cancel(struct request *r) {
 	Caravan__Cancel cancel = CARAVAN__CANCEL__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	env.ref = r->ref;
@@ -77,16 +77,16 @@ static void tell_cancel(struct request *r) {
 }
 
 void request_cancel(struct request *r) {
-	tell_cancel(r);
-	unlink_request(r);
+	request_send_cancel(r);
+	request_unlink(r);
 	request_destroy(r);
 }
 
-static void taken_again(void *arg);
+static void request_resend_taken(void *arg);
 
 /* The last rows of a window may be all that the coordinator waits for: where it cannot be told, it is told later.  A link that
  * is lost ends the request. */
-static void tell_taken(struct request *r) {
+static void request_send_taken(struct request *r) {
 	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	if (r->told == r->taken)
@@ -97,25 +97,26 @@ static void tell_taken(struct request *r) {
 	env.logits_taken = &taken;
 	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
 		r->told = r->taken;
-	else if (!r->timer && !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, taken_again, r)))
+	else if (!r->timer &&
+	         !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, request_resend_taken, r)))
 		log_line(LOG_LINE_ERROR, "out of memory for a timer: a request for logits may stall");
 }
 
-static void taken_again(void *arg) {
+static void request_resend_taken(void *arg) {
 	struct request *r = arg;
 	r->timer = NULL;
-	tell_taken(r);
+	request_send_taken(r);
 }
 
 void request_logits_taken(struct request *r, uint32_t rows) {
 	if (!r->window || rows <= r->taken)
 		return;
 	r->taken = rows;
-	tell_taken(r);
+	request_send_taken(r);
 }
 
 /* Rows of logits that may be on their way; 0, all of them, where the coordinator is of a version that does not count. */
-static uint32_t window_of(
+static uint32_t request_window(
         struct requests *rs, const struct deploy_model *m, const struct node_id *coordinator) {
 	const struct member *c = members_find(rs->members, coordinator);
 	if (!m->manifest || !c || (!c->self && c->minor < 2))
@@ -124,7 +125,7 @@ static uint32_t window_of(
 	return rows ? rows : 1;
 }
 
-static struct request *find(struct requests *rs, const struct peers_from *from) {
+static struct request *request_find(struct requests *rs, const struct peers_from *from) {
 	struct request *r = rs->first;
 	while (r && (r->ref != from->ref || !node_id_equal(&r->coordinator, &from->node)))
 		r = r->next;
@@ -142,8 +143,8 @@ const struct tokenizer *request_tokenizer(
 
 /* ---- encode, submit ------------------------------------------------------------------------------ */
 
-static int encode(struct request *r, const struct tokenizer *t, const struct request_params *p, char *err,
-        size_t errlen) {
+static int request_encode(struct request *r, const struct tokenizer *t, const struct request_params *p,
+        char *err, size_t errlen) {
 	uint32_t *ids;
 	if (p->text) {
 		int rc = tokenizer_encode(t, p->text, p->len,
@@ -179,7 +180,7 @@ static int encode(struct request *r, const struct tokenizer *t, const struct req
 	return -EINVAL;
 }
 
-static int submit(struct request *r, const struct request_params *p) {
+static int request_submit(struct request *r, const struct request_params *p) {
 	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Sampling sampling = p->sampling;
@@ -227,8 +228,8 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	r->ref = peers_ref(rs->peers);
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
-	r->window = p->logits ? window_of(rs, m, &r->coordinator) : 0;
-	rc = encode(r, t, p, err, errlen);
+	r->window = p->logits ? request_window(rs, m, &r->coordinator) : 0;
+	rc = request_encode(r, t, p, err, errlen);
 	if (rc != 0)
 		goto error;
 	if (!p->logits) {
@@ -247,7 +248,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 		rc = -EMSGSIZE;
 		goto error;
 	}
-	rc = submit(r, p);
+	rc = request_submit(r, p);
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot reach %s, which coordinates model %s: %s",
 		        members_name(rs->members, &r->coordinator), r->model,
@@ -265,7 +266,7 @@ error:
 
 /* ---- answers, decode ----------------------------------------------------------------------------- */
 
-static int keep(struct request *r, uint32_t id) {
+static int request_append_token(struct request *r, uint32_t id) {
 	if (r->tokens == r->room) {
 		size_t room = r->room * 2 + 64;
 		uint32_t *log = realloc(r->log, room * sizeof *log);
@@ -278,17 +279,17 @@ static int keep(struct request *r, uint32_t id) {
 	return text_stream_push(r->stream, id);
 }
 
-static void stopped(struct request *r, Caravan__Reason reason) {
+static void request_stop(struct request *r, Caravan__Reason reason) {
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
 	fin.reason = reason;
 	fin.generated = (uint32_t)(r->tokens - r->prompt);
-	tell_cancel(r);
-	end(r, &fin, NULL);
+	request_send_cancel(r);
+	request_end(r, &fin, NULL);
 }
 
-static void on_tokens(
+static void request_on_tokens(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
-	struct request *r = find(arg, from);
+	struct request *r = request_find(arg, from);
 	const Caravan__Tokens *t = env->tokens;
 	(void)x;
 	if (!r || r->logits || t->position != r->tokens)
@@ -296,60 +297,60 @@ static void on_tokens(
 	for (size_t i = 0; i < t->ids.len / sizeof(uint32_t); i++) {
 		uint32_t id;
 		memcpy(&id, t->ids.data + i * sizeof id, sizeof id);
-		int rc = keep(r, id);
+		int rc = request_append_token(r, id);
 		if (rc != 0) {
-			tell_cancel(r);
-			end(r, NULL,
+			request_send_cancel(r);
+			request_end(r, NULL,
 			        rc == -EINVAL ? "the coordinator sent a token outside the vocabulary"
 			                      : strerror(-rc));
 			return;
 		}
 		if (text_stream_stopped(r->stream) >= 0) {
-			stopped(r, CARAVAN__REASON__STOP);
+			request_stop(r, CARAVAN__REASON__STOP);
 			return;
 		}
 	}
-	give_text(r);
+	request_give_text(r);
 }
 
-static void on_logits(
+static void request_on_logits(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
-	struct request *r = find(arg, from);
+	struct request *r = request_find(arg, from);
 	if (r && r->logits)
 		r->ev.logits(r->ev.arg, env->logits->position, env->logits->rows, env->logits->vocab, x);
 }
 
-static void on_queued(
+static void request_on_queued(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
-	struct request *r = find(arg, from);
+	struct request *r = request_find(arg, from);
 	(void)x;
 	if (r)
 		r->ev.queued(r->ev.arg, env->queued->place, env->queued->seconds);
 }
 
-static void on_progress(
+static void request_on_progress(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
-	struct request *r = find(arg, from);
+	struct request *r = request_find(arg, from);
 	(void)x;
 	if (r && r->tokens == r->prompt)
 		r->ev.prompt(r->ev.arg, env->progress->done, env->progress->total);
 }
 
-static void on_finished(
+static void request_on_finished(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
-	struct request *r = find(arg, from);
+	struct request *r = request_find(arg, from);
 	(void)x;
 	if (r)
-		end(r, env->finished,
+		request_end(r, env->finished,
 		        env->finished->reason == CARAVAN__REASON__ERROR ? env->finished->error : NULL);
 }
 
-static void on_refused(
+static void request_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
-	struct request *r = find(arg, from);
+	struct request *r = request_find(arg, from);
 	(void)x;
 	if (r)
-		end(r, NULL, env->refused->reason);
+		request_end(r, NULL, env->refused->reason);
 }
 
 /* ---- all of them --------------------------------------------------------------------------------- */
@@ -363,17 +364,17 @@ int requests_create(struct requests **out, struct loop *l, struct members *m, st
 	rs->tokenizers = ts;
 	rs->peers = p;
 	rs->loop = l;
-	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, on_tokens, rs);
+	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, request_on_tokens, rs);
 	if (rc == 0)
-		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, on_logits, rs);
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, request_on_logits, rs);
 	if (rc == 0)
-		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_QUEUED, on_queued, rs);
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_QUEUED, request_on_queued, rs);
 	if (rc == 0)
-		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_PROGRESS, on_progress, rs);
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_PROGRESS, request_on_progress, rs);
 	if (rc == 0)
-		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_FINISHED, on_finished, rs);
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_FINISHED, request_on_finished, rs);
 	if (rc == 0)
-		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, rs);
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, request_on_refused, rs);
 	if (rc != 0) {
 		free(rs);
 		return rc;
@@ -399,19 +400,19 @@ void requests_destroy(struct requests *rs) {
 
 typedef bool match_fn(const struct request *r, const void *what);
 
-static bool coordinated_by(const struct request *r, const void *node) {
+static bool request_has_coordinator(const struct request *r, const void *node) {
 	return node_id_equal(&r->coordinator, node);
 }
 
-static bool asks_for(const struct request *r, const void *model) {
+static bool request_is_for_model(const struct request *r, const void *model) {
 	return strcmp(r->model, model) == 0;
 }
 
 /* Ends those that match; an event may start or cancel others, so the walk begins anew after each. */
-static void end_all(struct requests *rs, match_fn *match, const void *what, const char *why) {
+static void request_end_where(struct requests *rs, match_fn *match, const void *what, const char *why) {
 	for (struct request *r = rs->first; r;) {
 		if (match(r, what)) {
-			end(r, NULL, why);
+			request_end(r, NULL, why);
 			r = rs->first;
 		} else {
 			r = r->next;
@@ -420,9 +421,9 @@ static void end_all(struct requests *rs, match_fn *match, const void *what, cons
 }
 
 void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why) {
-	end_all(rs, coordinated_by, node, why);
+	request_end_where(rs, request_has_coordinator, node, why);
 }
 
 void requests_model_gone(struct requests *rs, const char *model, const char *why) {
-	end_all(rs, asks_for, model, why);
+	request_end_where(rs, request_is_for_model, model, why);
 }

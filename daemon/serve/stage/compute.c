@@ -18,7 +18,7 @@ struct compute {
 };
 
 /* Cores that this process may use (a cgroup or an affinity mask may leave it fewer than there are). */
-static unsigned physical_cores(void) {
+static unsigned compute_count_cores(void) {
 	hwloc_topology_t topo;
 	hwloc_bitmap_t mask = hwloc_bitmap_alloc();
 	int cores = 0;
@@ -37,7 +37,7 @@ int compute_create(struct compute **out, struct loop *l, unsigned threads, char 
 	int rc = w ? 0 : -ENOMEM;
 	if (rc == 0) {
 		w->loop = l;
-		rc = team_create(&w->team, threads ? threads : physical_cores(), NULL);
+		rc = team_create(&w->team, threads ? threads : compute_count_cores(), NULL);
 	}
 	if (rc == 0)
 		rc = executor_create(&w->thread, l);

@@ -43,7 +43,7 @@ int downstream_create(struct downstream **out, struct peers *p, const struct nod
 	return 0;
 }
 
-static void parcel_empty(struct parcel *p) {
+static void parcel_clear(struct parcel *p) {
 	wire_free(p->env);
 	payload_unref(p->payload);
 	p->env = NULL;
@@ -53,7 +53,7 @@ static void parcel_empty(struct parcel *p) {
 static void parcels_destroy(struct parcel *p) {
 	while (p) {
 		struct parcel *next = p->next;
-		parcel_empty(p);
+		parcel_clear(p);
 		free(p);
 		p = next;
 	}
@@ -70,7 +70,7 @@ void downstream_destroy(struct downstream *h) {
 }
 
 /* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
-static bool report_lost(struct downstream *h, struct parcel *list, bool refused, const char *why) {
+static bool downstream_report_lost(struct downstream *h, struct parcel *list, bool refused, const char *why) {
 	bool gone = false, *outer = h->gone;
 	downstream_lost_fn *lost = h->lost;
 	void *arg = h->arg;
@@ -86,7 +86,7 @@ static bool report_lost(struct downstream *h, struct parcel *list, bool refused,
 }
 
 /* The last of a step's times is its sender's. */
-static void stamp(const struct downstream *h, struct parcel *p) {
+static void downstream_stamp_times(const struct downstream *h, struct parcel *p) {
 	bool done = p->env->body_case == CARAVAN__ENVELOPE__BODY_STEP_DONE;
 	size_t n = done ? p->env->step_done->n_times : p->env->step->n_times;
 	if (n == 0)
@@ -97,10 +97,10 @@ static void stamp(const struct downstream *h, struct parcel *p) {
 }
 
 /* Sends a parcel.  It is among those sent when it went; else the reason is in why. */
-static int send_parcel(struct downstream *h, struct parcel *p, char *why, size_t len) {
+static int downstream_send_parcel(struct downstream *h, struct parcel *p, char *why, size_t len) {
 	p->ref = p->env->ref = peers_ref(h->peers);
 	p->sent_ns = loop_now_ns();
-	stamp(h, p);
+	downstream_stamp_times(h, p);
 	int rc = peers_send(h->peers, &h->to, PEERS_CONTROL, p->env, p->payload);
 	if (rc == -ENOTCONN)
 		snprintf(why, len, "there is no link to %s", h->name);
@@ -114,7 +114,7 @@ static int send_parcel(struct downstream *h, struct parcel *p, char *why, size_t
 	return 0;
 }
 
-static void pump(struct downstream *h) {
+static void downstream_pump(struct downstream *h) {
 	char why[WIRE_NAME_MAX + 120];
 	while (h->waiting && h->nsent < DOWNSTREAM_CREDITS) {
 		struct parcel *p = h->waiting;
@@ -122,14 +122,14 @@ static void pump(struct downstream *h) {
 		if (!h->waiting)
 			h->waiting_tail = &h->waiting;
 		p->next = NULL;
-		int rc = send_parcel(h, p, why, sizeof why);
-		parcel_empty(p);
+		int rc = downstream_send_parcel(h, p, why, sizeof why);
+		parcel_clear(p);
 		if (rc != 0) {
 			/* the rest fares no better, and order must hold: everything that waits is lost */
 			p->next = h->waiting;
 			h->waiting = NULL;
 			h->waiting_tail = &h->waiting;
-			report_lost(h, p, false, why);
+			downstream_report_lost(h, p, false, why);
 			return;
 		}
 	}
@@ -148,11 +148,11 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 		char why[WIRE_NAME_MAX + 120];
 		p->env = env;
 		p->payload = payload;
-		int rc = send_parcel(h, p, why, sizeof why);
+		int rc = downstream_send_parcel(h, p, why, sizeof why);
 		p->env = NULL;
 		p->payload = NULL;
 		if (rc != 0)
-			report_lost(h, p, false, why);
+			downstream_report_lost(h, p, false, why);
 		return 0;
 	}
 	int rc = wire_pack(env, &frame, &len);
@@ -166,12 +166,12 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 	p->payload = payload ? payload_ref(payload) : NULL;
 	*h->waiting_tail = p;
 	h->waiting_tail = &p->next;
-	pump(h);
+	downstream_pump(h);
 	return 0;
 }
 
 /* Takes the parcel with this ref out of those sent; NULL: none. */
-static struct parcel *take_sent(struct downstream *h, const struct node_id *node, uint64_t ref) {
+static struct parcel *downstream_take_sent(struct downstream *h, const struct node_id *node, uint64_t ref) {
 	struct parcel **at = &h->sent, *p;
 	if (!node_id_equal(node, &h->to))
 		return NULL;
@@ -188,22 +188,22 @@ static struct parcel *take_sent(struct downstream *h, const struct node_id *node
 }
 
 bool downstream_ack(struct downstream *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
-	struct parcel *p = take_sent(h, node, ref);
+	struct parcel *p = downstream_take_sent(h, node, ref);
 	if (!p)
 		return false;
 	uint64_t away = loop_now_ns() - p->sent_ns, trip = away > waited_ns ? away - waited_ns : 0;
 	h->trip_ns = h->trip_ns ? (7 * h->trip_ns + trip) / 8 : trip;
 	parcels_destroy(p);
-	pump(h);
+	downstream_pump(h);
 	return true;
 }
 
 bool downstream_refused(struct downstream *h, const struct node_id *node, uint64_t ref, const char *why) {
-	struct parcel *p = take_sent(h, node, ref);
+	struct parcel *p = downstream_take_sent(h, node, ref);
 	if (!p)
 		return false;
-	if (report_lost(h, p, true, why))
-		pump(h); /* its credit is for who waits */
+	if (downstream_report_lost(h, p, true, why))
+		downstream_pump(h); /* its credit is for who waits */
 	return true;
 }
 
@@ -216,5 +216,5 @@ void downstream_link_lost(struct downstream *h, const struct node_id *node, cons
 	h->sent_tail = &h->sent;
 	h->waiting_tail = &h->waiting;
 	h->nsent = 0;
-	report_lost(h, list, false, why);
+	downstream_report_lost(h, list, false, why);
 }

@@ -20,7 +20,7 @@ double pace_lately(const struct pace *p, uint64_t now_ns) {
 	return p->window[(p->windows - 1) % PACE_WINDOWS];
 }
 
-static int ascending(const void *a, const void *b) {
+static int pace_compare(const void *a, const void *b) {
 	double x = *(const double *)a, y = *(const double *)b;
 	return (x > y) - (x < y);
 }
@@ -31,6 +31,6 @@ double pace_usual(const struct pace *p) {
 	if (n < PACE_LEAST)
 		return 0;
 	memcpy(v, p->window, n * sizeof *v);
-	qsort(v, n, sizeof *v, ascending);
+	qsort(v, n, sizeof *v, pace_compare);
 	return v[n / 2];
 }

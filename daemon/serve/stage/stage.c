@@ -68,7 +68,7 @@ struct job {
 	bool over;   /* the loop's: the job is done, and only that word is still awaited */
 };
 
-static void release(struct stage *s) {
+static void stage_release(struct stage *s) {
 	forward_destroy(s->forward);
 	kv_destroy(s->kv);
 	slice_destroy(s->slice);
@@ -76,7 +76,7 @@ static void release(struct stage *s) {
 	free(s);
 }
 
-static void fail_step(struct stage *s, uint64_t number, bool refused, const char *why) {
+static void stage_fail_step(struct stage *s, uint64_t number, bool refused, const char *why) {
 	Caravan__StepFailed failed = CARAVAN__STEP_FAILED__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	failed.epoch = s->plan->epoch;
@@ -92,15 +92,15 @@ static void fail_step(struct stage *s, uint64_t number, bool refused, const char
 		s->broken = true;
 }
 
-static void downstream_lost(void *arg, uint64_t number, bool refused, const char *why) {
+static void stage_downstream_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct stage *s = arg;
 	char text[256];
 	snprintf(text, sizeof text, "the step could not be passed on from layer %u: %s",
 	        s->plan->stages[s->index]->last, why);
-	fail_step(s, number, refused, text);
+	stage_fail_step(s, number, refused, text);
 }
 
-static void say_reading(const struct stage *s) {
+static void stage_log_reading(const struct stage *s) {
 	struct weight_stream_stats told;
 	weight_stream_stats(s->slice->stream, &told);
 	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
@@ -134,19 +134,19 @@ int stage_create(struct stage **out, struct peers *p, struct compute *w, const C
 	if (rc == 0)
 		rc = forward_create(&s->forward, slice, s->kv, compute_team(w), plan->max_rows);
 	if (rc == 0)
-		rc = downstream_create(&s->downstream, p, &to, next, downstream_lost, s);
+		rc = downstream_create(&s->downstream, p, &to, next, stage_downstream_lost, s);
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
 	if (slice->stream)
-		say_reading(s);
+		stage_log_reading(s);
 	*out = s;
 	return 0;
 error:
 	snprintf(err, errlen, "cannot allocate buffers and KV blocks for layers %u to %u: %s", slice->first,
 	        slice->last - 1, strerror(-rc));
 	if (s)
-		release(s);
+		stage_release(s);
 	return rc;
 }
 
@@ -155,7 +155,7 @@ void stage_destroy(struct stage *s) {
 	downstream_destroy(s->downstream);
 	s->downstream = NULL;
 	if (s->jobs == 0)
-		release(s);
+		stage_release(s);
 }
 
 bool stage_is(const struct stage *s, const char *model, const Caravan__Epoch *epoch, uint32_t index) {
@@ -248,7 +248,7 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 }
 
 /* Gathers the rows that the coordinator asked for; NULL when it asked for none. */
-static int gather(const struct job *j, struct payload **out) {
+static int stage_gather_rows(const struct job *j, struct payload **out) {
 	size_t dim = j->s->slice->manifest->hp.dim;
 	*out = NULL;
 	if (j->noutputs == 0)
@@ -270,7 +270,7 @@ static int gather(const struct job *j, struct payload **out) {
 	return 0;
 }
 
-static int pass_on(struct stage *s, struct job *j) {
+static int stage_pass_on(struct stage *s, struct job *j) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	struct payload *x = NULL;
 	if (j->ntimes) {
@@ -279,7 +279,7 @@ static int pass_on(struct stage *s, struct job *j) {
 	}
 	if (s->last) {
 		Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
-		int rc = gather(j, &x);
+		int rc = stage_gather_rows(j, &x);
 		if (rc != 0)
 			return rc;
 		done.epoch = s->plan->epoch;
@@ -324,7 +324,8 @@ static int pass_on(struct stage *s, struct job *j) {
 	return rc;
 }
 
-static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t number, uint64_t waited_ns) {
+static void stage_acknowledge(
+        struct stage *s, const struct peers_from *from, uint64_t number, uint64_t waited_ns) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	ack.step = number;
@@ -334,25 +335,25 @@ static void acknowledge(struct stage *s, const struct peers_from *from, uint64_t
 	(void)peers_answer(s->peers, from, &env, NULL);
 }
 
-static void tell(struct job *j) {
-	acknowledge(j->s, &j->from, j->number, loop_now_ns() - j->arrived_ns);
+static void stage_report_taken(struct job *j) {
+	stage_acknowledge(j->s, &j->from, j->number, loop_now_ns() - j->arrived_ns);
 	j->told = true;
 }
 
 /* The job may be done before this word of it is read, and its stage gone. */
-static void taken_up(void *arg) {
+static void stage_on_taken(void *arg) {
 	struct job *j = arg;
 	if (j->over)
 		job_destroy(j);
 	else
-		tell(j);
+		stage_report_taken(j);
 }
 
 /* On the compute thread. */
-static void run(void *arg) {
+static void stage_run_step(void *arg) {
 	struct job *j = arg;
 	struct stage *s = j->s;
-	j->posted = loop_post(s->loop, taken_up, j) == 0;
+	j->posted = loop_post(s->loop, stage_on_taken, j) == 0;
 	j->began_ns = loop_now_ns();
 	j->skipped = atomic_load(&j->is_void);
 	if (!j->skipped)
@@ -360,7 +361,7 @@ static void run(void *arg) {
 	j->ended_ns = loop_now_ns();
 }
 
-static void done(void *arg, bool cancelled) {
+static void stage_step_done(void *arg, bool cancelled) {
 	struct job *j = arg;
 	struct stage *s = j->s;
 	for (struct job **at = &s->first; *at; at = &(*at)->next)
@@ -370,11 +371,11 @@ static void done(void *arg, bool cancelled) {
 		}
 	j->over = j->posted && !j->told;
 	if (!cancelled && !j->told)
-		tell(j);
+		stage_report_taken(j);
 	s->jobs--;
 	if (s->closed) {
 		if (s->jobs == 0)
-			release(s);
+			stage_release(s);
 	} else if (!cancelled) {
 		uint64_t now = loop_now_ns();
 		double seconds = (double)(j->ended_ns - j->began_ns) * 1e-9;
@@ -392,10 +393,10 @@ static void done(void *arg, bool cancelled) {
 		}
 		rate_add(&s->rate, now, rows);
 		int rc = j->rc;
-		if (rc == 0 && (rc = pass_on(s, j)) != 0)
+		if (rc == 0 && (rc = stage_pass_on(s, j)) != 0)
 			snprintf(j->err, sizeof j->err, "cannot pass the step on: %s", strerror(-rc));
 		if (rc != 0)
-			fail_step(s, j->number, false, j->err);
+			stage_fail_step(s, j->number, false, j->err);
 	}
 	if (!j->over)
 		job_destroy(j);
@@ -424,14 +425,14 @@ void stage_step(
 			atomic_store(&j->is_void, true);
 	if (rc == 0)
 		rc = forward_check(s->forward, &j->step, err, sizeof err);
-	if (rc == 0 && (rc = compute_submit(s->compute, run, done, j)) != 0)
+	if (rc == 0 && (rc = compute_submit(s->compute, stage_run_step, stage_step_done, j)) != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));
 	if (rc != 0) {
 		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
 		log_others(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
 		        s->plan->model, err);
-		acknowledge(s, from, step->step, 0);
-		fail_step(s, step->step, false, err);
+		stage_acknowledge(s, from, step->step, 0);
+		stage_fail_step(s, step->step, false, err);
 		job_destroy(j);
 		return;
 	}
