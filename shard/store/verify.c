@@ -1,4 +1,4 @@
-/* scrub: lists the files of a store and checks them against their names.
+/* verify: lists the files of a store and checks them against their names.
  * Threads: any except the loop, because all functions wait for the disk. */
 #include "common/durable.h"
 #include "shard/store/store_internal.h"
