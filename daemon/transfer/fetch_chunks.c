@@ -17,10 +17,9 @@ static void work_open(struct work *w) {
 	struct item *it = w->item;
 	struct content_tensor *rec = &it->record;
 	if (w->chunk) {
-		struct content_id id = content_hash(w->chunk->data, w->chunk->total);
-		w->rc = content_equal(&id, &it->id)
-		                ? content_tensor_decode(rec, w->chunk->data, w->chunk->total)
-		                : -EBADMSG;
+		w->rc = store_verify_blob(&it->id, w->chunk->data, w->chunk->total);
+		if (w->rc == 0)
+			w->rc = content_tensor_decode(rec, w->chunk->data, w->chunk->total);
 		if (w->rc)
 			return;
 	} else {
@@ -43,8 +42,10 @@ static void work_blob(struct work *w) {
 	struct item *it = w->item;
 	size_t len = w->chunk ? w->chunk->total : 0;
 	const uint8_t *data = w->chunk ? w->chunk->data : import_blob(it->file->im, &it->id, &len);
-	struct content_id id = content_hash(data, len);
-	w->rc = content_equal(&id, &it->id) ? store_put_blob(w->f->t->store, data, len, &id) : -EBADMSG;
+	struct content_id id;
+	w->rc = store_verify_blob(&it->id, data, len);
+	if (w->rc == 0)
+		w->rc = store_put_blob(w->f->t->store, data, len, &id);
 	if (w->rc == -ENOSPC)
 		snprintf(w->err, sizeof w->err, "the disk is full, but for what is left free on it");
 }

@@ -140,8 +140,7 @@ int store_get_blob(struct store *s, const struct content_id *id, uint8_t **data,
 		goto broken;
 	if (rc < 0)
 		return rc;
-	struct content_id have = content_hash(*data, *len);
-	if (content_equal(&have, id))
+	if (store_verify_blob(id, *data, *len) == 0)
 		return 0;
 	free(*data);
 	*data = NULL;

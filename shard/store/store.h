@@ -35,10 +35,15 @@ bool store_has_tensor(struct store *s, const struct content_id *id);
 /* Writes a tensor chunk by chunk, in any order; each chunk is verified against the record and packed.  The chunks of a writer
  * that was not committed are kept for the next one, even when its process was killed (tensors of one chunk excepted), but not
  * when the disk was full. */
+/* Whether bytes are the blob of this name; the canonical bytes of this chunk: 0, or -EBADMSG. */
+int store_verify_blob(const struct content_id *id, const void *data, size_t len);
+int store_verify_chunk(
+        const struct content_tensor *record, uint32_t chunk, const void *canonical, size_t len);
+
 struct store_writer;
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,
         char *err, size_t errlen);
-/* 0, -EBADMSG when the bytes are not that chunk's, another negative errno when the disk fails. */
+/* 0, -EBADMSG when the bytes are not that chunk's (store_verify_chunk), another negative errno when the disk fails. */
 int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len);
 bool store_writer_has(const struct store_writer *w, uint32_t chunk); /* no need to write it */
 int store_writer_commit(struct store_writer *w);                     /* -EAGAIN while chunks are missing */

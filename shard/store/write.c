@@ -168,22 +168,16 @@ static int lay_page(struct store_writer *w, uint64_t page) {
 
 int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes, size_t len) {
 	uint64_t first, rows, size;
-	if (chunk >= w->record.chunks)
-		return -EBADMSG;
+	int rc = store_verify_chunk(&w->record, chunk, bytes, len);
+	if (rc < 0 || w->have[chunk])
+		return rc;
 	content_chunk_extent(&w->record, chunk, &first, &rows, &size);
-	if (len != size)
-		return -EBADMSG;
-	struct content_id id = content_hash(bytes, len);
-	if (!content_equal(&id, &w->record.chunk[chunk]))
-		return -EBADMSG;
-	if (w->have[chunk])
-		return 0;
 	kern_pack(w->record.type, w->packed, bytes, rows, w->record.n);
 	/* a chunk starts at a strip, whose offset is the same in both layouts */
 	uint64_t at = w->head.packed_at + first * kern_row_bytes(w->record.type, w->record.n);
 	size_t bytes_packed = kern_packed_bytes(w->record.type, rows, w->record.n);
 	uint64_t begins = at / HUGE_PAGE * HUGE_PAGE, ends = (at + bytes_packed) / HUGE_PAGE * HUGE_PAGE;
-	int rc = begins < at ? lay_page(w, begins) : 0;
+	rc = begins < at ? lay_page(w, begins) : 0;
 	if (rc == 0 && ends < at + bytes_packed && (ends > begins || begins == at))
 		rc = lay_page(w, ends);
 	if (rc == 0)
