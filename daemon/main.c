@@ -52,7 +52,7 @@ struct node {
 	struct event *term, *interrupt;
 };
 
-static void on_signal(evutil_socket_t sig, short what, void *arg) {
+static void node_on_signal(evutil_socket_t sig, short what, void *arg) {
 	struct node *n = arg;
 	(void)what;
 	log_line(LOG_LINE_INFO, "ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -60,7 +60,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg) {
 }
 
 /* Whether the rates of this node are those that its stages show.  Where weights come from the disk these say nothing of it. */
-static void calibrate_from_serving(struct node *n, const Caravan__NodeState *s) {
+static void node_calibrate_from_serving(struct node *n, const Caravan__NodeState *s) {
 	struct timespec own;
 	struct served_sum sum = {.wall = (double)loop_now_ns() * 1e-9};
 	char err[WIRE_TEXT_MAX];
@@ -86,7 +86,7 @@ static void calibrate_from_serving(struct node *n, const Caravan__NodeState *s) 
 }
 
 /* What pings and status tell of this node. */
-static void fill_state(void *arg, Caravan__NodeState *out) {
+static void node_fill_state(void *arg, Caravan__NodeState *out) {
 	struct node *n = arg;
 	out->version = (char *)PACKAGE_VERSION;
 	out->cpu = (char *)kern_ops()->name;
@@ -102,20 +102,20 @@ static void fill_state(void *arg, Caravan__NodeState *out) {
 	}
 	if (n->serve)
 		serve_state(n->serve, out);
-	calibrate_from_serving(n, out);
+	node_calibrate_from_serving(n, out);
 	/* what stages have read with says more than a file that was measured for a moment */
 	for (size_t i = 0; i < out->n_stages; i++)
 		if (out->stages[i]->read_bytes >= DISK_BELIEVED && out->stages[i]->read_seconds > 0)
 			out->disk_rate = (double)out->stages[i]->read_bytes / out->stages[i]->read_seconds;
 }
 
-static bool computes(void *arg) {
+static bool node_is_computing(void *arg) {
 	struct node *n = arg;
 	return n->compute && compute_busy(n->compute);
 }
 
 /* Measure only after some seconds without computing: it competes with requests, and they distort it. */
-static const char *rests_not(void *arg, bool asked) {
+static const char *node_why_busy(void *arg, bool asked) {
 	struct node *n = arg;
 	if (n->compute && compute_idle_ns(n->compute) < (asked ? REST_ASKED_NS : REST_NS))
 		return "it is serving";
@@ -127,7 +127,7 @@ static const char *rests_not(void *arg, bool asked) {
 }
 
 /* The manifests of the models that this node knows. */
-static const struct manifest *model_at(void *arg, size_t i) {
+static const struct manifest *node_model_at(void *arg, size_t i) {
 	struct node *n = arg;
 	const struct deploy_model *m;
 	for (size_t k = 0; (m = deploy_at(n->deploy, k)); k++)
@@ -136,13 +136,13 @@ static const struct manifest *model_at(void *arg, size_t i) {
 	return NULL;
 }
 
-static void models_changed(void *arg) {
+static void node_models_changed(void *arg) {
 	struct node *n = arg;
 	scrub_models_changed(n->scrub);
 }
 
 /* Tells systemd, or whoever started us in its manner. */
-static void notify(const char *state) {
+static void node_notify_systemd(const char *state) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	const char *path = getenv("NOTIFY_SOCKET");
 	size_t len = path ? strlen(path) : 0;
@@ -160,10 +160,10 @@ static void notify(const char *state) {
 }
 
 /* A store of an older version is converted before anything uses it: the log says how far it is, ten times on the way. */
-static void on_converted(void *arg, const struct store_convert *p) {
+static void node_on_converted(void *arg, const struct store_convert *p) {
 	unsigned *tenths = arg;
 	char hex[CONTENT_HEX];
-	notify("EXTEND_TIMEOUT_USEC=60000000");
+	node_notify_systemd("EXTEND_TIMEOUT_USEC=60000000");
 	if (!p->tensor)
 		log_line(LOG_LINE_INFO,
 		        "converting %zu tensors (%" PRIu64 " MiB) to the packed layout of this version",
@@ -180,21 +180,21 @@ static void on_converted(void *arg, const struct store_convert *p) {
 	}
 }
 
-static void stop(void *arg) {
+static void node_stop(void *arg) {
 	struct node *n = arg;
 	loop_stop(n->loop);
 }
 
 /* The node has left its cluster: what it was is gone, and the same process becomes another node. */
-static void restart(void *arg) {
+static void node_restart(void *arg) {
 	struct node *n = arg;
 	n->restart = true;
-	if (!loop_timer_start(n->loop, RESTART_MS, false, stop, n))
+	if (!loop_timer_start(n->loop, RESTART_MS, false, node_stop, n))
 		loop_stop(n->loop);
 }
 
 /* Of the node that this one was: plans of others, and who they were. */
-static void forget(const struct node *n) {
+static void node_forget_cluster(const struct node *n) {
 	static const char *const names[] = {"roster", "plans"};
 	char path[PATH_MAX + 8];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -203,7 +203,7 @@ static void forget(const struct node *n) {
 	}
 }
 
-static int start(struct node *n, char *err, size_t errlen) {
+static int node_start(struct node *n, char *err, size_t errlen) {
 	const struct options *o = &n->options;
 	char dir[PATH_MAX + 8];
 	int rc = kern_init(err, errlen);
@@ -229,9 +229,9 @@ static int start(struct node *n, char *err, size_t errlen) {
 	/* Before signals are the loop's: what is under way can be killed, and goes on at the next start.  A private daemon is
 	 * there for one command, perhaps beside another daemon of the same store, and converts nothing. */
 	if (!o->private)
-		(void)store_convert(n->store, on_converted, &(unsigned){0});
-	n->term = evsignal_new(loop_base(n->loop), SIGTERM, on_signal, n);
-	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, on_signal, n);
+		(void)store_convert(n->store, node_on_converted, &(unsigned){0});
+	n->term = evsignal_new(loop_base(n->loop), SIGTERM, node_on_signal, n);
+	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, node_on_signal, n);
 	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 ||
 	        event_add(n->interrupt, NULL) != 0) {
 		snprintf(err, errlen, "cannot watch signals");
@@ -249,7 +249,7 @@ static int start(struct node *n, char *err, size_t errlen) {
 	                                                       .state_dir = o->state,
 	                                                       .memory = o->memory,
 	                                                       .threads = compute_threads(n->compute),
-	                                                       .busy = rests_not,
+	                                                       .busy = node_why_busy,
 	                                                       .arg = n})) != 0)
 		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if (rc == 0 && (rc = executor_create(&n->executor, n->loop)) != 0)
@@ -262,10 +262,10 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .name = o->name,
 		                .listen = o->listen,
 		                .advertise = o->advertise,
-		                .state = fill_state,
+		                .state = node_fill_state,
 		                .arg = n},
 		        err, errlen);
-	if (rc == 0 && (rc = link_probe_create(&n->links, n->loop, n->members, 0, computes, n)) != 0)
+	if (rc == 0 && (rc = link_probe_create(&n->links, n->loop, n->members, 0, node_is_computing, n)) != 0)
 		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
 	if (rc == 0 && (rc = calibrate_requests_create(
 	                        &n->calibrate_requests, n->loop, n->members, n->calibration)) != 0)
@@ -293,11 +293,11 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .transfer = deploy_transfer(n->deploy),
 		                .store = n->store,
 		                .cache = o->cache,
-		                .model = model_at,
+		                .model = node_model_at,
 		                .arg = n},
 		        err, errlen);
 	if (rc == 0) {
-		deploy_watch(n->deploy, models_changed, n);
+		deploy_watch(n->deploy, node_models_changed, n);
 		serve_attach(n->serve, n->deploy);
 	}
 	if (rc == 0)
@@ -306,14 +306,14 @@ static int start(struct node *n, char *err, size_t errlen) {
 		                .serve = n->serve,
 		                .executor = n->executor,
 		                .calibrate_requests = n->calibrate_requests,
-		                .restart = restart,
+		                .restart = node_restart,
 		                .arg = n,
 		                .path = o->control},
 		        err, errlen);
 	return rc;
 }
 
-static void end(struct node *n) {
+static void node_end(struct node *n) {
 	control_destroy(n->control);
 	calibrate_stop(n->calibration);
 	n->calibration = NULL;
@@ -363,22 +363,22 @@ int main(int argc, char **argv) {
 		log_up_to(LOG_LINE_ERROR); /* what it does is the command's to tell */
 	else
 		log_with_time();
-	int rc = start(&n, err, sizeof err);
+	int rc = node_start(&n, err, sizeof err);
 	if (rc == 0) {
 		if (!n.options.private) {
 			const struct member *self = members_self(n.members);
 			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
 			        self->name, PACKAGE_VERSION, compute_threads(n.compute), kern_ops()->name);
 			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
-			notify("READY=1"); /* it answers */
+			node_notify_systemd("READY=1"); /* it answers */
 		}
 		rc = loop_run(n.loop);
 	} else {
 		fprintf(stderr, "caravand: %s\n", *err ? err : strerror(-rc));
 	}
-	end(&n);
+	node_end(&n);
 	if (n.restart) {
-		forget(&n);
+		node_forget_cluster(&n);
 		execv("/proc/self/exe", argv);
 		fprintf(stderr, "caravand: cannot restart: %s\n", strerror(errno));
 		rc = -errno;

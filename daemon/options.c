@@ -84,8 +84,8 @@ static const char help[] = "usage: caravand [OPTION]...\n"
                            "  -h, --help             print this help\n"
                            "  --version              print the version\n";
 
-static void wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
-static void wrong(const char *fmt, ...) {
+static void options_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void options_fail(const char *fmt, ...) {
 	va_list ap;
 	fprintf(stderr, "caravand: ");
 	va_start(ap, fmt);
@@ -96,8 +96,8 @@ static void wrong(const char *fmt, ...) {
 }
 
 /* Reports an unknown option `word` (with its dashes), with a suggestion. */
-static void no_option(const char *word) __attribute__((noreturn));
-static void no_option(const char *word) {
+static void options_unknown(const char *word) __attribute__((noreturn));
+static void options_unknown(const char *word) {
 	const char *names[sizeof longs / sizeof *longs], *nearest = NULL;
 	char typed[SUGGEST_LENGTH_MAX + 1];
 	size_t count = 0;
@@ -109,44 +109,44 @@ static void no_option(const char *word) {
 	if (strncmp(typed, "--", 2) == 0)
 		nearest = suggest_nearest(typed + 2, names, count);
 	if (nearest)
-		wrong("unknown option %s; did you mean --%s?", typed, nearest);
-	wrong("unknown option %s", word);
+		options_fail("unknown option %s; did you mean --%s?", typed, nearest);
+	options_fail("unknown option %s", word);
 }
 
-static uint64_t size(const char *option, const char *text) {
+static uint64_t options_parse_size(const char *option, const char *text) {
 	char *stop;
 	errno = 0;
 	unsigned long long v = strtoull(text, &stop, 10);
 	unsigned shift = *stop == 'K' ? 10 : *stop == 'M' ? 20 : *stop == 'G' ? 30 : *stop == 'T' ? 40 : 0;
 	if (errno || stop == text || strchr(text, '-') || v == 0 || (shift ? stop[1] : *stop) ||
 	        v > UINT64_MAX >> shift)
-		wrong("%s: '%s' is not a size such as 512M or 12G", option, text);
+		options_fail("%s: '%s' is not a size such as 512M or 12G", option, text);
 	return (uint64_t)v << shift;
 }
 
-static unsigned threads(const char *text) {
+static unsigned options_parse_threads(const char *text) {
 	char *stop;
 	unsigned long v = strtoul(text, &stop, 10);
 	if (stop == text || *stop || strchr(text, '-') || v < 1 || v > 256)
-		wrong("--threads: '%s' is not a number from 1 to 256", text);
+		options_fail("--threads: '%s' is not a number from 1 to 256", text);
 	return (unsigned)v;
 }
 
-static const char *endpoint(const char *option, const char *text) {
+static const char *options_parse_endpoint(const char *option, const char *text) {
 	const char *port = strrchr(text, ':');
 	char *stop;
 	if (strncmp(text, "tcp://", 6) != 0 || !port || port == text + 3 || strlen(text) > WIRE_TEXT_MAX)
-		wrong("%s: '%s' is not of the form tcp://ADDR:PORT", option, text);
+		options_fail("%s: '%s' is not of the form tcp://ADDR:PORT", option, text);
 	if (text[6] != '[' && memchr(text + 6, ':', (size_t)(port - text - 6)))
-		wrong("%s: an IPv6 address must be in brackets, as in tcp://[fe80::1]:7070", option);
+		options_fail("%s: an IPv6 address must be in brackets, as in tcp://[fe80::1]:7070", option);
 	unsigned long v = strtoul(port + 1, &stop, 10);
 	if (stop == port + 1 || *stop || v > 65535)
-		wrong("%s: '%s' has no port from 0 to 65535", option, text);
+		options_fail("%s: '%s' has no port from 0 to 65535", option, text);
 	return text;
 }
 
 /* The number in a file of one line; 0 if it has none (such as a cgroup's "max"). */
-static uint64_t number_in(const char *path) {
+static uint64_t options_read_number(const char *path) {
 	unsigned long long v = 0;
 	FILE *f = fopen(path, "r");
 	if (f && fscanf(f, "%llu", &v) != 1)
@@ -157,7 +157,7 @@ static uint64_t number_in(const char *path) {
 }
 
 /* The memory that is available: MemAvailable, or what the cgroup leaves if that is less. */
-static uint64_t available_memory(void) {
+static uint64_t options_available_memory(void) {
 	char line[256], path[PATH_MAX + 64], group[PATH_MAX];
 	unsigned long long kib = 0;
 	FILE *f = fopen("/proc/meminfo", "r");
@@ -171,9 +171,9 @@ static uint64_t available_memory(void) {
 		if (sscanf(line, "0::%4000s", group) != 1)
 			continue;
 		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
-		uint64_t max = number_in(path);
+		uint64_t max = options_read_number(path);
 		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current", group);
-		uint64_t used = number_in(path);
+		uint64_t used = options_read_number(path);
 		if (max && (max > used ? max - used : 0) < free_bytes)
 			free_bytes = max > used ? max - used : 0;
 	}
@@ -194,37 +194,39 @@ void options_parse(struct options *o, int argc, char **argv) {
 			break;
 		case OPT_NAME:
 			if (!wire_name_ok(optarg))
-				wrong("--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
+				options_fail(
+				        "--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
 				        optarg, WIRE_NAME_MAX);
 			o->name = optarg;
 			break;
 		case OPT_LISTEN:
-			o->listen = strcmp(optarg, "off") == 0 ? NULL : endpoint("--listen", optarg);
+			o->listen = strcmp(optarg, "off") == 0 ? NULL
+			                                       : options_parse_endpoint("--listen", optarg);
 			break;
 		case OPT_ADVERTISE:
-			o->advertise = endpoint("--advertise", optarg);
+			o->advertise = options_parse_endpoint("--advertise", optarg);
 			break;
 		case OPT_CONTROL:
 			control = optarg;
 			break;
 		case OPT_MEMORY:
-			o->memory = size("--memory", optarg);
+			o->memory = options_parse_size("--memory", optarg);
 			break;
 		case OPT_BORROW:
 			o->borrow = optarg;
 			break;
 		case OPT_CACHE:
-			o->cache = size("--cache", optarg);
+			o->cache = options_parse_size("--cache", optarg);
 			break;
 		case OPT_MODELS: {
 			struct stat st;
 			if (stat(optarg, &st) != 0 || !S_ISDIR(st.st_mode))
-				wrong("--models: '%s' is not a folder", optarg);
+				options_fail("--models: '%s' is not a folder", optarg);
 			o->models = optarg;
 			break;
 		}
 		case OPT_THREADS:
-			o->threads = threads(optarg);
+			o->threads = options_parse_threads(optarg);
 			break;
 		case OPT_HELP:
 		case 'h':
@@ -234,20 +236,20 @@ void options_parse(struct options *o, int argc, char **argv) {
 			printf("caravand %s\n", PACKAGE_VERSION);
 			exit(0);
 		case ':':
-			wrong("option %s needs a value", argv[optind - 1]);
+			options_fail("option %s needs a value", argv[optind - 1]);
 		default: /* a letter may be one of several in a word */
 			letter[1] = optopt > 0 && optopt < OPT_STATE ? (char)optopt : '\0';
 			if (optopt >= OPT_STATE)
-				wrong("option %.*s takes no value", (int)strcspn(argv[optind - 1], "="),
-				        argv[optind - 1]);
-			no_option(letter[1] ? letter : argv[optind - 1]);
+				options_fail("option %.*s takes no value",
+				        (int)strcspn(argv[optind - 1], "="), argv[optind - 1]);
+			options_unknown(letter[1] ? letter : argv[optind - 1]);
 		}
 	if (optind < argc)
-		wrong("unexpected argument '%s'", argv[optind]);
+		options_fail("unexpected argument '%s'", argv[optind]);
 	if (paths_state(state, o->state, sizeof o->state) != 0 ||
 	        paths_control(control, state, o->control, sizeof o->control) != 0)
-		wrong("a path is too long");
+		options_fail("a path is too long");
 	o->private = strncmp(o->control, "fd:", 3) == 0;
 	if (!o->memory)
-		o->memory = available_memory() / 100 * DEFAULT_MEMORY_PERCENT;
+		o->memory = options_available_memory() / 100 * DEFAULT_MEMORY_PERCENT;
 }

@@ -40,18 +40,18 @@ struct executor {
 	unsigned open; /* the loop's own */
 };
 
-static void list_init(struct list *l) {
+static void executor_list_init(struct list *l) {
 	l->head = NULL;
 	l->tail = &l->head;
 }
 
-static void list_push(struct list *l, struct job *j) {
+static void executor_list_push(struct list *l, struct job *j) {
 	j->next = NULL;
 	*l->tail = j;
 	l->tail = &j->next;
 }
 
-static struct job *list_pop(struct list *l) {
+static struct job *executor_list_pop(struct list *l) {
 	struct job *j = l->head;
 	if (j) {
 		l->head = j->next;
@@ -61,9 +61,9 @@ static struct job *list_pop(struct list *l) {
 	return j;
 }
 
-static void hand_back(struct list *l, bool cancelled) {
+static void executor_return_jobs(struct list *l, bool cancelled) {
 	struct job *j;
-	while ((j = list_pop(l))) {
+	while ((j = executor_list_pop(l))) {
 		if (j->done)
 			j->done(j->arg, cancelled);
 		free(j);
@@ -71,7 +71,7 @@ static void hand_back(struct list *l, bool cancelled) {
 }
 
 /* On the loop: everything that has run since the bell was rung. */
-static void answer(void *arg) {
+static void executor_on_bell(void *arg) {
 	struct bell *b = arg;
 	struct executor *ld = b->ld;
 	if (!ld) {
@@ -81,7 +81,7 @@ static void answer(void *arg) {
 	/* one at a time: a done may destroy the executor, and later ones must still be found by it */
 	for (;;) {
 		pthread_mutex_lock(&ld->lock);
-		struct job *j = list_pop(&ld->ran);
+		struct job *j = executor_list_pop(&ld->ran);
 		if (!j)
 			ld->rung = false;
 		pthread_mutex_unlock(&ld->lock);
@@ -100,7 +100,7 @@ static void answer(void *arg) {
 	}
 }
 
-static void *run(void *arg) {
+static void *executor_thread(void *arg) {
 	struct executor *ld = arg;
 	pthread_mutex_lock(&ld->lock);
 	for (;;) {
@@ -108,14 +108,14 @@ static void *run(void *arg) {
 			pthread_cond_wait(&ld->wake, &ld->lock);
 		if (ld->stop)
 			break;
-		struct job *j = list_pop(&ld->waiting);
+		struct job *j = executor_list_pop(&ld->waiting);
 		pthread_mutex_unlock(&ld->lock);
 		j->run(j->arg);
 		pthread_mutex_lock(&ld->lock);
-		list_push(&ld->ran, j);
+		executor_list_push(&ld->ran, j);
 		while (!ld->rung && !ld->stop) {
 			ld->rung = true;
-			if (loop_post(ld->loop, answer, ld->bell) == 0)
+			if (loop_post(ld->loop, executor_on_bell, ld->bell) == 0)
 				break;
 			/* no memory for the call: the results are kept, so try again a little later */
 			ld->rung = false;
@@ -139,11 +139,11 @@ int executor_create(struct executor **out, struct loop *l) {
 	ld->loop = l;
 	ld->bell = b;
 	b->ld = ld;
-	list_init(&ld->waiting);
-	list_init(&ld->ran);
+	executor_list_init(&ld->waiting);
+	executor_list_init(&ld->ran);
 	pthread_mutex_init(&ld->lock, NULL);
 	pthread_cond_init(&ld->wake, NULL);
-	int rc = thread_start(&ld->thread, NULL, run, ld);
+	int rc = thread_start(&ld->thread, NULL, executor_thread, ld);
 	if (rc) {
 		pthread_cond_destroy(&ld->wake);
 		pthread_mutex_destroy(&ld->lock);
@@ -164,8 +164,8 @@ void executor_destroy(struct executor *ld) {
 	pthread_mutex_unlock(&ld->lock);
 	pthread_join(ld->thread, NULL);
 	/* the thread has ended: no lock is needed, and a done that submits is refused by `stop` */
-	hand_back(&ld->ran, false);
-	hand_back(&ld->waiting, true);
+	executor_return_jobs(&ld->ran, false);
+	executor_return_jobs(&ld->waiting, true);
 	ld->bell->ld = NULL;
 	if (!ld->rung)
 		free(ld->bell); /* else the call in the mailbox frees it */
@@ -184,7 +184,7 @@ int executor_submit(struct executor *ld, loop_fn *fn, executor_done_fn *done, vo
 	pthread_mutex_lock(&ld->lock);
 	bool stop = ld->stop;
 	if (!stop) {
-		list_push(&ld->waiting, j);
+		executor_list_push(&ld->waiting, j);
 		pthread_cond_signal(&ld->wake);
 	}
 	pthread_mutex_unlock(&ld->lock);

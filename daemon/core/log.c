@@ -49,7 +49,7 @@ void log_up_to(enum log_level most) {
 	log_state.most = most;
 }
 
-static bool burst_allows(struct allowance *a, uint64_t now) {
+static bool log_burst_allows(struct allowance *a, uint64_t now) {
 	uint64_t gained = (now - a->refilled_ns) / REFILL_NS;
 	if (gained) {
 		a->tokens = gained > BURST - a->tokens ? BURST : a->tokens + (unsigned)gained;
@@ -87,7 +87,7 @@ void log_stamp(char out[LOG_STAMP], time_t at) {
 }
 
 /* One whole line in one call, so that lines of several processes in one file do not mix. */
-static void line_print(const char *level, const char *text, unsigned repeats) {
+static void log_print_line(const char *level, const char *text, unsigned repeats) {
 	char stamp[LOG_STAMP + 1] = "", more[48] = "";
 	if (log_state.timed) {
 		log_stamp(stamp, time(NULL));
@@ -98,7 +98,7 @@ static void line_print(const char *level, const char *text, unsigned repeats) {
 	fprintf(stderr, "%s%s: %s%s\n", stamp, level, text, more);
 }
 
-static void log_say(struct allowance *a, enum log_level level, const char *fmt, va_list ap) {
+static void log_message(struct allowance *a, enum log_level level, const char *fmt, va_list ap) {
 	static const char *const names[] = {"error", "warning", "info", "debug"};
 	char text[1024];
 	if (level > log_state.most && !getenv("CARAVAN_DEBUG"))
@@ -120,17 +120,17 @@ static void log_say(struct allowance *a, enum log_level level, const char *fmt, 
 	if (r && now - r->printed_ns < QUIET_NS) {
 		r->repeats++;
 		r->used_ns = now;
-	} else if (!burst_allows(a, now)) {
+	} else if (!log_burst_allows(a, now)) {
 		a->dropped++;
 	} else {
 		if (a->dropped) {
 			char out[80];
 			snprintf(
 			        out, sizeof out, "%u %s were dropped, too many at once", a->dropped, a->what);
-			line_print("warning", out, 0);
+			log_print_line("warning", out, 0);
 		}
 		a->dropped = 0;
-		line_print(names[level], text, r ? r->repeats : 0);
+		log_print_line(names[level], text, r ? r->repeats : 0);
 		if (!r) {
 			r = oldest;
 			snprintf(r->text, sizeof r->text, "%.*s", (int)sizeof r->text - 1, text);
@@ -144,13 +144,13 @@ static void log_say(struct allowance *a, enum log_level level, const char *fmt, 
 void log_line(enum log_level level, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
-	log_say(&log_state.ours, level, fmt, ap);
+	log_message(&log_state.ours, level, fmt, ap);
 	va_end(ap);
 }
 
 void log_others(enum log_level level, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
-	log_say(&log_state.others, level, fmt, ap);
+	log_message(&log_state.others, level, fmt, ap);
 	va_end(ap);
 }

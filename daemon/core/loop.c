@@ -48,7 +48,7 @@ uint64_t loop_now_ns(void) {
 
 /* Runs what lay in the mailbox when it was called; what arrives meanwhile waits for the next turn, so that
  * a function that posts itself again cannot starve the sockets. */
-static void mailbox_run(struct loop *l) {
+static void loop_mailbox_run(struct loop *l) {
 	struct posts now = STAILQ_HEAD_INITIALIZER(now);
 	pthread_mutex_lock(&l->lock);
 	STAILQ_CONCAT(&now, &l->mailbox);
@@ -60,11 +60,11 @@ static void mailbox_run(struct loop *l) {
 	}
 }
 
-static void mailbox_wake(evutil_socket_t fd, short what, void *arg) {
+static void loop_mailbox_wake(evutil_socket_t fd, short what, void *arg) {
 	uint64_t n;
 	(void)what;
 	if (read(fd, &n, sizeof n) == sizeof n)
-		mailbox_run(arg);
+		loop_mailbox_run(arg);
 }
 
 int loop_post(struct loop *l, loop_fn *fn, void *arg) {
@@ -88,13 +88,13 @@ int loop_post(struct loop *l, loop_fn *fn, void *arg) {
 
 /* ---- timers -------------------------------------------------------------------------------------- */
 
-static void timer_free(struct loop_timer *t) {
+static void loop_timer_free(struct loop_timer *t) {
 	LIST_REMOVE(t, next);
 	event_free(t->ev);
 	free(t);
 }
 
-static void timer_fire(evutil_socket_t fd, short what, void *arg) {
+static void loop_timer_fire(evutil_socket_t fd, short what, void *arg) {
 	struct loop_timer *t = arg;
 	(void)fd;
 	(void)what;
@@ -102,7 +102,7 @@ static void timer_fire(evutil_socket_t fd, short what, void *arg) {
 	t->fn(t->arg);
 	t->running = false;
 	if (t->stopped || !t->repeat)
-		timer_free(t);
+		loop_timer_free(t);
 }
 
 struct loop_timer *loop_timer_start(struct loop *l, uint64_t ms, bool repeat, loop_fn *fn, void *arg) {
@@ -111,7 +111,7 @@ struct loop_timer *loop_timer_start(struct loop *l, uint64_t ms, bool repeat, lo
 	if (!t)
 		return NULL;
 	*t = (struct loop_timer){.loop = l, .fn = fn, .arg = arg, .repeat = repeat};
-	t->ev = event_new(l->base, -1, repeat ? EV_PERSIST : 0, timer_fire, t);
+	t->ev = event_new(l->base, -1, repeat ? EV_PERSIST : 0, loop_timer_fire, t);
 	if (!t->ev || event_add(t->ev, &tv) != 0) {
 		if (t->ev)
 			event_free(t->ev);
@@ -129,7 +129,7 @@ void loop_timer_stop(struct loop_timer *t) {
 		t->stopped = true;
 		event_del(t->ev);
 	} else {
-		timer_free(t);
+		loop_timer_free(t);
 	}
 }
 
@@ -151,7 +151,7 @@ int loop_create(struct loop **out) {
 		event_config_free(config);
 	}
 	if (l->wake_fd >= 0 && l->base)
-		l->wake = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, mailbox_wake, l);
+		l->wake = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, loop_mailbox_wake, l);
 	if (!l->wake || event_add(l->wake, NULL) != 0) {
 		loop_destroy(l);
 		return -ENOMEM;
@@ -164,9 +164,9 @@ void loop_destroy(struct loop *l) {
 	if (!l)
 		return;
 	while (!STAILQ_EMPTY(&l->mailbox))
-		mailbox_run(l);
+		loop_mailbox_run(l);
 	for (struct loop_timer *t; (t = LIST_FIRST(&l->timers));)
-		timer_free(t);
+		loop_timer_free(t);
 	if (l->wake)
 		event_free(l->wake);
 	if (l->base)

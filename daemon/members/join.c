@@ -58,7 +58,8 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 }
 
 /* What a proof is about: this entry, with this invitation. */
-static size_t proof_text(const Caravan__Entry *e, const struct node_id *invitation, char *out, size_t size) {
+static size_t join_proof_text(
+        const Caravan__Entry *e, const struct node_id *invitation, char *out, size_t size) {
 	int n = snprintf(out, size, "caravan join\n%s\n%s\n", e->name, e->endpoint);
 	for (size_t i = 0; i < e->n_further && n > 0 && (size_t)n < size; i++)
 		n += snprintf(out + n, size - (size_t)n, "%s\n", e->further[i]);
@@ -76,7 +77,7 @@ static bool join_proven(const struct members *m, const struct peers_from *from, 
 	char text[PROOF_TEXT];
 	uint8_t proof[KEYS_PROOF];
 	struct node_id id;
-	size_t len = proof_text(j->entry, &from->node, text, sizeof text);
+	size_t len = join_proof_text(j->entry, &from->node, text, sizeof text);
 	return len && j->proof.len == sizeof proof && node_id_from_bytes(&id, j->entry->node) == 0 &&
 	       keys_prove(m->config.keys, &id, text, len, proof) == 0 &&
 	       CRYPTO_memcmp(proof, j->proof.data, sizeof proof) == 0;
@@ -89,7 +90,7 @@ struct joiner {
 	struct node_id id;
 };
 
-static void joiner_saved(void *arg, const char *error) {
+static void join_on_saved(void *arg, const char *error) {
 	struct joiner *g = arg;
 	struct members *m = g->m;
 	const struct member *who = roster_find(&m->roster, &g->id);
@@ -136,7 +137,7 @@ static const char *join_refusal(const struct members *m, const struct peers_from
 	return NULL;
 }
 
-static void on_join(
+static void join_on_request(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct members *m = arg;
 	const Caravan__Join *j = env->join;
@@ -165,7 +166,7 @@ static void on_join(
 	members_notify(m, who, change == ROSTER_NEW ? "joined" : "changed");
 	members_send_roster(m, NULL);
 	*g = (struct joiner){.m = m, .from = *from, .id = who->id};
-	members_saved(m, joiner_saved, g);
+	members_saved(m, join_on_saved, g);
 }
 
 /* ---- at the node that joins ------------------------------------------------------------------------------ */
@@ -280,7 +281,7 @@ int members_join(
 	entry.further = further;
 	char text[PROOF_TEXT];
 	uint8_t proof[KEYS_PROOF];
-	size_t len = proof_text(&entry, &i.keys.public, text, sizeof text);
+	size_t len = join_proof_text(&entry, &i.keys.public, text, sizeof text);
 	Caravan__Join ask = CARAVAN__JOIN__INIT;
 	ask.entry = &entry;
 	ask.proof = wire_bytes(proof, sizeof proof);
@@ -300,5 +301,5 @@ error:
 }
 
 void members_join_init(struct members *m) {
-	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_JOIN, on_join, m);
+	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_JOIN, join_on_request, m);
 }

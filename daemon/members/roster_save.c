@@ -36,16 +36,16 @@ struct write {
 	int rc;
 };
 
-static void save_begin(struct members *m);
+static void members_save_begin(struct members *m);
 
-static void save_again(void *arg) {
+static void members_save_again(void *arg) {
 	struct members *m = arg;
 	m->save.again = NULL;
-	save_begin(m);
+	members_save_begin(m);
 }
 
 /* Everybody who waits for this version or an older one. */
-static void save_notify(struct members *m, uint64_t version, const char *error) {
+static void members_save_notify(struct members *m, uint64_t version, const char *error) {
 	STAILQ_HEAD(, save_waiter) due = STAILQ_HEAD_INITIALIZER(due);
 	struct save_waiter *w;
 	while ((w = STAILQ_FIRST(&m->save.waiters)) && w->version <= version) {
@@ -59,7 +59,7 @@ static void save_notify(struct members *m, uint64_t version, const char *error) 
 	}
 }
 
-static void save_write_run(void *arg) {
+static void members_save_run(void *arg) {
 	struct write *w = arg;
 	int dir = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	w->rc = dir < 0 ? -errno : durable_write(dir, "roster", w->frame, w->len);
@@ -67,41 +67,41 @@ static void save_write_run(void *arg) {
 		close(dir);
 }
 
-static void save_write_free(struct write *w) {
+static void members_save_free(struct write *w) {
 	free(w->dir);
 	free(w->frame);
 	free(w);
 }
 
-static void save_failed(struct members *m, uint64_t version, int rc) {
+static void members_save_failed(struct members *m, uint64_t version, int rc) {
 	char error[PATH_MAX + 200];
 	snprintf(error, sizeof error, "%s/roster could not be written (%s); retrying", m->state_dir,
 	        strerror(-rc));
 	log_line(LOG_LINE_ERROR, "%s", error);
 	if (!m->save.again)
-		m->save.again = loop_timer_start(m->config.loop, AGAIN_MS, false, save_again, m);
-	save_notify(m, version, error);
+		m->save.again = loop_timer_start(m->config.loop, AGAIN_MS, false, members_save_again, m);
+	members_save_notify(m, version, error);
 }
 
-static void save_write_done(void *arg, bool cancelled) {
+static void members_save_done(void *arg, bool cancelled) {
 	struct write *w = arg;
 	struct members *m = w->m;
 	uint64_t version = w->version;
 	int rc = w->rc;
 	m->save.busy = false;
-	save_write_free(w);
+	members_save_free(w);
 	if (cancelled)
 		return; /* members_save_end writes what is left */
 	if (rc) {
-		save_failed(m, version, rc);
+		members_save_failed(m, version, rc);
 		return;
 	}
 	m->save.written = version;
-	save_notify(m, version, NULL);
-	save_begin(m);
+	members_save_notify(m, version, NULL);
+	members_save_begin(m);
 }
 
-static void save_begin(struct members *m) {
+static void members_save_begin(struct members *m) {
 	if (m->save.busy || m->save.written == m->save.version || m->save.again || m->save.ending)
 		return;
 	struct write *w = calloc(1, sizeof *w);
@@ -111,13 +111,13 @@ static void save_begin(struct members *m) {
 	if (rc == 0) {
 		w->m = m;
 		w->version = m->save.version;
-		rc = executor_submit(m->save.executor, save_write_run, save_write_done, w);
+		rc = executor_submit(m->save.executor, members_save_run, members_save_done, w);
 	}
 	m->save.busy = rc == 0;
 	if (rc) {
 		if (w)
-			save_write_free(w);
-		save_failed(m, m->save.version, rc);
+			members_save_free(w);
+		members_save_failed(m, m->save.version, rc);
 	}
 }
 
@@ -125,7 +125,7 @@ void members_save(struct members *m) {
 	if (!m->state_dir || m->save.gone)
 		return;
 	m->save.version++;
-	save_begin(m);
+	members_save_begin(m);
 }
 
 void members_saved(struct members *m, members_saved_fn *fn, void *arg) {
@@ -141,7 +141,7 @@ void members_saved(struct members *m, members_saved_fn *fn, void *arg) {
 	/* it failed a moment ago: whoever asks now is worth another try */
 	loop_timer_stop(m->save.again);
 	m->save.again = NULL;
-	save_begin(m);
+	members_save_begin(m);
 }
 
 int members_save_init(struct members *m, char *err, size_t errlen) {

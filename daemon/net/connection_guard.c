@@ -41,18 +41,18 @@ struct guard {
 	LIST_HEAD(, guarded) all;
 };
 
-static bool cookie_of(int fd, uint64_t *cookie) {
+static bool guard_socket_cookie(int fd, uint64_t *cookie) {
 	socklen_t len = sizeof *cookie;
 	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &len) == 0;
 }
 
 uint64_t guard_cookie(int fd) {
 	uint64_t cookie;
-	return cookie_of(fd, &cookie) ? cookie : 0;
+	return guard_socket_cookie(fd, &cookie) ? cookie : 0;
 }
 
 /* false: no TCP connection, or a kernel that does not count. */
-static bool received_by(int fd, uint64_t *bytes) {
+static bool guard_socket_received(int fd, uint64_t *bytes) {
 	struct tcp_info info;
 	socklen_t len = sizeof info;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
@@ -62,12 +62,12 @@ static bool received_by(int fd, uint64_t *bytes) {
 	return true;
 }
 
-static void forget(struct guarded *c) {
+static void guard_forget(struct guarded *c) {
 	LIST_REMOVE(c, next);
 	free(c);
 }
 
-static void cut(struct guarded *c, const char *why) {
+static void guard_cut(struct guarded *c, const char *why) {
 	char hex[NODE_ID_HEX], host[NI_MAXHOST] = "an unknown address";
 	struct sockaddr_storage at;
 	socklen_t len = sizeof at;
@@ -77,18 +77,18 @@ static void cut(struct guarded *c, const char *why) {
 	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host, c->known ? ", node " : "",
 	        c->known ? node_id_hex(&c->with, hex) : "", why);
 	shutdown(c->fd, SHUT_RDWR);
-	forget(c);
+	guard_forget(c);
 }
 
-static void cut_excess(struct guarded *c) {
+static void guard_cut_excess(struct guarded *c) {
 	char why[80];
 	snprintf(why, sizeof why, "%" PRIu64 " MiB received of a message that does not end", c->excess >> 20);
-	cut(c, why);
+	guard_cut(c, why);
 }
 
 /* Whether an accepted connection has been no link for too long.  Time counts in which the loop went round: when it was
  * away, a Hello may have waited for it. */
-static bool useless(struct guard *w, struct guarded *c) {
+static bool guard_is_useless(struct guard *w, struct guarded *c) {
 	if (!c->accepted || !w->wanted || w->ticks % ASK_TICKS != 0)
 		return false;
 	c->idle = w->wanted(w->arg, c->cookie) ? 0 : c->idle + 1;
@@ -96,9 +96,10 @@ static bool useless(struct guard *w, struct guarded *c) {
 }
 
 /* What has been received since a message came out of it; false: it has gone. */
-static bool look(struct guarded *c) {
+static bool guard_update_received(struct guarded *c) {
 	uint64_t cookie, bytes;
-	if (!cookie_of(c->fd, &cookie) || cookie != c->cookie || !received_by(c->fd, &bytes))
+	if (!guard_socket_cookie(c->fd, &cookie) || cookie != c->cookie ||
+	        !guard_socket_received(c->fd, &bytes))
 		return false;
 	if (c->taken)
 		c->base = bytes;
@@ -108,20 +109,20 @@ static bool look(struct guarded *c) {
 	return true;
 }
 
-static void tick(void *arg) {
+static void guard_tick(void *arg) {
 	struct guard *w = arg;
 	struct guarded *c, *after;
 	uint64_t sum = 0;
 	w->ticks++;
 	for (c = LIST_FIRST(&w->all); c; c = after) {
 		after = LIST_NEXT(c, next);
-		if (!look(c))
-			forget(c);
+		if (!guard_update_received(c))
+			guard_forget(c);
 		else if (c->looks >
 		         1) /* twice: the loop may have been away, and not have taken what was whole */
-			cut_excess(c);
-		else if (useless(w, c))
-			cut(c, "it is not a link: no Hello was received, or its node was refused");
+			guard_cut_excess(c);
+		else if (guard_is_useless(w, c))
+			guard_cut(c, "it is not a link: no Hello was received, or its node was refused");
 		else
 			sum += c->excess;
 	}
@@ -132,7 +133,7 @@ static void tick(void *arg) {
 		if (!most || most->excess < FEW)
 			break;
 		sum -= most->excess;
-		cut_excess(most);
+		guard_cut_excess(most);
 	}
 	if (LIST_EMPTY(&w->all)) {
 		loop_timer_stop(w->tick);
@@ -140,7 +141,7 @@ static void tick(void *arg) {
 	}
 }
 
-static struct guarded *find(struct guard *w, int fd) {
+static struct guarded *guard_find(struct guard *w, int fd) {
 	struct guarded *c;
 	LIST_FOREACH(c, &w->all, next)
 	if (c->fd == fd)
@@ -150,10 +151,10 @@ static struct guarded *find(struct guard *w, int fd) {
 
 void guard_add(struct guard *w, int fd, const struct node_id *with) {
 	uint64_t cookie;
-	struct guarded *c = find(w, fd);
+	struct guarded *c = guard_find(w, fd);
 	if (c) /* another had this number */
-		forget(c);
-	if (!cookie_of(fd, &cookie) || !(c = calloc(1, sizeof *c))) /* over already */
+		guard_forget(c);
+	if (!guard_socket_cookie(fd, &cookie) || !(c = calloc(1, sizeof *c))) /* over already */
 		return;
 	LIST_INSERT_HEAD(&w->all, c, next);
 	c->fd = fd;
@@ -164,11 +165,11 @@ void guard_add(struct guard *w, int fd, const struct node_id *with) {
 		c->known = true;
 	}
 	if (!w->tick)
-		w->tick = loop_timer_start(w->loop, TICK_MS, true, tick, w);
+		w->tick = loop_timer_start(w->loop, TICK_MS, true, guard_tick, w);
 }
 
 void guard_taken(struct guard *w, int fd, const struct node_id *with) {
-	struct guarded *c = find(w, fd);
+	struct guarded *c = guard_find(w, fd);
 	if (!c)
 		return;
 	c->taken = true;
@@ -195,7 +196,7 @@ void guard_destroy(struct guard *w) {
 	if (!w)
 		return;
 	while (!LIST_EMPTY(&w->all))
-		forget(LIST_FIRST(&w->all));
+		guard_forget(LIST_FIRST(&w->all));
 	loop_timer_stop(w->tick);
 	free(w);
 }

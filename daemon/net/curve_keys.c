@@ -19,7 +19,7 @@
 #define Z85 41 /* a key as text, with its end */
 
 /* The file: the secret key in Z85 and a newline.  The public key is computed, so that they cannot disagree. */
-static int pair_from_text(struct keys *k, const char *secret) {
+static int key_pair_from_text(struct keys *k, const char *secret) {
 	char public[Z85];
 	if (!zmq_z85_decode(k->secret, secret) || zmq_curve_public(public, secret) != 0 ||
 	        !zmq_z85_decode(k->public.b, public))
@@ -29,7 +29,7 @@ static int pair_from_text(struct keys *k, const char *secret) {
 
 int keys_generate(struct keys *k) {
 	char public[Z85], secret[Z85];
-	int rc = zmq_curve_keypair(public, secret) == 0 ? pair_from_text(k, secret) : -errno;
+	int rc = zmq_curve_keypair(public, secret) == 0 ? key_pair_from_text(k, secret) : -errno;
 	OPENSSL_cleanse(secret, sizeof secret);
 	return rc;
 }
@@ -87,7 +87,7 @@ static int key_read(struct keys *k, int fd, const char *state_dir, char *err, si
 		        (long long)st.st_size, Z85);
 	} else {
 		text[Z85 - 1] = 0;
-		rc = pair_from_text(k, text);
+		rc = key_pair_from_text(k, text);
 		if (rc)
 			snprintf(err, errlen, "%s/key is damaged: it holds no key", state_dir);
 	}

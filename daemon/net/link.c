@@ -63,7 +63,7 @@ struct link {
 
 static void link_try(void *arg);
 
-static void timer_set(struct link *k, uint64_t ms, loop_fn *fn) {
+static void link_set_timer(struct link *k, uint64_t ms, loop_fn *fn) {
 	loop_timer_stop(k->timer);
 	k->timer = loop_timer_start(k->config.loop, ms, false, fn, k);
 	if (!k->timer) /* a link without a timer would stay silent for ever */
@@ -89,19 +89,19 @@ static size_t link_candidates(const struct link *k, const char *out[CANDIDATES_M
 	return n;
 }
 
-static bool link_said(const struct link *k, const char *endpoint) {
+static bool link_has_endpoint(const struct link *k, const char *endpoint) {
 	for (size_t i = 0; i < k->nsaid; i++)
 		if (strcmp(k->said[i].endpoint, endpoint) == 0)
 			return true;
 	return false;
 }
 
-static void address_set(struct address *a, const char *endpoint) {
+static void link_address_set(struct address *a, const char *endpoint) {
 	snprintf(a->endpoint, sizeof a->endpoint, "%s", endpoint);
 }
 
 /* Takes a list; whether it is another than before. */
-static bool link_say(struct link *k, const char *const *endpoints, size_t n) {
+static bool link_set_endpoints(struct link *k, const char *const *endpoints, size_t n) {
 	bool changed = false;
 	size_t had = k->nsaid;
 	k->nsaid = 0;
@@ -109,20 +109,20 @@ static bool link_say(struct link *k, const char *const *endpoints, size_t n) {
 		if (!wire_endpoint_ok(endpoints[i]))
 			continue;
 		changed |= k->nsaid >= had || strcmp(k->said[k->nsaid].endpoint, endpoints[i]) != 0;
-		address_set(&k->said[k->nsaid++], endpoints[i]);
+		link_address_set(&k->said[k->nsaid++], endpoints[i]);
 	}
 	return changed || k->nsaid != had;
 }
 
 /* ---- losing ----------------------------------------------------------------------------------------- */
 
-static void dialing_over(struct link *k) {
+static void link_dialing_done(struct link *k) {
 	*k->config.dialing -= k->dialing;
 	k->dialing = false;
 }
 
-static void lanes_close(struct link *k) {
-	dialing_over(k);
+static void link_close_channels(struct link *k) {
+	link_dialing_done(k);
 	for (int i = 0; i < 2; i++) {
 		connection_destroy(k->channels[i].connection);
 		k->channels[i].connection = NULL;
@@ -134,26 +134,27 @@ static void lanes_close(struct link *k) {
 static void link_retry(struct link *k) {
 	if (k->told_up)
 		return;
-	lanes_close(k);
+	link_close_channels(k);
 	k->at = 0;
 	k->round = 0;
 	k->far = -1;
 	k->wait_ms = WAIT_MIN_MS;
-	timer_set(k, 0, link_try);
+	link_set_timer(k, 0, link_try);
 }
 
-static bool link_waits(const struct link *k) {
+static bool link_is_waiting(const struct link *k) {
 	return !k->channels[0].connection && !k->channels[1].connection;
 }
 
 /* An attempt was in vain.  Of a round, the one that came furthest says why: a node that refuses us says more than an
  * address at which nobody is. */
-static void attempt_failed(struct link *k, const char *why, bool key_refused) {
+static void link_attempt_failed(struct link *k, const char *why, bool key_refused) {
 	const char *candidates[CANDIDATES_MAX];
 	char hex[NODE_ID_HEX];
 	int far = k->channels[0].state > k->channels[1].state ? (int)k->channels[0].state
 	                                                      : (int)k->channels[1].state;
-	far = 2 * far + link_said(k, k->current.endpoint); /* else, the address that it gives itself */
+	far = 2 * far +
+	      link_has_endpoint(k, k->current.endpoint); /* else, the address that it gives itself */
 	if (far > k->far)
 		snprintf(k->so_far, sizeof k->so_far, "%s (%s)", k->current.endpoint + strlen("tcp://"), why);
 	wire_line_cut(k->so_far, sizeof k->so_far - 1);
@@ -172,13 +173,13 @@ static void attempt_failed(struct link *k, const char *why, bool key_refused) {
 }
 
 /* On its own turn, so that nobody hears of a loss from within a call of theirs. */
-static void link_tell_lost(void *arg) {
+static void link_report_lost(void *arg) {
 	struct link *k = arg;
 	k->timer = NULL;
 	if (k->at) {
-		timer_set(k, 0, link_try);
+		link_set_timer(k, 0, link_try);
 	} else {
-		timer_set(k, k->wait_ms, link_try);
+		link_set_timer(k, k->wait_ms, link_try);
 		k->wait_ms = k->wait_ms * 2 > WAIT_MAX_MS ? WAIT_MAX_MS : k->wait_ms * 2;
 	}
 	if (!k->told_up)
@@ -192,7 +193,7 @@ static void link_tell_lost(void *arg) {
 
 static void link_lose(struct link *k, const char *why, bool key_refused) {
 	char hex[NODE_ID_HEX];
-	if (link_waits(k) && k->timer)
+	if (link_is_waiting(k) && k->timer)
 		return;
 	snprintf(k->why, sizeof k->why, "%s", why);
 	wire_line_cut(k->why, sizeof k->why - 1);
@@ -202,11 +203,11 @@ static void link_lose(struct link *k, const char *why, bool key_refused) {
 		k->at = 0;
 		k->far = -1;
 	} else {
-		attempt_failed(k, why, key_refused);
+		link_attempt_failed(k, why, key_refused);
 	}
 	k->up = false;
-	lanes_close(k);
-	timer_set(k, 0, link_tell_lost);
+	link_close_channels(k);
+	link_set_timer(k, 0, link_report_lost);
 }
 
 void link_drop(struct link *k, const char *why) {
@@ -225,7 +226,7 @@ static void link_too_slow(void *arg) {
 
 /* ---- the greeting ----------------------------------------------------------------------------------- */
 
-static const char *say_hello(struct link_channel *la, const Caravan__Envelope *none) {
+static const char *channel_send_hello(struct link_channel *la, const Caravan__Envelope *none) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Hello hello = CARAVAN__HELLO__INIT;
 	(void)none;
@@ -236,23 +237,23 @@ static const char *say_hello(struct link_channel *la, const Caravan__Envelope *n
 	return connection_send(la->connection, &env, NULL, WIRE_ROUTER) == 0 ? NULL : "cannot say hello";
 }
 
-static const char *take_welcome(struct link_channel *la, const Caravan__Envelope *env) {
+static const char *channel_on_welcome(struct link_channel *la, const Caravan__Envelope *env) {
 	static char why[200];
 	return handshake_version_ok(env->welcome->major, env->welcome->minor, why, sizeof why) ? NULL : why;
 }
 
-static const char *take_refusal(struct link_channel *la, const Caravan__Envelope *env) {
+static const char *channel_on_refusal(struct link_channel *la, const Caravan__Envelope *env) {
 	(void)la;
 	return env->refused->reason[0] ? env->refused->reason : "refused";
 }
 
-static const char *take_answer(struct link_channel *la, const Caravan__Envelope *env) {
+static const char *channel_on_answer(struct link_channel *la, const Caravan__Envelope *env) {
 	(void)la;
 	(void)env;
 	return NULL;
 }
 
-static const char *out_of_order(struct link_channel *la, const Caravan__Envelope *env) {
+static const char *channel_out_of_order(struct link_channel *la, const Caravan__Envelope *env) {
 	(void)la;
 	(void)env;
 	return "a message out of order";
@@ -264,12 +265,12 @@ static const struct {
 	const char *(*action)(struct link_channel *la, const Caravan__Envelope *env);
 } steps[3][4] = {
         /*              OPENED                    WELCOME                    ANSWER                     REFUSED */
-        [CALLING] = {{GREETING, say_hello}, {CALLING, out_of_order}, {CALLING, out_of_order},
-                {CALLING, take_refusal}},
-        [GREETING] = {{GREETING, out_of_order}, {WELCOMED, take_welcome}, {GREETING, out_of_order},
-                {GREETING, take_refusal}},
-        [WELCOMED] = {{WELCOMED, out_of_order}, {WELCOMED, out_of_order}, {WELCOMED, take_answer},
-                {WELCOMED, take_refusal}},
+        [CALLING] = {{GREETING, channel_send_hello}, {CALLING, channel_out_of_order},
+                {CALLING, channel_out_of_order}, {CALLING, channel_on_refusal}},
+        [GREETING] = {{GREETING, channel_out_of_order}, {WELCOMED, channel_on_welcome},
+                {GREETING, channel_out_of_order}, {GREETING, channel_on_refusal}},
+        [WELCOMED] = {{WELCOMED, channel_out_of_order}, {WELCOMED, channel_out_of_order},
+                {WELCOMED, channel_on_answer}, {WELCOMED, channel_on_refusal}},
 };
 
 /* false: the link was lost over it. */
@@ -285,11 +286,11 @@ static bool channel_step(struct link_channel *la, enum channel_event event, cons
 
 static void channel_opened(void *arg) {
 	struct link_channel *la = arg;
-	timer_set(la->link, GREETING_MS, link_too_slow); /* somebody is there: that one has its time */
+	link_set_timer(la->link, GREETING_MS, link_too_slow); /* somebody is there: that one has its time */
 	channel_step(la, OPENED, NULL);
 }
 
-static void channel_gone(void *arg, const char *why, bool key_refused) {
+static void channel_lost(void *arg, const char *why, bool key_refused) {
 	struct link_channel *la = arg;
 	struct link *k = la->link;
 	bool waited = loop_now_ns() - k->tried_ns > (SOCKET_CALL_MS - 200) * (uint64_t)1000000;
@@ -308,7 +309,7 @@ static void link_welcomed(struct link *k, struct link_channel *la, const Caravan
 	struct node_id node = k->node;
 	bool up = k->channels[0].state == WELCOMED && k->channels[1].state == WELCOMED;
 	if (up) {
-		dialing_over(k);
+		link_dialing_done(k);
 		k->up = k->told_up = true;
 		k->worked = k->current;
 		k->at = k->round = 0;
@@ -346,7 +347,7 @@ static void channel_message(void *arg, const Caravan__Envelope *env, struct payl
 }
 
 static void link_try(void *arg) {
-	static const struct connection_ops ops = {channel_opened, channel_message, channel_gone};
+	static const struct connection_ops ops = {channel_opened, channel_message, channel_lost};
 	struct link *k = arg;
 	const struct link_config *c = &k->config;
 	const char *candidates[CANDIDATES_MAX];
@@ -356,11 +357,11 @@ static void link_try(void *arg) {
 		return;
 	/* those that were in vain do not keep new ones from their turn */
 	if (*c->dialing >= (k->wait_ms == WAIT_MIN_MS ? 2 * DIALS_MAX : DIALS_MAX)) {
-		timer_set(k, WAIT_MIN_MS, link_try);
+		link_set_timer(k, WAIT_MIN_MS, link_try);
 		return;
 	}
 	k->at = k->at < n ? k->at : 0;
-	address_set(&k->current, candidates[k->at]);
+	link_address_set(&k->current, candidates[k->at]);
 	k->tried_ns = loop_now_ns();
 	if (descriptors_short(DIAL_RESERVE)) {
 		link_drop(k, descriptors_strerror(EMFILE).s);
@@ -379,7 +380,7 @@ static void link_try(void *arg) {
 		}
 	}
 	uint64_t call_ms = (uint64_t)CALL_MIN_MS << k->round;
-	timer_set(k, n > 1 && call_ms < GREETING_MS ? call_ms : GREETING_MS, link_too_slow);
+	link_set_timer(k, n > 1 && call_ms < GREETING_MS ? call_ms : GREETING_MS, link_too_slow);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
@@ -395,8 +396,8 @@ int link_create(struct link **out, const struct link_config *c, const struct nod
 	k->wait_ms = WAIT_MIN_MS;
 	for (int i = 0; i < 2; i++)
 		k->channels[i] = (struct link_channel){.link = k, .channel = i ? PEERS_BULK : PEERS_CONTROL};
-	link_say(k, endpoints, n);
-	timer_set(k, 0, link_try);
+	link_set_endpoints(k, endpoints, n);
+	link_set_timer(k, 0, link_try);
 	*out = k;
 	return 0;
 }
@@ -404,7 +405,7 @@ int link_create(struct link **out, const struct link_config *c, const struct nod
 void link_destroy(struct link *k) {
 	if (!k)
 		return;
-	lanes_close(k);
+	link_close_channels(k);
 	loop_timer_stop(k->timer);
 	free(k);
 }
@@ -418,7 +419,7 @@ bool link_up(const struct link *k) {
 }
 
 void link_move(struct link *k, const char *const *endpoints, size_t n) {
-	if (!link_say(k, endpoints, n) || (k->up && link_said(k, k->current.endpoint)))
+	if (!link_set_endpoints(k, endpoints, n) || (k->up && link_has_endpoint(k, k->current.endpoint)))
 		return;
 	if (k->up) {
 		k->worked.endpoint[0] = 0; /* it says itself that it is there no more */
@@ -431,10 +432,11 @@ void link_move(struct link *k, const char *const *endpoints, size_t n) {
 void link_hint(struct link *k, const char *endpoint) {
 	if (strcmp(k->hint.endpoint, endpoint) == 0 || !wire_endpoint_ok(endpoint))
 		return;
-	address_set(&k->hint, endpoint);
+	link_address_set(&k->hint, endpoint);
 	/* a round that is under way has its time, and slow addresses their longer ones, whatever others call */
 	uint64_t now = loop_now_ns();
-	if (k->up || !link_waits(k) || k->at || (k->timer && k->hinted_ns && now - k->hinted_ns < HINT_NS))
+	if (k->up || !link_is_waiting(k) || k->at ||
+	        (k->timer && k->hinted_ns && now - k->hinted_ns < HINT_NS))
 		return;
 	k->hinted_ns = now;
 	link_retry(k);
@@ -444,13 +446,13 @@ void link_awake(struct link *k) {
 	if (k->up)
 		return;
 	k->failure[0] = 0;
-	if (link_waits(k))
+	if (link_is_waiting(k))
 		link_retry(k);
 }
 
 void link_readdress(struct link *k, bool (*have)(void *arg, const char *address), void *arg) {
 	char why[120];
-	if (!k->up && link_waits(k)) {
+	if (!k->up && link_is_waiting(k)) {
 		link_retry(k);
 		return;
 	}

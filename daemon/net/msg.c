@@ -9,13 +9,13 @@
 
 /* ---- in ------------------------------------------------------------------------------------------- */
 
-static void received_release(void *arg) {
+static void msg_release_received(void *arg) {
 	zmq_msg_close(arg);
 	free(arg);
 }
 
 /* Makes a payload of a frame, which is emptied. */
-static struct payload *payload_of(zmq_msg_t *frame) {
+static struct payload *msg_make_payload(zmq_msg_t *frame) {
 	/* float32 and uint32 are read where they lie; libzmq aligns to 8 what it decrypts, but does not promise it */
 	if ((uintptr_t)zmq_msg_data(frame) % 8 != 0 || zmq_msg_size(frame) < 64)
 		return payload_copy(zmq_msg_data(frame), zmq_msg_size(frame));
@@ -24,13 +24,13 @@ static struct payload *payload_of(zmq_msg_t *frame) {
 		return NULL;
 	zmq_msg_init(kept);
 	zmq_msg_move(kept, frame);
-	struct payload *p = payload_wrap(zmq_msg_data(kept), zmq_msg_size(kept), received_release, kept);
+	struct payload *p = payload_wrap(zmq_msg_data(kept), zmq_msg_size(kept), msg_release_received, kept);
 	if (!p)
-		received_release(kept);
+		msg_release_received(kept);
 	return p;
 }
 
-static int author_of(struct node_id *id, zmq_msg_t *frame) {
+static int msg_read_author(struct node_id *id, zmq_msg_t *frame) {
 	const char *hex = zmq_msg_gets(frame, "User-Id");
 	if (!hex || strlen(hex) != NODE_ID_HEX - 1)
 		return -EPERM;
@@ -45,7 +45,7 @@ static int author_of(struct node_id *id, zmq_msg_t *frame) {
 }
 
 /* Takes the frames that are left of a message. */
-static void rest_drop(void *socket, zmq_msg_t *frame) {
+static void msg_drop_rest(void *socket, zmq_msg_t *frame) {
 	while (zmq_msg_more(frame))
 		if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0)
 			return;
@@ -65,8 +65,8 @@ int msg_receive(struct msg *m, void *socket, bool router) {
 		m->route.len = (uint8_t)zmq_msg_size(&m->envelope);
 		memcpy(m->route.id, zmq_msg_data(&m->envelope), m->route.len);
 		if (!zmq_msg_more(&m->envelope) || zmq_msg_recv(&m->envelope, socket, ZMQ_DONTWAIT) < 0 ||
-		        author_of(&m->from, &m->envelope) != 0) {
-			rest_drop(socket, &m->envelope);
+		        msg_read_author(&m->from, &m->envelope) != 0) {
+			msg_drop_rest(socket, &m->envelope);
 			rc = -EPERM;
 			goto error;
 		}
@@ -75,9 +75,9 @@ int msg_receive(struct msg *m, void *socket, bool router) {
 	if (zmq_msg_more(&m->envelope)) {
 		if (zmq_msg_recv(&second, socket, ZMQ_DONTWAIT) < 0 || zmq_msg_more(&second) ||
 		        zmq_msg_size(&second) == 0 || zmq_msg_size(&second) > WIRE_PAYLOAD_MAX) {
-			rest_drop(socket, &second);
+			msg_drop_rest(socket, &second);
 			rc = -EBADMSG;
-		} else if (!(m->payload = payload_of(&second))) {
+		} else if (!(m->payload = msg_make_payload(&second))) {
 			rc = -EBADMSG; /* no memory: the link is lost, which is what the sender has to know */
 		}
 	}
@@ -133,7 +133,7 @@ struct outgoing {
 };
 
 /* On libzmq's thread, and so only releases memory. */
-static void outgoing_release(void *data, void *hint) {
+static void msg_release_outgoing(void *data, void *hint) {
 	struct outgoing *o = hint;
 	(void)data;
 	(void)atomic_load_explicit(&o->whole, memory_order_acquire);
@@ -147,10 +147,10 @@ static void outgoing_release(void *data, void *hint) {
 }
 
 /* Makes a frame of bytes; takes them over, also where it fails. */
-static int outgoing_frame(zmq_msg_t *m, void *data, size_t len, uint8_t *frame, struct payload *payload,
+static int msg_make_frame(zmq_msg_t *m, void *data, size_t len, uint8_t *frame, struct payload *payload,
         struct msg_owed *owed) {
 	struct outgoing *o = malloc(sizeof *o);
-	if (!o || zmq_msg_init_data(m, data, len, outgoing_release, o) != 0) {
+	if (!o || zmq_msg_init_data(m, data, len, msg_release_outgoing, o) != 0) {
 		free(o);
 		free(frame);
 		payload_unref(payload);
@@ -165,7 +165,7 @@ static int outgoing_frame(zmq_msg_t *m, void *data, size_t len, uint8_t *frame, 
 	return 0;
 }
 
-static int frame_send(void *socket, zmq_msg_t *frame, int flags) {
+static int msg_send_frame(void *socket, zmq_msg_t *frame, int flags) {
 	if (zmq_msg_send(frame, socket, flags | ZMQ_DONTWAIT) >= 0)
 		return 0;
 	int rc = errno == EAGAIN || errno == EHOSTUNREACH ? -errno : -ECONNRESET;
@@ -184,20 +184,20 @@ int msg_send(void *socket, const struct msg_route *route, uint8_t *frame, size_t
 			return -EAGAIN;
 		}
 		memcpy(zmq_msg_data(&m), route->id, route->len);
-		rc = frame_send(socket, &m, ZMQ_SNDMORE);
+		rc = msg_send_frame(socket, &m, ZMQ_SNDMORE);
 		if (rc) {
 			free(frame);
 			return rc;
 		}
 	}
-	if ((rc = outgoing_frame(&m, frame, len, frame, NULL, owed)))
+	if ((rc = msg_make_frame(&m, frame, len, frame, NULL, owed)))
 		return rc;
-	rc = frame_send(socket, &m, payload ? ZMQ_SNDMORE : 0);
+	rc = msg_send_frame(socket, &m, payload ? ZMQ_SNDMORE : 0);
 	if (rc || !payload)
 		return rc && route ? -ECONNRESET : rc;
-	if ((rc = outgoing_frame(
+	if ((rc = msg_make_frame(
 	             &m, payload_data(payload), payload_len(payload), NULL, payload_ref(payload), owed)))
 		return rc;
-	rc = frame_send(socket, &m, 0);
+	rc = msg_send_frame(socket, &m, 0);
 	return rc ? -ECONNRESET : 0;
 }

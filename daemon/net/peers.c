@@ -77,7 +77,7 @@ static void peers_dispatch(
 }
 
 /* An answer of another node. */
-static void peers_answered(
+static void peers_on_answer(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct peers *p = arg;
 	if (p->config.word)
@@ -118,14 +118,14 @@ uint64_t peers_ref(struct peers *p) {
 
 /* ---- to ourselves ------------------------------------------------------------------------------------ */
 
-static void local_free(struct local *m) {
+static void peers_local_free(struct local *m) {
 	wire_free(m->env);
 	payload_unref(m->payload);
 	free(m);
 }
 
 /* What lay there when the turn began; what comes up meanwhile waits, so that the sockets have theirs. */
-static void local_run(void *arg) {
+static void peers_local_run(void *arg) {
 	struct peers *p = arg;
 	p->local_turn = NULL;
 	size_t n = p->nlocals;
@@ -137,15 +137,15 @@ static void local_run(void *arg) {
 		        .ref = m->env->ref,
 		        .channel = m->channel};
 		peers_dispatch(p, &from, m->env, m->payload);
-		local_free(m);
+		peers_local_free(m);
 	}
 	if (p->nlocals && !p->local_turn)
-		p->local_turn = loop_timer_start(p->loop, 0, false, local_run, p);
+		p->local_turn = loop_timer_start(p->loop, 0, false, peers_local_run, p);
 }
 
 /* The same packing, the same door, the same order as over the network. */
-static int local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope *env, struct payload *payload,
-        enum wire_door door) {
+static int peers_local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope *env,
+        struct payload *payload, enum wire_door door) {
 	char err[200];
 	uint8_t *frame;
 	size_t len;
@@ -167,8 +167,8 @@ static int local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope 
 		free(m);
 		return -EINVAL;
 	}
-	if (!p->local_turn && !(p->local_turn = loop_timer_start(p->loop, 0, false, local_run, p))) {
-		local_free(m);
+	if (!p->local_turn && !(p->local_turn = loop_timer_start(p->loop, 0, false, peers_local_run, p))) {
+		peers_local_free(m);
 		return -ENOMEM;
 	}
 	m->payload = payload ? payload_ref(payload) : NULL;
@@ -180,7 +180,7 @@ static int local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope 
 
 /* ---- to others --------------------------------------------------------------------------------------- */
 
-static struct link **peers_link(const struct peers *p, const struct node_id *node) {
+static struct link **peers_link_slot(const struct peers *p, const struct node_id *node) {
 	for (size_t i = 0; i < p->nlinks; i++)
 		if (node_id_equal(link_node(p->links[i]), node))
 			return (struct link **)&p->links[i];
@@ -190,8 +190,8 @@ static struct link **peers_link(const struct peers *p, const struct node_id *nod
 int peers_send(struct peers *p, const struct node_id *to, enum peers_channel ch, Caravan__Envelope *env,
         struct payload *payload) {
 	if (node_id_equal(to, &p->config.keys->public))
-		return local_send(p, ch, env, payload, WIRE_ROUTER);
-	struct link **k = peers_link(p, to);
+		return peers_local_send(p, ch, env, payload, WIRE_ROUTER);
+	struct link **k = peers_link_slot(p, to);
 	return k ? link_send(*k, ch, env, payload) : -ENOTCONN;
 }
 
@@ -199,7 +199,7 @@ int peers_answer(
         struct peers *p, const struct peers_from *from, Caravan__Envelope *env, struct payload *payload) {
 	env->ref = from->ref;
 	if (from->local)
-		return local_send(p, from->channel, env, payload, WIRE_DEALER);
+		return peers_local_send(p, from->channel, env, payload, WIRE_DEALER);
 	return p->router ? router_answer(p->router, from->link, env, payload) : -EHOSTUNREACH;
 }
 
@@ -225,7 +225,7 @@ int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt
 int peers_connect(struct peers *p, const struct node_id *node, const char *const *endpoints, size_t n) {
 	if (!p->ctx || node_id_equal(node, &p->config.keys->public))
 		return -EINVAL;
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	if (k) {
 		link_move(*k, endpoints, n);
 		return 0;
@@ -233,7 +233,7 @@ int peers_connect(struct peers *p, const struct node_id *node, const char *const
 	if (p->nlinks == WIRE_NODES_MAX)
 		return -ENOSPC;
 	const struct link_config c = {p->loop, p->ctx, p->watch, &p->config, p->boot, &p->dialing,
-	        peers_answered, peers_link_changed, p};
+	        peers_on_answer, peers_link_changed, p};
 	int rc = link_create(&p->links[p->nlinks], &c, node, endpoints, n);
 	if (rc == 0)
 		p->nlinks++;
@@ -241,7 +241,7 @@ int peers_connect(struct peers *p, const struct node_id *node, const char *const
 }
 
 void peers_disconnect(struct peers *p, const struct node_id *node) {
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	if (!k)
 		return;
 	link_destroy(*k);
@@ -249,7 +249,7 @@ void peers_disconnect(struct peers *p, const struct node_id *node) {
 }
 
 void peers_drop(struct peers *p, const struct node_id *node, const char *why) {
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	if (k)
 		link_drop(*k, why);
 }
@@ -257,18 +257,18 @@ void peers_drop(struct peers *p, const struct node_id *node, const char *why) {
 bool peers_linked(const struct peers *p, const struct node_id *node) {
 	if (node_id_equal(node, &p->config.keys->public))
 		return true;
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	return k && link_up(*k);
 }
 
 void peers_hint(struct peers *p, const struct node_id *node, const char *endpoint) {
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	if (k)
 		link_hint(*k, endpoint);
 }
 
 void peers_awake(struct peers *p, const struct node_id *node) {
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	if (k)
 		link_awake(*k);
 }
@@ -279,23 +279,23 @@ void peers_readdress(struct peers *p, bool (*have)(void *arg, const char *addres
 }
 
 const char *peers_failure(const struct peers *p, const struct node_id *node) {
-	struct link **k = peers_link(p, node);
+	struct link **k = peers_link_slot(p, node);
 	return k ? link_failure(*k) : "";
 }
 
 /* ---- joining ----------------------------------------------------------------------------------------- */
 
-static void joining_free(struct joining *g) {
+static void peers_joining_free(struct joining *g) {
 	LIST_REMOVE(g, next);
 	join_client_destroy(g->join);
 	free(g);
 }
 
-static void joining_done(
+static void peers_joining_done(
         void *arg, Caravan__Entry *const *entries, size_t count, const char *endpoint, const char *error) {
 	struct joining *g = arg;
 	g->done(g->arg, entries, count, endpoint, error);
-	joining_free(g);
+	peers_joining_free(g);
 }
 
 int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
@@ -316,7 +316,7 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
 	        .endpoints = endpoints,
 	        .nendpoints = nendpoints,
 	        .ask = ask,
-	        .done = joining_done,
+	        .done = peers_joining_done,
 	        .arg = g};
 	int rc = join_client_create(&g->join, &c);
 	if (rc) {
@@ -335,7 +335,7 @@ static bool peers_admit(void *arg, const struct node_id *key, const char **why) 
 }
 
 /* The order matters: the authenticator before the ROUTER. */
-static int network_create(struct peers *p, char *err, size_t errlen) {
+static int peers_create_network(struct peers *p, char *err, size_t errlen) {
 	if (guard_create(&p->watch, p->loop)) {
 		snprintf(err, errlen, "out of memory");
 		return -ENOMEM;
@@ -376,7 +376,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 	}
 	p->last_ref =
 	        p->boot >> 16; /* not those of our last start, should an answer to that still be about */
-	rc = c->listen ? network_create(p, err, errlen) : 0;
+	rc = c->listen ? peers_create_network(p, err, errlen) : 0;
 	if (rc)
 		goto error;
 	*out = p;
@@ -390,7 +390,7 @@ void peers_destroy(struct peers *p) {
 	if (!p)
 		return;
 	while (!LIST_EMPTY(&p->joins))
-		joining_free(LIST_FIRST(&p->joins));
+		peers_joining_free(LIST_FIRST(&p->joins));
 	while (p->nlinks)
 		link_destroy(p->links[--p->nlinks]);
 	router_destroy(p->router);
@@ -401,7 +401,7 @@ void peers_destroy(struct peers *p) {
 	loop_timer_stop(p->local_turn);
 	for (struct local *m; (m = STAILQ_FIRST(&p->locals));) {
 		STAILQ_REMOVE_HEAD(&p->locals, next);
-		local_free(m);
+		peers_local_free(m);
 	}
 	for (struct listener *i; (i = STAILQ_FIRST(&p->listeners));) {
 		STAILQ_REMOVE_HEAD(&p->listeners, next);

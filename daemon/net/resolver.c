@@ -52,7 +52,7 @@ static void resolve_tell(void *arg) {
 	resolve_free(r);
 }
 
-static void look_up(struct resolve *r) {
+static void resolve_lookup(struct resolve *r) {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	struct addrinfo *found = NULL;
 	char host[NI_MAXHOST];
@@ -72,14 +72,14 @@ static void look_up(struct resolve *r) {
 }
 
 /* The rest is under places.lock. */
-static size_t places_of(const struct node_id *node) {
+static size_t resolve_count_places(const struct node_id *node) {
 	size_t n = 0;
 	for (size_t i = 0; i < places.running; i++)
 		n += node_id_equal(&places.node[i], node);
 	return n;
 }
 
-static void stop_waiting(struct resolve *r) {
+static void resolve_stop_waiting(struct resolve *r) {
 	struct resolve **at = &places.waiting;
 	while (*at != r)
 		at = &(*at)->next;
@@ -89,24 +89,25 @@ static void stop_waiting(struct resolve *r) {
 
 /* Gives a free place to the next lookup: the oldest of the node with the fewest places; the node that has just left one (or
  * NULL) comes after others with as many.  NULL: there is no free place, or no waiting lookup may have it. */
-static struct resolve *take_place(const struct node_id *left) {
+static struct resolve *resolve_take_place(const struct node_id *left) {
 	struct resolve *next = NULL;
 	size_t first = 2 * RESOLVE_EACH;
 	for (struct resolve *r = places.waiting; r && places.running < RESOLVE_MAX; r = r->next) {
-		size_t has = places_of(&r->node), rank = 2 * has + (left && node_id_equal(&r->node, left));
+		size_t has = resolve_count_places(&r->node),
+		       rank = 2 * has + (left && node_id_equal(&r->node, left));
 		if (rank < first && (has == 0 || places.running < RESOLVE_MAX / 2)) {
 			first = rank;
 			next = r;
 		}
 	}
 	if (next) {
-		stop_waiting(next);
+		resolve_stop_waiting(next);
 		places.node[places.running++] = next->node;
 	}
 	return next;
 }
 
-static void leave_place(const struct node_id *node) {
+static void resolve_leave_place(const struct node_id *node) {
 	size_t i = 0;
 	while (!node_id_equal(&places.node[i], node))
 		i++;
@@ -127,10 +128,10 @@ static void resolve_answer(struct resolve *r) {
 static void *resolve_run(void *arg) {
 	struct resolve *r = arg;
 	while (r) {
-		look_up(r);
+		resolve_lookup(r);
 		pthread_mutex_lock(&places.lock);
-		leave_place(&r->node);
-		struct resolve *next = take_place(&r->node);
+		resolve_leave_place(&r->node);
+		struct resolve *next = resolve_take_place(&r->node);
 		pthread_mutex_unlock(&places.lock);
 		resolve_answer(r);
 		r = next;
@@ -160,12 +161,12 @@ int resolve_start(struct resolve **out, struct loop *l, const struct node_id *no
 		at = &(*at)->next;
 	*at = r;
 	/* no other that waits may have a place, or it would have it */
-	if (take_place(NULL) == r) {
+	if (resolve_take_place(NULL) == r) {
 		rc = thread_start(&thread, NULL, resolve_run, r);
 		if (rc == 0)
 			pthread_detach(thread);
 		else
-			leave_place(node);
+			resolve_leave_place(node);
 	}
 	pthread_mutex_unlock(&places.lock);
 	if (rc)
@@ -181,7 +182,7 @@ void resolve_cancel(struct resolve *r) {
 	pthread_mutex_lock(&places.lock);
 	bool waits = r->waits;
 	if (waits)
-		stop_waiting(r);
+		resolve_stop_waiting(r);
 	pthread_mutex_unlock(&places.lock);
 	if (waits) {
 		resolve_free(r);

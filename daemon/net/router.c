@@ -109,14 +109,15 @@ static void inlink_forget(struct router *in, struct inlink *k) {
 	free(k);
 }
 
-static void debt_free(struct debt *d) {
+static void router_debt_free(struct debt *d) {
 	LIST_REMOVE(d, next);
 	msg_owed_unref(d->owed);
 	free(d);
 }
 
 /* The debt of a node; those that are paid, of links that are no more, are forgotten on the way. */
-static struct debt *debt_of(struct router *in, const struct node_id *node, enum peers_channel channel) {
+static struct debt *router_debt_find(
+        struct router *in, const struct node_id *node, enum peers_channel channel) {
 	struct debt *d, *after, *found = NULL;
 	for (d = LIST_FIRST(&in->debts); d; d = after) {
 		struct inlink *k;
@@ -127,7 +128,7 @@ static struct debt *debt_of(struct router *in, const struct node_id *node, enum 
 		if (node_id_equal(&d->node, node) && d->channel == channel)
 			found = d;
 		else if (!k && msg_owed_bytes(d->owed) == 0)
-			debt_free(d);
+			router_debt_free(d);
 	}
 	if (found || !(d = calloc(1, sizeof *d)))
 		return found;
@@ -157,7 +158,7 @@ static struct inlink *inlink_make(
 	k = calloc(1, sizeof *k);
 	if (!k)
 		return NULL;
-	*k = (struct inlink){.debt = debt_of(in, &m->from, channel),
+	*k = (struct inlink){.debt = router_debt_find(in, &m->from, channel),
 	        .number = ++in->last_number,
 	        .cookie = guard_cookie(m->fd),
 	        .route = m->route,
@@ -184,7 +185,7 @@ static bool inbound_wants(void *arg, uint64_t cookie) {
 
 /* ---- out ------------------------------------------------------------------------------------------- */
 
-static int route_send(struct router *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
+static int router_send(struct router *in, const struct msg_route *route, Caravan__Envelope *env, uint64_t seq,
         struct payload *payload, struct msg_owed *owed) {
 	char err[200];
 	uint8_t *frame;
@@ -215,7 +216,7 @@ int router_answer(struct router *in, uint64_t link, Caravan__Envelope *env, stru
 		break;
 	if (!k)
 		return -EHOSTUNREACH;
-	int rc = route_send(in, &k->route, env, k->out + 1, payload, k->debt ? k->debt->owed : NULL);
+	int rc = router_send(in, &k->route, env, k->out + 1, payload, k->debt ? k->debt->owed : NULL);
 	if (rc == 0) {
 		k->out++;
 	} else if (rc == -EHOSTUNREACH || rc == -ECONNRESET) {
@@ -225,7 +226,7 @@ int router_answer(struct router *in, uint64_t link, Caravan__Envelope *env, stru
 	return rc;
 }
 
-static void refuse(struct router *in, const struct msg_route *route, uint64_t ref, const char *why) {
+static void router_refuse(struct router *in, const struct msg_route *route, uint64_t ref, const char *why) {
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
 	refused.reason = (char *)why;
@@ -233,16 +234,16 @@ static void refuse(struct router *in, const struct msg_route *route, uint64_t re
 	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
 	env.refused = &refused;
 	/* the link is no more: its numbers do not matter, and whether this arrives does not either */
-	route_send(in, route, &env, 1, NULL, NULL);
+	router_send(in, route, &env, 1, NULL, NULL);
 }
 
 /* The link broke the order: says so to both sides, once, and forgets it. */
-static void lose(struct router *in, const struct msg *m, struct inlink *k, const char *why) {
+static void inlink_lose(struct router *in, const struct msg *m, struct inlink *k, const char *why) {
 	char hex[NODE_ID_HEX];
 	log_others(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
 	if (k)
 		inlink_forget(in, k);
-	refuse(in, &m->route, 0, why);
+	router_refuse(in, &m->route, 0, why);
 }
 
 /* ---- in -------------------------------------------------------------------------------------------- */
@@ -253,16 +254,16 @@ static struct inlink *inbound_first(struct router *in, const struct msg *m, cons
 	char why[200], hex[NODE_ID_HEX];
 	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
 		/* the link was made anew beneath us, or was ended by us a moment ago: no news for the log */
-		refuse(in, &m->route, 0, "a link must begin with Hello");
+		router_refuse(in, &m->route, 0, "a link must begin with Hello");
 		return NULL;
 	}
 	if (env->seq != 1) {
-		lose(in, m, NULL, "its first message is not number 1");
+		inlink_lose(in, m, NULL, "its first message is not number 1");
 		return NULL;
 	}
 	if (!invited && !handshake_version_ok(env->hello->major, env->hello->minor, why, sizeof why)) {
 		log_others(LOG_LINE_WARN, "refused the link from %.12s: %s", node_id_hex(&m->from, hex), why);
-		refuse(in, &m->route, env->ref, why);
+		router_refuse(in, &m->route, env->ref, why);
 		return NULL;
 	}
 	return inlink_make(in, m, address, env->boot, !invited && env->hello->bulk, invited);
@@ -301,12 +302,12 @@ static void inbound_deliver(struct router *in, struct inlink *k, bool first, con
 /* ---- two machines with one key ------------------------------------------------------------------------ */
 
 /* From where a message is: numeric, an IPv4 address as such. */
-static void message_address(const struct msg *m, char address[64]) {
+static void msg_peer_address(const struct msg *m, char address[64]) {
 	const char *text = zmq_msg_gets((zmq_msg_t *)&m->envelope, "Peer-Address");
 	snprintf(address, 64, "%s", !text ? "" : strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
 }
 
-static void held_free(struct held *h) {
+static void router_held_free(struct held *h) {
 	LIST_REMOVE(h, next);
 	h->in->nheld--;
 	loop_timer_stop(h->timer);
@@ -333,7 +334,7 @@ static struct inlink *inbound_rival(struct router *in, const struct node_id *nod
 	return NULL;
 }
 
-static bool was_replaced(const struct router *in, const struct node_id *node, uint64_t boot) {
+static bool router_was_replaced(const struct router *in, const struct node_id *node, uint64_t boot) {
 	for (size_t i = 0; i < sizeof in->replaced / sizeof *in->replaced; i++)
 		if (in->replaced[i].boot == boot && node_id_equal(&in->replaced[i].node, node))
 			return true;
@@ -350,10 +351,10 @@ static struct inlink *inlink_other(
 	return k;
 }
 
-static void held_accept(struct router *in, const struct held *h) {
+static void router_held_accept(struct router *in, const struct held *h) {
 	const struct msg m = {.route = h->route, .from = h->node, .fd = h->fd};
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, 0);
-	if (k && !was_replaced(in, &k->node, k->boot)) {
+	if (k && !router_was_replaced(in, &k->node, k->boot)) {
 		size_t i = in->nreplaced++ % (sizeof in->replaced / sizeof *in->replaced);
 		in->replaced[i].node = k->node;
 		in->replaced[i].boot = k->boot;
@@ -363,14 +364,15 @@ static void held_accept(struct router *in, const struct held *h) {
 		inbound_deliver(in, k, true, h->hello, NULL);
 }
 
-static void held_due(void *arg) {
+static void router_held_due(void *arg) {
 	struct held *h = arg;
 	struct router *in = h->in;
 	const char *why = "not a member of this cluster";
 	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, h->since_ns + FLYING_NS);
 	/* both live: the one that was here first stays, also when it was silent for a while */
-	bool first = k && was_replaced(in, &h->node, h->hello->boot) && !was_replaced(in, &k->node, k->boot);
+	bool first = k && router_was_replaced(in, &h->node, h->hello->boot) &&
+	             !router_was_replaced(in, &k->node, k->boot);
 	h->timer = NULL;
 	if (k) {
 		if (in->config->twin)
@@ -378,15 +380,15 @@ static void held_due(void *arg) {
 			        first ? k->address : h->address, text, sizeof text);
 		log_others(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
 		        text);
-		refuse(in, first ? &k->route : &h->route, first ? 0 : h->hello->ref, text);
+		router_refuse(in, first ? &k->route : &h->route, first ? 0 : h->hello->ref, text);
 	}
 	if (first)
 		inlink_forget(in, k);
 	if (in->config->admit(in->config->arg, &h->node, &why) != PEERS_MEMBER)
-		refuse(in, &h->route, 0, why);
+		router_refuse(in, &h->route, 0, why);
 	else if (!k || first)
-		held_accept(in, h);
-	held_free(h);
+		router_held_accept(in, h);
+	router_held_free(h);
 }
 
 /* Whether a first message has to wait until it shows who sent it; it is kept then. */
@@ -399,7 +401,7 @@ static bool inbound_hold(
 	for (h = LIST_FIRST(&in->held); h; h = after) {
 		after = LIST_NEXT(h, next);
 		if (h->route.len == m->route.len && memcmp(h->route.id, m->route.id, m->route.len) == 0)
-			held_free(h);
+			router_held_free(h);
 	}
 	h = calloc(1, sizeof *h);
 	if (!h)
@@ -411,7 +413,7 @@ static bool inbound_hold(
 	        .hello = env,
 	        .since_ns = loop_now_ns()};
 	snprintf(h->address, sizeof h->address, "%s", address);
-	h->timer = loop_timer_start(in->loop, HOLD_MS, false, held_due, h);
+	h->timer = loop_timer_start(in->loop, HOLD_MS, false, router_held_due, h);
 	if (!h->timer) {
 		free(h);
 		return false;
@@ -435,7 +437,7 @@ static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 		        LOG_LINE_WARN, "refused a message from %.12s: %s", node_id_hex(&m->from, hex), why);
 		if (k)
 			inlink_forget(in, k);
-		refuse(in, &m->route, 0, why);
+		router_refuse(in, &m->route, 0, why);
 		return;
 	}
 	bool invited = verdict == PEERS_INVITED;
@@ -445,12 +447,12 @@ static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 		        m->payload ? payload_len(m->payload) : 0, invited ? WIRE_ROUTER_INVITED : WIRE_ROUTER,
 		        err, sizeof err);
 	if (!env) {
-		lose(in, m, k, err);
+		inlink_lose(in, m, k, err);
 		return;
 	}
 	bool first = !k;
 	char address[64];
-	message_address(m, address);
+	msg_peer_address(m, address);
 	if (first && !invited && inbound_hold(in, m, address, env))
 		return;
 	if (first) {
@@ -459,7 +461,7 @@ static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 	           env->seq != k->in + 1) {
 		snprintf(err, sizeof err, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, k->in,
 		        env->boot == k->boot ? "" : ", after a restart");
-		lose(in, m, k, err);
+		inlink_lose(in, m, k, err);
 		k = NULL;
 	}
 	if (k)
@@ -506,7 +508,7 @@ static void inbound_close(struct router *in) {
 	zwatch_touched(in->sock);
 }
 
-static void accepted_note(struct router *in, int fd) {
+static void router_note_accepted(struct router *in, int fd) {
 	struct sockaddr_storage at;
 	socklen_t len = sizeof at;
 	char host[NI_MAXHOST] = "";
@@ -523,7 +525,7 @@ static void accepted_note(struct router *in, int fd) {
 }
 
 /* A handshake failed, of the connection that is closed now; fd -1: not known which. */
-static void failure_tell(struct router *in, int fd) {
+static void router_report_failure(struct router *in, int fd) {
 	const char *address = "", *name = NULL;
 	if (!*in->failed)
 		return;
@@ -545,15 +547,15 @@ static bool inbound_monitor_readable(void *arg) {
 		return false;
 	if (event == ZMQ_EVENT_ACCEPTED || event == ZMQ_EVENT_ACCEPT_FAILED) {
 		if (event == ZMQ_EVENT_ACCEPTED) {
-			accepted_note(in, fd);
+			router_note_accepted(in, fd);
 			guard_add(in->watch, fd, NULL);
 		}
 		if (!in->closed && descriptors_short(ACCEPT_RESERVE))
 			inbound_close(in);
 	} else if (event == ZMQ_EVENT_DISCONNECTED) {
-		failure_tell(in, fd);
+		router_report_failure(in, fd);
 	} else { /* its connection is closed next */
-		failure_tell(in, -1);
+		router_report_failure(in, -1);
 		snprintf(in->failed, sizeof in->failed, "%s%s", what,
 		        strcmp(what, SOCKET_OTHER_KEY) == 0
 		                ? " by a node that expects another one at this address"
@@ -616,11 +618,11 @@ void router_destroy(struct router *in) {
 	if (!in)
 		return;
 	while (!LIST_EMPTY(&in->held))
-		held_free(LIST_FIRST(&in->held));
+		router_held_free(LIST_FIRST(&in->held));
 	while (!LIST_EMPTY(&in->links))
 		inlink_forget(in, LIST_FIRST(&in->links));
 	while (!LIST_EMPTY(&in->debts))
-		debt_free(LIST_FIRST(&in->debts));
+		router_debt_free(LIST_FIRST(&in->debts));
 	loop_timer_stop(in->closed);
 	if (in->watch)
 		guard_ask(in->watch, NULL, NULL);

@@ -24,12 +24,12 @@ struct frame {
 	size_t len;
 };
 
-static bool frame_is(const struct frame *f, const char *text) {
+static bool zap_frame_is(const struct frame *f, const char *text) {
 	return f->len == strlen(text) && memcmp(f->data, text, f->len) == 0;
 }
 
 /* Receives all frames of a message; the number of them, -1 when there is none. */
-static int request_receive(void *s, struct frame frames[ZAP_FRAMES]) {
+static int zap_receive_request(void *s, struct frame frames[ZAP_FRAMES]) {
 	int n = 0, more = 1;
 	size_t more_len = sizeof more;
 	for (; more; n++) {
@@ -50,12 +50,12 @@ static bool zap_readable(void *arg) {
 	struct node_id key;
 	char hex[NODE_ID_HEX] = "";
 	const char *why = "not a valid request";
-	int n = request_receive(s, frames);
+	int n = zap_receive_request(s, frames);
 	if (n < 0)
 		return false;
-	bool yes = n == ZAP_FRAMES && frame_is(&frames[ZAP_VERSION], "1.0") &&
-	           frame_is(&frames[ZAP_DOMAIN], SOCKET_DOMAIN) &&
-	           frame_is(&frames[ZAP_MECHANISM], "CURVE") && frames[ZAP_KEY].len == sizeof key.b;
+	bool yes = n == ZAP_FRAMES && zap_frame_is(&frames[ZAP_VERSION], "1.0") &&
+	           zap_frame_is(&frames[ZAP_DOMAIN], SOCKET_DOMAIN) &&
+	           zap_frame_is(&frames[ZAP_MECHANISM], "CURVE") && frames[ZAP_KEY].len == sizeof key.b;
 	if (yes) {
 		memcpy(key.b, frames[ZAP_KEY].data, sizeof key.b);
 		node_id_hex(&key, hex);

@@ -12,25 +12,26 @@
 #include <unistd.h>
 #include <zmq.h>
 
-static int set(void *s, int option, int value) {
+static int zmq_socket_set(void *s, int option, int value) {
 	return zmq_setsockopt(s, option, &value, sizeof value);
 }
 
 /* What both kinds have: bounds. */
-static int bounds_set(void *s) {
+static int zmq_socket_set_bounds(void *s) {
 	int64_t largest = WIRE_PAYLOAD_MAX + 1024;
-	if (set(s, ZMQ_LINGER, 0) || set(s, ZMQ_SNDHWM, SOCKET_QUEUE) || set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
-	        set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CALL_MS) ||
+	if (zmq_socket_set(s, ZMQ_LINGER, 0) || zmq_socket_set(s, ZMQ_SNDHWM, SOCKET_QUEUE) ||
+	        zmq_socket_set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
+	        zmq_socket_set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CALL_MS) ||
 	        /* a machine that lost power or its network leaves a connection that only these end: where something was sent,
 	         * and where nothing was */
-	        set(s, ZMQ_TCP_MAXRT, SOCKET_DEAD_MS) || set(s, ZMQ_TCP_KEEPALIVE, 1) ||
-	        set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) || set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) ||
-	        set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
+	        zmq_socket_set(s, ZMQ_TCP_MAXRT, SOCKET_DEAD_MS) || zmq_socket_set(s, ZMQ_TCP_KEEPALIVE, 1) ||
+	        zmq_socket_set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) ||
+	        zmq_socket_set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) || zmq_socket_set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
 		return -1;
 	return zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &largest, sizeof largest);
 }
 
-static void *socket_fail(void *s) {
+static void *zmq_socket_fail(void *s) {
 	int saved = errno;
 	if (s)
 		zmq_close(s);
@@ -39,7 +40,7 @@ static void *socket_fail(void *s) {
 }
 
 /* Whether a socket may be bound to every address, IPv6 ones too: not where the kernel was told to have none. */
-static bool ipv6_works(void) {
+static bool zmq_socket_ipv6_works(void) {
 	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool works = fd >= 0 && bind(fd, (const struct sockaddr *)&any, sizeof any) == 0;
@@ -50,7 +51,7 @@ static bool ipv6_works(void) {
 
 /* What to bind to: an address or an interface's name as it is, another name as the address that it has here, which
  * libzmq does not look for. */
-static void listen_resolve(const char *listen, char out[256]) {
+static void zmq_socket_resolve_listen(const char *listen, char out[256]) {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	struct addrinfo *found = NULL;
 	const char *port = strrchr(listen, ':');
@@ -81,29 +82,31 @@ const char *socket_bind_strerror(int error) {
 }
 
 bool socket_listen(const char *listen, char out[256]) {
-	listen_resolve(listen, out);
-	return strchr(out, '[') || (strncmp(out, "tcp://*:", 8) == 0 && ipv6_works());
+	zmq_socket_resolve_listen(listen, out);
+	return strchr(out, '[') || (strncmp(out, "tcp://*:", 8) == 0 && zmq_socket_ipv6_works());
 }
 
 void *socket_router(void *ctx, const struct keys *keys, bool v6) {
 	void *s = zmq_socket(ctx, ZMQ_ROUTER);
-	if (!s || bounds_set(s) || set(s, ZMQ_IPV6, v6) || set(s, ZMQ_ROUTER_MANDATORY, 1) ||
-	        set(s, ZMQ_ROUTER_HANDOVER, 0) || set(s, ZMQ_BACKLOG, 64) || set(s, ZMQ_CURVE_SERVER, 1) ||
+	if (!s || zmq_socket_set_bounds(s) || zmq_socket_set(s, ZMQ_IPV6, v6) ||
+	        zmq_socket_set(s, ZMQ_ROUTER_MANDATORY, 1) || zmq_socket_set(s, ZMQ_ROUTER_HANDOVER, 0) ||
+	        zmq_socket_set(s, ZMQ_BACKLOG, 64) || zmq_socket_set(s, ZMQ_CURVE_SERVER, 1) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
 	        zmq_setsockopt(s, ZMQ_ZAP_DOMAIN, SOCKET_DOMAIN, strlen(SOCKET_DOMAIN)))
-		return socket_fail(s);
+		return zmq_socket_fail(s);
 	return s;
 }
 
 void *socket_dealer(void *ctx, const struct keys *keys, const struct node_id *server) {
 	void *s = zmq_socket(ctx, ZMQ_DEALER);
 	/* never reconnects by itself: a new connection is a new link, which begins with Hello */
-	if (!s || bounds_set(s) || set(s, ZMQ_IPV6, 1) || set(s, ZMQ_IMMEDIATE, 1) ||
-	        set(s, ZMQ_RECONNECT_IVL, -1) || set(s, ZMQ_CONNECT_TIMEOUT, SOCKET_CALL_MS) ||
+	if (!s || zmq_socket_set_bounds(s) || zmq_socket_set(s, ZMQ_IPV6, 1) ||
+	        zmq_socket_set(s, ZMQ_IMMEDIATE, 1) || zmq_socket_set(s, ZMQ_RECONNECT_IVL, -1) ||
+	        zmq_socket_set(s, ZMQ_CONNECT_TIMEOUT, SOCKET_CALL_MS) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, keys->public.b, sizeof keys->public.b) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, server->b, sizeof server->b))
-		return socket_fail(s);
+		return zmq_socket_fail(s);
 	return s;
 }
 
@@ -114,9 +117,9 @@ void *socket_monitor(void *ctx, void *of, int events) {
 	if (zmq_socket_monitor(of, name, events) != 0)
 		return NULL;
 	void *m = zmq_socket(ctx, ZMQ_PAIR);
-	if (!m || set(m, ZMQ_LINGER, 0) || zmq_connect(m, name) != 0) {
+	if (!m || zmq_socket_set(m, ZMQ_LINGER, 0) || zmq_connect(m, name) != 0) {
 		socket_monitor_stop(of);
-		return socket_fail(m);
+		return zmq_socket_fail(m);
 	}
 	return m;
 }
@@ -126,7 +129,7 @@ void socket_monitor_stop(void *of) {
 }
 
 /* The address at this end of a connection: numeric, an IPv4 one as such. */
-static void local_address(int fd, char *text, size_t len) {
+static void zmq_socket_local_address(int fd, char *text, size_t len) {
 	struct sockaddr_storage a;
 	socklen_t alen = sizeof a;
 	char host[NI_MAXHOST];
@@ -173,7 +176,7 @@ int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t l
 		        value ? zmq_strerror((int)value) : "");
 		break;
 	case ZMQ_EVENT_CONNECTED:
-		local_address((int)value, text, len);
+		zmq_socket_local_address((int)value, text, len);
 		break;
 	case ZMQ_EVENT_CLOSED:
 		snprintf(text, len, SOCKET_NOT_CONNECTED);

@@ -49,7 +49,7 @@ double advice_rate(double seconds, double slowest, uint32_t streams) {
 typedef void tensor_fn(void *arg, struct manifest_tensor *t);
 
 /* Every matrix of weights; a tied head is the embedding, and comes once. */
-static void each_matrix(const struct manifest *m, tensor_fn *fn, void *arg) {
+static void advice_each_matrix(const struct manifest *m, tensor_fn *fn, void *arg) {
 	struct manifest *w = (struct manifest *)m;
 	for (uint32_t l = 0; l < m->hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
@@ -60,14 +60,14 @@ static void each_matrix(const struct manifest *m, tensor_fn *fn, void *arg) {
 			fn(arg, &w->end[r]);
 }
 
-static void add_bytes(void *arg, struct manifest_tensor *t) {
+static void advice_add_bytes(void *arg, struct manifest_tensor *t) {
 	((uint64_t *)arg)[t->type] += t->bytes;
 }
 
-static const char *main_type(const struct manifest *m) {
+static const char *advice_main_type(const struct manifest *m) {
 	uint64_t bytes[KERN_TYPES] = {0};
 	uint32_t most = 0;
-	each_matrix(m, add_bytes, bytes);
+	advice_each_matrix(m, advice_add_bytes, bytes);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		if (bytes[t] > bytes[most])
 			most = t;
@@ -76,7 +76,7 @@ static const char *main_type(const struct manifest *m) {
 
 bool advice_measured(const struct planner_input *in) {
 	uint64_t bytes[KERN_TYPES] = {0};
-	each_matrix(in->manifest, add_bytes, bytes);
+	advice_each_matrix(in->manifest, advice_add_bytes, bytes);
 	for (size_t i = 0; i < in->nodes; i++)
 		for (uint32_t t = 0; t < KERN_TYPES; t++)
 			if (bytes[t] && !(in->node[i].bytes_per_second[t] > 0) &&
@@ -93,7 +93,7 @@ struct shrink {
 	size_t changed, impossible;
 };
 
-static void shrink_tensor(void *arg, struct manifest_tensor *t) {
+static void advice_shrink_tensor(void *arg, struct manifest_tensor *t) {
 	struct shrink *s = arg;
 	const struct kern_traits *from = kern_traits(t->type);
 	if (from->bytes * s->to->block <= s->to->bytes * from->block)
@@ -108,7 +108,7 @@ static void shrink_tensor(void *arg, struct manifest_tensor *t) {
 }
 
 /* Whether the model fits when every matrix with larger weights has these. */
-static int fits_as(const struct planner_input *in, enum kern_type type, bool *fits) {
+static int advice_fits_with_type(const struct planner_input *in, enum kern_type type, bool *fits) {
 	struct shrink s = {.to = kern_traits(type), .type = type};
 	struct planner_input small = *in;
 	struct planner_plan plan;
@@ -120,7 +120,7 @@ static int fits_as(const struct planner_input *in, enum kern_type type, bool *fi
 		return rc;
 	memcpy(m->layer, in->manifest->layer, m->hp.layers * sizeof *m->layer);
 	memcpy(m->end, in->manifest->end, sizeof m->end);
-	each_matrix(m, shrink_tensor, &s);
+	advice_each_matrix(m, advice_shrink_tensor, &s);
 	small.manifest = m;
 	small.memory_only = true;
 	if (s.changed && !s.impossible) {
@@ -132,10 +132,10 @@ static int fits_as(const struct planner_input *in, enum kern_type type, bool *fi
 	return rc == -ENOMEM ? rc : 0;
 }
 
-static int find_smaller(struct advice *a, const struct planner_input *in) {
+static int advice_find_smaller(struct advice *a, const struct planner_input *in) {
 	bool fits = false;
 	for (size_t i = 0; i < sizeof smaller_types / sizeof *smaller_types && !fits; i++) {
-		int rc = fits_as(in, smaller_types[i], &fits);
+		int rc = advice_fits_with_type(in, smaller_types[i], &fits);
 		if (rc < 0)
 			return rc;
 		if (fits)
@@ -145,7 +145,7 @@ static int find_smaller(struct advice *a, const struct planner_input *in) {
 }
 
 /* Half as many sequences at a time, half of those, and so on: with how many it fits. */
-static int find_fewer(struct advice *a, const struct planner_input *in) {
+static int advice_find_fewer(struct advice *a, const struct planner_input *in) {
 	struct planner_input few = *in;
 	struct planner_plan plan;
 	char err[64];
@@ -161,13 +161,13 @@ static int find_fewer(struct advice *a, const struct planner_input *in) {
 
 /* ---- nodes ---- */
 
-static uint64_t fixed_bytes(const struct planner_input *in, size_t node) {
+static uint64_t advice_fixed_bytes(const struct planner_input *in, size_t node) {
 	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
 	return bytes +
 	       (node == in->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0);
 }
 
-static Caravan__AdviceNode *add_node(struct advice *a, const struct planner_input *in, size_t node) {
+static Caravan__AdviceNode *advice_add_node(struct advice *a, const struct planner_input *in, size_t node) {
 	size_t at = a->message.n_nodes++;
 	Caravan__AdviceNode *n = a->list[at] = &a->node[at];
 	caravan__advice_node__init(n);
@@ -185,8 +185,8 @@ static Caravan__AdviceNode *add_node(struct advice *a, const struct planner_inpu
 }
 
 /* Why a node has no layers: what planning with it gives. */
-static int why_not(char why[256], const struct planner_input *in, const struct planner_plan *best,
-        size_t node, bool measured) {
+static int advice_explain_unused(char why[256], const struct planner_input *in,
+        const struct planner_plan *best, size_t node, bool measured) {
 	struct planner_node *nodes = malloc(in->nodes * sizeof *nodes);
 	struct planner_input with = *in;
 	struct planner_plan plan;
@@ -209,7 +209,7 @@ static int why_not(char why[256], const struct planner_input *in, const struct p
 		                           forward_bytes(&in->manifest->hp, in->max_rows, in->team)))
 		                .s,
 		        node == in->coordinator ? "buffers, embedding and output" : "buffers",
-		        size_text((double)fixed_bytes(in, node)).s);
+		        size_text((double)advice_fixed_bytes(in, node)).s);
 	else if (rc == 0 && measured && plan.seconds > best->seconds)
 		snprintf(why, 256, "with it a token would take %s, without it %s", size_ms(plan.seconds).s,
 		        size_ms(best->seconds).s);
@@ -223,8 +223,8 @@ static int why_not(char why[256], const struct planner_input *in, const struct p
 }
 
 /* trials: nodes that are planned with, to say why they have no layers. */
-static int add_others(struct advice *a, const struct planner_input *in, const struct planner_plan *plan,
-        bool measured, int trials) {
+static int advice_add_others(struct advice *a, const struct planner_input *in,
+        const struct planner_plan *plan, bool measured, int trials) {
 	int rc = 0;
 	for (size_t i = 0; i < in->nodes && rc == 0; i++) {
 		size_t k = 0;
@@ -232,7 +232,7 @@ static int add_others(struct advice *a, const struct planner_input *in, const st
 			k++;
 		if (k < plan->stages)
 			continue;
-		Caravan__AdviceNode *n = add_node(a, in, i);
+		Caravan__AdviceNode *n = advice_add_node(a, in, i);
 		if (n->coordinator && plan->stages) {
 			n->compute = measured ? plan->ends : 0;
 			n->send = measured ? plan->back : 0;
@@ -241,18 +241,18 @@ static int add_others(struct advice *a, const struct planner_input *in, const st
 			snprintf(n->why, sizeof a->text->why, "%s",
 			        in->node[i].why ? in->node[i].why : "it is not among the named nodes");
 		else if (plan->stages && trials-- > 0)
-			rc = why_not(n->why, in, plan, i, measured);
+			rc = advice_explain_unused(n->why, in, plan, i, measured);
 		else if (plan->stages)
 			snprintf(n->why, sizeof a->text->why, "it is not needed");
 	}
 	return rc;
 }
 
-static void add_stages(
+static void advice_add_stages(
         struct advice *a, const struct planner_input *in, const struct planner_plan *plan, bool measured) {
 	for (size_t i = 0; i < plan->stages; i++) {
 		const struct planner_stage *s = &plan->stage[i];
-		Caravan__AdviceNode *n = add_node(a, in, s->node);
+		Caravan__AdviceNode *n = advice_add_node(a, in, s->node);
 		n->first = s->first;
 		n->last = s->last;
 		n->weights = s->weights;
@@ -271,7 +271,7 @@ static void add_stages(
 }
 
 /* Seconds to bring bytes onto a node's disk: over its link, unless they are there, checked and written as they come. */
-static double arrival(const struct planner_input *in, size_t node, uint64_t bytes) {
+static double advice_arrival_seconds(const struct planner_input *in, size_t node, uint64_t bytes) {
 	const struct planner_node *n = &in->node[node];
 	double rate = node == in->coordinator ? 0 : n->rate, stores = in->hash_rate / 2;
 	/* what comes is hashed again and packed, which takes about as long once more */
@@ -284,7 +284,8 @@ static double arrival(const struct planner_input *in, size_t node, uint64_t byte
 
 /* How long a load takes before it serves: the file is hashed, then all nodes fetch at once, and what leaves the coordinator leaves
  * it once.  Connections and packing overlap, so this is what is slowest; copies follow in the background. */
-static void add_loading(struct advice *a, const struct planner_input *in, const struct planner_plan *plan) {
+static void advice_add_loading(
+        struct advice *a, const struct planner_input *in, const struct planner_plan *plan) {
 	const struct planner_node *c = &in->node[in->coordinator];
 	double link = 0;
 	uint64_t sent = 0;
@@ -297,7 +298,7 @@ static void add_loading(struct advice *a, const struct planner_input *in, const 
 	for (size_t i = 0; i < plan->stages; i++) {
 		const struct planner_stage *s = &plan->stage[i];
 		uint64_t bytes = s->moves + (s->node == in->coordinator ? planner_disk_new_ends(in) : 0);
-		double seconds = arrival(in, s->node, bytes);
+		double seconds = advice_arrival_seconds(in, s->node, bytes);
 		if (s->node != in->coordinator && s->moves) {
 			sent += s->moves;
 			link = in->node[s->node].rate > link ? in->node[s->node].rate : link;
@@ -309,7 +310,7 @@ static void add_loading(struct advice *a, const struct planner_input *in, const 
 		a->message.move_seconds = (double)sent / link;
 }
 
-static bool reads(const struct planner_plan *plan) {
+static bool advice_reads_disk(const struct planner_plan *plan) {
 	for (size_t i = 0; i < plan->stages; i++)
 		if (plan->stage[i].streamed)
 			return true;
@@ -319,7 +320,7 @@ static bool reads(const struct planner_plan *plan) {
 /* Differences that are rounding are none. */
 #define SPREAD_LEAST 0.005
 
-static void add_times(struct advice *a, const struct planner_plan *plan) {
+static void advice_add_times(struct advice *a, const struct planner_plan *plan) {
 	a->message.seconds = plan->seconds;
 	a->message.slowest = plan->slowest;
 	a->message.prompt = plan->prompt;
@@ -331,7 +332,7 @@ static void add_times(struct advice *a, const struct planner_plan *plan) {
 }
 
 /* An advice that says what is planned, and nothing yet of the plan; NULL: no memory. */
-static struct advice *begin(const struct planner_input *in, const char *model) {
+static struct advice *advice_begin(const struct planner_input *in, const char *model) {
 	const struct manifest *m = in->manifest;
 	struct advice *a = calloc(1, sizeof *a);
 	if (!a)
@@ -346,7 +347,7 @@ static struct advice *begin(const struct planner_input *in, const char *model) {
 	}
 	snprintf(a->model, sizeof a->model, "%s", model);
 	a->message.model = a->model;
-	a->message.type = (char *)main_type(m);
+	a->message.type = (char *)advice_main_type(m);
 	a->message.layers = m->hp.layers;
 	a->message.context = in->context;
 	a->message.parallel = in->parallel;
@@ -360,13 +361,13 @@ static struct advice *begin(const struct planner_input *in, const char *model) {
 int advice_of_plan(struct advice **out, const struct planner_input *in, const struct planner_plan *plan,
         const char *model) {
 	bool measured = advice_measured(in);
-	struct advice *a = begin(in, model);
+	struct advice *a = advice_begin(in, model);
 	if (!a)
 		return -ENOMEM;
 	if (measured)
-		add_times(a, plan);
-	add_stages(a, in, plan, measured);
-	(void)add_others(a, in, plan, measured, 0);
+		advice_add_times(a, plan);
+	advice_add_stages(a, in, plan, measured);
+	(void)advice_add_others(a, in, plan, measured, 0);
 	*out = a;
 	return 0;
 }
@@ -375,7 +376,7 @@ int advice_create(
         struct advice **out, const struct planner_input *in, const char *model, char *err, size_t errlen) {
 	bool measured = advice_measured(in);
 	struct planner_plan plan = {0};
-	struct advice *a = begin(in, model);
+	struct advice *a = advice_begin(in, model);
 	int rc = -ENOMEM;
 	if (!a)
 		goto error;
@@ -383,22 +384,22 @@ int advice_create(
 	if (rc == -ENOSPC) {
 		a->message.missing = plan.missing;
 		a->message.missing_disk = plan.missing_disk;
-		rc = find_smaller(a, in);
+		rc = advice_find_smaller(a, in);
 		if (rc == 0)
-			rc = find_fewer(a, in);
+			rc = advice_find_fewer(a, in);
 	} else if (rc < 0) {
 		snprintf(err, errlen, "%s", a->reason);
 		goto done;
 	} else {
 		if (measured)
-			add_times(a, &plan);
-		add_loading(a, in, &plan);
-		if (reads(&plan)) /* whether anything would do without */
-			rc = find_smaller(a, in);
+			advice_add_times(a, &plan);
+		advice_add_loading(a, in, &plan);
+		if (advice_reads_disk(&plan)) /* whether anything would do without */
+			rc = advice_find_smaller(a, in);
 	}
-	add_stages(a, in, &plan, measured);
+	advice_add_stages(a, in, &plan, measured);
 	if (rc == 0)
-		rc = add_others(a, in, &plan, measured, TRIALS);
+		rc = advice_add_others(a, in, &plan, measured, TRIALS);
 error:
 	if (rc < 0)
 		snprintf(err, errlen, "out of memory while planning");

@@ -22,8 +22,8 @@ struct place {
 	size_t errlen;
 };
 
-static int wrong(const struct place *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int wrong(const struct place *p, const char *fmt, ...) {
+static int machines_refuse(const struct place *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int machines_refuse(const struct place *p, const char *fmt, ...) {
 	va_list ap;
 	int n = snprintf(p->err, p->errlen, "%s:%u: ", p->file, p->line);
 	va_start(ap, fmt);
@@ -49,7 +49,8 @@ static const struct unit times[] = {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {NULL,
 static const struct unit counts[] = {{"", 1}, {NULL, 0}};
 
 /* A decimal number and its unit, between these bounds; false for anything else. */
-static bool number(const char *text, const struct unit *unit, double min, double max, double *out) {
+static bool machines_parse_number(
+        const char *text, const struct unit *unit, double min, double max, double *out) {
 	size_t digits = strspn(text, "0123456789"), all = strspn(text, "0123456789.");
 	if (digits == 0 || all - digits > 16 || (all > digits && strspn(text + digits, ".") != 1) ||
 	        strspn(text + digits + (all > digits), "0123456789") + (all > digits) != all - digits)
@@ -62,9 +63,9 @@ static bool number(const char *text, const struct unit *unit, double min, double
 	return false;
 }
 
-static bool whole(const char *text, unsigned min, unsigned max, unsigned *out) {
+static bool machines_parse_count(const char *text, unsigned min, unsigned max, unsigned *out) {
 	double v;
-	if (strchr(text, '.') || !number(text, counts, min, max, &v))
+	if (strchr(text, '.') || !machines_parse_number(text, counts, min, max, &v))
 		return false;
 	*out = (unsigned)v;
 	return true;
@@ -80,79 +81,83 @@ struct line {
 	bool memory, threads, link, round_trip;
 };
 
-static int twice(const struct place *p, const char *key) {
-	return wrong(p, "%s occurs twice", key);
+static int machines_refuse_repeated(const struct place *p, const char *key) {
+	return machines_refuse(p, "%s occurs twice", key);
 }
 
 /* A rate of one weight type; -ENOENT when the key is no type. */
-static int type_word(const struct place *p, struct line *l, const char *key, const char *value) {
+static int machines_parse_type(const struct place *p, struct line *l, const char *key, const char *value) {
 	for (uint32_t t = 0; t < KERN_TYPES; t++) {
 		const struct kern_traits *traits = kern_traits(t);
 		if (!traits || strcasecmp(traits->name, key) != 0)
 			continue;
 		if (l->m.rate[t] > 0)
-			return twice(p, traits->name);
-		if (!number(value, rates, 1, RATE_MAX, &l->m.rate[t]))
-			return wrong(
+			return machines_refuse_repeated(p, traits->name);
+		if (!machines_parse_number(value, rates, 1, RATE_MAX, &l->m.rate[t]))
+			return machines_refuse(
 			        p, "%s: '%s' is not a rate such as 18GB/s or 900MB/s", traits->name, value);
 		return 0;
 	}
 	return -ENOENT;
 }
 
-static int word(const struct place *p, struct line *l, const char *key, const char *value) {
+static int machines_parse_word(const struct place *p, struct line *l, const char *key, const char *value) {
 	double v;
 	if (strcmp(key, "memory") == 0) {
 		if (l->memory)
-			return twice(p, key);
-		if (!number(value, sizes, 1, MEMORY_MAX, &v))
-			return wrong(p, "memory: '%s' is not a size such as 512M or 12G", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_number(value, sizes, 1, MEMORY_MAX, &v))
+			return machines_refuse(p, "memory: '%s' is not a size such as 512M or 12G", value);
 		l->m.memory = (uint64_t)v;
 		l->memory = true;
 	} else if (strcmp(key, "bandwidth") == 0) {
 		if (l->bandwidth > 0)
-			return twice(p, key);
-		if (!number(value, rates, 1, RATE_MAX, &l->bandwidth))
-			return wrong(p, "bandwidth: '%s' is not a rate such as 18GB/s or 900MB/s", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_number(value, rates, 1, RATE_MAX, &l->bandwidth))
+			return machines_refuse(
+			        p, "bandwidth: '%s' is not a rate such as 18GB/s or 900MB/s", value);
 	} else if (strcmp(key, "disk") == 0) {
 		if (l->m.disk > 0)
-			return twice(p, key);
-		if (!number(value, rates, 1, RATE_MAX, &l->m.disk))
-			return wrong(p, "disk: '%s' is not a rate such as 2GB/s or 500MB/s", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_number(value, rates, 1, RATE_MAX, &l->m.disk))
+			return machines_refuse(p, "disk: '%s' is not a rate such as 2GB/s or 500MB/s", value);
 	} else if (strcmp(key, "space") == 0) {
 		if (l->m.space)
-			return twice(p, key);
-		if (!number(value, sizes, 1, MEMORY_MAX, &v))
-			return wrong(p, "space: '%s' is not a size such as 64G or 2T", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_number(value, sizes, 1, MEMORY_MAX, &v))
+			return machines_refuse(p, "space: '%s' is not a size such as 64G or 2T", value);
 		l->m.space = (uint64_t)v;
 	} else if (strcmp(key, "link") == 0) {
 		if (l->link)
-			return twice(p, key);
-		if (!number(value, links, 1, RATE_MAX, &l->m.link))
-			return wrong(p, "link: '%s' is not a rate such as 1Gbit/s or 40MB/s", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_number(value, links, 1, RATE_MAX, &l->m.link))
+			return machines_refuse(
+			        p, "link: '%s' is not a rate such as 1Gbit/s or 40MB/s", value);
 		l->link = true;
 	} else if (strcmp(key, "round-trip") == 0) {
 		if (l->round_trip)
-			return twice(p, key);
-		if (!number(value, times, 0, 60, &l->m.round_trip))
-			return wrong(p, "round-trip: '%s' is not a time such as 0.4ms, up to 60s", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_number(value, times, 0, 60, &l->m.round_trip))
+			return machines_refuse(
+			        p, "round-trip: '%s' is not a time such as 0.4ms, up to 60s", value);
 		l->round_trip = true;
 	} else if (strcmp(key, "threads") == 0) {
 		if (l->threads)
-			return twice(p, key);
-		if (!whole(value, 1, 1024, &l->m.threads))
-			return wrong(p, "threads: '%s' is not a whole number from 1 to 1024", value);
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_count(value, 1, 1024, &l->m.threads))
+			return machines_refuse(
+			        p, "threads: '%s' is not a whole number from 1 to 1024", value);
 		l->threads = true;
 	} else if (strcmp(key, "count") == 0) {
 		if (l->count)
-			return twice(p, key);
-		if (!whole(value, 1, WIRE_NODES_MAX, &l->count))
-			return wrong(
+			return machines_refuse_repeated(p, key);
+		if (!machines_parse_count(value, 1, WIRE_NODES_MAX, &l->count))
+			return machines_refuse(
 			        p, "count: '%s' is not a whole number from 1 to %d", value, WIRE_NODES_MAX);
 	} else {
-		int rc = type_word(p, l, key, value);
+		int rc = machines_parse_type(p, l, key, value);
 		return rc == -ENOENT
-		               ? wrong(p,
+		               ? machines_refuse(p,
 		                         "unknown key '%s': memory, bandwidth, a weight type such as Q4_0, "
 		                         "disk, space, threads, link, round-trip and count are known",
 		                         key)
@@ -161,15 +166,15 @@ static int word(const struct place *p, struct line *l, const char *key, const ch
 	return 0;
 }
 
-static int add(const struct place *p, struct machines *ms, const struct machine *m) {
+static int machines_add(const struct place *p, struct machines *ms, const struct machine *m) {
 	for (size_t i = 0; i < ms->count; i++)
 		if (strcmp(ms->machine[i].name, m->name) == 0)
-			return wrong(p, "the name %s occurs twice", m->name);
+			return machines_refuse(p, "the name %s occurs twice", m->name);
 	if (ms->count == WIRE_NODES_MAX)
-		return wrong(p, "more than %d machines", WIRE_NODES_MAX);
+		return machines_refuse(p, "more than %d machines", WIRE_NODES_MAX);
 	struct machine *grown = realloc(ms->machine, (ms->count + 1) * sizeof *grown);
 	if (!grown) {
-		wrong(p, "out of memory");
+		machines_refuse(p, "out of memory");
 		return -ENOMEM;
 	}
 	ms->machine = grown;
@@ -177,11 +182,11 @@ static int add(const struct place *p, struct machines *ms, const struct machine 
 	return 0;
 }
 
-static int add_line(const struct place *p, struct machines *ms, struct line *l) {
+static int machines_add_line(const struct place *p, struct machines *ms, struct line *l) {
 	char name[WIRE_NAME_MAX + 1];
 	int rc = 0;
 	if (!l->memory)
-		return wrong(p, "%s has no memory=SIZE", l->m.name);
+		return machines_refuse(p, "%s has no memory=SIZE", l->m.name);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		if (l->m.rate[t] == 0 && kern_traits(t))
 			l->m.rate[t] = l->bandwidth;
@@ -189,14 +194,15 @@ static int add_line(const struct place *p, struct machines *ms, struct line *l) 
 	for (unsigned i = 1; i <= (l->count ? l->count : 1) && rc == 0; i++) {
 		if (l->count && snprintf(l->m.name, sizeof l->m.name, "%.*s-%u", WIRE_NAME_MAX, name, i) >
 		                        WIRE_NAME_MAX)
-			return wrong(p, "the name %s-%u is longer than %d bytes", name, i, WIRE_NAME_MAX);
-		rc = add(p, ms, &l->m);
+			return machines_refuse(
+			        p, "the name %s-%u is longer than %d bytes", name, i, WIRE_NAME_MAX);
+		rc = machines_add(p, ms, &l->m);
 	}
 	return rc;
 }
 
 /* The next word of [*at, end), which a blank, a comment or the end ends; its length, 0 at the end of the line. */
-static size_t next_word(const char **at, const char *end) {
+static size_t machines_next_word(const char **at, const char *end) {
 	size_t n = 0;
 	while (*at < end && (**at == ' ' || **at == '\t' || **at == '\r'))
 		(*at)++;
@@ -205,35 +211,35 @@ static size_t next_word(const char **at, const char *end) {
 	return n;
 }
 
-static int parse_line(const struct place *p, struct machines *ms, const char *at, const char *end) {
+static int machines_parse_line(const struct place *p, struct machines *ms, const char *at, const char *end) {
 	struct line l = {.m = {.threads = THREADS, .link = PLANNER_LINK_RATE, .round_trip = ROUND_TRIP}};
 	char text[WORD_MAX + 1];
 	int rc = 0;
 	bool first = true;
-	for (size_t n; rc == 0 && (n = next_word(&at, end)); at += n) {
+	for (size_t n; rc == 0 && (n = machines_next_word(&at, end)); at += n) {
 		if (n > WORD_MAX)
-			return wrong(p, "a word of %zu bytes is too long", n);
+			return machines_refuse(p, "a word of %zu bytes is too long", n);
 		memcpy(text, at, n);
 		text[n] = '\0';
 		if (strlen(text) != n || !wire_line_ok(text, WORD_MAX))
-			return wrong(p, "this is not text");
+			return machines_refuse(p, "this is not text");
 		char *equals = strchr(text, '=');
 		if (first) {
 			if (!wire_name_ok(text))
-				return wrong(p,
+				return machines_refuse(p,
 				        "'%s' is not a name: a line begins with one, of letters, digits, '.', '_' "
 				        "and '-'",
 				        text);
 			snprintf(l.m.name, sizeof l.m.name, "%.*s", WIRE_NAME_MAX, text);
 		} else if (!equals) {
-			return wrong(p, "'%s' is not of the form KEY=VALUE", text);
+			return machines_refuse(p, "'%s' is not of the form KEY=VALUE", text);
 		} else {
 			*equals = '\0';
-			rc = word(p, &l, text, equals + 1);
+			rc = machines_parse_word(p, &l, text, equals + 1);
 		}
 		first = false;
 	}
-	return rc == 0 && !first ? add_line(p, ms, &l) : rc;
+	return rc == 0 && !first ? machines_add_line(p, ms, &l) : rc;
 }
 
 int machines_parse(
@@ -244,7 +250,7 @@ int machines_parse(
 	while (text < end && rc == 0) {
 		const char *stop = memchr(text, '\n', (size_t)(end - text));
 		p.line++;
-		rc = parse_line(&p, m, text, stop ? stop : end);
+		rc = machines_parse_line(&p, m, text, stop ? stop : end);
 		text = stop ? stop + 1 : end;
 	}
 	return rc;

@@ -33,18 +33,18 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 	return sum;
 }
 
-static uint64_t file_bytes(const struct manifest_tensor *t) {
+static uint64_t planner_file_bytes(const struct manifest_tensor *t) {
 	/* 32 bytes for each chunk of 4 MiB, and a whole page */
 	return weight_stream_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
 }
 
 /* held: bit role: that end is there. */
-static uint64_t disk_ends(const struct manifest *m, uint32_t held) {
+static uint64_t planner_io_file_bytes(const struct manifest *m, uint32_t held) {
 	uint64_t sum = 0;
 	for (int r = 0; r < END_ROLES; r++)
 		if (!(held >> r & 1) &&
 		        (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id)))
-			sum += file_bytes(&m->end[r]);
+			sum += planner_file_bytes(&m->end[r]);
 	return sum;
 }
 
@@ -96,7 +96,7 @@ struct sums {
 	bool *required, *excluded;
 };
 
-static void sums_free(struct sums *s) {
+static void planner_sums_free(struct sums *s) {
 	free(s->time);
 	free(s->moved);
 	free(s->weight);
@@ -109,7 +109,7 @@ static void sums_free(struct sums *s) {
 	free(s->excluded);
 }
 
-static double rate_of(const struct planner_input *in, size_t node, enum kern_type type) {
+static double planner_rate(const struct planner_input *in, size_t node, enum kern_type type) {
 	double own = in->node[node].bytes_per_second[type], sum = 0;
 	size_t n = 0;
 	if (own > 0)
@@ -122,39 +122,39 @@ static double rate_of(const struct planner_input *in, size_t node, enum kern_typ
 	return n ? sum / (double)n : RATE_UNKNOWN;
 }
 
-static uint64_t picoseconds(double seconds) {
+static uint64_t planner_picoseconds(double seconds) {
 	/* a model that takes a day a token is as good as any that never ends */
 	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
 }
 
 /* What is used on a node whatever its layers are: buffers, and the ends on the coordinator. */
-static uint64_t taken(const struct planner_input *in, size_t node) {
+static uint64_t planner_fixed_bytes(const struct planner_input *in, size_t node) {
 	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
 	return node == in->coordinator ? bytes + planner_end_bytes(in->manifest, in->parallel, in->max_rows)
 	                               : bytes;
 }
 
-static bool holds(const struct planner_node *n, uint32_t layer, int role) {
+static bool planner_holds_tensor(const struct planner_node *n, uint32_t layer, int role) {
 	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
 	return n->held && bit / 32 < n->held_words && n->held[bit / 32] >> bit % 32 & 1;
 }
 
 /* Whether its store has it: what is in a model file of its own alone is to be packed. */
-static bool stores(const struct planner_node *n, uint32_t layer, int role) {
+static bool planner_stores_tensor(const struct planner_node *n, uint32_t layer, int role) {
 	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
 	return n->file ? n->stored && bit / 32 < n->held_words && n->stored[bit / 32] >> bit % 32 & 1
-	               : holds(n, layer, role);
+	               : planner_holds_tensor(n, layer, role);
 }
 
-static uint32_t stored_ends(const struct planner_node *n) {
+static uint32_t planner_stored_io(const struct planner_node *n) {
 	return n->file ? n->stored_ends : n->held_ends;
 }
 
 uint64_t planner_disk_new_ends(const struct planner_input *in) {
-	return disk_ends(in->manifest, stored_ends(&in->node[in->coordinator]));
+	return planner_io_file_bytes(in->manifest, planner_stored_io(&in->node[in->coordinator]));
 }
 
-static int sums_make(struct sums *s, const struct planner_input *in) {
+static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
@@ -174,14 +174,14 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
 	for (size_t i = 0; i < in->nodes; i++) {
 		const struct planner_node *n = &in->node[i];
-		uint64_t fixed = taken(in, i);
+		uint64_t fixed = planner_fixed_bytes(in, i);
 		s->room[i] = n->memory > fixed ? n->memory - fixed : 0;
-		s->hop[i] = picoseconds(n->hop);
+		s->hop[i] = planner_picoseconds(n->hop);
 		if (n->disk >= DISK_LEAST && !in->memory_only) {
-			s->disk[i] = picoseconds((double)(1 << 20) / n->disk) + 1;
+			s->disk[i] = planner_picoseconds((double)(1 << 20) / n->disk) + 1;
 			s->any_disk = true;
 		}
-		uint64_t ends = i == in->coordinator ? disk_ends(m, stored_ends(n)) : 0;
+		uint64_t ends = i == in->coordinator ? planner_io_file_bytes(m, planner_stored_io(n)) : 0;
 		s->store[i] = !n->disk_known ? UINT64_MAX : n->disk_free > ends ? n->disk_free - ends : 0;
 		s->any_store = s->any_store || n->disk_known;
 		s->required[i] = n->required;
@@ -193,11 +193,14 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 			moved[l + 1] = moved[l];
 			stored[l + 1] = stored[l];
 			for (int r = 0; r < LAYER_ROLES; r++) {
-				seconds += (double)m->layer[l][r].bytes / rate_of(in, i, m->layer[l][r].type);
-				moved[l + 1] += holds(n, l, r) ? 0 : m->layer[l][r].bytes;
-				stored[l + 1] += stores(n, l, r) ? 0 : file_bytes(&m->layer[l][r]);
+				seconds += (double)m->layer[l][r].bytes /
+				           planner_rate(in, i, m->layer[l][r].type);
+				moved[l + 1] += planner_holds_tensor(n, l, r) ? 0 : m->layer[l][r].bytes;
+				stored[l + 1] += planner_stores_tensor(n, l, r)
+				                         ? 0
+				                         : planner_file_bytes(&m->layer[l][r]);
 			}
-			t[l + 1] = t[l] + picoseconds(seconds);
+			t[l + 1] = t[l] + planner_picoseconds(seconds);
 		}
 	}
 	return 0;
@@ -205,10 +208,10 @@ static int sums_make(struct sums *s, const struct planner_input *in) {
 
 /* ---- sentences ---- */
 
-static int refuse(int rc, char *err, size_t errlen, const char *fmt, ...)
+static int planner_refuse(int rc, char *err, size_t errlen, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 
-static int refuse(int rc, char *err, size_t errlen, const char *fmt, ...) {
+static int planner_refuse(int rc, char *err, size_t errlen, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(err, errlen, fmt, ap);
@@ -217,7 +220,7 @@ static int refuse(int rc, char *err, size_t errlen, const char *fmt, ...) {
 }
 
 /* The most layers that a node can hold, wherever in the model they are cheapest. */
-static uint32_t most_layers(const struct search *s, size_t node) {
+static uint32_t planner_most_layers(const struct search *s, size_t node) {
 	uint32_t most = 0;
 	for (uint32_t a = 0; a < s->layers; a++)
 		for (uint32_t b = a + most + 1; b <= s->layers && search_fits(s, node, a, b); b++)
@@ -226,11 +229,11 @@ static uint32_t most_layers(const struct search *s, size_t node) {
 }
 
 /* What is missing: so many layers have no place as nodes can hold whole ones only, and at least one. */
-static uint64_t no_place(const struct planner_input *in, const struct search *s) {
+static uint64_t planner_missing_memory(const struct planner_input *in, const struct search *s) {
 	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
 	uint32_t placed = 0;
 	for (size_t i = 0; i < in->nodes; i++) {
-		uint32_t most = in->node[i].excluded ? 0 : most_layers(s, i);
+		uint32_t most = in->node[i].excluded ? 0 : planner_most_layers(s, i);
 		placed += most < s->layers - placed ? most : s->layers - placed;
 		have += in->node[i].excluded ? 0 : s->room[i];
 	}
@@ -238,8 +241,8 @@ static uint64_t no_place(const struct planner_input *in, const struct search *s)
 	return need > have && need - have > layers ? need - have : layers;
 }
 
-static int no_room(struct planner_plan *out, const struct planner_input *in, const struct search *s,
-        char *err, size_t errlen) {
+static int planner_refuse_memory(struct planner_plan *out, const struct planner_input *in,
+        const struct search *s, char *err, size_t errlen) {
 	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
 	uint64_t one = s->weight[1] + s->kv_layer;
 	size_t nodes = 0;
@@ -248,27 +251,27 @@ static int no_room(struct planner_plan *out, const struct planner_input *in, con
 			continue;
 		nodes++;
 		have += s->room[i];
-		if (in->node[i].required && most_layers(s, i) == 0) {
-			out->missing = one + taken(in, i);
+		if (in->node[i].required && planner_most_layers(s, i) == 0) {
+			out->missing = one + planner_fixed_bytes(in, i);
 			out->missing -= in->node[i].memory < out->missing ? in->node[i].memory : 0;
-			return refuse(-ENOSPC, err, errlen,
+			return planner_refuse(-ENOSPC, err, errlen,
 			        "not even one layer fits on %s: %s is free there, a layer needs %s and %s %s",
 			        in->node[i].name, size_text((double)in->node[i].memory).s,
 			        size_text((double)one).s,
 			        i == in->coordinator ? "buffers, embedding and output" : "buffers",
-			        size_text((double)taken(in, i)).s);
+			        size_text((double)planner_fixed_bytes(in, i)).s);
 		}
 	}
-	out->missing = no_place(in, s);
-	return refuse(-ENOSPC, err, errlen,
+	out->missing = planner_missing_memory(in, s);
+	return planner_refuse(-ENOSPC, err, errlen,
 	        "%s more memory is needed on %zu node%s: weights and the KV cache of %u x %u positions need %s, and %s is free besides buffers, embedding and output",
 	        size_text((double)out->missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
 	        size_text((double)need).s, size_text((double)have).s);
 }
 
 /* The same for disks: memory would do.  Lists who has how much. */
-static int no_disk(struct planner_plan *out, const struct planner_input *in, const struct sums *sums,
-        char *err, size_t errlen) {
+static int planner_refuse_disk(struct planner_plan *out, const struct planner_input *in,
+        const struct sums *sums, char *err, size_t errlen) {
 	uint32_t layers = in->manifest->hp.layers;
 	uint64_t need = 0, have = 0;
 	char list[256] = "";
@@ -292,28 +295,31 @@ static int no_disk(struct planner_plan *out, const struct planner_input *in, con
 			        in->node[i].name);
 	}
 	out->missing_disk = need > have ? need - have : need / layers;
-	return refuse(-ENOSPC, err, errlen,
+	return planner_refuse(-ENOSPC, err, errlen,
 	        "%s more disk space is needed: the layers that are not on any disk yet need %s; free: %s",
 	        size_text((double)out->missing_disk).s, size_text((double)need).s, list);
 }
 
-static int check(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
+static int planner_check_input(
+        struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	const struct planner_node *c = &in->node[in->coordinator];
 	uint64_t ends = planner_end_bytes(in->manifest, in->parallel, in->max_rows);
 	size_t required = 0;
 	for (size_t i = 0; i < in->nodes; i++)
 		required += in->node[i].required;
 	if (required > in->manifest->hp.layers)
-		return refuse(-EINVAL, err, errlen, "%zu nodes are named, but the model has only %u layers",
-		        required, in->manifest->hp.layers);
+		return planner_refuse(-EINVAL, err, errlen,
+		        "%zu nodes are named, but the model has only %u layers", required,
+		        in->manifest->hp.layers);
 	out->missing = c->memory < ends ? ends - c->memory : 0;
 	if (out->missing)
-		return refuse(-ENOSPC, err, errlen, "embedding and output need %s on %s, where %s is free",
-		        size_text((double)ends).s, c->name, size_text((double)c->memory).s);
-	ends = disk_ends(in->manifest, stored_ends(c));
+		return planner_refuse(-ENOSPC, err, errlen,
+		        "embedding and output need %s on %s, where %s is free", size_text((double)ends).s,
+		        c->name, size_text((double)c->memory).s);
+	ends = planner_io_file_bytes(in->manifest, planner_stored_io(c));
 	out->missing_disk = c->disk_known && c->disk_free < ends ? ends - c->disk_free : 0;
 	if (out->missing_disk)
-		return refuse(-ENOSPC, err, errlen,
+		return planner_refuse(-ENOSPC, err, errlen,
 		        "%s more disk space is needed on %s: embedding and output need %s there, and %s is free",
 		        size_text((double)out->missing_disk).s, c->name, size_text((double)ends).s,
 		        size_text((double)c->disk_free).s);
@@ -321,7 +327,7 @@ static int check(struct planner_plan *out, const struct planner_input *in, char 
 }
 
 /* The same where what has no room in memory is read from disk.  0, or a negative errno with the search as it was. */
-static int over_disks(struct search *s, const struct sums *sums, const struct manifest *m,
+static int planner_search_streaming(struct search *s, const struct sums *sums, const struct manifest *m,
         struct search_stage *found, size_t *count) {
 	s->disk = sums->disk;
 	s->buffers = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
@@ -330,7 +336,7 @@ static int over_disks(struct search *s, const struct sums *sums, const struct ma
 		if (manifest_layer_is_norm((enum layer_role)r))
 			s->stay_layer += weight_stream_tensor_bytes(&m->layer[0][r]);
 	int rc = search_best(s, found, count);
-	if (rc == 0 && search_total(s, found, *count) > picoseconds(PLANNER_LONGEST))
+	if (rc == 0 && search_total(s, found, *count) > planner_picoseconds(PLANNER_LONGEST))
 		rc = -ENOSPC;
 	if (rc)
 		s->disk = NULL;
@@ -338,7 +344,7 @@ static int over_disks(struct search *s, const struct sums *sums, const struct ma
 }
 
 /* Seconds for a token of layers [a, b) in a step of many rows; 0 when a type has not been measured so. */
-static double many_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
+static double planner_prompt_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
 	double seconds = 0;
 	for (uint32_t l = a; l < b; l++)
 		for (int r = 0; r < LAYER_ROLES; r++) {
@@ -354,12 +360,12 @@ static double many_time(const struct planner_input *in, size_t node, uint32_t a,
 
 /* A prompt that is one step of as many rows as a step may have, one stage after the other: of each row its bytes over
  * links, and its part of what a link takes whatever it carries.  What stages read from disk they read once a step. */
-static void add_prompt(struct planner_plan *out, const struct planner_input *in) {
+static void planner_add_prompt(struct planner_plan *out, const struct planner_input *in) {
 	double row = in->manifest->hp.dim * sizeof(float), rows = in->max_rows, sum = 0;
 	for (size_t i = 0; i < out->stages; i++) {
 		struct planner_stage *st = &out->stage[i];
 		const struct planner_node *n = &in->node[st->node];
-		st->prompt = many_time(in, st->node, st->first, st->last);
+		st->prompt = planner_prompt_time(in, st->node, st->first, st->last);
 		if (!(st->prompt > 0) || in->max_rows < PLANNER_MANY)
 			return;
 		if (st->streamed)
@@ -373,22 +379,24 @@ static void add_prompt(struct planner_plan *out, const struct planner_input *in)
 }
 
 /* What a tensor takes at the lowest or the highest rate that was measured. */
-static double spread_time(
+static double planner_spread_time(
         const struct planner_input *in, size_t node, const struct manifest_tensor *t, bool high) {
 	const struct planner_node *n = &in->node[node];
-	double rate = rate_of(in, node, t->type), other = high ? n->high[t->type] : n->low[t->type];
+	double rate = planner_rate(in, node, t->type), other = high ? n->high[t->type] : n->low[t->type];
 	return (double)t->bytes / (other > 0 && (high ? other > rate : other < rate) ? other : rate);
 }
 
 /* The time of a token where every node is as quick as it was ever measured, or as slow. */
-static double spread_seconds(const struct planner_plan *p, const struct planner_input *in, bool high) {
-	double sum = p->back + spread_time(in, in->coordinator, &in->manifest->end[END_HEAD], high);
+static double planner_spread_seconds(
+        const struct planner_plan *p, const struct planner_input *in, bool high) {
+	double sum = p->back + planner_spread_time(in, in->coordinator, &in->manifest->end[END_HEAD], high);
 	for (size_t i = 0; i < p->stages; i++) {
 		const struct planner_stage *st = &p->stage[i];
 		double computing = 0;
 		for (uint32_t l = st->first; l < st->last; l++)
 			for (int r = 0; r < LAYER_ROLES; r++)
-				computing += spread_time(in, st->node, &in->manifest->layer[l][r], high);
+				computing +=
+				        planner_spread_time(in, st->node, &in->manifest->layer[l][r], high);
 		if (st->streamed)
 			computing = fmax(computing, (double)st->streamed / in->node[st->node].disk);
 		sum += computing + st->hop;
@@ -398,8 +406,8 @@ static double spread_seconds(const struct planner_plan *p, const struct planner_
 
 /* What of a stage's weights stays in memory, and what reading the rest takes: a little less than the search thought, whose
  * buffers are for the largest of all groups. */
-static int add_reading(struct planner_plan *out, struct planner_stage *st, const struct planner_input *in,
-        uint64_t room, double computing) {
+static int planner_add_streaming(struct planner_plan *out, struct planner_stage *st,
+        const struct planner_input *in, uint64_t room, double computing) {
 	struct weight_stream_plan p;
 	int rc = weight_stream_plan(&p, in->manifest, st->first, st->last, room);
 	if (rc == 0 && p.step) {
@@ -420,13 +428,13 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	struct search_stage *found = NULL;
 	size_t count = 0;
 	*out = (struct planner_plan){.blocks = planner_blocks(in->context, in->parallel)};
-	int rc = check(out, in, err, errlen);
+	int rc = planner_check_input(out, in, err, errlen);
 	if (rc < 0)
 		return rc;
-	rc = sums_make(&sums, in);
+	rc = planner_sums_create(&sums, in);
 	found = calloc(in->nodes, sizeof *found);
 	if (rc < 0 || !found) {
-		rc = refuse(-ENOMEM, err, errlen, "out of memory while planning");
+		rc = planner_refuse(-ENOMEM, err, errlen, "out of memory while planning");
 		goto error;
 	}
 	const struct manifest_tensor *head = &m->end[END_HEAD];
@@ -441,35 +449,36 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .hop = sums.hop,
 	        .required = sums.required,
 	        .excluded = sums.excluded,
-	        .end_time = picoseconds((double)head->bytes / rate_of(in, in->coordinator, head->type))};
+	        .end_time = planner_picoseconds(
+	                (double)head->bytes / planner_rate(in, in->coordinator, head->type))};
 	if (sums.any_store) {
 		s.store = sums.store;
 		s.stored = sums.stored;
 	}
 	rc = search_best(&s, found, &count);
-	if (rc == -ENOSPC && sums.any_disk && !over_disks(&s, &sums, m, found, &count))
+	if (rc == -ENOSPC && sums.any_disk && !planner_search_streaming(&s, &sums, m, found, &count))
 		rc = 0;
 	if (rc == -ENOSPC && s.store) {
 		struct search roomy = s;
 		roomy.store = NULL;
 		int other = search_best(&roomy, found, &count);
 		if (other == -ENOSPC && sums.any_disk)
-			other = over_disks(&roomy, &sums, m, found, &count);
+			other = planner_search_streaming(&roomy, &sums, m, found, &count);
 		if (other == 0) {
-			rc = no_disk(out, in, &sums, err, errlen);
+			rc = planner_refuse_disk(out, in, &sums, err, errlen);
 			goto error;
 		}
 		s.store = NULL;
 	}
 	if (rc == -ENOSPC)
-		rc = no_room(out, in, &s, err, errlen);
+		rc = planner_refuse_memory(out, in, &s, err, errlen);
 	else if (rc < 0)
-		refuse(rc, err, errlen, "out of memory while planning");
+		planner_refuse(rc, err, errlen, "out of memory while planning");
 	if (rc < 0)
 		goto error;
 	out->stage = calloc(count, sizeof *out->stage);
 	if (!out->stage) {
-		rc = refuse(-ENOMEM, err, errlen, "out of memory while planning");
+		rc = planner_refuse(-ENOMEM, err, errlen, "out of memory while planning");
 		goto error;
 	}
 	out->stages = count;
@@ -490,13 +499,13 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		st->seconds = (double)search_time(&s, st->node, a, b) / PICOSECONDS;
 		st->resident = st->weights;
 		if (s.disk) {
-			rc = add_reading(out, st, in, sums.room[st->node] - st->kv,
+			rc = planner_add_streaming(out, st, in, sums.room[st->node] - st->kv,
 			        (double)(t[b] - t[a]) / PICOSECONDS);
 			out->slowest = fmax(
 			        out->slowest, st->seconds + (st->node == in->coordinator ? out->ends : 0));
 		}
 		if (rc < 0) {
-			refuse(rc, err, errlen, "out of memory while planning");
+			planner_refuse(rc, err, errlen, "out of memory while planning");
 			goto error;
 		}
 		t = sums.moved + found[i].node * (m->hp.layers + 1);
@@ -509,11 +518,11 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	}
 	if (in->nodes > SEARCH_EXACT_MAX || m->hp.layers > SEARCH_EXACT_LAYERS)
 		out->bound = (double)search_bound(&s) / PICOSECONDS;
-	add_prompt(out, in);
-	out->seconds_low = fmin(out->seconds, spread_seconds(out, in, true));
-	out->seconds_high = fmax(out->seconds, spread_seconds(out, in, false));
+	planner_add_prompt(out, in);
+	out->seconds_low = fmin(out->seconds, planner_spread_seconds(out, in, true));
+	out->seconds_high = fmax(out->seconds, planner_spread_seconds(out, in, false));
 error:
-	sums_free(&sums);
+	planner_sums_free(&sums);
 	free(found);
 	return rc;
 }

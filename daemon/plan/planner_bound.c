@@ -13,13 +13,13 @@ struct offer {
 	double room; /* bytes of weights */
 };
 
-static int quicker(const void *a, const void *b) {
+static int offer_compare(const void *a, const void *b) {
 	double x = ((const struct offer *)a)->pace, y = ((const struct offer *)b)->pace;
 	return (x > y) - (x < y);
 }
 
 /* What a node offers: its best pace over all layers, and what it has room for if KV cache took least. */
-static struct offer offer_of(const struct search *s, size_t node) {
+static struct offer offer_make(const struct search *s, size_t node) {
 	const uint64_t *t = s->time + node * (s->layers + 1);
 	double all = (double)s->weight[s->layers], heaviest = 0;
 	struct offer o = {.pace = -1};
@@ -48,9 +48,9 @@ uint64_t search_bound(const struct search *s) {
 			continue;
 		if (i != s->coordinator && s->hop[i] < out)
 			out = s->hop[i];
-		o[n++] = offer_of(s, i);
+		o[n++] = offer_make(s, i);
 	}
-	qsort(o, n, sizeof *o, quicker);
+	qsort(o, n, sizeof *o, offer_compare);
 	for (size_t i = 0; i < n && left > 0; i++) {
 		double take = o[i].room < left ? o[i].room : left;
 		sum += take * o[i].pace;

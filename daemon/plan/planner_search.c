@@ -67,23 +67,26 @@ uint64_t search_allowed(uint64_t best, uint64_t computing) {
 	return best + computing / 100 * 3 + computing % 100 * 3 / 100;
 }
 
-static uint64_t between(const uint64_t *sums, const struct search *s, size_t node, uint32_t a, uint32_t b) {
+static uint64_t search_difference(
+        const uint64_t *sums, const struct search *s, size_t node, uint32_t a, uint32_t b) {
 	const uint64_t *t = sums + node * (s->layers + 1);
 	return t[b] - t[a];
 }
 
-static uint64_t needs(const struct search *s, uint32_t a, uint32_t b) {
+static uint64_t search_memory_needed(const struct search *s, uint32_t a, uint32_t b) {
 	return s->weight[b] - s->weight[a] + (b - a) * s->kv_layer;
 }
 
 bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
-	return !s->excluded[node] && (!s->store || between(s->stored, s, node, a, b) <= s->store[node]) &&
-	       (needs(s, a, b) <= s->room[node] ||
+	return !s->excluded[node] &&
+	       (!s->store || search_difference(s->stored, s, node, a, b) <= s->store[node]) &&
+	       (search_memory_needed(s, a, b) <= s->room[node] ||
 	               (s->disk && s->disk[node] && s->buffers + (b - a) * s->stay_layer <= s->room[node]));
 }
 
 uint64_t search_time(const struct search *s, size_t node, uint32_t a, uint32_t b) {
-	uint64_t t = between(s->time, s, node, a, b), bytes = needs(s, a, b), read = 0;
+	uint64_t t = search_difference(s->time, s, node, a, b), bytes = search_memory_needed(s, a, b),
+	         read = 0;
 	if (s->disk && bytes > s->room[node])
 		read = ((bytes + s->buffers - s->room[node]) / MIB + 1) * s->disk[node];
 	read = read < LONGEST ? read : LONGEST;
@@ -111,7 +114,7 @@ uint64_t search_total(const struct search *s, const struct search_stage *st, siz
 uint64_t search_moved(const struct search *s, const struct search_stage *st, size_t n) {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < n; i++)
-		sum += between(s->moved, s, st[i].node, st[i].first, st[i].last);
+		sum += search_difference(s->moved, s, st[i].node, st[i].first, st[i].last);
 	return sum;
 }
 
@@ -133,7 +136,7 @@ struct way {
 };
 
 /* The nodes that can come next from a row. */
-static size_t ways(
+static size_t search_edges(
         const struct work *w, const struct lattice *g, size_t row, struct way way[SEARCH_EXACT_MAX]) {
 	size_t n = 0;
 	if (g->order) {
@@ -148,16 +151,17 @@ static size_t ways(
 }
 
 /* Whether the node at this position may be passed over. */
-static bool may_skip(const struct work *w, const struct lattice *g, size_t row) {
+static bool search_may_skip(const struct work *w, const struct lattice *g, size_t row) {
 	return g->order && row < w->s->nodes && !w->s->required[g->order[row]];
 }
 
-static bool is_end(const struct work *w, const struct lattice *g, size_t row) {
+static bool search_is_end(const struct work *w, const struct lattice *g, size_t row) {
 	return g->order ? row == w->s->nodes : (row & w->must) == w->must;
 }
 
 /* Time to compute layers [a, b) as the next stage, hops included; NEVER when it is slower than the bound. */
-static uint64_t step_time(const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t slowest) {
+static uint64_t search_edge_time(
+        const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t slowest) {
 	uint64_t t = search_time(s, node, a, b);
 	if (t + (node == s->coordinator ? s->end_time : 0) > slowest)
 		return NEVER;
@@ -168,37 +172,38 @@ static uint64_t step_time(const struct search *s, size_t node, uint32_t a, uint3
 	return t;
 }
 
-static void lower(uint64_t *to, uint64_t step, uint64_t rest) {
+static void search_lower(uint64_t *to, uint64_t step, uint64_t rest) {
 	if (rest != NEVER && step + rest < *to)
 		*to = step + rest;
 }
 
 /* What is left from every place to the end, at least; the least time from the beginning is given back. */
-static uint64_t measure_left(const struct work *w, const struct lattice *g, uint64_t slowest) {
+static uint64_t search_measure_rest(const struct work *w, const struct lattice *g, uint64_t slowest) {
 	const struct search *s = w->s;
 	size_t width = s->layers + 1;
 	for (size_t row = w->rows; row-- > 0;) {
 		struct way way[SEARCH_EXACT_MAX];
-		size_t n = ways(w, g, row, way);
-		bool skip = may_skip(w, g, row), end = is_end(w, g, row);
+		size_t n = search_edges(w, g, row, way);
+		bool skip = search_may_skip(w, g, row), end = search_is_end(w, g, row);
 		for (uint32_t a = s->layers + 1; a-- > 0;) {
 			size_t at = row * width + a;
 			uint64_t time = NEVER, moved = NEVER;
 			if (end && a == s->layers)
 				time = moved = 0;
 			if (skip) {
-				lower(&time, 0, g->time_left[at + width]);
-				lower(&moved, 0, g->moved_left[at + width]);
+				search_lower(&time, 0, g->time_left[at + width]);
+				search_lower(&moved, 0, g->moved_left[at + width]);
 			}
 			for (size_t i = 0; i < n; i++)
 				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, way[i].node, a, b);
 				        b++) {
-					uint64_t t = step_time(s, way[i].node, a, b, slowest);
+					uint64_t t = search_edge_time(s, way[i].node, a, b, slowest);
 					if (t == NEVER)
 						break;
 					size_t to = way[i].row * width + b;
-					lower(&time, t, g->time_left[to]);
-					lower(&moved, between(s->moved, s, way[i].node, a, b),
+					search_lower(&time, t, g->time_left[to]);
+					search_lower(&moved,
+					        search_difference(s->moved, s, way[i].node, a, b),
 					        g->moved_left[to]);
 				}
 			g->time_left[at] = time;
@@ -210,11 +215,11 @@ static uint64_t measure_left(const struct work *w, const struct lattice *g, uint
 
 /* ---- labels ---- */
 
-static bool quicker(const struct label *a, const struct label *b) {
+static bool label_is_quicker(const struct label *a, const struct label *b) {
 	return a->time < b->time || (a->time == b->time && a->used <= b->used);
 }
 
-static uint32_t label_take(struct work *w) {
+static uint32_t label_alloc(struct work *w) {
 	uint32_t i = w->spare;
 	if (i != NONE) {
 		w->spare = w->label[i].next;
@@ -235,7 +240,7 @@ static uint32_t label_take(struct work *w) {
  * are left in order.  thin: one label a place, the quickest, whatever it moves.  -ENOMEM. */
 static int label_add(struct work *w, size_t place, struct label new, bool thin) {
 	uint32_t *at = &w->front[place];
-	while (*at != NONE && quicker(&w->label[*at], &new)) {
+	while (*at != NONE && label_is_quicker(&w->label[*at], &new)) {
 		w->effort++;
 		if (thin || w->label[*at].moved <= new.moved)
 			return 0;
@@ -250,9 +255,9 @@ static int label_add(struct work *w, size_t place, struct label new, bool thin) 
 	}
 	size_t offset = 0;
 	bool first = at == &w->front[place];
-	if (!first) /* label_take may move what `at` points into */
+	if (!first) /* label_alloc may move what `at` points into */
 		offset = (size_t)((char *)at - (char *)w->label);
-	uint32_t i = label_take(w);
+	uint32_t i = label_alloc(w);
 	if (i == NONE)
 		return -ENOMEM;
 	if (!first)
@@ -263,9 +268,9 @@ static int label_add(struct work *w, size_t place, struct label new, bool thin) 
 	return 0;
 }
 
-/* Walks everything within the bounds.  measure_left has been called for this bound on the slowest stage.
+/* Walks everything within the bounds.  search_measure_rest has been called for this bound on the slowest stage.
  * 0: all labels are there; -EAGAIN: it would take too long; -ENOMEM. */
-static int walk(struct work *w, const struct lattice *g, const struct bounds *most, bool thin) {
+static int search_expand(struct work *w, const struct lattice *g, const struct bounds *most, bool thin) {
 	const struct search *s = w->s;
 	size_t width = s->layers + 1;
 	int rc = 0;
@@ -279,8 +284,8 @@ static int walk(struct work *w, const struct lattice *g, const struct bounds *mo
 	rc = label_add(w, 0, (struct label){.parent = NONE, .node = SKIP}, thin);
 	for (size_t row = 0; row < w->rows && rc == 0; row++) {
 		struct way way[SEARCH_EXACT_MAX];
-		size_t n = ways(w, g, row, way);
-		bool skip = may_skip(w, g, row);
+		size_t n = search_edges(w, g, row, way);
+		bool skip = search_may_skip(w, g, row);
 		for (uint32_t a = 0; a <= s->layers && rc == 0; a++) {
 			uint32_t begin = w->front[row * width + a];
 			for (uint32_t i = begin; i != NONE && skip && rc == 0; i = w->label[i].next) {
@@ -297,11 +302,11 @@ static int walk(struct work *w, const struct lattice *g, const struct bounds *mo
 			for (size_t k = 0; k < n && begin != NONE; k++)
 				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, way[k].node, a, b);
 				        b++) {
-					uint64_t t = step_time(s, way[k].node, a, b, most->slowest);
+					uint64_t t = search_edge_time(s, way[k].node, a, b, most->slowest);
 					if (t == NEVER)
 						break;
 					size_t to = way[k].row * width + b;
-					uint64_t d = between(s->moved, s, way[k].node, a, b);
+					uint64_t d = search_difference(s->moved, s, way[k].node, a, b);
 					if (g->time_left[to] > most->time || g->moved_left[to] > most->moved)
 						continue;
 					uint64_t time = most->time - g->time_left[to],
@@ -327,16 +332,16 @@ static int walk(struct work *w, const struct lattice *g, const struct bounds *mo
 }
 
 /* The label at the end that moves the least, or the quickest one; NONE: there is none. */
-static uint32_t arrived(const struct work *w, const struct lattice *g, bool least_moved) {
+static uint32_t search_final_label(const struct work *w, const struct lattice *g, bool least_moved) {
 	const struct search *s = w->s;
 	uint32_t best = NONE;
 	for (size_t row = 0; row < w->rows; row++) {
-		if (!is_end(w, g, row))
+		if (!search_is_end(w, g, row))
 			continue;
 		for (uint32_t i = w->front[row * (s->layers + 1) + s->layers]; i != NONE;
 		        i = w->label[i].next) {
 			const struct label *l = &w->label[i], *b = &w->label[best == NONE ? i : best];
-			if (best == NONE || (least_moved ? l->moved < b->moved : !quicker(b, l)))
+			if (best == NONE || (least_moved ? l->moved < b->moved : !label_is_quicker(b, l)))
 				best = i;
 		}
 	}
@@ -347,21 +352,21 @@ static uint32_t arrived(const struct work *w, const struct lattice *g, bool leas
 
 /* Of all lattices the plan of the least bytes, or the quickest, within bounds.  0, -ENOSPC: there is none, -EAGAIN
  * when that is not sure, -ENOMEM.  stage, stages: NULL, or where the plan goes. */
-static int find(struct work *w, const struct bounds *most, bool least_moved, bool thin, struct label *found,
-        struct search_stage *stage, size_t *stages) {
+static int search_find(struct work *w, const struct bounds *most, bool least_moved, bool thin,
+        struct label *found, struct search_stage *stage, size_t *stages) {
 	int rc = -ENOSPC;
 	for (size_t k = 0; k < w->lattices; k++) {
 		const struct lattice *g = &w->lattice[k];
-		int one = walk(w, g, most, thin);
+		int one = search_expand(w, g, most, thin);
 		if (one == -ENOMEM)
 			return one;
-		uint32_t i = one ? NONE : arrived(w, g, least_moved);
+		uint32_t i = one ? NONE : search_final_label(w, g, least_moved);
 		if (one && rc)
 			rc = one;
 		if (i == NONE)
 			continue;
 		const struct label *l = &w->label[i];
-		if (rc == 0 && (least_moved ? found->moved <= l->moved : quicker(found, l)))
+		if (rc == 0 && (least_moved ? found->moved <= l->moved : label_is_quicker(found, l)))
 			continue;
 		rc = 0;
 		*found = *l;
@@ -380,11 +385,11 @@ static int find(struct work *w, const struct bounds *most, bool least_moved, boo
 	return rc;
 }
 
-static void measure_all(const struct work *w, uint64_t slowest, uint64_t *time, uint64_t *moved) {
+static void search_measure_all(const struct work *w, uint64_t slowest, uint64_t *time, uint64_t *moved) {
 	*time = *moved = NEVER;
 	for (size_t k = 0; k < w->lattices; k++) {
 		const struct lattice *g = &w->lattice[k];
-		uint64_t t = measure_left(w, g, slowest);
+		uint64_t t = search_measure_rest(w, g, slowest);
 		*time = t < *time ? t : *time;
 		*moved = g->moved_left[0] < *moved ? g->moved_left[0] : *moved;
 	}
@@ -392,27 +397,27 @@ static void measure_all(const struct work *w, uint64_t slowest, uint64_t *time, 
 
 /* The fewest bytes that a plan within the time moves: from the fewest of all upwards, since the wider the bound the
  * more ways live.  NEVER when that takes too long. */
-static int fewest_moved(struct work *w, uint64_t time, uint64_t least, uint64_t *moved) {
+static int search_fewest_moved(struct work *w, uint64_t time, uint64_t least, uint64_t *moved) {
 	uint64_t all = 0;
 	for (size_t i = 0; i < w->s->nodes; i++)
-		all += between(w->s->moved, w->s, i, 0, w->s->layers);
+		all += search_difference(w->s->moved, w->s, i, 0, w->s->layers);
 	for (uint64_t gap = 0;; gap = gap ? 2 * gap : (all - least) / 64 + 1) {
 		struct bounds most = {UNLIMITED, time, gap < all - least ? least + gap : all};
 		struct label found;
-		int rc = find(w, &most, true, false, &found, NULL, NULL);
+		int rc = search_find(w, &most, true, false, &found, NULL, NULL);
 		*moved = rc ? NEVER : found.moved;
 		if (rc != -ENOSPC || most.moved == all)
 			return rc == -EAGAIN ? 0 : rc;
 	}
 }
 
-static int compare_times(const void *a, const void *b) {
+static int search_compare_times(const void *a, const void *b) {
 	const uint64_t *x = a, *y = b;
 	return (*x > *y) - (*x < *y);
 }
 
 /* Every time that a stage can take, ascending: one of them is the least limit under which a plan is allowed. */
-static uint64_t *all_times(const struct search *s, size_t *count) {
+static uint64_t *search_stage_times(const struct search *s, size_t *count) {
 	size_t n = 0, per = (size_t)s->layers * (s->layers + 1) / 2;
 	uint64_t *t = malloc((s->nodes * per + 1) * sizeof *t);
 	if (!t)
@@ -426,7 +431,7 @@ static uint64_t *all_times(const struct search *s, size_t *count) {
 					one += s->end_time;
 				t[n++] = one > s->end_time ? one : s->end_time; /* less is no gain */
 			}
-	qsort(t, n, sizeof *t, compare_times);
+	qsort(t, n, sizeof *t, search_compare_times);
 	*count = n;
 	return t;
 }
@@ -438,7 +443,7 @@ struct speed {
 	size_t node;
 };
 
-static int compare_speed(const void *a, const void *b) {
+static int search_compare_speed(const void *a, const void *b) {
 	const struct speed *x = a, *y = b;
 	if (x->time != y->time)
 		return x->time < y->time ? -1 : 1;
@@ -447,14 +452,14 @@ static int compare_speed(const void *a, const void *b) {
 
 /* Along the model, each time the node whose disk has the longest run of layers from here; where nobody has the next
  * layer it is passed over.  The nodes that are left keep the order that they have. */
-static void order_by_disk(const struct search *s, size_t *order) {
+static void search_order_by_disk(const struct search *s, size_t *order) {
 	size_t done = 0;
 	for (uint32_t l = 0; l < s->layers && done < s->nodes;) {
 		uint32_t longest = l;
 		size_t who = done;
 		for (size_t i = done; i < s->nodes; i++) {
 			uint32_t b = l;
-			while (b < s->layers && between(s->moved, s, order[i], b, b + 1) == 0 &&
+			while (b < s->layers && search_difference(s->moved, s, order[i], b, b + 1) == 0 &&
 			        search_fits(s, order[i], l, b + 1))
 				b++;
 			if (b > longest) {
@@ -473,7 +478,7 @@ static void order_by_disk(const struct search *s, size_t *order) {
 	}
 }
 
-static int orders(struct work *w) {
+static int search_make_orders(struct work *w) {
 	const struct search *s = w->s;
 	struct speed *by = malloc(s->nodes * sizeof *by);
 	int rc = by ? 0 : -ENOMEM;
@@ -485,20 +490,21 @@ static int orders(struct work *w) {
 		size_t n = 0;
 		for (size_t i = 0; i < s->nodes; i++)
 			by[i] = (struct speed){
-			        i == s->coordinator ? 0 : 1 + between(s->time, s, i, 0, s->layers), i};
-		qsort(by, s->nodes, sizeof *by, compare_speed);
+			        i == s->coordinator ? 0 : 1 + search_difference(s->time, s, i, 0, s->layers),
+			        i};
+		qsort(by, s->nodes, sizeof *by, search_compare_speed);
 		for (size_t i = 0; i < s->nodes; i++)
 			w->lattice[0].order[i] = w->lattice[2].order[i] = by[i].node;
 		for (size_t i = 1; i < s->nodes; i++)
 			w->lattice[1].order[n++] = by[i].node;
 		w->lattice[1].order[n] = s->coordinator;
-		order_by_disk(s, w->lattice[2].order);
+		search_order_by_disk(s, w->lattice[2].order);
 	}
 	free(by);
 	return rc;
 }
 
-static int work_make(struct work *w, const struct search *s) {
+static int search_work_create(struct work *w, const struct search *s) {
 	bool exact = s->nodes <= SEARCH_EXACT_MAX && s->layers <= SEARCH_EXACT_LAYERS;
 	*w = (struct work){.s = s, .rows = exact ? (size_t)1 << s->nodes : s->nodes + 1, .spare = NONE};
 	w->lattices = exact ? 1 : ORDERS;
@@ -512,10 +518,10 @@ static int work_make(struct work *w, const struct search *s) {
 		w->lattice[k].moved_left = malloc(places * sizeof(uint64_t));
 		ok = w->lattice[k].time_left && w->lattice[k].moved_left;
 	}
-	return ok && (exact || orders(w) == 0) ? 0 : -ENOMEM;
+	return ok && (exact || search_make_orders(w) == 0) ? 0 : -ENOMEM;
 }
 
-static void work_clear(struct work *w) {
+static void search_work_clear(struct work *w) {
 	for (size_t k = 0; k < ORDERS; k++) {
 		free(w->lattice[k].order);
 		free(w->lattice[k].time_left);
@@ -526,7 +532,7 @@ static void work_clear(struct work *w) {
 }
 
 /* The least time that computing takes, whatever the hops; ends not included. */
-static int least_computing(struct work *w, uint64_t *out) {
+static int search_least_computing(struct work *w, uint64_t *out) {
 	const struct search *s = w->s;
 	uint64_t *none = calloc(s->nodes, sizeof *none), moved;
 	struct search still = *s;
@@ -534,7 +540,7 @@ static int least_computing(struct work *w, uint64_t *out) {
 		return -ENOMEM;
 	still.hop = none;
 	w->s = &still;
-	measure_all(w, UNLIMITED, out, &moved);
+	search_measure_all(w, UNLIMITED, out, &moved);
 	w->s = s;
 	free(none);
 	return 0;
@@ -545,33 +551,33 @@ int search_best(const struct search *s, struct search_stage *stage, size_t *stag
 	struct label found;
 	struct bounds most = {UNLIMITED, 0, UNLIMITED};
 	size_t ntimes = 0, low = 0;
-	uint64_t computing, best, least, *times = all_times(s, &ntimes);
-	int rc = work_make(&w, s);
-	if (rc == 0 && (!times || least_computing(&w, &computing) < 0))
+	uint64_t computing, best, least, *times = search_stage_times(s, &ntimes);
+	int rc = search_work_create(&w, s);
+	if (rc == 0 && (!times || search_least_computing(&w, &computing) < 0))
 		rc = -ENOMEM;
 	if (rc)
 		goto error;
-	measure_all(&w, UNLIMITED, &best, &least);
+	search_measure_all(&w, UNLIMITED, &best, &least);
 	rc = -ENOSPC;
 	if (best == NEVER)
 		goto error;
 	most.time = search_allowed(best + s->end_time, computing + s->end_time) - s->end_time;
 	/* the quickest plan: what it moves is enough, and it is what there is when all else takes too long */
-	if ((rc = find(&w, &most, false, true, &found, stage, stages)) < 0)
+	if ((rc = search_find(&w, &most, false, true, &found, stage, stages)) < 0)
 		goto error;
 	most.moved = found.moved;
 	uint64_t moved;
-	if ((rc = fewest_moved(&w, most.time, least, &moved)) < 0)
+	if ((rc = search_fewest_moved(&w, most.time, least, &moved)) < 0)
 		goto error;
 	most.moved = moved < most.moved ? moved : most.moved;
 	for (size_t high = ntimes - 1; low < high;) { /* the greatest limit allows the best plan */
 		size_t mid = low + (high - low) / 2;
 		uint64_t time, bytes;
-		measure_all(&w, times[mid], &time, &bytes);
+		search_measure_all(&w, times[mid], &time, &bytes);
 		most.slowest = times[mid];
 		rc = time > most.time || bytes > most.moved
 		             ? -ENOSPC
-		             : find(&w, &most, false, false, &found, NULL, NULL);
+		             : search_find(&w, &most, false, false, &found, NULL, NULL);
 		if (rc == -ENOMEM)
 			goto error;
 		if (rc == 0)
@@ -580,11 +586,11 @@ int search_best(const struct search *s, struct search_stage *stage, size_t *stag
 			low = mid + 1;
 	}
 	most.slowest = times[low];
-	measure_all(&w, most.slowest, &best, &least);
-	rc = find(&w, &most, false, false, &found, stage, stages);
+	search_measure_all(&w, most.slowest, &best, &least);
+	rc = search_find(&w, &most, false, false, &found, stage, stages);
 	rc = rc == -ENOMEM ? rc : 0;
 error:
 	free(times);
-	work_clear(&w);
+	search_work_clear(&w);
 	return rc;
 }

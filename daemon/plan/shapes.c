@@ -26,14 +26,14 @@ static const struct shape {
         {"llama3.2-3b", "meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 8192, 128256, 131072, true},
 };
 
-static const struct shape *find_shape(const char *name, size_t len) {
+static const struct shape *shapes_find(const char *name, size_t len) {
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		if (strlen(shapes[i].name) == len && strncasecmp(shapes[i].name, name, len) == 0)
 			return &shapes[i];
 	return NULL;
 }
 
-static const struct kern_traits *find_type(const char *name, enum kern_type *type) {
+static const struct kern_traits *shapes_find_type(const char *name, enum kern_type *type) {
 	for (uint32_t t = 0; t < KERN_TYPES; t++) {
 		const struct kern_traits *traits = kern_traits(t);
 		if (traits && strcasecmp(traits->name, name) == 0) {
@@ -86,11 +86,11 @@ struct typing {
 };
 
 /* The first and the last eighth of the layers, and every third between them. */
-static bool more_bits(uint32_t layer, uint32_t layers) {
+static bool mixture_has_more_bits(uint32_t layer, uint32_t layers) {
 	return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
-static enum kern_type value_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
+static enum kern_type mixture_value_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
 	enum kern_type t = y->type;
 	bool grouped = hp->heads / hp->kv_heads >= 4;
 	switch (y->mixture) {
@@ -108,7 +108,7 @@ static enum kern_type value_type(const struct typing *y, const struct hparams *h
 		break;
 	case MIX_Q4_K_M:
 	case MIX_Q5_K_M:
-		t = more_bits(layer, hp->layers) ? KERN_Q6_K : t;
+		t = mixture_has_more_bits(layer, hp->layers) ? KERN_Q6_K : t;
 		break;
 	default:
 		break;
@@ -119,7 +119,7 @@ static enum kern_type value_type(const struct typing *y, const struct hparams *h
 	return t;
 }
 
-static enum kern_type down_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
+static enum kern_type mixture_down_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
 	switch (y->mixture) {
 	case MIX_Q2_K:
 		return KERN_Q3_K;
@@ -131,67 +131,67 @@ static enum kern_type down_type(const struct typing *y, const struct hparams *hp
 		return layer < hp->layers / 8 ? KERN_Q5_K : y->type;
 	case MIX_Q4_K_M:
 	case MIX_Q5_K_M:
-		return more_bits(layer, hp->layers) ? KERN_Q6_K : y->type;
+		return mixture_has_more_bits(layer, hp->layers) ? KERN_Q6_K : y->type;
 	default:
 		return y->type;
 	}
 }
 
-static enum kern_type out_type(const struct typing *y) {
+static enum kern_type mixture_out_type(const struct typing *y) {
 	return y->mixture == MIX_Q2_K     ? KERN_Q3_K
 	       : y->mixture == MIX_Q3_K_M ? KERN_Q4_K
 	       : y->mixture == MIX_Q3_K_L ? KERN_Q5_K
 	                                  : y->type;
 }
 
-static enum kern_type layer_type(
+static enum kern_type shapes_layer_type(
         const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
 	if (manifest_layer_is_norm(role))
 		return KERN_F32;
 	if (y->mixture < 0)
 		return y->type;
-	return role == LAYER_V      ? value_type(y, hp, layer)
-	       : role == LAYER_DOWN ? down_type(y, hp, layer)
-	       : role == LAYER_OUT  ? out_type(y)
+	return role == LAYER_V      ? mixture_value_type(y, hp, layer)
+	       : role == LAYER_DOWN ? mixture_down_type(y, hp, layer)
+	       : role == LAYER_OUT  ? mixture_out_type(y)
 	                            : y->type;
 }
 
-static enum kern_type end_type(const struct typing *y, enum end_role role, bool tied) {
+static enum kern_type shapes_io_type(const struct typing *y, enum end_role role, bool tied) {
 	if (manifest_end_is_norm(role))
 		return KERN_F32;
 	return y->mixture >= 0 && (role == END_HEAD || tied) ? KERN_Q6_K : y->type;
 }
 
-static bool find_typing(const char *name, struct typing *out) {
+static bool shapes_find_typing(const char *name, struct typing *out) {
 	*out = (struct typing){KERN_F32, -1};
 	for (int i = 0; i < MIXTURES; i++)
 		if (strcasecmp(mixtures[i].name, name) == 0) {
 			*out = (struct typing){mixtures[i].base, i};
 			return true;
 		}
-	return find_type(name, &out->type) != NULL;
+	return shapes_find_type(name, &out->type) != NULL;
 }
 
-static void fill(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
+static void shapes_fill_tensor(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
 	t->type = type;
 	t->bytes = t->rows * kern_row_bytes(type, t->n);
 	memcpy(t->id.b, &name, sizeof name);
 }
 
 /* "there is no X; there are A, B and C": the list goes on at err + at. */
-static size_t list(char *err, size_t errlen, size_t at, const char *name, bool first) {
+static size_t shapes_append_name(char *err, size_t errlen, size_t at, const char *name, bool first) {
 	int n = at < errlen ? snprintf(err + at, errlen - at, "%s%s", first ? " " : ", ", name) : 0;
 	return at + (n > 0 ? (size_t)n : 0);
 }
 
-static int no_shape(const char *spec, char *err, size_t errlen) {
+static int shapes_refuse_name(const char *spec, char *err, size_t errlen) {
 	size_t at = (size_t)snprintf(err, errlen, "unknown shape '%.64s'; known, with :TYPE, are", spec);
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-		at = list(err, errlen, at, shapes[i].name, i == 0);
+		at = shapes_append_name(err, errlen, at, shapes[i].name, i == 0);
 	return -EINVAL;
 }
 
-static int no_type(const char *name, char *err, size_t errlen) {
+static int shapes_refuse_type(const char *name, char *err, size_t errlen) {
 	for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
 		if (strcasecmp(not_yet[i], name) == 0) {
 			snprintf(err, errlen,
@@ -201,23 +201,23 @@ static int no_type(const char *name, char *err, size_t errlen) {
 		}
 	size_t at = (size_t)snprintf(err, errlen, "unknown weight type '%.32s'; known are", name);
 	for (int i = 0; i < MIXTURES; i++)
-		at = list(err, errlen, at, mixtures[i].name, i == 0);
+		at = shapes_append_name(err, errlen, at, mixtures[i].name, i == 0);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		if (kern_traits(t) && t != KERN_Q2_K) /* the mixture of that name */
-			at = list(err, errlen, at, kern_traits(t)->name, false);
+			at = shapes_append_name(err, errlen, at, kern_traits(t)->name, false);
 	return -EINVAL;
 }
 
 int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t errlen) {
 	const char *colon = strchr(spec, ':');
 	struct typing typing;
-	const struct shape *s = find_shape(spec, colon ? (size_t)(colon - spec) : strlen(spec));
+	const struct shape *s = shapes_find(spec, colon ? (size_t)(colon - spec) : strlen(spec));
 	struct manifest *m;
 	uint64_t name = 1;
 	if (!s)
-		return no_shape(spec, err, errlen);
-	if (!colon || !find_typing(colon + 1, &typing))
-		return no_type(colon ? colon + 1 : "", err, errlen);
+		return shapes_refuse_name(spec, err, errlen);
+	if (!colon || !shapes_find_typing(colon + 1, &typing))
+		return shapes_refuse_type(colon ? colon + 1 : "", err, errlen);
 	struct hparams hp = {.layers = s->layers,
 	        .dim = s->dim,
 	        .heads = s->heads,
@@ -236,12 +236,12 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			struct manifest_tensor *t = &m->layer[l][r];
 			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
-			fill(t, layer_type(&typing, &hp, (enum layer_role)r, l), name++);
+			shapes_fill_tensor(t, shapes_layer_type(&typing, &hp, (enum layer_role)r, l), name++);
 		}
 	for (int r = 0; r < END_ROLES; r++) {
 		struct manifest_tensor *t = &m->end[r];
 		manifest_end_shape(&hp, (enum end_role)r, &t->n, &t->rows);
-		fill(t, end_type(&typing, (enum end_role)r, s->tied), name++);
+		shapes_fill_tensor(t, shapes_io_type(&typing, (enum end_role)r, s->tied), name++);
 	}
 	if (s->tied)
 		m->end[END_HEAD].id = m->end[END_EMBED].id;
