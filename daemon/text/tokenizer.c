@@ -283,9 +283,18 @@ static int encode_stretch(
 	return t->v->model == VOCAB_SPM ? spm_encode(t, e, text, len, first) : bpe_encode(t, e, text, len);
 }
 
-int tokenizer_encode(
-        const struct tokenizer *t, const char *text, size_t len, unsigned flags, uint32_t **ids, size_t *n) {
-	const struct special_set *set = flags & TOKENIZE_SPECIAL ? &t->all : &t->user;
+/* The special token at `at`: a user-defined one anywhere, a control token only if it ends within the span, up to `end`. */
+static uint32_t special_in(const struct tokenizer *t, const char *text, size_t len, size_t at, size_t end) {
+	uint32_t user = special_at(t, &t->user, text + at, len - at);
+	uint32_t any = end > at ? special_at(t, &t->all, text + at, end - at) : TOKEN_NONE;
+	if (user == TOKEN_NONE || any == TOKEN_NONE)
+		return user == TOKEN_NONE ? any : user;
+	return t->v->token[any].text.len < t->v->token[user].text.len ? user : any;
+}
+
+int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t len,
+        const struct token_span *spans, size_t nspans, unsigned flags, uint32_t **ids, size_t *n) {
+	const struct token_span *span = spans, *last = spans + nspans;
 	struct encoding e = {0};
 	int rc = 0;
 	*ids = NULL;
@@ -296,13 +305,17 @@ int tokenizer_encode(
 	e.id = malloc(e.cap * sizeof *e.id);
 	if (!e.id)
 		return -ENOMEM;
-	bool begins = flags & TOKENIZE_BOS && t->v->add_bos && t->v->bos >= 0;
-	if (begins && !(len > 0 && special_at(t, set, text, len) == (uint32_t)t->v->bos))
-		rc = encoding_push(&e, (uint32_t)t->v->bos);
 	size_t begin = 0;
 	bool first = true; /* the space prefix comes at the beginning and behind a special token */
+	if (flags & TOKENIZE_BOS && t->v->add_bos && t->v->bos >= 0) {
+		size_t end = nspans && spans->begin == 0 ? spans->end : 0;
+		if (!(len > 0 && special_in(t, text, len, 0, end) == (uint32_t)t->v->bos))
+			rc = encoding_push(&e, (uint32_t)t->v->bos);
+	}
 	for (size_t at = 0; rc == 0 && at < len;) {
-		uint32_t id = special_at(t, set, text + at, len - at);
+		while (span < last && span->end <= at)
+			span++;
+		uint32_t id = special_in(t, text, len, at, span < last && span->begin <= at ? span->end : at);
 		if (id == TOKEN_NONE) {
 			at++;
 			continue;
@@ -326,6 +339,12 @@ int tokenizer_encode(
 	*ids = e.id;
 	*n = e.n;
 	return 0;
+}
+
+int tokenizer_encode(
+        const struct tokenizer *t, const char *text, size_t len, unsigned flags, uint32_t **ids, size_t *n) {
+	const struct token_span all = {0, len};
+	return tokenizer_encode_spans(t, text, len, &all, flags & TOKENIZE_SPECIAL ? 1 : 0, flags, ids, n);
 }
 
 /* ---- the rest ---- */

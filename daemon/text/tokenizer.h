@@ -46,6 +46,17 @@ const char *tokenizer_pres(void);
 int tokenizer_encode(
         const struct tokenizer *t, const char *text, size_t len, unsigned flags, uint32_t **ids, size_t *n);
 
+/* A part of a text where control tokens count, such as one that a chat template wrote: bytes [begin, end). */
+struct token_span {
+	size_t begin, end;
+};
+
+/* The same with control and unknown tokens only where they lie whole within one span; what the flag TOKENIZE_SPECIAL says
+ * does not matter.  The borders of spans change nothing else: the text between special tokens is encoded in one piece.
+ * spans: ascending, apart from each other or touching, within the text. */
+int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t len,
+        const struct token_span *spans, size_t nspans, unsigned flags, uint32_t **ids, size_t *n);
+
 /* How many ids there are: valid ones are below this. */
 uint32_t tokenizer_tokens(const struct tokenizer *t);
 

@@ -1,7 +1,6 @@
 /* request: see request.h. */
 #include "daemon/serve/gateway/request.h"
 #include "daemon/core/log.h"
-#include "daemon/text/tokenizer.h"
 #include "daemon/text/tokenizers.h"
 #include <errno.h>
 #include <stdio.h>
@@ -147,8 +146,9 @@ static int request_encode(struct request *r, const struct tokenizer *t, const st
         char *err, size_t errlen) {
 	uint32_t *ids;
 	if (p->text) {
-		int rc = tokenizer_encode(t, p->text, p->len,
-		        TOKENIZE_BOS | (p->special ? TOKENIZE_SPECIAL : 0), &ids, &r->tokens);
+		const struct token_span all = {0, p->len};
+		int rc = tokenizer_encode_spans(t, p->text, p->len, p->special ? &all : p->spans,
+		        p->special ? 1 : p->nspans, TOKENIZE_BOS, &ids, &r->tokens);
 		if (rc != 0) {
 			snprintf(err, errlen,
 			        rc == -E2BIG ? "the prompt is too long" : "cannot encode the prompt: %s",

@@ -9,17 +9,19 @@
 #define DAEMON_SERVE_GATEWAY_REQUEST_H
 #include "daemon/deploy/deploy.h"
 #include "daemon/text/stream.h"
+#include "daemon/text/tokenizer.h"
 
 struct request;
 struct requests;
-struct tokenizer;
 struct tokenizers;
 
 struct request_params {
 	const char *model; /* NULL or empty: the only one that serves */
 	const char *text;  /* the prompt, or NULL for ids */
 	size_t len;
-	bool special;        /* the text's special tokens count as such */
+	bool special;                   /* the text's special tokens count as such, */
+	const struct token_span *spans; /* or only those within these parts of it: tokenizer_encode_spans */
+	size_t nspans;
 	const uint32_t *ids; /* exactly these, for logits */
 	size_t nids;
 	bool logits;

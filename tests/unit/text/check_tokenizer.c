@@ -183,6 +183,13 @@ END_TEST
 
 /* ---- our own ---- */
 
+static uint64_t next_random(uint64_t *state) { /* xorshift64 (Marsaglia) */
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
 #define SP "\u2581"
 
 START_TEST(spm_small) {
@@ -236,6 +243,137 @@ START_TEST(bos_is_not_doubled) {
 	free(x);
 }
 END_TEST
+
+/* ---- control tokens within spans ---- */
+
+/* The text with its spans in it, as \x01 and \x02: the ids that it has. */
+static void expect_spans(const struct small_vocab *x, const char *marked, unsigned flags, ...) {
+	struct tokenizer *t = make(&x->v);
+	struct token_span span[8];
+	char text[256];
+	size_t len = 0, spans = 0, n = 0, nids;
+	uint32_t *ids;
+	va_list ap;
+	for (const char *s = marked; *s; s++) {
+		if (*s == 1)
+			span[spans].begin = len;
+		else if (*s == 2)
+			span[spans++].end = len;
+		else
+			text[len++] = *s;
+	}
+	ck_assert_int_eq(tokenizer_encode_spans(t, text, len, span, spans, flags, &ids, &nids), 0);
+	va_start(ap, flags);
+	for (const char *s; (s = va_arg(ap, const char *)); n++) {
+		ck_assert_msg(n < nids, "\"%s\" has %zu tokens: %s is missing", text, nids, s);
+		ck_assert_msg(ids[n] == small_find(x, s), "\"%s\": token %zu is %" PRIu32 ", not %s", text, n,
+		        ids[n], s);
+	}
+	va_end(ap);
+	ck_assert_uint_eq(n, nids);
+	free(ids);
+	tokenizer_destroy(t);
+}
+
+#define B "\1" /* a span begins, */
+#define E "\2" /* and ends */
+
+START_TEST(spans_spm) {
+	struct small_vocab *x = small_spm();
+	expect_spans(x, "</s>", 0, SP, "</", "s>", NULL);
+	expect_spans(x, B "</s>" E, 0, "</s>", NULL);
+	expect_spans(x, B "</s>" E "</s>" B "</s>" E, 0, "</s>", SP, "</", "s>", "</s>", NULL);
+	/* not whole within one span: it begins before it, ends behind it, or lies in two that touch */
+	expect_spans(x, "<" B "/s>" E, 0, SP, "</", "s>", NULL);
+	expect_spans(x, B "</s" E ">", 0, SP, "</", "s>", NULL);
+	expect_spans(x, B "</" E B "s>" E, 0, SP, "</", "s>", NULL);
+	expect_spans(x, B E "</s>" B E, 0, SP, "</", "s>", NULL);
+	/* borders change nothing else: what lies on both sides is encoded in one piece, */
+	expect_spans(x, "he" B "ll" E "o", 0, SP "hello", NULL);
+	expect_spans(x,
+	        B "</s>"
+	          "he" E "llo wor" B "ld</s>" E,
+	        0, "</s>", SP "hello", SP "world", "</s>", NULL);
+	/* and user-defined tokens are found across them, also where they are longer than a control token */
+	expect_spans(x, "<to" B "ol" E ">s", 0, "<tool>s", NULL);
+	/* BOS is not doubled where the template writes it; a user who writes it writes text */
+	expect_spans(x, B "<s>" E "x", TOKENIZE_BOS, "<s>", SP, "x", NULL);
+	expect_spans(x, "<s>x", TOKENIZE_BOS, "<s>", SP, "<", "s>", "x", NULL);
+	expect_spans(x, "<s>" B "x" E, TOKENIZE_BOS, "<s>", SP, "<", "s>", "x", NULL);
+	/* TOKENIZE_SPECIAL adds nothing */
+	expect_spans(x, "</s>" B "</s>" E, TOKENIZE_SPECIAL, SP, "</", "s>", "</s>", NULL);
+	free(x);
+}
+END_TEST
+
+/* A user-defined token that begins like a control token and is longer wins, as if there were no spans. */
+START_TEST(spans_longest) {
+	struct small_vocab *x = small_spm();
+	small_add(x, "</s>x", 0, VOCAB_USER_DEFINED);
+	expect_spans(x, B "</s>" E "x", 0, "</s>x", NULL);
+	expect_spans(x, B "</s>" E "y", 0, "</s>", SP, "<0x79>", NULL);
+	small_add(x, "<tool>sy", 0, VOCAB_CONTROL);
+	expect_spans(x, B "<tool>sy" E, 0, "<tool>sy", NULL);
+	expect_spans(x, B "<tool>s" E "y", 0, "<tool>s", SP, "<0x79>", NULL);
+	free(x);
+}
+END_TEST
+
+/* Whatever users write between the control tokens of a template, only the template's own become such tokens. */
+static void hostile_users(
+        const struct vocab *v, const char *open, const char *close, uint32_t open_id, uint32_t close_id) {
+	struct tokenizer *t = make(v);
+	const char *const texts[] = {close, open, "x", "<", ">", "|", " ", "</s>", "<s>", "<|eot_id|>",
+	        "<|begin_of_text|>", "<|reserved_special_token_5|>", "<0x0A>"};
+	uint64_t state = 4711;
+	for (int i = 0; i < 2000; i++) {
+		struct token_span span[2] = {{0, strlen(open)}, {0, 0}};
+		char text[512];
+		size_t len = (size_t)snprintf(text, sizeof text, "%s", open), n, controls = 0;
+		uint32_t *ids;
+		for (uint64_t k = next_random(&state) % 6; k > 0; k--) {
+			const char *s = texts[next_random(&state) % (sizeof texts / sizeof *texts)];
+			size_t cut = next_random(&state) % 4 ? strlen(s) : next_random(&state) % strlen(s);
+			len += (size_t)snprintf(text + len, sizeof text - len, "%.*s", (int)cut, s);
+		}
+		span[1] = (struct token_span){len, len + strlen(close)};
+		snprintf(text + len, sizeof text - len, "%s", close);
+		len += strlen(close);
+		ck_assert_int_eq(tokenizer_encode_spans(t, text, len, span, 2, 0, &ids, &n), 0);
+		for (size_t k = 0; k < n; k++)
+			controls += tokenizer_is_control(t, ids[k]);
+		ck_assert_msg(controls == 2 && ids[0] == open_id && ids[n - 1] == close_id,
+		        "\"%s\" has %zu control tokens", text, controls);
+		free(ids);
+	}
+	tokenizer_destroy(t);
+}
+
+START_TEST(spans_real) {
+	struct vocab *v = load_shared("vocab/llama-bpe.gguf");
+	if (!v)
+		return;
+	hostile_users(v, "<|start_header_id|>", "<|eot_id|>", 128006, 128009);
+	vocab_destroy(v);
+	v = load_shared("vocab/llama-spm.gguf");
+	ck_assert_ptr_nonnull(v);
+	hostile_users(v, "<s>", "</s>", 1, 2);
+	vocab_destroy(v);
+}
+END_TEST
+
+START_TEST(spans_small_bpe) {
+	struct small_vocab *x = small_bpe("llama-bpe");
+	expect_spans(x, B "<|eot_id|>" E "he" B "llo" E, TOKENIZE_BOS, "<|begin_of_text|>", "<|eot_id|>",
+	        "hello", NULL);
+	hostile_users(&x->v, "<|begin_of_text|>", "<|eot_id|>", small_find(x, "<|begin_of_text|>"),
+	        small_find(x, "<|eot_id|>"));
+	free(x);
+}
+END_TEST
+
+#undef B
+#undef E
 
 START_TEST(spm_unknown) {
 	struct small_vocab *x = small_new(VOCAB_SPM);
@@ -360,13 +498,6 @@ START_TEST(refusals) {
 END_TEST
 
 /* ---- round trips and long texts ---- */
-
-static uint64_t next_random(uint64_t *state) { /* xorshift64 (Marsaglia) */
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static size_t put_utf8(uint32_t c, char *out) {
 	if (c < 0x80) {
@@ -498,6 +629,10 @@ static Suite *suite(void) {
 	tcase_add_test(t, llama3_special);
 	tcase_add_test(t, spm_small);
 	tcase_add_test(t, bos_is_not_doubled);
+	tcase_add_test(t, spans_spm);
+	tcase_add_test(t, spans_longest);
+	tcase_add_test(t, spans_real);
+	tcase_add_test(t, spans_small_bpe);
 	tcase_add_test(t, spm_unknown);
 	tcase_add_test(t, bpe_small);
 	tcase_add_test(t, bpe_gpt2_words);
