@@ -101,7 +101,7 @@ const struct shape rules_shapes[] = {
 	{SHAPE(join), {{1, RULE_PART, 1, 1}, {50, RULE_ENDPOINT}, {51, RULE_PACKED, 0, 8}}, NULL},
 	{SHAPE(joined), {ROSTER(1)}, NULL},
 	{SHAPE(roster_update), {ROSTER(1)}, NULL},
-	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}}, NULL},
+	{SHAPE(refused), {{1, RULE_LINE, 0, TEXT}, {2, RULE_NUM, 0, U32}}, NULL},
 	{SHAPE(type_rate), {
 		{1, RULE_ANY}, {2, RULE_REAL, 0, RATE}, {3, RULE_REAL, 0, RATE}, {80, RULE_REAL, 0, RATE},
 		{81, RULE_REAL, 0, RATE}, {82, RULE_REAL, 0, RATE}, {83, RULE_REAL, 0, RATE}}, NULL},
@@ -213,14 +213,16 @@ const struct shape rules_shapes[] = {
 		{5, RULE_ANY}, {6, RULE_ANY}, {60, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
 	{SHAPE(queued), {{1, RULE_NUM, 1, 65536}, {2, RULE_REAL, 0, SECONDS}}, NULL},
 	{SHAPE(tokens), {
-		{1, RULE_PART, 1, 1}, {2, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {3, RULE_PACKED, 1, WIRE_ROWS_MAX}}, NULL},
+		{1, RULE_PART, 1, 1}, {2, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {3, RULE_PACKED, 1, WIRE_ROWS_MAX},
+		{4, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
 	{SHAPE(logits), {
 		{1, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {2, RULE_NUM, 1, WIRE_ROWS_MAX}, {3, RULE_NUM, 1, WIRE_PAYLOAD_MAX / 4}},
 		NULL},
 	{SHAPE(finished), {
 		{1, RULE_ENUM, 0, CARAVAN__REASON__ERROR}, {2, RULE_LINE, 0, TEXT}, {3, RULE_ANY},
 		{4, RULE_REAL, 0, 1e9}, {5, RULE_REAL, 0, 1e9}, {6, RULE_REAL, 0, 1e9}, {7, RULE_REAL, 0, 1e9},
-		{8, RULE_REAL, 0, 1e9}, {90, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
+		{8, RULE_REAL, 0, 1e9}, {90, RULE_NUM, 0, WIRE_CONTEXT_MAX}, {91, RULE_NUM, 0, WIRE_CONTEXT_MAX},
+		{92, RULE_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
 	{SHAPE(cancel), {{0}}, NULL},
 	{SHAPE(logits_taken), {{1, RULE_NUM, 1, WIRE_CONTEXT_MAX}}, NULL},
 	/* the control socket */

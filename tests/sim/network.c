@@ -879,20 +879,36 @@ int peers_answer(
 	return l ? send_message(p, l->owner, l, true, from->channel, env, payload) : -EHOSTUNREACH;
 }
 
-int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...) {
+static int peers_refuse_v(
+        struct peers *p, const struct peers_from *from, uint32_t busy, const char *fmt, va_list ap) {
 	char reason[WIRE_TEXT_MAX + 1];
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
-	va_list ap;
-	va_start(ap, fmt);
 	vsnprintf(reason, sizeof reason, fmt, ap);
-	va_end(ap);
 	if (!wire_line_ok(reason, WIRE_TEXT_MAX))
 		for (char *c = reason; *c; c++)
 			if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
 				*c = '?';
 	refused.reason = reason;
+	refused.busy = busy;
 	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
 	env.refused = &refused;
 	return peers_answer(p, from, &env, NULL);
+}
+
+int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	int rc = peers_refuse_v(p, from, 0, fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+int peers_refuse_busy(
+        struct peers *p, const struct peers_from *from, uint32_t seconds, const char *fmt, ...) {
+	va_list ap;
+	va_start(ap, fmt);
+	int rc = peers_refuse_v(p, from, seconds, fmt, ap);
+	va_end(ap);
+	return rc;
 }

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define BUSY_MOST_S 3600 /* nobody is told to wait longer */
+
 /* ---- release ------------------------------------------------------------------------------------- */
 
 static void sequence_destroy(struct client_sequence *g) {
@@ -90,6 +92,7 @@ int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	tokens.epoch = m->plan->epoch;
 	tokens.position = g->seq.tokens;
+	tokens.cached = g->seq.first;
 	tokens.ids = (ProtobufCBinaryData){.len = sizeof id, .data = (uint8_t *)&id};
 	env.body_case = CARAVAN__ENVELOPE__BODY_TOKENS;
 	env.tokens = &tokens;
@@ -163,11 +166,12 @@ static double coordinator_estimate_wait(const struct coordinator *m, uint32_t pl
 
 static void coordinator_refuse_busy(struct coordinator *m, const struct peers_from *from) {
 	char when[48] = "later";
-	double s = coordinator_estimate_wait(m, 1);
+	double s = fmin(coordinator_estimate_wait(m, 1), BUSY_MOST_S);
 	if (s > 0)
 		snprintf(when, sizeof when, "in %.0f s", s < 1 ? 1 : s);
-	peers_refuse(m->peers, from, "model %s is busy: %u prompts run and %u wait; try again %s",
-	        m->plan->model, scheduler_running(m->scheduler), scheduler_queued(m->scheduler), when);
+	peers_refuse_busy(m->peers, from, s < 1 ? 1 : (uint32_t)s,
+	        "model %s is busy: %u prompts run and %u wait; try again %s", m->plan->model,
+	        scheduler_running(m->scheduler), scheduler_queued(m->scheduler), when);
 }
 
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done) {

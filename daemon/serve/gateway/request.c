@@ -18,6 +18,7 @@ struct request {
 	uint64_t ref;
 	uint32_t *log; /* the token log: prompt and answer */
 	size_t tokens, room, prompt;
+	uint32_t cached;            /* of the prompt, as the coordinator says */
 	struct text_stream *stream; /* NULL for logits */
 	bool logits;
 	/* rows of logits: that may be on their way; that the client had room for; that the coordinator was told of */
@@ -57,7 +58,14 @@ static void request_give_text(struct request *r) {
 }
 
 /* The last event. */
-static void request_end(struct request *r, const Caravan__Finished *fin, const char *error) {
+static void request_end(struct request *r, const Caravan__Finished *from, const char *error) {
+	Caravan__Finished copy, *fin = NULL;
+	if (from) { /* what the gateway alone knows is added */
+		copy = *from;
+		copy.prompt = (uint32_t)r->prompt;
+		copy.cached = r->cached < r->prompt ? r->cached : (uint32_t)r->prompt;
+		fin = &copy;
+	}
 	request_unlink(r);
 	if (r->stream && text_stream_finish(r->stream) == 0)
 		request_give_text(r);
@@ -294,6 +302,7 @@ static void request_on_tokens(
 	(void)x;
 	if (!r || r->logits || t->position != r->tokens)
 		return;
+	r->cached = t->cached;
 	for (size_t i = 0; i < t->ids.len / sizeof(uint32_t); i++) {
 		uint32_t id;
 		memcpy(&id, t->ids.data + i * sizeof id, sizeof id);
@@ -349,8 +358,11 @@ static void request_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct request *r = request_find(arg, from);
 	(void)x;
-	if (r)
-		request_end(r, NULL, env->refused->reason);
+	if (!r)
+		return;
+	if (env->refused->busy && r->ev.busy)
+		r->ev.busy(r->ev.arg, env->refused->busy);
+	request_end(r, NULL, env->refused->reason);
 }
 
 /* ---- all of them --------------------------------------------------------------------------------- */

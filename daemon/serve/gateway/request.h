@@ -39,6 +39,8 @@ struct request_events {
 	void (*prompt)(void *arg, uint64_t done, uint64_t total);
 	void (*text)(void *arg, const char *text, size_t len);
 	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
+	/* NULL allowed.  It is refused, since too much is waiting: to be asked again after so many seconds.  The end follows. */
+	void (*busy)(void *arg, uint32_t seconds);
 	/* Once, the last: error NULL, or a sentence.  The request is gone after it. */
 	void (*end)(void *arg, const Caravan__Finished *fin, const char *error);
 	void *arg;

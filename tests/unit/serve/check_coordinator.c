@@ -348,6 +348,7 @@ START_TEST(the_queue_is_bounded) {
 	ck_assert_uint_eq(serving_state("m").queued, 128);
 	ck_assert_uint_eq(bare_count(GATEWAY, REFUSED), 300 - 129);
 	ck_assert(strstr(bare_last(GATEWAY, REFUSED)->text, "busy"));
+	ck_assert_uint_ge(bare_last(GATEWAY, REFUSED)->id, 1); /* for programs: when to try again */
 	for (unsigned i = 0; i < 300; i++)
 		bare_submit(OTHER, COORDINATOR, "m", ids, 9, 20);
 	serving_settle();

@@ -209,6 +209,19 @@ START_TEST(a_coordinator_that_goes) {
 }
 END_TEST
 
+/* Too much is waiting: the client learns when to ask again, before the end. */
+START_TEST(too_much_is_waiting) {
+	peers_refuse_busy(serving[COORDINATOR].peers, asked(COORDINATOR), 17, "model m is busy");
+	peers_refuse(serving[OTHER].peers, asked(OTHER), "no");
+	serving_settle();
+	ck_assert_uint_eq(c.ends, 1);
+	ck_assert_uint_eq(c.busy, 17);
+	ck_assert_str_eq(c.error, "model m is busy");
+	ck_assert_uint_eq(d.ends, 1);
+	ck_assert_uint_eq(d.busy, 0);
+}
+END_TEST
+
 /* Only its own requests end; here the other model's end first. */
 START_TEST(a_model_that_goes) {
 	serving_close("other", CARAVAN__MODEL_PHASE__UNAVAILABLE, "cellar flooded");
@@ -350,6 +363,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_client_that_goes);
 	tcase_add_test(t, a_coordinator_that_goes);
+	tcase_add_test(t, too_much_is_waiting);
 	tcase_add_test(t, a_model_that_goes);
 	tcase_add_test(t, ends_within_ends);
 	tcase_add_test(t, what_does_not_begin);

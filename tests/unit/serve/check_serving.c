@@ -200,6 +200,7 @@ START_TEST(a_beginning_that_came_among_others) {
 	jobs_cost(any_cost);
 	serving_load(&(struct serving_spec){
 	        .coordinator = 0, .stages = 2, .stage = {1, 2}, .blocks = 64, .max_rows = 40});
+	uint32_t ids[COMPUTE_CONTEXT];
 	for (unsigned round = 0; round < 10; round++) {
 		client_ask(&c[0], &(struct ask){.node = 1,
 		                          .prompt = prompt_of(40 + round, 20),
@@ -218,6 +219,9 @@ START_TEST(a_beginning_that_came_among_others) {
 		ck_assert_uint_eq(serving_state("m").prefix_tokens - found, 128);
 		client_expect(
 		        &c[1], serving_answer("m", prompt_of(round, 190), 20, NULL), CARAVAN__REASON__LIMIT);
+		ck_assert_uint_eq(c[1].cached, 0);
+		ck_assert_uint_eq(c[2].cached, 128);
+		ck_assert_uint_eq(c[2].prompt, serving_encode(prompt_of(round, 190), ids));
 		client_expect(&c[2], c[1].text, CARAVAN__REASON__LIMIT);
 	}
 	jobs_cost(NULL);

@@ -464,6 +464,12 @@ static void client_logits(void *arg, uint32_t position, uint32_t rows, uint32_t 
 	c->rows += rows;
 }
 
+static void client_busy(void *arg, uint32_t seconds) {
+	struct client *c = arg;
+	ck_assert_uint_eq(c->ends, 0);
+	c->busy = seconds;
+}
+
 static void client_end(void *arg, const Caravan__Finished *fin, const char *error) {
 	struct client *c = arg;
 	ck_assert_uint_eq(c->ends, 0);
@@ -475,6 +481,8 @@ static void client_end(void *arg, const Caravan__Finished *fin, const char *erro
 	if (fin) {
 		c->reason = fin->reason;
 		c->generated = fin->generated;
+		c->prompt = fin->prompt;
+		c->cached = fin->cached;
 	}
 }
 
@@ -483,6 +491,7 @@ struct request_events client_events(struct client *c) {
 	        .prompt = client_prompt,
 	        .text = client_text,
 	        .logits = client_logits,
+	        .busy = client_busy,
 	        .end = client_end,
 	        .arg = c};
 }
@@ -603,6 +612,7 @@ static void receive(
 		break;
 	case CARAVAN__ENVELOPE__BODY_REFUSED:
 		snprintf(r.text, sizeof r.text, "%s", env->refused->reason);
+		r.id = env->refused->busy;
 		break;
 	default:
 		break;

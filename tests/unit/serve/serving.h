@@ -23,7 +23,7 @@ struct received {
 	struct peers_from from;
 	uint64_t step;
 	uint32_t position, rows;
-	uint32_t id; /* of Tokens, the first; of LogitsTaken, the rows */
+	uint32_t id; /* of Tokens, the first; of LogitsTaken, the rows; of Refused, the seconds of busy */
 	Caravan__Reason reason;
 	bool refused;
 	size_t payload;
@@ -88,8 +88,10 @@ struct client {
 	char text[COMPUTE_CONTEXT + 1];
 	size_t len;
 	unsigned ends, queued, progress;
-	uint32_t place; /* in the queue, last */
-	uint64_t done;  /* of its prompt, last */
+	uint32_t prompt, cached; /* tokens, at the end */
+	uint32_t busy;           /* seconds until it may be asked again */
+	uint32_t place;          /* in the queue, last */
+	uint64_t done;           /* of its prompt, last */
 	Caravan__Reason reason;
 	uint32_t generated;
 	char error[WIRE_TEXT_MAX + 1]; /* empty: none */
