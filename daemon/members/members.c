@@ -599,10 +599,10 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	        .admit = members_admit,
 	        .link = members_on_link,
 	        .roster = members_list_entries,
-	        .heard = members_on_hello,
-	        .twin = members_describe_twin,
+	        .roster_received = members_on_hello,
+	        .duplicate_key = members_describe_duplicate,
 	        .name_at = members_name_at,
-	        .word = members_on_message,
+	        .message_arrived = members_on_message,
 	        .arithmetic = KERN_ARITHMETIC,
 	        .arg = m};
 	rc = peers_create(&m->peers, c->loop, &pc, err, errlen);

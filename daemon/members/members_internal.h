@@ -92,12 +92,13 @@ bool member_is_at(const struct member *who, char (*endpoints)[ADDRESS_MAX], size
 void members_readdress(struct members *m);
 void members_addresses_changed(void *arg); /* one came or went */
 void members_call_beacon(struct members *m, uint64_t now);
-const char *members_name_at(void *arg, const char *address); /* of peers_config, as members_describe_twin */
+const char *members_name_at(
+        void *arg, const char *address); /* of peers_config, as members_describe_duplicate */
 
 /* problems.c */
 void member_conflicts(struct member *who, const char *text);
 const char *member_conflict(const struct member *who); /* empty: nothing that was seen lately */
-void members_describe_twin(
+void members_describe_duplicate(
         void *arg, const struct node_id *node, const char *first, const char *second, char *text, size_t len);
 
 /* join.c */

@@ -25,7 +25,7 @@ const char *member_conflict(const struct member *who) {
 	return who->conflict_ns && loop_now_ns() - who->conflict_ns < CONFLICT_NS ? who->conflict : "";
 }
 
-void members_describe_twin(void *arg, const struct node_id *node, const char *first, const char *second,
+void members_describe_duplicate(void *arg, const struct node_id *node, const char *first, const char *second,
         char *text, size_t len) {
 	struct members *m = arg;
 	struct member *who = roster_find(&m->roster, node);

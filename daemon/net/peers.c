@@ -80,8 +80,8 @@ static void peers_dispatch(
 static void peers_on_answer(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct peers *p = arg;
-	if (p->config.word)
-		p->config.word(p->config.arg, &from->node);
+	if (p->config.message_arrived)
+		p->config.message_arrived(p->config.arg, &from->node);
 	peers_dispatch(p, from, env, payload);
 }
 

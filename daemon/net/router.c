@@ -273,8 +273,8 @@ static void inbound_welcome(struct router *in, const struct peers_from *from, co
 	const struct peers_config *c = in->config;
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
-	if (c->heard && !h->bulk)
-		c->heard(c->arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
+	if (c->roster_received && !h->bulk)
+		c->roster_received(c->arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
 	handshake_welcome(&welcome, c, h->bulk);
 	env.ref = from->ref;
 	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
@@ -291,8 +291,8 @@ static void inbound_deliver(struct router *in, struct inlink *k, bool first, con
 	        .channel = k->channel};
 	k->in++;
 	k->heard_ns = loop_now_ns();
-	if (in->config->word && !from.invited)
-		in->config->word(in->config->arg, &from.node);
+	if (in->config->message_arrived && !from.invited)
+		in->config->message_arrived(in->config->arg, &from.node);
 	if (first && !from.invited)
 		inbound_welcome(in, &from, env->hello);
 	else
@@ -375,8 +375,8 @@ static void router_held_due(void *arg) {
 	             !router_was_replaced(in, &k->node, k->boot);
 	h->timer = NULL;
 	if (k) {
-		if (in->config->twin)
-			in->config->twin(in->config->arg, &h->node, first ? h->address : k->address,
+		if (in->config->duplicate_key)
+			in->config->duplicate_key(in->config->arg, &h->node, first ? h->address : k->address,
 			        first ? k->address : h->address, text, sizeof text);
 		log_others(LOG_LINE_WARN, "refused a second link from %.12s: %s", node_id_hex(&h->node, hex),
 		        text);

@@ -21,7 +21,7 @@ static int zmq_socket_set_bounds(void *s) {
 	int64_t largest = WIRE_PAYLOAD_MAX + 1024;
 	if (zmq_socket_set(s, ZMQ_LINGER, 0) || zmq_socket_set(s, ZMQ_SNDHWM, SOCKET_QUEUE) ||
 	        zmq_socket_set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
-	        zmq_socket_set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CALL_MS) ||
+	        zmq_socket_set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CONNECT_MS) ||
 	        /* a machine that lost power or its network leaves a connection that only these end: where something was sent,
 	         * and where nothing was */
 	        zmq_socket_set(s, ZMQ_TCP_MAXRT, SOCKET_DEAD_MS) || zmq_socket_set(s, ZMQ_TCP_KEEPALIVE, 1) ||
@@ -102,7 +102,7 @@ void *socket_dealer(void *ctx, const struct keys *keys, const struct node_id *se
 	/* never reconnects by itself: a new connection is a new link, which begins with Hello */
 	if (!s || zmq_socket_set_bounds(s) || zmq_socket_set(s, ZMQ_IPV6, 1) ||
 	        zmq_socket_set(s, ZMQ_IMMEDIATE, 1) || zmq_socket_set(s, ZMQ_RECONNECT_IVL, -1) ||
-	        zmq_socket_set(s, ZMQ_CONNECT_TIMEOUT, SOCKET_CALL_MS) ||
+	        zmq_socket_set(s, ZMQ_CONNECT_TIMEOUT, SOCKET_CONNECT_MS) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, keys->public.b, sizeof keys->public.b) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, keys->secret, sizeof keys->secret) ||
 	        zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, server->b, sizeof server->b))

@@ -9,7 +9,7 @@
 #define SOCKET_DOMAIN "caravan" /* of the authenticator */
 #define SOCKET_QUEUE 1000       /* messages to one peer that wait in libzmq */
 #define SOCKET_TAKEN 64         /* messages from one peer that wait for us */
-#define SOCKET_CALL_MS 3000     /* to connect and shake hands */
+#define SOCKET_CONNECT_MS 3000  /* to connect and shake hands */
 #define SOCKET_DEAD_MS 5000     /* what was sent goes unacknowledged for so long: the connection is dead */
 #define SOCKET_NOT_CONNECTED "cannot connect" /* what a monitor says of ZMQ_EVENT_CLOSED */
 #define SOCKET_OTHER_KEY "the handshake failed: it was made for another key"

@@ -9,16 +9,16 @@
 
 struct zwatch {
 	void *socket;
-	struct event *word;  /* the descriptor says that something may have changed */
-	struct event *again; /* a turn is due whatever the descriptor says; a timer, so that it is fair */
+	struct event *readable; /* the descriptor says that something may have changed */
+	struct event *again;    /* a turn is due whatever the descriptor says; a timer, so that it is fair */
 	struct zwatch_ops ops;
 	void *arg;
 	bool want_write, running, dead;
 };
 
 static void zsock_free(struct zwatch *z) {
-	if (z->word)
-		event_free(z->word);
+	if (z->readable)
+		event_free(z->readable);
 	if (z->again)
 		event_free(z->again);
 	zmq_close(z->socket);
@@ -78,9 +78,9 @@ int zwatch_create(
 		zsock_free(z);
 		return rc;
 	}
-	z->word = event_new(loop_base(l), fd, EV_READ | EV_PERSIST, zsock_turn, z);
+	z->readable = event_new(loop_base(l), fd, EV_READ | EV_PERSIST, zsock_turn, z);
 	z->again = evtimer_new(loop_base(l), zsock_turn, z);
-	if (!z->word || !z->again || event_add(z->word, NULL) != 0) {
+	if (!z->readable || !z->again || event_add(z->readable, NULL) != 0) {
 		zsock_free(z);
 		return -ENOMEM;
 	}
@@ -97,7 +97,7 @@ void zwatch_destroy(struct zwatch *z) {
 		zsock_free(z);
 		return;
 	}
-	event_del(z->word);
+	event_del(z->readable);
 	evtimer_del(z->again);
 }
 

@@ -290,7 +290,7 @@ static void start(struct end *e, struct loop *l, int key) {
 	        .keys = &e->keys,
 	        .admit = admit,
 	        .link = link_changed,
-	        .heard = heard,
+	        .roster_received = heard,
 	        .arithmetic = 7,
 	        .arg = e};
 	memset(e, 0, sizeof *e);

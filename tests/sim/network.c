@@ -484,8 +484,9 @@ static void link_welcomed(struct link *l, const Caravan__Welcome *w) {
 	l->wait_ms = WAIT_MIN_MS;
 	l->failure[0] = 0;
 	link_told(p, &to, true, ""); /* may destroy it, as may the next */
-	if (p->config.heard)
-		p->config.heard(p->config.arg, &to, w->minor, w->arithmetic, w->roster, w->n_roster);
+	if (p->config.roster_received)
+		p->config.roster_received(
+		        p->config.arg, &to, w->minor, w->arithmetic, w->roster, w->n_roster);
 }
 
 /* ---- arrivals ------------------------------------------------------------------------------------ */
@@ -511,8 +512,8 @@ static void say_welcome(struct peers *p, const struct peers_from *from) {
 static void take_question(struct peers *p, const struct peers_from *from, const Caravan__Envelope *env,
         struct payload *payload) {
 	char why[200];
-	if (!from->invited && p->config.word)
-		p->config.word(p->config.arg, &from->node);
+	if (!from->invited && p->config.message_arrived)
+		p->config.message_arrived(p->config.arg, &from->node);
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_HELLO) {
 		dispatch(p, from, env, payload);
 		return;
@@ -523,8 +524,9 @@ static void take_question(struct peers *p, const struct peers_from *from, const 
 		return;
 	}
 	say_welcome(p, from);
-	if (p->config.heard)
-		p->config.heard(p->config.arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
+	if (p->config.roster_received)
+		p->config.roster_received(
+		        p->config.arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
 }
 
 /* At our DEALER. */
@@ -538,8 +540,8 @@ static void take_answer(struct peers *p, struct link *l, const struct peers_from
 			        env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED ? env->refused->reason
 			                                                          : "refused");
 	} else if (l->state == LINK_UP) {
-		if (p->config.word)
-			p->config.word(p->config.arg, &from->node);
+		if (p->config.message_arrived)
+			p->config.message_arrived(p->config.arg, &from->node);
 		dispatch(p, from, env, payload);
 	} else if (env->body_case == CARAVAN__ENVELOPE__BODY_WELCOME) {
 		link_welcomed(l, env->welcome);

@@ -137,9 +137,9 @@ void node_start_at(struct node *n, const char *listen) {
 	        .admit = node_admit,
 	        .link = node_link,
 	        .roster = node_roster,
-	        .heard = node_heard,
+	        .roster_received = node_heard,
 	        .name_at = node_name_at,
-	        .word = node_word,
+	        .message_arrived = node_word,
 	        .arithmetic = 7,
 	        .arg = n};
 	ck_assert_msg(peers_create(&n->peers, loop, &c, err, sizeof err) == 0, "%s", err);
