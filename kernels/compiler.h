@@ -2,14 +2,19 @@
 #ifndef KERNELS_COMPILER_H
 #define KERNELS_COMPILER_H
 
-/* Functions that take a type as a constant and vanish into their callers. */
+/* Functions that take a type as a constant and vanish into their callers, and loops whose index must become a constant.  Where
+ * speed does not count (KERNELS_SMALL: under the sanitizers) each is there once and stays what it is: the same accesses from a
+ * twentieth of the code. */
+#ifdef KERNELS_SMALL
+#define INLINE static inline
+#define UNROLL
+#else
 #define INLINE static inline __attribute__((always_inline))
-
-/* Loops whose index must become a constant. */
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #endif
 
 /* Makes a pointer look new: keeps the compiler from loading through it before a loop, and from spilling all
