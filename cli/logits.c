@@ -71,7 +71,7 @@ static int run(int argc, char **argv) {
 	unsigned threads = 0;
 	Caravan__CtlLoad how = CARAVAN__CTL_LOAD__INIT;
 	Caravan__CtlLogits cmd = CARAVAN__CTL_LOGITS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_LOGITS, ctl_logits, &cmd);
 	args_begin(&a, &command_logits, argc, argv);
 	for (int o; (o = args_next(&a, "m:", longs)) != -1;)
 		switch (o) {
@@ -107,8 +107,6 @@ static int run(int argc, char **argv) {
 		rc = client_for_model(&c, a.control, &model, threads, &how);
 	if (rc == 0) {
 		cmd.model = wire_string(model ? model : "");
-		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_LOGITS;
-		env.ctl_logits = &cmd;
 		rc = client_send(&c, &env, ids, n * sizeof *ids, NULL, 0);
 		if (rc == 0)
 			rc = receive(&c, fd, out);

@@ -216,7 +216,7 @@ static int run(int argc, char **argv) {
 	Caravan__Sampling s = CARAVAN__SAMPLING__INIT;
 	Caravan__CtlRun cmd = CARAVAN__CTL_RUN__INIT;
 	Caravan__CtlLoad how = CARAVAN__CTL_LOAD__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_RUN, ctl_run, &cmd);
 	s.temperature = 0.8f;
 	s.top_k = 40;
 	s.top_p = 0.95f;
@@ -296,8 +296,6 @@ static int run(int argc, char **argv) {
 		cmd.model = wire_string(model ? model : "");
 		cmd.sampling = &s;
 		cmd.stop = stops;
-		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_RUN;
-		env.ctl_run = &cmd;
 		rc = client_send(&c, &env, prompt, len, NULL, 0);
 		if (rc == 0)
 			rc = receive(&c, &r, s.seed, path);

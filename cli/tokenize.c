@@ -65,7 +65,7 @@ static int run(int argc, char **argv) {
 	size_t len, nfds = 0;
 	int fds[FRAME_FDS_MAX];
 	Caravan__CtlTokenize cmd = CARAVAN__CTL_TOKENIZE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_TOKENIZE, ctl_tokenize, &cmd);
 	args_begin(&a, &command_tokenize, argc, argv);
 	for (int o; (o = args_next(&a, "m:", longs)) != -1;)
 		switch (o) {
@@ -96,8 +96,6 @@ static int run(int argc, char **argv) {
 	if (rc == 0) {
 		cmd.model = wire_string(model && !path ? model : "");
 		cmd.file = wire_string(path ? model : "");
-		env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE;
-		env.ctl_tokenize = &cmd;
 		rc = client_send(&c, &env, text, len, fds, nfds);
 		if (rc == 0)
 			rc = receive(&c);

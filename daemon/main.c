@@ -88,8 +88,8 @@ static void node_calibrate_from_serving(struct node *n, const Caravan__NodeState
 /* What pings and status tell of this node. */
 static void node_fill_state(void *arg, Caravan__NodeState *out) {
 	struct node *n = arg;
-	out->version = (char *)PACKAGE_VERSION;
-	out->cpu = (char *)kern_ops()->name;
+	out->version = wire_string(PACKAGE_VERSION);
+	out->cpu = wire_string(kern_ops()->name);
 	out->memory_allowed = n->options.memory;
 	out->kv_types = (1u << KERN_KVS) - 1;
 	out->threads = n->compute ? compute_threads(n->compute) : 0;

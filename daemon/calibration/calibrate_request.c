@@ -184,7 +184,7 @@ static void request_tick(void *arg) {
 int calibrate_request(struct calibrate_requests *k, const char *node, const struct calibrate_request *ask,
         char *err, size_t errlen) {
 	Caravan__Measure msg = CARAVAN__MEASURE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(MEASURE, measure, &msg);
 	const struct member *m = *node ? members_named(k->members, node) : members_self(k->members);
 	if (!m || m->expelled) {
 		snprintf(err, errlen, "there is no node %s", node);
@@ -204,8 +204,6 @@ int calibrate_request(struct calibrate_requests *k, const char *node, const stru
 	if (rc == 0) {
 		*o = (struct request_sent){.node = m->id, .heard_ns = loop_now_ns(), .ask = *ask};
 		snprintf(o->name, sizeof o->name, "%s", m->name);
-		env.body_case = CARAVAN__ENVELOPE__BODY_MEASURE;
-		env.measure = &msg;
 		env.ref = o->ref = peers_ref(k->peers);
 		LIST_INSERT_HEAD(&k->sent, o, next);
 		rc = peers_send(k->peers, &m->id, PEERS_CONTROL, &env, NULL);

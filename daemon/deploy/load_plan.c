@@ -378,7 +378,7 @@ static int plan_make(struct load *l) {
 	Caravan__Plan p = CARAVAN__PLAN__INIT;
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
 	Caravan__Stage stage[WIRE_STAGES_MAX], *stages[WIRE_STAGES_MAX];
-	ProtobufCBinaryData self = {sizeof l->d->self.b, l->d->self.b};
+	ProtobufCBinaryData self = wire_node(&l->d->self);
 	if (l->found.stages > WIRE_STAGES_MAX)
 		return -E2BIG;
 	epoch.node = self;

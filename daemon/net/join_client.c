@@ -68,12 +68,10 @@ static void join_too_slow(void *arg) {
 
 static void join_opened(void *arg) {
 	struct join_client *j = arg;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Join *ask = caravan__join__unpack(NULL, j->ask_len, j->ask);
+	Caravan__Envelope env = WIRE_ENVELOPE(JOIN, join, ask);
 	int rc = -ENOMEM;
 	env.ref = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_JOIN;
-	env.join = ask;
 	if (ask) {
 		char *none = ask->dialed; /* the unpacked message's own */
 		ask->dialed = j->endpoints[j->current];

@@ -230,13 +230,11 @@ static void link_too_slow(void *arg) {
 /* ---- the handshake ----------------------------------------------------------------------------------- */
 
 static const char *channel_send_hello(struct link_channel *ch, const Caravan__Envelope *none) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Hello hello = CARAVAN__HELLO__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(HELLO, hello, &hello);
 	(void)none;
 	handshake_hello(&hello, ch->link->config.peers, ch->channel == PEERS_BULK);
 	env.ref = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_HELLO;
-	env.hello = &hello;
 	return connection_send(ch->connection, &env, NULL, WIRE_ROUTER) == 0 ? NULL : "cannot say hello";
 }
 

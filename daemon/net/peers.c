@@ -206,8 +206,8 @@ int peers_answer(
 static int peers_refuse_v(
         struct peers *p, const struct peers_from *from, uint32_t busy, const char *fmt, va_list ap) {
 	char reason[WIRE_TEXT_MAX + 1];
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(REFUSED, refused, &refused);
 	vsnprintf(reason, sizeof reason, fmt, ap);
 	/* a sentence may quote what others sent, or have been cut within a character */
 	if (!wire_line_ok(reason, WIRE_TEXT_MAX))
@@ -216,8 +216,6 @@ static int peers_refuse_v(
 				*c = '?';
 	refused.reason = reason;
 	refused.busy = busy;
-	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
-	env.refused = &refused;
 	return peers_answer(p, from, &env, NULL);
 }
 

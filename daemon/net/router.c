@@ -227,12 +227,10 @@ int router_answer(struct router *in, uint64_t link, Caravan__Envelope *env, stru
 }
 
 static void router_refuse(struct router *in, const struct msg_route *route, uint64_t ref, const char *why) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
-	refused.reason = (char *)why;
+	Caravan__Envelope env = WIRE_ENVELOPE(REFUSED, refused, &refused);
+	refused.reason = wire_string(why);
 	env.ref = ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
-	env.refused = &refused;
 	/* the link is no more: its numbers do not matter, and whether this arrives does not either */
 	router_send(in, route, &env, 1, NULL, NULL);
 }
@@ -271,14 +269,12 @@ static struct inlink *inbound_first(struct router *in, const struct msg *m, cons
 
 static void inbound_welcome(struct router *in, const struct peers_from *from, const Caravan__Hello *h) {
 	const struct peers_config *c = in->config;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(WELCOME, welcome, &welcome);
 	if (c->roster_received && !h->bulk)
 		c->roster_received(c->arg, &from->node, h->minor, h->arithmetic, h->roster, h->n_roster);
 	handshake_welcome(&welcome, c, h->bulk);
 	env.ref = from->ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
-	env.welcome = &welcome;
 	router_answer(in, from->link, &env, NULL);
 }
 
@@ -319,13 +315,11 @@ static void router_held_free(struct held *h) {
 static struct inlink *inbound_rival(struct router *in, const struct node_id *node, uint64_t boot) {
 	struct inlink *k = LIST_FIRST(&in->links), *after;
 	for (; k; k = after) {
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 		Caravan__Ack ack = CARAVAN__ACK__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(ACK, ack, &ack);
 		after = LIST_NEXT(k, next);
 		if (k->invited || k->boot == boot || !node_id_equal(&k->node, node))
 			continue;
-		env.body_case = CARAVAN__ENVELOPE__BODY_ACK;
-		env.ack = &ack;
 		env.ref = PROBE_REF;
 		/* a ROUTER tells of an end of a connection to whoever sends there */
 		if (router_answer(in, k->number, &env, NULL) != -EHOSTUNREACH)

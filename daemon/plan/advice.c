@@ -139,7 +139,7 @@ static int advice_find_smaller(struct advice *a, const struct planner_input *in)
 		if (rc < 0)
 			return rc;
 		if (fits)
-			a->message.smaller = (char *)kern_traits((uint32_t)smaller_types[i])->name;
+			a->message.smaller = wire_string(kern_traits((uint32_t)smaller_types[i])->name);
 	}
 	return 0;
 }
@@ -347,7 +347,7 @@ static struct advice *advice_begin(const struct planner_input *in, const char *m
 	}
 	snprintf(a->model, sizeof a->model, "%s", model);
 	a->message.model = a->model;
-	a->message.type = (char *)advice_main_type(m);
+	a->message.type = wire_string(advice_main_type(m));
 	a->message.layers = m->hp.layers;
 	a->message.context = in->context;
 	a->message.parallel = in->parallel;

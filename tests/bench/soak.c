@@ -101,15 +101,13 @@ static bool ask(int fd, unsigned question) {
 	}
 	Caravan__Sampling sampling = CARAVAN__SAMPLING__INIT;
 	Caravan__CtlRun run = CARAVAN__CTL_RUN__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_RUN, ctl_run, &run);
 	sampling.temperature = 0.8f;
 	sampling.repeat_penalty = 1;
 	sampling.seed = question;
 	run.model = (char *)"";
 	run.limit = question % 5 == 0 ? 60 + draw(&state, 100) : 1 + draw(&state, 30);
 	run.sampling = &sampling;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_RUN;
-	env.ctl_run = &run;
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t n;
 	if (wire_pack(&env, &frame, &n) != 0)

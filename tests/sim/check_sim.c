@@ -320,20 +320,16 @@ static void links_end(void) {
 }
 
 static int ping(struct end *from, const struct end *to, uint64_t time) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping p = CARAVAN__PING__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PING, ping, &p);
 	p.time = time;
 	env.ref = peers_ref(from->peers);
-	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
-	env.ping = &p;
 	return peers_send(from->peers, &to->keys.public, PEERS_CONTROL, &env, NULL);
 }
 
 static int pong(struct end *e) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Pong p = CARAVAN__PONG__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PONG;
-	env.pong = &p;
+	Caravan__Envelope env = WIRE_ENVELOPE(PONG, pong, &p);
 	return peers_answer(e->peers, &e->asked, &env, NULL);
 }
 

@@ -500,11 +500,9 @@ static void dispatch(struct peers *p, const struct peers_from *from, const Carav
 }
 
 static void say_welcome(struct peers *p, const struct peers_from *from) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(WELCOME, welcome, &welcome);
 	handshake_welcome(&welcome, &p->config, false);
-	env.body_case = CARAVAN__ENVELOPE__BODY_WELCOME;
-	env.welcome = &welcome;
 	(void)peers_answer(p, from, &env, NULL);
 }
 
@@ -884,8 +882,8 @@ int peers_answer(
 static int peers_refuse_v(
         struct peers *p, const struct peers_from *from, uint32_t busy, const char *fmt, va_list ap) {
 	char reason[WIRE_TEXT_MAX + 1];
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(REFUSED, refused, &refused);
 	vsnprintf(reason, sizeof reason, fmt, ap);
 	if (!wire_line_ok(reason, WIRE_TEXT_MAX))
 		for (char *c = reason; *c; c++)
@@ -893,8 +891,6 @@ static int peers_refuse_v(
 				*c = '?';
 	refused.reason = reason;
 	refused.busy = busy;
-	env.body_case = CARAVAN__ENVELOPE__BODY_REFUSED;
-	env.refused = &refused;
 	return peers_answer(p, from, &env, NULL);
 }
 

@@ -69,11 +69,9 @@ static void on_ping(
 		n->disorder = true;
 	if (n->quiet)
 		return;
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(PONG, pong, &pong);
 	pong.time = env->ping->time;
-	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
-	answer.pong = &pong;
 	ck_assert_int_eq(peers_answer(n->peers, from, &answer, NULL), 0);
 }
 
@@ -97,11 +95,9 @@ static void on_step(
 	if (w[0] != (uint32_t)env->step->step || w[payload_len(payload) / 4 - 1] != (uint32_t)env->step->step)
 		n->disorder = true;
 	n->bytes += payload_len(payload);
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(STEP_ACK, step_ack, &ack);
 	ack.step = env->step->step;
-	answer.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
-	answer.step_ack = &ack;
 	ck_assert_int_eq(peers_answer(n->peers, from, &answer, NULL), 0);
 }
 
@@ -180,18 +176,16 @@ void peer_teardown(void) {
 /* ---- messages of the test -------------------------------------------------------------------------- */
 
 int send_ping(struct node *from, const struct node_id *to, uint64_t time) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PING, ping, &ping);
 	ping.time = time;
 	env.ref = peers_ref(from->peers);
-	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
-	env.ping = &ping;
 	return peers_send(from->peers, to, PEERS_CONTROL, &env, NULL);
 }
 
 int make_step(struct node *from, uint64_t number, size_t bytes, give_step_fn *give, void *arg) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP, step, &step);
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
 	Caravan__StepSeq seq = CARAVAN__STEP_SEQ__INIT, *seqs[1] = {&seq};
 	uint32_t blocks[1] = {3};
@@ -209,8 +203,6 @@ int make_step(struct node *from, uint64_t number, size_t bytes, give_step_fn *gi
 	step.seqs = seqs;
 	step.n_seqs = 1;
 	step.rows = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-	env.step = &step;
 	int rc = give(arg, &env, payload);
 	payload_unref(payload);
 	return rc;

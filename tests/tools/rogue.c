@@ -194,12 +194,10 @@ static void report_ask(struct rogue *r, const char *control, const char *target)
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t n;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &status);
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	snprintf(at.sun_path, sizeof at.sun_path, "%s", control);
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
-	env.ctl_status = &status;
 	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at) != 0 || wire_pack(&env, &frame, &n) != 0)
 		rogue_die("no daemon on that control socket");
 	frame_header(header, n, 0);

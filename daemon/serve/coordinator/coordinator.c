@@ -57,10 +57,10 @@ void sequence_finish(
 		return;
 	}
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(FINISHED, finished, &fin);
 	uint64_t now = loop_now_ns();
 	fin.reason = reason;
-	fin.error = (char *)(error ? error : "");
+	fin.error = wire_string(error ? error : "");
 	fin.context = reason == CARAVAN__REASON__CONTEXT ? m->plan->context : 0;
 	fin.generated = g->seq.tokens - g->prompt;
 	fin.prompt_seconds = coordinator_seconds_between(g->began_ns, g->first_ns ? g->first_ns : now);
@@ -68,8 +68,6 @@ void sequence_finish(
 	fin.waited = g->spent.waited;
 	fin.computed = g->spent.computed;
 	fin.wire = g->spent.wire;
-	env.body_case = CARAVAN__ENVELOPE__BODY_FINISHED;
-	env.finished = &fin;
 	(void)peers_answer(m->peers, &g->from, &env, NULL);
 	sequence_drop(m, g);
 }
@@ -89,25 +87,21 @@ void sequence_drop(struct coordinator *m, struct client_sequence *g) {
 
 int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id) {
 	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(TOKENS, tokens, &tokens);
 	tokens.epoch = m->plan->epoch;
 	tokens.position = g->seq.tokens;
 	tokens.cached = g->seq.first;
-	tokens.ids = (ProtobufCBinaryData){.len = sizeof id, .data = (uint8_t *)&id};
-	env.body_case = CARAVAN__ENVELOPE__BODY_TOKENS;
-	env.tokens = &tokens;
+	tokens.ids = wire_bytes(&id, sizeof id);
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
 int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
         struct payload *data) {
 	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS, logits, &logits);
 	logits.position = position;
 	logits.rows = rows;
 	logits.vocab = m->ends->manifest->hp.vocab;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
-	env.logits = &logits;
 	return peers_answer(m->peers, &g->from, &env, data);
 }
 
@@ -176,7 +170,7 @@ static void coordinator_refuse_busy(struct coordinator *m, const struct peers_fr
 
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done) {
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &progress);
 	/* a step without outputs is over sooner than one before it whose tokens are being sampled */
 	if (done <= g->told)
 		return 0;
@@ -184,8 +178,6 @@ int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t
 	progress.what = "prompt";
 	progress.done = done;
 	progress.total = g->prompt;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
-	env.progress = &progress;
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
@@ -193,13 +185,11 @@ static void coordinator_report_place(void *arg, struct sequence *q) {
 	struct coordinator *m = arg;
 	struct client_sequence *g = (struct client_sequence *)q;
 	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(QUEUED, queued, &queued);
 	if (draft_is(g))
 		return;
 	queued.place = q->place;
 	queued.seconds = coordinator_estimate_wait(m, q->place);
-	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
-	env.queued = &queued;
 	/* a gateway that has gone is noticed by its link */
 	(void)peers_answer(m->peers, &g->from, &env, NULL);
 }

@@ -104,7 +104,7 @@ static int pipeline_send(struct step_in_flight *f) {
 	struct scheduler_step *st = f->st;
 	struct payload *x = f->x;
 	Caravan__Step step = CARAVAN__STEP__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP, step, &step);
 	Caravan__StepTime time = CARAVAN__STEP_TIME__INIT, *times[1] = {&time};
 	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
 	int rc = seq && list ? 0 : -ENOMEM;
@@ -118,8 +118,7 @@ static int pipeline_send(struct step_in_flight *f) {
 		seq[i].rows = e->rows;
 		seq[i].position = e->position;
 		seq[i].outputs = e->outputs;
-		seq[i].blocks = (ProtobufCBinaryData){
-		        .len = nblocks * sizeof(uint32_t), .data = (uint8_t *)e->seq->kv.block};
+		seq[i].blocks = wire_bytes(e->seq->kv.block, nblocks * sizeof *e->seq->kv.block);
 		list[i] = &seq[i];
 	}
 	/* what comes back is another payload; and the hop may find the step lost at once, and the flight over */
@@ -133,8 +132,6 @@ static int pipeline_send(struct step_in_flight *f) {
 		step.seqs = list;
 		step.times = times;
 		step.n_times = 1;
-		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-		env.step = &step;
 		rc = downstream_send(m->downstream, st->number, &env, x, f->ended_ns);
 	}
 	free(seq);
@@ -177,12 +174,10 @@ void pipeline_cancel_unwanted(struct coordinator *m) {
 		if (wanted)
 			continue;
 		Caravan__CancelStep v = CARAVAN__CANCEL_STEP__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(CANCEL_STEP, cancel_step, &v);
 		v.epoch = m->plan->epoch;
 		v.model = m->plan->model;
 		v.step = f->st->number;
-		env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL_STEP;
-		env.cancel_step = &v;
 		f->cancelled = true;
 		/* who does not hear of it computes in vain */
 		for (size_t i = 0; i < m->plan->n_stages; i++) {
@@ -548,14 +543,12 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 void coordinator_step_done(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP_ACK, step_ack, &ack);
 	if (!node_id_equal(&from->node, &m->last_stage)) {
 		peers_refuse(m->peers, from, "model %s: that node is not the last stage", m->plan->model);
 		return;
 	}
 	ack.step = d->step;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
-	env.step_ack = &ack;
 	(void)peers_answer(m->peers, from, &env, NULL);
 	struct step_in_flight *f = pipeline_find(m, d->step);
 	if (!f || f->on_compute_thread || f->dead)

@@ -75,10 +75,8 @@ static void request_end(struct request *r, const Caravan__Finished *from, const 
 
 static void request_send_cancel(struct request *r) {
 	Caravan__Cancel cancel = CARAVAN__CANCEL__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CANCEL, cancel, &cancel);
 	env.ref = r->ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL;
-	env.cancel = &cancel;
 	/* a coordinator that cannot be told notices that our link has gone */
 	(void)peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL);
 }
@@ -95,13 +93,11 @@ static void request_resend_taken(void *arg);
  * is lost ends the request. */
 static void request_send_taken(struct request *r) {
 	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS_TAKEN, logits_taken, &taken);
 	if (r->told == r->taken)
 		return;
 	taken.rows = r->taken;
 	env.ref = r->ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN;
-	env.logits_taken = &taken;
 	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
 		r->told = r->taken;
 	else if (!r->timer &&
@@ -190,7 +186,7 @@ static int request_encode(struct request *r, const struct tokenizer *t, const st
 
 static int request_submit(struct request *r, const struct request_params *p) {
 	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(SUBMIT, submit, &submit);
 	Caravan__Sampling sampling = p->sampling;
 	struct payload *ids = payload_copy(r->log, r->tokens * sizeof *r->log);
 	if (!ids)
@@ -203,8 +199,6 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	submit.client = p->client;
 	submit.sampling = p->logits ? NULL : &sampling;
 	env.ref = r->ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
-	env.submit = &submit;
 	int rc = peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, ids);
 	payload_unref(ids);
 	return rc;

@@ -78,13 +78,11 @@ static void stage_release(struct stage *s) {
 
 static void stage_fail_step(struct stage *s, uint64_t number, bool refused, const char *why) {
 	Caravan__StepFailed failed = CARAVAN__STEP_FAILED__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP_FAILED, step_failed, &failed);
 	failed.epoch = s->plan->epoch;
 	failed.model = s->plan->model;
 	failed.step = number;
-	failed.reason = (char *)why;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_FAILED;
-	env.step_failed = &failed;
+	failed.reason = wire_string(why);
 	failed.refused = refused;
 	/* A coordinator that cannot be told waits for this step for ever, if it has not gone: it may reach us while we do not
 	 * reach it.  It hears of that when it compares what we believe of its plan (daemon/deploy/reconcile.c). */
@@ -233,7 +231,7 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 		        .position = q->position,
 		        .nblocks = (uint32_t)(q->blocks.len / sizeof *b),
 		        .blocks = b};
-		j->tables[i] = (ProtobufCBinaryData){.len = q->blocks.len, .data = (uint8_t *)b};
+		j->tables[i] = wire_bytes(b, q->blocks.len);
 		j->outputs[i] = q->outputs;
 		j->noutputs += q->outputs;
 		j->ids[i] = q->sequence;
@@ -271,7 +269,6 @@ static int stage_gather_rows(const struct job *j, struct payload **out) {
 }
 
 static int stage_pass_on(struct stage *s, struct job *j) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	struct payload *x = NULL;
 	if (j->ntimes) {
 		j->times[j->ntimes - 1].waited = j->began_ns - j->arrived_ns;
@@ -279,6 +276,7 @@ static int stage_pass_on(struct stage *s, struct job *j) {
 	}
 	if (s->last) {
 		Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(STEP_DONE, step_done, &done);
 		int rc = stage_gather_rows(j, &x);
 		if (rc != 0)
 			return rc;
@@ -287,13 +285,12 @@ static int stage_pass_on(struct stage *s, struct job *j) {
 		done.step = j->number;
 		done.times = j->list;
 		done.n_times = j->ntimes;
-		env.body_case = CARAVAN__ENVELOPE__BODY_STEP_DONE;
-		env.step_done = &done;
 		rc = downstream_send(s->downstream, j->number, &env, x, j->ended_ns);
 		payload_unref(x);
 		return rc;
 	}
 	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP, step, &step);
 	Caravan__StepSeq *seq = calloc(j->nseqs, sizeof *seq), **list = calloc(j->nseqs, sizeof *list);
 	int rc = seq && list ? 0 : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < j->nseqs; i++) {
@@ -315,8 +312,6 @@ static int stage_pass_on(struct stage *s, struct job *j) {
 		step.seqs = list;
 		step.times = j->list;
 		step.n_times = j->ntimes;
-		env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-		env.step = &step;
 		rc = downstream_send(s->downstream, j->number, &env, j->x, j->ended_ns);
 	}
 	free(seq);
@@ -327,11 +322,9 @@ static int stage_pass_on(struct stage *s, struct job *j) {
 static void stage_acknowledge(
         struct stage *s, const struct peers_from *from, uint64_t number, uint64_t waited_ns) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP_ACK, step_ack, &ack);
 	ack.step = number;
 	ack.waited = waited_ns;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
-	env.step_ack = &ack;
 	(void)peers_answer(s->peers, from, &env, NULL);
 }
 

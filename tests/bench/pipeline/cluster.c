@@ -182,7 +182,7 @@ static Caravan__Envelope *hear(int fd, char **payload, size_t *len) {
 static void *answer(int fd, struct ask *a) {
 	Caravan__Sampling sampling = CARAVAN__SAMPLING__INIT;
 	Caravan__CtlRun ctl_run = CARAVAN__CTL_RUN__INIT;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_RUN, ctl_run, &ctl_run);
 	size_t have = 0, len;
 	sampling.repeat_penalty = 1;
 	sampling.undrafted = a->undrafted;
@@ -192,8 +192,6 @@ static void *answer(int fd, struct ask *a) {
 	ctl_run.model = (char *)"m";
 	ctl_run.limit = a->limit;
 	ctl_run.sampling = &sampling;
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_RUN;
-	ask.ctl_run = &ctl_run;
 	a->answer = calloc(1, 1);
 	say(fd, &ask, a->text, strlen(a->text));
 	for (bool over = false; !over;) {
@@ -277,11 +275,9 @@ static void count_threads(const struct cluster *c, unsigned node, struct counts 
 
 struct counts cluster_counts(struct cluster *c) {
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
-	Caravan__Envelope ask = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &status);
 	struct counts out = {0};
 	nap(1300); /* two heartbeats and more */
-	ask.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
-	ask.ctl_status = &status;
 	int fd = open_control(c, 0);
 	say(fd, &ask, NULL, 0);
 	for (bool over = false; !over;) {

@@ -33,8 +33,8 @@ static enum peers_verdict admit(void *arg, const struct node_id *key, const char
 }
 
 static void send_step(struct side *s) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP, step, &step);
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
 	Caravan__StepSeq seq = CARAVAN__STEP_SEQ__INIT, *list[1] = {&seq};
 	uint32_t blocks[1] = {0};
@@ -49,8 +49,6 @@ static void send_step(struct side *s) {
 	step.n_seqs = 1;
 	step.rows = 1;
 	env.ref = peers_ref(s->peers);
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-	env.step = &step;
 	s->sent = bench_now();
 	if (peers_send(s->peers, s->other, PEERS_CONTROL, &env, s->payload) != 0)
 		loop_stop(s->loop);

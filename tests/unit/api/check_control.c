@@ -36,9 +36,7 @@ static void note_cancel(void *arg) {
 
 static void send_text(struct control_conn *c, const void *text, size_t len) {
 	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_TEXT;
-	env.ctl_text = &body;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_TEXT, ctl_text, &body);
 	control_send(c, &env, text, len);
 }
 

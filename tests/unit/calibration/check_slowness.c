@@ -231,7 +231,7 @@ static void on_probe(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct peers *p = arg;
 	Caravan__Probed probed = CARAVAN__PROBED__INIT;
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(PROBED, probed, &probed);
 	uint32_t bytes = env->probe->bytes;
 	(void)payload;
 	asked.probes++;
@@ -249,24 +249,20 @@ static void on_probe(
 	struct payload *data = bytes ? payload_create(bytes) : NULL;
 	if (data)
 		memset(payload_data(data), 0, bytes);
-	answer.body_case = CARAVAN__ENVELOPE__BODY_PROBED;
-	answer.probed = &probed;
 	ck_assert_int_eq(peers_answer(p, from, &answer, data), 0);
 	payload_unref(data);
 }
 
 static void on_ping(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(PONG, pong, &pong);
 	(void)payload;
 	if (!asked.blind)
 		return;
 	pong.time = env->ping->time;
 	pong.reach = CARAVAN__REACH__REACH_NONE;
 	pong.why = "tcp://192.0.2.1:1: nobody listens there";
-	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
-	answer.pong = &pong;
 	peers_answer(arg, from, &answer, NULL);
 }
 

@@ -46,20 +46,16 @@ static const char *tell(int from, int to, Caravan__Envelope *env) {
 
 static const char *tell_plan(int from, int to, Caravan__Plan *plan, Caravan__ModelPhase phase) {
 	Caravan__PlanAnnounce news = CARAVAN__PLAN_ANNOUNCE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &news);
 	news.plan = plan;
 	news.phase = phase;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
-	env.plan = &news;
 	return tell(from, to, &env);
 }
 
 static const char *tell_prepare(int from, int to, Caravan__Plan *plan) {
 	Caravan__Prepare prepare = CARAVAN__PREPARE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PREPARE, prepare, &prepare);
 	prepare.plan = plan;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PREPARE;
-	env.prepare = &prepare;
 	return tell(from, to, &env);
 }
 
@@ -156,18 +152,14 @@ START_TEST(members_are_not_believed) {
 	        "this node does not serve its stage of that plan");
 	/* nor does she say what others keep on their disks */
 	Caravan__Replicate keep = CARAVAN__REPLICATE__INIT;
-	Caravan__Envelope wants = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope wants = WIRE_ENVELOPE(REPLICATE, replicate, &keep);
 	keep.manifest = plan->manifest;
 	keep.ends = 7;
-	wants.body_case = CARAVAN__ENVELOPE__BODY_REPLICATE;
-	wants.replicate = &keep;
 	ck_assert_str_eq(tell(2, 1, &wants), "this node knows no model of that name that you coordinate");
 	/* and what is not there cannot be unloaded */
 	Caravan__Unload unload_n = CARAVAN__UNLOAD__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(UNLOAD, unload, &unload_n);
 	unload_n.model = (char *)"n";
-	env.body_case = CARAVAN__ENVELOPE__BODY_UNLOAD;
-	env.unload = &unload_n;
 	ck_assert_str_eq(tell(2, 1, &env), "this node coordinates no model n");
 
 	/* nothing of it did any harm */
@@ -256,12 +248,10 @@ START_TEST(what_others_serve_they_say_themselves) {
 	ck_assert_ptr_null(deploys_model(1, "n"));
 	/* while it waits ada says that she serves other layers of it, and then these */
 	Caravan__PlanAnnounce news = CARAVAN__PLAN_ANNOUNCE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &news);
 	unsigned want = answers + 1;
 	news.plan = plan;
 	news.phase = CARAVAN__MODEL_PHASE__SERVING;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PLAN;
-	env.plan = &news;
 	env.ref = peers_ref(p);
 	ck_assert_int_eq(peers_send(p, &nodes[1].keys.public, PEERS_CONTROL, &env, NULL), 0);
 	plan->stages[0]->last--;
@@ -434,10 +424,8 @@ START_TEST(nodes_say_what_they_have) {
 	peers_on(p, CARAVAN__ENVELOPE__BODY_INVENTORY_REPLY, on_held, NULL);
 	peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
 	Caravan__Inventory look = CARAVAN__INVENTORY__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(INVENTORY, inventory, &look);
 	look.manifest = deploys_model(2, "m")->plan->manifest;
-	env.body_case = CARAVAN__ENVELOPE__BODY_INVENTORY;
-	env.inventory = &look;
 	for (int i = 0; i < 3; i++) {
 		const struct slice *s = deploys[i].stage;
 		ck_assert_str_eq(tell(2, i, &env), "");

@@ -148,8 +148,8 @@ END_TEST
 /* ---- words about others -------------------------------------------------------------------------------- */
 
 static void tell(int from, int to, int about, uint64_t version, const char *endpoint) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__RosterUpdate news = CARAVAN__ROSTER_UPDATE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &news);
 	Caravan__Entry e = CARAVAN__ENTRY__INIT, *list[] = {&e};
 	e.node = (ProtobufCBinaryData){sizeof nodes[about].keys.public.b, nodes[about].keys.public.b};
 	e.version = version;
@@ -157,8 +157,6 @@ static void tell(int from, int to, int about, uint64_t version, const char *endp
 	e.endpoint = (char *)endpoint;
 	news.roster = list;
 	news.n_roster = 1;
-	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
-	env.roster = &news;
 	ck_assert_int_eq(peers_send(members_peers(nodes[from].members), &nodes[to].keys.public, PEERS_CONTROL,
 	                         &env, NULL),
 	        0);
@@ -196,14 +194,12 @@ END_TEST
 
 static void answer_of_tomorrow(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	Caravan__Envelope answer = CARAVAN__ENVELOPE__INIT;
 	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(PONG, pong, &pong);
 	(void)arg;
 	(void)payload;
 	pong.time = env->ping->time + 86400000000000u;
 	pong.reach = CARAVAN__REACH__REACH_GOOD;
-	answer.body_case = CARAVAN__ENVELOPE__BODY_PONG;
-	answer.pong = &pong;
 	peers_answer(members_peers(nodes[BOB].members), from, &answer, NULL);
 }
 

@@ -477,7 +477,7 @@ START_TEST(one_author_does_not_fill_the_roster) {
 	static struct node_id ids[200];
 	static Caravan__Entry entries[200], *list[200];
 	Caravan__RosterUpdate news = CARAVAN__ROSTER_UPDATE__INIT;
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(ROSTER, roster, &news);
 	cluster(2);
 	for (int i = 0; i < 200; i++) {
 		memset(&ids[i], i + 3, sizeof *ids);
@@ -490,8 +490,6 @@ START_TEST(one_author_does_not_fill_the_roster) {
 	}
 	news.roster = list;
 	news.n_roster = 200;
-	env.body_case = CARAVAN__ENVELOPE__BODY_ROSTER;
-	env.roster = &news;
 	ck_assert_int_eq(
 	        peers_send(members_peers(nodes[1].members), &nodes[0].keys.public, PEERS_CONTROL, &env, NULL),
 	        0);

@@ -108,11 +108,9 @@ START_TEST(to_ourselves) {
 		rc = send_ping(&nodes[0], &nodes[0].keys.public, i);
 	ck_assert_int_eq(rc, -EAGAIN);
 	/* what a ROUTER does not take is our own mistake, and does not leave */
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PONG, pong, &pong);
 	nodes_run(300);
-	env.body_case = CARAVAN__ENVELOPE__BODY_PONG;
-	env.pong = &pong;
 	ck_assert_int_eq(
 	        peers_send(nodes[0].peers, &nodes[0].keys.public, PEERS_CONTROL, &env, NULL), -EINVAL);
 }

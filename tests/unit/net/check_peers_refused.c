@@ -229,23 +229,19 @@ static void raw_envelope(struct raw *r, Caravan__Envelope *env, uint64_t seq, bo
 }
 
 static void raw_hello(struct raw *r, uint32_t major, uint32_t minor) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Hello hello = CARAVAN__HELLO__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(HELLO, hello, &hello);
 	hello.major = major;
 	hello.minor = minor;
 	env.ref = 5;
-	env.body_case = CARAVAN__ENVELOPE__BODY_HELLO;
-	env.hello = &hello;
 	raw_envelope(r, &env, ++r->seq, false);
 }
 
 static void raw_ping(struct raw *r, uint64_t seq, bool more) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PING, ping, &ping);
 	ping.time = nodes[0].expect;
 	env.ref = 6;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PING;
-	env.ping = &ping;
 	raw_envelope(r, &env, seq, more);
 }
 
@@ -304,12 +300,10 @@ static void break_second_hello(struct raw *r) {
 }
 
 static void break_boot(struct raw *r) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Cancel cancel = CARAVAN__CANCEL__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CANCEL, cancel, &cancel);
 	uint8_t *frame;
 	size_t len;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL;
-	env.cancel = &cancel;
 	env.boot = 100;
 	env.seq = ++r->seq;
 	ck_assert_int_eq(wire_pack(&env, &frame, &len), 0);
@@ -325,10 +319,8 @@ static void break_empty(struct raw *r) {
 }
 
 static void break_kind(struct raw *r) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_STATUS;
-	env.ctl_status = &status;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &status);
 	raw_envelope(r, &env, ++r->seq, false);
 }
 

@@ -422,10 +422,8 @@ START_TEST(payloads_belong_to_their_messages) {
 				        payloads[k].bad[j]);
 		}
 	}
-	Caravan__Envelope e = CARAVAN__ENVELOPE__INIT;
 	Caravan__Block piece = CARAVAN__BLOCK__INIT;
-	e.body_case = CARAVAN__ENVELOPE__BODY_BLOCK;
-	e.block = &piece;
+	Caravan__Envelope e = WIRE_ENVELOPE(BLOCK, block, &piece);
 	piece.total = 1 << 20;
 	ck_assert(valid(&e, WIRE_BLOCK_MAX, WIRE_DEALER));
 	ck_assert(!valid(&e, 0, WIRE_DEALER));

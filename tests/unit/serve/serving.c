@@ -648,55 +648,47 @@ static uint64_t send_from(unsigned node, unsigned to, Caravan__Envelope *env, st
 
 uint64_t bare_submit(
         unsigned node, unsigned to, const char *model, const uint32_t *ids, size_t n, uint32_t limit) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(SUBMIT, submit, &submit);
 	Caravan__Sampling sampling = CARAVAN__SAMPLING__INIT;
 	sampling.top_p = sampling.repeat_penalty = 1;
 	submit.model = (char *)model;
 	submit.prompt = (uint32_t)n;
 	submit.limit = limit;
 	submit.sampling = &sampling;
-	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
-	env.submit = &submit;
 	return send_from(node, to, &env, payload_copy(ids, n * sizeof *ids));
 }
 
 uint64_t bare_submit_logits(
         unsigned node, unsigned to, const char *model, const uint32_t *ids, size_t n, uint32_t window) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(SUBMIT, submit, &submit);
 	submit.model = (char *)model;
 	submit.prompt = (uint32_t)n;
 	submit.logits = true;
 	submit.window = window;
-	env.body_case = CARAVAN__ENVELOPE__BODY_SUBMIT;
-	env.submit = &submit;
 	return send_from(node, to, &env, payload_copy(ids, n * sizeof *ids));
 }
 
 void bare_taken(unsigned node, unsigned to, uint64_t ref, uint32_t rows) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS_TAKEN, logits_taken, &taken);
 	taken.rows = rows;
 	env.ref = ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN;
-	env.logits_taken = &taken;
 	send_from(node, to, &env, NULL);
 }
 
 void bare_cancel(unsigned node, unsigned to, uint64_t ref) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Cancel cancel = CARAVAN__CANCEL__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CANCEL, cancel, &cancel);
 	env.ref = ref;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL;
-	env.cancel = &cancel;
 	send_from(node, to, &env, NULL);
 }
 
 uint64_t bare_send_step(unsigned node, unsigned to, const struct bare_step *s) {
 	const struct model *m = model_named(s->model);
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Step step = CARAVAN__STEP__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP, step, &step);
 	Caravan__StepSeq seq = CARAVAN__STEP_SEQ__INIT, *seqs[1] = {&seq};
 	Caravan__Epoch epoch = m->epoch;
 	uint32_t blocks[64], dim = m->manifest->hp.dim;
@@ -726,50 +718,42 @@ uint64_t bare_send_step(unsigned node, unsigned to, const struct bare_step *s) {
 	step.seqs = seqs;
 	step.n_seqs = 1;
 	step.rows = s->rows;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP;
-	env.step = &step;
 	return send_from(node, to, &env, x);
 }
 
 uint64_t bare_send_void(unsigned node, unsigned to, const char *model, uint64_t step) {
 	struct model *m = model_named(model);
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__CancelStep v = CARAVAN__CANCEL_STEP__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CANCEL_STEP, cancel_step, &v);
 	v.epoch = &m->epoch;
 	v.model = m->name;
 	v.step = step;
-	env.body_case = CARAVAN__ENVELOPE__BODY_CANCEL_STEP;
-	env.cancel_step = &v;
 	return send_from(node, to, &env, NULL);
 }
 
 uint64_t bare_send_done(unsigned node, unsigned to, const char *model, uint64_t step, size_t bytes) {
 	struct model *m = model_named(model);
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP_DONE, step_done, &done);
 	struct payload *x = bytes ? payload_create(bytes) : NULL;
 	if (x)
 		memset(payload_data(x), 0, bytes);
 	done.epoch = &m->epoch;
 	done.model = m->name;
 	done.step = step;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_DONE;
-	env.step_done = &done;
 	return send_from(node, to, &env, x);
 }
 
 uint64_t bare_send_failed(
         unsigned node, unsigned to, const char *model, uint64_t step, bool refused, const char *why) {
 	struct model *m = model_named(model);
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__StepFailed failed = CARAVAN__STEP_FAILED__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP_FAILED, step_failed, &failed);
 	failed.epoch = &m->epoch;
 	failed.model = m->name;
 	failed.step = step;
 	failed.refused = refused;
 	failed.reason = (char *)why;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_FAILED;
-	env.step_failed = &failed;
 	return send_from(node, to, &env, NULL);
 }
 
@@ -780,67 +764,55 @@ static void answer(
 }
 
 void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(TOKENS, tokens, &tokens);
 	Caravan__Epoch epoch = models[0].epoch;
 	tokens.epoch = &epoch;
 	tokens.position = position;
 	tokens.ids = (ProtobufCBinaryData){sizeof id, (uint8_t *)&id};
-	env.body_case = CARAVAN__ENVELOPE__BODY_TOKENS;
-	env.tokens = &tokens;
 	answer(node, asked, &env, NULL);
 }
 
 void bare_send_finished(
         unsigned node, const struct peers_from *asked, Caravan__Reason reason, const char *error) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(FINISHED, finished, &fin);
 	fin.reason = reason;
 	fin.error = (char *)error;
-	env.body_case = CARAVAN__ENVELOPE__BODY_FINISHED;
-	env.finished = &fin;
 	answer(node, asked, &env, NULL);
 }
 
 void bare_send_queued(unsigned node, const struct peers_from *asked, uint32_t place) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Queued queued = CARAVAN__QUEUED__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(QUEUED, queued, &queued);
 	queued.place = place;
-	env.body_case = CARAVAN__ENVELOPE__BODY_QUEUED;
-	env.queued = &queued;
 	answer(node, asked, &env, NULL);
 }
 
 void bare_send_progress(unsigned node, const struct peers_from *asked, uint64_t done, uint64_t total) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &progress);
 	progress.what = (char *)"prompt";
 	progress.done = done;
 	progress.total = total;
-	env.body_case = CARAVAN__ENVELOPE__BODY_PROGRESS;
-	env.progress = &progress;
 	answer(node, asked, &env, NULL);
 }
 
 void bare_send_logits(
         unsigned node, const struct peers_from *asked, uint32_t position, uint32_t rows, uint32_t vocab) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__Logits logits = CARAVAN__LOGITS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS, logits, &logits);
 	struct payload *data = payload_create((size_t)rows * vocab * sizeof(float));
 	memset(payload_data(data), 0, payload_len(data));
 	logits.position = position;
 	logits.rows = rows;
 	logits.vocab = vocab;
-	env.body_case = CARAVAN__ENVELOPE__BODY_LOGITS;
-	env.logits = &logits;
 	answer(node, asked, &env, data);
 }
 
 void bare_acknowledge(unsigned node, const struct received *step) {
-	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(STEP_ACK, step_ack, &ack);
 	ack.step = step->step;
-	env.body_case = CARAVAN__ENVELOPE__BODY_STEP_ACK;
-	env.step_ack = &ack;
 	answer(node, &step->from, &env, NULL);
 }

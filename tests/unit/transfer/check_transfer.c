@@ -806,14 +806,12 @@ START_TEST(odd_requests_are_refused) {
 	unsigned want = 0;
 	for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
 		Caravan__Fetch f = CARAVAN__FETCH__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(FETCH, fetch, &f);
 		f.name = (ProtobufCBinaryData){32, (uint8_t *)odd[i].id.b};
 		f.tensor = odd[i].tensor;
 		f.chunk = odd[i].chunk;
 		f.offset = odd[i].offset;
 		f.length = WIRE_BLOCK_MAX;
-		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
-		env.fetch = &f;
 		env.ref = peers_ref(p);
 		ck_assert_int_eq(peers_send(p, &nodes[0].keys.public, PEERS_BULK, &env, NULL), 0);
 		want++;
@@ -825,12 +823,10 @@ START_TEST(odd_requests_are_refused) {
 	answers = refusals = 0;
 	for (want = 0; want < 60; want++) {
 		Caravan__Fetch f = CARAVAN__FETCH__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(FETCH, fetch, &f);
 		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_Q].id.b};
 		f.tensor = true;
 		f.length = WIRE_BLOCK_MAX;
-		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
-		env.fetch = &f;
 		env.ref = peers_ref(p);
 		ck_assert_int_eq(peers_send(p, &nodes[0].keys.public, PEERS_CONTROL, &env, NULL), 0);
 	}
@@ -873,14 +869,12 @@ START_TEST(only_who_shares_is_sent_on) {
 	unsigned want = 0, sent = 0;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		Caravan__Fetch f = CARAVAN__FETCH__INIT;
-		Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(FETCH, fetch, &f);
 		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_UP].id.b};
 		f.tensor = true;
 		f.offset = cases[i].offset;
 		f.length = 4096;
 		f.shares = cases[i].shares;
-		env.body_case = CARAVAN__ENVELOPE__BODY_FETCH;
-		env.fetch = &f;
 		env.ref = peers_ref(p);
 		ck_assert_int_eq(peers_send(p, &nodes[cases[i].at].keys.public, PEERS_BULK, &env, NULL), 0);
 		want++;
