@@ -318,6 +318,31 @@ START_TEST(a_file_that_ends_too_soon_ends_the_step_alone) {
 }
 END_TEST
 
+START_TEST(a_group_that_cannot_be_read_is_not_given) {
+	const struct manifest *m = import_manifest(model->import);
+	struct slice *s = slice_within(all_bytes(m) / 3);
+	const struct store_tensor *t = a_fed_tensor(s), *w[LAYER_ROLES];
+	char path[400], hex[CONTENT_HEX];
+	uint64_t groups = 0;
+	for (uint32_t l = 0; l < m->hp.layers; l++)
+		for (int g = 0; g < WEIGHT_GROUPS; g++)
+			groups += weight_stream_has(s->stream, l, (enum weight_group)g);
+	ck_assert_uint_gt(groups, 3); /* the last is not read before others are given back */
+	snprintf(path, sizeof path, "%s/tensors/%s", model->dir, content_hex(&t->record.id, hex));
+	ck_assert_int_eq(truncate(path, (off_t)t->packed_at), 0);
+	uint64_t first = weight_stream_begin(s->stream);
+	for (uint64_t n = first; n < first + groups - 1; n++) {
+		ck_assert_int_eq(weight_stream_wait(s->stream, n, w), 0);
+		weight_stream_release(s->stream, n);
+	}
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(weight_stream_wait(s->stream, first + groups - 1, w), -EIO);
+	weight_stream_error(s->stream, err, sizeof err);
+	ck_assert_str_eq(err, "layer 4: its weights cannot be read from disk: No data available");
+	slice_destroy(s);
+}
+END_TEST
+
 /* A step that ends in its middle leaves the stream there; the next one begins at the beginning. */
 START_TEST(a_value_that_is_not_finite_does_no_harm) {
 	size_t bytes = sizeof(float) * import_manifest(model->import)->hp.vocab, dim = small.dim;
@@ -453,6 +478,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, each_step_reads_each_group_once);
 	tcase_add_test(t, the_page_cache_will_do);
 	tcase_add_loop_test(t, a_file_that_ends_too_soon_ends_the_step_alone, 0, 2);
+	tcase_add_test(t, a_group_that_cannot_be_read_is_not_given);
 	tcase_add_test(t, a_value_that_is_not_finite_does_no_harm);
 	tcase_add_test(t, one_that_is_never_used_goes_as_well);
 	suite_add_tcase(s, t);

@@ -1,4 +1,6 @@
 /* Importing a model file: its names, and what of it goes into a store. */
+#include "common/durable.h"
+#include "shard/import/names.h"
 #include "tests/support/ggufgen.h"
 #include "tests/support/stored.h"
 #include <check.h>
@@ -340,6 +342,40 @@ static int bpe_fd(void) {
 	return fd;
 }
 
+/* Also what no other check would find: a byte of a record, or of the manifest's name. */
+START_TEST(damaged_names_are_not_read) {
+	const struct import_record record[] = {{(const uint8_t *)"one", 3}, {(const uint8_t *)"another", 7}};
+	struct import_names names = {.weights = {{1, 2, 3}}, .count = 2, .record = (void *)record}, read;
+	char key[CONTENT_HEX];
+	struct content_id id = content_hash("a file", 6);
+	uint8_t *good, bad[200];
+	size_t len;
+	content_hex(&id, key);
+	int folder = open(store_names_dir(store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_eq(import_names_write(folder, key, &names), 0);
+	ck_assert_int_eq(import_names_read(folder, key, &read), 0);
+	ck_assert(read.count == 2 && content_equal(&read.weights, &names.weights));
+	ck_assert(read.record[1].len == 7 && memcmp(read.record[1].data, "another", 7) == 0);
+	import_names_clear(&read);
+	ck_assert_int_eq(durable_read(folder, key, sizeof bad, &good, &len), 0);
+	for (size_t i = 0; i < len; i++) {
+		memcpy(bad, good, len);
+		bad[i] ^= 1;
+		ck_assert_int_eq(durable_write(folder, key, bad, len), 0);
+		ck_assert_int_eq(import_names_read(folder, key, &read), -EBADMSG);
+		ck_assert_int_eq(durable_write(folder, key, good, i), 0);
+		ck_assert_int_eq(import_names_read(folder, key, &read), -EBADMSG);
+	}
+	/* whole, but of another file */
+	struct content_id other = content_hash("another file", 12);
+	content_hex(&other, key);
+	ck_assert_int_eq(durable_write(folder, key, good, len), 0);
+	ck_assert_int_eq(import_names_read(folder, key, &read), -EBADMSG);
+	free(good);
+	close(folder);
+}
+END_TEST
+
 /* Stands for the tokenizer: it knows one pre-tokenizer. */
 static int knows_x(const struct vocab *v, char *why, size_t len) {
 	snprintf(why, len, "the pre-tokenizer is not x");
@@ -395,6 +431,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, a_model_goes_into_the_store);
 	tcase_add_test(t, names_are_remembered);
+	tcase_add_test(t, damaged_names_are_not_read);
 	tcase_add_test(t, a_vocabulary_is_checked_first);
 	tcase_add_test(t, a_file_that_changes_while_it_is_hashed_fails_alone);
 	tcase_add_test(t, a_file_that_changes_later_gives_no_chunk);

@@ -5,6 +5,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,6 +312,123 @@ START_TEST(silent_empty_and_absent_sources_are_passed_over) {
 	fetch(1, m, 0, 2, (int[]){0}, 1, &o);
 	ck_assert_msg(strstr(o.error, "ada refused (no content"), "%s", o.error);
 	import_close(kept);
+}
+END_TEST
+
+/* ---- a source that answers as the test says ---- */
+
+static struct {
+	const char *refuses; /* NULL: it sends */
+	uint64_t total;
+	size_t len;
+	struct {
+		struct content_id id;
+		bool tensor;
+		unsigned times;
+	} asked[64];
+	size_t n;
+	unsigned most; /* times that it was asked for the same */
+} script;
+
+static void answer_as_told(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	struct peers *p = arg;
+	struct content_id id;
+	size_t i = 0;
+	(void)payload;
+	memcpy(id.b, env->fetch->name.data, sizeof id.b);
+	while (i < script.n &&
+	        (!content_equal(&script.asked[i].id, &id) || script.asked[i].tensor != env->fetch->tensor))
+		i++;
+	ck_assert_uint_lt(i, 64);
+	if (i == script.n) {
+		script.asked[i].id = id;
+		script.asked[script.n++].tensor = env->fetch->tensor;
+	}
+	if (++script.asked[i].times > script.most)
+		script.most = script.asked[i].times;
+	if (script.refuses) {
+		peers_refuse(p, from, "%s", script.refuses);
+		return;
+	}
+	uint8_t *bytes = calloc(1, script.len);
+	struct payload *block = payload_copy(bytes, script.len);
+	Caravan__Block msg = CARAVAN__BLOCK__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(BLOCK, block, &msg);
+	msg.total = script.total;
+	ck_assert_int_eq(peers_answer(p, from, &answer, block), 0);
+	payload_unref(block);
+	free(bytes);
+}
+
+static void start_script(int i) {
+	struct peers *p = members_peers(nodes[i].members);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_FETCH, answer_as_told, p), 0);
+}
+
+static bool is_done_or_asks_again(void *arg) {
+	return is_done(arg) || script.most > 1;
+}
+
+START_TEST(who_has_it_not_is_asked_once) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 2, 1);
+	struct outcome o;
+	nodes_cluster(3);
+	start_transfer(0);
+	start_transfer(2);
+	start_script(1);
+	struct import *im = open_model(0, path);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
+	script.refuses = "not mine";
+	begin(2, m, 0, 2, (int[]){1, 0}, 2, &o);
+	ck_assert(nodes_wait(is_done_or_asks_again, &o, 60000));
+	ck_assert_uint_eq(script.most, 1);
+	ck_assert_msg(o.ok, "%s", o.error);
+	ck_assert_uint_ge(script.n, 2);
+	check_store(2, m, im, 0, 2);
+}
+END_TEST
+
+static void fetch_blob(int i, const struct content_id *id, int from, struct outcome *o) {
+	struct fetch *f;
+	struct transfer_request r = {.subject = "model test",
+	        .blob = id,
+	        .blobs = 1,
+	        .source = &nodes[from].keys.public,
+	        .sources = 1,
+	        .done = on_done,
+	        .arg = o};
+	memset(o, 0, sizeof *o);
+	ck_assert_int_eq(transfer_fetch(nodes[i].more, &r, &f), 0);
+	ck_assert(nodes_wait(is_done, o, 3000));
+	ck_assert(!store_has_blob(nodes[i].store, id));
+}
+
+START_TEST(blocks_that_are_not_what_was_requested) {
+	static const struct {
+		uint64_t total;
+		size_t len;
+		const char *says;
+	} odd[] = {{1000, 999, "bob sent 999 bytes of 1000, which is not what was requested"},
+	        {WIRE_BLOCK_MAX + 1ull, 1000, "which is not what was requested"},
+	        {CONTENT_BLOB_MAX + 1ull, WIRE_BLOCK_MAX, "which is not what was requested"},
+	        {1000, 1000, "bob sent bytes that do not match the name 0701000"}};
+	const struct content_id id = {{7, 1}};
+	struct outcome o;
+	nodes_cluster(2);
+	start_transfer(0);
+	start_script(1);
+	for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+		script.total = odd[i].total;
+		script.len = odd[i].len;
+		script.n = script.most = 0;
+		memset(script.asked, 0, sizeof script.asked);
+		fetch_blob(0, &id, 1, &o);
+		ck_assert(!o.ok);
+		ck_assert_msg(strstr(o.error, odd[i].says), "%s", o.error);
+		ck_assert_uint_eq(script.most, 1);
+	}
 }
 END_TEST
 
@@ -819,19 +937,58 @@ START_TEST(odd_requests_are_refused) {
 		ck_assert_uint_eq(refusals, want);
 		ck_assert_msg(strstr(refusal, odd[i].says), "%s", refusal);
 	}
-	/* many at once: some are refused, all are answered */
-	answers = refusals = 0;
-	for (want = 0; want < 60; want++) {
+}
+END_TEST
+
+static sem_t go;
+
+static void wait_for_go(void *arg) {
+	(void)arg;
+	while (sem_wait(&go) != 0)
+		;
+}
+
+static void ask_often(int i, int whom, const struct content_id *id, unsigned times) {
+	struct peers *p = members_peers(nodes[i].members);
+	for (unsigned n = 0; n < times; n++) {
 		Caravan__Fetch f = CARAVAN__FETCH__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(FETCH, fetch, &f);
-		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_Q].id.b};
+		f.name = wire_bytes(id->b, sizeof id->b);
 		f.tensor = true;
 		f.length = WIRE_BLOCK_MAX;
 		env.ref = peers_ref(p);
-		ck_assert_int_eq(peers_send(p, &nodes[0].keys.public, PEERS_CONTROL, &env, NULL), 0);
+		ck_assert_int_eq(peers_send(p, &nodes[whom].keys.public, PEERS_CONTROL, &env, NULL), 0);
 	}
-	ck_assert(nodes_wait(answered, &want, 10000));
-	ck_assert_uint_lt(refusals, 60);
+}
+
+START_TEST(each_node_has_sixteen_requests) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 1, 1);
+	nodes_cluster(3);
+	start_transfer(0);
+	struct import *im = open_model(0, path);
+	const struct content_id *id = &import_manifest(im)->layer[0][LAYER_Q].id;
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
+	for (int i = 1; i < 3; i++) {
+		struct peers *p = members_peers(nodes[i].members);
+		peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+		peers_on(p, CARAVAN__ENVELOPE__BODY_BLOCK, on_answer, NULL);
+	}
+	/* nothing is read yet, so that all of them wait */
+	ck_assert_int_eq(sem_init(&go, 0, 0), 0);
+	ck_assert_int_eq(executor_submit(transfer_reader(nodes[0].more), wait_for_go, job_done, NULL), 0);
+	unsigned want = 60 - 16;
+	ask_often(1, 0, id, 60);
+	ck_assert(nodes_wait(answered, &want, 2500));
+	ck_assert_str_eq(refusal, "too many requests at once");
+	/* which leaves the other its own */
+	want++;
+	ask_often(2, 0, id, 17);
+	ck_assert(nodes_wait(answered, &want, 2500));
+	ck_assert_uint_eq(refusals, want);
+	want = 60 + 17;
+	sem_post(&go);
+	ck_assert(nodes_wait(answered, &want, 2500));
+	ck_assert_uint_eq(refusals, 60 - 16 + 17 - 16);
 }
 END_TEST
 
@@ -903,6 +1060,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, loader_gives_back_what_it_did_not_run);
 	t = group(s, "sources");
 	tcase_add_test(t, moves_once_and_passes_on);
+	tcase_add_test(t, who_has_it_not_is_asked_once);
+	tcase_add_test(t, blocks_that_are_not_what_was_requested);
 	tcase_add_test(t, a_lying_source_is_dropped_and_named);
 	tcase_add_test(t, silent_empty_and_absent_sources_are_passed_over);
 	tcase_add_test(t, a_source_that_dies_is_replaced);
@@ -923,8 +1082,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_spoiled_file_hides_no_other);
 	tcase_add_test(t, a_spoiled_file_is_not_served);
 	t = group(s, "requests");
-	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, odd_requests_are_refused);
+	tcase_add_test(t, each_node_has_sixteen_requests);
+	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, only_who_shares_is_sent_on);
 	return s;
 }
