@@ -7,12 +7,15 @@
 MUTATE_SAMPLE=30 MUTATE_SEED=N tries some of them, MUTATE_ONLY=id,id those named.  MUTATE_CC is the compiler, MUTATE_JOBS how many
 of them run at a time.
 
-A mutation is killed when every test that it names fails, crashes, or takes five times as long as without it.  The last line
+A mutation is killed when every test that it names fails, crashes, or takes five times as long as without it.  A run over the
+whole list that was interrupted goes on where it was when the tree is still the same (BUILD/mutate/done).  The last line
 is `N killed, N survived`; the exit status is 1 when more than 3% survived, when a survivor is without its reason, or when the
 list is wrong."""
+import hashlib
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -121,22 +124,42 @@ class Tree:
         self.env = dict(os.environ, srcdir=str(self.top), top_srcdir=str(self.top), top_builddir=str(self.obj),
                         MAKEFLAGS="", CK_DEFAULT_TIMEOUT="20")
 
-    def command(self, *args, cwd=None, timeout=None):
+    def command(self, *args, cwd=None, timeout=None, until=None):
+        """the exit status; None: it took too long, or printed what `until` matches, and was ended"""
         with open(self.top / "log", "a") as log:
+            start, end = log.tell(), None if timeout is None else time.monotonic() + timeout
             child = subprocess.Popen(args, cwd=cwd or self.obj, env=self.env, stdin=subprocess.DEVNULL, stdout=log,
                                      stderr=log, start_new_session=True)
             try:
-                return child.wait(timeout)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:  # with all that it started
-                try:
-                    os.killpg(child.pid, 9)
-                except ProcessLookupError:
-                    pass
-                child.wait()
+                while until or timeout is not None:
+                    try:
+                        return child.wait(0.02)
+                    except subprocess.TimeoutExpired:
+                        if (end and time.monotonic() > end) or (until and until.search(self.logged(start))):
+                            return None
+                return child.wait()
+            finally:
+                self.end(child)
+
+    @staticmethod
+    def end(child):
+        """with all that it started: a Check program ends the case that it runs, which has a group of its own"""
+        for number in signal.SIGTERM, signal.SIGKILL:
+            try:
+                os.killpg(child.pid, number)
+                child.wait(5)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
+        child.wait()
+
+    def logged(self, since):
+        with open(self.top / "log", "rb") as log:
+            log.seek(since)
+            return log.read().decode(errors="replace")
 
     def prepare(self):
+        """Copies what is tracked; returns a hash of it."""
+        all_of_it = hashlib.sha256()
         tracked = subprocess.run(["git", "ls-files", "-z"], cwd=self.src, capture_output=True, check=True).stdout
         self.obj.mkdir(parents=True, exist_ok=True)
         (self.top / "log").write_text("")
@@ -146,6 +169,7 @@ class Tree:
             if not here.is_file():
                 continue
             content = here.read_bytes()
+            all_of_it.update(f"{name} {len(content)}\n".encode() + content)
             if not there.exists() or there.read_bytes() != content:
                 there.parent.mkdir(parents=True, exist_ok=True)
                 there.write_bytes(content)
@@ -155,6 +179,7 @@ class Tree:
             if self.command("autoreconf", "-fi", cwd=self.top) or \
                     self.command("../configure", f"CC={cc}", "CFLAGS=-O1", "--disable-avx512"):
                 raise Wrong(f"the copy could not be configured: see {self.top}/log")
+        return all_of_it.hexdigest()
 
     def make(self, tests):
         scripts = any(program.endswith(".sh") for program, _ in tests)
@@ -163,24 +188,23 @@ class Tree:
         return self.command("make", "-s", jobs, *targets, *(["all"] if scripts else [])) == 0
 
     def run(self, test, timeout=None):
-        """0, the exit status, or None when it took too long"""
+        """0, the exit status, or None when it took too long or a case failed"""
         program, case = test
         self.env.pop("CK_RUN_CASE", None)
         if case:
             self.env["CK_RUN_CASE"] = case
-        if program.endswith(".sh"):
-            return self.command("sh", str(self.top / program), timeout=timeout)
-        return self.command(f"./{program}", timeout=timeout)
+        args = ["sh", str(self.top / program)] if program.endswith(".sh") else [f"./{program}"]
+        return self.command(*args, timeout=timeout, until=re.compile(r"^not ok \d", re.M))
 
     def cases(self, since):
-        return len(re.findall(r"^(?:not )?ok \d", (self.top / "log").read_text(errors="replace")[since:], re.M))
+        return len(re.findall(r"^(?:not )?ok \d", self.logged(since), re.M))
 
     def baseline(self, tests):
         """What the mutated program is compared with: everything passes, and something ran."""
-        if not self.make(tests):
+        if tests and not self.make(tests):
             raise Wrong(f"the tests do not build without a mutation: see {self.top}/log")
         for test in tests:
-            size, start = len((self.top / "log").read_text(errors="replace")), time.monotonic()
+            size, start = (self.top / "log").stat().st_size, time.monotonic()
             status = self.run(test, 600)
             name = " ".join(test).strip()
             if status != 0:
@@ -217,36 +241,65 @@ def chosen(entries):
     return entries
 
 
+class Done:
+    """What an interrupted run over the whole list has tried: below the hash of the tree, a line for each mutation with its name and,
+    after a tab, the tests that passed."""
+
+    def __init__(self, path, tree, whole):
+        self.file, self.passing = None, {}
+        if not whole:
+            return
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        if lines[:1] == [tree]:
+            self.passing = dict(line.split("\t") for line in lines[1:])
+        self.file = path.open("a" if self.passing else "w")
+        if not self.passing:
+            print(tree, file=self.file, flush=True)
+
+    def add(self, m, passing):
+        self.passing[m.name] = ", ".join(" ".join(t).strip() for t in passing)
+        if self.file:
+            print(m.name, self.passing[m.name], sep="\t", file=self.file, flush=True)
+
+
 def main():
     if sys.argv[1:] == ["--check"]:
         return check(Path(os.environ.get("top_srcdir", ".")))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("mutate: ended"))  # with what it runs, as Ctrl-C does
     build, src = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
-    entries = chosen(read_list(src))
+    everything = read_list(src)
+    entries = chosen(everything)
     for m in entries:
         apply_to(src, m)
     tree = Tree(build, src)
-    tree.prepare()
-    tree.baseline(sorted({test for m in entries for test in m.tests}))
+    done = Done(tree.top / "done", tree.prepare(), entries is everything)
+    if done.passing:
+        print(f"{len(done.passing)} were tried before")
+    tree.baseline(sorted({test for m in entries if m.name not in done.passing for test in m.tests}))
     survived, wrong = [], []
     for m in entries:
         start = time.monotonic()
         try:
-            passing = tree.try_one(m)
+            if m.name not in done.passing:
+                done.add(m, tree.try_one(m))
         except Wrong as e:
             print(e, flush=True)
             wrong.append(m)
             continue
+        passing = done.passing[m.name]
         if passing:
             survived.append(m)
         elif m.survives:
             wrong.append(m)
-        said = f"survived: {m.survives or 'nobody says why: ' + ', '.join(' '.join(t).strip() for t in passing)}" if passing \
+        said = f"survived: {m.survives or 'nobody says why: ' + passing}" if passing \
             else "killed, though the list says why it survives" if m.survives else "killed"
         print(f"{time.monotonic() - start:5.1f} s  {m.file}: {m.name}: {said}", flush=True)
+    if done.file:
+        (tree.top / "done").unlink()
     tried = len(entries) - len([m for m in wrong if not m.survives])
     unexplained = [m for m in survived if not m.survives]
     print(f"{tried - len(survived)} killed, {len(survived)} survived")
-    few = len(survived) * 100 <= SURVIVE_PERCENT * tried or (tried < len(read_list(src)) and not unexplained)
+    few = len(survived) * 100 <= SURVIVE_PERCENT * tried or (tried < len(everything) and not unexplained)
     return 0 if few and not unexplained and not wrong else 1
 
 
