@@ -113,9 +113,8 @@ void announce_acknowledge(struct deploy *d, const struct peers_from *from) {
 }
 
 void announce_learnt(struct model *m, const char *error) {
-	while (m->waiting) {
-		struct waiting *w = m->waiting;
-		m->waiting = w->next;
+	for (struct waiting *w; (w = LIST_FIRST(&m->waiting));) {
+		LIST_REMOVE(w, next);
 		if (error)
 			peers_refuse(m->d->peers, &w->from, "%s", error);
 		else
@@ -236,8 +235,7 @@ void announce_receive(struct deploy *d, const struct peers_from *from, const Car
 		return;
 	}
 	w->from = *from;
-	w->next = m->waiting;
-	m->waiting = w;
+	LIST_INSERT_HEAD(&m->waiting, w, next);
 	model_learn_from_cluster(m);
 }
 

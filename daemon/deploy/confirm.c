@@ -18,7 +18,7 @@ struct unconfirmed {
 	struct peers_from from;
 	Caravan__Plan *plan; /* owned */
 	uint64_t since_ns;
-	struct unconfirmed *next;
+	LIST_ENTRY(unconfirmed) next;
 };
 
 static void unconfirmed_free(struct unconfirmed *a) {
@@ -66,7 +66,7 @@ bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan
 	size_t waiting = 0;
 	if (!confirm_find_missing(d, plan))
 		return false;
-	for (const struct unconfirmed *a = d->unconfirmed; a; a = a->next)
+	for (const struct unconfirmed *a = LIST_FIRST(&d->unconfirmed); a; a = LIST_NEXT(a, next))
 		waiting += node_id_equal(&a->from.node, &from->node);
 	struct unconfirmed *a = waiting < DEPLOY_MODELS_EACH ? calloc(1, sizeof *a) : NULL;
 	if (!a || !(a->plan = plan_copy(plan))) {
@@ -76,21 +76,17 @@ bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan
 	}
 	a->from = *from;
 	a->since_ns = loop_now_ns();
-	a->next = d->unconfirmed;
-	d->unconfirmed = a;
+	LIST_INSERT_HEAD(&d->unconfirmed, a, next);
 	return true;
 }
 
 void confirm_forget(struct deploy *d, const struct node_id *coordinator, const char *model) {
-	struct unconfirmed **at = &d->unconfirmed;
-	while (*at) {
-		struct unconfirmed *a = *at;
+	for (struct unconfirmed *a = LIST_FIRST(&d->unconfirmed), *next; a; a = next) {
+		next = LIST_NEXT(a, next);
 		if (!node_id_equal(&a->from.node, coordinator) ||
-		        (model && strcmp(a->plan->model, model) != 0)) {
-			at = &a->next;
+		        (model && strcmp(a->plan->model, model) != 0))
 			continue;
-		}
-		*at = a->next;
+		LIST_REMOVE(a, next);
 		announce_acknowledge(d, &a->from); /* what comes now is what counts */
 		unconfirmed_free(a);
 	}
@@ -98,34 +94,30 @@ void confirm_forget(struct deploy *d, const struct node_id *coordinator, const c
 
 /* Takes up what is confirmed by now. */
 static void confirm_check_all(struct deploy *d) {
-	struct unconfirmed **at = &d->unconfirmed;
-	while (*at) {
-		struct unconfirmed *a = *at;
+	struct unconfirmed *a = LIST_FIRST(&d->unconfirmed);
+	while (a) {
 		if (confirm_find_missing(d, a->plan)) {
-			at = &a->next;
+			a = LIST_NEXT(a, next);
 			continue;
 		}
-		*at = a->next;
+		LIST_REMOVE(a, next);
 		Caravan__PlanAnnounce msg = CARAVAN__PLAN_ANNOUNCE__INIT;
 		msg.plan = a->plan;
 		msg.phase = CARAVAN__MODEL_PHASE__SERVING;
 		announce_receive(d, &a->from, &msg);
 		unconfirmed_free(a);
-		at = &d->unconfirmed; /* an announcement may have changed the list */
+		a = LIST_FIRST(&d->unconfirmed); /* an announcement may have changed the list */
 	}
 }
 
 void confirm_tick(struct deploy *d) {
-	struct unconfirmed **at = &d->unconfirmed;
 	confirm_check_all(d);
-	while (*at) {
-		struct unconfirmed *a = *at;
+	for (struct unconfirmed *a = LIST_FIRST(&d->unconfirmed), *next; a; a = next) {
 		struct node_id id;
-		if (loop_now_ns() - a->since_ns < DEPLOY_CONFIRM_MS * 1000000ull) {
-			at = &a->next;
+		next = LIST_NEXT(a, next);
+		if (loop_now_ns() - a->since_ns < DEPLOY_CONFIRM_MS * 1000000ull)
 			continue;
-		}
-		*at = a->next;
+		LIST_REMOVE(a, next);
 		node_id_from_bytes(&id, confirm_find_missing(d, a->plan)->node);
 		log_line(LOG_LINE_WARN, "model %s: %s says that it serves, and %s does not: not believed",
 		        a->plan->model, deploy_node_name(d, &a->from.node), deploy_node_name(d, &id));
@@ -141,16 +133,13 @@ static void confirm_on_ping(
 	struct deploy *d = arg;
 	(void)from;
 	(void)payload;
-	if (env->ping->state && d->unconfirmed)
+	if (env->ping->state && !LIST_EMPTY(&d->unconfirmed))
 		confirm_check_all(d);
 }
 
 void confirm_clear(struct deploy *d) {
-	while (d->unconfirmed) {
-		struct unconfirmed *a = d->unconfirmed;
-		d->unconfirmed = a->next;
-		unconfirmed_free(a);
-	}
+	for (struct unconfirmed *a; (a = LIST_FIRST(&d->unconfirmed)); unconfirmed_free(a))
+		LIST_REMOVE(a, next);
 }
 
 int confirm_init(struct deploy *d) {

@@ -485,6 +485,7 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	if (!d)
 		goto error;
 	d->c = *c;
+	TAILQ_INIT(&d->loads);
 	if (d->c.replan_ms == 0)
 		d->c.replan_ms = DEPLOY_REPLAN_MS;
 	d->peers = members_peers(c->members);
@@ -525,8 +526,8 @@ void deploy_destroy(struct deploy *d) {
 	confirm_clear(d);
 	remove_clear(d);
 	catalog_clear_all(d);
-	while (d->loads)
-		load_free(d->loads);
+	while (!TAILQ_EMPTY(&d->loads))
+		load_free(TAILQ_FIRST(&d->loads));
 	while (d->models) /* jobs that end below search the table */
 		model_free(d->model[--d->models]);
 	while (d->dead) {

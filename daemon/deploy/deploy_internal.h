@@ -52,7 +52,7 @@ enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
 /* News that is answered when we know the vocabulary, since it is then that we can be a gateway. */
 struct waiting {
 	struct peers_from from;
-	struct waiting *next;
+	LIST_ENTRY(waiting) next;
 };
 
 struct model {
@@ -67,7 +67,7 @@ struct model {
 	struct vocab *vocab;
 	enum learnt learnt;
 	struct fetch *fetch;
-	struct waiting *waiting;
+	LIST_HEAD(, waiting) waiting;
 	struct stage *stage; /* ours, NULL: none */
 	struct load *load;   /* that is bringing it about; borrowed */
 	bool open;           /* model_open has been called */
@@ -99,11 +99,11 @@ struct deploy {
 	struct transfer *transfer;
 	struct model **model; /* by name */
 	size_t models;
-	struct model *dead; /* gone, lingering */
-	struct load *loads;
+	struct model *dead;       /* gone, lingering */
+	TAILQ_HEAD(, load) loads; /* in the order in which they began */
 	LIST_HEAD(, announcement) announcements;
 	LIST_HEAD(, inventory) inventories;
-	struct unconfirmed *unconfirmed; /* confirm.c */
+	LIST_HEAD(, unconfirmed) unconfirmed; /* confirm.c */
 	struct reconcile *reconcile;
 	bool unsaved;                 /* the table has changed since the plans were last written */
 	struct store_room disk_space; /* of the store, as it was lately */

@@ -197,7 +197,7 @@ void load_take_inventory(struct load *l) {
 
 /* Whom this answers; its ref is forgotten.  NULL: nobody. */
 static struct load *inventory_find_load(struct deploy *d, const struct peers_from *from, size_t *node) {
-	for (struct load *l = d->loads; l; l = l->next)
+	for (struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		for (size_t i = 0; l->state == LOAD_INVENTORY && i < l->nnodes; i++)
 			if (l->asked[i].ref && l->asked[i].ref == from->ref &&
 			        node_id_equal(&l->node[i].id, &from->node)) {

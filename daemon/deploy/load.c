@@ -106,11 +106,7 @@ void load_forget_nodes(struct load *l) {
 }
 
 void load_free(struct load *l) {
-	for (struct load **at = &l->d->loads; *at; at = &(*at)->next)
-		if (*at == l) {
-			*at = l->next;
-			break;
-		}
+	TAILQ_REMOVE(&l->d->loads, l, next);
 	if (l->m) {
 		l->m->load = NULL;
 		model_unref(l->m);
@@ -432,7 +428,7 @@ static void load_open_if_ready(struct load *l) {
 /* ---- what the stages answer ---- */
 
 static struct part *load_find_part(struct deploy *d, const struct peers_from *from, struct load **out) {
-	for (struct load *l = d->loads; l; l = l->next)
+	for (struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (l->part[i].ref == from->ref && node_id_equal(&l->part[i].node, &from->node)) {
 				l->part[i].heard_ns = loop_now_ns();
@@ -481,8 +477,8 @@ static void load_on_refused(
 /* ---- what else happens to loads ---- */
 
 void load_node_down(struct deploy *d, const struct node_id *id) {
-	for (struct load *l = d->loads, *next; l; l = next) {
-		next = l->next;
+	for (struct load *l = TAILQ_FIRST(&d->loads), *next; l; l = next) {
+		next = TAILQ_NEXT(l, next);
 		load_hold(l);
 		if (l->state == LOAD_INVENTORY)
 			inventory_node_down(l, id);
@@ -496,8 +492,8 @@ void load_node_down(struct deploy *d, const struct node_id *id) {
 
 void load_tick(struct deploy *d) {
 	uint64_t now = loop_now_ns();
-	for (struct load *l = d->loads, *next; l; l = next) {
-		next = l->next;
+	for (struct load *l = TAILQ_FIRST(&d->loads), *next; l; l = next) {
+		next = TAILQ_NEXT(l, next);
 		load_hold(l);
 		for (size_t i = 0; l->state == LOAD_PREPARING && i < l->nparts; i++)
 			if (!l->part[i].ready && now - l->part[i].heard_ns > DEPLOY_SILENT_MS * 1000000ull)
@@ -519,10 +515,7 @@ struct load *load_create(struct deploy *d, const char *name) {
 	l->refs = 1;
 	snprintf(l->name, sizeof l->name, "%s", name);
 	snprintf(l->at, sizeof l->at, "starting");
-	struct load **at = &d->loads;
-	while (*at)
-		at = &(*at)->next;
-	*at = l;
+	TAILQ_INSERT_TAIL(&d->loads, l, next);
 	return l;
 }
 
@@ -583,9 +576,9 @@ int load_replan(struct model *m) {
 }
 
 struct load *load_early(struct deploy *d, const char *name) {
-	struct load *l = d->loads;
+	struct load *l = TAILQ_FIRST(&d->loads);
 	while (l && (l->advises || l->revival || l->state >= LOAD_PREPARING || strcmp(l->name, name) != 0))
-		l = l->next;
+		l = TAILQ_NEXT(l, next);
 	return l;
 }
 

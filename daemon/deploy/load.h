@@ -113,7 +113,7 @@ struct load {
 	/* of the job at the executor */
 	int rc;
 	char err[512];
-	struct load *next;
+	TAILQ_ENTRY(load) next;
 };
 
 struct load *load_create(struct deploy *d, const char *name); /* in the list; NULL: no memory */

@@ -347,7 +347,7 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 		snprintf(name, sizeof name, "%s", r->shape);
 	else
 		paths_model_name(name, sizeof name, r->file);
-	for (struct load *l = d->loads; l; l = l->next)
+	for (struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
 			snprintf(err, errlen, "model %s is already being loaded", name);
 			return -EEXIST;

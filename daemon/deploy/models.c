@@ -26,11 +26,8 @@ void model_free(struct model *m) {
 		return;
 	loop_timer_stop(m->later);
 	loop_timer_stop(m->deferred_free);
-	while (m->waiting) {
-		struct waiting *w = m->waiting;
-		m->waiting = w->next;
-		free(w);
-	}
+	for (struct waiting *w; (w = LIST_FIRST(&m->waiting)); free(w))
+		LIST_REMOVE(w, next);
 	stage_free(m->stage);
 	replica_free_all(m);
 	replicate_free(m->replication);

@@ -53,7 +53,7 @@ static Caravan__PlanBelief *reconcile_list_add(struct list *list, const char *mo
 }
 
 static const struct load *reconcile_find_load(const struct deploy *d, const char *name) {
-	for (const struct load *l = d->loads; l; l = l->next)
+	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		if (!l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0)
 			return l;
 	return NULL;
@@ -77,7 +77,7 @@ static void reconcile_list_plans(
 
 /* Loads of ours that have no plan yet, and how far all of ours are. */
 static void reconcile_list_loads(const struct deploy *d, struct list *list) {
-	for (const struct load *l = d->loads; l; l = l->next) {
+	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next)) {
 		Caravan__PlanBelief *b = NULL;
 		if (l->advises || l->state == LOAD_ENDED)
 			continue;
@@ -290,7 +290,7 @@ bool reconcile_loading(const struct deploy *d, const char *name, char *out, size
 }
 
 const char *reconcile_load_at(const struct deploy *d, size_t i) {
-	for (const struct load *l = d->loads; l; l = l->next)
+	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		if (!l->advises && l->state != LOAD_ENDED && i-- == 0)
 			return l->name;
 	const struct reconcile *c = d->reconcile;

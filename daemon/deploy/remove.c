@@ -53,7 +53,7 @@ static void removing_free(struct removing *k) {
 static bool removing_check_loaded(struct deploy *d, const char *name, char *why, size_t len) {
 	const struct model *m = deploy_model_named(d, name);
 	bool loading = m && m->pub.phase == CARAVAN__MODEL_PHASE__LOADING;
-	for (const struct load *l = d->loads; l && !loading; l = l->next)
+	for (const struct load *l = TAILQ_FIRST(&d->loads); l && !loading; l = TAILQ_NEXT(l, next))
 		loading = !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0;
 	if (!m && !loading)
 		return false;
@@ -71,13 +71,13 @@ static int removing_list_needed(struct removing *k) {
 	size_t room = d->models;
 	free(k->needed);
 	k->count = 0;
-	for (const struct load *l = d->loads; l; l = l->next)
+	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		room++;
 	if (!(k->needed = calloc(room + 1, sizeof *k->needed)))
 		return -ENOMEM;
 	for (size_t i = 0; i < d->models; i++)
 		memcpy(k->needed[k->count++].b, d->model[i]->plan->manifest.data, sizeof k->needed->b);
-	for (const struct load *l = d->loads; l; l = l->next)
+	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		if (!l->advises && l->manifest)
 			k->needed[k->count++] = l->manifest->id;
 	return 0;
