@@ -22,10 +22,32 @@ enum http_method { HTTP_GET = 1, HTTP_HEAD = 2, HTTP_POST = 4, HTTP_DELETE = 8 }
 
 struct http_route {
 	unsigned methods; /* of enum http_method, or-ed */
-	/* "/v1/models"; a last segment of "*" stands for one or more segments: "/v1/models/*". */
+	/* "/v1/models"; a last segment of "*", as after "/v1/models/", stands for one or more segments. */
 	const char *path;
 	http_handler *handler;
 	bool open; /* needs no key */
+};
+
+/* Whose request it is. */
+struct http_access {
+	bool granted;
+	uint64_t client; /* the same for all requests with one key; 0: no key counts */
+	char name[64];   /* of the key, for the access log */
+};
+/* secret: of Authorization or x-api-key, NULL: none came.  loopback: the client is on this machine. */
+typedef void http_access_fn(void *arg, const char *secret, bool loopback, struct http_access *out);
+
+/* Bounds on what clients take. */
+struct http_limits {
+	unsigned connections; /* as many as descriptors allow, at most 1024 */
+	unsigned per_address; /* half of these */
+	unsigned per_client;  /* requests in progress: 128 */
+	size_t head, body;    /* bytes of a request: 32 KiB, 16 MiB */
+	size_t unread;        /* bytes of an answer that a client leaves unread: 4 MiB */
+	size_t buffered;      /* bytes for all connections together: 256 MiB */
+	unsigned arrive_ms;   /* from the first byte of a request to its last: 30 s */
+	unsigned idle_ms;     /* between requests: 75 s */
+	unsigned stall_ms;    /* without reading what is there for it: 60 s */
 };
 
 struct http_config {
@@ -35,12 +57,27 @@ struct http_config {
 	const struct http_route *routes;
 	size_t nroutes;
 	void *arg; /* of the handlers */
+	/* What a client may call this node in Host, besides addresses and localhost. */
+	const char *const *hosts;
+	size_t nhosts;
+	/* Pages of these origins ("https://chat.example") may use the API from a browser. */
+	const char *const *origins;
+	size_t norigins;
+	const char *log; /* a file for the access log; NULL: the daemon's log, at its debug level */
+	/* Who may use it; called on the server's thread.  NULL: everybody. */
+	http_access_fn *access;
+	void *access_arg;
+	struct http_limits limits; /* 0: the default */
 };
 
+/* 0 with *out NULL: the port is taken, and that was not required. */
 int http_create(struct http_server **out, const struct http_config *c, char *err, size_t errlen);
 /* Ends every exchange: their closed functions are called; then the thread.  NULL allowed. */
 void http_destroy(struct http_server *s);
 struct loop *http_loop(struct http_server *s);
+uint16_t http_port(const struct http_server *s); /* that it listens on */
+/* Reads the certificate and its key again; on the main loop.  If they are not usable the old ones stay. */
+void http_reload(struct http_server *s);
 
 /* ---- the request: borrowed, valid until the exchange ends ---- */
 const char *http_path(const struct http_exchange *x); /* decoded, without the query */
@@ -56,6 +93,9 @@ uint64_t http_client(const struct http_exchange *x);
 /* body: its reference is taken. */
 void http_reply_json(struct http_exchange *x, int status, json_t *body);
 void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len);
+/* The usual answer where something is wrong: {"error":{"message","type","code"}}; code NULL: by the status. */
+void http_reply_error(struct http_exchange *x, int status, const char *code, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
 /* For the answer to come: NAME: VALUE. */
 void http_reply_header(struct http_exchange *x, const char *name, const char *value);
 

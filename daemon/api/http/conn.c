@@ -1,0 +1,418 @@
+/* conn: the connections of the HTTP server, and their bounds.
+ *
+ * evhttp (libevent 2.1) has no bound on connections, none on the time in which a request arrives, none on what a client leaves
+ * unread, and errors of its own in HTML.  So each connection is followed from outside: evhttp asks us for its bufferevent
+ * (conn_create), of which we keep a reference; callbacks on its two buffers count bytes; the connection's close callback is its end.
+ * What must not be done inside a callback waits for conn_settle, which runs before the loop polls again.
+ * Invariants: a connection is in the list from conn_create until conn_closed.  While a request is answered nothing reads from
+ * the client, except that its end is noticed: evhttp must not be given bytes then.
+ * Threads: the server's. */
+#include "config.h"
+
+#include "daemon/api/http/http_internal.h"
+#include "daemon/core/log.h"
+#include "proto/descriptors.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REFUSED_MS 2000      /* for a refused client to read why */
+#define REFUSED_MAX 64       /* connections beyond the limit that are told so */
+#define AHEAD_MAX (64 << 10) /* bytes of the next requests that are taken while one is answered */
+#define HTTP_RESERVE 64      /* descriptors that clients leave to the node */
+#define RETRY_AFTER_S "2"
+
+static uint64_t ms_since(uint64_t then) {
+	uint64_t now = loop_now_ns();
+	return now > then ? (now - then) / 1000000u : 0;
+}
+
+static void settle_soon(struct http_server *s) {
+	event_active(s->settle, EV_TIMEOUT, 0);
+}
+
+void conn_set_state(struct http_conn *c, enum http_conn_state state) {
+	c->state = state;
+	c->since_ns = loop_now_ns();
+	if (state == CONN_ARRIVING)
+		c->arrived = evbuffer_get_length(bufferevent_get_input(c->bev));
+}
+
+void conn_doom(struct http_conn *c, const char *why) {
+	if (c->doomed)
+		return;
+	c->doomed = true;
+	c->doom = why;
+	settle_soon(c->server);
+}
+
+/* ---- what passes through the buffers ------------------------------------------------------------- */
+
+static void conn_count(struct http_conn *c, const struct evbuffer_cb_info *info) {
+	c->buffered += info->n_added - info->n_deleted;
+	c->server->buffered += info->n_added - info->n_deleted;
+	if (info->n_added)
+		conn_check_buffered(c->server);
+}
+
+static void conn_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg) {
+	struct http_conn *c = arg;
+	(void)buf;
+	conn_count(c, info);
+	if (!info->n_added)
+		return;
+	if (c->state == CONN_FRESH || c->state == CONN_IDLE)
+		conn_set_state(c, CONN_ARRIVING);
+	else
+		c->arrived += info->n_added;
+	/* a line without an end: the head has a bound in evhttp, and so have bodies, but not what is between chunks */
+	if (c->state == CONN_ARRIVING && c->arrived > c->server->limits.head + 2 * c->server->limits.body)
+		conn_doom(c, "its request has no end");
+}
+
+static void conn_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg) {
+	struct http_conn *c = arg;
+	char begin[12];
+	conn_count(c, info);
+	if (info->n_deleted || info->orig_size == 0)
+		c->moved_ns = loop_now_ns();
+	if (!info->n_added || c->state == CONN_REFUSED)
+		return;
+	if (c->exchange) {
+		if (evbuffer_get_length(buf) > c->server->limits.unread)
+			conn_doom(c, "it does not read its answer");
+	} else if (!c->failed && evbuffer_copyout(buf, begin, sizeof begin) == sizeof begin &&
+	           memcmp(begin, "HTTP/1.1 100", sizeof begin) != 0) {
+		/* no request was passed to us, so this is a page that says what is wrong with it */
+		c->failed = true;
+		settle_soon(c->server);
+	}
+}
+
+/* All that clients have sent and not read, within its bound: the connection with the most goes. */
+void conn_check_buffered(struct http_server *s) {
+	struct http_conn *c, *most = NULL;
+	size_t its = 0;
+	if (s->buffered <= s->limits.buffered)
+		return;
+	LIST_FOREACH(c, &s->conns, next) {
+		size_t n = c->doomed ? 0 : c->buffered + (c->exchange ? c->exchange->body_len : 0);
+		if (n > its) {
+			its = n;
+			most = c;
+		}
+	}
+	if (most)
+		conn_doom(most, "clients together leave too much in memory");
+}
+
+/* ---- birth and end ------------------------------------------------------------------------------- */
+
+struct bufferevent *conn_create(struct event_base *base, void *arg) {
+	struct http_server *s = arg;
+	struct http_conn *c = calloc(1, sizeof *c);
+	/* what has been written must not be lost with the connection: closing waits for the finalizer */
+	struct bufferevent *bev = s->tls ? http_tls_bufferevent(s->tls, base)
+	                                 : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	if (!c || !bev) {
+		free(c);
+		return bev; /* which has no bounds; but there is no memory for what takes any */
+	}
+	c->server = s;
+	c->bev = bev;
+	bufferevent_incref(bev);
+	c->in_cb = evbuffer_add_cb(bufferevent_get_input(bev), conn_on_input, c);
+	c->out_cb = evbuffer_add_cb(bufferevent_get_output(bev), conn_on_output, c);
+	c->moved_ns = loop_now_ns();
+	conn_set_state(c, CONN_FRESH);
+	LIST_INSERT_HEAD(&s->conns, c, next);
+	s->nconns++;
+	if (s->nconns >= s->limits.connections + REFUSED_MAX) {
+		/* the listener would take all that wait, in one go */
+		for (unsigned i = 0; i < s->nlisteners; i++)
+			evconnlistener_disable(s->listeners[i]);
+		s->paused = true;
+	}
+	settle_soon(s);
+	return bev;
+}
+
+static void conn_forget(struct http_conn *c) {
+	struct http_server *s = c->server;
+	struct http_exchange *x = c->exchange;
+	LIST_REMOVE(c, next);
+	s->nconns--;
+	if (c->in_cb)
+		evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->in_cb);
+	if (c->out_cb)
+		evbuffer_remove_cb_entry(bufferevent_get_output(c->bev), c->out_cb);
+	s->buffered -= c->buffered;
+	if (x)
+		exchange_lost(x);
+	bufferevent_decref(c->bev);
+	free(c);
+	if (s->paused)
+		settle_soon(s);
+}
+
+static void conn_closed(struct evhttp_connection *evcon, void *arg) {
+	(void)evcon;
+	conn_forget(arg);
+}
+
+void conn_drop(struct http_conn *c) {
+	if (c->evcon)
+		evhttp_connection_free(c->evcon); /* which calls conn_closed */
+	else
+		conn_forget(c);
+}
+
+static uint64_t address_key(const struct sockaddr_storage *a, const void **bytes, size_t *len) {
+	*len = a->ss_family == AF_INET6 ? sizeof(struct in6_addr) : sizeof(struct in_addr);
+	*bytes = a->ss_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)a)->sin6_addr
+	                                  : (const void *)&((const struct sockaddr_in *)a)->sin_addr;
+	return a->ss_family;
+}
+
+/* ::ffff:1.2.3.4 is 1.2.3.4, whatever the socket is. */
+static void conn_read_peer(struct http_conn *c) {
+	socklen_t len = sizeof c->peer;
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&c->peer;
+	const void *bytes;
+	size_t n;
+	int fd = bufferevent_getfd(c->bev), one = 1;
+	if (getpeername(fd, (struct sockaddr *)&c->peer, &len) != 0)
+		memset(&c->peer, 0, sizeof c->peer);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (c->peer.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
+		struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = six->sin6_port};
+		memcpy(&four.sin_addr, six->sin6_addr.s6_addr + 12, sizeof four.sin_addr);
+		memset(&c->peer, 0, sizeof c->peer);
+		memcpy(&c->peer, &four, sizeof four);
+	}
+	address_key(&c->peer, &bytes, &n);
+	if (!inet_ntop(c->peer.ss_family, bytes, c->address, sizeof c->address))
+		snprintf(c->address, sizeof c->address, "?");
+	c->loopback = c->peer.ss_family == AF_INET6
+	                      ? IN6_IS_ADDR_LOOPBACK(&six->sin6_addr)
+	                      : c->peer.ss_family == AF_INET && *(const uint8_t *)bytes == 127;
+}
+
+/* The connection that has been idle for longest, if one is. */
+static struct http_conn *conn_oldest_idle(struct http_server *s) {
+	struct http_conn *c, *oldest = NULL;
+	LIST_FOREACH(c, &s->conns, next)
+	if (c->state == CONN_IDLE && (!oldest || c->since_ns < oldest->since_ns))
+		oldest = c;
+	return oldest;
+}
+
+/* Connections that hold a place: all but those that are being refused. */
+static unsigned conn_places(const struct http_server *s, const struct http_conn *of, unsigned *same_address) {
+	struct http_conn *c;
+	unsigned n = 0;
+	*same_address = 0;
+	LIST_FOREACH(c, &s->conns, next) {
+		if (c->state == CONN_REFUSED || !c->evcon)
+			continue;
+		n++;
+		*same_address += strcmp(c->address, of->address) == 0;
+	}
+	return n;
+}
+
+/* evhttp has made its connection: who it is with, and whether there is a place for it. */
+static void conn_born(struct http_conn *c) {
+	struct http_server *s = c->server;
+	struct http_conn *idle;
+	unsigned places, same;
+	void *evcon = NULL;
+	bufferevent_getcb(c->bev, NULL, NULL, NULL, &evcon); /* evhttp's own argument is its connection */
+	if (!evcon) {
+		conn_forget(c); /* it could not, and has let go of the bufferevent */
+		return;
+	}
+	conn_read_peer(c);
+	places = conn_places(s, c, &same);
+	c->evcon = evcon;
+	evhttp_connection_set_closecb(c->evcon, conn_closed, c);
+	if (same >= s->limits.per_address) {
+		conn_refuse(
+		        c, 503, "too_many_connections", "there are too many connections from %s", c->address);
+	} else if (places >= s->limits.connections || descriptors_short(HTTP_RESERVE)) {
+		if ((idle = conn_oldest_idle(s)))
+			conn_drop(idle);
+		else
+			conn_refuse(c, 503, "too_many_connections", "there are too many connections");
+	}
+}
+
+/* ---- errors that end a connection ---------------------------------------------------------------- */
+
+static void refused_drain(struct bufferevent *bev, void *arg) {
+	(void)arg; /* evhttp may call this with an argument of its own */
+	evbuffer_drain(bufferevent_get_input(bev), evbuffer_get_length(bufferevent_get_input(bev)));
+}
+
+/* The client has all of it: our side ends, and what it still sends is read, so that no reset overtakes what it was told. */
+static void refused_written(struct bufferevent *bev, void *arg) {
+	struct http_conn *c = arg;
+	if (c->server->tls)
+		conn_doom(c, NULL);
+	else
+		shutdown(bufferevent_getfd(bev), SHUT_WR);
+}
+
+static void refused_gone(struct bufferevent *bev, short what, void *arg) {
+	(void)bev;
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+		conn_doom(arg, NULL);
+}
+
+void conn_refuse(struct http_conn *c, int status, const char *code, const char *fmt, ...) {
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	char message[512];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof message, fmt, ap);
+	va_end(ap);
+	char *text = http_error_text(status, code, message);
+	if (!text || c->doomed || c->server->nconns > c->server->limits.connections + REFUSED_MAX) {
+		free(text);
+		conn_doom(c, NULL);
+		return;
+	}
+	conn_set_state(c, CONN_REFUSED);
+	bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
+	bufferevent_setcb(c->bev, refused_drain, refused_written, refused_gone, c);
+	evbuffer_unfreeze(out, 1);
+	evbuffer_drain(out, evbuffer_get_length(out));
+	evbuffer_freeze(out, 1);
+	evbuffer_add_printf(out,
+	        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n"
+	        "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
+	        status, http_reason(status), strlen(text),
+	        status == 503 ? "Retry-After: " RETRY_AFTER_S "\r\n" : "", text);
+	access_log_write(c->server, c, "", NULL, status, strlen(text));
+	free(text);
+	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+}
+
+/* evhttp's page, which says no more than its status, becomes an error of ours. */
+static void conn_replace_page(struct http_conn *c) {
+	char begin[13] = "";
+	const struct http_limits *l = &c->server->limits;
+	evbuffer_copyout(bufferevent_get_output(c->bev), begin, sizeof begin - 1);
+	switch (atoi(begin + 9)) {
+	case 413:
+		conn_refuse(c, 413, "body_too_large",
+		        "the body is larger than %zu KiB, or its chunks are not well-formed", l->body >> 10);
+		break;
+	case 417:
+		conn_refuse(c, 417, "expectation_failed", "only 100-continue can be expected");
+		break;
+	default:
+		if (c->arrived > l->head)
+			conn_refuse(c, 431, "headers_too_large",
+			        "the request line and the headers are longer than %zu KiB", l->head >> 10);
+		else
+			conn_refuse(c, 400, "malformed_request", "this is not a well-formed HTTP request");
+	}
+}
+
+void conn_settle(evutil_socket_t fd, short what, void *arg) {
+	struct http_server *s = arg;
+	struct http_conn *c, *next;
+	(void)fd;
+	(void)what;
+	/* one at a time from the beginning: others may go with it */
+	for (c = LIST_FIRST(&s->conns); c; c = next)
+		if (c->evcon) {
+			next = LIST_NEXT(c, next);
+		} else {
+			conn_born(c);
+			next = LIST_FIRST(&s->conns);
+		}
+	for (c = LIST_FIRST(&s->conns); c; c = next) {
+		next = LIST_NEXT(c, next);
+		if (c->failed && !c->doomed && c->state != CONN_REFUSED)
+			conn_replace_page(c);
+	}
+	while ((c = LIST_FIRST(&s->conns))) {
+		while (c && !c->doomed)
+			c = LIST_NEXT(c, next);
+		if (!c)
+			break;
+		if (c->doom)
+			log_others(LOG_LINE_WARN, "http: a client was cut off: %s", c->doom);
+		conn_drop(c); /* others may go with it, as its closed function pleases */
+	}
+	if (s->paused && s->nconns < s->limits.connections + REFUSED_MAX) {
+		s->paused = false;
+		for (unsigned i = 0; i < s->nlisteners; i++)
+			evconnlistener_enable(s->listeners[i]);
+	}
+}
+
+/* ---- time ---------------------------------------------------------------------------------------- */
+
+static void conn_check_time(struct http_conn *c) {
+	const struct http_limits *l = &c->server->limits;
+	switch (c->state) {
+	case CONN_FRESH:
+		if (ms_since(c->since_ns) >= l->arrive_ms)
+			conn_doom(c, NULL);
+		break;
+	case CONN_ARRIVING:
+		if (ms_since(c->since_ns) >= l->arrive_ms)
+			conn_refuse(c, 408, "request_timeout", "the request did not arrive within %u s",
+			        (l->arrive_ms + 999) / 1000);
+		break;
+	case CONN_IDLE:
+		if (ms_since(c->since_ns) >= l->idle_ms)
+			conn_doom(c, NULL);
+		break;
+	case CONN_BUSY:
+		if (evbuffer_get_length(bufferevent_get_output(c->bev)) > 0 &&
+		        ms_since(c->moved_ns) >= l->stall_ms)
+			conn_doom(c, "it does not read its answer");
+		break;
+	case CONN_REFUSED:
+		if (ms_since(c->since_ns) >= REFUSED_MS)
+			conn_doom(c, NULL);
+		break;
+	}
+}
+
+void conn_tick(void *arg) {
+	struct http_server *s = arg;
+	struct http_conn *c;
+	LIST_FOREACH(c, &s->conns, next)
+	if (c->evcon && !c->doomed)
+		conn_check_time(c);
+}
+
+/* ---- for exchanges ------------------------------------------------------------------------------- */
+
+struct http_conn *conn_find(struct http_server *s, struct evhttp_connection *evcon) {
+	struct http_conn *c;
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(evcon);
+	LIST_FOREACH(c, &s->conns, next)
+	if (c->bev == bev)
+		return c;
+	return NULL;
+}
+
+void conn_watch(struct http_conn *c) {
+	bufferevent_data_cb written;
+	bufferevent_event_cb event;
+	void *arg;
+	bufferevent_getcb(c->bev, NULL, &written, &event, &arg);
+	bufferevent_setcb(c->bev, NULL, written, event, arg);
+	bufferevent_setwatermark(c->bev, EV_READ, 0, AHEAD_MAX);
+	bufferevent_enable(c->bev, EV_READ);
+}
