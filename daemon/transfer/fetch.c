@@ -121,7 +121,7 @@ static void fetch_finish_if_done(struct fetch *f) {
 /* Parcels that take memory, or will as soon as they are answered. */
 static size_t fetch_count_begun(const struct fetch *f) {
 	size_t n = 0;
-	for (const struct chunk *p = f->chunks; p; p = p->next)
+	for (const struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		n += p->asked > 0;
 	return n;
 }
@@ -168,7 +168,7 @@ static void fetch_pump(struct fetch *f) {
 	fetch_open_chunks(f);
 	fetch_finish_if_done(f);
 	f->blocked = false;
-	for (struct chunk *p = f->chunks; p && !f->ended; p = p->next)
+	for (struct chunk *p = TAILQ_FIRST(&f->chunks); p && !f->ended; p = TAILQ_NEXT(p, next))
 		if (!p->whole)
 			fetch_pump_chunk(f, p);
 }
@@ -176,16 +176,10 @@ static void fetch_pump(struct fetch *f) {
 /* A node can be asked for more again: the fetch that has just had a block comes last, so that a long one does not starve
  * the others. */
 static void fetch_pump_all(struct transfer *t, struct fetch *last) {
-	struct fetch **at = &t->fetches;
-	while (*at != last)
-		at = &(*at)->next;
-	*at = last->next;
-	while (*at)
-		at = &(*at)->next;
-	*at = last;
-	last->next = NULL;
-	for (struct fetch *f = t->fetches, *next; f; f = next) {
-		next = f->next;
+	TAILQ_REMOVE(&t->fetches, last, next);
+	TAILQ_INSERT_TAIL(&t->fetches, last, next);
+	for (struct fetch *f = TAILQ_FIRST(&t->fetches), *next; f; f = next) {
+		next = TAILQ_NEXT(f, next);
 		fetch_pump(f);
 	}
 }
@@ -205,14 +199,10 @@ static void fetch_tick(void *arg) {
 
 static void fetch_free(struct fetch *f) {
 	struct transfer *t = f->t;
-	for (struct fetch **at = &t->fetches; *at; at = &(*at)->next)
-		if (*at == f) {
-			*at = f->next;
-			break;
-		}
+	TAILQ_REMOVE(&t->fetches, f, next);
 	loop_timer_stop(f->tick);
-	while (f->chunks)
-		chunk_free(f, f->chunks);
+	while (!TAILQ_EMPTY(&f->chunks))
+		chunk_free(f, TAILQ_FIRST(&f->chunks));
 	for (size_t i = 0; i < f->nitems; i++) {
 		store_writer_destroy(f->items[i].writer);
 		item_clear(t, &f->items[i]);
@@ -400,15 +390,15 @@ static void fetch_work_done(void *arg, bool cancelled) {
 static void fetch_on_block(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct block **at = block_find(t, from);
-	if (!at)
+	struct block *block = block_find(t, from);
+	if (!block)
 		return; /* of a source that was given up, or a fetch that has ended */
-	struct fetch *f = (*at)->f;
-	struct chunk *p = (*at)->chunk;
-	uint64_t offset = (*at)->offset, total = env->block->total;
-	uint32_t length = (*at)->length;
+	struct fetch *f = block->f;
+	struct chunk *p = block->chunk;
+	uint64_t offset = block->offset, total = env->block->total;
+	uint32_t length = block->length;
 	size_t len = payload ? payload_len(payload) : 0;
-	block_drop(at);
+	block_drop(block);
 	t->moved += len;
 	f->moved += len;
 	p->since_ns = f->sources[p->source].heard_ns = loop_now_ns();
@@ -447,13 +437,13 @@ static void fetch_on_block(
 static void fetch_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct block **at = block_find(t, from);
+	struct block *block = block_find(t, from);
 	(void)payload;
-	if (!at)
+	if (!block)
 		return;
-	struct fetch *f = (*at)->f;
-	struct chunk *p = (*at)->chunk;
-	block_drop(at);
+	struct fetch *f = block->f;
+	struct chunk *p = block->chunk;
+	block_drop(block);
 	f->sources[p->source].heard_ns = loop_now_ns();
 	source_refused(f, p, env->refused->reason);
 	fetch_pump_all(t, f);
@@ -462,14 +452,14 @@ static void fetch_on_refused(
 static void fetch_on_redirect(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct block **at = block_find(t, from);
+	struct block *block = block_find(t, from);
 	struct node_id node;
 	(void)payload;
-	if (!at || node_id_from_bytes(&node, env->redirect->node))
+	if (!block || node_id_from_bytes(&node, env->redirect->node))
 		return;
-	struct fetch *f = (*at)->f;
-	struct chunk *p = (*at)->chunk;
-	block_drop(at);
+	struct fetch *f = block->f;
+	struct chunk *p = block->chunk;
+	block_drop(block);
 	f->sources[p->source].heard_ns = loop_now_ns();
 	/* one who is asked for no such answer, or in the middle, has no reason to send us on */
 	if (!p->is_data || p->insist || p->got > 0)
@@ -482,8 +472,8 @@ static void fetch_on_redirect(
 static void fetch_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct transfer *t = arg;
 	(void)why;
-	for (struct fetch *f = t->fetches, *next; f; f = next) {
-		next = f->next;
+	for (struct fetch *f = TAILQ_FIRST(&t->fetches), *next; f; f = next) {
+		next = TAILQ_NEXT(f, next);
 		if (!up)
 			source_lost(f, node);
 		fetch_pump(f);
@@ -491,14 +481,14 @@ static void fetch_on_link(void *arg, const struct node_id *node, bool up, const 
 }
 
 void fetch_file_opened(struct transfer *t) {
-	for (struct fetch *f = t->fetches, *next; f; f = next) {
-		next = f->next;
+	for (struct fetch *f = TAILQ_FIRST(&t->fetches), *next; f; f = next) {
+		next = TAILQ_NEXT(f, next);
 		fetch_pump(f);
 	}
 }
 
 enum fetch_has fetch_has(const struct transfer *t, const struct content_id *id, bool tensor, uint32_t chunk) {
-	for (const struct fetch *f = t->fetches; f; f = f->next)
+	for (const struct fetch *f = TAILQ_FIRST(&t->fetches); f; f = TAILQ_NEXT(f, next))
 		for (size_t i = 0; i < f->next_item && !f->ended; i++) {
 			const struct item *it = &f->items[i];
 			if (!it->tensor || (it->state != ITEM_CHUNKS && it->state != ITEM_CLOSING) ||
@@ -541,6 +531,8 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 	if (!f)
 		return -ENOMEM;
 	f->t = t;
+	TAILQ_INIT(&f->chunks);
+	TAILQ_INSERT_TAIL(&t->fetches, f, next);
 	f->subject = strdup(r->subject);
 	f->items = calloc(r->blobs + r->tensors + 1, sizeof *f->items);
 	f->silent_ms = r->silent_ms ? r->silent_ms : TRANSFER_SILENT_MS;
@@ -555,17 +547,13 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 		return -ENOMEM;
 	}
 	fetch_add_items(f, r);
-	/* at the end: blocks go to the fetches in the order of their arrival */
-	struct fetch **at = &t->fetches;
-	while (*at)
-		at = &(*at)->next;
-	*at = f;
 	fetch_submit(f, WORK_CHECK, NULL, NULL, 0);
 	*out = f;
 	return 0;
 }
 
 int fetch_init(struct transfer *t) {
+	TAILQ_INIT(&t->fetches);
 	int rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_BLOCK, fetch_on_block, t);
 	if (rc == 0)
 		rc = peers_on(t->peers, CARAVAN__ENVELOPE__BODY_REFUSED, fetch_on_refused, t);
@@ -575,13 +563,10 @@ int fetch_init(struct transfer *t) {
 }
 
 void fetch_clear(struct transfer *t) {
-	while (t->fetches) /* the executor has gone: nothing of theirs is at work */
-		fetch_free(t->fetches);
-	while (t->blocks)
-		block_drop(&t->blocks);
-	while (t->in_flight) {
-		struct in_flight *l = t->in_flight;
-		t->in_flight = l->next;
-		free(l);
-	}
+	while (!TAILQ_EMPTY(&t->fetches)) /* the executor has gone: nothing of theirs is at work */
+		fetch_free(TAILQ_FIRST(&t->fetches));
+	while (!LIST_EMPTY(&t->blocks))
+		block_drop(LIST_FIRST(&t->blocks));
+	for (struct in_flight *l; (l = LIST_FIRST(&t->in_flight)); free(l))
+		LIST_REMOVE(l, next);
 }

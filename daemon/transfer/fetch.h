@@ -46,7 +46,7 @@ struct chunk {
 	bool insist;                /* do not redirect */
 	bool whole;                 /* at the executor */
 	uint64_t since_ns;          /* its source was chosen, or sent some of it */
-	struct chunk *next;
+	TAILQ_ENTRY(chunk) next;
 };
 
 struct block {
@@ -56,7 +56,7 @@ struct block {
 	struct in_flight *at;
 	uint64_t offset;
 	uint32_t length;
-	struct block *next;
+	LIST_ENTRY(block) next;
 };
 
 enum work_kind { WORK_CHECK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
@@ -79,8 +79,8 @@ struct fetch {
 	struct item *items;
 	size_t nitems, next_item, open;
 	struct source *sources;
-	size_t nsources, given; /* those that it was given come first, then those that were named */
-	struct chunk *chunks;
+	size_t nsources, given;     /* those that it was given come first, then those that were named */
+	TAILQ_HEAD(, chunk) chunks; /* the oldest first */
 	size_t nchunks;
 	unsigned work; /* at the executor */
 	bool checked, ended, notified;
@@ -95,7 +95,7 @@ struct fetch {
 	void (*on_done)(void *arg, const char *error, uint64_t moved);
 	void *arg;
 	struct loop_timer *tick;
-	struct fetch *next;
+	TAILQ_ENTRY(fetch) next;
 };
 
 /* fetch_sources.c */
@@ -119,8 +119,8 @@ struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node); 
 bool spare_take(struct transfer *t, uint64_t bytes);
 bool in_flight_full(const struct in_flight *l, uint32_t more);
 void fetch_work(void *arg); /* executor: a struct work */
-void block_drop(struct block **at);
-struct block **block_find(
+void block_drop(struct block *p);
+struct block *block_find(
         struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
 /* Forgets the blocks that are under way for a chunk (NULL: for all of the fetch). */
 void blocks_forget(struct fetch *f, const struct chunk *only);

@@ -99,17 +99,16 @@ void fetch_work(void *arg) {
 	}
 }
 
-/* ---- blocks and lanes ---- */
+/* ---- blocks in flight ---- */
 
 struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node) {
-	for (struct in_flight *l = t->in_flight; l; l = l->next)
+	for (struct in_flight *l = LIST_FIRST(&t->in_flight); l; l = LIST_NEXT(l, next))
 		if (node_id_equal(&l->node, node))
 			return l;
 	struct in_flight *l = calloc(1, sizeof *l);
 	if (l) {
 		l->node = *node;
-		l->next = t->in_flight;
-		t->in_flight = l;
+		LIST_INSERT_HEAD(&t->in_flight, l, next);
 	}
 	return l;
 }
@@ -132,29 +131,26 @@ bool spare_take(struct transfer *t, uint64_t bytes) {
 	return true;
 }
 
-void block_drop(struct block **at) {
-	struct block *p = *at;
-	*at = p->next;
+void block_drop(struct block *p) {
+	LIST_REMOVE(p, next);
 	p->at->bytes -= p->length;
 	p->at->blocks--;
 	free(p);
 }
 
 void blocks_forget(struct fetch *f, const struct chunk *only) {
-	struct block **at = &f->t->blocks;
-	while (*at) {
-		if ((*at)->f == f && (!only || (*at)->chunk == only))
-			block_drop(at);
-		else
-			at = &(*at)->next;
+	for (struct block *p = LIST_FIRST(&f->t->blocks), *next; p; p = next) {
+		next = LIST_NEXT(p, next);
+		if (p->f == f && (!only || p->chunk == only))
+			block_drop(p);
 	}
 }
 
-struct block **block_find(struct transfer *t, const struct peers_from *from) {
-	struct block **at = &t->blocks;
-	while (*at && !((*at)->ref == from->ref && node_id_equal(&(*at)->at->node, &from->node)))
-		at = &(*at)->next;
-	return *at ? at : NULL;
+struct block *block_find(struct transfer *t, const struct peers_from *from) {
+	struct block *p = LIST_FIRST(&t->blocks);
+	while (p && !(p->ref == from->ref && node_id_equal(&p->at->node, &from->node)))
+		p = LIST_NEXT(p, next);
+	return p;
 }
 
 /* The source may redirect us to a node that it gave the chunk to. */
@@ -204,8 +200,7 @@ int chunk_request(struct fetch *f, struct chunk *p) {
 	p->asked += length;
 	under_way->bytes += length;
 	under_way->blocks++;
-	block->next = t->blocks;
-	t->blocks = block;
+	LIST_INSERT_HEAD(&t->blocks, block, next);
 	return 0;
 }
 
@@ -213,11 +208,7 @@ int chunk_request(struct fetch *f, struct chunk *p) {
 
 void chunk_free(struct fetch *f, struct chunk *p) {
 	blocks_forget(f, p);
-	for (struct chunk **at = &f->chunks; *at; at = &(*at)->next)
-		if (*at == p) {
-			*at = p->next;
-			break;
-		}
+	TAILQ_REMOVE(&f->chunks, p, next);
 	f->nchunks--;
 	free(p->data);
 	free(p);
@@ -244,10 +235,7 @@ bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk) {
 	p->item = it;
 	p->is_data = is_data;
 	p->index = chunk;
-	struct chunk **at = &f->chunks;
-	while (*at)
-		at = &(*at)->next;
-	*at = p;
+	TAILQ_INSERT_TAIL(&f->chunks, p, next);
 	f->nchunks++;
 	chunk_restart(f, p);
 	return true;

@@ -49,7 +49,7 @@ int sources_add(struct fetch *f, const struct transfer_request *r) {
 /* Parcels that a source has not been asked for wholly. */
 static unsigned source_count_unasked(const struct fetch *f, size_t source) {
 	unsigned n = 0;
-	for (const struct chunk *p = f->chunks; p; p = p->next)
+	for (const struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		n += p->source == source && !p->whole && (p->total ? p->asked < p->total : p->asked == 0);
 	return n;
 }
@@ -93,7 +93,7 @@ void source_drop(struct fetch *f, size_t source, const char *why) {
 		return;
 	snprintf(s->why, sizeof s->why, "%s", why);
 	log_line(LOG_LINE_WARN, "%s: %s %s and is not asked again for this", f->subject, s->name, why);
-	for (struct chunk *p = f->chunks; p; p = p->next)
+	for (struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		if (p->source == source && !p->whole)
 			source_take_chunk(f, p);
 }
@@ -141,13 +141,13 @@ void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
 
 void source_lost(struct fetch *f, const struct node_id *node) {
 	size_t i = source_find(f, node, f->nsources);
-	for (struct chunk *p = i == NOBODY ? NULL : f->chunks; p; p = p->next)
+	for (struct chunk *p = i == NOBODY ? NULL : TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		if (p->source == i && !p->whole)
 			source_take_chunk(f, p);
 }
 
 static bool source_has_blocks(const struct fetch *f, size_t source) {
-	for (const struct block *p = f->t->blocks; p; p = p->next)
+	for (const struct block *p = LIST_FIRST(&f->t->blocks); p; p = LIST_NEXT(p, next))
 		if (p->f == f && p->chunk->source == source)
 			return true;
 	return false;
@@ -155,7 +155,7 @@ static bool source_has_blocks(const struct fetch *f, size_t source) {
 
 void sources_tick(struct fetch *f) {
 	uint64_t now = loop_now_ns(), patience = (f->spare ? HINT_SPARE_MS : HINT_MS) * 1000000ull;
-	for (struct chunk *p = f->chunks; p; p = p->next)
+	for (struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		if (p->source != NOBODY && !p->whole && p->named && now - p->since_ns > patience) {
 			f->sources[p->source].late++;
 			source_take_chunk(f, p);

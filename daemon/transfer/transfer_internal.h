@@ -26,7 +26,7 @@ struct in_flight {
 	struct node_id node;
 	uint32_t bytes; /* bytes */
 	unsigned blocks;
-	struct in_flight *next;
+	LIST_ENTRY(in_flight) next;
 };
 
 struct block;
@@ -64,9 +64,9 @@ struct transfer {
 	uint64_t served;
 	struct loop_timer *later; /* requests that may wait do */
 	/* fetching */
-	struct fetch *fetches;
-	struct block *blocks;
-	struct in_flight *in_flight;
+	TAILQ_HEAD(, fetch) fetches; /* blocks are asked for in this order */
+	LIST_HEAD(, block) blocks;
+	LIST_HEAD(, in_flight) in_flight;
 	uint64_t moved;
 	uint64_t spare_ns; /* when the allowance of what nobody waits for was last made, */
 	uint64_t spare;    /* and what is left of it: bytes */
