@@ -332,6 +332,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 	struct node_id to;
 	struct coordinator *m = calloc(1, sizeof *m);
 	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
+	if (m)
+		TAILQ_INIT(&m->in_flight);
 	if (rc == 0)
 		rc = output_create(
 		        &m->output, ends, compute_team(w), plan->max_rows, tokenizer_tokens(tokenizer));

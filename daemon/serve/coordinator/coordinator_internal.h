@@ -36,8 +36,8 @@ struct coordinator {
 	struct scheduler *scheduler;
 	struct downstream *downstream;
 	struct node_id last_stage;
-	struct coordinator *draft_model;  /* the model that makes drafts for this one, or NULL */
-	struct step_in_flight *in_flight; /* in order of their numbers */
+	struct coordinator *draft_model;        /* the model that makes drafts for this one, or NULL */
+	TAILQ_HEAD(, step_in_flight) in_flight; /* in order of their numbers */
 	unsigned in_flight_count, jobs;
 	bool closed, kicking;
 	uint64_t began_ns;         /* to serve */

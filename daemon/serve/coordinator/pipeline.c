@@ -14,7 +14,7 @@
 
 /* A step in flight. */
 struct step_in_flight {
-	struct step_in_flight *next;
+	TAILQ_ENTRY(step_in_flight) next;
 	struct coordinator *m;
 	struct scheduler_step *st;
 	uint32_t *token;        /* of each row */
@@ -22,7 +22,7 @@ struct step_in_flight {
 	struct output_row *row; /* one an output that is to be sampled */
 	uint32_t nrow, *picks;  /* of them all; of each sequence */
 	uint32_t **log;         /* of each sequence: its log as it was, where that may change meanwhile */
-	struct logits *logits;
+	STAILQ_HEAD(, logits) logits;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the compute thread */
 	struct step_timing_step spent;
 	bool on_compute_thread; /* a job holds it */
@@ -34,7 +34,7 @@ struct step_in_flight {
 
 /* Logits on their way to the gateway, made on the compute thread, a few rows at a time. */
 struct logits {
-	struct logits *next;
+	STAILQ_ENTRY(logits) next;
 	struct client_sequence *g;
 	uint32_t position, rows;
 	struct payload *data;
@@ -43,12 +43,8 @@ struct logits {
 /* ---- release ------------------------------------------------------------------------------------- */
 
 static void logits_destroy(struct logits *l) {
-	while (l) {
-		struct logits *next = l->next;
-		payload_unref(l->data);
-		free(l);
-		l = next;
-	}
+	payload_unref(l->data);
+	free(l);
 }
 
 /* Whoever waits for the first token of a prompt of several steps hears how far it is. */
@@ -65,18 +61,15 @@ static void pipeline_report_progress(const struct step_in_flight *f) {
 /* The step is over: it came back from all stages, or it is lost. */
 static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	struct coordinator *m = f->m;
-	for (struct step_in_flight **at = &m->in_flight; *at; at = &(*at)->next)
-		if (*at == f) {
-			*at = f->next;
-			m->in_flight_count--;
-			break;
-		}
+	TAILQ_REMOVE(&m->in_flight, f, next);
+	m->in_flight_count--;
 	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
 		free(f->log[i]);
 	if (whole)
 		pipeline_report_progress(f);
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, sequence_left, m);
-	logits_destroy(f->logits);
+	for (struct logits *l; (l = STAILQ_FIRST(&f->logits)); logits_destroy(l))
+		STAILQ_REMOVE_HEAD(&f->logits, next);
 	payload_unref(f->x);
 	free(f->log);
 	free(f->picks);
@@ -86,8 +79,8 @@ static void pipeline_retire(struct step_in_flight *f, bool whole) {
 }
 
 void pipeline_clear(struct coordinator *m) {
-	while (m->in_flight)
-		pipeline_retire(m->in_flight, false);
+	while (!TAILQ_EMPTY(&m->in_flight))
+		pipeline_retire(TAILQ_FIRST(&m->in_flight), false);
 }
 
 /* The sequences of a step end with an error. */
@@ -141,9 +134,9 @@ static int pipeline_send(struct step_in_flight *f) {
 }
 
 static struct step_in_flight *pipeline_find(const struct coordinator *m, uint64_t number) {
-	struct step_in_flight *f = m->in_flight;
+	struct step_in_flight *f = TAILQ_FIRST(&m->in_flight);
 	while (f && f->st->number != number)
-		f = f->next;
+		f = TAILQ_NEXT(f, next);
 	return f;
 }
 
@@ -167,7 +160,7 @@ void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why) {
 }
 
 void pipeline_cancel_unwanted(struct coordinator *m) {
-	for (struct step_in_flight *f = m->in_flight; f; f = f->next) {
+	for (struct step_in_flight *f = TAILQ_FIRST(&m->in_flight); f; f = TAILQ_NEXT(f, next)) {
 		bool wanted = f->cancelled || f->dead || f->is_back;
 		for (uint32_t i = 0; i < f->st->nseqs; i++)
 			wanted = wanted || scheduler_entry_valid(&f->st->seq[i]);
@@ -284,7 +277,7 @@ static void pipeline_draft(struct coordinator *m) {
 }
 
 static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct scheduler_step *st) {
-	struct step_in_flight *f = calloc(1, sizeof *f), **at = &m->in_flight;
+	struct step_in_flight *f = calloc(1, sizeof *f);
 	if (!f)
 		return NULL;
 	f->token = calloc(st->rows, sizeof *f->token);
@@ -297,15 +290,14 @@ static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct sc
 	}
 	f->m = m;
 	f->st = st;
+	STAILQ_INIT(&f->logits);
 	uint32_t *to = f->token;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		m->drafted += pipeline_drafted_rows(&st->seq[i]);
 		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
 		to += st->seq[i].rows;
 	}
-	while (*at)
-		at = &(*at)->next;
-	*at = f;
+	TAILQ_INSERT_TAIL(&m->in_flight, f, next);
 	if (++m->in_flight_count > m->in_flight_max)
 		m->in_flight_max = m->in_flight_count;
 	m->steps++;
@@ -403,7 +395,6 @@ static void pipeline_sample(void *arg) {
 	struct coordinator *m = f->m;
 	const size_t dim = m->ends->manifest->hp.dim;
 	const float *x = payload_data(f->x);
-	struct logits **tail = &f->logits;
 	f->began_ns = loop_now_ns();
 	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
@@ -421,8 +412,7 @@ static void pipeline_sample(void *arg) {
 				l->g = (struct client_sequence *)e->seq;
 				l->position = e->position + k;
 				l->rows = n;
-				*tail = l;
-				tail = &l->next;
+				STAILQ_INSERT_TAIL(&f->logits, l, next);
 			}
 			x += n * dim;
 			k += n;
@@ -514,7 +504,7 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 		pipeline_lose(m, f, pipeline_error(f->rc));
 		return;
 	}
-	for (struct logits *l = f->logits; l; l = l->next)
+	for (struct logits *l = STAILQ_FIRST(&f->logits); l; l = STAILQ_NEXT(l, next))
 		if (!l->g->finished) {
 			int rc = sequence_logits(m, l->g, l->position, l->rows, l->data);
 			if (rc == -EAGAIN)
@@ -554,9 +544,10 @@ void coordinator_step_done(
 	if (!f || f->on_compute_thread || f->dead)
 		return;
 	/* steps never overtake each other: what is older and still out was lost on its way */
-	while (m->in_flight != f && !m->in_flight->on_compute_thread) {
-		pipeline_fail(m->in_flight, "a step was lost between two nodes");
-		pipeline_retire(m->in_flight, false);
+	for (struct step_in_flight *old;
+	        (old = TAILQ_FIRST(&m->in_flight)) != f && !old->on_compute_thread;) {
+		pipeline_fail(old, "a step was lost between two nodes");
+		pipeline_retire(old, false);
 	}
 	f->is_back = true;
 	if (f->cancelled) {

@@ -7,15 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+TAILQ_HEAD(sequence_list, sequence);
+
 struct scheduler {
 	uint32_t parallel, max_rows, stages, twice;
 	struct kv_blocks *kv;
 	uint32_t blocks;
 	uint64_t promised; /* blocks that those that run may need before they end */
 	uint64_t found;
-	uint64_t served;          /* sequences that have left after they ran */
-	struct sequence *running; /* in order of turn: who was served a prompt chunk goes last */
-	struct sequence *queue;
+	uint64_t served;              /* sequences that have left after they ran */
+	struct sequence_list running; /* in order of turn: who was served a prompt chunk goes last */
+	struct sequence_list queue;
 	uint32_t nrunning, nqueued;
 	uint32_t decoding; /* steps in flight that carry next tokens, */
 	uint32_t ahead;    /* and those with only drafted tokens */
@@ -33,6 +35,8 @@ int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
 	s->stages = c->stages;
 	s->twice = c->twice;
 	s->blocks = c->blocks;
+	TAILQ_INIT(&s->running);
+	TAILQ_INIT(&s->queue);
 	*out = s;
 	return 0;
 }
@@ -44,21 +48,10 @@ void scheduler_destroy(struct scheduler *s) {
 	free(s);
 }
 
-static void scheduler_list_append(struct sequence **list, struct sequence *q) {
-	while (*list)
-		list = &(*list)->next;
-	*list = q;
-	q->next = NULL;
-}
-
-static bool scheduler_list_remove(struct sequence **list, struct sequence *q) {
-	for (; *list; list = &(*list)->next)
-		if (*list == q) {
-			*list = q->next;
-			q->next = NULL;
-			return true;
-		}
-	return false;
+/* It has had its turn. */
+static void scheduler_move_last(struct scheduler *s, struct sequence *q) {
+	TAILQ_REMOVE(&s->running, q, next);
+	TAILQ_INSERT_TAIL(&s->running, q, next);
 }
 
 /* ---- the queue ----------------------------------------------------------------------------------- */
@@ -68,23 +61,23 @@ static uint64_t scheduler_blocks_for(uint32_t positions) {
 }
 
 /* Those of q's client in the list, up to q. */
-static uint32_t scheduler_count_client(const struct sequence *list, const struct sequence *q) {
+static uint32_t scheduler_count_client(const struct sequence_list *list, const struct sequence *q) {
 	uint32_t n = 0;
-	for (; list && list != q; list = list->next)
-		n += list->client == q->client;
+	for (const struct sequence *w = TAILQ_FIRST(list); w && w != q; w = TAILQ_NEXT(w, next))
+		n += w->client == q->client;
 	return n;
 }
 
 /* When q's turn is: how many of its client come before it, running or waiting.  Lower goes first; among equals the
  * one whose client has waited longest since one of its own ran, and of those the one that came first. */
 static uint32_t scheduler_turn_of(const struct scheduler *s, const struct sequence *q) {
-	return scheduler_count_client(s->running, q) + scheduler_count_client(s->queue, q);
+	return scheduler_count_client(&s->running, q) + scheduler_count_client(&s->queue, q);
 }
 
 static struct sequence *scheduler_next_in_line(const struct scheduler *s) {
 	struct sequence *best = NULL;
 	uint32_t least = UINT32_MAX;
-	for (struct sequence *q = s->queue; q; q = q->next) {
+	for (struct sequence *q = TAILQ_FIRST(&s->queue); q; q = TAILQ_NEXT(q, next)) {
 		uint32_t turn = scheduler_turn_of(s, q);
 		if (turn < least || (turn == least && q->served < best->served)) {
 			least = turn;
@@ -96,10 +89,10 @@ static struct sequence *scheduler_next_in_line(const struct scheduler *s) {
 
 /* One of this client's has run, and left. */
 static void scheduler_client_served(struct scheduler *s, uint64_t client) {
-	struct sequence *lists[] = {s->running, s->queue};
+	struct sequence *lists[] = {TAILQ_FIRST(&s->running), TAILQ_FIRST(&s->queue)};
 	s->served++;
 	for (int i = 0; i < 2; i++)
-		for (struct sequence *q = lists[i]; q; q = q->next)
+		for (struct sequence *q = lists[i]; q; q = TAILQ_NEXT(q, next))
 			if (q->client == client)
 				q->served = s->served;
 }
@@ -110,12 +103,13 @@ static void scheduler_admit(struct scheduler *s) {
 		/* one alone runs whatever it may come to need: nothing else would make room for it */
 		if (s->nrunning && s->promised + scheduler_blocks_for(q->room) > s->blocks)
 			return;
-		scheduler_list_remove(&s->queue, q);
+		TAILQ_REMOVE(&s->queue, q, next);
 		s->nqueued--;
-		scheduler_list_append(&s->running, q);
+		TAILQ_INSERT_TAIL(&s->running, q, next);
 		s->nrunning++;
 		s->promised += scheduler_blocks_for(q->room);
 		q->running = true;
+		q->queued = false;
 		q->place = 0;
 	}
 }
@@ -123,12 +117,13 @@ static void scheduler_admit(struct scheduler *s) {
 void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg) {
 	uint32_t turn[SCHEDULER_QUEUE_MAX + 1], n = 0;
 	uint64_t served[SCHEDULER_QUEUE_MAX + 1];
-	for (struct sequence *q = s->queue; q && n < SCHEDULER_QUEUE_MAX; q = q->next) {
+	for (struct sequence *q = TAILQ_FIRST(&s->queue); q && n < SCHEDULER_QUEUE_MAX;
+	        q = TAILQ_NEXT(q, next)) {
 		served[n] = q->served;
 		turn[n++] = scheduler_turn_of(s, q);
 	}
-	struct sequence *q = s->queue;
-	for (uint32_t i = 0; i < n; i++, q = q->next) {
+	struct sequence *q = TAILQ_FIRST(&s->queue);
+	for (uint32_t i = 0; i < n; i++, q = TAILQ_NEXT(q, next)) {
 		uint32_t place = 1;
 		for (uint32_t k = 0; k < n; k++)
 			place += turn[k] < turn[i] ||
@@ -149,9 +144,9 @@ static bool scheduler_may_queue(const struct scheduler *s, uint32_t waiting) {
 int scheduler_add(struct scheduler *s, struct sequence *q) {
 	uint32_t its_client = 0, its_node = 0;
 	uint64_t served = s->served;
-	for (const struct sequence *w = s->running; w; w = w->next)
+	for (const struct sequence *w = TAILQ_FIRST(&s->running); w; w = TAILQ_NEXT(w, next))
 		served = w->client == q->client ? w->served : served;
-	for (const struct sequence *w = s->queue; w; w = w->next) {
+	for (const struct sequence *w = TAILQ_FIRST(&s->queue); w; w = TAILQ_NEXT(w, next)) {
 		its_client += w->client == q->client;
 		its_node += w->author == q->author;
 		served = w->client == q->client ? w->served : served;
@@ -159,7 +154,8 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 	if (!scheduler_may_queue(s, its_client) || !scheduler_may_queue(s, its_node))
 		return -EBUSY;
 	q->served = served;
-	scheduler_list_append(&s->queue, q);
+	TAILQ_INSERT_TAIL(&s->queue, q, next);
+	q->queued = true;
 	s->nqueued++;
 	scheduler_admit(s);
 	return 0;
@@ -195,7 +191,7 @@ static bool scheduler_awaits_block(const struct scheduler *s, const struct seque
 	uint32_t end = q->scheduled + KERN_KV_BLOCK;
 	if (!scheduler_may_reuse(q))
 		return false;
-	for (const struct sequence *r = s->running; r; r = r->next)
+	for (const struct sequence *r = TAILQ_FIRST(&s->running); r; r = TAILQ_NEXT(r, next))
 		if (r != q && !r->ended && r->in_flight && r->scheduled >= end && r->written < end &&
 		        memcmp(r->log, q->log, end * sizeof *q->log) == 0)
 			return true;
@@ -206,14 +202,15 @@ static bool scheduler_awaits_block(const struct scheduler *s, const struct seque
 
 static void scheduler_remove(struct scheduler *s, struct sequence *q) {
 	if (q->running) {
-		scheduler_list_remove(&s->running, q);
+		TAILQ_REMOVE(&s->running, q, next);
 		s->nrunning--;
 		scheduler_client_served(s, q->client);
 		s->promised -= scheduler_blocks_for(q->room);
-	} else if (scheduler_list_remove(&s->queue, q)) {
+	} else if (q->queued) {
+		TAILQ_REMOVE(&s->queue, q, next);
 		s->nqueued--;
 	}
-	q->running = false;
+	q->running = q->queued = false;
 	scheduler_share_blocks(s, q);
 	kv_blocks_free(s->kv, &q->kv);
 	scheduler_admit(s);
@@ -286,11 +283,11 @@ static uint32_t scheduler_drafted_rows(struct scheduler *s, const struct build *
 
 /* While stages are idle: drafted tokens that follow others in flight. */
 static void scheduler_put_ahead(struct scheduler *s, struct build *b) {
-	for (struct sequence *q = s->running; q; q = q->next)
+	for (struct sequence *q = TAILQ_FIRST(&s->running); q; q = TAILQ_NEXT(q, next))
 		if (scheduler_unscheduled_rows(q) > 0) /* it comes first, and will */
 			return;
-	for (struct sequence *q = s->running; q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages;
-	        q = q->next) {
+	for (struct sequence *q = TAILQ_FIRST(&s->running);
+	        q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages; q = TAILQ_NEXT(q, next)) {
 		uint32_t end = q->tokens + q->drafted;
 		if (q->ended || !q->in_flight || q->scheduled < q->tokens || q->scheduled >= end ||
 		        !scheduler_has_capacity(s, b, q))
@@ -310,7 +307,8 @@ static void scheduler_put_tokens(struct scheduler *s, struct build *b, uint32_t 
 	uint32_t group = (answered + s->stages - 1) / s->stages;
 	if (answered == 0 || s->decoding >= (answered + group - 1) / group)
 		return;
-	for (struct sequence *q = s->running; q && b->st->nseqs < group; q = q->next)
+	for (struct sequence *q = TAILQ_FIRST(&s->running); q && b->st->nseqs < group;
+	        q = TAILQ_NEXT(q, next))
 		if (scheduler_is_generating(q) && scheduler_has_capacity(s, b, q) &&
 		        kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1))
 			scheduler_put_rows(b, q, 1 + scheduler_drafted_rows(s, b, q));
@@ -344,7 +342,7 @@ static struct portion scheduler_prompt_portion(const struct scheduler *s, uint32
 		return (struct portion){SCHEDULER_MIXED_ROWS, SCHEDULER_FEW_ROWS};
 	if (s->stages == 1)
 		return (struct portion){INFINITY, SCHEDULER_FEW_ROWS};
-	for (const struct sequence *q = s->running; q; q = q->next)
+	for (const struct sequence *q = TAILQ_FIRST(&s->running); q; q = TAILQ_NEXT(q, next))
 		all += scheduler_unscheduled_rows(q) ? scheduler_row_cost(s, q->first, q->tokens - q->first)
 		                                     : 0;
 	/* four chunks a stage: filling and draining the line is then a fifth of it */
@@ -355,7 +353,7 @@ static struct portion scheduler_prompt_portion(const struct scheduler *s, uint32
 /* Prompts, in turn; the one that was served last goes to the end. */
 static void scheduler_put_prompts(struct scheduler *s, struct build *b, struct portion p) {
 	struct sequence *served = NULL;
-	for (struct sequence *q = s->running; q && p.cost >= 1; q = q->next) {
+	for (struct sequence *q = TAILQ_FIRST(&s->running); q && p.cost >= 1; q = TAILQ_NEXT(q, next)) {
 		if (scheduler_unscheduled_rows(q) == 0 || scheduler_is_generating(q))
 			continue;
 		scheduler_reuse_blocks(s, q);
@@ -372,10 +370,8 @@ static void scheduler_put_prompts(struct scheduler *s, struct build *b, struct p
 		scheduler_put_rows(b, q, rows);
 		served = q;
 	}
-	if (served && served->scheduled < served->tokens) {
-		scheduler_list_remove(&s->running, served);
-		scheduler_list_append(&s->running, served);
-	}
+	if (served && served->scheduled < served->tokens)
+		scheduler_move_last(s, served);
 }
 
 struct scheduler_step *scheduler_next(struct scheduler *s) {
@@ -386,10 +382,8 @@ struct scheduler_step *scheduler_next(struct scheduler *s) {
 		return NULL;
 	}
 	scheduler_put_tokens(s, &b, answered);
-	for (uint32_t i = 0; i < b.st->generating && b.st->generating < answered; i++) {
-		scheduler_list_remove(&s->running, b.st->seq[i].seq);
-		scheduler_list_append(&s->running, b.st->seq[i].seq);
-	}
+	for (uint32_t i = 0; i < b.st->generating && b.st->generating < answered; i++)
+		scheduler_move_last(s, b.st->seq[i].seq);
 	scheduler_put_prompts(s, &b, scheduler_prompt_portion(s, answered));
 	if (b.st->nseqs == 0)
 		scheduler_put_ahead(s, &b);
@@ -487,7 +481,7 @@ uint32_t scheduler_running(const struct scheduler *s) {
 
 uint32_t scheduler_answered(const struct scheduler *s) {
 	uint32_t n = 0;
-	for (const struct sequence *q = s->running; q; q = q->next)
+	for (const struct sequence *q = TAILQ_FIRST(&s->running); q; q = TAILQ_NEXT(q, next))
 		n += scheduler_is_answered(q);
 	return n;
 }
@@ -509,10 +503,10 @@ const struct prefix *scheduler_prefix(const struct scheduler *s) {
 }
 
 struct sequence *scheduler_at(const struct scheduler *s, uint32_t i) {
-	for (struct sequence *q = s->running; q; q = q->next)
+	for (struct sequence *q = TAILQ_FIRST(&s->running); q; q = TAILQ_NEXT(q, next))
 		if (i-- == 0)
 			return q;
-	for (struct sequence *q = s->queue; q; q = q->next)
+	for (struct sequence *q = TAILQ_FIRST(&s->queue); q; q = TAILQ_NEXT(q, next))
 		if (i-- == 0)
 			return q;
 	return NULL;

@@ -23,6 +23,7 @@
 #ifndef DAEMON_SERVE_COORDINATOR_SCHEDULER_H
 #define DAEMON_SERVE_COORDINATOR_SCHEDULER_H
 #include "daemon/serve/coordinator/kv_blocks.h"
+#include <sys/queue.h>
 
 #define SCHEDULER_QUEUE_MAX 256  /* sequences that wait for a place */
 #define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
@@ -50,8 +51,8 @@ struct sequence {
 	        limit; /* no position from here on is scheduled yet, since who takes the outputs has no room; 0: no limit */
 	void *owner;
 	/* the scheduler's */
-	struct sequence *next;
-	uint32_t first;     /* the first position that was not in the prefix cache */
+	TAILQ_ENTRY(sequence) next; /* of those that run, or of the queue */
+	uint32_t first;             /* the first position that was not in the prefix cache */
 	uint32_t scheduled; /* positions that are in steps or have been, without those of rejected drafts */
 	uint32_t done;      /* positions whose steps came back */
 	uint32_t version;   /* incremented when drafts are rejected: rows of an older version are discarded */
@@ -62,7 +63,7 @@ struct sequence {
 	struct kv_table kv;
 	uint32_t place;  /* in the queue, from 1; 0: it runs */
 	uint64_t served; /* how many sequences had left when one of its client's last did */
-	bool running, ended;
+	bool running, queued, ended;
 };
 
 struct scheduled {
