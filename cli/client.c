@@ -137,7 +137,7 @@ void client_close(struct client *c) {
 	c->env = NULL;
 	free(c->frame);
 	c->frame = NULL;
-	c->room = 0;
+	c->capacity = 0;
 }
 
 static int write_all(int fd, const void *data, size_t len) {
@@ -231,11 +231,11 @@ static const Caravan__Envelope *next_message(struct client *c, const uint8_t **p
 		fail("the daemon sent a message that is too large");
 		return NULL;
 	}
-	if (elen + plen > c->room) {
+	if (elen + plen > c->capacity) {
 		free(c->frame);
-		c->room = elen + plen;
-		if (!(c->frame = malloc(c->room))) {
-			c->room = 0;
+		c->capacity = elen + plen;
+		if (!(c->frame = malloc(c->capacity))) {
+			c->capacity = 0;
 			fail("out of memory");
 			return NULL;
 		}

@@ -10,7 +10,7 @@ struct client {
 	int fd;
 	pid_t daemon;   /* a private one, or 0 */
 	uint8_t *frame; /* the last message's bytes */
-	size_t room;
+	size_t capacity;
 	Caravan__Envelope *env;
 };
 

@@ -231,7 +231,7 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "prefix_tokens", json_integer((json_int_t)m->state->prefix_tokens));
 		json_object_set_new(o, "drafted", json_integer((json_int_t)m->state->drafted));
 		json_object_set_new(o, "accepted", json_integer((json_int_t)m->state->accepted));
-		json_object_set_new(o, "ends_seconds", json_real(m->state->ends_seconds));
+		json_object_set_new(o, "ends_seconds", json_real(m->state->io_seconds));
 		json_object_set_new(o, "in_flight", json_integer(m->state->in_flight));
 		json_object_set_new(o, "in_flight_max", json_integer(m->state->in_flight_max));
 		json_object_set_new(o, "blocks", json_integer(m->state->blocks));

@@ -30,13 +30,13 @@ static void no_memory(void) {
 void table_cell(struct table *t, const char *fmt, ...) {
 	va_list ap;
 	char *text = NULL;
-	if (t->cells == t->room) {
-		size_t room = t->room * 2 + 32;
-		char **more = realloc(t->cell, room * sizeof *more);
+	if (t->cells == t->capacity) {
+		size_t capacity = t->capacity * 2 + 32;
+		char **more = realloc(t->cell, capacity * sizeof *more);
 		if (!more)
 			no_memory();
 		t->cell = more;
-		t->room = room;
+		t->capacity = capacity;
 	}
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)

@@ -11,7 +11,7 @@
 struct table {
 	unsigned columns, indent;
 	char **cell; /* row after row */
-	size_t cells, room;
+	size_t cells, capacity;
 };
 
 /* The width of standard output in columns; 80 if it is not a terminal. */

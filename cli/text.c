@@ -13,16 +13,16 @@
 #include <unistd.h>
 
 int text_read(const char *arg, char **out, size_t *len) {
-	size_t room = 64 << 10, n = 0;
+	size_t capacity = 64 << 10, n = 0;
 	char *buf;
 	if (arg) {
 		*len = strlen(arg);
 		return (*out = strdup(arg)) ? 0 : fail("out of memory");
 	}
-	if (!(buf = malloc(room)))
+	if (!(buf = malloc(capacity)))
 		return fail("out of memory");
 	for (;;) {
-		ssize_t k = read(STDIN_FILENO, buf + n, room - n);
+		ssize_t k = read(STDIN_FILENO, buf + n, capacity - n);
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k < 0 || n > WIRE_PAYLOAD_MAX) {
@@ -34,8 +34,8 @@ int text_read(const char *arg, char **out, size_t *len) {
 		if (k == 0)
 			break;
 		n += (size_t)k;
-		if (n == room) {
-			char *more = realloc(buf, room *= 2);
+		if (n == capacity) {
+			char *more = realloc(buf, capacity *= 2);
 			if (!more) {
 				free(buf);
 				return fail("out of memory");

@@ -1,7 +1,7 @@
 /* wire: see wire.h.  Which message may arrive where, with which payload; unpacking and packing. */
 #include "config.h"
 
-#include "proto/rules.h"
+#include "proto/schema.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +77,7 @@ int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b) {
 	return c ? c : (a->node.len > b->node.len) - (a->node.len < b->node.len);
 }
 
-/* ---- doors ---------------------------------------------------------------------------------------- */
+/* ---- receive contexts ---------------------------------------------------------------------------------------- */
 
 enum payload_rule {
 	NO_PAYLOAD,
@@ -99,7 +99,7 @@ enum payload_rule {
 /* Which message may arrive where, and with what beside it. */
 /* clang-format off */
 static const struct kind {
-	uint8_t body, doors, payload;
+	uint8_t body, contexts, payload;
 } kinds[] = {
 	{CARAVAN__ENVELOPE__BODY_HELLO, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_WELCOME, D, NO_PAYLOAD},
@@ -176,7 +176,7 @@ static const struct kind {
 #undef C
 #undef A
 
-static bool payload_ok(const struct kind *k, const Caravan__Envelope *e, size_t len) {
+static bool wire_payload_ok(const struct kind *k, const Caravan__Envelope *e, size_t len) {
 	if (len > WIRE_PAYLOAD_MAX)
 		return false;
 	switch ((enum payload_rule)k->payload) {
@@ -201,7 +201,7 @@ static bool payload_ok(const struct kind *k, const Caravan__Envelope *e, size_t 
 }
 
 bool wire_valid(
-        const Caravan__Envelope *e, size_t payload_len, enum wire_door door, char *err, size_t errlen) {
+        const Caravan__Envelope *e, size_t payload_len, enum wire_context context, char *err, size_t errlen) {
 	const ProtobufCMessageDescriptor *d = e->base.descriptor;
 	const struct kind *k = NULL;
 	for (size_t i = 0; !k && i < sizeof kinds / sizeof *kinds; i++)
@@ -213,13 +213,13 @@ bool wire_valid(
 		snprintf(err, errlen, "an envelope without a known message");
 		return false;
 	}
-	if (!(k->doors & 1u << door)) {
+	if (!(k->contexts & 1u << context)) {
 		snprintf(err, errlen, "%s is not accepted here", body->descriptor->short_name);
 		return false;
 	}
-	if (!rules_check(body, err, errlen))
+	if (!schema_check(body, err, errlen))
 		return false;
-	if (!payload_ok(k, e, payload_len)) {
+	if (!wire_payload_ok(k, e, payload_len)) {
 		snprintf(err, errlen, "%s: an unexpected payload of %zu bytes", body->descriptor->short_name,
 		        payload_len);
 		return false;
@@ -234,7 +234,7 @@ struct budget {
 	size_t left;
 };
 
-static void *budget_alloc(void *arg, size_t size) {
+static void *wire_budget_alloc(void *arg, size_t size) {
 	struct budget *b = arg;
 	if (size > b->left)
 		return NULL;
@@ -242,15 +242,15 @@ static void *budget_alloc(void *arg, size_t size) {
 	return malloc(size ? size : 1);
 }
 
-static void budget_free(void *arg, void *p) {
+static void wire_budget_free(void *arg, void *p) {
 	(void)arg;
 	free(p);
 }
 
-Caravan__Envelope *wire_unpack(
-        const void *frame, size_t len, size_t payload_len, enum wire_door door, char *err, size_t errlen) {
+Caravan__Envelope *wire_unpack(const void *frame, size_t len, size_t payload_len, enum wire_context context,
+        char *err, size_t errlen) {
 	struct budget budget = {WIRE_UNPACKED_MAX};
-	ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
+	ProtobufCAllocator allocator = {wire_budget_alloc, wire_budget_free, &budget};
 	if (len == 0 || len > WIRE_ENVELOPE_MAX) {
 		snprintf(err, errlen, "an envelope of %zu bytes", len);
 		return NULL;
@@ -260,7 +260,7 @@ Caravan__Envelope *wire_unpack(
 		snprintf(err, errlen, "an envelope that cannot be unpacked");
 		return NULL;
 	}
-	if (!wire_valid(e, payload_len, door, err, errlen)) {
+	if (!wire_valid(e, payload_len, context, err, errlen)) {
 		wire_free(e);
 		return NULL;
 	}
@@ -268,7 +268,7 @@ Caravan__Envelope *wire_unpack(
 }
 
 void wire_free(Caravan__Envelope *e) {
-	ProtobufCAllocator allocator = {budget_alloc, budget_free, NULL};
+	ProtobufCAllocator allocator = {wire_budget_alloc, wire_budget_free, NULL};
 	if (e)
 		caravan__envelope__free_unpacked(e, &allocator);
 }

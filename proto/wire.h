@@ -1,10 +1,9 @@
-/* wire: the door through which every envelope comes in: version, limits, framing, validation.
+/* wire: envelopes: version, limits, framing, validation.
  *
- * Owns: the numbers below, the table of which message may arrive where, and the one validator that every
- * message passes after unpacking and before use.  What wire_unpack hands out is safe to read: ids have their
- * length, strings are short UTF-8 without control characters, packed arrays are whole, counts agree with each
- * other and with the payload's length.  What depends on the state of a node (does this model exist, is this
- * block in bounds) is checked where that state is.
+ * Owns: the limits below, the table of which message may arrive where, and the validation of every message after unpacking
+ * and before use.  What wire_unpack returns is safe to read: ids have their length, strings are short UTF-8 without control
+ * characters, packed arrays are complete, counts agree with each other and with the length of the payload.  What depends on the
+ * state of a node (does this model exist, is this block in bounds) is checked where that state is.
  *
  * The legal order on a link between nodes (each direction numbers its messages 1, 2, 3 ... with one boot id):
  *
@@ -13,8 +12,8 @@
  *                                                        with the ref of its question
  *     DEALER of a guest    Join      Joined, Refused     nothing: the link is closed
  *
- * Refused with ref 0 speaks of the link itself: it is lost, as it is after a gap in the numbers, another boot id,
- * a message before Hello, a second Hello, a frame too many, or a message that this door does not let in.
+ * Refused with ref 0 is about the link itself, which is lost.  So it is after a gap in the numbers, another boot id, a message
+ * before Hello, a second Hello, an extra frame, or a message that is not accepted in this context.
  *
  * Threads: pure; any thread. */
 #ifndef PROTO_WIRE_H
@@ -79,10 +78,10 @@ static inline ProtobufCBinaryData wire_node(const struct node_id *id) {
 	return wire_bytes(id->b, sizeof id->b);
 }
 
-/* Where a message arrives. */
-enum wire_door {
+/* Where a message is received. */
+enum wire_context {
 	WIRE_ROUTER,         /* from a node of the roster, at our ROUTER: requests, steps */
-	WIRE_ROUTER_INVITED, /* from the holder of an invitation: Join alone */
+	WIRE_ROUTER_INVITED, /* from the holder of an invitation: only Join */
 	WIRE_DEALER,         /* at one of our DEALERs: answers */
 	WIRE_CONTROL,        /* at the control socket, from a command */
 	WIRE_COMMAND         /* at a command, from its daemon */
@@ -90,16 +89,16 @@ enum wire_door {
 
 /* Unpacks and validates; the allocator is budgeted.  payload_len: of the frame beside it, 0 for none.
  * NULL with a sentence in err (which never quotes payload or text of a prompt). */
-Caravan__Envelope *wire_unpack(
-        const void *frame, size_t len, size_t payload_len, enum wire_door door, char *err, size_t errlen);
+Caravan__Envelope *wire_unpack(const void *frame, size_t len, size_t payload_len, enum wire_context context,
+        char *err, size_t errlen);
 void wire_free(Caravan__Envelope *e); /* NULL allowed */
 
 /* Packs into a malloc'd frame. 0, -EMSGSIZE over WIRE_ENVELOPE_MAX, -ENOMEM. */
 int wire_pack(const Caravan__Envelope *e, uint8_t **frame, size_t *len);
 
-/* Checks that a message that we made passes its own door: for tests, and for commands before they send. */
+/* Whether a message that we made would be accepted: for tests, and for commands before they send. */
 bool wire_valid(
-        const Caravan__Envelope *e, size_t payload_len, enum wire_door door, char *err, size_t errlen);
+        const Caravan__Envelope *e, size_t payload_len, enum wire_context context, char *err, size_t errlen);
 
 /* Total order of epochs: counter, then node. */
 int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b);

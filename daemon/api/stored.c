@@ -86,7 +86,7 @@ static void stored_send_loaded(struct control_conn *c, const struct deploy_model
 	out.manifest = m->plan->manifest;
 	if (m->manifest)
 		out.bytes = manifest_layer_bytes(m->manifest, 0, m->manifest->hp.layers) +
-		            manifest_end_bytes(m->manifest);
+		            manifest_io_bytes(m->manifest);
 	stored_add_loaded(&out, serve_members(control_serve(c)), m);
 	stored_send_one(c, &out);
 }

@@ -62,13 +62,13 @@ static void announcement_check_end(struct announcement *t) {
 	        t->d->c.loop, 0, false, announcement_end, t); /* without memory the next tick asks again */
 }
 
-static struct announcement *announcement_create(struct deploy *d, size_t room) {
+static struct announcement *announcement_create(struct deploy *d, size_t capacity) {
 	struct announcement *t = calloc(1, sizeof *t);
 	if (!t)
 		return NULL;
 	t->d = d;
 	t->since_ns = loop_now_ns();
-	t->to = calloc(room + 1, sizeof *t->to);
+	t->to = calloc(capacity + 1, sizeof *t->to);
 	if (!t->to) {
 		free(t);
 		return NULL;

@@ -47,7 +47,7 @@ void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m) {
 	out->bytes = m->bytes;
 	out->here = m->here;
 	out->tensors = wire_bytes(m->word, m->words * sizeof *m->word);
-	out->ends = m->ends;
+	out->io = m->io;
 	out->file = m->file;
 	out->used = m->used;
 	out->context = m->context;
@@ -61,7 +61,7 @@ int catalog_from_message(struct catalog_model *out, const Caravan__StoredModel *
 	        .bytes = m->bytes,
 	        .here = m->here,
 	        .words = m->tensors.len / sizeof *out->word,
-	        .ends = m->ends,
+	        .io = m->io,
 	        .file = m->file,
 	        .used = m->used,
 	        .context = m->context,
@@ -93,11 +93,11 @@ void catalog_nameless(const struct content_id *manifest, char name[WIRE_NAME_MAX
 
 static const struct manifest_tensor *catalog_tensor_at(const struct manifest *m, size_t i) {
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
-	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->end[i - layers];
+	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->io[i - layers];
 }
 
 static size_t catalog_count_tensors(const struct manifest *m) {
-	return (size_t)m->hp.layers * LAYER_ROLES + END_ROLES;
+	return (size_t)m->hp.layers * LAYER_ROLES + IO_ROLES;
 }
 
 void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
@@ -111,7 +111,7 @@ void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
 	m->manifest = mf->id;
 	m->vocab = mf->vocab;
 	m->layers = mf->hp.layers;
-	m->bytes = manifest_layer_bytes(mf, 0, mf->hp.layers) + manifest_end_bytes(mf);
+	m->bytes = manifest_layer_bytes(mf, 0, mf->hp.layers) + manifest_io_bytes(mf);
 }
 
 /* A record; one that is no good counts as absent. */
@@ -206,7 +206,7 @@ int catalog_record(struct store *s, const struct catalog_model *m) {
 	uint8_t *frame;
 	size_t len;
 	char err[200];
-	kept.here = kept.ends = 0; /* what is here is read from the store */
+	kept.here = kept.io = 0; /* what is here is read from the store */
 	kept.words = 0;
 	kept.file = false;
 	catalog_message(&one, &kept);
@@ -264,7 +264,7 @@ static int catalog_count_here(struct catalog *c, struct store *s, struct catalog
 		c->unread = rc;
 	if (rc) /* what is left is of no use, unless another node has the manifest */
 		return 0;
-	size_t all = catalog_count_tensors(mf), layers = all - END_ROLES;
+	size_t all = catalog_count_tensors(mf), layers = all - IO_ROLES;
 	catalog_describe(m, mf);
 	m->words = (layers + WORD_BITS - 1) / WORD_BITS;
 	free(m->word);
@@ -274,14 +274,14 @@ static int catalog_count_here(struct catalog *c, struct store *s, struct catalog
 		if (!catalog_is_in(tensor, tensors, &t->id))
 			continue;
 		/* a tied head is the embedding, and counts once */
-		if (i < all - END_ROLES + END_HEAD || !content_equal(&t->id, &mf->end[END_EMBED].id))
+		if (i < all - IO_ROLES + IO_HEAD || !content_equal(&t->id, &mf->io[IO_EMBED].id))
 			m->here += t->bytes;
 		if (i < layers)
 			m->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
 		else
-			m->ends |= (uint32_t)1 << (i - layers);
+			m->io |= (uint32_t)1 << (i - layers);
 	}
-	m->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
+	m->io |= (uint32_t)store_has_blob(s, &m->vocab) << IO_ROLES;
 	if (!m->word)
 		rc = -ENOMEM;
 	manifest_destroy(mf);
@@ -336,9 +336,9 @@ int catalog_list(struct catalog *out, struct store *s) {
 /* ---- taking away ---- */
 
 /* Adds the names of all that a model needs; takes mf. */
-static int catalog_add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *room) {
+static int catalog_add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *capacity) {
 	size_t all = catalog_count_tensors(mf);
-	struct content_id *grown = realloc(*out, (*room += all + 2) * sizeof *grown);
+	struct content_id *grown = realloc(*out, (*capacity += all + 2) * sizeof *grown);
 	if (grown) {
 		*out = grown;
 		for (size_t k = 0; k < all; k++)
@@ -353,7 +353,7 @@ static int catalog_add_needed(struct manifest *mf, struct content_id **out, size
 /* Names of everything that the other models of this store need; ascending. */
 static int catalog_list_needed(struct store *s, const struct catalog *c, const struct content_id *but,
         const struct content_id *more, size_t count, struct content_id **out, size_t *n) {
-	size_t room = 0;
+	size_t capacity = 0;
 	int rc = 0;
 	*out = NULL;
 	*n = 0;
@@ -367,7 +367,7 @@ static int catalog_list_needed(struct store *s, const struct catalog *c, const s
 		if (rc == -ENOENT)
 			rc = 0;
 		else if (rc == 0)
-			rc = catalog_add_needed(mf, out, n, &room);
+			rc = catalog_add_needed(mf, out, n, &capacity);
 	}
 	if (*n)
 		qsort(*out, *n, sizeof **out, content_compare);

@@ -22,7 +22,7 @@ struct catalog_model {
 	uint64_t bytes, here; /* of all weights, and of them in this store */
 	uint32_t *word;       /* owned: bit layer * LAYER_ROLES + role: it is here */
 	size_t words;
-	uint32_t ends; /* bit role: that end is here; bit END_ROLES: the vocabulary */
+	uint32_t io;   /* bit role: that end is here; bit END_ROLES: the vocabulary */
 	bool named;    /* a record says so */
 	bool file;     /* a model file of the node's own has all of it */
 	uint64_t used; /* it served last: seconds since 1970; 0: not known */

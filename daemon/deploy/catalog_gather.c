@@ -275,14 +275,14 @@ static bool gather_has_part(const struct catalog_model *m, size_t part) {
 	if (m->file)
 		return true;
 	return part < layers ? part / 32 < m->words && m->word[part / 32] >> part % 32 & 1
-	                     : m->ends >> (part - layers) & 1;
+	                     : m->io >> (part - layers) & 1;
 }
 
 /* Sums up what nodes have of one model under one name. */
 static void gather_summarize(struct deploy_stored *out, const struct sighting *s, size_t count) {
 	struct deploy_stored_on *on = (struct deploy_stored_on *)out->on;
 	const struct catalog_model *m = s->m;
-	size_t parts = (size_t)m->layers * LAYER_ROLES + END_ROLES + 1, found = 0;
+	size_t parts = (size_t)m->layers * LAYER_ROLES + IO_ROLES + 1, found = 0;
 	out->name = m->name;
 	out->type = m->type;
 	out->manifest = m->manifest;

@@ -25,7 +25,7 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i) {
 	return i < d->models ? &d->model[i]->pub : NULL;
 }
 
-/* Appends to a sentence, as far as there is room. */
+/* Appends to a sentence, cut at the end of the buffer. */
 static void deploy_append(char *out, size_t len, const char *before, const char *name, const char *what) {
 	size_t at = strlen(out);
 	if (at < len)

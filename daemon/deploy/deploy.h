@@ -38,9 +38,9 @@ struct deploy_hooks {
 	        void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
 	/* NULL allowed.  Whether a stage of ours lost a step and could not say so to its coordinator, which waits for it. */
 	bool (*stage_broken)(void *arg, const struct deploy_model *m, uint32_t stage);
-	/* Every stage is ready and we coordinate: `ends` (embedding and output) is mapped; owned as in stage_open. */
+	/* Every stage is ready and we coordinate.  io: embedding and output, mapped; owned as in stage_open. */
 	int (*model_open)(
-	        void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen);
+	        void *arg, const struct deploy_model *m, struct slice *io, char *err, size_t errlen);
 	void (*model_close)(void *arg, const struct deploy_model *m, const char *why);
 	/* Any model of the cluster changed phase, is new, or learnt its vocabulary; UNLOADED or FAILED: it has
 	 * gone, m is valid for some seconds more and is not found any more. */
@@ -76,7 +76,7 @@ struct deploy_load {
 	const int *fds;   /* duplicated */
 	size_t nfds;
 	uint32_t context, parallel; /* 0: min(trained, 8192); 4 */
-	bool fit;          /* without a context: what was trained, or as much of it as memory has room for */
+	bool fit;          /* without a context: the trained length, or as much of it as fits into memory */
 	uint32_t kv;       /* 1 + the type of KV cache (enum kern_kv); 0: f16 */
 	uint32_t max_rows; /* of a step at most; 0: PLANNER_ROWS, of drafts fewer, or what fits a message */
 	uint32_t copies;   /* nodes whose disks are to have each part of it; 0: DEPLOY_COPIES */

@@ -71,7 +71,7 @@ struct model {
 	struct stage *stage; /* ours, NULL: none */
 	struct load *load;   /* that is bringing it about; borrowed */
 	bool open;           /* model_open has been called */
-	uint64_t ends_charged;
+	uint64_t io_charged;
 	struct loop_timer *later; /* calls the hooks: it is unavailable */
 	struct loop_timer *deferred_free;
 	struct replication *replication; /* of ours, NULL: not asked yet */
@@ -105,8 +105,8 @@ struct deploy {
 	LIST_HEAD(, inventory) inventories;
 	LIST_HEAD(, unconfirmed) unconfirmed; /* confirm.c */
 	struct reconcile *reconcile;
-	bool unsaved;                 /* the table has changed since the plans were last written */
-	struct store_room disk_space; /* of the store, as it was lately */
+	bool unsaved;                  /* the table has changed since the plans were last written */
+	struct store_space disk_space; /* of the store, as it was lately */
 	uint64_t disk_space_ns;
 	bool disk_space_pending;
 	LIST_HEAD(, listing) listings;     /* catalog_gather.c */

@@ -10,21 +10,21 @@
 
 struct disk_space_job {
 	struct deploy *d;
-	struct store_room room;
+	struct store_space space;
 	int rc;
 };
 
 /* Reader. */
 static void disk_space_run(void *arg) {
 	struct disk_space_job *r = arg;
-	r->rc = store_room(r->d->c.store, NULL, 0, &r->room);
+	r->rc = store_space(r->d->c.store, NULL, 0, &r->space);
 }
 
 static void disk_space_done(void *arg, bool cancelled) {
 	struct disk_space_job *r = arg;
 	r->d->disk_space_pending = false;
 	if (!cancelled && r->rc == 0)
-		r->d->disk_space = r->room;
+		r->d->disk_space = r->space;
 	free(r);
 }
 
@@ -44,7 +44,7 @@ void disk_space_tick(struct deploy *d) {
 
 int disk_space_init(struct deploy *d) {
 	d->disk_space_ns = loop_now_ns();
-	return store_room(d->c.store, NULL, 0, &d->disk_space); /* while nobody waits for the loop yet */
+	return store_space(d->c.store, NULL, 0, &d->disk_space); /* while nobody waits for the loop yet */
 }
 
 void deploy_disk(const struct deploy *d, Caravan__NodeState *out) {

@@ -17,7 +17,7 @@
 #define REQUESTS_EACH 4 /* and of one node */
 #define WORD_BITS 32
 
-_Static_assert(LAYER_ROLES == 9 && END_ROLES == 3, "doc/protocol.md numbers the bits by them");
+_Static_assert(LAYER_ROLES == 9 && IO_ROLES == 3, "doc/protocol.md numbers the bits by them");
 _Static_assert(
         HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_INVENTORY_MAX * WORD_BITS, "every model's answer fits");
 
@@ -29,8 +29,8 @@ struct inventory {
 	struct content_id manifest;
 	uint32_t *word; /* what our store has */
 	size_t words;
-	uint32_t ends;
-	struct store_room room;
+	uint32_t io;
+	struct store_space space;
 	bool file; /* one of our model files has all of it */
 	LIST_ENTRY(inventory) next;
 };
@@ -38,15 +38,15 @@ struct inventory {
 /* How much of the model the store can take yet; what it has of it counts as needed.  m: NULL when it is not known. */
 static void inventory_disk_space(struct inventory *k, const struct manifest *m) {
 	size_t n = 0, layers = m ? (size_t)m->hp.layers * LAYER_ROLES : 0;
-	struct content_id *id = m ? malloc((layers + END_ROLES) * sizeof *id) : NULL;
+	struct content_id *id = m ? malloc((layers + IO_ROLES) * sizeof *id) : NULL;
 	for (size_t i = 0; id && i < layers; i++)
 		id[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
-	for (int r = 0; id && r < END_ROLES; r++)
-		id[n++] = m->end[r].id;
+	for (int r = 0; id && r < IO_ROLES; r++)
+		id[n++] = m->io[r].id;
 	if (n)
 		qsort(id, n, sizeof *id, content_compare);
-	if (store_room(k->d->c.store, id, n, &k->room))
-		k->room = (struct store_room){0};
+	if (store_space(k->d->c.store, id, n, &k->space))
+		k->space = (struct store_space){0};
 	free(id);
 }
 
@@ -69,9 +69,9 @@ static void inventory_run(void *arg) {
 	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++)
 		if (store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
 			k->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
-	for (int r = 0; r < END_ROLES; r++)
-		k->ends |= (uint32_t)store_has_tensor(s, &m->end[r].id) << r;
-	k->ends |= (uint32_t)store_has_blob(s, &m->vocab) << END_ROLES;
+	for (int r = 0; r < IO_ROLES; r++)
+		k->io |= (uint32_t)store_has_tensor(s, &m->io[r].id) << r;
+	k->io |= (uint32_t)store_has_blob(s, &m->vocab) << IO_ROLES;
 out:
 	inventory_disk_space(k, m);
 	manifest_destroy(m);
@@ -86,7 +86,7 @@ static uint64_t inventory_memory_for(const struct deploy *d, const struct conten
 		const struct model *m = d->model[i];
 		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
 		        memcmp(m->plan->manifest.data, manifest->b, sizeof manifest->b) == 0)
-			bytes += stage_charged(m) + m->ends_charged;
+			bytes += stage_charged(m) + m->io_charged;
 	}
 	return bytes;
 }
@@ -99,16 +99,16 @@ static void inventory_done(void *arg, bool cancelled) {
 		Caravan__InventoryReply held = CARAVAN__INVENTORY_REPLY__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(INVENTORY_REPLY, inventory_reply, &held);
 		held.tensors = wire_bytes(k->word, k->words * sizeof *k->word);
-		held.ends = k->ends;
-		held.disk_free = k->room.free;
-		held.disk_size = k->room.filesystem;
+		held.io = k->io;
+		held.disk_free = k->space.free;
+		held.disk_size = k->space.filesystem;
 		uint32_t *all = k->file && k->words ? malloc(k->words * sizeof *all) : NULL;
 		if (all) { /* what is in a model file of ours is here as well */
 			held.stored = held.tensors;
-			held.stored_ends = held.ends;
+			held.stored_io = held.io;
 			memset(all, 0xff, k->words * sizeof *all);
 			held.tensors.data = (uint8_t *)all;
-			held.ends |= (1u << END_ROLES) - 1;
+			held.io |= (1u << IO_ROLES) - 1;
 		}
 		held.accepts_replicas = true;
 		held.memory_free = inventory_memory_for(d, &k->manifest);
@@ -224,10 +224,10 @@ static void inventory_on_reply(
 		n->disk_free = held->disk_free;
 	}
 	l->asked[i].answered = true;
-	l->asked[i].ends = held->ends;
-	n->held_ends = held->ends & ((1u << END_ROLES) - 1);
+	l->asked[i].io = held->io;
+	n->held_io = held->io & ((1u << IO_ROLES) - 1);
 	n->file = held->stored.len > 0;
-	n->stored_ends = held->stored_ends;
+	n->stored_io = held->stored_io;
 	l->asked[i].held = malloc(2 * len + 1);
 	if (l->asked[i].held) {
 		if (len)
@@ -289,12 +289,12 @@ static bool inventory_has_layer(const struct load *l, uint32_t layer) {
 void inventory_describe_gaps(const struct load *l, char *why, size_t len) {
 	const struct manifest *m = l->manifest;
 	size_t at = 0, gaps = 0;
-	uint32_t ends = 0;
+	uint32_t io = 0;
 	*why = '\0';
 	for (size_t i = 0; i < l->nnodes; i++) {
 		if (!l->asked[i].answered)
 			return; /* nobody knows: what is missing shows when it is fetched */
-		ends |= l->asked[i].ends;
+		io |= l->asked[i].io;
 	}
 	for (uint32_t layer = 0, end; layer < m->hp.layers; layer = end + 1) {
 		for (end = layer; end < m->hp.layers && !inventory_has_layer(l, end); end++)
@@ -306,7 +306,7 @@ void inventory_describe_gaps(const struct load *l, char *why, size_t len) {
 		if (end - layer > 1 && at < len)
 			at += (size_t)snprintf(why + at, len - at, "-%u", end - 1);
 	}
-	if (ends != (1u << (END_ROLES + 1)) - 1 && at < len)
+	if (io != (1u << (IO_ROLES + 1)) - 1 && at < len)
 		snprintf(why + at, len - at, "%sits embedding, output or vocabulary", gaps ? ", " : "");
 }
 

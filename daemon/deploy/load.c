@@ -116,7 +116,7 @@ void load_free(struct load *l) {
 	loop_timer_stop(l->timer);
 	transfer_cancel(l->fetch);
 	store_unpin(l->pin);
-	slice_destroy(l->ends);
+	slice_destroy(l->io);
 	slice_destroy(l->mapped);
 	planner_clear(&l->found);
 	advice_destroy(l->advice);
@@ -225,27 +225,27 @@ static void load_io_fetched(void *arg, const char *error, uint64_t moved);
 void load_learnt(struct load *l, const char *error) {
 	struct deploy *d = l->d;
 	struct model *m = l->m;
-	if (l->state != LOAD_PREPARING || l->fetch || m->ends_charged)
+	if (l->state != LOAD_PREPARING || l->fetch || m->io_charged)
 		return;
 	if (error) {
 		load_fail(l, "%s", error);
 		return;
 	}
-	uint64_t need = planner_end_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
+	uint64_t need = planner_io_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
 	if (!deploy_charge(d, need)) {
 		load_fail(l, "embedding and output need %s on %s, where %s of %s is in use",
 		        size_text((double)need).s, deploy_node_name(d, &d->self),
 		        size_text((double)d->used).s, size_text((double)d->c.memory).s);
 		return;
 	}
-	m->ends_charged = need;
+	m->io_charged = need;
 	char subject[WIRE_NAME_MAX + 32];
 	snprintf(subject, sizeof subject, "embedding and output of %s", m->plan->model);
 	struct node_id sources[WIRE_NODES_MAX];
 	size_t n = deploy_others(d, sources);
 	struct transfer_request r = {.subject = subject,
-	        .tensor = m->manifest->end,
-	        .tensors = END_ROLES,
+	        .tensor = m->manifest->io,
+	        .tensors = IO_ROLES,
 	        .source = sources,
 	        .sources = n,
 	        .done = load_io_fetched,
@@ -268,7 +268,7 @@ static void load_io_done(void *arg, bool cancelled) {
 	store_unpin(l->pin); /* what is mapped stays anyway */
 	l->pin = NULL;
 	if (l->state == LOAD_PREPARING && !cancelled) {
-		l->ends = l->mapped;
+		l->io = l->mapped;
 		l->mapped = NULL;
 		if (l->rc)
 			load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), l->err);
@@ -404,12 +404,12 @@ static void load_open_if_ready(struct load *l) {
 	for (size_t i = 0; i < l->nparts; i++)
 		if (!l->part[i].ready)
 			return;
-	if (!l->ends)
+	if (!l->io)
 		return;
-	struct slice *ends = l->ends;
-	l->ends = NULL;
-	if (d->c.hooks.model_open(d->c.hooks.arg, &m->pub, ends, l->err, sizeof l->err)) {
-		slice_destroy(ends);
+	struct slice *io = l->io;
+	l->io = NULL;
+	if (d->c.hooks.model_open(d->c.hooks.arg, &m->pub, io, l->err, sizeof l->err)) {
+		slice_destroy(io);
 		load_fail(l, "%s", l->err);
 		return;
 	}

@@ -45,7 +45,7 @@ struct part {
 struct asked {
 	uint64_t ref; /* 0: answered, or not to be expected any more */
 	bool answered;
-	uint32_t ends;  /* as in InventoryReply */
+	uint32_t io;    /* as in InventoryReply */
 	uint32_t *held; /* what planner_node.held points to, and stored after it */
 };
 
@@ -81,7 +81,7 @@ struct load {
 	size_t nnames;
 	bool all_nodes;
 	bool drafts;       /* it is to make them for another */
-	bool fit;          /* the context is to be what memory has room for */
+	bool fit;          /* the context is as long as memory allows */
 	uint64_t reserved; /* of this node's memory, for another model */
 	uint32_t context, parallel, max_rows, copies;
 	enum kern_kv kv;
@@ -107,9 +107,9 @@ struct load {
 	size_t nparts;
 	struct fetch *fetch;   /* of embedding and output */
 	struct store_pin *pin; /* of them, until they are mapped */
-	struct slice *ends;
-	struct slice *mapped;  /* the job's result until it is taken over as `ends` */
-	struct model *mapping; /* a reference of the job that maps the ends */
+	struct slice *io;
+	struct slice *mapped;  /* the job's result until it becomes `io` */
+	struct model *mapping; /* a reference of the job that maps embedding and output */
 	/* of the job at the executor */
 	int rc;
 	char err[512];

@@ -359,7 +359,7 @@ static void plan_search_run(void *arg) {
 		/* a shape stands for a file that is to be hashed */
 		if (content_equal(&l->manifest->id, &nameless))
 			in.hash_bytes = manifest_layer_bytes(l->manifest, 0, l->manifest->hp.layers) +
-			                manifest_end_bytes(l->manifest);
+			                manifest_io_bytes(l->manifest);
 		in.hash_rate = plan_hash_rate();
 	}
 	/* a node alone is measured only when it matters */
@@ -394,7 +394,7 @@ static int plan_make(struct load *l) {
 		stage[i].last = f->last;
 		stage[i].seconds = l->measured ? f->seconds : 0;
 		stage[i].prompt = l->measured ? f->prompt : 0;
-		stage[i].room = f->room;
+		stage[i].memory_limit = f->memory_limit;
 		stage[i].streamed = f->streamed;
 		stages[i] = &stage[i];
 	}

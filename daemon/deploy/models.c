@@ -151,8 +151,8 @@ void model_shut(struct model *m, const char *why) {
 		m->open = false;
 		d->c.hooks.model_close(d->c.hooks.arg, &m->pub, why);
 	}
-	d->used -= m->ends_charged;
-	m->ends_charged = 0;
+	d->used -= m->io_charged;
+	m->io_charged = 0;
 }
 
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason) {

@@ -36,7 +36,7 @@ struct mapping {
 	struct model *m; /* a reference */
 	struct stage *st;
 	uint32_t first, last;
-	uint64_t room;
+	uint64_t memory_limit;
 	struct slice *slice;
 	int rc;
 	char err[256];
@@ -132,7 +132,7 @@ static void stage_send_ready(struct stage *st, uint64_t weights) {
 static void stage_map_run(void *arg) {
 	struct mapping *map = arg;
 	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
-	        false, map->room, map->err, sizeof map->err);
+	        false, map->memory_limit, map->err, sizeof map->err);
 }
 
 static void stage_map_done(void *arg, bool cancelled) {
@@ -179,7 +179,7 @@ static void stage_fetched(void *arg, const char *error, uint64_t moved) {
 		        .st = st,
 		        .first = st->at->first,
 		        .last = st->at->last,
-		        .room = st->at->room};
+		        .memory_limit = st->at->memory_limit};
 		if (executor_submit(m->d->c.executor, stage_map_run, stage_map_done, map) == 0)
 			return;
 		model_unref(m);
@@ -214,9 +214,9 @@ void stage_learnt(struct stage *st, const char *error) {
 	}
 	uint64_t need = planner_slice_bytes(
 	        m->manifest, first, last, plan->kv, plan->blocks, plan->max_rows, d->c.team);
-	if (st->at->room) { /* what has no place there is read from disk on the way */
+	if (st->at->memory_limit) { /* what has no place there is read from disk on the way */
 		struct weight_stream_plan p;
-		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->room);
+		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->memory_limit);
 		if (rc) {
 			stage_fail(st, "there is not enough memory even to read layers %u to %u from disk",
 			        first, last - 1);

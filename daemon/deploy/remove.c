@@ -68,12 +68,12 @@ static bool removing_check_loaded(struct deploy *d, const char *name, char *why,
 /* Manifests that models here have, whatever they are called. */
 static int removing_list_needed(struct removing *k) {
 	struct deploy *d = k->d;
-	size_t room = d->models;
+	size_t capacity = d->models;
 	free(k->needed);
 	k->count = 0;
 	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
-		room++;
-	if (!(k->needed = calloc(room + 1, sizeof *k->needed)))
+		capacity++;
+	if (!(k->needed = calloc(capacity + 1, sizeof *k->needed)))
 		return -ENOMEM;
 	for (size_t i = 0; i < d->models; i++)
 		memcpy(k->needed[k->count++].b, d->model[i]->plan->manifest.data, sizeof k->needed->b);

@@ -78,9 +78,9 @@ static size_t replica_list_tensors(
 		if (word >> i % 32 & 1)
 			out[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES];
 	}
-	for (size_t r = 0; r < END_ROLES; r++)
-		if (msg->ends >> r & 1)
-			out[n++] = m->end[r];
+	for (size_t r = 0; r < IO_ROLES; r++)
+		if (msg->io >> r & 1)
+			out[n++] = m->io[r];
 	return n;
 }
 
@@ -106,7 +106,7 @@ static void replica_on_request(
 		return;
 	}
 	replica_stop(m);
-	size_t most = (size_t)m->manifest->hp.layers * LAYER_ROLES + END_ROLES;
+	size_t most = (size_t)m->manifest->hp.layers * LAYER_ROLES + IO_ROLES;
 	struct replica *k = calloc(1, sizeof *k);
 	struct manifest_tensor *tensor = calloc(most, sizeof *tensor);
 	struct node_id *source = calloc(msg->n_sources + 1, sizeof *source);

@@ -57,7 +57,7 @@ struct replication {
 
 static const struct manifest_tensor *replicate_tensor_at(const struct manifest *m, size_t i) {
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
-	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->end[i - layers];
+	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->io[i - layers];
 }
 
 void replicate_free(struct replication *c) {
@@ -84,7 +84,7 @@ static struct replication *replicate_create(struct model *m) {
 	if (!c)
 		return NULL;
 	c->m = m;
-	c->tensors = (size_t)m->manifest->hp.layers * LAYER_ROLES + END_ROLES;
+	c->tensors = (size_t)m->manifest->hp.layers * LAYER_ROLES + IO_ROLES;
 	c->again = calloc(c->tensors, 1);
 	c->on = calloc(c->tensors, sizeof *c->on);
 	size_t *order = calloc(c->tensors, sizeof *order);
@@ -166,16 +166,16 @@ static void replicate_ask_inventory(struct replication *c) {
 
 static void replicate_take_inventory(
         struct replication *c, struct holder *k, const Caravan__InventoryReply *held) {
-	size_t layers = c->tensors - END_ROLES;
+	size_t layers = c->tensors - IO_ROLES;
 	for (size_t i = 0; i < layers; i++) {
 		uint32_t word = 0;
 		if (i / WORD < held->tensors.len / sizeof word)
 			memcpy(&word, held->tensors.data + i / WORD * sizeof word, sizeof word);
 		k->has[i] = word >> i % WORD & 1;
 	}
-	for (size_t r = 0; r < END_ROLES; r++)
-		k->has[layers + r] = held->ends >> r & 1;
-	k->vocab = held->ends >> END_ROLES & 1;
+	for (size_t r = 0; r < IO_ROLES; r++)
+		k->has[layers + r] = held->io >> r & 1;
+	k->vocab = held->io >> IO_ROLES & 1;
 	k->accepts = held->accepts_replicas;
 	k->disk_known = held->disk_size > 0;
 	k->disk_free = held->disk_free;
@@ -217,19 +217,19 @@ static void sentence_add(struct sentence *s, const char *fmt, ...) {
 /* What nobody but `only` has (NULL: nobody at all): "layers 0-3, 7, embedding and output". */
 static void replicate_describe_risk(
         const struct replication *c, const struct holder *only, bool *layer, struct sentence *s) {
-	size_t layers = (c->tensors - END_ROLES) / LAYER_ROLES;
+	size_t layers = (c->tensors - IO_ROLES) / LAYER_ROLES;
 	const struct holder *k = NULL;
-	bool ends = false, any = false, vocab;
+	bool io = false, any = false, vocab;
 	unsigned vocabs = 0;
 	memset(layer, 0, layers * sizeof *layer);
 	for (size_t i = 0; i < c->tensors; i++) {
 		if (c->again[i] || c->on[i].count > 1 || c->on[i].one != only)
 			continue;
 		any = true;
-		if (i < c->tensors - END_ROLES)
+		if (i < c->tensors - IO_ROLES)
 			layer[i / LAYER_ROLES] = true;
 		else
-			ends = true;
+			io = true;
 	}
 	for (size_t i = 0; i < c->nodes; i++)
 		if (c->node[i].up && c->node[i].vocab) {
@@ -255,7 +255,7 @@ static void replicate_describe_risk(
 		named = true;
 		comma = ", ";
 	}
-	if (ends) {
+	if (io) {
 		sentence_add(s, "%sembedding and output", comma);
 		comma = ", ";
 	}
@@ -374,12 +374,12 @@ static void replicate_send_request(struct replication *c, struct holder *k) {
 	Caravan__Envelope env = WIRE_ENVELOPE(REPLICATE, replicate, &msg);
 	ProtobufCBinaryData source[WIRE_NODES_MAX];
 	uint32_t word[WIRE_INVENTORY_MAX] = {0};
-	size_t layers = c->tensors - END_ROLES;
+	size_t layers = c->tensors - IO_ROLES;
 	const uint8_t *give = k->give;
 	for (size_t i = 0; i < layers; i++)
 		word[i / WORD] |= (uint32_t)give[i] << i % WORD;
-	for (size_t r = 0; r < END_ROLES; r++)
-		msg.ends |= (uint32_t)give[layers + r] << r;
+	for (size_t r = 0; r < IO_ROLES; r++)
+		msg.io |= (uint32_t)give[layers + r] << r;
 	for (size_t n = 0; n < c->nodes && msg.n_sources < WIRE_NODES_MAX; n++) {
 		const struct holder *from = &c->node[n];
 		bool any = false;

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION_LAST ((uint64_t)1 << 53) /* that passes the door (proto/rules.c) */
+#define VERSION_LAST ((uint64_t)1 << 53) /* the largest that proto/schema.c accepts */
 #define ENVELOPE_ROOM 256                /* beside the roster: what else is in an envelope that carries it */
 
 void roster_init(struct roster *r, const struct node_id *self) {

@@ -177,7 +177,7 @@ const char *connection_local(const struct connection *c) {
 }
 
 int connection_send(
-        struct connection *c, Caravan__Envelope *env, struct payload *payload, enum wire_door door) {
+        struct connection *c, Caravan__Envelope *env, struct payload *payload, enum wire_context context) {
 	char err[200];
 	uint8_t *frame;
 	size_t len;
@@ -185,7 +185,7 @@ int connection_send(
 		return -ENOTCONN;
 	env->boot = c->boot;
 	env->seq = c->out + 1;
-	if (!wire_valid(env, payload ? payload_len(payload) : 0, door, err, sizeof err)) {
+	if (!wire_valid(env, payload ? payload_len(payload) : 0, context, err, sizeof err)) {
 		log_line(LOG_LINE_ERROR, "cannot send a message: %s", err);
 		return -EINVAL;
 	}

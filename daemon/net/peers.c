@@ -143,9 +143,9 @@ static void peers_local_run(void *arg) {
 		p->local_turn = loop_timer_start(p->loop, 0, false, peers_local_run, p);
 }
 
-/* The same packing, the same door, the same order as over the network. */
+/* Packed, validated and ordered as over the network. */
 static int peers_local_send(struct peers *p, enum peers_channel ch, Caravan__Envelope *env,
-        struct payload *payload, enum wire_door door) {
+        struct payload *payload, enum wire_context context) {
 	char err[200];
 	uint8_t *frame;
 	size_t len;
@@ -158,7 +158,8 @@ static int peers_local_send(struct peers *p, enum peers_channel ch, Caravan__Env
 		return rc;
 	struct local *m = calloc(1, sizeof *m);
 	if (m)
-		m->env = wire_unpack(frame, len, payload ? payload_len(payload) : 0, door, err, sizeof err);
+		m->env =
+		        wire_unpack(frame, len, payload ? payload_len(payload) : 0, context, err, sizeof err);
 	free(frame);
 	if (!m)
 		return -ENOMEM;

@@ -1,4 +1,4 @@
-/* router: see router.h.  A message passes the roster, the door and the order of its link, in this order. */
+/* router: see router.h.  A message is checked against the roster, the schema and the order of its link, in this order. */
 #include "config.h"
 
 #include "daemon/core/log.h"

@@ -55,9 +55,9 @@ static void advice_each_matrix(const struct manifest *m, tensor_fn *fn, void *ar
 		for (int r = 0; r < LAYER_ROLES; r++)
 			if (!manifest_layer_is_norm((enum layer_role)r))
 				fn(arg, &w->layer[l][r]);
-	for (int r = 0; r < END_ROLES; r++)
-		if (!manifest_end_is_norm((enum end_role)r))
-			fn(arg, &w->end[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		if (!manifest_io_is_norm((enum io_role)r))
+			fn(arg, &w->io[r]);
 }
 
 static void advice_add_bytes(void *arg, struct manifest_tensor *t) {
@@ -119,7 +119,7 @@ static int advice_fits_with_type(const struct planner_input *in, enum kern_type 
 	if (rc < 0)
 		return rc;
 	memcpy(m->layer, in->manifest->layer, m->hp.layers * sizeof *m->layer);
-	memcpy(m->end, in->manifest->end, sizeof m->end);
+	memcpy(m->io, in->manifest->io, sizeof m->io);
 	advice_each_matrix(m, advice_shrink_tensor, &s);
 	small.manifest = m;
 	small.memory_only = true;
@@ -164,7 +164,7 @@ static int advice_find_fewer(struct advice *a, const struct planner_input *in) {
 static uint64_t advice_fixed_bytes(const struct planner_input *in, size_t node) {
 	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
 	return bytes +
-	       (node == in->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0);
+	       (node == in->coordinator ? planner_io_bytes(in->manifest, in->parallel, in->max_rows) : 0);
 }
 
 static Caravan__AdviceNode *advice_add_node(struct advice *a, const struct planner_input *in, size_t node) {
@@ -179,8 +179,8 @@ static Caravan__AdviceNode *advice_add_node(struct advice *a, const struct plann
 	n->disk_known = in->node[node].disk_known;
 	n->disk_free = in->node[node].disk_free;
 	n->coordinator = node == in->coordinator;
-	n->fixed = n->coordinator ? planner_end_bytes(in->manifest, in->parallel, in->max_rows) : 0;
-	n->disk_needed = n->coordinator ? planner_disk_new_ends(in) : 0;
+	n->fixed = n->coordinator ? planner_io_bytes(in->manifest, in->parallel, in->max_rows) : 0;
+	n->disk_needed = n->coordinator ? planner_disk_new_io(in) : 0;
 	return n;
 }
 
@@ -234,7 +234,7 @@ static int advice_add_others(struct advice *a, const struct planner_input *in,
 			continue;
 		Caravan__AdviceNode *n = advice_add_node(a, in, i);
 		if (n->coordinator && plan->stages) {
-			n->compute = measured ? plan->ends : 0;
+			n->compute = measured ? plan->io : 0;
 			n->send = measured ? plan->back : 0;
 		}
 		if (in->node[i].excluded)
@@ -263,7 +263,7 @@ static void advice_add_stages(
 		n->moves = s->moves;
 		n->disk_needed += s->stored;
 		if (measured) {
-			n->compute = s->seconds + (n->coordinator ? plan->ends : 0);
+			n->compute = s->seconds + (n->coordinator ? plan->io : 0);
 			n->prompt = s->prompt;
 			n->send = s->hop + (n->coordinator ? plan->back : 0);
 		}
@@ -297,7 +297,7 @@ static void advice_add_loading(
 	}
 	for (size_t i = 0; i < plan->stages; i++) {
 		const struct planner_stage *s = &plan->stage[i];
-		uint64_t bytes = s->moves + (s->node == in->coordinator ? planner_disk_new_ends(in) : 0);
+		uint64_t bytes = s->moves + (s->node == in->coordinator ? planner_disk_new_io(in) : 0);
 		double seconds = advice_arrival_seconds(in, s->node, bytes);
 		if (s->node != in->coordinator && s->moves) {
 			sent += s->moves;
@@ -352,7 +352,7 @@ static struct advice *advice_begin(const struct planner_input *in, const char *m
 	a->message.context = in->context;
 	a->message.parallel = in->parallel;
 	a->message.kv = in->kv;
-	a->message.bytes = manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m);
+	a->message.bytes = manifest_layer_bytes(m, 0, m->hp.layers) + manifest_io_bytes(m);
 	a->message.nodes = a->list;
 	a->message.reason = a->reason;
 	return a;

@@ -38,13 +38,13 @@ static uint64_t planner_file_bytes(const struct manifest_tensor *t) {
 	return weight_stream_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
 }
 
-/* held: bit role: that end is there. */
+/* Bytes of the files of embedding and output that are not in `held` (a bit per io_role). */
 static uint64_t planner_io_file_bytes(const struct manifest *m, uint32_t held) {
 	uint64_t sum = 0;
-	for (int r = 0; r < END_ROLES; r++)
+	for (int r = 0; r < IO_ROLES; r++)
 		if (!(held >> r & 1) &&
-		        (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id)))
-			sum += planner_file_bytes(&m->end[r]);
+		        (r != IO_HEAD || !content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id)))
+			sum += planner_file_bytes(&m->io[r]);
 	return sum;
 }
 
@@ -59,11 +59,11 @@ uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t 
 	       forward_bytes(&m->hp, max_rows, team);
 }
 
-uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows) {
+uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows) {
 	uint64_t sum = 0;
-	for (int r = 0; r < END_ROLES; r++)
-		if (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id))
-			sum += weight_stream_tensor_bytes(&m->end[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		if (r != IO_HEAD || !content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id))
+			sum += weight_stream_tensor_bytes(&m->io[r]);
 	/* rows that go down the line and come back, and a row of logits for each stream */
 	return sum + 2ull * max_rows * m->hp.dim * sizeof(float) +
 	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
@@ -91,7 +91,7 @@ uint32_t planner_context(uint32_t trained) {
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *moved, *weight, *room, *hop, *disk, *store, *stored;
+	uint64_t *time, *moved, *weight, *memory_limit, *hop, *disk, *store, *stored;
 	bool any_disk, any_store;
 	bool *required, *excluded;
 };
@@ -100,7 +100,7 @@ static void planner_sums_free(struct sums *s) {
 	free(s->time);
 	free(s->moved);
 	free(s->weight);
-	free(s->room);
+	free(s->memory_limit);
 	free(s->hop);
 	free(s->disk);
 	free(s->store);
@@ -127,10 +127,10 @@ static uint64_t planner_picoseconds(double seconds) {
 	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
 }
 
-/* What is used on a node whatever its layers are: buffers, and the ends on the coordinator. */
+/* Memory that a node needs whatever its layers are: buffers, and embedding and output on the coordinator. */
 static uint64_t planner_fixed_bytes(const struct planner_input *in, size_t node) {
 	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
-	return node == in->coordinator ? bytes + planner_end_bytes(in->manifest, in->parallel, in->max_rows)
+	return node == in->coordinator ? bytes + planner_io_bytes(in->manifest, in->parallel, in->max_rows)
 	                               : bytes;
 }
 
@@ -147,10 +147,10 @@ static bool planner_stores_tensor(const struct planner_node *n, uint32_t layer, 
 }
 
 static uint32_t planner_stored_io(const struct planner_node *n) {
-	return n->file ? n->stored_ends : n->held_ends;
+	return n->file ? n->stored_io : n->held_io;
 }
 
-uint64_t planner_disk_new_ends(const struct planner_input *in) {
+uint64_t planner_disk_new_io(const struct planner_input *in) {
 	return planner_io_file_bytes(in->manifest, planner_stored_io(&in->node[in->coordinator]));
 }
 
@@ -160,14 +160,14 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
 	s->moved = calloc(in->nodes * (layers + 1), sizeof *s->moved);
 	s->weight = calloc(layers + 1, sizeof *s->weight);
-	s->room = calloc(in->nodes, sizeof *s->room);
+	s->memory_limit = calloc(in->nodes, sizeof *s->memory_limit);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
 	s->disk = calloc(in->nodes, sizeof *s->disk);
 	s->store = calloc(in->nodes, sizeof *s->store);
 	s->stored = calloc(in->nodes * (layers + 1), sizeof *s->stored);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->moved || !s->weight || !s->room || !s->hop || !s->disk || !s->store ||
+	if (!s->time || !s->moved || !s->weight || !s->memory_limit || !s->hop || !s->disk || !s->store ||
 	        !s->stored || !s->required || !s->excluded)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++)
@@ -175,14 +175,14 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 	for (size_t i = 0; i < in->nodes; i++) {
 		const struct planner_node *n = &in->node[i];
 		uint64_t fixed = planner_fixed_bytes(in, i);
-		s->room[i] = n->memory > fixed ? n->memory - fixed : 0;
+		s->memory_limit[i] = n->memory > fixed ? n->memory - fixed : 0;
 		s->hop[i] = planner_picoseconds(n->hop);
 		if (n->disk >= DISK_LEAST && !in->memory_only) {
 			s->disk[i] = planner_picoseconds((double)(1 << 20) / n->disk) + 1;
 			s->any_disk = true;
 		}
-		uint64_t ends = i == in->coordinator ? planner_io_file_bytes(m, planner_stored_io(n)) : 0;
-		s->store[i] = !n->disk_known ? UINT64_MAX : n->disk_free > ends ? n->disk_free - ends : 0;
+		uint64_t io = i == in->coordinator ? planner_io_file_bytes(m, planner_stored_io(n)) : 0;
+		s->store[i] = !n->disk_known ? UINT64_MAX : n->disk_free > io ? n->disk_free - io : 0;
 		s->any_store = s->any_store || n->disk_known;
 		s->required[i] = n->required;
 		s->excluded[i] = n->excluded;
@@ -235,7 +235,7 @@ static uint64_t planner_missing_memory(const struct planner_input *in, const str
 	for (size_t i = 0; i < in->nodes; i++) {
 		uint32_t most = in->node[i].excluded ? 0 : planner_most_layers(s, i);
 		placed += most < s->layers - placed ? most : s->layers - placed;
-		have += in->node[i].excluded ? 0 : s->room[i];
+		have += in->node[i].excluded ? 0 : s->memory_limit[i];
 	}
 	uint64_t layers = need / s->layers * (s->layers > placed ? s->layers - placed : 1);
 	return need > have && need - have > layers ? need - have : layers;
@@ -250,7 +250,7 @@ static int planner_refuse_memory(struct planner_plan *out, const struct planner_
 		if (in->node[i].excluded)
 			continue;
 		nodes++;
-		have += s->room[i];
+		have += s->memory_limit[i];
 		if (in->node[i].required && planner_most_layers(s, i) == 0) {
 			out->missing = one + planner_fixed_bytes(in, i);
 			out->missing -= in->node[i].memory < out->missing ? in->node[i].memory : 0;
@@ -303,7 +303,7 @@ static int planner_refuse_disk(struct planner_plan *out, const struct planner_in
 static int planner_check_input(
         struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	const struct planner_node *c = &in->node[in->coordinator];
-	uint64_t ends = planner_end_bytes(in->manifest, in->parallel, in->max_rows);
+	uint64_t io = planner_io_bytes(in->manifest, in->parallel, in->max_rows);
 	size_t required = 0;
 	for (size_t i = 0; i < in->nodes; i++)
 		required += in->node[i].required;
@@ -311,22 +311,22 @@ static int planner_check_input(
 		return planner_refuse(-EINVAL, err, errlen,
 		        "%zu nodes are named, but the model has only %u layers", required,
 		        in->manifest->hp.layers);
-	out->missing = c->memory < ends ? ends - c->memory : 0;
+	out->missing = c->memory < io ? io - c->memory : 0;
 	if (out->missing)
 		return planner_refuse(-ENOSPC, err, errlen,
-		        "embedding and output need %s on %s, where %s is free", size_text((double)ends).s,
+		        "embedding and output need %s on %s, where %s is free", size_text((double)io).s,
 		        c->name, size_text((double)c->memory).s);
-	ends = planner_io_file_bytes(in->manifest, planner_stored_io(c));
-	out->missing_disk = c->disk_known && c->disk_free < ends ? ends - c->disk_free : 0;
+	io = planner_io_file_bytes(in->manifest, planner_stored_io(c));
+	out->missing_disk = c->disk_known && c->disk_free < io ? io - c->disk_free : 0;
 	if (out->missing_disk)
 		return planner_refuse(-ENOSPC, err, errlen,
 		        "%s more disk space is needed on %s: embedding and output need %s there, and %s is free",
-		        size_text((double)out->missing_disk).s, c->name, size_text((double)ends).s,
+		        size_text((double)out->missing_disk).s, c->name, size_text((double)io).s,
 		        size_text((double)c->disk_free).s);
 	return 0;
 }
 
-/* The same where what has no room in memory is read from disk.  0, or a negative errno with the search as it was. */
+/* The search with weights that do not fit into memory streamed from disk.  0, or a negative errno with *s as it was. */
 static int planner_search_streaming(struct search *s, const struct sums *sums, const struct manifest *m,
         struct search_stage *found, size_t *count) {
 	s->disk = sums->disk;
@@ -375,7 +375,7 @@ static void planner_add_prompt(struct planner_plan *out, const struct planner_in
 			sum += row / n->rate + fmax(st->hop - row / n->rate, 0) / rows;
 	}
 	/* of what comes back there is one row */
-	out->prompt = sum + (out->back + out->ends) / rows;
+	out->prompt = sum + (out->back + out->io) / rows;
 }
 
 /* What a tensor takes at the lowest or the highest rate that was measured. */
@@ -389,7 +389,7 @@ static double planner_spread_time(
 /* The time of a token where every node is as quick as it was ever measured, or as slow. */
 static double planner_spread_seconds(
         const struct planner_plan *p, const struct planner_input *in, bool high) {
-	double sum = p->back + planner_spread_time(in, in->coordinator, &in->manifest->end[END_HEAD], high);
+	double sum = p->back + planner_spread_time(in, in->coordinator, &in->manifest->io[IO_HEAD], high);
 	for (size_t i = 0; i < p->stages; i++) {
 		const struct planner_stage *st = &p->stage[i];
 		double computing = 0;
@@ -407,12 +407,12 @@ static double planner_spread_seconds(
 /* What of a stage's weights stays in memory, and what reading the rest takes: a little less than the search thought, whose
  * buffers are for the largest of all groups. */
 static int planner_add_streaming(struct planner_plan *out, struct planner_stage *st,
-        const struct planner_input *in, uint64_t room, double computing) {
+        const struct planner_input *in, uint64_t memory_limit, double computing) {
 	struct weight_stream_plan p;
-	int rc = weight_stream_plan(&p, in->manifest, st->first, st->last, room);
+	int rc = weight_stream_plan(&p, in->manifest, st->first, st->last, memory_limit);
 	if (rc == 0 && p.step) {
 		double searched = st->seconds;
-		st->room = room;
+		st->memory_limit = memory_limit;
 		st->resident = p.resident + 2 * p.buffer;
 		st->streamed = p.step;
 		st->seconds = fmax(computing, (double)p.step / in->node[st->node].disk);
@@ -437,7 +437,7 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		rc = planner_refuse(-ENOMEM, err, errlen, "out of memory while planning");
 		goto error;
 	}
-	const struct manifest_tensor *head = &m->end[END_HEAD];
+	const struct manifest_tensor *head = &m->io[IO_HEAD];
 	struct search s = {.nodes = in->nodes,
 	        .coordinator = in->coordinator,
 	        .layers = m->hp.layers,
@@ -445,11 +445,11 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	        .moved = sums.moved,
 	        .weight = sums.weight,
 	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, 1),
-	        .room = sums.room,
+	        .memory_limit = sums.memory_limit,
 	        .hop = sums.hop,
 	        .required = sums.required,
 	        .excluded = sums.excluded,
-	        .end_time = planner_picoseconds(
+	        .io_time = planner_picoseconds(
 	                (double)head->bytes / planner_rate(in, in->coordinator, head->type))};
 	if (sums.any_store) {
 		s.store = sums.store;
@@ -459,11 +459,11 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	if (rc == -ENOSPC && sums.any_disk && !planner_search_streaming(&s, &sums, m, found, &count))
 		rc = 0;
 	if (rc == -ENOSPC && s.store) {
-		struct search roomy = s;
-		roomy.store = NULL;
-		int other = search_best(&roomy, found, &count);
+		struct search unbounded = s;
+		unbounded.store = NULL;
+		int other = search_best(&unbounded, found, &count);
 		if (other == -ENOSPC && sums.any_disk)
-			other = planner_search_streaming(&roomy, &sums, m, found, &count);
+			other = planner_search_streaming(&unbounded, &sums, m, found, &count);
 		if (other == 0) {
 			rc = planner_refuse_disk(out, in, &sums, err, errlen);
 			goto error;
@@ -483,11 +483,11 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	}
 	out->stages = count;
 	out->seconds = (double)search_total(&s, found, count) / PICOSECONDS;
-	out->ends = (double)s.end_time / PICOSECONDS;
+	out->io = (double)s.io_time / PICOSECONDS;
 	out->slowest = (double)search_slowest(&s, found, count) / PICOSECONDS;
 	if (found[count - 1].node != in->coordinator)
 		out->back = (double)sums.hop[in->coordinator] / PICOSECONDS;
-	out->slowest = fmax(s.disk ? out->ends : out->slowest, out->back);
+	out->slowest = fmax(s.disk ? out->io : out->slowest, out->back);
 	for (size_t i = 0; i < count; i++) {
 		struct planner_stage *st = &out->stage[i];
 		uint32_t a = found[i].first, b = found[i].last;
@@ -499,10 +499,10 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 		st->seconds = (double)search_time(&s, st->node, a, b) / PICOSECONDS;
 		st->resident = st->weights;
 		if (s.disk) {
-			rc = planner_add_streaming(out, st, in, sums.room[st->node] - st->kv,
+			rc = planner_add_streaming(out, st, in, sums.memory_limit[st->node] - st->kv,
 			        (double)(t[b] - t[a]) / PICOSECONDS);
-			out->slowest = fmax(
-			        out->slowest, st->seconds + (st->node == in->coordinator ? out->ends : 0));
+			out->slowest =
+			        fmax(out->slowest, st->seconds + (st->node == in->coordinator ? out->io : 0));
 		}
 		if (rc < 0) {
 			planner_refuse(rc, err, errlen, "out of memory while planning");

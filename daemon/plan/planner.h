@@ -20,10 +20,10 @@ struct planner_node {
 	uint64_t disk_free;   /* bytes of the model that are not there yet */
 	const uint32_t *held; /* the tensors that its disk has: bit layer * LAYER_ROLES + role; NULL: none */
 	size_t held_words;    /* what lies beyond is not there */
-	uint32_t held_ends;   /* bit role: that end is there */
+	uint32_t held_io;     /* bit per io_role: on its disk */
 	bool file;            /* all of that may be in a model file of its own: then its store has */
 	const uint32_t *stored; /* these, as in held_words, */
-	uint32_t stored_ends;   /* and these */
+	uint32_t stored_io;     /* and these */
 	bool required;          /* named by the user: gets at least one layer */
 	bool excluded;          /* gets none: a coordinator that is not among the named */
 	const char *why;        /* it is excluded, for people; NULL: it is not named */
@@ -35,7 +35,7 @@ struct planner_input {
 	enum kern_kv kv;
 	const struct planner_node *node;
 	size_t nodes;
-	size_t coordinator; /* index: has the ends */
+	size_t coordinator; /* index: has embedding and output */
 	bool memory_only;   /* no weights are read from disk on the way, whatever disks there are */
 	unsigned team;
 	uint64_t hash_bytes; /* of a file, that are read and hashed before anything is sent; 0: none */
@@ -46,12 +46,11 @@ struct planner_stage {
 	size_t node;
 	uint32_t first, last;
 	uint64_t weights, kv, buffers; /* bytes */
-	uint64_t
-	        room; /* that its weights may take there, 0: all that they do; then some are read from disk */
+	uint64_t memory_limit; /* of its weights, 0: none; with a limit the rest is streamed from disk */
 	uint64_t resident; /* bytes of weights and of the buffers for reading them that it has in memory */
 	uint64_t streamed; /* bytes that each step reads from disk */
 	uint64_t moves;    /* of its layers' canonical bytes, those that its disk has not */
-	uint64_t stored;   /* bytes of the files that come onto its disk, the ends not counted */
+	uint64_t stored;   /* bytes of files added to its disk, without embedding and output */
 	double seconds;    /* a token: computing, or reading weights from disk if that takes longer */
 	double hop;        /* a token: until its row is there */
 	double prompt;     /* a token in a step of many: computing; 0: nobody knows */
@@ -61,10 +60,10 @@ struct planner_plan {
 	struct planner_stage *stage; /* owned */
 	size_t stages;
 	uint32_t blocks; /* KV blocks on each stage */
-	double seconds;  /* a token of one stream: stages, hops, ends */
+	double seconds;  /* a token of one stream: stages, hops, embedding and output */
 	double seconds_low,
 	        seconds_high; /* what that may be, as far as nodes were not always measured alike */
-	double ends;          /* of it, the ends on the coordinator */
+	double io;            /* of it, embedding and output on the coordinator */
 	double back;          /* and for the row to come back there; 0: the last stage is there */
 	double slowest; /* the longest of all that a token passes: with many streams one comes out each time */
 	double bound; /* seconds that no plan takes less than, where not all of them were gone through; 0: they were */
@@ -98,15 +97,14 @@ uint32_t planner_context(uint32_t trained);
 #define PLANNER_CONTEXT 8192
 #define PLANNER_PARALLEL 4
 
-/* What a node is charged for: weights of layers [first, last) as they lie in the store, and all that a slice of them
- * takes with KV and buffers; the ends with their buffers, on the coordinator. Stages check the same sums. */
+/* Memory that a node is charged: weights of layers [first, last) as stored; a slice of them with KV cache and buffers; on the
+ * coordinator embedding and output with their buffers.  Stages check the same sums. */
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last);
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
         uint32_t blocks, uint32_t max_rows, unsigned team);
-uint64_t planner_end_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows);
-/* Bytes of the files that hold the ends. */
-uint64_t planner_disk_new_ends(
-        const struct planner_input *in);                      /* of the coordinator: those that it has not */
+uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows);
+/* Bytes of the files of embedding and output */
+uint64_t planner_disk_new_io(const struct planner_input *in); /* that are not on the coordinator's disk */
 uint32_t planner_blocks(uint32_t context, uint32_t parallel); /* KV blocks on each stage */
 
 #endif

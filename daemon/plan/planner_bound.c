@@ -1,16 +1,16 @@
-/* planner_bound: what no plan is quicker than, for those that the search has not gone through whole.
+/* planner_bound: a lower bound on the time of any plan, reported where the search is not exhaustive.
  *
- * Layers are cut as finely as anybody likes: each node computes a byte of weights as quickly as it computes any layer's, and
- * takes as many as it has room for; the quickest are filled first.  On top come the ends and, where one node cannot
- * have everything, a way to another node and one back.
+ * A relaxation: layers may be cut anywhere, each node computes every byte of weights at the pace of its quickest layer and
+ * takes as many as its memory holds, and the quickest nodes are filled first.  Embedding and output are added, and, where no
+ * single node holds everything, one hop away and one back.
  * Threads: any; pure. */
 #include "daemon/plan/planner_search.h"
 
 #include <stdlib.h>
 
 struct offer {
-	double pace; /* picoseconds a byte of weights */
-	double room; /* bytes of weights */
+	double pace;     /* picoseconds a byte of weights */
+	double capacity; /* bytes of weights */
 };
 
 static int offer_compare(const void *a, const void *b) {
@@ -18,7 +18,7 @@ static int offer_compare(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-/* What a node offers: its best pace over all layers, and what it has room for if KV cache took least. */
+/* The best pace of a node over all layers, and the most weights that it can hold, with the least KV cache. */
 static struct offer offer_make(const struct search *s, size_t node) {
 	const uint64_t *t = s->time + node * (s->layers + 1);
 	double all = (double)s->weight[s->layers], heaviest = 0;
@@ -29,16 +29,16 @@ static struct offer offer_make(const struct search *s, size_t node) {
 		o.pace = o.pace < 0 || pace < o.pace ? pace : o.pace;
 		heaviest = bytes > heaviest ? bytes : heaviest;
 	}
-	/* of the room that a layer takes, weights are this part at most */
-	o.room = (double)s->room[node] * (heaviest / (heaviest + (double)s->kv_layer));
+	/* the largest share of a layer's memory that is weights */
+	o.capacity = (double)s->memory_limit[node] * (heaviest / (heaviest + (double)s->kv_layer));
 	if (s->disk && s->disk[node])
-		o.room = all;
+		o.capacity = all;
 	return o;
 }
 
 uint64_t search_bound(const struct search *s) {
 	struct offer *o = calloc(s->nodes, sizeof *o);
-	double left = (double)s->weight[s->layers], sum = (double)s->end_time;
+	double left = (double)s->weight[s->layers], sum = (double)s->io_time;
 	uint64_t out = UINT64_MAX;
 	size_t n = 0;
 	if (!o)
@@ -52,13 +52,13 @@ uint64_t search_bound(const struct search *s) {
 	}
 	qsort(o, n, sizeof *o, offer_compare);
 	for (size_t i = 0; i < n && left > 0; i++) {
-		double take = o[i].room < left ? o[i].room : left;
+		double take = o[i].capacity < left ? o[i].capacity : left;
 		sum += take * o[i].pace;
 		left -= take;
 	}
 	if (!search_fits(s, s->coordinator, 0, s->layers) && out != UINT64_MAX)
 		sum += (double)(out + s->hop[s->coordinator]);
 	free(o);
-	/* rounding of sums must not make it more than what it bounds */
+	/* rounding must not lift it above what it bounds */
 	return (uint64_t)(sum * (1 - 1e-12));
 }

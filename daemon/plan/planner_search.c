@@ -54,7 +54,7 @@ struct work {
 	size_t lattices;
 	uint32_t *front; /* the first label of each place */
 	struct label *label;
-	size_t labels, room;
+	size_t labels, capacity;
 	uint32_t spare; /* a list of labels to use again */
 	uint64_t effort;
 };
@@ -80,15 +80,16 @@ static uint64_t search_memory_needed(const struct search *s, uint32_t a, uint32_
 bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
 	return !s->excluded[node] &&
 	       (!s->store || search_difference(s->stored, s, node, a, b) <= s->store[node]) &&
-	       (search_memory_needed(s, a, b) <= s->room[node] ||
-	               (s->disk && s->disk[node] && s->buffers + (b - a) * s->stay_layer <= s->room[node]));
+	       (search_memory_needed(s, a, b) <= s->memory_limit[node] ||
+	               (s->disk && s->disk[node] &&
+	                       s->buffers + (b - a) * s->stay_layer <= s->memory_limit[node]));
 }
 
 uint64_t search_time(const struct search *s, size_t node, uint32_t a, uint32_t b) {
 	uint64_t t = search_difference(s->time, s, node, a, b), bytes = search_memory_needed(s, a, b),
 	         read = 0;
-	if (s->disk && bytes > s->room[node])
-		read = ((bytes + s->buffers - s->room[node]) / MIB + 1) * s->disk[node];
+	if (s->disk && bytes > s->memory_limit[node])
+		read = ((bytes + s->buffers - s->memory_limit[node]) / MIB + 1) * s->disk[node];
 	read = read < LONGEST ? read : LONGEST;
 	return t > read ? t : read;
 }
@@ -105,7 +106,7 @@ uint64_t search_hops(const struct search *s, const struct search_stage *st, size
 }
 
 uint64_t search_total(const struct search *s, const struct search_stage *st, size_t n) {
-	uint64_t sum = s->end_time + search_hops(s, st, n);
+	uint64_t sum = s->io_time + search_hops(s, st, n);
 	for (size_t i = 0; i < n; i++)
 		sum += search_time(s, st[i].node, st[i].first, st[i].last);
 	return sum;
@@ -119,11 +120,11 @@ uint64_t search_moved(const struct search *s, const struct search_stage *st, siz
 }
 
 uint64_t search_slowest(const struct search *s, const struct search_stage *st, size_t n) {
-	uint64_t worst = s->end_time;
+	uint64_t worst = s->io_time;
 	for (size_t i = 0; i < n; i++) {
 		uint64_t t = search_time(s, st[i].node, st[i].first, st[i].last);
 		if (st[i].node == s->coordinator)
-			t += s->end_time;
+			t += s->io_time;
 		worst = t > worst ? t : worst;
 	}
 	return worst;
@@ -163,7 +164,7 @@ static bool search_is_end(const struct work *w, const struct lattice *g, size_t 
 static uint64_t search_edge_time(
         const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t slowest) {
 	uint64_t t = search_time(s, node, a, b);
-	if (t + (node == s->coordinator ? s->end_time : 0) > slowest)
+	if (t + (node == s->coordinator ? s->io_time : 0) > slowest)
 		return NEVER;
 	if (!(node == s->coordinator && a == 0))
 		t += s->hop[node];
@@ -225,13 +226,13 @@ static uint32_t label_alloc(struct work *w) {
 		w->spare = w->label[i].next;
 		return i;
 	}
-	if (w->labels == w->room) {
-		size_t room = w->room ? 2 * w->room : 4096;
-		struct label *grown = room < NONE ? realloc(w->label, room * sizeof *grown) : NULL;
+	if (w->labels == w->capacity) {
+		size_t capacity = w->capacity ? 2 * w->capacity : 4096;
+		struct label *grown = capacity < NONE ? realloc(w->label, capacity * sizeof *grown) : NULL;
 		if (!grown)
 			return NONE;
 		w->label = grown;
-		w->room = room;
+		w->capacity = capacity;
 	}
 	return (uint32_t)w->labels++;
 }
@@ -422,14 +423,14 @@ static uint64_t *search_stage_times(const struct search *s, size_t *count) {
 	uint64_t *t = malloc((s->nodes * per + 1) * sizeof *t);
 	if (!t)
 		return NULL;
-	t[n++] = s->end_time;
+	t[n++] = s->io_time;
 	for (size_t node = 0; node < s->nodes; node++)
 		for (uint32_t a = 0; a < s->layers; a++)
 			for (uint32_t b = a + 1; b <= s->layers && search_fits(s, node, a, b); b++) {
 				uint64_t one = search_time(s, node, a, b);
 				if (node == s->coordinator)
-					one += s->end_time;
-				t[n++] = one > s->end_time ? one : s->end_time; /* less is no gain */
+					one += s->io_time;
+				t[n++] = one > s->io_time ? one : s->io_time; /* less is no gain */
 			}
 	qsort(t, n, sizeof *t, search_compare_times);
 	*count = n;
@@ -531,7 +532,7 @@ static void search_work_clear(struct work *w) {
 	free(w->label);
 }
 
-/* The least time that computing takes, whatever the hops; ends not included. */
+/* The least time of computing alone, without hops, embedding and output. */
 static int search_least_computing(struct work *w, uint64_t *out) {
 	const struct search *s = w->s;
 	uint64_t *none = calloc(s->nodes, sizeof *none), moved;
@@ -561,7 +562,7 @@ int search_best(const struct search *s, struct search_stage *stage, size_t *stag
 	rc = -ENOSPC;
 	if (best == NEVER)
 		goto error;
-	most.time = search_allowed(best + s->end_time, computing + s->end_time) - s->end_time;
+	most.time = search_allowed(best + s->io_time, computing + s->io_time) - s->io_time;
 	/* the quickest plan: what it moves is enough, and it is what there is when all else takes too long */
 	if ((rc = search_find(&w, &most, false, true, &found, stage, stages)) < 0)
 		goto error;

@@ -156,10 +156,10 @@ static enum kern_type shapes_layer_type(
 	                            : y->type;
 }
 
-static enum kern_type shapes_io_type(const struct typing *y, enum end_role role, bool tied) {
-	if (manifest_end_is_norm(role))
+static enum kern_type shapes_io_type(const struct typing *y, enum io_role role, bool tied) {
+	if (manifest_io_is_norm(role))
 		return KERN_F32;
-	return y->mixture >= 0 && (role == END_HEAD || tied) ? KERN_Q6_K : y->type;
+	return y->mixture >= 0 && (role == IO_HEAD || tied) ? KERN_Q6_K : y->type;
 }
 
 static bool shapes_find_typing(const char *name, struct typing *out) {
@@ -238,13 +238,13 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
 			shapes_fill_tensor(t, shapes_layer_type(&typing, &hp, (enum layer_role)r, l), name++);
 		}
-	for (int r = 0; r < END_ROLES; r++) {
-		struct manifest_tensor *t = &m->end[r];
-		manifest_end_shape(&hp, (enum end_role)r, &t->n, &t->rows);
-		shapes_fill_tensor(t, shapes_io_type(&typing, (enum end_role)r, s->tied), name++);
+	for (int r = 0; r < IO_ROLES; r++) {
+		struct manifest_tensor *t = &m->io[r];
+		manifest_io_shape(&hp, (enum io_role)r, &t->n, &t->rows);
+		shapes_fill_tensor(t, shapes_io_type(&typing, (enum io_role)r, s->tied), name++);
 	}
 	if (s->tied)
-		m->end[END_HEAD].id = m->end[END_EMBED].id;
+		m->io[IO_HEAD].id = m->io[IO_EMBED].id;
 	for (uint32_t l = 0; l < hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			if (m->layer[l][r].n % kern_traits((uint32_t)m->layer[l][r].type)->block) {

@@ -143,7 +143,7 @@ static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uin
 	char err[200];
 	if (store_open_tensor(m->c.store, id, &t, err, sizeof err))
 		return false; /* it has gone, or will be found by its head */
-	void *buf = malloc(store_check_room(t));
+	void *buf = malloc(store_check_buffer_bytes(t));
 	int rc = 0;
 	bool stop = !buf;
 	for (uint32_t i = 0; i < t->record.chunks && !stop && rc == 0; i++) {
@@ -200,7 +200,7 @@ static void *scrub_thread(void *arg) {
 		uint64_t begin = loop_now_ns();
 		stop = scrub_pass(m, &next_watch);
 		/* by now it is known what the cluster's models need */
-		if (!stop && m->c.cache && store_make_room(m->c.store, 0, err, sizeof err))
+		if (!stop && m->c.cache && store_make_space(m->c.store, 0, err, sizeof err))
 			log_line(LOG_LINE_WARN, "%s", err);
 		while (!stop && loop_now_ns() - begin < PASS_NS) {
 			scrub_watch(m, &next_watch);
@@ -236,20 +236,20 @@ static void scrub_on_evicted(void *arg, const struct content_id *id, uint64_t by
 
 void scrub_models_changed(struct scrub *m) {
 	const struct manifest *mf;
-	size_t room = 0, n = 0;
+	size_t capacity = 0, n = 0;
 	if (!m->c.cache || !m->c.model)
 		return;
 	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++)
-		room += (size_t)mf->hp.layers * LAYER_ROLES + END_ROLES;
-	struct content_id *ids = malloc((room + 1) * sizeof *ids);
+		capacity += (size_t)mf->hp.layers * LAYER_ROLES + IO_ROLES;
+	struct content_id *ids = malloc((capacity + 1) * sizeof *ids);
 	if (!ids)
 		return;
 	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++) {
 		for (uint32_t l = 0; l < mf->hp.layers; l++)
 			for (int r = 0; r < LAYER_ROLES; r++)
 				ids[n++] = mf->layer[l][r].id;
-		for (int r = 0; r < END_ROLES; r++)
-			ids[n++] = mf->end[r].id;
+		for (int r = 0; r < IO_ROLES; r++)
+			ids[n++] = mf->io[r].id;
 	}
 	qsort(ids, n, sizeof *ids, content_compare);
 	pthread_mutex_lock(&m->lock);

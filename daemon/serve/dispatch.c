@@ -112,14 +112,14 @@ static bool dispatch_stage_lost(void *arg, const struct deploy_model *m, uint32_
 }
 
 static int dispatch_model_open(
-        void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+        void *arg, const struct deploy_model *m, struct slice *io, char *err, size_t errlen) {
 	struct serve *s = arg;
 	const struct tokenizer *t = request_tokenizer(s->requests, m, err, errlen);
 	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
 	const char *first = dispatch_node_name(s, &m->plan->stages[0]->node);
-	int rc = n ? coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, ends, err, errlen)
+	int rc = n ? coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, io, err, errlen)
 	           : -ENOMEM;
 	if (rc != 0) {
 		free(n);

@@ -29,7 +29,7 @@ enum {
  * a vocabulary that contradicts itself, -ENOTSUP for a pre-tokenizer that is not known, -ENOMEM. */
 int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, size_t errlen);
 void tokenizer_destroy(struct tokenizer *t); /* NULL allowed */
-/* Whether one can be made of it: for the door that a file comes in by, before anything of it is kept. */
+/* Whether a tokenizer can be made of it: checked when a file is imported, before anything of it is stored. */
 int tokenizer_check(const struct vocab *v, char *err, size_t errlen);
 
 /* The pre-tokenizers that are known, by the names that files give them: whether this is one, and all of them,

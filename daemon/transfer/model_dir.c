@@ -125,14 +125,14 @@ static int scan_learn_file(struct model_dir *fo, struct model_file *f, const str
 	const struct manifest *m = import_manifest(im);
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
 	const struct content_id blob[2] = {m->id, m->vocab};
-	f->id = calloc(layers + END_ROLES, sizeof *f->id);
+	f->id = calloc(layers + IO_ROLES, sizeof *f->id);
 	if (!f->id)
 		return -ENOMEM;
 	for (size_t i = 0; i < layers; i++)
 		f->id[i] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
-	for (size_t r = 0; r < END_ROLES; r++)
-		f->id[layers + r] = m->end[r].id;
-	f->ids = layers + END_ROLES;
+	for (size_t r = 0; r < IO_ROLES; r++)
+		f->id[layers + r] = m->io[r].id;
+	f->ids = layers + IO_ROLES;
 	qsort(f->id, f->ids, sizeof *f->id, model_file_compare_ids);
 	f->manifest = m->id;
 	f->vocab = m->vocab;

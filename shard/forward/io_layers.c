@@ -29,11 +29,11 @@ struct io_layers {
 };
 
 int io_layers_create(struct io_layers **out, const struct slice *s, struct team *t, uint32_t max_rows) {
-	if (!s->end[END_EMBED] || !s->end[END_NORM] || !s->end[END_HEAD] || !max_rows)
+	if (!s->io[IO_EMBED] || !s->io[IO_NORM] || !s->io[IO_HEAD] || !max_rows)
 		return -EINVAL;
 	const struct hparams *hp = &s->manifest->hp;
-	const struct store_tensor *norm = s->end[END_NORM];
-	enum kern_form form = kern_traits(s->end[END_HEAD]->record.type)->form;
+	const struct store_tensor *norm = s->io[IO_NORM];
+	enum kern_form form = kern_traits(s->io[IO_HEAD]->record.type)->form;
 	unsigned team = team_size(t);
 	struct io_layers *e = calloc(1, sizeof *e);
 	if (!e)
@@ -43,7 +43,7 @@ int io_layers_create(struct io_layers **out, const struct slice *s, struct team 
 	e->ops = kern_ops();
 	e->hp = hp;
 	e->max_rows = max_rows;
-	e->forms = act_form_of(s->end[END_HEAD]);
+	e->forms = act_form_of(s->io[IO_HEAD]);
 	e->norm = malloc(hp->dim * sizeof(float));
 	e->hidden = malloc((size_t)team * hp->dim * sizeof(float));
 	e->act.form[form] =
@@ -70,7 +70,7 @@ void io_layers_destroy(struct io_layers *e) {
 }
 
 static void embed_rows(struct io_layers *e, size_t first, size_t last) {
-	const struct store_tensor *w = e->slice->end[END_EMBED];
+	const struct store_tensor *w = e->slice->io[IO_EMBED];
 	for (size_t r = first; r < last; r++)
 		kern_dequant_packed(
 		        w->record.type, e->embedded + r * e->hp->dim, w->packed, e->tokens[r], e->hp->dim);
@@ -117,7 +117,7 @@ static void logits_member(struct team *t, void *arg, unsigned id) {
 			job_fail(&j, 0);
 	if (shared && job_gate(&j))
 		return;
-	const struct product head = {e->slice->end[END_HEAD], e->logits, e->hp->vocab};
+	const struct product head = {e->slice->io[IO_HEAD], e->logits, e->hp->vocab};
 	product_share(&j, e->ops, &head, 1, &e->act, shared ? 0 : id, e->rows);
 }
 

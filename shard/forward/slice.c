@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const end_name[END_ROLES] = {"embedding", "output_norm", "output"};
+static const char *const io_name[IO_ROLES] = {"embedding", "output_norm", "output"};
 
 /* Opens a tensor, or finds it among those that are, and maps it unless it is streamed; what: how a message calls it. */
 static int slice_map(struct slice *sl, struct store *s, const struct manifest_tensor *mt, bool from_disk,
@@ -53,9 +53,9 @@ static enum weight_group group_of(int role) {
 }
 
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
-        bool ends, uint64_t room, char *err, size_t errlen) {
+        bool io, uint64_t memory_limit, char *err, size_t errlen) {
 	struct weight_stream_plan plan = {0};
-	if (first > last || last > m->hp.layers || (first == last && !ends))
+	if (first > last || last > m->hp.layers || (first == last && !io))
 		return fail_with(-EINVAL, err, errlen, "no slice [%u, %u) in a model of %u layers", first,
 		        last, m->hp.layers);
 	size_t layers = last - first;
@@ -64,16 +64,17 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 	if (!sl)
 		goto error;
 	*sl = (struct slice){.manifest = m, .first = first, .last = last};
-	sl->maps = calloc(layers * LAYER_ROLES + END_ROLES, sizeof *sl->maps);
+	sl->maps = calloc(layers * LAYER_ROLES + IO_ROLES, sizeof *sl->maps);
 	if (layers)
 		sl->layer = calloc(layers, sizeof *sl->layer);
 	if (!sl->maps || (layers && !sl->layer))
 		goto error;
-	if (room && layers && (rc = weight_stream_plan(&plan, m, first, last, room)) == -ENOSPC)
+	if (memory_limit && layers &&
+	        (rc = weight_stream_plan(&plan, m, first, last, memory_limit)) == -ENOSPC)
 		snprintf(err, errlen,
 		        "layers %u to %u: there is not enough memory even to read them from disk", first,
 		        last - 1);
-	if (room && rc)
+	if (memory_limit && rc)
 		goto error;
 	for (uint32_t l = 0; l < layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++) {
@@ -86,8 +87,8 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 			if (rc)
 				goto error;
 		}
-	for (int r = 0; ends && r < END_ROLES; r++) {
-		rc = slice_map(sl, s, &m->end[r], false, end_name[r], &sl->end[r], err, errlen);
+	for (int r = 0; io && r < IO_ROLES; r++) {
+		rc = slice_map(sl, s, &m->io[r], false, io_name[r], &sl->io[r], err, errlen);
 		if (rc)
 			goto error;
 	}
@@ -129,9 +130,9 @@ static void tensor_name(const struct slice *s, const struct store_tensor *t, cha
 			if (s->layer[l][r] == t)
 				snprintf(out, len, "layer %u, %s", s->first + l,
 				        manifest_layer_tensor_name((enum layer_role)r));
-	for (int r = 0; r < END_ROLES; r++)
-		if (s->end[r] == t)
-			snprintf(out, len, "%s", end_name[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		if (s->io[r] == t)
+			snprintf(out, len, "%s", io_name[r]);
 }
 
 int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen) {
@@ -157,8 +158,8 @@ uint64_t slice_bytes(const struct slice *s) {
 	for (uint32_t l = 0; l < s->last - s->first; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			bytes += s->layer[l][r]->packed_bytes;
-	for (int r = 0; r < END_ROLES && s->end[r]; r++)
-		if (r != END_HEAD || s->end[r] != s->end[END_EMBED]) /* a tied head is the embedding */
-			bytes += s->end[r]->packed_bytes;
+	for (int r = 0; r < IO_ROLES && s->io[r]; r++)
+		if (r != IO_HEAD || s->io[r] != s->io[IO_EMBED]) /* a tied head is the embedding */
+			bytes += s->io[r]->packed_bytes;
 	return bytes;
 }

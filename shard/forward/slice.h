@@ -13,19 +13,19 @@ struct slice {
 	const struct manifest *manifest; /* borrowed */
 	uint32_t first, last;
 	const struct store_tensor *(
-	        *layer)[LAYER_ROLES];              /* [last - first]; streamed tensors are not mapped */
-	const struct store_tensor *end[END_ROLES]; /* NULL in a slice of layers */
-	struct weight_stream *stream;              /* NULL: everything is mapped */
+	        *layer)[LAYER_ROLES];            /* [last - first]; streamed tensors are not mapped */
+	const struct store_tensor *io[IO_ROLES]; /* NULL in a slice of layers */
+	struct weight_stream *stream;            /* NULL: everything is mapped */
 	/* private */
 	struct store_tensor **maps;
 	size_t nmaps;
 };
 
-/* Maps the layers (first < last; none when they are equal) and, with ends, embedding and output; every record is checked against
- * the manifest.  room: memory limit of the layers in bytes, 0 for none (weight_stream_plan decides what stays in memory).
+/* Maps the layers (first < last; none when they are equal) and, if io, embedding and output; every record is checked against
+ * the manifest.  memory_limit: of the layers, in bytes, 0 for none (weight_stream_plan decides what stays in memory).
  * -ENOENT: err names the tensor that the store lacks. */
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
-        bool ends, uint64_t room, char *err, size_t errlen);
+        bool io, uint64_t memory_limit, char *err, size_t errlen);
 void slice_destroy(struct slice *s); /* NULL allowed */
 
 /* 0, or -EIO with a sentence while one of its tensors is damaged, which would make results wrong.  Call it before and after

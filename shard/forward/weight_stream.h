@@ -26,10 +26,10 @@ struct weight_stream_plan {
 	uint64_t step;     /* bytes that a step reads */
 };
 
-/* Decides what of layers [first, last) stays in memory when weights and buffers together may take `room` bytes: everything if
+/* Decides what of layers [first, last) stays in memory when weights and buffers together may take `memory_limit` bytes: everything if
  * it fits, otherwise as much as possible.  0, -ENOSPC when not even the buffers fit, -ENOMEM. */
 int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m, uint32_t first,
-        uint32_t last, uint64_t room);
+        uint32_t last, uint64_t memory_limit);
 void weight_stream_plan_clear(struct weight_stream_plan *p);
 
 /* Bytes of a tensor's packed matrix in whole pages: what it takes, mapped or in a buffer. */

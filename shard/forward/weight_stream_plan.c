@@ -83,25 +83,25 @@ static void spread(struct weight_stream_plan *p, const struct manifest *m, uint3
 }
 
 int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m, uint32_t first,
-        uint32_t last, uint64_t room) {
+        uint32_t last, uint64_t memory_limit) {
 	uint64_t all = 0, size = 0;
 	*out = (struct weight_stream_plan){0};
 	for (uint32_t l = first; l < last; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			all += weight_stream_tensor_bytes(&m->layer[l][r]);
 	out->resident = all;
-	if (all <= room)
+	if (all <= memory_limit)
 		return 0;
 	/* with buffers of this size so much has to be read, and it can be */
 	do
 		size = next_size(m, first, last, size);
-	while (size && bytes_up_to(m, first, last, size) + room < all + 2 * size);
+	while (size && bytes_up_to(m, first, last, size) + memory_limit < all + 2 * size);
 	if (!size)
 		return -ENOSPC;
 	out->streamed = calloc(last - first, 1);
 	if (!out->streamed)
 		return -ENOMEM;
-	spread(out, m, first, last, size, all + 2 * size - room);
+	spread(out, m, first, last, size, all + 2 * size - memory_limit);
 	out->resident = all - out->step;
 	return 0;
 }

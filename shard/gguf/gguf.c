@@ -36,11 +36,11 @@ static int fail_short(struct cursor *c, const char *what) {
 /* Reads on until the copy of the header has `end` bytes. */
 static int fill(struct cursor *c, uint64_t end, const char *what) {
 	struct gguf_part *p = c->part;
-	if (end > p->room)
+	if (end > p->capacity)
 		return fail_with(-EFBIG, c->err, c->errlen, "%s: more than %u MiB before its weights, in %s",
 		        c->name, GGUF_MAX_HEAD >> 20, what);
 	/* more than was asked for, but nothing before it is needed */
-	uint64_t want = end + HEAD_STEP < p->room ? end + HEAD_STEP : p->room;
+	uint64_t want = end + HEAD_STEP < p->capacity ? end + HEAD_STEP : p->capacity;
 	if (want > p->usable) {
 		if (mprotect(p->head, want, PROT_READ | PROT_WRITE) < 0)
 			return fail_memory(c->err, c->errlen, c->name);
@@ -445,11 +445,11 @@ static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
 	}
 	p->size = (uint64_t)st.st_size;
 	p->changed = st.st_mtim;
-	p->room = p->size < GGUF_MAX_HEAD ? p->size : GGUF_MAX_HEAD;
+	p->capacity = p->size < GGUF_MAX_HEAD ? p->size : GGUF_MAX_HEAD;
 	p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	void *head = p->fd < 0 ? MAP_FAILED
-	                       : mmap(NULL, p->room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-	                                 -1, 0);
+	                       : mmap(NULL, p->capacity, PROT_NONE,
+	                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (head == MAP_FAILED) {
 		int rc = -errno;
 		return fail_with(
@@ -613,7 +613,7 @@ void gguf_close(struct gguf *g) {
 		free(p->by_key);
 		free(p->tensor);
 		if (p->head)
-			munmap(p->head, p->room);
+			munmap(p->head, p->capacity);
 		if (p->fd >= 0)
 			close(p->fd);
 		free(p->name);

@@ -31,9 +31,10 @@ struct gguf_part {
 	int fd;         /* owned */
 	uint64_t size;
 	struct timespec changed;
-	uint8_t *head; /* a copy of its beginning, in addresses kept for `room` bytes: pointers stay valid */
-	uint64_t room, have, usable; /* bytes of the copy: at most, read, that may be written */
-	uint64_t no, count;          /* of a split file; 0 of 1 otherwise */
+	uint8_t *
+	        head; /* a copy of its beginning, in addresses reserved for `capacity` bytes: pointers stay valid */
+	uint64_t capacity, have, usable; /* bytes of the copy: at most, read, that may be written */
+	uint64_t no, count;              /* of a split file; 0 of 1 otherwise */
 	struct gguf_value *value;
 	size_t values;
 	size_t *by_key; /* indices of value, ascending by key */

@@ -95,8 +95,8 @@ static int check_names(struct import *im) {
 		uint32_t layer = 0;
 		bool known = is_weight(t->name, "rope_freqs"); /* in hparams.freq already */
 		bool in_layer = layer_name(t->name, &layer, &rest);
-		for (int r = 0; !known && r < END_ROLES; r++)
-			known = is_weight(t->name, manifest_end_tensor_name((enum end_role)r));
+		for (int r = 0; !known && r < IO_ROLES; r++)
+			known = is_weight(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
 			known = is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
 		/* early converters stored the rotation that everybody computes */
@@ -150,13 +150,13 @@ static int find_places(struct import *im, struct place *p, size_t *count) {
 	char name[64];
 	uint64_t n, rows;
 	size_t k = 0;
-	for (int r = 0; r < END_ROLES; r++) {
-		snprintf(name, sizeof name, "%s.weight", manifest_end_tensor_name((enum end_role)r));
-		manifest_end_shape(hp, (enum end_role)r, &n, &rows);
+	for (int r = 0; r < IO_ROLES; r++) {
+		snprintf(name, sizeof name, "%s.weight", manifest_io_tensor_name((enum io_role)r));
+		manifest_io_shape(hp, (enum io_role)r, &n, &rows);
 		/* without an output tensor the embedding is the head */
-		p[k] = (struct place){p[END_EMBED].t, &im->m->end[r]};
+		p[k] = (struct place){p[IO_EMBED].t, &im->m->io[r]};
 		int rc = find_tensor(
-		        im, name, n, rows, manifest_end_is_norm((enum end_role)r), r == END_HEAD, &p[k].t);
+		        im, name, n, rows, manifest_io_is_norm((enum io_role)r), r == IO_HEAD, &p[k].t);
 		if (rc < 0)
 			return rc;
 		k++;
@@ -409,7 +409,7 @@ static void remember(const struct import *im, int cache, const char *key, const 
 /* hash: false where names that are not remembered may be invented; then the manifest has none itself. */
 static int name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
         import_progress_fn *progress, void *arg) {
-	size_t count = END_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
+	size_t count = IO_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
 	struct place *places = calloc(count, sizeof *places);
 	struct content_id weights;
 	char key[CONTENT_HEX];

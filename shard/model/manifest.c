@@ -31,10 +31,10 @@ static const struct role {
                 [LAYER_UP] = {"ffn_up", DIM, FFN},
                 [LAYER_DOWN] = {"ffn_down", FFN, DIM},
 },
-  end_roles[END_ROLES] = {
-          [END_EMBED] = {"token_embd", DIM, VOCAB},
-          [END_NORM] = {"output_norm", DIM, ONE},
-          [END_HEAD] = {"output", DIM, VOCAB},
+  io_roles[IO_ROLES] = {
+          [IO_EMBED] = {"token_embd", DIM, VOCAB},
+          [IO_NORM] = {"output_norm", DIM, ONE},
+          [IO_HEAD] = {"output", DIM, VOCAB},
 };
 
 static uint64_t extent(const struct hparams *hp, enum extent e) {
@@ -59,8 +59,8 @@ const char *manifest_layer_tensor_name(enum layer_role r) {
 	return layer_roles[r].name;
 }
 
-const char *manifest_end_tensor_name(enum end_role r) {
-	return end_roles[r].name;
+const char *manifest_io_tensor_name(enum io_role r) {
+	return io_roles[r].name;
 }
 
 void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t *n, uint64_t *rows) {
@@ -68,17 +68,17 @@ void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t 
 	*rows = extent(hp, layer_roles[r].rows);
 }
 
-void manifest_end_shape(const struct hparams *hp, enum end_role r, uint64_t *n, uint64_t *rows) {
-	*n = extent(hp, end_roles[r].n);
-	*rows = extent(hp, end_roles[r].rows);
+void manifest_io_shape(const struct hparams *hp, enum io_role r, uint64_t *n, uint64_t *rows) {
+	*n = extent(hp, io_roles[r].n);
+	*rows = extent(hp, io_roles[r].rows);
 }
 
 bool manifest_layer_is_norm(enum layer_role r) {
 	return layer_roles[r].rows == ONE;
 }
 
-bool manifest_end_is_norm(enum end_role r) {
-	return end_roles[r].rows == ONE;
+bool manifest_io_is_norm(enum io_role r) {
+	return io_roles[r].rows == ONE;
 }
 
 int manifest_create(struct manifest **out, const struct hparams *hp) {
@@ -129,8 +129,8 @@ static int check_tensor(const struct hparams *hp, const struct role *role, const
 
 static int check(const struct manifest *m, char *err, size_t errlen) {
 	int rc = hparams_check(&m->hp, err, errlen);
-	for (int r = 0; rc == 0 && r < END_ROLES; r++)
-		rc = check_tensor(&m->hp, &end_roles[r], &m->end[r], err, errlen);
+	for (int r = 0; rc == 0 && r < IO_ROLES; r++)
+		rc = check_tensor(&m->hp, &io_roles[r], &m->io[r], err, errlen);
 	for (uint32_t l = 0; rc == 0 && l < m->hp.layers; l++)
 		for (int r = 0; rc == 0 && r < LAYER_ROLES; r++)
 			rc = check_tensor(&m->hp, &layer_roles[r], &m->layer[l][r], err, errlen);
@@ -149,7 +149,7 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	if (rc < 0)
 		return -EINVAL;
 	size_t size = MANIFEST_HEAD + 4 * (size_t)hp->pairs +
-	              MANIFEST_TENSOR * (END_ROLES + (size_t)hp->layers * LAYER_ROLES);
+	              MANIFEST_TENSOR * (IO_ROLES + (size_t)hp->layers * LAYER_ROLES);
 	uint8_t *data = malloc(size);
 	if (!data)
 		return -ENOMEM;
@@ -168,8 +168,8 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	bytes_put_f32(&o, hp->eps);
 	bytes_put(&o, m->vocab.b, sizeof m->vocab.b);
 	bytes_put(&o, hp->freq, 4 * (size_t)hp->pairs);
-	for (int r = 0; r < END_ROLES; r++)
-		put_tensor(&o, &m->end[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		put_tensor(&o, &m->io[r]);
 	for (uint32_t l = 0; l < hp->layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			put_tensor(&o, &m->layer[l][r]);
@@ -219,15 +219,15 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	int rc = hparams_check(&hp, err, errlen);
 	if (rc < 0)
 		return rc;
-	if (in.left != MANIFEST_TENSOR * (END_ROLES + (size_t)hp.layers * LAYER_ROLES))
+	if (in.left != MANIFEST_TENSOR * (IO_ROLES + (size_t)hp.layers * LAYER_ROLES))
 		goto malformed;
 	rc = manifest_create(&m, &hp);
 	if (rc < 0)
 		return fail_memory(err, errlen, "the manifest");
 	m->vocab = vocab;
 	m->id = content_hash(data, len);
-	for (int r = 0; r < END_ROLES; r++)
-		get_tensor(&in, &hp, &end_roles[r], &m->end[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		get_tensor(&in, &hp, &io_roles[r], &m->io[r]);
 	for (uint32_t l = 0; l < hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			get_tensor(&in, &hp, &layer_roles[r], &m->layer[l][r]);
@@ -250,9 +250,9 @@ uint64_t manifest_layer_bytes(const struct manifest *m, uint32_t first, uint32_t
 	return bytes;
 }
 
-uint64_t manifest_end_bytes(const struct manifest *m) {
-	uint64_t bytes = m->end[END_EMBED].bytes + m->end[END_NORM].bytes;
-	if (!content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id))
-		bytes += m->end[END_HEAD].bytes;
+uint64_t manifest_io_bytes(const struct manifest *m) {
+	uint64_t bytes = m->io[IO_EMBED].bytes + m->io[IO_NORM].bytes;
+	if (!content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id))
+		bytes += m->io[IO_HEAD].bytes;
 	return bytes;
 }

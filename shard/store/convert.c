@@ -2,7 +2,7 @@
  *
  * Each tensor is unpacked chunk by chunk, checked against its record, and written by the same writer as a fetched tensor.  So
  * the new file replaces the old one by rename after a sync, and an interrupted conversion continues with the chunks that it
- * had written.  The disk needs room for one more tensor, not for a second store.
+ * had written.  The disk needs space for one more tensor, not for a second store.
  * A file that another process uses is not replaced: a daemon of the older version would find that its tensor has gone.
  * One process converts a store at a time, under an exclusive lock on the folder; others wait.
  * Threads: any one, before others use the store. */

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- how much room it takes ---- */
+/* ---- how much space it takes ---- */
 
 void store_set_limit(struct store *s, const struct store_limit *limit) {
 	s->limit = *limit;
@@ -88,7 +88,7 @@ static int compare_used(const void *a, const void *b) {
 	return memcmp(x->id.b, y->id.b, sizeof x->id.b);
 }
 
-int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen) {
+int store_make_space(struct store *s, uint64_t need, char *err, size_t errlen) {
 	const struct store_limit *l = &s->limit;
 	struct store_entries all;
 	if (!l->bytes)
@@ -134,11 +134,11 @@ int store_check_reserve(int folder, uint64_t need, char *why, size_t len) {
 	return -ENOSPC;
 }
 
-int store_room(struct store *s, const struct content_id *keep, size_t count, struct store_room *out) {
+int store_space(struct store *s, const struct content_id *keep, size_t count, struct store_space *out) {
 	const struct store_limit *l = &s->limit;
 	struct statvfs fs;
 	struct store_entries tensors, blobs;
-	*out = (struct store_room){0};
+	*out = (struct store_space){0};
 	if (fstatvfs(s->tensors, &fs) < 0)
 		return -errno;
 	int rc = store_read_folder(s->tensors, &tensors);

@@ -11,7 +11,7 @@
 int store_read_folder(int folder, struct store_entries *out) {
 	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
-	size_t room = 0;
+	size_t capacity = 0;
 	*out = (struct store_entries){0};
 	if (!d) {
 		rc = -errno;
@@ -27,9 +27,9 @@ int store_read_folder(int folder, struct store_entries *out) {
 		one.named = content_from_hex(e->d_name, &one.id) == 0;
 		one.bytes = (uint64_t)st.st_size;
 		one.used = st.st_mtim;
-		if (out->count == room) {
-			room = room ? 2 * room : 64;
-			struct store_entry *grown = realloc(out->entry, room * sizeof *grown);
+		if (out->count == capacity) {
+			capacity = capacity ? 2 * capacity : 64;
+			struct store_entry *grown = realloc(out->entry, capacity * sizeof *grown);
 			if (!grown) {
 				rc = -ENOMEM;
 				break;

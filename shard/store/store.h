@@ -114,7 +114,7 @@ int store_check_head(struct store *s, const struct content_id *id);
 /* Reads a chunk from the file and checks it against the record; buf: store_check_room() bytes.
  * 0, -EBADMSG, or a negative errno when it cannot be read. */
 int store_check_chunk(const struct store_tensor *t, uint32_t chunk, void *buf);
-size_t store_check_room(const struct store_tensor *t);
+size_t store_check_buffer_bytes(const struct store_tensor *t);
 /* Removes a damaged file from the store, even while it is used, unless another file has its name by now. */
 void store_drop_tensor(struct store *s, const struct store_tensor *bad);
 
@@ -142,7 +142,7 @@ struct store_pin;
 int store_pin(struct store_pin **out, struct store *s, const struct content_id *ids, size_t count);
 void store_unpin(struct store_pin *p); /* NULL allowed; before the store is closed */
 /* Evicts until `need` bytes fit the limit: 0, or -EDQUOT with a sentence. */
-int store_make_room(struct store *s, uint64_t need, char *err, size_t errlen);
+int store_make_space(struct store *s, uint64_t need, char *err, size_t errlen);
 /* Bytes of all files of the store. */
 uint64_t store_bytes(struct store *s);
 
@@ -151,13 +151,13 @@ uint64_t store_bytes(struct store *s);
 #define STORE_RESERVE ((uint64_t)1 << 30)
 uint64_t store_reserve(uint64_t filesystem);
 
-struct store_room {
+struct store_space {
 	uint64_t filesystem; /* bytes of it */
 	uint64_t bytes;      /* of the store */
 	uint64_t free;       /* that it can still take; with a limit, also by evicting what no model needs */
 };
 /* keep: names, ascending, that count as needed.  Reads the folder: not on the loop.  0 or a negative errno. */
-int store_room(struct store *s, const struct content_id *keep, size_t count, struct store_room *out);
+int store_space(struct store *s, const struct content_id *keep, size_t count, struct store_space *out);
 
 /* Removes a tensor, and what is there of it that is not complete.  *bytes: the length of its files, also when they stay.
  * 0, -ENOENT, or -EBUSY: it is in use or pinned. */

@@ -103,7 +103,7 @@ static int writer_create(struct store_writer **out, struct store *s, const struc
 		goto error;
 	w->head = store_head_of(&w->record, len);
 	if (!replaces)
-		rc = store_make_room(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
+		rc = store_make_space(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
 	if (rc == 0 && !replaces)
 		rc = check_reserve(w, why, sizeof why);
 	if (rc < 0)

@@ -57,12 +57,12 @@ static double step(struct run *r, uint32_t rows, uint32_t position) {
 	struct forward_step st = {rows, 1, &q, l->x};
 	char err[256] = "";
 	double t0 = bench_now();
-	int rc = io_layers_embed(l->ends, l->x, r->tokens, rows);
+	int rc = io_layers_embed(l->io, l->x, r->tokens, rows);
 	rc = rc ? rc : forward_check(l->forward[0], &st, err, sizeof err);
 	rc = rc ? rc : forward_run(l->forward[0], &st, err, sizeof err);
 	if (!rc)
 		rc = io_layers_logits(
-		        l->ends, r->logits, l->x + (size_t)(rows - 1) * l->whole.manifest->hp.dim, 1);
+		        l->io, r->logits, l->x + (size_t)(rows - 1) * l->whole.manifest->hp.dim, 1);
 	if (rc) {
 		fprintf(stderr, "bench: a step failed: %s\n", err);
 		exit(1);
@@ -95,7 +95,7 @@ static double prompt(struct run *r, uint32_t length) {
 
 /* Bytes that a token reads: of weights; of keys and values at a position. */
 static double weights(const struct synth *s) {
-	return (double)slice_bytes(&s->whole) - (double)s->end[END_EMBED].packed_bytes;
+	return (double)slice_bytes(&s->whole) - (double)s->io[IO_EMBED].packed_bytes;
 }
 static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t position) {
 	return (double)kv_block_bytes(&s->m.hp, kv, s->m.hp.layers) / KERN_KV_BLOCK * position;

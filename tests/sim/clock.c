@@ -45,7 +45,7 @@ struct loop {
 static struct {
 	uint64_t now, seed, state, events, numbers, streams;
 	struct sim_event **heap;
-	size_t n, room;
+	size_t n, capacity;
 	struct loop *current; /* whose event runs */
 	bool lane;            /* what runs is another thread's */
 	uint64_t spent;       /* by it */
@@ -122,9 +122,9 @@ static struct sim_event *take(size_t i) {
 static struct sim_event *put(
         struct loop *l, enum kind kind, uint64_t due, uint64_t stream, loop_fn *fn, void *arg) {
 	struct sim_event *e = malloc(sizeof *e);
-	if (sim.n == sim.room) {
-		sim.room = sim.room * 2 + 64;
-		sim.heap = realloc(sim.heap, sim.room * sizeof *sim.heap);
+	if (sim.n == sim.capacity) {
+		sim.capacity = sim.capacity * 2 + 64;
+		sim.heap = realloc(sim.heap, sim.capacity * sizeof *sim.heap);
 	}
 	if (!e || !sim.heap)
 		out_of_memory();

@@ -102,7 +102,7 @@ static struct {
 	LIST_HEAD(, way) ways;
 	TAILQ_HEAD(, packet) packets;
 	struct link **link; /* by id */
-	uint64_t links, room;
+	uint64_t links, capacity;
 	unsigned queue, port;
 	size_t under_way;
 	uint64_t delivered;
@@ -247,14 +247,14 @@ static int send_message(struct peers *p, struct peers *to, struct link *l, bool 
 	char err[200];
 	const struct node_id *self = l && !answer ? &l->key : &p->config.keys->public;
 	bool guest = l && l->done;
-	enum wire_door door = answer ? WIRE_DEALER : guest ? WIRE_ROUTER_INVITED : WIRE_ROUTER;
+	enum wire_context context = answer ? WIRE_DEALER : guest ? WIRE_ROUTER_INVITED : WIRE_ROUTER;
 	uint8_t *frame;
 	size_t len;
 	if (net.under_way >= net.queue && queued(l ? l->id : 0, answer) >= (l ? net.queue : LOCAL_QUEUE))
 		return -EAGAIN;
 	env->boot = p->boot;
 	env->seq = ++p->seq;
-	if (!wire_valid(env, payload ? payload_len(payload) : 0, door, err, sizeof err)) {
+	if (!wire_valid(env, payload ? payload_len(payload) : 0, context, err, sizeof err)) {
 		fprintf(stderr, "sim: a message of ours would be refused: %s\n", err);
 		return -EINVAL;
 	}
@@ -458,9 +458,9 @@ static void link_try(void *arg) {
 		return;
 	snprintf(l->used, sizeof l->used, "%s",
 	        l->endpoints ? l->endpoint[0] : l->endpoint[WIRE_ENDPOINTS_MAX]);
-	if (net.links + 1 >= net.room) {
-		net.room = net.room * 2 + 64;
-		net.link = must(realloc(net.link, net.room * sizeof(struct link *)));
+	if (net.links + 1 >= net.capacity) {
+		net.capacity = net.capacity * 2 + 64;
+		net.link = must(realloc(net.link, net.capacity * sizeof(struct link *)));
 	}
 	l->id = ++net.links;
 	net.link[l->id] = l;
@@ -558,10 +558,12 @@ static void deliver(struct packet *k) {
 	enum peers_verdict verdict =
 	        k->link && !k->answer ? p->config.admit(p->config.arg, &k->from, &why) : PEERS_MEMBER;
 	from.invited = verdict == PEERS_INVITED;
-	enum wire_door door = k->answer ? WIRE_DEALER : from.invited ? WIRE_ROUTER_INVITED : WIRE_ROUTER;
+	enum wire_context context = k->answer      ? WIRE_DEALER
+	                            : from.invited ? WIRE_ROUTER_INVITED
+	                                           : WIRE_ROUTER;
 	struct payload *payload = k->payload ? payload_ref(k->payload) : NULL;
 	Caravan__Envelope *env =
-	        wire_unpack(k->frame, k->len, payload ? payload_len(payload) : 0, door, err, sizeof err);
+	        wire_unpack(k->frame, k->len, payload ? payload_len(payload) : 0, context, err, sizeof err);
 	bool answer = k->answer;
 	packet_destroy(k);
 	net.delivered++;
@@ -640,7 +642,7 @@ void network_end(void) {
 	}
 	free(net.link);
 	net.link = NULL;
-	net.links = net.room = 0;
+	net.links = net.capacity = 0;
 }
 
 /* ---- peers.h ------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* sim/network: links between the nodes of one program, without sockets.  It stands in for daemon/net/peers.c.
  *
- * Owns: every message that is under way.  A message is packed, and unpacked by the door that it comes in by, as on a real
+ * Owns: every message that is under way.  A message is packed, and unpacked in the receive context of its socket, as on a real
  * link; a payload arrives as a copy, at an address that suits no kernel.  What peers.h promises holds: messages of one
  * direction of a link keep their order, a lost link takes all its messages with it and is made anew, who is admitted is asked
  * at the handshake and at every message, messages to oneself go the same way without a link.

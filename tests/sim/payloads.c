@@ -21,7 +21,7 @@ static struct open {
 	struct payload *p;
 	unsigned refs;
 } * table;
-static size_t count, room;
+static size_t count, capacity;
 
 size_t payloads_open(void) {
 	return count;
@@ -38,9 +38,9 @@ static struct open *find(const struct payload *p) {
 static struct payload *add(struct payload *p) {
 	if (!p)
 		return NULL;
-	if (count == room) {
-		room = room * 2 + 64;
-		if (!(table = realloc(table, room * sizeof *table)))
+	if (count == capacity) {
+		capacity = capacity * 2 + 64;
+		if (!(table = realloc(table, capacity * sizeof *table)))
 			abort();
 	}
 	table[count++] = (struct open){p, 1};

@@ -47,16 +47,16 @@ static bool stage_broken(void *arg, const struct deploy_model *m, uint32_t stage
 	return ((struct deploys_node *)arg)->broken;
 }
 
-static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+static int model_open(void *arg, const struct deploy_model *m, struct slice *io, char *err, size_t errlen) {
 	struct deploys_node *a = arg;
 	if (a->refuse_model) {
 		snprintf(err, errlen, "this vocabulary has no tokenizer");
 		return -EINVAL;
 	}
 	ck_assert(m->manifest && m->vocab);
-	ck_assert_ptr_nonnull(ends->end[END_EMBED]);
-	ck_assert_ptr_null(a->ends);
-	a->ends = ends;
+	ck_assert_ptr_nonnull(io->io[IO_EMBED]);
+	ck_assert_ptr_null(a->io);
+	a->io = io;
 	a->models_opened++;
 	return 0;
 }
@@ -64,9 +64,9 @@ static int model_open(void *arg, const struct deploy_model *m, struct slice *end
 static void model_close(void *arg, const struct deploy_model *m, const char *why) {
 	struct deploys_node *a = arg;
 	(void)m;
-	ck_assert_ptr_nonnull(a->ends);
-	slice_destroy(a->ends);
-	a->ends = NULL;
+	ck_assert_ptr_nonnull(a->io);
+	slice_destroy(a->io);
+	a->io = NULL;
 	a->models_closed++;
 	snprintf(a->why, sizeof a->why, "%s", why);
 }
@@ -105,8 +105,8 @@ void deploys_stop(struct node *n) {
 	if (!a)
 		return;
 	slice_destroy(a->stage);
-	slice_destroy(a->ends);
-	a->stage = a->ends = NULL;
+	slice_destroy(a->io);
+	a->stage = a->io = NULL;
 	deploy_destroy(a->deploy);
 	a->deploy = NULL;
 	n->more = NULL;
@@ -202,7 +202,7 @@ void deploys_nothing_is_left(int n) {
 		ck_assert_ptr_null(deploy_at(deploys[i].deploy, 0));
 		ck_assert_uint_eq(deploy_memory_used(deploys[i].deploy), 0);
 		ck_assert_ptr_null(deploys[i].stage);
-		ck_assert_ptr_null(deploys[i].ends);
+		ck_assert_ptr_null(deploys[i].io);
 		ck_assert_uint_eq(deploys[i].opened, deploys[i].closed);
 		ck_assert_uint_eq(deploys[i].models_opened, deploys[i].models_closed);
 	}

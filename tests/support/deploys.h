@@ -7,7 +7,7 @@
 struct deploys_node {
 	struct node *node;
 	struct deploy *deploy;
-	struct slice *stage, *ends; /* owned, as the contract has it */
+	struct slice *stage, *io; /* owned, as the contract has it */
 	unsigned opened, closed, models_opened, models_closed, gone;
 	char why[300];
 	bool refuse_stage, refuse_model, broken;

@@ -15,7 +15,7 @@
 
 struct buffer {
 	uint8_t *data;
-	size_t len, room;
+	size_t len, capacity;
 };
 
 struct tensor {
@@ -33,7 +33,7 @@ struct ggufgen {
 	uint64_t seed, values, data;
 	struct buffer meta;
 	struct tensor *tensor;
-	size_t tensors, room;
+	size_t tensors, capacity;
 };
 
 static void die(const char *what) {
@@ -48,9 +48,9 @@ static void *need(void *p) {
 }
 
 static void put(struct buffer *b, const void *data, size_t len) {
-	if (b->len + len > b->room) {
-		b->room = 2 * (b->len + len) + 1024;
-		b->data = need(realloc(b->data, b->room));
+	if (b->len + len > b->capacity) {
+		b->capacity = 2 * (b->len + len) + 1024;
+		b->data = need(realloc(b->data, b->capacity));
 	}
 	if (len)
 		memcpy(b->data + b->len, data, len);
@@ -129,9 +129,9 @@ void ggufgen_strings(struct ggufgen *g, const char *key, const char *const *v, s
 }
 
 static struct tensor *add_tensor(struct ggufgen *g, const char *name) {
-	if (g->tensors == g->room) {
-		g->room = 2 * g->room + 16;
-		g->tensor = need(realloc(g->tensor, g->room * sizeof *g->tensor));
+	if (g->tensors == g->capacity) {
+		g->capacity = 2 * g->capacity + 16;
+		g->tensor = need(realloc(g->tensor, g->capacity * sizeof *g->tensor));
 	}
 	struct tensor *t = &g->tensor[g->tensors++];
 	memset(t, 0, sizeof *t);

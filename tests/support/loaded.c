@@ -62,8 +62,8 @@ struct loaded *loaded_create(const char *path) {
 	for (uint32_t i = 0; i < m->hp.layers; i++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			put_tensor(l, &m->layer[i][r]);
-	for (int r = 0; r < END_ROLES; r++)
-		put_tensor(l, &m->end[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		put_tensor(l, &m->io[r]);
 	check(slice_create(&l->whole, l->store, m, 0, m->hp.layers, true, 0, err, sizeof err), "slice_create",
 	        err);
 	return l;

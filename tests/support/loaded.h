@@ -8,7 +8,7 @@ struct loaded {
 	char dir[256];
 	struct import *import;
 	struct store *store;
-	struct slice *whole; /* layers and ends */
+	struct slice *whole; /* layers, embedding and output */
 };
 
 /* All parts of a split file, given any of them.  Aborts with a message when anything fails. */

@@ -130,11 +130,11 @@ struct synth *synth_create(const struct synth_spec *c) {
 			        &state);
 			s->whole.layer[l][r] = &s->layer[l][r];
 		}
-	tensor(&s->end[END_EMBED], c->embed, c->vocab, c->dim, false, &state);
-	tensor(&s->end[END_NORM], KERN_F32, 1, c->dim, true, &state);
-	tensor(&s->end[END_HEAD], c->head, c->vocab, c->dim, false, &state);
-	for (int r = 0; r < END_ROLES; r++)
-		s->whole.end[r] = &s->end[r];
+	tensor(&s->io[IO_EMBED], c->embed, c->vocab, c->dim, false, &state);
+	tensor(&s->io[IO_NORM], KERN_F32, 1, c->dim, true, &state);
+	tensor(&s->io[IO_HEAD], c->head, c->vocab, c->dim, false, &state);
+	for (int r = 0; r < IO_ROLES; r++)
+		s->whole.io[r] = &s->io[r];
 	return s;
 }
 
@@ -142,8 +142,8 @@ void synth_destroy(struct synth *s) {
 	for (uint32_t l = 0; l < s->m.hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			free(s->layer[l][r].map);
-	for (int r = 0; r < END_ROLES; r++)
-		free(s->end[r].map);
+	for (int r = 0; r < IO_ROLES; r++)
+		free(s->io[r].map);
 	free(s->layer);
 	free(s->whole.layer);
 	free(s);
@@ -165,7 +165,7 @@ struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned th
 	l->max_rows = max_rows;
 	l->x = must(aligned_alloc(KERN_ALIGN, (floats * 4 + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN));
 	check(team_create(&l->team, threads, NULL), "team_create");
-	check(io_layers_create(&l->ends, &l->whole, l->team, max_rows), "io_layers_create");
+	check(io_layers_create(&l->io, &l->whole, l->team, max_rows), "io_layers_create");
 	for (unsigned i = 0; i < stages; i++) {
 		struct slice *s = &l->slice[i];
 		s->manifest = whole->manifest;
@@ -185,7 +185,7 @@ void line_destroy(struct line *l) {
 		forward_destroy(l->forward[i]);
 		kv_destroy(l->kv[i]);
 	}
-	io_layers_destroy(l->ends);
+	io_layers_destroy(l->io);
 	team_destroy(l->team);
 	free(l->x);
 	free(l);
@@ -196,13 +196,13 @@ int line_step(struct line *l, const struct forward_seq *seqs, uint32_t nseqs, co
 	struct forward_step st = {.nseqs = nseqs, .seqs = seqs, .x = l->x};
 	for (uint32_t i = 0; i < nseqs; i++)
 		st.rows += seqs[i].rows;
-	int rc = io_layers_embed(l->ends, l->x, tokens, st.rows);
+	int rc = io_layers_embed(l->io, l->x, tokens, st.rows);
 	for (unsigned i = 0; i < l->stages && !rc; i++) {
 		rc = forward_check(l->forward[i], &st, err, errlen);
 		if (!rc)
 			rc = forward_run(l->forward[i], &st, err, errlen);
 	}
-	return rc ? rc : io_layers_logits(l->ends, logits, l->x, st.rows);
+	return rc ? rc : io_layers_logits(l->io, logits, l->x, st.rows);
 }
 
 void line_logits(struct line *l, const uint32_t *tokens, uint32_t n, uint32_t chunk, const uint32_t *blocks,

@@ -14,8 +14,8 @@ struct synth_spec {
 struct synth {
 	struct manifest m;
 	struct store_tensor (*layer)[LAYER_ROLES]; /* [layers] */
-	struct store_tensor end[END_ROLES];
-	struct slice whole; /* layers and ends */
+	struct store_tensor io[IO_ROLES];
+	struct slice whole; /* layers, embedding and output */
 };
 
 struct synth *synth_create(const struct synth_spec *spec);
@@ -26,7 +26,7 @@ void synth_destroy(struct synth *s);
 struct line {
 	struct slice whole; /* a copy; its tables are borrowed */
 	struct team *team;
-	struct io_layers *ends;
+	struct io_layers *io;
 	unsigned stages;
 	struct slice slice[LINE_STAGES];
 	struct kv *kv[LINE_STAGES];

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-static uint8_t room[WIRE_PAYLOAD_MAX + (1 << 20)];
+static uint8_t buffer[WIRE_PAYLOAD_MAX + (1 << 20)];
 
 /* ---- frames ---------------------------------------------------------------------------------------- */
 
@@ -19,25 +19,25 @@ static void one_frame(struct rogue *r, const void *data, size_t len) {
 }
 
 static void junk(struct rogue *r) {
-	RAND_bytes(room, 200);
-	room[0] = 0xff;
-	one_frame(r, room, 200);
+	RAND_bytes(buffer, 200);
+	buffer[0] = 0xff;
+	one_frame(r, buffer, 200);
 }
 
 static void empty(struct rogue *r) {
-	one_frame(r, room, 0);
+	one_frame(r, buffer, 0);
 }
 
 static void empty_payload(struct rogue *r) {
 	Caravan__Ping p = CARAVAN__PING__INIT;
-	rogue_send(r, CARAVAN__ENVELOPE__BODY_PING, &p, room, 0);
+	rogue_send(r, CARAVAN__ENVELOPE__BODY_PING, &p, buffer, 0);
 }
 
 static void many_frames(struct rogue *r) {
 	const void *frames[1000];
 	size_t lens[1000];
 	for (size_t i = 0; i < 1000; i++) {
-		frames[i] = room;
+		frames[i] = buffer;
 		lens[i] = i % 50;
 	}
 	rogue_raw(r, frames, lens, 1000);
@@ -45,25 +45,25 @@ static void many_frames(struct rogue *r) {
 
 static void two_payloads(struct rogue *r) {
 	static const uint8_t ping[] = {0x10, 0x02, 0x7a, 0x00}; /* number 2, Ping */
-	const void *frames[3] = {ping, room, room};
+	const void *frames[3] = {ping, buffer, buffer};
 	const size_t lens[3] = {sizeof ping, 64, 64};
 	rogue_raw(r, frames, lens, 3);
 }
 
 static void large_envelope(struct rogue *r) {
-	one_frame(r, room, WIRE_ENVELOPE_MAX + 1);
+	one_frame(r, buffer, WIRE_ENVELOPE_MAX + 1);
 }
 
 static void large_payload(struct rogue *r) {
 	Caravan__Submit s = CARAVAN__SUBMIT__INIT;
 	s.model = r->plan->model;
 	s.prompt = 1;
-	rogue_send(r, CARAVAN__ENVELOPE__BODY_SUBMIT, &s, room, sizeof room);
+	rogue_send(r, CARAVAN__ENVELOPE__BODY_SUBMIT, &s, buffer, sizeof buffer);
 }
 
 static void stray_payload(struct rogue *r) {
 	Caravan__Ping p = CARAVAN__PING__INIT;
-	rogue_send(r, CARAVAN__ENVELOPE__BODY_PING, &p, room, 4096);
+	rogue_send(r, CARAVAN__ENVELOPE__BODY_PING, &p, buffer, 4096);
 }
 
 static void no_body(struct rogue *r) {
@@ -79,7 +79,7 @@ static void unknown_body(struct rogue *r) {
 /* Tens of thousands of empty parts in one envelope: a few bytes each here, much more unpacked. */
 static void bomb(struct rogue *r) {
 	size_t n = 0, inner = WIRE_ENVELOPE_MAX - 16;
-	uint8_t *frame = room;
+	uint8_t *frame = buffer;
 	frame[n++] = 0x10;
 	frame[n++] = 0x02;
 	frame[n++] = 0xc2; /* Step */
@@ -92,7 +92,7 @@ static void bomb(struct rogue *r) {
 		frame[n++] = 0;
 	}
 	one_frame(r, frame, n);
-	memset(room, 0, sizeof room);
+	memset(buffer, 0, sizeof buffer);
 }
 
 static void flood(struct rogue *r) {
@@ -141,7 +141,7 @@ static void old_version(struct rogue *r) {
 static void answer_at_router(struct rogue *r) {
 	Caravan__Block p = CARAVAN__BLOCK__INIT;
 	p.total = 100;
-	rogue_send(r, CARAVAN__ENVELOPE__BODY_BLOCK, &p, room, 100);
+	rogue_send(r, CARAVAN__ENVELOPE__BODY_BLOCK, &p, buffer, 100);
 }
 
 static void control_at_router(struct rogue *r) {
@@ -290,8 +290,8 @@ static void fetch_good(struct rogue *r) {
 }
 
 static void fetch_unknown(struct rogue *r) {
-	RAND_bytes(room, 32);
-	fetch(r, room, false, 0, 0, 64);
+	RAND_bytes(buffer, 32);
+	fetch(r, buffer, false, 0, 0, 64);
 }
 
 static void fetch_beyond(struct rogue *r) {

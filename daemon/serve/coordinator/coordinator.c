@@ -37,7 +37,7 @@ void coordinator_release(struct coordinator *m) {
 	step_timing_destroy(m->timing);
 	speculation_destroy(m->speculation);
 	output_destroy(m->output);
-	slice_destroy(m->ends);
+	slice_destroy(m->io);
 	plan_free(m->plan);
 	free(m);
 }
@@ -101,7 +101,7 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS, logits, &logits);
 	logits.position = position;
 	logits.rows = rows;
-	logits.vocab = m->ends->manifest->hp.vocab;
+	logits.vocab = m->io->manifest->hp.vocab;
 	return peers_answer(m->peers, &g->from, &env, data);
 }
 
@@ -110,7 +110,7 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 /* The tokens of a submission against the model; a sentence in err. */
 static int coordinator_check_submit(const struct coordinator *m, const Caravan__Submit *s,
         const uint32_t *ids, size_t n, struct sampler_params *sampling, char *err, size_t errlen) {
-	uint32_t context = m->plan->context, vocab = m->ends->manifest->hp.vocab;
+	uint32_t context = m->plan->context, vocab = m->io->manifest->hp.vocab;
 	if (n == 0 || s->prompt == 0 || s->prompt > n) {
 		snprintf(err, errlen, "the prompt is empty: it needs at least one token");
 		return -EINVAL;
@@ -151,7 +151,7 @@ static double coordinator_estimate_wait(const struct coordinator *m, uint32_t pl
 		return 0;
 	for (uint32_t i = 0; i < running; i++) {
 		const struct sequence *q = scheduler_at(m->scheduler, i);
-		rest += q->room - q->tokens;
+		rest += q->capacity - q->tokens;
 	}
 	/* one that runs has on average so much left, and places come free evenly over that time */
 	double each = rest / running, a_sequence = rate / running;
@@ -221,10 +221,10 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 		return;
 	}
 	struct client_sequence *g = calloc(1, sizeof *g);
-	uint32_t room = s->logits                                 ? (uint32_t)n
-	                : s->limit == 0 || s->limit > context - n ? context
-	                                                          : (uint32_t)n + s->limit;
-	uint32_t *log = g ? realloc(ids, room * sizeof *log) : NULL;
+	uint32_t capacity = s->logits                                 ? (uint32_t)n
+	                    : s->limit == 0 || s->limit > context - n ? context
+	                                                              : (uint32_t)n + s->limit;
+	uint32_t *log = g ? realloc(ids, capacity * sizeof *log) : NULL;
 	if (!log) {
 		peers_refuse(m->peers, from, "%s", strerror(ENOMEM));
 		free(ids);
@@ -234,7 +234,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->seq.id = ++m->sequences;
 	g->seq.log = log;
 	g->seq.tokens = (uint32_t)n;
-	g->seq.room = room;
+	g->seq.capacity = capacity;
 	g->seq.all_outputs = s->logits;
 	memcpy(&g->seq.author, from->node.b, sizeof g->seq.author);
 	g->seq.client = g->seq.author ^ s->client;
@@ -327,7 +327,7 @@ static int coordinator_create_scheduler(struct coordinator *m, const struct hpar
 }
 
 int coordinator_create(struct coordinator **out, struct peers *p, struct compute *w,
-        const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *ends,
+        const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *io,
         char *err, size_t errlen) {
 	struct node_id to;
 	struct coordinator *m = calloc(1, sizeof *m);
@@ -336,9 +336,9 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 		TAILQ_INIT(&m->in_flight);
 	if (rc == 0)
 		rc = output_create(
-		        &m->output, ends, compute_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
+		        &m->output, io, compute_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
 	if (rc == 0)
-		rc = coordinator_create_scheduler(m, &ends->manifest->hp);
+		rc = coordinator_create_scheduler(m, &io->manifest->hp);
 	if (rc == 0)
 		rc = step_timing_create(&m->timing, (uint32_t)plan->n_stages);
 	if (rc == 0)
@@ -358,7 +358,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 	m->peers = p;
 	m->compute = w;
 	m->tokenizer = tokenizer;
-	m->ends = ends;
+	m->io = io;
 	m->began_ns = loop_now_ns();
 	*out = m;
 	return 0;
@@ -403,7 +403,7 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->prefix_tokens = scheduler_found(m->scheduler);
 	out->drafted = m->drafted;
 	out->accepted = m->accepted;
-	out->ends_seconds = m->ends_seconds;
+	out->io_seconds = m->io_seconds;
 	out->in_flight = m->in_flight_count;
 	out->in_flight_max = m->in_flight_max;
 	out->blocks = m->plan->blocks;

@@ -1,6 +1,6 @@
-/* coordinator: a model that this node coordinates: its two ends, its scheduler, its steps in flight.
+/* coordinator: a model that this node coordinates: its embedding and output, its scheduler, its steps in flight.
  *
- * Owns: the ends' slice (from a successful coordinator_create on), every sequence that was submitted, the hop to the
+ * Owns: the slice of embedding and output (from a successful coordinator_create on), every sequence that was submitted, the hop to the
  * first stage.  A sequence goes: submit → [schedule → embed → stages → head → sample] again and again → finished.
  * Invariants: at most stages + 1 steps are in flight, and for prompts those on the wire; answers of a sequence leave in order of position.
  * Threads: the loop; embedding, head and sampling are jobs on the compute thread, and while one is there the loop
@@ -14,9 +14,9 @@
 
 struct coordinator;
 
-/* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed.  ends: the mapped ends. */
+/* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed.  io: embedding and output, mapped. */
 int coordinator_create(struct coordinator **out, struct peers *p, struct compute *w,
-        const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *ends,
+        const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *io,
         char *err, size_t errlen);
 
 /* Every sequence ends with this error; memory is released when the compute thread no longer uses it. */
@@ -32,7 +32,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
         struct payload *payload);
 /* No answers any more to this question; an unknown one is ignored. */
 void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref);
-/* The client has room for so many rows of logits, from the first on, and for a window of more. */
+/* The client accepts so many rows of logits, counted from the first, and a window of more. */
 void coordinator_logits_taken(
         struct coordinator *m, const struct node_id *gateway, uint64_t ref, uint32_t rows);
 /* A gateway has gone. */

@@ -31,7 +31,7 @@ struct coordinator {
 	struct compute *compute;
 	const struct tokenizer *tokenizer;
 	Caravan__Plan *plan;
-	struct slice *ends;
+	struct slice *io;
 	struct output *output;
 	struct scheduler *scheduler;
 	struct downstream *downstream;
@@ -50,7 +50,7 @@ struct coordinator {
 	struct rate rate;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
-	double ends_seconds; /* computing of the two ends */
+	double io_seconds; /* computing of embedding and output */
 	unsigned in_flight_max;
 };
 
@@ -68,8 +68,7 @@ void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */
 void coordinator_release(struct coordinator *m);   /* closed, and no job of it is on the compute thread */
 
 /* pipeline.c */
-void pipeline_kick(
-        struct coordinator *m); /* makes steps while there is something to do and room in the pipeline */
+void pipeline_kick(struct coordinator *m); /* makes steps while there is work and the pipeline is not full */
 void pipeline_kick_later(
         struct coordinator *m); /* the same on the loop's next turn: from another model's pipeline */
 void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */

@@ -22,12 +22,13 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	struct coordinator *small = large->draft_model;
 	if (!small || small->closed || large->closed || g->draft || g->undrafted || g->seq.all_outputs)
 		return;
-	uint32_t context = small->plan->context, room = g->seq.room < context ? g->seq.room : context;
-	if (g->seq.tokens >= room)
+	uint32_t context = small->plan->context,
+	         capacity = g->seq.capacity < context ? g->seq.capacity : context;
+	if (g->seq.tokens >= capacity)
 		return;
 	struct draft *d = calloc(1, sizeof *d);
 	struct client_sequence *made = calloc(1, sizeof *made);
-	uint32_t *log = malloc(room * sizeof *log);
+	uint32_t *log = malloc(capacity * sizeof *log);
 	if (!d || !made || !log) {
 		free(d);
 		free(made);
@@ -38,7 +39,7 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	made->seq = (struct sequence){.id = ++small->sequences,
 	        .log = log,
 	        .tokens = g->seq.tokens,
-	        .room = room,
+	        .capacity = capacity,
 	        .client = g->seq.client};
 	made->sampling = g->sampling;
 	made->prompt = g->seq.tokens;
@@ -98,7 +99,7 @@ static bool draft_pays(struct draft *d) {
 	double chance =
 	        (double)draft_stats_chance(&d->of->draft_stats, &t) * (double)d->of->draft_stats.drafts;
 	/* what ends a text has nothing after it */
-	if (t.n >= SPECULATION_AHEAD || q->tokens + 1 >= q->room ||
+	if (t.n >= SPECULATION_AHEAD || q->tokens + 1 >= q->capacity ||
 	        (d->has_next && tokenizer_is_end(d->draft_model->tokenizer, d->next)))
 		return false;
 	return speculation_pays(
@@ -147,8 +148,8 @@ void draft_follow(struct draft *d) {
 	if (q->provisional > 0 && q->log[at] == id) {
 		q->provisional--;
 		memmove(d->probability, d->probability + 1, (t.n - 1) * sizeof *d->probability);
-	} else if (at + 1 >= q->room) {
-		draft_end(d); /* it has no room for what follows */
+	} else if (at + 1 >= q->capacity) {
+		draft_end(d); /* its log is full */
 		return;
 	} else {
 		d->has_next = false;

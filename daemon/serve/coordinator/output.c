@@ -11,7 +11,7 @@
 #define OUTPUT_ROWS 16 /* through the output product at once */
 
 struct output {
-	struct io_layers *ends;
+	struct io_layers *io;
 	struct sampler *sampler;
 	const struct hparams *hp;
 	uint32_t tokens; /* that may be sampled, of hp->vocab logits */
@@ -23,17 +23,17 @@ static void *output_alloc_aligned(size_t bytes) {
 }
 
 int output_create(
-        struct output **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens) {
+        struct output **out, const struct slice *io, struct team *t, uint32_t max_rows, uint32_t tokens) {
 	struct output *h = calloc(1, sizeof *h);
 	if (!h)
 		return -ENOMEM;
-	h->hp = &ends->manifest->hp;
+	h->hp = &io->manifest->hp;
 	h->tokens = tokens < h->hp->vocab ? tokens : h->hp->vocab;
 	h->x = output_alloc_aligned((size_t)OUTPUT_ROWS * h->hp->dim * sizeof(float));
 	h->logits = output_alloc_aligned((size_t)OUTPUT_ROWS * h->hp->vocab * sizeof(float));
 	int rc = h->x && h->logits ? 0 : -ENOMEM;
 	if (rc == 0)
-		rc = io_layers_create(&h->ends, ends, t, max_rows > OUTPUT_ROWS ? max_rows : OUTPUT_ROWS);
+		rc = io_layers_create(&h->io, io, t, max_rows > OUTPUT_ROWS ? max_rows : OUTPUT_ROWS);
 	if (rc == 0)
 		rc = sampler_create(&h->sampler, h->tokens);
 	if (rc != 0) {
@@ -48,14 +48,14 @@ void output_destroy(struct output *h) {
 	if (!h)
 		return;
 	sampler_destroy(h->sampler);
-	io_layers_destroy(h->ends);
+	io_layers_destroy(h->io);
 	free(h->x);
 	free(h->logits);
 	free(h);
 }
 
 int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows) {
-	return io_layers_embed(h->ends, x, tokens, rows);
+	return io_layers_embed(h->io, x, tokens, rows);
 }
 
 /* The sum of all probability, the greatest counted as 1; what is far below it adds nothing that matters. */
@@ -88,13 +88,13 @@ void output_sample(struct output *h, struct output_row *row, uint32_t rows) {
 		uint32_t n = rows - at < OUTPUT_ROWS ? rows - at : OUTPUT_ROWS;
 		for (uint32_t i = 0; i < n; i++)
 			memcpy(h->x + i * dim, row[at + i].x, dim * sizeof(float));
-		int rc = io_layers_logits(h->ends, h->logits, h->x, n);
+		int rc = io_layers_logits(h->io, h->logits, h->x, n);
 		for (uint32_t i = 0; i < n; i++) {
 			struct output_row *r = &row[at + i];
 			r->rc = rc;
 			/* one row that is not finite must not take its neighbours with it */
 			if (rc == -EDOM && n > 1)
-				r->rc = io_layers_logits(h->ends, h->logits + i * vocab, h->x + i * dim, 1);
+				r->rc = io_layers_logits(h->io, h->logits + i * vocab, h->x + i * dim, 1);
 			if (r->rc == 0)
 				output_sample_row(h, r, h->logits + i * vocab);
 		}
@@ -112,7 +112,7 @@ int output_logits(struct output *h, const float *x, uint32_t rows, struct payloa
 	if (!p)
 		return -ENOMEM;
 	memcpy(h->x, x, (size_t)rows * h->hp->dim * sizeof(float));
-	int rc = io_layers_logits(h->ends, payload_data(p), h->x, rows);
+	int rc = io_layers_logits(h->io, payload_data(p), h->x, rows);
 	if (rc != 0) {
 		payload_unref(p);
 		return rc;

@@ -1,6 +1,6 @@
 /* output: the coordinator's computing: embedding on the way in; norm, output product and sampling on the way out.
  *
- * Owns: the buffers of the two ends and the sampler's scratch.
+ * Owns: the buffers of embedding and output, and the sampler's scratch.
  * Threads: output_embed and output_run on the compute thread. */
 #ifndef DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #define DAEMON_SERVE_COORDINATOR_OUTPUT_H
@@ -26,7 +26,7 @@ struct output_row {
 
 /* tokens: those that may be sampled; rows of the output product beyond them are padding. */
 int output_create(
-        struct output **out, const struct slice *ends, struct team *t, uint32_t max_rows, uint32_t tokens);
+        struct output **out, const struct slice *io, struct team *t, uint32_t max_rows, uint32_t tokens);
 void output_destroy(struct output *h); /* NULL allowed */
 
 int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows);

@@ -140,7 +140,7 @@ static struct step_in_flight *pipeline_find(const struct coordinator *m, uint64_
 	return f;
 }
 
-/* A step will not come back: its sequences are told, and it makes room for others. */
+/* A step will not come back: fails its sequences and frees its place in the pipeline. */
 static void pipeline_lose(struct coordinator *m, struct step_in_flight *f, const char *why) {
 	pipeline_fail(f, why);
 	f->dead = true;
@@ -194,7 +194,7 @@ static bool pipeline_job_left(struct step_in_flight *f, bool cancelled) {
 	f->on_compute_thread = false;
 	m->jobs--;
 	if (!cancelled)
-		m->ends_seconds += (double)(f->ended_ns - f->began_ns) * 1e-9;
+		m->io_seconds += (double)(f->ended_ns - f->began_ns) * 1e-9;
 	if (!m->closed && !f->dead && !cancelled)
 		return false;
 	pipeline_retire(f, false);
@@ -247,8 +247,8 @@ static void pipeline_draft_for(
         struct coordinator *m, struct client_sequence *g, uint32_t answered, bool more) {
 	struct sequence *q = &g->seq;
 	struct draft_run none = {.n = 0}, drafted = g->draft ? draft_tokens(g->draft) : none;
-	uint32_t n = speculation_draft(
-	        m->speculation, &g->draft_stats, q->log, q->tokens, q->drafted, q->room, answered, &drafted);
+	uint32_t n = speculation_draft(m->speculation, &g->draft_stats, q->log, q->tokens, q->drafted,
+	        q->capacity, answered, &drafted);
 	bool due = q->scheduled < q->tokens;
 	bool waits = more && n == drafted.n &&
 	             n - q->drafted < (due ? SCHEDULER_DRAFT_MAX : DRAFT_STEP_MIN) &&
@@ -281,7 +281,7 @@ static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct sc
 	if (!f)
 		return NULL;
 	f->token = calloc(st->rows, sizeof *f->token);
-	f->x = payload_create((size_t)st->rows * m->ends->manifest->hp.dim * sizeof(float));
+	f->x = payload_create((size_t)st->rows * m->io->manifest->hp.dim * sizeof(float));
 	if (!f->token || !f->x) {
 		payload_unref(f->x);
 		free(f->token);
@@ -314,7 +314,7 @@ static uint32_t pipeline_capacity(const struct coordinator *m) {
 	return scheduler_answered(m->scheduler) ? n : n + step_timing_on_wire(m->timing);
 }
 
-/* Makes steps while there is something to do and room in the pipeline. */
+/* Makes steps while there is work and the pipeline is not full. */
 void pipeline_kick(struct coordinator *m) {
 	struct scheduler_step *st;
 	if (m->kicking || m->closed)
@@ -359,7 +359,7 @@ void pipeline_kick_later(struct coordinator *m) {
 /* The rows of each sequence whose next token is wanted and that was not rejected, each with the tokens before it.  0 or
  * -ENOMEM. */
 static int pipeline_make_rows(struct step_in_flight *f) {
-	const size_t dim = f->m->ends->manifest->hp.dim;
+	const size_t dim = f->m->io->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	f->row = calloc(f->st->outputs, sizeof *f->row);
 	f->picks = calloc(f->st->nseqs, sizeof *f->picks);
@@ -393,7 +393,7 @@ static int pipeline_make_rows(struct step_in_flight *f) {
 static void pipeline_sample(void *arg) {
 	struct step_in_flight *f = arg;
 	struct coordinator *m = f->m;
-	const size_t dim = m->ends->manifest->hp.dim;
+	const size_t dim = m->io->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	f->began_ns = loop_now_ns();
 	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
@@ -452,9 +452,10 @@ static void pipeline_take_token(
 		draft_begin(m, g);
 	m->tokens++;
 	rate_add(&m->rate, now, 1);
-	if (g->seq.tokens == g->seq.room)
+	if (g->seq.tokens == g->seq.capacity)
 		sequence_finish(m, g,
-		        g->seq.room == m->plan->context ? CARAVAN__REASON__CONTEXT : CARAVAN__REASON__LIMIT,
+		        g->seq.capacity == m->plan->context ? CARAVAN__REASON__CONTEXT
+		                                            : CARAVAN__REASON__LIMIT,
 		        NULL);
 }
 
@@ -494,9 +495,9 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 	struct coordinator *m = f->m;
 	if (pipeline_job_left(f, cancelled))
 		return;
-	step_timing_ends(m->timing, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
+	step_timing_io(m->timing, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
 	if (f->nrow)
-		speculation_observe_ends(m->speculation, f->nrow, (double)(f->ended_ns - f->began_ns) * 1e-9);
+		speculation_observe_io(m->speculation, f->nrow, (double)(f->ended_ns - f->began_ns) * 1e-9);
 	f->spent.waited += (double)(f->began_ns - f->submitted_ns) * 1e-9;
 	f->spent.computed += (double)(f->ended_ns - f->began_ns) * 1e-9;
 	pipeline_add_times(f);
@@ -555,7 +556,7 @@ void coordinator_step_done(
 		pipeline_kick(m);
 		return;
 	}
-	size_t want = (size_t)f->st->outputs * m->ends->manifest->hp.dim * sizeof(float);
+	size_t want = (size_t)f->st->outputs * m->io->manifest->hp.dim * sizeof(float);
 	if ((x ? payload_len(x) : 0) != want) {
 		pipeline_lose(m, f, "the last stage sent a result of the wrong size");
 		return;

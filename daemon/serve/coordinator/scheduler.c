@@ -101,13 +101,13 @@ static void scheduler_admit(struct scheduler *s) {
 	struct sequence *q;
 	while (s->nrunning < s->parallel && (q = scheduler_next_in_line(s))) {
 		/* one alone runs whatever it may come to need: nothing else would make room for it */
-		if (s->nrunning && s->promised + scheduler_blocks_for(q->room) > s->blocks)
+		if (s->nrunning && s->promised + scheduler_blocks_for(q->capacity) > s->blocks)
 			return;
 		TAILQ_REMOVE(&s->queue, q, next);
 		s->nqueued--;
 		TAILQ_INSERT_TAIL(&s->running, q, next);
 		s->nrunning++;
-		s->promised += scheduler_blocks_for(q->room);
+		s->promised += scheduler_blocks_for(q->capacity);
 		q->running = true;
 		q->queued = false;
 		q->place = 0;
@@ -205,7 +205,7 @@ static void scheduler_remove(struct scheduler *s, struct sequence *q) {
 		TAILQ_REMOVE(&s->running, q, next);
 		s->nrunning--;
 		scheduler_client_served(s, q->client);
-		s->promised -= scheduler_blocks_for(q->room);
+		s->promised -= scheduler_blocks_for(q->capacity);
 	} else if (q->queued) {
 		TAILQ_REMOVE(&s->queue, q, next);
 		s->nqueued--;

@@ -38,17 +38,17 @@
 struct sequence {
 	/* the caller's */
 	uint64_t id;
-	uint32_t *log;    /* owned by the caller, room for `room` tokens */
+	uint32_t *log;    /* owned by the caller; `capacity` tokens */
 	uint32_t tokens;  /* in the log; the caller appends */
 	uint32_t drafted; /* drafted tokens after them; written by the caller */
-	uint32_t room;
+	uint32_t capacity;
 	uint32_t provisional; /* so many of its last tokens may be rolled back: scheduler_roll_back */
 	bool held;            /* no steps for it at present */
 	bool all_outputs;     /* every row's output is wanted, not the last one's alone */
 	uint64_t client;      /* whose it is: clients get places in turn, */
 	uint64_t author;      /* and by which node it came */
 	uint32_t
-	        limit; /* no position from here on is scheduled yet, since who takes the outputs has no room; 0: no limit */
+	        limit; /* positions from here on are not scheduled, because the client cannot take their outputs yet; 0: no limit */
 	void *owner;
 	/* the scheduler's */
 	TAILQ_ENTRY(sequence) next; /* of those that run, or of the queue */

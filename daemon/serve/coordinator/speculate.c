@@ -90,8 +90,8 @@ struct line {
 
 struct speculation {
 	uint32_t stages;
-	struct line *stage;    /* computing, of each */
-	struct line way, ends; /* from the coordinator through all stages and back; head and sampling */
+	struct line *stage;  /* computing, of each */
+	struct line way, io; /* from the coordinator through all stages and back; head and sampling */
 };
 
 int speculation_create(struct speculation **out, uint32_t stages) {
@@ -137,20 +137,20 @@ void speculation_observe(
 	speculation_line_add(&s->way, rows, away);
 }
 
-void speculation_observe_ends(struct speculation *s, uint32_t rows, double seconds) {
+void speculation_observe_io(struct speculation *s, uint32_t rows, double seconds) {
 	if (rows <= FEW)
-		speculation_line_add(&s->ends, rows, seconds);
+		speculation_line_add(&s->io, rows, seconds);
 }
 
 /* The cost of a token without drafts, and of a row of a drafted token.  When every stage has a step to compute, both are
  * those of the slowest stage; otherwise the stream waits for the whole round, and its rows delay only itself. */
 static void speculation_prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
 	double group = (answered + s->stages - 1) / s->stages, slowest = 0, its_row = 0, sum = 0;
-	double way, way_row, ends, ends_row;
+	double way, way_row, io, io_row;
 	speculation_line_fit(&s->way, &way, &way_row);
-	speculation_line_fit(&s->ends, &ends, &ends_row);
+	speculation_line_fit(&s->io, &io, &io_row);
 	for (uint32_t i = 0; i <= s->stages; i++) {
-		double alone = ends, each = ends_row;
+		double alone = io, each = io_row;
 		if (i < s->stages)
 			speculation_line_fit(&s->stage[i], &alone, &each);
 		sum += each;
@@ -161,14 +161,14 @@ static void speculation_prices(const struct speculation *s, uint32_t answered, d
 	}
 	bool full = answered >= s->stages;
 	*token = full ? slowest : speculation_token(s);
-	*row = full ? its_row : way_row + ends_row > sum ? way_row + ends_row : sum;
+	*row = full ? its_row : way_row + io_row > sum ? way_row + io_row : sum;
 }
 
 double speculation_token(const struct speculation *s) {
-	double way, way_row, ends, ends_row;
+	double way, way_row, io, io_row;
 	speculation_line_fit(&s->way, &way, &way_row);
-	speculation_line_fit(&s->ends, &ends, &ends_row);
-	return way + way_row + ends + ends_row;
+	speculation_line_fit(&s->io, &io, &io_row);
+	return way + way_row + io + io_row;
 }
 
 bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds) {
@@ -188,7 +188,8 @@ struct place {
 };
 
 uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
-        uint32_t tokens, uint32_t drafted, uint32_t room, uint32_t answered, const struct draft_run *draft) {
+        uint32_t tokens, uint32_t drafted, uint32_t capacity, uint32_t answered,
+        const struct draft_run *draft) {
 	struct place p = {.common = 0};
 	double token, row, chance = 1;
 	uint32_t n = tokens + drafted;
@@ -202,8 +203,8 @@ uint32_t speculation_draft(const struct speculation *s, const struct draft_stats
 		chance *= i < p.matched ? g->draft[speculation_probability_class(draft->probability[i])]
 		                        : g->right[SPECULATION_CLASSES - 1];
 	p.common = ngram_next(log, n, &p.at);
-	/* the last token that there is room for needs no row of its own */
-	while (drafted < SPECULATION_AHEAD && n + 1 < room) {
+	/* the last token of the log needs no row of its own */
+	while (drafted < SPECULATION_AHEAD && n + 1 < capacity) {
 		bool drafts = p.matched == drafted && drafted < draft->n;
 		float quoted = p.common ? g->right[speculation_match_class(p.common)] : 0,
 		      sure = drafts ? g->draft[speculation_probability_class(draft->probability[drafted])]

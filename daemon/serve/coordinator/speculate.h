@@ -50,7 +50,7 @@ void speculation_observe(
         struct speculation *s, uint32_t rows, Caravan__StepTime *const *times, size_t n, double away);
 
 /* The next tokens of so many rows of such a step have been sampled, in so many seconds. */
-void speculation_observe_ends(struct speculation *s, uint32_t rows, double seconds);
+void speculation_observe_io(struct speculation *s, uint32_t rows, double seconds);
 
 /* Seconds per token without drafts: a step of one row through all stages, and its output; 0: unknown. */
 double speculation_token(const struct speculation *s);
@@ -61,6 +61,7 @@ bool speculation_pays(const struct speculation *s, uint32_t answered, double cha
 /* Appends drafted tokens to log[0..tokens + drafted), whose last `drafted` are drafted already and which has room for `room`
  * tokens, as long as they pay.  answered: sequences that generate.  Returns the number of drafted tokens. */
 uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
-        uint32_t tokens, uint32_t drafted, uint32_t room, uint32_t answered, const struct draft_run *draft);
+        uint32_t tokens, uint32_t drafted, uint32_t capacity, uint32_t answered,
+        const struct draft_run *draft);
 
 #endif

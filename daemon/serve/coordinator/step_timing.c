@@ -84,7 +84,7 @@ bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *co
 	return true;
 }
 
-void step_timing_ends(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns) {
+void step_timing_io(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns) {
 	a->sum[0].waited += step_timing_seconds(waited_ns);
 	a->sum[0].computed += step_timing_seconds(computed_ns);
 }

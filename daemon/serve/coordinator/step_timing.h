@@ -27,8 +27,8 @@ void step_timing_destroy(struct step_timing *a); /* NULL allowed */
  * step brings that cannot be is left out: then false. */
 bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *const *times, size_t n,
         uint64_t away_ns, struct step_timing_step *out);
-/* What the coordinator's own two ends took beside it: waiting for the compute thread, computing. */
-void step_timing_ends(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns);
+/* Time of embedding and output on the coordinator: waiting for the compute thread, computing. */
+void step_timing_io(struct step_timing *a, uint64_t waited_ns, uint64_t computed_ns);
 
 /* How many steps with rows of prompts are on the wire when no stage is ever idle, by those that lately came back. */
 uint32_t step_timing_on_wire(const struct step_timing *a);

@@ -17,7 +17,7 @@ struct request {
 	struct node_id coordinator;
 	uint64_t ref;
 	uint32_t *log; /* the token log: prompt and answer */
-	size_t tokens, room, prompt;
+	size_t tokens, capacity, prompt;
 	uint32_t cached;            /* of the prompt, as the coordinator says */
 	struct text_stream *stream; /* NULL for logits */
 	bool logits;
@@ -169,7 +169,7 @@ static int request_encode(struct request *r, const struct tokenizer *t, const st
 		r->tokens = p->nids;
 	}
 	r->log = ids;
-	r->room = r->prompt = r->tokens;
+	r->capacity = r->prompt = r->tokens;
 	if (r->tokens > 0)
 		return 0;
 	if (p->text && p->len > 0)
@@ -269,13 +269,13 @@ error:
 /* ---- answers, decode ----------------------------------------------------------------------------- */
 
 static int request_append_token(struct request *r, uint32_t id) {
-	if (r->tokens == r->room) {
-		size_t room = r->room * 2 + 64;
-		uint32_t *log = realloc(r->log, room * sizeof *log);
+	if (r->tokens == r->capacity) {
+		size_t capacity = r->capacity * 2 + 64;
+		uint32_t *log = realloc(r->log, capacity * sizeof *log);
 		if (!log)
 			return -ENOMEM;
 		r->log = log;
-		r->room = room;
+		r->capacity = capacity;
 	}
 	r->log[r->tokens++] = id;
 	return text_stream_push(r->stream, id);

@@ -49,7 +49,7 @@ struct request_events {
 /* 0, or a negative errno with a sentence in err (and no event). */
 int request_start(struct request **out, struct requests *rs, const struct request_params *p,
         const struct request_events *ev, char *err, size_t errlen);
-/* The client has room for so many rows of logits, from the first on: more are made as it takes them, REQUEST_LOGITS bytes ahead. */
+/* The client accepts so many rows of logits, counted from the first; more are computed as it takes them, REQUEST_LOGITS bytes ahead. */
 #define REQUEST_LOGITS (16u << 20)
 void request_logits_taken(struct request *r, uint32_t rows);
 /* No event comes after it. */

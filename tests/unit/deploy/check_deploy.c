@@ -42,7 +42,7 @@ START_TEST(serves_on_three_nodes) {
 		ck_assert_uint_eq(deploy_memory_used(deploys[i].deploy),
 		        planner_slice_bytes(m->manifest, deploys[i].stage->first, deploys[i].stage->last,
 		                KERN_KV_F16, m->plan->blocks, m->plan->max_rows, 2) +
-		                (i ? 0 : planner_end_bytes(m->manifest, 4, m->plan->max_rows)));
+		                (i ? 0 : planner_io_bytes(m->manifest, 4, m->plan->max_rows)));
 	}
 	for (size_t k = 0; k < 3; k++) {
 		const Caravan__Stage *s = deploys_model(0, "m")->plan->stages[k];
@@ -59,7 +59,7 @@ START_TEST(serves_on_three_nodes) {
 	ck_assert_uint_eq(deploys[0].models_opened, 1);
 	ck_assert_str_eq(deploys_load(0, nodes_model("m.gguf", KERN_Q4_0, 6, 2), all, &o),
 	        "the name m is in use by another model; choose one with --name, or unload it");
-	ck_assert_ptr_nonnull(deploys[0].ends);
+	ck_assert_ptr_nonnull(deploys[0].io);
 
 	/* any node may unload it; memory is free everywhere */
 	ck_assert_str_eq(deploys_unload(2, "m"), "");
@@ -87,19 +87,19 @@ START_TEST(two_models_and_named_nodes) {
 	char err[300];
 	const char *const bob[] = {"bob"}, *const both[] = {"cleo", "bob"};
 	deploys_cluster(3);
-	/* the coordinator is not among the named: it has the ends alone */
+	/* the coordinator is not among the named: it has only embedding and output */
 	ck_assert_str_eq(
 	        deploys_load(0, nodes_model("one.gguf", KERN_Q8_0, 2, 1),
 	                (struct deploy_load){.nodes = bob, .nnodes = 1, .context = 100, .parallel = 1}, &o),
 	        "");
 	ck_assert_ptr_null(deploys[0].stage);
-	ck_assert_ptr_nonnull(deploys[0].ends);
+	ck_assert_ptr_nonnull(deploys[0].io);
 	ck_assert_ptr_nonnull(deploys[1].stage);
 	ck_assert_uint_eq(deploys_model(2, "one")->plan->blocks, 2);
 	slice_destroy(deploys[1].stage); /* our layer above holds one at a time */
 	deploys[1].stage = NULL;
-	slice_destroy(deploys[0].ends);
-	deploys[0].ends = NULL;
+	slice_destroy(deploys[0].io);
+	deploys[0].io = NULL;
 	ck_assert_str_eq(deploys_load(2, nodes_model("two.gguf", KERN_Q8_0, 2, 2),
 	                         (struct deploy_load){.nodes = both, .nnodes = 2, .name = "zwei"}, &o),
 	        "");
@@ -188,7 +188,7 @@ START_TEST(a_context_that_fits) {
 	close(fd);
 	uint32_t rows = planner_rows(0, m->hp.dim);
 	nodes[0].memory = planner_slice_bytes(m, 0, m->hp.layers, KERN_KV_F16, 3, rows, 2) +
-	                  planner_end_bytes(m, 1, rows) + 1000;
+	                  planner_io_bytes(m, 1, rows) + 1000;
 	manifest_destroy(m);
 	deploys_cluster(1);
 	ck_assert_str_eq(deploys_load(0, path, fit, &o), "");

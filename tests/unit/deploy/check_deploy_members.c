@@ -117,11 +117,11 @@ START_TEST(members_are_not_believed) {
 	plan->stages[2]->last = last;
 	/* with less room for its weights than reading them from disk takes */
 	for (size_t i = 0; i < plan->n_stages; i++)
-		plan->stages[i]->room = 1;
+		plan->stages[i]->memory_limit = 1;
 	tell_prepare(2, 1, plan);
 	ck_assert_msg(strstr(refusal, "not enough memory even to read layers"), "%s", refusal);
 	for (size_t i = 0; i < plan->n_stages; i++)
-		plan->stages[i]->room = 0;
+		plan->stages[i]->memory_limit = 0;
 	/* with more KV than there is memory */
 	plan->blocks = UINT32_MAX;
 	tell_prepare(2, 1, plan);
@@ -154,7 +154,7 @@ START_TEST(members_are_not_believed) {
 	Caravan__Replicate keep = CARAVAN__REPLICATE__INIT;
 	Caravan__Envelope wants = WIRE_ENVELOPE(REPLICATE, replicate, &keep);
 	keep.manifest = plan->manifest;
-	keep.ends = 7;
+	keep.io = 7;
 	ck_assert_str_eq(tell(2, 1, &wants), "this node knows no model of that name that you coordinate");
 	/* and what is not there cannot be unloaded */
 	Caravan__Unload unload_n = CARAVAN__UNLOAD__INIT;
@@ -317,8 +317,8 @@ START_TEST(a_coordinator_has_its_share_of_places) {
 	ck_assert_str_eq(tell_plan(2, 1, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE), "");
 	for (int i = 0; i < 3; i++) { /* our layer above holds one at a time */
 		slice_destroy(deploys[i].stage);
-		slice_destroy(deploys[i].ends);
-		deploys[i].stage = deploys[i].ends = NULL;
+		slice_destroy(deploys[i].io);
+		deploys[i].stage = deploys[i].io = NULL;
 	}
 	ck_assert_str_eq(deploys_load(0, path, (struct deploy_load){.context = 64, .name = "b"}, &o), "");
 	ck_assert_ptr_nonnull(deploys_model(1, "b"));
@@ -334,11 +334,11 @@ END_TEST
 /* On how many disks the tensors are, at least. */
 static unsigned fewest(const struct manifest *m) {
 	unsigned least = NODES_MAX;
-	for (uint32_t i = 0; i < m->hp.layers * LAYER_ROLES + END_ROLES; i++) {
+	for (uint32_t i = 0; i < m->hp.layers * LAYER_ROLES + IO_ROLES; i++) {
 		const struct content_id *id =
-		        i < END_ROLES
-		                ? &m->end[i].id
-		                : &m->layer[(i - END_ROLES) / LAYER_ROLES][(i - END_ROLES) % LAYER_ROLES].id;
+		        i < IO_ROLES
+		                ? &m->io[i].id
+		                : &m->layer[(i - IO_ROLES) / LAYER_ROLES][(i - IO_ROLES) % LAYER_ROLES].id;
 		unsigned n = 0;
 		for (int k = 0; k < NODES_MAX; k++)
 			n += nodes[k].members && store_has_tensor(nodes[k].store, id);
@@ -377,7 +377,7 @@ START_TEST(copies_come_onto_other_disks) {
 	ck_assert(nodes_wait(deploys_copied, &ada, 60000));
 	ck_assert_uint_eq(fewest(m), 3);
 	ck_assert_uint_eq(deploys_copies(0, "m").copy_bytes,
-	        3 * (manifest_layer_bytes(m, 0, 6) + manifest_end_bytes(m)));
+	        3 * (manifest_layer_bytes(m, 0, 6) + manifest_io_bytes(m)));
 	/* and when the one that loaded it has gone, another does, without a file: nothing moves any more */
 	uint64_t moved = deploy_moved(deploys[1].deploy) + deploy_moved(deploys[2].deploy);
 	nodes_stop(0);

@@ -42,7 +42,7 @@ START_TEST(a_stage_goes_and_comes_back) {
 		ck_assert_ptr_nonnull(deploys[i].stage);
 	ck_assert_uint_eq(deploys[2].opened, 2);
 	ck_assert_uint_eq(deploys[2].closed, 1);
-	ck_assert_ptr_nonnull(deploys[0].ends);
+	ck_assert_ptr_nonnull(deploys[0].io);
 }
 END_TEST
 
@@ -198,7 +198,7 @@ START_TEST(the_others_go_on_without_a_node) {
 	for (size_t i = 0; i < plan->n_stages; i++)
 		ck_assert_int_ne(memcmp(plan->stages[i]->node.data, nodes[1].keys.public.b, 32), 0);
 	ck_assert_uint_eq(plan->stages[plan->n_stages - 1]->last, 6);
-	ck_assert_ptr_nonnull(deploys[0].ends);
+	ck_assert_ptr_nonnull(deploys[0].io);
 	/* the node that comes back hears of the plan that it is not in */
 	epoch = plan->epoch->counter;
 	nodes_start(1);
@@ -319,7 +319,7 @@ START_TEST(the_others_go_on_without_their_coordinator) {
 	nodes_start(0);
 	deploys_start(0);
 	ck_assert(nodes_wait(coordinated_by_another, &ada, 60000));
-	ck_assert_ptr_null(deploys[0].ends);
+	ck_assert_ptr_null(deploys[0].io);
 	ck_assert_ptr_null(deploys[0].stage);
 	ck_assert(nodes_wait(coordinated_by_another, &bob, 20000));
 	ck_assert_uint_eq(deploys[1].models_opened + deploys[2].models_opened, 1);
@@ -355,8 +355,7 @@ START_TEST(two_that_serve_come_to_one) {
 	ck_assert(nodes_wait(all_agree, NULL, 60000));
 	nodes_run(2500);
 	ck_assert(all_agree(NULL));
-	ck_assert_int_eq(
-	        (deploys[0].ends != NULL) + (deploys[1].ends != NULL) + (deploys[2].ends != NULL), 1);
+	ck_assert_int_eq((deploys[0].io != NULL) + (deploys[1].io != NULL) + (deploys[2].io != NULL), 1);
 }
 END_TEST
 

@@ -18,7 +18,7 @@
 struct above {
 	struct node *node;
 	struct deploy *deploy;
-	struct slice *stage, *ends;
+	struct slice *stage, *io;
 };
 static struct above above[NODES_MAX];
 
@@ -41,13 +41,13 @@ static void stage_close(void *arg, const struct deploy_model *m, uint32_t stage)
 	nodes_serves_no_more(a->node, m->plan);
 }
 
-static int model_open(void *arg, const struct deploy_model *m, struct slice *ends, char *err, size_t errlen) {
+static int model_open(void *arg, const struct deploy_model *m, struct slice *io, char *err, size_t errlen) {
 	struct above *a = arg;
 	(void)m;
 	(void)err;
 	(void)errlen;
-	slice_destroy(a->ends);
-	a->ends = ends;
+	slice_destroy(a->io);
+	a->io = io;
 	return 0;
 }
 
@@ -55,8 +55,8 @@ static void model_close(void *arg, const struct deploy_model *m, const char *why
 	struct above *a = arg;
 	(void)m;
 	(void)why;
-	slice_destroy(a->ends);
-	a->ends = NULL;
+	slice_destroy(a->io);
+	a->io = NULL;
 }
 
 static void start_deploy(int i) {
@@ -84,7 +84,7 @@ static void take_down(struct node *n) {
 	if (!a)
 		return;
 	slice_destroy(a->stage);
-	slice_destroy(a->ends);
+	slice_destroy(a->io);
 	deploy_destroy(a->deploy);
 	*a = (struct above){0};
 	n->more = NULL;

@@ -27,7 +27,7 @@ static uint64_t dice(uint64_t n) {
 
 static struct {
 	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)];
-	uint64_t weight[LAYERS + 1], room[NODES], hop[NODES];
+	uint64_t weight[LAYERS + 1], memory_limit[NODES], hop[NODES];
 	bool required[NODES], excluded[NODES];
 } in;
 
@@ -116,7 +116,7 @@ static void random_instance(struct search *s, size_t nodes, uint32_t layers, boo
 		for (uint32_t l = 0; l < layers; l++)
 			in.time[i * (layers + 1) + l + 1] = in.time[i * (layers + 1) + l] +
 			                                    (in.weight[l + 1] - in.weight[l]) * speed * 1000;
-		in.room[i] = dice(4) ? all * (1 + dice(10)) / (nodes > 8 ? 20 : 10) : all;
+		in.memory_limit[i] = dice(4) ? all * (1 + dice(10)) / (nodes > 8 ? 20 : 10) : all;
 		in.hop[i] = cheap ? dice(2000) : dice(200000);
 		in.required[i] = dice(8) == 0;
 		in.excluded[i] = !in.required[i] && dice(8) == 0;
@@ -130,11 +130,11 @@ static void random_instance(struct search *s, size_t nodes, uint32_t layers, boo
 	        .moved = in.moved,
 	        .weight = in.weight,
 	        .kv_layer = kv,
-	        .room = in.room,
+	        .memory_limit = in.memory_limit,
 	        .hop = in.hop,
 	        .required = in.required,
 	        .excluded = in.excluded,
-	        .end_time = dice(2) ? dice(300000) : 0};
+	        .io_time = dice(2) ? dice(300000) : 0};
 }
 
 static unsigned compare(size_t most_nodes, size_t least_nodes, uint32_t most_layers, bool alike, int rounds) {
@@ -281,7 +281,7 @@ START_TEST(search_of_eighty_layers_is_quick) {
 	ck_assert_double_lt(milliseconds(&s, "8 nodes exactly"), 20000);
 	/* everything is allowed and every way moves something else: what is hardest */
 	for (size_t i = 0; i < s.nodes; i++) {
-		in.room[i] = in.weight[80] + 80 * s.kv_layer;
+		in.memory_limit[i] = in.weight[80] + 80 * s.kv_layer;
 		in.hop[i] = 1000;
 		in.required[i] = in.excluded[i] = false;
 		for (uint32_t l = 0; l < 80; l++) {
@@ -319,10 +319,10 @@ static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_ty
 			t->type = manifest_layer_is_norm(r) ? KERN_F32 : r == LAYER_DOWN ? down : type;
 			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 		}
-	for (int r = 0; r < END_ROLES; r++) {
-		struct manifest_tensor *t = &m->end[r];
-		manifest_end_shape(&hp, r, &t->n, &t->rows);
-		t->type = manifest_end_is_norm(r) ? KERN_F32 : type;
+	for (int r = 0; r < IO_ROLES; r++) {
+		struct manifest_tensor *t = &m->io[r];
+		manifest_io_shape(&hp, r, &t->n, &t->rows);
+		t->type = manifest_io_is_norm(r) ? KERN_F32 : type;
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 		t->id.b[0] = (uint8_t)(r + 1);
 	}
@@ -386,15 +386,14 @@ START_TEST(goes_where_it_fits_and_no_further) {
 	ck_assert_uint_eq(plan.stages, 1);
 	ck_assert_uint_eq(plan.stage[0].node, 0);
 	planner_clear(&plan);
-	/* memory of the coordinator for its ends and three layers: the others go to one node more, not to two */
-	node[0].memory =
-	        planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, KERN_KV_F16, 128, 512, 2);
+	/* memory of the coordinator for embedding, output and three layers: the others go to one node more, not to two */
+	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, KERN_KV_F16, 128, 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 2);
 	for (size_t i = 0; i < 2; i++)
 		ck_assert_uint_eq(plan.stage[i].last - plan.stage[i].first, plan.stage[i].node == 0 ? 3 : 5);
 	planner_clear(&plan);
-	/* excluded, it keeps only the ends */
+	/* excluded, it keeps only embedding and output */
 	node[0].excluded = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 1);
@@ -439,7 +438,7 @@ START_TEST(unmeasured_nodes_are_equals) {
 	}
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 2);
-	/* the ends are the coordinator's, so it may have fewer layers, but not many fewer */
+	/* the coordinator has embedding and output, so it may have fewer layers, but not many fewer */
 	for (size_t i = 0; i < 2; i++)
 		ck_assert_uint_ge(plan.stage[i].last - plan.stage[i].first, 3);
 	planner_clear(&plan);
@@ -454,8 +453,7 @@ START_TEST(says_what_is_missing) {
 	char err[300] = "";
 	for (size_t i = 1; i < 3; i++)
 		node[i].memory = planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
-	node[0].memory =
-	        planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
+	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
 	snprintf(want, sizeof want, "%s more memory is needed on 3 nodes",
@@ -483,7 +481,7 @@ START_TEST(says_what_is_missing) {
 	node[0].memory = 1 << 10;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	ck_assert_ptr_nonnull(strstr(err, "embedding and output"));
-	ck_assert_uint_eq(plan.missing, planner_end_bytes(m, 2, 512) - (1 << 10));
+	ck_assert_uint_eq(plan.missing, planner_io_bytes(m, 2, 512) - (1 << 10));
 	manifest_destroy(m);
 }
 END_TEST
@@ -525,8 +523,7 @@ START_TEST(a_prompt_takes_what_many_columns_take) {
 	}
 	/* links have a part in it, which is small where a step carries many rows */
 	ck_assert_double_gt(plan.prompt, sum);
-	ck_assert_double_lt(
-	        plan.prompt, sum + (plan.stage[1].hop + plan.back + plan.ends) / p.max_rows + 1e-9);
+	ck_assert_double_lt(plan.prompt, sum + (plan.stage[1].hop + plan.back + plan.io) / p.max_rows + 1e-9);
 	planner_clear(&plan);
 	/* a node that said nothing of many columns, or steps of few rows: nothing is predicted */
 	node[1].many[KERN_Q4_0] = 0;
@@ -564,7 +561,7 @@ START_TEST(advice_is_the_plan) {
 	struct advice *a = advise(&p);
 	const Caravan__CtlAdvice *c = advice_message(a);
 	ck_assert_str_eq(c->type, "Q4_0");
-	ck_assert_uint_eq(c->bytes, manifest_layer_bytes(m, 0, 6) + manifest_end_bytes(m));
+	ck_assert_uint_eq(c->bytes, manifest_layer_bytes(m, 0, 6) + manifest_io_bytes(m));
 	ck_assert_uint_eq(c->missing, 0);
 	ck_assert(c->seconds == plan.seconds && c->slowest == plan.slowest);
 	ck_assert(c->prompt == plan.prompt && plan.prompt > 0);
@@ -585,7 +582,7 @@ START_TEST(advice_is_the_plan) {
 		/* nothing is held anywhere: all of it moves */
 		ck_assert_uint_eq(n->moves, manifest_layer_bytes(m, s->first, s->last));
 		ck_assert_uint_eq(n->fixed,
-		        forward_bytes(&m->hp, 512, 2) + (n->coordinator ? planner_end_bytes(m, 2, 512) : 0));
+		        forward_bytes(&m->hp, 512, 2) + (n->coordinator ? planner_io_bytes(m, 2, 512) : 0));
 	}
 	/* what the parts take is what a token takes, and the longest part is what streams wait for */
 	ck_assert_double_eq_tol(sum, c->seconds, 1e-9);
@@ -618,7 +615,7 @@ START_TEST(a_prediction_has_the_spread_of_what_was_measured) {
 			node[i].high[t] = node[i].bytes_per_second[t] * 2;
 		}
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
-	double computing = plan.ends, sending = plan.back;
+	double computing = plan.io, sending = plan.back;
 	for (size_t i = 0; i < plan.stages; i++) {
 		computing += plan.stage[i].seconds;
 		sending += plan.stage[i].hop;
@@ -708,7 +705,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
 		/* as much as one of that type takes, so that no larger one fits */
 		struct manifest *small = model(6, types[i], types[i]);
-		node[0].memory = planner_end_bytes(small, 2, 512) +
+		node[0].memory = planner_io_bytes(small, 2, 512) +
 		                 planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2);
 		struct advice *a = advise(&p);
 		ck_assert_uint_gt(advice_message(a)->missing, 0);
@@ -719,7 +716,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 		manifest_destroy(small);
 	}
 	/* half the sequences do as well */
-	node[0].memory = planner_end_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, KERN_KV_F16, 64, 512, 2);
+	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, KERN_KV_F16, 64, 512, 2);
 	struct advice *a = advise(&p);
 	ck_assert_uint_eq(advice_message(a)->fewer, 1);
 	advice_destroy(a);
@@ -770,7 +767,7 @@ START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 	for (size_t i = 0; i < 2; i++)
 		ck_assert_uint_eq(p.stage[i].last - p.stage[i].first, p.stage[i].node == 2 ? 10 : 22);
 	planner_clear(&p);
-	/* what it has already needs no room */
+	/* what it already has needs no space */
 	uint32_t held[32 * LAYER_ROLES / 32];
 	memset(held, 0xff, sizeof held);
 	three[2].held = held;
@@ -784,7 +781,7 @@ START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), 0);
 	ck_assert_uint_eq(p.stages, 2);
 	planner_clear(&p);
-	/* no disk has room: that is what is missing, not memory */
+	/* disk space is missing, not memory */
 	for (int i = 0; i < 3; i++) {
 		three[i].disk_known = true;
 		three[i].disk_free = 5 * layer + 300000000;
@@ -799,7 +796,7 @@ START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 	ck_assert_uint_gt(advice_message(a)->missing_disk, 0);
 	ck_assert_uint_eq(advice_message(a)->missing, 0);
 	advice_destroy(a);
-	/* nor for the two ends where they have to be */
+	/* nor for embedding and output on the coordinator */
 	three[0].disk_free = 1000;
 	three[1].disk_free = three[2].disk_free = 16ull << 30;
 	ck_assert_int_eq(planner_plan(&p, &input, err, sizeof err), -ENOSPC);
@@ -849,7 +846,7 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 	for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
 		struct manifest *m;
 		ck_assert_msg(shapes_manifest(&m, file[i].spec, err, sizeof err) == 0, "%s", err);
-		double gb = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m)) / 1e9;
+		double gb = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_io_bytes(m)) / 1e9;
 		/* within half a percent: rules changed a little between the two years */
 		ck_assert_msg(gb > file[i].gb * 0.995 - 0.005 && gb < file[i].gb * 1.005 + 0.005,
 		        "%s: %.3f GB, published %.2f", file[i].spec, gb, file[i].gb);
@@ -873,7 +870,7 @@ START_TEST(shapes_are_those_of_their_models) {
 	char err[1000];
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		ck_assert_int_eq(shapes_manifest(&m, known[i].spec, err, sizeof err), 0);
-		double bytes = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_end_bytes(m));
+		double bytes = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_io_bytes(m));
 		ck_assert_msg(bytes > 1.999 * known[i].parameters && bytes < 2.002 * known[i].parameters,
 		        "%s: %.0f bytes", known[i].spec, bytes);
 		manifest_destroy(m);

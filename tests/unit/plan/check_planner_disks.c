@@ -26,7 +26,7 @@ static uint64_t dice(uint64_t n) {
 
 static struct {
 	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)], weight[LAYERS + 1];
-	uint64_t room[NODES], hop[NODES], disk[NODES];
+	uint64_t memory_limit[NODES], hop[NODES], disk[NODES];
 	bool required[NODES], excluded[NODES];
 } in;
 
@@ -43,7 +43,7 @@ static void random_instance(struct search *s) {
 			        in.time[i * (layers + 1) + l] + (in.weight[l + 1] - in.weight[l]) * speed;
 			in.moved[i * (layers + 1) + l + 1] = in.weight[l + 1];
 		}
-		in.room[i] = dice(400) * MIB;
+		in.memory_limit[i] = dice(400) * MIB;
 		in.hop[i] = dice(100) * MIB;
 		in.disk[i] = dice(4) ? (1 + dice(60)) * MIB : 0;
 		in.required[i] = dice(8) == 0;
@@ -55,7 +55,7 @@ static void random_instance(struct search *s) {
 	        .moved = in.moved,
 	        .weight = in.weight,
 	        .kv_layer = dice(10) * MIB,
-	        .room = in.room,
+	        .memory_limit = in.memory_limit,
 	        .hop = in.hop,
 	        .required = in.required,
 	        .excluded = in.excluded,
@@ -103,7 +103,7 @@ START_TEST(the_quickest_plan_is_found) {
 			ck_assert(search_fits(&s, mine[i].node, mine[i].first, l));
 			reading +=
 			        in.weight[l] - in.weight[mine[i].first] + (l - mine[i].first) * s.kv_layer >
-			        in.room[mine[i].node];
+			        in.memory_limit[mine[i].node];
 		}
 		ck_assert_uint_eq(l, s.layers);
 		uint64_t total = search_total(&s, mine, n);
@@ -121,9 +121,9 @@ START_TEST(a_stage_takes_what_takes_longer) {
 	do
 		random_instance(&s);
 	while (s.layers < 3 || !in.disk[0]);
-	in.room[0] = in.weight[3] + 3 * s.kv_layer;
+	in.memory_limit[0] = in.weight[3] + 3 * s.kv_layer;
 	ck_assert_uint_eq(search_time(&s, 0, 0, 3), in.time[3]); /* it has room */
-	in.room[0] -= 10 * MIB;
+	in.memory_limit[0] -= 10 * MIB;
 	in.disk[0] = 1;
 	ck_assert_uint_eq(search_time(&s, 0, 0, 3), in.time[3]); /* reading is quicker than computing */
 	in.disk[0] = in.time[3];
@@ -172,7 +172,7 @@ START_TEST(memory_comes_first) {
 		node[i].disk = 1e15; /* however quick the disks are */
 	ck_assert_int_eq(planner_plan(&a, &p, err, sizeof err), 0);
 	for (size_t i = 0; i < a.stages; i++)
-		ck_assert(a.stage[i].streamed == 0 && a.stage[i].room == 0 &&
+		ck_assert(a.stage[i].streamed == 0 && a.stage[i].memory_limit == 0 &&
 		          a.stage[i].resident == a.stage[i].weights);
 	for (size_t i = 0; i < 3; i++)
 		node[i].disk = 0;
@@ -195,11 +195,12 @@ START_TEST(what_does_not_fit_is_read) {
 	uint64_t read = 0;
 	for (size_t i = 0; i < plan.stages; i++) {
 		const struct planner_stage *s = &plan.stage[i];
-		uint64_t ends = s->node == 0 ? planner_end_bytes(m, 1, 256) : 0;
-		ck_assert(s->resident + s->kv + s->buffers + ends <= node[s->node].memory);
+		uint64_t io = s->node == 0 ? planner_io_bytes(m, 1, 256) : 0;
+		ck_assert(s->resident + s->kv + s->buffers + io <= node[s->node].memory);
 		struct weight_stream_plan f;
-		ck_assert_int_eq(
-		        weight_stream_plan(&f, m, s->first, s->last, s->room ? s->room : UINT64_MAX), 0);
+		ck_assert_int_eq(weight_stream_plan(&f, m, s->first, s->last,
+		                         s->memory_limit ? s->memory_limit : UINT64_MAX),
+		        0);
 		ck_assert(f.step == s->streamed && f.resident + 2 * f.buffer == s->resident);
 		ck_assert_double_ge(s->seconds * (1 + 1e-9), (double)s->streamed / 2e9);
 		sum += s->seconds + s->hop;
@@ -208,7 +209,7 @@ START_TEST(what_does_not_fit_is_read) {
 	}
 	ck_assert_uint_gt(read, (uint64_t)6 << 30);
 	ck_assert_uint_lt(read, (uint64_t)9 << 30);
-	ck_assert_double_eq_tol(plan.seconds, sum + plan.ends + plan.back, 1e-6);
+	ck_assert_double_eq_tol(plan.seconds, sum + plan.io + plan.back, 1e-6);
 	ck_assert_double_ge(plan.slowest, plan.seconds / 3 * 0.5);
 	planner_clear(&plan);
 	/* not when nobody may, nor when no disk is known, nor when it would take for ever */

@@ -1,10 +1,10 @@
-/* wire: every kind of message, made from its rules, passes its doors and no others; with any one field out of
- * its rule it is refused; and so is junk. */
+/* wire: every kind of message, made from its schema, is accepted in its receive contexts and in no others.  With any one field
+ * out of its schema it is refused, and so is junk. */
 #include "config.h"
 
 #include "common/size.h"
 #include "proto/frame.h"
-#include "proto/rules.h"
+#include "proto/schema.h"
 #include <check.h>
 #include <errno.h>
 #include <float.h>
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- messages made from their rules ------------------------------------------------------------------ */
+/* ---- messages made from their schema ---------------------------------------------------------------- */
 
 /* Everything of one case; its memory goes when the case ends. */
 static void *pool[1 << 16];
@@ -33,10 +33,10 @@ static void teardown(void) {
 		free(pool[--npool]);
 }
 
-static const struct shape *shape_of(const ProtobufCMessageDescriptor *d) {
-	for (size_t i = 0; i < rules_nshapes; i++)
-		if (rules_shapes[i].of == d)
-			return &rules_shapes[i];
+static const struct message_schema *schema_of(const ProtobufCMessageDescriptor *d) {
+	for (size_t i = 0; i < schema_nmessages; i++)
+		if (schema_messages[i].of == d)
+			return &schema_messages[i];
 	return NULL;
 }
 
@@ -73,14 +73,14 @@ static void number_put(const ProtobufCFieldDescriptor *f, void *at, double v) {
 
 static ProtobufCMessage *make(const ProtobufCMessageDescriptor *d);
 
-static char *text_for(const struct rule *r, size_t least) {
-	if (r->kind == RULE_ENDPOINT)
+static char *text_for(const struct field_schema *r, size_t least) {
+	if (r->kind == FIELD_ENDPOINT)
 		return strcpy(get(32), "tcp://10.0.0.1:7070");
 	return text_of(least > 1 ? least : 1);
 }
 
 /* The smallest good value. */
-static void field_make(const struct rule *r, const ProtobufCFieldDescriptor *f, char *m) {
+static void field_make(const struct field_schema *r, const ProtobufCFieldDescriptor *f, char *m) {
 	char *at = m + f->offset;
 	if (f->label == PROTOBUF_C_LABEL_REPEATED) {
 		size_t n = r->min > 1 ? (size_t)r->min : 1;
@@ -99,7 +99,7 @@ static void field_make(const struct rule *r, const ProtobufCFieldDescriptor *f, 
 	} else if (f->type == PROTOBUF_C_TYPE_STRING) {
 		*(char **)at = text_for(r, (size_t)r->min);
 	} else if (f->type == PROTOBUF_C_TYPE_BYTES) {
-		*(ProtobufCBinaryData *)at = bytes_of(r->kind == RULE_ID ? 32 : (size_t)r->min * 4);
+		*(ProtobufCBinaryData *)at = bytes_of(r->kind == FIELD_ID ? 32 : (size_t)r->min * 4);
 	} else {
 		number_put(f, at, r->min > 0 ? r->min : 0);
 	}
@@ -107,11 +107,11 @@ static void field_make(const struct rule *r, const ProtobufCFieldDescriptor *f, 
 
 static ProtobufCMessage *make(const ProtobufCMessageDescriptor *d) {
 	ProtobufCMessage *m = get(d->sizeof_message);
-	const struct shape *shape = shape_of(d);
-	ck_assert_ptr_nonnull(shape);
+	const struct message_schema *schema = schema_of(d);
+	ck_assert_ptr_nonnull(schema);
 	protobuf_c_message_init(d, m);
 	for (unsigned i = 0; i < d->n_fields; i++)
-		field_make(&shape->rules[i], &d->fields[i], (char *)m);
+		field_make(&schema->fields[i], &d->fields[i], (char *)m);
 	return m;
 }
 
@@ -155,43 +155,43 @@ static size_t payload_for(unsigned kind) {
 	return 0;
 }
 
-static bool valid(const Caravan__Envelope *e, size_t payload, enum wire_door door) {
+static bool valid(const Caravan__Envelope *e, size_t payload, enum wire_context context) {
 	char err[300] = "";
-	bool good = wire_valid(e, payload, door, err, sizeof err);
+	bool good = wire_valid(e, payload, context, err, sizeof err);
 	ck_assert_msg(good || err[0], "a refusal without a reason");
 	return good;
 }
 
-/* The first door that lets it in. */
-static int door_of(const Caravan__Envelope *e, size_t payload) {
+/* The first context that accepts it. */
+static int context_of(const Caravan__Envelope *e, size_t payload) {
 	for (int d = WIRE_ROUTER; d <= WIRE_COMMAND; d++)
-		if (valid(e, payload, (enum wire_door)d))
+		if (valid(e, payload, (enum wire_context)d))
 			return d;
 	return -1;
 }
 
 /* ---- cases ---------------------------------------------------------------------------------------------- */
 
-static void has_rules(const ProtobufCMessageDescriptor *d) {
-	const struct shape *shape = shape_of(d);
-	ck_assert_msg(shape, "%s has no rules", d->short_name);
+static void has_schema(const ProtobufCMessageDescriptor *d) {
+	const struct message_schema *schema = schema_of(d);
+	ck_assert_msg(schema, "%s has no schema", d->short_name);
 	for (unsigned i = 0; i < d->n_fields; i++) {
-		ck_assert_msg(shape->rules[i].tag == d->fields[i].id, "%s: no rule for %s", d->short_name,
+		ck_assert_msg(schema->fields[i].tag == d->fields[i].id, "%s: no schema for %s", d->short_name,
 		        d->fields[i].name);
 		if (d->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
-			has_rules(d->fields[i].descriptor);
+			has_schema(d->fields[i].descriptor);
 	}
-	ck_assert(d->n_fields == RULES_FIELDS_MAX || shape->rules[d->n_fields].tag == 0);
+	ck_assert(d->n_fields == SCHEMA_FIELDS_MAX || schema->fields[d->n_fields].tag == 0);
 }
 
-START_TEST(every_field_has_a_rule) {
+START_TEST(every_field_has_a_schema) {
 	for (unsigned i = 0; i < caravan__envelope__descriptor.n_fields; i++)
 		if (body_field(i))
-			has_rules(body_field(i)->descriptor);
+			has_schema(body_field(i)->descriptor);
 }
 END_TEST
 
-START_TEST(every_kind_passes_its_doors) {
+START_TEST(every_kind_has_its_contexts) {
 	unsigned kinds = 0;
 	for (unsigned i = 0; i < caravan__envelope__descriptor.n_fields; i++) {
 		const ProtobufCFieldDescriptor *f = body_field(i);
@@ -200,15 +200,15 @@ START_TEST(every_kind_passes_its_doors) {
 		Caravan__Envelope *e = envelope_make(f);
 		size_t payload = payload_for(f->id);
 		char err[300] = "";
-		ck_assert_msg(door_of(e, payload) >= 0, "%s passes no door", f->name);
+		ck_assert_msg(context_of(e, payload) >= 0, "%s is accepted nowhere", f->name);
 		kinds++;
 		for (int d = WIRE_ROUTER; d <= WIRE_COMMAND; d++) {
 			uint8_t *frame;
 			size_t len;
 			ck_assert_int_eq(wire_pack(e, &frame, &len), 0);
 			Caravan__Envelope *back =
-			        wire_unpack(frame, len, payload, (enum wire_door)d, err, sizeof err);
-			ck_assert_int_eq(back != NULL, valid(e, payload, (enum wire_door)d));
+			        wire_unpack(frame, len, payload, (enum wire_context)d, err, sizeof err);
+			ck_assert_int_eq(back != NULL, valid(e, payload, (enum wire_context)d));
 			if (back)
 				ck_assert_int_eq(back->body_case, e->body_case);
 			wire_free(back);
@@ -232,58 +232,59 @@ END_TEST
 
 static unsigned tried;
 
-/* e has one field out of its rule. */
-static void refused(const Caravan__Envelope *e, size_t payload, enum wire_door door,
+/* e has one field out of its schema. */
+static void refused(const Caravan__Envelope *e, size_t payload, enum wire_context context,
         const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f, const char *what) {
 	tried++;
-	ck_assert_msg(!valid(e, payload, door), "%s.%s: %s passed", d->short_name, f->name, what);
+	ck_assert_msg(!valid(e, payload, context), "%s.%s: %s passed", d->short_name, f->name, what);
 }
 
-static void break_text(const Caravan__Envelope *e, size_t payload, enum wire_door door,
-        const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f, const struct rule *r,
+static void break_text(const Caravan__Envelope *e, size_t payload, enum wire_context context,
+        const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f, const struct field_schema *r,
         char **at) {
 	char *kept = *at;
 	*at = (char *)"a\xff";
-	refused(e, payload, door, d, f, "not UTF-8");
+	refused(e, payload, context, d, f, "not UTF-8");
 	*at = (char *)"a\xed\xa0\x80";
-	refused(e, payload, door, d, f, "a surrogate");
+	refused(e, payload, context, d, f, "a surrogate");
 	*at = (char *)"a\xed\xbf\xbf";
-	refused(e, payload, door, d, f, "the last surrogate");
+	refused(e, payload, context, d, f, "the last surrogate");
 	*at = (char *)"a\xc0\x80";
-	refused(e, payload, door, d, f, "an overlong character");
+	refused(e, payload, context, d, f, "an overlong character");
 	*at = (char *)"a\xe2\x82";
-	refused(e, payload, door, d, f, "half a character");
+	refused(e, payload, context, d, f, "half a character");
 	*at = text_of(WIRE_PAYLOAD_MAX / 64);
-	refused(e, payload, door, d, f, "a very long text");
-	if (r->kind != RULE_PROSE) {
+	refused(e, payload, context, d, f, "a very long text");
+	if (r->kind != FIELD_TEXT) {
 		*at = (char *)"a\nb";
-		refused(e, payload, door, d, f, "two lines");
+		refused(e, payload, context, d, f, "two lines");
 		*at = (char *)"a\x7f";
-		refused(e, payload, door, d, f, "a control character");
+		refused(e, payload, context, d, f, "a control character");
 		*at = (char *)"a\xc2\x85";
-		refused(e, payload, door, d, f, "another control character");
+		refused(e, payload, context, d, f, "another control character");
 	}
-	if (r->kind == RULE_NAME || r->kind == RULE_NAME0) {
+	if (r->kind == FIELD_NAME || r->kind == FIELD_NAME_OR_EMPTY) {
 		*at = text_of(WIRE_NAME_MAX + 1);
-		refused(e, payload, door, d, f, "a long name");
+		refused(e, payload, context, d, f, "a long name");
 		*at = (char *)"../a";
-		refused(e, payload, door, d, f, "a path");
+		refused(e, payload, context, d, f, "a path");
 	}
-	if (r->kind == RULE_NAME || (r->kind == RULE_LINE && r->min > 0)) {
+	if (r->kind == FIELD_NAME || (r->kind == FIELD_LINE && r->min > 0)) {
 		*at = (char *)"";
-		refused(e, payload, door, d, f, "nothing");
+		refused(e, payload, context, d, f, "nothing");
 	}
-	if (r->kind == RULE_ENDPOINT) {
+	if (r->kind == FIELD_ENDPOINT) {
 		*at = (char *)"ipc:///tmp/x";
-		refused(e, payload, door, d, f, "another transport");
+		refused(e, payload, context, d, f, "another transport");
 	}
 	*at = kept;
 }
 
-static void break_all(const Caravan__Envelope *e, size_t payload, enum wire_door door, ProtobufCMessage *m);
+static void break_all(
+        const Caravan__Envelope *e, size_t payload, enum wire_context context, ProtobufCMessage *m);
 
-static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_door door, ProtobufCMessage *m,
-        const ProtobufCFieldDescriptor *f, const struct rule *r) {
+static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_context context,
+        ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const struct field_schema *r) {
 	const ProtobufCMessageDescriptor *d = m->descriptor;
 	char *at = (char *)m + f->offset;
 	if (f->label == PROTOBUF_C_LABEL_REPEATED) {
@@ -291,7 +292,7 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_do
 		void **list = *(void ***)at;
 		if (r->min > 0) {
 			*n = 0;
-			refused(e, payload, door, d, f, "an empty list");
+			refused(e, payload, context, d, f, "an empty list");
 		}
 		size_t many = (size_t)r->max + 1,
 		       size = f->type == PROTOBUF_C_TYPE_BYTES ? sizeof(ProtobufCBinaryData) : sizeof(void *);
@@ -300,16 +301,16 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_do
 			memcpy(longer + i * size, list, size);
 		*(void **)at = longer;
 		*n = many;
-		refused(e, payload, door, d, f, "a list too long");
+		refused(e, payload, context, d, f, "a list too long");
 		*(void ***)at = list;
 		*n = kept;
 		if (f->type == PROTOBUF_C_TYPE_MESSAGE)
-			break_all(e, payload, door, list[0]);
+			break_all(e, payload, context, list[0]);
 		else if (f->type == PROTOBUF_C_TYPE_STRING)
-			break_text(e, payload, door, d, f, r, (char **)list);
+			break_text(e, payload, context, d, f, r, (char **)list);
 		else {
 			((ProtobufCBinaryData *)list)->len = 31;
-			refused(e, payload, door, d, f, "a short id");
+			refused(e, payload, context, d, f, "a short id");
 			((ProtobufCBinaryData *)list)->len = 32;
 		}
 		return;
@@ -318,29 +319,29 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_do
 		ProtobufCMessage *kept = *(ProtobufCMessage **)at;
 		*(ProtobufCMessage **)at = NULL;
 		if (r->min > 0)
-			refused(e, payload, door, d, f, "no message");
+			refused(e, payload, context, d, f, "no message");
 		else
-			ck_assert(valid(e, payload, door));
+			ck_assert(valid(e, payload, context));
 		*(ProtobufCMessage **)at = kept;
-		break_all(e, payload, door, kept);
+		break_all(e, payload, context, kept);
 		return;
 	}
 	if (f->type == PROTOBUF_C_TYPE_STRING) {
-		break_text(e, payload, door, d, f, r, (char **)at);
+		break_text(e, payload, context, d, f, r, (char **)at);
 		return;
 	}
 	if (f->type == PROTOBUF_C_TYPE_BYTES) {
 		ProtobufCBinaryData *b = (ProtobufCBinaryData *)at, kept = *b;
 		b->len = kept.len - 1;
-		refused(e, payload, door, d, f, "a byte short");
+		refused(e, payload, context, d, f, "a byte short");
 		*b = bytes_of(kept.len + 1);
-		refused(e, payload, door, d, f, "a byte long");
+		refused(e, payload, context, d, f, "a byte long");
 		b->len = 0;
-		if (r->kind == RULE_ID || r->min > 0)
-			refused(e, payload, door, d, f, "no bytes");
-		if (r->kind == RULE_PACKED) {
+		if (r->kind == FIELD_ID || r->min > 0)
+			refused(e, payload, context, d, f, "no bytes");
+		if (r->kind == FIELD_PACKED) {
 			*b = bytes_of(((size_t)r->max + 1) * 4);
-			refused(e, payload, door, d, f, "a word too many");
+			refused(e, payload, context, d, f, "a word too many");
 		}
 		*b = kept;
 		return;
@@ -350,36 +351,37 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_do
 	                              f->type == PROTOBUF_C_TYPE_FIXED64
 	                      ? 8
 	                      : 4;
-	if (r->kind == RULE_ANY)
+	if (r->kind == FIELD_ANY)
 		return;
 	memcpy(&kept, at, size);
-	if (r->kind == RULE_REAL) {
+	if (r->kind == FIELD_REAL) {
 		number_put(f, at, (double)NAN);
-		refused(e, payload, door, d, f, "not a number");
+		refused(e, payload, context, d, f, "not a number");
 		number_put(f, at, (double)INFINITY);
-		refused(e, payload, door, d, f, "infinity");
+		refused(e, payload, context, d, f, "infinity");
 		number_put(f, at, r->min - 1);
-		refused(e, payload, door, d, f, "too little");
+		refused(e, payload, context, d, f, "too little");
 		number_put(f, at, r->max * 2);
-		refused(e, payload, door, d, f, "too much");
+		refused(e, payload, context, d, f, "too much");
 	} else {
 		if (size == 8 || r->max < UINT32_MAX) {
 			number_put(f, at, r->max * 2 + 1);
-			refused(e, payload, door, d, f, "too much");
+			refused(e, payload, context, d, f, "too much");
 		}
 		if (r->min > 0) {
 			number_put(f, at, r->min - 1);
-			refused(e, payload, door, d, f, "too little");
+			refused(e, payload, context, d, f, "too little");
 		}
 	}
 	memcpy(at, &kept, size);
 }
 
-static void break_all(const Caravan__Envelope *e, size_t payload, enum wire_door door, ProtobufCMessage *m) {
-	const struct shape *shape = shape_of(m->descriptor);
+static void break_all(
+        const Caravan__Envelope *e, size_t payload, enum wire_context context, ProtobufCMessage *m) {
+	const struct message_schema *schema = schema_of(m->descriptor);
 	for (unsigned i = 0; i < m->descriptor->n_fields; i++)
-		break_field(e, payload, door, m, &m->descriptor->fields[i], &shape->rules[i]);
-	ck_assert(valid(e, payload, door));
+		break_field(e, payload, context, m, &m->descriptor->fields[i], &schema->fields[i]);
+	ck_assert(valid(e, payload, context));
 }
 
 START_TEST(every_field_keeps_its_rule) {
@@ -389,7 +391,7 @@ START_TEST(every_field_keeps_its_rule) {
 			continue;
 		Caravan__Envelope *e = envelope_make(f);
 		size_t payload = payload_for(f->id);
-		break_all(e, payload, (enum wire_door)door_of(e, payload),
+		break_all(e, payload, (enum wire_context)context_of(e, payload),
 		        *(ProtobufCMessage **)((char *)e + f->offset));
 		teardown();
 	}
@@ -405,20 +407,21 @@ START_TEST(payloads_belong_to_their_messages) {
 		if (!f)
 			continue;
 		Caravan__Envelope *e = envelope_make(f);
-		enum wire_door door = (enum wire_door)door_of(e, payload_for(f->id));
+		enum wire_context context = (enum wire_context)context_of(e, payload_for(f->id));
 		while (k < NPAYLOADS && payloads[k].kind != f->id)
 			k++;
 		if (k == NPAYLOADS) {
-			ck_assert_msg(!valid(e, 1, door) && !valid(e, 4, door) && !valid(e, 4096, door),
+			ck_assert_msg(
+			        !valid(e, 1, context) && !valid(e, 4, context) && !valid(e, 4096, context),
 			        "%s takes a payload", f->name);
 			continue;
 		}
 		for (int j = 0; j < 3; j++) {
 			if (payloads[k].good[j])
-				ck_assert_msg(valid(e, payloads[k].good[j], door), "%s: %zu", f->name,
+				ck_assert_msg(valid(e, payloads[k].good[j], context), "%s: %zu", f->name,
 				        payloads[k].good[j]);
 			if (payloads[k].bad[j])
-				ck_assert_msg(!valid(e, payloads[k].bad[j], door), "%s: %zu", f->name,
+				ck_assert_msg(!valid(e, payloads[k].bad[j], context), "%s: %zu", f->name,
 				        payloads[k].bad[j]);
 		}
 	}
@@ -498,9 +501,9 @@ START_TEST(fields_agree) {
 }
 END_TEST
 
-static bool unpacks(const uint8_t *frame, size_t len, enum wire_door door) {
+static bool unpacks(const uint8_t *frame, size_t len, enum wire_context context) {
 	char err[300] = "";
-	Caravan__Envelope *e = wire_unpack(frame, len, 0, door, err, sizeof err);
+	Caravan__Envelope *e = wire_unpack(frame, len, 0, context, err, sizeof err);
 	ck_assert_msg(e || err[0], "a refusal without a reason");
 	wire_free(e);
 	return e != NULL;
@@ -539,11 +542,11 @@ START_TEST(junk_frames) {
 	uint8_t *good;
 	size_t len;
 	ck_assert_int_eq(wire_pack(e, &good, &len), 0);
-	for (int door = WIRE_ROUTER; door <= WIRE_COMMAND; door++)
+	for (int context = WIRE_ROUTER; context <= WIRE_COMMAND; context++)
 		for (size_t cut = 0; cut < len; cut++) {
 			uint8_t *part = malloc(cut ? cut : 1);
 			memcpy(part, good, cut);
-			unpacks(part, cut, (enum wire_door)door);
+			unpacks(part, cut, (enum wire_context)context);
 			free(part);
 		}
 	for (size_t bit = 0; bit < len * 8; bit++) {
@@ -584,15 +587,15 @@ START_TEST(names_and_places) {
 	          !wire_line_ok("abc", 2));
 	/* what is cut anywhere is still a line, and loses no whole character */
 	static const char line[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\xabz";
-	static const size_t whole[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11};
+	static const size_t check[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11};
 	for (size_t max = 0; max < sizeof line; max++) {
 		char cut[sizeof line];
 		memcpy(cut, line, sizeof cut);
 		wire_line_cut(cut, max);
-		ck_assert(wire_line_ok(cut, max) && strlen(cut) == whole[max]);
+		ck_assert(wire_line_ok(cut, max) && strlen(cut) == check[max]);
 		snprintf(cut, max + 1, "%s", line); /* cut before */
 		wire_line_cut(cut, sizeof cut - 1);
-		ck_assert(wire_line_ok(cut, max) && strlen(cut) == whole[max]);
+		ck_assert(wire_line_ok(cut, max) && strlen(cut) == check[max]);
 	}
 
 	struct node_id a, b;
@@ -650,8 +653,8 @@ static Suite *suite(void) {
 	TCase *t = tcase_create("wire");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
-	tcase_add_test(t, every_field_has_a_rule);
-	tcase_add_test(t, every_kind_passes_its_doors);
+	tcase_add_test(t, every_field_has_a_schema);
+	tcase_add_test(t, every_kind_has_its_contexts);
 	tcase_add_test(t, every_field_keeps_its_rule);
 	tcase_add_test(t, sizes_have_three_digits);
 	tcase_add_test(t, frames_take_what_messages_may_have);

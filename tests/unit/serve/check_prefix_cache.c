@@ -180,11 +180,11 @@ static void left(void *arg, struct sequence *q) {
 	free(q);
 }
 
-static struct sequence *sequence(uint32_t tokens, uint32_t room) {
+static struct sequence *sequence(uint32_t tokens, uint32_t capacity) {
 	struct sequence *q = calloc(1, sizeof *q);
-	q->log = calloc(room, sizeof *q->log);
+	q->log = calloc(capacity, sizeof *q->log);
 	q->tokens = tokens;
-	q->room = room;
+	q->capacity = capacity;
 	return q;
 }
 
@@ -210,7 +210,7 @@ static uint32_t run(struct scheduler *s) {
 	for (struct scheduler_step *st; (st = scheduler_next(s));) {
 		rows += st->rows;
 		for (uint32_t i = 0; i < st->nseqs; i++)
-			if (st->seq[i].outputs && st->seq[i].seq->tokens < st->seq[i].seq->room)
+			if (st->seq[i].outputs && st->seq[i].seq->tokens < st->seq[i].seq->capacity)
 				st->seq[i].seq->tokens++;
 		scheduler_done(s, st, left, NULL);
 	}
@@ -413,13 +413,13 @@ static struct sequence *some_sequence(uint32_t (*old)[LEN], uint32_t *old_len, u
 	         take = old_len[from] ? (uint32_t)rand() % (old_len[from] + 1) : 0;
 	uint32_t more = 1 + (uint32_t)rand() % 120, tokens = take + more < LEN - 30 ? take + more : LEN - 30;
 	struct sequence *q = sequence(tokens, tokens + 30);
-	for (uint32_t i = 0; i < q->room; i++)
+	for (uint32_t i = 0; i < q->capacity; i++)
 		q->log[i] = i < take && i < tokens ? old[from][i] : (uint32_t)rand() % 50;
-	memcpy(old[n % 20], q->log, q->room * sizeof *q->log);
-	old_len[n % 20] = q->room;
+	memcpy(old[n % 20], q->log, q->capacity * sizeof *q->log);
+	old_len[n % 20] = q->capacity;
 	q->all_outputs = rand() % 10 == 0;
 	if (q->all_outputs)
-		q->room = q->tokens;
+		q->capacity = q->tokens;
 	return q;
 }
 
@@ -467,8 +467,8 @@ START_TEST(random_life) {
 				if (q->ended)
 					continue;
 				bool done = st->seq[i].position + st->seq[i].rows == q->tokens &&
-				            q->tokens == q->room;
-				if (st->seq[i].outputs && !q->all_outputs && q->tokens < q->room && !lose)
+				            q->tokens == q->capacity;
+				if (st->seq[i].outputs && !q->all_outputs && q->tokens < q->capacity && !lose)
 					q->tokens++;
 				else if (done || lose)
 					for (uint32_t k = 0; k < nlive; k++)

@@ -19,11 +19,11 @@ static void left(void *arg, struct sequence *q) {
 	free(q);
 }
 
-static struct sequence *sequence(uint32_t tokens, uint32_t room) {
+static struct sequence *sequence(uint32_t tokens, uint32_t capacity) {
 	struct sequence *q = calloc(1, sizeof *q);
-	q->log = calloc(room, sizeof *q->log);
+	q->log = calloc(capacity, sizeof *q->log);
 	q->tokens = tokens;
-	q->room = room;
+	q->capacity = capacity;
 	return q;
 }
 
@@ -45,7 +45,7 @@ static struct scheduler *scheduler(uint32_t blocks, uint32_t parallel, uint32_t 
 /* The step came back, with a next token for whoever asked for one. */
 static void back(struct scheduler *s, struct scheduler_step *st) {
 	for (uint32_t i = 0; i < st->nseqs; i++)
-		if (st->seq[i].outputs && st->seq[i].seq->tokens < st->seq[i].seq->room)
+		if (st->seq[i].outputs && st->seq[i].seq->tokens < st->seq[i].seq->capacity)
 			st->seq[i].seq->tokens++;
 	scheduler_done(s, st, left, NULL);
 }
@@ -558,7 +558,7 @@ START_TEST(time_of_a_step) {
 	ck_assert(!step_timing_add(a, 1, list, 2, 160000000, &step));
 	time[1].computed = UINT64_MAX;
 	ck_assert(!step_timing_add(a, 1, list, 3, 160000000, &step));
-	step_timing_ends(a, 1000000, 2000000);
+	step_timing_io(a, 1000000, 2000000);
 	step_timing_state(a, &state);
 	ck_assert(near(state.times[0]->computed, 0.022) && near(state.times[1]->computed, 0.04));
 	/* long wires: so many as they hold, and no more than four a stage */

@@ -79,7 +79,7 @@ static struct speculation *costs(double alone, double row, double away) {
 }
 
 /* Of a text that goes round, with so much faith in it. */
-static uint32_t guesses(const struct speculation *s, float right, uint32_t room, uint32_t answered) {
+static uint32_t guesses(const struct speculation *s, float right, uint32_t capacity, uint32_t answered) {
 	struct draft_stats g;
 	uint32_t log[500];
 	struct draft_run none = {.n = 0};
@@ -87,11 +87,11 @@ static uint32_t guesses(const struct speculation *s, float right, uint32_t room,
 		g.right[i] = right;
 	for (uint32_t i = 0; i < 200; i++)
 		log[i] = i % 50;
-	uint32_t n = speculation_draft(s, &g, log, 200, 0, room, answered, &none);
+	uint32_t n = speculation_draft(s, &g, log, 200, 0, capacity, answered, &none);
 	for (uint32_t i = 0; i < n; i++)
 		ck_assert_uint_eq(log[200 + i], i % 50);
 	/* more of them, later, go on where those ended */
-	uint32_t more = speculation_draft(s, &g, log, 200, n / 2, room, answered, &none);
+	uint32_t more = speculation_draft(s, &g, log, 200, n / 2, capacity, answered, &none);
 	ck_assert_uint_le(more, SPECULATION_AHEAD);
 	for (uint32_t i = 0; i < more; i++)
 		ck_assert_uint_eq(log[200 + i], i % 50);
@@ -191,7 +191,7 @@ END_TEST
 /* ---- through the scheduler ----------------------------------------------------------------------- */
 
 /* What the coordinator makes of guesses, right and wrong, is tested with the coordinator: check_serving. */
-enum { ROOM = 300, BLOCKS = 24, STAGES = 4 };
+enum { CAPACITY = 300, BLOCKS = 24, STAGES = 4 };
 
 static void sequence_left(void *arg, struct sequence *q) {
 	(void)arg;
@@ -209,8 +209,8 @@ START_TEST(guesses_stand_back) {
 	struct scheduler_step *st[STAGES];
 	for (int i = 0; i < 2; i++) {
 		q[i] = calloc(1, sizeof *q[i]);
-		q[i]->room = ROOM;
-		q[i]->log = calloc(ROOM, sizeof *q[i]->log);
+		q[i]->capacity = CAPACITY;
+		q[i]->log = calloc(CAPACITY, sizeof *q[i]->log);
 		q[i]->tokens = 10;
 	}
 	scheduler_add(scheduler, q[0]);

@@ -47,7 +47,7 @@ static bool sound(const struct store_tensor *m) {
 }
 
 static int check_all(const struct store_tensor *m) {
-	void *buf = malloc(store_check_room(m));
+	void *buf = malloc(store_check_buffer_bytes(m));
 	int rc = 0;
 	for (uint32_t i = 0; i < m->record.chunks && rc == 0; i++)
 		rc = store_check_chunk(m, i, buf);
@@ -136,10 +136,10 @@ START_TEST(the_new_file_is_locked_as_the_old_one_was) {
 	put_tensor(&t, data);
 	ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
 	store_set_limit(store, &limit);
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), -EDQUOT);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), -EDQUOT);
 	ck_assert_int_eq(count_files("tensors"), 1);
 	store_unmap_tensor(m);
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), 0);
 	ck_assert_int_eq(count_files("tensors"), 0);
 }
 END_TEST
@@ -167,7 +167,7 @@ START_TEST(a_mapped_tensor_needs_no_descriptor) {
 	ck_assert_int_eq(stat(tensor_path(&t.id), &st), 0);
 	ck_assert_int_gt(st.st_mtime, 1000);
 	store_set_limit(store, &limit);
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), -EDQUOT); /* the map holds the lock, */
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), -EDQUOT); /* the map holds the lock, */
 	limit.bytes = 0;
 	store_set_limit(store, &limit);
 	ck_assert_uint_eq(store_find_damaged(store, &id, 1), 0);
@@ -184,14 +184,14 @@ START_TEST(a_mapped_tensor_needs_no_descriptor) {
 	}
 	limit.bytes = 1;
 	store_set_limit(store, &limit);
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), -EDQUOT); /* of the new file as well */
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), -EDQUOT); /* of the new file as well */
 	/* it can have one again */
 	ck_assert_int_eq(store_open_descriptor(store, m), 0);
 	ck_assert_int_eq(check_all(m), 0);
 	store_close_descriptor(m);
 	store_unmap_tensor(m);
 	ck_assert_uint_eq(open_files(), before);
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), 0);
 	ck_assert_int_eq(count_files("tensors"), 0);
 }
 END_TEST
@@ -382,15 +382,15 @@ START_TEST(the_least_recently_needed_go_first) {
 	fill();
 	uint64_t all = store_bytes(store);
 	store_set_limit(store, &(struct store_limit){.bytes = all, .wanted = want, .evicted = note});
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), 0);
 	ck_assert_int_eq(seen.count, 0);
 	ck_assert(store_keep_tensor(store, &small[0].id)); /* needed now */
-	ck_assert_int_eq(store_make_room(store, 1, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 1, err, sizeof err), 0);
 	ck_assert_int_eq(seen.count, 1);
 	ck_assert(content_equal(&seen.gone[0], &small[1].id) && !seen.wanted[0]);
 	ck_assert(is_there(0) && !is_there(1) && is_there(2));
 	/* looking is not needing */
-	ck_assert_int_eq(store_make_room(store, all - store_bytes(store) + 1, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, all - store_bytes(store) + 1, err, sizeof err), 0);
 	ck_assert(!is_there(2) && is_there(3));
 	/* writing makes room for itself */
 	store_set_limit(store, &(struct store_limit){.bytes = all - 1, .wanted = want, .evicted = note});
@@ -407,11 +407,11 @@ START_TEST(what_is_wanted_goes_last_and_is_told) {
 	seen.want = 1u << 0 | 1u << 1;
 	store_set_limit(
 	        store, &(struct store_limit){.bytes = store_bytes(store), .wanted = want, .evicted = note});
-	ck_assert_int_eq(store_make_room(store, 4u << 20, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 4u << 20, err, sizeof err), 0);
 	ck_assert_int_eq(seen.count, 4);
 	for (int i = 0; i < 4; i++)
 		ck_assert(!seen.wanted[i] && content_equal(&seen.gone[i], &small[i + 2].id));
-	ck_assert_int_eq(store_make_room(store, 5u << 20, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 5u << 20, err, sizeof err), 0);
 	ck_assert(seen.count == 5 && seen.wanted[4] && content_equal(&seen.gone[4], &small[0].id));
 	empty();
 }
@@ -422,23 +422,23 @@ START_TEST(what_is_pinned_stays_and_may_come_back) {
 	fill();
 	uint64_t each = store_bytes(store) / 6;
 	struct content_id first[2] = {small[1].id, small[0].id}, later = small[5].id;
-	ck_assert_int_eq(store_make_room(store, 0, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), 0);
 	store_set_limit(
 	        store, &(struct store_limit){.bytes = store_bytes(store), .wanted = want, .evicted = note});
 	ck_assert_int_eq(store_pin(&pin[0], store, first, 2), 0);
-	ck_assert_int_eq(store_make_room(store, 7 * each / 2, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 7 * each / 2, err, sizeof err), 0);
 	ck_assert(is_there(0) && is_there(1) && !is_there(2) && !is_there(5));
 	/* one that the store gets after it was pinned */
 	ck_assert_int_eq(store_pin(&pin[1], store, &later, 1), 0);
 	put_tensor(&small[5], bytes[5]);
 	put_tensor(&small[2], bytes[2]);
-	ck_assert_int_eq(store_make_room(store, 7 * each / 2, err, sizeof err), -EDQUOT);
+	ck_assert_int_eq(store_make_space(store, 7 * each / 2, err, sizeof err), -EDQUOT);
 	ck_assert(is_there(0) && is_there(1) && !is_there(2) && is_there(5));
 	store_unpin(pin[0]);
-	ck_assert_int_eq(store_make_room(store, 9 * each / 2, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 9 * each / 2, err, sizeof err), 0);
 	ck_assert(!is_there(0) && !is_there(1) && is_there(5));
 	store_unpin(pin[1]);
-	ck_assert_int_eq(store_make_room(store, 6 * each, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 6 * each, err, sizeof err), 0);
 	ck_assert(!is_there(5));
 	empty();
 }
@@ -456,9 +456,9 @@ START_TEST(what_is_in_use_stays_whoever_uses_it) {
 	        store, &(struct store_limit){.bytes = store_bytes(store), .wanted = want, .evicted = note});
 	/* room for two in use and two more, not three */
 	uint64_t each = store_bytes(store) / 6;
-	ck_assert_int_eq(store_make_room(store, 7 * each / 2, err, sizeof err), 0);
+	ck_assert_int_eq(store_make_space(store, 7 * each / 2, err, sizeof err), 0);
 	ck_assert(is_there(0) && is_there(1) && !is_there(2) && !is_there(3) && !is_there(5));
-	ck_assert_int_eq(store_make_room(store, 9 * each / 2, err, sizeof err), -EDQUOT);
+	ck_assert_int_eq(store_make_space(store, 9 * each / 2, err, sizeof err), -EDQUOT);
 	ck_assert_ptr_nonnull(strstr(err, "MiB of it is in use"));
 	/* the writer says so */
 	struct content_tensor big;
@@ -480,7 +480,7 @@ static bool is_first(void *arg, const struct content_id *id) {
 
 START_TEST(room_is_what_can_be_written) {
 	struct content_tensor three[3];
-	struct store_room room;
+	struct store_space space;
 	struct content_id keep;
 	uint64_t size[3];
 	/* a small disk keeps a twentieth of it, a large one a GiB */
@@ -492,25 +492,25 @@ START_TEST(room_is_what_can_be_written) {
 		free(plain);
 		size[i] = store_tensor_bytes(store, &three[i].id);
 	}
-	ck_assert_int_eq(store_room(store, NULL, 0, &room), 0);
-	ck_assert_uint_ge(room.bytes, size[0] + size[1] + size[2]);
-	ck_assert_uint_gt(room.filesystem, 0);
-	ck_assert_uint_lt(room.free, room.filesystem);
+	ck_assert_int_eq(store_space(store, NULL, 0, &space), 0);
+	ck_assert_uint_ge(space.bytes, size[0] + size[1] + size[2]);
+	ck_assert_uint_gt(space.filesystem, 0);
+	ck_assert_uint_lt(space.free, space.filesystem);
 	/* within a bound: what no model needs can go; what is kept by name, or wanted, stays */
-	uint64_t limit = room.bytes + 1000;
+	uint64_t limit = space.bytes + 1000;
 	store_set_limit(store, &(struct store_limit){.bytes = limit});
-	ck_assert_int_eq(store_room(store, NULL, 0, &room), 0);
-	ck_assert_uint_eq(room.free, limit);
+	ck_assert_int_eq(store_space(store, NULL, 0, &space), 0);
+	ck_assert_uint_eq(space.free, limit);
 	keep = three[1].id;
-	ck_assert_int_eq(store_room(store, &keep, 1, &room), 0);
-	ck_assert_uint_eq(room.free, limit - size[1]);
+	ck_assert_int_eq(store_space(store, &keep, 1, &space), 0);
+	ck_assert_uint_eq(space.free, limit - size[1]);
 	store_set_limit(
 	        store, &(struct store_limit){.bytes = limit, .wanted = is_first, .arg = &three[0].id});
-	ck_assert_int_eq(store_room(store, &keep, 1, &room), 0);
-	ck_assert_uint_eq(room.free, limit - size[0] - size[1]);
+	ck_assert_int_eq(store_space(store, &keep, 1, &space), 0);
+	ck_assert_uint_eq(space.free, limit - size[0] - size[1]);
 	store_set_limit(store, &(struct store_limit){.bytes = 10, .wanted = is_first, .arg = &three[0].id});
-	ck_assert_int_eq(store_room(store, NULL, 0, &room), 0);
-	ck_assert_uint_eq(room.free, 0);
+	ck_assert_int_eq(store_space(store, NULL, 0, &space), 0);
+	ck_assert_uint_eq(space.free, 0);
 	store_set_limit(store, &(struct store_limit){0});
 	for (int i = 0; i < 3; i++)
 		content_tensor_clear(&three[i]);

@@ -145,11 +145,11 @@ static struct manifest *make_manifest(void) {
 	struct manifest *m;
 	ck_assert_int_eq(manifest_create(&m, &hp), 0);
 	m->vocab = content_hash("vocabulary", 10);
-	for (int r = 0; r < END_ROLES; r++) {
-		struct manifest_tensor *t = &m->end[r];
+	for (int r = 0; r < IO_ROLES; r++) {
+		struct manifest_tensor *t = &m->io[r];
 		t->id = content_hash(&r, sizeof r);
-		t->type = manifest_end_is_norm((enum end_role)r) ? KERN_F32 : KERN_Q8_0;
-		manifest_end_shape(&hp, (enum end_role)r, &t->n, &t->rows);
+		t->type = manifest_io_is_norm((enum io_role)r) ? KERN_F32 : KERN_Q8_0;
+		manifest_io_shape(&hp, (enum io_role)r, &t->n, &t->rows);
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 	}
 	for (uint32_t l = 0; l < hp.layers; l++) {
@@ -187,9 +187,9 @@ START_TEST(manifest_bytes) {
 	uint64_t layer = (64 * 64 * 2 + 64 * 32 * 2 + 64 * 96 * 3) / 32 * 18 + 2 * 64 * 2;
 	ck_assert_uint_eq(manifest_layer_bytes(d, 0, 1), layer);
 	ck_assert_uint_eq(manifest_layer_bytes(d, 1, 3), 2 * layer);
-	ck_assert_uint_eq(manifest_end_bytes(d), 2 * 40 * 68 + 256);
-	d->end[END_HEAD] = d->end[END_EMBED];
-	ck_assert_uint_eq(manifest_end_bytes(d), 40 * 68 + 256);
+	ck_assert_uint_eq(manifest_io_bytes(d), 2 * 40 * 68 + 256);
+	d->io[IO_HEAD] = d->io[IO_EMBED];
+	ck_assert_uint_eq(manifest_io_bytes(d), 40 * 68 + 256);
 	for (size_t i = 0; i < len; i++) {
 		struct manifest *x;
 		ck_assert_int_lt(manifest_decode(&x, data, i, err, sizeof err), 0);

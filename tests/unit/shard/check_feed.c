@@ -78,10 +78,11 @@ static uint64_t norm_bytes(const struct manifest *m) {
 	                              weight_stream_tensor_bytes(&m->layer[0][LAYER_FFN_NORM]));
 }
 
-static struct slice *slice_within(uint64_t room) {
+static struct slice *slice_within(uint64_t memory_limit) {
 	struct slice *s;
 	const struct manifest *m = import_manifest(model->import);
-	ck_assert_msg(slice_create(&s, model->store, m, 0, m->hp.layers, true, room, err, sizeof err) == 0,
+	ck_assert_msg(
+	        slice_create(&s, model->store, m, 0, m->hp.layers, true, memory_limit, err, sizeof err) == 0,
 	        "%s", err);
 	return s;
 }
@@ -93,20 +94,21 @@ START_TEST(what_stays_is_as_much_as_can) {
 	uint64_t all = all_bytes(m), most = weight_stream_largest_group(m, 0, m->hp.layers),
 	         least = UINT64_MAX;
 	uint64_t before = UINT64_MAX;
-	for (uint64_t room = all + PAGE; room >= PAGE; room -= PAGE) {
+	for (uint64_t memory_limit = all + PAGE; memory_limit >= PAGE; memory_limit -= PAGE) {
 		struct weight_stream_plan p;
-		int rc = weight_stream_plan(&p, m, 0, m->hp.layers, room);
+		int rc = weight_stream_plan(&p, m, 0, m->hp.layers, memory_limit);
 		if (rc == -ENOSPC)
 			break;
 		ck_assert_int_eq(rc, 0);
-		least = room;
+		least = memory_limit;
 		ck_assert_uint_eq(p.resident + p.step, all);
-		ck_assert(p.resident + 2 * p.buffer <= room);
-		ck_assert((p.streamed == NULL) == (room >= all) && (p.step == 0) == (room >= all));
+		ck_assert(p.resident + 2 * p.buffer <= memory_limit);
+		ck_assert((p.streamed == NULL) == (memory_limit >= all) &&
+		          (p.step == 0) == (memory_limit >= all));
 		ck_assert(p.buffer <= most);
 		/* within a group of what no plan can do without */
 		if (p.streamed)
-			ck_assert(p.step < all + 2 * p.buffer - room + p.buffer);
+			ck_assert(p.step < all + 2 * p.buffer - memory_limit + p.buffer);
 		uint64_t step = 0;
 		for (uint32_t l = 0; l < m->hp.layers && p.streamed; l++)
 			for (int r = LAYER_Q; r < LAYER_ROLES; r++) {
@@ -214,14 +216,14 @@ END_TEST
 /* A file system without direct reads. */
 START_TEST(the_page_cache_will_do) {
 	const struct manifest *m = import_manifest(model->import);
-	uint64_t room = all_bytes(m) / 2;
+	uint64_t memory_limit = all_bytes(m) / 2;
 	float *want = logits_of(model->whole, 1, TOKENS);
-	struct slice *s = slice_within(room);
+	struct slice *s = slice_within(memory_limit);
 	struct weight_stream_plan p;
 	struct weight_stream_stats told;
 	weight_stream_destroy(s->stream);
 	s->stream = NULL;
-	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, room), 0);
+	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, memory_limit), 0);
 	ck_assert_int_eq(
 	        weight_stream_create(&s->stream, &p, 0, m->hp.layers,
 	                (const struct store_tensor *const(*)[LAYER_ROLES])s->layer, false, err, sizeof err),
@@ -425,7 +427,7 @@ START_TEST(no_more_is_resident_than_it_may) {
 	struct statfs fs;
 	struct weight_stream_stats told;
 	struct weight_stream_plan p;
-	uint64_t all = all_bytes(m), room = all / 3;
+	uint64_t all = all_bytes(m), memory_limit = all / 3;
 	ck_assert_int_eq(statfs(model->dir, &fs), 0);
 	if (sysconf(_SC_PAGESIZE) != PAGE || fs.f_type == TMPFS) {
 		printf("# not here: pages of %ld bytes, file system %lx\n", sysconf(_SC_PAGESIZE),
@@ -434,16 +436,16 @@ START_TEST(no_more_is_resident_than_it_may) {
 	}
 	float *want = logits_of(model->whole, 1, TOKENS);
 	slice_destroy(model->whole); /* its maps must not count */
-	uint64_t ends = 0, before = status_kib("RssAnon:");
-	struct slice *s = model->whole = slice_within(room);
-	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, room), 0);
+	uint64_t io = 0, before = status_kib("RssAnon:");
+	struct slice *s = model->whole = slice_within(memory_limit);
+	ck_assert_int_eq(weight_stream_plan(&p, m, 0, m->hp.layers, memory_limit), 0);
 	weight_stream_stats(s->stream, &told);
 	ck_assert_uint_eq(told.buffers, 2 * p.buffer);
-	for (int r = 0; r < END_ROLES; r++)
-		ends += weight_stream_tensor_bytes(&m->end[r]);
+	for (int r = 0; r < IO_ROLES; r++)
+		io += weight_stream_tensor_bytes(&m->io[r]);
 	for (int i = 0; i < 4; i++)
 		same_bits(s, want, 2, i % 2 ? 1 : TOKENS);
-	ck_assert_uint_le(mapped_kib(), (p.resident + ends) / 1024);
+	ck_assert_uint_le(mapped_kib(), (p.resident + io) / 1024);
 	/* the buffers, and what a line of this shape takes in activations, KV cache and stacks */
 	uint64_t grown = status_kib("RssAnon:") - before;
 	printf("# mapped %ju KiB of %ju, anonymous memory grew by %ju KiB beside buffers of %ju\n",

@@ -336,13 +336,13 @@ START_TEST(close_to_doubles) {
 	struct naive s = {x, calloc(cache, sizeof(double)), calloc(cache, sizeof(double))};
 	for (uint32_t pos = 0; pos < N; pos++) {
 		double off = 0, size = 0;
-		kern_dequant_packed(KERN_F32, row, model->end[END_EMBED].packed, tokens[pos], hp->dim);
+		kern_dequant_packed(KERN_F32, row, model->io[IO_EMBED].packed, tokens[pos], hp->dim);
 		for (uint32_t i = 0; i < hp->dim; i++)
 			x[i] = (double)row[i];
 		for (uint32_t l = 0; l < hp->layers; l++)
 			naive_layer(&s, l, pos, N);
-		naive_norm(y, &model->end[END_NORM], x);
-		naive_mul(out, &model->end[END_HEAD], y);
+		naive_norm(y, &model->io[IO_NORM], x);
+		naive_mul(out, &model->io[IO_HEAD], y);
 		for (uint32_t i = 0; i < hp->vocab; i++) {
 			double have = (double)logits[(size_t)pos * hp->vocab + i];
 			off += (have - out[i]) * (have - out[i]);

@@ -84,15 +84,15 @@ START_TEST(a_model_goes_into_the_store) {
 	const struct manifest *m = import_manifest(im);
 	size_t len;
 	ck_assert(p.done == p.total && p.calls > 1);
-	ck_assert_uint_eq(p.total, manifest_layer_bytes(m, 0, 2) + manifest_end_bytes(m));
-	ck_assert(m->hp.layers == 4 && m->end[END_HEAD].type == KERN_Q8_0);
+	ck_assert_uint_eq(p.total, manifest_layer_bytes(m, 0, 2) + manifest_io_bytes(m));
+	ck_assert(m->hp.layers == 4 && m->io[IO_HEAD].type == KERN_Q8_0);
 	ck_assert(m->layer[0][LAYER_ATTN_NORM].type == KERN_F16 && m->layer[0][LAYER_UP].type == KERN_Q5_1);
 	ck_assert(content_equal(&m->layer[2][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
 	ck_assert(!content_equal(&m->layer[1][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
 	ck_assert_uint_eq(import_vocab(im)->tokens, 300);
 	/* every blob by its name */
 	const struct content_id *blob[] = {
-	        &m->id, &m->vocab, &m->layer[3][LAYER_DOWN].id, &m->end[END_NORM].id};
+	        &m->id, &m->vocab, &m->layer[3][LAYER_DOWN].id, &m->io[IO_NORM].id};
 	for (int i = 0; i < 4; i++) {
 		const uint8_t *data = import_blob(im, blob[i], &len);
 		ck_assert_ptr_nonnull(data);
@@ -104,12 +104,12 @@ START_TEST(a_model_goes_into_the_store) {
 	ck_assert_ptr_null(import_tensor(im, &none));
 	uint8_t *nothing;
 	ck_assert_int_eq(import_chunk(im, &none, 0, &nothing, &len, err, sizeof err), -ENOENT);
-	for (int r = 0; r < END_ROLES; r++)
-		move_tensor(im, &m->end[r].id);
+	for (int r = 0; r < IO_ROLES; r++)
+		move_tensor(im, &m->io[r].id);
 	for (uint32_t l = 0; l < 4; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			move_tensor(im, &m->layer[l][r].id);
-	ck_assert_int_eq(count_files("tensors"), END_ROLES + 2 * LAYER_ROLES);
+	ck_assert_int_eq(count_files("tensors"), IO_ROLES + 2 * LAYER_ROLES);
 	import_close(im);
 	close(fd);
 }
@@ -275,9 +275,9 @@ START_TEST(a_tied_head_is_the_embedding) {
 	int fd = model_fd(&m);
 	struct import *im = import_fd(fd, &p);
 	const struct manifest *mf = import_manifest(im);
-	ck_assert(content_equal(&mf->end[END_HEAD].id, &mf->end[END_EMBED].id));
-	ck_assert_int_eq(mf->end[END_HEAD].type, KERN_Q5_1);
-	ck_assert_uint_eq(manifest_end_bytes(mf), mf->end[END_EMBED].bytes + mf->end[END_NORM].bytes);
+	ck_assert(content_equal(&mf->io[IO_HEAD].id, &mf->io[IO_EMBED].id));
+	ck_assert_int_eq(mf->io[IO_HEAD].type, KERN_Q5_1);
+	ck_assert_uint_eq(manifest_io_bytes(mf), mf->io[IO_EMBED].bytes + mf->io[IO_NORM].bytes);
 	import_close(im);
 	close(fd);
 }
@@ -408,13 +408,13 @@ START_TEST(a_vocabulary_is_checked_first) {
 	                         sizeof err),
 	        0);
 	ck_assert_int_gt(p.calls, 1);
-	struct content_id id = import_manifest(im)->id, head = import_manifest(im)->end[END_HEAD].id;
+	struct content_id id = import_manifest(im)->id, head = import_manifest(im)->io[IO_HEAD].id;
 	import_close(im);
 	p = (struct progress){0};
 	im = import_fd(fd, &p);
 	ck_assert_int_eq(p.calls, 0);
 	ck_assert(!content_equal(&import_manifest(im)->id, &id));
-	ck_assert(content_equal(&import_manifest(im)->end[END_HEAD].id, &head));
+	ck_assert(content_equal(&import_manifest(im)->io[IO_HEAD].id, &head));
 	import_close(im);
 	ck_assert_int_eq(
 	        import_metadata(&m, &fd, 1, "model", &o, store_names_dir(store), err, sizeof err), 0);

@@ -1,4 +1,4 @@
-/* Steps at the door, faults inside, KV blocks and buffers. */
+/* Steps as they are validated, faults inside, KV blocks and buffers. */
 #include "tests/support/synth.h"
 #include <check.h>
 #include <errno.h>
@@ -31,12 +31,12 @@ static void start(void) {
 }
 
 /* Steps of at most 16 rows over 8 blocks, in a context of 200 (4 blocks, the last of 8 positions). */
-static const struct door {
+static const struct step_case {
 	const char *what;
 	bool good;
 	uint32_t rows, nseqs;
 	struct forward_seq seq[3];
-} doors[] = {
+} step_cases[] = {
         {"one row", true, 1, 1, {{1, 0, 1, (uint32_t[]){7}}}},
         {"more blocks than needed", true, 1, 1, {{1, 0, 4, (uint32_t[]){7, 0, 1, 2}}}},
         {"the last position", true, 1, 1, {{1, 199, 4, (uint32_t[]){0, 1, 2, 3}}}},
@@ -65,10 +65,10 @@ static const struct door {
         {"written, and read by itself", false, 1, 1, {{1, 64, 2, (uint32_t[]){4, 4}}}},
 };
 
-START_TEST(door) {
+START_TEST(validated) {
 	start();
 	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
-	const struct door *d = &doors[_i];
+	const struct step_case *d = &step_cases[_i];
 	struct forward_step st = {d->rows, d->nseqs, d->seq, l->x};
 	for (int again = 0; again < 2; again++) { /* a check leaves nothing behind */
 		err[0] = 0;
@@ -76,7 +76,7 @@ START_TEST(door) {
 		ck_assert_msg(rc == (d->good ? 0 : -EINVAL), "%s: %d %s", d->what, rc, err);
 		ck_assert_msg(d->good || strlen(err) > 10, "%s: says nothing", d->what);
 	}
-	const struct door *fine = &doors[3];
+	const struct step_case *fine = &step_cases[3];
 	st = (struct forward_step){fine->rows, fine->nseqs, fine->seq, l->x};
 	ck_assert_int_eq(forward_check(l->forward[0], &st, err, sizeof err), 0);
 	line_destroy(l);
@@ -100,7 +100,7 @@ START_TEST(fault_in_input) {
 				uint32_t ids[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
 				ck_assert_int_eq(line_step(l, &q, 1, ids, logits, err, sizeof err), 0);
 				memcpy(want, l->x, rows * 64 * sizeof(float));
-				ck_assert_int_eq(io_layers_embed(l->ends, l->x, ids, rows), 0);
+				ck_assert_int_eq(io_layers_embed(l->io, l->x, ids, rows), 0);
 				l->x[(rows - 1) * 64 + 17] = bad[b];
 				ck_assert_int_eq(forward_run(l->forward[0], &st, err, sizeof err), -EDOM);
 				ck_assert_str_eq(
@@ -108,7 +108,7 @@ START_TEST(fault_in_input) {
 				ck_assert_int_eq(line_step(l, &q, 1, ids, logits, err, sizeof err), 0);
 				ck_assert_int_eq(memcmp(want, l->x, rows * 64 * sizeof(float)), 0);
 				l->x[5] = bad[b];
-				ck_assert_int_eq(io_layers_logits(l->ends, logits, l->x, rows), -EDOM);
+				ck_assert_int_eq(io_layers_logits(l->io, logits, l->x, rows), -EDOM);
 				line_destroy(l);
 			}
 	synth_destroy(model);
@@ -161,10 +161,10 @@ START_TEST(tokens_outside) {
 	start();
 	struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
 	uint32_t ids[6] = {0, 49, 1, 2, 3, 50};
-	ck_assert_int_eq(io_layers_embed(l->ends, l->x, ids, 5), 0);
-	ck_assert_int_eq(io_layers_embed(l->ends, l->x, ids, 6), -EINVAL);
-	ck_assert_int_eq(io_layers_logits(l->ends, NULL, l->x, 0), -EINVAL);
-	ck_assert_int_eq(io_layers_logits(l->ends, NULL, l->x, 17), -EINVAL);
+	ck_assert_int_eq(io_layers_embed(l->io, l->x, ids, 5), 0);
+	ck_assert_int_eq(io_layers_embed(l->io, l->x, ids, 6), -EINVAL);
+	ck_assert_int_eq(io_layers_logits(l->io, NULL, l->x, 0), -EINVAL);
+	ck_assert_int_eq(io_layers_logits(l->io, NULL, l->x, 17), -EINVAL);
 	line_destroy(l);
 	synth_destroy(model);
 }
@@ -225,7 +225,7 @@ START_TEST(refused) {
 	ck_assert_int_eq(kv_create(&kv, &model->m.hp, KERN_KV_F16, 2, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
-	layers.end[END_HEAD] = NULL;
+	layers.io[IO_HEAD] = NULL;
 	ck_assert_int_eq(io_layers_create(&e, &layers, l->team, 16), -EINVAL);
 	forward_destroy(NULL);
 	io_layers_destroy(NULL);
@@ -258,7 +258,7 @@ static Suite *suite(void) {
 	Suite *s = suite_create("step");
 	TCase *t = tcase_create("step");
 	tcase_set_timeout(t, 120);
-	tcase_add_loop_test(t, door, 0, sizeof doors / sizeof *doors);
+	tcase_add_loop_test(t, validated, 0, sizeof step_cases / sizeof *step_cases);
 	tcase_add_test(t, fault_in_input);
 	tcase_add_test(t, fault_in_model);
 	tcase_add_test(t, tokens_outside);
