@@ -9,14 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 struct stage_node {
-	struct stage_node *next;
+	LIST_ENTRY(stage_node) next;
 	struct stage *stage;
 };
 
 struct model_node {
-	struct model_node *next;
+	LIST_ENTRY(model_node) next;
 	struct coordinator *model;
 };
 
@@ -26,8 +27,8 @@ struct serve {
 	struct compute *compute;
 	struct deploy *deploy;
 	struct requests *requests;
-	struct stage_node *stages;
-	struct model_node *models;
+	LIST_HEAD(, stage_node) stages;
+	LIST_HEAD(, model_node) models;
 	struct tokenizers *tokenizers;
 	Caravan__StageState *stage_state, **stage_list; /* what serve_state gave out last */
 	Caravan__ModelState *model_state, **model_list;
@@ -36,7 +37,7 @@ struct serve {
 /* ---- models that make drafts for others ---------------------------------------------------------- */
 
 static struct coordinator *dispatch_find_coordinator(const struct serve *s, const char *name) {
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		if (strcmp(coordinator_plan(n->model)->model, name) == 0)
 			return n->model;
 	return NULL;
@@ -52,7 +53,7 @@ static bool dispatch_same_tokenizer(struct serve *s, const char *one, const char
 
 /* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */
 static void dispatch_pair_drafts(struct serve *s) {
-	for (struct model_node *n = s->models; n; n = n->next) {
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next)) {
 		const Caravan__Plan *plan = coordinator_plan(n->model);
 		struct coordinator *small = *plan->draft ? dispatch_find_coordinator(s, plan->draft) : NULL;
 		if (small && (small == n->model || !dispatch_same_tokenizer(s, plan->model, plan->draft)))
@@ -86,26 +87,28 @@ static int dispatch_stage_open(void *arg, const struct deploy_model *m, uint32_t
 		free(n);
 		return rc;
 	}
-	n->next = s->stages;
-	s->stages = n;
+	LIST_INSERT_HEAD(&s->stages, n, next);
 	return 0;
+}
+
+static void dispatch_remove_stage(struct stage_node *n) {
+	LIST_REMOVE(n, next);
+	stage_destroy(n->stage);
+	free(n);
 }
 
 static void dispatch_stage_gone(void *arg, const struct deploy_model *m, uint32_t index) {
 	struct serve *s = arg;
-	for (struct stage_node **at = &s->stages; *at; at = &(*at)->next)
-		if (stage_is((*at)->stage, m->plan->model, m->plan->epoch, index)) {
-			struct stage_node *n = *at;
-			*at = n->next;
-			stage_destroy(n->stage);
-			free(n);
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
+		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index)) {
+			dispatch_remove_stage(n);
 			return;
 		}
 }
 
 static bool dispatch_stage_lost(void *arg, const struct deploy_model *m, uint32_t index) {
 	struct serve *s = arg;
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index))
 			return stage_broken(n->stage);
 	return false;
@@ -125,8 +128,7 @@ static int dispatch_model_open(
 		free(n);
 		return rc;
 	}
-	n->next = s->models;
-	s->models = n;
+	LIST_INSERT_HEAD(&s->models, n, next);
 	dispatch_pair_drafts(s);
 	return 0;
 }
@@ -136,15 +138,18 @@ static bool dispatch_coordinates(const struct model_node *n, const char *name, c
 	return strcmp(plan->model, name) == 0 && (!epoch || wire_epoch_compare(plan->epoch, epoch) == 0);
 }
 
+static void dispatch_remove_model(struct serve *s, struct model_node *n, const char *why) {
+	LIST_REMOVE(n, next);
+	dispatch_pair_drafts(s);
+	coordinator_close(n->model, why);
+	free(n);
+}
+
 static void dispatch_model_gone(void *arg, const struct deploy_model *m, const char *why) {
 	struct serve *s = arg;
-	for (struct model_node **at = &s->models; *at; at = &(*at)->next)
-		if (dispatch_coordinates(*at, m->plan->model, m->plan->epoch)) {
-			struct model_node *n = *at;
-			*at = n->next;
-			dispatch_pair_drafts(s);
-			coordinator_close(n->model, why);
-			free(n);
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
+		if (dispatch_coordinates(n, m->plan->model, m->plan->epoch)) {
+			dispatch_remove_model(s, n, why);
 			return;
 		}
 }
@@ -203,7 +208,7 @@ static void dispatch_on_step(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	const Caravan__Step *step = env->step;
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_is(n->stage, step->model, step->epoch, step->stage)) {
 			stage_step(n->stage, from, step, x);
 			return;
@@ -217,17 +222,17 @@ static void dispatch_on_step_ack(
 	struct serve *s = arg;
 	uint64_t waited = env->step_ack->waited;
 	(void)x;
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		if (coordinator_ack(n->model, &from->node, from->ref, waited))
 			return;
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_ack(n->stage, &from->node, from->ref, waited))
 			return;
 }
 
 static struct coordinator *dispatch_find_epoch(
         struct serve *s, const char *name, const Caravan__Epoch *epoch) {
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		if (dispatch_coordinates(n, name, epoch))
 			return n->model;
 	return NULL;
@@ -249,7 +254,7 @@ static void dispatch_on_cancel_step(
 	struct serve *s = arg;
 	const Caravan__CancelStep *v = env->cancel_step;
 	(void)x;
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_is(n->stage, v->model, v->epoch, stage_index(n->stage)))
 			stage_void(n->stage, from, v->step);
 }
@@ -288,7 +293,7 @@ static void dispatch_on_cancel(
 	struct serve *s = arg;
 	(void)env;
 	(void)x;
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		coordinator_cancel(n->model, &from->node, from->ref);
 }
 
@@ -296,7 +301,7 @@ static void dispatch_on_logits_taken(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct serve *s = arg;
 	(void)x;
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		coordinator_logits_taken(n->model, &from->node, from->ref, env->logits_taken->rows);
 }
 
@@ -305,7 +310,7 @@ static void dispatch_on_refused(
 	struct serve *s = arg;
 	const char *why = env->refused->reason;
 	(void)x;
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		if (coordinator_refused(n->model, &from->node, from->ref, why)) {
 			char text[WIRE_TEXT_MAX];
 			const Caravan__Plan *plan = coordinator_plan(n->model);
@@ -314,7 +319,7 @@ static void dispatch_on_refused(
 			dispatch_stage_refuses(s, plan->model, plan->epoch, text);
 			return;
 		}
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_refused(n->stage, &from->node, from->ref, why))
 			return;
 }
@@ -325,9 +330,9 @@ static void dispatch_on_link(void *arg, const struct node_id *node, bool up, con
 	if (up)
 		return;
 	snprintf(text, sizeof text, "the link to %s was lost: %s", members_name(s->members, node), why);
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		coordinator_link_lost(n->model, node, text);
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		stage_link_lost(n->stage, node, text);
 }
 
@@ -337,7 +342,7 @@ static void dispatch_on_member(void *arg, const struct member *who, const char *
 	if (who->up && !who->expelled)
 		return;
 	snprintf(why, sizeof why, "node %s %s", who->name, what);
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		coordinator_cancel_node(n->model, &who->id);
 	requests_coordinator_lost(s->requests, &who->id, why);
 }
@@ -395,19 +400,10 @@ void serve_destroy(struct serve *s) {
 	if (!s)
 		return;
 	requests_destroy(s->requests);
-	while (s->models) {
-		struct model_node *n = s->models;
-		s->models = n->next;
-		dispatch_pair_drafts(s);
-		coordinator_close(n->model, "the node is shutting down");
-		free(n);
-	}
-	while (s->stages) {
-		struct stage_node *n = s->stages;
-		s->stages = n->next;
-		stage_destroy(n->stage);
-		free(n);
-	}
+	while (!LIST_EMPTY(&s->models))
+		dispatch_remove_model(s, LIST_FIRST(&s->models), "the node is shutting down");
+	while (!LIST_EMPTY(&s->stages))
+		dispatch_remove_stage(LIST_FIRST(&s->stages));
 	tokenizers_destroy(s->tokenizers);
 	dispatch_free_state(s);
 	free(s);
@@ -416,9 +412,9 @@ void serve_destroy(struct serve *s) {
 void serve_state(struct serve *s, Caravan__NodeState *out) {
 	size_t ns = 0, nm = 0;
 	dispatch_free_state(s);
-	for (struct stage_node *n = s->stages; n; n = n->next)
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		ns++;
-	for (struct model_node *n = s->models; n; n = n->next)
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		nm++;
 	s->stage_state = calloc(ns + 1, sizeof *s->stage_state);
 	s->stage_list = calloc(ns + 1, sizeof *s->stage_list);
@@ -426,12 +422,12 @@ void serve_state(struct serve *s, Caravan__NodeState *out) {
 	s->model_list = calloc(nm + 1, sizeof *s->model_list);
 	if (!s->stage_state || !s->stage_list || !s->model_state || !s->model_list)
 		return;
-	for (struct stage_node *n = s->stages; n; n = n->next) {
+	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next)) {
 		size_t i = out->n_stages++;
 		stage_state(n->stage, &s->stage_state[i]);
 		s->stage_list[i] = &s->stage_state[i];
 	}
-	for (struct model_node *n = s->models; n; n = n->next) {
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next)) {
 		size_t i = out->n_models++;
 		coordinator_state(n->model, &s->model_state[i]);
 		deploy_copies(s->deploy, coordinator_plan(n->model)->model, &s->model_state[i]);

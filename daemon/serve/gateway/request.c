@@ -6,11 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define TELL_MS 50 /* until a coordinator is told again that could not be told */
 
 struct request {
-	struct request *next;
+	LIST_ENTRY(request) next;
 	struct requests *all;
 	struct request_events ev;
 	char model[WIRE_NAME_MAX + 1];
@@ -32,7 +33,7 @@ struct requests {
 	struct tokenizers *tokenizers;
 	struct peers *peers;
 	struct loop *loop;
-	struct request *first;
+	LIST_HEAD(, request) list;
 };
 
 static void request_destroy(struct request *r) {
@@ -40,14 +41,6 @@ static void request_destroy(struct request *r) {
 	text_stream_destroy(r->stream);
 	free(r->log);
 	free(r);
-}
-
-static void request_unlink(struct request *r) {
-	for (struct request **at = &r->all->first; *at; at = &(*at)->next)
-		if (*at == r) {
-			*at = r->next;
-			break;
-		}
 }
 
 static void request_give_text(struct request *r) {
@@ -66,7 +59,7 @@ static void request_end(struct request *r, const Caravan__Finished *from, const 
 		copy.cached = r->cached < r->prompt ? r->cached : (uint32_t)r->prompt;
 		fin = &copy;
 	}
-	request_unlink(r);
+	LIST_REMOVE(r, next);
 	if (r->stream && text_stream_finish(r->stream) == 0)
 		request_give_text(r);
 	r->ev.end(r->ev.arg, fin, error);
@@ -83,7 +76,7 @@ static void request_send_cancel(struct request *r) {
 
 void request_cancel(struct request *r) {
 	request_send_cancel(r);
-	request_unlink(r);
+	LIST_REMOVE(r, next);
 	request_destroy(r);
 }
 
@@ -129,9 +122,9 @@ static uint32_t request_window(
 }
 
 static struct request *request_find(struct requests *rs, const struct peers_from *from) {
-	struct request *r = rs->first;
+	struct request *r = LIST_FIRST(&rs->list);
 	while (r && (r->ref != from->ref || !node_id_equal(&r->coordinator, &from->node)))
-		r = r->next;
+		r = LIST_NEXT(r, next);
 	return r;
 }
 
@@ -257,8 +250,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 		        rc == -ENOTCONN ? "there is no link to it" : strerror(-rc));
 		goto error;
 	}
-	r->next = rs->first;
-	rs->first = r;
+	LIST_INSERT_HEAD(&rs->list, r, next);
 	*out = r;
 	return 0;
 error:
@@ -396,11 +388,8 @@ void requests_attach(struct requests *rs, struct deploy *d) {
 void requests_destroy(struct requests *rs) {
 	if (!rs)
 		return;
-	while (rs->first) {
-		struct request *r = rs->first;
-		rs->first = r->next;
-		request_destroy(r);
-	}
+	for (struct request *r; (r = LIST_FIRST(&rs->list)); request_destroy(r))
+		LIST_REMOVE(r, next);
 	free(rs);
 }
 
@@ -416,12 +405,12 @@ static bool request_is_for_model(const struct request *r, const void *model) {
 
 /* Ends those that match; an event may start or cancel others, so the walk begins anew after each. */
 static void request_end_where(struct requests *rs, match_fn *match, const void *what, const char *why) {
-	for (struct request *r = rs->first; r;) {
+	for (struct request *r = LIST_FIRST(&rs->list); r;) {
 		if (match(r, what)) {
 			request_end(r, NULL, why);
-			r = rs->first;
+			r = LIST_FIRST(&rs->list);
 		} else {
-			r = r->next;
+			r = LIST_NEXT(r, next);
 		}
 	}
 }

@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 struct parcel {
-	struct parcel *next;
+	TAILQ_ENTRY(parcel) next;
 	uint64_t step;
 	uint64_t ref; /* 0 until sent */
 	uint64_t since_ns, sent_ns;
@@ -14,14 +15,15 @@ struct parcel {
 	struct payload *payload;
 };
 
+TAILQ_HEAD(parcels, parcel);
+
 struct downstream {
 	struct peers *peers;
 	struct node_id to;
 	char name[WIRE_NAME_MAX + 1];
 	downstream_lost_fn *lost;
 	void *arg;
-	struct parcel *waiting, **waiting_tail;
-	struct parcel *sent, **sent_tail;
+	struct parcels waiting, sent;
 	unsigned nsent;
 	uint64_t trip_ns; /* there and back, smoothed; 0: not measured yet */
 	bool *gone;       /* set by downstream_destroy while a callback of ours is on the stack */
@@ -37,8 +39,8 @@ int downstream_create(struct downstream **out, struct peers *p, const struct nod
 	snprintf(h->name, sizeof h->name, "%s", name);
 	h->lost = lost;
 	h->arg = arg;
-	h->waiting_tail = &h->waiting;
-	h->sent_tail = &h->sent;
+	TAILQ_INIT(&h->waiting);
+	TAILQ_INIT(&h->sent);
 	*out = h;
 	return 0;
 }
@@ -50,13 +52,14 @@ static void parcel_clear(struct parcel *p) {
 	p->payload = NULL;
 }
 
-static void parcels_destroy(struct parcel *p) {
-	while (p) {
-		struct parcel *next = p->next;
-		parcel_clear(p);
-		free(p);
-		p = next;
-	}
+static void parcel_destroy(struct parcel *p) {
+	parcel_clear(p);
+	free(p);
+}
+
+static void parcels_destroy(struct parcels *list) {
+	for (struct parcel *p; (p = TAILQ_FIRST(list)); parcel_destroy(p))
+		TAILQ_REMOVE(list, p, next);
 }
 
 void downstream_destroy(struct downstream *h) {
@@ -64,18 +67,19 @@ void downstream_destroy(struct downstream *h) {
 		return;
 	if (h->gone)
 		*h->gone = true;
-	parcels_destroy(h->waiting);
-	parcels_destroy(h->sent);
+	parcels_destroy(&h->waiting);
+	parcels_destroy(&h->sent);
 	free(h);
 }
 
 /* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
-static bool downstream_report_lost(struct downstream *h, struct parcel *list, bool refused, const char *why) {
+static bool downstream_report_lost(
+        struct downstream *h, struct parcels *list, bool refused, const char *why) {
 	bool gone = false, *outer = h->gone;
 	downstream_lost_fn *lost = h->lost;
 	void *arg = h->arg;
 	h->gone = &gone;
-	for (struct parcel *p = list; p && !gone; p = p->next)
+	for (struct parcel *p = TAILQ_FIRST(list); p && !gone; p = TAILQ_NEXT(p, next))
 		lost(arg, p->step, refused, why);
 	if (!gone)
 		h->gone = outer;
@@ -83,6 +87,13 @@ static bool downstream_report_lost(struct downstream *h, struct parcel *list, bo
 		*outer = true;
 	parcels_destroy(list);
 	return !gone;
+}
+
+static bool downstream_report_one_lost(
+        struct downstream *h, struct parcel *p, bool refused, const char *why) {
+	struct parcels one = TAILQ_HEAD_INITIALIZER(one);
+	TAILQ_INSERT_HEAD(&one, p, next);
+	return downstream_report_lost(h, &one, refused, why);
 }
 
 /* The last of a step's times is its sender's. */
@@ -108,28 +119,24 @@ static int downstream_send_parcel(struct downstream *h, struct parcel *p, char *
 		snprintf(why, len, "sending to %s: %s", h->name, strerror(-rc));
 	if (rc != 0)
 		return rc;
-	*h->sent_tail = p;
-	h->sent_tail = &p->next;
+	TAILQ_INSERT_TAIL(&h->sent, p, next);
 	h->nsent++;
 	return 0;
 }
 
 static void downstream_pump(struct downstream *h) {
 	char why[WIRE_NAME_MAX + 120];
-	while (h->waiting && h->nsent < DOWNSTREAM_CREDITS) {
-		struct parcel *p = h->waiting;
-		h->waiting = p->next;
-		if (!h->waiting)
-			h->waiting_tail = &h->waiting;
-		p->next = NULL;
+	while (!TAILQ_EMPTY(&h->waiting) && h->nsent < DOWNSTREAM_CREDITS) {
+		struct parcel *p = TAILQ_FIRST(&h->waiting);
+		TAILQ_REMOVE(&h->waiting, p, next);
 		int rc = downstream_send_parcel(h, p, why, sizeof why);
 		parcel_clear(p);
 		if (rc != 0) {
 			/* the rest fares no better, and order must hold: everything that waits is lost */
-			p->next = h->waiting;
-			h->waiting = NULL;
-			h->waiting_tail = &h->waiting;
-			downstream_report_lost(h, p, false, why);
+			struct parcels lost = TAILQ_HEAD_INITIALIZER(lost);
+			TAILQ_INSERT_HEAD(&lost, p, next);
+			TAILQ_CONCAT(&lost, &h->waiting, next);
+			downstream_report_lost(h, &lost, false, why);
 			return;
 		}
 	}
@@ -144,7 +151,7 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 		return -ENOMEM;
 	p->step = step;
 	p->since_ns = since_ns;
-	if (!h->waiting && h->nsent < DOWNSTREAM_CREDITS) { /* it goes as it is */
+	if (TAILQ_EMPTY(&h->waiting) && h->nsent < DOWNSTREAM_CREDITS) { /* it goes as it is */
 		char why[WIRE_NAME_MAX + 120];
 		p->env = env;
 		p->payload = payload;
@@ -152,7 +159,7 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 		p->env = NULL;
 		p->payload = NULL;
 		if (rc != 0)
-			downstream_report_lost(h, p, false, why);
+			downstream_report_one_lost(h, p, false, why);
 		return 0;
 	}
 	int rc = wire_pack(env, &frame, &len);
@@ -164,25 +171,21 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 		return rc;
 	}
 	p->payload = payload ? payload_ref(payload) : NULL;
-	*h->waiting_tail = p;
-	h->waiting_tail = &p->next;
+	TAILQ_INSERT_TAIL(&h->waiting, p, next);
 	downstream_pump(h);
 	return 0;
 }
 
 /* Takes the parcel with this ref out of those sent; NULL: none. */
 static struct parcel *downstream_take_sent(struct downstream *h, const struct node_id *node, uint64_t ref) {
-	struct parcel **at = &h->sent, *p;
+	struct parcel *p = TAILQ_FIRST(&h->sent);
 	if (!node_id_equal(node, &h->to))
 		return NULL;
-	while (*at && (*at)->ref != ref)
-		at = &(*at)->next;
-	if (!(p = *at))
+	while (p && p->ref != ref)
+		p = TAILQ_NEXT(p, next);
+	if (!p)
 		return NULL;
-	*at = p->next;
-	if (h->sent_tail == &p->next)
-		h->sent_tail = at;
-	p->next = NULL;
+	TAILQ_REMOVE(&h->sent, p, next);
 	h->nsent--;
 	return p;
 }
@@ -193,7 +196,7 @@ bool downstream_ack(struct downstream *h, const struct node_id *node, uint64_t r
 		return false;
 	uint64_t away = loop_now_ns() - p->sent_ns, trip = away > waited_ns ? away - waited_ns : 0;
 	h->trip_ns = h->trip_ns ? (7 * h->trip_ns + trip) / 8 : trip;
-	parcels_destroy(p);
+	parcel_destroy(p);
 	downstream_pump(h);
 	return true;
 }
@@ -202,7 +205,7 @@ bool downstream_refused(struct downstream *h, const struct node_id *node, uint64
 	struct parcel *p = downstream_take_sent(h, node, ref);
 	if (!p)
 		return false;
-	if (downstream_report_lost(h, p, true, why))
+	if (downstream_report_one_lost(h, p, true, why))
 		downstream_pump(h); /* its credit is for who waits */
 	return true;
 }
@@ -210,11 +213,9 @@ bool downstream_refused(struct downstream *h, const struct node_id *node, uint64
 void downstream_link_lost(struct downstream *h, const struct node_id *node, const char *why) {
 	if (!node_id_equal(node, &h->to))
 		return;
-	*h->sent_tail = h->waiting;
-	struct parcel *list = h->sent;
-	h->sent = h->waiting = NULL;
-	h->sent_tail = &h->sent;
-	h->waiting_tail = &h->waiting;
+	struct parcels lost = TAILQ_HEAD_INITIALIZER(lost);
+	TAILQ_CONCAT(&lost, &h->sent, next);
+	TAILQ_CONCAT(&lost, &h->waiting, next);
 	h->nsent = 0;
-	downstream_report_lost(h, list, false, why);
+	downstream_report_lost(h, &lost, false, why);
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define VOIDS 64 /* steps that are void before they are here; of more the oldest are computed all the same */
 
@@ -28,11 +29,11 @@ struct stage {
 	struct kv *kv;
 	struct forward *forward;
 	struct downstream *downstream;
-	uint64_t seen; /* number of the newest step */
-	unsigned jobs; /* on the compute thread */
-	struct job *first;
-	uint64_t voids[VOIDS]; /* a ring */
-	unsigned nvoids;       /* ever */
+	uint64_t seen;            /* number of the newest step */
+	unsigned jobs;            /* on the compute thread */
+	LIST_HEAD(, job) at_work; /* in no order */
+	uint64_t voids[VOIDS];    /* a ring */
+	unsigned nvoids;          /* ever */
 	bool closed;
 	bool broken; /* a step was lost, and the coordinator could not be told */
 	struct rate rate;
@@ -44,7 +45,7 @@ struct stage {
 /* A step on its way through this stage. */
 struct job {
 	struct stage *s;
-	struct job *next; /* of the stage's, in no order */
+	LIST_ENTRY(job) next;
 	atomic_bool is_void;
 	bool skipped; /* set on the compute thread */
 	struct peers_from from;
@@ -357,11 +358,7 @@ static void stage_run_step(void *arg) {
 static void stage_step_done(void *arg, bool cancelled) {
 	struct job *j = arg;
 	struct stage *s = j->s;
-	for (struct job **at = &s->first; *at; at = &(*at)->next)
-		if (*at == j) {
-			*at = j->next;
-			break;
-		}
+	LIST_REMOVE(j, next);
 	j->over = j->posted && !j->told;
 	if (!cancelled && !j->told)
 		stage_report_taken(j);
@@ -431,14 +428,13 @@ void stage_step(
 	}
 	s->seen = step->step;
 	s->jobs++;
-	j->next = s->first;
-	s->first = j;
+	LIST_INSERT_HEAD(&s->at_work, j, next);
 }
 
 void stage_void(struct stage *s, const struct peers_from *from, uint64_t number) {
 	if (!node_id_equal(&from->node, &s->coordinator))
 		return;
-	for (struct job *j = s->first; j; j = j->next)
+	for (struct job *j = LIST_FIRST(&s->at_work); j; j = LIST_NEXT(j, next))
 		if (j->number == number)
 			atomic_store(&j->is_void, true);
 	if (number > s->seen)
