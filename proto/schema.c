@@ -222,7 +222,7 @@ const struct message_schema schema_messages[] = {
 		{1, FIELD_ENUM, 0, CARAVAN__REASON__ERROR}, {2, FIELD_LINE, 0, TEXT}, {3, FIELD_ANY},
 		{4, FIELD_REAL, 0, 1e9}, {5, FIELD_REAL, 0, 1e9}, {6, FIELD_REAL, 0, 1e9}, {7, FIELD_REAL, 0, 1e9},
 		{8, FIELD_REAL, 0, 1e9}, {90, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {91, FIELD_NUM, 0, WIRE_CONTEXT_MAX},
-		{92, FIELD_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
+		{92, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {93, FIELD_NUM, 0, WIRE_STOPS_MAX}}, NULL},
 	{MESSAGE(cancel), {{0}}, NULL},
 	{MESSAGE(logits_taken), {{1, FIELD_NUM, 1, WIRE_CONTEXT_MAX}}, NULL},
 	/* the control socket */

@@ -459,6 +459,7 @@ static void commands_generate(
 	                          .text = payload ? (const char *)payload : "",
 	                          .len = len,
 	                          .special = r->special,
+	                          .names = r->special,
 	                          .client = control_client(c),
 	                          .limit = r->limit,
 	                          .sampling = *r->sampling,

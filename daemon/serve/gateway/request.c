@@ -74,6 +74,10 @@ static void request_send_cancel(struct request *r) {
 	(void)peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL);
 }
 
+uint32_t request_prompt(const struct request *r) {
+	return (uint32_t)r->prompt;
+}
+
 void request_cancel(struct request *r) {
 	request_send_cancel(r);
 	LIST_REMOVE(r, next);
@@ -230,7 +234,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	if (!p->logits) {
 		rc = text_stream_create(&r->stream, t, p->stops, p->nstops,
 		        (p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0) |
-		                (p->special ? TEXT_STREAM_SPECIAL : 0));
+		                (p->names ? TEXT_STREAM_SPECIAL : 0));
 		if (rc != 0) {
 			snprintf(err, errlen, "cannot use these stop texts: %s", strerror(-rc));
 			goto error;
@@ -277,6 +281,7 @@ static void request_stop(struct request *r, Caravan__Reason reason) {
 	Caravan__Finished fin = CARAVAN__FINISHED__INIT;
 	fin.reason = reason;
 	fin.generated = (uint32_t)(r->tokens - r->prompt);
+	fin.stop = (uint32_t)text_stream_stopped(r->stream) + 1;
 	request_send_cancel(r);
 	request_end(r, &fin, NULL);
 }

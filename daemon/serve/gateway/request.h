@@ -22,7 +22,8 @@ struct request_params {
 	bool special;                   /* the text's special tokens count as such, */
 	const struct token_span *spans; /* or only those within these parts of it: tokenizer_encode_spans */
 	size_t nspans;
-	const uint32_t *ids; /* exactly these, for logits */
+	bool names;          /* control tokens in the answer print their names */
+	const uint32_t *ids; /* exactly these */
 	size_t nids;
 	bool logits;
 	uint64_t client; /* whose it is; clients get places in turn */
@@ -52,6 +53,8 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 /* The client accepts so many rows of logits, counted from the first; more are computed as it takes them, REQUEST_LOGITS bytes ahead. */
 #define REQUEST_LOGITS (16u << 20)
 void request_logits_taken(struct request *r, uint32_t rows);
+/* Tokens of its prompt. */
+uint32_t request_prompt(const struct request *r);
 /* No event comes after it. */
 void request_cancel(struct request *r);
 

@@ -71,6 +71,13 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 	return found;
 }
 
+const struct deploy_model *deploy_at(const struct deploy *d, size_t i) {
+	for (unsigned k = 0; k < SERVING_MODELS; k++)
+		if (d->model[k].plan && i-- == 0)
+			return &d->model[k];
+	return NULL;
+}
+
 void deploy_describe(const struct deploy *d, const struct deploy_model *m, char *out, size_t len) {
 	(void)d;
 	snprintf(out, len, "is not available: %s", m->reason);

@@ -1,0 +1,581 @@
+/* completion: see completion.h. */
+#include "daemon/api/completion.h"
+#include "daemon/core/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define MODELS_MS 1000 /* between snapshots, when nothing was heard of */
+#define LOADING_S 5    /* until a client may ask again for a model that loads, */
+#define LOST_S 5       /* or that has been lost, */
+#define VOCAB_S 1      /* or whose vocabulary is on its way */
+
+/* ---- crossings: what both threads share ---------------------------------------------------------- */
+
+struct crossing {
+	struct completions *cs;
+	void (*begin)(struct crossing *x);  /* loop */
+	void (*cancel)(struct crossing *x); /* loop: no event is posted after it; may be called again */
+	void (*destroy)(
+	        struct crossing *x); /* HTTP thread, or the loop when there is no such thread any more */
+	/* the HTTP thread's */
+	bool released;
+	/* the loop's */
+	bool begun;
+	LIST_ENTRY(crossing) next;
+};
+
+struct completions {
+	struct serve *serve;
+	/* the loop's */
+	struct loop *loop;
+	struct loop *http; /* NULL: not yet, or not any more */
+	struct loop_timer *timer;
+	struct model_list *list;
+	LIST_HEAD(, crossing) begun;
+	/* the HTTP thread's */
+	struct model_list *shown;
+};
+
+static void crossing_free(void *arg) {
+	struct crossing *x = arg;
+	x->destroy(x);
+}
+
+static void crossing_begin(void *arg) {
+	struct crossing *x = arg;
+	if (!x->cs->http)
+		return; /* its end is in the mailbox already */
+	x->begun = true;
+	LIST_INSERT_HEAD(&x->cs->begun, x, next);
+	x->begin(x);
+}
+
+static void crossing_end(void *arg) {
+	struct crossing *x = arg;
+	if (x->begun) {
+		LIST_REMOVE(x, next);
+		x->cancel(x);
+	}
+	if (!x->cs->http)
+		x->destroy(x);
+	else if (loop_post(x->cs->http, crossing_free, x) != 0)
+		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP is never freed");
+}
+
+static int crossing_start(struct crossing *x) {
+	return loop_post(x->cs->loop, crossing_begin, x);
+}
+
+static void crossing_release(struct crossing *x) {
+	x->released = true;
+	if (loop_post(x->cs->loop, crossing_end, x) != 0)
+		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP cannot be cancelled");
+}
+
+/* ---- completions --------------------------------------------------------------------------------- */
+
+struct choice {
+	struct completion *c;
+	struct request *request; /* NULL: it has not begun, or has ended */
+	unsigned index;
+	uint32_t busy; /* seconds, when it is refused for that */
+	bool lost;     /* a part of its text could not be passed on: its end has been posted */
+};
+
+struct completion {
+	struct crossing x; /* first */
+	struct completion_events ev;
+	struct completion_params p; /* its pointers are to what follows */
+	char model[WIRE_NAME_MAX + 1];
+	char *text;
+	struct token_span *spans;
+	uint32_t *ids;
+	struct text_stop *stops;
+	char *stop_bytes;
+	struct choice choice[COMPLETION_CHOICES_MAX];
+};
+
+enum event_kind { EVENT_PROMPT, EVENT_WAITING, EVENT_TEXT, EVENT_END };
+
+/* From the loop to the HTTP thread. */
+struct completion_event {
+	struct completion *c;
+	enum event_kind kind;
+	unsigned choice;
+	uint32_t place;
+	uint64_t done, total;
+	struct completion_end *end;
+	size_t len;
+	char text[];
+};
+
+static void event_free(struct completion_event *e) {
+	free(e->end);
+	free(e);
+}
+
+static void event_deliver(void *arg) {
+	struct completion_event *e = arg;
+	struct completion *c = e->c;
+	if (c->x.released)
+		;
+	else if (e->kind == EVENT_TEXT)
+		c->ev.text(c->ev.arg, e->choice, e->text, e->len);
+	else if (e->kind == EVENT_END)
+		c->ev.end(c->ev.arg, e->choice, e->end);
+	else if (e->kind == EVENT_PROMPT && c->ev.prompt)
+		c->ev.prompt(c->ev.arg, e->choice, (uint32_t)e->total);
+	else if (e->kind == EVENT_WAITING && c->ev.waiting)
+		c->ev.waiting(c->ev.arg, e->choice, e->place, e->done, e->total);
+	event_free(e);
+}
+
+static struct completion_event *event_create(const struct choice *ch, enum event_kind kind, size_t len) {
+	struct completion_event *e = calloc(1, sizeof *e + len);
+	if (!e)
+		return NULL;
+	e->c = ch->c;
+	e->kind = kind;
+	e->choice = ch->index;
+	e->len = len;
+	return e;
+}
+
+static int event_post(struct completion_event *e) {
+	int rc = e ? loop_post(e->c->x.cs->http, event_deliver, e) : -ENOMEM;
+	if (rc != 0 && e)
+		event_free(e);
+	return rc;
+}
+
+static void choice_end(struct choice *ch, const struct completion_end *end) {
+	struct completion_event *e = event_create(ch, EVENT_END, 0);
+	if (e && (e->end = malloc(sizeof *end)))
+		*e->end = *end;
+	if (!e || !e->end || event_post(e) != 0)
+		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP has no end");
+}
+
+static void choice_fail(struct choice *ch, int status, uint32_t retry_after, const char *text) {
+	struct completion_end end = {
+	        .error = {.status = status, .retry_after = retry_after}, .reason = CARAVAN__REASON__ERROR};
+	snprintf(end.error.text, sizeof end.error.text, "%s", text);
+	choice_end(ch, &end);
+}
+
+static void choice_post(
+        struct choice *ch, enum event_kind kind, uint32_t place, uint64_t done, uint64_t total) {
+	struct completion_event *e = event_create(ch, kind, 0);
+	if (!e)
+		return;
+	e->place = place;
+	e->done = done;
+	e->total = total;
+	(void)event_post(e);
+}
+
+static void choice_on_queued(void *arg, uint32_t place, double seconds) {
+	(void)seconds;
+	choice_post(arg, EVENT_WAITING, place, 0, 0);
+}
+
+static void choice_on_prompt(void *arg, uint64_t done, uint64_t total) {
+	choice_post(arg, EVENT_WAITING, 0, done, total);
+}
+
+static void choice_on_text(void *arg, const char *text, size_t len) {
+	struct choice *ch = arg;
+	if (ch->lost)
+		return;
+	struct completion_event *e = event_create(ch, EVENT_TEXT, len);
+	if (e)
+		memcpy(e->text, text, len);
+	if (event_post(e) == 0)
+		return;
+	/* the answer would have a hole; the request is cancelled when the HTTP side has done with it */
+	ch->lost = true;
+	choice_fail(ch, 500, 0, "out of memory");
+}
+
+static void choice_on_busy(void *arg, uint32_t seconds) {
+	((struct choice *)arg)->busy = seconds;
+}
+
+static void choice_on_end(void *arg, const Caravan__Finished *fin, const char *error) {
+	struct choice *ch = arg;
+	ch->request = NULL;
+	if (ch->lost)
+		return;
+	if (error && ch->busy) {
+		choice_fail(ch, 429, ch->busy, error);
+		return;
+	}
+	if (error) {
+		choice_fail(ch, 503, LOST_S, error);
+		return;
+	}
+	choice_end(ch, &(struct completion_end){.reason = fin->reason,
+	                       .stop = fin->stop,
+	                       .prompt = fin->prompt,
+	                       .cached = fin->cached,
+	                       .generated = fin->generated,
+	                       .prompt_seconds = fin->prompt_seconds,
+	                       .generate_seconds = fin->generate_seconds});
+}
+
+/* What a model that is asked for is not; NULL: it serves. */
+static const struct deploy_model *model_serving(
+        struct completions *cs, const char *name, struct completion_error *e) {
+	char what[WIRE_TEXT_MAX];
+	const struct deploy_model *m = deploy_find(serve_deploy(cs->serve), name, e->text, sizeof e->text);
+	if (!m) {
+		e->status = 404;
+		return NULL;
+	}
+	if (m->phase != CARAVAN__MODEL_PHASE__SERVING) {
+		deploy_describe(serve_deploy(cs->serve), m, what, sizeof what);
+		snprintf(e->text, sizeof e->text, "model %s %.900s", m->plan->model, what);
+		e->status = 503;
+		e->retry_after = LOADING_S;
+		return NULL;
+	}
+	return m;
+}
+
+static const struct tokenizer *model_tokenizer(
+        struct completions *cs, const char *name, struct completion_error *e) {
+	const struct deploy_model *m = model_serving(cs, name, e);
+	const struct tokenizer *t =
+	        m ? request_tokenizer(serve_requests(cs->serve), m, e->text, sizeof e->text) : NULL;
+	if (m && !t) {
+		e->status = m->vocab ? 500 : 503;
+		e->retry_after = m->vocab ? 0 : VOCAB_S;
+	}
+	return t;
+}
+
+static bool ids_ok(const struct tokenizer *t, const uint32_t *ids, size_t n, struct completion_error *e) {
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] >= tokenizer_tokens(t)) {
+			e->status = 400;
+			snprintf(e->text, sizeof e->text,
+			        "token %u at position %zu is outside the vocabulary of %u", ids[i], i,
+			        tokenizer_tokens(t));
+			return false;
+		}
+	return true;
+}
+
+static void choice_begin(struct choice *ch) {
+	struct completion *c = ch->c;
+	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
+	struct request_params p = {.model = c->model,
+	        .text = c->text,
+	        .len = c->p.len,
+	        .special = c->p.special,
+	        .names = c->p.names,
+	        .spans = c->spans,
+	        .nspans = c->p.nspans,
+	        .ids = c->ids,
+	        .nids = c->p.nids,
+	        .client = c->p.client,
+	        .limit = c->p.limit,
+	        .sampling = c->p.sampling,
+	        .stops = c->stops,
+	        .nstops = c->p.nstops};
+	const struct request_events ev = {.queued = choice_on_queued,
+	        .prompt = choice_on_prompt,
+	        .text = choice_on_text,
+	        .busy = choice_on_busy,
+	        .end = choice_on_end,
+	        .arg = ch};
+	p.sampling.seed += ch->index;
+	int rc = request_start(
+	        &ch->request, serve_requests(c->x.cs->serve), &p, &ev, end.error.text, sizeof end.error.text);
+	if (rc == 0) {
+		choice_post(ch, EVENT_PROMPT, 0, 0, request_prompt(ch->request));
+		return;
+	}
+	end.error.too_long = rc == -EMSGSIZE || rc == -E2BIG;
+	end.error.status = end.error.too_long || rc == -EINVAL ? 400 : rc == -ENOMEM ? 500 : 503;
+	end.error.retry_after = end.error.status == 503 ? LOST_S : 0;
+	choice_end(ch, &end);
+}
+
+static void completion_begin(struct crossing *x) {
+	struct completion *c = (struct completion *)x;
+	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
+	const struct tokenizer *t = model_tokenizer(x->cs, c->model, &end.error);
+	bool ok = t && (c->text || ids_ok(t, c->ids, c->p.nids, &end.error));
+	for (unsigned i = 0; i < c->p.choices; i++)
+		if (ok)
+			choice_begin(&c->choice[i]);
+		else
+			choice_end(&c->choice[i], &end);
+}
+
+static void completion_cancel(struct crossing *x) {
+	struct completion *c = (struct completion *)x;
+	for (unsigned i = 0; i < c->p.choices; i++)
+		if (c->choice[i].request) {
+			request_cancel(c->choice[i].request);
+			c->choice[i].request = NULL;
+		}
+}
+
+static void completion_destroy(struct crossing *x) {
+	struct completion *c = (struct completion *)x;
+	free(c->text);
+	free(c->spans);
+	free(c->ids);
+	free(c->stops);
+	free(c->stop_bytes);
+	free(c);
+}
+
+/* size bytes of p, or of nothing; false: no memory. */
+static bool copy_bytes(void *out, const void *p, size_t size) {
+	void *copy = malloc(size + 1);
+	if (!copy)
+		return false;
+	if (size)
+		memcpy(copy, p, size);
+	((char *)copy)[size] = '\0';
+	*(void **)out = copy;
+	return true;
+}
+
+static bool completion_copy_stops(struct completion *c, const struct completion_params *p) {
+	size_t total = 0;
+	for (size_t i = 0; i < p->nstops; i++)
+		total += p->stops[i].len;
+	if (!copy_bytes(&c->stops, p->stops, p->nstops * sizeof *p->stops) ||
+	        !copy_bytes(&c->stop_bytes, "", 0))
+		return false;
+	char *bytes = realloc(c->stop_bytes, total + 1);
+	if (!bytes)
+		return false;
+	c->stop_bytes = bytes;
+	for (size_t i = 0; i < p->nstops; i++) {
+		memcpy(bytes, p->stops[i].s, p->stops[i].len);
+		c->stops[i].s = bytes;
+		bytes += p->stops[i].len;
+	}
+	return true;
+}
+
+int completion_start(struct completion **out, struct completions *cs, const struct completion_params *p,
+        const struct completion_events *ev) {
+	struct completion *c = calloc(1, sizeof *c);
+	if (!c)
+		return -ENOMEM;
+	c->x = (struct crossing){.cs = cs,
+	        .begin = completion_begin,
+	        .cancel = completion_cancel,
+	        .destroy = completion_destroy};
+	c->ev = *ev;
+	c->p = *p;
+	snprintf(c->model, sizeof c->model, "%s", p->model);
+	for (unsigned i = 0; i < COMPLETION_CHOICES_MAX; i++)
+		c->choice[i] = (struct choice){.c = c, .index = i};
+	if ((p->text && !copy_bytes(&c->text, p->text, p->len)) ||
+	        !copy_bytes(&c->spans, p->spans, p->nspans * sizeof *p->spans) ||
+	        !copy_bytes(&c->ids, p->ids, p->nids * sizeof *p->ids) || !completion_copy_stops(c, p) ||
+	        crossing_start(&c->x) != 0) {
+		completion_destroy(&c->x);
+		return -ENOMEM;
+	}
+	*out = c;
+	return 0;
+}
+
+void completion_release(struct completion *c) {
+	if (c)
+		crossing_release(&c->x);
+}
+
+/* ---- conversions --------------------------------------------------------------------------------- */
+
+struct conversion {
+	struct crossing x; /* first */
+	struct completion_conversion p;
+	char model[WIRE_NAME_MAX + 1];
+	char *text; /* what is asked for, or the answer to ids */
+	struct token_span *spans;
+	uint32_t *ids;
+	/* the answer; written on the loop before it is posted */
+	struct completion_error error;
+	size_t nids, len;
+};
+
+static void conversion_deliver(void *arg) {
+	struct conversion *v = arg;
+	if (v->x.released)
+		return;
+	v->p.done(v->p.arg, v->ids, v->nids, v->text, v->len, v->error.status ? &v->error : NULL);
+	if (!v->x.released)
+		crossing_release(&v->x);
+}
+
+static int conversion_to_ids(struct conversion *v, const struct tokenizer *t) {
+	const struct token_span all = {0, v->p.len};
+	free(v->ids);
+	v->ids = NULL;
+	return tokenizer_encode_spans(t, v->text, v->p.len, v->p.special ? &all : v->spans,
+	        v->p.special ? 1 : v->p.nspans, v->p.bos ? TOKENIZE_BOS : 0, &v->ids, &v->nids);
+}
+
+static int conversion_to_text(struct conversion *v, const struct tokenizer *t) {
+	struct text_stream *s;
+	const char *text;
+	int rc = text_stream_create(&s, t, NULL, 0, TEXT_STREAM_AT_START | TEXT_STREAM_SPECIAL);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; rc == 0 && i < v->p.nids; i++)
+		rc = text_stream_push(s, v->ids[i]);
+	if (rc == 0)
+		rc = text_stream_finish(s);
+	if (rc == 0) {
+		v->len = text_stream_take(s, &text);
+		rc = copy_bytes(&v->text, text, v->len) ? 0 : -ENOMEM;
+	}
+	text_stream_destroy(s);
+	return rc;
+}
+
+static void conversion_begin(struct crossing *x) {
+	struct conversion *v = (struct conversion *)x;
+	const struct tokenizer *t = model_tokenizer(x->cs, v->model, &v->error);
+	if (t && (v->text || ids_ok(t, v->ids, v->p.nids, &v->error))) {
+		int rc = v->text ? conversion_to_ids(v, t) : conversion_to_text(v, t);
+		if (rc != 0) {
+			v->error.status = rc == -ENOMEM ? 500 : 400;
+			snprintf(v->error.text, sizeof v->error.text, "cannot convert it: %s", strerror(-rc));
+		}
+	}
+	if (loop_post(x->cs->http, conversion_deliver, v) != 0)
+		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP has no end");
+}
+
+static void conversion_cancel(struct crossing *x) {
+	(void)x; /* it is done at once */
+}
+
+static void conversion_destroy(struct crossing *x) {
+	struct conversion *v = (struct conversion *)x;
+	free(v->text);
+	free(v->spans);
+	free(v->ids);
+	free(v);
+}
+
+struct conversion *completion_convert(struct completions *cs, const struct completion_conversion *p) {
+	struct conversion *v = calloc(1, sizeof *v);
+	if (!v)
+		return NULL;
+	v->x = (struct crossing){.cs = cs,
+	        .begin = conversion_begin,
+	        .cancel = conversion_cancel,
+	        .destroy = conversion_destroy};
+	v->p = *p;
+	snprintf(v->model, sizeof v->model, "%s", p->model);
+	if ((p->text && !copy_bytes(&v->text, p->text, p->len)) ||
+	        !copy_bytes(&v->spans, p->spans, p->nspans * sizeof *p->spans) ||
+	        !copy_bytes(&v->ids, p->ids, p->nids * sizeof *p->ids) || crossing_start(&v->x) != 0) {
+		conversion_destroy(&v->x);
+		return NULL;
+	}
+	return v;
+}
+
+void completion_convert_drop(struct conversion *v) {
+	if (v)
+		crossing_release(&v->x);
+}
+
+/* ---- models -------------------------------------------------------------------------------------- */
+
+struct showing {
+	struct completions *cs;
+	struct model_list *list;
+};
+
+static void models_show(void *arg) {
+	struct showing *s = arg;
+	model_list_unref(s->cs->shown);
+	s->cs->shown = s->list;
+	free(s);
+}
+
+void completions_models_changed(struct completions *cs) {
+	if (!cs || !cs->http)
+		return;
+	struct model_list *list = model_list_create(cs->serve, cs->list);
+	struct showing *s = malloc(sizeof *s);
+	if (list && s) {
+		*s = (struct showing){cs, list};
+		model_list_ref(list);
+		if (loop_post(cs->http, models_show, s) == 0) {
+			model_list_unref(cs->list);
+			cs->list = list;
+			return;
+		}
+		model_list_unref(list);
+	}
+	free(s);
+	model_list_unref(list); /* no memory: the one that is shown is a second older */
+}
+
+static void models_look(void *arg) {
+	completions_models_changed(arg);
+}
+
+const struct model_list *completions_models(const struct completions *cs) {
+	return cs->shown;
+}
+
+/* ---- all of them --------------------------------------------------------------------------------- */
+
+int completions_create(struct completions **out, struct loop *loop, struct serve *s) {
+	struct completions *cs = calloc(1, sizeof *cs);
+	if (!cs)
+		return -ENOMEM;
+	cs->loop = loop;
+	cs->serve = s;
+	LIST_INIT(&cs->begun);
+	*out = cs;
+	return 0;
+}
+
+int completions_attach(struct completions *cs, struct loop *http) {
+	cs->http = http;
+	cs->timer = loop_timer_start(cs->loop, MODELS_MS, true, models_look, cs);
+	if (!cs->timer)
+		return -ENOMEM;
+	completions_models_changed(cs);
+	return 0;
+}
+
+static void completions_free(void *arg) {
+	free(arg);
+}
+
+void completions_destroy(struct completions *cs) {
+	if (!cs)
+		return;
+	loop_timer_stop(cs->timer);
+	cs->http = NULL;
+	for (struct crossing *x; (x = LIST_FIRST(&cs->begun));) {
+		LIST_REMOVE(x, next);
+		x->begun = false;
+		x->cancel(x);
+	}
+	model_list_unref(cs->shown);
+	model_list_unref(cs->list);
+	/* the HTTP thread has posted its last: behind all that, nobody refers to us */
+	if (loop_post(cs->loop, completions_free, cs) != 0)
+		log_line(LOG_LINE_ERROR, "out of memory while ending");
+}
