@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define REFUSED_MS 2000      /* for a refused client to read why */
-#define REFUSED_MAX 64       /* connections beyond the limit that are told so */
+#define REFUSED_MAX 64       /* connections without a place that are told so at a time */
 #define AHEAD_MAX (64 << 10) /* bytes of the next requests that are taken while one is answered */
 #define HTTP_RESERVE 64      /* descriptors that clients leave to the node */
 #define RETRY_AFTER_S "2"
@@ -131,8 +131,8 @@ struct bufferevent *conn_create(struct event_base *base, void *arg) {
 	conn_set_state(c, CONN_FRESH);
 	LIST_INSERT_HEAD(&s->conns, c, next);
 	s->nconns++;
-	if (s->nconns >= s->limits.connections + REFUSED_MAX) {
-		/* the listener would take all that wait, in one go */
+	if (s->nconns >= s->limits.connections + 2 * REFUSED_MAX) {
+		/* the listener takes all that wait in one go; more of them after these have found no place */
 		for (unsigned i = 0; i < s->nlisteners; i++)
 			evconnlistener_disable(s->listeners[i]);
 		s->paused = true;
@@ -146,6 +146,7 @@ static void conn_forget(struct http_conn *c) {
 	struct http_exchange *x = c->exchange;
 	LIST_REMOVE(c, next);
 	s->nconns--;
+	s->nrefused -= c->state == CONN_REFUSED;
 	if (c->in_cb)
 		evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->in_cb);
 	if (c->out_cb)
@@ -155,8 +156,6 @@ static void conn_forget(struct http_conn *c) {
 		exchange_lost(x);
 	bufferevent_decref(c->bev);
 	free(c);
-	if (s->paused)
-		settle_soon(s);
 }
 
 static void conn_closed(struct evhttp_connection *evcon, void *arg) {
@@ -281,12 +280,13 @@ void conn_refuse(struct http_conn *c, int status, const char *code, const char *
 	vsnprintf(message, sizeof message, fmt, ap);
 	va_end(ap);
 	char *text = http_error_text(status, code, message);
-	if (!text || c->doomed || c->server->nconns > c->server->limits.connections + REFUSED_MAX) {
+	if (!text || c->doomed || c->server->nrefused >= REFUSED_MAX) {
 		free(text);
 		conn_doom(c, NULL);
 		return;
 	}
 	conn_set_state(c, CONN_REFUSED);
+	c->server->nrefused++;
 	bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
 	bufferevent_setcb(c->bev, refused_drain, refused_written, refused_gone, c);
 	evbuffer_unfreeze(out, 1);
@@ -351,7 +351,7 @@ void conn_settle(evutil_socket_t fd, short what, void *arg) {
 			log_others(LOG_LINE_WARN, "http: a client was cut off: %s", c->doom);
 		conn_drop(c); /* others may go with it, as its closed function pleases */
 	}
-	if (s->paused && s->nconns < s->limits.connections + REFUSED_MAX) {
+	if (s->paused) {
 		s->paused = false;
 		for (unsigned i = 0; i < s->nlisteners; i++)
 			evconnlistener_enable(s->listeners[i]);

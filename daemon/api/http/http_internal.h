@@ -83,9 +83,9 @@ struct http_server {
 	struct http_tls *tls;
 	FILE *log;
 	LIST_HEAD(, http_conn) conns;
-	unsigned nconns;
+	unsigned nconns, nrefused;
 	size_t buffered; /* by all connections, and bodies of requests */
-	bool paused;     /* accepts nobody for the moment */
+	bool paused;     /* accepts nobody until conn_settle */
 	struct event *settle;
 	struct loop_timer *tick;
 	char **hosts, **origins;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BACKLOG 128
+#define BACKLOG 1024
 
 static int listen_on(const struct sockaddr *addr, socklen_t len) {
 	int one = 1, zero = 0;

@@ -294,6 +294,398 @@ START_TEST(ends_with_open_exchanges) {
 }
 END_TEST
 
+/* ---- what it refuses ----------------------------------------------------------------------------- */
+
+static void refused(const char *request, int status, const char *code) {
+	int fd = client_connect(port);
+	client_say(fd, request);
+	client_read(fd, &a, false);
+	assert_error(status, code);
+	close(fd);
+}
+
+START_TEST(malformed_requests) {
+	begin();
+	static const char *const bad[] = {
+	        "\r\n\r\n",
+	        "GET\r\n\r\n",
+	        "GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+	        "GET /what HTTP/1.1\r\nHost localhost\r\n\r\n",
+	        "GET /what HTTP/1.1\r\n folded: first\r\n\r\n",
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: five\r\n\r\n",
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: +0\r\n\r\n",
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n1",
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+	        "0\r\n\r\n",
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+	        "HEAD /what HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nGET",
+	        "GET /what HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+	        "\x16\x03\x01\x02\x01\x01\r\n\r\n",
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		int fd = client_connect(port);
+		client_say(fd, bad[i]);
+		client_read(fd, &a, strncmp(bad[i], "HEAD", 4) == 0);
+		ck_assert_msg(a.status == 400, "%d for %s", a.status, bad[i]);
+		if (strncmp(bad[i], "HEAD", 4) != 0)
+			assert_error(400, "malformed_request");
+		ck_assert(client_ended(fd)); /* where the next request begins is not known */
+		close(fd);
+	}
+	refused("POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 413,
+	        "body_too_large");
+	refused("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: more\r\n\r\n", 417,
+	        "expectation_failed");
+	refused("GET /what/%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
+	refused("GET /what/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
+	refused("GET /what%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
+	refused("GET /what/%0a HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
+	refused("GET /\xff\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
+	/* a client that asks first is told to go on */
+	int fd = client_connect(port);
+	client_say(fd,
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+	client_read(fd, &a, false);
+	ck_assert_int_eq(a.status, 100);
+	client_say(fd, "hi");
+	client_read(fd, &a, false);
+	ck_assert_str_eq(a.body, "hi");
+	close(fd);
+	ck_assert_uint_eq(begun, 0);
+	end();
+}
+END_TEST
+
+START_TEST(hosts_and_origins) {
+	begin();
+	static const char *const good[] = {"localhost", "localhost:8080", "LOCALHOST.", "127.0.0.1",
+	        "192.168.1.7:80", "[::1]", "[fe80::1]:8080", "node1", "Node1:8080"};
+	static const char *const bad[] = {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example",
+	        "node1.evil", "", "localhost:", "localhost:x", "localhost:80:80", "[::1", "[::1]x", "::1",
+	        "[evil]", "127.0.0.1@evil.example", "0x7f.1", "node1 ,evil"};
+	char text[400];
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		snprintf(text, sizeof text, "GET /client HTTP/1.1\r\nHost: %s\r\n\r\n", good[i]);
+		client_ask(port, &a, text);
+		ck_assert_msg(a.status == 200, "%d for %s", a.status, good[i]);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(text, sizeof text, "GET /open HTTP/1.1\r\nHost: %s\r\n\r\n", bad[i]);
+		client_ask(port, &a, text);
+		ck_assert_msg(a.status == 403, "%d for %s", a.status, bad[i]);
+		assert_error(403, "host_not_allowed");
+	}
+	client_ask(port, &a, "GET http://localhost/client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	client_ask(port, &a, "GET http://evil.example/client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	assert_error(403, "host_not_allowed");
+	refused("GET /client HTTP/1.1\r\n\r\n", 400, "host_missing");
+
+	static const char *const foreign[] = {"https://evil.example", "null", "http://localhost:1",
+	        "https://localhost:8080", "http://localhost:8080.evil.example", "https://chat.example:444",
+	        "http://chat.example", "*", ""};
+	for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+		snprintf(text, sizeof text,
+		        "POST /echo HTTP/1.1\r\nHost: localhost:8080\r\nOrigin: %s\r\nContent-Length: 0\r\n\r\n",
+		        foreign[i]);
+		client_ask(port, &a, text);
+		assert_error(403, "origin_not_allowed");
+		ck_assert_ptr_null(answer_header(&a, "Access-Control-Allow-Origin"));
+	}
+	client_ask(port, &a,
+	        "GET /client HTTP/1.1\r\nHost: localhost:8080\r\nOrigin: http://localhost:8080\r\n\r\n");
+	ck_assert_int_eq(a.status, 200); /* its own page needs no permission */
+	ck_assert_ptr_null(answer_header(&a, "Access-Control-Allow-Origin"));
+	client_ask(
+	        port, &a, "GET /client HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:80\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	client_ask(
+	        port, &a, "GET /client HTTP/1.1\r\nHost: localhost\r\nOrigin: https://chat.example\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_str_eq(answer_header(&a, "Access-Control-Allow-Origin"), "https://chat.example");
+	ck_assert_str_eq(answer_header(&a, "Vary"), "Origin");
+	client_ask(port, &a,
+	        "OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: https://chat.example\r\n"
+	        "Access-Control-Request-Method: POST\r\n"
+	        "Access-Control-Request-Headers: content-type,x-stainless-os\r\n\r\n");
+	ck_assert_int_eq(a.status, 204);
+	ck_assert_str_eq(answer_header(&a, "Access-Control-Allow-Origin"), "https://chat.example");
+	ck_assert_str_eq(answer_header(&a, "Access-Control-Allow-Methods"), "GET, HEAD, POST, DELETE");
+	ck_assert_str_eq(answer_header(&a, "Access-Control-Allow-Headers"), "content-type,x-stainless-os");
+	client_ask(port, &a,
+	        "OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n"
+	        "Access-Control-Request-Method: POST\r\n\r\n");
+	assert_error(403, "origin_not_allowed");
+	ck_assert_ptr_null(answer_header(&a, "Access-Control-Allow-Methods"));
+	end();
+}
+END_TEST
+
+/* ---- bounds -------------------------------------------------------------------------------------- */
+
+/* `len` times a byte, on a connection. */
+static void client_fill(int fd, size_t len) {
+	static char part[16 << 10];
+	memset(part, 'a', sizeof part);
+	for (; len > 0; len -= len < sizeof part ? len : sizeof part)
+		client_send(fd, part, len < sizeof part ? len : sizeof part);
+}
+
+START_TEST(sizes_have_bounds) {
+	config.limits = (struct http_limits){.head = 4096, .body = 100000};
+	begin();
+	int fd = client_connect(port);
+	client_say(fd, "GET /");
+	client_fill(fd, 100000);
+	client_read(fd, &a, false);
+	assert_error(431, "headers_too_large");
+	ck_assert(client_ended(fd));
+	close(fd);
+	fd = client_connect(port);
+	client_say(fd, "GET /client HTTP/1.1\r\nHost: localhost\r\nX: ");
+	client_fill(fd, 100000);
+	client_read(fd, &a, false);
+	assert_error(431, "headers_too_large");
+	close(fd);
+	fd = client_connect(port);
+	client_say(fd, "GET /client HTTP/1.1\r\nHost: localhost\r\n");
+	for (int i = 0; i < 2000; i++)
+		client_say(fd, "X: 1\r\n");
+	client_read(fd, &a, false);
+	assert_error(431, "headers_too_large");
+	close(fd);
+	/* the length alone tells */
+	refused("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100001\r\n\r\n", 413,
+	        "body_too_large");
+	refused("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9223372036854775807\r\n\r\n", 413,
+	        "body_too_large");
+	refused("POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n186a1\r\n", 413,
+	        "body_too_large");
+	fd = client_connect(port);
+	client_say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+	for (int i = 0; i < 60; i++) { /* in chunks that are small, each */
+		client_say(fd, "800\r\n");
+		client_fill(fd, 2048);
+		client_say(fd, "\r\n");
+	}
+	client_read(fd, &a, false);
+	assert_error(413, "body_too_large");
+	close(fd);
+	fd = client_connect(port); /* a chunk's length without an end */
+	client_say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+	client_fill(fd, 400000);
+	ck_assert(client_ended(fd));
+	close(fd);
+	fd = client_connect(port); /* and all that is allowed */
+	client_say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n");
+	client_fill(fd, 60000);
+	client_read(fd, &a, false);
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_uint_eq(a.len, 60000);
+	close(fd);
+	end();
+}
+END_TEST
+
+/* A byte now and then: the time counts from the first one. */
+START_TEST(slow_requests_end) {
+	static const char request[] =
+	        "GET /client HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	config.limits = (struct http_limits){.arrive_ms = 300, .idle_ms = 300};
+	begin();
+	struct pollfd p = {.events = POLLIN};
+	int silent = client_connect(port), idle = client_connect(port), body = client_connect(port);
+	p.fd = client_connect(port);
+	client_say(body, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhel");
+	client_say(idle, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	client_read(idle, &a, false);
+	ck_assert_int_eq(a.status, 200);
+	for (size_t i = 0; request[i]; i++) { /* 20 ms between bytes, of which none is late */
+		client_send(p.fd, &request[i], 1);
+		if (poll(&p, 1, 20) > 0)
+			break;
+	}
+	client_read(p.fd, &a, false);
+	assert_error(408, "request_timeout");
+	ck_assert(client_ended(p.fd));
+	client_read(body, &a, false);
+	assert_error(408, "request_timeout");
+	ck_assert(client_ended(idle));
+	ck_assert(client_ended(silent));
+	close(p.fd);
+	close(silent);
+	close(idle);
+	close(body);
+	end();
+}
+END_TEST
+
+/* A stream for which nothing happens is no idle connection, and a long answer no slow request. */
+START_TEST(answers_take_their_time) {
+	config.limits = (struct http_limits){.arrive_ms = 200, .idle_ms = 200, .stall_ms = 200};
+	begin();
+	int fd = client_connect(port);
+	client_say(fd, "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	wait_for(&begun, 1);
+	nanosleep(&(struct timespec){1, 0}, NULL);
+	ck_assert_int_eq(loop_post(http_loop(server), end_stream, NULL), 0);
+	client_read(fd, &a, false);
+	ck_assert_str_eq(a.body, "data: one\n\n");
+	close(fd);
+	end();
+}
+END_TEST
+
+START_TEST(unread_answers_end) {
+	config.limits = (struct http_limits){.unread = 1 << 20};
+	begin();
+	int fd = client_connect(port);
+	client_say(fd, "GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	wait_for(&closed, 1);
+	close(fd);
+	end();
+	/* all together: a few of them are too much, and one of them goes */
+	config.limits = (struct http_limits){.body = 1 << 20, .buffered = 3 << 20};
+	begun = closed = 0;
+	begin();
+	int fds[5];
+	for (int i = 0; i < 5; i++) {
+		fds[i] = client_connect(port);
+		client_say(
+		        fds[i], "POST /hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n");
+		client_fill(fds[i], 1000000);
+	}
+	unsigned gone = 0; /* there is place for three */
+	for (int i = 0; i < 5 * PATIENCE_MS && gone < 2; i++) {
+		struct pollfd p = {.fd = fds[i % 5], .events = POLLIN};
+		gone += fds[i % 5] >= 0 && poll(&p, 1, 1) == 1 && client_ended(fds[i % 5]) &&
+		        close(fds[i % 5]) == 0 && (fds[i % 5] = -1);
+	}
+	ck_assert_uint_eq(gone, 2);
+	for (int i = 0; i < 5; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	end();
+	/* little is left, but nothing of it is read for a while */
+	config.limits = (struct http_limits){.unread = 128 << 20, .stall_ms = 300};
+	begun = closed = 0;
+	begin();
+	fd = client_connect(port);
+	client_say(fd, "GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	wait_for(&closed, 1);
+	ck_assert_uint_eq(begun, 1);
+	close(fd);
+	end();
+}
+END_TEST
+
+START_TEST(clients_have_a_share) {
+	config.limits = (struct http_limits){.per_client = 3};
+	begin();
+	int fds[3];
+	for (int i = 0; i < 3; i++) {
+		fds[i] = client_connect(port);
+		client_say(fds[i], "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	}
+	wait_for(&begun, 3);
+	refused("GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n", 429, "rate_limit_exceeded");
+	ck_assert_str_eq(answer_header(&a, "Retry-After"), "1");
+	close(fds[0]);
+	wait_for(&closed, 1);
+	client_ask(port, &a, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	close(fds[1]);
+	close(fds[2]);
+	end();
+}
+END_TEST
+
+START_TEST(connections_have_bounds) {
+	config.limits = (struct http_limits){.connections = 8, .per_address = 8};
+	begin();
+	int fds[8];
+	for (int i = 0; i < 8; i++) { /* seven that stream, and one that is idle */
+		fds[i] = client_connect(port);
+		client_say(fds[i], i < 7 ? "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
+		                         : "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	}
+	wait_for(&begun, 7);
+	client_read(fds[7], &a, false);
+	ck_assert_int_eq(a.status, 200);
+	refused("GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n", 503,
+	        "too_many_connections"); /* for one address */
+	end();
+	config.limits = (struct http_limits){.connections = 8, .per_address = 100};
+	begun = closed = 0;
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	begin();
+	for (int i = 0; i < 8; i++) {
+		fds[i] = client_connect(port);
+		client_say(fds[i], i < 7 ? "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
+		                         : "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	}
+	wait_for(&begun, 7);
+	client_read(fds[7], &a, false);
+	/* the idle one makes place */
+	int fd = client_connect(port);
+	client_say(fd, "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	wait_for(&begun, 8);
+	ck_assert(client_ended(fds[7]));
+	refused("GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n", 503, "too_many_connections");
+	ck_assert_str_eq(answer_header(&a, "Retry-After"), "2");
+	ck_assert_uint_eq(closed, 0);
+	close(fd);
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	end();
+}
+END_TEST
+
+/* As many as there are descriptors for, at once, and a client that is served all the same. */
+START_TEST(ten_thousand_connections) {
+	enum { MANY = 10000 };
+	static int fds[MANY];
+	struct rlimit limit;
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	int many = limit.rlim_cur > 2 * MANY ? MANY : (int)(limit.rlim_cur / 3);
+	begin();
+	int kept = client_connect(port), n = 0;
+	client_say(kept, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	client_read(kept, &a, false);
+	ck_assert_int_eq(a.status, 200);
+	for (; n < many;
+	        n++) { /* each with half a request, from other addresses of this machine's loopback */
+		struct sockaddr_in to = {.sin_family = AF_INET,
+		                           .sin_port = htons(port),
+		                           .sin_addr = {htonl(INADDR_LOOPBACK)}},
+		                   from = {.sin_family = AF_INET,
+		                           .sin_addr = {htonl(0x7f000002u + (unsigned)n % 64)}};
+		fds[n] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ck_assert_int_ge(fds[n], 0);
+		ck_assert_int_eq(bind(fds[n], (struct sockaddr *)&from, sizeof from), 0);
+		ck_assert_int_eq(connect(fds[n], (struct sockaddr *)&to, sizeof to), 0);
+		client_say(fds[n], "GET /client HTT");
+	}
+	/* the idle one has made place by now, or is still served */
+	client_say(kept, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	client_read(kept, &a, false);
+	for (n = 0; n < many; n++)
+		close(fds[n]);
+	client_ask(port, &a, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	for (int i = 0; a.status != 200 && i < 100; i++) {
+		nanosleep(&(struct timespec){0, 50000000}, NULL);
+		client_ask(port, &a, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	}
+	ck_assert_int_eq(a.status, 200);
+	close(kept);
+	end();
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("http");
 	TCase *t = tcase_create("http");
@@ -302,6 +694,17 @@ static Suite *suite(void) {
 	tcase_add_test(t, streams);
 	tcase_add_test(t, clients_that_leave);
 	tcase_add_test(t, ends_with_open_exchanges);
+	tcase_add_test(t, malformed_requests);
+	tcase_add_test(t, hosts_and_origins);
+	tcase_add_test(t, sizes_have_bounds);
+	tcase_add_test(t, slow_requests_end);
+	tcase_add_test(t, answers_take_their_time);
+	tcase_add_test(t, unread_answers_end);
+	tcase_add_test(t, clients_have_a_share);
+	tcase_add_test(t, connections_have_bounds);
+	suite_add_tcase(s, t);
+	t = tcase_create("many");
+	tcase_add_test(t, ten_thousand_connections);
 	suite_add_tcase(s, t);
 	return s;
 }
