@@ -37,9 +37,9 @@ static void facts_count(struct model_facts *f, const struct manifest *m) {
 	for (uint32_t i = 0; i < m->hp.layers; i++)
 		for (unsigned r = 0; r < LAYER_ROLES; r++)
 			facts_add_tensor(f, &m->layer[i][r], bytes);
-	for (unsigned r = 0; r < END_ROLES; r++)
-		if (r != END_HEAD || !content_equal(&m->end[END_HEAD].id, &m->end[END_EMBED].id))
-			facts_add_tensor(f, &m->end[r], bytes);
+	for (unsigned r = 0; r < IO_ROLES; r++)
+		if (r != IO_HEAD || !content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id))
+			facts_add_tensor(f, &m->io[r], bytes);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		most = bytes[t] > bytes[most] ? t : most;
 	f->type = kern_traits(most)->name;
