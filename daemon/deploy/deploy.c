@@ -321,14 +321,13 @@ static void deploy_describe_awaited(struct model *m) {
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 }
 
-static void deploy_on_change(void *arg, const struct member *who, const char *what) {
+static void deploy_on_change(void *arg, const struct member *who, enum member_change change) {
 	struct deploy *d = arg;
-	bool expelled = strcmp(what, "expelled") == 0;
 	if (who->self)
 		return;
-	if (expelled || strcmp(what, "down") == 0)
-		deploy_node_down(d, who, expelled);
-	else if (strcmp(what, "up") == 0)
+	if (change == MEMBER_EXPELLED || change == MEMBER_DOWN)
+		deploy_node_down(d, who, change == MEMBER_EXPELLED);
+	else if (change == MEMBER_UP)
 		deploy_node_up(d, who);
 	for (size_t i = d->models; i-- > 0;)
 		deploy_describe_awaited(d->model[i]);

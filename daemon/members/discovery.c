@@ -57,7 +57,7 @@ void members_readdress(struct members *m) {
 	        n > 1 ? " and other addresses" : "");
 	members_save(m);
 	members_send_roster(m, NULL);
-	members_notify(m, self, "changed");
+	members_notify(m, self, MEMBER_CHANGED);
 }
 
 /* An address of this machine came or went: the others get the new ones, and missing nodes are called from there. */

@@ -163,7 +163,7 @@ static void join_on_request(
 	snprintf(m->preferred, sizeof m->preferred, "%s", j->dialed);
 	members_readdress(m);
 	members_save(m);
-	members_notify(m, who, change == ROSTER_NEW ? "joined" : "changed");
+	members_notify(m, who, change == ROSTER_NEW ? MEMBER_JOINED : MEMBER_CHANGED);
 	members_send_roster(m, NULL);
 	*g = (struct joiner){.m = m, .from = *from, .id = who->id};
 	members_saved(m, join_on_saved, g);

@@ -47,7 +47,7 @@ static void leave_renew_done(void *arg, bool cancelled) {
 	if (member) {
 		roster_edit(&m->roster, &self->id, self->name, NULL, 0, true, 0);
 		members_send_roster(m, NULL);
-		members_notify(m, self, "left");
+		members_notify(m, self, MEMBER_LEFT);
 	}
 	m->leave.farewell =
 	        member ? loop_timer_start(m->config.loop, FAREWELL_MS, false, leave_farewell, m) : NULL;

@@ -32,13 +32,12 @@ struct member *members_own(const struct members *m) {
 	return roster_find(&m->roster, &m->config.keys->public);
 }
 
-void members_notify(struct members *m, const struct member *who, const char *what) {
+void members_notify(struct members *m, const struct member *who, enum member_change change) {
 	struct listener *l;
-	/* how often, others decide */
-	log_others(LOG_LINE_INFO, "node %s %s", who->name,
-	        strcmp(what, "expelled") == 0 ? "was expelled" : what);
+	/* limited, since other nodes determine how often this happens */
+	log_others(LOG_LINE_INFO, "node %s %s", who->name, member_change_text(change));
 	STAILQ_FOREACH(l, &m->listeners, next)
-	l->fn(l->arg, who, what);
+	l->fn(l->arg, who, change);
 }
 
 /* ---- the roster, in and out --------------------------------------------------------------------------- */
@@ -91,7 +90,7 @@ static void members_on_expelled(struct members *m, struct member *who) {
 		members_close_links(m);
 	else
 		members_update_up(m, who);
-	members_notify(m, who, "expelled");
+	members_notify(m, who, MEMBER_EXPELLED);
 }
 
 /* Nodes that a member reported and that were never linked to us, dead or alive, or pruned: they still take memory. */
@@ -167,7 +166,7 @@ void members_take_roster(
 				        "two nodes are called %s: use their ids, or restart one with another name",
 				        who->name);
 			members_connect(m, who);
-			members_notify(m, who, change == ROSTER_NEW ? "joined" : "changed");
+			members_notify(m, who, change == ROSTER_NEW ? MEMBER_JOINED : MEMBER_CHANGED);
 			break;
 		case ROSTER_EXPELLED:
 			members_on_expelled(m, who);
@@ -220,7 +219,7 @@ static void members_update_up(struct members *m, struct member *who) {
 		return;
 	who->up = up;
 	who->since_ns = loop_now_ns();
-	members_notify(m, who, up ? "up" : "down");
+	members_notify(m, who, up ? MEMBER_UP : MEMBER_DOWN);
 }
 
 static void members_on_link(void *arg, const struct node_id *node, bool up, const char *why) {

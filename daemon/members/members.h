@@ -96,9 +96,26 @@ void members_set_first_rate(struct members *m, const struct node_id *id, double 
 /* What it found in the end. */
 void members_set_rate(struct members *m, const struct node_id *id, double bytes_per_second);
 
-/* Called after every change, with what happened: "joined", "changed" (its name or endpoint), "expelled" (also we
- * ourselves: then there is no link any more), "up", "down".  `who` stays where it is while members lives. */
-typedef void members_change_fn(void *arg, const struct member *who, const char *what);
+enum member_change {
+	MEMBER_JOINED,
+	MEMBER_CHANGED,  /* its name or endpoints */
+	MEMBER_EXPELLED, /* for this node itself too; its links are gone then */
+	MEMBER_LEFT,
+	MEMBER_UP,
+	MEMBER_DOWN
+};
+/* For "node NAME ...". */
+static inline const char *member_change_text(enum member_change change) {
+	static const char *const text[] = {[MEMBER_JOINED] = "joined",
+	        [MEMBER_CHANGED] = "changed",
+	        [MEMBER_EXPELLED] = "was expelled",
+	        [MEMBER_LEFT] = "left",
+	        [MEMBER_UP] = "up",
+	        [MEMBER_DOWN] = "down"};
+	return text[change];
+}
+/* Called after every change.  `who` is valid as long as members. */
+typedef void members_change_fn(void *arg, const struct member *who, enum member_change change);
 int members_on_change(struct members *m, members_change_fn *fn, void *arg);
 
 typedef void members_done_fn(void *arg, const char *error); /* once; error NULL: it went well */

@@ -62,8 +62,9 @@ struct members {
 };
 
 /* members.c */
-struct member *members_own(const struct members *m);                                /* our own entry */
-void members_notify(struct members *m, const struct member *who, const char *what); /* the layers above */
+struct member *members_own(const struct members *m); /* our own entry */
+void members_notify(
+        struct members *m, const struct member *who, enum member_change change); /* the layers above */
 /* roster_save.c: the roster is another: it goes to disk soon. */
 void members_save(struct members *m);
 typedef members_done_fn members_saved_fn;

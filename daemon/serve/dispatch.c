@@ -336,12 +336,12 @@ static void dispatch_on_link(void *arg, const struct node_id *node, bool up, con
 		stage_link_lost(n->stage, node, text);
 }
 
-static void dispatch_on_member(void *arg, const struct member *who, const char *what) {
+static void dispatch_on_member(void *arg, const struct member *who, enum member_change change) {
 	struct serve *s = arg;
 	char why[WIRE_TEXT_MAX];
 	if (who->up && !who->expelled)
 		return;
-	snprintf(why, sizeof why, "node %s %s", who->name, what);
+	snprintf(why, sizeof why, "node %s %s", who->name, member_change_text(change));
 	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		coordinator_cancel_node(n->model, &who->id);
 	requests_coordinator_lost(s->requests, &who->id, why);

@@ -19,11 +19,11 @@ static struct node {
 	char error[300];
 } nodes[NODES];
 
-static void on_change(void *arg, const struct member *who, const char *what) {
+static void on_change(void *arg, const struct member *who, enum member_change change) {
 	struct node *n = arg;
 	(void)who;
-	n->up += strcmp(what, "up") == 0;
-	n->down += strcmp(what, "down") == 0;
+	n->up += change == MEMBER_UP;
+	n->down += change == MEMBER_DOWN;
 }
 
 static void on_done(void *arg, const char *error) {

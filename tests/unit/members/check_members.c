@@ -31,14 +31,14 @@ struct node {
 };
 static struct node nodes[NODES];
 
-static void on_change(void *arg, const struct member *who, const char *what) {
+static void on_change(void *arg, const struct member *who, enum member_change change) {
 	struct node *n = arg;
 	(void)who;
-	n->joined += strcmp(what, "joined") == 0;
-	n->expelled += strcmp(what, "expelled") == 0;
-	n->up += strcmp(what, "up") == 0;
-	n->down += strcmp(what, "down") == 0;
-	n->changed += strcmp(what, "changed") == 0;
+	n->joined += change == MEMBER_JOINED;
+	n->expelled += change == MEMBER_EXPELLED;
+	n->up += change == MEMBER_UP;
+	n->down += change == MEMBER_DOWN;
+	n->changed += change == MEMBER_CHANGED;
 }
 
 static void node_state(void *arg, Caravan__NodeState *out) {

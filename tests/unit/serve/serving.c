@@ -240,7 +240,7 @@ void serving_tell(unsigned node, bool up) {
 		if (!m || i == node)
 			continue;
 		m->member[node].up = up;
-		m->changed(m->arg, &m->member[node], up ? "up" : "down");
+		m->changed(m->arg, &m->member[node], up ? MEMBER_UP : MEMBER_DOWN);
 	}
 }
 
