@@ -30,7 +30,7 @@ int durable_read_at(int fd, void *out, size_t len, uint64_t offset);
 /* Removes what processes that have died left behind. */
 void durable_sweep(int dir);
 
-/* Makes a folder and those above it where they are not there.  0 or a negative errno. */
+/* Makes a folder and those above it, mode 0700 for what is new.  0 or a negative errno. */
 int durable_mkdirs(const char *path);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *env(const char *name) {
@@ -80,23 +79,6 @@ int paths_control_search(const char *given, unsigned i, char *out, size_t len) {
 		return put(out, len, SERVICE_SOCKET);
 	default:
 		return -ENOENT;
-	}
-}
-
-int paths_make(const char *dir) {
-	char path[PATH_MAX];
-	if (put(path, sizeof path, "%s", dir) != 0)
-		return -ENAMETOOLONG;
-	for (char *p = path + 1;; p++) {
-		char c = *p;
-		if (c != '/' && c != '\0')
-			continue;
-		*p = '\0';
-		if (mkdir(path, 0700) != 0 && errno != EEXIST)
-			return -errno;
-		*p = c;
-		if (c == '\0')
-			return 0;
 	}
 }
 

@@ -18,9 +18,6 @@ int paths_control(const char *given, const char *state, char *out, size_t len);
  * environment of the one that asks it. */
 int paths_control_search(const char *given, unsigned i, char *out, size_t len);
 
-/* Makes a folder and those above it, mode 0700 for what is new.  0 or a negative errno. */
-int paths_make(const char *dir);
-
 /* A model's default name: the file's stem, without the number of a part, in the letters that a name may have; cut to `size`
  * bytes with the zero. */
 void paths_model_name(char *out, size_t size, const char *file);

@@ -1,5 +1,5 @@
 /* caravand: the order in which a node starts, and ends; then the loop. */
-#include "common/paths.h"
+#include "common/durable.h"
 #include "config.h"
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
@@ -209,7 +209,7 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 	int rc = kern_init(err, errlen);
 	if (rc != 0)
 		return rc;
-	rc = paths_make(o->state);
+	rc = durable_mkdirs(o->state);
 	if (rc != 0) {
 		snprintf(err, errlen, "cannot create the state folder %s: %s", o->state, strerror(-rc));
 		return rc;

@@ -1,6 +1,6 @@
 /* control: see control.h. */
 #include "daemon/api/control.h"
-#include "common/paths.h"
+#include "common/durable.h"
 #include "daemon/api/commands.h"
 #include "daemon/core/log.h"
 #include "proto/descriptors.h"
@@ -431,7 +431,7 @@ static int control_listen_on(struct control *ctl, char *err, size_t errlen) {
 	char *slash = strrchr(dir, '/');
 	if (slash && slash != dir) {
 		*slash = '\0';
-		int rc = paths_make(dir);
+		int rc = durable_mkdirs(dir);
 		if (rc != 0) {
 			snprintf(err, errlen, "cannot create the folder %s for the control socket: %s", dir,
 			        strerror(-rc));
