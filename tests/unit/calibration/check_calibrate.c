@@ -637,6 +637,15 @@ START_TEST(a_file_with_figures_that_no_machine_has_is_none) {
 		ck_assert_msg(calibration_file_load(dir, 1, &k, &age) == -ESTALE, "%s", lines[i]);
 		ck_assert_double_eq(k.known.best.read, 0);
 	}
+	/* nor is one that does not say what every machine has */
+	for (size_t i = 0; i < 2; i++) {
+		const char *line = strstr(good, i ? "\ndisk " : "\nread "), *rest = strchr(line + 1, '\n');
+		snprintf(text, sizeof text, "%.*s%s", (int)(line - good), good, rest);
+		f = fopen(rates, "w");
+		fputs(text, f);
+		fclose(f);
+		ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), -ESTALE);
+	}
 }
 END_TEST
 
