@@ -186,6 +186,13 @@ START_TEST(split_characters) {
 	push(s, "x", "\uFFFDx");
 	push(s, "<0xFF>", "\uFFFD");
 	push(s, "<0xC0>", "\uFFFD");
+	/* in more bytes than it takes, and beyond the last */
+	push(s, "<0xE0>", "");
+	push(s, "<0x9F>", "\uFFFD\uFFFD");
+	push(s, "<0xF0>", "");
+	push(s, "<0x8F>", "\uFFFD\uFFFD");
+	push(s, "<0xF4>", "");
+	push(s, "<0x90>", "\uFFFD\uFFFD");
 	push(s, "<0xF0>", "");
 	push(s, "<0xF0>", "\uFFFD");
 	push(s, "<0x9F>", "");

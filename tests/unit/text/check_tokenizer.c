@@ -1,6 +1,7 @@
 /* Tokenizers: the expected ids of two real vocabularies, small ones of our own, round trips, long texts. */
 #include "daemon/text/stream.h"
 #include "daemon/text/tokenizer.h"
+#include "daemon/text/tokenizer_impl.h"
 #include "shard/gguf/gguf.h"
 #include "tests/support/where.h"
 #include "tests/unit/text/text_vocab.h"
@@ -375,6 +376,27 @@ END_TEST
 #undef B
 #undef E
 
+START_TEST(spm_scores) {
+	struct small_vocab *x = small_new(VOCAB_SPM);
+	static const char *const letters[] = {"a", "b", "c", "d", "e", "f"};
+	for (size_t i = 0; i < 6; i++)
+		small_add(x, letters[i], -9, VOCAB_NORMAL);
+	small_add(x, "ab", -0.0f, VOCAB_NORMAL); /* the same score as the next, and the leftmost is first */
+	small_add(x, "bc", 0.0f, VOCAB_NORMAL);
+	small_add(x, "cd", 1.5f, VOCAB_NORMAL); /* above nothing, above less, and below */
+	small_add(x, "de", 2.5f, VOCAB_NORMAL);
+	small_add(x, "ef", -1, VOCAB_NORMAL);
+	small_add(x, "fa", -2, VOCAB_NORMAL);
+	expect(x, "abc", 0, "ab", "c", NULL);
+	expect(x, "bcd", 0, "b", "cd", NULL);
+	expect(x, "cde", 0, "c", "de", NULL);
+	expect(x, "def", 0, "de", "f", NULL);
+	expect(x, "efa", 0, "ef", "a", NULL);
+	expect(x, "fab", 0, "f", "ab", NULL);
+	free(x);
+}
+END_TEST
+
 START_TEST(spm_unknown) {
 	struct small_vocab *x = small_new(VOCAB_SPM);
 	x->v.unk = (int32_t)small_add(x, "<unk>", 0, VOCAB_UNKNOWN);
@@ -407,6 +429,33 @@ START_TEST(bpe_small) {
 	expect(x, "<|eot_id|>", TOKENIZE_SPECIAL, "<|eot_id|>", NULL);
 	expect(x, "<|", 0, "<", "|", NULL);
 	expect(x, "<tool>he", 0, "<tool>", "he", NULL);
+	free(x);
+}
+END_TEST
+
+START_TEST(bpe_letters) {
+	char letter[3], byte[4];
+	for (unsigned b = 0; b < 256; b++) {
+		small_letter(b, letter);
+		ck_assert_int_eq(bpe_decode_letters(letter, strlen(letter), byte), 1);
+		ck_assert_uint_eq((uint8_t)byte[0], b);
+	}
+	/* which no byte is spelled by */
+	static const char *const none[] = {" ", "\n", "\x7F", "\u00A0", "\u00AD", "\u0144", "\u2581", "\xC3"};
+	for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+		ck_assert_int_eq(bpe_decode_letters(none[i], strlen(none[i]), byte), -1);
+}
+END_TEST
+
+/* A merge that stands twice has the rank of the first. */
+START_TEST(bpe_merges_twice) {
+	struct small_vocab *x = small_bpe("gpt-2");
+	static const char *const merges[] = {"x y", "y z", "x y"};
+	small_add(x, "xy", 0, VOCAB_NORMAL);
+	small_add(x, "yz", 0, VOCAB_NORMAL);
+	for (size_t i = 0; i < 3; i++)
+		x->merge[x->v.merges++] = small_text(x, merges[i]);
+	expect(x, "xyz", 0, "xy", "z", NULL);
 	free(x);
 }
 END_TEST
@@ -633,8 +682,11 @@ static Suite *suite(void) {
 	tcase_add_test(t, spans_longest);
 	tcase_add_test(t, spans_real);
 	tcase_add_test(t, spans_small_bpe);
+	tcase_add_test(t, spm_scores);
 	tcase_add_test(t, spm_unknown);
 	tcase_add_test(t, bpe_small);
+	tcase_add_test(t, bpe_letters);
+	tcase_add_test(t, bpe_merges_twice);
 	tcase_add_test(t, bpe_gpt2_words);
 	tcase_add_test(t, ends);
 	tcase_add_test(t, refusals);
