@@ -14,7 +14,7 @@
 #include "common/durable.h"
 #include "daemon/core/loop.h"
 #include "kernels/team.h"
-#include "shard/forward/job.h"
+#include "shard/forward/phase.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,12 +99,12 @@ static uint64_t kernel_rates_clock_ns(clockid_t which) {
 	return clock_gettime(which, &t) ? 0 : (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Handed out in runs, as the rows of a slice are (shard/forward/job.c): a member that is held up takes fewer. */
+/* Handed out in runs, as the rows of a slice are (shard/forward/phase.c): a member that is held up takes fewer. */
 static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
 	uint64_t cpu = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
 	size_t strips = (p->rows + KERN_STRIP - 1) / KERN_STRIP, members = team_size(t);
-	size_t run = (strips / RUNS / members / JOB_STRIPS + 1) * JOB_STRIPS;
+	size_t run = (strips / RUNS / members / PHASE_STRIPS + 1) * PHASE_STRIPS;
 	run = run * members <= strips ? run : (strips + members - 1) / members;
 	size_t runs = (strips + run - 1) / run, rows = 0;
 	/* the caller does a run at least; one that wakes when time is up does none */

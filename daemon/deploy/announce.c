@@ -199,7 +199,7 @@ void announce_receive(struct deploy *d, const struct peers_from *from, const Car
 		why = "another node coordinates the model of that name here";
 	else if (m && !same)
 		why = announce_objection(m, msg);
-	else if (announce_names_us(d, msg) && !(m && m->stage)) /* we know best */
+	else if (announce_names_us(d, msg) && !(m && m->participant)) /* we know best */
 		why = not_served;
 	if (why) {
 		peers_refuse(d->peers, from, "%s", why);

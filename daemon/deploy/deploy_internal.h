@@ -68,9 +68,9 @@ struct model {
 	enum learnt learnt;
 	struct fetch *fetch;
 	LIST_HEAD(, waiting) waiting;
-	struct stage *stage; /* ours, NULL: none */
-	struct load *load;   /* that is bringing it about; borrowed */
-	bool open;           /* model_open has been called */
+	struct participant *participant; /* ours, NULL: none */
+	struct load *load;               /* that is bringing it about; borrowed */
+	bool open;                       /* model_open has been called */
 	uint64_t io_charged;
 	struct loop_timer *later; /* calls the hooks: it is unavailable */
 	struct loop_timer *deferred_free;
@@ -165,12 +165,12 @@ bool model_has_stage(const struct model *m, const struct node_id *id);
 void model_describe(const struct model *m, char *out, size_t len);
 
 /* participant.c */
-int stage_init(struct deploy *d);
-void stage_learnt(struct stage *st, const char *error);
-bool stage_serves(const struct model *m);      /* our stage of it is open, and has lost nothing */
-void stage_close(struct model *m);             /* whatever it was at */
-uint64_t stage_charged(const struct model *m); /* bytes of memory */
-void stage_free(struct stage *st);
+int participant_init(struct deploy *d);
+void participant_learnt(struct participant *st, const char *error);
+bool participant_serves(const struct model *m);      /* our stage of it is open, and has lost nothing */
+void participant_close(struct model *m);             /* whatever it was at */
+uint64_t participant_charged(const struct model *m); /* bytes of memory */
+void participant_free(struct participant *st);
 
 /* inventory.c */
 int inventory_init(struct deploy *d);

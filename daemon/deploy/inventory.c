@@ -86,7 +86,7 @@ static uint64_t inventory_memory_for(const struct deploy *d, const struct conten
 		const struct model *m = d->model[i];
 		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
 		        memcmp(m->plan->manifest.data, manifest->b, sizeof manifest->b) == 0)
-			bytes += stage_charged(m) + m->io_charged;
+			bytes += participant_charged(m) + m->io_charged;
 	}
 	return bytes;
 }

@@ -173,7 +173,7 @@ static void load_failed(struct load *l) {
 		else
 			snprintf(why, sizeof why, "%s", l->error);
 		model_shut(m, why);
-		stage_close(m);
+		participant_close(m);
 		model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 		if (model_ours(m))
 			announce_send(m, NULL, NULL, NULL);

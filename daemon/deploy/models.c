@@ -28,7 +28,7 @@ void model_free(struct model *m) {
 	loop_timer_stop(m->deferred_free);
 	for (struct waiting *w; (w = LIST_FIRST(&m->waiting)); free(w))
 		LIST_REMOVE(w, next);
-	stage_free(m->stage);
+	participant_free(m->participant);
 	replica_free_all(m);
 	replicate_free(m->replication);
 	free(m->doubter);
@@ -179,7 +179,7 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	replicate_free(m->replication);
 	m->replication = NULL;
 	model_shut(m, *m->reason ? m->reason : "the model was unloaded");
-	stage_close(m);
+	participant_close(m);
 	announce_learnt(m, "the model is gone");
 	model_changed(m);
 	model_unref(m); /* ours, */
@@ -287,8 +287,8 @@ static void model_learnt(struct model *m, const char *error) {
 	}
 	if (!error && m->listed)
 		catalog_note(m);
-	if (m->stage && m->listed)
-		stage_learnt(m->stage, error);
+	if (m->participant && m->listed)
+		participant_learnt(m->participant, error);
 	if (m->load && m->listed)
 		load_learnt(m->load, error);
 	announce_learnt(m, error);

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct stage {
+struct participant {
 	struct model *m; /* borrowed: it owns us */
 	uint32_t index;
 	const Caravan__Stage *at; /* in the plan */
@@ -34,7 +34,7 @@ struct stage {
 /* A slice being mapped; outlives its stage when that is closed meanwhile. */
 struct mapping {
 	struct model *m; /* a reference */
-	struct stage *st;
+	struct participant *st;
 	uint32_t first, last;
 	uint64_t memory_limit;
 	struct slice *slice;
@@ -42,7 +42,7 @@ struct mapping {
 	char err[256];
 };
 
-void stage_free(struct stage *st) {
+void participant_free(struct participant *st) {
 	if (!st)
 		return;
 	loop_timer_stop(st->beat);
@@ -51,33 +51,34 @@ void stage_free(struct stage *st) {
 	free(st);
 }
 
-bool stage_serves(const struct model *m) {
-	const struct stage *st = m->stage;
+bool participant_serves(const struct model *m) {
+	const struct participant *st = m->participant;
 	const struct deploy_hooks *h = &m->d->c.hooks;
 	return st && st->open && !(h->stage_broken && h->stage_broken(h->arg, &m->pub, st->index));
 }
 
-uint64_t stage_charged(const struct model *m) {
-	return m->stage ? m->stage->charged : 0;
+uint64_t participant_charged(const struct model *m) {
+	return m->participant ? m->participant->charged : 0;
 }
 
-void stage_close(struct model *m) {
-	struct stage *st = m->stage;
+void participant_close(struct model *m) {
+	struct participant *st = m->participant;
 	struct deploy *d = m->d;
 	if (!st)
 		return;
-	m->stage = NULL;
+	m->participant = NULL;
 	transfer_cancel(st->fetch);
 	if (st->open)
 		d->c.hooks.stage_close(d->c.hooks.arg, &m->pub, st->index);
 	d->used -= st->charged;
-	stage_free(st);
+	participant_free(st);
 }
 
-static void stage_fail(struct stage *st, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void participant_fail(struct participant *st, const char *fmt, ...)
+        __attribute__((format(printf, 2, 3)));
 
 /* st is gone afterwards; so is the model, unless it is ours: then its load decides. */
-static void stage_fail(struct stage *st, const char *fmt, ...) {
+static void participant_fail(struct participant *st, const char *fmt, ...) {
 	struct model *m = st->m;
 	char why[WIRE_TEXT_MAX];
 	va_list ap;
@@ -86,12 +87,12 @@ static void stage_fail(struct stage *st, const char *fmt, ...) {
 	va_end(ap);
 	peers_refuse(m->d->peers, &st->from, "%s", why);
 	if (model_ours(m))
-		stage_close(m);
+		participant_close(m);
 	else
 		model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 }
 
-static void stage_send_progress(struct stage *st) {
+static void participant_send_progress(struct participant *st) {
 	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &p);
 	p.what = st->what;
@@ -101,26 +102,27 @@ static void stage_send_progress(struct stage *st) {
 	        NULL); /* a link that is gone is noticed by the coordinator */
 }
 
-static void stage_beat(void *arg) {
-	stage_send_progress(arg);
+static void participant_beat(void *arg) {
+	participant_send_progress(arg);
 }
 
-static void stage_set_progress(struct stage *st, const char *what, uint64_t done, uint64_t total) {
+static void participant_set_progress(
+        struct participant *st, const char *what, uint64_t done, uint64_t total) {
 	bool other = strcmp(st->what, what) != 0;
 	snprintf(st->what, sizeof st->what, "%s", what);
 	st->done = done;
 	st->total = total;
 	if (other || done == total)
-		stage_send_progress(st);
+		participant_send_progress(st);
 }
 
-static void stage_on_fetch_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
-	stage_set_progress(arg, what, done, total);
+static void participant_on_fetch_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
+	participant_set_progress(arg, what, done, total);
 }
 
 /* ---- mapped, open, ready ---- */
 
-static void stage_send_ready(struct stage *st, uint64_t weights) {
+static void participant_send_ready(struct participant *st, uint64_t weights) {
 	Caravan__Ready r = CARAVAN__READY__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(READY, ready, &r);
 	r.weight_bytes = weights;
@@ -129,17 +131,17 @@ static void stage_send_ready(struct stage *st, uint64_t weights) {
 }
 
 /* Executor. */
-static void stage_map_run(void *arg) {
+static void participant_map_run(void *arg) {
 	struct mapping *map = arg;
 	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
 	        false, map->memory_limit, map->err, sizeof map->err);
 }
 
-static void stage_map_done(void *arg, bool cancelled) {
+static void participant_map_done(void *arg, bool cancelled) {
 	struct mapping *map = arg;
 	struct model *m = map->m;
 	struct deploy *d = m->d;
-	struct stage *st = m->stage == map->st ? map->st : NULL;
+	struct participant *st = m->participant == map->st ? map->st : NULL;
 	if (st && !cancelled) {
 		uint64_t weights = map->rc ? 0 : slice_bytes(map->slice);
 		loop_timer_stop(st->beat);
@@ -150,13 +152,13 @@ static void stage_map_done(void *arg, bool cancelled) {
 			map->rc = d->c.hooks.stage_open(
 			        d->c.hooks.arg, &m->pub, st->index, map->slice, map->err, sizeof map->err);
 		if (map->rc) {
-			stage_fail(st, "%s", map->err);
+			participant_fail(st, "%s", map->err);
 		} else {
 			map->slice = NULL; /* the hook owns it now */
 			st->open = true;
 			members_heartbeat(
 			        d->c.members); /* the others learn that it serves before the model is announced */
-			stage_send_ready(st, weights);
+			participant_send_ready(st, weights);
 		}
 	}
 	slice_destroy(map->slice);
@@ -164,13 +166,13 @@ static void stage_map_done(void *arg, bool cancelled) {
 	free(map);
 }
 
-static void stage_fetched(void *arg, const char *error, uint64_t moved) {
-	struct stage *st = arg;
+static void participant_fetched(void *arg, const char *error, uint64_t moved) {
+	struct participant *st = arg;
 	struct model *m = st->m;
 	st->fetch = NULL;
 	st->moved = moved;
 	if (error) {
-		stage_fail(st, "%s", error);
+		participant_fail(st, "%s", error);
 		return;
 	}
 	struct mapping *map = calloc(1, sizeof *map);
@@ -180,35 +182,35 @@ static void stage_fetched(void *arg, const char *error, uint64_t moved) {
 		        .first = st->at->first,
 		        .last = st->at->last,
 		        .memory_limit = st->at->memory_limit};
-		if (executor_submit(m->d->c.executor, stage_map_run, stage_map_done, map) == 0)
+		if (executor_submit(m->d->c.executor, participant_map_run, participant_map_done, map) == 0)
 			return;
 		model_unref(m);
 		free(map);
 	}
-	stage_fail(st, "out of memory");
+	participant_fail(st, "out of memory");
 }
 
 /* ---- learnt: memory, then weights ---- */
 
-void stage_learnt(struct stage *st, const char *error) {
+void participant_learnt(struct participant *st, const char *error) {
 	struct model *m = st->m;
 	struct deploy *d = m->d;
 	const Caravan__Plan *plan = m->plan;
 	if (st->fetch || st->open || st->charged)
 		return;
 	if (error) {
-		stage_fail(st, "%s", error);
+		participant_fail(st, "%s", error);
 		return;
 	}
 	uint32_t first = st->at->first, last = st->at->last;
 	uint64_t disk = planner_layer_bytes(m->manifest, first, last);
 	char why[WIRE_TEXT_MAX];
 	if (kv_check(&m->manifest->hp, plan->kv, why, sizeof why)) {
-		stage_fail(st, "%s", why);
+		participant_fail(st, "%s", why);
 		return;
 	}
 	if (d->c.cache && disk > d->c.cache) {
-		stage_fail(st, "layers %u to %u need %s on disk, but the store may use only %s", first,
+		participant_fail(st, "layers %u to %u need %s on disk, but the store may use only %s", first,
 		        last - 1, size_text((double)disk).s, size_text((double)d->c.cache).s);
 		return;
 	}
@@ -218,17 +220,19 @@ void stage_learnt(struct stage *st, const char *error) {
 		struct weight_stream_plan p;
 		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->memory_limit);
 		if (rc) {
-			stage_fail(st, "there is not enough memory even to read layers %u to %u from disk",
-			        first, last - 1);
+			participant_fail(st,
+			        "there is not enough memory even to read layers %u to %u from disk", first,
+			        last - 1);
 			return;
 		}
 		need -= p.step - 2 * p.buffer;
 		weight_stream_plan_clear(&p);
 	}
 	if (!deploy_charge(d, need)) {
-		stage_fail(st, "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free",
-		        first, last - 1, size_text((double)need).s,
-		        size_text((double)deploy_memory_free(d)).s, size_text((double)d->c.memory).s);
+		participant_fail(st,
+		        "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free", first,
+		        last - 1, size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,
+		        size_text((double)d->c.memory).s);
 		return;
 	}
 	st->charged = need;
@@ -241,20 +245,20 @@ void stage_learnt(struct stage *st, const char *error) {
 	        .tensors = tensors,
 	        .source = st->sources,
 	        .sources = st->nsources,
-	        .progress = stage_on_fetch_progress,
-	        .done = stage_fetched,
+	        .progress = participant_on_fetch_progress,
+	        .done = participant_fetched,
 	        .arg = st};
 	if (deploy_pin(d, tensor, tensors, &st->pin) || transfer_fetch(d->transfer, &r, &st->fetch)) {
 		st->fetch = NULL;
-		stage_fail(st, "out of memory");
+		participant_fail(st, "out of memory");
 	}
 }
 
 /* ---- Prepare ---- */
 
 /* The reason to refuse this plan.  NULL: none. */
-static const char *stage_objection(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan,
-        const struct model *known, char *buf, size_t len) {
+static const char *participant_objection(struct deploy *d, const struct peers_from *from,
+        const Caravan__Plan *plan, const struct model *known, char *buf, size_t len) {
 	size_t mine = 0;
 	for (size_t i = 0; i < plan->n_stages; i++)
 		for (size_t j = 0; j <= i; j++) {
@@ -279,7 +283,7 @@ static const char *stage_objection(struct deploy *d, const struct peers_from *fr
 	int order = wire_epoch_compare(known->plan->epoch, plan->epoch);
 	if (order > 0)
 		return "the plan is older than the one that this node knows";
-	if (order == 0 && known->stage)
+	if (order == 0 && known->participant)
 		return "the plan is already being prepared here";
 	if (order == 0 && model_our_stage(known) < 0) /* a plan never changes */
 		return "this node knows another plan with that epoch, in which it has no stage";
@@ -292,8 +296,9 @@ static const char *stage_objection(struct deploy *d, const struct peers_from *fr
 	return NULL;
 }
 
-static struct stage *stage_create(struct model *m, const struct peers_from *from, const Caravan__Prepare *p) {
-	struct stage *st = calloc(1, sizeof *st);
+static struct participant *participant_create(
+        struct model *m, const struct peers_from *from, const Caravan__Prepare *p) {
+	struct participant *st = calloc(1, sizeof *st);
 	if (!st)
 		return NULL;
 	st->m = m;
@@ -302,9 +307,9 @@ static struct stage *stage_create(struct model *m, const struct peers_from *from
 	st->at = m->plan->stages[st->index];
 	snprintf(st->what, sizeof st->what, "waiting");
 	st->sources = calloc(p->n_sources + 1, sizeof *st->sources);
-	st->beat = loop_timer_start(m->d->c.loop, DEPLOY_BEAT_MS, true, stage_beat, st);
+	st->beat = loop_timer_start(m->d->c.loop, DEPLOY_BEAT_MS, true, participant_beat, st);
 	if (!st->sources || !st->beat) {
-		stage_free(st);
+		participant_free(st);
 		return NULL;
 	}
 	for (size_t i = 0; i < p->n_sources; i++)
@@ -313,14 +318,14 @@ static struct stage *stage_create(struct model *m, const struct peers_from *from
 	return st;
 }
 
-static void stage_on_prepare(
+static void participant_on_prepare(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
 	const Caravan__Prepare *p = env->prepare;
 	char buf[256];
 	(void)payload;
 	struct model *m = deploy_model_named(d, p->plan->model);
-	const char *why = stage_objection(d, from, p->plan, m, buf, sizeof buf);
+	const char *why = participant_objection(d, from, p->plan, m, buf, sizeof buf);
 	if (why) {
 		peers_refuse(d->peers, from, "%s", why);
 		return;
@@ -341,21 +346,21 @@ static void stage_on_prepare(
 		}
 		m->returns = returns;
 	}
-	m->stage = stage_create(m, from, p);
-	if (!m->stage) {
+	m->participant = participant_create(m, from, p);
+	if (!m->participant) {
 		peers_refuse(d->peers, from, "out of memory");
 		if (!model_ours(m))
 			model_remove(m, CARAVAN__MODEL_PHASE__FAILED, "out of memory");
 		return;
 	}
-	stage_send_progress(m->stage);
+	participant_send_progress(m->participant);
 	/* either may end the stage at once: nothing of it is touched after this */
 	if (m->learnt == LEARN_DONE)
-		stage_learnt(m->stage, NULL);
+		participant_learnt(m->participant, NULL);
 	else
-		model_learn(m, m->stage->sources, m->stage->nsources);
+		model_learn(m, m->participant->sources, m->participant->nsources);
 }
 
-int stage_init(struct deploy *d) {
-	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PREPARE, stage_on_prepare, d);
+int participant_init(struct deploy *d) {
+	return peers_on(d->peers, CARAVAN__ENVELOPE__BODY_PREPARE, participant_on_prepare, d);
 }

@@ -71,7 +71,7 @@ static void reconcile_list_plans(
 			return;
 		b->counter = m->plan->epoch->counter;
 		b->phase = m->pub.phase;
-		b->stage = stage_serves(m);
+		b->stage = participant_serves(m);
 	}
 }
 

@@ -66,7 +66,7 @@ void attention_plan(struct forward *f) {
 }
 
 /* Heads first, so that a member writes neighbouring positions of the same head. */
-void attention_store(struct forward *f, struct job *j, uint32_t layer) {
+void attention_store(struct forward *f, struct phase_member *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
 	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->type];
 	size_t rows = f->step->rows, hs = hp->head_size, g = group_of(hp), first, last;
@@ -152,7 +152,7 @@ static const struct tile *tile_of(const struct forward *f, size_t task) {
 
 /* Within a head the last tiles come first: they see most, and the short ones fill up the end.  Spans of a tile ascend, as
  * they lie in the cache, and a member takes several that follow each other: what it reads then goes on where it was. */
-static void attend(struct forward *f, struct job *j, uint32_t layer, size_t i) {
+static void attend(struct forward *f, struct phase_member *j, uint32_t layer, size_t i) {
 	struct member *m = &f->member[j->id];
 	size_t g = group_of(f->hp), task = f->head_tasks - 1 - i % f->head_tasks;
 	struct walk w = {.tile = tile_of(f, task), .layer = layer, .head = (uint32_t)(i / f->head_tasks)};
@@ -173,10 +173,10 @@ static void attend(struct forward *f, struct job *j, uint32_t layer, size_t i) {
 	}
 }
 
-void attention_share(struct forward *f, struct job *j, uint32_t layer) {
-	struct job_cut cut = {.strips = f->head_tasks * f->hp->kv_heads, .least = 1};
+void attention_share(struct forward *f, struct phase_member *j, uint32_t layer) {
+	struct phase_cut cut = {.strips = f->head_tasks * f->hp->kv_heads, .least = 1};
 	size_t first, count;
-	while (job_next_run(j, &cut, &first, &count))
+	while (phase_next_run(j, &cut, &first, &count))
 		for (size_t i = first; i < first + count; i++)
 			attend(f, j, layer, i);
 }

@@ -54,7 +54,7 @@ static size_t forward_lay(
 	for (unsigned i = 0; i < team; i++) {
 		struct member m = {.x = carve(arena, &used, hp->dim, sizeof(float)),
 		        .norm = carve(arena, &used, hp->dim, sizeof(float)),
-		        .up = carve(arena, &used, rows * JOB_CHUNK, sizeof(float)),
+		        .up = carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
 		        .query = carve(arena, &used, queries, sizeof(struct kern_query)),
 		        .scratch = carve(arena, &used, 1, kern_span_scratch(queries))};
 		if (arena)
@@ -128,7 +128,7 @@ void forward_destroy(struct forward *f) {
 }
 
 /* The rows that a member prepares for the next products: its share, or the one row there is. */
-static void share_rows(const struct forward *f, const struct job *j, size_t *first, size_t *last) {
+static void share_rows(const struct forward *f, const struct phase_member *j, size_t *first, size_t *last) {
 	*first = 0;
 	*last = 1;
 	if (f->step->rows > 1)
@@ -136,25 +136,25 @@ static void share_rows(const struct forward *f, const struct job *j, size_t *fir
 }
 
 /* Where a prepared row stands among the activations. */
-static size_t slot_of(const struct forward *f, const struct job *j, size_t row) {
+static size_t slot_of(const struct forward *f, const struct phase_member *j, size_t row) {
 	return f->step->rows > 1 ? row : j->id;
 }
 
-static float *row_of(const struct forward *f, const struct job *j, size_t row) {
+static float *row_of(const struct forward *f, const struct phase_member *j, size_t row) {
 	return f->step->rows > 1 ? f->step->x + row * f->hp->dim : f->member[j->id].x;
 }
 
 /* After rows were prepared: shared rows are waited for.  A member whose own single row failed knows it, and
  * leaves at the same gate as the others. */
-static int prepared(struct forward *f, struct job *j, bool failed, uint32_t where) {
+static int prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where) {
 	if (failed)
-		job_fail(j, where);
-	return f->step->rows > 1 ? job_gate(j) : 0;
+		phase_fail(j, where);
+	return f->step->rows > 1 ? phase_gate(j) : 0;
 }
 
 /* x += what the last products left, when there is such; then norm, in the forms of the next products. */
-static int prepare_norm(
-        struct forward *f, struct job *j, bool residual, const float *norm, unsigned forms, uint32_t where) {
+static int prepare_norm(struct forward *f, struct phase_member *j, bool residual, const float *norm,
+        unsigned forms, uint32_t where) {
 	size_t first, last, dim = f->hp->dim;
 	bool failed = false;
 	share_rows(f, j, &first, &last);
@@ -169,8 +169,8 @@ static int prepare_norm(
 }
 
 /* Rows that stand in a buffer, in the forms of the next product. */
-static int prepare_rows(
-        struct forward *f, struct job *j, const float *rows, size_t n, unsigned forms, uint32_t where) {
+static int prepare_rows(struct forward *f, struct phase_member *j, const float *rows, size_t n,
+        unsigned forms, uint32_t where) {
 	size_t first, last;
 	bool failed = false;
 	share_rows(f, j, &first, &last);
@@ -180,27 +180,27 @@ static int prepare_rows(
 }
 
 /* Gate and up side by side, so that SwiGLU finds both in the nearest cache. */
-static void share_swiglu(
-        struct forward *f, struct job *j, const struct store_tensor *gate, const struct store_tensor *up) {
+static void share_swiglu(struct forward *f, struct phase_member *j, const struct store_tensor *gate,
+        const struct store_tensor *up) {
 	size_t ffn = f->hp->ffn, at = slot_of(f, j, 0), cols = f->step->rows, run, strips;
-	struct job_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP, .least = JOB_STRIPS};
+	struct phase_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP, .least = PHASE_STRIPS};
 	float *u = f->member[j->id].up;
-	while (job_next_run(j, &cut, &run, &strips)) {
+	while (phase_next_run(j, &cut, &run, &strips)) {
 		size_t end = (run + strips) * KERN_STRIP < ffn ? (run + strips) * KERN_STRIP : ffn;
 		for (size_t first = run * KERN_STRIP, n; first < end; first += n) {
-			n = end - first < JOB_CHUNK ? end - first : JOB_CHUNK;
+			n = end - first < PHASE_CHUNK ? end - first : PHASE_CHUNK;
 			product_rows(f->ops, gate, f->ffn + first, ffn, first, n, &f->act, at, cols);
-			product_rows(f->ops, up, u, JOB_CHUNK, first, n, &f->act, at, cols);
+			product_rows(f->ops, up, u, PHASE_CHUNK, first, n, &f->act, at, cols);
 			for (size_t c = 0; c < cols; c++) {
 				float *g = f->ffn + c * ffn + first;
-				f->ops->swiglu(g, g, u + c * JOB_CHUNK, n);
+				f->ops->swiglu(g, g, u + c * PHASE_CHUNK, n);
 			}
 		}
 	}
 }
 
 /* Puts a group of the layer's weights into w if it comes from disk, when it is there. */
-static int fetch(struct forward *f, struct job *j, uint32_t layer, enum weight_group g,
+static int fetch(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
         const struct store_tensor *w[LAYER_ROLES]) {
 	struct weight_stream *stream = f->slice->stream;
 	return stream && weight_stream_has(stream, layer, g) ? weight_stream_wait(stream, j->next_group, w)
@@ -208,9 +208,9 @@ static int fetch(struct forward *f, struct job *j, uint32_t layer, enum weight_g
 }
 
 /* Ends the phase that computed from a group. */
-static int leave(struct forward *f, struct job *j, uint32_t layer, enum weight_group g) {
+static int leave(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g) {
 	struct weight_stream *stream = f->slice->stream;
-	if (job_gate(j))
+	if (phase_gate(j))
 		return -EDOM;
 	if (stream && weight_stream_has(stream, layer, g)) {
 		if (j->id == 0)
@@ -220,7 +220,7 @@ static int leave(struct forward *f, struct job *j, uint32_t layer, enum weight_g
 	return 0;
 }
 
-static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool residual) {
+static int run_layer(struct forward *f, struct phase_member *j, uint32_t layer, bool residual) {
 	const struct hparams *hp = f->hp;
 	const struct store_tensor *w[LAYER_ROLES];
 	const struct layer_forms *forms = &f->forms[layer];
@@ -240,9 +240,9 @@ static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool resi
 	if (leave(f, j, layer, WEIGHTS_QKV))
 		return -EDOM;
 	attention_store(f, j, layer);
-	job_gate(j);
+	phase_gate(j);
 	attention_share(f, j, layer);
-	job_gate(j);
+	phase_gate(j);
 
 	if (prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
 		return -EDOM;
@@ -270,7 +270,7 @@ static int run_layer(struct forward *f, struct job *j, uint32_t layer, bool resi
 
 static void run_member(struct team *t, void *arg, unsigned id) {
 	struct forward *f = arg;
-	struct job j = {.team = t, .id = id, .fault = &f->fault, .next_group = f->first_group};
+	struct phase_member j = {.team = t, .id = id, .fault = &f->fault, .next_group = f->first_group};
 	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
 	team_share(t, id, f->step->rows, 1, &first, &last);
 	for (size_t r = first; r < last; r++) /* first needed two barriers later */
@@ -320,7 +320,7 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 		weight_stream_error(f->slice->stream, err, errlen);
 		return -EIO;
 	}
-	uint32_t where = job_fault_where(f->fault);
+	uint32_t where = phase_fault_where(f->fault);
 	return fail_with(-EDOM, err, errlen, "layer %u: a value is not finite in %s",
 	        f->slice->first + (where >> 8), at_name[where & 0xff]);
 }

@@ -2,7 +2,7 @@
 #ifndef SHARD_FORWARD_FORWARD_INTERNAL_H
 #define SHARD_FORWARD_FORWARD_INTERNAL_H
 #include "shard/forward/forward.h"
-#include "shard/forward/job.h"
+#include "shard/forward/phase.h"
 
 /* Queries that one call of the span kernel takes, unless one token's group has more. */
 #define PASS_QUERIES 64
@@ -80,7 +80,7 @@ size_t attention_queries(const struct hparams *hp);
 /* Cuts the step into tiles. */
 void attention_plan(struct forward *f);
 /* A member's part of: rotating queries and keys and storing keys and values; attention. No gate. */
-void attention_store(struct forward *f, struct job *j, uint32_t layer);
-void attention_share(struct forward *f, struct job *j, uint32_t layer);
+void attention_store(struct forward *f, struct phase_member *j, uint32_t layer);
+void attention_share(struct forward *f, struct phase_member *j, uint32_t layer);
 
 #endif

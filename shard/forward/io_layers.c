@@ -1,7 +1,7 @@
 /* io_layers: embedding and output of a model (forward.h): embedding rows, the final norm, and the output product, whose rows
- * the team shares.  Jobs are built as in forward.c: see job.h. */
+ * the team shares.  Phases as in forward.c: see phase.h. */
 #include "shard/forward/forward.h"
-#include "shard/forward/job.h"
+#include "shard/forward/phase.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -105,7 +105,7 @@ int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint3
 /* As in forward: a single row is prepared by every member for itself, more are shared. */
 static void logits_member(struct team *t, void *arg, unsigned id) {
 	struct io_layers *e = arg;
-	struct job j = {.team = t, .id = id, .fault = &e->fault};
+	struct phase_member j = {.team = t, .id = id, .fault = &e->fault};
 	size_t dim = e->hp->dim, first = 0, last = 1;
 	float *y = e->hidden + id * dim;
 	bool shared = e->rows > 1;
@@ -114,8 +114,8 @@ static void logits_member(struct team *t, void *arg, unsigned id) {
 	for (size_t r = first; r < last; r++)
 		if (e->ops->rmsnorm(y, e->x + r * dim, e->norm, dim, e->hp->eps) ||
 		        act_put(&e->act, e->forms, shared ? r : id, y, dim))
-			job_fail(&j, 0);
-	if (shared && job_gate(&j))
+			phase_fail(&j, 0);
+	if (shared && phase_gate(&j))
 		return;
 	const struct product head = {e->slice->io[IO_HEAD], e->logits, e->hp->vocab};
 	product_share(&j, e->ops, &head, 1, &e->act, shared ? 0 : id, e->rows);

@@ -138,7 +138,7 @@ static void read_piece(void *arg, unsigned id, const uint8_t *p, size_t bytes) {
 
 /* ---- pieces ---- */
 
-struct job {
+struct pieces {
 	const uint8_t *memory;
 	bench_piece_fn *fn;
 	void *arg;
@@ -162,7 +162,7 @@ static void timed(
 }
 
 static void member(struct team *team, void *arg, unsigned id) {
-	struct job *j = arg;
+	struct pieces *j = arg;
 	size_t first, last, turn = 0;
 	struct rates own = {bench_alloc(PIECES * sizeof(double)), 0}, read[WAYS];
 	struct reading *r = bench_alloc(sizeof *r);
@@ -195,7 +195,7 @@ static double of_all(const struct bench *b, const double *rates) {
 }
 
 double bench_run(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times) {
-	struct job j = {
+	struct pieces j = {
 	        .memory = b->memory, .fn = fn, .arg = arg, .piece = piece, .total = total, .times = times};
 	team_run(b->team, member, &j);
 	return of_all(b, j.rates);
@@ -203,7 +203,7 @@ double bench_run(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, s
 
 double bench_beside(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece, size_t total, size_t times,
         double *share) {
-	struct job j = {.memory = b->memory,
+	struct pieces j = {.memory = b->memory,
 	        .fn = fn,
 	        .arg = arg,
 	        .piece = piece,

@@ -15,7 +15,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define VOIDS 64 /* steps that are void before they are here; of more the oldest are computed all the same */
+#define CANCELLED_MAX \
+	64 /* steps remembered that were cancelled before they arrived; of more, the oldest are computed */
 
 struct stage {
 	struct peers *peers;
@@ -29,11 +30,11 @@ struct stage {
 	struct kv *kv;
 	struct forward *forward;
 	struct downstream *downstream;
-	uint64_t seen;            /* number of the newest step */
-	unsigned jobs;            /* on the compute thread */
-	LIST_HEAD(, job) at_work; /* in no order */
-	uint64_t voids[VOIDS];    /* a ring */
-	unsigned nvoids;          /* ever */
+	uint64_t seen;                           /* number of the newest step */
+	unsigned jobs;                           /* on the compute thread */
+	LIST_HEAD(, stage_step) at_work;         /* in no order */
+	uint64_t cancelled_steps[CANCELLED_MAX]; /* a ring */
+	unsigned ncancelled;                     /* ever */
 	bool closed;
 	bool broken; /* a step was lost, and the coordinator could not be told */
 	struct rate rate;
@@ -42,11 +43,11 @@ struct stage {
 	double seconds, single_seconds, prompt_seconds;
 };
 
-/* A step on its way through this stage. */
-struct job {
+/* A step in this stage. */
+struct stage_step {
 	struct stage *s;
-	LIST_ENTRY(job) next;
-	atomic_bool is_void;
+	LIST_ENTRY(stage_step) next;
+	atomic_bool is_cancelled;
 	bool skipped; /* set on the compute thread */
 	struct peers_from from;
 	uint64_t number;
@@ -57,16 +58,16 @@ struct job {
 	uint32_t *blocks; /* of all sequences, one after the other */
 	struct payload *x;
 	int rc;
-	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock: arrived, begun, computed */
-	Caravan__StepTime *times, **list;        /* what it brought, and ours */
-	size_t ntimes;                           /* 0: those before us do not say */
+	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock */
+	Caravan__StepTime *times, **list;        /* those in the message, and ours */
+	size_t ntimes;                           /* 0: the senders before us send none */
 	char err[256];
 	size_t nseqs;
-	ProtobufCBinaryData *tables; /* for passing on: point into blocks */
+	ProtobufCBinaryData *tables; /* for the next stage: point into blocks */
 	uint64_t *ids;
-	bool posted; /* the compute thread has posted to the loop that it began the job */
-	bool told;   /* the loop's: that was acknowledged */
-	bool over;   /* the loop's: the job is done, and only that word is still awaited */
+	bool posted;       /* the compute thread has posted stage_on_taken to the loop */
+	bool acknowledged; /* loop only: StepAck was sent */
+	bool over;         /* loop only: done, but stage_on_taken is still to run */
 };
 
 static void stage_release(struct stage *s) {
@@ -100,11 +101,11 @@ static void stage_downstream_lost(void *arg, uint64_t number, bool refused, cons
 }
 
 static void stage_log_reading(const struct stage *s) {
-	struct weight_stream_stats told;
-	weight_stream_stats(s->slice->stream, &told);
+	struct weight_stream_stats stats;
+	weight_stream_stats(s->slice->stream, &stats);
 	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
-	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)told.step).s);
-	if (!told.direct)
+	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)stats.step).s);
+	if (!stats.direct)
 		log_line(LOG_LINE_WARN,
 		        "the store's file system does not support direct reads: weights go through the page cache, which is slower");
 }
@@ -170,7 +171,7 @@ uint32_t stage_index(const struct stage *s) {
 	return s->index;
 }
 
-static void job_destroy(struct job *j) {
+static void stage_step_destroy(struct stage_step *j) {
 	if (!j)
 		return;
 	payload_unref(j->x);
@@ -184,15 +185,15 @@ static void job_destroy(struct job *j) {
 	free(j);
 }
 
-/* Copies what a step says into a job; -EINVAL when it contradicts itself. */
-static int job_create(struct job **out, struct stage *s, const struct peers_from *from,
+/* Copies a Step message; -EINVAL when it contradicts itself. */
+static int stage_step_create(struct stage_step **out, struct stage *s, const struct peers_from *from,
         const Caravan__Step *step, struct payload *x) {
 	size_t dim = s->slice->manifest->hp.dim, nblocks = 0;
 	for (size_t i = 0; i < step->n_seqs; i++)
 		nblocks += step->seqs[i]->blocks.len / sizeof(uint32_t);
 	if (!x || payload_len(x) != (size_t)step->rows * dim * sizeof(float))
 		return -EINVAL;
-	struct job *j = calloc(1, sizeof *j);
+	struct stage_step *j = calloc(1, sizeof *j);
 	if (!j)
 		return -ENOMEM;
 	j->seqs = calloc(step->n_seqs, sizeof *j->seqs);
@@ -207,7 +208,7 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 	                                                    : payload_copy(payload_data(x), payload_len(x));
 	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x || !j->times ||
 	        !j->list) {
-		job_destroy(j);
+		stage_step_destroy(j);
 		return -ENOMEM;
 	}
 	j->s = s;
@@ -247,7 +248,7 @@ static int job_create(struct job **out, struct stage *s, const struct peers_from
 }
 
 /* Gathers the rows that the coordinator asked for; NULL when it asked for none. */
-static int stage_gather_rows(const struct job *j, struct payload **out) {
+static int stage_gather_rows(const struct stage_step *j, struct payload **out) {
 	size_t dim = j->s->slice->manifest->hp.dim;
 	*out = NULL;
 	if (j->noutputs == 0)
@@ -269,7 +270,7 @@ static int stage_gather_rows(const struct job *j, struct payload **out) {
 	return 0;
 }
 
-static int stage_pass_on(struct stage *s, struct job *j) {
+static int stage_pass_on(struct stage *s, struct stage_step *j) {
 	struct payload *x = NULL;
 	if (j->ntimes) {
 		j->times[j->ntimes - 1].waited = j->began_ns - j->arrived_ns;
@@ -329,38 +330,38 @@ static void stage_acknowledge(
 	(void)peers_answer(s->peers, from, &env, NULL);
 }
 
-static void stage_report_taken(struct job *j) {
+static void stage_report_taken(struct stage_step *j) {
 	stage_acknowledge(j->s, &j->from, j->number, loop_now_ns() - j->arrived_ns);
-	j->told = true;
+	j->acknowledged = true;
 }
 
-/* The job may be done before this word of it is read, and its stage gone. */
+/* May run after the step is done and its stage gone. */
 static void stage_on_taken(void *arg) {
-	struct job *j = arg;
+	struct stage_step *j = arg;
 	if (j->over)
-		job_destroy(j);
+		stage_step_destroy(j);
 	else
 		stage_report_taken(j);
 }
 
 /* On the compute thread. */
 static void stage_run_step(void *arg) {
-	struct job *j = arg;
+	struct stage_step *j = arg;
 	struct stage *s = j->s;
 	j->posted = loop_post(s->loop, stage_on_taken, j) == 0;
 	j->began_ns = loop_now_ns();
-	j->skipped = atomic_load(&j->is_void);
+	j->skipped = atomic_load(&j->is_cancelled);
 	if (!j->skipped)
 		j->rc = forward_run(s->forward, &j->step, j->err, sizeof j->err);
 	j->ended_ns = loop_now_ns();
 }
 
 static void stage_step_done(void *arg, bool cancelled) {
-	struct job *j = arg;
+	struct stage_step *j = arg;
 	struct stage *s = j->s;
 	LIST_REMOVE(j, next);
-	j->over = j->posted && !j->told;
-	if (!cancelled && !j->told)
+	j->over = j->posted && !j->acknowledged;
+	if (!cancelled && !j->acknowledged)
 		stage_report_taken(j);
 	s->jobs--;
 	if (s->closed) {
@@ -389,19 +390,19 @@ static void stage_step_done(void *arg, bool cancelled) {
 			stage_fail_step(s, j->number, false, j->err);
 	}
 	if (!j->over)
-		job_destroy(j);
+		stage_step_destroy(j);
 }
 
 void stage_step(
         struct stage *s, const struct peers_from *from, const Caravan__Step *step, struct payload *x) {
 	char err[256];
-	struct job *j = NULL;
+	struct stage_step *j = NULL;
 	if (!node_id_equal(&from->node, &s->sender)) {
 		peers_refuse(s->peers, from, "steps for stage %u of %s come from another node", s->index,
 		        s->plan->model);
 		return;
 	}
-	int rc = step->step > s->seen ? job_create(&j, s, from, step, x) : -EALREADY;
+	int rc = step->step > s->seen ? stage_step_create(&j, s, from, step, x) : -EALREADY;
 	if (rc == -EALREADY)
 		snprintf(err, sizeof err, "step %llu comes after step %llu", (unsigned long long)step->step,
 		        (unsigned long long)s->seen);
@@ -410,9 +411,9 @@ void stage_step(
 		        s->slice->manifest->hp.dim);
 	else if (rc != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));
-	for (unsigned i = 0; rc == 0 && i < VOIDS; i++)
-		if (s->voids[i] == step->step)
-			atomic_store(&j->is_void, true);
+	for (unsigned i = 0; rc == 0 && i < CANCELLED_MAX; i++)
+		if (s->cancelled_steps[i] == step->step)
+			atomic_store(&j->is_cancelled, true);
 	if (rc == 0)
 		rc = forward_check(s->forward, &j->step, err, sizeof err);
 	if (rc == 0 && (rc = compute_submit(s->compute, stage_run_step, stage_step_done, j)) != 0)
@@ -423,7 +424,7 @@ void stage_step(
 		        s->plan->model, err);
 		stage_acknowledge(s, from, step->step, 0);
 		stage_fail_step(s, step->step, false, err);
-		job_destroy(j);
+		stage_step_destroy(j);
 		return;
 	}
 	s->seen = step->step;
@@ -434,11 +435,11 @@ void stage_step(
 void stage_void(struct stage *s, const struct peers_from *from, uint64_t number) {
 	if (!node_id_equal(&from->node, &s->coordinator))
 		return;
-	for (struct job *j = LIST_FIRST(&s->at_work); j; j = LIST_NEXT(j, next))
+	for (struct stage_step *j = LIST_FIRST(&s->at_work); j; j = LIST_NEXT(j, next))
 		if (j->number == number)
-			atomic_store(&j->is_void, true);
+			atomic_store(&j->is_cancelled, true);
 	if (number > s->seen)
-		s->voids[s->nvoids++ % VOIDS] = number;
+		s->cancelled_steps[s->ncancelled++ % CANCELLED_MAX] = number;
 }
 
 bool stage_ack(struct stage *s, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
@@ -466,13 +467,13 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->weight_bytes = slice_bytes(s->slice);
 	out->resident_bytes = out->weight_bytes;
 	if (s->slice->stream) {
-		struct weight_stream_stats told;
-		weight_stream_stats(s->slice->stream, &told);
-		out->resident_bytes += told.buffers - told.step;
-		out->streamed_bytes = told.step;
-		out->read_bytes = told.read;
-		out->read_seconds = told.read_seconds;
-		out->read_wait_seconds = told.wait_seconds;
+		struct weight_stream_stats stats;
+		weight_stream_stats(s->slice->stream, &stats);
+		out->resident_bytes += stats.buffers - stats.step;
+		out->streamed_bytes = stats.step;
+		out->read_bytes = stats.read;
+		out->read_seconds = stats.read_seconds;
+		out->read_wait_seconds = stats.wait_seconds;
 	}
 	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
 	out->rows = s->rows;

@@ -1,8 +1,8 @@
-/* job: see job.h.
+/* phase: see phase.h.
  *
  * Work is handed out while a phase runs, not divided evenly beforehand: cores differ (efficiency cores, neighbours on a shared
  * machine), and a row costs more in some weight types than in others.  Which member computes a row never affects its bits. */
-#include "shard/forward/job.h"
+#include "shard/forward/phase.h"
 #include <errno.h>
 
 /* A run is this part of what is left for each member: the first are long, because a kernel fetches ahead within a
@@ -11,20 +11,20 @@
 #define PART 3
 
 /* Strips of the run that begins where the cut is. */
-static size_t run_strips(const struct job *j, const struct job_cut *cut) {
+static size_t phase_run_strips(const struct phase_member *j, const struct phase_cut *cut) {
 	size_t left = cut->strips - cut->at,
 	       n = left / (PART * (size_t)team_size(j->team)) / cut->least * cut->least;
 	n = n ? n : cut->least;
 	return n < left ? n : left;
 }
 
-bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count) {
+bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first, size_t *count) {
 	size_t i = team_next(j->team) - j->base;
 	for (; cut->run < i && cut->at < cut->strips; cut->run++)
-		cut->at += run_strips(j, cut);
+		cut->at += phase_run_strips(j, cut);
 	if (cut->at < cut->strips) {
 		*first = cut->at;
-		*count = run_strips(j, cut);
+		*count = phase_run_strips(j, cut);
 		return true;
 	}
 	j->base += cut->run + team_size(j->team);
@@ -32,16 +32,16 @@ bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *cou
 }
 
 /* A fault is phase + 1 above its place, so that later phases compare greater and 0 means none. */
-void job_fail(struct job *j, uint32_t where) {
+void phase_fail(struct phase_member *j, uint32_t where) {
 	uint64_t none = 0;
 	atomic_compare_exchange_strong(j->fault, &none, (uint64_t)(j->phase + 1) << 32 | where);
 }
 
-uint32_t job_fault_where(uint64_t fault) {
+uint32_t phase_fault_where(uint64_t fault) {
 	return (uint32_t)fault;
 }
 
-int job_gate(struct job *j) {
+int phase_gate(struct phase_member *j) {
 	team_barrier(j->team, j->id);
 	j->phase++;
 	uint64_t fault = atomic_load_explicit(j->fault, memory_order_relaxed);
@@ -81,13 +81,13 @@ static size_t product_strips(size_t rows) {
 	return (rows + KERN_STRIP - 1) / KERN_STRIP;
 }
 
-void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
+void product_share(struct phase_member *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols) {
-	struct job_cut cut = {.least = JOB_STRIPS};
+	struct phase_cut cut = {.least = PHASE_STRIPS};
 	size_t first, strips;
 	for (size_t i = 0; i < count; i++)
 		cut.strips += product_strips(p[i].w->record.rows);
-	while (job_next_run(j, &cut, &first, &strips))
+	while (phase_next_run(j, &cut, &first, &strips))
 		for (size_t i = 0, begin = 0; i < count && begin < first + strips; i++) {
 			size_t rows = p[i].w->record.rows, end = begin + product_strips(rows);
 			size_t from = first > begin ? first - begin : 0;

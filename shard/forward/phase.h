@@ -1,22 +1,22 @@
-/* job: what the jobs of forward.c and io_layers.c share: the phases of a step, activations in the forms that products need, and
- * products whose rows the team shares.
+/* phase: the phases of a step on the team: shared by forward.c and io_layers.c.  Also activations in the forms that products need,
+ * and products whose rows the team shares.
  *
- * A job is a sequence of phases, each ended by job_gate.  Within a phase job_next_run hands out work by numbers from the
- * team's one counter, which is not reset between phases: every member draws exactly one number past the end of each phase, so
- * all of them know where the numbers of the next phase begin.
+ * Each phase ends with phase_gate.  Within a phase, phase_next_run hands out work by numbers from the counter of the team.
+ * The counter is not reset between phases: every member draws exactly one number past the end of each phase, so all of them
+ * know where the numbers of the next phase begin.
  * Private to this folder.  Threads: everything here runs on the members of a team. */
-#ifndef SHARD_FORWARD_JOB_H
-#define SHARD_FORWARD_JOB_H
+#ifndef SHARD_FORWARD_PHASE_H
+#define SHARD_FORWARD_PHASE_H
 #include "kernels/kernels.h"
 #include "kernels/team.h"
 #include "shard/store/store.h"
 #include <stdatomic.h>
 
 /* Rows of gate and up that are multiplied side by side. */
-#define JOB_CHUNK 64
+#define PHASE_CHUNK 64
 
-/* A member on its way. */
-struct job {
+/* A member of the team during a step. */
+struct phase_member {
 	struct team *team;
 	unsigned id;
 	uint32_t phase;
@@ -26,27 +26,27 @@ struct job {
 };
 
 /* Kernels walk up to four strips side by side: the least of a run of them. */
-#define JOB_STRIPS 4
+#define PHASE_STRIPS 4
 
-/* A member's way through the runs that a phase is cut into, longer ones first. */
-struct job_cut {
+/* A member's position among the runs of a phase, longer ones first. */
+struct phase_cut {
 	size_t strips;  /* of the phase, or what else it has many of */
 	size_t least;   /* in a run, which has a multiple of it */
 	size_t at, run; /* where the next run begins, and its number */
 };
 
 /* Draws the next run [*first, *first + *count) of this phase; false when there are no more. */
-bool job_next_run(struct job *j, struct job_cut *cut, size_t *first, size_t *count);
+bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first, size_t *count);
 
 /* Notes that this phase met a value that is not finite.  `where` is the same for all of a phase. */
-void job_fail(struct job *j, uint32_t where);
+void phase_fail(struct phase_member *j, uint32_t where);
 
 /* Ends a phase: 0, or -EDOM when any member failed in it.  All members get the same answer, since a fault
  * that a faster member has met in a later phase is not looked at. */
-int job_gate(struct job *j);
+int phase_gate(struct phase_member *j);
 
 /* The `where` of a fault. */
-uint32_t job_fault_where(uint64_t fault);
+uint32_t phase_fault_where(uint64_t fault);
 
 /* Rows of activations in every form, a buffer each, `rows` rows of at most n elements. */
 struct act {
@@ -73,7 +73,7 @@ void product_rows(const struct kern_ops *ops, const struct store_tensor *w, floa
         size_t first, size_t rows, const struct act *a, size_t at, size_t cols);
 
 /* The member's part of `count` products of the same activations; no gate. */
-void product_share(struct job *j, const struct kern_ops *ops, const struct product *p, size_t count,
+void product_share(struct phase_member *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols);
 
 #endif
