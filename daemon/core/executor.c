@@ -11,18 +11,17 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <time.h>
 
 struct job {
 	loop_fn *run;
 	executor_done_fn *done;
 	void *arg;
-	struct job *next;
+	STAILQ_ENTRY(job) next;
 };
 
-struct list {
-	struct job *head, **tail;
-};
+STAILQ_HEAD(jobs, job);
 
 /* What the loop is handed: outlives the executor when a call is still in the mailbox. */
 struct bell {
@@ -34,36 +33,23 @@ struct executor {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct list waiting, ran; /* under lock, as all below */
+	struct jobs waiting, ran; /* under lock, as all below */
 	struct bell *bell;
 	bool rung, stop;
 	unsigned open; /* the loop's own */
 };
 
-static void executor_list_init(struct list *l) {
-	l->head = NULL;
-	l->tail = &l->head;
-}
-
-static void executor_list_push(struct list *l, struct job *j) {
-	j->next = NULL;
-	*l->tail = j;
-	l->tail = &j->next;
-}
-
-static struct job *executor_list_pop(struct list *l) {
-	struct job *j = l->head;
-	if (j) {
-		l->head = j->next;
-		if (!l->head)
-			l->tail = &l->head;
-	}
+/* The oldest, or NULL. */
+static struct job *executor_take_job(struct jobs *l) {
+	struct job *j = STAILQ_FIRST(l);
+	if (j)
+		STAILQ_REMOVE_HEAD(l, next);
 	return j;
 }
 
-static void executor_return_jobs(struct list *l, bool cancelled) {
+static void executor_return_jobs(struct jobs *l, bool cancelled) {
 	struct job *j;
-	while ((j = executor_list_pop(l))) {
+	while ((j = executor_take_job(l))) {
 		if (j->done)
 			j->done(j->arg, cancelled);
 		free(j);
@@ -81,7 +67,7 @@ static void executor_on_bell(void *arg) {
 	/* one at a time: a done may destroy the executor, and later ones must still be found by it */
 	for (;;) {
 		pthread_mutex_lock(&ld->lock);
-		struct job *j = executor_list_pop(&ld->ran);
+		struct job *j = executor_take_job(&ld->ran);
 		if (!j)
 			ld->rung = false;
 		pthread_mutex_unlock(&ld->lock);
@@ -104,15 +90,15 @@ static void *executor_thread(void *arg) {
 	struct executor *ld = arg;
 	pthread_mutex_lock(&ld->lock);
 	for (;;) {
-		while (!ld->stop && !ld->waiting.head)
+		while (!ld->stop && STAILQ_EMPTY(&ld->waiting))
 			pthread_cond_wait(&ld->wake, &ld->lock);
 		if (ld->stop)
 			break;
-		struct job *j = executor_list_pop(&ld->waiting);
+		struct job *j = executor_take_job(&ld->waiting);
 		pthread_mutex_unlock(&ld->lock);
 		j->run(j->arg);
 		pthread_mutex_lock(&ld->lock);
-		executor_list_push(&ld->ran, j);
+		STAILQ_INSERT_TAIL(&ld->ran, j, next);
 		while (!ld->rung && !ld->stop) {
 			ld->rung = true;
 			if (loop_post(ld->loop, executor_on_bell, ld->bell) == 0)
@@ -139,8 +125,8 @@ int executor_create(struct executor **out, struct loop *l) {
 	ld->loop = l;
 	ld->bell = b;
 	b->ld = ld;
-	executor_list_init(&ld->waiting);
-	executor_list_init(&ld->ran);
+	STAILQ_INIT(&ld->waiting);
+	STAILQ_INIT(&ld->ran);
 	pthread_mutex_init(&ld->lock, NULL);
 	pthread_cond_init(&ld->wake, NULL);
 	int rc = thread_start(&ld->thread, NULL, executor_thread, ld);
@@ -184,7 +170,7 @@ int executor_submit(struct executor *ld, loop_fn *fn, executor_done_fn *done, vo
 	pthread_mutex_lock(&ld->lock);
 	bool stop = ld->stop;
 	if (!stop) {
-		executor_list_push(&ld->waiting, j);
+		STAILQ_INSERT_TAIL(&ld->waiting, j, next);
 		pthread_cond_signal(&ld->wake);
 	}
 	pthread_mutex_unlock(&ld->lock);

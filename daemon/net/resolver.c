@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 struct resolve {
@@ -20,17 +21,17 @@ struct resolve {
 	char endpoint[WIRE_ENDPOINT_MAX + 1], why[200]; /* the answer: one of them */
 	resolve_fn *done;
 	void *arg;
-	struct node_id node;  /* whose name it is */
-	bool waits;           /* for a place; under places.lock, as the next */
-	struct resolve *next; /* that waits */
+	struct node_id node; /* whose name it is */
+	bool waits;          /* for a place; under places.lock, as the next */
+	TAILQ_ENTRY(resolve) next;
 };
 
 static struct {
 	pthread_mutex_t lock;
 	struct node_id node[RESOLVE_MAX]; /* whose lookups are running */
 	size_t running;
-	struct resolve *waiting; /* the oldest first */
-} places = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	TAILQ_HEAD(, resolve) waiting; /* the oldest first */
+} places = {.lock = PTHREAD_MUTEX_INITIALIZER, .waiting = TAILQ_HEAD_INITIALIZER(places.waiting)};
 
 bool resolve_needed(const char *endpoint) {
 	const char *host = endpoint + strlen("tcp://");
@@ -80,10 +81,7 @@ static size_t resolve_count_places(const struct node_id *node) {
 }
 
 static void resolve_stop_waiting(struct resolve *r) {
-	struct resolve **at = &places.waiting;
-	while (*at != r)
-		at = &(*at)->next;
-	*at = r->next;
+	TAILQ_REMOVE(&places.waiting, r, next);
 	r->waits = false;
 }
 
@@ -92,7 +90,8 @@ static void resolve_stop_waiting(struct resolve *r) {
 static struct resolve *resolve_take_place(const struct node_id *left) {
 	struct resolve *next = NULL;
 	size_t first = 2 * RESOLVE_EACH;
-	for (struct resolve *r = places.waiting; r && places.running < RESOLVE_MAX; r = r->next) {
+	for (struct resolve *r = TAILQ_FIRST(&places.waiting); r && places.running < RESOLVE_MAX;
+	        r = TAILQ_NEXT(r, next)) {
 		size_t has = resolve_count_places(&r->node),
 		       rank = 2 * has + (left && node_id_equal(&r->node, left));
 		if (rank < first && (has == 0 || places.running < RESOLVE_MAX / 2)) {
@@ -156,10 +155,7 @@ int resolve_start(struct resolve **out, struct loop *l, const struct node_id *no
 	snprintf(r->host, sizeof r->host, "%.*s", (int)(colon - host), host);
 	snprintf(r->port, sizeof r->port, "%.7s", colon + 1);
 	pthread_mutex_lock(&places.lock);
-	struct resolve **at = &places.waiting;
-	while (*at)
-		at = &(*at)->next;
-	*at = r;
+	TAILQ_INSERT_TAIL(&places.waiting, r, next);
 	/* no other that waits may have a place, or it would have it */
 	if (resolve_take_place(NULL) == r) {
 		rc = thread_start(&thread, NULL, resolve_run, r);

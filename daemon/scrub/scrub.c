@@ -29,7 +29,7 @@ struct finding {
 	struct content_id id;
 	bool blob, used;
 	char what[64]; /* empty: it is only still damaged */
-	struct finding *next;
+	STAILQ_ENTRY(finding) next;
 };
 
 /* A tensor that the store has lost. */
@@ -56,7 +56,7 @@ struct scrub {
 	pthread_mutex_t lock; /* for all below */
 	pthread_cond_t wake;
 	bool stop;
-	struct finding *found, **last;
+	STAILQ_HEAD(, finding) found;
 	struct content_id *wanted; /* ascending */
 	size_t nwanted;
 };
@@ -73,8 +73,7 @@ static void scrub_report(
 	f->used = used;
 	snprintf(f->what, sizeof f->what, "%s", what);
 	pthread_mutex_lock(&m->lock);
-	*m->last = f;
-	m->last = &f->next;
+	STAILQ_INSERT_TAIL(&m->found, f, next);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -356,19 +355,21 @@ static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 	}
 }
 
+/* The oldest, or NULL; the caller's. */
+static struct finding *scrub_next_finding(struct scrub *m) {
+	pthread_mutex_lock(&m->lock);
+	struct finding *f = STAILQ_FIRST(&m->found);
+	if (f)
+		STAILQ_REMOVE_HEAD(&m->found, next);
+	pthread_mutex_unlock(&m->lock);
+	return f;
+}
+
 static void scrub_tick(void *arg) {
 	struct scrub *m = arg;
 	uint64_t now = loop_now_ns();
-	pthread_mutex_lock(&m->lock);
-	struct finding *f = m->found;
-	m->found = NULL;
-	m->last = &m->found;
-	pthread_mutex_unlock(&m->lock);
-	for (struct finding *next; f; f = next) {
-		next = f->next;
+	for (struct finding *f; (f = scrub_next_finding(m)); free(f))
 		scrub_take_finding(m, f);
-		free(f);
-	}
 	for (struct repair *l = LIST_FIRST(&m->repairs), *next; l; l = next) {
 		next = LIST_NEXT(l, next);
 		if (l->fetch || l->at_executor || now < l->again_ns)
@@ -395,7 +396,7 @@ int scrub_create(struct scrub **out, const struct scrub_config *c, char *err, si
 		goto error;
 	m->c = *c;
 	m->c.rate = c->rate ? c->rate : SCRUB_RATE;
-	m->last = &m->found;
+	STAILQ_INIT(&m->found);
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -435,11 +436,8 @@ void scrub_destroy(struct scrub *m) {
 		transfer_cancel(l->fetch);
 		repair_free(l);
 	}
-	while (m->found) {
-		struct finding *f = m->found;
-		m->found = f->next;
+	for (struct finding *f; (f = scrub_next_finding(m));)
 		free(f);
-	}
 	free(m->wanted);
 	pthread_cond_destroy(&m->wake);
 	pthread_mutex_destroy(&m->lock);

@@ -42,15 +42,17 @@ struct model_file {
 	struct import *im; /* while it is open: offered */
 	uint64_t used_ns;
 	bool seen; /* in the scan under way */
-	struct model_file *next;
+	LIST_ENTRY(model_file) next;
 };
+
+LIST_HEAD(model_files, model_file);
 
 struct model_dir {
 	struct transfer *t;
 	char *dir;
 	struct executor *thread;
 	struct loop_timer *tick;
-	struct model_file *files;
+	struct model_files files;
 	bool scanning;
 	uint64_t next_ns;
 	atomic_bool stop, busy;
@@ -68,8 +70,8 @@ static void model_file_free(struct model_file *f) {
 
 struct scan {
 	struct model_dir *fo;
-	struct model_file *known; /* paths and keys of those that need not be hashed */
-	struct model_file *found; /* all that are there; of the known ones path and key alone */
+	struct model_files known; /* paths and keys of those that need not be hashed */
+	struct model_files found; /* all that are there; of the known ones path and key alone */
 	size_t count;
 };
 
@@ -157,7 +159,8 @@ static void scan_file(struct scan *s, const char *path) {
 	struct model_file *f = calloc(1, sizeof *f);
 	int rc = f && (f->path = strdup(path)) ? import_names_key(fds, nfds, f->key) : -ENOMEM;
 	bool known = false;
-	for (const struct model_file *k = s->known; k && rc == 0 && !known; k = k->next)
+	for (const struct model_file *k = LIST_FIRST(&s->known); k && rc == 0 && !known;
+	        k = LIST_NEXT(k, next))
 		known = strcmp(k->path, path) == 0 && strcmp(k->key, f->key) == 0;
 	if (rc == 0 && !known) {
 		struct import *im = NULL;
@@ -176,8 +179,7 @@ static void scan_file(struct scan *s, const char *path) {
 		model_file_free(f);
 		return;
 	}
-	f->next = s->found;
-	s->found = f;
+	LIST_INSERT_HEAD(&s->found, f, next);
 	s->count++;
 }
 
@@ -217,12 +219,9 @@ static void scan_run(void *arg) {
 	scan_directory(s, s->fo->dir, 0);
 }
 
-static void model_file_list_free(struct model_file *f) {
-	while (f) {
-		struct model_file *next = f->next;
-		model_file_free(f);
-		f = next;
-	}
+static void model_files_free(struct model_files *list) {
+	for (struct model_file *f; (f = LIST_FIRST(list)); model_file_free(f))
+		LIST_REMOVE(f, next);
 }
 
 static void model_file_close(struct model_dir *fo, struct model_file *f) {
@@ -234,7 +233,7 @@ static void model_file_close(struct model_dir *fo, struct model_file *f) {
 }
 
 static struct model_file *model_dir_find_file(struct model_dir *fo, const struct model_file *f) {
-	for (struct model_file *k = fo->files; k; k = k->next)
+	for (struct model_file *k = LIST_FIRST(&fo->files); k; k = LIST_NEXT(k, next))
 		if (strcmp(k->path, f->path) == 0 && strcmp(k->key, f->key) == 0)
 			return k;
 	return NULL;
@@ -245,11 +244,11 @@ static void scan_done(void *arg, bool cancelled) {
 	struct model_dir *fo = s->fo;
 	fo->scanning = false;
 	fo->next_ns = loop_now_ns() + SCAN_MS * 1000000ull;
-	for (struct model_file *f = fo->files; f; f = f->next)
+	for (struct model_file *f = LIST_FIRST(&fo->files); f; f = LIST_NEXT(f, next))
 		f->seen = f->state == FILE_OPENING; /* a job refers to it */
-	while (s->found && !cancelled && !atomic_load(&fo->stop)) {
-		struct model_file *f = s->found, *k = model_dir_find_file(fo, f);
-		s->found = f->next;
+	while (!LIST_EMPTY(&s->found) && !cancelled && !atomic_load(&fo->stop)) {
+		struct model_file *f = LIST_FIRST(&s->found), *k = model_dir_find_file(fo, f);
+		LIST_REMOVE(f, next);
 		if (k) {
 			k->seen = true;
 			if (k->state == FILE_USELESS && k->ids) /* it could not be opened once */
@@ -259,23 +258,20 @@ static void scan_done(void *arg, bool cancelled) {
 		}
 		f->seen = true;
 		f->state = f->ids ? FILE_CLOSED : FILE_USELESS;
-		f->next = fo->files;
-		fo->files = f;
+		LIST_INSERT_HEAD(&fo->files, f, next);
 		if (f->ids)
 			log_line(LOG_LINE_INFO, "%s is identified by its content", f->path);
 	}
-	for (struct model_file **at = &fo->files; *at && !cancelled;) {
-		struct model_file *f = *at;
-		if (f->seen) {
-			at = &f->next;
+	for (struct model_file *f = LIST_FIRST(&fo->files), *next; f && !cancelled; f = next) {
+		next = LIST_NEXT(f, next);
+		if (f->seen)
 			continue;
-		}
 		model_file_close(fo, f);
-		*at = f->next;
+		LIST_REMOVE(f, next);
 		model_file_free(f);
 	}
-	model_file_list_free(s->found);
-	model_file_list_free(s->known);
+	model_files_free(&s->found);
+	model_files_free(&s->known);
 	free(s);
 }
 
@@ -284,20 +280,19 @@ static void scan_start(struct model_dir *fo) {
 	if (!s)
 		return;
 	s->fo = fo;
-	for (const struct model_file *f = fo->files; f; f = f->next) {
+	for (const struct model_file *f = LIST_FIRST(&fo->files); f; f = LIST_NEXT(f, next)) {
 		struct model_file *k = calloc(1, sizeof *k);
 		if (!k || !(k->path = strdup(f->path))) {
 			model_file_free(k);
 			continue; /* it is hashed again, or its names are remembered */
 		}
 		memcpy(k->key, f->key, sizeof k->key);
-		k->next = s->known;
-		s->known = k;
+		LIST_INSERT_HEAD(&s->known, k, next);
 	}
 	fo->scanning = true;
 	if (executor_submit(fo->thread, scan_run, scan_done, s)) {
 		fo->scanning = false;
-		model_file_list_free(s->known);
+		model_files_free(&s->known);
 		free(s);
 	}
 }
@@ -306,7 +301,7 @@ static void model_dir_tick(void *arg) {
 	struct model_dir *fo = arg;
 	uint64_t now = loop_now_ns();
 	atomic_store(&fo->busy, transfer_busy(fo->t));
-	for (struct model_file *f = fo->files; f; f = f->next)
+	for (struct model_file *f = LIST_FIRST(&fo->files); f; f = LIST_NEXT(f, next))
 		if (f->state == FILE_OPEN && now - f->used_ns > CLOSE_MS * 1000000ull)
 			model_file_close(fo, f);
 	if (!fo->scanning && now >= fo->next_ns)
@@ -373,7 +368,7 @@ static bool model_file_has(const struct model_file *f, const struct content_id *
 
 bool model_dir_opens(struct transfer *t, const struct content_id *id, bool tensor) {
 	struct model_dir *fo = t->model_dir;
-	for (struct model_file *f = fo ? fo->files : NULL; f; f = f->next) {
+	for (struct model_file *f = fo ? LIST_FIRST(&fo->files) : NULL; f; f = LIST_NEXT(f, next)) {
 		if (f->state == FILE_USELESS || !model_file_has(f, id, tensor))
 			continue;
 		f->used_ns = loop_now_ns();
@@ -397,13 +392,15 @@ bool model_dir_opens(struct transfer *t, const struct content_id *id, bool tenso
 }
 
 void model_dir_used(struct transfer *t, const struct import *im) {
-	for (struct model_file *f = t->model_dir ? t->model_dir->files : NULL; f; f = f->next)
+	for (struct model_file *f = t->model_dir ? LIST_FIRST(&t->model_dir->files) : NULL; f;
+	        f = LIST_NEXT(f, next))
 		if (f->im == im)
 			f->used_ns = loop_now_ns();
 }
 
 void model_dir_spoiled(struct transfer *t, const struct import *im) {
-	for (struct model_file *f = t->model_dir ? t->model_dir->files : NULL; f; f = f->next)
+	for (struct model_file *f = t->model_dir ? LIST_FIRST(&t->model_dir->files) : NULL; f;
+	        f = LIST_NEXT(f, next))
 		if (f->im == im) {
 			model_file_close(t->model_dir, f);
 			f->state = FILE_USELESS;
@@ -412,7 +409,8 @@ void model_dir_spoiled(struct transfer *t, const struct import *im) {
 }
 
 const char *transfer_file_path(const struct transfer *t, const struct content_id *manifest) {
-	for (const struct model_file *f = t->model_dir ? t->model_dir->files : NULL; f; f = f->next)
+	for (const struct model_file *f = t->model_dir ? LIST_FIRST(&t->model_dir->files) : NULL; f;
+	        f = LIST_NEXT(f, next))
 		if (f->ids && f->state != FILE_USELESS && content_equal(&f->manifest, manifest))
 			return f->path;
 	return NULL;
@@ -442,7 +440,7 @@ void model_dir_destroy(struct model_dir *fo) {
 	atomic_store(&fo->stop, true);
 	executor_destroy(fo->thread);
 	loop_timer_stop(fo->tick);
-	model_file_list_free(fo->files);
+	model_files_free(&fo->files);
 	free(fo->dir);
 	free(fo);
 }
