@@ -529,11 +529,8 @@ void deploy_destroy(struct deploy *d) {
 		load_free(TAILQ_FIRST(&d->loads));
 	while (d->models) /* jobs that end below search the table */
 		model_free(d->model[--d->models]);
-	while (d->dead) {
-		struct model *m = d->dead;
-		d->dead = m->next_dead;
-		model_free(m);
-	}
+	for (struct model *m; (m = LIST_FIRST(&d->dead)); model_free(m))
+		LIST_REMOVE(m, next_dead);
 	free(d->model);
 	reconcile_free(d);
 	transfer_destroy(d->transfer);

@@ -89,7 +89,7 @@ struct model {
 	unsigned tries;                 /* to do so that failed */
 	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
 	uint64_t announced_ns;          /* because somebody believed something else */
-	struct model *next_dead;
+	LIST_ENTRY(model) next_dead;
 };
 
 struct deploy {
@@ -99,7 +99,7 @@ struct deploy {
 	struct transfer *transfer;
 	struct model **model; /* by name */
 	size_t models;
-	struct model *dead;       /* gone, lingering */
+	LIST_HEAD(, model) dead;  /* gone, lingering */
 	TAILQ_HEAD(, load) loads; /* in the order in which they began */
 	LIST_HEAD(, announcement) announcements;
 	LIST_HEAD(, inventory) inventories;

@@ -46,11 +46,7 @@ struct model *model_ref(struct model *m) {
 static void model_deferred_free(void *arg) {
 	struct model *m = arg;
 	m->deferred_free = NULL;
-	for (struct model **at = &m->d->dead; *at; at = &(*at)->next_dead)
-		if (*at == m) {
-			*at = m->next_dead;
-			break;
-		}
+	LIST_REMOVE(m, next_dead);
 	model_free(m);
 }
 
@@ -59,8 +55,7 @@ void model_unref(struct model *m) {
 		return;
 	loop_timer_stop(m->later);
 	m->later = NULL;
-	m->next_dead = m->d->dead;
-	m->d->dead = m;
+	LIST_INSERT_HEAD(&m->d->dead, m, next_dead);
 	/* without memory for the timer it lingers until the end */
 	m->deferred_free =
 	        loop_timer_start(m->d->c.loop, DEPLOY_DEFERRED_FREE_MS, false, model_deferred_free, m);
