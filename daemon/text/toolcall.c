@@ -1,0 +1,375 @@
+/* toolcall: see toolcall.h.
+ *
+ * The formats are those of Meta's Llama 3.1 prompt format, Nous Research's Hermes-Function-Calling (which Qwen 2.5 shares) and
+ * mistral-common.  Two states: in TEXT everything is given out at once but for what may be the beginning of a mark, and the white
+ * space before it; from a mark on, in CALL, everything is held until the call is over or shows that it is none. */
+#include "daemon/text/toolcall.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct format {
+	const char *mark, *end; /* end NULL: it goes on to the end of the answer */
+	bool bare;              /* an answer that begins with '{' is one as well */
+};
+
+static const struct format formats[] = {
+        [TOOLCALL_LLAMA3] = {"<|python_tag|>", NULL, true},
+        [TOOLCALL_HERMES] = {"<tool_call>", "</tool_call>", false},
+        [TOOLCALL_MISTRAL] = {"[TOOL_CALLS]", NULL, false},
+};
+
+struct toolcall_stream {
+	enum toolcall_format kind;
+	const struct format *format;
+	bool in_call;
+	bool begun;  /* text has been given out */
+	bool called; /* a call was found */
+	size_t call; /* in CALL: where it begins in what is held, behind white space */
+	size_t seen; /* in CALL: so much has been searched for its end */
+	char *held;
+	size_t len, room;
+};
+
+enum toolcall_format toolcall_format_of(const char *t) {
+	if (strstr(t, "<tool_call>"))
+		return TOOLCALL_HERMES;
+	if (strstr(t, "[TOOL_CALLS]"))
+		return TOOLCALL_MISTRAL;
+	/* Llama 3.1 and 3.2 write ipython for the role of results */
+	return strstr(t, "<|python_tag|>") || (strstr(t, "<|start_header_id|>") && strstr(t, "ipython"))
+	               ? TOOLCALL_LLAMA3
+	               : TOOLCALL_NONE;
+}
+
+struct toolcall_stream *toolcall_create(enum toolcall_format format) {
+	struct toolcall_stream *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	s->kind = format;
+	s->format = &formats[format];
+	return s;
+}
+
+void toolcall_destroy(struct toolcall_stream *s) {
+	if (s)
+		free(s->held);
+	free(s);
+}
+
+static bool is_space(char c) {
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static size_t skip_space(const char *s, size_t len) {
+	size_t n = 0;
+	while (n < len && is_space(s[n]))
+		n++;
+	return n;
+}
+
+/* ---- JSON as it was written ---------------------------------------------------------------------- */
+
+/* One value at the beginning of s: how long it is, 0: there is none. */
+static size_t json_length(const char *s, size_t len, json_t **value) {
+	json_error_t e;
+	*value = json_loadb(s, len, JSON_DISABLE_EOF_CHECK, &e);
+	return *value ? (size_t)e.position : 0;
+}
+
+/* Where the value at the beginning of s ends, which is JSON. */
+static size_t json_skip(const char *s, size_t len) {
+	size_t depth = 0;
+	bool string = false;
+	for (size_t i = 0; i < len; i++) {
+		char c = s[i];
+		if (string) {
+			if (c == '\\')
+				i++;
+			else if (c == '"' && depth == 0)
+				return i + 1;
+			else
+				string = c != '"';
+			continue;
+		}
+		if (c == '"')
+			string = true;
+		else if (c == '{' || c == '[')
+			depth++;
+		else if (depth > 0 && (c == '}' || c == ']') && --depth == 0)
+			return i + 1;
+		else if (depth == 0 && (c == ',' || c == '}' || c == ']' || is_space(c)))
+			return i;
+	}
+	return len;
+}
+
+/* The value of a key of the object s, as it is written; the last one counts. */
+static char *json_member(const char *s, size_t len, const char *key) {
+	char *found = NULL;
+	size_t at = 1 + skip_space(s, len);
+	while ((at += skip_space(s + at, len - at)) < len && s[at] == '"') {
+		size_t name = json_skip(s + at, len - at);
+		bool same = name == strlen(key) + 2 && memcmp(s + at + 1, key, strlen(key)) == 0;
+		at += name;
+		at += skip_space(s + at, len - at) + 1; /* ':' */
+		at += skip_space(s + at, len - at);
+		size_t value = json_skip(s + at, len - at);
+		if (same) {
+			free(found);
+			found = strndup(s + at, value);
+		}
+		at += value;
+		at += skip_space(s + at, len - at) + 1; /* ',' */
+	}
+	return found;
+}
+
+/* ---- calls --------------------------------------------------------------------------------------- */
+
+/* Calls that have been read, until all of them are known to be good. */
+struct calls {
+	struct tool_call *call;
+	size_t n;
+	bool no_memory;
+};
+
+static void calls_clear(struct calls *c) {
+	for (size_t i = 0; i < c->n; i++) {
+		free((char *)c->call[i].name);
+		free((char *)c->call[i].arguments);
+	}
+	free(c->call);
+	*c = (struct calls){0};
+}
+
+/* Takes both strings; NULL: no memory. */
+static bool calls_add(struct calls *c, char *name, char *arguments) {
+	struct tool_call *more = realloc(c->call, (c->n + 1) * sizeof *more);
+	if (more)
+		c->call = more;
+	if (!more || !name || !arguments) {
+		c->no_memory = true;
+		free(name);
+		free(arguments);
+		return false;
+	}
+	c->call[c->n++] = (struct tool_call){name, arguments};
+	return true;
+}
+
+/* An object with a name and arguments, which some models call parameters, and some write as a string. */
+static bool calls_read_object(struct calls *c, const json_t *o, const char *s, size_t len) {
+	const char *name = json_string_value(json_object_get(o, "name")), *key = "arguments";
+	const json_t *a = json_object_get(o, key);
+	if (!a)
+		a = json_object_get(o, key = "parameters");
+	if (!name || !*name || (a && !json_is_object(a) && !json_is_string(a)))
+		return false;
+	if (!a)
+		return calls_add(c, strdup(name), strdup("{}"));
+	if (json_is_string(a)) {
+		json_t *inner = json_loads(json_string_value(a), 0, NULL);
+		bool ok = json_is_object(inner);
+		json_decref(inner);
+		return ok && calls_add(c, strdup(name), strdup(json_string_value(a)));
+	}
+	return calls_add(c, strdup(name), json_member(s, len, key));
+}
+
+/* Objects one after the other, with white space and `between` between them, and nothing else. */
+static bool calls_read_objects(struct calls *c, const char *s, size_t len, char between) {
+	size_t at = skip_space(s, len), before = c->n;
+	while (at < len) {
+		json_t *o;
+		size_t n = json_length(s + at, len - at, &o);
+		bool ok = n > 0 && json_is_object(o) && calls_read_object(c, o, s + at, n);
+		json_decref(o);
+		if (!ok)
+			return false;
+		at += n;
+		at += skip_space(s + at, len - at);
+		if (between && at < len && s[at] == between)
+			at += 1 + skip_space(s + at + 1, len - at - 1);
+	}
+	return c->n > before;
+}
+
+/* NAME[ARGS]{...}, perhaps with [CALL_ID]... between, again and again, each behind the mark. */
+static bool calls_read_named(struct calls *c, const char *s, size_t len, const char *mark) {
+	static const char args[] = "[ARGS]", id[] = "[CALL_ID]";
+	while (len > 0) {
+		const char *brace = memmem(s, len, args, strlen(args));
+		if (!brace)
+			return false;
+		size_t name = (size_t)(brace - s), at = name + strlen(args), n;
+		const char *call_id = memmem(s, name, id, strlen(id));
+		name = call_id ? (size_t)(call_id - s) : name;
+		size_t lead = skip_space(s, name);
+		while (name > lead && is_space(s[name - 1]))
+			name--;
+		json_t *o;
+		at += skip_space(s + at, len - at);
+		n = json_length(s + at, len - at, &o);
+		bool ok = json_is_object(o) && name > lead && memchr(s + lead, '[', name - lead) == NULL;
+		json_decref(o);
+		if (!ok || !calls_add(c, strndup(s + lead, name - lead), strndup(s + at, n)))
+			return false;
+		at += n;
+		at += skip_space(s + at, len - at);
+		s += at;
+		len -= at;
+		if (len >= strlen(mark) && memcmp(s, mark, strlen(mark)) == 0) {
+			s += strlen(mark);
+			len -= strlen(mark);
+		}
+	}
+	return c->n > 0;
+}
+
+static bool calls_read_mistral(struct calls *c, const char *s, size_t len, const char *mark) {
+	json_t *array;
+	size_t at = skip_space(s, len), n = json_length(s + at, len - at, &array);
+	bool is_array = n > 0 && json_is_array(array) && json_array_size(array) > 0 &&
+	                at + n + skip_space(s + at + n, len - at - n) == len;
+	json_decref(array);
+	return is_array ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_named(c, s, len, mark);
+}
+
+/* What is in a call, without its marks. */
+static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s, size_t len) {
+	switch (kind) {
+	case TOOLCALL_LLAMA3:
+		return calls_read_objects(c, s, len, ';');
+	case TOOLCALL_HERMES:
+		return calls_read_objects(c, s, len, '\0');
+	case TOOLCALL_MISTRAL:
+		return calls_read_mistral(c, s, len, formats[kind].mark);
+	case TOOLCALL_NONE:
+		break;
+	}
+	return false;
+}
+
+/* ---- the stream ---------------------------------------------------------------------------------- */
+
+static bool stream_give(struct toolcall_stream *s, size_t n, const struct toolcall_sink *sink) {
+	if (n == 0)
+		return true;
+	bool ok = sink->text(sink->arg, s->held, n);
+	s->begun = true;
+	memmove(s->held, s->held + n, s->len - n);
+	s->len -= n;
+	return ok;
+}
+
+static void stream_drop(struct toolcall_stream *s, size_t n) {
+	memmove(s->held, s->held + n, s->len - n);
+	s->len -= n;
+	s->in_call = false;
+}
+
+static bool stream_append(struct toolcall_stream *s, const char *text, size_t len) {
+	if (s->len + len > s->room) {
+		size_t room = (s->len + len) * 2 + 256;
+		char *held = realloc(s->held, room);
+		if (!held)
+			return false;
+		s->held = held;
+		s->room = room;
+	}
+	memcpy(s->held + s->len, text, len);
+	s->len += len;
+	return true;
+}
+
+/* How much of the end of what is held may be the beginning of a mark. */
+static size_t stream_partial(const struct toolcall_stream *s) {
+	size_t n = strlen(s->format->mark) - 1;
+	for (n = n < s->len ? n : s->len; n > 0; n--)
+		if (memcmp(s->held + s->len - n, s->format->mark, n) == 0)
+			break;
+	return n;
+}
+
+/* A call from `call` to `end` of what is held is over.  Good: it is given out; else it is text. */
+static bool stream_close(
+        struct toolcall_stream *s, size_t end, size_t end_mark, const struct toolcall_sink *sink) {
+	struct calls c = {0};
+	size_t mark = strlen(s->format->mark), at = s->call;
+	if (end - at >= mark && memcmp(s->held + at, s->format->mark, mark) == 0)
+		at += mark;
+	bool good = calls_read(&c, s->kind, s->held + at, end - at - end_mark), ok = !c.no_memory;
+	if (ok && good) {
+		stream_drop(s, end);
+		s->called = true;
+		for (size_t i = 0; ok && i < c.n; i++)
+			ok = sink->call(sink->arg, &c.call[i]);
+	} else if (ok) {
+		s->in_call = false;
+		ok = stream_give(s, end, sink);
+	}
+	calls_clear(&c);
+	return ok;
+}
+
+static void stream_open(struct toolcall_stream *s, size_t call) {
+	s->in_call = true;
+	s->call = s->seen = call;
+}
+
+static bool stream_text(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
+	const char *mark = s->len ? memmem(s->held, s->len, s->format->mark, strlen(s->format->mark)) : NULL;
+	size_t blank = skip_space(s->held, s->len);
+	if (s->format->bare && !s->begun && !s->called && blank < s->len && s->held[blank] == '{') {
+		stream_open(s, blank);
+		*again = true;
+		return true;
+	}
+	size_t end = mark ? (size_t)(mark - s->held) : s->len - stream_partial(s);
+	size_t call = end;
+	while (end > 0 && is_space(s->held[end - 1]))
+		end--;
+	call -= end;
+	bool ok = stream_give(s, end, sink);
+	if (mark) {
+		stream_open(s, call);
+		*again = true;
+	}
+	return ok;
+}
+
+static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
+	const char *mark = s->format->end;
+	if (!mark)
+		return true;
+	size_t len = strlen(mark);
+	const char *end = memmem(s->held + s->seen, s->len - s->seen, mark, len);
+	if (!end) {
+		/* the mark may be cut in two */
+		s->seen = s->len - s->call >= len ? s->len - len + 1 : s->call;
+		return true;
+	}
+	*again = true;
+	return stream_close(s, (size_t)(end - s->held) + len, len, sink);
+}
+
+bool toolcall_push(
+        struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink) {
+	bool again = true, ok = stream_append(s, text, len);
+	while (ok && again) {
+		again = false;
+		ok = s->in_call ? stream_call(s, sink, &again) : stream_text(s, sink, &again);
+	}
+	return ok;
+}
+
+bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink) {
+	bool ok = true;
+	/* one without its end mark is still one, if it is good */
+	if (s->in_call)
+		ok = stream_close(s, s->len, 0, sink);
+	if (s->called && skip_space(s->held, s->len) == s->len)
+		stream_drop(s, s->len); /* white space behind a call */
+	return ok && stream_give(s, s->len, sink);
+}

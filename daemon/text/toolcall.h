@@ -1,0 +1,42 @@
+/* toolcall: calls of tools in the text that a model writes, found as it streams, in the formats of the families that have them.
+ *
+ * Owns: the text that may yet turn out to be a call.  What does not parse as a call is text, and nothing is lost or changes its
+ * order; so whatever is cut in two, text and calls are the same.
+ * One thread at a time for each. */
+#ifndef DAEMON_TEXT_TOOLCALL_H
+#define DAEMON_TEXT_TOOLCALL_H
+#include <stdbool.h>
+#include <stddef.h>
+
+enum toolcall_format {
+	TOOLCALL_NONE,
+	TOOLCALL_LLAMA3, /* the whole answer is {"name":...,"parameters":{...}}, several after each other or with ';' between, perhaps
+	                  * behind <|python_tag|> */
+	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well */
+	TOOLCALL_MISTRAL /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or [TOOL_CALLS]NAME[ARGS]{...} */
+};
+
+struct tool_call {
+	const char *name;
+	const char *arguments; /* a JSON object, as text */
+};
+
+/* Each returns false to end the parsing: for want of memory. */
+struct toolcall_sink {
+	bool (*text)(void *arg, const char *text, size_t len);
+	bool (*call)(void *arg, const struct tool_call *call);
+	void *arg;
+};
+
+struct toolcall_stream;
+
+/* The format that a chat template lets its model write. */
+enum toolcall_format toolcall_format_of(const char *chat_template);
+
+struct toolcall_stream *toolcall_create(enum toolcall_format format); /* NULL: no memory */
+void toolcall_destroy(struct toolcall_stream *s);                     /* NULL allowed */
+/* false: no memory, or a function of the sink said so. */
+bool toolcall_push(struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink);
+bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink);
+
+#endif
