@@ -91,7 +91,7 @@ def apply_to(src, m):
 
 
 def check(src):
-    """Prints TAP.  All that is wrong is said, so that it is mended at once."""
+    """Prints TAP.  Reports every error in one run."""
     wrong = []
     entries = read_list(src)
     for m in entries:

@@ -1,4 +1,4 @@
-/* peers: greetings, messages both ways, links that are lost and mended. */
+/* peers: handshakes, messages both ways, links that are lost and restored. */
 #include "config.h"
 
 #include "daemon/net/resolver.h"

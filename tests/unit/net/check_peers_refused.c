@@ -35,7 +35,7 @@ START_TEST(strangers) {
 	node_call(&nodes[0], &nodes[1]);
 	nodes_run(1500);
 	ck_assert_uint_eq(nodes[0].ups, 0);
-	/* news of the roster lagged behind: it mends itself */
+	/* the announced roster was late: it corrects itself */
 	nodes[1].refuses[0] = false;
 	ck_assert(nodes_until(node0_up, 6000));
 }

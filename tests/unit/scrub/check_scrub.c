@@ -317,7 +317,7 @@ END_TEST
 
 static Suite *suite(void) {
 	Suite *s = suite_create("scrub");
-	TCase *t = tcase_create("mend");
+	TCase *t = tcase_create("repair");
 	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, nodes_setup, finish);
 	tcase_add_test(t, rot_in_use_is_repaired_from_another_node);

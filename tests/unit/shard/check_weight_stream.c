@@ -1,4 +1,4 @@
-/* Slices that are larger than the memory they may have: the same bits, in no more memory than they were given. */
+/* Slices larger than their memory limit: the same bits, within the limit. */
 #include "shard/forward/weight_stream.h"
 #include "tests/support/ggufgen.h"
 #include "tests/support/loaded.h"
@@ -45,7 +45,7 @@ static const struct ggufgen_model large = {.type = KERN_Q8_0,
         .seed = 4};
 
 static void load(const struct ggufgen_model *m) {
-	char path[] = "/tmp/check_feed.XXXXXX";
+	char path[] = "/tmp/check_weight_stream.XXXXXX";
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
 	int fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);

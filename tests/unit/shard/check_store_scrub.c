@@ -1,4 +1,4 @@
-/* Looking after a store: damage is found and named, what is in use goes on with a good file, and bounds are kept. */
+/* Scrub, repair and eviction of a store: damage is found and named, readers switch to the repaired file, limits are kept. */
 #include "kernels/team.h"
 #include "tests/support/stored.h"
 #include <check.h>
@@ -518,8 +518,8 @@ START_TEST(room_is_what_can_be_written) {
 END_TEST
 
 static Suite *suite(void) {
-	Suite *s = suite_create("care");
-	TCase *c = tcase_create("care");
+	Suite *s = suite_create("store_scrub");
+	TCase *c = tcase_create("scrub");
 	tcase_add_checked_fixture(c, begin, finish);
 	tcase_set_timeout(c, 120);
 	tcase_add_test(c, every_rotten_byte_is_found);
