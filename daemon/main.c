@@ -1,5 +1,6 @@
 /* caravand: the order in which a node starts, and ends; then the loop. */
 #include "common/durable.h"
+#include "common/fail.h"
 #include "config.h"
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
@@ -210,10 +211,9 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 	if (rc != 0)
 		return rc;
 	rc = durable_mkdirs(o->state);
-	if (rc != 0) {
-		snprintf(err, errlen, "cannot create the state folder %s: %s", o->state, strerror(-rc));
-		return rc;
-	}
+	if (rc != 0)
+		return fail_with(
+		        rc, err, errlen, "cannot create the state folder %s: %s", o->state, strerror(-rc));
 	if (o->private && (rc = keys_generate(&n->keys)) != 0)
 		snprintf(err, errlen, "cannot create keys: %s", strerror(-rc));
 	else if (!o->private && (rc = n->lock = keys_lock(o->state, err, errlen)) >= 0)
@@ -232,11 +232,8 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 		(void)store_convert(n->store, node_on_converted, &(unsigned){0});
 	n->term = evsignal_new(loop_base(n->loop), SIGTERM, node_on_signal, n);
 	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, node_on_signal, n);
-	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 ||
-	        event_add(n->interrupt, NULL) != 0) {
-		snprintf(err, errlen, "cannot watch signals");
-		return -ENOMEM;
-	}
+	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 || event_add(n->interrupt, NULL) != 0)
+		return fail_with(-ENOMEM, err, errlen, "cannot watch signals");
 	if (rc == 0) /* which is looked after later; how much room there is is said at once */
 		store_set_limit(n->store, &(struct store_limit){.bytes = o->cache});
 	if (rc == 0 && o->borrow)

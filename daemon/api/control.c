@@ -1,6 +1,7 @@
 /* control: see control.h. */
 #include "daemon/api/control.h"
 #include "common/durable.h"
+#include "common/fail.h"
 #include "daemon/api/commands.h"
 #include "daemon/core/log.h"
 #include "proto/descriptors.h"
@@ -421,30 +422,25 @@ static void control_on_accept(evutil_socket_t fd, short what, void *arg) {
 static int control_listen_on(struct control *ctl, char *err, size_t errlen) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	char dir[PATH_MAX];
-	if (strlen(ctl->path) >= sizeof addr.sun_path) {
-		snprintf(err, errlen, "the path of the control socket is longer than %zu bytes: %s",
+	if (strlen(ctl->path) >= sizeof addr.sun_path)
+		return fail_with(-ENAMETOOLONG, err, errlen,
+		        "the path of the control socket is longer than %zu bytes: %s",
 		        sizeof addr.sun_path - 1, ctl->path);
-		return -ENAMETOOLONG;
-	}
 	memcpy(addr.sun_path, ctl->path, strlen(ctl->path) + 1);
 	snprintf(dir, sizeof dir, "%s", ctl->path);
 	char *slash = strrchr(dir, '/');
 	if (slash && slash != dir) {
 		*slash = '\0';
 		int rc = durable_mkdirs(dir);
-		if (rc != 0) {
-			snprintf(err, errlen, "cannot create the folder %s for the control socket: %s", dir,
-			        strerror(-rc));
-			return rc;
-		}
+		if (rc != 0)
+			return fail_with(rc, err, errlen,
+			        "cannot create the folder %s for the control socket: %s", dir, strerror(-rc));
 	}
 	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (ctl->fd < 0)
 		return -errno;
-	if (connect(ctl->fd, (struct sockaddr *)&addr, sizeof addr) == 0) {
-		snprintf(err, errlen, "another caravand answers on %s", ctl->path);
-		return -EADDRINUSE;
-	}
+	if (connect(ctl->fd, (struct sockaddr *)&addr, sizeof addr) == 0)
+		return fail_with(-EADDRINUSE, err, errlen, "another caravand answers on %s", ctl->path);
 	if (errno == ECONNREFUSED)
 		unlink(ctl->path);
 	/* a failed connect may leave the socket unusable for bind */

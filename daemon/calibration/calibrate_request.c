@@ -1,5 +1,6 @@
 /* calibrate_request: see calibrate_request.h. */
 #include "daemon/calibration/calibrate_request.h"
+#include "common/fail.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -186,19 +187,13 @@ int calibrate_request(struct calibrate_requests *k, const char *node, const stru
 	Caravan__Measure msg = CARAVAN__MEASURE__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(MEASURE, measure, &msg);
 	const struct member *m = *node ? members_named(k->members, node) : members_self(k->members);
-	if (!m || m->expelled) {
-		snprintf(err, errlen, "there is no node %s", node);
-		return -ENOENT;
-	}
-	if (!m->self && !m->up) {
-		snprintf(err, errlen, "%s is down", m->name);
-		return -EHOSTUNREACH;
-	}
-	if (!m->self && m->minor < WIRE_1_2) {
-		snprintf(err, errlen, "%s runs an older version of Caravan, which cannot be asked to measure",
-		        m->name);
-		return -EPROTO;
-	}
+	if (!m || m->expelled)
+		return fail_with(-ENOENT, err, errlen, "there is no node %s", node);
+	if (!m->self && !m->up)
+		return fail_with(-EHOSTUNREACH, err, errlen, "%s is down", m->name);
+	if (!m->self && m->minor < WIRE_1_2)
+		return fail_with(-EPROTO, err, errlen,
+		        "%s runs an older version of Caravan, which cannot be asked to measure", m->name);
 	struct request_sent *o = calloc(1, sizeof *o);
 	int rc = o ? 0 : -ENOMEM;
 	if (rc == 0) {

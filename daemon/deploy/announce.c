@@ -8,6 +8,7 @@
  * model serves is believed when its stages confirm it (confirm.c).  It is acknowledged when its vocabulary is
  * here, so that a node that has acknowledged can take prompts.
  * Threads: the loop. */
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
@@ -344,10 +345,8 @@ static void unload_own_draft(struct deploy *d, const char *name) {
 static int unload_own(struct deploy *d, const char *name, void (*done)(void *arg, bool cancelled), void *arg,
         char *err, size_t errlen) {
 	struct model *m = deploy_model_named(d, name);
-	if (!m || !model_ours(m)) {
-		snprintf(err, errlen, "this node coordinates no model %s", name);
-		return -ENOENT;
-	}
+	if (!m || !model_ours(m))
+		return fail_with(-ENOENT, err, errlen, "this node coordinates no model %s", name);
 	model_ref(m);
 	if (m->load)
 		load_stop(m->load, "it was unloaded while it was being loaded");
@@ -459,10 +458,8 @@ int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, co
 	if (!model_ours(m))
 		return unload_ask_coordinator(m, done, arg, err, errlen);
 	struct local *l = calloc(1, sizeof *l);
-	if (!l) {
-		snprintf(err, errlen, "out of memory");
-		return -ENOMEM;
-	}
+	if (!l)
+		return fail_with(-ENOMEM, err, errlen, "out of memory");
 	*l = (struct local){done, arg};
 	int rc = unload_own(d, m->plan->model, unload_answer_local, l, err, errlen);
 	if (rc)

@@ -1,5 +1,6 @@
 /* load_import: the beginning of a load: the file (metadata, then hashing), or a model that the cluster has on its disks.
  * Threads: the loop, except where a comment says executor or reader. */
+#include "common/fail.h"
 #include "daemon/deploy/load.h"
 
 #include "common/paths.h"
@@ -348,10 +349,8 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 	else
 		paths_model_name(name, sizeof name, r->file);
 	for (struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
-		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0) {
-			snprintf(err, errlen, "model %s is already being loaded", name);
-			return -EEXIST;
-		}
+		if (!r->advise && !l->advises && l->state != LOAD_ENDED && strcmp(l->name, name) == 0)
+			return fail_with(-EEXIST, err, errlen, "model %s is already being loaded", name);
 	struct load *l = load_create(d, name);
 	int rc = l ? load_copy_request(l, r) : -ENOMEM;
 	if (rc == 0)

@@ -4,6 +4,7 @@
  * holds its name in the table.  A removed model is freed later, since steps may still be in flight, and on the
  * executor, since unmapping is slow.
  * Threads: the loop, except where a comment says executor. */
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
@@ -77,15 +78,12 @@ static bool model_check_limits(struct deploy *d, const struct model *m, char *er
 		its += node_id_equal(&d->model[i]->coordinator, &m->coordinator);
 		others += !model_ours(d->model[i]);
 	}
-	if (its >= DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "%s already coordinates %d models, the limit of a node",
+	if (its >= DEPLOY_MODELS_EACH)
+		return fail_with(false, err, errlen, "%s already coordinates %d models, the limit of a node",
 		        deploy_node_name(d, &m->coordinator), DEPLOY_MODELS_EACH);
-		return false;
-	}
-	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH) {
-		snprintf(err, errlen, "there are already %zu models, the limit of a node", others);
-		return false;
-	}
+	if (!model_ours(m) && others >= DEPLOY_MODELS_MAX - DEPLOY_MODELS_EACH)
+		return fail_with(
+		        false, err, errlen, "there are already %zu models, the limit of a node", others);
 	return true;
 }
 

@@ -6,6 +6,7 @@
  * restarted can bring back a model whose coordinator is gone.
  * Threads: reads at start, on the loop; writes on the executor. */
 #include "common/durable.h"
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
@@ -161,15 +162,11 @@ int persist_read(struct deploy *d, char *err, size_t errlen) {
 			rc = -EINVAL;
 	}
 	free(data);
-	if (rc) {
-		snprintf(err, errlen, "%s/epoch: %s", d->c.state_dir, strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return fail_with(rc, err, errlen, "%s/epoch: %s", d->c.state_dir, strerror(-rc));
 	rc = persist_read_file(d->c.state_dir, "plans", &data, &len);
-	if (rc) {
-		snprintf(err, errlen, "%s/plans: %s", d->c.state_dir, strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return fail_with(rc, err, errlen, "%s/plans: %s", d->c.state_dir, strerror(-rc));
 	for (size_t at = 0; at + 4 <= len;) {
 		uint32_t n;
 		memcpy(&n, data + at, sizeof n);

@@ -6,6 +6,7 @@
  * or that a program has open.  What was just unloaded may be mapped for a moment, so removal is retried before
  * content is reported as in use.
  * Threads: the loop, except where a comment says reader. */
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"
@@ -334,10 +335,8 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 	if (removing_check_loaded(d, what->model, err, errlen))
 		return -EBUSY;
 	struct removal *r = calloc(1, sizeof *r);
-	if (!r) {
-		snprintf(err, errlen, "out of memory");
-		return -ENOMEM;
-	}
+	if (!r)
+		return fail_with(-ENOMEM, err, errlen, "out of memory");
 	r->d = d;
 	r->r = *what;
 	snprintf(r->name, sizeof r->name, "%s", what->model);
@@ -347,8 +346,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 		return 0;
 	r->gathers = false;
 	removal_free(r);
-	snprintf(err, errlen, "out of memory");
-	return -ENOMEM;
+	return fail_with(-ENOMEM, err, errlen, "out of memory");
 }
 
 /* Which answer this is; -1: none. */

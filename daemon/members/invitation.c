@@ -1,3 +1,4 @@
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/core/loop.h"
@@ -142,8 +143,7 @@ int invite_decode(struct invite *i, const char *token, char *err, size_t errlen)
 	if (!what)
 		return 0;
 	OPENSSL_cleanse(i, sizeof *i);
-	snprintf(err, errlen, "%s", what);
-	return -EINVAL;
+	return fail_with(-EINVAL, err, errlen, "%s", what);
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------- */

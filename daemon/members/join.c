@@ -5,6 +5,7 @@
  * Invariants: an invitation is used up by the Join that it admits, and not by one that is refused.  A node belongs
  * to one cluster and joins once at a time.  An expelled key never returns.
  * Threads: the loop. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/core/log.h"
@@ -26,14 +27,11 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	struct invite i = {.expiry = (uint64_t)time(NULL) + seconds, .server = m->config.keys->public};
 	int rc;
 	*token = NULL;
-	if (!m->config.listen) {
-		snprintf(err, errlen, "this node does not listen, so no other node could join it");
-		return -ENOTSUP;
-	}
-	if (members_own(m)->expelled) {
-		snprintf(err, errlen, "this node was expelled from its cluster");
-		return -EPERM;
-	}
+	if (!m->config.listen)
+		return fail_with(
+		        -ENOTSUP, err, errlen, "this node does not listen, so no other node could join it");
+	if (members_own(m)->expelled)
+		return fail_with(-EPERM, err, errlen, "this node was expelled from its cluster");
 	const struct member *self = members_own(m);
 	members_readdress(m); /* an address may have come a moment ago */
 	i.nendpoints = self->nendpoints;
@@ -236,14 +234,11 @@ int members_join(
 		        "this node was expelled from its cluster: caravan leave gives it a new key, and then it can join");
 		return -EPERM;
 	}
-	if (!m->config.listen) {
-		snprintf(err, errlen, "this node does not listen, so the others could not reach it");
-		return -ENOTSUP;
-	}
-	if (m->join.done) {
-		snprintf(err, errlen, "this node is already joining a cluster");
-		return -EBUSY;
-	}
+	if (!m->config.listen)
+		return fail_with(
+		        -ENOTSUP, err, errlen, "this node does not listen, so the others could not reach it");
+	if (m->join.done)
+		return fail_with(-EBUSY, err, errlen, "this node is already joining a cluster");
 	int rc = invite_decode(&i, token, err, errlen);
 	if (rc)
 		return rc;

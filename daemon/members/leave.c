@@ -4,6 +4,7 @@
  * then, since a roster without its own entry counts as empty.  Then the other nodes get the tombstone, and the
  * daemon must end.  The content on its disk stays: the next daemon with this directory finds it.
  * Threads: the loop, except leave_renew_run, which runs on the executor. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/core/log.h"
@@ -56,15 +57,12 @@ static void leave_renew_done(void *arg, bool cancelled) {
 }
 
 int members_leave(struct members *m, members_done_fn *done, void *arg, char *err, size_t errlen) {
-	if (!m->state_dir) {
-		snprintf(err, errlen, "this daemon has no state folder, so it belongs to no cluster");
-		return -ENOTSUP;
-	}
-	if (m->leave.done || m->join.done || m->save.gone) {
-		snprintf(err, errlen, "this node is already %s a cluster",
+	if (!m->state_dir)
+		return fail_with(-ENOTSUP, err, errlen,
+		        "this daemon has no state folder, so it belongs to no cluster");
+	if (m->leave.done || m->join.done || m->save.gone)
+		return fail_with(-EBUSY, err, errlen, "this node is already %s a cluster",
 		        m->join.done ? "joining" : "leaving");
-		return -EBUSY;
-	}
 	m->leave.done = done;
 	m->leave.arg = arg;
 	int rc = executor_submit(m->save.executor, leave_renew_run, leave_renew_done, m);

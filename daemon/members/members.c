@@ -8,6 +8,7 @@
  * See join.c for how a node enters the roster, discovery.c for its addresses, problems.c for what is wrong with
  * it.
  * Threads: the loop. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/core/log.h"
@@ -451,10 +452,8 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 		        name_or_id);
 		return -ENOENT;
 	}
-	if (who->self) {
-		snprintf(err, errlen, "a node cannot expel itself: use caravan leave");
-		return -EINVAL;
-	}
+	if (who->self)
+		return fail_with(-EINVAL, err, errlen, "a node cannot expel itself: use caravan leave");
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
 	members_send_roster(m, NULL); /* to that node too: its link stays for a moment */
@@ -545,10 +544,9 @@ static int members_enter_self(struct members *m, char *err, size_t errlen) {
 		        "%s is not a name for a node: letters, digits and . _ - after the first", name);
 		return -EINVAL;
 	}
-	if (roster_named(&m->roster, name, &m->config.keys->public)) {
-		snprintf(err, errlen, "the name %s is taken by another node of this cluster", name);
-		return -EEXIST;
-	}
+	if (roster_named(&m->roster, name, &m->config.keys->public))
+		return fail_with(
+		        -EEXIST, err, errlen, "the name %s is taken by another node of this cluster", name);
 	if (self && self->nendpoints)
 		snprintf(m->preferred, sizeof m->preferred, "%s", self->endpoints[0]);
 	n = members_endpoints(m, found);

@@ -1,3 +1,4 @@
+#include "common/fail.h"
 #include "config.h"
 
 #include "common/durable.h"
@@ -236,10 +237,8 @@ int roster_load(struct roster *r, const char *state_dir, char *err, size_t errle
 	int rc = durable_read(AT_FDCWD, path, WIRE_ENVELOPE_MAX, &frame, &len);
 	if (rc == -ENOENT)
 		return 0;
-	if (rc && rc != -EFBIG) {
-		snprintf(err, errlen, "%s: %s", path, strerror(-rc));
-		return rc;
-	}
+	if (rc && rc != -EFBIG)
+		return fail_with(rc, err, errlen, "%s: %s", path, strerror(-rc));
 	Caravan__Envelope *env = rc ? NULL : wire_unpack(frame, len, 0, WIRE_ROUTER, why, sizeof why);
 	free(frame);
 	if (!env || env->body_case != CARAVAN__ENVELOPE__BODY_ROSTER) {

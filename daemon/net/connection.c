@@ -1,4 +1,5 @@
 /* connection: see connection.h. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/core/log.h"
@@ -62,9 +63,8 @@ static bool connection_next(struct connection *c, const Caravan__Envelope *env, 
 		c->in++;
 		return true;
 	}
-	snprintf(err, errlen, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, c->in,
+	return fail_with(false, err, errlen, "message %" PRIu64 " after %" PRIu64 "%s", env->seq, c->in,
 	        env->boot == c->peer_boot ? "" : ", after a restart");
-	return false;
 }
 
 static bool connection_readable(void *arg) {

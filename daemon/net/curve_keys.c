@@ -1,4 +1,5 @@
 /* curve_keys: see curve_keys.h.  The key is written beside its place first, so that no half of one is ever found there. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/net/curve_keys.h"
@@ -100,8 +101,7 @@ int keys_load(struct keys *k, const char *state_dir, char *err, size_t errlen) {
 	int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0) {
 		rc = -errno;
-		snprintf(err, errlen, "%s: %s", state_dir, strerror(-rc));
-		return rc;
+		return fail_with(rc, err, errlen, "%s: %s", state_dir, strerror(-rc));
 	}
 	fd = openat(dir, "key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT) {

@@ -1,4 +1,5 @@
 /* handshake: see handshake.h. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/net/handshake.h"
@@ -8,9 +9,9 @@ bool handshake_version_ok(uint32_t major, uint32_t minor, char *err, size_t errl
 	int64_t apart = (int64_t)minor - WIRE_MINOR;
 	if (major == WIRE_MAJOR && apart >= -1 && apart <= 1)
 		return true;
-	snprintf(err, errlen, "protocol %u.%u does not work with %u.%u: upgrade the older node", major, minor,
-	        WIRE_MAJOR, WIRE_MINOR);
-	return false;
+	return fail_with(false, err, errlen,
+	        "protocol %u.%u does not work with %u.%u: upgrade the older node", major, minor, WIRE_MAJOR,
+	        WIRE_MINOR);
 }
 
 void handshake_hello(Caravan__Hello *h, const struct peers_config *c, bool bulk) {

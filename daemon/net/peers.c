@@ -1,4 +1,5 @@
 /* peers: see peers.h.  The links by node, the messages to ourselves, and who handles which message. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/core/log.h"
@@ -351,22 +352,16 @@ static bool peers_admit(void *arg, const struct node_id *key, const char **why) 
 
 /* The order matters: the authenticator before the ROUTER. */
 static int peers_create_network(struct peers *p, char *err, size_t errlen) {
-	if (guard_create(&p->watch, p->loop)) {
-		snprintf(err, errlen, "out of memory");
-		return -ENOMEM;
-	}
+	if (guard_create(&p->watch, p->loop))
+		return fail_with(-ENOMEM, err, errlen, "out of memory");
 	p->ctx = zmq_ctx_new();
 	/* three sockets a connection, two connections a node; what was closed takes a moment to go */
 	if (!p->ctx || zmq_ctx_set(p->ctx, ZMQ_MAX_SOCKETS, 16 * WIRE_NODES_MAX) != 0 ||
-	        zmq_ctx_set(p->ctx, ZMQ_BLOCKY, 0) != 0) {
-		snprintf(err, errlen, "cannot start ZeroMQ: %s", zmq_strerror(errno));
-		return -ENOMEM;
-	}
+	        zmq_ctx_set(p->ctx, ZMQ_BLOCKY, 0) != 0)
+		return fail_with(-ENOMEM, err, errlen, "cannot start ZeroMQ: %s", zmq_strerror(errno));
 	int rc = zap_create(&p->zap, p->loop, p->ctx, peers_admit, p);
-	if (rc) {
-		snprintf(err, errlen, "cannot bind the authenticator: %s", zmq_strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return fail_with(rc, err, errlen, "cannot bind the authenticator: %s", zmq_strerror(-rc));
 	return router_create(
 	        &p->router, p->loop, p->ctx, p->watch, &p->config, p->boot, peers_dispatch, p, err, errlen);
 }
@@ -374,10 +369,8 @@ static int peers_create_network(struct peers *p, char *err, size_t errlen) {
 int peers_create(struct peers **out, struct loop *l, const struct peers_config *c, char *err, size_t errlen) {
 	int rc = -ENOMEM;
 	struct peers *p = calloc(1, sizeof *p);
-	if (!p) {
-		snprintf(err, errlen, "out of memory");
-		return rc;
-	}
+	if (!p)
+		return fail_with(rc, err, errlen, "out of memory");
 	p->loop = l;
 	p->config = *c;
 	LIST_INIT(&p->joins);

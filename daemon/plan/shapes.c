@@ -2,6 +2,7 @@
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
  * max_position_embeddings, tie_word_embeddings. */
 #include "daemon/plan/shapes.h"
+#include "common/fail.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -228,10 +229,8 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 	        .context = s->context,
 	        .pairs = s->dim / s->heads / 2,
 	        .eps = 1e-5f};
-	if (manifest_create(&m, &hp)) {
-		snprintf(err, errlen, "out of memory while planning");
-		return -ENOMEM;
-	}
+	if (manifest_create(&m, &hp))
+		return fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	for (uint32_t l = 0; l < hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			struct manifest_tensor *t = &m->layer[l][r];

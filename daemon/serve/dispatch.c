@@ -1,5 +1,6 @@
 /* dispatch: see dispatch.h. */
 #include "daemon/serve/dispatch.h"
+#include "common/fail.h"
 #include "daemon/serve/coordinator/coordinator.h"
 #include "daemon/serve/gateway/request.h"
 #include "daemon/serve/stage/stage.h"
@@ -75,10 +76,8 @@ static int dispatch_stage_open(void *arg, const struct deploy_model *m, uint32_t
         char *err, size_t errlen) {
 	struct serve *s = arg;
 	struct stage_node *n = calloc(1, sizeof *n);
-	if (!n) {
-		snprintf(err, errlen, "%s", strerror(ENOMEM));
-		return -ENOMEM;
-	}
+	if (!n)
+		return fail_with(-ENOMEM, err, errlen, "%s", strerror(ENOMEM));
 	bool last = index + 1 == m->plan->n_stages;
 	const char *next =
 	        dispatch_node_name(s, last ? &m->plan->coordinator : &m->plan->stages[index + 1]->node);

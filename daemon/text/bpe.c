@@ -5,6 +5,7 @@
  * Symbols are the tokens' ids; strings that only merges speak of get ids above those of the vocabulary.
  * One thread at a time for each encoding; the tables are only read. */
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include "common/fail.h"
 #include "daemon/text/tokenizer_impl.h"
 #include "daemon/text/utf8.h"
 #include <errno.h>
@@ -142,11 +143,10 @@ static int compile_words(struct bpe *b, const struct vocab *v, char *err, size_t
 	b->words = pcre2_compile(
 	        (PCRE2_SPTR)pre->words, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
 	b->limits = pcre2_match_context_create(NULL);
-	if (!b->words || !b->limits) {
-		snprintf(err, errlen, "cannot compile the expression of \"%s\" (PCRE2 error %d at %zu)",
-		        pre->name, b->words ? 0 : code, b->words ? (size_t)0 : (size_t)at);
-		return -ENOMEM;
-	}
+	if (!b->words || !b->limits)
+		return fail_with(-ENOMEM, err, errlen,
+		        "cannot compile the expression of \"%s\" (PCRE2 error %d at %zu)", pre->name,
+		        b->words ? 0 : code, b->words ? (size_t)0 : (size_t)at);
 	/* The longest search is one run of white space, which is walked back through once. */
 	pcre2_set_match_limit(b->limits, 2 * TOKENIZER_MAX_TEXT);
 	pcre2_set_depth_limit(b->limits, 1000);
@@ -161,10 +161,9 @@ static int read_merges(struct bpe *b, struct strmap *names, uint32_t next, char 
 	for (uint32_t rank = 0; rank < v->merges; rank++) {
 		const struct vocab_string *m = &v->merge[rank];
 		const char *space = m->len > 1 ? memchr(m->s + 1, ' ', m->len - 1) : NULL;
-		if (!space || space + 1 == m->s + m->len) {
-			snprintf(err, errlen, "tokenizer.ggml.merges[%" PRIu32 "] is not two parts", rank);
-			return -EINVAL;
-		}
+		if (!space || space + 1 == m->s + m->len)
+			return fail_with(-EINVAL, err, errlen,
+			        "tokenizer.ggml.merges[%" PRIu32 "] is not two parts", rank);
 		ptrdiff_t left = bpe_decode_letters(m->s, (size_t)(space - m->s), p);
 		ptrdiff_t right = left < 0 ? -1
 		                           : bpe_decode_letters(space + 1,

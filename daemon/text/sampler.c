@@ -5,6 +5,7 @@
  * algorithm that sorts can disagree with another.
  * One thread at a time. */
 #include "daemon/text/sampler.h"
+#include "common/fail.h"
 #include "daemon/text/philox.h"
 #include "kernels/math.h"
 #include <errno.h>
@@ -48,11 +49,10 @@ int sampler_params_check(const struct sampler_params *p, char *err, size_t errle
 	        {"frequency_penalty", p->frequency_penalty, -100, 100},
 	};
 	for (size_t i = 0; i < sizeof range / sizeof *range; i++)
-		if (!(range[i].value >= range[i].lo && range[i].value <= range[i].hi)) {
-			snprintf(err, errlen, "%s is %g, it must be between %g and %g", range[i].name,
-			        (double)range[i].value, (double)range[i].lo, (double)range[i].hi);
-			return -EINVAL;
-		}
+		if (!(range[i].value >= range[i].lo && range[i].value <= range[i].hi))
+			return fail_with(-EINVAL, err, errlen, "%s is %g, it must be between %g and %g",
+			        range[i].name, (double)range[i].value, (double)range[i].lo,
+			        (double)range[i].hi);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
  *
  * Made once, then only read: any thread may encode. */
 #include "daemon/text/tokenizer.h"
+#include "common/fail.h"
 #include "daemon/text/tokenizer_impl.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -21,18 +22,15 @@ static int classify(struct tokenizer *t, char *err, size_t errlen) {
 		int32_t id;
 	} named[] = {{"bos", v->bos}, {"eos", v->eos}, {"eot", v->eot}, {"unknown", v->unk}};
 	for (size_t i = 0; i < sizeof named / sizeof *named; i++)
-		if (named[i].id >= 0 && (uint32_t)named[i].id >= v->tokens) {
-			snprintf(err, errlen, "the %s token is %" PRId32 ", but there are %" PRIu32 " tokens",
+		if (named[i].id >= 0 && (uint32_t)named[i].id >= v->tokens)
+			return fail_with(-EINVAL, err, errlen,
+			        "the %s token is %" PRId32 ", but there are %" PRIu32 " tokens",
 			        named[i].name, named[i].id, v->tokens);
-			return -EINVAL;
-		}
 	for (uint32_t i = 0; i < v->tokens; i++) {
 		const struct vocab_token *tok = &v->token[i];
-		if (tok->type < VOCAB_NORMAL || tok->type > VOCAB_BYTE) {
-			snprintf(err, errlen, "token %" PRIu32 " has the unknown type %u", i,
+		if (tok->type < VOCAB_NORMAL || tok->type > VOCAB_BYTE)
+			return fail_with(-EINVAL, err, errlen, "token %" PRIu32 " has the unknown type %u", i,
 			        (unsigned)tok->type);
-			return -EINVAL;
-		}
 		t->type[i] = tok->type;
 		if (!vocab_is_end_name(&tok->text))
 			continue;
@@ -43,11 +41,9 @@ static int classify(struct tokenizer *t, char *err, size_t errlen) {
 		t->type[i] = VOCAB_CONTROL;
 	}
 	for (uint32_t i = 0; i < v->ends; i++) {
-		if (v->end[i] >= v->tokens) {
-			snprintf(err, errlen, "token %" PRIu32 " ends a text, of %" PRIu32 " tokens",
-			        v->end[i], v->tokens);
-			return -EINVAL;
-		}
+		if (v->end[i] >= v->tokens)
+			return fail_with(-EINVAL, err, errlen,
+			        "token %" PRIu32 " ends a text, of %" PRIu32 " tokens", v->end[i], v->tokens);
 		t->end[v->end[i]] = true;
 	}
 	if (v->eos >= 0)

@@ -343,16 +343,12 @@ int vocab_from_gguf(
 }
 
 bool vocab_same_tokens(const struct vocab *a, const struct vocab *b, char *why, size_t len) {
-	if (a->tokens != b->tokens) {
-		snprintf(why, len, "%u, not %u", b->tokens, a->tokens);
-		return false;
-	}
+	if (a->tokens != b->tokens)
+		return fail_with(false, why, len, "%u, not %u", b->tokens, a->tokens);
 	for (uint32_t i = 0; i < a->tokens; i++) {
 		const struct vocab_string *s = &a->token[i].text, *t = &b->token[i].text;
-		if (s->len != t->len || memcmp(s->s, t->s, s->len) != 0) {
-			snprintf(why, len, "as many, but the one with id %u differs", i);
-			return false;
-		}
+		if (s->len != t->len || memcmp(s->s, t->s, s->len) != 0)
+			return fail_with(false, why, len, "as many, but the one with id %u differs", i);
 	}
 	return true;
 }

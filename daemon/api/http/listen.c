@@ -1,5 +1,6 @@
 /* listen: the sockets of an address such as 127.0.0.1:8080, [::1]:8080, localhost:8080 or *:8080.
  * Threads: any. */
+#include "common/fail.h"
 #include "config.h"
 
 #include "daemon/api/http/http_internal.h"
@@ -54,10 +55,8 @@ int http_listen(const char *address, int fds[HTTP_LISTENERS_MAX], uint16_t *port
 	char host[256], service[8];
 	int n = 0, rc = 0;
 	if (!http_host_split(address, host, sizeof host, service, sizeof service) || !*service ||
-	        strtoul(service, NULL, 10) > 65535) {
-		snprintf(err, errlen, "'%s' is not of the form ADDR:PORT", address);
-		return -EINVAL;
-	}
+	        strtoul(service, NULL, 10) > 65535)
+		return fail_with(-EINVAL, err, errlen, "'%s' is not of the form ADDR:PORT", address);
 	if (strcmp(host, "*") == 0) {
 		rc = fds[0] = listen_everywhere((uint16_t)strtoul(service, NULL, 10));
 		n = rc >= 0;
@@ -68,10 +67,9 @@ int http_listen(const char *address, int fds[HTTP_LISTENERS_MAX], uint16_t *port
 			name++;
 		}
 		int found = getaddrinfo(name, service, &hints, &all);
-		if (found != 0) {
-			snprintf(err, errlen, "cannot listen on http://%s: %s", address, gai_strerror(found));
-			return -EINVAL;
-		}
+		if (found != 0)
+			return fail_with(-EINVAL, err, errlen, "cannot listen on http://%s: %s", address,
+			        gai_strerror(found));
 		for (struct addrinfo *a = all; a && n < HTTP_LISTENERS_MAX; a = a->ai_next) {
 			if ((a->ai_family != AF_INET && a->ai_family != AF_INET6))
 				continue;
@@ -88,8 +86,7 @@ int http_listen(const char *address, int fds[HTTP_LISTENERS_MAX], uint16_t *port
 		while (n > 0)
 			close(fds[--n]);
 		rc = rc < 0 ? rc : -EADDRNOTAVAIL;
-		snprintf(err, errlen, "cannot listen on http://%s: %s", address, strerror(-rc));
-		return rc;
+		return fail_with(rc, err, errlen, "cannot listen on http://%s: %s", address, strerror(-rc));
 	}
 	*port = listen_port(fds[0]);
 	return n;

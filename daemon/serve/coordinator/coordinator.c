@@ -1,6 +1,7 @@
 /* coordinator: see coordinator.h.  Here are the sequences, from a gateway's Submit to the Finished that it gets, and
  * the model as a whole; the steps that carry them are in pipeline.c.
  * Threads: the loop. */
+#include "common/fail.h"
 #include "daemon/serve/coordinator/draft.h"
 #include "proto/plan.h"
 #include <errno.h>
@@ -111,21 +112,16 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 static int coordinator_check_submit(const struct coordinator *m, const Caravan__Submit *s,
         const uint32_t *ids, size_t n, struct sampler_params *sampling, char *err, size_t errlen) {
 	uint32_t context = m->plan->context, vocab = m->io->manifest->hp.vocab;
-	if (n == 0 || s->prompt == 0 || s->prompt > n) {
-		snprintf(err, errlen, "the prompt is empty: it needs at least one token");
-		return -EINVAL;
-	}
-	if (n > context || (n == context && !s->logits)) {
-		snprintf(err, errlen, "the prompt has %zu tokens, but the context of model %s is %u%s", n,
-		        m->plan->model, context, n == context ? ", which leaves none to generate" : "");
-		return -EINVAL;
-	}
+	if (n == 0 || s->prompt == 0 || s->prompt > n)
+		return fail_with(-EINVAL, err, errlen, "the prompt is empty: it needs at least one token");
+	if (n > context || (n == context && !s->logits))
+		return fail_with(-EINVAL, err, errlen,
+		        "the prompt has %zu tokens, but the context of model %s is %u%s", n, m->plan->model,
+		        context, n == context ? ", which leaves none to generate" : "");
 	for (size_t i = 0; i < n; i++)
-		if (ids[i] >= vocab) {
-			snprintf(err, errlen, "token %u at position %zu is outside the vocabulary of %u",
-			        ids[i], i, vocab);
-			return -EINVAL;
-		}
+		if (ids[i] >= vocab)
+			return fail_with(-EINVAL, err, errlen,
+			        "token %u at position %zu is outside the vocabulary of %u", ids[i], i, vocab);
 	sampler_params_default(sampling);
 	if (s->logits || !s->sampling)
 		return 0;

@@ -1,5 +1,6 @@
 /* request: see request.h. */
 #include "daemon/serve/gateway/request.h"
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/text/tokenizers.h"
 #include <errno.h>
@@ -157,10 +158,8 @@ static int request_encode(struct request *r, const struct tokenizer *t, const st
 			return rc;
 		}
 	} else {
-		if (!(ids = malloc(p->nids ? p->nids * sizeof *ids : 1))) {
-			snprintf(err, errlen, "%s", strerror(ENOMEM));
-			return -ENOMEM;
-		}
+		if (!(ids = malloc(p->nids ? p->nids * sizeof *ids : 1)))
+			return fail_with(-ENOMEM, err, errlen, "%s", strerror(ENOMEM));
 		if (p->nids)
 			memcpy(ids, p->ids, p->nids * sizeof *ids);
 		r->tokens = p->nids;
@@ -211,16 +210,13 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	if (m->phase != CARAVAN__MODEL_PHASE__SERVING) {
 		char what[WIRE_TEXT_MAX];
 		deploy_describe(rs->deploy, m, what, sizeof what);
-		snprintf(err, errlen, "model %s %s", m->plan->model, what);
-		return -EAGAIN;
+		return fail_with(-EAGAIN, err, errlen, "model %s %s", m->plan->model, what);
 	}
 	const struct tokenizer *t = request_tokenizer(rs, m, err, errlen);
 	if (!t)
 		return -ENOENT;
-	if (!(r = calloc(1, sizeof *r))) {
-		snprintf(err, errlen, "%s", strerror(ENOMEM));
-		return -ENOMEM;
-	}
+	if (!(r = calloc(1, sizeof *r)))
+		return fail_with(-ENOMEM, err, errlen, "%s", strerror(ENOMEM));
 	r->all = rs;
 	r->ev = *ev;
 	r->logits = p->logits;
