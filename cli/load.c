@@ -2,6 +2,7 @@
 #include "cli/advice.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/model_options.h"
 #include "cli/report.h"
 #include "cli/simple.h"
 #include "cli/table.h"
@@ -13,17 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_COPIES, OPT_DRAFT, OPT_PRE };
+enum { OPT_COPIES = OPT_MODEL_OWN };
 
 static const struct option longs[] = {
-        {"name", required_argument, NULL, OPT_NAME},
-        {"context", required_argument, NULL, OPT_CONTEXT},
-        {"parallel", required_argument, NULL, OPT_PARALLEL},
-        {"kv", required_argument, NULL, OPT_KV},
-        {"nodes", required_argument, NULL, OPT_NODES},
+        MODEL_OPTIONS,
         {"copies", required_argument, NULL, OPT_COPIES},
-        {"draft", required_argument, NULL, OPT_DRAFT},
-        {"pre", required_argument, NULL, OPT_PRE},
         ARGS_COMMON,
 };
 
@@ -39,23 +34,14 @@ static const char help[] =
         "had.  Use this when its coordinator is down.\n"
         "\n"
         "  --name NAME            name of the model (default: the file's name without\n"
-        "                         .gguf)\n"
-        "  --context N            at most N tokens per sequence (default: the length the\n"
-        "                         model was trained for, at most 8192)\n"
-        "  --parallel N           sequences at the same time (4)\n"
-        "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
-        "                         of f16 (f16)\n"
-        "  --nodes A,B            use exactly these nodes, each with at least one layer,\n"
-        "                         or 'all' (default: the planner chooses)\n"
+        "                         .gguf)\n" MODEL_OPTIONS_HELP
         "  --copies N             keep each part of the model on the disks of N nodes (2,\n"
         "                         or as many as there are); it is copied in the\n"
         "                         background once the model serves: see caravan status\n"
         "  --draft FILE           a smaller model with the same tokenizer, which this\n"
         "                         node runs as NAME-draft to draft tokens ahead: the\n"
         "                         same answers, faster when latency between nodes\n"
-        "                         dominates\n"
-        "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
-        "                         that Caravan does not know\n";
+        "                         dominates\n" MODEL_OPTIONS_HELP_PRE;
 
 static const Caravan__ReportModel *find(const struct report *r, const char *model) {
 	for (size_t i = 0; i < r->models; i++)
@@ -255,54 +241,25 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 
 static int run(int argc, char **argv) {
 	struct args a;
-	char *nodes[WIRE_NODES_MAX], *draft = NULL, model[WIRE_NAME_MAX + 1];
+	struct model_options o;
+	char model[WIRE_NAME_MAX + 1];
 	Caravan__CtlLoad cmd = CARAVAN__CTL_LOAD__INIT;
 	args_begin(&a, &command_load, argc, argv);
-	for (int o; (o = args_next(&a, "", longs)) != -1;)
-		switch (o) {
-		case OPT_NAME:
-			if (!wire_name_ok(optarg))
-				args_usage(&a,
-				        "--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
-				        optarg, WIRE_NAME_MAX);
-			cmd.name = optarg;
-			break;
-		case OPT_CONTEXT:
-			cmd.context = (uint32_t)args_uint("--context", optarg, 1, WIRE_CONTEXT_MAX);
-			break;
-		case OPT_PARALLEL:
-			cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
-			break;
-		case OPT_COPIES:
+	model_options_init(&o);
+	for (int option; (option = args_next(&a, "", longs)) != -1;)
+		if (!model_options_take(&o, &a, option) && option == OPT_COPIES)
 			cmd.copies = (uint32_t)args_uint("--copies", optarg, 1, WIRE_NODES_MAX);
-			break;
-		case OPT_DRAFT:
-			draft = optarg;
-			break;
-		case OPT_KV:
-			cmd.kv = args_kv(optarg);
-			break;
-		case OPT_PRE:
-			cmd.pre = args_pre(optarg);
-			break;
-		case OPT_NODES:
-			cmd.all_nodes = strcmp(optarg, "all") == 0;
-			cmd.n_nodes = cmd.all_nodes ? 0 : args_list(optarg, nodes, WIRE_NODES_MAX);
-			if (!cmd.all_nodes && cmd.n_nodes == 0)
-				args_usage(&a, "--nodes needs names, or 'all'");
-			break;
-		}
 	args_operands(&a, 1, 1, "FILE");
 	cmd.file = argv[optind];
-	cmd.nodes = nodes;
+	MODEL_OPTIONS_FILL(&cmd, &o);
 	if (*cmd.name)
 		snprintf(model, sizeof model, "%s", cmd.name);
 	else
 		paths_model_name(model, sizeof model, cmd.file);
 	bool already;
-	int rc = serves_already(&a, &cmd, model, draft, &already);
+	int rc = serves_already(&a, &cmd, model, o.draft, &already);
 	if (rc == 0)
-		rc = draft ? load_with_draft(&a, &cmd, model, draft) : load(&a, &cmd, model);
+		rc = o.draft ? load_with_draft(&a, &cmd, model, o.draft) : load(&a, &cmd, model);
 	return rc == 0 ? say_served(&a, model, already) : rc;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/model_options.h"
 #include "common/paths.h"
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
@@ -18,60 +19,35 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-	OPT_NAME = OPT_OWN,
-	OPT_CONTEXT,
-	OPT_PARALLEL,
-	OPT_KV,
-	OPT_NODES,
-	OPT_DRAFT,
-	OPT_PRE,
-	OPT_CLUSTER,
-	OPT_SHAPE,
-	OPT_JSON
-};
+enum { OPT_CLUSTER = OPT_MODEL_OWN, OPT_SHAPE, OPT_JSON };
 
 static const struct option longs[] = {
-        {"name", required_argument, NULL, OPT_NAME},
-        {"context", required_argument, NULL, OPT_CONTEXT},
-        {"parallel", required_argument, NULL, OPT_PARALLEL},
-        {"kv", required_argument, NULL, OPT_KV},
-        {"nodes", required_argument, NULL, OPT_NODES},
-        {"draft", required_argument, NULL, OPT_DRAFT},
-        {"pre", required_argument, NULL, OPT_PRE},
+        MODEL_OPTIONS,
         {"cluster", required_argument, NULL, OPT_CLUSTER},
         {"shape", required_argument, NULL, OPT_SHAPE},
         {"json", no_argument, NULL, OPT_JSON},
         ARGS_COMMON,
 };
 
-static const char help[] = "FILE is a GGUF file on this machine; only its header is read, and nothing is\n"
-                           "moved or changed.  Exit status 0 when the model fits, 1 when it does not.\n"
-                           "\n"
-                           "As for load:\n"
-                           "  --context N            at most N tokens per sequence (default: the length the\n"
-                           "                         model was trained for, at most 8192)\n"
-                           "  --parallel N           sequences at the same time (4)\n"
-                           "  --kv f16|q8_0          type of the KV cache; q8_0 takes about half the memory\n"
-                           "                         of f16 (f16)\n"
-                           "  --nodes A,B            use exactly these nodes, each with at least one layer,\n"
-                           "                         or 'all' (default: the planner chooses)\n"
-                           "  --draft FILE           also plan a smaller model on the coordinator that\n"
-                           "                         drafts for this one; or NAME:TYPE, as for --shape\n"
-                           "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
-                           "                         that Caravan does not know\n"
-                           "  --name NAME            the name of the model in the output\n"
-                           "\n"
-                           "Instead of a cluster, or of a file:\n"
-                           "  --cluster DESCRIPTION  plan for the machines that this file describes; the\n"
-                           "                         first one coordinates.  May be repeated to add\n"
-                           "                         machines.  No daemon is asked.  See caravan(1) and\n"
-                           "                         contrib/machines\n"
-                           "  --shape NAME:TYPE      a well-known model with weights of this type or\n"
-                           "                         mixture, such as llama2-70b:Q4_K_M\n"
-                           "\n"
-                           "Output:\n"
-                           "  --json                 print the same facts as JSON\n";
+static const char help[] =
+        "FILE is a GGUF file on this machine; only its header is read, and nothing is\n"
+        "moved or changed.  Exit status 0 when the model fits, 1 when it does not.\n"
+        "\n"
+        "As for load:\n" MODEL_OPTIONS_HELP
+        "  --draft FILE           also plan a smaller model on the coordinator that\n"
+        "                         drafts for this one; or NAME:TYPE, as for --shape\n" MODEL_OPTIONS_HELP_PRE
+        "  --name NAME            the name of the model in the output\n"
+        "\n"
+        "Instead of a cluster, or of a file:\n"
+        "  --cluster DESCRIPTION  plan for the machines that this file describes; the\n"
+        "                         first one coordinates.  May be repeated to add\n"
+        "                         machines.  No daemon is asked.  See caravan(1) and\n"
+        "                         contrib/machines\n"
+        "  --shape NAME:TYPE      a well-known model with weights of this type or\n"
+        "                         mixture, such as llama2-70b:Q4_K_M\n"
+        "\n"
+        "Output:\n"
+        "  --json                 print the same facts as JSON\n";
 
 #define DESCRIPTION_MAX (1 << 20)
 
@@ -278,7 +254,7 @@ static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1])
 
 static int run(int argc, char **argv) {
 	struct args a;
-	char *nodes[WIRE_NODES_MAX], *draft = NULL;
+	struct model_options o;
 	char stem[WIRE_NAME_MAX + 1], small_stem[WIRE_NAME_MAX + 1];
 	int rc = 0;
 	bool json = false;
@@ -289,36 +265,9 @@ static int run(int argc, char **argv) {
 	const char *clusters[WIRE_NODES_MAX];
 	size_t nclusters = 0;
 	args_begin(&a, &command_plan, argc, argv);
-	for (int o; (o = args_next(&a, "", longs)) != -1;)
-		switch (o) {
-		case OPT_NAME:
-			if (!wire_name_ok(optarg))
-				args_usage(&a,
-				        "--name: '%s' is not a name: 1 to %d letters, digits, '.', '_' and '-'",
-				        optarg, WIRE_NAME_MAX);
-			q.name = q.cmd.name = optarg;
-			break;
-		case OPT_CONTEXT:
-			q.cmd.context = (uint32_t)args_uint("--context", optarg, 1, WIRE_CONTEXT_MAX);
-			break;
-		case OPT_PARALLEL:
-			q.cmd.parallel = (uint32_t)args_uint("--parallel", optarg, 1, WIRE_SEQS_MAX);
-			break;
-		case OPT_PRE:
-			q.cmd.pre = args_pre(optarg);
-			break;
-		case OPT_KV:
-			q.cmd.kv = args_kv(optarg);
-			break;
-		case OPT_NODES:
-			q.cmd.all_nodes = strcmp(optarg, "all") == 0;
-			q.cmd.n_nodes = q.cmd.all_nodes ? 0 : args_list(optarg, nodes, WIRE_NODES_MAX);
-			if (!q.cmd.all_nodes && q.cmd.n_nodes == 0)
-				args_usage(&a, "--nodes needs names, or 'all'");
-			break;
-		case OPT_DRAFT:
-			draft = optarg;
-			break;
+	model_options_init(&o);
+	for (int option; (option = args_next(&a, "", longs)) != -1;)
+		switch (model_options_take(&o, &a, option) ? 0 : option) {
 		case OPT_CLUSTER:
 			if (nclusters == WIRE_NODES_MAX)
 				args_usage(&a, "--cluster: at most %d times", WIRE_NODES_MAX);
@@ -334,22 +283,23 @@ static int run(int argc, char **argv) {
 			break;
 		}
 	args_operands(&a, *q.cmd.shape ? 0 : 1, *q.cmd.shape ? 0 : 1, "FILE");
-	q.cmd.nodes = nodes;
+	MODEL_OPTIONS_FILL(&q.cmd, &o);
+	q.name = o.name;
 	for (size_t i = 0; i < nclusters && rc == 0; i++)
 		rc = read_description(&machines, clusters[i]);
 	if (rc == 0 && nclusters > 0 && machines.count == 0)
 		rc = fail("%s describes no machine", clusters[0]);
 	q.machines = nclusters > 0 ? &machines : NULL;
-	if (draft && strchr(draft, ':') && access(draft, F_OK) != 0) {
-		if (!wire_line_ok(draft, WIRE_NAME_MAX))
-			args_usage(&a, "--draft: '%s' is neither a file nor NAME:TYPE", draft);
-		small.cmd.shape = draft;
+	if (o.draft && strchr(o.draft, ':') && access(o.draft, F_OK) != 0) {
+		if (!wire_line_ok(o.draft, WIRE_NAME_MAX))
+			args_usage(&a, "--draft: '%s' is neither a file nor NAME:TYPE", o.draft);
+		small.cmd.shape = o.draft;
 	}
 	if (rc == 0)
 		rc = open_asked(&q, argv[optind], stem);
-	if (rc == 0 && draft)
-		rc = open_asked(&small, draft, small_stem);
-	if (rc == 0 && draft)
+	if (rc == 0 && o.draft)
+		rc = open_asked(&small, o.draft, small_stem);
+	if (rc == 0 && o.draft)
 		rc = advise_draft(&of_small, &q, &small, a.control);
 	if (rc == 0)
 		rc = advise(&r, &q, a.control);
