@@ -13,23 +13,23 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool has_layers(const Caravan__AdviceNode *n) {
+static bool advice_has_layers(const Caravan__AdviceNode *n) {
 	return n->first < n->last;
 }
 
-static uint64_t needs(const Caravan__AdviceNode *n) {
+static uint64_t advice_memory_needed(const Caravan__AdviceNode *n) {
 	return n->resident + n->kv + n->fixed;
 }
 
 uint64_t advice_needs(const Caravan__CtlAdvice *a) {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < a->n_nodes; i++)
-		if (has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
-			sum += needs(a->nodes[i]);
+		if (advice_has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
+			sum += advice_memory_needed(a->nodes[i]);
 	return sum;
 }
 
-static double sending(const Caravan__CtlAdvice *a) {
+static double advice_sends(const Caravan__CtlAdvice *a) {
 	double sum = 0;
 	for (size_t i = 0; i < a->n_nodes; i++)
 		sum += a->nodes[i]->send;
@@ -37,7 +37,7 @@ static double sending(const Caravan__CtlAdvice *a) {
 }
 
 /* The bottleneck with many streams; *link: its link is the bottleneck, not its computing. */
-static const Caravan__AdviceNode *bottleneck(const Caravan__CtlAdvice *a, bool *link) {
+static const Caravan__AdviceNode *advice_bottleneck(const Caravan__CtlAdvice *a, bool *link) {
 	const Caravan__AdviceNode *worst = NULL;
 	double most = 0;
 	*link = false;
@@ -53,7 +53,7 @@ static const Caravan__AdviceNode *bottleneck(const Caravan__CtlAdvice *a, bool *
 	return worst;
 }
 
-static int told(const Caravan__CtlAdvice *a, int rc) {
+static int advice_disk_text(const Caravan__CtlAdvice *a, int rc) {
 	if (rc == 0)
 		rc = text_flush();
 	if (rc == 0 && (a->missing || a->missing_disk))
@@ -63,9 +63,9 @@ static int told(const Caravan__CtlAdvice *a, int rc) {
 
 /* ---- for people ---- */
 
-static void node_row(struct table *t, const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
+static void advice_print_node(struct table *t, const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
 	table_cell(t, "%s", n->name);
-	if (has_layers(n)) {
+	if (advice_has_layers(n)) {
 		table_cell(t, "%u-%u", n->first, n->last - 1);
 		table_cell(t, "%s", size_text((double)n->weights).s);
 		table_cell(t, "%s", size_text((double)n->kv).s);
@@ -74,7 +74,7 @@ static void node_row(struct table *t, const Caravan__CtlAdvice *a, const Caravan
 		table_cell(t, "-");
 		table_cell(t, "-");
 	}
-	table_cell(t, "%s", size_of((double)needs(n), (double)n->memory).s);
+	table_cell(t, "%s", size_of((double)advice_memory_needed(n), (double)n->memory).s);
 	if (a->seconds > 0 && (n->compute > 0 || n->send > 0)) {
 		table_cell(t, "%s", size_ms(n->compute).s);
 		table_cell(t, "%s", size_ms(n->send).s);
@@ -84,7 +84,7 @@ static void node_row(struct table *t, const Caravan__CtlAdvice *a, const Caravan
 	}
 }
 
-static void print_nodes(const Caravan__CtlAdvice *a) {
+static void advice_print_nodes(const Caravan__CtlAdvice *a) {
 	static const char *const heads[] = {
 	        "node", "layers", "weights", "KV cache", "memory", "compute", "send"};
 	struct table t;
@@ -92,8 +92,8 @@ static void print_nodes(const Caravan__CtlAdvice *a) {
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < a->n_nodes; i++)
-		if (has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
-			node_row(&t, a, a->nodes[i]);
+		if (advice_has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
+			advice_print_node(&t, a, a->nodes[i]);
 	table_print(&t, stdout, table_width());
 }
 
@@ -109,7 +109,7 @@ struct advice_speed advice_speed(double seconds, double low, double high) {
 void advice_print_chosen(const Caravan__CtlAdvice *a) {
 	size_t stages = 0;
 	for (size_t i = 0; i < a->n_nodes; i++)
-		stages += has_layers(a->nodes[i]);
+		stages += advice_has_layers(a->nodes[i]);
 	fprintf(stderr, "Plan for %s: %u layers on %zu node%s", a->model, a->layers, stages,
 	        stages == 1 ? "" : "s");
 	if (a->seconds > 0)
@@ -120,15 +120,15 @@ void advice_print_chosen(const Caravan__CtlAdvice *a) {
 	table_begin(&t, 5, 2);
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		const Caravan__AdviceNode *n = a->nodes[i];
-		if (!has_layers(n) && !n->coordinator)
+		if (!advice_has_layers(n) && !n->coordinator)
 			continue;
 		table_cell(&t, "%s", n->name);
-		if (has_layers(n))
+		if (advice_has_layers(n))
 			table_cell(&t, "layers %u-%u", n->first, n->last - 1);
 		else
 			table_cell(&t, "no layers");
-		table_cell(&t, "%s", size_text((double)needs(n)).s);
-		if (has_layers(n) && n->compute > 0)
+		table_cell(&t, "%s", size_text((double)advice_memory_needed(n)).s);
+		if (advice_has_layers(n) && n->compute > 0)
 			table_cell(&t, "%s a token", size_ms(n->compute).s);
 		else
 			table_cell(&t, "-");
@@ -139,13 +139,13 @@ void advice_print_chosen(const Caravan__CtlAdvice *a) {
 	}
 	table_print(&t, stderr, table_width());
 	for (size_t i = 0; i < a->n_nodes; i++)
-		if (!has_layers(a->nodes[i]) && *a->nodes[i]->why)
+		if (!advice_has_layers(a->nodes[i]) && *a->nodes[i]->why)
 			fprintf(stderr, "  %s has no layers: %s\n", a->nodes[i]->name, a->nodes[i]->why);
 }
 
-static void print_speed(const Caravan__CtlAdvice *a, bool described) {
+static void advice_print_speed(const Caravan__CtlAdvice *a, bool described) {
 	bool link;
-	const Caravan__AdviceNode *worst = bottleneck(a, &link);
+	const Caravan__AdviceNode *worst = advice_bottleneck(a, &link);
 	if (!(a->seconds > 0) || !worst) {
 		printf("\nNot every node has been measured, so no times are predicted.\n");
 		return;
@@ -153,7 +153,7 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 	printf("\n");
 	table_say(0, "One stream: %s: %s a token, of which sending is %s (%.1f%%).",
 	        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s, size_ms(a->seconds).s,
-	        size_ms(sending(a)).s, 100 * sending(a) / a->seconds);
+	        size_ms(advice_sends(a)).s, 100 * advice_sends(a) / a->seconds);
 	if (a->bound > 0)
 		table_say(0, "Not every split was tried; none takes less than %s.", size_ms(a->bound).s);
 	if (a->prompt > 0)
@@ -173,7 +173,7 @@ static void print_speed(const Caravan__CtlAdvice *a, bool described) {
 }
 
 /* Which nodes read from disk in every step, how much, and at what cost. */
-static void print_reading(const Caravan__CtlAdvice *a, bool described) {
+static void advice_print_reading(const Caravan__CtlAdvice *a, bool described) {
 	bool any = false;
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		const Caravan__AdviceNode *n = a->nodes[i];
@@ -191,7 +191,7 @@ static void print_reading(const Caravan__CtlAdvice *a, bool described) {
 }
 
 /* The draft model and the memory it leaves: the larger model is planned in the rest. */
-static void print_draft(const Caravan__CtlAdvice *draft) {
+static void advice_print_draft(const Caravan__CtlAdvice *draft) {
 	const char *where = "the coordinator";
 	for (size_t i = 0; i < draft->n_nodes; i++)
 		if (draft->nodes[i]->coordinator)
@@ -208,7 +208,7 @@ static void print_draft(const Caravan__CtlAdvice *draft) {
 }
 
 /* What is new on each disk, the space there, and how long loading takes. */
-static void print_loading(const Caravan__CtlAdvice *a, uint64_t moves) {
+static void advice_print_loading(const Caravan__CtlAdvice *a, uint64_t moves) {
 	double seconds = a->hash_seconds + a->move_seconds;
 	bool hashed = a->hash_bytes == 0 || a->hash_seconds > 0;
 	table_say(0, "New on the nodes' disks: %s of layers.", size_text((double)moves).s);
@@ -238,13 +238,13 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 	        kern_kv_name(a->kv));
 	printf("\n");
 	if (draft)
-		print_draft(draft);
-	print_nodes(a);
+		advice_print_draft(draft);
+	advice_print_nodes(a);
 	for (size_t i = 0; i < a->n_nodes; i++)
 		moves += a->nodes[i]->moves;
 	for (size_t i = 0; i < a->n_nodes; i++) {
 		const Caravan__AdviceNode *n = a->nodes[i];
-		if (has_layers(n))
+		if (advice_has_layers(n))
 			continue;
 		if (*n->why)
 			table_say(2, "%s has no layers: %s", n->name, n->why);
@@ -267,22 +267,23 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 		if (!*a->smaller && !a->fewer)
 			table_say(0, "Neither a smaller weight type nor fewer sequences would make it fit.");
 	} else {
-		print_reading(a, described);
-		print_speed(a, described);
-		print_loading(a, moves);
+		advice_print_reading(a, described);
+		advice_print_speed(a, described);
+		advice_print_loading(a, moves);
 	}
-	return told(a, 0);
+	return advice_disk_text(a, 0);
 }
 
 /* ---- for programs ---- */
 
-static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
+static json_t *advice_node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
 	json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I}", "node", n->name, "coordinator",
 	        (int)n->coordinator, "memory_free", (json_int_t)n->memory, "memory_needed",
-	        (json_int_t)needs(n), "other_bytes", (json_int_t)n->fixed, "new_bytes", (json_int_t)n->moves);
+	        (json_int_t)advice_memory_needed(n), "other_bytes", (json_int_t)n->fixed, "new_bytes",
+	        (json_int_t)n->moves);
 	if (!o)
 		return NULL;
-	if (has_layers(n)) {
+	if (advice_has_layers(n)) {
 		json_object_set_new(o, "first", json_integer(n->first));
 		json_object_set_new(o, "last", json_integer(n->last));
 		json_object_set_new(o, "weight_bytes", json_integer((json_int_t)n->weights));
@@ -298,7 +299,7 @@ static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode 
 		json_object_set_new(o, "disk_rate", json_real(n->disk));
 	if (n->streamed)
 		json_object_set_new(o, "streaming_seconds", json_real((double)n->streamed / n->disk));
-	if (a->seconds > 0 && (has_layers(n) || n->coordinator)) {
+	if (a->seconds > 0 && (advice_has_layers(n) || n->coordinator)) {
 		json_object_set_new(o, "compute_seconds", json_real(n->compute));
 		json_object_set_new(o, "send_seconds", json_real(n->send));
 		if (n->prompt > 0)
@@ -309,7 +310,7 @@ static json_t *node_json(const Caravan__CtlAdvice *a, const Caravan__AdviceNode 
 	return o;
 }
 
-static json_t *draft_json(const Caravan__CtlAdvice *draft) {
+static json_t *advice_draft_json(const Caravan__CtlAdvice *draft) {
 	json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:I}", "model", draft->model, "type", draft->type,
 	        "layers", (int)draft->layers, "weight_bytes", (json_int_t)draft->bytes, "memory_needed",
 	        (json_int_t)advice_needs(draft));
@@ -321,9 +322,10 @@ static json_t *draft_json(const Caravan__CtlAdvice *draft) {
 int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, bool described) {
 	json_t *stages = json_array(), *others = json_array();
 	bool link;
-	const Caravan__AdviceNode *worst = bottleneck(a, &link);
+	const Caravan__AdviceNode *worst = advice_bottleneck(a, &link);
 	for (size_t i = 0; i < a->n_nodes; i++)
-		json_array_append_new(has_layers(a->nodes[i]) ? stages : others, node_json(a, a->nodes[i]));
+		json_array_append_new(
+		        advice_has_layers(a->nodes[i]) ? stages : others, advice_node_json(a, a->nodes[i]));
 	json_t *o = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:o}", "version", 1,
 	        "model", a->model, "type", a->type, "layers", (json_int_t)a->layers, "weight_bytes",
 	        (json_int_t)a->bytes, "context", (json_int_t)a->context, "parallel", (json_int_t)a->parallel,
@@ -332,7 +334,7 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 	if (!o)
 		return fail("out of memory");
 	if (draft)
-		json_object_set_new(o, "draft", draft_json(draft));
+		json_object_set_new(o, "draft", advice_draft_json(draft));
 	if (a->missing || a->missing_disk || *a->smaller)
 		json_object_set_new(o, "smaller_type", *a->smaller ? json_string(a->smaller) : json_null());
 	if (a->missing_disk) {
@@ -366,5 +368,5 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 		json_object_set_new(o, "bottleneck_is", json_string(link ? "sending" : "computing"));
 	}
 	int rc = simple_json(o);
-	return rc ? rc : told(a, 0);
+	return rc ? rc : advice_disk_text(a, 0);
 }

@@ -47,8 +47,9 @@ void args_usage(const struct args *a, const char *fmt, ...) {
 #define OPTIONS_MAX 48
 
 /* Reports an unknown option `word` (with its dashes), with suggestions. */
-static void no_option(struct args *a, const char *word, const struct option *longs) __attribute__((noreturn));
-static void no_option(struct args *a, const char *word, const struct option *longs) {
+static void args_unknown_option(struct args *a, const char *word, const struct option *longs)
+        __attribute__((noreturn));
+static void args_unknown_option(struct args *a, const char *word, const struct option *longs) {
 	const char *names[OPTIONS_MAX], *first = NULL, *second = NULL;
 	char typed[SUGGEST_LENGTH_MAX + 1];
 	size_t count = 0, length = strncmp(word, "--", 2) == 0 ? strcspn(word + 2, "=") : 0;
@@ -107,7 +108,7 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 		case '?':
 			if (optopt >= OPT_CONTROL)
 				args_usage(a, "option %.*s takes no value", (int)strcspn(word, "="), word);
-			no_option(a, word, longs);
+			args_unknown_option(a, word, longs);
 		default:
 			return c;
 		}
@@ -126,8 +127,8 @@ void args_operands(struct args *a, int min, int max, const char *what) {
 			args_usage(a, "%s is empty", what);
 }
 
-static void wrong(const char *option, const char *text, const char *what) __attribute__((noreturn));
-static void wrong(const char *option, const char *text, const char *what) {
+static void args_fail(const char *option, const char *text, const char *what) __attribute__((noreturn));
+static void args_fail(const char *option, const char *text, const char *what) {
 	fprintf(stderr, "caravan: %s: '%s' is not %s\n", option, text, what);
 	exit(EXIT_USAGE);
 }
@@ -139,7 +140,7 @@ uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t 
 	if (errno || stop == text || *stop || strchr(text, '-') || v < min || v > max) {
 		snprintf(what, sizeof what, "a whole number from %llu to %llu", (unsigned long long)min,
 		        (unsigned long long)max);
-		wrong(option, text, what);
+		args_fail(option, text, what);
 	}
 	return v;
 }
@@ -149,7 +150,7 @@ double args_double(const char *option, const char *text, double min, double max)
 	double v = strtod(text, &stop);
 	if (stop == text || *stop || !isfinite(v) || v < min || v > max) {
 		snprintf(what, sizeof what, "a number from %g to %g", min, max);
-		wrong(option, text, what);
+		args_fail(option, text, what);
 	}
 	return v;
 }
@@ -166,14 +167,14 @@ uint64_t args_duration(const char *option, const char *text) {
 		if (!errno && stop != text && !strchr(text, '-') && *stop == units[i].unit &&
 		        (!*stop || !stop[1]) && v >= 1 && v <= 30 * 86400 / units[i].seconds)
 			return v * units[i].seconds;
-	wrong(option, text, "a time up to 30 days, such as 90s, 15m, 2h or 1d");
+	args_fail(option, text, "a time up to 30 days, such as 90s, 15m, 2h or 1d");
 }
 
 uint32_t args_kv(const char *text) {
 	for (uint32_t t = 0; kern_kv_name(t); t++)
 		if (strcmp(text, kern_kv_name(t)) == 0)
 			return 1 + t;
-	wrong("--kv", text, "f16 or q8_0");
+	args_fail("--kv", text, "f16 or q8_0");
 }
 
 char *args_pre(char *text) {
@@ -181,7 +182,7 @@ char *args_pre(char *text) {
 	if (tokenizer_knows_pre(text))
 		return text;
 	snprintf(what, sizeof what, "a pre-tokenizer that Caravan knows: %s", tokenizer_pres());
-	wrong("--pre", text, what);
+	args_fail("--pre", text, what);
 }
 
 size_t args_list(char *list, char **out, size_t max) {

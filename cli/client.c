@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 /* Connects to the socket at this path.  0 or a negative errno. */
-static int connect_to(struct client *c, const char *path) {
+static int client_connect_to(struct client *c, const char *path) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof addr.sun_path)
 		return -ENAMETOOLONG;
@@ -35,7 +35,7 @@ static int connect_to(struct client *c, const char *path) {
 	return rc;
 }
 
-static int cannot_connect(const char *path, int rc) {
+static int client_cannot_connect(const char *path, int rc) {
 	struct stat st;
 	if (rc == -ENAMETOOLONG)
 		return fail("the path of the control socket is too long (at most %zu bytes): %s",
@@ -58,7 +58,7 @@ int client_open(struct client *c, const char *control) {
 		int rc = paths_control_search(control, i, path, sizeof path);
 		if (rc == -ENOENT)
 			break;
-		if (rc == 0 && (rc = connect_to(c, path)) == 0)
+		if (rc == 0 && (rc = client_connect_to(c, path)) == 0)
 			return 0;
 		struct stat st;
 		bool absent = rc == -ENOENT || rc == -ENOTDIR ||
@@ -72,12 +72,12 @@ int client_open(struct client *c, const char *control) {
 			        places + len, sizeof places - len, "%s%s", len ? " or " : "", path);
 	}
 	if (why)
-		return cannot_connect(odd, why);
+		return client_cannot_connect(odd, why);
 	return fail("no caravand answers on %s: start one, or name its socket with --control", places);
 }
 
 /* Beside this program, where make and the package put it; else in PATH. */
-static void exec_daemon(char **argv) {
+static void client_exec_daemon(char **argv) {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - sizeof "caravand");
 	if (n > 0) {
@@ -110,7 +110,7 @@ int client_private(struct client *c, const char *lent, unsigned threads) {
 	}
 	pid_t pid = fork();
 	if (pid == 0) {
-		exec_daemon(argv);
+		client_exec_daemon(argv);
 		fprintf(stderr, "caravan: cannot start caravand: %s\n", strerror(errno));
 		_exit(127);
 	}
@@ -140,7 +140,7 @@ void client_close(struct client *c) {
 	c->capacity = 0;
 }
 
-static int write_all(int fd, const void *data, size_t len) {
+static int client_write_all(int fd, const void *data, size_t len) {
 	const uint8_t *p = data;
 	while (len > 0) {
 		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
@@ -154,7 +154,7 @@ static int write_all(int fd, const void *data, size_t len) {
 	return 0;
 }
 
-static int send_header(int fd, const uint8_t *header, const int *fds, size_t nfds) {
+static int client_send_header(int fd, const uint8_t *header, const int *fds, size_t nfds) {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(FRAME_FDS_MAX * sizeof(int))];
@@ -174,7 +174,7 @@ static int send_header(int fd, const uint8_t *header, const int *fds, size_t nfd
 	do
 		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : write_all(fd, header + n, FRAME_HEADER - (size_t)n);
+	return n < 0 ? -errno : client_write_all(fd, header + n, FRAME_HEADER - (size_t)n);
 }
 
 int client_send(struct client *c, const Caravan__Envelope *env, const void *payload, size_t len,
@@ -190,11 +190,11 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 	int rc = wire_pack(env, &frame, &frame_len);
 	if (rc == 0) {
 		frame_header(header, frame_len, len);
-		rc = send_header(c->fd, header, fds, nfds);
+		rc = client_send_header(c->fd, header, fds, nfds);
 		if (rc == 0)
-			rc = write_all(c->fd, frame, frame_len);
+			rc = client_write_all(c->fd, frame, frame_len);
 		if (rc == 0)
-			rc = write_all(c->fd, payload, len);
+			rc = client_write_all(c->fd, payload, len);
 		free(frame);
 	}
 	/* a daemon that hung up may have said why: the reader of its answer finds out */
@@ -202,7 +202,7 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 }
 
 /* 0, or -1 after reporting the error. */
-static int read_all(struct client *c, void *data, size_t len) {
+static int client_read_all(struct client *c, void *data, size_t len) {
 	uint8_t *p = data;
 	while (len > 0) {
 		ssize_t n = recv(c->fd, p, len, 0);
@@ -219,13 +219,13 @@ static int read_all(struct client *c, void *data, size_t len) {
 	return 0;
 }
 
-static const Caravan__Envelope *next_message(struct client *c, const uint8_t **payload, size_t *len) {
+static const Caravan__Envelope *client_next_message(struct client *c, const uint8_t **payload, size_t *len) {
 	uint8_t header[FRAME_HEADER];
 	char err[256];
 	size_t elen, plen;
 	wire_free(c->env);
 	c->env = NULL;
-	if (read_all(c, header, sizeof header) != 0)
+	if (client_read_all(c, header, sizeof header) != 0)
 		return NULL;
 	if (frame_parse(header, &elen, &plen) != 0) {
 		fail("the daemon sent a message that is too large");
@@ -240,7 +240,7 @@ static const Caravan__Envelope *next_message(struct client *c, const uint8_t **p
 			return NULL;
 		}
 	}
-	if (read_all(c, c->frame, elen + plen) != 0)
+	if (client_read_all(c, c->frame, elen + plen) != 0)
 		return NULL;
 	c->env = wire_unpack(c->frame, elen, plen, WIRE_COMMAND, err, sizeof err);
 	if (!c->env) {
@@ -254,7 +254,8 @@ static const Caravan__Envelope *next_message(struct client *c, const uint8_t **p
 
 const Caravan__Envelope *client_next(struct client *c, const uint8_t **payload, size_t *len) {
 	const Caravan__Envelope *env;
-	while ((env = next_message(c, payload, len)) && env->body_case == CARAVAN__ENVELOPE__BODY_CTL_NOTE) {
+	while ((env = client_next_message(c, payload, len)) &&
+	        env->body_case == CARAVAN__ENVELOPE__BODY_CTL_NOTE) {
 		progress_clear();
 		fail("%s", env->ctl_note->text);
 	}
@@ -267,18 +268,18 @@ Caravan__Envelope *client_take(struct client *c) {
 	return env;
 }
 
-static bool ends_with(const char *name, const char *tail) {
+static bool client_name_ends_with(const char *name, const char *tail) {
 	size_t n = strlen(name), t = strlen(tail);
 	return n > t && strcmp(name + n - t, tail) == 0;
 }
 
 /* Whether a file of this name is meant as a model: a GGUF file, which other programs store under a hash without a suffix; or one
  * that cannot be loaded, for which an error about its contents is more useful than "unknown model". */
-static bool is_model_file(const char *name) {
+static bool client_is_model_file(const char *name) {
 	static const char *const others[] = {
 	        ".safetensors", ".bin", ".pt", ".pth", ".ggml", ".part", ".crdownload", ".incomplete"};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-		if (ends_with(name, others[i]) && access(name, F_OK) == 0)
+		if (client_name_ends_with(name, others[i]) && access(name, F_OK) == 0)
 			return true;
 	char magic[4];
 	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -291,11 +292,12 @@ static bool is_model_file(const char *name) {
 
 bool client_is_path(const char *model) {
 	size_t n = strlen(model);
-	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0) || is_model_file(model);
+	return strchr(model, '/') || (n >= 5 && strcmp(model + n - 5, ".gguf") == 0) ||
+	       client_is_model_file(model);
 }
 
 /* Which file of a folder should have been named. */
-static int fail_folder(const char *path) {
+static int client_fail_folder(const char *path) {
 	char first[256] = "";
 	unsigned models = 0, safetensors = 0;
 	size_t len = strlen(path);
@@ -303,8 +305,8 @@ static int fail_folder(const char *path) {
 	DIR *d = opendir(path);
 	for (struct dirent *e; d && (e = readdir(d));) {
 		const char *of = strstr(e->d_name, "-of-");
-		safetensors += ends_with(e->d_name, ".safetensors");
-		if (!ends_with(e->d_name, ".gguf") ||
+		safetensors += client_name_ends_with(e->d_name, ".safetensors");
+		if (!client_name_ends_with(e->d_name, ".gguf") ||
 		        (of && of - e->d_name >= 6 && strncmp(of - 6, "-00001", 6) != 0))
 			continue;
 		if (models++ == 0 || strcmp(e->d_name, first) < 0)
@@ -339,7 +341,7 @@ int client_open_model(const char *path, int *fds, size_t *nfds) {
 		if (fd < 0 || fstat(fd, &st) != 0)
 			rc = fail("cannot open %s: %s", part[i], strerror(errno));
 		else if (S_ISDIR(st.st_mode))
-			rc = fail_folder(part[i]);
+			rc = client_fail_folder(part[i]);
 		else if (!S_ISREG(st.st_mode))
 			rc = fail("%s is not a regular file", part[i]);
 		if (fd >= 0)
@@ -353,7 +355,8 @@ int client_open_model(const char *path, int *fds, size_t *nfds) {
 	return rc;
 }
 
-static int load_private(struct client *c, const char *path, const char *name, const Caravan__CtlLoad *how) {
+static int client_load_private(
+        struct client *c, const char *path, const char *name, const Caravan__CtlLoad *how) {
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
 	Caravan__CtlLoad load = CARAVAN__CTL_LOAD__INIT;
@@ -386,7 +389,7 @@ int client_for_model(struct client *c, const char *control, const char **model, 
 	char lent[PATH_MAX];
 	int rc = client_private(c, lent_store(control, lent, sizeof lent) ? lent : NULL, threads);
 	paths_model_name(name, sizeof name, *model);
-	if (rc == 0 && (rc = load_private(c, *model, name, how)) != 0)
+	if (rc == 0 && (rc = client_load_private(c, *model, name, how)) != 0)
 		client_close(c);
 	*model = name;
 	return rc;

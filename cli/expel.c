@@ -7,7 +7,7 @@ enum { OPT_YES = OPT_OWN };
 
 static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
 
-static int run(int argc, char **argv) {
+static int expel_run(int argc, char **argv) {
 	struct args a;
 	bool yes = false;
 	char question[256];
@@ -36,4 +36,4 @@ const struct command command_expel = {.name = "expel",
                 "for another machine.  'caravan leave' on the expelled one gives it a new key.\n"
                 "\n"
                 "  --yes                  do not ask on a terminal\n",
-        .run = run};
+        .run = expel_run};

@@ -16,7 +16,7 @@ static const char help[] = "Prints a token on standard output.  Whoever has it c
                            "  --expires DURATION     such as 90s, 15m, 2h or 1d, at most 30d (1h)\n";
 
 /* Only the token goes to standard output. */
-static void say_use(uint32_t seconds) {
+static void invite_print_use(uint32_t seconds) {
 	static const struct {
 		uint32_t seconds;
 		const char *name;
@@ -29,7 +29,7 @@ static void say_use(uint32_t seconds) {
 	        units[u].name, n == 1 ? "" : "s");
 }
 
-static int run(int argc, char **argv) {
+static int invite_run(int argc, char **argv) {
 	struct args a;
 	struct client c;
 	const uint8_t *payload;
@@ -55,7 +55,7 @@ static int run(int argc, char **argv) {
 				rc = text_write(payload, len);
 				rc = rc ? rc : text_write("\n", 1);
 				if (rc == 0)
-					say_use(cmd.seconds);
+					invite_print_use(cmd.seconds);
 				rc = rc > 0 ? EXIT_FAILED : EXIT_OK;
 				break;
 			}
@@ -69,4 +69,4 @@ const struct command command_invite = {.name = "invite",
         .usage = "[--expires DURATION]",
         .summary = "make a one-time invitation for another node",
         .help = help,
-        .run = run};
+        .run = invite_run};

@@ -8,7 +8,7 @@
 static const struct option longs[] = {ARGS_COMMON};
 
 /* The name of this node, and the other members. */
-static int say_joined(const struct args *a, const char *note) {
+static int join_print_joined(const struct args *a, const char *note) {
 	struct report r;
 	size_t members = 0, named = 0;
 	const char *self = "?";
@@ -54,7 +54,7 @@ static int join(const struct args *a, const Caravan__Envelope *ask, char *note, 
 }
 
 /* The token from the arguments, or the first word of standard input. */
-static const char *token_take(const char *operand, char *text, size_t size) {
+static const char *join_read_token(const char *operand, char *text, size_t size) {
 	if (strcmp(operand, "-") != 0)
 		return operand;
 	text[0] = 0;
@@ -63,7 +63,7 @@ static const char *token_take(const char *operand, char *text, size_t size) {
 	return text;
 }
 
-static int run(int argc, char **argv) {
+static int join_run(int argc, char **argv) {
 	struct args a;
 	char token[WIRE_TOKEN_MAX + 2], note[WIRE_TEXT_MAX] = "";
 	Caravan__CtlJoin cmd = CARAVAN__CTL_JOIN__INIT;
@@ -72,11 +72,11 @@ static int run(int argc, char **argv) {
 	while (args_next(&a, "", longs) != -1)
 		;
 	args_operands(&a, 1, 1, "TOKEN");
-	cmd.token = wire_string(token_take(argv[optind], token, sizeof token));
+	cmd.token = wire_string(join_read_token(argv[optind], token, sizeof token));
 	if (!*cmd.token)
 		return fail("there is no invitation on standard input: 'caravan invite' prints one");
 	int rc = join(&a, &env, note, sizeof note);
-	return rc == 0 ? say_joined(&a, note) : rc;
+	return rc == 0 ? join_print_joined(&a, note) : rc;
 }
 
 const struct command command_join = {.name = "join",
@@ -86,4 +86,4 @@ const struct command command_join = {.name = "join",
                 "from standard input, so that it does not appear in a list of processes.  Returns\n"
                 "when both sides have this node in their roster and have tried to reach each\n"
                 "other.\n",
-        .run = run};
+        .run = join_run};

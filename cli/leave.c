@@ -7,7 +7,7 @@ enum { OPT_YES = OPT_OWN };
 
 static const struct option longs[] = {{"yes", no_argument, NULL, OPT_YES}, ARGS_COMMON};
 
-static int run(int argc, char **argv) {
+static int leave_run(int argc, char **argv) {
 	struct args a;
 	bool yes = false;
 	Caravan__CtlLeave cmd = CARAVAN__CTL_LEAVE__INIT;
@@ -34,4 +34,4 @@ const struct command command_leave = {.name = "leave",
                 "was expelled, and for a copy of a machine whose key is in use on both.\n"
                 "\n"
                 "  --yes                  do not ask on a terminal\n",
-        .run = run};
+        .run = leave_run};

@@ -15,13 +15,13 @@
 #define PATIENCE_S 2
 #define SERVICE "/var/lib/caravan/store"
 
-static bool may_read(const char *store) {
+static bool lent_may_read(const char *store) {
 	char path[PATH_MAX + 16];
 	int n = snprintf(path, sizeof path, "%s/tensors", store);
 	return n > 0 && (size_t)n < sizeof path && access(path, R_OK | X_OK) == 0;
 }
 
-static bool transfer_all(int fd, void *data, size_t len, bool out) {
+static bool lent_transfer_all(int fd, void *data, size_t len, bool out) {
 	uint8_t *p = data;
 	while (len > 0) {
 		ssize_t n = out ? send(fd, p, len, MSG_NOSIGNAL) : recv(fd, p, len, 0);
@@ -35,7 +35,7 @@ static bool transfer_all(int fd, void *data, size_t len, bool out) {
 	return true;
 }
 
-static int connect_to(const char *control) {
+static int lent_connect_to(const char *control) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct timeval patience = {.tv_sec = PATIENCE_S};
 	char path[PATH_MAX];
@@ -54,7 +54,7 @@ static int connect_to(const char *control) {
 	return fd;
 }
 
-static bool ask(int fd) {
+static bool lent_ask(int fd) {
 	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &cmd);
 	uint8_t header[FRAME_HEADER], *frame;
@@ -62,36 +62,37 @@ static bool ask(int fd) {
 	if (wire_pack(&env, &frame, &len) != 0)
 		return false;
 	frame_header(header, len, 0);
-	bool ok = transfer_all(fd, header, sizeof header, true) && transfer_all(fd, frame, len, true);
+	bool ok =
+	        lent_transfer_all(fd, header, sizeof header, true) && lent_transfer_all(fd, frame, len, true);
 	free(frame);
 	return ok;
 }
 
 /* The next message, or NULL. */
-static Caravan__Envelope *next(int fd) {
+static Caravan__Envelope *lent_next(int fd) {
 	uint8_t header[FRAME_HEADER], *frame = NULL;
 	size_t elen, plen;
 	char err[200];
 	Caravan__Envelope *env = NULL;
-	if (transfer_all(fd, header, sizeof header, false) && frame_parse(header, &elen, &plen) == 0 &&
-	        (frame = malloc(elen + plen)) && transfer_all(fd, frame, elen + plen, false))
+	if (lent_transfer_all(fd, header, sizeof header, false) && frame_parse(header, &elen, &plen) == 0 &&
+	        (frame = malloc(elen + plen)) && lent_transfer_all(fd, frame, elen + plen, false))
 		env = wire_unpack(frame, elen, plen, WIRE_COMMAND, err, sizeof err);
 	free(frame);
 	return env;
 }
 
-static bool ask_daemon(const char *control, char *out, size_t len) {
-	int fd = connect_to(control);
+static bool lent_ask_daemon(const char *control, char *out, size_t len) {
+	int fd = lent_connect_to(control);
 	bool found = false;
 	if (fd < 0)
 		return false;
-	Caravan__Envelope *env = ask(fd) ? next(fd) : NULL;
+	Caravan__Envelope *env = lent_ask(fd) ? lent_next(fd) : NULL;
 	while (env && env->body_case == CARAVAN__ENVELOPE__BODY_CTL_REPORT && !found) {
 		const char *store = env->ctl_report->store;
 		int n = *store ? snprintf(out, len, "%s", store) : 0;
 		found = n > 0 && (size_t)n < len;
 		wire_free(env);
-		env = found ? NULL : next(fd);
+		env = found ? NULL : lent_next(fd);
 	}
 	wire_free(env);
 	close(fd);
@@ -99,7 +100,7 @@ static bool ask_daemon(const char *control, char *out, size_t len) {
 }
 
 bool lent_store(const char *control, char *out, size_t len) {
-	if (ask_daemon(control, out, len) && may_read(out))
+	if (lent_ask_daemon(control, out, len) && lent_may_read(out))
 		return true;
-	return (size_t)snprintf(out, len, "%s", SERVICE) < len && may_read(out);
+	return (size_t)snprintf(out, len, "%s", SERVICE) < len && lent_may_read(out);
 }

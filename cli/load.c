@@ -43,7 +43,7 @@ static const char help[] =
         "                         same answers, faster when latency between nodes\n"
         "                         dominates\n" MODEL_OPTIONS_HELP_PRE;
 
-static const Caravan__ReportModel *find(const struct report *r, const char *model) {
+static const Caravan__ReportModel *load_find_model(const struct report *r, const char *model) {
 	for (size_t i = 0; i < r->models; i++)
 		if (strcmp(r->model[i]->plan->model, model) == 0)
 			return r->model[i];
@@ -52,7 +52,7 @@ static const Caravan__ReportModel *find(const struct report *r, const char *mode
 
 /* Prints the chosen plan, before anything moves.  It is made from the file's header, and made again when the file has been
  * hashed and the nodes have said what they hold: then it is printed again only if it has changed. */
-static int say_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
+static int load_print_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
 	uint64_t *said = arg, sum = 14695981039346656037u; /* FNV-1a of who has which layers */
 	const Caravan__CtlAdvice *a = env->ctl_advice;
 	(void)c;
@@ -72,7 +72,7 @@ static int say_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
 }
 
 /* Layers that do not fit, and their cost: the user should know. */
-static void say_reading(const struct report *r, const Caravan__Plan *p) {
+static void load_print_reading(const struct report *r, const Caravan__Plan *p) {
 	for (size_t k = 0; k < p->n_stages; k++) {
 		const Caravan__Stage *s = p->stages[k];
 		if (!s->streamed)
@@ -90,12 +90,12 @@ static void say_reading(const struct report *r, const Caravan__Plan *p) {
 #define NAMED_MAX 6 /* nodes that one line names */
 
 /* Reports that the model is served, and where; `already`: it was before. */
-static int say_served(const struct args *a, const char *model, bool already) {
+static int load_print_served(const struct args *a, const char *model, bool already) {
 	struct report r;
 	int rc = report_fetch(&r, a);
 	if (rc != 0)
 		return rc;
-	const Caravan__ReportModel *m = find(&r, model);
+	const Caravan__ReportModel *m = load_find_model(&r, model);
 	if (m) {
 		const Caravan__Plan *p = m->plan;
 		char where[NAMED_MAX * (WIRE_NAME_MAX + 32)] = "";
@@ -107,14 +107,14 @@ static int say_served(const struct args *a, const char *model, bool already) {
 		table_say(0, "%s is %sserved on %zu node%s%s%s.", model, already ? "already " : "",
 		        p->n_stages, p->n_stages == 1 ? "" : "s", where,
 		        p->n_stages > NAMED_MAX ? ", ..." : "");
-		say_reading(&r, p);
+		load_print_reading(&r, p);
 	}
 	report_clear(&r);
 	return EXIT_OK;
 }
 
 /* Whether a plan uses other nodes than the named ones (a node named by its id is not compared). */
-static bool is_elsewhere(const struct report *r, const Caravan__CtlLoad *cmd, const Caravan__Plan *p) {
+static bool load_is_elsewhere(const struct report *r, const Caravan__CtlLoad *cmd, const Caravan__Plan *p) {
 	size_t up = 0;
 	for (size_t i = 0; i < r->nodes; i++)
 		up += strcmp(r->node[i]->state, "up") == 0;
@@ -134,7 +134,7 @@ static bool is_elsewhere(const struct report *r, const Caravan__CtlLoad *cmd, co
 
 /* Whether the model is already served.  If it is, with other options than requested: EXIT_FAILED, after reporting that;
  * loading it again would change nothing. */
-static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, const char *model,
+static int load_serves_already(const struct args *a, const Caravan__CtlLoad *cmd, const char *model,
         const char *draft, bool *already) {
 	struct report r;
 	char has[128] = "";
@@ -142,7 +142,7 @@ static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, con
 	int rc = report_fetch(&r, a);
 	if (rc != 0)
 		return rc;
-	const Caravan__ReportModel *m = find(&r, model);
+	const Caravan__ReportModel *m = load_find_model(&r, model);
 	if (m && m->phase == CARAVAN__MODEL_PHASE__SERVING) {
 		const Caravan__Plan *p = m->plan;
 		*already = true;
@@ -156,7 +156,7 @@ static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, con
 			snprintf(has, sizeof has, "%u copies", p->copies);
 		else if (draft && !*p->draft)
 			snprintf(has, sizeof has, "no draft");
-		else if (is_elsewhere(&r, cmd, p))
+		else if (load_is_elsewhere(&r, cmd, p))
 			snprintf(has, sizeof has, "other nodes");
 	}
 	report_clear(&r);
@@ -168,14 +168,14 @@ static int serves_already(const struct args *a, const Caravan__CtlLoad *cmd, con
 static char interrupted[2 * WIRE_NAME_MAX + 160];
 
 /* The next signal ends the command, as if there were no handler. */
-static void on_interrupt(int sig) {
+static void load_on_interrupt(int sig) {
 	(void)sig;
 	(void)!write(STDERR_FILENO, interrupted, strlen(interrupted));
 }
 
 /* The daemon has the command and continues without us: the user who interrupts should know. */
-static void catch_interrupt(const char *model) {
-	struct sigaction old, act = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART | SA_RESETHAND};
+static void load_catch_interrupt(const char *model) {
+	struct sigaction old, act = {.sa_handler = load_on_interrupt, .sa_flags = SA_RESTART | SA_RESETHAND};
 	snprintf(interrupted, sizeof interrupted,
 	        "%scaravan: the daemon continues to load %s; to stop it: caravan unload %s\n"
 	        "caravan: Ctrl-C again ends this command\n",
@@ -185,7 +185,7 @@ static void catch_interrupt(const char *model) {
 }
 
 /* Loads what cmd says, from its file if there is one.  Returns an exit status, after reporting any error. */
-static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) {
+static int load_model(const struct args *a, Caravan__CtlLoad *cmd, const char *model) {
 	struct client c;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds = 0;
@@ -202,8 +202,8 @@ static int load(const struct args *a, Caravan__CtlLoad *cmd, const char *model) 
 	while (nfds > 0)
 		close(fds[--nfds]);
 	if (rc == 0) {
-		catch_interrupt(model);
-		rc = client_wait_with(&c, say_plan, &said);
+		load_catch_interrupt(model);
+		rc = client_wait_with(&c, load_print_plan, &said);
 		(void)signal(SIGINT, SIG_DFL);
 	}
 	client_close(&c);
@@ -225,11 +225,11 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	small.copies = cmd->copies;
 	small.pre = cmd->pre;
 	small.drafts = true;
-	int rc = load(a, &small, name);
+	int rc = load_model(a, &small, name);
 	if (rc != 0)
 		return rc;
 	cmd->draft = name;
-	rc = load(a, cmd, model);
+	rc = load_model(a, cmd, model);
 	if (rc != 0) {
 		Caravan__CtlUnload unload = CARAVAN__CTL_UNLOAD__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(CTL_UNLOAD, ctl_unload, &unload);
@@ -239,7 +239,7 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	return rc;
 }
 
-static int run(int argc, char **argv) {
+static int load_run(int argc, char **argv) {
 	struct args a;
 	struct model_options o;
 	char model[WIRE_NAME_MAX + 1];
@@ -257,14 +257,14 @@ static int run(int argc, char **argv) {
 	else
 		paths_model_name(model, sizeof model, cmd.file);
 	bool already;
-	int rc = serves_already(&a, &cmd, model, o.draft, &already);
+	int rc = load_serves_already(&a, &cmd, model, o.draft, &already);
 	if (rc == 0)
-		rc = o.draft ? load_with_draft(&a, &cmd, model, o.draft) : load(&a, &cmd, model);
-	return rc == 0 ? say_served(&a, model, already) : rc;
+		rc = o.draft ? load_with_draft(&a, &cmd, model, o.draft) : load_model(&a, &cmd, model);
+	return rc == 0 ? load_print_served(&a, model, already) : rc;
 }
 
 const struct command command_load = {.name = "load",
         .usage = "[OPTION]... FILE | NAME",
         .summary = "put a model on the cluster",
         .help = help,
-        .run = run};
+        .run = load_run};

@@ -32,7 +32,7 @@ static const char help[] =
         "  --batch N              rows per step at most (default: 512, or what fits a\n"
         "                         message)\n";
 
-static int write_rows(int fd, const uint8_t *data, size_t len, off_t at, const char *out) {
+static int logits_write_rows(int fd, const uint8_t *data, size_t len, off_t at, const char *out) {
 	while (len > 0) {
 		ssize_t n = pwrite(fd, data, len, at);
 		if (n < 0 && errno == EINTR)
@@ -46,7 +46,7 @@ static int write_rows(int fd, const uint8_t *data, size_t len, off_t at, const c
 	return 0;
 }
 
-static int receive(struct client *c, int fd, const char *out) {
+static int logits_receive(struct client *c, int fd, const char *out) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
@@ -58,13 +58,13 @@ static int receive(struct client *c, int fd, const char *out) {
 		if (env->body_case != CARAVAN__ENVELOPE__BODY_LOGITS)
 			continue;
 		off_t at = (off_t)env->logits->position * env->logits->vocab * (off_t)sizeof(float);
-		if (write_rows(fd, payload, len, at, out) != 0)
+		if (logits_write_rows(fd, payload, len, at, out) != 0)
 			break;
 	}
 	return EXIT_FAILED;
 }
 
-static int run(int argc, char **argv) {
+static int logits_run(int argc, char **argv) {
 	struct args a;
 	struct client c;
 	const char *model = NULL, *out = NULL;
@@ -109,7 +109,7 @@ static int run(int argc, char **argv) {
 		cmd.model = wire_string(model ? model : "");
 		rc = client_send(&c, &env, ids, n * sizeof *ids, NULL, 0);
 		if (rc == 0)
-			rc = receive(&c, fd, out);
+			rc = logits_receive(&c, fd, out);
 		client_close(&c);
 	}
 	if (fd >= 0 && close(fd) != 0 && rc == 0)
@@ -125,4 +125,4 @@ const struct command command_logits = {.name = "logits",
         .usage = "[-m MODEL] [--threads N] [--batch N] --out FILE ID...",
         .summary = "write the logits at each position of a list of tokens",
         .help = help,
-        .run = run};
+        .run = logits_run};

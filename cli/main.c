@@ -23,7 +23,7 @@ static const struct {
                                 &command_expel}},
 };
 
-static const struct command *find(const char *name) {
+static const struct command *main_find_command(const char *name) {
 	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
 		for (const struct command *const *c = groups[g].command; *c; c++)
 			if (strcmp(name, (*c)->name) == 0)
@@ -31,7 +31,7 @@ static const struct command *find(const char *name) {
 	return NULL;
 }
 
-static void usage(FILE *to) {
+static void main_usage(FILE *to) {
 	fprintf(to, "usage: caravan COMMAND [OPTION]... [ARGUMENT]...\n\n"
 	            "One large language model on several modest machines.\n");
 	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
@@ -43,7 +43,7 @@ static void usage(FILE *to) {
 }
 
 /* Reports an unknown command, with a suggestion. */
-static int unknown(const char *name) {
+static int main_unknown_command(const char *name) {
 	const char *names[COMMANDS_MAX] = {"help"};
 	size_t count = 1;
 	for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
@@ -59,28 +59,28 @@ static int unknown(const char *name) {
 }
 
 /* caravan help [COMMAND] */
-static int help(int argc, char **argv) {
+static int main_help(int argc, char **argv) {
 	if (argc == 0) {
-		usage(stdout);
+		main_usage(stdout);
 		return EXIT_OK;
 	}
-	const struct command *c = find(argv[0]);
+	const struct command *c = main_find_command(argv[0]);
 	if (!c)
-		return unknown(argv[0]);
+		return main_unknown_command(argv[0]);
 	args_help(c);
 	return EXIT_OK;
 }
 
 /* A closed standard descriptor would be reused for the next socket, and text written into it: it is replaced by one
  * on which reading or writing fails. */
-static void hold_standard_descriptors(void) {
+static void main_hold_standard_descriptors(void) {
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			(void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
 /* Flushes what was printed; the exit status says if that failed. */
-static void end_output(void) {
+static void main_close_output(void) {
 	if (text_flush() != 0)
 		_exit(EXIT_FAILED);
 }
@@ -88,17 +88,17 @@ static void end_output(void) {
 int main(int argc, char **argv) {
 	/* a daemon or a reader that goes away is handled where it is noticed; it must not kill us */
 	signal(SIGPIPE, SIG_IGN);
-	hold_standard_descriptors();
-	atexit(end_output);
+	main_hold_standard_descriptors();
+	atexit(main_close_output);
 	if (argc < 2) {
-		usage(stderr);
+		main_usage(stderr);
 		return EXIT_USAGE;
 	}
 	const char *name = argv[1];
 	if (strcmp(name, "help") == 0)
-		return help(argc - 2, argv + 2);
+		return main_help(argc - 2, argv + 2);
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-		return help(0, NULL);
+		return main_help(0, NULL);
 	if (strcmp(name, "--version") == 0) {
 		printf("caravan %s\n", PACKAGE_VERSION);
 		return EXIT_OK;
@@ -110,6 +110,6 @@ int main(int argc, char **argv) {
 		        name);
 		return EXIT_USAGE;
 	}
-	const struct command *c = find(name);
-	return c ? c->run(argc - 1, argv + 1) : unknown(name);
+	const struct command *c = main_find_command(name);
+	return c ? c->run(argc - 1, argv + 1) : main_unknown_command(name);
 }

@@ -22,7 +22,7 @@ static const char help[] = "Measures NODE (a name or an id; default: the node th
                            "\n"
                            "  --json                 print the same facts as JSON\n";
 
-static void spread(struct table *t, double rate, double low, double high) {
+static void measure_spread_text(struct table *t, double rate, double low, double high) {
 	if (rate > 0)
 		table_cell(t, "%s/s", size_text(rate).s);
 	else
@@ -34,14 +34,14 @@ static void spread(struct table *t, double rate, double low, double high) {
 }
 
 /* Reports other programs that disturbed the measurement, if any did. */
-static void say_disturbed(const Caravan__NodeState *s, const char *name) {
+static void measure_print_disturbed(const Caravan__NodeState *s, const char *name) {
 	if (s->disturbed)
 		fprintf(stderr,
 		        "caravan: other programs used %.0f%% of the processors of %s meanwhile: it may be faster than this.  It is measured again automatically until no other program disturbs it.\n",
 		        100 * s->lost, name);
 }
 
-static void print_table(const char *name, const Caravan__NodeState *s) {
+static void measure_print_table(const char *name, const Caravan__NodeState *s) {
 	struct table t;
 	printf("%s: %u threads, kernels %s\n", name, s->threads, s->cpu);
 	table_begin(&t, 5, 2);
@@ -49,24 +49,24 @@ static void print_table(const char *name, const Caravan__NodeState *s) {
 	for (size_t i = 0; i < 5; i++)
 		table_cell(&t, "%s", heads[i]);
 	table_cell(&t, "memory, read");
-	spread(&t, s->read_bandwidth, s->read_low, s->read_high);
+	measure_spread_text(&t, s->read_bandwidth, s->read_low, s->read_high);
 	table_cell(&t, "-");
 	table_cell(&t, "-");
 	for (size_t i = 0; i < s->n_rates; i++) {
 		const Caravan__TypeRate *r = s->rates[i];
 		const struct kern_traits *type = kern_traits(r->type);
 		table_cell(&t, "%s", type ? type->name : "?");
-		spread(&t, r->bytes_per_second, r->low, r->high);
-		spread(&t, r->many, r->many_low, r->many_high);
+		measure_spread_text(&t, r->bytes_per_second, r->low, r->high);
+		measure_spread_text(&t, r->many, r->many_low, r->many_high);
 	}
 	table_cell(&t, "disk, read");
-	spread(&t, s->disk_rate, 0, 0);
+	measure_spread_text(&t, s->disk_rate, 0, 0);
 	table_cell(&t, "-");
 	table_cell(&t, "-");
 	table_print(&t, stdout, table_width());
 }
 
-static int print_json(const char *name, const Caravan__NodeState *s) {
+static int measure_print_json(const char *name, const Caravan__NodeState *s) {
 	json_t *rates = json_array();
 	for (size_t i = 0; i < s->n_rates; i++) {
 		const Caravan__TypeRate *r = s->rates[i];
@@ -87,7 +87,7 @@ struct shown {
 	bool json, printed;
 };
 
-static int show(void *arg, struct client *c, const Caravan__Envelope *env) {
+static int measure_show(void *arg, struct client *c, const Caravan__Envelope *env) {
 	struct shown *shown = arg;
 	const Caravan__CtlMeasured *m = env->ctl_measured;
 	int rc = 0;
@@ -95,15 +95,15 @@ static int show(void *arg, struct client *c, const Caravan__Envelope *env) {
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_MEASURED)
 		return 0;
 	if (shown->json)
-		rc = print_json(m->name, m->state);
+		rc = measure_print_json(m->name, m->state);
 	else
-		print_table(m->name, m->state);
-	say_disturbed(m->state, m->name);
+		measure_print_table(m->name, m->state);
+	measure_print_disturbed(m->state, m->name);
 	shown->printed = true;
 	return rc;
 }
 
-static int run(int argc, char **argv) {
+static int measure_run(int argc, char **argv) {
 	struct args a;
 	struct shown shown = {0};
 	Caravan__CtlMeasure cmd = CARAVAN__CTL_MEASURE__INIT;
@@ -116,7 +116,7 @@ static int run(int argc, char **argv) {
 		cmd.node = argv[optind];
 	if (strlen(cmd.node) > WIRE_NAME_MAX)
 		return fail("there is no node %s", cmd.node);
-	int rc = simple_ask(&a, &env, show, &shown);
+	int rc = simple_ask(&a, &env, measure_show, &shown);
 	return rc == 0 && !shown.printed ? EXIT_FAILED : rc;
 }
 
@@ -124,4 +124,4 @@ const struct command command_measure = {.name = "measure",
         .usage = "[--json] [NODE]",
         .summary = "measure a node again",
         .help = help,
-        .run = run};
+        .run = measure_run};

@@ -19,7 +19,7 @@ static const char help[] = "Copies is how many of the nodes that are up hold eve
                            "\n"
                            "  --json                 print the same facts as JSON\n";
 
-static void tell_age(uint64_t used, char *out, size_t len) {
+static void models_age_text(uint64_t used, char *out, size_t len) {
 	uint64_t now = (uint64_t)time(NULL), age = now > used ? now - used : 0;
 	if (!used)
 		snprintf(out, len, "-");
@@ -33,9 +33,9 @@ static void tell_age(uint64_t used, char *out, size_t len) {
 		snprintf(out, len, "%d days ago", (int)(age / 86400));
 }
 
-static void model_row(struct table *t, const Caravan__CtlModel *m) {
+static void models_print_row(struct table *t, const Caravan__CtlModel *m) {
 	char age[32], where[512];
-	tell_age(m->used, age, sizeof age);
+	models_age_text(m->used, age, sizeof age);
 	stored_where(m, where, sizeof where);
 	table_cell(t, "%s", m->name);
 	table_cell(t, "%s", m->state);
@@ -51,21 +51,21 @@ static void model_row(struct table *t, const Caravan__CtlModel *m) {
 	table_cell(t, "%s", where);
 }
 
-static void print_models(const struct stored *s) {
+static void models_print_table(const struct stored *s) {
 	static const char *const heads[] = {"model", "state", "size", "type", "copies", "last used", "on"};
 	struct table t;
 	table_begin(&t, sizeof heads / sizeof *heads, 0);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < s->envs; i++)
-		model_row(&t, stored_at(s, i));
+		models_print_row(&t, stored_at(s, i));
 	table_print(&t, stdout, table_width());
 	for (size_t i = 0; i < s->envs; i++)
 		if (*stored_at(s, i)->reason)
 			table_say(0, "%s: %s", stored_at(s, i)->name, stored_at(s, i)->reason);
 }
 
-static json_t *model_json(const Caravan__CtlModel *m) {
+static json_t *models_row_json(const Caravan__CtlModel *m) {
 	char hex[NODE_ID_HEX];
 	struct node_id id;
 	json_t *on = json_array();
@@ -96,15 +96,15 @@ static json_t *model_json(const Caravan__CtlModel *m) {
 	return o;
 }
 
-static int print_json(const struct stored *s) {
+static int models_print_json(const struct stored *s) {
 	json_t *models = json_array();
 	for (size_t i = 0; i < s->envs; i++)
-		json_array_append_new(models, model_json(stored_at(s, i)));
+		json_array_append_new(models, models_row_json(stored_at(s, i)));
 	json_t *o = json_pack("{s:i, s:o}", "version", 1, "models", models);
 	return simple_json(o);
 }
 
-static int run(int argc, char **argv) {
+static int models_run(int argc, char **argv) {
 	struct args a;
 	struct stored s;
 	bool json = false;
@@ -116,9 +116,9 @@ static int run(int argc, char **argv) {
 	if (rc != 0)
 		return rc;
 	if (json) {
-		rc = print_json(&s);
+		rc = models_print_json(&s);
 	} else if (s.envs) {
-		print_models(&s);
+		models_print_table(&s);
 	}
 	stored_clear(&s);
 	return rc;
@@ -128,4 +128,4 @@ const struct command command_models = {.name = "models",
         .usage = "[--json]",
         .summary = "list the models that the cluster serves or has on disk",
         .help = help,
-        .run = run};
+        .run = models_run};

@@ -66,18 +66,18 @@ struct answer {
 	struct advice *advice;
 };
 
-static const Caravan__CtlAdvice *message(const struct answer *r) {
+static const Caravan__CtlAdvice *plan_advice_message(const struct answer *r) {
 	return r->env ? r->env->ctl_advice : r->advice ? advice_message(r->advice) : NULL;
 }
 
-static void answer_clear(struct answer *r) {
+static void plan_answer_clear(struct answer *r) {
 	wire_free(r->env);
 	advice_destroy(r->advice);
 }
 
 /* ---- a daemon ---- */
 
-static int ask_daemon(struct answer *out, const struct asked *q, const char *control) {
+static int plan_ask_daemon(struct answer *out, const struct asked *q, const char *control) {
 	struct client c;
 	const uint8_t *payload;
 	size_t len;
@@ -104,7 +104,7 @@ static int ask_daemon(struct answer *out, const struct asked *q, const char *con
 
 /* ---- a description ---- */
 
-static int read_description(struct machines *ms, const char *path) {
+static int plan_read_description(struct machines *ms, const char *path) {
 	char err[512];
 	int rc = 0;
 	FILE *f = fopen(path, "re");
@@ -124,14 +124,14 @@ static int read_description(struct machines *ms, const char *path) {
 	return rc;
 }
 
-static bool is_named(const struct asked *q, const char *name) {
+static bool plan_node_is_named(const struct asked *q, const char *name) {
 	for (size_t i = 0; i < q->cmd.n_nodes; i++)
 		if (strcmp(q->cmd.nodes[i], name) == 0)
 			return true;
 	return q->cmd.all_nodes;
 }
 
-static bool is_described(const struct asked *q, const char *name) {
+static bool plan_is_described(const struct asked *q, const char *name) {
 	for (size_t i = 0; i < q->machines->count; i++)
 		if (strcmp(q->machines->machine[i].name, name) == 0)
 			return true;
@@ -156,12 +156,12 @@ static int plan_described(struct answer *out, const struct asked *q, const struc
 	if (kv_check(&m->hp, in.kv, err, sizeof err))
 		return fail("%s", err);
 	for (size_t i = 0; i < q->cmd.n_nodes; i++)
-		if (!is_described(q, q->cmd.nodes[i]))
+		if (!plan_is_described(q, q->cmd.nodes[i]))
 			return fail("%s is not one of the described machines", q->cmd.nodes[i]);
 	for (size_t i = 0; i < in.nodes; i++) {
 		const struct machine *one = &q->machines->machine[i];
 		node[i] = machines_node(one, m->hp.dim);
-		node[i].required = is_named(q, one->name) || (q->cmd.drafts && i == in.coordinator);
+		node[i].required = plan_node_is_named(q, one->name) || (q->cmd.drafts && i == in.coordinator);
 		node[i].excluded = (q->cmd.n_nodes > 0 || q->cmd.drafts) && !node[i].required;
 		if (i == in.coordinator)
 			node[i].memory -= q->cmd.reserved < node[i].memory ? q->cmd.reserved : node[i].memory;
@@ -186,13 +186,13 @@ static int plan_without_daemon(struct answer *out, const struct asked *q) {
 	return rc;
 }
 
-static int advise(struct answer *out, const struct asked *q, const char *control) {
-	return q->machines ? plan_without_daemon(out, q) : ask_daemon(out, q, control);
+static int plan_advise(struct answer *out, const struct asked *q, const char *control) {
+	return q->machines ? plan_without_daemon(out, q) : plan_ask_daemon(out, q, control);
 }
 
 /* ---- a smaller model beside it ---- */
 
-static int open_vocab(struct vocab **out, const struct asked *q) {
+static int plan_open_vocab(struct vocab **out, const struct asked *q) {
 	char err[512];
 	struct gguf *g = NULL;
 	int rc = gguf_open(&g, q->fds, q->nfds, q->cmd.file, err, sizeof err);
@@ -203,14 +203,14 @@ static int open_vocab(struct vocab **out, const struct asked *q) {
 }
 
 /* Whether two files have the same tokenizer, as load checks; shapes have none to compare. */
-static int check_words(const struct asked *q, const struct asked *small) {
+static int plan_check_tokenizer(const struct asked *q, const struct asked *small) {
 	struct vocab *a = NULL, *b = NULL;
 	char why[VOCAB_WHY];
 	if (*q->cmd.shape || *small->cmd.shape)
 		return 0;
-	int rc = open_vocab(&a, q);
+	int rc = plan_open_vocab(&a, q);
 	if (rc == 0)
-		rc = open_vocab(&b, small);
+		rc = plan_open_vocab(&b, small);
 	if (rc == 0 && !vocab_same_tokens(a, b, why, sizeof why))
 		rc = fail("%s cannot draft for %s: its tokenizer is different (%s)", small->cmd.file,
 		        q->cmd.file, why);
@@ -220,25 +220,25 @@ static int check_words(const struct asked *q, const struct asked *small) {
 }
 
 /* Plans the smaller model as load does: first, and only on the coordinator; its memory is not available to the larger one. */
-static int advise_draft(struct answer *out, struct asked *q, struct asked *small, const char *control) {
+static int plan_advise_draft(struct answer *out, struct asked *q, struct asked *small, const char *control) {
 	small->machines = q->machines;
 	small->cmd.context = q->cmd.context;
 	small->cmd.parallel = q->cmd.parallel;
 	small->cmd.kv = q->cmd.kv;
 	small->cmd.pre = q->cmd.pre;
 	small->cmd.drafts = true;
-	int rc = check_words(q, small);
+	int rc = plan_check_tokenizer(q, small);
 	if (rc == 0)
-		rc = advise(out, small, control);
-	if (rc == 0 && (message(out)->missing || message(out)->missing_disk))
-		rc = fail("the draft %s does not fit: %s", small->name, message(out)->reason);
+		rc = plan_advise(out, small, control);
+	if (rc == 0 && (plan_advice_message(out)->missing || plan_advice_message(out)->missing_disk))
+		rc = fail("the draft %s does not fit: %s", small->name, plan_advice_message(out)->reason);
 	if (rc == 0)
-		q->cmd.reserved = advice_needs(message(out));
+		q->cmd.reserved = advice_needs(plan_advice_message(out));
 	return rc;
 }
 
 /* Opens the file, unless a shape is planned, and names the model after either. */
-static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1]) {
+static int plan_open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1]) {
 	if (!*q->cmd.shape) {
 		q->cmd.file = file;
 		int rc = client_open_model(file, q->fds, &q->nfds);
@@ -252,7 +252,7 @@ static int open_asked(struct asked *q, char *file, char stem[WIRE_NAME_MAX + 1])
 	return 0;
 }
 
-static int run(int argc, char **argv) {
+static int plan_run(int argc, char **argv) {
 	struct args a;
 	struct model_options o;
 	char stem[WIRE_NAME_MAX + 1], small_stem[WIRE_NAME_MAX + 1];
@@ -286,7 +286,7 @@ static int run(int argc, char **argv) {
 	MODEL_OPTIONS_FILL(&q.cmd, &o);
 	q.name = o.name;
 	for (size_t i = 0; i < nclusters && rc == 0; i++)
-		rc = read_description(&machines, clusters[i]);
+		rc = plan_read_description(&machines, clusters[i]);
 	if (rc == 0 && nclusters > 0 && machines.count == 0)
 		rc = fail("%s describes no machine", clusters[0]);
 	q.machines = nclusters > 0 ? &machines : NULL;
@@ -296,18 +296,18 @@ static int run(int argc, char **argv) {
 		small.cmd.shape = o.draft;
 	}
 	if (rc == 0)
-		rc = open_asked(&q, argv[optind], stem);
+		rc = plan_open_asked(&q, argv[optind], stem);
 	if (rc == 0 && o.draft)
-		rc = open_asked(&small, o.draft, small_stem);
+		rc = plan_open_asked(&small, o.draft, small_stem);
 	if (rc == 0 && o.draft)
-		rc = advise_draft(&of_small, &q, &small, a.control);
+		rc = plan_advise_draft(&of_small, &q, &small, a.control);
 	if (rc == 0)
-		rc = advise(&r, &q, a.control);
+		rc = plan_advise(&r, &q, a.control);
 	if (rc == 0)
 		rc = (json ? advice_print_json : advice_print)(
-		        message(&r), message(&of_small), nclusters > 0);
-	answer_clear(&r);
-	answer_clear(&of_small);
+		        plan_advice_message(&r), plan_advice_message(&of_small), nclusters > 0);
+	plan_answer_clear(&r);
+	plan_answer_clear(&of_small);
 	while (q.nfds > 0)
 		close(q.fds[--q.nfds]);
 	while (small.nfds > 0)
@@ -320,4 +320,4 @@ const struct command command_plan = {.name = "plan",
         .usage = "[OPTION]... FILE | --shape NAME:TYPE",
         .summary = "show what loading a model would do and what to expect",
         .help = help,
-        .run = run};
+        .run = plan_run};

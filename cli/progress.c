@@ -34,25 +34,25 @@ static struct {
 	bool standing;
 } bar;
 
-static double now(void) {
+static double progress_now(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static unsigned columns(void) {
+static unsigned progress_columns(void) {
 	struct winsize w;
 	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 80;
 }
 
-static void amounts(char *out, size_t size, const struct progress_line *l) {
+static void progress_amounts(char *out, size_t size, const struct progress_line *l) {
 	if (l->tokens)
 		snprintf(out, size, "%.0f of %.0f tokens", l->done, l->total);
 	else
 		snprintf(out, size, "%s of %s", size_text(l->done).s, size_text(l->total).s);
 }
 
-static void rate_text(char *out, size_t size, const struct progress_line *l) {
+static void progress_rate_text(char *out, size_t size, const struct progress_line *l) {
 	if (l->tokens)
 		snprintf(out, size, ", %s tokens/s", size_rate(l->rate).s);
 	else
@@ -67,9 +67,9 @@ void progress_text(char *out, size_t size, unsigned cols, const struct progress_
 		snprintf(head, sizeof head, "%zu nodes: %s", l->nodes, l->what);
 	else
 		snprintf(head, sizeof head, "%s%s%s", l->node, *l->node ? ": " : "", l->what);
-	amounts(sum, sizeof sum, l);
+	progress_amounts(sum, sizeof sum, l);
 	if (l->rate > 0) {
-		rate_text(rate, sizeof rate, l);
+		progress_rate_text(rate, sizeof rate, l);
 		if (part < 1)
 			snprintf(left, sizeof left, ", %s left", size_time((l->total - l->done) / l->rate).s);
 	}
@@ -107,7 +107,7 @@ void progress_clear(void) {
 }
 
 /* The slot for a node's report; NULL: all slots are used. */
-static struct entry *keep(const Caravan__CtlProgress *p) {
+static struct entry *progress_keep_sample(const Caravan__CtlProgress *p) {
 	struct entry *e = bar.entry;
 	while (e < bar.entry + bar.entries && strcmp(e->node, p->node) != 0)
 		e++;
@@ -133,7 +133,7 @@ static struct entry *keep(const Caravan__CtlProgress *p) {
 }
 
 /* The step with the most left: the sum over its nodes. */
-static struct progress_line sum(void) {
+static struct progress_line progress_sum(void) {
 	struct progress_line l = {.node = ""};
 	const struct entry *most = NULL;
 	for (const struct entry *e = bar.entry; e < bar.entry + bar.entries; e++)
@@ -153,7 +153,7 @@ static struct progress_line sum(void) {
 }
 
 /* Over the last seconds; 0 while they are too few. */
-static double rate_of(const struct progress_line *l, double t) {
+static double progress_rate_of(const struct progress_line *l, double t) {
 	if (strcmp(bar.what, l->what) != 0) {
 		snprintf(bar.what, sizeof bar.what, "%s", l->what);
 		bar.before = bar.last = (struct mark){t, l->done};
@@ -168,15 +168,15 @@ static double rate_of(const struct progress_line *l, double t) {
 
 void progress_show(const Caravan__CtlProgress *p) {
 	char line[512];
-	if (!isatty(STDERR_FILENO) || p->total == 0 || !keep(p))
+	if (!isatty(STDERR_FILENO) || p->total == 0 || !progress_keep_sample(p))
 		return;
-	double t = now();
-	struct progress_line l = sum();
-	l.rate = rate_of(&l, t);
+	double t = progress_now();
+	struct progress_line l = progress_sum();
+	l.rate = progress_rate_of(&l, t);
 	if (t - bar.shown < REDRAW_S && l.done < l.total)
 		return;
 	bar.shown = t;
-	progress_text(line, sizeof line, columns(), &l);
+	progress_text(line, sizeof line, progress_columns(), &l);
 	fprintf(stderr, "\r\033[K%s", line);
 	fflush(stderr);
 	bar.standing = true;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
+static int report_take(void *arg, struct client *c, const Caravan__Envelope *env) {
 	struct report *r = arg;
 	const Caravan__CtlReport *told = env->ctl_report;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT)
@@ -44,7 +44,7 @@ int report_fetch(struct report *r, const struct args *a) {
 	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
 	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &cmd);
 	*r = (struct report){0};
-	int rc = simple_ask(a, &ask, take, r);
+	int rc = simple_ask(a, &ask, report_take, r);
 	if (rc != 0)
 		report_clear(r);
 	return rc;
@@ -60,7 +60,7 @@ void report_clear(struct report *r) {
 	*r = (struct report){0};
 }
 
-static const Caravan__ReportNode *find_node(const struct report *r, ProtobufCBinaryData id) {
+static const Caravan__ReportNode *report_find_node(const struct report *r, ProtobufCBinaryData id) {
 	for (size_t i = 0; i < r->nodes; i++)
 		if (r->node[i]->node.len == id.len && memcmp(r->node[i]->node.data, id.data, id.len) == 0)
 			return r->node[i];
@@ -70,7 +70,7 @@ static const Caravan__ReportNode *find_node(const struct report *r, ProtobufCBin
 const char *report_node_name(const struct report *r, ProtobufCBinaryData id) {
 	static char hex[NODE_ID_HEX];
 	struct node_id n;
-	const Caravan__ReportNode *node = find_node(r, id);
+	const Caravan__ReportNode *node = report_find_node(r, id);
 	if (node)
 		return node->name;
 	if (node_id_from_bytes(&n, id) != 0)
@@ -87,7 +87,7 @@ const char *report_phase(Caravan__ModelPhase p) {
 
 const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage) {
 	const Caravan__Stage *s = m->plan->stages[stage];
-	const Caravan__ReportNode *n = find_node(r, s->node);
+	const Caravan__ReportNode *n = report_find_node(r, s->node);
 	for (size_t i = 0; n && n->node_state && i < n->node_state->n_stages; i++) {
 		const Caravan__StageState *st = n->node_state->stages[i];
 		if (strcmp(st->model, m->plan->model) == 0 && st->first == s->first && st->last == s->last)
@@ -96,7 +96,7 @@ const Caravan__StageState *report_stage(const struct report *r, const Caravan__R
 	return NULL;
 }
 
-static json_t *node_json(const Caravan__ReportNode *n) {
+static json_t *report_node_json(const Caravan__ReportNode *n) {
 	char hex[NODE_ID_HEX] = "";
 	struct node_id id;
 	const Caravan__NodeState *s = n->node_state;
@@ -147,12 +147,12 @@ static json_t *node_json(const Caravan__ReportNode *n) {
 	return o;
 }
 
-static json_t *time_json(const Caravan__StageTime *t) {
+static json_t *report_time_json(const Caravan__StageTime *t) {
 	return json_pack("{s:f, s:f, s:f, s:f}", "waited_seconds", t->waited, "computed_seconds", t->computed,
 	        "held_seconds", t->held, "wire_seconds", t->wire);
 }
 
-static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+static json_t *report_stage_json(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
 	json_t *o = json_pack("{s:s, s:i, s:i}", "node", report_node_name(r, s->node), "first", (int)s->first,
@@ -181,14 +181,14 @@ static json_t *stage_json(const struct report *r, const Caravan__ReportModel *m,
 		json_object_set_new(o, "skipped_steps", json_integer((json_int_t)st->skipped));
 	}
 	if (o && m->state && m->state->n_times == m->plan->n_stages + 1)
-		json_object_set_new(o, "times", time_json(m->state->times[i + 1]));
+		json_object_set_new(o, "times", report_time_json(m->state->times[i + 1]));
 	return o;
 }
 
-static json_t *model_json(const struct report *r, const Caravan__ReportModel *m) {
+static json_t *report_model_json(const struct report *r, const Caravan__ReportModel *m) {
 	json_t *stages = json_array();
 	for (size_t i = 0; i < m->plan->n_stages; i++)
-		json_array_append_new(stages, stage_json(r, m, i));
+		json_array_append_new(stages, report_stage_json(r, m, i));
 	json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o}", "name", m->plan->model, "state",
 	        report_phase(m->phase), "coordinator", report_node_name(r, m->plan->coordinator), "context",
 	        (int)m->plan->context, "parallel", (int)m->plan->parallel, "kv", kern_kv_name(m->plan->kv),
@@ -237,7 +237,7 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 		json_object_set_new(o, "blocks", json_integer(m->state->blocks));
 		json_object_set_new(o, "blocks_free", json_integer(m->state->blocks_free));
 		if (m->state->n_times)
-			json_object_set_new(o, "ends_times", time_json(m->state->times[0]));
+			json_object_set_new(o, "ends_times", report_time_json(m->state->times[0]));
 	}
 	return o;
 }
@@ -245,9 +245,9 @@ static json_t *model_json(const struct report *r, const Caravan__ReportModel *m)
 int report_print_json(const struct report *r) {
 	json_t *nodes = json_array(), *models = json_array(), *problems = json_array();
 	for (size_t i = 0; i < r->nodes; i++)
-		json_array_append_new(nodes, node_json(r->node[i]));
+		json_array_append_new(nodes, report_node_json(r->node[i]));
 	for (size_t i = 0; i < r->models; i++)
-		json_array_append_new(models, model_json(r, r->model[i]));
+		json_array_append_new(models, report_model_json(r, r->model[i]));
 	for (size_t i = 0; i < r->problems; i++)
 		json_array_append_new(
 		        problems, json_pack("{s:s, s:s, s:s, s:s}", "kind", r->problem[i]->kind, "subject",

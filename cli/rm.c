@@ -18,7 +18,7 @@ static const char help[] = "Deletes the model's weights from the disks of all no
                            "  --yes                  do not ask on a terminal\n";
 
 /* Asks on a terminal; false: no. */
-static bool confirmed(const struct stored *s, const char *model) {
+static bool rm_is_confirmed(const struct stored *s, const char *model) {
 	char where[512], answer[16] = "";
 	for (size_t i = 0; i < s->envs; i++) {
 		const Caravan__CtlModel *m = stored_at(s, i);
@@ -34,7 +34,7 @@ static bool confirmed(const struct stored *s, const char *model) {
 }
 
 /* The result on one node. */
-static void print_removed(const Caravan__CtlRemoved *m, uint64_t *freed) {
+static void rm_print_removed(const Caravan__CtlRemoved *m, uint64_t *freed) {
 	*freed += m->freed;
 	if (*m->error) {
 		fprintf(stderr, "caravan: %s: %s\n", m->node, m->error);
@@ -55,28 +55,28 @@ struct removed {
 	bool stays;
 };
 
-static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
+static int rm_take(void *arg, struct client *c, const Caravan__Envelope *env) {
 	struct removed *r = arg;
 	(void)c;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REMOVED)
 		return 0;
-	print_removed(env->ctl_removed, &r->freed);
+	rm_print_removed(env->ctl_removed, &r->freed);
 	r->stays = r->stays || *env->ctl_removed->error || env->ctl_removed->in_use;
 	return 0;
 }
 
-static int remove_it(const struct args *a, const char *model) {
+static int rm_remove(const struct args *a, const char *model) {
 	struct removed r = {0};
 	Caravan__CtlRemove cmd = CARAVAN__CTL_REMOVE__INIT;
 	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_REMOVE, ctl_remove, &cmd);
 	cmd.model = wire_string(model);
-	int rc = simple_ask(a, &ask, take, &r);
+	int rc = simple_ask(a, &ask, rm_take, &r);
 	if (rc == 0)
 		printf("Deleted %s: %s freed.\n", model, size_text((double)r.freed).s);
 	return rc == 0 && r.stays ? EXIT_FAILED : rc;
 }
 
-static int run(int argc, char **argv) {
+static int rm_run(int argc, char **argv) {
 	struct args a;
 	bool yes = !isatty(STDIN_FILENO);
 	args_begin(&a, &command_rm, argc, argv);
@@ -91,16 +91,16 @@ static int run(int argc, char **argv) {
 		int rc = stored_fetch(&s, &a);
 		if (rc != 0)
 			return rc;
-		bool sure = confirmed(&s, model);
+		bool sure = rm_is_confirmed(&s, model);
 		stored_clear(&s);
 		if (!sure)
 			return fail("%s stays", model);
 	}
-	return remove_it(&a, model);
+	return rm_remove(&a, model);
 }
 
 const struct command command_rm = {.name = "rm",
         .usage = "[--yes] MODEL",
         .summary = "delete a model from the cluster's disks",
         .help = help,
-        .run = run};
+        .run = rm_run};

@@ -95,7 +95,7 @@ struct result {
 	size_t len;
 };
 
-static int take_text(struct result *r, const uint8_t *text, size_t len) {
+static int run_take_text(struct result *r, const uint8_t *text, size_t len) {
 	if (!r->json && isatty(STDOUT_FILENO)) {
 		uint8_t *fit = malloc(TERMINAL_ROOM(len));
 		if (!fit)
@@ -116,14 +116,14 @@ static int take_text(struct result *r, const uint8_t *text, size_t len) {
 }
 
 /* The end of the text on a terminal. */
-static int end_line(struct result *r) {
+static int run_end_line(struct result *r) {
 	uint8_t fit[TERMINAL_ROOM(0) + 1];
 	size_t n = terminal_end(&r->terminal, fit);
 	fit[n] = '\n';
 	return text_write(fit, n + 1);
 }
 
-static int print_json(const struct result *r, const Caravan__Finished *fin, uint64_t seed) {
+static int run_print_json(const struct result *r, const Caravan__Finished *fin, uint64_t seed) {
 	static const char *const reason[] = {"end", "limit", "context", "stop", "cancelled", "error"};
 	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f}", "text",
 	        json_stringn(r->text ? r->text : "", r->len), "reason", reason[fin->reason], "tokens",
@@ -134,7 +134,7 @@ static int print_json(const struct result *r, const Caravan__Finished *fin, uint
 }
 
 /* On a terminal, on one line that is cleared again. */
-static void show_place(const Caravan__Queued *q) {
+static void run_show_place(const Caravan__Queued *q) {
 	if (!isatty(STDERR_FILENO))
 		return;
 	fprintf(stderr, "waiting: place %u", q->place);
@@ -143,13 +143,13 @@ static void show_place(const Caravan__Queued *q) {
 	fflush(stderr);
 }
 
-static void hide_place(void) {
+static void run_hide_place(void) {
 	if (isatty(STDERR_FILENO))
 		fputs("\r\033[K", stderr);
 }
 
 /* Reports an answer that is cut off because the context is full: the text does not show it. */
-static void say_context(const Caravan__Finished *fin, bool path) {
+static void run_print_context(const Caravan__Finished *fin, bool path) {
 	char size[32] = "";
 	if (fin->reason != CARAVAN__REASON__CONTEXT)
 		return;
@@ -160,7 +160,7 @@ static void say_context(const Caravan__Finished *fin, bool path) {
 }
 
 /* The answer of a sent command, to its end. */
-static int receive(struct client *c, struct result *r, uint64_t seed, bool path) {
+static int run_receive(struct client *c, struct result *r, uint64_t seed, bool path) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
@@ -168,7 +168,7 @@ static int receive(struct client *c, struct result *r, uint64_t seed, bool path)
 	while ((env = client_next(c, &payload, &len))) {
 		int rc = 0;
 		if (waits)
-			hide_place();
+			run_hide_place();
 		waits = env->body_case == CARAVAN__ENVELOPE__BODY_QUEUED;
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_PROGRESS) {
 			progress_show(env->ctl_progress);
@@ -177,23 +177,23 @@ static int receive(struct client *c, struct result *r, uint64_t seed, bool path)
 		progress_clear();
 		switch (env->body_case) {
 		case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
-			rc = take_text(r, payload, len);
+			rc = run_take_text(r, payload, len);
 			break;
 		case CARAVAN__ENVELOPE__BODY_QUEUED:
-			show_place(env->queued);
+			run_show_place(env->queued);
 			break;
 		case CARAVAN__ENVELOPE__BODY_CTL_END:
 			if (!env->ctl_end->finished)
 				return fail("the daemon sent no result");
 			if (r->json)
-				rc = print_json(r, env->ctl_end->finished, seed);
-			else if (isatty(STDOUT_FILENO) && end_line(r) > 0)
+				rc = run_print_json(r, env->ctl_end->finished, seed);
+			else if (isatty(STDOUT_FILENO) && run_end_line(r) > 0)
 				rc = EXIT_FAILED;
-			say_context(env->ctl_end->finished, path);
+			run_print_context(env->ctl_end->finished, path);
 			return rc;
 		case CARAVAN__ENVELOPE__BODY_CTL_ERROR:
 			if (!r->json && isatty(STDOUT_FILENO))
-				end_line(r);
+				run_end_line(r);
 			return fail("%s", env->ctl_error->message);
 		default:
 			break;
@@ -205,7 +205,7 @@ static int receive(struct client *c, struct result *r, uint64_t seed, bool path)
 	return EXIT_FAILED;
 }
 
-static int run(int argc, char **argv) {
+static int run_run(int argc, char **argv) {
 	struct args a;
 	struct client c;
 	struct result r = {0};
@@ -298,7 +298,7 @@ static int run(int argc, char **argv) {
 		cmd.stop = stops;
 		rc = client_send(&c, &env, prompt, len, NULL, 0);
 		if (rc == 0)
-			rc = receive(&c, &r, s.seed, path);
+			rc = run_receive(&c, &r, s.seed, path);
 		client_close(&c);
 	}
 	free(r.text);
@@ -310,4 +310,4 @@ const struct command command_run = {.name = "run",
         .usage = "[OPTION]... [PROMPT]",
         .summary = "complete a prompt",
         .help = help,
-        .run = run};
+        .run = run_run};

@@ -20,15 +20,15 @@ static const char help[] = "Prints whether the cluster is healthy, then any prob
 
 /* ---- the verdict ---- */
 
-static bool is(const Caravan__ReportNode *n, const char *state) {
+static bool status_is(const Caravan__ReportNode *n, const char *state) {
 	return strcmp(n->state, state) == 0;
 }
 
-static void print_verdict(const struct report *r) {
+static void status_print_verdict(const struct report *r) {
 	size_t up = 0, members = 0, serving = 0;
 	for (size_t i = 0; i < r->nodes; i++) {
-		up += is(r->node[i], "up");
-		members += !is(r->node[i], "expelled");
+		up += status_is(r->node[i], "up");
+		members += !status_is(r->node[i], "expelled");
 	}
 	for (size_t i = 0; i < r->models; i++)
 		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;
@@ -40,7 +40,7 @@ static void print_verdict(const struct report *r) {
 		printf("no models.\n");
 }
 
-static void print_problems(const struct report *r) {
+static void status_print_problems(const struct report *r) {
 	for (size_t i = 0; i < r->problems; i++) {
 		const Caravan__Problem *p = r->problem[i];
 		if (i == 0)
@@ -54,13 +54,13 @@ static void print_problems(const struct report *r) {
 /* ---- nodes ---- */
 
 /* An endpoint in the form for people. */
-static const char *address(const char *endpoint) {
+static const char *status_address(const char *endpoint) {
 	return strncmp(endpoint, "tcp://", 6) == 0 ? endpoint + 6 : endpoint;
 }
 
-static void node_row(struct table *t, const Caravan__ReportNode *n) {
+static void status_print_node(struct table *t, const Caravan__ReportNode *n) {
 	const Caravan__NodeState *s = n->node_state;
-	bool here = n->self || is(n, "up"); /* what another node reported earlier may be out of date */
+	bool here = n->self || status_is(n, "up"); /* what another node reported earlier may be out of date */
 	table_cell(t, "%s", n->name);
 	table_cell(t, "%s", n->state);
 	if (s && here) {
@@ -76,10 +76,10 @@ static void node_row(struct table *t, const Caravan__ReportNode *n) {
 		table_cell(t, "%s", size_ms(n->round_trip).s);
 	else
 		table_cell(t, "-");
-	table_cell(t, "%s", address(n->endpoint));
+	table_cell(t, "%s", status_address(n->endpoint));
 }
 
-static void print_nodes(const struct report *r) {
+static void status_print_nodes(const struct report *r) {
 	struct table t;
 	table_begin(&t, 6, 2);
 	static const char *const heads[] = {
@@ -87,8 +87,8 @@ static void print_nodes(const struct report *r) {
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < r->nodes; i++)
-		if (!is(r->node[i], "expelled"))
-			node_row(&t, r->node[i]);
+		if (!status_is(r->node[i], "expelled"))
+			status_print_node(&t, r->node[i]);
 	printf("\n");
 	table_print(&t, stdout, table_width());
 }
@@ -96,7 +96,7 @@ static void print_nodes(const struct report *r) {
 /* ---- models ---- */
 
 /* Weights that do not stay in memory, and their cost. */
-static void print_reading(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+static void status_print_reading(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__StageState *st = report_stage(r, m, i);
 	char time[96] = "";
 	if (!st || !st->streamed_bytes)
@@ -112,23 +112,24 @@ static void print_reading(const struct report *r, const Caravan__ReportModel *m,
 }
 
 /* Predicted and measured time of a row. */
-static void beside(struct table *t, double predicted, double seconds, uint64_t rows) {
+static void status_predicted_text(struct table *t, double predicted, double seconds, uint64_t rows) {
 	table_cell(t, "%s / %s", predicted > 0 ? size_ms(predicted).s : "-",
 	        rows ? size_ms(seconds / (double)rows).s : "-");
 }
 
-static void stage_row(struct table *t, const struct report *r, const Caravan__ReportModel *m, size_t i) {
+static void status_print_stage(
+        struct table *t, const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
 	table_cell(t, "%s", report_node_name(r, s->node));
 	table_cell(t, "%u-%u", s->first, s->last - 1);
 	table_cell(t, "%s", st ? size_text((double)st->weight_bytes).s : "-");
 	table_cell(t, "%s", st ? size_text((double)st->kv_bytes).s : "-");
-	beside(t, s->seconds, st ? st->single_seconds : 0, st ? st->single_rows : 0);
-	beside(t, s->prompt, st ? st->prompt_seconds : 0, st ? st->prompt_rows : 0);
+	status_predicted_text(t, s->seconds, st ? st->single_seconds : 0, st ? st->single_rows : 0);
+	status_predicted_text(t, s->prompt, st ? st->prompt_seconds : 0, st ? st->prompt_rows : 0);
 }
 
-static void print_stages(const struct report *r, const Caravan__ReportModel *m) {
+static void status_print_stages(const struct report *r, const Caravan__ReportModel *m) {
 	static const char *const heads[] = {"", "", "", "", "a token:", "of a prompt:", "stage", "layers",
 	        "weights", "KV cache", "plan / measured", "plan / measured"};
 	struct table t;
@@ -136,11 +137,11 @@ static void print_stages(const struct report *r, const Caravan__ReportModel *m) 
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < m->plan->n_stages; i++)
-		stage_row(&t, r, m, i);
+		status_print_stage(&t, r, m, i);
 	table_print(&t, stdout, table_width());
 }
 
-static void print_copies(const Caravan__ModelState *s) {
+static void status_print_copies(const Caravan__ModelState *s) {
 	if (!s->copies)
 		return;
 	if (s->copy_missing)
@@ -155,7 +156,7 @@ static void print_copies(const Caravan__ModelState *s) {
 }
 
 /* Where the time of a step goes: a line for embedding and output and for each stage, in shares of the whole step. */
-static void print_times(const struct report *r, const Caravan__ReportModel *m) {
+static void status_print_times(const struct report *r, const Caravan__ReportModel *m) {
 	static const char *const heads[] = {"time of a step", "waiting", "computing", "held", "on the wire"};
 	const Caravan__ModelState *s = m->state;
 	struct table t;
@@ -182,7 +183,7 @@ static void print_times(const struct report *r, const Caravan__ReportModel *m) {
 }
 
 /* Current work, reported by the coordinator: only valid while that is up and the model serves. */
-static void print_work(const Caravan__ModelState *s) {
+static void status_print_work(const Caravan__ModelState *s) {
 	char now[64] = "idle";
 	if (s->sequences || s->queued)
 		snprintf(now, sizeof now, "%.1f tokens/s now, %u running, %u waiting", s->tokens_per_second,
@@ -193,7 +194,7 @@ static void print_work(const Caravan__ModelState *s) {
 		        (unsigned long long)s->drafted, (unsigned long long)s->accepted);
 }
 
-static void print_model(const struct report *r, const Caravan__ReportModel *m) {
+static void status_print_model(const struct report *r, const Caravan__ReportModel *m) {
 	const Caravan__Plan *p = m->plan;
 	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
 	printf("\n");
@@ -203,21 +204,21 @@ static void print_model(const struct report *r, const Caravan__ReportModel *m) {
 	        p->kv ? kern_kv_name(p->kv) : "");
 	if (*p->draft)
 		table_say(4, "drafts by model %s", p->draft);
-	print_stages(r, m);
+	status_print_stages(r, m);
 	for (size_t i = 0; serves && i < p->n_stages; i++)
-		print_reading(r, m, i);
+		status_print_reading(r, m, i);
 	if (p->seconds > 0)
 		table_say(4, "predicted: %s for one stream, %s for %u",
 		        advice_speed(p->seconds, p->seconds_low, p->seconds_high).s,
 		        size_rate(advice_rate(p->seconds, p->slowest, p->parallel)).s, p->parallel);
 	if (!serves || !m->state)
 		return;
-	print_work(m->state);
-	print_copies(m->state);
-	print_times(r, m);
+	status_print_work(m->state);
+	status_print_copies(m->state);
+	status_print_times(r, m);
 }
 
-static int run(int argc, char **argv) {
+static int status_run(int argc, char **argv) {
 	struct args a;
 	struct report r;
 	bool json = false;
@@ -231,11 +232,11 @@ static int run(int argc, char **argv) {
 	if (json) {
 		rc = report_print_json(&r);
 	} else {
-		print_verdict(&r);
-		print_problems(&r);
-		print_nodes(&r);
+		status_print_verdict(&r);
+		status_print_problems(&r);
+		status_print_nodes(&r);
 		for (size_t i = 0; i < r.models; i++)
-			print_model(&r, r.model[i]);
+			status_print_model(&r, r.model[i]);
 	}
 	if (rc == EXIT_OK && !r.healthy)
 		rc = EXIT_FAILED;
@@ -247,4 +248,4 @@ const struct command command_status = {.name = "status",
         .usage = "[--json]",
         .summary = "show the health and throughput of the cluster",
         .help = help,
-        .run = run};
+        .run = status_run};

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int take(void *arg, struct client *c, const Caravan__Envelope *env) {
+static int stored_take(void *arg, struct client *c, const Caravan__Envelope *env) {
 	struct stored *s = arg;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_MODEL)
 		return 0;
@@ -23,7 +23,7 @@ int stored_fetch(struct stored *s, const struct args *a) {
 	Caravan__CtlModels cmd = CARAVAN__CTL_MODELS__INIT;
 	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_MODELS, ctl_models, &cmd);
 	*s = (struct stored){0};
-	int rc = simple_ask(a, &ask, take, s);
+	int rc = simple_ask(a, &ask, stored_take, s);
 	if (rc != 0)
 		stored_clear(s);
 	return rc;

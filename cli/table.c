@@ -21,8 +21,8 @@ void table_begin(struct table *t, unsigned columns, unsigned indent) {
 	*t = (struct table){.columns = columns, .indent = indent};
 }
 
-static void no_memory(void) __attribute__((noreturn));
-static void no_memory(void) {
+static void table_no_memory(void) __attribute__((noreturn));
+static void table_no_memory(void) {
 	fprintf(stderr, "caravan: out of memory\n");
 	exit(EXIT_FAILURE);
 }
@@ -34,40 +34,40 @@ void table_cell(struct table *t, const char *fmt, ...) {
 		size_t capacity = t->capacity * 2 + 32;
 		char **more = realloc(t->cell, capacity * sizeof *more);
 		if (!more)
-			no_memory();
+			table_no_memory();
 		t->cell = more;
 		t->capacity = capacity;
 	}
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
-		no_memory();
+		table_no_memory();
 	va_end(ap);
 	t->cell[t->cells++] = text;
 }
 
-static bool starts_character(char c) {
+static bool table_starts_character(char c) {
 	return ((unsigned char)c & 0xc0) != 0x80;
 }
 
-static size_t columns_of(const char *text) {
+static size_t table_columns_of(const char *text) {
 	size_t n = 0;
 	for (; *text; text++)
-		n += starts_character(*text);
+		n += table_starts_character(*text);
 	return n;
 }
 
 /* The length in bytes of this many characters. */
-static size_t bytes_of(const char *text, size_t characters) {
+static size_t table_bytes_of(const char *text, size_t characters) {
 	size_t i = 0;
-	while (text[i] && (characters > 0 || !starts_character(text[i])))
-		characters -= starts_character(text[i++]);
+	while (text[i] && (characters > 0 || !table_starts_character(text[i])))
+		characters -= table_starts_character(text[i++]);
 	return i;
 }
 
-static void print_cell(FILE *to, const char *text, size_t width, bool last) {
-	size_t has = columns_of(text);
+static void table_print_cell(FILE *to, const char *text, size_t width, bool last) {
+	size_t has = table_columns_of(text);
 	if (has > width)
-		fprintf(to, "%.*s~", (int)bytes_of(text, width - 1), text);
+		fprintf(to, "%.*s~", (int)table_bytes_of(text, width - 1), text);
 	else
 		fprintf(to, "%s%*s", text, last ? 0 : (int)(width - has), "");
 	if (!last)
@@ -77,7 +77,7 @@ static void print_cell(FILE *to, const char *text, size_t width, bool last) {
 void table_print(struct table *t, FILE *to, unsigned width) {
 	size_t wide[TABLE_COLUMNS_MAX] = {0}, sum = t->indent;
 	for (size_t i = 0; i < t->cells; i++) {
-		size_t n = columns_of(t->cell[i]);
+		size_t n = table_columns_of(t->cell[i]);
 		if (n > wide[i % t->columns])
 			wide[i % t->columns] = n;
 	}
@@ -99,7 +99,7 @@ void table_print(struct table *t, FILE *to, unsigned width) {
 			end--;
 		fprintf(to, "%*s", end > row ? (int)t->indent : 0, "");
 		for (size_t i = row; i < end; i++)
-			print_cell(to, t->cell[i], wide[i - row], i + 1 == end);
+			table_print_cell(to, t->cell[i], wide[i - row], i + 1 == end);
 		fputc('\n', to);
 	}
 	for (size_t i = 0; i < t->cells; i++)
@@ -115,7 +115,7 @@ void table_text(FILE *to, unsigned width, unsigned first, unsigned next, const c
 	while (*text) {
 		size_t bytes = strcspn(text, " ");
 		char *word = strndup(text, bytes);
-		size_t n = word ? columns_of(word) : bytes;
+		size_t n = word ? table_columns_of(word) : bytes;
 		free(word);
 		if (begun && at + 1 + n > width) {
 			fprintf(to, "\n%*s", (int)next, "");
@@ -136,7 +136,7 @@ void table_say(unsigned indent, const char *fmt, ...) {
 	va_list ap;
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
-		no_memory();
+		table_no_memory();
 	va_end(ap);
 	table_text(stdout, table_width(), indent, indent + 2, text);
 	free(text);

@@ -65,14 +65,14 @@ int text_write(const void *data, size_t len) {
 }
 
 /* An earlier failed write left no errno: checks whether the reader has gone. */
-static bool reader_gone(void) {
+static bool text_reader_gone(void) {
 	struct pollfd p = {.fd = STDOUT_FILENO};
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
 }
 
 int text_flush(void) {
 	errno = 0;
-	if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE || (errno == 0 && reader_gone()))
+	if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE || (errno == 0 && text_reader_gone()))
 		return 0;
 	return fail("cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
 }

@@ -30,7 +30,7 @@ static const char help[] =
         "                         none or one that Caravan does not know\n";
 
 /* any: whether the line has ids already */
-static void print_ids(const uint8_t *payload, size_t len, bool *any) {
+static void tokenize_print_ids(const uint8_t *payload, size_t len, bool *any) {
 	for (size_t i = 0; i + sizeof(uint32_t) <= len; i += sizeof(uint32_t)) {
 		uint32_t id;
 		memcpy(&id, payload + i, sizeof id);
@@ -39,7 +39,7 @@ static void print_ids(const uint8_t *payload, size_t len, bool *any) {
 	*any |= len > 0;
 }
 
-static int receive(struct client *c) {
+static int tokenize_receive(struct client *c) {
 	const uint8_t *payload;
 	size_t len;
 	const Caravan__Envelope *env;
@@ -52,12 +52,12 @@ static int receive(struct client *c) {
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_ERROR)
 			return fail("%s", env->ctl_error->message);
 		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TOKENS)
-			print_ids(payload, len, &any);
+			tokenize_print_ids(payload, len, &any);
 	}
 	return EXIT_FAILED;
 }
 
-static int run(int argc, char **argv) {
+static int tokenize_run(int argc, char **argv) {
 	struct args a;
 	struct client c;
 	const char *model = NULL;
@@ -98,7 +98,7 @@ static int run(int argc, char **argv) {
 		cmd.file = wire_string(path ? model : "");
 		rc = client_send(&c, &env, text, len, fds, nfds);
 		if (rc == 0)
-			rc = receive(&c);
+			rc = tokenize_receive(&c);
 		client_close(&c);
 	}
 	while (nfds > 0)
@@ -111,4 +111,4 @@ const struct command command_tokenize = {.name = "tokenize",
         .usage = "[-m MODEL] [--no-bos] [--special] [--pre NAME] [TEXT]",
         .summary = "print the token ids of a text",
         .help = help,
-        .run = run};
+        .run = tokenize_run};

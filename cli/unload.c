@@ -5,7 +5,7 @@
 
 static const struct option longs[] = {ARGS_COMMON};
 
-static int run(int argc, char **argv) {
+static int unload_run(int argc, char **argv) {
 	struct args a;
 	Caravan__CtlUnload cmd = CARAVAN__CTL_UNLOAD__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_UNLOAD, ctl_unload, &cmd);
@@ -25,4 +25,4 @@ const struct command command_unload = {.name = "unload",
         .summary = "stop serving a model and free its memory",
         .help = "Also stops a load in progress.  The packed weights stay on the nodes'\n"
                 "disks, so loading the model again moves nothing.\n",
-        .run = run};
+        .run = unload_run};

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *env(const char *name) {
+static const char *paths_env(const char *name) {
 	const char *v = getenv(name);
 	return v && *v ? v : NULL;
 }
@@ -25,27 +25,27 @@ __attribute__((format(printf, 3, 4))) static int put(char *out, size_t len, cons
 int paths_state(const char *given, char *out, size_t len) {
 	if (given)
 		return put(out, len, "%s", given);
-	if (env("STATE_DIRECTORY"))
-		return put(
-		        out, len, "%.*s", (int)strcspn(env("STATE_DIRECTORY"), ":"), env("STATE_DIRECTORY"));
-	if (env("XDG_STATE_HOME"))
-		return put(out, len, "%s/caravan", env("XDG_STATE_HOME"));
-	if (env("HOME"))
-		return put(out, len, "%s/.local/state/caravan", env("HOME"));
+	if (paths_env("STATE_DIRECTORY"))
+		return put(out, len, "%.*s", (int)strcspn(paths_env("STATE_DIRECTORY"), ":"),
+		        paths_env("STATE_DIRECTORY"));
+	if (paths_env("XDG_STATE_HOME"))
+		return put(out, len, "%s/caravan", paths_env("XDG_STATE_HOME"));
+	if (paths_env("HOME"))
+		return put(out, len, "%s/.local/state/caravan", paths_env("HOME"));
 	return put(out, len, "/var/lib/caravan");
 }
 
 /* Systemd's folders may be several, with colons between them; ours is the first. */
-static int first_of(const char *list, const char *name, char *out, size_t len) {
+static int paths_first_of(const char *list, const char *name, char *out, size_t len) {
 	return put(out, len, "%.*s/%s", (int)strcspn(list, ":"), list, name);
 }
 
 #define SERVICE_SOCKET "/run/caravan/control.sock"
 
 /* STATE/control.sock of the state folder that is meant when none is named; as a service it is not there. */
-static int in_default_state(char *out, size_t len) {
+static int paths_in_default_state(char *out, size_t len) {
 	char dir[PATH_MAX];
-	if (env("STATE_DIRECTORY") || (!env("XDG_STATE_HOME") && !env("HOME")))
+	if (paths_env("STATE_DIRECTORY") || (!paths_env("XDG_STATE_HOME") && !paths_env("HOME")))
 		return put(out, len, SERVICE_SOCKET);
 	int rc = paths_state(NULL, dir, sizeof dir);
 	return rc == 0 ? put(out, len, "%s/control.sock", dir) : rc;
@@ -56,25 +56,25 @@ int paths_control(const char *given, const char *state, char *out, size_t len) {
 		return put(out, len, "%s", given);
 	if (state)
 		return put(out, len, "%s/control.sock", state);
-	if (env("CARAVAN_CONTROL"))
-		return put(out, len, "%s", env("CARAVAN_CONTROL"));
-	if (env("RUNTIME_DIRECTORY"))
-		return first_of(env("RUNTIME_DIRECTORY"), "control.sock", out, len);
-	if (env("XDG_RUNTIME_DIR"))
-		return put(out, len, "%s/caravan/control.sock", env("XDG_RUNTIME_DIR"));
-	return in_default_state(out, len);
+	if (paths_env("CARAVAN_CONTROL"))
+		return put(out, len, "%s", paths_env("CARAVAN_CONTROL"));
+	if (paths_env("RUNTIME_DIRECTORY"))
+		return paths_first_of(paths_env("RUNTIME_DIRECTORY"), "control.sock", out, len);
+	if (paths_env("XDG_RUNTIME_DIR"))
+		return put(out, len, "%s/caravan/control.sock", paths_env("XDG_RUNTIME_DIR"));
+	return paths_in_default_state(out, len);
 }
 
 int paths_control_search(const char *given, unsigned i, char *out, size_t len) {
-	if (given || env("CARAVAN_CONTROL"))
+	if (given || paths_env("CARAVAN_CONTROL"))
 		return i == 0 ? paths_control(given, NULL, out, len) : -ENOENT;
 	switch (i) {
 	case 0:
-		if (env("XDG_RUNTIME_DIR"))
-			return put(out, len, "%s/caravan/control.sock", env("XDG_RUNTIME_DIR"));
+		if (paths_env("XDG_RUNTIME_DIR"))
+			return put(out, len, "%s/caravan/control.sock", paths_env("XDG_RUNTIME_DIR"));
 		return put(out, len, "/run/user/%u/caravan/control.sock", (unsigned)getuid());
 	case 1:
-		return in_default_state(out, len);
+		return paths_in_default_state(out, len);
 	case 2:
 		return put(out, len, SERVICE_SOCKET);
 	default:

@@ -32,7 +32,7 @@ struct size_text size_of(double part, double whole) {
 }
 
 /* Three digits, or all that stand before the point. */
-static struct size_text three(double v, const char *unit) {
+static struct size_text size_three_digits(double v, const char *unit) {
 	struct size_text out;
 	if (!(v < LARGEST))
 		v = LARGEST;
@@ -42,11 +42,11 @@ static struct size_text three(double v, const char *unit) {
 }
 
 struct size_text size_ms(double seconds) {
-	return three(seconds * 1e3, " ms");
+	return size_three_digits(seconds * 1e3, " ms");
 }
 
 struct size_text size_rate(double per_second) {
-	return three(per_second, "");
+	return size_three_digits(per_second, "");
 }
 
 struct size_text size_time(double seconds) {

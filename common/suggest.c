@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-static size_t least(size_t a, size_t b) {
+static size_t suggest_least(size_t a, size_t b) {
 	return a < b ? a : b;
 }
 
@@ -20,9 +20,9 @@ size_t suggest_distance(const char *a, const char *b) {
 	for (size_t i = 1; i <= m; i++)
 		for (size_t j = 1; j <= n; j++) {
 			size_t replaced = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-			d[i][j] = least(replaced, least(d[i - 1][j], d[i][j - 1]) + 1);
+			d[i][j] = suggest_least(replaced, suggest_least(d[i - 1][j], d[i][j - 1]) + 1);
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-				d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
+				d[i][j] = suggest_least(d[i][j], d[i - 2][j - 2] + 1);
 		}
 	return d[m][n];
 }

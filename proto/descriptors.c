@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static unsigned long limit(void) {
+static unsigned long descriptors_limit(void) {
 	struct rlimit r;
 	return getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? (unsigned long)r.rlim_cur
 	                                                                        : 1ul << 20;
@@ -23,7 +23,7 @@ void descriptors_raise(void) {
 }
 
 bool descriptors_short(unsigned reserve) {
-	unsigned long most = limit();
+	unsigned long most = descriptors_limit();
 	if (reserve > most / 4)
 		reserve = (unsigned)(most / 4);
 	int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
@@ -34,11 +34,11 @@ bool descriptors_short(unsigned reserve) {
 }
 
 /* How many are open; when there is none for looking, all of them are. */
-static unsigned long in_use(void) {
+static unsigned long descriptors_in_use(void) {
 	DIR *d = opendir("/proc/self/fd");
 	unsigned long n = 0;
 	if (!d)
-		return limit();
+		return descriptors_limit();
 	while (readdir(d))
 		n++;
 	closedir(d);
@@ -50,7 +50,7 @@ struct descriptors_text descriptors_strerror(int err) {
 	if (err == EMFILE)
 		snprintf(t.s, sizeof t.s,
 		        "out of file descriptors: %lu of %lu in use; raise LimitNOFILE (or ulimit -n)",
-		        in_use(), limit());
+		        descriptors_in_use(), descriptors_limit());
 	else if (err == ENFILE)
 		snprintf(t.s, sizeof t.s, "this machine is out of file descriptors: raise fs.file-max");
 	else

@@ -60,7 +60,7 @@ struct pre_tokenizer {
 #define ROW(name, words, ignore_merges) {name, words, ignore_merges},
 static const struct pre_tokenizer pre_tokenizers[] = {PRE_TOKENIZERS(ROW)};
 
-static const struct pre_tokenizer *find_pre(const char *name, size_t len) {
+static const struct pre_tokenizer *bpe_find_pre(const char *name, size_t len) {
 	for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
 		if (strlen(pre_tokenizers[i].name) == len && memcmp(pre_tokenizers[i].name, name, len) == 0)
 			return &pre_tokenizers[i];
@@ -68,7 +68,7 @@ static const struct pre_tokenizer *find_pre(const char *name, size_t len) {
 }
 
 bool tokenizer_knows_pre(const char *name) {
-	return find_pre(name, strlen(name)) != NULL;
+	return bpe_find_pre(name, strlen(name)) != NULL;
 }
 
 #define NAME(name, words, ignore_merges) ", " name
@@ -77,31 +77,31 @@ const char *tokenizer_pres(void) {
 	return names + 2;
 }
 
-static uint64_t mix(uint64_t x) { /* the finaliser of SplitMix64 */
+static uint64_t bpe_mix(uint64_t x) { /* the finaliser of SplitMix64 */
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
 	return x ^ x >> 31;
 }
 
-static struct pair *pair_slot(const struct bpe *b, uint32_t left, uint32_t right) {
+static struct pair *bpe_pair_slot(const struct bpe *b, uint32_t left, uint32_t right) {
 	uint64_t key = (uint64_t)left << 32 | right;
-	for (size_t i = mix(key);; i++) {
+	for (size_t i = bpe_mix(key);; i++) {
 		struct pair *p = &b->pair[i & b->mask];
 		if (p->key == NO_PAIR || p->key == key)
 			return p;
 	}
 }
 
-static bool find_pair(const void *ctx, const struct merge_symbol *left, const struct merge_symbol *right,
+static bool bpe_find_pair(const void *ctx, const struct merge_symbol *left, const struct merge_symbol *right,
         uint32_t *rank, uint32_t *id) {
-	const struct pair *p = pair_slot(ctx, left->id, right->id);
+	const struct pair *p = bpe_pair_slot(ctx, left->id, right->id);
 	*rank = p->rank;
 	*id = p->id;
 	return p->key != NO_PAIR;
 }
 
 /* The byte of a letter: printable ones of Latin-1 are themselves, the others follow U+0100 in order. */
-static int byte_of_letter(uint32_t c) {
+static int bpe_byte_of_letter(uint32_t c) {
 	if ((c >= 33 && c <= 126) || (c >= 161 && c <= 255 && c != 173))
 		return (int)c;
 	if (c < 256 || c >= 256 + 68)
@@ -115,7 +115,7 @@ ptrdiff_t bpe_decode_letters(const char *text, size_t len, char *out) {
 	for (size_t i = 0, n; i < len; i += n) {
 		if (utf8_next(text + i, len - i, &n) != UTF8_WHOLE)
 			return -1;
-		int byte = byte_of_letter(utf8_code(text + i, n));
+		int byte = bpe_byte_of_letter(utf8_code(text + i, n));
 		if (byte < 0)
 			return -1;
 		*p++ = (char)byte;
@@ -123,8 +123,8 @@ ptrdiff_t bpe_decode_letters(const char *text, size_t len, char *out) {
 	return p - out;
 }
 
-static int compile_words(struct bpe *b, const struct vocab *v, char *err, size_t errlen) {
-	const struct pre_tokenizer *pre = find_pre(v->pre.s, v->pre.len);
+static int bpe_compile_words(struct bpe *b, const struct vocab *v, char *err, size_t errlen) {
+	const struct pre_tokenizer *pre = bpe_find_pre(v->pre.s, v->pre.len);
 	if (!pre && v->pre.len == 0)
 		snprintf(err, errlen,
 		        "tokenizer.ggml.pre is missing, so how the model cuts text into words is not known: name it "
@@ -155,7 +155,7 @@ static int compile_words(struct bpe *b, const struct vocab *v, char *err, size_t
 }
 
 /* The merges of the file by their parts' ids.  names: every string that has a symbol. */
-static int read_merges(struct bpe *b, struct strmap *names, uint32_t next, char *err, size_t errlen) {
+static int bpe_read_merges(struct bpe *b, struct strmap *names, uint32_t next, char *err, size_t errlen) {
 	const struct vocab *v = b->t->v;
 	char *p = b->bytes;
 	for (uint32_t rank = 0; rank < v->merges; rank++) {
@@ -178,7 +178,7 @@ static int read_merges(struct bpe *b, struct strmap *names, uint32_t next, char 
 		uint32_t both = strmap_add(names, p, (size_t)(left + right), next);
 		next += both == next;
 		p += left + right;
-		struct pair *slot = pair_slot(b, l, r);
+		struct pair *slot = bpe_pair_slot(b, l, r);
 		if (slot->key == NO_PAIR)
 			*slot = (struct pair){(uint64_t)l << 32 | r, rank, both};
 	}
@@ -194,7 +194,7 @@ int bpe_create(struct tokenizer *t, char *err, size_t errlen) {
 	if (!b)
 		goto error;
 	b->t = t;
-	rc = compile_words(b, v, err, errlen);
+	rc = bpe_compile_words(b, v, err, errlen);
 	if (rc < 0)
 		return rc;
 	rc = -ENOMEM;
@@ -217,7 +217,7 @@ int bpe_create(struct tokenizer *t, char *err, size_t errlen) {
 		single[i] = (char)i;
 		b->first[i] = strmap_add(&names, &single[i], 1, v->tokens + i);
 	}
-	rc = read_merges(b, &names, v->tokens + 256, err, errlen);
+	rc = bpe_read_merges(b, &names, v->tokens + 256, err, errlen);
 	strmap_release(&names);
 	return rc;
 error:
@@ -236,7 +236,7 @@ void bpe_destroy(struct bpe *b) {
 	free(b);
 }
 
-static int encode_word(const struct bpe *b, struct encoding *e, const char *word, size_t len) {
+static int bpe_encode_word(const struct bpe *b, struct encoding *e, const char *word, size_t len) {
 	const struct tokenizer *t = b->t;
 	if (b->ignore_merges && len <= t->max_text) {
 		uint32_t id = strmap_find(&t->map, word, len);
@@ -248,7 +248,7 @@ static int encode_word(const struct bpe *b, struct encoding *e, const char *word
 	for (size_t i = 0; rc == 0 && i < len; i++)
 		rc = merge_append(&e->work, 1, b->first[(uint8_t)word[i]]);
 	if (rc == 0)
-		rc = merge_run(&e->work, find_pair, b);
+		rc = merge_run(&e->work, bpe_find_pair, b);
 	for (uint32_t i = 0; rc == 0 && i != MERGE_END; i = e->work.sym[i].next) {
 		const struct merge_symbol *sym = &e->work.sym[i];
 		rc = sym->id < t->v->tokens ? encoding_push(e, sym->id)
@@ -258,7 +258,7 @@ static int encode_word(const struct bpe *b, struct encoding *e, const char *word
 }
 
 /* A stretch that is UTF-8 from end to end, which PCRE2 then need not check again at every word. */
-static int encode_utf8(
+static int bpe_encode_utf8(
         const struct bpe *b, struct encoding *e, pcre2_match_data *match, const char *text, size_t len) {
 	int rc = 0;
 	for (size_t at = 0; rc == 0 && at < len;) {
@@ -269,9 +269,9 @@ static int encode_utf8(
 		const PCRE2_SIZE *o = pcre2_get_ovector_pointer(match);
 		size_t begin = found < 0 ? len : o[0], end = found < 0 ? len : o[1];
 		if (begin > at)
-			rc = encode_word(b, e, text + at, begin - at);
+			rc = bpe_encode_word(b, e, text + at, begin - at);
 		if (rc == 0 && end > begin)
-			rc = encode_word(b, e, text + begin, end - begin);
+			rc = bpe_encode_word(b, e, text + begin, end - begin);
 		at = end;
 	}
 	return rc;
@@ -290,9 +290,9 @@ int bpe_encode(const struct tokenizer *t, struct encoding *e, const char *text, 
 		for (bad = good; bad < len && utf8_next(text + bad, len - bad, &n) != UTF8_WHOLE;)
 			bad += n;
 		if (good > at)
-			rc = encode_utf8(t->bpe, e, match, text + at, good - at);
+			rc = bpe_encode_utf8(t->bpe, e, match, text + at, good - at);
 		if (rc == 0 && bad > good)
-			rc = encode_word(t->bpe, e, text + good, bad - good);
+			rc = bpe_encode_word(t->bpe, e, text + good, bad - good);
 		at = bad;
 	}
 	pcre2_match_data_free(match);

@@ -13,7 +13,7 @@ struct merge_candidate {
 	uint32_t id;
 };
 
-static int grow(void **p, size_t *cap, size_t size) {
+static int merge_grow(void **p, size_t *cap, size_t size) {
 	size_t want = *cap ? *cap * 2 : 64;
 	void *q = realloc(*p, want * size);
 	if (!q)
@@ -23,10 +23,10 @@ static int grow(void **p, size_t *cap, size_t size) {
 	return 0;
 }
 
-static int heap_push(struct merge_work *w, struct merge_candidate c) {
+static int merge_heap_push(struct merge_work *w, struct merge_candidate c) {
 	if (w->nheap == w->capheap) {
 		void *p = w->heap;
-		int rc = grow(&p, &w->capheap, sizeof *w->heap);
+		int rc = merge_grow(&p, &w->capheap, sizeof *w->heap);
 		w->heap = p;
 		if (rc < 0)
 			return rc;
@@ -38,7 +38,7 @@ static int heap_push(struct merge_work *w, struct merge_candidate c) {
 	return 0;
 }
 
-static struct merge_candidate heap_pop(struct merge_work *w) {
+static struct merge_candidate merge_heap_pop(struct merge_work *w) {
 	struct merge_candidate top = w->heap[0], last = w->heap[--w->nheap];
 	size_t i = 0;
 	for (size_t child; (child = 2 * i + 1) < w->nheap; i = child) {
@@ -52,14 +52,14 @@ static struct merge_candidate heap_pop(struct merge_work *w) {
 	return top;
 }
 
-static int consider(struct merge_work *w, uint32_t left, merge_find find, const void *ctx) {
+static int merge_consider(struct merge_work *w, uint32_t left, merge_find find, const void *ctx) {
 	if (left == MERGE_END || w->sym[left].next == MERGE_END)
 		return 0;
 	const struct merge_symbol *l = &w->sym[left], *r = &w->sym[l->next];
 	uint32_t rank, id;
 	if (!find(ctx, l, r, &rank, &id))
 		return 0;
-	return heap_push(w, (struct merge_candidate){(uint64_t)rank << 32 | left, l->len + r->len, id});
+	return merge_heap_push(w, (struct merge_candidate){(uint64_t)rank << 32 | left, l->len + r->len, id});
 }
 
 void merge_release(struct merge_work *w) {
@@ -76,7 +76,7 @@ void merge_begin(struct merge_work *w) {
 int merge_append(struct merge_work *w, uint32_t len, uint32_t id) {
 	if (w->n == w->cap) {
 		void *p = w->sym;
-		int rc = grow(&p, &w->cap, sizeof *w->sym);
+		int rc = merge_grow(&p, &w->cap, sizeof *w->sym);
 		w->sym = p;
 		if (rc < 0)
 			return rc;
@@ -94,9 +94,9 @@ int merge_append(struct merge_work *w, uint32_t len, uint32_t id) {
 int merge_run(struct merge_work *w, merge_find find, const void *ctx) {
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i + 1 < w->n; i++)
-		rc = consider(w, (uint32_t)i, find, ctx);
+		rc = merge_consider(w, (uint32_t)i, find, ctx);
 	while (rc == 0 && w->nheap > 0) {
-		struct merge_candidate c = heap_pop(w);
+		struct merge_candidate c = merge_heap_pop(w);
 		uint32_t left = (uint32_t)c.key;
 		struct merge_symbol *l = &w->sym[left];
 		if (l->len == 0 || l->next == MERGE_END)
@@ -110,9 +110,9 @@ int merge_run(struct merge_work *w, merge_find find, const void *ctx) {
 		l->next = r->next;
 		if (r->next != MERGE_END)
 			w->sym[r->next].prev = left;
-		rc = consider(w, l->prev, find, ctx);
+		rc = merge_consider(w, l->prev, find, ctx);
 		if (rc == 0)
-			rc = consider(w, left, find, ctx);
+			rc = merge_consider(w, left, find, ctx);
 	}
 	return rc;
 }

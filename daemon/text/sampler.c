@@ -85,7 +85,7 @@ void sampler_destroy(struct sampler *s) {
 	free(s);
 }
 
-static void penalise(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
+static void sampler_penalise(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
         const uint32_t *log, size_t nlog) {
 	if (p->repeat_penalty == 1.0f && p->presence_penalty == 0.0f && p->frequency_penalty == 0.0f)
 		return;
@@ -108,7 +108,7 @@ static void penalise(struct sampler *s, const struct sampler_params *p, float *l
 
 /* The id of the greatest logit, of equal ones the lowest; false when one is not finite.  Eight at a time,
  * for no other reason than speed: a maximum has no order. */
-static bool find_best(const float *logits, uint32_t n, uint32_t *best) {
+static bool sampler_find_best(const float *logits, uint32_t n, uint32_t *best) {
 	float max[8], zero[8] = {0};
 	uint32_t i = 0;
 	for (size_t j = 0; j < 8; j++)
@@ -140,14 +140,14 @@ struct scale {
 };
 
 /* z = (l − max) / T is never above 0, so its magnitude's bits ascend as z descends; −0 counts as 0. */
-static uint64_t make_candidate(const struct scale *scale, float logit, uint32_t id) {
+static uint64_t sampler_make_candidate(const struct scale *scale, float logit, uint32_t id) {
 	float z = (logit - scale->max) / scale->temperature;
 	uint32_t bits;
 	memcpy(&bits, &z, sizeof bits);
 	return (uint64_t)(bits & 0x7FFFFFFFu) << 32 | id;
 }
 
-static float candidate_z(uint64_t c) {
+static float sampler_candidate_z(uint64_t c) {
 	uint32_t bits = (uint32_t)(c >> 32) | 0x80000000u;
 	float z;
 	memcpy(&z, &bits, sizeof z);
@@ -155,7 +155,7 @@ static float candidate_z(uint64_t c) {
 }
 
 /* Lets c sink from i in a heap whose greatest is on top. */
-static void sift_down(uint64_t *heap, size_t n, size_t i, uint64_t c) {
+static void sampler_sift_down(uint64_t *heap, size_t n, size_t i, uint64_t c) {
 	for (size_t child; (child = 2 * i + 1) < n; i = child) {
 		if (child + 1 < n && heap[child + 1] > heap[child])
 			child++;
@@ -168,34 +168,34 @@ static void sift_down(uint64_t *heap, size_t n, size_t i, uint64_t c) {
 
 /* The k first candidates in order, k < n.  z never falls as l rises, so a logit not above that of the last
  * candidate so far, which has a lower id, cannot displace it: for nearly all that comparison is everything. */
-static void select_few(
+static void sampler_select_few(
         struct sampler *s, const struct scale *scale, const float *logits, uint32_t n, uint32_t k) {
 	uint64_t *heap = s->candidate;
 	for (uint32_t i = 0; i < k; i++)
-		heap[i] = make_candidate(scale, logits[i], i);
+		heap[i] = sampler_make_candidate(scale, logits[i], i);
 	for (uint32_t i = k / 2; i-- > 0;)
-		sift_down(heap, k, i, heap[i]);
+		sampler_sift_down(heap, k, i, heap[i]);
 	float bar = logits[(uint32_t)heap[0]];
 	for (uint32_t i = k; i < n; i++) {
 		if (logits[i] <= bar)
 			continue;
-		uint64_t c = make_candidate(scale, logits[i], i);
+		uint64_t c = sampler_make_candidate(scale, logits[i], i);
 		if (c < heap[0]) {
-			sift_down(heap, k, 0, c);
+			sampler_sift_down(heap, k, 0, c);
 			bar = logits[(uint32_t)heap[0]];
 		}
 	}
 	for (uint32_t m = k; m-- > 1;) {
 		uint64_t last = heap[m];
 		heap[m] = heap[0];
-		sift_down(heap, m, 0, last);
+		sampler_sift_down(heap, m, 0, last);
 	}
 }
 
 /* All candidates in order: three stable passes of 11 bits over the upper half; ids ascend to begin with. */
-static void sort_all(struct sampler *s, const struct scale *scale, const float *logits, uint32_t n) {
+static void sampler_sort_all(struct sampler *s, const struct scale *scale, const float *logits, uint32_t n) {
 	for (uint32_t i = 0; i < n; i++)
-		s->candidate[i] = make_candidate(scale, logits[i], i);
+		s->candidate[i] = sampler_make_candidate(scale, logits[i], i);
 	for (unsigned shift = 32; shift < 64; shift += 11) {
 		uint32_t at[2048] = {0}, sum = 0;
 		for (uint32_t i = 0; i < n; i++)
@@ -214,7 +214,7 @@ static void sort_all(struct sampler *s, const struct scale *scale, const float *
 }
 
 /* How many candidates top-p leaves of k. */
-static uint32_t cut_top_p(const struct sampler *s, uint32_t k, float top_p) {
+static uint32_t sampler_cut_top_p(const struct sampler *s, uint32_t k, float top_p) {
 	if (top_p >= 1.0f)
 		return k;
 	double all = 0, sum = 0;
@@ -230,7 +230,7 @@ static uint32_t cut_top_p(const struct sampler *s, uint32_t k, float top_p) {
 }
 
 /* The uniform number in [0, 1) of a position. */
-static double uniform(uint64_t seed, uint64_t position) {
+static double sampler_uniform(uint64_t seed, uint64_t position) {
 	const uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), 0, 0};
 	const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
 	uint32_t r[4];
@@ -241,8 +241,8 @@ static double uniform(uint64_t seed, uint64_t position) {
 int sampler_pick(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
         const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id) {
 	uint32_t best;
-	penalise(s, p, logits, n, log, nlog);
-	if (!find_best(logits, n, &best))
+	sampler_penalise(s, p, logits, n, log, nlog);
+	if (!sampler_find_best(logits, n, &best))
 		return -EDOM;
 	*id = best;
 	if (p->temperature == 0.0f || p->top_k == 1)
@@ -251,25 +251,25 @@ int sampler_pick(struct sampler *s, const struct sampler_params *p, float *logit
 	const struct scale scale = {logits[best], p->temperature};
 	uint32_t k = p->top_k == 0 || p->top_k > n ? n : p->top_k;
 	if (k < n && k <= HEAP_MAX)
-		select_few(s, &scale, logits, n, k);
+		sampler_select_few(s, &scale, logits, n, k);
 	else
-		sort_all(s, &scale, logits, n);
+		sampler_sort_all(s, &scale, logits, n);
 
 	/* what has no mass any more is not kept, nor is anything behind it */
 	uint32_t m = 0;
 	for (; m < k; m++) {
-		s->mass[m] = kern_exp(candidate_z(s->candidate[m]));
+		s->mass[m] = kern_exp(sampler_candidate_z(s->candidate[m]));
 		if (s->mass[m] == 0.0f)
 			break;
 	}
-	k = cut_top_p(s, m, p->top_p);
+	k = sampler_cut_top_p(s, m, p->top_p);
 	while (k > 1 && s->mass[k - 1] < p->min_p)
 		k--;
 
 	double all = 0, sum = 0;
 	for (uint32_t i = 0; i < k; i++)
 		all += (double)s->mass[i];
-	double want = uniform(p->seed, position) * all;
+	double want = sampler_uniform(p->seed, position) * all;
 	for (uint32_t i = 0; i < k; i++) {
 		sum += (double)s->mass[i];
 		if (sum > want) {

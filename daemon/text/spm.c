@@ -18,14 +18,14 @@ struct spm_text {
 };
 
 /* Scores in descending order as numbers in ascending order. */
-static uint32_t rank_of_score(float score) {
+static uint32_t spm_rank_of_score(float score) {
 	uint32_t bits;
 	score += 0.0f; /* -0 is 0 */
 	memcpy(&bits, &score, sizeof bits);
 	return bits >> 31 ? bits : ~bits & 0x7FFFFFFFu;
 }
 
-static bool find_pair(const void *ctx, const struct merge_symbol *left, const struct merge_symbol *right,
+static bool spm_find_pair(const void *ctx, const struct merge_symbol *left, const struct merge_symbol *right,
         uint32_t *rank, uint32_t *id) {
 	const struct spm_text *x = ctx;
 	size_t len = (size_t)left->len + right->len;
@@ -34,12 +34,12 @@ static bool find_pair(const void *ctx, const struct merge_symbol *left, const st
 	*id = strmap_find(&x->t->map, x->s + left->at, len);
 	if (*id == TOKEN_NONE)
 		return false;
-	*rank = rank_of_score(x->t->v->token[*id].score);
+	*rank = spm_rank_of_score(x->t->v->token[*id].score);
 	return true;
 }
 
 /* Spaces as U+2581; malloc'd. */
-static char *escape_spaces(const char *text, size_t len, bool prefix, size_t *outlen) {
+static char *spm_escape_spaces(const char *text, size_t len, bool prefix, size_t *outlen) {
 	size_t n = len + (prefix ? 3 : 0);
 	for (size_t i = 0; i < len; i++)
 		n += text[i] == ' ' ? 2 : 0;
@@ -66,7 +66,7 @@ int spm_encode(const struct tokenizer *t, struct encoding *e, const char *text, 
 	size_t n;
 	if (len == 0)
 		return 0;
-	char *s = escape_spaces(text, len, first && t->v->add_space_prefix, &n);
+	char *s = spm_escape_spaces(text, len, first && t->v->add_space_prefix, &n);
 	if (!s)
 		return -ENOMEM;
 	int rc = 0;
@@ -77,7 +77,7 @@ int spm_encode(const struct tokenizer *t, struct encoding *e, const char *text, 
 		rc = merge_append(&e->work, (uint32_t)c, strmap_find(&t->map, s + i, c));
 	}
 	if (rc == 0)
-		rc = merge_run(&e->work, find_pair, &(struct spm_text){t, s});
+		rc = merge_run(&e->work, spm_find_pair, &(struct spm_text){t, s});
 	for (uint32_t i = 0; rc == 0 && i != MERGE_END; i = e->work.sym[i].next) {
 		const struct merge_symbol *sym = &e->work.sym[i];
 		rc = sym->id != TOKEN_NONE ? encoding_push(e, sym->id)

@@ -37,7 +37,7 @@ struct text_stream {
 	struct stop stop[TEXT_STREAM_MAX_STOPS];
 };
 
-static int stop_init(struct stop *stop, const struct text_stop *from) {
+static int text_stream_stop_init(struct stop *stop, const struct text_stop *from) {
 	stop->len = from->len;
 	stop->s = malloc(from->len);
 	stop->border = calloc(from->len, sizeof *stop->border);
@@ -74,7 +74,7 @@ int text_stream_create(struct text_stream **out, const struct tokenizer *t, cons
 	s->flags = flags;
 	s->stopped = -1;
 	for (; s->nstops < nstops; s->nstops++) {
-		rc = stop_init(&s->stop[s->nstops], &stops[s->nstops]);
+		rc = text_stream_stop_init(&s->stop[s->nstops], &stops[s->nstops]);
 		if (rc < 0) {
 			s->nstops++;
 			goto error;
@@ -99,7 +99,7 @@ void text_stream_destroy(struct text_stream *s) {
 	free(s);
 }
 
-static void drop_taken(struct text_stream *s) {
+static void text_stream_drop_taken(struct text_stream *s) {
 	if (s->taken == 0)
 		return;
 	memmove(s->text, s->text + s->taken, s->n - s->taken);
@@ -110,7 +110,7 @@ static void drop_taken(struct text_stream *s) {
 }
 
 /* Room for so many bytes more. */
-static int reserve(struct text_stream *s, size_t more) {
+static int text_stream_reserve(struct text_stream *s, size_t more) {
 	if (s->cap - s->n >= more)
 		return 0;
 	size_t cap = 2 * s->cap + more + 64;
@@ -127,7 +127,7 @@ static int reserve(struct text_stream *s, size_t more) {
 }
 
 /* Goes on with one search by a byte; whether the stop text is complete with it. */
-static bool advance(const struct stop *stop, size_t *matched, char c) {
+static bool text_stream_advance(const struct stop *stop, size_t *matched, char c) {
 	while (*matched > 0 && stop->s[*matched] != c)
 		*matched = stop->border[*matched - 1];
 	*matched += stop->s[*matched] == c;
@@ -135,7 +135,7 @@ static bool advance(const struct stop *stop, size_t *matched, char c) {
 }
 
 /* Where the text begins that so many of its last bytes that are shown make; hidden ones behind those are beyond it. */
-static size_t back(const struct text_stream *s, size_t shown) {
+static size_t text_stream_fall_back(const struct text_stream *s, size_t shown) {
 	size_t at = s->n;
 	if (s->nhidden == 0)
 		return s->n - shown;
@@ -145,31 +145,31 @@ static size_t back(const struct text_stream *s, size_t shown) {
 }
 
 /* Goes on with the search by the last byte of the text.  Whether a stop text is complete with it; where it begins then. */
-static bool search(struct text_stream *s, size_t *begins) {
+static bool text_stream_search(struct text_stream *s, size_t *begins) {
 	char c = s->text[s->n - 1];
 	bool hidden = s->hidden[s->n - 1];
 	size_t longest = 0;
 	for (size_t i = 0; i < s->nstops; i++) {
 		struct stop *stop = &s->stop[i];
-		bool spelled = advance(stop, &stop->spelled, c);
-		bool shown = !hidden && advance(stop, &stop->matched, c);
+		bool spelled = text_stream_advance(stop, &stop->spelled, c);
+		bool shown = !hidden && text_stream_advance(stop, &stop->matched, c);
 		if ((!spelled && !shown) || stop->len <= longest)
 			continue;
 		longest = stop->len;
-		*begins = spelled ? s->n - stop->len : back(s, stop->len);
+		*begins = spelled ? s->n - stop->len : text_stream_fall_back(s, stop->len);
 		s->stopped = (int)i;
 	}
 	return longest > 0;
 }
 
 /* A whole character, for which there is room. */
-static void append_character(struct text_stream *s, const char *c, size_t len, bool hidden) {
+static void text_stream_append_character(struct text_stream *s, const char *c, size_t len, bool hidden) {
 	for (size_t i = 0; i < len; i++) {
 		s->hidden[s->n] = hidden;
 		s->text[s->n++] = c[i];
 		s->nhidden += hidden;
 		size_t begins;
-		if (search(s, &begins)) {
+		if (text_stream_search(s, &begins)) {
 			for (; s->n > begins; s->n--)
 				s->nhidden -= s->hidden[s->n - 1];
 			s->sure = begins;
@@ -180,18 +180,18 @@ static void append_character(struct text_stream *s, const char *c, size_t len, b
 }
 
 /* What may be the beginning of a stop text is held back. */
-static void hold_back(struct text_stream *s) {
+static void text_stream_hold_back(struct text_stream *s) {
 	if (s->stopped >= 0)
 		return;
 	s->sure = s->n;
 	for (size_t i = 0; i < s->nstops; i++) {
-		size_t a = back(s, s->stop[i].matched), b = s->n - s->stop[i].spelled;
+		size_t a = text_stream_fall_back(s, s->stop[i].matched), b = s->n - s->stop[i].spelled;
 		a = b < a ? b : a;
 		s->sure = a < s->sure ? a : s->sure;
 	}
 }
 
-static void append_byte(struct text_stream *s, char c) {
+static void text_stream_append_byte(struct text_stream *s, char c) {
 	s->part[s->npart++] = c;
 	while (s->npart > 0 && s->stopped < 0) {
 		size_t n;
@@ -203,38 +203,38 @@ static void append_byte(struct text_stream *s, char c) {
 		s->npart -= n;
 		memmove(s->part, s->part + n, s->npart);
 		if (state == UTF8_WHOLE)
-			append_character(s, whole, n, false);
+			text_stream_append_character(s, whole, n, false);
 		else
-			append_character(s, "\xEF\xBF\xBD", 3, false);
+			text_stream_append_character(s, "\xEF\xBF\xBD", 3, false);
 	}
 }
 
 /* The name of a control token that is not shown.  It stands between characters: one that is not whole yet goes on behind it. */
-static int append_hidden(struct text_stream *s, uint32_t id) {
+static int text_stream_append_hidden(struct text_stream *s, uint32_t id) {
 	size_t len;
 	const char *name = tokenizer_piece(s->t, id, &len);
 	if (s->nstops == 0)
 		return 0;
-	int rc = reserve(s, len);
+	int rc = text_stream_reserve(s, len);
 	if (rc < 0)
 		return rc;
-	append_character(s, name, len, true);
-	hold_back(s);
+	text_stream_append_character(s, name, len, true);
+	text_stream_hold_back(s);
 	return 0;
 }
 
 int text_stream_push(struct text_stream *s, uint32_t id) {
 	if (id >= tokenizer_tokens(s->t))
 		return -EINVAL;
-	drop_taken(s);
+	text_stream_drop_taken(s);
 	if (s->stopped >= 0 || s->finished)
 		return 0;
 	if (tokenizer_is_control(s->t, id) && !(s->flags & TEXT_STREAM_SPECIAL))
-		return append_hidden(s, id);
+		return text_stream_append_hidden(s, id);
 	size_t len;
 	const char *piece = tokenizer_piece(s->t, id, &len);
 	/* every byte may become U+FFFD, those of the unfinished character too */
-	int rc = reserve(s, 3 * (len + sizeof s->part));
+	int rc = text_stream_reserve(s, 3 * (len + sizeof s->part));
 	if (rc < 0)
 		return rc;
 	if (!s->started && !tokenizer_is_control(s->t, id)) {
@@ -246,20 +246,20 @@ int text_stream_push(struct text_stream *s, uint32_t id) {
 		}
 	}
 	for (size_t i = 0; i < len && s->stopped < 0; i++)
-		append_byte(s, piece[i]);
-	hold_back(s);
+		text_stream_append_byte(s, piece[i]);
+	text_stream_hold_back(s);
 	return 0;
 }
 
 int text_stream_finish(struct text_stream *s) {
-	drop_taken(s);
+	text_stream_drop_taken(s);
 	if (s->finished)
 		return 0;
-	int rc = reserve(s, 3);
+	int rc = text_stream_reserve(s, 3);
 	if (rc < 0)
 		return rc;
 	if (s->npart > 0)
-		append_character(s, "\xEF\xBF\xBD", 3, false);
+		text_stream_append_character(s, "\xEF\xBF\xBD", 3, false);
 	s->npart = 0;
 	s->sure = s->n;
 	s->finished = true;
@@ -268,7 +268,7 @@ int text_stream_finish(struct text_stream *s) {
 
 size_t text_stream_take(struct text_stream *s, const char **text) {
 	size_t shown = 0;
-	drop_taken(s);
+	text_stream_drop_taken(s);
 	*text = s->text ? s->text : "";
 	s->taken = s->sure;
 	if (s->nhidden == 0)

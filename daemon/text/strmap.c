@@ -6,15 +6,15 @@
 #include <string.h>
 
 /* FNV-1a (Fowler, Noll, Vo), its halves folded: the strings are short. */
-static size_t hash_bytes(const char *s, size_t len) {
+static size_t strmap_hash(const char *s, size_t len) {
 	uint64_t h = 0xcbf29ce484222325u;
 	for (size_t i = 0; i < len; i++)
 		h = (h ^ (uint8_t)s[i]) * 0x100000001b3u;
 	return (size_t)(h ^ h >> 32);
 }
 
-static struct strmap_slot *find_slot(const struct strmap *m, const char *s, size_t len) {
-	for (size_t i = hash_bytes(s, len);; i++) {
+static struct strmap_slot *strmap_find_slot(const struct strmap *m, const char *s, size_t len) {
+	for (size_t i = strmap_hash(s, len);; i++) {
 		struct strmap_slot *e = &m->slot[i & m->mask];
 		if (!e->s || (e->len == len && memcmp(e->s, s, len) == 0))
 			return e;
@@ -36,12 +36,12 @@ void strmap_release(struct strmap *m) {
 }
 
 uint32_t strmap_find(const struct strmap *m, const char *s, size_t len) {
-	const struct strmap_slot *e = find_slot(m, s, len);
+	const struct strmap_slot *e = strmap_find_slot(m, s, len);
 	return e->s ? e->value : STRMAP_NONE;
 }
 
 uint32_t strmap_add(struct strmap *m, const char *s, size_t len, uint32_t value) {
-	struct strmap_slot *e = find_slot(m, s, len);
+	struct strmap_slot *e = strmap_find_slot(m, s, len);
 	if (!e->s)
 		*e = (struct strmap_slot){s, (uint32_t)len, value};
 	return e->value;

@@ -15,7 +15,7 @@
 
 /* ---- the tables ---- */
 
-static int classify(struct tokenizer *t, char *err, size_t errlen) {
+static int tokenizer_classify(struct tokenizer *t, char *err, size_t errlen) {
 	const struct vocab *v = t->v;
 	const struct {
 		const char *name;
@@ -54,7 +54,7 @@ static int classify(struct tokenizer *t, char *err, size_t errlen) {
 }
 
 /* The value of "<0xXX>", or -1. */
-static int byte_of_name(const struct vocab_string *s) {
+static int tokenizer_byte_of_name(const struct vocab_string *s) {
 	static const char digits[] = "0123456789ABCDEF";
 	if (s->len != 6 || memcmp(s->s, "<0x", 3) != 0 || s->s[5] != '>' || !s->s[3] || !s->s[4])
 		return -1;
@@ -63,7 +63,7 @@ static int byte_of_name(const struct vocab_string *s) {
 }
 
 /* The bytes of a SPM token. */
-static size_t unescape_spaces(const char *s, size_t len, char *out) {
+static size_t tokenizer_unescape_spaces(const char *s, size_t len, char *out) {
 	char *p = out;
 	for (size_t i = 0; i < len;) {
 		if (len - i >= 3 && memcmp(s + i, "\xE2\x96\x81", 3) == 0) {
@@ -77,18 +77,18 @@ static size_t unescape_spaces(const char *s, size_t len, char *out) {
 }
 
 /* Puts the bytes of token i at t->pieces + t->piece[i] and says where they end. */
-static void make_piece(struct tokenizer *t, uint32_t i) {
+static void tokenizer_make_piece(struct tokenizer *t, uint32_t i) {
 	const struct vocab_string *s = &t->v->token[i].text;
 	char *out = t->pieces + t->piece[i];
 	size_t n = s->len;
 	ptrdiff_t bytes;
 	int byte;
-	if (t->type[i] == VOCAB_BYTE && (byte = byte_of_name(s)) >= 0) {
+	if (t->type[i] == VOCAB_BYTE && (byte = tokenizer_byte_of_name(s)) >= 0) {
 		*out = (char)byte;
 		n = 1;
 	} else if (t->v->model == VOCAB_SPM &&
 	           (t->type[i] == VOCAB_NORMAL || t->type[i] == VOCAB_USER_DEFINED)) {
-		n = unescape_spaces(s->s, s->len, out);
+		n = tokenizer_unescape_spaces(s->s, s->len, out);
 	} else if (t->v->model == VOCAB_BPE && t->type[i] == VOCAB_NORMAL &&
 	           (bytes = bpe_decode_letters(s->s, s->len, out)) >= 0) {
 		n = (size_t)bytes;
@@ -99,11 +99,11 @@ static void make_piece(struct tokenizer *t, uint32_t i) {
 }
 
 /* Which strings are tokens in running text.  Control, unknown and byte tokens are not: nobody types them. */
-static void map_token(struct tokenizer *t, uint32_t i) {
+static void tokenizer_map_token(struct tokenizer *t, uint32_t i) {
 	const struct vocab_string *s = &t->v->token[i].text;
 	const char *key = s->s;
 	size_t len = s->len;
-	int byte = byte_of_name(s);
+	int byte = tokenizer_byte_of_name(s);
 	if (t->v->model == VOCAB_SPM) {
 		if (byte >= 0 && (t->type[i] == VOCAB_BYTE || t->byte[byte] == TOKEN_NONE))
 			t->byte[byte] = i;
@@ -125,7 +125,7 @@ static void map_token(struct tokenizer *t, uint32_t i) {
 		t->max_text = len;
 }
 
-static int make_tables(struct tokenizer *t, char *err, size_t errlen) {
+static int tokenizer_make_tables(struct tokenizer *t, char *err, size_t errlen) {
 	uint32_t n = t->v->tokens;
 	size_t total = 0, longest = 0;
 	t->type = malloc(n + (size_t)1);
@@ -133,7 +133,7 @@ static int make_tables(struct tokenizer *t, char *err, size_t errlen) {
 	t->piece = malloc((n + (size_t)1) * sizeof *t->piece);
 	if (!t->type || !t->end || !t->piece || strmap_init(&t->map, n) < 0)
 		return -ENOMEM;
-	int rc = classify(t, err, errlen);
+	int rc = tokenizer_classify(t, err, errlen);
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < n; i++) {
@@ -141,22 +141,22 @@ static int make_tables(struct tokenizer *t, char *err, size_t errlen) {
 		total += len;
 		longest = len > longest ? len : longest;
 	}
-	t->pieces = malloc(total + longest + 1); /* map_token writes behind the last */
+	t->pieces = malloc(total + longest + 1); /* tokenizer_map_token writes behind the last */
 	if (!t->pieces)
 		return -ENOMEM;
 	t->piece[0] = 0;
 	for (uint32_t i = 0; i < n; i++)
-		make_piece(t, i);
+		tokenizer_make_piece(t, i);
 	for (size_t i = 0; i < 256; i++)
 		t->byte[i] = TOKEN_NONE;
 	for (uint32_t i = 0; i < n; i++)
-		map_token(t, i);
+		tokenizer_map_token(t, i);
 	return 0;
 }
 
 /* ---- special tokens ---- */
 
-static int compare_text(const struct vocab_string *a, const struct vocab_string *b) {
+static int tokenizer_compare_text(const struct vocab_string *a, const struct vocab_string *b) {
 	size_t n = a->len < b->len ? a->len : b->len;
 	int c = n ? memcmp(a->s, b->s, n) : 0;
 	return c ? c : (a->len > b->len) - (a->len < b->len);
@@ -167,14 +167,14 @@ struct sort_entry {
 	uint32_t id;
 };
 
-static int compare_entry(const void *pa, const void *pb) {
+static int tokenizer_compare_entry(const void *pa, const void *pb) {
 	const struct sort_entry *a = pa, *b = pb;
-	int c = compare_text(a->text, b->text);
+	int c = tokenizer_compare_text(a->text, b->text);
 	return c ? c : (a->id > b->id) - (a->id < b->id);
 }
 
 /* All tokens of the types whose bits are in mask; of equal texts the lowest id. */
-static int make_special(
+static int tokenizer_make_special(
         const struct tokenizer *t, struct special_set *set, unsigned mask, char *err, size_t errlen) {
 	size_t n = 0;
 	for (uint32_t i = 0; i < t->v->tokens; i++)
@@ -198,9 +198,9 @@ static int make_special(
 		}
 		e[n++] = (struct sort_entry){text, i};
 	}
-	qsort(e, n, sizeof *e, compare_entry);
+	qsort(e, n, sizeof *e, tokenizer_compare_entry);
 	for (size_t i = 0; i < n; i++) {
-		if (i > 0 && compare_text(e[i - 1].text, e[i].text) == 0)
+		if (i > 0 && tokenizer_compare_text(e[i - 1].text, e[i].text) == 0)
 			continue;
 		set->id[set->n++] = e[i].id;
 		set->begins[(uint8_t)e[i].text->s[0]] = true;
@@ -213,7 +213,7 @@ error:
 
 /* The longest token of the set that s begins with, or TOKEN_NONE.  Byte by byte the part of the sorted list
  * that agrees so far is narrowed; a token that ends there stands at its beginning. */
-static uint32_t special_at(
+static uint32_t tokenizer_special_at(
         const struct tokenizer *t, const struct special_set *set, const char *s, size_t len) {
 	uint32_t best = TOKEN_NONE;
 	size_t lo = 0, hi = set->n;
@@ -272,7 +272,7 @@ int encoding_push_bytes(struct encoding *e, const struct tokenizer *t, const cha
 	return rc;
 }
 
-static int encode_stretch(
+static int tokenizer_encode_stretch(
         const struct tokenizer *t, struct encoding *e, const char *text, size_t len, bool first) {
 	if (len == 0)
 		return 0;
@@ -281,8 +281,8 @@ static int encode_stretch(
 
 /* The special token at `at`: a user-defined one anywhere, a control token only if it ends within the span, up to `end`. */
 static uint32_t special_in(const struct tokenizer *t, const char *text, size_t len, size_t at, size_t end) {
-	uint32_t user = special_at(t, &t->user, text + at, len - at);
-	uint32_t any = end > at ? special_at(t, &t->all, text + at, end - at) : TOKEN_NONE;
+	uint32_t user = tokenizer_special_at(t, &t->user, text + at, len - at);
+	uint32_t any = end > at ? tokenizer_special_at(t, &t->all, text + at, end - at) : TOKEN_NONE;
 	if (user == TOKEN_NONE || any == TOKEN_NONE)
 		return user == TOKEN_NONE ? any : user;
 	return t->v->token[any].text.len < t->v->token[user].text.len ? user : any;
@@ -316,7 +316,7 @@ int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t l
 			at++;
 			continue;
 		}
-		rc = encode_stretch(t, &e, text + begin, at - begin, first);
+		rc = tokenizer_encode_stretch(t, &e, text + begin, at - begin, first);
 		if (rc == 0)
 			rc = encoding_push(&e, id);
 		at += t->v->token[id].text.len;
@@ -324,7 +324,7 @@ int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t l
 		first = true;
 	}
 	if (rc == 0)
-		rc = encode_stretch(t, &e, text + begin, len - begin, first);
+		rc = tokenizer_encode_stretch(t, &e, text + begin, len - begin, first);
 	if (rc == 0 && flags & TOKENIZE_EOS && t->v->add_eos && t->v->eos >= 0)
 		rc = encoding_push(&e, (uint32_t)t->v->eos);
 	merge_release(&e.work);
@@ -353,11 +353,11 @@ int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, s
 	if (!t)
 		goto error;
 	t->v = v;
-	rc = make_tables(t, err, errlen);
+	rc = tokenizer_make_tables(t, err, errlen);
 	if (rc == 0)
-		rc = make_special(t, &t->user, 1u << VOCAB_USER_DEFINED, err, errlen);
+		rc = tokenizer_make_special(t, &t->user, 1u << VOCAB_USER_DEFINED, err, errlen);
 	if (rc == 0)
-		rc = make_special(t, &t->all,
+		rc = tokenizer_make_special(t, &t->all,
 		        1u << VOCAB_USER_DEFINED | 1u << VOCAB_CONTROL | 1u << VOCAB_UNKNOWN, err, errlen);
 	if (rc == 0 && v->model == VOCAB_BPE)
 		rc = bpe_create(t, err, errlen);

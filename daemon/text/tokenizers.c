@@ -26,7 +26,7 @@ int tokenizers_create(struct tokenizers **out) {
 	return 0;
 }
 
-static void entry_free(struct entry *e) {
+static void tokenizers_free_entry(struct entry *e) {
 	LIST_REMOVE(e, next);
 	tokenizer_destroy(e->tokenizer);
 	free(e);
@@ -36,7 +36,7 @@ void tokenizers_destroy(struct tokenizers *ts) {
 	if (!ts)
 		return;
 	while (!LIST_EMPTY(&ts->all))
-		entry_free(LIST_FIRST(&ts->all));
+		tokenizers_free_entry(LIST_FIRST(&ts->all));
 	free(ts);
 }
 
@@ -63,7 +63,7 @@ void tokenizers_drop(struct tokenizers *ts, const struct vocab *v) {
 	struct entry *e;
 	LIST_FOREACH(e, &ts->all, next)
 	if (e->vocab == v) {
-		entry_free(e);
+		tokenizers_free_entry(e);
 		return;
 	}
 }

@@ -10,45 +10,45 @@
 /* Partial results that a member has room for, unless one token of a long context needs more. */
 #define MEMBER_PARTIALS 2048
 
-static size_t group_of(const struct hparams *hp) {
+static size_t attention_group_of(const struct hparams *hp) {
 	return hp->heads / hp->kv_heads;
 }
 
-static size_t spans_of(size_t positions) {
+static size_t attention_spans_of(size_t positions) {
 	return (positions + KERN_SPAN - 1) / KERN_SPAN;
 }
 
 size_t attention_queries(const struct hparams *hp) {
-	size_t g = group_of(hp);
+	size_t g = attention_group_of(hp);
 	return g > PASS_QUERIES ? g : PASS_QUERIES;
 }
 
-static size_t member_partials(const struct hparams *hp) {
-	size_t least = group_of(hp) * spans_of(hp->context);
+static size_t attention_member_partials(const struct hparams *hp) {
+	size_t least = attention_group_of(hp) * attention_spans_of(hp->context);
 	return least > MEMBER_PARTIALS ? least : MEMBER_PARTIALS;
 }
 
 /* Every member's own, or all heads of a single row: decode of one stream is always shared by spans. */
 size_t attention_partials(const struct hparams *hp, unsigned team) {
-	size_t own = team * member_partials(hp), row = hp->heads * spans_of(hp->context);
+	size_t own = team * attention_member_partials(hp), row = hp->heads * attention_spans_of(hp->context);
 	return own > row ? own : row;
 }
 
 void attention_plan(struct forward *f) {
 	const struct hparams *hp = f->hp;
-	size_t g = group_of(hp), own = f->partials / team_size(f->team), total = 0;
+	size_t g = attention_group_of(hp), own = f->partials / team_size(f->team), total = 0;
 	uint32_t row = 0;
 	f->tiles = 0;
 	for (uint32_t s = 0; s < f->step->nseqs; s++) {
 		const struct forward_seq *seq = &f->step->seqs[s];
-		size_t fit = own / (g * spans_of((size_t)seq->position + seq->rows)),
+		size_t fit = own / (g * attention_spans_of((size_t)seq->position + seq->rows)),
 		       wide = attention_queries(hp) / g;
 		uint32_t tokens = (uint32_t)(fit < wide ? fit : wide);
 		for (uint32_t i = 0; i < seq->rows; i += tokens) {
 			struct tile *t = &f->tile[f->tiles++];
 			*t = (struct tile){.seq = seq, .row = row + i, .position = seq->position + i};
 			t->tokens = seq->rows - i < tokens ? seq->rows - i : tokens;
-			t->spans = (uint32_t)spans_of((size_t)t->position + t->tokens);
+			t->spans = (uint32_t)attention_spans_of((size_t)t->position + t->tokens);
 			t->partial = total;
 			total += (size_t)t->tokens * hp->heads * t->spans;
 		}
@@ -69,7 +69,7 @@ void attention_plan(struct forward *f) {
 void attention_store(struct forward *f, struct phase_member *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
 	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->type];
-	size_t rows = f->step->rows, hs = hp->head_size, g = group_of(hp), first, last;
+	size_t rows = f->step->rows, hs = hp->head_size, g = attention_group_of(hp), first, last;
 	team_share(j->team, j->id, rows * hp->kv_heads, 1, &first, &last);
 	for (size_t i = first; i < last; i++) {
 		size_t row = i % rows, head = i / rows;
@@ -94,9 +94,9 @@ struct walk {
 };
 
 /* The tile's queries that see a span, against it. */
-static void attend_span(struct forward *f, struct member *m, const struct walk *w, uint32_t span) {
+static void attention_span(struct forward *f, struct member *m, const struct walk *w, uint32_t span) {
 	const struct tile *t = w->tile;
-	size_t g = group_of(f->hp), hs = f->hp->head_size, n = 0;
+	size_t g = attention_group_of(f->hp), hs = f->hp->head_size, n = 0;
 	uint32_t start = span * KERN_SPAN, most = 0;
 	for (uint32_t token = 0; token < t->tokens; token++) {
 		uint32_t position = t->position + token;
@@ -123,9 +123,9 @@ static void attend_span(struct forward *f, struct member *m, const struct walk *
 	f->ops->kv[f->kv->type].span(m->query, n, keys, values, hs, f->scale, m->scratch);
 }
 
-static void combine_tile(struct forward *f, const struct walk *w) {
+static void attention_combine_tile(struct forward *f, const struct walk *w) {
 	const struct tile *t = w->tile;
-	size_t g = group_of(f->hp), hs = f->hp->head_size;
+	size_t g = attention_group_of(f->hp), hs = f->hp->head_size;
 	for (uint32_t token = 0; token < t->tokens; token++)
 		for (size_t h = 0; h < g; h++) {
 			size_t partial = w->first + (token * g + h) * t->spans;
@@ -133,12 +133,12 @@ static void combine_tile(struct forward *f, const struct walk *w) {
 			        f->attended +
 			                ((size_t)(t->row + token) * f->hp->heads + w->head * g + h) * hs,
 			        f->po + partial * hs, f->pm + partial, f->pl + partial,
-			        spans_of((size_t)t->position + token + 1), hs);
+			        attention_spans_of((size_t)t->position + token + 1), hs);
 		}
 }
 
 /* The tile that has a task of a head. */
-static const struct tile *tile_of(const struct forward *f, size_t task) {
+static const struct tile *attention_tile_of(const struct forward *f, size_t task) {
 	uint32_t low = 0, high = f->tiles;
 	while (high - low > 1) {
 		uint32_t mid = low + (high - low) / 2;
@@ -152,23 +152,24 @@ static const struct tile *tile_of(const struct forward *f, size_t task) {
 
 /* Within a head the last tiles come first: they see most, and the short ones fill up the end.  Spans of a tile ascend, as
  * they lie in the cache, and a member takes several that follow each other: what it reads then goes on where it was. */
-static void attend(struct forward *f, struct phase_member *j, uint32_t layer, size_t i) {
+static void attention_run(struct forward *f, struct phase_member *j, uint32_t layer, size_t i) {
 	struct member *m = &f->member[j->id];
-	size_t g = group_of(f->hp), task = f->head_tasks - 1 - i % f->head_tasks;
-	struct walk w = {.tile = tile_of(f, task), .layer = layer, .head = (uint32_t)(i / f->head_tasks)};
+	size_t g = attention_group_of(f->hp), task = f->head_tasks - 1 - i % f->head_tasks;
+	struct walk w = {
+	        .tile = attention_tile_of(f, task), .layer = layer, .head = (uint32_t)(i / f->head_tasks)};
 	const struct tile *t = w.tile;
 	if (!f->split) {
 		w.first = j->id * (f->partials / team_size(j->team));
 		for (uint32_t span = 0; span < t->spans; span++)
-			attend_span(f, m, &w, span);
-		combine_tile(f, &w);
+			attention_span(f, m, &w, span);
+		attention_combine_tile(f, &w);
 		return;
 	}
 	w.first = t->partial + w.head * (t->tokens * g * t->spans);
-	attend_span(f, m, &w, t->spans - 1 - (uint32_t)(task - t->task));
+	attention_span(f, m, &w, t->spans - 1 - (uint32_t)(task - t->task));
 	_Atomic uint32_t *open = &f->open[(size_t)(t - f->tile) * f->hp->kv_heads + w.head];
 	if (atomic_fetch_sub(open, 1) == 1) {
-		combine_tile(f, &w);
+		attention_combine_tile(f, &w);
 		atomic_store_explicit(open, t->spans, memory_order_relaxed); /* for the next layer */
 	}
 }
@@ -178,5 +179,5 @@ void attention_share(struct forward *f, struct phase_member *j, uint32_t layer) 
 	size_t first, count;
 	while (phase_next_run(j, &cut, &first, &count))
 		for (size_t i = first; i < first + count; i++)
-			attend(f, j, layer, i);
+			attention_run(f, j, layer, i);
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* Marks the blocks that a sequence writes (set) or unmarks them; false when one is marked already. */
-static bool mark_written(const struct forward *f, const struct forward_seq *q, bool set) {
+static bool forward_mark_written(const struct forward *f, const struct forward_seq *q, bool set) {
 	uint32_t first = q->position / KERN_KV_BLOCK, last = (q->position + q->rows - 1) / KERN_KV_BLOCK;
 	bool once = true;
 	for (uint32_t b = first; b <= last; b++) {
@@ -17,7 +17,7 @@ static bool mark_written(const struct forward *f, const struct forward_seq *q, b
 }
 
 /* What a sequence says of itself. */
-static int check_seq(
+static int forward_check_seq(
         const struct forward *f, const struct forward_seq *q, uint32_t i, char *err, size_t errlen) {
 	uint32_t context = f->hp->context;
 	uint64_t end = (uint64_t)q->position + q->rows;
@@ -38,11 +38,12 @@ static int check_seq(
 }
 
 /* A block that is written and stands elsewhere in the step as well would make results depend on who is first. */
-static int check_overlap(const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+static int forward_check_overlap(
+        const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
 	uint32_t s = 0, marked;
 	int rc = 0;
 	for (; s < st->nseqs && !rc; s++)
-		if (!mark_written(f, &st->seqs[s], true)) {
+		if (!forward_mark_written(f, &st->seqs[s], true)) {
 			snprintf(err, errlen, "sequence %u writes a block that the step writes already", s);
 			rc = -EINVAL;
 		}
@@ -60,7 +61,7 @@ static int check_overlap(const struct forward *f, const struct forward_step *st,
 			}
 	}
 	for (s = 0; s < marked; s++)
-		mark_written(f, &st->seqs[s], false);
+		forward_mark_written(f, &st->seqs[s], false);
 	return rc;
 }
 
@@ -70,7 +71,7 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 		        st->rows, st->nseqs, f->max_rows);
 	uint64_t rows = 0;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
-		int rc = check_seq(f, &st->seqs[i], i, err, errlen);
+		int rc = forward_check_seq(f, &st->seqs[i], i, err, errlen);
 		if (rc)
 			return rc;
 		rows += st->seqs[i].rows;
@@ -78,5 +79,5 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 	if (rows != st->rows)
 		return fail_with(-EINVAL, err, errlen, "the sequences have %ju rows, the step %u",
 		        (uintmax_t)rows, st->rows);
-	return check_overlap(f, st, err, errlen);
+	return forward_check_overlap(f, st, err, errlen);
 }

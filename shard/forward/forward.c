@@ -19,7 +19,7 @@ static const char *const at_name[] = {"the norm before attention", "the output o
         "the norm before the feed-forward", "the feed-forward's hidden row"};
 
 /* Places a buffer in the arena; with no arena it only counts. */
-static void *carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
+static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
 	size_t at = *used;
 	*used += (count * size + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
 	return arena ? arena + at : NULL;
@@ -34,42 +34,43 @@ static size_t forward_lay(
 	size_t queries = attention_queries(hp);
 	n = n > hp->ffn ? n : hp->ffn;
 	for (int form = 0; form < KERN_FORMS; form++)
-		f->act.form[form] = carve(arena, &used, 1, act_bytes(form, slots, n));
-	f->q = carve(arena, &used, rows * wide, sizeof(float));
-	f->k = carve(arena, &used, rows * narrow, sizeof(float));
-	f->v = carve(arena, &used, rows * narrow, sizeof(float));
-	f->attended = carve(arena, &used, rows * wide, sizeof(float));
-	f->y = carve(arena, &used, rows * hp->dim, sizeof(float));
-	f->ffn = carve(arena, &used, rows * hp->ffn, sizeof(float));
-	f->angles = carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
+		f->act.form[form] = forward_carve(arena, &used, 1, act_bytes(form, slots, n));
+	f->q = forward_carve(arena, &used, rows * wide, sizeof(float));
+	f->k = forward_carve(arena, &used, rows * narrow, sizeof(float));
+	f->v = forward_carve(arena, &used, rows * narrow, sizeof(float));
+	f->attended = forward_carve(arena, &used, rows * wide, sizeof(float));
+	f->y = forward_carve(arena, &used, rows * hp->dim, sizeof(float));
+	f->ffn = forward_carve(arena, &used, rows * hp->ffn, sizeof(float));
+	f->angles = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
 	f->partials = attention_partials(hp, team);
-	f->po = carve(arena, &used, f->partials * hp->head_size, sizeof(float));
-	f->pm = carve(arena, &used, f->partials, sizeof(float));
-	f->pl = carve(arena, &used, f->partials, sizeof(float));
-	f->open = carve(arena, &used, rows * hp->kv_heads, sizeof *f->open);
-	f->row_seq = carve(arena, &used, rows, sizeof *f->row_seq);
-	f->row_position = carve(arena, &used, rows, sizeof *f->row_position);
-	f->tile = carve(arena, &used, rows, sizeof *f->tile);
-	f->member = carve(arena, &used, team, sizeof *f->member);
+	f->po = forward_carve(arena, &used, f->partials * hp->head_size, sizeof(float));
+	f->pm = forward_carve(arena, &used, f->partials, sizeof(float));
+	f->pl = forward_carve(arena, &used, f->partials, sizeof(float));
+	f->open = forward_carve(arena, &used, rows * hp->kv_heads, sizeof *f->open);
+	f->row_seq = forward_carve(arena, &used, rows, sizeof *f->row_seq);
+	f->row_position = forward_carve(arena, &used, rows, sizeof *f->row_position);
+	f->tile = forward_carve(arena, &used, rows, sizeof *f->tile);
+	f->member = forward_carve(arena, &used, team, sizeof *f->member);
 	for (unsigned i = 0; i < team; i++) {
-		struct member m = {.x = carve(arena, &used, hp->dim, sizeof(float)),
-		        .norm = carve(arena, &used, hp->dim, sizeof(float)),
-		        .up = carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
-		        .query = carve(arena, &used, queries, sizeof(struct kern_query)),
-		        .scratch = carve(arena, &used, 1, kern_span_scratch(queries))};
+		struct member m = {.x = forward_carve(arena, &used, hp->dim, sizeof(float)),
+		        .norm = forward_carve(arena, &used, hp->dim, sizeof(float)),
+		        .up = forward_carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
+		        .query = forward_carve(arena, &used, queries, sizeof(struct kern_query)),
+		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries))};
 		if (arena)
 			f->member[i] = m;
 	}
 	return used;
 }
 
-static size_t norm_floats(const struct hparams *hp, size_t layers) {
+static size_t forward_norm_floats(const struct hparams *hp, size_t layers) {
 	return layers * 2 * hp->dim;
 }
 
 size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
 	struct forward f;
-	return forward_lay(&f, NULL, hp, max_rows, team) + norm_floats(hp, hp->layers) * sizeof(float);
+	return forward_lay(&f, NULL, hp, max_rows, team) +
+	       forward_norm_floats(hp, hp->layers) * sizeof(float);
 }
 
 int forward_create(
@@ -90,7 +91,7 @@ int forward_create(
 	f->max_rows = max_rows;
 	f->scale = 1 / sqrtf((float)hp->head_size);
 	f->forms = calloc(layers, sizeof *f->forms);
-	f->norms = malloc(norm_floats(hp, layers) * sizeof(float));
+	f->norms = malloc(forward_norm_floats(hp, layers) * sizeof(float));
 	f->written = calloc(kv->blocks, 1);
 	size_t bytes = forward_lay(f, NULL, hp, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
@@ -128,7 +129,8 @@ void forward_destroy(struct forward *f) {
 }
 
 /* The rows that a member prepares for the next products: its share, or the one row there is. */
-static void share_rows(const struct forward *f, const struct phase_member *j, size_t *first, size_t *last) {
+static void forward_share_rows(
+        const struct forward *f, const struct phase_member *j, size_t *first, size_t *last) {
 	*first = 0;
 	*last = 1;
 	if (f->step->rows > 1)
@@ -136,53 +138,53 @@ static void share_rows(const struct forward *f, const struct phase_member *j, si
 }
 
 /* Where a prepared row stands among the activations. */
-static size_t slot_of(const struct forward *f, const struct phase_member *j, size_t row) {
+static size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row) {
 	return f->step->rows > 1 ? row : j->id;
 }
 
-static float *row_of(const struct forward *f, const struct phase_member *j, size_t row) {
+static float *forward_row_of(const struct forward *f, const struct phase_member *j, size_t row) {
 	return f->step->rows > 1 ? f->step->x + row * f->hp->dim : f->member[j->id].x;
 }
 
 /* After rows were prepared: shared rows are waited for.  A member whose own single row failed knows it, and
  * leaves at the same gate as the others. */
-static int prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where) {
+static int forward_is_prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where) {
 	if (failed)
 		phase_fail(j, where);
 	return f->step->rows > 1 ? phase_gate(j) : 0;
 }
 
 /* x += what the last products left, when there is such; then norm, in the forms of the next products. */
-static int prepare_norm(struct forward *f, struct phase_member *j, bool residual, const float *norm,
+static int forward_prepare_norm(struct forward *f, struct phase_member *j, bool residual, const float *norm,
         unsigned forms, uint32_t where) {
 	size_t first, last, dim = f->hp->dim;
 	bool failed = false;
-	share_rows(f, j, &first, &last);
+	forward_share_rows(f, j, &first, &last);
 	for (size_t r = first; r < last; r++) {
-		float *x = row_of(f, j, r), *y = f->member[j->id].norm;
+		float *x = forward_row_of(f, j, r), *y = f->member[j->id].norm;
 		if (residual)
 			f->ops->add(x, f->y + r * dim, dim);
 		failed |= f->ops->rmsnorm(y, x, norm, dim, f->hp->eps) ||
-		          act_put(&f->act, forms, slot_of(f, j, r), y, dim);
+		          act_put(&f->act, forms, forward_slot_of(f, j, r), y, dim);
 	}
-	return prepared(f, j, failed, where);
+	return forward_is_prepared(f, j, failed, where);
 }
 
 /* Rows that stand in a buffer, in the forms of the next product. */
-static int prepare_rows(struct forward *f, struct phase_member *j, const float *rows, size_t n,
+static int forward_prepare_rows(struct forward *f, struct phase_member *j, const float *rows, size_t n,
         unsigned forms, uint32_t where) {
 	size_t first, last;
 	bool failed = false;
-	share_rows(f, j, &first, &last);
+	forward_share_rows(f, j, &first, &last);
 	for (size_t r = first; r < last; r++)
-		failed |= act_put(&f->act, forms, slot_of(f, j, r), rows + r * n, n) != 0;
-	return prepared(f, j, failed, where);
+		failed |= act_put(&f->act, forms, forward_slot_of(f, j, r), rows + r * n, n) != 0;
+	return forward_is_prepared(f, j, failed, where);
 }
 
 /* Gate and up side by side, so that SwiGLU finds both in the nearest cache. */
-static void share_swiglu(struct forward *f, struct phase_member *j, const struct store_tensor *gate,
+static void forward_share_swiglu(struct forward *f, struct phase_member *j, const struct store_tensor *gate,
         const struct store_tensor *up) {
-	size_t ffn = f->hp->ffn, at = slot_of(f, j, 0), cols = f->step->rows, run, strips;
+	size_t ffn = f->hp->ffn, at = forward_slot_of(f, j, 0), cols = f->step->rows, run, strips;
 	struct phase_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP, .least = PHASE_STRIPS};
 	float *u = f->member[j->id].up;
 	while (phase_next_run(j, &cut, &run, &strips)) {
@@ -200,7 +202,7 @@ static void share_swiglu(struct forward *f, struct phase_member *j, const struct
 }
 
 /* Puts a group of the layer's weights into w if it comes from disk, when it is there. */
-static int fetch(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
+static int forward_fetch_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
         const struct store_tensor *w[LAYER_ROLES]) {
 	struct weight_stream *stream = f->slice->stream;
 	return stream && weight_stream_has(stream, layer, g) ? weight_stream_wait(stream, j->next_group, w)
@@ -208,7 +210,8 @@ static int fetch(struct forward *f, struct phase_member *j, uint32_t layer, enum
 }
 
 /* Ends the phase that computed from a group. */
-static int leave(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g) {
+static int forward_leave_group(
+        struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g) {
 	struct weight_stream *stream = f->slice->stream;
 	if (phase_gate(j))
 		return -EDOM;
@@ -220,55 +223,55 @@ static int leave(struct forward *f, struct phase_member *j, uint32_t layer, enum
 	return 0;
 }
 
-static int run_layer(struct forward *f, struct phase_member *j, uint32_t layer, bool residual) {
+static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t layer, bool residual) {
 	const struct hparams *hp = f->hp;
 	const struct store_tensor *w[LAYER_ROLES];
 	const struct layer_forms *forms = &f->forms[layer];
 	const float *norm = f->norms + (size_t)layer * 2 * hp->dim;
 	size_t wide = (size_t)hp->heads * hp->head_size, narrow = (size_t)hp->kv_heads * hp->head_size;
-	size_t rows = f->step->rows, at = slot_of(f, j, 0);
+	size_t rows = f->step->rows, at = forward_slot_of(f, j, 0);
 	uint32_t where = layer << 8;
 	memcpy(w, f->slice->layer[layer], sizeof w);
 
-	if (prepare_norm(f, j, residual, norm, forms->qkv, where | AT_ATTN_NORM))
+	if (forward_prepare_norm(f, j, residual, norm, forms->qkv, where | AT_ATTN_NORM))
 		return -EDOM;
-	if (fetch(f, j, layer, WEIGHTS_QKV, w))
+	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
 		return -EIO;
 	const struct product qkv[3] = {
 	        {w[LAYER_Q], f->q, wide}, {w[LAYER_K], f->k, narrow}, {w[LAYER_V], f->v, narrow}};
 	product_share(j, f->ops, qkv, 3, &f->act, at, rows);
-	if (leave(f, j, layer, WEIGHTS_QKV))
+	if (forward_leave_group(f, j, layer, WEIGHTS_QKV))
 		return -EDOM;
 	attention_store(f, j, layer);
 	phase_gate(j);
 	attention_share(f, j, layer);
 	phase_gate(j);
 
-	if (prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
+	if (forward_prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
 		return -EDOM;
-	if (fetch(f, j, layer, WEIGHTS_OUT, w))
+	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
 	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim}, 1, &f->act, at, rows);
-	if (leave(f, j, layer, WEIGHTS_OUT))
+	if (forward_leave_group(f, j, layer, WEIGHTS_OUT))
 		return -EDOM;
 
-	if (prepare_norm(f, j, true, norm + hp->dim, forms->ffn, where | AT_FFN_NORM))
+	if (forward_prepare_norm(f, j, true, norm + hp->dim, forms->ffn, where | AT_FFN_NORM))
 		return -EDOM;
-	if (fetch(f, j, layer, WEIGHTS_UP, w))
+	if (forward_fetch_group(f, j, layer, WEIGHTS_UP, w))
 		return -EIO;
-	share_swiglu(f, j, w[LAYER_GATE], w[LAYER_UP]);
-	if (leave(f, j, layer, WEIGHTS_UP))
+	forward_share_swiglu(f, j, w[LAYER_GATE], w[LAYER_UP]);
+	if (forward_leave_group(f, j, layer, WEIGHTS_UP))
 		return -EDOM;
 
-	if (prepare_rows(f, j, f->ffn, hp->ffn, forms->down, where | AT_FFN))
+	if (forward_prepare_rows(f, j, f->ffn, hp->ffn, forms->down, where | AT_FFN))
 		return -EDOM;
-	if (fetch(f, j, layer, WEIGHTS_DOWN, w))
+	if (forward_fetch_group(f, j, layer, WEIGHTS_DOWN, w))
 		return -EIO;
 	product_share(j, f->ops, &(struct product){w[LAYER_DOWN], f->y, hp->dim}, 1, &f->act, at, rows);
-	return leave(f, j, layer, WEIGHTS_DOWN);
+	return forward_leave_group(f, j, layer, WEIGHTS_DOWN);
 }
 
-static void run_member(struct team *t, void *arg, unsigned id) {
+static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	struct forward *f = arg;
 	struct phase_member j = {.team = t, .id = id, .fault = &f->fault, .next_group = f->first_group};
 	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
@@ -278,7 +281,7 @@ static void run_member(struct team *t, void *arg, unsigned id) {
 	if (f->step->rows == 1)
 		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
 	for (uint32_t l = 0; l < f->kv->layers; l++)
-		if (run_layer(f, &j, l, l > 0)) {
+		if (forward_run_layer(f, &j, l, l > 0)) {
 			atomic_store_explicit(&f->left, true, memory_order_relaxed);
 			return;
 		}
@@ -287,7 +290,7 @@ static void run_member(struct team *t, void *arg, unsigned id) {
 		last = id == 0;
 	}
 	for (size_t r = first; r < last; r++) {
-		float *x = row_of(f, &j, r);
+		float *x = forward_row_of(f, &j, r);
 		f->ops->add(x, f->y + r * dim, dim);
 		if (f->step->rows == 1)
 			memcpy(f->step->x, x, dim * sizeof(float));
@@ -311,7 +314,7 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	f->left = false;
 	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;
 	team_reset_counter(f->team);
-	team_run(f->team, run_member, f);
+	team_run(f->team, forward_run_member, f);
 	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
 		return rc;
 	if (!f->fault && !f->left)

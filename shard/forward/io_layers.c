@@ -69,18 +69,18 @@ void io_layers_destroy(struct io_layers *e) {
 	errno = saved;
 }
 
-static void embed_rows(struct io_layers *e, size_t first, size_t last) {
+static void io_layers_embed_rows(struct io_layers *e, size_t first, size_t last) {
 	const struct store_tensor *w = e->slice->io[IO_EMBED];
 	for (size_t r = first; r < last; r++)
 		kern_dequant_packed(
 		        w->record.type, e->embedded + r * e->hp->dim, w->packed, e->tokens[r], e->hp->dim);
 }
 
-static void embed_member(struct team *t, void *arg, unsigned id) {
+static void io_layers_embed_member(struct team *t, void *arg, unsigned id) {
 	struct io_layers *e = arg;
 	size_t first, last;
 	team_share(t, id, e->rows, 1, &first, &last);
-	embed_rows(e, first, last);
+	io_layers_embed_rows(e, first, last);
 }
 
 int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint32_t rows) {
@@ -96,14 +96,14 @@ int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint3
 	e->embedded = x;
 	e->rows = rows;
 	if (rows > FEW_ROWS)
-		team_run(e->team, embed_member, e);
+		team_run(e->team, io_layers_embed_member, e);
 	else
-		embed_rows(e, 0, rows);
+		io_layers_embed_rows(e, 0, rows);
 	return slice_check(e->slice, &renewed, why, sizeof why);
 }
 
 /* As in forward: a single row is prepared by every member for itself, more are shared. */
-static void logits_member(struct team *t, void *arg, unsigned id) {
+static void io_layers_logits_member(struct team *t, void *arg, unsigned id) {
 	struct io_layers *e = arg;
 	struct phase_member j = {.team = t, .id = id, .fault = &e->fault};
 	size_t dim = e->hp->dim, first = 0, last = 1;
@@ -134,7 +134,7 @@ int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_
 	e->rows = rows;
 	e->fault = 0;
 	team_reset_counter(e->team);
-	team_run(e->team, logits_member, e);
+	team_run(e->team, io_layers_logits_member, e);
 	rc = slice_check(e->slice, &renewed, why, sizeof why);
 	return rc ? rc : e->fault ? -EDOM : 0;
 }

@@ -60,16 +60,16 @@ void kv_destroy(struct kv *kv) {
 	errno = saved;
 }
 
-static void *part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
+static void *kv_part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
 	assert(block < kv->blocks && layer < kv->layers && head < kv->kv_heads);
 	size_t row = ((size_t)layer * kv->kv_heads + head) * 2 + which;
 	return kv->base + (row * kv->blocks + block) * kern_kv_bytes(kv->type, kv->head_size);
 }
 
 void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
-	return part(kv, block, layer, head, 0);
+	return kv_part(kv, block, layer, head, 0);
 }
 
 void *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {
-	return part(kv, block, layer, head, 1);
+	return kv_part(kv, block, layer, head, 1);
 }

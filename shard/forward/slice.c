@@ -45,7 +45,7 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 	return rc;
 }
 
-static enum weight_group group_of(int role) {
+static enum weight_group slice_group_of(int role) {
 	return role == LAYER_OUT                        ? WEIGHTS_OUT
 	       : role == LAYER_GATE || role == LAYER_UP ? WEIGHTS_UP
 	       : role == LAYER_DOWN                     ? WEIGHTS_DOWN
@@ -81,7 +81,7 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 			char what[64];
 			snprintf(what, sizeof what, "layer %u, %s", first + l, manifest_layer_tensor_name(r));
 			bool from_disk = plan.streamed && !manifest_layer_is_norm((enum layer_role)r) &&
-			                 plan.streamed[l] >> group_of(r) & 1;
+			                 plan.streamed[l] >> slice_group_of(r) & 1;
 			rc = slice_map(sl, s, &m->layer[first + l][r], from_disk, what, &sl->layer[l][r], err,
 			        errlen);
 			if (rc)
@@ -123,7 +123,7 @@ void slice_destroy(struct slice *s) {
 }
 
 /* How messages call a tensor of the slice. */
-static void tensor_name(const struct slice *s, const struct store_tensor *t, char *out, size_t len) {
+static void slice_tensor_name(const struct slice *s, const struct store_tensor *t, char *out, size_t len) {
 	snprintf(out, len, "a tensor");
 	for (uint32_t l = 0; l < s->last - s->first; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
@@ -142,7 +142,7 @@ int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errl
 		sum += store_tensor_renewed(s->maps[i]);
 		if (!store_tensor_damaged(s->maps[i]))
 			continue;
-		tensor_name(s, s->maps[i], name, sizeof name);
+		slice_tensor_name(s, s->maps[i], name, sizeof name);
 		return fail_with(-EIO, err, errlen,
 		        "%s: damaged on disk, and not used until it has been fetched again", name);
 	}

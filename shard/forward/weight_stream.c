@@ -62,20 +62,20 @@ struct weight_stream {
 	uint64_t taken; /* groups whose waiting has been counted */
 };
 
-static uint64_t now_ns(void) {
+static uint64_t weight_stream_now_ns(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static struct group *group_of(struct weight_stream *f, uint64_t n) {
+static struct group *weight_stream_group_of(struct weight_stream *f, uint64_t n) {
 	return &f->group[n % f->groups];
 }
 
 /* ---- reading ---- */
 
 /* Reads a block of a group. Direct reads end at whole pages, beyond the end of the file if need be. */
-static int read_block(
+static int weight_stream_read_block(
         const struct group *g, uint64_t block, uint8_t *buffer, bool direct, const struct part **of) {
 	const struct part *p = g->part;
 	uint64_t blocks = (p->bytes + BLOCK - 1) / BLOCK;
@@ -102,14 +102,14 @@ static int read_block(
 	return 0;
 }
 
-static bool has_work(const struct weight_stream *f) {
+static bool weight_stream_has_work(const struct weight_stream *f) {
 	return !f->paused && !f->error && f->filling < f->given + 2;
 }
 
 /* Under the lock, which it lets go of while it reads. */
-static void fill(struct weight_stream *f) {
+static void weight_stream_fill(struct weight_stream *f) {
 	uint64_t n = f->filling, block = f->block++;
-	struct group *g = group_of(f, n);
+	struct group *g = weight_stream_group_of(f, n);
 	if (block == 0)
 		f->left[n % 2] = g->blocks;
 	if (f->block == g->blocks) {
@@ -117,15 +117,15 @@ static void fill(struct weight_stream *f) {
 		f->block = 0;
 	}
 	if (f->busy++ == 0)
-		f->busy_since = now_ns();
+		f->busy_since = weight_stream_now_ns();
 	pthread_mutex_unlock(&f->lock);
 	const struct part *p;
-	int rc = read_block(g, block, f->buffer[n % 2], f->direct, &p);
+	int rc = weight_stream_read_block(g, block, f->buffer[n % 2], f->direct, &p);
 	if (rc)
 		store_tensor_damage(&g->view[0][p - g->part]);
 	pthread_mutex_lock(&f->lock);
 	if (--f->busy == 0)
-		f->told.read_seconds += (double)(now_ns() - f->busy_since) * 1e-9;
+		f->told.read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
 	if (rc && (!f->error || n < f->broken)) {
 		f->error = rc;
 		f->broken = n;
@@ -136,12 +136,12 @@ static void fill(struct weight_stream *f) {
 		pthread_cond_broadcast(&f->ready);
 }
 
-static void *run(void *arg) {
+static void *weight_stream_thread(void *arg) {
 	struct weight_stream *f = arg;
 	pthread_mutex_lock(&f->lock);
 	while (!f->stop)
-		if (has_work(f))
-			fill(f);
+		if (weight_stream_has_work(f))
+			weight_stream_fill(f);
 		else
 			pthread_cond_wait(&f->work, &f->lock);
 	pthread_mutex_unlock(&f->lock);
@@ -175,18 +175,18 @@ bool weight_stream_has(const struct weight_stream *f, uint32_t layer, enum weigh
 }
 
 int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]) {
-	const struct group *g = group_of(f, n);
+	const struct group *g = weight_stream_group_of(f, n);
 	pthread_mutex_lock(&f->lock);
 	uint64_t since = 0;
 	/* a group before the one that cannot be read will be whole: all its blocks are under way */
 	while (!(n < f->filling && f->left[n % 2] == 0) && !(f->error && n >= f->broken)) {
-		since = since ? since : now_ns();
+		since = since ? since : weight_stream_now_ns();
 		pthread_cond_wait(&f->ready, &f->lock);
 	}
 	int rc = f->error && n >= f->broken ? -EIO : 0;
 	if (n >= f->taken) { /* one of the members counts */
 		f->taken = n + 1;
-		f->told.wait_seconds += since ? (double)(now_ns() - since) * 1e-9 : 0;
+		f->told.wait_seconds += since ? (double)(weight_stream_now_ns() - since) * 1e-9 : 0;
 	}
 	pthread_mutex_unlock(&f->lock);
 	for (unsigned i = 0; i < g->parts && rc == 0; i++)
@@ -204,7 +204,7 @@ void weight_stream_release(struct weight_stream *f, uint64_t n) {
 void weight_stream_error(struct weight_stream *f, char *err, size_t errlen) {
 	pthread_mutex_lock(&f->lock);
 	snprintf(err, errlen, "layer %" PRIu32 ": its weights cannot be read from disk: %s",
-	        f->first + group_of(f, f->broken)->layer, strerror(f->error ? -f->error : EIO));
+	        f->first + weight_stream_group_of(f, f->broken)->layer, strerror(f->error ? -f->error : EIO));
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -213,7 +213,7 @@ void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *ou
 	*out = f->told;
 	out->direct = f->direct;
 	if (f->busy)
-		out->read_seconds += (double)(now_ns() - f->busy_since) * 1e-9;
+		out->read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -227,7 +227,7 @@ static const unsigned parts[WEIGHT_GROUPS] = {
         [WEIGHTS_QKV] = 3, [WEIGHTS_OUT] = 1, [WEIGHTS_UP] = 2, [WEIGHTS_DOWN] = 1};
 
 /* Asks for direct reads of a file, and tries one; false: it has none. */
-static bool make_direct(const struct store_tensor *t, void *page) {
+static bool weight_stream_make_direct(const struct store_tensor *t, void *page) {
 	int flags = fcntl(t->fd, F_GETFL);
 	if (flags < 0 || fcntl(t->fd, F_SETFL, flags | O_DIRECT) < 0)
 		return false;
@@ -237,7 +237,7 @@ static bool make_direct(const struct store_tensor *t, void *page) {
 	return false;
 }
 
-static void add_group(
+static void weight_stream_add_group(
         struct weight_stream *f, uint32_t layer, int which, const struct store_tensor *const *w) {
 	struct group *g = &f->group[f->groups++];
 	*g = (struct group){.layer = layer, .parts = parts[which]};
@@ -259,7 +259,7 @@ static void add_group(
 	}
 }
 
-static int make_buffers(struct weight_stream *f, uint64_t bytes) {
+static int weight_stream_make_buffers(struct weight_stream *f, uint64_t bytes) {
 	f->buffer_bytes = bytes;
 	for (int b = 0; b < 2; b++) {
 		void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -271,10 +271,10 @@ static int make_buffers(struct weight_stream *f, uint64_t bytes) {
 	return 0;
 }
 
-static int start(struct weight_stream *f) {
+static int weight_stream_start_threads(struct weight_stream *f) {
 	int rc = 0;
 	while (rc == 0 && f->threads < READERS)
-		if ((rc = thread_start(&f->thread[f->threads], NULL, run, f)) == 0)
+		if ((rc = thread_start(&f->thread[f->threads], NULL, weight_stream_thread, f)) == 0)
 			f->threads++;
 	return f->threads ? 0 : rc; /* fewer are slower */
 }
@@ -293,16 +293,16 @@ int weight_stream_create(struct weight_stream **out, const struct weight_stream_
 	f->direct = direct;
 	f->streamed = malloc(layers);
 	f->group = calloc((size_t)layers * WEIGHT_GROUPS, sizeof *f->group);
-	if (!f->streamed || !f->group || (rc = make_buffers(f, plan->buffer)) < 0)
+	if (!f->streamed || !f->group || (rc = weight_stream_make_buffers(f, plan->buffer)) < 0)
 		goto error;
 	memcpy(f->streamed, plan->streamed, layers);
 	for (uint32_t l = 0; l < layers; l++)
 		for (int g = 0; g < WEIGHT_GROUPS; g++)
 			if (weight_stream_has(f, l, (enum weight_group)g))
-				add_group(f, l, g, layer[l]);
+				weight_stream_add_group(f, l, g, layer[l]);
 	for (size_t i = 0; i < f->groups && f->direct; i++)
 		for (unsigned k = 0; k < f->group[i].parts && f->direct; k++)
-			f->direct = make_direct(&f->group[i].view[0][k], f->buffer[0]);
+			f->direct = weight_stream_make_direct(&f->group[i].view[0][k], f->buffer[0]);
 	for (size_t i = 0; i < f->groups; i++) {
 		const struct group *g = &f->group[i];
 		f->told.step += g->bytes;
@@ -311,7 +311,7 @@ int weight_stream_create(struct weight_stream **out, const struct weight_stream_
 			fcntl(g->part[k].fd, F_SETFL, fcntl(g->part[k].fd, F_GETFL) & ~O_DIRECT);
 	}
 	f->told.buffers = 2 * f->buffer_bytes;
-	rc = f->groups ? start(f) : -EINVAL;
+	rc = f->groups ? weight_stream_start_threads(f) : -EINVAL;
 	if (rc < 0)
 		goto error;
 	*out = f;

@@ -21,7 +21,7 @@ uint64_t weight_stream_tensor_bytes(const struct manifest_tensor *t) {
 	return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
-static uint64_t group_bytes(const struct manifest *m, uint32_t layer, int g) {
+static uint64_t weight_stream_group_bytes(const struct manifest *m, uint32_t layer, int g) {
 	uint64_t sum = 0;
 	for (int r = (int)roles[g].first; r <= (int)roles[g].last; r++)
 		sum += weight_stream_tensor_bytes(&m->layer[layer][r]);
@@ -32,29 +32,31 @@ uint64_t weight_stream_largest_group(const struct manifest *m, uint32_t first, u
 	uint64_t most = 0;
 	for (uint32_t l = first; l < last; l++)
 		for (int g = 0; g < WEIGHT_GROUPS; g++) {
-			uint64_t bytes = group_bytes(m, l, g);
+			uint64_t bytes = weight_stream_group_bytes(m, l, g);
 			most = bytes > most ? bytes : most;
 		}
 	return most;
 }
 
 /* Bytes of all groups of at most `size`. */
-static uint64_t bytes_up_to(const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
+static uint64_t weight_stream_bytes_up_to(
+        const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
 	uint64_t sum = 0;
 	for (uint32_t l = first; l < last; l++)
 		for (int g = 0; g < WEIGHT_GROUPS; g++) {
-			uint64_t bytes = group_bytes(m, l, g);
+			uint64_t bytes = weight_stream_group_bytes(m, l, g);
 			sum += bytes <= size ? bytes : 0;
 		}
 	return sum;
 }
 
 /* The next larger size of a group than `size`; 0: there is none. */
-static uint64_t next_size(const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
+static uint64_t weight_stream_next_size(
+        const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
 	uint64_t next = 0;
 	for (uint32_t l = first; l < last; l++)
 		for (int g = 0; g < WEIGHT_GROUPS; g++) {
-			uint64_t bytes = group_bytes(m, l, g);
+			uint64_t bytes = weight_stream_group_bytes(m, l, g);
 			if (bytes > size && (!next || bytes < next))
 				next = bytes;
 		}
@@ -62,13 +64,13 @@ static uint64_t next_size(const struct manifest *m, uint32_t first, uint32_t las
 }
 
 /* Takes groups of at most `size` until `need` bytes of them are read: so much of each as has come due on the way. */
-static void spread(struct weight_stream_plan *p, const struct manifest *m, uint32_t first, uint32_t last,
-        uint64_t size, uint64_t need) {
-	double due = 0, share = (double)need / (double)bytes_up_to(m, first, last, size);
+static void weight_stream_spread(struct weight_stream_plan *p, const struct manifest *m, uint32_t first,
+        uint32_t last, uint64_t size, uint64_t need) {
+	double due = 0, share = (double)need / (double)weight_stream_bytes_up_to(m, first, last, size);
 	for (int pass = 0; pass < 2; pass++) /* what rounding has left is made up for in the second */
 		for (uint32_t l = first; l < last; l++)
 			for (int g = 0; g < WEIGHT_GROUPS && p->step < need; g++) {
-				uint64_t bytes = group_bytes(m, l, g);
+				uint64_t bytes = weight_stream_group_bytes(m, l, g);
 				uint8_t bit = (uint8_t)(1u << g);
 				if (bytes > size || p->streamed[l - first] & bit)
 					continue;
@@ -94,14 +96,14 @@ int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m,
 		return 0;
 	/* with buffers of this size so much has to be read, and it can be */
 	do
-		size = next_size(m, first, last, size);
-	while (size && bytes_up_to(m, first, last, size) + memory_limit < all + 2 * size);
+		size = weight_stream_next_size(m, first, last, size);
+	while (size && weight_stream_bytes_up_to(m, first, last, size) + memory_limit < all + 2 * size);
 	if (!size)
 		return -ENOSPC;
 	out->streamed = calloc(last - first, 1);
 	if (!out->streamed)
 		return -ENOMEM;
-	spread(out, m, first, last, size, all + 2 * size - memory_limit);
+	weight_stream_spread(out, m, first, last, size, all + 2 * size - memory_limit);
 	out->resident = all - out->step;
 	return 0;
 }

@@ -28,13 +28,13 @@ struct cursor {
 	size_t errlen;
 };
 
-static int fail_short(struct cursor *c, const char *what) {
+static int gguf_fail_short(struct cursor *c, const char *what) {
 	return fail_with(-EINVAL, c->err, c->errlen, "%s: the file ends within %s: is the download complete?",
 	        c->name, what);
 }
 
 /* Reads on until the copy of the header has `end` bytes. */
-static int fill(struct cursor *c, uint64_t end, const char *what) {
+static int gguf_fill(struct cursor *c, uint64_t end, const char *what) {
 	struct gguf_part *p = c->part;
 	if (end > p->capacity)
 		return fail_with(-EFBIG, c->err, c->errlen, "%s: more than %u MiB before its weights, in %s",
@@ -63,12 +63,12 @@ static int fill(struct cursor *c, uint64_t end, const char *what) {
 	return 0;
 }
 
-static int take(struct cursor *c, const uint8_t **out, uint64_t len, const char *what) {
+static int gguf_take(struct cursor *c, const uint8_t **out, uint64_t len, const char *what) {
 	*out = c->p;
 	if (len > c->left)
-		return fail_short(c, what);
+		return gguf_fail_short(c, what);
 	uint64_t end = (uint64_t)(c->p - c->part->head) + len;
-	int rc = end > c->part->have ? fill(c, end, what) : 0;
+	int rc = end > c->part->have ? gguf_fill(c, end, what) : 0;
 	if (rc < 0)
 		return rc;
 	c->p += len;
@@ -76,35 +76,35 @@ static int take(struct cursor *c, const uint8_t **out, uint64_t len, const char 
 	return 0;
 }
 
-static int take_u32(struct cursor *c, uint32_t *out, const char *what) {
+static int gguf_take_u32(struct cursor *c, uint32_t *out, const char *what) {
 	*out = 0;
 	const uint8_t *p;
-	int rc = take(c, &p, sizeof *out, what);
+	int rc = gguf_take(c, &p, sizeof *out, what);
 	if (rc == 0)
 		memcpy(out, p, sizeof *out);
 	return rc;
 }
 
-static int take_u64(struct cursor *c, uint64_t *out, const char *what) {
+static int gguf_take_u64(struct cursor *c, uint64_t *out, const char *what) {
 	*out = 0;
 	const uint8_t *p;
-	int rc = take(c, &p, sizeof *out, what);
+	int rc = gguf_take(c, &p, sizeof *out, what);
 	if (rc == 0)
 		memcpy(out, p, sizeof *out);
 	return rc;
 }
 
-static int take_string(struct cursor *c, struct gguf_string *out, uint64_t max, const char *what) {
+static int gguf_take_string(struct cursor *c, struct gguf_string *out, uint64_t max, const char *what) {
 	const uint8_t *p;
 	uint64_t len;
-	int rc = take_u64(c, &len, what);
+	int rc = gguf_take_u64(c, &len, what);
 	if (rc < 0)
 		return rc;
 	if (len > max)
 		return fail_with(-EINVAL, c->err, c->errlen,
 		        "%s: a string of %" PRIu64 " bytes in %s (at most %" PRIu64 ")", c->name, len, what,
 		        max);
-	rc = take(c, &p, len, what);
+	rc = gguf_take(c, &p, len, what);
 	if (rc < 0)
 		return rc;
 	out->s = (const char *)p;
@@ -136,9 +136,9 @@ size_t gguf_kind_size(enum gguf_kind k) {
 	return 0;
 }
 
-static int take_kind(struct cursor *c, enum gguf_kind *out, const char *what) {
+static int gguf_take_kind(struct cursor *c, enum gguf_kind *out, const char *what) {
 	uint32_t kind;
-	int rc = take_u32(c, &kind, what);
+	int rc = gguf_take_u32(c, &kind, what);
 	if (rc < 0)
 		return rc;
 	if (kind > GGUF_F64)
@@ -149,55 +149,56 @@ static int take_kind(struct cursor *c, enum gguf_kind *out, const char *what) {
 }
 
 /* The header of an array: kind and count, the count within what the file can hold. */
-static int take_array_head(struct cursor *c, enum gguf_kind *elem, uint64_t *count, const char *what) {
-	int rc = take_kind(c, elem, what);
+static int gguf_take_array_head(struct cursor *c, enum gguf_kind *elem, uint64_t *count, const char *what) {
+	int rc = gguf_take_kind(c, elem, what);
 	if (rc < 0)
 		return rc;
-	rc = take_u64(c, count, what);
+	rc = gguf_take_u64(c, count, what);
 	if (rc < 0)
 		return rc;
 	/* the least that an element takes: a string its length, an array kind and count */
 	size_t least = *elem == GGUF_STRING ? 8 : *elem == GGUF_ARRAY ? 12 : gguf_kind_size(*elem);
 	if (*count > c->left / least)
-		return fail_short(c, what);
+		return gguf_fail_short(c, what);
 	return 0;
 }
 
-static int skip_elements(struct cursor *c, enum gguf_kind elem, uint64_t count, int depth, const char *what) {
+static int gguf_skip_elements(
+        struct cursor *c, enum gguf_kind elem, uint64_t count, int depth, const char *what) {
 	const uint8_t *p;
 	struct gguf_string s;
 	int rc = 0;
 	if (elem != GGUF_STRING && elem != GGUF_ARRAY)
-		return take(c, &p, count * gguf_kind_size(elem), what);
+		return gguf_take(c, &p, count * gguf_kind_size(elem), what);
 	if (elem == GGUF_ARRAY && depth >= GGUF_MAX_DEPTH)
 		return fail_with(-EINVAL, c->err, c->errlen, "%s: %s has arrays nested more than %d deep",
 		        c->name, what, GGUF_MAX_DEPTH);
 	for (uint64_t i = 0; rc == 0 && i < count; i++) {
 		if (elem == GGUF_STRING) {
-			rc = take_string(c, &s, GGUF_MAX_STRING, what);
+			rc = gguf_take_string(c, &s, GGUF_MAX_STRING, what);
 		} else {
 			enum gguf_kind inner;
 			uint64_t n;
-			rc = take_array_head(c, &inner, &n, what);
+			rc = gguf_take_array_head(c, &inner, &n, what);
 			if (rc == 0)
-				rc = skip_elements(c, inner, n, depth + 1, what);
+				rc = gguf_skip_elements(c, inner, n, depth + 1, what);
 		}
 	}
 	return rc;
 }
 
-static int take_value(struct cursor *c, struct gguf_value *v) {
+static int gguf_take_value(struct cursor *c, struct gguf_value *v) {
 	char what[96], key[80];
-	int rc = take_string(c, &v->key, GGUF_MAX_NAME, "a key");
+	int rc = gguf_take_string(c, &v->key, GGUF_MAX_NAME, "a key");
 	if (rc < 0)
 		return rc;
 	snprintf(what, sizeof what, "the key %s", gguf_printable(v->key, key, sizeof key));
-	rc = take_kind(c, &v->kind, what);
+	rc = gguf_take_kind(c, &v->kind, what);
 	if (rc < 0)
 		return rc;
 	if (v->kind == GGUF_STRING) {
 		struct gguf_string s;
-		rc = take_string(c, &s, GGUF_MAX_STRING, what);
+		rc = gguf_take_string(c, &s, GGUF_MAX_STRING, what);
 		if (rc < 0)
 			return rc;
 		v->data = (const uint8_t *)s.s;
@@ -205,13 +206,13 @@ static int take_value(struct cursor *c, struct gguf_value *v) {
 		return 0;
 	}
 	if (v->kind != GGUF_ARRAY)
-		return take(c, &v->data, gguf_kind_size(v->kind), what);
-	rc = take_array_head(c, &v->elem, &v->count, what);
+		return gguf_take(c, &v->data, gguf_kind_size(v->kind), what);
+	rc = gguf_take_array_head(c, &v->elem, &v->count, what);
 	if (rc < 0)
 		return rc;
 	v->data = c->p;
 	if (v->elem != GGUF_STRING)
-		return skip_elements(c, v->elem, v->count, 1, what);
+		return gguf_skip_elements(c, v->elem, v->count, 1, what);
 	/* strings are indexed, so that the i-th is found at once; count is bounded by the file's length */
 	v->at = malloc((v->count ? v->count : 1) * sizeof *v->at);
 	if (!v->at)
@@ -219,7 +220,7 @@ static int take_value(struct cursor *c, struct gguf_value *v) {
 	for (uint64_t i = 0; i < v->count; i++) {
 		struct gguf_string s;
 		v->at[i] = (uint64_t)(c->p - v->data);
-		rc = take_string(c, &s, GGUF_MAX_STRING, what);
+		rc = gguf_take_string(c, &s, GGUF_MAX_STRING, what);
 		if (rc < 0)
 			return rc;
 	}
@@ -232,12 +233,12 @@ int gguf_string_compare(struct gguf_string a, struct gguf_string b) {
 	return d ? d : (a.len > b.len) - (a.len < b.len);
 }
 
-static int compare_values(const void *a, const void *b, void *arg) {
+static int gguf_compare_values(const void *a, const void *b, void *arg) {
 	const struct gguf_value *v = arg;
 	return gguf_string_compare(v[*(const size_t *)a].key, v[*(const size_t *)b].key);
 }
 
-static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
+static int gguf_parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	char key[80];
 	if (count > GGUF_MAX_KEYS || count > c->left / 12)
 		return fail_with(-EINVAL, c->err, c->errlen,
@@ -250,14 +251,14 @@ static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 		return fail_memory(c->err, c->errlen, c->name);
 	p->values = count;
 	for (size_t i = 0; i < count; i++) {
-		int rc = take_value(c, &p->value[i]);
+		int rc = gguf_take_value(c, &p->value[i]);
 		if (rc < 0)
 			return rc;
 		p->by_key[i] = i;
 	}
-	qsort_r(p->by_key, count, sizeof *p->by_key, compare_values, p->value);
+	qsort_r(p->by_key, count, sizeof *p->by_key, gguf_compare_values, p->value);
 	for (size_t i = 1; i < count; i++) {
-		if (compare_values(&p->by_key[i - 1], &p->by_key[i], p->value) == 0)
+		if (gguf_compare_values(&p->by_key[i - 1], &p->by_key[i], p->value) == 0)
 			return fail_with(-EINVAL, c->err, c->errlen, "%s: the key %s occurs twice", c->name,
 			        gguf_printable(p->value[p->by_key[i]].key, key, sizeof key));
 	}
@@ -265,15 +266,15 @@ static int parse_values(struct cursor *c, struct gguf_part *p, uint64_t count) {
 }
 
 /* Shape, type and offset of a tensor (left in *offset until the data section is known). */
-static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset) {
+static int gguf_take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset) {
 	char what[112], name[80];
 	uint32_t type;
-	int rc = take_string(c, &t->name, GGUF_MAX_NAME, "a tensor's name");
+	int rc = gguf_take_string(c, &t->name, GGUF_MAX_NAME, "a tensor's name");
 	if (rc < 0)
 		return rc;
 	gguf_printable(t->name, name, sizeof name);
 	snprintf(what, sizeof what, "the entry of tensor %s", name);
-	rc = take_u32(c, &t->dims, what);
+	rc = gguf_take_u32(c, &t->dims, what);
 	if (rc < 0)
 		return rc;
 	if (t->dims < 1 || t->dims > 4)
@@ -284,7 +285,7 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 	for (uint32_t i = 0; i < 4; i++) {
 		t->ne[i] = 1;
 		if (i < t->dims) {
-			rc = take_u64(c, &t->ne[i], what);
+			rc = gguf_take_u64(c, &t->ne[i], what);
 			if (rc < 0)
 				return rc;
 		}
@@ -295,9 +296,9 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 			t->rows *= t->ne[i];
 	}
 	t->n = t->ne[0];
-	rc = take_u32(c, &type, what);
+	rc = gguf_take_u32(c, &type, what);
 	if (rc == 0)
-		rc = take_u64(c, offset, what);
+		rc = gguf_take_u64(c, offset, what);
 	if (rc < 0)
 		return rc;
 	const struct kern_traits *traits = kern_traits(type);
@@ -319,7 +320,7 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
 	return 0;
 }
 
-static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) {
+static int gguf_parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) {
 	char name[80];
 	int64_t alignment = 32;
 	uint64_t *offset = NULL;
@@ -344,7 +345,7 @@ static int parse_tensors(struct cursor *c, struct gguf_part *p, uint64_t count) 
 	}
 	p->tensors = count;
 	for (size_t i = 0; i < count; i++) {
-		rc = take_tensor(c, &p->tensor[i], &offset[i]);
+		rc = gguf_take_tensor(c, &p->tensor[i], &offset[i]);
 		if (rc < 0)
 			goto done;
 	}
@@ -376,7 +377,7 @@ done:
 	return rc;
 }
 
-static int parse_split(struct cursor *c, struct gguf_part *p) {
+static int gguf_parse_split(struct cursor *c, struct gguf_part *p) {
 	const struct gguf_value *no = gguf_part_value(p, "split.no"),
 	                        *count = gguf_part_value(p, "split.count");
 	int64_t a = 0, b = 1;
@@ -394,20 +395,20 @@ error:
 	return fail_with(-EINVAL, c->err, c->errlen, "%s: split.no and split.count are invalid", c->name);
 }
 
-static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
+static int gguf_parse_part(struct gguf_part *p, char *err, size_t errlen) {
 	const char *name = p->name;
 	struct cursor c = {p, p->head, p->size, name, err, errlen};
 	const uint8_t *magic;
 	uint32_t version;
 	uint64_t tensors, keys;
-	int rc = take(&c, &magic, 4, "the magic number");
+	int rc = gguf_take(&c, &magic, 4, "the magic number");
 	if (rc < 0)
 		return rc;
 	if (memcmp(magic, "GGUF", 4) != 0) {
 		gguf_say_other(p, err, errlen);
 		return -EINVAL;
 	}
-	rc = take_u32(&c, &version, "the header");
+	rc = gguf_take_u32(&c, &version, "the header");
 	if (rc < 0)
 		return rc;
 	if (version != 2 && version != 3) {
@@ -418,19 +419,19 @@ static int parse_part(struct gguf_part *p, char *err, size_t errlen) {
 		return fail_with(-ENOTSUP, err, errlen,
 		        "%s: GGUF version %" PRIu32 " (2 and 3 are supported)", name, version);
 	}
-	rc = take_u64(&c, &tensors, "the header");
+	rc = gguf_take_u64(&c, &tensors, "the header");
 	if (rc == 0)
-		rc = take_u64(&c, &keys, "the header");
+		rc = gguf_take_u64(&c, &keys, "the header");
 	if (rc == 0)
-		rc = parse_values(&c, p, keys);
+		rc = gguf_parse_values(&c, p, keys);
 	if (rc == 0)
-		rc = parse_split(&c, p);
+		rc = gguf_parse_split(&c, p);
 	if (rc == 0)
-		rc = parse_tensors(&c, p, tensors);
+		rc = gguf_parse_tensors(&c, p, tensors);
 	return rc;
 }
 
-static int open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
+static int gguf_open_part(struct gguf_part *p, int fd, char *err, size_t errlen) {
 	const char *name = p->name;
 	struct stat st;
 	if (fstat(fd, &st) < 0) {
@@ -482,19 +483,19 @@ int gguf_unchanged(const struct gguf *g) {
 	return 0;
 }
 
-static int compare_parts(const void *a, const void *b) {
+static int gguf_compare_parts(const void *a, const void *b) {
 	const struct gguf_part *x = a, *y = b;
 	return (x->no > y->no) - (x->no < y->no);
 }
 
-static int compare_tensors(const void *a, const void *b) {
+static int gguf_compare_tensors(const void *a, const void *b) {
 	return gguf_string_compare(
 	        (*(const struct gguf_tensor *const *)a)->name, (*(const struct gguf_tensor *const *)b)->name);
 }
 
 /* Two parts that both claim what one of them is: the one whose name stands for another is to blame.  Without names that
  * are told apart, nobody is. */
-static int fail_parts(const struct gguf_part *a, const struct gguf_part *b, char *err, size_t errlen) {
+static int gguf_fail_parts(const struct gguf_part *a, const struct gguf_part *b, char *err, size_t errlen) {
 	const struct gguf_part *odd = b->no == b->given && a->no != a->given ? a : b,
 	                       *other = odd == a ? b : a;
 	if (strcmp(a->name, b->name) != 0)
@@ -510,15 +511,15 @@ static int fail_parts(const struct gguf_part *a, const struct gguf_part *b, char
 	        a->no + 1, a->count);
 }
 
-static int check_parts(struct gguf *g, const char *name, char *err, size_t errlen) {
-	qsort(g->part, g->parts, sizeof *g->part, compare_parts);
+static int gguf_check_parts(struct gguf *g, const char *name, char *err, size_t errlen) {
+	qsort(g->part, g->parts, sizeof *g->part, gguf_compare_parts);
 	uint64_t count = g->part[0].count;
 	for (size_t i = 1; i < g->parts; i++) {
 		const struct gguf_part *p = &g->part[i];
 		if (p->count != count)
-			return fail_parts(&g->part[0], p, err, errlen);
+			return gguf_fail_parts(&g->part[0], p, err, errlen);
 		if (p->no == p[-1].no)
-			return fail_parts(&p[-1], p, err, errlen);
+			return gguf_fail_parts(&p[-1], p, err, errlen);
 	}
 	for (uint64_t i = 0; i < count; i++) {
 		if (i >= g->parts || g->part[i].no != i)
@@ -528,7 +529,7 @@ static int check_parts(struct gguf *g, const char *name, char *err, size_t errle
 	return 0;
 }
 
-static int index_tensors(struct gguf *g, const char *name, char *err, size_t errlen) {
+static int gguf_index_tensors(struct gguf *g, const char *name, char *err, size_t errlen) {
 	char shown[80];
 	int64_t claimed;
 	size_t total = 0, k = 0;
@@ -550,9 +551,9 @@ static int index_tensors(struct gguf *g, const char *name, char *err, size_t err
 			g->tensor[k++] = &g->part[i].tensor[j];
 	g->tensors = total;
 	memcpy(g->by_name, g->tensor, total * sizeof *g->tensor);
-	qsort(g->by_name, total, sizeof *g->by_name, compare_tensors);
+	qsort(g->by_name, total, sizeof *g->by_name, gguf_compare_tensors);
 	for (size_t i = 1; i < total; i++) {
-		if (compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0)
+		if (gguf_compare_tensors(&g->by_name[i - 1], &g->by_name[i]) == 0)
 			return fail_with(-EINVAL, err, errlen, "%s: tensor %s occurs twice",
 			        gguf_file(g, g->by_name[i]),
 			        gguf_printable(g->by_name[i]->name, shown, sizeof shown));
@@ -583,15 +584,15 @@ int gguf_open(struct gguf **out, const int *fds, size_t nfds, const char *name, 
 			rc = fail_memory(err, errlen, name);
 			goto error;
 		}
-		rc = open_part(p, fds[i], err, errlen);
+		rc = gguf_open_part(p, fds[i], err, errlen);
 		if (rc == 0)
-			rc = parse_part(p, err, errlen);
+			rc = gguf_parse_part(p, err, errlen);
 		if (rc < 0)
 			goto error;
 	}
-	rc = check_parts(g, name, err, errlen);
+	rc = gguf_check_parts(g, name, err, errlen);
 	if (rc == 0)
-		rc = index_tensors(g, name, err, errlen);
+		rc = gguf_index_tensors(g, name, err, errlen);
 	if (rc < 0)
 		goto error;
 	*out = g;

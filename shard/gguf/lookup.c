@@ -22,11 +22,11 @@ const struct gguf_value *gguf_part_value(const struct gguf_part *p, const char *
 	return NULL;
 }
 
-static const struct gguf_value *find(const struct gguf *g, const char *key) {
+static const struct gguf_value *gguf_find_value(const struct gguf *g, const char *key) {
 	return gguf_part_value(&g->part[0], key);
 }
 
-static int read_integer(enum gguf_kind kind, const uint8_t *p, int64_t *out) {
+static int gguf_read_integer(enum gguf_kind kind, const uint8_t *p, int64_t *out) {
 	switch (kind) {
 	case GGUF_U8:
 		*out = *p;
@@ -74,7 +74,7 @@ static int read_integer(enum gguf_kind kind, const uint8_t *p, int64_t *out) {
 	}
 }
 
-static int read_float(enum gguf_kind kind, const uint8_t *p, float *out) {
+static int gguf_read_float(enum gguf_kind kind, const uint8_t *p, float *out) {
 	double d;
 	switch (kind) {
 	case GGUF_F32:
@@ -90,11 +90,11 @@ static int read_float(enum gguf_kind kind, const uint8_t *p, float *out) {
 }
 
 int gguf_value_i64(const struct gguf_value *v, int64_t *out) {
-	return read_integer(v->kind, v->data, out);
+	return gguf_read_integer(v->kind, v->data, out);
 }
 
 int gguf_i64(const struct gguf *g, const char *key, int64_t *out) {
-	const struct gguf_value *v = find(g, key);
+	const struct gguf_value *v = gguf_find_value(g, key);
 	return v ? gguf_value_i64(v, out) : -ENOENT;
 }
 
@@ -110,12 +110,12 @@ int gguf_u32(const struct gguf *g, const char *key, uint32_t *out) {
 }
 
 int gguf_f32(const struct gguf *g, const char *key, float *out) {
-	const struct gguf_value *v = find(g, key);
-	return v ? read_float(v->kind, v->data, out) : -ENOENT;
+	const struct gguf_value *v = gguf_find_value(g, key);
+	return v ? gguf_read_float(v->kind, v->data, out) : -ENOENT;
 }
 
 int gguf_bool(const struct gguf *g, const char *key, bool *out) {
-	const struct gguf_value *v = find(g, key);
+	const struct gguf_value *v = gguf_find_value(g, key);
 	if (!v)
 		return -ENOENT;
 	if (v->kind != GGUF_BOOL || *v->data > 1)
@@ -125,7 +125,7 @@ int gguf_bool(const struct gguf *g, const char *key, bool *out) {
 }
 
 int gguf_string(const struct gguf *g, const char *key, struct gguf_string *out) {
-	const struct gguf_value *v = find(g, key);
+	const struct gguf_value *v = gguf_find_value(g, key);
 	if (!v)
 		return -ENOENT;
 	if (v->kind != GGUF_STRING)
@@ -136,7 +136,7 @@ int gguf_string(const struct gguf *g, const char *key, struct gguf_string *out) 
 }
 
 int gguf_array(const struct gguf *g, const char *key, enum gguf_kind *kind, uint64_t *count) {
-	const struct gguf_value *v = find(g, key);
+	const struct gguf_value *v = gguf_find_value(g, key);
 	if (!v)
 		return -ENOENT;
 	if (v->kind != GGUF_ARRAY || v->elem == GGUF_ARRAY)
@@ -146,8 +146,9 @@ int gguf_array(const struct gguf *g, const char *key, enum gguf_kind *kind, uint
 	return 0;
 }
 
-static int find_element(const struct gguf *g, const char *key, uint64_t i, const struct gguf_value **out) {
-	const struct gguf_value *v = find(g, key);
+static int gguf_find_element(
+        const struct gguf *g, const char *key, uint64_t i, const struct gguf_value **out) {
+	const struct gguf_value *v = gguf_find_value(g, key);
 	if (!v)
 		return -ENOENT;
 	if (v->kind != GGUF_ARRAY || i >= v->count)
@@ -158,7 +159,7 @@ static int find_element(const struct gguf *g, const char *key, uint64_t i, const
 
 int gguf_array_string(const struct gguf *g, const char *key, uint64_t i, struct gguf_string *out) {
 	const struct gguf_value *v;
-	int rc = find_element(g, key, i, &v);
+	int rc = gguf_find_element(g, key, i, &v);
 	if (rc < 0)
 		return rc;
 	if (v->elem != GGUF_STRING)
@@ -170,14 +171,14 @@ int gguf_array_string(const struct gguf *g, const char *key, uint64_t i, struct 
 
 int gguf_array_f32(const struct gguf *g, const char *key, uint64_t i, float *out) {
 	const struct gguf_value *v;
-	int rc = find_element(g, key, i, &v);
-	return rc < 0 ? rc : read_float(v->elem, v->data + i * gguf_kind_size(v->elem), out);
+	int rc = gguf_find_element(g, key, i, &v);
+	return rc < 0 ? rc : gguf_read_float(v->elem, v->data + i * gguf_kind_size(v->elem), out);
 }
 
 int gguf_array_i64(const struct gguf *g, const char *key, uint64_t i, int64_t *out) {
 	const struct gguf_value *v;
-	int rc = find_element(g, key, i, &v);
-	return rc < 0 ? rc : read_integer(v->elem, v->data + i * gguf_kind_size(v->elem), out);
+	int rc = gguf_find_element(g, key, i, &v);
+	return rc < 0 ? rc : gguf_read_integer(v->elem, v->data + i * gguf_kind_size(v->elem), out);
 }
 
 size_t gguf_keys(const struct gguf *g) {

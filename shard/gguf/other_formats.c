@@ -41,7 +41,7 @@ static const struct {
         {"\x28\xb5\x2f\xfd", 4, false, UNPACK},
 };
 
-static bool begins_with(const uint8_t *p, size_t size, const char *begin, size_t len, bool text) {
+static bool gguf_begins_with(const uint8_t *p, size_t size, const char *begin, size_t len, bool text) {
 	size_t at = 0;
 	if (text && size >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0)
 		at = 3;
@@ -53,7 +53,7 @@ static bool begins_with(const uint8_t *p, size_t size, const char *begin, size_t
 }
 
 /* A length of 64 bits, then so many bytes of JSON. */
-static bool is_safetensors(const uint8_t *p, size_t look, uint64_t size) {
+static bool gguf_is_safetensors(const uint8_t *p, size_t look, uint64_t size) {
 	uint64_t len;
 	if (look < 10)
 		return false;
@@ -61,14 +61,14 @@ static bool is_safetensors(const uint8_t *p, size_t look, uint64_t size) {
 	return p[8] == '{' && len >= 2 && len <= size - 8;
 }
 
-static bool is_text(const uint8_t *p, size_t size) {
+static bool gguf_is_text(const uint8_t *p, size_t size) {
 	for (size_t i = 0; i < size; i++)
 		if (p[i] < 0x20 && p[i] != '\n' && p[i] != '\r' && p[i] != '\t')
 			return false;
 	return true;
 }
 
-static bool is_zero(const uint8_t *p, size_t size) {
+static bool gguf_is_zero(const uint8_t *p, size_t size) {
 	for (size_t i = 0; i < size; i++)
 		if (p[i])
 			return false;
@@ -82,13 +82,13 @@ void gguf_say_other(const struct gguf_part *part, char *err, size_t errlen) {
 	const char *what = NULL;
 	char shown[48], text[128];
 	for (size_t i = 0; !what && i < sizeof others / sizeof *others; i++)
-		if (begins_with(p, look, others[i].begin, others[i].len, others[i].text))
+		if (gguf_begins_with(p, look, others[i].begin, others[i].len, others[i].text))
 			what = others[i].what;
-	if (!what && is_safetensors(p, look, part->size))
+	if (!what && gguf_is_safetensors(p, look, part->size))
 		what = "it is a safetensors file: " CONVERT;
-	if (!what && is_zero(p, look))
+	if (!what && gguf_is_zero(p, look))
 		what = "it begins with zeros; is the download complete?";
-	if (!what && is_text(p, look)) {
+	if (!what && gguf_is_text(p, look)) {
 		size_t k = 0;
 		for (; k < look && k < sizeof shown - 1 && p[k] >= 0x20; k++)
 			shown[k] = p[k] < 0x7f ? (char)p[k] : '?';

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool five_digits(const char *s, unsigned *out) {
+static bool gguf_split_number(const char *s, unsigned *out) {
 	*out = 0;
 	for (int i = 0; i < 5; i++) {
 		if (s[i] < '0' || s[i] > '9')
@@ -19,22 +19,22 @@ static bool five_digits(const char *s, unsigned *out) {
 	return true;
 }
 
-static void free_paths(char **path, size_t count) {
+static void gguf_free_paths(char **path, size_t count) {
 	for (size_t i = 0; path && i < count; i++)
 		free(path[i]);
 	free(path);
 }
 
 /* Whether a path is NAME-0000i-of-0000n.gguf; how long NAME is then. */
-static bool is_part(const char *path, size_t *stem, unsigned *i, unsigned *n) {
+static bool gguf_is_part(const char *path, size_t *stem, unsigned *i, unsigned *n) {
 	static const char tail[] = "-00001-of-00001.gguf";
 	size_t len = strlen(path), tail_len = sizeof tail - 1;
 	if (len <= tail_len)
 		return false;
 	const char *t = path + len - tail_len;
 	*stem = len - tail_len;
-	return t[0] == '-' && five_digits(t + 1, i) && memcmp(t + 6, "-of-", 4) == 0 &&
-	       five_digits(t + 10, n) && strcmp(t + 15, ".gguf") == 0;
+	return t[0] == '-' && gguf_split_number(t + 1, i) && memcmp(t + 6, "-of-", 4) == 0 &&
+	       gguf_split_number(t + 10, n) && strcmp(t + 15, ".gguf") == 0;
 }
 
 char *gguf_part_name(const char *name, size_t at, size_t count) {
@@ -44,7 +44,7 @@ char *gguf_part_name(const char *name, size_t at, size_t count) {
 	if (!path)
 		return NULL;
 	memcpy(path, name, len + 1);
-	if (is_part(name, &stem, &i, &n) && n == count) {
+	if (gguf_is_part(name, &stem, &i, &n) && n == count) {
 		/* as long as what it replaces, since n has at most five digits */
 		snprintf(end, sizeof end, "-%05u-of-%05u.gguf", (unsigned)at + 1, n);
 		memcpy(path + stem, end, len - stem);
@@ -55,7 +55,7 @@ char *gguf_part_name(const char *name, size_t at, size_t count) {
 int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t errlen) {
 	size_t stem;
 	unsigned no = 1, n = 1;
-	bool split = is_part(path, &stem, &no, &n);
+	bool split = gguf_is_part(path, &stem, &no, &n);
 	char **paths;
 
 	if (!split)
@@ -72,7 +72,7 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 		if (split && access(paths[i], F_OK) < 0 && errno == ENOENT) {
 			snprintf(err, errlen, "%s: part %u of %u is missing: there is no %s", path, i + 1, n,
 			        paths[i]);
-			free_paths(paths, n);
+			gguf_free_paths(paths, n);
 			return -ENOENT;
 		}
 	}
@@ -80,7 +80,7 @@ int gguf_parts(const char *path, char ***out, size_t *count, char *err, size_t e
 	*count = n;
 	return 0;
 nomem:
-	free_paths(paths, n);
+	gguf_free_paths(paths, n);
 	return fail_memory(err, errlen, path);
 }
 
@@ -109,6 +109,6 @@ done:
 	for (size_t i = 0; i < opened; i++)
 		close(fds[i]);
 	free(fds);
-	free_paths(paths, count);
+	gguf_free_paths(paths, count);
 	return rc;
 }

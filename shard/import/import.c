@@ -42,21 +42,21 @@ struct import {
 	size_t errlen;
 };
 
-static int fail(struct import *im, int rc, const char *what) {
+static int import_fail(struct import *im, int rc, const char *what) {
 	return fail_with(rc, im->err, im->errlen, "%s: %s", im->name, what);
 }
 
 /* By the file that the tensor is in, which of a split model is one of several. */
-static int fail_tensor(struct import *im, const struct gguf_tensor *t, int rc, const char *what) {
+static int import_fail_tensor(struct import *im, const struct gguf_tensor *t, int rc, const char *what) {
 	return fail_with(rc, im->err, im->errlen, "%s: %s", gguf_file(im->g, t), what);
 }
 
-static int fail_no_memory(struct import *im) {
+static int import_fail_no_memory(struct import *im) {
 	return fail_memory(im->err, im->errlen, im->name);
 }
 
 /* Whether name is "blk.<layer>.<rest>", with which layer and rest. */
-static bool layer_name(struct gguf_string name, uint32_t *layer, struct gguf_string *rest) {
+static bool import_layer_name(struct gguf_string name, uint32_t *layer, struct gguf_string *rest) {
 	static const char prefix[] = "blk.";
 	uint64_t i = sizeof prefix - 1, start = i;
 	if (name.len <= i || memcmp(name.s, prefix, i) != 0)
@@ -71,36 +71,36 @@ static bool layer_name(struct gguf_string name, uint32_t *layer, struct gguf_str
 }
 
 /* Whether s is the stem and ".weight". */
-static bool is_weight(struct gguf_string s, const char *stem) {
+static bool import_is_weight(struct gguf_string s, const char *stem) {
 	static const char tail[] = ".weight";
 	size_t len = strlen(stem);
 	return s.len == len + sizeof tail - 1 && memcmp(s.s, stem, len) == 0 &&
 	       memcmp(s.s + len, tail, sizeof tail - 1) == 0;
 }
 
-static bool ends_with(struct gguf_string s, const char *tail) {
+static bool import_name_ends_with(struct gguf_string s, const char *tail) {
 	size_t len = strlen(tail);
 	return s.len >= len && memcmp(s.s + s.len - len, tail, len) == 0;
 }
 
 /* Every tensor must be one that the model uses, or one of those that change nothing. */
-static int check_names(struct import *im) {
+static int import_check_names(struct import *im) {
 	char shown[80], why[160];
 	if (gguf_tensors(im->g) == 0)
-		return fail(im, -ENOTSUP,
+		return import_fail(im, -ENOTSUP,
 		        "it has no weights: a file with only a vocabulary is for caravan tokenize");
 	for (size_t i = 0; i < gguf_tensors(im->g); i++) {
 		const struct gguf_tensor *t = gguf_tensor(im->g, i);
 		struct gguf_string rest;
 		uint32_t layer = 0;
-		bool known = is_weight(t->name, "rope_freqs"); /* in hparams.freq already */
-		bool in_layer = layer_name(t->name, &layer, &rest);
+		bool known = import_is_weight(t->name, "rope_freqs"); /* in hparams.freq already */
+		bool in_layer = import_layer_name(t->name, &layer, &rest);
 		for (int r = 0; !known && r < IO_ROLES; r++)
-			known = is_weight(t->name, manifest_io_tensor_name((enum io_role)r));
+			known = import_is_weight(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
-			known = is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
+			known = import_is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
 		/* early converters stored the rotation that everybody computes */
-		known = known || (in_layer && is_weight(rest, "attn_rot_embd"));
+		known = known || (in_layer && import_is_weight(rest, "attn_rot_embd"));
 		if (known)
 			continue;
 		gguf_printable(t->name, shown, sizeof shown);
@@ -108,18 +108,18 @@ static int check_names(struct import *im) {
 			snprintf(why, sizeof why,
 			        "tensor %s belongs to none of the layers: there are %" PRIu32, shown,
 			        im->m->hp.layers);
-		else if (ends_with(t->name, ".bias"))
+		else if (import_name_ends_with(t->name, ".bias"))
 			snprintf(why, sizeof why, "tensor %s is a bias, which Caravan does not compute",
 			        shown);
 		else
 			snprintf(why, sizeof why, "Caravan does not know tensor %s", shown);
-		return fail_tensor(im, t, -ENOTSUP, why);
+		return import_fail_tensor(im, t, -ENOTSUP, why);
 	}
 	return 0;
 }
 
 /* Finds a role's tensor and checks it.  *out stays as it is when an optional one is absent. */
-static int find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool norm,
+static int import_find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool norm,
         bool optional, const struct gguf_tensor **out) {
 	char why[224];
 	const struct gguf_tensor *t = gguf_find(im->g, name);
@@ -127,25 +127,25 @@ static int find_tensor(struct import *im, const char *name, uint64_t n, uint64_t
 		if (optional)
 			return 0;
 		snprintf(why, sizeof why, "tensor %s is missing", name);
-		return fail(im, -EINVAL, why);
+		return import_fail(im, -EINVAL, why);
 	}
 	if (t->n != n || t->rows != rows) {
 		snprintf(why, sizeof why,
 		        "tensor %s has %" PRIu64 " rows of %" PRIu64
 		        " elements where the model needs %" PRIu64 " rows of %" PRIu64,
 		        name, t->rows, t->n, rows, n);
-		return fail_tensor(im, t, -EINVAL, why);
+		return import_fail_tensor(im, t, -EINVAL, why);
 	}
 	if (norm && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
 		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are supported",
 		        name, kern_traits((uint32_t)t->type)->name);
-		return fail_tensor(im, t, -ENOTSUP, why);
+		return import_fail_tensor(im, t, -ENOTSUP, why);
 	}
 	*out = t;
 	return 0;
 }
 
-static int find_places(struct import *im, struct place *p, size_t *count) {
+static int import_find_places(struct import *im, struct place *p, size_t *count) {
 	const struct hparams *hp = &im->m->hp;
 	char name[64];
 	uint64_t n, rows;
@@ -155,7 +155,7 @@ static int find_places(struct import *im, struct place *p, size_t *count) {
 		manifest_io_shape(hp, (enum io_role)r, &n, &rows);
 		/* without an output tensor the embedding is the head */
 		p[k] = (struct place){p[IO_EMBED].t, &im->m->io[r]};
-		int rc = find_tensor(
+		int rc = import_find_tensor(
 		        im, name, n, rows, manifest_io_is_norm((enum io_role)r), r == IO_HEAD, &p[k].t);
 		if (rc < 0)
 			return rc;
@@ -167,8 +167,8 @@ static int find_places(struct import *im, struct place *p, size_t *count) {
 			        manifest_layer_tensor_name((enum layer_role)r));
 			manifest_layer_shape(hp, (enum layer_role)r, &n, &rows);
 			p[k].slot = &im->m->layer[l][r];
-			int rc = find_tensor(im, name, n, rows, manifest_layer_is_norm((enum layer_role)r),
-			        false, &p[k].t);
+			int rc = import_find_tensor(im, name, n, rows,
+			        manifest_layer_is_norm((enum layer_role)r), false, &p[k].t);
 			if (rc < 0)
 				return rc;
 			k++;
@@ -178,7 +178,7 @@ static int find_places(struct import *im, struct place *p, size_t *count) {
 	return 0;
 }
 
-static int compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor *b) {
+static int import_compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor *b) {
 	if (a->fd != b->fd)
 		return a->fd < b->fd ? -1 : 1;
 	if (a->at != b->at)
@@ -190,53 +190,54 @@ static int compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor
 	return (a->rows > b->rows) - (a->rows < b->rows);
 }
 
-static int compare_places(const void *a, const void *b) {
-	return compare_tensors(((const struct place *)a)->t, ((const struct place *)b)->t);
+static int import_compare_places(const void *a, const void *b) {
+	return import_compare_tensors(((const struct place *)a)->t, ((const struct place *)b)->t);
 }
 
 /* One source for all places that lie on the same bytes; both ascend. */
-static int make_sources(struct import *im, struct place *p, size_t count) {
-	qsort(p, count, sizeof *p, compare_places);
+static int import_make_sources(struct import *im, struct place *p, size_t count) {
+	qsort(p, count, sizeof *p, import_compare_places);
 	im->source = calloc(count, sizeof *im->source);
 	if (!im->source)
-		return fail_no_memory(im);
+		return import_fail_no_memory(im);
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) == 0)
+		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) == 0)
 			continue;
 		struct source *s = &im->source[im->sources++];
 		s->t = p[i].t;
 		int rc = content_tensor_init(&s->record, s->t->type, s->t->n, s->t->rows);
 		if (rc == -ENOMEM)
-			return fail_no_memory(im);
+			return import_fail_no_memory(im);
 		if (rc < 0)
-			return fail(im, rc, "a tensor is too large");
+			return import_fail(im, rc, "a tensor is too large");
 	}
 	return 0;
 }
 
 /* Where a chunk begins within its tensor, and how long it is. */
-static uint64_t chunk_at(const struct source *s, uint32_t i, uint64_t *bytes) {
+static uint64_t import_chunk_at(const struct source *s, uint32_t i, uint64_t *bytes) {
 	uint64_t first, rows;
 	content_chunk_extent(&s->record, i, &first, &rows, bytes);
 	return first * kern_row_bytes(s->t->type, s->t->n);
 }
 
 /* Asks for a chunk ahead of its use, so that the disk works while we hash. */
-static void read_ahead(const struct source *s, uint32_t i) {
-	uint64_t bytes, at = chunk_at(s, i, &bytes);
+static void import_read_ahead(const struct source *s, uint32_t i) {
+	uint64_t bytes, at = import_chunk_at(s, i, &bytes);
 	posix_fadvise(s->t->fd, (off_t)(s->t->at + at), (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
-static int fail_read(struct import *im, int rc) {
+static int import_fail_read(struct import *im, int rc) {
 	char why[160];
 	if (rc == -ENODATA || rc == -ESTALE)
-		return fail(im, rc, "the file was changed while it was read: try again when it is complete");
+		return import_fail(
+		        im, rc, "the file was changed while it was read: try again when it is complete");
 	snprintf(why, sizeof why, "cannot read it: %s", strerror(-rc));
-	return fail(im, rc, why);
+	return import_fail(im, rc, why);
 }
 
-/* Every block is read once, so that what is looked at is what is hashed; `block` has room for block_bytes of it. */
-static int hash_chunk(
+/* Every block is read once, so that what is looked at is what is hashed; `block` has import_block_bytes bytes. */
+static int import_hash_chunk(
         struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *block) {
 	char shown[80], why[192];
 	size_t row = kern_row_bytes(s->t->type, s->t->n);
@@ -246,23 +247,23 @@ static int hash_chunk(
 		uint64_t count = rows - r < step ? rows - r : step;
 		int rc = gguf_read(s->t, (first + r) * row, block, count * row);
 		if (rc < 0)
-			return fail_read(im, rc);
+			return import_fail_read(im, rc);
 		if (!kern_finite(s->t->type, block, count, s->t->n)) {
 			snprintf(why, sizeof why,
 			        "tensor %s has a scale that is not finite between rows %" PRIu64
 			        " and %" PRIu64,
 			        gguf_printable(s->t->name, shown, sizeof shown), first + r,
 			        first + r + count - 1);
-			return fail_tensor(im, s->t, -EINVAL, why);
+			return import_fail_tensor(im, s->t, -EINVAL, why);
 		}
 		content_hasher_add(h, block, count * row);
 	}
 	s->record.chunk[i] = content_hasher_finish(h);
-	return gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
+	return gguf_unchanged(im->g) < 0 ? import_fail_read(im, -ESTALE) : 0;
 }
 
-/* Bytes of the largest block that hash_chunk reads. */
-static size_t block_bytes(const struct import *im) {
+/* Bytes of the largest block that import_hash_chunk reads. */
+static size_t import_block_bytes(const struct import *im) {
 	size_t most = BLOCK_BYTES;
 	for (size_t i = 0; i < im->sources; i++) {
 		size_t row = kern_row_bytes(im->source[i].t->type, im->source[i].t->n);
@@ -271,14 +272,14 @@ static size_t block_bytes(const struct import *im) {
 	return (most + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
 }
 
-static int hash_sources(struct import *im, import_progress_fn *progress, void *arg) {
+static int import_hash_sources(struct import *im, import_progress_fn *progress, void *arg) {
 	struct content_hasher *h = NULL;
 	uint64_t done = 0, total = 0, bytes;
-	uint8_t *block = aligned_alloc(KERN_ALIGN, block_bytes(im));
+	uint8_t *block = aligned_alloc(KERN_ALIGN, import_block_bytes(im));
 	int rc = block ? content_hasher_create(&h) : -ENOMEM;
 	if (rc < 0) {
 		free(block);
-		return fail_no_memory(im);
+		return import_fail_no_memory(im);
 	}
 	for (size_t i = 0; i < im->sources; i++)
 		total += im->source[i].t->bytes;
@@ -288,27 +289,27 @@ static int hash_sources(struct import *im, import_progress_fn *progress, void *a
 		struct source *s = &im->source[i];
 		for (uint32_t c = 0; c < s->record.chunks; c++) {
 			if (c + 1 < s->record.chunks)
-				read_ahead(s, c + 1);
+				import_read_ahead(s, c + 1);
 			else if (i + 1 < im->sources)
-				read_ahead(&im->source[i + 1], 0);
-			rc = hash_chunk(im, h, s, c, block);
+				import_read_ahead(&im->source[i + 1], 0);
+			rc = import_hash_chunk(im, h, s, c, block);
 			if (rc < 0)
 				goto done;
-			chunk_at(s, c, &bytes);
+			import_chunk_at(s, c, &bytes);
 			done += bytes;
 			if (progress && progress(arg, done, total))
 				goto cancelled;
 		}
 		rc = content_tensor_encode(&s->record, &s->blob, &s->len);
 		if (rc < 0) {
-			fail_no_memory(im);
+			import_fail_no_memory(im);
 			goto done;
 		}
 	}
 	rc = 0;
 	goto done;
 cancelled:
-	rc = fail(im, -ECANCELED, "the import was stopped");
+	rc = import_fail(im, -ECANCELED, "the import was stopped");
 done:
 	content_hasher_destroy(h);
 	free(block);
@@ -317,10 +318,11 @@ done:
 
 /* Fills in the manifest from the sources' records.  weights: its name if it had no vocabulary, which is what names of a
  * file stand for: another pre-tokenizer makes another manifest of the same weights. */
-static int make_manifest(struct import *im, const struct place *p, size_t count, struct content_id *weights) {
+static int import_make_manifest(
+        struct import *im, const struct place *p, size_t count, struct content_id *weights) {
 	size_t s = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
+		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
 			s++;
 		const struct gguf_tensor *t = p[i].t;
 		*p[i].slot =
@@ -338,15 +340,15 @@ static int make_manifest(struct import *im, const struct place *p, size_t count,
 		rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
 	}
 	if (rc == -ENOMEM)
-		return fail_no_memory(im);
-	return rc < 0 ? fail(im, rc, "its tensors do not form a model") : 0;
+		return import_fail_no_memory(im);
+	return rc < 0 ? import_fail(im, rc, "its tensors do not form a model") : 0;
 }
 
 /* The same without records: names that no content has, alike where tensors lie on the same bytes. */
-static void invent_names(const struct place *p, size_t count) {
+static void import_invent_names(const struct place *p, size_t count) {
 	uint64_t s = 1;
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && compare_tensors(p[i].t, p[i - 1].t) != 0)
+		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
 			s++;
 		const struct gguf_tensor *t = p[i].t;
 		*p[i].slot = (struct manifest_tensor){
@@ -356,7 +358,8 @@ static void invent_names(const struct place *p, size_t count) {
 }
 
 /* Takes the names that were remembered: 0 when they are there and make the weights that they made before. */
-static int recall(struct import *im, int cache, const char *key, const struct place *p, size_t count) {
+static int import_recall_names(
+        struct import *im, int cache, const char *key, const struct place *p, size_t count) {
 	struct import_names names = {0};
 	struct content_id weights;
 	int rc = import_names_read(cache, key, &names);
@@ -379,7 +382,7 @@ static int recall(struct import *im, int cache, const char *key, const struct pl
 	for (size_t i = 0; rc == 0 && i < im->sources; i++)
 		rc = content_tensor_encode(&im->source[i].record, &im->source[i].blob, &im->source[i].len);
 	if (rc == 0)
-		rc = make_manifest(im, p, count, &weights);
+		rc = import_make_manifest(im, p, count, &weights);
 	/* older versions remembered the manifest with its vocabulary */
 	if (rc == 0 && !content_equal(&weights, &names.weights) && !content_equal(&im->m->id, &names.weights))
 		rc = -EBADMSG;
@@ -395,7 +398,8 @@ static int recall(struct import *im, int cache, const char *key, const struct pl
 }
 
 /* Remembers the names.  That it fails (a full disk) costs time later, nothing else. */
-static void remember(const struct import *im, int cache, const char *key, const struct content_id *weights) {
+static void import_remember_names(
+        const struct import *im, int cache, const char *key, const struct content_id *weights) {
 	struct import_names names = {.weights = *weights, .count = im->sources};
 	names.record = calloc(im->sources, sizeof *names.record);
 	if (!names.record)
@@ -407,34 +411,34 @@ static void remember(const struct import *im, int cache, const char *key, const 
 }
 
 /* hash: false where names that are not remembered may be invented; then the manifest has none itself. */
-static int name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
+static int import_name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
         import_progress_fn *progress, void *arg) {
 	size_t count = IO_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
 	struct place *places = calloc(count, sizeof *places);
 	struct content_id weights;
 	char key[CONTENT_HEX];
 	int dir = -1;
-	int rc = places ? find_places(im, places, &count) : fail_no_memory(im);
+	int rc = places ? import_find_places(im, places, &count) : import_fail_no_memory(im);
 	if (rc == 0)
-		rc = make_sources(im, places, count);
+		rc = import_make_sources(im, places, count);
 	if (rc < 0)
 		goto done;
 	if (cache && import_names_key(fds, nfds, key) == 0)
 		dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir >= 0 && recall(im, dir, key, places, count) == 0) {
+	if (dir >= 0 && import_recall_names(im, dir, key, places, count) == 0) {
 		/* the header was read before the key was made */
-		rc = gguf_unchanged(im->g) < 0 ? fail_read(im, -ESTALE) : 0;
+		rc = gguf_unchanged(im->g) < 0 ? import_fail_read(im, -ESTALE) : 0;
 		goto done;
 	}
 	if (!hash) {
-		invent_names(places, count);
+		import_invent_names(places, count);
 		goto done;
 	}
-	rc = hash_sources(im, progress, arg);
+	rc = import_hash_sources(im, progress, arg);
 	if (rc == 0)
-		rc = make_manifest(im, places, count, &weights);
+		rc = import_make_manifest(im, places, count, &weights);
 	if (rc == 0 && dir >= 0)
-		remember(im, dir, key, &weights);
+		import_remember_names(im, dir, key, &weights);
 done:
 	if (dir >= 0)
 		close(dir);
@@ -442,14 +446,14 @@ done:
 	return rc;
 }
 
-static int compare_sources(const void *a, const void *b) {
+static int import_compare_sources(const void *a, const void *b) {
 	return memcmp(((const struct source *)a)->record.id.b, ((const struct source *)b)->record.id.b,
 	        sizeof(struct content_id));
 }
 
 /* Everything but the names of content.  im may be there when this fails. */
-static int begin(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
-        char *err, size_t errlen) {
+static int import_begin(struct import **out, const int *fds, size_t nfds, const char *name,
+        struct import_options *o, char *err, size_t errlen) {
 	struct hparams hp;
 	char why[512];
 	struct import *im = *out = calloc(1, sizeof *im);
@@ -466,24 +470,24 @@ static int begin(struct import **out, const int *fds, size_t nfds, const char *n
 	if (rc == 0 && o && o->check)
 		rc = o->check(im->v, why, sizeof why);
 	if (rc < 0)
-		return fail(im, rc, why);
+		return import_fail(im, rc, why);
 	rc = manifest_create(&im->m, &hp);
 	if (rc == 0)
 		rc = vocab_encode(im->v, &im->vocab_blob, &im->vocab_len);
-	return rc < 0 ? fail_no_memory(im) : check_names(im);
+	return rc < 0 ? import_fail_no_memory(im) : import_check_names(im);
 }
 
 int import_open(struct import **out, const int *fds, size_t nfds, const char *name, struct import_options *o,
         const char *cache, import_progress_fn *progress, void *arg, char *err, size_t errlen) {
 	struct import *im;
-	int rc = begin(&im, fds, nfds, name, o, err, errlen);
+	int rc = import_begin(&im, fds, nfds, name, o, err, errlen);
 	if (rc == 0)
-		rc = name_content(im, fds, nfds, cache, true, progress, arg);
+		rc = import_name_content(im, fds, nfds, cache, true, progress, arg);
 	if (rc < 0) {
 		import_close(im);
 		return rc;
 	}
-	qsort(im->source, im->sources, sizeof *im->source, compare_sources);
+	qsort(im->source, im->sources, sizeof *im->source, import_compare_sources);
 	im->err = NULL;
 	*out = im;
 	return 0;
@@ -492,9 +496,9 @@ int import_open(struct import **out, const int *fds, size_t nfds, const char *na
 int import_metadata(struct manifest **out, const int *fds, size_t nfds, const char *name,
         struct import_options *o, const char *cache, char *err, size_t errlen) {
 	struct import *im;
-	int rc = begin(&im, fds, nfds, name, o, err, errlen);
+	int rc = import_begin(&im, fds, nfds, name, o, err, errlen);
 	if (rc == 0)
-		rc = name_content(im, fds, nfds, cache, false, NULL, NULL);
+		rc = import_name_content(im, fds, nfds, cache, false, NULL, NULL);
 	if (rc == 0) {
 		*out = im->m;
 		im->m = NULL;
@@ -530,9 +534,9 @@ const struct vocab *import_vocab(const struct import *im) {
 	return im->v;
 }
 
-static const struct source *find_source(const struct import *im, const struct content_id *id) {
+static const struct source *import_find_source(const struct import *im, const struct content_id *id) {
 	struct source key = {.record.id = *id};
-	return bsearch(&key, im->source, im->sources, sizeof *im->source, compare_sources);
+	return bsearch(&key, im->source, im->sources, sizeof *im->source, import_compare_sources);
 }
 
 const uint8_t *import_blob(const struct import *im, const struct content_id *id, size_t *len) {
@@ -545,7 +549,7 @@ const uint8_t *import_blob(const struct import *im, const struct content_id *id,
 		*len = im->vocab_len;
 		return im->vocab_blob;
 	}
-	s = find_source(im, id);
+	s = import_find_source(im, id);
 	if (!s)
 		return NULL;
 	*len = s->len;
@@ -553,18 +557,18 @@ const uint8_t *import_blob(const struct import *im, const struct content_id *id,
 }
 
 const struct content_tensor *import_tensor(const struct import *im, const struct content_id *id) {
-	const struct source *s = find_source(im, id);
+	const struct source *s = import_find_source(im, id);
 	return s ? &s->record : NULL;
 }
 
 int import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, uint8_t **data,
         size_t *len, char *err, size_t errlen) {
-	const struct source *s = find_source(im, tensor);
+	const struct source *s = import_find_source(im, tensor);
 	uint64_t bytes;
 	snprintf(err, errlen, "%s: it has no such chunk", im->name);
 	if (!s || chunk >= s->record.chunks)
 		return -ENOENT;
-	uint64_t at = chunk_at(s, chunk, &bytes);
+	uint64_t at = import_chunk_at(s, chunk, &bytes);
 	uint8_t *buf = malloc(bytes);
 	int rc = buf ? gguf_read(s->t, at, buf, bytes) : -ENOMEM;
 	/* After it was read: what was written before that shows.  The file may have been touched, or written once more as it was. */

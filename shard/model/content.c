@@ -17,14 +17,14 @@ struct content_hasher {
 };
 
 /* A digest of OpenSSL fails only where the library itself is broken; a wrong name would be worse than an end. */
-static void must(int ok) {
+static void content_must(int ok) {
 	if (ok != 1)
 		abort();
 }
 
 struct content_id content_hash(const void *data, size_t len) {
 	struct content_id id;
-	must(EVP_Digest(data, len, id.b, NULL, EVP_sha256(), NULL));
+	content_must(EVP_Digest(data, len, id.b, NULL, EVP_sha256(), NULL));
 	return id;
 }
 
@@ -53,13 +53,13 @@ void content_hasher_destroy(struct content_hasher *h) {
 }
 
 void content_hasher_add(struct content_hasher *h, const void *data, size_t len) {
-	must(EVP_DigestUpdate(h->ctx, data, len));
+	content_must(EVP_DigestUpdate(h->ctx, data, len));
 }
 
 struct content_id content_hasher_finish(struct content_hasher *h) {
 	struct content_id id;
-	must(EVP_DigestFinal_ex(h->ctx, id.b, NULL));
-	must(EVP_DigestInit_ex2(h->ctx, h->md, NULL));
+	content_must(EVP_DigestFinal_ex(h->ctx, id.b, NULL));
+	content_must(EVP_DigestInit_ex2(h->ctx, h->md, NULL));
 	return id;
 }
 

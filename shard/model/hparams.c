@@ -52,12 +52,12 @@ struct reader {
 	size_t errlen;
 };
 
-static int fail_key(const struct reader *r, const char *key, const char *why) {
+static int hparams_fail_key(const struct reader *r, const char *key, const char *why) {
 	return fail_with(-EINVAL, r->err, r->errlen, "%s %s", key, why);
 }
 
 /* A number; one that every layer has of its own is taken when all agree.  -ENOENT leaves *out alone. */
-static int read_u32(const struct reader *r, const char *key, uint32_t *out) {
+static int hparams_read_u32(const struct reader *r, const char *key, uint32_t *out) {
 	enum gguf_kind kind;
 	uint64_t count;
 	int64_t v, first = 0;
@@ -65,10 +65,10 @@ static int read_u32(const struct reader *r, const char *key, uint32_t *out) {
 	if (rc != -EINVAL)
 		return rc;
 	if (gguf_array(r->g, key, &kind, &count) < 0 || count < 1)
-		return fail_key(r, key, "is not a valid number");
+		return hparams_fail_key(r, key, "is not a valid number");
 	for (uint64_t i = 0; i < count; i++) {
 		if (gguf_array_i64(r->g, key, i, &v) < 0 || v < 0 || v > UINT32_MAX)
-			return fail_key(r, key, "is not a valid number");
+			return hparams_fail_key(r, key, "is not a valid number");
 		if (i == 0)
 			first = v;
 		if (v != first)
@@ -81,26 +81,26 @@ static int read_u32(const struct reader *r, const char *key, uint32_t *out) {
 	return 0;
 }
 
-static int need_u32(const struct reader *r, const char *key, uint32_t *out) {
-	int rc = read_u32(r, key, out);
+static int hparams_need_u32(const struct reader *r, const char *key, uint32_t *out) {
+	int rc = hparams_read_u32(r, key, out);
 	if (rc == -ENOENT) {
-		fail_key(r, key, "is missing");
+		hparams_fail_key(r, key, "is missing");
 		return -EINVAL;
 	}
 	return rc;
 }
 
-static int read_f32(const struct reader *r, const char *key, float *out) {
+static int hparams_read_f32(const struct reader *r, const char *key, float *out) {
 	int rc = gguf_f32(r->g, key, out);
 	if (rc == -EINVAL || (rc == 0 && !isfinite(*out)))
-		return fail_key(r, key, "is not a valid number");
+		return hparams_fail_key(r, key, "is not a valid number");
 	return rc;
 }
 
 /* A number whose only value that Caravan computes is `neutral`. */
-static int refuse_f32(const struct reader *r, const char *key, float neutral, float neutral_too) {
+static int hparams_refuse_f32(const struct reader *r, const char *key, float neutral, float neutral_too) {
 	float v = neutral;
-	int rc = read_f32(r, key, &v);
+	int rc = hparams_read_f32(r, key, &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (v != neutral && v != neutral_too)
@@ -109,9 +109,9 @@ static int refuse_f32(const struct reader *r, const char *key, float neutral, fl
 	return 0;
 }
 
-static int refuse_u32(const struct reader *r, const char *key) {
+static int hparams_refuse_u32(const struct reader *r, const char *key) {
 	uint32_t v = 0;
-	int rc = read_u32(r, key, &v);
+	int rc = hparams_read_u32(r, key, &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (v != 0)
@@ -120,23 +120,23 @@ static int refuse_u32(const struct reader *r, const char *key) {
 	return 0;
 }
 
-static int refuse_bool(const struct reader *r, const char *key, bool neutral) {
+static int hparams_refuse_bool(const struct reader *r, const char *key, bool neutral) {
 	bool v = neutral;
 	int rc = gguf_bool(r->g, key, &v);
 	if (rc == -EINVAL)
-		return fail_key(r, key, "is not a boolean");
+		return hparams_fail_key(r, key, "is not a boolean");
 	if (v != neutral)
 		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s, which Caravan does not know", key,
 		        v ? "true" : "false");
 	return 0;
 }
 
-static bool is(struct gguf_string s, const char *text) {
+static bool hparams_is(struct gguf_string s, const char *text) {
 	return s.len == strlen(text) && memcmp(s.s, text, s.len) == 0;
 }
 
 /* A GGUF file may hold other things than a model. */
-static int check_kind(const struct reader *r) {
+static int hparams_check_kind(const struct reader *r) {
 	static const struct {
 		const char *type, *what;
 	} others[] = {
@@ -151,89 +151,90 @@ static int check_kind(const struct reader *r) {
 	char shown[80];
 	if (gguf_string(r->g, "adapter.type", &s) == 0)
 		s = (struct gguf_string){"adapter", 7}; /* the first of them had no general.type */
-	else if (gguf_string(r->g, "general.type", &s) < 0 || is(s, "model"))
+	else if (gguf_string(r->g, "general.type", &s) < 0 || hparams_is(s, "model"))
 		return 0;
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-		if (is(s, others[i].type))
+		if (hparams_is(s, others[i].type))
 			return fail_with(-ENOTSUP, r->err, r->errlen, "%s", others[i].what);
 	return fail_with(-ENOTSUP, r->err, r->errlen, "general.type is %s; Caravan runs models",
 	        gguf_printable(s, shown, sizeof shown));
 }
 
-static int check_keys(const struct reader *r) {
+static int hparams_check_keys(const struct reader *r) {
 	static const char prefix[] = "llama.";
 	struct gguf_string s;
 	char shown[80];
 	int rc;
 
-	rc = check_kind(r);
+	rc = hparams_check_kind(r);
 	if (rc < 0)
 		return rc;
 	rc = gguf_string(r->g, "general.architecture", &s);
 	if (rc < 0)
-		return fail_key(r, "general.architecture", rc == -ENOENT ? "is missing" : "is not a string");
-	if (!is(s, "llama"))
+		return hparams_fail_key(
+		        r, "general.architecture", rc == -ENOENT ? "is missing" : "is not a string");
+	if (!hparams_is(s, "llama"))
 		return fail_with(-ENOTSUP, r->err, r->errlen, "the architecture is %s; Caravan runs llama",
 		        gguf_printable(s, shown, sizeof shown));
 	for (size_t i = 0; i < gguf_keys(r->g); i++) {
 		struct gguf_string key = gguf_key(r->g, i);
 		bool known = key.len < sizeof prefix - 1 || memcmp(key.s, prefix, sizeof prefix - 1) != 0;
 		for (size_t k = 0; !known && k < sizeof known_keys / sizeof *known_keys; k++)
-			known = is(key, known_keys[k]);
+			known = hparams_is(key, known_keys[k]);
 		if (!known)
 			return fail_with(-ENOTSUP, r->err, r->errlen, "Caravan does not know the key %s",
 			        gguf_printable(key, shown, sizeof shown));
 	}
-	if ((rc = refuse_u32(r, "llama.expert_count")) < 0 ||
-	        (rc = refuse_u32(r, "llama.expert_used_count")) < 0 ||
-	        (rc = refuse_bool(r, "llama.attention.causal", true)) < 0 ||
-	        (rc = refuse_bool(r, "llama.use_parallel_residual", false)) < 0 ||
-	        (rc = refuse_f32(r, "llama.attention.clamp_kqv", 0, 0)) < 0 ||
-	        (rc = refuse_f32(r, "llama.attention.max_alibi_bias", 0, 0)) < 0 ||
-	        (rc = refuse_f32(r, "llama.attention.scale", 0, 0)) < 0 ||
-	        (rc = refuse_f32(r, "llama.embedding_scale", 0, 1)) < 0 ||
-	        (rc = refuse_f32(r, "llama.residual_scale", 0, 1)) < 0 ||
-	        (rc = refuse_f32(r, "llama.logit_scale", 0, 1)) < 0 ||
-	        (rc = refuse_f32(r, "llama.rope.scaling.attn_factor", 1, 1)) < 0)
+	if ((rc = hparams_refuse_u32(r, "llama.expert_count")) < 0 ||
+	        (rc = hparams_refuse_u32(r, "llama.expert_used_count")) < 0 ||
+	        (rc = hparams_refuse_bool(r, "llama.attention.causal", true)) < 0 ||
+	        (rc = hparams_refuse_bool(r, "llama.use_parallel_residual", false)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.attention.clamp_kqv", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.attention.max_alibi_bias", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.attention.scale", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.embedding_scale", 0, 1)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.residual_scale", 0, 1)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.logit_scale", 0, 1)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "llama.rope.scaling.attn_factor", 1, 1)) < 0)
 		return rc;
 	rc = gguf_string(r->g, "llama.tensor_data_layout", &s);
 	if (rc == -EINVAL)
-		return fail_key(r, "llama.tensor_data_layout", "is not a string");
-	if (rc == 0 && !is(s, "Meta AI original pth"))
+		return hparams_fail_key(r, "llama.tensor_data_layout", "is not a string");
+	if (rc == 0 && !hparams_is(s, "Meta AI original pth"))
 		return fail_with(-ENOTSUP, r->err, r->errlen,
 		        "llama.tensor_data_layout is %s, which Caravan does not know",
 		        gguf_printable(s, shown, sizeof shown));
 	return 0;
 }
 
-static int read_scale(const struct reader *r, double *scale) {
+static int hparams_read_scale(const struct reader *r, double *scale) {
 	struct gguf_string type = {"linear", 6};
 	char shown[80];
 	float f = 0;
 	int rc = gguf_string(r->g, "llama.rope.scaling.type", &type);
 	if (rc == -EINVAL)
-		return fail_key(r, "llama.rope.scaling.type", "is not a string");
-	if (!is(type, "linear") && !is(type, "none"))
+		return hparams_fail_key(r, "llama.rope.scaling.type", "is not a string");
+	if (!hparams_is(type, "linear") && !hparams_is(type, "none"))
 		return fail_with(-ENOTSUP, r->err, r->errlen,
 		        "llama.rope.scaling.type is %s; Caravan knows linear and none",
 		        gguf_printable(type, shown, sizeof shown));
-	rc = read_f32(r, "llama.rope.scaling.factor", &f);
+	rc = hparams_read_f32(r, "llama.rope.scaling.factor", &f);
 	if (rc == -ENOENT)
-		rc = read_f32(r, "llama.rope.scale_linear", &f); /* its older name */
+		rc = hparams_read_f32(r, "llama.rope.scale_linear", &f); /* its older name */
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (f < 0)
-		return fail_key(r, "llama.rope.scaling.factor", "is negative");
-	*scale = f == 0 || is(type, "none") ? 1 : (double)f;
+		return hparams_fail_key(r, "llama.rope.scaling.factor", "is negative");
+	*scale = f == 0 || hparams_is(type, "none") ? 1 : (double)f;
 	return 0;
 }
 
-static int read_rope(const struct reader *r, struct hparams *hp) {
+static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	const struct gguf_tensor *factors = gguf_find(r->g, "rope_freqs.weight");
 	uint32_t d = hp->head_size;
 	float base = 10000.0f;
 	double scale = 1;
-	int rc = read_u32(r, "llama.rope.dimension_count", &d);
+	int rc = hparams_read_u32(r, "llama.rope.dimension_count", &d);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (d < 2 || d % 2 || d > hp->head_size || d > 2 * HPARAMS_MAX_PAIRS)
@@ -241,12 +242,12 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 		        "llama.rope.dimension_count is %" PRIu32 " in heads of %" PRIu32 " elements", d,
 		        hp->head_size);
 	hp->pairs = d / 2;
-	rc = read_f32(r, "llama.rope.freq_base", &base);
+	rc = hparams_read_f32(r, "llama.rope.freq_base", &base);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (!(base > 0))
-		return fail_key(r, "llama.rope.freq_base", "is not positive");
-	rc = read_scale(r, &scale);
+		return hparams_fail_key(r, "llama.rope.freq_base", "is not positive");
+	rc = hparams_read_scale(r, &scale);
 	if (rc < 0)
 		return rc;
 	if (factors && (factors->type != KERN_F32 || factors->n != hp->pairs || factors->rows != 1))
@@ -270,15 +271,15 @@ static int read_rope(const struct reader *r, struct hparams *hp) {
 /* The rows of the embedding, and so the width of the logits.  There may be more of them than tokens: models are trained with
  * rows up to a round number, to which converters either add tokens that mean nothing or not.  What is beyond the tokens is
  * computed as the file has it and never sampled (daemon/serve/coordinator/output.c).  Fewer rows than tokens make no model. */
-static int read_vocab(const struct reader *r, struct hparams *hp) {
+static int hparams_read_vocab(const struct reader *r, struct hparams *hp) {
 	const struct gguf_tensor *embed = gguf_find(r->g, "token_embd.weight");
 	enum gguf_kind kind;
 	uint64_t tokens = 0, rows = embed ? embed->rows : 0;
 	int rc = gguf_array(r->g, "tokenizer.ggml.tokens", &kind, &tokens);
 	if (rc < 0 && rc != -ENOENT)
-		return fail_key(r, "tokenizer.ggml.tokens", "is not an array of strings");
+		return hparams_fail_key(r, "tokenizer.ggml.tokens", "is not an array of strings");
 	if (tokens > HPARAMS_MAX_VOCAB || rows > HPARAMS_MAX_VOCAB)
-		return fail_key(r, "tokenizer.ggml.tokens", "has too many entries");
+		return hparams_fail_key(r, "tokenizer.ggml.tokens", "has too many entries");
 	if (rc == 0 && embed && rows < tokens)
 		return fail_with(-EINVAL, r->err, r->errlen,
 		        "tensor token_embd.weight has %" PRIu64 " rows, and tokenizer.ggml.tokens %" PRIu64
@@ -286,7 +287,7 @@ static int read_vocab(const struct reader *r, struct hparams *hp) {
 		        rows, tokens);
 	hp->vocab = (uint32_t)(rc == 0 && embed ? rows : tokens);
 	uint32_t stated = hp->vocab;
-	int rv = read_u32(r, "llama.vocab_size", &stated);
+	int rv = hparams_read_u32(r, "llama.vocab_size", &stated);
 	if (rv < 0 && rv != -ENOENT)
 		return rv;
 	if (rc == 0 && stated != hp->vocab && stated != tokens)
@@ -294,29 +295,29 @@ static int read_vocab(const struct reader *r, struct hparams *hp) {
 		        "llama.vocab_size is %" PRIu32 ", but tokenizer.ggml.tokens has %" PRIu64, stated,
 		        tokens);
 	if (rv == -ENOENT && rc == -ENOENT)
-		return fail_key(r, "llama.vocab_size", "and tokenizer.ggml.tokens are missing");
+		return hparams_fail_key(r, "llama.vocab_size", "and tokenizer.ggml.tokens are missing");
 	if (rc == -ENOENT)
 		hp->vocab = stated;
 	return 0;
 }
 
-static int read_shape(const struct reader *r, struct hparams *hp) {
+static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	uint32_t v, window = 0;
 	int rc;
 
-	if ((rc = need_u32(r, "llama.block_count", &hp->layers)) < 0 ||
-	        (rc = need_u32(r, "llama.embedding_length", &hp->dim)) < 0 ||
-	        (rc = need_u32(r, "llama.attention.head_count", &hp->heads)) < 0 ||
-	        (rc = need_u32(r, "llama.feed_forward_length", &hp->ffn)) < 0 ||
-	        (rc = need_u32(r, "llama.context_length", &hp->context)) < 0)
+	if ((rc = hparams_need_u32(r, "llama.block_count", &hp->layers)) < 0 ||
+	        (rc = hparams_need_u32(r, "llama.embedding_length", &hp->dim)) < 0 ||
+	        (rc = hparams_need_u32(r, "llama.attention.head_count", &hp->heads)) < 0 ||
+	        (rc = hparams_need_u32(r, "llama.feed_forward_length", &hp->ffn)) < 0 ||
+	        (rc = hparams_need_u32(r, "llama.context_length", &hp->context)) < 0)
 		return rc;
 	hp->kv_heads = hp->heads;
-	rc = read_u32(r, "llama.attention.head_count_kv", &hp->kv_heads);
+	rc = hparams_read_u32(r, "llama.attention.head_count_kv", &hp->kv_heads);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (hp->heads < 1 || hp->dim < 1)
-		return fail_key(r, "llama.attention.head_count", "or llama.embedding_length is 0");
-	rc = read_u32(r, "llama.attention.key_length", &hp->head_size);
+		return hparams_fail_key(r, "llama.attention.head_count", "or llama.embedding_length is 0");
+	rc = hparams_read_u32(r, "llama.attention.key_length", &hp->head_size);
 	if (rc == -ENOENT) {
 		if (hp->dim % hp->heads)
 			return fail_with(-EINVAL, r->err, r->errlen,
@@ -328,7 +329,7 @@ static int read_shape(const struct reader *r, struct hparams *hp) {
 		return rc;
 	}
 	v = hp->head_size;
-	rc = read_u32(r, "llama.attention.value_length", &v);
+	rc = hparams_read_u32(r, "llama.attention.value_length", &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (v != hp->head_size)
@@ -336,30 +337,30 @@ static int read_shape(const struct reader *r, struct hparams *hp) {
 		        "llama.attention.value_length (%" PRIu32 ") differs from the keys' (%" PRIu32
 		        "), which Caravan does not know",
 		        v, hp->head_size);
-	rc = read_u32(r, "llama.attention.sliding_window", &window);
+	rc = hparams_read_u32(r, "llama.attention.sliding_window", &window);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	/* within its window a sliding model is an ordinary one */
 	if (window > 0 && window < hp->context)
 		hp->context = window;
 
-	return read_vocab(r, hp);
+	return hparams_read_vocab(r, hp);
 }
 
 int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_t errlen) {
 	struct reader r = {g, err, errlen};
 	static const char eps[] = "llama.attention.layer_norm_rms_epsilon";
 	memset(hp, 0, sizeof *hp);
-	int rc = check_keys(&r);
+	int rc = hparams_check_keys(&r);
 	if (rc == 0)
-		rc = read_shape(&r, hp);
+		rc = hparams_read_shape(&r, hp);
 	if (rc < 0)
 		return rc;
-	rc = read_f32(&r, eps, &hp->eps);
+	rc = hparams_read_f32(&r, eps, &hp->eps);
 	if (rc == -ENOENT)
-		return fail_key(&r, eps, "is missing");
+		return hparams_fail_key(&r, eps, "is missing");
 	if (rc == 0)
-		rc = read_rope(&r, hp);
+		rc = hparams_read_rope(&r, hp);
 	if (rc == 0)
 		rc = hparams_check(hp, err, errlen);
 	return rc;

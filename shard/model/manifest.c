@@ -37,7 +37,7 @@ static const struct role {
           [IO_HEAD] = {"output", DIM, VOCAB},
 };
 
-static uint64_t extent(const struct hparams *hp, enum extent e) {
+static uint64_t manifest_extent(const struct hparams *hp, enum extent e) {
 	switch (e) {
 	case ONE:
 		return 1;
@@ -64,13 +64,13 @@ const char *manifest_io_tensor_name(enum io_role r) {
 }
 
 void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t *n, uint64_t *rows) {
-	*n = extent(hp, layer_roles[r].n);
-	*rows = extent(hp, layer_roles[r].rows);
+	*n = manifest_extent(hp, layer_roles[r].n);
+	*rows = manifest_extent(hp, layer_roles[r].rows);
 }
 
 void manifest_io_shape(const struct hparams *hp, enum io_role r, uint64_t *n, uint64_t *rows) {
-	*n = extent(hp, io_roles[r].n);
-	*rows = extent(hp, io_roles[r].rows);
+	*n = manifest_extent(hp, io_roles[r].n);
+	*rows = manifest_extent(hp, io_roles[r].rows);
 }
 
 bool manifest_layer_is_norm(enum layer_role r) {
@@ -103,8 +103,8 @@ void manifest_destroy(struct manifest *m) {
 	errno = saved;
 }
 
-static int check_tensor(const struct hparams *hp, const struct role *role, const struct manifest_tensor *t,
-        char *err, size_t errlen) {
+static int manifest_check_tensor(const struct hparams *hp, const struct role *role,
+        const struct manifest_tensor *t, char *err, size_t errlen) {
 	const struct kern_traits *traits = kern_traits((uint32_t)t->type);
 	if (!traits)
 		return fail_with(-ENOTSUP, err, errlen,
@@ -115,7 +115,7 @@ static int check_tensor(const struct hparams *hp, const struct role *role, const
 		        "the manifest's %s has type %s; norms are F32, F16 or BF16", role->name,
 		        traits->name);
 	}
-	uint64_t n = extent(hp, role->n), rows = extent(hp, role->rows);
+	uint64_t n = manifest_extent(hp, role->n), rows = manifest_extent(hp, role->rows);
 	if (n % traits->block)
 		return fail_with(-EINVAL, err, errlen,
 		        "the manifest's %s has rows of %" PRIu64 " elements, not a multiple of %s's %u",
@@ -127,17 +127,17 @@ static int check_tensor(const struct hparams *hp, const struct role *role, const
 	return 0;
 }
 
-static int check(const struct manifest *m, char *err, size_t errlen) {
+static int manifest_check(const struct manifest *m, char *err, size_t errlen) {
 	int rc = hparams_check(&m->hp, err, errlen);
 	for (int r = 0; rc == 0 && r < IO_ROLES; r++)
-		rc = check_tensor(&m->hp, &io_roles[r], &m->io[r], err, errlen);
+		rc = manifest_check_tensor(&m->hp, &io_roles[r], &m->io[r], err, errlen);
 	for (uint32_t l = 0; rc == 0 && l < m->hp.layers; l++)
 		for (int r = 0; rc == 0 && r < LAYER_ROLES; r++)
-			rc = check_tensor(&m->hp, &layer_roles[r], &m->layer[l][r], err, errlen);
+			rc = manifest_check_tensor(&m->hp, &layer_roles[r], &m->layer[l][r], err, errlen);
 	return rc;
 }
 
-static void put_tensor(struct bytes_out *o, const struct manifest_tensor *t) {
+static void manifest_put_tensor(struct bytes_out *o, const struct manifest_tensor *t) {
 	bytes_put(o, t->id.b, sizeof t->id.b);
 	bytes_put_u32(o, (uint32_t)t->type);
 }
@@ -145,7 +145,7 @@ static void put_tensor(struct bytes_out *o, const struct manifest_tensor *t) {
 int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	char err[160];
 	const struct hparams *hp = &m->hp;
-	int rc = check(m, err, sizeof err);
+	int rc = manifest_check(m, err, sizeof err);
 	if (rc < 0)
 		return -EINVAL;
 	size_t size = MANIFEST_HEAD + 4 * (size_t)hp->pairs +
@@ -169,23 +169,23 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	bytes_put(&o, m->vocab.b, sizeof m->vocab.b);
 	bytes_put(&o, hp->freq, 4 * (size_t)hp->pairs);
 	for (int r = 0; r < IO_ROLES; r++)
-		put_tensor(&o, &m->io[r]);
+		manifest_put_tensor(&o, &m->io[r]);
 	for (uint32_t l = 0; l < hp->layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
-			put_tensor(&o, &m->layer[l][r]);
+			manifest_put_tensor(&o, &m->layer[l][r]);
 	m->id = content_hash(data, size);
 	*out = data;
 	*len = size;
 	return 0;
 }
 
-/* The shape is filled in only where the type allows one; check_tensor says what is wrong where it does not. */
-static void get_tensor(
+/* The shape is filled in only where the type allows one; manifest_check_tensor says what is wrong where it does not. */
+static void manifest_get_tensor(
         struct bytes_in *in, const struct hparams *hp, const struct role *role, struct manifest_tensor *t) {
 	bytes_get_into(in, t->id.b, sizeof t->id.b);
 	t->type = (enum kern_type)bytes_get_u32(in);
-	t->n = extent(hp, role->n);
-	t->rows = extent(hp, role->rows);
+	t->n = manifest_extent(hp, role->n);
+	t->rows = manifest_extent(hp, role->rows);
 	const struct kern_traits *traits = kern_traits((uint32_t)t->type);
 	if (traits && t->n % traits->block == 0)
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
@@ -227,11 +227,11 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	m->vocab = vocab;
 	m->id = content_hash(data, len);
 	for (int r = 0; r < IO_ROLES; r++)
-		get_tensor(&in, &hp, &io_roles[r], &m->io[r]);
+		manifest_get_tensor(&in, &hp, &io_roles[r], &m->io[r]);
 	for (uint32_t l = 0; l < hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
-			get_tensor(&in, &hp, &layer_roles[r], &m->layer[l][r]);
-	rc = check(m, err, errlen);
+			manifest_get_tensor(&in, &hp, &layer_roles[r], &m->layer[l][r]);
+	rc = manifest_check(m, err, errlen);
 	if (rc < 0) {
 		manifest_destroy(m);
 		return rc;

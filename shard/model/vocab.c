@@ -41,59 +41,60 @@ bool vocab_is_end_name(const struct vocab_string *s) {
 	return false;
 }
 
-static bool is(struct gguf_string s, const char *text) {
+static bool vocab_is(struct gguf_string s, const char *text) {
 	return s.len == strlen(text) && memcmp(s.s, text, s.len) == 0;
 }
 
-static int fail_key(char *err, size_t errlen, const char *key, const char *why) {
+static int vocab_fail_key(char *err, size_t errlen, const char *key, const char *why) {
 	return fail_with(-EINVAL, err, errlen, "%s %s", key, why);
 }
 
-static int read_string(const struct gguf *g, const char *key, uint32_t max, struct vocab_string *out,
+static int vocab_read_string(const struct gguf *g, const char *key, uint32_t max, struct vocab_string *out,
         char *err, size_t errlen) {
 	struct gguf_string s = {"", 0};
 	int rc = gguf_string(g, key, &s);
 	if (rc == -EINVAL)
-		return fail_key(err, errlen, key, "is not a string");
+		return vocab_fail_key(err, errlen, key, "is not a string");
 	if (s.len > max)
-		return fail_key(err, errlen, key, "is too long");
+		return vocab_fail_key(err, errlen, key, "is too long");
 	out->s = s.s;
 	out->len = (uint32_t)s.len;
 	return 0;
 }
 
 /* An array that must have as many entries as there are tokens.  0, 1 when it is absent, or an error. */
-static int check_array(const struct gguf *g, const char *key, uint64_t count, char *err, size_t errlen) {
+static int vocab_check_array(
+        const struct gguf *g, const char *key, uint64_t count, char *err, size_t errlen) {
 	enum gguf_kind kind;
 	uint64_t have;
 	int rc = gguf_array(g, key, &kind, &have);
 	if (rc == -ENOENT)
 		return 1;
 	if (rc < 0)
-		return fail_key(err, errlen, key, "is not an array");
+		return vocab_fail_key(err, errlen, key, "is not an array");
 	if (have != count)
 		return fail_with(-EINVAL, err, errlen, "%s has %" PRIu64 " entries for %" PRIu64 " tokens",
 		        key, have, count);
 	return 0;
 }
 
-static int read_tokens(struct vocab *v, const struct gguf *g, char *err, size_t errlen) {
+static int vocab_read_tokens(struct vocab *v, const struct gguf *g, char *err, size_t errlen) {
 	static const char tokens[] = "tokenizer.ggml.tokens", scores[] = "tokenizer.ggml.scores",
 	                  types[] = "tokenizer.ggml.token_type";
 	enum gguf_kind kind;
 	uint64_t count;
 	int rc = gguf_array(g, tokens, &kind, &count);
 	if (rc < 0 || kind != GGUF_STRING)
-		return fail_key(
+		return vocab_fail_key(
 		        err, errlen, tokens, rc == -ENOENT ? "is missing" : "is not an array of strings");
 	if (count < 1 || count > VOCAB_MAX_TOKENS)
-		return fail_key(err, errlen, tokens, "has no entries, or too many");
-	int have_scores = check_array(g, scores, count, err, errlen);
+		return vocab_fail_key(err, errlen, tokens, "has no entries, or too many");
+	int have_scores = vocab_check_array(g, scores, count, err, errlen);
 	if (have_scores < 0)
 		return have_scores;
 	if (have_scores > 0 && v->model == VOCAB_SPM)
-		return fail_key(err, errlen, scores, "is missing");
-	int have_types = check_array(g, types, count, err, errlen);
+		return vocab_fail_key(err, errlen, scores, "is missing");
+	int have_types = vocab_check_array(g, types, count, err, errlen);
 	if (have_types < 0)
 		return have_types;
 	v->token = calloc(count, sizeof *v->token);
@@ -105,13 +106,13 @@ static int read_tokens(struct vocab *v, const struct gguf *g, char *err, size_t 
 		int64_t type = VOCAB_NORMAL;
 		float score = 0;
 		if (gguf_array_string(g, tokens, i, &s) < 0 || s.len > VOCAB_MAX_TEXT)
-			return fail_key(err, errlen, tokens, "holds a token that is too long");
+			return vocab_fail_key(err, errlen, tokens, "holds a token that is too long");
 		if (have_scores == 0 && gguf_array_f32(g, scores, i, &score) < 0)
-			return fail_key(err, errlen, scores, "is not an array of numbers");
+			return vocab_fail_key(err, errlen, scores, "is not an array of numbers");
 		if (have_types == 0 && gguf_array_i64(g, types, i, &type) < 0)
-			return fail_key(err, errlen, types, "is not an array of numbers");
+			return vocab_fail_key(err, errlen, types, "is not an array of numbers");
 		if (type < 0 || type > VOCAB_BYTE)
-			return fail_key(err, errlen, types, "holds an unknown type");
+			return vocab_fail_key(err, errlen, types, "holds an unknown type");
 		/* 0 is a writer's "undefined" */
 		v->token[i] = (struct vocab_token){
 		        {s.s, (uint32_t)s.len}, score, type == 0 ? (uint8_t)VOCAB_NORMAL : (uint8_t)type};
@@ -119,16 +120,16 @@ static int read_tokens(struct vocab *v, const struct gguf *g, char *err, size_t 
 	return 0;
 }
 
-static int read_merges(struct vocab *v, const struct gguf *g, char *err, size_t errlen) {
+static int vocab_read_merges(struct vocab *v, const struct gguf *g, char *err, size_t errlen) {
 	static const char merges[] = "tokenizer.ggml.merges";
 	enum gguf_kind kind;
 	uint64_t count;
 	int rc = gguf_array(g, merges, &kind, &count);
 	if (rc < 0 || kind != GGUF_STRING)
-		return fail_key(
+		return vocab_fail_key(
 		        err, errlen, merges, rc == -ENOENT ? "is missing" : "is not an array of strings");
 	if (count > VOCAB_MAX_TOKENS)
-		return fail_key(err, errlen, merges, "has too many entries");
+		return vocab_fail_key(err, errlen, merges, "has too many entries");
 	v->merge = calloc(count ? count : 1, sizeof *v->merge);
 	if (!v->merge)
 		return fail_memory(err, errlen, "the vocabulary");
@@ -136,16 +137,17 @@ static int read_merges(struct vocab *v, const struct gguf *g, char *err, size_t 
 	for (uint64_t i = 0; i < count; i++) {
 		struct gguf_string s = {"", 0};
 		if (gguf_array_string(g, merges, i, &s) < 0 || s.len > VOCAB_MAX_TEXT)
-			return fail_key(err, errlen, merges, "holds an entry that is too long");
+			return vocab_fail_key(err, errlen, merges, "holds an entry that is too long");
 		v->merge[i] = (struct vocab_string){s.s, (uint32_t)s.len};
 	}
 	return 0;
 }
 
 /* Adds to the note, after what it says already. */
-static void note(struct vocab_reading *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void vocab_note_ignored(struct vocab_reading *r, const char *fmt, ...)
+        __attribute__((format(printf, 2, 3)));
 
-static void note(struct vocab_reading *r, const char *fmt, ...) {
+static void vocab_note_ignored(struct vocab_reading *r, const char *fmt, ...) {
 	size_t at = strlen(r->note);
 	va_list ap;
 	if (at > 0 && at + 2 < sizeof r->note)
@@ -155,7 +157,7 @@ static void note(struct vocab_reading *r, const char *fmt, ...) {
 	va_end(ap);
 }
 
-static void add_end(struct vocab *v, uint32_t id) {
+static void vocab_add_end(struct vocab *v, uint32_t id) {
 	uint32_t at = v->ends;
 	for (uint32_t i = 0; i < v->ends; i++)
 		if (v->end[i] == id)
@@ -169,7 +171,7 @@ static void add_end(struct vocab *v, uint32_t id) {
 }
 
 /* The number of a special token; several where a list is allowed, of which the first is *out and the rest are ends. */
-static int read_ids(struct vocab *v, const struct gguf *g, const char *key, bool list, int32_t standard,
+static int vocab_read_ids(struct vocab *v, const struct gguf *g, const char *key, bool list, int32_t standard,
         int32_t *out, struct vocab_reading *r, char *err, size_t errlen) {
 	enum gguf_kind kind;
 	uint64_t count;
@@ -178,18 +180,19 @@ static int read_ids(struct vocab *v, const struct gguf *g, const char *key, bool
 	bool many = rc == -EINVAL && list && gguf_array(g, key, &kind, &count) == 0;
 	*out = -1;
 	if (rc == -EINVAL && !many)
-		return fail_key(err, errlen, key, "is not a token id");
+		return vocab_fail_key(err, errlen, key, "is not a token id");
 	for (uint64_t i = 0; i < (many ? count : rc == 0 ? 1 : 0); i++) {
 		if (many && gguf_array_i64(g, key, i, &id) < 0)
-			return fail_key(err, errlen, key, "is not a list of token ids");
+			return vocab_fail_key(err, errlen, key, "is not a list of token ids");
 		if (id < 0 || id >= v->tokens) {
 			if (id != -1) /* which says that there is none */
-				note(r, "%s is %" PRId64 " and there are %" PRIu32 " tokens: it is ignored",
+				vocab_note_ignored(r,
+				        "%s is %" PRId64 " and there are %" PRIu32 " tokens: it is ignored",
 				        key, id, v->tokens);
 		} else if (*out < 0) {
 			*out = (int32_t)id;
 		} else {
-			add_end(v, (uint32_t)id);
+			vocab_add_end(v, (uint32_t)id);
 		}
 	}
 	if (*out < 0 && standard >= 0 && (uint32_t)standard < v->tokens)
@@ -199,7 +202,7 @@ static int read_ids(struct vocab *v, const struct gguf *g, const char *key, bool
 
 /* What begins and what ends a text.  Beside the keys that have one meaning each, files may list all ends under a key of
  * their own, or under that of one. */
-static int read_special(
+static int vocab_read_special(
         struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
 	bool spm = v->model == VOCAB_SPM;
 	int32_t eom, more;
@@ -214,14 +217,15 @@ static int read_special(
 	        {"tokenizer.ggml.eom_token_id", true, -1, &eom},
 	        {"tokenizer.ggml.eos_token_ids", true, -1, &more}};
 	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-		int rc = read_ids(v, g, ids[i].key, ids[i].list, ids[i].standard, ids[i].out, r, err, errlen);
+		int rc = vocab_read_ids(
+		        v, g, ids[i].key, ids[i].list, ids[i].standard, ids[i].out, r, err, errlen);
 		if (rc < 0)
 			return rc;
 	}
 	if (eom >= 0)
-		add_end(v, (uint32_t)eom);
+		vocab_add_end(v, (uint32_t)eom);
 	if (more >= 0)
-		add_end(v, (uint32_t)more);
+		vocab_add_end(v, (uint32_t)more);
 	/* what is known to end a text anyway is not said again, so that the blob has as little as it can */
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < v->ends; i++)
@@ -232,14 +236,14 @@ static int read_special(
 	return 0;
 }
 
-static int read_bool(
+static int vocab_read_bool(
         const struct gguf *g, const char *key, bool standard, bool *out, char *err, size_t errlen) {
 	*out = standard;
-	return gguf_bool(g, key, out) == -EINVAL ? fail_key(err, errlen, key, "is not a boolean") : 0;
+	return gguf_bool(g, key, out) == -EINVAL ? vocab_fail_key(err, errlen, key, "is not a boolean") : 0;
 }
 
 /* Pre-tokenizers whose models start with the beginning-of-text token when the file does not say. */
-static bool starts_with_bos(struct vocab_string pre) {
+static bool vocab_starts_with_bos(struct vocab_string pre) {
 	static const char *const names[] = {
 	        "llama-bpe", "llama3", "llama-v3", "tekken", "falcon3", "pixtral"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -252,46 +256,47 @@ static bool starts_with_bos(struct vocab_string pre) {
 #define LLAMA3_TOKENS 128256u
 #define LLAMA3_BEGIN 128000u
 
-static bool is_early_llama3(const struct vocab *v) {
+static bool vocab_is_early_llama3(const struct vocab *v) {
 	static const char begin[] = "<|begin_of_text|>";
 	const struct vocab_string *s = &v->token[v->tokens > LLAMA3_BEGIN ? LLAMA3_BEGIN : 0].text;
 	return v->tokens == LLAMA3_TOKENS && s->len == sizeof begin - 1 && memcmp(s->s, begin, s->len) == 0;
 }
 
 /* How text is cut into words: as the user says, as the file says, as is known of the model. */
-static int read_pre(
+static int vocab_read_pre(
         struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
 	static const char key[] = "tokenizer.ggml.pre", llama3[] = "llama-bpe";
-	int rc = read_string(g, key, VOCAB_MAX_TEXT, &v->pre, err, errlen);
+	int rc = vocab_read_string(g, key, VOCAB_MAX_TEXT, &v->pre, err, errlen);
 	if (rc < 0)
 		return rc;
 	if (r->pre && *r->pre) {
 		size_t len = strlen(r->pre);
 		if (v->model != VOCAB_BPE)
-			return fail_key(err, errlen, "tokenizer.ggml.model",
+			return vocab_fail_key(err, errlen, "tokenizer.ggml.model",
 			        "is llama, which has no pre-tokenizer: leave --pre out");
 		if (len > VOCAB_MAX_TEXT)
-			return fail_key(err, errlen, "--pre", "is too long");
+			return vocab_fail_key(err, errlen, "--pre", "is too long");
 		v->pre = (struct vocab_string){r->pre, (uint32_t)len};
-	} else if (v->model == VOCAB_BPE && v->pre.len == 0 && is_early_llama3(v)) {
+	} else if (v->model == VOCAB_BPE && v->pre.len == 0 && vocab_is_early_llama3(v)) {
 		v->pre = (struct vocab_string){llama3, sizeof llama3 - 1};
-		note(r, "%s is missing: by its tokens this is Llama 3, whose pre-tokenizer is %s", key,
+		vocab_note_ignored(r,
+		        "%s is missing: by its tokens this is Llama 3, whose pre-tokenizer is %s", key,
 		        llama3);
 	}
 	return 0;
 }
 
-static int read_all(
+static int vocab_read_all(
         struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
 	struct gguf_string model;
 	char shown[80];
 	int rc = gguf_string(g, "tokenizer.ggml.model", &model);
 	if (rc < 0)
-		return fail_key(err, errlen, "tokenizer.ggml.model",
+		return vocab_fail_key(err, errlen, "tokenizer.ggml.model",
 		        rc == -ENOENT ? "is missing" : "is not a string");
-	if (is(model, "llama")) {
+	if (vocab_is(model, "llama")) {
 		v->model = VOCAB_SPM;
-	} else if (is(model, "gpt2")) {
+	} else if (vocab_is(model, "gpt2")) {
 		v->model = VOCAB_BPE;
 	} else {
 		return fail_with(-ENOTSUP, err, errlen,
@@ -299,19 +304,20 @@ static int read_all(
 		        gguf_printable(model, shown, sizeof shown));
 	}
 	bool spm = v->model == VOCAB_SPM;
-	if ((rc = read_tokens(v, g, err, errlen)) < 0)
+	if ((rc = vocab_read_tokens(v, g, err, errlen)) < 0)
 		return rc;
-	if (!spm && (rc = read_merges(v, g, err, errlen)) < 0)
+	if (!spm && (rc = vocab_read_merges(v, g, err, errlen)) < 0)
 		return rc;
-	if ((rc = read_pre(v, g, r, err, errlen)) < 0 ||
-	        (rc = read_string(g, "tokenizer.chat_template", VOCAB_MAX_TEMPLATE, &v->chat_template, err,
-	                 errlen)) < 0 ||
-	        (rc = read_special(v, g, r, err, errlen)) < 0)
+	if ((rc = vocab_read_pre(v, g, r, err, errlen)) < 0 ||
+	        (rc = vocab_read_string(g, "tokenizer.chat_template", VOCAB_MAX_TEMPLATE, &v->chat_template,
+	                 err, errlen)) < 0 ||
+	        (rc = vocab_read_special(v, g, r, err, errlen)) < 0)
 		return rc;
-	if ((rc = read_bool(g, "tokenizer.ggml.add_bos_token", spm || starts_with_bos(v->pre), &v->add_bos,
-	             err, errlen)) < 0 ||
-	        (rc = read_bool(g, "tokenizer.ggml.add_eos_token", false, &v->add_eos, err, errlen)) < 0 ||
-	        (rc = read_bool(
+	if ((rc = vocab_read_bool(g, "tokenizer.ggml.add_bos_token", spm || vocab_starts_with_bos(v->pre),
+	             &v->add_bos, err, errlen)) < 0 ||
+	        (rc = vocab_read_bool(g, "tokenizer.ggml.add_eos_token", false, &v->add_eos, err, errlen)) <
+	                0 ||
+	        (rc = vocab_read_bool(
 	                 g, "tokenizer.ggml.add_space_prefix", spm, &v->add_space_prefix, err, errlen)) < 0)
 		return rc;
 	return 0;
@@ -326,7 +332,7 @@ int vocab_from_gguf(
 	size_t len;
 	r = r ? r : &as_it_is;
 	r->note[0] = '\0';
-	int rc = read_all(&borrowed, g, r, err, errlen);
+	int rc = vocab_read_all(&borrowed, g, r, err, errlen);
 	if (rc == 0)
 		rc = vocab_check(&borrowed, err, errlen);
 	if (rc == 0) {

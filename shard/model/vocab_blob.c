@@ -17,28 +17,29 @@
 #define VOCAB_HEAD 40u /* magic, version, model, flags, four ids, tokens, merges */
 enum { FLAG_ADD_BOS = 1, FLAG_ADD_EOS = 2, FLAG_ADD_SPACE = 4, FLAGS = 7 };
 
-static int fail(char *err, size_t errlen, const char *why) {
+static int vocab_blob_fail(char *err, size_t errlen, const char *why) {
 	return fail_with(-EINVAL, err, errlen, "the vocabulary %s", why);
 }
 
 int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 	const int32_t id[] = {v->bos, v->eos, v->eot, v->unk};
 	if (v->model != VOCAB_SPM && v->model != VOCAB_BPE)
-		return fail(err, errlen, "is of a kind that Caravan does not know");
+		return vocab_blob_fail(err, errlen, "is of a kind that Caravan does not know");
 	if (v->tokens < 1 || v->tokens > VOCAB_MAX_TOKENS || v->merges > VOCAB_MAX_TOKENS)
-		return fail(err, errlen, "has no tokens, or too many");
+		return vocab_blob_fail(err, errlen, "has no tokens, or too many");
 	if (v->model == VOCAB_SPM && v->merges > 0)
-		return fail(err, errlen, "has merges but is not a BPE");
+		return vocab_blob_fail(err, errlen, "has merges but is not a BPE");
 	if (v->pre.len > VOCAB_MAX_TEXT || v->chat_template.len > VOCAB_MAX_TEMPLATE)
-		return fail(err, errlen, "has a name or template that is too long");
+		return vocab_blob_fail(err, errlen, "has a name or template that is too long");
 	if (v->ends > VOCAB_MAX_ENDS)
-		return fail(err, errlen, "has too many tokens that end a text");
+		return vocab_blob_fail(err, errlen, "has too many tokens that end a text");
 	for (uint32_t i = 0; i < v->ends; i++)
 		if (v->end[i] >= v->tokens || (i > 0 && v->end[i] <= v->end[i - 1]))
-			return fail(err, errlen, "ends a text with a token that it does not have, or twice");
+			return vocab_blob_fail(
+			        err, errlen, "ends a text with a token that it does not have, or twice");
 	for (size_t i = 0; i < sizeof id / sizeof *id; i++)
 		if (id[i] < -1 || (id[i] >= 0 && (uint32_t)id[i] >= v->tokens))
-			return fail(err, errlen, "names a special token that it does not have");
+			return vocab_blob_fail(err, errlen, "names a special token that it does not have");
 	for (uint32_t i = 0; i < v->tokens; i++) {
 		const struct vocab_token *t = &v->token[i];
 		if (t->text.len > VOCAB_MAX_TEXT || t->type < VOCAB_NORMAL || t->type > VOCAB_BYTE ||
@@ -68,7 +69,7 @@ static uint64_t blob_bytes(const struct vocab *v) {
 	return len;
 }
 
-static void put_string(struct bytes_out *o, struct vocab_string s) {
+static void vocab_put_string(struct bytes_out *o, struct vocab_string s) {
 	bytes_put_u32(o, s.len);
 	bytes_put(o, s.s, s.len);
 }
@@ -100,8 +101,8 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 		bytes_put_u32(&o, v->ends);
 	for (uint32_t i = 0; i < v->ends; i++)
 		bytes_put_u32(&o, v->end[i]);
-	put_string(&o, v->pre);
-	put_string(&o, v->chat_template);
+	vocab_put_string(&o, v->pre);
+	vocab_put_string(&o, v->chat_template);
 	for (uint32_t i = 0; i < v->tokens; i++) {
 		const struct vocab_token *t = &v->token[i];
 		bytes_put_u32(&o, t->text.len);
@@ -110,25 +111,25 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 		bytes_put(&o, t->text.s, t->text.len);
 	}
 	for (uint32_t i = 0; i < v->merges; i++)
-		put_string(&o, v->merge[i]);
+		vocab_put_string(&o, v->merge[i]);
 	*out = blob;
 	*len = size;
 	return 0;
 }
 
-static struct vocab_string get_string(struct bytes_in *in) {
+static struct vocab_string vocab_get_string(struct bytes_in *in) {
 	struct vocab_string s = {"", bytes_get_u32(in)};
 	s.s = (const char *)bytes_get(in, s.len);
 	return s;
 }
 
-static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, size_t errlen) {
+static int vocab_blob_parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, size_t errlen) {
 	struct bytes_in in = {blob, len, false};
 	const uint8_t *magic = bytes_get(&in, 4);
 	uint32_t version = bytes_get_u32(&in);
 	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 ||
 	        (version != VOCAB_VERSION && version != VOCAB_VERSION_ENDS))
-		return fail(err, errlen, "is not in the form that Caravan writes");
+		return vocab_blob_fail(err, errlen, "is not in the form that Caravan writes");
 	v->model = (enum vocab_model)bytes_get_u32(&in);
 	uint32_t flags = bytes_get_u32(&in);
 	v->bos = (int32_t)bytes_get_u32(&in);
@@ -139,13 +140,13 @@ static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, si
 	v->merges = bytes_get_u32(&in);
 	v->ends = version == VOCAB_VERSION_ENDS ? bytes_get_u32(&in) : 0;
 	if (v->ends > VOCAB_MAX_ENDS || (version == VOCAB_VERSION_ENDS && v->ends == 0))
-		return fail(err, errlen, "has no further ends, or too many");
+		return vocab_blob_fail(err, errlen, "has no further ends, or too many");
 	for (uint32_t i = 0; i < v->ends; i++)
 		v->end[i] = bytes_get_u32(&in);
-	v->pre = get_string(&in);
-	v->chat_template = get_string(&in);
+	v->pre = vocab_get_string(&in);
+	v->chat_template = vocab_get_string(&in);
 	if (in.short_of || flags & ~(uint32_t)FLAGS || v->tokens > in.left / 9 || v->merges > in.left / 4)
-		return fail(err, errlen, "ends before what it lists");
+		return vocab_blob_fail(err, errlen, "ends before what it lists");
 	v->add_bos = flags & FLAG_ADD_BOS;
 	v->add_eos = flags & FLAG_ADD_EOS;
 	v->add_space_prefix = flags & FLAG_ADD_SPACE;
@@ -161,9 +162,9 @@ static int parse(struct vocab *v, const uint8_t *blob, size_t len, char *err, si
 		t->text.s = (const char *)bytes_get(&in, t->text.len);
 	}
 	for (uint32_t i = 0; i < v->merges; i++)
-		v->merge[i] = get_string(&in);
+		v->merge[i] = vocab_get_string(&in);
 	if (in.short_of || in.left)
-		return fail(err, errlen, "ends before what it lists, or after");
+		return vocab_blob_fail(err, errlen, "ends before what it lists, or after");
 	return vocab_check(v, err, errlen);
 }
 
@@ -174,7 +175,7 @@ int vocab_adopt(struct vocab **out, uint8_t *blob, size_t len, char *err, size_t
 		return fail_memory(err, errlen, "the vocabulary");
 	}
 	v->bytes = blob;
-	int rc = parse(v, blob, len, err, errlen);
+	int rc = vocab_blob_parse(v, blob, len, err, errlen);
 	if (rc < 0) {
 		vocab_destroy(v);
 		return rc;
@@ -185,7 +186,7 @@ int vocab_adopt(struct vocab **out, uint8_t *blob, size_t len, char *err, size_t
 
 int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err, size_t errlen) {
 	if (len > CONTENT_BLOB_MAX)
-		return fail(err, errlen, "is too large");
+		return vocab_blob_fail(err, errlen, "is too large");
 	uint8_t *blob = malloc(len ? len : 1);
 	if (!blob)
 		return fail_memory(err, errlen, "the vocabulary");

@@ -25,7 +25,7 @@ struct conversion {
 	void *arg;
 };
 
-static void tell(struct conversion *c, const struct content_id *id, int rc) {
+static void store_convert_report(struct conversion *c, const struct content_id *id, int rc) {
 	c->told.tensor = id;
 	c->told.error = rc;
 	if (c->tell)
@@ -58,7 +58,7 @@ static int convert_chunks(struct conversion *c, int fd, const struct content_ten
 		if (rc == 0) {
 			c->told.bytes_done += bytes;
 			if (i + 1 < t->chunks)
-				tell(c, &t->id, 0);
+				store_convert_report(c, &t->id, 0);
 		}
 	}
 	free(packed);
@@ -66,7 +66,7 @@ static int convert_chunks(struct conversion *c, int fd, const struct content_ten
 	return rc;
 }
 
-static int convert(struct conversion *c, const struct content_id *id) {
+static int store_convert_tensor(struct conversion *c, const struct content_id *id) {
 	struct content_tensor t;
 	struct store_head head;
 	struct store_writer *w = NULL;
@@ -99,7 +99,7 @@ static int convert(struct conversion *c, const struct content_id *id) {
 }
 
 /* Keeps the names of tensors of an older layout; how many, and their canonical bytes. */
-static void keep_older(struct conversion *c, struct content_id *ids, size_t count) {
+static void store_convert_keep_older(struct conversion *c, struct content_id *ids, size_t count) {
 	for (size_t i = 0; i < count; i++) {
 		struct content_tensor t;
 		struct store_head head;
@@ -123,13 +123,13 @@ int store_convert(struct store *s, store_convert_fn *fn, void *arg) {
 			return -errno;
 	int rc = store_list_tensors(s, &ids, &count);
 	if (rc == 0)
-		keep_older(&c, ids, count);
+		store_convert_keep_older(&c, ids, count);
 	if (c.told.count)
-		tell(&c, NULL, 0);
+		store_convert_report(&c, NULL, 0);
 	for (size_t i = 0; i < c.told.count; i++) {
-		rc = convert(&c, &ids[i]);
+		rc = store_convert_tensor(&c, &ids[i]);
 		c.told.done++;
-		tell(&c, &ids[i], rc);
+		store_convert_report(&c, &ids[i], rc);
 		worst = rc && !worst ? rc : worst;
 	}
 	free(ids);

@@ -53,7 +53,7 @@ void store_unpin(struct store_pin *p) {
 }
 
 /* Under the lock. */
-static bool is_pinned(const struct store *s, const struct content_id *id) {
+static bool store_is_pinned(const struct store *s, const struct content_id *id) {
 	const struct store_pin *p;
 	LIST_FOREACH(p, &s->pins, link)
 	if (bsearch(id, p->id, p->count, sizeof *id, content_compare))
@@ -68,7 +68,8 @@ static bool evict_file(struct store *s, const struct content_id *id, const char 
 		return false;
 	/* who opens it from now on finds it barred, and takes it for absent; who pins it from now on finds it gone */
 	pthread_mutex_lock(&s->pin_lock);
-	bool gone = !is_pinned(s, id) && store_hold_alone(s, fd, name) && unlinkat(s->tensors, name, 0) == 0;
+	bool gone = !store_is_pinned(s, id) && store_hold_alone(s, fd, name) &&
+	            unlinkat(s->tensors, name, 0) == 0;
 	pthread_mutex_unlock(&s->pin_lock);
 	close(fd);
 	return gone;
@@ -79,7 +80,7 @@ static bool evict(struct store *s, const struct content_id *id) {
 	return evict_file(s, id, content_hex(id, hex));
 }
 
-static int compare_used(const void *a, const void *b) {
+static int store_compare_used(const void *a, const void *b) {
 	const struct store_entry *x = a, *y = b;
 	if (x->used.tv_sec != y->used.tv_sec)
 		return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
@@ -97,7 +98,7 @@ int store_make_space(struct store *s, uint64_t need, char *err, size_t errlen) {
 	int rc = have + need <= l->bytes ? 0 : store_read_folder(s->tensors, &all);
 	if (rc || have + need <= l->bytes)
 		return rc;
-	qsort(all.entry, all.count, sizeof *all.entry, compare_used);
+	qsort(all.entry, all.count, sizeof *all.entry, store_compare_used);
 	for (int wanted = 0; wanted < 2; wanted++)
 		for (size_t i = 0; i < all.count && have + need > l->bytes; i++) {
 			const struct store_entry *e = &all.entry[i];

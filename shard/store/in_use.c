@@ -37,7 +37,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static uintptr_t page_size;
 
-static bool put_zeroes(uintptr_t at) {
+static bool store_map_zeroes(uintptr_t at) {
 	bool ours = false;
 	atomic_fetch_add(&walkers, 1);
 	for (struct store_use *u = atomic_load(&all); u && !ours; u = atomic_load(&u->next)) {
@@ -52,16 +52,16 @@ static bool put_zeroes(uintptr_t at) {
 	return ours;
 }
 
-static void on_bus_error(int sig, siginfo_t *info, void *context) {
+static void store_on_bus_error(int sig, siginfo_t *info, void *context) {
 	int saved = errno;
 	(void)context;
-	if (!put_zeroes((uintptr_t)info->si_addr))
+	if (!store_map_zeroes((uintptr_t)info->si_addr))
 		signal(sig, SIG_DFL); /* it comes again, and ends us as it should */
 	errno = saved;
 }
 
-static void guard(void) {
-	struct sigaction a = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+static void store_guard(void) {
+	struct sigaction a = {.sa_sigaction = store_on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
 	sigemptyset(&a.sa_mask);
 	sigaction(SIGBUS, &a, NULL);
@@ -71,7 +71,7 @@ int store_use_add(struct store *s, struct store_tensor *t) {
 	struct store_use *u = calloc(1, sizeof *u);
 	if (!u)
 		return -ENOMEM;
-	pthread_once(&once, guard);
+	pthread_once(&once, store_guard);
 	u->store = s;
 	u->t = t;
 	t->use = u;
@@ -125,7 +125,7 @@ void store_use_unlock(void) {
 }
 
 /* What bears its name in the store, or in the one that it reads from: 0 or a negative errno. */
-static int stat_named(struct store *s, const struct store_tensor *t, struct stat *st) {
+static int store_stat_named(struct store *s, const struct store_tensor *t, struct stat *st) {
 	char hex[CONTENT_HEX];
 	int rc = fstatat(s->tensors, content_hex(&t->record.id, hex), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
 	                                                                                           : 0;
@@ -143,7 +143,7 @@ void store_touch_tensor(const struct store_tensor *t) {
 }
 
 /* Under the lock: puts the store's file in the place of the one that a tensor has. */
-static int renew(struct store_use *u) {
+static int store_renew_mapping(struct store_use *u) {
 	struct store_tensor *t = u->t;
 	struct content_tensor record;
 	struct store_head head;
@@ -179,7 +179,7 @@ int store_renew_tensor(struct store *s, const struct content_id *id) {
 	pthread_mutex_lock(&lock);
 	for (struct store_use *u = atomic_load(&all); u; u = atomic_load(&u->next))
 		if (u->store == s && content_equal(&u->t->record.id, id)) {
-			int one = renew(u);
+			int one = store_renew_mapping(u);
 			rc = one && one != -EEXIST ? one : rc;
 		}
 	pthread_mutex_unlock(&lock);
@@ -187,9 +187,9 @@ int store_renew_tensor(struct store *s, const struct content_id *id) {
 }
 
 /* Marked, gone from the store, another file by now, or shorter than it was. */
-static bool is_bad(const struct store_use *u) {
+static bool store_is_bad(const struct store_use *u) {
 	struct stat st;
-	int rc = atomic_load(&u->damaged) ? -EIO : stat_named(u->store, u->t, &st);
+	int rc = atomic_load(&u->damaged) ? -EIO : store_stat_named(u->store, u->t, &st);
 	if (rc)
 		return rc == -EIO || rc == -ENOENT;
 	return !store_file_is(&u->t->file, &st) ||
@@ -200,7 +200,7 @@ size_t store_find_damaged(struct store *s, struct content_id *ids, size_t max) {
 	size_t n = 0;
 	pthread_mutex_lock(&lock);
 	for (struct store_use *u = atomic_load(&all); u && n < max; u = atomic_load(&u->next)) {
-		if (u->store != s || !is_bad(u) || renew(u) == 0)
+		if (u->store != s || !store_is_bad(u) || store_renew_mapping(u) == 0)
 			continue;
 		atomic_store(&u->damaged, true);
 		store_drop_tensor(s, u->t); /* if that is what the store has */

@@ -30,8 +30,8 @@ void store_remove_useless(struct store *s, int fd, const char *hex) {
 }
 
 /* Reads and checks head and record of an open file, which has to be packed in this layout. */
-static int read_record(int fd, uint32_t layout, const struct content_id *id, struct content_tensor *record,
-        struct store_head *head) {
+static int store_read_record(int fd, uint32_t layout, const struct content_id *id,
+        struct content_tensor *record, struct store_head *head) {
 	uint8_t bytes[STORE_HEAD], *data = NULL;
 	struct stat st;
 	if (fstat(fd, &st) < 0)
@@ -78,7 +78,7 @@ static int open_in(struct store *s, int folder, bool own, uint32_t layout, const
 	/* only who removes a file holds it alone */
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
-		rc = read_record(fd, layout, id, record, head);
+		rc = store_read_record(fd, layout, id, record, head);
 	if (own && (rc == -EBADMSG || (rc == -ESTALE && head->layout != STORE_OLDER_LAYOUT &&
 	                                      head->layout != KERN_LAYOUT)))
 		store_remove_useless(s, fd, hex);
@@ -132,7 +132,8 @@ bool store_has_tensor(struct store *s, const struct content_id *id) {
 	return true;
 }
 
-static void say(const struct store *s, const struct content_id *id, int rc, char *err, size_t errlen) {
+static void store_fail_record(
+        const struct store *s, const struct content_id *id, int rc, char *err, size_t errlen) {
 	char hex[CONTENT_HEX];
 	content_hex(id, hex);
 	if (rc == -ENOENT)
@@ -147,7 +148,7 @@ int store_open_tensor(
 	struct store_tensor *t = calloc(1, sizeof *t);
 	int rc = t ? t->fd = open_tensor(s, id, &t->record, &head) : -ENOMEM;
 	if (rc < 0) {
-		say(s, id, rc, err, errlen);
+		store_fail_record(s, id, rc, err, errlen);
 		free(t);
 		return rc;
 	}
@@ -160,7 +161,7 @@ int store_open_tensor(
 		rc = store_use_add(s, t);
 	}
 	if (rc < 0) {
-		say(s, id, rc, err, errlen);
+		store_fail_record(s, id, rc, err, errlen);
 		store_unmap_tensor(t);
 		return rc;
 	}
@@ -240,7 +241,7 @@ int store_map_tensor(
 		return rc;
 	rc = store_map_opened(t);
 	if (rc < 0) {
-		say(s, id, rc, err, errlen);
+		store_fail_record(s, id, rc, err, errlen);
 		store_unmap_tensor(t);
 		return rc;
 	}

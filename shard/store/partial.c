@@ -22,13 +22,13 @@ void store_part_name(const struct content_id *id, char name[STORE_PART_NAME]) {
 	snprintf(name, STORE_PART_NAME, PREFIX "%s", content_hex(id, hex));
 }
 
-static void part_head(uint8_t out[STORE_HEAD], const struct store_head *h) {
+static void store_part_head(uint8_t out[STORE_HEAD], const struct store_head *h) {
 	store_head_put(out, h);
 	memcpy(out, magic, sizeof magic);
 }
 
 /* The file of this name that is still called so when we have its lock. */
-static int open_locked(int dir, const char *name) {
+static int store_part_open_locked(int dir, const char *name) {
 	for (int attempt = 0; attempt < 8; attempt++) {
 		struct stat mine, there;
 		int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -49,10 +49,10 @@ static int open_locked(int dir, const char *name) {
 }
 
 /* Whether the file is a part of exactly this tensor. */
-static bool is_part_of(int fd, const struct store_head *h, const uint8_t *record) {
+static bool store_is_part_of(int fd, const struct store_head *h, const uint8_t *record) {
 	uint8_t want[STORE_HEAD], have[STORE_HEAD];
 	struct stat st;
-	part_head(want, h);
+	store_part_head(want, h);
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != h->packed_at + h->packed_bytes ||
 	        durable_read_at(fd, have, sizeof have, 0) < 0 || memcmp(have, want, sizeof want) != 0)
 		return false;
@@ -67,17 +67,17 @@ int store_part_take(struct store *s, const struct content_tensor *t, const struc
         const uint8_t *record, char name[STORE_PART_NAME], bool *old) {
 	uint8_t head[STORE_HEAD];
 	store_part_name(&t->id, name);
-	int rc, fd = open_locked(s->tensors, name);
+	int rc, fd = store_part_open_locked(s->tensors, name);
 	if (fd < 0)
 		return fd;
-	*old = is_part_of(fd, h, record);
+	*old = store_is_part_of(fd, h, record);
 	if (*old)
 		return fd;
 	off_t size = (off_t)(h->packed_at + h->packed_bytes);
 	rc = ftruncate(fd, 0) < 0 ? -errno : 0;
 	if (rc == 0 && fallocate(fd, 0, 0, size) < 0)
 		rc = errno == EOPNOTSUPP && ftruncate(fd, size) == 0 ? 0 : -errno;
-	part_head(head, h);
+	store_part_head(head, h);
 	if (rc == 0)
 		rc = durable_write_at(fd, record, h->record_len, STORE_HEAD);
 	if (rc == 0)
@@ -91,8 +91,8 @@ int store_part_take(struct store *s, const struct content_tensor *t, const struc
 }
 
 /* Canonical bytes of a chunk as they lie in the file; packed: room for them. */
-static int chunk_at(int fd, const struct content_tensor *t, const struct store_head *h, uint32_t chunk,
-        uint8_t *packed, uint8_t *out) {
+static int store_part_chunk_at(int fd, const struct content_tensor *t, const struct store_head *h,
+        uint32_t chunk, uint8_t *packed, uint8_t *out) {
 	uint64_t first, rows, bytes;
 	content_chunk_extent(t, chunk, &first, &rows, &bytes);
 	int rc = durable_read_at(fd, packed, kern_packed_bytes(t->type, rows, t->n),
@@ -113,7 +113,7 @@ int store_part_look(int fd, const struct content_tensor *t, const struct store_h
 	for (uint32_t c = 0; c < t->chunks; c++) {
 		uint64_t bytes;
 		content_chunk_extent(t, c, &first, &rows, &bytes);
-		int rc = chunk_at(fd, t, h, c, buf, plain);
+		int rc = store_part_chunk_at(fd, t, h, c, buf, plain);
 		if (rc < 0) {
 			free(plain);
 			return rc;
@@ -126,7 +126,7 @@ int store_part_look(int fd, const struct content_tensor *t, const struct store_h
 }
 
 /* Opens a part for reading beside its writer. A descriptor with record and places, or a negative errno. */
-static int open_part(
+static int store_part_open(
         struct store *s, const struct content_id *id, struct content_tensor *t, struct store_head *h) {
 	char name[STORE_PART_NAME];
 	uint8_t bytes[STORE_HEAD], whole[STORE_HEAD], *record = NULL;
@@ -166,7 +166,7 @@ int store_part_read(
 	struct content_tensor t = {0};
 	struct store_head h = {0};
 	uint64_t first, rows, bytes;
-	int fd = open_part(s, id, &t, &h);
+	int fd = store_part_open(s, id, &t, &h);
 	if (fd < 0)
 		return fd;
 	int rc = 0;
@@ -177,7 +177,7 @@ int store_part_read(
 	} else {
 		content_chunk_extent(&t, (uint32_t)chunk, &first, &rows, &bytes);
 		uint8_t *packed = malloc(kern_packed_bytes(t.type, rows, t.n)), *out = malloc(bytes);
-		rc = packed && out ? chunk_at(fd, &t, &h, (uint32_t)chunk, packed, out) : -ENOMEM;
+		rc = packed && out ? store_part_chunk_at(fd, &t, &h, (uint32_t)chunk, packed, out) : -ENOMEM;
 		free(packed);
 		if (rc < 0)
 			free(out);
@@ -190,7 +190,7 @@ int store_part_read(
 }
 
 /* Whether a tensor of this name is there in the layout of this version: a part beside it is of no use. */
-static bool is_complete(int tensors, const char *name) {
+static bool store_part_is_complete(int tensors, const char *name) {
 	uint8_t bytes[STORE_HEAD];
 	struct store_head h;
 	int fd = openat(tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -216,7 +216,7 @@ void store_part_sweep(int tensors) {
 		int fd = openat(tensors, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0)
 			continue;
-		bool whole = is_complete(tensors, e->d_name + sizeof PREFIX - 1);
+		bool whole = store_part_is_complete(tensors, e->d_name + sizeof PREFIX - 1);
 		bool old = fstat(fd, &st) == 0 && time(NULL) - st.st_mtim.tv_sec > STORE_PART_DAYS * DAY;
 		if ((whole || old) && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			unlinkat(tensors, e->d_name, 0);

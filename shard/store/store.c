@@ -14,7 +14,8 @@
 
 #define HEAD_MAGIC "CVTENSOR"
 
-static int open_folder(const char *dir, const char *sub, char **path, int *fd, char *err, size_t errlen) {
+static int store_open_folder(
+        const char *dir, const char *sub, char **path, int *fd, char *err, size_t errlen) {
 	size_t len = strlen(dir) + 1 + strlen(sub) + 1;
 	char *p = malloc(len);
 	if (!p)
@@ -45,13 +46,13 @@ int store_open(struct store **out, const char *dir, char *err, size_t errlen) {
 	}
 	s->blobs = s->tensors = s->models = s->lent_tensors = -1;
 	pthread_mutex_init(&s->pin_lock, NULL);
-	rc = open_folder(dir, "blobs", NULL, &s->blobs, err, errlen);
+	rc = store_open_folder(dir, "blobs", NULL, &s->blobs, err, errlen);
 	if (rc == 0)
-		rc = open_folder(dir, "tensors", NULL, &s->tensors, err, errlen);
+		rc = store_open_folder(dir, "tensors", NULL, &s->tensors, err, errlen);
 	if (rc == 0)
-		rc = open_folder(dir, "models", NULL, &s->models, err, errlen);
+		rc = store_open_folder(dir, "models", NULL, &s->models, err, errlen);
 	if (rc == 0)
-		rc = open_folder(dir, "names", &s->names, &names, err, errlen);
+		rc = store_open_folder(dir, "names", &s->names, &names, err, errlen);
 	if (names >= 0)
 		close(names);
 	if (rc == 0)

@@ -35,7 +35,7 @@ struct store_writer {
 	char temp[STORE_PART_NAME]; /* empty once committed */
 };
 
-static int copy_record(struct content_tensor *to, const struct content_tensor *from) {
+static int store_copy_record(struct content_tensor *to, const struct content_tensor *from) {
 	int rc = content_tensor_init(to, from->type, from->n, from->rows);
 	if (rc < 0)
 		return rc;
@@ -45,7 +45,7 @@ static int copy_record(struct content_tensor *to, const struct content_tensor *f
 	return 0;
 }
 
-static int open_part(struct store_writer *w) {
+static int store_writer_open_part(struct store_writer *w) {
 	bool old;
 	uint32_t there;
 	int rc = w->fd = store_part_take(w->store, &w->record, &w->head, w->record_bytes, w->temp, &old);
@@ -62,7 +62,7 @@ static int open_part(struct store_writer *w) {
 	return rc;
 }
 
-static int open_new(struct store_writer *w) {
+static int store_writer_open_new(struct store_writer *w) {
 	off_t size = (off_t)(w->head.packed_at + w->head.packed_bytes);
 	int rc = w->fd = durable_create(w->store->tensors, w->temp);
 	if (rc < 0)
@@ -73,7 +73,7 @@ static int open_new(struct store_writer *w) {
 }
 
 /* One that a writer left has its room already. */
-static int check_reserve(const struct store_writer *w, char *why, size_t len) {
+static int store_writer_check_reserve(const struct store_writer *w, char *why, size_t len) {
 	uint64_t need = w->head.packed_at + w->head.packed_bytes;
 	char part[STORE_PART_NAME];
 	struct stat st;
@@ -94,7 +94,7 @@ static int writer_create(struct store_writer **out, struct store *s, const struc
 		goto error;
 	w->store = s;
 	w->fd = -1;
-	rc = copy_record(&w->record, record);
+	rc = store_copy_record(&w->record, record);
 	if (rc == 0)
 		rc = content_tensor_encode(&w->record, &w->record_bytes, &len);
 	if (rc == 0 && !content_equal(&w->record.id, &record->id))
@@ -105,7 +105,7 @@ static int writer_create(struct store_writer **out, struct store *s, const struc
 	if (!replaces)
 		rc = store_make_space(s, w->head.packed_at + w->head.packed_bytes, why, sizeof why);
 	if (rc == 0 && !replaces)
-		rc = check_reserve(w, why, sizeof why);
+		rc = store_writer_check_reserve(w, why, sizeof why);
 	if (rc < 0)
 		goto error;
 	w->missing = w->record.chunks;
@@ -115,10 +115,10 @@ static int writer_create(struct store_writer **out, struct store *s, const struc
 	w->have = calloc(w->record.chunks, sizeof *w->have);
 	if (!w->packed || !w->have)
 		goto error;
-	rc = w->record.chunks > 1 ? open_part(w) : -EWOULDBLOCK;
+	rc = w->record.chunks > 1 ? store_writer_open_part(w) : -EWOULDBLOCK;
 	/* another is at it (two daemons of one store): each writes its own */
 	if (rc == -EWOULDBLOCK)
-		rc = open_new(w);
+		rc = store_writer_open_new(w);
 	if (rc < 0)
 		goto error;
 	*out = w;
@@ -142,17 +142,17 @@ int store_writer_replace(struct store_writer **out, struct store *s, const struc
 }
 
 /* A file system that cannot give a file its room beforehand says so here. */
-static int note_full(struct store_writer *w, int rc) {
+static int store_note_full(struct store_writer *w, int rc) {
 	w->full |= rc == -ENOSPC || rc == -EDQUOT;
 	return rc;
 }
 
 static int write_at(struct store_writer *w, const void *data, size_t len, uint64_t at) {
-	return note_full(w, durable_write_at(w->fd, data, len, at));
+	return store_note_full(w, durable_write_at(w->fd, data, len, at));
 }
 
 /* Writes the huge page at an offset whole, unless it is not all of the matrix, or something of it is there already. */
-static int lay_page(struct store_writer *w, uint64_t page) {
+static int store_write_page(struct store_writer *w, uint64_t page) {
 	const uint64_t chunk = w->record.chunk_rows * kern_row_bytes(w->record.type, w->record.n);
 	uint64_t end = w->head.packed_at + w->head.packed_bytes;
 	if (page < w->head.packed_at || end - page < HUGE_PAGE)
@@ -177,9 +177,9 @@ int store_writer_chunk(struct store_writer *w, uint32_t chunk, const void *bytes
 	uint64_t at = w->head.packed_at + first * kern_row_bytes(w->record.type, w->record.n);
 	size_t bytes_packed = kern_packed_bytes(w->record.type, rows, w->record.n);
 	uint64_t begins = at / HUGE_PAGE * HUGE_PAGE, ends = (at + bytes_packed) / HUGE_PAGE * HUGE_PAGE;
-	rc = begins < at ? lay_page(w, begins) : 0;
+	rc = begins < at ? store_write_page(w, begins) : 0;
 	if (rc == 0 && ends < at + bytes_packed && (ends > begins || begins == at))
-		rc = lay_page(w, ends);
+		rc = store_write_page(w, ends);
 	if (rc == 0)
 		rc = write_at(w, w->packed, bytes_packed, at);
 	if (rc < 0)
@@ -209,7 +209,7 @@ int store_writer_commit(struct store_writer *w) {
 	if (rc == 0)
 		rc = write_at(w, head, STORE_HEAD, 0);
 	if (rc == 0)
-		rc = note_full(w,
+		rc = store_note_full(w,
 		        durable_commit(w->store->tensors, w->fd, w->temp, content_hex(&w->record.id, hex)));
 	if (rc == 0)
 		w->temp[0] = '\0';
