@@ -27,48 +27,27 @@ static const struct gguf_value *gguf_find_value(const struct gguf *g, const char
 }
 
 static int gguf_read_integer(enum gguf_kind kind, const uint8_t *p, int64_t *out) {
+	size_t size = gguf_kind_size(kind);
+	uint64_t v = 0;
 	switch (kind) {
 	case GGUF_U8:
-		*out = *p;
-		return 0;
-	case GGUF_I8:
-		*out = (int8_t)*p;
-		return 0;
-	case GGUF_U16: {
-		uint16_t v;
-		memcpy(&v, p, sizeof v);
-		*out = v;
-		return 0;
-	}
-	case GGUF_I16: {
-		int16_t v;
-		memcpy(&v, p, sizeof v);
-		*out = v;
-		return 0;
-	}
-	case GGUF_U32: {
-		uint32_t v;
-		memcpy(&v, p, sizeof v);
-		*out = v;
-		return 0;
-	}
-	case GGUF_I32: {
-		int32_t v;
-		memcpy(&v, p, sizeof v);
-		*out = v;
-		return 0;
-	}
-	case GGUF_U64: {
-		uint64_t v;
-		memcpy(&v, p, sizeof v);
+	case GGUF_U16:
+	case GGUF_U32:
+	case GGUF_U64:
+		memcpy(&v, p, size); /* little-endian, as the processor */
 		if (v > INT64_MAX)
 			return -EINVAL;
 		*out = (int64_t)v;
 		return 0;
-	}
-	case GGUF_I64:
-		memcpy(out, p, sizeof *out);
+	case GGUF_I8:
+	case GGUF_I16:
+	case GGUF_I32:
+	case GGUF_I64: {
+		memcpy(&v, p, size);
+		uint64_t sign = (uint64_t)1 << (8 * size - 1);
+		*out = (int64_t)((v ^ sign) - sign);
 		return 0;
+	}
 	default:
 		return -EINVAL;
 	}
