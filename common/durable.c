@@ -128,27 +128,47 @@ error:
 	return rc;
 }
 
-void durable_sweep(int dir) {
+DIR *durable_read_folder(int dir) {
 	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
-	struct stat st;
-	if (!d) {
-		if (copy >= 0)
-			close(copy);
-		return;
+	if (!d && copy >= 0) {
+		int saved = errno;
+		close(copy);
+		errno = saved;
 	}
+	return d;
+}
+
+bool durable_is_older(int fd, int64_t seconds) {
+	struct stat st;
+	return fstat(fd, &st) == 0 && time(NULL) - st.st_mtim.tv_sec > seconds;
+}
+
+void durable_sweep_where(int dir, const char *prefix, bool (*useless)(int dir, const char *name, int fd)) {
+	DIR *d = durable_read_folder(dir);
+	if (!d)
+		return;
 	for (struct dirent *e; (e = readdir(d));) {
-		if (strncmp(e->d_name, PREFIX, sizeof PREFIX - 1) != 0)
+		if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
 			continue;
 		int fd = openat(dir, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0)
 			continue;
-		if (fstat(fd, &st) == 0 && time(NULL) - st.st_mtim.tv_sec > GRACE_SECONDS &&
-		        flock(fd, LOCK_EX | LOCK_NB) == 0)
+		if (useless(dir, e->d_name, fd) && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			unlinkat(dir, e->d_name, 0);
 		close(fd);
 	}
 	closedir(d);
+}
+
+static bool durable_is_left_behind(int dir, const char *name, int fd) {
+	(void)dir;
+	(void)name;
+	return durable_is_older(fd, GRACE_SECONDS);
+}
+
+void durable_sweep(int dir) {
+	durable_sweep_where(dir, PREFIX, durable_is_left_behind);
 }
 
 int durable_mkdirs(const char *path) {

@@ -5,6 +5,8 @@
  * Threads: calls block on the disk. */
 #ifndef COMMON_DURABLE_H
 #define COMMON_DURABLE_H
+#include <dirent.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +31,13 @@ int durable_read_at(int fd, void *out, size_t len, uint64_t offset);
 
 /* Removes what processes that have died left behind. */
 void durable_sweep(int dir);
+/* Removes the files whose names begin with this, that nobody holds a lock on, and that are useless. */
+void durable_sweep_where(int dir, const char *prefix, bool (*useless)(int dir, const char *name, int fd));
+/* Whether it was last written more than so many seconds ago. */
+bool durable_is_older(int fd, int64_t seconds);
+
+/* The files of an open folder, which stays open; NULL and errno. */
+DIR *durable_read_folder(int dir);
 
 /* Makes a folder and those above it, mode 0700 for what is new.  0 or a negative errno. */
 int durable_mkdirs(const char *path);

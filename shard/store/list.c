@@ -1,24 +1,20 @@
 /* list: the files of a store's folders, their names and sizes.
  * Threads: any except the loop, because all functions wait for the disk. */
+#include "common/durable.h"
 #include "shard/store/store_internal.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 int store_read_folder(int folder, struct store_entries *out) {
-	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	DIR *d = durable_read_folder(folder);
 	size_t capacity = 0;
+	int rc = 0;
 	*out = (struct store_entries){0};
-	if (!d) {
-		rc = -errno;
-		if (copy >= 0)
-			close(copy);
-		return rc;
-	}
+	if (!d)
+		return -errno;
 	for (struct dirent *e; rc == 0 && (e = readdir(d));) {
 		struct store_entry one = {0};
 		struct stat st;

@@ -1,7 +1,6 @@
 /* partial: see partial.h. */
 #include "shard/store/partial.h"
 #include "common/durable.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,7 +8,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PREFIX ".part-"
@@ -201,26 +199,11 @@ static bool store_part_is_complete(int tensors, const char *name) {
 	return complete;
 }
 
+static bool store_part_is_useless(int tensors, const char *name, int fd) {
+	return store_part_is_complete(tensors, name + sizeof PREFIX - 1) ||
+	       durable_is_older(fd, STORE_PART_DAYS * DAY);
+}
+
 void store_part_sweep(int tensors) {
-	int copy = openat(tensors, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = copy < 0 ? NULL : fdopendir(copy);
-	struct stat st;
-	if (!d) {
-		if (copy >= 0)
-			close(copy);
-		return;
-	}
-	for (struct dirent *e; (e = readdir(d));) {
-		if (strncmp(e->d_name, PREFIX, sizeof PREFIX - 1) != 0)
-			continue;
-		int fd = openat(tensors, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0)
-			continue;
-		bool whole = store_part_is_complete(tensors, e->d_name + sizeof PREFIX - 1);
-		bool old = fstat(fd, &st) == 0 && time(NULL) - st.st_mtim.tv_sec > STORE_PART_DAYS * DAY;
-		if ((whole || old) && flock(fd, LOCK_EX | LOCK_NB) == 0)
-			unlinkat(tensors, e->d_name, 0);
-		close(fd);
-	}
-	closedir(d);
+	durable_sweep_where(tensors, PREFIX, store_part_is_useless);
 }
