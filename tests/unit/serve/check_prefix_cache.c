@@ -1,7 +1,7 @@
 /* prefix: what is found, what goes first, and a scheduler with the cache beside a model of KV memory: whatever
  * comes, ends, is cancelled or lost, every step reads what its sequence's tokens say and no other's blocks. */
 #include "daemon/serve/coordinator/prefix_cache.h"
-#include "daemon/serve/coordinator/scheduler.h"
+#include "tests/unit/serve/sequences.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,33 +172,6 @@ END_TEST
 
 /* ---- the scheduler with it ----------------------------------------------------------------------- */
 
-static uint32_t nleft;
-static void left(void *arg, struct sequence *q) {
-	(void)arg;
-	nleft++;
-	free(q->log);
-	free(q);
-}
-
-static struct sequence *sequence(uint32_t tokens, uint32_t capacity) {
-	struct sequence *q = calloc(1, sizeof *q);
-	q->log = calloc(capacity, sizeof *q->log);
-	q->tokens = tokens;
-	q->capacity = capacity;
-	return q;
-}
-
-static struct scheduler *scheduler(uint32_t blocks, uint32_t parallel, uint32_t max_rows) {
-	struct scheduler *s;
-	ck_assert_int_eq(scheduler_create(&s, &(struct scheduler_config){.blocks = blocks,
-	                                              .parallel = parallel,
-	                                              .max_rows = max_rows,
-	                                              .stages = 1,
-	                                              .root = ""}),
-	        0);
-	return s;
-}
-
 static void end(struct scheduler *s, struct sequence *q) {
 	if (scheduler_end(s, q))
 		left(NULL, q);
@@ -209,10 +182,7 @@ static uint32_t run(struct scheduler *s) {
 	uint32_t rows = 0;
 	for (struct scheduler_step *st; (st = scheduler_next(s));) {
 		rows += st->rows;
-		for (uint32_t i = 0; i < st->nseqs; i++)
-			if (st->seq[i].outputs && st->seq[i].seq->tokens < st->seq[i].seq->capacity)
-				st->seq[i].seq->tokens++;
-		scheduler_done(s, st, left, NULL);
+		back(s, st);
 	}
 	return rows;
 }
