@@ -7,7 +7,7 @@
 #include "common/paths.h"
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
-#include "daemon/plan/shapes.h"
+#include "daemon/plan/presets.h"
 #include "daemon/text/tokenizer.h"
 #include "shard/forward/kv.h"
 #include "shard/gguf/gguf.h"
@@ -175,7 +175,7 @@ static int plan_without_daemon(struct answer *out, const struct asked *q) {
 	char err[1024];
 	struct manifest *m = NULL;
 	struct import_options o = {.text.pre = q->cmd.pre, .check = tokenizer_check};
-	int rc = *q->cmd.shape ? shapes_manifest(&m, q->cmd.shape, err, sizeof err)
+	int rc = *q->cmd.shape ? presets_manifest(&m, q->cmd.shape, err, sizeof err)
 	                       : import_metadata(&m, q->fds, q->nfds, q->cmd.file, &o, NULL, err, sizeof err);
 	if (rc < 0)
 		return fail("%s", err);
@@ -202,7 +202,7 @@ static int plan_open_vocab(struct vocab **out, const struct asked *q) {
 	return rc ? fail("%s", err) : 0;
 }
 
-/* Whether two files have the same tokenizer, as load checks; shapes have none to compare. */
+/* Whether two files have the same tokenizer, as load checks; presets have none to compare. */
 static int plan_check_tokenizer(const struct asked *q, const struct asked *small) {
 	struct vocab *a = NULL, *b = NULL;
 	char why[VOCAB_WHY];

@@ -89,7 +89,7 @@ struct deploy_load {
 	const char *
 	        draft; /* NULL or empty, or a model of ours that serves and has the same words, to make drafts for this one */
 	/* With advise nothing is loaded: it is called with what loading would do, then done.  A file's header is all that is
-	 * read then, and instead of a file there may be a shape (daemon/plan/shapes.h) in its place. */
+	 * read then, and instead of a file there may be a shape (daemon/plan/presets.h) in its place. */
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	const char *shape;
 	uint64_t reserved; /* and so many bytes of this node's memory are another model's */

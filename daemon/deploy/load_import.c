@@ -6,7 +6,7 @@
 #include "common/paths.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/catalog.h"
-#include "daemon/plan/shapes.h"
+#include "daemon/plan/presets.h"
 #include "proto/descriptors.h"
 #include "shard/import/names.h"
 
@@ -116,7 +116,7 @@ static void import_metadata_run(void *arg) {
 	if (lent && !l->shape) /* another daemon may have hashed this file */
 		(void)import_names_copy(store_names_dir(l->d->c.store), lent, l->fds, l->nfds);
 	if (l->shape)
-		l->rc = shapes_manifest(&l->own, l->shape, l->err, sizeof l->err);
+		l->rc = presets_manifest(&l->own, l->shape, l->err, sizeof l->err);
 	else
 		l->rc = import_metadata(&l->own, l->fds, l->nfds, l->file, &l->how,
 		        store_names_dir(l->d->c.store), l->err, sizeof l->err);

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIALS 8 /* so many nodes that are left out are planned with, to say what they would change */
+#define TRIALS 8 /* unused nodes that are tried in a plan, to report what they would change */
 
-/* From what keeps most of a weight to what keeps least. */
+/* From the most to the least precise. */
 static const enum kern_type smaller_types[] = {
         KERN_Q8_0, KERN_Q6_K, KERN_Q5_K, KERN_Q4_K, KERN_Q4_0, KERN_Q3_K, KERN_Q2_K};
 
@@ -18,7 +18,7 @@ struct text {
 };
 
 struct advice {
-	Caravan__CtlAdvice message; /* its pointers lead into what follows */
+	Caravan__CtlAdvice message; /* points into the fields below */
 	Caravan__AdviceNode *node, **list;
 	struct text *text;
 	char model[WIRE_NAME_MAX + 1], reason[512];
@@ -44,11 +44,11 @@ double advice_rate(double seconds, double slowest, uint32_t streams) {
 	return alone < most ? alone : most;
 }
 
-/* ---- of the model ---- */
+/* ---- the model ---- */
 
 typedef void tensor_fn(void *arg, struct manifest_tensor *t);
 
-/* Every matrix of weights; a tied head is the embedding, and comes once. */
+/* Calls fn for every weight matrix, embedding and output included. */
 static void advice_each_matrix(const struct manifest *m, tensor_fn *fn, void *arg) {
 	struct manifest *w = (struct manifest *)m;
 	for (uint32_t l = 0; l < m->hp.layers; l++)
@@ -107,7 +107,7 @@ static void advice_shrink_tensor(void *arg, struct manifest_tensor *t) {
 	t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 }
 
-/* Whether the model fits when every matrix with larger weights has these. */
+/* Whether the model fits when every matrix of a larger type is converted to this one. */
 static int advice_fits_with_type(const struct planner_input *in, enum kern_type type, bool *fits) {
 	struct shrink s = {.to = kern_traits(type), .type = type};
 	struct planner_input small = *in;
@@ -144,7 +144,7 @@ static int advice_find_smaller(struct advice *a, const struct planner_input *in)
 	return 0;
 }
 
-/* Half as many sequences at a time, half of those, and so on: with how many it fits. */
+/* Halves the number of parallel sequences until the model fits. */
 static int advice_find_fewer(struct advice *a, const struct planner_input *in) {
 	struct planner_input few = *in;
 	struct planner_plan plan;
@@ -184,7 +184,7 @@ static Caravan__AdviceNode *advice_add_node(struct advice *a, const struct plann
 	return n;
 }
 
-/* Why a node has no layers: what planning with it gives. */
+/* Why a node has no layers: compares with a plan that requires it. */
 static int advice_explain_unused(char why[256], const struct planner_input *in,
         const struct planner_plan *best, size_t node, bool measured) {
 	struct planner_node *nodes = malloc(in->nodes * sizeof *nodes);
@@ -222,7 +222,7 @@ static int advice_explain_unused(char why[256], const struct planner_input *in,
 	return rc == -ENOMEM ? rc : 0;
 }
 
-/* trials: nodes that are planned with, to say why they have no layers. */
+/* Adds the nodes without layers.  trials: how many of them are explained by a plan. */
 static int advice_add_others(struct advice *a, const struct planner_input *in,
         const struct planner_plan *plan, bool measured, int trials) {
 	int rc = 0;
@@ -270,11 +270,11 @@ static void advice_add_stages(
 	}
 }
 
-/* Seconds to bring bytes onto a node's disk: over its link, unless they are there, checked and written as they come. */
+/* Seconds to get bytes onto a node's disk: the slowest of link, checking and writing, which overlap. */
 static double advice_arrival_seconds(const struct planner_input *in, size_t node, uint64_t bytes) {
 	const struct planner_node *n = &in->node[node];
 	double rate = node == in->coordinator ? 0 : n->rate, stores = in->hash_rate / 2;
-	/* what comes is hashed again and packed, which takes about as long once more */
+	/* received bytes are hashed and packed; packing takes about as long as hashing */
 	if (stores > 0 && (rate == 0 || stores < rate))
 		rate = stores;
 	if (n->disk > 0 && (rate == 0 || n->disk < rate))
@@ -282,8 +282,8 @@ static double advice_arrival_seconds(const struct planner_input *in, size_t node
 	return rate > 0 ? (double)bytes / rate : 0;
 }
 
-/* How long a load takes before it serves: the file is hashed, then all nodes fetch at once, and what leaves the coordinator leaves
- * it once.  Connections and packing overlap, so this is what is slowest; copies follow in the background. */
+/* How long a load takes before the model serves: the file is hashed, then all nodes fetch at once, and the coordinator sends
+ * each byte once.  All of it overlaps, so the slowest part counts.  Second copies follow in the background. */
 static void advice_add_loading(
         struct advice *a, const struct planner_input *in, const struct planner_plan *plan) {
 	const struct planner_node *c = &in->node[in->coordinator];
@@ -317,7 +317,7 @@ static bool advice_reads_disk(const struct planner_plan *plan) {
 	return false;
 }
 
-/* Differences that are rounding are none. */
+/* Smaller relative differences are not reported. */
 #define SPREAD_LEAST 0.005
 
 static void advice_add_times(struct advice *a, const struct planner_plan *plan) {
@@ -331,7 +331,7 @@ static void advice_add_times(struct advice *a, const struct planner_plan *plan) 
 	}
 }
 
-/* An advice that says what is planned, and nothing yet of the plan; NULL: no memory. */
+/* An advice with the input filled in, but nothing of the plan; NULL: out of memory. */
 static struct advice *advice_begin(const struct planner_input *in, const char *model) {
 	const struct manifest *m = in->manifest;
 	struct advice *a = calloc(1, sizeof *a);
@@ -394,7 +394,7 @@ int advice_create(
 		if (measured)
 			advice_add_times(a, &plan);
 		advice_add_loading(a, in, &plan);
-		if (advice_reads_disk(&plan)) /* whether anything would do without */
+		if (advice_reads_disk(&plan)) /* a type that would not stream */
 			rc = advice_find_smaller(a, in);
 	}
 	advice_add_stages(a, in, &plan, measured);

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <strings.h>
 
-#define WORD_MAX 96 /* of a line: a name, or key=value */
+#define WORD_MAX 96 /* bytes of a name, or of key=value */
 #define LINK_SHARE \
-	0.88 /* of a link's bits a second arrives as activations: what gigabit Ethernet is counted as */
+	0.88 /* of the bits of a link carry activations; gives PLANNER_LINK_RATE for gigabit Ethernet */
 #define THREADS 4
 #define ROUND_TRIP 0.4e-3
-#define MEMORY_MAX 9007199254740992.0 /* as the wire bounds it */
+#define MEMORY_MAX 9007199254740992.0 /* the bound of proto/schema.c */
 #define RATE_MAX 1e15
 
 struct place {
@@ -48,7 +48,7 @@ static const struct unit links[] = {{"Mbit/s", 1e6 / 8 * LINK_SHARE}, {"Gbit/s",
 static const struct unit times[] = {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {NULL, 0}};
 static const struct unit counts[] = {{"", 1}, {NULL, 0}};
 
-/* A decimal number and its unit, between these bounds; false for anything else. */
+/* A decimal number with a unit, within these bounds; false for anything else. */
 static bool machines_parse_number(
         const char *text, const struct unit *unit, double min, double max, double *out) {
 	size_t digits = strspn(text, "0123456789"), all = strspn(text, "0123456789.");
@@ -73,7 +73,7 @@ static bool machines_parse_count(const char *text, unsigned min, unsigned max, u
 
 /* ---- lines ---- */
 
-/* A line as it is read: which words were there already. */
+/* A line while it is parsed: the keys seen so far. */
 struct line {
 	struct machine m;
 	double bandwidth;
@@ -85,7 +85,7 @@ static int machines_refuse_repeated(const struct place *p, const char *key) {
 	return machines_refuse(p, "%s occurs twice", key);
 }
 
-/* A rate of one weight type; -ENOENT when the key is no type. */
+/* The rate of one weight type; -ENOENT when the key is not a type. */
 static int machines_parse_type(const struct place *p, struct line *l, const char *key, const char *value) {
 	for (uint32_t t = 0; t < KERN_TYPES; t++) {
 		const struct kern_traits *traits = kern_traits(t);
@@ -201,7 +201,7 @@ static int machines_add_line(const struct place *p, struct machines *ms, struct 
 	return rc;
 }
 
-/* The next word of [*at, end), which a blank, a comment or the end ends; its length, 0 at the end of the line. */
+/* Skips blanks and returns the length of the next word of [*at, end), up to a blank or a comment; 0 at the end of the line. */
 static size_t machines_next_word(const char **at, const char *end) {
 	size_t n = 0;
 	while (*at < end && (**at == ' ' || **at == '\t' || **at == '\r'))

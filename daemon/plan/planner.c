@@ -1,8 +1,8 @@
-/* planner: from a manifest and what nodes said of themselves to the search's numbers, and sentences when it fails.
+/* planner: computes the input of the search from a manifest and the nodes, and messages when no plan is found.
  *
- * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types; what
- * was not measured counts as the mean of the nodes that measured it, so that unmeasured nodes are equals.  What a node's
- * disk has not yet has to move there, even if that is from a file on the same machine: it is to be packed.
+ * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types.  A missing rate is
+ * replaced by the mean of the nodes that have one, so that unmeasured nodes count alike.  Tensors that are not in a node's store
+ * have to move there, even from a file on the same machine, because they must be packed.
  * Threads: any; pure. */
 #include "daemon/plan/planner.h"
 
@@ -18,12 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RATE_UNKNOWN 10e9 /* bytes a second when nobody measured: only ratios matter then */
+#define RATE_UNKNOWN 10e9 /* bytes a second when no node has a rate: only ratios matter then */
 #define PICOSECONDS 1e12
 #define HOP_STEP 250e-6 /* seconds */
 #define FILE_OVERHEAD \
-	8192 /* bytes of a tensor's file beside its matrix: head and record, and what blocks round up */
-#define DISK_LEAST 10e6 /* bytes a second: a slower disk has nothing to give */
+	8192            /* bytes of a tensor's file besides its matrix: header, record, rounding to blocks */
+#define DISK_LEAST 10e6 /* bytes a second: slower disks are not used for streaming */
 
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
 	uint64_t sum = 0;
@@ -34,7 +34,7 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 }
 
 static uint64_t planner_file_bytes(const struct manifest_tensor *t) {
-	/* 32 bytes for each chunk of 4 MiB, and a whole page */
+	/* plus a hash of 32 bytes for each chunk */
 	return weight_stream_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
 }
 
@@ -64,7 +64,7 @@ uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t 
 	for (int r = 0; r < IO_ROLES; r++)
 		if (r != IO_HEAD || !content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id))
 			sum += weight_stream_tensor_bytes(&m->io[r]);
-	/* rows that go down the line and come back, and a row of logits for each stream */
+	/* rows to the first stage and back from the last, and a row of logits for each stream */
 	return sum + 2ull * max_rows * m->hp.dim * sizeof(float) +
 	       (uint64_t)parallel * m->hp.vocab * sizeof(float);
 }
@@ -123,7 +123,7 @@ static double planner_rate(const struct planner_input *in, size_t node, enum ker
 }
 
 static uint64_t planner_picoseconds(double seconds) {
-	/* a model that takes a day a token is as good as any that never ends */
+	/* clamped to a day a token: anything slower is useless */
 	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
 }
 
@@ -139,7 +139,7 @@ static bool planner_holds_tensor(const struct planner_node *n, uint32_t layer, i
 	return n->held && bit / 32 < n->held_words && n->held[bit / 32] >> bit % 32 & 1;
 }
 
-/* Whether its store has it: what is in a model file of its own alone is to be packed. */
+/* Whether its store has it; a tensor only in a model file of its own must still be packed. */
 static bool planner_stores_tensor(const struct planner_node *n, uint32_t layer, int role) {
 	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
 	return n->file ? n->stored && bit / 32 < n->held_words && n->stored[bit / 32] >> bit % 32 & 1
@@ -219,7 +219,7 @@ static int planner_refuse(int rc, char *err, size_t errlen, const char *fmt, ...
 	return rc;
 }
 
-/* The most layers that a node can hold, wherever in the model they are cheapest. */
+/* The most consecutive layers that a node can hold anywhere in the model. */
 static uint32_t planner_most_layers(const struct search *s, size_t node) {
 	uint32_t most = 0;
 	for (uint32_t a = 0; a < s->layers; a++)
@@ -228,7 +228,7 @@ static uint32_t planner_most_layers(const struct search *s, size_t node) {
 	return most;
 }
 
-/* What is missing: so many layers have no place as nodes can hold whole ones only, and at least one. */
+/* Missing memory: at least that of the layers that cannot be placed whole, and of one layer. */
 static uint64_t planner_missing_memory(const struct planner_input *in, const struct search *s) {
 	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
 	uint32_t placed = 0;
@@ -269,7 +269,7 @@ static int planner_refuse_memory(struct planner_plan *out, const struct planner_
 	        size_text((double)need).s, size_text((double)have).s);
 }
 
-/* The same for disks: memory would do.  Lists who has how much. */
+/* The same for disk space, where memory suffices; the message lists the free space of each node. */
 static int planner_refuse_disk(struct planner_plan *out, const struct planner_input *in,
         const struct sums *sums, char *err, size_t errlen) {
 	uint32_t layers = in->manifest->hp.layers;
@@ -343,7 +343,7 @@ static int planner_search_streaming(struct search *s, const struct sums *sums, c
 	return rc;
 }
 
-/* Seconds for a token of layers [a, b) in a step of many rows; 0 when a type has not been measured so. */
+/* Seconds for a token of layers [a, b) in a step of many rows; 0: a rate is missing. */
 static double planner_prompt_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
 	double seconds = 0;
 	for (uint32_t l = a; l < b; l++)
@@ -358,8 +358,8 @@ static double planner_prompt_time(const struct planner_input *in, size_t node, u
 	return seconds;
 }
 
-/* A prompt that is one step of as many rows as a step may have, one stage after the other: of each row its bytes over
- * links, and its part of what a link takes whatever it carries.  What stages read from disk they read once a step. */
+/* Time of a prompt token in a step of max_rows rows that passes the stages one after the other: computing, the bytes of its row
+ * on each link, and its share of the latency of the links.  Stages stream their weights once a step. */
 static void planner_add_prompt(struct planner_plan *out, const struct planner_input *in) {
 	double row = in->manifest->hp.dim * sizeof(float), rows = in->max_rows, sum = 0;
 	for (size_t i = 0; i < out->stages; i++) {
@@ -374,11 +374,11 @@ static void planner_add_prompt(struct planner_plan *out, const struct planner_in
 		if (st->hop > 0)
 			sum += row / n->rate + fmax(st->hop - row / n->rate, 0) / rows;
 	}
-	/* of what comes back there is one row */
+	/* only one row comes back */
 	out->prompt = sum + (out->back + out->io) / rows;
 }
 
-/* What a tensor takes at the lowest or the highest rate that was measured. */
+/* Time of a tensor at the lowest or the highest rate that was measured. */
 static double planner_spread_time(
         const struct planner_input *in, size_t node, const struct manifest_tensor *t, bool high) {
 	const struct planner_node *n = &in->node[node];
@@ -386,7 +386,7 @@ static double planner_spread_time(
 	return (double)t->bytes / (other > 0 && (high ? other > rate : other < rate) ? other : rate);
 }
 
-/* The time of a token where every node is as quick as it was ever measured, or as slow. */
+/* Time of a token if every node runs at its highest, or lowest, measured rates. */
 static double planner_spread_seconds(
         const struct planner_plan *p, const struct planner_input *in, bool high) {
 	double sum = p->back + planner_spread_time(in, in->coordinator, &in->manifest->io[IO_HEAD], high);
@@ -404,8 +404,8 @@ static double planner_spread_seconds(
 	return sum;
 }
 
-/* What of a stage's weights stays in memory, and what reading the rest takes: a little less than the search thought, whose
- * buffers are for the largest of all groups. */
+/* Replaces the search's estimate for a stage that streams by the exact one: slightly less, since the search counts buffers for
+ * the largest group of the model. */
 static int planner_add_streaming(struct planner_plan *out, struct planner_stage *st,
         const struct planner_input *in, uint64_t memory_limit, double computing) {
 	struct weight_stream_plan p;

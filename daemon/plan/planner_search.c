@@ -1,19 +1,18 @@
-/* planner_search: two lattices, one walk.
+/* planner_search: shortest paths with two costs, time and bytes moved, by label setting with bounds.
  *
- * A lattice has rows and columns; a column is the number of layers placed.  Up to SEARCH_EXACT_MAX nodes a row is the
- * set of nodes used, so that every subset in every order is in it: exact for any layers and nodes.  Beyond that a row
- * is a position in a fixed order of the nodes, where nodes may be passed over; the orders are the coordinator first
- * or last and the others by speed, and the order in which what the nodes have on their disks lies in the model.  Exact
- * in time when layers are alike, since then the order of the others does not matter.
- * A row of activations arrives at each node over its hop, but for a coordinator that comes first, and goes back to the
- * coordinator unless that comes last.
+ * A state of the graph is a pair (row, layers placed); an edge assigns the next layers to one more node.  With up to
+ * SEARCH_EXACT_MAX nodes a row is the set of nodes used, so that the graph has every subset in every order: the search is
+ * exact.  With more nodes a row is a position in a fixed order of the nodes, and nodes may be skipped.  Three orders are
+ * tried: the coordinator first, or last, with the others by speed; and the order of the layers that nodes have on disk.
+ * This is exact in time when all layers are alike, since then the order of the other nodes does not matter.
+ * A row of activations takes a hop to every node except a coordinator that comes first, and one back to the coordinator
+ * unless that comes last.
  *
- * Backwards through a lattice goes the least time, and the least bytes moved, from each place to the end.  Forwards go
- * labels: ways to a place of which none is better than another in both.  One that cannot come to the end within the
- * bounds on time and bytes is dropped at once, and since those are close to the least, few live.  The fewest bytes are
- * found by widening the bound on them; then the least slowest stage by halving over the stage times that occur.  A walk
- * that comes to more than EFFORT comparisons gives up (the same for the same input, as all here): then the quickest
- * plan's bytes, or the next slower stage, have to do.
+ * A backward pass computes the least remaining time and the least remaining bytes of every state.  A forward pass keeps at
+ * each state a Pareto front of labels (partial plans).  A label that cannot reach the end within the bounds on time and bytes
+ * is dropped at once; the bounds are close to the minimum, so few labels are kept.  The fewest bytes are found by widening
+ * their bound, then the fastest slowest stage by bisection over the stage times that occur.  A pass that exceeds EFFORT
+ * comparisons gives up (deterministically): the bytes of the quickest plan, or the next slower stage, are used then.
  * Threads: any; pure. */
 #include "daemon/plan/planner_search.h"
 
@@ -29,19 +28,19 @@
 #define ORDERS 3
 #define MIB ((uint64_t)1 << 20)
 #define LONGEST \
-	((uint64_t)86400 * 1000000000000u) /* of a stage that reads: a day, so that sums stay numbers */
+	((uint64_t)86400 * 1000000000000u) /* of a stage that streams: a day, so that sums do not overflow */
 
 struct label {
-	uint64_t time, moved; /* until here */
-	uint32_t next;        /* at the same place, slower and with less moved */
+	uint64_t time, moved; /* so far */
+	uint32_t next;        /* of this state: slower, fewer bytes moved */
 	uint32_t parent;
 	uint32_t from; /* layers placed before the last stage */
 	uint16_t used; /* stages */
-	uint16_t node; /* of the last stage; SKIP: none at this position */
+	uint16_t node; /* of the last stage; SKIP: the node of this row was skipped */
 };
 
-struct lattice {
-	size_t *order; /* owned; NULL: every order */
+struct graph {
+	size_t *order; /* owned; NULL: rows are sets of nodes */
 	uint64_t *time_left, *moved_left;
 };
 
@@ -49,13 +48,13 @@ struct work {
 	const struct search *s;
 	size_t rows;
 	uint32_t
-	        must; /* of the sets of nodes, which one has to contain; in an order passing over sees to it */
-	struct lattice lattice[ORDERS];
-	size_t lattices;
-	uint32_t *front; /* the first label of each place */
+	        must; /* the required nodes, a bit each, where rows are sets; with an order, search_may_skip checks */
+	struct graph graph[ORDERS];
+	size_t graphs;
+	uint32_t *front; /* the first label of each state */
 	struct label *label;
 	size_t labels, capacity;
-	uint32_t spare; /* a list of labels to use again */
+	uint32_t spare; /* free list of labels */
 	uint64_t effort;
 };
 
@@ -130,37 +129,37 @@ uint64_t search_slowest(const struct search *s, const struct search_stage *st, s
 	return worst;
 }
 
-/* ---- the lattice ---- */
+/* ---- the graph ---- */
 
-struct way {
-	size_t node, row; /* the row that taking the node leads to */
+struct edge {
+	size_t node, row; /* node: of the next stage; row: then */
 };
 
-/* The nodes that can come next from a row. */
+/* The nodes that may come next in this row. */
 static size_t search_edges(
-        const struct work *w, const struct lattice *g, size_t row, struct way way[SEARCH_EXACT_MAX]) {
+        const struct work *w, const struct graph *g, size_t row, struct edge edge[SEARCH_EXACT_MAX]) {
 	size_t n = 0;
 	if (g->order) {
 		if (row < w->s->nodes)
-			way[n++] = (struct way){g->order[row], row + 1};
+			edge[n++] = (struct edge){g->order[row], row + 1};
 		return n;
 	}
 	for (size_t node = 0; node < w->s->nodes; node++)
 		if (!(row >> node & 1))
-			way[n++] = (struct way){node, row | (size_t)1 << node};
+			edge[n++] = (struct edge){node, row | (size_t)1 << node};
 	return n;
 }
 
-/* Whether the node at this position may be passed over. */
-static bool search_may_skip(const struct work *w, const struct lattice *g, size_t row) {
+/* Whether the node of this row may be skipped. */
+static bool search_may_skip(const struct work *w, const struct graph *g, size_t row) {
 	return g->order && row < w->s->nodes && !w->s->required[g->order[row]];
 }
 
-static bool search_is_end(const struct work *w, const struct lattice *g, size_t row) {
+static bool search_is_end(const struct work *w, const struct graph *g, size_t row) {
 	return g->order ? row == w->s->nodes : (row & w->must) == w->must;
 }
 
-/* Time to compute layers [a, b) as the next stage, hops included; NEVER when it is slower than the bound. */
+/* Time of layers [a, b) as the next stage, with its hops; NEVER when the stage is slower than the bound. */
 static uint64_t search_edge_time(
         const struct search *s, size_t node, uint32_t a, uint32_t b, uint64_t slowest) {
 	uint64_t t = search_time(s, node, a, b);
@@ -178,13 +177,13 @@ static void search_lower(uint64_t *to, uint64_t step, uint64_t rest) {
 		*to = step + rest;
 }
 
-/* What is left from every place to the end, at least; the least time from the beginning is given back. */
-static uint64_t search_measure_rest(const struct work *w, const struct lattice *g, uint64_t slowest) {
+/* The backward pass: fills in the least remaining costs of every state.  Returns the least time of a whole plan. */
+static uint64_t search_measure_rest(const struct work *w, const struct graph *g, uint64_t slowest) {
 	const struct search *s = w->s;
 	size_t width = s->layers + 1;
 	for (size_t row = w->rows; row-- > 0;) {
-		struct way way[SEARCH_EXACT_MAX];
-		size_t n = search_edges(w, g, row, way);
+		struct edge edge[SEARCH_EXACT_MAX];
+		size_t n = search_edges(w, g, row, edge);
 		bool skip = search_may_skip(w, g, row), end = search_is_end(w, g, row);
 		for (uint32_t a = s->layers + 1; a-- > 0;) {
 			size_t at = row * width + a;
@@ -196,15 +195,15 @@ static uint64_t search_measure_rest(const struct work *w, const struct lattice *
 				search_lower(&moved, 0, g->moved_left[at + width]);
 			}
 			for (size_t i = 0; i < n; i++)
-				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, way[i].node, a, b);
+				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, edge[i].node, a, b);
 				        b++) {
-					uint64_t t = search_edge_time(s, way[i].node, a, b, slowest);
+					uint64_t t = search_edge_time(s, edge[i].node, a, b, slowest);
 					if (t == NEVER)
 						break;
-					size_t to = way[i].row * width + b;
+					size_t to = edge[i].row * width + b;
 					search_lower(&time, t, g->time_left[to]);
 					search_lower(&moved,
-					        search_difference(s->moved, s, way[i].node, a, b),
+					        search_difference(s->moved, s, edge[i].node, a, b),
 					        g->moved_left[to]);
 				}
 			g->time_left[at] = time;
@@ -237,17 +236,17 @@ static uint32_t label_alloc(struct work *w) {
 	return (uint32_t)w->labels++;
 }
 
-/* Into the front of a place, if nothing there is as good; what it beats goes: nothing has grown from it, since places
- * are left in order.  thin: one label a place, the quickest, whatever it moves.  -ENOMEM. */
-static int label_add(struct work *w, size_t place, struct label new, bool thin) {
-	uint32_t *at = &w->front[place];
+/* Adds a label to the front of a state unless it is dominated, and removes those that it dominates; they have no successors
+ * yet, because states are expanded in order.  single: keeps only the quickest label of each state.  0 or -ENOMEM. */
+static int label_add(struct work *w, size_t state, struct label new, bool single) {
+	uint32_t *at = &w->front[state];
 	while (*at != NONE && label_is_quicker(&w->label[*at], &new)) {
 		w->effort++;
-		if (thin || w->label[*at].moved <= new.moved)
+		if (single || w->label[*at].moved <= new.moved)
 			return 0;
 		at = &w->label[*at].next;
 	}
-	while (*at != NONE && (thin || w->label[*at].moved >= new.moved)) {
+	while (*at != NONE && (single || w->label[*at].moved >= new.moved)) {
 		uint32_t beaten = *at;
 		w->effort++;
 		*at = w->label[beaten].next;
@@ -255,7 +254,7 @@ static int label_add(struct work *w, size_t place, struct label new, bool thin) 
 		w->spare = beaten;
 	}
 	size_t offset = 0;
-	bool first = at == &w->front[place];
+	bool first = at == &w->front[state];
 	if (!first) /* label_alloc may move what `at` points into */
 		offset = (size_t)((char *)at - (char *)w->label);
 	uint32_t i = label_alloc(w);
@@ -269,9 +268,9 @@ static int label_add(struct work *w, size_t place, struct label new, bool thin) 
 	return 0;
 }
 
-/* Walks everything within the bounds.  search_measure_rest has been called for this bound on the slowest stage.
- * 0: all labels are there; -EAGAIN: it would take too long; -ENOMEM. */
-static int search_expand(struct work *w, const struct lattice *g, const struct bounds *most, bool thin) {
+/* The forward pass, within the bounds.  search_measure_rest must have been called with this bound on the slowest stage.
+ * 0: complete; -EAGAIN: it would take too long; -ENOMEM. */
+static int search_expand(struct work *w, const struct graph *g, const struct bounds *most, bool single) {
 	const struct search *s = w->s;
 	size_t width = s->layers + 1;
 	int rc = 0;
@@ -282,10 +281,10 @@ static int search_expand(struct work *w, const struct lattice *g, const struct b
 	w->effort = 0;
 	if (g->time_left[0] > most->time || g->moved_left[0] > most->moved)
 		return 0;
-	rc = label_add(w, 0, (struct label){.parent = NONE, .node = SKIP}, thin);
+	rc = label_add(w, 0, (struct label){.parent = NONE, .node = SKIP}, single);
 	for (size_t row = 0; row < w->rows && rc == 0; row++) {
-		struct way way[SEARCH_EXACT_MAX];
-		size_t n = search_edges(w, g, row, way);
+		struct edge edge[SEARCH_EXACT_MAX];
+		size_t n = search_edges(w, g, row, edge);
 		bool skip = search_may_skip(w, g, row);
 		for (uint32_t a = 0; a <= s->layers && rc == 0; a++) {
 			uint32_t begin = w->front[row * width + a];
@@ -298,16 +297,16 @@ static int search_expand(struct work *w, const struct lattice *g, const struct b
 				        l.time <= most->time - g->time_left[to] &&
 				        g->moved_left[to] <= most->moved &&
 				        l.moved <= most->moved - g->moved_left[to])
-					rc = label_add(w, to, l, thin);
+					rc = label_add(w, to, l, single);
 			}
 			for (size_t k = 0; k < n && begin != NONE; k++)
-				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, way[k].node, a, b);
+				for (uint32_t b = a + 1; b <= s->layers && search_fits(s, edge[k].node, a, b);
 				        b++) {
-					uint64_t t = search_edge_time(s, way[k].node, a, b, most->slowest);
+					uint64_t t = search_edge_time(s, edge[k].node, a, b, most->slowest);
 					if (t == NEVER)
 						break;
-					size_t to = way[k].row * width + b;
-					uint64_t d = search_difference(s->moved, s, way[k].node, a, b);
+					size_t to = edge[k].row * width + b;
+					uint64_t d = search_difference(s->moved, s, edge[k].node, a, b);
 					if (g->time_left[to] > most->time || g->moved_left[to] > most->moved)
 						continue;
 					uint64_t time = most->time - g->time_left[to],
@@ -316,13 +315,13 @@ static int search_expand(struct work *w, const struct lattice *g, const struct b
 						const struct label *l = &w->label[i];
 						w->effort++;
 						if (l->time + t > time)
-							break; /* the others are slower */
+							break; /* the remaining labels are slower */
 						if (l->moved + d <= moved)
 							rc = label_add(w, to,
 							        (struct label){l->time + t, l->moved + d,
 							                NONE, i, a, (uint16_t)(l->used + 1),
-							                (uint16_t)way[k].node},
-							        thin);
+							                (uint16_t)edge[k].node},
+							        single);
 					}
 				}
 			if (w->effort > EFFORT)
@@ -332,8 +331,8 @@ static int search_expand(struct work *w, const struct lattice *g, const struct b
 	return rc;
 }
 
-/* The label at the end that moves the least, or the quickest one; NONE: there is none. */
-static uint32_t search_final_label(const struct work *w, const struct lattice *g, bool least_moved) {
+/* The complete plan that moves the fewest bytes, or the quickest; NONE: there is none. */
+static uint32_t search_final_label(const struct work *w, const struct graph *g, bool least_moved) {
 	const struct search *s = w->s;
 	uint32_t best = NONE;
 	for (size_t row = 0; row < w->rows; row++) {
@@ -351,14 +350,14 @@ static uint32_t search_final_label(const struct work *w, const struct lattice *g
 
 /* ---- the search ---- */
 
-/* Of all lattices the plan of the least bytes, or the quickest, within bounds.  0, -ENOSPC: there is none, -EAGAIN
- * when that is not sure, -ENOMEM.  stage, stages: NULL, or where the plan goes. */
-static int search_find(struct work *w, const struct bounds *most, bool least_moved, bool thin,
+/* The plan with the fewest bytes, or the quickest, within the bounds, over all graphs.  0, -ENOSPC: there is none, -EAGAIN:
+ * not known, -ENOMEM.  stage, stages: receive the plan, or NULL. */
+static int search_find(struct work *w, const struct bounds *most, bool least_moved, bool single,
         struct label *found, struct search_stage *stage, size_t *stages) {
 	int rc = -ENOSPC;
-	for (size_t k = 0; k < w->lattices; k++) {
-		const struct lattice *g = &w->lattice[k];
-		int one = search_expand(w, g, most, thin);
+	for (size_t k = 0; k < w->graphs; k++) {
+		const struct graph *g = &w->graph[k];
+		int one = search_expand(w, g, most, single);
 		if (one == -ENOMEM)
 			return one;
 		uint32_t i = one ? NONE : search_final_label(w, g, least_moved);
@@ -378,7 +377,7 @@ static int search_find(struct work *w, const struct bounds *most, bool least_mov
 			l = &w->label[i];
 			if (l->node == SKIP)
 				continue;
-			/* a column of this label: where the next stage begins, or all layers */
+			/* the stage ends where the next one begins, or with the last layer */
 			uint32_t last = at == *stages ? w->s->layers : stage[at].first;
 			stage[--at] = (struct search_stage){l->node, l->from, last};
 		}
@@ -388,16 +387,16 @@ static int search_find(struct work *w, const struct bounds *most, bool least_mov
 
 static void search_measure_all(const struct work *w, uint64_t slowest, uint64_t *time, uint64_t *moved) {
 	*time = *moved = NEVER;
-	for (size_t k = 0; k < w->lattices; k++) {
-		const struct lattice *g = &w->lattice[k];
+	for (size_t k = 0; k < w->graphs; k++) {
+		const struct graph *g = &w->graph[k];
 		uint64_t t = search_measure_rest(w, g, slowest);
 		*time = t < *time ? t : *time;
 		*moved = g->moved_left[0] < *moved ? g->moved_left[0] : *moved;
 	}
 }
 
-/* The fewest bytes that a plan within the time moves: from the fewest of all upwards, since the wider the bound the
- * more ways live.  NEVER when that takes too long. */
+/* The fewest bytes that a plan within the time moves.  The bound starts at the fewest of any plan and is widened: a wide bound
+ * keeps many labels.  NEVER when it takes too long. */
 static int search_fewest_moved(struct work *w, uint64_t time, uint64_t least, uint64_t *moved) {
 	uint64_t all = 0;
 	for (size_t i = 0; i < w->s->nodes; i++)
@@ -417,7 +416,7 @@ static int search_compare_times(const void *a, const void *b) {
 	return (*x > *y) - (*x < *y);
 }
 
-/* Every time that a stage can take, ascending: one of them is the least limit under which a plan is allowed. */
+/* Every possible time of a stage, ascending: the least feasible bound on the slowest stage is one of them. */
 static uint64_t *search_stage_times(const struct search *s, size_t *count) {
 	size_t n = 0, per = (size_t)s->layers * (s->layers + 1) / 2;
 	uint64_t *t = malloc((s->nodes * per + 1) * sizeof *t);
@@ -430,7 +429,7 @@ static uint64_t *search_stage_times(const struct search *s, size_t *count) {
 				uint64_t one = search_time(s, node, a, b);
 				if (node == s->coordinator)
 					one += s->io_time;
-				t[n++] = one > s->io_time ? one : s->io_time; /* less is no gain */
+				t[n++] = one > s->io_time ? one : s->io_time; /* below this no plan gains */
 			}
 	qsort(t, n, sizeof *t, search_compare_times);
 	*count = n;
@@ -451,8 +450,8 @@ static int search_compare_speed(const void *a, const void *b) {
 	return x->node < y->node ? -1 : 1;
 }
 
-/* Along the model, each time the node whose disk has the longest run of layers from here; where nobody has the next
- * layer it is passed over.  The nodes that are left keep the order that they have. */
+/* Greedy along the model: next comes the node whose disk has the longest run of layers from here; a layer on no disk is
+ * passed over.  The remaining nodes keep their order. */
 static void search_order_by_disk(const struct search *s, size_t *order) {
 	size_t done = 0;
 	for (uint32_t l = 0; l < s->layers && done < s->nodes;) {
@@ -484,8 +483,8 @@ static int search_make_orders(struct work *w) {
 	struct speed *by = malloc(s->nodes * sizeof *by);
 	int rc = by ? 0 : -ENOMEM;
 	for (size_t k = 0; k < ORDERS && rc == 0; k++) {
-		w->lattice[k].order = malloc(s->nodes * sizeof *w->lattice[k].order);
-		rc = w->lattice[k].order ? 0 : -ENOMEM;
+		w->graph[k].order = malloc(s->nodes * sizeof *w->graph[k].order);
+		rc = w->graph[k].order ? 0 : -ENOMEM;
 	}
 	if (rc == 0) {
 		size_t n = 0;
@@ -495,11 +494,11 @@ static int search_make_orders(struct work *w) {
 			        i};
 		qsort(by, s->nodes, sizeof *by, search_compare_speed);
 		for (size_t i = 0; i < s->nodes; i++)
-			w->lattice[0].order[i] = w->lattice[2].order[i] = by[i].node;
+			w->graph[0].order[i] = w->graph[2].order[i] = by[i].node;
 		for (size_t i = 1; i < s->nodes; i++)
-			w->lattice[1].order[n++] = by[i].node;
-		w->lattice[1].order[n] = s->coordinator;
-		search_order_by_disk(s, w->lattice[2].order);
+			w->graph[1].order[n++] = by[i].node;
+		w->graph[1].order[n] = s->coordinator;
+		search_order_by_disk(s, w->graph[2].order);
 	}
 	free(by);
 	return rc;
@@ -508,25 +507,25 @@ static int search_make_orders(struct work *w) {
 static int search_work_create(struct work *w, const struct search *s) {
 	bool exact = s->nodes <= SEARCH_EXACT_MAX && s->layers <= SEARCH_EXACT_LAYERS;
 	*w = (struct work){.s = s, .rows = exact ? (size_t)1 << s->nodes : s->nodes + 1, .spare = NONE};
-	w->lattices = exact ? 1 : ORDERS;
+	w->graphs = exact ? 1 : ORDERS;
 	for (size_t i = 0; i < s->nodes && exact; i++)
 		w->must |= s->required[i] ? 1u << i : 0;
-	size_t places = w->rows * (s->layers + 1);
-	w->front = malloc(places * sizeof *w->front);
+	size_t states = w->rows * (s->layers + 1);
+	w->front = malloc(states * sizeof *w->front);
 	bool ok = w->front != NULL;
-	for (size_t k = 0; k < w->lattices && ok; k++) {
-		w->lattice[k].time_left = malloc(places * sizeof(uint64_t));
-		w->lattice[k].moved_left = malloc(places * sizeof(uint64_t));
-		ok = w->lattice[k].time_left && w->lattice[k].moved_left;
+	for (size_t k = 0; k < w->graphs && ok; k++) {
+		w->graph[k].time_left = malloc(states * sizeof(uint64_t));
+		w->graph[k].moved_left = malloc(states * sizeof(uint64_t));
+		ok = w->graph[k].time_left && w->graph[k].moved_left;
 	}
 	return ok && (exact || search_make_orders(w) == 0) ? 0 : -ENOMEM;
 }
 
 static void search_work_clear(struct work *w) {
 	for (size_t k = 0; k < ORDERS; k++) {
-		free(w->lattice[k].order);
-		free(w->lattice[k].time_left);
-		free(w->lattice[k].moved_left);
+		free(w->graph[k].order);
+		free(w->graph[k].time_left);
+		free(w->graph[k].moved_left);
 	}
 	free(w->front);
 	free(w->label);
@@ -563,7 +562,7 @@ int search_best(const struct search *s, struct search_stage *stage, size_t *stag
 	if (best == NEVER)
 		goto error;
 	most.time = search_allowed(best + s->io_time, computing + s->io_time) - s->io_time;
-	/* the quickest plan: what it moves is enough, and it is what there is when all else takes too long */
+	/* the quickest plan bounds the bytes, and is the result if the rest takes too long */
 	if ((rc = search_find(&w, &most, false, true, &found, stage, stages)) < 0)
 		goto error;
 	most.moved = found.moved;
@@ -571,7 +570,7 @@ int search_best(const struct search *s, struct search_stage *stage, size_t *stag
 	if ((rc = search_fewest_moved(&w, most.time, least, &moved)) < 0)
 		goto error;
 	most.moved = moved < most.moved ? moved : most.moved;
-	for (size_t high = ntimes - 1; low < high;) { /* the greatest limit allows the best plan */
+	for (size_t high = ntimes - 1; low < high;) { /* the greatest time allows the plan found */
 		size_t mid = low + (high - low) / 2;
 		uint64_t time, bytes;
 		search_measure_all(&w, times[mid], &time, &bytes);

@@ -4,7 +4,7 @@
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
 #include "daemon/plan/planner_search.h"
-#include "daemon/plan/shapes.h"
+#include "daemon/plan/presets.h"
 #include "shard/forward/forward.h"
 #include "shard/forward/kv.h"
 #include <check.h>
@@ -732,7 +732,7 @@ END_TEST
 START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 	struct manifest *m;
 	char err[700];
-	ck_assert_int_eq(shapes_manifest(&m, "llama2-7b:Q4_0", err, sizeof err), 0);
+	ck_assert_int_eq(presets_manifest(&m, "llama2-7b:Q4_0", err, sizeof err), 0);
 	uint64_t layer = manifest_layer_bytes(m, 0, 1), all = manifest_layer_bytes(m, 0, 32);
 	struct planner_node three[3] = {{.name = "ada"}, {.name = "bob"}, {.name = "cleo"}};
 	for (int i = 0; i < 3; i++) {
@@ -845,7 +845,7 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 	char err[700];
 	for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
 		struct manifest *m;
-		ck_assert_msg(shapes_manifest(&m, file[i].spec, err, sizeof err) == 0, "%s", err);
+		ck_assert_msg(presets_manifest(&m, file[i].spec, err, sizeof err) == 0, "%s", err);
 		double gb = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_io_bytes(m)) / 1e9;
 		/* within half a percent: rules changed a little between the two years */
 		ck_assert_msg(gb > file[i].gb * 0.995 - 0.005 && gb < file[i].gb * 1.005 + 0.005,
@@ -853,12 +853,12 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 		manifest_destroy(m);
 	}
 	struct manifest *m;
-	ck_assert_int_eq(shapes_manifest(&m, "llama2-70b:IQ4_XS", err, sizeof err), -ENOTSUP);
+	ck_assert_int_eq(presets_manifest(&m, "llama2-70b:IQ4_XS", err, sizeof err), -ENOTSUP);
 	ck_assert_str_eq(err, "weights of type IQ4_XS are not supported yet: there are no kernels for them");
 }
 END_TEST
 
-START_TEST(shapes_are_those_of_their_models) {
+START_TEST(presets_match_their_models) {
 	/* parameters as their authors count them */
 	static const struct {
 		const char *spec;
@@ -869,20 +869,20 @@ START_TEST(shapes_are_those_of_their_models) {
 	struct manifest *m;
 	char err[1000];
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-		ck_assert_int_eq(shapes_manifest(&m, known[i].spec, err, sizeof err), 0);
+		ck_assert_int_eq(presets_manifest(&m, known[i].spec, err, sizeof err), 0);
 		double bytes = (double)(manifest_layer_bytes(m, 0, m->hp.layers) + manifest_io_bytes(m));
 		ck_assert_msg(bytes > 1.999 * known[i].parameters && bytes < 2.002 * known[i].parameters,
 		        "%s: %.0f bytes", known[i].spec, bytes);
 		manifest_destroy(m);
 	}
-	ck_assert_int_eq(shapes_manifest(&m, "llama9:Q4_0", err, sizeof err), -EINVAL);
+	ck_assert_int_eq(presets_manifest(&m, "llama9:Q4_0", err, sizeof err), -EINVAL);
 	ck_assert_ptr_nonnull(
 	        strstr(err, "unknown shape 'llama9:Q4_0'; known, with :TYPE, are tinyllama-1.1b, llama2-7b"));
-	ck_assert_int_eq(shapes_manifest(&m, "llama2-7b:Q9", err, sizeof err), -EINVAL);
+	ck_assert_int_eq(presets_manifest(&m, "llama2-7b:Q9", err, sizeof err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err, "unknown weight type 'Q9'; known are Q2_K, Q3_K_S, "));
-	ck_assert_int_eq(shapes_manifest(&m, "llama2-7b", err, sizeof err), -EINVAL);
+	ck_assert_int_eq(presets_manifest(&m, "llama2-7b", err, sizeof err), -EINVAL);
 	char small[20];
-	ck_assert_int_eq(shapes_manifest(&m, "llama9:Q4_0", small, sizeof small), -EINVAL);
+	ck_assert_int_eq(presets_manifest(&m, "llama9:Q4_0", small, sizeof small), -EINVAL);
 	ck_assert_uint_lt(strlen(small), sizeof small);
 }
 END_TEST
@@ -991,7 +991,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, advice_names_a_smaller_type_that_fits);
 	tcase_add_test(t, nodes_get_no_layers_that_their_disks_have_no_room_for);
 	tcase_add_test(t, mixtures_are_as_large_as_files_of_their_names);
-	tcase_add_test(t, shapes_are_those_of_their_models);
+	tcase_add_test(t, presets_match_their_models);
 	tcase_add_test(t, descriptions_are_read);
 	tcase_add_test(t, wrong_descriptions_are_told_with_their_line);
 	suite_add_tcase(s, t);

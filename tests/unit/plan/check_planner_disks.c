@@ -2,7 +2,7 @@
 #include "daemon/plan/advice.h"
 #include "daemon/plan/machines.h"
 #include "daemon/plan/planner_search.h"
-#include "daemon/plan/shapes.h"
+#include "daemon/plan/presets.h"
 #include "shard/forward/forward.h"
 #include "shard/forward/weight_stream.h"
 #include <check.h>
@@ -157,7 +157,7 @@ static struct planner_input input(const struct manifest *m, uint64_t memory) {
 static struct manifest *shape(const char *spec) {
 	struct manifest *m;
 	char err[200];
-	ck_assert_int_eq(shapes_manifest(&m, spec, err, sizeof err), 0);
+	ck_assert_int_eq(presets_manifest(&m, spec, err, sizeof err), 0);
 	return m;
 }
 

@@ -1,7 +1,7 @@
-/* shapes: see shapes.h.  The numbers are those of config.json in the repository that `source` names on huggingface.co:
+/* presets: see presets.h.  The numbers are those of config.json in the repository that `source` names on huggingface.co:
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
  * max_position_embeddings, tie_word_embeddings. */
-#include "daemon/plan/shapes.h"
+#include "daemon/plan/presets.h"
 #include "common/fail.h"
 #include <errno.h>
 #include <stdbool.h>
@@ -9,11 +9,11 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct shape {
+static const struct preset {
 	const char *name, *source;
 	uint32_t layers, dim, heads, kv_heads, ffn, vocab, context;
 	bool tied;
-} shapes[] = {
+} presets[] = {
         {"tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 22, 2048, 32, 4, 5632, 32000, 2048, false},
         {"llama2-7b", "meta-llama/Llama-2-7b-hf", 32, 4096, 32, 32, 11008, 32000, 4096, false},
         {"llama2-13b", "meta-llama/Llama-2-13b-hf", 40, 5120, 40, 40, 13824, 32000, 4096, false},
@@ -27,14 +27,14 @@ static const struct shape {
         {"llama3.2-3b", "meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 8192, 128256, 131072, true},
 };
 
-static const struct shape *shapes_find(const char *name, size_t len) {
-	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-		if (strlen(shapes[i].name) == len && strncasecmp(shapes[i].name, name, len) == 0)
-			return &shapes[i];
+static const struct preset *presets_find(const char *name, size_t len) {
+	for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+		if (strlen(presets[i].name) == len && strncasecmp(presets[i].name, name, len) == 0)
+			return &presets[i];
 	return NULL;
 }
 
-static const struct kern_traits *shapes_find_type(const char *name, enum kern_type *type) {
+static const struct kern_traits *presets_find_type(const char *name, enum kern_type *type) {
 	for (uint32_t t = 0; t < KERN_TYPES; t++) {
 		const struct kern_traits *traits = kern_traits(t);
 		if (traits && strcasecmp(traits->name, name) == 0) {
@@ -47,9 +47,8 @@ static const struct kern_traits *shapes_find_type(const char *name, enum kern_ty
 
 /* ---- mixtures of weight types ---- */
 
-/* Files of these names do not have one type throughout: matrices that suffer more from few bits have more of them.  Which these
- * are is a convention of llama.cpp's quantize (src/llama-quant.cpp, as of 2026), stated here as a table: base is the type of all that no
- * rule raises. */
+/* Files of these names mix types: matrices that lose more to quantization get more bits.  Which matrices these are is a
+ * convention of llama.cpp's quantize (src/llama-quant.cpp, as of 2026).  base: the type of all other matrices. */
 enum mixture_name {
 	MIX_Q2_K,
 	MIX_Q3_K_S,
@@ -76,17 +75,17 @@ static const struct mixture {
         [MIX_Q5_K_M] = {"Q5_K_M", KERN_Q5_K},
 };
 
-/* Files that people find beside them, with types that Caravan has no kernels for. */
+/* Types of other common files, for which Caravan has no kernels. */
 static const char *const not_yet[] = {"IQ4_XS", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S",
         "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "TQ1_0", "TQ2_0", "MXFP4"};
 
-/* How the matrices of a shape are typed: all alike, or by a mixture. */
+/* The types of a model's matrices: one for all, or a mixture. */
 struct typing {
-	enum kern_type type; /* of all, or what no rule raises */
-	int mixture;         /* -1: all alike */
+	enum kern_type type; /* of all, or the base of the mixture */
+	int mixture;         /* -1: one type for all */
 };
 
-/* The first and the last eighth of the layers, and every third between them. */
+/* The first and the last eighth of the layers, and every third layer in between. */
 static bool mixture_has_more_bits(uint32_t layer, uint32_t layers) {
 	return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
@@ -114,7 +113,7 @@ static enum kern_type mixture_value_type(const struct typing *y, const struct hp
 	default:
 		break;
 	}
-	/* models of 80 layers with few heads of values: these matrices are small there */
+	/* models of 80 layers with grouped heads: these matrices are small */
 	if (hp->layers == 80 && hp->heads != hp->kv_heads && (t == KERN_Q3_K || t == KERN_Q4_K))
 		t = KERN_Q5_K;
 	return t;
@@ -145,7 +144,7 @@ static enum kern_type mixture_out_type(const struct typing *y) {
 	                                  : y->type;
 }
 
-static enum kern_type shapes_layer_type(
+static enum kern_type presets_layer_type(
         const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
 	if (manifest_layer_is_norm(role))
 		return KERN_F32;
@@ -157,42 +156,42 @@ static enum kern_type shapes_layer_type(
 	                            : y->type;
 }
 
-static enum kern_type shapes_io_type(const struct typing *y, enum io_role role, bool tied) {
+static enum kern_type presets_io_type(const struct typing *y, enum io_role role, bool tied) {
 	if (manifest_io_is_norm(role))
 		return KERN_F32;
 	return y->mixture >= 0 && (role == IO_HEAD || tied) ? KERN_Q6_K : y->type;
 }
 
-static bool shapes_find_typing(const char *name, struct typing *out) {
+static bool presets_find_typing(const char *name, struct typing *out) {
 	*out = (struct typing){KERN_F32, -1};
 	for (int i = 0; i < MIXTURES; i++)
 		if (strcasecmp(mixtures[i].name, name) == 0) {
 			*out = (struct typing){mixtures[i].base, i};
 			return true;
 		}
-	return shapes_find_type(name, &out->type) != NULL;
+	return presets_find_type(name, &out->type) != NULL;
 }
 
-static void shapes_fill_tensor(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
+static void presets_fill_tensor(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
 	t->type = type;
 	t->bytes = t->rows * kern_row_bytes(type, t->n);
 	memcpy(t->id.b, &name, sizeof name);
 }
 
-/* "there is no X; there are A, B and C": the list goes on at err + at. */
-static size_t shapes_append_name(char *err, size_t errlen, size_t at, const char *name, bool first) {
+/* Appends a name to the list at err + at; returns where the list ends. */
+static size_t presets_append_name(char *err, size_t errlen, size_t at, const char *name, bool first) {
 	int n = at < errlen ? snprintf(err + at, errlen - at, "%s%s", first ? " " : ", ", name) : 0;
 	return at + (n > 0 ? (size_t)n : 0);
 }
 
-static int shapes_refuse_name(const char *spec, char *err, size_t errlen) {
+static int presets_refuse_name(const char *spec, char *err, size_t errlen) {
 	size_t at = (size_t)snprintf(err, errlen, "unknown shape '%.64s'; known, with :TYPE, are", spec);
-	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-		at = shapes_append_name(err, errlen, at, shapes[i].name, i == 0);
+	for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+		at = presets_append_name(err, errlen, at, presets[i].name, i == 0);
 	return -EINVAL;
 }
 
-static int shapes_refuse_type(const char *name, char *err, size_t errlen) {
+static int presets_refuse_type(const char *name, char *err, size_t errlen) {
 	for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
 		if (strcasecmp(not_yet[i], name) == 0) {
 			snprintf(err, errlen,
@@ -202,23 +201,23 @@ static int shapes_refuse_type(const char *name, char *err, size_t errlen) {
 		}
 	size_t at = (size_t)snprintf(err, errlen, "unknown weight type '%.32s'; known are", name);
 	for (int i = 0; i < MIXTURES; i++)
-		at = shapes_append_name(err, errlen, at, mixtures[i].name, i == 0);
+		at = presets_append_name(err, errlen, at, mixtures[i].name, i == 0);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
-		if (kern_traits(t) && t != KERN_Q2_K) /* the mixture of that name */
-			at = shapes_append_name(err, errlen, at, kern_traits(t)->name, false);
+		if (kern_traits(t) && t != KERN_Q2_K) /* listed as the mixture of that name */
+			at = presets_append_name(err, errlen, at, kern_traits(t)->name, false);
 	return -EINVAL;
 }
 
-int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t errlen) {
+int presets_manifest(struct manifest **out, const char *spec, char *err, size_t errlen) {
 	const char *colon = strchr(spec, ':');
 	struct typing typing;
-	const struct shape *s = shapes_find(spec, colon ? (size_t)(colon - spec) : strlen(spec));
+	const struct preset *s = presets_find(spec, colon ? (size_t)(colon - spec) : strlen(spec));
 	struct manifest *m;
 	uint64_t name = 1;
 	if (!s)
-		return shapes_refuse_name(spec, err, errlen);
-	if (!colon || !shapes_find_typing(colon + 1, &typing))
-		return shapes_refuse_type(colon ? colon + 1 : "", err, errlen);
+		return presets_refuse_name(spec, err, errlen);
+	if (!colon || !presets_find_typing(colon + 1, &typing))
+		return presets_refuse_type(colon ? colon + 1 : "", err, errlen);
 	struct hparams hp = {.layers = s->layers,
 	        .dim = s->dim,
 	        .heads = s->heads,
@@ -235,12 +234,13 @@ int shapes_manifest(struct manifest **out, const char *spec, char *err, size_t e
 		for (int r = 0; r < LAYER_ROLES; r++) {
 			struct manifest_tensor *t = &m->layer[l][r];
 			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
-			shapes_fill_tensor(t, shapes_layer_type(&typing, &hp, (enum layer_role)r, l), name++);
+			presets_fill_tensor(
+			        t, presets_layer_type(&typing, &hp, (enum layer_role)r, l), name++);
 		}
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &m->io[r];
 		manifest_io_shape(&hp, (enum io_role)r, &t->n, &t->rows);
-		shapes_fill_tensor(t, shapes_io_type(&typing, (enum io_role)r, s->tied), name++);
+		presets_fill_tensor(t, presets_io_type(&typing, (enum io_role)r, s->tied), name++);
 	}
 	if (s->tied)
 		m->io[IO_HEAD].id = m->io[IO_EMBED].id;
