@@ -4,6 +4,7 @@
 #include "config.h"
 #include "daemon/api/commands.h"
 #include "daemon/api/control.h"
+#include "daemon/api/http_api.h"
 #include "daemon/calibration/calibrate.h"
 #include "daemon/calibration/calibrate_request.h"
 #include "daemon/core/log.h"
@@ -50,7 +51,8 @@ struct node {
 	struct calibrate_requests *calibrate_requests;
 	struct link_probe *links;
 	struct control *control;
-	struct event *term, *interrupt;
+	struct http_api *http; /* NULL: none */
+	struct event *term, *interrupt, *hangup;
 };
 
 static void node_on_signal(evutil_socket_t sig, short what, void *arg) {
@@ -58,6 +60,13 @@ static void node_on_signal(evutil_socket_t sig, short what, void *arg) {
 	(void)what;
 	log_line(LOG_LINE_INFO, "ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	loop_stop(n->loop);
+}
+
+static void node_on_hangup(evutil_socket_t sig, short what, void *arg) {
+	struct node *n = arg;
+	(void)sig;
+	(void)what;
+	http_api_reload(n->http);
 }
 
 /* Whether the rates of this node are those that its stages show.  Where weights come from the disk these say nothing of it. */
@@ -204,6 +213,33 @@ static void node_forget_cluster(const struct node *n) {
 	}
 }
 
+static int node_start_http(struct node *n, char *err, size_t errlen) {
+	const struct options_http *h = &n->options.http;
+	int rc = http_api_create(&n->http,
+	        &(struct http_api_config){.loop = n->loop,
+	                .serve = n->serve,
+	                .members = n->members,
+	                .address = h->address,
+	                .required = h->required,
+	                .open = h->open,
+	                .tls_cert = h->tls_cert,
+	                .tls_key = h->tls_key,
+	                .log = h->log,
+	                .hosts = h->hosts,
+	                .nhosts = h->nhosts,
+	                .origins = h->origins,
+	                .norigins = h->norigins},
+	        err, errlen);
+	/* without files to read again, a terminal that is closed ends the node, as ever */
+	if (rc == 0 && n->http && (h->tls_cert || h->log) &&
+	        (!(n->hangup = evsignal_new(loop_base(n->loop), SIGHUP, node_on_hangup, n)) ||
+	                event_add(n->hangup, NULL) != 0)) {
+		snprintf(err, errlen, "cannot watch signals");
+		rc = -ENOMEM;
+	}
+	return rc;
+}
+
 static int node_start(struct node *n, char *err, size_t errlen) {
 	const struct options *o = &n->options;
 	char dir[PATH_MAX + 8];
@@ -297,6 +333,8 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 		deploy_watch(n->deploy, node_models_changed, n);
 		serve_attach(n->serve, n->deploy);
 	}
+	if (rc == 0 && o->http.address)
+		rc = node_start_http(n, err, errlen);
 	if (rc == 0)
 		rc = control_create(&n->control,
 		        &(struct control_config){.loop = n->loop,
@@ -311,6 +349,7 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 }
 
 static void node_end(struct node *n) {
+	http_api_destroy(n->http);
 	control_destroy(n->control);
 	calibrate_stop(n->calibration);
 	n->calibration = NULL;
@@ -335,6 +374,8 @@ static void node_end(struct node *n) {
 		event_free(n->term);
 	if (n->interrupt)
 		event_free(n->interrupt);
+	if (n->hangup)
+		event_free(n->hangup);
 	loop_destroy(n->loop);
 	keys_wipe(&n->keys);
 	if (n->lock >= 0)

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #define DEFAULT_LISTEN "tcp://*:7070" /* IPv6 and IPv4 */
+#define DEFAULT_HTTP "127.0.0.1:8080"
 #define DEFAULT_MEMORY_PERCENT 80
 
 enum {
@@ -26,6 +27,13 @@ enum {
 	OPT_CACHE,
 	OPT_BORROW,
 	OPT_MODELS,
+	OPT_HTTP,
+	OPT_HTTP_HOST,
+	OPT_HTTP_ORIGIN,
+	OPT_HTTP_OPEN,
+	OPT_HTTP_LOG,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -41,6 +49,13 @@ static const struct option longs[] = {
         {"cache", required_argument, NULL, OPT_CACHE},
         {"borrow", required_argument, NULL, OPT_BORROW},
         {"models", required_argument, NULL, OPT_MODELS},
+        {"http", required_argument, NULL, OPT_HTTP},
+        {"http-host", required_argument, NULL, OPT_HTTP_HOST},
+        {"http-origin", required_argument, NULL, OPT_HTTP_ORIGIN},
+        {"http-open", no_argument, NULL, OPT_HTTP_OPEN},
+        {"http-log", required_argument, NULL, OPT_HTTP_LOG},
+        {"tls-cert", required_argument, NULL, OPT_TLS_CERT},
+        {"tls-key", required_argument, NULL, OPT_TLS_KEY},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -71,6 +86,19 @@ static const char help[] = "usage: caravand [OPTION]...\n"
                            "                         (" DEFAULT_LISTEN ")\n"
                            "  --advertise tcp://HOST:PORT\n"
                            "                         where other nodes connect to it (its addresses)\n"
+                           "\n"
+                           "The HTTP API:\n"
+                           "  --http ADDR:PORT       where clients such as chat programs reach it, or 'off'\n"
+                           "                         (" DEFAULT_HTTP ", if that is free)\n"
+                           "  --http-host NAME       a name by which clients call this node, besides its\n"
+                           "                         addresses, its name and the host name; several with\n"
+                           "                         commas (none)\n"
+                           "  --http-origin ORIGIN   web pages of this origin, such as https://a.example,\n"
+                           "                         may use the API; several with commas (none)\n"
+                           "  --http-open            serve other machines without API keys too\n"
+                           "  --http-log FILE        an access log in the common log format (none)\n"
+                           "  --tls-cert FILE        serve HTTPS with this certificate and its chain (none)\n"
+                           "  --tls-key FILE         the key of the certificate; SIGHUP reads both again\n"
                            "\n"
                            "Resources:\n"
                            "  --memory SIZE          limit for weights, KV cache and buffers, such as 12G\n"
@@ -145,6 +173,44 @@ static const char *options_parse_endpoint(const char *option, const char *text) 
 	return text;
 }
 
+static const char *options_parse_http(const char *text) {
+	const char *port = strrchr(text, ':');
+	if (strcmp(text, "off") == 0)
+		return NULL;
+	if (!port || port == text || (*text != '[' && memchr(text, ':', (size_t)(port - text))))
+		options_fail(
+		        "--http: '%s' is not of the form ADDR:PORT, as 192.168.1.5:8080, [::1]:8080 or *:8080",
+		        text);
+	size_t digits = strspn(port + 1, "0123456789");
+	if (digits < 1 || digits > 5 || port[1 + digits] || atoi(port + 1) > 65535)
+		options_fail("--http: '%s' has no port from 0 to 65535", text);
+	return text;
+}
+
+/* The parts of a list with commas; cuts it. */
+static void options_parse_names(const char *option, char *text, const char **names, size_t *count) {
+	for (char *rest = text, *name; (name = strsep(&rest, ","));) {
+		if (!*name || strlen(name) > 255)
+			options_fail("%s: a name is empty, or too long", option);
+		if (*count == OPTIONS_NAMES_MAX)
+			options_fail("%s: more than %d names", option, OPTIONS_NAMES_MAX);
+		names[(*count)++] = name;
+	}
+}
+
+static void options_check_http(struct options_http *h) {
+	if (!h->tls_cert != !h->tls_key)
+		options_fail("--tls-cert and --tls-key belong together");
+	for (size_t i = 0; i < h->norigins; i++) {
+		const char *o = h->origins[i], *host = strstr(o, "://");
+		if (!host || !host[3] || strchr(host + 3, '/') || strchr(o, '*'))
+			options_fail("--http-origin: '%s' is not an origin such as https://chat.example", o);
+	}
+	for (size_t i = 0; i < h->nhosts; i++)
+		if (strpbrk(h->hosts[i], "/:* "))
+			options_fail("--http-host: '%s' is not a name such as node1.example", h->hosts[i]);
+}
+
 /* The number in a file of one line; 0 if it has none (such as a cgroup's "max"). */
 static uint64_t options_read_number(const char *path) {
 	unsigned long long v = 0;
@@ -185,7 +251,7 @@ static uint64_t options_available_memory(void) {
 void options_parse(struct options *o, int argc, char **argv) {
 	const char *state = NULL, *control = NULL;
 	char letter[3] = "-";
-	*o = (struct options){.listen = DEFAULT_LISTEN};
+	*o = (struct options){.listen = DEFAULT_LISTEN, .http.address = DEFAULT_HTTP};
 	opterr = 0;
 	for (int c; (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1;)
 		switch (c) {
@@ -228,6 +294,28 @@ void options_parse(struct options *o, int argc, char **argv) {
 		case OPT_THREADS:
 			o->threads = options_parse_threads(optarg);
 			break;
+		case OPT_HTTP:
+			o->http.address = options_parse_http(optarg);
+			o->http.required = true;
+			break;
+		case OPT_HTTP_HOST:
+			options_parse_names("--http-host", optarg, o->http.hosts, &o->http.nhosts);
+			break;
+		case OPT_HTTP_ORIGIN:
+			options_parse_names("--http-origin", optarg, o->http.origins, &o->http.norigins);
+			break;
+		case OPT_HTTP_OPEN:
+			o->http.open = true;
+			break;
+		case OPT_HTTP_LOG:
+			o->http.log = optarg;
+			break;
+		case OPT_TLS_CERT:
+			o->http.tls_cert = optarg;
+			break;
+		case OPT_TLS_KEY:
+			o->http.tls_key = optarg;
+			break;
 		case OPT_HELP:
 		case 'h':
 			fputs(help, stdout);
@@ -250,6 +338,9 @@ void options_parse(struct options *o, int argc, char **argv) {
 	        paths_control(control, state, o->control, sizeof o->control) != 0)
 		options_fail("a path is too long");
 	o->private = strncmp(o->control, "fd:", 3) == 0;
+	if (o->private)
+		o->http.address = NULL;
+	options_check_http(&o->http);
 	if (!o->memory)
 		o->memory = options_available_memory() / 100 * DEFAULT_MEMORY_PERCENT;
 }

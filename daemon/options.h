@@ -4,7 +4,19 @@
 #define DAEMON_OPTIONS_H
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#define OPTIONS_NAMES_MAX 32
+
+struct options_http {
+	const char *address; /* ADDR:PORT; NULL: no HTTP */
+	bool required;       /* it was asked for: where the port is taken, that is an error */
+	bool open;           /* served elsewhere than on loopback without keys too */
+	const char *tls_cert, *tls_key, *log; /* NULL: none */
+	const char *hosts[OPTIONS_NAMES_MAX], *origins[OPTIONS_NAMES_MAX];
+	size_t nhosts, norigins;
+};
 
 struct options {
 	char state[PATH_MAX];
@@ -17,7 +29,8 @@ struct options {
 	uint64_t cache;        /* bytes; 0: no limit */
 	unsigned threads;      /* 0: one per physical core */
 	const char *borrow;    /* another store to read from; NULL: none */
-	bool private;          /* one client on an inherited descriptor */
+	struct options_http http;
+	bool private; /* one client on an inherited descriptor */
 };
 
 /* Fills o, or reports the error and exits 2; --help and --version print and exit 0. */

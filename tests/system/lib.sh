@@ -112,7 +112,7 @@ rates_known() (
 	flock 9
 	# those of an older daemon would be measured again by every one
 	[ ! -s "$rates" ] || ! grep -q '^rates 4 ' "$rates" || exit 0
-	caravand --state "$dir/measuring" --listen tcp://127.0.0.1:0 --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 9>&- &
+	caravand --state "$dir/measuring" --listen tcp://127.0.0.1:0 --http off --threads 1 --memory 2G >"$dir/measuring.log" 2>&1 9>&- &
 	echo $! >"$dir/measuring.pid"
 	wait_for 30 test -s "$dir/measuring/rates"
 	stop measuring
@@ -134,7 +134,7 @@ node() {
 	listen=tcp://127.0.0.1:0
 	[ -f "$dir/$name.endpoint" ] && listen=$(cat "$dir/$name.endpoint")
 	# shellcheck disable=SC2086
-	env $env ${daemon:-caravand} --state "$dir/$name" --name "$name" --listen "$listen" --threads 1 --memory 2G "$@" \
+	env $env ${daemon:-caravand} --state "$dir/$name" --name "$name" --listen "$listen" --http off --threads 1 --memory 2G "$@" \
 		>>"$dir/$name.log" 2>&1 &
 	echo $! >"$dir/$name.pid"
 	case " $nodes " in *" $name "*) ;; *) nodes="$nodes $name" ;; esac

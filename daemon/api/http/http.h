@@ -50,7 +50,7 @@ struct http_limits {
 	unsigned stall_ms;    /* without reading what is there for it: 60 s */
 };
 
-struct http_config {
+struct http_config {                    /* borrowed while the server lives, but for hosts and origins */
 	const char *address;            /* "127.0.0.1:8080", "[::1]:8080", "*:8080" */
 	bool required;                  /* false: where the port is taken, run without HTTP and say so */
 	const char *tls_cert, *tls_key; /* files, or NULL */
@@ -75,8 +75,11 @@ int http_create(struct http_server **out, const struct http_config *c, char *err
 /* Ends every exchange: their closed functions are called; then the thread.  NULL allowed. */
 void http_destroy(struct http_server *s);
 struct loop *http_loop(struct http_server *s);
+/* Whether only this machine reaches an address: localhost:PORT, 127.x.x.x:PORT, [::1]:PORT. */
+bool http_address_is_loopback(const char *address);
 uint16_t http_port(const struct http_server *s); /* that it listens on */
-/* Reads the certificate and its key again; on the main loop.  If they are not usable the old ones stay. */
+/* Reads the certificate and its key again, and opens the access log again; on the main loop.  What is not usable changes
+ * nothing. */
 void http_reload(struct http_server *s);
 
 /* ---- the request: borrowed, valid until the exchange ends ---- */

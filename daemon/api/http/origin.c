@@ -82,3 +82,12 @@ bool http_origin_named(const char *origin, char *const *names, size_t count) {
 			return true;
 	return false;
 }
+
+bool http_address_is_loopback(const char *address) {
+	char name[NAME_MAX_LEN + 1], port[8];
+	struct in_addr four;
+	if (!http_host_split(address, name, sizeof name, port, sizeof port))
+		return false;
+	return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+	       (inet_pton(AF_INET, name, &four) == 1 && ntohl(four.s_addr) >> 24 == 127);
+}

@@ -219,9 +219,26 @@ uint16_t http_port(const struct http_server *s) {
 	return s->port;
 }
 
+/* Without a new file the lines still go to the old one. */
+static void server_reload_log(struct http_server *s) {
+	char err[512];
+	FILE *old = s->log;
+	s->log = NULL;
+	if (access_log_open(s, err, sizeof err) == 0) {
+		if (old)
+			fclose(old);
+		return;
+	}
+	s->log = old;
+	log_line(LOG_LINE_ERROR, "http: %s", err);
+}
+
 static void server_reload(void *arg) {
 	struct http_server *s = arg;
 	char err[512];
+	server_reload_log(s);
+	if (!s->tls)
+		return;
 	if (http_tls_reload(s->tls, err, sizeof err) == 0)
 		log_line(LOG_LINE_INFO, "http: the certificate was read again");
 	else
@@ -229,6 +246,6 @@ static void server_reload(void *arg) {
 }
 
 void http_reload(struct http_server *s) {
-	if (s && s->tls && loop_post(s->loop, server_reload, s) != 0)
+	if (s && loop_post(s->loop, server_reload, s) != 0)
 		log_line(LOG_LINE_ERROR, "http: cannot read the certificate again: out of memory");
 }

@@ -1,0 +1,101 @@
+/* http_api: see http_api.h. */
+#include "config.h"
+
+#include "daemon/api/http/http.h"
+#include "daemon/api/http_api.h"
+#include "daemon/core/log.h"
+#include "daemon/members/members.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAMES_MAX 64
+
+struct http_api {
+	struct http_server *server;
+	bool open;
+};
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+struct names {
+	const char *at[NAMES_MAX];
+	size_t n;
+	char own[4][300];
+};
+
+static void names_add(struct names *n, const char *name) {
+	if (*name && n->n < NAMES_MAX)
+		n->at[n->n++] = name;
+}
+
+/* What people call this node: its name and the host's, as they are and as mDNS has them, what it listens on, and what was given. */
+static void names_collect(struct names *n, const struct http_api_config *c) {
+	char host[256] = "";
+	gethostname(host, sizeof host - 1);
+	for (int i = 0; i < 2; i++) {
+		const char *name = i ? host : members_self(c->members)->name;
+		snprintf(n->own[2 * i], sizeof n->own[0], "%s", name);
+		snprintf(n->own[2 * i + 1], sizeof n->own[0], "%s%s", name, *name ? ".local" : "");
+		names_add(n, n->own[2 * i]);
+		names_add(n, n->own[2 * i + 1]);
+	}
+	for (size_t i = 0; i < c->nhosts; i++)
+		names_add(n, c->hosts[i]);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen) {
+	struct http_api *a = calloc(1, sizeof *a);
+	struct names names = {.n = 0};
+	char listens[256];
+	*out = NULL;
+	if (!c->open && !http_address_is_loopback(c->address)) {
+		snprintf(err, errlen,
+		        "--http %s lets other machines use this node without an API key; if that is meant, add --http-open",
+		        c->address);
+		free(a);
+		return -EPERM;
+	}
+	if (!a)
+		return -ENOMEM;
+	a->open = c->open;
+	names_collect(&names, c);
+	snprintf(listens, sizeof listens, "%.*s", (int)strcspn(c->address, ":"), c->address);
+	names_add(&names, listens);
+	int rc = http_create(&a->server,
+	        &(struct http_config){.address = c->address,
+	                .required = c->required,
+	                .tls_cert = c->tls_cert,
+	                .tls_key = c->tls_key,
+	                .hosts = names.at,
+	                .nhosts = names.n,
+	                .origins = c->origins,
+	                .norigins = c->norigins,
+	                .log = c->log,
+	                .arg = a},
+	        err, errlen);
+	if (rc != 0 || !a->server) {
+		free(a);
+		return rc;
+	}
+	log_line(LOG_LINE_INFO, "its HTTP API is at %s://%.*s:%u", c->tls_cert ? "https" : "http",
+	        (int)(strrchr(c->address, ':') - c->address), c->address, http_port(a->server));
+	*out = a;
+	return 0;
+}
+
+void http_api_destroy(struct http_api *a) {
+	if (!a)
+		return;
+	http_destroy(a->server);
+	free(a);
+}
+
+void http_api_reload(struct http_api *a) {
+	if (a)
+		http_reload(a->server);
+}

@@ -1,0 +1,29 @@
+/* http_api: the HTTP API of a node: its server, with the node's names, keys and routes.
+ * Owns: the server.
+ * Threads: the loop. */
+#ifndef DAEMON_API_HTTP_API_H
+#define DAEMON_API_HTTP_API_H
+#include "daemon/serve/dispatch.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+struct http_api;
+
+struct http_api_config {
+	struct loop *loop;
+	struct serve *serve;
+	struct members *members;
+	const char *address;
+	bool required; /* false: where the port is taken, run without HTTP and say so */
+	bool open;     /* without keys, others than this machine are served too */
+	const char *tls_cert, *tls_key, *log; /* files, NULL: none */
+	const char *const *hosts, *const *origins;
+	size_t nhosts, norigins;
+};
+
+/* 0 with *out NULL: the port is taken, and that was not required. */
+int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen);
+void http_api_destroy(struct http_api *a); /* NULL allowed */
+void http_api_reload(struct http_api *a);  /* NULL allowed: certificate and access log */
+
+#endif
