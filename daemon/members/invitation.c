@@ -1,6 +1,6 @@
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/core/loop.h"
 #include "daemon/members/invitation.h"
 #include <ctype.h>

@@ -5,9 +5,9 @@
  * Invariants: an invitation is used up by the Join that it admits, and not by one that is refused.  A node belongs
  * to one cluster and joins once at a time.  An expelled key never returns.
  * Threads: the loop. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/members/address.h"
 #include "daemon/members/members_internal.h"

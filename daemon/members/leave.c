@@ -4,9 +4,9 @@
  * then, since a roster without its own entry counts as empty.  Then the other nodes get the tombstone, and the
  * daemon must end.  The content on its disk stays: the next daemon with this directory finds it.
  * Threads: the loop, except leave_renew_run, which runs on the executor. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/members/members_internal.h"
 #include <errno.h>

@@ -8,9 +8,9 @@
  * See join.c for how a node enters the roster, discovery.c for its addresses, problems.c for what is wrong with
  * it.
  * Threads: the loop. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/members/address.h"
 #include "daemon/members/members_internal.h"

@@ -1,7 +1,7 @@
-#include "common/fail.h"
 #include "config.h"
 
 #include "common/durable.h"
+#include "common/fail.h"
 #include "daemon/members/roster.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* connection: see connection.h. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/net/connection.h"
 #include "daemon/net/msg.h"

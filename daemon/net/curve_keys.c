@@ -1,7 +1,7 @@
 /* curve_keys: see curve_keys.h.  The key is written beside its place first, so that no half of one is ever found there. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/net/curve_keys.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* handshake: see handshake.h. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/net/handshake.h"
 #include <stdio.h>
 

@@ -1,8 +1,8 @@
 /* listen: the sockets of an address such as 127.0.0.1:8080, [::1]:8080, localhost:8080 or *:8080.
  * Threads: any. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/api/http/http_internal.h"
 #include <errno.h>
 #include <netdb.h>
