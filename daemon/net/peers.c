@@ -1,16 +1,16 @@
 /* peers: see peers.h.  The links by node, the messages to ourselves, and who handles which message. */
-#include "common/fail.h"
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/net/join_client.h"
 #include "daemon/net/link.h"
+#include "daemon/net/listeners.h"
 #include "daemon/net/peers.h"
 #include "daemon/net/router.h"
 #include "daemon/net/zap.h"
 #include <errno.h>
 #include <openssl/rand.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +18,6 @@
 #include <zmq.h>
 
 #define LOCAL_QUEUE 4096 /* messages to ourselves that wait for the loop's next turn */
-
-struct listener {
-	Caravan__Envelope__BodyCase kind;
-	peers_fn *fn;
-	void *arg;
-	STAILQ_ENTRY(listener) next;
-};
-
-struct link_listener {
-	peers_link_fn *fn;
-	void *arg;
-	STAILQ_ENTRY(link_listener) next;
-};
 
 struct local {
 	Caravan__Envelope *env;
@@ -58,8 +45,7 @@ struct peers {
 	struct link *links[WIRE_NODES_MAX];
 	size_t nlinks;
 	LIST_HEAD(, joining) joins;
-	STAILQ_HEAD(, listener) listeners;
-	STAILQ_HEAD(, link_listener) link_listeners;
+	struct listeners listeners;
 	STAILQ_HEAD(, local) locals;
 	size_t nlocals;
 	struct loop_timer *local_turn;
@@ -71,10 +57,7 @@ struct peers {
 static void peers_dispatch(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct peers *p = arg;
-	struct listener *l;
-	STAILQ_FOREACH(l, &p->listeners, next)
-	if (l->kind == env->body_case)
-		l->fn(l->arg, from, env, payload);
+	listeners_message(&p->listeners, from, env, payload);
 }
 
 /* An answer of another node. */
@@ -87,30 +70,18 @@ static void peers_on_answer(
 }
 
 int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg) {
-	struct listener *l = malloc(sizeof *l);
-	if (!l)
-		return -ENOMEM;
-	*l = (struct listener){.kind = kind, .fn = fn, .arg = arg};
-	STAILQ_INSERT_TAIL(&p->listeners, l, next);
-	return 0;
+	return listeners_add(&p->listeners, kind, fn, arg);
 }
 
 int peers_on_link(struct peers *p, peers_link_fn *fn, void *arg) {
-	struct link_listener *l = malloc(sizeof *l);
-	if (!l)
-		return -ENOMEM;
-	*l = (struct link_listener){.fn = fn, .arg = arg};
-	STAILQ_INSERT_TAIL(&p->link_listeners, l, next);
-	return 0;
+	return listeners_add_link(&p->listeners, fn, arg);
 }
 
 static void peers_link_changed(void *arg, const struct node_id *node, bool up, const char *why) {
 	struct peers *p = arg;
-	struct link_listener *l;
 	if (p->config.link)
 		p->config.link(p->config.arg, node, up, why);
-	STAILQ_FOREACH(l, &p->link_listeners, next)
-	l->fn(l->arg, node, up, why);
+	listeners_link(&p->listeners, node, up, why);
 }
 
 uint64_t peers_ref(struct peers *p) {
@@ -203,39 +174,6 @@ int peers_answer(
 	if (from->local)
 		return peers_local_send(p, from->channel, env, payload, WIRE_DEALER);
 	return p->router ? router_answer(p->router, from->link, env, payload) : -EHOSTUNREACH;
-}
-
-static int peers_refuse_v(
-        struct peers *p, const struct peers_from *from, uint32_t busy, const char *fmt, va_list ap) {
-	char reason[WIRE_TEXT_MAX + 1];
-	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(REFUSED, refused, &refused);
-	vsnprintf(reason, sizeof reason, fmt, ap);
-	/* a sentence may quote what others sent, or have been cut within a character */
-	if (!wire_line_ok(reason, WIRE_TEXT_MAX))
-		for (char *c = reason; *c; c++)
-			if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
-				*c = '?';
-	refused.reason = reason;
-	refused.busy = busy;
-	return peers_answer(p, from, &env, NULL);
-}
-
-int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...) {
-	va_list ap;
-	va_start(ap, fmt);
-	int rc = peers_refuse_v(p, from, 0, fmt, ap);
-	va_end(ap);
-	return rc;
-}
-
-int peers_refuse_busy(
-        struct peers *p, const struct peers_from *from, uint32_t seconds, const char *fmt, ...) {
-	va_list ap;
-	va_start(ap, fmt);
-	int rc = peers_refuse_v(p, from, seconds, fmt, ap);
-	va_end(ap);
-	return rc;
 }
 
 int peers_connect(struct peers *p, const struct node_id *node, const char *const *endpoints, size_t n) {
@@ -374,8 +312,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 	p->loop = l;
 	p->config = *c;
 	LIST_INIT(&p->joins);
-	STAILQ_INIT(&p->listeners);
-	STAILQ_INIT(&p->link_listeners);
+	listeners_init(&p->listeners);
 	STAILQ_INIT(&p->locals);
 	if (RAND_bytes((unsigned char *)&p->boot, sizeof p->boot) != 1) {
 		snprintf(err, errlen, "no random numbers");
@@ -411,14 +348,7 @@ void peers_destroy(struct peers *p) {
 		STAILQ_REMOVE_HEAD(&p->locals, next);
 		peers_local_free(m);
 	}
-	for (struct listener *i; (i = STAILQ_FIRST(&p->listeners));) {
-		STAILQ_REMOVE_HEAD(&p->listeners, next);
-		free(i);
-	}
-	for (struct link_listener *i; (i = STAILQ_FIRST(&p->link_listeners));) {
-		STAILQ_REMOVE_HEAD(&p->link_listeners, next);
-		free(i);
-	}
+	listeners_clear(&p->listeners);
 	free(p);
 }
 

@@ -4,11 +4,11 @@
 #include "tests/sim/network.h"
 
 #include "daemon/net/handshake.h"
+#include "daemon/net/listeners.h"
 #include "daemon/net/zmq_socket.h"
 #include "tests/sim/clock.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,19 +72,6 @@ struct packet {
 	TAILQ_ENTRY(packet) next;
 };
 
-struct listener {
-	Caravan__Envelope__BodyCase kind;
-	peers_fn *fn;
-	void *arg;
-	STAILQ_ENTRY(listener) next;
-};
-
-struct link_listener {
-	peers_link_fn *fn;
-	void *arg;
-	STAILQ_ENTRY(link_listener) next;
-};
-
 struct peers {
 	struct loop *loop;
 	struct peers_config config;
@@ -92,8 +79,7 @@ struct peers {
 	uint64_t boot, last_ref, seq;
 	uint64_t stream; /* of messages to itself */
 	TAILQ_HEAD(links, link) links, guests;
-	STAILQ_HEAD(, listener) listeners;
-	STAILQ_HEAD(, link_listener) link_listeners;
+	struct listeners listeners;
 	LIST_ENTRY(peers) next;
 };
 
@@ -366,11 +352,9 @@ static void link_destroy(struct link *l) {
 static void link_try(void *arg);
 
 static void link_told(struct peers *p, const struct node_id *node, bool up, const char *why) {
-	struct link_listener *i;
 	if (p->config.link)
 		p->config.link(p->config.arg, node, up, why);
-	STAILQ_FOREACH(i, &p->link_listeners, next)
-	i->fn(i->arg, node, up, why);
+	listeners_link(&p->listeners, node, up, why);
 }
 
 /* A guest's question has been answered, or never will be. */
@@ -493,10 +477,7 @@ static void link_welcomed(struct link *l, const Caravan__Welcome *w) {
 
 static void dispatch(struct peers *p, const struct peers_from *from, const Caravan__Envelope *env,
         struct payload *payload) {
-	struct listener *i;
-	STAILQ_FOREACH(i, &p->listeners, next)
-	if (i->kind == env->body_case)
-		i->fn(i->arg, from, env, payload);
+	listeners_message(&p->listeners, from, env, payload);
 }
 
 static void say_welcome(struct peers *p, const struct peers_from *from) {
@@ -660,8 +641,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 	p->stream = sim_stream();
 	TAILQ_INIT(&p->links);
 	TAILQ_INIT(&p->guests);
-	STAILQ_INIT(&p->listeners);
-	STAILQ_INIT(&p->link_listeners);
+	listeners_init(&p->listeners);
 	/* an address of its own for every node that says "any port" */
 	size_t any = c->listen ? strlen(c->listen) : 0;
 	if (any > 2 && strcmp(c->listen + any - 2, ":*") == 0)
@@ -701,14 +681,7 @@ void peers_destroy(struct peers *p) {
 		if (k->to == p)
 			packet_destroy(k);
 	}
-	for (struct listener *i; (i = STAILQ_FIRST(&p->listeners));) {
-		STAILQ_REMOVE_HEAD(&p->listeners, next);
-		free(i);
-	}
-	for (struct link_listener *i; (i = STAILQ_FIRST(&p->link_listeners));) {
-		STAILQ_REMOVE_HEAD(&p->link_listeners, next);
-		free(i);
-	}
+	listeners_clear(&p->listeners);
 	free(p);
 }
 
@@ -840,21 +813,11 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
 }
 
 int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg) {
-	struct listener *i = malloc(sizeof *i);
-	if (!i)
-		return -ENOMEM;
-	*i = (struct listener){.kind = kind, .fn = fn, .arg = arg};
-	STAILQ_INSERT_TAIL(&p->listeners, i, next);
-	return 0;
+	return listeners_add(&p->listeners, kind, fn, arg);
 }
 
 int peers_on_link(struct peers *p, peers_link_fn *fn, void *arg) {
-	struct link_listener *i = malloc(sizeof *i);
-	if (!i)
-		return -ENOMEM;
-	*i = (struct link_listener){.fn = fn, .arg = arg};
-	STAILQ_INSERT_TAIL(&p->link_listeners, i, next);
-	return 0;
+	return listeners_add_link(&p->listeners, fn, arg);
 }
 
 uint64_t peers_ref(struct peers *p) {
@@ -879,36 +842,4 @@ int peers_answer(
 		return send_message(p, p, NULL, true, from->channel, env, payload);
 	struct link *l = link_by_id(from->link);
 	return l ? send_message(p, l->owner, l, true, from->channel, env, payload) : -EHOSTUNREACH;
-}
-
-static int peers_refuse_v(
-        struct peers *p, const struct peers_from *from, uint32_t busy, const char *fmt, va_list ap) {
-	char reason[WIRE_TEXT_MAX + 1];
-	Caravan__Refused refused = CARAVAN__REFUSED__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(REFUSED, refused, &refused);
-	vsnprintf(reason, sizeof reason, fmt, ap);
-	if (!wire_line_ok(reason, WIRE_TEXT_MAX))
-		for (char *c = reason; *c; c++)
-			if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
-				*c = '?';
-	refused.reason = reason;
-	refused.busy = busy;
-	return peers_answer(p, from, &env, NULL);
-}
-
-int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...) {
-	va_list ap;
-	va_start(ap, fmt);
-	int rc = peers_refuse_v(p, from, 0, fmt, ap);
-	va_end(ap);
-	return rc;
-}
-
-int peers_refuse_busy(
-        struct peers *p, const struct peers_from *from, uint32_t seconds, const char *fmt, ...) {
-	va_list ap;
-	va_start(ap, fmt);
-	int rc = peers_refuse_v(p, from, seconds, fmt, ap);
-	va_end(ap);
-	return rc;
 }
