@@ -2,16 +2,16 @@
 # mixed: nodes of two kinds of processor in one cluster say the same bytes.  caravand is cross-built for aarch64 against
 # Debian's libraries of that kind, in a folder of the build, and runs under qemu-user beside the one of this machine.
 . "$(dirname "$0")/lib.sh"
+. "$top_srcdir/tests/support/aarch64.sh"
 
-triplet=aarch64-linux-gnu
 packages="libzmq3-dev libprotobuf-c-dev libssl-dev libevent-dev libjansson-dev libpcre2-dev libhwloc-dev"
 folder=$top_builddir/tests/mixed
 without() { # WHY
 	echo "1..0 # SKIP $1"
 	exit 0
 }
-for tool in $triplet-gcc qemu-aarch64 apt-get dpkg; do
-	command -v $tool >/dev/null || without "no $tool (on Debian: apt install gcc-$triplet libc6-dev-arm64-cross qemu-user)"
+for tool in $cross-gcc qemu-aarch64 apt-get dpkg; do
+	command -v $tool >/dev/null || without "no $tool (on Debian: apt install gcc-$cross libc6-dev-arm64-cross qemu-user)"
 done
 test "$(uname -m)" != aarch64 || without "this machine is of that kind"
 test ! -f "$top_srcdir/config.status" || without "the source folder is configured, which keeps a nested build from being so"
@@ -46,9 +46,13 @@ test -d "$root" || fetch >"$folder/fetch.log" 2>&1 || {
 
 build() {
 	cd "$folder" || return
-	test -f Makefile || PKG_CONFIG_LIBDIR=$root/usr/lib/$triplet/pkgconfig:$root/usr/share/pkgconfig \
-		PKG_CONFIG_SYSROOT_DIR=$root "$top/configure" --quiet --host=$triplet --enable-werror \
-		CC="$triplet-gcc --sysroot=$root" CFLAGS=-O2 || return
+	test -f Makefile || PKG_CONFIG_LIBDIR=$root/usr/lib/$cross/pkgconfig:$root/usr/share/pkgconfig \
+		PKG_CONFIG_SYSROOT_DIR=$root "$top/configure" --quiet --host=$cross --enable-werror \
+		CC="$cross-gcc --sysroot=$root" CFLAGS=-O2 || return
+	# the kernels, which need no library, are there; they are to be newer than what has just been configured
+	test -f kernels-copied || {
+		build_aarch64 && cp -r "$aarch64/kernels" . && find kernels -name '*.o' -exec touch {} + && : >kernels-copied || return
+	}
 	make -j"$(nproc)" caravand
 }
 built() { (build) >"$folder/build.log" 2>&1 || { tail -n 20 "$folder/build.log"; return 1; }; }

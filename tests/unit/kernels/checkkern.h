@@ -20,15 +20,20 @@ struct checkkern {
 	bool quick;      /* fewer shapes, for a slow processor */
 	bool silent;     /* no lines, only the hash */
 	uint64_t random; /* state of the generator; never zero */
-	uint64_t hash;   /* of all that the reference gave, where only that is wanted */
+	bool hashes;     /* this level's data go into the hash */
+	uint64_t hash;   /* of all that the reference gave */
 	struct known *known;
 	size_t knowns,
 	        next; /* products of the reference that are known, and which of them the level meets next */
+	size_t first[KERN_TYPES]; /* one more than where those of a type begin; 0: none is known */
 };
 
 /* Prints "ok N - what" or "not ok N - what". */
 __attribute__((format(printf, 3, 4))) void checkkern_case(
         struct checkkern *ck, bool ok, const char *format, ...);
+
+/* The level has this entry of its table from one below it, which is not the reference: that one meets the same data. */
+bool checkkern_is_shared(const struct kern_ops *level, const void *entry);
 
 /* 64 random bits, and a float uniform in [-1, 1). */
 uint64_t checkkern_random(struct checkkern *ck);

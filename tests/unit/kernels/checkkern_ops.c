@@ -410,6 +410,36 @@ static void check_combine(struct checkkern *ck, const struct kern_ops *ref, cons
 	checkkern_case(ck, ok, "%s combine, %s", ops->name, kind_name[kind]);
 }
 
+/* Those of the operations `ops` that are its own. */
+static void check_kind(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind) {
+	if (!checkkern_is_shared(ops, &ops->rmsnorm))
+		check_norm(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->rope))
+		check_rope(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->swiglu))
+		check_swiglu(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->add))
+		check_add(ck, ref, ops, f, kind);
+}
+
+/* The same of a type of KV cache. */
+static void check_kv(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct attention *t, float *row, enum kind kind) {
+	const struct kern_kv_ops *want = &ref->kv[t->type], *have = &ops->kv[t->type];
+	const char *name = kern_kv_name(t->type);
+	if (!checkkern_is_shared(ops, &have->put_key))
+		checkkern_case(ck, check_put(ck, t->type, want->put_key, have->put_key, row, kind),
+		        "%s put_key of %s, %s", ops->name, name, kind_name[kind]);
+	if (!checkkern_is_shared(ops, &have->put_value))
+		checkkern_case(ck, check_put(ck, t->type, want->put_value, have->put_value, row, kind),
+		        "%s put_value of %s, %s", ops->name, name, kind_name[kind]);
+	if (!checkkern_is_shared(ops, &have->span))
+		for (size_t i = 0; i < LENGTH(head_sizes); i++)
+			if (kern_kv_fits(t->type, head_sizes[i]))
+				check_span(ck, ref, ops, t, row, head_sizes[i], kind);
+}
+
 void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
 	const struct kern_ops *ref = kern_level(0);
 	size_t bytes = MAX_N * sizeof(float);
@@ -417,30 +447,24 @@ void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
 	        checkkern_alloc(bytes)};
 	struct attention t;
 	attention_alloc(&t);
-	check_norm_overflow(ck, ops, &f);
-	check_swiglu_sweep(ck, ref, ops, &f);
+	if (!checkkern_is_shared(ops, &ops->rmsnorm))
+		check_norm_overflow(ck, ops, &f);
+	if (!checkkern_is_shared(ops, &ops->swiglu))
+		check_swiglu_sweep(ck, ref, ops, &f);
 	for (t.type = 0; t.type < KERN_KVS; t.type++)
-		check_span_counts(ck, ref, ops, &t, f.x);
+		if (!checkkern_is_shared(ops, &ops->kv[t.type].span))
+			check_span_counts(ck, ref, ops, &t, f.x);
 	t.type = KERN_KV_F16;
-	check_span_exponentials(ck, ref, ops, &t);
-	check_span_zeros(ck, ref, ops, &t);
+	if (!checkkern_is_shared(ops, &ops->kv[t.type].span)) {
+		check_span_exponentials(ck, ref, ops, &t);
+		check_span_zeros(ck, ref, ops, &t);
+	}
 	for (enum kind kind = 0; kind < KINDS; kind++) {
-		check_norm(ck, ref, ops, &f, kind);
-		check_rope(ck, ref, ops, &f, kind);
-		check_swiglu(ck, ref, ops, &f, kind);
-		check_add(ck, ref, ops, &f, kind);
-		for (t.type = 0; t.type < KERN_KVS; t.type++) {
-			const struct kern_kv_ops *want = &ref->kv[t.type], *have = &ops->kv[t.type];
-			const char *name = kern_kv_name(t.type);
-			checkkern_case(ck, check_put(ck, t.type, want->put_key, have->put_key, f.x, kind),
-			        "%s put_key of %s, %s", ops->name, name, kind_name[kind]);
-			checkkern_case(ck, check_put(ck, t.type, want->put_value, have->put_value, f.x, kind),
-			        "%s put_value of %s, %s", ops->name, name, kind_name[kind]);
-			for (size_t i = 0; i < LENGTH(head_sizes); i++)
-				if (kern_kv_fits(t.type, head_sizes[i]))
-					check_span(ck, ref, ops, &t, f.x, head_sizes[i], kind);
-		}
-		check_combine(ck, ref, ops, &t, kind);
+		check_kind(ck, ref, ops, &f, kind);
+		for (t.type = 0; t.type < KERN_KVS; t.type++)
+			check_kv(ck, ref, ops, &t, f.x, kind);
+		if (!checkkern_is_shared(ops, &ops->combine))
+			check_combine(ck, ref, ops, &t, kind);
 	}
 	attention_free(&t);
 	free(f.x);
