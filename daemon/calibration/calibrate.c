@@ -22,7 +22,7 @@
 #include <string.h>
 #include <time.h>
 
-#define RUNS 4 /* that nothing disturbed */
+#define RUNS 4 /* undisturbed runs */
 #define ASKERS 16
 #define ASKED_TICK_MS 250
 
@@ -34,36 +34,36 @@ struct asker {
 
 struct calibration {
 	struct calibrate_config c; /* dir, cpus: owned */
-	char *dir;                 /* NULL: nothing is kept */
+	char *dir;                 /* NULL: not saved */
 	int *cpus;                 /* NULL: not pinned */
 	struct loop_timer *timer, *asked_timer;
 	size_t bytes; /* to measure with */
 	pthread_t thread;
-	bool running;       /* the thread is to be joined */
-	bool ready;         /* there are figures */
-	bool anew;          /* they are doubted: the next run starts new ones */
-	unsigned disturbed; /* runs in a row */
+	bool running;       /* the thread must be joined */
+	bool ready;         /* figures are published */
+	bool anew;          /* the figures are in doubt: the next run replaces them */
+	unsigned disturbed; /* disturbed runs in a row */
 	uint32_t period;    /* of the timer */
 	struct asker asker[ASKERS];
 	size_t askers;
 	atomic_bool stop;
 	struct calibration_kept kept;
-	bool with_disk; /* of the run under way */
-	/* written by the thread, read by the loop when it is not running */
+	bool with_disk; /* the current run measures the disk */
+	/* written by the thread, read by the loop when the thread has ended */
 	struct kernel_rates_run run;
-	double disk; /* negative: not measured this time */
+	double disk; /* negative: not measured in this run */
 	int rc;
-	/* what other nodes get: the loop's */
+	/* published to other nodes; loop only */
 	double lost;     /* of the last run */
-	uint64_t ran_ns; /* when it ended; 0: there was none since the start */
+	uint64_t ran_ns; /* end of the last run; 0: none since the start */
 	Caravan__TypeRate published[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
 	struct bell *bell;
 };
 
-/* The call into the loop; outlives us when it is still in the mailbox. */
+/* The argument of the posted call; it outlives the calibration while the call is in the mailbox. */
 struct bell {
-	struct calibration *m; /* NULL: it has gone */
+	struct calibration *m; /* NULL: destroyed */
 };
 
 /* ---- the usual ways ---- */
@@ -101,7 +101,7 @@ static void *calibrate_thread(void *arg) {
 	m->disk = -1;
 	m->run = (struct kernel_rates_run){0};
 	m->rc = w->run(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->run);
-	/* it is written for that, so not again and again where a machine is never at rest */
+	/* measuring writes to the disk: not repeated after every disturbed run */
 	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
 	        !atomic_load(&m->stop))
 		m->disk = w->disk(w->arg, m->dir);
@@ -112,7 +112,7 @@ static void *calibrate_thread(void *arg) {
 
 /* ---- what a run means ---- */
 
-/* The figures start anew with this run.  The old ones are part of their spread, unless they are another machine's. */
+/* Starts over with this run.  The old figures widen the range, unless they differ too much to be of this machine. */
 static void calibrate_restart(struct calibration *m, bool believed) {
 	struct kernel_rates_known was = m->kept.known;
 	m->kept.known = (struct kernel_rates_known){0};
@@ -126,7 +126,7 @@ static void calibrate_take_run(struct calibration *m) {
 	bool had = known->best.read > 0, believed = !kernel_rates_disturbed(m->run.lost);
 	int drift = had ? kernel_rates_drifted(&known->best, &m->run.mid) : 0;
 	double change = had ? kernel_rates_change(&known->best, &m->run.mid) : 1;
-	/* slower by more than the machine's other work explains, it is slower */
+	/* slower than other work on the machine can explain */
 	bool slower =
 	        change > 0 && change < 1 && (believed || !kernel_rates_explained(m->run.lost, 1 / change));
 	m->disturbed = believed ? 0 : m->disturbed + 1;
@@ -142,7 +142,7 @@ static void calibrate_take_run(struct calibration *m) {
 	} else if (known->runs < RUNS) {
 		kernel_rates_add(known, &m->run, believed);
 	} else if (drift == 0) {
-		m->disturbed = 0; /* they hold all the same, and have a wider spread perhaps */
+		m->disturbed = 0; /* the figures hold, perhaps with a wider range */
 		if (believed)
 			kernel_rates_add(known, &m->run, true);
 	} else if (drift > 0 || slower) {
@@ -166,7 +166,7 @@ static void calibrate_save(const struct calibration *m) {
 		log_line(LOG_LINE_WARN, "%s/rates: %s", m->dir, strerror(-rc));
 }
 
-/* Serving may have corrected a figure: its spread is that of the measured one, as much quicker or slower. */
+/* Scales the range of a figure that serving has corrected by the same factor. */
 static void calibrate_scale_spread(
         double told, double best, double low, double high, double *out_low, double *out_high) {
 	*out_low = low * (told / best);
@@ -198,14 +198,14 @@ static void calibrate_publish(struct calibration *m) {
 
 static void calibrate_tick(void *arg);
 
-/* Soon, until there have been RUNS that nothing disturbed and nobody doubts them; then every hour. */
+/* The next run: soon, until RUNS undisturbed runs agree; then every hour. */
 static int calibrate_schedule(struct calibration *m) {
 	const struct calibrate_ways *w = m->c.ways;
 	uint32_t period = w->later_ms;
 	if (m->kept.known.runs < RUNS || m->anew || m->disturbed) {
 		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
 		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
-		if (m->anew && !m->disturbed) /* it has rested before this: it is only waited until it does */
+		if (m->anew && !m->disturbed) /* runs as soon as the node is idle */
 			soon = w->soon_ms / 4 + 1;
 		period = soon < w->soon_most_ms ? (uint32_t)soon : w->soon_most_ms;
 	}
@@ -220,7 +220,7 @@ static int calibrate_schedule(struct calibration *m) {
 	return 0;
 }
 
-/* Tells those who asked, at least so many nanoseconds ago. */
+/* Answers the requests that are at least so many nanoseconds old. */
 static void calibrate_answer(struct calibration *m, const char *error, uint64_t ago_ns) {
 	uint64_t now = loop_now_ns();
 	for (size_t i = 0; i < m->askers;) {
@@ -280,7 +280,7 @@ static int calibrate_begin(struct calibration *m) {
 static void calibrate_tick(void *arg) {
 	struct calibration *m = arg;
 	if (m->running || m->c.busy(m->c.arg, false))
-		return; /* the timer comes again */
+		return; /* the timer repeats */
 	if (calibrate_begin(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 }
@@ -360,7 +360,7 @@ int calibrate_start(struct calibration **out, const struct calibrate_config *c) 
 	if (kept)
 		calibrate_publish(m);
 	rc = calibrate_schedule(m);
-	/* recent figures need no check; a file from the future, after the clock was put back, does */
+	/* recent figures need no check; a file from the future does (the clock was set back) */
 	bool fresh = kept && m->kept.known.runs >= RUNS && age >= 0 && age < m->c.ways->later_ms / 1000;
 	if (rc == 0 && !fresh)
 		rc = calibrate_begin(m);

@@ -9,11 +9,11 @@
 #include <sys/queue.h>
 
 #define TICK_MS 1000
-#define SILENT_NS 30000000000ull /* a node that says nothing for so long has forgotten that it was asked */
-#define FRESH_MS 60000           /* another node gets figures of this age without a new run */
-#define RECEIVED_MAX 2           /* of one node, that wait at a time */
+#define SILENT_NS 30000000000ull /* a request without an answer for so long has failed */
+#define FRESH_MS 60000           /* other nodes get figures up to this age without a new run */
+#define RECEIVED_MAX 2           /* waiting requests of one node */
 
-/* What we asked of a node, ourselves among them. */
+/* A request to a node, or to this one. */
 struct request_sent {
 	LIST_ENTRY(request_sent) next;
 	struct node_id node;
@@ -23,7 +23,7 @@ struct request_sent {
 	char noted[WIRE_TEXT_MAX + 1];
 };
 
-/* What a node asked of us. */
+/* A request from a node. */
 struct request_received {
 	LIST_ENTRY(request_received) next;
 	struct calibrate_requests *k;
@@ -64,7 +64,7 @@ static void requested_done(void *arg, const char *error) {
 	free(t);
 }
 
-/* How many of this node wait. */
+/* The number of waiting requests of a node. */
 static size_t requested_count(const struct calibrate_requests *k, const struct node_id *node) {
 	size_t n = 0;
 	for (const struct request_received *t = LIST_FIRST(&k->received); t; t = LIST_NEXT(t, next))
@@ -81,7 +81,7 @@ static void requested_on_request(
 		(void)peers_refuse(k->peers, from, "this node has no network, so it does not measure itself");
 		return;
 	}
-	/* other nodes cannot have this one measure all the time; its own commands are answered anew, whatever others ask */
+	/* other nodes cannot keep this one measuring; its own commands always get a new run */
 	bool own = node_id_equal(&from->node, &members_self(k->members)->id);
 	if (!own && calibrate_fresh(k->measure, FRESH_MS)) {
 		requested_answer(&(struct request_received){.k = k, .from = *from}, NULL);
@@ -161,7 +161,7 @@ static void request_on_link(void *arg, const struct node_id *node, bool up, cons
 	}
 }
 
-/* Nodes that wait get the reason; our requests that get no answer fail. */
+/* Sends the reason for waiting to nodes; fails our requests that got no answer. */
 static void request_tick(void *arg) {
 	struct calibrate_requests *k = arg;
 	uint64_t now = loop_now_ns();

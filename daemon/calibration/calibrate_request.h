@@ -12,14 +12,14 @@
 
 struct calibrate_requests;
 
-/* m: NULL where this node measures nothing; borrowed, and stopped before these are destroyed. */
+/* m: borrowed, and stopped before the requests are destroyed; NULL: this node does not measure. */
 int calibrate_requests_create(
         struct calibrate_requests **out, struct loop *l, struct members *members, struct calibration *m);
 void calibrate_requests_destroy(
-        struct calibrate_requests *k); /* NULL allowed; before members; answers nobody */
+        struct calibrate_requests *k); /* NULL allowed; before members; without answers */
 
 struct calibrate_request {
-	void (*note)(void *arg, const char *text); /* what it waits for, whenever that changes */
+	void (*note)(void *arg, const char *text); /* what the request waits for, whenever that changes */
 	/* Once: what the node measured, or a sentence.  Both are borrowed for the call. */
 	void (*done)(void *arg, const char *node, const Caravan__NodeState *state, const char *error);
 	void *arg;

@@ -22,7 +22,7 @@
 
 #define VERSION 4
 #define FILE_MAX_BYTES 65536
-#define RATE_MOST 1e18 /* as the wire bounds it */
+#define RATE_MOST 1e18 /* the bound of proto/schema.c */
 
 static void calibration_file_stamp(unsigned threads, char *out, size_t len) {
 	snprintf(out, len, "rates %d cpu %s threads %u arithmetic %d layout %d", VERSION, kern_ops()->name,
@@ -103,7 +103,7 @@ int calibration_file_load(const char *dir, unsigned threads, struct calibration_
 	text[len] = 0;
 	free(data);
 	calibration_file_stamp(threads, want, sizeof want);
-	out->disk = -1; /* not said so far */
+	out->disk = -1; /* no line for it so far */
 	char *line = strtok_r(text, "\n", &save);
 	bool good = line && strcmp(line, want) == 0;
 	while (good && (line = strtok_r(NULL, "\n", &save)))

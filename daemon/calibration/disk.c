@@ -1,4 +1,4 @@
-/* disk: see disk.h.  The file is what weight streaming takes for the weights of some layers, each with two groups of GROUP bytes. */
+/* disk: see disk.h.  The file looks to weight streaming like some layers, each with two groups of GROUP bytes. */
 #include "daemon/calibration/disk.h"
 
 #include "common/durable.h"
@@ -18,8 +18,8 @@
 #define WRITE_NS 700000000ull
 #define READ_NS 300000000ull
 
-/* Writes layers until there are enough of them or it takes too long: bytes that no disk makes smaller.  How many, or a
- * negative errno. */
+/* Writes layers of incompressible bytes until there are enough or it takes too long.  The number of layers, or a negative
+ * errno. */
 static int disk_write_layers(int fd) {
 	uint64_t begin = loop_now_ns(), state = begin | 1, *words = malloc(GROUP);
 	int layers = 0, rc = words ? 0 : -ENOMEM;
@@ -80,7 +80,7 @@ double disk_rate(const char *dir) {
 	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int fd = folder < 0 ? -errno : durable_create(folder, temp), rc = fd < 0 ? fd : 0;
 	if (rc == 0) {
-		durable_discard(folder, temp); /* the open file is enough */
+		durable_discard(folder, temp); /* the descriptor keeps the file */
 		rc = disk_write_layers(fd);
 		if (rc > 0)
 			rc = disk_read_layers(fd, (uint32_t)rc, &rate);

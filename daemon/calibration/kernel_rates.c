@@ -1,14 +1,13 @@
-/* kernel_rates: how they are measured.
+/* kernel_rates: see kernel_rates.h.
  *
- * A buffer larger than caches is walked again and again: only read, and as the packed weights of each type in turn, by the
- * team as it would read a slice, with one column; and few rows of each type with many columns.  A pass ends when its time is
- * up, not after so much work: so a moment in which the processor was somebody else's costs that moment and does not become
- * the measure of anything.
- * A look is several rounds; of these every figure is the median, and a round has all of them in turn, so that a moment in
- * which the machine was busy hits none alone.  When time is up the rounds that are there must do.
- * A machine that does other work all the time makes every round slower.  That shows in two ways: a thread that measures gets
- * less of a processor than the clock gives it, or the system counts processor time that is nobody's of ours (which takes
- * memory bandwidth even where it takes no processor).  The greater of both is what the look says of itself. */
+ * The team reads a buffer larger than the caches repeatedly: plainly, and as packed weights of each type with one column; and
+ * few rows of each type with many columns.  A pass ends after a fixed time, not a fixed amount of work, so that a moment
+ * without the CPU costs only that moment.
+ * A run is several rounds, each with a pass for every figure.  A figure is the median over the rounds, so that a short
+ * disturbance affects no single figure.  When time is up, the rounds done so far count.
+ * Permanent other work on the machine slows down every round.  It shows in two ways: measuring threads get less CPU time than
+ * wall time, or the system counts CPU time of other processes (which takes memory bandwidth even if enough CPUs are free).
+ * The run reports the larger of the two as `lost`. */
 #include "daemon/calibration/kernel_rates.h"
 
 #include "common/durable.h"
@@ -26,23 +25,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES (128ul << 20) /* or twice the last cache, if that is more, */
+#define BUFFER_BYTES (128ul << 20) /* or twice the last-level cache, if that is more, */
 #define BUFFER_MOST (1ul << 30)
-#define BUFFER_SHARE 4            /* a part of the memory that there is, */
-#define BUFFER_LEAST (32ul << 20) /* if that is enough for a pass */
-#define FILL_BYTES (4ul << 20)    /* written at once: whole huge pages; the buffer is a multiple */
-#define FIRST_BYTES (1u << 20)    /* read before a pass, so that threads are awake and clocks are up */
+#define BUFFER_SHARE 4            /* but at most this fraction of the memory limit, */
+#define BUFFER_LEAST (32ul << 20) /* and at least this */
+#define FILL_BYTES (4ul << 20)    /* per write: whole huge pages; the buffer is a multiple */
+#define FIRST_BYTES (1u << 20)    /* read before a pass, to wake threads and raise clocks */
 #define PASS_NS 10000000ull
 #define LAPS 4                  /* of a pass, at most */
-#define ROUNDS_NS 3000000000ull /* from then on no further round begins */
+#define ROUNDS_NS 3000000000ull /* no round begins after this */
 #define ROUNDS 5
-#define RISING 1.03 /* over the round that was ROUNDS before */
-#define WIDTH 8192u /* elements in a row: a multiple of every block */
+#define RISING 1.03 /* compared with the round ROUNDS before */
+#define WIDTH 8192u /* elements in a row: a multiple of all block sizes */
 #define COLUMNS 128u
-#define MANY_ROWS 2048u /* at most, with many columns */
-#define RUNS 32         /* of a member in a lap: at the end of a pass one waits for another's run */
-#define DRIFT 0.12      /* of the figures, in the median: then they are another machine's */
-#define LOST_MOST 0.1   /* of a run: beyond, it was disturbed */
+#define MANY_ROWS 2048u /* most rows with many columns */
+#define RUNS 32    /* per member and lap; short, since a pass ends with the last run of the slowest member */
+#define DRIFT 0.12 /* median change of the figures above which they are replaced */
+#define LOST_MOST 0.1 /* lost share above which a run counts as disturbed */
 
 #define FIGURES (sizeof(struct kernel_rates) / sizeof(double))
 
@@ -54,8 +53,7 @@ struct kernel_rates_bench {
 	void *acts;
 	uint64_t *sums;
 	const atomic_bool *stop;
-	/* of the run under way, nanoseconds: what members had of a processor while they worked, of which those beside the one
-	 * that leads, and how long they worked by the clock */
+	/* nanoseconds of this run: CPU time of the members, that of all but the leader, and their wall time */
 	atomic_ullong cpu, beside, wall;
 };
 
@@ -64,18 +62,18 @@ struct kernel_rates_bench {
 struct pass {
 	const uint8_t *weights;
 	kern_mul_fn *mul;                      /* NULL: the bytes are only read */
-	size_t row_bytes, rows, columns, laps; /* all rows, at most so many times, */
-	uint64_t until_ns;                     /* and until then */
+	size_t row_bytes, rows, columns, laps; /* `rows` rows, at most `laps` times, */
+	uint64_t until_ns;                     /* and not after this time */
 	const void *x;
 	size_t xstride;
 	float *y;
-	uint64_t *sum;      /* a member each, a cache line apart */
+	uint64_t *sum;      /* one per member, a cache line apart */
 	atomic_size_t done; /* rows */
 	struct kernel_rates_bench *bench;
 };
 
 #define SUM_STRIDE 8
-#define LINE 8 /* words in a line of the cache */
+#define LINE 8 /* words per cache line */
 
 /* Rows [first, last) of a pass. */
 static void kernel_rates_work_rows(struct pass *p, unsigned id, size_t first, size_t last) {
@@ -84,7 +82,7 @@ static void kernel_rates_work_rows(struct pass *p, unsigned id, size_t first, si
 		p->mul(p->y + first, p->rows, w, last - first, WIDTH, p->x, p->xstride, p->columns);
 		return;
 	}
-	/* a word of each line is enough for all of it to come, and four sums, so that adding does not wait for itself */
+	/* one word loads a whole cache line; four sums avoid a dependency chain */
 	const uint64_t *q = (const uint64_t *)(const void *)w;
 	size_t n = (last - first) * p->row_bytes / sizeof *q;
 	uint64_t s[4] = {0};
@@ -99,7 +97,7 @@ static uint64_t kernel_rates_clock_ns(clockid_t which) {
 	return clock_gettime(which, &t) ? 0 : (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Handed out in runs, as the rows of a slice are (shard/forward/phase.c): a member that is held up takes fewer. */
+/* Hands out runs like the rows of a slice (shard/forward/phase.c): a slower member takes fewer. */
 static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 	struct pass *p = arg;
 	uint64_t cpu = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
@@ -107,7 +105,7 @@ static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 	size_t run = (strips / RUNS / members / PHASE_STRIPS + 1) * PHASE_STRIPS;
 	run = run * members <= strips ? run : (strips + members - 1) / members;
 	size_t runs = (strips + run - 1) / run, rows = 0;
-	/* the caller does a run at least; one that wakes when time is up does none */
+	/* the caller does at least one run; a member that wakes too late does none */
 	for (size_t i; (i = team_next(t)) < runs * p->laps &&
 	               ((id == 0 && rows == 0) || loop_now_ns() < p->until_ns);) {
 		size_t first = i % runs * run * KERN_STRIP, last = first + run * KERN_STRIP;
@@ -123,7 +121,7 @@ static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 		atomic_fetch_add(&p->bench->beside, cpu);
 }
 
-/* Seconds, and in p->done the rows that were done. */
+/* Seconds taken; p->done: the rows done. */
 static double kernel_rates_timed(struct kernel_rates_bench *b, struct pass *p) {
 	uint64_t begin = loop_now_ns();
 	p->until_ns = begin + PASS_NS;
@@ -133,8 +131,8 @@ static double kernel_rates_timed(struct kernel_rates_bench *b, struct pass *p) {
 	return (double)(took ? took : 1) * 1e-9;
 }
 
-/* Bytes a second, times columns, of a pass over at most so many bytes; in *alone by the time in which members had a
- * processor, as if nobody had taken it from them. */
+/* Bytes a second, times columns, of a pass over at most so many bytes.  *alone: the same by CPU time, an estimate without other
+ * processes. */
 static double kernel_rates_pass(struct kernel_rates_bench *b, struct pass *p, size_t most, double *alone) {
 	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);
 	size_t few = p->columns > 1 ? unit : FIRST_BYTES / strip * strip;
@@ -143,8 +141,8 @@ static double kernel_rates_pass(struct kernel_rates_bench *b, struct pass *p, si
 	p->laps = 1;
 	unsigned long long cpu = atomic_load(&b->cpu);
 	double took = kernel_rates_timed(b, p);
-	if (took < PASS_NS * 1e-9) { /* else this is a slow level's pass */
-		p->weights += few;   /* what has not been read just now */
+	if (took < PASS_NS * 1e-9) { /* otherwise the short pass took long enough */
+		p->weights += few;   /* not in the cache from the short pass */
 		p->rows = most / unit * unit / p->row_bytes;
 		p->laps = LAPS;
 		cpu = atomic_load(&b->cpu);
@@ -188,7 +186,7 @@ static int kernel_rates_ascending(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-/* Takes figure i of each of n into v, without those that are not there, in order; how many. */
+/* Collects figure i of n runs into v, sorted, without missing ones; returns their number. */
 static size_t kernel_rates_column(const struct kernel_rates *of, size_t n, size_t i, double *v) {
 	size_t there = 0;
 	for (size_t k = 0; k < n; k++) {
@@ -231,13 +229,13 @@ bool kernel_rates_disturbed(double lost) {
 	return lost > LOST_MOST;
 }
 
-/* Who has half of a processor, and shares its memory too, takes four times as long, not fifty. */
+/* With half of a CPU, and of its memory bandwidth, work takes up to four times as long, not fifty. */
 bool kernel_rates_explained(double lost, double factor) {
 	double left = 1 - fmin(lost, 0.9);
 	return kernel_rates_disturbed(lost) && factor < 1.5 / (left * left);
 }
 
-/* Rounds until they do not get quicker any more: processors that were idle take seconds to reach their clock. */
+/* Runs rounds until they stop getting faster: idle CPUs take seconds to reach full clock speed. */
 void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out) {
 	struct kernel_rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
 	double v[ROUNDS], busy = kernel_rates_busy_seconds();
@@ -259,7 +257,7 @@ void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run 
 	for (size_t i = 0; i < FIGURES; i++) {
 		size_t there = kernel_rates_column(round, n, i, v), aside = there >= ROUNDS ? 1 : 0;
 		((double *)(void *)&out->mid)[i] = there ? v[there / 2] : 0;
-		/* one moment is not how slow or quick a machine is: of several rounds the outermost do not count */
+		/* the range leaves out the outermost rounds */
 		((double *)(void *)&out->low)[i] = there ? v[aside] : 0;
 		((double *)(void *)&out->high)[i] = there ? v[there - 1 - aside] : 0;
 		there = kernel_rates_column(alone, n, i, v);
@@ -276,7 +274,7 @@ void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run 
 
 void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *look, bool believed) {
 	if (believed && k->runs == 0)
-		*k = (struct kernel_rates_known){0}; /* only an estimate, made while the machine was busy */
+		*k = (struct kernel_rates_known){0}; /* drops an estimate made while the machine was busy */
 	for (size_t i = 0; i < FIGURES; i++) {
 		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
 		       *high = (double *)(void *)&k->high + i;
@@ -287,13 +285,13 @@ void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_ru
 			continue;
 		double alone = ((const double *)(const void *)&look->alone)[i];
 		if (!believed && k->runs == 0) {
-			/* members of a team that did not run at once had more of the memory each: so it may be half as much */
-			*high = *best = fmax(mid, alone); /* the newest guess */
+			/* members that did not run at the same time had more memory bandwidth each: it may really be half */
+			*high = *best = fmax(mid, alone); /* the newest estimate */
 			*low = *best / KERNEL_RATES_FACTOR;
 			continue;
 		}
 		*best = fmax(*best, mid);
-		/* only undisturbed runs say how slow it can be */
+		/* only undisturbed runs lower the range */
 		if (believed || !(*low > 0))
 			*low = *low > 0 ? fmin(*low, least) : least;
 		*high = fmax(fmax(*high, most), *best);
@@ -337,8 +335,8 @@ bool kernel_rates_alike(const struct kernel_rates *was, const struct kernel_rate
 
 /* ---- what is measured with ---- */
 
-/* Small, ordinary numbers in every type: 0x3c3c is 1.06 as a float16, 0x3c3c3c3c 0.011 as a float32.  They lie in a file
- * that is nowhere to be seen, mapped as the store's are: pages of a file and of anonymous memory are not equally quick. */
+/* Small, ordinary numbers in every type: 0x3c3c is 1.06 as float16, 0x3c3c3c3c is 0.011 as float32.  They are in an unlinked file,
+ * mapped like files of the store, because file pages and anonymous pages differ in speed. */
 static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 	char temp[DURABLE_TEMP];
 	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -349,7 +347,7 @@ static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 		memset(fill, 0x3c, part);
 	if (fd >= 0) {
 		durable_discard(folder, temp);
-		/* as large as huge pages, and aligned: the kernel can map all of it so, as what is in the store (shard/store/write.c) */
+		/* huge-page sized and aligned, so that the kernel can map huge pages, as for files of the store (shard/store/write.c) */
 		while (fill && at < bytes && durable_write_at(fd, fill, part, at) == 0)
 			at += part;
 		if (at == bytes)
@@ -367,7 +365,7 @@ static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 	return map == MAP_FAILED ? NULL : map;
 }
 
-/* A slice does not lie in the last cache, so what is measured must not. */
+/* Larger than the last-level cache, as a slice is. */
 size_t kernel_rates_bytes(uint64_t memory) {
 	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: not known */
 	size_t bytes = last > 0 ? 2 * (size_t)last : 0;
@@ -387,7 +385,7 @@ static size_t kernel_rates_widest_act(void) {
 	return most;
 }
 
-/* How many results a pass may have. */
+/* The most results of a pass. */
 static size_t kernel_rates_results(unsigned threads, size_t bytes) {
 	size_t rows = 0, many = MANY_ROWS > threads * KERN_STRIP ? MANY_ROWS : threads * KERN_STRIP;
 	for (unsigned t = 0; t < KERN_TYPES; t++)

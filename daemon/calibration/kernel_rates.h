@@ -16,57 +16,57 @@ struct kernel_rates {
 	double one[KERN_TYPES], many[KERN_TYPES];
 };
 
-/* What some rounds, in three seconds or somewhat more, found. */
+/* The result of one run of several rounds, about three seconds. */
 struct kernel_rates_run {
 	struct kernel_rates mid, low,
-	        high; /* of the rounds: the median, and what they lie between but for the outermost */
+	        high;              /* over the rounds: the median, and the range without the outermost */
 	struct kernel_rates alone; /* estimate: the rates without other processes */
-	double lost;               /* of the processors, what others had meanwhile: 0 to 1 */
+	double lost;               /* share of the CPUs taken by other processes during the run: 0 to 1 */
 };
 
-/* What several runs found: the best of each figure, since other work only makes it worse, and the range of the undisturbed
- * runs.  Until there is one, the best is an estimate of what the machine does alone. */
+/* The result of several runs: the best of each figure, since other work only makes it worse, and the range of the undisturbed
+ * runs.  Until there is an undisturbed run, the best is an estimate for the machine without other work. */
 struct kernel_rates_known {
 	struct kernel_rates best, low, high;
 	unsigned runs; /* that nothing disturbed */
 };
 
-#define KERNEL_RATES_FACTOR 2.0 /* figures so far apart are not of one machine */
+#define KERNEL_RATES_FACTOR 2.0 /* figures that differ by more are not of the same machine */
 
 struct kernel_rates_bench;
 
-/* How large the buffer is to be on a node that may use so much memory: larger than the last cache, where there is room. */
+/* The size of the buffer under this memory limit: larger than the last-level cache, if possible. */
 size_t kernel_rates_bytes(uint64_t memory);
 
-/* dir: where the buffer's file lies, as the store's do, or NULL: in no file.  bytes: of kernel_rates_bytes.  cpus: as for team_create.
+/* dir: folder for the buffer's file, NULL: anonymous memory.  bytes: from kernel_rates_bytes.  cpus: as for team_create.
  * stop: checked between passes, each of some ten milliseconds; borrowed.  0 or a negative errno. */
 int kernel_rates_open(struct kernel_rates_bench **out, const char *dir, size_t bytes, unsigned threads,
         const int *cpus, const atomic_bool *stop);
 void kernel_rates_close(struct kernel_rates_bench *b); /* NULL allowed */
 
-/* When it is stopped, the figures are of no use. */
+/* After a stop the figures are not valid. */
 void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out);
-/* believed: nothing disturbed it. */
+/* believed: the run was not disturbed. */
 void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *look, bool believed);
 
-/* What was known before is within the spread too. */
+/* Widens the range to include the earlier figures. */
 void kernel_rates_widen(struct kernel_rates_known *k, const struct kernel_rates_known *was);
 
-/* What most figures are, over what they were; 0: nothing can be compared. */
+/* The median ratio of new to old figures; 0: no figure is in both. */
 double kernel_rates_change(const struct kernel_rates *was, const struct kernel_rates *now);
-/* Whether most figures are now others: 1 for quicker, -1 for slower; 0: they are not. */
+/* Whether most figures have changed: 1 faster, -1 slower, 0 no. */
 int kernel_rates_drifted(const struct kernel_rates *was, const struct kernel_rates *now);
-/* Whether most are within KERNEL_RATES_FACTOR. */
+/* Whether most figures are within KERNEL_RATES_FACTOR. */
 bool kernel_rates_alike(const struct kernel_rates *was, const struct kernel_rates *now);
 
-/* Processor time of the whole system since it started, in seconds; 0: it does not say. */
+/* CPU time of the whole system since boot, in seconds; 0: unknown. */
 double kernel_rates_busy_seconds(void);
-/* Of all processors, what others than ourselves had: so many seconds of processor time were used in so many by the clock, `own`
- * of them by us.  0 to 1. */
+/* The share of all CPUs that other processes had: busy seconds of CPU time in `wall` seconds, `own` of them by this process.
+ * 0 to 1. */
 double kernel_rates_lost(double busy, double own, double wall);
-/* Whether that is too much for figures to be believed. */
+/* Whether a run with this share lost counts as disturbed. */
 bool kernel_rates_disturbed(double lost);
-/* Whether that may be why something took so many times longer than it did. */
+/* Whether this share lost can explain that something took `factor` times longer. */
 bool kernel_rates_explained(double lost, double factor);
 
 #endif

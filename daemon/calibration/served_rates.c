@@ -4,12 +4,12 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOWER_WINDOWS 3   /* that all say so, before a node is believed to be slower than measured */
-#define SMALL_FACTOR 8.0   /* what a cache may explain, of a stage that may lie in one */
-#define SMALL_SECONDS 1e-3 /* predictions below say nothing of a small stage */
-#define SMALL_SLOWER 5e-3  /* nor is one slower by less */
-#define LAYER_SECONDS 1e-4 /* that a layer may take whatever its weights are */
-#define PROMPT_ROWS 64     /* of a step of many, at least (PLANNER_MANY) */
+#define SLOWER_WINDOWS 3   /* consecutive windows before a node counts as slower than measured */
+#define SMALL_FACTOR 8.0   /* explained by caches, for a stage that fits into one */
+#define SMALL_SECONDS 1e-3 /* smaller predictions are ignored for a small stage */
+#define SMALL_SLOWER 5e-3  /* smaller differences are ignored for a small stage */
+#define LAYER_SECONDS 1e-4 /* fixed time allowed per layer */
+#define PROMPT_ROWS 64     /* least rows of a step of many (PLANNER_MANY) */
 #define WINDOW_SECONDS 0.1 /* of computing, and */
 #define WINDOW_ONE 16      /* rows; or */
 #define WINDOW_LONG 2.0    /* seconds, and */
@@ -36,7 +36,7 @@ static double served_rates_rate(const struct kernel_rates *r, enum served_kind k
 	return kind == SERVED_ONE ? r->one[t] : r->many[t];
 }
 
-/* Seconds of a row by these rates; 0: one of them is not known.  Norms count with steps of one row alone, as for the planner. */
+/* Seconds of a row by these rates; 0: a rate is unknown.  Norms count only in steps of one row, as in the planner. */
 static double served_rates_predict(const struct manifest *m, uint32_t first, uint32_t last,
         enum served_kind kind, const struct kernel_rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
 	double seconds = 0;
@@ -71,12 +71,12 @@ static double served_rates_quickest(const struct served_stage *st, enum served_k
 	return best;
 }
 
-/* How far apart they are, as far as that says something of the rates; 0: it does not. */
+/* The ratio of measured to predicted time; 0: not significant. */
 static double served_rates_factor(
         double predicted, double measured, enum served_kind kind, uint32_t layers, bool small) {
 	double fixed = layers * LAYER_SECONDS / (kind == SERVED_MANY ? PROMPT_ROWS : 1);
 	double least = small ? SMALL_FACTOR : KERNEL_RATES_FACTOR;
-	/* of a small stage a step is mostly waiting for threads, which a busy machine makes long */
+	/* a step of a small stage is mostly thread wake-up, which takes long on a busy machine */
 	if (measured > least * predicted + fixed && (!small || measured - predicted > SMALL_SLOWER))
 		return measured / predicted;
 	if (predicted > least * measured && (!small || predicted > SMALL_SECONDS))
@@ -96,12 +96,12 @@ struct served_off served_rates_add(struct served_rates *s, const struct manifest
 		*from = *sum;
 		return off;
 	}
-	if (from->wall == 0) { /* what came before was computed at a time that nobody watched */
+	if (from->wall == 0) { /* earlier work was not observed */
 		*from = *sum;
 		return off;
 	}
 	uint64_t rows = sum->rows - from->rows;
-	if (rows == 0) { /* a window begins with its first step, not with the rest before it */
+	if (rows == 0) { /* a window begins with its first step, not with the idle time before it */
 		from->busy = sum->busy;
 		from->own = sum->own;
 		from->wall = sum->wall;

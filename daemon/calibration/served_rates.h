@@ -15,20 +15,23 @@
 #define SERVED_STAGES 8
 #define SERVED_BELIEVED 86400 /* seconds */
 
-enum served_kind { SERVED_ONE, SERVED_MANY, SERVED_KINDS }; /* steps of one row; of many, as prompts are */
+enum served_kind {
+	SERVED_ONE,
+	SERVED_MANY,
+	SERVED_KINDS
+}; /* steps of one row; of many rows, as for prompts */
 
-/* What has been computed of a stage since it was made, and the processor time that passed meanwhile, as far as it counts. */
+/* What a stage has computed since it was created, and the CPU time that passed. */
 struct served_sum {
 	uint64_t rows;
-	double seconds; /* computing them */
-	double busy, own,
-	        wall; /* processor time of the system and of this process; the clock: of no fixed beginning */
+	double seconds;         /* computing them */
+	double busy, own, wall; /* CPU time of the system and of this process; the monotonic clock */
 };
 
 struct served_stage {
 	struct content_id manifest;
 	uint32_t first, last;
-	uint64_t used; /* the greater, the later; 0: free */
+	uint64_t used; /* larger is more recent; 0: free */
 	struct served_sum from[SERVED_KINDS];
 	double window[SERVED_KINDS][SERVED_WINDOWS]; /* seconds a row, a ring */
 	unsigned windows[SERVED_KINDS];              /* ever */
@@ -47,18 +50,18 @@ struct served_rates {
 };
 
 struct served_off {
-	double factor;              /* 0: prediction and measurement agree, or nobody can say yet */
+	double factor;              /* 0: prediction and measurement agree, or it is not known yet */
 	double predicted, measured; /* seconds a row */
 	bool first;                 /* it was not off before */
 };
 
-/* Takes what a stage has computed so far.  measured: what was measured of this machine.  small: bytes of weights that may lie
- * in a cache: of a stage that has no more the rates are not taken, only that they are off.  now: as time() has it. */
+/* Adds what a stage has computed so far.  measured: the measured rates.  small: bytes of weights that may fit into a cache; a
+ * smaller stage does not correct rates, it only shows that they are wrong.  now: as from time(). */
 struct served_off served_rates_add(struct served_rates *s, const struct manifest *m, uint32_t first,
         uint32_t last, enum served_kind kind, const struct served_sum *sum,
         const struct kernel_rates *measured, size_t small, long long now);
 
-/* Puts the rates that serving showed in place of those that were measured. */
+/* Replaces measured rates by those that serving showed. */
 void served_rates_apply(const struct served_rates *s, struct kernel_rates *r, long long now);
 
 #endif

@@ -6,14 +6,14 @@
 
 #include <stdio.h>
 
-#define ROWS_LEAST 16                   /* before a stage's time says anything */
-#define DIFFERENCE 5e-3                 /* seconds: less is what any step may wait for */
-#define LAYER_SECONDS 1e-4              /* that a layer may take whatever its weights are */
-#define SMALL_BYTES ((uint64_t)1 << 30) /* of weights that may lie in a cache, */
+#define ROWS_LEAST 16                   /* before the time of a stage is judged */
+#define DIFFERENCE 5e-3                 /* seconds; smaller differences are normal */
+#define LAYER_SECONDS 1e-4              /* fixed time allowed per layer */
+#define SMALL_BYTES ((uint64_t)1 << 30) /* weights that may fit into a cache: */
 #define SMALL_FACTOR 8.0                /* which explains so much */
-#define QUICKER_SECONDS 1e-3            /* a prediction below that says little */
+#define QUICKER_SECONDS 1e-3            /* smaller predictions are not judged */
 
-/* How much slower than the other, as people say it: "8 times". */
+/* The ratio for a message: "8 times". */
 static double slowness_ratio(double slow, double quick) {
 	return slow / quick;
 }
@@ -67,7 +67,7 @@ bool slowness_stage(struct slowness *out, const Caravan__Plan *plan, size_t stag
 		return false;
 	if (slowness_than_usual(out, st, name))
 		return true;
-	/* how quick a disk is changes from one day to another, and nothing is planned by what it was */
+	/* streaming stages are not judged: disk speed varies, and plans use the current figure */
 	return s->seconds > 0 && !s->streamed && slowness_than_predicted(out, plan, s, st, node, name);
 }
 

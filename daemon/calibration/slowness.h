@@ -1,10 +1,10 @@
-/* slowness: which of the figures that nodes report are out of the ordinary, and what to do about it.
- * Owns: the thresholds and the sentences; nothing else.  Pure; any thread. */
+/* slowness: detects nodes, stages and links that are slower than usual or than predicted, with advice.
+ * Owns: the thresholds and the sentences.  Threads: any; pure. */
 #ifndef DAEMON_CALIBRATION_SLOWNESS_H
 #define DAEMON_CALIBRATION_SLOWNESS_H
 #include "proto/wire.h"
 
-#define SLOW_TIMES 3.0 /* its own median: a stage that is slow */
+#define SLOW_TIMES 3.0 /* times its own median: a slow stage */
 
 /* A problem, as report_problem takes it. */
 struct slowness {
@@ -12,15 +12,15 @@ struct slowness {
 	char what[400], advice[400];
 };
 
-/* Whether a stage is slower than it is usually, or than was predicted; or quicker than was predicted, so that plans go by wrong
- * figures.  stage: of the plan; st, node: what its node says, or NULL; name: the node's. */
+/* Whether a stage is slower than usual or than predicted; or faster than predicted, so that plans use wrong figures.  stage: of
+ * the plan; st, node: as reported by its node, or NULL; name: of the node. */
 bool slowness_stage(struct slowness *out, const Caravan__Plan *plan, size_t stage,
         const Caravan__StageState *st, const Caravan__NodeState *node, const char *name);
 
-/* Whether the figures of a node were found while its machine was busy. */
+/* Whether the figures of a node were measured while its machine was busy. */
 bool slowness_calibration(struct slowness *out, const Caravan__NodeState *node, const char *name);
 
-/* Whether the link to a node from a peer is slow, as that peer says. */
+/* Whether the link from a peer to a node is slow, as reported by the peer. */
 bool slowness_link(struct slowness *out, const Caravan__PeerState *p, const char *from, const char *to);
 
 #endif
