@@ -19,16 +19,16 @@
 
 struct answer {
 	struct node_id node;
-	uint64_t ref; /* 0: answered, or not to be expected any more */
+	uint64_t ref; /* 0: answered, or no answer is expected */
 };
 
-/* News to several nodes, or one request to unload: over when nobody is left to answer. */
+/* An announcement to several nodes, or one request to unload; it ends when no answer is outstanding. */
 struct announcement {
 	struct deploy *d;
 	struct answer *to;
 	size_t count;
 	uint64_t since_ns;
-	void (*done)(void *arg, bool cancelled);        /* of a plan: it owns arg; or */
+	void (*done)(void *arg, bool cancelled);        /* of an announcement: may own arg; or */
 	void (*unloaded)(void *arg, const char *error); /* of a request to unload */
 	void *arg;
 	char error[WIRE_TEXT_MAX + 1];
@@ -60,7 +60,7 @@ static void announcement_check_end(struct announcement *t) {
 		if (t->to[i].ref)
 			return;
 	t->over = loop_timer_start(
-	        t->d->c.loop, 0, false, announcement_end, t); /* without memory the next tick asks again */
+	        t->d->c.loop, 0, false, announcement_end, t); /* out of memory: the next tick checks again */
 }
 
 static struct announcement *announcement_create(struct deploy *d, size_t capacity) {
@@ -99,7 +99,7 @@ int announce_send(
 		if (who->self || who->expelled || !who->up || (only && !node_id_equal(&who->id, only)))
 			continue;
 		env.ref = peers_ref(d->peers);
-		/* a node without a link gets it when it comes up */
+		/* a node without a link gets it when its link is up */
 		if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL) == 0)
 			t->to[t->count++] = (struct answer){who->id, env.ref};
 	}
@@ -137,9 +137,8 @@ static bool announce_names_us(const struct deploy *d, const Caravan__PlanAnnounc
 	return false;
 }
 
-/* Whether a model that we coordinate gives way to the same weights that serve under another coordinator.  It does when its own
- * plan does not serve.  When both serve, after the cluster was cut in two, the other nodes decide by which plan they believe,
- * and the higher epoch where they are even, or where there are none. */
+/* Whether our model gives way to the same weights that serve under another coordinator.  It does if our plan does not serve.
+ * If both serve, after a network partition, the majority of the other nodes decides, and on a tie the higher epoch. */
 static bool announce_taken_over(const struct model *m, const Caravan__PlanAnnounce *msg) {
 	const Caravan__Plan *plan = msg->plan;
 	struct node_id by;
@@ -195,7 +194,7 @@ void announce_receive(struct deploy *d, const struct peers_from *from, const Car
 	struct model *m = deploy_model_named(d, plan->model);
 	bool same = m && wire_epoch_compare(m->plan->epoch, plan->epoch) == 0;
 	const char *why = NULL;
-	/* what another coordinator tried under this name, or knew by it, says nothing of the model that we know */
+	/* a plan of another coordinator under this name does not affect the model that we know */
 	if (over && m && !same && !node_id_equal(&m->coordinator, &from->node) && !deploy_coordinator_gone(m))
 		why = "another node coordinates the model of that name here";
 	else if (m && !same)
@@ -251,7 +250,7 @@ static void announce_on_plan(
 	}
 	reconcile_forget_load(d, msg->plan->model);
 	confirm_forget(d, &from->node, msg->plan->model);
-	/* a model that we were taking over is its coordinator's again */
+	/* its coordinator is back: stop taking the model over */
 	struct model *m = deploy_model_named(d, msg->plan->model);
 	if (m && m->load && !model_ours(m) && node_id_equal(&m->coordinator, &from->node))
 		load_stop(m->load, "its coordinator is back");
@@ -330,7 +329,7 @@ void announce_tick(struct deploy *d) {
 
 /* ---- unloading ---- */
 
-/* A draft model of a model that is gone: nobody asked for it by name. */
+/* Unloads the draft model of a model that is gone. */
 static void unload_own_draft(struct deploy *d, const char *name) {
 	struct model *m = *name ? deploy_model_named(d, name) : NULL;
 	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
@@ -422,7 +421,7 @@ static int unload_ask_coordinator(
 	return 0;
 }
 
-/* A model whose coordinator is gone becomes ours, so that we can say to the others what becomes of it.  NULL with a sentence. */
+/* Makes a model whose coordinator is gone ours, so that we can announce its end.  NULL with a sentence. */
 static struct model *unload_adopt(struct model *m, char *err, size_t errlen) {
 	struct deploy *d = m->d;
 	Caravan__Plan *plan = plan_copy(m->plan);
@@ -440,7 +439,7 @@ static struct model *unload_adopt(struct model *m, char *err, size_t errlen) {
 
 int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, const char *error), void *arg,
         char *err, size_t errlen) {
-	/* one that is being hashed or planned has no place among the models yet */
+	/* a load that hashes or plans has no model yet */
 	struct load *early = load_early(d, name);
 	const struct deploy_model *pub = early ? NULL : deploy_find(d, name, err, errlen);
 	if (early) {

@@ -114,7 +114,7 @@ void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
 	m->bytes = manifest_layer_bytes(mf, 0, mf->hp.layers) + manifest_io_bytes(mf);
 }
 
-/* A record; one that is no good counts as absent. */
+/* Reads a record; an invalid one counts as absent. */
 static int catalog_read_record(struct store *s, const char *name, struct catalog_model *out) {
 	uint8_t *data;
 	size_t len;
@@ -133,7 +133,7 @@ static int catalog_read_record(struct store *s, const char *name, struct catalog
 	return rc;
 }
 
-/* Calls fn for the name of each record; stops at what it returns other than 0. */
+/* Calls fn for the name of each record, until it returns a value other than 0. */
 static int catalog_each_name(struct store *s, int (*fn)(void *arg, const char *name), void *arg) {
 	int copy = openat(store_models_dir(s), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -153,7 +153,7 @@ static int catalog_each_name(struct store *s, int (*fn)(void *arg, const char *n
 struct reading {
 	struct store *s;
 	struct catalog *c;
-	bool all; /* those that cannot be read too: of them the name is known alone */
+	bool all; /* unreadable records too, with only their names */
 };
 
 static int catalog_take_name(void *arg, const char *name) {
@@ -184,7 +184,7 @@ static int catalog_compare_models(const void *a, const void *b) {
 	return strcmp(x->name, y->name);
 }
 
-/* Removes the names that are too many.  Should it fail, the next one does it. */
+/* Removes names beyond the limit.  A failure is ignored: the next record tries again. */
 static void catalog_prune_names(struct store *s) {
 	struct catalog c = {0};
 	struct reading r = {s, &c, true};
@@ -239,7 +239,7 @@ int catalog_names(struct catalog *out, struct store *s) {
 
 /* ---- what is here ---- */
 
-/* A manifest of the store's: 0, or a negative errno. */
+/* Reads a manifest from the store: 0 or a negative errno. */
 static int catalog_read_manifest(struct store *s, const struct content_id *id, struct manifest **out) {
 	uint8_t *data;
 	size_t len;
@@ -262,7 +262,7 @@ static int catalog_count_here(struct catalog *c, struct store *s, struct catalog
 	int rc = catalog_read_manifest(s, &m->manifest, &mf);
 	if (rc && rc != -ENOENT && rc != -EBADMSG && rc != -EINVAL)
 		c->unread = rc;
-	if (rc) /* what is left is of no use, unless another node has the manifest */
+	if (rc) /* without the manifest the content here is unusable, unless another node has it */
 		return 0;
 	size_t all = catalog_count_tensors(mf), layers = all - IO_ROLES;
 	catalog_describe(m, mf);
@@ -273,7 +273,7 @@ static int catalog_count_here(struct catalog *c, struct store *s, struct catalog
 		const struct manifest_tensor *t = catalog_tensor_at(mf, i);
 		if (!catalog_is_in(tensor, tensors, &t->id))
 			continue;
-		/* a tied head is the embedding, and counts once */
+		/* a tied head is the embedding: count it once */
 		if (i < all - IO_ROLES + IO_HEAD || !content_equal(&t->id, &mf->io[IO_EMBED].id))
 			m->here += t->bytes;
 		if (i < layers)
@@ -318,7 +318,7 @@ int catalog_list(struct catalog *out, struct store *s) {
 		qsort(tensor, tensors, sizeof *tensor, content_compare);
 	for (size_t i = 0; i < out->models && rc == 0; i++)
 		rc = catalog_count_here(out, s, &out->model[i], tensor, tensors);
-	/* it looked like a manifest and is not one */
+	/* not a manifest after all */
 	for (size_t i = 0; i < out->models && rc == 0; i++) {
 		if (out->model[i].layers)
 			out->model[kept++] = out->model[i];
@@ -335,7 +335,7 @@ int catalog_list(struct catalog *out, struct store *s) {
 
 /* ---- taking away ---- */
 
-/* Adds the names of all that a model needs; takes mf. */
+/* Adds the content ids that a model needs; frees mf. */
 static int catalog_add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *capacity) {
 	size_t all = catalog_count_tensors(mf);
 	struct content_id *grown = realloc(*out, (*capacity += all + 2) * sizeof *grown);
@@ -350,7 +350,7 @@ static int catalog_add_needed(struct manifest *mf, struct content_id **out, size
 	return grown ? 0 : -ENOMEM;
 }
 
-/* Names of everything that the other models of this store need; ascending. */
+/* The content ids that other models of this store need, ascending. */
 static int catalog_list_needed(struct store *s, const struct catalog *c, const struct content_id *but,
         const struct content_id *more, size_t count, struct content_id **out, size_t *n) {
 	size_t capacity = 0;
@@ -362,7 +362,7 @@ static int catalog_list_needed(struct store *s, const struct catalog *c, const s
 		struct manifest *mf;
 		if (content_equal(id, but))
 			continue;
-		/* what a model needs that cannot be read is not known: nothing is taken away */
+		/* what an unreadable model needs is unknown: remove nothing */
 		rc = catalog_read_manifest(s, id, &mf);
 		if (rc == -ENOENT)
 			rc = 0;
@@ -374,7 +374,7 @@ static int catalog_list_needed(struct store *s, const struct catalog *c, const s
 	return rc;
 }
 
-/* Takes a model's content away but for what others need. */
+/* Removes a model's content except what other models need. */
 static int catalog_remove_content(struct catalog_removed *out, struct store *s, const struct manifest *mf,
         const struct content_id *needed, size_t count, bool tensors_only) {
 	size_t all = catalog_count_tensors(mf), n = 0;
@@ -385,7 +385,7 @@ static int catalog_remove_content(struct catalog_removed *out, struct store *s, 
 	for (size_t i = 0; i < all; i++)
 		id[i] = catalog_tensor_at(mf, i)->id;
 	qsort(id, all, sizeof *id, content_compare);
-	for (size_t i = 0; i < all; i++) /* the same content is often in it */
+	for (size_t i = 0; i < all; i++) /* two tensors may have the same content */
 		if (i == 0 || !content_equal(&id[i], &id[n - 1]))
 			id[n++] = id[i];
 	for (size_t i = 0; i < n; i++) {
@@ -398,7 +398,7 @@ static int catalog_remove_content(struct catalog_removed *out, struct store *s, 
 		out->in_use += rc == -EBUSY ? bytes : 0;
 	}
 	free(id);
-	/* while something stays, so does what it is known by */
+	/* manifest and vocabulary stay as long as any content does */
 	if (out->in_use || tensors_only)
 		return 0;
 	if (!catalog_is_in(needed, count, &mf->vocab) && store_remove_blob(s, &mf->vocab, &bytes) == 0)
@@ -430,7 +430,7 @@ int catalog_remove(struct catalog_removed *out, struct store *s, const char *nam
 		if (!content_equal(&m->manifest, manifest))
 			continue;
 		if (m->named && strcmp(m->name, name) != 0)
-			stays = true; /* by another name it is wanted all the same */
+			stays = true; /* the same model has another name */
 	}
 	if (stays) {
 		for (size_t i = 0; i < all.models && !out->shared; i++)
@@ -441,7 +441,7 @@ int catalog_remove(struct catalog_removed *out, struct store *s, const char *nam
 		if (rc == 0)
 			rc = catalog_remove_content(out, s, mf, need, n, tensors_only);
 	}
-	/* the name goes last: a removal that was cut short can be asked for again */
+	/* the name is removed last, so that an interrupted removal can be repeated */
 	for (size_t i = 0; i < all.models && rc == 0 && !out->in_use; i++) {
 		const struct catalog_model *m = &all.model[i];
 		if (m->named && strcmp(m->name, name) == 0 && content_equal(&m->manifest, manifest) &&

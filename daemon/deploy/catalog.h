@@ -19,46 +19,45 @@ struct catalog_model {
 	char type[WIRE_TYPE_MAX + 1]; /* of most of its weights */
 	struct content_id manifest, vocab;
 	uint32_t layers;
-	uint64_t bytes, here; /* of all weights, and of them in this store */
-	uint32_t *word;       /* owned: bit layer * LAYER_ROLES + role: it is here */
+	uint64_t bytes, here; /* bytes of all weights, and of those in this store */
+	uint32_t *word;       /* owned: bit layer * LAYER_ROLES + role: in this store */
 	size_t words;
-	uint32_t io;   /* bit role: that end is here; bit END_ROLES: the vocabulary */
+	uint32_t io;   /* bit per io_role: in this store; bit IO_ROLES: the vocabulary */
 	bool named;    /* a record says so */
 	bool file;     /* a model file of the node's own has all of it */
-	uint64_t used; /* it served last: seconds since 1970; 0: not known */
-	uint32_t context, parallel, kv, copies; /* of its last plan; 0: not known */
+	uint64_t used; /* last served, seconds since 1970; 0: unknown */
+	uint32_t context, parallel, kv, copies; /* of its last plan; 0: unknown */
 };
 
 struct catalog {
-	struct catalog_model *model; /* owned; those used last come first */
+	struct catalog_model *model; /* owned; most recently used first */
 	size_t models;
-	int unread; /* 0; or why a manifest that is here could not be read, as far as that may pass */
+	int unread; /* 0; or the errno of a manifest that could not be read, if that may be temporary */
 };
 void catalog_clear(struct catalog *c);
 
-/* What a manifest is called that has no name. */
+/* The name of a manifest without a record. */
 void catalog_nameless(const struct content_id *manifest, char name[WIRE_NAME_MAX + 1]);
 
-/* What a manifest says of its model; the rest of m stays as it is. */
+/* Fills in what follows from the manifest; the rest of m is unchanged. */
 void catalog_describe(struct catalog_model *m, const struct manifest *mf);
 
-/* Keeps a model's record, in place of the one of that name.  0 or a negative errno. */
+/* Writes a model's record, replacing one of the same name.  0 or a negative errno. */
 int catalog_record(struct store *s, const struct catalog_model *m);
-/* The names alone, with what their records say: nothing is said of what is here.  0 or a negative errno. */
+/* Only names and records, without what is in the store.  0 or a negative errno. */
 int catalog_names(struct catalog *out, struct store *s);
-/* All models whose manifests are here, with what there is of each.  0 or a negative errno. */
+/* All models with a manifest in the store, with what the store has of each.  0 or a negative errno. */
 int catalog_list(struct catalog *out, struct store *s);
 
-/* Takes a name away, and with it what no other model of this store needs, unless another name means the same model.
- * needed: manifests that stay whatever their names are.  tensors_only: manifest and vocabulary stay, since a model file of the
- * node's own is known by them. */
+/* Removes a name, and the content that no other model of this store needs, unless another name has the same manifest.
+ * needed: manifests to keep.  tensors_only: keeps manifest and vocabulary, because they identify a model file of this node. */
 struct catalog_removed {
 	uint64_t freed, shared, in_use; /* bytes; see Removed in caravan.proto */
 };
 int catalog_remove(struct catalog_removed *out, struct store *s, const char *name,
         const struct content_id *manifest, const struct content_id *needed, size_t count, bool tensors_only);
 
-/* Between a model of a catalog and its message, whose pointers lead into m. */
+/* Conversions between a catalog's model and its message, which points into m. */
 void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m);
 int catalog_from_message(struct catalog_model *out, const Caravan__StoredModel *m); /* 0 or -ENOMEM */
 

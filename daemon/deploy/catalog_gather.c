@@ -19,7 +19,7 @@
 #define LISTS_MAX 16             /* answers for other nodes in preparation at once, */
 #define LISTS_EACH 2             /* and for one node */
 #define MESSAGE_ROOM (60u << 10) /* of an envelope */
-#define AGAIN_S 600              /* a model that serves is recorded anew so often */
+#define AGAIN_S 600              /* interval of recording a model that serves */
 
 /* ---- names that we know of ---- */
 
@@ -30,7 +30,7 @@ bool catalog_has(const struct deploy *d, const char *name) {
 	return false;
 }
 
-/* As the last one, which was used last. */
+/* Appends it as the most recently used. */
 static void gather_add_name(struct deploy *d, const char *name) {
 	catalog_drop(d, name);
 	if (d->nstored == CATALOG_NAMES_MAX)
@@ -73,7 +73,7 @@ static void catalog_record_run(void *arg) {
 
 static void catalog_record_done(void *arg, bool cancelled) {
 	struct record *r = arg;
-	if (cancelled) /* we are being shut down: it is a small file, and says what it served until now */
+	if (cancelled) /* shutting down: write this small file here, so that the last use is recorded */
 		catalog_record_run(r);
 	if (r->rc)
 		log_line(LOG_LINE_WARN, "model %s: cannot store its name on disk: %s", r->m.name,
@@ -96,7 +96,7 @@ void catalog_note(struct model *m) {
 	        .copies = m->plan->copies};
 	snprintf(r->m.name, sizeof r->m.name, "%s", m->plan->model);
 	catalog_describe(&r->m, m->manifest);
-	/* where names are listed and removed too, so that a removal that is asked for later comes later */
+	/* on the executor that lists and removes names too, so that a later removal runs later */
 	if (executor_submit(transfer_reader(d->transfer), catalog_record_run, catalog_record_done, r))
 		free(r);
 }
@@ -118,7 +118,7 @@ static void listing_add_files(struct deploy *d, struct catalog *c) {
 		m->file = path != NULL;
 		if (!m->named && path)
 			paths_model_name(m->name, sizeof m->name, path);
-		/* nothing of it is here, and nobody has called it anything */
+		/* neither content nor a name */
 		if (m->named || path || m->here)
 			c->model[kept++] = *m;
 		else
@@ -132,7 +132,7 @@ static void listing_add_files(struct deploy *d, struct catalog *c) {
 struct listing {
 	struct deploy *d;
 	struct peers_from from;
-	struct gather *gather; /* it is for ourselves, or NULL */
+	struct gather *gather; /* the request is ours; NULL: of another node */
 	struct catalog catalog;
 	int rc;
 	LIST_ENTRY(listing) next;
@@ -225,7 +225,7 @@ static void listing_on_request(
 
 struct gathered {
 	struct node_id id;
-	uint64_t ref; /* 0: it has answered, or is not waited for */
+	uint64_t ref; /* 0: answered, or not asked */
 	struct catalog catalog;
 };
 
@@ -262,7 +262,7 @@ static int gather_compare_sightings(const void *a, const void *b) {
 	const struct catalog_model *x = ((const struct sighting *)a)->m, *y = ((const struct sighting *)b)->m;
 	int c = content_compare(&x->manifest, &y->manifest);
 	if (c == 0)
-		c = (y->named - x->named); /* the nameless follow the named, whose name they take */
+		c = (y->named - x->named); /* unnamed ones after named ones, whose name they take */
 	if (c == 0)
 		c = strcmp(x->name, y->name);
 	if (c == 0)
@@ -278,7 +278,7 @@ static bool gather_has_part(const struct catalog_model *m, size_t part) {
 	                     : m->io >> (part - layers) & 1;
 }
 
-/* Sums up what nodes have of one model under one name. */
+/* Summarizes what nodes have of one model under one name. */
 static void gather_summarize(struct deploy_stored *out, const struct sighting *s, size_t count) {
 	struct deploy_stored_on *on = (struct deploy_stored_on *)out->on;
 	const struct catalog_model *m = s->m;
@@ -316,7 +316,7 @@ static int gather_compare_stored(const void *a, const void *b) {
 	return c ? c : (x->used < y->used) - (x->used > y->used);
 }
 
-/* Groups what all have said. */
+/* Groups all answers, and reports the result. */
 static void gather_deliver(struct gather *g) {
 	deploy_stored_fn *fn = g->fn;
 	size_t all = 0, models = 0;
@@ -338,7 +338,7 @@ static void gather_deliver(struct gather *g) {
 			;
 		found[models] = (struct deploy_stored){.on = on + at};
 		gather_summarize(&found[models], s + at, end - at);
-		models += found[models].ons > 0; /* otherwise its weights are nowhere */
+		models += found[models].ons > 0; /* skip models without any weights */
 	}
 	if (models)
 		qsort(found, models, sizeof *found, gather_compare_stored);
@@ -377,7 +377,7 @@ static void gather_timed_out(void *arg) {
 			        deploy_node_name(g->d, &g->node[i].id));
 			g->node[i].ref = 0;
 		}
-	gather_check_all(g); /* our own disk is waited for */
+	gather_check_all(g); /* waits for our own list */
 }
 
 int deploy_list_stored(struct deploy *d, deploy_stored_fn *fn, void *arg) {
@@ -416,7 +416,7 @@ void deploy_stored_abandon(struct deploy *d, void *arg) {
 			g->fn = NULL;
 }
 
-/* Whom this answers; its ref is forgotten.  NULL: nobody. */
+/* The request that this answers, which is closed; NULL: none. */
 static struct gathered *gather_find_node(
         struct deploy *d, const struct peers_from *from, struct gather **out) {
 	for (struct gather *g = LIST_FIRST(&d->gathers); g; g = LIST_NEXT(g, next))
@@ -485,7 +485,7 @@ void catalog_clear_all(struct deploy *d) {
 
 int catalog_init(struct deploy *d) {
 	struct catalog names;
-	if (catalog_names(&names, d->c.store) == 0) { /* while nobody waits for the loop yet */
+	if (catalog_names(&names, d->c.store) == 0) { /* at start, blocking is allowed */
 		gather_take_names(d, &names);
 		catalog_clear(&names);
 	}

@@ -26,7 +26,7 @@ static void unconfirmed_free(struct unconfirmed *a) {
 	free(a);
 }
 
-/* Whether a node says that another is up for it. */
+/* Whether a node reports that another is up. */
 static bool confirm_says_up(const struct member *who, const struct node_id *id) {
 	for (size_t i = 0; who && who->state && i < who->state->n_peers; i++)
 		if (memcmp(who->state->peers[i]->node.data, id->b, sizeof id->b) == 0)
@@ -87,12 +87,12 @@ void confirm_forget(struct deploy *d, const struct node_id *coordinator, const c
 		        (model && strcmp(a->plan->model, model) != 0))
 			continue;
 		LIST_REMOVE(a, next);
-		announce_acknowledge(d, &a->from); /* what comes now is what counts */
+		announce_acknowledge(d, &a->from); /* the new announcement replaces the old one */
 		unconfirmed_free(a);
 	}
 }
 
-/* Takes up what is confirmed by now. */
+/* Processes the announcements that are confirmed now. */
 static void confirm_check_all(struct deploy *d) {
 	struct unconfirmed *a = LIST_FIRST(&d->unconfirmed);
 	while (a) {
@@ -106,7 +106,7 @@ static void confirm_check_all(struct deploy *d) {
 		msg.phase = CARAVAN__MODEL_PHASE__SERVING;
 		announce_receive(d, &a->from, &msg);
 		unconfirmed_free(a);
-		a = LIST_FIRST(&d->unconfirmed); /* an announcement may have changed the list */
+		a = LIST_FIRST(&d->unconfirmed); /* processing may have changed the list */
 	}
 }
 
@@ -127,7 +127,7 @@ void confirm_tick(struct deploy *d) {
 	}
 }
 
-/* The state of its sender is known: members handles a ping before we do. */
+/* The state of the sender is already updated: members handles pings first. */
 static void confirm_on_ping(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;

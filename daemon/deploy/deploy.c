@@ -32,7 +32,7 @@ static void deploy_append(char *out, size_t len, const char *before, const char 
 		snprintf(out + at, len - at, "%s%s%s%s", at ? before : "", name, *what ? " " : "", what);
 }
 
-/* Writes what there is into a sentence: the models that serve, or those and all others with what is true of them. */
+/* Writes a list of models into a sentence: those that serve, or all with their state. */
 static void deploy_list_models(const struct deploy *d, bool serving, char *out, size_t len) {
 	char what[WIRE_TEXT_MAX];
 	const char *name;
@@ -120,7 +120,7 @@ bool deploy_up(const struct deploy *d, const struct node_id *id) {
 	return m && !m->expelled && (m->self || m->up);
 }
 
-/* What a node says itself of its link to another: NULL when it says nothing, or is not up to say it. */
+/* What a node reports of its link to another; NULL: nothing, or the node is down. */
 static const Caravan__PeerState *deploy_reported_link(
         const struct deploy *d, const struct node_id *from, const struct node_id *to) {
 	const struct member *m = members_find(d->c.members, from);
@@ -220,7 +220,7 @@ static void deploy_unavailable_now(void *arg) {
 	model_unref(m);
 }
 
-/* The phase changes at once.  Hooks are called later, since the caller may be in the middle of the model's own work. */
+/* The phase changes at once.  Hooks are called later, because the caller may be working on the model. */
 static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
 	uint64_t now = loop_now_ns();
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
@@ -253,7 +253,7 @@ static void deploy_describe_gone(char *why, size_t len, const char *role, const 
 		snprintf(why, len, "%s %s has been down since %s", role, name, at);
 }
 
-/* A model of another coordinator, which has gone. */
+/* Marks a model of another coordinator that is gone. */
 static void deploy_orphan(struct model *m, const char *why) {
 	m->was_draft = m->was_draft || deploy_is_draft(m);
 	m->tries = 0;
@@ -284,7 +284,7 @@ static void deploy_node_down(struct deploy *d, const struct member *who, bool ex
 				deploy_orphan(m, why);
 		}
 		if (i > d->models)
-			i = d->models; /* hooks may have taken others away */
+			i = d->models; /* hooks may have removed models */
 	}
 }
 
@@ -293,7 +293,7 @@ static void deploy_node_up(struct deploy *d, const struct member *who) {
 	for (size_t i = 0; i < d->models; i++) {
 		struct model *m = d->model[i];
 		if (m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && m->tries) {
-			m->again_ns = 0; /* with this node it may do */
+			m->again_ns = 0; /* the plan may work again with this node */
 			m->tries = 0;
 		}
 		if (model_ours(m) && m->pub.phase != CARAVAN__MODEL_PHASE__LOADING && !m->later)
@@ -302,7 +302,7 @@ static void deploy_node_up(struct deploy *d, const struct member *who) {
 	reconcile_node_up(d, who);
 }
 
-/* Says of a plan of ours from before a restart which of its nodes it waits for. */
+/* Describes which nodes a plan of ours from before a restart waits for. */
 static void deploy_describe_awaited(struct model *m) {
 	struct node_id id;
 	char why[WIRE_TEXT_MAX];
@@ -334,7 +334,7 @@ static void deploy_on_change(void *arg, const struct member *who, enum member_ch
 	replicate_node_changed(d);
 }
 
-/* The first two nodes of a plan of which one is down, or cannot reach the other; false: there are none. */
+/* The first two neighbours in a plan of which one is down or cannot reach the other; false: none. */
 static bool deploy_find_cut(const struct model *m, struct node_id *from, struct node_id *to) {
 	for (size_t i = 0; i < m->plan->n_stages; i++) {
 		ProtobufCBinaryData next =
@@ -348,7 +348,7 @@ static bool deploy_find_cut(const struct model *m, struct node_id *from, struct 
 	return false;
 }
 
-/* A model of ours that serves, as far as we know: do its nodes reach each other? */
+/* Checks whether the nodes of a model of ours that serves reach each other. */
 static void deploy_watch_links(struct model *m, uint64_t now) {
 	struct node_id from, to;
 	char why[2 * WIRE_NAME_MAX + 64];
@@ -365,8 +365,8 @@ static void deploy_watch_links(struct model *m, uint64_t now) {
 	deploy_set_unavailable(m, m->d->c.replan_ms, why);
 }
 
-/* A model of ours that does not serve comes back by the same plan when its nodes are there, and by another when they
- * have been away for long enough, or when the same one fails.  Without memory for that, the next time. */
+/* Brings a model of ours back: by the same plan if its nodes are up, by a new one if they have been away for long enough or the
+ * same plan fails.  Out of memory: the next tick tries again. */
 static void deploy_bring_back(struct model *m, uint64_t now) {
 	struct node_id from, to;
 	bool there = !deploy_find_cut(m, &from, &to);
@@ -378,8 +378,8 @@ static void deploy_bring_back(struct model *m, uint64_t now) {
 		load_replan(m);
 }
 
-/* This node's place among those that may coordinate a model whose coordinator has gone: its stages that are up, in their
- * order, then all other nodes that are up, by their ids.  Those that see each other agree on it. */
+/* This node's place in the order of succession for a model whose coordinator is gone: first the nodes of its stages that are up, in
+ * order, then the other nodes that are up, by id.  Nodes that see each other agree on it. */
 static size_t deploy_takeover_place(const struct model *m) {
 	const struct deploy *d = m->d;
 	const struct member *who;
@@ -426,19 +426,19 @@ bool deploy_coordinator_gone(const struct model *m) {
 	return !model_ours(m) && deploy_coordinator_away(m, 1);
 }
 
-/* A model whose coordinator stays away goes on under another, from what is on the disks of those that are left: the first in
- * line, or the next one when that does nothing.  Nodes that still see the old coordinator serve it refuse to take part. */
+/* Takes over a model whose coordinator stays away, from content on the disks of the remaining nodes: the first in the order of
+ * succession does, or the next one if that does nothing.  Nodes where the old coordinator still serves refuse to take part. */
 static void deploy_take_over(struct model *m, uint64_t now) {
 	char what[WIRE_TEXT_MAX];
 	if (m->load || m->was_draft || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE || now < m->again_ns)
 		return;
 	if (deploy_coordinator_away(m, 1 + deploy_takeover_place(m)) &&
 	        !reconcile_loading(m->d, m->plan->model, what, sizeof what))
-		load_replan(m); /* without memory, the next time */
+		load_replan(m); /* out of memory: the next tick tries again */
 }
 
-/* Manifest and vocabulary of a model that serves are needed, so we go on until they are here.  Those of one that another
- * node brought to us before a restart are asked for once: with them its weights are kept. */
+/* Fetches manifest and vocabulary of a model that serves, until they are here.  Those of a model that was announced before a
+ * restart are requested once; with them its weights are kept. */
 static void deploy_learn(struct model *m, uint64_t now) {
 	bool serves = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
 	bool waits = m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !model_ours(m) && m->again_ns == 0;
@@ -527,7 +527,7 @@ void deploy_destroy(struct deploy *d) {
 	catalog_clear_all(d);
 	while (!TAILQ_EMPTY(&d->loads))
 		load_free(TAILQ_FIRST(&d->loads));
-	while (d->models) /* jobs that end below search the table */
+	while (d->models) /* jobs that end below look models up */
 		model_free(d->model[--d->models]);
 	for (struct model *m; (m = LIST_FIRST(&d->dead)); model_free(m))
 		LIST_REMOVE(m, next_dead);

@@ -33,7 +33,7 @@
 #define DEPLOY_CONFIRM_MS 5000 /* how long the stages of an announced plan have to confirm that they serve */
 #define DEPLOY_AGAIN_MS 10000  /* first interval between attempts to bring a model back */
 #define DEPLOY_REPLAN_MS 5000  /* how long a lost node has to come back before a plan without it is made */
-/* The same after our own start: after a power cut machines come up one by one. */
+/* The same after a restart of this node: after a power cut machines come up one by one. */
 #define DEPLOY_REBOOT_MS 60000
 /* A lost coordinator has so many times DEPLOY_REPLAN_MS to come back before another node takes over its models. */
 #define DEPLOY_TAKEOVER 2
@@ -44,21 +44,21 @@
 #define DEPLOY_COUNTER_MAX \
 	((uint64_t)1 << 52) /* largest counter of an epoch that we accept from other nodes */
 #define DEPLOY_MODELS_MAX 256
-#define DEPLOY_MODELS_EACH 16 /* of one coordinator; as many are reserved for our own */
+#define DEPLOY_MODELS_EACH 16 /* models of one coordinator; as many are reserved for our own */
 #define DEPLOY_ERROR 1024
 
 enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
 
-/* News that is answered when we know the vocabulary, since it is then that we can be a gateway. */
+/* An announcement that is acknowledged when the vocabulary is here, because only then this node can be a gateway. */
 struct waiting {
 	struct peers_from from;
 	LIST_ENTRY(waiting) next;
 };
 
 struct model {
-	struct deploy_model pub; /* first: what the others are given */
+	struct deploy_model pub; /* first member: the public part */
 	struct deploy *d;
-	unsigned refs; /* the table's and those of work under way */
+	unsigned refs; /* of the table, and of jobs and requests */
 	bool listed;
 	Caravan__Plan *plan; /* owned, as all below unless said otherwise */
 	struct node_id coordinator;
@@ -69,26 +69,26 @@ struct model {
 	struct fetch *fetch;
 	LIST_HEAD(, waiting) waiting;
 	struct participant *participant; /* ours, NULL: none */
-	struct load *load;               /* that is bringing it about; borrowed */
+	struct load *load;               /* the load in progress; borrowed */
 	bool open;                       /* model_open has been called */
 	uint64_t io_charged;
-	struct loop_timer *later; /* calls the hooks: it is unavailable */
+	struct loop_timer *later; /* calls the hooks after a loss */
 	struct loop_timer *deferred_free;
-	struct replication *replication; /* of ours, NULL: not asked yet */
-	struct replica *replica;         /* what its coordinator wants us to keep, under way */
-	uint64_t noted;                  /* seconds since 1970: when that was recorded last */
-	struct node_id *doubter; /* nodes that do not believe our plan although it was announced to them */
+	struct replication *replication; /* of our own models; NULL: no inventory yet */
+	struct replica *replica;         /* a copy in progress for its coordinator */
+	uint64_t noted;                  /* when its use was last recorded; seconds since 1970 */
+	struct node_id *doubter; /* nodes that do not accept our plan although it was announced to them */
 	size_t doubters;
-	bool returns; /* it was prepared in the place of the same weights, which waited: it is kept whatever happens */
-	bool was_draft; /* when its coordinator went, it drafted for another model */
-	/* while it does not serve, at its coordinator, and at all others when that has gone: */
-	char loss[WIRE_NAME_MAX + 200]; /* what it lost, before anything was tried */
-	uint64_t again_ns;              /* not brought back before this, */
-	uint64_t replan_ns;             /* and not without its missing nodes before this */
-	bool restarted;                 /* since this coordinator was started it has not served */
+	bool returns; /* it replaces the same weights, which waited for nodes: kept even if its load fails */
+	bool was_draft; /* it was a draft model when its coordinator was lost */
+	/* while it does not serve; at its coordinator, and everywhere when that is gone: */
+	char loss[WIRE_NAME_MAX + 200]; /* the first cause */
+	uint64_t again_ns;              /* no attempt before this, */
+	uint64_t replan_ns;             /* and none without its missing nodes before this */
+	bool restarted;                 /* has not served since this coordinator started */
 	unsigned tries;                 /* to do so that failed */
 	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
-	uint64_t announced_ns;          /* because somebody believed something else */
+	uint64_t announced_ns;          /* last repeated for a node that believed otherwise */
 	LIST_ENTRY(model) next_dead;
 };
 
@@ -100,22 +100,22 @@ struct deploy {
 	struct model **model; /* by name */
 	size_t models;
 	LIST_HEAD(, model) dead;  /* gone, lingering */
-	TAILQ_HEAD(, load) loads; /* in the order in which they began */
+	TAILQ_HEAD(, load) loads; /* oldest first */
 	LIST_HEAD(, announcement) announcements;
 	LIST_HEAD(, inventory) inventories;
 	LIST_HEAD(, unconfirmed) unconfirmed; /* confirm.c */
 	struct reconcile *reconcile;
-	bool unsaved;                  /* the table has changed since the plans were last written */
-	struct store_space disk_space; /* of the store, as it was lately */
+	bool unsaved;                  /* the plans must be written again */
+	struct store_space disk_space; /* of the store, updated periodically */
 	uint64_t disk_space_ns;
 	bool disk_space_pending;
 	LIST_HEAD(, listing) listings;     /* catalog_gather.c */
-	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models that our store has, as far as we know */
+	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models in our store */
 	size_t nstored;
 	LIST_HEAD(, gather) gathers;     /* the same */
 	LIST_HEAD(, removing) removings; /* remove.c: on our disk, */
 	LIST_HEAD(, removal) removals;   /* and on all */
-	uint64_t counter;                /* of epochs: the highest that we used or saw */
+	uint64_t counter;                /* highest counter of an epoch used or seen */
 	uint64_t used;                   /* bytes of memory charged */
 	uint64_t born_ns;
 	struct loop_timer *tick;
@@ -125,49 +125,49 @@ struct deploy {
 
 /* deploy.c */
 struct model *deploy_model_named(const struct deploy *d, const char *name);
-bool deploy_coordinator_gone(const struct model *m); /* it has stayed away for long enough */
-bool deploy_is_draft(const struct model *m);         /* it drafts for another model of its coordinator */
+bool deploy_coordinator_gone(const struct model *m); /* away for long enough for a takeover */
+bool deploy_is_draft(const struct model *m);         /* draft model of another model of its coordinator */
 bool deploy_up(const struct deploy *d, const struct node_id *id);
 bool deploy_speaks(
         const struct deploy *d, const struct node_id *id, uint32_t minor); /* at least this version */
-/* Whether `from` can send to `to`, by what it says itself; also when nobody knows. */
+/* Whether `from` can send to `to`, as it reports; true if unknown. */
 bool deploy_reaches(const struct deploy *d, const struct node_id *from, const struct node_id *to);
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id);
-/* The nodes that are up, but for ourselves, which may have content: how many, at most WIRE_NODES_MAX. */
+/* The other nodes that are up, as sources of content; returns their number, at most WIRE_NODES_MAX. */
 size_t deploy_others(const struct deploy *d, struct node_id *out);
-/* What is collected for a slice stays in the store until the slice holds it (shard/store/store.h).  0 or -ENOMEM. */
+/* Pins the tensors of a slice in the store until it is mapped (shard/store/store.h).  0 or -ENOMEM. */
 int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out);
-bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: that is more than is allowed */
+bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: above the memory limit */
 uint64_t deploy_memory_free(const struct deploy *d);
 
 /* models.c */
-/* Copies the plan, enters it into the table, and calls the hooks.  NULL with a sentence: the table is full. */
+/* Copies the plan, adds it to the table, and calls the hooks.  NULL with a sentence: the table is full. */
 struct model *model_create(struct deploy *d, const Caravan__Plan *plan, Caravan__ModelPhase phase,
         const char *reason, char *err, size_t errlen);
 struct model *model_ref(struct model *m);
 void model_unref(struct model *m);
 void model_changed(struct model *m); /* calls the hooks and the watcher */
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason); /* calls the hooks */
-/* Out of the table with everything that hangs on it; phase UNLOADED or FAILED. m may be freed. */
+/* Removes it from the table and stops everything that belongs to it; phase UNLOADED or FAILED.  m may be freed. */
 void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason);
-/* The smaller model of a coordinator that is gone goes with the larger one m, which makes do without under another. */
+/* Removes the draft model of m, whose coordinator is gone: another coordinator serves m without drafts. */
 void model_drop_draft(const struct model *m);
-/* Closes what we have of it as its coordinator; hooks get the reason. */
+/* Closes our coordinator of it; hooks get the reason. */
 void model_shut(struct model *m, const char *why);
 /* Fetches manifest and vocabulary; stage, load and waiting announcements continue when that has ended. */
 void model_learn(struct model *m, const struct node_id *sources, size_t count);
-void model_learn_from_cluster(struct model *m); /* from its coordinator, or whoever has them */
+void model_learn_from_cluster(struct model *m); /* from its coordinator, or any node that has them */
 void model_free(struct model *m);               /* at once: deploy_destroy */
 bool model_ours(const struct model *m);         /* we coordinate it */
 int model_our_stage(const struct model *m);     /* index, -1: none */
 bool model_has_stage(const struct model *m, const struct node_id *id);
-/* What is true of a model that does not serve: "is loading (hashing, 71%)", "is not available: ..." */
+/* The state of a model that does not serve: "is loading (hashing, 71%)", "is not available: ..." */
 void model_describe(const struct model *m, char *out, size_t len);
 
 /* participant.c */
 int participant_init(struct deploy *d);
 void participant_learnt(struct participant *st, const char *error);
-bool participant_serves(const struct model *m);      /* our stage of it is open, and has lost nothing */
+bool participant_serves(const struct model *m);      /* our stage of it is open and not broken */
 void participant_close(struct model *m);             /* whatever it was at */
 uint64_t participant_charged(const struct model *m); /* bytes of memory */
 void participant_free(struct participant *st);
@@ -183,7 +183,7 @@ void replicate_free(struct replication *c); /* NULL allowed */
 
 /* replica.c */
 int replica_init(struct deploy *d);
-void replica_stop(struct model *m);     /* if there is something under way */
+void replica_stop(struct model *m);     /* if one is in progress */
 void replica_free_all(struct model *m); /* at once: deploy_destroy */
 
 /* reconcile.c */
@@ -191,13 +191,14 @@ int reconcile_init(struct deploy *d);
 void reconcile_free(struct deploy *d);
 void reconcile_tick(struct deploy *d);
 void reconcile_node_up(struct deploy *d, const struct member *who);
-/* Its coordinator has announced the result: what it reported of the load no longer counts. */
+/* Drops the reported progress of a load, since its coordinator has announced the result. */
 void reconcile_forget_load(struct deploy *d, const char *name);
-/* Whether a model of that name is being loaded here or elsewhere, and how far that is. */
+/* Whether a model of that name is being loaded here or elsewhere, with its progress. */
 bool reconcile_loading(const struct deploy *d, const char *name, char *out, size_t len);
 /* Of the other nodes that are up, but for one, how many believe our plan, and how many something else. */
 void reconcile_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt);
-const char *reconcile_load_at(const struct deploy *d, size_t i); /* names of such models; NULL past the end */
+const char *reconcile_load_at(
+        const struct deploy *d, size_t i); /* names of models loaded elsewhere; NULL past the end */
 
 /* load.c */
 int load_init(struct deploy *d);
@@ -206,29 +207,29 @@ void load_node_down(struct deploy *d, const struct node_id *id);
 void load_tick(struct deploy *d);
 /* A load of this name without a model yet: its file is being hashed, or its plan made.  NULL: none. */
 struct load *load_early(struct deploy *d, const char *name);
-void load_stop(struct load *l, const char *why); /* fails it: the model is being unloaded */
+void load_stop(struct load *l, const char *why); /* fails it, because the model is being unloaded */
 int load_revive(struct model *m);                /* the same plan again, under a new epoch */
 int load_replan(struct model *m); /* another plan, with the nodes that are up, under a new epoch */
 void load_free(struct load *l);   /* at once: deploy_destroy */
 
 /* confirm.c */
 int confirm_init(struct deploy *d);
-/* Whether an announcement that this plan serves must wait, or has been refused.  If it waits, announce_receive is called again when its
+/* Whether an announcement that this plan serves must wait, or was refused.  If it waits, announce_receive is called again when its
  * stages have confirmed it. */
 bool confirm_wait(struct deploy *d, const struct peers_from *from, const Caravan__Plan *plan);
-/* The coordinator speaks of this model again (NULL: it is gone): what waits is out of date. */
+/* Drops a waiting announcement, because its coordinator sent another one (NULL: it is gone). */
 void confirm_forget(struct deploy *d, const struct node_id *coordinator, const char *model);
 void confirm_tick(struct deploy *d);
 void confirm_clear(struct deploy *d);
 
 /* announce.c */
 int announce_init(struct deploy *d);
-/* Tells every live node (or one) the model's phase.  done (NULL allowed) is called once, which is where arg may be freed: when all
- * have answered or gone, from the loop and never inside; or by announce_clear, cancelled.  0, or -ENOMEM without a call. */
+/* Announces the model's phase to every node that is up, or to one.  done (NULL allowed) is called once, and may free arg: from the
+ * loop, when all have answered or are gone; or cancelled, from announce_clear.  0, or -ENOMEM and done is not called. */
 int announce_send(
         struct model *m, const struct node_id *only, void (*done)(void *arg, bool cancelled), void *arg);
 void announce_acknowledge(struct deploy *d, const struct peers_from *from);
-/* Takes up what a plan's coordinator says of it. */
+/* Processes an announcement of a plan's coordinator. */
 void announce_receive(struct deploy *d, const struct peers_from *from, const Caravan__PlanAnnounce *msg);
 void announce_learnt(struct model *m, const char *error); /* answers those that wait */
 void announce_node_down(struct deploy *d, const struct node_id *id);
@@ -237,14 +238,14 @@ void announce_clear(struct deploy *d);
 
 /* catalog_gather.c */
 int catalog_init(struct deploy *d);
-void catalog_note(struct model *m); /* its name and its last use go to disk, once its manifest is known */
+void catalog_note(struct model *m); /* records its name and last use on disk, if its manifest is known */
 void catalog_tick(struct model *m);
 bool catalog_has(const struct deploy *d, const char *name); /* a model of this name is on our disk */
 void catalog_drop(struct deploy *d, const char *name);
 void catalog_node_down(struct deploy *d, const struct node_id *id);
 void catalog_clear_all(struct deploy *d);
 
-/* Says that no model of this name is on disk, and which are. */
+/* Writes that no model of this name is on disk, and which ones are. */
 void deploy_name_stored(
         const struct deploy_stored *model, size_t count, const char *name, char *err, size_t errlen);
 
@@ -259,8 +260,8 @@ void disk_space_tick(struct deploy *d);
 
 /* persist.c */
 int persist_read(struct deploy *d, char *err, size_t errlen);
-/* Executor: makes sure that this counter is never used again, whatever happens. */
+/* Executor.  Saves the counter, so that it is never used again. */
 int persist_write_epoch(const char *dir, uint64_t counter);
-void persist_save_plans(struct deploy *d); /* of all models but those being loaded */
+void persist_save_plans(struct deploy *d); /* all plans except of models being loaded */
 
 #endif

@@ -1,5 +1,5 @@
-/* disk_space: how much disk space there is for models, for heartbeats and plans.  It is read from time to time,
- * since that walks the whole store.
+/* disk_space: how much disk space there is for models, for heartbeats and plans.  It is updated
+ * periodically, because that walks the whole store.
  *
  * Threads: the loop, except where a comment says reader. */
 #include "daemon/deploy/deploy_internal.h"
@@ -44,7 +44,7 @@ void disk_space_tick(struct deploy *d) {
 
 int disk_space_init(struct deploy *d) {
 	d->disk_space_ns = loop_now_ns();
-	return store_space(d->c.store, NULL, 0, &d->disk_space); /* while nobody waits for the loop yet */
+	return store_space(d->c.store, NULL, 0, &d->disk_space); /* at start, blocking is allowed */
 }
 
 void deploy_disk(const struct deploy *d, Caravan__NodeState *out) {

@@ -35,7 +35,7 @@ struct inventory {
 	LIST_ENTRY(inventory) next;
 };
 
-/* How much of the model the store can take yet; what it has of it counts as needed.  m: NULL when it is not known. */
+/* How much more of the model the store can take, without evicting what it has of it.  m: NULL when the model is unknown. */
 static void inventory_disk_space(struct inventory *k, const struct manifest *m) {
 	size_t n = 0, layers = m ? (size_t)m->hp.layers * LAYER_ROLES : 0;
 	struct content_id *id = m ? malloc((layers + IO_ROLES) * sizeof *id) : NULL;
@@ -50,7 +50,7 @@ static void inventory_disk_space(struct inventory *k, const struct manifest *m) 
 	free(id);
 }
 
-/* Reader.  A model that this node does not know leaves no words: it holds nothing. */
+/* Reader.  For an unknown model there are no words: nothing is held. */
 static void inventory_run(void *arg) {
 	struct inventory *k = arg;
 	struct store *s = k->d->c.store;
@@ -78,8 +78,8 @@ out:
 	free(data);
 }
 
-/* Memory that another plan for this model would find here: what is free, and what its own parts take that serve no more,
- * since they go when the next plan is prepared. */
+/* Memory available to a new plan of this model: what is free, and what its present parts use if they no longer serve, because
+ * they are released when the new plan is prepared. */
 static uint64_t inventory_memory_for(const struct deploy *d, const struct content_id *manifest) {
 	uint64_t bytes = deploy_memory_free(d);
 	for (size_t i = 0; i < d->models; i++) {
@@ -103,7 +103,7 @@ static void inventory_done(void *arg, bool cancelled) {
 		held.disk_free = k->space.free;
 		held.disk_size = k->space.filesystem;
 		uint32_t *all = k->file && k->words ? malloc(k->words * sizeof *all) : NULL;
-		if (all) { /* what is in a model file of ours is here as well */
+		if (all) { /* a model file of ours has everything */
 			held.stored = held.tensors;
 			held.stored_io = held.io;
 			memset(all, 0xff, k->words * sizeof *all);
@@ -148,7 +148,7 @@ static void inventory_on_request(
 
 /* ---- asking ---- */
 
-static const struct content_id nameless; /* of what has not been hashed, or is not there */
+static const struct content_id nameless; /* the id of content not hashed yet, or absent */
 
 static void inventory_check_all(struct load *l) {
 	for (size_t i = 0; i < l->nnodes; i++)
@@ -175,7 +175,7 @@ void load_take_inventory(struct load *l) {
 	struct deploy *d = l->d;
 	Caravan__Inventory msg = CARAVAN__INVENTORY__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(INVENTORY, inventory, &msg);
-	/* those that will not take part are asked as well: others may fetch from them */
+	/* nodes that will not take part are asked too: others may fetch from them */
 	const struct manifest *m = l->manifest;
 	if (load_take_part(l))
 		return;
@@ -186,7 +186,7 @@ void load_take_inventory(struct load *l) {
 		return;
 	}
 	msg.manifest = wire_bytes(m->id.b, sizeof m->id.b);
-	/* a file that nobody has hashed has no name yet: nodes have nothing of it, or nobody can tell */
+	/* without hashes there is nothing to ask for */
 	for (size_t i = 0; i < l->nnodes && !content_equal(&m->id, &nameless); i++) {
 		env.ref = peers_ref(d->peers);
 		if (peers_send(d->peers, &l->node[i].id, PEERS_CONTROL, &env, NULL) == 0)
@@ -195,7 +195,7 @@ void load_take_inventory(struct load *l) {
 	inventory_check_all(l);
 }
 
-/* Whom this answers; its ref is forgotten.  NULL: nobody. */
+/* The load whose request this answers, which is closed; NULL: none. */
 static struct load *inventory_find_load(struct deploy *d, const struct peers_from *from, size_t *node) {
 	for (struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next))
 		for (size_t i = 0; l->state == LOAD_INVENTORY && i < l->nnodes; i++)
@@ -254,7 +254,7 @@ static void inventory_on_refused(
 	inventory_check_all(l);
 }
 
-/* A node that was asked has gone: the plan has to do without it. */
+/* A node that was asked is down: the plan is made without its answer. */
 void inventory_node_down(struct load *l, const struct node_id *id) {
 	for (size_t i = 0; i < l->nnodes; i++) {
 		if (!node_id_equal(&l->node[i].id, id))
@@ -285,7 +285,7 @@ static bool inventory_has_layer(const struct load *l, uint32_t layer) {
 	return true;
 }
 
-/* Which parts no node has: the sentence says so, and is empty when there is none. */
+/* Writes which parts no node has; empty when there are none. */
 void inventory_describe_gaps(const struct load *l, char *why, size_t len) {
 	const struct manifest *m = l->manifest;
 	size_t at = 0, gaps = 0;
@@ -293,7 +293,7 @@ void inventory_describe_gaps(const struct load *l, char *why, size_t len) {
 	*why = '\0';
 	for (size_t i = 0; i < l->nnodes; i++) {
 		if (!l->asked[i].answered)
-			return; /* nobody knows: what is missing shows when it is fetched */
+			return; /* unknown: fetching will show what is missing */
 		io |= l->asked[i].io;
 	}
 	for (uint32_t layer = 0, end; layer < m->hp.layers; layer = end + 1) {

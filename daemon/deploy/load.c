@@ -111,7 +111,7 @@ void load_free(struct load *l) {
 		l->m->load = NULL;
 		model_unref(l->m);
 	}
-	if (l->im) /* not before: a job may have been planning with its manifest */
+	if (l->im) /* only now: a job may have used its manifest */
 		transfer_remove_source(l->d->transfer, l->im);
 	loop_timer_stop(l->timer);
 	transfer_cancel(l->fetch);
@@ -137,7 +137,7 @@ void load_free(struct load *l) {
 	free(l);
 }
 
-/* The last thing that a load does; its memory goes with the last work that refers to it. */
+/* Ends a load; its memory is freed with the last reference. */
 static void load_finish(struct load *l, const char *error) {
 	void (*done)(void *, const char *) = l->done;
 	l->done = NULL;
@@ -164,7 +164,7 @@ static void load_failed(struct load *l) {
 	if (!l->advises)
 		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
 	if (m && m->listed && l->revival && m->pub.phase != CARAVAN__MODEL_PHASE__SERVING) {
-		/* it may work when nodes are back: the model keeps its name and the reason why it waits */
+		/* it may work when nodes are back: the model keeps its name and waits, with this reason */
 		char why[WIRE_TEXT_MAX + 1];
 		m->again_ns = loop_now_ns() + (DEPLOY_AGAIN_MS * 1000000ull << (m->tries < 5 ? m->tries : 5));
 		m->tries++;
@@ -200,7 +200,7 @@ static void load_announced(void *arg, bool cancelled) {
 	load_release(l);
 }
 
-/* There is a plan: it is carried out once the file has been hashed, or only reported. */
+/* The plan is made: reports it, or continues with hashing or preparing. */
 static void load_planned(struct load *l) {
 	if (!l->advises && l->nfds > 0 && !l->im) {
 		l->state = LOAD_IMPORTING;
@@ -221,7 +221,7 @@ static void load_planned(struct load *l) {
 
 static void load_io_fetched(void *arg, const char *error, uint64_t moved);
 
-/* We map embedding and output ourselves: learnt, charged, packed and mapped like a stage's slice. */
+/* Embedding and output are fetched, charged and mapped here like the slice of a stage. */
 void load_learnt(struct load *l, const char *error) {
 	struct deploy *d = l->d;
 	struct model *m = l->m;
@@ -265,7 +265,7 @@ static void load_io_run(void *arg) {
 
 static void load_io_done(void *arg, bool cancelled) {
 	struct load *l = arg;
-	store_unpin(l->pin); /* what is mapped stays anyway */
+	store_unpin(l->pin); /* mapped tensors need no pin */
 	l->pin = NULL;
 	if (l->state == LOAD_PREPARING && !cancelled) {
 		l->io = l->mapped;
@@ -296,7 +296,7 @@ static void load_io_fetched(void *arg, const char *error, uint64_t moved) {
 	}
 }
 
-/* Whether a node said that it has any of these layers. */
+/* Whether a node reported any of these layers. */
 static bool load_holds_any(const struct planner_node *n, uint32_t first, uint32_t last) {
 	for (size_t i = (size_t)first * LAYER_ROLES; i < (size_t)last * LAYER_ROLES && i / 32 < n->held_words;
 	        i++)
@@ -305,7 +305,7 @@ static bool load_holds_any(const struct planner_node *n, uint32_t first, uint32_
 	return false;
 }
 
-/* Who may have what a stage needs, but for ourselves, whom it asks anyway. */
+/* The sources of a stage, without this node, which it always asks. */
 static size_t load_list_sources(const struct load *l, const struct part *p, struct node_id *out) {
 	const Caravan__Stage *s = l->m->plan->stages[p - l->part];
 	size_t n = 0;
@@ -336,7 +336,7 @@ static int load_send_prepare(struct load *l, struct part *p) {
 	return peers_send(d->peers, &p->node, PEERS_CONTROL, &env, NULL);
 }
 
-/* The model takes its name, in place of what had it; then everybody begins at once. */
+/* Creates the model in place of one with its name; then all stages start at once. */
 static void load_prepare(struct load *l) {
 	struct deploy *d = l->d;
 	struct model *old = deploy_model_named(d, l->name), *m, *mine = l->m;
@@ -349,11 +349,11 @@ static void load_prepare(struct load *l) {
 	}
 	if (old && !l->revival && !load_may_replace(l, old))
 		return;
-	/* the same weights that wait for nodes: if this fails they wait on, and are not forgotten */
+	/* the same weights, waiting for nodes: if this load fails they go on waiting */
 	if (old && old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE &&
 	        memcmp(old->plan->manifest.data, l->plan->manifest.data, sizeof(struct content_id)) == 0)
 		l->revival = true;
-	if (mine) { /* a model that comes back was held until here, so that it can be unloaded meanwhile */
+	if (mine) { /* a model that is brought back stays in the table until here, so that it can be unloaded */
 		mine->load = NULL;
 		model_unref(mine);
 		l->m = NULL;
@@ -384,7 +384,7 @@ static void load_prepare(struct load *l) {
 	}
 	for (size_t i = 0; i < l->nparts; i++)
 		memcpy(l->part[i].node.b, m->plan->stages[i]->node.data, sizeof l->part[i].node.b);
-	load_hold(l); /* our own part may fail while the others are being asked */
+	load_hold(l); /* the load may end below */
 	for (size_t i = 0; i < l->nparts && l->state == LOAD_PREPARING; i++) {
 		int rc = load_send_prepare(l, &l->part[i]);
 		if (rc)
@@ -537,7 +537,7 @@ int load_revive(struct model *m) {
 	return 0;
 }
 
-/* The nodes that the user had named and that are up: who is not is what this plan does without. */
+/* The nodes that the user named, without those that are down. */
 static int load_name_chosen(struct load *l, const Caravan__Plan *p) {
 	struct node_id id;
 	char hex[NODE_ID_HEX];
@@ -554,7 +554,7 @@ static int load_name_chosen(struct load *l, const Caravan__Plan *p) {
 	return 0;
 }
 
-/* Like a load of a model by its name, with the settings of its plan; but when it fails the model waits on. */
+/* A load by name with the settings of the old plan; if it fails, the model goes on waiting. */
 int load_replan(struct model *m) {
 	struct load *l = load_create(m->d, m->plan->model);
 	if (!l)

@@ -43,7 +43,7 @@ static void import_show_progress(void *arg) {
 		load_report(l, "hashing", deploy_node_name(l->d, &l->d->self), atomic_load(&l->hashed), size);
 }
 
-/* What of the file was not taken as it stands. */
+/* Reports what was changed or ignored in the file. */
 static void import_report_note(struct load *l) {
 	const char *text = l->how.text.note;
 	if (!*text)
@@ -59,7 +59,7 @@ static void import_hash_done(void *arg, bool cancelled) {
 	struct import *im = l->im;
 	loop_timer_stop(l->timer);
 	l->timer = NULL;
-	l->im = NULL; /* it is the load's when it has been offered */
+	l->im = NULL; /* owned by the load once offered */
 	if (cancelled || l->state != LOAD_IMPORTING) {
 		import_close(im);
 	} else if (l->rc) {
@@ -77,8 +77,8 @@ static void import_hash_done(void *arg, bool cancelled) {
 	load_release(l);
 }
 
-/* There is a plan for what the header says: now it is worth to hash the file, and then it is planned again, since the names
- * say what nodes have of it already. */
+/* Hashes the file, now that a plan for its header exists.  It is planned again afterwards, because the hashes show what nodes
+ * already have. */
 void load_hash(struct load *l) {
 	load_forget_nodes(l);
 	planner_clear(&l->found);
@@ -94,7 +94,7 @@ void load_hash(struct load *l) {
 	}
 }
 
-/* Reader: whether something on our disk is as large as this file's content, and so may be the same: it has no names yet. */
+/* Reader.  Whether a model on our disk has the same sizes, and so may have the same content, which is not hashed yet. */
 static bool import_may_be_here(struct store *s, const struct manifest *m) {
 	struct catalog all;
 	struct catalog_model like = {0};
@@ -109,7 +109,7 @@ static bool import_may_be_here(struct store *s, const struct manifest *m) {
 	return found;
 }
 
-/* Reader: the file's header, or a shape that has a name. */
+/* Reader.  The header of the file, or a preset. */
 static void import_metadata_run(void *arg) {
 	struct load *l = arg;
 	const char *lent = store_lent_names(l->d->c.store);
@@ -145,7 +145,7 @@ const struct model *load_find_draft(const struct load *l, const char *name) {
 
 /* ---- a model on the cluster's disks ---- */
 
-/* Reader: what a model is made of whose manifest is on our disk. */
+/* Reader.  A model whose manifest is on our disk. */
 static void known_read_run(void *arg) {
 	struct load *l = arg;
 	struct store *s = l->d->c.store;
@@ -163,7 +163,7 @@ static void known_read_run(void *arg) {
 	if (l->rc == 0 && store_get_blob(s, &l->known[1], &data, &len) == 0)
 		l->rc = vocab_decode(&l->words, data, len, l->err, sizeof l->err);
 	free(data);
-	/* as with a file: what cannot be served is not fetched first */
+	/* as with a file: unsupported models are refused before they are fetched */
 	if (l->rc == 0 && l->words && l->how.check && (l->rc = l->how.check(l->words, why, sizeof why)))
 		snprintf(l->err, sizeof l->err, "%.64s: %.400s", l->stored, why);
 }
@@ -183,7 +183,7 @@ static void known_fetched(void *arg, const char *error, uint64_t moved) {
 	}
 }
 
-/* Its manifest and vocabulary come from whoever has them. */
+/* Fetches manifest and vocabulary from any node that has them. */
 static int known_fetch(struct load *l) {
 	struct node_id source[WIRE_NODES_MAX];
 	char subject[WIRE_NAME_MAX + 16];
@@ -201,7 +201,7 @@ static int known_fetch(struct load *l) {
 	return rc;
 }
 
-/* What the user has not said is as it was. */
+/* Fills in options that the user did not give from the last plan. */
 static void load_take_defaults(
         struct load *l, uint32_t context, uint32_t parallel, uint32_t kv, uint32_t copies) {
 	if (!l->context)
@@ -231,7 +231,7 @@ static void known_gathered(void *arg, const struct deploy_stored *model, size_t 
 		return;
 	}
 	for (size_t i = 0; i < count && !found;
-	        i++) /* of several that are called so the one used last comes first */
+	        i++) /* of several models with this name, the most recently used comes first */
 		if (strcmp(model[i].name, l->stored) == 0)
 			found = &model[i];
 	if (!found) {
@@ -247,7 +247,7 @@ static void known_gathered(void *arg, const struct deploy_stored *model, size_t 
 	load_release(l);
 }
 
-/* Finds a model by its name: among those that this node knows as loaded, or on the disks of all nodes. */
+/* Finds a model by its name: loaded, or on the disks of all nodes. */
 static int known_find(struct load *l) {
 	const struct model *m = deploy_model_named(l->d, l->stored);
 	int rc = 0;
@@ -318,12 +318,12 @@ static int load_copy_request(struct load *l, const struct deploy_load *r) {
 	return 0;
 }
 
-/* Begins with what can be read soon: a file's header, or what is known of a model. */
+/* Starts reading the header of a file, or the manifest of a known model. */
 int load_begin(struct load *l) {
 	if (*l->stored)
 		return known_find(l);
 	load_hold(l);
-	/* a node that hashes another model answers too */
+	/* the reader stays responsive while another model is hashed */
 	int rc = executor_submit(
 	        transfer_reader(l->d->transfer), import_metadata_run, import_metadata_done, l);
 	if (rc)

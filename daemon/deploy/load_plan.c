@@ -1,7 +1,7 @@
 /* load_plan: the middle of a load: which nodes may take part, the plan, and the number of its epoch.
  *
- * Links and calibrations that are under way are waited for, within bounds.  Nodes that cannot serve one plan together are left out, or
- * the load fails if the user named them.  The counter of the epoch is on disk before any other node hears of the plan.
+ * It waits for running link probes and calibrations, within bounds.  Nodes that cannot serve one plan together are left out, or the
+ * load fails if the user named them.  The counter of the epoch is on disk before any other node gets the plan.
  * Threads: the loop, except where a comment says executor or reader. */
 #include "daemon/deploy/load.h"
 
@@ -15,11 +15,11 @@
 #include <string.h>
 
 #define POLL_MS 100
-#define HASH_BYTES (4 << 20) /* hashed at once to measure how fast that is */
+#define HASH_BYTES (4 << 20) /* hashed per run to measure the rate */
 
 /* ---- who may take part ---- */
 
-/* Whether a name of the user's means this member; an empty list means nobody. */
+/* Whether the user named this member; not if the list is empty. */
 static bool load_names_member(const struct load *l, const struct member *m) {
 	for (size_t i = 0; i < l->nnames; i++)
 		if (members_named(l->d->c.members, l->names[i]) == m)
@@ -31,7 +31,7 @@ static bool load_member_measured(const struct member *m) {
 	return m->state && m->state->n_rates > 0;
 }
 
-/* It and every other node that is up reach each other. */
+/* Whether the member and every other node that is up reach each other. */
 static bool load_member_linked(const struct load *l, const struct member *m) {
 	const struct member *o;
 	for (size_t i = 0; (o = members_at(l->d->c.members, i)); i++)
@@ -40,7 +40,7 @@ static bool load_member_linked(const struct load *l, const struct member *m) {
 	return true;
 }
 
-/* What the plan needs is known of every node, or will not be soon. */
+/* Whether the figures of all nodes are known, or not expected soon. */
 static bool load_is_settled(const struct load *l) {
 	const struct member *m;
 	bool young = loop_now_ns() - l->d->born_ns < DEPLOY_SETTLE_MS * 1000000ull;
@@ -75,7 +75,7 @@ static void load_wait_settled(struct load *l) {
 		load_settle_tick(l);
 }
 
-/* Whether the model may have its draft; if not, the load has failed. */
+/* Whether the draft model is usable; if not, the load has failed. */
 static bool load_check_draft(struct load *l) {
 	char why[VOCAB_WHY];
 	if (!*l->draft)
@@ -92,7 +92,7 @@ static bool load_check_draft(struct load *l) {
 	return false;
 }
 
-/* Whether it may be the same model: only the hashes of the file's content can tell, and they are not known yet. */
+/* Whether it may be the same model; only the hashes of the file, not known yet, can decide. */
 static bool load_may_be_same(const struct load *l, const struct model *old) {
 	static const struct content_id nameless;
 	const struct manifest *m = l->manifest, *o = old->manifest;
@@ -124,13 +124,13 @@ void load_settle(struct load *l) {
 }
 
 bool load_may_replace(struct load *l, const struct model *old) {
-	/* one that cannot serve gives its name up: its coordinator may never come back */
+	/* a model that cannot serve gives up its name: its coordinator may never come back */
 	if (old->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && !old->load)
 		return true;
 	const struct manifest *m = l->manifest;
 	bool same = m && memcmp(m->id.b, old->plan->manifest.data, sizeof m->id.b) == 0;
 	if (same && old->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
-		load_step(l, EV_SERVES); /* what was asked for is so */
+		load_step(l, EV_SERVES); /* the request is already fulfilled */
 	else if (same)
 		load_fail(l, "model %s is already being loaded", l->name);
 	else
@@ -141,12 +141,12 @@ bool load_may_replace(struct load *l, const struct model *old) {
 
 /* ---- the plan ---- */
 
-/* Whether it has the same arithmetic: only such nodes can serve one plan. */
+/* Whether it computes with the same arithmetic, as all nodes of a plan must. */
 static bool load_same_arithmetic(const struct member *m) {
 	return m->self || m->arithmetic == KERN_ARITHMETIC;
 }
 
-/* Bytes a second of the link between this node and another: the lesser of what both have measured. */
+/* Bytes a second of the link between this node and another: the lower of both measurements. */
 static double load_link_rate(const struct load *l, const struct member *m) {
 	double rate = m->rate;
 	for (size_t i = 0; m->state && i < m->state->n_peers; i++) {
@@ -159,7 +159,7 @@ static double load_link_rate(const struct load *l, const struct member *m) {
 	return planner_link(rate);
 }
 
-/* Whether it has the type of KV cache that the plan is to have. */
+/* Whether it supports the requested type of KV cache. */
 static bool load_supports_kv(const struct load *l, const struct member *m) {
 	return m->self || l->kv == KERN_KV_F16 || (m->state && m->state->kv_types >> l->kv & 1);
 }
@@ -176,7 +176,7 @@ static void load_describe_node(struct planner_node *n, const struct load *l, con
 	n->name = l->node_name[l->nnodes];
 	if (m->self)
 		n->memory = deploy_memory_free(d);
-	else if (s && m->up) /* what it said before it went says nothing of now */
+	else if (s && m->up) /* a node that is down has no current state */
 		n->memory = s->memory_allowed > s->memory_used ? s->memory_allowed - s->memory_used : 0;
 	for (size_t i = 0; s && i < s->n_rates; i++)
 		if (s->rates[i]->type < KERN_TYPES) {
@@ -186,7 +186,7 @@ static void load_describe_node(struct planner_node *n, const struct load *l, con
 			n->high[s->rates[i]->type] = s->rates[i]->high;
 		}
 	n->disk = s ? s->disk_rate : 0;
-	/* of ourselves we know it before a heartbeat has said it */
+	/* our own is known before the first heartbeat */
 	uint64_t size = m->self ? d->disk_space.filesystem : s ? s->disk_size : 0;
 	if (size && !l->maybe_here) {
 		n->disk_known = true;
@@ -205,7 +205,7 @@ static void load_describe_node(struct planner_node *n, const struct load *l, con
 		n->why = "its version of Caravan does not support this type of KV cache";
 }
 
-/* How many of the nodes that may take part cannot be reached by this one, or cannot reach it; *other: one of them. */
+/* The number of nodes that may take part and have no link with this one in either direction; *other: one of them. */
 static size_t load_count_unreachable(const struct load *l, size_t node, size_t *other) {
 	size_t n = 0;
 	for (size_t i = 0; i < l->nnodes; i++)
@@ -218,8 +218,8 @@ static size_t load_count_unreachable(const struct load *l, size_t node, size_t *
 	return n;
 }
 
-/* Nodes that cannot reach each other cannot serve one plan: those that are cut off most are left out.  0, or -EHOSTUNREACH
- * with the load failed, since the user named one of them. */
+/* Leaves out nodes until all can reach each other, those with the most missing links first.  0, or -EHOSTUNREACH with the load
+ * failed, because the user named one of them. */
 static int load_exclude_unreachable(struct load *l) {
 	for (;;) {
 		size_t worst = l->self, most = 0, other = 0;
@@ -304,8 +304,8 @@ static bool plan_fits_memory(const struct planner_input *in) {
 	return rc != -ENOSPC;
 }
 
-/* The longest context, up to the one that is asked for, with which all weights and the KV cache stay in memory: blocks are
- * tried by halves.  Where there is none, what is usual. */
+/* The longest context, up to the requested one, with which all weights and the KV cache fit into memory, by bisection over blocks;
+ * or the default, if there is none. */
 static uint32_t plan_fitting_context(const struct planner_input *asked) {
 	struct planner_input in = *asked;
 	uint32_t most = (asked->context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, low = 0, high = most;
@@ -323,7 +323,7 @@ static uint32_t plan_fitting_context(const struct planner_input *asked) {
 	                     : low * KERN_KV_BLOCK;
 }
 
-/* Reader: bytes per second that this machine hashes, the best of three runs. */
+/* Reader.  Bytes a second of hashing on this machine, the best of three runs. */
 static double plan_hash_rate(void) {
 	double best = 0;
 	uint8_t *data = calloc(1, HASH_BYTES);
@@ -331,7 +331,7 @@ static double plan_hash_rate(void) {
 		uint64_t since = loop_now_ns();
 		struct content_id id = content_hash(data, HASH_BYTES);
 		uint64_t ns = loop_now_ns() - since;
-		data[i] = id.b[0]; /* it is used, so that it is computed */
+		data[i] = id.b[0]; /* uses the result, so that it is not optimized away */
 		best = ns && HASH_BYTES * 1e9 / (double)ns > best ? HASH_BYTES * 1e9 / (double)ns : best;
 	}
 	free(data);
@@ -356,13 +356,13 @@ static void plan_search_run(void *arg) {
 	l->measured = advice_measured(&in);
 	if (l->advises) {
 		static const struct content_id nameless;
-		/* a shape stands for a file that is to be hashed */
+		/* a preset stands for a file that must be hashed */
 		if (content_equal(&l->manifest->id, &nameless))
 			in.hash_bytes = manifest_layer_bytes(l->manifest, 0, l->manifest->hp.layers) +
 			                manifest_io_bytes(l->manifest);
 		in.hash_rate = plan_hash_rate();
 	}
-	/* a node alone is measured only when it matters */
+	/* the disk of a single node is measured only when needed */
 	if (l->nnodes == 1 && l->node[0].disk == 0 && !plan_fits_memory(&in))
 		l->node[0].disk = disk_rate(store_names_dir(l->d->c.store));
 	if (l->advises)
@@ -468,8 +468,7 @@ void load_plan(struct load *l) {
 
 /* ---- the number of its epoch ---- */
 
-/* Executor.  What a model is made of goes into the store here, and no sooner, so that a load that comes to nothing leaves
- * nothing behind. */
+/* Executor.  Writes manifest and vocabulary to the store; only now, so that a load that fails earlier leaves nothing behind. */
 static int load_store_blobs(struct load *l) {
 	const struct manifest *m = l->im ? import_manifest(l->im) : NULL;
 	int rc = 0;

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reasons go over the wire, which takes one line of text, and may speak of files, which are named with any bytes. */
+/* Reasons are sent in messages, as one line of UTF-8, but may contain file names, which are any bytes. */
 static void model_set_reason(struct model *m, const char *reason) {
 	snprintf(m->reason, sizeof m->reason, "%s", reason ? reason : "");
 	if (!wire_line_ok(m->reason, WIRE_TEXT_MAX))
@@ -57,7 +57,7 @@ void model_unref(struct model *m) {
 	loop_timer_stop(m->later);
 	m->later = NULL;
 	LIST_INSERT_HEAD(&m->d->dead, m, next_dead);
-	/* without memory for the timer it lingers until the end */
+	/* out of memory for the timer: freed with deploy */
 	m->deferred_free =
 	        loop_timer_start(m->d->c.loop, DEPLOY_DEFERRED_FREE_MS, false, model_deferred_free, m);
 }
@@ -71,7 +71,7 @@ void model_changed(struct model *m) {
 		d->watch(d->watch_arg);
 }
 
-/* Whether the table takes one more of this coordinator, so that nobody fills it with models that it makes up. */
+/* Whether the table takes another model of this coordinator; the limit keeps one node from filling it. */
 static bool model_check_limits(struct deploy *d, const struct model *m, char *err, size_t errlen) {
 	size_t its = 0, others = 0;
 	for (size_t i = 0; i < d->models; i++) {
@@ -98,7 +98,7 @@ static int model_list(struct model *m) {
 		d->model[i] = d->model[i - 1];
 	d->model[i] = m;
 	m->listed = true;
-	/* nobody has made so many plans: who says so would leave us none to make */
+	/* implausibly high: it would leave no counters for our own plans */
 	if (m->plan->epoch->counter > d->counter && m->plan->epoch->counter < DEPLOY_COUNTER_MAX)
 		d->counter = m->plan->epoch->counter;
 	model_changed(m);
@@ -164,7 +164,7 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 		}
 	m->pub.phase = phase;
 	model_set_reason(m, reason);
-	if (m->load) /* it would go on with a model that is gone */
+	if (m->load) /* its load must not continue without it */
 		load_stop(m->load, *m->reason ? m->reason : "the model was unloaded");
 	transfer_cancel(m->fetch);
 	m->fetch = NULL;
@@ -268,7 +268,7 @@ static void model_read_run(void *arg) {
 		snprintf(r->err, sizeof r->err, "cannot read manifest and vocabulary: %s", strerror(-r->rc));
 }
 
-/* Whatever waited for it continues, or gets the reason why not. */
+/* Continues everything that waited for it, or fails it with a reason. */
 static void model_learnt(struct model *m, const char *error) {
 	model_ref(m);
 	m->learnt = error ? LEARN_NOT : LEARN_DONE;
@@ -348,7 +348,7 @@ void model_learn(struct model *m, const struct node_id *sources, size_t count) {
 
 void model_learn_from_cluster(struct model *m) {
 	struct node_id source[WIRE_NODES_MAX + 1];
-	/* its coordinator first, but any other node may have it too */
+	/* the coordinator first; any other node may have it too */
 	source[0] = m->coordinator;
 	model_learn(m, source, 1 + deploy_others(m->d, source + 1));
 }

@@ -31,7 +31,7 @@ struct participant {
 	bool open; /* the layer above has it */
 };
 
-/* A slice being mapped; outlives its stage when that is closed meanwhile. */
+/* A slice being mapped; it outlives a participant that is closed before the job ends. */
 struct mapping {
 	struct model *m; /* a reference */
 	struct participant *st;
@@ -77,7 +77,7 @@ void participant_close(struct model *m) {
 static void participant_fail(struct participant *st, const char *fmt, ...)
         __attribute__((format(printf, 2, 3)));
 
-/* st is gone afterwards; so is the model, unless it is ours: then its load decides. */
+/* Frees st, and removes the model unless it is ours: then its load decides. */
 static void participant_fail(struct participant *st, const char *fmt, ...) {
 	struct model *m = st->m;
 	char why[WIRE_TEXT_MAX];
@@ -98,8 +98,7 @@ static void participant_send_progress(struct participant *st) {
 	p.what = st->what;
 	p.done = st->done;
 	p.total = st->total;
-	peers_answer(st->m->d->peers, &st->from, &env,
-	        NULL); /* a link that is gone is noticed by the coordinator */
+	peers_answer(st->m->d->peers, &st->from, &env, NULL); /* the coordinator notices a lost link itself */
 }
 
 static void participant_beat(void *arg) {
@@ -157,7 +156,7 @@ static void participant_map_done(void *arg, bool cancelled) {
 			map->slice = NULL; /* the hook owns it now */
 			st->open = true;
 			members_heartbeat(
-			        d->c.members); /* the others learn that it serves before the model is announced */
+			        d->c.members); /* so that other nodes know that the stage serves before the model is announced */
 			participant_send_ready(st, weights);
 		}
 	}
@@ -216,7 +215,7 @@ void participant_learnt(struct participant *st, const char *error) {
 	}
 	uint64_t need = planner_slice_bytes(
 	        m->manifest, first, last, plan->kv, plan->blocks, plan->max_rows, d->c.team);
-	if (st->at->memory_limit) { /* what has no place there is read from disk on the way */
+	if (st->at->memory_limit) { /* the rest is streamed from disk */
 		struct weight_stream_plan p;
 		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->memory_limit);
 		if (rc) {
@@ -354,7 +353,7 @@ static void participant_on_prepare(
 		return;
 	}
 	participant_send_progress(m->participant);
-	/* either may end the stage at once: nothing of it is touched after this */
+	/* either may free the participant: do not touch it after this */
 	if (m->learnt == LEARN_DONE)
 		participant_learnt(m->participant, NULL);
 	else

@@ -85,7 +85,7 @@ static void persist_save_run(void *arg) {
 
 static void persist_save_done(void *arg, bool cancelled) {
 	struct saving *s = arg;
-	if (cancelled) /* we are being shut down, and this must not be lost */
+	if (cancelled) /* shutting down: write it here, since it must not be lost */
 		persist_save_run(s);
 	if (s->rc)
 		log_line(LOG_LINE_WARN, "%s/plans: %s: its models will not be brought back after a restart",
@@ -117,7 +117,7 @@ void persist_save_plans(struct deploy *d) {
 	}
 }
 
-/* One plan of the file: ours again, waiting for its nodes; or another's, which waits for its coordinator. */
+/* Restores one plan: ours, which waits for its nodes, or another's, which waits for its coordinator. */
 static void persist_restore_plan(struct deploy *d, const uint8_t *frame, size_t len) {
 	char err[256];
 	struct node_id coordinator;

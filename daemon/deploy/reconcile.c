@@ -17,8 +17,8 @@
 #include <string.h>
 
 #define CHECK_NS 1000000000u
-#define AGAIN_NS 5000000000u    /* between two announcements of a plan that somebody refuses to believe */
-#define BELIEVED_NS 5000000000u /* what was said of a load counts for so long */
+#define AGAIN_NS 5000000000u    /* between announcements of a plan that a node does not accept */
+#define BELIEVED_NS 5000000000u /* how long reported progress of a load counts */
 #define LOADS_MAX DEPLOY_MODELS_MAX
 
 /* A load that another node coordinates. */
@@ -59,7 +59,7 @@ static const struct load *reconcile_find_load(const struct deploy *d, const char
 	return NULL;
 }
 
-/* What we believe of this coordinator's plans. */
+/* Our beliefs about this coordinator's plans. */
 static void reconcile_list_plans(
         const struct deploy *d, const struct node_id *coordinator, struct list *list) {
 	for (size_t i = 0; i < d->models; i++) {
@@ -75,7 +75,7 @@ static void reconcile_list_plans(
 	}
 }
 
-/* Loads of ours that have no plan yet, and how far all of ours are. */
+/* Our loads, with and without a plan, and their progress. */
 static void reconcile_list_loads(const struct deploy *d, struct list *list) {
 	for (const struct load *l = TAILQ_FIRST(&d->loads); l; l = TAILQ_NEXT(l, next)) {
 		Caravan__PlanBelief *b = NULL;
@@ -145,7 +145,7 @@ static size_t reconcile_find_doubter(const struct model *m, const struct node_id
 	return i;
 }
 
-/* Keeps who believes our plan and who does not. */
+/* Records whether a node accepts our plan. */
 static void reconcile_set_doubt(struct model *m, const struct node_id *node, bool does) {
 	size_t i = reconcile_find_doubter(m, node);
 	if (!does && i < m->doubters) {
@@ -172,7 +172,7 @@ void reconcile_count(const struct model *m, const struct node_id *but, size_t *b
 	}
 }
 
-/* A node has answered: what it does not know, or believes wrongly, is announced again. */
+/* Announces again what a node does not know, or believes wrongly. */
 static void reconcile_on_reply(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
@@ -181,7 +181,7 @@ static void reconcile_on_reply(
 	(void)payload;
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
-		/* of a load the load itself takes care; and one whose phase has just changed is announced in a moment */
+		/* loads announce themselves, and a phase that just changed is about to be announced */
 		if (!model_ours(m) || m->load || m->later || m->pub.phase == CARAVAN__MODEL_PHASE__LOADING)
 			continue;
 		const Caravan__PlanBelief *b =
@@ -203,7 +203,7 @@ static void reconcile_on_reply(
 		m->announced_ns = now;
 		log_line(LOG_LINE_INFO, "model %s: %s has an outdated view of it, announcing it again",
 		        m->plan->model, deploy_node_name(d, &from->node));
-		announce_send(m, NULL, NULL, NULL); /* without memory, the next time */
+		announce_send(m, NULL, NULL, NULL); /* out of memory: the next tick tries again */
 	}
 }
 
@@ -256,7 +256,7 @@ static void reconcile_on_check(
 			continue;
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "its coordinator no longer knows it");
 		if (i > d->models)
-			i = d->models; /* hooks may have taken others away */
+			i = d->models; /* hooks may have removed models */
 	}
 	reconcile_remember_loads(d->reconcile, &from->node, msg);
 	reconcile_list_plans(d, &from->node, &list);

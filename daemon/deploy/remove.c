@@ -23,7 +23,7 @@
 
 /* ---- here ---- */
 
-/* Content that goes from our disk. */
+/* A removal of content from our disk. */
 struct removing {
 	struct deploy *d;
 	struct peers_from from; /* who asked, unless it is */
@@ -50,7 +50,7 @@ static void removing_free(struct removing *k) {
 	free(k);
 }
 
-/* Whether the model is loaded or being loaded here; then why says so. */
+/* Whether the model is loaded or being loaded here; then with a reason. */
 static bool removing_check_loaded(struct deploy *d, const char *name, char *why, size_t len) {
 	const struct model *m = deploy_model_named(d, name);
 	bool loading = m && m->pub.phase == CARAVAN__MODEL_PHASE__LOADING;
@@ -66,7 +66,7 @@ static bool removing_check_loaded(struct deploy *d, const char *name, char *why,
 	return true;
 }
 
-/* Manifests that models here have, whatever they are called. */
+/* The manifests of all models loaded here, to keep. */
 static int removing_list_needed(struct removing *k) {
 	struct deploy *d = k->d;
 	size_t capacity = d->models;
@@ -125,7 +125,7 @@ static void removing_retry(void *arg) {
 	struct removing *k = arg;
 	char why[WIRE_TEXT_MAX];
 	k->timer = NULL;
-	/* meanwhile a model may have come that needs what was to go, or this one again, which then is in use */
+	/* since then a model that needs this content may have been loaded */
 	bool loaded = removing_check_loaded(k->d, k->name, why, sizeof why);
 	if (!loaded)
 		k->rc = removing_list_needed(k);
@@ -192,7 +192,7 @@ static void removing_on_request(
 
 struct answer {
 	struct node_id node;
-	uint64_t ref; /* 0: it has answered, or is not asked */
+	uint64_t ref; /* 0: answered, or not asked */
 	bool waits;
 };
 
@@ -268,7 +268,7 @@ static void removal_timed_out(void *arg) {
 	removal_check_end(r);
 }
 
-/* Asks a node that is up, or says why not. */
+/* Asks a node that is up, or records why not. */
 static void removal_ask(struct removal *r, const struct member *who, const struct content_id *manifest) {
 	struct deploy *d = r->d;
 	Caravan__RemoveModel msg = CARAVAN__REMOVE_MODEL__INIT;
@@ -349,7 +349,7 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *what, char *err
 	return fail_with(-ENOMEM, err, errlen, "out of memory");
 }
 
-/* Which answer this is; -1: none. */
+/* The index of the request that this answers; -1: none. */
 static int removal_find_node(const struct removal *r, const struct peers_from *from) {
 	for (size_t i = 0; i < r->answers; i++)
 		if (r->answer[i].ref && r->answer[i].ref == from->ref &&
@@ -391,7 +391,7 @@ void remove_clear(struct deploy *d) {
 		removal_free(LIST_FIRST(&d->removals));
 	for (struct removing *k = LIST_FIRST(&d->removings), *next; k; k = next) {
 		next = LIST_NEXT(k, next);
-		if (k->timer) /* otherwise the reader has it, and returns it */
+		if (k->timer) /* otherwise the reader has it, and frees it */
 			removing_free(k);
 	}
 }

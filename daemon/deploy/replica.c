@@ -67,7 +67,7 @@ static void replica_fetched(void *arg, const char *error, uint64_t moved) {
 	replica_free(k);
 }
 
-/* The tensors that the bits name; *out: room for all of the model's. */
+/* The tensors whose bits are set; out: large enough for all of the model. */
 static size_t replica_list_tensors(
         const struct manifest *m, const Caravan__Replicate *msg, struct manifest_tensor *out) {
 	size_t n = 0;
@@ -119,7 +119,7 @@ static void replica_on_request(
 	        .tensors = replica_list_tensors(m->manifest, msg, tensor),
 	        .source = source,
 	        .spare = true,
-	        /* what a model's coordinator sends is for those who serve it */
+	        /* the coordinator's bandwidth is reserved for the stages */
 	        .alone = from->local,
 	        .progress = replica_on_progress,
 	        .done = replica_fetched,

@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SOON_MS 1000           /* after something has changed */
-#define AGAIN_MS 5000          /* while something is missing */
+#define SOON_MS 1000           /* after a change */
+#define AGAIN_MS 5000          /* while copies are missing */
 #define CHECK_MS 60000         /* when all is there */
-#define GONE_MS 300000         /* a node that is down for so long is not waited for */
-#define AFTER_FAILURE_MS 60000 /* a node whose copy failed gets no request for so long */
+#define GONE_MS 300000         /* how long a node that is down is waited for */
+#define AFTER_FAILURE_MS 60000 /* before the next request to a node whose copy failed */
 #define WORD 32
 
 struct holder {
@@ -29,12 +29,12 @@ struct holder {
 	uint64_t request_ref;   /* it is at work */
 	uint64_t heard_ns;      /* of its work */
 	uint64_t failed_ns;     /* it could not, then */
-	uint8_t *has;           /* by tensor: on its disk, as it said last */
-	uint8_t *give;          /* by tensor: it is to have it; in the same memory */
+	uint8_t *has;           /* by tensor: on its disk, as last reported */
+	uint8_t *give;          /* by tensor: assigned in this round; in the same allocation */
 	bool vocab;             /* on its disk as well */
-	bool disk_known;        /* it has said how much that can take yet: */
+	bool disk_known;        /* whether its free space is known */
 	uint64_t disk_free;     /* bytes */
-	uint64_t load;          /* bytes that it is given in this round */
+	uint64_t load;          /* bytes assigned in this round */
 	size_t items;
 };
 
@@ -42,9 +42,9 @@ struct replication {
 	struct model *m; /* borrowed: it owns us */
 	struct holder *node;
 	size_t nodes;
-	size_t tensors; /* of the layers, as bits are numbered, then of embedding and output */
-	uint8_t *again; /* by tensor: the same content as one before it */
-	/* by tensor, by the last inventory: how many nodes that are up have it, and one of them */
+	size_t tensors; /* of the layers, numbered as in InventoryReply, then embedding and output */
+	uint8_t *again; /* by tensor: same content as an earlier one */
+	/* by tensor, in the last inventory: number of nodes up that have it, and one of them */
 	struct {
 		uint32_t count;
 		const struct holder *one;
@@ -71,7 +71,7 @@ void replicate_free(struct replication *c) {
 	free(c);
 }
 
-static const struct manifest *sorting; /* qsort has no argument; the loop is one thread */
+static const struct manifest *sorting; /* for qsort, which passes no argument; only the loop uses it */
 static int replicate_compare_tensors(const void *a, const void *b) {
 	size_t x = *(const size_t *)a, y = *(const size_t *)b;
 	int c = memcmp(replicate_tensor_at(sorting, x)->id.b, replicate_tensor_at(sorting, y)->id.b,
@@ -106,7 +106,7 @@ static struct replication *replicate_create(struct model *m) {
 
 /* ---- looking ---- */
 
-/* Brings the table up to what members know; false: no memory. */
+/* Updates the table from members; false: out of memory. */
 static bool replicate_refresh_nodes(struct replication *c) {
 	struct deploy *d = c->m->d;
 	const struct member *who;
@@ -136,7 +136,7 @@ static bool replicate_refresh_nodes(struct replication *c) {
 		k->up = up;
 		if (!up)
 			k->inventory_ref = k->request_ref = 0;
-		if (who->expelled) { /* what it has is out of reach for good */
+		if (who->expelled) { /* what it has is lost */
 			memset(k->has, 0, c->tensors);
 			k->vocab = false;
 		}
@@ -214,7 +214,7 @@ static void sentence_add(struct sentence *s, const char *fmt, ...) {
 	s->left -= used;
 }
 
-/* What nobody but `only` has (NULL: nobody at all): "layers 0-3, 7, embedding and output". */
+/* What only `only` has (NULL: what no node has): "layers 0-3, 7, embedding and output". */
 static void replicate_describe_risk(
         const struct replication *c, const struct holder *only, bool *layer, struct sentence *s) {
 	size_t layers = (c->tensors - IO_ROLES) / LAYER_ROLES;
@@ -316,8 +316,8 @@ static bool replicate_is_self(const struct replication *c, const struct holder *
 	return node_id_equal(&k->id, &c->m->d->self);
 }
 
-/* Who is to have it: the first that has not had its share yet, so that layers that follow each other come to one
- * node; else who has least; and ourselves only if it must be, since we have sent most of it already. */
+/* The node to copy it: the first below its share, so that consecutive layers go to one node; else the one with the least
+ * assigned; this node only as a last resort, because it has already sent most of the content. */
 static struct holder *replicate_choose_taker(
         struct replication *c, size_t tensor, uint64_t share, uint64_t now) {
 	struct holder *best = NULL, *self = NULL;
@@ -417,7 +417,7 @@ static void replicate_inventory_done(struct replication *c) {
 		return;
 	if (c->missing > 0)
 		replicate_assign(c);
-	/* ourselves when the others have theirs: they would have it from us otherwise */
+	/* this node copies after the others: they fetch from it */
 	bool given = false;
 	for (int own = 0; own < 2 && c->missing > 0 && !given; own++)
 		for (size_t i = 0; i < c->nodes; i++)
@@ -548,7 +548,7 @@ void replicate_node_changed(struct deploy *d) {
 void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelState *out) {
 	const struct model *m = d ? deploy_model_named(d, model) : NULL;
 	const struct replication *c = m ? m->replication : NULL;
-	if (!c || !c->known || c->nodes < 2) /* a node alone has nobody to lose it to */
+	if (!c || !c->known || c->nodes < 2) /* a single node has no other disk */
 		return;
 	out->copies = m->plan->copies ? m->plan->copies : DEPLOY_COPIES;
 	out->copy_bytes = c->total;
