@@ -62,6 +62,9 @@ check 1 paths kernels/README.md
 check 1 functions kernels/README.md
 check 5 paths daemon/serve/coordinator/README.md
 check 2 paths shard/forward/README.md
+check 10 paths daemon/text/jinja/README.md
+check 2 functions daemon/text/jinja/README.md
+check 2 tests daemon/text/jinja/README.md
 check 4 paths README.md
 check 1 paths doc/numerics.md
 check 3 paths doc/protocol.md
