@@ -20,15 +20,15 @@ struct connection {
 	struct node_id server;
 	struct connection_ops ops;
 	void *arg;
-	uint64_t boot, out;     /* ours, and the number of the last message sent */
-	uint64_t peer_boot, in; /* theirs: 0 until the first */
-	char local[64];         /* the address at this end, empty: not known */
-	struct resolve *name;   /* its address is being looked up; NULL: it is known */
+	uint64_t boot, out;     /* our boot id; number of the last message sent */
+	uint64_t peer_boot, in; /* theirs, 0 until the first message; number of the last one received */
+	char local[64];         /* the local address; empty: unknown */
+	struct resolve *name;   /* the lookup of its address; NULL: done */
 	bool over;              /* the last word was said */
-	bool *gone;             /* set when it is destroyed within a callback */
+	bool *gone;             /* set if it is destroyed within a callback */
 };
 
-/* Failures, and the connection, for the address at this end. */
+/* Failures, and the connection itself, which gives the local address. */
 #define EVENTS \
 	(ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | \
 	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
@@ -55,7 +55,7 @@ static bool connection_monitor_readable(void *arg) {
 	return false;
 }
 
-/* Whether it is the next message of this link; what is not ends it. */
+/* Whether it is the next message of this link. */
 static bool connection_next(struct connection *c, const Caravan__Envelope *env, char *err, size_t errlen) {
 	if (c->in == 0)
 		c->peer_boot = env->boot;
@@ -83,7 +83,7 @@ static bool connection_readable(void *arg) {
 		env = wire_unpack(zmq_msg_data(&m.envelope), zmq_msg_size(&m.envelope),
 		        m.payload ? payload_len(m.payload) : 0, WIRE_DEALER, err, sizeof err);
 	c->gone = &gone;
-	/* the word that the link is lost is understood whatever its number */
+	/* a Refused for the whole link is accepted with any number */
 	bool link_word = env && env->body_case == CARAVAN__ENVELOPE__BODY_REFUSED && env->ref == 0;
 	if (env && (link_word || connection_next(c, env, err, sizeof err)))
 		c->ops.message(c->arg, env, m.payload);
@@ -106,7 +106,7 @@ static void connection_writable(void *arg) {
 static int connection_connect(struct connection *c, const char *endpoint) {
 	if (zmq_connect(zwatch_socket(c->sock), endpoint) != 0)
 		return -errno;
-	zwatch_want_write(c->sock); /* with IMMEDIATE: when the handshake is done */
+	zwatch_want_write(c->sock); /* with ZMQ_IMMEDIATE it is writable after the handshake */
 	return 0;
 }
 
@@ -194,8 +194,8 @@ int connection_send(
 		return rc;
 	rc = msg_send(zwatch_socket(c->sock), NULL, frame, len, payload, NULL);
 	zwatch_touched(c->sock);
-	/* -EAGAIN is an answer; after anything else the monitor will say what became of the connection, and
-	 * a message that is half gone must show as a gap at the other end */
+	/* after any error but -EAGAIN the monitor reports the loss, and the other end must see a gap if part of the message
+	 * was sent */
 	if (rc != -EAGAIN)
 		c->out++;
 	return rc == 0 || rc == -EAGAIN ? rc : -ENOTCONN;

@@ -17,7 +17,7 @@
 
 #define TICK_MS 100
 #define ASK_TICKS (1000 / TICK_MS)
-#define FEW (1u << 20) /* bytes: a connection with less is not the one */
+#define FEW (1u << 20) /* bytes: connections with less are never cut */
 
 struct guarded {
 	int fd;
@@ -25,10 +25,10 @@ struct guarded {
 	struct node_id with;
 	bool known;            /* with whom */
 	bool accepted;         /* we did not make it */
-	bool taken;            /* a message came out of it since the last look */
-	uint64_t base, excess; /* bytes that had been received when one last did; and since */
+	bool taken;            /* a message was received since the last check */
+	uint64_t base, excess; /* bytes received up to the last message, and since */
 	unsigned looks;        /* with too much */
-	unsigned idle;         /* seconds of the loop's in which it was no link */
+	unsigned idle;         /* seconds without being a link, while the loop ran */
 	LIST_ENTRY(guarded) next;
 };
 
@@ -51,7 +51,7 @@ uint64_t guard_cookie(int fd) {
 	return guard_socket_cookie(fd, &cookie) ? cookie : 0;
 }
 
-/* false: no TCP connection, or a kernel that does not count. */
+/* false: not a TCP connection, or not supported by the kernel. */
 static bool guard_socket_received(int fd, uint64_t *bytes) {
 	struct tcp_info info;
 	socklen_t len = sizeof info;
@@ -86,8 +86,8 @@ static void guard_cut_excess(struct guarded *c) {
 	guard_cut(c, why);
 }
 
-/* Whether an accepted connection has been no link for too long.  Time counts in which the loop went round: when it was
- * away, a Hello may have waited for it. */
+/* Whether an accepted connection has been idle for too long without becoming a link.  Only time counts in which the loop ran: a
+ * Hello may have waited otherwise. */
 static bool guard_is_useless(struct guard *w, struct guarded *c) {
 	if (!c->accepted || !w->wanted || w->ticks % ASK_TICKS != 0)
 		return false;
@@ -95,7 +95,7 @@ static bool guard_is_useless(struct guard *w, struct guarded *c) {
 	return c->idle > GUARD_IDLE_S;
 }
 
-/* What has been received since a message came out of it; false: it has gone. */
+/* Updates the bytes received since the last message; false: the connection is closed. */
 static bool guard_update_received(struct guarded *c) {
 	uint64_t cookie, bytes;
 	if (!guard_socket_cookie(c->fd, &cookie) || cookie != c->cookie ||
@@ -118,8 +118,7 @@ static void guard_tick(void *arg) {
 		after = LIST_NEXT(c, next);
 		if (!guard_update_received(c))
 			guard_forget(c);
-		else if (c->looks >
-		         1) /* twice: the loop may have been away, and not have taken what was whole */
+		else if (c->looks > 1) /* on two ticks: a late loop may not have read complete messages yet */
 			guard_cut_excess(c);
 		else if (guard_is_useless(w, c))
 			guard_cut(c, "it is not a link: no Hello was received, or its node was refused");

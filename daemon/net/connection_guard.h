@@ -1,39 +1,38 @@
-/* connection_guard: bounds what connections have sent of messages that have not come to their end.
+/* connection_guard: limits the memory of incomplete messages.
  *
- * libzmq bounds the length of a frame (ZMQ_MAXMSGSIZE) and the number of whole messages that wait (ZMQ_RCVHWM), but a message
- * may have frames without end, is kept in memory until its last one is there, and is seen by nobody before that.  So the
- * kernel is asked how many bytes each connection has received, several times a second: one that has received much more than
- * the longest message while no message came out of it is closed, and so is the greatest when all of them together have.
- * And one that was accepted and is no link for some seconds is closed: who connects says Hello at once.
+ * libzmq limits the length of a frame (ZMQ_MAXMSGSIZE) and the number of complete messages in its queues (ZMQ_RCVHWM).  But a
+ * message may have any number of frames, and libzmq keeps all of them until the last one has arrived.  So the guard asks the
+ * kernel several times a second how many bytes each connection has received.  It closes a connection that has received much
+ * more than the longest message without completing one, and the largest one when all together exceed the limit.
+ * It also closes an accepted connection that does not become a link within some seconds: peers send Hello at once.
  *
- * Owns: a list of connections.  Their descriptors are libzmq's: they are looked at, compared by the kernel's number for the
- * socket (SO_COOKIE) since they are given to others when they have been closed, and at the most shut down.
+ * Owns: a list of connections.  Their descriptors belong to libzmq: the guard only reads from the kernel and shuts down.  It
+ * identifies a socket by SO_COOKIE, because descriptors are reused.
  * Threads: the loop. */
 #ifndef DAEMON_NET_CONNECTION_GUARD_H
 #define DAEMON_NET_CONNECTION_GUARD_H
 #include "daemon/core/loop.h"
 #include "daemon/net/curve_keys.h"
 
-#define GUARD_ONE \
-	(16u << 20) /* bytes of one connection: the longest message has 4 MiB, and the kernel keeps some */
+#define GUARD_ONE (16u << 20) /* bytes of one connection: a message of 4 MiB, and kernel buffers */
 #define GUARD_ALL (64u << 20) /* of all */
-#define GUARD_IDLE_S 8        /* for which an accepted connection may be no link */
+#define GUARD_IDLE_S 8        /* before an accepted connection must be a link */
 
 struct guard;
 
 int guard_create(struct guard **out, struct loop *l);
 void guard_destroy(struct guard *w); /* NULL allowed */
 
-/* Whether the connection with this number of the kernel's is one that we want to keep. */
+/* Whether the connection with this cookie is a link. */
 typedef bool guard_wanted_fn(void *arg, uint64_t cookie);
-/* Who knows that of the connections that are accepted. */
+/* Sets the function that is asked about accepted connections. */
 void guard_ask(struct guard *w, guard_wanted_fn *wanted, void *arg);
-/* The kernel's number of a connection; 0: there is none. */
+/* The SO_COOKIE of a connection; 0: none. */
 uint64_t guard_cookie(int fd);
 
-/* A connection has been made; NULL: it was accepted, and nobody knows yet with whom. */
+/* Adds a connection; NULL: accepted, with an unknown node. */
 void guard_add(struct guard *w, int fd, const struct node_id *with);
-/* A whole message came out of it. */
+/* A complete message was received from it. */
 void guard_taken(struct guard *w, int fd, const struct node_id *with);
 
 #endif

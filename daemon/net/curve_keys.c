@@ -1,4 +1,4 @@
-/* curve_keys: see curve_keys.h.  The key is written beside its place first, so that no half of one is ever found there. */
+/* curve_keys: see curve_keys.h.  The key is written to a temporary file first, so that STATE/key is always complete. */
 #include "config.h"
 
 #include "common/fail.h"
@@ -17,9 +17,9 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#define Z85 41 /* a key as text, with its end */
+#define Z85 41 /* a key in Z85, with its NUL */
 
-/* The file: the secret key in Z85 and a newline.  The public key is computed, so that they cannot disagree. */
+/* The file has the secret key in Z85 and a newline; the public key is derived from it. */
 static int key_pair_from_text(struct keys *k, const char *secret) {
 	char public[Z85];
 	if (!zmq_z85_decode(k->secret, secret) || zmq_curve_public(public, secret) != 0 ||
@@ -35,7 +35,7 @@ int keys_generate(struct keys *k) {
 	return rc;
 }
 
-/* replace: in the place of the one that is there, else only where there is none. */
+/* replace: overwrite an existing key; otherwise only create one. */
 static int key_write(int dir, bool replace, const char *state_dir, char *err, size_t errlen) {
 	char public[Z85], secret[Z85 + 1], temp[64];
 	int fd = -1, rc = 0;
@@ -45,7 +45,7 @@ static int key_write(int dir, bool replace, const char *state_dir, char *err, si
 		goto error;
 	}
 	memcpy(secret + Z85 - 1, "\n", 2);
-	/* of a start that was ended here: in a container the number is always the same */
+	/* left by a start that was interrupted; in a container the process id is always the same */
 	unlinkat(dir, temp, 0);
 	fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
@@ -54,7 +54,7 @@ static int key_write(int dir, bool replace, const char *state_dir, char *err, si
 	}
 	if (write(fd, secret, Z85) != Z85 || fsync(fd) != 0)
 		rc = errno ? -errno : -EIO;
-	/* whoever else starts here at this moment and was first has the key of this node */
+	/* if another process was first, its key is the key of this node */
 	if (rc == 0 && (replace ? renameat(dir, temp, dir, "key") != 0
 	                        : linkat(dir, temp, dir, "key", 0) != 0 && errno != EEXIST))
 		rc = -errno;
@@ -169,7 +169,7 @@ int keys_lock(const char *state_dir, char *err, size_t errlen) {
 		rc = -EBUSY;
 	} else if (rc) {
 		snprintf(err, errlen, "cannot lock %s: %s", path, strerror(-rc));
-	} else { /* for people, and for the sentence above */
+	} else { /* for people, and for the message above */
 		int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
 		if (ftruncate(fd, 0) == 0)
 			(void)!pwrite(fd, text, (size_t)n, 0);

@@ -10,21 +10,21 @@ struct keys {
 };
 
 int keys_load(
-        struct keys *k, const char *state_dir, char *err, size_t errlen); /* makes them when there are none */
-int keys_generate(struct keys *k);                                        /* a pair that is kept nowhere */
+        struct keys *k, const char *state_dir, char *err, size_t errlen); /* creates them if there are none */
+int keys_generate(struct keys *k);                                        /* a pair that is not saved */
 void keys_wipe(struct keys *k);
 
-/* A new key pair in the place of the old one, which nobody has any more.  Blocks on the disk. */
+/* Replaces the key pair by a new one; the old one is lost.  Blocks on the disk. */
 int keys_renew(const char *state_dir, char *err, size_t errlen);
 
-/* A proof to another node, about a text, that we have our secret key: HMAC-SHA256 with what X25519 makes of one's secret
- * key and the other's public one, which is the same on both sides.  0, or -EINVAL where the other's is no key. */
+/* A proof to another node, for a text, that we have our secret key: HMAC-SHA256 keyed with the X25519 shared secret.  0, or
+ * -EINVAL if the other key is invalid. */
 #define KEYS_PROOF 32
 int keys_prove(const struct keys *k, const struct node_id *other, const void *text, size_t len,
         uint8_t proof[KEYS_PROOF]);
 
-/* Takes STATE for this process alone, for as long as the descriptor that is returned stays open: two daemons with one key
- * would be one node in two places.  -EBUSY with a sentence that names the other one, or another negative errno. */
+/* Locks STATE for this process, as long as the returned descriptor is open: two daemons must not use the same key.  -EBUSY with a
+ * sentence that names the other process, or another negative errno. */
 int keys_lock(const char *state_dir, char *err, size_t errlen);
 
 #endif

@@ -1,4 +1,4 @@
-/* join_client: see join_client.h.  One endpoint of the invitation after the other, until one answers. */
+/* join_client: see join_client.h.  Tries the endpoints of the invitation in turn, until one answers. */
 #include "config.h"
 
 #include "daemon/net/connection.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ATTEMPT_MS 4000 /* for one endpoint, the answer included */
+#define ATTEMPT_MS 4000 /* per endpoint, including the answer */
 
 struct join_client {
 	struct join_client_config config;
@@ -34,7 +34,7 @@ static void join_end(struct join_client *j, Caravan__Entry *const *entries, size
 	done(arg, entries, count, error ? "" : j->endpoints[j->current], error);
 }
 
-/* None of the endpoints was any good: says which were tried. */
+/* All endpoints failed: reports which were tried. */
 static void join_give_up(struct join_client *j) {
 	char error[1024];
 	if (j->refused) {
@@ -73,7 +73,7 @@ static void join_opened(void *arg) {
 	int rc = -ENOMEM;
 	env.ref = 1;
 	if (ask) {
-		char *none = ask->dialed; /* the unpacked message's own */
+		char *none = ask->dialed; /* the default string of the message */
 		ask->dialed = j->endpoints[j->current];
 		rc = connection_send(j->connection, &env, NULL, WIRE_ROUTER_INVITED);
 		ask->dialed = none;

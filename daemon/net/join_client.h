@@ -1,6 +1,6 @@
-/* join_client: one connection to an inviter, with the keys of an invitation, for one Join.
+/* join_client: sends one Join to an inviter, with the keys of an invitation.
  *
- * Owns: a connection to one endpoint after the other, until one answers or none is left.
+ * Owns: a connection to one endpoint at a time, until one answers or none is left.
  * Threads: the loop. */
 #ifndef DAEMON_NET_JOIN_CLIENT_H
 #define DAEMON_NET_JOIN_CLIENT_H
@@ -18,12 +18,12 @@ struct join_client_config {
 	const struct node_id *server;
 	const char *const *endpoints; /* these four are copied */
 	size_t nendpoints;
-	const Caravan__Join *ask; /* without `dialed`, which is filled in */
+	const Caravan__Join *ask; /* `dialed` is filled in here */
 	peers_join_fn *done;      /* once, not from within join_client_create; it may destroy the join */
 	void *arg;
 };
 
 int join_client_create(struct join_client **out, const struct join_client_config *c);
-void join_client_destroy(struct join_client *j); /* NULL allowed; no word after it */
+void join_client_destroy(struct join_client *j); /* NULL allowed; no callback afterwards */
 
 #endif

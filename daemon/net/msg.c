@@ -14,9 +14,9 @@ static void msg_release_received(void *arg) {
 	free(arg);
 }
 
-/* Makes a payload of a frame, which is emptied. */
+/* Moves a frame into a payload. */
 static struct payload *msg_make_payload(zmq_msg_t *frame) {
-	/* float32 and uint32 are read where they lie; libzmq aligns to 8 what it decrypts, but does not promise it */
+	/* float32 and uint32 are read in place; libzmq aligns decrypted frames to 8, but does not guarantee it */
 	if ((uintptr_t)zmq_msg_data(frame) % 8 != 0 || zmq_msg_size(frame) < 64)
 		return payload_copy(zmq_msg_data(frame), zmq_msg_size(frame));
 	zmq_msg_t *kept = malloc(sizeof *kept);
@@ -44,7 +44,7 @@ static int msg_read_author(struct node_id *id, zmq_msg_t *frame) {
 	return 0;
 }
 
-/* Takes the frames that are left of a message. */
+/* Discards the remaining frames of a message. */
 static void msg_drop_rest(void *socket, zmq_msg_t *frame) {
 	while (zmq_msg_more(frame))
 		if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0)
@@ -78,7 +78,7 @@ int msg_receive(struct msg *m, void *socket, bool router) {
 			msg_drop_rest(socket, &second);
 			rc = -EBADMSG;
 		} else if (!(m->payload = msg_make_payload(&second))) {
-			rc = -EBADMSG; /* no memory: the link is lost, which is what the sender has to know */
+			rc = -EBADMSG; /* out of memory: ends the link, so that the sender notices */
 		}
 	}
 	if (zmq_msg_size(&m->envelope) == 0 || zmq_msg_size(&m->envelope) > WIRE_ENVELOPE_MAX)
@@ -122,17 +122,17 @@ size_t msg_owed_bytes(const struct msg_owed *o) {
 	return atomic_load_explicit(&o->bytes, memory_order_relaxed);
 }
 
-/* A frame that libzmq has. */
+/* A frame owned by libzmq. */
 struct outgoing {
 	struct msg_owed *owed; /* NULL: not counted */
 	uint8_t *frame;        /* one of these two */
 	struct payload *payload;
 	size_t bytes;
-	/* Orders what we wrote before what libzmq's thread does, as its queue does: the thread sanitizer sees this, not that. */
+	/* Orders our writes before libzmq's thread, as its queue does, in a way that the thread sanitizer sees. */
 	atomic_bool whole;
 };
 
-/* On libzmq's thread, and so only releases memory. */
+/* On libzmq's thread: only releases memory. */
 static void msg_release_outgoing(void *data, void *hint) {
 	struct outgoing *o = hint;
 	(void)data;
@@ -146,7 +146,7 @@ static void msg_release_outgoing(void *data, void *hint) {
 	free(o);
 }
 
-/* Makes a frame of bytes; takes them over, also where it fails. */
+/* Makes a frame of bytes; owns them even if it fails. */
 static int msg_make_frame(zmq_msg_t *m, void *data, size_t len, uint8_t *frame, struct payload *payload,
         struct msg_owed *owed) {
 	struct outgoing *o = malloc(sizeof *o);
@@ -178,7 +178,7 @@ int msg_send(void *socket, const struct msg_route *route, uint8_t *frame, size_t
 	zmq_msg_t m;
 	int rc;
 	if (route) {
-		/* this frame alone is answered for the whole message: full, unreachable, or taken */
+		/* the result of the first frame holds for the whole message */
 		if (zmq_msg_init_size(&m, route->len) != 0) {
 			free(frame);
 			return -EAGAIN;

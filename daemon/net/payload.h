@@ -1,7 +1,7 @@
-/* payload: the raw bytes beside an envelope, passed on without copying.
+/* payload: the raw bytes sent with an envelope, passed on without copying.
  *
- * Owns: its bytes, whoever allocated them.  Counted; the last unref may happen on libzmq's own thread and
- * only releases memory.  Threads: any (atomic count); bytes are written before the payload is shared. */
+ * Owns: its bytes, however they were allocated.  Reference-counted; the last unref may be on libzmq's thread, and only releases
+ * memory.  Threads: any (atomic count); the bytes are written before the payload is shared. */
 #ifndef DAEMON_NET_PAYLOAD_H
 #define DAEMON_NET_PAYLOAD_H
 #include <stddef.h>

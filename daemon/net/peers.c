@@ -1,4 +1,4 @@
-/* peers: see peers.h.  The links by node, the messages to ourselves, and who handles which message. */
+/* peers: see peers.h.  The links by node, messages to this node itself, and the handlers of each kind of message. */
 #include "config.h"
 
 #include "common/fail.h"
@@ -17,7 +17,7 @@
 #include <sys/queue.h>
 #include <zmq.h>
 
-#define LOCAL_QUEUE 4096 /* messages to ourselves that wait for the loop's next turn */
+#define LOCAL_QUEUE 4096 /* messages to this node that wait for the next turn of the loop */
 
 struct local {
 	Caravan__Envelope *env;
@@ -96,7 +96,7 @@ static void peers_local_free(struct local *m) {
 	free(m);
 }
 
-/* What lay there when the turn began; what comes up meanwhile waits, so that the sockets have theirs. */
+/* Delivers the messages queued when the turn began; later ones wait for the next turn, so that sockets get theirs. */
 static void peers_local_run(void *arg) {
 	struct peers *p = arg;
 	p->local_turn = NULL;
@@ -288,12 +288,12 @@ static bool peers_admit(void *arg, const struct node_id *key, const char **why) 
 	return p->config.admit(p->config.arg, key, why) != PEERS_REFUSE;
 }
 
-/* The order matters: the authenticator before the ROUTER. */
+/* The authenticator must be bound before the ROUTER. */
 static int peers_create_network(struct peers *p, char *err, size_t errlen) {
 	if (guard_create(&p->watch, p->loop))
 		return fail_with(-ENOMEM, err, errlen, "out of memory");
 	p->ctx = zmq_ctx_new();
-	/* three sockets a connection, two connections a node; what was closed takes a moment to go */
+	/* three sockets per connection, two connections per node, and closed ones that libzmq has not freed yet */
 	if (!p->ctx || zmq_ctx_set(p->ctx, ZMQ_MAX_SOCKETS, 16 * WIRE_NODES_MAX) != 0 ||
 	        zmq_ctx_set(p->ctx, ZMQ_BLOCKY, 0) != 0)
 		return fail_with(-ENOMEM, err, errlen, "cannot start ZeroMQ: %s", zmq_strerror(errno));
@@ -319,8 +319,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 		rc = -EIO;
 		goto error;
 	}
-	p->last_ref =
-	        p->boot >> 16; /* not those of our last start, should an answer to that still be about */
+	p->last_ref = p->boot >> 16; /* differ from those before a restart, in case an old answer arrives */
 	rc = c->listen ? peers_create_network(p, err, errlen) : 0;
 	if (rc)
 		goto error;

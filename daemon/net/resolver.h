@@ -1,10 +1,10 @@
-/* resolver: the address of a name, looked up on a thread of its own; lookups beyond RESOLVE_MAX wait for a place.
+/* resolver: looks names up, each on a thread of its own.
  *
- * libzmq looks names up on the thread that carries every message, and a name server that does not answer holds all of
- * them up for seconds.  So it is never given a name.
- * Owns: a thread for each lookup, RESOLVE_MAX at most; one whose answer nobody waits for any more ends by itself, which may
- * take a name server's patience.  So that the names of one node do not keep others waiting, it has RESOLVE_EACH of these
- * places at most, and more than one only while half of them are free; the next free place goes to whoever has the fewest.
+ * libzmq would look names up on its I/O thread, where a name server that does not answer blocks all messages for seconds.  So
+ * libzmq never gets a name.
+ * Owns: a thread for each lookup, at most RESOLVE_MAX; further lookups wait.  The thread of a cancelled lookup ends by itself,
+ * possibly after a timeout of the name server.  So that the names of one node do not delay those of others, a node uses at most
+ * RESOLVE_EACH places, and more than one only while half of all are free; a free place goes to the node with the fewest.
  * Threads: the loop. */
 #ifndef DAEMON_NET_RESOLVER_H
 #define DAEMON_NET_RESOLVER_H
@@ -16,12 +16,13 @@
 
 struct resolve;
 
-/* endpoint: tcp://address:port, or NULL: why says why not. */
+/* endpoint: tcp://address:port; NULL: failed, for the reason in why. */
 typedef void resolve_fn(void *arg, const char *endpoint, const char *why);
 
-/* Whether an endpoint has a name for a host, and not an address. */
+/* Whether the host of an endpoint is a name and not an address. */
 bool resolve_needed(const char *endpoint);
-/* An endpoint of this node.  Calls done once, later, unless resolve_cancel comes first.  0, -ENOMEM, or why there is no thread. */
+/* Resolves an endpoint of `node`.  done is called once, later, unless resolve_cancel is called first.  0, -ENOMEM, or the error of
+ * creating the thread. */
 int resolve_start(struct resolve **out, struct loop *l, const struct node_id *node, const char *endpoint,
         resolve_fn *done, void *arg);
 void resolve_cancel(struct resolve *r); /* NULL allowed; not after done */

@@ -17,17 +17,18 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-#define OWED_MAX (160u << 20) /* bytes of answers that a node has not read, on a channel */
-#define ACCEPT_RESERVE 64     /* descriptors that connections of others leave */
+#define OWED_MAX (160u << 20) /* bytes of unread answers per node and channel */
+#define ACCEPT_RESERVE 64     /* descriptors that incoming connections must leave free */
 #define CLOSED_MS 300
-#define HOLD_MS 800 /* in which a node that another one says it is has to speak: it does so twice a second */
-#define FLYING_NS 200000000u /* what arrives so soon may have been on its way before */
+#define HOLD_MS \
+	800 /* in which the present link of a node with a duplicate key has to send something; pings come twice a second */
+#define FLYING_NS 200000000u /* messages that arrive so soon may have been sent before */
 #define HELD_MAX 64
-#define PROBE_REF UINT64_MAX                /* of an answer to nothing */
-#define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two of every node, and guests */
+#define PROBE_REF UINT64_MAX                /* ref of an answer that tests a connection */
+#define LINKS_MAX (2 * WIRE_NODES_MAX + 64) /* two per node, and guests */
 
-/* What we have for a node and it has not read, on one channel: of all its links, the lost ones too, so that a new link is
- * no way to be owed more. */
+/* Answers that a node has not read, on one channel, over all its links, including lost ones: a new link does not raise the
+ * limit. */
 struct debt {
 	struct node_id node;
 	enum peers_channel channel;
@@ -36,21 +37,21 @@ struct debt {
 };
 
 struct inlink {
-	struct debt *debt; /* NULL: no memory for it */
-	uint64_t number;   /* never used again: what peers_from.link says */
-	uint64_t cookie;   /* of its connection, as watch knows it */
+	struct debt *debt; /* NULL: out of memory */
+	uint64_t number;   /* unique; peers_from.link */
+	uint64_t cookie;   /* of its connection, for the guard */
 	struct msg_route route;
 	struct node_id node;
 	enum peers_channel channel;
 	bool invited;
-	uint64_t boot, in, out; /* their start; numbers of the last messages */
+	uint64_t boot, in, out; /* boot id of the peer; numbers of the last messages */
 	uint64_t heard_ns;
-	char address[64]; /* from where; empty: not known */
+	char address[64]; /* of the peer; empty: unknown */
 	LIST_ENTRY(inlink) next;
 };
 
-/* A Hello with the key of a node that has a link from another start: that node has begun anew, and the link is the one
- * before, or there are two machines with one key.  Which it is shows when the other speaks. */
+/* A held Hello: its node has a link with another boot id.  Either the node restarted and that link is stale, or two machines use
+ * the same key.  It is decided by whether the other link sends something. */
 struct held {
 	struct router *in;
 	struct msg_route route;
@@ -67,14 +68,14 @@ struct router {
 	struct loop *loop;
 	struct zwatch *sock, *monitor;
 	struct guard *watch;       /* borrowed */
-	struct loop_timer *closed; /* it does not listen; NULL: it does */
+	struct loop_timer *closed; /* reopens a socket that does not listen; NULL: it listens */
 	const struct peers_config *config;
 	uint64_t boot, last_number;
 	size_t nlinks;
 	LIST_HEAD(, inlink) links;
 	LIST_HEAD(, debt) debts;
 	size_t nheld;
-	/* starts of nodes whose silent links gave way to another start: who of these speaks again was first */
+	/* boot ids of silent links that were replaced; one that sends again was there first */
 	struct {
 		struct node_id node;
 		uint64_t boot;
@@ -84,7 +85,7 @@ struct router {
 	peers_fn *fn;
 	void *arg;
 	char endpoint[256];
-	/* connections that were accepted lately; and a failure, of the one that is closed next */
+	/* recently accepted connections; and the failure of the one that is closed next */
 	struct {
 		int fd;
 		char address[64];
@@ -115,7 +116,7 @@ static void router_debt_free(struct debt *d) {
 	free(d);
 }
 
-/* The debt of a node; those that are paid, of links that are no more, are forgotten on the way. */
+/* Finds the debt of a node; frees debts that are paid and have no links. */
 static struct debt *router_debt_find(
         struct router *in, const struct node_id *node, enum peers_channel channel) {
 	struct debt *d, *after, *found = NULL;
@@ -153,7 +154,7 @@ static struct inlink *inlink_make(
 		else
 			oldest = k;
 	}
-	if (in->nlinks >= LINKS_MAX) /* only guests that never joined can fill it */
+	if (in->nlinks >= LINKS_MAX) /* only guests that do not join can fill the table */
 		inlink_forget(in, oldest);
 	k = calloc(1, sizeof *k);
 	if (!k)
@@ -172,7 +173,7 @@ static struct inlink *inlink_make(
 	return k;
 }
 
-/* Whether a connection is a link of a node that may have one. */
+/* Whether a connection is a link of an admitted node. */
 static bool inbound_wants(void *arg, uint64_t cookie) {
 	const struct router *in = arg;
 	const struct inlink *k;
@@ -199,7 +200,7 @@ static int router_send(struct router *in, const struct msg_route *route, Caravan
 	int rc = wire_pack(env, &frame, &len);
 	if (rc)
 		return rc;
-	/* who does not read what it asked for is answered no more; a word is small, and may say so */
+	/* a node that does not read its answers gets no more payloads; small answers still pass */
 	if (owed && payload && msg_owed_bytes(owed) + len + payload_len(payload) > OWED_MAX) {
 		free(frame);
 		return -EAGAIN;
@@ -231,11 +232,11 @@ static void router_refuse(struct router *in, const struct msg_route *route, uint
 	Caravan__Envelope env = WIRE_ENVELOPE(REFUSED, refused, &refused);
 	refused.reason = wire_string(why);
 	env.ref = ref;
-	/* the link is no more: its numbers do not matter, and whether this arrives does not either */
+	/* the link is gone: neither numbers nor delivery matter */
 	router_send(in, route, &env, 1, NULL, NULL);
 }
 
-/* The link broke the order: says so to both sides, once, and forgets it. */
+/* Ends a link that broke the order; reports it once on both sides. */
 static void inlink_lose(struct router *in, const struct msg *m, struct inlink *k, const char *why) {
 	char hex[NODE_ID_HEX];
 	log_others(LOG_LINE_WARN, "lost the link from %.12s: %s", node_id_hex(&m->from, hex), why);
@@ -246,12 +247,12 @@ static void inlink_lose(struct router *in, const struct msg *m, struct inlink *k
 
 /* ---- in -------------------------------------------------------------------------------------------- */
 
-/* The first message of a link.  NULL: it was not a good one, and the link is none. */
+/* Handles the first message of a link.  NULL: not acceptable, no link. */
 static struct inlink *inbound_first(struct router *in, const struct msg *m, const char *address,
         const Caravan__Envelope *env, bool invited) {
 	char why[200], hex[NODE_ID_HEX];
 	if (env->body_case != (invited ? CARAVAN__ENVELOPE__BODY_JOIN : CARAVAN__ENVELOPE__BODY_HELLO)) {
-		/* the link was made anew beneath us, or was ended by us a moment ago: no news for the log */
+		/* libzmq reconnected, or we have just ended the link: not logged */
 		router_refuse(in, &m->route, 0, "a link must begin with Hello");
 		return NULL;
 	}
@@ -297,7 +298,7 @@ static void inbound_deliver(struct router *in, struct inlink *k, bool first, con
 
 /* ---- two machines with one key ------------------------------------------------------------------------ */
 
-/* From where a message is: numeric, an IPv4 address as such. */
+/* The numeric address of the sender; IPv4 not as mapped IPv6. */
 static void msg_peer_address(const struct msg *m, char address[64]) {
 	const char *text = zmq_msg_gets((zmq_msg_t *)&m->envelope, "Peer-Address");
 	snprintf(address, 64, "%s", !text ? "" : strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
@@ -311,7 +312,7 @@ static void router_held_free(struct held *h) {
 	free(h);
 }
 
-/* A link of this node from another start, whose connection is still there; NULL: none. */
+/* A link of this node with another boot id and an open connection; NULL: none. */
 static struct inlink *inbound_rival(struct router *in, const struct node_id *node, uint64_t boot) {
 	struct inlink *k = LIST_FIRST(&in->links), *after;
 	for (; k; k = after) {
@@ -321,7 +322,7 @@ static struct inlink *inbound_rival(struct router *in, const struct node_id *nod
 		if (k->invited || k->boot == boot || !node_id_equal(&k->node, node))
 			continue;
 		env.ref = PROBE_REF;
-		/* a ROUTER tells of an end of a connection to whoever sends there */
+		/* sending shows whether the connection is still open */
 		if (router_answer(in, k->number, &env, NULL) != -EHOSTUNREACH)
 			return k;
 	}
@@ -335,7 +336,7 @@ static bool router_was_replaced(const struct router *in, const struct node_id *n
 	return false;
 }
 
-/* A link of the node from another start: any, or one that has spoken since then. */
+/* A link of the node with another boot id: any, or one that has sent something since then. */
 static struct inlink *inlink_other(
         struct router *in, const struct node_id *node, uint64_t boot, uint64_t spoke_since) {
 	struct inlink *k;
@@ -364,7 +365,7 @@ static void router_held_due(void *arg) {
 	const char *why = "not a member of this cluster";
 	char text[WIRE_TEXT_MAX] = "its key is in use on another machine", hex[NODE_ID_HEX];
 	struct inlink *k = inlink_other(in, &h->node, h->hello->boot, h->since_ns + FLYING_NS);
-	/* both live: the one that was here first stays, also when it was silent for a while */
+	/* both are alive: the first one stays, even if it was silent for a while */
 	bool first = k && router_was_replaced(in, &h->node, h->hello->boot) &&
 	             !router_was_replaced(in, &k->node, k->boot);
 	h->timer = NULL;
@@ -385,7 +386,7 @@ static void router_held_due(void *arg) {
 	router_held_free(h);
 }
 
-/* Whether a first message has to wait until it shows who sent it; it is kept then. */
+/* Whether a first message must be held because of another boot id; if so, stores it. */
 static bool inbound_hold(
         struct router *in, const struct msg *m, const char *address, Caravan__Envelope *env) {
 	struct held *h, *after;
@@ -423,7 +424,7 @@ static void inbound_take(struct router *in, const struct msg *m, bool whole) {
 	struct inlink *k = inlink_by_route(in, &m->route);
 	enum peers_verdict verdict = in->config->admit(in->config->arg, &m->from, &why);
 	if (k && (!node_id_equal(&k->node, &m->from) || (k->invited && verdict != PEERS_INVITED))) {
-		inlink_forget(in, k); /* of an earlier connection */
+		inlink_forget(in, k); /* of a closed connection */
 		k = NULL;
 	}
 	if (verdict == PEERS_REFUSE) {
@@ -479,10 +480,10 @@ static bool inbound_readable(void *arg) {
 	return true;
 }
 
-/* Descriptors are there again: it listens as before. */
+/* Listens again when descriptors are free. */
 static void inbound_reopen(void *arg) {
 	struct router *in = arg;
-	/* twice as many as when it was closed, so that it is not opened and closed all the time */
+	/* twice the limit, for hysteresis */
 	if (descriptors_short(2 * ACCEPT_RESERVE) || zmq_bind(zwatch_socket(in->sock), in->endpoint) != 0)
 		return;
 	zwatch_touched(in->sock);
@@ -491,8 +492,8 @@ static void inbound_reopen(void *arg) {
 	log_line(LOG_LINE_INFO, "listening at %s again", in->endpoint);
 }
 
-/* What is left of the descriptors is for us: others are turned away by the kernel for now.  libzmq would go on trying to
- * accept those who wait, without a rest, and ends the process when it has none for looking at its addresses. */
+/* Stops listening to save descriptors for this process.  Otherwise libzmq would retry accept in a busy loop, and abort the
+ * process when it cannot open a descriptor to list addresses. */
 static void inbound_close(struct router *in) {
 	if (!(in->closed = loop_timer_start(in->loop, CLOSED_MS, true, inbound_reopen, in)))
 		return;
@@ -510,7 +511,7 @@ static void router_note_accepted(struct router *in, int fd) {
 		getnameinfo((struct sockaddr *)&at, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
 	size_t i = in->naccepted % (sizeof in->accepted / sizeof *in->accepted);
 	for (size_t j = 0; j < sizeof in->accepted / sizeof *in->accepted; j++)
-		if (in->accepted[j].fd == fd) /* another had this number */
+		if (in->accepted[j].fd == fd) /* an older connection with this descriptor */
 			i = j;
 	in->naccepted += i == in->naccepted % (sizeof in->accepted / sizeof *in->accepted);
 	in->accepted[i].fd = fd;
@@ -518,13 +519,13 @@ static void router_note_accepted(struct router *in, int fd) {
 	        strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host);
 }
 
-/* A handshake failed, of the connection that is closed now; fd -1: not known which. */
+/* Reports a failed handshake of the connection that is being closed; fd -1: unknown. */
 static void router_report_failure(struct router *in, int fd) {
 	const char *address = "", *name = NULL;
 	if (!*in->failed)
 		return;
 	for (size_t i = 0; i < sizeof in->accepted / sizeof *in->accepted && fd >= 0; i++)
-		if (in->accepted[i].fd == fd) /* without an address where it ended at once */
+		if (in->accepted[i].fd == fd) /* no address if it ended at once */
 			address = in->accepted[i].address;
 	if (*address && in->config->name_at)
 		name = in->config->name_at(in->config->arg, address);
@@ -548,7 +549,7 @@ static bool inbound_monitor_readable(void *arg) {
 			inbound_close(in);
 	} else if (event == ZMQ_EVENT_DISCONNECTED) {
 		router_report_failure(in, fd);
-	} else { /* its connection is closed next */
+	} else { /* reported when its connection is closed */
 		router_report_failure(in, -1);
 		snprintf(in->failed, sizeof in->failed, "%s%s", what,
 		        strcmp(what, SOCKET_OTHER_KEY) == 0
@@ -564,7 +565,7 @@ int router_create(struct router **out, struct loop *l, void *ctx, struct guard *
         const struct peers_config *c, uint64_t boot, peers_fn *fn, void *arg, char *err, size_t errlen) {
 	static const struct zwatch_ops sock_ops = {inbound_readable, NULL};
 	static const struct zwatch_ops monitor_ops = {inbound_monitor_readable, NULL};
-	/* a refused key is the authenticator's to log: it knows the key and the address */
+	/* refused keys are logged by the authenticator, which knows key and address */
 	static const int events = ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
 	                          ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_ACCEPT_FAILED | ZMQ_EVENT_DISCONNECTED;
 	int rc = -ENOMEM;

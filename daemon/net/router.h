@@ -1,10 +1,10 @@
-/* router: our ROUTER: what other nodes ask of us, and our answers.
+/* router: our ROUTER socket: requests of other nodes, and our answers.
  *
- * Owns: the socket, its monitor, and a table of the links that said Hello (or hold an invitation).  A node
- * has one link for each channel: a new Hello ends the older one.  A link that breaks the order is told so
- * (Refused, ref 0), forgotten, and has to begin anew.
- * Invariant: a message is handed on only if the key that CURVE proved is admitted at this moment, its link
- * said Hello, and it is the next one of that link.
+ * Owns: the socket, its monitor, and the table of incoming links (after Hello, or of guests with an invitation).  A node has one
+ * link per channel: a new Hello ends the older one.  A link that breaks the order gets Refused with ref 0, is removed, and must
+ * begin again.
+ * Invariant: a message is delivered only if the key that CURVE proved is admitted at that moment, its link has sent Hello, and
+ * the message is the next one of that link.
  * Threads: the loop. */
 #ifndef DAEMON_NET_ROUTER_H
 #define DAEMON_NET_ROUTER_H

@@ -16,7 +16,7 @@ struct zap {
 	void *arg;
 };
 
-/* The frames of a request, in their order. */
+/* The frames of a request, in order. */
 enum { ZAP_VERSION, ZAP_REQUEST, ZAP_DOMAIN, ZAP_ADDRESS, ZAP_IDENTITY, ZAP_MECHANISM, ZAP_KEY, ZAP_FRAMES };
 
 struct frame {
@@ -28,7 +28,7 @@ static bool zap_frame_is(const struct frame *f, const char *text) {
 	return f->len == strlen(text) && memcmp(f->data, text, f->len) == 0;
 }
 
-/* Receives all frames of a message; the number of them, -1 when there is none. */
+/* Receives all frames of a message; returns their number, -1 if there is no message. */
 static int zap_receive_request(void *s, struct frame frames[ZAP_FRAMES]) {
 	int n = 0, more = 1;
 	size_t more_len = sizeof more;
@@ -90,7 +90,7 @@ int zap_create(struct zap **out, struct loop *l, void *ctx, zap_admit_fn *admit,
 		goto error;
 	}
 	rc = zwatch_create(&z->sock, l, s, &ops, z);
-	s = NULL; /* taken over */
+	s = NULL; /* owned by the watch */
 	if (rc)
 		goto error;
 	*out = z;

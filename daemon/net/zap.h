@@ -1,8 +1,8 @@
 /* zap: the authenticator.  libzmq asks it (ZeroMQ RFC 27) about every key at the end of a handshake.
  *
- * libzmq admits everybody when nobody answers there, so this is bound before the ROUTER and closed after it.
- * Besides, a message whose connection nobody authenticated carries no User-Id and is dropped (msg.h).
- * Says yes with User-Id = the key in hexadecimal, from which the origin of every message is taken.
+ * libzmq admits every key if there is no authenticator, so this is bound before the ROUTER and closed after it.  In addition, a
+ * message of a connection that was not authenticated has no User-Id and is dropped (msg.h).  The User-Id is the key in
+ * hexadecimal; it identifies the sender of every message.
  * Threads: the loop; in the same context as the ROUTER. */
 #ifndef DAEMON_NET_ZAP_H
 #define DAEMON_NET_ZAP_H
@@ -11,10 +11,10 @@
 
 struct zap;
 
-/* Whether this key may come in; if not, *why is a sentence for the log. */
+/* Whether this key is admitted; if not, *why is a sentence for the log. */
 typedef bool zap_admit_fn(void *arg, const struct node_id *key, const char **why);
 
-/* -EADDRINUSE when something answers in this context already. */
+/* -EADDRINUSE if this context already has an authenticator. */
 int zap_create(struct zap **out, struct loop *l, void *ctx, zap_admit_fn *admit, void *arg);
 void zap_destroy(struct zap *z); /* NULL allowed */
 

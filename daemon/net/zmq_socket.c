@@ -16,14 +16,13 @@ static int zmq_socket_set(void *s, int option, int value) {
 	return zmq_setsockopt(s, option, &value, sizeof value);
 }
 
-/* What both kinds have: bounds. */
+/* Limits common to both kinds. */
 static int zmq_socket_set_bounds(void *s) {
 	int64_t largest = WIRE_PAYLOAD_MAX + 1024;
 	if (zmq_socket_set(s, ZMQ_LINGER, 0) || zmq_socket_set(s, ZMQ_SNDHWM, SOCKET_QUEUE) ||
 	        zmq_socket_set(s, ZMQ_RCVHWM, SOCKET_TAKEN) ||
 	        zmq_socket_set(s, ZMQ_HANDSHAKE_IVL, SOCKET_CONNECT_MS) ||
-	        /* a machine that lost power or its network leaves a connection that only these end: where something was sent,
-	         * and where nothing was */
+	        /* these end connections to a machine that lost power or network: with unacknowledged data, and without */
 	        zmq_socket_set(s, ZMQ_TCP_MAXRT, SOCKET_DEAD_MS) || zmq_socket_set(s, ZMQ_TCP_KEEPALIVE, 1) ||
 	        zmq_socket_set(s, ZMQ_TCP_KEEPALIVE_IDLE, 30) ||
 	        zmq_socket_set(s, ZMQ_TCP_KEEPALIVE_CNT, 3) || zmq_socket_set(s, ZMQ_TCP_KEEPALIVE_INTVL, 10))
@@ -39,7 +38,7 @@ static void *zmq_socket_fail(void *s) {
 	return NULL;
 }
 
-/* Whether a socket may be bound to every address, IPv6 ones too: not where the kernel was told to have none. */
+/* Whether the kernel supports IPv6, so that a socket may be bound to all addresses. */
 static bool zmq_socket_ipv6_works(void) {
 	const struct sockaddr_in6 any = {.sin6_family = AF_INET6};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -49,8 +48,7 @@ static bool zmq_socket_ipv6_works(void) {
 	return works;
 }
 
-/* What to bind to: an address or an interface's name as it is, another name as the address that it has here, which
- * libzmq does not look for. */
+/* What to bind to: an address or an interface's name as given; a host name is resolved here, which libzmq does not do. */
 static void zmq_socket_resolve_listen(const char *listen, char out[256]) {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	struct addrinfo *found = NULL;
@@ -128,7 +126,7 @@ void socket_monitor_stop(void *of) {
 	zmq_socket_monitor(of, NULL, 0);
 }
 
-/* The address at this end of a connection: numeric, an IPv4 one as such. */
+/* The numeric local address of a connection; IPv4 not as mapped IPv6. */
 static void zmq_socket_local_address(int fd, char *text, size_t len) {
 	struct sockaddr_storage a;
 	socklen_t alen = sizeof a;

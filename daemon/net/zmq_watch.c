@@ -9,8 +9,8 @@
 
 struct zwatch {
 	void *socket;
-	struct event *readable; /* the descriptor says that something may have changed */
-	struct event *again;    /* a turn is due whatever the descriptor says; a timer, so that it is fair */
+	struct event *readable; /* of the descriptor: something may have changed */
+	struct event *again;    /* forces a turn regardless of the descriptor; a timer, for fairness */
 	struct zwatch_ops ops;
 	void *arg;
 	bool want_write, running, dead;
@@ -28,7 +28,7 @@ static void zsock_free(struct zwatch *z) {
 static int zsock_events(struct zwatch *z) {
 	int events = 0;
 	size_t len = sizeof events;
-	/* EINTR: read again at the next turn, which the caller schedules for any event */
+	/* EINTR: repeated at the next turn, which the caller schedules */
 	if (zmq_getsockopt(z->socket, ZMQ_EVENTS, &events, &len) != 0)
 		return errno == EINTR ? ZMQ_POLLIN : 0;
 	return events;

@@ -1,9 +1,8 @@
-/* zmq_watch: a ZeroMQ socket on the loop.  The only place that knows how its descriptor behaves.
+/* zmq_watch: a ZeroMQ socket on the loop; hides how its descriptor behaves.
  *
- * The descriptor of a ZeroMQ socket is edge-triggered: it says that something may have changed, once, and any
- * send or receive may swallow that word.  So readiness (ZMQ_EVENTS) is read again after every receive and
- * every send, and once before the first sleep; and a callback that has had its share (ZWATCH_SHARE messages)
- * comes back on the loop's next turn, after the other sockets and timers.
+ * The descriptor of a ZeroMQ socket is edge-triggered: it signals once that something may have changed, and any send or receive
+ * may consume the signal.  So ZMQ_EVENTS is read after every receive and every send, and before the first sleep.  A callback
+ * that has handled its share (ZWATCH_SHARE messages) continues on the next turn of the loop, after other sockets and timers.
  * Invariant: while the socket is readable, or writable and its owner waits for that, a turn is due.
  * Threads: the loop. */
 #ifndef DAEMON_NET_ZMQ_WATCH_H
@@ -12,7 +11,7 @@
 
 struct zwatch;
 
-#define ZWATCH_SHARE 64 /* messages that one callback takes before it lets others have a turn */
+#define ZWATCH_SHARE 64 /* messages per callback and turn */
 
 struct zwatch_ops {
 	/* Receives one message from the socket, without waiting: true if there was one.  It may call
@@ -22,11 +21,11 @@ struct zwatch_ops {
 	        void *arg); /* the socket takes messages; called once for each zwatch_want_write; NULL: never */
 };
 
-/* Takes the socket over: zwatch_destroy closes it (also when this fails). */
+/* Owns the socket: zwatch_destroy closes it, and so does a failure of this function. */
 int zwatch_create(struct zwatch **out, struct loop *l, void *socket, const struct zwatch_ops *ops, void *arg);
 void zwatch_destroy(struct zwatch *z); /* NULL allowed; safe inside its callbacks */
 void *zwatch_socket(struct zwatch *z);
 void zwatch_touched(struct zwatch *z);    /* call after every send */
-void zwatch_want_write(struct zwatch *z); /* calls writable once, when that is so */
+void zwatch_want_write(struct zwatch *z); /* calls writable once, when the socket is writable */
 
 #endif
