@@ -6,6 +6,7 @@
 #include "kernels/formats.h"
 
 enum {
+	WALK = 4,    /* strips that decode walks at once */
 	PIECE = 256, /* elements of two strips: at most half of a first cache of 32 KiB */
 	TILE = 16,   /* columns whose whole width stays in the second cache */
 	COLS = 4
@@ -30,9 +31,9 @@ INLINE __m256 weights(enum kern_type t, const uint8_t *strip, size_t i) {
 }
 
 /* Elements [first, last) of `strips` strips times `cols` columns, added to s. */
-INLINE void tile(enum kern_type t, size_t strips, size_t cols, __m256 (*sums)[4], const uint8_t *w, size_t n,
-        const uint8_t *x, size_t xstride, size_t first, size_t last) {
-	__m256 s[COLS][4];
+INLINE void tile(enum kern_type t, size_t strips, size_t cols, __m256 (*sums)[WALK], const uint8_t *w,
+        size_t n, const uint8_t *x, size_t xstride, size_t first, size_t last) {
+	__m256 s[COLS][WALK];
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {
 			s[c][r] = sums[c][r];
@@ -58,7 +59,7 @@ INLINE void tile(enum kern_type t, size_t strips, size_t cols, __m256 (*sums)[4]
 INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, const void *w, size_t index,
         size_t rows, size_t n, const uint8_t *x, size_t xstride, size_t cols) {
 	const uint8_t *at = (const uint8_t *)w + index * 8 * n * element(t);
-	__m256 sums[TILE][4];
+	__m256 sums[TILE][WALK];
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < strips; r++)
 			sums[c][r] = _mm256_setzero_ps();
@@ -75,20 +76,7 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 			store_rows(y + c * ldy + (index + r) * 8, sums[c][r], rows - (index + r) * 8);
 }
 
-INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
-        size_t xstride, size_t cols) {
-	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
-		size_t count = cols - c0 < TILE ? cols - c0 : TILE, strips = (rows + 7) / 8, k = 0;
-		const uint8_t *at = (const uint8_t *)x + c0 * xstride;
-		if (count == 1)
-			for (; k + 4 <= strips; k += 4)
-				run_tile(t, 4, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, 1);
-		for (; k + 2 <= strips; k += 2)
-			run_tile(t, 2, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
-		if (k < strips)
-			run_tile(t, 1, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
-	}
-}
+#include "kernels/floats_tmpl.h"
 
 #define MUL(TYPE, name) KERN_DEFINE_MUL(AVX2_OP(mul_##name), mul, KERN_##TYPE)
 KERN_FLOATS(MUL)

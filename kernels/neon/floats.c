@@ -101,20 +101,7 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 			store_rows(y + c * ldy + (index + r) * 8, s[c][r], rows - (index + r) * 8);
 }
 
-INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
-        size_t xstride, size_t cols) {
-	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
-		size_t count = cols - c0 < TILE ? cols - c0 : TILE, strips = (rows + 7) / 8, k = 0;
-		const uint8_t *at = (const uint8_t *)x + c0 * xstride;
-		if (count == 1)
-			for (; k + WALK <= strips; k += WALK)
-				run_tile(t, WALK, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, 1);
-		for (; k + 2 <= strips; k += 2)
-			run_tile(t, 2, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
-		if (k < strips)
-			run_tile(t, 1, y + c0 * ldy, ldy, w, k, rows, n, at, xstride, count);
-	}
-}
+#include "kernels/floats_tmpl.h"
 
 #define MUL(TYPE, name) KERN_DEFINE_MUL(NEON_OP(mul_##name), mul, KERN_##TYPE)
 KERN_FLOATS(MUL)
