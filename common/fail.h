@@ -7,8 +7,9 @@
 
 void fail_text(char *err, size_t errlen, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* fail_with(rc, err, errlen, format, ...): writes the sentence and is rc, so that a failing check is one statement.  A macro,
- * not a function, so that the compiler sees that the result is rc. */
+/* fail_with(rc, err, errlen, format, ...): writes the sentence and is rc (a negative errno, or false or NULL where these mean
+ * failure), so that a failing check is one statement.  A macro, not a function, so that the compiler sees that the result is
+ * rc. */
 #define fail_with(rc, ...) (fail_text(__VA_ARGS__), (rc))
 
 /* "WHAT: out of memory", -ENOMEM. */

@@ -479,8 +479,8 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 		char *stop;
 		long fd = strtol(cfg->path + 3, &stop, 10);
 		if (stop == cfg->path + 3 || *stop || fd < 3 || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0) {
-			snprintf(err, errlen, "--control %s: that descriptor is not open", cfg->path);
-			rc = -EBADF;
+			rc = fail_with(
+			        -EBADF, err, errlen, "--control %s: that descriptor is not open", cfg->path);
 			goto error;
 		}
 		fcntl((int)fd, F_SETFD, FD_CLOEXEC);

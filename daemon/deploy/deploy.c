@@ -1,6 +1,7 @@
 /* deploy: the public face, the table of models, and what follows when nodes come and go.
  *
  * Threads: the loop. */
+#include "common/fail.h"
 #include "daemon/core/log.h"
 #include "daemon/deploy/deploy_internal.h"
 
@@ -73,19 +74,14 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 		const struct model *m = deploy_model_named(d, name);
 		if (m)
 			return &m->pub;
-		if (reconcile_loading(d, name, list, sizeof list)) {
-			snprintf(err, errlen, "model %s %s", name, list);
-			return NULL;
-		}
-		if (catalog_has(d, name)) {
-			snprintf(err, errlen,
+		if (reconcile_loading(d, name, list, sizeof list))
+			return fail_with(NULL, err, errlen, "model %s %s", name, list);
+		if (catalog_has(d, name))
+			return fail_with(NULL, err, errlen,
 			        "model %s is on disk and not loaded; to load it: caravan load %s", name,
 			        name);
-			return NULL;
-		}
 		deploy_list_models(d, false, list, sizeof list);
-		snprintf(err, errlen, "there is no model %s: %s", name, list);
-		return NULL;
+		return fail_with(NULL, err, errlen, "there is no model %s: %s", name, list);
 	}
 	const struct model *only = NULL;
 	size_t serving = 0;

@@ -333,13 +333,11 @@ int load_begin(struct load *l) {
 
 int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t errlen) {
 	char name[WIRE_NAME_MAX + 1];
-	if (r->name && *r->name && !wire_name_ok(r->name)) {
-		snprintf(err, errlen,
+	if (r->name && *r->name && !wire_name_ok(r->name))
+		return fail_with(-EINVAL, err, errlen,
 		        "%s is not a name for a model: letters, digits, and . _ - after the first, at "
 		        "most %d",
 		        r->name, WIRE_NAME_MAX);
-		return -EINVAL;
-	}
 	if (r->name && *r->name)
 		snprintf(name, sizeof name, "%s", r->name);
 	else if (r->known)

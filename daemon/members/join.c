@@ -36,11 +36,9 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	members_readdress(m); /* an address may have come a moment ago */
 	i.nendpoints = self->nendpoints;
 	memcpy(i.endpoints, self->endpoints, i.nendpoints * sizeof *i.endpoints);
-	if (!i.nendpoints) {
-		snprintf(err, errlen,
+	if (!i.nendpoints)
+		return fail_with(-EADDRNOTAVAIL, err, errlen,
 		        "this machine has no network address yet: connect it first, or set its address with caravand --advertise");
-		return -EADDRNOTAVAIL;
-	}
 	rc = keys_generate(&i.keys);
 	if (rc == 0)
 		rc = invites_add(&m->invites, &i.keys.public, loop_now_ns() + seconds * (uint64_t)1000000000);
@@ -229,11 +227,9 @@ int members_join(
 	struct invite i;
 	const char *endpoints[INVITE_ENDPOINTS_MAX];
 	const struct member *self = members_own(m);
-	if (self->expelled) {
-		snprintf(err, errlen,
+	if (self->expelled)
+		return fail_with(-EPERM, err, errlen,
 		        "this node was expelled from its cluster: caravan leave gives it a new key, and then it can join");
-		return -EPERM;
-	}
 	if (!m->config.listen)
 		return fail_with(
 		        -ENOTSUP, err, errlen, "this node does not listen, so the others could not reach it");
@@ -243,8 +239,8 @@ int members_join(
 	if (rc)
 		return rc;
 	if (node_id_equal(&i.server, &self->id)) {
-		rc = -EINVAL;
-		snprintf(err, errlen, "this invitation is from this node: use it on another one");
+		rc = fail_with(
+		        -EINVAL, err, errlen, "this invitation is from this node: use it on another one");
 		goto error;
 	}
 	/* again, from a member: it learns where this node is now */

@@ -446,12 +446,10 @@ void members_set_rate(struct members *m, const struct node_id *id, double bytes_
 int members_expel(struct members *m, const char *name_or_id, members_done_fn *done, void *arg, char *err,
         size_t errlen) {
 	struct member *who = (struct member *)members_named(m, name_or_id);
-	if (!who || who->expelled) {
-		snprintf(err, errlen,
+	if (!who || who->expelled)
+		return fail_with(-ENOENT, err, errlen,
 		        who ? "%s was already expelled" : "there is no node %s (or more than one)",
 		        name_or_id);
-		return -ENOENT;
-	}
 	if (who->self)
 		return fail_with(-EINVAL, err, errlen, "a node cannot expel itself: use caravan leave");
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
@@ -539,11 +537,9 @@ static int members_enter_self(struct members *m, char *err, size_t errlen) {
 		snprintf(name, sizeof name, "%s", self->name);
 	else
 		members_host_name(name);
-	if (!wire_name_ok(name)) {
-		snprintf(err, errlen,
+	if (!wire_name_ok(name))
+		return fail_with(-EINVAL, err, errlen,
 		        "%s is not a name for a node: letters, digits and . _ - after the first", name);
-		return -EINVAL;
-	}
 	if (roster_named(&m->roster, name, &m->config.keys->public))
 		return fail_with(
 		        -EEXIST, err, errlen, "the name %s is taken by another node of this cluster", name);
@@ -583,9 +579,8 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	}
 	if (c->advertise &&
 	        (!wire_endpoint_ok(c->advertise) || strlen(c->advertise) >= INVITE_ENDPOINT_MAX)) {
-		rc = -EINVAL;
-		snprintf(err, errlen, "%s is not an address to advertise: write tcp://HOST:PORT",
-		        c->advertise);
+		rc = fail_with(-EINVAL, err, errlen,
+		        "%s is not an address to advertise: write tcp://HOST:PORT", c->advertise);
 		goto error;
 	}
 	rc = m->state_dir ? roster_load(&m->roster, m->state_dir, err, errlen) : 0;

@@ -315,8 +315,7 @@ int peers_create(struct peers **out, struct loop *l, const struct peers_config *
 	listeners_init(&p->listeners);
 	STAILQ_INIT(&p->locals);
 	if (RAND_bytes((unsigned char *)&p->boot, sizeof p->boot) != 1) {
-		snprintf(err, errlen, "no random numbers");
-		rc = -EIO;
+		rc = fail_with(-EIO, err, errlen, "no random numbers");
 		goto error;
 	}
 	p->last_ref = p->boot >> 16; /* differ from those before a restart, in case an old answer arrives */

@@ -193,12 +193,10 @@ static int presets_refuse_name(const char *spec, char *err, size_t errlen) {
 
 static int presets_refuse_type(const char *name, char *err, size_t errlen) {
 	for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
-		if (strcasecmp(not_yet[i], name) == 0) {
-			snprintf(err, errlen,
+		if (strcasecmp(not_yet[i], name) == 0)
+			return fail_with(-ENOTSUP, err, errlen,
 			        "weights of type %s are not supported yet: there are no kernels for them",
 			        not_yet[i]);
-			return -ENOTSUP;
-		}
 	size_t at = (size_t)snprintf(err, errlen, "unknown weight type '%.32s'; known are", name);
 	for (int i = 0; i < MIXTURES; i++)
 		at = presets_append_name(err, errlen, at, mixtures[i].name, i == 0);

@@ -1,5 +1,6 @@
 /* tokenizers: see tokenizers.h. */
 #include "daemon/text/tokenizers.h"
+#include "common/fail.h"
 #include "daemon/text/tokenizer.h"
 #include <errno.h>
 #include <stdio.h>
@@ -46,10 +47,8 @@ const struct tokenizer *tokenizers_get(
 	LIST_FOREACH(e, &ts->all, next)
 	if (e->vocab == v)
 		return e->tokenizer;
-	if (!(e = calloc(1, sizeof *e))) {
-		snprintf(err, errlen, "%s", strerror(ENOMEM));
-		return NULL;
-	}
+	if (!(e = calloc(1, sizeof *e)))
+		return fail_with(NULL, err, errlen, "%s", strerror(ENOMEM));
 	if (tokenizer_create(&e->tokenizer, v, err, errlen) != 0) {
 		free(e);
 		return NULL;

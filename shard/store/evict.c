@@ -129,10 +129,9 @@ int store_check_reserve(int folder, uint64_t need, char *why, size_t len) {
 	         reserve = store_reserve((uint64_t)fs.f_blocks * fs.f_frsize);
 	if (available >= need + reserve)
 		return 0;
-	snprintf(why, len,
+	return fail_with(-ENOSPC, why, len,
 	        "%" PRIu64 " MiB is free on its file system, of which %" PRIu64 " MiB must stay free",
 	        available >> 20, reserve >> 20);
-	return -ENOSPC;
 }
 
 int store_space(struct store *s, const struct content_id *keep, size_t count, struct store_space *out) {

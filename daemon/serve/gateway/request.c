@@ -137,9 +137,8 @@ const struct tokenizer *request_tokenizer(
         struct requests *rs, const struct deploy_model *m, char *err, size_t errlen) {
 	if (m->vocab)
 		return tokenizers_get(rs->tokenizers, m->vocab, err, errlen);
-	snprintf(err, errlen, "the vocabulary of model %s has not arrived at this node yet; try again",
-	        m->plan->model);
-	return NULL;
+	return fail_with(NULL, err, errlen,
+	        "the vocabulary of model %s has not arrived at this node yet; try again", m->plan->model);
 }
 
 /* ---- encode, submit ------------------------------------------------------------------------------ */
@@ -151,12 +150,10 @@ static int request_encode(struct request *r, const struct tokenizer *t, const st
 		const struct token_span all = {0, p->len};
 		int rc = tokenizer_encode_spans(t, p->text, p->len, p->special ? &all : p->spans,
 		        p->special ? 1 : p->nspans, TOKENIZE_BOS, &ids, &r->tokens);
-		if (rc != 0) {
-			snprintf(err, errlen,
+		if (rc != 0)
+			return fail_with(rc, err, errlen,
 			        rc == -E2BIG ? "the prompt is too long" : "cannot encode the prompt: %s",
 			        strerror(-rc));
-			return rc;
-		}
 	} else {
 		if (!(ids = malloc(p->nids ? p->nids * sizeof *ids : 1)))
 			return fail_with(-ENOMEM, err, errlen, "%s", strerror(ENOMEM));
@@ -237,10 +234,10 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 		}
 	}
 	if (!p->logits && r->tokens >= m->plan->context) {
-		snprintf(err, errlen, "the prompt has %zu tokens, but the context of model %s is %u%s",
-		        r->tokens, r->model, m->plan->context,
+		rc = fail_with(-EMSGSIZE, err, errlen,
+		        "the prompt has %zu tokens, but the context of model %s is %u%s", r->tokens, r->model,
+		        m->plan->context,
 		        r->tokens == m->plan->context ? ", which leaves none to generate" : "");
-		rc = -EMSGSIZE;
 		goto error;
 	}
 	rc = request_submit(r, p);
