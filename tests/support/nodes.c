@@ -183,3 +183,11 @@ const char *nodes_model(const char *file, enum kern_type type, uint32_t layers, 
 	ggufgen_destroy(g);
 	return path;
 }
+
+TCase *nodes_group(Suite *s, const char *name, double seconds) {
+	TCase *t = tcase_create(name);
+	tcase_set_timeout(t, seconds);
+	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
+	suite_add_tcase(s, t);
+	return t;
+}

@@ -8,6 +8,7 @@
 #include "shard/model/manifest.h"
 #include "shard/store/store.h"
 #include "tests/support/nodes_wait.h"
+#include <check.h>
 
 #define NODES_MAX 4
 
@@ -29,6 +30,8 @@ struct node {
 extern struct node nodes[NODES_MAX];
 extern char nodes_root[96];
 
+/* A case of the suite whose tests begin with nodes_setup and end with nodes_teardown; seconds: bound on hanging. */
+TCase *nodes_group(Suite *s, const char *name, double seconds);
 void nodes_setup(void);    /* a loop and a folder */
 void nodes_teardown(void); /* stops what runs, removes the folder */
 void nodes_start(int i);   /* again with the same state, when it ran before */

@@ -272,18 +272,10 @@ START_TEST(unloaded_while_loading) {
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name) {
-	TCase *t = tcase_create(name);
-	tcase_set_timeout(t, 240);
-	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
-	suite_add_tcase(s, t);
-	return t;
-}
-
 static Suite *suite(void) {
 	Suite *s = suite_create("deploy");
 	nodes_loader_gone = deploys_stop;
-	TCase *t = group(s, "loads");
+	TCase *t = nodes_group(s, "loads", 240);
 	tcase_add_test(t, serves_on_three_nodes);
 	tcase_add_test(t, two_models_and_named_nodes);
 	tcase_add_test(t, what_cannot_be_is_said);

@@ -458,26 +458,18 @@ START_TEST(nodes_say_what_they_have) {
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name) {
-	TCase *t = tcase_create(name);
-	tcase_set_timeout(t, 240);
-	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
-	suite_add_tcase(s, t);
-	return t;
-}
-
 static Suite *suite(void) {
 	Suite *s = suite_create("deploy members");
 	nodes_loader_gone = deploys_stop;
-	TCase *t = group(s, "disks");
+	TCase *t = nodes_group(s, "disks", 240);
 	tcase_add_test(t, copies_come_onto_other_disks);
 	tcase_add_test(t, nodes_say_what_they_have);
-	t = group(s, "what others do");
+	t = nodes_group(s, "what others do", 240);
 	tcase_add_test(t, members_are_not_believed);
 	tcase_add_test(t, what_others_serve_they_say_themselves);
 	tcase_add_test(t, a_coordinator_has_its_share_of_places);
 	tcase_add_test(t, nobody_uses_up_the_numbers_of_plans);
-	t = group(s, "silence");
+	t = nodes_group(s, "silence", 240);
 	tcase_add_test(t, a_silent_stage_is_given_up);
 	return s;
 }

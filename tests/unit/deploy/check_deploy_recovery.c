@@ -418,18 +418,10 @@ START_TEST(the_storey_above_finds_it_unavailable) {
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name) {
-	TCase *t = tcase_create(name);
-	tcase_set_timeout(t, 240);
-	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
-	suite_add_tcase(s, t);
-	return t;
-}
-
 static Suite *suite(void) {
 	Suite *s = suite_create("deploy recovery");
 	nodes_loader_gone = deploys_stop;
-	TCase *t = group(s, "losses");
+	TCase *t = nodes_group(s, "losses", 240);
 	tcase_add_test(t, a_stage_goes_and_comes_back);
 	tcase_add_test(t, a_coordinator_goes_and_comes_back);
 	tcase_add_test(t, a_node_that_comes_late_learns_what_there_is);

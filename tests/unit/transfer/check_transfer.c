@@ -1044,21 +1044,13 @@ START_TEST(only_who_shares_is_sent_on) {
 }
 END_TEST
 
-static TCase *group(Suite *s, const char *name) {
-	TCase *t = tcase_create(name);
-	tcase_set_timeout(t, 180);
-	tcase_add_checked_fixture(t, nodes_setup, nodes_teardown);
-	suite_add_tcase(s, t);
-	return t;
-}
-
 static Suite *suite(void) {
 	Suite *s = suite_create("transfer");
 	nodes_loader_gone = take_down;
-	TCase *t = group(s, "executor");
+	TCase *t = nodes_group(s, "executor", 180);
 	tcase_add_test(t, loader_runs_in_order);
 	tcase_add_test(t, loader_gives_back_what_it_did_not_run);
-	t = group(s, "sources");
+	t = nodes_group(s, "sources", 180);
 	tcase_add_test(t, moves_once_and_passes_on);
 	tcase_add_test(t, who_has_it_not_is_asked_once);
 	tcase_add_test(t, blocks_that_are_not_what_was_requested);
@@ -1066,7 +1058,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, silent_empty_and_absent_sources_are_passed_over);
 	tcase_add_test(t, a_source_that_dies_is_replaced);
 	tcase_add_test(t, cancelled_fetches_leave_nothing);
-	t = group(s, "several sources");
+	t = nodes_group(s, "several sources", 180);
 	tcase_add_test(t, several_sources_are_asked_at_once);
 	tcase_add_test(t, a_liar_among_several_costs_what_it_sent);
 	tcase_add_test(t, who_needs_the_same_shares_it);
@@ -1074,14 +1066,14 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_cut_costs_what_was_on_its_way);
 	tcase_add_test(t, a_restart_in_the_middle_fetches_the_rest);
 	tcase_add_test(t, the_one_with_the_file_may_go);
-	t = group(s, "files");
+	t = nodes_group(s, "files", 180);
 	tcase_add_test(t, a_file_in_the_folder_is_a_source);
 	tcase_add_test(t, a_file_that_has_changed_is_none);
 	tcase_add_test(t, a_file_that_changes_in_the_middle_is_left);
 	tcase_add_test(t, a_file_that_changes_and_nobody_else_has_it);
 	tcase_add_test(t, a_spoiled_file_hides_no_other);
 	tcase_add_test(t, a_spoiled_file_is_not_served);
-	t = group(s, "requests");
+	t = nodes_group(s, "requests", 180);
 	tcase_add_test(t, odd_requests_are_refused);
 	tcase_add_test(t, each_node_has_sixteen_requests);
 	tcase_add_test(t, what_can_wait_yields);
