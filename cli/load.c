@@ -53,7 +53,7 @@ static const Caravan__ReportModel *load_find_model(const struct report *r, const
 /* Prints the chosen plan, before anything moves.  It is made from the file's header, and made again when the file has been
  * hashed and the nodes have said what they hold: then it is printed again only if it has changed. */
 static int load_print_plan(void *arg, struct client *c, const Caravan__Envelope *env) {
-	uint64_t *said = arg, sum = 14695981039346656037u; /* FNV-1a of who has which layers */
+	uint64_t *printed = arg, sum = 14695981039346656037u; /* FNV-1a of who has which layers */
 	const Caravan__CtlAdvice *a = env->ctl_advice;
 	(void)c;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_ADVICE)
@@ -65,9 +65,9 @@ static int load_print_plan(void *arg, struct client *c, const Caravan__Envelope 
 		for (const char *at = part; *at; at++)
 			sum = (sum ^ (uint8_t)*at) * 1099511628211u;
 	}
-	if (sum != *said)
+	if (sum != *printed)
 		advice_print_chosen(a);
-	*said = sum;
+	*printed = sum;
 	return 0;
 }
 
@@ -189,7 +189,7 @@ static int load_model(const struct args *a, Caravan__CtlLoad *cmd, const char *m
 	struct client c;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds = 0;
-	uint64_t said = 0;
+	uint64_t printed = 0;
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_LOAD, ctl_load, cmd);
 	/* a word that is not a file and does not look like a path is a model that the cluster knows */
 	bool known = !client_is_path(cmd->file) && access(cmd->file, F_OK) != 0 && wire_name_ok(cmd->file);
@@ -203,7 +203,7 @@ static int load_model(const struct args *a, Caravan__CtlLoad *cmd, const char *m
 		close(fds[--nfds]);
 	if (rc == 0) {
 		load_catch_interrupt(model);
-		rc = client_wait_with(&c, load_print_plan, &said);
+		rc = client_wait_with(&c, load_print_plan, &printed);
 		(void)signal(SIGINT, SIG_DFL);
 	}
 	client_close(&c);

@@ -10,33 +10,34 @@
 
 static int report_take(void *arg, struct client *c, const Caravan__Envelope *env) {
 	struct report *r = arg;
-	const Caravan__CtlReport *told = env->ctl_report;
+	const Caravan__CtlReport *reported = env->ctl_report;
 	if (env->body_case != CARAVAN__ENVELOPE__BODY_CTL_REPORT)
 		return 0;
 	Caravan__Envelope **envs = realloc(r->env, (r->envs + 1) * sizeof *envs);
 	if (envs)
 		r->env = envs;
-	const Caravan__ReportNode **nodes = realloc(r->node, (r->nodes + told->n_nodes + 1) * sizeof *nodes);
+	const Caravan__ReportNode **nodes =
+	        realloc(r->node, (r->nodes + reported->n_nodes + 1) * sizeof *nodes);
 	if (nodes)
 		r->node = nodes;
 	const Caravan__ReportModel **models =
-	        realloc(r->model, (r->models + told->n_models + 1) * sizeof *models);
+	        realloc(r->model, (r->models + reported->n_models + 1) * sizeof *models);
 	if (models)
 		r->model = models;
 	const Caravan__Problem **problems =
-	        realloc(r->problem, (r->problems + told->n_problems + 1) * sizeof *problems);
+	        realloc(r->problem, (r->problems + reported->n_problems + 1) * sizeof *problems);
 	if (problems)
 		r->problem = problems;
 	if (!envs || !nodes || !models || !problems)
 		return fail("out of memory");
 	r->env[r->envs++] = client_take(c);
-	for (size_t i = 0; i < told->n_nodes; i++)
-		r->node[r->nodes++] = told->nodes[i];
-	for (size_t i = 0; i < told->n_models; i++)
-		r->model[r->models++] = told->models[i];
-	for (size_t i = 0; i < told->n_problems; i++)
-		r->problem[r->problems++] = told->problems[i];
-	r->healthy = told->healthy;
+	for (size_t i = 0; i < reported->n_nodes; i++)
+		r->node[r->nodes++] = reported->nodes[i];
+	for (size_t i = 0; i < reported->n_models; i++)
+		r->model[r->models++] = reported->models[i];
+	for (size_t i = 0; i < reported->n_problems; i++)
+		r->problem[r->problems++] = reported->problems[i];
+	r->healthy = reported->healthy;
 	return 0;
 }
 

@@ -183,10 +183,10 @@ static void report_send_slow_stages(
 		const struct member *m =
 		        node_id_from_bytes(&id, st->node) == 0 ? members_find(ms, &id) : NULL;
 		for (size_t k = 0; m && m->state && k < m->state->n_stages; k++) {
-			const Caravan__StageState *told = m->state->stages[k];
-			if (strcmp(told->model, dm->plan->model) == 0 && told->first == st->first &&
-			        told->last == st->last &&
-			        slowness_stage(&s, dm->plan, i, told, m->state, m->name))
+			const Caravan__StageState *reported = m->state->stages[k];
+			if (strcmp(reported->model, dm->plan->model) == 0 && reported->first == st->first &&
+			        reported->last == st->last &&
+			        slowness_stage(&s, dm->plan, i, reported, m->state, m->name))
 				report_send_slow(c, healthy, &s, m->name);
 		}
 	}

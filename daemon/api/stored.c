@@ -97,10 +97,10 @@ void report_stored(struct control_conn *c, const struct deploy_stored *model, si
 	for (size_t i = 0; i < count; i++)
 		stored_send_all(c, &model[i]);
 	for (size_t i = 0; (m = deploy_at(d, i)); i++) {
-		bool told = false;
-		for (size_t k = 0; k < count && !told; k++)
-			told = stored_is_loaded_as(m, &model[k]);
-		if (!told)
+		bool sent = false;
+		for (size_t k = 0; k < count && !sent; k++)
+			sent = stored_is_loaded_as(m, &model[k]);
+		if (!sent)
 			stored_send_loaded(c, m);
 	}
 }

@@ -84,7 +84,7 @@ static double calibrate_run_disk(void *arg, const char *dir) {
 	return disk_rate(dir);
 }
 
-const struct calibrate_ways calibrate_ways = {.run = calibrate_run_kernels,
+const struct calibrate_ops calibrate_ops = {.run = calibrate_run_kernels,
         .disk = calibrate_run_disk,
         .soon_ms = 10000,
         .soon_most_ms = 300000,
@@ -97,7 +97,7 @@ static void calibrate_run_done(void *arg);
 
 static void *calibrate_thread(void *arg) {
 	struct calibration *m = arg;
-	const struct calibrate_ways *w = m->c.ways;
+	const struct calibrate_ops *w = m->c.ops;
 	m->disk = -1;
 	m->run = (struct kernel_rates_run){0};
 	m->rc = w->run(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->run);
@@ -168,30 +168,30 @@ static void calibrate_save(const struct calibration *m) {
 
 /* Scales the range of a figure that serving has corrected by the same factor. */
 static void calibrate_scale_spread(
-        double told, double best, double low, double high, double *out_low, double *out_high) {
-	*out_low = low * (told / best);
-	*out_high = high * (told / best);
+        double current, double best, double low, double high, double *out_low, double *out_high) {
+	*out_low = low * (current / best);
+	*out_high = high * (current / best);
 }
 
 static void calibrate_publish(struct calibration *m) {
 	const struct kernel_rates_known *k = &m->kept.known;
-	struct kernel_rates told = k->best;
-	served_rates_apply(&m->kept.served, &told, (long long)time(NULL));
+	struct kernel_rates current = k->best;
+	served_rates_apply(&m->kept.served, &current, (long long)time(NULL));
 	m->ready = true;
 	m->count = 0;
 	for (unsigned t = 0; t < KERN_TYPES; t++) {
-		if (told.one[t] <= 0)
+		if (current.one[t] <= 0)
 			continue;
 		Caravan__TypeRate *r = &m->published[m->count];
 		caravan__type_rate__init(r);
 		r->type = t;
-		r->bytes_per_second = told.one[t];
-		r->many = told.many[t];
+		r->bytes_per_second = current.one[t];
+		r->many = current.many[t];
 		calibrate_scale_spread(
-		        told.one[t], k->best.one[t], k->low.one[t], k->high.one[t], &r->low, &r->high);
-		if (told.many[t] > 0)
-			calibrate_scale_spread(told.many[t], k->best.many[t], k->low.many[t], k->high.many[t],
-			        &r->many_low, &r->many_high);
+		        current.one[t], k->best.one[t], k->low.one[t], k->high.one[t], &r->low, &r->high);
+		if (current.many[t] > 0)
+			calibrate_scale_spread(current.many[t], k->best.many[t], k->low.many[t],
+			        k->high.many[t], &r->many_low, &r->many_high);
 		m->list[m->count++] = r;
 	}
 }
@@ -200,7 +200,7 @@ static void calibrate_tick(void *arg);
 
 /* The next run: soon, until RUNS undisturbed runs agree; then every hour. */
 static int calibrate_schedule(struct calibration *m) {
-	const struct calibrate_ways *w = m->c.ways;
+	const struct calibrate_ops *w = m->c.ops;
 	uint32_t period = w->later_ms;
 	if (m->kept.known.runs < RUNS || m->anew || m->disturbed) {
 		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
@@ -295,7 +295,7 @@ static void calibrate_asked_tick(void *arg) {
 	const char *why = m->c.busy(m->c.arg, true);
 	if (why) {
 		snprintf(error, sizeof error, "it cannot be measured now: %s; try again later", why);
-		calibrate_answer(m, error, m->c.ways->patience_ms * 1000000ull);
+		calibrate_answer(m, error, m->c.ops->patience_ms * 1000000ull);
 		return;
 	}
 	m->anew = true;
@@ -344,8 +344,8 @@ int calibrate_start(struct calibration **out, const struct calibrate_config *c) 
 	if (!m)
 		return rc;
 	m->c = *c;
-	if (!m->c.ways)
-		m->c.ways = &calibrate_ways;
+	if (!m->c.ops)
+		m->c.ops = &calibrate_ops;
 	m->bytes = kernel_rates_bytes(c->memory);
 	if (c->state_dir && !(m->dir = strdup(c->state_dir)))
 		goto error;
@@ -361,7 +361,7 @@ int calibrate_start(struct calibration **out, const struct calibrate_config *c) 
 		calibrate_publish(m);
 	rc = calibrate_schedule(m);
 	/* recent figures need no check; a file from the future does (the clock was set back) */
-	bool fresh = kept && m->kept.known.runs >= RUNS && age >= 0 && age < m->c.ways->later_ms / 1000;
+	bool fresh = kept && m->kept.known.runs >= RUNS && age >= 0 && age < m->c.ops->later_ms / 1000;
 	if (rc == 0 && !fresh)
 		rc = calibrate_begin(m);
 	if (rc)

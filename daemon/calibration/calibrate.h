@@ -16,7 +16,7 @@
 struct calibration;
 
 /* How to run a measurement, and the intervals between runs; replaced by tests. */
-struct calibrate_ways {
+struct calibrate_ops {
 	/* One run, on the measuring thread; 0 or a negative errno. */
 	int (*run)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
 	        const atomic_bool *stop, struct kernel_rates_run *out);
@@ -27,7 +27,7 @@ struct calibrate_ways {
 	uint32_t patience_ms;                       /* how long a request waits until the node is idle */
 	void *arg;
 };
-extern const struct calibrate_ways calibrate_ways; /* the defaults */
+extern const struct calibrate_ops calibrate_ops; /* the defaults */
 
 struct calibrate_config {
 	struct loop *loop;     /* borrowed */
@@ -39,7 +39,7 @@ struct calibrate_config {
 	 * time suffices. */
 	const char *(*busy)(void *arg, bool asked);
 	void *arg;
-	const struct calibrate_ways *ways; /* NULL: calibrate_ways; borrowed */
+	const struct calibrate_ops *ops; /* NULL: calibrate_ops; borrowed */
 };
 
 /* Loads the figures from state_dir and, if they are old, checks them; otherwise starts to measure. */

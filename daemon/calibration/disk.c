@@ -46,7 +46,7 @@ static int disk_read_layers(int fd, uint32_t layers, double *rate) {
 	const struct store_tensor *layer[LAYERS_MAX][LAYER_ROLES] = {{NULL}}, *w[LAYER_ROLES];
 	uint8_t streamed[LAYERS_MAX];
 	struct weight_stream_plan plan = {.streamed = streamed, .buffer = GROUP};
-	struct weight_stream_stats told;
+	struct weight_stream_stats stats;
 	struct weight_stream *f;
 	char err[200];
 	for (uint32_t l = 0; l < layers; l++) {
@@ -68,8 +68,8 @@ static int disk_read_layers(int fd, uint32_t layers, double *rate) {
 			if ((rc = weight_stream_wait(f, n + i, w)) == 0)
 				weight_stream_release(f, n + i);
 	} while (rc == 0 && loop_now_ns() - begin < READ_NS);
-	weight_stream_stats(f, &told);
-	*rate = told.read_seconds > 0 ? (double)told.read / told.read_seconds : 0;
+	weight_stream_stats(f, &stats);
+	*rate = stats.read_seconds > 0 ? (double)stats.read / stats.read_seconds : 0;
 	weight_stream_destroy(f);
 	return rc;
 }

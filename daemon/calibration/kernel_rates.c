@@ -272,18 +272,18 @@ void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run 
 	out->lost = fmax(out->lost, held);
 }
 
-void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *look, bool believed) {
+void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *run, bool believed) {
 	if (believed && k->runs == 0)
 		*k = (struct kernel_rates_known){0}; /* drops an estimate made while the machine was busy */
 	for (size_t i = 0; i < FIGURES; i++) {
 		double *best = (double *)(void *)&k->best + i, *low = (double *)(void *)&k->low + i,
 		       *high = (double *)(void *)&k->high + i;
-		double mid = ((const double *)(const void *)&look->mid)[i],
-		       least = ((const double *)(const void *)&look->low)[i],
-		       most = ((const double *)(const void *)&look->high)[i];
+		double mid = ((const double *)(const void *)&run->mid)[i],
+		       least = ((const double *)(const void *)&run->low)[i],
+		       most = ((const double *)(const void *)&run->high)[i];
 		if (!(mid > 0))
 			continue;
-		double alone = ((const double *)(const void *)&look->alone)[i];
+		double alone = ((const double *)(const void *)&run->alone)[i];
 		if (!believed && k->runs == 0) {
 			/* members that did not run at the same time had more memory bandwidth each: it may really be half */
 			*high = *best = fmax(mid, alone); /* the newest estimate */

@@ -47,7 +47,7 @@ void kernel_rates_close(struct kernel_rates_bench *b); /* NULL allowed */
 /* After a stop the figures are not valid. */
 void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out);
 /* believed: the run was not disturbed. */
-void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *look, bool believed);
+void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *run, bool believed);
 
 /* Widens the range to include the earlier figures. */
 void kernel_rates_widen(struct kernel_rates_known *k, const struct kernel_rates_known *was);

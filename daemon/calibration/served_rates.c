@@ -124,8 +124,8 @@ struct served_off served_rates_add(struct served_rates *s, const struct manifest
 	off.predicted = predicted;
 	off.measured = seconds;
 	off.factor = served_rates_factor(predicted, seconds, kind, last - first, bytes <= small);
-	off.first = off.factor > 0 && !st->told[kind];
-	st->told[kind] = off.factor > 0;
+	off.first = off.factor > 0 && !st->reported[kind];
+	st->reported[kind] = off.factor > 0;
 	struct served_rate *rate = kind == SERVED_ONE ? s->one : s->many;
 	for (unsigned t = 0; t < KERN_TYPES && bytes > small; t++)
 		if (type[t])

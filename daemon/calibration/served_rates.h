@@ -35,7 +35,7 @@ struct served_stage {
 	struct served_sum from[SERVED_KINDS];
 	double window[SERVED_KINDS][SERVED_WINDOWS]; /* seconds a row, a ring */
 	unsigned windows[SERVED_KINDS];              /* ever */
-	bool told[SERVED_KINDS];                     /* that it is off */
+	bool reported[SERVED_KINDS];                 /* that it is off */
 };
 
 struct served_rate {

@@ -131,8 +131,8 @@ bool deploy_reaches(const struct deploy *d, const struct node_id *from, const st
 		return true;
 	if (node_id_equal(from, &d->self))
 		return deploy_up(d, to);
-	const Caravan__PeerState *said = deploy_reported_link(d, from, to);
-	return !said || said->up;
+	const Caravan__PeerState *reported = deploy_reported_link(d, from, to);
+	return !reported || reported->up;
 }
 
 const char *deploy_node_name(const struct deploy *d, const struct node_id *id) {
@@ -411,8 +411,8 @@ static bool deploy_coordinator_away(const struct model *m, size_t times) {
 	if (loop_now_ns() < since + (patience_ms + (times - 1) * more_ms) * 1000000)
 		return false;
 	for (size_t i = 0; (other = members_at(d->c.members, i)); i++) {
-		const Caravan__PeerState *said = deploy_reported_link(d, &other->id, &m->coordinator);
-		if (said && said->up && !(who && who->expelled))
+		const Caravan__PeerState *reported = deploy_reported_link(d, &other->id, &m->coordinator);
+		if (reported && reported->up && !(who && who->expelled))
 			return false;
 	}
 	return true;

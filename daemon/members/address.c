@@ -221,14 +221,14 @@ static void watch_readable(evutil_socket_t fd, short what, void *arg) {
 }
 
 int address_watch_create(struct address_watch **out, struct loop *l, loop_fn *changed, void *arg) {
-	const struct sockaddr_nl news = {
+	const struct sockaddr_nl events = {
 	        .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK};
 	struct address_watch *w = calloc(1, sizeof *w);
 	if (!w)
 		return -ENOMEM;
 	*w = (struct address_watch){.loop = l, .changed = changed, .arg = arg};
 	w->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-	if (w->fd >= 0 && bind(w->fd, (const struct sockaddr *)&news, sizeof news) == 0) {
+	if (w->fd >= 0 && bind(w->fd, (const struct sockaddr *)&events, sizeof events) == 0) {
 		w->event = event_new(loop_base(l), w->fd, EV_READ | EV_PERSIST, watch_readable, w);
 		if (!w->event || event_add(w->event, NULL) != 0)
 			goto error;

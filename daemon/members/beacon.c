@@ -24,7 +24,7 @@ struct beacon {
 	int fd;
 	struct event *event;
 	uint8_t own[DATAGRAM];
-	beacon_fn *heard;
+	beacon_fn *received;
 	void *arg;
 };
 
@@ -53,7 +53,7 @@ static void beacon_readable(evutil_socket_t fd, short what, void *arg) {
 		        from.sin_family != AF_INET || !inet_ntop(AF_INET, &from.sin_addr, host, sizeof host))
 			continue;
 		snprintf(endpoint, sizeof endpoint, "tcp://%s:%u", host, port);
-		b->heard(b->arg, d + MAGIC_LEN, endpoint);
+		b->received(b->arg, d + MAGIC_LEN, endpoint);
 	}
 }
 
@@ -93,13 +93,13 @@ void beacon_call(struct beacon *b) {
 }
 
 int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
-        beacon_fn *heard, void *arg) {
+        beacon_fn *received, void *arg) {
 	struct sockaddr_in group = {.sin_family = AF_INET, .sin_port = htons(BEACON_PORT)};
 	int yes = 1, rc = -ENOMEM;
 	struct beacon *b = calloc(1, sizeof *b);
 	if (!b)
 		return rc;
-	*b = (struct beacon){.heard = heard, .arg = arg};
+	*b = (struct beacon){.received = received, .arg = arg};
 	memcpy(b->own, MAGIC, MAGIC_LEN);
 	beacon_tag(self, b->own + MAGIC_LEN);
 	b->own[DATAGRAM - 2] = (uint8_t)port;

@@ -24,7 +24,7 @@ typedef void beacon_fn(void *arg, const uint8_t tag[BEACON_TAG], const char *end
 
 /* port: where we listen.  Hears from now on; a negative errno where there is no multicast. */
 int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
-        beacon_fn *heard, void *arg);
+        beacon_fn *received, void *arg);
 void beacon_destroy(struct beacon *b); /* NULL allowed */
 void beacon_call(struct beacon *b);    /* on every interface that there is now */
 void beacon_tag(const struct node_id *id, uint8_t tag[BEACON_TAG]);

@@ -128,9 +128,9 @@ static void roster_write_member(struct roster *r, struct member *m, const char *
 }
 
 /* Of a node that was expelled: when, as far as that can be believed. */
-static uint64_t roster_expelled_at(uint64_t said) {
+static uint64_t roster_expelled_at(uint64_t reported) {
 	uint64_t now = (uint64_t)time(NULL);
-	return said && said < now ? said : now;
+	return reported && reported < now ? reported : now;
 }
 
 int roster_edit(struct roster *r, const struct node_id *id, const char *name, char (*endpoints)[ADDRESS_MAX],

@@ -24,7 +24,7 @@ struct connection {
 	uint64_t peer_boot, in; /* theirs, 0 until the first message; number of the last one received */
 	char local[64];         /* the local address; empty: unknown */
 	struct resolve *name;   /* the lookup of its address; NULL: done */
-	bool over;              /* the last word was said */
+	bool reported_lost;     /* the last word was said */
 	bool *gone;             /* set if it is destroyed within a callback */
 };
 
@@ -34,9 +34,9 @@ struct connection {
 	        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 
 static void connection_lose(struct connection *c, const char *why, bool key_refused) {
-	if (c->over)
+	if (c->reported_lost)
 		return;
-	c->over = true;
+	c->reported_lost = true;
 	c->ops.lost(c->arg, why, key_refused);
 }
 
@@ -44,7 +44,7 @@ static bool connection_monitor_readable(void *arg) {
 	struct connection *c = arg;
 	int event, fd;
 	char why[160];
-	if (c->over || !socket_monitor_next(zwatch_socket(c->monitor), &event, &fd, why, sizeof why))
+	if (c->reported_lost || !socket_monitor_next(zwatch_socket(c->monitor), &event, &fd, why, sizeof why))
 		return false;
 	if (event == ZMQ_EVENT_CONNECTED) {
 		guard_add(c->watch, fd, &c->server);
@@ -72,7 +72,7 @@ static bool connection_readable(void *arg) {
 	struct msg m;
 	char err[200] = "a message with the wrong frames";
 	bool gone = false;
-	if (c->over)
+	if (c->reported_lost)
 		return false;
 	int rc = msg_receive(&m, zwatch_socket(c->sock), false);
 	if (rc == 0)
@@ -99,7 +99,7 @@ static bool connection_readable(void *arg) {
 
 static void connection_writable(void *arg) {
 	struct connection *c = arg;
-	if (!c->over)
+	if (!c->reported_lost)
 		c->ops.open(c->arg);
 }
 
@@ -181,7 +181,7 @@ int connection_send(
 	char err[200];
 	uint8_t *frame;
 	size_t len;
-	if (c->over)
+	if (c->reported_lost)
 		return -ENOTCONN;
 	env->boot = c->boot;
 	env->seq = c->out + 1;

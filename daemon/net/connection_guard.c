@@ -27,7 +27,7 @@ struct guarded {
 	bool accepted;         /* we did not make it */
 	bool taken;            /* a message was received since the last check */
 	uint64_t base, excess; /* bytes received up to the last message, and since */
-	unsigned looks;        /* with too much */
+	unsigned checks;       /* with too much */
 	unsigned idle;         /* seconds without being a link, while the loop ran */
 	LIST_ENTRY(guarded) next;
 };
@@ -105,7 +105,7 @@ static bool guard_update_received(struct guarded *c) {
 		c->base = bytes;
 	c->taken = false;
 	c->excess = bytes - c->base;
-	c->looks = c->excess > GUARD_ONE ? c->looks + 1 : 0;
+	c->checks = c->excess > GUARD_ONE ? c->checks + 1 : 0;
 	return true;
 }
 
@@ -118,7 +118,8 @@ static void guard_tick(void *arg) {
 		after = LIST_NEXT(c, next);
 		if (!guard_update_received(c))
 			guard_forget(c);
-		else if (c->looks > 1) /* on two ticks: a late loop may not have read complete messages yet */
+		else if (c->checks >
+		         1) /* on two ticks: a late loop may not have read complete messages yet */
 			guard_cut_excess(c);
 		else if (guard_is_useless(w, c))
 			guard_cut(c, "it is not a link: no Hello was received, or its node was refused");

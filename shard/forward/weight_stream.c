@@ -57,7 +57,7 @@ struct weight_stream {
 	bool paused, stop, direct;
 	int error;       /* nothing more is read, */
 	uint64_t broken; /* and this is the first group that could not be */
-	struct weight_stream_stats told;
+	struct weight_stream_stats stats;
 	uint64_t busy_since;
 	uint64_t taken; /* groups whose waiting has been counted */
 };
@@ -125,13 +125,13 @@ static void weight_stream_fill(struct weight_stream *f) {
 		store_tensor_damage(&g->view[0][p - g->part]);
 	pthread_mutex_lock(&f->lock);
 	if (--f->busy == 0)
-		f->told.read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
+		f->stats.read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
 	if (rc && (!f->error || n < f->broken)) {
 		f->error = rc;
 		f->broken = n;
 	}
 	if (--f->left[n % 2] == 0)
-		f->told.read += g->bytes;
+		f->stats.read += g->bytes;
 	if (f->left[n % 2] == 0 || f->error || f->paused)
 		pthread_cond_broadcast(&f->ready);
 }
@@ -186,7 +186,7 @@ int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_t
 	int rc = f->error && n >= f->broken ? -EIO : 0;
 	if (n >= f->taken) { /* one of the members counts */
 		f->taken = n + 1;
-		f->told.wait_seconds += since ? (double)(weight_stream_now_ns() - since) * 1e-9 : 0;
+		f->stats.wait_seconds += since ? (double)(weight_stream_now_ns() - since) * 1e-9 : 0;
 	}
 	pthread_mutex_unlock(&f->lock);
 	for (unsigned i = 0; i < g->parts && rc == 0; i++)
@@ -210,7 +210,7 @@ void weight_stream_error(struct weight_stream *f, char *err, size_t errlen) {
 
 void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *out) {
 	pthread_mutex_lock(&f->lock);
-	*out = f->told;
+	*out = f->stats;
 	out->direct = f->direct;
 	if (f->busy)
 		out->read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
@@ -305,12 +305,12 @@ int weight_stream_create(struct weight_stream **out, const struct weight_stream_
 			f->direct = weight_stream_make_direct(&f->group[i].view[0][k], f->buffer[0]);
 	for (size_t i = 0; i < f->groups; i++) {
 		const struct group *g = &f->group[i];
-		f->told.step += g->bytes;
+		f->stats.step += g->bytes;
 		/* one for all, so that one way of reading is right */
 		for (unsigned k = 0; k < g->parts && !f->direct; k++)
 			fcntl(g->part[k].fd, F_SETFL, fcntl(g->part[k].fd, F_GETFL) & ~O_DIRECT);
 	}
-	f->told.buffers = 2 * f->buffer_bytes;
+	f->stats.buffers = 2 * f->buffer_bytes;
 	rc = f->groups ? weight_stream_start_threads(f) : -EINVAL;
 	if (rc < 0)
 		goto error;

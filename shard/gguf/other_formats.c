@@ -53,9 +53,9 @@ static bool gguf_begins_with(const uint8_t *p, size_t size, const char *begin, s
 }
 
 /* A length of 64 bits, then so many bytes of JSON. */
-static bool gguf_is_safetensors(const uint8_t *p, size_t look, uint64_t size) {
+static bool gguf_is_safetensors(const uint8_t *p, size_t have, uint64_t size) {
 	uint64_t len;
-	if (look < 10)
+	if (have < 10)
 		return false;
 	memcpy(&len, p, sizeof len);
 	return p[8] == '{' && len >= 2 && len <= size - 8;
@@ -78,19 +78,19 @@ static bool gguf_is_zero(const uint8_t *p, size_t size) {
 void gguf_say_other(const struct gguf_part *part, char *err, size_t errlen) {
 	uint8_t p[LOOK];
 	ssize_t n = pread(part->fd, p, sizeof p, 0);
-	size_t look = n > 0 ? (size_t)n : 0;
+	size_t have = n > 0 ? (size_t)n : 0;
 	const char *what = NULL;
 	char shown[48], text[128];
 	for (size_t i = 0; !what && i < sizeof others / sizeof *others; i++)
-		if (gguf_begins_with(p, look, others[i].begin, others[i].len, others[i].text))
+		if (gguf_begins_with(p, have, others[i].begin, others[i].len, others[i].text))
 			what = others[i].what;
-	if (!what && gguf_is_safetensors(p, look, part->size))
+	if (!what && gguf_is_safetensors(p, have, part->size))
 		what = "it is a safetensors file: " CONVERT;
-	if (!what && gguf_is_zero(p, look))
+	if (!what && gguf_is_zero(p, have))
 		what = "it begins with zeros; is the download complete?";
-	if (!what && gguf_is_text(p, look)) {
+	if (!what && gguf_is_text(p, have)) {
 		size_t k = 0;
-		for (; k < look && k < sizeof shown - 1 && p[k] >= 0x20; k++)
+		for (; k < have && k < sizeof shown - 1 && p[k] >= 0x20; k++)
 			shown[k] = p[k] < 0x7f ? (char)p[k] : '?';
 		shown[k] = '\0';
 		snprintf(text, sizeof text, "it is a text that begins with \"%s\"", shown);

@@ -20,16 +20,16 @@
 /* What conversion does with one tensor. */
 struct conversion {
 	struct store *store;
-	struct store_convert told;
+	struct store_convert progress;
 	store_convert_fn *tell;
 	void *arg;
 };
 
 static void store_convert_report(struct conversion *c, const struct content_id *id, int rc) {
-	c->told.tensor = id;
-	c->told.error = rc;
+	c->progress.tensor = id;
+	c->progress.error = rc;
 	if (c->tell)
-		c->tell(c->arg, &c->told);
+		c->tell(c->arg, &c->progress);
 }
 
 static int convert_chunk(int fd, const struct content_tensor *t, const struct store_head *head,
@@ -56,7 +56,7 @@ static int convert_chunks(struct conversion *c, int fd, const struct content_ten
 		content_chunk_extent(t, i, &first, &rows, &bytes);
 		rc = convert_chunk(fd, t, head, i, w, packed, canonical);
 		if (rc == 0) {
-			c->told.bytes_done += bytes;
+			c->progress.bytes_done += bytes;
 			if (i + 1 < t->chunks)
 				store_convert_report(c, &t->id, 0);
 		}
@@ -106,8 +106,8 @@ static void store_convert_keep_older(struct conversion *c, struct content_id *id
 		int fd = store_open_older(c->store, &ids[i], &t, &head);
 		if (fd < 0)
 			continue;
-		c->told.bytes += content_tensor_bytes(&t);
-		ids[c->told.count++] = ids[i];
+		c->progress.bytes += content_tensor_bytes(&t);
+		ids[c->progress.count++] = ids[i];
 		content_tensor_clear(&t);
 		close(fd);
 	}
@@ -124,15 +124,15 @@ int store_convert(struct store *s, store_convert_fn *fn, void *arg) {
 	int rc = store_list_tensors(s, &ids, &count);
 	if (rc == 0)
 		store_convert_keep_older(&c, ids, count);
-	if (c.told.count)
+	if (c.progress.count)
 		store_convert_report(&c, NULL, 0);
-	for (size_t i = 0; i < c.told.count; i++) {
+	for (size_t i = 0; i < c.progress.count; i++) {
 		rc = store_convert_tensor(&c, &ids[i]);
-		c.told.done++;
+		c.progress.done++;
 		store_convert_report(&c, &ids[i], rc);
 		worst = rc && !worst ? rc : worst;
 	}
 	free(ids);
 	flock(s->tensors, LOCK_UN);
-	return c.told.count ? worst : rc;
+	return c.progress.count ? worst : rc;
 }

@@ -168,9 +168,9 @@ int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &progress);
 	/* a step without outputs is over sooner than one before it whose tokens are being sampled */
-	if (done <= g->told)
+	if (done <= g->reported)
 		return 0;
-	g->told = done;
+	g->reported = done;
 	progress.what = "prompt";
 	progress.done = done;
 	progress.total = g->prompt;

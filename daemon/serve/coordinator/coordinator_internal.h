@@ -17,7 +17,7 @@ struct client_sequence {
 	struct peers_from from;
 	struct sampler_params sampling;
 	uint32_t prompt;
-	uint32_t told;               /* of the prompt: so much its user was told to be computed */
+	uint32_t reported;           /* of the prompt: so much its user was told to be computed */
 	uint32_t window;             /* rows of logits that may be on their way; 0: all */
 	uint64_t began_ns, first_ns; /* submitted; first token sampled */
 	bool finished;               /* Finished was sent, or the client is gone */

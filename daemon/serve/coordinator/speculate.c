@@ -90,8 +90,8 @@ struct line {
 
 struct speculation {
 	uint32_t stages;
-	struct line *stage;  /* computing, of each */
-	struct line way, io; /* from the coordinator through all stages and back; head and sampling */
+	struct line *stage;    /* computing, of each */
+	struct line round, io; /* from the coordinator through all stages and back; head and sampling */
 };
 
 int speculation_create(struct speculation **out, uint32_t stages) {
@@ -134,7 +134,7 @@ void speculation_observe(
 		return;
 	for (uint32_t i = 0; i < s->stages; i++)
 		speculation_line_add(&s->stage[i], rows, (double)times[i + 1]->computed * 1e-9);
-	speculation_line_add(&s->way, rows, away);
+	speculation_line_add(&s->round, rows, away);
 }
 
 void speculation_observe_io(struct speculation *s, uint32_t rows, double seconds) {
@@ -146,8 +146,8 @@ void speculation_observe_io(struct speculation *s, uint32_t rows, double seconds
  * those of the slowest stage; otherwise the stream waits for the whole round, and its rows delay only itself. */
 static void speculation_prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
 	double group = (answered + s->stages - 1) / s->stages, slowest = 0, its_row = 0, sum = 0;
-	double way, way_row, io, io_row;
-	speculation_line_fit(&s->way, &way, &way_row);
+	double round, round_row, io, io_row;
+	speculation_line_fit(&s->round, &round, &round_row);
 	speculation_line_fit(&s->io, &io, &io_row);
 	for (uint32_t i = 0; i <= s->stages; i++) {
 		double alone = io, each = io_row;
@@ -161,19 +161,19 @@ static void speculation_prices(const struct speculation *s, uint32_t answered, d
 	}
 	bool full = answered >= s->stages;
 	*token = full ? slowest : speculation_token(s);
-	*row = full ? its_row : way_row + io_row > sum ? way_row + io_row : sum;
+	*row = full ? its_row : round_row + io_row > sum ? round_row + io_row : sum;
 }
 
 double speculation_token(const struct speculation *s) {
-	double way, way_row, io, io_row;
-	speculation_line_fit(&s->way, &way, &way_row);
+	double round, round_row, io, io_row;
+	speculation_line_fit(&s->round, &round, &round_row);
 	speculation_line_fit(&s->io, &io, &io_row);
-	return way + way_row + io + io_row;
+	return round + round_row + io + io_row;
 }
 
 bool speculation_pays(const struct speculation *s, uint32_t answered, double chance, double seconds) {
 	double token, row;
-	if (s->way.w <= 0 || answered == 0)
+	if (s->round.w <= 0 || answered == 0)
 		return false;
 	speculation_prices(s, answered, &token, &row);
 	return chance * token > row + seconds;
@@ -193,7 +193,7 @@ uint32_t speculation_draft(const struct speculation *s, const struct draft_stats
 	struct place p = {.common = 0};
 	double token, row, chance = 1;
 	uint32_t n = tokens + drafted;
-	if (s->way.w <= 0 || answered == 0)
+	if (s->round.w <= 0 || answered == 0)
 		return drafted;
 	speculation_prices(s, answered, &token, &row);
 	while (p.matched < drafted && p.matched < draft->n && log[tokens + p.matched] == draft->id[p.matched])

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define TELL_MS 50 /* until a coordinator is told again that could not be told */
+#define RESEND_MS 50 /* until a coordinator is told again that could not be told */
 
 struct request {
 	LIST_ENTRY(request) next;
@@ -24,7 +24,7 @@ struct request {
 	struct text_stream *stream; /* NULL for logits */
 	bool logits;
 	/* rows of logits: that may be on their way; that the client had room for; that the coordinator was told of */
-	uint32_t window, taken, told;
+	uint32_t window, taken, reported;
 	struct loop_timer *timer; /* to tell again */
 };
 
@@ -92,14 +92,14 @@ static void request_resend_taken(void *arg);
 static void request_send_taken(struct request *r) {
 	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS_TAKEN, logits_taken, &taken);
-	if (r->told == r->taken)
+	if (r->reported == r->taken)
 		return;
 	taken.rows = r->taken;
 	env.ref = r->ref;
 	if (peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL) == 0)
-		r->told = r->taken;
+		r->reported = r->taken;
 	else if (!r->timer &&
-	         !(r->timer = loop_timer_start(r->all->loop, TELL_MS, false, request_resend_taken, r)))
+	         !(r->timer = loop_timer_start(r->all->loop, RESEND_MS, false, request_resend_taken, r)))
 		log_line(LOG_LINE_ERROR, "out of memory for a timer: a request for logits may stall");
 }
 

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-struct parcel {
-	TAILQ_ENTRY(parcel) next;
+struct downstream_step {
+	TAILQ_ENTRY(downstream_step) next;
 	uint64_t step;
 	uint64_t ref; /* 0 until sent */
 	uint64_t since_ns, sent_ns;
@@ -15,7 +15,7 @@ struct parcel {
 	struct payload *payload;
 };
 
-TAILQ_HEAD(parcels, parcel);
+TAILQ_HEAD(steps, downstream_step);
 
 struct downstream {
 	struct peers *peers;
@@ -23,7 +23,7 @@ struct downstream {
 	char name[WIRE_NAME_MAX + 1];
 	downstream_lost_fn *lost;
 	void *arg;
-	struct parcels waiting, sent;
+	struct steps waiting, sent;
 	unsigned nsent;
 	uint64_t trip_ns; /* there and back, smoothed; 0: not measured yet */
 	bool *gone;       /* set by downstream_destroy while a callback of ours is on the stack */
@@ -45,20 +45,20 @@ int downstream_create(struct downstream **out, struct peers *p, const struct nod
 	return 0;
 }
 
-static void parcel_clear(struct parcel *p) {
+static void downstream_step_clear(struct downstream_step *p) {
 	wire_free(p->env);
 	payload_unref(p->payload);
 	p->env = NULL;
 	p->payload = NULL;
 }
 
-static void parcel_destroy(struct parcel *p) {
-	parcel_clear(p);
+static void downstream_step_destroy(struct downstream_step *p) {
+	downstream_step_clear(p);
 	free(p);
 }
 
-static void parcels_destroy(struct parcels *list) {
-	for (struct parcel *p; (p = TAILQ_FIRST(list)); parcel_destroy(p))
+static void downstream_steps_destroy(struct steps *list) {
+	for (struct downstream_step *p; (p = TAILQ_FIRST(list)); downstream_step_destroy(p))
 		TAILQ_REMOVE(list, p, next);
 }
 
@@ -67,37 +67,36 @@ void downstream_destroy(struct downstream *h) {
 		return;
 	if (h->gone)
 		*h->gone = true;
-	parcels_destroy(&h->waiting);
-	parcels_destroy(&h->sent);
+	downstream_steps_destroy(&h->waiting);
+	downstream_steps_destroy(&h->sent);
 	free(h);
 }
 
 /* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
-static bool downstream_report_lost(
-        struct downstream *h, struct parcels *list, bool refused, const char *why) {
+static bool downstream_report_lost(struct downstream *h, struct steps *list, bool refused, const char *why) {
 	bool gone = false, *outer = h->gone;
 	downstream_lost_fn *lost = h->lost;
 	void *arg = h->arg;
 	h->gone = &gone;
-	for (struct parcel *p = TAILQ_FIRST(list); p && !gone; p = TAILQ_NEXT(p, next))
+	for (struct downstream_step *p = TAILQ_FIRST(list); p && !gone; p = TAILQ_NEXT(p, next))
 		lost(arg, p->step, refused, why);
 	if (!gone)
 		h->gone = outer;
 	else if (outer)
 		*outer = true;
-	parcels_destroy(list);
+	downstream_steps_destroy(list);
 	return !gone;
 }
 
 static bool downstream_report_one_lost(
-        struct downstream *h, struct parcel *p, bool refused, const char *why) {
-	struct parcels one = TAILQ_HEAD_INITIALIZER(one);
+        struct downstream *h, struct downstream_step *p, bool refused, const char *why) {
+	struct steps one = TAILQ_HEAD_INITIALIZER(one);
 	TAILQ_INSERT_HEAD(&one, p, next);
 	return downstream_report_lost(h, &one, refused, why);
 }
 
 /* The last of a step's times is its sender's. */
-static void downstream_stamp_times(const struct downstream *h, struct parcel *p) {
+static void downstream_stamp_times(const struct downstream *h, struct downstream_step *p) {
 	bool done = p->env->body_case == CARAVAN__ENVELOPE__BODY_STEP_DONE;
 	size_t n = done ? p->env->step_done->n_times : p->env->step->n_times;
 	if (n == 0)
@@ -107,8 +106,8 @@ static void downstream_stamp_times(const struct downstream *h, struct parcel *p)
 	t->trip = h->trip_ns;
 }
 
-/* Sends a parcel.  It is among those sent when it went; else the reason is in why. */
-static int downstream_send_parcel(struct downstream *h, struct parcel *p, char *why, size_t len) {
+/* Sends a step and moves it to the sent list; on failure the reason is in why. */
+static int downstream_send_step(struct downstream *h, struct downstream_step *p, char *why, size_t len) {
 	p->ref = p->env->ref = peers_ref(h->peers);
 	p->sent_ns = loop_now_ns();
 	downstream_stamp_times(h, p);
@@ -127,13 +126,13 @@ static int downstream_send_parcel(struct downstream *h, struct parcel *p, char *
 static void downstream_pump(struct downstream *h) {
 	char why[WIRE_NAME_MAX + 120];
 	while (!TAILQ_EMPTY(&h->waiting) && h->nsent < DOWNSTREAM_CREDITS) {
-		struct parcel *p = TAILQ_FIRST(&h->waiting);
+		struct downstream_step *p = TAILQ_FIRST(&h->waiting);
 		TAILQ_REMOVE(&h->waiting, p, next);
-		int rc = downstream_send_parcel(h, p, why, sizeof why);
-		parcel_clear(p);
+		int rc = downstream_send_step(h, p, why, sizeof why);
+		downstream_step_clear(p);
 		if (rc != 0) {
 			/* the rest fares no better, and order must hold: everything that waits is lost */
-			struct parcels lost = TAILQ_HEAD_INITIALIZER(lost);
+			struct steps lost = TAILQ_HEAD_INITIALIZER(lost);
 			TAILQ_INSERT_HEAD(&lost, p, next);
 			TAILQ_CONCAT(&lost, &h->waiting, next);
 			downstream_report_lost(h, &lost, false, why);
@@ -144,7 +143,7 @@ static void downstream_pump(struct downstream *h) {
 
 int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env, struct payload *payload,
         uint64_t since_ns) {
-	struct parcel *p = calloc(1, sizeof *p);
+	struct downstream_step *p = calloc(1, sizeof *p);
 	uint8_t *frame = NULL;
 	size_t len = 0;
 	if (!p)
@@ -155,7 +154,7 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 		char why[WIRE_NAME_MAX + 120];
 		p->env = env;
 		p->payload = payload;
-		int rc = downstream_send_parcel(h, p, why, sizeof why);
+		int rc = downstream_send_step(h, p, why, sizeof why);
 		p->env = NULL;
 		p->payload = NULL;
 		if (rc != 0)
@@ -176,9 +175,10 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 	return 0;
 }
 
-/* Takes the parcel with this ref out of those sent; NULL: none. */
-static struct parcel *downstream_take_sent(struct downstream *h, const struct node_id *node, uint64_t ref) {
-	struct parcel *p = TAILQ_FIRST(&h->sent);
+/* Removes the step with this ref from the sent list; NULL: none. */
+static struct downstream_step *downstream_take_sent(
+        struct downstream *h, const struct node_id *node, uint64_t ref) {
+	struct downstream_step *p = TAILQ_FIRST(&h->sent);
 	if (!node_id_equal(node, &h->to))
 		return NULL;
 	while (p && p->ref != ref)
@@ -191,18 +191,18 @@ static struct parcel *downstream_take_sent(struct downstream *h, const struct no
 }
 
 bool downstream_ack(struct downstream *h, const struct node_id *node, uint64_t ref, uint64_t waited_ns) {
-	struct parcel *p = downstream_take_sent(h, node, ref);
+	struct downstream_step *p = downstream_take_sent(h, node, ref);
 	if (!p)
 		return false;
 	uint64_t away = loop_now_ns() - p->sent_ns, trip = away > waited_ns ? away - waited_ns : 0;
 	h->trip_ns = h->trip_ns ? (7 * h->trip_ns + trip) / 8 : trip;
-	parcel_destroy(p);
+	downstream_step_destroy(p);
 	downstream_pump(h);
 	return true;
 }
 
 bool downstream_refused(struct downstream *h, const struct node_id *node, uint64_t ref, const char *why) {
-	struct parcel *p = downstream_take_sent(h, node, ref);
+	struct downstream_step *p = downstream_take_sent(h, node, ref);
 	if (!p)
 		return false;
 	if (downstream_report_one_lost(h, p, true, why))
@@ -213,7 +213,7 @@ bool downstream_refused(struct downstream *h, const struct node_id *node, uint64
 void downstream_link_lost(struct downstream *h, const struct node_id *node, const char *why) {
 	if (!node_id_equal(node, &h->to))
 		return;
-	struct parcels lost = TAILQ_HEAD_INITIALIZER(lost);
+	struct steps lost = TAILQ_HEAD_INITIALIZER(lost);
 	TAILQ_CONCAT(&lost, &h->sent, next);
 	TAILQ_CONCAT(&lost, &h->waiting, next);
 	h->nsent = 0;

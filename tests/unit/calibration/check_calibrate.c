@@ -268,7 +268,7 @@ static const char *fake_busy(void *arg, bool asked) {
 	return asked ? fake.soon_busy : fake.busy;
 }
 
-static const struct calibrate_ways fake_ways = {.run = fake_look,
+static const struct calibrate_ops fake_ways = {.run = fake_look,
         .disk = fake_disk,
         .soon_ms = 20,
         .soon_most_ms = 50,
@@ -296,7 +296,7 @@ static void fake_start(void) {
 	                                                  .memory = 1ul << 30,
 	                                                  .threads = 1,
 	                                                  .busy = fake_busy,
-	                                                  .ways = &fake_ways}),
+	                                                  .ops = &fake_ways}),
 	        0);
 }
 
