@@ -149,6 +149,7 @@ static const struct manifest *node_model_at(void *arg, size_t i) {
 static void node_models_changed(void *arg) {
 	struct node *n = arg;
 	scrub_models_changed(n->scrub);
+	http_api_models_changed(n->http);
 }
 
 /* Tells systemd, or whoever started us in its manner. */
@@ -228,7 +229,9 @@ static int node_start_http(struct node *n, char *err, size_t errlen) {
 	                .hosts = h->hosts,
 	                .nhosts = h->nhosts,
 	                .origins = h->origins,
-	                .norigins = h->norigins},
+	                .norigins = h->norigins,
+	                .aliases = h->aliases,
+	                .naliases = h->naliases},
 	        err, errlen);
 	/* without files to read again, a terminal that is closed ends the node, as ever */
 	if (rc == 0 && n->http && (h->tls_cert || h->log) &&
@@ -350,6 +353,7 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 
 static void node_end(struct node *n) {
 	http_api_destroy(n->http);
+	n->http = NULL;
 	control_destroy(n->control);
 	calibrate_stop(n->calibration);
 	n->calibration = NULL;

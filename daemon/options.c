@@ -31,6 +31,7 @@ enum {
 	OPT_HTTP_HOST,
 	OPT_HTTP_ORIGIN,
 	OPT_HTTP_OPEN,
+	OPT_ALIAS,
 	OPT_HTTP_LOG,
 	OPT_TLS_CERT,
 	OPT_TLS_KEY,
@@ -52,6 +53,7 @@ static const struct option longs[] = {
         {"http", required_argument, NULL, OPT_HTTP},
         {"http-host", required_argument, NULL, OPT_HTTP_HOST},
         {"http-origin", required_argument, NULL, OPT_HTTP_ORIGIN},
+        {"alias", required_argument, NULL, OPT_ALIAS},
         {"http-open", no_argument, NULL, OPT_HTTP_OPEN},
         {"http-log", required_argument, NULL, OPT_HTTP_LOG},
         {"tls-cert", required_argument, NULL, OPT_TLS_CERT},
@@ -95,6 +97,8 @@ static const char help[] = "usage: caravand [OPTION]...\n"
                            "                         commas (none)\n"
                            "  --http-origin ORIGIN   web pages of this origin, such as https://a.example,\n"
                            "                         may use the API; several with commas (none)\n"
+                           "  --alias NAME=MODEL     another name of a model, for programs that insist on\n"
+                           "                         one; may be given several times (none)\n"
                            "  --http-open            serve other machines without API keys too\n"
                            "  --http-log FILE        an access log in the common log format (none)\n"
                            "  --tls-cert FILE        serve HTTPS with this certificate and its chain (none)\n"
@@ -196,6 +200,19 @@ static void options_parse_names(const char *option, char *text, const char **nam
 			options_fail("%s: more than %d names", option, OPTIONS_NAMES_MAX);
 		names[(*count)++] = name;
 	}
+}
+
+static void options_add_alias(struct options_http *h, const char *text) {
+	const char *equals = strrchr(text, '=');
+	if (!equals || equals == text || !wire_name_ok(equals + 1))
+		options_fail("--alias: '%s' is not of the form NAME=MODEL", text);
+	if (h->naliases == OPTIONS_NAMES_MAX)
+		options_fail("--alias: more than %d of them", OPTIONS_NAMES_MAX);
+	char *name =
+	        strndup(text, (size_t)(equals - text)); /* the arguments stay whole: a restart needs them */
+	if (!name)
+		options_fail("--alias: out of memory");
+	h->aliases[h->naliases++] = (struct model_alias){name, equals + 1};
 }
 
 static void options_check_http(struct options_http *h) {
@@ -303,6 +320,9 @@ void options_parse(struct options *o, int argc, char **argv) {
 			break;
 		case OPT_HTTP_ORIGIN:
 			options_parse_names("--http-origin", optarg, o->http.origins, &o->http.norigins);
+			break;
+		case OPT_ALIAS:
+			options_add_alias(&o->http, optarg);
 			break;
 		case OPT_HTTP_OPEN:
 			o->http.open = true;

@@ -2,6 +2,7 @@
  * Owns: its strings.  Read before threads start. */
 #ifndef DAEMON_OPTIONS_H
 #define DAEMON_OPTIONS_H
+#include "daemon/api/model_list.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,8 @@ struct options_http {
 	const char *tls_cert, *tls_key, *log; /* NULL: none */
 	const char *hosts[OPTIONS_NAMES_MAX], *origins[OPTIONS_NAMES_MAX];
 	size_t nhosts, norigins;
+	struct model_alias aliases[OPTIONS_NAMES_MAX];
+	size_t naliases;
 };
 
 struct options {

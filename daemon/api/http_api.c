@@ -1,8 +1,10 @@
 /* http_api: see http_api.h. */
 #include "config.h"
 
+#include "common/fail.h"
 #include "daemon/api/http/http.h"
 #include "daemon/api/http_api.h"
+#include "daemon/api/routes/routes.h"
 #include "daemon/core/log.h"
 #include "daemon/members/members.h"
 #include <errno.h>
@@ -15,6 +17,7 @@
 
 struct http_api {
 	struct http_server *server;
+	struct routes *routes;
 	bool open;
 };
 
@@ -52,6 +55,7 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	struct http_api *a = calloc(1, sizeof *a);
 	struct names names = {.n = 0};
 	char listens[256];
+	size_t nroutes;
 	*out = NULL;
 	if (!c->open && !http_address_is_loopback(c->address)) {
 		snprintf(err, errlen,
@@ -60,8 +64,11 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 		free(a);
 		return -EPERM;
 	}
-	if (!a)
-		return -ENOMEM;
+	if (!a || routes_create(&a->routes, c->loop, c->serve, c->aliases, c->naliases) != 0) {
+		free(a);
+		return fail_memory(err, errlen, "the HTTP API");
+	}
+	const struct http_route *table = routes_table(&nroutes);
 	a->open = c->open;
 	names_collect(&names, c);
 	snprintf(listens, sizeof listens, "%.*s", (int)strcspn(c->address, ":"), c->address);
@@ -76,10 +83,15 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	                .origins = c->origins,
 	                .norigins = c->norigins,
 	                .log = c->log,
-	                .arg = a},
+	                .routes = table,
+	                .nroutes = nroutes,
+	                .arg = a->routes},
 	        err, errlen);
+	if (rc == 0 && a->server &&
+	        (rc = completions_attach(a->routes->completions, http_loop(a->server))) != 0)
+		rc = fail_memory(err, errlen, "the HTTP API");
 	if (rc != 0 || !a->server) {
-		free(a);
+		http_api_destroy(a);
 		return rc;
 	}
 	log_line(LOG_LINE_INFO, "its HTTP API is at %s://%.*s:%u", c->tls_cert ? "https" : "http",
@@ -92,10 +104,16 @@ void http_api_destroy(struct http_api *a) {
 	if (!a)
 		return;
 	http_destroy(a->server);
+	routes_destroy(a->routes);
 	free(a);
 }
 
 void http_api_reload(struct http_api *a) {
 	if (a)
 		http_reload(a->server);
+}
+
+void http_api_models_changed(struct http_api *a) {
+	if (a)
+		completions_models_changed(a->routes->completions);
 }

@@ -3,7 +3,7 @@
  * Threads: the loop. */
 #ifndef DAEMON_API_HTTP_API_H
 #define DAEMON_API_HTTP_API_H
-#include "daemon/serve/dispatch.h"
+#include "daemon/api/model_list.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -19,11 +19,14 @@ struct http_api_config {
 	const char *tls_cert, *tls_key, *log; /* files, NULL: none */
 	const char *const *hosts, *const *origins;
 	size_t nhosts, norigins;
+	const struct model_alias *aliases; /* further names of models; borrowed */
+	size_t naliases;
 };
 
 /* 0 with *out NULL: the port is taken, and that was not required. */
 int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen);
-void http_api_destroy(struct http_api *a); /* NULL allowed */
-void http_api_reload(struct http_api *a);  /* NULL allowed: certificate and access log */
+void http_api_destroy(struct http_api *a);        /* NULL allowed */
+void http_api_reload(struct http_api *a);         /* NULL allowed: certificate and access log */
+void http_api_models_changed(struct http_api *a); /* NULL allowed */
 
 #endif

@@ -214,8 +214,7 @@ const struct model_entry *model_list_find(const struct model_list *l, const stru
 		if (!e)
 			e = list_named(l, name, len);
 		for (size_t i = 0; !e && i < naliases; i++)
-			if (strcmp(alias[i].name, name) == 0 ||
-			        (strlen(alias[i].name) == len && memcmp(alias[i].name, name, len) == 0))
+			if (list_bare_length(alias[i].name) == len && memcmp(alias[i].name, name, len) == 0)
 				e = list_named(l, alias[i].model, strlen(alias[i].model));
 		if (e)
 			return e;

@@ -473,6 +473,7 @@ START_TEST(names) {
 	completions_models_changed(all);
 	sim_for(0);
 	ck_assert_str_eq(find("claude:latest", err)->name, "other");
+	ck_assert_str_eq(find("claude", err)->name, "other");
 	ck_assert_ptr_null(find("", err));
 	ck_assert_str_eq(err, "name a model; there is: m, other");
 	const struct model_entry *m = find("m", err), *o = find("other", err);

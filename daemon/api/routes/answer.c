@@ -1,0 +1,329 @@
+/* answer: see answer.h. */
+#include "daemon/api/routes/answer.h"
+#include "daemon/core/log.h"
+#include "daemon/text/utf8.h"
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- errors -------------------------------------------------------------------------------------- */
+
+json_t *answer_string(const char *s, size_t len) {
+	if (utf8_valid(s, len))
+		return json_stringn(s, len);
+	char *copy = malloc(len + 1);
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < len; i++)
+		copy[i] = (char)(s[i] & 0x80 ? '?' : s[i]);
+	json_t *o = json_stringn(copy, len);
+	free(copy);
+	return o;
+}
+
+void answer_error(struct http_exchange *x, const struct dialect *d, const struct reply_error *e) {
+	char after[16];
+	if (e->retry_after) {
+		snprintf(after, sizeof after, "%u", e->retry_after);
+		http_reply_header(x, "Retry-After", after);
+	}
+	http_reply_json(x, e->status, d->error(e));
+}
+
+void answer_fields_error(struct http_exchange *x, const struct dialect *d, const struct fields *f) {
+	answer_error(x, d,
+	        &(struct reply_error){.status = f->status,
+	                .param = *f->param ? f->param : NULL,
+	                .text = f->status == 500 ? "out of memory" : f->error});
+}
+
+static void answer_completion_error(
+        struct http_exchange *x, const struct dialect *d, const struct completion_error *e) {
+	answer_error(x, d,
+	        &(struct reply_error){.status = e->status,
+	                .retry_after = e->retry_after,
+	                .code = e->too_long        ? "context_length_exceeded"
+	                        : e->status == 404 ? "model_not_found"
+	                                           : NULL,
+	                .text = e->text});
+}
+
+const struct model_entry *answer_model(struct http_exchange *x, const struct routes *r,
+        const struct dialect *d, const char *name, bool serving) {
+	const struct model_list *l = completions_models(r->completions);
+	char err[700];
+	if (!l) {
+		answer_error(x, d,
+		        &(struct reply_error){
+		                .status = 503, .retry_after = 1, .text = "this node is starting"});
+		return NULL;
+	}
+	const struct model_entry *m = model_list_find(l, r->alias, r->naliases, name, err, sizeof err);
+	if (!m) {
+		answer_error(x, d,
+		        &(struct reply_error){
+		                .status = 404, .code = "model_not_found", .param = "model", .text = err});
+		return NULL;
+	}
+	if (!serving || (m->state == MODEL_SERVING && m->facts))
+		return m;
+	if (m->state == MODEL_SERVING)
+		snprintf(err, sizeof err, "the vocabulary of model %s has not arrived at this node yet",
+		        m->name);
+	else
+		snprintf(err, sizeof err, "model %s %s", m->name, m->what);
+	answer_error(x, d,
+	        &(struct reply_error){
+	                .status = 503, .retry_after = m->state == MODEL_SERVING ? 1 : 5, .text = err});
+	return NULL;
+}
+
+/* ---- its life ------------------------------------------------------------------------------------ */
+
+void answer_destroy(struct answer *a) {
+	for (unsigned i = 0; i < COMPLETION_CHOICES_MAX; i++) {
+		free(a->choice[i].text);
+		json_decref(a->choice[i].calls);
+		toolcall_destroy(a->choice[i].parser);
+	}
+	for (unsigned i = 0; i < WIRE_STOPS_MAX; i++)
+		free(a->stops[i]);
+	free(a);
+}
+
+/* It has been answered, or nobody waits for it any more. */
+static void answer_finish(struct answer *a) {
+	completion_release(a->completion);
+	answer_destroy(a);
+}
+
+static void answer_on_closed(void *arg) {
+	answer_finish(arg);
+}
+
+struct answer *answer_create(struct http_exchange *x, const struct routes *r, const struct dialect *d,
+        const struct model_entry *m, const char *named, const char *prefix) {
+	struct answer *a = calloc(1, sizeof *a);
+	uint8_t random[12];
+	if (!a || RAND_bytes(random, sizeof random) != 1) {
+		free(a);
+		answer_error(x, d, &(struct reply_error){.status = 500, .text = "out of memory"});
+		return NULL;
+	}
+	a->x = x;
+	a->routes = r;
+	a->dialect = d;
+	a->created = (int64_t)time(NULL);
+	a->begun_ns = loop_now_ns();
+	int at = snprintf(a->id, sizeof a->id, "%s", prefix);
+	for (size_t i = 0; i < sizeof random; i++)
+		at += snprintf(a->id + at, sizeof a->id - (size_t)at, "%02x", random[i]);
+	snprintf(a->model, sizeof a->model, "%s",
+	        named && *named && strlen(named) < sizeof a->model ? named : m->name);
+	snprintf(a->fingerprint, sizeof a->fingerprint, "%s", m->facts->fingerprint);
+	return a;
+}
+
+/* ---- sending ------------------------------------------------------------------------------------- */
+
+void answer_send_text(struct answer *a, const char *text) {
+	http_stream_send(a->x, text, strlen(text));
+}
+
+static void answer_send(struct answer *a, const char *before, json_t *o, const char *after) {
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	size_t head = strlen(before), tail = strlen(after), len = text ? strlen(text) : 0;
+	char *all = text ? malloc(head + len + tail) : NULL;
+	if (all) { /* one piece, so that it is one chunk */
+		memcpy(all, before, head);
+		memcpy(all + head, text, len);
+		memcpy(all + head + len, after, tail);
+		http_stream_send(a->x, all, head + len + tail);
+	} else {
+		log_line(LOG_LINE_ERROR, "out of memory: a part of an answer over HTTP is missing");
+	}
+	free(all);
+	free(text);
+}
+
+void answer_send_event(struct answer *a, const char *event, json_t *o) {
+	char before[80] = "data: ";
+	if (event)
+		snprintf(before, sizeof before, "event: %s\ndata: ", event);
+	answer_send(a, before, o, "\n\n");
+}
+
+void answer_send_line(struct answer *a, json_t *o) {
+	answer_send(a, "", o, "\n");
+}
+
+static void answer_open(struct answer *a) {
+	if (a->opened)
+		return;
+	a->opened = true;
+	http_reply_header(a->x, "Cache-Control", "no-cache");
+	http_stream_begin(a->x, 200, a->dialect->type);
+	a->dialect->open(a);
+}
+
+/* ---- events of the completion -------------------------------------------------------------------- */
+
+/* The answer as it would be without memory for the rest: an error instead. */
+static void answer_fail(struct answer *a, const struct completion_error *e) {
+	if (a->opened) {
+		const struct reply_error r = {
+		        .status = e->status, .retry_after = e->retry_after, .text = e->text};
+		a->dialect->broken(a, a->dialect->error(&r));
+		http_stream_end(a->x);
+	} else {
+		answer_completion_error(a->x, a->dialect, e);
+	}
+	answer_finish(a);
+}
+
+static void answer_on_prompt(void *arg, unsigned choice, uint32_t tokens) {
+	struct answer *a = arg;
+	(void)choice;
+	a->prompt = tokens;
+}
+
+static void answer_on_waiting(void *arg, unsigned choice, uint32_t place, uint64_t done, uint64_t total) {
+	struct answer *a = arg;
+	(void)choice;
+	(void)place;
+	(void)done;
+	(void)total;
+	if (a->stream)
+		answer_open(a);
+}
+
+struct answer_at {
+	struct answer *a;
+	unsigned choice;
+};
+
+static bool choice_append(struct answer_choice *c, const char *text, size_t len) {
+	if (c->len + len + 1 > c->room) {
+		size_t room = (c->len + len) * 2 + 64;
+		char *s = realloc(c->text, room);
+		if (!s)
+			return false;
+		c->text = s;
+		c->room = room;
+	}
+	memcpy(c->text + c->len, text, len);
+	c->len += len;
+	c->text[c->len] = '\0';
+	return true;
+}
+
+static bool answer_on_content(void *arg, const char *text, size_t len) {
+	struct answer_at *at = arg;
+	if (len == 0)
+		return true;
+	if (!at->a->stream)
+		return choice_append(&at->a->choice[at->choice], text, len);
+	answer_open(at->a);
+	at->a->dialect->text(at->a, at->choice, text, len);
+	return true;
+}
+
+static bool answer_on_call(void *arg, const struct tool_call *call) {
+	struct answer_at *at = arg;
+	struct answer_choice *c = &at->a->choice[at->choice];
+	if (at->a->one_call && c->ncalls > 0)
+		return true;
+	c->ncalls++;
+	if (at->a->stream)
+		answer_open(at->a);
+	at->a->dialect->call(at->a, at->choice, call);
+	return true;
+}
+
+static void answer_on_text(void *arg, unsigned choice, const char *text, size_t len) {
+	struct answer *a = arg;
+	struct answer_at at = {a, choice};
+	const struct toolcall_sink sink = {answer_on_content, answer_on_call, &at};
+	struct toolcall_stream *parser = a->choice[choice].parser;
+	if (!(parser ? toolcall_push(parser, text, len, &sink) : answer_on_content(&at, text, len)))
+		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
+}
+
+static void answer_on_end(void *arg, unsigned choice, const struct completion_end *end) {
+	struct answer *a = arg;
+	struct answer_choice *c = &a->choice[choice];
+	struct answer_at at = {a, choice};
+	const struct toolcall_sink sink = {answer_on_content, answer_on_call, &at};
+	c->end = *end;
+	c->ended = true;
+	if (end->error.status) {
+		answer_fail(a, &end->error);
+		return;
+	}
+	if (c->parser && !toolcall_finish(c->parser, &sink)) {
+		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
+		return;
+	}
+	if (a->stream) {
+		answer_open(a);
+		a->dialect->end(a, choice);
+	}
+	if (++a->ended < a->choices)
+		return;
+	if (a->stream) {
+		a->dialect->done(a);
+		http_stream_end(a->x);
+	} else {
+		http_reply_json(a->x, 200, a->dialect->whole(a));
+	}
+	answer_finish(a);
+}
+
+static bool answer_copy(struct answer *a, const struct completion_params *p, enum toolcall_format tools) {
+	for (size_t i = 0; i < p->nstops; i++)
+		if (!(a->stops[i] = strndup(p->stops[i].s, p->stops[i].len)))
+			return false;
+	for (unsigned i = 0; tools != TOOLCALL_NONE && i < p->choices; i++)
+		if (!(a->choice[i].parser = toolcall_create(tools)))
+			return false;
+	return true;
+}
+
+void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools) {
+	struct http_exchange *x = a->x;
+	const struct dialect *d = a->dialect;
+	const struct completion_events ev = {.prompt = answer_on_prompt,
+	        .waiting = answer_on_waiting,
+	        .text = answer_on_text,
+	        .end = answer_on_end,
+	        .arg = a};
+	a->choices = p->choices;
+	if (!answer_copy(a, p, tools) ||
+	        completion_start(&a->completion, a->routes->completions, p, &ev) != 0) {
+		answer_destroy(a);
+		answer_error(x, d, &(struct reply_error){.status = 500, .text = "out of memory"});
+		return;
+	}
+	http_on_closed(x, answer_on_closed, a);
+}
+
+/* ---- sums ---------------------------------------------------------------------------------------- */
+
+struct answer_usage answer_usage(const struct answer *a) {
+	struct answer_usage u = {.prompt = a->choice[0].end.prompt, .cached = a->choice[0].end.cached};
+	for (unsigned i = 0; i < a->choices; i++)
+		u.generated += a->choice[i].end.generated;
+	return u;
+}
+
+const char *answer_reason(
+        const struct answer *a, unsigned choice, const char *stop, const char *length, const char *calls) {
+	const struct answer_choice *c = &a->choice[choice];
+	if (c->ncalls > 0)
+		return calls;
+	return c->end.reason == CARAVAN__REASON__LIMIT || c->end.reason == CARAVAN__REASON__CONTEXT ? length
+	                                                                                            : stop;
+}

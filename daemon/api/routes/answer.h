@@ -1,0 +1,99 @@
+/* answer: an answer on its way to a client, in whatever dialect: it joins an exchange of the HTTP server with a completion.
+ *
+ * Owns: the completion, the text so far, and the exchange until it has been answered.  A dialect says how things look.
+ * A streamed answer begins when its prompt has been accepted, so that what goes wrong before has a status of its own; what goes
+ * wrong later is an event of the stream.  A client that goes takes its completion with it.
+ * Threads: the HTTP server's. */
+#ifndef DAEMON_API_ROUTES_ANSWER_H
+#define DAEMON_API_ROUTES_ANSWER_H
+#include "daemon/api/routes/fields.h"
+#include "daemon/api/routes/routes.h"
+#include "daemon/text/toolcall.h"
+
+struct answer;
+
+struct reply_error {
+	int status;
+	uint32_t retry_after;     /* seconds, 0: not said */
+	const char *code, *param; /* NULL: by the status; none */
+	const char *text;
+};
+
+struct dialect {
+	const char *type; /* of a stream */
+	json_t *(*error)(const struct reply_error *e);
+	/* A streamed answer: it begins; text of a choice; a call of a tool; the choice has ended; all have. */
+	void (*open)(struct answer *a);
+	void (*text)(struct answer *a, unsigned choice, const char *text, size_t len);
+	void (*call)(struct answer *a, unsigned choice, const struct tool_call *call); /* NULL: it has none */
+	void (*end)(struct answer *a, unsigned choice);
+	void (*done)(struct answer *a);
+	/* Something went wrong in the middle of it; done is not called then. */
+	void (*broken)(struct answer *a, json_t *error);
+	/* The answer as a whole. */
+	json_t *(*whole)(struct answer *a);
+};
+
+struct answer_choice {
+	char *text; /* what is not a call of a tool; only of an answer as a whole */
+	size_t len, room;
+	json_t *calls; /* in the dialect's own form; an array, or NULL */
+	unsigned ncalls;
+	struct toolcall_stream *parser; /* NULL: no tools */
+	bool ended;
+	struct completion_end end;
+};
+
+struct answer {
+	struct http_exchange *x;
+	const struct routes *routes;
+	const struct dialect *dialect;
+	struct completion *completion;
+	bool stream, opened;
+	bool usage;    /* a stream ends with what it took */
+	bool chat;     /* OpenAI's: chat completions; Ollama's: chat */
+	bool one_call; /* no call of a tool after the first */
+	char id[48], model[128], fingerprint[24];
+	int64_t created;   /* seconds since 1970 */
+	uint64_t begun_ns; /* for durations */
+	uint32_t prompt;   /* tokens; 0: not known yet */
+	unsigned choices, ended;
+	char *stops[WIRE_STOPS_MAX]; /* owned: the stop texts, for who says which was found */
+	unsigned block;              /* Anthropic's: of the content block that is open, from 1; 0: none was */
+	enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_CALL } block_kind;
+	struct answer_choice choice[COMPLETION_CHOICES_MAX];
+};
+
+/* An answer with an error, at once. */
+void answer_error(struct http_exchange *x, const struct dialect *d, const struct reply_error *e);
+/* The same for what was wrong with a request's fields. */
+void answer_fields_error(struct http_exchange *x, const struct dialect *d, const struct fields *f);
+
+/* The model that a request names; NULL: an error has been answered.  serving: one that does not serve is an error too. */
+const struct model_entry *answer_model(struct http_exchange *x, const struct routes *r,
+        const struct dialect *d, const char *name, bool serving);
+
+/* A new one; NULL: an error has been answered.  prefix: of its id.  named: the model as the client calls it, or NULL. */
+struct answer *answer_create(struct http_exchange *x, const struct routes *r, const struct dialect *d,
+        const struct model_entry *m, const char *named, const char *prefix);
+/* Completes; the rest is events.  tools: calls of tools are looked for in the text, in that format. */
+void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools);
+void answer_destroy(struct answer *a); /* one that has not been started */
+
+/* For dialects: sends an event of a text/event-stream (event NULL: it has no name), or a line of JSON.  o's reference is taken. */
+void answer_send_event(struct answer *a, const char *event, json_t *o);
+void answer_send_line(struct answer *a, json_t *o);
+void answer_send_text(struct answer *a, const char *text);
+
+/* Sums over the choices. */
+struct answer_usage {
+	uint64_t prompt, cached, generated;
+};
+struct answer_usage answer_usage(const struct answer *a);
+/* A reason as a word: one for the end of the text or a stop text, one for a limit, one for calls of tools. */
+const char *answer_reason(
+        const struct answer *a, unsigned choice, const char *stop, const char *length, const char *calls);
+/* Text that is whole UTF-8, as JSON; what is not is replaced. */
+json_t *answer_string(const char *s, size_t len);
+
+#endif

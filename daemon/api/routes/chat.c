@@ -1,0 +1,294 @@
+/* chat: see chat.h. */
+#include "daemon/api/routes/chat.h"
+#include "daemon/api/chat_templates.h"
+#include "daemon/text/jinja/jinja.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+void chat_clear(struct chat *c) {
+	json_decref(c->messages);
+	json_decref(c->tools);
+	json_decref(c->extra);
+	*c = (struct chat){0};
+}
+
+/* ---- messages ------------------------------------------------------------------------------------ */
+
+static void out_of_memory(struct fields *f) {
+	if (fields_ok(f))
+		f->status = 500;
+}
+
+/* The text of a part; NULL: it has none that can be used, with or without an error. */
+static const json_t *part_text(struct fields *f, const json_t *part, const char *name) {
+	const char *type = json_string_value(json_object_get(part, "type"));
+	const json_t *text = json_object_get(part, "text");
+	if (json_is_string(part))
+		return part;
+	if (type && (strcmp(type, "thinking") == 0 || strcmp(type, "redacted_thinking") == 0 ||
+	                    strcmp(type, "reasoning") == 0))
+		return NULL; /* what the model thought before is not told to it again */
+	if (json_is_string(text) && (!type || strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 ||
+	                                    strcmp(type, "output_text") == 0))
+		return text;
+	if (type)
+		fields_fail(f, name, "%s has a part of type %.60s: text alone is supported", name, type);
+	else
+		fields_fail(f, name, "%s is to be a string, or an array of parts with a type", name);
+	return NULL;
+}
+
+json_t *chat_content(struct fields *f, const json_t *content, const char *name) {
+	size_t len = 0, n = json_array_size(content);
+	if (!content || json_is_null(content))
+		return json_string("");
+	if (json_is_string(content))
+		return json_incref((json_t *)content);
+	if (!json_is_array(content)) {
+		fields_fail(f, name, "%s is to be a string, or an array of parts", name);
+		return NULL;
+	}
+	for (size_t i = 0; i < n && fields_ok(f); i++)
+		len += json_string_length(part_text(f, json_array_get(content, i), name)) + 1;
+	char *all = fields_ok(f) ? malloc(len + 1) : NULL;
+	if (!all) {
+		out_of_memory(f);
+		return NULL;
+	}
+	size_t at = 0;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *t = part_text(f, json_array_get(content, i), name);
+		if (!t)
+			continue;
+		if (at > 0)
+			all[at++] = '\n';
+		memcpy(all + at, json_string_value(t), json_string_length(t));
+		at += json_string_length(t);
+	}
+	json_t *text = json_stringn(all, at);
+	free(all);
+	if (!text)
+		out_of_memory(f);
+	return text;
+}
+
+void chat_add_text(struct chat *c, struct fields *f, const char *role, json_t *content) {
+	json_t *m = content ? json_pack("{s:s, s:o}", "role", role, "content", content) : NULL;
+	if (!c->messages)
+		c->messages = json_array();
+	if (fields_ok(f) && json_array_append_new(c->messages, m) == 0)
+		return;
+	if (!fields_ok(f))
+		json_decref(m);
+	out_of_memory(f);
+}
+
+/* Arguments that are an object as text become that object: templates write them as JSON themselves. */
+static json_t *calls_with_objects(const json_t *calls) {
+	json_t *copy = json_deep_copy(calls);
+	for (size_t i = 0; i < json_array_size(copy); i++) {
+		json_t *function = json_object_get(json_array_get(copy, i), "function");
+		const char *text = json_string_value(json_object_get(function, "arguments"));
+		json_t *o = text ? json_loads(*text ? text : "{}", 0, NULL) : NULL;
+		if (json_is_object(o))
+			json_object_set(function, "arguments", o);
+		json_decref(o);
+	}
+	return copy;
+}
+
+/* No other word: templates make control tokens of roles. */
+static bool chat_is_role(const char *role) {
+	static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
+	for (size_t i = 0; role && i < sizeof roles / sizeof *roles; i++)
+		if (strcmp(role, roles[i]) == 0)
+			return true;
+	return false;
+}
+
+void chat_add(struct chat *c, struct fields *f, const json_t *o) {
+	const char *role = json_string_value(json_object_get(o, "role"));
+	const json_t *calls = json_object_get(o, "tool_calls");
+	if (!chat_is_role(role)) {
+		fields_fail(f, "messages",
+		        "messages[%zu] is to have a role: system, developer, user, assistant, tool or function",
+		        json_array_size(c->messages));
+		return;
+	}
+	if (calls && !json_is_null(calls) && !json_is_array(calls)) {
+		fields_fail(f, "messages", "messages[%zu].tool_calls is to be an array",
+		        json_array_size(c->messages));
+		return;
+	}
+	json_t *content = chat_content(f, json_object_get(o, "content"), "messages.content");
+	json_t *m = content ? json_copy((json_t *)o) : NULL;
+	bool ok = m && json_object_set(m, "content", content) == 0;
+	if (ok && strcmp(role, "developer") == 0)
+		ok = json_object_set_new(m, "role", json_string("system")) == 0;
+	if (ok && json_array_size(calls) > 0)
+		ok = json_object_set_new(m, "tool_calls", calls_with_objects(calls)) == 0;
+	else if (ok)
+		json_object_del(m, "tool_calls"); /* templates ask whether it is there */
+	json_decref(content);
+	if (ok && !c->messages)
+		c->messages = json_array();
+	if (!ok || json_array_append(c->messages, m) != 0)
+		out_of_memory(f);
+	json_decref(m);
+}
+
+void chat_read(struct chat *c, struct fields *f) {
+	const json_t *messages = fields_get(f, NULL, "messages"), *tools = fields_get(f, NULL, "tools"),
+	             *choice = fields_get(f, NULL, "tool_choice");
+	if (!json_is_array(messages) || json_array_size(messages) == 0)
+		fields_fail(f, "messages", "messages is to be an array with at least one message");
+	for (size_t i = 0; i < json_array_size(messages) && fields_ok(f); i++)
+		chat_add(c, f, json_array_get(messages, i));
+	if (tools && !json_is_array(tools))
+		fields_fail(f, "tools", "tools is to be an array");
+	const char *how = json_string_value(choice);
+	if (choice && (!how || (strcmp(how, "none") != 0 && strcmp(how, "auto") != 0)))
+		fields_fail(f, "tool_choice", "tool_choice is supported as none and auto alone");
+	if (json_array_size(tools) > 0 && !(how && strcmp(how, "none") == 0))
+		c->tools = json_incref((json_t *)tools);
+}
+
+/* ---- templates ----------------------------------------------------------------------------------- */
+
+const char *chat_template_of(const struct model_facts *m) {
+	return *m->chat_template ? m->chat_template : chat_template_find(m->known_template);
+}
+
+bool chat_takes_tools(const struct model_facts *m) {
+	return strstr(chat_template_of(m), "tools") != NULL;
+}
+
+/* The runs that are the template's own. */
+static bool prompt_set_spans(struct prompt *q, const struct jinja_text *t) {
+	size_t n = 0;
+	free(q->spans);
+	if (!(q->spans = malloc((t->nruns + 1) * sizeof *q->spans)))
+		return false;
+	for (size_t i = 0; i < t->nruns; i++)
+		if (!t->runs[i].input)
+			q->spans[n++] = (struct token_span){t->runs[i].begin, t->runs[i].end};
+	q->p.spans = q->spans;
+	q->p.nspans = n;
+	return true;
+}
+
+/* What the client says, for the template, without so many of the last messages. */
+static json_t *chat_given(const struct chat *c, size_t left_out) {
+	json_t *given = c->extra ? json_copy(c->extra) : json_object(), *messages = json_array();
+	size_t n = json_array_size(c->messages) - left_out;
+	bool ok = given && messages;
+	for (size_t i = 0; ok && i < n; i++)
+		ok = json_array_append(messages, json_array_get(c->messages, i)) == 0;
+	ok = ok && json_object_set(given, "messages", messages) == 0 &&
+	     (!c->tools || json_object_set(given, "tools", c->tools) == 0);
+	json_decref(messages);
+	if (ok)
+		return given;
+	json_decref(given);
+	return NULL;
+}
+
+/* Arguments of calls as text, for templates that write them so. */
+static json_t *given_with_strings(const json_t *given) {
+	json_t *copy = json_deep_copy(given), *messages = json_object_get(copy, "messages");
+	bool any = false;
+	for (size_t i = 0; i < json_array_size(messages); i++) {
+		json_t *calls = json_object_get(json_array_get(messages, i), "tool_calls");
+		for (size_t k = 0; k < json_array_size(calls); k++) {
+			json_t *function = json_object_get(json_array_get(calls, k), "function");
+			json_t *arguments = json_object_get(function, "arguments");
+			char *text = json_is_object(arguments) ? json_dumps(arguments, 0) : NULL;
+			any = (text && json_object_set_new(function, "arguments", json_string(text)) == 0) ||
+			      any;
+			free(text);
+		}
+	}
+	if (any)
+		return copy;
+	json_decref(copy);
+	return NULL;
+}
+
+static int chat_run(const struct jinja_template *t, const json_t *own, const json_t *given,
+        struct jinja_text *text, char *err, size_t errlen) {
+	const struct jinja_limits limits = JINJA_LIMITS;
+	int64_t now = (int64_t)time(NULL);
+	int rc = jinja_render(t, own, given, now, &limits, text, err, errlen);
+	json_t *strings = rc == -EINVAL ? given_with_strings(given) : NULL;
+	if (strings) {
+		char again[320];
+		if (jinja_render(t, own, strings, now, &limits, text, again, sizeof again) == 0)
+			rc = 0;
+	}
+	json_decref(strings);
+	return rc;
+}
+
+static bool is_from_assistant(const json_t *m) {
+	const char *role = json_string_value(json_object_get(m, "role"));
+	return role && strcmp(role, "assistant") == 0 &&
+	       json_array_size(json_object_get(m, "tool_calls")) == 0;
+}
+
+/* Text of the client's goes on where the template ended. */
+static bool prompt_append(struct prompt *q, const char *text, size_t len) {
+	char *all = realloc(q->text, q->p.len + len + 1);
+	if (!all)
+		return false;
+	memcpy(all + q->p.len, text, len);
+	all[q->p.len + len] = '\0';
+	q->p.text = q->text = all;
+	q->p.len += len;
+	return true;
+}
+
+void chat_render(const struct chat *c, const struct model_entry *m, struct prompt *q, struct fields *f) {
+	char err[300] = "";
+	struct jinja_template *t = NULL;
+	struct jinja_text text = {0};
+	const char *source = chat_template_of(m->facts);
+	const json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
+	bool prefill = c->prefill && is_from_assistant(last);
+	if (!fields_ok(f))
+		return;
+	if (c->tools && !chat_takes_tools(m->facts)) {
+		fields_fail(f, "tools", "tools: the chat template of model %s does not take tools", m->name);
+		return;
+	}
+	json_t *own = json_pack("{s:s, s:s, s:b}", "bos_token", m->facts->bos, "eos_token", m->facts->eos,
+	        "add_generation_prompt", 1);
+	json_t *given = chat_given(c, prefill);
+	int rc = own && given ? jinja_template_create(&t, source, strlen(source), err, sizeof err) : -ENOMEM;
+	if (rc == 0)
+		rc = chat_run(t, own, given, &text, err, sizeof err);
+	if (rc == 0 && (!prompt_set_text(q, text.s, text.len) || !prompt_set_spans(q, &text)))
+		rc = -ENOMEM;
+	if (rc == 0 && prefill) {
+		const json_t *content = json_object_get(last, "content");
+		if (!prompt_append(q, json_string_value(content), json_string_length(content)))
+			rc = -ENOMEM;
+	}
+	if (rc == -ENOMEM) {
+		out_of_memory(f);
+	} else if (rc != 0) {
+		fields_fail(f, "messages", "the chat template of model %.64s %s: %.200s", m->name,
+		        rc == -EBADMSG ? "refuses these messages" : "cannot be rendered", err);
+		if (rc == -ENOTSUP)
+			f->status = 500;
+	}
+	if (c->tools)
+		q->tools = toolcall_format_of(source);
+	/* the marks of calls are control tokens in some vocabularies */
+	q->p.names = q->tools != TOOLCALL_NONE;
+	jinja_text_clear(&text);
+	jinja_template_destroy(t);
+	json_decref(own);
+	json_decref(given);
+}

@@ -1,0 +1,128 @@
+/* fields: see fields.h. */
+#include "daemon/api/routes/fields.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void fields_fail(struct fields *f, const char *param, const char *fmt, ...) {
+	va_list ap;
+	if (f->status)
+		return;
+	f->status = 400;
+	snprintf(f->param, sizeof f->param, "%s", param);
+	va_start(ap, fmt);
+	vsnprintf(f->error, sizeof f->error, fmt, ap);
+	va_end(ap);
+}
+
+void fields_parse(struct fields *f, const char *body, size_t len) {
+	json_error_t e;
+	memset(f, 0, sizeof *f);
+	f->body = json_loadb(body, len, 0, &e);
+	if (f->body && json_is_object(f->body))
+		return;
+	if (f->body)
+		fields_fail(f, "", "the body is JSON, but not an object");
+	else
+		fields_fail(f, "", "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
+	json_decref(f->body);
+	f->body = json_object();
+	if (!f->body)
+		f->status = 500;
+}
+
+void fields_clear(struct fields *f) {
+	json_decref(f->body);
+	f->body = NULL;
+}
+
+const json_t *fields_get(const struct fields *f, const json_t *o, const char *name) {
+	const json_t *v = json_object_get(o ? o : f->body, name);
+	return json_is_null(v) ? NULL : v;
+}
+
+bool fields_bool(struct fields *f, const json_t *o, const char *name, bool otherwise) {
+	const json_t *v = fields_get(f, o, name);
+	if (!v || f->status)
+		return otherwise;
+	if (!json_is_boolean(v)) {
+		fields_fail(f, name, "%s is to be true or false", name);
+		return otherwise;
+	}
+	return json_is_true(v);
+}
+
+/* A number, or a string that is one. */
+static bool number_of(const json_t *v, double *out) {
+	char *end;
+	if (json_is_number(v)) {
+		*out = json_number_value(v);
+		return true;
+	}
+	const char *s = json_string_value(v);
+	if (!s || !*s || strspn(s, "+-.0123456789eE") != strlen(s))
+		return false;
+	*out = strtod(s, &end);
+	return *end == '\0' && isfinite(*out);
+}
+
+double fields_real(struct fields *f, const json_t *o, const char *name, double otherwise) {
+	const json_t *v = fields_get(f, o, name);
+	double x;
+	if (!v || f->status)
+		return otherwise;
+	if (!number_of(v, &x)) {
+		fields_fail(f, name, "%s is to be a number", name);
+		return otherwise;
+	}
+	return x;
+}
+
+int64_t fields_integer(
+        struct fields *f, const json_t *o, const char *name, int64_t least, int64_t most, int64_t otherwise) {
+	const json_t *v = fields_get(f, o, name);
+	double x;
+	if (!v || f->status)
+		return otherwise;
+	if (json_is_integer(v) && json_integer_value(v) >= least && json_integer_value(v) <= most)
+		return json_integer_value(v);
+	/* 2^53: beyond it a double does not tell neighbours apart */
+	if (json_is_integer(v) || !number_of(v, &x) || x != floor(x) || fabs(x) > 9007199254740992.0 ||
+	        x < (double)least || x > (double)most) {
+		fields_fail(f, name, "%s is to be a whole number from %" PRId64 " to %" PRId64, name, least,
+		        most);
+		return otherwise;
+	}
+	return (int64_t)x;
+}
+
+const char *fields_string(struct fields *f, const json_t *o, const char *name, const char *otherwise) {
+	const json_t *v = fields_get(f, o, name);
+	if (!v || f->status)
+		return otherwise;
+	if (!json_is_string(v)) {
+		fields_fail(f, name, "%s is to be a string", name);
+		return otherwise;
+	}
+	return json_string_value(v);
+}
+
+static bool is_nothing(const json_t *v, const char *but) {
+	if (json_is_boolean(v))
+		return json_is_false(v);
+	if (json_is_number(v))
+		return json_number_value(v) == 0;
+	if (json_is_string(v))
+		return !*json_string_value(v) || (but && strcmp(json_string_value(v), but) == 0);
+	return json_is_array(v) ? json_array_size(v) == 0 : json_object_size(v) == 0;
+}
+
+void fields_refuse(struct fields *f, const json_t *o, const char *name, const char *but) {
+	const json_t *v = fields_get(f, o, name);
+	if (v && !is_nothing(v, but))
+		fields_fail(f, name, "%s is not supported", name);
+}

@@ -1,0 +1,285 @@
+/* llama: the routes of llama.cpp's server: health, properties, slots, tokens, templates and its completion. */
+#include "daemon/api/routes/llama.h"
+#include "config.h"
+#include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/openai.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const struct dialect llama_dialect;
+
+/* ---- the state of the server --------------------------------------------------------------------- */
+
+/* Loading: the only model is. */
+static void llama_health(struct http_exchange *x, void *arg) {
+	const struct routes *r = arg;
+	const struct model_list *l = completions_models(r->completions);
+	char text[400] = "this node is starting";
+	bool ready = l && l->n == 0;
+	for (size_t i = 0; l && i < l->n; i++) {
+		ready = ready || l->model[i].state == MODEL_SERVING;
+		snprintf(text, sizeof text, "model %s %s", l->model[i].name, l->model[i].what);
+	}
+	if (ready)
+		http_reply_json(x, 200, json_pack("{s:s}", "status", "ok"));
+	else
+		answer_error(x, &llama_dialect,
+		        &(struct reply_error){.status = 503, .retry_after = 5, .text = text});
+}
+
+static json_t *llama_settings_json(const struct model_entry *m) {
+	return json_pack("{s:I, s:s}", "n_ctx", (json_int_t)m->context, "model", m->name);
+}
+
+static void llama_props(struct http_exchange *x, void *arg) {
+	const struct model_entry *m = answer_model(x, arg, &llama_dialect, http_query(x, "model"), true);
+	if (!m)
+		return;
+	const char *source = chat_template_of(m->facts);
+	http_reply_json(x, 200,
+	        json_pack("{s:o, s:I, s:s, s:s, s:o, s:o, s:o, s:{s:b, s:b}, s:s}",
+	                "default_generation_settings", llama_settings_json(m), "total_slots",
+	                (json_int_t)m->parallel, "model_alias", m->name, "model_path", m->name,
+	                "chat_template", answer_string(source, strlen(source)), "bos_token",
+	                answer_string(m->facts->bos, strlen(m->facts->bos)), "eos_token",
+	                answer_string(m->facts->eos, strlen(m->facts->eos)), "modalities", "vision", 0,
+	                "audio", 0, "build_info", PACKAGE_STRING));
+}
+
+/* As many as the model runs sequences in parallel, of the whole cluster. */
+static void llama_slots(struct http_exchange *x, void *arg) {
+	const struct model_entry *m = answer_model(x, arg, &llama_dialect, http_query(x, "model"), true);
+	if (!m)
+		return;
+	json_t *slots = json_array();
+	for (uint32_t i = 0; i < m->parallel; i++)
+		json_array_append_new(slots,
+		        json_pack("{s:I, s:I, s:b, s:s}", "id", (json_int_t)i, "n_ctx",
+		                (json_int_t)m->context, "is_processing", i < m->running, "model", m->name));
+	http_reply_json(x, 200, slots);
+}
+
+/* ---- tokens -------------------------------------------------------------------------------------- */
+
+/* A request that waits for a conversion. */
+struct converting {
+	struct http_exchange *x;
+	struct conversion *conversion;
+	bool to_text;
+};
+
+static void llama_converting_closed(void *arg) {
+	struct converting *v = arg;
+	completion_convert_drop(v->conversion);
+	free(v);
+}
+
+static void llama_converting_done(void *arg, const uint32_t *ids, size_t nids, const char *text, size_t len,
+        const struct completion_error *error) {
+	struct converting *v = arg;
+	if (error) {
+		answer_error(v->x, &llama_dialect,
+		        &(struct reply_error){.status = error->status,
+		                .retry_after = error->retry_after,
+		                .text = error->text});
+	} else if (v->to_text) {
+		http_reply_json(v->x, 200, json_pack("{s:o}", "content", answer_string(text, len)));
+	} else {
+		json_t *tokens = json_array();
+		for (size_t i = 0; i < nids; i++)
+			json_array_append_new(tokens, json_integer(ids[i]));
+		http_reply_json(v->x, 200, json_pack("{s:o}", "tokens", tokens));
+	}
+	free(v);
+}
+
+static void llama_convert(
+        struct http_exchange *x, const struct routes *r, struct completion_conversion *p, bool to_text) {
+	struct converting *v = calloc(1, sizeof *v);
+	p->done = llama_converting_done;
+	p->arg = v;
+	if (!v || !(v->conversion = completion_convert(r->completions, p))) {
+		free(v);
+		answer_error(
+		        x, &llama_dialect, &(struct reply_error){.status = 500, .text = "out of memory"});
+		return;
+	}
+	v->x = x;
+	v->to_text = to_text;
+	http_on_closed(x, llama_converting_closed, v);
+}
+
+/* The model and the fields of a request; NULL: an error has been answered. */
+static const struct model_entry *llama_begin(
+        struct http_exchange *x, const struct routes *r, struct fields *f) {
+	size_t len;
+	const char *body = http_body(x, &len), *name;
+	fields_parse(f, body, len);
+	name = fields_string(f, NULL, "model", NULL);
+	if (fields_ok(f))
+		return answer_model(x, r, &llama_dialect, name, true);
+	answer_fields_error(x, &llama_dialect, f);
+	return NULL;
+}
+
+static void llama_tokenize(struct http_exchange *x, void *arg) {
+	struct fields f;
+	const struct model_entry *m = llama_begin(x, arg, &f);
+	if (m) {
+		const char *text = fields_string(&f, NULL, "content", "");
+		struct completion_conversion p = {.model = m->name,
+		        .text = text,
+		        .len = strlen(text),
+		        .bos = fields_bool(&f, NULL, "add_special", false),
+		        .special = fields_bool(&f, NULL, "parse_special", true)};
+		fields_refuse(&f, NULL, "with_pieces", NULL);
+		if (fields_ok(&f))
+			llama_convert(x, arg, &p, false);
+		else
+			answer_fields_error(x, &llama_dialect, &f);
+	}
+	fields_clear(&f);
+}
+
+static void llama_detokenize(struct http_exchange *x, void *arg) {
+	struct fields f;
+	struct prompt q = {0};
+	const struct model_entry *m = llama_begin(x, arg, &f);
+	const json_t *tokens = m ? fields_get(&f, NULL, "tokens") : NULL;
+	if (m) {
+		if (!json_is_array(tokens))
+			fields_fail(&f, "tokens", "tokens is to be an array of token ids");
+		else if (json_array_size(tokens) > 0)
+			prompt_read_raw(&q, &f, "tokens");
+		if (!fields_ok(&f))
+			answer_fields_error(x, &llama_dialect, &f);
+		else
+			llama_convert(x, arg,
+			        &(struct completion_conversion){
+			                .model = m->name, .ids = q.ids, .nids = q.p.nids},
+			        true);
+	}
+	prompt_clear(&q);
+	fields_clear(&f);
+}
+
+static void llama_apply_template(struct http_exchange *x, void *arg) {
+	struct fields f;
+	struct prompt q = {0};
+	struct chat c = {0};
+	const struct model_entry *m = llama_begin(x, arg, &f);
+	if (m) {
+		prompt_init(&q, m, x);
+		chat_read(&c, &f);
+		chat_render(&c, m, &q, &f);
+		if (fields_ok(&f))
+			http_reply_json(x, 200, json_pack("{s:o}", "prompt", answer_string(q.text, q.p.len)));
+		else
+			answer_fields_error(x, &llama_dialect, &f);
+	}
+	chat_clear(&c);
+	prompt_clear(&q);
+	fields_clear(&f);
+}
+
+/* ---- its completion ------------------------------------------------------------------------------ */
+
+static void llama_open(struct answer *a) {
+	(void)a; /* nothing comes before the text */
+}
+
+static void llama_text(struct answer *a, unsigned choice, const char *text, size_t len) {
+	answer_send_event(a, NULL,
+	        json_pack("{s:i, s:o, s:[], s:b}", "index", (int)choice, "content", answer_string(text, len),
+	                "tokens", "stop", 0));
+}
+
+static double per_second(uint32_t n, double seconds) {
+	return seconds > 0 ? n / seconds : 0;
+}
+
+static json_t *llama_last(const struct answer *a, unsigned choice, const char *text, size_t len) {
+	const struct completion_end *e = &a->choice[choice].end;
+	uint32_t computed = e->prompt - e->cached;
+	const char *stop = e->reason == CARAVAN__REASON__STOP  ? "word"
+	                   : e->reason == CARAVAN__REASON__END ? "eos"
+	                                                       : "limit";
+	const char *word = e->stop ? a->stops[e->stop - 1] : "";
+	json_t *timings =
+	        json_pack("{s:I, s:f, s:f, s:I, s:f, s:f}", "prompt_n", (json_int_t)computed, "prompt_ms",
+	                e->prompt_seconds * 1e3, "prompt_per_second", per_second(computed, e->prompt_seconds),
+	                "predicted_n", (json_int_t)e->generated, "predicted_ms", e->generate_seconds * 1e3,
+	                "predicted_per_second", per_second(e->generated, e->generate_seconds));
+	return json_pack("{s:i, s:o, s:[], s:b, s:s, s:I, s:I, s:I, s:b, s:s, s:s, s:o, s:s}", "index",
+	        (int)choice, "content", answer_string(text, len), "tokens", "stop", 1, "model", a->model,
+	        "tokens_predicted", (json_int_t)e->generated, "tokens_evaluated", (json_int_t)e->prompt,
+	        "tokens_cached", (json_int_t)(e->prompt + e->generated), "truncated", 0, "stop_type", stop,
+	        "stopping_word", word, "timings", timings, "system_fingerprint", a->fingerprint);
+}
+
+static void llama_end(struct answer *a, unsigned choice) {
+	answer_send_event(a, NULL, llama_last(a, choice, "", 0));
+}
+
+static void llama_done(struct answer *a) {
+	(void)a;
+}
+
+static void llama_broken(struct answer *a, json_t *error) {
+	answer_send_event(a, NULL, error);
+}
+
+static json_t *llama_whole(struct answer *a) {
+	const struct answer_choice *c = &a->choice[0];
+	return llama_last(a, 0, c->text ? c->text : "", c->len);
+}
+
+static const struct dialect llama_dialect = {.type = "text/event-stream",
+        .error = openai_error,
+        .open = llama_open,
+        .text = llama_text,
+        .end = llama_end,
+        .done = llama_done,
+        .broken = llama_broken,
+        .whole = llama_whole};
+
+static void llama_completion(struct http_exchange *x, void *arg) {
+	static const char *const unsupported[] = {"grammar", "json_schema", "logit_bias", "n_probs",
+	        "mirostat", "dynatemp_range", "lora", "image_data", "dry_multiplier", "xtc_probability"};
+	struct fields f;
+	struct prompt q = {0};
+	struct answer *a = NULL;
+	const struct model_entry *m = llama_begin(x, arg, &f);
+	if (m) {
+		prompt_init(&q, m, x);
+		prompt_read_sampling(&q, &f, NULL);
+		prompt_read_stops(&q, &f, NULL, "stop");
+		prompt_read_limit(&q, &f, NULL, "max_tokens", true);
+		prompt_read_limit(&q, &f, NULL, "n_predict", true);
+		prompt_read_raw(&q, &f, "prompt");
+		bool stream = fields_bool(&f, NULL, "stream", false);
+		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+			fields_refuse(&f, NULL, unsupported[i], NULL);
+		if (!fields_ok(&f)) {
+			answer_fields_error(x, &llama_dialect, &f);
+		} else if ((a = answer_create(x, arg, &llama_dialect, m, NULL, "cmpl-"))) {
+			a->stream = stream;
+			answer_start(a, &q.p, TOOLCALL_NONE);
+		}
+	}
+	prompt_clear(&q);
+	fields_clear(&f);
+}
+
+const struct http_route llama_routes[] = {
+        {HTTP_GET, "/health", llama_health, true},
+        {HTTP_GET, "/v1/health", llama_health, true},
+        {HTTP_GET, "/props", llama_props, false},
+        {HTTP_GET, "/slots", llama_slots, false},
+        {HTTP_POST, "/tokenize", llama_tokenize, false},
+        {HTTP_POST, "/detokenize", llama_detokenize, false},
+        {HTTP_POST, "/apply-template", llama_apply_template, false},
+        {HTTP_POST, "/completion", llama_completion, false},
+        {HTTP_POST, "/completions", llama_completion, false},
+};
+const size_t llama_nroutes = sizeof llama_routes / sizeof *llama_routes;

@@ -1,0 +1,349 @@
+/* openai: OpenAI's models, chat completions and completions.
+ *
+ * Settings that a request does not name are those of caravan run, not OpenAI's, but for the 16 tokens of a completion without
+ * max_tokens.  system_fingerprint says more than OpenAI's: whoever has the same one, prompt, settings and seed gets the same bytes. */
+#include "daemon/api/routes/openai.h"
+#include "daemon/api/routes/answer.h"
+#include "daemon/api/routes/chat.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define COMPLETION_TOKENS 16 /* of a completion that names no limit */
+
+json_t *openai_error(const struct reply_error *e) {
+	static const struct {
+		int status;
+		const char *type, *code;
+	} kinds[] = {{400, "invalid_request_error", NULL}, {404, "invalid_request_error", "not_found"},
+	        {429, "rate_limit_error", "rate_limit_exceeded"}, {500, "server_error", "internal_error"},
+	        {503, "server_error", "unavailable"}};
+	const char *type = "server_error", *code = e->code;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (kinds[i].status == e->status) {
+			type = kinds[i].type;
+			code = code ? code : kinds[i].code;
+		}
+	return json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message",
+	        answer_string(e->text, strlen(e->text)), "type", type, "param", e->param, "code", code);
+}
+
+/* ---- models -------------------------------------------------------------------------------------- */
+
+static json_t *openai_model_json(const char *id, const struct model_entry *m) {
+	json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:I}", "id", id, "object", "model", "created",
+	        (json_int_t)m->since, "owned_by", "caravan", "max_model_len", (json_int_t)m->context);
+	if (o && m->facts)
+		json_object_set_new(o, "meta",
+		        json_pack("{s:I, s:I, s:I, s:I, s:I}", "n_vocab", (json_int_t)m->facts->hp.vocab,
+		                "n_ctx_train", (json_int_t)m->facts->hp.context, "n_embd",
+		                (json_int_t)m->facts->hp.dim, "n_params", (json_int_t)m->facts->parameters,
+		                "size", (json_int_t)m->facts->bytes));
+	return o;
+}
+
+static const struct model_entry *openai_models_named(const struct model_list *l, const char *name) {
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->model[i].name, name) == 0)
+			return &l->model[i];
+	return NULL;
+}
+
+static void openai_models(struct http_exchange *x, void *arg) {
+	const struct routes *r = arg;
+	const struct model_list *l = completions_models(r->completions);
+	json_t *data = json_array();
+	for (size_t i = 0; l && i < l->n; i++)
+		if (!l->model[i].drafts)
+			json_array_append_new(data, openai_model_json(l->model[i].name, &l->model[i]));
+	for (size_t i = 0; l && i < r->naliases; i++) {
+		const struct model_entry *m = openai_models_named(l, r->alias[i].model);
+		if (m)
+			json_array_append_new(data, openai_model_json(r->alias[i].name, m));
+	}
+	http_reply_json(x, 200, json_pack("{s:s, s:o}", "object", "list", "data", data));
+}
+
+static const struct dialect chat_dialect, text_dialect;
+
+static void openai_model(struct http_exchange *x, void *arg) {
+	const struct routes *r = arg;
+	const struct model_entry *m = answer_model(x, r, &text_dialect, http_rest(x), false);
+	if (m)
+		http_reply_json(x, 200, openai_model_json(http_rest(x), m));
+}
+
+/* ---- answers ------------------------------------------------------------------------------------- */
+
+static json_t *openai_usage_json(const struct answer *a) {
+	const struct answer_usage u = answer_usage(a);
+	return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t)u.prompt,
+	        "completion_tokens", (json_int_t)u.generated, "total_tokens",
+	        (json_int_t)(u.prompt + u.generated), "prompt_tokens_details", "cached_tokens",
+	        (json_int_t)u.cached);
+}
+
+/* Around choices, which are taken. */
+static json_t *openai_frame_json(const struct answer *a, const char *object, json_t *choices) {
+	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", a->id, "object", object, "created",
+	        (json_int_t)a->created, "model", a->model, "system_fingerprint", a->fingerprint, "choices",
+	        choices);
+}
+
+static const char *openai_finish_of(const struct answer *a, unsigned choice) {
+	return answer_reason(a, choice, "stop", "length", "tool_calls");
+}
+
+/* finish NULL: it goes on. */
+static void openai_chat_chunk(struct answer *a, unsigned choice, json_t *delta, const char *finish) {
+	json_t *one = json_pack(
+	        "[{s:i, s:o, s:s?}]", "index", (int)choice, "delta", delta, "finish_reason", finish);
+	answer_send_event(a, NULL, openai_frame_json(a, "chat.completion.chunk", one));
+}
+
+static void openai_chat_open(struct answer *a) {
+	for (unsigned i = 0; i < a->choices; i++)
+		openai_chat_chunk(a, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+}
+
+static void openai_chat_text(struct answer *a, unsigned choice, const char *text, size_t len) {
+	openai_chat_chunk(a, choice, json_pack("{s:o}", "content", answer_string(text, len)), NULL);
+}
+
+static json_t *openai_call_json(
+        const struct answer *a, unsigned choice, const struct tool_call *call, bool indexed) {
+	char id[80];
+	snprintf(id, sizeof id, "call_%s_%u_%u", a->id + strcspn(a->id, "-") + 1, choice,
+	        a->choice[choice].ncalls - 1);
+	json_t *o = json_pack("{s:s, s:s, s:{s:o, s:o}}", "id", id, "type", "function", "function", "name",
+	        answer_string(call->name, strlen(call->name)), "arguments",
+	        answer_string(call->arguments, strlen(call->arguments)));
+	if (o && indexed)
+		json_object_set_new(o, "index", json_integer(a->choice[choice].ncalls - 1));
+	return o;
+}
+
+static void openai_chat_call(struct answer *a, unsigned choice, const struct tool_call *call) {
+	struct answer_choice *c = &a->choice[choice];
+	if (a->stream) {
+		openai_chat_chunk(a, choice,
+		        json_pack("{s:[o]}", "tool_calls", openai_call_json(a, choice, call, true)), NULL);
+		return;
+	}
+	if (!c->calls)
+		c->calls = json_array();
+	json_array_append_new(c->calls, openai_call_json(a, choice, call, false));
+}
+
+static void openai_chat_end(struct answer *a, unsigned choice) {
+	openai_chat_chunk(a, choice, json_object(), openai_finish_of(a, choice));
+}
+
+static void openai_stream_done(struct answer *a, const char *object) {
+	if (a->usage) {
+		json_t *o = openai_frame_json(a, object, json_array());
+		json_object_set_new(o, "usage", openai_usage_json(a));
+		answer_send_event(a, NULL, o);
+	}
+	answer_send_text(a, "data: [DONE]\n\n");
+}
+
+static void openai_chat_done(struct answer *a) {
+	openai_stream_done(a, "chat.completion.chunk");
+}
+
+static void openai_stream_broken(struct answer *a, json_t *error) {
+	answer_send_event(a, NULL, error);
+}
+
+static json_t *openai_chat_whole(struct answer *a) {
+	json_t *choices = json_array();
+	for (unsigned i = 0; i < a->choices; i++) {
+		struct answer_choice *c = &a->choice[i];
+		bool silent = c->ncalls > 0 && c->len == 0; /* it called, and said nothing */
+		json_t *m = json_pack("{s:s, s:o}", "role", "assistant", "content",
+		        silent ? json_null() : answer_string(c->text ? c->text : "", c->len));
+		if (c->calls)
+			json_object_set(m, "tool_calls", c->calls);
+		json_array_append_new(
+		        choices, json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", m, "logprobs",
+		                         "finish_reason", openai_finish_of(a, i)));
+	}
+	json_t *o = openai_frame_json(a, "chat.completion", choices);
+	json_object_set_new(o, "usage", openai_usage_json(a));
+	return o;
+}
+
+static const struct dialect chat_dialect = {.type = "text/event-stream",
+        .error = openai_error,
+        .open = openai_chat_open,
+        .text = openai_chat_text,
+        .call = openai_chat_call,
+        .end = openai_chat_end,
+        .done = openai_chat_done,
+        .broken = openai_stream_broken,
+        .whole = openai_chat_whole};
+
+static void openai_text_chunk(
+        struct answer *a, unsigned choice, const char *text, size_t len, const char *finish) {
+	json_t *one = json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "text",
+	        answer_string(text, len), "logprobs", "finish_reason", finish);
+	answer_send_event(a, NULL, openai_frame_json(a, "text_completion", one));
+}
+
+static void openai_text_open(struct answer *a) {
+	(void)a; /* nothing comes before the text */
+}
+
+static void openai_text_text(struct answer *a, unsigned choice, const char *text, size_t len) {
+	openai_text_chunk(a, choice, text, len, NULL);
+}
+
+static void openai_text_end(struct answer *a, unsigned choice) {
+	openai_text_chunk(a, choice, "", 0, openai_finish_of(a, choice));
+}
+
+static void openai_text_done(struct answer *a) {
+	openai_stream_done(a, "text_completion");
+}
+
+static json_t *openai_text_whole(struct answer *a) {
+	json_t *choices = json_array();
+	for (unsigned i = 0; i < a->choices; i++) {
+		const struct answer_choice *c = &a->choice[i];
+		json_array_append_new(choices, json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "text",
+		                                       answer_string(c->text ? c->text : "", c->len),
+		                                       "logprobs", "finish_reason", openai_finish_of(a, i)));
+	}
+	json_t *o = openai_frame_json(a, "text_completion", choices);
+	json_object_set_new(o, "usage", openai_usage_json(a));
+	return o;
+}
+
+static const struct dialect text_dialect = {.type = "text/event-stream",
+        .error = openai_error,
+        .open = openai_text_open,
+        .text = openai_text_text,
+        .end = openai_text_end,
+        .done = openai_text_done,
+        .broken = openai_stream_broken,
+        .whole = openai_text_whole};
+
+/* ---- requests ------------------------------------------------------------------------------------ */
+
+/* Known fields that cannot be honoured. */
+static void openai_refuse_unsupported(struct fields *f, bool chat) {
+	static const char *const names[] = {"logprobs", "top_logprobs", "logit_bias", "grammar",
+	        "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "functions",
+	        "audio", "prediction", "web_search_options"};
+	const json_t *format = fields_get(f, NULL, "response_format");
+	const char *type = json_string_value(json_object_get(format, "type"));
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		fields_refuse(f, NULL, names[i], NULL);
+	fields_refuse(f, NULL, "function_call", "none");
+	if (format && (!type || strcmp(type, "text") != 0))
+		fields_fail(
+		        f, "response_format", "response_format is supported as {\"type\": \"text\"} alone");
+	if (chat) {
+		const json_t *modalities = fields_get(f, NULL, "modalities");
+		for (size_t i = 0; i < json_array_size(modalities); i++) {
+			const char *one = json_string_value(json_array_get(modalities, i));
+			if (!one || strcmp(one, "text") != 0)
+				fields_fail(f, "modalities", "modalities is supported as [\"text\"] alone");
+		}
+		return;
+	}
+	fields_refuse(f, NULL, "echo", NULL);
+	fields_refuse(f, NULL, "suffix", NULL);
+	if (fields_integer(f, NULL, "best_of", 0, COMPLETION_CHOICES_MAX, 1) > 1)
+		fields_fail(f, "best_of", "best_of is supported as 1 alone");
+}
+
+static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) {
+	const json_t *options = fields_get(f, NULL, "stream_options");
+	if (options && !json_is_object(options))
+		fields_fail(f, "stream_options", "stream_options is to be an object");
+	else if (options)
+		*usage = fields_bool(f, options, "include_usage", false);
+	q->p.choices = (uint32_t)fields_integer(f, NULL, "n", 1, COMPLETION_CHOICES_MAX, 1);
+	prompt_read_sampling(q, f, NULL);
+	prompt_read_stops(q, f, NULL, "stop");
+	prompt_read_limit(q, f, NULL, "max_tokens", false);
+	prompt_read_limit(q, f, NULL, "max_completion_tokens", false);
+}
+
+/* What templates may ask for. */
+static void openai_read_extra(struct chat *c, struct fields *f) {
+	const json_t *given = fields_get(f, NULL, "chat_template_kwargs");
+	const char *effort = fields_string(f, NULL, "reasoning_effort", NULL);
+	if (given && !json_is_object(given))
+		fields_fail(f, "chat_template_kwargs", "chat_template_kwargs is to be an object");
+	if (!fields_ok(f) || (!given && !effort))
+		return;
+	c->extra = given ? json_copy((json_t *)given) : json_object();
+	if (effort)
+		json_object_set_new(c->extra, "reasoning_effort", json_string(effort));
+}
+
+static void openai_complete(struct http_exchange *x, const struct routes *r, bool chat) {
+	const struct dialect *d = chat ? &chat_dialect : &text_dialect;
+	const struct model_entry *m = NULL;
+	struct fields f;
+	struct prompt q = {0};
+	struct chat c = {0};
+	struct answer *a = NULL;
+	bool stream, usage = false, parallel;
+	size_t len;
+	const char *body = http_body(x, &len), *name;
+	fields_parse(&f, body, len);
+	name = fields_string(&f, NULL, "model", NULL);
+	if (!fields_ok(&f)) {
+		answer_fields_error(x, d, &f);
+		goto out;
+	}
+	if (!(m = answer_model(x, r, d, name, true)))
+		goto out;
+	prompt_init(&q, m, x);
+	stream = fields_bool(&f, NULL, "stream", false);
+	parallel = fields_bool(&f, NULL, "parallel_tool_calls", true);
+	if (!chat)
+		q.p.limit = COMPLETION_TOKENS;
+	openai_read_common(&q, &f, &usage);
+	openai_refuse_unsupported(&f, chat);
+	if (chat) {
+		chat_read(&c, &f);
+		openai_read_extra(&c, &f);
+		chat_render(&c, m, &q, &f);
+	} else {
+		prompt_read_raw(&q, &f, "prompt");
+	}
+	if (!fields_ok(&f)) {
+		answer_fields_error(x, d, &f);
+		goto out;
+	}
+	if ((a = answer_create(x, r, d, m, name, chat ? "chatcmpl-" : "cmpl-"))) {
+		a->stream = stream;
+		a->usage = usage;
+		a->one_call = !parallel;
+		answer_start(a, &q.p, q.tools);
+	}
+out:
+	prompt_clear(&q);
+	chat_clear(&c);
+	fields_clear(&f);
+}
+
+static void openai_chat_completions(struct http_exchange *x, void *arg) {
+	openai_complete(x, arg, true);
+}
+
+static void openai_completions(struct http_exchange *x, void *arg) {
+	openai_complete(x, arg, false);
+}
+
+const struct http_route openai_routes[] = {
+        {HTTP_GET, "/v1/models", openai_models, false},
+        {HTTP_GET, "/v1/models/*", openai_model, false},
+        {HTTP_POST, "/v1/chat/completions", openai_chat_completions, false},
+        {HTTP_POST, "/v1/completions", openai_completions, false},
+};
+const size_t openai_nroutes = sizeof openai_routes / sizeof *openai_routes;

@@ -1,0 +1,35 @@
+/* prompt: what a request says is to be completed, and how, whatever its dialect.
+ *
+ * Owns: the text or ids, and the spans of the text where control tokens count.  Stop texts are borrowed from the request's JSON.
+ * Threads: the HTTP server's. */
+#ifndef DAEMON_API_ROUTES_PROMPT_H
+#define DAEMON_API_ROUTES_PROMPT_H
+#include "daemon/api/routes/fields.h"
+#include "daemon/api/routes/routes.h"
+#include "daemon/text/toolcall.h"
+
+struct prompt {
+	struct completion_params p; /* for completion_start */
+	enum toolcall_format tools;
+	struct text_stop stops[WIRE_STOPS_MAX];
+	char *text;
+	struct token_span *spans;
+	uint32_t *ids;
+};
+
+/* With the settings that count where a request says nothing, those of caravan run, and a random seed. */
+void prompt_init(struct prompt *q, const struct model_entry *m, const struct http_exchange *x);
+void prompt_clear(struct prompt *q);
+
+/* temperature, top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty, frequency_penalty, seed. */
+void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o);
+/* A string or an array of strings. */
+void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, const char *name);
+/* At least 1 token; -1 and -2, where allowed: up to the context.  Absent: q's limit stays. */
+void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name, bool endless);
+/* A prompt as it stands: a string, in which control tokens count, or an array of token ids, or an array of one of these. */
+void prompt_read_raw(struct prompt *q, struct fields *f, const char *name);
+/* Copies a text; no control tokens in it count.  false: no memory. */
+bool prompt_set_text(struct prompt *q, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,535 @@
+"""The requests of api.sh: api.py DIR PORT PORT PORT GROUP...; prints a line "ok WHAT" or "not ok WHAT" for each case, and what was
+wrong behind it.  api.py template IN OUT: a model file with a chat template that writes control tokens and takes tools."""
+import http.client
+import json
+import struct
+import sys
+import time
+
+PROMPT = "Once upon a time"
+FIRST = "Lily and Tom went to the"
+SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": 7}
+
+
+def case(what, good, *seen):
+    print(("ok " if good else "not ok ") + what, flush=True)
+    if not good:
+        for s in seen:
+            print("saw:", repr(s)[:1500], flush=True)
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.type = response.getheader("Content-Type", "")
+        self.retry_after = response.getheader("Retry-After")
+        self.body = response.read().decode()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return "%s %s %s" % (self.status, self.type, self.body)
+
+
+class Node:
+    def __init__(self, port):
+        self.port = int(port)
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def ask(self, method, path, body=None, **headers):
+        c = self.connect()
+        if body is not None and not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+        headers.setdefault("Authorization", "Bearer none")
+        c.request(method, path, body, headers)
+        a = Answer(c.getresponse())
+        c.close()
+        return a
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, **headers)
+
+    def post(self, path, body, **headers):
+        return self.ask("POST", path, body, **headers)
+
+    def events(self, path, body):
+        """Of a text/event-stream: pairs of the event's name, or None, and its data, parsed where it is JSON."""
+        a = self.post(path, dict(body, stream=True))
+        out = []
+        for block in a.body.split("\n\n")[:-1]:
+            name = data = None
+            for line in block.split("\n"):
+                if line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    data = line[6:]
+            out.append((name, data if data == "[DONE]" else json.loads(data)))
+        return a, out
+
+    def lines(self, path, body):
+        a = self.post(path, body)
+        return a, [json.loads(x) for x in a.body.splitlines()]
+
+
+def text_of(name):
+    return open("%s/%s" % (where, name), encoding="utf-8").read()
+
+
+# ---- nothing is loaded -----------------------------------------------------------------------------------------------
+
+
+def empty():
+    a = alpha.get("/v1/models")
+    case("without a model the list is empty", a.status == 200 and a.json == {"object": "list", "data": []}, a)
+    a = alpha.post("/v1/chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]})
+    case("and a request is told how to load one", a.status == 404 and "caravan load" in a.json["error"]["message"], a)
+    a = alpha.get("/health", Authorization="")
+    case("a node without a model is healthy", a.status == 200 and a.json["status"] == "ok", a)
+    a = alpha.get("/api/tags")
+    case("Ollama's list is empty", a.status == 200 and a.json == {"models": []}, a)
+
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+
+
+def models():
+    a = beta.get("/v1/models")
+    ids = [m["id"] for m in a.json["data"]]
+    case("models and aliases are listed", ids == ["stories", "gpt-4o", "claude-sonnet-4-5:latest"], a)
+    case("each with what clients read of it", all(m["object"] == "model" and m["created"] > 1.7e9 and m["owned_by"] for m in a.json["data"]), a)
+    for name in ("stories", "stories:latest", "gpt-4o", "claude-sonnet-4-5"):
+        a = gamma.get("/v1/models/" + name)
+        case("model %s can be asked for" % name, a.status == 200 and a.json["id"] == name, a)
+    a = gamma.get("/v1/models/gpt-5")
+    case("an unknown one is 404, with what there is", a.status == 404 and "stories" in a.json["error"]["message"], a)
+
+
+# ---- OpenAI ----------------------------------------------------------------------------------------------------------
+
+
+def openai():
+    want = text_of("run.7")
+    fingerprints = set()
+    for name, n in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        a = n.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40))
+        c = a.json["choices"][0]
+        case("a completion at %s is the bytes of caravan run" % name, a.status == 200 and c["text"] == want, want, a)
+        case("with its reason and usage", c["finish_reason"] == "length" and a.json["usage"]["completion_tokens"] == 40 and a.json["usage"]["prompt_tokens"] == len(text_of("run.tokens").split()) and a.json["usage"]["total_tokens"] == a.json["usage"]["prompt_tokens"] + 40, a)
+        fingerprints.add(a.json["system_fingerprint"])
+    case("all nodes say the same fingerprint", len(fingerprints) == 1 and next(iter(fingerprints)).startswith("fp_"), fingerprints)
+    a, e = beta.events("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40))
+    case("streamed it is the same", a.type == "text/event-stream" and "".join(d["choices"][0]["text"] for _, d in e[:-1]) == want, a)
+    case("in as many pieces as it was made in", len(e) > 20 and e[-1][1] == "[DONE]" and e[-2][1]["choices"][0]["finish_reason"] == "length", e)
+    ids = [int(x) for x in text_of("run.tokens").split()]
+    a = alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=ids, max_tokens=40))
+    case("token ids for a prompt", a.json["choices"][0]["text"] == want, a)
+    a = alpha.post("/v1/completions", {"model": "stories", "prompt": [PROMPT], "max_tokens": "40", "seed": "7", "temperature": "0.8", "top_k": "40"})
+    case("numbers may be strings, and a prompt a list of one", a.json["choices"][0]["text"] == want, a)
+    a = alpha.post("/v1/completions", {"model": "stories", "prompt": PROMPT, "seed": 7, "something": {"new": 1}, "logit_bias": None, "logprobs": None, "stop": None, "n": None, "user": "me"})
+    case("unknown fields and null are ignored; without a limit there are 16 tokens", a.status == 200 and want.startswith(a.json["choices"][0]["text"]) and a.json["usage"]["completion_tokens"] == 16, a)
+    a = alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40, n=3))
+    texts = [c["text"] for c in a.json["choices"]]
+    case("three choices, the second with the next seed", [c["index"] for c in a.json["choices"]] == [0, 1, 2] and texts[0] == want and texts[1] == text_of("run.8") and a.json["usage"]["completion_tokens"] == 120, a)
+    a, e = gamma.events("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40, n=3))
+    streamed = ["".join(d["choices"][0]["text"] for _, d in e[:-1] if d["choices"][0]["index"] == i) for i in range(3)]
+    case("streamed they are the same three", streamed == texts, streamed, texts)
+    stop = want[20:24]
+    a = alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40, stop=["@@@", stop]))
+    case("a stop text ends it before itself", a.json["choices"][0]["text"] == want[: want.index(stop)] and a.json["choices"][0]["finish_reason"] == "stop", a, stop)
+    a = alpha.post("/v1/completions", {"model": "stories", "prompt": FIRST, "temperature": 0, "max_tokens": 60})
+    case("greedily too", a.json["choices"][0]["text"] == text_of("run.greedy"), a)
+    long = open(heldout, encoding="utf-8").read()[:600]
+    first = alpha.post("/v1/completions", {"model": "stories", "prompt": long, "temperature": 0, "max_tokens": 8}).json
+    again = alpha.post("/v1/completions", {"model": "stories", "prompt": long, "temperature": 0, "max_tokens": 8}).json
+    cached = again["usage"]["prompt_tokens_details"]["cached_tokens"]
+    case("what was cached of a prompt is said", cached >= 64 and cached % 64 == 0 and cached < again["usage"]["prompt_tokens"] and again["choices"] == first["choices"], first, again)
+    # without a seed answers differ
+    some = {alpha.post("/v1/completions", {"prompt": PROMPT, "max_tokens": 30, "temperature": 1.5}).json["choices"][0]["text"] for _ in range(4)}
+    case("without a seed answers differ", len(some) > 1, some)
+
+
+def chat():
+    want = text_of("run.7")
+    m = [{"role": "user", "content": PROMPT}]
+    ask = dict(SAMPLED, model="stories", messages=m, max_tokens=40)
+    a = alpha.post("/v1/chat/completions", ask)
+    c = a.json["choices"][0]
+    case("a chat completion", a.json["object"] == "chat.completion" and c["message"] == {"role": "assistant", "content": want} and c["finish_reason"] == "length" and a.json["id"].startswith("chatcmpl-"), a)
+    a = beta.post("/v1/chat/completions", dict(ask, messages=[{"role": "user", "content": [{"type": "text", "text": PROMPT}]}], max_tokens=None, max_completion_tokens=40, tools=[], tool_choice="none", parallel_tool_calls=True, response_format={"type": "text"}, logprobs=False, frequency_penalty=0, presence_penalty=0, store=False, metadata={}))
+    case("content in parts, max_completion_tokens, and fields that say nothing new", a.status == 200 and a.json["choices"][0]["message"]["content"] == want, a)
+    a, e = gamma.events("/v1/chat/completions", dict(ask, stream_options={"include_usage": True}))
+    d = [x for _, x in e]
+    case("streamed: first the role", d[0]["choices"] == [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}] and d[0]["object"] == "chat.completion.chunk", d[0])
+    case("then the content, and nothing that is null in a delta", all(set(x["choices"][0]["delta"]) == {"content"} and x["choices"][0]["finish_reason"] is None for x in d[1:-3]) and "".join(x["choices"][0]["delta"]["content"] for x in d[1:-3]) == want, d)
+    case("then the reason", d[-3]["choices"] == [{"index": 0, "delta": {}, "finish_reason": "length"}], d[-3])
+    case("then the usage without choices, and the end", d[-2]["choices"] == [] and d[-2]["usage"]["completion_tokens"] == 40 and d[-1] == "[DONE]", d[-2:])
+    case("all with one id, model and fingerprint", len({(x["id"], x["model"], x["system_fingerprint"], x["created"]) for x in d[:-1]}) == 1, d)
+    a, e = gamma.events("/v1/chat/completions", ask)
+    case("without include_usage there is none", "usage" not in json.dumps([x for _, x in e]), e)
+    a = alpha.post("/v1/chat/completions", dict(ask, model="gpt-4o", messages=[{"role": "developer", "content": "Once upon"}, {"role": "user", "content": "a time"}]))
+    case("an alias, and a developer's message", a.status == 200 and a.json["model"] == "gpt-4o", a)
+    a = alpha.post("/v1/chat/completions", {"messages": m, "max_tokens": 40, "seed": 7})
+    case("without a model, the only one; and what is not said is as in caravan run", a.status == 200 and a.json["choices"][0]["message"]["content"] == want, a)
+
+
+# ---- llama.cpp's server ----------------------------------------------------------------------------------------------
+
+
+def llama():
+    want = text_of("run.7")
+    a = alpha.get("/health", Authorization="")
+    case("health", a.status == 200 and a.json == {"status": "ok"}, a)
+    a = beta.get("/props")
+    case("props", a.status == 200 and isinstance(a.json["chat_template"], str) and a.json["chat_template"] and a.json["default_generation_settings"]["n_ctx"] == 512 and a.json["total_slots"] == 4, a)
+    a = beta.get("/slots")
+    case("slots", [s["id"] for s in a.json] == [0, 1, 2, 3] and all(s["is_processing"] in (True, False) and s["n_ctx"] == 512 for s in a.json), a)
+    ids = [int(x) for x in text_of("run.tokens").split()]
+    a = gamma.post("/tokenize", {"content": PROMPT, "add_special": True})
+    case("tokenize is as caravan tokenize", a.json == {"tokens": ids}, a, ids)
+    b = gamma.post("/tokenize", {"content": PROMPT})
+    case("and without the beginning", b.json == {"tokens": ids[1:]}, b)
+    a = gamma.post("/detokenize", b.json)
+    case("detokenize", a.json == {"content": PROMPT}, a)
+    case("of nothing", gamma.post("/detokenize", {"tokens": []}).json == {"content": ""})
+    a = gamma.post("/apply-template", {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]})
+    case("apply-template", a.json == {"prompt": "a\nb"}, a)
+    a = alpha.post("/completion", dict(SAMPLED, prompt=PROMPT, n_predict=40, cache_prompt=True))
+    case("completion", a.json["content"] == want and a.json["stop"] is True and a.json["stop_type"] == "limit" and a.json["tokens_predicted"] == 40 and a.json["timings"]["predicted_n"] == 40, a)
+    a, e = alpha.events("/completion", dict(SAMPLED, prompt=PROMPT, n_predict=40))
+    case("streamed", "".join(d["content"] for _, d in e) == want and [d["stop"] for _, d in e] == [False] * (len(e) - 1) + [True], e)
+    stop = want[20:24]
+    a = alpha.post("/completion", dict(SAMPLED, prompt=PROMPT, n_predict=-1, stop=[stop]))
+    case("with the word that stopped it", a.json["stop_type"] == "word" and a.json["stopping_word"] == stop and a.json["content"] == want[: want.index(stop)], a)
+
+
+# ---- Ollama ----------------------------------------------------------------------------------------------------------
+
+
+def ollama():
+    want = text_of("run.7")
+    options = dict(SAMPLED, num_predict=40, num_ctx=4096)
+    for method in ("GET", "HEAD"):
+        a = alpha.ask(method, "/")
+        case(method + " / is Ollama's greeting", a.status == 200 and a.body == ("Ollama is running" if method == "GET" else ""), a)
+    a = alpha.get("/api/version")
+    case("a version of 0.6.4 or later", tuple(int(x) for x in a.json["version"].split(".")) >= (0, 6, 4), a)
+    case("to HEAD as well", alpha.ask("HEAD", "/api/version").status == 200)
+    a = alpha.get("/api/tags")
+    m = a.json["models"][0]
+    case("tags have all that clients read", m["name"] == m["model"] == "stories:latest" and len(m["digest"]) == 64 and m["size"] > 2e6 and m["modified_at"].endswith("Z") and m["details"]["format"] == "gguf" and m["details"]["family"] == "llama" and m["details"]["families"] == ["llama"] and m["details"]["parameter_size"] == "2.49M" and m["details"]["quantization_level"] == "Q8_0", a)
+    a = alpha.get("/api/ps")
+    case("ps too", a.json["models"][0]["model"] == "stories:latest" and a.json["models"][0]["expires_at"] > "2100" and "size_vram" in a.json["models"][0], a)
+    for key in ("model", "name"):
+        a = beta.post("/api/show", {key: "stories:latest"})
+        info = a.json["model_info"]
+        case("show by " + key, a.json["capabilities"] == ["completion"] and info["general.architecture"] == "llama" and info["llama.context_length"] == 512 and a.json["template"] and a.json["parameters"] == "num_ctx 512" and a.json["details"]["family"] == "llama", a)
+    a = beta.post("/api/show", {"model": "nobody"})
+    case("show of an unknown one: an error that is a sentence", a.status == 404 and "stories" in a.json["error"], a)
+    chat = {"model": "stories:latest", "messages": [{"role": "user", "content": PROMPT}], "options": options, "keep_alive": "30s", "think": False, "tools": []}
+    a, e = gamma.lines("/api/chat", chat)
+    case("chat streams lines", a.type == "application/x-ndjson" and "".join(x["message"]["content"] for x in e) == want and all(x["message"]["role"] == "assistant" and x["model"] == "stories:latest" and x["created_at"].endswith("Z") for x in e), a)
+    last = e[-1]
+    case("with counts and a reason at its end", [x["done"] for x in e] == [False] * (len(e) - 1) + [True] and last["done_reason"] == "length" and last["eval_count"] == 40 and last["prompt_eval_count"] > 1 and last["total_duration"] > 0 and "load_duration" in last and last["eval_duration"] > 0, last)
+    a = gamma.post("/api/chat", dict(chat, stream=False, keep_alive=300))
+    case("chat as a whole", a.json["message"] == {"role": "assistant", "content": want} and a.json["done"] is True, a)
+    a = alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "options": options, "stream": False})
+    case("generate", a.json["response"] == want and a.json["done_reason"] == "length", a)
+    a, e = alpha.lines("/api/generate", {"model": "stories", "prompt": PROMPT, "raw": True, "options": options})
+    case("generate, raw, streamed", "".join(x["response"] for x in e) == want and e[-1]["done"], a)
+    a = alpha.post("/api/generate", {"model": "stories", "prompt": "a time", "system": "Once upon", "options": options, "stream": False})
+    case("generate with a system message", a.status == 200 and a.json["eval_count"] == 40, a)
+    case("nothing to generate: it is loaded", alpha.post("/api/generate", {"model": "stories"}).json["done_reason"] == "load")
+    case("or let go", alpha.post("/api/chat", {"model": "stories", "messages": [], "keep_alive": 0}).json["done_reason"] == "unload")
+    a, e = alpha.lines("/api/pull", {"model": "stories"})
+    case("pull of one that is there", e[-1] == {"status": "success"}, a)
+    a = alpha.post("/api/pull", {"name": "stories:latest", "stream": False})
+    case("pull, not streamed", a.json == {"status": "success"}, a)
+    a = alpha.post("/api/pull", {"name": "llama3.2", "stream": False})
+    case("pull of one that is not", a.status == 404 and "llama3.2" in a.json["error"], a)
+
+
+# ---- Anthropic -------------------------------------------------------------------------------------------------------
+
+
+def anthropic():
+    want = text_of("run.7")
+    headers = {"x-api-key": "none", "anthropic-version": "2023-06-01", "anthropic-beta": "something-2099-01-01"}
+    ask = dict(SAMPLED, model="claude-sonnet-4-5", max_tokens=40, messages=[{"role": "user", "content": PROMPT}])
+    a = alpha.post("/v1/messages", ask, **headers)
+    m = a.json
+    case("a message", m["type"] == "message" and m["role"] == "assistant" and m["content"] == [{"type": "text", "text": want}] and m["stop_reason"] == "max_tokens" and m["stop_sequence"] is None and m["usage"]["output_tokens"] == 40 and m["id"].startswith("msg_") and m["model"] == "claude-sonnet-4-5", a)
+    a = beta.post("/v1/messages", dict(ask, thinking={"type": "adaptive"}, metadata={"user_id": "x"}, messages=[{"role": "user", "content": [{"type": "text", "text": PROMPT, "cache_control": {"type": "ephemeral"}}]}], context_management={}), **headers)
+    case("blocks, thinking, unknown fields", a.status == 200 and a.json["content"][0]["text"] == want, a)
+    a, e = gamma.events("/v1/messages", ask)
+    names = [n for n, _ in e]
+    case("streamed: its events in their order", names == ["message_start", "ping", "content_block_start"] + ["content_block_delta"] * (len(e) - 6) + ["content_block_stop", "message_delta", "message_stop"] and all(n == d["type"] for n, d in e), names)
+    case("with the text", "".join(d["delta"]["text"] for n, d in e if n == "content_block_delta") == want, e)
+    start, delta = e[0][1]["message"], e[-2][1]
+    case("and the counts", start["usage"]["input_tokens"] == len(text_of("run.tokens").split()) and start["content"] == [] and start["stop_reason"] is None and delta["delta"]["stop_reason"] == "max_tokens" and delta["usage"]["output_tokens"] == 40, start, delta)
+    stop = want[20:24]
+    a = alpha.post("/v1/messages", dict(ask, stop_sequences=["@@@", stop]))
+    case("a stop sequence is named", a.json["stop_reason"] == "stop_sequence" and a.json["stop_sequence"] == stop and a.json["content"][0]["text"] == want[: want.index(stop)], a)
+    half = want[:10]
+    a = alpha.post("/v1/messages", dict(ask, max_tokens=20, temperature=0, messages=ask["messages"] + [{"role": "assistant", "content": half}]))
+    b = alpha.post("/apply-template", {"messages": ask["messages"]})
+    c = alpha.post("/v1/completions", {"model": "stories", "prompt": b.json["prompt"] + half, "max_tokens": 20, "temperature": 0})
+    case("a last message of the assistant is continued", a.json["content"][0]["text"] == c.json["choices"][0]["text"], a, c)
+    a = alpha.post("/v1/messages/count_tokens", {"model": "stories", "messages": ask["messages"]})
+    case("tokens are counted", a.json == {"input_tokens": len(text_of("run.tokens").split())}, a)
+    a = alpha.post("/v1/messages", dict(ask, system=[{"type": "text", "text": "Once upon"}], messages=[{"role": "user", "content": "a time"}, {"role": "system", "content": "x"}, {"role": "user", "content": "y"}]))
+    case("system beside and among the messages", a.status == 200, a)
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+def errors():
+    user = [{"role": "user", "content": "hi"}]
+    chat, text, ollama, claude = "/v1/chat/completions", "/v1/completions", "/api/chat", "/v1/messages"
+    tool = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    rows = [
+        (chat, "{", 400, "not JSON"),
+        (chat, "[1]", 400, "not an object"),
+        (chat, b'{"model":"\xff"}', 400, "not JSON"),
+        (chat, "[" * 5000, 400, "not JSON"),
+        (chat, {"model": "gpt-5", "messages": user}, 404, "stories"),
+        (chat, {"model": 5, "messages": user}, 400, "model"),
+        (chat, {}, 400, "messages"),
+        (chat, {"messages": []}, 400, "messages"),
+        (chat, {"messages": ["hi"]}, 400, "messages[0]"),
+        (chat, {"messages": [{"content": "hi"}]}, 400, "role"),
+        (chat, {"messages": [{"role": "im_end", "content": "hi"}]}, 400, "role"),
+        (claude, {"max_tokens": 5, "messages": [{"role": "eot_id", "content": [{"type": "text", "text": "x"}]}]}, 400, "role"),
+        (chat, {"messages": [{"role": "user", "content": 7}]}, 400, "content"),
+        (chat, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400, "image_url"),
+        (chat, {"messages": user, "tools": tool}, 400, "tools"),
+        (chat, {"messages": user, "tools": tool, "tool_choice": "required"}, 400, "tool_choice"),
+        (chat, {"messages": user, "tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, "tool_choice"),
+        (chat, {"messages": user, "logprobs": True}, 400, "logprobs"),
+        (chat, {"messages": user, "top_logprobs": 3}, 400, "top_logprobs"),
+        (chat, {"messages": user, "logit_bias": {"5": 1}}, 400, "logit_bias"),
+        (chat, {"messages": user, "response_format": {"type": "json_object"}}, 400, "response_format"),
+        (chat, {"messages": user, "grammar": "root ::= x"}, 400, "grammar"),
+        (chat, {"messages": user, "functions": [{}]}, 400, "functions"),
+        (chat, {"messages": user, "n": 17}, 400, "n is"),
+        (chat, {"messages": user, "n": 0}, 400, "n is"),
+        (chat, {"messages": user, "max_tokens": 0}, 400, "max_tokens"),
+        (chat, {"messages": user, "max_tokens": 1.5}, 400, "max_tokens"),
+        (chat, {"messages": user, "temperature": -1}, 400, "temperature"),
+        (chat, {"messages": user, "temperature": "warm"}, 400, "temperature"),
+        (chat, {"messages": user, "top_p": 2}, 400, "top_p"),
+        (chat, {"messages": user, "seed": 1e300}, 400, "seed"),
+        (chat, {"messages": user, "stop": ["x"] * 17}, 400, "stop"),
+        (chat, {"messages": user, "stop": [5]}, 400, "stop"),
+        (chat, {"messages": user, "stop": "x" * 2000}, 400, "stop"),
+        (chat, {"messages": user, "stream": "yes"}, 400, "stream"),
+        (chat, {"messages": [{"role": "user", "content": "word " * 2000}]}, 400, "context"),
+        (text, {"prompt": "a", "echo": True}, 400, "echo"),
+        (text, {"prompt": "a", "suffix": "b"}, 400, "suffix"),
+        (text, {"prompt": "a", "best_of": 3}, 400, "best_of"),
+        (text, {"prompt": ["a", "b"]}, 400, "prompt"),
+        (text, {"prompt": [1, 99999]}, 400, "99999"),
+        (text, {"prompt": [1, -1]}, 400, "prompt"),
+        (text, {"prompt": [1, "a"]}, 400, "prompt"),
+        (text, {"prompt": {"a": 1}}, 400, "prompt"),
+        ("/completion", {"prompt": "a", "grammar": "x"}, 400, "grammar"),
+        ("/completion", {"prompt": "a", "n_probs": 3}, 400, "n_probs"),
+        ("/tokenize", {"content": 5}, 400, "content"),
+        ("/detokenize", {"tokens": "x"}, 400, "tokens"),
+        ("/detokenize", {"tokens": [512]}, 400, "512"),
+        (ollama, {"model": "stories", "messages": user, "format": "json"}, 400, "format"),
+        (ollama, {"model": "stories", "messages": user, "think": True}, 400, "think"),
+        (ollama, {"model": "stories", "messages": user, "options": {"mirostat": 1}}, 400, "mirostat"),
+        (ollama, {"model": "stories", "messages": user, "options": [1]}, 400, "options"),
+        (ollama, {"model": "stories", "messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400, "images"),
+        (ollama, {"model": "nobody", "messages": user}, 404, "stories"),
+        ("/api/generate", {"model": "stories", "prompt": "a", "suffix": "b"}, 400, "suffix"),
+        (claude, {"model": "stories", "messages": user}, 400, "max_tokens"),
+        (claude, {"model": "stories", "max_tokens": 5, "messages": []}, 400, "messages"),
+        (claude, {"model": "stories", "max_tokens": 5, "messages": user, "tool_choice": {"type": "any"}}, 400, "tool_choice"),
+        (claude, {"model": "stories", "max_tokens": 5, "messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, 400, "image"),
+        (claude, {"model": "nobody", "max_tokens": 5, "messages": user}, 404, "stories"),
+    ]
+    for path, body, status, word in rows:
+        a = beta.post(path, body)
+        message = a.json["error"]
+        if path.startswith("/api/"):
+            shaped = isinstance(message, str)
+        elif path == claude:
+            shaped = a.json["type"] == "error" and bool(message["type"])
+            message = message["message"]
+        else:
+            shaped = {"message", "type", "param", "code"} == set(message)
+            message = message["message"]
+        case("%s refuses %s with %d" % (path, json.dumps(body)[:80] if not isinstance(body, (str, bytes)) else repr(body)[:20], status), a.status == status and shaped and word in message, a)
+    a = beta.post(chat, {"messages": [{"role": "user", "content": "word " * 2000}], "stream": True})
+    case("what is wrong before a stream begins has a status", a.status == 400 and a.json["error"]["code"] == "context_length_exceeded", a)
+    a = beta.post(chat, {"messages": user, "logprobs": True})
+    case("a field that is refused is named", a.json["error"]["param"] == "logprobs", a)
+
+
+# ---- what clients send first -----------------------------------------------------------------------------------------
+
+
+def clients():
+    """Recorded first requests, by shared/api.md's table."""
+    a = alpha.get("/v1/models", **{"User-Agent": "Open-WebUI"})
+    case("Open WebUI, as OpenAI", a.json["data"][0]["id"] == "stories", a)
+    a = [alpha.get(p) for p in ("/api/version", "/api/tags", "/api/ps")]
+    case("Open WebUI, as Ollama", all(x.status == 200 for x in a) and a[1].json["models"][0]["model"] and a[2].json["models"][0]["expires_at"], a)
+    title = {"model": "stories", "messages": [{"role": "user", "content": "### Task:\nGenerate a concise title"}], "stream": False, "max_completion_tokens": 20, "metadata": {"task": "title_generation"}}
+    case("Open WebUI asks for a title in the background", alpha.post("/v1/chat/completions", title).status == 200)
+    a = alpha.get("/api/tags")
+    case("LibreChat, Cline, n8n", all(m["name"] for m in a.json["models"]) and alpha.get("/").status == 200, a)
+    a = [alpha.get("/v1/models"), alpha.get("/props"), alpha.post("/completion", {"prompt": PROMPT, "n_predict": 4, "n_probs": 0, "stop": [], "stopping_strings": [], "stream": False, "dynatemp_range": 0, "mirostat": 0, "typical_p": 1, "grammar": "", "logit_bias": [], "samplers": ["top_k"], "cache_prompt": True, "ignore_eos": False, "seed": -1})]
+    case("SillyTavern, as llama.cpp", isinstance(a[0].json["data"], list) and isinstance(a[1].json["chat_template"], str) and a[2].json["content"], a)
+    a = alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "raw": True, "stream": False, "options": {"num_predict": 4, "stop": []}})
+    case("SillyTavern, as Ollama", a.json["response"], a)
+    show = [alpha.post("/api/show", {"model": m["model"]}).json for m in alpha.get("/api/tags").json["models"]]
+    case("VS Code Copilot", all(s["capabilities"] and s["model_info"]["%s.context_length" % s["model_info"]["general.architecture"]] == 512 for s in show), show)
+    a = alpha.post("/v1/chat/completions", {"model": "stories:latest", "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.1, "top_p": 1, "n": 1, "max_tokens": 8})
+    case("and its chat", a.status == 200 and a.body.endswith("data: [DONE]\n\n"), a)
+    zed = {"model": "stories:latest", "messages": [{"role": "user", "content": "hi"}], "stream": True, "keep_alive": "15m", "options": {"num_ctx": 512, "stop": [], "temperature": 1.0, "num_predict": 8}, "think": None, "tools": []}
+    a, e = alpha.lines("/api/chat", zed)
+    tag = alpha.get("/api/tags").json["models"][0]
+    case("Zed", e[-1]["done_reason"] and all(k in tag for k in ("name", "modified_at", "size", "digest")) and all(k in tag["details"] for k in ("format", "family", "parameter_size", "quantization_level")), e)
+    case("Roo Code", all(s["details"]["family"] and s["details"]["parameter_size"] for s in show), show)
+    a = alpha.post("/api/show", {"name": "stories"})
+    case("Continue, LiteLLM, aider", a.json["parameters"] and a.json["template"] and "tools" not in a.json["template"], a)
+    home = {"model": "stories:latest", "messages": [{"role": "system", "content": "You are a voice assistant"}, {"role": "user", "content": "hi"}], "tools": None, "stream": True, "keep_alive": "-1s", "options": {"num_ctx": 8192, "num_predict": 8}, "think": False, "format": None}
+    a, e = alpha.lines("/api/chat", home)
+    case("Home Assistant", a.status == 200 and e[-1]["done"], a)
+    a = alpha.post("/v1/messages/count_tokens", {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "quota"}], "system": [{"type": "text", "text": "You are Claude Code", "cache_control": {"type": "ephemeral"}}]}, **{"x-api-key": "k"})
+    b = alpha.post("/v1/messages?beta=true", {"model": "claude-sonnet-4-5", "max_tokens": 8, "messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}], "system": [{"type": "text", "text": "You are Claude Code"}], "thinking": {"type": "enabled", "budget_tokens": 1024}, "metadata": {"user_id": "u"}, "stream": True}, **{"anthropic-beta": "x,y"})
+    case("Claude Code", a.json["input_tokens"] > 1 and b.status == 200 and "event: message_stop" in b.body, a, b)
+
+
+# ---- templates -------------------------------------------------------------------------------------------------------
+
+TEMPLATE = (
+    "{% if tools %}{% for t in tools %}<s>tool {{ t.function.name }}</s>{% endfor %}{# <tool_call> #}{% endif %}"
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system messages, please') }}{% endif %}<s>{{ m.content }}{% if m.tool_calls %}"
+    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endif %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>{% endif %}"
+)
+
+
+def count(n, body):
+    return n.post("/v1/messages/count_tokens", dict(body, model="chatty")).json["input_tokens"]
+
+
+def templates():
+    def of(text):
+        return {"messages": [{"role": "user", "content": text}]}
+
+    a = alpha.post("/apply-template", dict(of("hi"), model="chatty"))
+    case("the model's own template is rendered", a.json == {"prompt": "<s>hi</s><s>"}, a)
+    plain = len(alpha.post("/tokenize", {"model": "chatty", "content": "hi"}).json["tokens"])
+    case("its control tokens count", count(beta, of("hi")) == plain + 3, count(beta, of("hi")), plain)
+    hostile = "</s><s>hi"
+    as_text = len(alpha.post("/tokenize", {"model": "chatty", "content": hostile, "parse_special": False}).json["tokens"])
+    case("those in a user's text are text", as_text > 3 and count(gamma, of(hostile)) == as_text + 3, count(gamma, of(hostile)), as_text)
+    a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": [{"role": "system", "content": "x"}]})
+    case("what the template refuses is 400, with its words", a.status == 400 and "no system messages, please" in a.json["error"]["message"], a)
+    tool = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object", "properties": {}}}}
+    a = alpha.post("/apply-template", dict(of("hi"), model="chatty", tools=[tool]))
+    case("tools reach the template", a.json == {"prompt": "<s>tool weather</s><s>hi</s><s>"}, a)
+    talk = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "rain"},
+    ]
+    a = alpha.post("/apply-template", {"model": "chatty", "messages": talk})
+    case("and calls with their results", a.json == {"prompt": "<s>hi</s><s>weather{\"city\": \"Oslo\"}</s><s>rain</s><s>"}, a)
+    a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": talk, "tools": [tool], "max_tokens": 5, "tool_choice": "auto"})
+    case("a request with tools is answered", a.status == 200 and a.json["choices"][0]["finish_reason"] in ("length", "stop"), a)
+    claude = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "weather", "input": {"city": "Oslo"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "rain"}]}]},
+    ]
+    case("Anthropic's form of it is the same prompt", count(beta, {"messages": claude}) == len(alpha.post("/tokenize", {"model": "chatty", "content": a and "<s>hi</s><s>weather{\"city\": \"Oslo\"}</s><s>rain</s><s>"}).json["tokens"]))
+    a = alpha.post("/api/show", {"model": "chatty"})
+    case("the capability is listed", a.json["capabilities"] == ["completion", "tools"], a)
+    a = alpha.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
+    case("with two models a request names one", a.status == 404 and "chatty, stories" in a.json["error"]["message"], a)
+    ids = {alpha.post("/v1/completions", {"model": m, "prompt": "x", "max_tokens": 1}).json["system_fingerprint"] for m in ("chatty", "stories")}
+    case("another template is another fingerprint", len(ids) == 2, ids)
+
+
+# ---- clients that go -------------------------------------------------------------------------------------------------
+
+
+def leaving():
+    """Six clients ask for 8000 tokens each, streamed or not, and go: after the first piece of text, or before."""
+    gone = 0
+    for i in range(6):
+        n = (alpha, beta)[i % 2]
+        c = n.connect()
+        c.request("POST", "/v1/completions", json.dumps({"model": "slow", "prompt": "abc", "max_tokens": 8000, "seed": i, "stream": i < 4}))
+        if i < 2:
+            r = c.getresponse()
+            gone += r.status == 200 and r.read(20).startswith(b"data: ")
+            r.close()
+        else:
+            time.sleep(0.3)  # time to begin, or to wait
+            gone += 1
+        c.close()
+    case("six clients have gone", gone == 6, gone)
+
+
+# ---- a model file with another template ------------------------------------------------------------------------------
+
+
+def with_template(source, target):
+    data = open(source, "rb").read()
+    tensors, pairs = struct.unpack_from("<QQ", data, 8)
+    sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+    at = 24
+
+    def string():
+        nonlocal at
+        (n,) = struct.unpack_from("<Q", data, at)
+        at += 8 + n
+
+    def value(kind):
+        nonlocal at
+        if kind == 8:
+            string()
+        elif kind == 9:
+            of, n = struct.unpack_from("<IQ", data, at)
+            at += 12
+            for _ in range(n):
+                value(of)
+        else:
+            at += sizes[kind]
+
+    for _ in range(pairs):
+        string()
+        (kind,) = struct.unpack_from("<I", data, at)
+        at += 4
+        value(kind)
+    end_of_pairs = at
+    for _ in range(tensors):
+        string()
+        (dims,) = struct.unpack_from("<I", data, at)
+        at += 4 + 8 * dims + 4 + 8
+    infos, weights = data[end_of_pairs:at], data[(at + 31) // 32 * 32 :]
+    key, text = b"tokenizer.chat_template", TEMPLATE.encode()
+    head = data[:16] + struct.pack("<Q", pairs + 1) + data[24:end_of_pairs]
+    head += struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text + infos
+    open(target, "wb").write(head + b"\0" * (-len(head) % 32) + weights)
+
+
+if sys.argv[1] == "template":
+    with_template(sys.argv[2], sys.argv[3])
+else:
+    where = sys.argv[1]
+    heldout = __file__.rsplit("/", 3)[0] + "/demo/heldout.txt"
+    alpha, beta, gamma = (Node(p) for p in sys.argv[2:5])
+    for group in sys.argv[5:]:
+        globals()[group]()

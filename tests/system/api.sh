@@ -1,0 +1,63 @@
+#!/bin/sh
+# api: the HTTP API of a cluster of three: every route in every dialect, streamed and whole, from any node; the same bytes as caravan
+# run; what the clients in the wild send first; errors by name; clients that go.  The requests themselves are in api.py.
+. "$(dirname "$0")/lib.sh"
+
+for n in alpha beta gamma; do
+	require node $n -- --http 127.0.0.1:0 --alias gpt-4o=stories --alias claude-sonnet-4-5:latest=stories
+done
+for n in beta gamma; do require on $n join "$(on alpha invite)"; done
+require wait_for 10 all_up alpha 3
+
+# http NODE: where it listens
+http() { sed -n 's/.*its HTTP API is at http:\/\/127.0.0.1:\([0-9]*\).*/\1/p' "$dir/$1.log" | tail -n 1; }
+# requests GROUP ARG...: the cases of a group, which api.py prints as lines "ok WHAT" or "not ok WHAT"
+requests() {
+	python3 "$top_srcdir/tests/system/api.py" "$dir" "$(http alpha)" "$(http beta)" "$(http gamma)" "$@" >"$dir/cases" 2>"$dir/err"
+	status=$?
+	while read -r line; do
+		case $line in
+		"ok "*) ok "${line#ok }" ;;
+		"not ok "*) not_ok "${line#not ok }" ;;
+		*) echo "# $line" ;;
+		esac
+	done <"$dir/cases"
+	check "group $1 came to its end" test $status = 0
+	[ $status = 0 ] || sed 's/^/# /' "$dir/err" | tail -n 20
+}
+
+requests empty
+require on alpha load --nodes all "$demo"
+known() { for n in alpha beta gamma; do serves $n stories || return 1; done; }
+require wait_for 10 known
+# what the API's answers are compared with
+on alpha run --temp 0.8 --seed 7 -n 40 "Once upon a time" >"$dir/run.7"
+on beta run --temp 0.8 --seed 8 -n 40 "Once upon a time" >"$dir/run.8"
+on gamma run --temp 0 -n 60 "Lily and Tom went to the" >"$dir/run.greedy"
+on alpha tokenize "Once upon a time" >"$dir/run.tokens"
+requests models openai chat llama ollama anthropic errors clients
+
+# ---- a template with control tokens and tools ------------------------------------------------------------------
+require python3 "$top_srcdir/tests/system/api.py" template "$demo" "$dir/chatty.gguf"
+require on alpha load --nodes all --name chatty "$dir/chatty.gguf"
+known() { for n in alpha beta gamma; do serves $n chatty || return 1; done; }
+require wait_for 10 known
+requests templates
+require on alpha unload chatty
+
+# ---- clients that go --------------------------------------------------------------------------------------------
+require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
+require on alpha load --nodes alpha --parallel 2 --name slow "$dir/slow.gguf"
+known() { for n in alpha beta gamma; do serves $n slow || return 1; done; }
+require wait_for 10 known
+requests leaving
+idle() { asked alpha 'models[name=slow].sequences' = 0; }
+check "of clients that have gone, from two nodes, nothing runs any more" wait_for 20 idle
+few() { fresh alpha && asked alpha 'models[name=slow].tokens' '<' 4000; }
+check "long before their 8000 tokens" few
+
+# ---- what must not be in a log ------------------------------------------------------------------------------------
+silent() { ! grep -l -e "Once upon" -e "Lily" "$dir"/*.log; }
+check "no prompt is in a log" silent
+check "all daemons end as they should" ended_well
+finish
