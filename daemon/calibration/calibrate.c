@@ -37,7 +37,7 @@ struct calibration {
 	char *dir;                 /* NULL: not saved */
 	int *cpus;                 /* NULL: not pinned */
 	struct loop_timer *timer, *asked_timer;
-	size_t bytes; /* to measure with */
+	size_t bytes; /* size of the buffer */
 	pthread_t thread;
 	bool running;       /* the thread must be joined */
 	bool ready;         /* figures are published */

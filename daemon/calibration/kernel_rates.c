@@ -47,7 +47,7 @@
 
 struct kernel_rates_bench {
 	struct team *team;
-	uint8_t *weights; /* so many bytes */
+	uint8_t *weights; /* `bytes` bytes */
 	size_t bytes;
 	float *x, *y;
 	void *acts;
@@ -354,7 +354,7 @@ static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 			map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 		close(fd);
 	}
-	if (map == MAP_FAILED) { /* no disk, or a full one */
+	if (map == MAP_FAILED) { /* no folder, or a full disk: anonymous memory */
 		map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map != MAP_FAILED)
 			memset(map, 0x3c, bytes);
@@ -367,7 +367,7 @@ static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 
 /* Larger than the last-level cache, as a slice is. */
 size_t kernel_rates_bytes(uint64_t memory) {
-	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: not known */
+	long last = sysconf(_SC_LEVEL3_CACHE_SIZE); /* 0: unknown */
 	size_t bytes = last > 0 ? 2 * (size_t)last : 0;
 	bytes = bytes < BUFFER_BYTES ? BUFFER_BYTES : bytes < BUFFER_MOST ? bytes : BUFFER_MOST;
 	bytes = bytes < memory / BUFFER_SHARE ? bytes : (size_t)(memory / BUFFER_SHARE);

@@ -28,7 +28,7 @@ struct kernel_rates_run {
  * runs.  Until there is an undisturbed run, the best is an estimate for the machine without other work. */
 struct kernel_rates_known {
 	struct kernel_rates best, low, high;
-	unsigned runs; /* that nothing disturbed */
+	unsigned runs; /* undisturbed */
 };
 
 #define KERNEL_RATES_FACTOR 2.0 /* figures that differ by more are not of the same machine */

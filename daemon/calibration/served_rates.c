@@ -92,7 +92,7 @@ struct served_off served_rates_add(struct served_rates *s, const struct manifest
 	struct served_sum *from = &st->from[kind];
 	bool type[KERN_TYPES] = {false};
 	uint64_t bytes;
-	if (sum->rows < from->rows || sum->seconds < from->seconds) { /* it was made anew */
+	if (sum->rows < from->rows || sum->seconds < from->seconds) { /* the stage was created again */
 		*from = *sum;
 		return off;
 	}

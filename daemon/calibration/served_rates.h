@@ -24,7 +24,7 @@ enum served_kind {
 /* What a stage has computed since it was created, and the CPU time that passed. */
 struct served_sum {
 	uint64_t rows;
-	double seconds;         /* computing them */
+	double seconds;         /* of computing */
 	double busy, own, wall; /* CPU time of the system and of this process; the monotonic clock */
 };
 
@@ -35,7 +35,7 @@ struct served_stage {
 	struct served_sum from[SERVED_KINDS];
 	double window[SERVED_KINDS][SERVED_WINDOWS]; /* seconds a row, a ring */
 	unsigned windows[SERVED_KINDS];              /* ever */
-	bool reported[SERVED_KINDS];                 /* that it is off */
+	bool reported[SERVED_KINDS];                 /* the deviation was reported */
 };
 
 struct served_rate {
@@ -52,7 +52,7 @@ struct served_rates {
 struct served_off {
 	double factor;              /* 0: prediction and measurement agree, or it is not known yet */
 	double predicted, measured; /* seconds a row */
-	bool first;                 /* it was not off before */
+	bool first;                 /* the first time */
 };
 
 /* Adds what a stage has computed so far.  measured: the measured rates.  small: bytes of weights that may fit into a cache; a

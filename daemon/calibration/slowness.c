@@ -10,7 +10,7 @@
 #define DIFFERENCE 5e-3                 /* seconds; smaller differences are normal */
 #define LAYER_SECONDS 1e-4              /* fixed time allowed per layer */
 #define SMALL_BYTES ((uint64_t)1 << 30) /* weights that may fit into a cache: */
-#define SMALL_FACTOR 8.0                /* which explains so much */
+#define SMALL_FACTOR 8.0                /* and this factor */
 #define QUICKER_SECONDS 1e-3            /* smaller predictions are not judged */
 
 /* The ratio for a message: "8 times". */

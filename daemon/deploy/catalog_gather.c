@@ -16,10 +16,10 @@
 #include <string.h>
 #include <time.h>
 
-#define LISTS_MAX 16             /* answers for other nodes in preparation at once, */
-#define LISTS_EACH 2             /* and for one node */
-#define MESSAGE_ROOM (60u << 10) /* of an envelope */
-#define AGAIN_S 600              /* interval of recording a model that serves */
+#define LISTS_MAX 16              /* answers for other nodes in preparation at once, */
+#define LISTS_EACH 2              /* and per node */
+#define MESSAGE_BYTES (60u << 10) /* per ModelList */
+#define AGAIN_S 600               /* interval of recording a model that serves */
 
 /* ---- names that we know of ---- */
 
@@ -109,7 +109,7 @@ void catalog_tick(struct model *m) {
 
 /* ---- what we have ---- */
 
-/* What our own files add. */
+/* Adds models of our own model files. */
 static void listing_add_files(struct deploy *d, struct catalog *c) {
 	size_t kept = 0;
 	for (size_t i = 0; i < c->models; i++) {
@@ -158,7 +158,7 @@ static void listing_answer(struct listing *k) {
 	for (size_t i = 0; i < k->catalog.models; i++) {
 		catalog_message(&one[i], &k->catalog.model[i]);
 		bytes += 8 + caravan__stored_model__get_packed_size(&one[i]);
-		msg.more = bytes > MESSAGE_ROOM || i >= WIRE_MODELS_MAX;
+		msg.more = bytes > MESSAGE_BYTES || i >= WIRE_MODELS_MAX;
 		if (msg.more)
 			break;
 		list[msg.n_models++] = &one[i];

@@ -33,7 +33,7 @@ struct deploy_hooks {
 	int (*stage_open)(void *arg, const struct deploy_model *m, uint32_t stage, struct slice *slice,
 	        char *err, size_t errlen);
 	void (*stage_close)(
-	        void *arg, const struct deploy_model *m, uint32_t stage); /* takes no step any more */
+	        void *arg, const struct deploy_model *m, uint32_t stage); /* accepts no more steps */
 	/* NULL allowed.  Whether a stage of ours lost a step and could not report it to its coordinator, which waits for it. */
 	bool (*stage_broken)(void *arg, const struct deploy_model *m, uint32_t stage);
 	/* Every stage is ready and we coordinate.  io: embedding and output, mapped; owned as in stage_open. */

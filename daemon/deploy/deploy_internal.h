@@ -86,7 +86,7 @@ struct model {
 	uint64_t again_ns;              /* no attempt before this, */
 	uint64_t replan_ns;             /* and none without its missing nodes before this */
 	bool restarted;                 /* has not served since this coordinator started */
-	unsigned tries;                 /* to do so that failed */
+	unsigned tries;                 /* failed attempts */
 	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
 	uint64_t announced_ns;          /* last repeated for a node that believed otherwise */
 	LIST_ENTRY(model) next_dead;
@@ -97,9 +97,9 @@ struct deploy {
 	struct peers *peers;
 	struct node_id self;
 	struct transfer *transfer;
-	struct model **model; /* by name */
+	struct model **model; /* sorted by name */
 	size_t models;
-	LIST_HEAD(, model) dead;  /* gone, lingering */
+	LIST_HEAD(, model) dead;  /* removed, freed later */
 	TAILQ_HEAD(, load) loads; /* oldest first */
 	LIST_HEAD(, announcement) announcements;
 	LIST_HEAD(, inventory) inventories;
@@ -168,7 +168,7 @@ void model_describe(const struct model *m, char *out, size_t len);
 int participant_init(struct deploy *d);
 void participant_learnt(struct participant *st, const char *error);
 bool participant_serves(const struct model *m);      /* our stage of it is open and not broken */
-void participant_close(struct model *m);             /* whatever it was at */
+void participant_close(struct model *m);             /* in any state */
 uint64_t participant_charged(const struct model *m); /* bytes of memory */
 void participant_free(struct participant *st);
 

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define REQUESTS_MAX 64 /* requests being looked up at once, */
-#define REQUESTS_EACH 4 /* and of one node */
+#define REQUESTS_EACH 4 /* and per node */
 #define WORD_BITS 32
 
 _Static_assert(LAYER_ROLES == 9 && IO_ROLES == 3, "doc/protocol.md numbers the bits by them");
@@ -143,7 +143,7 @@ static void inventory_on_request(
 	k->file = transfer_has_file(d->transfer, &k->manifest);
 	LIST_INSERT_HEAD(&d->inventories, k, next);
 	if (executor_submit(transfer_reader(d->transfer), inventory_run, inventory_done, k))
-		inventory_done(k, false); /* it holds nothing, then */
+		inventory_done(k, false); /* answers that it holds nothing */
 }
 
 /* ---- asking ---- */

@@ -309,7 +309,7 @@ static bool load_holds_any(const struct planner_node *n, uint32_t first, uint32_
 static size_t load_list_sources(const struct load *l, const struct part *p, struct node_id *out) {
 	const Caravan__Stage *s = l->m->plan->stages[p - l->part];
 	size_t n = 0;
-	if (l->revival) /* nobody has been asked */
+	if (l->revival) /* no stage has been contacted */
 		return deploy_others(l->d, out);
 	for (size_t i = 0; i < l->nnodes && n < WIRE_NODES_MAX - 1; i++)
 		if (i != l->self && !node_id_equal(&l->node[i].id, &p->node) &&

@@ -65,14 +65,14 @@ struct load {
 	void (*advise)(void *arg, const Caravan__CtlAdvice *advice);
 	void (*planned)(void *arg, const Caravan__CtlAdvice *plan);
 	void *arg;
-	/* the beginning */
+	/* the source */
 	char *file, *shape; /* one of them, */
 	char *pre;          /* of the file, or empty */
 	struct import_options how;
 	char stored[WIRE_NAME_MAX + 1];        /* name of a model on the cluster's disks, */
 	struct content_id known[2];            /* and its manifest and vocabulary */
 	struct vocab *words;                   /* its vocabulary, if a draft is requested */
-	bool own_parallel, own_kv, own_copies; /* the user said so */
+	bool own_parallel, own_kv, own_copies; /* set by the user */
 	bool maybe_here; /* our disk may already have the content of the file, which is not hashed yet */
 	int *fds;
 	size_t nfds;
@@ -100,7 +100,7 @@ struct load {
 	bool measured; /* all nodes that may take part have rates; otherwise no times are predicted */
 	struct advice *advice;
 	Caravan__Plan *plan;
-	/* the rest */
+	/* preparing */
 	struct model *m; /* a reference */
 	struct part *part;
 	size_t nparts;

@@ -153,7 +153,7 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	if (!m->listed)
 		return;
 	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
-		catalog_note(m); /* it was used until now */
+		catalog_note(m); /* records its last use */
 	model_ref(m);
 	m->listed = false;
 	for (size_t i = 0; i < d->models; i++)
@@ -176,7 +176,7 @@ void model_remove(struct model *m, Caravan__ModelPhase phase, const char *reason
 	announce_learnt(m, "the model is gone");
 	model_changed(m);
 	model_unref(m); /* ours, */
-	model_unref(m); /* and the table's */
+	model_unref(m); /* the reference of the table */
 }
 
 void model_drop_draft(const struct model *m) {

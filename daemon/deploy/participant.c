@@ -20,7 +20,7 @@ struct participant {
 	struct model *m; /* borrowed: it owns us */
 	uint32_t index;
 	const Caravan__Stage *at; /* in the plan */
-	struct peers_from from;   /* Prepare's */
+	struct peers_from from;   /* sender of Prepare */
 	struct node_id *sources;
 	size_t nsources;
 	struct store_pin *pin; /* until it is mapped */
@@ -28,7 +28,7 @@ struct participant {
 	struct loop_timer *beat;
 	uint64_t charged, moved, done, total;
 	char what[16];
-	bool open; /* the layer above has it */
+	bool open; /* stage_open was called */
 };
 
 /* A slice being mapped; it outlives a participant that is closed before the job ends. */

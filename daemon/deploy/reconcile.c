@@ -103,7 +103,7 @@ static void reconcile_send_check(struct deploy *d, const struct member *who, str
 	msg.plans = list->at;
 	msg.n_plans = list->n;
 	env.ref = peers_ref(d->peers);
-	(void)peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL); /* the next one may arrive */
+	(void)peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL); /* the next check may succeed */
 }
 
 static void reconcile_list_own(const struct deploy *d, struct list *list) {

@@ -19,7 +19,7 @@
 #define REMOVINGS_MAX 16
 #define TRIES 20
 #define TRY_MS 500
-#define ANSWER_MS 60000 /* a node has so long */
+#define ANSWER_MS 60000 /* for the answer of a node */
 
 /* ---- here ---- */
 
@@ -311,7 +311,7 @@ static void removal_gathered(void *arg, const struct deploy_stored *model, size_
 		removal_end(r, err);
 		return;
 	}
-	if (removing_check_loaded(d, r->name, err, sizeof err)) { /* meanwhile */
+	if (removing_check_loaded(d, r->name, err, sizeof err)) { /* loaded since then */
 		removal_end(r, err);
 		return;
 	}

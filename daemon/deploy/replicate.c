@@ -16,7 +16,7 @@
 
 #define SOON_MS 1000           /* after a change */
 #define AGAIN_MS 5000          /* while copies are missing */
-#define CHECK_MS 60000         /* when all is there */
+#define CHECK_MS 60000         /* when all copies exist */
 #define GONE_MS 300000         /* how long a node that is down is waited for */
 #define AFTER_FAILURE_MS 60000 /* before the next request to a node whose copy failed */
 #define WORD 32
@@ -24,14 +24,14 @@
 struct holder {
 	struct node_id id;
 	bool up, accepts;
-	uint64_t gone_ns;       /* since then it is down */
+	uint64_t gone_ns;       /* down since */
 	uint64_t inventory_ref; /* 0: not asked, or answered */
-	uint64_t request_ref;   /* it is at work */
-	uint64_t heard_ns;      /* of its work */
-	uint64_t failed_ns;     /* it could not, then */
+	uint64_t request_ref;   /* of Replicate; 0: none */
+	uint64_t heard_ns;      /* last progress */
+	uint64_t failed_ns;     /* last failure */
 	uint8_t *has;           /* by tensor: on its disk, as last reported */
 	uint8_t *give;          /* by tensor: assigned in this round; in the same allocation */
-	bool vocab;             /* on its disk as well */
+	bool vocab;             /* on its disk */
 	bool disk_known;        /* whether its free space is known */
 	uint64_t disk_free;     /* bytes */
 	uint64_t load;          /* bytes assigned in this round */

@@ -24,7 +24,7 @@ struct connection {
 	uint64_t peer_boot, in; /* theirs, 0 until the first message; number of the last one received */
 	char local[64];         /* the local address; empty: unknown */
 	struct resolve *name;   /* the lookup of its address; NULL: done */
-	bool reported_lost;     /* the last word was said */
+	bool reported_lost;     /* `lost` was called */
 	bool *gone;             /* set if it is destroyed within a callback */
 };
 

@@ -23,11 +23,11 @@ struct guarded {
 	int fd;
 	uint64_t cookie;
 	struct node_id with;
-	bool known;            /* with whom */
-	bool accepted;         /* we did not make it */
+	bool known;            /* its node is known */
+	bool accepted;         /* incoming */
 	bool taken;            /* a message was received since the last check */
 	uint64_t base, excess; /* bytes received up to the last message, and since */
-	unsigned checks;       /* with too much */
+	unsigned checks;       /* consecutive ticks above the limit */
 	unsigned idle;         /* seconds without being a link, while the loop ran */
 	LIST_ENTRY(guarded) next;
 };
@@ -36,7 +36,7 @@ struct guard {
 	struct loop *loop;
 	struct loop_timer *tick;
 	unsigned ticks;
-	guard_wanted_fn *wanted; /* NULL: nobody asked to */
+	guard_wanted_fn *wanted; /* NULL: no guard_ask */
 	void *arg;
 	LIST_HEAD(, guarded) all;
 };
@@ -152,9 +152,9 @@ static struct guarded *guard_find(struct guard *w, int fd) {
 void guard_add(struct guard *w, int fd, const struct node_id *with) {
 	uint64_t cookie;
 	struct guarded *c = guard_find(w, fd);
-	if (c) /* another had this number */
+	if (c) /* an older connection with this descriptor */
 		guard_forget(c);
-	if (!guard_socket_cookie(fd, &cookie) || !(c = calloc(1, sizeof *c))) /* over already */
+	if (!guard_socket_cookie(fd, &cookie) || !(c = calloc(1, sizeof *c))) /* already closed */
 		return;
 	LIST_INSERT_HEAD(&w->all, c, next);
 	c->fd = fd;

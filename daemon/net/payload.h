@@ -10,8 +10,7 @@ struct payload;
 
 struct payload *payload_create(size_t len); /* aligned to 64; NULL: no memory */
 struct payload *payload_copy(const void *data, size_t len);
-struct payload *payload_wrap(
-        void *data, size_t len, void (*release)(void *arg), void *arg); /* takes data over */
+struct payload *payload_wrap(void *data, size_t len, void (*release)(void *arg), void *arg); /* owns data */
 struct payload *payload_ref(struct payload *p);
 void payload_unref(struct payload *p); /* NULL allowed */
 void *payload_data(struct payload *p);

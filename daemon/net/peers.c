@@ -39,7 +39,7 @@ struct peers {
 	struct peers_config config;
 	void *ctx; /* NULL: no network */
 	struct guard *watch;
-	unsigned dialing; /* links that are */
+	unsigned dialing; /* links that are being dialed */
 	struct zap *zap;
 	struct router *router;
 	struct link *links[WIRE_NODES_MAX];

@@ -17,11 +17,11 @@ struct step_in_flight {
 	TAILQ_ENTRY(step_in_flight) next;
 	struct coordinator *m;
 	struct scheduler_step *st;
-	uint32_t *token;        /* of each row */
-	struct payload *x;      /* rows of activations: embedded, later what came back */
-	struct output_row *row; /* one an output that is to be sampled */
-	uint32_t nrow, *picks;  /* of them all; of each sequence */
-	uint32_t **log;         /* of each sequence: its log as it was, where that may change meanwhile */
+	uint32_t *token;          /* of each row */
+	struct payload *x;        /* rows of activations: embedded, later what came back */
+	struct output_row *row;   /* one an output that is to be sampled */
+	uint32_t nrow, *nsampled; /* of them all; of each sequence */
+	uint32_t **log;           /* of each sequence: its log as it was, where that may change meanwhile */
 	STAILQ_HEAD(, logits) logits;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the compute thread */
 	struct step_timing_step spent;
@@ -72,7 +72,7 @@ static void pipeline_retire(struct step_in_flight *f, bool whole) {
 		STAILQ_REMOVE_HEAD(&f->logits, next);
 	payload_unref(f->x);
 	free(f->log);
-	free(f->picks);
+	free(f->nsampled);
 	free(f->token);
 	free(f->row);
 	free(f);
@@ -362,9 +362,9 @@ static int pipeline_make_rows(struct step_in_flight *f) {
 	const size_t dim = f->m->io->manifest->hp.dim;
 	const float *x = payload_data(f->x);
 	f->row = calloc(f->st->outputs, sizeof *f->row);
-	f->picks = calloc(f->st->nseqs, sizeof *f->picks);
+	f->nsampled = calloc(f->st->nseqs, sizeof *f->nsampled);
 	f->log = calloc(f->st->nseqs, sizeof *f->log);
-	if (!f->row || !f->picks || !f->log)
+	if (!f->row || !f->nsampled || !f->log)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < f->st->nseqs; x += f->st->seq[i].outputs * dim, i++) {
 		const struct scheduled *e = &f->st->seq[i];
@@ -384,7 +384,7 @@ static int pipeline_make_rows(struct step_in_flight *f) {
 			        .log = log,
 			        .tokens = end - e->outputs + k + 1,
 			        .weighed = draft_is((struct client_sequence *)e->seq)};
-		f->picks[i] = e->outputs;
+		f->nsampled[i] = e->outputs;
 	}
 	return 0;
 }
@@ -515,14 +515,14 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 				sequence_drop(m, l->g);
 		}
 	const struct output_row *row = f->row;
-	for (uint32_t i = 0; i < f->st->nseqs; row += f->picks[i++]) {
+	for (uint32_t i = 0; i < f->st->nseqs; row += f->nsampled[i++]) {
 		struct scheduled *e = &f->st->seq[i];
 		struct client_sequence *g = (struct client_sequence *)e->seq;
 		if (draft_is(g)) {
-			if (f->picks[i])
-				draft_sampled(g->draft, e, &row[f->picks[i] - 1]);
+			if (f->nsampled[i])
+				draft_sampled(g->draft, e, &row[f->nsampled[i] - 1]);
 		} else if (!e->seq->all_outputs) {
-			pipeline_take_tokens(m, e, row, f->picks[i]);
+			pipeline_take_tokens(m, e, row, f->nsampled[i]);
 		} else if (e->position + e->rows == e->seq->tokens) {
 			sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		}
