@@ -21,6 +21,7 @@ static const struct {
         {"Models", {&command_plan, &command_load, &command_unload, &command_models, &command_rm}},
         {"The cluster", {&command_status, &command_measure, &command_invite, &command_join, &command_leave,
                                 &command_expel}},
+        {"The HTTP API", {&command_key}},
 };
 
 static const struct command *main_find_command(const char *name) {

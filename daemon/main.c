@@ -206,7 +206,7 @@ static void node_restart(void *arg) {
 
 /* Of the node that this one was: plans of others, and who they were. */
 static void node_forget_cluster(const struct node *n) {
-	static const char *const names[] = {"roster", "plans"};
+	static const char *const names[] = {"roster", "plans", "api-keys"};
 	char path[PATH_MAX + 8];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		snprintf(path, sizeof path, "%s/%s", n->options.state, names[i]);

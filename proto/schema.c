@@ -101,6 +101,10 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(join), {{1, FIELD_MESSAGE, 1, 1}, {50, FIELD_ENDPOINT}, {51, FIELD_PACKED, 0, 8}}, NULL},
 	{MESSAGE(joined), {ROSTER(1)}, NULL},
 	{MESSAGE(roster_update), {ROSTER(1)}, NULL},
+	{MESSAGE(api_key), {
+		{1, FIELD_ID}, {2, FIELD_LINE, 0, WIRE_NAME_MAX}, {3, FIELD_NUM, 0, BIG}, {4, FIELD_NUM, 0, BIG},
+		{5, FIELD_NUM, 0, BIG}}, NULL},
+	{MESSAGE(key_update), {{1, FIELD_MESSAGE, 0, WIRE_KEYS_MAX}}, NULL},
 	{MESSAGE(refused), {{1, FIELD_LINE, 0, TEXT}, {2, FIELD_NUM, 0, U32}}, NULL},
 	{MESSAGE(type_rate), {
 		{1, FIELD_ANY}, {2, FIELD_REAL, 0, RATE}, {3, FIELD_REAL, 0, RATE}, {80, FIELD_REAL, 0, RATE},
@@ -260,6 +264,10 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(ctl_removed), {
 		{1, FIELD_LINE, 0, WIRE_NAME_MAX}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, BIG}, {4, FIELD_NUM, 0, BIG},
 		{5, FIELD_LINE, 0, TEXT}}, NULL},
+	{MESSAGE(ctl_key_create), {{1, FIELD_LINE, 0, WIRE_NAME_MAX}, {2, FIELD_NUM, 0, U32}}, NULL},
+	{MESSAGE(ctl_key_revoke), {{1, FIELD_LINE, 1, WIRE_NAME_MAX}}, NULL},
+	{MESSAGE(ctl_keys), {{0}}, NULL},
+	{MESSAGE(ctl_key_list), {{1, FIELD_MESSAGE, 0, WIRE_KEYS_MAX}}, NULL},
 	{MESSAGE(ctl_measure), {{1, FIELD_LINE, 0, WIRE_NAME_MAX}}, NULL},
 	{MESSAGE(ctl_measured), {{1, FIELD_NAME}, {2, FIELD_MESSAGE, 1, 1}}, NULL},
 	{MESSAGE(ctl_progress), {

@@ -24,10 +24,11 @@
 #include <stdint.h>
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
- * when asked, and say in pongs whom they reach. */
+ * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API. */
 #define WIRE_1_2 2
+#define WIRE_1_3 3
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 2 /* what each minor version brought: doc/protocol.md */
+#define WIRE_MINOR 3 /* what each minor version brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_BLOCK_MAX (256u << 10) /* bytes of content in one Block */
@@ -36,6 +37,7 @@
 #define WIRE_ENDPOINT_MAX 127       /* bytes of an endpoint */
 #define WIRE_ENDPOINTS_MAX 6        /* endpoints of a node */
 #define WIRE_NODES_MAX 256
+#define WIRE_KEYS_MAX 256 /* API keys of a cluster, with those that were revoked lately */
 #define WIRE_STAGES_MAX 256
 #define WIRE_TIMES_MAX (WIRE_STAGES_MAX + 1)
 #define WIRE_SEQS_MAX 256           /* sequences in a step */

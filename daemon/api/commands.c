@@ -6,6 +6,7 @@
 #include "daemon/text/tokenizer.h"
 #include "shard/gguf/gguf.h"
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,74 @@ static void commands_expelled(void *arg, const char *error) {
 		        error);
 	pending_done(arg, error ? text : NULL);
 }
+
+/* ---- keys of the HTTP API ------------------------------------------------------------------------ */
+
+struct key_creation {
+	struct pending *pending;
+	char secret[API_KEY_SECRET];
+};
+
+static void commands_key_created(void *arg, const char *error) {
+	struct key_creation *k = arg;
+	if (k->pending->conn && !error)
+		commands_send_text(k->pending->conn, k->secret, strlen(k->secret));
+	pending_done(k->pending, error);
+	OPENSSL_cleanse(k, sizeof *k);
+	free(k);
+}
+
+static void commands_key_create(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	const Caravan__CtlKeyCreate *q = env->ctl_key_create;
+	struct pending *p = pending_create(c);
+	struct key_creation *k = p ? calloc(1, sizeof *k) : NULL;
+	(void)payload;
+	(void)len;
+	if (!p)
+		return;
+	if (!k) {
+		pending_done(p, "out of memory");
+		return;
+	}
+	k->pending = p;
+	if (members_key_create(serve_members(control_serve(c)), q->name, q->seconds, k->secret,
+	            commands_key_created, k, err, sizeof err) != 0)
+		commands_key_created(k, err);
+}
+
+static void commands_key_revoke(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	char err[WIRE_TEXT_MAX];
+	struct pending *p = pending_create(c);
+	(void)payload;
+	(void)len;
+	if (p && members_key_revoke(serve_members(control_serve(c)), env->ctl_key_revoke->key, pending_done,
+	                 p, err, sizeof err) != 0)
+		pending_done(p, err);
+}
+
+static void commands_keys(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	Caravan__CtlKeyList list = CARAVAN__CTL_KEY_LIST__INIT;
+	Caravan__Envelope answer = WIRE_ENVELOPE(CTL_KEY_LIST, ctl_key_list, &list);
+	Caravan__ApiKey **all, *valid[WIRE_KEYS_MAX];
+	struct api_keys *keys = members_api_keys(serve_members(control_serve(c)));
+	size_t count;
+	(void)env;
+	(void)payload;
+	(void)len;
+	api_keys_entries(keys, &all, &count);
+	for (size_t i = 0; i < count; i++)
+		if (api_key_is_valid(api_keys_at(keys, i), (uint64_t)time(NULL)))
+			valid[list.n_keys++] = all[i];
+	list.keys = valid;
+	control_send(c, &answer, NULL, 0);
+	control_end(c, NULL);
+}
+
+/* ---- leaving ------------------------------------------------------------------------------------- */
 
 struct leaving {
 	struct pending *pending;
@@ -604,6 +673,9 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_JOIN, commands_join},
         {CARAVAN__ENVELOPE__BODY_CTL_EXPEL, commands_expel},
         {CARAVAN__ENVELOPE__BODY_CTL_LEAVE, commands_leave},
+        {CARAVAN__ENVELOPE__BODY_CTL_KEY_CREATE, commands_key_create},
+        {CARAVAN__ENVELOPE__BODY_CTL_KEY_REVOKE, commands_key_revoke},
+        {CARAVAN__ENVELOPE__BODY_CTL_KEYS, commands_keys},
         {CARAVAN__ENVELOPE__BODY_CTL_LOAD, commands_load},
         {CARAVAN__ENVELOPE__BODY_CTL_PLAN, commands_plan},
         {CARAVAN__ENVELOPE__BODY_CTL_UNLOAD, commands_unload},

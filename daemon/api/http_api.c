@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NAMES_MAX 64
@@ -18,6 +19,7 @@
 struct http_api {
 	struct http_server *server;
 	struct routes *routes;
+	struct api_keys *keys; /* the members' */
 	bool open;
 };
 
@@ -49,6 +51,30 @@ static void names_collect(struct names *n, const struct http_api_config *c) {
 		names_add(n, c->hosts[i]);
 }
 
+/* ---- keys ---------------------------------------------------------------------------------------- */
+
+static bool http_api_has_keys(struct members *m) {
+	uint64_t id;
+	char name[WIRE_NAME_MAX + 1];
+	return api_keys_check(members_api_keys(m), NULL, (uint64_t)time(NULL), &id, name) != API_KEY_NONE;
+}
+
+/* On the server's thread. */
+static void http_api_access(void *arg, const char *secret, bool loopback, struct http_access *out) {
+	struct http_api *a = arg;
+	*out = (struct http_access){0};
+	switch (api_keys_check(a->keys, secret, (uint64_t)time(NULL), &out->client, out->name)) {
+	case API_KEY_NONE:
+		out->granted = loopback || a->open;
+		break;
+	case API_KEY_UNKNOWN:
+		break;
+	case API_KEY_VALID:
+		out->granted = true;
+		break;
+	}
+}
+
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen) {
@@ -57,9 +83,10 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	char listens[256];
 	size_t nroutes;
 	*out = NULL;
-	if (!c->open && !http_address_is_loopback(c->address)) {
+	if (!c->open && !http_address_is_loopback(c->address) && !http_api_has_keys(c->members)) {
 		snprintf(err, errlen,
-		        "--http %s lets other machines use this node without an API key; if that is meant, add --http-open",
+		        "--http %s would let every machine that reaches this one use the cluster: make an API key with "
+		        "'caravan key create' first, or add --http-open if that is meant",
 		        c->address);
 		free(a);
 		return -EPERM;
@@ -70,6 +97,7 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	}
 	const struct http_route *table = routes_table(&nroutes);
 	a->open = c->open;
+	a->keys = members_api_keys(c->members);
 	names_collect(&names, c);
 	snprintf(listens, sizeof listens, "%.*s", (int)strcspn(c->address, ":"), c->address);
 	names_add(&names, listens);
@@ -85,6 +113,8 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	                .log = c->log,
 	                .routes = table,
 	                .nroutes = nroutes,
+	                .access = http_api_access,
+	                .access_arg = a,
 	                .arg = a->routes},
 	        err, errlen);
 	if (rc == 0 && a->server &&

@@ -234,6 +234,7 @@ static void members_on_link(void *arg, const struct node_id *node, bool up, cons
 	who->heard_ns = loop_now_ns();
 	if (up) {
 		members_send_roster(m, who); /* what came up since our Hello */
+		members_send_keys(m, who);
 	} else {
 		snprintf(who->lost, sizeof who->lost, "%s", why);
 		wire_line_cut(who->lost, sizeof who->lost - 1);
@@ -366,10 +367,15 @@ static void members_tick(void *arg) {
 		m->pruned_ns = now;
 		if (roster_prune(&m->roster, (uint64_t)time(NULL)))
 			members_save(m);
+		members_prune_keys(m, (uint64_t)time(NULL));
 	}
 	if (m->roster_due) {
 		m->roster_due = false;
 		members_send_roster(m, NULL);
+	}
+	if (m->keys_due) {
+		m->keys_due = false;
+		members_send_keys(m, NULL);
 	}
 }
 
@@ -584,6 +590,8 @@ int members_create(struct members **out, const struct members_config *c, char *e
 		goto error;
 	}
 	rc = m->state_dir ? roster_load(&m->roster, m->state_dir, err, errlen) : 0;
+	if (rc == 0)
+		rc = members_keys_init(m, err, errlen);
 	if (rc)
 		goto error;
 	const struct peers_config pc = {.listen = c->listen,
@@ -614,6 +622,7 @@ int members_create(struct members **out, const struct members_config *c, char *e
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_ROSTER, members_on_roster, m);
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PING, members_on_ping, m);
 	peers_on(m->peers, CARAVAN__ENVELOPE__BODY_PONG, members_on_pong, m);
+	members_listen_for_keys(m);
 	members_join_init(m);
 	if (c->listen && strncmp(peers_endpoint(m->peers), "tcp://127.", 10) != 0) {
 		rc = address_watch_create(&m->watch, c->loop, members_addresses_changed, m);
@@ -653,6 +662,7 @@ void members_destroy(struct members *m) {
 	for (struct member *who = m->roster.pruned; who; who = who->next_pruned)
 		caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
 	roster_clear(&m->roster);
+	members_keys_end(m);
 	for (struct listener *l; (l = STAILQ_FIRST(&m->listeners));) {
 		STAILQ_REMOVE_HEAD(&m->listeners, next);
 		free(l);

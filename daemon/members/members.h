@@ -6,6 +6,7 @@
  * Threads: the loop. */
 #ifndef DAEMON_MEMBERS_MEMBERS_H
 #define DAEMON_MEMBERS_MEMBERS_H
+#include "daemon/members/api_keys.h"
 #include "daemon/net/peers.h"
 
 #define MEMBERS_PING_MS 500
@@ -54,8 +55,10 @@ struct member {
 	uint64_t conflict_ns; /* private: when that was seen last */
 	char blind
 	        [400]; /* private: it cannot reach us: at which address, and why; empty: not that it said so */
-	struct node_id teller;           /* private: who reported it first */
-	bool proven;                     /* private: it was linked to us once, and so has its key */
+	struct node_id teller; /* private: who reported it first */
+	bool proven;           /* private: it was linked to us once, and so has its key */
+	uint64_t
+	        keys_agreed; /* private: when it last sent API keys among which none that we know as revoked is valid */
 	struct member *next_pruned;      /* private */
 	uint32_t minor;                  /* version of the protocol that it speaks, 0: not known yet */
 	uint32_t arithmetic;             /* the revision it computes with, 0: not known yet */
@@ -136,5 +139,16 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 /* Leaves the cluster, as a node does that was expelled: the others get a tombstone, and the state directory gets another key.
  * After done, without an error, this daemon has to end: the next one with this directory is a different node. */
 int members_leave(struct members *m, members_done_fn *done, void *arg, char *err, size_t errlen);
+
+/* ---- keys of the HTTP API, which every node of the cluster has ---- */
+
+struct api_keys *members_api_keys(struct members *m);
+/* The secret is in done's hands first: it is called when the key is on the disk, or could not be written (it is valid then
+ * until this daemon ends).  seconds 0: it does not expire. */
+int members_key_create(struct members *m, const char *name, uint64_t seconds, char secret[API_KEY_SECRET],
+        members_done_fn *done, void *arg, char *err, size_t errlen);
+/* Nodes that are up hear of it at once, the others when they come back.  done as with members_expel. */
+int members_key_revoke(struct members *m, const char *name_or_id, members_done_fn *done, void *arg, char *err,
+        size_t errlen);
 
 #endif

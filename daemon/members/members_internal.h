@@ -33,6 +33,9 @@ struct members {
 	uint64_t
 	        address_retry_ns; /* when our addresses are read again, after they could not be; 0: they could */
 	bool roster_due;          /* a queue was full: send the roster again */
+	struct api_keys *keys;
+	bool keys_due;   /* the same */
+	bool keys_saved; /* there is a file of them, or will be */
 	struct {
 		struct executor *executor;
 		uint64_t version, written; /* of the roster: as it is, and as the disk has it */
@@ -80,6 +83,14 @@ void members_send_roster(struct members *m, const struct member *to);
  * above. */
 void members_take_roster(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count);
+
+/* api_key_sync.c */
+int members_keys_init(struct members *m, char *err, size_t errlen);
+void members_listen_for_keys(struct members *m); /* when there are peers */
+void members_keys_end(struct members *m);
+/* Sends all keys to one node, or to all (NULL). */
+void members_send_keys(struct members *m, const struct member *to);
+void members_prune_keys(struct members *m, uint64_t now);
 
 /* Asks a node for a sign of life now, out of turn. */
 void members_ping(struct members *m, const struct member *who);

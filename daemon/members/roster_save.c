@@ -1,4 +1,4 @@
-/* roster_save: writes the roster to disk, off the loop.
+/* roster_save: writes the roster and the API keys to disk, off the loop.
  *
  * Owns: an executor of its own, since others are busy for minutes.  At most one write is under way, of the roster
  * as it was when the write began.  Another one follows if the roster changed meanwhile.
@@ -31,8 +31,9 @@ struct write {
 	struct members *m;
 	uint64_t version;
 	char *dir;
-	uint8_t *frame;
-	size_t len;
+	uint8_t *frame, *keys; /* keys NULL: there never were any */
+	size_t len, keys_len;
+	const char *what; /* the file that could not be written */
 	int rc;
 };
 
@@ -62,7 +63,12 @@ static void members_save_notify(struct members *m, uint64_t version, const char 
 static void members_save_run(void *arg) {
 	struct write *w = arg;
 	int dir = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	w->rc = dir < 0 ? -errno : durable_write(dir, "roster", w->frame, w->len);
+	w->what = "roster";
+	w->rc = dir < 0 ? -errno : durable_write(dir, w->what, w->frame, w->len);
+	if (w->rc == 0 && w->keys) {
+		w->what = "api-keys";
+		w->rc = durable_write(dir, w->what, w->keys, w->keys_len);
+	}
 	if (dir >= 0)
 		close(dir);
 }
@@ -70,12 +76,13 @@ static void members_save_run(void *arg) {
 static void members_save_free(struct write *w) {
 	free(w->dir);
 	free(w->frame);
+	free(w->keys);
 	free(w);
 }
 
-static void members_save_failed(struct members *m, uint64_t version, int rc) {
+static void members_save_failed(struct members *m, uint64_t version, const char *what, int rc) {
 	char error[PATH_MAX + 200];
-	snprintf(error, sizeof error, "%s/roster could not be written (%s); retrying", m->state_dir,
+	snprintf(error, sizeof error, "%s/%s could not be written (%s); retrying", m->state_dir, what,
 	        strerror(-rc));
 	log_line(LOG_LINE_ERROR, "%s", error);
 	if (!m->save.again)
@@ -88,12 +95,13 @@ static void members_save_done(void *arg, bool cancelled) {
 	struct members *m = w->m;
 	uint64_t version = w->version;
 	int rc = w->rc;
+	const char *what = w->what;
 	m->save.busy = false;
 	members_save_free(w);
 	if (cancelled)
 		return; /* members_save_end writes what is left */
 	if (rc) {
-		members_save_failed(m, version, rc);
+		members_save_failed(m, version, what, rc);
 		return;
 	}
 	m->save.written = version;
@@ -108,6 +116,8 @@ static void members_save_begin(struct members *m) {
 	int rc = w && (w->dir = strdup(m->state_dir)) ? 0 : -ENOMEM;
 	if (rc == 0)
 		rc = roster_pack(&m->roster, &w->frame, &w->len);
+	if (rc == 0 && m->keys_saved)
+		rc = api_keys_pack(m->keys, &w->keys, &w->keys_len);
 	if (rc == 0) {
 		w->m = m;
 		w->version = m->save.version;
@@ -117,7 +127,7 @@ static void members_save_begin(struct members *m) {
 	if (rc) {
 		if (w)
 			members_save_free(w);
-		members_save_failed(m, m->save.version, rc);
+		members_save_failed(m, m->save.version, "roster", rc);
 	}
 }
 
@@ -161,7 +171,8 @@ void members_save_end(struct members *m) {
 	executor_destroy(m->save.executor);
 	m->save.executor = NULL;
 	if (m->save.written != m->save.version && !m->save.gone) {
-		if (roster_save(&m->roster, m->state_dir, err, sizeof err) == 0)
+		if (roster_save(&m->roster, m->state_dir, err, sizeof err) == 0 &&
+		        (!m->keys_saved || api_keys_save(m->keys, m->state_dir, err, sizeof err) == 0))
 			m->save.written = m->save.version;
 		else
 			log_line(LOG_LINE_ERROR, "%s", err);

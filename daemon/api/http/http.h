@@ -32,7 +32,7 @@ struct http_route {
 struct http_access {
 	bool granted;
 	uint64_t client; /* the same for all requests with one key; 0: no key counts */
-	char name[64];   /* of the key, for the access log */
+	char name[65];   /* of the key, for the access log */
 };
 /* secret: of Authorization or x-api-key, NULL: none came.  loopback: the client is on this machine. */
 typedef void http_access_fn(void *arg, const char *secret, bool loopback, struct http_access *out);

@@ -60,7 +60,7 @@ struct http_exchange {
 	size_t nquery;
 	bool query_read;
 	uint64_t client;
-	char who[64];  /* name of the key */
+	char who[65];  /* name of the key */
 	int status;    /* of the answer, 0: none yet */
 	uint64_t sent; /* bytes of its body */
 	bool streaming, ended;

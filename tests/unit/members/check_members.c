@@ -735,6 +735,69 @@ START_TEST(alone_without_a_network) {
 }
 END_TEST
 
+/* ---- API keys -------------------------------------------------------------------------------------- */
+
+static char key_secret[API_KEY_SECRET];
+static enum api_key_verdict key_verdict;
+
+static bool all_say(void) {
+	uint64_t id;
+	char name[WIRE_NAME_MAX + 1];
+	for (int i = 0; i < NODES; i++)
+		if (nodes[i].members && api_keys_check(members_api_keys(nodes[i].members), key_secret,
+		                                (uint64_t)time(NULL), &id, name) != key_verdict)
+			return false;
+	return true;
+}
+
+static bool ada_done(void) {
+	return nodes[0].done;
+}
+
+START_TEST(api_keys_are_everywhere) {
+	char err[300] = "", path[200], other[API_KEY_SECRET];
+	cluster(3);
+	ck_assert_int_eq(members_key_create(
+	                         nodes[0].members, "one", 0, key_secret, on_done, &nodes[0], err, sizeof err),
+	        0);
+	ck_assert(nodes_until(ada_done, 5000));
+	ck_assert_str_eq(nodes[0].error, "");
+	key_verdict = API_KEY_VALID;
+	ck_assert(nodes_until(all_say, 5000));
+	ck_assert_int_eq(
+	        members_key_create(nodes[1].members, "two", 0, other, on_done, &nodes[1], err, sizeof err),
+	        0);
+	/* one node is down while it is revoked, and the one that revoked it is down when that comes back */
+	node_stop(&nodes[2]);
+	nodes[0].done = false;
+	ck_assert_int_eq(
+	        members_key_revoke(nodes[0].members, "nobody", on_done, &nodes[0], err, sizeof err), -ENOENT);
+	ck_assert_int_eq(members_key_revoke(nodes[0].members, "one", on_done, &nodes[0], err, sizeof err), 0);
+	ck_assert(nodes_until(ada_done, 5000));
+	key_verdict = API_KEY_UNKNOWN; /* the other one is valid */
+	ck_assert(nodes_until(all_say, 5000));
+	node_stop(&nodes[0]);
+	node_start(&nodes[2], NULL);
+	uint64_t id;
+	char name[WIRE_NAME_MAX + 1];
+	ck_assert_int_eq(api_keys_check(members_api_keys(nodes[2].members), key_secret, (uint64_t)time(NULL),
+	                         &id, name),
+	        API_KEY_VALID); /* as its disk has it */
+	ck_assert(nodes_until(all_say, 15000));
+	/* and it does not bring it back */
+	node_start(&nodes[0], NULL);
+	want = 2;
+	ck_assert(nodes_until(all_up, 15000));
+	nodes_run(500);
+	ck_assert(all_say());
+	for (int i = 0; i < 3; i++) {
+		node_stop(&nodes[i]);
+		snprintf(path, sizeof path, "%s/api-keys", nodes[i].dir);
+		ck_assert_int_eq(unlink(path), 0);
+	}
+}
+END_TEST
+
 /* ---- pieces ------------------------------------------------------------------------------------------ */
 
 static void entry_make(
@@ -979,6 +1042,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, silent_is_down_in_time);
 	tcase_add_test(t, set_back_to_an_old_state);
 	tcase_add_test(t, alone_without_a_network);
+	tcase_add_test(t, api_keys_are_everywhere);
 	suite_add_tcase(s, t);
 	t = tcase_create("pieces");
 	tcase_add_checked_fixture(t, setup, teardown);

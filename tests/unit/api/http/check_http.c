@@ -422,6 +422,58 @@ START_TEST(hosts_and_origins) {
 }
 END_TEST
 
+/* ---- keys ---------------------------------------------------------------------------------------- */
+
+static void access_by_key(void *arg, const char *secret, bool loopback, struct http_access *out) {
+	ck_assert_ptr_eq(arg, &config);
+	ck_assert(loopback);
+	*out = (struct http_access){0};
+	if (secret && strcmp(secret, "right") == 0)
+		*out = (struct http_access){.granted = true, .client = 42, .name = "me"};
+}
+
+START_TEST(keys) {
+	static const char *const good[] = {"Authorization: Bearer right", "authorization: bearer   right",
+	        "X-Api-Key: right", "Authorization: Bearer right\r\nx-api-key: wrong"};
+	static const char *const bad[] = {"X: Y", "Authorization: right", "Authorization: Basic right",
+	        "Authorization: Bearer", "Authorization: Bearer right2", "Authorization: Bearer right right",
+	        "x-api-key:", "x-api-key: Right"};
+	char text[300];
+	config.access = access_by_key;
+	config.access_arg = &config;
+	config.limits.per_client = 1;
+	begin();
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		snprintf(text, sizeof text, "GET /client HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", good[i]);
+		client_ask(port, &a, text);
+		ck_assert_msg(a.status == 200, "%d for %s", a.status, good[i]);
+		ck_assert_str_eq(a.body, "42");
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		snprintf(text, sizeof text, "GET /client HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", bad[i]);
+		client_ask(port, &a, text);
+		assert_error(401, "invalid_api_key");
+		ck_assert_str_eq(answer_header(&a, "WWW-Authenticate"), "Bearer realm=\"caravan\"");
+	}
+	/* what is not there is not told to strangers; what needs no key has none */
+	client_ask(port, &a, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	assert_error(401, "invalid_api_key");
+	client_ask(port, &a, "GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_str_ne(a.body, "42");
+	/* a share is one key's: another client has its own */
+	int fd = client_connect(port);
+	client_say(fd, "GET /hold HTTP/1.1\r\nHost: localhost\r\nx-api-key: right\r\n\r\n");
+	wait_for(&begun, 1);
+	client_ask(port, &a, "GET /client HTTP/1.1\r\nHost: localhost\r\nx-api-key: right\r\n\r\n");
+	assert_error(429, "rate_limit_exceeded");
+	client_ask(port, &a, "GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	close(fd);
+	end();
+}
+END_TEST
+
 /* ---- bounds -------------------------------------------------------------------------------------- */
 
 /* `len` times a byte, on a connection. */
@@ -696,6 +748,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, ends_with_open_exchanges);
 	tcase_add_test(t, malformed_requests);
 	tcase_add_test(t, hosts_and_origins);
+	tcase_add_test(t, keys);
 	tcase_add_test(t, sizes_have_bounds);
 	tcase_add_test(t, slow_requests_end);
 	tcase_add_test(t, answers_take_their_time);
