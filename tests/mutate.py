@@ -64,7 +64,7 @@ def read_list(src):
 
 
 def has_case(text, case):
-    return re.search(rf'\b(?:tcase_create\(|group\(\w+, )"{re.escape(case)}"', text) is not None
+    return re.search(rf'\b(?:tcase_create\(|(?:nodes_)?group\(\w+, )"{re.escape(case)}"', text) is not None
 
 
 def apply_to(src, m):
