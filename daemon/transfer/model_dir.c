@@ -82,7 +82,7 @@ static int model_file_open_parts(const char *path, int *fds, size_t *nfds) {
 	*nfds = 0;
 	if (gguf_parts(path, &part, &parts, err, sizeof err) != 0)
 		return -EINVAL;
-	int rc = parts > PARTS_MAX ? -E2BIG : 0;
+	int rc = parts > PARTS_MAX ? -E2BIG : strcmp(part[0], path) != 0 ? -EINVAL : 0;
 	for (size_t i = 0; i < parts; i++) {
 		struct stat st;
 		int fd = rc ? -1 : open(part[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -183,13 +183,9 @@ static void scan_file(struct scan *s, const char *path) {
 	s->count++;
 }
 
-/* Whether a name is that of a model file, and of a split one its first part. */
 static bool scan_is_model_name(const char *name) {
 	size_t n = strlen(name);
-	if (n < 6 || name[0] == '.' || strcmp(name + n - 5, ".gguf") != 0)
-		return false;
-	const char *of = strstr(name, "-of-");
-	return !of || of - name < 6 || strncmp(of - 6, "-00001", 6) == 0;
+	return n >= 6 && name[0] != '.' && strcmp(name + n - 5, ".gguf") == 0;
 }
 
 /* Thread. */

@@ -485,19 +485,20 @@ END_TEST
 /* ---- several at once ---- */
 
 /* One layer of several chunks: 46 MiB. */
+static const struct ggufgen_model wide = {.type = KERN_F32,
+        .head = KERN_F32,
+        .dim = 1024,
+        .layers = 1,
+        .heads = 8,
+        .kv_heads = 2,
+        .ffn = 3072,
+        .vocab = 300,
+        .context = 128,
+        .seed = 5};
+
 static const char *wide_model(void) {
 	static char path[200];
-	struct ggufgen_model m = {.type = KERN_F32,
-	        .head = KERN_F32,
-	        .dim = 1024,
-	        .layers = 1,
-	        .heads = 8,
-	        .kv_heads = 2,
-	        .ffn = 3072,
-	        .vocab = 300,
-	        .context = 128,
-	        .seed = 5};
-	struct ggufgen *g = ggufgen_model(&m);
+	struct ggufgen *g = ggufgen_model(&wide);
 	snprintf(path, sizeof path, "%s/wide.gguf", nodes_root);
 	ggufgen_write_path(g, path);
 	ggufgen_destroy(g);
@@ -679,6 +680,67 @@ static bool is_known(void *arg) {
 	return transfer_has_file(nodes[*(int *)arg].more, looked_for);
 }
 
+/* How often something was said on standard error since listen_to_the_log. */
+static unsigned said(const char *what) {
+	static char text[65536];
+	unsigned times = 0;
+	ssize_t n = pread(STDERR_FILENO, text, sizeof text - 1, 0);
+	ck_assert_int_ge(n, 0);
+	text[n] = '\0';
+	for (const char *at = text; (at = strstr(at, what)); at++)
+		times++;
+	return times;
+}
+
+/* Standard error goes to a file from now on. */
+static void listen_to_the_log(void) {
+	char path[] = "/tmp/check_transfer.XXXXXX";
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	unlink(path);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+/* The same model in two files: the keys in the first, the weights in the second. */
+static void write_wide_parts(void) {
+	for (uint32_t no = 0; no < 2; no++) {
+		char path[300];
+		struct ggufgen *g = ggufgen_create();
+		if (no == 0) {
+			ggufgen_model_keys(g, &wide);
+			ggufgen_vocab_keys(g, wide.vocab);
+			ggufgen_u32(g, "split.tensors.count", LAYER_ROLES + IO_ROLES);
+		} else {
+			ggufgen_model_tensors(g, &wide);
+		}
+		ggufgen_u32(g, "split.no", no);
+		ggufgen_u32(g, "split.count", 2);
+		snprintf(path, sizeof path, "%s/parts-%05u-of-00002.gguf", folder, no + 1);
+		ggufgen_write_path(g, path);
+		ggufgen_destroy(g);
+	}
+}
+
+START_TEST(the_first_part_stands_for_all) {
+	struct import *im[NODES_MAX];
+	struct outcome o;
+	int bob = 1;
+	const struct manifest *m = wide_cluster(3, 1, im);
+	looked_for = &m->id;
+	copy_into(wide_model(), "the-best-of-both.gguf"); /* its name is no part's */
+	write_wide_parts();
+	listen_to_the_log();
+	ck_assert_int_eq(transfer_add_model_dir(nodes[1].more, folder), 0);
+	ck_assert(nodes_wait(is_known, &bob, 60000));
+	ck_assert_uint_eq(said("the-best-of-both.gguf is identified by its content"), 1);
+	ck_assert_uint_eq(said("-of-00002.gguf is identified by its content"), 1);
+	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
+	ck_assert_msg(o.ok, "%s", o.error);
+	check_store(2, m, im[0], 0, 1);
+}
+END_TEST
+
 START_TEST(a_file_in_the_folder_is_a_source) {
 	struct import *im[NODES_MAX];
 	struct outcome o;
@@ -714,8 +776,10 @@ START_TEST(a_file_that_has_changed_is_none) {
 	ck_assert_int_eq(transfer_add_model_dir(nodes[1].more, folder), 0);
 	ck_assert(nodes_wait(is_known, &bob, 60000));
 	copy_into("/etc/hostname", "m.gguf");
+	listen_to_the_log();
 	fetch(2, m, 0, 1, (int[]){1}, 1, &o);
 	ck_assert(!o.ok);
+	ck_assert_uint_eq(said("m.gguf has changed"), 1);
 	ck_assert_msg(strstr(o.error, "bob refused (no content"), "%s", o.error);
 	ck_assert(!transfer_has_file(nodes[1].more, &m->id));
 	fetch(1, m, 0, 1, (int[]){0}, 1, &o);
@@ -992,6 +1056,38 @@ START_TEST(each_node_has_sixteen_requests) {
 }
 END_TEST
 
+/* A request that has begun keeps the file; later ones do not find it. */
+START_TEST(a_file_that_is_withdrawn_serves_what_was_begun) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 1, 1);
+	nodes_cluster(3);
+	start_transfer(0);
+	struct import *im = open_model(0, path);
+	const struct content_id id = import_manifest(im)->layer[0][LAYER_Q].id;
+	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
+	for (int i = 1; i < 3; i++) {
+		struct peers *p = members_peers(nodes[i].members);
+		peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_answer, NULL);
+		peers_on(p, CARAVAN__ENVELOPE__BODY_BLOCK, on_answer, NULL);
+	}
+	ck_assert_int_eq(sem_init(&go, 0, 0), 0);
+	ck_assert_int_eq(executor_submit(transfer_reader(nodes[0].more), wait_for_go, job_done, NULL), 0);
+	/* one too many: its refusal says that the others are there */
+	unsigned want = 1;
+	ask_often(1, 0, &id, 17);
+	ck_assert(nodes_wait(answered, &want, 2500));
+	transfer_remove_source(nodes[0].more, im);
+	want++;
+	ask_often(2, 0, &id, 17);
+	ck_assert(nodes_wait(answered, &want, 2500));
+	ck_assert_uint_eq(refusals, 2);
+	want = 17 + 17;
+	sem_post(&go);
+	ck_assert(nodes_wait(answered, &want, 2500));
+	ck_assert_uint_eq(refusals, 1 + 17);
+	ck_assert_ptr_nonnull(strstr(refusal, "no content"));
+}
+END_TEST
+
 static unsigned pieces, redirects;
 static struct node_id named;
 
@@ -1067,6 +1163,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_restart_in_the_middle_fetches_the_rest);
 	tcase_add_test(t, the_one_with_the_file_may_go);
 	t = nodes_group(s, "files", 180);
+	tcase_add_test(t, the_first_part_stands_for_all);
 	tcase_add_test(t, a_file_in_the_folder_is_a_source);
 	tcase_add_test(t, a_file_that_has_changed_is_none);
 	tcase_add_test(t, a_file_that_changes_in_the_middle_is_left);
@@ -1076,6 +1173,7 @@ static Suite *suite(void) {
 	t = nodes_group(s, "requests", 180);
 	tcase_add_test(t, odd_requests_are_refused);
 	tcase_add_test(t, each_node_has_sixteen_requests);
+	tcase_add_test(t, a_file_that_is_withdrawn_serves_what_was_begun);
 	tcase_add_test(t, what_can_wait_yields);
 	tcase_add_test(t, only_who_shares_is_sent_on);
 	return s;
