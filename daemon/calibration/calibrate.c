@@ -15,7 +15,6 @@
 #include "kernels/thread.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,7 +154,7 @@ static void calibrate_take_run(struct calibration *m) {
 		        "measuring this machine: other programs used %.0f%% of its processors meanwhile; measuring again soon",
 		        100 * m->run.lost);
 	if (m->disk >= 0)
-		m->kept.disk = believed ? m->disk : fmax(m->disk, m->kept.disk);
+		m->kept.disk = m->disk;
 }
 
 /* ---- the loop's side ---- */

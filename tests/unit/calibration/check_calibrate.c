@@ -268,7 +268,7 @@ static const char *fake_busy(void *arg, bool asked) {
 	return asked ? fake.soon_busy : fake.busy;
 }
 
-static const struct calibrate_ops fake_ways = {.run = fake_look,
+static struct calibrate_ops fake_ways = {.run = fake_look,
         .disk = fake_disk,
         .soon_ms = 20,
         .soon_most_ms = 50,
@@ -366,6 +366,7 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	calibrate_fill(fake.m, &state);
 	ck_assert(!state.disturbed);
 	ck_assert_double_eq_tol(state.disk_rate, 1e9, 1);
+	ck_assert_uint_eq(fake.disks, 2); /* once for lack of anything better, and once at rest */
 	calibrate_stop(fake.m);
 	/* and all of it is kept */
 	fake_start();
@@ -420,6 +421,17 @@ START_TEST(a_busy_hour_changes_nothing_and_a_slower_machine_is_found_out) {
 	run_until_looks(4);
 	ck_assert_double_eq_tol(rate_now(NULL, NULL), ONE / 2, 1e4);
 	calibrate_stop(fake.m);
+	/* so much slower that it is another machine, whose figures say nothing of this one */
+	double low, high;
+	change_file(1, 1, 7200);
+	other_machine(0.02, 0);
+	fake_start();
+	run_for(150);
+	run_until_looks(4);
+	ck_assert_double_eq_tol(rate_now(&low, &high), 0.02 * ONE, 1e4);
+	ck_assert_double_eq_tol(low, 0.95 * 0.02 * ONE, 1e4);
+	ck_assert_double_eq_tol(high, 1.05 * 0.02 * ONE, 1e4);
+	calibrate_stop(fake.m);
 }
 END_TEST
 
@@ -445,9 +457,11 @@ START_TEST(who_asks_has_it_measured_now_or_hears_why_not) {
 	ck_assert_str_eq(fake.error, "");
 	ck_assert_double_eq_tol(rate_now(NULL, NULL), ONE / 2, 1);
 	fake.soon_busy = "it is serving"; /* nor short ones */
+	fake_ways.patience_ms = 3600000;
 	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
-	run_for(100);
+	run_for(1000);
 	ck_assert_uint_eq(fake.asked, 2); /* that may pass */
+	fake_ways.patience_ms = 300;
 	while (fake.asked < 3)
 		run_for(10);
 	ck_assert_ptr_nonnull(strstr(fake.error, "it is serving"));

@@ -345,6 +345,57 @@ START_TEST(a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate) {
 }
 END_TEST
 
+static bool is_asked_more(void *arg) {
+	return asked.probes > *(unsigned *)arg;
+}
+
+START_TEST(a_new_link_is_measured_anew) {
+	struct link_probe *asks = asks_one_that_counts();
+	ck_assert(nodes_wait(has_rate, NULL, SOON_MS));
+	unsigned probes = asked.probes;
+	peers_drop(members_peers(nodes[0].members), &nodes[1].keys.public, "the wire is cut");
+	ck_assert(nodes_wait(is_asked_more, &probes, SOON_MS));
+	link_probe_destroy(asks);
+	nodes_teardown();
+}
+END_TEST
+
+static unsigned refusals;
+
+static void on_refused(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	(void)arg;
+	(void)from;
+	(void)payload;
+	ck_assert_str_eq(env->refused->reason, "too many requests at once");
+	refusals++;
+}
+
+static bool one_is_refused(void *arg) {
+	(void)arg;
+	return refusals > 0;
+}
+
+START_TEST(more_than_queues_may_hold_is_not_sent) {
+	struct link_probe *answers;
+	nodes_setup();
+	nodes_cluster(2);
+	struct peers *p = members_peers(nodes[1].members);
+	ck_assert_int_eq(link_probe_create(&answers, loop, nodes[0].members, 0, rests, NULL), 0);
+	ck_assert_int_eq(peers_on(p, CARAVAN__ENVELOPE__BODY_REFUSED, on_refused, NULL), 0);
+	for (int i = 0; i < 100; i++) {
+		Caravan__Probe probe = CARAVAN__PROBE__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(PROBE, probe, &probe);
+		probe.bytes = WIRE_PAYLOAD_MAX;
+		env.ref = peers_ref(p);
+		ck_assert_int_eq(peers_send(p, &nodes[0].keys.public, PEERS_BULK, &env, NULL), 0);
+	}
+	ck_assert(nodes_wait(one_is_refused, NULL, 2500));
+	link_probe_destroy(answers);
+	nodes_teardown();
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("slow");
 	TCase *t = tcase_create("slow");
@@ -360,6 +411,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_way_that_is_long_is_not_slow_for_that);
 	tcase_add_test(t, a_node_that_computes_measures_a_link_that_it_does_not_know);
 	tcase_add_test(t, a_node_that_did_not_reach_us_for_a_moment_keeps_its_rate);
+	tcase_add_test(t, a_new_link_is_measured_anew);
+	tcase_add_test(t, more_than_queues_may_hold_is_not_sent);
 	suite_add_tcase(s, t);
 	return s;
 }
