@@ -1,6 +1,7 @@
 /* peers: who is refused, junk on the port, members that break the rules, guests. */
 #include "config.h"
 
+#include "daemon/net/zap.h"
 #include "daemon/net/zmq_socket.h"
 #include "tests/support/peer_nodes.h"
 #include <check.h>
@@ -395,6 +396,123 @@ START_TEST(members_that_break_the_rules) {
 }
 END_TEST
 
+/* A server with node 3's key, by hand. */
+struct server {
+	void *ctx, *s;
+	struct zap *zap;
+	char endpoint[64];
+	uint8_t route[64]; /* of who asked last */
+	size_t len;
+};
+
+static bool everybody(void *arg, const struct node_id *key, const char **why) {
+	(void)arg;
+	(void)key;
+	(void)why;
+	return true;
+}
+
+static void server_start(struct server *v) {
+	size_t len = sizeof v->endpoint;
+	v->ctx = zmq_ctx_new();
+	ck_assert_int_eq(zap_create(&v->zap, loop, v->ctx, everybody, NULL), 0);
+	ck_assert_ptr_nonnull(v->s = socket_router(v->ctx, &nodes[3].keys, false));
+	ck_assert_int_eq(zmq_bind(v->s, "tcp://127.0.0.1:*"), 0);
+	ck_assert_int_eq(zmq_getsockopt(v->s, ZMQ_LAST_ENDPOINT, v->endpoint, &len), 0);
+	const char *endpoint = v->endpoint;
+	ck_assert_int_eq(peers_connect(nodes[0].peers, &nodes[3].keys.public, &endpoint, 1), 0);
+}
+
+static void server_stop(struct server *v) {
+	peers_disconnect(nodes[0].peers, &nodes[3].keys.public);
+	zmq_close(v->s);
+	zap_destroy(v->zap);
+	zmq_ctx_term(v->ctx);
+}
+
+/* Waits for a Hello. */
+static void server_hello(struct server *v) {
+	uint8_t frame[65536];
+	char err[200];
+	int n = -1;
+	for (int i = 0; i < 500 && n < 0; i++) {
+		n = zmq_recv(v->s, v->route, sizeof v->route, ZMQ_DONTWAIT);
+		if (n < 0)
+			nodes_run(10);
+	}
+	ck_assert_int_gt(n, 0);
+	v->len = (size_t)n;
+	n = zmq_recv(v->s, frame, sizeof frame, 0);
+	Caravan__Envelope *env = wire_unpack(frame, (size_t)n, 0, WIRE_ROUTER, err, sizeof err);
+	ck_assert_msg(env, "%s", err);
+	ck_assert_int_eq(env->body_case, CARAVAN__ENVELOPE__BODY_HELLO);
+	wire_free(env);
+}
+
+static void server_send(struct server *v, Caravan__Envelope *env, uint64_t seq) {
+	uint8_t *frame;
+	size_t len;
+	env->boot = 99;
+	env->seq = seq;
+	env->ref = 1;
+	ck_assert_int_eq(wire_pack(env, &frame, &len), 0);
+	ck_assert_int_ge(zmq_send(v->s, v->route, v->len, ZMQ_SNDMORE), 0);
+	ck_assert_int_ge(zmq_send(v->s, frame, len, 0), 0);
+	free(frame);
+}
+
+static void server_welcome(struct server *v, uint64_t seq) {
+	Caravan__Welcome welcome = CARAVAN__WELCOME__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(WELCOME, welcome, &welcome);
+	welcome.major = WIRE_MAJOR;
+	welcome.minor = WIRE_MINOR;
+	server_send(v, &env, seq);
+}
+
+static void server_pong(struct server *v, uint64_t seq) {
+	Caravan__Pong pong = CARAVAN__PONG__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(PONG, pong, &pong);
+	server_send(v, &env, seq);
+}
+
+static bool node0_pong(void) {
+	return nodes[0].pongs == 1;
+}
+
+static bool node0_told_why(void) {
+	return *peers_failure(nodes[0].peers, &nodes[3].keys.public);
+}
+
+START_TEST(servers_that_break_the_rules) {
+	struct server v;
+	node_start(&nodes[0]);
+	/* a message is missing */
+	server_start(&v);
+	for (int i = 0; i < 2; i++) {
+		server_hello(&v);
+		server_welcome(&v, 1);
+	}
+	ck_assert(nodes_until(node0_up, 5000));
+	server_pong(&v, 2);
+	ck_assert(nodes_until(node0_pong, 5000));
+	server_pong(&v, 4);
+	ck_assert(nodes_until(node0_lost, 5000));
+	ck_assert_str_eq(nodes[0].why, "message 4 after 2");
+	ck_assert_uint_eq(nodes[0].pongs, 1);
+	server_stop(&v);
+	/* an answer comes before the Welcome */
+	server_start(&v);
+	server_hello(&v);
+	server_pong(&v, 1);
+	server_welcome(&v, 2);
+	ck_assert(nodes_until(node0_told_why, 5000));
+	ck_assert_ptr_nonnull(
+	        strstr(peers_failure(nodes[0].peers, &nodes[3].keys.public), "(a message out of order)"));
+	ck_assert_uint_eq(nodes[0].pongs, 1);
+	server_stop(&v);
+}
+END_TEST
+
 /* A guest may say Join, and nothing else. */
 START_TEST(guests) {
 	struct raw r;
@@ -489,6 +607,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, wrong_server_key);
 	tcase_add_test(t, junk_on_the_port);
 	tcase_add_test(t, members_that_break_the_rules);
+	tcase_add_test(t, servers_that_break_the_rules);
 	tcase_add_test(t, guests);
 	tcase_add_test(t, connections_that_are_no_links);
 	suite_add_tcase(s, t);
