@@ -59,7 +59,7 @@ START_TEST(a_line_is_whole_and_has_it) {
 	unsetenv("JOURNAL_STREAM");
 	dup2(ends[1], STDERR_FILENO);
 	log_with_time();
-	log_line(LOG_LINE_WARN, "a line\n of %d", 2);
+	log_line(LOG_LINE_WARN, "a\x1bline\n of %d", 2);
 	dup2(kept, STDERR_FILENO);
 	ssize_t n = read(ends[0], text, sizeof text - 1);
 	ck_assert_int_gt(n, 0);
@@ -68,6 +68,8 @@ START_TEST(a_line_is_whole_and_has_it) {
 	                      &end) == 0 &&
 	                      end == (int)n - 1 && text[end] == '\n',
 	        "%s", text);
+	ck_assert_ptr_nonnull(
+	        strstr(text, "warning: a line  of 2\n")); /* for sscanf all white space is alike */
 	close(ends[0]);
 	close(ends[1]);
 	close(kept);
@@ -88,6 +90,8 @@ START_TEST(junk_of_others_keeps_nothing_of_ours_out) {
 		log_others(LOG_LINE_WARN, "refused once more %d", i);
 	log_line(LOG_LINE_ERROR, "the disk is full"); /* which was said a moment ago */
 	log_line(LOG_LINE_INFO, "a model serves");
+	usleep(300000); /* in which there is room for another line */
+	log_others(LOG_LINE_WARN, "refused at last");
 	dup2(kept, STDERR_FILENO);
 	ssize_t n = pread(file, text, sizeof text - 1, 0);
 	ck_assert_int_gt(n, 0);
@@ -99,6 +103,16 @@ START_TEST(junk_of_others_keeps_nothing_of_ours_out) {
 	ck_assert_ptr_nonnull(error);
 	ck_assert_ptr_null(strstr(error + strlen("error: the"), "the disk is full"));
 	ck_assert_ptr_nonnull(strstr(error, "info: a model serves\n"));
+	/* and what was dropped is counted */
+	unsigned said = 0, dropped = 0, some;
+	for (const char *c = text; (c = strstr(c, "warning: ")); c++)
+		if (sscanf(c, "warning: %u lines about other nodes and clients were dropped, too many",
+		            &some) == 1)
+			dropped += some;
+		else
+			said++;
+	ck_assert_uint_gt(dropped, 0);
+	ck_assert_uint_eq(said + dropped, 10001);
 	close(file);
 	close(kept);
 }

@@ -1,6 +1,6 @@
 /* Members on virtual time: whole clusters that form, and nodes that stop, are cut off, end and come back.  Seconds of silence cost
  * nothing here, so it is asserted when a node is given up, and that nobody is given up before. */
-#include "daemon/members/members.h"
+#include "daemon/members/members_internal.h"
 #include "tests/sim/clock.h"
 #include "tests/sim/network.h"
 #include "tests/sim/payloads.h"
@@ -209,6 +209,24 @@ START_TEST(an_invitation_is_for_once) {
 }
 END_TEST
 
+/* Two machines with one key are told of as long as they are seen. */
+START_TEST(a_conflict_is_told_for_a_while) {
+	char text[300];
+	cluster(2, 0);
+	struct member *who = roster_find(&nodes[0].members->roster, &nodes[1].keys.public);
+	ck_assert_ptr_nonnull(who);
+	ck_assert_str_eq(members_reason(nodes[0].members, who, text, sizeof text), "");
+	member_conflicts(who, "it is there twice");
+	sim_for(9000);
+	ck_assert_str_eq(members_reason(nodes[0].members, who, text, sizeof text), "it is there twice");
+	member_conflicts(who, "it is there twice");
+	sim_for(9000);
+	ck_assert_str_eq(members_reason(nodes[0].members, who, text, sizeof text), "it is there twice");
+	sim_for(2000);
+	ck_assert_str_eq(members_reason(nodes[0].members, who, text, sizeof text), "");
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("members on virtual time");
 	TCase *t = tcase_create("clusters");
@@ -221,6 +239,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_cut, 0, 3);
 	tcase_add_loop_test(t, a_node_ends_and_comes_back, 0, 2);
 	tcase_add_test(t, an_invitation_is_for_once);
+	tcase_add_test(t, a_conflict_is_told_for_a_while);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -720,6 +720,16 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 	struct advice *a = advise(&p);
 	ck_assert_uint_eq(advice_message(a)->fewer, 1);
 	advice_destroy(a);
+	/* rows that have no whole number of the larger blocks */
+	for (uint32_t l = 0; l < 6; l++)
+		m->layer[l][LAYER_DOWN].n += 32;
+	struct manifest *small = model(6, KERN_Q4_0, KERN_Q4_0);
+	node[0].memory = planner_io_bytes(small, 2, 512) +
+	                 planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2) + (1 << 20);
+	manifest_destroy(small);
+	a = advise(&p);
+	ck_assert_str_eq(advice_message(a)->smaller, "Q4_0");
+	advice_destroy(a);
 	node[0].memory = 1 << 20;
 	a = advise(&p);
 	ck_assert_str_eq(advice_message(a)->smaller, "");
@@ -807,6 +817,13 @@ START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 	three[2].held = NULL;
 	ck_assert_int_eq(advice_create(&a, &input, "seven", err, sizeof err), 0);
 	ck_assert(fabs(advice_message(a)->hash_seconds - (double)all / 1e9) < 0.01);
+	ck_assert(fabs(advice_message(a)->move_seconds - (double)all / 100e6) < 0.1);
+	advice_destroy(a);
+	/* two that fetch at once share what leaves the coordinator */
+	three[2].disk_free = 10 * (layer + 500000);
+	ck_assert_int_eq(advice_create(&a, &input, "seven", err, sizeof err), 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_uint_gt(advice_message(a)->nodes[i]->last, advice_message(a)->nodes[i]->first);
 	ck_assert(fabs(advice_message(a)->move_seconds - (double)all / 100e6) < 0.1);
 	advice_destroy(a);
 	manifest_destroy(m);

@@ -278,6 +278,32 @@ START_TEST(a_full_store_is_emptied_at_the_start) {
 }
 END_TEST
 
+/* Though it was used last. */
+START_TEST(what_no_model_needs_goes_first) {
+	char err[300];
+	prepare(1);
+	uint64_t needed = store_bytes(nodes[0].store);
+	struct import *known_model = model, *other;
+	const char *file = nodes_model("other.gguf", KERN_Q8_0, 1, 6);
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(import_open(&other, &fd, 1, file, NULL, NULL, NULL, NULL, err, sizeof err), 0);
+	close(fd);
+	model = other;
+	for (int r = 0; r < LAYER_ROLES; r++)
+		put(0, tensor(0, r));
+	model = known_model;
+	ck_assert_uint_gt(store_bytes(nodes[0].store), needed);
+	start_scrub(0, needed, true);
+	for (int i = 0; i < 200 && store_bytes(nodes[0].store) > needed; i++)
+		nodes_run(50);
+	ck_assert_uint_le(store_bytes(nodes[0].store), needed);
+	for (uint32_t l = 0; l < 3; l++)
+		for (int r = 0; r < LAYER_ROLES; r++)
+			ck_assert(store_has_tensor(nodes[0].store, tensor(l, r)));
+	import_close(other);
+}
+END_TEST
+
 static bool is_in_store(void *arg) {
 	const struct there *t = arg;
 	return store_has_tensor(nodes[t->node].store, t->id);
@@ -328,6 +354,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_shared_store_is_repaired_for_both);
 	tcase_add_test(t, rotten_blobs_go);
 	tcase_add_test(t, a_full_store_is_emptied_at_the_start);
+	tcase_add_test(t, what_no_model_needs_goes_first);
 	tcase_add_test(t, an_older_layout_stays);
 	suite_add_tcase(s, t);
 	return s;
