@@ -1,0 +1,365 @@
+/* The dialects alone: calls of tools, errors before and in the middle of a stream, clients that go, models that do not serve. */
+#include "tests/unit/api/fake_http.h"
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEMPLATE \
+	"{% for t in tools %}[{{ t.function.name }}]{% endfor %}{% for m in messages %}{{ m.role }}:{{ m.content }}" \
+	"{% for c in m.tool_calls %}<tool_call>{{ c.function.arguments | tojson }}</tool_call>{% endfor %};{% endfor %}"
+
+#define TOOLS "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]"
+#define ANTHROPIC_TOOLS \
+	"\"max_tokens\":9,\"tools\":[{\"name\":\"f\",\"input_schema\":{}},{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}]"
+#define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define CALL "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": 1}}</tool_call>"
+
+static struct http_exchange x;
+
+static void setup(void) {
+	fake_begin(TEMPLATE);
+}
+
+static void teardown(void) {
+	fake_done(&x);
+	fake_end();
+}
+
+static void ask(const char *path, const char *body) {
+	fake_ask(&x, HTTP_POST, path, body, strlen(body));
+}
+
+/* What a stream said, without what differs each time: the strings of these keys become "". */
+static json_t *without(json_t *o) {
+	static const char *const keys[] = {"id", "created_at", "created", "total_duration"};
+	const char *key;
+	json_t *value;
+	size_t i;
+	void *next;
+	if (json_is_object(o)) {
+		for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+			if (json_object_get(o, keys[k]))
+				json_object_set_new(o, keys[k], json_string(""));
+		json_object_foreach_safe(o, next, key, value) without(value);
+	} else {
+		json_array_foreach(o, i, value) without(value);
+	}
+	return o;
+}
+
+/* The nth piece of a stream, from 0: the JSON behind "data: ", or a line; its event in *event. */
+static json_t *piece(unsigned n, char event[64]) {
+	const char *at = x.out ? x.out : "";
+	*event = '\0';
+	for (;; n--) {
+		const char *data = at;
+		if (strncmp(at, "event: ", 7) == 0) {
+			snprintf(event, 64, "%.*s", (int)strcspn(at + 7, "\n"), at + 7);
+			data = strchr(at, '\n') + 1;
+		}
+		data += strncmp(data, "data: ", 6) == 0 ? 6 : 0;
+		if (!*data)
+			return NULL;
+		const char *end = strchr(data, '\n');
+		ck_assert_ptr_nonnull(end);
+		if (n == 0)
+			return without(json_loadb(data, (size_t)(end - data), JSON_DECODE_ANY, NULL));
+		at = end + strspn(end, "\n");
+	}
+}
+
+/* Piece n of a stream is that JSON. */
+static void expect(unsigned n, const char *event, const char *want) {
+	char seen[64];
+	json_t *got = piece(n, seen), *o = json_loads(want, JSON_DECODE_ANY, NULL);
+	ck_assert_msg(o, "the test's JSON: %s", want);
+	char *text = got ? json_dumps(got, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	ck_assert_msg(json_equal(got, o) && strcmp(seen, event) == 0, "piece %u is %s %s, not %s %s", n, seen,
+	        text, event, want);
+	free(text);
+	json_decref(got);
+	json_decref(o);
+}
+
+static void expect_whole(int status, const char *want) {
+	json_t *got = without(json_loads(x.out ? x.out : "", 0, NULL)), *o = json_loads(want, 0, NULL);
+	ck_assert_msg(o, "the test's JSON: %s", want);
+	ck_assert(x.ended && x.status == status);
+	ck_assert_msg(json_equal(got, o), "%s, not %s", x.out, want);
+	json_decref(got);
+	json_decref(o);
+}
+
+/* ---- calls of tools ------------------------------------------------------------------------------ */
+
+#define CHUNK(delta, finish) \
+	"{\"id\":\"\",\"object\":\"chat.completion.chunk\",\"created\":\"\",\"model\":\"m\",\"system_fingerprint\":" \
+	"\"fp_0123456789abcdef\",\"choices\":[{\"index\":0,\"delta\":" delta ",\"finish_reason\":" finish \
+	"}]}"
+
+START_TEST(openai_calls) {
+	ask("/v1/chat/completions", "{\"stream\":true," HI "," TOOLS "}");
+	ck_assert_str_eq(fake.text, "[f]user:hi;");
+	ck_assert(fake.p.names);
+	fake_text("Let me see. <tool");
+	fake_text("_call>{\"name\":\"f\",\"arguments\":{\"a\": 1}}</tool_call>\n" CALL);
+	fake_finish(CARAVAN__REASON__END);
+	expect(0, "", CHUNK("{\"role\":\"assistant\",\"content\":\"\"}", "null"));
+	expect(1, "", CHUNK("{\"content\":\"Let me see.\"}", "null"));
+	expect(2, "",
+	        CHUNK("{\"tool_calls\":[{\"index\":0,\"id\":\"\",\"type\":\"function\",\"function\":{\"name\":\"f\","
+	              "\"arguments\":\"{\\\"a\\\": 1}\"}}]}",
+	                "null"));
+	expect(3, "",
+	        CHUNK("{\"tool_calls\":[{\"index\":1,\"id\":\"\",\"type\":\"function\",\"function\":{\"name\":\"f\","
+	              "\"arguments\":\"{\\\"a\\\": 1}\"}}]}",
+	                "null"));
+	expect(4, "", CHUNK("{}", "\"tool_calls\""));
+	ck_assert_ptr_nonnull(strstr(x.out, "\n\ndata: [DONE]\n\n"));
+	ck_assert(x.ended && strcmp(x.type, "text/event-stream") == 0);
+}
+END_TEST
+
+START_TEST(openai_calls_whole) {
+	ask("/v1/chat/completions", "{" HI "," TOOLS ",\"parallel_tool_calls\":false}");
+	fake_text(CALL CALL);
+	fake_finish(CARAVAN__REASON__END);
+	expect_whole(200,
+	        "{\"id\":\"\",\"object\":\"chat.completion\",\"created\":\"\",\"model\":\"m\",\"system_fingerprint\":"
+	        "\"fp_0123456789abcdef\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null,"
+	        "\"tool_calls\":[{\"id\":\"\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": "
+	        "1}\"}}]},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":20,"
+	        "\"completion_tokens\":7,\"total_tokens\":27,\"prompt_tokens_details\":{\"cached_tokens\":5}}}");
+}
+END_TEST
+
+/* What is no call arrives as it was written. */
+START_TEST(openai_no_call) {
+	ask("/v1/chat/completions", "{" HI "," TOOLS "}");
+	fake_text("<tool_call>{\"name\":");
+	fake_finish(CARAVAN__REASON__LIMIT);
+	ck_assert_ptr_nonnull(strstr(x.out, "\"content\":\"<tool_call>{\\\"name\\\":\"}"));
+	ck_assert_ptr_nonnull(strstr(x.out, "\"finish_reason\":\"length\""));
+}
+END_TEST
+
+/* Without tools nothing is looked for. */
+START_TEST(no_tools_no_calls) {
+	ask("/v1/chat/completions", _i ? "{" HI "," TOOLS ",\"tool_choice\":\"none\"}" : "{" HI "}");
+	ck_assert_str_eq(fake.text, "user:hi;");
+	ck_assert(!fake.p.names);
+	fake_text(CALL);
+	fake_finish(CARAVAN__REASON__END);
+	ck_assert_ptr_nonnull(strstr(x.out, "\"content\":\"<tool_call>"));
+}
+END_TEST
+
+START_TEST(anthropic_calls) {
+	ask("/v1/messages", "{\"stream\":true," HI "," ANTHROPIC_TOOLS "}");
+	ck_assert_str_eq(fake.text, "[f]user:hi;");
+	fake.ev.prompt(fake.ev.arg, 0, 20);
+	fake_text("Hm." CALL);
+	fake_finish(CARAVAN__REASON__END);
+	expect(0, "message_start",
+	        "{\"type\":\"message_start\",\"message\":{\"id\":\"\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\","
+	        "\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"system_fingerprint\":\"fp_0123456789abcdef\","
+	        "\"usage\":{\"input_tokens\":20,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,"
+	        "\"output_tokens\":0}}}");
+	expect(1, "ping", "{\"type\":\"ping\"}");
+	expect(2, "content_block_start",
+	        "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}");
+	expect(3, "content_block_delta",
+	        "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hm.\"}}");
+	expect(4, "content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}");
+	expect(5, "content_block_start",
+	        "{\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"tool_use\",\"id\":\"\",\"name\":"
+	        "\"f\",\"input\":{}}}");
+	expect(6, "content_block_delta",
+	        "{\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":"
+	        "\"{\\\"a\\\": 1}\"}}");
+	expect(7, "content_block_stop", "{\"type\":\"content_block_stop\",\"index\":1}");
+	expect(8, "message_delta",
+	        "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\",\"stop_sequence\":null},\"usage\":{"
+	        "\"input_tokens\":15,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":5,\"output_tokens\":7}}");
+	expect(9, "message_stop", "{\"type\":\"message_stop\"}");
+}
+END_TEST
+
+START_TEST(anthropic_calls_whole) {
+	ask("/v1/messages", "{" HI "," ANTHROPIC_TOOLS "}");
+	fake_text(CALL);
+	fake_finish(CARAVAN__REASON__END);
+	expect_whole(200,
+	        "{\"id\":\"\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[{\"type\":\"tool_use\","
+	        "\"id\":\"\",\"name\":\"f\",\"input\":{\"a\":1}}],\"stop_reason\":\"tool_use\",\"stop_sequence\":null,\"usage\":{"
+	        "\"input_tokens\":15,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":5,\"output_tokens\":7},"
+	        "\"system_fingerprint\":\"fp_0123456789abcdef\"}");
+}
+END_TEST
+
+/* An answer without text has an empty block, streamed too. */
+START_TEST(anthropic_nothing) {
+	ask("/v1/messages", "{\"stream\":true,\"max_tokens\":5," HI "}");
+	fake_finish(CARAVAN__REASON__END);
+	expect(2, "content_block_start",
+	        "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}");
+	expect(3, "content_block_stop", "{\"type\":\"content_block_stop\",\"index\":0}");
+}
+END_TEST
+
+START_TEST(ollama_calls) {
+	ask("/api/chat", "{\"model\":\"m\"," HI "," TOOLS "}");
+	fake_text("Hm." CALL);
+	fake_finish(CARAVAN__REASON__END);
+	expect(0, "",
+	        "{\"model\":\"m\",\"created_at\":\"\",\"message\":{\"role\":\"assistant\",\"content\":\"Hm.\"},\"done\":false}");
+	expect(1, "",
+	        "{\"model\":\"m\",\"created_at\":\"\",\"message\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{"
+	        "\"function\":{\"name\":\"f\",\"arguments\":{\"a\":1}}}]},\"done\":false}");
+	expect(2, "",
+	        "{\"model\":\"m\",\"created_at\":\"\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,"
+	        "\"done_reason\":\"stop\",\"total_duration\":\"\",\"load_duration\":0,\"prompt_eval_count\":20,"
+	        "\"prompt_eval_duration\":0,\"eval_count\":7,\"eval_duration\":0}");
+}
+END_TEST
+
+/* Calls that a client sends back, as text or as an object, are what the template sees as an object. */
+START_TEST(calls_sent_back) {
+	static const char *const forms[] = {"\"{\\\"a\\\": 1}\"", "{\"a\": 1}"};
+	char body[600];
+	snprintf(body, sizeof body,
+	        "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"tool_calls\":"
+	        "[{\"function\":{\"name\":\"f\",\"arguments\":%s}}]},{\"role\":\"tool\",\"tool_name\":\"f\",\"content\":\"yes\"}]}",
+	        forms[_i % 2]);
+	ask(_i < 2 ? "/v1/chat/completions" : "/api/chat", body);
+	ck_assert_str_eq(fake.text, "user:hi;assistant:<tool_call>{\"a\": 1}</tool_call>;tool:yes;");
+}
+END_TEST
+
+/* ---- errors -------------------------------------------------------------------------------------- */
+
+static const char *const streams[] = {
+        "/v1/chat/completions", "/v1/completions", "/completion", "/api/chat", "/v1/messages"};
+#define STREAMED "{\"stream\":true,\"max_tokens\":5,\"prompt\":\"hi\"," HI "}"
+
+/* What goes wrong before the stream begins has a status, */
+START_TEST(errors_before) {
+	ask(streams[_i], STREAMED);
+	fake.ev.prompt(fake.ev.arg, 0, 20);
+	ck_assert_int_eq(x.status, 0);
+	fake_fail(429, "m is busy");
+	ck_assert(x.ended && !x.streaming && x.status == 429);
+	ck_assert_str_eq(x.retry_after, "9");
+	ck_assert_ptr_nonnull(strstr(x.out, "m is busy"));
+}
+END_TEST
+
+/* and in the middle it is an event of it. */
+START_TEST(errors_in_the_middle) {
+	static const char *const tails[] = {"data: {\"error\":{\"message\":\"roof gone\"",
+	        "data: {\"error\":{\"message\":\"roof gone\"", "data: {\"error\":{\"message\":\"roof gone\"",
+	        "\n{\"error\":\"roof gone\"}\n",
+	        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"roof gone\"}}"};
+	ask(streams[_i], STREAMED);
+	fake_text("So ");
+	fake_fail(503, "roof gone");
+	ck_assert(x.ended && x.streaming && x.status == 200);
+	ck_assert_msg(strstr(x.out, tails[_i]), "%s", x.out);
+	ck_assert_ptr_null(strstr(x.out, "[DONE]"));
+}
+END_TEST
+
+/* One that waits has begun: its headers have been sent. */
+START_TEST(waiting) {
+	ask(streams[_i], STREAMED);
+	fake.ev.waiting(fake.ev.arg, 0, 3, 0, 0);
+	ck_assert(x.streaming && !x.ended && x.status == 200);
+	fake_done(&x);
+	ck_assert_uint_eq(fake.released, 1);
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
+/* A client that goes lets go of its completion, once; whole or streamed, before or after text. */
+START_TEST(clients_that_go) {
+	ask(streams[_i % 5],
+	        _i < 5 ? STREAMED : "{\"stream\":false,\"max_tokens\":5,\"prompt\":\"hi\"," HI "}");
+	if (_i % 2)
+		fake_text("So ");
+	ck_assert_ptr_nonnull(x.closed);
+	fake_done(&x);
+	ck_assert_uint_eq(fake.released, 1);
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
+/* ---- models that do not serve -------------------------------------------------------------------- */
+
+START_TEST(loading) {
+	fake_model()->state = MODEL_LOADING;
+	snprintf(fake_model()->what, sizeof fake_model()->what, "is loading (hashing, 71%%)");
+	ask(streams[_i], STREAMED);
+	ck_assert(x.ended && x.status == 503);
+	ck_assert_str_eq(x.retry_after, "5");
+	ck_assert_msg(strstr(x.out, "model m is loading (hashing, 71%)"), "%s", x.out);
+	fake_done(&x);
+	fake_ask(&x, HTTP_GET, "/health", "", 0);
+	ck_assert(x.status == 503 && strstr(x.out, "71%"));
+	fake_done(&x);
+	fake_ask(&x, HTTP_GET, "/v1/models", "", 0); /* it is listed */
+	ck_assert(x.status == 200 && strstr(x.out, "\"id\":\"m\""));
+	fake_done(&x);
+	fake_ask(&x, HTTP_GET, "/api/ps", "", 0); /* it does not run */
+	ck_assert_str_eq(x.out, "{\"models\":[]}");
+}
+END_TEST
+
+/* Its vocabulary is on its way to this node. */
+START_TEST(without_vocabulary) {
+	const struct model_facts *facts = fake_model()->facts;
+	fake_model()->facts = NULL;
+	ask(streams[_i], STREAMED);
+	ck_assert(x.ended && x.status == 503);
+	ck_assert_str_eq(x.retry_after, "1");
+	ck_assert_ptr_nonnull(strstr(x.out, "vocabulary"));
+	fake_done(&x);
+	fake_ask(&x, HTTP_GET, "/v1/models", "", 0);
+	ck_assert(x.status == 200 && strstr(x.out, "\"id\":\"m\""));
+	fake_done(&x);
+	fake_ask(&x, HTTP_GET, "/api/tags", "", 0);
+	ck_assert_str_eq(x.out, "{\"models\":[]}");
+	fake_model()->facts = facts;
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("routes");
+	TCase *t = tcase_create("tools");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, openai_calls);
+	tcase_add_test(t, openai_calls_whole);
+	tcase_add_test(t, openai_no_call);
+	tcase_add_loop_test(t, no_tools_no_calls, 0, 2);
+	tcase_add_test(t, anthropic_calls);
+	tcase_add_test(t, anthropic_calls_whole);
+	tcase_add_test(t, anthropic_nothing);
+	tcase_add_test(t, ollama_calls);
+	tcase_add_loop_test(t, calls_sent_back, 0, 4);
+	suite_add_tcase(s, t);
+	t = tcase_create("errors");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_loop_test(t, errors_before, 0, 5);
+	tcase_add_loop_test(t, errors_in_the_middle, 0, 5);
+	tcase_add_loop_test(t, waiting, 0, 5);
+	tcase_add_loop_test(t, clients_that_go, 0, 10);
+	suite_add_tcase(s, t);
+	t = tcase_create("models");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_loop_test(t, loading, 0, 5);
+	tcase_add_loop_test(t, without_vocabulary, 0, 5);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"

@@ -1,0 +1,235 @@
+/* fake_http: see fake_http.h. */
+#include "tests/unit/api/fake_http.h"
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct completions {
+	struct model_list *list;
+};
+
+struct completion {
+	int unused;
+};
+
+struct fake_completion fake;
+static struct completions completions;
+static struct completion completion;
+static struct model_facts facts;
+static struct routes routes;
+
+/* ---- completions --------------------------------------------------------------------------------- */
+
+const struct model_list *completions_models(const struct completions *cs) {
+	return cs->list;
+}
+
+int completions_create(struct completions **out, struct loop *loop, struct serve *s) {
+	(void)loop;
+	(void)s;
+	*out = &completions;
+	return 0;
+}
+
+void completions_destroy(struct completions *cs) {
+	(void)cs;
+}
+
+int completion_start(struct completion **out, struct completions *cs, const struct completion_params *p,
+        const struct completion_events *ev) {
+	(void)cs;
+	free(fake.text);
+	fake.p = *p;
+	fake.text = p->text ? strndup(p->text, p->len) : NULL;
+	fake.ev = *ev;
+	fake.started++;
+	*out = &completion;
+	return 0;
+}
+
+void completion_release(struct completion *c) {
+	ck_assert_ptr_eq(c, &completion);
+	ck_assert_uint_lt(fake.released, fake.started);
+	fake.released++;
+}
+
+/* It never comes to an end: the exchange is closed. */
+struct conversion *completion_convert(struct completions *cs, const struct completion_conversion *p) {
+	(void)cs;
+	(void)p;
+	fake.started++;
+	return (struct conversion *)&completion;
+}
+
+void completion_convert_drop(struct conversion *v) {
+	(void)v;
+	fake.released++;
+}
+
+/* ---- the server ---------------------------------------------------------------------------------- */
+
+const char *http_path(const struct http_exchange *x) {
+	return x->path;
+}
+
+const char *http_rest(const struct http_exchange *x) {
+	return x->rest;
+}
+
+enum http_method http_method(const struct http_exchange *x) {
+	return x->method;
+}
+
+const char *http_header(const struct http_exchange *x, const char *name) {
+	(void)x;
+	(void)name;
+	return NULL;
+}
+
+const char *http_query(const struct http_exchange *x, const char *name) {
+	(void)x;
+	(void)name;
+	return NULL;
+}
+
+const char *http_body(const struct http_exchange *x, size_t *len) {
+	*len = x->len;
+	return x->body;
+}
+
+uint64_t http_client(const struct http_exchange *x) {
+	(void)x;
+	return 1;
+}
+
+static void http_write(struct http_exchange *x, const void *data, size_t len) {
+	x->out = realloc(x->out, x->outlen + len + 1);
+	ck_assert_ptr_nonnull(x->out);
+	memcpy(x->out + x->outlen, data, len);
+	x->outlen += len;
+	x->out[x->outlen] = '\0';
+}
+
+void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len) {
+	ck_assert(x->status == 0 && !x->ended);
+	x->status = status;
+	snprintf(x->type, sizeof x->type, "%s", type);
+	http_write(x, text, len);
+	x->ended = true;
+}
+
+void http_reply_json(struct http_exchange *x, int status, json_t *body) {
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	ck_assert_msg(text, "an answer that is no JSON");
+	json_decref(body);
+	http_reply_text(x, status, "application/json", text, strlen(text));
+	free(text);
+}
+
+void http_reply_header(struct http_exchange *x, const char *name, const char *value) {
+	ck_assert_int_eq(x->status, 0);
+	if (strcmp(name, "Retry-After") == 0)
+		snprintf(x->retry_after, sizeof x->retry_after, "%s", value);
+}
+
+void http_stream_begin(struct http_exchange *x, int status, const char *type) {
+	ck_assert(x->status == 0 && !x->ended);
+	x->status = status;
+	snprintf(x->type, sizeof x->type, "%s", type);
+	x->streaming = true;
+}
+
+void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
+	ck_assert(x->streaming && !x->ended);
+	http_write(x, data, len);
+}
+
+void http_stream_end(struct http_exchange *x) {
+	ck_assert(x->streaming && !x->ended);
+	x->ended = true;
+}
+
+void http_on_closed(struct http_exchange *x, void (*closed)(void *arg), void *arg) {
+	x->closed = closed;
+	x->closed_arg = arg;
+}
+
+/* ---- for tests ----------------------------------------------------------------------------------- */
+
+void fake_begin(const char *chat_template) {
+	memset(&fake, 0, sizeof fake);
+	memset(&facts, 0, sizeof facts);
+	facts.chat_template = (char *)chat_template;
+	facts.template_len = strlen(chat_template);
+	facts.bos = (char *)"<s>";
+	facts.eos = (char *)"</s>";
+	facts.known_template = "plain";
+	facts.type = "Q4_0";
+	facts.bytes = 4000000000;
+	facts.parameters = 7000000000;
+	snprintf(facts.fingerprint, sizeof facts.fingerprint, "fp_0123456789abcdef");
+	completions.list = calloc(1, sizeof *completions.list + sizeof(struct model_entry));
+	ck_assert_ptr_nonnull(completions.list);
+	completions.list->n = 1;
+	completions.list->model[0] = (struct model_entry){.name = "m",
+	        .state = MODEL_SERVING,
+	        .facts = &facts,
+	        .context = 4096,
+	        .parallel = 2,
+	        .since = 1700000000};
+	routes = (struct routes){.completions = &completions};
+}
+
+struct model_entry *fake_model(void) {
+	return &completions.list->model[0];
+}
+
+void fake_end(void) {
+	free(completions.list);
+	completions.list = NULL;
+	free(fake.text);
+	fake.text = NULL;
+	ck_assert_uint_eq(fake.started, fake.released);
+}
+
+void fake_ask(
+        struct http_exchange *x, enum http_method method, const char *path, const char *body, size_t len) {
+	size_t n;
+	const struct http_route *table = routes_table(&n);
+	*x = (struct http_exchange){.path = path, .rest = "", .body = body, .len = len, .method = method};
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(table[i].path, path) == 0 && table[i].methods & method) {
+			table[i].handler(x, &routes);
+			return;
+		}
+	ck_abort_msg("there is no route %s", path);
+}
+
+void fake_done(struct http_exchange *x) {
+	if (!x->ended && x->closed)
+		x->closed(x->closed_arg);
+	free(x->out);
+	x->out = NULL;
+}
+
+void fake_text(const char *text) {
+	fake.ev.text(fake.ev.arg, 0, text, strlen(text));
+}
+
+void fake_finish(Caravan__Reason reason) {
+	fake.ev.end(fake.ev.arg, 0,
+	        &(struct completion_end){.reason = reason,
+	                .prompt = 20,
+	                .cached = 5,
+	                .generated = 7,
+	                .stop = reason == CARAVAN__REASON__STOP});
+}
+
+void fake_fail(int status, const char *text) {
+	struct completion_end end = {.error = {.status = status, .retry_after = status == 429 ? 9 : 0},
+	        .reason = CARAVAN__REASON__ERROR};
+	snprintf(end.error.text, sizeof end.error.text, "%s", text);
+	fake.ev.end(fake.ev.arg, 0, &end);
+}

@@ -1,0 +1,43 @@
+/* fake_http: what stands in for the HTTP server and for completions, so that the routes run alone: a request is a path and a body,
+ * and the test says what the model does. */
+#ifndef TESTS_UNIT_API_FAKE_HTTP_H
+#define TESTS_UNIT_API_FAKE_HTTP_H
+#include "daemon/api/routes/routes.h"
+
+struct http_exchange {
+	const char *path, *rest, *body;
+	size_t len;
+	enum http_method method;
+	/* the answer */
+	int status;
+	char type[64], retry_after[16];
+	char *out; /* NUL-terminated */
+	size_t outlen;
+	bool streaming, ended;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+
+/* What was asked for last; its events are the test's to make. */
+struct fake_completion {
+	struct completion_params p; /* pointers are dangling but for those below */
+	char *text;
+	struct completion_events ev;
+	unsigned started, released;
+};
+extern struct fake_completion fake;
+
+/* A model "m" with this chat template. */
+void fake_begin(const char *chat_template);
+void fake_end(void);
+struct model_entry *fake_model(void);
+/* Runs the handler of a route; the exchange is the caller's until fake_done. */
+void fake_ask(
+        struct http_exchange *x, enum http_method method, const char *path, const char *body, size_t len);
+void fake_done(struct http_exchange *x);
+/* Events of choice 0. */
+void fake_text(const char *text);
+void fake_finish(Caravan__Reason reason);
+void fake_fail(int status, const char *text);
+
+#endif
