@@ -1,0 +1,122 @@
+/* token_trie: see token_trie.h.  Sorted tokens are the leaves' order: each adds nodes behind the prefix that it has in common
+ * with the one before it. */
+#include "daemon/text/grammar/token_trie.h"
+#include "daemon/text/tokenizer.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct entry {
+	const char *s;
+	uint32_t len, id;
+};
+
+static int compare_entries(const void *a, const void *b) {
+	const struct entry *x = a, *y = b;
+	int rc = memcmp(x->s, y->s, x->len < y->len ? x->len : y->len);
+	if (rc != 0)
+		return rc;
+	if (x->len != y->len)
+		return x->len < y->len ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static uint32_t collect(const struct tokenizer *t, struct entry *entry, size_t *bytes) {
+	uint32_t n = 0;
+	*bytes = 0;
+	for (uint32_t id = 0; id < tokenizer_tokens(t); id++) {
+		size_t len;
+		const char *s = tokenizer_piece(t, id, &len);
+		if (tokenizer_is_control(t, id) || tokenizer_is_end(t, id) || len == 0 ||
+		        len > TOKEN_TRIE_MAX_LEN)
+			continue;
+		entry[n++] = (struct entry){s, (uint32_t)len, id};
+		*bytes += len;
+	}
+	qsort(entry, n, sizeof *entry, compare_entries);
+	return n;
+}
+
+static int reserve(struct token_trie *t, size_t nodes) {
+	t->byte = malloc(nodes);
+	t->depth = malloc(nodes);
+	t->end = malloc(nodes * sizeof *t->end);
+	t->token = malloc(nodes * sizeof *t->token);
+	t->same = malloc((t->tokens + (size_t)1) * sizeof *t->same);
+	t->stop = malloc((t->tokens + (size_t)1) * sizeof *t->stop);
+	return t->byte && t->depth && t->end && t->token && t->same && t->stop ? 0 : -ENOMEM;
+}
+
+static uint32_t common_prefix(const struct entry *a, const struct entry *b) {
+	uint32_t n = 0;
+	while (n < a->len && n < b->len && a->s[n] == b->s[n])
+		n++;
+	return n;
+}
+
+static uint32_t add_node(struct token_trie *t, uint8_t byte, uint32_t depth) {
+	t->byte[t->nodes] = byte;
+	t->depth[t->nodes] = (uint8_t)depth;
+	t->token[t->nodes] = TOKEN_TRIE_NONE;
+	return t->nodes++;
+}
+
+static void build(struct token_trie *t, const struct entry *entry, uint32_t n) {
+	uint32_t open[TOKEN_TRIE_MAX_LEN + 1], depth = 0; /* the way to the last node */
+	open[0] = add_node(t, 0, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct entry *e = &entry[i];
+		uint32_t common = i > 0 ? common_prefix(&entry[i - 1], e) : 0;
+		for (; depth > common; depth--)
+			t->end[open[depth]] = t->nodes;
+		while (depth < e->len) {
+			uint8_t byte = (uint8_t)e->s[depth++];
+			open[depth] = add_node(t, byte, depth);
+		}
+		t->same[e->id] = t->token[open[depth]];
+		t->token[open[depth]] = e->id;
+	}
+	for (;; depth--) {
+		t->end[open[depth]] = t->nodes;
+		if (depth == 0)
+			break;
+	}
+}
+
+int token_trie_create(struct token_trie **out, const struct tokenizer *tokenizer) {
+	struct token_trie *t = calloc(1, sizeof *t);
+	struct entry *entry = malloc((tokenizer_tokens(tokenizer) + (size_t)1) * sizeof *entry);
+	size_t bytes;
+	*out = NULL;
+	if (!t || !entry)
+		goto error;
+	t->tokenizer = tokenizer;
+	t->tokens = tokenizer_tokens(tokenizer);
+	uint32_t n = collect(tokenizer, entry, &bytes);
+	if (reserve(t, bytes + 1) < 0)
+		goto error;
+	build(t, entry, n);
+	for (uint32_t id = 0; id < t->tokens; id++)
+		if (tokenizer_is_end(tokenizer, id))
+			t->stop[t->stops++] = id;
+	free(entry);
+	*out = t;
+	return 0;
+error:
+	free(entry);
+	token_trie_destroy(t);
+	return -ENOMEM;
+}
+
+void token_trie_destroy(struct token_trie *t) {
+	if (!t)
+		return;
+	free(t->byte);
+	free(t->depth);
+	free(t->end);
+	free(t->token);
+	free(t->same);
+	free(t->stop);
+	free(t);
+}

@@ -1,0 +1,32 @@
+/* token_trie: the bytes of a vocabulary's tokens as a tree in depth-first order, so that all tokens that begin alike
+ * are looked at together.
+ *
+ * Control tokens, empty ones and those longer than TOKEN_TRIE_MAX_LEN are not in it: no grammar ever allows them.
+ * Made once for a vocabulary; immutable, any thread. */
+#ifndef DAEMON_TEXT_GRAMMAR_TOKEN_TRIE_H
+#define DAEMON_TEXT_GRAMMAR_TOKEN_TRIE_H
+#include <stdint.h>
+
+struct tokenizer;
+
+#define TOKEN_TRIE_MAX_LEN 250 /* bytes */
+#define TOKEN_TRIE_NONE UINT32_MAX
+
+struct token_trie {
+	const struct tokenizer *tokenizer; /* borrowed */
+	uint32_t tokens;                   /* of the vocabulary */
+	uint32_t nodes;
+	/* of each node; node 0 is the root and has no byte */
+	uint8_t *byte, *depth;
+	uint32_t *end;   /* the first node that is not below it */
+	uint32_t *token; /* a token that ends here, or TOKEN_TRIE_NONE */
+	uint32_t *same;  /* of each token: another with the same bytes, or TOKEN_TRIE_NONE */
+	uint32_t *stop;  /* tokens that end a text */
+	uint32_t stops;
+};
+
+/* The tokenizer must outlive it.  0 or -ENOMEM. */
+int token_trie_create(struct token_trie **out, const struct tokenizer *t);
+void token_trie_destroy(struct token_trie *t); /* NULL allowed */
+
+#endif
