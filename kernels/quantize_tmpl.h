@@ -3,6 +3,8 @@
  * Who includes it has defined
  *   magnitude(x, n)             the largest magnitude of n floats, or infinity where a value is not finite
  *   quantize_32_at(q, x, inverse)  32 quants of x times inverse
+ * and defines after it
+ *   put_q8_32(row, at, b, x, inverse), put_q8_256(...)  block b of a row: the quants of x times inverse, their sums and repairs
  * Pure; any thread. */
 #ifndef KERNELS_QUANTIZE_TMPL_H
 #define KERNELS_QUANTIZE_TMPL_H
@@ -80,10 +82,43 @@ INLINE void put_value_q8_0(void *values, size_t slot, const float *v, size_t hea
 	}
 }
 
-/* Those of a level that need nothing more. */
+INLINE void put_q8_32(uint8_t *row, const struct acts_q8_32 *at, size_t b, const float *x, float inverse);
+INLINE int quantize_q8_32(void *dst, const float *x, size_t n) {
+	const struct acts_q8_32 at = acts_q8_32(n);
+	uint8_t *row = dst;
+	clear_row(row, at.q, n, at.end);
+	for (size_t b = 0; b < n / 32; b++, x += 32) {
+		float inverse;
+		if (find_scale((float *)(row + at.d) + b, &inverse, x, 32))
+			return -EDOM;
+		put_q8_32(row, &at, b, x, inverse);
+	}
+	return 0;
+}
+
+INLINE void put_q8_256(uint8_t *row, const struct acts_q8_256 *at, size_t b, const float *x, float inverse);
+INLINE int quantize_q8_256(void *dst, const float *x, size_t n) {
+	const struct acts_q8_256 at = acts_q8_256(n);
+	uint8_t *row = dst;
+	clear_row(row, at.q, n, at.end);
+	for (size_t b = 0; b < n / 256; b++, x += 256) {
+		float inverse;
+		if (find_scale((float *)(row + at.d) + b, &inverse, x, 256))
+			return -EDOM;
+		put_q8_256(row, &at, b, x, inverse);
+	}
+	return 0;
+}
+
 #define KERN_DEFINE_QUANTIZERS(L) \
 	int L(quantize_f32)(void *dst, const float *x, size_t n) { \
 		return quantize_f32(dst, x, n); \
+	} \
+	int L(quantize_q8_32)(void *dst, const float *x, size_t n) { \
+		return quantize_q8_32(dst, x, n); \
+	} \
+	int L(quantize_q8_256)(void *dst, const float *x, size_t n) { \
+		return quantize_q8_256(dst, x, n); \
 	} \
 	void L(put_key_q8_0)(void *keys, size_t slot, const float *k, size_t head_size) { \
 		put_key_q8_0(keys, slot, k, head_size); \

@@ -47,48 +47,29 @@ INLINE __m256i add_words(__m256i v) {
 	return _mm256_add_epi16(v, _mm256_shuffle_epi32(v, 0xb1));
 }
 
-int avx2_quantize_q8_32(void *dst, const float *x, size_t n) {
-	struct acts_q8_32 at = acts_q8_32(n);
-	uint8_t *row = dst;
-	clear_row(row, at.q, n, at.end);
-	for (size_t b = 0; b < n / 32; b++, x += 32) {
-		float inverse;
-		if (find_scale((float *)(row + at.d) + b, &inverse, x, 32))
-			return -EDOM;
-		__m256i q = quantize_32(x, _mm256_set1_ps(inverse)), s = add_words(pair_sums(q));
-		_mm256_storeu_si256((__m256i *)(row + at.q + b * 32), q);
-		s = _mm256_add_epi16(s, _mm256_permute4x64_epi64(s, 0x4e));
-		int32_t word = _mm256_cvtsi256_si32(s);
-		((float *)(row + at.sum))[b] = (float)((int16_t)word + (word >> 16));
-		int32_t repair = _mm256_cvtsi256_si32(_mm256_mullo_epi16(s, _mm256_set1_epi16(-8)));
-		memcpy(row + at.repair + b * 4, &repair, sizeof repair);
-	}
-	return 0;
+INLINE void put_q8_32(uint8_t *row, const struct acts_q8_32 *at, size_t b, const float *x, float inverse) {
+	__m256i q = quantize_32(x, _mm256_set1_ps(inverse)), s = add_words(pair_sums(q));
+	_mm256_storeu_si256((__m256i *)(row + at->q + b * 32), q);
+	s = _mm256_add_epi16(s, _mm256_permute4x64_epi64(s, 0x4e));
+	int32_t word = _mm256_cvtsi256_si32(s);
+	((float *)(row + at->sum))[b] = (float)((int16_t)word + (word >> 16));
+	int32_t repair = _mm256_cvtsi256_si32(_mm256_mullo_epi16(s, _mm256_set1_epi16(-8)));
+	memcpy(row + at->repair + b * 4, &repair, sizeof repair);
 }
 
-int avx2_quantize_q8_256(void *dst, const float *x, size_t n) {
-	struct acts_q8_256 at = acts_q8_256(n);
-	uint8_t *row = dst;
-	clear_row(row, at.q, n, at.end);
-	int16_t *sum16 = (int16_t *)(row + at.sum16), *sum32 = (int16_t *)(row + at.sum32);
-	for (size_t b = 0; b < n / 256; b++) {
-		float inverse;
-		if (find_scale((float *)(row + at.d) + b, &inverse, x + b * 256, 256))
-			return -EDOM;
-		for (size_t k = b * 8; k < b * 8 + 8; k++) { /* each 32: two groups of 16 */
-			__m256i q = quantize_32(x + k * 32, _mm256_set1_ps(inverse)),
-			        s = add_words(pair_sums(q));
-			_mm256_storeu_si256((__m256i *)(row + at.q + k * 32), q);
-			int32_t low = _mm256_cvtsi256_si32(s), high = _mm256_extract_epi32(s, 4);
-			sum16[2 * k] = (int16_t)((int16_t)low + (low >> 16));
-			sum16[2 * k + 1] = (int16_t)((int16_t)high + (high >> 16));
-			sum32[k] = (int16_t)(sum16[2 * k] + sum16[2 * k + 1]);
-			s = _mm256_mullo_epi16(s, _mm256_set1_epi16(-32));
-			int32_t repair[2] = {_mm256_cvtsi256_si32(s), _mm256_extract_epi32(s, 4)};
-			memcpy(row + at.repair + k * 8, repair, sizeof repair);
-		}
+INLINE void put_q8_256(uint8_t *row, const struct acts_q8_256 *at, size_t b, const float *x, float inverse) {
+	int16_t *sum16 = (int16_t *)(row + at->sum16), *sum32 = (int16_t *)(row + at->sum32);
+	for (size_t k = b * 8; k < b * 8 + 8; k++, x += 32) { /* each 32: two groups of 16 */
+		__m256i q = quantize_32(x, _mm256_set1_ps(inverse)), s = add_words(pair_sums(q));
+		_mm256_storeu_si256((__m256i *)(row + at->q + k * 32), q);
+		int32_t low = _mm256_cvtsi256_si32(s), high = _mm256_extract_epi32(s, 4);
+		sum16[2 * k] = (int16_t)((int16_t)low + (low >> 16));
+		sum16[2 * k + 1] = (int16_t)((int16_t)high + (high >> 16));
+		sum32[k] = (int16_t)(sum16[2 * k] + sum16[2 * k + 1]);
+		s = _mm256_mullo_epi16(s, _mm256_set1_epi16(-32));
+		int32_t repair[2] = {_mm256_cvtsi256_si32(s), _mm256_extract_epi32(s, 4)};
+		memcpy(row + at->repair + k * 8, repair, sizeof repair);
 	}
-	return 0;
 }
 
 KERN_DEFINE_QUANTIZERS(AVX2_OP)

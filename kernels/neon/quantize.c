@@ -50,44 +50,26 @@ INLINE int add_pair(int16x8_t s) {
 	return vgetq_lane_s16(s, 0) + vgetq_lane_s16(s, 1);
 }
 
-int neon_quantize_q8_32(void *dst, const float *x, size_t n) {
-	struct acts_q8_32 at = acts_q8_32(n);
-	uint8_t *row = dst;
-	clear_row(row, at.q, n, at.end);
-	for (size_t b = 0; b < n / 32; b++, x += 32) {
-		float inverse;
-		if (find_scale((float *)(row + at.d) + b, &inverse, x, 32))
-			return -EDOM;
-		int8x16_t q0 = quantize_16(x, inverse), q1 = quantize_16(x + 16, inverse);
-		vst1q_s8((int8_t *)row + at.q + b * 32, q0);
-		vst1q_s8((int8_t *)row + at.q + b * 32 + 16, q1);
-		int16x8_t s = vaddq_s16(pair_sums(q0), pair_sums(q1));
-		((float *)(row + at.sum))[b] = (float)add_pair(s);
-		put_repair(row + at.repair + b * 4, s, -8);
-	}
-	return 0;
+INLINE void put_q8_32(uint8_t *row, const struct acts_q8_32 *at, size_t b, const float *x, float inverse) {
+	int8x16_t q0 = quantize_16(x, inverse), q1 = quantize_16(x + 16, inverse);
+	vst1q_s8((int8_t *)row + at->q + b * 32, q0);
+	vst1q_s8((int8_t *)row + at->q + b * 32 + 16, q1);
+	int16x8_t s = vaddq_s16(pair_sums(q0), pair_sums(q1));
+	((float *)(row + at->sum))[b] = (float)add_pair(s);
+	put_repair(row + at->repair + b * 4, s, -8);
 }
 
-int neon_quantize_q8_256(void *dst, const float *x, size_t n) {
-	struct acts_q8_256 at = acts_q8_256(n);
-	uint8_t *row = dst;
-	clear_row(row, at.q, n, at.end);
-	int16_t *sum16 = (int16_t *)(row + at.sum16), *sum32 = (int16_t *)(row + at.sum32);
-	for (size_t b = 0; b < n / 256; b++) {
-		float inverse;
-		if (find_scale((float *)(row + at.d) + b, &inverse, x + b * 256, 256))
-			return -EDOM;
-		for (size_t k = b * 16; k < b * 16 + 16; k++) {
-			int8x16_t q = quantize_16(x + k * 16, inverse);
-			int16x8_t s = pair_sums(q);
-			vst1q_s8((int8_t *)row + at.q + k * 16, q);
-			sum16[k] = (int16_t)add_pair(s);
-			put_repair(row + at.repair + k * 4, s, -32);
-		}
-		for (size_t k = b * 8; k < b * 8 + 8; k++)
-			sum32[k] = (int16_t)(sum16[2 * k] + sum16[2 * k + 1]);
+INLINE void put_q8_256(uint8_t *row, const struct acts_q8_256 *at, size_t b, const float *x, float inverse) {
+	int16_t *sum16 = (int16_t *)(row + at->sum16), *sum32 = (int16_t *)(row + at->sum32);
+	for (size_t k = b * 16; k < b * 16 + 16; k++, x += 16) {
+		int8x16_t q = quantize_16(x, inverse);
+		int16x8_t s = pair_sums(q);
+		vst1q_s8((int8_t *)row + at->q + k * 16, q);
+		sum16[k] = (int16_t)add_pair(s);
+		put_repair(row + at->repair + k * 4, s, -32);
 	}
-	return 0;
+	for (size_t k = b * 8; k < b * 8 + 8; k++)
+		sum32[k] = (int16_t)(sum16[2 * k] + sum16[2 * k + 1]);
 }
 
 KERN_DEFINE_QUANTIZERS(NEON_OP)
