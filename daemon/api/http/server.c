@@ -176,12 +176,18 @@ static int server_prepare(struct http_server *s, char *err, size_t errlen) {
 	return server_listen(s, err, errlen);
 }
 
+/* What libevent has to say of a connection, any client can cause. */
+static void server_log_libevent(int severity, const char *text) {
+	log_others(severity >= EVENT_LOG_ERR ? LOG_LINE_ERROR : LOG_LINE_DEBUG, "libevent: %s", text);
+}
+
 int http_create(struct http_server **out, const struct http_config *c, char *err, size_t errlen) {
 	struct http_server *s = calloc(1, sizeof *s);
 	*out = NULL;
 	*err = '\0';
 	if (!s)
 		return -ENOMEM;
+	event_set_log_callback(server_log_libevent);
 	LIST_INIT(&s->conns);
 	s->config = *c;
 	server_set_limits(s);
