@@ -238,12 +238,41 @@ static double sampler_uniform(uint64_t seed, uint64_t position) {
 	return (double)(((uint64_t)r[1] << 32 | r[0]) >> 11) * 0x1p-53;
 }
 
+/* Tokens that are not allowed become −∞, so that they have no mass and the greatest is one that is allowed; false: none is.
+ * Eight at a time as above. */
+static bool sampler_forbid(float *logits, uint32_t n, const uint64_t *allowed, uint32_t *best) {
+	float max[8];
+	uint32_t i = 0;
+	for (; i < n; i++)
+		if (!(allowed[i / 64] >> i % 64 & 1))
+			logits[i] = -INFINITY;
+	for (size_t j = 0; j < 8; j++)
+		max[j] = logits[0];
+	for (i = 0; i + 8 <= n; i += 8)
+		for (size_t j = 0; j < 8; j++)
+			max[j] = logits[i + j] > max[j] ? logits[i + j] : max[j];
+	for (; i < n; i++)
+		max[0] = logits[i] > max[0] ? logits[i] : max[0];
+	for (size_t j = 1; j < 8; j++)
+		max[0] = max[j] > max[0] ? max[j] : max[0];
+	for (*best = 0; logits[*best] != max[0]; ++*best)
+		;
+	return max[0] > -INFINITY;
+}
+
 int sampler_pick(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
         const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id) {
+	return sampler_pick_allowed(s, p, logits, n, NULL, log, nlog, position, id);
+}
+
+int sampler_pick_allowed(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
+        const uint64_t *allowed, const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id) {
 	uint32_t best;
 	sampler_penalise(s, p, logits, n, log, nlog);
 	if (!sampler_find_best(logits, n, &best))
 		return -EDOM;
+	if (allowed && !sampler_forbid(logits, n, allowed, &best))
+		return -ENODATA;
 	*id = best;
 	if (p->temperature == 0.0f || p->top_k == 1)
 		return 0;

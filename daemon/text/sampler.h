@@ -41,4 +41,11 @@ void sampler_destroy(struct sampler *s); /* NULL allowed */
 int sampler_pick(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
         const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id);
 
+/* The same from those of allowed alone (bit i % 64 of word i / 64 for token i; NULL: all), as if the others did not exist:
+ * their logits become −∞ after the penalties.  A mask is that of a position (daemon/text/grammar/matcher.h), so what is picked
+ * does not depend on drafts.
+ * Also -ENODATA: none of the n is allowed. */
+int sampler_pick_allowed(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
+        const uint64_t *allowed, const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id);
+
 #endif

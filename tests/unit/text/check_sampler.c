@@ -278,6 +278,65 @@ START_TEST(not_finite) {
 }
 END_TEST
 
+/* With a mask the result is that of a vocabulary of the allowed tokens alone, at any settings; and where one of the others has
+ * the greatest logit. */
+START_TEST(allowed_alone) {
+	enum { N = 1000 };
+	static float logits[N], few[N], scratch[N];
+	uint32_t ids[N], log[] = {3, 500, 500, 999, 64}, few_log[5], id, want, different = 0;
+	for (uint32_t round = 0; round < 400; round++) {
+		uint64_t mask[(N + 63) / 64] = {0};
+		uint32_t n = 0, nlog = 0, one_in = round % 4 == 0 ? 300 : round % 4 == 1 ? 20 : 2;
+		fill(logits, N, round);
+		for (uint32_t i = 0; i < N; i++)
+			if ((i * 2654435761u ^ round * 40503u) % one_in == 0 || i == 500) {
+				mask[i / 64] |= (uint64_t)1 << i % 64;
+				few[n] = logits[i];
+				ids[n++] = i;
+			}
+		for (size_t i = 0; i < 5; i++)
+			for (uint32_t k = 0; k < n; k++)
+				if (ids[k] == log[i])
+					few_log[nlog++] = k;
+		p = (struct sampler_params){.temperature = round % 3 == 0 ? 0 : 0.7f + (float)(round % 7),
+		        .top_k = (const uint32_t[]){0, 1, 5, 40, 300, 2000}[round % 6],
+		        .top_p = round % 5 == 0 ? 0.6f : 1,
+		        .min_p = round % 7 == 0 ? 0.1f : 0,
+		        .repeat_penalty = 1.3f,
+		        .frequency_penalty = 0.5f,
+		        .penalty_window = 64,
+		        .seed = round};
+		memcpy(scratch, logits, sizeof logits);
+		ck_assert_int_eq(sampler_pick_allowed(s, &p, scratch, N, mask, log, 5, round, &id), 0);
+		ck_assert_int_eq(sampler_pick(s, &p, few, n, few_log, nlog, round, &want), 0);
+		ck_assert_uint_eq(id, ids[want]);
+		different += pick_log(logits, N, log, 5, round) != id;
+	}
+	ck_assert_uint_gt(different, 100);
+}
+END_TEST
+
+START_TEST(none_allowed) {
+	float logits[70];
+	uint64_t mask[2] = {0};
+	uint32_t id;
+	fill(logits, 70, 1);
+	ck_assert_int_eq(sampler_pick_allowed(s, &p, logits, 70, mask, NULL, 0, 0, &id), -ENODATA);
+	/* what is beyond the vocabulary does not count */
+	fill(logits, 70, 1);
+	mask[1] = (uint64_t)1 << 6;
+	ck_assert_int_eq(sampler_pick_allowed(s, &p, logits, 70, mask, NULL, 0, 0, &id), -ENODATA);
+	fill(logits, 70, 1);
+	mask[1] = (uint64_t)1 << 5;
+	ck_assert_int_eq(sampler_pick_allowed(s, &p, logits, 70, mask, NULL, 0, 0, &id), 0);
+	ck_assert_uint_eq(id, 69);
+	/* a logit that is not finite fails, also of a token that is not allowed */
+	fill(logits, 70, 1);
+	logits[3] = INFINITY;
+	ck_assert_int_eq(sampler_pick_allowed(s, &p, logits, 70, mask, NULL, 0, 0, &id), -EDOM);
+}
+END_TEST
+
 /* Pearson's test: at 15 degrees of freedom 44.3 is passed once in ten thousand times; seeds are fixed. */
 static void chi_square(const float *logits, uint32_t n, bool by_seed) {
 	double mass[16], all = 0, chi = 0;
@@ -404,6 +463,8 @@ static Suite *suite(void) {
 	tcase_add_test(c, no_mass_is_never_picked);
 	tcase_add_test(c, penalties_exact);
 	tcase_add_test(c, not_finite);
+	tcase_add_test(c, allowed_alone);
+	tcase_add_test(c, none_allowed);
 	tcase_add_test(c, distribution);
 	tcase_add_test(c, same_again);
 	tcase_add_test(c, golden);
