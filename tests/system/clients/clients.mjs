@@ -1,0 +1,115 @@
+// The official clients of three APIs against a node: clients.mjs URL MODEL REFERENCE; prints a line "ok WHAT" or "not ok WHAT" for
+// each case, and what was seen where it is wrong.  REFERENCE: a file with what caravan run says to PROMPT with seed 7.
+import { readFileSync } from "node:fs";
+import Anthropic from "@anthropic-ai/sdk";
+import { Ollama } from "ollama";
+import OpenAI from "openai";
+
+const [url, model, reference] = process.argv.slice(2);
+const want = readFileSync(reference, "utf8");
+const PROMPT = "Once upon a time";
+const messages = [{ role: "user", content: PROMPT }];
+
+function check(what, good, ...seen) {
+	console.log((good ? "ok " : "not ok ") + what);
+	if (!good) for (const s of seen) console.log("saw: " + JSON.stringify(s)?.slice(0, 1000));
+}
+
+async function failure(promise) {
+	try {
+		await promise;
+	} catch (e) {
+		return e;
+	}
+}
+
+async function openai() {
+	const client = new OpenAI({ baseURL: url + "/v1", apiKey: "none", maxRetries: 0 });
+	const ids = [];
+	for await (const m of client.models.list()) ids.push(m.id);
+	check("openai lists models", ids[0] === model, ids);
+	check("openai asks for one", (await client.models.retrieve(model)).id === model);
+	const ask = { model, messages, seed: 7, max_completion_tokens: 40 };
+	const whole = await client.chat.completions.create(ask);
+	check("openai: a chat completion", whole.choices[0].message.content === want, whole);
+	check("openai: its usage", whole.usage.completion_tokens === 40 && whole.usage.prompt_tokens_details.cached_tokens >= 0, whole);
+	const pieces = [];
+	let usage, reason;
+	for await (const c of await client.chat.completions.create({ ...ask, stream: true, stream_options: { include_usage: true } })) {
+		pieces.push(c.choices[0]?.delta.content ?? "");
+		reason = c.choices[0]?.finish_reason ?? reason;
+		usage = c.usage ?? usage;
+	}
+	check("openai: streamed", pieces.join("") === want && reason === "length" && usage.completion_tokens === 40, pieces, usage);
+	const final = await client.chat.completions.stream(ask).finalChatCompletion();
+	check("openai: streamed, put together by it", final.choices[0].message.content === want && final.choices[0].finish_reason === "length", final);
+	const text = await client.completions.create({ model, prompt: PROMPT, seed: 7, max_tokens: 40, n: 2 });
+	check("openai: a completion of two choices", text.choices[0].text === want && text.choices.length === 2, text);
+	let e = await failure(client.chat.completions.create({ ...ask, model: "gpt-nobody" }));
+	check("openai: an unknown model is its NotFoundError", e instanceof OpenAI.NotFoundError && e.code === "model_not_found", e);
+	e = await failure(client.chat.completions.create({ ...ask, logprobs: true }));
+	check("openai: a field that is refused is its BadRequestError, by name", e instanceof OpenAI.BadRequestError && e.param === "logprobs", e);
+	const stream = await client.chat.completions.create({ ...ask, max_completion_tokens: 400, stream: true });
+	let n = 0;
+	for await (const _ of stream) if (++n === 3) break; // which aborts it
+	check("openai: a stream that is broken off", n === 3 && stream.controller.signal.aborted);
+	check("openai: and the next request", (await client.chat.completions.create(ask)).choices[0].message.content === want);
+}
+
+async function anthropic() {
+	const client = new Anthropic({ baseURL: url, apiKey: "none", maxRetries: 0 });
+	const ask = { model, messages, max_tokens: 40, temperature: 0.8 };
+	const greedy = { ...ask, temperature: 0 };
+	const whole = await client.messages.create(ask);
+	check("anthropic: a message", whole.content[0].type === "text" && whole.content[0].text.length > 0 && whole.stop_reason === "max_tokens" && whole.usage.output_tokens === 40, whole);
+	const same = await client.messages.create(greedy);
+	const stream = client.messages.stream(greedy);
+	let text = "";
+	stream.on("text", (t) => (text += t));
+	const final = await stream.finalMessage();
+	check("anthropic: streamed, put together by it", text === same.content[0].text && final.content[0].text === text && final.stop_reason === "max_tokens" && final.usage.output_tokens === 40, final, same);
+	const count = await client.messages.countTokens({ model, messages });
+	check("anthropic: counted", count.input_tokens === whole.usage.input_tokens + whole.usage.cache_read_input_tokens, count, whole);
+	const e = await failure(client.messages.create({ ...ask, model: "claude-nobody" }));
+	check("anthropic: an unknown model is its NotFoundError", e instanceof Anthropic.NotFoundError, e);
+	const half = client.messages.stream({ ...ask, max_tokens: 400 });
+	half.on("text", () => half.abort());
+	const aborted = await failure(half.finalMessage());
+	check("anthropic: a stream that is broken off", aborted instanceof Anthropic.APIUserAbortError, aborted);
+}
+
+async function ollama() {
+	const client = new Ollama({ host: url });
+	const list = await client.list();
+	check("ollama lists models", list.models[0].name === model + ":latest" && list.models[0].details.family === "llama", list);
+	check("ollama: what runs", (await client.ps()).models[0].expires_at, list);
+	const show = await client.show({ model });
+	check("ollama shows one", show.capabilities[0] === "completion" && show.model_info["llama.context_length"] === 512, show);
+	const options = { seed: 7, num_predict: 40 };
+	const chat = await client.chat({ model, messages, options });
+	check("ollama: chat", chat.message.content === want && chat.done_reason === "length" && chat.eval_count === 40, chat);
+	let text = "", last;
+	for await (const part of await client.chat({ model, messages, options, stream: true })) {
+		text += part.message.content;
+		last = part;
+	}
+	check("ollama: streamed", text === want && last.done && last.eval_count === 40, text, last);
+	const generated = await client.generate({ model, prompt: PROMPT, options, stream: false });
+	check("ollama: generate", generated.response === want, generated);
+	check("ollama: pull of what is there", (await client.pull({ model })).status === "success");
+	const e = await failure(client.chat({ model: "nobody", messages }));
+	check("ollama: an error is a sentence", e?.status_code === 404 && /stories/.test(e.message), e);
+	const stream = await client.chat({ model, messages, options: { num_predict: 400 }, stream: true });
+	let n = 0;
+	const aborted = await failure((async () => {
+		for await (const _ of stream) if (++n === 3) stream.abort();
+	})());
+	check("ollama: a stream that is broken off", n >= 3 && aborted?.name === "AbortError", n, String(aborted));
+}
+
+for (const f of [openai, anthropic, ollama])
+	try {
+		await f();
+	} catch (e) {
+		check(f.name + " came to its end", false, String(e?.stack ?? e));
+	}
