@@ -74,6 +74,26 @@ static void conn_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *i
 		conn_doom(c, "its request has no end");
 }
 
+/* A bufferevent on a socket freezes the front of its output, for reading too, whenever it has written; one with TLS never does,
+ * and could not write what is frozen. */
+static void output_open(struct http_conn *c, bool open) {
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+	if (c->server->tls)
+		return;
+	if (open)
+		evbuffer_unfreeze(out, 1);
+	else
+		evbuffer_freeze(out, 1);
+}
+
+/* The first bytes of what is still to be written. */
+static bool output_copy(struct http_conn *c, char *begin, size_t len) {
+	output_open(c, true);
+	ev_ssize_t n = evbuffer_copyout(bufferevent_get_output(c->bev), begin, len);
+	output_open(c, false);
+	return n == (ev_ssize_t)len;
+}
+
 static void conn_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg) {
 	struct http_conn *c = arg;
 	char begin[12];
@@ -85,7 +105,7 @@ static void conn_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *
 	if (c->exchange) {
 		if (evbuffer_get_length(buf) > c->server->limits.unread)
 			conn_doom(c, "it does not read its answer");
-	} else if (!c->failed && evbuffer_copyout(buf, begin, sizeof begin) == sizeof begin &&
+	} else if (!c->failed && output_copy(c, begin, sizeof begin) &&
 	           memcmp(begin, "HTTP/1.1 100", sizeof begin) != 0) {
 		/* no request was passed to us, so this is a page that says what is wrong with it */
 		c->failed = true;
@@ -289,9 +309,9 @@ void conn_refuse(struct http_conn *c, int status, const char *code, const char *
 	c->server->nrefused++;
 	bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
 	bufferevent_setcb(c->bev, refused_drain, refused_written, refused_gone, c);
-	evbuffer_unfreeze(out, 1);
+	output_open(c, true);
 	evbuffer_drain(out, evbuffer_get_length(out));
-	evbuffer_freeze(out, 1);
+	output_open(c, false);
 	evbuffer_add_printf(out,
 	        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n"
 	        "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
@@ -306,7 +326,7 @@ void conn_refuse(struct http_conn *c, int status, const char *code, const char *
 static void conn_replace_page(struct http_conn *c) {
 	char begin[13] = "";
 	const struct http_limits *l = &c->server->limits;
-	evbuffer_copyout(bufferevent_get_output(c->bev), begin, sizeof begin - 1);
+	(void)output_copy(c, begin, sizeof begin - 1);
 	switch (atoi(begin + 9)) {
 	case 413:
 		conn_refuse(c, 413, "body_too_large",

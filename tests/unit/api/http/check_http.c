@@ -342,8 +342,19 @@ START_TEST(malformed_requests) {
 	refused("GET /what%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
 	refused("GET /what/%0a HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
 	refused("GET /\xff\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
-	/* a client that asks first is told to go on */
+	/* also after a request that was good */
 	int fd = client_connect(port);
+	client_say(fd, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	client_read(fd, &a, false);
+	client_say(fd, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\nGARBAGE\r\n\r\n");
+	client_read(fd, &a, false);
+	ck_assert_int_eq(a.status, 200);
+	client_read(fd, &a, false);
+	assert_error(400, "malformed_request");
+	ck_assert(client_ended(fd));
+	close(fd);
+	/* a client that asks first is told to go on */
+	fd = client_connect(port);
 	client_say(fd,
 	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
 	client_read(fd, &a, false);

@@ -148,6 +148,10 @@ START_TEST(tls) {
 	/* errors are JSON here too, and the page of an http:// origin is not ours */
 	tls_ask(0, "GARBAGE\r\n\r\n", text, sizeof text, name, sizeof name);
 	ck_assert(strncmp(text, "HTTP/1.1 400 ", 13) == 0 && strstr(text, "{\"error\":{"));
+	ck_assert_ptr_null(strstr(text + 13, "HTTP/1.1"));
+	tls_ask(0, "GET /secret HTTP/1.1\r\nHost: localhost\r\n\r\nGARBAGE\r\n\r\n", text, sizeof text, name,
+	        sizeof name);
+	ck_assert(strstr(text, "over TLSHTTP/1.1 400 ") && strstr(text, "{\"error\":{"));
 	tls_ask(0,
 	        "GET /secret HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nConnection: close\r\n\r\n",
 	        text, sizeof text, name, sizeof name);
