@@ -1,10 +1,17 @@
 /* fake_http: see fake_http.h. */
 #include "tests/unit/api/fake_http.h"
-#include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Without Check, so that fuzzers have it too. */
+#define FAKE_MUST(what) ((what) ? (void)0 : fake_abort(#what, __LINE__))
+
+static void fake_abort(const char *what, int line) {
+	fprintf(stderr, "fake_http.c:%d: %s\n", line, what);
+	abort();
+}
 
 struct completions {
 	struct model_list *list;
@@ -50,8 +57,8 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 }
 
 void completion_release(struct completion *c) {
-	ck_assert_ptr_eq(c, &completion);
-	ck_assert_uint_lt(fake.released, fake.started);
+	FAKE_MUST(c == &completion);
+	FAKE_MUST(fake.released < fake.started);
 	fake.released++;
 }
 
@@ -106,14 +113,14 @@ uint64_t http_client(const struct http_exchange *x) {
 
 static void http_write(struct http_exchange *x, const void *data, size_t len) {
 	x->out = realloc(x->out, x->outlen + len + 1);
-	ck_assert_ptr_nonnull(x->out);
+	FAKE_MUST(x->out);
 	memcpy(x->out + x->outlen, data, len);
 	x->outlen += len;
 	x->out[x->outlen] = '\0';
 }
 
 void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len) {
-	ck_assert(x->status == 0 && !x->ended);
+	FAKE_MUST(x->status == 0 && !x->ended);
 	x->status = status;
 	snprintf(x->type, sizeof x->type, "%s", type);
 	http_write(x, text, len);
@@ -122,32 +129,32 @@ void http_reply_text(struct http_exchange *x, int status, const char *type, cons
 
 void http_reply_json(struct http_exchange *x, int status, json_t *body) {
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-	ck_assert_msg(text, "an answer that is no JSON");
+	FAKE_MUST(text); /* an answer that is JSON */
 	json_decref(body);
 	http_reply_text(x, status, "application/json", text, strlen(text));
 	free(text);
 }
 
 void http_reply_header(struct http_exchange *x, const char *name, const char *value) {
-	ck_assert_int_eq(x->status, 0);
+	FAKE_MUST(x->status == 0);
 	if (strcmp(name, "Retry-After") == 0)
 		snprintf(x->retry_after, sizeof x->retry_after, "%s", value);
 }
 
 void http_stream_begin(struct http_exchange *x, int status, const char *type) {
-	ck_assert(x->status == 0 && !x->ended);
+	FAKE_MUST(x->status == 0 && !x->ended);
 	x->status = status;
 	snprintf(x->type, sizeof x->type, "%s", type);
 	x->streaming = true;
 }
 
 void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
-	ck_assert(x->streaming && !x->ended);
+	FAKE_MUST(x->streaming && !x->ended);
 	http_write(x, data, len);
 }
 
 void http_stream_end(struct http_exchange *x) {
-	ck_assert(x->streaming && !x->ended);
+	FAKE_MUST(x->streaming && !x->ended);
 	x->ended = true;
 }
 
@@ -171,7 +178,7 @@ void fake_begin(const char *chat_template) {
 	facts.parameters = 7000000000;
 	snprintf(facts.fingerprint, sizeof facts.fingerprint, "fp_0123456789abcdef");
 	completions.list = calloc(1, sizeof *completions.list + sizeof(struct model_entry));
-	ck_assert_ptr_nonnull(completions.list);
+	FAKE_MUST(completions.list);
 	completions.list->n = 1;
 	completions.list->model[0] = (struct model_entry){.name = "m",
 	        .state = MODEL_SERVING,
@@ -191,7 +198,7 @@ void fake_end(void) {
 	completions.list = NULL;
 	free(fake.text);
 	fake.text = NULL;
-	ck_assert_uint_eq(fake.started, fake.released);
+	FAKE_MUST(fake.started == fake.released);
 }
 
 void fake_ask(
@@ -204,7 +211,7 @@ void fake_ask(
 			table[i].handler(x, &routes);
 			return;
 		}
-	ck_abort_msg("there is no route %s", path);
+	FAKE_MUST(!"a route");
 }
 
 void fake_done(struct http_exchange *x) {

@@ -1,0 +1,71 @@
+/* Requests as clients send them, to each route that takes a body: the first byte chooses the route and what the model does, the rest
+ * is the body.  Whatever it says there is one answer, which is JSON, and the completion is let go of. */
+#include "config.h"
+
+#include "daemon/text/utf8.h"
+#include "tests/unit/api/fake_http.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+#define TEMPLATE \
+	"{% for t in tools %}<tool_call>{{ t | tojson }}{% endfor %}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}" \
+	"{% for c in m.tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
+
+/* What was written is UTF-8; as a whole, JSON. */
+static void check_answer(const struct http_exchange *x) {
+	if (!x->ended || !x->status || !utf8_valid(x->out, x->outlen))
+		abort();
+	if (strcmp(x->type, "application/json") != 0)
+		return;
+	json_t *o = json_loadb(x->out, x->outlen, JSON_DECODE_ANY, NULL);
+	if (!o)
+		abort();
+	json_decref(o);
+}
+
+/* The model says the body back, as ASCII, in pieces. */
+static void answer(const struct http_exchange *x, unsigned kind, const uint8_t *data, size_t len) {
+	char piece[64];
+	size_t step = kind % 3 ? 7 : sizeof piece - 1;
+	fake.ev.prompt(fake.ev.arg, 0, 20);
+	for (size_t at = 0, n; at < len && at < 4096; at += n) {
+		n = len - at < step ? len - at : step;
+		for (size_t i = 0; i < n; i++)
+			piece[i] = (char)(data[at + i] & 0x7f ? data[at + i] & 0x7f : ' ');
+		piece[n] = '\0';
+		fake_text(piece);
+		if (x->ended)
+			return;
+	}
+	for (unsigned i = 1; i < fake.p.choices; i++)
+		fake.ev.end(fake.ev.arg, i, &(struct completion_end){.reason = CARAVAN__REASON__LIMIT});
+	if (kind % 5 == 0)
+		fake_fail(503, "the roof is gone");
+	else
+		fake_finish(kind % 5 == 1 && fake.p.nstops ? CARAVAN__REASON__STOP : CARAVAN__REASON__END);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
+	size_t n, posts = 0;
+	const struct http_route *table = routes_table(&n);
+	if (len == 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		posts += table[i].methods == HTTP_POST;
+	size_t which = data[0] % posts, kind = data[0] / posts, i = 0;
+	while (table[i].methods != HTTP_POST || which-- > 0)
+		i++;
+	struct http_exchange x;
+	fake_begin(TEMPLATE);
+	fake_ask(&x, HTTP_POST, table[i].path, (const char *)data + 1, len - 1);
+	if (!x.ended && fake.ev.end && kind != 1)
+		answer(&x, (unsigned)kind, data + 1, len - 1);
+	if (x.ended)
+		check_answer(&x);
+	fake_done(&x);
+	fake_end();
+	return 0;
+}
