@@ -6,17 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct value not_there(const struct str *name) {
+static struct value access_not_there(const struct str *name) {
 	return value_undefined(UNDEFINED_ATTRIBUTE, name);
 }
 
-static struct value method(struct jinja *j, const struct builtin *b, struct value self) {
+static struct value access_method(struct jinja *j, const struct builtin *b, struct value self) {
 	struct function *f = jinja_alloc(j, sizeof *f);
 	*f = (struct function){b, self};
 	return (struct value){.type = V_FUNCTION, .u.function = f};
 }
 
-static bool is_one_of(const struct str *s, const char *names) {
+static bool access_is_one_of(const struct str *s, const char *names) {
 	/* names, each between spaces */
 	for (const char *p = names; *p; p += strcspn(p, " ") + 1) {
 		size_t n = strcspn(p, " ");
@@ -29,7 +29,7 @@ static bool is_one_of(const struct str *s, const char *names) {
 }
 
 /* What Python has there and this does not. */
-static void refuse_known(struct jinja *j, struct value of, const struct str *name) {
+static void access_refuse_known(struct jinja *j, struct value of, const struct str *name) {
 	static const char *const known[] = {
 	        [V_STRING] = "encode translate maketrans format_map isidentifier casefold expandtabs",
 	        [V_DICT] = "fromkeys",
@@ -46,18 +46,19 @@ static void refuse_known(struct jinja *j, struct value of, const struct str *nam
 	        [V_CYCLER] = "items pos",
 	};
 	size_t n = sizeof known / sizeof known[0];
-	if ((size_t)of.type < n && known[of.type] && is_one_of(name, known[of.type]))
+	if ((size_t)of.type < n && known[of.type] && access_is_one_of(name, known[of.type]))
 		jinja_fail(j, -ENOTSUP, "the %s's '%.*s' is not supported", jinja_type_name(of),
 		        (int)name->len, name->p);
 }
 
-static bool changes(struct value of, const struct str *name) {
+static bool access_changes(struct value of, const struct str *name) {
 	if (of.type == V_DICT)
-		return is_one_of(name, "update pop popitem clear setdefault");
-	return of.type == V_LIST && is_one_of(name, "append clear extend insert pop remove reverse sort");
+		return access_is_one_of(name, "update pop popitem clear setdefault");
+	return of.type == V_LIST &&
+	       access_is_one_of(name, "append clear extend insert pop remove reverse sort");
 }
 
-static struct value loop_attribute(struct jinja *j, struct loop *l, const struct str *name) {
+static struct value access_loop_attribute(struct jinja *j, struct loop *l, const struct str *name) {
 	int64_t i = (int64_t)l->index0;
 	if (jinja_str_is(name, "index0"))
 		return value_int(i);
@@ -87,7 +88,7 @@ static struct value loop_attribute(struct jinja *j, struct loop *l, const struct
 }
 
 /* What Python's getattr finds; V_MISSING: nothing. */
-static struct value python_attribute(struct jinja *j, struct value of, const struct str *name) {
+static struct value access_python_attribute(struct jinja *j, struct value of, const struct str *name) {
 	const struct builtin *b = NULL;
 	switch (of.type) {
 	case V_NAMESPACE: {
@@ -95,7 +96,7 @@ static struct value python_attribute(struct jinja *j, struct value of, const str
 		return v ? *v : value_missing();
 	}
 	case V_LOOP: {
-		struct value v = loop_attribute(j, of.u.loop, name);
+		struct value v = access_loop_attribute(j, of.u.loop, name);
 		if (v.type != V_MISSING)
 			return v;
 		b = jinja_object_method(of.type, name);
@@ -128,24 +129,24 @@ static struct value python_attribute(struct jinja *j, struct value of, const str
 		break;
 	}
 	if (b)
-		return method(j, b, of);
-	if (changes(of, name))
+		return access_method(j, b, of);
+	if (access_changes(of, name))
 		return value_undefined(UNDEFINED_CHANGES, name);
-	refuse_known(j, of, name);
+	access_refuse_known(j, of, name);
 	return value_missing();
 }
 
 struct value jinja_attribute(struct jinja *j, struct value of, const struct str *name) {
 	jinja_need_defined(j, of);
-	struct value v = python_attribute(j, of, name);
+	struct value v = access_python_attribute(j, of, name);
 	if (v.type != V_MISSING)
 		return v;
 	const struct value *item =
 	        of.type == V_DICT ? jinja_dict_find_text(of.u.dict, name->p, name->len) : NULL;
-	return item ? *item : not_there(name);
+	return item ? *item : access_not_there(name);
 }
 
-static struct value seq_item(struct jinja *j, const struct seq *s, int64_t i) {
+static struct value access_seq_item(struct jinja *j, const struct seq *s, int64_t i) {
 	int64_t n = (int64_t)s->n;
 	i = i < 0 ? i + n : i;
 	if (i < 0 || i >= n)
@@ -153,7 +154,7 @@ static struct value seq_item(struct jinja *j, const struct seq *s, int64_t i) {
 	return s->v[i];
 }
 
-static struct value str_item(struct jinja *j, const struct str *s, int64_t i) {
+static struct value access_str_item(struct jinja *j, const struct str *s, int64_t i) {
 	int64_t n = (int64_t)s->chars;
 	i = i < 0 ? i + n : i;
 	if (i < 0 || i >= n)
@@ -175,18 +176,19 @@ struct value jinja_item(struct jinja *j, struct value of, struct value key) {
 	}
 	if (jinja_is_integer(key)) {
 		if (of.type == V_LIST || of.type == V_TUPLE || of.type == V_RANGE)
-			return seq_item(j, of.u.seq, jinja_integer(key));
+			return access_seq_item(j, of.u.seq, jinja_integer(key));
 		if (of.type == V_STRING)
-			return str_item(j, of.u.s, jinja_integer(key));
+			return access_str_item(j, of.u.s, jinja_integer(key));
 	}
 	if (key.type != V_STRING)
 		return jinja_hint(j, "the value has no such item");
-	struct value v = python_attribute(j, of, key.u.s);
-	return v.type == V_MISSING ? not_there(key.u.s) : v;
+	struct value v = access_python_attribute(j, of, key.u.s);
+	return v.type == V_MISSING ? access_not_there(key.u.s) : v;
 }
 
 /* A bound of a slice, as an index within 0..n (or -1..n-1 backwards). */
-static int64_t slice_bound(struct jinja *j, struct value v, int64_t n, int64_t otherwise, bool backwards) {
+static int64_t access_slice_bound(
+        struct jinja *j, struct value v, int64_t n, int64_t otherwise, bool backwards) {
 	if (v.type == V_NONE)
 		return otherwise;
 	int64_t i = jinja_need_int(j, v, "a bound of a slice");
@@ -205,7 +207,7 @@ struct span {
 	size_t count;
 };
 
-static struct span slice_span(
+static struct span access_slice_span(
         struct jinja *j, size_t len, struct value from, struct value end, struct value step) {
 	struct span s = {.step = step.type == V_NONE ? 1 : jinja_need_int(j, step, "the step of a slice")};
 	int64_t n = (int64_t)len;
@@ -216,8 +218,8 @@ static struct span slice_span(
 	if (s.step > n + 1)
 		s.step = n + 1;
 	bool backwards = s.step < 0;
-	s.from = slice_bound(j, from, n, backwards ? n - 1 : 0, backwards);
-	s.end = slice_bound(j, end, n, backwards ? -1 : n, backwards);
+	s.from = access_slice_bound(j, from, n, backwards ? n - 1 : 0, backwards);
+	s.end = access_slice_bound(j, end, n, backwards ? -1 : n, backwards);
 	if (backwards ? s.end < s.from : s.from < s.end)
 		s.count =
 		        (size_t)(backwards ? (s.from - s.end - 1) / -s.step : (s.end - s.from - 1) / s.step) +
@@ -225,7 +227,7 @@ static struct span slice_span(
 	return s;
 }
 
-static struct value slice_str(struct jinja *j, const struct str *s, struct span w) {
+static struct value access_slice_str(struct jinja *j, const struct str *s, struct span w) {
 	jinja_step(j, s->len);
 	if (w.step == 1 || w.count == 0) {
 		size_t from = jinja_offset(s, (size_t)w.from);
@@ -239,16 +241,21 @@ static struct value slice_str(struct jinja *j, const struct str *s, struct span 
 	return jinja_buf_value(j, &b);
 }
 
-static struct value slice_seq(struct jinja *j, struct value of, struct span w) {
+static int64_t access_range_at(struct jinja *j, const struct seq *s, int64_t i) {
+	struct value behind = jinja_binary(j, OP_MUL, value_int(s->step), value_int(i));
+	return jinja_integer(jinja_add(j, value_int(s->start), behind));
+}
+
+static struct value access_slice_seq(struct jinja *j, struct value of, struct span w) {
 	struct seq *out = jinja_seq(j, w.count);
 	const struct seq *s = of.u.seq;
 	jinja_step(j, w.count * sizeof *out->v);
 	for (size_t i = 0; i < w.count; i++)
 		out->v[i] = s->v[w.from + (int64_t)i * w.step];
 	if (of.type == V_RANGE) {
-		out->start = s->start + w.from * s->step;
-		out->stop = s->start + w.end * s->step;
-		out->step = s->step * w.step;
+		out->start = access_range_at(j, s, w.from);
+		out->stop = access_range_at(j, s, w.end);
+		out->step = jinja_integer(jinja_binary(j, OP_MUL, value_int(s->step), value_int(w.step)));
 	}
 	return value_seq(of.type, out);
 }
@@ -258,17 +265,17 @@ struct value jinja_slice(
 	jinja_need_defined(j, of);
 	switch (of.type) {
 	case V_STRING:
-		return slice_str(j, of.u.s, slice_span(j, of.u.s->chars, from, end, step));
+		return access_slice_str(j, of.u.s, access_slice_span(j, of.u.s->chars, from, end, step));
 	case V_LIST:
 	case V_TUPLE:
 	case V_RANGE:
-		return slice_seq(j, of, slice_span(j, of.u.seq->n, from, end, step));
+		return access_slice_seq(j, of, access_slice_span(j, of.u.seq->n, from, end, step));
 	default:
 		jinja_fail(j, -EINVAL, "a %s cannot be sliced", jinja_type_name(of));
 	}
 }
 
-static struct value path_part(struct jinja *j, const struct str *part) {
+static struct value access_path_part(struct jinja *j, const struct str *part) {
 	bool number = part->len > 0 && part->len < 18;
 	for (size_t i = 0; i < part->len; i++)
 		number &= part->p[i] >= '0' && part->p[i] <= '9';
@@ -288,7 +295,7 @@ struct value jinja_path(struct jinja *j, struct value of, struct value path, str
 	for (size_t from = 0, end; from <= s->len; from = end + 1) {
 		const char *dot = memchr(s->p + from, '.', s->len - from);
 		end = dot ? (size_t)(dot - s->p) : s->len;
-		of = jinja_item(j, of, path_part(j, jinja_sub(j, s, from, end)));
+		of = jinja_item(j, of, access_path_part(j, jinja_sub(j, s, from, end)));
 		if (of.type == V_UNDEFINED && otherwise.type != V_MISSING)
 			of = otherwise;
 	}

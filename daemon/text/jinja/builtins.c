@@ -50,18 +50,18 @@ const struct builtin *jinja_filter(const struct str *name) {
 
 /* ---- tests */
 
-static bool remainder_is(struct jinja *j, struct value v, struct value by, int64_t r) {
+static bool builtin_remainder_is(struct jinja *j, struct value v, struct value by, int64_t r) {
 	return jinja_equal(j, jinja_binary(j, OP_MOD, v, by), value_int(r));
 }
 
 BUILTIN(test_odd) {
-	return value_bool(remainder_is(j, self, value_int(2), 1));
+	return value_bool(builtin_remainder_is(j, self, value_int(2), 1));
 }
 BUILTIN(test_even) {
-	return value_bool(remainder_is(j, self, value_int(2), 0));
+	return value_bool(builtin_remainder_is(j, self, value_int(2), 0));
 }
 BUILTIN(test_divisibleby) {
-	return value_bool(remainder_is(j, self, a->v[0], 0));
+	return value_bool(builtin_remainder_is(j, self, a->v[0], 0));
 }
 BUILTIN(test_defined) {
 	return value_bool(self.type != V_UNDEFINED);
@@ -120,16 +120,16 @@ BUILTIN(test_test) {
 	return value_bool(jinja_test(jinja_need_str(j, self, "the name of a test")) != NULL);
 }
 
-static struct value str_test(struct jinja *j, struct value self, const char *method, size_t len) {
+static struct value builtin_str_test(struct jinja *j, struct value self, const char *method, size_t len) {
 	const struct args none = {0};
 	const struct builtin *b = jinja_str_method(jinja_str(j, method, len));
 	return b->call(j, value_str(jinja_to_str(j, self)), &none);
 }
 BUILTIN(test_lower) {
-	return str_test(j, self, "islower", 7);
+	return builtin_str_test(j, self, "islower", 7);
 }
 BUILTIN(test_upper) {
-	return str_test(j, self, "isupper", 7);
+	return builtin_str_test(j, self, "isupper", 7);
 }
 
 /* Python keeps one object for none, true, false, and each small integer. */
@@ -234,13 +234,14 @@ BUILTIN(make_range) {
 			jinja_fail(j, -EINVAL, "a range has at most %d items", RANGE_MAX);
 		jinja_step(j, 0);
 		jinja_seq_add(j, s, &cap, value_int(i));
-		if (__builtin_add_overflow(i, s->step, &i))
+		if (s->step > 0 ? i > INT64_MAX - s->step : i < INT64_MIN - s->step)
 			break;
+		i += s->step;
 	}
 	return value_seq(V_RANGE, s);
 }
 
-static struct dict *copy_dict(struct jinja *j, const struct dict *d) {
+static struct dict *builtin_copy_dict(struct jinja *j, const struct dict *d) {
 	struct dict *copy = jinja_dict(j);
 	copy->n = copy->cap = d->n;
 	copy->e = jinja_alloc(j, d->n * sizeof *d->e);
@@ -251,7 +252,7 @@ static struct dict *copy_dict(struct jinja *j, const struct dict *d) {
 
 static struct dict *dict_from(struct jinja *j, struct value of) {
 	if (of.type == V_DICT)
-		return copy_dict(j, of.u.dict);
+		return builtin_copy_dict(j, of.u.dict);
 	struct dict *d = jinja_dict(j);
 	const struct seq *s = jinja_items(j, of);
 	for (size_t i = 0; i < s->n; i++) {
@@ -263,7 +264,7 @@ static struct dict *dict_from(struct jinja *j, struct value of) {
 	return d;
 }
 
-static struct dict *make(struct jinja *j, const struct args *a) {
+static struct dict *builtin_make(struct jinja *j, const struct args *a) {
 	if (a->n > 1)
 		jinja_fail(j, -EINVAL, "a dict is made of one value, and names");
 	struct dict *d = a->n ? dict_from(j, a->v[0]) : jinja_dict(j);
@@ -273,11 +274,11 @@ static struct dict *make(struct jinja *j, const struct args *a) {
 }
 
 BUILTIN(make_dict) {
-	return value_dict(make(j, a));
+	return value_dict(builtin_make(j, a));
 }
 
 BUILTIN(make_namespace) {
-	return (struct value){.type = V_NAMESPACE, .u.dict = make(j, a)};
+	return (struct value){.type = V_NAMESPACE, .u.dict = builtin_make(j, a)};
 }
 
 BUILTIN(make_joiner) {
@@ -292,13 +293,13 @@ BUILTIN(make_cycler) {
 	return value_seq(V_CYCLER, s);
 }
 
-BUILTIN(raise_exception) {
+BUILTIN(builtin_raise_exception) {
 	const struct str *s = jinja_to_str(j, a->v[0]);
 	jinja_fail(
 	        j, -EBADMSG, "the template refuses this: %.*s", (int)(s->len < 4096 ? s->len : 4096), s->p);
 }
 
-BUILTIN(strftime_now) {
+BUILTIN(builtin_strftime_now) {
 	const struct str *format = jinja_arg_str(j, a, 0);
 	char form[256], text[1024];
 	struct tm tm;
@@ -314,7 +315,7 @@ BUILTIN(strftime_now) {
 	return jinja_text(j, text + 1);
 }
 
-BUILTIN(lipsum) {
+BUILTIN(builtin_lipsum) {
 	jinja_fail(j, -ENOTSUP, "lipsum is not supported");
 }
 
@@ -322,11 +323,11 @@ static const struct builtin globals[] = {
         {"cycler", "*", 1, make_cycler},
         {"dict", "**", 0, make_dict},
         {"joiner", "sep", 0, make_joiner},
-        {"lipsum", "**", 0, lipsum},
+        {"lipsum", "**", 0, builtin_lipsum},
         {"namespace", "**", 0, make_namespace},
-        {"raise_exception", "message", 1, raise_exception},
+        {"raise_exception", "message", 1, builtin_raise_exception},
         {"range", "*", 1, make_range},
-        {"strftime_now", "format", 1, strftime_now},
+        {"strftime_now", "format", 1, builtin_strftime_now},
 };
 
 const struct builtin *jinja_global(const struct str *name) {
@@ -335,7 +336,7 @@ const struct builtin *jinja_global(const struct str *name) {
 
 /* ---- dict, list, tuple */
 
-static struct value view(struct seq *s, const char *name) {
+static struct value builtin_view(struct seq *s, const char *name) {
 	s->name = name;
 	return value_seq(V_VIEW, s);
 }
@@ -345,7 +346,7 @@ BUILTIN(dict_keys) {
 	struct seq *s = jinja_seq(j, d->n);
 	for (size_t i = 0; i < d->n; i++)
 		s->v[i] = d->e[i].key;
-	return view(s, "dict_keys");
+	return builtin_view(s, "dict_keys");
 }
 
 BUILTIN(dict_values) {
@@ -353,7 +354,7 @@ BUILTIN(dict_values) {
 	struct seq *s = jinja_seq(j, d->n);
 	for (size_t i = 0; i < d->n; i++)
 		s->v[i] = d->e[i].value;
-	return view(s, "dict_values");
+	return builtin_view(s, "dict_values");
 }
 
 BUILTIN(dict_items) {
@@ -365,7 +366,7 @@ BUILTIN(dict_items) {
 		pair->v[1] = d->e[i].value;
 		s->v[i] = value_seq(V_TUPLE, pair);
 	}
-	return view(s, "dict_items");
+	return builtin_view(s, "dict_items");
 }
 
 BUILTIN(dict_get) {
@@ -374,7 +375,7 @@ BUILTIN(dict_get) {
 }
 
 BUILTIN(dict_copy) {
-	return value_dict(copy_dict(j, self.u.dict));
+	return value_dict(builtin_copy_dict(j, self.u.dict));
 }
 
 BUILTIN(list_count) {

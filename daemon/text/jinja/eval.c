@@ -15,7 +15,7 @@ struct scope *jinja_keep_scope(struct jinja *j) {
 	return j->scope;
 }
 
-static struct value *find_binding(const struct scope *s, const struct str *name) {
+static struct value *eval_find_binding(const struct scope *s, const struct str *name) {
 	for (size_t i = 0; i < s->n; i++)
 		if (jinja_str_equal(s->b[i].name, name))
 			return &s->b[i].v;
@@ -23,7 +23,7 @@ static struct value *find_binding(const struct scope *s, const struct str *name)
 }
 
 void jinja_bind(struct jinja *j, struct scope *s, const struct str *name, struct value v) {
-	struct value *there = find_binding(s, name);
+	struct value *there = eval_find_binding(s, name);
 	if (there) {
 		*there = v;
 		return;
@@ -39,9 +39,9 @@ void jinja_bind(struct jinja *j, struct scope *s, const struct str *name, struct
 	s->b[s->n++] = (struct binding){name, v};
 }
 
-static struct value lookup(struct jinja *j, const struct str *name) {
+static struct value eval_lookup(struct jinja *j, const struct str *name) {
 	for (const struct scope *s = j->scope; s; s = s->parent) {
-		const struct value *v = find_binding(s, name);
+		const struct value *v = eval_find_binding(s, name);
 		for (size_t i = 0; !v && i < 2; i++)
 			v = s->variables[i] ? jinja_dict_find_text(s->variables[i], name->p, name->len)
 			                    : NULL;
@@ -58,7 +58,7 @@ static struct value lookup(struct jinja *j, const struct str *name) {
 	return (struct value){.type = V_FUNCTION, .u.function = f};
 }
 
-static void assign_parts(struct jinja *j, const struct node *target, struct value v) {
+static void eval_assign_parts(struct jinja *j, const struct node *target, struct value v) {
 	size_t want = 0;
 	for (const struct node *n = target->list; n; n = n->next)
 		want++;
@@ -74,7 +74,7 @@ void jinja_assign(struct jinja *j, const struct node *target, struct value v) {
 	if (target->type == N_NAME) {
 		jinja_bind(j, j->scope, target->name, v);
 	} else if (target->type == N_NAMESPACE) {
-		struct value ns = lookup(j, target->name);
+		struct value ns = eval_lookup(j, target->name);
 		jinja_need_defined(j, ns);
 		if (ns.type != V_NAMESPACE)
 			jinja_fail(j, -EINVAL, "'%.*s' is not a namespace: its attributes cannot be set",
@@ -82,14 +82,15 @@ void jinja_assign(struct jinja *j, const struct node *target, struct value v) {
 		jinja_dict_set(j, ns.u.dict, value_str(target->attribute), v);
 	} else {
 		jinja_enter(j);
-		assign_parts(j, target, v);
+		eval_assign_parts(j, target, v);
 		jinja_leave(j);
 	}
 }
 
 /* ---- calls */
 
-static void add_named(struct jinja *j, struct args *a, size_t *cap, const struct str *name, struct value v) {
+static void eval_add_named(
+        struct jinja *j, struct args *a, size_t *cap, const struct str *name, struct value v) {
 	for (size_t i = 0; i < a->nnamed; i++)
 		if (jinja_str_equal(a->named[i].name, name))
 			jinja_fail(j, -EINVAL, "the argument '%.*s' is given twice", (int)name->len, name->p);
@@ -103,12 +104,12 @@ static void add_named(struct jinja *j, struct args *a, size_t *cap, const struct
 	a->named[a->nnamed++] = (struct named){name, v};
 }
 
-static void add_dict(struct jinja *j, struct args *a, size_t *cap, struct value of) {
+static void eval_add_dict(struct jinja *j, struct args *a, size_t *cap, struct value of) {
 	jinja_need_defined(j, of);
 	if (of.type != V_DICT)
 		jinja_fail(j, -EINVAL, "** needs a dict, not a %s", jinja_type_name(of));
 	for (size_t i = 0; i < of.u.dict->n; i++)
-		add_named(j, a, cap, jinja_need_str(j, of.u.dict->e[i].key, "a key behind **"),
+		eval_add_named(j, a, cap, jinja_need_str(j, of.u.dict->e[i].key, "a key behind **"),
 		        of.u.dict->e[i].value);
 }
 
@@ -118,9 +119,9 @@ struct args jinja_eval_args(struct jinja *j, const struct node *list) {
 	size_t cap = 0, named_cap = 0;
 	for (const struct node *n = list; n; n = n->next) {
 		if (n->type == N_NAMED) {
-			add_named(j, &a, &named_cap, n->name, jinja_eval(j, n->a));
+			eval_add_named(j, &a, &named_cap, n->name, jinja_eval(j, n->a));
 		} else if (n->type == N_STARSTAR) {
-			add_dict(j, &a, &named_cap, jinja_eval(j, n->a));
+			eval_add_dict(j, &a, &named_cap, jinja_eval(j, n->a));
 		} else if (n->type == N_STAR) {
 			const struct seq *more = jinja_items(j, jinja_eval(j, n->a));
 			for (size_t i = 0; i < more->n; i++)
@@ -135,7 +136,7 @@ struct args jinja_eval_args(struct jinja *j, const struct node *list) {
 }
 
 /* The number of parameters, and where name stands among them, SIZE_MAX for nowhere. */
-static size_t count_parameters(const char *parameters, const struct str *name, size_t *at) {
+static size_t eval_count_parameters(const char *parameters, const struct str *name, size_t *at) {
 	size_t n = 0;
 	for (const char *p = parameters; *p; n++) {
 		size_t len = strcspn(p, " ");
@@ -146,14 +147,14 @@ static size_t count_parameters(const char *parameters, const struct str *name, s
 	return n;
 }
 
-static void refuse_count(struct jinja *j, const struct builtin *b, const char *kind) {
+static void eval_refuse_count(struct jinja *j, const struct builtin *b, const char *kind) {
 	jinja_fail(j, -EINVAL, "the %s %s is called with a wrong number of arguments", kind, b->name);
 }
 
-static void place_named(
+static void eval_place_named(
         struct jinja *j, const struct builtin *b, struct args *to, const struct named *n, const char *kind) {
 	size_t at = SIZE_MAX;
-	count_parameters(b->parameters, n->name, &at);
+	eval_count_parameters(b->parameters, n->name, &at);
 	if (at == SIZE_MAX)
 		jinja_fail(j, -EINVAL, "the %s %s has no argument '%.*s'", kind, b->name, (int)n->name->len,
 		        n->name->p);
@@ -162,18 +163,19 @@ static void place_named(
 	to->v[at] = n->v;
 }
 
-static struct args place(struct jinja *j, const struct builtin *b, const struct args *a, const char *kind) {
-	struct args to = {.n = count_parameters(b->parameters, NULL, NULL)};
+static struct args eval_place(
+        struct jinja *j, const struct builtin *b, const struct args *a, const char *kind) {
+	struct args to = {.n = eval_count_parameters(b->parameters, NULL, NULL)};
 	if (a->n > to.n)
-		refuse_count(j, b, kind);
+		eval_refuse_count(j, b, kind);
 	to.v = jinja_seq(j, to.n)->v;
 	if (a->n)
 		memcpy(to.v, a->v, a->n * sizeof *a->v);
 	for (size_t i = 0; i < a->nnamed; i++)
-		place_named(j, b, &to, &a->named[i], kind);
+		eval_place_named(j, b, &to, &a->named[i], kind);
 	for (size_t i = 0; i < b->required; i++)
 		if (to.v[i].type == V_MISSING)
-			refuse_count(j, b, kind);
+			eval_refuse_count(j, b, kind);
 	return to;
 }
 
@@ -184,10 +186,10 @@ struct value jinja_call_builtin(
 		return b->call(j, self, a);
 	if (strcmp(b->parameters, "*") == 0) {
 		if (a->nnamed || a->n < b->required)
-			refuse_count(j, b, kind);
+			eval_refuse_count(j, b, kind);
 		return b->call(j, self, a);
 	}
-	struct args placed = place(j, b, a, kind);
+	struct args placed = eval_place(j, b, a, kind);
 	return b->call(j, self, &placed);
 }
 
@@ -314,7 +316,7 @@ static struct value eval_node(struct jinja *j, const struct node *n) {
 	case N_CONST:
 		return n->value;
 	case N_NAME:
-		return lookup(j, n->name);
+		return eval_lookup(j, n->name);
 	case N_TUPLE:
 	case N_LIST:
 		return eval_list(j, n);

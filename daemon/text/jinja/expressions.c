@@ -5,65 +5,66 @@
 #include "daemon/text/jinja/eval_internal.h"
 #include <string.h>
 
-static struct node *binary(struct parser *p, enum node_type type, enum operator_type op, struct node *a) {
+static struct node *expression_binary(
+        struct parser *p, enum node_type type, enum operator_type op, struct node *a) {
 	struct node *n = jinja_node(p, type);
 	n->op = op;
 	n->a = a;
 	return n;
 }
 
-static struct node *parse_unary(struct parser *p, bool with_filters);
+static struct node *expression_unary(struct parser *p, bool with_filters);
 
-static struct node *parse_pow(struct parser *p) {
-	struct node *left = parse_unary(p, true);
+static struct node *expression_pow(struct parser *p) {
+	struct node *left = expression_unary(p, true);
 	while (jinja_is_op(p, OP_POW)) {
-		left = binary(p, N_BINARY, OP_POW, left);
+		left = expression_binary(p, N_BINARY, OP_POW, left);
 		p->at++;
-		left->b = parse_unary(p, true);
+		left->b = expression_unary(p, true);
 	}
 	return left;
 }
 
-static bool is_product(const struct parser *p) {
+static bool expression_is_product(const struct parser *p) {
 	return jinja_is_op(p, OP_MUL) || jinja_is_op(p, OP_DIV) || jinja_is_op(p, OP_FLOORDIV) ||
 	       jinja_is_op(p, OP_MOD);
 }
 
-static struct node *parse_product(struct parser *p) {
-	struct node *left = parse_pow(p);
-	while (is_product(p)) {
-		left = binary(p, N_BINARY, p->at->op, left);
+static struct node *expression_product(struct parser *p) {
+	struct node *left = expression_pow(p);
+	while (expression_is_product(p)) {
+		left = expression_binary(p, N_BINARY, p->at->op, left);
 		p->at++;
-		left->b = parse_pow(p);
+		left->b = expression_pow(p);
 	}
 	return left;
 }
 
-static struct node *parse_concat(struct parser *p) {
-	struct node *first = parse_product(p);
+static struct node *expression_concat(struct parser *p) {
+	struct node *first = expression_product(p);
 	if (!jinja_is_op(p, OP_TILDE))
 		return first;
 	struct node *n = jinja_node(p, N_CONCAT), **to = &first->next;
 	n->list = first;
 	while (jinja_skip_op(p, OP_TILDE)) {
-		*to = parse_product(p);
+		*to = expression_product(p);
 		to = &(*to)->next;
 	}
 	return n;
 }
 
-static struct node *parse_sum(struct parser *p) {
-	struct node *left = parse_concat(p);
+static struct node *expression_sum(struct parser *p) {
+	struct node *left = expression_concat(p);
 	while (jinja_is_op(p, OP_ADD) || jinja_is_op(p, OP_SUB)) {
-		left = binary(p, N_BINARY, p->at->op, left);
+		left = expression_binary(p, N_BINARY, p->at->op, left);
 		p->at++;
-		left->b = parse_concat(p);
+		left->b = expression_concat(p);
 	}
 	return left;
 }
 
 /* The comparison that stands here, skipped; OP_NONE: none. */
-static enum operator_type skip_comparison(struct parser *p) {
+static enum operator_type expression_skip_comparison(struct parser *p) {
 	if (p->at->type == T_OPERATOR && p->at->op >= OP_EQ && p->at->op <= OP_GE)
 		return (p->at++)->op;
 	if (jinja_skip_name(p, "in"))
@@ -75,47 +76,47 @@ static enum operator_type skip_comparison(struct parser *p) {
 	return OP_NONE;
 }
 
-static struct node *parse_comparison(struct parser *p) {
-	struct node *left = parse_sum(p), *n = NULL, **to = NULL;
-	for (enum operator_type op; (op = skip_comparison(p)) != OP_NONE; to = &(*to)->next) {
+static struct node *expression_comparison(struct parser *p) {
+	struct node *left = expression_sum(p), *n = NULL, **to = NULL;
+	for (enum operator_type op; (op = expression_skip_comparison(p)) != OP_NONE; to = &(*to)->next) {
 		if (!n) {
-			n = binary(p, N_COMPARE, OP_NONE, left);
+			n = expression_binary(p, N_COMPARE, OP_NONE, left);
 			to = &n->list;
 		}
 		*to = jinja_node(p, N_OPERAND);
 		(*to)->op = op;
-		(*to)->a = parse_sum(p);
+		(*to)->a = expression_sum(p);
 	}
 	return n ? n : left;
 }
 
-static struct node *parse_not(struct parser *p) {
+static struct node *expression_not(struct parser *p) {
 	if (!jinja_is_name(p->at, "not"))
-		return parse_comparison(p);
+		return expression_comparison(p);
 	struct node *n = jinja_node(p, N_NOT);
 	p->at++;
 	jinja_enter(p->j);
-	n->a = parse_not(p);
+	n->a = expression_not(p);
 	jinja_leave(p->j);
 	return n;
 }
 
-static struct node *parse_and(struct parser *p) {
-	struct node *left = parse_not(p);
+static struct node *expression_and(struct parser *p) {
+	struct node *left = expression_not(p);
 	while (jinja_is_name(p->at, "and")) {
-		left = binary(p, N_AND, OP_NONE, left);
+		left = expression_binary(p, N_AND, OP_NONE, left);
 		p->at++;
-		left->b = parse_not(p);
+		left->b = expression_not(p);
 	}
 	return left;
 }
 
 struct node *jinja_parse_or(struct parser *p) {
-	struct node *left = parse_and(p);
+	struct node *left = expression_and(p);
 	while (jinja_is_name(p->at, "or")) {
-		left = binary(p, N_OR, OP_NONE, left);
+		left = expression_binary(p, N_OR, OP_NONE, left);
 		p->at++;
-		left->b = parse_and(p);
+		left->b = expression_and(p);
 	}
 	return left;
 }
@@ -136,7 +137,7 @@ struct node *jinja_parse_expression(struct parser *p) {
 	return first;
 }
 
-static bool tuple_ends(const struct parser *p, const char *end) {
+static bool expression_tuple_ends(const struct parser *p, const char *end) {
 	return p->at->type == T_VARIABLE_END || p->at->type == T_BLOCK_END || jinja_is_op(p, OP_RPAREN) ||
 	       (end && jinja_is_name(p->at, end));
 }
@@ -145,7 +146,7 @@ struct node *jinja_parse_tuple(struct parser *p, bool condition, const char *end
 	struct node *tuple = jinja_node(p, N_TUPLE), **to = &tuple->list;
 	bool is_tuple = false;
 	do {
-		if (tuple_ends(p, end))
+		if (expression_tuple_ends(p, end))
 			break;
 		*to = condition ? jinja_parse_expression(p) : jinja_parse_or(p);
 		to = &(*to)->next;
@@ -156,7 +157,7 @@ struct node *jinja_parse_tuple(struct parser *p, bool condition, const char *end
 	return is_tuple ? tuple : tuple->list;
 }
 
-static struct node *parse_parentheses(struct parser *p) {
+static struct node *expression_parentheses(struct parser *p) {
 	struct node *n;
 	p->at++;
 	if (jinja_is_op(p, OP_RPAREN))
@@ -167,7 +168,7 @@ static struct node *parse_parentheses(struct parser *p) {
 	return n;
 }
 
-static struct node *parse_list(struct parser *p) {
+static struct node *expression_list(struct parser *p) {
 	struct node *n = jinja_node(p, N_LIST), **to = &n->list;
 	p->at++;
 	while (!jinja_is_op(p, OP_RBRACKET)) {
@@ -180,7 +181,7 @@ static struct node *parse_list(struct parser *p) {
 	return n;
 }
 
-static struct node *parse_dict(struct parser *p) {
+static struct node *expression_dict(struct parser *p) {
 	struct node *n = jinja_node(p, N_DICT), **to = &n->list;
 	p->at++;
 	while (!jinja_is_op(p, OP_RBRACE)) {
@@ -196,7 +197,7 @@ static struct node *parse_dict(struct parser *p) {
 	return n;
 }
 
-static struct node *constant(struct parser *p, struct value v) {
+static struct node *expression_constant(struct parser *p, struct value v) {
 	struct node *n = jinja_node(p, N_CONST);
 	n->value = v;
 	p->at++;
@@ -204,9 +205,9 @@ static struct node *constant(struct parser *p, struct value v) {
 }
 
 /* Adjacent strings are one. */
-static struct node *parse_string(struct parser *p) {
+static struct node *expression_string(struct parser *p) {
 	if (p->at[1].type != T_STRING)
-		return constant(p, p->at->value);
+		return expression_constant(p, p->at->value);
 	struct node *n = jinja_node(p, N_CONST);
 	struct buf b = {0};
 	while (p->at->type == T_STRING)
@@ -215,14 +216,14 @@ static struct node *parse_string(struct parser *p) {
 	return n;
 }
 
-static struct node *parse_name(struct parser *p) {
+static struct node *expression_name(struct parser *p) {
 	const struct str *s = p->at->value.u.s;
 	if (jinja_str_is(s, "true") || jinja_str_is(s, "True"))
-		return constant(p, value_bool(true));
+		return expression_constant(p, value_bool(true));
 	if (jinja_str_is(s, "false") || jinja_str_is(s, "False"))
-		return constant(p, value_bool(false));
+		return expression_constant(p, value_bool(false));
 	if (jinja_str_is(s, "none") || jinja_str_is(s, "None"))
-		return constant(p, value_none());
+		return expression_constant(p, value_none());
 	struct node *n = jinja_node(p, N_NAME);
 	n->name = jinja_expect_name(p);
 	p->uses |= jinja_str_is(s, "caller")    ? USES_CALLER
@@ -236,25 +237,25 @@ struct node *jinja_parse_primary(struct parser *p) {
 	p->j->line = p->at->line;
 	switch (p->at->type) {
 	case T_NAME:
-		return parse_name(p);
+		return expression_name(p);
 	case T_STRING:
-		return parse_string(p);
+		return expression_string(p);
 	case T_INTEGER:
 	case T_FLOAT:
-		return constant(p, p->at->value);
+		return expression_constant(p, p->at->value);
 	default:
 		break;
 	}
 	if (jinja_is_op(p, OP_LPAREN))
-		return parse_parentheses(p);
+		return expression_parentheses(p);
 	if (jinja_is_op(p, OP_LBRACKET))
-		return parse_list(p);
+		return expression_list(p);
 	if (jinja_is_op(p, OP_LBRACE))
-		return parse_dict(p);
+		return expression_dict(p);
 	jinja_unexpected(p);
 }
 
-static struct node *parse_argument(struct parser *p) {
+static struct node *expression_argument(struct parser *p) {
 	struct node *n;
 	if (jinja_is_op(p, OP_MUL) || jinja_is_op(p, OP_POW)) {
 		n = jinja_node(p, jinja_is_op(p, OP_MUL) ? N_STAR : N_STARSTAR);
@@ -271,7 +272,7 @@ static struct node *parse_argument(struct parser *p) {
 }
 
 /* Positions first, then *, names, ** (names may stand before *). */
-static void check_order(struct parser *p, const struct node *list) {
+static void expression_check_order(struct parser *p, const struct node *list) {
 	bool star = false, starstar = false, named = false;
 	for (const struct node *n = list; n; n = n->next) {
 		bool bad = n->type == N_STAR       ? star || starstar
@@ -286,28 +287,28 @@ static void check_order(struct parser *p, const struct node *list) {
 	}
 }
 
-static struct node *parse_arguments(struct parser *p) {
+static struct node *expression_arguments(struct parser *p) {
 	struct node *list = NULL, **to = &list;
 	jinja_expect_op(p, OP_LPAREN);
 	while (!jinja_is_op(p, OP_RPAREN)) {
-		*to = parse_argument(p);
+		*to = expression_argument(p);
 		to = &(*to)->next;
 		if (!jinja_skip_op(p, OP_COMMA))
 			break;
 	}
 	jinja_expect_op(p, OP_RPAREN);
-	check_order(p, list);
+	expression_check_order(p, list);
 	return list;
 }
 
-static struct node *optional(struct parser *p) {
+static struct node *expression_optional(struct parser *p) {
 	if (jinja_is_op(p, OP_COLON) || jinja_is_op(p, OP_RBRACKET) || jinja_is_op(p, OP_COMMA))
 		return NULL;
 	return jinja_parse_expression(p);
 }
 
 /* What stands in brackets: an expression, or a slice. */
-static struct node *parse_index(struct parser *p) {
+static struct node *expression_index(struct parser *p) {
 	struct node *n = jinja_node(p, N_SLICE);
 	if (!jinja_is_op(p, OP_COLON)) {
 		n->a = jinja_parse_expression(p);
@@ -315,51 +316,51 @@ static struct node *parse_index(struct parser *p) {
 			return n->a;
 	}
 	p->at++;
-	n->b = optional(p);
+	n->b = expression_optional(p);
 	if (jinja_skip_op(p, OP_COLON))
-		n->c = optional(p);
+		n->c = expression_optional(p);
 	return n;
 }
 
-static struct node *parse_dot(struct parser *p, struct node *of) {
+static struct node *expression_dot(struct parser *p, struct node *of) {
 	p->at++;
 	struct node *n = jinja_node(p, N_ATTRIBUTE);
 	n->a = of;
 	if (p->at->type == T_INTEGER) {
 		n->type = N_ITEM;
-		n->b = constant(p, p->at->value);
+		n->b = expression_constant(p, p->at->value);
 	} else {
 		n->name = jinja_expect_name(p);
 	}
 	return n;
 }
 
-static struct node *parse_brackets(struct parser *p, struct node *of) {
+static struct node *expression_brackets(struct parser *p, struct node *of) {
 	struct node *n = jinja_node(p, N_ITEM);
 	n->a = of;
 	p->at++;
-	n->b = parse_index(p);
+	n->b = expression_index(p);
 	if (jinja_is_op(p, OP_COMMA))
 		jinja_fail(p->j, -ENOTSUP, "several indices in brackets are not supported");
 	jinja_expect_op(p, OP_RBRACKET);
 	return n;
 }
 
-static struct node *parse_call(struct parser *p, struct node *of) {
+static struct node *expression_call(struct parser *p, struct node *of) {
 	struct node *n = jinja_node(p, N_CALL);
 	n->a = of;
-	n->list = parse_arguments(p);
+	n->list = expression_arguments(p);
 	return n;
 }
 
-static struct node *parse_postfix(struct parser *p, struct node *n) {
+static struct node *expression_postfix(struct parser *p, struct node *n) {
 	for (;;) {
 		if (jinja_is_op(p, OP_DOT))
-			n = parse_dot(p, n);
+			n = expression_dot(p, n);
 		else if (jinja_is_op(p, OP_LBRACKET))
-			n = parse_brackets(p, n);
+			n = expression_brackets(p, n);
 		else if (jinja_is_op(p, OP_LPAREN))
-			n = parse_call(p, n);
+			n = expression_call(p, n);
 		else
 			return n;
 	}
@@ -371,7 +372,7 @@ struct node *jinja_parse_filter(struct parser *p, struct node *input) {
 	n->name = jinja_expect_name(p);
 	n->builtin = jinja_filter(n->name);
 	if (jinja_is_op(p, OP_LPAREN))
-		n->list = parse_arguments(p);
+		n->list = expression_arguments(p);
 	return n;
 }
 
@@ -382,7 +383,7 @@ struct node *jinja_parse_filters(struct parser *p, struct node *input) {
 }
 
 /* A test's argument may stand without parentheses. */
-static bool argument_follows(const struct parser *p) {
+static bool expression_argument_follows(const struct parser *p) {
 	switch (p->at->type) {
 	case T_STRING:
 	case T_INTEGER:
@@ -396,7 +397,7 @@ static bool argument_follows(const struct parser *p) {
 	}
 }
 
-static struct node *parse_test(struct parser *p, struct node *of) {
+static struct node *expression_test(struct parser *p, struct node *of) {
 	p->at++;
 	struct node *inverse = jinja_is_name(p->at, "not") ? jinja_node(p, N_NOT) : NULL;
 	p->at += inverse != NULL;
@@ -405,11 +406,11 @@ static struct node *parse_test(struct parser *p, struct node *of) {
 	n->name = jinja_expect_name(p);
 	n->builtin = jinja_test(n->name);
 	if (jinja_is_op(p, OP_LPAREN)) {
-		n->list = parse_arguments(p);
-	} else if (argument_follows(p)) {
+		n->list = expression_arguments(p);
+	} else if (expression_argument_follows(p)) {
 		if (jinja_is_name(p->at, "is"))
 			jinja_fail(p->j, -EINVAL, "tests cannot be chained with is");
-		n->list = parse_postfix(p, jinja_parse_primary(p));
+		n->list = expression_postfix(p, jinja_parse_primary(p));
 	}
 	if (!inverse)
 		return n;
@@ -417,30 +418,30 @@ static struct node *parse_test(struct parser *p, struct node *of) {
 	return inverse;
 }
 
-static struct node *parse_filters_and_tests(struct parser *p, struct node *n) {
+static struct node *expression_filters_and_tests(struct parser *p, struct node *n) {
 	for (;;) {
 		if (jinja_is_op(p, OP_PIPE))
 			n = jinja_parse_filters(p, n);
 		else if (jinja_is_name(p->at, "is"))
-			n = parse_test(p, n);
+			n = expression_test(p, n);
 		else if (jinja_is_op(p, OP_LPAREN))
-			n = parse_call(p, n);
+			n = expression_call(p, n);
 		else
 			return n;
 	}
 }
 
-static struct node *parse_unary(struct parser *p, bool with_filters) {
+static struct node *expression_unary(struct parser *p, bool with_filters) {
 	struct node *n;
 	if (jinja_is_op(p, OP_SUB) || jinja_is_op(p, OP_ADD)) {
 		n = jinja_node(p, N_UNARY);
 		n->op = (p->at++)->op;
 		jinja_enter(p->j);
-		n->a = parse_unary(p, false);
+		n->a = expression_unary(p, false);
 		jinja_leave(p->j);
 	} else {
 		n = jinja_parse_primary(p);
 	}
-	n = parse_postfix(p, n);
-	return with_filters ? parse_filters_and_tests(p, n) : n;
+	n = expression_postfix(p, n);
+	return with_filters ? expression_filters_and_tests(p, n) : n;
 }

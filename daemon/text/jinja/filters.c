@@ -7,14 +7,14 @@
 
 #define FILTER(name) static struct value name(struct jinja *j, struct value self, const struct args *a)
 
-static struct value iterator(struct seq *s) {
+static struct value filter_iterator(struct seq *s) {
 	return value_seq(V_ITERATOR, s);
 }
 
 /* What a generator yields, once it is asked. */
 #define GENERATOR(name) static struct seq *name(struct jinja *j, struct value self, const struct args *a)
 
-static struct value generator(struct jinja *j,
+static struct value filter_generator(struct jinja *j,
         struct seq *(*make)(struct jinja *, struct value, const struct args *), struct value self,
         const struct args *a) {
 	struct pending *p = jinja_alloc(j, sizeof *p);
@@ -23,7 +23,7 @@ static struct value generator(struct jinja *j,
 	*p = (struct pending){make, self, copy};
 	struct seq *s = jinja_seq(j, 0);
 	s->pending = p;
-	return iterator(s);
+	return filter_iterator(s);
 }
 
 /* A new sequence that grows. */
@@ -32,24 +32,24 @@ struct growing {
 	size_t cap;
 };
 
-static struct growing grow(struct jinja *j) {
+static struct growing filter_grow(struct jinja *j) {
 	return (struct growing){jinja_seq(j, 0), 0};
 }
 
-static void add(struct jinja *j, struct growing *g, struct value v) {
+static void filter_add(struct jinja *j, struct growing *g, struct value v) {
 	jinja_step(j, 0);
 	jinja_seq_add(j, g->s, &g->cap, v);
 }
 
-FILTER(do_list) {
-	struct growing g = grow(j);
+FILTER(filter_list) {
+	struct growing g = filter_grow(j);
 	const struct seq *s = jinja_items(j, self);
 	for (size_t i = 0; i < s->n; i++)
-		add(j, &g, s->v[i]);
+		filter_add(j, &g, s->v[i]);
 	return value_seq(V_LIST, g.s);
 }
 
-FILTER(do_length) {
+FILTER(filter_length) {
 	switch (self.type) {
 	case V_UNDEFINED:
 		return value_int(0);
@@ -69,7 +69,7 @@ FILTER(do_length) {
 	}
 }
 
-FILTER(do_first) {
+FILTER(filter_first) {
 	if (self.type == V_ITERATOR)
 		jinja_realize(j, self.u.seq);
 	if (self.type == V_ITERATOR && self.u.seq->at < self.u.seq->n)
@@ -78,60 +78,60 @@ FILTER(do_first) {
 	return s->n ? s->v[0] : jinja_hint(j, "there is no first item: the sequence is empty");
 }
 
-FILTER(do_last) {
+FILTER(filter_last) {
 	if (self.type == V_ITERATOR)
 		jinja_fail(j, -EINVAL, "last is not for a generator");
 	const struct seq *s = jinja_items(j, self);
 	return s->n ? s->v[s->n - 1] : jinja_hint(j, "there is no last item: the sequence is empty");
 }
 
-static struct seq *reversed(struct jinja *j, const struct seq *s) {
+static struct seq *filter_reversed(struct jinja *j, const struct seq *s) {
 	struct seq *out = jinja_seq(j, s->n);
 	for (size_t i = 0; i < s->n; i++)
 		out->v[i] = s->v[s->n - 1 - i];
 	return out;
 }
 
-FILTER(do_reverse) {
-	struct seq *s = reversed(j, jinja_items(j, self));
+FILTER(filter_reverse) {
+	struct seq *s = filter_reversed(j, jinja_items(j, self));
 	if (self.type == V_STRING)
 		return value_str(jinja_join(j, jinja_str(j, "", 0), s));
-	return self.type == V_ITERATOR ? value_seq(V_LIST, s) : iterator(s);
+	return self.type == V_ITERATOR ? value_seq(V_LIST, s) : filter_iterator(s);
 }
 
-static struct value attribute_or(
+static struct value filter_attribute_or(
         struct jinja *j, struct value v, struct value attribute, struct value otherwise) {
 	bool none = attribute.type == V_MISSING || attribute.type == V_NONE;
 	return none ? v : jinja_path(j, v, attribute, otherwise);
 }
 
-FILTER(do_join) {
-	struct growing g = grow(j);
+FILTER(filter_join) {
+	struct growing g = filter_grow(j);
 	const struct str *between = args_has(a, 0) ? jinja_to_str(j, a->v[0]) : jinja_str(j, "", 0);
 	const struct seq *s = jinja_items(j, self);
 	for (size_t i = 0; i < s->n; i++)
-		add(j, &g, attribute_or(j, s->v[i], a->v[1], value_missing()));
+		filter_add(j, &g, filter_attribute_or(j, s->v[i], a->v[1], value_missing()));
 	return value_str(jinja_join(j, between, g.s));
 }
 
-static struct value pair(struct jinja *j, struct value x, struct value y) {
+static struct value filter_pair(struct jinja *j, struct value x, struct value y) {
 	struct seq *s = jinja_seq(j, 2);
 	s->v[0] = x;
 	s->v[1] = y;
 	return value_seq(V_TUPLE, s);
 }
 
-GENERATOR(yield_items) {
-	struct growing g = grow(j);
+GENERATOR(filter_yield_items) {
+	struct growing g = filter_grow(j);
 	if (self.type != V_DICT && self.type != V_UNDEFINED)
 		jinja_fail(j, -EINVAL, "items is for a dict, not a %s", jinja_type_name(self));
 	for (size_t i = 0; self.type == V_DICT && i < self.u.dict->n; i++)
-		add(j, &g, pair(j, self.u.dict->e[i].key, self.u.dict->e[i].value));
+		filter_add(j, &g, filter_pair(j, self.u.dict->e[i].key, self.u.dict->e[i].value));
 	return g.s;
 }
 
-FILTER(do_items) {
-	return generator(j, yield_items, self, a);
+FILTER(filter_items) {
+	return filter_generator(j, filter_yield_items, self, a);
 }
 
 /* ---- order */
@@ -140,16 +140,16 @@ struct keyed {
 	struct value key, v;
 };
 
-static struct value ignore_case(struct jinja *j, struct value v, bool sensitive) {
+static struct value filter_ignore_case(struct jinja *j, struct value v, bool sensitive) {
 	return sensitive || v.type != V_STRING ? v : value_str(jinja_change_case(j, v.u.s, CASE_LOWER));
 }
 
-static void merge(struct jinja *j, struct keyed *e, struct keyed *spare, size_t n, bool backwards) {
+static void filter_merge(struct jinja *j, struct keyed *e, struct keyed *spare, size_t n, bool backwards) {
 	if (n < 2)
 		return;
 	size_t half = n / 2, x = 0, y = half;
-	merge(j, e, spare, half, backwards);
-	merge(j, e + half, spare, n - half, backwards);
+	filter_merge(j, e, spare, half, backwards);
+	filter_merge(j, e + half, spare, n - half, backwards);
 	for (size_t i = 0; i < n; i++) {
 		bool right = x == half;
 		if (!right && y < n) {
@@ -163,38 +163,40 @@ static void merge(struct jinja *j, struct keyed *e, struct keyed *spare, size_t 
 	memcpy(e, spare, n * sizeof *e);
 }
 
-static struct seq *sort_keyed(struct jinja *j, struct keyed *e, size_t n, bool backwards) {
+static struct seq *filter_sort_keyed(struct jinja *j, struct keyed *e, size_t n, bool backwards) {
 	struct seq *out = jinja_seq(j, n);
-	merge(j, e, jinja_alloc(j, n * sizeof *e), n, backwards);
+	filter_merge(j, e, jinja_alloc(j, n * sizeof *e), n, backwards);
 	for (size_t i = 0; i < n; i++)
 		out->v[i] = e[i].v;
 	return out;
 }
 
 /* "a,b": a list of both; the whole value where there is none. */
-static struct value sort_key(struct jinja *j, struct value v, struct value attribute, bool sensitive) {
+static struct value filter_sort_key(struct jinja *j, struct value v, struct value attribute, bool sensitive) {
 	if (attribute.type != V_STRING || !memchr(attribute.u.s->p, ',', attribute.u.s->len))
-		return ignore_case(j, attribute_or(j, v, attribute, value_missing()), sensitive);
-	struct growing g = grow(j);
+		return filter_ignore_case(
+		        j, filter_attribute_or(j, v, attribute, value_missing()), sensitive);
+	struct growing g = filter_grow(j);
 	const struct str *s = attribute.u.s;
 	for (size_t from = 0, end; from <= s->len; from = end + 1) {
 		const char *comma = memchr(s->p + from, ',', s->len - from);
 		end = comma ? (size_t)(comma - s->p) : s->len;
 		struct value one = jinja_path(j, v, value_str(jinja_sub(j, s, from, end)), value_missing());
-		add(j, &g, ignore_case(j, one, sensitive));
+		filter_add(j, &g, filter_ignore_case(j, one, sensitive));
 	}
 	return value_seq(V_LIST, g.s);
 }
 
-FILTER(do_sort) {
+FILTER(filter_sort) {
 	const struct seq *s = jinja_items(j, self);
 	struct keyed *e = jinja_alloc(j, s->n * sizeof *e);
 	for (size_t i = 0; i < s->n; i++)
-		e[i] = (struct keyed){sort_key(j, s->v[i], a->v[2], jinja_arg_truth(a, 1, false)), s->v[i]};
-	return value_seq(V_LIST, sort_keyed(j, e, s->n, jinja_arg_truth(a, 0, false)));
+		e[i] = (struct keyed){
+		        filter_sort_key(j, s->v[i], a->v[2], jinja_arg_truth(a, 1, false)), s->v[i]};
+	return value_seq(V_LIST, filter_sort_keyed(j, e, s->n, jinja_arg_truth(a, 0, false)));
 }
 
-FILTER(do_dictsort) {
+FILTER(filter_dictsort) {
 	const struct str *by = jinja_arg_str(j, a, 1);
 	bool value = by && jinja_str_is(by, "value");
 	if (by && !value && !jinja_str_is(by, "key"))
@@ -206,24 +208,25 @@ FILTER(do_dictsort) {
 	struct keyed *e = jinja_alloc(j, d->n * sizeof *e);
 	for (size_t i = 0; i < d->n; i++) {
 		struct value key = value ? d->e[i].value : d->e[i].key;
-		e[i].key = ignore_case(j, key, jinja_arg_truth(a, 0, false));
-		e[i].v = pair(j, d->e[i].key, d->e[i].value);
+		e[i].key = filter_ignore_case(j, key, jinja_arg_truth(a, 0, false));
+		e[i].v = filter_pair(j, d->e[i].key, d->e[i].value);
 	}
-	return value_seq(V_LIST, sort_keyed(j, e, d->n, jinja_arg_truth(a, 2, false)));
+	return value_seq(V_LIST, filter_sort_keyed(j, e, d->n, jinja_arg_truth(a, 2, false)));
 }
 
-static struct value extreme(struct jinja *j, struct value self, const struct args *a, int sign) {
+static struct value filter_extreme(struct jinja *j, struct value self, const struct args *a, int sign) {
 	const struct seq *s = jinja_items(j, self);
 	if (s->n == 0)
 		return jinja_hint(j, "the sequence is empty");
 	bool sensitive = jinja_arg_truth(a, 0, false);
 	size_t best = 0;
-	struct value best_key = ignore_case(j, attribute_or(j, s->v[0], a->v[1], value_missing()), sensitive);
+	struct value best_key =
+	        filter_ignore_case(j, filter_attribute_or(j, s->v[0], a->v[1], value_missing()), sensitive);
 	for (size_t i = 1; i < s->n; i++) {
-		struct value key =
-		        ignore_case(j, attribute_or(j, s->v[i], a->v[1], value_missing()), sensitive);
+		struct value key = filter_ignore_case(
+		        j, filter_attribute_or(j, s->v[i], a->v[1], value_missing()), sensitive);
 		int c = jinja_compare(j, key, best_key, sign < 0 ? "<" : ">");
-		if (c != 2 && c * sign > 0) {
+		if (c != NOT_ORDERED && c * sign > 0) {
 			best = i;
 			best_key = key;
 		}
@@ -231,153 +234,156 @@ static struct value extreme(struct jinja *j, struct value self, const struct arg
 	return s->v[best];
 }
 
-FILTER(do_min) {
-	return extreme(j, self, a, -1);
+FILTER(filter_min) {
+	return filter_extreme(j, self, a, -1);
 }
 
-FILTER(do_max) {
-	return extreme(j, self, a, 1);
+FILTER(filter_max) {
+	return filter_extreme(j, self, a, 1);
 }
 
-static bool is_among(struct jinja *j, const struct seq *s, struct value v) {
+static bool filter_is_among(struct jinja *j, const struct seq *s, struct value v) {
 	for (size_t i = 0; i < s->n; i++)
 		if (jinja_equal(j, s->v[i], v))
 			return true;
 	return false;
 }
 
-GENERATOR(yield_unique) {
-	struct growing seen = grow(j), g = grow(j);
+GENERATOR(filter_yield_unique) {
+	struct growing seen = filter_grow(j), g = filter_grow(j);
 	const struct seq *s = jinja_items(j, self);
 	const struct dict none = {0};
 	for (size_t i = 0; i < s->n; i++) {
-		struct value key = attribute_or(j, s->v[i], a->v[1], value_missing());
-		key = ignore_case(j, key, jinja_arg_truth(a, 0, false));
+		struct value key = filter_attribute_or(j, s->v[i], a->v[1], value_missing());
+		key = filter_ignore_case(j, key, jinja_arg_truth(a, 0, false));
 		jinja_dict_find(j, &none, key); /* fails for what cannot be a key */
-		if (is_among(j, seen.s, key))
+		if (filter_is_among(j, seen.s, key))
 			continue;
-		add(j, &seen, key);
-		add(j, &g, s->v[i]);
+		filter_add(j, &seen, key);
+		filter_add(j, &g, s->v[i]);
 	}
 	return g.s;
 }
 
-FILTER(do_unique) {
-	return generator(j, yield_unique, self, a);
+FILTER(filter_unique) {
+	return filter_generator(j, filter_yield_unique, self, a);
 }
 
-static struct value group(struct jinja *j, struct value key, struct seq *members) {
-	struct value v = pair(j, key, value_seq(V_LIST, members));
+static struct value filter_group(struct jinja *j, struct value key, struct seq *members) {
+	struct value v = filter_pair(j, key, value_seq(V_LIST, members));
 	v.u.seq->name = "group";
 	return v;
 }
 
-FILTER(do_groupby) {
+FILTER(filter_groupby) {
 	const struct seq *s = jinja_items(j, self);
 	bool sensitive = jinja_arg_truth(a, 2, false);
 	struct value otherwise = args_has(a, 1) && a->v[1].type != V_NONE ? a->v[1] : value_missing();
 	struct keyed *e = jinja_alloc(j, s->n * sizeof *e);
 	for (size_t i = 0; i < s->n; i++)
 		e[i] = (struct keyed){
-		        ignore_case(j, jinja_path(j, s->v[i], a->v[0], otherwise), sensitive), s->v[i]};
-	sort_keyed(j, e, s->n, false);
-	struct growing groups = grow(j);
+		        filter_ignore_case(j, jinja_path(j, s->v[i], a->v[0], otherwise), sensitive),
+		        s->v[i]};
+	filter_sort_keyed(j, e, s->n, false);
+	struct growing groups = filter_grow(j);
 	for (size_t from = 0, end; from < s->n; from = end) {
-		struct growing members = grow(j);
+		struct growing members = filter_grow(j);
 		for (end = from; end < s->n && jinja_equal(j, e[end].key, e[from].key); end++)
-			add(j, &members, e[end].v);
+			filter_add(j, &members, e[end].v);
 		if (end == from) /* not equal to itself */
-			add(j, &members, e[end++].v);
-		add(j, &groups, group(j, jinja_path(j, e[from].v, a->v[0], otherwise), members.s));
+			filter_add(j, &members, e[end++].v);
+		filter_add(
+		        j, &groups, filter_group(j, jinja_path(j, e[from].v, a->v[0], otherwise), members.s));
 	}
 	return value_seq(V_LIST, groups.s);
 }
 
-FILTER(do_sum) {
+FILTER(filter_sum) {
 	struct value sum = args_has(a, 1) ? a->v[1] : value_int(0);
 	const struct seq *s = jinja_items(j, self);
 	if (sum.type == V_STRING)
 		jinja_fail(j, -EINVAL, "sum does not begin with a string");
 	for (size_t i = 0; i < s->n; i++)
-		sum = jinja_add(j, sum, attribute_or(j, s->v[i], a->v[0], value_missing()));
+		sum = jinja_add(j, sum, filter_attribute_or(j, s->v[i], a->v[0], value_missing()));
 	return sum;
 }
 
 /* ---- parts */
 
-static int64_t need_count(struct jinja *j, struct value v) {
+static int64_t filter_need_count(struct jinja *j, struct value v) {
 	int64_t n = jinja_need_int(j, v, "a count");
 	if (n <= 0 || n > 100000)
 		jinja_fail(j, -ENOTSUP, "a count of %lld is not supported here", (long long)n);
 	return n;
 }
 
-GENERATOR(yield_batch) {
-	size_t count = (size_t)need_count(j, a->v[0]);
+GENERATOR(filter_yield_batch) {
+	size_t count = (size_t)filter_need_count(j, a->v[0]);
 	bool fill = args_has(a, 1) && a->v[1].type != V_NONE;
-	struct growing g = grow(j);
+	struct growing g = filter_grow(j);
 	const struct seq *s = jinja_items(j, self);
 	for (size_t i = 0; i < s->n; i += count) {
-		struct growing part = grow(j);
+		struct growing part = filter_grow(j);
 		for (size_t k = i; k < s->n && k < i + count; k++)
-			add(j, &part, s->v[k]);
+			filter_add(j, &part, s->v[k]);
 		while (fill && part.s->n < count)
-			add(j, &part, a->v[1]);
-		add(j, &g, value_seq(V_LIST, part.s));
+			filter_add(j, &part, a->v[1]);
+		filter_add(j, &g, value_seq(V_LIST, part.s));
 	}
 	return g.s;
 }
 
-FILTER(do_batch) {
-	return generator(j, yield_batch, self, a);
+FILTER(filter_batch) {
+	return filter_generator(j, filter_yield_batch, self, a);
 }
 
-GENERATOR(yield_slice) {
-	size_t slices = (size_t)need_count(j, a->v[0]), at = 0;
+GENERATOR(filter_yield_slice) {
+	size_t slices = (size_t)filter_need_count(j, a->v[0]), at = 0;
 	bool fill = args_has(a, 1) && a->v[1].type != V_NONE;
-	struct growing g = grow(j);
+	struct growing g = filter_grow(j);
 	const struct seq *s = jinja_items(j, self);
 	for (size_t i = 0; i < slices; i++) {
-		struct growing part = grow(j);
+		struct growing part = filter_grow(j);
 		bool longer = i < s->n % slices;
 		for (size_t k = 0; k < s->n / slices + longer; k++)
-			add(j, &part, s->v[at++]);
+			filter_add(j, &part, s->v[at++]);
 		if (fill && !longer)
-			add(j, &part, a->v[1]);
-		add(j, &g, value_seq(V_LIST, part.s));
+			filter_add(j, &part, a->v[1]);
+		filter_add(j, &g, value_seq(V_LIST, part.s));
 	}
 	return g.s;
 }
 
-FILTER(do_slice) {
-	return generator(j, yield_slice, self, a);
+FILTER(filter_slice) {
+	return filter_generator(j, filter_yield_slice, self, a);
 }
 
 /* ---- map, select */
 
 /* map, select and their like take whatever is false for nothing. */
-static const struct seq *items_or_none(struct jinja *j, struct value v) {
+static const struct seq *filter_items_or_none(struct jinja *j, struct value v) {
 	return jinja_truth(v) ? jinja_items(j, v) : jinja_seq(j, 0);
 }
 
 /* The arguments behind the first n. */
-static struct args rest_of(const struct args *a, size_t n) {
+static struct args filter_rest_of(const struct args *a, size_t n) {
 	struct args rest = *a;
 	rest.v += n;
 	rest.n -= n;
 	return rest;
 }
 
-static struct value find_named(const struct args *a, const char *name) {
+static struct value filter_find_named(const struct args *a, const char *name) {
 	for (size_t i = 0; i < a->nnamed; i++)
 		if (jinja_str_is(a->named[i].name, name))
 			return a->named[i].v;
 	return value_missing();
 }
 
-GENERATOR(yield_map) {
-	struct growing g = grow(j);
-	struct value attribute = find_named(a, "attribute"), otherwise = find_named(a, "default");
+GENERATOR(filter_yield_map) {
+	struct growing g = filter_grow(j);
+	struct value attribute = filter_find_named(a, "attribute"),
+	             otherwise = filter_find_named(a, "default");
 	bool by_attribute = a->n == 0 && attribute.type != V_MISSING;
 	if (by_attribute && a->nnamed > 1 + (otherwise.type != V_MISSING))
 		jinja_fail(j, -EINVAL, "map has no such argument");
@@ -386,95 +392,95 @@ GENERATOR(yield_map) {
 	if (otherwise.type == V_NONE)
 		otherwise = value_missing();
 	const struct builtin *filter = by_attribute ? NULL : jinja_need_filter(j, jinja_arg_str(j, a, 0));
-	struct args rest = by_attribute ? *a : rest_of(a, 1);
-	const struct seq *s = items_or_none(j, self);
+	struct args rest = by_attribute ? *a : filter_rest_of(a, 1);
+	const struct seq *s = filter_items_or_none(j, self);
 	for (size_t i = 0; i < s->n; i++)
-		add(j, &g,
+		filter_add(j, &g,
 		        by_attribute ? jinja_path(j, s->v[i], attribute, otherwise)
 		                     : jinja_call_builtin(j, filter, s->v[i], &rest, "filter"));
 	return g.s;
 }
 
-FILTER(do_map) {
-	return generator(j, yield_map, self, a);
+FILTER(filter_map) {
+	return filter_generator(j, filter_yield_map, self, a);
 }
 
 /* Those for which the test that a[first] names holds, or that are true where none is named. */
-static struct seq *choose(struct jinja *j, struct value self, const struct args *a, struct value attribute,
-        size_t first, bool holds) {
-	struct growing g = grow(j);
+static struct seq *filter_choose(struct jinja *j, struct value self, const struct args *a,
+        struct value attribute, size_t first, bool holds) {
+	struct growing g = filter_grow(j);
 	const struct builtin *test = a->n > first ? jinja_need_test(j, jinja_arg_str(j, a, first)) : NULL;
-	struct args rest = test ? rest_of(a, first + 1) : *a;
-	const struct seq *s = items_or_none(j, self);
+	struct args rest = test ? filter_rest_of(a, first + 1) : *a;
+	const struct seq *s = filter_items_or_none(j, self);
 	for (size_t i = 0; i < s->n; i++) {
-		struct value v = attribute_or(j, s->v[i], attribute, value_missing());
+		struct value v = filter_attribute_or(j, s->v[i], attribute, value_missing());
 		struct value is = test ? jinja_call_builtin(j, test, v, &rest, "test") : v;
 		if (jinja_truth(is) == holds)
-			add(j, &g, s->v[i]);
+			filter_add(j, &g, s->v[i]);
 	}
 	return g.s;
 }
 
-GENERATOR(yield_select) {
-	return choose(j, self, a, value_missing(), 0, true);
+GENERATOR(filter_yield_select) {
+	return filter_choose(j, self, a, value_missing(), 0, true);
 }
 
-FILTER(do_select) {
-	return generator(j, yield_select, self, a);
+FILTER(filter_select) {
+	return filter_generator(j, filter_yield_select, self, a);
 }
 
-GENERATOR(yield_reject) {
-	return choose(j, self, a, value_missing(), 0, false);
+GENERATOR(filter_yield_reject) {
+	return filter_choose(j, self, a, value_missing(), 0, false);
 }
 
-FILTER(do_reject) {
-	return generator(j, yield_reject, self, a);
+FILTER(filter_reject) {
+	return filter_generator(j, filter_yield_reject, self, a);
 }
 
-static struct value need_attribute(struct jinja *j, const struct args *a) {
+static struct value filter_need_attribute(struct jinja *j, const struct args *a) {
 	if (a->n == 0)
 		jinja_fail(j, -EINVAL, "the name of an attribute is missing");
 	return a->v[0];
 }
 
-GENERATOR(yield_selectattr) {
-	return choose(j, self, a, need_attribute(j, a), 1, true);
+GENERATOR(filter_yield_selectattr) {
+	return filter_choose(j, self, a, filter_need_attribute(j, a), 1, true);
 }
 
-FILTER(do_selectattr) {
-	return generator(j, yield_selectattr, self, a);
+FILTER(filter_selectattr) {
+	return filter_generator(j, filter_yield_selectattr, self, a);
 }
 
-GENERATOR(yield_rejectattr) {
-	return choose(j, self, a, need_attribute(j, a), 1, false);
+GENERATOR(filter_yield_rejectattr) {
+	return filter_choose(j, self, a, filter_need_attribute(j, a), 1, false);
 }
 
-FILTER(do_rejectattr) {
-	return generator(j, yield_rejectattr, self, a);
+FILTER(filter_rejectattr) {
+	return filter_generator(j, filter_yield_rejectattr, self, a);
 }
 
 const struct builtin jinja_sequence_filters[] = {
-        {"batch", "linecount fill_with", 1, do_batch},
-        {"count", "", 0, do_length},
-        {"dictsort", "case_sensitive by reverse", 0, do_dictsort},
-        {"first", "", 0, do_first},
-        {"groupby", "attribute default case_sensitive", 1, do_groupby},
-        {"items", "", 0, do_items},
-        {"join", "d attribute", 0, do_join},
-        {"last", "", 0, do_last},
-        {"length", "", 0, do_length},
-        {"list", "", 0, do_list},
-        {"map", "**", 0, do_map},
-        {"max", "case_sensitive attribute", 0, do_max},
-        {"min", "case_sensitive attribute", 0, do_min},
-        {"reject", "**", 0, do_reject},
-        {"rejectattr", "**", 0, do_rejectattr},
-        {"reverse", "", 0, do_reverse},
-        {"select", "**", 0, do_select},
-        {"selectattr", "**", 0, do_selectattr},
-        {"slice", "slices fill_with", 1, do_slice},
-        {"sort", "reverse case_sensitive attribute", 0, do_sort},
-        {"sum", "attribute start", 0, do_sum},
-        {"unique", "case_sensitive attribute", 0, do_unique},
+        {"batch", "linecount fill_with", 1, filter_batch},
+        {"count", "", 0, filter_length},
+        {"dictsort", "case_sensitive by reverse", 0, filter_dictsort},
+        {"first", "", 0, filter_first},
+        {"groupby", "attribute default case_sensitive", 1, filter_groupby},
+        {"items", "", 0, filter_items},
+        {"join", "d attribute", 0, filter_join},
+        {"last", "", 0, filter_last},
+        {"length", "", 0, filter_length},
+        {"list", "", 0, filter_list},
+        {"map", "**", 0, filter_map},
+        {"max", "case_sensitive attribute", 0, filter_max},
+        {"min", "case_sensitive attribute", 0, filter_min},
+        {"reject", "**", 0, filter_reject},
+        {"rejectattr", "**", 0, filter_rejectattr},
+        {"reverse", "", 0, filter_reverse},
+        {"select", "**", 0, filter_select},
+        {"selectattr", "**", 0, filter_selectattr},
+        {"slice", "slices fill_with", 1, filter_slice},
+        {"sort", "reverse case_sensitive attribute", 0, filter_sort},
+        {"sum", "attribute start", 0, filter_sum},
+        {"unique", "case_sensitive attribute", 0, filter_unique},
 };
 const size_t jinja_sequence_filter_count = sizeof jinja_sequence_filters / sizeof jinja_sequence_filters[0];

@@ -16,7 +16,7 @@ struct jinja_template {
 	const struct node *body;
 };
 
-static bool parse(struct jinja_template *t, const char *text, size_t len) {
+static bool template_parse(struct jinja_template *t, const char *text, size_t len) {
 	if (setjmp(t->j.escape))
 		return false;
 	t->body = jinja_parse(&t->j, text, len);
@@ -40,7 +40,7 @@ int jinja_template_create(
 	        .line = 1,
 	        .err = err,
 	        .errlen = errlen};
-	if (!parse(t, text, len)) {
+	if (!template_parse(t, text, len)) {
 		int rc = t->j.rc;
 		jinja_template_destroy(t);
 		return rc;
@@ -56,12 +56,12 @@ void jinja_template_destroy(struct jinja_template *t) {
 	free(t);
 }
 
-static const struct dict *variables(struct jinja *j, const json_t *json, bool given) {
+static const struct dict *template_variables(struct jinja *j, const json_t *json, bool given) {
 	return json_is_object(json) ? jinja_from_json(j, json, given).u.dict : NULL;
 }
 
 /* The runs of b, written where there is room for them. */
-static size_t find_runs(const struct buf *b, struct jinja_run *runs) {
+static size_t template_find_runs(const struct buf *b, struct jinja_run *runs) {
 	size_t n = 0;
 	for (size_t at = 0, end; at < b->len; at = end) {
 		bool input = b->given && b->given[at];
@@ -74,8 +74,8 @@ static size_t find_runs(const struct buf *b, struct jinja_run *runs) {
 	return n;
 }
 
-static int copy_out(struct jinja *j, const struct buf *b, struct jinja_text *text) {
-	size_t n = find_runs(b, NULL);
+static int template_copy_out(struct jinja *j, const struct buf *b, struct jinja_text *text) {
+	size_t n = template_find_runs(b, NULL);
 	*text = (struct jinja_text){malloc(b->len + 1), b->len, calloc(n + 1, sizeof *text->runs), n};
 	if (!text->s || !text->runs) {
 		jinja_text_clear(text);
@@ -84,19 +84,19 @@ static int copy_out(struct jinja *j, const struct buf *b, struct jinja_text *tex
 	if (b->len)
 		memcpy(text->s, b->p, b->len);
 	text->s[b->len] = '\0';
-	find_runs(b, text->runs);
+	template_find_runs(b, text->runs);
 	return 0;
 }
 
-static int render(struct jinja *j, const struct node *body, const json_t *own, const json_t *given,
+static int template_render(struct jinja *j, const struct node *body, const json_t *own, const json_t *given,
         struct buf *result) {
 	if (setjmp(j->escape))
 		return j->rc;
 	j->out = j->result = result;
 	j->line = 1;
 	j->scope = jinja_scope(j, NULL);
-	j->scope->variables[0] = variables(j, own, false);
-	j->scope->variables[1] = variables(j, given, true);
+	j->scope->variables[0] = template_variables(j, own, false);
+	j->scope->variables[1] = template_variables(j, given, true);
 	jinja_exec(j, body);
 	return 0;
 }
@@ -112,9 +112,9 @@ int jinja_render(const struct jinja_template *t, const json_t *own, const json_t
 	        .errlen = errlen};
 	struct buf result = {0};
 	*text = (struct jinja_text){0};
-	int rc = render(&j, t->body, own, given, &result);
+	int rc = template_render(&j, t->body, own, given, &result);
 	if (rc == 0)
-		rc = copy_out(&j, &result, text);
+		rc = template_copy_out(&j, &result, text);
 	jinja_release(&j);
 	return rc;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct value string_from(struct jinja *j, const json_t *json, bool given) {
+static struct value json_string_from(struct jinja *j, const json_t *json, bool given) {
 	size_t len = json_string_length(json);
 	char *p = jinja_alloc_text(j, len + 1);
 	memcpy(p, json_string_value(json), len + 1);
@@ -20,7 +20,7 @@ static struct value string_from(struct jinja *j, const json_t *json, bool given)
 	return value_str(s);
 }
 
-static struct value list_from(struct jinja *j, const json_t *json, bool given) {
+static struct value json_list_from(struct jinja *j, const json_t *json, bool given) {
 	size_t n = json_array_size(json);
 	struct seq *s = jinja_seq(j, n);
 	for (size_t i = 0; i < n; i++)
@@ -29,13 +29,13 @@ static struct value list_from(struct jinja *j, const json_t *json, bool given) {
 }
 
 /* Templates make special tokens of roles ("<|" + role + "|>"): a plain word is not marked. */
-static bool is_role(const char *key, const json_t *v) {
+static bool json_is_role(const char *key, const json_t *v) {
 	const char *s = json_string_value(v);
 	return strcmp(key, "role") == 0 && s &&
 	       json_string_length(v) == strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-");
 }
 
-static struct value dict_from(struct jinja *j, const json_t *json, bool given) {
+static struct value json_dict_from(struct jinja *j, const json_t *json, bool given) {
 	struct dict *d = jinja_dict(j);
 	const char *key;
 	json_t *v;
@@ -48,19 +48,19 @@ static struct value dict_from(struct jinja *j, const json_t *json, bool given) {
 			memset(marks, 1, k.u.s->len);
 			((struct str *)k.u.s)->given = marks;
 		}
-		d->e[d->n++] = (struct pair){k, jinja_from_json(j, v, given && !is_role(key, v))};
+		d->e[d->n++] = (struct pair){k, jinja_from_json(j, v, given && !json_is_role(key, v))};
 	}
 	return value_dict(d);
 }
 
-static struct value value_from(struct jinja *j, const json_t *json, bool given) {
+static struct value json_value_from(struct jinja *j, const json_t *json, bool given) {
 	switch (json_typeof(json)) {
 	case JSON_OBJECT:
-		return dict_from(j, json, given);
+		return json_dict_from(j, json, given);
 	case JSON_ARRAY:
-		return list_from(j, json, given);
+		return json_list_from(j, json, given);
 	case JSON_STRING:
-		return string_from(j, json, given);
+		return json_string_from(j, json, given);
 	case JSON_INTEGER:
 		return value_int(json_integer_value(json));
 	case JSON_REAL:
@@ -76,13 +76,13 @@ static struct value value_from(struct jinja *j, const json_t *json, bool given) 
 struct value jinja_from_json(struct jinja *j, const json_t *json, bool given) {
 	jinja_step(j, 0);
 	jinja_enter(j);
-	struct value v = value_from(j, json, given);
+	struct value v = json_value_from(j, json, given);
 	jinja_leave(j);
 	return v;
 }
 
 /* As \uXXXX, above U+FFFF in two halves. */
-static void put_code_escape(struct jinja *j, struct buf *b, uint32_t c) {
+static void json_put_code_escape(struct jinja *j, struct buf *b, uint32_t c) {
 	char text[16];
 	if (c >= 0x10000)
 		snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10),
@@ -92,7 +92,7 @@ static void put_code_escape(struct jinja *j, struct buf *b, uint32_t c) {
 	jinja_put_text(j, b, text);
 }
 
-static void put_character(
+static void json_put_character(
         struct jinja *j, struct buf *b, const struct str *s, size_t i, size_t n, bool ascii) {
 	static const char special[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
 	uint32_t c = utf8_code(s->p + i, n);
@@ -100,30 +100,30 @@ static void put_character(
 	if (at)
 		jinja_put(j, b, (char[]){'\\', letter[at - special]}, 2, NULL);
 	else if (c < 0x20 || (ascii && c >= 0x7F))
-		put_code_escape(j, b, c);
+		json_put_code_escape(j, b, c);
 	else
 		jinja_put(j, b, s->p + i, n, s->given ? s->given + i : NULL);
 }
 
-static void put_string(struct jinja *j, struct buf *b, const struct str *s, bool ascii) {
+static void json_put_string(struct jinja *j, struct buf *b, const struct str *s, bool ascii) {
 	jinja_put_text(j, b, "\"");
 	for (size_t i = 0, n; i < s->len; i += n) {
 		utf8_next(s->p + i, s->len - i, &n);
-		put_character(j, b, s, i, n, ascii);
+		json_put_character(j, b, s, i, n, ascii);
 	}
 	jinja_put_text(j, b, "\"");
 }
 
-static void put_float(struct jinja *j, struct buf *b, double f) {
+static void json_put_float(struct jinja *j, struct buf *b, double f) {
 	if (isnan(f) || isinf(f))
 		jinja_put_text(j, b, isnan(f) ? "NaN" : f < 0 ? "-Infinity" : "Infinity");
 	else
 		jinja_put_float(j, b, f);
 }
 
-static void put_key(struct jinja *j, struct buf *b, struct value key, const struct json_style *style) {
+static void json_put_key(struct jinja *j, struct buf *b, struct value key, const struct json_style *style) {
 	if (key.type == V_STRING) {
-		put_string(j, b, key.u.s, style->ascii);
+		json_put_string(j, b, key.u.s, style->ascii);
 		return;
 	}
 	if (key.type != V_NONE && !jinja_is_number(key))
@@ -133,7 +133,7 @@ static void put_key(struct jinja *j, struct buf *b, struct value key, const stru
 	jinja_put_text(j, b, "\"");
 }
 
-static void put_line(struct jinja *j, struct buf *b, const struct json_style *style, unsigned level) {
+static void json_put_line(struct jinja *j, struct buf *b, const struct json_style *style, unsigned level) {
 	if (!style->indent)
 		return;
 	jinja_put_text(j, b, "\n");
@@ -141,25 +141,25 @@ static void put_line(struct jinja *j, struct buf *b, const struct json_style *st
 		jinja_put_str(j, b, style->indent);
 }
 
-static void put_json(
+static void json_put_json(
         struct jinja *j, struct buf *b, struct value v, const struct json_style *style, unsigned level);
 
-static void put_array(
+static void json_put_array(
         struct jinja *j, struct buf *b, const struct seq *s, const struct json_style *style, unsigned level) {
 	jinja_put_text(j, b, "[");
 	for (size_t i = 0; i < s->n; i++) {
 		if (i)
 			jinja_put_str(j, b, style->item);
-		put_line(j, b, style, level + 1);
-		put_json(j, b, s->v[i], style, level + 1);
+		json_put_line(j, b, style, level + 1);
+		json_put_json(j, b, s->v[i], style, level + 1);
 	}
 	if (s->n)
-		put_line(j, b, style, level);
+		json_put_line(j, b, style, level);
 	jinja_put_text(j, b, "]");
 }
 
 /* By keys; jinja_compare fails for those that Python does not sort. */
-static struct pair *sorted_pairs(struct jinja *j, const struct dict *d) {
+static struct pair *json_sorted_pairs(struct jinja *j, const struct dict *d) {
 	struct pair *e = jinja_alloc(j, d->n * sizeof *e);
 	for (size_t i = 0; i < d->n; i++) {
 		size_t at = i;
@@ -170,24 +170,24 @@ static struct pair *sorted_pairs(struct jinja *j, const struct dict *d) {
 	return e;
 }
 
-static void put_object(struct jinja *j, struct buf *b, const struct dict *d, const struct json_style *style,
-        unsigned level) {
-	const struct pair *e = style->sort ? sorted_pairs(j, d) : d->e;
+static void json_put_object(struct jinja *j, struct buf *b, const struct dict *d,
+        const struct json_style *style, unsigned level) {
+	const struct pair *e = style->sort ? json_sorted_pairs(j, d) : d->e;
 	jinja_put_text(j, b, "{");
 	for (size_t i = 0; i < d->n; i++) {
 		if (i)
 			jinja_put_str(j, b, style->item);
-		put_line(j, b, style, level + 1);
-		put_key(j, b, e[i].key, style);
+		json_put_line(j, b, style, level + 1);
+		json_put_key(j, b, e[i].key, style);
 		jinja_put_str(j, b, style->key);
-		put_json(j, b, e[i].value, style, level + 1);
+		json_put_json(j, b, e[i].value, style, level + 1);
 	}
 	if (d->n)
-		put_line(j, b, style, level);
+		json_put_line(j, b, style, level);
 	jinja_put_text(j, b, "}");
 }
 
-static void put_parts(
+static void json_put_parts(
         struct jinja *j, struct buf *b, struct value v, const struct json_style *style, unsigned level) {
 	switch (v.type) {
 	case V_NONE:
@@ -200,17 +200,17 @@ static void put_parts(
 		jinja_put_int(j, b, v.u.i);
 		return;
 	case V_FLOAT:
-		put_float(j, b, v.u.f);
+		json_put_float(j, b, v.u.f);
 		return;
 	case V_STRING:
-		put_string(j, b, v.u.s, style->ascii);
+		json_put_string(j, b, v.u.s, style->ascii);
 		return;
 	case V_LIST:
 	case V_TUPLE:
-		put_array(j, b, v.u.seq, style, level);
+		json_put_array(j, b, v.u.seq, style, level);
 		return;
 	case V_DICT:
-		put_object(j, b, v.u.dict, style, level);
+		json_put_object(j, b, v.u.dict, style, level);
 		return;
 	case V_UNDEFINED:
 		jinja_need_defined(j, v);
@@ -220,16 +220,16 @@ static void put_parts(
 	}
 }
 
-static void put_json(
+static void json_put_json(
         struct jinja *j, struct buf *b, struct value v, const struct json_style *style, unsigned level) {
 	jinja_step(j, 0);
 	jinja_enter(j);
-	put_parts(j, b, v, style, level);
+	json_put_parts(j, b, v, style, level);
 	jinja_leave(j);
 }
 
 void jinja_put_json(struct jinja *j, struct buf *b, struct value v, const struct json_style *style) {
 	size_t from = b->len;
-	put_json(j, b, v, style, 0);
+	json_put_json(j, b, v, style, 0);
 	jinja_spread_given(b, from);
 }

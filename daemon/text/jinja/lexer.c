@@ -35,7 +35,7 @@ const char *jinja_operator_text(enum operator_type op) {
 	return op == OP_IN ? "in" : "not in";
 }
 
-static struct token *add(struct lexer *l, enum token_type type) {
+static struct token *lexer_add(struct lexer *l, enum token_type type) {
 	if (l->n == l->cap) {
 		l->cap = l->cap ? 2 * l->cap : 64;
 		struct token *t = jinja_alloc(l->j, l->cap * sizeof *t);
@@ -48,13 +48,13 @@ static struct token *add(struct lexer *l, enum token_type type) {
 	return t;
 }
 
-static bool starts(const struct lexer *l, const char *text) {
+static bool lexer_starts(const struct lexer *l, const char *text) {
 	size_t n = strlen(text);
 	return (size_t)(l->end - l->at) >= n && memcmp(l->at, text, n) == 0;
 }
 
 /* Goes on to `to`, counting lines. */
-static void go(struct lexer *l, const char *to) {
+static void lexer_go(struct lexer *l, const char *to) {
 	for (const char *p = l->at; p < to; p++)
 		l->j->line += *p == '\n';
 	if (to > l->at)
@@ -62,7 +62,7 @@ static void go(struct lexer *l, const char *to) {
 	l->at = to;
 }
 
-static const char *skip_space(const struct lexer *l, const char *p) {
+static const char *lexer_skip_space(const struct lexer *l, const char *p) {
 	size_t n;
 	for (; p < l->end; p += n) {
 		utf8_next(p, (size_t)(l->end - p), &n);
@@ -73,7 +73,7 @@ static const char *skip_space(const struct lexer *l, const char *p) {
 }
 
 /* from..end without the white space at its end. */
-static const char *strip_end(const char *from, const char *end) {
+static const char *lexer_strip_end(const char *from, const char *end) {
 	while (end > from) {
 		const char *p = end - 1;
 		while (p > from && ((unsigned char)*p & 0xC0) == 0x80)
@@ -86,31 +86,31 @@ static const char *strip_end(const char *from, const char *end) {
 }
 
 /* The sign of a tag that begins at p: '-', '+', or ' '. */
-static char sign_of(const struct lexer *l, const char *p) {
+static char lexer_sign_of(const struct lexer *l, const char *p) {
 	return p + 2 < l->end && (p[2] == '-' || p[2] == '+') ? p[2] : ' ';
 }
 
 /* Data before a tag with that sign; lstrip: lstrip_blocks is for such tags. */
-static void add_data(struct lexer *l, const char *from, const char *end, char sign, bool lstrip) {
+static void lexer_add_data(struct lexer *l, const char *from, const char *end, char sign, bool lstrip) {
 	if (sign == '-') {
-		end = strip_end(from, end);
+		end = lexer_strip_end(from, end);
 	} else if (sign != '+' && lstrip) {
 		const char *line = end;
 		while (line > from && line[-1] != '\n')
 			line--;
-		if ((line > from || l->line_starts) && strip_end(line, end) == line)
+		if ((line > from || l->line_starts) && lexer_strip_end(line, end) == line)
 			end = line;
 	}
 	if (end > from)
-		add(l, T_DATA)->value = value_str(jinja_str(l->j, from, (size_t)(end - from)));
+		lexer_add(l, T_DATA)->value = value_str(jinja_str(l->j, from, (size_t)(end - from)));
 }
 
 /* What ends a tag or comment at p with close ("%}"): behind it and the white space that goes with it; NULL where none ends.
  * trim: a + may stand before it, and a line's end behind it belongs to it. */
-static const char *tag_end(const struct lexer *l, const char *p, const char *close, bool trim) {
+static const char *lexer_tag_end(const struct lexer *l, const char *p, const char *close, bool trim) {
 	size_t left = (size_t)(l->end - p);
 	if (left >= 3 && *p == '-' && memcmp(p + 1, close, 2) == 0)
-		return skip_space(l, p + 3);
+		return lexer_skip_space(l, p + 3);
 	if (left >= 3 && trim && *p == '+' && memcmp(p + 1, close, 2) == 0)
 		return p + 3;
 	if (left < 2 || memcmp(p, close, 2) != 0)
@@ -119,14 +119,14 @@ static const char *tag_end(const struct lexer *l, const char *p, const char *clo
 	return trim && p < l->end && *p == '\n' ? p + 1 : p;
 }
 
-static void skip_comment(struct lexer *l) {
+static void lexer_skip_comment(struct lexer *l) {
 	const char *p = l->at + 2;
-	if (sign_of(l, l->at) != ' ')
+	if (lexer_sign_of(l, l->at) != ' ')
 		p++;
 	for (; p < l->end; p++) {
-		const char *behind = tag_end(l, p, "#}", true);
+		const char *behind = lexer_tag_end(l, p, "#}", true);
 		if (behind) {
-			go(l, behind);
+			lexer_go(l, behind);
 			return;
 		}
 	}
@@ -134,28 +134,28 @@ static void skip_comment(struct lexer *l) {
 }
 
 /* Behind "{% NAME" with whatever sign and space, or NULL. */
-static const char *named_tag(const struct lexer *l, const char *p, const char *name) {
+static const char *lexer_named_tag(const struct lexer *l, const char *p, const char *name) {
 	size_t n = strlen(name);
 	if (l->end - p < 2 || memcmp(p, "{%", 2) != 0)
 		return NULL;
-	p = skip_space(l, p + (sign_of(l, p) == ' ' ? 2 : 3));
-	return (size_t)(l->end - p) >= n && memcmp(p, name, n) == 0 ? skip_space(l, p + n) : NULL;
+	p = lexer_skip_space(l, p + (lexer_sign_of(l, p) == ' ' ? 2 : 3));
+	return (size_t)(l->end - p) >= n && memcmp(p, name, n) == 0 ? lexer_skip_space(l, p + n) : NULL;
 }
 
 /* Where the data of a raw block that begins at p begins, or NULL. */
-static const char *raw_begin(const struct lexer *l, const char *p) {
-	p = named_tag(l, p, "raw");
-	return p ? tag_end(l, p, "%}", false) : NULL;
+static const char *lexer_raw_begin(const struct lexer *l, const char *p) {
+	p = lexer_named_tag(l, p, "raw");
+	return p ? lexer_tag_end(l, p, "%}", false) : NULL;
 }
 
-static void lex_raw(struct lexer *l, const char *data) {
-	go(l, data);
+static void lexer_raw(struct lexer *l, const char *data) {
+	lexer_go(l, data);
 	for (const char *p = data; p < l->end; p++) {
-		const char *tag = named_tag(l, p, "endraw");
-		const char *behind = tag ? tag_end(l, tag, "%}", true) : NULL;
+		const char *tag = lexer_named_tag(l, p, "endraw");
+		const char *behind = tag ? lexer_tag_end(l, tag, "%}", true) : NULL;
 		if (behind) {
-			add_data(l, data, p, sign_of(l, p), true);
-			go(l, behind);
+			lexer_add_data(l, data, p, lexer_sign_of(l, p), true);
+			lexer_go(l, behind);
 			return;
 		}
 	}
@@ -163,14 +163,14 @@ static void lex_raw(struct lexer *l, const char *data) {
 }
 
 /* The next {%, {{ or {#, or the end. */
-static const char *find_tag(const struct lexer *l) {
+static const char *lexer_find_tag(const struct lexer *l) {
 	for (const char *p = l->at; (p = memchr(p, '{', (size_t)(l->end - p))); p++)
 		if (p + 1 < l->end && (p[1] == '%' || p[1] == '{' || p[1] == '#'))
 			return p;
 	return l->end;
 }
 
-static size_t digits(const char *p, const char *end, int base) {
+static size_t lexer_digits(const char *p, const char *end, int base) {
 	/* with _ between them: (_?d)*, from the first digit on */
 	size_t n = 0;
 	for (;;) {
@@ -189,19 +189,19 @@ static size_t digits(const char *p, const char *end, int base) {
 }
 
 /* The length of a float at p, or 0: digits, and behind them .digits or an exponent or both. */
-static size_t float_length(const struct lexer *l, const char *p) {
+static size_t lexer_float_length(const struct lexer *l, const char *p) {
 	if (p > l->s && p[-1] == '.')
 		return 0;
-	size_t n = digits(p, l->end, 10), fraction = 0, exponent = 0;
+	size_t n = lexer_digits(p, l->end, 10), fraction = 0, exponent = 0;
 	const char *q = p + n;
 	if (n == 0)
 		return 0;
-	if (q < l->end && *q == '.' && (fraction = digits(q + 1, l->end, 10)))
+	if (q < l->end && *q == '.' && (fraction = lexer_digits(q + 1, l->end, 10)))
 		q += 1 + fraction;
 	if (q < l->end && (*q | 0x20) == 'e') {
 		const char *e = q + 1;
 		e += e < l->end && (*e == '+' || *e == '-');
-		exponent = digits(e, l->end, 10);
+		exponent = lexer_digits(e, l->end, 10);
 		if (exponent)
 			q = e + exponent;
 	}
@@ -209,7 +209,7 @@ static size_t float_length(const struct lexer *l, const char *p) {
 }
 
 /* Without its _. */
-static char *number_text(struct lexer *l, const char *p, size_t n) {
+static char *lexer_number_text(struct lexer *l, const char *p, size_t n) {
 	char *text = jinja_alloc_text(l->j, n + 1), *to = text;
 	for (size_t i = 0; i < n; i++)
 		if (p[i] != '_')
@@ -218,59 +218,59 @@ static char *number_text(struct lexer *l, const char *p, size_t n) {
 	return text;
 }
 
-static size_t integer_length(const struct lexer *l, const char *p, int *base) {
+static size_t lexer_integer_length(const struct lexer *l, const char *p, int *base) {
 	if (l->end - p > 2 && *p == '0') {
 		int c = p[1] | 0x20;
 		*base = c == 'x' ? 16 : c == 'o' ? 8 : c == 'b' ? 2 : 10;
 		if (*base != 10) {
-			size_t skip = p[2] == '_' ? 3 : 2, n = digits(p + skip, l->end, *base);
+			size_t skip = p[2] == '_' ? 3 : 2, n = lexer_digits(p + skip, l->end, *base);
 			if (n)
 				return skip + n;
 		}
 	}
 	*base = 10;
-	return digits(p, l->end, *p == '0' ? 1 : 10);
+	return lexer_digits(p, l->end, *p == '0' ? 1 : 10);
 }
 
-static void lex_number(struct lexer *l) {
-	size_t n = float_length(l, l->at);
+static void lexer_number(struct lexer *l) {
+	size_t n = lexer_float_length(l, l->at);
 	if (n) {
-		add(l, T_FLOAT)->value = value_float(strtod(number_text(l, l->at, n), NULL));
+		lexer_add(l, T_FLOAT)->value = value_float(strtod(lexer_number_text(l, l->at, n), NULL));
 	} else {
 		int base;
-		n = integer_length(l, l->at, &base);
+		n = lexer_integer_length(l, l->at, &base);
 		size_t prefix = base == 10 ? 0 : 2;
 		errno = 0;
-		long long i = strtoll(number_text(l, l->at + prefix, n - prefix), NULL, base);
+		long long i = strtoll(lexer_number_text(l, l->at + prefix, n - prefix), NULL, base);
 		if (errno)
 			jinja_fail(l->j, -ENOTSUP, "integers of more than 64 bits are not supported");
-		add(l, T_INTEGER)->value = value_int(i);
+		lexer_add(l, T_INTEGER)->value = value_int(i);
 	}
-	go(l, l->at + n);
+	lexer_go(l, l->at + n);
 }
 
-static bool is_name_part(struct lexer *l, const char *p, size_t n) {
+static bool lexer_is_name_part(struct lexer *l, const char *p, size_t n) {
 	uint32_t c = utf8_code(p, n);
 	if (c < 0x80)
 		return (c >= '0' && c <= '9') || c == '_' || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
 	return jinja_is(l->j, UNICODE_WORD, c);
 }
 
-static const char *name_end(struct lexer *l) {
+static const char *lexer_name_end(struct lexer *l) {
 	const char *p = l->at;
 	for (size_t n; p < l->end; p += n) {
 		utf8_next(p, (size_t)(l->end - p), &n);
-		if (!is_name_part(l, p, n))
+		if (!lexer_is_name_part(l, p, n))
 			break;
 	}
 	return p;
 }
 
 /* digits of a \x, \u, \U escape at p */
-static uint32_t hex_code(struct lexer *l, const char *p, const char *end, int n) {
+static uint32_t lexer_hex_code(struct lexer *l, const char *p, const char *end, int n) {
 	uint32_t c = 0;
 	for (int i = 0; i < n; i++) {
-		if (p + i >= end || digits(p + i, p + i + 1, 16) != 1)
+		if (p + i >= end || lexer_digits(p + i, p + i + 1, 16) != 1)
 			jinja_fail(l->j, -EINVAL, "an escape of a string is cut short");
 		c = c << 4 | (uint32_t)(p[i] <= '9' ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
 	}
@@ -280,7 +280,7 @@ static uint32_t hex_code(struct lexer *l, const char *p, const char *end, int n)
 }
 
 /* Puts what the escape at p, behind its backslash, stands for; gives what is behind it. */
-static const char *unescape(struct lexer *l, struct buf *b, const char *p, const char *end) {
+static const char *lexer_unescape(struct lexer *l, struct buf *b, const char *p, const char *end) {
 	static const char letter[] = "abfnrtv'\"\\", meant[] = "\a\b\f\n\r\t\v'\"\\";
 	const char *known = strchr(letter, *p);
 	if (*p == '\n')
@@ -291,7 +291,7 @@ static const char *unescape(struct lexer *l, struct buf *b, const char *p, const
 	}
 	if (*p == 'x' || *p == 'u' || *p == 'U') {
 		int n = *p == 'x' ? 2 : *p == 'u' ? 4 : 8;
-		jinja_put_code(l->j, b, hex_code(l, p + 1, end, n), 0);
+		jinja_put_code(l->j, b, lexer_hex_code(l, p + 1, end, n), 0);
 		return p + 1 + n;
 	}
 	if (*p >= '0' && *p <= '7') {
@@ -307,7 +307,7 @@ static const char *unescape(struct lexer *l, struct buf *b, const char *p, const
 	return p;
 }
 
-static void lex_string(struct lexer *l) {
+static void lexer_string(struct lexer *l) {
 	char quote = *l->at;
 	const char *p = l->at + 1, *end = p;
 	while (end < l->end && *end != quote)
@@ -319,13 +319,13 @@ static void lex_string(struct lexer *l) {
 		const char *escape = memchr(p, '\\', (size_t)(end - p));
 		const char *to = escape ? escape : end;
 		jinja_put(l->j, &b, p, (size_t)(to - p), NULL);
-		p = escape ? unescape(l, &b, escape + 1, end) : end;
+		p = escape ? lexer_unescape(l, &b, escape + 1, end) : end;
 	}
-	add(l, T_STRING)->value = jinja_buf_value(l->j, &b);
-	go(l, end + 1);
+	lexer_add(l, T_STRING)->value = jinja_buf_value(l->j, &b);
+	lexer_go(l, end + 1);
 }
 
-static void balance(struct lexer *l, char c) {
+static void lexer_balance(struct lexer *l, char c) {
 	static const char open[] = "([{", close[] = ")]}";
 	const char *o = strchr(open, c), *k = strchr(close, c);
 	if (o) {
@@ -339,12 +339,12 @@ static void balance(struct lexer *l, char c) {
 	}
 }
 
-static void lex_operator(struct lexer *l) {
+static void lexer_operator(struct lexer *l) {
 	for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++)
-		if (starts(l, operators[i].text)) {
-			balance(l, operators[i].text[0]);
-			add(l, T_OPERATOR)->op = operators[i].op;
-			go(l, l->at + strlen(operators[i].text));
+		if (lexer_starts(l, operators[i].text)) {
+			lexer_balance(l, operators[i].text[0]);
+			lexer_add(l, T_OPERATOR)->op = operators[i].op;
+			lexer_go(l, l->at + strlen(operators[i].text));
 			return;
 		}
 	size_t n;
@@ -353,44 +353,44 @@ static void lex_operator(struct lexer *l) {
 }
 
 /* One token within a tag. */
-static void lex_one(struct lexer *l) {
+static void lexer_one(struct lexer *l) {
 	const char *end;
 	if (*l->at >= '0' && *l->at <= '9') {
-		lex_number(l);
-	} else if ((end = name_end(l)) > l->at) {
-		add(l, T_NAME)->value = value_str(jinja_str(l->j, l->at, (size_t)(end - l->at)));
-		go(l, end);
+		lexer_number(l);
+	} else if ((end = lexer_name_end(l)) > l->at) {
+		lexer_add(l, T_NAME)->value = value_str(jinja_str(l->j, l->at, (size_t)(end - l->at)));
+		lexer_go(l, end);
 	} else if (*l->at == '"' || *l->at == '\'') {
-		lex_string(l);
+		lexer_string(l);
 	} else {
-		lex_operator(l);
+		lexer_operator(l);
 	}
 }
 
-static void lex_tag(struct lexer *l, bool block) {
+static void lexer_tag(struct lexer *l, bool block) {
 	const char *close = block ? "%}" : "}}";
-	add(l, block ? T_BLOCK_BEGIN : T_VARIABLE_BEGIN);
-	go(l, l->at + (sign_of(l, l->at) == ' ' ? 2 : 3));
+	lexer_add(l, block ? T_BLOCK_BEGIN : T_VARIABLE_BEGIN);
+	lexer_go(l, l->at + (lexer_sign_of(l, l->at) == ' ' ? 2 : 3));
 	l->nopen = 0;
 	for (;;) {
-		const char *behind = l->nopen == 0 ? tag_end(l, l->at, close, block) : NULL;
+		const char *behind = l->nopen == 0 ? lexer_tag_end(l, l->at, close, block) : NULL;
 		if (behind) {
-			add(l, block ? T_BLOCK_END : T_VARIABLE_END);
-			go(l, behind);
+			lexer_add(l, block ? T_BLOCK_END : T_VARIABLE_END);
+			lexer_go(l, behind);
 			return;
 		}
-		const char *p = skip_space(l, l->at);
+		const char *p = lexer_skip_space(l, l->at);
 		if (p > l->at)
-			go(l, p);
+			lexer_go(l, p);
 		else if (p == l->end)
 			jinja_fail(l->j, -EINVAL, "the tag does not end");
 		else
-			lex_one(l);
+			lexer_one(l);
 	}
 }
 
 /* With lines that end in \n, and without the last one's end. */
-static void normalize(struct lexer *l, const char *text, size_t len) {
+static void lexer_normalize(struct lexer *l, const char *text, size_t len) {
 	char *to = jinja_alloc_text(l->j, len + 1);
 	l->s = l->at = to;
 	for (size_t i = 0; i < len; i++) {
@@ -406,22 +406,22 @@ static void normalize(struct lexer *l, const char *text, size_t len) {
 
 struct tokens jinja_lex(struct jinja *j, const char *text, size_t len) {
 	struct lexer l = {.j = j, .line_starts = true};
-	normalize(&l, text, len);
+	lexer_normalize(&l, text, len);
 	j->line = 1;
 	while (l.at < l.end) {
-		const char *tag = find_tag(&l), *raw = tag < l.end ? raw_begin(&l, tag) : NULL;
+		const char *tag = lexer_find_tag(&l), *raw = tag < l.end ? lexer_raw_begin(&l, tag) : NULL;
 		if (tag < l.end)
-			add_data(&l, l.at, tag, sign_of(&l, tag), tag[1] != '{');
+			lexer_add_data(&l, l.at, tag, lexer_sign_of(&l, tag), tag[1] != '{');
 		else
-			add_data(&l, l.at, tag, '+', false);
-		go(&l, tag);
+			lexer_add_data(&l, l.at, tag, '+', false);
+		lexer_go(&l, tag);
 		if (raw)
-			lex_raw(&l, raw);
+			lexer_raw(&l, raw);
 		else if (tag < l.end && tag[1] == '#')
-			skip_comment(&l);
+			lexer_skip_comment(&l);
 		else if (tag < l.end)
-			lex_tag(&l, tag[1] == '%');
+			lexer_tag(&l, tag[1] == '%');
 	}
-	add(&l, T_END);
+	lexer_add(&l, T_END);
 	return (struct tokens){l.t, l.n};
 }

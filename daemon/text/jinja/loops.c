@@ -4,7 +4,7 @@
 #include "daemon/text/jinja/eval_internal.h"
 #include <string.h>
 
-static bool passes(struct jinja *j, const struct loop *l, struct value item) {
+static bool loop_passes(struct jinja *j, const struct loop *l, struct value item) {
 	if (!l->node->c)
 		return true;
 	struct scope *outer = j->scope;
@@ -16,11 +16,11 @@ static bool passes(struct jinja *j, const struct loop *l, struct value item) {
 }
 
 /* The next item that passes, or V_MISSING. */
-static struct value next_item(struct jinja *j, struct loop *l) {
+static struct value loop_next_item(struct jinja *j, struct loop *l) {
 	while (l->at < l->items->n) {
 		jinja_step(j, 0);
 		struct value v = l->items->v[l->at++];
-		if (passes(j, l, v))
+		if (loop_passes(j, l, v))
 			return v;
 	}
 	return value_missing();
@@ -28,7 +28,7 @@ static struct value next_item(struct jinja *j, struct loop *l) {
 
 struct value jinja_loop_peek(struct jinja *j, struct loop *l) {
 	if (!l->peeked)
-		l->after = next_item(j, l);
+		l->after = loop_next_item(j, l);
 	l->peeked = true;
 	return l->after;
 }
@@ -39,7 +39,7 @@ size_t jinja_loop_length(struct jinja *j, struct loop *l) {
 		return l->length;
 	struct seq *rest = jinja_seq(j, 0);
 	size_t cap = 0;
-	for (struct value v; (v = next_item(j, l)).type != V_MISSING;)
+	for (struct value v; (v = loop_next_item(j, l)).type != V_MISSING;)
 		jinja_seq_add(j, rest, &cap, v);
 	l->length = l->index0 + 1 + (l->peeked && l->after.type != V_MISSING) + rest->n;
 	l->items = rest;
@@ -52,8 +52,8 @@ size_t jinja_loop_length(struct jinja *j, struct loop *l) {
 	return l->length;
 }
 
-static bool advance(struct jinja *j, struct loop *l, bool first) {
-	struct value v = l->peeked ? l->after : next_item(j, l);
+static bool loop_advance(struct jinja *j, struct loop *l, bool first) {
+	struct value v = l->peeked ? l->after : loop_next_item(j, l);
 	l->peeked = false;
 	if (v.type == V_MISSING)
 		return false;
@@ -63,7 +63,7 @@ static bool advance(struct jinja *j, struct loop *l, bool first) {
 	return true;
 }
 
-static enum flow run_body(struct jinja *j, struct loop *l, const struct str *name) {
+static enum flow loop_run_body(struct jinja *j, struct loop *l, const struct str *name) {
 	if (!l->inner || l->inner->kept)
 		l->inner = jinja_scope(j, l->scope);
 	l->inner->n = 0;
@@ -73,14 +73,14 @@ static enum flow run_body(struct jinja *j, struct loop *l, const struct str *nam
 	return jinja_exec(j, l->node->body);
 }
 
-static enum flow run_loop(struct jinja *j, struct loop *l) {
+static enum flow loop_run(struct jinja *j, struct loop *l) {
 	const struct str *name = jinja_str(j, "loop", 4);
 	struct scope *outer = j->scope;
 	bool whole =
 	        false; /* an iteration came to its end: the else is not for this loop (jinja2/compiler.py) */
 	enum flow flow = FLOW_ON;
-	for (bool first = true; flow != FLOW_BREAK && advance(j, l, first); first = false) {
-		flow = run_body(j, l, name);
+	for (bool first = true; flow != FLOW_BREAK && loop_advance(j, l, first); first = false) {
+		flow = loop_run_body(j, l, name);
 		whole |= flow == FLOW_ON;
 	}
 	j->scope = outer;
@@ -92,7 +92,7 @@ static enum flow run_loop(struct jinja *j, struct loop *l) {
 	return flow;
 }
 
-static struct loop *new_loop(struct jinja *j, const struct node *n, struct scope *scope, struct value over) {
+static struct loop *loop_new(struct jinja *j, const struct node *n, struct scope *scope, struct value over) {
 	struct loop *l = jinja_alloc(j, sizeof *l);
 	l->node = n;
 	l->scope = scope;
@@ -103,7 +103,7 @@ static struct loop *new_loop(struct jinja *j, const struct node *n, struct scope
 }
 
 enum flow jinja_exec_for(struct jinja *j, const struct node *n) {
-	return run_loop(j, new_loop(j, n, j->scope, jinja_eval(j, n->b)));
+	return loop_run(j, loop_new(j, n, j->scope, jinja_eval(j, n->b)));
 }
 
 struct value jinja_loop_again(struct jinja *j, struct loop *of, const struct args *a) {
@@ -112,13 +112,13 @@ struct value jinja_loop_again(struct jinja *j, struct loop *of, const struct arg
 	if (a->n != 1 || a->nnamed)
 		jinja_fail(j, -EINVAL, "a loop is called with one argument");
 	struct buf b = {0}, *out = j->out;
-	struct loop *l = new_loop(j, of->node, of->scope, a->v[0]);
+	struct loop *l = loop_new(j, of->node, of->scope, a->v[0]);
 	struct scope *outer = j->scope;
 	l->depth0 = of->depth0 + 1;
 	j->out = &b;
 	j->scope = of->scope;
 	jinja_enter(j);
-	run_loop(j, l);
+	loop_run(j, l);
 	jinja_leave(j);
 	j->out = out;
 	j->scope = outer;

@@ -21,7 +21,7 @@ METHOD(str_capitalize) {
 	return value_str(jinja_capitalize(j, self.u.s));
 }
 
-static bool is_cased(struct jinja *j, uint32_t c) {
+static bool method_is_cased(struct jinja *j, uint32_t c) {
 	if (c < 0x80)
 		return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 	return jinja_is(j, UNICODE_UPPER, c) || jinja_is(j, UNICODE_LOWER, c) ||
@@ -37,7 +37,7 @@ METHOD(str_title) {
 		utf8_next(s->p + i, s->len - i, &n);
 		jinja_put_str(j, &b,
 		        jinja_change_case(j, jinja_sub(j, s, i, i + n), within ? CASE_LOWER : CASE_TITLE));
-		within = is_cased(j, utf8_code(s->p + i, n));
+		within = method_is_cased(j, utf8_code(s->p + i, n));
 	}
 	return jinja_buf_value(j, &b);
 }
@@ -53,23 +53,23 @@ METHOD(str_swapcase) {
 	return jinja_buf_value(j, &b);
 }
 
-static const struct str *strip_chars(struct jinja *j, const struct args *a) {
+static const struct str *method_strip_chars(struct jinja *j, const struct args *a) {
 	return args_has(a, 0) && a->v[0].type != V_NONE ? jinja_arg_str(j, a, 0) : NULL;
 }
 
 METHOD(str_strip) {
-	return value_str(jinja_strip(j, self.u.s, strip_chars(j, a), STRIP_BOTH));
+	return value_str(jinja_strip(j, self.u.s, method_strip_chars(j, a), STRIP_BOTH));
 }
 
 METHOD(str_lstrip) {
-	return value_str(jinja_strip(j, self.u.s, strip_chars(j, a), STRIP_LEFT));
+	return value_str(jinja_strip(j, self.u.s, method_strip_chars(j, a), STRIP_LEFT));
 }
 
 METHOD(str_rstrip) {
-	return value_str(jinja_strip(j, self.u.s, strip_chars(j, a), STRIP_RIGHT));
+	return value_str(jinja_strip(j, self.u.s, method_strip_chars(j, a), STRIP_RIGHT));
 }
 
-static struct value pad(struct jinja *j, struct value self, const struct args *a, int left) {
+static struct value method_pad(struct jinja *j, struct value self, const struct args *a, int left) {
 	const struct str *fill = args_has(a, 1) ? jinja_arg_str(j, a, 1) : jinja_str(j, " ", 1);
 	if (fill->chars != 1)
 		jinja_fail(j, -EINVAL, "what fills must be one character");
@@ -77,15 +77,15 @@ static struct value pad(struct jinja *j, struct value self, const struct args *a
 }
 
 METHOD(str_ljust) {
-	return pad(j, self, a, 0);
+	return method_pad(j, self, a, 0);
 }
 
 METHOD(str_center) {
-	return pad(j, self, a, 1);
+	return method_pad(j, self, a, 1);
 }
 
 METHOD(str_rjust) {
-	return pad(j, self, a, 2);
+	return method_pad(j, self, a, 2);
 }
 
 METHOD(str_zfill) {
@@ -102,7 +102,7 @@ METHOD(str_zfill) {
 
 /* ---- split and join */
 
-static struct seq *split_space(struct jinja *j, const struct str *s, int64_t max) {
+static struct seq *method_split_space(struct jinja *j, const struct str *s, int64_t max) {
 	struct seq *out = jinja_seq(j, 0);
 	size_t cap = 0;
 	const struct str *rest = jinja_strip(j, s, NULL, STRIP_LEFT);
@@ -130,7 +130,7 @@ static struct seq *split_space(struct jinja *j, const struct str *s, int64_t max
 	return out;
 }
 
-static struct seq *split_by(struct jinja *j, const struct str *s, const struct str *sep, int64_t max) {
+static struct seq *method_split_by(struct jinja *j, const struct str *s, const struct str *sep, int64_t max) {
 	struct seq *out = jinja_seq(j, 0);
 	size_t cap = 0, at = 0;
 	for (const char *found; max != 0 && (found = memmem(s->p + at, s->len - at, sep->p, sep->len));
@@ -145,14 +145,14 @@ static struct seq *split_by(struct jinja *j, const struct str *s, const struct s
 }
 
 /* The last occurrence of what in s[0..end), SIZE_MAX: none. */
-static size_t find_last(const struct str *s, size_t end, const struct str *what) {
+static size_t method_find_last(const struct str *s, size_t end, const struct str *what) {
 	for (size_t at = end < what->len ? SIZE_MAX : end - what->len; at != SIZE_MAX; at--)
 		if (memcmp(s->p + at, what->p, what->len) == 0)
 			return at;
 	return SIZE_MAX;
 }
 
-static void turn(struct seq *s) {
+static void method_turn(struct seq *s) {
 	for (size_t i = 0; i < s->n / 2; i++) {
 		struct value v = s->v[i];
 		s->v[i] = s->v[s->n - 1 - i];
@@ -160,21 +160,22 @@ static void turn(struct seq *s) {
 	}
 }
 
-static struct seq *rsplit_by(struct jinja *j, const struct str *s, const struct str *sep, int64_t max) {
+static struct seq *method_rsplit_by(
+        struct jinja *j, const struct str *s, const struct str *sep, int64_t max) {
 	struct seq *out = jinja_seq(j, 0);
 	size_t cap = 0, end = s->len;
 	jinja_step(j, s->len);
-	for (size_t at; max != 0 && (at = find_last(s, end, sep)) != SIZE_MAX; max--) {
+	for (size_t at; max != 0 && (at = method_find_last(s, end, sep)) != SIZE_MAX; max--) {
 		jinja_seq_add(j, out, &cap, value_str(jinja_sub(j, s, at + sep->len, end)));
 		end = at;
 	}
 	jinja_seq_add(j, out, &cap, value_str(jinja_sub(j, s, 0, end)));
-	turn(out);
+	method_turn(out);
 	return out;
 }
 
 /* Where the last word of s begins, which ends without white space. */
-static size_t last_word(const struct str *s) {
+static size_t method_last_word(const struct str *s) {
 	size_t at = s->len;
 	while (at > 0) {
 		size_t from = at - 1;
@@ -187,7 +188,7 @@ static size_t last_word(const struct str *s) {
 	return at;
 }
 
-static struct seq *rsplit_space(struct jinja *j, const struct str *s, int64_t max) {
+static struct seq *method_rsplit_space(struct jinja *j, const struct str *s, int64_t max) {
 	struct seq *out = jinja_seq(j, 0);
 	size_t cap = 0;
 	const struct str *rest = jinja_strip(j, s, NULL, STRIP_RIGHT);
@@ -196,44 +197,47 @@ static struct seq *rsplit_space(struct jinja *j, const struct str *s, int64_t ma
 			jinja_seq_add(j, out, &cap, value_str(rest));
 			break;
 		}
-		size_t at = last_word(rest);
+		size_t at = method_last_word(rest);
 		jinja_seq_add(j, out, &cap, value_str(jinja_sub(j, rest, at, rest->len)));
 		rest = jinja_strip(j, jinja_sub(j, rest, 0, at), NULL, STRIP_RIGHT);
 	}
-	turn(out);
+	method_turn(out);
 	return out;
 }
 
-static const struct str *separator(struct jinja *j, const struct args *a) {
-	const struct str *sep = strip_chars(j, a);
+static const struct str *method_separator(struct jinja *j, const struct args *a) {
+	const struct str *sep = method_strip_chars(j, a);
 	if (sep && sep->len == 0)
 		jinja_fail(j, -EINVAL, "an empty separator does not split");
 	return sep;
 }
 
 /* The same, of what has to have one. */
-static const struct str *need_separator(struct jinja *j, const struct args *a) {
+static const struct str *method_need_separator(struct jinja *j, const struct args *a) {
 	jinja_arg_str(j, a, 0);
-	return separator(j, a);
+	return method_separator(j, a);
 }
 
 METHOD(str_split) {
-	const struct str *sep = separator(j, a);
+	const struct str *sep = method_separator(j, a);
 	int64_t max = jinja_arg_int(j, a, 1, -1);
-	return value_seq(V_LIST, sep ? split_by(j, self.u.s, sep, max) : split_space(j, self.u.s, max));
+	return value_seq(
+	        V_LIST, sep ? method_split_by(j, self.u.s, sep, max) : method_split_space(j, self.u.s, max));
 }
 
 METHOD(str_rsplit) {
-	const struct str *sep = separator(j, a);
+	const struct str *sep = method_separator(j, a);
 	int64_t max = jinja_arg_int(j, a, 1, -1);
-	return value_seq(V_LIST, sep ? rsplit_by(j, self.u.s, sep, max) : rsplit_space(j, self.u.s, max));
+	return value_seq(V_LIST,
+	        sep ? method_rsplit_by(j, self.u.s, sep, max) : method_rsplit_space(j, self.u.s, max));
 }
 
 METHOD(str_splitlines) {
 	return value_seq(V_LIST, jinja_lines(j, self.u.s, jinja_arg_truth(a, 0, false)));
 }
 
-static struct value three(struct jinja *j, const struct str *x, const struct str *y, const struct str *z) {
+static struct value method_three(
+        struct jinja *j, const struct str *x, const struct str *y, const struct str *z) {
 	struct seq *s = jinja_seq(j, 3);
 	s->v[0] = value_str(x);
 	s->v[1] = value_str(y);
@@ -242,22 +246,22 @@ static struct value three(struct jinja *j, const struct str *x, const struct str
 }
 
 METHOD(str_partition) {
-	const struct str *s = self.u.s, *sep = need_separator(j, a), *none = jinja_str(j, "", 0);
+	const struct str *s = self.u.s, *sep = method_need_separator(j, a), *none = jinja_str(j, "", 0);
 	const char *found = memmem(s->p, s->len, sep->p, sep->len);
 	if (!found)
-		return three(j, s, none, none);
+		return method_three(j, s, none, none);
 	size_t at = (size_t)(found - s->p);
-	return three(j, jinja_sub(j, s, 0, at), jinja_sub(j, s, at, at + sep->len),
+	return method_three(j, jinja_sub(j, s, 0, at), jinja_sub(j, s, at, at + sep->len),
 	        jinja_sub(j, s, at + sep->len, s->len));
 }
 
 METHOD(str_rpartition) {
-	const struct str *s = self.u.s, *sep = need_separator(j, a), *none = jinja_str(j, "", 0);
+	const struct str *s = self.u.s, *sep = method_need_separator(j, a), *none = jinja_str(j, "", 0);
 	jinja_step(j, s->len);
-	size_t at = find_last(s, s->len, sep);
+	size_t at = method_find_last(s, s->len, sep);
 	if (at == SIZE_MAX)
-		return three(j, none, none, s);
-	return three(j, jinja_sub(j, s, 0, at), jinja_sub(j, s, at, at + sep->len),
+		return method_three(j, none, none, s);
+	return method_three(j, jinja_sub(j, s, 0, at), jinja_sub(j, s, at, at + sep->len),
 	        jinja_sub(j, s, at + sep->len, s->len));
 }
 
@@ -288,7 +292,8 @@ METHOD(str_removesuffix) {
 /* ---- search */
 
 /* A bound among the arguments, in characters from 0 to the end. */
-static size_t bound(struct jinja *j, const struct str *s, const struct args *a, size_t i, size_t otherwise) {
+static size_t method_bound(
+        struct jinja *j, const struct str *s, const struct args *a, size_t i, size_t otherwise) {
 	if (!args_has(a, i) || a->v[i].type == V_NONE)
 		return otherwise;
 	int64_t at = jinja_need_int(j, a->v[i], "a bound"), n = (int64_t)s->chars;
@@ -297,8 +302,9 @@ static size_t bound(struct jinja *j, const struct str *s, const struct args *a, 
 }
 
 /* self between the bounds that are arguments 1 and 2, and how many characters stand before; NULL where the first is beyond. */
-static const struct str *part(struct jinja *j, const struct str *s, const struct args *a, size_t *before) {
-	size_t from = bound(j, s, a, 1, 0), end = bound(j, s, a, 2, s->chars);
+static const struct str *method_part(
+        struct jinja *j, const struct str *s, const struct args *a, size_t *before) {
+	size_t from = method_bound(j, s, a, 1, 0), end = method_bound(j, s, a, 2, s->chars);
 	end = end > s->chars ? s->chars : end;
 	*before = from;
 	if (from > s->chars || from > end)
@@ -306,15 +312,15 @@ static const struct str *part(struct jinja *j, const struct str *s, const struct
 	return jinja_sub(j, s, jinja_offset(s, from), jinja_offset(s, end));
 }
 
-static int64_t find(struct jinja *j, struct value self, const struct args *a, bool last) {
+static int64_t method_find(struct jinja *j, struct value self, const struct args *a, bool last) {
 	size_t before;
-	const struct str *what = jinja_arg_str(j, a, 0), *s = part(j, self.u.s, a, &before);
+	const struct str *what = jinja_arg_str(j, a, 0), *s = method_part(j, self.u.s, a, &before);
 	if (!s)
 		return -1;
 	jinja_step(j, s->len);
 	size_t at = SIZE_MAX;
 	if (last) {
-		at = find_last(s, s->len, what);
+		at = method_find_last(s, s->len, what);
 	} else {
 		const char *found = what->len ? memmem(s->p, s->len, what->p, what->len) : s->p;
 		at = found ? (size_t)(found - s->p) : SIZE_MAX;
@@ -323,30 +329,30 @@ static int64_t find(struct jinja *j, struct value self, const struct args *a, bo
 }
 
 METHOD(str_find) {
-	return value_int(find(j, self, a, false));
+	return value_int(method_find(j, self, a, false));
 }
 
 METHOD(str_rfind) {
-	return value_int(find(j, self, a, true));
+	return value_int(method_find(j, self, a, true));
 }
 
-static struct value need_found(struct jinja *j, int64_t at) {
+static struct value method_need_found(struct jinja *j, int64_t at) {
 	if (at < 0)
 		jinja_fail(j, -EINVAL, "index: what is looked for is not there");
 	return value_int(at);
 }
 
 METHOD(str_index) {
-	return need_found(j, find(j, self, a, false));
+	return method_need_found(j, method_find(j, self, a, false));
 }
 
 METHOD(str_rindex) {
-	return need_found(j, find(j, self, a, true));
+	return method_need_found(j, method_find(j, self, a, true));
 }
 
 METHOD(str_count) {
 	size_t before;
-	const struct str *what = jinja_arg_str(j, a, 0), *s = part(j, self.u.s, a, &before);
+	const struct str *what = jinja_arg_str(j, a, 0), *s = method_part(j, self.u.s, a, &before);
 	if (!s)
 		return value_int(0);
 	if (what->len == 0)
@@ -359,61 +365,63 @@ METHOD(str_count) {
 	return value_int(n);
 }
 
-static bool begins(const struct str *s, const struct str *x, bool at_end) {
+static bool method_begins(const struct str *s, const struct str *x, bool at_end) {
 	return x->len <= s->len && memcmp(s->p + (at_end ? s->len - x->len : 0), x->p, x->len) == 0;
 }
 
-static struct value begins_or_ends(struct jinja *j, struct value self, const struct args *a, bool at_end) {
+static struct value method_begins_or_ends(
+        struct jinja *j, struct value self, const struct args *a, bool at_end) {
 	size_t before;
-	const struct str *s = part(j, self.u.s, a, &before);
+	const struct str *s = method_part(j, self.u.s, a, &before);
 	if (a->v[0].type != V_TUPLE) {
 		const struct str *x = jinja_arg_str(j, a, 0);
-		return value_bool(s && begins(s, x, at_end));
+		return value_bool(s && method_begins(s, x, at_end));
 	}
 	for (size_t i = 0; i < a->v[0].u.seq->n; i++)
-		if (begins(s ? s : self.u.s, jinja_need_str(j, a->v[0].u.seq->v[i], "each part"), at_end) &&
+		if (method_begins(
+		            s ? s : self.u.s, jinja_need_str(j, a->v[0].u.seq->v[i], "each part"), at_end) &&
 		        s)
 			return value_bool(true);
 	return value_bool(false);
 }
 
 METHOD(str_startswith) {
-	return begins_or_ends(j, self, a, false);
+	return method_begins_or_ends(j, self, a, false);
 }
 
 METHOD(str_endswith) {
-	return begins_or_ends(j, self, a, true);
+	return method_begins_or_ends(j, self, a, true);
 }
 
 /* ---- classes */
 
 typedef bool char_class(struct jinja *j, uint32_t c);
 
-static bool is_digit(struct jinja *j, uint32_t c) {
+static bool method_is_digit(struct jinja *j, uint32_t c) {
 	return c < 0x80 ? c >= '0' && c <= '9' : jinja_is(j, UNICODE_DIGIT, c);
 }
-static bool is_decimal(struct jinja *j, uint32_t c) {
+static bool method_is_decimal(struct jinja *j, uint32_t c) {
 	return c < 0x80 ? c >= '0' && c <= '9' : jinja_is(j, UNICODE_DECIMAL, c);
 }
-static bool is_numeric(struct jinja *j, uint32_t c) {
+static bool method_is_numeric(struct jinja *j, uint32_t c) {
 	return c < 0x80 ? c >= '0' && c <= '9' : jinja_is(j, UNICODE_NUMERIC, c);
 }
-static bool is_alpha(struct jinja *j, uint32_t c) {
+static bool method_is_alpha(struct jinja *j, uint32_t c) {
 	return c < 0x80 ? (c | 0x20) >= 'a' && (c | 0x20) <= 'z' : jinja_is(j, UNICODE_ALPHA, c);
 }
-static bool is_alnum(struct jinja *j, uint32_t c) {
-	return is_alpha(j, c) || is_digit(j, c) || is_numeric(j, c);
+static bool method_is_alnum(struct jinja *j, uint32_t c) {
+	return method_is_alpha(j, c) || method_is_digit(j, c) || method_is_numeric(j, c);
 }
-static bool is_space(struct jinja *j, uint32_t c) {
+static bool method_is_space(struct jinja *j, uint32_t c) {
 	(void)j;
 	return jinja_is_space(c);
 }
-static bool is_ascii(struct jinja *j, uint32_t c) {
+static bool method_is_ascii(struct jinja *j, uint32_t c) {
 	(void)j;
 	return c < 0x80;
 }
 
-static struct value all(struct jinja *j, const struct str *s, char_class *is, bool when_empty) {
+static struct value method_all(struct jinja *j, const struct str *s, char_class *is, bool when_empty) {
 	for (size_t i = 0, n; i < s->len; i += n) {
 		utf8_next(s->p + i, s->len - i, &n);
 		jinja_step(j, 0);
@@ -424,33 +432,33 @@ static struct value all(struct jinja *j, const struct str *s, char_class *is, bo
 }
 
 METHOD(str_isdigit) {
-	return all(j, self.u.s, is_digit, false);
+	return method_all(j, self.u.s, method_is_digit, false);
 }
 METHOD(str_isdecimal) {
-	return all(j, self.u.s, is_decimal, false);
+	return method_all(j, self.u.s, method_is_decimal, false);
 }
 METHOD(str_isnumeric) {
-	return all(j, self.u.s, is_numeric, false);
+	return method_all(j, self.u.s, method_is_numeric, false);
 }
 METHOD(str_isalpha) {
-	return all(j, self.u.s, is_alpha, false);
+	return method_all(j, self.u.s, method_is_alpha, false);
 }
 METHOD(str_isalnum) {
-	return all(j, self.u.s, is_alnum, false);
+	return method_all(j, self.u.s, method_is_alnum, false);
 }
 METHOD(str_isspace) {
-	return all(j, self.u.s, is_space, false);
+	return method_all(j, self.u.s, method_is_space, false);
 }
 METHOD(str_isascii) {
-	return all(j, self.u.s, is_ascii, true);
+	return method_all(j, self.u.s, method_is_ascii, true);
 }
 METHOD(str_isprintable) {
-	return all(j, self.u.s, jinja_is_printable, true);
+	return method_all(j, self.u.s, jinja_is_printable, true);
 }
 
 enum case_of { NO_CASE, UPPER, LOWER, TITLE };
 
-static enum case_of case_of(struct jinja *j, uint32_t c) {
+static enum case_of method_case_of(struct jinja *j, uint32_t c) {
 	if (c < 0x80)
 		return c >= 'A' && c <= 'Z' ? UPPER : c >= 'a' && c <= 'z' ? LOWER : NO_CASE;
 	return jinja_is(j, UNICODE_UPPER, c)   ? UPPER
@@ -460,12 +468,12 @@ static enum case_of case_of(struct jinja *j, uint32_t c) {
 }
 
 /* All that have a case have this one, and one has. */
-static struct value all_cased(struct jinja *j, const struct str *s, enum case_of want) {
+static struct value method_all_cased(struct jinja *j, const struct str *s, enum case_of want) {
 	bool any = false;
 	for (size_t i = 0, n; i < s->len; i += n) {
 		utf8_next(s->p + i, s->len - i, &n);
 		jinja_step(j, 0);
-		enum case_of c = case_of(j, utf8_code(s->p + i, n));
+		enum case_of c = method_case_of(j, utf8_code(s->p + i, n));
 		if (c != NO_CASE && c != want)
 			return value_bool(false);
 		any |= c != NO_CASE;
@@ -474,11 +482,11 @@ static struct value all_cased(struct jinja *j, const struct str *s, enum case_of
 }
 
 METHOD(str_isupper) {
-	return all_cased(j, self.u.s, UPPER);
+	return method_all_cased(j, self.u.s, UPPER);
 }
 
 METHOD(str_islower) {
-	return all_cased(j, self.u.s, LOWER);
+	return method_all_cased(j, self.u.s, LOWER);
 }
 
 METHOD(str_istitle) {
@@ -486,7 +494,7 @@ METHOD(str_istitle) {
 	const struct str *s = self.u.s;
 	for (size_t i = 0, n; i < s->len; i += n) {
 		utf8_next(s->p + i, s->len - i, &n);
-		enum case_of c = case_of(j, utf8_code(s->p + i, n));
+		enum case_of c = method_case_of(j, utf8_code(s->p + i, n));
 		if (c != NO_CASE && (c == LOWER) != within)
 			return value_bool(false);
 		within = c != NO_CASE;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* The fewest digits that are this number, as d.ddde±x. */
-static int shortest(char *digits, size_t size, double f) {
+static int print_shortest(char *digits, size_t size, double f) {
 	for (int precision = 0; precision < 17; precision++) {
 		snprintf(digits, size, "%.*e", precision, f);
 		if (strtod(digits, NULL) == f)
@@ -26,7 +26,7 @@ void jinja_put_float(struct jinja *j, struct buf *b, double f) {
 		jinja_put_text(j, b, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
 		return;
 	}
-	int exponent = shortest(digits, sizeof digits, f);
+	int exponent = print_shortest(digits, sizeof digits, f);
 	char *e = strchr(digits, 'e');
 	int after = (int)(e - digits) - (digits[0] == '-') - 2; /* digits behind the point */
 	after = after < 0 ? 0 : after;
@@ -46,7 +46,7 @@ void jinja_put_int(struct jinja *j, struct buf *b, int64_t i) {
 	jinja_put_text(j, b, text);
 }
 
-static void put_escape(struct jinja *j, struct buf *b, uint32_t c) {
+static void print_put_escape(struct jinja *j, struct buf *b, uint32_t c) {
 	char text[16];
 	switch (c) {
 	case '\n':
@@ -63,7 +63,7 @@ static void put_escape(struct jinja *j, struct buf *b, uint32_t c) {
 	jinja_put_text(j, b, text);
 }
 
-static void put_string_repr(struct jinja *j, struct buf *b, const struct str *s) {
+static void print_put_string_repr(struct jinja *j, struct buf *b, const struct str *s) {
 	bool doubled = s->len && memchr(s->p, '\'', s->len) && !memchr(s->p, '"', s->len);
 	char quote = doubled ? '"' : '\'';
 	if (s->markup)
@@ -77,14 +77,14 @@ static void put_string_repr(struct jinja *j, struct buf *b, const struct str *s)
 		if (jinja_is_printable(j, c))
 			jinja_put(j, b, s->p + i, n, s->given ? s->given + i : NULL);
 		else
-			put_escape(j, b, c);
+			print_put_escape(j, b, c);
 	}
 	jinja_put(j, b, &quote, 1, NULL);
 	if (s->markup)
 		jinja_put_text(j, b, ")");
 }
 
-static void put_items(
+static void print_put_items(
         struct jinja *j, struct buf *b, const struct seq *s, const char *open, const char *close) {
 	jinja_put_text(j, b, open);
 	for (size_t i = 0; i < s->n; i++) {
@@ -95,7 +95,7 @@ static void put_items(
 	jinja_put_text(j, b, close);
 }
 
-static void put_dict(struct jinja *j, struct buf *b, const struct dict *d) {
+static void print_put_dict(struct jinja *j, struct buf *b, const struct dict *d) {
 	jinja_put_text(j, b, "{");
 	for (size_t i = 0; i < d->n; i++) {
 		if (i)
@@ -107,7 +107,7 @@ static void put_dict(struct jinja *j, struct buf *b, const struct dict *d) {
 	jinja_put_text(j, b, "}");
 }
 
-static void put_range(struct jinja *j, struct buf *b, const struct seq *s) {
+static void print_put_range(struct jinja *j, struct buf *b, const struct seq *s) {
 	jinja_put_text(j, b, "range(");
 	jinja_put_int(j, b, s->start);
 	jinja_put_text(j, b, ", ");
@@ -119,7 +119,7 @@ static void put_range(struct jinja *j, struct buf *b, const struct seq *s) {
 	jinja_put_text(j, b, ")");
 }
 
-static void put_parts(struct jinja *j, struct buf *b, struct value v) {
+static void print_put_parts(struct jinja *j, struct buf *b, struct value v) {
 	switch (v.type) {
 	case V_UNDEFINED:
 		jinja_put_text(j, b, "Undefined");
@@ -137,27 +137,27 @@ static void put_parts(struct jinja *j, struct buf *b, struct value v) {
 		jinja_put_float(j, b, v.u.f);
 		return;
 	case V_STRING:
-		put_string_repr(j, b, v.u.s);
+		print_put_string_repr(j, b, v.u.s);
 		return;
 	case V_LIST:
-		put_items(j, b, v.u.seq, "[", "]");
+		print_put_items(j, b, v.u.seq, "[", "]");
 		return;
 	case V_TUPLE:
-		put_items(j, b, v.u.seq, "(", v.u.seq->n == 1 ? ",)" : ")");
+		print_put_items(j, b, v.u.seq, "(", v.u.seq->n == 1 ? ",)" : ")");
 		return;
 	case V_DICT:
-		put_dict(j, b, v.u.dict);
+		print_put_dict(j, b, v.u.dict);
 		return;
 	case V_RANGE:
-		put_range(j, b, v.u.seq);
+		print_put_range(j, b, v.u.seq);
 		return;
 	case V_VIEW:
 		jinja_put_text(j, b, v.u.seq->name);
-		put_items(j, b, v.u.seq, "([", "])");
+		print_put_items(j, b, v.u.seq, "([", "])");
 		return;
 	case V_NAMESPACE:
 		jinja_put_text(j, b, "<Namespace ");
-		put_dict(j, b, v.u.dict);
+		print_put_dict(j, b, v.u.dict);
 		jinja_put_text(j, b, ">");
 		return;
 	case V_MACRO:
@@ -173,7 +173,7 @@ void jinja_put_repr(struct jinja *j, struct buf *b, struct value v) {
 	size_t from = b->len;
 	jinja_step(j, 0);
 	jinja_enter(j);
-	put_parts(j, b, v);
+	print_put_parts(j, b, v);
 	jinja_leave(j);
 	jinja_spread_given(b, from);
 }

@@ -17,7 +17,7 @@ struct arena_chunk {
 };
 
 /* One line, whole characters. */
-static void clean_sentence(char *s) {
+static void state_clean_sentence(char *s) {
 	size_t len = strlen(s);
 	for (size_t i = 0, n; i < len; i += n) {
 		enum utf8_state state = utf8_next(s + i, len - i, &n);
@@ -35,13 +35,13 @@ void jinja_fail(struct jinja *j, int rc, const char *format, ...) {
 		va_start(ap, format);
 		vsnprintf(j->err + n, j->errlen - (size_t)n, format, ap);
 		va_end(ap);
-		clean_sentence(j->err);
+		state_clean_sentence(j->err);
 	}
 	j->rc = rc;
 	longjmp(j->escape, 1);
 }
 
-static struct arena_chunk *add_chunk(struct jinja *j, size_t size) {
+static struct arena_chunk *state_add_chunk(struct jinja *j, size_t size) {
 	size_t want = j->chunk ? 2 * j->chunk->size : CHUNK_MIN;
 	want = want > CHUNK_MAX ? CHUNK_MAX : want;
 	if (want > j->memory_left)
@@ -59,11 +59,11 @@ static struct arena_chunk *add_chunk(struct jinja *j, size_t size) {
 	return c;
 }
 
-static char *take(struct jinja *j, size_t size, size_t align) {
+static char *state_take(struct jinja *j, size_t size, size_t align) {
 	struct arena_chunk *c = j->chunk;
 	size_t at = c ? (c->used + align - 1) / align * align : 0;
 	if (!c || at > c->size || size > c->size - at) {
-		c = add_chunk(j, size);
+		c = state_add_chunk(j, size);
 		at = 0;
 	}
 	if (!c)
@@ -72,24 +72,24 @@ static char *take(struct jinja *j, size_t size, size_t align) {
 	return (char *)c->data + at;
 }
 
-static void *or_fail(struct jinja *j, void *p) {
+static void *state_or_fail(struct jinja *j, void *p) {
 	if (!p)
 		jinja_fail(j, -E2BIG, "the template needs more memory than it may have");
 	return p;
 }
 
 void *jinja_try_alloc(struct jinja *j, size_t size) {
-	return take(j, size, sizeof(max_align_t));
+	return state_take(j, size, sizeof(max_align_t));
 }
 
 void *jinja_alloc(struct jinja *j, size_t size) {
-	void *p = or_fail(j, take(j, size, sizeof(max_align_t)));
+	void *p = state_or_fail(j, state_take(j, size, sizeof(max_align_t)));
 	memset(p, 0, size);
 	return p;
 }
 
 char *jinja_alloc_text(struct jinja *j, size_t size) {
-	return or_fail(j, take(j, size, 1));
+	return state_or_fail(j, state_take(j, size, 1));
 }
 
 char *jinja_grow_text(struct jinja *j, char *p, size_t old, size_t size) {

@@ -3,7 +3,7 @@
 #include "daemon/text/jinja/value_internal.h"
 #include <string.h>
 
-static size_t count_chars(const char *p, size_t len) {
+static size_t str_count_chars(const char *p, size_t len) {
 	size_t n = 0;
 	for (size_t i = 0; i < len; i++)
 		n += ((unsigned char)p[i] & 0xC0) != 0x80;
@@ -12,7 +12,7 @@ static size_t count_chars(const char *p, size_t len) {
 
 struct str *jinja_str(struct jinja *j, const char *p, size_t len) {
 	struct str *s = jinja_alloc(j, sizeof *s);
-	*s = (struct str){p, NULL, len, count_chars(p, len), false};
+	*s = (struct str){p, NULL, len, str_count_chars(p, len), false};
 	return s;
 }
 
@@ -52,7 +52,7 @@ size_t jinja_offset(const struct str *s, size_t at) {
 	return i;
 }
 
-static void make_room(struct jinja *j, struct buf *b, size_t more) {
+static void str_make_room(struct jinja *j, struct buf *b, size_t more) {
 	if (more <= b->cap - b->len)
 		return;
 	size_t cap = b->cap + (b->cap > more ? b->cap : more);
@@ -69,7 +69,7 @@ void jinja_put(struct jinja *j, struct buf *b, const char *p, size_t len, const 
 	jinja_step(j, len);
 	if (b == j->result && len > j->output_max - b->len)
 		jinja_fail(j, -E2BIG, "the text is longer than %zu bytes", j->output_max);
-	make_room(j, b, len);
+	str_make_room(j, b, len);
 	if (given && !b->given) {
 		b->given = (uint8_t *)jinja_alloc_text(j, b->cap);
 		memset(b->given, 0, b->len);

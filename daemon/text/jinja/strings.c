@@ -5,7 +5,7 @@
 #include "daemon/text/utf8.h"
 #include <string.h>
 
-static bool strips(const struct str *chars, const char *p, size_t n) {
+static bool string_strips(const struct str *chars, const char *p, size_t n) {
 	return chars ? memmem(chars->p, chars->len, p, n) != NULL : jinja_is_space(utf8_code(p, n));
 }
 
@@ -15,14 +15,14 @@ const struct str *jinja_strip(
 	jinja_step(j, s->len);
 	while ((ends & STRIP_LEFT) && from < end) {
 		utf8_next(s->p + from, end - from, &n);
-		if (!strips(chars, s->p + from, n))
+		if (!string_strips(chars, s->p + from, n))
 			break;
 		from += n;
 	}
 	while ((ends & STRIP_RIGHT) && end > from) {
 		for (n = 1; ((unsigned char)s->p[end - n] & 0xC0) == 0x80; n++)
 			;
-		if (!strips(chars, s->p + end - n, n))
+		if (!string_strips(chars, s->p + end - n, n))
 			break;
 		end -= n;
 	}
@@ -30,7 +30,7 @@ const struct str *jinja_strip(
 }
 
 /* Python puts `new` before every character and at the end where `old` is empty. */
-static const struct str *replace_empty(
+static const struct str *string_replace_empty(
         struct jinja *j, const struct str *s, const struct str *new, int64_t count) {
 	struct buf b = {0};
 	size_t at = 0;
@@ -48,7 +48,7 @@ static const struct str *replace_empty(
 const struct str *jinja_replace(
         struct jinja *j, const struct str *s, const struct str *old, const struct str *new, int64_t count) {
 	if (old->len == 0)
-		return replace_empty(j, s, new, count);
+		return string_replace_empty(j, s, new, count);
 	struct buf b = {0};
 	size_t at = 0;
 	jinja_step(j, s->len);

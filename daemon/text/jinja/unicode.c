@@ -14,48 +14,48 @@ struct unicode {
 	pcre2_code *run; /* of letters */
 };
 
-static void *allocate(size_t size, void *j) {
+static void *unicode_allocate(size_t size, void *j) {
 	return jinja_try_alloc(j, size);
 }
 
-static void release(void *p, void *j) {
+static void unicode_release(void *p, void *j) {
 	(void)p;
 	(void)j;
 }
 
-static void out_of_memory(struct jinja *j) {
+static void unicode_out_of_memory(struct jinja *j) {
 	jinja_fail(j, -E2BIG, "the template needs more memory than it may have");
 }
 
-static struct unicode *get(struct jinja *j) {
+static struct unicode *unicode_get(struct jinja *j) {
 	if (j->unicode)
 		return j->unicode;
 	struct unicode *u = jinja_alloc(j, sizeof *u);
-	u->context = pcre2_general_context_create(allocate, release, j);
+	u->context = pcre2_general_context_create(unicode_allocate, unicode_release, j);
 	u->match = u->context ? pcre2_match_data_create(4, u->context) : NULL;
 	if (!u->match)
-		out_of_memory(j);
+		unicode_out_of_memory(j);
 	j->unicode = u;
 	return u;
 }
 
-static pcre2_code *compile(struct jinja *j, const char *pattern) {
+static pcre2_code *unicode_compile(struct jinja *j, const char *pattern) {
 	int error;
 	size_t at;
-	pcre2_compile_context *cc = pcre2_compile_context_create(get(j)->context);
+	pcre2_compile_context *cc = pcre2_compile_context_create(unicode_get(j)->context);
 	pcre2_code *code = cc ? pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
 	                                PCRE2_UTF | PCRE2_UCP | PCRE2_DOTALL, &error, &at, cc)
 	                      : NULL;
 	if (!code)
-		out_of_memory(j);
+		unicode_out_of_memory(j);
 	return code;
 }
 
 static const char *const pattern[UNICODE_CLASSES] = {
         [UNICODE_PRINTABLE] = "[^\\p{C}\\p{Z}]",
         [UNICODE_ALPHA] = "\\p{L}",
-        [UNICODE_DIGIT] = "[\\p{Nd}\\x{B2}\\x{B3}\\x{B9}\\x{2070}\\x{2074}-\\x{2079}\\x{2080}-\\x{2089}"
-                          "\\x{2460}-\\x{2468}\\x{2474}-\\x{247C}\\x{2488}-\\x{2490}]",
+        [UNICODE_DIGIT] = ("[\\p{Nd}\\x{B2}\\x{B3}\\x{B9}\\x{2070}\\x{2074}-\\x{2079}\\x{2080}-\\x{2089}"
+                           "\\x{2460}-\\x{2468}\\x{2474}-\\x{247C}\\x{2488}-\\x{2490}]"),
         [UNICODE_DECIMAL] = "\\p{Nd}",
         [UNICODE_NUMERIC] = "\\p{N}",
         [UNICODE_UPPER] = "\\p{Lu}",
@@ -65,11 +65,11 @@ static const char *const pattern[UNICODE_CLASSES] = {
 };
 
 bool jinja_is(struct jinja *j, enum unicode_class c, uint32_t code) {
-	struct unicode *u = get(j);
+	struct unicode *u = unicode_get(j);
 	char p[4];
 	struct buf b = {p, NULL, 0, sizeof p};
 	if (!u->class[c])
-		u->class[c] = compile(j, pattern[c]);
+		u->class[c] = unicode_compile(j, pattern[c]);
 	jinja_put_code(j, &b, code, 0);
 	return pcre2_match(u->class[c], (PCRE2_SPTR)b.p, b.len, 0, PCRE2_NO_UTF_CHECK, u->match, NULL) > 0;
 }
@@ -89,7 +89,7 @@ bool jinja_is_line_end(uint32_t c) {
 	       c == 0x2029;
 }
 
-static const struct str *change_ascii(struct jinja *j, const struct str *s, enum letter_case to) {
+static const struct str *unicode_change_ascii(struct jinja *j, const struct str *s, enum letter_case to) {
 	char *p = jinja_alloc_text(j, s->len + 1);
 	char first = to == CASE_LOWER ? 'A' : 'a';
 	for (size_t i = 0; i < s->len; i++)
@@ -100,7 +100,7 @@ static const struct str *change_ascii(struct jinja *j, const struct str *s, enum
 	return out;
 }
 
-static const struct letter_cases *find_letter(uint32_t code) {
+static const struct letter_cases *unicode_find_letter(uint32_t code) {
 	size_t from = 0, end = jinja_letter_case_count;
 	while (from < end) {
 		size_t mid = from + (end - from) / 2;
@@ -114,7 +114,7 @@ static const struct letter_cases *find_letter(uint32_t code) {
 }
 
 /* The letters that stand in a row, as capitals and as small ones: Roman numerals, and those in circles. */
-static uint32_t change_row(uint32_t c, enum letter_case to) {
+static uint32_t unicode_change_row(uint32_t c, enum letter_case to) {
 	bool lower = to == CASE_LOWER;
 	if (c >= 0x2160 && c < 0x2180)
 		return lower ? c | 0x10 : c & ~0x10u;
@@ -123,33 +123,33 @@ static uint32_t change_row(uint32_t c, enum letter_case to) {
 	return c >= 0x24D0 ? c - 26 : c;
 }
 
-static bool in_row(uint32_t c) {
+static bool unicode_in_row(uint32_t c) {
 	return (c >= 0x2160 && c < 0x2180) || (c >= 0x24B6 && c < 0x24EA);
 }
 
-static void put_bytes(struct jinja *j, struct buf *b, const char *p, size_t n, uint8_t given) {
+static void unicode_put_bytes(struct jinja *j, struct buf *b, const char *p, size_t n, uint8_t given) {
 	const uint8_t marks[16] = {given, given, given, given, given, given, given, given, given, given,
 	        given, given, given, given, given, given};
 	jinja_put(j, b, p, n, given ? marks : NULL);
 }
 
 /* By PCRE2's tables. */
-static void change_other(
+static void unicode_change_other(
         struct jinja *j, struct buf *b, const char *p, size_t n, enum letter_case to, uint8_t given) {
-	struct unicode *u = get(j);
+	struct unicode *u = unicode_get(j);
 	char changed[16];
 	size_t len = sizeof changed;
 	if (!u->run)
-		u->run = compile(j, ".+");
+		u->run = unicode_compile(j, ".+");
 	int rc = pcre2_substitute(u->run, (PCRE2_SPTR)p, n, 0, PCRE2_NO_UTF_CHECK | PCRE2_SUBSTITUTE_EXTENDED,
 	        u->match, NULL, (PCRE2_SPTR)(to == CASE_LOWER ? "\\L$0" : "\\U$0"), PCRE2_ZERO_TERMINATED,
 	        (PCRE2_UCHAR *)changed, &len);
 	if (rc < 0)
-		out_of_memory(j);
-	put_bytes(j, b, changed, len, given);
+		unicode_out_of_memory(j);
+	unicode_put_bytes(j, b, changed, len, given);
 }
 
-static bool is_letter_at(struct jinja *j, const struct str *s, size_t at) {
+static bool unicode_is_letter_at(struct jinja *j, const struct str *s, size_t at) {
 	size_t n;
 	utf8_next(s->p + at, s->len - at, &n);
 	uint32_t c = utf8_code(s->p + at, n);
@@ -158,43 +158,45 @@ static bool is_letter_at(struct jinja *j, const struct str *s, size_t at) {
 }
 
 /* A small sigma is another one at the end of a word. */
-static bool ends_word(struct jinja *j, const struct str *s, size_t at, size_t behind) {
+static bool unicode_ends_word(struct jinja *j, const struct str *s, size_t at, size_t behind) {
 	size_t before = at;
 	while (before > 0 && ((unsigned char)s->p[--before] & 0xC0) == 0x80)
 		;
-	return at > 0 && is_letter_at(j, s, before) && (behind == s->len || !is_letter_at(j, s, behind));
+	return at > 0 && unicode_is_letter_at(j, s, before) &&
+	       (behind == s->len || !unicode_is_letter_at(j, s, behind));
 }
 
-static void change_one(
+static void unicode_change_one(
         struct jinja *j, struct buf *b, const struct str *s, size_t at, size_t n, enum letter_case to) {
 	uint8_t given = s->given ? s->given[at] : 0;
 	uint32_t c = utf8_code(s->p + at, n);
-	const struct letter_cases *l = to == CASE_LOWER || c < 0x80 ? NULL : find_letter(c);
+	const struct letter_cases *l = to == CASE_LOWER || c < 0x80 ? NULL : unicode_find_letter(c);
 	if (c < 0x80)
-		put_bytes(j, b, change_ascii(j, jinja_sub(j, s, at, at + 1), to)->p, 1, given);
+		unicode_put_bytes(
+		        j, b, unicode_change_ascii(j, jinja_sub(j, s, at, at + 1), to)->p, 1, given);
 	else if (l)
-		put_bytes(j, b, to == CASE_UPPER ? l->upper : l->title,
+		unicode_put_bytes(j, b, to == CASE_UPPER ? l->upper : l->title,
 		        strlen(to == CASE_UPPER ? l->upper : l->title), given);
-	else if (in_row(c))
-		jinja_put_code(j, b, change_row(c, to), given);
+	else if (unicode_in_row(c))
+		jinja_put_code(j, b, unicode_change_row(c, to), given);
 	else if (to == CASE_TITLE && c >= 0x10D0 && c < 0x1100) /* Georgian has no title case */
-		put_bytes(j, b, s->p + at, n, given);
+		unicode_put_bytes(j, b, s->p + at, n, given);
 	else if (to == CASE_LOWER && c == 0x130)
-		put_bytes(j, b, "i\xCC\x87", 3, given);
+		unicode_put_bytes(j, b, "i\xCC\x87", 3, given);
 	else if (to == CASE_LOWER && c == 0x3A3)
-		jinja_put_code(j, b, ends_word(j, s, at, at + n) ? 0x3C2 : 0x3C3, given);
+		jinja_put_code(j, b, unicode_ends_word(j, s, at, at + n) ? 0x3C2 : 0x3C3, given);
 	else
-		change_other(j, b, s->p + at, n, to, given);
+		unicode_change_other(j, b, s->p + at, n, to, given);
 }
 
 const struct str *jinja_change_case(struct jinja *j, const struct str *s, enum letter_case to) {
 	struct buf b = {0};
 	jinja_step(j, s->len);
 	if (s->chars == s->len)
-		return change_ascii(j, s, to);
+		return unicode_change_ascii(j, s, to);
 	for (size_t at = 0, n; at < s->len; at += n) {
 		utf8_next(s->p + at, s->len - at, &n);
-		change_one(j, &b, s, at, n, to);
+		unicode_change_one(j, &b, s, at, n, to);
 	}
 	struct str *out = (struct str *)jinja_buf_str(j, &b);
 	out->markup = s->markup;

@@ -30,19 +30,19 @@ struct dict *jinja_dict(struct jinja *j) {
 	return jinja_alloc(j, sizeof(struct dict));
 }
 
-static void need_hashable(struct jinja *j, struct value key) {
+static void value_need_hashable(struct jinja *j, struct value key) {
 	if (key.type == V_LIST || key.type == V_DICT)
 		jinja_fail(j, -EINVAL, "a %s cannot be a key", jinja_type_name(key));
 	if (key.type == V_TUPLE)
 		for (size_t i = 0; i < key.u.seq->n; i++) {
 			jinja_enter(j);
-			need_hashable(j, key.u.seq->v[i]);
+			value_need_hashable(j, key.u.seq->v[i]);
 			jinja_leave(j);
 		}
 }
 
 struct value *jinja_dict_find(struct jinja *j, const struct dict *d, struct value key) {
-	need_hashable(j, key);
+	value_need_hashable(j, key);
 	if (key.type == V_STRING) {
 		jinja_step(j, d->n * 4);
 		return jinja_dict_find_text(d, key.u.s->p, key.u.s->len);
@@ -79,7 +79,7 @@ void jinja_dict_set(struct jinja *j, struct dict *d, struct value key, struct va
 	d->e[d->n++] = (struct pair){key, v};
 }
 
-static struct seq *characters(struct jinja *j, const struct str *s) {
+static struct seq *value_characters(struct jinja *j, const struct str *s) {
 	struct seq *out = jinja_seq(j, s->chars);
 	for (size_t i = 0, at = 0, n; at < s->len; at += n, i++) {
 		utf8_next(s->p + at, s->len - at, &n);
@@ -91,7 +91,7 @@ static struct seq *characters(struct jinja *j, const struct str *s) {
 	return out;
 }
 
-static struct seq *dict_keys(struct jinja *j, const struct dict *d) {
+static struct seq *value_dict_keys(struct jinja *j, const struct dict *d) {
 	struct seq *out = jinja_seq(j, d->n);
 	for (size_t i = 0; i < d->n; i++)
 		out->v[i] = d->e[i].key;
@@ -125,7 +125,7 @@ bool jinja_iterable(struct value v) {
 	}
 }
 
-static struct seq *use_up(struct jinja *j, struct seq *s) {
+static struct seq *value_use_up(struct jinja *j, struct seq *s) {
 	struct seq *rest = jinja_seq(j, 0);
 	jinja_realize(j, s);
 	rest->v = s->v + s->at;
@@ -139,16 +139,16 @@ struct seq *jinja_items(struct jinja *j, struct value v) {
 	case V_UNDEFINED:
 		return jinja_seq(j, 0);
 	case V_STRING:
-		return characters(j, v.u.s);
+		return value_characters(j, v.u.s);
 	case V_LIST:
 	case V_TUPLE:
 	case V_RANGE:
 	case V_VIEW:
 		return v.u.seq;
 	case V_DICT:
-		return dict_keys(j, v.u.dict);
+		return value_dict_keys(j, v.u.dict);
 	case V_ITERATOR:
-		return use_up(j, v.u.seq);
+		return value_use_up(j, v.u.seq);
 	case V_LOOP:
 		jinja_fail(j, -ENOTSUP, "going over the loop variable itself is not supported");
 	default:
@@ -198,10 +198,10 @@ double jinja_number(struct value v) {
 	return v.type == V_FLOAT ? v.u.f : (double)jinja_integer(v);
 }
 
-/* Integers against floats exactly, as Python does: <0, 0, >0; 2 where one is not a number (NaN). */
-static int compare_int_float(int64_t i, double f) {
+/* Integers against floats exactly, as Python does. */
+static int value_compare_int_float(int64_t i, double f) {
 	if (isnan(f))
-		return 2;
+		return NOT_ORDERED;
 	if (f >= 0x1p63)
 		return -1;
 	if (f < -0x1p63)
@@ -213,23 +213,23 @@ static int compare_int_float(int64_t i, double f) {
 	return rest > 0 ? -1 : rest < 0 ? 1 : 0;
 }
 
-static int compare_numbers(struct value a, struct value b) {
+static int value_compare_numbers(struct value a, struct value b) {
 	if (a.type == V_FLOAT && b.type == V_FLOAT) {
 		if (isnan(a.u.f) || isnan(b.u.f))
-			return 2;
+			return NOT_ORDERED;
 		return a.u.f < b.u.f ? -1 : a.u.f > b.u.f;
 	}
 	if (a.type == V_FLOAT) {
-		int c = compare_int_float(jinja_integer(b), a.u.f);
-		return c == 2 ? 2 : -c;
+		int c = value_compare_int_float(jinja_integer(b), a.u.f);
+		return c == NOT_ORDERED ? c : -c;
 	}
 	if (b.type == V_FLOAT)
-		return compare_int_float(jinja_integer(a), b.u.f);
+		return value_compare_int_float(jinja_integer(a), b.u.f);
 	int64_t x = jinja_integer(a), y = jinja_integer(b);
 	return x < y ? -1 : x > y;
 }
 
-static bool equal_dicts(struct jinja *j, const struct dict *a, const struct dict *b) {
+static bool value_equal_dicts(struct jinja *j, const struct dict *a, const struct dict *b) {
 	if (a->n != b->n)
 		return false;
 	for (size_t i = 0; i < a->n; i++) {
@@ -240,7 +240,7 @@ static bool equal_dicts(struct jinja *j, const struct dict *a, const struct dict
 	return true;
 }
 
-static bool equal_seqs(struct jinja *j, const struct seq *a, const struct seq *b) {
+static bool value_equal_seqs(struct jinja *j, const struct seq *a, const struct seq *b) {
 	if (a->n != b->n)
 		return false;
 	for (size_t i = 0; i < a->n; i++)
@@ -249,7 +249,7 @@ static bool equal_seqs(struct jinja *j, const struct seq *a, const struct seq *b
 	return true;
 }
 
-static bool equal_parts(struct jinja *j, struct value a, struct value b) {
+static bool value_equal_parts(struct jinja *j, struct value a, struct value b) {
 	switch (a.type) {
 	case V_UNDEFINED:
 	case V_NONE:
@@ -259,9 +259,9 @@ static bool equal_parts(struct jinja *j, struct value a, struct value b) {
 	case V_LIST:
 	case V_TUPLE:
 	case V_RANGE:
-		return equal_seqs(j, a.u.seq, b.u.seq);
+		return value_equal_seqs(j, a.u.seq, b.u.seq);
 	case V_DICT:
-		return equal_dicts(j, a.u.dict, b.u.dict);
+		return value_equal_dicts(j, a.u.dict, b.u.dict);
 	case V_VIEW:
 		if (a.u.seq->name == b.u.seq->name && strcmp(a.u.seq->name, "dict_values") != 0)
 			jinja_fail(j, -ENOTSUP, "comparing %s is not supported", a.u.seq->name);
@@ -274,22 +274,22 @@ static bool equal_parts(struct jinja *j, struct value a, struct value b) {
 bool jinja_equal(struct jinja *j, struct value a, struct value b) {
 	jinja_step(j, a.type == V_STRING ? a.u.s->len : 0);
 	if (jinja_is_number(a) && jinja_is_number(b))
-		return compare_numbers(a, b) == 0;
+		return value_compare_numbers(a, b) == 0;
 	if (a.type != b.type)
 		return false;
 	jinja_enter(j);
-	bool equal = equal_parts(j, a, b);
+	bool equal = value_equal_parts(j, a, b);
 	jinja_leave(j);
 	return equal;
 }
 
-static int compare_strings(const struct str *a, const struct str *b) {
+static int value_compare_strings(const struct str *a, const struct str *b) {
 	size_t n = a->len < b->len ? a->len : b->len;
 	int c = n ? memcmp(a->p, b->p, n) : 0; /* UTF-8 sorts as code points do */
-	return c ? c : a->len < b->len ? -1 : a->len > b->len;
+	return c ? (c < 0 ? -1 : 1) : a->len < b->len ? -1 : a->len > b->len;
 }
 
-static int compare_seqs(struct jinja *j, const struct seq *a, const struct seq *b, const char *op) {
+static int value_compare_seqs(struct jinja *j, const struct seq *a, const struct seq *b, const char *op) {
 	for (size_t i = 0; i < a->n && i < b->n; i++)
 		if (!jinja_equal(j, a->v[i], b->v[i]))
 			return jinja_compare(j, a->v[i], b->v[i], op);
@@ -299,12 +299,12 @@ static int compare_seqs(struct jinja *j, const struct seq *a, const struct seq *
 int jinja_compare(struct jinja *j, struct value a, struct value b, const char *op) {
 	jinja_step(j, a.type == V_STRING ? a.u.s->len : 0);
 	if (jinja_is_number(a) && jinja_is_number(b))
-		return compare_numbers(a, b);
+		return value_compare_numbers(a, b);
 	if (a.type == V_STRING && b.type == V_STRING)
-		return compare_strings(a.u.s, b.u.s);
+		return value_compare_strings(a.u.s, b.u.s);
 	if (a.type == b.type && (a.type == V_LIST || a.type == V_TUPLE)) {
 		jinja_enter(j);
-		int c = compare_seqs(j, a.u.seq, b.u.seq, op);
+		int c = value_compare_seqs(j, a.u.seq, b.u.seq, op);
 		jinja_leave(j);
 		return c;
 	}

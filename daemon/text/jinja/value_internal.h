@@ -173,7 +173,8 @@ struct seq *jinja_items(struct jinja *j, struct value v);
 bool jinja_iterable(struct value v);
 bool jinja_truth(struct value v);
 bool jinja_equal(struct jinja *j, struct value a, struct value b);
-/* <0, 0, >0; fails for what Python does not compare.  op is for that sentence. */
+/* -1, 0, 1; NOT_ORDERED with a float that is not a number.  Fails for what Python does not compare; op is for that sentence. */
+#define NOT_ORDERED 2
 int jinja_compare(struct jinja *j, struct value a, struct value b, const char *op);
 /* Whether v counts as a number (a bool does), and which. */
 bool jinja_is_number(struct value v);
