@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Applies the mutations of tests/mutations.txt one at a time and looks whether the tests that it names notice.
 
-    mutate.py --check           every entry of the list applies: its text occurs exactly once, its tests and cases exist
+    mutate.py --check           every entry of the list applies: its text occurs exactly once, its file knows the names that it
+                                puts there, its tests and cases exist
     mutate.py BUILD SRCDIR      (from `make mutate`) builds and runs them, in BUILD/mutate
 
 MUTATE_SAMPLE=30 MUTATE_SEED=N tries some of them, MUTATE_ONLY=id,id those named.  MUTATE_CC is the compiler, MUTATE_JOBS how many
@@ -24,6 +25,8 @@ from pathlib import Path
 LIST = "tests/mutations.txt"
 SURVIVE_PERCENT = 3
 FIELDS = ("file", "test", "survives")
+# C's own names, which a file need not have said before
+NAMES_OF_C = {"true", "false", "void", "truncf", "strncmp", "u", "ull"}
 
 
 class Wrong(Exception):
@@ -67,6 +70,11 @@ def has_case(text, case):
     return re.search(rf'\b(?:tcase_create\(|(?:nodes_)?group\(\w+, )"{re.escape(case)}"', text) is not None
 
 
+def names_of(text):
+    """Names that begin with a small letter, outside of strings and comments."""
+    return set(re.findall(r"\b[a-z_]\w*", re.sub(r'"(?:\\.|[^"\\])*"|/\*.*?\*/', "", text, flags=re.S)))
+
+
 def apply_to(src, m):
     """the file's text with the mutation"""
     for what, there in (("file", m.file), ("text (-)", m.old), ("test", m.tests)):
@@ -81,6 +89,9 @@ def apply_to(src, m):
     times = text.count(old)
     if times != 1:
         raise Wrong(f"{m.line}: {m.name}: its text occurs {times} times in {m.file}, not once: {old}")
+    strange = names_of("\n".join(m.new)) - names_of(text) - NAMES_OF_C
+    if strange:
+        raise Wrong(f"{m.line}: {m.name}: {m.file} knows no {', '.join(sorted(strange))}")
     for program, case in m.tests:
         source = src / (program + ".c")
         if not (src / program).is_file() and not source.is_file():
