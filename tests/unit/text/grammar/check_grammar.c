@@ -7,7 +7,7 @@ static void start(void) {
 }
 
 static void stop(void) {
-	drop_grammar();
+	drop_vocabulary();
 }
 
 /* ---- the oracle: reads the grammar's text anew at every use, with sets of places in the input ---- */
@@ -587,7 +587,8 @@ START_TEST(no_token) {
 	small_add(x, "a", 0, VOCAB_NORMAL);
 	x->v.eos = (int32_t)small_add(x, "<|end_of_text|>", 0, VOCAB_CONTROL);
 	x->v.pre = small_text(x, "gpt-2");
-	use_vocabulary(&x->v);
+	drop_vocabulary();
+	use_vocabulary(x);
 	use_gbnf("root ::= \"a\" \"b\"");
 	uint32_t state = start_state();
 	mask = mask_of(state);

@@ -10,6 +10,7 @@
 #include <check.h>
 #include <errno.h>
 
+static struct small_vocab *vocabulary;
 static struct tokenizer *tokenizer;
 static struct token_trie *trie;
 static struct grammar *grammar;
@@ -17,20 +18,28 @@ static struct grammar_matcher *matcher;
 static char err[1000];
 static uint64_t random_state = 1;
 
-static inline void use_vocabulary(const struct vocab *v) {
-	ck_assert_msg(tokenizer_create(&tokenizer, v, err, sizeof err) == 0, "%s", err);
-	ck_assert_int_eq(token_trie_create(&trie, tokenizer), 0);
-}
-
-static inline void use_small_vocabulary(void) {
-	use_vocabulary(&small_bpe("llama-bpe")->v);
-}
-
 static inline void drop_grammar(void) {
 	grammar_matcher_destroy(matcher);
 	grammar_destroy(grammar);
 	matcher = NULL;
 	grammar = NULL;
+}
+
+static inline void drop_vocabulary(void) {
+	drop_grammar();
+	token_trie_destroy(trie);
+	tokenizer_destroy(tokenizer);
+	free(vocabulary);
+}
+
+static inline void use_vocabulary(struct small_vocab *x) {
+	vocabulary = x;
+	ck_assert_msg(tokenizer_create(&tokenizer, &x->v, err, sizeof err) == 0, "%s", err);
+	ck_assert_int_eq(token_trie_create(&trie, tokenizer), 0);
+}
+
+static inline void use_small_vocabulary(void) {
+	use_vocabulary(small_bpe("llama-bpe"));
 }
 
 static inline void use_gbnf(const char *text) {
