@@ -1,9 +1,9 @@
-/* bpe: byte-level BPE, as GPT-2 began it and Llama 3 uses it.  A regular expression cuts the text into
- * words; within a word, beginning from single bytes, the neighbours with the lowest rank of merge are joined.
+/* bpe: byte-level BPE, introduced by GPT-2 and used by Llama 3.  A regular expression splits the text into
+ * words; within a word, starting from single bytes, the neighbours with the lowest merge rank are merged.
  * The file spells bytes as letters (GPT-2's bytes_to_unicode); here everything is bytes again.
  *
- * Symbols are the tokens' ids; strings that only merges speak of get ids above those of the vocabulary.
- * One thread at a time for each encoding; the tables are only read. */
+ * Symbols are token ids; strings that occur only in merges get ids above those of the vocabulary.
+ * The tables are read-only: any number of threads may encode, each with its own struct encoding. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "common/fail.h"
 #include "daemon/text/tokenizer_impl.h"
@@ -22,17 +22,17 @@ struct pair {
 #define NO_PAIR UINT64_MAX
 
 struct bpe {
-	const struct tokenizer *t; /* borrowed: the owner */
+	const struct tokenizer *t; /* borrowed: the owner of this struct */
 	pcre2_code *words;
 	pcre2_match_context *limits;
-	bool ignore_merges;  /* a word that is a token is that token, whatever merges would make of it */
+	bool ignore_merges;  /* a word that is a token becomes that token, whatever the merges say */
 	uint32_t first[256]; /* the symbol of each byte */
 	struct pair *pair;
 	size_t mask;
-	char *bytes; /* what the strings of merges point into */
+	char *bytes; /* what the merges' strings point into */
 };
 
-/* White space as Unicode has it: PCRE2's own \s also takes U+180E, which no longer is. */
+/* White space as defined by Unicode: PCRE2's own \s also matches U+180E, which is white space no longer. */
 #define S "\\p{Z}\\x09-\\x0D\\x{85}"
 
 struct pre_tokenizer {
@@ -47,7 +47,7 @@ struct pre_tokenizer {
 #define WORDS_GPT2 \
 	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" S "\\p{L}\\p{N}]+|[" S "]+(?![^" S "])|[" S "]+"
 
-/* dbrx and smaug-bpe cut words as Llama 3 does, but their merges are followed even where a word is a token. */
+/* dbrx and smaug-bpe split words as Llama 3 does, but apply merges even where a word is a token. */
 #define PRE_TOKENIZERS(X) \
 	X("llama-bpe", WORDS_LLAMA3, true) \
 	X("llama3", WORDS_LLAMA3, true) \
@@ -100,7 +100,8 @@ static bool bpe_find_pair(const void *ctx, const struct merge_symbol *left, cons
 	return p->key != NO_PAIR;
 }
 
-/* The byte of a letter: printable ones of Latin-1 are themselves, the others follow U+0100 in order. */
+/* The byte that a letter spells: printable Latin-1 characters spell themselves, the other bytes are U+0100
+ * onwards in order. */
 static int bpe_byte_of_letter(uint32_t c) {
 	if ((c >= 33 && c <= 126) || (c >= 161 && c <= 255 && c != 173))
 		return (int)c;
@@ -147,14 +148,14 @@ static int bpe_compile_words(struct bpe *b, const struct vocab *v, char *err, si
 		return fail_with(-ENOMEM, err, errlen,
 		        "cannot compile the expression of \"%s\" (PCRE2 error %d at %zu)", pre->name,
 		        b->words ? 0 : code, b->words ? (size_t)0 : (size_t)at);
-	/* The longest search is one run of white space, which is walked back through once. */
+	/* The longest match is one run of white space, which is backtracked through once. */
 	pcre2_set_match_limit(b->limits, 2 * TOKENIZER_MAX_TEXT);
 	pcre2_set_depth_limit(b->limits, 1000);
 	pcre2_set_heap_limit(b->limits, 64 << 10);
 	return 0;
 }
 
-/* The merges of the file by their parts' ids.  names: every string that has a symbol. */
+/* Reads the file's merges as pairs of ids.  names: every string that has a symbol. */
 static int bpe_read_merges(struct bpe *b, struct strmap *names, uint32_t next, char *err, size_t errlen) {
 	const struct vocab *v = b->t->v;
 	char *p = b->bytes;
@@ -169,8 +170,8 @@ static int bpe_read_merges(struct bpe *b, struct strmap *names, uint32_t next, c
 		                           : bpe_decode_letters(space + 1,
 		                                     (size_t)(m->s + m->len - space - 1), p + left);
 		if (right < 0)
-			continue; /* no text has such parts */
-		/* adding a string that is known leaves it as it is */
+			continue; /* no text contains such parts */
+		/* adding a string that is already there changes nothing */
 		uint32_t l = strmap_add(names, p, (size_t)left, next);
 		next += l == next;
 		uint32_t r = strmap_add(names, p + left, (size_t)right, next);
@@ -257,7 +258,7 @@ static int bpe_encode_word(const struct bpe *b, struct encoding *e, const char *
 	return rc;
 }
 
-/* A stretch that is UTF-8 from end to end, which PCRE2 then need not check again at every word. */
+/* Text that is entirely UTF-8, so that PCRE2 need not check it again for every word. */
 static int bpe_encode_utf8(
         const struct bpe *b, struct encoding *e, pcre2_match_data *match, const char *text, size_t len) {
 	int rc = 0;
@@ -283,7 +284,7 @@ int bpe_encode(const struct tokenizer *t, struct encoding *e, const char *text, 
 		return -ENOMEM;
 	int rc = 0;
 	for (size_t at = 0; rc == 0 && at < len;) {
-		/* a run of characters, and the run of bytes after it that are none, which is a word */
+		/* a run of characters, and the run of invalid bytes after it, which counts as one word */
 		size_t good = at, bad, n;
 		while (good < len && utf8_next(text + good, len - good, &n) == UTF8_WHOLE)
 			good += n;

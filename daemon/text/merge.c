@@ -1,15 +1,15 @@
 /* merge: a doubly linked list of symbols over an array, and a binary heap of candidate pairs.
  *
- * A candidate is never removed when one of its symbols is joined to another: it is recognised when it
- * comes up, since the length of the pair has grown.
+ * A candidate is not removed when one of its symbols is merged into another: when it reaches the top, it is
+ * recognised as stale because the length of the pair has grown.
  * One thread at a time. */
 #include "daemon/text/merge.h"
 #include <errno.h>
 #include <stdlib.h>
 
 struct merge_candidate {
-	uint64_t key; /* rank, then the left symbol: the order of the heap */
-	uint32_t len; /* of both together when they were found */
+	uint64_t key; /* rank, then the left symbol: the heap's order */
+	uint32_t len; /* of the pair, when it was found */
 	uint32_t id;
 };
 

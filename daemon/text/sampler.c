@@ -1,8 +1,8 @@
 /* sampler: penalties, temperature, top-k, top-p, min-p, the draw; doc/numerics.md, "Sampling", in code.
  *
- * A candidate is one 64-bit number, how far it is below the best in the upper half and its id in the lower,
- * so that the order of candidates (likeliest first, of equal ones the lowest id) is that of numbers, and no
- * algorithm that sorts can disagree with another.
+ * A candidate is one 64-bit number: its distance below the best logit in the upper half, its id in the lower
+ * half.  The order of candidates (most likely first, lowest id among equals) is thus the order of numbers,
+ * and every sorting algorithm gives the same result.
  * One thread at a time. */
 #include "daemon/text/sampler.h"
 #include "common/fail.h"
@@ -15,14 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Up to so many candidates are picked out with a heap; more are sorted all together. */
+/* Up to this many candidates are selected with a heap; for more, all are sorted. */
 #define HEAP_MAX 256
 
 struct sampler {
 	uint32_t tokens;
-	uint32_t *count;              /* occurrences in the window; all 0 between calls */
-	uint64_t *candidate, *buffer; /* tokens of each */
-	float *mass;                  /* e of each candidate */
+	uint32_t *count;              /* occurrences in the penalty window; all 0 between calls */
+	uint64_t *candidate, *buffer; /* `tokens` of each */
+	float *mass;                  /* of each candidate: its unnormalized probability */
 };
 
 void sampler_params_default(struct sampler_params *p) {
@@ -106,8 +106,8 @@ static void sampler_penalise(struct sampler *s, const struct sampler_params *p, 
 	}
 }
 
-/* The id of the greatest logit, of equal ones the lowest; false when one is not finite.  Eight at a time,
- * for no other reason than speed: a maximum has no order. */
+/* The id of the greatest logit, the lowest id among equals; false when a logit is not finite.  Eight at a
+ * time, only for speed: a maximum does not depend on the order. */
 static bool sampler_find_best(const float *logits, uint32_t n, uint32_t *best) {
 	float max[8], zero[8] = {0};
 	uint32_t i = 0;
@@ -117,7 +117,7 @@ static bool sampler_find_best(const float *logits, uint32_t n, uint32_t *best) {
 		for (size_t j = 0; j < 8; j++) {
 			float l = logits[i + j];
 			max[j] = l > max[j] ? l : max[j];
-			zero[j] += l * 0.0f; /* NaN from an infinity or NaN on */
+			zero[j] += l * 0.0f; /* NaN once there was an infinity or NaN */
 		}
 	for (; i < n; i++) {
 		max[0] = logits[i] > max[0] ? logits[i] : max[0];
@@ -134,12 +134,12 @@ static bool sampler_find_best(const float *logits, uint32_t n, uint32_t *best) {
 	return true;
 }
 
-/* What a logit is measured by: temperature and the greatest of all. */
+/* What logits are measured against: the greatest of all, and the temperature. */
 struct scale {
 	float max, temperature;
 };
 
-/* z = (l − max) / T is never above 0, so its magnitude's bits ascend as z descends; −0 counts as 0. */
+/* z = (l − max) / T is never above 0, so the bits of its magnitude ascend as z descends; −0 counts as 0. */
 static uint64_t sampler_make_candidate(const struct scale *scale, float logit, uint32_t id) {
 	float z = (logit - scale->max) / scale->temperature;
 	uint32_t bits;
@@ -154,7 +154,7 @@ static float sampler_candidate_z(uint64_t c) {
 	return z;
 }
 
-/* Lets c sink from i in a heap whose greatest is on top. */
+/* Sifts c down from i in a max-heap. */
 static void sampler_sift_down(uint64_t *heap, size_t n, size_t i, uint64_t c) {
 	for (size_t child; (child = 2 * i + 1) < n; i = child) {
 		if (child + 1 < n && heap[child + 1] > heap[child])
@@ -166,8 +166,9 @@ static void sampler_sift_down(uint64_t *heap, size_t n, size_t i, uint64_t c) {
 	heap[i] = c;
 }
 
-/* The k first candidates in order, k < n.  z never falls as l rises, so a logit not above that of the last
- * candidate so far, which has a lower id, cannot displace it: for nearly all that comparison is everything. */
+/* The first k candidates in order, k < n.  z never falls as l rises, so a logit that is not above the last
+ * selected candidate's, whose id is lower, cannot displace it: for nearly all logits, that comparison is all
+ * the work. */
 static void sampler_select_few(
         struct sampler *s, const struct scale *scale, const float *logits, uint32_t n, uint32_t k) {
 	uint64_t *heap = s->candidate;
@@ -192,7 +193,8 @@ static void sampler_select_few(
 	}
 }
 
-/* All candidates in order: three stable passes of 11 bits over the upper half; ids ascend to begin with. */
+/* All candidates in order: three stable radix passes of 11 bits over the upper half; the ids start in
+ * ascending order. */
 static void sampler_sort_all(struct sampler *s, const struct scale *scale, const float *logits, uint32_t n) {
 	for (uint32_t i = 0; i < n; i++)
 		s->candidate[i] = sampler_make_candidate(scale, logits[i], i);
@@ -213,7 +215,7 @@ static void sampler_sort_all(struct sampler *s, const struct scale *scale, const
 	}
 }
 
-/* How many candidates top-p leaves of k. */
+/* How many of k candidates top-p keeps. */
 static uint32_t sampler_cut_top_p(const struct sampler *s, uint32_t k, float top_p) {
 	if (top_p >= 1.0f)
 		return k;
@@ -229,7 +231,7 @@ static uint32_t sampler_cut_top_p(const struct sampler *s, uint32_t k, float top
 	return k;
 }
 
-/* The uniform number in [0, 1) of a position. */
+/* A uniform number in [0, 1) for a position. */
 static double sampler_uniform(uint64_t seed, uint64_t position) {
 	const uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), 0, 0};
 	const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -238,8 +240,8 @@ static double sampler_uniform(uint64_t seed, uint64_t position) {
 	return (double)(((uint64_t)r[1] << 32 | r[0]) >> 11) * 0x1p-53;
 }
 
-/* Tokens that are not allowed become −∞, so that they have no mass and the greatest is one that is allowed; false: none is.
- * Eight at a time as above. */
+/* Sets the logits of tokens that are not allowed to −∞, so that they have no probability, and finds the
+ * greatest of the others; false when there is none.  Eight at a time, as above. */
 static bool sampler_forbid(float *logits, uint32_t n, const uint64_t *allowed, uint32_t *best) {
 	float max[8];
 	uint32_t i = 0;
@@ -284,7 +286,7 @@ int sampler_pick_allowed(struct sampler *s, const struct sampler_params *p, floa
 	else
 		sampler_sort_all(s, &scale, logits, n);
 
-	/* what has no mass any more is not kept, nor is anything behind it */
+	/* candidates without probability are dropped, and so is everything after them */
 	uint32_t m = 0;
 	for (; m < k; m++) {
 		s->mass[m] = kern_exp(sampler_candidate_z(s->candidate[m]));
@@ -306,7 +308,7 @@ int sampler_pick_allowed(struct sampler *s, const struct sampler_params *p, floa
 			return 0;
 		}
 	}
-	/* want may round up to all */
+	/* want may have been rounded up to the whole sum */
 	*id = (uint32_t)s->candidate[k - 1];
 	return 0;
 }

@@ -1,9 +1,9 @@
-/* spm: SentencePiece's BPE, as Llama 2 uses it.  Spaces are written U+2581; beginning from single
- * characters, the neighbours are joined whose union is the token with the highest score; what no token
- * covers goes byte by byte.  (Kudo and Richardson, "SentencePiece", 2018; bpe_model.cc there.)
+/* spm: SentencePiece's BPE, as used by Llama 2.  Spaces are written as U+2581.  Starting from single
+ * characters, the neighbours whose union is the token with the highest score are merged; what no token covers
+ * is encoded byte by byte.  (Kudo and Richardson, "SentencePiece", 2018; bpe_model.cc there.)
  *
- * Deviates from SentencePiece: bytes that are not UTF-8 are kept, as bytes, and are not made U+FFFD.
- * One thread at a time for each encoding. */
+ * Deviates from SentencePiece: bytes that are not UTF-8 are kept as bytes, not replaced by U+FFFD.
+ * Any number of threads may encode, each with its own struct encoding. */
 #include "daemon/text/tokenizer_impl.h"
 #include "daemon/text/utf8.h"
 #include <errno.h>
@@ -17,7 +17,7 @@ struct spm_text {
 	const char *s;
 };
 
-/* Scores in descending order as numbers in ascending order. */
+/* Maps scores in descending order to integers in ascending order. */
 static uint32_t spm_rank_of_score(float score) {
 	uint32_t bits;
 	score += 0.0f; /* -0 is 0 */
@@ -38,7 +38,7 @@ static bool spm_find_pair(const void *ctx, const struct merge_symbol *left, cons
 	return true;
 }
 
-/* Spaces as U+2581; malloc'd. */
+/* Writes spaces as U+2581; malloc'd. */
 static char *spm_escape_spaces(const char *text, size_t len, bool prefix, size_t *outlen) {
 	size_t n = len + (prefix ? 3 : 0);
 	for (size_t i = 0; i < len; i++)

@@ -1,10 +1,10 @@
-/* stream: pieces → bytes → whole characters → what no stop text can begin with any more.
+/* stream: pieces → bytes → whole characters → text that cannot be part of a stop text.
  *
- * text holds characters only; what is before sure may be taken.  Each stop text has its place in the search
- * (Knuth, Morris, Pratt): how much of it the text ends with, which is what must be held back.  Characters
- * are searched as they come, byte by byte, so that the cut into tokens makes no difference.
- * The names of control tokens that are not shown are in text as well, marked as hidden, and go when it is taken: there are
- * two searches, one over all bytes and one that passes the hidden ones over.
+ * text holds whole characters only; what is before `sure` may be taken.  Each stop text has its own search
+ * state (Knuth, Morris, Pratt): how many of its bytes the text ends with, which is what must be held back.
+ * The search advances byte by byte as characters arrive, so the split into tokens makes no difference.
+ * The names of control tokens that are not shown are in text too, marked as hidden, and are removed when text
+ * is taken.  There are two searches: one over all bytes, and one that skips the hidden ones.
  * One thread at a time. */
 #include "daemon/text/stream.h"
 #include "daemon/text/tokenizer.h"
@@ -15,10 +15,10 @@
 
 struct stop {
 	char *s;
-	uint32_t *border; /* border[i]: the longest proper prefix of s that s[0..i] ends with */
+	uint32_t *border; /* border[i]: length of the longest proper prefix of s that ends s[0..i] */
 	size_t len;
-	size_t matched; /* so much of it ends what is shown */
-	size_t spelled; /* so much of it ends the same with all names */
+	size_t matched; /* bytes of it that the shown text ends with */
+	size_t spelled; /* the same for the text with all names */
 };
 
 struct text_stream {
@@ -27,12 +27,12 @@ struct text_stream {
 	bool started, finished;
 	int stopped; /* index of the stop text, or -1 */
 	char part[4];
-	size_t npart;        /* bytes of a character that is not whole yet */
+	size_t npart;        /* bytes of an incomplete character */
 	char *text, *hidden; /* hidden[i]: text[i] is not shown */
 	size_t n, cap;
-	size_t nhidden; /* of text, those that are hidden */
+	size_t nhidden; /* hidden bytes in text */
 	size_t sure;    /* text[0..sure) cannot be part of a stop text */
-	size_t taken;   /* text[0..taken) was given out; dropped at the next call */
+	size_t taken;   /* text[0..taken) was handed out; dropped at the next call */
 	size_t nstops;
 	struct stop stop[TEXT_STREAM_MAX_STOPS];
 };
@@ -109,7 +109,7 @@ static void text_stream_drop_taken(struct text_stream *s) {
 	s->taken = 0;
 }
 
-/* Room for so many bytes more. */
+/* Makes room for `more` bytes. */
 static int text_stream_reserve(struct text_stream *s, size_t more) {
 	if (s->cap - s->n >= more)
 		return 0;
@@ -126,7 +126,7 @@ static int text_stream_reserve(struct text_stream *s, size_t more) {
 	return 0;
 }
 
-/* Goes on with one search by a byte; whether the stop text is complete with it. */
+/* Advances one search by a byte; whether this completes the stop text. */
 static bool text_stream_advance(const struct stop *stop, size_t *matched, char c) {
 	while (*matched > 0 && stop->s[*matched] != c)
 		*matched = stop->border[*matched - 1];
@@ -134,7 +134,8 @@ static bool text_stream_advance(const struct stop *stop, size_t *matched, char c
 	return *matched == stop->len;
 }
 
-/* Where the text begins that so many of its last bytes that are shown make; hidden ones behind those are beyond it. */
+/* Where the last `shown` shown bytes of the text begin; hidden bytes directly before them are not
+ * included. */
 static size_t text_stream_fall_back(const struct text_stream *s, size_t shown) {
 	size_t at = s->n;
 	if (s->nhidden == 0)
@@ -144,7 +145,8 @@ static size_t text_stream_fall_back(const struct text_stream *s, size_t shown) {
 	return at;
 }
 
-/* Goes on with the search by the last byte of the text.  Whether a stop text is complete with it; where it begins then. */
+/* Advances the searches by the last byte of the text.  Whether this completes a stop text, and where that one
+ * begins. */
 static bool text_stream_search(struct text_stream *s, size_t *begins) {
 	char c = s->text[s->n - 1];
 	bool hidden = s->hidden[s->n - 1];
@@ -162,7 +164,7 @@ static bool text_stream_search(struct text_stream *s, size_t *begins) {
 	return longest > 0;
 }
 
-/* A whole character, for which there is room. */
+/* Appends a whole character, for which there is room. */
 static void text_stream_append_character(struct text_stream *s, const char *c, size_t len, bool hidden) {
 	for (size_t i = 0; i < len; i++) {
 		s->hidden[s->n] = hidden;
@@ -179,7 +181,7 @@ static void text_stream_append_character(struct text_stream *s, const char *c, s
 	}
 }
 
-/* What may be the beginning of a stop text is held back. */
+/* Holds back what may be the beginning of a stop text. */
 static void text_stream_hold_back(struct text_stream *s) {
 	if (s->stopped >= 0)
 		return;
@@ -209,7 +211,8 @@ static void text_stream_append_byte(struct text_stream *s, char c) {
 	}
 }
 
-/* The name of a control token that is not shown.  It stands between characters: one that is not whole yet goes on behind it. */
+/* Appends the name of a control token that is not shown.  It goes between characters: one that is incomplete
+ * continues after it. */
 static int text_stream_append_hidden(struct text_stream *s, uint32_t id) {
 	size_t len;
 	const char *name = tokenizer_piece(s->t, id, &len);
@@ -233,7 +236,7 @@ int text_stream_push(struct text_stream *s, uint32_t id) {
 		return text_stream_append_hidden(s, id);
 	size_t len;
 	const char *piece = tokenizer_piece(s->t, id, &len);
-	/* every byte may become U+FFFD, those of the unfinished character too */
+	/* every byte may become U+FFFD, including those of the incomplete character */
 	int rc = text_stream_reserve(s, 3 * (len + sizeof s->part));
 	if (rc < 0)
 		return rc;

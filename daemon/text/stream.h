@@ -1,9 +1,9 @@
-/* stream: token ids into text as they are generated.  What it gives out is certain: whole characters, and
+/* stream: turns token ids into text as they are generated.  What it returns is final: whole characters, and
  * nothing that may be the beginning of a stop text.
  *
- * Owns: the bytes not yet given out, the state of the search for stop texts.  What comes out does not depend
- * on how a text was cut into tokens, nor on when it is taken.
- * Control tokens are names that people do not see, unless they are asked for; a stop text may spell them all the same.
+ * Owns: the bytes not returned yet, the state of the search for stop texts.  The output does not depend on
+ * how the text was split into tokens, nor on when it is taken.
+ * The names of control tokens are not shown unless asked for; a stop text may match them all the same.
  * One thread at a time. */
 #ifndef DAEMON_TEXT_STREAM_H
 #define DAEMON_TEXT_STREAM_H
@@ -37,20 +37,21 @@ int text_stream_create(struct text_stream **out, const struct tokenizer *t, cons
         size_t nstops, unsigned flags);
 void text_stream_destroy(struct text_stream *s); /* NULL allowed */
 
-/* Appends a token.  After a stop text was found or the stream was finished nothing is appended any more.
+/* Appends a token.  Ignored once a stop text was found or the stream was finished.
  * 0; -EINVAL: no such token; -ENOMEM. */
 int text_stream_push(struct text_stream *s, uint32_t id);
 
-/* No more tokens come: what was held back is let go, an incomplete character becomes U+FFFD.  0 or -ENOMEM. */
+/* There are no more tokens: what was held back is released, an incomplete character becomes U+FFFD.  0 or
+ * -ENOMEM. */
 int text_stream_finish(struct text_stream *s);
 
-/* The bytes that have become certain since the last call, and how many; they are borrowed and stay until the
- * next call with this stream.  Valid UTF-8, not terminated. */
+/* The bytes that have become final since the last call, and their number; borrowed, and valid until the next
+ * call with this stream.  Valid UTF-8, not terminated. */
 size_t text_stream_take(struct text_stream *s, const char **text);
 
-/* The stop text that was found (its index), or -1.  The text ends before it.  The one that is complete
- * first is the one found; of those complete at once, the longest.  It is looked for in what is given out, and in
- * the same with the names of all control tokens. */
+/* The index of the stop text that was found, or -1.  The text ends before it.  The first one to be complete
+ * is found; among several completed by the same byte, the longest.  Both the shown text and the text with the
+ * names of all control tokens are searched. */
 int text_stream_stopped(const struct text_stream *s);
 
 #endif

@@ -1,5 +1,5 @@
 /* strmap: a hash table of strings with linear probing, at most half full.
- * Reading: any thread; adding: one, before. */
+ * Filled by one thread; after that, any thread may read. */
 #include "daemon/text/strmap.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-/* strmap: from strings to numbers; open addressing, made once, then only read.
+/* strmap: maps strings to numbers; open addressing, filled once, then only read.
  *
  * Owns: its table.  The strings are borrowed.
- * Reading: any thread; adding: one, before. */
+ * Filled by one thread; after that, any thread may read. */
 #ifndef DAEMON_TEXT_STRMAP_H
 #define DAEMON_TEXT_STRMAP_H
 #include <stddef.h>
@@ -19,14 +19,14 @@ struct strmap {
 	size_t mask;
 };
 
-/* For up to n strings, which is all that may be added.  0 or -ENOMEM. */
+/* Capacity for n strings; no more may be added.  0 or -ENOMEM. */
 int strmap_init(struct strmap *m, size_t n);
 void strmap_release(struct strmap *m);
 
 /* The value of s, or STRMAP_NONE. */
 uint32_t strmap_find(const struct strmap *m, const char *s, size_t len);
 
-/* Adds s unless it is there; gives the value that s has then. */
+/* Adds s unless it is there; returns the value that s then has. */
 uint32_t strmap_add(struct strmap *m, const char *s, size_t len, uint32_t value);
 
 #endif

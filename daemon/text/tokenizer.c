@@ -1,6 +1,6 @@
-/* tokenizer: the tables of a vocabulary, the search for special tokens, and the way into SPM and BPE.
+/* tokenizer: the tables of a vocabulary, the search for special tokens, and the entry points to SPM and BPE.
  *
- * Made once, then only read: any thread may encode. */
+ * Immutable once created: any thread may encode. */
 #include "daemon/text/tokenizer.h"
 #include "common/fail.h"
 #include "daemon/text/tokenizer_impl.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Special tokens are compared at every place of a text: a file must not make that slow. */
+/* Special tokens are searched for at every position of a text: a file must not be able to make that slow. */
 #define MAX_SPECIAL 1024
 
 /* ---- the tables ---- */
@@ -37,7 +37,7 @@ static int tokenizer_classify(struct tokenizer *t, char *err, size_t errlen) {
 		t->end[i] = true;
 		if (tok->type != VOCAB_NORMAL)
 			continue;
-		/* Older conversions mark every token as ordinary, which no token of such a name is. */
+		/* older conversions mark every token as normal, which a token with such a name never is */
 		t->type[i] = VOCAB_CONTROL;
 	}
 	for (uint32_t i = 0; i < v->ends; i++) {
@@ -62,7 +62,7 @@ static int tokenizer_byte_of_name(const struct vocab_string *s) {
 	return hi && lo ? (int)((hi - digits) * 16 + (lo - digits)) : -1;
 }
 
-/* The bytes of a SPM token. */
+/* Turns an SPM token's text into bytes. */
 static size_t tokenizer_unescape_spaces(const char *s, size_t len, char *out) {
 	char *p = out;
 	for (size_t i = 0; i < len;) {
@@ -76,7 +76,7 @@ static size_t tokenizer_unescape_spaces(const char *s, size_t len, char *out) {
 	return (size_t)(p - out);
 }
 
-/* Puts the bytes of token i at t->pieces + t->piece[i] and says where they end. */
+/* Writes the bytes of token i to t->pieces + t->piece[i], and sets where they end. */
 static void tokenizer_make_piece(struct tokenizer *t, uint32_t i) {
 	const struct vocab_string *s = &t->v->token[i].text;
 	char *out = t->pieces + t->piece[i];
@@ -98,7 +98,7 @@ static void tokenizer_make_piece(struct tokenizer *t, uint32_t i) {
 	t->piece[i + 1] = t->piece[i] + n;
 }
 
-/* Which strings are tokens in running text.  Control, unknown and byte tokens are not: nobody types them. */
+/* Which strings are tokens in ordinary text.  Control, unknown and byte tokens are not: nobody types them. */
 static void tokenizer_map_token(struct tokenizer *t, uint32_t i) {
 	const struct vocab_string *s = &t->v->token[i].text;
 	const char *key = s->s;
@@ -141,7 +141,7 @@ static int tokenizer_make_tables(struct tokenizer *t, char *err, size_t errlen) 
 		total += len;
 		longest = len > longest ? len : longest;
 	}
-	t->pieces = malloc(total + longest + 1); /* tokenizer_map_token writes behind the last */
+	t->pieces = malloc(total + longest + 1); /* tokenizer_map_token writes past the last piece */
 	if (!t->pieces)
 		return -ENOMEM;
 	t->piece[0] = 0;
@@ -173,7 +173,7 @@ static int tokenizer_compare_entry(const void *pa, const void *pb) {
 	return c ? c : (a->id > b->id) - (a->id < b->id);
 }
 
-/* All tokens of the types whose bits are in mask; of equal texts the lowest id. */
+/* All tokens whose type's bit is in mask; among equal texts, the lowest id. */
 static int tokenizer_make_special(
         const struct tokenizer *t, struct special_set *set, unsigned mask, char *err, size_t errlen) {
 	size_t n = 0;
@@ -211,8 +211,8 @@ error:
 	return rc;
 }
 
-/* The longest token of the set that s begins with, or TOKEN_NONE.  Byte by byte the part of the sorted list
- * that agrees so far is narrowed; a token that ends there stands at its beginning. */
+/* The longest token of the set that s begins with, or TOKEN_NONE.  The range of the sorted list that matches
+ * so far is narrowed byte by byte; a token that ends at this byte is the first of the range. */
 static uint32_t tokenizer_special_at(
         const struct tokenizer *t, const struct special_set *set, const char *s, size_t len) {
 	uint32_t best = TOKEN_NONE;
@@ -279,7 +279,8 @@ static int tokenizer_encode_stretch(
 	return t->v->model == VOCAB_SPM ? spm_encode(t, e, text, len, first) : bpe_encode(t, e, text, len);
 }
 
-/* The special token at `at`: a user-defined one anywhere, a control token only if it ends within the span, up to `end`. */
+/* The special token at `at`: a user-defined one anywhere, a control token only if it ends at `end` or
+ * before. */
 static uint32_t special_in(const struct tokenizer *t, const char *text, size_t len, size_t at, size_t end) {
 	uint32_t user = tokenizer_special_at(t, &t->user, text + at, len - at);
 	uint32_t any = end > at ? tokenizer_special_at(t, &t->all, text + at, end - at) : TOKEN_NONE;
@@ -302,7 +303,7 @@ int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t l
 	if (!e.id)
 		return -ENOMEM;
 	size_t begin = 0;
-	bool first = true; /* the space prefix comes at the beginning and behind a special token */
+	bool first = true; /* the space prefix is added at the beginning and after a special token */
 	if (flags & TOKENIZE_BOS && t->v->add_bos && t->v->bos >= 0) {
 		size_t end = nspans && spans->begin == 0 ? spans->end : 0;
 		if (!(len > 0 && special_in(t, text, len, 0, end) == (uint32_t)t->v->bos))

@@ -1,6 +1,6 @@
 /* tokenizers: one tokenizer for each vocabulary in use.
  *
- * Owns: the tokenizers.  Borrows the vocabularies: whoever frees one drops its tokenizer first.
+ * Owns: the tokenizers.  Borrows the vocabularies: drop the tokenizer before freeing its vocabulary.
  * Threads: the loop. */
 #ifndef DAEMON_TEXT_TOKENIZERS_H
 #define DAEMON_TEXT_TOKENIZERS_H
@@ -13,9 +13,9 @@ struct vocab;
 int tokenizers_create(struct tokenizers **out); /* 0 or -ENOMEM */
 void tokenizers_destroy(struct tokenizers *ts); /* NULL allowed */
 
-/* The tokenizer of a vocabulary, made at the first call; NULL with a sentence in err. */
+/* The tokenizer of a vocabulary, created on the first call; NULL with a sentence in err. */
 const struct tokenizer *tokenizers_get(
         struct tokenizers *ts, const struct vocab *v, char *err, size_t errlen);
-void tokenizers_drop(struct tokenizers *ts, const struct vocab *v); /* nothing happens when there is none */
+void tokenizers_drop(struct tokenizers *ts, const struct vocab *v); /* no effect when there is none */
 
 #endif

@@ -1,16 +1,17 @@
 /* toolcall: see toolcall.h.
  *
- * The formats are those of Meta's Llama 3.1 prompt format, Nous Research's Hermes-Function-Calling (which Qwen 2.5 shares) and
- * mistral-common.  Two states: in TEXT everything is given out at once but for what may be the beginning of a mark, and the white
- * space before it; from a mark on, in CALL, everything is held until the call is over or shows that it is none. */
+ * The formats are those of Meta's Llama 3.1 prompt format, Nous Research's Hermes-Function-Calling (which
+ * Qwen 2.5 also uses) and mistral-common.  There are two states.  In TEXT, everything is passed on at once
+ * except what may be the beginning of a mark and the white space before it.  In CALL, after a mark,
+ * everything is held until the call ends or turns out not to be a call. */
 #include "daemon/text/toolcall.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct format {
-	const char *mark, *end; /* end NULL: it goes on to the end of the answer */
-	bool bare;              /* an answer that begins with '{' is one as well */
+	const char *mark, *end; /* end NULL: the call lasts until the end of the answer */
+	bool bare;              /* an answer that begins with '{' is a call as well */
 };
 
 static const struct format formats[] = {
@@ -23,10 +24,10 @@ struct toolcall_stream {
 	enum toolcall_format kind;
 	const struct format *format;
 	bool in_call;
-	bool begun;  /* text has been given out */
+	bool begun;  /* text has been passed on */
 	bool called; /* a call was found */
-	size_t call; /* in CALL: where it begins in what is held, behind white space */
-	size_t seen; /* in CALL: so much has been searched for its end */
+	size_t call; /* in CALL: where the call begins in the held text, after white space */
+	size_t seen; /* in CALL: how much has been searched for its end */
 	char *held;
 	size_t len, room;
 };
@@ -36,7 +37,7 @@ enum toolcall_format toolcall_format_of(const char *t) {
 		return TOOLCALL_HERMES;
 	if (strstr(t, "[TOOL_CALLS]"))
 		return TOOLCALL_MISTRAL;
-	/* Llama 3.1 and 3.2 write ipython for the role of results */
+	/* the role of tool results is called ipython in Llama 3.1 and 3.2 */
 	return strstr(t, "<|python_tag|>") || (strstr(t, "<|start_header_id|>") && strstr(t, "ipython"))
 	               ? TOOLCALL_LLAMA3
 	               : TOOLCALL_NONE;
@@ -70,14 +71,14 @@ static size_t skip_space(const char *s, size_t len) {
 
 /* ---- JSON as it was written ---------------------------------------------------------------------- */
 
-/* One value at the beginning of s: how long it is, 0: there is none. */
+/* The length of the JSON value at the beginning of s; 0: there is none. */
 static size_t json_length(const char *s, size_t len, json_t **value) {
 	json_error_t e;
 	*value = json_loadb(s, len, JSON_DISABLE_EOF_CHECK, &e);
 	return *value ? (size_t)e.position : 0;
 }
 
-/* Where the value at the beginning of s ends, which is JSON. */
+/* The length of the value at the beginning of s, which is valid JSON. */
 static size_t json_skip(const char *s, size_t len) {
 	size_t depth = 0;
 	bool string = false;
@@ -104,7 +105,7 @@ static size_t json_skip(const char *s, size_t len) {
 	return len;
 }
 
-/* The value of a key of the object s, as it is written; the last one counts. */
+/* The value of a key of the object s, verbatim; the last one counts. */
 static char *json_member(const char *s, size_t len, const char *key) {
 	char *found = NULL;
 	size_t at = 1 + skip_space(s, len);
@@ -127,7 +128,7 @@ static char *json_member(const char *s, size_t len, const char *key) {
 
 /* ---- calls --------------------------------------------------------------------------------------- */
 
-/* Calls that have been read, until all of them are known to be good. */
+/* The calls read so far, until all of them are known to be valid. */
 struct calls {
 	struct tool_call *call;
 	size_t n;
@@ -143,7 +144,7 @@ static void calls_clear(struct calls *c) {
 	*c = (struct calls){0};
 }
 
-/* Takes both strings; NULL: no memory. */
+/* Takes ownership of both strings; NULL: out of memory. */
 static bool calls_add(struct calls *c, char *name, char *arguments) {
 	struct tool_call *more = realloc(c->call, (c->n + 1) * sizeof *more);
 	if (more)
@@ -177,7 +178,7 @@ static bool calls_read_object(struct calls *c, const json_t *o, const char *s, s
 	return calls_add(c, strdup(name), json_member(s, len, key));
 }
 
-/* Objects one after the other, with white space and `between` between them, and nothing else. */
+/* Objects separated by white space and `between`, and nothing else. */
 static bool calls_read_objects(struct calls *c, const char *s, size_t len, char between) {
 	size_t at = skip_space(s, len), before = c->n;
 	while (at < len) {
@@ -195,7 +196,7 @@ static bool calls_read_objects(struct calls *c, const char *s, size_t len, char 
 	return c->n > before;
 }
 
-/* NAME[ARGS]{...}, perhaps with [CALL_ID]... between, again and again, each behind the mark. */
+/* NAME[ARGS]{...}, optionally with [CALL_ID]... between, one or more times, each after the mark. */
 static bool calls_read_named(struct calls *c, const char *s, size_t len, const char *mark) {
 	static const char args[] = "[ARGS]", id[] = "[CALL_ID]";
 	while (len > 0) {
@@ -236,7 +237,7 @@ static bool calls_read_mistral(struct calls *c, const char *s, size_t len, const
 	return is_array ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_named(c, s, len, mark);
 }
 
-/* What is in a call, without its marks. */
+/* Reads the body of a call, without its marks. */
 static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s, size_t len) {
 	switch (kind) {
 	case TOOLCALL_LLAMA3:
@@ -283,7 +284,7 @@ static bool stream_append(struct toolcall_stream *s, const char *text, size_t le
 	return true;
 }
 
-/* How much of the end of what is held may be the beginning of a mark. */
+/* How many bytes at the end of the held text may be the beginning of a mark. */
 static size_t stream_partial(const struct toolcall_stream *s) {
 	size_t n = strlen(s->format->mark) - 1;
 	for (n = n < s->len ? n : s->len; n > 0; n--)
@@ -292,7 +293,8 @@ static size_t stream_partial(const struct toolcall_stream *s) {
 	return n;
 }
 
-/* A call from `call` to `end` of what is held is over.  Good: it is given out; else it is text. */
+/* A call from `call` to `end` of the held text has ended.  If valid it is passed on as a call, else as
+ * text. */
 static bool stream_close(
         struct toolcall_stream *s, size_t end, size_t end_mark, const struct toolcall_sink *sink) {
 	struct calls c = {0};
@@ -346,7 +348,7 @@ static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *s
 	size_t len = strlen(mark);
 	const char *end = memmem(s->held + s->seen, s->len - s->seen, mark, len);
 	if (!end) {
-		/* the mark may be cut in two */
+		/* the mark may be split */
 		s->seen = s->len - s->call >= len ? s->len - len + 1 : s->call;
 		return true;
 	}
@@ -366,10 +368,10 @@ bool toolcall_push(
 
 bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink) {
 	bool ok = true;
-	/* one without its end mark is still one, if it is good */
+	/* a call without its end mark counts, if it is valid */
 	if (s->in_call)
 		ok = stream_close(s, s->len, 0, sink);
 	if (s->called && skip_space(s->held, s->len) == s->len)
-		stream_drop(s, s->len); /* white space behind a call */
+		stream_drop(s, s->len); /* white space after a call */
 	return ok && stream_give(s, s->len, sink);
 }

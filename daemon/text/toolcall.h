@@ -1,8 +1,9 @@
-/* toolcall: calls of tools in the text that a model writes, found as it streams, in the formats of the families that have them.
+/* toolcall: finds tool calls in the text that a model writes, as it streams, in the formats of the model
+ * families that have them.
  *
- * Owns: the text that may yet turn out to be a call.  What does not parse as a call is text, and nothing is lost or changes its
- * order; so whatever is cut in two, text and calls are the same.
- * One thread at a time for each. */
+ * Owns: the text that may yet turn out to be a call.  What does not parse as a call is text; nothing is lost
+ * or reordered, and the result does not depend on how the text was split.
+ * One thread at a time for each stream. */
 #ifndef DAEMON_TEXT_TOOLCALL_H
 #define DAEMON_TEXT_TOOLCALL_H
 #include <stdbool.h>
@@ -10,8 +11,8 @@
 
 enum toolcall_format {
 	TOOLCALL_NONE,
-	TOOLCALL_LLAMA3, /* the whole answer is {"name":...,"parameters":{...}}, several after each other or with ';' between, perhaps
-	                  * behind <|python_tag|> */
+	TOOLCALL_LLAMA3, /* the whole answer is {"name":...,"parameters":{...}}, several in a row or separated
+	                  * by ';', optionally after <|python_tag|> */
 	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well */
 	TOOLCALL_MISTRAL /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or [TOOL_CALLS]NAME[ARGS]{...} */
 };
@@ -21,7 +22,7 @@ struct tool_call {
 	const char *arguments; /* a JSON object, as text */
 };
 
-/* Each returns false to end the parsing: for want of memory. */
+/* Each returns false to stop parsing, when out of memory. */
 struct toolcall_sink {
 	bool (*text)(void *arg, const char *text, size_t len);
 	bool (*call)(void *arg, const struct tool_call *call);
@@ -30,12 +31,12 @@ struct toolcall_sink {
 
 struct toolcall_stream;
 
-/* The format that a chat template lets its model write. */
+/* The format in which a chat template has its model write calls. */
 enum toolcall_format toolcall_format_of(const char *chat_template);
 
-struct toolcall_stream *toolcall_create(enum toolcall_format format); /* NULL: no memory */
+struct toolcall_stream *toolcall_create(enum toolcall_format format); /* NULL: out of memory */
 void toolcall_destroy(struct toolcall_stream *s);                     /* NULL allowed */
-/* false: no memory, or a function of the sink said so. */
+/* false: out of memory, or a function of the sink returned false. */
 bool toolcall_push(struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink);
 bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink);
 

@@ -1,4 +1,4 @@
-/* utf8: the automaton of the well-formed byte sequences (The Unicode Standard, table 3-7).
+/* utf8: a check against the table of well-formed byte sequences (The Unicode Standard, table 3-7).
  * Pure; any thread. */
 #include "daemon/text/utf8.h"
 
@@ -10,7 +10,7 @@ enum utf8_state utf8_next(const char *s, size_t len, size_t *n) {
 	if (b[0] < 0xC2 || b[0] > 0xF4)
 		return UTF8_BROKEN;
 	size_t want = b[0] < 0xE0 ? 2 : b[0] < 0xF0 ? 3 : 4;
-	/* only the second byte has a range that depends on the first */
+	/* only the second byte's range depends on the first byte */
 	uint8_t lo = b[0] == 0xE0 ? 0xA0 : b[0] == 0xF0 ? 0x90 : 0x80;
 	uint8_t hi = b[0] == 0xED ? 0x9F : b[0] == 0xF4 ? 0x8F : 0xBF;
 	for (; *n < want; ++*n) {

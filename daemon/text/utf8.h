@@ -6,16 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How many of s[0..len), len at least 1, belong to its first character, and what they are.  Overlong forms,
- * surrogates and what lies above U+10FFFF are not characters. */
+/* How many bytes of s[0..len), len at least 1, belong to its first character, and what they are.  Overlong
+ * forms, surrogates and code points above U+10FFFF are not characters. */
 enum utf8_state {
 	UTF8_WHOLE,   /* a character */
-	UTF8_PARTIAL, /* the beginning of one, as far as s goes */
-	UTF8_BROKEN   /* neither: as many bytes as could have begun one, at least 1 (Unicode, table 3-8) */
+	UTF8_PARTIAL, /* the beginning of one, cut off by the end of s */
+	UTF8_BROKEN   /* neither: the maximal subpart, at least 1 byte (Unicode, table 3-8) */
 };
 enum utf8_state utf8_next(const char *s, size_t len, size_t *n);
 
-/* All of s is whole characters. */
+/* Whether all of s is whole characters. */
 bool utf8_valid(const char *s, size_t len);
 
 /* The code point of a whole character of n bytes. */
