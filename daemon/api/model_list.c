@@ -115,6 +115,50 @@ static bool model_drafts(const struct deploy *d, const char *name) {
 	return false;
 }
 
+static bool numbers_fill(struct model_numbers *n, const Caravan__ModelState *s) {
+	if (!s)
+		return true;
+	n->tokens = s->tokens;
+	n->steps = s->steps;
+	n->prefix_tokens = s->prefix_tokens;
+	n->drafted = s->drafted;
+	n->accepted = s->accepted;
+	n->blocks = s->blocks;
+	n->blocks_free = s->blocks_free;
+	if (!(n->stage = calloc(s->n_times + 1, sizeof *n->stage)))
+		return false;
+	n->stages = s->n_times;
+	for (size_t i = 0; i < s->n_times; i++)
+		n->stage[i] = (struct model_stage_seconds){
+		        s->times[i]->waited, s->times[i]->computed, s->times[i]->held, s->times[i]->wire};
+	return true;
+}
+
+static bool nodes_fill(struct model_list *l, struct serve *s) {
+	struct members *ms = serve_members(s);
+	const struct member *m;
+	size_t n = 0;
+	while (members_at(ms, n))
+		n++;
+	if (!(l->node = calloc(n + 1, sizeof *l->node)))
+		return false;
+	for (size_t i = 0; i < n && (m = members_at(ms, i)); i++) {
+		if (m->expelled)
+			continue;
+		struct node_entry *e = &l->node[l->nodes++];
+		snprintf(e->name, sizeof e->name, "%s", m->name);
+		e->self = m->self;
+		e->up = m->up || m->self;
+		e->round_trip = m->round_trip;
+		e->rate = m->rate;
+		if (m->self && m->state) {
+			l->memory_used = m->state->memory_used;
+			l->memory_allowed = m->state->memory_allowed;
+		}
+	}
+	return true;
+}
+
 static bool entry_fill(struct model_entry *e, struct serve *s, const struct deploy_model *m,
         const struct model_list *before) {
 	const struct model_entry *old = list_named(before, m->plan->model, strlen(m->plan->model));
@@ -131,6 +175,8 @@ static bool entry_fill(struct model_entry *e, struct serve *s, const struct depl
 	e->running = state ? state->sequences : 0;
 	e->queued = state ? state->queued : 0;
 	e->since = old ? old->since : (int64_t)time(NULL);
+	if (!numbers_fill(&e->numbers, state))
+		return false;
 	if (!m->vocab || !m->manifest)
 		return true;
 	if (old && old->facts && content_equal(&old->facts->manifest, &m->manifest->id)) {
@@ -151,6 +197,10 @@ struct model_list *model_list_create(struct serve *s, const struct model_list *b
 	if (!l)
 		return NULL;
 	atomic_init(&l->refs, 1);
+	if (!nodes_fill(l, s)) {
+		model_list_unref(l);
+		return NULL;
+	}
 	for (size_t i = 0; i < n && (m = deploy_at(serve_deploy(s), i)); i++) {
 		l->n++;
 		if (!entry_fill(&l->model[i], s, m, before)) {
@@ -168,8 +218,11 @@ void model_list_ref(struct model_list *l) {
 void model_list_unref(struct model_list *l) {
 	if (!l || atomic_fetch_sub(&l->refs, 1) > 1)
 		return;
-	for (size_t i = 0; i < l->n; i++)
+	for (size_t i = 0; i < l->n; i++) {
 		facts_unref((struct model_facts *)l->model[i].facts);
+		free(l->model[i].numbers.stage);
+	}
+	free(l->node);
 	free(l);
 }
 

@@ -23,6 +23,16 @@ struct model_facts {
 	char fingerprint[24]; /* "fp_" and 16 hex digits: over manifest, template and arithmetic */
 };
 
+/* What its coordinator said last of what it has done since it began to serve; seconds of all its steps. */
+struct model_numbers {
+	uint64_t tokens, steps, prefix_tokens, drafted, accepted;
+	uint32_t blocks, blocks_free;
+	struct model_stage_seconds {
+		double waited, computed, held, wire;
+	} * stage; /* the coordinator's embedding and output, then the stages in order */
+	size_t stages;
+};
+
 enum model_state { MODEL_LOADING, MODEL_SERVING, MODEL_UNAVAILABLE };
 
 struct model_entry {
@@ -32,12 +42,23 @@ struct model_entry {
 	bool drafts; /* it makes drafts for another: not listed, and never meant without its name */
 	uint32_t context, parallel;
 	uint32_t running, queued; /* sequences, as its coordinator said last */
-	int64_t since;            /* this node has known it: seconds since 1970 */
-	char what[256];           /* not serving: "is loading (hashing, 71%)" */
+	struct model_numbers numbers;
+	int64_t since;  /* this node has known it: seconds since 1970 */
+	char what[256]; /* not serving: "is loading (hashing, 71%)" */
+};
+
+/* A node of the cluster, as this one sees it. */
+struct node_entry {
+	char name[WIRE_NAME_MAX + 1];
+	bool up, self;
+	double round_trip, rate; /* seconds; bytes a second from there; 0: not measured yet */
 };
 
 struct model_list {
 	atomic_uint refs;
+	uint64_t memory_used, memory_allowed; /* of this node */
+	struct node_entry *node;              /* the roster without those that were expelled */
+	size_t nodes;
 	size_t n;
 	struct model_entry model[]; /* by name */
 };

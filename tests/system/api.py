@@ -2,6 +2,7 @@
 wrong behind it.  api.py template IN OUT: a model file with a chat template that writes control tokens and takes tools."""
 import http.client
 import json
+import re
 import struct
 import sys
 import time
@@ -207,6 +208,34 @@ def llama():
 
 
 # ---- Ollama ----------------------------------------------------------------------------------------------------------
+
+
+def metrics():
+    a = alpha.get("/metrics")
+    kinds, values, bad = {}, {}, []
+    for line in a.body.splitlines():
+        if line.startswith("# TYPE "):
+            kinds[line.split()[2]] = line.split()[3]
+        elif not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            values[name] = float(value)
+            family = re.sub("_(bucket|sum|count)$", "", name.split("{")[0])
+            family = family if family in kinds else name.split("{")[0]
+            if family not in kinds or (kinds[family] == "counter") != family.endswith("_total"):
+                bad.append(line)
+    case("metrics in Prometheus' format: each with its type, counters called _total", a.status == 200 and a.type.startswith("text/plain; version=0.0.4") and not bad and len(values) > 60, bad, a)
+    case("those of the model, of nodes and links", values['caravan_model_serving{model="stories"}'] == 1 and sum(n.startswith("caravan_node_up{") for n in values) == 3 and sum(n.startswith("caravan_model_stage_seconds_total{") for n in values) == 16 and values["caravan_memory_limit_bytes"] == 2 << 30 and 0 < values["caravan_memory_used_bytes"] < 2 << 30, a)
+    before = values
+    alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40))
+    alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "options": {"num_predict": 2}})
+    after = {n: float(v) for n, v in (x.rsplit(" ", 1) for x in alpha.get("/metrics").body.splitlines() if not x.startswith("#"))}
+
+    def more(name):
+        return after[name] - before.get(name, 0)
+
+    case("requests and tokens are counted", more('caravan_http_completions_total{api="openai",code="200"}') == 1 and more('caravan_http_completions_total{api="ollama",code="200"}') == 1 and more("caravan_http_generated_tokens_total") == 42 and more("caravan_http_first_token_seconds_count") == 2, after)
+    buckets = [v for n, v in after.items() if n.startswith("caravan_http_inter_token_seconds_bucket")]
+    case("histograms add up", buckets == sorted(buckets) and buckets[-1] == after["caravan_http_inter_token_seconds_count"] and after["caravan_http_inter_token_seconds_sum"] > 0, buckets)
 
 
 def ollama():

@@ -50,8 +50,8 @@ static void answer_completion_error(
 	                .text = e->text});
 }
 
-const struct model_entry *answer_model(struct http_exchange *x, const struct routes *r,
-        const struct dialect *d, const char *name, bool serving) {
+const struct model_entry *answer_model(
+        struct http_exchange *x, struct routes *r, const struct dialect *d, const char *name, bool serving) {
 	const struct model_list *l = completions_models(r->completions);
 	char err[700];
 	if (!l) {
@@ -100,10 +100,12 @@ static void answer_finish(struct answer *a) {
 }
 
 static void answer_on_closed(void *arg) {
-	answer_finish(arg);
+	struct answer *a = arg;
+	a->routes->metrics.gone[a->dialect->api]++;
+	answer_finish(a);
 }
 
-struct answer *answer_create(struct http_exchange *x, const struct routes *r, const struct dialect *d,
+struct answer *answer_create(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct model_entry *m, const char *named, const char *prefix) {
 	struct answer *a = calloc(1, sizeof *a);
 	uint8_t random[12];
@@ -171,8 +173,8 @@ static void answer_open(struct answer *a) {
 
 /* ---- events of the completion -------------------------------------------------------------------- */
 
-/* The answer as it would be without memory for the rest: an error instead. */
 static void answer_fail(struct answer *a, const struct completion_error *e) {
+	metrics_answered(&a->routes->metrics, a->dialect->api, e->status);
 	if (a->opened) {
 		const struct reply_error r = {
 		        .status = e->status, .retry_after = e->retry_after, .text = e->text};
@@ -248,8 +250,21 @@ static void answer_on_text(void *arg, unsigned choice, const char *text, size_t 
 	struct answer_at at = {a, choice};
 	const struct toolcall_sink sink = {answer_on_content, answer_on_call, &at};
 	struct toolcall_stream *parser = a->choice[choice].parser;
+	struct metrics *m = &a->routes->metrics;
+	uint64_t now = loop_now_ns(), since = a->text_ns ? a->text_ns : a->begun_ns;
+	metrics_observe(a->text_ns ? &m->inter : &m->first, (double)(now - since) * 1e-9);
+	a->text_ns = now;
 	if (!(parser ? toolcall_push(parser, text, len, &sink) : answer_on_content(&at, text, len)))
 		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
+}
+
+static void answer_count(struct answer *a) {
+	const struct answer_usage u = answer_usage(a);
+	struct metrics *m = &a->routes->metrics;
+	metrics_answered(m, a->dialect->api, 200);
+	m->prompt += u.prompt;
+	m->cached += u.cached;
+	m->generated += u.generated;
 }
 
 static void answer_on_end(void *arg, unsigned choice, const struct completion_end *end) {
@@ -273,6 +288,7 @@ static void answer_on_end(void *arg, unsigned choice, const struct completion_en
 	}
 	if (++a->ended < a->choices)
 		return;
+	answer_count(a);
 	if (a->stream) {
 		a->dialect->done(a);
 		http_stream_end(a->x);

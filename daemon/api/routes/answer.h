@@ -20,6 +20,7 @@ struct reply_error {
 };
 
 struct dialect {
+	enum metrics_api api;
 	const char *type; /* of a stream */
 	json_t *(*error)(const struct reply_error *e);
 	/* A streamed answer: it begins; text of a choice; a call of a tool; the choice has ended; all have. */
@@ -46,7 +47,7 @@ struct answer_choice {
 
 struct answer {
 	struct http_exchange *x;
-	const struct routes *routes;
+	struct routes *routes;
 	const struct dialect *dialect;
 	struct completion *completion;
 	bool stream, opened;
@@ -55,6 +56,7 @@ struct answer {
 	bool one_call; /* no call of a tool after the first */
 	char id[48], model[128], fingerprint[24];
 	int64_t created;   /* seconds since 1970 */
+	uint64_t text_ns;  /* when the last text came; 0: none has */
 	uint64_t begun_ns; /* for durations */
 	uint32_t prompt;   /* tokens; 0: not known yet */
 	unsigned choices, ended;
@@ -70,11 +72,11 @@ void answer_error(struct http_exchange *x, const struct dialect *d, const struct
 void answer_fields_error(struct http_exchange *x, const struct dialect *d, const struct fields *f);
 
 /* The model that a request names; NULL: an error has been answered.  serving: one that does not serve is an error too. */
-const struct model_entry *answer_model(struct http_exchange *x, const struct routes *r,
-        const struct dialect *d, const char *name, bool serving);
+const struct model_entry *answer_model(
+        struct http_exchange *x, struct routes *r, const struct dialect *d, const char *name, bool serving);
 
 /* A new one; NULL: an error has been answered.  prefix: of its id.  named: the model as the client calls it, or NULL. */
-struct answer *answer_create(struct http_exchange *x, const struct routes *r, const struct dialect *d,
+struct answer *answer_create(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct model_entry *m, const char *named, const char *prefix);
 /* Completes; the rest is events.  tools: calls of tools are looked for in the text, in that format. */
 void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools);

@@ -146,7 +146,8 @@ static json_t *anthropic_whole(struct answer *a) {
 	return o;
 }
 
-static const struct dialect anthropic_dialect = {.type = "text/event-stream",
+static const struct dialect anthropic_dialect = {.api = METRICS_ANTHROPIC,
+        .type = "text/event-stream",
         .error = anthropic_error,
         .open = anthropic_open,
         .text = anthropic_text,
@@ -255,8 +256,8 @@ static void anthropic_read_tools(struct chat *c, struct fields *f, bool *paralle
 }
 
 /* The model, the conversation and its prompt; NULL: an error has been answered. */
-static const struct model_entry *anthropic_begin(struct http_exchange *x, const struct routes *r,
-        struct fields *f, struct chat *c, struct prompt *q, bool *parallel) {
+static const struct model_entry *anthropic_begin(struct http_exchange *x, struct routes *r, struct fields *f,
+        struct chat *c, struct prompt *q, bool *parallel) {
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(f, body, len);
@@ -333,7 +334,7 @@ static void anthropic_counting_done(void *arg, const uint32_t *ids, size_t nids,
 }
 
 static void anthropic_count_tokens(struct http_exchange *x, void *arg) {
-	const struct routes *r = arg;
+	struct routes *r = arg;
 	struct fields f;
 	struct prompt q = {0};
 	struct chat c = {0};

@@ -12,7 +12,7 @@ static const struct dialect llama_dialect;
 
 /* Loading: the only model is. */
 static void llama_health(struct http_exchange *x, void *arg) {
-	const struct routes *r = arg;
+	struct routes *r = arg;
 	const struct model_list *l = completions_models(r->completions);
 	char text[400] = "this node is starting";
 	bool ready = l && l->n == 0;
@@ -59,6 +59,18 @@ static void llama_slots(struct http_exchange *x, void *arg) {
 	http_reply_json(x, 200, slots);
 }
 
+static void llama_metrics(struct http_exchange *x, void *arg) {
+	struct routes *r = arg;
+	size_t len = 0;
+	char *text = metrics_text(&r->metrics, completions_models(r->completions), &len);
+	if (text)
+		http_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", text, len);
+	else
+		answer_error(
+		        x, &llama_dialect, &(struct reply_error){.status = 500, .text = "out of memory"});
+	free(text);
+}
+
 /* ---- tokens -------------------------------------------------------------------------------------- */
 
 /* A request that waits for a conversion. */
@@ -94,7 +106,7 @@ static void llama_converting_done(void *arg, const uint32_t *ids, size_t nids, c
 }
 
 static void llama_convert(
-        struct http_exchange *x, const struct routes *r, struct completion_conversion *p, bool to_text) {
+        struct http_exchange *x, struct routes *r, struct completion_conversion *p, bool to_text) {
 	struct converting *v = calloc(1, sizeof *v);
 	p->done = llama_converting_done;
 	p->arg = v;
@@ -110,8 +122,7 @@ static void llama_convert(
 }
 
 /* The model and the fields of a request; NULL: an error has been answered. */
-static const struct model_entry *llama_begin(
-        struct http_exchange *x, const struct routes *r, struct fields *f) {
+static const struct model_entry *llama_begin(struct http_exchange *x, struct routes *r, struct fields *f) {
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(f, body, len);
@@ -234,7 +245,8 @@ static json_t *llama_whole(struct answer *a) {
 	return llama_last(a, 0, c->text ? c->text : "", c->len);
 }
 
-static const struct dialect llama_dialect = {.type = "text/event-stream",
+static const struct dialect llama_dialect = {.api = METRICS_LLAMA,
+        .type = "text/event-stream",
         .error = openai_error,
         .open = llama_open,
         .text = llama_text,
@@ -276,6 +288,7 @@ const struct http_route llama_routes[] = {
         {HTTP_GET, "/v1/health", llama_health, true},
         {HTTP_GET, "/props", llama_props, false},
         {HTTP_GET, "/slots", llama_slots, false},
+        {HTTP_GET, "/metrics", llama_metrics, false},
         {HTTP_POST, "/tokenize", llama_tokenize, false},
         {HTTP_POST, "/detokenize", llama_detokenize, false},
         {HTTP_POST, "/apply-template", llama_apply_template, false},

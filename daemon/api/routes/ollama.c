@@ -102,7 +102,7 @@ static void ollama_list_add(json_t *models, const struct model_entry *m, const c
 	json_array_append_new(models, tag);
 }
 
-static void ollama_reply_list(struct http_exchange *x, const struct routes *r, bool running) {
+static void ollama_reply_list(struct http_exchange *x, struct routes *r, bool running) {
 	const struct model_list *l = completions_models(r->completions);
 	json_t *models = json_array();
 	for (size_t i = 0; l && i < l->n; i++)
@@ -124,8 +124,8 @@ static void ollama_ps(struct http_exchange *x, void *arg) {
 static const struct dialect ollama_dialect;
 
 /* The model that a request names, as model or, from older clients, as name. */
-static const struct model_entry *ollama_begin(struct http_exchange *x, const struct routes *r,
-        struct fields *f, const char **called, bool serving) {
+static const struct model_entry *ollama_begin(
+        struct http_exchange *x, struct routes *r, struct fields *f, const char **called, bool serving) {
 	size_t len;
 	const char *body = http_body(x, &len);
 	fields_parse(f, body, len);
@@ -260,7 +260,8 @@ static json_t *ollama_whole(struct answer *a) {
 	return ollama_with_end(a, ollama_part_json(a, c->text ? c->text : "", c->len, c->calls));
 }
 
-static const struct dialect ollama_dialect = {.type = "application/x-ndjson",
+static const struct dialect ollama_dialect = {.api = METRICS_OLLAMA,
+        .type = "application/x-ndjson",
         .error = ollama_error,
         .open = ollama_open,
         .text = ollama_text,
@@ -334,7 +335,7 @@ static void ollama_read_generate(struct chat *c, struct prompt *q, struct fields
 	chat_add_text(c, f, "user", json_string(prompt));
 }
 
-static void ollama_complete(struct http_exchange *x, const struct routes *r, bool chat) {
+static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat) {
 	struct fields f;
 	struct prompt q = {0};
 	struct chat c = {0};

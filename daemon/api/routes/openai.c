@@ -49,7 +49,7 @@ static const struct model_entry *openai_models_named(const struct model_list *l,
 }
 
 static void openai_models(struct http_exchange *x, void *arg) {
-	const struct routes *r = arg;
+	struct routes *r = arg;
 	const struct model_list *l = completions_models(r->completions);
 	json_t *data = json_array();
 	for (size_t i = 0; l && i < l->n; i++)
@@ -66,7 +66,7 @@ static void openai_models(struct http_exchange *x, void *arg) {
 static const struct dialect chat_dialect, text_dialect;
 
 static void openai_model(struct http_exchange *x, void *arg) {
-	const struct routes *r = arg;
+	struct routes *r = arg;
 	const struct model_entry *m = answer_model(x, r, &text_dialect, http_rest(x), false);
 	if (m)
 		http_reply_json(x, 200, openai_model_json(http_rest(x), m));
@@ -173,7 +173,8 @@ static json_t *openai_chat_whole(struct answer *a) {
 	return o;
 }
 
-static const struct dialect chat_dialect = {.type = "text/event-stream",
+static const struct dialect chat_dialect = {.api = METRICS_OPENAI,
+        .type = "text/event-stream",
         .error = openai_error,
         .open = openai_chat_open,
         .text = openai_chat_text,
@@ -219,7 +220,8 @@ static json_t *openai_text_whole(struct answer *a) {
 	return o;
 }
 
-static const struct dialect text_dialect = {.type = "text/event-stream",
+static const struct dialect text_dialect = {.api = METRICS_OPENAI,
+        .type = "text/event-stream",
         .error = openai_error,
         .open = openai_text_open,
         .text = openai_text_text,
@@ -284,7 +286,7 @@ static void openai_read_extra(struct chat *c, struct fields *f) {
 		json_object_set_new(c->extra, "reasoning_effort", json_string(effort));
 }
 
-static void openai_complete(struct http_exchange *x, const struct routes *r, bool chat) {
+static void openai_complete(struct http_exchange *x, struct routes *r, bool chat) {
 	const struct dialect *d = chat ? &chat_dialect : &text_dialect;
 	const struct model_entry *m = NULL;
 	struct fields f;

@@ -7,12 +7,14 @@
 #define DAEMON_API_ROUTES_ROUTES_H
 #include "daemon/api/completion.h"
 #include "daemon/api/http/http.h"
+#include "daemon/api/metrics.h"
 
 /* The handlers' arg. */
 struct routes {
 	struct completions *completions;
 	const struct model_alias *alias;
 	size_t naliases;
+	struct metrics metrics;
 };
 
 const struct http_route *routes_table(size_t *n);

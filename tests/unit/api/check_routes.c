@@ -281,6 +281,57 @@ START_TEST(waiting) {
 }
 END_TEST
 
+START_TEST(counted) {
+	struct http_exchange y;
+	ask("/v1/messages", STREAMED);
+	fake_text("a");
+	fake_text("b");
+	fake_finish(CARAVAN__REASON__END);
+	fake_done(&x);
+	ask("/api/chat", STREAMED);
+	fake_fail(429, "m is busy");
+	fake_done(&x);
+	ask("/completion", STREAMED);
+	fake_done(&x);
+	ask("/v1/chat/completions", STREAMED);
+	fake_fail(418, "I am a teapot");
+	fake_ask(&y, HTTP_GET, "/metrics", "", 0);
+	static const char *const lines[] = {
+	        "caravan_http_completions_total{api=\"anthropic\",code=\"200\"} 1\n",
+	        "caravan_http_completions_total{api=\"ollama\",code=\"429\"} 1\n",
+	        "caravan_http_completions_total{api=\"openai\",code=\"other\"} 1\n",
+	        "caravan_http_disconnects_total{api=\"llama.cpp\"} 1\n",
+	        "caravan_http_disconnects_total{api=\"openai\"} 0\n", "caravan_http_prompt_tokens_total 20\n",
+	        "caravan_http_cached_tokens_total 5\n", "caravan_http_generated_tokens_total 7\n",
+	        "caravan_http_first_token_seconds_count 1\n", "caravan_http_inter_token_seconds_count 1\n",
+	        "caravan_model_serving{model=\"m\"} 1\n"};
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		ck_assert_msg(strstr(y.out, lines[i]), "no %s in %s", lines[i], y.out);
+	fake_done(&y);
+}
+END_TEST
+
+START_TEST(histograms) {
+	static const struct metrics none;
+	struct metrics m = none;
+	size_t len;
+	metrics_observe(&m.first, 0.02);
+	metrics_observe(&m.first, 0.025);
+	metrics_observe(&m.first, 1000);
+	char *text = metrics_text(&m, NULL, &len);
+	ck_assert_ptr_nonnull(text);
+	static const char *const lines[] = {"_bucket{le=\"0.01\"} 0\n", "_bucket{le=\"0.025\"} 2\n",
+	        "_bucket{le=\"300\"} 2\n", "_bucket{le=\"+Inf\"} 3\n", "_sum 1000.045\n", "_count 3\n"};
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+		char line[100];
+		snprintf(line, sizeof line, "\ncaravan_http_first_token_seconds%s", lines[i]);
+		ck_assert_msg(strstr(text, line), "no %s in %s", line, text);
+	}
+	free(text);
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
 /* A client that goes lets go of its completion, once; whole or streamed, before or after text. */
 START_TEST(clients_that_go) {
 	ask(streams[_i % 5],
@@ -352,6 +403,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, errors_before, 0, 5);
 	tcase_add_loop_test(t, errors_in_the_middle, 0, 5);
 	tcase_add_loop_test(t, waiting, 0, 5);
+	tcase_add_test(t, counted);
+	tcase_add_test(t, histograms);
 	tcase_add_loop_test(t, clients_that_go, 0, 10);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");

@@ -78,6 +78,10 @@ const struct deploy_model *deploy_at(const struct deploy *d, size_t i) {
 	return NULL;
 }
 
+const struct member *members_at(const struct members *m, size_t i) {
+	return i < running ? &m->member[i] : NULL;
+}
+
 void deploy_describe(const struct deploy *d, const struct deploy_model *m, char *out, size_t len) {
 	(void)d;
 	snprintf(out, len, "is not available: %s", m->reason);
