@@ -106,7 +106,7 @@ static void conn_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *
 		if (evbuffer_get_length(buf) > c->server->limits.unread)
 			conn_doom(c, "it does not read its answer");
 	} else if (!c->failed && output_copy(c, begin, sizeof begin) &&
-	           memcmp(begin, "HTTP/1.1 100", sizeof begin) != 0) {
+	           (memcmp(begin, "HTTP/1.", 7) != 0 || memcmp(begin + 8, " 100", 4) != 0)) {
 		/* no request was passed to us, so this is a page that says what is wrong with it */
 		c->failed = true;
 		settle_soon(c->server);

@@ -44,6 +44,7 @@ static const struct {
         {500, "Internal Server Error", "server_error", "internal_error"},
         {501, "Not Implemented", "invalid_request_error", "not_implemented"},
         {503, "Service Unavailable", "server_error", "unavailable"},
+        {505, "HTTP Version Not Supported", "invalid_request_error", "version_not_supported"},
 };
 
 static size_t http_status_index(int status) {
@@ -291,6 +292,16 @@ static unsigned header_count(const struct http_exchange *x, const char *name) {
 	return n;
 }
 
+/* evhttp takes HTTP/-5.7, and answers in kind. */
+static bool exchange_check_version(struct http_exchange *x) {
+	if (x->request->major == 1 && x->request->minor >= 0 && x->request->minor <= 9)
+		return true;
+	x->request->major = x->request->minor = 1;
+	http_reply_header(x, "Connection", "close");
+	http_reply_error(x, 505, NULL, "only HTTP/1.1 and HTTP/1.0 are understood");
+	return false;
+}
+
 /* evhttp takes what two servers could read as two different requests. */
 static bool exchange_check_framing(struct http_exchange *x) {
 	const char *encoding = http_header(x, "Transfer-Encoding"),
@@ -469,7 +480,8 @@ static void exchange_check(struct http_exchange *x) {
 	unsigned others;
 	const struct http_route *route;
 	enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
-	if (!exchange_check_framing(x) || !exchange_check_host(x) || !exchange_check_origin(x))
+	if (!exchange_check_version(x) || !exchange_check_framing(x) || !exchange_check_host(x) ||
+	        !exchange_check_origin(x))
 		return;
 	if (command == EVHTTP_REQ_OPTIONS) {
 		exchange_reply_options(x);

@@ -337,6 +337,8 @@ START_TEST(malformed_requests) {
 	        "body_too_large");
 	refused("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: more\r\n\r\n", 417,
 	        "expectation_failed");
+	refused("GET /what HTTP/-1.1\r\nHost: localhost\r\n\r\n", 505, "version_not_supported");
+	refused("GET /what HTTP/0.9\r\nHost: localhost\r\n\r\n", 505, "version_not_supported");
 	refused("GET /what/%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
 	refused("GET /what/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
 	refused("GET /what%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_path");
@@ -362,6 +364,13 @@ START_TEST(malformed_requests) {
 	client_say(fd, "hi");
 	client_read(fd, &a, false);
 	ck_assert_str_eq(a.body, "hi");
+	client_say(fd,
+	        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+	client_read(fd, &a, false);
+	ck_assert_int_eq(a.status, 100); /* on a connection that goes on, too */
+	client_say(fd, "ho!");
+	client_read(fd, &a, false);
+	ck_assert_str_eq(a.body, "ho!");
 	close(fd);
 	ck_assert_uint_eq(begun, 0);
 	end();
@@ -554,7 +563,7 @@ END_TEST
 /* A byte now and then: the time counts from the first one. */
 START_TEST(slow_requests_end) {
 	static const char request[] =
-	        "GET /client HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	        "GET /client HTTP/1.1\r\nHost: localhost\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n";
 	config.limits = (struct http_limits){.arrive_ms = 300, .idle_ms = 300};
 	begin();
 	struct pollfd p = {.events = POLLIN};
