@@ -7,10 +7,11 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define MODELS_MS 1000 /* between snapshots, when nothing was heard of */
-#define LOADING_S 5    /* until a client may ask again for a model that loads, */
-#define LOST_S 5       /* or that has been lost, */
-#define VOCAB_S 1      /* or whose vocabulary is on its way */
+#define MODELS_MS 1000           /* between snapshots, when nothing was heard of */
+#define LOADING_S 5              /* until a client may ask again for a model that loads, */
+#define LOST_S 5                 /* or that has been lost, */
+#define CONVERSION_MAX (1 << 20) /* bytes of a text: encoding is done on the loop */
+#define VOCAB_S 1                /* or whose vocabulary is on its way */
 
 /* ---- crossings: what both threads share ---------------------------------------------------------- */
 
@@ -305,11 +306,25 @@ static void choice_begin(struct choice *ch) {
 	choice_end(ch, &end);
 }
 
+/* A text that is longer than any tokens that fill the context is refused before it is encoded: that would delay steps. */
+static bool text_fits(struct completion *c, struct completion_error *e) {
+	const struct model_list *l = c->x.cs->list;
+	const struct model_entry *m = l ? model_list_named(l, c->model) : NULL;
+	if (!c->text || !m || !m->facts || c->p.len <= (uint64_t)m->context * m->facts->longest)
+		return true;
+	e->status = 400;
+	e->too_long = true;
+	snprintf(e->text, sizeof e->text,
+	        "the prompt has %zu bytes, more than the context of model %s can hold, which is %u tokens",
+	        c->p.len, c->model, m->context);
+	return false;
+}
+
 static void completion_begin(struct crossing *x) {
 	struct completion *c = (struct completion *)x;
 	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
 	const struct tokenizer *t = model_tokenizer(x->cs, c->model, &end.error);
-	bool ok = t && (c->text || ids_ok(t, c->ids, c->p.nids, &end.error));
+	bool ok = t && text_fits(c, &end.error) && (c->text || ids_ok(t, c->ids, c->p.nids, &end.error));
 	for (unsigned i = 0; i < c->p.choices; i++)
 		if (ok)
 			choice_begin(&c->choice[i]);
@@ -449,7 +464,11 @@ static int conversion_to_text(struct conversion *v, const struct tokenizer *t) {
 static void conversion_begin(struct crossing *x) {
 	struct conversion *v = (struct conversion *)x;
 	const struct tokenizer *t = model_tokenizer(x->cs, v->model, &v->error);
-	if (t && (v->text || ids_ok(t, v->ids, v->p.nids, &v->error))) {
+	if (t && v->text && v->p.len > CONVERSION_MAX) {
+		v->error.status = 400;
+		snprintf(v->error.text, sizeof v->error.text,
+		        "the text has %zu bytes; at most %d are converted at once", v->p.len, CONVERSION_MAX);
+	} else if (t && (v->text || ids_ok(t, v->ids, v->p.nids, &v->error))) {
 		int rc = v->text ? conversion_to_ids(v, t) : conversion_to_text(v, t);
 		if (rc != 0) {
 			v->error.status = rc == -ENOMEM ? 500 : 400;

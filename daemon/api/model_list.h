@@ -19,6 +19,7 @@ struct model_facts {
 	        known_template; /* for a model without one: a name of daemon/api/chat_templates.h, by its tokens and name */
 	const char *type; /* of most of its weights, static */
 	uint64_t bytes, parameters;
+	uint32_t longest; /* bytes of its longest token */
 	struct hparams hp;
 	char fingerprint[24]; /* "fp_" and 16 hex digits: over manifest, template and arithmetic */
 };
@@ -67,6 +68,9 @@ struct model_list {
 struct model_list *model_list_create(struct serve *s, const struct model_list *before);
 void model_list_ref(struct model_list *l);
 void model_list_unref(struct model_list *l); /* NULL allowed */
+
+/* By its name in the cluster alone; NULL: none. */
+const struct model_entry *model_list_named(const struct model_list *l, const char *name);
 
 /* A name that clients may use for a model. */
 struct model_alias {

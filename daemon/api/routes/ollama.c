@@ -86,13 +86,6 @@ static void ollama_ps_fields(json_t *tag, const struct model_entry *m) {
 	json_object_set_new(tag, "context_length", json_integer(m->context));
 }
 
-static const struct model_entry *ollama_list_entry(const struct model_list *l, const char *name) {
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->model[i].name, name) == 0)
-			return &l->model[i];
-	return NULL;
-}
-
 static void ollama_list_add(json_t *models, const struct model_entry *m, const char *called, bool running) {
 	if (!m || !m->facts || (running && m->state != MODEL_SERVING))
 		return;
@@ -109,7 +102,7 @@ static void ollama_reply_list(struct http_exchange *x, struct routes *r, bool ru
 		if (!l->model[i].drafts)
 			ollama_list_add(models, &l->model[i], l->model[i].name, running);
 	for (size_t i = 0; l && i < r->naliases; i++)
-		ollama_list_add(models, ollama_list_entry(l, r->alias[i].model), r->alias[i].name, running);
+		ollama_list_add(models, model_list_named(l, r->alias[i].model), r->alias[i].name, running);
 	http_reply_json(x, 200, json_pack("{s:o}", "models", models));
 }
 

@@ -41,13 +41,6 @@ static json_t *openai_model_json(const char *id, const struct model_entry *m) {
 	return o;
 }
 
-static const struct model_entry *openai_models_named(const struct model_list *l, const char *name) {
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->model[i].name, name) == 0)
-			return &l->model[i];
-	return NULL;
-}
-
 static void openai_models(struct http_exchange *x, void *arg) {
 	struct routes *r = arg;
 	const struct model_list *l = completions_models(r->completions);
@@ -56,7 +49,7 @@ static void openai_models(struct http_exchange *x, void *arg) {
 		if (!l->model[i].drafts)
 			json_array_append_new(data, openai_model_json(l->model[i].name, &l->model[i]));
 	for (size_t i = 0; l && i < r->naliases; i++) {
-		const struct model_entry *m = openai_models_named(l, r->alias[i].model);
+		const struct model_entry *m = model_list_named(l, r->alias[i].model);
 		if (m)
 			json_array_append_new(data, openai_model_json(r->alias[i].name, m));
 	}

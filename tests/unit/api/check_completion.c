@@ -311,6 +311,19 @@ START_TEST(errors) {
 	expect_error(&a, 400, "the context of model m is 256");
 	ck_assert(a.choice[0].end.error.too_long);
 	leave(&a);
+	/* one that cannot fit is not even encoded */
+	char *huge = malloc(1 << 20);
+	ck_assert_ptr_nonnull(huge);
+	memset(huge, 'x', 1 << 20);
+	huge[(1 << 20) - 1] = '\0';
+	sim_for(2000); /* the model is listed */
+	p = params_of(huge, 5);
+	start(&a, &p);
+	until_end(&a, 1);
+	expect_error(&a, 400, "the prompt has 1048575 bytes");
+	ck_assert(a.choice[0].end.error.too_long);
+	leave(&a);
+	free(huge);
 	p = params_of(NULL, 5);
 	p.ids = far;
 	p.nids = 2;
