@@ -31,7 +31,7 @@ struct serve {
 	LIST_HEAD(, stage_node) stages;
 	LIST_HEAD(, model_node) models;
 	struct tokenizers *tokenizers;
-	Caravan__StageState *stage_state, **stage_list; /* what serve_state gave out last */
+	Caravan__StageState *stage_state, **stage_list; /* what serve_state returned last */
 	Caravan__ModelState *model_state, **model_list;
 };
 
@@ -44,7 +44,7 @@ static struct coordinator *dispatch_find_coordinator(const struct serve *s, cons
 	return NULL;
 }
 
-/* Whether both models are of the same words: a draft's tokens are then the other's. */
+/* Whether both models have the same tokenizer, so that a draft's tokens are valid for the other. */
 static bool dispatch_same_tokenizer(struct serve *s, const char *one, const char *other) {
 	char err[WIRE_TEXT_MAX];
 	const struct deploy_model *a = deploy_find(s->deploy, one, err, sizeof err),
@@ -52,7 +52,8 @@ static bool dispatch_same_tokenizer(struct serve *s, const char *one, const char
 	return a && b && a->vocab && b->vocab && vocab_same_tokens(a->vocab, b->vocab, NULL, 0);
 }
 
-/* A model has come or gone: who makes drafts for whom.  One that has gone has to be set to nothing before it is closed. */
+/* A model was added or removed: chooses the draft models.  References to a removed model must be cleared
+ * before it is closed. */
 static void dispatch_pair_drafts(struct serve *s) {
 	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next)) {
 		const Caravan__Plan *plan = coordinator_plan(n->model);
@@ -65,7 +66,7 @@ static void dispatch_pair_drafts(struct serve *s) {
 
 /* ---- the hooks of deploy ------------------------------------------------------------------------- */
 
-/* The name of a node that a plan speaks of. */
+/* The name of a node in a plan. */
 static const char *dispatch_node_name(struct serve *s, const ProtobufCBinaryData *node) {
 	struct node_id id;
 	node_id_from_bytes(&id, *node);
@@ -164,7 +165,8 @@ static void dispatch_model_changed(void *arg, const struct deploy_model *m) {
 	requests_model_gone(s->requests, m->plan->model, why);
 	if ((m->phase == CARAVAN__MODEL_PHASE__UNLOADED || m->phase == CARAVAN__MODEL_PHASE__FAILED) &&
 	        m->vocab)
-		tokenizers_drop(s->tokenizers, m->vocab); /* the model has gone, and its vocabulary goes */
+		tokenizers_drop(s->tokenizers,
+		        m->vocab); /* the model is removed, and its vocabulary is about to be freed */
 }
 
 static bool dispatch_is_busy(void *arg) {
@@ -258,7 +260,7 @@ static void dispatch_on_cancel_step(
 			stage_void(n->stage, from, v->step);
 }
 
-/* A node refused a step of this plan: it does not serve its stage any more, so nothing that is sent now would arrive. */
+/* A node refused a step of this plan: it no longer serves its stage, so everything sent now would be lost. */
 static void dispatch_stage_refuses(
         struct serve *s, const char *model, const Caravan__Epoch *epoch, const char *why) {
 	char err[WIRE_TEXT_MAX];

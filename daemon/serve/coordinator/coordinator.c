@@ -1,5 +1,5 @@
-/* coordinator: see coordinator.h.  Here are the sequences, from a gateway's Submit to the Finished that it gets, and
- * the model as a whole; the steps that carry them are in pipeline.c.
+/* coordinator: see coordinator.h.  This file has the sequences, from a gateway's Submit to Finished, and the
+ * model as a whole; the steps that compute them are in pipeline.c.
  * Threads: the loop. */
 #include "common/fail.h"
 #include "daemon/serve/coordinator/draft.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BUSY_MOST_S 3600 /* nobody is told to wait longer */
+#define BUSY_MOST_S 3600 /* longest wait that is estimated to a client */
 
 /* ---- release ------------------------------------------------------------------------------------- */
 
@@ -53,7 +53,7 @@ void sequence_finish(
         struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error) {
 	if (g->finished)
 		return;
-	if (draft_is(g)) { /* it has no client */
+	if (draft_is(g)) { /* a draft has no client */
 		sequence_drop(m, g);
 		return;
 	}
@@ -73,7 +73,7 @@ void sequence_finish(
 	sequence_drop(m, g);
 }
 
-/* The gateway is gone, or cancelled. */
+/* The gateway has gone or cancelled. */
 void sequence_drop(struct coordinator *m, struct client_sequence *g) {
 	if (g->finished)
 		return;
@@ -108,7 +108,7 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 
 /* ---- sequences ----------------------------------------------------------------------------------- */
 
-/* The tokens of a submission against the model; a sentence in err. */
+/* Checks the tokens of a submission against the model; a sentence in err. */
 static int coordinator_check_submit(const struct coordinator *m, const Caravan__Submit *s,
         const uint32_t *ids, size_t n, struct sampler_params *sampling, char *err, size_t errlen) {
 	uint32_t context = m->plan->context, vocab = m->io->manifest->hp.vocab;
@@ -138,8 +138,8 @@ static int coordinator_check_submit(const struct coordinator *m, const Caravan__
 
 /* ---- the queue ----------------------------------------------------------------------------------- */
 
-/* Seconds until `places` of those that run have ended, if each generates all that it may, at the rate at which tokens
- * are made now; answers may end earlier.  0: there is no rate. */
+/* Estimated seconds until `places` running sequences have ended, if each generates all that it may, at the
+ * current token rate; answers may end earlier.  0: the rate is unknown. */
 static double coordinator_estimate_wait(const struct coordinator *m, uint32_t places) {
 	double rate = rate_per_second(&m->rate, loop_now_ns()), rest = 0;
 	uint32_t running = scheduler_running(m->scheduler);
@@ -149,7 +149,8 @@ static double coordinator_estimate_wait(const struct coordinator *m, uint32_t pl
 		const struct sequence *q = scheduler_at(m->scheduler, i);
 		rest += q->capacity - q->tokens;
 	}
-	/* one that runs has on average so much left, and places come free evenly over that time */
+	/* on average a running sequence has `each` tokens left, and places become free evenly over that
+	 * time */
 	double each = rest / running, a_sequence = rate / running;
 	return each / a_sequence * (double)places / running;
 }
@@ -167,7 +168,7 @@ static void coordinator_refuse_busy(struct coordinator *m, const struct peers_fr
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done) {
 	Caravan__Progress progress = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &progress);
-	/* a step without outputs is over sooner than one before it whose tokens are being sampled */
+	/* a step without outputs ends before an older one whose tokens are still being sampled */
 	if (done <= g->reported)
 		return 0;
 	g->reported = done;
@@ -186,7 +187,7 @@ static void coordinator_report_place(void *arg, struct sequence *q) {
 		return;
 	queued.place = q->place;
 	queued.seconds = coordinator_estimate_wait(m, q->place);
-	/* a gateway that has gone is noticed by its link */
+	/* a gateway that has gone is noticed when its link is lost */
 	(void)peers_answer(m->peers, &g->from, &env, NULL);
 }
 
@@ -258,7 +259,7 @@ void coordinator_logits_taken(
 		struct client_sequence *g = (struct client_sequence *)q;
 		if (g->from.ref != ref || !node_id_equal(&g->from.node, gateway) || !g->window)
 			continue;
-		/* what has not been computed yet cannot have been taken */
+		/* the client cannot have taken what has not been computed yet */
 		rows = rows < q->done ? rows : q->done;
 		if (rows + g->window > q->limit)
 			q->limit = rows + g->window;
@@ -293,8 +294,8 @@ void coordinator_cancel_node(struct coordinator *m, const struct node_id *gatewa
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
-/* Where looking back costs a row of a prompt as much as its products do: a multiply-add of attention takes about four times
- * one of a product. */
+/* The position where attention costs a row of a prompt as much as its matrix products do: a multiply-add of
+ * attention takes about four times as long as one of a product. */
 static uint32_t coordinator_look_back_parity(const struct hparams *hp) {
 	double dim = hp->dim, kv = (double)hp->kv_heads * hp->head_size,
 	       q = (double)hp->heads * hp->head_size;
@@ -302,7 +303,7 @@ static uint32_t coordinator_look_back_parity(const struct hparams *hp) {
 	return (uint32_t)fmax(1, products / look_back / 4);
 }
 
-/* The root of the prefix cache: what KV blocks depend on beside the tokens. */
+/* Also makes the root of the prefix cache: what KV blocks depend on besides the tokens. */
 static int coordinator_create_scheduler(struct coordinator *m, const struct hparams *hp) {
 	const Caravan__Plan *plan = m->plan;
 	struct {

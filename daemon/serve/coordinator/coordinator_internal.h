@@ -1,4 +1,4 @@
-/* What the files of this folder share. */
+/* coordinator_internal: shared by the files of this folder. */
 #ifndef DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
 #define DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
 #include "daemon/core/rate.h"
@@ -9,21 +9,22 @@
 #include "daemon/serve/coordinator/step_timing.h"
 #include "daemon/serve/stage/downstream.h"
 
-/* A sequence with who wants it and how. */
+/* A sequence, its client and what the client asked for. */
 struct draft;
 struct client_sequence {
-	struct sequence seq; /* first: the scheduler's pointers are ours */
-	struct draft *draft; /* that it has, or that it is the text of (then it has no client); NULL: none */
+	struct sequence seq; /* must be first: the scheduler's pointers are cast to this type */
+	struct draft
+	        *draft; /* its draft, or the draft whose sequence it is (then it has no client); NULL: none */
 	struct peers_from from;
 	struct sampler_params sampling;
 	uint32_t prompt;
-	uint32_t reported;           /* of the prompt: so much its user was told to be computed */
-	uint32_t window;             /* rows of logits that may be on their way; 0: all */
+	uint32_t reported;           /* rows of the prompt last reported to the client as computed */
+	uint32_t window;             /* rows of logits that may be on their way; 0: no limit */
 	uint64_t began_ns, first_ns; /* submitted; first token sampled */
 	bool finished;               /* Finished was sent, or the client is gone */
 	bool undrafted;              /* its client wants no drafts */
 	struct draft_stats draft_stats;
-	struct step_timing_step spent; /* by all its steps that are back */
+	struct step_timing_step spent; /* over all of its steps that have returned */
 };
 
 struct coordinator {
@@ -40,26 +41,27 @@ struct coordinator {
 	TAILQ_HEAD(, step_in_flight) in_flight; /* in order of their numbers */
 	unsigned in_flight_count, jobs;
 	bool closed, kicking;
-	uint64_t began_ns;         /* to serve */
-	struct loop_timer *places; /* the queue has moved: its places are told on the loop's next turn */
+	uint64_t began_ns;         /* when serving began */
+	struct loop_timer *places; /* the queue has moved: places are reported on the loop's next turn */
 	struct loop_timer *kick;   /* pipeline_kick is due on the loop's next turn */
-	uint64_t sequences;        /* ever: ids */
+	uint64_t sequences;        /* ever; used as ids */
 	struct step_timing *timing;
 	struct speculation *speculation;
-	uint64_t drafted, accepted; /* drafted tokens that were scheduled; of these, the accepted ones */
+	uint64_t drafted, accepted; /* drafted tokens that were scheduled; accepted ones among them */
 	struct rate rate;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
-	double io_seconds; /* computing of embedding and output */
+	double io_seconds; /* computing embedding and output */
 	unsigned in_flight_max;
 };
 
 /* coordinator.c */
-void coordinator_queue_moved(struct coordinator *m); /* places are counted anew, and told */
+void coordinator_queue_moved(struct coordinator *m); /* recounts the places and reports them */
 void sequence_finish(
         struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error);
 void sequence_drop(struct coordinator *m, struct client_sequence *g); /* the client is gone */
-/* To the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or as peers_answer. */
+/* Sends to the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or
+ * as peers_answer. */
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done);
 int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id);
 int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
@@ -71,9 +73,9 @@ void coordinator_release(struct coordinator *m);   /* closed, and no job of it i
 void pipeline_kick(struct coordinator *m); /* makes steps while there is work and the pipeline is not full */
 void pipeline_kick_later(
         struct coordinator *m); /* the same on the loop's next turn: from another model's pipeline */
-void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why); /* for the hop */
+void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why); /* callback of downstream */
 void pipeline_cancel_unwanted(
-        struct coordinator *m); /* sequences have ended: stages need not compute their rows */
+        struct coordinator *m); /* sequences have ended: tells stages not to compute their rows */
 void pipeline_clear(struct coordinator *m);
 
 #endif

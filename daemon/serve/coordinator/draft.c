@@ -5,11 +5,11 @@
 
 struct draft {
 	struct coordinator *draft_model, *large;
-	struct client_sequence *made, *of; /* their sequences */
-	bool has_next; /* the smaller model's pick after the last token of `made`, not in its log yet */
+	struct client_sequence *made, *of; /* the draft's sequence; the one it drafts for */
+	bool has_next; /* `next` is the token sampled after the last of `made`, not in its log yet */
 	uint32_t next;
 	float next_odds;
-	/* from the first that is not known on, the pick too */
+	/* scratch of draft_tokens: the drafted tokens, `next` included */
 	uint32_t token[SPECULATION_AHEAD + 1];
 	float probability[SPECULATION_AHEAD + 1];
 };
@@ -57,7 +57,7 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	pipeline_kick_later(small);
 }
 
-/* The pair is none any more. */
+/* Dissolves the pair. */
 static void draft_detach(struct draft *d) {
 	d->of->draft = d->made->draft = NULL;
 	d->of->seq.held = false;
@@ -75,7 +75,7 @@ void draft_end(struct draft *d) {
 void draft_lost(struct draft *d) {
 	struct coordinator *large = d->large;
 	draft_detach(d);
-	pipeline_kick_later(large); /* it may have waited */
+	pipeline_kick_later(large); /* it may have been waiting */
 }
 
 static uint32_t draft_count_known(const struct draft *d) {
@@ -91,14 +91,14 @@ struct draft_run draft_tokens(struct draft *d) {
 	        .id = d->token, .probability = d->probability, .n = q->provisional + d->has_next};
 }
 
-/* Whether one more token of it would pay, made now. */
+/* Whether drafting one more token now pays. */
 static bool draft_pays(struct draft *d) {
 	const struct sequence *q = &d->made->seq;
 	struct draft_run t = draft_tokens(d);
 	double seconds = speculation_token(d->draft_model->speculation);
 	double chance =
 	        (double)draft_stats_chance(&d->of->draft_stats, &t) * (double)d->of->draft_stats.drafts;
-	/* what ends a text has nothing after it */
+	/* nothing follows a token that ends the text */
 	if (t.n >= SPECULATION_AHEAD || q->tokens + 1 >= q->capacity ||
 	        (d->has_next && tokenizer_is_end(d->draft_model->tokenizer, d->next)))
 		return false;
@@ -116,7 +116,7 @@ bool draft_goes_on(struct draft *d) {
 		q->provisional++;
 		d->has_next = false;
 	}
-	/* one that still reads what came before is not worth waiting for */
+	/* a draft that is still reading its prompt is not worth waiting for */
 	bool abreast = q->done > 0 && q->scheduled + 1 >= q->tokens;
 	pipeline_kick_later(d->draft_model);
 	return abreast;
@@ -133,7 +133,7 @@ void draft_sampled(struct draft *d, const struct scheduled *e, const struct outp
 	d->next = row->id;
 	d->probability[q->provisional] = row->probability;
 	d->has_next = true;
-	pipeline_kick_later(d->large); /* which may have waited for it, and says whether it goes on */
+	pipeline_kick_later(d->large); /* it may have been waiting, and calls draft_goes_on */
 }
 
 void draft_follow(struct draft *d) {

@@ -12,22 +12,23 @@
 #define DAEMON_SERVE_COORDINATOR_DRAFT_H
 #include "daemon/serve/coordinator/coordinator_internal.h"
 
-/* Begins one for a sequence of `large`, if there is a draft model and the sequence wants drafts.  Without memory, or a place
- * in the draft model, there is none. */
+/* Begins a draft for a sequence of `large`, if there is a draft model and the sequence wants drafts.  There
+ * is no draft when out of memory, or when the draft model has no place for it. */
 void draft_begin(struct coordinator *large, struct client_sequence *g);
-void draft_end(struct draft *d);  /* the larger model's sequence has ended: the smaller's is dropped */
-void draft_lost(struct draft *d); /* the smaller model's has: it drafts no more */
-/* Of a generation: whether it is a draft's sequence itself. */
+void draft_end(struct draft *d);  /* the larger model's sequence has ended: the draft's is dropped */
+void draft_lost(struct draft *d); /* the draft's sequence has ended: no more drafts */
+/* Whether a sequence is a draft's own. */
 bool draft_is(const struct client_sequence *g);
 
-/* The token that the larger model has just put into its log. */
+/* Follows the token that the larger model has just put into its log. */
 void draft_follow(struct draft *d);
-/* A row of the draft's sequence is back, and its next token sampled. */
+/* A row of the draft's sequence has returned, and its next token was sampled. */
 void draft_sampled(struct draft *d, const struct scheduled *e, const struct output_row *row);
 
-/* What there is of it from the first token that is not known on; borrowed until the loop goes on. */
+/* The drafted tokens that the larger model does not know yet; borrowed until control returns to the loop. */
 struct draft_run draft_tokens(struct draft *d);
-/* Whether it pays to make more of it; the smaller model goes on, or is held. */
+/* Whether to wait for more drafted tokens because they pay; lets the draft's sequence continue, or holds
+ * it. */
 bool draft_goes_on(struct draft *d);
 
 #endif

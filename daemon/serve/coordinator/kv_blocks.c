@@ -80,7 +80,7 @@ void kv_blocks_share(
 	}
 }
 
-/* The last block first, as the prefix cache wants it. */
+/* Last block first, as the prefix cache requires. */
 void kv_blocks_free(struct kv_blocks *kv, struct kv_table *t) {
 	for (uint32_t i = t->nblocks; i-- > 0;)
 		if (i < t->shared)

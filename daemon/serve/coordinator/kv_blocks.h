@@ -13,7 +13,8 @@
 struct kv_table {
 	uint32_t *block;
 	uint32_t nblocks;
-	uint32_t shared; /* so many of its first blocks are the prefix cache's; the others are its own */
+	uint32_t
+	        shared; /* this many of its first blocks belong to the prefix cache; the others are its own */
 };
 
 struct kv_blocks;

@@ -1,5 +1,5 @@
-/* output: see output.h.  Rows go through the output product a few at a time, so that its buffer of logits stays
- * small beside the weights that it reads. */
+/* output: see output.h.  Rows pass through the output product a few at a time, so that the buffer of logits
+ * stays small compared with the weights that it reads. */
 #include "daemon/serve/coordinator/output.h"
 #include "proto/wire.h"
 #include "shard/forward/forward.h"
@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OUTPUT_ROWS 16 /* through the output product at once */
+#define OUTPUT_ROWS 16 /* rows per output product */
 
 struct output {
 	struct io_layers *io;
 	struct sampler *sampler;
 	const struct hparams *hp;
-	uint32_t tokens; /* that may be sampled, of hp->vocab logits */
+	uint32_t tokens; /* how many of the hp->vocab logits may be sampled */
 	float *x, *logits;
 };
 
@@ -58,7 +58,7 @@ int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t ro
 	return io_layers_embed(h->io, x, tokens, rows);
 }
 
-/* The sum of all probability, the greatest counted as 1; what is far below it adds nothing that matters. */
+/* The sum of all probabilities, with the greatest counted as 1; those far below it are negligible. */
 static float output_sum_probability(const float *logits, size_t n, float max) {
 	float sum = 0;
 	for (size_t i = 0; i < n; i++)
@@ -67,7 +67,7 @@ static float output_sum_probability(const float *logits, size_t n, float max) {
 	return sum;
 }
 
-/* The next token of a row, from its logits. */
+/* Samples the next token of a row from its logits. */
 static void output_sample_row(struct output *h, struct output_row *r, float *logits) {
 	uint32_t n = h->tokens;
 	float max = 0, sum = 1;
@@ -92,7 +92,7 @@ void output_sample(struct output *h, struct output_row *row, uint32_t rows) {
 		for (uint32_t i = 0; i < n; i++) {
 			struct output_row *r = &row[at + i];
 			r->rc = rc;
-			/* one row that is not finite must not take its neighbours with it */
+			/* a row that is not finite must not fail the others */
 			if (rc == -EDOM && n > 1)
 				r->rc = io_layers_logits(h->io, h->logits + i * vocab, h->x + i * dim, 1);
 			if (r->rc == 0)

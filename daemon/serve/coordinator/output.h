@@ -1,4 +1,5 @@
-/* output: the coordinator's computing: embedding on the way in; norm, output product and sampling on the way out.
+/* output: the coordinator's own computing: embedding at the beginning of a step; norm, output product and
+ * sampling at its end.
  *
  * Owns: the buffers of embedding and output, and the sampler's scratch.
  * Threads: output_embed and output_run on the compute thread. */
@@ -12,29 +13,29 @@
 
 struct output;
 
-/* A row that came back from the last stage, and what is wanted of it. */
+/* A row that came back from the last stage, and what is needed to sample it. */
 struct output_row {
 	const float *x;                      /* dim floats */
 	const struct sampler_params *params; /* of the sequence; borrowed */
-	const uint32_t *log;                 /* borrowed: what was there when the row was made */
+	const uint32_t *log;                 /* borrowed: as it was when the row was made */
 	uint32_t tokens;
-	bool weighed;      /* its probability are wanted */
+	bool weighed;      /* `probability` is wanted */
 	uint32_t id;       /* out: the sampled token */
-	float probability; /* out: how likely the model takes it to be, before temperature and what is cut off */
+	float probability; /* out: its probability, before temperature and truncation */
 	int rc;            /* out: 0 or a negative errno */
 };
 
-/* tokens: those that may be sampled; rows of the output product beyond them are padding. */
+/* tokens: how many may be sampled; rows of the output product beyond them are padding. */
 int output_create(
         struct output **out, const struct slice *io, struct team *t, uint32_t max_rows, uint32_t tokens);
 void output_destroy(struct output *h); /* NULL allowed */
 
 int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows);
 
-/* Picks the next token of each row. */
+/* Samples the next token of each row. */
 void output_sample(struct output *h, struct output_row *row, uint32_t rows);
 
-/* The logits of up to output_logit_rows() rows as a payload of rows x vocab floats; x contiguous. */
+/* Makes the logits of up to output_logit_rows() rows, as a payload of rows x vocab floats; x contiguous. */
 int output_logits(struct output *h, const float *x, uint32_t rows, struct payload **out);
 uint32_t output_logit_rows(const struct output *h);
 

@@ -1,10 +1,10 @@
-/* pipeline: the steps of a model that this node coordinates.  The life of one is the function names of this file
- * in order: pipeline_kick, pipeline_embed, pipeline_embedded, coordinator_step_done, pipeline_sample, pipeline_sampled,
- * pipeline_retire.
+/* pipeline: the steps of a model that this node coordinates.  The functions of this file follow the life of a
+ * step: pipeline_kick, pipeline_embed, pipeline_embedded, coordinator_step_done, pipeline_sample,
+ * pipeline_sampled, pipeline_retire.
  *
  * Owns: the steps in flight, in order of their numbers.
- * Invariants: at most stages + 1 are in flight, and for prompts those on the wire; one that a job on the compute thread holds is
- * freed only when that job is done.
+ * Invariants: at most stages + 1 are in flight, plus, for prompts, those on the wire; a step that a job on
+ * the compute thread uses is freed only when that job is done.
  * Threads: the loop; pipeline_embed and pipeline_sample on the compute thread. */
 #include "daemon/serve/coordinator/draft.h"
 #include <errno.h>
@@ -18,21 +18,21 @@ struct step_in_flight {
 	struct coordinator *m;
 	struct scheduler_step *st;
 	uint32_t *token;          /* of each row */
-	struct payload *x;        /* rows of activations: embedded, later what came back */
-	struct output_row *row;   /* one an output that is to be sampled */
-	uint32_t nrow, *nsampled; /* of them all; of each sequence */
-	uint32_t **log;           /* of each sequence: its log as it was, where that may change meanwhile */
+	struct payload *x;        /* rows of activations: embedded, later the result of the last stage */
+	struct output_row *row;   /* one for each output to be sampled */
+	uint32_t nrow, *nsampled; /* in total; for each sequence */
+	uint32_t **log;           /* of each sequence: a copy of its log, where that may change meanwhile */
 	STAILQ_HEAD(, logits) logits;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the compute thread */
 	struct step_timing_step spent;
-	bool on_compute_thread; /* a job holds it */
+	bool on_compute_thread; /* a job uses it */
 	bool dead;              /* it will not come back */
-	bool is_back;           /* from all stages */
+	bool is_back;           /* from the last stage */
 	bool cancelled;         /* stages were told not to compute it; its results are ignored */
 	int rc;
 };
 
-/* Logits on their way to the gateway, made on the compute thread, a few rows at a time. */
+/* Logits for the gateway, made on the compute thread, a few rows at a time. */
 struct logits {
 	STAILQ_ENTRY(logits) next;
 	struct client_sequence *g;
@@ -47,7 +47,7 @@ static void logits_destroy(struct logits *l) {
 	free(l);
 }
 
-/* Whoever waits for the first token of a prompt of several steps hears how far it is. */
+/* Tells clients that wait for the first token of a long prompt how far it is. */
 static void pipeline_report_progress(const struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
@@ -58,7 +58,7 @@ static void pipeline_report_progress(const struct step_in_flight *f) {
 	}
 }
 
-/* The step is over: it came back from all stages, or it is lost. */
+/* The step is over: it came back from all stages (whole), or it is lost. */
 static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	struct coordinator *m = f->m;
 	TAILQ_REMOVE(&m->in_flight, f, next);
@@ -83,7 +83,7 @@ void pipeline_clear(struct coordinator *m) {
 		pipeline_retire(TAILQ_FIRST(&m->in_flight), false);
 }
 
-/* The sequences of a step end with an error. */
+/* Ends the sequences of a step with an error. */
 static void pipeline_fail(struct step_in_flight *f, const char *why) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++)
 		sequence_finish(
@@ -114,7 +114,7 @@ static int pipeline_send(struct step_in_flight *f) {
 		seq[i].blocks = wire_bytes(e->seq->kv.block, nblocks * sizeof *e->seq->kv.block);
 		list[i] = &seq[i];
 	}
-	/* what comes back is another payload; and the hop may find the step lost at once, and the flight over */
+	/* the result is another payload; and downstream_send may lose the step at once, and free it */
 	f->x = NULL;
 	if (rc == 0) {
 		step.epoch = m->plan->epoch;
@@ -153,7 +153,7 @@ void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why) {
 	struct coordinator *m = arg;
 	char text[256];
 	struct step_in_flight *f = pipeline_find(m, number);
-	(void)refused; /* whoever passes refusals on to us makes the model unavailable (dispatch.c) */
+	(void)refused; /* the sender that reports refusals to us makes the model unavailable (dispatch.c) */
 	snprintf(text, sizeof text, "a step could not be sent to the first stage: %s", why);
 	if (f)
 		pipeline_lose(m, f, text);
@@ -172,7 +172,7 @@ void pipeline_cancel_unwanted(struct coordinator *m) {
 		v.model = m->plan->model;
 		v.step = f->st->number;
 		f->cancelled = true;
-		/* who does not hear of it computes in vain */
+		/* a stage that cannot be told computes it for nothing */
 		for (size_t i = 0; i < m->plan->n_stages; i++) {
 			struct node_id to;
 			node_id_from_bytes(&to, m->plan->stages[i]->node);
@@ -188,7 +188,7 @@ static void pipeline_embed(void *arg) {
 	f->ended_ns = loop_now_ns();
 }
 
-/* True: the model has been closed meanwhile, or the step given up; the flight has been dealt with. */
+/* True: the model was closed meanwhile, or the step was lost or cancelled; f has been dealt with. */
 static bool pipeline_job_left(struct step_in_flight *f, bool cancelled) {
 	struct coordinator *m = f->m;
 	f->on_compute_thread = false;
@@ -232,17 +232,17 @@ static int pipeline_submit(struct step_in_flight *f, loop_fn *run, executor_done
 	return rc;
 }
 
-#define DRAFT_STEP_MIN 4 /* a step with fewer drafted tokens is not worth while when more are coming */
+#define DRAFT_STEP_MIN 4 /* a step with fewer drafted tokens is not worth sending while more are coming */
 
-/* Rows of an entry that are drafted tokens. */
+/* How many rows of an entry are drafted tokens. */
 static uint32_t pipeline_drafted_rows(const struct scheduled *e) {
 	uint32_t end = e->position + e->rows,
 	         first = e->position > e->seq->tokens ? e->position : e->seq->tokens;
 	return end > first ? end - first : 0;
 }
 
-/* Drafts for a sequence that has no pending draft.  The step waits for a draft model's draft as long as more of it pays: with
- * the next token up to a full step, ahead of it up to DRAFT_STEP_MIN. */
+/* Drafts for a sequence that has no pending draft.  The step waits for a draft model as long as more drafted
+ * tokens pay: with the next token, up to a full step; ahead of it, up to DRAFT_STEP_MIN. */
 static void pipeline_draft_for(
         struct coordinator *m, struct client_sequence *g, uint32_t answered, bool more) {
 	struct sequence *q = &g->seq;
@@ -258,7 +258,8 @@ static void pipeline_draft_for(
 		q->drafted = n;
 }
 
-/* Drafts for the sequences that can use them now: with the next token, or after those in flight when a stage may be idle. */
+/* Drafts for the sequences that can use drafts now: with the next token, or after those in flight when a
+ * stage may be idle. */
 static void pipeline_draft(struct coordinator *m) {
 	uint32_t answered = scheduler_answered(m->scheduler), running = scheduler_running(m->scheduler);
 	for (uint32_t i = 0; answered > 0 && i < running; i++) {
@@ -307,8 +308,8 @@ static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct sc
 	return f;
 }
 
-/* How many steps may be in flight: one for each stage, and one that waits.  With only prompts running, steps on the wire are
- * extra: a queue at a stage delays no answer. */
+/* How many steps may be in flight: one for each stage, and one that waits.  With only prompts running, steps
+ * on the wire come on top: a queue at a stage then delays no answer. */
 static uint32_t pipeline_capacity(const struct coordinator *m) {
 	uint32_t n = (uint32_t)m->plan->n_stages + 1;
 	return scheduler_answered(m->scheduler) ? n : n + step_timing_on_wire(m->timing);
@@ -356,7 +357,7 @@ void pipeline_kick_later(struct coordinator *m) {
 
 /* ---- back: head, sample, answer ------------------------------------------------------------------ */
 
-/* The rows of each sequence whose next token is wanted and that was not rejected, each with the tokens before it.  0 or
+/* Makes a row for each output that is wanted and was not rejected, with the tokens before it.  0 or
  * -ENOMEM. */
 static int pipeline_make_rows(struct step_in_flight *f) {
 	const size_t dim = f->m->io->manifest->hp.dim;
@@ -459,7 +460,7 @@ static void pipeline_take_token(
 		        NULL);
 }
 
-/* The tokens of an entry's rows, as far as what each was computed from is what the one before it gave. */
+/* Takes the tokens of an entry's rows, up to the first draft that turns out wrong. */
 static void pipeline_take_tokens(
         struct coordinator *m, struct scheduled *e, const struct output_row *row, uint32_t count) {
 	struct client_sequence *g = (struct client_sequence *)e->seq;
@@ -480,7 +481,7 @@ static void pipeline_take_tokens(
 	}
 }
 
-/* What the whole way took goes to the sequences that were on it. */
+/* Adds the times of a step to its sequences. */
 static void pipeline_add_times(struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
 		struct step_timing_step *s = &((struct client_sequence *)f->st->seq[i].seq)->spent;
@@ -544,7 +545,7 @@ void coordinator_step_done(
 	struct step_in_flight *f = pipeline_find(m, d->step);
 	if (!f || f->on_compute_thread || f->dead)
 		return;
-	/* steps never overtake each other: what is older and still out was lost on its way */
+	/* steps never overtake each other: an older one that is still out was lost */
 	for (struct step_in_flight *old;
 	        (old = TAILQ_FIRST(&m->in_flight)) != f && !old->on_compute_thread;) {
 		pipeline_fail(old, "a step was lost between two nodes");

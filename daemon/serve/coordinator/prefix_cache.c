@@ -1,5 +1,6 @@
-/* prefix_cache: see prefix_cache.h.  Idle blocks are a list in the order in which they became idle.  Since the last block of a
- * sequence is released first, one that comes after another is always nearer to the old end than that one. */
+/* prefix_cache: see prefix_cache.h.  Idle blocks are listed in the order in which they became idle.  Since a
+ * sequence releases its last block first, a block is always older in the list than the one before it in the
+ * text. */
 #include "daemon/serve/coordinator/prefix_cache.h"
 #include <assert.h>
 #include <errno.h>
@@ -10,13 +11,13 @@ struct known {
 	uint64_t key;           /* over the root and all tokens up to the end of this block */
 	uint32_t before, after; /* the block before it; how many come directly after it */
 	uint32_t users;
-	uint32_t version;      /* the next one at the same place of the table */
+	uint32_t version;      /* the next one in the same slot of the table */
 	uint32_t older, newer; /* while idle */
 	bool held;
 };
 
 struct prefix {
-	uint32_t blocks, mask; /* places of the table, less one */
+	uint32_t blocks, mask; /* slots of the table, less one */
 	uint32_t *table;
 	struct known *known; /* of each block */
 	uint32_t (*tokens)[KERN_KV_BLOCK];
@@ -24,7 +25,7 @@ struct prefix {
 	uint64_t root;
 };
 
-/* The finaliser of MurmurHash3 (Appleby): every bit of x goes into every bit of the result. */
+/* The finaliser of MurmurHash3 (Appleby): every bit of x affects every bit of the result. */
 static uint64_t prefix_mix(uint64_t x) {
 	x = (x ^ (x >> 33)) * 0xff51afd7ed558ccdu;
 	x = (x ^ (x >> 33)) * 0xc4ceb9fe1a85ec53u;

@@ -1,12 +1,14 @@
-/* prefix_cache: the full blocks of KV cache whose contents are known, found by content: the tokens from position 0 on.
+/* prefix_cache: the full blocks of KV cache whose contents are known, found by content: the tokens from
+ * position 0 on.
  *
- * Owns: for every block that it was given, the KERN_KV_BLOCK tokens that it holds, the block before it, how many
- * sequences use it, and the order in which idle blocks go.  Knows no sequences and has no blocks of its own: the
- * scheduler gives them and takes them back.
- * Invariants: what is found holds exactly the tokens asked for, since they and the block before are compared
- * and the hash only says where to look; a block before another stays at least as long as that one; a block that
- * somebody uses stays.
- * Memory: about 300 bytes a block, decided when it is made; the tokens' pages as they are first written.
+ * Owns: for every block that it was given, the KERN_KV_BLOCK tokens in it, the block before it, how many
+ * sequences use it, and the order in which idle blocks are evicted.  It knows nothing of sequences and
+ * allocates no blocks: kv_blocks adds them and takes them back.
+ * Invariants: a block that is found holds exactly the requested tokens, since they and the block before are
+ * compared; the hash only says where to look.  A block stays at least as long as those after it.  A block in
+ * use stays.
+ * Memory: about 300 bytes per block, allocated at creation; pages for the tokens are touched as they are
+ * first written.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_COORDINATOR_PREFIX_CACHE_H
 #define DAEMON_SERVE_COORDINATOR_PREFIX_CACHE_H
@@ -19,28 +21,28 @@
 
 struct prefix;
 
-/* blocks: numbers are below it.  root: what contents depend on beside the tokens (model, KV type, arithmetic), and
- * something that nobody outside can guess, so that nobody can choose tokens that meet in one place of the table. */
+/* blocks: block numbers are below it.  root: what contents depend on besides the tokens (model, KV type,
+ * arithmetic), and a secret salt, so that nobody can choose tokens that collide in the table. */
 int prefix_create(struct prefix **out, uint32_t blocks, const void *root, size_t len);
 void prefix_destroy(struct prefix *p); /* NULL allowed */
 
-/* The block with these KERN_KV_BLOCK tokens that comes after `before`, or PREFIX_NONE. */
+/* The block with these KERN_KV_BLOCK tokens after `before`, or PREFIX_NONE. */
 uint32_t prefix_find(const struct prefix *p, uint32_t before, const uint32_t *tokens);
 
-/* Block holds these tokens, after `before`, which is used by the caller, and no other block of p does.  It is never
- * written again until prefix_evict gives it back.  The caller uses it. */
+/* Adds a block that holds these tokens after `before`, which the caller uses; no other block of p has the
+ * same.  The block is not written again until prefix_evict returns it.  The caller uses it. */
 void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_t *tokens);
 
-/* One more, one fewer that uses it.  Who uses a block uses those before it, and lets go of the last one first:
+/* Adds or removes a user.  A user of a block also uses all blocks before it, and releases the last one first:
  * therefore the block that has been idle longest is always a leaf. */
 void prefix_use(struct prefix *p, uint32_t block);
 void prefix_release(struct prefix *p, uint32_t block);
 
-/* Forgets the block that has been idle longest and returns it; PREFIX_NONE when none is idle. */
+/* Removes the block that has been idle longest and returns it; PREFIX_NONE when none is idle. */
 uint32_t prefix_evict(struct prefix *p);
 
-uint32_t prefix_idle(const struct prefix *p); /* blocks that nobody uses */
+uint32_t prefix_idle(const struct prefix *p); /* blocks without users */
 bool prefix_has(const struct prefix *p, uint32_t block);
-uint32_t prefix_users(const struct prefix *p, uint32_t block); /* of one that p has */
+uint32_t prefix_users(const struct prefix *p, uint32_t block); /* of a block that p has */
 
 #endif

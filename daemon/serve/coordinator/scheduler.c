@@ -1,6 +1,7 @@
-/* scheduler: see scheduler.h.  Sequences that generate come first in every step, one row each, those that have waited
- * longest before the others; what is left of the step's rows goes to prompts, in turn.  A prompt whose next block another sequence is computing right now waits
- * for that one, so that of prompts that begin alike and come together one computes what they share. */
+/* scheduler: see scheduler.h.  Sequences that generate come first in every step, one row each, those that
+ * have waited longest first; the rest of the step's rows goes to prompts, in turn.  A prompt waits while
+ * another sequence computes the block that it needs next, so that of several prompts with the same beginning
+ * only one computes it. */
 #include "daemon/serve/coordinator/scheduler.h"
 #include <errno.h>
 #include <math.h>
@@ -13,14 +14,15 @@ struct scheduler {
 	uint32_t parallel, max_rows, stages, twice;
 	struct kv_blocks *kv;
 	uint32_t blocks;
-	uint64_t promised; /* blocks that those that run may need before they end */
+	uint64_t promised; /* blocks that the running sequences may need until they end */
 	uint64_t found;
-	uint64_t served;              /* sequences that have left after they ran */
-	struct sequence_list running; /* in order of turn: who was served a prompt chunk goes last */
+	uint64_t served; /* sequences that have ended after they ran */
+	struct sequence_list
+	        running; /* in order of turn: a sequence that was served a prompt chunk goes last */
 	struct sequence_list queue;
 	uint32_t nrunning, nqueued;
-	uint32_t decoding; /* steps in flight that carry next tokens, */
-	uint32_t ahead;    /* and those with only drafted tokens */
+	uint32_t decoding; /* steps in flight that carry next tokens */
+	uint32_t ahead;    /* steps in flight with only drafted tokens */
 	uint64_t steps;
 };
 
@@ -48,7 +50,7 @@ void scheduler_destroy(struct scheduler *s) {
 	free(s);
 }
 
-/* It has had its turn. */
+/* The sequence has had its turn. */
 static void scheduler_move_last(struct scheduler *s, struct sequence *q) {
 	TAILQ_REMOVE(&s->running, q, next);
 	TAILQ_INSERT_TAIL(&s->running, q, next);
@@ -60,7 +62,7 @@ static uint64_t scheduler_blocks_for(uint32_t positions) {
 	return ((uint64_t)positions + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
 }
 
-/* Those of q's client in the list, up to q. */
+/* Counts the sequences of q's client in the list, up to q. */
 static uint32_t scheduler_count_client(const struct sequence_list *list, const struct sequence *q) {
 	uint32_t n = 0;
 	for (const struct sequence *w = TAILQ_FIRST(list); w && w != q; w = TAILQ_NEXT(w, next))
@@ -68,8 +70,8 @@ static uint32_t scheduler_count_client(const struct sequence_list *list, const s
 	return n;
 }
 
-/* When q's turn is: how many of its client come before it, running or waiting.  Lower goes first; among equals the
- * one whose client has waited longest since one of its own ran, and of those the one that came first. */
+/* The turn of q: how many of its client's sequences are before it, running or waiting.  The lowest is next;
+ * among equals, the one whose client's last sequence ended longest ago, then the one that came first. */
 static uint32_t scheduler_turn_of(const struct scheduler *s, const struct sequence *q) {
 	return scheduler_count_client(&s->running, q) + scheduler_count_client(&s->queue, q);
 }
@@ -87,7 +89,7 @@ static struct sequence *scheduler_next_in_line(const struct scheduler *s) {
 	return best;
 }
 
-/* One of this client's has run, and left. */
+/* A sequence of this client has run and ended. */
 static void scheduler_client_served(struct scheduler *s, uint64_t client) {
 	struct sequence *lists[] = {TAILQ_FIRST(&s->running), TAILQ_FIRST(&s->queue)};
 	s->served++;
@@ -100,7 +102,7 @@ static void scheduler_client_served(struct scheduler *s, uint64_t client) {
 static void scheduler_admit(struct scheduler *s) {
 	struct sequence *q;
 	while (s->nrunning < s->parallel && (q = scheduler_next_in_line(s))) {
-		/* one alone runs whatever it may come to need: nothing else would make room for it */
+		/* a sequence may run alone whatever it needs: waiting would free nothing more */
 		if (s->nrunning && s->promised + scheduler_blocks_for(q->capacity) > s->blocks)
 			return;
 		TAILQ_REMOVE(&s->queue, q, next);
@@ -136,7 +138,7 @@ void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct seque
 	}
 }
 
-/* Whether somebody with so many in the queue may have one more. */
+/* Whether a client or node with `waiting` sequences in the queue may add one. */
 static bool scheduler_may_queue(const struct scheduler *s, uint32_t waiting) {
 	return waiting < SCHEDULER_QUEUE_MAX - s->nqueued;
 }
@@ -163,21 +165,21 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 
 /* ---- the prefix cache ---------------------------------------------------------------------------- */
 
-/* Full blocks of q that are written for certain become the cache's. */
+/* Adds full blocks of q that are certainly written to the cache. */
 static void scheduler_share_blocks(struct scheduler *s, struct sequence *q) {
 	uint32_t sure = q->tokens - q->provisional;
 	kv_blocks_share(s->kv, &q->kv, q->log, (q->written < sure ? q->written : sure) / KERN_KV_BLOCK,
 	        q->in_flight > 0);
 }
 
-/* The block that q needs next may be another's: all before it are shared, and it does not hold q's last position,
- * which is always computed, since its output is wanted. */
+/* Whether the cache may supply q's next block: all blocks before it are shared, and it does not hold q's last
+ * position, which is always computed because its output is wanted. */
 static bool scheduler_may_reuse(const struct sequence *q) {
 	return !q->all_outputs && q->kv.shared == q->kv.nblocks &&
 	       q->scheduled == q->kv.shared * KERN_KV_BLOCK && q->scheduled + KERN_KV_BLOCK < q->tokens;
 }
 
-/* Moves a prompt on by the blocks that the cache has. */
+/* Advances a prompt by the blocks that the cache has. */
 static void scheduler_reuse_blocks(struct scheduler *s, struct sequence *q) {
 	while (scheduler_may_reuse(q) && kv_blocks_reuse(s->kv, &q->kv, q->log)) {
 		q->scheduled += KERN_KV_BLOCK;
@@ -186,7 +188,8 @@ static void scheduler_reuse_blocks(struct scheduler *s, struct sequence *q) {
 	}
 }
 
-/* Another sequence with the same tokens has a step in flight that writes the block that q needs next. */
+/* Whether another sequence with the same tokens has a step in flight that writes the block that q needs
+ * next. */
 static bool scheduler_awaits_block(const struct scheduler *s, const struct sequence *q) {
 	uint32_t end = q->scheduled + KERN_KV_BLOCK;
 	if (!scheduler_may_reuse(q))
@@ -251,40 +254,40 @@ static void scheduler_put_rows(struct build *b, struct sequence *q, uint32_t row
 
 static bool scheduler_has_capacity(
         const struct scheduler *s, const struct build *b, const struct sequence *q) {
-	/* +1: the block that this very row may need */
+	/* +1: the block that this row may need */
 	return b->st->rows < s->max_rows && b->st->nseqs < SCHEDULER_SEQS_MAX &&
 	       (b->st->nseqs == 0 ||
 	               b->table + (q->kv.nblocks + 1) * sizeof *q->kv.block <= SCHEDULER_TABLE_MAX);
 }
 
-/* A sequence whose prompt is done and that has one new token. */
+/* Whether its prompt is done and it has one new token. */
 static bool scheduler_is_generating(const struct sequence *q) {
 	return !q->ended && !q->held && !q->all_outputs && q->done > 0 && q->done == q->scheduled &&
 	       q->tokens == q->scheduled + 1;
 }
 
-/* One whose answer is being made: it has a next token, or a step is out that will bring it. */
+/* Whether its answer is being generated: it has a next token, or a step in flight will bring it. */
 static bool scheduler_is_answered(const struct sequence *q) {
 	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens <= q->scheduled + 1;
 }
 
-/* Positions of a prompt, or of tokens, that a step is to be made for. */
+/* Positions of a prompt, or tokens, that are in no step yet. */
 static uint32_t scheduler_unscheduled_rows(const struct sequence *q) {
 	uint32_t end = q->limit && q->limit < q->tokens ? q->limit : q->tokens;
 	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
 }
 
-/* The number of drafted tokens that go with q's next token; takes their blocks. */
+/* The number of drafted tokens to send with q's next token; allocates their blocks. */
 static uint32_t scheduler_drafted_rows(struct scheduler *s, const struct build *b, struct sequence *q) {
 	uint32_t left = s->max_rows - b->st->rows - 1, n = q->drafted < left ? q->drafted : left;
 	n = n < SCHEDULER_DRAFT_MAX ? n : SCHEDULER_DRAFT_MAX;
 	return kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1 + n) ? n : 0;
 }
 
-/* While stages are idle: drafted tokens that follow others in flight. */
+/* While stages are idle: adds drafted tokens that follow others in flight. */
 static void scheduler_put_ahead(struct scheduler *s, struct build *b) {
 	for (struct sequence *q = TAILQ_FIRST(&s->running); q; q = TAILQ_NEXT(q, next))
-		if (scheduler_unscheduled_rows(q) > 0) /* it comes first, and will */
+		if (scheduler_unscheduled_rows(q) > 0) /* its own next token comes first, and is due */
 			return;
 	for (struct sequence *q = TAILQ_FIRST(&s->running);
 	        q && b->st->nseqs == 0 && s->decoding + s->ahead < s->stages; q = TAILQ_NEXT(q, next)) {
@@ -302,7 +305,7 @@ static void scheduler_put_ahead(struct scheduler *s, struct build *b) {
 	}
 }
 
-/* Next tokens: a group of those that generate, as large as makes a group for every stage. */
+/* Next tokens: adds a group of the sequences that generate, as large as gives every stage a group. */
 static void scheduler_put_tokens(struct scheduler *s, struct build *b, uint32_t answered) {
 	uint32_t group = (answered + s->stages - 1) / s->stages;
 	if (answered == 0 || s->decoding >= (answered + group - 1) / group)
@@ -315,19 +318,19 @@ static void scheduler_put_tokens(struct scheduler *s, struct build *b, uint32_t 
 	b->st->generating = b->st->nseqs;
 }
 
-/* What rows of a prompt from a position on cost, in rows at its beginning. */
+/* The cost of `rows` rows of a prompt from a position on, in units of a row at position 0. */
 static double scheduler_row_cost(const struct scheduler *s, uint32_t position, uint32_t rows) {
 	double look_back = s->twice ? (position + rows / 2.0) / s->twice : 0;
 	return rows * (1 + look_back);
 }
 
-/* How many rows of a prompt a step takes: what they may cost, and how few are too few for one that is longer. */
+/* A step's budget for rows of prompts: their total cost, and the fewest rows to take of a longer prompt. */
 struct portion {
 	double cost;
 	uint32_t least;
 };
 
-/* How many rows from a position on are worth a portion: whole blocks, but for a few. */
+/* How many rows from a position on use up the budget; rounded to whole blocks, unless few. */
 static uint32_t scheduler_rows_worth(const struct scheduler *s, uint32_t position, const struct portion *p) {
 	double here = (double)s->twice + position,
 	       rows = s->twice ? sqrt(here * here + 2.0 * s->twice * p->cost) - here : p->cost;
@@ -345,12 +348,12 @@ static struct portion scheduler_prompt_portion(const struct scheduler *s, uint32
 	for (const struct sequence *q = TAILQ_FIRST(&s->running); q; q = TAILQ_NEXT(q, next))
 		all += scheduler_unscheduled_rows(q) ? scheduler_row_cost(s, q->first, q->tokens - q->first)
 		                                     : 0;
-	/* four chunks a stage: filling and draining the line is then a fifth of it */
+	/* four chunks per stage: filling and draining the pipeline is then a fifth of the time */
 	all /= 4 * s->stages;
 	return (struct portion){all < SCHEDULER_CHUNK_ROWS ? SCHEDULER_CHUNK_ROWS : all, KERN_KV_BLOCK};
 }
 
-/* Prompts, in turn; the one that was served last goes to the end. */
+/* Adds prompts, in turn; the one that was served last goes to the end. */
 static void scheduler_put_prompts(struct scheduler *s, struct build *b, struct portion p) {
 	struct sequence *served = NULL;
 	for (struct sequence *q = TAILQ_FIRST(&s->running); q && p.cost >= 1; q = TAILQ_NEXT(q, next)) {
@@ -366,7 +369,7 @@ static void scheduler_put_prompts(struct scheduler *s, struct build *b, struct p
 		if (!kv_blocks_allocate(s->kv, &q->kv, q->scheduled + rows))
 			continue;
 		p.cost -= scheduler_row_cost(s, q->scheduled, rows);
-		p.least = 1; /* what is left of it */
+		p.least = 1; /* others get what is left of the budget */
 		scheduler_put_rows(b, q, rows);
 		served = q;
 	}
@@ -423,8 +426,9 @@ void scheduler_roll_back(struct sequence *q, uint32_t tokens) {
 	q->ahead_end = 0;
 }
 
-/* Positions that a step has written.  Steps are over in another order than they were made in: one without outputs sooner than one
- * before it.  What comes after a lost step was computed from what that one did not write, and is never reached. */
+/* Notes the positions that a step has written.  Steps do not end in the order in which they were made: one
+ * without outputs ends before an older one with outputs.  What follows a lost step depends on what that step
+ * did not write, and never counts. */
 static void scheduler_note_written(struct sequence *q, uint32_t first, uint32_t end) {
 	if (first > q->written) {
 		if (q->ahead_end == 0)

@@ -27,57 +27,58 @@
 
 #define SCHEDULER_QUEUE_MAX 256  /* sequences that wait for a place */
 #define SCHEDULER_MIXED_ROWS 128 /* rows of prompts in a step while any sequence generates */
-#define SCHEDULER_CHUNK_ROWS \
-	128                   /* a chunk that is cut for the sake of the stages has at least so many rows */
-#define SCHEDULER_FEW_ROWS 16 /* fewer of a prompt make poor use of a step, however much each looks back at */
+#define SCHEDULER_CHUNK_ROWS 128 /* least rows of a chunk that is cut to fill the stages */
+#define SCHEDULER_FEW_ROWS \
+	16 /* fewer rows of a prompt make poor use of a step, however far each looks back */
 #define SCHEDULER_DRAFT_MAX 12          /* drafted tokens of a sequence in a step */
 #define SCHEDULER_SEQS_MAX 256          /* sequences in a step */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
-/* A growing list of tokens.  Made by the caller; all but the first part is zeroed. */
+/* A growing list of tokens.  Filled in by the caller, with the scheduler's part zeroed. */
 struct sequence {
-	/* the caller's */
+	/* the caller's part */
 	uint64_t id;
 	uint32_t *log;    /* owned by the caller; `capacity` tokens */
 	uint32_t tokens;  /* in the log; the caller appends */
 	uint32_t drafted; /* drafted tokens after them; written by the caller */
 	uint32_t capacity;
-	uint32_t provisional; /* so many of its last tokens may be rolled back: scheduler_roll_back */
+	uint32_t provisional; /* this many of its last tokens may be rolled back: scheduler_roll_back */
 	bool held;            /* no steps for it at present */
-	bool all_outputs;     /* every row's output is wanted, not the last one's alone */
-	uint64_t client;      /* whose it is: clients get places in turn, */
-	uint64_t author;      /* and by which node it came */
+	bool all_outputs;     /* the output of every row is wanted, not only the last one's */
+	uint64_t client;      /* clients get places in turn */
+	uint64_t author;      /* the node that it came through */
 	uint32_t
 	        limit; /* positions from here on are not scheduled, because the client cannot take their outputs yet; 0: no limit */
 	void *owner;
-	/* the scheduler's */
-	TAILQ_ENTRY(sequence) next; /* of those that run, or of the queue */
+	/* the scheduler's part */
+	TAILQ_ENTRY(sequence) next; /* in the list of running sequences, or in the queue */
 	uint32_t first;             /* the first position that was not in the prefix cache */
-	uint32_t scheduled; /* positions that are in steps or have been, without those of rejected drafts */
-	uint32_t done;      /* positions whose steps came back */
-	uint32_t version;   /* incremented when drafts are rejected: rows of an older version are discarded */
-	uint32_t written;   /* positions from 0 on that the KV blocks hold for certain: a lost step ends it */
+	uint32_t scheduled;         /* positions that are or were in steps, without rejected drafts */
+	uint32_t done;              /* positions whose steps have returned */
+	uint32_t version; /* incremented when drafts are rejected: rows of an older version are discarded */
+	uint32_t
+	        written; /* positions from 0 on that are certainly in the KV blocks; a lost step stops this */
 	uint32_t ahead_begin,
-	        ahead_end; /* more that they hold, behind some that are still under way; none: ahead_end is 0 */
+	        ahead_end; /* a further written range, after a gap that is still in flight; ahead_end 0: none */
 	uint32_t in_flight; /* steps */
 	struct kv_table kv;
-	uint32_t place;  /* in the queue, from 1; 0: it runs */
-	uint64_t served; /* how many sequences had left when one of its client's last did */
+	uint32_t place;  /* in the queue, from 1; 0: running */
+	uint64_t served; /* value of the scheduler's `served` when a sequence of its client last ended */
 	bool running, queued, ended;
 };
 
 struct scheduled {
 	struct sequence *seq;
 	uint32_t rows, position, outputs;
-	uint32_t version; /* the sequence's, then */
-	uint32_t kept;    /* rows that count; scheduler_reject lowers it */
+	uint32_t version; /* the sequence's, when this was made */
+	uint32_t kept;    /* rows that count; lowered by scheduler_reject */
 };
 
 struct scheduler_step {
 	uint64_t number; /* 1, 2, 3 ... */
 	uint32_t rows, outputs, nseqs;
-	uint32_t generating; /* the first so many sequences: each with its next token */
-	bool ahead;          /* it has only drafted tokens, which follow those of a step in flight */
+	uint32_t generating; /* this many of the first sequences are here with their next token */
+	bool ahead;          /* only drafted tokens, which follow those of a step in flight */
 	struct scheduled *seq;
 };
 
@@ -85,20 +86,21 @@ struct scheduler;
 
 struct scheduler_config {
 	uint32_t blocks, parallel, max_rows;
-	uint32_t stages; /* how many steps are to be under way at once */
+	uint32_t stages; /* how many steps should be in flight at once */
 	uint32_t
-	        twice; /* the position where a row of a prompt costs twice as much as at the beginning; 0: nowhere */
+	        twice; /* the position where a row of a prompt costs twice as much as at position 0; 0: nowhere */
 	const void *root; /* as prefix_create */
 	size_t len;
 };
 int scheduler_create(struct scheduler **out, const struct scheduler_config *c);
 void scheduler_destroy(struct scheduler *s); /* NULL allowed; sequences are the caller's */
 
-/* Takes a sequence in: runs at once or waits.  -EBUSY when the queue is full, or too much in it is its client's or node's. */
+/* Adds a sequence: it runs at once or waits.  -EBUSY when the queue is full, or has too many of its client or
+ * node. */
 int scheduler_add(struct scheduler *s, struct sequence *q);
 
-/* No more steps for it.  True: it has left the scheduler and the caller may free it; false: steps are in
- * flight, and scheduler_done will say when. */
+/* Makes no more steps for it.  True: it has left the scheduler and the caller may free it; false: steps are
+ * in flight, and scheduler_done reports it later. */
 bool scheduler_end(struct scheduler *s, struct sequence *q);
 
 /* The next step, or NULL when there is nothing to do now.  Freed by scheduler_done. */
@@ -106,8 +108,8 @@ struct scheduler_step *scheduler_next(struct scheduler *s);
 
 /* Whether the rows of an entry are still valid: they are tokens, or drafted tokens that were not rejected. */
 bool scheduler_entry_valid(const struct scheduled *e);
-/* A row of a step is back, and the next token differs from the drafted one: rows after the first `kept` of this entry are
- * discarded, and so are later steps of the sequence.  The caller has put the right token into the log. */
+/* The sampled token differs from the drafted one: rows after the first `kept` of this entry are discarded,
+ * and so are later steps of the sequence.  The caller has put the right token into the log. */
 void scheduler_reject(struct scheduled *e, uint32_t kept);
 
 /* Keeps the first `tokens` tokens of a sequence, of which the last one has changed (the caller has put it into the log).  The
@@ -119,22 +121,23 @@ void scheduler_roll_back(struct sequence *q, uint32_t tokens);
 void scheduler_done(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg);
 
-/* The same for a step that is lost, or may not have been computed by all stages: what it wrote is not used. */
+/* The same for a step that is lost, or may not have been computed by all stages: what it wrote is not
+ * used. */
 void scheduler_lost(struct scheduler *s, struct scheduler_step *st,
         void (*left)(void *arg, struct sequence *q), void *arg);
 
-/* Counts the places of those that wait anew; calls moved(arg, q) for each whose place is another than it was. */
+/* Recounts the places in the queue; calls moved(arg, q) for each sequence whose place has changed. */
 void scheduler_places(struct scheduler *s, void (*moved)(void *arg, struct sequence *q), void *arg);
 
 uint32_t scheduler_running(const struct scheduler *s);
-uint32_t scheduler_answered(const struct scheduler *s); /* of those, whose answer is being made */
+uint32_t scheduler_answered(const struct scheduler *s); /* running ones being answered */
 uint32_t scheduler_queued(const struct scheduler *s);
 uint32_t scheduler_free_blocks(
-        const struct scheduler *s);                  /* those that can be had: idle ones of the cache too */
-uint64_t scheduler_found(const struct scheduler *s); /* tokens of prompts that the cache had, ever */
+        const struct scheduler *s);                  /* available blocks, including idle ones of the cache */
+uint64_t scheduler_found(const struct scheduler *s); /* prompt tokens found in the cache, ever */
 const struct prefix *scheduler_prefix(const struct scheduler *s); /* borrowed */
 
-/* Walks the sequences, running ones first: NULL past the end. */
+/* The i-th sequence, running ones first; NULL past the end. */
 struct sequence *scheduler_at(const struct scheduler *s, uint32_t i);
 
 #endif

@@ -9,10 +9,10 @@ uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at) {
 	uint32_t best = 0;
 	if (n < 2)
 		return 0;
-	/* i: index of the drafted token; the tokens before it match the end of the log */
+	/* i: index of the candidate; count how many tokens before it match the end of the log */
 	for (uint32_t i = n - 1; i > 0 && best < NGRAM_COMMON_MAX; i--) {
 		uint32_t most = i < NGRAM_COMMON_MAX ? i : NGRAM_COMMON_MAX, len = 0;
-		/* one that is no longer than the best differs there already, mostly */
+		/* usually already different where it would have to beat the best so far */
 		if (best >= most || log[i - 1 - best] != log[n - 1 - best])
 			continue;
 		while (len < most && log[i - 1 - len] == log[n - 1 - len])
@@ -25,7 +25,7 @@ uint32_t ngram_next(const uint32_t *log, uint32_t n, uint32_t *at) {
 	return best;
 }
 
-/* Tokens in common: 1, 2, 3 or 4, 5 to 9, more. */
+/* Matching tokens: 1, 2, 3 or 4, 5 to 9, more. */
 static unsigned speculation_match_class(uint32_t common) {
 	return common < 3 ? common - 1 : common < 5 ? 2 : common < 10 ? 3 : 4;
 }
@@ -51,7 +51,7 @@ void draft_stats_observe(struct draft_stats *g, const uint32_t *log, uint32_t n,
 	speculation_update_chance(&g->right[speculation_match_class(common)], log[at] == token);
 }
 
-/* Odds below 0.3, 0.5, 0.7, 0.9, and above. */
+/* Probabilities below 0.3, 0.5, 0.7, 0.9, and above. */
 static unsigned speculation_probability_class(float probability) {
 	return probability < 0.3f   ? 0
 	       : probability < 0.5f ? 1
@@ -80,8 +80,8 @@ float draft_stats_chance(const struct draft_stats *g, const struct draft_run *d)
 
 /* ---- what it costs ------------------------------------------------------------------------------- */
 
-/* Seconds of something as a + b x rows, by sums over the steps that are back, each of which makes the older ones count for
- * less. */
+/* Seconds as a + b x rows: sums for a least-squares fit over the steps that have returned, in which older
+ * ones fade. */
 struct line {
 	double w, r, t, rr, rt;
 };
@@ -90,7 +90,7 @@ struct line {
 
 struct speculation {
 	uint32_t stages;
-	struct line *stage;    /* computing, of each */
+	struct line *stage;    /* computing at each stage */
 	struct line round, io; /* from the coordinator through all stages and back; head and sampling */
 };
 
@@ -117,7 +117,7 @@ static void speculation_line_add(struct line *l, double r, double t) {
 	        FORGET * l->rt + r * t};
 }
 
-/* Seconds without rows, and for each of them. */
+/* Least-squares fit: fixed cost, and cost per row. */
 static void speculation_line_fit(const struct line *l, double *alone, double *row) {
 	double spread = l->w * l->rr - l->r * l->r;
 	*row = spread > 1e-6 * l->w * l->rr ? (l->w * l->rt - l->r * l->t) / spread : 0;
@@ -126,7 +126,7 @@ static void speculation_line_fit(const struct line *l, double *alone, double *ro
 	*alone = *alone > 0 ? *alone : 0;
 }
 
-#define FEW 64 /* rows: a step with more is a prompt's, and takes another kernel */
+#define FEW 64 /* rows: a step with more is a prompt's, and uses another kernel */
 
 void speculation_observe(
         struct speculation *s, uint32_t rows, Caravan__StepTime *const *times, size_t n, double away) {
@@ -142,8 +142,9 @@ void speculation_observe_io(struct speculation *s, uint32_t rows, double seconds
 		speculation_line_add(&s->io, rows, seconds);
 }
 
-/* The cost of a token without drafts, and of a row of a drafted token.  When every stage has a step to compute, both are
- * those of the slowest stage; otherwise the stream waits for the whole round, and its rows delay only itself. */
+/* The cost of a token without drafts, and of a row for a drafted token.  When every stage has a step to
+ * compute, both are those of the slowest stage; otherwise the stream waits for the whole round, and its rows
+ * delay only itself. */
 static void speculation_prices(const struct speculation *s, uint32_t answered, double *token, double *row) {
 	double group = (answered + s->stages - 1) / s->stages, slowest = 0, its_row = 0, sum = 0;
 	double round, round_row, io, io_row;
@@ -181,10 +182,10 @@ bool speculation_pays(const struct speculation *s, uint32_t answered, double cha
 
 /* ---- drafts -------------------------------------------------------------------------------------- */
 
-/* A place in the text, and one in its draft: what either says comes next. */
+/* Where drafting is: a place in the log that matches its end, and one in the draft model's draft. */
 struct place {
-	uint32_t at, common; /* in the log; 0: there is none */
-	uint32_t matched;    /* drafted tokens that equal the draft model's; fewer than all: they diverged */
+	uint32_t at, common; /* index in the log, and length of the match; common 0: none */
+	uint32_t matched;    /* drafted tokens equal to the draft model's; fewer than all: they diverged */
 };
 
 uint32_t speculation_draft(const struct speculation *s, const struct draft_stats *g, uint32_t *log,
@@ -198,7 +199,7 @@ uint32_t speculation_draft(const struct speculation *s, const struct draft_stats
 	speculation_prices(s, answered, &token, &row);
 	while (p.matched < drafted && p.matched < draft->n && log[tokens + p.matched] == draft->id[p.matched])
 		p.matched++;
-	/* the chance that all those before are right: as if they were made anew */
+	/* the chance that all earlier ones are accepted, estimated as when they were drafted */
 	for (uint32_t i = 0; i < drafted; i++)
 		chance *= i < p.matched ? g->draft[speculation_probability_class(draft->probability[i])]
 		                        : g->right[SPECULATION_CLASSES - 1];

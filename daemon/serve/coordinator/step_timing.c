@@ -4,13 +4,12 @@
 #include <stdlib.h>
 
 struct step_timing {
-	uint32_t parts; /* the coordinator and its stages, in the order of a step's way */
+	uint32_t parts; /* the coordinator and its stages, in the order in which a step passes them */
 	Caravan__StageTime *sum, **list;
-	double wire,
-	        slowest; /* of a step with rows of prompts, smoothed: on the wire; at the slowest stage */
+	double wire, slowest; /* of steps with rows of prompts, smoothed: on the wire; at the slowest stage */
 };
 
-#define PROMPT_ROWS 64 /* a step with fewer says little about one with many */
+#define PROMPT_ROWS 64 /* steps with fewer rows say little about large ones */
 
 int step_timing_create(struct step_timing **out, uint32_t stages) {
 	struct step_timing *a = calloc(1, sizeof *a);
@@ -62,7 +61,7 @@ bool step_timing_add(struct step_timing *a, uint32_t rows, Caravan__StepTime *co
 		if (step_timing_seconds(times[i]->computed) > slowest)
 			slowest = step_timing_seconds(times[i]->computed);
 	}
-	/* a nanosecond or two of rounding; more is a node that counts wrongly */
+	/* allows a nanosecond or two of rounding; more means that a node counts wrongly */
 	if (stages > away * 1.0001)
 		return false;
 	double wire = away > stages ? away - stages : 0;

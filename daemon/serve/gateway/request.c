@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define RESEND_MS 50 /* until a coordinator is told again that could not be told */
+#define RESEND_MS 50 /* before a failed LogitsTaken is sent again */
 
 struct request {
 	LIST_ENTRY(request) next;
@@ -20,12 +20,12 @@ struct request {
 	uint64_t ref;
 	uint32_t *log; /* the token log: prompt and answer */
 	size_t tokens, capacity, prompt;
-	uint32_t cached;            /* of the prompt, as the coordinator says */
+	uint32_t cached; /* prompt tokens that were in the prefix cache, as reported by the coordinator */
 	struct text_stream *stream; /* NULL for logits */
 	bool logits;
-	/* rows of logits: that may be on their way; that the client had room for; that the coordinator was told of */
+	/* rows of logits: that may be on their way; taken by the client; last reported to the coordinator */
 	uint32_t window, taken, reported;
-	struct loop_timer *timer; /* to tell again */
+	struct loop_timer *timer; /* to send LogitsTaken again */
 };
 
 struct requests {
@@ -51,10 +51,10 @@ static void request_give_text(struct request *r) {
 		r->ev.text(r->ev.arg, text, len);
 }
 
-/* The last event. */
+/* Sends the last event. */
 static void request_end(struct request *r, const Caravan__Finished *from, const char *error) {
 	Caravan__Finished copy, *fin = NULL;
-	if (from) { /* what the gateway alone knows is added */
+	if (from) { /* adds what only the gateway knows */
 		copy = *from;
 		copy.prompt = (uint32_t)r->prompt;
 		copy.cached = r->cached < r->prompt ? r->cached : (uint32_t)r->prompt;
@@ -71,7 +71,7 @@ static void request_send_cancel(struct request *r) {
 	Caravan__Cancel cancel = CARAVAN__CANCEL__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(CANCEL, cancel, &cancel);
 	env.ref = r->ref;
-	/* a coordinator that cannot be told notices that our link has gone */
+	/* if this fails, the coordinator notices that our link is lost */
 	(void)peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, NULL);
 }
 
@@ -87,8 +87,8 @@ void request_cancel(struct request *r) {
 
 static void request_resend_taken(void *arg);
 
-/* The last rows of a window may be all that the coordinator waits for: where it cannot be told, it is told later.  A link that
- * is lost ends the request. */
+/* The coordinator may be waiting for these rows: if they cannot be reported now, it is tried again.  A lost
+ * link ends the request. */
 static void request_send_taken(struct request *r) {
 	Caravan__LogitsTaken taken = CARAVAN__LOGITS_TAKEN__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS_TAKEN, logits_taken, &taken);
@@ -116,7 +116,7 @@ void request_logits_taken(struct request *r, uint32_t rows) {
 	request_send_taken(r);
 }
 
-/* Rows of logits that may be on their way; 0, all of them, where the coordinator is of a version that does not count. */
+/* Rows of logits that may be on their way; 0 (no limit) if the coordinator's version has no flow control. */
 static uint32_t request_window(
         struct requests *rs, const struct deploy_model *m, const struct node_id *coordinator) {
 	const struct member *c = members_find(rs->members, coordinator);
@@ -401,7 +401,7 @@ static bool request_is_for_model(const struct request *r, const void *model) {
 	return strcmp(r->model, model) == 0;
 }
 
-/* Ends those that match; an event may start or cancel others, so the walk begins anew after each. */
+/* Ends the requests that match.  An event may start or cancel others, so the walk starts again after each. */
 static void request_end_where(struct requests *rs, match_fn *match, const void *what, const char *why) {
 	for (struct request *r = LIST_FIRST(&rs->list); r;) {
 		if (match(r, what)) {

@@ -1,8 +1,9 @@
 /* request: a prompt on its way through the cluster, at the node that a client talks to (the gateway).
  *
- * Owns: the token log of each request, its tokenizer stream, and the question to the coordinator (often
- * ourselves).  The path of a prompt: encode → submit → [schedule → embed → stages → head → sample at the
- * coordinator: coordinator/coordinator.c] → decode.  The log stays here, so that a request can be submitted again.
+ * Owns: the token log of each request, its tokenizer stream, and its submission to the coordinator (often
+ * this node).  The path of a prompt: encode → submit → [schedule → embed → stages → head → sample at the
+ * coordinator: coordinator/coordinator.c] → decode.  The log stays here, so that a request can be submitted
+ * again.
  * Invariant: only the token of the next position is accepted.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_GATEWAY_REQUEST_H
@@ -16,33 +17,35 @@ struct requests;
 struct tokenizers;
 
 struct request_params {
-	const char *model; /* NULL or empty: the only one that serves */
+	const char *model; /* NULL or empty: the only one that is ready */
 	const char *text;  /* the prompt, or NULL for ids */
 	size_t len;
-	bool special;                   /* the text's special tokens count as such, */
-	const struct token_span *spans; /* or only those within these parts of it: tokenizer_encode_spans */
+	bool special;                   /* special tokens in the text are recognised */
+	const struct token_span *spans; /* or only within these parts of it: tokenizer_encode_spans */
 	size_t nspans;
 	bool names;          /* control tokens in the answer print their names */
-	const uint32_t *ids; /* exactly these */
+	const uint32_t *ids; /* the prompt as tokens */
 	size_t nids;
 	bool logits;
-	uint64_t client; /* whose it is; clients get places in turn */
-	uint32_t limit;  /* tokens to generate; 0: up to the context */
+	uint64_t client; /* clients get places in turn */
+	uint32_t limit;  /* tokens to generate; 0: up to the context size */
 	Caravan__Sampling sampling;
 	const struct text_stop *stops;
 	size_t nstops;
 };
 
 struct request_events {
-	/* It waits for a place, 1 is next; seconds: estimated, 0 when unknown.  Again when that changes. */
+	/* It waits for a place, 1 is next; seconds: estimated, 0 when unknown.  Called again when these
+	 * change. */
 	void (*queued)(void *arg, uint32_t place, double seconds);
-	/* A long prompt: so many of its tokens have been computed. */
+	/* Progress of a long prompt: tokens computed so far. */
 	void (*prompt)(void *arg, uint64_t done, uint64_t total);
 	void (*text)(void *arg, const char *text, size_t len);
 	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
-	/* NULL allowed.  It is refused, since too much is waiting: to be asked again after so many seconds.  The end follows. */
+	/* NULL allowed.  Refused because too many requests wait: try again after this many seconds.  `end`
+	 * follows. */
 	void (*busy)(void *arg, uint32_t seconds);
-	/* Once, the last: error NULL, or a sentence.  The request is gone after it. */
+	/* Called once, as the last event: error NULL, or a sentence.  The request is freed after it. */
 	void (*end)(void *arg, const Caravan__Finished *fin, const char *error);
 	void *arg;
 };
@@ -50,23 +53,25 @@ struct request_events {
 /* 0, or a negative errno with a sentence in err (and no event). */
 int request_start(struct request **out, struct requests *rs, const struct request_params *p,
         const struct request_events *ev, char *err, size_t errlen);
-/* The client accepts so many rows of logits, counted from the first; more are computed as it takes them, REQUEST_LOGITS bytes ahead. */
+/* The client has taken `rows` rows of logits in total; computing continues as it takes them, REQUEST_LOGITS
+ * bytes ahead. */
 #define REQUEST_LOGITS (16u << 20)
 void request_logits_taken(struct request *r, uint32_t rows);
-/* Tokens of its prompt. */
+/* The number of prompt tokens. */
 uint32_t request_prompt(const struct request *r);
-/* No event comes after it. */
+/* No event is sent after it. */
 void request_cancel(struct request *r);
 
-/* The tokenizer of a model; NULL with a sentence in err (its vocabulary has not arrived yet, say). */
+/* The tokenizer of a model; NULL with a sentence in err (for example when its vocabulary has not arrived
+ * yet). */
 const struct tokenizer *request_tokenizer(
         struct requests *rs, const struct deploy_model *m, char *err, size_t errlen);
 
-/* All borrowed.  0, -ENOMEM, or what peers_on says.  No request starts before requests_attach. */
+/* All borrowed.  0, -ENOMEM, or as peers_on.  No request starts before requests_attach. */
 int requests_create(struct requests **out, struct loop *l, struct members *m, struct tokenizers *ts);
 void requests_attach(struct requests *rs, struct deploy *d);
 void requests_destroy(struct requests *rs); /* NULL allowed; requests end without events */
-/* What goes wrong with a model or its coordinator. */
+/* End the requests of a coordinator that was lost, or of a model that was removed. */
 void requests_coordinator_lost(struct requests *rs, const struct node_id *node, const char *why);
 void requests_model_gone(struct requests *rs, const char *model, const char *why);
 

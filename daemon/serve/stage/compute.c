@@ -1,5 +1,5 @@
-/* compute: see compute.h.  hwloc tells how many physical cores there are; nothing is pinned, since several
- * daemons may share a machine. */
+/* compute: see compute.h.  hwloc counts the physical cores; threads are not pinned, since several daemons may
+ * share a machine. */
 #include "daemon/serve/stage/compute.h"
 #include <errno.h>
 #include <hwloc.h>
@@ -8,16 +8,17 @@
 #include <string.h>
 
 #define COMPUTE_THREADS_MAX 256
-#define BUSY_MS 250 /* after a job: the next token of a stream is on its way through the other stages */
+#define BUSY_MS \
+	250 /* still busy for this long after a job: the next token is on its way through the other stages */
 
 struct compute {
 	struct loop *loop;
 	struct team *team;
 	struct executor *thread;
-	uint64_t last_ns; /* a job was submitted */
+	uint64_t last_ns; /* when a job was last submitted */
 };
 
-/* Cores that this process may use (a cgroup or an affinity mask may leave it fewer than there are). */
+/* Cores that this process may use; a cgroup or an affinity mask may allow fewer than there are. */
 static unsigned compute_count_cores(void) {
 	hwloc_topology_t topo;
 	hwloc_bitmap_t mask = hwloc_bitmap_alloc();

@@ -1,8 +1,9 @@
-/* compute: the computing of this node: a team of threads and one thread with a queue of jobs.
+/* compute: this node's computing: a team of threads, and one thread with a queue of jobs.
  *
- * Owns: the team and the thread that leads it.  Jobs run one after the other, in order, whatever model they
- * are for; `done` comes back on the loop in the same order.
- * Threads: created and destroyed on the loop; jobs run on the thread, which is member 0 of the team. */
+ * Owns: the team and the thread that leads it.  Jobs of all models run one after the other, in order; `done`
+ * is called on the loop in the same order.
+ * Threads: created and destroyed on the loop; jobs run on the compute thread, which is member 0 of the
+ * team. */
 #ifndef DAEMON_SERVE_STAGE_COMPUTE_H
 #define DAEMON_SERVE_STAGE_COMPUTE_H
 #include "daemon/core/executor.h"
@@ -10,15 +11,15 @@
 
 struct compute;
 
-/* threads: 0 for one a physical core. */
+/* threads: 0 for one per physical core. */
 int compute_create(struct compute **out, struct loop *l, unsigned threads, char *err, size_t errlen);
 void compute_destroy(struct compute *w);      /* NULL allowed */
-struct team *compute_team(struct compute *w); /* for use inside jobs alone */
+struct team *compute_team(struct compute *w); /* only for use inside jobs */
 struct loop *compute_loop(struct compute *w);
 unsigned compute_threads(const struct compute *w);
-/* Whether a step is being computed here, or was a moment ago; on the loop. */
+/* Whether a step is being computed, or was a moment ago; call on the loop. */
 bool compute_busy(const struct compute *w);
-/* For how long nothing has been computed here; 0: something is.  On the loop. */
+/* How long nothing has been computed; 0: a step is being computed.  Call on the loop. */
 uint64_t compute_idle_ns(const struct compute *w);
 int compute_submit(struct compute *w, loop_fn *run, executor_done_fn *done, void *arg);
 

@@ -25,8 +25,8 @@ struct downstream {
 	void *arg;
 	struct steps waiting, sent;
 	unsigned nsent;
-	uint64_t trip_ns; /* there and back, smoothed; 0: not measured yet */
-	bool *gone;       /* set by downstream_destroy while a callback of ours is on the stack */
+	uint64_t trip_ns; /* round trip, smoothed; 0: not measured yet */
+	bool *gone;       /* set by downstream_destroy while one of our callbacks runs */
 };
 
 int downstream_create(struct downstream **out, struct peers *p, const struct node_id *to, const char *name,
@@ -72,7 +72,8 @@ void downstream_destroy(struct downstream *h) {
 	free(h);
 }
 
-/* Tells of every step in a list, which is freed.  Whether the hop is there still: it may be destroyed by what it tells. */
+/* Reports every step of a list as lost, and frees the list.  Returns whether h still exists: a callback may
+ * destroy it. */
 static bool downstream_report_lost(struct downstream *h, struct steps *list, bool refused, const char *why) {
 	bool gone = false, *outer = h->gone;
 	downstream_lost_fn *lost = h->lost;
@@ -95,7 +96,7 @@ static bool downstream_report_one_lost(
 	return downstream_report_lost(h, &one, refused, why);
 }
 
-/* The last of a step's times is its sender's. */
+/* Fills in the last of a step's times, which is the sender's. */
 static void downstream_stamp_times(const struct downstream *h, struct downstream_step *p) {
 	bool done = p->env->body_case == CARAVAN__ENVELOPE__BODY_STEP_DONE;
 	size_t n = done ? p->env->step_done->n_times : p->env->step->n_times;
@@ -131,7 +132,7 @@ static void downstream_pump(struct downstream *h) {
 		int rc = downstream_send_step(h, p, why, sizeof why);
 		downstream_step_clear(p);
 		if (rc != 0) {
-			/* the rest fares no better, and order must hold: everything that waits is lost */
+			/* the others would fail too, and order must be kept: all waiting steps are lost */
 			struct steps lost = TAILQ_HEAD_INITIALIZER(lost);
 			TAILQ_INSERT_HEAD(&lost, p, next);
 			TAILQ_CONCAT(&lost, &h->waiting, next);
@@ -150,7 +151,7 @@ int downstream_send(struct downstream *h, uint64_t step, Caravan__Envelope *env,
 		return -ENOMEM;
 	p->step = step;
 	p->since_ns = since_ns;
-	if (TAILQ_EMPTY(&h->waiting) && h->nsent < DOWNSTREAM_CREDITS) { /* it goes as it is */
+	if (TAILQ_EMPTY(&h->waiting) && h->nsent < DOWNSTREAM_CREDITS) { /* no copy needed */
 		char why[WIRE_NAME_MAX + 120];
 		p->env = env;
 		p->payload = payload;
@@ -206,7 +207,7 @@ bool downstream_refused(struct downstream *h, const struct node_id *node, uint64
 	if (!p)
 		return false;
 	if (downstream_report_one_lost(h, p, true, why))
-		downstream_pump(h); /* its credit is for who waits */
+		downstream_pump(h); /* the credit goes to a waiting step */
 	return true;
 }
 

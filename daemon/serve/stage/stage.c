@@ -15,8 +15,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define CANCELLED_MAX \
-	64 /* steps remembered that were cancelled before they arrived; of more, the oldest are computed */
+#define CANCELLED_MAX 64 /* cancelled steps remembered until they arrive; if more, the oldest are computed */
 
 struct stage {
 	struct peers *peers;
@@ -24,7 +23,7 @@ struct stage {
 	struct loop *loop;
 	Caravan__Plan *plan;
 	uint32_t index;
-	struct node_id coordinator, sender; /* who may send steps to us */
+	struct node_id coordinator, sender; /* the nodes that may send steps to us */
 	bool last;
 	struct slice *slice;
 	struct kv *kv;
@@ -32,7 +31,7 @@ struct stage {
 	struct downstream *downstream;
 	uint64_t seen;                           /* number of the newest step */
 	unsigned jobs;                           /* on the compute thread */
-	LIST_HEAD(, stage_step) at_work;         /* in no order */
+	LIST_HEAD(, stage_step) at_work;         /* unordered */
 	uint64_t cancelled_steps[CANCELLED_MAX]; /* a ring */
 	unsigned ncancelled;                     /* ever */
 	bool closed;
@@ -53,14 +52,14 @@ struct stage_step {
 	uint64_t number;
 	struct forward_step step;
 	struct forward_seq *seqs;
-	uint32_t *outputs; /* a sequence */
+	uint32_t *outputs; /* for each sequence */
 	uint32_t noutputs;
-	uint32_t *blocks; /* of all sequences, one after the other */
+	uint32_t *blocks; /* of all sequences, concatenated */
 	struct payload *x;
 	int rc;
 	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock */
-	Caravan__StepTime *times, **list;        /* those in the message, and ours */
-	size_t ntimes;                           /* 0: the senders before us send none */
+	Caravan__StepTime *times, **list;        /* those in the message, followed by ours */
+	size_t ntimes;                           /* 0: the senders before us send no times */
 	char err[256];
 	size_t nseqs;
 	ProtobufCBinaryData *tables; /* for the next stage: point into blocks */
@@ -86,8 +85,9 @@ static void stage_fail_step(struct stage *s, uint64_t number, bool refused, cons
 	failed.step = number;
 	failed.reason = wire_string(why);
 	failed.refused = refused;
-	/* A coordinator that cannot be told waits for this step for ever, if it has not gone: it may reach us while we do not
-	 * reach it.  It hears of that when it compares what we believe of its plan (daemon/deploy/reconcile.c). */
+	/* A coordinator that is not told waits for this step forever, unless it has gone: it may be able to
+	 * reach us while we cannot reach it.  It finds out when it compares our view of its plan
+	 * (daemon/deploy/reconcile.c). */
 	if (peers_send(s->peers, &s->coordinator, PEERS_CONTROL, &env, NULL) != 0)
 		s->broken = true;
 }
@@ -185,7 +185,7 @@ static void stage_step_destroy(struct stage_step *j) {
 	free(j);
 }
 
-/* Copies a Step message; -EINVAL when it contradicts itself. */
+/* Copies a Step message; -EINVAL when it is inconsistent. */
 static int stage_step_create(struct stage_step **out, struct stage *s, const struct peers_from *from,
         const Caravan__Step *step, struct payload *x) {
 	size_t dim = s->slice->manifest->hp.dim, nblocks = 0;
@@ -203,7 +203,7 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 	j->blocks = calloc(nblocks ? nblocks : 1, sizeof *j->blocks);
 	j->times = calloc(s->index + 2, sizeof *j->times);
 	j->list = calloc(s->index + 2, sizeof(Caravan__StepTime *));
-	/* kernels want aligned rows, and what came over the network may not be */
+	/* kernels need aligned rows, and those from the network may not be */
 	j->x = (uintptr_t)payload_data(x) % KERN_ALIGN == 0 ? payload_ref(x)
 	                                                    : payload_copy(payload_data(x), payload_len(x));
 	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x || !j->times ||
@@ -247,7 +247,7 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 	return 0;
 }
 
-/* Gathers the rows that the coordinator asked for; NULL when it asked for none. */
+/* Gathers the rows that the coordinator asked for; *out is NULL when it asked for none. */
 static int stage_gather_rows(const struct stage_step *j, struct payload **out) {
 	size_t dim = j->s->slice->manifest->hp.dim;
 	*out = NULL;
@@ -335,7 +335,7 @@ static void stage_report_taken(struct stage_step *j) {
 	j->acknowledged = true;
 }
 
-/* May run after the step is done and its stage gone. */
+/* May run after the step is done and its stage is destroyed. */
 static void stage_on_taken(void *arg) {
 	struct stage_step *j = arg;
 	if (j->over)
@@ -419,7 +419,8 @@ void stage_step(
 	if (rc == 0 && (rc = compute_submit(s->compute, stage_run_step, stage_step_done, j)) != 0)
 		snprintf(err, sizeof err, "%s", strerror(-rc));
 	if (rc != 0) {
-		/* acknowledged all the same: the credit goes back, the failure goes to the coordinator */
+		/* acknowledged nevertheless: the credit is returned, and the failure is reported to the
+		 * coordinator */
 		log_others(LOG_LINE_WARN, "model %s: a step from the stage before was refused: %s",
 		        s->plan->model, err);
 		stage_acknowledge(s, from, step->step, 0);
