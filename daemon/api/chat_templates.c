@@ -32,9 +32,9 @@
 	SPLIT("'Below is an instruction that describes a task. Write a response that appropriately completes the " \
 	      "request.'") \
 	"{{ system }}{% for m in turns %}{% if m.role == 'assistant' %}" \
-	"{{ '\\n\\n### Response:\\n' + m.content + eos_token }}" \
+	"{{ '\\n\\n### Response:' + m.content + eos_token }}" \
 	"{% else %}{{ '\\n\\n### Instruction:\\n' + m.content }}{% endif %}{% endfor %}" \
-	"{% if add_generation_prompt %}{{ '\\n\\n### Response:\\n' }}{% endif %}"
+	"{% if add_generation_prompt %}{{ '\\n\\n### Response:' }}{% endif %}"
 
 #define VICUNA \
 	SPLIT("'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, " \
