@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SETTLE_MS 200 /* in which changes that come together are one */
+#define SETTLE_MS 200 /* changes within this time are reported once */
 #define SEEN_MAX 64   /* addresses considered */
 
 /* ---- which is best ------------------------------------------------------------------------------------ */
@@ -30,14 +30,14 @@ static bool address_has_prefix(const char *name, const char *const *prefixes) {
 	return false;
 }
 
-/* Interfaces that software makes for its guests: other machines seldom get there. */
+/* Interfaces for virtual machines and containers: other machines can seldom reach them. */
 static bool address_is_virtual(const char *name) {
 	static const char *const prefixes[] = {"docker", "br-", "veth", "virbr", "vnet", "tap", "lxc", "lxd",
 	        "incus", "cni", "flannel", "cali", "podman", "vboxnet", "vmnet", NULL};
 	return address_has_prefix(name, prefixes);
 }
 
-/* Interfaces of private networks over others: they lead to other machines, but seldom on the shortest way. */
+/* Interfaces of overlay networks: they lead to other machines, but seldom by the shortest path. */
 static bool address_is_overlay(const char *name) {
 	static const char *const prefixes[] = {"tun", "wg", "tailscale", "zt", "ppp", "nebula", "utun", NULL};
 	return address_has_prefix(name, prefixes);
@@ -50,7 +50,7 @@ int address_rank(const char *name, bool bridge, const struct sockaddr *a, unsign
 		uint32_t ip = ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr);
 		if (ip >> 24 == 127 || ip == 0)
 			return -1;
-		if (ip >> 16 == 0xa9fe) /* 169.254/16: nobody gave it one */
+		if (ip >> 16 == 0xa9fe) /* 169.254/16: link-local */
 			return SELF_GIVEN;
 		over |= ip >> 22 == (100u << 24 | 64u << 16) >> 22; /* 100.64/10 */
 		return guests ? GUESTS4 : over ? OVERLAY4 : LAN4;
@@ -68,7 +68,7 @@ int address_rank(const char *name, bool bridge, const struct sockaddr *a, unsign
 	return -1;
 }
 
-/* Whether an interface is a bridge of nothing but guests: one with a card in it is the machine's way out. */
+/* Whether a bridge connects nothing but guests: one with a physical interface is the machine's uplink. */
 static bool address_is_guest_bridge(const char *name) {
 	char path[PATH_MAX];
 	bool guests = true;
@@ -82,7 +82,7 @@ static bool address_is_guest_bridge(const char *name) {
 	return guests;
 }
 
-/* The flags of an IPv6 address; 0 where they cannot be read. */
+/* The flags of an IPv6 address; 0 if they cannot be read. */
 static unsigned address_v6_flags(const struct in6_addr *ip) {
 	char hex[33], have[33], line[128];
 	unsigned flags = 0, f;
@@ -103,7 +103,7 @@ bool address_is_any(const char *bound) {
 	return strncmp(bound, "tcp://0.0.0.0:", 14) == 0 || strncmp(bound, "tcp://[::]:", 11) == 0;
 }
 
-/* An interface's address as text, an IPv4 one that wears the form of IPv6 as such. */
+/* An interface's address as text; an IPv4-mapped IPv6 address as IPv4. */
 static const char *address_host_text(const struct sockaddr *a, char host[INET6_ADDRSTRLEN]) {
 	if (a->sa_family == AF_INET)
 		return inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, host, INET6_ADDRSTRLEN);
@@ -155,7 +155,7 @@ bool address_have(const char *address) {
 	struct ifaddrs *all = NULL;
 	bool have = false;
 	if (getifaddrs(&all) != 0)
-		return true; /* not known: nothing is lost over it */
+		return true; /* unknown: assume it has, which does no harm */
 	for (const struct ifaddrs *a = all; a && !have; a = a->ifa_next) {
 		char host[INET6_ADDRSTRLEN];
 		size_t len = strcspn(address, "%");
@@ -178,7 +178,7 @@ struct address_watch {
 	struct seen {
 		int n; /* negative: they could not be read */
 		char at[SEEN_MAX][ADDRESS_MAX];
-	} seen; /* at the last check, without notification by the kernel */
+	} seen; /* as of the last check, without notification by the kernel */
 };
 
 static void watch_read_addresses(struct seen *s) {
@@ -213,7 +213,7 @@ static void watch_readable(evutil_socket_t fd, short what, void *arg) {
 	char buf[8192];
 	bool any = false;
 	(void)what;
-	/* what it says does not matter, that it says anything does; a word that was lost (ENOBUFS) is one */
+	/* the content does not matter: any message is a change, and so is a lost one (ENOBUFS) */
 	for (ssize_t n; (n = recv(fd, buf, sizeof buf, MSG_DONTWAIT)) > 0 || (n < 0 && errno == ENOBUFS);)
 		any = true;
 	if (any && !w->timer)

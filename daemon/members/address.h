@@ -10,27 +10,28 @@
 
 #define ADDRESS_MAX (WIRE_ENDPOINT_MAX + 1)
 #define ADDRESS_CHECK_MS \
-	5000 /* between checks, where the kernel does not notify, or the addresses could not be read */
+	5000 /* between checks, if the kernel does not notify or the addresses could not be read */
 
 struct sockaddr;
 
-/* Whether an endpoint that we are bound to means every address of this machine. */
+/* Whether a bound endpoint stands for all addresses of this machine. */
 bool address_is_any(const char *bound);
 
-/* The endpoints (tcp://host:port) of a bound one: itself, or, where it is bound to every address, those of the
- * machine's interfaces, the likeliest first, without the loopback, which is another machine for everybody else.
- * Returns how many, or a negative errno: they cannot be read now, which is not to have none. */
+/* The endpoints (tcp://host:port) of a bound one: the endpoint itself or, if it is a wildcard, the addresses
+ * of the machine's interfaces, best first, without the loopback, which is of no use to other machines.
+ * Returns their number, or a negative errno if they cannot be read now, which does not mean that there are
+ * none. */
 int address_list(const char *bound, char out[][ADDRESS_MAX], size_t max);
 
-/* How likely others reach a machine at this address of an interface: 0 is best, -1 of no use.  bridge: it joins nothing
- * but interfaces that software made.  v6_flags: of an IPv6 address, as /proc/net/if_inet6 has them. */
+/* How likely other machines are to reach this address of an interface: 0 is best, -1 is useless.  bridge: it
+ * connects only virtual interfaces.  v6_flags: of an IPv6 address, as in /proc/net/if_inet6. */
 int address_rank(const char *name, bool bridge, const struct sockaddr *a, unsigned v6_flags);
 
 /* Whether this machine has an address, given as numbers. */
 bool address_have(const char *address);
 
 struct address_watch;
-/* Calls changed whenever an address came, went, or may have. */
+/* Calls changed whenever an address was added or removed, or may have been. */
 int address_watch_create(struct address_watch **out, struct loop *l, loop_fn *changed, void *arg);
 void address_watch_destroy(struct address_watch *w); /* NULL allowed */
 

@@ -1,7 +1,7 @@
-/* api_key_sync: the API keys of the cluster on their way between nodes.
+/* api_key_sync: exchanges the API keys of the cluster between nodes.
  *
- * They are sent whole, as the roster is: when a link has come up and on change, to nodes that know the message.  A node passes on
- * what changed its own set, and nothing else, so news end.
+ * The whole set is sent, as with the roster: when a link comes up, and on change, to nodes whose version has
+ * the message.  A node passes on only what changed its own set, so updates do not circulate forever.
  * Threads: the loop. */
 #include "config.h"
 
@@ -43,7 +43,7 @@ static void members_on_keys(
 	if (api_keys_agree(m->keys, u->keys, u->n_keys))
 		who->keys_agreed = now;
 	else
-		members_send_keys(m, who); /* it has one as valid that was revoked */
+		members_send_keys(m, who); /* a key that was revoked here is still valid there */
 	if (api_keys_take(m->keys, u->keys, u->n_keys, now))
 		members_keys_changed(m);
 }
@@ -72,7 +72,7 @@ int members_key_revoke(struct members *m, const char *name_or_id, members_done_f
 	return rc;
 }
 
-/* What was revoked is forgotten when every other node has said that it knows. */
+/* A revoked key is removed once every other node has said that it knows of the revocation. */
 void members_prune_keys(struct members *m, uint64_t now) {
 	uint64_t agreed = now;
 	for (size_t i = 0; i < m->roster.n; i++) {

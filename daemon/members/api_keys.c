@@ -21,8 +21,7 @@
 #define ID_LEAST 4
 
 struct api_keys {
-	pthread_mutex_t
-	        lock; /* of the records, for api_keys_check; only the loop writes them, and reads them without it */
+	pthread_mutex_t lock; /* for api_keys_check, which reads the records; only the loop writes them */
 	struct api_key at[WIRE_KEYS_MAX];
 	size_t n;
 	Caravan__ApiKey entries[WIRE_KEYS_MAX], *list[WIRE_KEYS_MAX];
@@ -67,7 +66,7 @@ static struct api_key *api_keys_find(struct api_keys *k, const uint8_t hash[API_
 	return NULL;
 }
 
-/* Hashes are compared, not secrets: how long that takes says nothing that helps to find a secret. */
+/* Hashes are compared, not secrets: timing reveals nothing that helps to find a secret. */
 enum api_key_verdict api_keys_check(
         struct api_keys *k, const char *secret, uint64_t now, uint64_t *id, char name[WIRE_NAME_MAX + 1]) {
 	uint8_t hash[API_KEY_HASH];
@@ -166,7 +165,7 @@ int api_keys_revoke(struct api_keys *k, const char *name_or_id, uint64_t now, ch
 	return 0;
 }
 
-/* The earlier of two times, of which 0 is none. */
+/* The earlier of two times, where 0 means none. */
 static uint64_t api_key_first(uint64_t a, uint64_t b) {
 	return !a ? b : !b || a < b ? a : b;
 }
@@ -177,8 +176,9 @@ static void api_key_read(struct api_key *a, const Caravan__ApiKey *e) {
 	snprintf(a->name, sizeof a->name, "%s", e->name);
 }
 
-/* Another node's record of a key that we have.  A revocation counts from now, since the key was valid here until we heard of it:
- * whoever says that it is an old one could have us forget it at once. */
+/* Merges another node's record of a key that we have.  A revocation counts from now, since the key was valid
+ * here until now: otherwise a node could claim that it is an old one, and have us remove the record at
+ * once. */
 static bool api_key_merge(struct api_key *a, const struct api_key *b, uint64_t now) {
 	const struct api_key before = *a;
 	a->created = api_key_first(a->created, b->created);
@@ -191,7 +191,7 @@ static bool api_key_merge(struct api_key *a, const struct api_key *b, uint64_t n
 	       strcmp(a->name, before.name) != 0;
 }
 
-/* Of no use to anybody, whoever was down. */
+/* Whether nobody needs the record any more, not even nodes that were down. */
 static bool api_key_is_over(const struct api_key *a, uint64_t now) {
 	return a->expires && a->expires + API_KEY_KEEP_SECONDS <= now;
 }
@@ -201,7 +201,7 @@ bool api_keys_take(struct api_keys *k, Caravan__ApiKey *const *from, size_t coun
 	for (size_t i = 0; i < count; i++) {
 		struct api_key a, *own;
 		api_key_read(&a, from[i]);
-		if (a.revoked > now) /* its clock is fast, or it would have the record stay for ever */
+		if (a.revoked > now) /* the sender's clock is fast, or it wants the record kept forever */
 			a.revoked = now;
 		own = api_keys_find(k, a.hash);
 		if (own) {
@@ -278,7 +278,7 @@ int api_keys_load(struct api_keys *k, const char *state_dir, char *err, size_t e
 	Caravan__Envelope *env = rc ? NULL : wire_unpack(frame, len, 0, WIRE_ROUTER, why, sizeof why);
 	free(frame);
 	if (!env || env->body_case != CARAVAN__ENVELOPE__BODY_KEY_UPDATE) {
-		/* it holds what was revoked: without it a key could be valid again */
+		/* without the file's revocations, a revoked key could become valid again */
 		snprintf(err, errlen, "%s is damaged: %s", path, why);
 		wire_free(env);
 		return -EINVAL;

@@ -18,7 +18,7 @@
 #define MAGIC "CRVHERE1"
 #define MAGIC_LEN 8
 #define DATAGRAM (MAGIC_LEN + BEACON_TAG + 2)
-#define SHARE 16 /* datagrams handled before other events have their turn */
+#define SHARE 16 /* datagrams handled before other events get their turn */
 
 struct beacon {
 	int fd;
@@ -57,7 +57,7 @@ static void beacon_readable(evutil_socket_t fd, short what, void *arg) {
 	}
 }
 
-/* Calls fn for every interface that takes multicast and has an IPv4 address. */
+/* Calls fn for every interface that supports multicast and has an IPv4 address. */
 static void beacon_each_interface(struct beacon *b, void (*fn)(struct beacon *b, const struct ip_mreqn *on)) {
 	struct ifaddrs *all = NULL;
 	if (getifaddrs(&all) != 0)
@@ -75,7 +75,7 @@ static void beacon_each_interface(struct beacon *b, void (*fn)(struct beacon *b,
 }
 
 static void beacon_listen_on(struct beacon *b, const struct ip_mreqn *on) {
-	/* an interface that it listens on already says so, which is as good */
+	/* fails if the interface is a member already, which is as good */
 	(void)!setsockopt(b->fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, on, sizeof *on);
 }
 
@@ -104,10 +104,10 @@ int beacon_create(struct beacon **out, struct loop *l, const struct node_id *sel
 	beacon_tag(self, b->own + MAGIC_LEN);
 	b->own[DATAGRAM - 2] = (uint8_t)port;
 	b->own[DATAGRAM - 1] = (uint8_t)(port >> 8);
-	/* bound to the group's address it does not hear what is sent to this machine alone */
+	/* bound to the group's address, the socket does not receive unicast datagrams to this machine */
 	inet_pton(AF_INET, BEACON_GROUP, &group.sin_addr);
 	b->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* every daemon of a machine hears what is sent to the group */
+	/* every daemon of a machine receives what is sent to the group */
 	if (b->fd < 0 || setsockopt(b->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
 	        bind(b->fd, (const struct sockaddr *)&group, sizeof group) != 0) {
 		rc = -errno;

@@ -1,9 +1,9 @@
-/* beacon: a datagram on the local network by which nodes find each other again when all their addresses have changed
- * at once, and no member knows the address of another.
+/* beacon: a datagram on the local network by which nodes find each other again when all their addresses have
+ * changed at once, and no member knows the address of another.
  *
- * A datagram to a multicast group that routers do not pass on: which node it is from, as a hash of its key, and the port
- * at which it listens.  It proves nothing and need not: whoever receives it tries that address, and CURVE proves whether it
- * is that node.  Strangers learn no key from it.
+ * A datagram to a multicast group that routers do not forward has a hash of the sender's key and the port at
+ * which it listens.  It proves nothing and need not: the receiver tries that address, and CURVE proves
+ * whether it is that node.  Outsiders learn no key from it.
  *
  *     "CRVHERE1" | first 16 bytes of SHA-256("caravan here" | public key) | port, 2 bytes little-endian
  *
@@ -19,14 +19,14 @@
 
 struct beacon;
 
-/* Somebody who has this tag is at that endpoint (tcp://address:port), or says so. */
+/* A datagram claims that the node with this tag is at that endpoint (tcp://address:port). */
 typedef void beacon_fn(void *arg, const uint8_t tag[BEACON_TAG], const char *endpoint);
 
-/* port: where we listen.  Hears from now on; a negative errno where there is no multicast. */
+/* port: where this node listens.  Receives from now on; a negative errno where there is no multicast. */
 int beacon_create(struct beacon **out, struct loop *l, const struct node_id *self, uint16_t port,
         beacon_fn *received, void *arg);
 void beacon_destroy(struct beacon *b); /* NULL allowed */
-void beacon_call(struct beacon *b);    /* on every interface that there is now */
+void beacon_call(struct beacon *b);    /* on all current interfaces */
 void beacon_tag(const struct node_id *id, uint8_t tag[BEACON_TAG]);
 
 #endif

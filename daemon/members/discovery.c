@@ -1,7 +1,8 @@
-/* discovery: at which addresses this node can be reached, and how it finds the others again.
+/* discovery: the addresses at which this node can be reached, and how it finds the others again.
  *
- * Our own entry has the current addresses of this machine.  When they change, the entry gets a new version, and
- * connections from an address that is gone are made again.  Missing nodes are called over the local network.
+ * Our own entry has the current addresses of this machine.  When they change, the entry gets a new version,
+ * and connections from an address that is gone are reopened.  Missing nodes are called over the local
+ * network.
  * Threads: the loop. */
 #include "config.h"
 
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CALL_NS 2000000000u /* between calls for a node that is missing */
+#define CALL_NS 2000000000u /* between calls for a missing node */
 #define CALL_OFTEN_NS 60000000000u
 #define CALL_SELDOM_NS 20000000000u
 
@@ -60,14 +61,15 @@ void members_readdress(struct members *m) {
 	members_notify(m, self, MEMBER_CHANGED);
 }
 
-/* An address of this machine came or went: the others get the new ones, and missing nodes are called from there. */
+/* An address of this machine was added or removed: tells the others, and calls missing nodes from the new
+ * ones. */
 void members_addresses_changed(void *arg) {
 	struct members *m = arg;
 	members_readdress(m);
-	if (m->address_retry_ns) /* not known: this comes again then */
+	if (m->address_retry_ns) /* unknown now: called again later */
 		return;
 	peers_readdress(m->peers, discovery_have_address, NULL);
-	m->missed_ns = m->called_ns = 0; /* whoever is missing is called anew */
+	m->missed_ns = m->called_ns = 0; /* call missing nodes again */
 	m->deaf = false;
 }
 
@@ -86,12 +88,12 @@ static void discovery_on_beacon(void *arg, const uint8_t tag[BEACON_TAG], const 
 	}
 }
 
-/* While somebody is missing: often at first, then now and then. */
+/* While a node is missing: calls often at first, then now and then. */
 void members_call_beacon(struct members *m, uint64_t now) {
 	bool missing = false;
 	for (size_t i = 0; i < m->roster.n; i++)
 		missing |= !m->roster.at[i]->self && !m->roster.at[i]->expelled && !m->roster.at[i]->linked;
-	/* who is bound to one address is where it was, and who was told what to say says that */
+	/* with a fixed address, or an advertised one, the others know where this node is */
 	if (!m->config.listen || !address_is_any(peers_endpoint(m->peers)) || members_own(m)->expelled ||
 	        roster_others(&m->roster) == 0)
 		return;

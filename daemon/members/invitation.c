@@ -24,7 +24,7 @@ _Static_assert(sizeof PREFIX + TEXT_MAX <= WIRE_TOKEN_MAX, "an invitation fits t
 
 /* ---- the string --------------------------------------------------------------------------------------- */
 
-/* Between base64 as OpenSSL has it and its form for URLs, which a double click selects whole. */
+/* Converts between OpenSSL's base64 and base64url, which a double click selects as a whole. */
 static void token_swap_alphabet(char *s, const char *from, const char *to) {
 	for (; *s; s++)
 		for (int i = 0; from[i]; i++)
@@ -67,7 +67,7 @@ char *invite_encode(const struct invite *i) {
 	return token;
 }
 
-/* The bytes of the string: their number, or -1. */
+/* Decodes the string: the number of bytes, or -1. */
 static int token_bytes(const char *token, uint8_t b[BINARY_MAX + 4]) {
 	char text[TEXT_MAX + 4] = "";
 	size_t len = strlen(token);
@@ -87,7 +87,7 @@ static int token_bytes(const char *token, uint8_t b[BINARY_MAX + 4]) {
 	return n < 0 ? -1 : n - (int)padding;
 }
 
-/* Whether the bytes are a whole invitation, which goes to *i. */
+/* Whether the bytes are a complete invitation, which is stored in *i. */
 static bool token_parse(struct invite *i, const uint8_t *b, size_t n) {
 	char public[41], secret[41];
 	memcpy(&i->expiry, b + 1, 8);
@@ -153,7 +153,7 @@ static bool invite_is_open(const struct invite_open *o) {
 }
 
 int invites_add(struct invites *v, const struct node_id *key, uint64_t until_ns) {
-	/* the place of the one that ended first; those that ended are kept only to say so */
+	/* the slot of the one that ended first: ended ones are kept only for their error message */
 	struct invite_open *place = NULL;
 	for (struct invite_open *o = v->open; o < v->open + INVITE_OPEN_MAX; o++)
 		if (!invite_is_open(o) && (!place || o->until_ns < place->until_ns))

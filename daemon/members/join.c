@@ -1,9 +1,9 @@
 /* join: how a node enters the roster: invitations and the Join dialogue.
  *
- * The inviter creates the invitation and enters whoever sends a Join with it into the roster, before it answers
- * with the roster.  The joining node takes over that roster once it is in it itself.
- * Invariants: an invitation is used up by the Join that it admits, and not by one that is refused.  A node belongs
- * to one cluster and joins once at a time.  An expelled key never returns.
+ * The inviter creates the invitation.  It enters a node that sends a Join with it into the roster, and
+ * answers with the roster.  The joining node adopts that roster, in which it now is.
+ * Invariants: an invitation is used up by the Join that it admits, not by one that is refused.  A node
+ * belongs to one cluster, and has one join in progress at a time.  An expelled key never returns.
  * Threads: the loop. */
 #include "config.h"
 
@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BACK_MS 12000     /* to find out whether the inviter reaches us */
+#define BACK_MS 12000     /* time to find out whether the inviter can reach us */
 #define BACK_CHECK_MS 100 /* between two checks of that */
 
 /* ---- at the inviter ----------------------------------------------------------------------------------- */
@@ -33,7 +33,7 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	if (members_own(m)->expelled)
 		return fail_with(-EPERM, err, errlen, "this node was expelled from its cluster");
 	const struct member *self = members_own(m);
-	members_readdress(m); /* an address may have come a moment ago */
+	members_readdress(m); /* an address may have been added a moment ago */
 	i.nendpoints = self->nendpoints;
 	memcpy(i.endpoints, self->endpoints, i.nendpoints * sizeof *i.endpoints);
 	if (!i.nendpoints)
@@ -53,7 +53,7 @@ int members_invite(struct members *m, uint32_t seconds, char **token, char *err,
 	return rc;
 }
 
-/* What a proof is about: this entry, with this invitation. */
+/* The text that a proof authenticates: this entry, with this invitation. */
 static size_t join_proof_text(
         const Caravan__Entry *e, const struct node_id *invitation, char *out, size_t size) {
 	int n = snprintf(out, size, "caravan join\n%s\n%s\n", e->name, e->endpoint);
@@ -79,7 +79,7 @@ static bool join_proven(const struct members *m, const struct peers_from *from, 
 	       CRYPTO_memcmp(proof, j->proof.data, sizeof proof) == 0;
 }
 
-/* A guest whose entry is on its way to the disk, and who is answered then. */
+/* A guest whose entry is being written to disk; it is answered after that. */
 struct joiner {
 	struct members *m;
 	struct peers_from from;
@@ -92,7 +92,7 @@ static void join_on_saved(void *arg, const char *error) {
 	const struct member *who = roster_find(&m->roster, &g->id);
 	Caravan__Joined joined = CARAVAN__JOINED__INIT;
 	Caravan__Envelope answer = WIRE_ENVELOPE(JOINED, joined, &joined);
-	if (error) /* it is a member, which a restart of this node before the next attempt would forget */
+	if (error) /* it is a member, but a restart of this node before the next attempt would forget it */
 		log_line(LOG_LINE_WARN, "%s joined, but %s", who->name, error);
 	roster_entries(&m->roster, &joined.roster, &joined.n_roster);
 	peers_answer(m->peers, &g->from, &answer, NULL);
@@ -100,7 +100,7 @@ static void join_on_saved(void *arg, const char *error) {
 	free(g);
 }
 
-/* Why a guest's entry is not taken, as a sentence; NULL: it is. */
+/* Why a guest's entry is refused, as a sentence; NULL: accepted. */
 static const char *join_refusal(const struct members *m, const struct peers_from *from,
         const Caravan__Join *j, char *text, size_t len) {
 	const Caravan__Entry *e = j->entry;
@@ -118,7 +118,7 @@ static const char *join_refusal(const struct members *m, const struct peers_from
 		        who->name);
 		return text;
 	}
-	/* whoever has an invitation may add a node, not change one that is there */
+	/* an invitation permits adding a node, not changing an existing one */
 	if (who && !proven)
 		return "the key belongs to a member of this cluster, and the request does not prove that it owns it";
 	if (j->proof.len && !proven)
@@ -146,7 +146,7 @@ static void join_on_request(
 	}
 	struct joiner *g = malloc(sizeof *g);
 	struct member *who = NULL;
-	/* a node that was here before, and lost its roster or has moved, only reports where it is now */
+	/* a former member that lost its roster or has moved only reports its new addresses */
 	enum roster_change change = g ? roster_take_own(&m->roster, j->entry, &who) : ROSTER_FULL;
 	if (change == ROSTER_FULL) {
 		peers_refuse(m->peers, from, g ? "the cluster is full" : "out of memory");
@@ -155,7 +155,7 @@ static void join_on_request(
 	}
 	invites_use(&m->invites, &from->node);
 	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&who->id, hex));
-	/* where it found us others will, too */
+	/* others will reach this node where the guest did */
 	snprintf(m->preferred, sizeof m->preferred, "%s", j->dialed);
 	members_readdress(m);
 	members_save(m);
@@ -176,7 +176,7 @@ static void join_say(struct members *m, const char *error) {
 	done(done_arg, error);
 }
 
-/* We are in.  Whether the inviter reaches us too it says with its pongs, which we ask for out of turn. */
+/* We have joined.  The inviter's pongs say whether it can reach us too: asks for one out of turn. */
 static void join_check_back(void *arg) {
 	struct members *m = arg;
 	const struct member *who = roster_find(&m->roster, &m->join.inviter);
@@ -243,7 +243,7 @@ int members_join(
 		        -EINVAL, err, errlen, "this invitation is from this node: use it on another one");
 		goto error;
 	}
-	/* again, from a member: it learns where this node is now */
+	/* a member joins again: it reports its new addresses */
 	const struct member *inviter = roster_find(&m->roster, &i.server);
 	if (roster_others(&m->roster) && (!inviter || inviter->expelled)) {
 		rc = -EEXIST;

@@ -1,8 +1,9 @@
 /* leave: how a node leaves its cluster, or continues after it was expelled.
  *
- * First the state directory gets another key.  Once that is on disk the node is a different one, whatever happens
- * then, since a roster without its own entry counts as empty.  Then the other nodes get the tombstone, and the
- * daemon must end.  The content on its disk stays: the next daemon with this directory finds it.
+ * First the state directory gets a new key.  Once that is on disk the node is a different one, whatever
+ * happens next, since a roster without its own entry counts as empty.  Then the other nodes get the
+ * tombstone, and the daemon must end.  The content on its disk stays: the next daemon with this directory
+ * finds it.
  * Threads: the loop, except leave_renew_run, which runs on the executor. */
 #include "config.h"
 
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAREWELL_MS 400 /* for the tombstone to get to the others */
+#define FAREWELL_MS 400 /* for the tombstone to reach the others */
 
 static void leave_end(struct members *m, const char *error) {
 	members_done_fn *done = m->leave.done;

@@ -1,9 +1,10 @@
 /* link_probe: see link_probe.h.
  *
- * A request for no bytes measures the round trip.  What a request for many bytes takes beyond that is the time of the bytes.  More
- * bytes are requested until they take long enough to be exact, since switches and buffers pass a short burst faster than the link's
- * rate.  On a busy machine an answer may wait longer for a processor than for the link.  Where that may explain the time of a request,
- * the request is repeated, and the fastest answer counts. */
+ * A request for no bytes measures the round trip.  What a request for many bytes takes beyond that is their
+ * transfer time.  More bytes are requested until the time is long enough to be exact, since switches and
+ * buffers pass a short burst faster than the link's rate.  On a busy machine an answer may wait longer for a
+ * processor than for the link.  If that may explain the time of a request, the request is repeated, and the
+ * fastest answer counts. */
 #include "daemon/members/link_probe.h"
 
 #include <errno.h>
@@ -11,31 +12,31 @@
 #include <string.h>
 
 #define TICK_MS 500
-#define ENOUGH 0.1                 /* seconds beyond the empty one that say enough of a rate */
-#define MOMENT 1.0                 /* seconds that a busy machine may keep an answer waiting */
-#define TRIES 3                    /* of one question, the best of which counts */
-#define PATIENCE_NS 20000000000ull /* for an answer */
-#define RETRY_NS 1000000000ull     /* after one that did not come or was refused, twice as long each time, */
+#define ENOUGH 0.1                   /* seconds beyond the empty request that give an exact rate */
+#define MOMENT 1.0                   /* seconds that a busy machine may delay an answer */
+#define TRIES 3                      /* of one request, of which the fastest counts */
+#define PATIENCE_NS 20000000000ull   /* timeout of an answer */
+#define RETRY_NS 1000000000ull       /* after a missing or refused answer, doubled each time, */
 #define RETRY_MOST_NS 60000000000ull /* up to this */
 #define AGAIN_NS 3600000000000ull
-#define ANSWER_BYTES (8u * WIRE_PAYLOAD_MAX) /* of ours in a tick: what waits in queues is memory */
+#define ANSWER_BYTES (8u * WIRE_PAYLOAD_MAX) /* that we send per tick: queued answers take memory */
 
-/* the first is what a link of 100 kbit/s carries in five seconds: more would keep heartbeats from coming through */
+/* the first is what a link of 100 kbit/s carries in five seconds: more would hold up heartbeats */
 static const uint32_t sizes[] = {0, LINK_PROBE_CHECK_BYTES, 256u << 10, 1u << 20, WIRE_PAYLOAD_MAX};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
-#define CHECK_TIMES 5    /* so much slower, or quicker, than the link's rate a check is odd, */
-#define CHECK_REST 0.005 /* if it took so many seconds, */
-#define CHECK_BUSY 0.025 /* or so many while something is computed: threads wait for each other then; */
-#define CHECK_ODD 2      /* after so many in a row the link is measured */
-#define BUSY_SIZE 2      /* of sizes: while something is computed it is asked for no more */
+#define CHECK_TIMES 5 /* a check is odd if it is this many times slower, or faster, than the link's rate, */
+#define CHECK_REST 0.005 /* and, if slower, took at least this many seconds, */
+#define CHECK_BUSY 0.025 /* or this many during computing, when threads wait for each other; */
+#define CHECK_ODD 2      /* after this many odd ones in a row the link is measured */
+#define BUSY_SIZE 2      /* index in sizes: during computing no more is requested */
 
-/* When a node is to be measured next, and checked. */
+/* When a node is due to be measured, and checked. */
 struct probe_schedule {
 	struct node_id node;
 	uint64_t at_ns, check_ns;
-	unsigned odd;      /* checks in a row */
-	bool doubted;      /* it is measured whatever is computed, as far as a slow link goes */
+	unsigned odd;      /* odd checks in a row */
+	bool doubted;      /* measure it even during computing, as far as needed for a slow link */
 	unsigned failures; /* in a row */
 };
 
@@ -49,15 +50,15 @@ struct link_probe {
 	struct probe_schedule *due;
 	size_t dues;
 	uint32_t sent; /* bytes of answers, in this tick */
-	/* the question under way; ref 0: none */
+	/* the request under way; ref 0: none */
 	uint64_t ref, sent_ns;
 	struct node_id node;
-	bool check;     /* it goes no further than the first of sizes */
-	bool brief;     /* nor this, while something is computed, than BUSY_SIZE */
-	size_t size;    /* of sizes */
-	unsigned tries; /* of this size, */
-	double best;    /* and the seconds of the quickest */
-	double empty;   /* seconds that no bytes took */
+	bool check;     /* stops after the first of sizes */
+	bool brief;     /* stops at BUSY_SIZE during computing */
+	size_t size;    /* index in sizes */
+	unsigned tries; /* requests of this size */
+	double best;    /* seconds of the fastest */
+	double empty;   /* seconds of an empty request */
 	uint64_t check_every_ns;
 };
 
@@ -85,7 +86,8 @@ static void link_probe_end(struct link_probe *k, uint64_t next_ns) {
 	k->ref = 0;
 }
 
-/* No answer that says anything.  Several nodes may have asked one at the same time: they do not ask again at the same time. */
+/* No usable answer.  Several nodes may have asked one at the same time: the delay differs, so that they do
+ * not collide again. */
 static void link_probe_failed(struct link_probe *k) {
 	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	unsigned failures = d ? d->failures : 0;
@@ -96,7 +98,7 @@ static void link_probe_failed(struct link_probe *k) {
 		d->failures = failures + 1;
 }
 
-/* A link's rate has been found; one that has become slow is looked at once again soon, before that is said. */
+/* A link's rate was measured; if it has become slow, it is measured again soon before that is reported. */
 static void link_probe_measured(struct link_probe *k, double rate) {
 	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	members_set_rate(k->members, &k->node, rate);
@@ -106,8 +108,8 @@ static void link_probe_measured(struct link_probe *k, double rate) {
 	link_probe_end(k, d && d->doubted ? k->check_every_ns : AGAIN_NS);
 }
 
-/* Measuring was begun while something is computed, and what came so far says that the link is not slow: how quick it is
- * will be measured when the node rests.  A link of which nothing is known has this rate until then. */
+/* Measured during computing, and the results so far show that the link is not slow: its exact rate will be
+ * measured when the node is idle.  Until then, this rate counts for a link without a known one. */
 static void link_probe_not_slow(struct link_probe *k, double rate) {
 	struct probe_schedule *d = link_probe_schedule_of(k, &k->node);
 	const struct member *m = members_find(k->members, &k->node);
@@ -150,11 +152,11 @@ static void link_probe_start_size(struct link_probe *k, size_t size) {
 	link_probe_send(k);
 }
 
-/* What there is to hear about a size has been heard: the quickest answer took k->best. */
+/* All answers for a size have arrived: the fastest took k->best. */
 static void link_probe_size_done(struct link_probe *k) {
 	double took = k->best;
 	bool enough = took - k->empty >= ENOUGH;
-	/* half at least is counted as theirs, where a moment's delay made the empty one slow */
+	/* count at least half as transfer time, in case a delay made the empty request slow */
 	double theirs = took - k->empty > took / 2 ? took - k->empty : took / 2;
 	if (k->size == 0) {
 		k->empty = took;
@@ -170,7 +172,7 @@ static void link_probe_size_done(struct link_probe *k) {
 	}
 }
 
-/* No answer came: of a question of many bytes that says how little the link carries at most. */
+/* No answer came: for a request of many bytes, that gives an upper bound of the rate. */
 static void link_probe_timed_out(struct link_probe *k) {
 	if (k->tries > 0)
 		link_probe_size_done(k);

@@ -1,12 +1,12 @@
-/* members: exchange of the roster, who is up, and what each node reports of itself.
+/* members: exchanges the roster, tracks which nodes are up, and keeps what each node reports of itself.
  *
- * A roster is sent whole, at Hello and on change.  What is new in a roster that we receive is passed on to
- * everybody, to the file and to the layers above.  Every half second each node gets our state.
- * Invariants: of a node that is linked to us only its own report counts, except for its expulsion.  A node is up
- * from one report of peers to the next.  Time in which our own loop was held up is never counted as silence of
- * another node.
- * See join.c for how a node enters the roster, discovery.c for its addresses, problems.c for what is wrong with
- * it.
+ * The whole roster is sent, at Hello and on change.  What is new in a received roster is passed on to all
+ * nodes, to the file and to the layers above.  Every half second each node gets our state.
+ * Invariants: about a node that is linked to us, only its own reports count, except for its expulsion.
+ * Whether a node is up changes only with reports of peers and of the node itself.  Time in which our own loop
+ * was held up is never counted as silence of another node.
+ * See join.c for how a node enters the roster, discovery.c for its addresses, problems.c for what is wrong
+ * with it.
  * Threads: the loop. */
 #include "config.h"
 
@@ -25,7 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAREWELL_NS 400000000u /* for which a link to an expelled node stays, so that it gets the tombstone */
+#define FAREWELL_NS \
+	400000000u /* the link to an expelled node stays open this long, so that it gets the tombstone */
 #define PRUNE_NS 60000000000u
 #define SMOOTH 0.2 /* weight of a new round trip */
 
@@ -70,7 +71,7 @@ void members_connect(struct members *m, const struct member *who) {
 
 static void members_update_up(struct members *m, struct member *who);
 
-/* We are no longer of this cluster. */
+/* We no longer belong to this cluster. */
 static void members_close_links(struct members *m) {
 	if (!m->leave.done)
 		log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
@@ -84,7 +85,7 @@ static void members_close_links(struct members *m) {
 	}
 }
 
-/* A member was expelled, by us or by update. */
+/* A member was expelled, by us or by a received entry. */
 static void members_on_expelled(struct members *m, struct member *who) {
 	who->left_ns = loop_now_ns();
 	if (who->self)
@@ -94,7 +95,8 @@ static void members_on_expelled(struct members *m, struct member *who) {
 	members_notify(m, who, MEMBER_EXPELLED);
 }
 
-/* Nodes that a member reported and that were never linked to us, dead or alive, or pruned: they still take memory. */
+/* Nodes that a member reported and that were never linked to us, expelled and pruned ones included: they
+ * still take memory. */
 static size_t members_count_unproven(const struct members *m, const struct node_id *from) {
 	size_t n = 0;
 	for (size_t i = 0; i < m->roster.n; i++)
@@ -104,8 +106,8 @@ static size_t members_count_unproven(const struct members *m, const struct node_
 	return n;
 }
 
-/* An entry as another node sent it (NULL: the inviter, whose word is all that we have).  A node is believed about itself;
- * of a node that we are linked to we believe nobody else, but that it was expelled. */
+/* Takes an entry from another node (NULL: the inviter, our only source).  A node is believed about itself;
+ * about a node that is linked to us nobody else is believed, except that it was expelled. */
 static enum roster_change members_take_entry(
         struct members *m, const struct node_id *from, const Caravan__Entry *e, struct member **who) {
 	struct node_id id;
@@ -118,7 +120,7 @@ static enum roster_change members_take_entry(
 		return ROSTER_SAME;
 	if (*who)
 		return roster_take(&m->roster, e, who);
-	/* what we have pruned others may still have for a while; and one member cannot fill the roster */
+	/* others may still have what we have pruned; and one member must not fill the roster */
 	if (roster_tombstone_is_old(e, (uint64_t)time(NULL)))
 		return ROSTER_SAME;
 	if (members_count_unproven(m, from) >= MEMBERS_UNPROVEN_MAX) {
@@ -134,7 +136,8 @@ static enum roster_change members_take_entry(
 	return change;
 }
 
-/* Whether somebody's whole roster has none of our tombstones alive: then he needs them no more. */
+/* Whether a complete roster of another node has none of our tombstones as a live node: then it no longer
+ * needs them. */
 static bool members_tombstones_agreed(const struct members *m, Caravan__Entry *const *entries, size_t count) {
 	for (size_t i = 0; i < count; i++) {
 		struct node_id id;
@@ -146,7 +149,7 @@ static bool members_tombstones_agreed(const struct members *m, Caravan__Entry *c
 	return true;
 }
 
-/* Takes a roster that we received; what is new goes to everybody, the file and the layers above. */
+/* Takes a roster that we received; what is new goes to all nodes, the file and the layers above. */
 void members_take_roster(
         struct members *m, const struct node_id *from, Caravan__Entry *const *entries, size_t count) {
 	bool changed = false;
@@ -172,7 +175,7 @@ void members_take_roster(
 		case ROSTER_EXPELLED:
 			members_on_expelled(m, who);
 			break;
-		case ROSTER_AHEAD: /* our state was set back, to a copy of some time ago */
+		case ROSTER_AHEAD: /* our state directory was restored from an older copy */
 			roster_edit(&m->roster, &self->id, self->name, self->endpoints, self->nendpoints,
 			        false, entries[i]->version);
 			break;
@@ -212,8 +215,8 @@ static enum peers_verdict members_admit(void *arg, const struct node_id *key, co
 	return !who && invites_admit(&m->invites, key, why) ? PEERS_INVITED : PEERS_REFUSE;
 }
 
-/* A node is up while we reach it and it does not say that it cannot reach us: what would be asked of it in one direction
- * alone would never be answered in the other. */
+/* A node is up while we reach it and it does not say that it cannot reach us: with one direction only,
+ * requests would never be answered. */
 static void members_update_up(struct members *m, struct member *who) {
 	bool up = who->linked && !who->blind[0] && !who->expelled;
 	if (who->up == up)
@@ -233,13 +236,13 @@ static void members_on_link(void *arg, const struct node_id *node, bool up, cons
 	who->blind[0] = 0; /* until it says so again */
 	who->heard_ns = loop_now_ns();
 	if (up) {
-		members_send_roster(m, who); /* what came up since our Hello */
+		members_send_roster(m, who); /* what has changed since our Hello */
 		members_send_keys(m, who);
 	} else {
 		snprintf(who->lost, sizeof who->lost, "%s", why);
 		wire_line_cut(who->lost, sizeof who->lost - 1);
 		who->reached = false;
-		who->round_trip = who->rate = 0; /* the next may be another way */
+		who->round_trip = who->rate = 0; /* the next link may use another path */
 	}
 	members_update_up(m, who);
 }
@@ -270,7 +273,7 @@ static void members_on_message(void *arg, const struct node_id *from) {
 
 /* ---- heartbeats --------------------------------------------------------------------------------------- */
 
-/* Keeps a copy of a node's state. */
+/* Stores a copy of a node's state. */
 static void members_store_state(struct member *who, const Caravan__NodeState *state) {
 	size_t len = caravan__node_state__get_packed_size(state);
 	uint8_t *packed = malloc(len + 1);
@@ -281,7 +284,7 @@ static void members_store_state(struct member *who, const Caravan__NodeState *st
 		free(packed);
 	}
 	if (!copy)
-		return; /* the older one stays */
+		return; /* keep the older one */
 	caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
 	who->state = copy;
 }
@@ -308,7 +311,7 @@ static void members_fill_state(struct members *m, Caravan__NodeState *state) {
 	state->n_peers = n;
 }
 
-/* A state of very many stages may be more than a message holds: the ping is what matters. */
+/* The state of very many stages may not fit a message: then the ping goes without it. */
 static void members_send_ping(struct members *m, const struct member *who, const Caravan__NodeState *state) {
 	Caravan__Ping ping = CARAVAN__PING__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(PING, ping, &ping);
@@ -332,8 +335,8 @@ static void members_tick(void *arg) {
 	struct members *m = arg;
 	uint64_t now = loop_now_ns();
 	Caravan__NodeState state;
-	/* when it was we who were held up, what the others said meanwhile waits in the sockets: they are given the time
-	 * that we lost */
+	/* if we were held up, messages of the others wait in our sockets meanwhile: extend their deadlines by
+	 * the time that we lost */
 	const uint64_t period = MEMBERS_PING_MS * (uint64_t)1000000,
 	               silent_ns = (m->config.silent_ms ? m->config.silent_ms : MEMBERS_SILENT_MS) *
 	                           (uint64_t)1000000;
@@ -406,7 +409,7 @@ static void members_on_pong(
 	struct member *who = roster_find(&m->roster, &from->node);
 	uint64_t now = loop_now_ns();
 	(void)payload;
-	if (!who || env->pong->time > now) /* not a time that we said */
+	if (!who || env->pong->time > now) /* we never sent that time */
 		return;
 	double t = (double)(now - env->pong->time) * 1e-9;
 	who->round_trip = who->round_trip > 0 ? who->round_trip + SMOOTH * (t - who->round_trip) : t;
@@ -442,7 +445,7 @@ void members_set_rate(struct members *m, const struct node_id *id, double bytes_
 	members_set_first_rate(m, id, bytes_per_second);
 	if (who && who->rate_best < bytes_per_second)
 		who->rate_best = bytes_per_second;
-	if (who && bytes_per_second > 0) /* one moment of another program's is not the link's */
+	if (who && bytes_per_second > 0) /* one burst of another program is not the link's rate */
 		who->rate_slow =
 		        bytes_per_second * MEMBERS_SLOW_TIMES <= who->rate_best ? who->rate_slow + 1 : 0;
 }
@@ -460,7 +463,7 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 		return fail_with(-EINVAL, err, errlen, "a node cannot expel itself: use caravan leave");
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
-	members_send_roster(m, NULL); /* to that node too: its link stays for a moment */
+	members_send_roster(m, NULL); /* the expelled node gets it too: its link stays open for a moment */
 	members_on_expelled(m, who);
 	if (done)
 		members_saved(m, done, arg);
@@ -519,7 +522,7 @@ int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 
-/* The host's name as far as it is one for a node. */
+/* The host's name, as far as it is valid as a node's name. */
 static void members_host_name(char name[WIRE_NAME_MAX + 1]) {
 	char host[256] = "";
 	size_t n = 0;
@@ -532,7 +535,7 @@ static void members_host_name(char name[WIRE_NAME_MAX + 1]) {
 		snprintf(name, WIRE_NAME_MAX + 1, "node");
 }
 
-/* Our own entry, as we were started this time. */
+/* Makes our own entry for this start. */
 static int members_enter_self(struct members *m, char *err, size_t errlen) {
 	char found[WIRE_ENDPOINTS_MAX][ADDRESS_MAX], name[WIRE_NAME_MAX + 1];
 	const struct member *self = members_own(m);
@@ -552,7 +555,7 @@ static int members_enter_self(struct members *m, char *err, size_t errlen) {
 	if (self && self->nendpoints)
 		snprintf(m->preferred, sizeof m->preferred, "%s", self->endpoints[0]);
 	n = members_endpoints(m, found);
-	if (n < 0) /* those of the last start until they are known */
+	if (n < 0) /* those of the last start until the current ones are known */
 		for (n = 0; self && n < (int)self->nendpoints; n++)
 			snprintf(found[n], ADDRESS_MAX, "%s", self->endpoints[n]);
 	if (self &&

@@ -1,5 +1,5 @@
-/* problems: what is wrong with a node, in a sentence for people: why it is down, who cannot reach whom, and two
- * machines with one key.
+/* problems: what is wrong with a node, in a sentence for people: why it is down, which nodes cannot reach
+ * each other, and two machines with one key.
  * Threads: the loop. */
 #include "config.h"
 
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONFLICT_NS 10000000000u /* for which two machines with one key count as seen */
+#define CONFLICT_NS 10000000000u /* two machines with one key count as seen this long */
 
 /* ---- two machines with one key ------------------------------------------------------------------------- */
 
@@ -20,7 +20,7 @@ void member_conflicts(struct member *who, const char *text) {
 	who->conflict_ns = loop_now_ns();
 }
 
-/* What is wrong with a node's key; empty: nothing that was seen lately. */
+/* What is wrong with a node's key; empty: nothing was seen recently. */
 const char *member_conflict(const struct member *who) {
 	return who->conflict_ns && loop_now_ns() - who->conflict_ns < CONFLICT_NS ? who->conflict : "";
 }
@@ -40,7 +40,7 @@ void members_describe_duplicate(void *arg, const struct node_id *node, const cha
 
 /* ---- in a sentence ------------------------------------------------------------------------------------- */
 
-/* Who else is to be found at the address that a failure begins with, and therefore answered there. */
+/* The other node whose address a failure begins with, and which therefore answered there. */
 static const struct member *problems_describe_other(
         const struct members *m, const struct member *but, const char *failure) {
 	for (size_t i = 0; i < m->roster.n; i++) {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define VERSION_LAST ((uint64_t)1 << 53) /* the largest that proto/schema.c accepts */
-#define ENVELOPE_ROOM 256                /* beside the roster: what else is in an envelope that carries it */
+#define ENVELOPE_ROOM 256                /* space for the rest of an envelope that has the roster */
 
 void roster_init(struct roster *r, const struct node_id *self) {
 	memset(r, 0, sizeof *r);
@@ -51,7 +51,7 @@ size_t roster_others(const struct roster *r) {
 	return n;
 }
 
-/* The entries as they are, with further endpoints or without. */
+/* Makes the entries for the wire, with further endpoints or without. */
 static size_t roster_make_entries(struct roster *r, bool further) {
 	Caravan__RosterUpdate update = CARAVAN__ROSTER_UPDATE__INIT;
 	for (size_t i = 0; i < r->n; i++) {
@@ -88,7 +88,7 @@ static int roster_order(const void *a, const void *b) {
 	return c ? c : node_id_compare(&x->id, &y->id);
 }
 
-/* Whether the whole still fits an envelope when one more entry of this size is added. */
+/* Whether the roster still fits an envelope with one more entry of this size. */
 static bool roster_fits(struct roster *r, size_t more) {
 	return roster_make_entries(r, false) + more + ENVELOPE_ROOM <= WIRE_ENVELOPE_MAX;
 }
@@ -103,7 +103,7 @@ static struct member *roster_add(struct roster *r, const struct node_id *id, siz
 	return m;
 }
 
-/* The endpoints of an entry that we received, all of them valid; how many. */
+/* The valid endpoints of an entry that we received; how many. */
 static size_t roster_entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDPOINTS_MAX][ADDRESS_MAX]) {
 	size_t n = 0;
 	if (e->endpoint[0])
@@ -116,7 +116,8 @@ static size_t roster_entry_endpoints(const Caravan__Entry *e, char out[WIRE_ENDP
 
 static void roster_write_member(struct roster *r, struct member *m, const char *name,
         char (*endpoints)[ADDRESS_MAX], size_t n, bool expelled, uint64_t version) {
-	/* either may be the member's own; a tombstone keeps the name, for people, and needs no endpoint */
+	/* name and endpoints may be the member's own; a tombstone keeps the name, for people, and needs no
+	 * endpoint */
 	memmove(m->name, name, strnlen(name, sizeof m->name - 1) + 1);
 	m->name[sizeof m->name - 1] = 0;
 	m->nendpoints = expelled ? 0 : n < WIRE_ENDPOINTS_MAX ? n : WIRE_ENDPOINTS_MAX;
@@ -127,7 +128,7 @@ static void roster_write_member(struct roster *r, struct member *m, const char *
 	qsort(r->at, r->n, sizeof *r->at, roster_order);
 }
 
-/* Of a node that was expelled: when, as far as that can be believed. */
+/* When a node was expelled, as far as the report can be believed. */
 static uint64_t roster_expelled_at(uint64_t reported) {
 	uint64_t now = (uint64_t)time(NULL);
 	return reported && reported < now ? reported : now;
@@ -142,7 +143,7 @@ int roster_edit(struct roster *r, const struct node_id *id, const char *name, ch
 		return -ENOSPC;
 	uint64_t version = above > m->version ? above : m->version;
 	m->left = expelled ? roster_expelled_at(m->left) : 0;
-	/* beyond the last nobody would let our roster in, nor could we read it again */
+	/* beyond VERSION_LAST nobody would accept our roster, nor could we load it again */
 	roster_write_member(
 	        r, m, name, endpoints, n, expelled, version < VERSION_LAST ? version + 1 : version);
 	return 0;
@@ -167,7 +168,8 @@ enum roster_change roster_take(struct roster *r, const Caravan__Entry *e, struct
 		return e->expelled ? ROSTER_EXPELLED : ROSTER_NEW;
 	}
 	if (e->expelled) {
-		/* it lived here until now: somebody could say that it is due to be pruned, and have it live again */
+		/* from now, since it was alive here: an earlier date could have it pruned at once, and the
+		 * node could return */
 		m->left = roster_expelled_at(0);
 		roster_write_member(
 		        r, m, m->name, NULL, 0, true, e->version > m->version ? e->version : m->version);

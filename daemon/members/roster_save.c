@@ -1,9 +1,9 @@
 /* roster_save: writes the roster and the API keys to disk, off the loop.
  *
- * Owns: an executor of its own, since others are busy for minutes.  At most one write is under way, of the roster
- * as it was when the write began.  Another one follows if the roster changed meanwhile.
- * Invariants: each waiter is notified once: when its version has been written, or when such a write failed.  A
- * failed write is retried until it succeeds.
+ * Owns: an executor of its own, since others are busy for minutes.  At most one write is under way, of the
+ * roster as it was when the write began.  Another one follows if the roster changed meanwhile.
+ * Invariants: each waiter is notified once: when its version has been written, or when such a write failed.
+ * A failed write is retried until it succeeds.
  * Threads: the loop, except save_write_run, which runs on the executor. */
 #include "config.h"
 
@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AGAIN_MS 3000 /* until what failed is tried again */
+#define AGAIN_MS 3000 /* before a failed write is retried */
 
 struct save_waiter {
 	uint64_t version;
@@ -45,7 +45,7 @@ static void members_save_again(void *arg) {
 	members_save_begin(m);
 }
 
-/* Everybody who waits for this version or an older one. */
+/* Notifies everybody who waits for this version or an older one. */
 static void members_save_notify(struct members *m, uint64_t version, const char *error) {
 	STAILQ_HEAD(, save_waiter) due = STAILQ_HEAD_INITIALIZER(due);
 	struct save_waiter *w;
@@ -140,7 +140,7 @@ void members_save(struct members *m) {
 
 void members_saved(struct members *m, members_saved_fn *fn, void *arg) {
 	struct save_waiter *w = m->state_dir && m->save.written != m->save.version ? malloc(sizeof *w) : NULL;
-	if (!w) { /* there is nothing to wait for, or nothing to wait with */
+	if (!w) { /* nothing to wait for, or out of memory */
 		fn(arg, NULL);
 		return;
 	}
@@ -148,7 +148,7 @@ void members_saved(struct members *m, members_saved_fn *fn, void *arg) {
 	STAILQ_INSERT_TAIL(&m->save.waiters, w, next);
 	if (!m->save.again)
 		return;
-	/* it failed a moment ago: whoever asks now is worth another try */
+	/* the last write failed: a new request retries at once */
 	loop_timer_stop(m->save.again);
 	m->save.again = NULL;
 	members_save_begin(m);

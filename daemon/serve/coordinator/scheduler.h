@@ -59,7 +59,7 @@ struct sequence {
 	uint32_t
 	        written; /* positions from 0 on that are certainly in the KV blocks; a lost step stops this */
 	uint32_t ahead_begin,
-	        ahead_end; /* a further written range, after a gap that is still in flight; ahead_end 0: none */
+	        ahead_end;  /* a further written range, after one still in flight; ahead_end 0: none */
 	uint32_t in_flight; /* steps */
 	struct kv_table kv;
 	uint32_t place;  /* in the queue, from 1; 0: running */
@@ -86,9 +86,8 @@ struct scheduler;
 
 struct scheduler_config {
 	uint32_t blocks, parallel, max_rows;
-	uint32_t stages; /* how many steps should be in flight at once */
-	uint32_t
-	        twice; /* the position where a row of a prompt costs twice as much as at position 0; 0: nowhere */
+	uint32_t stages;  /* how many steps should be in flight at once */
+	uint32_t twice;   /* the position where a prompt row costs twice as much as at 0; 0: nowhere */
 	const void *root; /* as prefix_create */
 	size_t len;
 };

@@ -4,9 +4,8 @@
 #define DAEMON_SERVE_STAGE_PACE_H
 #include <stdint.h>
 
-#define PACE_ROWS 8 /* rows per window */
-#define PACE_WINDOWS \
-	256 /* their median is the usual pace: some thousand rows, so that slow ones do not soon become usual */
+#define PACE_ROWS 8      /* rows per window */
+#define PACE_WINDOWS 256 /* their median is the usual pace: enough that a slow spell is not soon usual */
 #define PACE_LEAST 8     /* windows needed before there is a usual pace */
 #define PACE_LATELY 60e9 /* nanoseconds */
 
