@@ -100,7 +100,8 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	a->keys = members_api_keys(c->members);
 	names_collect(&names, c);
 	snprintf(listens, sizeof listens, "%.*s", (int)strcspn(c->address, ":"), c->address);
-	names_add(&names, listens);
+	if (!strpbrk(listens, "*["))
+		names_add(&names, listens);
 	int rc = http_create(&a->server,
 	        &(struct http_config){.address = c->address,
 	                .required = c->required,

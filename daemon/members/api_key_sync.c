@@ -25,8 +25,12 @@ void members_send_keys(struct members *m, const struct member *to) {
 	}
 }
 
-static void members_keys_changed(struct members *m) {
+/* from: who told us, and so knows what is new; NULL: it is our own.  All others have to say again that they know. */
+static void members_keys_changed(struct members *m, const struct member *from) {
 	m->keys_saved = true;
+	for (size_t i = 0; i < m->roster.n; i++)
+		if (m->roster.at[i] != from)
+			m->roster.at[i]->keys_agreed = 0;
 	members_save(m);
 	members_send_keys(m, NULL);
 }
@@ -45,7 +49,7 @@ static void members_on_keys(
 	else
 		members_send_keys(m, who); /* a key that was revoked here is still valid there */
 	if (api_keys_take(m->keys, u->keys, u->n_keys, now))
-		members_keys_changed(m);
+		members_keys_changed(m, who);
 }
 
 int members_key_create(struct members *m, const char *name, uint64_t seconds, char secret[API_KEY_SECRET],
@@ -56,7 +60,7 @@ int members_key_create(struct members *m, const char *name, uint64_t seconds, ch
 	}
 	int rc = api_keys_make(m->keys, name, seconds, (uint64_t)time(NULL), secret, err, errlen);
 	if (rc == 0) {
-		members_keys_changed(m);
+		members_keys_changed(m, NULL);
 		members_saved(m, done, arg);
 	}
 	return rc;
@@ -66,7 +70,7 @@ int members_key_revoke(struct members *m, const char *name_or_id, members_done_f
         size_t errlen) {
 	int rc = api_keys_revoke(m->keys, name_or_id, (uint64_t)time(NULL), err, errlen);
 	if (rc == 0) {
-		members_keys_changed(m);
+		members_keys_changed(m, NULL);
 		members_saved(m, done, arg);
 	}
 	return rc;

@@ -231,7 +231,7 @@ size_t api_keys_prune(struct api_keys *k, uint64_t now, uint64_t agreed) {
 	for (size_t i = 0; i < n; i++) {
 		const struct api_key *a = &k->at[i];
 		if (!api_key_is_over(a, now) &&
-		        !(a->revoked && a->revoked + API_KEY_KEEP_SECONDS <= now && a->revoked < agreed))
+		        !(a->revoked && a->revoked + API_KEY_KEEP_SECONDS <= now && a->revoked <= agreed))
 			k->at[kept++] = *a;
 	}
 	k->n = kept;

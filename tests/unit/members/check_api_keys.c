@@ -135,7 +135,7 @@ START_TEST(what_is_forgotten) {
 	ck_assert_int_eq(api_keys_revoke(a, "revoked", NOW, err, sizeof err), 0);
 	ck_assert_uint_eq(api_keys_prune(a, NOW + 7 * DAY - 1, NOW + 7 * DAY - 1), 0);
 	/* an expired key goes whoever knows of it, a revoked one when all know */
-	ck_assert_uint_eq(api_keys_prune(a, NOW + 9 * DAY, NOW), 1);
+	ck_assert_uint_eq(api_keys_prune(a, NOW + 9 * DAY, NOW - 1), 1);
 	ck_assert_str_eq(api_keys_at(a, 0)->name, "revoked");
 	ck_assert(pass(a, late, NOW + 9 * DAY));
 	ck_assert_int_eq(check(late, one, NOW + 9 * DAY), API_KEY_NONE);

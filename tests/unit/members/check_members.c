@@ -754,6 +754,10 @@ static bool ada_done(void) {
 	return nodes[0].done;
 }
 
+static bool bob_agrees(void) {
+	return members_named(nodes[0].members, "bob")->keys_agreed != 0;
+}
+
 START_TEST(api_keys_are_everywhere) {
 	char err[300] = "", path[200], other[API_KEY_SECRET];
 	cluster(3);
@@ -776,6 +780,9 @@ START_TEST(api_keys_are_everywhere) {
 	ck_assert(nodes_until(ada_done, 5000));
 	key_verdict = API_KEY_UNKNOWN; /* the other one is valid */
 	ck_assert(nodes_until(all_say, 5000));
+	/* bob has said that he knows, cleo has not: it is not forgotten */
+	ck_assert(nodes_until(bob_agrees, 5000));
+	ck_assert_uint_eq(members_named(nodes[0].members, "cleo")->keys_agreed, 0);
 	node_stop(&nodes[0]);
 	node_start(&nodes[2], NULL);
 	uint64_t id;
