@@ -5,6 +5,7 @@
  * have to move there, even from a file on the same machine, because they must be packed.
  * Threads: any; pure. */
 #include "daemon/plan/planner.h"
+#include "common/fail.h"
 
 #include "common/size.h"
 #include "daemon/plan/planner_search.h"
@@ -14,7 +15,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -208,17 +208,6 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 
 /* ---- sentences ---- */
 
-static int planner_refuse(int rc, char *err, size_t errlen, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
-
-static int planner_refuse(int rc, char *err, size_t errlen, const char *fmt, ...) {
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(err, errlen, fmt, ap);
-	va_end(ap);
-	return rc;
-}
-
 /* The most consecutive layers that a node can hold anywhere in the model. */
 static uint32_t planner_most_layers(const struct search *s, size_t node) {
 	uint32_t most = 0;
@@ -254,7 +243,7 @@ static int planner_refuse_memory(struct planner_plan *out, const struct planner_
 		if (in->node[i].required && planner_most_layers(s, i) == 0) {
 			out->missing = one + planner_fixed_bytes(in, i);
 			out->missing -= in->node[i].memory < out->missing ? in->node[i].memory : 0;
-			return planner_refuse(-ENOSPC, err, errlen,
+			return fail_with(-ENOSPC, err, errlen,
 			        "not even one layer fits on %s: %s is free there, a layer needs %s and %s %s",
 			        in->node[i].name, size_text((double)in->node[i].memory).s,
 			        size_text((double)one).s,
@@ -263,7 +252,7 @@ static int planner_refuse_memory(struct planner_plan *out, const struct planner_
 		}
 	}
 	out->missing = planner_missing_memory(in, s);
-	return planner_refuse(-ENOSPC, err, errlen,
+	return fail_with(-ENOSPC, err, errlen,
 	        "%s more memory is needed on %zu node%s: weights and the KV cache of %u x %u positions need %s, and %s is free besides buffers, embedding and output",
 	        size_text((double)out->missing).s, nodes, nodes == 1 ? "" : "s", in->parallel, in->context,
 	        size_text((double)need).s, size_text((double)have).s);
@@ -295,7 +284,7 @@ static int planner_refuse_disk(struct planner_plan *out, const struct planner_in
 			        in->node[i].name);
 	}
 	out->missing_disk = need > have ? need - have : need / layers;
-	return planner_refuse(-ENOSPC, err, errlen,
+	return fail_with(-ENOSPC, err, errlen,
 	        "%s more disk space is needed: the layers that are not on any disk yet need %s; free: %s",
 	        size_text((double)out->missing_disk).s, size_text((double)need).s, list);
 }
@@ -308,18 +297,17 @@ static int planner_check_input(
 	for (size_t i = 0; i < in->nodes; i++)
 		required += in->node[i].required;
 	if (required > in->manifest->hp.layers)
-		return planner_refuse(-EINVAL, err, errlen,
+		return fail_with(-EINVAL, err, errlen,
 		        "%zu nodes are named, but the model has only %u layers", required,
 		        in->manifest->hp.layers);
 	out->missing = c->memory < io ? io - c->memory : 0;
 	if (out->missing)
-		return planner_refuse(-ENOSPC, err, errlen,
-		        "embedding and output need %s on %s, where %s is free", size_text((double)io).s,
-		        c->name, size_text((double)c->memory).s);
+		return fail_with(-ENOSPC, err, errlen, "embedding and output need %s on %s, where %s is free",
+		        size_text((double)io).s, c->name, size_text((double)c->memory).s);
 	io = planner_io_file_bytes(in->manifest, planner_stored_io(c));
 	out->missing_disk = c->disk_known && c->disk_free < io ? io - c->disk_free : 0;
 	if (out->missing_disk)
-		return planner_refuse(-ENOSPC, err, errlen,
+		return fail_with(-ENOSPC, err, errlen,
 		        "%s more disk space is needed on %s: embedding and output need %s there, and %s is free",
 		        size_text((double)out->missing_disk).s, c->name, size_text((double)io).s,
 		        size_text((double)c->disk_free).s);
@@ -422,106 +410,123 @@ static int planner_add_streaming(struct planner_plan *out, struct planner_stage 
 	return rc;
 }
 
-int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
+/* Finds the stages of the best plan: in memory if that is possible, otherwise with weights that are streamed from disk.  What there
+ * is too little of, disk or memory, is in err. */
+static int planner_find(struct planner_plan *out, const struct planner_input *in, const struct sums *sums,
+        struct search *s, struct search_stage *found, size_t *count, char *err, size_t errlen) {
+	int rc = search_best(s, found, count);
+	if (rc == -ENOSPC && sums->any_disk &&
+	        planner_search_streaming(s, sums, in->manifest, found, count) == 0)
+		rc = 0;
+	if (rc == -ENOSPC && s->store) {
+		struct search unbounded = *s;
+		unbounded.store = NULL;
+		int other = search_best(&unbounded, found, count);
+		if (other == -ENOSPC && sums->any_disk)
+			other = planner_search_streaming(&unbounded, sums, in->manifest, found, count);
+		if (other == 0)
+			return planner_refuse_disk(out, in, sums, err, errlen);
+		s->store = NULL;
+	}
+	if (rc == -ENOSPC)
+		return planner_refuse_memory(out, in, s, err, errlen);
+	return rc < 0 ? fail_with(rc, err, errlen, "out of memory while planning") : 0;
+}
+
+/* Fills in a stage, and the slowest part of the plan with it. */
+static int planner_fill_stage(struct planner_plan *out, const struct planner_input *in,
+        const struct sums *sums, const struct search *s, const struct search_stage *found, size_t i) {
 	const struct manifest *m = in->manifest;
+	struct planner_stage *st = &out->stage[i];
+	size_t node = found[i].node, row = node * (m->hp.layers + 1);
+	uint32_t a = found[i].first, b = found[i].last;
+	int rc = 0;
+	*st = (struct planner_stage){.node = node,
+	        .first = a,
+	        .last = b,
+	        .weights = planner_layer_bytes(m, a, b),
+	        .kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, b - a),
+	        .buffers = forward_bytes(&m->hp, in->max_rows, in->team),
+	        .seconds = (double)search_time(s, node, a, b) / PICOSECONDS,
+	        .moves = sums->moved[row + b] - sums->moved[row + a],
+	        .stored = sums->stored[row + b] - sums->stored[row + a]};
+	st->resident = st->weights;
+	if (s->disk) {
+		rc = planner_add_streaming(out, st, in, sums->memory_limit[node] - st->kv,
+		        (double)(sums->time[row + b] - sums->time[row + a]) / PICOSECONDS);
+		out->slowest = fmax(out->slowest, st->seconds + (node == in->coordinator ? out->io : 0));
+	}
+	if (node != (i ? found[i - 1].node : in->coordinator))
+		st->hop = (double)sums->hop[node] / PICOSECONDS;
+	out->slowest = fmax(out->slowest, st->hop);
+	return rc;
+}
+
+static int planner_fill(struct planner_plan *out, const struct planner_input *in, const struct sums *sums,
+        const struct search *s, const struct search_stage *found, size_t count) {
+	int rc = 0;
+	out->stage = calloc(count, sizeof *out->stage);
+	if (!out->stage)
+		return -ENOMEM;
+	out->stages = count;
+	out->seconds = (double)search_total(s, found, count) / PICOSECONDS;
+	out->io = (double)s->io_time / PICOSECONDS;
+	out->slowest = (double)search_slowest(s, found, count) / PICOSECONDS;
+	if (found[count - 1].node != in->coordinator)
+		out->back = (double)sums->hop[in->coordinator] / PICOSECONDS;
+	out->slowest = fmax(s->disk ? out->io : out->slowest, out->back);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = planner_fill_stage(out, in, sums, s, found, i);
+	if (rc < 0) {
+		planner_clear(out);
+		return rc;
+	}
+	if (in->nodes > SEARCH_EXACT_MAX || in->manifest->hp.layers > SEARCH_EXACT_LAYERS)
+		out->bound = (double)search_bound(s) / PICOSECONDS;
+	planner_add_prompt(out, in);
+	out->seconds_low = fmin(out->seconds, planner_spread_seconds(out, in, true));
+	out->seconds_high = fmax(out->seconds, planner_spread_seconds(out, in, false));
+	return 0;
+}
+
+static struct search planner_search_of(
+        const struct planner_input *in, const struct sums *sums, uint32_t blocks) {
+	const struct manifest *m = in->manifest;
+	const struct manifest_tensor *head = &m->io[IO_HEAD];
+	return (struct search){.nodes = in->nodes,
+	        .coordinator = in->coordinator,
+	        .layers = m->hp.layers,
+	        .time = sums->time,
+	        .moved = sums->moved,
+	        .weight = sums->weight,
+	        .store = sums->any_store ? sums->store : NULL,
+	        .stored = sums->any_store ? sums->stored : NULL,
+	        .kv_layer = (uint64_t)blocks * kv_block_bytes(&m->hp, in->kv, 1),
+	        .memory_limit = sums->memory_limit,
+	        .hop = sums->hop,
+	        .required = sums->required,
+	        .excluded = sums->excluded,
+	        .io_time = planner_picoseconds(
+	                (double)head->bytes / planner_rate(in, in->coordinator, head->type))};
+}
+
+int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	struct sums sums = {0};
-	struct search_stage *found = NULL;
 	size_t count = 0;
 	*out = (struct planner_plan){.blocks = planner_blocks(in->context, in->parallel)};
 	int rc = planner_check_input(out, in, err, errlen);
 	if (rc < 0)
 		return rc;
 	rc = planner_sums_create(&sums, in);
-	found = calloc(in->nodes, sizeof *found);
+	struct search_stage *found = calloc(in->nodes, sizeof *found);
 	if (rc < 0 || !found) {
-		rc = planner_refuse(-ENOMEM, err, errlen, "out of memory while planning");
-		goto error;
+		rc = fail_with(-ENOMEM, err, errlen, "out of memory while planning");
+	} else {
+		struct search s = planner_search_of(in, &sums, out->blocks);
+		rc = planner_find(out, in, &sums, &s, found, &count, err, errlen);
+		if (rc == 0 && (rc = planner_fill(out, in, &sums, &s, found, count)) != 0)
+			fail_text(err, errlen, "out of memory while planning");
 	}
-	const struct manifest_tensor *head = &m->io[IO_HEAD];
-	struct search s = {.nodes = in->nodes,
-	        .coordinator = in->coordinator,
-	        .layers = m->hp.layers,
-	        .time = sums.time,
-	        .moved = sums.moved,
-	        .weight = sums.weight,
-	        .kv_layer = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, 1),
-	        .memory_limit = sums.memory_limit,
-	        .hop = sums.hop,
-	        .required = sums.required,
-	        .excluded = sums.excluded,
-	        .io_time = planner_picoseconds(
-	                (double)head->bytes / planner_rate(in, in->coordinator, head->type))};
-	if (sums.any_store) {
-		s.store = sums.store;
-		s.stored = sums.stored;
-	}
-	rc = search_best(&s, found, &count);
-	if (rc == -ENOSPC && sums.any_disk && !planner_search_streaming(&s, &sums, m, found, &count))
-		rc = 0;
-	if (rc == -ENOSPC && s.store) {
-		struct search unbounded = s;
-		unbounded.store = NULL;
-		int other = search_best(&unbounded, found, &count);
-		if (other == -ENOSPC && sums.any_disk)
-			other = planner_search_streaming(&unbounded, &sums, m, found, &count);
-		if (other == 0) {
-			rc = planner_refuse_disk(out, in, &sums, err, errlen);
-			goto error;
-		}
-		s.store = NULL;
-	}
-	if (rc == -ENOSPC)
-		rc = planner_refuse_memory(out, in, &s, err, errlen);
-	else if (rc < 0)
-		planner_refuse(rc, err, errlen, "out of memory while planning");
-	if (rc < 0)
-		goto error;
-	out->stage = calloc(count, sizeof *out->stage);
-	if (!out->stage) {
-		rc = planner_refuse(-ENOMEM, err, errlen, "out of memory while planning");
-		goto error;
-	}
-	out->stages = count;
-	out->seconds = (double)search_total(&s, found, count) / PICOSECONDS;
-	out->io = (double)s.io_time / PICOSECONDS;
-	out->slowest = (double)search_slowest(&s, found, count) / PICOSECONDS;
-	if (found[count - 1].node != in->coordinator)
-		out->back = (double)sums.hop[in->coordinator] / PICOSECONDS;
-	out->slowest = fmax(s.disk ? out->io : out->slowest, out->back);
-	for (size_t i = 0; i < count; i++) {
-		struct planner_stage *st = &out->stage[i];
-		uint32_t a = found[i].first, b = found[i].last;
-		const uint64_t *t = sums.time + found[i].node * (m->hp.layers + 1);
-		*st = (struct planner_stage){.node = found[i].node, .first = a, .last = b};
-		st->weights = planner_layer_bytes(m, a, b);
-		st->kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, b - a);
-		st->buffers = forward_bytes(&m->hp, in->max_rows, in->team);
-		st->seconds = (double)search_time(&s, st->node, a, b) / PICOSECONDS;
-		st->resident = st->weights;
-		if (s.disk) {
-			rc = planner_add_streaming(out, st, in, sums.memory_limit[st->node] - st->kv,
-			        (double)(t[b] - t[a]) / PICOSECONDS);
-			out->slowest =
-			        fmax(out->slowest, st->seconds + (st->node == in->coordinator ? out->io : 0));
-		}
-		if (rc < 0) {
-			planner_refuse(rc, err, errlen, "out of memory while planning");
-			goto error;
-		}
-		t = sums.moved + found[i].node * (m->hp.layers + 1);
-		st->moves = t[b] - t[a];
-		t = sums.stored + found[i].node * (m->hp.layers + 1);
-		st->stored = t[b] - t[a];
-		if (found[i].node != (i ? found[i - 1].node : in->coordinator))
-			st->hop = (double)sums.hop[found[i].node] / PICOSECONDS;
-		out->slowest = fmax(out->slowest, st->hop);
-	}
-	if (in->nodes > SEARCH_EXACT_MAX || m->hp.layers > SEARCH_EXACT_LAYERS)
-		out->bound = (double)search_bound(&s) / PICOSECONDS;
-	planner_add_prompt(out, in);
-	out->seconds_low = fmin(out->seconds, planner_spread_seconds(out, in, true));
-	out->seconds_high = fmax(out->seconds, planner_spread_seconds(out, in, false));
-error:
 	planner_sums_free(&sums);
 	free(found);
 	return rc;
