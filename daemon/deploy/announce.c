@@ -1,7 +1,6 @@
-/* announce: tells the other nodes what became of a model, receives their announcements, and unloads a model from
- * any node.
+/* announce: tells the other nodes what became of a model, and receives their announcements.
  *
- * Owns: announcements that wait for answers, and requests to unload that another node's coordinator is working on.
+ * Owns: announcements that wait for answers, and requests to unload (unload.c) that a coordinator is working on.
  * Invariants: only a plan's coordinator is believed, and the highest epoch wins.  A model that serves here under
  * our own coordination keeps its name.  The exception is the same weights that serve under a higher epoch when no
  * other node takes part in our plan any more: those nodes took us for dead, and one of them took over.  That a
@@ -327,143 +326,30 @@ void announce_tick(struct deploy *d) {
 	}
 }
 
-/* ---- unloading ---- */
+/* ---- the rest ---- */
 
-/* Unloads the draft model of a model that is gone. */
-static void unload_own_draft(struct deploy *d, const char *name) {
-	struct model *m = *name ? deploy_model_named(d, name) : NULL;
-	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
-		return;
-	model_ref(m);
-	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
-	(void)announce_send(m, NULL, NULL, NULL);
-	model_unref(m);
-}
-
-/* Removes a model or a load of ours.  0, or -ENOENT, -ENOMEM with a sentence. */
-static int unload_own(struct deploy *d, const char *name, void (*done)(void *arg, bool cancelled), void *arg,
-        char *err, size_t errlen) {
-	struct model *m = deploy_model_named(d, name);
-	if (!m || !model_ours(m))
-		return fail_with(-ENOENT, err, errlen, "this node coordinates no model %s", name);
-	model_ref(m);
-	if (m->load)
-		load_stop(m->load, "it was unloaded while it was being loaded");
-	if (m->listed)
-		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
-	unload_own_draft(d, m->plan->draft);
-	persist_save_plans(d);
-	int rc = announce_send(m, NULL, done, arg);
-	if (rc)
-		snprintf(err, errlen, "out of memory");
-	model_unref(m);
-	return rc;
-}
-
-struct remote {
-	struct deploy *d;
-	struct peers_from from;
-};
-
-static void unload_answer_remote(void *arg, bool cancelled) {
-	struct remote *r = arg;
-	if (!cancelled)
-		announce_acknowledge(r->d, &r->from);
-	free(r);
-}
-
-static void unload_on_request(
-        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct deploy *d = arg;
-	char err[256] = "out of memory";
-	struct remote *r = calloc(1, sizeof *r);
-	(void)payload;
-	if (r)
-		*r = (struct remote){d, *from};
-	if (!r || unload_own(d, env->unload->model, unload_answer_remote, r, err, sizeof err)) {
-		free(r);
-		peers_refuse(d->peers, from, "%s", err);
-	}
-}
-
-struct local {
-	void (*done)(void *arg, const char *error);
-	void *arg;
-};
-
-static void unload_answer_local(void *arg, bool cancelled) {
-	struct local *l = arg;
-	if (!cancelled)
-		l->done(l->arg, NULL);
-	free(l);
-}
-
-static int unload_ask_coordinator(
+int announce_ask_unload(
         struct model *m, void (*done)(void *arg, const char *error), void *arg, char *err, size_t errlen) {
 	struct deploy *d = m->d;
 	Caravan__Unload msg = CARAVAN__UNLOAD__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(UNLOAD, unload, &msg);
+	struct announcement *t = announcement_create(d, 1);
+	if (!t)
+		return fail_with(-ENOMEM, err, errlen, "out of memory");
 	msg.model = m->plan->model;
 	env.ref = peers_ref(d->peers);
 	int rc = deploy_up(d, &m->coordinator)
 	                 ? peers_send(d->peers, &m->coordinator, PEERS_CONTROL, &env, NULL)
 	                 : -EHOSTUNREACH;
-	struct announcement *t = rc ? NULL : announcement_create(d, 1);
-	if (rc || !t) {
-		snprintf(err, errlen, "the coordinator of %s, %s, %s", m->plan->model,
-		        deploy_node_name(d, &m->coordinator),
-		        rc ? "cannot be reached" : "cannot be waited for: out of memory");
-		return rc ? rc : -ENOMEM;
+	if (rc) {
+		announcement_free(t);
+		return fail_with(rc, err, errlen, "the coordinator of %s, %s, cannot be reached",
+		        m->plan->model, deploy_node_name(d, &m->coordinator));
 	}
 	t->to[t->count++] = (struct answer){m->coordinator, env.ref};
 	t->unloaded = done;
 	t->arg = arg;
 	return 0;
-}
-
-/* Makes a model whose coordinator is gone ours, so that we can announce its end.  NULL with a sentence. */
-static struct model *unload_adopt(struct model *m, char *err, size_t errlen) {
-	struct deploy *d = m->d;
-	Caravan__Plan *plan = plan_copy(m->plan);
-	snprintf(err, errlen, "out of memory");
-	if (!plan)
-		return NULL;
-	memcpy(plan->coordinator.data, d->self.b, sizeof d->self.b);
-	memcpy(plan->epoch->node.data, d->self.b, sizeof d->self.b);
-	plan->epoch->counter = ++d->counter;
-	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
-	m = model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, "", err, errlen);
-	plan_free(plan);
-	return m;
-}
-
-int deploy_unload(struct deploy *d, const char *name, void (*done)(void *arg, const char *error), void *arg,
-        char *err, size_t errlen) {
-	/* a load that hashes or plans has no model yet */
-	struct load *early = load_early(d, name);
-	const struct deploy_model *pub = early ? NULL : deploy_find(d, name, err, errlen);
-	if (early) {
-		load_stop(early, "it was unloaded while it was being loaded");
-		done(arg, NULL);
-		return 0;
-	}
-	if (!pub)
-		return -ENOENT;
-	struct model *m = deploy_model_named(d, pub->plan->model);
-	if (!model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__UNAVAILABLE && deploy_coordinator_gone(m))
-		m = unload_adopt(m, err, errlen);
-	if (!m)
-		return -ENOMEM;
-	if (!model_ours(m))
-		return unload_ask_coordinator(m, done, arg, err, errlen);
-	struct local *l = calloc(1, sizeof *l);
-	if (!l)
-		return fail_with(-ENOMEM, err, errlen, "out of memory");
-	*l = (struct local){done, arg};
-	int rc = unload_own(d, m->plan->model, unload_answer_local, l, err, errlen);
-	if (rc)
-		free(l);
-	return rc;
 }
 
 void announce_clear(struct deploy *d) {
@@ -481,7 +367,5 @@ int announce_init(struct deploy *d) {
 		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_ACK, announce_on_ack, d);
 	if (rc == 0)
 		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_REFUSED, announce_on_refused, d);
-	if (rc == 0)
-		rc = peers_on(d->peers, CARAVAN__ENVELOPE__BODY_UNLOAD, unload_on_request, d);
 	return rc;
 }

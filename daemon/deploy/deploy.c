@@ -494,7 +494,8 @@ int deploy_create(struct deploy **out, const struct deploy_config *c, char *err,
 	        (rc = participant_init(d)) < 0 || (rc = inventory_init(d)) < 0 ||
 	        (rc = replicate_init(d)) < 0 || (rc = replica_init(d)) < 0 || (rc = reconcile_init(d)) < 0 ||
 	        (rc = load_init(d)) < 0 || (rc = confirm_init(d)) < 0 || (rc = announce_init(d)) < 0 ||
-	        (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 || (rc = disk_space_init(d)) < 0 ||
+	        (rc = unload_init(d)) < 0 || (rc = catalog_init(d)) < 0 || (rc = remove_init(d)) < 0 ||
+	        (rc = disk_space_init(d)) < 0 ||
 	        (rc = members_on_change(c->members, deploy_on_change, d)) < 0)
 		goto error;
 	if (c->models && (rc = transfer_add_model_dir(d->transfer, c->models)) < 0)

@@ -10,7 +10,8 @@
  *   replica.c         content that this node copies to its disk because a model's coordinator asks for it
  *   reconcile.c       compares what nodes believe of plans with what their coordinator does
  *   confirm.c         holds back an announced plan until the nodes of its stages confirm it
- *   announce.c        announces plans to the other nodes, receives their announcements; unloading
+ *   announce.c        announces plans to the other nodes, receives their announcements
+ *   unload.c          unloads a model, from any node
  *   catalog.c         the names of the models in a store, and what each of them needs
  *   catalog_gather.c  lists the models on the disks of all nodes
  *   remove.c          removes a model from the disks
@@ -235,6 +236,13 @@ void announce_learnt(struct model *m, const char *error); /* answers those that 
 void announce_node_down(struct deploy *d, const struct node_id *id);
 void announce_tick(struct deploy *d);
 void announce_clear(struct deploy *d);
+/* Asks the coordinator of m to unload it; done is called once, from the loop.  0, -EHOSTUNREACH, -ENOMEM or as peers_send, with a
+ * sentence, and done is not called. */
+int announce_ask_unload(
+        struct model *m, void (*done)(void *arg, const char *error), void *arg, char *err, size_t errlen);
+
+/* unload.c */
+int unload_init(struct deploy *d);
 
 /* catalog_gather.c */
 int catalog_init(struct deploy *d);

@@ -1,3 +1,4 @@
+/* invitation: see invitation.h. */
 #include "config.h"
 
 #include "common/fail.h"

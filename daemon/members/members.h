@@ -129,10 +129,10 @@ typedef void members_done_fn(void *arg, const char *error); /* called once; erro
 int members_invite(struct members *m, uint32_t seconds, char **token, char *err, size_t errlen);
 /* Joins the cluster of the inviter; done is called once, with error NULL on success: then both sides have the
  * entry, and the way back was tried: members_reason of the inviter says whether it reaches us too. */
-/* After a successful join: what is wrong nevertheless, as a sentence; empty: nothing. */
-const char *members_join_note(const struct members *m, char *text, size_t len);
 int members_join(
         struct members *m, const char *token, members_done_fn *done, void *arg, char *err, size_t errlen);
+/* After a successful join: what is wrong nevertheless, as a sentence; empty: nothing. */
+const char *members_join_note(const struct members *m, char *text, size_t len);
 /* Sends the tombstone to all nodes and writes it to disk.  done (may be NULL) reports whether it could be
  * written; if not, the node is expelled until this daemon ends, and writing is retried.  -ENOENT, -EINVAL for
  * this node itself: done is not called. */

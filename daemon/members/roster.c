@@ -1,3 +1,4 @@
+/* roster: see roster.h. */
 #include "config.h"
 
 #include "common/durable.h"

@@ -151,12 +151,12 @@ static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uin
 		rc = store_check_chunk(t, i, buf);
 		stop = scrub_rest(m, bytes, since, next_watch);
 	}
-	if (rc) {
+	if (rc == -EBADMSG || rc == -EIO) {
 		store_drop_tensor(m->c.store, t);
 		scrub_report(m, id, false, false,
 		        rc == -EBADMSG ? "is corrupt: its content does not match its name"
 		                       : "cannot be read");
-	}
+	} /* any other failure (no memory, say) tells nothing of the file */
 	free(buf);
 	store_unmap_tensor(t);
 	return stop && buf;

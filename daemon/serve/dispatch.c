@@ -97,7 +97,7 @@ static void dispatch_remove_stage(struct stage_node *n) {
 	free(n);
 }
 
-static void dispatch_stage_gone(void *arg, const struct deploy_model *m, uint32_t index) {
+static void dispatch_stage_close(void *arg, const struct deploy_model *m, uint32_t index) {
 	struct serve *s = arg;
 	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index)) {
@@ -106,7 +106,7 @@ static void dispatch_stage_gone(void *arg, const struct deploy_model *m, uint32_
 		}
 }
 
-static bool dispatch_stage_lost(void *arg, const struct deploy_model *m, uint32_t index) {
+static bool dispatch_stage_broken(void *arg, const struct deploy_model *m, uint32_t index) {
 	struct serve *s = arg;
 	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_is(n->stage, m->plan->model, m->plan->epoch, index))
@@ -118,12 +118,13 @@ static int dispatch_model_open(
         void *arg, const struct deploy_model *m, struct slice *io, char *err, size_t errlen) {
 	struct serve *s = arg;
 	const struct tokenizer *t = request_tokenizer(s->requests, m, err, errlen);
-	struct model_node *n = t ? calloc(1, sizeof *n) : NULL;
 	if (!t)
 		return -EINVAL;
+	struct model_node *n = calloc(1, sizeof *n);
+	if (!n)
+		return fail_with(-ENOMEM, err, errlen, "%s", strerror(ENOMEM));
 	const char *first = dispatch_node_name(s, &m->plan->stages[0]->node);
-	int rc = n ? coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, io, err, errlen)
-	           : -ENOMEM;
+	int rc = coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, io, err, errlen);
 	if (rc != 0) {
 		free(n);
 		return rc;
@@ -145,7 +146,7 @@ static void dispatch_remove_model(struct serve *s, struct model_node *n, const c
 	free(n);
 }
 
-static void dispatch_model_gone(void *arg, const struct deploy_model *m, const char *why) {
+static void dispatch_model_close(void *arg, const struct deploy_model *m, const char *why) {
 	struct serve *s = arg;
 	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
 		if (dispatch_coordinates(n, m->plan->model, m->plan->epoch)) {
@@ -176,10 +177,10 @@ static bool dispatch_is_busy(void *arg) {
 
 struct deploy_hooks serve_hooks(struct serve *s) {
 	return (struct deploy_hooks){.stage_open = dispatch_stage_open,
-	        .stage_close = dispatch_stage_gone,
-	        .stage_broken = dispatch_stage_lost,
+	        .stage_close = dispatch_stage_close,
+	        .stage_broken = dispatch_stage_broken,
 	        .model_open = dispatch_model_open,
-	        .model_close = dispatch_model_gone,
+	        .model_close = dispatch_model_close,
 	        .changed = dispatch_model_changed,
 	        .check_vocab = tokenizer_check,
 	        .busy = dispatch_is_busy,
