@@ -1,4 +1,4 @@
-/* caravand: the order in which a node starts, and ends; then the loop. */
+/* caravand: the order in which a node starts and ends, and its loop. */
 #include "common/durable.h"
 #include "common/fail.h"
 #include "config.h"
@@ -28,17 +28,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define REST_NS 10000000000ull            /* without computing: then the machine can be measured, */
-#define REST_ASKED_NS 1000000000ull       /* or after that, when somebody waits for it */
-#define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes that a stage has read from disk */
-#define RESTART_MS 100                    /* for the command that asked for it to hear so */
-#define LARGE (1 << 20)                   /* bytes: buffers that are mappings of their own */
+#define REST_NS 10000000000ull            /* idle time after which the machine can be measured, */
+#define REST_ASKED_NS 1000000000ull       /* or after which it is measured when somebody waits for it */
+#define DISK_BELIEVED ((uint64_t)1 << 30) /* bytes read by a stage that give a reliable disk rate */
+#define RESTART_MS 100                    /* time for the command that asked for it to get its answer */
+#define LARGE (1 << 20)                   /* bytes: larger buffers are mappings of their own */
 
 struct node {
 	struct options options;
 	struct keys keys;
-	int lock;     /* of the state folder, -1: none */
-	bool restart; /* with another key, when everything has been taken down */
+	int lock;     /* of the state folder; -1: none */
+	bool restart; /* with another key, when everything has been destroyed */
 	struct loop *loop;
 	struct members *members;
 	struct executor *executor;
@@ -69,7 +69,8 @@ static void node_on_hangup(evutil_socket_t sig, short what, void *arg) {
 	http_api_reload(n->http);
 }
 
-/* Whether the rates of this node are those that its stages show.  Where weights come from the disk these say nothing of it. */
+/* Compares the rates of this node with those of its stages.  Where weights are streamed from disk, stages say
+ * nothing about them. */
 static void node_calibrate_from_serving(struct node *n, const Caravan__NodeState *s) {
 	struct timespec own;
 	struct served_sum sum = {.wall = (double)loop_now_ns() * 1e-9};
@@ -95,7 +96,7 @@ static void node_calibrate_from_serving(struct node *n, const Caravan__NodeState
 	}
 }
 
-/* What pings and status tell of this node. */
+/* The state of this node for pings and status. */
 static void node_fill_state(void *arg, Caravan__NodeState *out) {
 	struct node *n = arg;
 	out->version = wire_string(PACKAGE_VERSION);
@@ -113,7 +114,7 @@ static void node_fill_state(void *arg, Caravan__NodeState *out) {
 	if (n->serve)
 		serve_state(n->serve, out);
 	node_calibrate_from_serving(n, out);
-	/* what stages have read with says more than a file that was measured for a moment */
+	/* the rate of a stage's reads is better than that of a short measurement */
 	for (size_t i = 0; i < out->n_stages; i++)
 		if (out->stages[i]->read_bytes >= DISK_BELIEVED && out->stages[i]->read_seconds > 0)
 			out->disk_rate = (double)out->stages[i]->read_bytes / out->stages[i]->read_seconds;
@@ -152,7 +153,7 @@ static void node_models_changed(void *arg) {
 	http_api_models_changed(n->http);
 }
 
-/* Tells systemd, or whoever started us in its manner. */
+/* Notifies systemd, or another supervisor with the same protocol. */
 static void node_notify_systemd(const char *state) {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -170,7 +171,7 @@ static void node_notify_systemd(const char *state) {
 	}
 }
 
-/* A store of an older version is converted before anything uses it: the log says how far it is, ten times on the way. */
+/* Reports the conversion of an older store, before anything uses it: ten times on the way. */
 static void node_on_converted(void *arg, const struct store_convert *p) {
 	unsigned *tenths = arg;
 	char hex[CONTENT_HEX];
@@ -196,7 +197,7 @@ static void node_stop(void *arg) {
 	loop_stop(n->loop);
 }
 
-/* The node has left its cluster: what it was is gone, and the same process becomes another node. */
+/* The node has left its cluster: the same process becomes another node. */
 static void node_restart(void *arg) {
 	struct node *n = arg;
 	n->restart = true;
@@ -204,7 +205,7 @@ static void node_restart(void *arg) {
 		loop_stop(n->loop);
 }
 
-/* Of the node that this one was: plans of others, and who they were. */
+/* Removes what belongs to the previous node: its roster, plans and keys. */
 static void node_forget_cluster(const struct node *n) {
 	static const char *const names[] = {"roster", "plans", "api-keys"};
 	char path[PATH_MAX + 8];
@@ -233,7 +234,7 @@ static int node_start_http(struct node *n, char *err, size_t errlen) {
 	                .aliases = h->aliases,
 	                .naliases = h->naliases},
 	        err, errlen);
-	/* without files to read again, a terminal that is closed ends the node, as ever */
+	/* without files to reopen, SIGHUP ends the daemon as usual */
 	if (rc == 0 && n->http && (h->tls_cert || h->log) &&
 	        (!(n->hangup = evsignal_new(loop_base(n->loop), SIGHUP, node_on_hangup, n)) ||
 	                event_add(n->hangup, NULL) != 0)) {
@@ -265,21 +266,22 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 	rc = store_open(&n->store, dir, err, errlen);
 	if (rc != 0)
 		return rc;
-	/* Before signals are the loop's: what is under way can be killed, and goes on at the next start.  A private daemon is
-	 * there for one command, perhaps beside another daemon of the same store, and converts nothing. */
+	/* Before the loop takes over signals: a conversion can be killed, and continues at the next start.  A
+	 * private daemon runs for one command, perhaps beside another daemon with the same store, and
+	 * converts nothing. */
 	if (!o->private)
 		(void)store_convert(n->store, node_on_converted, &(unsigned){0});
 	n->term = evsignal_new(loop_base(n->loop), SIGTERM, node_on_signal, n);
 	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, node_on_signal, n);
 	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 || event_add(n->interrupt, NULL) != 0)
 		return fail_with(-ENOMEM, err, errlen, "cannot watch signals");
-	if (rc == 0) /* which is looked after later; how much room there is is said at once */
+	if (rc == 0) /* scrub enforces it later; the limit itself counts at once */
 		store_set_limit(n->store, &(struct store_limit){.bytes = o->cache});
 	if (rc == 0 && o->borrow)
 		(void)store_borrow(n->store, o->borrow); /* what cannot be read there is made here */
 	if (rc == 0)
 		rc = compute_create(&n->compute, n->loop, o->threads, err, errlen);
-	/* a node without a network plans for itself alone: what it can do changes nothing */
+	/* a node without a network plans only for itself: its rates change nothing */
 	if (rc == 0 && o->listen &&
 	        (rc = calibrate_start(&n->calibration, &(struct calibrate_config){.loop = n->loop,
 	                                                       .state_dir = o->state,
@@ -357,12 +359,12 @@ static void node_end(struct node *n) {
 	control_destroy(n->control);
 	calibrate_stop(n->calibration);
 	n->calibration = NULL;
-	/* what its jobs are for hears of their end, so it goes before everything that submits to it */
+	/* its jobs' callbacks use what follows, so it is destroyed before everything that submits to it */
 	executor_destroy(n->executor);
 	if (n->deploy)
 		deploy_watch(n->deploy, NULL, NULL);
 	scrub_destroy(n->scrub);
-	/* sequences end first, then the lane that computes them, then what it read */
+	/* sequences end first, then the compute thread that computes them, then what it read */
 	serve_destroy(n->serve);
 	n->serve = NULL;
 	compute_destroy(n->compute);
@@ -389,20 +391,21 @@ static void node_end(struct node *n) {
 int main(int argc, char **argv) {
 	static struct node n = {.lock = -1};
 	char err[PATH_MAX + 512] = "";
-	/* in the place of a standard descriptor that is closed must be no socket: the log would go there */
+	/* a closed standard descriptor must not become a socket: the log would be written there */
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			(void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
 	signal(SIGPIPE, SIG_IGN);
 	descriptors_raise();
 #ifdef M_MMAP_THRESHOLD
-	/* what is large goes back to the system when it is freed: left to itself, the C library puts such buffers into its heaps once
-	 * one of them was freed, and keeps there what a model's memory was counted for */
+	/* large buffers must be returned to the system when freed: by default, once one was freed, the C
+	 * library allocates such buffers from its heaps, and keeps memory there that was counted for a
+	 * model */
 	mallopt(M_MMAP_THRESHOLD, LARGE);
 #endif
 	options_parse(&n.options, argc, argv);
 	if (n.options.private)
-		log_up_to(LOG_LINE_ERROR); /* what it does is the command's to tell */
+		log_up_to(LOG_LINE_ERROR); /* the command reports what it does */
 	else
 		log_with_time();
 	int rc = node_start(&n, err, sizeof err);

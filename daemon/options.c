@@ -191,7 +191,7 @@ static const char *options_parse_http(const char *text) {
 	return text;
 }
 
-/* The parts of a list with commas; cuts it. */
+/* Splits a comma-separated list; modifies text. */
 static void options_parse_names(const char *option, char *text, const char **names, size_t *count) {
 	for (char *rest = text, *name; (name = strsep(&rest, ","));) {
 		if (!*name || strlen(name) > 255)
@@ -209,7 +209,7 @@ static void options_add_alias(struct options_http *h, const char *text) {
 	if (h->naliases == OPTIONS_NAMES_MAX)
 		options_fail("--alias: more than %d of them", OPTIONS_NAMES_MAX);
 	char *name =
-	        strndup(text, (size_t)(equals - text)); /* the arguments stay whole: a restart needs them */
+	        strndup(text, (size_t)(equals - text)); /* a copy: a restart needs the arguments unchanged */
 	if (!name)
 		options_fail("--alias: out of memory");
 	h->aliases[h->naliases++] = (struct model_alias){name, equals + 1};
@@ -228,7 +228,7 @@ static void options_check_http(struct options_http *h) {
 			options_fail("--http-host: '%s' is not a name such as node1.example", h->hosts[i]);
 }
 
-/* The number in a file of one line; 0 if it has none (such as a cgroup's "max"). */
+/* The number in a one-line file; 0 if it has none (such as a cgroup's "max"). */
 static uint64_t options_read_number(const char *path) {
 	unsigned long long v = 0;
 	FILE *f = fopen(path, "r");
@@ -239,7 +239,7 @@ static uint64_t options_read_number(const char *path) {
 	return v;
 }
 
-/* The memory that is available: MemAvailable, or what the cgroup leaves if that is less. */
+/* The available memory: MemAvailable, or what the cgroup leaves if that is less. */
 static uint64_t options_available_memory(void) {
 	char line[256], path[PATH_MAX + 64], group[PATH_MAX];
 	unsigned long long kib = 0;
@@ -345,7 +345,7 @@ void options_parse(struct options *o, int argc, char **argv) {
 			exit(0);
 		case ':':
 			options_fail("option %s needs a value", argv[optind - 1]);
-		default: /* a letter may be one of several in a word */
+		default: /* the letter may be one of several in an argument */
 			letter[1] = optopt > 0 && optopt < OPT_STATE ? (char)optopt : '\0';
 			if (optopt >= OPT_STATE)
 				options_fail("option %.*s takes no value",

@@ -11,9 +11,9 @@
 #define OPTIONS_NAMES_MAX 32
 
 struct options_http {
-	const char *address; /* ADDR:PORT; NULL: no HTTP */
-	bool required;       /* it was asked for: where the port is taken, that is an error */
-	bool open;           /* served elsewhere than on loopback without keys too */
+	const char *address;                  /* ADDR:PORT; NULL: no HTTP */
+	bool required;                        /* requested explicitly: a port in use is then an error */
+	bool open;                            /* served beyond loopback even without keys */
 	const char *tls_cert, *tls_key, *log; /* NULL: none */
 	const char *hosts[OPTIONS_NAMES_MAX], *origins[OPTIONS_NAMES_MAX];
 	size_t nhosts, norigins;

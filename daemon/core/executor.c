@@ -1,8 +1,9 @@
 /* executor: the thread for disk, hashing and packing.
  *
- * Owns: its thread, the queue of jobs that wait and the list of those that have run.  One call into the loop is
- * under way at most; it hands back all that have run since, so that the loop is not woken for each.
- * Invariant: every accepted job's `done` is called exactly once, on the loop's thread, in the order of submission.
+ * Owns: its thread, the queue of waiting jobs and the list of finished ones.  At most one call into the loop
+ * is pending; it returns all jobs finished since, so that the loop is not woken for each.
+ * Invariant: every accepted job's `done` is called exactly once, on the loop's thread, in the order of
+ * submission.
  * Threads: run() here is the executor's own; the rest is the loop's. */
 #include "daemon/core/executor.h"
 
@@ -23,7 +24,7 @@ struct job {
 
 STAILQ_HEAD(jobs, job);
 
-/* What the loop is handed: outlives the executor when a call is still in the mailbox. */
+/* The argument of the call into the loop: outlives the executor while the call is in the mailbox. */
 struct bell {
 	struct executor *ld; /* NULL: the executor has gone */
 };
@@ -33,13 +34,13 @@ struct executor {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct jobs waiting, ran; /* under lock, as all below */
+	struct jobs waiting, ran; /* under lock, like all below */
 	struct bell *bell;
 	bool rung, stop;
 	unsigned open; /* the loop's own */
 };
 
-/* The oldest, or NULL. */
+/* Takes the oldest, or NULL. */
 static struct job *executor_take_job(struct jobs *l) {
 	struct job *j = STAILQ_FIRST(l);
 	if (j)
@@ -56,7 +57,7 @@ static void executor_return_jobs(struct jobs *l, bool cancelled) {
 	}
 }
 
-/* On the loop: everything that has run since the bell was rung. */
+/* On the loop: returns the jobs finished since the bell was rung. */
 static void executor_on_bell(void *arg) {
 	struct bell *b = arg;
 	struct executor *ld = b->ld;
@@ -64,7 +65,7 @@ static void executor_on_bell(void *arg) {
 		free(b);
 		return;
 	}
-	/* one at a time: a done may destroy the executor, and later ones must still be found by it */
+	/* one at a time: a done may destroy the executor, which must still find the remaining jobs */
 	for (;;) {
 		pthread_mutex_lock(&ld->lock);
 		struct job *j = executor_take_job(&ld->ran);
@@ -103,7 +104,8 @@ static void *executor_thread(void *arg) {
 			ld->rung = true;
 			if (loop_post(ld->loop, executor_on_bell, ld->bell) == 0)
 				break;
-			/* no memory for the call: the results are kept, so try again a little later */
+			/* out of memory for the call: the results are kept, and it is tried again a little
+			 * later */
 			ld->rung = false;
 			pthread_mutex_unlock(&ld->lock);
 			nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
@@ -149,12 +151,12 @@ void executor_destroy(struct executor *ld) {
 	pthread_cond_signal(&ld->wake);
 	pthread_mutex_unlock(&ld->lock);
 	pthread_join(ld->thread, NULL);
-	/* the thread has ended: no lock is needed, and a done that submits is refused by `stop` */
+	/* the thread has ended: no lock is needed, and `stop` refuses a done that submits */
 	executor_return_jobs(&ld->ran, false);
 	executor_return_jobs(&ld->waiting, true);
 	ld->bell->ld = NULL;
 	if (!ld->rung)
-		free(ld->bell); /* else the call in the mailbox frees it */
+		free(ld->bell); /* else the pending call frees it */
 	pthread_cond_destroy(&ld->wake);
 	pthread_mutex_destroy(&ld->lock);
 	free(ld);

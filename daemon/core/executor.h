@@ -1,5 +1,5 @@
 /* executor: the thread for disk, hashing and packing.
- * Owns: its thread and queue.  Jobs run in order; `done` is called on the loop when `run` has returned.
+ * Owns: its thread and queue.  Jobs run in order; `done` is called on the loop after `run` has returned.
  * Threads: executor_submit on the loop. */
 #ifndef DAEMON_CORE_EXECUTOR_H
 #define DAEMON_CORE_EXECUTOR_H
@@ -8,11 +8,12 @@
 struct executor;
 int executor_create(struct executor **out, struct loop *l);
 void executor_destroy(struct executor
-                *ld); /* waits for the running job, done's of the rest are called with cancelled true */
+                *ld); /* waits for the running job; done of the others is called with cancelled true */
 typedef void executor_done_fn(void *arg, bool cancelled);
-/* 0, -ENOMEM, or -ESHUTDOWN while the executor is being destroyed: `done` is not called then. done may be NULL. */
+/* 0, -ENOMEM, or -ESHUTDOWN while the executor is being destroyed; on an error, `done` is not called.  done
+ * may be NULL. */
 int executor_submit(struct executor *ld, loop_fn *run, executor_done_fn *done, void *arg);
-/* Jobs that were accepted and whose done has not been called; on the loop. */
+/* Accepted jobs whose done has not been called; on the loop. */
 unsigned executor_open(const struct executor *ld);
 
 #endif

@@ -1,9 +1,9 @@
-/* log_line: what the daemon says on standard error.
+/* log_line: the daemon's messages on standard error.
  *
- * Owns: small tables of recent lines.  A line that was printed within the last minute is counted and the
- * count is printed with its next appearance; and no more than a burst of lines leaves in a few seconds,
- * whatever they say.  What others can cause as often as they like, with a text that is partly theirs, has a table and
- * an allowance of its own: no stranger's junk keeps an error of ours out of the log.
+ * Owns: small tables of recent lines.  A line that was printed within the last minute is counted, and the
+ * count is printed with its next appearance.  The total rate of lines is limited too.  Messages that others
+ * can cause as often as they like, with a text that is partly theirs, have a separate table and rate:
+ * outsiders cannot keep our own errors out of the log.
  * Threads: any; one lock. */
 #include "config.h"
 
@@ -19,10 +19,9 @@
 #include <unistd.h>
 
 #define RECENT 64
-#define QUIET_NS 60000000000u /* a line is not printed twice within it */
-#define BURST 100             /* lines, */
-#define REFILL_NS \
-	200000000u /* and one more in this time: for what is ours, and once more for what others cause */
+#define QUIET_NS 60000000000u /* a line is not printed twice within this time */
+#define BURST 100             /* lines printed without delay; */
+#define REFILL_NS 200000000u  /* then one more per this time; separately for our own lines and others' */
 
 struct allowance {
 	const char *what;
@@ -64,7 +63,7 @@ static bool log_burst_allows(struct allowance *a, uint64_t now) {
 bool log_wants_time(int fd, const char *journal_stream) {
 	struct stat st;
 	unsigned long long device, inode;
-	if (fstat(fd, &st) != 0 || S_ISCHR(st.st_mode)) /* a terminal: who reads it is there */
+	if (fstat(fd, &st) != 0 || S_ISCHR(st.st_mode)) /* a terminal: its user sees when a line appears */
 		return false;
 	return !journal_stream || sscanf(journal_stream, "%llu:%llu", &device, &inode) != 2 ||
 	       (dev_t)device != st.st_dev || (ino_t)inode != st.st_ino;
@@ -86,7 +85,7 @@ void log_stamp(char out[LOG_STAMP], time_t at) {
 	out[n - 2] = ':';
 }
 
-/* One whole line in one call, so that lines of several processes in one file do not mix. */
+/* Writes a whole line in one call, so that lines of several processes in one file do not mix. */
 static void log_print_line(const char *level, const char *text, unsigned repeats) {
 	char stamp[LOG_STAMP + 1] = "", more[48] = "";
 	if (log_state.timed) {

@@ -20,12 +20,12 @@ STAILQ_HEAD(posts, post);
 
 struct loop {
 	struct event_base *base;
-	pthread_t thread; /* that runs it, or made it */
+	pthread_t thread; /* the one that runs it, or created it */
 	bool stopped;
 	LIST_HEAD(, loop_timer) timers;
 	int wake_fd;
 	struct event *wake;
-	pthread_mutex_t lock; /* of the mailbox alone */
+	pthread_mutex_t lock; /* for the mailbox only */
 	struct posts mailbox;
 };
 
@@ -34,7 +34,8 @@ struct loop_timer {
 	struct event *ev;
 	loop_fn *fn;
 	void *arg;
-	bool repeat, running, stopped; /* running: inside fn, so that whoever stops it leaves freeing to us */
+	bool repeat, running,
+	        stopped; /* running: inside fn, so loop_timer_stop leaves freeing to the caller of fn */
 	LIST_ENTRY(loop_timer) next;
 };
 
@@ -46,8 +47,8 @@ uint64_t loop_now_ns(void) {
 
 /* ---- mailbox ------------------------------------------------------------------------------------- */
 
-/* Runs what lay in the mailbox when it was called; what arrives meanwhile waits for the next turn, so that
- * a function that posts itself again cannot starve the sockets. */
+/* Runs what is in the mailbox now; later arrivals wait for the next turn, so that a function that posts
+ * itself again cannot starve the sockets. */
 static void loop_mailbox_run(struct loop *l) {
 	struct posts now = STAILQ_HEAD_INITIALIZER(now);
 	pthread_mutex_lock(&l->lock);
@@ -80,7 +81,7 @@ int loop_post(struct loop *l, loop_fn *fn, void *arg) {
 		/* under the lock: the loop must not be destroyed between the two */
 		uint64_t one = 1;
 		ssize_t n = write(l->wake_fd, &one, sizeof one);
-		(void)n; /* only a full counter fails, and that wakes too */
+		(void)n; /* it fails only if the counter is full, which wakes too */
 	}
 	pthread_mutex_unlock(&l->lock);
 	return 0;

@@ -15,7 +15,7 @@ double rate_per_second(const struct rate *r, uint64_t now_ns) {
 	uint64_t s = now_ns / 1000000000u, sum = 0;
 	if (r->since == 0 || s >= r->second + RATE_SECONDS)
 		return 0;
-	/* buckets of seconds that have gone by since the last count are stale */
+	/* buckets of seconds that passed since the last count are stale */
 	for (uint64_t k = 0; k < RATE_SECONDS; k++) {
 		uint64_t age = s - r->second + k;
 		if (age >= RATE_SECONDS || k > r->second - r->since)

@@ -1,5 +1,5 @@
-/* rate: how many of something a second, over the last ten seconds.
- * Owns nothing; a plain value.  Threads: whoever owns it. */
+/* rate: events per second, over the last ten seconds.
+ * Owns nothing; a plain value.  Threads: the owner's. */
 #ifndef DAEMON_CORE_RATE_H
 #define DAEMON_CORE_RATE_H
 #include <stdint.h>
@@ -8,7 +8,7 @@
 
 struct rate {
 	uint64_t count[RATE_SECONDS];
-	uint64_t second; /* that the last bucket in use is for */
+	uint64_t second; /* the second of the last bucket in use */
 	uint64_t since;  /* second of the first count; 0: none yet */
 };
 

@@ -20,7 +20,7 @@
 
 #define TICK_MS 250
 #define WATCH_NS 500000000ull           /* between checks of the tensors in use */
-#define SEEN_NS (4 * WATCH_NS)          /* what is in use and damaged is seen as often as that */
+#define SEEN_NS (4 * WATCH_NS)          /* damaged tensors in use are reported at least this often */
 #define PASS_NS (86400ull * 1000000000) /* between passes over everything */
 #define FOUND_MAX 64
 
@@ -28,7 +28,7 @@
 struct finding {
 	struct content_id id;
 	bool blob, used;
-	char what[64]; /* empty: it is only still damaged */
+	char what[64]; /* empty: damage that was reported before continues */
 	STAILQ_ENTRY(finding) next;
 };
 
@@ -36,10 +36,9 @@ struct finding {
 struct repair {
 	struct scrub *m;
 	struct content_id id;
-	bool used; /* by somebody here: it is fetched until it comes, or is not needed any more */
+	bool used; /* in use here: fetched until that succeeds or it is not needed any more */
 	uint64_t seen_ns, again_ns;
-	uint64_t
-	        whole_ns; /* it is there again since then; what was seen before that is late news.  0: it is not */
+	uint64_t whole_ns; /* when it was restored: earlier findings are out of date.  0: not restored */
 	bool reported;
 	struct fetch *fetch;
 	bool at_executor;
@@ -77,7 +76,7 @@ static void scrub_report(
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* Waits for so long, or until it is over: then true. */
+/* Waits this long, or until scrub is stopped: then true. */
 static bool scrub_stopped_within(struct scrub *m, uint64_t ns) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -104,7 +103,7 @@ static void scrub_watch(struct scrub *m, uint64_t *next) {
 		scrub_report(m, &id[i], false, true, "");
 }
 
-/* Rests for what hashing so many bytes may take, watching; true: it is over. */
+/* Pauses for as long as `bytes` may take at the configured rate, watching meanwhile; true: stopped. */
 static bool scrub_rest(struct scrub *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
 	uint64_t until = since + (uint64_t)((double)bytes / (double)m->c.rate * 1e9);
 	for (;;) {
@@ -130,7 +129,7 @@ static bool scrub_check_heads(struct scrub *m) {
 			scrub_report(m, &id[i], false, false, "is incomplete: its head or length is wrong");
 		else if (rc == -ESTALE)
 			scrub_report(m, &id[i], false, false, "has an unknown layout");
-		/* STORE_OLDER: it stays for the next start to convert, which says why this one could not */
+		/* STORE_OLDER: left for the next start to convert; this one has logged why it could not */
 		stop = scrub_stopped_within(m, 0);
 	}
 	free(id);
@@ -141,7 +140,7 @@ static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uin
 	struct store_tensor *t;
 	char err[200];
 	if (store_open_tensor(m->c.store, id, &t, err, sizeof err))
-		return false; /* it has gone, or will be found by its head */
+		return false; /* it was removed, or the check of heads will find it */
 	void *buf = malloc(store_check_buffer_bytes(t));
 	int rc = 0;
 	bool stop = !buf;
@@ -198,7 +197,7 @@ static void *scrub_thread(void *arg) {
 	while (!stop) {
 		uint64_t begin = loop_now_ns();
 		stop = scrub_pass(m, &next_watch);
-		/* by now it is known what the cluster's models need */
+		/* by now the content that the cluster's models need is known */
 		if (!stop && m->c.cache && store_make_space(m->c.store, 0, err, sizeof err))
 			log_line(LOG_LINE_WARN, "%s", err);
 		while (!stop && loop_now_ns() - begin < PASS_NS) {
@@ -209,7 +208,7 @@ static void *scrub_thread(void *arg) {
 	return NULL;
 }
 
-/* ---- bounds: on whichever thread writes ---- */
+/* ---- callbacks of the store: on whichever thread writes ---- */
 
 static bool scrub_is_wanted(void *arg, const struct content_id *id) {
 	struct scrub *m = arg;
@@ -340,7 +339,7 @@ static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 		        hex, f->what);
 	else if (!l)
 		log_line(LOG_LINE_WARN, "the store's tensor %.16s is corrupt while it is in use", hex);
-	if (f->blob) /* a small thing, which whoever needs it fetches */
+	if (f->blob) /* blobs are small; whoever needs one fetches it */
 		return;
 	if (!l && (l = calloc(1, sizeof *l))) {
 		l->m = m;
@@ -355,7 +354,7 @@ static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 	}
 }
 
-/* The oldest, or NULL; the caller's. */
+/* Takes the oldest, or NULL; the caller frees it. */
 static struct finding *scrub_next_finding(struct scrub *m) {
 	pthread_mutex_lock(&m->lock);
 	struct finding *f = STAILQ_FIRST(&m->found);
@@ -380,7 +379,7 @@ static void scrub_tick(void *arg) {
 			continue;
 		}
 		if (l->used && now > l->seen_ns && now - l->seen_ns > SEEN_NS)
-			repair_free(l); /* whoever used it has gone, or it has been renewed */
+			repair_free(l); /* no longer in use, or already renewed */
 		else
 			repair_fetch(l);
 	}

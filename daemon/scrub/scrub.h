@@ -13,8 +13,8 @@
 #include "daemon/members/members.h"
 #include "daemon/transfer/transfer.h"
 
-#define SCRUB_RATE (32u << 20) /* bytes a second */
-#define SCRUB_AGAIN_MS 10000   /* between attempts to fetch what is in use */
+#define SCRUB_RATE (32u << 20) /* bytes per second */
+#define SCRUB_AGAIN_MS 10000   /* between attempts to fetch a tensor in use */
 
 struct manifest;
 struct scrub_config {
@@ -23,18 +23,19 @@ struct scrub_config {
 	struct executor *executor;
 	struct transfer *transfer;
 	struct store *store;
-	uint64_t cache; /* bytes that the store may take; 0: as many as the disk has */
-	uint64_t rate;  /* bytes a second; 0: SCRUB_RATE */
-	/* Manifests of the models that the cluster knows, NULL past the end: what they need goes last. */
+	uint64_t cache; /* limit of the store in bytes; 0: the disk's space */
+	uint64_t rate;  /* bytes per second; 0: SCRUB_RATE */
+	/* Manifests of the models that the cluster knows, NULL past the end: what they need is evicted
+	 * last. */
 	const struct manifest *(*model)(void *arg, size_t i);
 	void *arg;
 };
 
 struct scrub;
 int scrub_create(struct scrub **out, const struct scrub_config *c, char *err, size_t errlen);
-/* The models that the cluster knows, or their manifests, have changed: finds out again what they need. */
+/* The models that the cluster knows, or their manifests, have changed: recomputes what they need. */
 void scrub_models_changed(struct scrub *m);
-/* After the executor, before the transfer. NULL allowed. */
+/* Call after the executor is destroyed, before the transfer is.  NULL allowed. */
 void scrub_destroy(struct scrub *m);
 
 #endif

@@ -1,12 +1,12 @@
-/* fetch: the side that pulls: brings what is wanted into the store, block by block.
+/* fetch: the side that pulls: brings wanted content into the store, block by block.
  *
- * A fetch has items (blobs, tensors).  A few are open at a time.  An open item has chunks (a blob, a tensor's record, or a chunk
- * of its data).  Each chunk comes from one source, in blocks.  A complete chunk goes to the executor, which checks its hash and
- * packs it into the store.  From then on it is passed on to other nodes, and it is not fetched again whatever happens to the
- * rest.  A tensor of a file that is being loaded on this node needs no chunks: the executor packs it from the file, one chunk
- * per job.
- * Invariant: what a source sent is discarded when the source is given up, except complete chunks: their hash decides.  A fetch
- * is freed only when the executor has returned all its work.
+ * A fetch has items (blobs, tensors).  A few are open at a time.  An open item has chunks (a blob, a tensor's
+ * record, or a chunk of its data).  Each chunk comes from one source, in blocks.  A complete chunk goes to
+ * the executor, which checks its hash and packs it into the store.  From then on it is served to other nodes,
+ * and it is not fetched again whatever happens to the rest.  A tensor of a file that is being loaded on this
+ * node needs no chunks: the executor packs it from the file, one chunk per job.
+ * Invariant: what a source sent is discarded when the source is given up, except complete chunks: their hash
+ * decides.  A fetch is freed only when the executor has returned all its work.
  * Threads: the loop, except where a comment says executor. */
 #include "daemon/transfer/fetch.h"
 #include "daemon/core/log.h"
@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNKS_MOST 32 /* those that have not been asked for included */
-#define OPEN_MAX 16    /* items: so that small tensors do not wait for each other's round trips */
+#define CHUNKS_MOST 32 /* including those not requested yet */
+#define OPEN_MAX 16    /* items: several, so that small tensors do not wait for each other's round trips */
 #define TICK_MS 100
 
 static void fetch_pump(struct fetch *f);
@@ -55,7 +55,8 @@ static void fetch_item_finished(struct fetch *f, struct item *it) {
 	f->open--;
 }
 
-/* No source is left for it: says what is missing and what became of each. */
+/* Ends the fetch because an item has no source left: says what is missing and what happened to each
+ * source. */
 static void fetch_end_without_source(struct fetch *f, const struct item *it) {
 	char text[700], hex[CONTENT_HEX];
 	sources_describe(f, text, sizeof text);
@@ -65,7 +66,7 @@ static void fetch_end_without_source(struct fetch *f, const struct item *it) {
 
 /* ---- the pump ---- */
 
-/* The next chunk that is not there and has not been begun. */
+/* The next chunk that is neither there nor begun. */
 static bool fetch_next_chunk(struct item *it, uint32_t *chunk) {
 	while (it->next < it->record.chunks) {
 		*chunk = (uint32_t)(((uint64_t)it->first + it->next++) % it->record.chunks);
@@ -75,14 +76,14 @@ static bool fetch_next_chunk(struct item *it, uint32_t *chunk) {
 	return false;
 }
 
-/* Opens as many items as may be at a time. */
+/* Opens as many items as may be open. */
 static void fetch_open_items(struct fetch *f) {
 	while (!f->ended && f->open < OPEN_MAX && f->next_item < f->nitems) {
 		struct item *it = &f->items[f->next_item];
 		struct source_file *file =
 		        it->state == ITEM_DONE ? NULL : source_file_find(f->t, &it->id, it->tensor);
 		if (it->state != ITEM_DONE && !file && model_dir_opens(f->t, &it->id, it->tensor))
-			return; /* a moment, and it is here */
+			return; /* the file is being opened */
 		f->next_item++;
 		if (it->state == ITEM_DONE)
 			continue;
@@ -99,7 +100,7 @@ static void fetch_open_items(struct fetch *f) {
 	}
 }
 
-/* Has a chunk made of each of the next chunks. */
+/* Begins as many chunks as there may be. */
 static void fetch_open_chunks(struct fetch *f) {
 	for (size_t i = 0; !f->ended && i < f->next_item && f->nchunks < CHUNKS_MOST; i++) {
 		struct item *it = &f->items[i];
@@ -118,7 +119,7 @@ static void fetch_finish_if_done(struct fetch *f) {
 		fetch_end(f, "%s", "");
 }
 
-/* Parcels that take memory, or will as soon as they are answered. */
+/* Chunks that take memory, or will as soon as they are answered. */
 static size_t fetch_count_begun(const struct fetch *f) {
 	size_t n = 0;
 	for (const struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
@@ -126,7 +127,7 @@ static size_t fetch_count_begun(const struct fetch *f) {
 	return n;
 }
 
-/* Asks for as much of a chunk as there is room for. */
+/* Requests as much of a chunk as flow control allows. */
 static void fetch_pump_chunk(struct fetch *f, struct chunk *p) {
 	if (p->asked == 0 && fetch_count_begun(f) >= TRANSFER_CHUNKS)
 		return;
@@ -134,10 +135,10 @@ static void fetch_pump_chunk(struct fetch *f, struct chunk *p) {
 		switch (source_choose(f, p)) {
 		case SOURCE_FOUND:
 			break;
-		case SOURCE_BUSY: /* its next answer comes back here */
+		case SOURCE_BUSY: /* its next answer leads back here */
 			return;
 		case SOURCE_AWAY:
-			f->blocked = true; /* the tick tries again, until that is silence too */
+			f->blocked = true; /* the tick tries again, until the source counts as silent */
 			return;
 		case SOURCE_NONE:
 			fetch_end_without_source(f, p->item);
@@ -173,8 +174,8 @@ static void fetch_pump(struct fetch *f) {
 			fetch_pump_chunk(f, p);
 }
 
-/* A node can be asked for more again: the fetch that has just had a block comes last, so that a long one does not starve
- * the others. */
+/* A node can take more requests: the fetch that just received a block comes last, so that a long one does not
+ * starve the others. */
 static void fetch_pump_all(struct transfer *t, struct fetch *last) {
 	TAILQ_REMOVE(&t->fetches, last, next);
 	TAILQ_INSERT_TAIL(&t->fetches, last, next);
@@ -213,7 +214,7 @@ static void fetch_free(struct fetch *f) {
 	free(f);
 }
 
-/* Writers that are open leave their files on the executor's thread. */
+/* Frees a fetch, after open writers have closed their files on the executor's thread. */
 static void fetch_reap(struct fetch *f) {
 	struct work *w = calloc(1, sizeof *w);
 	f->reaping = true;
@@ -239,7 +240,7 @@ static void fetch_notify(void *arg) {
 	fetch_reap(f);
 }
 
-/* An empty sentence: it went well.  The callback comes later, from the loop. */
+/* An empty sentence: success.  The callback is called later, from the loop. */
 static void fetch_end(struct fetch *f, const char *fmt, ...) {
 	if (f->ended)
 		return;
@@ -249,7 +250,7 @@ static void fetch_end(struct fetch *f, const char *fmt, ...) {
 	va_end(ap);
 	f->ended = true;
 	blocks_forget(f, NULL);
-	for (size_t i = 0; i < f->next_item; i++) /* who waits here for what will not come */
+	for (size_t i = 0; i < f->next_item; i++) /* requests that wait for what will not come */
 		if (f->items[i].state == ITEM_CHUNKS || f->items[i].state == ITEM_CLOSING)
 			serving_resume_content(f->t, &f->items[i].id);
 	loop_timer_stop(f->tick);
@@ -289,7 +290,7 @@ static void fetch_count_chunk(struct fetch *f, struct item *it, uint32_t chunk) 
 	it->written++;
 }
 
-/* The next thing that the executor does for an open tensor, but for what the network brings. */
+/* Submits the executor's next job for an open tensor, except for what comes over the network. */
 static void fetch_continue(struct fetch *f, struct item *it) {
 	uint32_t chunk;
 	if (it->written == it->record.chunks) {
@@ -302,8 +303,8 @@ static void fetch_continue(struct fetch *f, struct item *it) {
 	}
 }
 
-/* The file that an item is packed from has changed, or cannot be read: what has come of it stays, the rest comes from another
- * file that has it, or else from other nodes. */
+/* The file that an item is packed from has changed, or cannot be read: what was packed stays, the rest comes
+ * from another file that has it, or else from other nodes. */
 static void fetch_leave_file(struct fetch *f, struct item *it, const char *why) {
 	struct source_file *o = it->file;
 	bool first = !o->spoiled;
@@ -315,7 +316,7 @@ static void fetch_leave_file(struct fetch *f, struct item *it, const char *why) 
 	snprintf(f->file_error, sizeof f->file_error, "%s", why);
 	model_dir_spoiled(f->t, o->im);
 	it->file = other ? source_file_ref(other) : NULL;
-	it->next = 0; /* what is there is passed over */
+	it->next = 0; /* chunks that are there are skipped */
 	source_file_unref(f->t, o);
 	if (!other)
 		return;
@@ -392,7 +393,7 @@ static void fetch_on_block(
 	struct transfer *t = arg;
 	struct block *block = block_find(t, from);
 	if (!block)
-		return; /* of a source that was given up, or a fetch that has ended */
+		return; /* from a source that was given up, or for a fetch that has ended */
 	struct fetch *f = block->f;
 	struct chunk *p = block->chunk;
 	uint64_t offset = block->offset, total = env->block->total;
@@ -461,7 +462,7 @@ static void fetch_on_redirect(
 	struct chunk *p = block->chunk;
 	block_drop(block);
 	f->sources[p->source].heard_ns = loop_now_ns();
-	/* one who is asked for no such answer, or in the middle, has no reason to send us on */
+	/* a redirect must be permitted, and must come before the first block */
 	if (!p->is_data || p->insist || p->got > 0)
 		source_drop(f, p->source, "redirected a request that must be answered");
 	else
@@ -521,7 +522,7 @@ static void fetch_add_items(struct fetch *f, const struct transfer_request *r) {
 	for (size_t i = 0; i < n; i++)
 		if (f->nitems == 0 || fetch_compare_items(&f->items[f->nitems - 1], &f->items[i]))
 			f->items[f->nitems++] = f->items[i];
-	/* nodes that fetch the same at the same time begin with different chunks */
+	/* nodes that fetch the same content at the same time begin with different chunks */
 	for (size_t i = 0; i < f->nitems; i++)
 		memcpy(&f->items[i].first, peers_self(f->t->peers)->b, sizeof f->items[i].first);
 }
@@ -563,7 +564,7 @@ int fetch_init(struct transfer *t) {
 }
 
 void fetch_clear(struct transfer *t) {
-	while (!TAILQ_EMPTY(&t->fetches)) /* the executor has gone: nothing of theirs is at work */
+	while (!TAILQ_EMPTY(&t->fetches)) /* the executor has gone: none of their work is pending */
 		fetch_free(TAILQ_FIRST(&t->fetches));
 	while (!LIST_EMPTY(&t->blocks))
 		block_drop(LIST_FIRST(&t->blocks));

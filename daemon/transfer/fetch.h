@@ -1,5 +1,5 @@
-/* A fetch and its parts, shared by fetch.c (its life), fetch_sources.c (which node is asked) and fetch_chunks.c (its work);
- * nobody else includes it. */
+/* fetch: a fetch and its parts, shared by fetch.c (its life), fetch_sources.c (which node is asked) and
+ * fetch_chunks.c (its work); not for others. */
 #ifndef DAEMON_TRANSFER_FETCH_H
 #define DAEMON_TRANSFER_FETCH_H
 #include "daemon/transfer/transfer_internal.h"
@@ -11,10 +11,10 @@
 struct source {
 	struct node_id id;
 	char name[WIRE_NAME_MAX + 1];
-	char why[256];        /* it was given up; empty: it was not */
+	char why[256];        /* why it was given up; empty: it was not */
 	char last_error[256]; /* its last refusal */
-	uint64_t heard_ns;    /* it did something, or nothing was asked of it */
-	unsigned late;        /* chunks that did not come in time, after it had been named */
+	uint64_t heard_ns;    /* when it last answered, or nothing was requested from it */
+	unsigned late;        /* chunks that it did not deliver in time after a redirect to it */
 };
 
 enum item_state { ITEM_WANTED, ITEM_OPENING, ITEM_CHUNKS, ITEM_CLOSING, ITEM_DONE };
@@ -22,17 +22,17 @@ enum item_state { ITEM_WANTED, ITEM_OPENING, ITEM_CHUNKS, ITEM_CLOSING, ITEM_DON
 struct item {
 	struct content_id id;
 	bool tensor;
-	uint64_t bytes; /* expected, for progress; 0: not known (blobs) */
+	uint64_t bytes; /* expected, for progress; 0: unknown (blobs) */
 	enum item_state state;
 	struct source_file *file; /* held while open: packed from this file */
-	bool *lacks;              /* by source: it has refused it.  NULL: none has */
+	bool *lacks;              /* by source: whether it has refused the item.  NULL: none has */
 	struct content_tensor record;
 	struct store_writer *writer;
-	bool put_off;           /* a chunk of our file is packed when there is time for it */
-	bool readable;          /* what is written can be read before all of it is there */
+	bool put_off;           /* a chunk of our file waits for the rate limit */
+	bool readable;          /* written chunks can be read before the tensor is complete */
 	bool *have;             /* by chunk: checked and written */
-	uint32_t next, written; /* chunks: begun (those that were there passed over), written */
-	uint32_t first;         /* the chunk to begin with, another one at each node */
+	uint32_t next, written; /* chunks: begun (including those that were there), written */
+	uint32_t first;         /* the chunk to begin with, a different one at each node */
 };
 
 struct chunk {
@@ -40,12 +40,12 @@ struct chunk {
 	bool is_data;   /* a chunk of a tensor's data; else a blob, or a tensor's record */
 	uint32_t index; /* of the chunk in its tensor */
 	uint8_t *data;
-	uint64_t total, asked, got; /* total 0: not known yet */
-	size_t source;              /* NOBODY: to be chosen */
-	bool named;                 /* its source was, by another, which has just given it this chunk */
-	bool insist;                /* do not redirect */
-	bool whole;                 /* at the executor */
-	uint64_t since_ns;          /* its source was chosen, or sent some of it */
+	uint64_t total, asked, got; /* total 0: unknown yet */
+	size_t source;              /* NOBODY: not chosen yet */
+	bool named;        /* its source was chosen by a redirect, and has just been given this chunk */
+	bool insist;       /* do not redirect */
+	bool whole;        /* at the executor */
+	uint64_t since_ns; /* when its source was chosen, or last sent a block */
 	TAILQ_ENTRY(chunk) next;
 };
 
@@ -61,7 +61,7 @@ struct block {
 
 enum work_kind { WORK_CHECK, WORK_BLOB, WORK_OPEN, WORK_CHUNK, WORK_COMMIT, WORK_REAP };
 
-/* What the executor does for a fetch. */
+/* A job of the executor for a fetch. */
 struct work {
 	enum work_kind kind;
 	struct fetch *f;
@@ -79,14 +79,14 @@ struct fetch {
 	struct item *items;
 	size_t nitems, next_item, open;
 	struct source *sources;
-	size_t nsources, given;     /* those that it was given come first, then those that were named */
-	TAILQ_HEAD(, chunk) chunks; /* the oldest first */
+	size_t nsources, given;     /* sources of the request come first, then those from redirects */
+	TAILQ_HEAD(, chunk) chunks; /* oldest first */
 	size_t nchunks;
-	unsigned work; /* at the executor */
+	unsigned work; /* jobs at the executor */
 	bool checked, ended, notified;
-	bool reaping;      /* nothing more goes to the executor: freed when it has returned what it has */
-	bool blocked;      /* the last send found no link or no room */
-	bool spare, alone; /* as asked for */
+	bool reaping;      /* no more jobs are submitted: freed when the executor has returned all of them */
+	bool blocked;      /* the last send found no link, or a full queue */
+	bool spare, alone; /* as in the request */
 	uint32_t silent_ms;
 	uint64_t done, total, moved;
 	char file_error[300]; /* why a file of ours was given up; empty: none was */
@@ -100,35 +100,36 @@ struct fetch {
 
 /* fetch_sources.c */
 int sources_add(struct fetch *f, const struct transfer_request *r); /* 0 or -ENOMEM */
-/* Finds a source for a chunk that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY: they have
- * enough to do; SOURCE_NONE: there is none. */
+/* Finds a source for a chunk that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY:
+ * they have enough requests; SOURCE_NONE: there is none. */
 enum source_found { SOURCE_FOUND, SOURCE_BUSY, SOURCE_AWAY, SOURCE_NONE };
 enum source_found source_choose(struct fetch *f, struct chunk *p);
 void source_drop(
-        struct fetch *f, size_t source, const char *why); /* for all of this fetch, and the log says so */
+        struct fetch *f, size_t source, const char *why); /* gives it up for this fetch, and logs that */
 void source_refused(struct fetch *f, struct chunk *p, const char *reason);
-void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node); /* it is to be had there */
-void source_lost(struct fetch *f, const struct node_id *node);                  /* the link was */
+void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node); /* it was redirected there */
+void source_lost(struct fetch *f, const struct node_id *node);                  /* the link was lost */
 void sources_tick(struct fetch *f);
-/* What became of each, for a sentence. */
+/* What happened to each source, for a message. */
 void sources_describe(const struct fetch *f, char *out, size_t len);
 
 /* fetch_chunks.c */
 struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node); /* NULL: no memory */
-/* Whether so many bytes that nobody waits for may be moved now. */
+/* Whether this many bytes that nobody waits for may be moved now. */
 bool spare_take(struct transfer *t, uint64_t bytes);
 bool in_flight_full(const struct in_flight *l, uint32_t more);
 void fetch_work(void *arg); /* executor: a struct work */
 void block_drop(struct block *p);
 struct block *block_find(
         struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
-/* Forgets the blocks that are under way for a chunk (NULL: for all of the fetch). */
+/* Drops the blocks in flight of a chunk (NULL: of the whole fetch). */
 void blocks_forget(struct fetch *f, const struct chunk *only);
-/* Asks for the next block of a chunk that has a source. 0, -EBUSY when enough is under way at its node, or as peers_send. */
+/* Requests the next block of a chunk that has a source.  0, -EBUSY when enough is in flight at its node, or
+ * as peers_send. */
 int chunk_request(struct fetch *f, struct chunk *p);
 bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk); /* false: no memory */
 void chunk_restart(struct fetch *f, struct chunk *p); /* begins again, from a source yet to be chosen */
-/* Whether more of it can be asked for now. */
+/* Whether more of it can be requested now. */
 bool chunk_wants(const struct fetch *f, const struct chunk *p);
 void chunk_free(struct fetch *f, struct chunk *p);
 void item_clear(struct transfer *t, struct item *it);

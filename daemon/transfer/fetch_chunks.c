@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPARE_MS 100        /* an allowance is for so long */
-#define IN_FLIGHT_BLOCKS 12 /* in flight at one node: fewer than it takes of us */
+#define SPARE_MS 100        /* the period of an allowance */
+#define IN_FLIGHT_BLOCKS 12 /* in flight at one node: below its limit for one node */
 
 /* ---- the executor's part ---- */
 
@@ -77,7 +77,7 @@ void fetch_work(void *arg) {
 		}
 		if (w->rc == 0)
 			w->rc = store_writer_chunk(it->writer, w->index, read ? read : w->chunk->data, len);
-		/* it was changed, and its time of change was not */
+		/* its content changed, but its modification time did not */
 		if (read && w->rc == -EBADMSG) {
 			w->spoiled = true;
 			snprintf(w->err, sizeof w->err, "a file has changed since it was hashed");
@@ -126,7 +126,7 @@ bool spare_take(struct transfer *t, uint64_t bytes) {
 	}
 	if (t->spare == 0)
 		return false;
-	/* the last may be more than what is left: a chunk of a file can be more than the whole */
+	/* may exceed what is left: a chunk of a file can be larger than the whole allowance */
 	t->spare -= bytes < t->spare ? bytes : t->spare;
 	return true;
 }
@@ -153,7 +153,7 @@ struct block *block_find(struct transfer *t, const struct peers_from *from) {
 	return p;
 }
 
-/* The source may redirect us to a node that it gave the chunk to. */
+/* The source may redirect us to a node to which it gave the chunk. */
 static bool chunk_may_redirect(const struct fetch *f, const struct chunk *p) {
 	return p->is_data && !f->alone && !p->insist && !p->named;
 }
@@ -161,7 +161,7 @@ static bool chunk_may_redirect(const struct fetch *f, const struct chunk *p) {
 bool chunk_wants(const struct fetch *f, const struct chunk *p) {
 	if (p->whole || p->source == NOBODY)
 		return false;
-	/* the first block says whether the rest comes from there */
+	/* the first block decides whether the rest comes from there */
 	if (chunk_may_redirect(f, p) && p->asked > 0 && p->got == 0)
 		return false;
 	return p->total ? p->asked < p->total : p->asked == 0;

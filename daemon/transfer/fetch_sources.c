@@ -1,11 +1,11 @@
 /* fetch_sources: which node a fetch asks for what.
  *
- * A chunk comes whole from one source, so that a wrong hash identifies the node that sent it.  Each source has a few chunks that
- * it has not been asked for completely; faster sources are asked for more.  A source without any of an item is not asked for
- * that item again.  A source that sends wrong data or stops responding is given up for the whole fetch.  A source whose
- * connection is lost may come back.
- * A source may redirect to another node, to which it has just given the chunk.  That node is asked, and then a source again if
- * it does not answer.
+ * A chunk comes whole from one source, so that a wrong hash identifies the node that sent it.  Each source
+ * has a few chunks that have not been requested completely; faster sources get more requests.  A source
+ * without any of an item is not asked for that item again.  A source that sends wrong data or stops
+ * responding is given up for the whole fetch.  A source whose connection is lost may come back.
+ * A source may redirect to another node, to which it has just given the chunk.  That node is asked; if it
+ * does not answer, a source is asked again.
  * Threads: the loop. */
 #include "daemon/core/log.h"
 #include "daemon/transfer/fetch.h"
@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNKS_EACH 2 /* at one source, that it has not been asked for wholly */
-#define HINT_MS 10000 /* a node that was named has so long for each block, which it may have to get first; */
-#define HINT_SPARE_MS 60000 /* so long, when nobody waits; */
-#define LATE_MAX 3          /* and when that was not enough so often, it is not asked when it is named */
+#define CHUNKS_EACH 2       /* at one source, not yet requested completely */
+#define HINT_MS 10000       /* time for each block after a redirect: that node may have to fetch it first */
+#define HINT_SPARE_MS 60000 /* the same when nobody waits for the fetch */
+#define LATE_MAX 3          /* late chunks after which redirects to a node are not followed any more */
 
 static void source_init(struct fetch *f, struct source *s, const struct node_id *id) {
 	const struct member *m = members_find(f->t->members, id);
@@ -46,7 +46,7 @@ int sources_add(struct fetch *f, const struct transfer_request *r) {
 	return 0;
 }
 
-/* Parcels that a source has not been asked for wholly. */
+/* Chunks at a source that have not been requested completely. */
 static unsigned source_count_unasked(const struct fetch *f, size_t source) {
 	unsigned n = 0;
 	for (const struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
@@ -128,7 +128,8 @@ void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
 	chunk_restart(f, p);
 	p->insist = i == NOBODY || f->sources[i].why[0] || f->sources[i].late >= LATE_MAX ||
 	            !peers_linked(f->t->peers, node);
-	/* where somebody waits, one that may have it anyway is not asked for more than what it answers in time */
+	/* if somebody waits for the fetch, a node that is a source anyway gets no more chunks than it answers
+	 * in time */
 	if (!f->spare && i != NOBODY && i < f->given && !(p->item->lacks && p->item->lacks[i]) &&
 	        source_count_unasked(f, i) >= CHUNKS_EACH)
 		p->insist = true;

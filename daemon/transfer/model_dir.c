@@ -1,9 +1,10 @@
-/* model_dir: the user's own model files are sources too, whatever their names are.
+/* model_dir: the user's own model files are sources too, whatever they are called.
  *
- * Owns: the directory of --models, what is known of its files, and the files that are open.  A thread scans the directory once
- * a minute and hashes new files.  Hashes are remembered by device, inode, size and time, so each file is hashed once.  A file is
- * opened when this node or another one wants something in it.  It is then a source like a file that is being loaded, and is
- * closed after a while without requests: it belongs to the user, who may delete it.
+ * Owns: the directory of --models, what is known of its files, and the open files.  A thread scans the
+ * directory once a minute and hashes new files.  Hashes are cached by device, inode, size and time, so each
+ * file is hashed once.  A file is opened when this node or another one wants something in it.  It is then a
+ * source like a file that is being loaded, and is closed after a while without requests: it belongs to the
+ * user, who may delete it.
  * Invariant: a file is only opened while its key is the one under which it was hashed.
  * Threads: the loop, except where a comment says thread. */
 #include "daemon/core/log.h"
@@ -24,9 +25,9 @@
 
 #define SCAN_MS 60000
 #define TICK_MS 200
-#define CLOSE_MS 30000 /* nothing has been wanted of a file for so long */
+#define CLOSE_MS 30000 /* closed after this long without requests */
 #define FILES_MAX 1024
-#define DEPTH_MAX 3     /* folders within folders */
+#define DEPTH_MAX 3     /* nested folders */
 #define NAP_NS 20000000 /* after each chunk that is hashed while steps are computed */
 #define PARTS_MAX 64
 
@@ -37,11 +38,11 @@ struct model_file {
 	char key[CONTENT_HEX];
 	struct content_id manifest, vocab;
 	struct content_id *id; /* of its tensors, ascending */
-	size_t ids;            /* 0: it is no model that we can use */
+	size_t ids;            /* 0: not a usable model */
 	enum file_state state;
-	struct import *im; /* while it is open: offered */
+	struct import *im; /* while it is open: a source */
 	uint64_t used_ns;
-	bool seen; /* in the scan under way */
+	bool seen; /* in the current scan */
 	LIST_ENTRY(model_file) next;
 };
 
@@ -70,8 +71,8 @@ static void model_file_free(struct model_file *f) {
 
 struct scan {
 	struct model_dir *fo;
-	struct model_files known; /* paths and keys of those that need not be hashed */
-	struct model_files found; /* all that are there; of the known ones path and key alone */
+	struct model_files known; /* paths and keys of files that need not be hashed */
+	struct model_files found; /* all files found; known ones with only path and key */
 	size_t count;
 };
 
@@ -110,7 +111,7 @@ static int scan_hash_progress(void *arg, uint64_t done, uint64_t total) {
 	return atomic_load(&fo->stop);
 }
 
-/* What is opened because it is wanted now is not hashed first: its names are remembered, or it is of no use. */
+/* A file that is opened on demand is not hashed first: its hashes are cached, or it is not usable. */
 static int model_file_refuse_hashing(void *arg, uint64_t done, uint64_t total) {
 	(void)arg;
 	(void)done;
@@ -122,7 +123,7 @@ static int model_file_compare_ids(const void *a, const void *b) {
 	return memcmp(a, b, sizeof(struct content_id));
 }
 
-/* Thread: what a file is made of; what every node needs of a model goes into the store. */
+/* Thread: records the content of a file; what every node needs of a model goes into the store. */
 static int scan_learn_file(struct model_dir *fo, struct model_file *f, const struct import *im) {
 	const struct manifest *m = import_manifest(im);
 	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
@@ -247,7 +248,7 @@ static void scan_done(void *arg, bool cancelled) {
 		LIST_REMOVE(f, next);
 		if (k) {
 			k->seen = true;
-			if (k->state == FILE_USELESS && k->ids) /* it could not be opened once */
+			if (k->state == FILE_USELESS && k->ids) /* it failed to open before */
 				k->state = FILE_CLOSED;
 			model_file_free(f);
 			continue;
@@ -280,7 +281,7 @@ static void scan_start(struct model_dir *fo) {
 		struct model_file *k = calloc(1, sizeof *k);
 		if (!k || !(k->path = strdup(f->path))) {
 			model_file_free(k);
-			continue; /* it is hashed again, or its names are remembered */
+			continue; /* it is examined as a new file, from cached hashes if possible */
 		}
 		memcpy(k->key, f->key, sizeof k->key);
 		LIST_INSERT_HEAD(&s->known, k, next);
@@ -340,7 +341,7 @@ static void model_file_open_done(void *arg, bool cancelled) {
 	struct opening *o = arg;
 	struct model_dir *fo = o->fo;
 	struct model_file *f = o->f;
-	f->state = FILE_USELESS; /* until the directory is scanned again, if it has changed */
+	f->state = FILE_USELESS; /* until a scan finds that the file has changed */
 	if (!cancelled && o->im && transfer_add_source(fo->t, o->im) == 0) {
 		f->im = o->im;
 		f->state = FILE_OPEN;
@@ -371,7 +372,7 @@ bool model_dir_opens(struct transfer *t, const struct content_id *id, bool tenso
 		if (f->state == FILE_OPENING)
 			return true;
 		if (f->state == FILE_OPEN)
-			return false; /* it is among the source files */
+			return false; /* it is already among the source files */
 		struct opening *o = calloc(1, sizeof *o);
 		if (!o)
 			return false;

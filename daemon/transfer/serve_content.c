@@ -1,10 +1,10 @@
 /* serve_content: the side that serves content to other nodes.
  *
- * The reader (an executor of its own) reads the block that is asked for from a file that is being loaded, from what a fetch is
- * writing, or from the store.  What it unpacks is cached for the blocks that follow.  A chunk that a fetch has requested but not
- * received is waited for.  A node that asks for a chunk and passes on what it gets is redirected to the node that was given the
- * chunk last, if that was recent.  So nodes that need the same content are each given another part of it, and each byte is sent
- * about once.
+ * The reader (an executor of its own) reads the requested block from a file that is being loaded, from what a
+ * fetch is writing, or from the store.  Unpacked chunks are cached for the following blocks.  If a fetch has
+ * requested a chunk but not received it, the request waits.  A node that requests a chunk and shares what it
+ * gets is redirected to the node that was given the chunk last, if that was recent.  Nodes that need the same
+ * content thus each get a different part of it, and each byte is sent about once.
  * Threads: the loop, except where a comment says reader. */
 #include "daemon/transfer/transfer_internal.h"
 
@@ -15,13 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SERVING_MAX 1024 /* requests at once, those that wait included, */
-#define SERVING_EACH 16  /* and of one node: more than our own fetches ask for */
-#define GIVEN_MAX 8192   /* chunks that we remember having given */
-#define GIVEN_MS 60000   /* and how long */
-#define LATER_MS 100     /* while we are busy, who can wait gets a block in that time */
+#define SERVING_MAX 1024 /* concurrent requests, including those that wait, */
+#define SERVING_EACH 16  /* and of one node: more than our own fetches send */
+#define GIVEN_MAX 8192   /* recently given chunks that are remembered */
+#define GIVEN_MS 60000   /* and for how long */
+#define LATER_MS 100     /* while busy, a node whose fetch nobody waits for gets one block in this time */
 
-/* One request on its way through the reader. */
+/* A request. */
 struct serving {
 	struct transfer *t;
 	struct peers_from from;
@@ -31,8 +31,8 @@ struct serving {
 	uint64_t offset;
 	struct source_file *file; /* held; NULL: from the store */
 	bool part;                /* from what a fetch is writing, if it still is */
-	bool waits;               /* for a fetch to get it: not at the reader */
-	bool later, goes;         /* waits until we are not busy; does not any more */
+	bool waits;               /* until a fetch has it: not at the reader */
+	bool later, goes;         /* waits until we are not busy; is being released */
 	/* the answer */
 	struct payload *block;
 	uint64_t total;
@@ -40,17 +40,17 @@ struct serving {
 	LIST_ENTRY(serving) next;
 };
 
-/* Who was given a chunk last. */
+/* The node that was given a chunk last. */
 struct given {
 	struct content_id id;
 	uint32_t chunk;
 	struct node_id node;
-	uint64_t at_ns; /* 0: nobody */
+	uint64_t at_ns; /* 0: free */
 };
 
 /* ---- the reader ---- */
 
-/* Reader: reads a blob, a tensor's record or a chunk out of the store. 0 or a negative errno. */
+/* Reader: reads a blob, a tensor's record or a chunk from the store.  0 or a negative errno. */
 static int serving_read_store(struct store *s, const struct serving *q, uint8_t **data, size_t *len) {
 	if (!q->tensor && store_has_blob(s, &q->id))
 		return store_get_blob(s, &q->id, data, len);
@@ -59,7 +59,7 @@ static int serving_read_store(struct store *s, const struct serving *q, uint8_t 
 	int rc = store_map_tensor(s, &q->id, &map, err, sizeof err);
 	if (rc)
 		return rc;
-	if (!q->tensor) { /* a record is kept with its tensor */
+	if (!q->tensor) { /* a record is stored with its tensor */
 		struct content_tensor again = map->record;
 		rc = content_tensor_encode(&again, data, len);
 	} else if (q->chunk >= map->record.chunks) {
@@ -79,7 +79,7 @@ static int serving_read_store(struct store *s, const struct serving *q, uint8_t 
 	return rc;
 }
 
-/* Reader: the whole blob or chunk that a block is of; borrowed until the next call. */
+/* Reader: the whole blob or chunk that contains the block; borrowed until the next call. */
 static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *len) {
 	struct transfer *t = q->t;
 	if (q->file && !q->tensor) {
@@ -110,7 +110,7 @@ static int serving_find_bytes(struct serving *q, const uint8_t **data, size_t *l
 	} else if (q->part) {
 		rc = store_part_read(t->store, &q->id, q->tensor ? (int64_t)q->chunk : -1, &fresh, &n);
 	}
-	if (rc == -ENOENT || rc == -ESTALE) /* complete meanwhile; or the user's file is another by now */
+	if (rc == -ENOENT || rc == -ESTALE) /* the fetch is complete by now; or the user's file has changed */
 		rc = serving_read_store(t->store, q, &fresh, &n);
 	if (rc == -ENOENT && stale)
 		rc = stale;
@@ -160,7 +160,7 @@ static void serving_done(void *arg, bool cancelled) {
 		Caravan__Block block = CARAVAN__BLOCK__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(BLOCK, block, &block);
 		block.total = q->total;
-		/* an answer that finds no link or no room is lost: who asked notices the silence */
+		/* an answer without a link or queue space is lost: the requester notices the silence */
 		if (peers_answer(t->peers, &q->from, &env, q->block) == 0 && !q->from.local)
 			t->served += payload_len(q->block);
 	} else if (!cancelled) {
@@ -181,7 +181,7 @@ static struct given *serving_last_given(struct transfer *t, const struct content
 	return &t->given[(key + chunk) % GIVEN_MAX];
 }
 
-/* The node that has been given this chunk a moment ago and can be asked for it; NULL: none. */
+/* The node that was given this chunk recently and can be asked for it; NULL: none. */
 static const struct node_id *serving_redirect_to(const struct given *h, const struct serving *q) {
 	if (!h || !h->at_ns || h->chunk != q->chunk || !content_equal(&h->id, &q->id) ||
 	        node_id_equal(&h->node, &q->from.node) || loop_now_ns() - h->at_ns > GIVEN_MS * 1000000ull)
@@ -207,7 +207,7 @@ static void serving_submit(struct serving *q) {
 	}
 }
 
-/* Finds out where it will come from; false: it has yet to come, by a fetch or out of a file. */
+/* Chooses where it is read from; false: nowhere yet, a fetch or a file will provide it. */
 static bool serving_find_source(struct serving *q) {
 	q->file = source_file_find(q->t, &q->id, q->tensor);
 	if (q->file) {
@@ -238,7 +238,7 @@ void serving_file_opened(struct transfer *t) {
 	}
 }
 
-/* Whether an older request of the same node waits as well: the list has the newest first. */
+/* Whether it is the oldest deferred request of its node: the list has the newest first. */
 static bool serving_is_oldest(const struct serving *q) {
 	for (const struct serving *o = LIST_NEXT(q, next); o; o = LIST_NEXT(o, next))
 		if (o->later && node_id_equal(&o->from.node, &q->from.node))
@@ -246,7 +246,7 @@ static bool serving_is_oldest(const struct serving *q) {
 	return true;
 }
 
-/* Lets those that may wait go on: all of them when we are not busy, else one of each node. */
+/* Resumes deferred requests: all of them when we are not busy, else one for each node. */
 static void serving_resume(void *arg) {
 	struct transfer *t = arg;
 	bool busy = transfer_busy(t), left = false;
@@ -301,7 +301,7 @@ static void serving_on_fetch(
 	q->chunk = f->tensor ? f->chunk : 0;
 	q->offset = f->offset;
 	q->length = f->length < WIRE_BLOCK_MAX ? f->length : WIRE_BLOCK_MAX;
-	/* only where a chunk begins: what has been begun is finished here */
+	/* only at the beginning of a chunk: a chunk that was begun here is finished here */
 	bool first = f->tensor && f->shares && f->offset == 0;
 	struct given *h = first ? serving_last_given(t, &q->id, q->chunk) : NULL;
 	const struct node_id *other = serving_redirect_to(h, q);
@@ -330,7 +330,7 @@ int serving_init(struct transfer *t) {
 }
 
 void serving_clear(struct transfer *t) {
-	executor_destroy(t->reader); /* its requests end here, and let go of their source files */
+	executor_destroy(t->reader); /* its requests end here, and release their source files */
 	t->reader = NULL;
 	loop_timer_stop(t->later);
 	while (!LIST_EMPTY(&t->serving))

@@ -1,4 +1,4 @@
-/* transfer: creating and destroying it, and the source files.
+/* transfer: creates and destroys it, and keeps the source files.
  * Threads: the loop. */
 #include "daemon/transfer/transfer_internal.h"
 
@@ -82,7 +82,7 @@ void transfer_destroy(struct transfer *t) {
 	serving_clear(t);
 	model_dir_destroy(t->model_dir);
 	fetch_clear(t);
-	while (!LIST_EMPTY(&t->source_files)) { /* whatever was not withdrawn */
+	while (!LIST_EMPTY(&t->source_files)) { /* those that were not removed */
 		struct source_file *o = LIST_FIRST(&t->source_files);
 		o->refs = 1;
 		source_file_unref(t, o);

@@ -17,9 +17,9 @@
 
 #define TRANSFER_IN_FLIGHT (1u << 20)
 #define TRANSFER_CHUNKS 8
-#define TRANSFER_SPARE (64u << 20)     /* bytes a second, over all fetches that nobody waits for */
+#define TRANSFER_SPARE (64u << 20)     /* bytes per second, over all fetches that nobody waits for */
 #define TRANSFER_SPARE_BUSY (5u << 19) /* the same while steps are being computed */
-#define TRANSFER_SILENT_MS 10000       /* without a block for so long, a source is given up */
+#define TRANSFER_SILENT_MS 10000       /* a source that sends no block for this long is given up */
 
 struct transfer;
 struct fetch;
@@ -28,15 +28,17 @@ struct fetch;
 int transfer_create(
         struct transfer **out, struct loop *l, struct members *m, struct executor *ld, struct store *s);
 void transfer_destroy(struct transfer *t); /* NULL allowed */
-/* Who knows whether this node has something better to do; nobody: it has not. */
+/* Sets the callback that says whether steps are being computed; without one, this node never counts as
+ * busy. */
 void transfer_yields(struct transfer *t, bool (*busy)(void *arg), void *arg);
 
-/* A model file being loaded is a source, for others and for ourselves.  0: im is taken over, and closed
- * when it has been withdrawn and nothing reads it any more. */
+/* Makes a model file that is being loaded a source, for others and for this node.  0: takes ownership of im,
+ * which is closed when it has been removed and nothing reads it any more. */
 int transfer_add_source(struct transfer *t, struct import *im);
 void transfer_remove_source(struct transfer *t, struct import *im);
 
-/* A directory with the user's model files, which are sources too, for this node and for others.  Once. */
+/* Adds a directory with the user's model files, which are sources too, for this node and for others.  Call
+ * once. */
 int transfer_add_model_dir(struct transfer *t, const char *dir);
 /* Whether one of them is this model. */
 bool transfer_has_file(const struct transfer *t, const struct content_id *manifest);
@@ -45,19 +47,20 @@ const char *transfer_file_path(
 
 struct transfer_request {
 	const char *subject;           /* what it is for, in messages: "model stories" */
-	const struct content_id *blob; /* wanted; the arrays are copied, as the strings are */
+	const struct content_id *blob; /* wanted content; the arrays and strings are copied */
 	size_t blobs;
-	const struct manifest_tensor *tensor; /* the same one may be in it often */
+	const struct manifest_tensor *tensor; /* may have duplicates */
 	size_t tensors;
 	const struct node_id
-	        *source; /* all are asked; who has not got something is passed over. Ourselves is skipped */
+	        *source; /* nodes to ask; those that lack something are skipped, and so is this node */
 	size_t sources;
 	uint32_t silent_ms; /* 0: TRANSFER_SILENT_MS */
-	bool spare; /* nobody waits for it: TRANSFER_SPARE bytes a second, and less while we are busy */
-	bool alone; /* others are not sent here for it while it is under way */
-	/* what: "fetching" while bytes come over the network, "packing" when they are from a file here */
+	bool spare; /* nobody waits for it: limited to TRANSFER_SPARE bytes per second, and less while busy */
+	bool alone; /* other nodes are not redirected here while it is under way */
+	/* what: "fetching" over the network, "packing" from a file here */
 	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total); /* NULL allowed */
-	/* Once, never inside transfer_fetch: everything is in the store, or error says what is missing and who failed. */
+	/* Called once, never inside transfer_fetch: everything is in the store, or error says what is missing
+	 * and which nodes failed. */
 	void (*done)(void *arg, const char *error, uint64_t moved);
 	void *arg;
 };
@@ -65,10 +68,10 @@ struct transfer_request {
 int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct fetch **out);
 void transfer_cancel(struct fetch *f); /* NULL allowed; done is not called */
 
-/* The thread that reads for other nodes, one short job after the other. */
+/* The executor that reads for other nodes, in short jobs. */
 struct executor *transfer_reader(struct transfer *t);
 
-/* Bytes of content that came in over the network, and that went out, since the start. */
+/* Bytes of content received and sent over the network since the start. */
 uint64_t transfer_moved(const struct transfer *t);
 uint64_t transfer_served(const struct transfer *t);
 
