@@ -232,6 +232,8 @@ b
 {{ range('a') }}
 {{ dict(a=1, b=2) }}|{{ dict([('x', 1)]) }}|{{ dict({'q': 1}, z=2) }}|{{ dict() }}
 {% set j = joiner('; ') %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}|{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.current }}
+{% set ns = namespace() %}{% for x in l %}{% macro m() %}{{ x }}{{ y }}{% endmacro %}{% if loop.first %}{% set y = 5 %}{% set ns.f = m %}{% endif %}{{ ns.f() }};{% endfor %}
+{% for x in l %}{% if x == 3 %}{% continue %}{% endif %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% else %}none{% endfor %}|{% for x in l %}{% continue %}{% else %}none{% endfor %}
 {{ raise_exception('no: ' ~ s) }}
 {{ strftime_now('%Y-%m-%d') }}|{{ strftime_now('%d %b %Y') }}|{{ strftime_now('') }}|{{ strftime_now('%%') }}
 {{ -5|abs }}|{{ neg|abs }}|{{ -2.5|abs }}|{{ (-2.5)|abs }}|{{ true|abs }}

@@ -9,12 +9,6 @@ struct scope *jinja_scope(struct jinja *j, struct scope *parent) {
 	return s;
 }
 
-struct scope *jinja_keep_scope(struct jinja *j) {
-	for (struct scope *s = j->scope; s && !s->kept; s = s->parent)
-		s->kept = true;
-	return j->scope;
-}
-
 static struct value *eval_find_binding(const struct scope *s, const struct str *name) {
 	for (size_t i = 0; i < s->n; i++)
 		if (jinja_str_equal(s->b[i].name, name))

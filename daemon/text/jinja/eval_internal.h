@@ -44,7 +44,6 @@ struct scope {
 	struct binding *b;
 	size_t n, cap;
 	const struct dict *variables[2]; /* of the outermost: own, given */
-	bool kept;                       /* by a macro that was defined within */
 };
 
 struct macro {
@@ -55,7 +54,8 @@ struct macro {
 struct loop {
 	const struct node *node;
 	struct scope *scope; /* around it */
-	struct scope *inner; /* of an iteration, and again of the next */
+	struct scope *
+	        inner; /* of an iteration, and again of the next, for a macro defined in it too, as in Python */
 	const struct seq *items;
 	size_t at;                           /* in items, of the next that is looked at */
 	struct value before, current, after; /* V_MISSING: none, or not looked at */
@@ -73,8 +73,6 @@ bool jinja_compare_op(struct jinja *j, enum operator_type op, struct value a, st
 void jinja_assign(struct jinja *j, const struct node *target, struct value v);
 void jinja_bind(struct jinja *j, struct scope *s, const struct str *name, struct value v);
 struct scope *jinja_scope(struct jinja *j, struct scope *parent);
-/* The scope at hand, for a macro that keeps it. */
-struct scope *jinja_keep_scope(struct jinja *j);
 struct args jinja_eval_args(struct jinja *j, const struct node *list);
 struct value jinja_call(struct jinja *j, struct value callee, const struct args *a);
 struct value jinja_call_builtin(

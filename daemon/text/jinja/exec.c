@@ -46,13 +46,13 @@ static enum flow exec_with(struct jinja *j, const struct node *n) {
 
 static void exec_macro(struct jinja *j, const struct node *n) {
 	struct macro *m = jinja_alloc(j, sizeof *m);
-	*m = (struct macro){n, jinja_keep_scope(j)};
+	*m = (struct macro){n, j->scope};
 	jinja_bind(j, j->scope, n->name, (struct value){.type = V_MACRO, .u.macro = m});
 }
 
 static void exec_call_block(struct jinja *j, const struct node *n) {
 	struct macro *caller = jinja_alloc(j, sizeof *caller);
-	*caller = (struct macro){n->a, jinja_keep_scope(j)};
+	*caller = (struct macro){n->a, j->scope};
 	struct value callee = jinja_eval(j, n->b->a);
 	struct args a = jinja_eval_args(j, n->b->list);
 	jinja_need_defined(j, callee);

@@ -64,7 +64,7 @@ static bool loop_advance(struct jinja *j, struct loop *l, bool first) {
 }
 
 static enum flow loop_run_body(struct jinja *j, struct loop *l, const struct str *name) {
-	if (!l->inner || l->inner->kept)
+	if (!l->inner)
 		l->inner = jinja_scope(j, l->scope);
 	l->inner->n = 0;
 	j->scope = l->inner;
