@@ -92,7 +92,7 @@ static struct value access_python_attribute(struct jinja *j, struct value of, co
 	const struct builtin *b = NULL;
 	switch (of.type) {
 	case V_NAMESPACE: {
-		const struct value *v = jinja_dict_find_text(of.u.dict, name->p, name->len);
+		const struct value *v = jinja_dict_find(j, of.u.dict, value_str(name));
 		return v ? *v : value_missing();
 	}
 	case V_LOOP: {
@@ -141,8 +141,7 @@ struct value jinja_attribute(struct jinja *j, struct value of, const struct str 
 	struct value v = access_python_attribute(j, of, name);
 	if (v.type != V_MISSING)
 		return v;
-	const struct value *item =
-	        of.type == V_DICT ? jinja_dict_find_text(of.u.dict, name->p, name->len) : NULL;
+	const struct value *item = of.type == V_DICT ? jinja_dict_find(j, of.u.dict, value_str(name)) : NULL;
 	return item ? *item : access_not_there(name);
 }
 

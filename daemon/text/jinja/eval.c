@@ -9,7 +9,8 @@ struct scope *jinja_scope(struct jinja *j, struct scope *parent) {
 	return s;
 }
 
-static struct value *eval_find_binding(const struct scope *s, const struct str *name) {
+static struct value *eval_find_binding(struct jinja *j, const struct scope *s, const struct str *name) {
+	jinja_step(j, s->n * 16);
 	for (size_t i = 0; i < s->n; i++)
 		if (jinja_str_equal(s->b[i].name, name))
 			return &s->b[i].v;
@@ -17,7 +18,7 @@ static struct value *eval_find_binding(const struct scope *s, const struct str *
 }
 
 void jinja_bind(struct jinja *j, struct scope *s, const struct str *name, struct value v) {
-	struct value *there = eval_find_binding(s, name);
+	struct value *there = eval_find_binding(j, s, name);
 	if (there) {
 		*there = v;
 		return;
@@ -35,10 +36,9 @@ void jinja_bind(struct jinja *j, struct scope *s, const struct str *name, struct
 
 static struct value eval_lookup(struct jinja *j, const struct str *name) {
 	for (const struct scope *s = j->scope; s; s = s->parent) {
-		const struct value *v = eval_find_binding(s, name);
+		const struct value *v = eval_find_binding(j, s, name);
 		for (size_t i = 0; !v && i < 2; i++)
-			v = s->variables[i] ? jinja_dict_find_text(s->variables[i], name->p, name->len)
-			                    : NULL;
+			v = s->variables[i] ? jinja_dict_find(j, s->variables[i], value_str(name)) : NULL;
 		if (v)
 			return *v;
 	}
@@ -85,6 +85,7 @@ void jinja_assign(struct jinja *j, const struct node *target, struct value v) {
 
 static void eval_add_named(
         struct jinja *j, struct args *a, size_t *cap, const struct str *name, struct value v) {
+	jinja_step(j, a->nnamed * 16);
 	for (size_t i = 0; i < a->nnamed; i++)
 		if (jinja_str_equal(a->named[i].name, name))
 			jinja_fail(j, -EINVAL, "the argument '%.*s' is given twice", (int)name->len, name->p);

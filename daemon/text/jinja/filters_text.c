@@ -399,6 +399,7 @@ static struct seq *filter_sorted_parts(struct jinja *j, const struct seq *s) {
 
 /* pprint sorts dicts by their keys. */
 static struct value filter_sorted_dicts(struct jinja *j, struct value v) {
+	jinja_step(j, 0);
 	jinja_enter(j);
 	if (v.type == V_LIST || v.type == V_TUPLE) {
 		v = value_seq(v.type, filter_sorted_parts(j, v.u.seq));

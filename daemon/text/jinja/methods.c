@@ -145,10 +145,13 @@ static struct seq *method_split_by(struct jinja *j, const struct str *s, const s
 }
 
 /* The last occurrence of what in s[0..end), SIZE_MAX: none. */
-static size_t method_find_last(const struct str *s, size_t end, const struct str *what) {
-	for (size_t at = end < what->len ? SIZE_MAX : end - what->len; at != SIZE_MAX; at--)
+static size_t method_find_last(struct jinja *j, const struct str *s, size_t end, const struct str *what) {
+	for (size_t at = end < what->len ? SIZE_MAX : end - what->len; at != SIZE_MAX; at--) {
+		if (at % 64 == 0)
+			jinja_step(j, 64 * what->len);
 		if (memcmp(s->p + at, what->p, what->len) == 0)
 			return at;
+	}
 	return SIZE_MAX;
 }
 
@@ -165,7 +168,7 @@ static struct seq *method_rsplit_by(
 	struct seq *out = jinja_seq(j, 0);
 	size_t cap = 0, end = s->len;
 	jinja_step(j, s->len);
-	for (size_t at; max != 0 && (at = method_find_last(s, end, sep)) != SIZE_MAX; max--) {
+	for (size_t at; max != 0 && (at = method_find_last(j, s, end, sep)) != SIZE_MAX; max--) {
 		jinja_seq_add(j, out, &cap, value_str(jinja_sub(j, s, at + sep->len, end)));
 		end = at;
 	}
@@ -258,7 +261,7 @@ METHOD(str_partition) {
 METHOD(str_rpartition) {
 	const struct str *s = self.u.s, *sep = method_need_separator(j, a), *none = jinja_str(j, "", 0);
 	jinja_step(j, s->len);
-	size_t at = method_find_last(s, s->len, sep);
+	size_t at = method_find_last(j, s, s->len, sep);
 	if (at == SIZE_MAX)
 		return method_three(j, none, none, s);
 	return method_three(j, jinja_sub(j, s, 0, at), jinja_sub(j, s, at, at + sep->len),
@@ -307,6 +310,7 @@ static const struct str *method_part(
 	size_t from = method_bound(j, s, a, 1, 0), end = method_bound(j, s, a, 2, s->chars);
 	end = end > s->chars ? s->chars : end;
 	*before = from;
+	jinja_step(j, s->len);
 	if (from > s->chars || from > end)
 		return NULL;
 	return jinja_sub(j, s, jinja_offset(s, from), jinja_offset(s, end));
@@ -320,7 +324,7 @@ static int64_t method_find(struct jinja *j, struct value self, const struct args
 	jinja_step(j, s->len);
 	size_t at = SIZE_MAX;
 	if (last) {
-		at = method_find_last(s, s->len, what);
+		at = method_find_last(j, s, s->len, what);
 	} else {
 		const char *found = what->len ? memmem(s->p, s->len, what->p, what->len) : s->p;
 		at = found ? (size_t)(found - s->p) : SIZE_MAX;

@@ -197,7 +197,7 @@ static void parser_parameters(struct parser *p, struct node *macro) {
 			jinja_expect_op(p, OP_COMMA);
 		struct node *n = jinja_node(p, N_NAME);
 		n->name = parser_target_name(p);
-		for (const struct node *other = macro->list; other; other = other->next)
+		for (const struct node *other = macro->list; other; jinja_step(p->j, 0), other = other->next)
 			if (jinja_str_equal(other->name, n->name))
 				jinja_fail(p->j, -EINVAL, "two arguments have the same name");
 		if (jinja_skip_op(p, OP_ASSIGN)) {

@@ -26,6 +26,7 @@ void jinja_put_float(struct jinja *j, struct buf *b, double f) {
 		jinja_put_text(j, b, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
 		return;
 	}
+	jinja_step(j, 512); /* it takes longer than other things */
 	int exponent = print_shortest(digits, sizeof digits, f);
 	char *e = strchr(digits, 'e');
 	int after = (int)(e - digits) - (digits[0] == '-') - 2; /* digits behind the point */

@@ -12,6 +12,7 @@ static size_t str_count_chars(const char *p, size_t len) {
 
 struct str *jinja_str(struct jinja *j, const char *p, size_t len) {
 	struct str *s = jinja_alloc(j, sizeof *s);
+	jinja_step(j, len);
 	*s = (struct str){p, NULL, len, str_count_chars(p, len), false};
 	return s;
 }

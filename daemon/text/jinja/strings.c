@@ -5,8 +5,11 @@
 #include "daemon/text/utf8.h"
 #include <string.h>
 
-static bool string_strips(const struct str *chars, const char *p, size_t n) {
-	return chars ? memmem(chars->p, chars->len, p, n) != NULL : jinja_is_space(utf8_code(p, n));
+static bool string_strips(struct jinja *j, const struct str *chars, const char *p, size_t n) {
+	if (!chars)
+		return jinja_is_space(utf8_code(p, n));
+	jinja_step(j, chars->len);
+	return memmem(chars->p, chars->len, p, n) != NULL;
 }
 
 const struct str *jinja_strip(
@@ -15,14 +18,14 @@ const struct str *jinja_strip(
 	jinja_step(j, s->len);
 	while ((ends & STRIP_LEFT) && from < end) {
 		utf8_next(s->p + from, end - from, &n);
-		if (!string_strips(chars, s->p + from, n))
+		if (!string_strips(j, chars, s->p + from, n))
 			break;
 		from += n;
 	}
 	while ((ends & STRIP_RIGHT) && end > from) {
 		for (n = 1; ((unsigned char)s->p[end - n] & 0xC0) == 0x80; n++)
 			;
-		if (!string_strips(chars, s->p + end - n, n))
+		if (!string_strips(j, chars, s->p + end - n, n))
 			break;
 		end -= n;
 	}

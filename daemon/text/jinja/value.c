@@ -31,6 +31,7 @@ struct dict *jinja_dict(struct jinja *j) {
 }
 
 static void value_need_hashable(struct jinja *j, struct value key) {
+	jinja_step(j, 0);
 	if (key.type == V_LIST || key.type == V_DICT)
 		jinja_fail(j, -EINVAL, "a %s cannot be a key", jinja_type_name(key));
 	if (key.type == V_TUPLE)

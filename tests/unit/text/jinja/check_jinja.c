@@ -183,6 +183,17 @@ START_TEST(render_limits) {
 	        "{% set r = range(100000) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}";
 	expect_limit(loops, l, "steps");
 	expect_limit("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", l, "nested too deeply");
+	/* a list that has the one before it twice, sixty-four times over */
+	const char *twice =
+	        "{% set ns = namespace(x=(1,), y=(1,)) %}{% for i in range(64) %}{% set ns.x = (ns.x, ns.x) %}"
+	        "{% set ns.y = (ns.y, ns.y) %}{% endfor %}";
+	const char *uses[] = {"{{ ns.x == ns.y }}", "{{ ns.x < ns.y }}", "{{ {ns.x: 1} }}",
+	        "{{ ns.x|tojson }}", "{{ ns.x }}"};
+	for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+		char *text = repeated(twice, uses[i], 1, "");
+		expect_limit(text, l, "steps");
+		free(text);
+	}
 	l.memory = (size_t)4 << 20;
 	expect_limit("{{ 'abcdefgh' * 1000000 }}", l, "memory");
 	expect_limit(
