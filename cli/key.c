@@ -15,12 +15,12 @@ static const struct option longs[] = {{"name", required_argument, NULL, OPT_NAME
         ARGS_COMMON};
 
 static const char help[] =
-        "create prints a new API key on standard output.  It is shown this once: the cluster\n"
-        "keeps only a hash.  Every node accepts it, as 'Authorization: Bearer KEY' or\n"
-        "'x-api-key: KEY'.  As long as there is a key, every request needs one.\n"
-        "list shows the keys that are valid; revoke takes the name or the id of one.\n"
+        "create prints a new API key on standard output.  It is shown this once: the\n"
+        "cluster keeps only a hash.  Every node accepts it, as 'Authorization: Bearer KEY'\n"
+        "or 'x-api-key: KEY'.  While there is a valid key, every request needs one.\n"
+        "list shows the valid keys; revoke takes the name or the id of one.\n"
         "\n"
-        "  --name NAME            with create: what it is for, in lists and the access log\n"
+        "  --name NAME            with create: what it is for, in lists and the log\n"
         "  --expires DURATION     with create: such as 12h or 90d (never)\n"
         "  --json                 with list: print the same facts as JSON\n";
 
@@ -173,7 +173,7 @@ static int key_run(int argc, char **argv) {
 }
 
 const struct command command_key = {.name = "key",
-        .usage = "create [--name NAME] [--expires DURATION] | list [--json] | revoke KEY",
+        .usage = "create|list|revoke [OPTION]... [KEY]",
         .summary = "make, list and revoke keys of the HTTP API",
         .help = help,
         .run = key_run};

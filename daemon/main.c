@@ -338,8 +338,6 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 		deploy_watch(n->deploy, node_models_changed, n);
 		serve_attach(n->serve, n->deploy);
 	}
-	if (rc == 0 && o->http.address)
-		rc = node_start_http(n, err, errlen);
 	if (rc == 0)
 		rc = control_create(&n->control,
 		        &(struct control_config){.loop = n->loop,
@@ -350,6 +348,8 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 		                .arg = n,
 		                .path = o->control},
 		        err, errlen);
+	if (rc == 0 && o->http.address)
+		rc = node_start_http(n, err, errlen);
 	return rc;
 }
 
@@ -415,6 +415,8 @@ int main(int argc, char **argv) {
 			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
 			        self->name, PACKAGE_VERSION, compute_threads(n.compute), kern_ops()->name);
 			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
+			if (n.http)
+				log_line(LOG_LINE_INFO, "its HTTP API is at %s", http_api_url(n.http));
 			node_notify_systemd("READY=1"); /* it answers */
 		}
 		rc = loop_run(n.loop);

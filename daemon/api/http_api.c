@@ -5,7 +5,6 @@
 #include "daemon/api/http/http.h"
 #include "daemon/api/http_api.h"
 #include "daemon/api/routes/routes.h"
-#include "daemon/core/log.h"
 #include "daemon/members/members.h"
 #include <errno.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@ struct http_api {
 	struct routes *routes;
 	struct api_keys *keys; /* the members' */
 	bool open;
+	char url[300];
 };
 
 /* ---- names --------------------------------------------------------------------------------------- */
@@ -125,7 +125,7 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 		http_api_destroy(a);
 		return rc;
 	}
-	log_line(LOG_LINE_INFO, "its HTTP API is at %s://%.*s:%u", c->tls_cert ? "https" : "http",
+	snprintf(a->url, sizeof a->url, "%s://%.*s:%u", c->tls_cert ? "https" : "http",
 	        (int)(strrchr(c->address, ':') - c->address), c->address, http_port(a->server));
 	*out = a;
 	return 0;
@@ -137,6 +137,10 @@ void http_api_destroy(struct http_api *a) {
 	http_destroy(a->server);
 	routes_destroy(a->routes);
 	free(a);
+}
+
+const char *http_api_url(const struct http_api *a) {
+	return a->url;
 }
 
 void http_api_reload(struct http_api *a) {

@@ -25,8 +25,9 @@ struct http_api_config {
 
 /* 0 with *out NULL: the port is taken, and that was not required. */
 int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen);
-void http_api_destroy(struct http_api *a);        /* NULL allowed */
-void http_api_reload(struct http_api *a);         /* NULL allowed: certificate and access log */
-void http_api_models_changed(struct http_api *a); /* NULL allowed */
+void http_api_destroy(struct http_api *a);          /* NULL allowed */
+const char *http_api_url(const struct http_api *a); /* with the port that it has */
+void http_api_reload(struct http_api *a);           /* NULL allowed: certificate and access log */
+void http_api_models_changed(struct http_api *a);   /* NULL allowed */
 
 #endif
