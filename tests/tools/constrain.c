@@ -3,7 +3,7 @@
  *   {"schema": S or "gbnf": TEXT, "space": "compact" or "loose", "accept": [TEXT, ...], "walks": N, "seed": N, "tokens": N}
  *
  * and is answered with a line: {"error": SENTENCE}, or {"accept": [whether each text is whole, ...], "walks": [what random
- * tokens from the masks made, or null where they came to no end, ...], "us": {"compile": .., "mask": mean, "worst": ..}}.
+ * tokens from the masks made, or null where they came to no end, ...], "us": {"compile": .., "mask": mean, "worst": ..} of processor time}.
  *
  * Each step of a walk also checks that a mask agrees with what is accepted, and that it is the same when it is asked again.
  *
@@ -33,7 +33,7 @@ static uint32_t next_random(uint32_t below) {
 
 static double now_us(void) {
 	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
 }
 

@@ -13,6 +13,7 @@
 #define SHORT_RULE 100u        /* edges of a rule that is put into its callers */
 #define INLINE_DEPTH 8         /* of such in such */
 #define MAX_MEMBERS (1u << 23) /* of all subsets */
+#define MAX_WORK (1u << 27)    /* edges that are looked at: some tenths of a second */
 
 static int fail(int rc, char *err, size_t errlen, const char *sentence, const char *name) {
 	snprintf(err, errlen, sentence, name);
@@ -186,6 +187,7 @@ struct compiler {
 	uint32_t *slot;        /* number of a subset + 1 */
 	uint32_t *seen, stamp; /* by state of r */
 	uint32_t *work;        /* states of r */
+	uint32_t work_done;    /* edges looked at */
 	uint32_t *first;       /* of each rule: its first state in the result, or UINT32_MAX */
 	struct grammar *g;
 	uint32_t cap_state, cap_bytes, cap_call, nbytes, ncalls;
@@ -302,6 +304,8 @@ static int compiler_target(
 		uint32_t s = c->member[from.first + i];
 		for (uint32_t k = c->e.at[s]; k < c->e.at[s + 1] && rc == 0; k++) {
 			const struct rules_edge *x = compiler_edge(c, k);
+			if (++c->work_done > MAX_WORK)
+				return -E2BIG;
 			if (x->rule == rule && (rule != RULES_BYTES || (x->lo <= byte && byte <= x->hi)))
 				rc = compiler_reach(c, x->to, end);
 		}

@@ -316,7 +316,7 @@ struct pairs {
 	uint32_t n, mask, first;
 };
 
-#define MAX_PAIRS (1u << 17)
+#define MAX_PAIRS (1u << 16)
 
 static uint32_t pairs_number(struct rules *r, struct pairs *p, uint32_t a, uint32_t b) {
 	uint32_t at = (a * 2654435761u ^ b * 2246822519u) & p->mask;

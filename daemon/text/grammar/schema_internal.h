@@ -51,7 +51,8 @@ struct schema {
 	uint32_t builtin[BUILTINS]; /* UINT32_MAX: not made yet */
 	json_t *made;               /* merged schemas, so that they live as long */
 	int depth;
-	bool flat; /* what is being built is intersected: it must not call rules */
+	uint32_t merged; /* schemas that were flattened or compared: bounded, since references can multiply */
+	bool flat;       /* what is being built is intersected: it must not call rules */
 	char *err;
 	size_t errlen;
 	int rc; /* the first error */

@@ -4,8 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-#define MAX_PRODUCT 256 /* alternatives of two lists of alternatives */
-#define MAX_EXCLUSION 8 /* properties within properties that are compared */
+#define MAX_PRODUCT 256  /* alternatives of two lists of alternatives */
+#define MAX_MERGED 20000 /* schemas */
+#define MAX_EXCLUSION 8  /* properties within properties that are compared */
 
 json_t *schema_keep(struct schema *c, json_t *made) {
 	if (!made || json_array_append_new(c->made, made) < 0) {
@@ -258,6 +259,9 @@ static const json_t *flatten_parts(struct schema *c, json_t *base, const json_t 
 }
 
 const json_t *schema_flatten(struct schema *c, const json_t *s, const struct path *path) {
+	if (++c->merged > MAX_MERGED)
+		schema_fail(c, path, "references, allOf, anyOf and oneOf multiply to more than %d schemas",
+		        MAX_MERGED);
 	if (schema_failed(c))
 		return NULL;
 	if (!json_is_object(s) || (!json_object_get(s, "$ref") && !json_object_get(s, "allOf") &&

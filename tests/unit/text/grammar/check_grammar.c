@@ -1,4 +1,5 @@
 /* GBNF against a slow matcher that knows nothing of automata, errors, and the matcher: masks, states, bounds. */
+#include "daemon/text/sampler.h"
 #include "daemon/text/utf8.h"
 #include "tests/unit/text/grammar/constrained.h"
 
@@ -406,6 +407,7 @@ START_TEST(errors) {
 	        {"root ::= root \"a\" | \"b\"", "rule root is left recursive"},
 	        {"root ::= \"x\" b\nb ::= c\nc ::= d? e\ne ::= \"\" b \"y\" | \"z\"\nd ::= \"q\"*",
 	                "is left recursive"},
+	        {"root ::= \"x\" b\nb ::= d b \"y\" | \"z\"\nd ::= \"q\"*", "rule b is left recursive"},
 	        {"root ::= \"a\" root", "no text matches the grammar"},
 	        {"root ::= \"\xFF\"", "line 1, column 11: this is not UTF-8"},
 	        {"root ::= \"\xC3\xA9\xC3\xA9\" $", "line 1, column 15: an element"},
@@ -473,6 +475,20 @@ START_TEST(masks) {
 }
 END_TEST
 
+/* Nothing leads to a rule that never ends, or to what is behind it. */
+START_TEST(dead_ends) {
+	use_gbnf("root ::= \"a\" dead | \"b\" dead? \"c\" | dead \"d\"\ndead ::= \"x\" dead \"y\"");
+	uint32_t state = start_state();
+	const uint64_t *mask = mask_of(state);
+	for (uint32_t id = 0; id < tokenizer_tokens(tokenizer); id++)
+		ck_assert(mask_has(mask, id) == (id == 'b'));
+	accept(&state, 'b');
+	mask = mask_of(state);
+	for (uint32_t id = 0; id < tokenizer_tokens(tokenizer); id++)
+		ck_assert(mask_has(mask, id) == (id == 'c'));
+}
+END_TEST
+
 /* Control tokens are never allowed, those that end a text where it may end, and behind them only those. */
 START_TEST(ends) {
 	const uint64_t *mask;
@@ -518,6 +534,105 @@ START_TEST(rolled_back) {
 		accept(&state, (uint8_t)good[i]);
 		ck_assert_uint_eq(state, want[i]);
 	}
+}
+END_TEST
+
+/* ---- sampling ---- */
+
+#define GENERATED 80
+#define DRAFTS 6
+
+/* A sequence: tokens, and the state before each of them. */
+struct sequence {
+	uint32_t log[GENERATED + DRAFTS], state[GENERATED + DRAFTS + 1], n;
+};
+
+/* What a model thinks of the tokens behind a log: any function of the log. */
+static void model_logits(const struct sequence *q, uint32_t at, float *logits, uint32_t tokens) {
+	uint32_t h = 1;
+	for (uint32_t i = 0; i < at; i++)
+		h = (h ^ q->log[i]) * 2654435761u + 1;
+	for (uint32_t id = 0; id < tokens; id++) {
+		h = h * 1664525 + 1013904223;
+		logits[id] = (float)(int32_t)h * 0x1p-29f;
+	}
+}
+
+/* The token at a position, from its row. */
+static uint32_t sample(
+        struct sampler *s, const struct sampler_params *p, const struct sequence *q, uint32_t at) {
+	static float logits[SMALL_MAX];
+	uint32_t id, tokens = tokenizer_tokens(tokenizer);
+	model_logits(q, at, logits, tokens);
+	if (sampler_pick_allowed(s, p, logits, tokens, mask_of(q->state[at]), q->log, at, at, &id) < 0)
+		ck_abort_msg("nothing was picked");
+	return id;
+}
+
+/* Drafts up to a few tokens, some of which the grammar does not allow: there a draft is cut.  How many. */
+static uint32_t draft(struct sequence *q, const struct sequence *guess, uint32_t *cut) {
+	uint32_t n = 0;
+	for (; n < DRAFTS; n++) {
+		uint32_t at = q->n + n, *to = &q->state[at + 1];
+		q->log[at] = at < guess->n && random_below(4) ? guess->log[at]
+		                                              : random_below(tokenizer_tokens(tokenizer));
+		*to = q->state[at];
+		if (grammar_accept(matcher, to, q->log[at], err, sizeof err) < 0) {
+			++*cut;
+			break;
+		}
+	}
+	return n;
+}
+
+static bool is_over(const struct sequence *q) {
+	return q->n >= GENERATED || (q->n > 0 && tokenizer_is_end(tokenizer, q->log[q->n - 1]));
+}
+
+static void generate(struct sampler *s, const struct sampler_params *p, struct sequence *q,
+        const struct sequence *guess, uint32_t *accepted, uint32_t *cut) {
+	q->n = 0;
+	q->state[0] = start_state();
+	while (!is_over(q)) {
+		uint32_t drafted = guess ? draft(q, guess, cut) : 0, id[DRAFTS + 1];
+		/* all rows of a step are sampled, as if all drafts were right */
+		for (uint32_t i = 0; i <= drafted; i++)
+			id[i] = sample(s, p, q, q->n + i);
+		for (uint32_t i = 0; i <= drafted && !is_over(q); i++) {
+			bool right = i < drafted && q->log[q->n] == id[i];
+			q->log[q->n] = id[i];
+			q->state[q->n + 1] = q->state[q->n];
+			accept(&q->state[q->n + 1], id[i]);
+			q->n++;
+			*accepted += right;
+			if (!right)
+				break;
+		}
+	}
+}
+
+/* The tokens are the same with drafts and without, right ones and wrong ones. */
+START_TEST(drafts_change_nothing) {
+	static struct sequence alone, drafted;
+	uint32_t accepted = 0, cut = 0, ended = 0;
+	struct sampler *s;
+	struct sampler_params p;
+	ck_assert_int_eq(sampler_create(&s, SMALL_MAX), 0);
+	sampler_params_default(&p);
+	use_gbnf(json_gbnf);
+	for (p.seed = 0; p.seed < 60; p.seed++) {
+		p.temperature = p.seed % 3 == 0 ? 0 : 1.5f;
+		p.top_k = p.seed % 2 ? 40 : 0;
+		generate(s, &p, &alone, NULL, &accepted, &cut);
+		generate(s, &p, &drafted, &alone, &accepted, &cut);
+		ck_assert_uint_eq(drafted.n, alone.n);
+		ck_assert_mem_eq(drafted.log, alone.log, alone.n * sizeof *alone.log);
+		ended += tokenizer_is_end(tokenizer, alone.log[alone.n - 1]);
+	}
+	ck_assert_uint_gt(accepted, 100);
+	ck_assert_uint_gt(cut, 100);
+	ck_assert_uint_gt(ended, 0);
+	sampler_destroy(s);
 }
 END_TEST
 
@@ -628,8 +743,10 @@ static Suite *suite(void) {
 	tcase_add_test(t, random_grammars);
 	tcase_add_test(t, errors);
 	tcase_add_test(t, masks);
+	tcase_add_test(t, dead_ends);
 	tcase_add_test(t, ends);
 	tcase_add_test(t, rolled_back);
+	tcase_add_test(t, drafts_change_nothing);
 	tcase_add_test(t, forgets);
 	tcase_add_test(t, depth);
 	tcase_add_test(t, no_token);

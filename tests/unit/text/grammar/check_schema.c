@@ -91,6 +91,7 @@ START_TEST(bounds) {
 	        {"{\"pattern\":\"^", "(", "a{60000}){60000}\"}", 1},
 	        {"{\"$defs\":{\"a\":{\"allOf\":[{\"$ref\":\"#/$defs/a\"}", ",{\"$ref\":\"#/$defs/a\"}",
 	                "]}},\"$ref\":\"#/$defs/a\"}", 3},
+	        {"{\"pattern\":\"^(a|b)*a", ".", "$\"}", 40},
 	        {"{\"enum\":[", "\"0123456789012345678901234567890123456789\",", "1]}", 20000},
 	};
 	for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
@@ -115,6 +116,21 @@ START_TEST(bounds) {
 }
 END_TEST
 
+/* Each schema names the next one twice. */
+START_TEST(references_multiply) {
+	char text[10000], *at = text + sprintf(text, "{\"$ref\":\"#/$defs/0\",\"$defs\":{");
+	for (int i = 0; i < 25; i++)
+		at += sprintf(at, "\"%d\":{\"allOf\":[{\"$ref\":\"#/$defs/%d\"},{\"$ref\":\"#/$defs/%d\"}]},",
+		        i, i + 1, i + 1);
+	sprintf(at, "\"25\":{\"type\":\"null\"}}}");
+	json_t *schema = json_loads(text, 0, NULL);
+	ck_assert_ptr_nonnull(schema);
+	ck_assert_int_eq(grammar_from_schema(&grammar, schema, JSON_SPACE_LOOSE, err, sizeof err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err, "multiply"));
+	json_decref(schema);
+}
+END_TEST
+
 START_TEST(any_object) {
 	drop_grammar();
 	ck_assert_int_eq(grammar_from_object(&grammar, JSON_SPACE_LOOSE, err, sizeof err), 0);
@@ -136,6 +152,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, texts);
 	tcase_add_test(t, refusals);
 	tcase_add_test(t, bounds);
+	tcase_add_test(t, references_multiply);
 	tcase_add_test(t, any_object);
 	suite_add_tcase(s, t);
 	return s;
