@@ -7,7 +7,7 @@
  * of heads read their keys and values together. */
 #include "shard/forward/forward_internal.h"
 
-/* Partial results that a member has room for, unless one token of a long context needs more. */
+/* Partial results per member, unless one token of a long context needs more. */
 #define MEMBER_PARTIALS 2048
 
 static size_t attention_group_of(const struct hparams *hp) {
@@ -28,7 +28,8 @@ static size_t attention_member_partials(const struct hparams *hp) {
 	return least > MEMBER_PARTIALS ? least : MEMBER_PARTIALS;
 }
 
-/* Every member's own, or all heads of a single row: decode of one stream is always shared by spans. */
+/* The partial results of all members, or of all heads of one row: decode of a single stream is always split
+ * into spans. */
 size_t attention_partials(const struct hparams *hp, unsigned team) {
 	size_t own = team * attention_member_partials(hp), row = hp->heads * attention_spans_of(hp->context);
 	return own > row ? own : row;
@@ -93,7 +94,7 @@ struct walk {
 	size_t first;
 };
 
-/* The tile's queries that see a span, against it. */
+/* Computes the tile's queries that see a span against it. */
 static void attention_span(struct forward *f, struct member *m, const struct walk *w, uint32_t span) {
 	const struct tile *t = w->tile;
 	size_t g = attention_group_of(f->hp), hs = f->hp->head_size, n = 0;
@@ -137,7 +138,7 @@ static void attention_combine_tile(struct forward *f, const struct walk *w) {
 		}
 }
 
-/* The tile that has a task of a head. */
+/* The tile to which a task of a head belongs. */
 static const struct tile *attention_tile_of(const struct forward *f, size_t task) {
 	uint32_t low = 0, high = f->tiles;
 	while (high - low > 1) {
@@ -150,8 +151,9 @@ static const struct tile *attention_tile_of(const struct forward *f, size_t task
 	return &f->tile[low];
 }
 
-/* Within a head the last tiles come first: they see most, and the short ones fill up the end.  Spans of a tile ascend, as
- * they lie in the cache, and a member takes several that follow each other: what it reads then goes on where it was. */
+/* Within a head the last tiles come first: they see most, and the short ones fill the end.  Spans of a tile
+ * ascend, as in the cache, and a member takes several consecutive ones, so that it reads contiguous
+ * memory. */
 static void attention_run(struct forward *f, struct phase_member *j, uint32_t layer, size_t i) {
 	struct member *m = &f->member[j->id];
 	size_t g = attention_group_of(f->hp), task = f->head_tasks - 1 - i % f->head_tasks;

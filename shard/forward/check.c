@@ -16,7 +16,7 @@ static bool forward_mark_written(const struct forward *f, const struct forward_s
 	return once;
 }
 
-/* What a sequence says of itself. */
+/* Checks the fields of one sequence. */
 static int forward_check_seq(
         const struct forward *f, const struct forward_seq *q, uint32_t i, char *err, size_t errlen) {
 	uint32_t context = f->hp->context;
@@ -37,7 +37,7 @@ static int forward_check_seq(
 	return 0;
 }
 
-/* A block that is written and stands elsewhere in the step as well would make results depend on who is first. */
+/* A block that is written and occurs elsewhere in the step as well would make results depend on timing. */
 static int forward_check_overlap(
         const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
 	uint32_t s = 0, marked;

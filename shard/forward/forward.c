@@ -13,19 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where a step can fail, with the layer above it in a fault's place. */
+/* Where a step can fail; a fault has the layer in the bits above this. */
 enum { AT_ATTN_NORM, AT_ATTENTION, AT_FFN_NORM, AT_FFN };
 static const char *const at_name[] = {"the norm before attention", "the output of attention",
         "the norm before the feed-forward", "the feed-forward's hidden row"};
 
-/* Places a buffer in the arena; with no arena it only counts. */
+/* Allocates a buffer from the arena; without an arena it only counts. */
 static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
 	size_t at = *used;
 	*used += (count * size + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
 	return arena ? arena + at : NULL;
 }
 
-/* Lays the buffers out, and returns their bytes. */
+/* Lays out the buffers, and returns their total size. */
 static size_t forward_lay(
         struct forward *f, uint8_t *arena, const struct hparams *hp, size_t rows, unsigned team) {
 	size_t used = 0, wide = (size_t)hp->heads * hp->head_size,
@@ -137,7 +137,7 @@ static void forward_share_rows(
 		team_share(j->team, j->id, f->step->rows, 1, first, last);
 }
 
-/* Where a prepared row stands among the activations. */
+/* The index of a prepared row among the activations. */
 static size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row) {
 	return f->step->rows > 1 ? row : j->id;
 }
@@ -146,15 +146,15 @@ static float *forward_row_of(const struct forward *f, const struct phase_member 
 	return f->step->rows > 1 ? f->step->x + row * f->hp->dim : f->member[j->id].x;
 }
 
-/* After rows were prepared: shared rows are waited for.  A member whose own single row failed knows it, and
- * leaves at the same gate as the others. */
+/* After rows were prepared: waits for shared rows.  A member whose own single row failed knows that already,
+ * and leaves at the same gate as the others. */
 static int forward_is_prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where) {
 	if (failed)
 		phase_fail(j, where);
 	return f->step->rows > 1 ? phase_gate(j) : 0;
 }
 
-/* x += what the last products left, when there is such; then norm, in the forms of the next products. */
+/* x += the output of the last products, if any; then norm, in the forms of the next products. */
 static int forward_prepare_norm(struct forward *f, struct phase_member *j, bool residual, const float *norm,
         unsigned forms, uint32_t where) {
 	size_t first, last, dim = f->hp->dim;
@@ -170,7 +170,7 @@ static int forward_prepare_norm(struct forward *f, struct phase_member *j, bool 
 	return forward_is_prepared(f, j, failed, where);
 }
 
-/* Rows that stand in a buffer, in the forms of the next product. */
+/* Prepares rows of a buffer in the forms of the next product. */
 static int forward_prepare_rows(struct forward *f, struct phase_member *j, const float *rows, size_t n,
         unsigned forms, uint32_t where) {
 	size_t first, last;
@@ -181,7 +181,7 @@ static int forward_prepare_rows(struct forward *f, struct phase_member *j, const
 	return forward_is_prepared(f, j, failed, where);
 }
 
-/* Gate and up side by side, so that SwiGLU finds both in the nearest cache. */
+/* Gate and up side by side, so that SwiGLU finds both in the first-level cache. */
 static void forward_share_swiglu(struct forward *f, struct phase_member *j, const struct store_tensor *gate,
         const struct store_tensor *up) {
 	size_t ffn = f->hp->ffn, at = forward_slot_of(f, j, 0), cols = f->step->rows, run, strips;
@@ -201,7 +201,7 @@ static void forward_share_swiglu(struct forward *f, struct phase_member *j, cons
 	}
 }
 
-/* Puts a group of the layer's weights into w if it comes from disk, when it is there. */
+/* If a group of the layer's weights is streamed, waits for it and puts it into w. */
 static int forward_fetch_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
         const struct store_tensor *w[LAYER_ROLES]) {
 	struct weight_stream *stream = f->slice->stream;

@@ -5,18 +5,18 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Embedding rows that are not worth waking the team for. */
+/* For up to this many embedding rows, waking the team does not pay. */
 #define FEW_ROWS 4
 
 struct io_layers {
-	const struct slice *slice; /* borrowed, as is team */
+	const struct slice *slice; /* borrowed, like team */
 	struct team *team;
 	const struct kern_ops *ops;
 	const struct hparams *hp;
 	uint32_t max_rows;
 	float *norm;    /* [dim] */
 	float *hidden;  /* [team][dim]: a member's normalised row */
-	struct act act; /* the head's form only */
+	struct act act; /* only in the form that the output product needs */
 	unsigned forms;
 
 	/* the job */
@@ -102,7 +102,7 @@ int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint3
 	return slice_check(e->slice, &renewed, why, sizeof why);
 }
 
-/* As in forward: a single row is prepared by every member for itself, more are shared. */
+/* As in forward.c: every member prepares a single row for itself; more rows are shared. */
 static void io_layers_logits_member(struct team *t, void *arg, unsigned id) {
 	struct io_layers *e = arg;
 	struct phase_member j = {.team = t, .id = id, .fault = &e->fault};

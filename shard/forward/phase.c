@@ -5,12 +5,12 @@
 #include "shard/forward/phase.h"
 #include <errno.h>
 
-/* A run is this part of what is left for each member: the first are long, because a kernel fetches ahead within a
- * run and has to wait at its beginning; the last are short, because one is what the slowest member can keep the
- * others waiting. */
+/* A run is 1/PART of each member's share of the rest.  The first runs are long, because a kernel prefetches
+ * within a run and waits at its beginning; the last are short, because the slowest member can keep the others
+ * waiting for one run. */
 #define PART 3
 
-/* Strips of the run that begins where the cut is. */
+/* The length in strips of the run at cut->at. */
 static size_t phase_run_strips(const struct phase_member *j, const struct phase_cut *cut) {
 	size_t left = cut->strips - cut->at,
 	       n = left / (PART * (size_t)team_size(j->team)) / cut->least * cut->least;
@@ -31,7 +31,7 @@ bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first
 	return false;
 }
 
-/* A fault is phase + 1 above its place, so that later phases compare greater and 0 means none. */
+/* A fault is phase + 1 in the bits above `where`, so that later phases compare greater and 0 means none. */
 void phase_fail(struct phase_member *j, uint32_t where) {
 	uint64_t none = 0;
 	atomic_compare_exchange_strong(j->fault, &none, (uint64_t)(j->phase + 1) << 32 | where);

@@ -9,7 +9,8 @@
 
 static const char *const io_name[IO_ROLES] = {"embedding", "output_norm", "output"};
 
-/* Opens a tensor, or finds it among those that are, and maps it unless it is streamed; what: how a message calls it. */
+/* Opens a tensor, or finds it among the open ones, and maps it unless it is streamed; what: its name in
+ * messages. */
 static int slice_map(struct slice *sl, struct store *s, const struct manifest_tensor *mt, bool from_disk,
         const char *what, const struct store_tensor **out, char *err, size_t errlen) {
 	struct store_tensor *t = NULL;
@@ -33,7 +34,7 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 		        "%s: the record says %s %ju x %ju, the manifest %s %ju x %ju", what,
 		        kern_traits(t->record.type)->name, (uintmax_t)t->record.rows, (uintmax_t)t->record.n,
 		        kern_traits(mt->type)->name, (uintmax_t)mt->rows, (uintmax_t)mt->n);
-	/* tensors of several layers may be one */
+	/* several layers may share a tensor */
 	bool streamed = from_disk || t->streamed;
 	int rc = from_disk ? store_open_descriptor(s, t) : store_map_opened(t);
 	t->streamed = streamed;
@@ -122,7 +123,7 @@ void slice_destroy(struct slice *s) {
 	errno = saved;
 }
 
-/* How messages call a tensor of the slice. */
+/* The name of a tensor of the slice for messages. */
 static void slice_tensor_name(const struct slice *s, const struct store_tensor *t, char *out, size_t len) {
 	snprintf(out, len, "a tensor");
 	for (uint32_t l = 0; l < s->last - s->first; l++)

@@ -18,7 +18,7 @@
 #define READERS 4
 #define BLOCK (1u << 20)
 #define ALIGN 4096u /* of file offsets, lengths and memory for direct reads */
-#define PARTS 3     /* tensors of a group at most */
+#define PARTS 3     /* most tensors in a group */
 
 struct part {
 	int fd;
@@ -32,7 +32,7 @@ struct group {
 	unsigned parts;
 	uint64_t blocks, bytes;
 	struct part part[PARTS];
-	struct store_tensor view[2][PARTS]; /* the tensors as they lie in each buffer */
+	struct store_tensor view[2][PARTS]; /* the tensors in each buffer */
 };
 
 struct weight_stream {
@@ -42,24 +42,24 @@ struct weight_stream {
 	uint32_t first;
 	uint8_t *buffer[2];
 	size_t buffer_bytes;
-	uint64_t base; /* the first group of the step; who leads it, alone */
+	uint64_t base; /* the first group of the step; used only by the member that leads it */
 	pthread_t thread[READERS];
 	unsigned threads;
 
 	pthread_mutex_t lock; /* for all below */
-	pthread_cond_t work;  /* there is something to read, or it is over */
-	pthread_cond_t ready; /* a group has been read, or cannot be; nothing is being read any more */
-	uint64_t filling;     /* the group of which blocks are handed out */
-	uint64_t block;       /* the next of them */
-	uint64_t left[2];     /* blocks of a buffer's group that are not there yet */
-	uint64_t given;       /* groups that were given back */
+	pthread_cond_t work;  /* there is something to read, or the stream ends */
+	pthread_cond_t ready; /* a group has been read or has failed, or no read is under way any more */
+	uint64_t filling;     /* the group whose blocks are being read */
+	uint64_t block;       /* the next block of it */
+	uint64_t left[2];     /* blocks of each buffer's group that are still missing */
+	uint64_t given;       /* groups that were released */
 	unsigned busy;        /* reads under way */
 	bool paused, stop, direct;
-	int error;       /* nothing more is read, */
-	uint64_t broken; /* and this is the first group that could not be */
+	int error;       /* reading has stopped, */
+	uint64_t broken; /* and this is the first group that is missing */
 	struct weight_stream_stats stats;
 	uint64_t busy_since;
-	uint64_t taken; /* groups whose waiting has been counted */
+	uint64_t taken; /* groups whose waiting time has been counted */
 };
 
 static uint64_t weight_stream_now_ns(void) {
@@ -74,7 +74,8 @@ static struct group *weight_stream_group_of(struct weight_stream *f, uint64_t n)
 
 /* ---- reading ---- */
 
-/* Reads a block of a group. Direct reads end at whole pages, beyond the end of the file if need be. */
+/* Reads a block of a group.  Direct reads have a length in whole pages, beyond the end of the file if need
+ * be. */
 static int weight_stream_read_block(
         const struct group *g, uint64_t block, uint8_t *buffer, bool direct, const struct part **of) {
 	const struct part *p = g->part;
@@ -94,7 +95,7 @@ static int weight_stream_read_block(
 		if (n < 0)
 			return -errno;
 		if (n == 0 || (direct && (size_t)n < len && n % ALIGN))
-			return -ENODATA; /* the file is shorter than it was */
+			return -ENODATA; /* the file has become shorter */
 		at += (uint64_t)n;
 	}
 	if (!direct)
@@ -106,7 +107,7 @@ static bool weight_stream_has_work(const struct weight_stream *f) {
 	return !f->paused && !f->error && f->filling < f->given + 2;
 }
 
-/* Under the lock, which it lets go of while it reads. */
+/* Called under the lock, which it releases while it reads. */
 static void weight_stream_fill(struct weight_stream *f) {
 	uint64_t n = f->filling, block = f->block++;
 	struct group *g = weight_stream_group_of(f, n);
@@ -154,7 +155,7 @@ uint64_t weight_stream_begin(struct weight_stream *f) {
 	pthread_mutex_lock(&f->lock);
 	uint64_t end = f->base + f->groups;
 	if (f->error || (f->given != end && f->given != f->base)) {
-		/* what was read is not whole, or lies in the wrong order */
+		/* what was read is incomplete, or belongs to other groups */
 		f->paused = true;
 		while (f->busy)
 			pthread_cond_wait(&f->ready, &f->lock);
@@ -178,13 +179,13 @@ int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_t
 	const struct group *g = weight_stream_group_of(f, n);
 	pthread_mutex_lock(&f->lock);
 	uint64_t since = 0;
-	/* a group before the one that cannot be read will be whole: all its blocks are under way */
+	/* groups before the broken one will be complete: all their blocks are being read */
 	while (!(n < f->filling && f->left[n % 2] == 0) && !(f->error && n >= f->broken)) {
 		since = since ? since : weight_stream_now_ns();
 		pthread_cond_wait(&f->ready, &f->lock);
 	}
 	int rc = f->error && n >= f->broken ? -EIO : 0;
-	if (n >= f->taken) { /* one of the members counts */
+	if (n >= f->taken) { /* one of the members counts it */
 		f->taken = n + 1;
 		f->stats.wait_seconds += since ? (double)(weight_stream_now_ns() - since) * 1e-9 : 0;
 	}
@@ -217,7 +218,7 @@ void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *ou
 	pthread_mutex_unlock(&f->lock);
 }
 
-/* ---- making it ---- */
+/* ---- creation ---- */
 
 static const enum layer_role roles[WEIGHT_GROUPS][PARTS] = {[WEIGHTS_QKV] = {LAYER_Q, LAYER_K, LAYER_V},
         [WEIGHTS_OUT] = {LAYER_OUT},
@@ -226,7 +227,7 @@ static const enum layer_role roles[WEIGHT_GROUPS][PARTS] = {[WEIGHTS_QKV] = {LAY
 static const unsigned parts[WEIGHT_GROUPS] = {
         [WEIGHTS_QKV] = 3, [WEIGHTS_OUT] = 1, [WEIGHTS_UP] = 2, [WEIGHTS_DOWN] = 1};
 
-/* Asks for direct reads of a file, and tries one; false: it has none. */
+/* Switches a file to direct reads, and tries one; false: not supported. */
 static bool weight_stream_make_direct(const struct store_tensor *t, void *page) {
 	int flags = fcntl(t->fd, F_GETFL);
 	if (flags < 0 || fcntl(t->fd, F_SETFL, flags | O_DIRECT) < 0)
@@ -254,7 +255,7 @@ static void weight_stream_add_group(
 		}
 		g->blocks += (t->packed_bytes + BLOCK - 1) / BLOCK;
 		g->bytes += (t->packed_bytes + ALIGN - 1) / ALIGN * ALIGN;
-		/* what writing it has left in the page cache is of no use to direct reads */
+		/* direct reads have no use for the pages that writing has left in the page cache */
 		posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
 }
@@ -266,7 +267,7 @@ static int weight_stream_make_buffers(struct weight_stream *f, uint64_t bytes) {
 		if (p == MAP_FAILED)
 			return -errno;
 		f->buffer[b] = p;
-		madvise(p, bytes, MADV_HUGEPAGE); /* a wish */
+		madvise(p, bytes, MADV_HUGEPAGE); /* only a hint */
 	}
 	return 0;
 }
@@ -276,7 +277,7 @@ static int weight_stream_start_threads(struct weight_stream *f) {
 	while (rc == 0 && f->threads < READERS)
 		if ((rc = thread_start(&f->thread[f->threads], NULL, weight_stream_thread, f)) == 0)
 			f->threads++;
-	return f->threads ? 0 : rc; /* fewer are slower */
+	return f->threads ? 0 : rc; /* fewer threads are only slower */
 }
 
 int weight_stream_create(struct weight_stream **out, const struct weight_stream_plan *plan, uint32_t first,
@@ -306,7 +307,7 @@ int weight_stream_create(struct weight_stream **out, const struct weight_stream_
 	for (size_t i = 0; i < f->groups; i++) {
 		const struct group *g = &f->group[i];
 		f->stats.step += g->bytes;
-		/* one for all, so that one way of reading is right */
+		/* all or none, so that there is one way of reading */
 		for (unsigned k = 0; k < g->parts && !f->direct; k++)
 			fcntl(g->part[k].fd, F_SETFL, fcntl(g->part[k].fd, F_GETFL) & ~O_DIRECT);
 	}

@@ -1,13 +1,13 @@
 /* weight_stream_plan: which groups of a slice stay in memory.  Pure.
  *
- * The two buffers, each as large as the largest streamed group, take memory in which weights could stay.  So only groups up to
- * a size are streamed, the smallest size that is enough; and of these only as many as necessary, spread evenly over the layers
- * to keep the disk busy all the time. */
+ * The two buffers, each as large as the largest streamed group, take memory in which weights could stay.  So
+ * only groups up to a certain size are streamed, the smallest size that suffices; and only as many of these
+ * as necessary, spread evenly over the layers to keep the disk busy all the time. */
 #include "shard/forward/weight_stream.h"
 #include <errno.h>
 #include <stdlib.h>
 
-#define PAGE 4096u /* a tensor begins at one, in its file as in a buffer */
+#define PAGE 4096u /* tensors begin at a page, in their files and in a buffer */
 
 static const struct {
 	enum layer_role first, last;
@@ -50,7 +50,7 @@ static uint64_t weight_stream_bytes_up_to(
 	return sum;
 }
 
-/* The next larger size of a group than `size`; 0: there is none. */
+/* The next larger group size than `size`; 0: there is none. */
 static uint64_t weight_stream_next_size(
         const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
 	uint64_t next = 0;
@@ -63,11 +63,11 @@ static uint64_t weight_stream_next_size(
 	return next;
 }
 
-/* Takes groups of at most `size` until `need` bytes of them are read: so much of each as has come due on the way. */
+/* Selects groups of at most `size` until `need` bytes are streamed, spread evenly over the layers. */
 static void weight_stream_spread(struct weight_stream_plan *p, const struct manifest *m, uint32_t first,
         uint32_t last, uint64_t size, uint64_t need) {
 	double due = 0, share = (double)need / (double)weight_stream_bytes_up_to(m, first, last, size);
-	for (int pass = 0; pass < 2; pass++) /* what rounding has left is made up for in the second */
+	for (int pass = 0; pass < 2; pass++) /* the second pass makes up for rounding */
 		for (uint32_t l = first; l < last; l++)
 			for (int g = 0; g < WEIGHT_GROUPS && p->step < need; g++) {
 				uint64_t bytes = weight_stream_group_bytes(m, l, g);
@@ -94,7 +94,7 @@ int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m,
 	out->resident = all;
 	if (all <= memory_limit)
 		return 0;
-	/* with buffers of this size so much has to be read, and it can be */
+	/* with buffers of this size, enough groups can be streamed */
 	do
 		size = weight_stream_next_size(m, first, last, size);
 	while (size && weight_stream_bytes_up_to(m, first, last, size) + memory_limit < all + 2 * size);

@@ -16,9 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEAD_STEP (256u << 10) /* bytes read ahead of what is parsed */
+#define HEAD_STEP (256u << 10) /* bytes read beyond what is parsed */
 
-/* A cursor over one file, with where to complain. */
+/* A cursor over one file, and where to report errors. */
 struct cursor {
 	struct gguf_part *part;
 	const uint8_t *p;
@@ -33,13 +33,13 @@ static int gguf_fail_short(struct cursor *c, const char *what) {
 	        c->name, what);
 }
 
-/* Reads on until the copy of the header has `end` bytes. */
+/* Reads until the copy of the header has `end` bytes. */
 static int gguf_fill(struct cursor *c, uint64_t end, const char *what) {
 	struct gguf_part *p = c->part;
 	if (end > p->capacity)
 		return fail_with(-EFBIG, c->err, c->errlen, "%s: more than %u MiB before its weights, in %s",
 		        c->name, GGUF_MAX_HEAD >> 20, what);
-	/* more than was asked for, but nothing before it is needed */
+	/* reads ahead, but only `end` bytes are needed */
 	uint64_t want = end + HEAD_STEP < p->capacity ? end + HEAD_STEP : p->capacity;
 	if (want > p->usable) {
 		if (mprotect(p->head, want, PROT_READ | PROT_WRITE) < 0)
@@ -148,7 +148,7 @@ static int gguf_take_kind(struct cursor *c, enum gguf_kind *out, const char *wha
 	return 0;
 }
 
-/* The header of an array: kind and count, the count within what the file can hold. */
+/* The header of an array: kind and count; the count is checked against the length of the file. */
 static int gguf_take_array_head(struct cursor *c, enum gguf_kind *elem, uint64_t *count, const char *what) {
 	int rc = gguf_take_kind(c, elem, what);
 	if (rc < 0)
@@ -156,7 +156,7 @@ static int gguf_take_array_head(struct cursor *c, enum gguf_kind *elem, uint64_t
 	rc = gguf_take_u64(c, count, what);
 	if (rc < 0)
 		return rc;
-	/* the least that an element takes: a string its length, an array kind and count */
+	/* the least bytes of an element: a string has its length, an array its kind and count */
 	size_t least = *elem == GGUF_STRING ? 8 : *elem == GGUF_ARRAY ? 12 : gguf_kind_size(*elem);
 	if (*count > c->left / least)
 		return gguf_fail_short(c, what);
@@ -213,7 +213,8 @@ static int gguf_take_value(struct cursor *c, struct gguf_value *v) {
 	v->data = c->p;
 	if (v->elem != GGUF_STRING)
 		return gguf_skip_elements(c, v->elem, v->count, 1, what);
-	/* strings are indexed, so that the i-th is found at once; count is bounded by the file's length */
+	/* strings are indexed, so that the i-th is found at once; count is bounded by the length of the
+	 * file */
 	v->at = malloc((v->count ? v->count : 1) * sizeof *v->at);
 	if (!v->at)
 		return fail_memory(c->err, c->errlen, c->name);
@@ -265,7 +266,7 @@ static int gguf_parse_values(struct cursor *c, struct gguf_part *p, uint64_t cou
 	return 0;
 }
 
-/* Shape, type and offset of a tensor (left in *offset until the data section is known). */
+/* Shape, type and offset of a tensor (stored in *offset until the start of the data section is known). */
 static int gguf_take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset) {
 	char what[112], name[80];
 	uint32_t type;
@@ -381,7 +382,7 @@ static int gguf_parse_split(struct cursor *c, struct gguf_part *p) {
 	const struct gguf_value *no = gguf_part_value(p, "split.no"),
 	                        *count = gguf_part_value(p, "split.count");
 	int64_t a = 0, b = 1;
-	/* a writer may state a count of 0 or leave the keys out for a file that is whole */
+	/* in an unsplit file, a writer may store a count of 0 or omit the keys */
 	if ((no && gguf_value_i64(no, &a) < 0) || (count && gguf_value_i64(count, &b) < 0))
 		goto error;
 	if (b == 0)
@@ -493,8 +494,8 @@ static int gguf_compare_tensors(const void *a, const void *b) {
 	        (*(const struct gguf_tensor *const *)a)->name, (*(const struct gguf_tensor *const *)b)->name);
 }
 
-/* Two parts that both claim what one of them is: the one whose name stands for another is to blame.  Without names that
- * are told apart, nobody is. */
+/* Two parts claim the same number, or different counts: the message blames the one whose name contradicts its
+ * number.  Without distinct names, neither is blamed. */
 static int gguf_fail_parts(const struct gguf_part *a, const struct gguf_part *b, char *err, size_t errlen) {
 	const struct gguf_part *odd = b->no == b->given && a->no != a->given ? a : b,
 	                       *other = odd == a ? b : a;

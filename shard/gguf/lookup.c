@@ -1,5 +1,5 @@
 /* lookup: finds values by key and tensors by name in an open GGUF file.
- * Values are read with memcpy, because a file aligns nothing before its data. */
+ * Values are read with memcpy, because nothing before the data section is aligned. */
 #include "shard/gguf/gguf_internal.h"
 #include <errno.h>
 #include <math.h>
@@ -34,7 +34,7 @@ static int gguf_read_integer(enum gguf_kind kind, const uint8_t *p, int64_t *out
 	case GGUF_U16:
 	case GGUF_U32:
 	case GGUF_U64:
-		memcpy(&v, p, size); /* little-endian, as the processor */
+		memcpy(&v, p, size); /* little-endian, like the processor */
 		if (v > INT64_MAX)
 			return -EINVAL;
 		*out = (int64_t)v;

@@ -11,13 +11,13 @@
 #define PAGE "it is a web page, which the site sent instead of the model: log in there, or take another link"
 #define UNPACK "it is compressed: unpack it first"
 
-#define LOOK 4096u /* bytes that are looked at */
+#define LOOK 4096u /* bytes that are examined */
 
-/* Beginnings that say what a file is; letters of both cases are one in the last group. */
+/* Magic numbers of other files; in the last group, case is ignored. */
 static const struct {
 	const char *begin;
 	size_t len;
-	bool text; /* white space may come first, and cases are one */
+	bool text; /* white space may come first, and case is ignored */
 	const char *what;
 } others[] = {
         {"version https://git-lfs", 23, true,
@@ -52,7 +52,7 @@ static bool gguf_begins_with(const uint8_t *p, size_t size, const char *begin, s
 	return text ? strncasecmp((const char *)p + at, begin, len) == 0 : memcmp(p + at, begin, len) == 0;
 }
 
-/* A length of 64 bits, then so many bytes of JSON. */
+/* A 64-bit length, followed by that many bytes of JSON. */
 static bool gguf_is_safetensors(const uint8_t *p, size_t have, uint64_t size) {
 	uint64_t len;
 	if (have < 10)

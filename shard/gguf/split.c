@@ -25,7 +25,7 @@ static void gguf_free_paths(char **path, size_t count) {
 	free(path);
 }
 
-/* Whether a path is NAME-0000i-of-0000n.gguf; how long NAME is then. */
+/* Whether a path is NAME-0000i-of-0000n.gguf; if so, *stem is the length of NAME. */
 static bool gguf_is_part(const char *path, size_t *stem, unsigned *i, unsigned *n) {
 	static const char tail[] = "-00001-of-00001.gguf";
 	size_t len = strlen(path), tail_len = sizeof tail - 1;
@@ -45,7 +45,7 @@ char *gguf_part_name(const char *name, size_t at, size_t count) {
 		return NULL;
 	memcpy(path, name, len + 1);
 	if (gguf_is_part(name, &stem, &i, &n) && n == count) {
-		/* as long as what it replaces, since n has at most five digits */
+		/* as long as the text it replaces, since n has at most five digits */
 		snprintf(end, sizeof end, "-%05u-of-%05u.gguf", (unsigned)at + 1, n);
 		memcpy(path + stem, end, len - stem);
 	}

@@ -46,7 +46,7 @@ static int import_fail(struct import *im, int rc, const char *what) {
 	return fail_with(rc, im->err, im->errlen, "%s: %s", im->name, what);
 }
 
-/* By the file that the tensor is in, which of a split model is one of several. */
+/* Names the file of the tensor, which is one of several for a split model. */
 static int import_fail_tensor(struct import *im, const struct gguf_tensor *t, int rc, const char *what) {
 	return fail_with(rc, im->err, im->errlen, "%s: %s", gguf_file(im->g, t), what);
 }
@@ -55,7 +55,7 @@ static int import_fail_no_memory(struct import *im) {
 	return fail_memory(im->err, im->errlen, im->name);
 }
 
-/* Whether name is "blk.<layer>.<rest>", with which layer and rest. */
+/* Whether name is "blk.<layer>.<rest>", and which layer and rest. */
 static bool import_layer_name(struct gguf_string name, uint32_t *layer, struct gguf_string *rest) {
 	static const char prefix[] = "blk.";
 	uint64_t i = sizeof prefix - 1, start = i;
@@ -70,7 +70,7 @@ static bool import_layer_name(struct gguf_string name, uint32_t *layer, struct g
 	return true;
 }
 
-/* Whether s is the stem and ".weight". */
+/* Whether s is the stem followed by ".weight". */
 static bool import_is_weight(struct gguf_string s, const char *stem) {
 	static const char tail[] = ".weight";
 	size_t len = strlen(stem);
@@ -83,7 +83,7 @@ static bool import_name_ends_with(struct gguf_string s, const char *tail) {
 	return s.len >= len && memcmp(s.s + s.len - len, tail, len) == 0;
 }
 
-/* Every tensor must be one that the model uses, or one of those that change nothing. */
+/* Every tensor must be one that the model uses, or one that has no effect. */
 static int import_check_names(struct import *im) {
 	char shown[80], why[160];
 	if (gguf_tensors(im->g) == 0)
@@ -93,13 +93,13 @@ static int import_check_names(struct import *im) {
 		const struct gguf_tensor *t = gguf_tensor(im->g, i);
 		struct gguf_string rest;
 		uint32_t layer = 0;
-		bool known = import_is_weight(t->name, "rope_freqs"); /* in hparams.freq already */
+		bool known = import_is_weight(t->name, "rope_freqs"); /* already in hparams.freq */
 		bool in_layer = import_layer_name(t->name, &layer, &rest);
 		for (int r = 0; !known && r < IO_ROLES; r++)
 			known = import_is_weight(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
 			known = import_is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
-		/* early converters stored the rotation that everybody computes */
+		/* early converters stored the rotation table, which everybody computes */
 		known = known || (in_layer && import_is_weight(rest, "attn_rot_embd"));
 		if (known)
 			continue;
@@ -118,7 +118,7 @@ static int import_check_names(struct import *im) {
 	return 0;
 }
 
-/* Finds a role's tensor and checks it.  *out stays as it is when an optional one is absent. */
+/* Finds a role's tensor and checks it.  *out is unchanged when an optional one is absent. */
 static int import_find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool norm,
         bool optional, const struct gguf_tensor **out) {
 	char why[224];
@@ -194,7 +194,7 @@ static int import_compare_places(const void *a, const void *b) {
 	return import_compare_tensors(((const struct place *)a)->t, ((const struct place *)b)->t);
 }
 
-/* One source for all places that lie on the same bytes; both ascend. */
+/* One source for all places with the same bytes; both ascend. */
 static int import_make_sources(struct import *im, struct place *p, size_t count) {
 	qsort(p, count, sizeof *p, import_compare_places);
 	im->source = calloc(count, sizeof *im->source);
@@ -236,7 +236,8 @@ static int import_fail_read(struct import *im, int rc) {
 	return import_fail(im, rc, why);
 }
 
-/* Every block is read once, so that what is looked at is what is hashed; `block` has import_block_bytes bytes. */
+/* Every block is read once, so that the bytes that are checked are those that are hashed; `block` has
+ * import_block_bytes bytes. */
 static int import_hash_chunk(
         struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *block) {
 	char shown[80], why[192];
@@ -316,8 +317,8 @@ done:
 	return rc;
 }
 
-/* Fills in the manifest from the sources' records.  weights: its name if it had no vocabulary, which is what names of a
- * file stand for: another pre-tokenizer makes another manifest of the same weights. */
+/* Fills in the manifest from the sources' records.  weights: the manifest's name without a vocabulary, to
+ * which cached hashes refer: with another pre-tokenizer, the same weights have another manifest. */
 static int import_make_manifest(
         struct import *im, const struct place *p, size_t count, struct content_id *weights) {
 	size_t s = 0;
@@ -344,7 +345,7 @@ static int import_make_manifest(
 	return rc < 0 ? import_fail(im, rc, "its tensors do not form a model") : 0;
 }
 
-/* The same without records: names that no content has, alike where tensors lie on the same bytes. */
+/* The same without records: made-up names, equal where tensors have the same bytes. */
 static void import_invent_names(const struct place *p, size_t count) {
 	uint64_t s = 1;
 	for (size_t i = 0; i < count; i++) {
@@ -357,7 +358,7 @@ static void import_invent_names(const struct place *p, size_t count) {
 	}
 }
 
-/* Takes the names that were remembered: 0 when they are there and make the weights that they made before. */
+/* Loads cached hashes: 0 when they are there and result in the same name of the weights as before. */
 static int import_recall_names(
         struct import *im, int cache, const char *key, const struct place *p, size_t count) {
 	struct import_names names = {0};
@@ -383,12 +384,12 @@ static int import_recall_names(
 		rc = content_tensor_encode(&im->source[i].record, &im->source[i].blob, &im->source[i].len);
 	if (rc == 0)
 		rc = import_make_manifest(im, p, count, &weights);
-	/* older versions remembered the manifest with its vocabulary */
+	/* older versions stored the manifest's name with its vocabulary */
 	if (rc == 0 && !content_equal(&weights, &names.weights) && !content_equal(&im->m->id, &names.weights))
 		rc = -EBADMSG;
 	import_names_clear(&names);
 	if (rc < 0) {
-		/* whatever was taken is made anew */
+		/* discard what was loaded; it is hashed again */
 		for (size_t i = 0; i < im->sources; i++) {
 			free(im->source[i].blob);
 			im->source[i].blob = NULL;
@@ -397,7 +398,7 @@ static int import_recall_names(
 	return rc;
 }
 
-/* Remembers the names.  That it fails (a full disk) costs time later, nothing else. */
+/* Caches the hashes.  If that fails (a full disk), only time is lost. */
 static void import_remember_names(
         const struct import *im, int cache, const char *key, const struct content_id *weights) {
 	struct import_names names = {.weights = *weights, .count = im->sources};
@@ -410,7 +411,7 @@ static void import_remember_names(
 	free(names.record);
 }
 
-/* hash: false where names that are not remembered may be invented; then the manifest has none itself. */
+/* hash: false if names may be made up when no hashes are cached; the manifest then has no name. */
 static int import_name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
         import_progress_fn *progress, void *arg) {
 	size_t count = IO_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
@@ -426,7 +427,7 @@ static int import_name_content(struct import *im, const int *fds, size_t nfds, c
 	if (cache && import_names_key(fds, nfds, key) == 0)
 		dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir >= 0 && import_recall_names(im, dir, key, places, count) == 0) {
-		/* the header was read before the key was made */
+		/* the header was read before the key was computed */
 		rc = gguf_unchanged(im->g) < 0 ? import_fail_read(im, -ESTALE) : 0;
 		goto done;
 	}
@@ -451,7 +452,7 @@ static int import_compare_sources(const void *a, const void *b) {
 	        sizeof(struct content_id));
 }
 
-/* Everything but the names of content.  im may be there when this fails. */
+/* Everything except the names of content.  *out may be set even on failure. */
 static int import_begin(struct import **out, const int *fds, size_t nfds, const char *name,
         struct import_options *o, char *err, size_t errlen) {
 	struct hparams hp;
@@ -571,7 +572,8 @@ int import_chunk(const struct import *im, const struct content_id *tensor, uint3
 	uint64_t at = import_chunk_at(s, chunk, &bytes);
 	uint8_t *buf = malloc(bytes);
 	int rc = buf ? gguf_read(s->t, at, buf, bytes) : -ENOMEM;
-	/* After it was read: what was written before that shows.  The file may have been touched, or written once more as it was. */
+	/* Checked after reading, so that any earlier change is noticed.  If the file was merely touched, or
+	 * rewritten with the same bytes, the hash still matches. */
 	if (rc == 0 && gguf_unchanged(im->g) < 0) {
 		struct content_id have = content_hash(buf, bytes);
 		rc = content_equal(&have, &s->record.chunk[chunk]) ? 0 : -ESTALE;

@@ -12,7 +12,7 @@
 
 #define NAMES_MAGIC "CVNM"
 #define NAMES_VERSION 1u
-#define NAMES_HEAD 108u /* magic, version, key (its letters), manifest, count */
+#define NAMES_HEAD 108u /* magic, version, key (as text), manifest, count */
 #define NAMES_MAX CONTENT_BLOB_MAX
 
 int import_names_key(const int *fds, size_t nfds, char key[CONTENT_HEX]) {

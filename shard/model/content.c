@@ -16,7 +16,7 @@ struct content_hasher {
 	EVP_MD *md;
 };
 
-/* A digest of OpenSSL fails only where the library itself is broken; a wrong name would be worse than an end. */
+/* OpenSSL digests fail only when the library itself is broken; aborting is better than a wrong name. */
 static void content_must(int ok) {
 	if (ok != 1)
 		abort();
@@ -81,7 +81,7 @@ char *content_hex(const struct content_id *id, char out[CONTENT_HEX]) {
 	return out;
 }
 
-/* Only what content_hex writes, so that a name has one spelling. */
+/* Accepts only what content_hex writes, so that a name has one spelling. */
 int content_from_hex(const char *hex, struct content_id *out) {
 	if (strlen(hex) != CONTENT_HEX - 1)
 		return -EINVAL;
@@ -172,8 +172,8 @@ int content_tensor_decode(struct content_tensor *t, const uint8_t *data, size_t 
 	        chunks > CONTENT_MAX_CHUNKS || in.left != (size_t)chunks * sizeof *t->chunk ||
 	        !kern_traits(type))
 		return -EINVAL;
-	/* The number of chunks follows from the shape.  It is stated so that a record whose length does not fit
-	 * is refused before anything is allocated for its shape. */
+	/* The number of chunks follows from the shape.  It is stored all the same, so that a record with the
+	 * wrong length is refused before anything is allocated for its shape. */
 	uint64_t row = n >= 1 && n <= CONTENT_MAX_WIDTH && n % kern_traits(type)->block == 0
 	                       ? kern_row_bytes((enum kern_type)type, n)
 	                       : 0;

@@ -1,5 +1,5 @@
-/* hparams: reads the keys llama.*, and refuses those values for which Caravan would compute something else than they mean.
- * The defaults are those of llama.cpp, whose converters write these files. */
+/* hparams: reads the keys llama.*, and refuses values that Caravan would not compute correctly.  The defaults
+ * are those of llama.cpp, whose converters write these files. */
 #include "shard/model/hparams.h"
 #include "common/fail.h"
 #include "kernels/math.h"
@@ -10,14 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keys that are read below, or that change nothing. */
+/* Keys that are read below, or that have no effect. */
 static const char *const known_keys[] = {
         "llama.attention.causal",
         "llama.attention.clamp_kqv",
         "llama.attention.head_count",
         "llama.attention.head_count_kv",
         "llama.attention.key_length",
-        "llama.attention.layer_norm_epsilon", /* of models whose norm is not RMS: not Llama's */
+        "llama.attention.layer_norm_epsilon", /* for models with LayerNorm, not for Llama */
         "llama.attention.layer_norm_rms_epsilon",
         "llama.attention.max_alibi_bias",
         "llama.attention.scale",
@@ -37,15 +37,15 @@ static const char *const known_keys[] = {
         "llama.rope.scale_linear",
         "llama.rope.scaling.attn_factor",
         "llama.rope.scaling.factor",
-        "llama.rope.scaling.finetuned",               /* history */
-        "llama.rope.scaling.original_context_length", /* history: the factors of Llama 3.1 are a tensor */
+        "llama.rope.scaling.finetuned",               /* informational */
+        "llama.rope.scaling.original_context_length", /* informational: Llama 3.1 has its factors in a tensor */
         "llama.rope.scaling.type",
         "llama.tensor_data_layout",
         "llama.use_parallel_residual",
         "llama.vocab_size",
 };
 
-/* Reads from one file, for messages. */
+/* Reads from one file; also for messages. */
 struct reader {
 	const struct gguf *g;
 	char *err;
@@ -56,7 +56,7 @@ static int hparams_fail_key(const struct reader *r, const char *key, const char 
 	return fail_with(-EINVAL, r->err, r->errlen, "%s %s", key, why);
 }
 
-/* A number; one that every layer has of its own is taken when all agree.  -ENOENT leaves *out alone. */
+/* A number; an array with one per layer is accepted if all are equal.  -ENOENT leaves *out unchanged. */
 static int hparams_read_u32(const struct reader *r, const char *key, uint32_t *out) {
 	enum gguf_kind kind;
 	uint64_t count;
@@ -97,7 +97,7 @@ static int hparams_read_f32(const struct reader *r, const char *key, float *out)
 	return rc;
 }
 
-/* A number whose only value that Caravan computes is `neutral`. */
+/* A number for which Caravan supports only `neutral`. */
 static int hparams_refuse_f32(const struct reader *r, const char *key, float neutral, float neutral_too) {
 	float v = neutral;
 	int rc = hparams_read_f32(r, key, &v);
@@ -135,7 +135,7 @@ static bool hparams_is(struct gguf_string s, const char *text) {
 	return s.len == strlen(text) && memcmp(s.s, text, s.len) == 0;
 }
 
-/* A GGUF file may hold other things than a model. */
+/* A GGUF file may contain something other than a model. */
 static int hparams_check_kind(const struct reader *r) {
 	static const struct {
 		const char *type, *what;
@@ -150,7 +150,7 @@ static int hparams_check_kind(const struct reader *r) {
 	struct gguf_string s;
 	char shown[80];
 	if (gguf_string(r->g, "adapter.type", &s) == 0)
-		s = (struct gguf_string){"adapter", 7}; /* the first of them had no general.type */
+		s = (struct gguf_string){"adapter", 7}; /* early adapters had no general.type */
 	else if (gguf_string(r->g, "general.type", &s) < 0 || hparams_is(s, "model"))
 		return 0;
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -268,9 +268,10 @@ static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	return 0;
 }
 
-/* The rows of the embedding, and so the width of the logits.  There may be more of them than tokens: models are trained with
- * rows up to a round number, to which converters either add tokens that mean nothing or not.  What is beyond the tokens is
- * computed as the file has it and never sampled (daemon/serve/coordinator/output.c).  Fewer rows than tokens make no model. */
+/* The rows of the embedding, and so the width of the logits.  There may be more rows than tokens: models are
+ * trained with a rounded number of rows, which converters may or may not fill up with meaningless tokens.
+ * Rows beyond the tokens are computed as they are in the file, and never sampled
+ * (daemon/serve/coordinator/output.c).  Fewer rows than tokens are an error. */
 static int hparams_read_vocab(const struct reader *r, struct hparams *hp) {
 	const struct gguf_tensor *embed = gguf_find(r->g, "token_embd.weight");
 	enum gguf_kind kind;
@@ -340,7 +341,7 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	rc = hparams_read_u32(r, "llama.attention.sliding_window", &window);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	/* within its window a sliding model is an ordinary one */
+	/* within its window, a sliding-window model is an ordinary one */
 	if (window > 0 && window < hp->context)
 		hp->context = window;
 
@@ -398,7 +399,7 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 		return -EINVAL;
 	}
 	for (uint32_t i = 0; i < HPARAMS_MAX_PAIRS; i++) {
-		/* position * frequency stays within what kern_sincos is defined for */
+		/* position * frequency stays in the range for which kern_sincos is defined */
 		bool fine = i < hp->pairs ? hp->freq[i] > 0 && hp->freq[i] <= 4.0f : hp->freq[i] == 0;
 		if (!fine)
 			return fail_with(-EINVAL, err, errlen, "RoPE frequency %" PRIu32 " is %g", i,

@@ -13,7 +13,7 @@
 #define MANIFEST_HEAD 80u   /* magic, version, nine numbers, epsilon, the vocabulary's name */
 #define MANIFEST_TENSOR 36u /* name, type */
 
-/* What a dimension of a tensor is, in terms of the model. */
+/* The meaning of a tensor's dimension in the model. */
 enum extent { ONE, DIM, FFN, Q, KV, VOCAB };
 
 static const struct role {
@@ -179,7 +179,7 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	return 0;
 }
 
-/* The shape is filled in only where the type allows one; manifest_check_tensor says what is wrong where it does not. */
+/* The shape is set only if the type allows it; otherwise manifest_check_tensor reports the error. */
 static void manifest_get_tensor(
         struct bytes_in *in, const struct hparams *hp, const struct role *role, struct manifest_tensor *t) {
 	bytes_get_into(in, t->id.b, sizeof t->id.b);

@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tokens that end a turn or a text in the models of this family, in tunings of them, and in those whose vocabularies they
- * took over: what llama.cpp knows by name.  Files name one EOS, or an EOT and an EOM beside it; models end with others. */
+/* Tokens that end a turn or a text in the models of this family, in fine-tunes of them, and in models from
+ * which vocabularies were adopted: those that llama.cpp knows by name.  Files name one EOS, or an EOT and an
+ * EOM as well; models also use others. */
 static const char *const end_names[] = {
         "<|eot_id|>",
         "<|eom_id|>",
@@ -113,7 +114,7 @@ static int vocab_read_tokens(struct vocab *v, const struct gguf *g, char *err, s
 			return vocab_fail_key(err, errlen, types, "is not an array of numbers");
 		if (type < 0 || type > VOCAB_BYTE)
 			return vocab_fail_key(err, errlen, types, "holds an unknown type");
-		/* 0 is a writer's "undefined" */
+		/* some writers use 0 for "undefined" */
 		v->token[i] = (struct vocab_token){
 		        {s.s, (uint32_t)s.len}, score, type == 0 ? (uint8_t)VOCAB_NORMAL : (uint8_t)type};
 	}
@@ -143,7 +144,7 @@ static int vocab_read_merges(struct vocab *v, const struct gguf *g, char *err, s
 	return 0;
 }
 
-/* Adds to the note, after what it says already. */
+/* Appends to the note. */
 static void vocab_note_ignored(struct vocab_reading *r, const char *fmt, ...)
         __attribute__((format(printf, 2, 3)));
 
@@ -170,7 +171,7 @@ static void vocab_add_end(struct vocab *v, uint32_t id) {
 	v->ends++;
 }
 
-/* The number of a special token; several where a list is allowed, of which the first is *out and the rest are ends. */
+/* The id of a special token.  If a list is allowed: the first is stored in *out, the others are ends. */
 static int vocab_read_ids(struct vocab *v, const struct gguf *g, const char *key, bool list, int32_t standard,
         int32_t *out, struct vocab_reading *r, char *err, size_t errlen) {
 	enum gguf_kind kind;
@@ -185,7 +186,7 @@ static int vocab_read_ids(struct vocab *v, const struct gguf *g, const char *key
 		if (many && gguf_array_i64(g, key, i, &id) < 0)
 			return vocab_fail_key(err, errlen, key, "is not a list of token ids");
 		if (id < 0 || id >= v->tokens) {
-			if (id != -1) /* which says that there is none */
+			if (id != -1) /* -1 means that there is none */
 				vocab_note_ignored(r,
 				        "%s is %" PRId64 " and there are %" PRIu32 " tokens: it is ignored",
 				        key, id, v->tokens);
@@ -200,8 +201,8 @@ static int vocab_read_ids(struct vocab *v, const struct gguf *g, const char *key
 	return 0;
 }
 
-/* What begins and what ends a text.  Beside the keys that have one meaning each, files may list all ends under a key of
- * their own, or under that of one. */
+/* Reads the tokens that begin and end a text.  Besides the keys with one meaning each, files may list all
+ * ends under a key of their own, or under an end's key. */
 static int vocab_read_special(
         struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
 	bool spm = v->model == VOCAB_SPM;
@@ -226,7 +227,7 @@ static int vocab_read_special(
 		vocab_add_end(v, (uint32_t)eom);
 	if (more >= 0)
 		vocab_add_end(v, (uint32_t)more);
-	/* what is known to end a text anyway is not said again, so that the blob has as little as it can */
+	/* tokens that are known to be ends anyway are left out, to keep the blob minimal */
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < v->ends; i++)
 		if ((int32_t)v->end[i] != v->eos && (int32_t)v->end[i] != v->eot &&
@@ -242,7 +243,7 @@ static int vocab_read_bool(
 	return gguf_bool(g, key, out) == -EINVAL ? vocab_fail_key(err, errlen, key, "is not a boolean") : 0;
 }
 
-/* Pre-tokenizers whose models start with the beginning-of-text token when the file does not say. */
+/* Pre-tokenizers whose models start with the BOS token when the file does not say. */
 static bool vocab_starts_with_bos(struct vocab_string pre) {
 	static const char *const names[] = {
 	        "llama-bpe", "llama3", "llama-v3", "tekken", "falcon3", "pixtral"};
@@ -252,7 +253,7 @@ static bool vocab_starts_with_bos(struct vocab_string pre) {
 	return false;
 }
 
-/* Llama 3 as it was converted in April 2024, before files said how text is cut into words. */
+/* Llama 3 as converted in April 2024, before files named a pre-tokenizer. */
 #define LLAMA3_TOKENS 128256u
 #define LLAMA3_BEGIN 128000u
 
@@ -262,7 +263,7 @@ static bool vocab_is_early_llama3(const struct vocab *v) {
 	return v->tokens == LLAMA3_TOKENS && s->len == sizeof begin - 1 && memcmp(s->s, begin, s->len) == 0;
 }
 
-/* How text is cut into words: as the user says, as the file says, as is known of the model. */
+/* The pre-tokenizer: the user's choice, else the file's, else what is known of the model. */
 static int vocab_read_pre(
         struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
 	static const char key[] = "tokenizer.ggml.pre", llama3[] = "llama-bpe";

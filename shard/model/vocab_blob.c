@@ -12,9 +12,8 @@
 
 #define VOCAB_MAGIC "CVVO"
 #define VOCAB_VERSION 1u
-#define VOCAB_VERSION_ENDS \
-	2u /* of one that has further ends, and of no other: blobs of the rest stay what they were */
-#define VOCAB_HEAD 40u /* magic, version, model, flags, four ids, tokens, merges */
+#define VOCAB_VERSION_ENDS 2u /* only for vocabularies with further ends: other blobs stay unchanged */
+#define VOCAB_HEAD 40u        /* magic, version, model, flags, four ids, tokens, merges */
 enum { FLAG_ADD_BOS = 1, FLAG_ADD_EOS = 2, FLAG_ADD_SPACE = 4, FLAGS = 7 };
 
 static int vocab_blob_fail(char *err, size_t errlen, const char *why) {
@@ -50,7 +49,7 @@ int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 	}
 	for (uint32_t i = 0; i < v->merges; i++) {
 		const struct vocab_string *m = &v->merge[i];
-		/* the space that parts left from right is the first that has something before it */
+		/* left and right are separated by the first space that has something before it */
 		const char *space = m->len > 2 ? memchr(m->s + 1, ' ', m->len - 2) : NULL;
 		if (m->len > VOCAB_MAX_TEXT || !space)
 			return fail_with(-EINVAL, err, errlen,

@@ -1,9 +1,11 @@
-/* convert: packs tensors again that an older version packed in another layout.
+/* convert: repacks tensors that an older version packed in another layout.
  *
- * Each tensor is unpacked chunk by chunk, checked against its record, and written by the same writer as a fetched tensor.  So
- * the new file replaces the old one by rename after a sync, and an interrupted conversion continues with the chunks that it
- * had written.  The disk needs space for one more tensor, not for a second store.
- * A file that another process uses is not replaced: a daemon of the older version would find that its tensor has gone.
+ * Each tensor is unpacked chunk by chunk, checked against its record, and written by the same writer as a
+ * fetched tensor.  So the new file replaces the old one by rename after a sync, and an interrupted conversion
+ * continues with the chunks that it had written.  The disk needs space for one more tensor, not for a second
+ * store.
+ * A file that another process uses is not replaced: a daemon of the older version would find that its tensor
+ * has gone.
  * One process converts a store at a time, under an exclusive lock on the folder; others wait.
  * Threads: any one, before others use the store. */
 #include "shard/store/convert.h"
@@ -17,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What conversion does with one tensor. */
+/* The conversion of a store. */
 struct conversion {
 	struct store *store;
 	struct store_convert progress;
@@ -49,7 +51,7 @@ static int convert_chunk(int fd, const struct content_tensor *t, const struct st
 static int convert_chunks(struct conversion *c, int fd, const struct content_tensor *t,
         const struct store_head *head, struct store_writer *w) {
 	uint64_t first, rows, bytes;
-	content_chunk_extent(t, 0, &first, &rows, &bytes); /* the largest */
+	content_chunk_extent(t, 0, &first, &rows, &bytes); /* chunk 0 is the largest */
 	uint8_t *packed = malloc(kern_packed_bytes(t->type, rows, t->n)), *canonical = malloc(bytes);
 	int rc = packed && canonical ? 0 : -ENOMEM;
 	for (uint32_t i = 0; i < t->chunks && rc == 0; i++) {
@@ -76,7 +78,8 @@ static int store_convert_tensor(struct conversion *c, const struct content_id *i
 	if (fd < 0)
 		return fd;
 	content_hex(id, hex);
-	/* asked at once, lest a tensor be converted for nothing at every start; meanwhile others may open it */
+	/* checked first, so that a tensor in use is not converted in vain at every start; others may open it
+	 * during the conversion */
 	int rc = fstat(fd, &st) < 0 ? -errno : 0;
 	if (rc == 0 && !(store_hold_alone(c->store, fd, hex) && flock(fd, LOCK_SH | LOCK_NB) == 0))
 		rc = -EBUSY;
@@ -84,12 +87,12 @@ static int store_convert_tensor(struct conversion *c, const struct content_id *i
 		rc = store_writer_replace(&w, c->store, &t, err, sizeof err);
 	if (rc == 0) {
 		rc = convert_chunks(c, fd, &t, &head, w);
-		if (rc == -EBADMSG) /* what is good of it has been written, for who fetches the rest */
+		if (rc == -EBADMSG) /* its good chunks were written, for whoever fetches the rest */
 			store_remove_useless(c->store, fd, hex);
 	}
 	if (rc == 0)
 		rc = store_hold_alone(c->store, fd, hex) ? store_writer_commit(w) : -EBUSY;
-	if (rc == 0) /* it was not used just now: eviction goes by that */
+	if (rc == 0) /* keep the old times: conversion is not a use, and eviction goes by last use */
 		utimensat(c->store->tensors, hex, (const struct timespec[]){st.st_atim, st.st_mtim},
 		        AT_SYMLINK_NOFOLLOW);
 	store_writer_destroy(w);
@@ -98,7 +101,7 @@ static int store_convert_tensor(struct conversion *c, const struct content_id *i
 	return rc;
 }
 
-/* Keeps the names of tensors of an older layout; how many, and their canonical bytes. */
+/* Keeps only the names of tensors with an older layout; sums their number and canonical bytes. */
 static void store_convert_keep_older(struct conversion *c, struct content_id *ids, size_t count) {
 	for (size_t i = 0; i < count; i++) {
 		struct content_tensor t;

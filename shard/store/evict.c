@@ -20,7 +20,7 @@ void store_set_limit(struct store *s, const struct store_limit *limit) {
 	s->limit = *limit;
 }
 
-/* Names that stay, until they are let go. */
+/* Names that are pinned until store_unpin. */
 struct store_pin {
 	struct store *store;
 	LIST_ENTRY(store_pin) link;
@@ -61,12 +61,13 @@ static bool store_is_pinned(const struct store *s, const struct content_id *id) 
 	return false;
 }
 
-/* Removes a tensor, or the part of one that bears this name, unless somebody has it open, or will. */
+/* Removes a tensor, or the part with this name, unless it is open or pinned. */
 static bool evict_file(struct store *s, const struct content_id *id, const char *name) {
 	int fd = openat(s->tensors, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return false;
-	/* who opens it from now on finds it barred, and takes it for absent; who pins it from now on finds it gone */
+	/* whoever opens it from now on finds it locked, and treats it as absent; whoever pins it from now on
+	 * finds it gone */
 	pthread_mutex_lock(&s->pin_lock);
 	bool gone = !store_is_pinned(s, id) && store_hold_alone(s, fd, name) &&
 	            unlinkat(s->tensors, name, 0) == 0;
@@ -124,7 +125,7 @@ uint64_t store_reserve(uint64_t filesystem) {
 int store_check_reserve(int folder, uint64_t need, char *why, size_t len) {
 	struct statvfs fs;
 	if (fstatvfs(folder, &fs) < 0)
-		return 0; /* writing tells */
+		return 0; /* unknown: a write will fail if there is no space */
 	uint64_t available = (uint64_t)fs.f_bavail * fs.f_frsize,
 	         reserve = store_reserve((uint64_t)fs.f_blocks * fs.f_frsize);
 	if (available >= need + reserve)
@@ -167,7 +168,7 @@ int store_space(struct store *s, const struct content_id *keep, size_t count, st
 	return rc;
 }
 
-/* ---- taking things out ---- */
+/* ---- removal ---- */
 
 int store_remove_tensor(struct store *s, const struct content_id *id, uint64_t *bytes) {
 	char hex[CONTENT_HEX], part[STORE_PART_NAME];

@@ -19,7 +19,7 @@
 bool store_hold_alone(const struct store *s, int fd, const char *name) {
 	struct stat mine, there;
 	return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &mine) == 0 &&
-	       /* by now another daemon may have put a good one in its place */
+	       /* another daemon may have replaced it by a good one */
 	       fstatat(s->tensors, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && mine.st_dev == there.st_dev &&
 	       mine.st_ino == there.st_ino;
 }
@@ -29,7 +29,7 @@ void store_remove_useless(struct store *s, int fd, const char *hex) {
 		unlinkat(s->tensors, hex, 0);
 }
 
-/* Reads and checks head and record of an open file, which has to be packed in this layout. */
+/* Reads and checks head and record of an open file, which must have this layout. */
 static int store_read_record(int fd, uint32_t layout, const struct content_id *id,
         struct content_tensor *record, struct store_head *head) {
 	uint8_t bytes[STORE_HEAD], *data = NULL;
@@ -68,14 +68,14 @@ static int store_read_record(int fd, uint32_t layout, const struct content_id *i
 	return 0;
 }
 
-/* In one folder; own: what is no good is removed. */
+/* Opens it in one folder; own: invalid files are removed. */
 static int open_in(struct store *s, int folder, bool own, uint32_t layout, const struct content_id *id,
         struct content_tensor *record, struct store_head *head) {
 	char hex[CONTENT_HEX];
 	int rc, fd = openat(folder, content_hex(id, hex), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	/* only who removes a file holds it alone */
+	/* only a process that removes a file has an exclusive lock */
 	rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? (errno == EWOULDBLOCK ? -ENOENT : -errno) : 0;
 	if (rc == 0)
 		rc = store_read_record(fd, layout, id, record, head);
@@ -114,7 +114,7 @@ int store_check_older(struct store *s, const struct content_id *id) {
 	return 0;
 }
 
-/* store_open_file, where one that is no good counts as absent. */
+/* As store_open_file, but an invalid file counts as absent. */
 static int open_tensor(struct store *s, const struct content_id *id, struct content_tensor *record,
         struct store_head *head) {
 	int rc = store_open_file(s, id, record, head);
@@ -184,20 +184,22 @@ bool store_keep_tensor(struct store *s, const struct content_id *id) {
 int store_map_opened(struct store_tensor *t) {
 	if (t->map)
 		return 0;
-	/* the matrix alone: its head would be a page that nobody reads again (pages can be larger than STORE_ALIGN) */
+	/* only the matrix: the page with the head would not be read again (pages can be larger than
+	 * STORE_ALIGN) */
 	uint64_t skip = t->packed_at & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
 	size_t bytes = t->packed_at + t->packed_bytes - skip;
 	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, t->fd, (off_t)skip);
 	if (map == MAP_FAILED)
 		return -errno;
-	/* A page of the file that nobody reads: it keeps file and lock when every page of the map has been replaced (in_use.c). */
+	/* A page of the file that is never read: it keeps file and lock when every page of the map has been
+	 * replaced (in_use.c). */
 	void *hold = mmap(NULL, 1, PROT_NONE, MAP_SHARED, t->fd, 0);
 	if (hold == MAP_FAILED) {
 		int rc = -errno;
 		munmap(map, bytes);
 		return rc;
 	}
-	madvise(map, bytes, MADV_HUGEPAGE); /* a wish: of pages that come from disk */
+	madvise(map, bytes, MADV_HUGEPAGE); /* a hint, for pages that come from disk */
 	t->hold = hold;
 	t->map = map;
 	t->map_bytes = bytes;
@@ -209,7 +211,7 @@ int store_map_opened(struct store_tensor *t) {
 void store_close_descriptor(struct store_tensor *t) {
 	if (!t->map || t->fd < 0)
 		return;
-	store_use_lock(); /* which may be putting another file in its place */
+	store_use_lock(); /* which may be renewing the tensor */
 	close(t->fd);
 	t->fd = -1;
 	store_use_unlock();
@@ -225,7 +227,7 @@ int store_open_descriptor(struct store *s, struct store_tensor *t) {
 	if (fd < 0)
 		return fd;
 	content_tensor_clear(&record);
-	if (fstat(fd, &st) < 0 || !store_file_is(&t->file, &st)) { /* it is being replaced this moment */
+	if (fstat(fd, &st) < 0 || !store_file_is(&t->file, &st)) { /* it is just being replaced */
 		close(fd);
 		return -EAGAIN;
 	}

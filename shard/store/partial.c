@@ -25,7 +25,7 @@ static void store_part_head(uint8_t out[STORE_HEAD], const struct store_head *h)
 	memcpy(out, magic, sizeof magic);
 }
 
-/* The file of this name that is still called so when we have its lock. */
+/* Opens the file with this name and locks it; retries if the name changed before it had the lock. */
 static int store_part_open_locked(int dir, const char *name) {
 	for (int attempt = 0; attempt < 8; attempt++) {
 		struct stat mine, there;
@@ -37,7 +37,7 @@ static int store_part_open_locked(int dir, const char *name) {
 			close(fd);
 			return rc;
 		}
-		/* it may have become the tensor, or been removed, before we had it */
+		/* it may have become the tensor, or been removed, before it was locked */
 		if (fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && mine.st_dev == there.st_dev &&
 		        mine.st_ino == there.st_ino)
 			return fd;
@@ -88,7 +88,7 @@ int store_part_take(struct store *s, const struct content_tensor *t, const struc
 	return fd;
 }
 
-/* Canonical bytes of a chunk as they lie in the file; packed: room for them. */
+/* Reads a chunk from the file and unpacks it; packed: space for the packed chunk. */
 static int store_part_chunk_at(int fd, const struct content_tensor *t, const struct store_head *h,
         uint32_t chunk, uint8_t *packed, uint8_t *out) {
 	uint64_t first, rows, bytes;
@@ -123,7 +123,8 @@ int store_part_look(int fd, const struct content_tensor *t, const struct store_h
 	return 0;
 }
 
-/* Opens a part for reading beside its writer. A descriptor with record and places, or a negative errno. */
+/* Opens a part for reading while it is written.  Returns a descriptor, with record and offsets, or a negative
+ * errno. */
 static int store_part_open(
         struct store *s, const struct content_id *id, struct content_tensor *t, struct store_head *h) {
 	char name[STORE_PART_NAME];
@@ -133,7 +134,7 @@ static int store_part_open(
 	if (fd < 0)
 		return -errno;
 	rc = durable_read_at(fd, bytes, sizeof bytes, 0);
-	if (rc == 0) { /* either magic will do: its writer may be making it a tensor's file at this moment */
+	if (rc == 0) { /* either magic is valid: the writer may be turning the part into a tensor's file */
 		store_head_put(whole, h);
 		memcpy(bytes, whole, sizeof magic);
 		rc = store_head_get(bytes, h);
@@ -187,7 +188,7 @@ int store_part_read(
 	return rc;
 }
 
-/* Whether a tensor of this name is there in the layout of this version: a part beside it is of no use. */
+/* Whether the tensor is there in the current layout: then a part is useless. */
 static bool store_part_is_complete(int tensors, const char *name) {
 	uint8_t bytes[STORE_HEAD];
 	struct store_head h;

@@ -157,7 +157,7 @@ int store_put_blob(struct store *s, const uint8_t *data, size_t len, struct cont
 		return -EFBIG;
 	*id = content_hash(data, len);
 	content_hex(id, hex);
-	/* one of another length is broken, and is replaced */
+	/* a file with another length is corrupt, and is replaced */
 	if (fstatat(s->blobs, hex, &st, AT_SYMLINK_NOFOLLOW) == 0 && (uint64_t)st.st_size == len)
 		return 0;
 	int rc = store_check_reserve(s->blobs, len, why, sizeof why);

@@ -1,6 +1,6 @@
-/* verify: checks content against its name: chunks and blobs that arrive, and those that are on disk.
+/* verify: checks content against its name: chunks and blobs that arrive, and those on disk.
  *
- * No bytes enter the store, and none are believed after a restart, that were not checked here.
+ * Bytes are checked here before they enter the store, and before they are trusted after a restart.
  * Threads: any except the loop, because the functions hash or wait for the disk. */
 #include "common/durable.h"
 #include "shard/store/store_internal.h"
@@ -54,7 +54,7 @@ int store_check_chunk(const struct store_tensor *t, uint32_t chunk, void *buf) {
 	int rc = durable_read_at(t->fd, buf, packed, from);
 	if (rc < 0)
 		return rc;
-	/* pages that nobody has mapped are not kept for this */
+	/* do not keep pages in the page cache that nobody has mapped */
 	posix_fadvise(t->fd, (off_t)from, (off_t)packed, POSIX_FADV_DONTNEED);
 	kern_unpack(t->record.type, canonical, buf, rows, t->record.n);
 	return store_verify_chunk(&t->record, chunk, canonical, bytes);

@@ -1,11 +1,12 @@
 /* write: writes a tensor into the store, chunk by chunk, continuing with what an earlier writer left.
  *
- * The file gets its full length and its disk space at the start; the head is written last.  It is written with pwrite, not
- * through a mapping, so that a full disk is an error and not a signal.
+ * The file gets its full length and its disk space at the start; the head is written last.  It is written
+ * with pwrite, not through a mapping, so that a full disk is an error and not a signal.
  *
- * File systems with large folios keep in one huge page, and map as one, what was written at once, aligned and of that size.
- * Chunks begin anywhere, so a huge page in which a chunk begins or ends is written as a whole first.  Decode, which reads a
- * whole slice per token, then needs one address translation instead of 512. */
+ * File systems with large folios keep a range in one huge page, and map it as one, if it was written at once,
+ * aligned and with the size of a huge page.  Chunks begin anywhere, so a huge page in which a chunk begins or
+ * ends is first written as a whole.  Decode, which reads a whole slice per token, then needs one address
+ * translation instead of 512. */
 #include "common/durable.h"
 #include "proto/descriptors.h"
 #include "shard/store/partial.h"
@@ -18,20 +19,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HUGE_PAGE (2ul << 20) /* on x86, and on ARM with pages of 4 KiB; elsewhere it does no harm */
+#define HUGE_PAGE (2ul << 20) /* on x86, and on ARM with 4 KiB pages; harmless elsewhere */
 
 struct store_writer {
 	struct store *store; /* borrowed */
 	struct content_tensor record;
 	struct store_head head;
 	uint8_t *record_bytes;
-	uint8_t *packed; /* room for one chunk */
-	uint8_t *zeros;  /* HUGE_PAGE of them, once they were needed */
-	bool *have;      /* which chunks are there */
+	uint8_t *packed; /* space for one chunk */
+	uint8_t *zeros;  /* HUGE_PAGE of them, once needed */
+	bool *have;      /* by chunk: whether it is written */
 	uint32_t missing;
 	int fd;
-	bool part;                  /* temp is a part, for others to go on with, */
-	bool full;                  /* unless the disk is full: it would keep it so */
+	bool part;                  /* temp is a part, which a later writer continues, */
+	bool full;                  /* unless the disk is full: keeping it would not free the disk */
 	char temp[STORE_PART_NAME]; /* empty once committed */
 };
 
@@ -72,7 +73,7 @@ static int store_writer_open_new(struct store_writer *w) {
 	return 0;
 }
 
-/* One that a writer left has its room already. */
+/* A part that an earlier writer left already has its disk space. */
 static int store_writer_check_reserve(const struct store_writer *w, char *why, size_t len) {
 	uint64_t need = w->head.packed_at + w->head.packed_bytes;
 	char part[STORE_PART_NAME];
@@ -116,7 +117,7 @@ static int writer_create(struct store_writer **out, struct store *s, const struc
 	if (!w->packed || !w->have)
 		goto error;
 	rc = w->record.chunks > 1 ? store_writer_open_part(w) : -EWOULDBLOCK;
-	/* another is at it (two daemons of one store): each writes its own */
+	/* another daemon of this store writes it: each writes its own file */
 	if (rc == -EWOULDBLOCK)
 		rc = store_writer_open_new(w);
 	if (rc < 0)
@@ -141,7 +142,7 @@ int store_writer_replace(struct store_writer **out, struct store *s, const struc
 	return writer_create(out, s, record, true, err, errlen);
 }
 
-/* A file system that cannot give a file its room beforehand says so here. */
+/* Some file systems cannot reserve a file's space in advance, and fail here. */
 static int store_note_full(struct store_writer *w, int rc) {
 	w->full |= rc == -ENOSPC || rc == -EDQUOT;
 	return rc;
@@ -151,7 +152,8 @@ static int write_at(struct store_writer *w, const void *data, size_t len, uint64
 	return store_note_full(w, durable_write_at(w->fd, data, len, at));
 }
 
-/* Writes the huge page at an offset whole, unless it is not all of the matrix, or something of it is there already. */
+/* Writes the whole huge page at an offset, unless it is not entirely in the matrix, or part of it was written
+ * already. */
 static int store_write_page(struct store_writer *w, uint64_t page) {
 	const uint64_t chunk = w->record.chunk_rows * kern_row_bytes(w->record.type, w->record.n);
 	uint64_t end = w->head.packed_at + w->head.packed_bytes;
