@@ -66,6 +66,7 @@ static const struct keyword keywords[] = {
         {"required", TYPE_OBJECT},
         {"additionalProperties", TYPE_OBJECT},
         {"patternProperties", TYPE_OBJECT},
+        {"propertyNames", TYPE_OBJECT},
         {"minProperties", TYPE_OBJECT},
         {"maxProperties", TYPE_OBJECT},
         {"items", TYPE_ARRAY},

@@ -64,6 +64,29 @@ static void object_read_pattern(
 	}
 }
 
+/* Names that are any strings, or that match a pattern where no properties are named. */
+static void object_read_property_names(
+        struct schema *c, struct object *o, const json_t *names, const struct path *path) {
+	const char *key;
+	json_t *value;
+	if (json_is_true(names))
+		return;
+	bool is_simple = json_is_object(names);
+	json_object_foreach((json_t *)(uintptr_t)names, key, value) {
+		bool is_type = strcmp(key, "type") == 0 && json_is_string(value) &&
+		               strcmp(json_string_value(value), "string") == 0;
+		bool is_pattern = strcmp(key, "pattern") == 0 && json_is_string(value);
+		is_simple = is_simple && (is_type || is_pattern || schema_is_annotation(key));
+	}
+	const json_t *pattern = json_object_get(names, "pattern");
+	if (!is_simple || (pattern && (o->properties || o->pattern)))
+		schema_fail(c, path,
+		        "propertyNames is only supported as a pattern, where there is no properties and no "
+		        "patternProperties");
+	else if (pattern)
+		o->pattern = json_string_value(pattern);
+}
+
 static void object_read(struct schema *c, struct object *o, const json_t *s, const struct path *path) {
 	const json_t *patterns = json_object_get(s, "patternProperties");
 	*o = (struct object){.properties = json_object_get(s, "properties"),
@@ -79,6 +102,8 @@ static void object_read(struct schema *c, struct object *o, const json_t *s, con
 		o->additional = schema_keep(c, json_true());
 	if (patterns)
 		object_read_pattern(c, o, patterns, path);
+	if (json_object_get(s, "propertyNames"))
+		object_read_property_names(c, o, json_object_get(s, "propertyNames"), path);
 	if (json_is_false(o->additional))
 		o->additional = NULL;
 	object_read_names(c, o, path);

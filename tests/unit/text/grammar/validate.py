@@ -77,6 +77,8 @@ def valid_object(s, v, top):
     if not s.get('minProperties', 0) <= len(v) <= s.get('maxProperties', len(v)):
         return False
     for k, x in v.items():
+        if not valid(s.get('propertyNames', True), k, top):
+            return False
         ok = [valid(named[k], x, top)] if k in named else []
         ok += [valid(t, x, top) for p, t in patterns.items() if search(p, k)]
         if not all(ok or [valid(s.get('additionalProperties', True), x, top)]):
@@ -177,6 +179,8 @@ def random_object(r, depth):
         s['additionalProperties'] = False
     elif more == 3 and not names:
         del s['properties']
+        if r.random() < .5:
+            s['propertyNames'] = {'type': 'string', 'pattern': '^[a-f]+$'}
     return s
 
 
