@@ -51,7 +51,7 @@ static void fetch_submit(
 
 static void fetch_item_finished(struct fetch *f, struct item *it) {
 	it->state = ITEM_DONE;
-	item_clear(f->t, it);
+	fetch_clear_item(f->t, it);
 	f->open--;
 }
 
@@ -59,7 +59,7 @@ static void fetch_item_finished(struct fetch *f, struct item *it) {
  * source. */
 static void fetch_end_without_source(struct fetch *f, const struct item *it) {
 	char text[700], hex[CONTENT_HEX];
-	sources_describe(f, text, sizeof text);
+	fetch_describe_sources(f, text, sizeof text);
 	fetch_end(f, "%s: %s %.12s cannot be fetched: %s%s%s", f->subject, it->tensor ? "tensor" : "blob",
 	        content_hex(&it->id, hex), f->file_error, *f->file_error ? "; " : "", text);
 }
@@ -94,7 +94,7 @@ static void fetch_open_items(struct fetch *f) {
 			source_file_ref(it->file);
 			model_dir_used(f->t, it->file->im);
 			fetch_submit(f, it->tensor ? WORK_OPEN : WORK_BLOB, it, NULL, 0);
-		} else if (!chunk_add(f, it, false, 0)) {
+		} else if (!fetch_add_chunk(f, it, false, 0)) {
 			fetch_end(f, "%s: out of memory", f->subject);
 		}
 	}
@@ -107,7 +107,7 @@ static void fetch_open_chunks(struct fetch *f) {
 		uint32_t chunk;
 		while (it->state == ITEM_CHUNKS && !it->file && f->nchunks < CHUNKS_MOST &&
 		        fetch_next_chunk(it, &chunk))
-			if (!chunk_add(f, it, true, chunk)) {
+			if (!fetch_add_chunk(f, it, true, chunk)) {
 				fetch_end(f, "%s: out of memory", f->subject);
 				return;
 			}
@@ -132,7 +132,7 @@ static void fetch_pump_chunk(struct fetch *f, struct chunk *p) {
 	if (p->asked == 0 && fetch_count_begun(f) >= TRANSFER_CHUNKS)
 		return;
 	if (p->source == NOBODY)
-		switch (source_choose(f, p)) {
+		switch (fetch_choose_source(f, p)) {
 		case SOURCE_FOUND:
 			break;
 		case SOURCE_BUSY: /* its next answer leads back here */
@@ -144,14 +144,14 @@ static void fetch_pump_chunk(struct fetch *f, struct chunk *p) {
 			fetch_end_without_source(f, p->item);
 			return;
 		}
-	while (chunk_wants(f, p)) {
-		int rc = chunk_request(f, p);
+	while (fetch_chunk_wants(f, p)) {
+		int rc = fetch_request_chunk(f, p);
 		if (rc == -EBUSY)
 			return;
 		if (rc == -ENOTCONN || rc == -EAGAIN || rc == -EHOSTUNREACH) {
 			f->blocked = true;
 			if (rc != -EAGAIN)
-				source_lost(f, &f->sources[p->source].id);
+				fetch_source_lost(f, &f->sources[p->source].id);
 			return;
 		}
 		if (rc) {
@@ -187,7 +187,7 @@ static void fetch_pump_all(struct transfer *t, struct fetch *last) {
 
 static void fetch_tick(void *arg) {
 	struct fetch *f = arg;
-	sources_tick(f);
+	fetch_sources_tick(f);
 	for (size_t i = 0; f->spare && i < f->next_item && !f->ended; i++)
 		if (f->items[i].put_off) {
 			f->items[i].put_off = false;
@@ -203,10 +203,10 @@ static void fetch_free(struct fetch *f) {
 	TAILQ_REMOVE(&t->fetches, f, next);
 	loop_timer_stop(f->tick);
 	while (!TAILQ_EMPTY(&f->chunks))
-		chunk_free(f, TAILQ_FIRST(&f->chunks));
+		fetch_free_chunk(f, TAILQ_FIRST(&f->chunks));
 	for (size_t i = 0; i < f->nitems; i++) {
 		store_writer_destroy(f->items[i].writer);
-		item_clear(t, &f->items[i]);
+		fetch_clear_item(t, &f->items[i]);
 	}
 	free(f->items);
 	free(f->sources);
@@ -249,7 +249,7 @@ static void fetch_end(struct fetch *f, const char *fmt, ...) {
 	vsnprintf(f->error, sizeof f->error, fmt, ap);
 	va_end(ap);
 	f->ended = true;
-	blocks_forget(f, NULL);
+	fetch_forget_blocks(f, NULL);
 	for (size_t i = 0; i < f->next_item; i++) /* requests that wait for what will not come */
 		if (f->items[i].state == ITEM_CHUNKS || f->items[i].state == ITEM_CLOSING)
 			serving_resume_content(f->t, &f->items[i].id);
@@ -278,9 +278,9 @@ static void fetch_bad_chunk(struct fetch *f, struct chunk *p) {
 	char why[128], hex[CONTENT_HEX];
 	snprintf(why, sizeof why, "sent bytes that do not match the name %.12s",
 	        content_hex(&p->item->id, hex));
-	source_drop(f, p->source, why);
+	fetch_drop_source(f, p->source, why);
 	p->insist = true;
-	chunk_restart(f, p);
+	fetch_restart_chunk(f, p);
 }
 
 static void fetch_count_chunk(struct fetch *f, struct item *it, uint32_t chunk) {
@@ -296,7 +296,7 @@ static void fetch_continue(struct fetch *f, struct item *it) {
 	if (it->written == it->record.chunks) {
 		it->state = ITEM_CLOSING;
 		fetch_submit(f, WORK_COMMIT, it, NULL, 0);
-	} else if (it->file && f->spare && !spare_take(f->t, CONTENT_CHUNK_BYTES)) {
+	} else if (it->file && f->spare && !transfer_take_spare(f->t, CONTENT_CHUNK_BYTES)) {
 		it->put_off = true;
 	} else if (it->file && fetch_next_chunk(it, &chunk)) {
 		fetch_submit(f, WORK_CHUNK, it, NULL, chunk);
@@ -381,7 +381,7 @@ static void fetch_work_done(void *arg, bool cancelled) {
 		        content_hex(&w->item->id, hex), w->err[0] ? w->err : descriptors_strerror(-w->rc).s);
 	} else {
 		if (w->chunk)
-			chunk_free(f, w->chunk);
+			fetch_free_chunk(f, w->chunk);
 		fetch_item_step(f, w);
 	}
 	free(w);
@@ -391,7 +391,7 @@ static void fetch_work_done(void *arg, bool cancelled) {
 static void fetch_on_block(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct block *block = block_find(t, from);
+	struct block *block = fetch_find_block(t, from);
 	if (!block)
 		return; /* from a source that was given up, or for a fetch that has ended */
 	struct fetch *f = block->f;
@@ -399,7 +399,7 @@ static void fetch_on_block(
 	uint64_t offset = block->offset, total = env->block->total;
 	uint32_t length = block->length;
 	size_t len = payload ? payload_len(payload) : 0;
-	block_drop(block);
+	fetch_drop_block(block);
 	t->moved += len;
 	f->moved += len;
 	p->since_ns = f->sources[p->source].heard_ns = loop_now_ns();
@@ -410,7 +410,7 @@ static void fetch_on_block(
 		char why[128];
 		snprintf(why, sizeof why, "sent %zu bytes of %llu, which is not what was requested", len,
 		        (unsigned long long)total);
-		source_drop(f, p->source, why);
+		fetch_drop_source(f, p->source, why);
 	} else {
 		p->total = total;
 		if (p->asked > total)
@@ -438,35 +438,35 @@ static void fetch_on_block(
 static void fetch_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct block *block = block_find(t, from);
+	struct block *block = fetch_find_block(t, from);
 	(void)payload;
 	if (!block)
 		return;
 	struct fetch *f = block->f;
 	struct chunk *p = block->chunk;
-	block_drop(block);
+	fetch_drop_block(block);
 	f->sources[p->source].heard_ns = loop_now_ns();
-	source_refused(f, p, env->refused->reason);
+	fetch_source_refused(f, p, env->refused->reason);
 	fetch_pump_all(t, f);
 }
 
 static void fetch_on_redirect(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct transfer *t = arg;
-	struct block *block = block_find(t, from);
+	struct block *block = fetch_find_block(t, from);
 	struct node_id node;
 	(void)payload;
 	if (!block || node_id_from_bytes(&node, env->redirect->node))
 		return;
 	struct fetch *f = block->f;
 	struct chunk *p = block->chunk;
-	block_drop(block);
+	fetch_drop_block(block);
 	f->sources[p->source].heard_ns = loop_now_ns();
 	/* a redirect must be permitted, and must come before the first block */
 	if (!p->is_data || p->insist || p->got > 0)
-		source_drop(f, p->source, "redirected a request that must be answered");
+		fetch_drop_source(f, p->source, "redirected a request that must be answered");
 	else
-		source_hint(f, p, &node);
+		fetch_source_hint(f, p, &node);
 	fetch_pump_all(t, f);
 }
 
@@ -476,7 +476,7 @@ static void fetch_on_link(void *arg, const struct node_id *node, bool up, const 
 	for (struct fetch *f = TAILQ_FIRST(&t->fetches), *next; f; f = next) {
 		next = TAILQ_NEXT(f, next);
 		if (!up)
-			source_lost(f, node);
+			fetch_source_lost(f, node);
 		fetch_pump(f);
 	}
 }
@@ -543,7 +543,7 @@ int transfer_fetch(struct transfer *t, const struct transfer_request *r, struct 
 	f->on_done = r->done;
 	f->arg = r->arg;
 	f->tick = loop_timer_start(t->loop, TICK_MS, true, fetch_tick, f);
-	if (!f->subject || !f->items || !f->tick || sources_add(f, r)) {
+	if (!f->subject || !f->items || !f->tick || fetch_add_sources(f, r)) {
 		fetch_free(f);
 		return -ENOMEM;
 	}
@@ -567,7 +567,7 @@ void fetch_clear(struct transfer *t) {
 	while (!TAILQ_EMPTY(&t->fetches)) /* the executor has gone: none of their work is pending */
 		fetch_free(TAILQ_FIRST(&t->fetches));
 	while (!LIST_EMPTY(&t->blocks))
-		block_drop(LIST_FIRST(&t->blocks));
+		fetch_drop_block(LIST_FIRST(&t->blocks));
 	for (struct in_flight *l; (l = LIST_FIRST(&t->in_flight)); free(l))
 		LIST_REMOVE(l, next);
 }

@@ -99,39 +99,40 @@ struct fetch {
 };
 
 /* fetch_sources.c */
-int sources_add(struct fetch *f, const struct transfer_request *r); /* 0 or -ENOMEM */
+int fetch_add_sources(struct fetch *f, const struct transfer_request *r); /* 0 or -ENOMEM */
 /* Finds a source for a chunk that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY:
  * they have enough requests; SOURCE_NONE: there is none. */
 enum source_found { SOURCE_FOUND, SOURCE_BUSY, SOURCE_AWAY, SOURCE_NONE };
-enum source_found source_choose(struct fetch *f, struct chunk *p);
-void source_drop(
+enum source_found fetch_choose_source(struct fetch *f, struct chunk *p);
+void fetch_drop_source(
         struct fetch *f, size_t source, const char *why); /* gives it up for this fetch, and logs that */
-void source_refused(struct fetch *f, struct chunk *p, const char *reason);
-void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node); /* it was redirected there */
-void source_lost(struct fetch *f, const struct node_id *node);                  /* the link was lost */
-void sources_tick(struct fetch *f);
+void fetch_source_refused(struct fetch *f, struct chunk *p, const char *reason);
+void fetch_source_hint(
+        struct fetch *f, struct chunk *p, const struct node_id *node); /* it was redirected there */
+void fetch_source_lost(struct fetch *f, const struct node_id *node);   /* the link was lost */
+void fetch_sources_tick(struct fetch *f);
 /* What happened to each source, for a message. */
-void sources_describe(const struct fetch *f, char *out, size_t len);
+void fetch_describe_sources(const struct fetch *f, char *out, size_t len);
 
 /* fetch_chunks.c */
-struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node); /* NULL: no memory */
+struct in_flight *transfer_in_flight_at(struct transfer *t, const struct node_id *node); /* NULL: no memory */
 /* Whether this many bytes that nobody waits for may be moved now. */
-bool spare_take(struct transfer *t, uint64_t bytes);
-bool in_flight_full(const struct in_flight *l, uint32_t more);
+bool transfer_take_spare(struct transfer *t, uint64_t bytes);
+bool transfer_in_flight_full(const struct in_flight *l, uint32_t more);
 void fetch_work(void *arg); /* executor: a struct work */
-void block_drop(struct block *p);
-struct block *block_find(
+void fetch_drop_block(struct block *p);
+struct block *fetch_find_block(
         struct transfer *t, const struct peers_from *from); /* NULL: not ours, or forgotten */
 /* Drops the blocks in flight of a chunk (NULL: of the whole fetch). */
-void blocks_forget(struct fetch *f, const struct chunk *only);
+void fetch_forget_blocks(struct fetch *f, const struct chunk *only);
 /* Requests the next block of a chunk that has a source.  0, -EBUSY when enough is in flight at its node, or
  * as peers_send. */
-int chunk_request(struct fetch *f, struct chunk *p);
-bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk); /* false: no memory */
-void chunk_restart(struct fetch *f, struct chunk *p); /* begins again, from a source yet to be chosen */
+int fetch_request_chunk(struct fetch *f, struct chunk *p);
+bool fetch_add_chunk(struct fetch *f, struct item *it, bool is_data, uint32_t chunk); /* false: no memory */
+void fetch_restart_chunk(struct fetch *f, struct chunk *p); /* begins again, from a source yet to be chosen */
 /* Whether more of it can be requested now. */
-bool chunk_wants(const struct fetch *f, const struct chunk *p);
-void chunk_free(struct fetch *f, struct chunk *p);
-void item_clear(struct transfer *t, struct item *it);
+bool fetch_chunk_wants(const struct fetch *f, const struct chunk *p);
+void fetch_free_chunk(struct fetch *f, struct chunk *p);
+void fetch_clear_item(struct transfer *t, struct item *it);
 
 #endif

@@ -101,7 +101,7 @@ void fetch_work(void *arg) {
 
 /* ---- blocks in flight ---- */
 
-struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node) {
+struct in_flight *transfer_in_flight_at(struct transfer *t, const struct node_id *node) {
 	for (struct in_flight *l = LIST_FIRST(&t->in_flight); l; l = LIST_NEXT(l, next))
 		if (node_id_equal(&l->node, node))
 			return l;
@@ -113,12 +113,12 @@ struct in_flight *in_flight_at(struct transfer *t, const struct node_id *node) {
 	return l;
 }
 
-bool in_flight_full(const struct in_flight *l, uint32_t more) {
+bool transfer_in_flight_full(const struct in_flight *l, uint32_t more) {
 	return l->blocks >= IN_FLIGHT_BLOCKS || l->bytes + more > TRANSFER_IN_FLIGHT ||
 	       l->bytes == TRANSFER_IN_FLIGHT;
 }
 
-bool spare_take(struct transfer *t, uint64_t bytes) {
+bool transfer_take_spare(struct transfer *t, uint64_t bytes) {
 	uint64_t now = loop_now_ns();
 	if (now - t->spare_ns >= SPARE_MS * 1000000ull) {
 		t->spare_ns = now;
@@ -131,22 +131,22 @@ bool spare_take(struct transfer *t, uint64_t bytes) {
 	return true;
 }
 
-void block_drop(struct block *p) {
+void fetch_drop_block(struct block *p) {
 	LIST_REMOVE(p, next);
 	p->at->bytes -= p->length;
 	p->at->blocks--;
 	free(p);
 }
 
-void blocks_forget(struct fetch *f, const struct chunk *only) {
+void fetch_forget_blocks(struct fetch *f, const struct chunk *only) {
 	for (struct block *p = LIST_FIRST(&f->t->blocks), *next; p; p = next) {
 		next = LIST_NEXT(p, next);
 		if (p->f == f && (!only || p->chunk == only))
-			block_drop(p);
+			fetch_drop_block(p);
 	}
 }
 
-struct block *block_find(struct transfer *t, const struct peers_from *from) {
+struct block *fetch_find_block(struct transfer *t, const struct peers_from *from) {
 	struct block *p = LIST_FIRST(&t->blocks);
 	while (p && !(p->ref == from->ref && node_id_equal(&p->at->node, &from->node)))
 		p = LIST_NEXT(p, next);
@@ -158,7 +158,7 @@ static bool chunk_may_redirect(const struct fetch *f, const struct chunk *p) {
 	return p->is_data && !f->alone && !p->insist && !p->named;
 }
 
-bool chunk_wants(const struct fetch *f, const struct chunk *p) {
+bool fetch_chunk_wants(const struct fetch *f, const struct chunk *p) {
 	if (p->whole || p->source == NOBODY)
 		return false;
 	/* the first block decides whether the rest comes from there */
@@ -167,15 +167,15 @@ bool chunk_wants(const struct fetch *f, const struct chunk *p) {
 	return p->total ? p->asked < p->total : p->asked == 0;
 }
 
-int chunk_request(struct fetch *f, struct chunk *p) {
+int fetch_request_chunk(struct fetch *f, struct chunk *p) {
 	struct transfer *t = f->t;
 	struct source *s = &f->sources[p->source];
 	uint64_t left = p->total ? p->total - p->asked : WIRE_BLOCK_MAX;
 	uint32_t length = left < WIRE_BLOCK_MAX ? (uint32_t)left : WIRE_BLOCK_MAX;
-	struct in_flight *under_way = in_flight_at(t, &s->id);
+	struct in_flight *under_way = transfer_in_flight_at(t, &s->id);
 	if (!under_way)
 		return -ENOMEM;
-	if (in_flight_full(under_way, length) || (f->spare && !spare_take(t, length)))
+	if (transfer_in_flight_full(under_way, length) || (f->spare && !transfer_take_spare(t, length)))
 		return -EBUSY;
 	struct block *block = calloc(1, sizeof *block);
 	if (!block)
@@ -206,16 +206,16 @@ int chunk_request(struct fetch *f, struct chunk *p) {
 
 /* ---- chunks and items ---- */
 
-void chunk_free(struct fetch *f, struct chunk *p) {
-	blocks_forget(f, p);
+void fetch_free_chunk(struct fetch *f, struct chunk *p) {
+	fetch_forget_blocks(f, p);
 	TAILQ_REMOVE(&f->chunks, p, next);
 	f->nchunks--;
 	free(p->data);
 	free(p);
 }
 
-void chunk_restart(struct fetch *f, struct chunk *p) {
-	blocks_forget(f, p);
+void fetch_restart_chunk(struct fetch *f, struct chunk *p) {
+	fetch_forget_blocks(f, p);
 	free(p->data);
 	p->data = NULL;
 	p->total = p->asked = p->got = 0;
@@ -228,7 +228,7 @@ void chunk_restart(struct fetch *f, struct chunk *p) {
 	}
 }
 
-bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk) {
+bool fetch_add_chunk(struct fetch *f, struct item *it, bool is_data, uint32_t chunk) {
 	struct chunk *p = calloc(1, sizeof *p);
 	if (!p)
 		return false;
@@ -237,11 +237,11 @@ bool chunk_add(struct fetch *f, struct item *it, bool is_data, uint32_t chunk) {
 	p->index = chunk;
 	TAILQ_INSERT_TAIL(&f->chunks, p, next);
 	f->nchunks++;
-	chunk_restart(f, p);
+	fetch_restart_chunk(f, p);
 	return true;
 }
 
-void item_clear(struct transfer *t, struct item *it) {
+void fetch_clear_item(struct transfer *t, struct item *it) {
 	content_tensor_clear(&it->record);
 	it->record = (struct content_tensor){0};
 	source_file_unref(t, it->file);

@@ -34,7 +34,7 @@ static size_t source_find(const struct fetch *f, const struct node_id *id, size_
 	return NOBODY;
 }
 
-int sources_add(struct fetch *f, const struct transfer_request *r) {
+int fetch_add_sources(struct fetch *f, const struct transfer_request *r) {
 	f->sources = calloc(r->sources + 1, sizeof *f->sources);
 	if (!f->sources)
 		return -ENOMEM;
@@ -54,7 +54,7 @@ static unsigned source_count_unasked(const struct fetch *f, size_t source) {
 	return n;
 }
 
-enum source_found source_choose(struct fetch *f, struct chunk *p) {
+enum source_found fetch_choose_source(struct fetch *f, struct chunk *p) {
 	enum source_found found = SOURCE_NONE;
 	uint32_t least = UINT32_MAX;
 	for (size_t i = 0; i < f->given; i++) {
@@ -68,8 +68,8 @@ enum source_found source_choose(struct fetch *f, struct chunk *p) {
 		}
 		if (found != SOURCE_FOUND)
 			found = SOURCE_BUSY;
-		const struct in_flight *l = in_flight_at(f->t, &s->id);
-		if (!l || in_flight_full(l, 0) || source_count_unasked(f, i) >= CHUNKS_EACH ||
+		const struct in_flight *l = transfer_in_flight_at(f->t, &s->id);
+		if (!l || transfer_in_flight_full(l, 0) || source_count_unasked(f, i) >= CHUNKS_EACH ||
 		        l->bytes >= least)
 			continue;
 		least = l->bytes;
@@ -84,10 +84,10 @@ enum source_found source_choose(struct fetch *f, struct chunk *p) {
 static void source_take_chunk(struct fetch *f, struct chunk *p) {
 	if (p->named)
 		p->insist = true;
-	chunk_restart(f, p);
+	fetch_restart_chunk(f, p);
 }
 
-void source_drop(struct fetch *f, size_t source, const char *why) {
+void fetch_drop_source(struct fetch *f, size_t source, const char *why) {
 	struct source *s = &f->sources[source];
 	if (s->why[0])
 		return;
@@ -98,7 +98,7 @@ void source_drop(struct fetch *f, size_t source, const char *why) {
 			source_take_chunk(f, p);
 }
 
-void source_refused(struct fetch *f, struct chunk *p, const char *reason) {
+void fetch_source_refused(struct fetch *f, struct chunk *p, const char *reason) {
 	struct source *s = &f->sources[p->source];
 	struct item *it = p->item;
 	snprintf(s->last_error, sizeof s->last_error, "refused (%s)", reason);
@@ -108,13 +108,13 @@ void source_refused(struct fetch *f, struct chunk *p, const char *reason) {
 		if (it->lacks)
 			it->lacks[p->source] = true;
 		else
-			source_drop(f, p->source, s->last_error);
+			fetch_drop_source(f, p->source, s->last_error);
 	}
 	if (p->source != NOBODY)
 		source_take_chunk(f, p);
 }
 
-void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
+void fetch_source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
 	size_t i = source_find(f, node, f->nsources);
 	if (i == NOBODY && !node_id_equal(node, peers_self(f->t->peers)) &&
 	        f->nsources < f->given + WIRE_NODES_MAX) {
@@ -125,7 +125,7 @@ void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
 			source_init(f, &f->sources[i], node);
 		}
 	}
-	chunk_restart(f, p);
+	fetch_restart_chunk(f, p);
 	p->insist = i == NOBODY || f->sources[i].why[0] || f->sources[i].late >= LATE_MAX ||
 	            !peers_linked(f->t->peers, node);
 	/* if somebody waits for the fetch, a node that is a source anyway gets no more chunks than it answers
@@ -140,7 +140,7 @@ void source_hint(struct fetch *f, struct chunk *p, const struct node_id *node) {
 	p->since_ns = loop_now_ns();
 }
 
-void source_lost(struct fetch *f, const struct node_id *node) {
+void fetch_source_lost(struct fetch *f, const struct node_id *node) {
 	size_t i = source_find(f, node, f->nsources);
 	for (struct chunk *p = i == NOBODY ? NULL : TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		if (p->source == i && !p->whole)
@@ -154,7 +154,7 @@ static bool source_has_blocks(const struct fetch *f, size_t source) {
 	return false;
 }
 
-void sources_tick(struct fetch *f) {
+void fetch_sources_tick(struct fetch *f) {
 	uint64_t now = loop_now_ns(), patience = (f->spare ? HINT_SPARE_MS : HINT_MS) * 1000000ull;
 	for (struct chunk *p = TAILQ_FIRST(&f->chunks); p; p = TAILQ_NEXT(p, next))
 		if (p->source != NOBODY && !p->whole && p->named && now - p->since_ns > patience) {
@@ -171,11 +171,11 @@ void sources_tick(struct fetch *f) {
 		char why[96];
 		snprintf(why, sizeof why, flying ? "was silent for %.3g s" : "had no link for %.3g s",
 		        f->silent_ms / 1000.0);
-		source_drop(f, i, why);
+		fetch_drop_source(f, i, why);
 	}
 }
 
-void sources_describe(const struct fetch *f, char *out, size_t len) {
+void fetch_describe_sources(const struct fetch *f, char *out, size_t len) {
 	size_t at = 0;
 	snprintf(out, len, "there is no other node to ask");
 	for (size_t i = 0; i < f->nsources && at < len - 1; i++) {
