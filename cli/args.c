@@ -65,7 +65,7 @@ static void args_unknown_option(struct args *a, const char *word, const struct o
 		else if (!second)
 			second = o->name;
 	}
-	if (second) /* an abbreviation of several */
+	if (second) /* an abbreviation of several options */
 		args_usage(a, "--%s is ambiguous: --%s or --%s", typed, first, second);
 	const char *nearest = suggest_nearest(typed, names, count);
 	if (nearest)
@@ -78,7 +78,8 @@ int args_next(struct args *a, const char *shorts, const struct option *longs) {
 	snprintf(spec, sizeof spec, ":h%s", shorts);
 	for (;;) {
 		int c = getopt_long(a->argc, a->argv, spec, longs, NULL);
-		/* for messages: a letter, perhaps one of several in a word, or the last word */
+		/* for messages: the letter, which may be one of several in an argument, or the last
+		 * argument */
 		const char *word = a->argv[optind - 1];
 		if (optopt > 0 && optopt < OPT_CONTROL) {
 			letter[1] = (char)optopt;

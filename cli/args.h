@@ -37,10 +37,10 @@ uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t 
 double args_double(const char *option, const char *text, double min, double max);
 uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90s, 15m, 2h, 1d */
 
-/* A type of KV cache by its name, as 1 + its number; ends the program for another. */
+/* A type of KV cache by its name, as 1 + its number; reports any other and exits 2. */
 uint32_t args_kv(const char *text);
 
-/* A pre-tokenizer that is known, by its name; lists them and ends the program for another. */
+/* A known pre-tokenizer by its name; for any other, lists them and exits 2. */
 char *args_pre(char *text);
 
 /* Splits "a,b" in place; returns the number of parts, at most max. */

@@ -76,7 +76,7 @@ int client_open(struct client *c, const char *control) {
 	return fail("no caravand answers on %s: start one, or name its socket with --control", places);
 }
 
-/* Beside this program, where make and the package put it; else in PATH. */
+/* Runs the one beside this program, where make and the package put it; else the one in PATH. */
 static void client_exec_daemon(char **argv) {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - sizeof "caravand");
@@ -197,7 +197,7 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 			rc = client_write_all(c->fd, payload, len);
 		free(frame);
 	}
-	/* a daemon that hung up may have said why: the reader of its answer finds out */
+	/* a daemon that hung up may have sent the reason: reading the answer shows it */
 	return rc == 0 || rc == -EPIPE ? 0 : fail("cannot reach the daemon: %s", strerror(-rc));
 }
 

@@ -51,7 +51,7 @@ int client_wait(struct client *c);
 /* Handles an answer, which is borrowed for the call (client_take keeps it).  0, or an exit status after reporting the error,
  * which ends the wait. */
 typedef int client_answer_fn(void *arg, struct client *c, const Caravan__Envelope *env);
-/* The same; fn (may be NULL) gets every message but progress. */
+/* The same; fn (may be NULL) gets every message except progress. */
 int client_wait_with(struct client *c, client_answer_fn *fn, void *arg);
 
 #endif

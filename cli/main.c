@@ -87,7 +87,7 @@ static void main_close_output(void) {
 }
 
 int main(int argc, char **argv) {
-	/* a daemon or a reader that goes away is handled where it is noticed; it must not kill us */
+	/* a lost daemon or reader is handled where it is noticed; it must not kill us */
 	signal(SIGPIPE, SIG_IGN);
 	main_hold_standard_descriptors();
 	atexit(main_close_output);

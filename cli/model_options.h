@@ -38,7 +38,7 @@ struct model_options {
 
 void model_options_init(struct model_options *o);
 
-/* Takes the option that args_next returned, if it is one of MODEL_OPTIONS: whether it was. */
+/* Takes the option that args_next returned, if it is one of MODEL_OPTIONS; returns whether it was. */
 bool model_options_take(struct model_options *o, const struct args *a, int option);
 
 /* Into a Caravan__CtlLoad or a Caravan__CtlPlan, which have the same fields for them. */

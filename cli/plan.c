@@ -165,7 +165,7 @@ static int plan_described(struct answer *out, const struct asked *q, const struc
 		node[i].excluded = (q->cmd.n_nodes > 0 || q->cmd.drafts) && !node[i].required;
 		if (i == in.coordinator)
 			node[i].memory -= q->cmd.reserved < node[i].memory ? q->cmd.reserved : node[i].memory;
-		/* a daemon charges every node for its own number of threads; here for the largest number */
+		/* a daemon counts each node's own number of threads; here the largest counts for all */
 		in.team = one->threads > in.team ? one->threads : in.team;
 	}
 	return advice_create(&out->advice, &in, q->name, err, sizeof err) < 0 ? fail("%s", err) : 0;

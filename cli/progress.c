@@ -13,7 +13,7 @@
 
 #define NODES_MAX WIRE_NODES_MAX
 #define REDRAW_S 0.1
-#define RATE_FROM_S 0.5 /* no rate from a shorter time */
+#define RATE_FROM_S 0.5 /* no rate is shown before */
 #define WINDOW_S 5.0
 #define BAR_LEAST 8
 #define BAR_MOST 24
@@ -152,7 +152,7 @@ static struct progress_line progress_sum(void) {
 	return l;
 }
 
-/* Over the last seconds; 0 while they are too few. */
+/* Over the last seconds; 0 while there are too few samples. */
 static double progress_rate_of(const struct progress_line *l, double t) {
 	if (strcmp(bar.what, l->what) != 0) {
 		snprintf(bar.what, sizeof bar.what, "%s", l->what);

@@ -10,7 +10,7 @@ void progress_clear(void); /* removes the bar */
 /* The contents of the line.  Rate: bytes, or tokens, per second; 0 while unknown. */
 struct progress_line {
 	const char *what, *node; /* the step; the node that does it, or "" */
-	size_t nodes;            /* that do it at the same time */
+	size_t nodes;            /* nodes that do it at the same time */
 	double done, total, rate;
 	bool tokens; /* tokens are counted, not bytes */
 };

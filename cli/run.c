@@ -90,7 +90,7 @@ static const char help[] =
 
 struct result {
 	bool json;
-	struct terminal terminal; /* when standard output is one */
+	struct terminal terminal; /* if standard output is a terminal */
 	char *text;
 	size_t len;
 };
@@ -115,7 +115,7 @@ static int run_take_text(struct result *r, const uint8_t *text, size_t len) {
 	return 0;
 }
 
-/* The end of the text on a terminal. */
+/* Ends the text on a terminal with a newline. */
 static int run_end_line(struct result *r) {
 	uint8_t fit[TERMINAL_ROOM(0) + 1];
 	size_t n = terminal_end(&r->terminal, fit);
@@ -133,7 +133,7 @@ static int run_print_json(const struct result *r, const Caravan__Finished *fin, 
 	return simple_json(o);
 }
 
-/* On a terminal, on one line that is cleared again. */
+/* Shows the place in the queue on a terminal, on one line that is cleared again. */
 static void run_show_place(const Caravan__Queued *q) {
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -159,7 +159,7 @@ static void run_print_context(const Caravan__Finished *fin, bool path) {
 	        path ? "--context" : "caravan load --context");
 }
 
-/* The answer of a sent command, to its end. */
+/* Receives the answer of a sent command, to its end. */
 static int run_receive(struct client *c, struct result *r, uint64_t seed, bool path) {
 	const uint8_t *payload;
 	size_t len;
@@ -286,7 +286,7 @@ static int run_run(int argc, char **argv) {
 	if (!seeded && getentropy(&s.seed, sizeof s.seed) != 0)
 		return fail("cannot draw a seed: %s", strerror(errno));
 	if (!seeded)
-		s.seed >>= 1; /* so that every program reads the number in --json */
+		s.seed >>= 1; /* so that every JSON parser can read the number in --json */
 	int rc = text_read(argv[optind], &prompt, &len);
 	if (rc != 0)
 		return rc;

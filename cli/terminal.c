@@ -5,7 +5,7 @@
 
 static const uint8_t replacement[] = {0xef, 0xbf, 0xbd}; /* U+FFFD */
 
-/* Length in bytes of a character that begins with this byte; 0: none does. */
+/* Length in bytes of a character that begins with this byte; 0: invalid. */
 static size_t terminal_sequence_length(uint8_t first) {
 	return first < 0x80                    ? 1
 	       : first >= 0xc2 && first < 0xe0 ? 2
@@ -18,8 +18,8 @@ static bool terminal_is_shown(uint32_t c) {
 	if (c < 0x20)
 		return c == '\n' || c == '\t';
 	return !((c >= 0x7f && c < 0xa0) ||      /* DEL, and the second row of control characters */
-	         (c >= 0x202a && c <= 0x202e) || /* embeddings and overrides of the direction of text */
-	         (c >= 0x2066 && c <= 0x2069));  /* and its isolates */
+	         (c >= 0x202a && c <= 0x202e) || /* embeddings and overrides of the text direction */
+	         (c >= 0x2066 && c <= 0x2069));  /* and isolates */
 }
 
 static size_t terminal_put(uint8_t *out, const void *bytes, size_t n) {

@@ -1,8 +1,9 @@
 /* terminal: makes a model's text safe for a terminal.
  *
- * A model can be made to write terminal control sequences: titles, colours, answers typed for the user, text over other
- * text, text from right to left.  A terminal gets only characters, newlines and tabs; a file or a pipe gets every byte.
- * Owns: the character that is not complete yet. */
+ * A model can be made to write terminal control sequences: titles, colours, answers typed for the user,
+ * overwritten text, text from right to left.  A terminal gets only characters, newlines and tabs; a file or a
+ * pipe gets every byte.
+ * Owns: an incomplete character. */
 #ifndef CLI_TERMINAL_H
 #define CLI_TERMINAL_H
 #include <stddef.h>

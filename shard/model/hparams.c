@@ -37,8 +37,8 @@ static const char *const known_keys[] = {
         "llama.rope.scale_linear",
         "llama.rope.scaling.attn_factor",
         "llama.rope.scaling.factor",
-        "llama.rope.scaling.finetuned",               /* informational */
-        "llama.rope.scaling.original_context_length", /* informational: Llama 3.1 has its factors in a tensor */
+        "llama.rope.scaling.finetuned",               /* no effect */
+        "llama.rope.scaling.original_context_length", /* no effect: Llama 3.1 has its factors in a tensor */
         "llama.rope.scaling.type",
         "llama.tensor_data_layout",
         "llama.use_parallel_residual",

@@ -25,7 +25,7 @@
 struct store_use {
 	struct store *store;
 	struct store_tensor *t;
-	_Atomic uintptr_t begin, end; /* of the map; 0: there is none */
+	_Atomic uintptr_t begin, end; /* of the map; 0: none */
 	_Atomic bool damaged;
 	_Atomic uint64_t renewed;
 	struct store_use *_Atomic next;
@@ -56,7 +56,7 @@ static void store_on_bus_error(int sig, siginfo_t *info, void *context) {
 	int saved = errno;
 	(void)context;
 	if (!store_map_zeroes((uintptr_t)info->si_addr))
-		signal(sig, SIG_DFL); /* it comes again, and ends us as it should */
+		signal(sig, SIG_DFL); /* the access is repeated, and the signal then ends the process */
 	errno = saved;
 }
 
@@ -124,7 +124,7 @@ void store_use_unlock(void) {
 	pthread_mutex_unlock(&lock);
 }
 
-/* What bears its name in the store, or in the one that it reads from: 0 or a negative errno. */
+/* Stats the file with this name in the store, or in the borrowed one: 0 or a negative errno. */
 static int store_stat_named(struct store *s, const struct store_tensor *t, struct stat *st) {
 	char hex[CONTENT_HEX];
 	int rc = fstatat(s->tensors, content_hex(&t->record.id, hex), st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
@@ -142,7 +142,7 @@ void store_touch_tensor(const struct store_tensor *t) {
 		utimensat(t->use->store->tensors, content_hex(&t->record.id, hex), NULL, AT_SYMLINK_NOFOLLOW);
 }
 
-/* Under the lock: puts the store's file in the place of the one that a tensor has. */
+/* Under the lock: replaces a tensor's file by the store's. */
 static int store_renew_mapping(struct store_use *u) {
 	struct store_tensor *t = u->t;
 	struct content_tensor record;
@@ -186,7 +186,7 @@ int store_renew_tensor(struct store *s, const struct content_id *id) {
 	return rc;
 }
 
-/* Marked, gone from the store, another file by now, or shorter than it was. */
+/* Marked as damaged, or its file is missing from the store, another one or shorter. */
 static bool store_is_bad(const struct store_use *u) {
 	struct stat st;
 	int rc = atomic_load(&u->damaged) ? -EIO : store_stat_named(u->store, u->t, &st);
@@ -203,7 +203,7 @@ size_t store_find_damaged(struct store *s, struct content_id *ids, size_t max) {
 		if (u->store != s || !store_is_bad(u) || store_renew_mapping(u) == 0)
 			continue;
 		atomic_store(&u->damaged, true);
-		store_drop_tensor(s, u->t); /* if that is what the store has */
+		store_drop_tensor(s, u->t); /* unless the store has another file by now */
 		ids[n++] = u->t->record.id;
 	}
 	pthread_mutex_unlock(&lock);
