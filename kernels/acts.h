@@ -1,11 +1,15 @@
 /* acts: the layout of an activation row.
  *
- * A row is written by a kern_quantize_fn and read by a kern_mul_fn of any ISA level, so its bytes are the same for all.  Besides
- * quants and scales it contains sums of quants, which correct offsets and weigh minima, in the form that vector code needs:
- *   repair two int16 in a word: the sum of the elements 0, 1 mod 4 of a group, and the sum of the elements 2, 3 mod 4.  A
- *          multiply-add of byte pairs over a lane of four elements leaves its results in the same halves of the lane.
- *          q8_32: of a block, times -8; q8_256: of every 16 elements, times -32.  Added to a sum of unsigned weights it removes
- *          the offset of Q4_0 and of Q6_K
+ * A row is written by a kern_quantize_fn and read by a kern_mul_fn of any ISA level, so its bytes are the
+ * same for all.  Besides quants and scales it contains sums of quants, which correct offsets and weigh
+ * minima, in the form that vector code needs:
+ *   repair two int16 in a word: the sum of the elements 0, 1 mod 4 of a group, and the sum of the elements 2,
+ *   3 mod 4.  A
+ *          multiply-add of byte pairs over a lane of four elements leaves its results in the same halves of
+ *          the lane.
+ *          q8_32: of each block, times -8; q8_256: of each 16 elements, times -32.  Added to a sum of
+ *          unsigned weights it
+ *          removes the offset of Q4_0 and of Q6_K
  *   sum    q8_32: the sum of a block as a float
  *   sum16, sum32   q8_256: int16 sums of groups of 16 and 32
  * Every part starts at a multiple of KERN_ALIGN; the bytes between parts are zero. */

@@ -1,5 +1,6 @@
-/* combine_tmpl: the combination of the spans of one query, at the levels that are not the reference (kernels/ref/attention.c).
- * Who uses it has defined combine_span(out, o, c, head_size): out[d] = fma(c, o[d], out[d]). */
+/* combine_tmpl: combines the spans of one query, at the levels other than the reference
+ * (kernels/ref/attention.c).
+ * The including file defines combine_span(out, o, c, head_size): out[d] = fma(c, o[d], out[d]). */
 #ifndef KERNELS_COMBINE_TMPL_H
 #define KERNELS_COMBINE_TMPL_H
 #include "kernels/math.h"

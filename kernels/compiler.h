@@ -1,10 +1,10 @@
-/* compiler: what kernels tell the compiler, at every ISA level. */
+/* compiler: hints to the compiler, for kernels of every ISA level. */
 #ifndef KERNELS_COMPILER_H
 #define KERNELS_COMPILER_H
 
-/* Functions that take a type as a constant and vanish into their callers, and loops whose index must become a constant.  Where
- * speed does not count (KERNELS_SMALL: under the sanitizers) each is there once and stays what it is: the same accesses from a
- * twentieth of the code. */
+/* Functions that take a type as a constant and are inlined into their callers, and loops whose index must
+ * become a constant.  Where speed does not matter (KERNELS_SMALL: under the sanitizers) each function is
+ * compiled once, not inlined: the same accesses with a twentieth of the code. */
 #ifdef KERNELS_SMALL
 #define INLINE static inline
 #define UNROLL
@@ -17,8 +17,8 @@
 #endif
 #endif
 
-/* Makes a pointer look new: keeps the compiler from loading through it before a loop, and from spilling all
- * that it then has. */
+/* Makes a pointer look new: keeps the compiler from moving loads through it before a loop, and from spilling
+ * the results. */
 #define HIDE(p) __asm__("" : "+r"(p))
 
 #endif

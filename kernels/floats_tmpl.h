@@ -1,8 +1,10 @@
-/* floats_tmpl: the walk over a matrix of a float type, at the levels that take two strips of a tile at once.
+/* floats_tmpl: the walk over a matrix of a float type, at the levels that compute two strips of a tile at
+ * once.
  *
- * Who includes it has defined
+ * The including file defines
  *   TILE, WALK    columns of a tile; strips that decode walks at once
- *   run_tile(t, strips, y, ldy, w, index, rows, n, x, xstride, cols)  the products of `strips` strips from `index` on
+ *   run_tile(t, strips, y, ldy, w, index, rows, n, x, xstride, cols)  the products of `strips` strips from
+ *   `index` on
  * Pure; any thread. */
 #ifndef KERNELS_FLOATS_TMPL_H
 #define KERNELS_FLOATS_TMPL_H

@@ -14,7 +14,7 @@ struct q4_0 {
 	uint8_t qs[16];
 };
 
-/* The same, not offset: value = d * u + m. */
+/* The same without an offset: value = d * u + m. */
 struct q4_1 {
 	uint16_t d, m;
 	uint8_t qs[16];
@@ -93,10 +93,10 @@ struct q6_k {
 };
 
 /* Every type once, as X(TYPE, name) or, for types of blocks, X(TYPE, name, body, sub_block, offset, minima).
- *   name       the structure of a block (not of float types), and what its kernels are called
+ *   name       the structure of a block (not of float types), used in the names of its kernels
  *   body       bytes of a block that are quants; the others, scales and minima, are its head (kernels/pack.h)
  *   sub_block  elements that share a scale
- *   offset     what is taken from the quants, as unsigned numbers, to make weights; 0: nothing, or they are signed
+ *   offset     subtracted from the unsigned quants to get weights; 0: none, or the quants are signed
  *   minima     whether the type has them */
 #define KERN_FLOATS(X) X(F32, f32) X(F16, f16) X(BF16, bf16)
 #define KERN_BLOCKS_32(X) \
@@ -113,7 +113,7 @@ struct q6_k {
 	X(Q5_K, q5_k, 160, 32, 0, true) \
 	X(Q6_K, q6_k, 192, 16, 32, false)
 
-/* The same facts of a type of blocks, as constants where the type is one; 0 for a float type. */
+/* The same facts of a type of blocks, constant when the type is; 0 for a float type. */
 #define KERN_FACT(result, function, of_32, of_256) \
 	INLINE result function(enum kern_type type) { \
 		switch (type) { \
@@ -152,7 +152,7 @@ KERN_FACT(size_t, kern_sub_block, KERN_FACT_SUB_BLOCK, KERN_FACT_SUB_BLOCK)
 KERN_FACT(int, kern_offset, KERN_FACT_OFFSET, KERN_FACT_OFFSET)
 KERN_FACT(bool, kern_has_minima, KERN_FACT_MINIMA, KERN_FACT_MINIMA)
 
-/* Sub-blocks of a block. */
+/* The number of sub-blocks in a block. */
 INLINE int kern_sub_blocks(enum kern_type type) {
 	return (int)(kern_block_size(type) / kern_sub_block(type));
 }

@@ -16,7 +16,7 @@
 #define KERN_ARITHMETIC 1 /* the revision of doc/numerics.md */
 #define KERN_LAYOUT 2     /* the revision of the packed layout */
 #define KERN_STRIP 8      /* rows in a strip */
-#define KERN_SPAN 512     /* positions that attention reduces on their own */
+#define KERN_SPAN 512     /* positions that attention reduces separately */
 #define KERN_KV_BLOCK 64  /* positions in a block of KV cache */
 #define KERN_ALIGN 64     /* alignment of buffers that hold activations, packed weights, KV blocks */
 
@@ -46,7 +46,7 @@ struct kern_traits {
 	const char *name;    /* as GGUF users write it: "Q4_K" */
 	uint16_t block;      /* elements in a block */
 	uint16_t bytes;      /* bytes of a canonical block */
-	enum kern_form form; /* of the activations it meets */
+	enum kern_form form; /* of the activations it is multiplied with */
 };
 
 /* The traits of a GGUF type number; NULL when Caravan has no such type. */
@@ -109,7 +109,8 @@ bool kern_kv_fits(enum kern_kv type, size_t head_size); /* q8_0: heads of whole 
 /* Bytes of the keys of one head in one block of KERN_KV_BLOCK positions; of its values as many. */
 size_t kern_kv_bytes(enum kern_kv type, size_t head_size);
 
-/* The operations of a layer, each with its own type of function, by which ISA levels declare theirs (kernels/ops_decl.h). */
+/* The operations of a layer, each with its own function type, with which ISA levels declare theirs
+ * (kernels/ops_decl.h). */
 
 /* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
 typedef void kern_put_fn(void *part, size_t slot, const float *x, size_t head_size);

@@ -18,13 +18,13 @@ static inline size_t min_size(size_t a, size_t b) {
 	return a < b ? a : b;
 }
 
-/* How many of `count` positions lie in block b. */
+/* How many of `count` positions are in block b. */
 static inline size_t kv_in_block(size_t count, size_t b) {
 	size_t first = b * KERN_KV_BLOCK;
 	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
 }
 
-/* What a panel has: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
+/* The elements of a panel: halves; or bytes, times a scale for each lane (keys) or for each row (values). */
 enum kv_panel { HALVES, LANE_SCALES, ROW_SCALES };
 
 /* ---- f16: in halves from the head's keys (values) in a block ---- */
@@ -50,12 +50,12 @@ static inline size_t kv_value_at(size_t head_size, size_t slot, size_t d) {
 #define KV_Q8_VALUE_SCALES (KERN_KV_BLOCK * 2)
 #define KV_Q8_VALUES (KV_Q8_VALUE_SCALES + KERN_KV_BLOCK * KV_LANES) /* of a group: a panel */
 
-/* The group of keys that has dimension d of a position: its scales, then its quants. */
+/* The group of keys with dimension d of a position: its scales, then its quants. */
 static inline size_t kv_q8_keys(size_t head_size, size_t slot, size_t d) {
 	return (slot / KV_LANES * (head_size / KV_LANES) + d / KV_LANES) * KV_Q8_KEYS;
 }
 
-/* Puts what became of 32 dimensions of a key into such a group. */
+/* Stores the quants and the scale of 32 dimensions of a key in such a group. */
 static inline void kv_q8_put_key(uint8_t *group, size_t slot, uint16_t scale, const int8_t q[KV_LANES]) {
 	size_t lane = slot % KV_LANES;
 	((uint16_t *)(void *)group)[lane] = scale;

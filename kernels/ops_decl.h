@@ -47,7 +47,7 @@
 		.combine = OPS(combine), \
 	}
 
-/* Defines a product that is how(..., y, ldy, w, rows, n, x, xstride, cols). */
+/* Defines a product as how(..., y, ldy, w, rows, n, x, xstride, cols). */
 #define KERN_DEFINE_MUL(function, how, ...) \
 	void function(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
 	        size_t xstride, size_t cols) { \

@@ -1,4 +1,4 @@
-/* product: what the products of quantised types share at every ISA level. */
+/* product: shared by the products of quantised types at every ISA level. */
 #ifndef KERNELS_PRODUCT_H
 #define KERNELS_PRODUCT_H
 #include "kernels/acts.h"
@@ -20,7 +20,7 @@ INLINE struct column column(enum kern_type t, const void *x, size_t n) {
 	        p + at.d, p + at.repair, p + (kern_sub_blocks(t) == 16 ? at.sum16 : at.sum32), p + at.q};
 }
 
-/* A block of a strip, its head and its body. */
+/* Bytes of a block of a strip: its head and its body. */
 INLINE size_t block_bytes(enum kern_type t) {
 	return KERN_STRIP * (kern_head_bytes(t) + kern_body_bytes(t));
 }

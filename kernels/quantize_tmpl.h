@@ -1,10 +1,11 @@
-/* quantize_tmpl: what making activation rows and groups of a KV cache has in common at the levels that are not the reference.
+/* quantize_tmpl: makes activation rows and groups of a KV cache, at the levels other than the reference.
  *
- * Who includes it has defined
+ * The including file defines
  *   magnitude(x, n)             the largest magnitude of n floats, or infinity where a value is not finite
  *   quantize_32_at(q, x, inverse)  32 quants of x times inverse
  * and defines after it
- *   put_q8_32(row, at, b, x, inverse), put_q8_256(...)  block b of a row: the quants of x times inverse, their sums and repairs
+ *   put_q8_32(row, at, b, x, inverse), put_q8_256(...)  block b of a row: the quants of x times inverse,
+ *   their sums and repairs
  * Pure; any thread. */
 #ifndef KERNELS_QUANTIZE_TMPL_H
 #define KERNELS_QUANTIZE_TMPL_H
@@ -30,13 +31,14 @@ INLINE int quantize_f32(void *dst, const float *x, size_t n) {
 	return 0;
 }
 
-/* Clears what lies between the parts of a row whose quants, n of them, begin at q. */
+/* Clears the gaps between the parts of a row whose n quants begin at q. */
 INLINE void clear_row(uint8_t *row, size_t q, size_t n, size_t end) {
 	memset(row, 0, q);
 	memset(row + q + n, 0, end - q - n);
 }
 
-/* The scale of a block, and what quants are made with; zero for a block that is too small. */
+/* The scale of a block, and the inverse by which its quants are computed; zero for a block that is too
+ * small. */
 INLINE float scale_of(float a, float *inverse) {
 	if (a < 0x1p-120f) {
 		*inverse = 0;
@@ -46,7 +48,8 @@ INLINE float scale_of(float a, float *inverse) {
 	return a / 127;
 }
 
-/* The scale of n floats into *d, and what their quants are made with.  0, or -EDOM where a value is not finite. */
+/* Stores the scale of n floats in *d, and the inverse for their quants.  0, or -EDOM where a value is not
+ * finite. */
 INLINE int find_scale(float *d, float *inverse, const float *x, size_t n) {
 	float a = magnitude(x, n);
 	if (a > QUANTIZE_FINITE)
@@ -55,7 +58,7 @@ INLINE int find_scale(float *d, float *inverse, const float *x, size_t n) {
 	return 0;
 }
 
-/* A group of a KV cache: its quants, and its scale; where a value is not finite, the scale is no number. */
+/* Quantizes a group of a KV cache and returns its scale, which is NaN where a value is not finite. */
 INLINE uint16_t quantize_group(int8_t *q, const float *x) {
 	float d, inverse;
 	if (find_scale(&d, &inverse, x, KV_LANES)) {

@@ -8,7 +8,7 @@
 #define KERNELS_THREAD_H
 #include <pthread.h>
 
-/* attr: NULL for the usual ones.  0 or a negative errno. */
+/* attr: NULL for the defaults.  0 or a negative errno. */
 int thread_start(pthread_t *out, const pthread_attr_t *attr, void *(*run)(void *arg), void *arg);
 
 #endif

@@ -26,7 +26,8 @@
 
 #define GROUPS (KV_LANES / LANES)
 
-/* How many of the `left` queries that are left go in one tile: the last two tiles are alike. */
+/* How many of the `left` remaining queries are in the next tile: the last two tiles have about the same
+ * size. */
 INLINE size_t tile_of(size_t left, const enum kern_kv type) {
 	const size_t most = type == KERN_KV_F16 ? QUERIES : QUERIES_Q8;
 	return left > most && left < 2 * most ? (left + 1) / 2 : min_size(left, most);
@@ -67,22 +68,23 @@ INLINE size_t tile_of(size_t left, const enum kern_kv type) {
 #define TILE_WIDE(call)
 #endif
 
-/* What is asked for while a panel is walked: so many bytes a row, as many as it has.  Into the second cache: a request that
- * the first cache makes holds one of its few buffers until memory answers, and the loads that are due wait for one. */
+/* The prefetches during the walk over a panel: `step` bytes per row.  Into the second-level cache: a prefetch
+ * into the first occupies one of its few miss buffers until memory answers, and the loads that are due would
+ * have to wait for one. */
 struct ahead {
 	const char *at;
-	size_t step; /* 0 when it was asked for before */
+	size_t step; /* 0 if already prefetched */
 };
 
-/* LANES lanes of a row. */
+/* Loads LANES lanes of a row. */
 INLINE vec lanes_at(const uint8_t *row, size_t g, vec scale, const enum kv_panel kind) {
 	if (kind == HALVES)
 		return vec_halves(row + g * LANES * 2);
 	return vec_mul(vec_bytes(row + g * LANES), scale);
 }
 
-/* a[i][g] = fma(x[i][t], lanes g * LANES.. of row t, a[i][g]) for t < rows, i < nq (a constant of the caller).  scale: of lanes, a
- * vector a group, or of rows, a float each. */
+/* a[i][g] = fma(x[i][t], lanes g * LANES.. of row t, a[i][g]) for t < rows, i < nq (a constant of the
+ * caller).  scale: per lane (a vector per group) or per row (a float each). */
 INLINE void walk(vec *a, const float *const *x, const uint8_t *panel, size_t rows, struct ahead ahead,
         const void *scale, const enum kv_panel kind, const size_t nq) {
 	const size_t row_bytes = kind == HALVES ? KV_LANES * 2 : KV_LANES;
@@ -151,26 +153,26 @@ INLINE void score_panel(float *z, const struct kern_query *q, size_t nq, const u
 #undef SCORE
 }
 
-/* Eight scores to exponentials, in place, added to their stripes. */
+/* Replaces eight scores by exponentials, and adds them to their stripes. */
 INLINE __m256 exponentials8(float *z, __m256 max, __m256 stripes) {
 	__m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(z), max));
 	_mm256_storeu_ps(z, e);
 	return _mm256_add_ps(stripes, e);
 }
 
-/* LANES of them. */
+/* The same for LANES scores. */
 INLINE __m256 vec_exponentials(float *z, vec max, __m256 stripes) {
 	vec e = vec_exp(vec_sub(vec_load(z), max));
 	vec_store(z, e);
 	return vec_stripes(stripes, e);
 }
 
-/* Scores to exponentials, in place; the span's maximum and sum. */
+/* Replaces scores by exponentials; returns the span's maximum and sum. */
 static void soften(float *z, size_t count, float *max, float *sum) {
 	const __m256 low = _mm256_set1_ps(-INFINITY);
 	const __m256 valid = _mm256_castsi256_ps(lanes_below(count % 8));
 	size_t whole = count / 8 * 8;
-	/* max_ps(z, m) is z > m ? z : m, so a NaN is not taken. */
+	/* max_ps(z, m) is z > m ? z : m, so a NaN is ignored. */
 	__m256 m = low;
 	for (size_t p = 0; p < whole; p += 8)
 		m = _mm256_max_ps(_mm256_loadu_ps(z + p), m);
@@ -187,7 +189,7 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 		s = vec_exponentials(z + p, vec_set1(*max), s);
 	for (; p < whole; p += 8)
 		s = exponentials8(z + p, m, s);
-	if (whole < count) { /* +0 added to a sum of exponentials leaves it as it is */
+	if (whole < count) { /* adding +0 does not change a sum of exponentials */
 		__m256 e = _mm256_and_ps(exp8(_mm256_sub_ps(_mm256_loadu_ps(z + whole), m)), valid);
 		_mm256_storeu_ps(z + whole, e);
 		s = _mm256_add_ps(s, e);
@@ -216,7 +218,7 @@ INLINE void value_tile(const float *e, const struct kern_query *q, const uint8_t
 	}
 }
 
-/* The same of a narrower panel of halves, for one query. */
+/* The same for a narrower panel of halves, for one query. */
 static void value_rest(
         const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
 	size_t g = 0;
@@ -235,11 +237,11 @@ static void value_rest(
 	}
 }
 
-/* A panel of values: rows, a position each, of `width` lanes. */
+/* A panel of values: rows of `width` lanes, one per position. */
 struct values {
 	const uint8_t *row;
 	size_t row_bytes, width;
-	const float *scale; /* of each row, where they have some */
+	const float *scale; /* of each row, for types with scales */
 };
 
 /* Values [from, to) of a panel that starts at dimension d, for nq (1..QUERIES) queries; e as for the whole block. */
@@ -261,7 +263,7 @@ INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, c
 #undef VALUE
 }
 
-/* All queries that see it against the panel of keys of positions from `position` on. */
+/* Computes the scores of all queries that see it against the panel of keys from `position` on. */
 INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, struct ahead ahead,
         size_t position, size_t head_size, float scale, float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
@@ -276,7 +278,7 @@ INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, s
 	}
 }
 
-/* All queries against the panel of a block's values that starts at dimension d. */
+/* Adds the panel of a block's values that starts at dimension d, for all queries. */
 INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v, struct ahead ahead,
         size_t block, size_t d, const float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
@@ -294,7 +296,7 @@ INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v
 	}
 }
 
-/* Bytes of a panel of keys, and of a whole panel of values. */
+/* Bytes of a panel of keys, and of a full panel of values. */
 INLINE size_t key_panel(size_t head_size, const enum kern_kv type) {
 	return type == KERN_KV_F16 ? KV_LANES * head_size * 2 : head_size / KV_LANES * KV_Q8_KEYS;
 }
@@ -303,12 +305,12 @@ INLINE size_t value_panel_bytes(const enum kern_kv type) {
 	return type == KERN_KV_F16 ? KERN_KV_BLOCK * KV_LANES * 2 : KV_Q8_VALUES;
 }
 
-/* Bytes that lie ahead for every row that is walked: those of a panel over its rows. */
+/* Bytes to prefetch per row of a walk: those of a panel divided by its rows. */
 INLINE size_t step_of(const enum kern_kv type) {
 	return type == KERN_KV_F16 ? KV_LANES * 2 : KV_Q8_KEYS / KV_LANES;
 }
 
-/* Nothing where the processor sees by itself what comes, and few queries wait for it. */
+/* None where the processor prefetches by itself and few queries wait for the data. */
 INLINE struct ahead ahead_of(const void *panel, const void *next, size_t nq, const enum kern_kv type) {
 	if (avx2_fetches_near && nq <= 4)
 		return (struct ahead){panel, 0};

@@ -22,9 +22,9 @@
 
 extern const struct kern_ops kern_ops_avx2, kern_ops_avxvnni;
 
-/* Whether this processor (Zen 1 to Zen 4) sees by itself what comes in a stream, and is best asked for little: for what lies near,
- * into the first cache, or for nothing.  Others are asked for what lies farther, into the second (doc/performance.md).
- * Set once, by kern_init. */
+/* Whether this processor (Zen 1 to Zen 4) detects streams by itself, and works best with few prefetches: of
+ * near data into the first-level cache, or none.  For others, data farther ahead is prefetched into the
+ * second-level cache (doc/performance.md).  Set once, by kern_init. */
 extern bool avx2_fetches_near;
 
 #define AVX2_OP(name) avx2_##name

@@ -1,4 +1,4 @@
-/* What the products of this level share: loads, and the end of a row of results. */
+/* common: shared by the products of this folder: loads, and storing the results of a strip. */
 #ifndef KERNELS_AVX2_COMMON_H
 #define KERNELS_AVX2_COMMON_H
 #include "kernels/compiler.h"
@@ -15,19 +15,19 @@ INLINE __m256i load(const void *p) {
 	return _mm256_loadu_si256(p);
 }
 
-/* Eight float16 side by side. */
+/* Loads eight consecutive float16. */
 INLINE __m256 load_halves(const void *p) {
 	return _mm256_cvtph_ps(_mm_loadu_si128(p));
 }
 
-/* Word i behind p, in every lane. */
+/* Word i of p in every lane. */
 INLINE __m256i spread(const void *p, size_t i) {
 	int32_t word;
 	memcpy(&word, (const uint8_t *)p + 4 * i, 4);
 	return _mm256_set1_epi32(word);
 }
 
-/* The results of a strip, as far as it has rows. */
+/* Stores the results of a strip, as far as it has rows. */
 INLINE void store_rows(float *y, __m256 v, size_t rows) {
 	if (rows >= 8) {
 		_mm256_storeu_ps(y, v);

@@ -12,28 +12,28 @@
 #include "kernels/product.h"
 
 enum {
-	STRIPS = 2,   /* strips of a panel */
-	COLS = 4,     /* columns over a panel at once */
+	STRIPS = 2,   /* strips in a panel */
+	COLS = 4,     /* columns per pass over a panel */
 	TILE = 64,    /* columns that share an unpacked panel */
-	FEW = 8,      /* columns that are better met by packed weights, all of them by a strip at once */
+	FEW = 8,      /* columns for which packed weights are faster, one strip at a time */
 	PIECE = 2048, /* elements of the width in a panel */
 	PIECE_32 = PIECE / 32,
 	PIECE_256 = PIECE / 256,
-	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
-	NEAR = 4096, /* bytes from a block to what is asked for, if that comes into the first cache, */
-	FAR = 6144   /* and if into the second */
+	GROUPS = PIECE / 16, /* of a piece: the most groups with their own start */
+	NEAR = 4096,         /* prefetch distance in bytes, into the first-level cache */
+	FAR = 6144           /* the same, into the second-level cache */
 };
 
 INLINE const uint8_t *body_of(enum kern_type t, const uint8_t *block) {
 	return block + 8 * kern_head_bytes(t);
 }
 
-/* A block that meets few columns, and what is to be asked for meanwhile, block_bytes of it. */
+/* A block for few columns, and the block_bytes bytes to prefetch meanwhile. */
 struct block {
 	const uint8_t *at, *next;
 };
 
-/* Accumulators of a strip and a column. */
+/* Accumulators of one strip and one column. */
 struct sum {
 	__m256 a, m;
 };
@@ -48,10 +48,11 @@ INLINE __m256i widen(__m256i v) {
 	return _mm256_madd_epi16(v, _mm256_set1_epi16(1));
 }
 
-/* The integer arithmetic of the levels.  A word is four bytes u of weights in every lane, signed or not as the type has
- * them, times the four bytes q of an activation word.  Of so many words sums are folded into 32 bits.  Where weights have
- * an offset, sums start at start_of(): words of the activations' repair, which are -8 times the sum of the quants of a
- * block of 32, or -32 times that of 16 elements, in two halves (kernels/acts.h). */
+/* The integer arithmetic of the levels.  A word is four bytes u of weights in every lane (signed or not,
+ * depending on the type), times the four bytes q of an activation word.  Sums of several words are folded
+ * into 32 bits.  Where weights have an offset, sums start at start_of(): words of the activations' repair,
+ * which are -8 times the sum of the quants of a block of 32, or -32 times that of 16 elements, in two halves
+ * (kernels/acts.h). */
 #ifdef AVX2_VNNI
 #ifdef AVX_VNNI
 #define add_products _mm256_dpbusd_avx_epi32
@@ -61,7 +62,7 @@ INLINE __m256i widen(__m256i v) {
 #define add_pairs _mm256_dpwssd_epi32
 #endif
 
-/* A step adds four products to 32 bits: whatever there is fits. */
+/* A step adds four products to 32 bits, which always fits. */
 INLINE int words_32(enum kern_type t) {
 	return 8;
 }
@@ -100,7 +101,7 @@ INLINE __m256i start_of(enum kern_type t, __m256i repair) {
 	                        : repair;
 }
 
-/* Signed bytes times signed bytes, in pairs, are at most 2 * 128 * 127 each: these are widened at once. */
+/* Signed bytes times signed bytes, in pairs, reach 2 * 128 * 127: they are widened at once. */
 INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
 	if (is_signed(t))
 		return _mm256_add_epi32(
@@ -121,12 +122,12 @@ INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) 
 }
 #endif
 
-/* The start of the sums of block i of 32, or of 16 elements of a block of 256. */
+/* The start of the sums of block i of 32, or of group i of 16 elements in blocks of 256. */
 INLINE __m256i start(enum kern_type t, const struct column *x, size_t i) {
 	return has_offset(t) ? start_of(t, spread(x->repair, i)) : _mm256_setzero_si256();
 }
 
-/* The same for a piece of the width, found once for all strips. */
+/* The same for a piece of the width, computed once for all strips. */
 typedef int32_t starts[GROUPS];
 
 INLINE void find_starts(
@@ -143,19 +144,20 @@ INLINE __m256i start_found(enum kern_type t, const starts *from, size_t i) {
 	return has_offset(t) ? _mm256_set1_epi32((*from)[i]) : _mm256_setzero_si256();
 }
 
-/* Where the piece of so many blocks that begins with block b ends. */
+/* The end of the piece that begins at block b. */
 INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 	return blocks - b < piece ? blocks : b + piece;
 }
 
-/* With `strips` side by side, what lies beyond a strip's end is in the one that takes its place. */
+/* With `strips` strips side by side, prefetching beyond the end of a strip continues in the one that follows
+ * it. */
 INLINE struct block block_at(enum kern_type t, const uint8_t *strip, size_t strips, size_t n, size_t b) {
 	size_t bytes = n / kern_block_size(t) * block_bytes(t), at = b * block_bytes(t);
 	size_t next = at + (avx2_fetches_near ? NEAR : FAR);
 	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes)};
 }
 
-/* Asks for the lines `from` to `to` of what is to be asked for with a block. */
+/* Prefetches lines `from` to `to` of a block's next. */
 INLINE void fetch(const struct block *block, size_t from, size_t to) {
 	if (avx2_fetches_near)
 		for (size_t i = from / 64 * 64; i < to; i += 64)
@@ -165,8 +167,8 @@ INLINE void fetch(const struct block *block, size_t from, size_t to) {
 			_mm_prefetch((const char *)block->next + i, _MM_HINT_T1);
 }
 
-/* Decode: the integer sum of a block of 32.  Two chains of additions: one would be longer than what the processor sees of
- * the next blocks. */
+/* Decode: the integer sum of a block of 32.  Two chains of additions: a single one would be longer than the
+ * processor can look ahead. */
 INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
 	const uint8_t *q = x->q + b * 32;
 	__m256i total = _mm256_setzero_si256(), v[2];
@@ -203,7 +205,7 @@ INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const 
 	return j;
 }
 
-/* Adds a block of 256 whose integer sums are i. */
+/* Adds a block of 256 with the integer sums i. */
 INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct scales *h,
         const struct column *x, size_t b) {
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
@@ -225,7 +227,7 @@ INLINE void decode_256(
 	read_scales(t, &scales, block.at);
 	int steps = 64 / words / groups;
 	UNROLL for (int step = 0; step < steps; step++) {
-		/* the first group of the step, and how far apart they are: 8 words */
+		/* the first group of the step, and the distance between its groups: 8 words */
 		int first = words == 8 ? groups * step : step / 2 * 2 * groups + step % 2, apart = 8 / words;
 		__m256i v[4];
 		fetch(&block, block_bytes(t) * (size_t)step / (size_t)steps,
@@ -294,8 +296,8 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *blo
 	}
 }
 
-/* A tile: block b of `strips` strips, the i-th of its piece, times `cols` columns.  Weights come unpacked from p, a block
- * of a panel; or, without p, packed from the body of each strip. */
+/* A tile: block b of `strips` strips, the i-th of its piece, times `cols` columns.  Unpacked weights come
+ * from p, a block of a panel; if p is NULL, packed weights come from the body of each strip. */
 INLINE __m256i tile_word_32(
         enum kern_type t, const struct panel_32 *p, const struct block *at, size_t r, int w) {
 	return p ? p[r].w[w] : word_32(t, body_of(t, at[r].at), w);
@@ -352,7 +354,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
         const struct column *x, const starts *from, size_t b, size_t k, int part, int i) {
 	int words = group(t) / 4, g = part * part_words(t) / words + i;
 	size_t share = block_bytes(t) * (size_t)words /
-	               64; /* little by little, so that loads find a free place in the queue */
+	               64; /* a few lines at a time, so that loads find space in the queue */
 	__m256i v[STRIPS][FEW], u[STRIPS];
 	if (!p)
 		UNROLL for (size_t r = 0; r < strips; r++)
@@ -411,7 +413,7 @@ INLINE void tile_256(enum kern_type t, size_t strips, size_t cols, struct sum s[
 	}
 }
 
-/* A piece of some strips, unpacked.  A block's strips lie beside each other. */
+/* A piece of some strips, unpacked.  The strips of a block are adjacent. */
 union panel {
 	struct panel_32 a[PIECE_32][STRIPS];
 	struct panel_256 b[PIECE_256][STRIPS];
@@ -470,7 +472,7 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 			        y + c * ldy + (index + r) * 8, result(t, sums[c][r]), rows - (index + r) * 8);
 }
 
-/* Few columns: weights as they lie in memory, fetched ahead as in decode, each met by all columns once unpacked. */
+/* Few columns: packed weights, prefetched as in decode, each unpacked once for all columns. */
 INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t strips,
         size_t rows, size_t n, const struct column *x, size_t cols) {
 	const uint8_t *strip[STRIPS];
@@ -500,10 +502,10 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 			store_rows(y + c * ldy + (index + r) * 8, result(t, s[r][c]), rows - (index + r) * 8);
 }
 
-/* One column over all rows: decode, once in the code. */
+/* One column over all rows: decode, instantiated once. */
 typedef void one_fn(float *y, const void *w, size_t rows, size_t n, const void *x);
 
-/* `cols` columns over `side` strips from k on; those that are left over come one by one. */
+/* `cols` columns over `side` strips from k on; the remaining columns are computed one by one. */
 INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t k,
         size_t side, size_t rows, size_t n, const void *x, size_t xstride, const struct column *col,
         size_t cols) {
@@ -513,7 +515,7 @@ INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, con
 		few_strips(t, y, ldy, w, k, 1, rows, n, col, FEW);
 		return;
 	}
-	for (; c + COLS <= cols; c += COLS) /* the first bring the strips into the cache */
+	for (; c + COLS <= cols; c += COLS) /* the first columns bring the strips into the cache */
 		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, COLS);
 	if (c + 2 <= cols) {
 		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, 2);
@@ -523,7 +525,7 @@ INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, con
 		one(y + c * ldy + k * 8, strips, left, n, (const uint8_t *)x + c * xstride);
 }
 
-/* Strips side by side pay where some columns meet the few words of a block. */
+/* Strips side by side pay when several columns use the few words of a block. */
 INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
         const void *x, size_t xstride, size_t cols) {
 	size_t strips = (rows + 7) / 8, k = 0;

@@ -9,7 +9,7 @@
 #include "kernels/formats.h"
 #include "kernels/pack.h"
 
-/* Types of eight bits: with VNNI 128 is added to them, without they stay signed. */
+/* Types of eight bits: signed, or with VNNI unsigned with 128 added. */
 INLINE bool is_eight(enum kern_type t) {
 	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
 }
@@ -24,7 +24,7 @@ INLINE bool is_signed(enum kern_type t) {
 	return is_eight(t) && !is_biased(t);
 }
 
-/* Whether the unsigned words of a type are by an offset too large. */
+/* Whether the unsigned words of a type include an offset. */
 INLINE bool has_offset(enum kern_type t) {
 	return is_biased(t) || kern_offset(t) != 0;
 }
@@ -44,7 +44,7 @@ INLINE __m256i move_bit(__m256i v, int from, int to) {
 
 /* The fifth bits of word w of a block of 32: bits 4w..4w+3 of the lane, one to each byte. */
 INLINE __m256i fifth_bits(__m256i qh, int w) {
-	/* the byte that has them everywhere, then each byte its own bit */
+	/* the byte with these bits in every byte, then one bit of it for each */
 	__m256i spread8 = _mm256_shuffle_epi8(
 	        qh, _mm256_setr_epi32(0x00000000 + w / 2 * 0x01010101, 0x04040404 + w / 2 * 0x01010101,
 	                    0x08080808 + w / 2 * 0x01010101, 0x0c0c0c0c + w / 2 * 0x01010101,
@@ -74,12 +74,12 @@ INLINE __m256i word_32(enum kern_type t, const uint8_t *body, int w) {
 	return fifth ? _mm256_or_si256(v, fifth_bits(load(body), w)) : v;
 }
 
-/* A block of 256 is parts whose words lie in the same bytes, side by side: so many words each. */
+/* A block of 256 consists of parts whose words are in the same bytes: the number of words in a part. */
 INLINE int part_words(enum kern_type t) {
 	return t == KERN_Q4_K || t == KERN_Q5_K ? 16 : 32;
 }
 
-/* Every lane's bits down by `by`, which need not be a constant. */
+/* Shifts every lane right by `by`, which need not be a constant. */
 INLINE __m256i shift_down(__m256i v, int by) {
 	return __builtin_constant_p(by) ? _mm256_srli_epi32(v, by)
 	                                : _mm256_srl_epi32(v, _mm_cvtsi32_si128(by));
@@ -106,7 +106,7 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 		v = load(body + (int)kern_lower_unit((size_t)(part * 8 + l)) * 32);
 		v = j ? high_nibbles(v) : low_nibbles(v);
 		return _mm256_or_si256(v, move_bit(shift_down(load(body + 2 * l * 32), 2 * part), j, 4));
-	default: { /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
+	default: { /* KERN_Q6_K: moves upper bits 2j, 2j+1 to 4, 5 */
 		v = load(body + (part * 24 + l * 3 + j % 2) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
 		__m256i high = load(body + (part * 24 + l * 3 + 2) * 32);
@@ -117,8 +117,8 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 }
 
 #ifdef AVX2_VNNI
-/* Elements whose products are added up before a scale weighs them; a sum of 16 of weights of four bits at most fits
- * int16, and is_narrow says which are weighed so. */
+/* Elements whose products are summed before the scale is applied; for weights of at most four bits, a sum of
+ * 16 fits int16, and is_narrow says for which types it is scaled in this form. */
 INLINE int group(enum kern_type t) {
 	return t == KERN_Q5_K ? 32 : 16;
 }
@@ -126,8 +126,8 @@ INLINE bool is_narrow(enum kern_type t) {
 	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_Q4_K;
 }
 #else
-/* Elements whose products one int16 sum takes before it is widened: with the repair of the offset where
- * the type has one, and otherwise by size alone, no sum of that many leaves int16. */
+/* Elements whose products are summed in int16 before widening: no sum of that many exceeds int16, because of
+ * the repair for types with an offset, and because of its size otherwise. */
 INLINE int group(enum kern_type t) {
 	switch (t) {
 	case KERN_Q5_1:
@@ -142,14 +142,15 @@ INLINE int group(enum kern_type t) {
 }
 #endif
 
-/* What the head of a block of 256 says. */
+/* The contents of the head of a block of 256. */
 struct scales {
-	__m256i sc[16]; /* a sub-block's scale, in the lane as scale() has it */
+	__m256i sc[16]; /* a sub-block's scale, in the form of scale() */
 	__m256i mn[8];  /* two sub-blocks' minima as int16 */
 	__m256 d, dmin;
 };
 
-/* Byte i of each lane, zero-extended: a scale.  With VNNI as an int32, otherwise as an int16 in both halves. */
+/* Byte i of each lane, zero-extended: a scale.  With VNNI as an int32, otherwise as an int16 in both
+ * halves. */
 INLINE __m256i scale(__m256i v, int i) {
 #ifdef AVX2_VNNI
 	return _mm256_and_si256(_mm256_srli_epi32(v, 8 * i), _mm256_set1_epi32(255));
@@ -169,7 +170,8 @@ INLINE __m256i pair(__m256i v, int i) {
 	return _mm256_shuffle_epi8(v, at);
 }
 
-/* Half i (int16) of each lane, signed, as scale() has it; what is narrow is met by the lower half alone. */
+/* Half i (int16) of each lane, signed, in the form of scale(); for narrow types only the lower half is
+ * used. */
 INLINE __m256i signed_scale(enum kern_type t, __m256i v, int i) {
 #ifdef AVX2_VNNI
 	if (is_narrow(t))
@@ -181,7 +183,7 @@ INLINE __m256i signed_scale(enum kern_type t, __m256i v, int i) {
 	return _mm256_shuffle_epi8(v, _mm256_add_epi32(at, _mm256_set1_epi32(i * 0x02020202)));
 }
 
-/* Four signed bytes a lane into four scales. */
+/* Unpacks four signed bytes per lane into four scales. */
 INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v) {
 	__m256i odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
 	out->sc[4 * k] = signed_scale(t, even, 0);

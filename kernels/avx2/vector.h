@@ -1,4 +1,4 @@
-/* vector: what the AVX2 operations share: lane masks, the tree over lanes, and kern_exp on eight lanes. */
+/* vector: shared by the AVX2 operations: lane masks, the tree over lanes, and kern_exp on eight lanes. */
 #ifndef KERNELS_AVX2_VECTOR_H
 #define KERNELS_AVX2_VECTOR_H
 #include <immintrin.h>
@@ -13,19 +13,19 @@ static inline __m256i lanes_below(size_t n) {
 	return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < 8 ? (int)n : 8), lane);
 }
 
-/* The contract's tree over eight stripes, one a lane. */
+/* The contract's tree over eight stripes, one per lane. */
 static inline float tree8(__m256 s) {
 	__m128 a = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 	a = _mm_add_ps(a, _mm_movehl_ps(a, a));
 	return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
 }
 
-/* 2^n, n a normal exponent. */
+/* 2^n, for a normal exponent n. */
 static inline __m256 exp8_pow2(__m256i n) {
 	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
-/* kern_exp on every lane.  Lanes beyond the clamps compute something and are replaced at the end. */
+/* kern_exp on every lane.  Results of lanes beyond the clamps are replaced at the end. */
 static inline __m256 exp8(__m256 x) {
 	__m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(KERN_EXP_LOG2E)),
 	        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

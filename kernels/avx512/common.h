@@ -1,4 +1,4 @@
-/* What the products of these levels share: loads of two strips, and the end of a row of results. */
+/* common: shared by the products of these levels: loads of two strips, and storing the results of a pair. */
 #ifndef KERNELS_AVX512_COMMON_H
 #define KERNELS_AVX512_COMMON_H
 #include "kernels/compiler.h"
@@ -24,14 +24,14 @@ INLINE __m512 load_halves(const uint8_t *const *p, size_t i) {
 	                _mm_loadu_si128((const __m128i *)(p[1] + i)), 1));
 }
 
-/* Word i behind p, in every lane. */
+/* Word i of p in every lane. */
 INLINE __m512i spread(const void *p, size_t i) {
 	int32_t word;
 	memcpy(&word, (const uint8_t *)p + 4 * i, 4);
 	return _mm512_set1_epi32(word);
 }
 
-/* The results of a pair, as far as there are rows. */
+/* Stores the results of a pair, as far as there are rows. */
 INLINE void store_rows(float *y, __m512 v, size_t rows) {
 	if (rows >= 16)
 		_mm512_storeu_ps(y, v);

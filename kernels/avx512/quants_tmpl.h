@@ -11,22 +11,22 @@
 #include "kernels/product.h"
 
 enum {
-	PAIRS = 2,    /* of a walk */
-	COLS = 4,     /* columns over a panel at once */
+	PAIRS = 2,    /* in a walk */
+	COLS = 4,     /* columns per pass over a panel */
 	TILE = 128,   /* columns that share a panel */
 	PIECE = 2048, /* elements of the width in a panel */
 	PIECE_32 = PIECE / 32,
 	PIECE_256 = PIECE / 256,
-	GROUPS = PIECE / 16, /* of a piece: at most so many have a start of their own */
-	AHEAD = 3072         /* bytes that are asked for ahead in each strip */
+	GROUPS = PIECE / 16, /* of a piece: the most groups with their own start */
+	AHEAD = 3072         /* prefetch distance in bytes, in each strip */
 };
 
-/* The integer arithmetic of the two levels.  A word is four bytes u of weights, unsigned, in every lane, times the
- * four bytes q of an activation word.  `group` words are added up before they are folded. */
+/* The integer arithmetic of the two levels.  A word is four bytes u of weights, unsigned, in every lane,
+ * times the four bytes q of an activation word.  `group` words are summed before they are folded. */
 #ifdef AVX512_VNNI
 enum { WORDS_32 = 8 };
 
-/* A step adds four products to 32 bits: whatever there is fits. */
+/* A step adds four products to 32 bits, which always fits. */
 INLINE int words_32(enum kern_type t) {
 	return 8;
 }
@@ -49,7 +49,7 @@ INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
 	return _mm512_dpwssd_epi32(v, a, b);
 }
 
-/* A group of a block of 32 goes on from the sum of those before. */
+/* A group of a block of 32 continues from the sum of the groups before. */
 INLINE __m512i begin_32(__m512i total) {
 	return total;
 }
@@ -69,10 +69,10 @@ INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) 
 	return _mm512_add_epi32(total, _mm512_mullo_epi32(v, sc));
 }
 #else
-/* Products of bytes are added two by two to 16 bits, and groups of words in 16 bits as long as they fit: 16 times
- * 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from what takes its offset away, with which the
- * true sum fits.  Bytes of the signed types with 128 on top do not fit two by two: they are taken in nibbles, as
- * words of their own. */
+/* Products of bytes are added in pairs to 16 bits, and groups of words in 16 bits as long as they fit: 16
+ * times 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from the correction of its offset,
+ * with which the true sum fits.  Bytes of the signed types with 128 added do not fit in pairs: they are split
+ * into nibbles, as separate words. */
 enum { WORDS_32 = 16 };
 
 INLINE int words_32(enum kern_type t) {
@@ -117,24 +117,24 @@ INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) 
 }
 #endif
 
-/* What a column's quants make with the offset of the weights: a word for each block of 32, or each 16 elements of a
- * block of 256, of a piece.  The sums start there. */
+/* The correction of the weights' offset for a column's quants: a word for each block of 32, or for each 16
+ * elements of a block of 256, in a piece.  The sums start there. */
 typedef int32_t starts[GROUPS];
 
-/* Words of repair, which are -8 times the sum of the quants of a block of 32, or -32 times that of 16 elements, in
- * two halves, as words of starts. */
+/* Words of repair, which are -8 times the sum of the quants of a block of 32, or -32 times that of 16
+ * elements, in two halves, converted to words of starts. */
 INLINE __m512i start_of(enum kern_type t, __m512i repair) {
 	if (kern_block_size(t) == 256)
 		return start_256(t, repair);
 	return _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
 }
 
-/* Where the piece of so many blocks that begins with block b ends. */
+/* The end of the piece that begins at block b. */
 INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 	return blocks - b < piece ? blocks : b + piece;
 }
 
-/* The starts of blocks [first, last), of a piece. */
+/* The starts of blocks [first, last) of a piece. */
 INLINE void find_starts(
         enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
 	size_t words = kern_block_size(t) == 32 ? 1 : 16;
@@ -150,12 +150,12 @@ INLINE __m512i start(enum kern_type t, const starts *from, size_t i) {
 	return has_offset(t) ? _mm512_set1_epi32((*from)[i]) : _mm512_setzero_si512();
 }
 
-/* Where the blocks of a pair's two strips lie. */
+/* The blocks of a pair's two strips. */
 struct pair {
 	const uint8_t *strip[2];
 };
 
-/* A walk of strips from `index` on; the last of the `strips` there are stands in for those that are not. */
+/* A walk of strips from `index` on; missing strips are replaced by the last of the `strips` existing ones. */
 INLINE void walk_at(enum kern_type t, struct pair *at, const void *w, size_t index, size_t strips, size_t n) {
 	for (size_t i = 0; i < 2 * PAIRS; i++) {
 		size_t k = index + i < strips ? index + i : strips - 1;
@@ -163,8 +163,8 @@ INLINE void walk_at(enum kern_type t, struct pair *at, const void *w, size_t ind
 	}
 }
 
-/* A block of a pair, and what is to be asked for while it is worked on, AHEAD bytes later: what lies beyond the end of a
- * strip is in the one that takes its place in the next walk of `pairs` pairs. */
+/* A block of a pair, and what to prefetch meanwhile, AHEAD bytes later: beyond the end of a strip that is in
+ * the one that follows it in the next walk of `pairs` pairs. */
 struct block {
 	const uint8_t *head[2], *body[2], *next[2];
 };
@@ -177,8 +177,8 @@ INLINE struct block block_at(enum kern_type t, const struct pair *at, size_t pai
 	        {at->strip[0] + next, at->strip[1] + next}};
 }
 
-/* Asks for part `i` of `parts` of what is ahead: little by little, so that loads find a free place in the queue to
- * memory. */
+/* Prefetches part `i` of `parts` of a block's next, a little at a time, so that loads find space in the queue
+ * to memory. */
 INLINE void fetch(enum kern_type t, const struct block *block, size_t i, size_t parts) {
 	size_t bytes = block_bytes(t);
 	UNROLL for (size_t k = 0; k < 2; k++) {
@@ -187,7 +187,7 @@ INLINE void fetch(enum kern_type t, const struct block *block, size_t i, size_t 
 	}
 }
 
-/* Accumulators of a pair and a column. */
+/* Accumulators of one pair and one column. */
 struct sum {
 	__m512 a, m;
 };
@@ -229,8 +229,8 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block
 	}
 }
 
-/* Block b of a walk, the i-th of its piece, times `cols` columns.  Weights come from p, a block of a panel, or,
- * where p is NULL, as they lie at `at` (of that block). */
+/* Block b of a walk, the i-th of its piece, times `cols` columns.  Weights come from p, a block of a panel,
+ * or, if p is NULL, packed from `at` (for that block). */
 INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
         const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
         size_t b, size_t i) {
@@ -275,7 +275,7 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 	}
 }
 
-/* Adds to j what the minima of a block make with the sums of quants. */
+/* Adds to j the products of a block's minima and the sums of quants. */
 INLINE __m512i add_minima(
         enum kern_type t, __m512i j, const struct scales *scales, const struct column *x, size_t b) {
 	UNROLL for (int k = 0; k < kern_sub_blocks(t) / 2; k++) j =
@@ -328,7 +328,7 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	if (p)
 		for (int g = 0; g < groups; g++)
 			group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
-	else /* where its bits lie in a word is to be a constant */
+	else /* the position of its bits in a word must be a constant */
 		UNROLL for (int g = 0; g < groups; g++)
 		        group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
 	UNROLL for (size_t r = 0; r < pairs; r++) {
@@ -342,7 +342,7 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	}
 }
 
-/* A piece of a walk, unpacked.  A block's pairs lie beside each other. */
+/* A piece of a walk, unpacked.  The pairs of a block are adjacent. */
 union panel {
 	struct panel_32 a[PIECE_32][PAIRS];
 	struct panel_256 b[PIECE_256][PAIRS];
@@ -376,7 +376,7 @@ INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union pane
 	store_sums(sum, s, cols);
 }
 
-/* `cols` columns over `pairs` pairs of a walk, whose weights are met as they lie in memory. */
+/* `cols` columns over `pairs` pairs of a walk, with packed weights. */
 INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, size_t first,
         const struct pair *at, const struct column *x, size_t n) {
 	struct sum s[PAIRS][COLS];
@@ -403,13 +403,13 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 			sum[c][first + r] = s[r][c];
 }
 
-/* The columns for which a panel does not pay. */
+/* The number of columns up to which a panel does not pay. */
 INLINE size_t few(enum kern_type t) {
 	return kern_block_size(t) == 32 ? 2 * COLS : COLS;
 }
 
-/* A few columns over a walk, COLS at a time: the first bring the weights into the second cache.  Blocks of 256 are
- * long enough for the processor to follow two strips, and lie too far apart for more. */
+/* A few columns over a walk, COLS at a time: the first bring the weights into the second-level cache.  Blocks
+ * of 256 are long enough for the processor to follow two strips, and too far apart for more. */
 INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t present,
         const struct column *x, size_t cols, size_t n) {
 	const size_t pairs = kern_block_size(t) == 32 ? PAIRS : 1;
@@ -426,9 +426,9 @@ INLINE void run_few(enum kern_type t, sums *sum, const struct pair *at, size_t p
 	}
 }
 
-/* Asks for blocks [b, b + piece) of the walk, as far as there are so many, or of the one `over` strips later: while a piece is
- * computed memory would have nothing to do.  Into the second cache, since the first has a panel; what is not taken up in such
- * a burst is asked for again when it is unpacked. */
+/* Prefetches blocks [b, b + piece) of the walk, as far as they exist, or of the walk `over` strips later:
+ * otherwise memory would be idle while a piece is computed.  Into the second-level cache, since the first has
+ * a panel; what is dropped in such a burst is prefetched again when it is unpacked. */
 INLINE void fetch_piece(
         enum kern_type t, const struct pair *at, size_t b, size_t piece, size_t over, size_t blocks) {
 	size_t jump = over * blocks * block_bytes(t), n = blocks - b < piece ? blocks - b : piece;

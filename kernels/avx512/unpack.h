@@ -13,7 +13,7 @@ INLINE bool is_signed(enum kern_type t) {
 	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
 }
 
-/* Whether the unsigned words of a type are by an offset too large. */
+/* Whether the unsigned words of a type include an offset. */
 INLINE bool has_offset(enum kern_type t) {
 	return is_signed(t) || kern_offset(t) != 0;
 }
@@ -30,14 +30,14 @@ INLINE __m512i insert(__m512i a, __m512i b, int mask) {
 	return _mm512_ternarylogic_epi32(_mm512_set1_epi8((char)mask), b, a, 0xca);
 }
 
-/* Left by a positive, right by a negative count. */
+/* Shifts left by a positive, right by a negative count. */
 INLINE __m512i shift(__m512i v, int by) {
 	return by >= 0 ? _mm512_slli_epi32(v, (unsigned)by) : _mm512_srli_epi32(v, (unsigned)-by);
 }
 
 /* The fifth bits of word w of a block of 32: bits 4w..4w+3 of the lane, as bit 4 of each byte. */
 INLINE __m512i fifth_bits(__m512i qh, int w) {
-	/* the byte that has them everywhere, then each byte its own bit */
+	/* the byte with these bits in every byte, then one bit of it for each */
 	__m512i at = _mm512_add_epi32(
 	        _mm512_broadcast_i32x4(_mm_setr_epi32(0x00000000, 0x04040404, 0x08080808, 0x0c0c0c0c)),
 	        _mm512_set1_epi32(w / 2 * 0x01010101));
@@ -53,7 +53,7 @@ INLINE __m512i word_32(enum kern_type t, const uint8_t *const *body, int w) {
 	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
 	__m512i v = load(body, (size_t)(fifth ? 32 : 0) + (size_t)(w % 4) * 32);
 	v = w < 4 ? low_nibbles(v) : high_nibbles(v);
-	if (t == KERN_IQ4_NL) /* kern_iq4nl and 128 */
+	if (t == KERN_IQ4_NL) /* kern_iq4nl plus 128 */
 		return _mm512_shuffle_epi8(
 		        _mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129,
 		                (char)141, (char)153, (char)166, (char)181, (char)197, (char)217, (char)241)),
@@ -80,20 +80,20 @@ INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 		v = load(body, kern_lower_unit((size_t)w / 16 * 8 + l) * 32);
 		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
 		return insert(v, shift(load(body, 2 * l * 32), 4 - w / 8), 16);
-	default: /* KERN_Q6_K: upper bits 2j, 2j+1 to 4, 5 */
+	default: /* KERN_Q6_K: moves upper bits 2j, 2j+1 to 4, 5 */
 		v = load(body, (h * 24 + l * 3 + (size_t)(j % 2)) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
 		return insert(v, shift(load(body, (h * 24 + l * 3 + 2) * 32), 4 - 2 * j), 0x30);
 	}
 }
 
-/* Whether a group of a sub-block's integer sums fits 16 bits, so that one multiplication by the scale adds them up
- * as well: 16 elements of at most 7 * 127. */
+/* Whether the integer sums of a group of a sub-block fit 16 bits, so that one multiplication by the scale
+ * also adds them up: 16 elements of at most 7 * 127. */
 INLINE bool is_narrow(enum kern_type t) {
 	return t == KERN_Q2_K || t == KERN_Q3_K;
 }
 
-/* What the head of a block of 256 says. */
+/* The contents of the head of a block of 256. */
 struct scales {
 	__m512i sc[16]; /* of sub-blocks, for fold_256() */
 	__m512i mn[8];  /* minima of two sub-blocks as int16 */
@@ -113,7 +113,7 @@ INLINE __m512i scale_of(enum kern_type t, __m512i v, int upper) {
 #endif
 }
 
-/* Scales of four sub-blocks: a byte each in every lane. */
+/* Scales of four sub-blocks: one byte each in every lane. */
 struct quarter {
 	__m512i even, odd; /* bytes 0 and 2, 1 and 3, as int16 */
 };
@@ -129,7 +129,7 @@ INLINE void put_scales(enum kern_type t, struct scales *out, int k, struct quart
 	UNROLL for (int i = 0; i < 4; i++) out->sc[4 * k + i] = scale_of(t, i % 2 ? q.odd : q.even, i / 2);
 }
 
-/* Two by two. */
+/* Stores minima in pairs. */
 INLINE void put_minima(struct scales *out, int k, struct quarter q) {
 	out->mn[2 * k] = _mm512_mask_blend_epi16(0xaaaaaaaa, q.even, _mm512_slli_epi32(q.odd, 16));
 	out->mn[2 * k + 1] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(q.even, 16), q.odd);

@@ -1,4 +1,4 @@
-/* What the products of these levels share: loads, and the end of a row of results. */
+/* common: shared by the products of these levels: loads, and storing the results of a strip. */
 #ifndef KERNELS_NEON_COMMON_H
 #define KERNELS_NEON_COMMON_H
 #include "kernels/compiler.h"
@@ -11,19 +11,19 @@ INLINE uint8x16_t load(const void *p) {
 	return vld1q_u8(p);
 }
 
-/* Four of eight float16 side by side; h: the first or the second four. */
+/* Four of eight consecutive float16; h: the first or the second four. */
 INLINE float32x4_t load_halves(const void *p, int h) {
 	return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)p + 4 * h)));
 }
 
-/* Word i behind p, in every lane. */
+/* Word i of p in every lane. */
 INLINE int32x4_t spread(const void *p, size_t i) {
 	int32_t word;
 	memcpy(&word, (const uint8_t *)p + 4 * i, 4);
 	return vdupq_n_s32(word);
 }
 
-/* a + w times lane 0..3 of x: four elements in turn. */
+/* a + w times lanes 0 to 3 of x: four elements in turn. */
 #define FMA_LANES(a, w0, w1, w2, w3, x) \
 	do { \
 		(a) = vfmaq_laneq_f32((a), (w0), (x), 0); \
@@ -32,7 +32,7 @@ INLINE int32x4_t spread(const void *p, size_t i) {
 		(a) = vfmaq_laneq_f32((a), (w3), (x), 3); \
 	} while (0)
 
-/* The results of a strip, v[0] and v[1], as far as it has rows. */
+/* Stores the results of a strip, v[0] and v[1], as far as it has rows. */
 INLINE void store_rows(float *y, const float32x4_t *v, size_t rows) {
 	if (rows >= 8) {
 		vst1q_f32(y, v[0]);

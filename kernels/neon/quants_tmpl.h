@@ -12,8 +12,8 @@
 
 enum {
 	WALK = 4,      /* strips that decode walks at once */
-	STRIPS = 2,    /* strips of a panel */
-	COLS = 4,      /* columns over a panel at once */
+	STRIPS = 2,    /* strips in a panel */
+	COLS = 4,      /* columns per pass over a panel */
 	TILE = 64,     /* columns that share an unpacked panel */
 	PIECE_32 = 16, /* blocks of 32 in a panel */
 	PIECE_256 = 2  /* blocks of 256 in a panel */
@@ -21,7 +21,7 @@ enum {
 
 /* Integer sums of four rows, of up to 32 elements. */
 #ifdef NEON_DOTPROD
-/* Exact as they are: a dot product adds four products of bytes to 32 bits. */
+/* Exact: a dot product adds four products of bytes to 32 bits. */
 typedef int32x4_t partial;
 
 INLINE partial partial_zero(void) {
@@ -41,9 +41,9 @@ INLINE int32x4_t total(enum kern_type t, partial p) {
 	return p;
 }
 #else
-/* Products of two rows (lo: the first two) as int16, position by position of their four-element lane, are
- * added over words as far as they fit: two words of 128 * 127, else eight of at most 31 * 127 or four of at
- * most 63 * 127.  `wide` takes them where two words are all. */
+/* Products of two rows (lo: the first two) as int16, by position in their four-element lane, are added over
+ * words as long as they fit: two words of 128 * 127, else eight of at most 31 * 127 or four of at most 63 *
+ * 127.  `wide` takes over when only two words fit. */
 typedef struct {
 	int16x8_t lo, hi;
 	int32x4_t wide_lo, wide_hi;
@@ -106,7 +106,7 @@ INLINE int8x16_t load_quad(const uint8_t *q) {
 	return vreinterpretq_s8_u8(load(q));
 }
 
-/* Accumulators of a strip and a column. */
+/* Accumulators of one strip and one column. */
 struct sum {
 	float32x4_t a[2], m[2];
 };
@@ -150,7 +150,7 @@ INLINE void decode_32(
 	}
 }
 
-/* Adds a block of 256 whose integer sums are i. */
+/* Adds a block of 256 with the integer sums i. */
 INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, const struct scales *scales,
         const struct column *x, size_t b) {
 	float dx = float_at(x->d, b);
@@ -178,8 +178,8 @@ INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, cons
 	UNROLL for (int h = 0; h < 2; h++) s->m[h] = add_block(s->m[h], scales->dmin[h], dx, j[h]);
 }
 
-/* Decode, block b of 256.  A step is a quarter of the quants' bytes: the sub-blocks whose bits lie in the same
- * bytes are done together, so that these are loaded once. */
+/* Decode, block b of 256.  A step is a quarter of the quants' bytes: the sub-blocks whose bits are in the
+ * same bytes are computed together, so that these are loaded once. */
 INLINE void decode_256(
         enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
 	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * kern_head_bytes(t),
@@ -235,7 +235,7 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 
 INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	size_t strips = (rows + 7) / 8, k = 0;
-	if (kern_block_size(t) == 256) { /* its loop over strips needs no constant */
+	if (kern_block_size(t) == 256) { /* here the loop over strips need not be unrolled */
 		for (; k < strips; k += WALK)
 			decode_strips(t, y, w, k, strips - k < WALK ? strips - k : WALK, rows, n, x);
 		return;
@@ -342,7 +342,7 @@ union panel {
 	struct panel_256 b[STRIPS][PIECE_256];
 };
 
-/* Strips of a panel that one pass over it takes: as many as leave registers for the sums. */
+/* Strips of a panel per pass: as many as leave registers for the sums. */
 INLINE size_t together(enum kern_type t) {
 #ifdef NEON_DOTPROD
 	return kern_block_size(t) == 32 ? 2 : 1;

@@ -14,7 +14,7 @@ INLINE int quads(enum kern_type t) {
 	return 16 / kern_sub_blocks(t);
 }
 
-/* Shifts of all bytes by what becomes a constant. */
+/* Shifts of all bytes by a value that becomes a constant. */
 INLINE uint8x16_t right(uint8x16_t v, int by) {
 	return by ? v >> (uint8_t)by : v;
 }
@@ -30,7 +30,7 @@ INLINE uint8x16_t insert(uint8x16_t v, uint8x16_t b, int mask) {
 	return vbslq_u8(vdupq_n_u8((uint8_t)mask), b, v);
 }
 
-/* All bits of a byte where bit 4w..4w+3 of its lane is set, one to each byte. */
+/* A mask for word w: byte i of a lane is all ones where bit 4 * w + i of the lane is set. */
 INLINE uint8x16_t fifth_bits(uint8x16_t qh, int w) {
 	const uint32x4_t lanes = {0x00000000, 0x04040404, 0x08080808, 0x0c0c0c0c};
 	uint32x4_t at = vaddq_u32(lanes, vdupq_n_u32((uint32_t)(w / 2) * 0x01010101u));
@@ -50,7 +50,7 @@ INLINE int8x16_t word_32(enum kern_type t, const uint8_t *body, int w, int h) {
 		return vqtbl1q_s8(steps, v);
 	if (t == KERN_Q5_1)
 		v = insert(v, fifth_bits(load(body + h * 16), w), 0x10);
-	if (t == KERN_Q5_0) /* a clear bit is minus 16: the upper four bits are its opposite */
+	if (t == KERN_Q5_0) /* a clear bit means minus 16: the upper four bits are its inverse */
 		v = insert(v, fifth_bits(vmvnq_u8(load(body + h * 16)), w), 0xf0);
 	return vreinterpretq_s8_u8(v);
 }
@@ -69,7 +69,7 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 	case KERN_Q2_K:
 		v = low_bits(right(load(body + (half * 8 + l) * 32), 2 * j), 3);
 		break;
-	case KERN_Q3_K: /* a clear bit is minus 4 */
+	case KERN_Q3_K: /* a clear bit means minus 4 */
 		v = low_bits(right(load(body + kern_lower_unit((size_t)(half * 8 + l)) * 32), 2 * j), 3);
 		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << (half * 4 + j))));
 		v = vorrq_u8(v, vbicq_u8(vdupq_n_u8(0xfc), high));
@@ -84,7 +84,7 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << w / 8)));
 		v = insert(v, high, 0x10);
 		break;
-	default: /* KERN_Q6_K: with the upper bit turned round the six bits are a two's complement */
+	default: /* KERN_Q6_K: with the upper bit inverted, the six bits are a two's complement number */
 		v = load(body + (half * 24 + l * 3 + j % 2) * 32);
 		v = j / 2 ? right(v, 4) : v;
 		high = veorq_u8(load(body + (half * 24 + l * 3 + 2) * 32), vdupq_n_u8(0xaa));
@@ -95,10 +95,10 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 	return vreinterpretq_s8_u8(v);
 }
 
-/* What the head of a block of 256 says, of eight rows. */
+/* The contents of the head of a block of 256, for eight rows. */
 struct scales {
 	int32x4_t sc[16][2]; /* of sub-blocks */
-	int16x8_t mn[16];    /* minima of sub-blocks, where the type has them */
+	int16x8_t mn[16];    /* minima of sub-blocks, for types that have them */
 	float32x4_t d[2], dmin[2];
 };
 
@@ -113,7 +113,7 @@ INLINE int32x4_t signed_byte_of(uint8x16_t v, int i) {
 	return vshrq_n_s32(i < 3 ? s << (24 - 8 * i) : s, 24);
 }
 
-/* Scales (minima) of the four sub-blocks from 4k on: a byte each in the lanes of the eight rows. */
+/* Scales (minima) of the four sub-blocks from 4k on: one byte each in the lanes of the eight rows. */
 INLINE void put_scales(enum kern_type t, struct scales *out, int k, const uint8x16_t *v) {
 	bool is_signed = t == KERN_Q3_K || t == KERN_Q6_K;
 	UNROLL for (int i = 0; i < 4; i++) {

@@ -1,4 +1,4 @@
-/* vector: what the NEON operations share: the tree over lanes, and kern_exp on four lanes. */
+/* vector: shared by the NEON operations: the tree over lanes, and kern_exp on four lanes. */
 #ifndef KERNELS_NEON_VECTOR_H
 #define KERNELS_NEON_VECTOR_H
 #include <arm_neon.h>
@@ -14,12 +14,12 @@ static inline float tree8(float32x4_t a, float32x4_t b) {
 	return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
 }
 
-/* 2^n, n a normal exponent. */
+/* 2^n, for a normal exponent n. */
 static inline float32x4_t exp4_pow2(int32x4_t n) {
 	return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23));
 }
 
-/* kern_exp on every lane.  Lanes beyond the clamps compute something and are replaced at the end. */
+/* kern_exp on every lane.  Results of lanes beyond the clamps are replaced at the end. */
 static inline float32x4_t exp4(float32x4_t x) {
 	float32x4_t n = vrndnq_f32(vmulq_f32(x, vdupq_n_f32(KERN_EXP_LOG2E)));
 	float32x4_t r = vfmaq_f32(x, n, vdupq_n_f32(-KERN_EXP_LN2_HI));

@@ -6,7 +6,8 @@
 
 extern const struct kern_ops kern_ops_ref;
 
-/* Quants of a block of activations, or of a group of a KV cache: the scale in *d.  0, or -EDOM for what is not finite. */
+/* Quants of a block of activations, or of a group of a KV cache; the scale in *d.  0, or -EDOM when a value
+ * is not finite. */
 int ref_quantize_block(float *d, int8_t *q, const float *x, size_t block);
 
 /* Folds the upper half onto the lower until one is left; n is a power of two. */
