@@ -511,6 +511,25 @@ def leaving():
     case("six clients have gone", gone == 6, gone)
 
 
+def staying():
+    """Two streams of a node, one of which waits, one of another node for its model, and an answer as a whole: until they end."""
+    open_ones = []
+    for i, n in enumerate((alpha, alpha, beta, alpha)):
+        c = n.connect()
+        c.request("POST", "/v1/completions", json.dumps({"model": "slow", "prompt": "abc", "max_tokens": 8000, "seed": i, "stream": i < 3}))
+        open_ones.append((c, c.getresponse() if i == 0 else None))
+    open_ones[0][1].read(20)
+    print("begun", flush=True)
+    ended = 0
+    for c, r in open_ones:
+        try:
+            (r or c.getresponse()).read()
+        except (http.client.HTTPException, OSError):
+            pass
+        ended += 1
+    print("ended", ended, flush=True)
+
+
 # ---- a model file with another template ------------------------------------------------------------------------------
 
 

@@ -56,6 +56,14 @@ check "of clients that have gone, from two nodes, nothing runs any more" wait_fo
 few() { fresh alpha && asked alpha 'models[name=slow].tokens' '<' 4000; }
 check "long before their 8000 tokens" few
 
+# ---- a node that ends while it streams --------------------------------------------------------------------------------
+python3 "$top_srcdir/tests/system/api.py" "$dir" "$(http alpha)" "$(http beta)" "$(http gamma)" staying >"$dir/staying" 2>&1 &
+staying=$!
+require wait_for 20 grep -q begun "$dir/staying"
+check "a node ends as it should while it streams" stop alpha
+wait $staying
+check "and its clients see their streams end" grep -qx "ended 4" "$dir/staying"
+
 # ---- what must not be in a log ------------------------------------------------------------------------------------
 silent() { ! grep -l -e "Once upon" -e "Lily" "$dir"/*.log; }
 check "no prompt is in a log" silent
