@@ -125,11 +125,12 @@ static int run_end_line(struct result *r) {
 
 static int run_print_json(const struct result *r, const Caravan__Finished *fin, uint64_t seed) {
 	static const char *const reason[] = {"end", "limit", "context", "stop", "cancelled", "error"};
-	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f}", "text",
+	json_t *o = json_pack("{s:o, s:s, s:i, s:i, s:i, s:I, s:f, s:f, s:f, s:f, s:f}", "text",
 	        json_stringn(r->text ? r->text : "", r->len), "reason", reason[fin->reason], "tokens",
-	        (int)fin->generated, "seed", (json_int_t)seed, "prompt_seconds", fin->prompt_seconds,
-	        "generate_seconds", fin->generate_seconds, "waited_seconds", fin->waited, "computed_seconds",
-	        fin->computed, "wire_seconds", fin->wire);
+	        (int)fin->generated, "prompt_tokens", (int)fin->prompt, "cached_tokens", (int)fin->cached,
+	        "seed", (json_int_t)seed, "prompt_seconds", fin->prompt_seconds, "generate_seconds",
+	        fin->generate_seconds, "waited_seconds", fin->waited, "computed_seconds", fin->computed,
+	        "wire_seconds", fin->wire);
 	return simple_json(o);
 }
 

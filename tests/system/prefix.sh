@@ -40,6 +40,9 @@ check "the same prompt once more" ask alpha again --temp 0.8 --seed 4 -n 40 "$se
 check "is what it was" same "$dir/second" "$dir/again"
 check "and was there but for its end" wait_for 5 found ">=" "$before + 192"
 
+check "and is told how much was" ask beta told --json -n 1 "$second"
+check "in tokens of the prompt" json "j['cached_tokens'] >= 192 and j['cached_tokens'] % 64 == 0 and j['cached_tokens'] < j['prompt_tokens']" <"$dir/told"
+
 # forks of one prompt, side by side
 before=$(count)
 pids=

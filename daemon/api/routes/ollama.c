@@ -226,6 +226,7 @@ static json_t *ollama_with_end(const struct answer *a, json_t *o) {
 	const struct completion_end *e = &a->choice[0].end;
 	json_object_set_new(o, "done", json_true());
 	json_object_set_new(o, "done_reason", json_string(answer_reason(a, 0, "stop", "length", "stop")));
+	json_object_set_new(o, "system_fingerprint", json_string(a->fingerprint));
 	json_object_set_new(o, "total_duration", json_integer((json_int_t)(loop_now_ns() - a->begun_ns)));
 	json_object_set_new(o, "load_duration", json_integer(0));
 	json_object_set_new(o, "prompt_eval_count", json_integer(e->prompt));

@@ -219,7 +219,7 @@ START_TEST(ollama_calls) {
 	        "\"function\":{\"name\":\"f\",\"arguments\":{\"a\":1}}}]},\"done\":false}");
 	expect(2, "",
 	        "{\"model\":\"m\",\"created_at\":\"\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,"
-	        "\"done_reason\":\"stop\",\"total_duration\":\"\",\"load_duration\":0,\"prompt_eval_count\":20,"
+	        "\"done_reason\":\"stop\",\"system_fingerprint\":\"fp_0123456789abcdef\",\"total_duration\":\"\",\"load_duration\":0,\"prompt_eval_count\":20,"
 	        "\"prompt_eval_duration\":0,\"eval_count\":7,\"eval_duration\":0}");
 }
 END_TEST
