@@ -244,26 +244,32 @@ static int node_start_http(struct node *n, char *err, size_t errlen) {
 	return rc;
 }
 
-static int node_start(struct node *n, char *err, size_t errlen) {
+/* The state folder, the keys, the loop. */
+static int node_open_state(struct node *n, char *err, size_t errlen) {
 	const struct options *o = &n->options;
-	char dir[PATH_MAX + 8];
-	int rc = kern_init(err, errlen);
-	if (rc != 0)
-		return rc;
-	rc = durable_mkdirs(o->state);
+	int rc = durable_mkdirs(o->state);
 	if (rc != 0)
 		return fail_with(
 		        rc, err, errlen, "cannot create the state folder %s: %s", o->state, strerror(-rc));
-	if (o->private && (rc = keys_generate(&n->keys)) != 0)
-		snprintf(err, errlen, "cannot create keys: %s", strerror(-rc));
-	else if (!o->private && (rc = n->lock = keys_lock(o->state, err, errlen)) >= 0)
-		rc = keys_load(&n->keys, o->state, err, errlen);
-	if (rc == 0 && (rc = loop_create(&n->loop)) != 0)
-		snprintf(err, errlen, "cannot create an event loop: %s", strerror(-rc));
-	if (rc != 0)
-		return rc;
+	if (o->private) {
+		if ((rc = keys_generate(&n->keys)) != 0)
+			return fail_with(rc, err, errlen, "cannot create keys: %s", strerror(-rc));
+	} else {
+		if ((n->lock = keys_lock(o->state, err, errlen)) < 0)
+			return n->lock;
+		if ((rc = keys_load(&n->keys, o->state, err, errlen)) != 0)
+			return rc;
+	}
+	if ((rc = loop_create(&n->loop)) != 0)
+		return fail_with(rc, err, errlen, "cannot create an event loop: %s", strerror(-rc));
+	return 0;
+}
+
+static int node_open_store(struct node *n, char *err, size_t errlen) {
+	const struct options *o = &n->options;
+	char dir[PATH_MAX + 8];
 	snprintf(dir, sizeof dir, "%s/store", o->state);
-	rc = store_open(&n->store, dir, err, errlen);
+	int rc = store_open(&n->store, dir, err, errlen);
 	if (rc != 0)
 		return rc;
 	/* Before the loop takes over signals: a conversion can be killed, and continues at the next start.  A
@@ -271,45 +277,66 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 	 * converts nothing. */
 	if (!o->private)
 		(void)store_convert(n->store, node_on_converted, &(unsigned){0});
+	/* scrub enforces it later; the limit itself counts at once */
+	store_set_limit(n->store, &(struct store_limit){.bytes = o->cache});
+	if (o->borrow)
+		(void)store_borrow(n->store, o->borrow); /* what cannot be read there is made here */
+	return 0;
+}
+
+static int node_watch_signals(struct node *n, char *err, size_t errlen) {
 	n->term = evsignal_new(loop_base(n->loop), SIGTERM, node_on_signal, n);
 	n->interrupt = evsignal_new(loop_base(n->loop), SIGINT, node_on_signal, n);
 	if (!n->term || !n->interrupt || event_add(n->term, NULL) != 0 || event_add(n->interrupt, NULL) != 0)
 		return fail_with(-ENOMEM, err, errlen, "cannot watch signals");
-	if (rc == 0) /* scrub enforces it later; the limit itself counts at once */
-		store_set_limit(n->store, &(struct store_limit){.bytes = o->cache});
-	if (rc == 0 && o->borrow)
-		(void)store_borrow(n->store, o->borrow); /* what cannot be read there is made here */
-	if (rc == 0)
-		rc = compute_create(&n->compute, n->loop, o->threads, err, errlen);
+	return 0;
+}
+
+/* The threads that compute, measure and use the disk. */
+static int node_start_threads(struct node *n, char *err, size_t errlen) {
+	const struct options *o = &n->options;
+	int rc = compute_create(&n->compute, n->loop, o->threads, err, errlen);
+	if (rc != 0)
+		return rc;
 	/* a node without a network plans only for itself: its rates change nothing */
-	if (rc == 0 && o->listen &&
+	if (o->listen &&
 	        (rc = calibrate_start(&n->calibration, &(struct calibrate_config){.loop = n->loop,
 	                                                       .state_dir = o->state,
 	                                                       .memory = o->memory,
 	                                                       .threads = compute_threads(n->compute),
 	                                                       .busy = node_why_busy,
 	                                                       .arg = n})) != 0)
-		snprintf(err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
-	if (rc == 0 && (rc = executor_create(&n->executor, n->loop)) != 0)
-		snprintf(err, errlen, "cannot start a thread for disk work: %s", strerror(-rc));
-	if (rc == 0)
-		rc = members_create(&n->members,
-		        &(struct members_config){.loop = n->loop,
-		                .state_dir = o->private ? NULL : o->state,
-		                .keys = &n->keys,
-		                .name = o->name,
-		                .listen = o->listen,
-		                .advertise = o->advertise,
-		                .state = node_fill_state,
-		                .arg = n},
-		        err, errlen);
-	if (rc == 0 && (rc = link_probe_create(&n->links, n->loop, n->members, 0, node_is_computing, n)) != 0)
-		snprintf(err, errlen, "cannot measure links: %s", strerror(-rc));
-	if (rc == 0 && (rc = calibrate_requests_create(
-	                        &n->calibrate_requests, n->loop, n->members, n->calibration)) != 0)
-		snprintf(err, errlen, "cannot measure on request: %s", strerror(-rc));
-	if (rc == 0)
-		rc = serve_create(&n->serve, n->members, n->compute, err, errlen);
+		return fail_with(rc, err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
+	if ((rc = executor_create(&n->executor, n->loop)) != 0)
+		return fail_with(rc, err, errlen, "cannot start a thread for disk work: %s", strerror(-rc));
+	return 0;
+}
+
+static int node_start_members(struct node *n, char *err, size_t errlen) {
+	const struct options *o = &n->options;
+	int rc = members_create(&n->members,
+	        &(struct members_config){.loop = n->loop,
+	                .state_dir = o->private ? NULL : o->state,
+	                .keys = &n->keys,
+	                .name = o->name,
+	                .listen = o->listen,
+	                .advertise = o->advertise,
+	                .state = node_fill_state,
+	                .arg = n},
+	        err, errlen);
+	if (rc != 0)
+		return rc;
+	if ((rc = link_probe_create(&n->links, n->loop, n->members, 0, node_is_computing, n)) != 0)
+		return fail_with(rc, err, errlen, "cannot measure links: %s", strerror(-rc));
+	if ((rc = calibrate_requests_create(&n->calibrate_requests, n->loop, n->members, n->calibration)) !=
+	        0)
+		return fail_with(rc, err, errlen, "cannot measure on request: %s", strerror(-rc));
+	return 0;
+}
+
+static int node_start_models(struct node *n, char *err, size_t errlen) {
+	const struct options *o = &n->options;
+	int rc = serve_create(&n->serve, n->members, n->compute, err, errlen);
 	if (rc == 0)
 		rc = deploy_create(&n->deploy,
 		        &(struct deploy_config){.loop = n->loop,
@@ -334,21 +361,34 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 		                .model = node_model_at,
 		                .arg = n},
 		        err, errlen);
-	if (rc == 0) {
-		deploy_watch(n->deploy, node_models_changed, n);
-		serve_attach(n->serve, n->deploy);
-	}
-	if (rc == 0)
-		rc = control_create(&n->control,
-		        &(struct control_config){.loop = n->loop,
-		                .serve = n->serve,
-		                .executor = n->executor,
-		                .calibrate_requests = n->calibrate_requests,
-		                .restart = node_restart,
-		                .arg = n,
-		                .path = o->control},
-		        err, errlen);
-	if (rc == 0 && o->http.address)
+	if (rc != 0)
+		return rc;
+	deploy_watch(n->deploy, node_models_changed, n);
+	serve_attach(n->serve, n->deploy);
+	return 0;
+}
+
+static int node_start_control(struct node *n, char *err, size_t errlen) {
+	return control_create(&n->control,
+	        &(struct control_config){.loop = n->loop,
+	                .serve = n->serve,
+	                .executor = n->executor,
+	                .calibrate_requests = n->calibrate_requests,
+	                .restart = node_restart,
+	                .arg = n,
+	                .path = n->options.control},
+	        err, errlen);
+}
+
+/* In this order: each part uses those before it.  node_end takes down as much as there is. */
+static int node_start(struct node *n, char *err, size_t errlen) {
+	static int (*const parts[])(struct node *, char *, size_t) = {node_open_state, node_open_store,
+	        node_watch_signals, node_start_threads, node_start_members, node_start_models,
+	        node_start_control};
+	int rc = kern_init(err, errlen);
+	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == 0; i++)
+		rc = parts[i](n, err, errlen);
+	if (rc == 0 && n->options.http.address)
 		rc = node_start_http(n, err, errlen);
 	return rc;
 }
