@@ -14,15 +14,15 @@ static const struct option longs[] = {{"name", required_argument, NULL, OPT_NAME
         {"expires", required_argument, NULL, OPT_EXPIRES}, {"json", no_argument, NULL, OPT_JSON},
         ARGS_COMMON};
 
-static const char help[] =
-        "create prints a new API key on standard output.  It is shown this once: the\n"
-        "cluster keeps only a hash.  Every node accepts it, as 'Authorization: Bearer KEY'\n"
-        "or 'x-api-key: KEY'.  While there is a valid key, every request needs one.\n"
-        "list shows the valid keys; revoke takes the name or the id of one.\n"
-        "\n"
-        "  --name NAME            with create: what it is for, in lists and the log\n"
-        "  --expires DURATION     with create: such as 12h or 90d (never)\n"
-        "  --json                 with list: print the same facts as JSON\n";
+static const char help[] = "create prints a new API key on standard output.  It is shown this once: the\n"
+                           "cluster keeps only a hash.  Every node accepts it, in the header\n"
+                           "'Authorization: Bearer KEY' or 'x-api-key: KEY'.  While there is a valid key,\n"
+                           "every request needs one.\n"
+                           "list shows the valid keys; revoke takes the name or the id of one.\n"
+                           "\n"
+                           "  --name NAME            with create: what it is for, in lists and the log\n"
+                           "  --expires DURATION     with create: such as 12h or 90d (never)\n"
+                           "  --json                 with list: print the same facts as JSON\n";
 
 static void key_id(const Caravan__ApiKey *k, char out[ID_DIGITS + 1]) {
 	for (size_t i = 0; i < ID_DIGITS / 2; i++)
