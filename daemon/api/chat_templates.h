@@ -4,13 +4,14 @@
 #define DAEMON_API_CHAT_TEMPLATES_H
 #include "shard/model/vocab.h"
 
-/* A Jinja template; NULL: none of that name. */
+/* A Jinja template; NULL: unknown name. */
 const char *chat_template_find(const char *name);
 
 /* All names, separated by commas. */
 const char *chat_template_names(void);
 
-/* The name of the one that fits a model, by its special tokens or else by its name; "plain" for what says nothing. */
+/* The name of the one that fits a model, by its special tokens or else by its name; "plain" if neither says
+ * anything. */
 const char *chat_template_guess(const char *model, const struct vocab *v);
 
 #endif

@@ -1,7 +1,7 @@
 /* access_log: a line for each request, in the common log format.
  *
- * It has no query, no header and no body: a prompt, an answer or a secret is in none of what is written.  What comes from a
- * client is printable, so that a line is a line.
+ * It contains no query, headers or body, so never a prompt, an answer or a secret.  Unprintable bytes from a
+ * client are escaped, so that it cannot forge lines.
  * Threads: the server's. */
 #include "config.h"
 
@@ -60,7 +60,7 @@ static const char *method_name(enum evhttp_cmd_type type) {
 	}
 }
 
-/* The URI up to its query, with what is not printable, or would end the quotes, escaped. */
+/* The URI without its query; unprintable bytes, and what would end the quotes, are escaped. */
 static void path_text(char *out, size_t len, const char *uri) {
 	size_t n = 0;
 	for (; uri && *uri && *uri != '?' && *uri != '#' && n + 5 < len; uri++)
@@ -84,7 +84,7 @@ void access_log_write(struct http_server *s, const struct http_conn *c, const ch
 	}
 	path_text(user, sizeof user, *who ? who : "-");
 	if (status == 0)
-		status = 499; /* the client went first; nginx' number */
+		status = 499; /* the client went first; nginx's status for that */
 	if (!s->log) {
 		log_others(LOG_LINE_DEBUG, "http: %s %s \"%s\" %d %" PRIu64, c->address, user, line, status,
 		        bytes);

@@ -1,7 +1,7 @@
-/* tls: the certificate of the HTTP server, and connections with it.
+/* tls: the certificate of the HTTP server, and TLS connections.
  *
- * Owns: an SSL context, replaced whole when the files are read again; connections keep the one that they began with.
- * TLS 1.2 and later, with OpenSSL's own choice of ciphers.
+ * Owns: an SSL context, replaced as a whole when the files are read again; connections keep the one they
+ * began with.  TLS 1.2 and later, with OpenSSL's default ciphers.
  * Threads: the server's. */
 #include "config.h"
 
