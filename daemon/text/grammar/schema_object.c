@@ -79,7 +79,7 @@ static void object_read_property_names(
 		is_simple = is_simple && (is_type || is_pattern || schema_is_annotation(key));
 	}
 	const json_t *pattern = json_object_get(names, "pattern");
-	if (!is_simple || (pattern && (o->properties || o->pattern)))
+	if (!is_simple || (pattern && (json_object_size(o->properties) > 0 || o->pattern)))
 		schema_fail(c, path,
 		        "propertyNames is only supported as a pattern, where there is no properties and no "
 		        "patternProperties");

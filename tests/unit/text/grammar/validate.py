@@ -217,7 +217,8 @@ def random_schema(r, depth=0):
         return {'anyOf': [random_schema(r, depth + 1) for _ in range(2)]}
     if what == 11:
         a, b = random_object(r, depth + 1), random_object(r, depth + 1)
-        a.pop('patternProperties', 0), b.pop('patternProperties', 0)
+        for x in a, b:
+            x.pop('patternProperties', 0), x.pop('propertyNames', 0)
         return {'allOf': [a, b]}
     return r.choice([{'$ref': '#/$defs/tree'}, {'type': ['string', 'null', 'integer'], 'maxLength': 4, 'minimum': 3},
                      {'oneOf': [{'type': 'string', 'maxLength': 9}, random_number(r)]}, {'$ref': '#/$defs/small', 'maximum': 5}, {}])
