@@ -89,7 +89,7 @@ def apply_to(src, m):
     times = text.count(old)
     if times != 1:
         raise Wrong(f"{m.line}: {m.name}: its text occurs {times} times in {m.file}, not once: {old}")
-    strange = names_of("\n".join(m.new)) - names_of(text) - NAMES_OF_C
+    strange = names_of(re.sub(r"(->|\.)\w+", "", "\n".join(m.new))) - names_of(text) - NAMES_OF_C  # members are of headers
     if strange:
         raise Wrong(f"{m.line}: {m.name}: {m.file} knows no {', '.join(sorted(strange))}")
     for program, case in m.tests:
