@@ -8,7 +8,6 @@ struct draft {
 	struct client_sequence *made, *of; /* the draft's sequence; the one it drafts for */
 	bool has_next; /* `next` is the token sampled after the last of `made`, not in its log yet */
 	uint32_t next;
-	float next_odds;
 	/* scratch of draft_tokens: the drafted tokens, `next` included */
 	uint32_t token[SPECULATION_AHEAD + 1];
 	float probability[SPECULATION_AHEAD + 1];

@@ -11,7 +11,7 @@ struct known {
 	uint64_t key;           /* over the root and all tokens up to the end of this block */
 	uint32_t before, after; /* the block before it; how many come directly after it */
 	uint32_t users;
-	uint32_t version;      /* the next one in the same slot of the table */
+	uint32_t next_in_slot;
 	uint32_t older, newer; /* while idle */
 	bool held;
 };
@@ -77,7 +77,7 @@ uint32_t prefix_find(const struct prefix *p, uint32_t before, const uint32_t *to
 	uint32_t b = p->table[prefix_key_of(p, before, tokens) & p->mask];
 	while (b != PREFIX_NONE &&
 	        (p->known[b].before != before || memcmp(p->tokens[b], tokens, sizeof *p->tokens) != 0))
-		b = p->known[b].version;
+		b = p->known[b].next_in_slot;
 	return b;
 }
 
@@ -86,7 +86,7 @@ void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_
 	uint64_t key = prefix_key_of(p, before, tokens);
 	uint32_t *place = &p->table[key & p->mask];
 	assert(!k->held && (before == PREFIX_NONE || p->known[before].users > 0));
-	*k = (struct known){.key = key, .before = before, .users = 1, .version = *place, .held = true};
+	*k = (struct known){.key = key, .before = before, .users = 1, .next_in_slot = *place, .held = true};
 	memcpy(p->tokens[block], tokens, sizeof *p->tokens);
 	*place = block;
 	if (before != PREFIX_NONE)
@@ -127,8 +127,8 @@ uint32_t prefix_evict(struct prefix *p) {
 	prefix_leave_idle(p, k);
 	uint32_t *at = &p->table[k->key & p->mask];
 	while (*at != block)
-		at = &p->known[*at].version;
-	*at = k->version;
+		at = &p->known[*at].next_in_slot;
+	*at = k->next_in_slot;
 	if (k->before != PREFIX_NONE)
 		p->known[k->before].after--;
 	k->held = false;
