@@ -26,8 +26,8 @@ static void check_sentence(int rc, const char *err) {
 		expect((unsigned char)*p >= 0x20);
 }
 
-static void render(const struct jinja_template *t, const json_t *own, const json_t *given) {
-	const struct jinja_limits limits = {20000, (size_t)4 << 20, (size_t)64 << 10, 100};
+static void render(const struct jinja_template *t, const json_t *own, const json_t *given, size_t memory) {
+	const struct jinja_limits limits = {20000, memory, (size_t)64 << 10, 100};
 	struct jinja_text text;
 	char err[200] = "";
 	int rc = jinja_render(t, own, given, 1735689600, &limits, &text, err, sizeof err);
@@ -60,8 +60,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 		expect(!t);
 		return 0;
 	}
-	render(t, json, NULL);
-	render(t, NULL, json);
+	render(t, json, NULL, (size_t)4 << 20);
+	render(t, NULL, json, (size_t)4 << 20);
+	/* and with memory that ends somewhere */
+	render(t, NULL, json, (size_t)16384 + 512 * (len ? data[len - 1] : 0));
 	jinja_template_destroy(t);
 	return 0;
 }
