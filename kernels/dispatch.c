@@ -24,7 +24,7 @@ static bool always(void) {
 }
 
 #ifdef __x86_64__
-/* Not every compiler's __builtin_cpu_supports knows the name; what needs the system's support is asked for with avx2. */
+/* Not every compiler's __builtin_cpu_supports knows the name; the system's support is checked with avx2. */
 static bool have_f16c(void) {
 	unsigned eax, ebx, ecx, edx;
 	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
@@ -72,7 +72,7 @@ static bool have_dotprod(void) {
 }
 #endif
 
-/* From the lowest to the highest.  What is opt-in is taken only by its name. */
+/* From the lowest to the highest.  Opt-in levels are used only by name. */
 static const struct {
 	const struct kern_ops *ops;
 	bool (*runs)(void);

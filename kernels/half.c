@@ -11,7 +11,7 @@ static float from_bits(uint32_t u) {
 
 float kern_from_half(uint16_t h) {
 	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 0x3ff;
-	if (exponent == 31) /* infinite or not a number, made quiet as the processor does */
+	if (exponent == 31) /* infinite, or a NaN, made quiet as the processor does */
 		return from_bits(sign | 0x7f800000 | fraction << 13 | (fraction ? 0x400000 : 0));
 	if (exponent)
 		return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
@@ -26,7 +26,7 @@ uint16_t kern_to_half(float f) {
 	u &= 0x7fffffff;
 	if (u > 0x7f800000)
 		return (uint16_t)(sign | 0x7e00 | (u >> 13 & 0x3ff));
-	if (u >= 0x477ff000) /* 65520: halfway to what would follow 65504 */
+	if (u >= 0x477ff000) /* 65520: halfway between 65504 and what would follow it */
 		return sign | 0x7c00;
 	if (u < 0x38800000) /* below 2^-14: the unit is 2^-24; adding 0.5 leaves the count of units below it */
 	{

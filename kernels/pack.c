@@ -33,8 +33,8 @@ const struct kern_layout *kern_layout(enum kern_type type) {
 	return &layouts[type];
 }
 
-/* Where unit i of field f stands in the body of a block, in units: those of several fields that are met together stand side
- * by side, so that whoever goes through elements goes through memory. */
+/* The position of unit i of field f in the body of a block, in units: units of several fields that are used
+ * together are adjacent, so that going through the elements goes through memory. */
 static size_t body_unit(enum kern_type type, int f, size_t i) {
 	switch (type) {
 	case KERN_Q5_0: /* d, qh, qs */
@@ -52,14 +52,14 @@ static size_t body_unit(enum kern_type type, int f, size_t i) {
 	}
 }
 
-/* A unit: its bytes, where they are in a canonical block, and where in the block of a strip, there of one row. */
+/* A unit: its bytes, and its offsets in a canonical block and in the block of a strip (for one row). */
 struct unit {
 	size_t size, from, to;
 };
 
-enum { UNITS = 56 }; /* of a block at most: Q6_K has 53 */
+enum { UNITS = 56 }; /* the most in a block: Q6_K has 53 */
 
-/* All of a block of a type; how many. */
+/* Lists all units of a block of a type; returns their number. */
 static size_t units_of(enum kern_type type, struct unit *unit) {
 	const struct kern_field *field = layouts[type].field;
 	size_t count = 0, head = 0;
@@ -73,8 +73,8 @@ static size_t units_of(enum kern_type type, struct unit *unit) {
 	return count;
 }
 
-/* Copies a unit between the place where the eight rows stand side by side and the rows themselves, `stride` bytes apart.
- * Called with constants, so that the copies are moves. */
+/* Copies a unit between the packed block, where the eight rows are side by side, and the rows themselves,
+ * `stride` bytes apart.  Called with constants, so that the copies become moves. */
 static inline __attribute__((always_inline)) void interleave(
         uint8_t *packed, const uint8_t *rows, size_t stride, size_t size) {
 	for (size_t r = 0; r < KERN_STRIP; r++)

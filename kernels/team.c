@@ -91,7 +91,7 @@ static void gate_wait(struct gate *g, uint32_t old) {
 	atomic_fetch_sub(&g->sleepers, 1);
 }
 
-/* Changes the word and wakes who sleeps on it. */
+/* Changes the word and wakes those that sleep on it. */
 static void gate_step(struct gate *g) {
 	atomic_fetch_add(&g->word, 1);
 	if (atomic_load(&g->sleepers) > 0)

@@ -41,12 +41,12 @@ INLINE vec vec_bytes(const uint8_t *p) {
 	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 
-/* 2^n, n a normal exponent. */
+/* 2^n, for a normal exponent n. */
 INLINE vec exp16_pow2(__m512i n) {
 	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
 
-/* kern_exp on every lane, as exp8 of the avx2 level. */
+/* kern_exp on every lane, like exp8 of the avx2 level. */
 INLINE vec vec_exp(vec x) {
 	vec n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(KERN_EXP_LOG2E)),
 	        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -68,7 +68,7 @@ INLINE vec vec_exp(vec x) {
 	return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
 }
 
-/* Stripes are of eight: the lower half of what follows each other in memory comes first. */
+/* There are eight stripes: the lower half of sixteen consecutive values is added first. */
 INLINE __m256 vec_stripes(__m256 stripes, vec e) {
 	stripes = _mm256_add_ps(stripes, _mm512_castps512_ps256(e));
 	return _mm256_add_ps(stripes, _mm512_extractf32x8_ps(e, 1));

@@ -53,8 +53,7 @@ INLINE void tile(enum kern_type t, size_t cols, sums *to, const uint8_t *const (
 	}
 }
 
-/* A walk from strip `index` on times a tile of columns; the last strip stands in for those that
- * are not there. */
+/* A walk from strip `index` on times a tile of columns; missing strips are replaced by the last one. */
 INLINE void run_walk(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t rows,
         size_t n, const uint8_t *x, size_t xstride, size_t cols) {
 	const uint8_t *at[PAIRS][2];

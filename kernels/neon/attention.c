@@ -19,7 +19,7 @@
 #include "kernels/neon/common.h"
 #include "kernels/neon/vector.h"
 
-#define QUERIES 2 /* of a tile: with eight groups of four lanes they take half of the registers */
+#define QUERIES 2 /* in a tile: with eight groups of four lanes they take half of the registers */
 #define GROUPS (KV_LANES / 4)
 
 /* Four lanes of a row. */
@@ -103,8 +103,8 @@ INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *pane
 	}
 }
 
-/* Scores to exponentials, in place; the span's maximum and sum.  The row is filled up to whole groups of
- * eight with scores that count for nothing: -infinity, whose exponential is +0. */
+/* Replaces scores by exponentials; returns the span's maximum and sum.  The row is filled up to whole groups
+ * of eight with scores that do not count: -infinity, whose exponential is +0. */
 static void soften(float *z, size_t count, float *max, float *sum) {
 	size_t end = (count + 7) / 8 * 8;
 	for (size_t p = count; p < end; p++)
@@ -120,7 +120,7 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	for (size_t p = 0; p < end; p += 8) {
 		float32x4_t e0 = exp4(vsubq_f32(vld1q_f32(z + p), m));
 		float32x4_t e1 = exp4(vsubq_f32(vld1q_f32(z + p + 4), m));
-		if (p + 8 > count) { /* a maximum that is not finite makes more of them than +0 */
+		if (p + 8 > count) { /* with a maximum that is not finite, their exponentials are not +0 */
 			const uint32x4_t lane = {0, 1, 2, 3};
 			uint32x4_t left = vdupq_n_u32((uint32_t)(count - p));
 			e0 = vbslq_f32(vcltq_u32(lane, left), e0, vdupq_n_f32(0));
@@ -134,11 +134,11 @@ static void soften(float *z, size_t count, float *max, float *sum) {
 	*sum = tree8(s0, s1);
 }
 
-/* A panel of values: rows, a position each, of `width` lanes. */
+/* A panel of values: rows of `width` lanes, one per position. */
 struct values {
 	const uint8_t *row;
 	size_t row_bytes, width;
-	const uint16_t *scale; /* of each row, where they have some */
+	const uint16_t *scale; /* of each row, for types with scales */
 };
 
 /* q[i].o[d..] += sum of e[i][p] * row p of the panel of dimensions d.., for from <= p < to, i < nq. */
@@ -157,7 +157,7 @@ INLINE void value_tile(const float *e, const struct kern_query *q, const struct 
 	}
 }
 
-/* The same of a narrower panel of halves, for one query. */
+/* The same for a narrower panel of halves, for one query. */
 static void value_rest(
         const float *e, const struct kern_query *q, const uint16_t *panel, size_t n, size_t d, size_t width) {
 	size_t g = 0;
@@ -191,7 +191,7 @@ INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, c
 	}
 }
 
-/* All queries that see it against the panel of keys of positions from `position` on. */
+/* Computes the scores of all queries that see it against the panel of keys from `position` on. */
 INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, size_t position,
         size_t head_size, float scale, float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
@@ -208,7 +208,7 @@ INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, s
 	}
 }
 
-/* All queries against the panel of a block's values that starts at dimension d. */
+/* Adds the panel of a block's values that starts at dimension d, for all queries. */
 INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v, size_t block, size_t d,
         const float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {

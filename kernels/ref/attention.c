@@ -33,7 +33,8 @@ static float value_f16(const void *values, size_t head_size, size_t slot, size_t
 
 /* ---- q8_0 ---- */
 
-/* A group's quants and its scale; where a value is not finite, the scale is no number, and nothing of it is lost. */
+/* A group's quants and its scale; where a value is not finite, the scale is NaN, so that results are NaN
+ * too. */
 static uint16_t quantize_group(int8_t q[KV_LANES], const float *x) {
 	float d;
 	if (ref_quantize_block(&d, q, x, KV_LANES) == 0)
@@ -86,7 +87,7 @@ static void span_one(const struct kern_query *q, const void *const *keys, const 
 		z[p] = scale * a;
 		m = z[p] > m ? z[p] : m;
 	}
-	m = m + 0.0f; /* of two zeros it does not matter which came first: +0 */
+	m = m + 0.0f; /* a zero maximum is +0, whatever the order of -0 and +0 */
 	float s[STRIPES] = {0.0f};
 	for (size_t p = 0; p < q->count; p++) {
 		z[p] = kern_exp(z[p] - m);

@@ -16,7 +16,7 @@ static int32_t dot(const int8_t *w, const int8_t *q, size_t n) {
 	return s;
 }
 
-/* What a row's accumulators hold: of products, and of minima. */
+/* A row's accumulators: of products, and of minima. */
 struct sums {
 	float a, m;
 };
@@ -86,7 +86,7 @@ static void mul_quants(enum kern_type type, float *y, size_t ldy, const void *w,
 			        cols - c < TILE ? cols - c : TILE);
 }
 
-/* Elements of the eight rows stand side by side: one accumulator a row. */
+/* Elements of the eight rows are side by side: one accumulator per row. */
 static void mul_floats(enum kern_type type, float *y, size_t ldy, const void *w, size_t rows, size_t n,
         const void *x, size_t xstride, size_t cols) {
 	size_t element = kern_traits(type)->bytes;
