@@ -33,7 +33,7 @@ int durable_read_at(int fd, void *out, size_t len, uint64_t offset);
 void durable_sweep(int dir);
 /* Removes the files whose names begin with this, that nobody holds a lock on, and that are useless. */
 void durable_sweep_where(int dir, const char *prefix, bool (*useless)(int dir, const char *name, int fd));
-/* Whether it was last written more than so many seconds ago. */
+/* Whether it was last written more than `seconds` ago. */
 bool durable_is_older(int fd, int64_t seconds);
 
 /* The files of an open folder, which stays open; NULL and errno. */

@@ -219,7 +219,7 @@ static int calibrate_schedule(struct calibration *m) {
 	return 0;
 }
 
-/* Answers the requests that are at least so many nanoseconds old. */
+/* Answers the requests that are at least ago_ns old. */
 static void calibrate_answer(struct calibration *m, const char *error, uint64_t ago_ns) {
 	uint64_t now = loop_now_ns();
 	for (size_t i = 0; i < m->askers;) {

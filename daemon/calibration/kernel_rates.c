@@ -131,7 +131,7 @@ static double kernel_rates_timed(struct kernel_rates_bench *b, struct pass *p) {
 	return (double)(took ? took : 1) * 1e-9;
 }
 
-/* Bytes a second, times columns, of a pass over at most so many bytes.  *alone: the same by CPU time, an estimate without other
+/* Bytes per second, times columns, of a pass over at most `most` bytes.  *alone: the same by CPU time, an estimate without other
  * processes. */
 static double kernel_rates_pass(struct kernel_rates_bench *b, struct pass *p, size_t most, double *alone) {
 	size_t strip = (size_t)KERN_STRIP * p->row_bytes, unit = strip * team_size(b->team);

@@ -112,7 +112,7 @@ int peers_answer(
 /* Answers with Refused. */
 int peers_refuse(struct peers *p, const struct peers_from *from, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
-/* The same, since too much is waiting: to be tried again after so many seconds. */
+/* The same, because too much is waiting: the sender may try again after `seconds`. */
 int peers_refuse_busy(struct peers *p, const struct peers_from *from, uint32_t seconds, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 

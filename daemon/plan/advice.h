@@ -22,7 +22,7 @@ const Caravan__CtlAdvice *advice_message(const struct advice *a);
 /* Whether every node that may take part has a rate for every weight type of the model.  Otherwise no times are predicted. */
 bool advice_measured(const struct planner_input *in);
 
-/* Tokens a second of so many streams together, with one row in each step; with several it is faster.  0: not predicted. */
+/* Tokens per second of this many streams together, with one row per step; with several rows it is faster.  0: not predicted. */
 double advice_rate(double seconds, double slowest, uint32_t streams);
 
 #endif

@@ -85,7 +85,7 @@ double planner_link(double bytes_per_second);
  * reason, and its bytes over the rate of the link. */
 double planner_hop(double round_trip, double bytes_per_second, uint32_t dim);
 #define PLANNER_LINK_RATE 110e6 /* bytes a second, for links that are not measured: gigabit Ethernet */
-#define PLANNER_MANY 64         /* from so many rows on, the time of a step is proportional to its rows */
+#define PLANNER_MANY 64         /* from this many rows on, the time of a step is proportional to its rows */
 /* The most rows of a step: as requested (0: PLANNER_ROWS), but no more than fit into a payload. */
 uint32_t planner_rows(uint32_t asked, uint32_t dim);
 /* The default context: the trained length, at most PLANNER_CONTEXT. */

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEARCH_EXACT_MAX 8      /* up to so many nodes every subset in every order is considered, */
-#define SEARCH_EXACT_LAYERS 256 /* for models of up to so many layers */
+#define SEARCH_EXACT_MAX 8      /* up to this many nodes, every subset in every order is considered, */
+#define SEARCH_EXACT_LAYERS 256 /* for models of up to this many layers */
 
 struct search {
 	size_t nodes, coordinator;

@@ -57,7 +57,7 @@ int gguf_value_i64(const struct gguf_value *v, int64_t *out);
 /* Bytes of a value of fixed size, 0 for strings and arrays. */
 size_t gguf_kind_size(enum gguf_kind k);
 int gguf_string_compare(struct gguf_string a, struct gguf_string b);
-/* The name of the file with this place (from 0) among count that name stands for; malloc'd, NULL: no memory. */
+/* The name of file `at` (from 0) of the `count` files that name stands for; malloc'd, NULL: out of memory. */
 char *gguf_part_name(const char *name, size_t at, size_t count);
 /* What a file is that is not a GGUF file, as far as its first bytes tell: a sentence that names it, and helps. */
 void gguf_say_other(const struct gguf_part *p, char *err, size_t errlen);

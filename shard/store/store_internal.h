@@ -71,24 +71,24 @@ int store_check_older(struct store *s, const struct content_id *id);
 int store_open_older(
         struct store *s, const struct content_id *id, struct content_tensor *record, struct store_head *head);
 
-/* Gets the exclusive lock on an open file of tensors/, under which it may be removed or replaced.  False when somebody else uses
- * it, or when it does not have this name any more; a shared lock that was held on it may be lost then. */
+/* Gets the exclusive lock on an open file of tensors/, under which it may be removed or replaced.  False when another process
+ * uses it, or when it no longer has this name; a shared lock held on it may be lost then. */
 bool store_hold_alone(const struct store *s, int fd, const char *name);
 
-/* Removes an open file of tensors/ that is of no use, unless somebody else uses it. */
+/* Removes an open file of tensors/ that is useless, unless another process uses it. */
 void store_remove_useless(struct store *s, int fd, const char *name);
 
 /* As store_writer_create for a tensor that the store has already, in another layout: neither the limit of the store nor the
- * reserve of the disk counts, since the old file goes when the new one is committed. */
+ * reserve of the disk counts, since the old file is removed when the new one is committed. */
 struct store_writer;
 int store_writer_replace(struct store_writer **out, struct store *s, const struct content_tensor *record,
         char *err, size_t errlen);
 
 /* The head of a tensor's file, from and to its STORE_HEAD bytes. */
 void store_head_put(uint8_t out[STORE_HEAD], const struct store_head *h);
-/* 0; -ESTALE for one that another layout or form of file has written; -EBADMSG for what is none. */
+/* 0; -ESTALE for another layout or file format; -EBADMSG for anything else. */
 int store_head_get(const uint8_t in[STORE_HEAD], struct store_head *h);
-/* Where things lie in the file of a tensor whose record has record_len bytes. */
+/* The offsets in the file of a tensor whose record has record_len bytes. */
 struct store_head store_head_of(const struct content_tensor *t, size_t record_len);
 
 #endif
