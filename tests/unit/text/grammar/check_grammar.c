@@ -477,7 +477,7 @@ END_TEST
 
 /* Nothing leads to a rule that never ends, or to what is behind it. */
 START_TEST(dead_ends) {
-	use_gbnf("root ::= \"a\" dead | \"b\" dead? \"c\" | dead \"d\"\ndead ::= \"x\" dead \"y\"");
+	use_gbnf("root ::= \"a\" \"xy\" dead | \"b\" dead? \"c\" | dead \"d\"\ndead ::= \"x\" dead \"y\"");
 	uint32_t state = start_state();
 	const uint64_t *mask = mask_of(state);
 	for (uint32_t id = 0; id < tokenizer_tokens(tokenizer); id++)
