@@ -154,12 +154,20 @@ class Tree:
 
     @staticmethod
     def end(child):
-        """with all that it started: a Check program ends the case that it runs, which has a group of its own"""
-        for number in signal.SIGTERM, signal.SIGKILL:
+        """with all that it started: the case that a Check program runs has a group of its own, which does not end with it"""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
-                os.killpg(child.pid, number)
-                child.wait(5)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
+                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it is over
+                pass
+        victims = [child.pid]
+        for pid in victims:
+            victims += [p for p, parent in parents.items() if parent == pid]
+        for kill, pid in [(os.killpg, child.pid), *((os.kill, v) for v in victims[1:])]:
+            try:
+                kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
                 pass
         child.wait()
 
