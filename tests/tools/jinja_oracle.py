@@ -114,10 +114,16 @@ def ask(program, cases):
     return answers
 
 
+def raised(error):
+    """By the template itself."""
+    return (error or "").startswith(Refused.__name__)
+
+
 def judge(case, answer):
     """What PROGRAM's answer is worth: equal, refused (it says that it does not know the construct), different."""
     text, error = render(*case[1:])
-    if answer.get("text") == text and (error is None) == ("text" in answer):
+    same_kind = (error is None) == ("text" in answer) and raised(error) == (answer.get("errno") == errno.EBADMSG)
+    if answer.get("text") == text and same_kind:
         return "equal", text, error
     # what has an address in it is not to be repeated, and there are bounds here that Python has not
     if answer.get("errno") == errno.ENOTSUP or " at 0x" in (text or ""):
@@ -131,7 +137,7 @@ def write_golden(path, program, cases, variables):
         f.write(json.dumps({"now": NOW, "given": variables}, ensure_ascii=False) + "\n")
         for case, answer in zip(cases, ask(program, cases)):
             what, text, error = judge(case, answer)
-            result = {"refused": True} if what == "refused" else {"error": True} if error else {"text": text}
+            result = {"refused": True} if what == "refused" else {"error": "raised" if raised(error) else "other"} if error else {"text": text}
             f.write(json.dumps({"case": case[0], **result}, ensure_ascii=False) + "\n")
 
 

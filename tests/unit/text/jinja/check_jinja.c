@@ -75,7 +75,9 @@ static void check_row(const char *name, const struct result *r, const json_t *ro
 		ck_assert_msg(r->rc == -ENOTSUP, "%s: is not refused: %d %s", name, r->rc,
 		        r->rc ? r->err : r->text.s);
 	} else if (!text) {
-		ck_assert_msg(r->rc != 0, "%s: %d, \"%s\"", name, r->rc, r->rc ? r->err : r->text.s);
+		bool raised = strcmp(json_string_value(json_object_get(row, "error")), "raised") == 0;
+		ck_assert_msg(r->rc != 0 && raised == (r->rc == -EBADMSG), "%s: %d, \"%s\"", name, r->rc,
+		        r->rc ? r->err : r->text.s);
 	} else {
 		ck_assert_msg(r->rc == 0, "%s: %s", name, r->err);
 		ck_assert_msg(r->text.len == json_string_length(text) &&
