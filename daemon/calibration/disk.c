@@ -47,7 +47,7 @@ static int disk_read_layers(int fd, uint32_t layers, double *rate) {
 	uint8_t streamed[LAYERS_MAX];
 	struct weight_stream_plan plan = {.streamed = streamed, .buffer = GROUP};
 	struct weight_stream_stats stats;
-	struct weight_stream *f;
+	struct weight_stream *s;
 	char err[200];
 	for (uint32_t l = 0; l < layers; l++) {
 		for (uint32_t g = 0; g < 2; g++)
@@ -57,20 +57,20 @@ static int disk_read_layers(int fd, uint32_t layers, double *rate) {
 		layer[l][LAYER_DOWN] = &tensor[l][1];
 		streamed[l] = 1u << WEIGHTS_OUT | 1u << WEIGHTS_DOWN;
 	}
-	int rc = weight_stream_create(&f, &plan, 0, layers,
+	int rc = weight_stream_create(&s, &plan, 0, layers,
 	        (const struct store_tensor *const(*)[LAYER_ROLES])layer, true, err, sizeof err);
 	if (rc)
 		return rc;
 	uint64_t begin = loop_now_ns();
 	do {
-		uint64_t n = weight_stream_begin(f);
+		uint64_t n = weight_stream_begin(s);
 		for (uint32_t i = 0; i < 2 * layers && rc == 0; i++)
-			if ((rc = weight_stream_wait(f, n + i, w)) == 0)
-				weight_stream_release(f, n + i);
+			if ((rc = weight_stream_wait(s, n + i, w)) == 0)
+				weight_stream_release(s, n + i);
 	} while (rc == 0 && loop_now_ns() - begin < READ_NS);
-	weight_stream_stats(f, &stats);
+	weight_stream_stats(s, &stats);
 	*rate = stats.read_seconds > 0 ? (double)stats.read / stats.read_seconds : 0;
-	weight_stream_destroy(f);
+	weight_stream_destroy(s);
 	return rc;
 }
 

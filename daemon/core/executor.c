@@ -26,7 +26,7 @@ STAILQ_HEAD(jobs, job);
 
 /* The argument of the call into the loop: outlives the executor while the call is in the mailbox. */
 struct bell {
-	struct executor *ld; /* NULL: the executor has gone */
+	struct executor *e; /* NULL: the executor has gone */
 };
 
 struct executor {
@@ -60,24 +60,24 @@ static void executor_return_jobs(struct jobs *l, bool cancelled) {
 /* On the loop: returns the jobs finished since the bell was rung. */
 static void executor_on_bell(void *arg) {
 	struct bell *b = arg;
-	struct executor *ld = b->ld;
-	if (!ld) {
+	struct executor *e = b->ld;
+	if (!e) {
 		free(b);
 		return;
 	}
 	/* one at a time: a done may destroy the executor, which must still find the remaining jobs */
 	for (;;) {
-		pthread_mutex_lock(&ld->lock);
-		struct job *j = executor_take_job(&ld->ran);
+		pthread_mutex_lock(&e->lock);
+		struct job *j = executor_take_job(&e->ran);
 		if (!j)
-			ld->rung = false;
-		pthread_mutex_unlock(&ld->lock);
+			e->rung = false;
+		pthread_mutex_unlock(&e->lock);
 		if (!j)
 			return;
 		executor_done_fn *done = j->done;
 		void *what = j->arg;
 		free(j);
-		ld->open--;
+		e->open--;
 		if (done)
 			done(what, false);
 		if (!b->ld) {
@@ -88,31 +88,31 @@ static void executor_on_bell(void *arg) {
 }
 
 static void *executor_thread(void *arg) {
-	struct executor *ld = arg;
-	pthread_mutex_lock(&ld->lock);
+	struct executor *e = arg;
+	pthread_mutex_lock(&e->lock);
 	for (;;) {
-		while (!ld->stop && STAILQ_EMPTY(&ld->waiting))
-			pthread_cond_wait(&ld->wake, &ld->lock);
-		if (ld->stop)
+		while (!e->stop && STAILQ_EMPTY(&e->waiting))
+			pthread_cond_wait(&e->wake, &e->lock);
+		if (e->stop)
 			break;
-		struct job *j = executor_take_job(&ld->waiting);
-		pthread_mutex_unlock(&ld->lock);
+		struct job *j = executor_take_job(&e->waiting);
+		pthread_mutex_unlock(&e->lock);
 		j->run(j->arg);
-		pthread_mutex_lock(&ld->lock);
-		STAILQ_INSERT_TAIL(&ld->ran, j, next);
-		while (!ld->rung && !ld->stop) {
-			ld->rung = true;
-			if (loop_post(ld->loop, executor_on_bell, ld->bell) == 0)
+		pthread_mutex_lock(&e->lock);
+		STAILQ_INSERT_TAIL(&e->ran, j, next);
+		while (!e->rung && !e->stop) {
+			e->rung = true;
+			if (loop_post(e->loop, executor_on_bell, e->bell) == 0)
 				break;
 			/* out of memory for the call: the results are kept, and it is tried again a little
 			 * later */
-			ld->rung = false;
-			pthread_mutex_unlock(&ld->lock);
+			e->rung = false;
+			pthread_mutex_unlock(&e->lock);
 			nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-			pthread_mutex_lock(&ld->lock);
+			pthread_mutex_lock(&e->lock);
 		}
 	}
-	pthread_mutex_unlock(&ld->lock);
+	pthread_mutex_unlock(&e->lock);
 	return NULL;
 }
 
@@ -143,47 +143,47 @@ int executor_create(struct executor **out, struct loop *l) {
 	return 0;
 }
 
-void executor_destroy(struct executor *ld) {
-	if (!ld)
+void executor_destroy(struct executor *e) {
+	if (!e)
 		return;
-	pthread_mutex_lock(&ld->lock);
-	ld->stop = true;
-	pthread_cond_signal(&ld->wake);
-	pthread_mutex_unlock(&ld->lock);
-	pthread_join(ld->thread, NULL);
+	pthread_mutex_lock(&e->lock);
+	e->stop = true;
+	pthread_cond_signal(&e->wake);
+	pthread_mutex_unlock(&e->lock);
+	pthread_join(e->thread, NULL);
 	/* the thread has ended: no lock is needed, and `stop` refuses a done that submits */
-	executor_return_jobs(&ld->ran, false);
-	executor_return_jobs(&ld->waiting, true);
-	ld->bell->ld = NULL;
-	if (!ld->rung)
-		free(ld->bell); /* else the pending call frees it */
-	pthread_cond_destroy(&ld->wake);
-	pthread_mutex_destroy(&ld->lock);
-	free(ld);
+	executor_return_jobs(&e->ran, false);
+	executor_return_jobs(&e->waiting, true);
+	e->bell->ld = NULL;
+	if (!e->rung)
+		free(e->bell); /* else the pending call frees it */
+	pthread_cond_destroy(&e->wake);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
 }
 
-int executor_submit(struct executor *ld, loop_fn *fn, executor_done_fn *done, void *arg) {
+int executor_submit(struct executor *e, loop_fn *fn, executor_done_fn *done, void *arg) {
 	struct job *j = malloc(sizeof *j);
 	if (!j)
 		return -ENOMEM;
 	j->run = fn;
 	j->done = done;
 	j->arg = arg;
-	pthread_mutex_lock(&ld->lock);
-	bool stop = ld->stop;
+	pthread_mutex_lock(&e->lock);
+	bool stop = e->stop;
 	if (!stop) {
-		STAILQ_INSERT_TAIL(&ld->waiting, j, next);
-		pthread_cond_signal(&ld->wake);
+		STAILQ_INSERT_TAIL(&e->waiting, j, next);
+		pthread_cond_signal(&e->wake);
 	}
-	pthread_mutex_unlock(&ld->lock);
+	pthread_mutex_unlock(&e->lock);
 	if (stop) {
 		free(j);
 		return -ESHUTDOWN;
 	}
-	ld->open++;
+	e->open++;
 	return 0;
 }
 
-unsigned executor_open(const struct executor *ld) {
-	return ld->open;
+unsigned executor_open(const struct executor *e) {
+	return e->open;
 }

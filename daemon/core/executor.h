@@ -12,8 +12,8 @@ void executor_destroy(struct executor
 typedef void executor_done_fn(void *arg, bool cancelled);
 /* 0, -ENOMEM, or -ESHUTDOWN while the executor is being destroyed; on an error, `done` is not called.  done
  * may be NULL. */
-int executor_submit(struct executor *ld, loop_fn *run, executor_done_fn *done, void *arg);
+int executor_submit(struct executor *e, loop_fn *run, executor_done_fn *done, void *arg);
 /* Accepted jobs whose done has not been called; on the loop. */
-unsigned executor_open(const struct executor *ld);
+unsigned executor_open(const struct executor *e);
 
 #endif

@@ -35,31 +35,31 @@ struct announcement {
 	LIST_ENTRY(announcement) next;
 };
 
-static void announcement_free(struct announcement *t) {
-	LIST_REMOVE(t, next);
-	loop_timer_stop(t->over);
-	free(t->to);
-	free(t);
+static void announcement_free(struct announcement *a) {
+	LIST_REMOVE(a, next);
+	loop_timer_stop(a->over);
+	free(a->to);
+	free(a);
 }
 
 static void announcement_end(void *arg) {
-	struct announcement *t = arg, copy = *t;
-	t->over = NULL;
-	announcement_free(t);
+	struct announcement *a = arg, copy = *a;
+	a->over = NULL;
+	announcement_free(a);
 	if (copy.done)
 		copy.done(copy.arg, false);
 	if (copy.unloaded)
 		copy.unloaded(copy.arg, copy.error[0] ? copy.error : NULL);
 }
 
-static void announcement_check_end(struct announcement *t) {
-	if (t->over)
+static void announcement_check_end(struct announcement *a) {
+	if (a->over)
 		return;
-	for (size_t i = 0; i < t->count; i++)
-		if (t->to[i].ref)
+	for (size_t i = 0; i < a->count; i++)
+		if (a->to[i].ref)
 			return;
-	t->over = loop_timer_start(
-	        t->d->c.loop, 0, false, announcement_end, t); /* out of memory: the next tick checks again */
+	a->over = loop_timer_start(
+	        a->d->c.loop, 0, false, announcement_end, a); /* out of memory: the next tick checks again */
 }
 
 static struct announcement *announcement_create(struct deploy *d, size_t capacity) {
@@ -84,11 +84,11 @@ int announce_send(
 	size_t count = 0;
 	while (members_at(d->c.members, count))
 		count++;
-	struct announcement *t = announcement_create(d, count);
-	if (!t)
+	struct announcement *a = announcement_create(d, count);
+	if (!a)
 		return -ENOMEM;
-	t->done = done;
-	t->arg = arg;
+	a->done = done;
+	a->arg = arg;
 	Caravan__PlanAnnounce msg = CARAVAN__PLAN_ANNOUNCE__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(PLAN, plan, &msg);
 	msg.plan = m->plan;
@@ -100,9 +100,9 @@ int announce_send(
 		env.ref = peers_ref(d->peers);
 		/* a node without a link gets it when its link is up */
 		if (peers_send(d->peers, &who->id, PEERS_CONTROL, &env, NULL) == 0)
-			t->to[t->count++] = (struct answer){who->id, env.ref};
+			a->to[a->count++] = (struct answer){who->id, env.ref};
 	}
-	announcement_check_end(t);
+	announcement_check_end(a);
 	return 0;
 }
 
@@ -258,71 +258,71 @@ static void announce_on_plan(
 
 static struct answer *announce_find_answer(
         struct deploy *d, const struct peers_from *from, struct announcement **out) {
-	for (struct announcement *t = LIST_FIRST(&d->announcements); t; t = LIST_NEXT(t, next))
-		for (size_t i = 0; i < t->count; i++)
-			if (t->to[i].ref == from->ref && from->ref &&
-			        node_id_equal(&t->to[i].node, &from->node)) {
-				*out = t;
-				return &t->to[i];
+	for (struct announcement *a = LIST_FIRST(&d->announcements); a; a = LIST_NEXT(a, next))
+		for (size_t i = 0; i < a->count; i++)
+			if (a->to[i].ref == from->ref && from->ref &&
+			        node_id_equal(&a->to[i].node, &from->node)) {
+				*out = a;
+				return &a->to[i];
 			}
 	return NULL;
 }
 
 static void announce_on_ack(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
-	struct announcement *t;
-	struct answer *a = announce_find_answer(arg, from, &t);
+	struct announcement *a;
+	struct answer *answer = announce_find_answer(arg, from, &a);
 	(void)env;
 	(void)payload;
-	if (!a)
+	if (!answer)
 		return;
-	a->ref = 0;
-	announcement_check_end(t);
+	answer->ref = 0;
+	announcement_check_end(a);
 }
 
 static void announce_on_refused(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct deploy *d = arg;
-	struct announcement *t;
-	struct answer *a = announce_find_answer(d, from, &t);
+	struct announcement *a;
+	struct answer *answer = announce_find_answer(d, from, &a);
 	(void)payload;
-	if (!a)
+	if (!answer)
 		return;
-	a->ref = 0;
-	if (t->unloaded)
-		snprintf(t->error, sizeof t->error, "%s", env->refused->reason);
+	answer->ref = 0;
+	if (a->unloaded)
+		snprintf(a->error, sizeof a->error, "%s", env->refused->reason);
 	else
 		log_line(LOG_LINE_WARN, "%s refused the announcement of a plan: %s",
 		        deploy_node_name(d, &from->node), env->refused->reason);
-	announcement_check_end(t);
+	announcement_check_end(a);
 }
 
 void announce_node_down(struct deploy *d, const struct node_id *id) {
-	for (struct announcement *t = LIST_FIRST(&d->announcements); t; t = LIST_NEXT(t, next)) {
-		for (size_t i = 0; i < t->count; i++)
-			if (t->to[i].ref && node_id_equal(&t->to[i].node, id)) {
-				t->to[i].ref = 0;
-				if (t->unloaded)
-					snprintf(t->error, sizeof t->error, "%s went down",
+	for (struct announcement *a = LIST_FIRST(&d->announcements); a; a = LIST_NEXT(a, next)) {
+		for (size_t i = 0; i < a->count; i++)
+			if (a->to[i].ref && node_id_equal(&a->to[i].node, id)) {
+				a->to[i].ref = 0;
+				if (a->unloaded)
+					snprintf(a->error, sizeof a->error, "%s went down",
 					        deploy_node_name(d, id));
 			}
-		announcement_check_end(t);
+		announcement_check_end(a);
 	}
 }
 
 void announce_tick(struct deploy *d) {
-	for (struct announcement *t = LIST_FIRST(&d->announcements); t; t = LIST_NEXT(t, next)) {
-		if (loop_now_ns() - t->since_ns > DEPLOY_ANNOUNCE_MS * 1000000ull)
-			for (size_t i = 0; i < t->count; i++)
-				if (t->to[i].ref) {
+	for (struct announcement *a = LIST_FIRST(&d->announcements); a; a = LIST_NEXT(a, next)) {
+		if (loop_now_ns() - a->since_ns > DEPLOY_ANNOUNCE_MS * 1000000ull)
+			for (size_t i = 0; i < a->count; i++)
+				if (a->to[i].ref) {
 					log_line(LOG_LINE_WARN,
 					        "%s does not answer the announcement of a plan",
-					        deploy_node_name(d, &t->to[i].node));
-					snprintf(t->error, sizeof t->error, "%s does not answer",
-					        deploy_node_name(d, &t->to[i].node));
-					t->to[i].ref = 0;
+					        deploy_node_name(d, &a->to[i].node));
+					snprintf(a->error, sizeof a->error, "%s does not answer",
+					        deploy_node_name(d, &a->to[i].node));
+					a->to[i].ref = 0;
 				}
-		announcement_check_end(t);
+		announcement_check_end(a);
 	}
 }
 
@@ -333,8 +333,8 @@ int announce_ask_unload(
 	struct deploy *d = m->d;
 	Caravan__Unload msg = CARAVAN__UNLOAD__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(UNLOAD, unload, &msg);
-	struct announcement *t = announcement_create(d, 1);
-	if (!t)
+	struct announcement *a = announcement_create(d, 1);
+	if (!a)
 		return fail_with(-ENOMEM, err, errlen, "out of memory");
 	msg.model = m->plan->model;
 	env.ref = peers_ref(d->peers);
@@ -342,22 +342,22 @@ int announce_ask_unload(
 	                 ? peers_send(d->peers, &m->coordinator, PEERS_CONTROL, &env, NULL)
 	                 : -EHOSTUNREACH;
 	if (rc) {
-		announcement_free(t);
+		announcement_free(a);
 		return fail_with(rc, err, errlen, "the coordinator of %s, %s, cannot be reached",
 		        m->plan->model, deploy_node_name(d, &m->coordinator));
 	}
-	t->to[t->count++] = (struct answer){m->coordinator, env.ref};
-	t->unloaded = done;
-	t->arg = arg;
+	a->to[a->count++] = (struct answer){m->coordinator, env.ref};
+	a->unloaded = done;
+	a->arg = arg;
 	return 0;
 }
 
 void announce_clear(struct deploy *d) {
 	while (!LIST_EMPTY(&d->announcements)) {
-		struct announcement *t = LIST_FIRST(&d->announcements);
-		if (t->done)
-			t->done(t->arg, true);
-		announcement_free(t);
+		struct announcement *a = LIST_FIRST(&d->announcements);
+		if (a->done)
+			a->done(a->arg, true);
+		announcement_free(a);
 	}
 }
 

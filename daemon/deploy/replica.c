@@ -18,53 +18,53 @@ struct replica {
 	uint64_t done, total;
 };
 
-static void replica_free(struct replica *k) {
-	k->m->replica = NULL;
-	loop_timer_stop(k->beat);
-	free(k);
+static void replica_free(struct replica *r) {
+	r->m->replica = NULL;
+	loop_timer_stop(r->beat);
+	free(r);
 }
 
 void replica_stop(struct model *m) {
-	struct replica *k = m->replica;
-	if (!k)
+	struct replica *r = m->replica;
+	if (!r)
 		return;
-	transfer_cancel(k->fetch);
+	transfer_cancel(r->fetch);
 	peers_refuse(
-	        m->d->peers, &k->from, "the model has gone, or another request has taken this one's place");
-	replica_free(k);
+	        m->d->peers, &r->from, "the model has gone, or another request has taken this one's place");
+	replica_free(r);
 }
 
 static void replica_beat(void *arg) {
-	struct replica *k = arg;
+	struct replica *r = arg;
 	Caravan__Progress p = CARAVAN__PROGRESS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(PROGRESS, progress, &p);
 	p.what = wire_string("copying");
-	p.done = k->done;
-	p.total = k->total;
-	peers_answer(k->m->d->peers, &k->from, &env, NULL);
+	p.done = r->done;
+	p.total = r->total;
+	peers_answer(r->m->d->peers, &r->from, &env, NULL);
 }
 
 static void replica_on_progress(void *arg, const char *what, uint64_t done, uint64_t total) {
-	struct replica *k = arg;
+	struct replica *r = arg;
 	(void)what;
-	k->done = done;
-	k->total = total;
+	r->done = done;
+	r->total = total;
 }
 
 static void replica_fetched(void *arg, const char *error, uint64_t moved) {
-	struct replica *k = arg;
-	struct model *m = k->m;
-	k->fetch = NULL;
+	struct replica *r = arg;
+	struct model *m = r->m;
+	r->fetch = NULL;
 	if (error) {
-		peers_refuse(m->d->peers, &k->from, "%s", error);
+		peers_refuse(m->d->peers, &r->from, "%s", error);
 	} else {
-		Caravan__Ready r = CARAVAN__READY__INIT;
-		Caravan__Envelope env = WIRE_ENVELOPE(READY, ready, &r);
-		r.weight_bytes = k->total;
-		r.moved_bytes = moved;
-		peers_answer(m->d->peers, &k->from, &env, NULL);
+		Caravan__Ready ready = CARAVAN__READY__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(READY, ready, &ready);
+		ready.weight_bytes = r->total;
+		ready.moved_bytes = moved;
+		peers_answer(m->d->peers, &r->from, &env, NULL);
 	}
-	replica_free(k);
+	replica_free(r);
 }
 
 /* The tensors whose bits are set; out: large enough for all of the model. */

@@ -34,7 +34,7 @@ struct finding {
 
 /* A tensor that the store has lost. */
 struct repair {
-	struct scrub *m;
+	struct scrub *scrub;
 	struct content_id id;
 	bool used; /* in use here: fetched until that succeeds or it is not needed any more */
 	uint64_t seen_ns, again_ns;
@@ -63,7 +63,7 @@ struct scrub {
 /* ---- the thread ---- */
 
 static void scrub_report(
-        struct scrub *m, const struct content_id *id, bool blob, bool used, const char *what) {
+        struct scrub *s, const struct content_id *id, bool blob, bool used, const char *what) {
 	struct finding *f = calloc(1, sizeof *f);
 	if (!f)
 		return; /* the next pass finds it again */
@@ -71,75 +71,75 @@ static void scrub_report(
 	f->blob = blob;
 	f->used = used;
 	snprintf(f->what, sizeof f->what, "%s", what);
-	pthread_mutex_lock(&m->lock);
-	STAILQ_INSERT_TAIL(&m->found, f, next);
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_lock(&s->lock);
+	STAILQ_INSERT_TAIL(&s->found, f, next);
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* Waits this long, or until scrub is stopped: then true. */
-static bool scrub_stopped_within(struct scrub *m, uint64_t ns) {
+static bool scrub_stopped_within(struct scrub *s, uint64_t ns) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	ns += (uint64_t)t.tv_nsec;
 	t.tv_sec += (time_t)(ns / 1000000000);
 	t.tv_nsec = (long)(ns % 1000000000);
-	pthread_mutex_lock(&m->lock);
-	while (!m->stop && pthread_cond_timedwait(&m->wake, &m->lock, &t) == 0)
+	pthread_mutex_lock(&s->lock);
+	while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &t) == 0)
 		;
-	bool stop = m->stop;
-	pthread_mutex_unlock(&m->lock);
+	bool stop = s->stop;
+	pthread_mutex_unlock(&s->lock);
 	return stop;
 }
 
 /* Checks the tensors in use from time to time. */
-static void scrub_watch(struct scrub *m, uint64_t *next) {
+static void scrub_watch(struct scrub *s, uint64_t *next) {
 	struct content_id id[FOUND_MAX];
 	uint64_t now = loop_now_ns();
 	if (now < *next)
 		return;
 	*next = now + WATCH_NS;
-	size_t n = store_find_damaged(m->c.store, id, FOUND_MAX);
+	size_t n = store_find_damaged(s->c.store, id, FOUND_MAX);
 	for (size_t i = 0; i < n; i++)
-		scrub_report(m, &id[i], false, true, "");
+		scrub_report(s, &id[i], false, true, "");
 }
 
 /* Pauses for as long as `bytes` may take at the configured rate, watching meanwhile; true: stopped. */
-static bool scrub_rest(struct scrub *m, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
-	uint64_t until = since + (uint64_t)((double)bytes / (double)m->c.rate * 1e9);
+static bool scrub_rest(struct scrub *s, uint64_t bytes, uint64_t since, uint64_t *next_watch) {
+	uint64_t until = since + (uint64_t)((double)bytes / (double)s->c.rate * 1e9);
 	for (;;) {
 		uint64_t now = loop_now_ns();
-		scrub_watch(m, next_watch);
+		scrub_watch(s, next_watch);
 		if (scrub_stopped_within(
-		            m, now < until ? until - now < WATCH_NS ? until - now : WATCH_NS : 0))
+		            s, now < until ? until - now < WATCH_NS ? until - now : WATCH_NS : 0))
 			return true;
 		if (loop_now_ns() >= until)
 			return false;
 	}
 }
 
-static bool scrub_check_heads(struct scrub *m) {
+static bool scrub_check_heads(struct scrub *s) {
 	struct content_id *id = NULL;
 	size_t count = 0;
-	if (store_list_tensors(m->c.store, &id, &count))
+	if (store_list_tensors(s->c.store, &id, &count))
 		return false;
 	bool stop = false;
 	for (size_t i = 0; i < count && !stop; i++) {
-		int rc = store_check_head(m->c.store, &id[i]);
+		int rc = store_check_head(s->c.store, &id[i]);
 		if (rc == -EBADMSG)
-			scrub_report(m, &id[i], false, false, "is incomplete: its head or length is wrong");
+			scrub_report(s, &id[i], false, false, "is incomplete: its head or length is wrong");
 		else if (rc == -ESTALE)
-			scrub_report(m, &id[i], false, false, "has an unknown layout");
+			scrub_report(s, &id[i], false, false, "has an unknown layout");
 		/* STORE_OLDER: left for the next start to convert; this one has logged why it could not */
-		stop = scrub_stopped_within(m, 0);
+		stop = scrub_stopped_within(s, 0);
 	}
 	free(id);
 	return stop;
 }
 
-static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uint64_t *next_watch) {
+static bool scrub_check_tensor(struct scrub *s, const struct content_id *id, uint64_t *next_watch) {
 	struct store_tensor *t;
 	char err[200];
-	if (store_open_tensor(m->c.store, id, &t, err, sizeof err))
+	if (store_open_tensor(s->c.store, id, &t, err, sizeof err))
 		return false; /* it was removed, or the check of heads will find it */
 	void *buf = malloc(store_check_buffer_bytes(t));
 	int rc = 0;
@@ -148,11 +148,11 @@ static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uin
 		uint64_t first, rows, bytes, since = loop_now_ns();
 		content_chunk_extent(&t->record, i, &first, &rows, &bytes);
 		rc = store_check_chunk(t, i, buf);
-		stop = scrub_rest(m, bytes, since, next_watch);
+		stop = scrub_rest(s, bytes, since, next_watch);
 	}
 	if (rc == -EBADMSG || rc == -EIO) {
-		store_drop_tensor(m->c.store, t);
-		scrub_report(m, id, false, false,
+		store_drop_tensor(s->c.store, t);
+		scrub_report(s, id, false, false,
 		        rc == -EBADMSG ? "is corrupt: its content does not match its name"
 		                       : "cannot be read");
 	} /* any other failure (no memory, say) tells nothing of the file */
@@ -161,48 +161,48 @@ static bool scrub_check_tensor(struct scrub *m, const struct content_id *id, uin
 	return stop && buf;
 }
 
-static bool scrub_check_blob(struct scrub *m, const struct content_id *id, uint64_t *next_watch) {
+static bool scrub_check_blob(struct scrub *s, const struct content_id *id, uint64_t *next_watch) {
 	uint64_t since = loop_now_ns();
 	uint8_t *data = NULL;
 	size_t len = 0;
-	int rc = store_get_blob(m->c.store, id, &data, &len);
+	int rc = store_get_blob(s->c.store, id, &data, &len);
 	if (rc == -EBADMSG)
-		scrub_report(m, id, true, false, "is corrupt: its content does not match its name");
+		scrub_report(s, id, true, false, "is corrupt: its content does not match its name");
 	free(data);
-	return scrub_rest(m, len, since, next_watch);
+	return scrub_rest(s, len, since, next_watch);
 }
 
-static bool scrub_pass(struct scrub *m, uint64_t *next_watch) {
+static bool scrub_pass(struct scrub *s, uint64_t *next_watch) {
 	struct content_id *id = NULL;
 	size_t count = 0;
 	bool stop = false;
-	if (store_list_blobs(m->c.store, &id, &count) == 0)
+	if (store_list_blobs(s->c.store, &id, &count) == 0)
 		for (size_t i = 0; i < count && !stop; i++)
-			stop = scrub_check_blob(m, &id[i], next_watch);
+			stop = scrub_check_blob(s, &id[i], next_watch);
 	free(id);
 	id = NULL;
-	if (!stop && store_list_tensors(m->c.store, &id, &count) == 0)
+	if (!stop && store_list_tensors(s->c.store, &id, &count) == 0)
 		for (size_t i = 0; i < count && !stop; i++)
-			stop = scrub_check_tensor(m, &id[i], next_watch);
+			stop = scrub_check_tensor(s, &id[i], next_watch);
 	free(id);
 	return stop;
 }
 
 static void *scrub_thread(void *arg) {
-	struct scrub *m = arg;
+	struct scrub *s = arg;
 	char err[200];
 	uint64_t next_watch = 0;
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
-	bool stop = scrub_check_heads(m);
+	bool stop = scrub_check_heads(s);
 	while (!stop) {
 		uint64_t begin = loop_now_ns();
-		stop = scrub_pass(m, &next_watch);
+		stop = scrub_pass(s, &next_watch);
 		/* by now the content that the cluster's models need is known */
-		if (!stop && m->c.cache && store_make_space(m->c.store, 0, err, sizeof err))
+		if (!stop && s->c.cache && store_make_space(s->c.store, 0, err, sizeof err))
 			log_line(LOG_LINE_WARN, "%s", err);
 		while (!stop && loop_now_ns() - begin < PASS_NS) {
-			scrub_watch(m, &next_watch);
-			stop = scrub_stopped_within(m, WATCH_NS);
+			scrub_watch(s, &next_watch);
+			stop = scrub_stopped_within(s, WATCH_NS);
 		}
 	}
 	return NULL;
@@ -211,10 +211,10 @@ static void *scrub_thread(void *arg) {
 /* ---- callbacks of the store: on whichever thread writes ---- */
 
 static bool scrub_is_wanted(void *arg, const struct content_id *id) {
-	struct scrub *m = arg;
-	pthread_mutex_lock(&m->lock);
-	bool found = m->nwanted && bsearch(id, m->wanted, m->nwanted, sizeof *id, content_compare);
-	pthread_mutex_unlock(&m->lock);
+	struct scrub *s = arg;
+	pthread_mutex_lock(&s->lock);
+	bool found = s->nwanted && bsearch(id, s->wanted, s->nwanted, sizeof *id, content_compare);
+	pthread_mutex_unlock(&s->lock);
 	return found;
 }
 
@@ -232,17 +232,17 @@ static void scrub_on_evicted(void *arg, const struct content_id *id, uint64_t by
 		        size_text((double)bytes).s);
 }
 
-void scrub_models_changed(struct scrub *m) {
+void scrub_models_changed(struct scrub *s) {
 	const struct manifest *mf;
 	size_t capacity = 0, n = 0;
-	if (!m->c.cache || !m->c.model)
+	if (!s->c.cache || !s->c.model)
 		return;
-	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++)
+	for (size_t i = 0; (mf = s->c.model(s->c.arg, i)); i++)
 		capacity += (size_t)mf->hp.layers * LAYER_ROLES + IO_ROLES;
 	struct content_id *ids = malloc((capacity + 1) * sizeof *ids);
 	if (!ids)
 		return;
-	for (size_t i = 0; (mf = m->c.model(m->c.arg, i)); i++) {
+	for (size_t i = 0; (mf = s->c.model(s->c.arg, i)); i++) {
 		for (uint32_t l = 0; l < mf->hp.layers; l++)
 			for (int r = 0; r < LAYER_ROLES; r++)
 				ids[n++] = mf->layer[l][r].id;
@@ -250,87 +250,87 @@ void scrub_models_changed(struct scrub *m) {
 			ids[n++] = mf->io[r].id;
 	}
 	qsort(ids, n, sizeof *ids, content_compare);
-	pthread_mutex_lock(&m->lock);
-	struct content_id *old = m->wanted;
-	m->wanted = ids;
-	m->nwanted = n;
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_lock(&s->lock);
+	struct content_id *old = s->wanted;
+	s->wanted = ids;
+	s->nwanted = n;
+	pthread_mutex_unlock(&s->lock);
 	free(old);
 }
 
 /* ---- fetching again ---- */
 
-static void repair_free(struct repair *l) {
-	LIST_REMOVE(l, next);
-	free(l);
+static void repair_free(struct repair *r) {
+	LIST_REMOVE(r, next);
+	free(r);
 }
 
 /* Executor. */
 static void repair_renew_run(void *arg) {
-	struct repair *l = arg;
-	l->rc = store_renew_tensor(l->m->c.store, &l->id);
+	struct repair *r = arg;
+	r->rc = store_renew_tensor(r->scrub->c.store, &r->id);
 }
 
 static void repair_renew_done(void *arg, bool cancelled) {
-	struct repair *l = arg;
+	struct repair *r = arg;
 	char hex[CONTENT_HEX];
-	l->at_executor = false;
+	r->at_executor = false;
 	if (cancelled)
 		return;
-	content_hex(&l->id, hex);
-	if (l->rc == 0) {
+	content_hex(&r->id, hex);
+	if (r->rc == 0) {
 		log_line(LOG_LINE_INFO, "tensor %.16s has been fetched again", hex);
-		l->whole_ns = loop_now_ns();
+		r->whole_ns = loop_now_ns();
 		return;
 	}
-	log_line(LOG_LINE_WARN, "tensor %.16s: the new file cannot be used: %s", hex, strerror(-l->rc));
-	l->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
+	log_line(LOG_LINE_WARN, "tensor %.16s: the new file cannot be used: %s", hex, strerror(-r->rc));
+	r->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
 }
 
 static void repair_fetched(void *arg, const char *error, uint64_t moved) {
-	struct repair *l = arg;
+	struct repair *r = arg;
 	(void)moved;
-	l->fetch = NULL;
+	r->fetch = NULL;
 	if (!error) {
-		l->at_executor =
-		        executor_submit(l->m->c.executor, repair_renew_run, repair_renew_done, l) == 0;
+		r->at_executor =
+		        executor_submit(r->scrub->c.executor, repair_renew_run, repair_renew_done, r) == 0;
 		return;
 	}
-	if (!l->reported)
-		log_line(LOG_LINE_WARN, "%s%s", error, l->used ? "; models that need it wait for it" : "");
-	l->reported = true;
-	l->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
-	if (!l->used)
-		repair_free(l);
+	if (!r->reported)
+		log_line(LOG_LINE_WARN, "%s%s", error, r->used ? "; models that need it wait for it" : "");
+	r->reported = true;
+	r->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
+	if (!r->used)
+		repair_free(r);
 }
 
-static void repair_fetch(struct repair *l) {
-	struct scrub *m = l->m;
+static void repair_fetch(struct repair *r) {
+	struct scrub *s = r->scrub;
 	struct node_id source[WIRE_NODES_MAX];
-	struct manifest_tensor want = {.id = l->id};
+	struct manifest_tensor want = {.id = r->id};
 	const struct member *who;
 	char hex[CONTENT_HEX], subject[64];
 	size_t n = 0;
-	for (size_t i = 0; (who = members_at(m->c.members, i)) && n < WIRE_NODES_MAX; i++)
+	for (size_t i = 0; (who = members_at(s->c.members, i)) && n < WIRE_NODES_MAX; i++)
 		if (!who->self && who->up)
 			source[n++] = who->id;
-	snprintf(subject, sizeof subject, "repairing the store: tensor %.16s", content_hex(&l->id, hex));
-	struct transfer_request r = {.subject = subject,
+	snprintf(subject, sizeof subject, "repairing the store: tensor %.16s", content_hex(&r->id, hex));
+	struct transfer_request request = {.subject = subject,
 	        .tensor = &want,
 	        .tensors = 1,
 	        .source = source,
 	        .sources = n,
 	        .done = repair_fetched,
-	        .arg = l};
-	if (transfer_fetch(m->c.transfer, &r, &l->fetch)) {
-		l->fetch = NULL;
-		l->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
+	        .arg = r};
+	if (transfer_fetch(s->c.transfer, &request, &r->fetch)) {
+		r->fetch = NULL;
+		r->again_ns = loop_now_ns() + SCRUB_AGAIN_MS * 1000000ull;
 	}
 }
 
-static void scrub_take_finding(struct scrub *m, const struct finding *f) {
+static void scrub_take_finding(struct scrub *s, const struct finding *f) {
 	char hex[CONTENT_HEX];
-	struct repair *l = LIST_FIRST(&m->repairs);
+	struct repair *l = LIST_FIRST(&s->repairs);
 	content_hex(&f->id, hex);
 	while (l && !content_equal(&l->id, &f->id))
 		l = LIST_NEXT(l, next);
@@ -342,9 +342,9 @@ static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 	if (f->blob) /* blobs are small; whoever needs one fetches it */
 		return;
 	if (!l && (l = calloc(1, sizeof *l))) {
-		l->m = m;
+		l->scrub = s;
 		l->id = f->id;
-		LIST_INSERT_HEAD(&m->repairs, l, next);
+		LIST_INSERT_HEAD(&s->repairs, l, next);
 	}
 	if (l && *f->what)
 		l->whole_ns = 0;
@@ -355,33 +355,33 @@ static void scrub_take_finding(struct scrub *m, const struct finding *f) {
 }
 
 /* Takes the oldest, or NULL; the caller frees it. */
-static struct finding *scrub_next_finding(struct scrub *m) {
-	pthread_mutex_lock(&m->lock);
-	struct finding *f = STAILQ_FIRST(&m->found);
+static struct finding *scrub_next_finding(struct scrub *s) {
+	pthread_mutex_lock(&s->lock);
+	struct finding *f = STAILQ_FIRST(&s->found);
 	if (f)
-		STAILQ_REMOVE_HEAD(&m->found, next);
-	pthread_mutex_unlock(&m->lock);
+		STAILQ_REMOVE_HEAD(&s->found, next);
+	pthread_mutex_unlock(&s->lock);
 	return f;
 }
 
 static void scrub_tick(void *arg) {
-	struct scrub *m = arg;
+	struct scrub *s = arg;
 	uint64_t now = loop_now_ns();
-	for (struct finding *f; (f = scrub_next_finding(m)); free(f))
-		scrub_take_finding(m, f);
-	for (struct repair *l = LIST_FIRST(&m->repairs), *next; l; l = next) {
-		next = LIST_NEXT(l, next);
-		if (l->fetch || l->at_executor || now < l->again_ns)
+	for (struct finding *f; (f = scrub_next_finding(s)); free(f))
+		scrub_take_finding(s, f);
+	for (struct repair *r = LIST_FIRST(&s->repairs), *next; r; r = next) {
+		next = LIST_NEXT(r, next);
+		if (r->fetch || r->at_executor || now < r->again_ns)
 			continue;
-		if (l->whole_ns) {
-			if (now - l->whole_ns > SEEN_NS)
-				repair_free(l);
+		if (r->whole_ns) {
+			if (now - r->whole_ns > SEEN_NS)
+				repair_free(r);
 			continue;
 		}
-		if (l->used && now > l->seen_ns && now - l->seen_ns > SEEN_NS)
-			repair_free(l); /* no longer in use, or already renewed */
+		if (r->used && now > r->seen_ns && now - r->seen_ns > SEEN_NS)
+			repair_free(r); /* no longer in use, or already renewed */
 		else
-			repair_fetch(l);
+			repair_fetch(r);
 	}
 }
 
@@ -419,26 +419,26 @@ error:
 	return rc;
 }
 
-void scrub_destroy(struct scrub *m) {
-	if (!m)
+void scrub_destroy(struct scrub *s) {
+	if (!s)
 		return;
-	pthread_mutex_lock(&m->lock);
-	m->stop = true;
-	pthread_cond_broadcast(&m->wake);
-	pthread_mutex_unlock(&m->lock);
-	if (m->running)
-		pthread_join(m->thread, NULL);
-	loop_timer_stop(m->tick);
-	store_set_limit(m->c.store, &(struct store_limit){0});
-	while (!LIST_EMPTY(&m->repairs)) {
-		struct repair *l = LIST_FIRST(&m->repairs);
-		transfer_cancel(l->fetch);
-		repair_free(l);
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	if (s->running)
+		pthread_join(s->thread, NULL);
+	loop_timer_stop(s->tick);
+	store_set_limit(s->c.store, &(struct store_limit){0});
+	while (!LIST_EMPTY(&s->repairs)) {
+		struct repair *r = LIST_FIRST(&s->repairs);
+		transfer_cancel(r->fetch);
+		repair_free(r);
 	}
-	for (struct finding *f; (f = scrub_next_finding(m));)
+	for (struct finding *f; (f = scrub_next_finding(s));)
 		free(f);
-	free(m->wanted);
-	pthread_cond_destroy(&m->wake);
-	pthread_mutex_destroy(&m->lock);
-	free(m);
+	free(s->wanted);
+	pthread_cond_destroy(&s->wake);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
 }

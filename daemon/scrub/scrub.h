@@ -34,8 +34,8 @@ struct scrub_config {
 struct scrub;
 int scrub_create(struct scrub **out, const struct scrub_config *c, char *err, size_t errlen);
 /* The models that the cluster knows, or their manifests, have changed: recomputes what they need. */
-void scrub_models_changed(struct scrub *m);
+void scrub_models_changed(struct scrub *s);
 /* Call after the executor is destroyed, before the transfer is.  NULL allowed. */
-void scrub_destroy(struct scrub *m);
+void scrub_destroy(struct scrub *s);
 
 #endif

@@ -351,7 +351,7 @@ static void dispatch_on_member(void *arg, const struct member *who, enum member_
 
 /* ---- the whole ----------------------------------------------------------------------------------- */
 
-int serve_create(struct serve **out, struct members *m, struct compute *w, char *err, size_t errlen) {
+int serve_create(struct serve **out, struct members *m, struct compute *c, char *err, size_t errlen) {
 	static const struct {
 		Caravan__Envelope__BodyCase kind;
 		peers_fn *fn;
@@ -371,11 +371,11 @@ int serve_create(struct serve **out, struct members *m, struct compute *w, char 
 	if (rc == 0) {
 		s->members = m;
 		s->peers = members_peers(m);
-		s->compute = w;
+		s->compute = c;
 		rc = tokenizers_create(&s->tokenizers);
 	}
 	if (rc == 0)
-		rc = requests_create(&s->requests, compute_loop(w), m, s->tokenizers);
+		rc = requests_create(&s->requests, compute_loop(c), m, s->tokenizers);
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
 	if (rc == 0)

@@ -11,7 +11,7 @@
 struct serve;
 struct requests;
 
-int serve_create(struct serve **out, struct members *m, struct compute *w, char *err, size_t errlen);
+int serve_create(struct serve **out, struct members *m, struct compute *c, char *err, size_t errlen);
 void serve_destroy(struct serve *s); /* NULL allowed; call before deploy and members are destroyed */
 
 /* The hooks for deploy_create, and the deploy that was created with them. */

@@ -56,14 +56,14 @@ void transfer_file_opened(struct transfer *t) {
 }
 
 int transfer_create(
-        struct transfer **out, struct loop *l, struct members *m, struct executor *ld, struct store *s) {
+        struct transfer **out, struct loop *l, struct members *m, struct executor *e, struct store *s) {
 	struct transfer *t = calloc(1, sizeof *t);
 	if (!t)
 		return -ENOMEM;
 	t->loop = l;
 	t->members = m;
 	t->peers = members_peers(m);
-	t->executor = ld;
+	t->executor = e;
 	t->store = s;
 	int rc = serving_init(t);
 	if (rc == 0)

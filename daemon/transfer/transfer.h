@@ -26,7 +26,7 @@ struct fetch;
 
 /* All borrowed.  Destroy after the executor: its last jobs refer to fetches. */
 int transfer_create(
-        struct transfer **out, struct loop *l, struct members *m, struct executor *ld, struct store *s);
+        struct transfer **out, struct loop *l, struct members *m, struct executor *e, struct store *s);
 void transfer_destroy(struct transfer *t); /* NULL allowed */
 /* Sets the callback that says whether steps are being computed; without one, this node never counts as
  * busy. */

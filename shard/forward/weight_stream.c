@@ -68,8 +68,8 @@ static uint64_t weight_stream_now_ns(void) {
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static struct group *weight_stream_group_of(struct weight_stream *f, uint64_t n) {
-	return &f->group[n % f->groups];
+static struct group *weight_stream_group_of(struct weight_stream *s, uint64_t n) {
+	return &s->group[n % s->groups];
 }
 
 /* ---- reading ---- */
@@ -103,119 +103,119 @@ static int weight_stream_read_block(
 	return 0;
 }
 
-static bool weight_stream_has_work(const struct weight_stream *f) {
-	return !f->paused && !f->error && f->filling < f->given + 2;
+static bool weight_stream_has_work(const struct weight_stream *s) {
+	return !s->paused && !s->error && s->filling < s->given + 2;
 }
 
 /* Called under the lock, which it releases while it reads. */
-static void weight_stream_fill(struct weight_stream *f) {
-	uint64_t n = f->filling, block = f->block++;
-	struct group *g = weight_stream_group_of(f, n);
+static void weight_stream_fill(struct weight_stream *s) {
+	uint64_t n = s->filling, block = s->block++;
+	struct group *g = weight_stream_group_of(s, n);
 	if (block == 0)
-		f->left[n % 2] = g->blocks;
-	if (f->block == g->blocks) {
-		f->filling++;
-		f->block = 0;
+		s->left[n % 2] = g->blocks;
+	if (s->block == g->blocks) {
+		s->filling++;
+		s->block = 0;
 	}
-	if (f->busy++ == 0)
-		f->busy_since = weight_stream_now_ns();
-	pthread_mutex_unlock(&f->lock);
+	if (s->busy++ == 0)
+		s->busy_since = weight_stream_now_ns();
+	pthread_mutex_unlock(&s->lock);
 	const struct part *p;
-	int rc = weight_stream_read_block(g, block, f->buffer[n % 2], f->direct, &p);
+	int rc = weight_stream_read_block(g, block, s->buffer[n % 2], s->direct, &p);
 	if (rc)
 		store_tensor_damage(&g->view[0][p - g->part]);
-	pthread_mutex_lock(&f->lock);
-	if (--f->busy == 0)
-		f->stats.read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
-	if (rc && (!f->error || n < f->broken)) {
-		f->error = rc;
-		f->broken = n;
+	pthread_mutex_lock(&s->lock);
+	if (--s->busy == 0)
+		s->stats.read_seconds += (double)(weight_stream_now_ns() - s->busy_since) * 1e-9;
+	if (rc && (!s->error || n < s->broken)) {
+		s->error = rc;
+		s->broken = n;
 	}
-	if (--f->left[n % 2] == 0)
-		f->stats.read += g->bytes;
-	if (f->left[n % 2] == 0 || f->error || f->paused)
-		pthread_cond_broadcast(&f->ready);
+	if (--s->left[n % 2] == 0)
+		s->stats.read += g->bytes;
+	if (s->left[n % 2] == 0 || s->error || s->paused)
+		pthread_cond_broadcast(&s->ready);
 }
 
 static void *weight_stream_thread(void *arg) {
-	struct weight_stream *f = arg;
-	pthread_mutex_lock(&f->lock);
-	while (!f->stop)
-		if (weight_stream_has_work(f))
-			weight_stream_fill(f);
+	struct weight_stream *s = arg;
+	pthread_mutex_lock(&s->lock);
+	while (!s->stop)
+		if (weight_stream_has_work(s))
+			weight_stream_fill(s);
 		else
-			pthread_cond_wait(&f->work, &f->lock);
-	pthread_mutex_unlock(&f->lock);
+			pthread_cond_wait(&s->work, &s->lock);
+	pthread_mutex_unlock(&s->lock);
 	return NULL;
 }
 
 /* ---- the step ---- */
 
-uint64_t weight_stream_begin(struct weight_stream *f) {
-	pthread_mutex_lock(&f->lock);
-	uint64_t end = f->base + f->groups;
-	if (f->error || (f->given != end && f->given != f->base)) {
+uint64_t weight_stream_begin(struct weight_stream *s) {
+	pthread_mutex_lock(&s->lock);
+	uint64_t end = s->base + s->groups;
+	if (s->error || (s->given != end && s->given != s->base)) {
 		/* what was read is incomplete, or belongs to other groups */
-		f->paused = true;
-		while (f->busy)
-			pthread_cond_wait(&f->ready, &f->lock);
-		f->base = f->given = f->filling = f->block = f->taken = 0;
-		f->error = 0;
-		f->paused = false;
-		pthread_cond_broadcast(&f->work);
-	} else if (f->given == end) {
-		f->base = end;
+		s->paused = true;
+		while (s->busy)
+			pthread_cond_wait(&s->ready, &s->lock);
+		s->base = s->given = s->filling = s->block = s->taken = 0;
+		s->error = 0;
+		s->paused = false;
+		pthread_cond_broadcast(&s->work);
+	} else if (s->given == end) {
+		s->base = end;
 	}
-	uint64_t base = f->base;
-	pthread_mutex_unlock(&f->lock);
+	uint64_t base = s->base;
+	pthread_mutex_unlock(&s->lock);
 	return base;
 }
 
-bool weight_stream_has(const struct weight_stream *f, uint32_t layer, enum weight_group g) {
-	return f->streamed[layer] >> g & 1;
+bool weight_stream_has(const struct weight_stream *s, uint32_t layer, enum weight_group g) {
+	return s->streamed[layer] >> g & 1;
 }
 
-int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]) {
-	const struct group *g = weight_stream_group_of(f, n);
-	pthread_mutex_lock(&f->lock);
+int weight_stream_wait(struct weight_stream *s, uint64_t n, const struct store_tensor *w[LAYER_ROLES]) {
+	const struct group *g = weight_stream_group_of(s, n);
+	pthread_mutex_lock(&s->lock);
 	uint64_t since = 0;
 	/* groups before the broken one will be complete: all their blocks are being read */
-	while (!(n < f->filling && f->left[n % 2] == 0) && !(f->error && n >= f->broken)) {
+	while (!(n < s->filling && s->left[n % 2] == 0) && !(s->error && n >= s->broken)) {
 		since = since ? since : weight_stream_now_ns();
-		pthread_cond_wait(&f->ready, &f->lock);
+		pthread_cond_wait(&s->ready, &s->lock);
 	}
-	int rc = f->error && n >= f->broken ? -EIO : 0;
-	if (n >= f->taken) { /* one of the members counts it */
-		f->taken = n + 1;
-		f->stats.wait_seconds += since ? (double)(weight_stream_now_ns() - since) * 1e-9 : 0;
+	int rc = s->error && n >= s->broken ? -EIO : 0;
+	if (n >= s->taken) { /* one of the members counts it */
+		s->taken = n + 1;
+		s->stats.wait_seconds += since ? (double)(weight_stream_now_ns() - since) * 1e-9 : 0;
 	}
-	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < g->parts && rc == 0; i++)
 		w[g->part[i].role] = &g->view[n % 2][i];
 	return rc;
 }
 
-void weight_stream_release(struct weight_stream *f, uint64_t n) {
-	pthread_mutex_lock(&f->lock);
-	f->given = n + 1;
-	pthread_cond_broadcast(&f->work);
-	pthread_mutex_unlock(&f->lock);
+void weight_stream_release(struct weight_stream *s, uint64_t n) {
+	pthread_mutex_lock(&s->lock);
+	s->given = n + 1;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
 }
 
-void weight_stream_error(struct weight_stream *f, char *err, size_t errlen) {
-	pthread_mutex_lock(&f->lock);
+void weight_stream_error(struct weight_stream *s, char *err, size_t errlen) {
+	pthread_mutex_lock(&s->lock);
 	snprintf(err, errlen, "layer %" PRIu32 ": its weights cannot be read from disk: %s",
-	        f->first + weight_stream_group_of(f, f->broken)->layer, strerror(f->error ? -f->error : EIO));
-	pthread_mutex_unlock(&f->lock);
+	        s->first + weight_stream_group_of(s, s->broken)->layer, strerror(s->error ? -s->error : EIO));
+	pthread_mutex_unlock(&s->lock);
 }
 
-void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *out) {
-	pthread_mutex_lock(&f->lock);
-	*out = f->stats;
-	out->direct = f->direct;
-	if (f->busy)
-		out->read_seconds += (double)(weight_stream_now_ns() - f->busy_since) * 1e-9;
-	pthread_mutex_unlock(&f->lock);
+void weight_stream_stats(struct weight_stream *s, struct weight_stream_stats *out) {
+	pthread_mutex_lock(&s->lock);
+	*out = s->stats;
+	out->direct = s->direct;
+	if (s->busy)
+		out->read_seconds += (double)(weight_stream_now_ns() - s->busy_since) * 1e-9;
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- creation ---- */
@@ -239,8 +239,8 @@ static bool weight_stream_make_direct(const struct store_tensor *t, void *page) 
 }
 
 static void weight_stream_add_group(
-        struct weight_stream *f, uint32_t layer, int which, const struct store_tensor *const *w) {
-	struct group *g = &f->group[f->groups++];
+        struct weight_stream *s, uint32_t layer, int which, const struct store_tensor *const *w) {
+	struct group *g = &s->group[s->groups++];
 	*g = (struct group){.layer = layer, .parts = parts[which]};
 	for (unsigned i = 0; i < g->parts; i++) {
 		const struct store_tensor *t = w[roles[which][i]];
@@ -251,7 +251,7 @@ static void weight_stream_add_group(
 		        .to = g->bytes};
 		for (int b = 0; b < 2; b++) {
 			g->view[b][i] = *t;
-			g->view[b][i].packed = f->buffer[b] + g->bytes;
+			g->view[b][i].packed = s->buffer[b] + g->bytes;
 		}
 		g->blocks += (t->packed_bytes + BLOCK - 1) / BLOCK;
 		g->bytes += (t->packed_bytes + ALIGN - 1) / ALIGN * ALIGN;
@@ -260,24 +260,24 @@ static void weight_stream_add_group(
 	}
 }
 
-static int weight_stream_make_buffers(struct weight_stream *f, uint64_t bytes) {
-	f->buffer_bytes = bytes;
+static int weight_stream_make_buffers(struct weight_stream *s, uint64_t bytes) {
+	s->buffer_bytes = bytes;
 	for (int b = 0; b < 2; b++) {
 		void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (p == MAP_FAILED)
 			return -errno;
-		f->buffer[b] = p;
+		s->buffer[b] = p;
 		madvise(p, bytes, MADV_HUGEPAGE); /* only a hint */
 	}
 	return 0;
 }
 
-static int weight_stream_start_threads(struct weight_stream *f) {
+static int weight_stream_start_threads(struct weight_stream *s) {
 	int rc = 0;
-	while (rc == 0 && f->threads < READERS)
-		if ((rc = thread_start(&f->thread[f->threads], NULL, weight_stream_thread, f)) == 0)
-			f->threads++;
-	return f->threads ? 0 : rc; /* fewer threads are only slower */
+	while (rc == 0 && s->threads < READERS)
+		if ((rc = thread_start(&s->thread[s->threads], NULL, weight_stream_thread, s)) == 0)
+			s->threads++;
+	return s->threads ? 0 : rc; /* fewer threads are only slower */
 }
 
 int weight_stream_create(struct weight_stream **out, const struct weight_stream_plan *plan, uint32_t first,
@@ -323,24 +323,24 @@ error:
 	return rc;
 }
 
-void weight_stream_destroy(struct weight_stream *f) {
-	if (!f)
+void weight_stream_destroy(struct weight_stream *s) {
+	if (!s)
 		return;
 	int saved = errno;
-	pthread_mutex_lock(&f->lock);
-	f->stop = true;
-	pthread_cond_broadcast(&f->work);
-	pthread_mutex_unlock(&f->lock);
-	for (unsigned i = 0; i < f->threads; i++)
-		pthread_join(f->thread[i], NULL);
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+	for (unsigned i = 0; i < s->threads; i++)
+		pthread_join(s->thread[i], NULL);
 	for (int b = 0; b < 2; b++)
-		if (f->buffer[b])
-			munmap(f->buffer[b], f->buffer_bytes);
-	pthread_cond_destroy(&f->ready);
-	pthread_cond_destroy(&f->work);
-	pthread_mutex_destroy(&f->lock);
-	free(f->group);
-	free(f->streamed);
-	free(f);
+		if (s->buffer[b])
+			munmap(s->buffer[b], s->buffer_bytes);
+	pthread_cond_destroy(&s->ready);
+	pthread_cond_destroy(&s->work);
+	pthread_mutex_destroy(&s->lock);
+	free(s->group);
+	free(s->streamed);
+	free(s);
 	errno = saved;
 }

@@ -43,19 +43,19 @@ struct weight_stream;
 int weight_stream_create(struct weight_stream **out, const struct weight_stream_plan *plan, uint32_t first,
         uint32_t layers, const struct store_tensor *const (*layer)[LAYER_ROLES], bool direct, char *err,
         size_t errlen);
-void weight_stream_destroy(struct weight_stream *f); /* NULL allowed */
+void weight_stream_destroy(struct weight_stream *s); /* NULL allowed */
 
 /* Begins a step; returns the number of its first group.  An earlier step may have been abandoned. */
-uint64_t weight_stream_begin(struct weight_stream *f);
-bool weight_stream_has(const struct weight_stream *f, uint32_t layer,
+uint64_t weight_stream_begin(struct weight_stream *s);
+bool weight_stream_has(const struct weight_stream *s, uint32_t layer,
         enum weight_group g); /* layer: counted from the first */
 /* Waits until group n has been read and puts its tensors into w.  The groups of a step have consecutive numbers.  Every member
  * of a team gets the same result: 0, or -EIO when the group cannot be read. */
-int weight_stream_wait(struct weight_stream *f, uint64_t n, const struct store_tensor *w[LAYER_ROLES]);
+int weight_stream_wait(struct weight_stream *s, uint64_t n, const struct store_tensor *w[LAYER_ROLES]);
 /* The team has finished with group n. */
-void weight_stream_release(struct weight_stream *f, uint64_t n);
+void weight_stream_release(struct weight_stream *s, uint64_t n);
 /* Why a step ended with -EIO. */
-void weight_stream_error(struct weight_stream *f, char *err, size_t errlen);
+void weight_stream_error(struct weight_stream *s, char *err, size_t errlen);
 
 struct weight_stream_stats {
 	uint64_t step;       /* bytes that a step reads */
@@ -65,6 +65,6 @@ struct weight_stream_stats {
 	double wait_seconds; /* while a step waited for that */
 	bool direct;         /* past the page cache */
 };
-void weight_stream_stats(struct weight_stream *f, struct weight_stream_stats *out);
+void weight_stream_stats(struct weight_stream *s, struct weight_stream_stats *out);
 
 #endif

@@ -323,7 +323,7 @@ static int coordinator_create_scheduler(struct coordinator *m, const struct hpar
 	                                               .len = sizeof root});
 }
 
-int coordinator_create(struct coordinator **out, struct peers *p, struct compute *w,
+int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c,
         const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *io,
         char *err, size_t errlen) {
 	struct node_id to;
@@ -333,7 +333,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 		TAILQ_INIT(&m->in_flight);
 	if (rc == 0)
 		rc = output_create(
-		        &m->output, io, compute_team(w), plan->max_rows, tokenizer_tokens(tokenizer));
+		        &m->output, io, compute_team(c), plan->max_rows, tokenizer_tokens(tokenizer));
 	if (rc == 0)
 		rc = coordinator_create_scheduler(m, &io->manifest->hp);
 	if (rc == 0)
@@ -353,7 +353,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 		return rc;
 	}
 	m->peers = p;
-	m->compute = w;
+	m->compute = c;
 	m->tokenizer = tokenizer;
 	m->io = io;
 	m->began_ns = loop_now_ns();

@@ -19,7 +19,7 @@ struct coordinator;
 
 /* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed.  io: embedding and output,
  * mapped. */
-int coordinator_create(struct coordinator **out, struct peers *p, struct compute *w,
+int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c,
         const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *io,
         char *err, size_t errlen);
 

@@ -44,18 +44,18 @@ int output_create(
 	return 0;
 }
 
-void output_destroy(struct output *h) {
-	if (!h)
+void output_destroy(struct output *o) {
+	if (!o)
 		return;
-	sampler_destroy(h->sampler);
-	io_layers_destroy(h->io);
-	free(h->x);
-	free(h->logits);
-	free(h);
+	sampler_destroy(o->sampler);
+	io_layers_destroy(o->io);
+	free(o->x);
+	free(o->logits);
+	free(o);
 }
 
-int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows) {
-	return io_layers_embed(h->io, x, tokens, rows);
+int output_embed(struct output *o, float *x, const uint32_t *tokens, uint32_t rows) {
+	return io_layers_embed(o->io, x, tokens, rows);
 }
 
 /* The sum of all probabilities, with the greatest counted as 1; those far below it are negligible. */
@@ -68,8 +68,8 @@ static float output_sum_probability(const float *logits, size_t n, float max) {
 }
 
 /* Samples the next token of a row from its logits. */
-static void output_sample_row(struct output *h, struct output_row *r, float *logits) {
-	uint32_t n = h->tokens;
+static void output_sample_row(struct output *o, struct output_row *r, float *logits) {
+	uint32_t n = o->tokens;
 	float max = 0, sum = 1;
 	if (r->weighed) {
 		max = logits[0];
@@ -77,42 +77,42 @@ static void output_sample_row(struct output *h, struct output_row *r, float *log
 			max = logits[i] > max ? logits[i] : max;
 		sum = output_sum_probability(logits, n, max);
 	}
-	r->rc = sampler_pick(h->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
+	r->rc = sampler_pick(o->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
 	if (r->weighed && r->rc == 0)
 		r->probability = fminf(expf(logits[r->id] - max) / sum, 1);
 }
 
-void output_sample(struct output *h, struct output_row *row, uint32_t rows) {
-	size_t dim = h->hp->dim, vocab = h->hp->vocab;
+void output_sample(struct output *o, struct output_row *row, uint32_t rows) {
+	size_t dim = o->hp->dim, vocab = o->hp->vocab;
 	for (uint32_t at = 0; at < rows;) {
 		uint32_t n = rows - at < OUTPUT_ROWS ? rows - at : OUTPUT_ROWS;
 		for (uint32_t i = 0; i < n; i++)
-			memcpy(h->x + i * dim, row[at + i].x, dim * sizeof(float));
-		int rc = io_layers_logits(h->io, h->logits, h->x, n);
+			memcpy(o->x + i * dim, row[at + i].x, dim * sizeof(float));
+		int rc = io_layers_logits(o->io, o->logits, o->x, n);
 		for (uint32_t i = 0; i < n; i++) {
 			struct output_row *r = &row[at + i];
 			r->rc = rc;
 			/* a row that is not finite must not fail the others */
 			if (rc == -EDOM && n > 1)
-				r->rc = io_layers_logits(h->io, h->logits + i * vocab, h->x + i * dim, 1);
+				r->rc = io_layers_logits(o->io, o->logits + i * vocab, o->x + i * dim, 1);
 			if (r->rc == 0)
-				output_sample_row(h, r, h->logits + i * vocab);
+				output_sample_row(o, r, o->logits + i * vocab);
 		}
 		at += n;
 	}
 }
 
-uint32_t output_logit_rows(const struct output *h) {
-	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(h->hp->vocab * sizeof(float));
+uint32_t output_logit_rows(const struct output *o) {
+	uint32_t fit = WIRE_PAYLOAD_MAX / (uint32_t)(o->hp->vocab * sizeof(float));
 	return fit < 1 ? 1 : fit > OUTPUT_ROWS ? OUTPUT_ROWS : fit;
 }
 
-int output_logits(struct output *h, const float *x, uint32_t rows, struct payload **out) {
-	struct payload *p = payload_create((size_t)rows * h->hp->vocab * sizeof(float));
+int output_logits(struct output *o, const float *x, uint32_t rows, struct payload **out) {
+	struct payload *p = payload_create((size_t)rows * o->hp->vocab * sizeof(float));
 	if (!p)
 		return -ENOMEM;
-	memcpy(h->x, x, (size_t)rows * h->hp->dim * sizeof(float));
-	int rc = io_layers_logits(h->io, payload_data(p), h->x, rows);
+	memcpy(o->x, x, (size_t)rows * o->hp->dim * sizeof(float));
+	int rc = io_layers_logits(o->io, payload_data(p), o->x, rows);
 	if (rc != 0) {
 		payload_unref(p);
 		return rc;

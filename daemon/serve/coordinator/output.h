@@ -28,15 +28,15 @@ struct output_row {
 /* tokens: how many may be sampled; rows of the output product beyond them are padding. */
 int output_create(
         struct output **out, const struct slice *io, struct team *t, uint32_t max_rows, uint32_t tokens);
-void output_destroy(struct output *h); /* NULL allowed */
+void output_destroy(struct output *o); /* NULL allowed */
 
-int output_embed(struct output *h, float *x, const uint32_t *tokens, uint32_t rows);
+int output_embed(struct output *o, float *x, const uint32_t *tokens, uint32_t rows);
 
 /* Samples the next token of each row. */
-void output_sample(struct output *h, struct output_row *row, uint32_t rows);
+void output_sample(struct output *o, struct output_row *row, uint32_t rows);
 
 /* Makes the logits of up to output_logit_rows() rows, as a payload of rows x vocab floats; x contiguous. */
-int output_logits(struct output *h, const float *x, uint32_t rows, struct payload **out);
-uint32_t output_logit_rows(const struct output *h);
+int output_logits(struct output *o, const float *x, uint32_t rows, struct payload **out);
+uint32_t output_logit_rows(const struct output *o);
 
 #endif

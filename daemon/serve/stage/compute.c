@@ -51,36 +51,36 @@ int compute_create(struct compute **out, struct loop *l, unsigned threads, char 
 	return 0;
 }
 
-void compute_destroy(struct compute *w) {
-	if (!w)
+void compute_destroy(struct compute *c) {
+	if (!c)
 		return;
-	executor_destroy(w->thread);
-	team_destroy(w->team);
-	free(w);
+	executor_destroy(c->thread);
+	team_destroy(c->team);
+	free(c);
 }
 
-struct team *compute_team(struct compute *w) {
-	return w->team;
+struct team *compute_team(struct compute *c) {
+	return c->team;
 }
 
-struct loop *compute_loop(struct compute *w) {
-	return w->loop;
+struct loop *compute_loop(struct compute *c) {
+	return c->loop;
 }
 
-unsigned compute_threads(const struct compute *w) {
-	return team_size(w->team);
+unsigned compute_threads(const struct compute *c) {
+	return team_size(c->team);
 }
 
-int compute_submit(struct compute *w, loop_fn *run, executor_done_fn *done, void *arg) {
-	w->last_ns = loop_now_ns();
-	return executor_submit(w->thread, run, done, arg);
+int compute_submit(struct compute *c, loop_fn *run, executor_done_fn *done, void *arg) {
+	c->last_ns = loop_now_ns();
+	return executor_submit(c->thread, run, done, arg);
 }
 
-bool compute_busy(const struct compute *w) {
-	return executor_open(w->thread) > 0 ||
-	       (w->last_ns && loop_now_ns() - w->last_ns < BUSY_MS * 1000000ull);
+bool compute_busy(const struct compute *c) {
+	return executor_open(c->thread) > 0 ||
+	       (c->last_ns && loop_now_ns() - c->last_ns < BUSY_MS * 1000000ull);
 }
 
-uint64_t compute_idle_ns(const struct compute *w) {
-	return executor_open(w->thread) > 0 ? 0 : loop_now_ns() - w->last_ns;
+uint64_t compute_idle_ns(const struct compute *c) {
+	return executor_open(c->thread) > 0 ? 0 : loop_now_ns() - c->last_ns;
 }

@@ -13,14 +13,14 @@ struct compute;
 
 /* threads: 0 for one per physical core. */
 int compute_create(struct compute **out, struct loop *l, unsigned threads, char *err, size_t errlen);
-void compute_destroy(struct compute *w);      /* NULL allowed */
-struct team *compute_team(struct compute *w); /* only for use inside jobs */
-struct loop *compute_loop(struct compute *w);
-unsigned compute_threads(const struct compute *w);
+void compute_destroy(struct compute *c);      /* NULL allowed */
+struct team *compute_team(struct compute *c); /* only for use inside jobs */
+struct loop *compute_loop(struct compute *c);
+unsigned compute_threads(const struct compute *c);
 /* Whether a step is being computed, or was a moment ago; call on the loop. */
-bool compute_busy(const struct compute *w);
+bool compute_busy(const struct compute *c);
 /* How long nothing has been computed; 0: a step is being computed.  Call on the loop. */
-uint64_t compute_idle_ns(const struct compute *w);
-int compute_submit(struct compute *w, loop_fn *run, executor_done_fn *done, void *arg);
+uint64_t compute_idle_ns(const struct compute *c);
+int compute_submit(struct compute *c, loop_fn *run, executor_done_fn *done, void *arg);
 
 #endif

@@ -110,7 +110,7 @@ static void stage_log_reading(const struct stage *s) {
 		        "the store's file system does not support direct reads: weights go through the page cache, which is slower");
 }
 
-int stage_create(struct stage **out, struct peers *p, struct compute *w, const Caravan__Plan *plan,
+int stage_create(struct stage **out, struct peers *p, struct compute *c, const Caravan__Plan *plan,
         uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen) {
 	struct node_id to;
 	const struct hparams *hp = &slice->manifest->hp;
@@ -119,8 +119,8 @@ int stage_create(struct stage **out, struct peers *p, struct compute *w, const C
 	if (rc != 0)
 		goto error;
 	s->peers = p;
-	s->compute = w;
-	s->loop = compute_loop(w);
+	s->compute = c;
+	s->loop = compute_loop(c);
 	s->index = index;
 	s->last = index + 1 == plan->n_stages;
 	node_id_from_bytes(&s->coordinator, plan->coordinator);
@@ -132,7 +132,7 @@ int stage_create(struct stage **out, struct peers *p, struct compute *w, const C
 		node_id_from_bytes(&to, plan->stages[index + 1]->node);
 	rc = kv_create(&s->kv, hp, plan->kv, slice->last - slice->first, plan->blocks);
 	if (rc == 0)
-		rc = forward_create(&s->forward, slice, s->kv, compute_team(w), plan->max_rows);
+		rc = forward_create(&s->forward, slice, s->kv, compute_team(c), plan->max_rows);
 	if (rc == 0)
 		rc = downstream_create(&s->downstream, p, &to, next, stage_downstream_lost, s);
 	if (rc != 0)

@@ -16,7 +16,7 @@
 struct stage;
 
 /* plan: copied.  index: of this stage in the plan.  next: the name of the node that receives its results. */
-int stage_create(struct stage **out, struct peers *p, struct compute *w, const Caravan__Plan *plan,
+int stage_create(struct stage **out, struct peers *p, struct compute *c, const Caravan__Plan *plan,
         uint32_t index, const char *next, struct slice *slice, char *err, size_t errlen);
 
 /* Accepts no more steps; memory is released once the compute thread no longer uses it. */
