@@ -60,7 +60,7 @@ static void executor_return_jobs(struct jobs *l, bool cancelled) {
 /* On the loop: returns the jobs finished since the bell was rung. */
 static void executor_on_bell(void *arg) {
 	struct bell *b = arg;
-	struct executor *e = b->ld;
+	struct executor *e = b->e;
 	if (!e) {
 		free(b);
 		return;
@@ -80,7 +80,7 @@ static void executor_on_bell(void *arg) {
 		e->open--;
 		if (done)
 			done(what, false);
-		if (!b->ld) {
+		if (!b->e) {
 			free(b);
 			return;
 		}
@@ -117,29 +117,29 @@ static void *executor_thread(void *arg) {
 }
 
 int executor_create(struct executor **out, struct loop *l) {
-	struct executor *ld = calloc(1, sizeof *ld);
+	struct executor *e = calloc(1, sizeof *e);
 	struct bell *b = calloc(1, sizeof *b);
-	if (!ld || !b) {
-		free(ld);
+	if (!e || !b) {
+		free(e);
 		free(b);
 		return -ENOMEM;
 	}
-	ld->loop = l;
-	ld->bell = b;
-	b->ld = ld;
-	STAILQ_INIT(&ld->waiting);
-	STAILQ_INIT(&ld->ran);
-	pthread_mutex_init(&ld->lock, NULL);
-	pthread_cond_init(&ld->wake, NULL);
-	int rc = thread_start(&ld->thread, NULL, executor_thread, ld);
+	e->loop = l;
+	e->bell = b;
+	b->e = e;
+	STAILQ_INIT(&e->waiting);
+	STAILQ_INIT(&e->ran);
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_cond_init(&e->wake, NULL);
+	int rc = thread_start(&e->thread, NULL, executor_thread, e);
 	if (rc) {
-		pthread_cond_destroy(&ld->wake);
-		pthread_mutex_destroy(&ld->lock);
+		pthread_cond_destroy(&e->wake);
+		pthread_mutex_destroy(&e->lock);
 		free(b);
-		free(ld);
+		free(e);
 		return rc;
 	}
-	*out = ld;
+	*out = e;
 	return 0;
 }
 
@@ -154,7 +154,7 @@ void executor_destroy(struct executor *e) {
 	/* the thread has ended: no lock is needed, and `stop` refuses a done that submits */
 	executor_return_jobs(&e->ran, false);
 	executor_return_jobs(&e->waiting, true);
-	e->bell->ld = NULL;
+	e->bell->e = NULL;
 	if (!e->rung)
 		free(e->bell); /* else the pending call frees it */
 	pthread_cond_destroy(&e->wake);

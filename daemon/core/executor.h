@@ -7,8 +7,8 @@
 
 struct executor;
 int executor_create(struct executor **out, struct loop *l);
-void executor_destroy(struct executor
-                *ld); /* waits for the running job; done of the others is called with cancelled true */
+void executor_destroy(
+        struct executor *e); /* waits for the running job; done of the others is called with cancelled true */
 typedef void executor_done_fn(void *arg, bool cancelled);
 /* 0, -ENOMEM, or -ESHUTDOWN while the executor is being destroyed; on an error, `done` is not called.  done
  * may be NULL. */
