@@ -107,6 +107,28 @@ require on beta key revoke two
 check "when the last key is gone, this machine is served" wait_for 10 gets 404 beta
 check "everywhere" wait_for 10 gets 404 gamma
 
+# ---- a private daemon, as caravan run starts for a file: it has no HTTP ----------------------------------------
+port_free >"$dir/free"
+python3 - "$(cat "$dir/free")" "$dir/private" >"$dir/private.log" 2>&1 <<-'END'
+	import socket, struct, subprocess, sys
+	ours, its = socket.socketpair()
+	d = subprocess.Popen(["caravand", "--state", sys.argv[2], "--control", "fd:%d" % its.fileno(), "--listen", "off",
+	    "--http", "127.0.0.1:" + sys.argv[1], "--threads", "1", "--memory", "1G"], pass_fds=[its.fileno()])
+	its.close()
+	status = b"\xda\x04\x00"  # an envelope with CtlStatus
+	ours.sendall(struct.pack("<II", len(status), 0) + status)
+	ours.settimeout(240)
+	assert ours.recv(8), "no answer"  # so it is up
+	try:
+	    socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close()
+	    print("served")
+	except ConnectionRefusedError:
+	    print("not served")
+	ours.close()
+	d.wait()
+END
+check "a private daemon serves no HTTP" grep -qx "not served" "$dir/private.log"
+
 # ---- clients that are connected when a node ends -------------------------------------------------------------
 python3 - "$(cat "$dir/beta.http")" >"$dir/half.log" 2>&1 <<-'END' &
 	import socket, sys, time
