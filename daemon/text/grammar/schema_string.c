@@ -277,37 +277,42 @@ uint32_t schema_pattern_key(
 #define ATOM "[A-Za-z0-9_%+-]{1,30}"
 #define H16 "[0-9a-fA-F]{1,4}"
 #define PCHAR "([A-Za-z0-9._~!$&'()*+,;=:@-]|%" HEX HEX ")"
-#define REST "(\\?(" PCHAR "|[/?])*)?(#(" PCHAR "|[/?])*)?"
+#define REST "(\\?(" PCHAR "|[/?]){0,120})?(#(" PCHAR "|[/?]){0,40})?"
 #define DUR_TIME "T([0-9]{1,6}H([0-9]{1,6}M([0-9]{1,6}S)?)?|[0-9]{1,6}M([0-9]{1,6}S)?|[0-9]{1,6}S)"
 #define DUR_DATE "([0-9]{1,6}Y([0-9]{1,6}M([0-9]{1,6}D)?)?|[0-9]{1,6}M([0-9]{1,6}D)?|[0-9]{1,6}D)"
 
-/* Formats as patterns: RFC 3339, 4122, 3986, 1123, 4291, 6901. */
-static const struct {
+/* Formats as patterns, and the lengths that they may have: RFC 3339, 4122, 3986, 1123, 4291, 6901. */
+static const struct format {
 	const char *name, *pattern;
+	uint32_t min, max;
 } formats[] = {
-        {"date", "^" DATE "$"},
-        {"time", "^" TIME "$"},
-        {"date-time", "^" DATE "T" TIME "$"},
-        {"duration", "^P(" DUR_DATE "(" DUR_TIME ")?|" DUR_TIME "|[0-9]{1,6}W)$"},
-        {"uuid", "^" HEX "{8}(-" HEX "{4}){3}-" HEX "{12}$"},
-        {"email", "^" ATOM "(\\." ATOM ")?@" LABEL "(\\." LABEL "){1,2}$"},
-        {"hostname", "^" HOST "$"},
-        {"ipv4", "^" OCTET "(\\." OCTET "){3}$"},
-        {"ipv6", "^((" H16 ":){7}" H16 "|(" H16 ":){1,7}:|(" H16 ":){1,6}:" H16 "|(" H16 ":){1,5}(:" H16
-                 "){1,2}"
-                 "|(" H16 ":){1,4}(:" H16 "){1,3}|(" H16 ":){1,3}(:" H16 "){1,4}|(" H16 ":){1,2}(:" H16
-                 "){1,5}"
-                 "|" H16 ":(:" H16 "){1,6}|:((:" H16 "){1,7}|:))$"},
-        {"uri", "^[A-Za-z][A-Za-z0-9+.-]*:(//" HOST "(:[0-9]{1,5})?(/" PCHAR "*)*|" PCHAR "+(/" PCHAR
-                "*)*)" REST "$"},
-        {"json-pointer", "^(/([^/~]|~[01])*)*$"},
+        {"date", "^" DATE "$", 10, 10},
+        {"time", "^" TIME "$", 9, 24},
+        {"date-time", "^" DATE "T" TIME "$", 20, 35},
+        {"duration", "^P(" DUR_DATE "(" DUR_TIME ")?|" DUR_TIME "|[0-9]{1,6}W)$", 3, 44},
+        {"uuid", "^" HEX "{8}(-" HEX "{4}){3}-" HEX "{12}$", 36, 36},
+        {"email", "^" ATOM "(\\." ATOM ")?@" LABEL "(\\." LABEL "){1,2}$", 5, 250},
+        {"hostname", "^" HOST "$", 1, 251},
+        {"ipv4", "^" OCTET "(\\." OCTET "){3}$", 7, 15},
+        {"ipv6",
+                "^((" H16 ":){7}" H16 "|(" H16 ":){1,7}:|(" H16 ":){1,6}:" H16 "|(" H16 ":){1,5}(:" H16
+                "){1,2}"
+                "|(" H16 ":){1,4}(:" H16 "){1,3}|(" H16 ":){1,3}(:" H16 "){1,4}|(" H16 ":){1,2}(:" H16
+                "){1,5}"
+                "|" H16 ":(:" H16 "){1,6}|:((:" H16 "){1,7}|:))$",
+                2, 39},
+        {"uri",
+                "^[A-Za-z][A-Za-z0-9+.-]{0,20}:(//" HOST "(:[0-9]{1,5})?(/(" PCHAR "|/){0,200})?|" PCHAR
+                "(" PCHAR "|/){0,200})" REST "$",
+                3, 1400},
+        {"json-pointer", "^(/([^/~]|~[01])*)*$", 0, RULES_UNBOUNDED},
 };
 
 /* Formats of OpenAPI that are about numbers. */
 static const char *const number_formats[] = {"int32", "int64", "float", "double"};
 
-/* The pattern of the format, or NULL. */
-static const char *string_format(struct schema *c, const json_t *s, const struct path *path) {
+/* The format, or NULL. */
+static const struct format *string_format(struct schema *c, const json_t *s, const struct path *path) {
 	const json_t *v = json_object_get(s, "format");
 	const char *name = json_string_value(v);
 	if (v && !name)
@@ -316,7 +321,7 @@ static const char *string_format(struct schema *c, const json_t *s, const struct
 		return NULL;
 	for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
 		if (strcmp(name, formats[i].name) == 0)
-			return formats[i].pattern;
+			return &formats[i];
 	for (size_t i = 0; i < sizeof number_formats / sizeof *number_formats; i++)
 		if (strcmp(name, number_formats[i]) == 0)
 			return NULL;
@@ -360,13 +365,18 @@ static uint32_t string_content(struct schema *c, uint32_t from, const char *cons
 
 uint32_t schema_string(struct schema *c, const json_t *s, const struct path *path, uint32_t from) {
 	const json_t *pattern = json_object_get(s, "pattern");
-	const char *part[2] = {json_string_value(pattern), string_format(c, s, path)};
+	const struct format *format = string_format(c, s, path);
+	const char *part[2] = {json_string_value(pattern), format ? format->pattern : NULL};
 	uint32_t min = schema_count(c, s, "minLength", 0, RULES_MAX_REPEAT, path);
 	uint32_t max = schema_count(c, s, "maxLength", RULES_UNBOUNDED, RULES_MAX_REPEAT, path);
 	if (pattern && !part[0])
 		schema_fail(c, path, "pattern must be a string");
 	if (schema_failed(c) || max < min)
 		return rules_state(c->r);
+	if (format && min <= format->min && max >= format->max) { /* nothing to count */
+		min = 0;
+		max = RULES_UNBOUNDED;
+	}
 	if (!part[0] && !part[1] && min == 0 && max == RULES_UNBOUNDED)
 		return schema_call(c, from, schema_builtin(c, BUILTIN_STRING));
 	return quote(c, string_content(c, quote(c, from), part, min, max, path));
