@@ -1,5 +1,5 @@
-/* Requests as clients send them, to each route that takes a body: the first byte chooses the route and what the model does, the rest
- * is the body.  Whatever it says there is one answer, which is JSON, and the completion is let go of. */
+/* Requests as clients send them, to each route that takes a body: the first byte chooses what the model does, the rest of the line is
+ * the path, and what follows is the body.  Whatever it says there is one answer, which is JSON, and the completion is let go of. */
 #include "config.h"
 
 #include "daemon/text/utf8.h"
@@ -48,21 +48,29 @@ static void answer(const struct http_exchange *x, unsigned kind, const uint8_t *
 		fake_finish(kind % 5 == 1 && fake.p.nstops ? CARAVAN__REASON__STOP : CARAVAN__REASON__END);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
-	size_t n, posts = 0;
+static const char *find_route(const uint8_t *path, size_t len) {
+	size_t n;
 	const struct http_route *table = routes_table(&n);
-	if (len == 0)
-		return 0;
 	for (size_t i = 0; i < n; i++)
-		posts += table[i].methods == HTTP_POST;
-	size_t which = data[0] % posts, kind = data[0] / posts, i = 0;
-	while (table[i].methods != HTTP_POST || which-- > 0)
-		i++;
+		if (table[i].methods == HTTP_POST && strlen(table[i].path) == len &&
+		        memcmp(table[i].path, path, len) == 0)
+			return table[i].path;
+	return NULL;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
+	const uint8_t *line = len > 0 ? memchr(data, '\n', len) : NULL;
+	const char *path = line ? find_route(data + 1, (size_t)(line - data) - (line > data)) : NULL;
+	if (!path || line == data)
+		return 0;
+	unsigned kind = data[0];
+	const uint8_t *body = line + 1;
+	size_t n = len - (size_t)(body - data);
 	struct http_exchange x;
 	fake_begin(TEMPLATE);
-	fake_ask(&x, HTTP_POST, table[i].path, (const char *)data + 1, len - 1);
+	fake_ask(&x, HTTP_POST, path, (const char *)body, n);
 	if (!x.ended && fake.ev.end && kind != 1)
-		answer(&x, (unsigned)kind, data + 1, len - 1);
+		answer(&x, kind, body, n);
 	if (x.ended)
 		check_answer(&x);
 	fake_done(&x);

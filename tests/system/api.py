@@ -177,6 +177,26 @@ def chat():
     case("without a model, the only one; and what is not said is as in caravan run", a.status == 200 and a.json["choices"][0]["message"]["content"] == want, a)
 
 
+def responses():
+    want = text_of("run.7")
+    ask = dict(SAMPLED, model="stories", input=PROMPT, max_output_tokens=40)
+    a = alpha.post("/v1/responses", ask)
+    r = a.json
+    case("a response", r["object"] == "response" and r["id"].startswith("resp_") and r["status"] == "incomplete" and r["incomplete_details"] == {"reason": "max_output_tokens"} and [(o["type"], o["role"], o["status"]) for o in r["output"]] == [("message", "assistant", "completed")] and [(p["type"], p["text"], p["annotations"]) for p in r["output"][0]["content"]] == [("output_text", want, [])], a)
+    case("with its usage", r["usage"]["output_tokens"] == 40 and r["usage"]["input_tokens"] == len(text_of("run.tokens").split()) and r["usage"]["total_tokens"] == r["usage"]["input_tokens"] + 40 and r["error"] is None, a)
+    items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": PROMPT}]}, {"type": "reasoning", "summary": []}, {"type": "of_the_future"}]
+    a = beta.post("/v1/responses", dict(ask, input=items, store=False, include=["reasoning.encrypted_content"], tools=[{"type": "web_search"}], reasoning={"summary": "auto"}, text={"verbosity": "low"}, prompt_cache_key="x"))
+    case("items, and what Codex sends beside them", a.status == 200 and a.json["output"][0]["content"][0]["text"] == want, a)
+    a, e = gamma.events("/v1/responses", ask)
+    names = [n for n, _ in e]
+    case("streamed: its events in their order", names == ["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"] + ["response.output_text.delta"] * (len(e) - 8) + ["response.output_text.done", "response.content_part.done", "response.output_item.done", "response.incomplete"] and all(d["type"] == n for n, d in e) and [d["sequence_number"] for _, d in e] == list(range(len(e))), names)
+    case("with the text, in pieces and whole", "".join(d["delta"] for n, d in e if n.endswith("text.delta")) == want == e[-4][1]["text"] == e[-1][1]["response"]["output"][0]["content"][0]["text"], e)
+    case("one item under one id", len({d.get("item_id") or d["item"]["id"] for n, d in e[2:-1]}) == 1, e)
+    a = alpha.post("/v1/responses", dict(ask, instructions="Once upon", input="a time"))
+    b = alpha.post("/v1/chat/completions", dict(SAMPLED, max_tokens=40, messages=[{"role": "system", "content": "Once upon"}, {"role": "user", "content": "a time"}]))
+    case("instructions are the system's message", a.json["output"][0]["content"][0]["text"] == b.json["choices"][0]["message"]["content"], a, b)
+
+
 # ---- llama.cpp's server ----------------------------------------------------------------------------------------------
 
 
@@ -365,6 +385,14 @@ def errors():
         (text, {"prompt": [1, -1]}, 400, "prompt"),
         (text, {"prompt": [1, "a"]}, 400, "prompt"),
         (text, {"prompt": {"a": 1}}, 400, "prompt"),
+        ("/v1/responses", {}, 400, "input"),
+        ("/v1/responses", {"input": []}, 400, "input"),
+        ("/v1/responses", {"input": [{"type": "reasoning"}]}, 400, "input"),
+        ("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}, 400, "previous_response_id"),
+        ("/v1/responses", {"input": "a", "text": {"format": {"type": "json_schema"}}}, 400, "text.format"),
+        ("/v1/responses", {"input": "a", "tool_choice": "required"}, 400, "tool_choice"),
+        ("/v1/responses", {"input": "a", "max_output_tokens": 0}, 400, "max_output_tokens"),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, 400, "input_image"),
         ("/completion", {"prompt": "a", "grammar": "x"}, 400, "grammar"),
         ("/completion", {"prompt": "a", "n_probs": 3}, 400, "n_probs"),
         ("/tokenize", {"content": 5}, 400, "content"),

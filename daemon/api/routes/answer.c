@@ -207,7 +207,8 @@ struct answer_at {
 	unsigned choice;
 };
 
-static bool choice_append(struct answer_choice *c, const char *text, size_t len) {
+bool answer_keep(struct answer *a, unsigned choice, const char *text, size_t len) {
+	struct answer_choice *c = &a->choice[choice];
 	if (c->len + len + 1 > c->room) {
 		size_t room = (c->len + len) * 2 + 64;
 		char *s = realloc(c->text, room);
@@ -227,7 +228,7 @@ static bool answer_on_content(void *arg, const char *text, size_t len) {
 	if (len == 0)
 		return true;
 	if (!at->a->stream)
-		return choice_append(&at->a->choice[at->choice], text, len);
+		return answer_keep(at->a, at->choice, text, len);
 	answer_open(at->a);
 	at->a->dialect->text(at->a, at->choice, text, len);
 	return true;

@@ -36,9 +36,9 @@ struct dialect {
 };
 
 struct answer_choice {
-	char *text; /* what is not a call of a tool; only of an answer as a whole */
+	char *text; /* what is not a call of a tool; of a streamed answer, what the dialect keeps */
 	size_t len, room;
-	json_t *calls; /* in the dialect's own form; an array, or NULL */
+	json_t *calls; /* in the dialect's own form; an array, or NULL; of responses, all items */
 	unsigned ncalls;
 	struct toolcall_stream *parser; /* NULL: no tools */
 	bool ended;
@@ -61,6 +61,7 @@ struct answer {
 	uint32_t prompt;   /* tokens; 0: not known yet */
 	unsigned choices, ended;
 	char *stops[WIRE_STOPS_MAX]; /* owned: the stop texts, for who says which was found */
+	unsigned sequence;           /* of responses: events so far */
 	unsigned block;              /* Anthropic's: of the content block that is open, from 1; 0: none was */
 	enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_CALL } block_kind;
 	struct answer_choice choice[COMPLETION_CHOICES_MAX];
@@ -81,6 +82,9 @@ struct answer *answer_create(struct http_exchange *x, struct routes *r, const st
 /* Completes; the rest is events.  tools: calls of tools are looked for in the text, in that format. */
 void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools);
 void answer_destroy(struct answer *a); /* one that has not been started */
+
+/* Appends to the text of a choice; false: no memory. */
+bool answer_keep(struct answer *a, unsigned choice, const char *text, size_t len);
 
 /* For dialects: sends an event of a text/event-stream (event NULL: it has no name), or a line of JSON.  o's reference is taken. */
 void answer_send_event(struct answer *a, const char *event, json_t *o);

@@ -4,6 +4,7 @@
 #include "daemon/api/routes/llama.h"
 #include "daemon/api/routes/ollama.h"
 #include "daemon/api/routes/openai.h"
+#include "daemon/api/routes/responses.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -14,8 +15,9 @@ const struct http_route *routes_table(size_t *n) {
 	const struct {
 		const struct http_route *route;
 		size_t n;
-	} parts[] = {{openai_routes, openai_nroutes}, {anthropic_routes, anthropic_nroutes},
-	        {ollama_routes, ollama_nroutes}, {llama_routes, llama_nroutes}};
+	} parts[] = {{openai_routes, openai_nroutes}, {responses_routes, responses_nroutes},
+	        {anthropic_routes, anthropic_nroutes}, {ollama_routes, ollama_nroutes},
+	        {llama_routes, llama_nroutes}};
 	*n = 0;
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		for (size_t k = 0; k < parts[i].n && *n < ROUTES_MAX; k++)

@@ -45,6 +45,14 @@ async function openai() {
 	check("openai: streamed, put together by it", final.choices[0].message.content === want && final.choices[0].finish_reason === "length", final);
 	const text = await client.completions.create({ model, prompt: PROMPT, seed: 7, max_tokens: 40, n: 2 });
 	check("openai: a completion of two choices", text.choices[0].text === want && text.choices.length === 2, text);
+	const response = await client.responses.create({ model, input: PROMPT, temperature: 0, max_output_tokens: 40 });
+	check("openai: a response", response.output_text.length > 0 && response.usage.output_tokens === 40, response);
+	// to its end: of one that is cut off, this client does not keep the last event
+	const events = client.responses.stream({ model, input: PROMPT, temperature: 0 });
+	let deltas = "";
+	events.on("response.output_text.delta", (d) => (deltas += d.delta));
+	const put = await events.finalResponse();
+	check("openai: a response, streamed, put together by it", deltas.startsWith(response.output_text) && put.output[0].content[0].text === deltas && put.status === "completed", deltas, put);
 	let e = await failure(client.chat.completions.create({ ...ask, model: "gpt-nobody" }));
 	check("openai: an unknown model is its NotFoundError", e instanceof OpenAI.NotFoundError && e.code === "model_not_found", e);
 	e = await failure(client.chat.completions.create({ ...ask, logprobs: true }));

@@ -32,7 +32,8 @@ static void ask(const char *path, const char *body) {
 
 /* What a stream said, without what differs each time: the strings of these keys become "". */
 static json_t *without(json_t *o) {
-	static const char *const keys[] = {"id", "created_at", "created", "total_duration"};
+	static const char *const keys[] = {
+	        "id", "item_id", "call_id", "created_at", "created", "total_duration"};
 	const char *key;
 	json_t *value;
 	size_t i;
@@ -208,6 +209,83 @@ START_TEST(anthropic_nothing) {
 }
 END_TEST
 
+#define RESPONSE(status, output, usage, cut) \
+	"{\"id\":\"\",\"object\":\"response\",\"created_at\":\"\",\"status\":\"" status \
+	"\",\"model\":\"m\",\"system_fingerprint\":" \
+	"\"fp_0123456789abcdef\",\"error\":null,\"instructions\":null,\"output\":" output \
+	",\"usage\":" usage \
+	",\"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\"tools\":[],\"previous_response_id\":null," \
+	"\"max_output_tokens\":null,\"metadata\":{},\"incomplete_details\":" cut "}"
+#define MESSAGE(status, content) \
+	"{\"type\":\"message\",\"id\":\"\",\"status\":\"" status \
+	"\",\"role\":\"assistant\",\"content\":[" content "]}"
+#define PART(text) "{\"type\":\"output_text\",\"text\":\"" text "\",\"annotations\":[],\"logprobs\":[]}"
+#define FUNCTION(status, arguments) \
+	"{\"type\":\"function_call\",\"id\":\"\",\"status\":\"" status \
+	"\",\"call_id\":\"\",\"name\":\"f\",\"arguments\":\"" arguments "\"}"
+#define USAGE \
+	"{\"input_tokens\":20,\"input_tokens_details\":{\"cached_tokens\":5},\"output_tokens\":7,\"output_tokens_details\":{" \
+	"\"reasoning_tokens\":0},\"total_tokens\":27}"
+#define RESPONSES_TOOLS \
+	"\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":{}},{\"type\":\"web_search\"}]"
+
+START_TEST(responses_calls) {
+	ask("/v1/responses", "{\"stream\":true,\"input\":\"hi\"," RESPONSES_TOOLS "}");
+	ck_assert_str_eq(fake.text, "[f]user:hi;");
+	fake_text("Hm." CALL);
+	fake_finish(CARAVAN__REASON__END);
+	static const struct {
+		const char *event, *rest; /* without type and sequence_number */
+	} want[] = {{"response.created", "\"response\":" RESPONSE("in_progress", "[]", "null", "null")},
+	        {"response.in_progress", "\"response\":" RESPONSE("in_progress", "[]", "null", "null")},
+	        {"response.output_item.added", "\"output_index\":0,\"item\":" MESSAGE("in_progress", "")},
+	        {"response.content_part.added",
+	                "\"item_id\":\"\",\"output_index\":0,\"content_index\":0,\"part\":" PART("")},
+	        {"response.output_text.delta",
+	                "\"item_id\":\"\",\"output_index\":0,\"content_index\":0,\"delta\":\"Hm.\""},
+	        {"response.output_text.done",
+	                "\"item_id\":\"\",\"output_index\":0,\"content_index\":0,\"text\":\"Hm.\""},
+	        {"response.content_part.done",
+	                "\"item_id\":\"\",\"output_index\":0,\"content_index\":0,\"part\":" PART("Hm.")},
+	        {"response.output_item.done",
+	                "\"output_index\":0,\"item\":" MESSAGE("completed", PART("Hm."))},
+	        {"response.output_item.added", "\"output_index\":1,\"item\":" FUNCTION("in_progress", "")},
+	        {"response.function_call_arguments.delta",
+	                "\"item_id\":\"\",\"output_index\":1,\"delta\":\"{\\\"a\\\": 1}\""},
+	        {"response.function_call_arguments.done",
+	                "\"item_id\":\"\",\"output_index\":1,\"arguments\":\"{\\\"a\\\": 1}\""},
+	        {"response.output_item.done",
+	                "\"output_index\":1,\"item\":" FUNCTION("completed", "{\\\"a\\\": 1}")},
+	        {"response.completed", "\"response\":" RESPONSE("completed",
+	                                       "[" MESSAGE("completed", PART("Hm.")) "," FUNCTION(
+	                                               "completed", "{\\\"a\\\": 1}") "]",
+	                                       USAGE, "null")}};
+	for (unsigned i = 0; i < sizeof want / sizeof *want; i++) {
+		char all[2000];
+		snprintf(all, sizeof all, "{\"type\":\"%s\",\"sequence_number\":%u,%s}", want[i].event, i,
+		        want[i].rest);
+		expect(i, want[i].event, all);
+	}
+}
+END_TEST
+
+START_TEST(responses_calls_whole) {
+	ask("/v1/responses",
+	        "{\"input\":[{\"role\":\"user\",\"content\":\"hi\"},{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"f\","
+	        "\"arguments\":\"{}\"},{\"type\":\"function_call\",\"call_id\":\"2\",\"name\":\"f\",\"arguments\":"
+	        "\"{\\\"b\\\":2}\"},{\"type\":\"function_call_output\",\"call_id\":\"1\",\"output\":\"yes\"}]," RESPONSES_TOOLS
+	        "}");
+	/* calls beside each other are one message */
+	ck_assert_str_eq(fake.text,
+	        "[f]user:hi;assistant:<tool_call>{}</tool_call><tool_call>{\"b\": 2}</tool_call>;tool:yes;");
+	fake_text(CALL);
+	fake_finish(CARAVAN__REASON__LIMIT);
+	ck_assert_ptr_nonnull(strstr(x.out, "\"type\":\"function_call\""));
+	ck_assert_ptr_nonnull(strstr(x.out, "\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\""));
+	ck_assert_ptr_null(strstr(x.out, "\"message\"")); /* it said nothing */
+}
+END_TEST
+
 START_TEST(ollama_calls) {
 	ask("/api/chat", "{\"model\":\"m\"," HI "," TOOLS "}");
 	fake_text("Hm." CALL);
@@ -239,13 +317,23 @@ END_TEST
 
 /* ---- errors -------------------------------------------------------------------------------------- */
 
-static const char *const streams[] = {
-        "/v1/chat/completions", "/v1/completions", "/completion", "/api/chat", "/v1/messages"};
-#define STREAMED "{\"stream\":true,\"max_tokens\":5,\"prompt\":\"hi\"," HI "}"
+static const char *const streams[] = {"/v1/chat/completions", "/v1/completions", "/completion", "/api/chat",
+        "/v1/messages", "/v1/responses"};
+#define STREAMS 6
+#define BODY(stream) "{\"stream\":" stream ",\"max_tokens\":5,\"prompt\":\"hi\"," HI "}"
+#define STREAMED BODY("true")
+
+/* A request to one of them: for responses the text has another name. */
+static void ask_stream(unsigned which, bool stream) {
+	if (which + 1 == STREAMS)
+		ask(streams[which], stream ? "{\"stream\":true,\"input\":\"hi\"}" : "{\"input\":\"hi\"}");
+	else
+		ask(streams[which], stream ? STREAMED : BODY("false"));
+}
 
 /* What goes wrong before the stream begins has a status, */
 START_TEST(errors_before) {
-	ask(streams[_i], STREAMED);
+	ask_stream((unsigned)_i, true);
 	fake.ev.prompt(fake.ev.arg, 0, 20);
 	ck_assert_int_eq(x.status, 0);
 	fake_fail(429, "m is busy");
@@ -260,8 +348,9 @@ START_TEST(errors_in_the_middle) {
 	static const char *const tails[] = {"data: {\"error\":{\"message\":\"roof gone\"",
 	        "data: {\"error\":{\"message\":\"roof gone\"", "data: {\"error\":{\"message\":\"roof gone\"",
 	        "\n{\"error\":\"roof gone\"}\n",
-	        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"roof gone\"}}"};
-	ask(streams[_i], STREAMED);
+	        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"roof gone\"}}",
+	        "\"status\":\"failed\""};
+	ask_stream((unsigned)_i, true);
 	fake_text("So ");
 	fake_fail(503, "roof gone");
 	ck_assert(x.ended && x.streaming && x.status == 200);
@@ -272,7 +361,7 @@ END_TEST
 
 /* One that waits has begun: its headers have been sent. */
 START_TEST(waiting) {
-	ask(streams[_i], STREAMED);
+	ask_stream((unsigned)_i, true);
 	fake.ev.waiting(fake.ev.arg, 0, 3, 0, 0);
 	ck_assert(x.streaming && !x.ended && x.status == 200);
 	fake_done(&x);
@@ -334,8 +423,7 @@ END_TEST
 
 /* A client that goes lets go of its completion, once; whole or streamed, before or after text. */
 START_TEST(clients_that_go) {
-	ask(streams[_i % 5],
-	        _i < 5 ? STREAMED : "{\"stream\":false,\"max_tokens\":5,\"prompt\":\"hi\"," HI "}");
+	ask_stream((unsigned)_i % STREAMS, _i < STREAMS);
 	if (_i % 2)
 		fake_text("So ");
 	ck_assert_ptr_nonnull(x.closed);
@@ -350,7 +438,7 @@ END_TEST
 START_TEST(loading) {
 	fake_model()->state = MODEL_LOADING;
 	snprintf(fake_model()->what, sizeof fake_model()->what, "is loading (hashing, 71%%)");
-	ask(streams[_i], STREAMED);
+	ask_stream((unsigned)_i, true);
 	ck_assert(x.ended && x.status == 503);
 	ck_assert_str_eq(x.retry_after, "5");
 	ck_assert_msg(strstr(x.out, "model m is loading (hashing, 71%)"), "%s", x.out);
@@ -370,7 +458,7 @@ END_TEST
 START_TEST(without_vocabulary) {
 	const struct model_facts *facts = fake_model()->facts;
 	fake_model()->facts = NULL;
-	ask(streams[_i], STREAMED);
+	ask_stream((unsigned)_i, true);
 	ck_assert(x.ended && x.status == 503);
 	ck_assert_str_eq(x.retry_after, "1");
 	ck_assert_ptr_nonnull(strstr(x.out, "vocabulary"));
@@ -395,22 +483,24 @@ static Suite *suite(void) {
 	tcase_add_test(t, anthropic_calls);
 	tcase_add_test(t, anthropic_calls_whole);
 	tcase_add_test(t, anthropic_nothing);
+	tcase_add_test(t, responses_calls);
+	tcase_add_test(t, responses_calls_whole);
 	tcase_add_test(t, ollama_calls);
 	tcase_add_loop_test(t, calls_sent_back, 0, 4);
 	suite_add_tcase(s, t);
 	t = tcase_create("errors");
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, errors_before, 0, 5);
-	tcase_add_loop_test(t, errors_in_the_middle, 0, 5);
-	tcase_add_loop_test(t, waiting, 0, 5);
+	tcase_add_loop_test(t, errors_before, 0, STREAMS);
+	tcase_add_loop_test(t, errors_in_the_middle, 0, STREAMS);
+	tcase_add_loop_test(t, waiting, 0, STREAMS);
 	tcase_add_test(t, counted);
 	tcase_add_test(t, histograms);
-	tcase_add_loop_test(t, clients_that_go, 0, 10);
+	tcase_add_loop_test(t, clients_that_go, 0, 2 * STREAMS);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, loading, 0, 5);
-	tcase_add_loop_test(t, without_vocabulary, 0, 5);
+	tcase_add_loop_test(t, loading, 0, STREAMS);
+	tcase_add_loop_test(t, without_vocabulary, 0, STREAMS);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -1,0 +1,363 @@
+/* responses: OpenAI's responses.  The input's items become a conversation for the template, and the answer's text and calls become
+ * the output's items.  Nothing is kept from one response to the next: previous_response_id and conversation are refused. */
+#include "daemon/api/routes/responses.h"
+#include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/openai.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the output ---------------------------------------------------------------------------------- */
+
+struct item_id {
+	char s[80];
+};
+
+/* Of the output's nth item, or of a call in it. */
+static struct item_id item_id(const struct answer *a, const char *prefix, unsigned n) {
+	struct item_id id;
+	snprintf(id.s, sizeof id.s, "%s_%s_%u", prefix, a->id + strcspn(a->id, "_") + 1, n);
+	return id;
+}
+
+static json_t *responses_part(const char *text, size_t len) {
+	return json_pack("{s:s, s:o, s:[], s:[]}", "type", "output_text", "text", answer_string(text, len),
+	        "annotations", "logprobs");
+}
+
+/* done: with its text. */
+static json_t *responses_message(const struct answer *a, unsigned n, bool done) {
+	const struct answer_choice *c = &a->choice[0];
+	json_t *content = json_array();
+	if (done)
+		json_array_append_new(content, responses_part(c->text ? c->text : "", c->len));
+	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "type", "message", "id", item_id(a, "msg", n).s,
+	        "status", done ? "completed" : "in_progress", "role", "assistant", "content", content);
+}
+
+static json_t *responses_call_item(
+        const struct answer *a, unsigned n, const struct tool_call *call, bool done) {
+	const char *arguments = done ? call->arguments : "";
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "type", "function_call", "id",
+	        item_id(a, "fc", n).s, "status", done ? "completed" : "in_progress", "call_id",
+	        item_id(a, "call", n).s, "name", answer_string(call->name, strlen(call->name)), "arguments",
+	        answer_string(arguments, strlen(arguments)));
+}
+
+static void responses_add(struct answer *a, json_t *item) {
+	struct answer_choice *c = &a->choice[0];
+	if (!c->calls)
+		c->calls = json_array();
+	json_array_append_new(c->calls, item);
+}
+
+static json_t *responses_usage(const struct answer *a) {
+	const struct answer_usage u = answer_usage(a);
+	return json_pack("{s:I, s:{s:I}, s:I, s:{s:i}, s:I}", "input_tokens", (json_int_t)u.prompt,
+	        "input_tokens_details", "cached_tokens", (json_int_t)u.cached, "output_tokens",
+	        (json_int_t)u.generated, "output_tokens_details", "reasoning_tokens", 0, "total_tokens",
+	        (json_int_t)(u.prompt + u.generated));
+}
+
+static bool responses_is_cut(const struct answer *a) {
+	return strcmp(answer_reason(a, 0, "", "cut", ""), "cut") == 0;
+}
+
+/* The response as it is now. */
+static json_t *responses_json(const struct answer *a, const char *status) {
+	bool over = strcmp(status, "in_progress") != 0 && strcmp(status, "failed") != 0,
+	     cut = over && responses_is_cut(a);
+	json_t *o = json_pack(
+	        "{s:s, s:s, s:I, s:s, s:s, s:s, s:n, s:n, s:o, s:o, s:b, s:s, s:[], s:n, s:n, s:{}}", "id",
+	        a->id, "object", "response", "created_at", (json_int_t)a->created, "status",
+	        cut ? "incomplete" : status, "model", a->model, "system_fingerprint", a->fingerprint, "error",
+	        "instructions", "output",
+	        over && a->choice[0].calls ? json_incref(a->choice[0].calls) : json_array(), "usage",
+	        over ? responses_usage(a) : json_null(), "parallel_tool_calls", !a->one_call, "tool_choice",
+	        "auto", "tools", "previous_response_id", "max_output_tokens", "metadata");
+	json_object_set_new(o, "incomplete_details",
+	        cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
+	return o;
+}
+
+/* ---- its events ---------------------------------------------------------------------------------- */
+
+/* o's reference is taken. */
+static void responses_event(struct answer *a, const char *type, json_t *o) {
+	json_object_set_new(o, "type", json_string(type));
+	json_object_set_new(o, "sequence_number", json_integer(a->sequence++));
+	answer_send_event(a, type, o);
+}
+
+static void responses_state(struct answer *a, const char *event, const char *status) {
+	responses_event(a, event, json_pack("{s:o}", "response", responses_json(a, status)));
+}
+
+static void responses_open(struct answer *a) {
+	responses_state(a, "response.created", "in_progress");
+	responses_state(a, "response.in_progress", "in_progress");
+}
+
+static unsigned responses_index(const struct answer *a) {
+	return a->block - 1;
+}
+
+static void responses_item_event(struct answer *a, const char *event, json_t *item) {
+	responses_event(
+	        a, event, json_pack("{s:i, s:o}", "output_index", (int)responses_index(a), "item", item));
+}
+
+/* An event of the part that a message has; value's reference is taken. */
+static void responses_part_event(struct answer *a, const char *event, const char *key, json_t *value) {
+	unsigned n = responses_index(a);
+	responses_event(a, event,
+	        json_pack("{s:s, s:i, s:i, s:o}", "item_id", item_id(a, "msg", n).s, "output_index", (int)n,
+	                "content_index", 0, key, value));
+}
+
+static void responses_open_message(struct answer *a) {
+	if (a->block_kind == BLOCK_TEXT)
+		return;
+	a->block++;
+	a->block_kind = BLOCK_TEXT;
+	a->choice[0].len = 0;
+	responses_item_event(
+	        a, "response.output_item.added", responses_message(a, responses_index(a), false));
+	responses_part_event(a, "response.content_part.added", "part", responses_part("", 0));
+}
+
+static void responses_close_message(struct answer *a) {
+	const struct answer_choice *c = &a->choice[0];
+	const char *text = c->text ? c->text : "";
+	if (a->block_kind != BLOCK_TEXT)
+		return;
+	a->block_kind = BLOCK_NONE;
+	json_t *item = responses_message(a, responses_index(a), true);
+	responses_part_event(a, "response.output_text.done", "text", answer_string(text, c->len));
+	responses_part_event(a, "response.content_part.done", "part", responses_part(text, c->len));
+	responses_add(a, json_incref(item));
+	responses_item_event(a, "response.output_item.done", item);
+}
+
+static void responses_text(struct answer *a, unsigned choice, const char *text, size_t len) {
+	(void)choice;
+	responses_open_message(a);
+	if (!answer_keep(a, 0, text, len))
+		return; /* no memory: the text's end says less than its pieces */
+	responses_part_event(a, "response.output_text.delta", "delta", answer_string(text, len));
+}
+
+/* An event of a call; value's reference is taken. */
+static void responses_call_event(struct answer *a, const char *event, const char *key, json_t *value) {
+	unsigned n = responses_index(a);
+	responses_event(a, event,
+	        json_pack("{s:s, s:i, s:o}", "item_id", item_id(a, "fc", n).s, "output_index", (int)n, key,
+	                value));
+}
+
+static void responses_call(struct answer *a, unsigned choice, const struct tool_call *call) {
+	(void)choice;
+	if (!a->stream) {
+		/* a message is the first item, if there is text */
+		responses_add(a, responses_call_item(a, a->choice[0].ncalls, call, true));
+		return;
+	}
+	responses_close_message(a);
+	a->block++;
+	json_t *item = responses_call_item(a, responses_index(a), call, true);
+	responses_item_event(
+	        a, "response.output_item.added", responses_call_item(a, responses_index(a), call, false));
+	responses_call_event(a, "response.function_call_arguments.delta", "delta",
+	        json_incref(json_object_get(item, "arguments")));
+	responses_call_event(a, "response.function_call_arguments.done", "arguments",
+	        json_incref(json_object_get(item, "arguments")));
+	responses_add(a, json_incref(item));
+	responses_item_event(a, "response.output_item.done", item);
+}
+
+static void responses_end(struct answer *a, unsigned choice) {
+	(void)choice;
+	if (a->block == 0)
+		responses_open_message(a);
+	responses_close_message(a);
+}
+
+static void responses_done(struct answer *a) {
+	responses_state(a, responses_is_cut(a) ? "response.incomplete" : "response.completed", "completed");
+}
+
+static void responses_broken(struct answer *a, json_t *error) {
+	json_t *o = responses_json(a, "failed"), *e = json_object_get(error, "error");
+	json_object_set_new(o, "error",
+	        json_pack("{s:s, s:O}", "code", "server_error", "message", json_object_get(e, "message")));
+	json_decref(error);
+	responses_event(a, "response.failed", json_pack("{s:o}", "response", o));
+}
+
+static json_t *responses_whole(struct answer *a) {
+	struct answer_choice *c = &a->choice[0];
+	if (c->len > 0 || !c->calls) {
+		if (!c->calls)
+			c->calls = json_array();
+		json_array_insert_new(c->calls, 0, responses_message(a, 0, true));
+	}
+	return responses_json(a, "completed");
+}
+
+static const struct dialect responses_dialect = {.api = METRICS_OPENAI,
+        .type = "text/event-stream",
+        .error = openai_error,
+        .open = responses_open,
+        .text = responses_text,
+        .call = responses_call,
+        .end = responses_end,
+        .done = responses_done,
+        .broken = responses_broken,
+        .whole = responses_whole};
+
+/* ---- requests ------------------------------------------------------------------------------------ */
+
+/* A call that the model made before: it belongs to the message of the assistant before it, or is one. */
+static void responses_read_call(struct chat *c, struct fields *f, const json_t *item) {
+	const char *id = json_string_value(json_object_get(item, "call_id")),
+	           *name = json_string_value(json_object_get(item, "name")),
+	           *arguments = json_string_value(json_object_get(item, "arguments"));
+	json_t *calls = json_pack("[{s:s, s:s, s:{s:s, s:s}}]", "id", id ? id : "", "type", "function",
+	        "function", "name", name ? name : "", "arguments", arguments ? arguments : "{}");
+	json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
+	const char *role = json_string_value(json_object_get(last, "role"));
+	json_t *m = json_pack("{s:s, s:s, s:O}", "role", "assistant", "content", "", "tool_calls", calls);
+	if (role && strcmp(role, "assistant") == 0) { /* with all its calls, so that they are one message */
+		json_object_set(m, "content", json_object_get(last, "content"));
+		json_t *all = json_array();
+		json_array_extend(all, json_object_get(last, "tool_calls"));
+		json_array_extend(all, calls);
+		json_object_set_new(m, "tool_calls", all);
+		json_array_remove(c->messages, json_array_size(c->messages) - 1);
+	}
+	chat_add(c, f, m);
+	json_decref(m);
+	json_decref(calls);
+}
+
+static void responses_read_result(struct chat *c, struct fields *f, const json_t *item) {
+	const char *id = json_string_value(json_object_get(item, "call_id"));
+	json_t *content = chat_content(f, json_object_get(item, "output"), "input");
+	json_t *m = content ? json_pack("{s:s, s:o, s:s}", "role", "tool", "content", content, "tool_call_id",
+	                              id ? id : "")
+	                    : NULL;
+	if (m)
+		chat_add(c, f, m);
+	json_decref(m);
+}
+
+/* Items of types that are not known are left out, as tools are. */
+static void responses_read_item(struct chat *c, struct fields *f, const json_t *item) {
+	const char *type = json_string_value(json_object_get(item, "type"));
+	if (!type || strcmp(type, "message") == 0)
+		chat_add(c, f, item);
+	else if (strcmp(type, "function_call") == 0)
+		responses_read_call(c, f, item);
+	else if (strcmp(type, "function_call_output") == 0)
+		responses_read_result(c, f, item);
+	else if (strcmp(type, "item_reference") == 0)
+		fields_fail(f, "input", "input has an item_reference, and nothing is kept here");
+}
+
+static void responses_read_input(struct chat *c, struct fields *f) {
+	const json_t *input = fields_get(f, NULL, "input");
+	const char *instructions = fields_string(f, NULL, "instructions", "");
+	if (*instructions)
+		chat_add_text(c, f, "system", json_string(instructions));
+	if (json_is_string(input))
+		chat_add_text(c, f, "user", json_incref((json_t *)input));
+	else if (!json_is_array(input) || json_array_size(input) == 0)
+		fields_fail(f, "input", "input is to be a text, or an array with at least one item");
+	for (size_t i = 0; i < json_array_size(input) && fields_ok(f); i++)
+		responses_read_item(c, f, json_array_get(input, i));
+	if (fields_ok(f) && json_array_size(c->messages) == 0)
+		fields_fail(f, "input", "input has no message");
+}
+
+/* As a chat completion has them; those that are no functions are left out. */
+static void responses_read_tools(struct chat *c, struct fields *f) {
+	const json_t *tools = fields_get(f, NULL, "tools"), *choice = fields_get(f, NULL, "tool_choice");
+	const char *how = json_string_value(choice);
+	if (tools && !json_is_array(tools))
+		fields_fail(f, "tools", "tools is to be an array");
+	if (choice && (!how || (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0)))
+		fields_fail(f, "tool_choice", "tool_choice is supported as none and auto alone");
+	if (!fields_ok(f) || (how && strcmp(how, "none") == 0))
+		return;
+	for (size_t i = 0; i < json_array_size(tools); i++) {
+		const json_t *t = json_array_get(tools, i);
+		const char *type = json_string_value(json_object_get(t, "type")),
+		           *name = json_string_value(json_object_get(t, "name"));
+		if (!type || strcmp(type, "function") != 0 || !name)
+			continue;
+		json_t *parameters = json_object_get(t, "parameters");
+		if (!c->tools)
+			c->tools = json_array();
+		json_array_append_new(c->tools,
+		        json_pack("{s:s, s:{s:s, s:O*, s:o}}", "type", "function", "function", "name", name,
+		                "description", json_object_get(t, "description"), "parameters",
+		                parameters ? json_incref(parameters) : json_object()));
+	}
+}
+
+static void responses_refuse_unsupported(struct fields *f) {
+	static const char *const names[] = {
+	        "previous_response_id", "conversation", "background", "top_logprobs", "prompt"};
+	const json_t *format = json_object_get(fields_get(f, NULL, "text"), "format");
+	const char *type = json_string_value(json_object_get(format, "type"));
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		fields_refuse(f, NULL, names[i], NULL);
+	if (format && !json_is_null(format) && (!type || strcmp(type, "text") != 0))
+		fields_fail(f, "text", "text.format is supported as {\"type\": \"text\"} alone");
+}
+
+static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
+	const char *effort = json_string_value(json_object_get(fields_get(f, NULL, "reasoning"), "effort"));
+	prompt_read_sampling(q, f, NULL);
+	prompt_read_limit(q, f, NULL, "max_output_tokens", false);
+	responses_refuse_unsupported(f);
+	responses_read_input(c, f);
+	responses_read_tools(c, f);
+	if (effort)
+		c->extra = json_pack("{s:s}", "reasoning_effort", effort);
+	chat_render(c, m, q, f);
+}
+
+static void responses_create(struct http_exchange *x, void *arg) {
+	const struct dialect *d = &responses_dialect;
+	struct fields f;
+	struct prompt q = {0};
+	struct chat c = {0};
+	struct answer *a;
+	size_t len;
+	const char *body = http_body(x, &len);
+	fields_parse(&f, body, len);
+	const char *name = fields_string(&f, NULL, "model", NULL);
+	const struct model_entry *m = fields_ok(&f) ? answer_model(x, arg, d, name, true) : NULL;
+	if (m) {
+		prompt_init(&q, m, x);
+		responses_read(&c, &q, &f, m);
+	}
+	bool stream = fields_bool(&f, NULL, "stream", false),
+	     parallel = fields_bool(&f, NULL, "parallel_tool_calls", true);
+	if (!fields_ok(&f)) {
+		answer_fields_error(x, d, &f);
+	} else if (m && (a = answer_create(x, arg, d, m, name, "resp_"))) {
+		a->stream = stream;
+		a->one_call = !parallel;
+		answer_start(a, &q.p, q.tools);
+	}
+	prompt_clear(&q);
+	chat_clear(&c);
+	fields_clear(&f);
+}
+
+const struct http_route responses_routes[] = {
+        {HTTP_POST, "/v1/responses", responses_create, false},
+};
+const size_t responses_nroutes = sizeof responses_routes / sizeof *responses_routes;
