@@ -40,7 +40,7 @@ static uint16_t listen_port(int fd) {
 	                                     : ((struct sockaddr_in *)&a)->sin_port);
 }
 
-/* All interfaces: IPv6's socket takes IPv4 too, where there is IPv6. */
+/* All interfaces: the IPv6 socket accepts IPv4 too, if IPv6 is available. */
 static int listen_everywhere(uint16_t port) {
 	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -81,7 +81,7 @@ int http_listen(const char *address, int fds[HTTP_LISTENERS_MAX], uint16_t *port
 		}
 		freeaddrinfo(all);
 	}
-	/* one of a name's addresses is enough, unless another program has the port on the other */
+	/* one address of a name is enough, unless another program has the port on the other */
 	if (n == 0 || rc == -EADDRINUSE) {
 		while (n > 0)
 			close(fds[--n]);

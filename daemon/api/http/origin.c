@@ -1,9 +1,10 @@
-/* origin: what a request may say in Host and Origin.
+/* origin: checks of a request's Host and Origin.
  *
- * A page in somebody's browser reaches every address that the browser's machine reaches, this node's on loopback too.  Two things
- * stop it: Origin says which page a request comes from, and Host says by which name the browser found the node.  A page of
- * an attacker's own name, whose address changes to this node's once it is loaded (DNS rebinding), has the right Origin for
- * its own requests, but its name is in Host.  So names that the node was not given are refused; an address cannot be rebound.
+ * A page in a browser can reach every address that the browser's machine can reach, including this node's,
+ * even on loopback.  Two headers stop it: Origin says which page a request comes from, and Host by which name
+ * the browser found the node.  A page under an attacker's own name, whose address changes to this node's
+ * after it was loaded (DNS rebinding), has a matching Origin for its own requests, but its name is in Host.
+ * So unknown names are refused; an address cannot be rebound.
  * Pure functions.  Threads: any. */
 #include "config.h"
 
@@ -45,7 +46,7 @@ static bool host_is_address(const char *name) {
 	return inet_pton(AF_INET6, inside, &a) == 1;
 }
 
-/* "node.": a name that ends in its root is the same name. */
+/* A trailing dot does not make it another name. */
 static bool same_name(const char *a, const char *b) {
 	size_t n = strlen(a);
 	if (n > 1 && a[n - 1] == '.')
