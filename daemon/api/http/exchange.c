@@ -294,7 +294,7 @@ static unsigned header_count(const struct http_exchange *x, const char *name) {
 
 /* evhttp takes HTTP/-5.7, and answers in kind. */
 static bool exchange_check_version(struct http_exchange *x) {
-	if (x->request->major == 1 && x->request->minor >= 0 && x->request->minor <= 9)
+	if (x->request->major == 1 && (unsigned char)x->request->minor <= 9)
 		return true;
 	x->request->major = x->request->minor = 1;
 	http_reply_header(x, "Connection", "close");
