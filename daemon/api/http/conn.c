@@ -35,11 +35,24 @@ static void settle_soon(struct http_server *s) {
 	event_active(s->settle, EV_TIMEOUT, 0);
 }
 
+/* What is kept for it, in the sum of all.  evhttp moves a chunk that is whole out of our sight, so what has arrived of a request
+ * counts until the request is there. */
+static void conn_account(struct http_conn *c) {
+	size_t kept = c->buffered + (c->exchange ? c->exchange->body_len : 0);
+	if (c->state == CONN_ARRIVING && c->arrived > kept)
+		kept = c->arrived;
+	if (c->doomed)
+		kept = 0;
+	c->server->buffered += kept - c->kept;
+	c->kept = kept;
+}
+
 void conn_set_state(struct http_conn *c, enum http_conn_state state) {
 	c->state = state;
 	c->since_ns = loop_now_ns();
 	if (state == CONN_ARRIVING)
 		c->arrived = evbuffer_get_length(bufferevent_get_input(c->bev));
+	conn_account(c);
 }
 
 void conn_doom(struct http_conn *c, const char *why) {
@@ -47,6 +60,7 @@ void conn_doom(struct http_conn *c, const char *why) {
 		return;
 	c->doomed = true;
 	c->doom = why;
+	conn_account(c);
 	settle_soon(c->server);
 }
 
@@ -54,7 +68,7 @@ void conn_doom(struct http_conn *c, const char *why) {
 
 static void conn_count(struct http_conn *c, const struct evbuffer_cb_info *info) {
 	c->buffered += info->n_added - info->n_deleted;
-	c->server->buffered += info->n_added - info->n_deleted;
+	conn_account(c);
 	if (info->n_added)
 		conn_check_buffered(c->server);
 }
@@ -62,13 +76,15 @@ static void conn_count(struct http_conn *c, const struct evbuffer_cb_info *info)
 static void conn_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg) {
 	struct http_conn *c = arg;
 	(void)buf;
+	if (info->n_added) {
+		if (c->state == CONN_FRESH || c->state == CONN_IDLE)
+			conn_set_state(c, CONN_ARRIVING);
+		else
+			c->arrived += info->n_added;
+	}
 	conn_count(c, info);
 	if (!info->n_added)
 		return;
-	if (c->state == CONN_FRESH || c->state == CONN_IDLE)
-		conn_set_state(c, CONN_ARRIVING);
-	else
-		c->arrived += info->n_added;
 	/* a line without an end: the head has a bound in evhttp, and so have bodies, but not what is between chunks */
 	if (c->state == CONN_ARRIVING && c->arrived > c->server->limits.head + 2 * c->server->limits.body)
 		conn_doom(c, "its request has no end");
@@ -103,7 +119,8 @@ static void conn_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *
 	if (!info->n_added || c->state == CONN_REFUSED)
 		return;
 	if (c->exchange) {
-		if (evbuffer_get_length(buf) > c->server->limits.unread)
+		/* an answer that is there as a whole has time, as long as its client reads: conn_check_time */
+		if (!c->exchange->ended && evbuffer_get_length(buf) > c->server->limits.unread)
 			conn_doom(c, "it does not read its answer");
 	} else if (!c->failed && output_copy(c, begin, sizeof begin) &&
 	           (memcmp(begin, "HTTP/1.", 7) != 0 || memcmp(begin + 8, " 100", 4) != 0)) {
@@ -120,9 +137,8 @@ void conn_check_buffered(struct http_server *s) {
 	if (s->buffered <= s->limits.buffered)
 		return;
 	LIST_FOREACH(c, &s->conns, next) {
-		size_t n = c->doomed ? 0 : c->buffered + (c->exchange ? c->exchange->body_len : 0);
-		if (n > its) {
-			its = n;
+		if (c->kept > its) {
+			its = c->kept;
 			most = c;
 		}
 	}
@@ -171,7 +187,7 @@ static void conn_forget(struct http_conn *c) {
 		evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->in_cb);
 	if (c->out_cb)
 		evbuffer_remove_cb_entry(bufferevent_get_output(c->bev), c->out_cb);
-	s->buffered -= c->buffered;
+	s->buffered -= c->kept;
 	if (x)
 		exchange_lost(x);
 	bufferevent_decref(c->bev);

@@ -160,7 +160,6 @@ static void exchange_complete(struct evhttp_request *req, void *arg) {
 	(void)req;
 	exchange_log(x);
 	c->exchange = NULL;
-	c->server->buffered -= x->body_len;
 	exchange_free(x);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
 	conn_set_state(c, evbuffer_get_length(bufferevent_get_input(c->bev)) ? CONN_ARRIVING : CONN_IDLE);
@@ -172,7 +171,6 @@ void exchange_lost(struct http_exchange *x) {
 	void *arg = x->closed_arg;
 	exchange_log(x);
 	c->exchange = NULL;
-	c->server->buffered -= x->body_len;
 	/* a client that went away by itself has been taken from its request, which is ours then */
 	if (!evhttp_request_get_connection(x->request))
 		evhttp_request_free(x->request);
@@ -538,7 +536,6 @@ void exchange_begin(struct evhttp_request *req, void *arg) {
 	x->body = x->body_len ? (const char *)evbuffer_pullup(body, -1) : "";
 	c->exchange = x;
 	conn_set_state(c, CONN_BUSY);
-	s->buffered += x->body_len;
 	evhttp_request_set_on_complete_cb(req, exchange_complete, x);
 	if (!x->body) {
 		conn_doom(c, "there is no memory for its request");

@@ -43,7 +43,7 @@ struct http_limits {
 	unsigned per_address; /* half of these */
 	unsigned per_client;  /* requests in progress: 128 */
 	size_t head, body;    /* bytes of a request: 32 KiB, 16 MiB */
-	size_t unread;        /* bytes of an answer that a client leaves unread: 4 MiB */
+	size_t unread;        /* bytes of a streamed answer that a client leaves unread: 4 MiB */
 	size_t buffered;      /* bytes for all connections together: 256 MiB */
 	unsigned arrive_ms;   /* from the first byte of a request to its last: 30 s */
 	unsigned idle_ms;     /* between requests: 75 s */

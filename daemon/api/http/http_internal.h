@@ -36,6 +36,7 @@ struct http_conn {
 	uint64_t moved_ns; /* when the client last read something, or had nothing to read */
 	size_t arrived;    /* bytes of the request that is arriving */
 	size_t buffered;   /* bytes in both buffers */
+	size_t kept;       /* bytes that count for all that is buffered */
 	bool failed;       /* evhttp has written an error page of its own */
 	bool doomed;       /* to be closed when the stack has unwound */
 	const char *doom;  /* why */
@@ -84,7 +85,7 @@ struct http_server {
 	FILE *log;
 	LIST_HEAD(, http_conn) conns;
 	unsigned nconns, nrefused;
-	size_t buffered; /* by all connections, and bodies of requests */
+	size_t buffered; /* the sum of what is kept for each connection */
 	bool paused;     /* accepts nobody until conn_settle */
 	struct event *settle;
 	struct loop_timer *tick;
