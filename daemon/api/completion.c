@@ -1,5 +1,6 @@
 /* completion: see completion.h. */
 #include "daemon/api/completion.h"
+#include "daemon/api/text_job.h"
 #include "daemon/core/log.h"
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #define MODELS_MS 1000           /* between snapshots, when nothing was heard of */
 #define LOADING_S 5              /* until a client may ask again for a model that loads, */
 #define LOST_S 5                 /* or that has been lost, */
-#define CONVERSION_MAX (1 << 20) /* bytes of a text: encoding is done on the loop */
+#define CONVERSION_MAX (1 << 20) /* bytes of a text */
 #define VOCAB_S 1                /* or whose vocabulary is on its way */
 
 /* ---- crossings: what both threads share ---------------------------------------------------------- */
@@ -32,7 +33,8 @@ struct completions {
 	struct serve *serve;
 	/* the loop's */
 	struct loop *loop;
-	struct loop *http; /* NULL: not yet, or not any more */
+	struct loop *http;        /* NULL: not yet, or not any more */
+	struct executor *encoder; /* texts to tokens and back */
 	struct loop_timer *timer;
 	struct model_list *list;
 	LIST_HEAD(, crossing) begun;
@@ -96,6 +98,7 @@ struct completion {
 	uint32_t *ids;
 	struct text_stop *stops;
 	char *stop_bytes;
+	struct text_job *job; /* the loop's: it is being encoded */
 	struct choice choice[COMPLETION_CHOICES_MAX];
 };
 
@@ -270,16 +273,13 @@ static bool ids_ok(const struct tokenizer *t, const uint32_t *ids, size_t n, str
 	return true;
 }
 
-static void choice_begin(struct choice *ch) {
+/* false: it is refused, which end says. */
+static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	struct completion *c = ch->c;
-	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
 	struct request_params p = {.model = c->model,
-	        .text = c->text,
+	        .text = c->p.text, /* its tokens are in ids */
 	        .len = c->p.len,
-	        .special = c->p.special,
 	        .names = c->p.names,
-	        .spans = c->spans,
-	        .nspans = c->p.nspans,
 	        .ids = c->ids,
 	        .nids = c->p.nids,
 	        .client = c->p.client,
@@ -294,46 +294,112 @@ static void choice_begin(struct choice *ch) {
 	        .end = choice_on_end,
 	        .arg = ch};
 	p.sampling.seed += ch->index;
-	int rc = request_start(
-	        &ch->request, serve_requests(c->x.cs->serve), &p, &ev, end.error.text, sizeof end.error.text);
+	int rc = request_start(&ch->request, serve_requests(c->x.cs->serve), &p, &ev, end->error.text,
+	        sizeof end->error.text);
 	if (rc == 0) {
 		choice_post(ch, EVENT_PROMPT, 0, 0, request_prompt(ch->request));
-		return;
+		return true;
 	}
-	end.error.too_long = rc == -EMSGSIZE || rc == -E2BIG;
-	end.error.status = end.error.too_long || rc == -EINVAL ? 400 : rc == -ENOMEM ? 500 : 503;
-	end.error.retry_after = end.error.status == 503 ? LOST_S : 0;
-	choice_end(ch, &end);
+	end->error.too_long = rc == -EMSGSIZE || rc == -E2BIG;
+	end->error.status = end->error.too_long || rc == -EINVAL ? 400 : rc == -ENOMEM ? 500 : 503;
+	end->error.retry_after = end->error.status == 503 ? LOST_S : 0;
+	return false;
 }
 
-/* A text that is longer than any tokens that fill the context is refused before it is encoded: that would delay steps. */
-static bool text_fits(struct completion *c, struct completion_error *e) {
-	const struct model_list *l = c->x.cs->list;
-	const struct model_entry *m = l ? model_list_named(l, c->model) : NULL;
-	if (!c->text || !m || !m->facts || c->p.len <= (uint64_t)m->context * m->facts->longest)
+static void choices_fail(struct completion *c, unsigned from, const struct completion_end *end) {
+	for (unsigned i = from; i < c->p.choices; i++)
+		choice_end(&c->choice[i], end);
+}
+
+/* What one cannot have, the others cannot either. */
+static void choices_begin(struct completion *c) {
+	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
+	for (unsigned i = 0; i < c->p.choices; i++)
+		if (!choice_begin(&c->choice[i], &end)) {
+			choices_fail(c, i, &end);
+			return;
+		}
+}
+
+/* Refused before it is encoded: a text longer than any tokens that fill the context, or than any context. */
+static bool text_fits(const struct completion *c, const struct deploy_model *m, const struct tokenizer *t,
+        struct completion_error *e) {
+	size_t most = (size_t)m->plan->context * tokenizer_longest(t);
+	most = most < COMPLETION_TEXT_MAX ? most : COMPLETION_TEXT_MAX;
+	if (c->p.len <= most)
 		return true;
 	e->status = 400;
 	e->too_long = true;
 	snprintf(e->text, sizeof e->text,
-	        "the prompt has %zu bytes, more than the context of model %s can hold, which is %u tokens",
-	        c->p.len, c->model, m->context);
+	        "the prompt has %zu bytes, of at most %zu for model %s, whose context is %u tokens", c->p.len,
+	        most, c->model, m->plan->context);
 	return false;
+}
+
+static void completion_on_encoded(void *arg, const struct tokenizer *t, struct text_work *w, int rc) {
+	struct completion *c = arg;
+	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
+	c->job = NULL;
+	if (rc != 0) {
+		end.error.status = rc == -ENOMEM ? 500 : rc == -ESHUTDOWN ? 503 : 400;
+		end.error.retry_after = rc == -ESHUTDOWN ? LOST_S : 0;
+		snprintf(
+		        end.error.text, sizeof end.error.text, "cannot encode the prompt: %s", strerror(-rc));
+		choices_fail(c, 0, &end);
+		return;
+	}
+	const struct tokenizer *now = model_tokenizer(c->x.cs, c->model, &end.error);
+	if (now && now != t) {
+		end.error.status = 503;
+		end.error.retry_after = LOADING_S;
+		snprintf(end.error.text, sizeof end.error.text, "model %s was loaded anew; try again",
+		        c->model);
+	}
+	if (end.error.status) {
+		choices_fail(c, 0, &end);
+		return;
+	}
+	c->ids = w->ids;
+	c->p.nids = w->nids;
+	w->ids = NULL;
+	choices_begin(c);
+}
+
+static void completion_encode(struct completion *c, const struct tokenizer *t) {
+	const struct text_work w = {.text = c->text,
+	        .len = c->p.len,
+	        .special = c->p.special,
+	        .spans = c->spans,
+	        .nspans = c->p.nspans,
+	        .flags = TOKENIZE_BOS};
+	c->job = text_job_start(c->x.cs->encoder, t, &w, completion_on_encoded, c);
+	if (c->job) {
+		c->text = NULL;
+		c->spans = NULL;
+		return;
+	}
+	struct completion_end end = {.error = {.status = 500, .text = "out of memory"}};
+	end.reason = CARAVAN__REASON__ERROR;
+	choices_fail(c, 0, &end);
 }
 
 static void completion_begin(struct crossing *x) {
 	struct completion *c = (struct completion *)x;
 	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
-	const struct tokenizer *t = model_tokenizer(x->cs, c->model, &end.error);
-	bool ok = t && text_fits(c, &end.error) && (c->text || ids_ok(t, c->ids, c->p.nids, &end.error));
-	for (unsigned i = 0; i < c->p.choices; i++)
-		if (ok)
-			choice_begin(&c->choice[i]);
-		else
-			choice_end(&c->choice[i], &end);
+	const struct deploy_model *m = model_serving(x->cs, c->model, &end.error);
+	const struct tokenizer *t = m ? model_tokenizer(x->cs, c->model, &end.error) : NULL;
+	if (!t || !(c->text ? text_fits(c, m, t, &end.error) : ids_ok(t, c->ids, c->p.nids, &end.error)))
+		choices_fail(c, 0, &end);
+	else if (c->text)
+		completion_encode(c, t);
+	else
+		choices_begin(c);
 }
 
 static void completion_cancel(struct crossing *x) {
 	struct completion *c = (struct completion *)x;
+	text_job_drop(c->job);
+	c->job = NULL;
 	for (unsigned i = 0; i < c->p.choices; i++)
 		if (c->choice[i].request) {
 			request_cancel(c->choice[i].request);
@@ -393,13 +459,14 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	        .destroy = completion_destroy};
 	c->ev = *ev;
 	c->p = *p;
+	c->p.text = p->text ? "" : NULL; /* it is in c->text */
 	snprintf(c->model, sizeof c->model, "%s", p->model);
 	for (unsigned i = 0; i < COMPLETION_CHOICES_MAX; i++)
 		c->choice[i] = (struct choice){.c = c, .index = i};
 	if ((p->text && !copy_bytes(&c->text, p->text, p->len)) ||
 	        !copy_bytes(&c->spans, p->spans, p->nspans * sizeof *p->spans) ||
-	        !copy_bytes(&c->ids, p->ids, p->nids * sizeof *p->ids) || !completion_copy_stops(c, p) ||
-	        crossing_start(&c->x) != 0) {
+	        (!p->text && !copy_bytes(&c->ids, p->ids, p->nids * sizeof *p->ids)) ||
+	        !completion_copy_stops(c, p) || crossing_start(&c->x) != 0) {
 		completion_destroy(&c->x);
 		return -ENOMEM;
 	}
@@ -421,6 +488,7 @@ struct conversion {
 	char *text; /* what is asked for, or the answer to ids */
 	struct token_span *spans;
 	uint32_t *ids;
+	struct text_job *job; /* the loop's */
 	/* the answer; written on the loop before it is posted */
 	struct completion_error error;
 	size_t nids, len;
@@ -435,30 +503,45 @@ static void conversion_deliver(void *arg) {
 		crossing_release(&v->x);
 }
 
-static int conversion_to_ids(struct conversion *v, const struct tokenizer *t) {
-	const struct token_span all = {0, v->p.len};
-	free(v->ids);
-	v->ids = NULL;
-	return tokenizer_encode_spans(t, v->text, v->p.len, v->p.special ? &all : v->spans,
-	        v->p.special ? 1 : v->p.nspans, v->p.bos ? TOKENIZE_BOS : 0, &v->ids, &v->nids);
+static void conversion_answer(struct conversion *v) {
+	if (loop_post(v->x.cs->http, conversion_deliver, v) != 0)
+		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP has no end");
 }
 
-static int conversion_to_text(struct conversion *v, const struct tokenizer *t) {
-	struct text_stream *s;
-	const char *text;
-	int rc = text_stream_create(&s, t, NULL, 0, TEXT_STREAM_AT_START | TEXT_STREAM_SPECIAL);
-	if (rc != 0)
-		return rc;
-	for (size_t i = 0; rc == 0 && i < v->p.nids; i++)
-		rc = text_stream_push(s, v->ids[i]);
-	if (rc == 0)
-		rc = text_stream_finish(s);
-	if (rc == 0) {
-		v->len = text_stream_take(s, &text);
-		rc = copy_bytes(&v->text, text, v->len) ? 0 : -ENOMEM;
+static void conversion_on_done(void *arg, const struct tokenizer *t, struct text_work *w, int rc) {
+	struct conversion *v = arg;
+	(void)t;
+	v->job = NULL;
+	v->text = w->text;
+	v->len = w->len;
+	v->ids = w->ids;
+	v->nids = w->nids;
+	w->text = NULL;
+	w->ids = NULL;
+	if (rc != 0) {
+		v->error.status = rc == -ENOMEM ? 500 : rc == -ESHUTDOWN ? 503 : 400;
+		v->error.retry_after = rc == -ESHUTDOWN ? LOST_S : 0;
+		snprintf(v->error.text, sizeof v->error.text, "cannot convert it: %s", strerror(-rc));
 	}
-	text_stream_destroy(s);
-	return rc;
+	conversion_answer(v);
+}
+
+static bool conversion_convert(struct conversion *v, const struct tokenizer *t) {
+	const struct text_work w = {.text = v->text,
+	        .len = v->p.len,
+	        .special = v->p.special,
+	        .spans = v->spans,
+	        .nspans = v->p.nspans,
+	        .flags = v->p.bos ? TOKENIZE_BOS : 0,
+	        .ids = v->ids,
+	        .nids = v->p.nids};
+	v->job = text_job_start(v->x.cs->encoder, t, &w, conversion_on_done, v);
+	if (!v->job)
+		return false;
+	v->text = NULL;
+	v->spans = NULL;
+	v->ids = NULL;
+	return true;
 }
 
 static void conversion_begin(struct crossing *x) {
@@ -469,18 +552,17 @@ static void conversion_begin(struct crossing *x) {
 		snprintf(v->error.text, sizeof v->error.text,
 		        "the text has %zu bytes; at most %d are converted at once", v->p.len, CONVERSION_MAX);
 	} else if (t && (v->text || ids_ok(t, v->ids, v->p.nids, &v->error))) {
-		int rc = v->text ? conversion_to_ids(v, t) : conversion_to_text(v, t);
-		if (rc != 0) {
-			v->error.status = rc == -ENOMEM ? 500 : 400;
-			snprintf(v->error.text, sizeof v->error.text, "cannot convert it: %s", strerror(-rc));
-		}
+		if (conversion_convert(v, t))
+			return;
+		v->error = (struct completion_error){.status = 500, .text = "out of memory"};
 	}
-	if (loop_post(x->cs->http, conversion_deliver, v) != 0)
-		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP has no end");
+	conversion_answer(v);
 }
 
 static void conversion_cancel(struct crossing *x) {
-	(void)x; /* it is done at once */
+	struct conversion *v = (struct conversion *)x;
+	text_job_drop(v->job);
+	v->job = NULL;
 }
 
 static void conversion_destroy(struct crossing *x) {
@@ -503,7 +585,8 @@ struct conversion *completion_convert(struct completions *cs, const struct compl
 	snprintf(v->model, sizeof v->model, "%s", p->model);
 	if ((p->text && !copy_bytes(&v->text, p->text, p->len)) ||
 	        !copy_bytes(&v->spans, p->spans, p->nspans * sizeof *p->spans) ||
-	        !copy_bytes(&v->ids, p->ids, p->nids * sizeof *p->ids) || crossing_start(&v->x) != 0) {
+	        (!p->text && !copy_bytes(&v->ids, p->ids, p->nids * sizeof *p->ids)) ||
+	        crossing_start(&v->x) != 0) {
 		conversion_destroy(&v->x);
 		return NULL;
 	}
@@ -565,6 +648,11 @@ int completions_create(struct completions **out, struct loop *loop, struct serve
 	cs->loop = loop;
 	cs->serve = s;
 	LIST_INIT(&cs->begun);
+	int rc = executor_create(&cs->encoder, loop);
+	if (rc != 0) {
+		free(cs);
+		return rc;
+	}
 	*out = cs;
 	return 0;
 }
@@ -592,6 +680,7 @@ void completions_destroy(struct completions *cs) {
 		x->begun = false;
 		x->cancel(x);
 	}
+	executor_destroy(cs->encoder); /* what it has is dropped, above */
 	model_list_unref(cs->shown);
 	model_list_unref(cs->list);
 	/* the HTTP thread has posted its last: behind all that, nobody refers to us */

@@ -1,8 +1,8 @@
 /* completion: a client's prompt to complete, whatever the API dialect: the bridge between the thread of the
  * HTTP server and the loop.
  *
- * Owns: completions from completion_start to their last event, and the snapshot of the models that handlers
- * read.
+ * Owns: completions from completion_start to their last event, the executor that turns their texts to tokens,
+ * and the snapshot of the models that handlers read.
  * The two threads share a completion as follows: each has fields of its own, and they only post messages to
  * each other.  The loop gets one message at the beginning and one at the end, when the HTTP side is done with
  * it: then what still runs is cancelled.  The HTTP thread gets events and, in answer to that last message,
@@ -17,6 +17,7 @@
 #include "daemon/serve/gateway/request.h"
 
 #define COMPLETION_CHOICES_MAX 16
+#define COMPLETION_TEXT_MAX ((size_t)4 << 20) /* bytes of a prompt */
 
 struct completions;
 struct completion;

@@ -80,8 +80,6 @@ static struct model_facts *facts_create(const char *name, const struct vocab *v,
 	f->eos = facts_token(v, v->eos);
 	f->known_template = chat_template_guess(name, v);
 	facts_count(f, m);
-	for (uint32_t i = 0; i < v->tokens; i++)
-		f->longest = v->token[i].text.len > f->longest ? v->token[i].text.len : f->longest;
 	if (!f->chat_template || !f->bos || !f->eos || facts_fingerprint(f) != 0) {
 		facts_unref(f);
 		return NULL;

@@ -19,7 +19,6 @@ struct model_facts {
 	        known_template; /* for a model without one: a name of daemon/api/chat_templates.h, by its tokens and name */
 	const char *type; /* of most of its weights, static */
 	uint64_t bytes, parameters;
-	uint32_t longest; /* bytes of its longest token */
 	struct hparams hp;
 	char fingerprint[24]; /* "fp_" and 16 hex digits: over manifest, template and arithmetic */
 };

@@ -145,8 +145,12 @@ static int tokenizer_make_tables(struct tokenizer *t, char *err, size_t errlen) 
 	if (!t->pieces)
 		return -ENOMEM;
 	t->piece[0] = 0;
-	for (uint32_t i = 0; i < n; i++)
+	t->longest = 4; /* the unknown token stands for a character */
+	for (uint32_t i = 0; i < n; i++) {
 		tokenizer_make_piece(t, i);
+		size_t len = t->piece[i + 1] - t->piece[i];
+		t->longest = len > t->longest ? len : t->longest;
+	}
 	for (size_t i = 0; i < 256; i++)
 		t->byte[i] = TOKEN_NONE;
 	for (uint32_t i = 0; i < n; i++)
@@ -353,7 +357,8 @@ int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, s
 	snprintf(err, errlen, "out of memory for the tokenizer");
 	if (!t)
 		goto error;
-	t->v = v;
+	t->v = vocab_ref(v);
+	atomic_init(&t->refs, 1);
 	rc = tokenizer_make_tables(t, err, errlen);
 	if (rc == 0)
 		rc = tokenizer_make_special(t, &t->user, 1u << VOCAB_USER_DEFINED, err, errlen);
@@ -381,7 +386,7 @@ int tokenizer_check(const struct vocab *v, char *err, size_t errlen) {
 }
 
 void tokenizer_destroy(struct tokenizer *t) {
-	if (!t)
+	if (!t || atomic_fetch_sub(&t->refs, 1) > 1)
 		return;
 	bpe_destroy(t->bpe);
 	strmap_release(&t->map);
@@ -391,7 +396,18 @@ void tokenizer_destroy(struct tokenizer *t) {
 	free(t->end);
 	free(t->piece);
 	free(t->pieces);
+	vocab_destroy(t->v);
 	free(t);
+}
+
+struct tokenizer *tokenizer_ref(const struct tokenizer *t) {
+	struct tokenizer *own = (struct tokenizer *)t; /* nothing but the count changes */
+	atomic_fetch_add(&own->refs, 1);
+	return own;
+}
+
+size_t tokenizer_longest(const struct tokenizer *t) {
+	return t->longest;
 }
 
 uint32_t tokenizer_tokens(const struct tokenizer *t) {

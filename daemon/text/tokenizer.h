@@ -1,9 +1,10 @@
 /* tokenizer: converts text to token ids and token ids to bytes, for the two kinds of vocabulary of Llama
  * models: SentencePiece's BPE, used by Llama 2 (SPM), and byte-level BPE, used by Llama 3.
  *
- * Owns: the tables made from a vocabulary, which it borrows.  Does not own: chat templates, joining bytes to
- * characters (daemon/text/stream.h).
- * Immutable once created, so any thread may encode at any time. */
+ * Owns: the tables made from a vocabulary, and a reference to it.  Does not own: chat templates, joining bytes
+ * to characters (daemon/text/stream.h).
+ * Immutable once created, so any thread may encode at any time; whoever does so while others may drop it takes
+ * a reference. */
 #ifndef DAEMON_TEXT_TOKENIZER_H
 #define DAEMON_TEXT_TOKENIZER_H
 #include "shard/model/vocab.h"
@@ -26,10 +27,11 @@ enum {
 /* The longest text accepted. */
 #define TOKENIZER_MAX_TEXT ((size_t)16 << 20)
 
-/* v is borrowed and must outlive the tokenizer.  0, or a negative errno with a sentence in err: -EINVAL for
+/* Takes a reference to v.  0, or a negative errno with a sentence in err: -EINVAL for
  * an inconsistent vocabulary, -ENOTSUP for an unknown pre-tokenizer, -ENOMEM. */
 int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, size_t errlen);
-void tokenizer_destroy(struct tokenizer *t); /* NULL allowed */
+void tokenizer_destroy(struct tokenizer *t); /* NULL allowed; the last reference frees it */
+struct tokenizer *tokenizer_ref(const struct tokenizer *t);
 /* Whether a tokenizer can be made from it: checked when a file is imported, before anything is stored. */
 int tokenizer_check(const struct vocab *v, char *err, size_t errlen);
 
@@ -58,6 +60,9 @@ struct token_span {
  * ascending, not overlapping, within the text. */
 int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t len,
         const struct token_span *spans, size_t nspans, unsigned flags, uint32_t **ids, size_t *n);
+
+/* The most bytes of text that one token stands for. */
+size_t tokenizer_longest(const struct tokenizer *t);
 
 /* The number of ids: valid ids are below it. */
 uint32_t tokenizer_tokens(const struct tokenizer *t);

@@ -5,6 +5,7 @@
 #include "daemon/text/merge.h"
 #include "daemon/text/strmap.h"
 #include "daemon/text/tokenizer.h"
+#include <stdatomic.h>
 
 #define TOKEN_NONE STRMAP_NONE
 
@@ -18,14 +19,16 @@ struct special_set {
 };
 
 struct tokenizer {
-	const struct vocab *v; /* borrowed */
-	uint8_t *type;         /* enum vocab_type, with errors of files corrected */
-	bool *end;             /* ends generation */
-	char *pieces;          /* the bytes of all tokens, concatenated */
-	size_t *piece;         /* where each begins; tokens + 1 entries */
-	size_t max_text;       /* the longest string in map */
-	struct strmap map;     /* SPM: by the text in the file; BPE: by bytes.  Normal tokens only */
-	uint32_t byte[256];    /* the token of a single byte, or TOKEN_NONE */
+	struct vocab *v; /* a reference; never changed */
+	atomic_uint refs;
+	size_t longest;     /* bytes of text that one token can stand for */
+	uint8_t *type;      /* enum vocab_type, with errors of files corrected */
+	bool *end;          /* ends generation */
+	char *pieces;       /* the bytes of all tokens, concatenated */
+	size_t *piece;      /* where each begins; tokens + 1 entries */
+	size_t max_text;    /* the longest string in map */
+	struct strmap map;  /* SPM: by the text in the file; BPE: by bytes.  Normal tokens only */
+	uint32_t byte[256]; /* the token of a single byte, or TOKEN_NONE */
 	struct special_set user, all;
 	struct bpe *bpe; /* NULL for SPM */
 };

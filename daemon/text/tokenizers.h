@@ -1,6 +1,6 @@
 /* tokenizers: one tokenizer for each vocabulary in use.
  *
- * Owns: the tokenizers.  Borrows the vocabularies: drop the tokenizer before freeing its vocabulary.
+ * Owns: a reference to each tokenizer, which has one to its vocabulary; drop it when the vocabulary goes.
  * Threads: the loop. */
 #ifndef DAEMON_TEXT_TOKENIZERS_H
 #define DAEMON_TEXT_TOKENIZERS_H

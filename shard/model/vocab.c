@@ -360,9 +360,15 @@ bool vocab_same_tokens(const struct vocab *a, const struct vocab *b, char *why, 
 	return true;
 }
 
+struct vocab *vocab_ref(const struct vocab *v) {
+	struct vocab *own = (struct vocab *)v; /* nothing but the count changes */
+	atomic_fetch_add(&own->more, 1);
+	return own;
+}
+
 void vocab_destroy(struct vocab *v) {
 	int saved = errno;
-	if (!v)
+	if (!v || atomic_fetch_sub(&v->more, 1) > 0)
 		return;
 	free(v->token);
 	free(v->merge);

@@ -4,6 +4,7 @@
  * Immutable once created; any thread. */
 #ifndef SHARD_MODEL_VOCAB_H
 #define SHARD_MODEL_VOCAB_H
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,7 +51,8 @@ struct vocab {
 	uint32_t ends;                     /* tokens beside eos and eot that end a turn or a text, */
 	uint32_t end[VOCAB_MAX_ENDS];      /* ascending */
 	bool add_bos, add_eos, add_space_prefix;
-	uint8_t *bytes; /* owned: the blob, which the strings point into */
+	uint8_t *bytes;   /* owned: the blob, which the strings point into */
+	atomic_uint more; /* references beyond the first */
 };
 
 /* How a file is read, and what differs from it. */
@@ -76,6 +78,8 @@ int vocab_decode(struct vocab **out, const uint8_t *data, size_t len, char *err,
 #define VOCAB_WHY 96
 bool vocab_same_tokens(const struct vocab *a, const struct vocab *b, char *why, size_t len);
 
+/* Any thread: whoever takes a reference gives it back with vocab_destroy; the last one frees it. */
+struct vocab *vocab_ref(const struct vocab *v);
 void vocab_destroy(struct vocab *v); /* NULL allowed */
 
 #endif

@@ -146,7 +146,7 @@ const struct tokenizer *request_tokenizer(
 static int request_encode(struct request *r, const struct tokenizer *t, const struct request_params *p,
         char *err, size_t errlen) {
 	uint32_t *ids;
-	if (p->text) {
+	if (!p->ids && p->text) {
 		const struct token_span all = {0, p->len};
 		int rc = tokenizer_encode_spans(t, p->text, p->len, p->special ? &all : p->spans,
 		        p->special ? 1 : p->nspans, TOKENIZE_BOS, &ids, &r->tokens);

@@ -24,7 +24,7 @@ struct request_params {
 	const struct token_span *spans; /* or only within these parts of it: tokenizer_encode_spans */
 	size_t nspans;
 	bool names;          /* control tokens in the answer print their names */
-	const uint32_t *ids; /* the prompt as tokens */
+	const uint32_t *ids; /* the prompt as tokens; with a text as well: its tokens, encoded already */
 	size_t nids;
 	bool logits;
 	uint64_t client; /* clients get places in turn */

@@ -2,6 +2,7 @@
  * chooses among what is due at once, so that every order of their messages comes up.  A client hears what the model says, in order,
  * and one end for each choice; nothing after it has let go; and then nothing of it is left anywhere. */
 #include "daemon/api/completion.h"
+#include "tests/sim/jobs.h"
 #include "tests/unit/serve/serving.h"
 #include <check.h>
 #include <stdio.h>
@@ -316,7 +317,6 @@ START_TEST(errors) {
 	ck_assert_ptr_nonnull(huge);
 	memset(huge, 'x', 1 << 20);
 	huge[(1 << 20) - 1] = '\0';
-	sim_for(2000); /* the model is listed */
 	p = params_of(huge, 5);
 	start(&a, &p);
 	until_end(&a, 1);
@@ -400,6 +400,136 @@ START_TEST(text_that_is_lost) {
 	ck_assert_uint_eq(a.ends, 1);
 	ck_assert_uint_eq(a.texts, 1);
 	leave(&a);
+	end();
+}
+END_TEST
+
+/* ---- texts to tokens ----------------------------------------------------------------------------- */
+
+static unsigned converted_texts;
+
+static uint64_t count_job(struct loop *l, loop_fn *run, void *arg) {
+	(void)run;
+	(void)arg;
+	converted_texts += l == serving[GATEWAY].loop;
+	return 0;
+}
+
+static void begin_bare(void) {
+	begin_on(1, 1, 0);
+	serving_load(&(struct serving_spec){.coordinator = COORDINATOR, .stages = 1, .stage = {COORDINATOR}});
+}
+
+static void hold(bool held) {
+	jobs_hold(serving[GATEWAY].loop, held);
+}
+
+/* However many choices: its tokens are found once; and not for a client that has gone. */
+START_TEST(a_text_is_encoded_once) {
+	begin_bare();
+	struct completion_params p = params_of("once upon", 5);
+	p.choices = 16;
+	converted_texts = 0;
+	jobs_cost(count_job);
+	start(&a, &p);
+	sim_for(1000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 16);
+	ck_assert_uint_eq(converted_texts, 1);
+	jobs_cost(NULL);
+	leave(&a);
+	hold(true);
+	start(&a, &p);
+	sim_for(1000);
+	leave(&a);
+	hold(false);
+	sim_for(1000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 16);
+	end();
+}
+END_TEST
+
+/* While a text is encoded, the loop does other things. */
+START_TEST(texts_are_encoded_beside_the_loop) {
+	uint32_t ids[COMPUTE_CONTEXT];
+	begin_bare();
+	struct completion_params p = params_of("once upon", 5), q = params_of(NULL, 5);
+	q.ids = ids;
+	q.nids = serving_encode("x", ids);
+	hold(true);
+	start(&a, &p);
+	sim_for(1000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 0);
+	start(&b, &q);
+	sim_for(1000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 1);
+	hold(false);
+	sim_for(1000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 2);
+	ck_assert_uint_eq(a.choice[0].prompt, serving_encode("once upon", ids));
+	leave(&a);
+	leave(&b);
+	end();
+}
+END_TEST
+
+/* _i: another one of its name comes meanwhile, whose tokens may be others. */
+START_TEST(a_model_that_goes_while_a_text_is_encoded) {
+	begin_bare();
+	struct completion_params p = params_of("once upon", 5);
+	hold(true);
+	start(&a, &p);
+	sim_for(1000);
+	serving_close("m", CARAVAN__MODEL_PHASE__UNLOADED, "");
+	if (_i)
+		serving_load(&(struct serving_spec){
+		        .coordinator = COORDINATOR, .stages = 1, .stage = {COORDINATOR}});
+	hold(false);
+	until_end(&a, 1);
+	if (_i)
+		expect_error(&a, 503, "loaded anew");
+	else
+		expect_error(&a, 404, "no model m");
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 0);
+	leave(&a);
+	end();
+}
+END_TEST
+
+/* _i: its client has let go before. */
+START_TEST(the_daemon_ends_while_a_text_is_encoded) {
+	begin_bare();
+	struct completion_params p = params_of("once upon", 5);
+	hold(true);
+	start(&a, &p);
+	start(&b, &p);
+	sim_for(1000);
+	leave(&a);
+	if (_i)
+		sim_for(1000);
+	leave(&b);
+	end();
+}
+END_TEST
+
+/* No context is that long. */
+START_TEST(a_text_beyond_every_context) {
+	char *huge = malloc(COMPLETION_TEXT_MAX + 2);
+	ck_assert_ptr_nonnull(huge);
+	memset(huge, 'x', COMPLETION_TEXT_MAX + 1);
+	huge[COMPLETION_TEXT_MAX + 1] = '\0';
+	begin_on(1, 1, 0);
+	serving_load(&(struct serving_spec){
+	        .coordinator = COORDINATOR, .stages = 1, .stage = {COORDINATOR}, .context = 1u << 20});
+	struct completion_params p = params_of(huge, 5);
+	converted_texts = 0;
+	jobs_cost(count_job);
+	start(&a, &p);
+	until_end(&a, 1);
+	expect_error(&a, 400, "of at most 4194304");
+	ck_assert_uint_eq(converted_texts, 0);
+	jobs_cost(NULL);
+	leave(&a);
+	free(huge);
 	end();
 }
 END_TEST
@@ -537,6 +667,13 @@ static Suite *suite(void) {
 	tcase_add_test(t, errors);
 	tcase_add_test(t, a_full_queue);
 	tcase_add_test(t, text_that_is_lost);
+	suite_add_tcase(s, t);
+	t = tcase_create("texts");
+	tcase_add_test(t, a_text_is_encoded_once);
+	tcase_add_test(t, texts_are_encoded_beside_the_loop);
+	tcase_add_loop_test(t, a_model_that_goes_while_a_text_is_encoded, 0, 2);
+	tcase_add_loop_test(t, the_daemon_ends_while_a_text_is_encoded, 0, 2);
+	tcase_add_test(t, a_text_beyond_every_context);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
 	tcase_add_test(t, conversions);
