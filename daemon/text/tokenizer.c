@@ -62,6 +62,39 @@ static int tokenizer_byte_of_name(const struct vocab_string *s) {
 	return hi && lo ? (int)((hi - digits) * 16 + (lo - digits)) : -1;
 }
 
+static bool text_between(const struct vocab_string *s, const char *begin, const char *end) {
+	size_t b = strlen(begin), e = strlen(end);
+	return s->len > b + e && memcmp(s->s, begin, b) == 0 && memcmp(s->s + s->len - e, end, e) == 0;
+}
+
+/* Whether a name is one of those that templates write around messages. */
+static bool text_is_mark(const struct vocab_string *s) {
+	static const char *const names[] = {
+	        "<s>", "<bos>", "<start_of_turn>", "<end_of_turn>", "<<SYS>>", "<</SYS>>"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (s->len == strlen(names[i]) && memcmp(s->s, names[i], s->len) == 0)
+			return true;
+	if (text_between(s, "<|", "|>") || text_between(s, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>") ||
+	        vocab_is_end_name(s))
+		return true;
+	/* Mistral's: [INST], [/INST], [TOOL_CALLS], ... */
+	if (!text_between(s, "[", "]"))
+		return false;
+	for (size_t i = 1; i + 1 < s->len; i++)
+		if (s->s[i] != '_' && s->s[i] != '/' && (s->s[i] < 'A' || s->s[i] > 'Z'))
+			return false;
+	return true;
+}
+
+/* User-defined tokens that control a conversation: files of older conversions have them as such. */
+static void tokenizer_find_guarded(struct tokenizer *t) {
+	const struct vocab *v = t->v;
+	for (uint32_t i = 0; i < v->tokens; i++)
+		t->guarded[i] = t->type[i] == VOCAB_USER_DEFINED &&
+		                (t->end[i] || (v->bos >= 0 && i == (uint32_t)v->bos) ||
+		                        text_is_mark(&v->token[i].text));
+}
+
 /* Turns an SPM token's text into bytes. */
 static size_t tokenizer_unescape_spaces(const char *s, size_t len, char *out) {
 	char *p = out;
@@ -107,7 +140,7 @@ static void tokenizer_map_token(struct tokenizer *t, uint32_t i) {
 	if (t->v->model == VOCAB_SPM) {
 		if (byte >= 0 && (t->type[i] == VOCAB_BYTE || t->byte[byte] == TOKEN_NONE))
 			t->byte[byte] = i;
-		if (t->type[i] != VOCAB_NORMAL && t->type[i] != VOCAB_USER_DEFINED)
+		if (t->guarded[i] || (t->type[i] != VOCAB_NORMAL && t->type[i] != VOCAB_USER_DEFINED))
 			return;
 	} else {
 		char *scratch = t->pieces + t->piece[t->v->tokens];
@@ -130,12 +163,14 @@ static int tokenizer_make_tables(struct tokenizer *t, char *err, size_t errlen) 
 	size_t total = 0, longest = 0;
 	t->type = malloc(n + (size_t)1);
 	t->end = calloc(n + (size_t)1, sizeof *t->end);
+	t->guarded = calloc(n + (size_t)1, sizeof *t->guarded);
 	t->piece = malloc((n + (size_t)1) * sizeof *t->piece);
-	if (!t->type || !t->end || !t->piece || strmap_init(&t->map, n) < 0)
+	if (!t->type || !t->end || !t->guarded || !t->piece || strmap_init(&t->map, n) < 0)
 		return -ENOMEM;
 	int rc = tokenizer_classify(t, err, errlen);
 	if (rc < 0)
 		return rc;
+	tokenizer_find_guarded(t);
 	for (uint32_t i = 0; i < n; i++) {
 		size_t len = t->v->token[i].text.len;
 		total += len;
@@ -177,12 +212,18 @@ static int tokenizer_compare_entry(const void *pa, const void *pb) {
 	return c ? c : (a->id > b->id) - (a->id < b->id);
 }
 
-/* All tokens whose type's bit is in mask; among equal texts, the lowest id. */
+/* User-defined tokens, and, if all, what counts within spans alone; among equal texts, the lowest id. */
+static bool tokenizer_is_special(const struct tokenizer *t, uint32_t i, bool all) {
+	if (t->type[i] == VOCAB_USER_DEFINED)
+		return all || !t->guarded[i];
+	return all && (t->type[i] == VOCAB_CONTROL || t->type[i] == VOCAB_UNKNOWN);
+}
+
 static int tokenizer_make_special(
-        const struct tokenizer *t, struct special_set *set, unsigned mask, char *err, size_t errlen) {
+        const struct tokenizer *t, struct special_set *set, bool all, char *err, size_t errlen) {
 	size_t n = 0;
 	for (uint32_t i = 0; i < t->v->tokens; i++)
-		n += mask >> t->type[i] & 1;
+		n += tokenizer_is_special(t, i, all);
 	struct sort_entry *e = malloc((n + 1) * sizeof *e);
 	set->id = malloc((n + 1) * sizeof *set->id);
 	int rc = -ENOMEM;
@@ -191,7 +232,7 @@ static int tokenizer_make_special(
 	n = 0;
 	for (uint32_t i = 0; i < t->v->tokens; i++) {
 		const struct vocab_string *text = &t->v->token[i].text;
-		if (!(mask >> t->type[i] & 1) || text->len == 0)
+		if (!tokenizer_is_special(t, i, all) || text->len == 0)
 			continue;
 		if (text->len > MAX_SPECIAL) {
 			snprintf(err, errlen,
@@ -361,10 +402,9 @@ int tokenizer_create(struct tokenizer **out, const struct vocab *v, char *err, s
 	atomic_init(&t->refs, 1);
 	rc = tokenizer_make_tables(t, err, errlen);
 	if (rc == 0)
-		rc = tokenizer_make_special(t, &t->user, 1u << VOCAB_USER_DEFINED, err, errlen);
+		rc = tokenizer_make_special(t, &t->user, false, err, errlen);
 	if (rc == 0)
-		rc = tokenizer_make_special(t, &t->all,
-		        1u << VOCAB_USER_DEFINED | 1u << VOCAB_CONTROL | 1u << VOCAB_UNKNOWN, err, errlen);
+		rc = tokenizer_make_special(t, &t->all, true, err, errlen);
 	if (rc == 0 && v->model == VOCAB_BPE)
 		rc = bpe_create(t, err, errlen);
 	if (rc < 0)
@@ -394,6 +434,7 @@ void tokenizer_destroy(struct tokenizer *t) {
 	free(t->all.id);
 	free(t->type);
 	free(t->end);
+	free(t->guarded);
 	free(t->piece);
 	free(t->pieces);
 	vocab_destroy(t->v);

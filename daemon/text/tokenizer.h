@@ -45,7 +45,8 @@ const char *tokenizer_pres(void);
  *
  * User-defined tokens in the text are matched first, control and unknown tokens only with TOKENIZE_SPECIAL:
  * the leftmost match, and among those that begin there the longest.  Without that flag no text ever becomes a
- * control token. */
+ * control token.  A user-defined token that is named like one (<|...|>, [INST], one that ends a turn, ...) counts
+ * as a control token here: files of older conversions have those as user-defined. */
 int tokenizer_encode(
         const struct tokenizer *t, const char *text, size_t len, unsigned flags, uint32_t **ids, size_t *n);
 

@@ -276,6 +276,19 @@ static void expect_spans(const struct small_vocab *x, const char *marked, unsign
 	tokenizer_destroy(t);
 }
 
+/* Without spans the name of a token is not that token. */
+static void expect_absent(const struct small_vocab *x, const char *name) {
+	struct tokenizer *t = make(&x->v);
+	size_t n;
+	uint32_t *ids;
+	ck_assert_int_eq(tokenizer_encode_spans(t, name, strlen(name), NULL, 0, 0, &ids, &n), 0);
+	ck_assert_uint_gt(n, 0);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_msg(ids[i] != small_find(x, name), "%s", name);
+	free(ids);
+	tokenizer_destroy(t);
+}
+
 #define B "\1" /* a span begins, */
 #define E "\2" /* and ends */
 
@@ -317,6 +330,39 @@ START_TEST(spans_longest) {
 	expect_spans(x, B "<tool>sy" E, 0, "<tool>sy", NULL);
 	expect_spans(x, B "<tool>s" E "y", 0, "<tool>s", SP, "<0x79>", NULL);
 	free(x);
+}
+END_TEST
+
+/* Files of older conversions have control tokens as user-defined ones: their names tell. */
+START_TEST(spans_old_files) {
+	static const char *const marks[] = {"<|im_start|>", "<|im_end|>", "<\uFF5CUser\uFF5C>",
+	        "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "[TOOL_CALLS]", "<<SYS>>"};
+	static const char *const words[] = {"<think>", "[multimodal]", "<table>", "[", "<|", "[]"};
+	struct small_vocab *x[] = {small_spm(), small_bpe("llama-bpe")};
+	for (unsigned k = 0; k < 2; k++) {
+		char text[64];
+		for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+			small_add(x[k], marks[i], 0, VOCAB_USER_DEFINED);
+		for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+			small_add(x[k], words[i], 0, VOCAB_USER_DEFINED);
+		for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+			snprintf(text, sizeof text, B "%s" E, marks[i]);
+			expect_spans(x[k], text, 0, marks[i], NULL);
+			expect_absent(x[k], marks[i]);
+		}
+		for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+			expect_spans(x[k], words[i], 0, words[i], NULL);
+		free(x[k]);
+	}
+	/* nor do pieces of ordinary text add up to one */
+	struct small_vocab *y = small_spm();
+	small_add(y, "<|", -1, VOCAB_NORMAL);
+	small_add(y, "|>", -1, VOCAB_NORMAL);
+	small_add(y, "<||>", -2, VOCAB_USER_DEFINED);
+	small_add(y, "<|h", -1, VOCAB_NORMAL);
+	small_add(y, "<|h|>", -1, VOCAB_USER_DEFINED);
+	expect_absent(y, "<|h|>");
+	free(y);
 }
 END_TEST
 
@@ -680,6 +726,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, bos_is_not_doubled);
 	tcase_add_test(t, spans_spm);
 	tcase_add_test(t, spans_longest);
+	tcase_add_test(t, spans_old_files);
 	tcase_add_test(t, spans_real);
 	tcase_add_test(t, spans_small_bpe);
 	tcase_add_test(t, spm_scores);
