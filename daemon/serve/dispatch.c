@@ -1,6 +1,7 @@
 /* dispatch: see dispatch.h. */
 #include "daemon/serve/dispatch.h"
 #include "common/fail.h"
+#include "daemon/serve/coordinator/constraint.h"
 #include "daemon/serve/coordinator/coordinator.h"
 #include "daemon/serve/gateway/request.h"
 #include "daemon/serve/stage/stage.h"
@@ -31,6 +32,7 @@ struct serve {
 	LIST_HEAD(, stage_node) stages;
 	LIST_HEAD(, model_node) models;
 	struct tokenizers *tokenizers;
+	struct constraints *constraints;
 	Caravan__StageState *stage_state, **stage_list; /* what serve_state returned last */
 	Caravan__ModelState *model_state, **model_list;
 };
@@ -124,7 +126,8 @@ static int dispatch_model_open(
 	if (!n)
 		return fail_with(-ENOMEM, err, errlen, "%s", strerror(ENOMEM));
 	const char *first = dispatch_node_name(s, &m->plan->stages[0]->node);
-	int rc = coordinator_create(&n->model, s->peers, s->compute, m->plan, first, t, io, err, errlen);
+	int rc = coordinator_create(
+	        &n->model, s->peers, s->compute, s->constraints, m->plan, first, t, io, err, errlen);
 	if (rc != 0) {
 		free(n);
 		return rc;
@@ -375,6 +378,8 @@ int serve_create(struct serve **out, struct members *m, struct compute *c, char 
 		rc = tokenizers_create(&s->tokenizers);
 	}
 	if (rc == 0)
+		rc = constraints_create(&s->constraints, compute_loop(c));
+	if (rc == 0)
 		rc = requests_create(&s->requests, compute_loop(c), m, s->tokenizers);
 	for (size_t i = 0; rc == 0 && i < sizeof on / sizeof *on; i++)
 		rc = peers_on(s->peers, on[i].kind, on[i].fn, s);
@@ -406,6 +411,7 @@ void serve_destroy(struct serve *s) {
 		dispatch_remove_model(s, LIST_FIRST(&s->models), "the node is shutting down");
 	while (!LIST_EMPTY(&s->stages))
 		dispatch_remove_stage(LIST_FIRST(&s->stages));
+	constraints_destroy(s->constraints);
 	tokenizers_destroy(s->tokenizers);
 	dispatch_free_state(s);
 	free(s);

@@ -16,6 +16,9 @@
 /* ---- release ------------------------------------------------------------------------------------- */
 
 static void sequence_destroy(struct client_sequence *g) {
+	if (g->constrains)
+		g->constrains->constrained--;
+	constraint_unref(g->constraint);
 	free(g->seq.log);
 	free(g);
 }
@@ -37,6 +40,7 @@ void coordinator_release(struct coordinator *m) {
 	scheduler_destroy(m->scheduler);
 	step_timing_destroy(m->timing);
 	speculation_destroy(m->speculation);
+	vocabulary_unref(m->vocabulary);
 	output_destroy(m->output);
 	slice_destroy(m->io);
 	plan_free(m->plan);
@@ -80,6 +84,8 @@ void sequence_drop(struct coordinator *m, struct client_sequence *g) {
 	g->finished = true;
 	if (g->draft)
 		(draft_is(g) ? draft_lost : draft_end)(g->draft);
+	if (g->compiling)
+		return;
 	if (scheduler_end(m->scheduler, &g->seq))
 		sequence_left(m, &g->seq);
 	else if (!m->closed)
@@ -203,6 +209,70 @@ void coordinator_queue_moved(struct coordinator *m) {
 		        loop_timer_start(compute_loop(m->compute), 0, false, coordinator_report_places, m);
 }
 
+static void coordinator_enqueue(struct coordinator *m, struct client_sequence *g) {
+	if (scheduler_add(m->scheduler, &g->seq) != 0) {
+		coordinator_refuse_busy(m, &g->from);
+		sequence_destroy(g);
+		return;
+	}
+	coordinator_queue_moved(m);
+	pipeline_kick(m);
+}
+
+/* ---- grammars ------------------------------------------------------------------------------------ */
+
+static void coordinator_compiled(void *arg, struct constraint *c, int rc, const char *why) {
+	struct client_sequence *g = arg;
+	struct coordinator *m = g->constrains;
+	m->jobs--;
+	TAILQ_REMOVE(&m->compiling, g, compiles);
+	g->compiling = false;
+	g->constraint = c;
+	if (!g->finished && rc == 0) {
+		coordinator_enqueue(m, g);
+		return;
+	}
+	if (!g->finished)
+		peers_refuse(
+		        m->peers, &g->from, "the grammar cannot be used: %s", *why ? why : strerror(-rc));
+	sequence_destroy(g);
+	if (m->closed && m->jobs == 0)
+		coordinator_release(m);
+}
+
+/* The sequence is scheduled when its grammar is compiled. */
+static void coordinator_compile(
+        struct coordinator *m, struct client_sequence *g, const Caravan__Grammar *grammar) {
+	if (m->constrained >= COORDINATOR_CONSTRAINED_MAX) {
+		coordinator_refuse_busy(m, &g->from);
+		sequence_destroy(g);
+		return;
+	}
+	int rc = constraint_compile(m->constraints, m->vocabulary, m->tokenizer, grammar, g->prompt,
+	        g->seq.capacity, coordinator_compiled, g);
+	if (rc != 0) {
+		peers_refuse(m->peers, &g->from, "%s", strerror(-rc));
+		sequence_destroy(g);
+		return;
+	}
+	g->constrains = m;
+	m->constrained++;
+	m->jobs++;
+	g->compiling = true;
+	TAILQ_INSERT_TAIL(&m->compiling, g, compiles);
+}
+
+/* Drops sequences whose grammars are being compiled: one, or (ref NULL) all of a gateway. */
+static void coordinator_cancel_compiling(
+        struct coordinator *m, const struct node_id *gateway, const uint64_t *ref) {
+	struct client_sequence *g;
+	TAILQ_FOREACH(g, &m->compiling, compiles)
+	if (node_id_equal(&g->from.node, gateway) && (!ref || g->from.ref == *ref))
+		sequence_drop(m, g);
+}
+
+/* ---- submissions --------------------------------------------------------------------------------- */
+
 void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *s,
         struct payload *payload) {
 	char err[320];
@@ -242,14 +312,10 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->undrafted = s->sampling && s->sampling->undrafted;
 	draft_stats_init(&g->draft_stats);
 	g->began_ns = loop_now_ns();
-	rc = scheduler_add(m->scheduler, &g->seq);
-	if (rc != 0) {
-		coordinator_refuse_busy(m, from);
-		sequence_destroy(g);
-		return;
-	}
-	coordinator_queue_moved(m);
-	pipeline_kick(m);
+	if (s->grammar && !s->logits)
+		coordinator_compile(m, g, s->grammar);
+	else
+		coordinator_enqueue(m, g);
 }
 
 void coordinator_logits_taken(
@@ -270,6 +336,7 @@ void coordinator_logits_taken(
 
 void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, uint64_t ref) {
 	struct sequence *q;
+	coordinator_cancel_compiling(m, gateway, &ref);
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i)); i++) {
 		struct client_sequence *g = (struct client_sequence *)q;
 		if (g->from.ref == ref && node_id_equal(&g->from.node, gateway)) {
@@ -282,6 +349,7 @@ void coordinator_cancel(struct coordinator *m, const struct node_id *gateway, ui
 
 void coordinator_cancel_node(struct coordinator *m, const struct node_id *gateway) {
 	struct sequence *q;
+	coordinator_cancel_compiling(m, gateway, NULL);
 	for (uint32_t i = 0; (q = scheduler_at(m->scheduler, i));) {
 		struct client_sequence *g = (struct client_sequence *)q;
 		bool stays = q->in_flight > 0 || g->finished || !node_id_equal(&g->from.node, gateway);
@@ -323,14 +391,16 @@ static int coordinator_create_scheduler(struct coordinator *m, const struct hpar
 	                                               .len = sizeof root});
 }
 
-int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c,
+int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c, struct constraints *cs,
         const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *io,
         char *err, size_t errlen) {
 	struct node_id to;
 	struct coordinator *m = calloc(1, sizeof *m);
 	int rc = m && (m->plan = plan_copy(plan)) ? 0 : -ENOMEM;
-	if (m)
+	if (m) {
 		TAILQ_INIT(&m->in_flight);
+		TAILQ_INIT(&m->compiling);
+	}
 	if (rc == 0)
 		rc = output_create(
 		        &m->output, io, compute_team(c), plan->max_rows, tokenizer_tokens(tokenizer));
@@ -340,6 +410,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 		rc = step_timing_create(&m->timing, (uint32_t)plan->n_stages);
 	if (rc == 0)
 		rc = speculation_create(&m->speculation, (uint32_t)plan->n_stages);
+	if (rc == 0)
+		rc = vocabulary_get(&m->vocabulary, cs, &plan->vocab);
 	if (rc == 0) {
 		node_id_from_bytes(&to, plan->stages[0]->node);
 		node_id_from_bytes(&m->last_stage, plan->stages[plan->n_stages - 1]->node);
@@ -354,6 +426,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 	}
 	m->peers = p;
 	m->compute = c;
+	m->constraints = cs;
 	m->tokenizer = tokenizer;
 	m->io = io;
 	m->began_ns = loop_now_ns();
@@ -363,6 +436,7 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 
 void coordinator_close(struct coordinator *m, const char *why) {
 	struct sequence *q;
+	struct client_sequence *g;
 	m->closed = true;
 	loop_timer_stop(m->places);
 	loop_timer_stop(m->kick);
@@ -374,6 +448,9 @@ void coordinator_close(struct coordinator *m, const char *why) {
 		sequence_finish(m, (struct client_sequence *)q, CARAVAN__REASON__ERROR, why);
 		i += stays;
 	}
+	TAILQ_FOREACH(g, &m->compiling, compiles)
+	sequence_finish(m, g, CARAVAN__REASON__ERROR, why);
+	constraints_forget(m->constraints, m->tokenizer);
 	if (m->jobs == 0)
 		coordinator_release(m);
 }

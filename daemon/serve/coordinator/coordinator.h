@@ -2,7 +2,7 @@
  * flight.
  *
  * Owns: the slice of embedding and output (once coordinator_create has succeeded), every submitted sequence,
- * the downstream connection to the first stage.  The life of a sequence: submit → [schedule → embed → stages
+ * the downstream connection to the first stage.  The life of a sequence: submit → [compile its grammar →] [schedule → embed → stages
  * → head → sample], repeated → finished.
  * Invariants: at most stages + 1 steps are in flight, plus, for prompts, those on the wire; a sequence's
  * answers are sent in order of position.
@@ -15,11 +15,15 @@
 #include "daemon/text/tokenizer.h"
 #include "shard/forward/slice.h"
 
+struct constraints;
 struct coordinator;
 
-/* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed.  io: embedding and output,
- * mapped. */
-int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c,
+/* Sequences with grammars, running or waiting; more are refused as busy. */
+#define COORDINATOR_CONSTRAINED_MAX 64
+
+/* plan: copied.  first: the name of the first stage's node.  tokenizer: borrowed until coordinator_close; constraints, peers
+ * and compute likewise.  io: embedding and output, mapped. */
+int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c, struct constraints *cs,
         const Caravan__Plan *plan, const char *first, const struct tokenizer *tokenizer, struct slice *io,
         char *err, size_t errlen);
 

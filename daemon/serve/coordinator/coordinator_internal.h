@@ -2,6 +2,7 @@
 #ifndef DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
 #define DAEMON_SERVE_COORDINATOR_COORDINATOR_INTERNAL_H
 #include "daemon/core/rate.h"
+#include "daemon/serve/coordinator/constraint.h"
 #include "daemon/serve/coordinator/coordinator.h"
 #include "daemon/serve/coordinator/output.h"
 #include "daemon/serve/coordinator/scheduler.h"
@@ -17,6 +18,10 @@ struct client_sequence {
 	        *draft; /* its draft, or the draft whose sequence it is (then it has no client); NULL: none */
 	struct peers_from from;
 	struct sampler_params sampling;
+	struct constraint *constraint;  /* NULL: any text */
+	struct coordinator *constrains; /* it counts the sequence as one with a grammar; NULL: it has none */
+	TAILQ_ENTRY(client_sequence) compiles; /* while its grammar is compiled; it is not scheduled yet */
+	bool compiling;
 	uint32_t prompt;
 	uint32_t reported;           /* rows of the prompt last reported to the client as computed */
 	uint32_t window;             /* rows of logits that may be on their way; 0: no limit */
@@ -36,6 +41,10 @@ struct coordinator {
 	struct output *output;
 	struct scheduler *scheduler;
 	struct downstream *downstream;
+	struct constraints *constraints;
+	struct vocabulary *vocabulary;
+	TAILQ_HEAD(, client_sequence) compiling; /* sequences whose grammars are being compiled */
+	uint32_t constrained;                    /* sequences with grammars */
 	struct node_id last_stage;
 	struct coordinator *draft_model;        /* the model that makes drafts for this one, or NULL */
 	TAILQ_HEAD(, step_in_flight) in_flight; /* in order of their numbers */

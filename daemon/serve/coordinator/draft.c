@@ -41,11 +41,13 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	        .capacity = capacity,
 	        .client = g->seq.client};
 	made->sampling = g->sampling;
+	made->constraint = constraint_ref(g->constraint);
 	made->prompt = g->seq.tokens;
 	made->began_ns = loop_now_ns();
 	made->undrafted = true;
 	*d = (struct draft){.draft_model = small, .large = large, .made = made, .of = g};
 	if (scheduler_add(small->scheduler, &made->seq) != 0) {
+		constraint_unref(made->constraint);
 		free(d);
 		free(made);
 		free(log);
@@ -123,7 +125,7 @@ bool draft_goes_on(struct draft *d) {
 
 void draft_sampled(struct draft *d, const struct scheduled *e, const struct output_row *row) {
 	struct sequence *q = &d->made->seq;
-	if (row->rc != 0) {
+	if (row->rc != 0 || row->ends) {
 		sequence_drop(d->draft_model, d->made);
 		return;
 	}

@@ -1,6 +1,7 @@
 /* output: see output.h.  Rows pass through the output product a few at a time, so that the buffer of logits
  * stays small compared with the weights that it reads. */
 #include "daemon/serve/coordinator/output.h"
+#include "daemon/serve/coordinator/constraint.h"
 #include "proto/wire.h"
 #include "shard/forward/forward.h"
 #include <errno.h>
@@ -71,13 +72,19 @@ static float output_sum_probability(const float *logits, size_t n, float max) {
 static void output_sample_row(struct output *o, struct output_row *r, float *logits) {
 	uint32_t n = o->tokens;
 	float max = 0, sum = 1;
+	const uint64_t *allowed = NULL;
+	if (r->constraint)
+		r->rc = constraint_mask(r->constraint, r->log, r->tokens, &allowed, &r->ends);
+	if (r->rc != 0 || r->ends)
+		return;
 	if (r->weighed) {
 		max = logits[0];
 		for (size_t i = 1; i < n; i++)
 			max = logits[i] > max ? logits[i] : max;
 		sum = output_sum_probability(logits, n, max);
 	}
-	r->rc = sampler_pick(o->sampler, r->params, logits, n, r->log, r->tokens, r->tokens, &r->id);
+	r->rc = sampler_pick_allowed(
+	        o->sampler, r->params, logits, n, allowed, r->log, r->tokens, r->tokens, &r->id);
 	if (r->weighed && r->rc == 0)
 		r->probability = fminf(expf(logits[r->id] - max) / sum, 1);
 }

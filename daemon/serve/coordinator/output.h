@@ -19,10 +19,12 @@ struct output_row {
 	const struct sampler_params *params; /* of the sequence; borrowed */
 	const uint32_t *log;                 /* borrowed: as it was when the row was made */
 	uint32_t tokens;
-	bool weighed;      /* `probability` is wanted */
-	uint32_t id;       /* out: the sampled token */
-	float probability; /* out: its probability, before temperature and truncation */
-	int rc;            /* out: 0 or a negative errno */
+	struct constraint *constraint; /* of the sequence; NULL: none.  Borrowed */
+	bool weighed;                  /* `probability` is wanted */
+	uint32_t id;                   /* out: the sampled token */
+	float probability;             /* out: its probability, before temperature and truncation */
+	bool ends;                     /* out: nothing may follow, and no token is sampled */
+	int rc;                        /* out: 0 or a negative errno */
 };
 
 /* tokens: how many may be sampled; rows of the output product beyond them are padding. */

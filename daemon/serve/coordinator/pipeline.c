@@ -249,6 +249,10 @@ static void pipeline_draft_for(
 	struct draft_run none = {.n = 0}, drafted = g->draft ? draft_tokens(g->draft) : none;
 	uint32_t n = speculation_draft(m->speculation, &g->draft_stats, q->log, q->tokens, q->drafted,
 	        q->capacity, answered, &drafted);
+	/* while the compute thread uses it they are not cut: their rows are computed for nothing */
+	if (g->constraint && !constraint_lent(g->constraint))
+		n = q->drafted +
+		    constraint_allowed(g->constraint, q->log, q->tokens + q->drafted, n - q->drafted);
 	bool due = q->scheduled < q->tokens;
 	bool waits = more && n == drafted.n &&
 	             n - q->drafted < (due ? SCHEDULER_DRAFT_MAX : DRAFT_STEP_MIN) &&
@@ -384,10 +388,20 @@ static int pipeline_make_rows(struct step_in_flight *f) {
 			        .params = &((struct client_sequence *)e->seq)->sampling,
 			        .log = log,
 			        .tokens = end - e->outputs + k + 1,
+			        .constraint = ((struct client_sequence *)e->seq)->constraint,
 			        .weighed = draft_is((struct client_sequence *)e->seq)};
 		f->nsampled[i] = e->outputs;
 	}
 	return 0;
+}
+
+/* Constraints belong to the compute thread while a step is sampled there. */
+static void pipeline_lend(struct step_in_flight *f, void (*fn)(struct constraint *c)) {
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		struct constraint *c = ((struct client_sequence *)f->st->seq[i].seq)->constraint;
+		if (c && f->nsampled[i])
+			fn(c);
+	}
 }
 
 /* On the compute thread. */
@@ -431,12 +445,13 @@ static void pipeline_take_token(
 	if (g->finished)
 		return;
 	if (row->rc != 0) {
-		sequence_finish(m, g, CARAVAN__REASON__ERROR, pipeline_error(row->rc));
+		const char *why = g->constraint ? constraint_error(row->rc) : NULL;
+		sequence_finish(m, g, CARAVAN__REASON__ERROR, why ? why : pipeline_error(row->rc));
 		return;
 	}
 	if (first)
 		g->first_ns = now;
-	if (tokenizer_is_end(m->tokenizer, row->id)) {
+	if (row->ends || tokenizer_is_end(m->tokenizer, row->id)) {
 		sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		return;
 	}
@@ -494,6 +509,7 @@ static void pipeline_add_times(struct step_in_flight *f) {
 static void pipeline_sampled(void *arg, bool cancelled) {
 	struct step_in_flight *f = arg;
 	struct coordinator *m = f->m;
+	pipeline_lend(f, constraint_take_back);
 	if (pipeline_job_left(f, cancelled))
 		return;
 	step_timing_io(m->timing, f->began_ns - f->submitted_ns, f->ended_ns - f->began_ns);
@@ -577,7 +593,9 @@ void coordinator_step_done(
 	f->x = payload_ref(x);
 	int rc = pipeline_make_rows(f);
 	rc = rc ? rc : pipeline_submit(f, pipeline_sample, pipeline_sampled);
-	if (rc != 0)
+	if (rc == 0)
+		pipeline_lend(f, constraint_lend);
+	else
 		pipeline_lose(m, f, strerror(-rc));
 }
 

@@ -126,6 +126,21 @@ static uint32_t request_window(
 	return rows ? rows : 1;
 }
 
+/* Whether the grammar can be sent to the coordinator; a sentence in err. */
+static int request_check_grammar(
+        const struct request *r, const Caravan__Grammar *g, char *err, size_t errlen) {
+	const struct member *c = members_find(r->all->members, &r->coordinator);
+	size_t len = strlen(g->text);
+	if (len > WIRE_GRAMMAR_MAX)
+		return fail_with(-E2BIG, err, errlen, "the grammar has %zu bytes, at most %u are possible",
+		        len, WIRE_GRAMMAR_MAX);
+	if (c && !c->self && c->minor < WIRE_1_3)
+		return fail_with(-EPROTONOSUPPORT, err, errlen,
+		        "%s, which coordinates model %s, runs an older version that knows no grammars: upgrade it",
+		        c->name, r->model);
+	return 0;
+}
+
 static struct request *request_find(struct requests *rs, const struct peers_from *from) {
 	struct request *r = LIST_FIRST(&rs->list);
 	while (r && (r->ref != from->ref || !node_id_equal(&r->coordinator, &from->node)))
@@ -181,6 +196,7 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(SUBMIT, submit, &submit);
 	Caravan__Sampling sampling = p->sampling;
+	Caravan__Grammar grammar = p->grammar ? *p->grammar : (Caravan__Grammar)CARAVAN__GRAMMAR__INIT;
 	struct payload *ids = payload_copy(r->log, r->tokens * sizeof *r->log);
 	if (!ids)
 		return -ENOMEM;
@@ -191,6 +207,7 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	submit.window = r->window;
 	submit.client = p->client;
 	submit.sampling = p->logits ? NULL : &sampling;
+	submit.grammar = p->logits || !p->grammar ? NULL : &grammar;
 	env.ref = r->ref;
 	int rc = peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, ids);
 	payload_unref(ids);
@@ -221,7 +238,9 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
 	r->window = p->logits ? request_window(rs, m, &r->coordinator) : 0;
-	rc = request_encode(r, t, p, err, errlen);
+	rc = p->grammar ? request_check_grammar(r, p->grammar, err, errlen) : 0;
+	if (rc == 0)
+		rc = request_encode(r, t, p, err, errlen);
 	if (rc != 0)
 		goto error;
 	if (!p->logits) {

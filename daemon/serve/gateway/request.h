@@ -30,6 +30,7 @@ struct request_params {
 	uint64_t client; /* clients get places in turn */
 	uint32_t limit;  /* tokens to generate; 0: up to the context size */
 	Caravan__Sampling sampling;
+	const Caravan__Grammar *grammar; /* what the answer must be; NULL: any text */
 	const struct text_stop *stops;
 	size_t nstops;
 };

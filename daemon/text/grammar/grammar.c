@@ -711,3 +711,32 @@ int grammar_from_object(struct grammar **out, enum json_space space, char *err, 
 	json_decref(any);
 	return rc;
 }
+
+static int grammar_from_schema_text(
+        struct grammar **out, const char *text, size_t len, char *err, size_t errlen) {
+	json_error_t e;
+	json_t *schema = json_loadb(text, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
+	if (!schema) {
+		snprintf(err, errlen, "the schema is not JSON: line %d, column %d: %s", e.line, e.column,
+		        e.text);
+		return -EINVAL;
+	}
+	int rc = grammar_from_schema(out, schema, JSON_SPACE_LOOSE, err, errlen);
+	json_decref(schema);
+	return rc;
+}
+
+int grammar_from_text(struct grammar **out, enum grammar_language language, const char *text, size_t len,
+        char *err, size_t errlen) {
+	*out = NULL;
+	switch (language) {
+	case GRAMMAR_OBJECT:
+		return grammar_from_object(out, JSON_SPACE_LOOSE, err, errlen);
+	case GRAMMAR_SCHEMA:
+		return grammar_from_schema_text(out, text, len, err, errlen);
+	case GRAMMAR_GBNF:
+		return grammar_from_gbnf(out, text, len, err, errlen);
+	}
+	snprintf(err, errlen, "an unknown language of grammars");
+	return -EINVAL;
+}

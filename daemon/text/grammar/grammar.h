@@ -31,6 +31,16 @@ int grammar_from_schema(
 /* Any JSON object. */
 int grammar_from_object(struct grammar **out, enum json_space space, char *err, size_t errlen);
 
+/* What a client may give as text. */
+enum grammar_language {
+	GRAMMAR_OBJECT, /* any JSON object; no text */
+	GRAMMAR_SCHEMA, /* a JSON schema, as JSON */
+	GRAMMAR_GBNF,
+};
+/* As the above; JSON with JSON_SPACE_LOOSE. */
+int grammar_from_text(struct grammar **out, enum grammar_language language, const char *text, size_t len,
+        char *err, size_t errlen);
+
 /* r is changed.  It has at least one rule, and all are defined. */
 int grammar_compile(struct grammar **out, struct rules *r, char *err, size_t errlen);
 void grammar_destroy(struct grammar *g); /* NULL allowed */

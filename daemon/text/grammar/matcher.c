@@ -10,7 +10,6 @@
 #include "daemon/text/grammar/matcher.h"
 #include "daemon/text/grammar/grammar_internal.h"
 #include "daemon/text/grammar/token_trie.h"
-#include "daemon/text/tokenizer.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -626,17 +625,16 @@ int grammar_start(struct grammar_matcher *m, uint32_t *state, char *err, size_t 
 }
 
 int grammar_accept(struct grammar_matcher *m, uint32_t *state, uint32_t token, char *err, size_t errlen) {
-	const struct tokenizer *t = m->trie->tokenizer;
 	uint32_t at = *state;
 	size_t len;
 	m->error = 0;
 	if (at < ENDED || at >= m->states || !m->state[at].used)
 		return matcher_fail(-EINVAL, err, errlen);
 	matcher_tidy(m);
-	const char *s = tokenizer_piece(t, token, &len);
-	if (tokenizer_is_end(t, token))
+	const char *s = token_trie_piece(m->trie, token, &len);
+	if (token_trie_is_stop(m->trie, token))
 		return matcher_hold(m, grammar_may_end(m, at) ? ENDED : DEAD, state, err, errlen);
-	if (tokenizer_is_control(t, token) || len == 0 || len > TOKEN_TRIE_MAX_LEN)
+	if (len == 0)
 		at = DEAD;
 	for (size_t i = 0; i < len && at > EXCEEDED && !m->error; i++)
 		at = step(m, at, (uint8_t)s[i]);

@@ -22,6 +22,7 @@ static int compare_entries(const void *a, const void *b) {
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* The tokens that are in the tree, sorted. */
 static uint32_t collect(const struct tokenizer *t, struct entry *entry, size_t *bytes) {
 	uint32_t n = 0;
 	*bytes = 0;
@@ -45,7 +46,31 @@ static int reserve(struct token_trie *t, size_t nodes) {
 	t->token = malloc(nodes * sizeof *t->token);
 	t->same = malloc((t->tokens + (size_t)1) * sizeof *t->same);
 	t->stop = malloc((t->tokens + (size_t)1) * sizeof *t->stop);
-	return t->byte && t->depth && t->end && t->token && t->same && t->stop ? 0 : -ENOMEM;
+	t->text = malloc(nodes);
+	t->at = calloc(t->tokens + (size_t)1, sizeof *t->at);
+	return t->byte && t->depth && t->end && t->token && t->same && t->stop && t->text && t->at ? 0
+	                                                                                           : -ENOMEM;
+}
+
+static void copy_text(struct token_trie *t, const struct entry *entry, uint32_t n) {
+	for (uint32_t i = 0; i < n; i++)
+		t->at[entry[i].id + 1] = entry[i].len;
+	for (uint32_t id = 0; id < t->tokens; id++)
+		t->at[id + 1] += t->at[id];
+	for (uint32_t i = 0; i < n; i++)
+		memcpy(t->text + t->at[entry[i].id], entry[i].s, entry[i].len);
+}
+
+const char *token_trie_piece(const struct token_trie *t, uint32_t token, size_t *len) {
+	*len = token < t->tokens ? t->at[token + 1] - t->at[token] : 0;
+	return *len ? t->text + t->at[token] : "";
+}
+
+bool token_trie_is_stop(const struct token_trie *t, uint32_t token) {
+	uint32_t i = 0;
+	while (i < t->stops && t->stop[i] != token)
+		i++;
+	return i < t->stops;
 }
 
 static uint32_t common_prefix(const struct entry *a, const struct entry *b) {
@@ -91,12 +116,12 @@ int token_trie_create(struct token_trie **out, const struct tokenizer *tokenizer
 	*out = NULL;
 	if (!t || !entry)
 		goto error;
-	t->tokenizer = tokenizer;
 	t->tokens = tokenizer_tokens(tokenizer);
 	uint32_t n = collect(tokenizer, entry, &bytes);
 	if (reserve(t, bytes + 1) < 0)
 		goto error;
 	build(t, entry, n);
+	copy_text(t, entry, n);
 	for (uint32_t id = 0; id < t->tokens; id++)
 		if (tokenizer_is_end(tokenizer, id))
 			t->stop[t->stops++] = id;
@@ -118,5 +143,7 @@ void token_trie_destroy(struct token_trie *t) {
 	free(t->token);
 	free(t->same);
 	free(t->stop);
+	free(t->text);
+	free(t->at);
 	free(t);
 }

@@ -2,9 +2,11 @@
  * are looked at together.
  *
  * Control tokens, empty ones and those longer than TOKEN_TRIE_MAX_LEN are not in it: no grammar ever allows them.
- * Made once for a vocabulary; immutable, any thread. */
+ * Made once for a vocabulary, whose tokenizer it needs no more then; immutable, any thread. */
 #ifndef DAEMON_TEXT_GRAMMAR_TOKEN_TRIE_H
 #define DAEMON_TEXT_GRAMMAR_TOKEN_TRIE_H
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct tokenizer;
@@ -13,8 +15,7 @@ struct tokenizer;
 #define TOKEN_TRIE_NONE UINT32_MAX
 
 struct token_trie {
-	const struct tokenizer *tokenizer; /* borrowed */
-	uint32_t tokens;                   /* of the vocabulary */
+	uint32_t tokens; /* of the vocabulary */
 	uint32_t nodes;
 	/* of each node; node 0 is the root and has no byte */
 	uint8_t *byte, *depth;
@@ -23,9 +24,15 @@ struct token_trie {
 	uint32_t *same;  /* of each token: another with the same bytes, or TOKEN_TRIE_NONE */
 	uint32_t *stop;  /* tokens that end a text */
 	uint32_t stops;
+	char *text;   /* the bytes of all tokens that are in the tree */
+	uint32_t *at; /* where those of each token begin; they end where the next token's begin */
 };
 
-/* The tokenizer must outlive it.  0 or -ENOMEM. */
+/* The bytes of a token; none for one that is not in the tree. */
+const char *token_trie_piece(const struct token_trie *t, uint32_t token, size_t *len);
+bool token_trie_is_stop(const struct token_trie *t, uint32_t token);
+
+/* 0 or -ENOMEM. */
 int token_trie_create(struct token_trie **out, const struct tokenizer *t);
 void token_trie_destroy(struct token_trie *t); /* NULL allowed */
 

@@ -254,6 +254,10 @@ void serving_settle(void) {
 
 /* ---- models -------------------------------------------------------------------------------------- */
 
+void serving_minor(unsigned node, unsigned of, uint32_t minor) {
+	serving[node].members->member[of].minor = minor;
+}
+
 static struct model *model_named(const char *name) {
 	for (unsigned i = 0; i < SERVING_MODELS; i++)
 		if (models[i].manifest && (!name || strcmp(models[i].name, name) == 0))
@@ -340,6 +344,11 @@ void serving_load(const struct serving_spec *s) {
 	m->vocab = small_spm();
 	if (s->other_words)
 		m->vocab->token[small_find(m->vocab, "ld")].text = small_text(m->vocab, "lt");
+	if (s->endless) {
+		m->vocab->v.eos = -1;
+		m->vocab->token[small_find(m->vocab, "</s>")].text = small_text(m->vocab, "</z>");
+		m->vocab->token[small_find(m->vocab, "<|eot_id|>")].text = small_text(m->vocab, "<|more|>");
+	}
 	ck_assert_int_eq(compute_manifest(&m->manifest, s->number ? s->number : 1, SERVING_LAYERS,
 	                         m->vocab->v.tokens + s->padding, s->context > 256 ? s->context : 256),
 	        0);
@@ -518,6 +527,7 @@ void client_ask(struct client *c, const struct ask *a) {
 	        .len = strlen(a->prompt),
 	        .client = a->client,
 	        .limit = a->limit,
+	        .grammar = a->grammar,
 	        .stops = &stop,
 	        .nstops = a->stop != NULL};
 	caravan__sampling__init(&p.sampling);

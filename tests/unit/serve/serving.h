@@ -54,6 +54,8 @@ void serving_begin(unsigned n, unsigned all, uint64_t seed);
 void serving_end(void);
 /* A node's process ends at once: nothing of what it has not sent arrives. */
 void serving_kill(unsigned node);
+/* A node believes that another one runs this minor version. */
+void serving_minor(unsigned node, unsigned of, uint32_t minor);
 /* Every other node hears that it is down, or up. */
 void serving_tell(unsigned node, bool up);
 
@@ -67,6 +69,7 @@ struct serving_spec {
 	uint32_t number;   /* of its weights; 0: 1 */
 	uint32_t padding;  /* rows of its output that no token of its vocabulary has */
 	bool other_words;  /* one token has another text than in other models */
+	bool endless;      /* no token ends a text */
 };
 enum { SERVING_LAYERS = 4 };
 /* All nodes know the model; stages and coordinator that are not bare are open. */
@@ -108,6 +111,7 @@ struct ask {
 	const char *prompt;
 	uint32_t limit;
 	const struct sampler_params *sampling;
+	const Caravan__Grammar *grammar;
 	bool undrafted;
 	const char *stop;
 	uint64_t client;
