@@ -337,7 +337,7 @@ END_TEST
 START_TEST(spans_old_files) {
 	static const char *const marks[] = {"<|im_start|>", "<|im_end|>", "<\uFF5CUser\uFF5C>",
 	        "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "[TOOL_CALLS]", "<<SYS>>"};
-	static const char *const words[] = {"<think>", "[multimodal]", "<table>", "[", "<|", "[]"};
+	static const char *const words[] = {"<think>", "[multimodal]", "<table>", "<|", "[]"};
 	struct small_vocab *x[] = {small_spm(), small_bpe("llama-bpe")};
 	for (unsigned k = 0; k < 2; k++) {
 		char text[64];
