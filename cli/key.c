@@ -16,8 +16,8 @@ static const struct option longs[] = {{"name", required_argument, NULL, OPT_NAME
 
 static const char help[] = "create prints a new API key on standard output.  It is shown this once: the\n"
                            "cluster keeps only a hash.  Every node accepts it, in the header\n"
-                           "'Authorization: Bearer KEY' or 'x-api-key: KEY'.  While there is a valid key,\n"
-                           "every request needs one.\n"
+                           "'Authorization: Bearer KEY' or 'x-api-key: KEY'.  Once there has been a key,\n"
+                           "every request needs a valid one.\n"
                            "list shows the valid keys; revoke takes the name or the id of one.\n"
                            "\n"
                            "  --name NAME            with create: what it is for, in lists and the log\n"

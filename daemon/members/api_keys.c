@@ -74,9 +74,8 @@ enum api_key_verdict api_keys_check(
 	if (secret)
 		SHA256((const unsigned char *)secret, strlen(secret), hash);
 	pthread_mutex_lock(&k->lock);
-	for (size_t i = 0; i < k->n && verdict == API_KEY_NONE; i++)
-		if (api_key_is_valid(&k->at[i], now))
-			verdict = API_KEY_UNKNOWN;
+	for (size_t i = 0; i < k->n && verdict != API_KEY_UNKNOWN; i++)
+		verdict = api_key_is_valid(&k->at[i], now) ? API_KEY_UNKNOWN : API_KEY_OVER;
 	const struct api_key *a = secret ? api_keys_find(k, hash) : NULL;
 	if (a && api_key_is_valid(a, now)) {
 		verdict = API_KEY_VALID;
@@ -165,30 +164,21 @@ int api_keys_revoke(struct api_keys *k, const char *name_or_id, uint64_t now, ch
 	return 0;
 }
 
-/* The earlier of two times, where 0 means none. */
-static uint64_t api_key_first(uint64_t a, uint64_t b) {
-	return !a ? b : !b || a < b ? a : b;
-}
-
 static void api_key_read(struct api_key *a, const Caravan__ApiKey *e) {
 	*a = (struct api_key){.created = e->created, .expires = e->expires, .revoked = e->revoked};
 	memcpy(a->hash, e->hash.data, sizeof a->hash);
 	snprintf(a->name, sizeof a->name, "%s", e->name);
 }
 
-/* Merges another node's record of a key that we have.  A revocation counts from now, since the key was valid
- * here until now: otherwise a node could claim that it is an old one, and have us remove the record at
- * once. */
+/* Merges another node's record of a key that we have: it can be revoked, once.  If nodes differ in when it expires, a
+ * member lies, and it is revoked, as any member may do; what else differs stays as we had it first.  So no member makes us
+ * write and send changes without end.  A revocation counts from now, since the key was valid here until now: otherwise a
+ * node could claim that it is an old one, and have us remove the record at once. */
 static bool api_key_merge(struct api_key *a, const struct api_key *b, uint64_t now) {
-	const struct api_key before = *a;
-	a->created = api_key_first(a->created, b->created);
-	a->expires = api_key_first(a->expires, b->expires);
-	if (b->revoked && !a->revoked)
-		a->revoked = now;
-	if (strcmp(b->name, a->name) < 0)
-		memcpy(a->name, b->name, sizeof a->name);
-	return a->created != before.created || a->expires != before.expires || a->revoked != before.revoked ||
-	       strcmp(a->name, before.name) != 0;
+	if (a->revoked || (!b->revoked && b->expires == a->expires))
+		return false;
+	a->revoked = now;
+	return true;
 }
 
 /* Whether nobody needs the record any more, not even nodes that were down. */
@@ -208,8 +198,8 @@ bool api_keys_take(struct api_keys *k, Caravan__ApiKey *const *from, size_t coun
 			pthread_mutex_lock(&k->lock);
 			changed |= api_key_merge(own, &a, now);
 			pthread_mutex_unlock(&k->lock);
-		} else if (!api_key_is_over(&a, now) &&
-		           !(a.revoked && a.revoked + API_KEY_KEEP_SECONDS <= now)) {
+		} else if (k->n == 0 || (!api_key_is_over(&a, now) &&
+		                                !(a.revoked && a.revoked + API_KEY_KEEP_SECONDS <= now))) {
 			changed |= api_keys_add(k, &a);
 		}
 	}
@@ -234,6 +224,8 @@ size_t api_keys_prune(struct api_keys *k, uint64_t now, uint64_t agreed) {
 		        !(a->revoked && a->revoked + API_KEY_KEEP_SECONDS <= now && a->revoked <= agreed))
 			k->at[kept++] = *a;
 	}
+	if (kept == 0 && n > 0)
+		k->at[kept++] = k->at[n - 1];
 	k->n = kept;
 	pthread_mutex_unlock(&k->lock);
 	return n - kept;

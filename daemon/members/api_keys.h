@@ -4,7 +4,7 @@
  * never the secret: with 256 random bits, it needs no slow hash against guessing.
  * Invariants: a record never changes, except that it may be revoked, which is final.  A revocation known to
  * one node wins on every node that receives it, so all nodes reach the same set, whatever the order of
- * messages.
+ * messages.  Once there has been a key there is a record, for good.
  * Threads: api_keys_check from any thread; everything else on the loop. */
 #ifndef DAEMON_MEMBERS_API_KEYS_H
 #define DAEMON_MEMBERS_API_KEYS_H
@@ -30,7 +30,8 @@ int api_keys_create(struct api_keys **out);
 void api_keys_destroy(struct api_keys *k); /* NULL allowed */
 
 enum api_key_verdict {
-	API_KEY_NONE,    /* there are no valid keys */
+	API_KEY_NONE,    /* no key was ever made */
+	API_KEY_OVER,    /* there were keys, but all have been revoked or have expired */
 	API_KEY_UNKNOWN, /* the secret is not a valid key's */
 	API_KEY_VALID
 };
@@ -54,7 +55,7 @@ bool api_keys_take(struct api_keys *k, Caravan__ApiKey *const *from, size_t coun
 /* Whether the sender of these records knows of every key that is revoked here. */
 bool api_keys_agree(const struct api_keys *k, Caravan__ApiKey *const *from, size_t count);
 /* Removes what expired long ago, and what was revoked long ago and before `agreed`, when every node knew of
- * it.  Returns how many. */
+ * it; the last record stays, so that it is known that there were keys.  Returns how many. */
 size_t api_keys_prune(struct api_keys *k, uint64_t now, uint64_t agreed);
 
 /* All records, for the wire; valid until the next call. */

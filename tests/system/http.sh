@@ -104,8 +104,14 @@ require kill -HUP "$(pid_of beta)"
 logged() { gets 404 beta "x-api-key: $two" && test -s "$dir/access"; }
 check "SIGHUP makes a new access log" wait_for 10 logged
 require on beta key revoke two
-check "when the last key is gone, this machine is served" wait_for 10 gets 404 beta
-check "everywhere" wait_for 10 gets 404 gamma
+over() { on "$1" key list --json >"$dir/list" && ! grep -q '"name"' "$dir/list" && gets 401 "$1" && gets 401 "$1" "Authorization: Bearer $two"; }
+for n in beta gamma; do check "$n: when the last key is gone, nobody is served" wait_for 10 over $n; done
+stop gamma
+require with_http gamma
+check "nor after a start" gets 401 gamma
+stop gamma
+require with_http gamma --http-open
+check "unless the node is told to serve without keys" gets 404 gamma
 
 # ---- a private daemon, as caravan run starts for a file: it has no HTTP ----------------------------------------
 port_free >"$dir/free"

@@ -98,7 +98,53 @@ START_TEST(revoking) {
 			ck_assert_int_eq(
 			        api_keys_revoke(a, api_key_id(api_keys_at(a, i), id), NOW, err, sizeof err),
 			        0);
-	ck_assert_int_eq(check(a, two, NOW), API_KEY_NONE);
+	ck_assert_int_eq(check(a, two, NOW), API_KEY_OVER);
+}
+END_TEST
+
+/* Whoever makes a key wants keys to count: when the last one is over, nobody is served rather than everybody. */
+START_TEST(there_were_keys) {
+	char one[API_KEY_SECRET], two[API_KEY_SECRET];
+	make(a, "revoked", 0, one);
+	make(a, "expires", DAY, two);
+	ck_assert_int_eq(api_keys_revoke(a, "revoked", NOW, err, sizeof err), 0);
+	ck_assert_int_eq(check(a, NULL, NOW), API_KEY_UNKNOWN);
+	ck_assert_int_eq(check(a, NULL, NOW + DAY), API_KEY_OVER);
+	ck_assert_int_eq(check(a, two, NOW + DAY), API_KEY_OVER);
+	/* also when all is forgotten, and on a node that joins after that */
+	for (int i = 0; i < 3; i++)
+		(void)api_keys_prune(a, NOW + 1000 * DAY, NOW + 1000 * DAY);
+	ck_assert_ptr_null(api_keys_at(a, 1));
+	ck_assert_int_eq(check(a, NULL, NOW + 1000 * DAY), API_KEY_OVER);
+	ck_assert(pass(a, b, NOW + 1000 * DAY));
+	ck_assert_int_eq(check(b, NULL, NOW + 1000 * DAY), API_KEY_OVER);
+	ck_assert(!pass(b, a, NOW + 1000 * DAY));
+}
+END_TEST
+
+/* A member that says something else of a key each time changes it once: after that there is nothing to write and to send. */
+START_TEST(changes_have_an_end) {
+	char one[API_KEY_SECRET], name[20];
+	unsigned changes = 0;
+	make(a, "one", 0, one);
+	Caravan__ApiKey lie = CARAVAN__API_KEY__INIT, *lies[] = {&lie};
+	lie.hash = wire_bytes(api_keys_at(a, 0)->hash, API_KEY_HASH);
+	lie.name = name;
+	for (unsigned i = 1; i < 100; i++) {
+		lie.created = NOW - i;
+		snprintf(name, sizeof name, "a%u", 100 - i);
+		changes += api_keys_take(a, lies, 1, NOW);
+	}
+	ck_assert_uint_eq(changes, 0);
+	ck_assert_str_eq(api_keys_at(a, 0)->name, "one");
+	ck_assert_uint_eq(api_keys_at(a, 0)->created, NOW);
+	ck_assert_int_eq(check(a, one, NOW), API_KEY_VALID);
+	for (unsigned i = 1; i < 100; i++) { /* a shorter life ends it */
+		lie.expires = NOW + 100 * DAY - i;
+		changes += api_keys_take(a, lies, 1, NOW);
+	}
+	ck_assert_uint_eq(changes, 1);
+	ck_assert_int_eq(check(a, one, NOW), API_KEY_OVER);
 }
 END_TEST
 
@@ -126,7 +172,7 @@ START_TEST(nodes_agree) {
 END_TEST
 
 START_TEST(what_is_forgotten) {
-	char one[API_KEY_SECRET], two[API_KEY_SECRET];
+	char one[API_KEY_SECRET], two[API_KEY_SECRET], three[API_KEY_SECRET];
 	struct api_keys *late;
 	ck_assert_int_eq(api_keys_create(&late), 0);
 	make(a, "revoked", 0, one);
@@ -135,24 +181,27 @@ START_TEST(what_is_forgotten) {
 	ck_assert_int_eq(api_keys_revoke(a, "revoked", NOW, err, sizeof err), 0);
 	ck_assert_uint_eq(api_keys_prune(a, NOW + 7 * DAY - 1, NOW + 7 * DAY - 1), 0);
 	/* an expired key goes whoever knows of it, a revoked one when all know */
+	make(a, "stays", 0, three);
 	ck_assert_uint_eq(api_keys_prune(a, NOW + 9 * DAY, NOW - 1), 1);
-	ck_assert_str_eq(api_keys_at(a, 0)->name, "revoked");
+	ck_assert_ptr_null(api_keys_at(a, 2));
 	ck_assert(pass(a, late, NOW + 9 * DAY));
-	ck_assert_int_eq(check(late, one, NOW + 9 * DAY), API_KEY_NONE);
+	ck_assert_int_eq(check(late, one, NOW + 9 * DAY), API_KEY_UNKNOWN);
 	ck_assert_uint_eq(api_keys_prune(a, NOW + 9 * DAY, NOW + 9 * DAY), 1);
-	ck_assert_ptr_null(api_keys_at(a, 0));
+	ck_assert_str_eq(api_keys_at(a, 0)->name, "stays");
+	ck_assert_ptr_null(api_keys_at(a, 1));
 	/* what is old and unknown is not taken; and nobody's old date makes a revocation of today forgotten */
-	ck_assert(!pass(late, b, NOW + 30 * DAY));
-	ck_assert_ptr_null(api_keys_at(b, 0));
-	char three[API_KEY_SECRET];
 	make(b, "three", 0, three);
+	ck_assert(pass(late, b, NOW + 30 * DAY));
+	ck_assert_ptr_null(api_keys_at(b, 2)); /* "three" and "stays" */
+	ck_assert_int_eq(api_keys_revoke(b, "stays", NOW, err, sizeof err), 0);
+	ck_assert_uint_eq(api_keys_prune(b, NOW + 30 * DAY, NOW + 30 * DAY), 1);
 	Caravan__ApiKey lie = CARAVAN__API_KEY__INIT, *lies[] = {&lie};
 	lie.hash = wire_bytes(api_keys_at(b, 0)->hash, API_KEY_HASH);
 	lie.created = NOW;
 	lie.revoked = 1;
 	lie.name = (char *)"three";
 	ck_assert(api_keys_take(b, lies, 1, NOW + 30 * DAY));
-	ck_assert_int_eq(check(b, three, NOW + 30 * DAY), API_KEY_NONE);
+	ck_assert_int_eq(check(b, three, NOW + 30 * DAY), API_KEY_OVER);
 	ck_assert_uint_eq(api_keys_at(b, 0)->revoked, NOW + 30 * DAY);
 	api_keys_destroy(late);
 }
@@ -241,7 +290,9 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, secrets);
 	tcase_add_test(t, revoking);
+	tcase_add_test(t, there_were_keys);
 	tcase_add_test(t, nodes_agree);
+	tcase_add_test(t, changes_have_an_end);
 	tcase_add_test(t, what_is_forgotten);
 	tcase_add_test(t, the_set_is_bounded);
 	tcase_add_test(t, the_file);
