@@ -47,11 +47,28 @@ static void conn_account(struct http_conn *c) {
 	c->kept = kept;
 }
 
+/* The last bytes of the input. */
+static void conn_read_along(struct http_conn *c, size_t len) {
+	struct evbuffer *in = bufferevent_get_input(c->bev);
+	struct evbuffer_ptr at;
+	struct evbuffer_iovec part;
+	evbuffer_ptr_set(in, &at, evbuffer_get_length(in) - len, EVBUFFER_PTR_SET);
+	while (len > 0 && evbuffer_peek(in, (ev_ssize_t)len, &at, &part, 1) > 0) {
+		size_t n = part.iov_len < len ? part.iov_len : len;
+		framing_take(&c->framing, part.iov_base, n);
+		len -= n;
+		evbuffer_ptr_set(in, &at, n, EVBUFFER_PTR_ADD);
+	}
+}
+
 void conn_set_state(struct http_conn *c, enum http_conn_state state) {
 	c->state = state;
 	c->since_ns = loop_now_ns();
-	if (state == CONN_ARRIVING)
+	if (state == CONN_ARRIVING) {
 		c->arrived = evbuffer_get_length(bufferevent_get_input(c->bev));
+		framing_begin(&c->framing);
+		conn_read_along(c, c->arrived);
+	}
 	conn_account(c);
 }
 
@@ -77,10 +94,13 @@ static void conn_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *i
 	struct http_conn *c = arg;
 	(void)buf;
 	if (info->n_added) {
-		if (c->state == CONN_FRESH || c->state == CONN_IDLE)
+		if (c->state == CONN_FRESH || c->state == CONN_IDLE) {
 			conn_set_state(c, CONN_ARRIVING);
-		else
+		} else {
 			c->arrived += info->n_added;
+			if (c->state == CONN_ARRIVING)
+				conn_read_along(c, info->n_added);
+		}
 	}
 	conn_count(c, info);
 	if (!info->n_added)
@@ -343,10 +363,14 @@ static void conn_replace_page(struct http_conn *c) {
 	char begin[13] = "";
 	const struct http_limits *l = &c->server->limits;
 	(void)output_copy(c, begin, sizeof begin - 1);
+	if (c->framing.bad) {
+		conn_refuse(c, 400, "malformed_request", "this is not a well-formed HTTP request: %s",
+		        c->framing.bad);
+		return;
+	}
 	switch (atoi(begin + 9)) {
 	case 413:
-		conn_refuse(c, 413, "body_too_large",
-		        "the body is larger than %zu KiB, or its chunks are not well-formed", l->body >> 10);
+		conn_refuse(c, 413, "body_too_large", "the body is larger than %zu KiB", l->body >> 10);
 		break;
 	case 417:
 		conn_refuse(c, 417, "expectation_failed", "only 100-continue can be expected");

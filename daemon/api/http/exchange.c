@@ -302,15 +302,16 @@ static bool exchange_check_version(struct http_exchange *x) {
 
 /* evhttp takes what two servers could read as two different requests. */
 static bool exchange_check_framing(struct http_exchange *x) {
-	const char *encoding = http_header(x, "Transfer-Encoding"),
+	const char *bad = x->conn->framing.bad, *encoding = http_header(x, "Transfer-Encoding"),
 	           *length = http_header(x, "Content-Length");
-	if (header_count(x, "Content-Length") + header_count(x, "Transfer-Encoding") <= 1 &&
+	if (!bad && header_count(x, "Content-Length") + header_count(x, "Transfer-Encoding") <= 1 &&
 	        header_count(x, "Host") <= 1 && (!encoding || strcasecmp(encoding, "chunked") == 0) &&
 	        (!length || length[strspn(length, "0123456789")] == '\0') &&
 	        (x->method != HTTP_HEAD || (!encoding && (!length || strcmp(length, "0") == 0))))
 		return true;
 	http_reply_header(x, "Connection", "close");
-	http_reply_error(x, 400, "malformed_request", "the length of the body or the host is not clear");
+	http_reply_error(x, 400, "malformed_request", "this is not a well-formed HTTP request: %s",
+	        bad ? bad : "the length of the body or the host is not clear");
 	return false;
 }
 

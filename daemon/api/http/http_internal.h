@@ -25,6 +25,26 @@ enum http_conn_state {
 	CONN_REFUSED   /* an error is being written; then it ends */
 };
 
+/* framing.c: how far a request has been read along. */
+struct http_framing {
+	enum http_framing_part {
+		FRAMING_REQUEST,
+		FRAMING_HEAD,
+		FRAMING_SIZE,
+		FRAMING_CHUNK,
+		FRAMING_CHUNK_END,
+		FRAMING_TRAILER,
+		FRAMING_REST /* a body with a length, or what comes after the request */
+	} part;
+	size_t line, same,
+	        spaces; /* characters of the line; of these, of Transfer-Encoding; spaces in the first line */
+	uint64_t left;  /* of a chunk */
+	bool cr, named, chunked;
+	char path[64]; /* as it came; what is longer is cut */
+	size_t pathlen;
+	const char *bad; /* NULL: nothing yet */
+};
+
 struct http_conn {
 	LIST_ENTRY(http_conn) next;
 	struct http_server *server;
@@ -34,12 +54,13 @@ struct http_conn {
 	enum http_conn_state state;
 	uint64_t since_ns; /* of the state */
 	uint64_t moved_ns; /* when the client last read something, or had nothing to read */
-	size_t arrived;    /* bytes of the request that is arriving */
-	size_t buffered;   /* bytes in both buffers */
-	size_t kept;       /* bytes that count for all that is buffered */
-	bool failed;       /* evhttp has written an error page of its own */
-	bool doomed;       /* to be closed when the stack has unwound */
-	const char *doom;  /* why */
+	struct http_framing framing;
+	size_t arrived;   /* bytes of the request that is arriving */
+	size_t buffered;  /* bytes in both buffers */
+	size_t kept;      /* bytes that count for all that is buffered */
+	bool failed;      /* evhttp has written an error page of its own */
+	bool doomed;      /* to be closed when the stack has unwound */
+	const char *doom; /* why */
 	struct http_exchange *exchange;
 	struct sockaddr_storage peer;
 	char address[HTTP_ADDRESS_TEXT];
@@ -107,6 +128,11 @@ void conn_set_state(struct http_conn *c, enum http_conn_state state);
 /* Notices that the client goes away while its request is being answered. */
 void conn_watch(struct http_conn *c);
 void conn_check_buffered(struct http_server *s);
+
+/* framing.c */
+void framing_begin(struct http_framing *f);
+/* The next bytes of a request; what comes after it is left alone. */
+void framing_take(struct http_framing *f, const void *bytes, size_t len);
 
 /* exchange.c */
 void exchange_begin(struct evhttp_request *req, void *server); /* of evhttp_set_gencb */
