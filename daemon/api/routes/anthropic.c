@@ -287,7 +287,7 @@ static void anthropic_messages(struct http_exchange *x, void *arg) {
 		bool stream = fields_bool(&f, NULL, "stream", false);
 		if (!fields_get(&f, NULL, "max_tokens"))
 			fields_fail(&f, "max_tokens", "max_tokens is missing");
-		prompt_read_limit(&q, &f, NULL, "max_tokens", false);
+		prompt_read_limit(&q, &f, NULL, "max_tokens");
 		prompt_read_sampling(&q, &f, NULL);
 		prompt_read_stops(&q, &f, NULL, "stop_sequences");
 		if (!fields_ok(&f)) {

@@ -2,11 +2,14 @@
 #include "daemon/api/routes/fields.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TRIM_BYTES (1u << 20)
 
 void fields_fail(struct fields *f, const char *param, const char *fmt, ...) {
 	va_list ap;
@@ -19,16 +22,68 @@ void fields_fail(struct fields *f, const char *param, const char *fmt, ...) {
 	va_end(ap);
 }
 
+/* Where the string that begins at `at` ends. */
+static size_t string_end(const char *s, size_t len, size_t at) {
+	for (at++; at < len && s[at] != '"'; at++)
+		at += s[at] == '\\';
+	return at;
+}
+
+/* Whether a body is within the bounds; one that is not JSON is the parser's to refuse. */
+static bool fields_bounded(struct fields *f, const char *s, size_t len) {
+	size_t values = 1, containers = 0, depth = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] == '"') {
+			i = string_end(s, len, i);
+		} else if (s[i] == '{' || s[i] == '[') {
+			containers++;
+			values++;
+			depth++;
+		} else if (s[i] == '}' || s[i] == ']') {
+			depth -= depth > 0;
+		} else if (s[i] == ',') {
+			values++;
+		}
+		if (values > FIELDS_VALUES_MAX || containers > FIELDS_CONTAINERS_MAX) {
+			fields_fail(f, "", "the body has more than %d values, or %d objects and arrays",
+			        FIELDS_VALUES_MAX, FIELDS_CONTAINERS_MAX);
+			return false;
+		}
+		if (depth > FIELDS_DEPTH_MAX) {
+			fields_fail(f, "", "the body has more than %d objects and arrays within each other",
+			        FIELDS_DEPTH_MAX);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void fields_fail_syntax(struct fields *f, const json_error_t *e) {
+	if (json_error_code(e) == json_error_null_character)
+		fields_fail(f, "", "line %d, column %d: \\u0000 is not supported in a string", e->line,
+		        e->column);
+	else if (strstr(e->text, "invalid Unicode"))
+		fields_fail(f, "",
+		        "line %d, column %d: half of a surrogate pair is no character; was a text cut within one?",
+		        e->line, e->column);
+	else
+		fields_fail(
+		        f, "", "the body is not JSON: line %d, column %d: %s", e->line, e->column, e->text);
+}
+
 void fields_parse(struct fields *f, const char *body, size_t len) {
 	json_error_t e;
 	memset(f, 0, sizeof *f);
-	f->body = json_loadb(body, len, 0, &e);
-	if (f->body && json_is_object(f->body))
-		return;
-	if (f->body)
-		fields_fail(f, "", "the body is JSON, but not an object");
-	else
-		fields_fail(f, "", "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
+	f->size = len;
+	if (fields_bounded(f, body, len)) {
+		f->body = json_loadb(body, len, 0, &e);
+		if (f->body && json_is_object(f->body))
+			return;
+		if (f->body)
+			fields_fail(f, "", "the body is JSON, but not an object");
+		else
+			fields_fail_syntax(f, &e);
+	}
 	json_decref(f->body);
 	f->body = json_object();
 	if (!f->body)
@@ -38,6 +93,10 @@ void fields_parse(struct fields *f, const char *body, size_t len) {
 void fields_clear(struct fields *f) {
 	json_decref(f->body);
 	f->body = NULL;
+#ifdef __GLIBC__
+	if (f->size > TRIM_BYTES)
+		malloc_trim(0); /* many small values, in an arena that would keep them */
+#endif
 }
 
 const json_t *fields_get(const struct fields *f, const json_t *o, const char *name) {

@@ -10,8 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A body of JSON takes up to a hundred times its length as values: it has at most so many. */
+#define FIELDS_VALUES_MAX 1000000
+#define FIELDS_CONTAINERS_MAX 100000 /* of these, objects and arrays */
+#define FIELDS_DEPTH_MAX 128         /* within each other */
+
 struct fields {
 	json_t *body; /* an object; owned */
+	size_t size;  /* bytes that it was read from */
 	int status;   /* 0, or what the answer's is to be: 400, or 500 for want of memory */
 	char param[64];
 	char error[320];

@@ -266,8 +266,8 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 		prompt_init(&q, m, x);
 		prompt_read_sampling(&q, &f, NULL);
 		prompt_read_stops(&q, &f, NULL, "stop");
-		prompt_read_limit(&q, &f, NULL, "max_tokens", true);
-		prompt_read_limit(&q, &f, NULL, "n_predict", true);
+		prompt_read_limit(&q, &f, NULL, "max_tokens");
+		prompt_read_limit(&q, &f, NULL, "n_predict");
 		prompt_read_raw(&q, &f, "prompt");
 		bool stream = fields_bool(&f, NULL, "stream", false);
 		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)

@@ -275,7 +275,7 @@ static void ollama_read_options(struct prompt *q, struct fields *f) {
 	else if (o) {
 		prompt_read_sampling(q, f, o);
 		prompt_read_stops(q, f, o, "stop");
-		prompt_read_limit(q, f, o, "num_predict", true);
+		prompt_read_limit(q, f, o, "num_predict");
 		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
 			fields_refuse(f, o, unsupported[i], NULL);
 	}

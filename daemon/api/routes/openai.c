@@ -262,8 +262,8 @@ static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) 
 	q->p.choices = (uint32_t)fields_integer(f, NULL, "n", 1, COMPLETION_CHOICES_MAX, 1);
 	prompt_read_sampling(q, f, NULL);
 	prompt_read_stops(q, f, NULL, "stop");
-	prompt_read_limit(q, f, NULL, "max_tokens", false);
-	prompt_read_limit(q, f, NULL, "max_completion_tokens", false);
+	prompt_read_limit(q, f, NULL, "max_tokens");
+	prompt_read_limit(q, f, NULL, "max_completion_tokens");
 }
 
 /* What templates may ask for. */

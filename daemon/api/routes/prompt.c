@@ -83,8 +83,8 @@ void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, cons
 		prompt_add_stop(q, f, name, json_array_get(v, i));
 }
 
-void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name, bool endless) {
-	int64_t n = fields_integer(f, o, name, endless ? -2 : 1, UINT32_MAX, q->p.limit);
+void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name) {
+	int64_t n = fields_integer(f, o, name, -2, UINT32_MAX, q->p.limit);
 	if (n == 0 && fields_get(f, o, name))
 		fields_fail(f, name, "%s is to be at least 1 token", name);
 	q->p.limit = n < 0 ? 0 : (uint32_t)n;

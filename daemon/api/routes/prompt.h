@@ -25,8 +25,8 @@ void prompt_clear(struct prompt *q);
 void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o);
 /* A string or an array of strings. */
 void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, const char *name);
-/* At least 1 token; -1 and -2, where allowed: up to the context.  Absent: q's limit stays. */
-void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name, bool endless);
+/* At least 1 token; -1 and -2: up to the context.  Absent: q's limit stays. */
+void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name);
 /* A prompt as it stands: a string, in which control tokens count, or an array of token ids, or an array of one of these. */
 void prompt_read_raw(struct prompt *q, struct fields *f, const char *name);
 /* Copies a text; no control tokens in it count.  false: no memory. */

@@ -319,7 +319,7 @@ static void responses_refuse_unsupported(struct fields *f) {
 static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
 	const char *effort = json_string_value(json_object_get(fields_get(f, NULL, "reasoning"), "effort"));
 	prompt_read_sampling(q, f, NULL);
-	prompt_read_limit(q, f, NULL, "max_output_tokens", false);
+	prompt_read_limit(q, f, NULL, "max_output_tokens");
 	responses_refuse_unsupported(f);
 	responses_read_input(c, f);
 	responses_read_tools(c, f);

@@ -421,6 +421,66 @@ START_TEST(histograms) {
 }
 END_TEST
 
+/* A body of many values, or of many within each other, is refused before it takes memory for them. */
+static void expect_bound(const char *open, const char *each, size_t n, const char *why) {
+	size_t len = strlen(open) + n * strlen(each) + 1;
+	char *body = malloc(len), *at = body;
+	ck_assert_ptr_nonnull(body);
+	at += sprintf(at, "%s", open);
+	while (n-- > 0)
+		at = stpcpy(at, each);
+	ask("/v1/chat/completions", body);
+	ck_assert(x.ended && x.status == 400);
+	ck_assert_msg(strstr(x.out, why), "%s", x.out);
+	free(body);
+	fake_done(&x);
+}
+
+START_TEST(bodies_have_bounds) {
+	expect_bound("{\"a\":[", "0,", 1000000, "more than 1000000 values");
+	expect_bound("{\"a\":[", "{},", 100000, "100000 objects and arrays");
+	expect_bound("{\"a\":", "[", 128, "within each other");
+	/* brackets and commas in a string are none; what is within the bounds gets to the parser */
+	expect_bound("{\"a\":\"\\\"", "[,", 600000, "not JSON");
+	expect_bound("{\"a\":[", "{},", 99990, "not JSON");
+	expect_bound("{\"a\":", "[", 127, "not JSON");
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
+/* What JSON has, and strings here do not: the answer says so. */
+START_TEST(strings_without_characters) {
+	ask("/v1/completions", "{\"prompt\":\"a\\ud83d\"}");
+	ck_assert(x.status == 400 && strstr(x.out, "half of a surrogate pair"));
+	fake_done(&x);
+	ask("/v1/completions", "{\"prompt\":\"a\\udc00b\"}");
+	ck_assert(x.status == 400 && strstr(x.out, "half of a surrogate pair"));
+	fake_done(&x);
+	ask("/v1/completions", "{\"prompt\":\"a\\u0000b\"}");
+	ck_assert(x.status == 400 && strstr(x.out, "\\\\u0000 is not supported"));
+	fake_done(&x);
+	ask("/v1/completions", "{\"prompt\":}");
+	ck_assert(x.status == 400 && strstr(x.out, "the body is not JSON"));
+}
+END_TEST
+
+/* Clients that know no limit say -1. */
+START_TEST(no_limit) {
+	static const char *const asks[][2] = {{"/v1/chat/completions", "{" HI ",\"max_tokens\":-1}"},
+	        {"/v1/chat/completions", "{" HI ",\"max_completion_tokens\":-1}"},
+	        {"/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":-1}"},
+	        {"/v1/messages", "{" HI ",\"max_tokens\":-1}"},
+	        {"/v1/responses", "{\"input\":\"hi\",\"max_output_tokens\":-1}"}};
+	ask(asks[_i][0], asks[_i][1]);
+	ck_assert_msg(!x.ended, "%s", x.out);
+	ck_assert_uint_eq(fake.p.limit, 0);
+	fake_finish(CARAVAN__REASON__END);
+	fake_done(&x);
+	ask("/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":0}");
+	ck_assert(x.ended && x.status == 400);
+}
+END_TEST
+
 /* A client that goes lets go of its completion, once; whole or streamed, before or after text. */
 START_TEST(clients_that_go) {
 	ask_stream((unsigned)_i % STREAMS, _i < STREAMS);
@@ -495,6 +555,9 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, waiting, 0, STREAMS);
 	tcase_add_test(t, counted);
 	tcase_add_test(t, histograms);
+	tcase_add_test(t, bodies_have_bounds);
+	tcase_add_test(t, strings_without_characters);
+	tcase_add_loop_test(t, no_limit, 0, 5);
 	tcase_add_loop_test(t, clients_that_go, 0, 2 * STREAMS);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
