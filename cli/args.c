@@ -156,19 +156,20 @@ double args_double(const char *option, const char *text, double min, double max)
 	return v;
 }
 
-uint64_t args_duration(const char *option, const char *text) {
+uint64_t args_duration(const char *option, const char *text, unsigned days) {
 	static const struct {
 		char unit;
 		uint64_t seconds;
 	} units[] = {{'\0', 1}, {'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-	char *stop;
+	char *stop, what[80];
 	errno = 0;
 	unsigned long long v = strtoull(text, &stop, 10);
 	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
 		if (!errno && stop != text && !strchr(text, '-') && *stop == units[i].unit &&
-		        (!*stop || !stop[1]) && v >= 1 && v <= 30 * 86400 / units[i].seconds)
+		        (!*stop || !stop[1]) && v >= 1 && v <= days * (uint64_t)86400 / units[i].seconds)
 			return v * units[i].seconds;
-	args_fail(option, text, "a time up to 30 days, such as 90s, 15m, 2h or 1d");
+	snprintf(what, sizeof what, "a time up to %u days, such as 90s, 15m, 2h or 1d", days);
+	args_fail(option, text, what);
 }
 
 uint32_t args_kv(const char *text) {

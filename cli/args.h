@@ -35,7 +35,8 @@ int args_next(struct args *a, const char *shorts, const struct option *longs);
 /* The value of the option that args_next returned; an invalid one is reported, and the program exits 2. */
 uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max);
 double args_double(const char *option, const char *text, double min, double max);
-uint64_t args_duration(const char *option, const char *text); /* seconds; 90, 90s, 15m, 2h, 1d */
+/* Seconds, up to as many days; 90, 90s, 15m, 2h, 1d. */
+uint64_t args_duration(const char *option, const char *text, unsigned days);
 
 /* A type of KV cache by its name, as 1 + its number; reports any other and exits 2. */
 uint32_t args_kv(const char *text);

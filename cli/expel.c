@@ -34,6 +34,7 @@ const struct command command_expel = {.name = "expel",
         .help = "NODE is a name, or an id or at least its first six digits.  Its key is never\n"
                 "admitted again, and its open connections are closed at once.  Its name is free\n"
                 "for another machine.  'caravan leave' on the expelled one gives it a new key.\n"
+                "API keys stay valid; 'caravan key list' shows them.\n"
                 "\n"
                 "  --yes                  do not ask on a terminal\n",
         .run = expel_run};

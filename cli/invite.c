@@ -41,7 +41,7 @@ static int invite_run(int argc, char **argv) {
 	args_begin(&a, &command_invite, argc, argv);
 	for (int o; (o = args_next(&a, "", longs)) != -1;)
 		if (o == OPT_EXPIRES)
-			cmd.seconds = (uint32_t)args_duration("--expires", optarg);
+			cmd.seconds = (uint32_t)args_duration("--expires", optarg, 30);
 	args_operands(&a, 0, 0, "");
 	int rc = client_open(&c, a.control);
 	if (rc == 0 && (rc = client_send(&c, &ask, NULL, 0, NULL, 0)) == 0) {

@@ -9,6 +9,7 @@
 
 enum { OPT_NAME = OPT_OWN, OPT_EXPIRES, OPT_JSON };
 #define ID_DIGITS 12
+#define KEY_DAYS_MAX 3650
 
 static const struct option longs[] = {{"name", required_argument, NULL, OPT_NAME},
         {"expires", required_argument, NULL, OPT_EXPIRES}, {"json", no_argument, NULL, OPT_JSON},
@@ -21,7 +22,7 @@ static const char help[] = "create prints a new API key on standard output.  It 
                            "list shows the valid keys; revoke takes the name or the id of one.\n"
                            "\n"
                            "  --name NAME            with create: what it is for, in lists and the log\n"
-                           "  --expires DURATION     with create: such as 12h or 90d (never)\n"
+                           "  --expires DURATION     with create: such as 12h or 90d, at most 3650d (never)\n"
                            "  --json                 with list: print the same facts as JSON\n";
 
 static void key_id(const Caravan__ApiKey *k, char out[ID_DIGITS + 1]) {
@@ -147,7 +148,7 @@ static int key_run(int argc, char **argv) {
 			name = optarg;
 			break;
 		case OPT_EXPIRES:
-			seconds = args_duration("--expires", optarg);
+			seconds = args_duration("--expires", optarg, KEY_DAYS_MAX);
 			break;
 		case OPT_JSON:
 			json = true;

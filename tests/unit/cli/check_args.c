@@ -49,8 +49,12 @@ static void take_double(const void *text) {
 	args_double("--t", text, 0.5, 2);
 }
 
+static void take_long_duration(const void *text) {
+	args_duration("--for", text, 3650);
+}
+
 static void take_duration(const void *text) {
-	args_duration("--for", text);
+	args_duration("--for", text, 30);
 }
 
 START_TEST(numbers_are_whole_and_within_their_bounds) {
@@ -88,9 +92,11 @@ START_TEST(times_have_units) {
 	static const char *const odd[] = {
 	        "", "0", "31d", "721h", "2592001s", "-1", "5w", "5mm", "5 m", "m", "99999999999999999999"};
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-		ck_assert_uint_eq(args_duration("--for", good[i].text), good[i].seconds);
+		ck_assert_uint_eq(args_duration("--for", good[i].text, 30), good[i].seconds);
 	for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
 		ck_assert_ptr_nonnull(strstr(refusal(take_duration, odd[i]), "is not a time up to 30 days"));
+	ck_assert_uint_eq(args_duration("--for", "3650d", 3650), 315360000);
+	ck_assert_ptr_nonnull(strstr(refusal(take_long_duration, "3651d"), "is not a time up to 3650 days"));
 }
 END_TEST
 
