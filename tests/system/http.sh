@@ -71,6 +71,9 @@ check "a certificate without a key too" says 2 "belong together" caravand --tls-
 require sh -c 'caravan key create --control "$0/alpha/control.sock" --name one >"$0/one"' "$dir"
 require sh -c 'caravan key create --control "$0/beta/control.sock" --name two --expires 1h >"$0/two"' "$dir"
 one=$(cat "$dir/one") two=$(cat "$dir/two")
+check "a key may live for years" on alpha key create --name years --expires 3650d
+check "not for longer" says 2 "up to 3650 days" on alpha key create --expires 3651d
+require on alpha key revoke years
 check "a key is a line" sh -c 'test "$(wc -l <"$0/one")" = 1 && grep -qx "cv-[A-Za-z0-9_-]\{43\}" "$0/one"' "$dir"
 for n in alpha beta gamma; do
 	check "$n: both are valid" wait_for 10 gets 404 $n "Authorization: Bearer $one"
@@ -93,6 +96,12 @@ check "so does the node that revoked it, after a start" gets 401 alpha "Authoriz
 check "what was revoked is not in the list" sh -c '! caravan key list --control "$0/alpha/control.sock" | grep -q one' "$dir"
 check "a wrong name is refused" says 1 "no valid key nobody" on alpha key revoke nobody
 check "an unknown action too" says 2 "create, list or revoke" on alpha key frob
+
+# ---- errors in the form of their API ------------------------------------------------------------------------
+says_as() { ask "$(cat "$dir/alpha.http")" "$1" >"$dir/got" && grep -q "$2" "$dir/got"; }
+check "Ollama's are a sentence" says_as /api/tags '^401 {"error":"an API key is needed'
+check "Anthropic's have a type of their own" says_as "/v1/messages?beta=true" '^401 {"type":"error","error":{"type":"authentication_error","message":"an API key'
+check "OpenAI's have a code" says_as /v1/models '^401 {"error":{"message":"an API key .*"code":"invalid_api_key"}}'
 
 # ---- the access log, and the last key --------------------------------------------------------------------
 stop beta

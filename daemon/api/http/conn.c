@@ -335,7 +335,7 @@ void conn_refuse(struct http_conn *c, int status, const char *code, const char *
 	va_start(ap, fmt);
 	vsnprintf(message, sizeof message, fmt, ap);
 	va_end(ap);
-	char *text = http_error_text(status, code, message);
+	char *text = http_error_text(c, status, code, message);
 	if (!text || c->doomed || c->server->nrefused >= REFUSED_MAX) {
 		free(text);
 		conn_doom(c, NULL);

@@ -62,11 +62,10 @@ const char *http_reason(int status) {
 	                                                        : "Error";
 }
 
-char *http_error_text(int status, const char *code, const char *message) {
+static json_t *error_usual(int status, const char *code, const char *message) {
 	size_t i = http_status_index(status);
 	bool known = i < sizeof http_statuses / sizeof *http_statuses;
-	json_t *error = json_pack("{s:{s:s, s:s, s:s}}", "error", "message",
-	        utf8_valid(message, strlen(message)) ? message : http_reason(status), "type",
+	return json_pack("{s:{s:s, s:s, s:s}}", "error", "message", message, "type",
 	        known           ? http_statuses[i].type
 	        : status >= 500 ? "server_error"
 	                        : "invalid_request_error",
@@ -74,6 +73,15 @@ char *http_error_text(int status, const char *code, const char *message) {
 	        code    ? code
 	        : known ? http_statuses[i].code
 	                : "error");
+}
+
+char *http_error_text(const struct http_conn *c, int status, const char *code, const char *message) {
+	const struct http_config *config = &c->server->config;
+	if (!utf8_valid(message, strlen(message)))
+		message = http_reason(status);
+	json_t *error = config->error ? config->error(c->framing.path, status, message) : NULL;
+	if (!error)
+		error = error_usual(status, code, message);
 	char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
 	json_decref(error);
 	return text;
@@ -160,6 +168,8 @@ static void exchange_complete(struct evhttp_request *req, void *arg) {
 	(void)req;
 	exchange_log(x);
 	c->exchange = NULL;
+	if (x->last)
+		conn_doom(c, NULL);
 	exchange_free(x);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, 0);
 	conn_set_state(c, evbuffer_get_length(bufferevent_get_input(c->bev)) ? CONN_ARRIVING : CONN_IDLE);
@@ -237,7 +247,7 @@ void http_reply_error(struct http_exchange *x, int status, const char *code, con
 	va_start(ap, fmt);
 	vsnprintf(message, sizeof message, fmt, ap);
 	va_end(ap);
-	char *made = http_error_text(status, code, message);
+	char *made = http_error_text(x->conn, status, code, message);
 	const char *text = made ? made : "{\"error\":{}}";
 	http_reply_text(x, status, "application/json", text, strlen(text));
 	free(made);
@@ -422,16 +432,26 @@ static uint64_t address_client(const char *address) {
 	return h | (uint64_t)1 << 63;
 }
 
+static const char *exchange_bearer(const struct http_exchange *x) {
+	const char *value = http_header(x, "Authorization");
+	if (!value || strncasecmp(value, "Bearer ", 7) != 0)
+		return NULL;
+	return value + 7 + strspn(value + 7, " ");
+}
+
+/* Either of the two headers may have a valid key. */
 static bool exchange_check_access(struct http_exchange *x, bool open) {
 	const struct http_config *config = &x->conn->server->config;
-	const char *bearer = http_header(x, "Authorization"), *secret = http_header(x, "x-api-key");
+	const char *secret = exchange_bearer(x), *other = http_header(x, "x-api-key");
 	struct http_access access = {.granted = true};
-	if (bearer && strncasecmp(bearer, "Bearer ", 7) == 0) {
-		secret = bearer + 7;
-		secret += strspn(secret, " ");
+	if (!secret) {
+		secret = other;
+		other = NULL;
 	}
 	if (config->access)
 		config->access(config->access_arg, secret, x->conn->loopback, &access);
+	if (!access.granted && other) /* the first may be meant for a proxy */
+		config->access(config->access_arg, other, x->conn->loopback, &access);
 	x->client = access.client ? access.client : address_client(x->conn->address);
 	snprintf(x->who, sizeof x->who, "%s", access.name);
 	if (access.granted || open)
@@ -475,10 +495,25 @@ static void exchange_reply_no_route(struct http_exchange *x, unsigned others) {
 	http_reply_error(x, 405, NULL, "this path takes %s", allow);
 }
 
+/* evhttp knows "close" only where it stands alone, and keeps the connection of every CONNECT. */
+static void exchange_read_connection(struct http_exchange *x) {
+	const struct evkeyval *h;
+	x->last = evhttp_request_get_command(x->request) == EVHTTP_REQ_CONNECT;
+	TAILQ_FOREACH(h, evhttp_request_get_input_headers(x->request), next)
+	for (const char *at = h->value; strcasecmp(h->key, "Connection") == 0 && *at;) {
+		size_t n = strcspn(at, ", \t");
+		x->last |= n == 5 && strncasecmp(at, "close", n) == 0;
+		at += n + strspn(at + n, ", \t");
+	}
+	if (x->last)
+		http_reply_header(x, "Connection", "close");
+}
+
 static void exchange_check(struct http_exchange *x) {
 	unsigned others;
 	const struct http_route *route;
 	enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
+	exchange_read_connection(x);
 	if (!exchange_check_version(x) || !exchange_check_framing(x) || !exchange_check_host(x) ||
 	        !exchange_check_origin(x))
 		return;
@@ -494,7 +529,8 @@ static void exchange_check(struct http_exchange *x) {
 	if (!exchange_read_path(x))
 		return;
 	route = exchange_find_route(x, &others);
-	if (!exchange_check_access(x, route && route->open) || !exchange_check_load(x))
+	bool open = route && route->open;
+	if (!exchange_check_access(x, open) || (!open && !exchange_check_load(x)))
 		return;
 	if (!route) {
 		exchange_reply_no_route(x, others);

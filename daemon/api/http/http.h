@@ -37,6 +37,9 @@ struct http_access {
 /* secret: of Authorization or x-api-key, NULL: none came.  loopback: the client is on this machine. */
 typedef void http_access_fn(void *arg, const char *secret, bool loopback, struct http_access *out);
 
+/* An error in the form that the clients of a path know.  path: its beginning, as it came.  NULL: the usual form. */
+typedef json_t *http_error_fn(const char *path, int status, const char *message);
+
 /* Bounds on what clients take. */
 struct http_limits {
 	unsigned connections; /* as many as descriptors allow, at most 1024 */
@@ -67,6 +70,7 @@ struct http_config {                    /* borrowed while the server lives, but 
 	/* Who may use it; called on the server's thread.  NULL: everybody. */
 	http_access_fn *access;
 	void *access_arg;
+	http_error_fn *error;      /* on the server's thread; NULL: the usual form for all */
 	struct http_limits limits; /* 0: the default */
 };
 

@@ -86,6 +86,7 @@ struct http_exchange {
 	int status;    /* of the answer, 0: none yet */
 	uint64_t sent; /* bytes of its body */
 	bool streaming, ended;
+	bool last; /* of its connection */
 	uint64_t begun_ns;
 	void (*closed)(void *arg);
 	void *closed_arg;
@@ -138,8 +139,8 @@ void framing_take(struct http_framing *f, const void *bytes, size_t len);
 void exchange_begin(struct evhttp_request *req, void *server); /* of evhttp_set_gencb */
 void exchange_lost(struct http_exchange *x);                   /* its connection has gone */
 const char *http_reason(int status);
-/* {"error": ...} as text; free it. */
-char *http_error_text(int status, const char *code, const char *message);
+/* The error for what a client asked for, as text; free it. */
+char *http_error_text(const struct http_conn *c, int status, const char *code, const char *message);
 
 /* origin.c: what Host and Origin may say. */
 /* The name in a Host header, without its port; false: it is not of the form HOST[:PORT]. */

@@ -27,6 +27,30 @@ static int tls_failed(const char *what, const char *file, char *err, size_t errl
 	return -EINVAL;
 }
 
+/* OpenSSL would ask on the terminal, and wait. */
+static int tls_passphrase(char *text, int size, int writing, void *asked) {
+	(void)text;
+	(void)size;
+	(void)writing;
+	*(bool *)asked = true;
+	return -1;
+}
+
+static int tls_use_key(SSL_CTX *c, const char *key, char *err, size_t errlen) {
+	bool asked = false;
+	SSL_CTX_set_default_passwd_cb(c, tls_passphrase);
+	SSL_CTX_set_default_passwd_cb_userdata(c, &asked);
+	int ok = SSL_CTX_use_PrivateKey_file(c, key, SSL_FILETYPE_PEM);
+	SSL_CTX_set_default_passwd_cb_userdata(c, NULL);
+	if (asked) {
+		ERR_clear_error();
+		snprintf(err, errlen,
+		        "cannot use the key %s: it has a passphrase, and nobody is asked for one", key);
+		return -EINVAL;
+	}
+	return ok == 1 && SSL_CTX_check_private_key(c) == 1 ? 0 : tls_failed("key", key, err, errlen);
+}
+
 static int tls_context(SSL_CTX **out, const char *cert, const char *key, char *err, size_t errlen) {
 	SSL_CTX *c = SSL_CTX_new(TLS_server_method());
 	int rc = 0;
@@ -38,9 +62,8 @@ static int tls_context(SSL_CTX **out, const char *cert, const char *key, char *e
 	SSL_CTX_set_mode(c, SSL_MODE_RELEASE_BUFFERS);
 	if (SSL_CTX_use_certificate_chain_file(c, cert) != 1)
 		rc = tls_failed("certificate", cert, err, errlen);
-	else if (SSL_CTX_use_PrivateKey_file(c, key, SSL_FILETYPE_PEM) != 1 ||
-	         SSL_CTX_check_private_key(c) != 1)
-		rc = tls_failed("key", key, err, errlen);
+	else
+		rc = tls_use_key(c, key, err, errlen);
 	if (rc == 0)
 		*out = c;
 	else

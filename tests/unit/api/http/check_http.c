@@ -97,6 +97,11 @@ static const struct http_route routes[] = {
         {HTTP_GET, "/open", handle_client, true},
 };
 
+/* One path has errors of another form. */
+static json_t *error_of_path(const char *path, int status, const char *message) {
+	return strncmp(path, "/api/", 5) == 0 ? json_pack("{s:[i,s]}", "api", status, message) : NULL;
+}
+
 static const char *const hosts[] = {"node1"}, *const origins[] = {"https://chat.example"};
 static struct http_config config = {.address = "127.0.0.1:0",
         .required = true,
@@ -222,6 +227,20 @@ START_TEST(connections_are_kept) {
 	ck_assert_int_eq(a.status, 200);
 	ck_assert(client_ended(fd));
 	close(fd);
+	static const char *const last[] = {
+	        "GET /client HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, Close\r\n\r\n",
+	        "GET /client HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nConnection: close\r\n\r\n",
+	        "CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+	        "CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n"};
+	for (size_t i = 0; i < sizeof last / sizeof *last; i++) {
+		fd = client_connect(port);
+		client_say(fd, last[i]);
+		client_read(fd, &a, false);
+		ck_assert_int_eq(a.status, i < 2 ? 200 : 501);
+		ck_assert_str_eq(answer_header(&a, "Connection"), "close");
+		ck_assert(client_ended(fd));
+		close(fd);
+	}
 	fd = client_connect(port);
 	client_say(fd, "GET /client HTTP/1.0\r\n\r\n");
 	client_read(fd, &a, false);
@@ -487,6 +506,45 @@ START_TEST(hosts_and_origins) {
 }
 END_TEST
 
+static void refused_as(const char *request, int status) {
+	int fd = client_connect(port);
+	client_say(fd, request);
+	client_read(fd, &a, false);
+	ck_assert_int_eq(a.status, status);
+	ck_assert_str_eq(answer_header(&a, "Content-Type"), "application/json");
+	json_t *j = json_loads(a.body, 0, NULL), *e = json_object_get(j, "api");
+	ck_assert_msg(e != NULL, "%s", a.body);
+	ck_assert_int_eq(json_integer_value(json_array_get(e, 0)), status);
+	ck_assert_uint_gt(json_string_length(json_array_get(e, 1)), 10);
+	json_decref(j);
+	close(fd);
+}
+
+/* Whatever finds it: the server's checks, evhttp, or a bound. */
+START_TEST(errors_have_the_form_of_their_path) {
+	config.error = error_of_path;
+	config.limits = (struct http_limits){.body = 1000};
+	begin();
+	refused_as("GET /api/x?q HTTP/1.1\r\nHost: localhost\r\n\r\n", 404);
+	refused_as("GET /api/x HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403);
+	refused_as("BREW /api/x HTTP/1.1\r\nHost: localhost\r\n\r\n", 501);
+	refused_as("GET /api/x HTTP/1.1\r\nHost: localhost\r\nX : y\r\n\r\n", 400);
+	refused_as("POST /api/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n", 413);
+	refused("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found");
+	refused("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large");
+	/* of the request that is wrong, not the one before */
+	int fd = client_connect(port);
+	client_say(fd,
+	        "GET /api/x HTTP/1.1\r\nHost: localhost\r\n\r\nGET /x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	client_read(fd, &a, false);
+	ck_assert_ptr_nonnull(strstr(a.body, "\"api\""));
+	client_read(fd, &a, false);
+	assert_error(404, "not_found");
+	close(fd);
+	end();
+}
+END_TEST
+
 /* ---- keys ---------------------------------------------------------------------------------------- */
 
 static void access_by_key(void *arg, const char *secret, bool loopback, struct http_access *out) {
@@ -499,7 +557,9 @@ static void access_by_key(void *arg, const char *secret, bool loopback, struct h
 
 START_TEST(keys) {
 	static const char *const good[] = {"Authorization: Bearer right", "authorization: bearer   right",
-	        "X-Api-Key: right", "Authorization: Bearer right\r\nx-api-key: wrong"};
+	        "X-Api-Key: right", "Authorization: Bearer right\r\nx-api-key: wrong",
+	        "Authorization: Bearer wrong\r\nx-api-key: right",
+	        "Authorization: Basic right\r\nx-api-key: right"};
 	static const char *const bad[] = {"X: Y", "Authorization: right", "Authorization: Basic right",
 	        "Authorization: Bearer", "Authorization: Bearer right2", "Authorization: Bearer right right",
 	        "x-api-key:", "x-api-key: Right"};
@@ -534,6 +594,10 @@ START_TEST(keys) {
 	assert_error(429, "rate_limit_exceeded");
 	client_ask(port, &a, "GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	ck_assert_int_eq(a.status, 200);
+	/* what is open to everybody is so to a client that has its share */
+	client_ask(port, &a, "GET /open HTTP/1.1\r\nHost: localhost\r\nx-api-key: right\r\n\r\n");
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_str_eq(a.body, "42");
 	close(fd);
 	end();
 }
@@ -880,6 +944,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, ends_with_open_exchanges);
 	tcase_add_test(t, malformed_requests);
 	tcase_add_test(t, hosts_and_origins);
+	tcase_add_test(t, errors_have_the_form_of_their_path);
 	tcase_add_test(t, keys);
 	tcase_add_test(t, sizes_have_bounds);
 	tcase_add_test(t, slow_requests_end);

@@ -75,6 +75,18 @@ static void make_certificate(const char *name) {
 	EVP_PKEY_free(pkey);
 }
 
+/* The key as it is, with a passphrase. */
+static void encrypt_key(void) {
+	FILE *f = fopen(key, "r+");
+	ck_assert_ptr_nonnull(f);
+	EVP_PKEY *pkey = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+	ck_assert_ptr_nonnull(pkey);
+	rewind(f);
+	ck_assert(PEM_write_PrivateKey(f, pkey, EVP_aes_128_cbc(), NULL, 0, NULL, (void *)"passphrase") == 1);
+	ck_assert_int_eq(fclose(f), 0);
+	EVP_PKEY_free(pkey);
+}
+
 static SSL *tls_connect(int *fd, int version) {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	SSL_CTX_set_security_level(ctx, 0); /* so that the server refuses what is old, not we */
@@ -247,6 +259,27 @@ START_TEST(access_log) {
 }
 END_TEST
 
+/* Nobody is asked for a passphrase, when it starts and later. */
+START_TEST(keys_with_a_passphrase) {
+	char text[8192], name[64];
+	config.tls_cert = cert;
+	config.tls_key = key;
+	make_certificate("first");
+	encrypt_key();
+	ck_assert_int_ne(http_create(&server, &config, err, sizeof err), 0);
+	ck_assert_msg(strstr(err, key) && strstr(err, "has a passphrase"), "%s", err);
+	make_certificate("second");
+	ck_assert_int_eq(http_create(&server, &config, err, sizeof err), 0);
+	make_certificate("third");
+	encrypt_key();
+	http_reload(server);
+	wait_server();
+	tls_ask(0, request, text, sizeof text, name, sizeof name);
+	ck_assert_str_eq(name, "second");
+	http_destroy(server);
+}
+END_TEST
+
 /* A port that is taken, an address that is none. */
 START_TEST(addresses) {
 	struct http_server *other;
@@ -283,6 +316,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, tls);
 	tcase_add_test(t, certificates_are_read_again);
+	tcase_add_test(t, keys_with_a_passphrase);
 	tcase_add_test(t, access_log);
 	tcase_add_test(t, addresses);
 	suite_add_tcase(s, t);
