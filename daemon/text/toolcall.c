@@ -271,6 +271,8 @@ static void stream_drop(struct toolcall_stream *s, size_t n) {
 }
 
 static bool stream_append(struct toolcall_stream *s, const char *text, size_t len) {
+	if (!len)
+		return true;
 	if (s->len + len > s->room) {
 		size_t room = (s->len + len) * 2 + 256;
 		char *held = realloc(s->held, room);
