@@ -24,10 +24,12 @@ struct toolcall_stream {
 	enum toolcall_format kind;
 	const struct format *format;
 	bool in_call;
-	bool begun;  /* text has been passed on */
-	bool called; /* a call was found */
-	size_t call; /* in CALL: where the call begins in the held text, after white space */
-	size_t seen; /* in CALL: how much has been searched for its end */
+	bool begun;           /* text has been passed on */
+	bool called;          /* a call was found */
+	size_t call;          /* in CALL: where the call begins in the held text, after white space */
+	size_t seen;          /* in CALL: how much has been searched for its end, */
+	bool string, escaped; /* which does not count within a string of JSON; */
+	size_t inner; /* where the first end mark within one ends, if it is none after all; 0: there is none */
 	char *held;
 	size_t len, room;
 };
@@ -105,13 +107,21 @@ static size_t json_skip(const char *s, size_t len) {
 	return len;
 }
 
+/* Whether the JSON string s is this key, which may be written with escapes. */
+static bool json_is_key(const char *s, size_t len, const char *key) {
+	json_t *name = json_loadb(s, len, JSON_DECODE_ANY, NULL);
+	bool same = json_is_string(name) && strcmp(json_string_value(name), key) == 0;
+	json_decref(name);
+	return same;
+}
+
 /* The value of a key of the object s, verbatim; the last one counts. */
 static char *json_member(const char *s, size_t len, const char *key) {
 	char *found = NULL;
 	size_t at = 1 + skip_space(s, len);
 	while ((at += skip_space(s + at, len - at)) < len && s[at] == '"') {
 		size_t name = json_skip(s + at, len - at);
-		bool same = name == strlen(key) + 2 && memcmp(s + at + 1, key, strlen(key)) == 0;
+		bool same = json_is_key(s + at, name, key);
 		at += name;
 		at += skip_space(s + at, len - at) + 1; /* ':' */
 		at += skip_space(s + at, len - at);
@@ -309,9 +319,9 @@ static bool stream_close(
 		s->called = true;
 		for (size_t i = 0; ok && i < c.n; i++)
 			ok = sink->call(sink->arg, &c.call[i]);
-	} else if (ok) {
+	} else if (ok) { /* behind a mark that was in a string, there may be a call yet */
 		s->in_call = false;
-		ok = stream_give(s, end, sink);
+		ok = stream_give(s, s->inner ? s->inner : end, sink);
 	}
 	calls_clear(&c);
 	return ok;
@@ -320,6 +330,8 @@ static bool stream_close(
 static void stream_open(struct toolcall_stream *s, size_t call) {
 	s->in_call = true;
 	s->call = s->seen = call;
+	s->string = s->escaped = false;
+	s->inner = 0;
 }
 
 static bool stream_text(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
@@ -343,24 +355,42 @@ static bool stream_text(struct toolcall_stream *s, const struct toolcall_sink *s
 	return ok;
 }
 
+/* One byte of a call. */
+static void stream_see(struct toolcall_stream *s, char c) {
+	if (s->escaped)
+		s->escaped = false;
+	else if (s->string && c == '\\')
+		s->escaped = true;
+	else if (c == '"')
+		s->string = !s->string;
+	s->seen++;
+}
+
 static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
 	const char *mark = s->format->end;
 	if (!mark)
 		return true;
-	size_t len = strlen(mark);
-	const char *end = memmem(s->held + s->seen, s->len - s->seen, mark, len);
-	if (!end) {
-		/* the mark may be split */
-		s->seen = s->len - s->call >= len ? s->len - len + 1 : s->call;
-		return true;
+	for (size_t len = strlen(mark); s->seen < s->len;) {
+		const char *at = s->held + s->seen;
+		size_t n = s->len - s->seen < len ? s->len - s->seen : len;
+		if (memcmp(at, mark, n) != 0) {
+			stream_see(s, *at);
+		} else if (n < len) {
+			return true; /* the mark may be split */
+		} else if (!s->string) {
+			*again = true;
+			return stream_close(s, s->seen + len, len, sink);
+		} else {
+			s->escaped = false;
+			s->seen += len;
+			s->inner = s->inner ? s->inner : s->seen;
+		}
 	}
-	*again = true;
-	return stream_close(s, (size_t)(end - s->held) + len, len, sink);
+	return true;
 }
 
-bool toolcall_push(
-        struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink) {
-	bool again = true, ok = stream_append(s, text, len);
+static bool stream_advance(struct toolcall_stream *s, const struct toolcall_sink *sink) {
+	bool again = true, ok = true;
 	while (ok && again) {
 		again = false;
 		ok = s->in_call ? stream_call(s, sink, &again) : stream_text(s, sink, &again);
@@ -368,11 +398,16 @@ bool toolcall_push(
 	return ok;
 }
 
+bool toolcall_push(
+        struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink) {
+	return stream_append(s, text, len) && stream_advance(s, sink);
+}
+
 bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink) {
 	bool ok = true;
 	/* a call without its end mark counts, if it is valid */
-	if (s->in_call)
-		ok = stream_close(s, s->len, 0, sink);
+	while (ok && s->in_call)
+		ok = stream_close(s, s->len, 0, sink) && stream_advance(s, sink);
 	if (s->called && skip_space(s->held, s->len) == s->len)
 		stream_drop(s, s->len); /* white space after a call */
 	return ok && stream_give(s, s->len, sink);

@@ -46,6 +46,8 @@ static void expect(enum toolcall_format format, const char *text, const char *wa
 	toolcall_destroy(s);
 }
 
+#define F "{\"name\":\"f\",\"arguments\":{}}"
+
 static const struct {
 	enum toolcall_format format;
 	const char *text, *want;
@@ -55,6 +57,25 @@ static const struct {
         {TOOLCALL_HERMES, "  two  \n\n", "  two  \n\n"},
         {TOOLCALL_HERMES, "", ""},
         {TOOLCALL_HERMES, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>",
+                "{f {\"a\": 1}}"},
+        /* an end mark within a string is none */
+        {TOOLCALL_HERMES,
+                "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"x</tool_call>\\\"</tool_call>y\"}}</tool_call>b",
+                "{f {\"a\":\"x</tool_call>\\\"</tool_call>y\"}}b"},
+        {TOOLCALL_HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"</tool_call>\"}}",
+                "{f {\"a\":\"</tool_call>\"}}"},
+        /* unless the string never ends: then what follows is looked at again */
+        {TOOLCALL_HERMES, "<tool_call>{\"name\":\"f</tool_call> <tool_call>" F "</tool_call>",
+                "<tool_call>{\"name\":\"f</tool_call>{f {}}"},
+        {TOOLCALL_HERMES, "<tool_call>\"</tool_call><tool_call>\"</tool_call>x<tool_call>" F "</tool_call>y",
+                "<tool_call>\"</tool_call><tool_call>\"</tool_call>x{f {}}y"},
+        {TOOLCALL_HERMES, "<tool_call>say \"hi</tool_call>, they said",
+                "<tool_call>say \"hi</tool_call>, they said"},
+        /* keys with escapes; what they say last counts */
+        {TOOLCALL_HERMES, "<tool_call>{\"name\":\"f\",\"argument\\u0073\":{\"a\": 1}}</tool_call>",
+                "{f {\"a\": 1}}"},
+        {TOOLCALL_HERMES,
+                "<tool_call>{\"n\\u0061me\":\"f\",\"arguments\":5,\"argument\\u0073\":{\"a\": 1}}</tool_call>",
                 "{f {\"a\": 1}}"},
         {TOOLCALL_HERMES, "Let me see.\n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>",
                 "Let me see.{f {}}"},
