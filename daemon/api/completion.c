@@ -98,6 +98,7 @@ struct completion {
 	uint32_t *ids;
 	struct text_stop *stops;
 	char *stop_bytes;
+	char *grammar;        /* NULL: any text */
 	struct text_job *job; /* the loop's: it is being encoded */
 	struct choice choice[COMPLETION_CHOICES_MAX];
 };
@@ -276,7 +277,9 @@ static bool ids_ok(const struct tokenizer *t, const uint32_t *ids, size_t n, str
 /* false: it is refused, which end says. */
 static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	struct completion *c = ch->c;
+	Caravan__Grammar grammar = CARAVAN__GRAMMAR__INIT;
 	struct request_params p = {.model = c->model,
+	        .grammar = c->grammar ? &grammar : NULL,
 	        .text = c->p.text, /* its tokens are in ids */
 	        .len = c->p.len,
 	        .names = c->p.names,
@@ -294,6 +297,8 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	        .end = choice_on_end,
 	        .arg = ch};
 	p.sampling.seed += ch->index;
+	grammar.language = c->p.language;
+	grammar.text = c->grammar;
 	int rc = request_start(&ch->request, serve_requests(c->x.cs->serve), &p, &ev, end->error.text,
 	        sizeof end->error.text);
 	if (rc == 0) {
@@ -414,6 +419,7 @@ static void completion_destroy(struct crossing *x) {
 	free(c->ids);
 	free(c->stops);
 	free(c->stop_bytes);
+	free(c->grammar);
 	free(c);
 }
 
@@ -466,6 +472,7 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	if ((p->text && !copy_bytes(&c->text, p->text, p->len)) ||
 	        !copy_bytes(&c->spans, p->spans, p->nspans * sizeof *p->spans) ||
 	        (!p->text && !copy_bytes(&c->ids, p->ids, p->nids * sizeof *p->ids)) ||
+	        (p->grammar && !copy_bytes(&c->grammar, p->grammar, strlen(p->grammar))) ||
 	        !completion_copy_stops(c, p) || crossing_start(&c->x) != 0) {
 		completion_destroy(&c->x);
 		return -ENOMEM;

@@ -35,6 +35,8 @@ struct completion_params {
 	uint32_t limit;   /* tokens to generate; 0: up to the context size */
 	uint32_t choices; /* 1 to COMPLETION_CHOICES_MAX; each has a seed one higher than the one before */
 	Caravan__Sampling sampling;
+	const char *grammar; /* what the answer must be, in this language; NULL: any text */
+	Caravan__Grammar__Language language;
 	const struct text_stop *stops;
 	size_t nstops;
 };

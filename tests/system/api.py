@@ -227,6 +227,72 @@ def llama():
     case("with the word that stopped it", a.json["stop_type"] == "word" and a.json["stopping_word"] == stop and a.json["content"] == want[: want.index(stop)], a)
 
 
+# ---- what an answer must be ------------------------------------------------------------------------------------------
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        "friends": {"type": "array", "items": {"enum": ["Lily", "Tom", "Sue"]}, "maxItems": 3},
+        "kind": {"type": "boolean"},
+    },
+    "required": ["name", "age", "friends", "kind"],
+    "additionalProperties": False,
+}
+
+
+def by_schema(text):
+    """An object of the schema above."""
+    try:
+        o = json.loads(text)
+    except ValueError:
+        return False
+    return (list(o) == list(SCHEMA["properties"]) and isinstance(o["name"], str) and len(o["name"]) <= 12 and type(o["age"]) is int and 0 <= o["age"] <= 120
+            and len(o["friends"]) <= 3 and all(x in ("Lily", "Tom", "Sue") for x in o["friends"]) and isinstance(o["kind"], bool))
+
+
+def constrained():
+    user = [{"role": "user", "content": PROMPT}]
+    openai = {"type": "json_schema", "json_schema": {"name": "child", "strict": True, "schema": SCHEMA}}
+    asks = [
+        ("/v1/chat/completions", {"messages": user, "response_format": openai, "max_tokens": 300}, lambda a: a["choices"][0]["message"]["content"]),
+        ("/v1/completions", {"prompt": PROMPT, "response_format": openai, "max_tokens": 300}, lambda a: a["choices"][0]["text"]),
+        ("/v1/completions", {"prompt": PROMPT, "json_schema": SCHEMA, "max_tokens": 300}, lambda a: a["choices"][0]["text"]),
+        ("/v1/responses", {"input": PROMPT, "text": {"format": dict(openai["json_schema"], type="json_schema")}, "max_output_tokens": 300}, lambda a: a["output"][0]["content"][0]["text"]),
+        ("/completion", {"prompt": PROMPT, "json_schema": SCHEMA, "n_predict": 300}, lambda a: a["content"]),
+        ("/api/chat", {"model": "stories", "messages": user, "format": SCHEMA, "stream": False, "options": {"num_predict": 300}}, lambda a: a["message"]["content"]),
+        ("/api/generate", {"model": "stories", "prompt": PROMPT, "format": SCHEMA, "stream": False, "options": {"num_predict": 300}}, lambda a: a["response"]),
+    ]
+    nodes = [alpha, beta, gamma]
+    for path, body, text in asks:
+        bad = []
+        for i in range(4): # each with a random seed
+            a = nodes[i % 3].post(path, body)
+            if a.status != 200 or not by_schema(text(a.json)):
+                bad.append(a)
+        case("%s: every answer parses and is valid by its schema" % path, not bad, bad)
+    a = alpha.post("/v1/chat/completions", {"messages": user, "response_format": openai, "max_tokens": 300, "n": 4, "seed": 5})
+    texts = [c["message"]["content"] for c in a.json["choices"]]
+    case("each of several choices, all of them ended", all(map(by_schema, texts)) and all(c["finish_reason"] == "stop" for c in a.json["choices"]), a)
+    b = [gamma.post("/v1/chat/completions", {"messages": user, "response_format": openai, "max_tokens": 300, "seed": 5 + i}).json["choices"][0]["message"]["content"] for i in range(4)]
+    case("the same alone and from another node", b == texts, b, texts)
+    a, e = beta.events("/v1/chat/completions", {"messages": user, "response_format": openai, "max_tokens": 300, "seed": 5})
+    case("streamed it is the same", "".join(d["choices"][0]["delta"].get("content", "") for _, d in e[:-1] if d["choices"]) == texts[0], e)
+    ended = []
+    for seed in range(8):
+        a = nodes[seed % 3].post("/v1/chat/completions", {"messages": user, "response_format": {"type": "json_object"}, "max_tokens": 300, "seed": seed})
+        c = a.json["choices"][0]
+        ended += [c["message"]["content"]] if c["finish_reason"] == "stop" else []
+    case("any object: each that ended within the limit parses", ended and all(isinstance(json.loads(t), dict) for t in ended), ended)
+    a = alpha.post("/completion", {"prompt": PROMPT, "grammar": 'root ::= ("Lily" | "Tom") " " [a-z]{3,8} "!"', "n_predict": 100})
+    case("GBNF", re.fullmatch("(Lily|Tom) [a-z]{3,8}!", a.json["content"]) and a.json["stop_type"] == "eos", a)
+    a = alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "format": "json", "stream": False, "options": {"num_predict": 5, "seed": 1}})
+    case("Ollama's json, cut by the limit", a.json["response"].startswith("{") and a.json["done_reason"] == "length", a)
+    a = alpha.post("/completion", {"prompt": PROMPT, "grammar": "", "json_schema": None, "n_predict": 40, "seed": 7, "temperature": 0.8})
+    case("no grammar is any text", a.json["content"] == text_of("run.7"), a)
+
+
 # ---- Ollama ----------------------------------------------------------------------------------------------------------
 
 
@@ -361,8 +427,13 @@ def errors():
         (chat, {"messages": user, "logprobs": True}, 400, "logprobs"),
         (chat, {"messages": user, "top_logprobs": 3}, 400, "top_logprobs"),
         (chat, {"messages": user, "logit_bias": {"5": 1}}, 400, "logit_bias"),
-        (chat, {"messages": user, "response_format": {"type": "json_object"}}, 400, "response_format"),
+        (chat, {"messages": user, "response_format": {"type": "yaml"}}, 400, "response_format"),
+        (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, 400, "response_format"),
+        (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"schema": {"wonder": 1}}}}, 400, "wonder"),
         (chat, {"messages": user, "grammar": "root ::= x"}, 400, "grammar"),
+        (chat, {"messages": user, "grammar": "root ::= [a", "response_format": {"type": "json_object"}}, 400, "grammar"),
+        (chat, {"messages": user, "grammar": "root ::= \"a\"", "response_format": {"type": "json_object"}}, 400, "another field"),
+        (text, {"prompt": "a", "json_schema": {"enum": ["x" * 50000]}}, 400, "49152"),
         (chat, {"messages": user, "functions": [{}]}, 400, "functions"),
         (chat, {"messages": user, "n": 17}, 400, "n is"),
         (chat, {"messages": user, "n": 0}, 400, "n is"),
@@ -390,6 +461,7 @@ def errors():
         ("/v1/responses", {"input": [{"type": "reasoning"}]}, 400, "input"),
         ("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}, 400, "previous_response_id"),
         ("/v1/responses", {"input": "a", "text": {"format": {"type": "json_schema"}}}, 400, "text.format"),
+        ("/completion", {"prompt": "a", "json_schema": 5}, 400, "json_schema"),
         ("/v1/responses", {"input": "a", "tool_choice": "required"}, 400, "tool_choice"),
         ("/v1/responses", {"input": "a", "max_output_tokens": 0}, 400, "max_output_tokens"),
         ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, 400, "input_image"),
@@ -398,7 +470,8 @@ def errors():
         ("/tokenize", {"content": 5}, 400, "content"),
         ("/detokenize", {"tokens": "x"}, 400, "tokens"),
         ("/detokenize", {"tokens": [512]}, 400, "512"),
-        (ollama, {"model": "stories", "messages": user, "format": "json"}, 400, "format"),
+        (ollama, {"model": "stories", "messages": user, "format": "yaml"}, 400, "format"),
+        (ollama, {"model": "stories", "messages": user, "format": {"wonder": 1}}, 400, "wonder"),
         (ollama, {"model": "stories", "messages": user, "think": True}, 400, "think"),
         (ollama, {"model": "stories", "messages": user, "options": {"mirostat": 1}}, 400, "mirostat"),
         (ollama, {"model": "stories", "messages": user, "options": [1]}, 400, "options"),

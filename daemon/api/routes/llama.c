@@ -2,6 +2,7 @@
 #include "daemon/api/routes/llama.h"
 #include "config.h"
 #include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/constrain.h"
 #include "daemon/api/routes/openai.h"
 #include <stdlib.h>
 #include <string.h>
@@ -256,8 +257,8 @@ static const struct dialect llama_dialect = {.api = METRICS_LLAMA,
         .whole = llama_whole};
 
 static void llama_completion(struct http_exchange *x, void *arg) {
-	static const char *const unsupported[] = {"grammar", "json_schema", "logit_bias", "n_probs",
-	        "mirostat", "dynatemp_range", "lora", "image_data", "dry_multiplier", "xtc_probability"};
+	static const char *const unsupported[] = {"logit_bias", "n_probs", "mirostat", "dynatemp_range",
+	        "lora", "image_data", "dry_multiplier", "xtc_probability"};
 	struct fields f;
 	struct prompt q = {0};
 	struct answer *a = NULL;
@@ -269,6 +270,7 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 		prompt_read_limit(&q, &f, NULL, "max_tokens");
 		prompt_read_limit(&q, &f, NULL, "n_predict");
 		prompt_read_raw(&q, &f, "prompt");
+		constrain_read_llama(&q, &f);
 		bool stream = fields_bool(&f, NULL, "stream", false);
 		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
 			fields_refuse(&f, NULL, unsupported[i], NULL);

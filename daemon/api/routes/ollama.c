@@ -3,6 +3,7 @@
  * An error is a string here, as in Ollama's own API: its clients print it as one.  Models have the tag ":latest". */
 #include "daemon/api/routes/ollama.h"
 #include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/constrain.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,7 +280,7 @@ static void ollama_read_options(struct prompt *q, struct fields *f) {
 		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
 			fields_refuse(f, o, unsupported[i], NULL);
 	}
-	fields_refuse(f, NULL, "format", NULL);
+	constrain_read_ollama(q, f);
 	fields_refuse(f, NULL, "logprobs", NULL);
 	fields_refuse(f, NULL, "top_logprobs", NULL);
 	fields_refuse(f, NULL, "images", NULL);
@@ -348,6 +349,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 			ollama_read_generate(&c, &q, &f, prompt);
 		if (!nothing && json_array_size(c.messages) > 0)
 			chat_render(&c, m, &q, &f);
+		constrain_check_tools(&q, &f);
 		if (!fields_ok(&f)) {
 			answer_fields_error(x, &ollama_dialect, &f);
 		} else if (nothing) {

@@ -5,6 +5,7 @@
 #include "daemon/api/routes/openai.h"
 #include "daemon/api/routes/answer.h"
 #include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/constrain.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,17 +228,12 @@ static const struct dialect text_dialect = {.api = METRICS_OPENAI,
 
 /* Known fields that cannot be honoured. */
 static void openai_refuse_unsupported(struct fields *f, bool chat) {
-	static const char *const names[] = {"logprobs", "top_logprobs", "logit_bias", "grammar",
-	        "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "functions",
-	        "audio", "prediction", "web_search_options"};
-	const json_t *format = fields_get(f, NULL, "response_format");
-	const char *type = json_string_value(json_object_get(format, "type"));
+	static const char *const names[] = {"logprobs", "top_logprobs", "logit_bias", "guided_json",
+	        "guided_regex", "guided_choice", "guided_grammar", "functions", "audio", "prediction",
+	        "web_search_options"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		fields_refuse(f, NULL, names[i], NULL);
 	fields_refuse(f, NULL, "function_call", "none");
-	if (format && (!type || strcmp(type, "text") != 0))
-		fields_fail(
-		        f, "response_format", "response_format is supported as {\"type\": \"text\"} alone");
 	if (chat) {
 		const json_t *modalities = fields_get(f, NULL, "modalities");
 		for (size_t i = 0; i < json_array_size(modalities); i++) {
@@ -264,6 +260,8 @@ static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) 
 	prompt_read_stops(q, f, NULL, "stop");
 	prompt_read_limit(q, f, NULL, "max_tokens");
 	prompt_read_limit(q, f, NULL, "max_completion_tokens");
+	constrain_read_format(q, f, fields_get(f, NULL, "response_format"), "response_format");
+	constrain_read_llama(q, f);
 }
 
 /* What templates may ask for. */
@@ -311,6 +309,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	} else {
 		prompt_read_raw(&q, &f, "prompt");
 	}
+	constrain_check_tools(&q, &f);
 	if (!fields_ok(&f)) {
 		answer_fields_error(x, d, &f);
 		goto out;

@@ -29,6 +29,8 @@ void prompt_clear(struct prompt *q) {
 	free(q->text);
 	free(q->spans);
 	free(q->ids);
+	free(q->grammar);
+	q->grammar = NULL;
 	q->text = NULL;
 	q->spans = NULL;
 	q->ids = NULL;

@@ -1,6 +1,6 @@
 /* prompt: what a request says is to be completed, and how, whatever its dialect.
  *
- * Owns: the text or ids, and the spans of the text where control tokens count.  Stop texts are borrowed from the request's JSON.
+ * Owns: the text or ids, the grammar, and the spans of the text where control tokens count.  Stop texts are borrowed from the request's JSON.
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_ROUTES_PROMPT_H
 #define DAEMON_API_ROUTES_PROMPT_H
@@ -15,6 +15,7 @@ struct prompt {
 	char *text;
 	struct token_span *spans;
 	uint32_t *ids;
+	char *grammar; /* constrain.h; NULL: any text */
 };
 
 /* With the settings that count where a request says nothing, those of caravan run, and a random seed. */

@@ -2,6 +2,7 @@
  * the output's items.  Nothing is kept from one response to the next: previous_response_id and conversation are refused. */
 #include "daemon/api/routes/responses.h"
 #include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/constrain.h"
 #include "daemon/api/routes/openai.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,12 +309,8 @@ static void responses_read_tools(struct chat *c, struct fields *f) {
 static void responses_refuse_unsupported(struct fields *f) {
 	static const char *const names[] = {
 	        "previous_response_id", "conversation", "background", "top_logprobs", "prompt"};
-	const json_t *format = json_object_get(fields_get(f, NULL, "text"), "format");
-	const char *type = json_string_value(json_object_get(format, "type"));
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		fields_refuse(f, NULL, names[i], NULL);
-	if (format && !json_is_null(format) && (!type || strcmp(type, "text") != 0))
-		fields_fail(f, "text", "text.format is supported as {\"type\": \"text\"} alone");
 }
 
 static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
@@ -321,11 +318,13 @@ static void responses_read(struct chat *c, struct prompt *q, struct fields *f, c
 	prompt_read_sampling(q, f, NULL);
 	prompt_read_limit(q, f, NULL, "max_output_tokens");
 	responses_refuse_unsupported(f);
+	constrain_read_format(q, f, json_object_get(fields_get(f, NULL, "text"), "format"), "text.format");
 	responses_read_input(c, f);
 	responses_read_tools(c, f);
 	if (effort)
 		c->extra = json_pack("{s:s}", "reasoning_effort", effort);
 	chat_render(c, m, q, f);
+	constrain_check_tools(q, f);
 }
 
 static void responses_create(struct http_exchange *x, void *arg) {

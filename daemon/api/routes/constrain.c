@@ -1,0 +1,83 @@
+/* constrain: see constrain.h. */
+#include "daemon/api/routes/constrain.h"
+#include "daemon/text/grammar/grammar.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The text is taken. */
+static void constrain_set(
+        struct prompt *q, struct fields *f, const char *param, enum grammar_language language, char *text) {
+	struct grammar *g = NULL;
+	char why[256] = "";
+	if (!text)
+		f->status = f->status ? f->status : 500;
+	else if (q->grammar)
+		fields_fail(f, param, "%s: the request says in another field as well what the answer must be",
+		        param);
+	else if (strlen(text) > WIRE_GRAMMAR_MAX)
+		fields_fail(f, param, "%s has %zu bytes, at most %u are possible", param, strlen(text),
+		        WIRE_GRAMMAR_MAX);
+	else if (grammar_from_text(&g, language, text, strlen(text), why, sizeof why) != 0)
+		fields_fail(f, param, "%s: %s", param, why);
+	grammar_destroy(g);
+	if (!fields_ok(f)) {
+		free(text);
+		return;
+	}
+	q->grammar = text;
+	q->p.grammar = text;
+	q->p.language = (Caravan__Grammar__Language)language;
+}
+
+static void constrain_set_object(struct prompt *q, struct fields *f, const char *param) {
+	constrain_set(q, f, param, GRAMMAR_OBJECT, strdup(""));
+}
+
+static void constrain_set_schema(
+        struct prompt *q, struct fields *f, const char *param, const json_t *schema) {
+	constrain_set(q, f, param, GRAMMAR_SCHEMA, json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY));
+}
+
+void constrain_read_format(struct prompt *q, struct fields *f, const json_t *format, const char *param) {
+	const char *type = json_string_value(json_object_get(format, "type"));
+	const json_t *named = json_object_get(format, "json_schema"),
+	             *schema = json_object_get(json_is_object(named) ? named : format, "schema");
+	if (!format || json_is_null(format) || (type && strcmp(type, "text") == 0))
+		return;
+	if (type && strcmp(type, "json_object") == 0 && !schema)
+		constrain_set_object(q, f, param);
+	else if (type && schema && (strcmp(type, "json_object") == 0 || strcmp(type, "json_schema") == 0))
+		constrain_set_schema(q, f, param, schema);
+	else if (type && strcmp(type, "json_schema") == 0)
+		fields_fail(f, param, "%s: a json_schema has no schema", param);
+	else
+		fields_fail(f, param, "%s: its type is to be text, json_object or json_schema", param);
+}
+
+void constrain_read_llama(struct prompt *q, struct fields *f) {
+	const char *gbnf = fields_string(f, NULL, "grammar", "");
+	const json_t *schema = fields_get(f, NULL, "json_schema");
+	if (*gbnf)
+		constrain_set(q, f, "grammar", GRAMMAR_GBNF, strdup(gbnf));
+	if (schema)
+		constrain_set_schema(q, f, "json_schema", schema);
+}
+
+void constrain_read_ollama(struct prompt *q, struct fields *f) {
+	const json_t *format = fields_get(f, NULL, "format");
+	const char *name = json_string_value(format);
+	if (!format || (name && !*name))
+		return;
+	if (name && strcmp(name, "json") == 0)
+		constrain_set_object(q, f, "format");
+	else if (json_is_object(format))
+		constrain_set_schema(q, f, "format", format);
+	else
+		fields_fail(f, "format", "format is to be \"json\" or a JSON schema");
+}
+
+void constrain_check_tools(const struct prompt *q, struct fields *f) {
+	if (q->grammar && q->tools != TOOLCALL_NONE)
+		fields_fail(f, "tools",
+		        "tools: an answer whose form the request sets cannot call any; leave one of the two out");
+}
