@@ -410,7 +410,8 @@ def errors():
         (chat, "{", 400, "not JSON"),
         (chat, "[1]", 400, "not an object"),
         (chat, b'{"model":"\xff"}', 400, "not JSON"),
-        (chat, "[" * 5000, 400, "not JSON"),
+        (chat, "[" * 100, 400, "not JSON"),
+        (chat, "[" * 5000, 400, "more than 128"),
         (chat, {"model": "gpt-5", "messages": user}, 404, "stories"),
         (chat, {"model": 5, "messages": user}, 400, "model"),
         (chat, {}, 400, "messages"),
@@ -577,6 +578,12 @@ def templates():
     case("and calls with their results", a.json == {"prompt": "<s>hi</s><s>weather{\"city\": \"Oslo\"}</s><s>rain</s><s>"}, a)
     a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": talk, "tools": [tool], "max_tokens": 5, "tool_choice": "auto"})
     case("a request with tools is answered", a.status == 200 and a.json["choices"][0]["finish_reason"] in ("length", "stop"), a)
+    a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": talk, "tools": [tool], "response_format": {"type": "json_object"}})
+    case("tools and an answer that could not call them are refused", a.status == 400 and a.json["error"]["param"] == "tools", a)
+    a = alpha.post("/api/chat", {"model": "chatty", "messages": [{"role": "user", "content": "hi"}], "tools": [tool], "format": "json"})
+    case("at Ollama's routes too", a.status == 400 and a.json["error"].startswith("tools"), a)
+    a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": talk, "tools": [tool], "tool_choice": "none", "max_tokens": 5, "response_format": {"type": "json_object"}})
+    case("not with tool_choice none", a.status == 200 and a.json["choices"][0]["message"]["content"].startswith("{"), a)
     claude = [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "weather", "input": {"city": "Oslo"}}]},
