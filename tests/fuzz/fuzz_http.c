@@ -79,6 +79,19 @@ static void exchange(const uint8_t *data, size_t len) {
 		abort();
 }
 
+/* Reading along does not depend on the pieces in which bytes come, and ends within them. */
+static void read_along(const uint8_t *data, size_t len) {
+	struct http_framing whole, pieces;
+	framing_begin(&whole);
+	framing_begin(&pieces);
+	framing_take(&whole, data, len);
+	for (size_t i = 0; i < len; i++)
+		framing_take(&pieces, data + i, 1);
+	if (whole.part != pieces.part || whole.bad != pieces.bad || whole.left != pieces.left ||
+	        strcmp(whole.path, pieces.path) != 0 || whole.pathlen >= sizeof whole.path)
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 	static char text[INPUT_MAX + 1], name[256], port[8];
 	static char *const names[] = {(char *)"node1"};
@@ -93,6 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 		abort();
 	if (http_origin_own(text, "http", "node1:8080") && strcasecmp(text, "http://node1:8080") != 0)
 		abort();
+	read_along(data, len);
 	exchange(data, len);
 	return 0;
 }
