@@ -32,8 +32,16 @@ void answer_error(struct http_exchange *x, const struct dialect *d, const struct
 	http_reply_json(x, e->status, d->error(e));
 }
 
-void answer_fields_error(struct http_exchange *x, const struct dialect *d, const struct fields *f) {
-	answer_error(x, d,
+static void answer_refuse(struct http_exchange *x, struct routes *r, const struct dialect *d,
+        enum answer_need need, const struct reply_error *e) {
+	if (need == NEED_COMPLETION)
+		metrics_answered(&r->metrics, d->api, e->status);
+	answer_error(x, d, e);
+}
+
+void answer_fields_error(struct http_exchange *x, struct routes *r, const struct dialect *d,
+        const struct fields *f, enum answer_need need) {
+	answer_refuse(x, r, d, need,
 	        &(struct reply_error){.status = f->status,
 	                .param = *f->param ? f->param : NULL,
 	                .text = f->status == 500 ? "out of memory" : f->error});
@@ -50,31 +58,31 @@ static void answer_completion_error(
 	                .text = e->text});
 }
 
-const struct model_entry *answer_model(
-        struct http_exchange *x, struct routes *r, const struct dialect *d, const char *name, bool serving) {
+const struct model_entry *answer_model(struct http_exchange *x, struct routes *r, const struct dialect *d,
+        const char *name, enum answer_need need) {
 	const struct model_list *l = completions_models(r->completions);
 	char err[700];
 	if (!l) {
-		answer_error(x, d,
+		answer_refuse(x, r, d, need,
 		        &(struct reply_error){
 		                .status = 503, .retry_after = 1, .text = "this node is starting"});
 		return NULL;
 	}
 	const struct model_entry *m = model_list_find(l, r->alias, r->naliases, name, err, sizeof err);
 	if (!m) {
-		answer_error(x, d,
+		answer_refuse(x, r, d, need,
 		        &(struct reply_error){
 		                .status = 404, .code = "model_not_found", .param = "model", .text = err});
 		return NULL;
 	}
-	if (!serving || (m->state == MODEL_SERVING && m->facts))
+	if (need == NEED_LISTED || (m->state == MODEL_SERVING && m->facts))
 		return m;
 	if (m->state == MODEL_SERVING)
 		snprintf(err, sizeof err, "the vocabulary of model %s has not arrived at this node yet",
 		        m->name);
 	else
 		snprintf(err, sizeof err, "model %s %s", m->name, m->what);
-	answer_error(x, d,
+	answer_refuse(x, r, d, need,
 	        &(struct reply_error){
 	                .status = 503, .retry_after = m->state == MODEL_SERVING ? 1 : 5, .text = err});
 	return NULL;
@@ -111,7 +119,8 @@ struct answer *answer_create(struct http_exchange *x, struct routes *r, const st
 	uint8_t random[12];
 	if (!a || RAND_bytes(random, sizeof random) != 1) {
 		free(a);
-		answer_error(x, d, &(struct reply_error){.status = 500, .text = "out of memory"});
+		answer_refuse(x, r, d, NEED_COMPLETION,
+		        &(struct reply_error){.status = 500, .text = "out of memory"});
 		return NULL;
 	}
 	a->x = x;
@@ -252,9 +261,13 @@ static void answer_on_text(void *arg, unsigned choice, const char *text, size_t 
 	const struct toolcall_sink sink = {answer_on_content, answer_on_call, &at};
 	struct toolcall_stream *parser = a->choice[choice].parser;
 	struct metrics *m = &a->routes->metrics;
-	uint64_t now = loop_now_ns(), since = a->text_ns ? a->text_ns : a->begun_ns;
-	metrics_observe(a->text_ns ? &m->inter : &m->first, (double)(now - since) * 1e-9);
-	a->text_ns = now;
+	uint64_t now = loop_now_ns(), *last = &a->choice[choice].text_ns;
+	if (!a->texts)
+		metrics_observe(&m->first, (double)(now - a->begun_ns) * 1e-9);
+	if (*last)
+		metrics_observe(&m->inter, (double)(now - *last) * 1e-9);
+	a->texts = true;
+	*last = now;
 	if (!(parser ? toolcall_push(parser, text, len, &sink) : answer_on_content(&at, text, len)))
 		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
 }
@@ -320,8 +333,10 @@ void answer_start(struct answer *a, const struct completion_params *p, enum tool
 	a->choices = p->choices;
 	if (!answer_copy(a, p, tools) ||
 	        completion_start(&a->completion, a->routes->completions, p, &ev) != 0) {
+		struct routes *r = a->routes;
 		answer_destroy(a);
-		answer_error(x, d, &(struct reply_error){.status = 500, .text = "out of memory"});
+		answer_refuse(x, r, d, NEED_COMPLETION,
+		        &(struct reply_error){.status = 500, .text = "out of memory"});
 		return;
 	}
 	http_on_closed(x, answer_on_closed, a);

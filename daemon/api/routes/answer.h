@@ -42,6 +42,7 @@ struct answer_choice {
 	unsigned ncalls;
 	struct toolcall_stream *parser; /* NULL: no tools */
 	bool ended;
+	uint64_t text_ns; /* when its last text came; 0: none has */
 	struct completion_end end;
 };
 
@@ -56,7 +57,7 @@ struct answer {
 	bool one_call; /* no call of a tool after the first */
 	char id[48], model[128], fingerprint[24];
 	int64_t created;   /* seconds since 1970 */
-	uint64_t text_ns;  /* when the last text came; 0: none has */
+	bool texts;        /* some has come, of any choice */
 	uint64_t begun_ns; /* for durations */
 	uint32_t prompt;   /* tokens; 0: not known yet */
 	unsigned choices, ended;
@@ -69,12 +70,16 @@ struct answer {
 
 /* An answer with an error, at once. */
 void answer_error(struct http_exchange *x, const struct dialect *d, const struct reply_error *e);
+/* What a request needs a model for; what is refused of completions is counted. */
+enum answer_need { NEED_LISTED, NEED_SERVING, NEED_COMPLETION };
 /* The same for what was wrong with a request's fields. */
-void answer_fields_error(struct http_exchange *x, const struct dialect *d, const struct fields *f);
+void answer_fields_error(struct http_exchange *x, struct routes *r, const struct dialect *d,
+        const struct fields *f, enum answer_need need);
 
-/* The model that a request names; NULL: an error has been answered.  serving: one that does not serve is an error too. */
-const struct model_entry *answer_model(
-        struct http_exchange *x, struct routes *r, const struct dialect *d, const char *name, bool serving);
+/* The model that a request names; NULL: an error has been answered.  That it does not serve is an
+ * error too, unless it need only be listed. */
+const struct model_entry *answer_model(struct http_exchange *x, struct routes *r, const struct dialect *d,
+        const char *name, enum answer_need need);
 
 /* A new one; NULL: an error has been answered.  prefix: of its id.  named: the model as the client calls it, or NULL. */
 struct answer *answer_create(struct http_exchange *x, struct routes *r, const struct dialect *d,

@@ -257,16 +257,16 @@ static void anthropic_read_tools(struct chat *c, struct fields *f, bool *paralle
 
 /* The model, the conversation and its prompt; NULL: an error has been answered. */
 static const struct model_entry *anthropic_begin(struct http_exchange *x, struct routes *r, struct fields *f,
-        struct chat *c, struct prompt *q, bool *parallel) {
+        struct chat *c, struct prompt *q, bool *parallel, enum answer_need need) {
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(f, body, len);
 	name = fields_string(f, NULL, "model", NULL);
 	if (!fields_ok(f)) {
-		answer_fields_error(x, &anthropic_dialect, f);
+		answer_fields_error(x, r, &anthropic_dialect, f, need);
 		return NULL;
 	}
-	const struct model_entry *m = answer_model(x, r, &anthropic_dialect, name, true);
+	const struct model_entry *m = answer_model(x, r, &anthropic_dialect, name, need);
 	if (!m)
 		return NULL;
 	prompt_init(q, m, x);
@@ -282,7 +282,7 @@ static void anthropic_messages(struct http_exchange *x, void *arg) {
 	struct chat c = {0};
 	struct answer *a;
 	bool parallel;
-	const struct model_entry *m = anthropic_begin(x, arg, &f, &c, &q, &parallel);
+	const struct model_entry *m = anthropic_begin(x, arg, &f, &c, &q, &parallel, NEED_COMPLETION);
 	if (m) {
 		bool stream = fields_bool(&f, NULL, "stream", false);
 		if (!fields_get(&f, NULL, "max_tokens"))
@@ -291,7 +291,7 @@ static void anthropic_messages(struct http_exchange *x, void *arg) {
 		prompt_read_sampling(&q, &f, NULL);
 		prompt_read_stops(&q, &f, NULL, "stop_sequences");
 		if (!fields_ok(&f)) {
-			answer_fields_error(x, &anthropic_dialect, &f);
+			answer_fields_error(x, arg, &anthropic_dialect, &f, NEED_COMPLETION);
 		} else if ((a = answer_create(x, arg, &anthropic_dialect, m,
 		                    fields_string(&f, NULL, "model", NULL), "msg_"))) {
 			a->stream = stream;
@@ -339,9 +339,9 @@ static void anthropic_count_tokens(struct http_exchange *x, void *arg) {
 	struct prompt q = {0};
 	struct chat c = {0};
 	bool parallel;
-	const struct model_entry *m = anthropic_begin(x, r, &f, &c, &q, &parallel);
+	const struct model_entry *m = anthropic_begin(x, r, &f, &c, &q, &parallel, NEED_SERVING);
 	if (m && !fields_ok(&f)) {
-		answer_fields_error(x, &anthropic_dialect, &f);
+		answer_fields_error(x, arg, &anthropic_dialect, &f, NEED_SERVING);
 	} else if (m) {
 		struct counting *v = calloc(1, sizeof *v);
 		struct completion_conversion p = {.model = m->name,

@@ -33,7 +33,8 @@ static json_t *llama_settings_json(const struct model_entry *m) {
 }
 
 static void llama_props(struct http_exchange *x, void *arg) {
-	const struct model_entry *m = answer_model(x, arg, &llama_dialect, http_query(x, "model"), true);
+	const struct model_entry *m =
+	        answer_model(x, arg, &llama_dialect, http_query(x, "model"), NEED_SERVING);
 	if (!m)
 		return;
 	const char *source = chat_template_of(m->facts);
@@ -49,7 +50,8 @@ static void llama_props(struct http_exchange *x, void *arg) {
 
 /* As many as the model runs sequences in parallel, of the whole cluster. */
 static void llama_slots(struct http_exchange *x, void *arg) {
-	const struct model_entry *m = answer_model(x, arg, &llama_dialect, http_query(x, "model"), true);
+	const struct model_entry *m =
+	        answer_model(x, arg, &llama_dialect, http_query(x, "model"), NEED_SERVING);
 	if (!m)
 		return;
 	json_t *slots = json_array();
@@ -123,20 +125,21 @@ static void llama_convert(
 }
 
 /* The model and the fields of a request; NULL: an error has been answered. */
-static const struct model_entry *llama_begin(struct http_exchange *x, struct routes *r, struct fields *f) {
+static const struct model_entry *llama_begin(
+        struct http_exchange *x, struct routes *r, struct fields *f, enum answer_need need) {
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(f, body, len);
 	name = fields_string(f, NULL, "model", NULL);
 	if (fields_ok(f))
-		return answer_model(x, r, &llama_dialect, name, true);
-	answer_fields_error(x, &llama_dialect, f);
+		return answer_model(x, r, &llama_dialect, name, need);
+	answer_fields_error(x, r, &llama_dialect, f, need);
 	return NULL;
 }
 
 static void llama_tokenize(struct http_exchange *x, void *arg) {
 	struct fields f;
-	const struct model_entry *m = llama_begin(x, arg, &f);
+	const struct model_entry *m = llama_begin(x, arg, &f, NEED_SERVING);
 	if (m) {
 		const char *text = fields_string(&f, NULL, "content", "");
 		struct completion_conversion p = {.model = m->name,
@@ -148,7 +151,7 @@ static void llama_tokenize(struct http_exchange *x, void *arg) {
 		if (fields_ok(&f))
 			llama_convert(x, arg, &p, false);
 		else
-			answer_fields_error(x, &llama_dialect, &f);
+			answer_fields_error(x, arg, &llama_dialect, &f, NEED_SERVING);
 	}
 	fields_clear(&f);
 }
@@ -156,7 +159,7 @@ static void llama_tokenize(struct http_exchange *x, void *arg) {
 static void llama_detokenize(struct http_exchange *x, void *arg) {
 	struct fields f;
 	struct prompt q = {0};
-	const struct model_entry *m = llama_begin(x, arg, &f);
+	const struct model_entry *m = llama_begin(x, arg, &f, NEED_SERVING);
 	const json_t *tokens = m ? fields_get(&f, NULL, "tokens") : NULL;
 	if (m) {
 		if (!json_is_array(tokens))
@@ -164,7 +167,7 @@ static void llama_detokenize(struct http_exchange *x, void *arg) {
 		else if (json_array_size(tokens) > 0)
 			prompt_read_raw(&q, &f, "tokens");
 		if (!fields_ok(&f))
-			answer_fields_error(x, &llama_dialect, &f);
+			answer_fields_error(x, arg, &llama_dialect, &f, NEED_SERVING);
 		else
 			llama_convert(x, arg,
 			        &(struct completion_conversion){
@@ -179,7 +182,7 @@ static void llama_apply_template(struct http_exchange *x, void *arg) {
 	struct fields f;
 	struct prompt q = {0};
 	struct chat c = {0};
-	const struct model_entry *m = llama_begin(x, arg, &f);
+	const struct model_entry *m = llama_begin(x, arg, &f, NEED_SERVING);
 	if (m) {
 		prompt_init(&q, m, x);
 		chat_read(&c, &f);
@@ -187,7 +190,7 @@ static void llama_apply_template(struct http_exchange *x, void *arg) {
 		if (fields_ok(&f))
 			http_reply_json(x, 200, json_pack("{s:o}", "prompt", answer_string(q.text, q.p.len)));
 		else
-			answer_fields_error(x, &llama_dialect, &f);
+			answer_fields_error(x, arg, &llama_dialect, &f, NEED_SERVING);
 	}
 	chat_clear(&c);
 	prompt_clear(&q);
@@ -262,7 +265,7 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 	struct fields f;
 	struct prompt q = {0};
 	struct answer *a = NULL;
-	const struct model_entry *m = llama_begin(x, arg, &f);
+	const struct model_entry *m = llama_begin(x, arg, &f, NEED_COMPLETION);
 	if (m) {
 		prompt_init(&q, m, x);
 		prompt_read_sampling(&q, &f, NULL);
@@ -275,7 +278,7 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
 			fields_refuse(&f, NULL, unsupported[i], NULL);
 		if (!fields_ok(&f)) {
-			answer_fields_error(x, &llama_dialect, &f);
+			answer_fields_error(x, arg, &llama_dialect, &f, NEED_COMPLETION);
 		} else if ((a = answer_create(x, arg, &llama_dialect, m, NULL, "cmpl-"))) {
 			a->stream = stream;
 			answer_start(a, &q.p, TOOLCALL_NONE);

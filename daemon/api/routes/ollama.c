@@ -118,15 +118,15 @@ static void ollama_ps(struct http_exchange *x, void *arg) {
 static const struct dialect ollama_dialect;
 
 /* The model that a request names, as model or, from older clients, as name. */
-static const struct model_entry *ollama_begin(
-        struct http_exchange *x, struct routes *r, struct fields *f, const char **called, bool serving) {
+static const struct model_entry *ollama_begin(struct http_exchange *x, struct routes *r, struct fields *f,
+        const char **called, enum answer_need need) {
 	size_t len;
 	const char *body = http_body(x, &len);
 	fields_parse(f, body, len);
 	*called = fields_string(f, NULL, "model", fields_string(f, NULL, "name", NULL));
 	if (fields_ok(f))
-		return answer_model(x, r, &ollama_dialect, *called, serving);
-	answer_fields_error(x, &ollama_dialect, f);
+		return answer_model(x, r, &ollama_dialect, *called, need);
+	answer_fields_error(x, r, &ollama_dialect, f, need);
 	return NULL;
 }
 
@@ -144,7 +144,7 @@ static json_t *ollama_info_json(const struct model_entry *m) {
 static void ollama_show(struct http_exchange *x, void *arg) {
 	struct fields f;
 	const char *called;
-	const struct model_entry *m = ollama_begin(x, arg, &f, &called, true);
+	const struct model_entry *m = ollama_begin(x, arg, &f, &called, NEED_SERVING);
 	if (m) {
 		char parameters[40], modelfile[160];
 		const char *source = chat_template_of(m->facts);
@@ -166,7 +166,7 @@ static void ollama_show(struct http_exchange *x, void *arg) {
 static void ollama_pull(struct http_exchange *x, void *arg) {
 	struct fields f;
 	const char *called;
-	const struct model_entry *m = ollama_begin(x, arg, &f, &called, false);
+	const struct model_entry *m = ollama_begin(x, arg, &f, &called, NEED_LISTED);
 	if (m && !fields_bool(&f, NULL, "stream", true)) {
 		http_reply_json(x, 200, json_pack("{s:s}", "status", "success"));
 	} else if (m) {
@@ -336,7 +336,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 	struct chat c = {0};
 	struct answer *a;
 	const char *called;
-	const struct model_entry *m = ollama_begin(x, r, &f, &called, true);
+	const struct model_entry *m = ollama_begin(x, r, &f, &called, NEED_COMPLETION);
 	if (m) {
 		const char *prompt = chat ? "" : fields_string(&f, NULL, "prompt", "");
 		bool nothing = chat ? json_array_size(fields_get(&f, NULL, "messages")) == 0 : !*prompt;
@@ -351,7 +351,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 			chat_render(&c, m, &q, &f);
 		constrain_check_tools(&q, &f);
 		if (!fields_ok(&f)) {
-			answer_fields_error(x, &ollama_dialect, &f);
+			answer_fields_error(x, r, &ollama_dialect, &f, NEED_COMPLETION);
 		} else if (nothing) {
 			ollama_reply_loaded(x, called, m, chat, fields_get(&f, NULL, "keep_alive"));
 		} else if ((a = answer_create(x, r, &ollama_dialect, m, called, ""))) {

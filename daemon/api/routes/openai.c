@@ -61,7 +61,7 @@ static const struct dialect chat_dialect, text_dialect;
 
 static void openai_model(struct http_exchange *x, void *arg) {
 	struct routes *r = arg;
-	const struct model_entry *m = answer_model(x, r, &text_dialect, http_rest(x), false);
+	const struct model_entry *m = answer_model(x, r, &text_dialect, http_rest(x), NEED_LISTED);
 	if (m)
 		http_reply_json(x, 200, openai_model_json(http_rest(x), m));
 }
@@ -290,10 +290,10 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	fields_parse(&f, body, len);
 	name = fields_string(&f, NULL, "model", NULL);
 	if (!fields_ok(&f)) {
-		answer_fields_error(x, d, &f);
+		answer_fields_error(x, r, d, &f, NEED_COMPLETION);
 		goto out;
 	}
-	if (!(m = answer_model(x, r, d, name, true)))
+	if (!(m = answer_model(x, r, d, name, NEED_COMPLETION)))
 		goto out;
 	prompt_init(&q, m, x);
 	stream = fields_bool(&f, NULL, "stream", false);
@@ -311,7 +311,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	}
 	constrain_check_tools(&q, &f);
 	if (!fields_ok(&f)) {
-		answer_fields_error(x, d, &f);
+		answer_fields_error(x, r, d, &f, NEED_COMPLETION);
 		goto out;
 	}
 	if ((a = answer_create(x, r, d, m, name, chat ? "chatcmpl-" : "cmpl-"))) {

@@ -337,7 +337,7 @@ static void responses_create(struct http_exchange *x, void *arg) {
 	const char *body = http_body(x, &len);
 	fields_parse(&f, body, len);
 	const char *name = fields_string(&f, NULL, "model", NULL);
-	const struct model_entry *m = fields_ok(&f) ? answer_model(x, arg, d, name, true) : NULL;
+	const struct model_entry *m = fields_ok(&f) ? answer_model(x, arg, d, name, NEED_COMPLETION) : NULL;
 	if (m) {
 		prompt_init(&q, m, x);
 		responses_read(&c, &q, &f, m);
@@ -345,7 +345,7 @@ static void responses_create(struct http_exchange *x, void *arg) {
 	bool stream = fields_bool(&f, NULL, "stream", false),
 	     parallel = fields_bool(&f, NULL, "parallel_tool_calls", true);
 	if (!fields_ok(&f)) {
-		answer_fields_error(x, d, &f);
+		answer_fields_error(x, arg, d, &f, NEED_COMPLETION);
 	} else if (m && (a = answer_create(x, arg, d, m, name, "resp_"))) {
 		a->stream = stream;
 		a->one_call = !parallel;

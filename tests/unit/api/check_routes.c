@@ -400,6 +400,46 @@ START_TEST(counted) {
 }
 END_TEST
 
+/* One that was refused counts, and of several choices each has its own time between texts. */
+START_TEST(refused_are_counted) {
+	static const char *const asks[][2] = {{"/v1/chat/completions", "{}"},
+	        {"/v1/completions", "{\"model\":\"nobody\",\"prompt\":\"x\"}"},
+	        {"/v1/completions", "{\"prompt\":[]}"}, {"/v1/responses", "{\"input\":3}"},
+	        {"/v1/messages", "{" HI "}"},
+	        {"/v1/messages", "{\"model\":\"nobody\"," HI ",\"max_tokens\":1}"},
+	        {"/v1/messages/count_tokens", "[]"}, {"/api/chat", "nonsense"},
+	        {"/api/generate", "{\"options\":3}"}, {"/api/show", "{\"model\":\"nobody\"}"},
+	        {"/completion", "{\"model\":\"nobody\"}"}, {"/completion", "{\"prompt\":3}"},
+	        {"/tokenize", "{\"content\":3}"}, {"/tokenize", "{\"model\":\"nobody\"}"}};
+	for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+		ask(asks[i][0], asks[i][1]);
+		ck_assert_msg(x.ended && x.status >= 400, "%s: %d", asks[i][0], x.status);
+		fake_done(&x);
+	}
+	fake_ask(&x, HTTP_GET, "/metrics", "", 0);
+	static const char *const lines[] = {"{api=\"openai\",code=\"400\"} 3\n",
+	        "{api=\"openai\",code=\"404\"} 1\n", "{api=\"anthropic\",code=\"400\"} 1\n",
+	        "{api=\"anthropic\",code=\"404\"} 1\n", "{api=\"ollama\",code=\"400\"} 2\n",
+	        "{api=\"llama.cpp\",code=\"400\"} 1\n", "{api=\"llama.cpp\",code=\"404\"} 1\n"};
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		ck_assert_msg(strstr(x.out, lines[i]), "no %s in %s", lines[i], x.out);
+	ck_assert_ptr_null(strstr(x.out, "{api=\"ollama\",code=\"404\"}"));
+}
+END_TEST
+
+START_TEST(choices_have_their_own_times) {
+	struct http_exchange y;
+	ask("/v1/chat/completions", "{" HI ",\"n\":3,\"stream\":true}");
+	for (unsigned i = 0; i < 3; i++)
+		fake.ev.text(fake.ev.arg, i, "a", 1);
+	fake.ev.text(fake.ev.arg, 1, "b", 1);
+	fake_ask(&y, HTTP_GET, "/metrics", "", 0);
+	ck_assert_ptr_nonnull(strstr(y.out, "caravan_http_first_token_seconds_count 1\n"));
+	ck_assert_ptr_nonnull(strstr(y.out, "caravan_http_inter_token_seconds_count 1\n"));
+	fake_done(&y);
+}
+END_TEST
+
 START_TEST(histograms) {
 	static const struct metrics none;
 	struct metrics m = none;
@@ -554,6 +594,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, errors_in_the_middle, 0, STREAMS);
 	tcase_add_loop_test(t, waiting, 0, STREAMS);
 	tcase_add_test(t, counted);
+	tcase_add_test(t, refused_are_counted);
+	tcase_add_test(t, choices_have_their_own_times);
 	tcase_add_test(t, histograms);
 	tcase_add_test(t, bodies_have_bounds);
 	tcase_add_test(t, strings_without_characters);
