@@ -25,6 +25,7 @@
 #define AHEAD_MAX (64 << 10) /* bytes of the next requests that are taken while one is answered */
 #define HTTP_RESERVE 64      /* descriptors that clients leave to the node */
 #define RETRY_AFTER_S "2"
+#define HEADER_COST 128 /* bytes that evhttp takes for a header, besides its text */
 
 static uint64_t ms_since(uint64_t then) {
 	uint64_t now = loop_now_ns();
@@ -41,6 +42,7 @@ static void conn_account(struct http_conn *c) {
 	size_t kept = c->buffered + (c->exchange ? c->exchange->body_len : 0);
 	if (c->state == CONN_ARRIVING && c->arrived > kept)
 		kept = c->arrived;
+	kept += c->framing.headers * HEADER_COST;
 	if (c->doomed)
 		kept = 0;
 	c->server->buffered += kept - c->kept;
@@ -64,9 +66,10 @@ static void conn_read_along(struct http_conn *c, size_t len) {
 void conn_set_state(struct http_conn *c, enum http_conn_state state) {
 	c->state = state;
 	c->since_ns = loop_now_ns();
+	if (state == CONN_ARRIVING || state == CONN_IDLE)
+		framing_begin(&c->framing);
 	if (state == CONN_ARRIVING) {
 		c->arrived = evbuffer_get_length(bufferevent_get_input(c->bev));
-		framing_begin(&c->framing);
 		conn_read_along(c, c->arrived);
 	}
 	conn_account(c);

@@ -75,6 +75,7 @@ static enum http_framing_part framing_next(struct http_framing *f) {
 
 static void framing_char(struct http_framing *f, unsigned char c) {
 	if (c == '\n') {
+		f->headers += f->part == FRAMING_HEAD || f->part == FRAMING_TRAILER;
 		f->part = framing_next(f);
 		f->line = f->same = 0;
 		f->left = f->part == FRAMING_SIZE ? 0 : f->left;

@@ -36,9 +36,10 @@ struct http_framing {
 		FRAMING_TRAILER,
 		FRAMING_REST /* a body with a length, or what comes after the request */
 	} part;
-	size_t line, same,
-	        spaces; /* characters of the line; of these, of Transfer-Encoding; spaces in the first line */
-	uint64_t left;  /* of a chunk */
+	size_t line, same; /* characters of the line; as many of them are those of Transfer-Encoding */
+	size_t spaces;     /* of the first line */
+	size_t headers;    /* lines of them */
+	uint64_t left;     /* of a chunk */
 	bool cr, named, chunked;
 	char path[64]; /* as it came; what is longer is cut */
 	size_t pathlen;

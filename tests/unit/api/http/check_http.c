@@ -810,6 +810,38 @@ START_TEST(chunks_count) {
 }
 END_TEST
 
+/* A header takes more memory than its text. */
+START_TEST(headers_count) {
+	config.limits = (struct http_limits){.head = 64 << 10, .buffered = 2 << 20};
+	begin();
+	struct pollfd p[8];
+	static char lines[25000];
+	for (size_t i = 0; i < sizeof lines; i += 5)
+		memcpy(lines + i, "a:b\r\n", 5);
+	for (int i = 0; i < 8; i++) {
+		p[i] = (struct pollfd){.fd = client_connect(port), .events = POLLIN};
+		client_say(p[i].fd, "GET /client HTTP/1.1\r\nHost: localhost\r\n");
+		client_send(p[i].fd, lines, sizeof lines);
+	}
+	ck_assert_int_gt(poll(p, 8, PATIENCE_MS), 0);
+	for (int i = 0; i < 8; i++)
+		ck_assert(poll(&p[i], 1, 0) == 0 || client_ended(p[i].fd)); /* and not because it took long */
+	for (int i = 0; i < 8; i++)
+		close(p[i].fd);
+	/* what has been answered counts no longer */
+	int fd = client_connect(port);
+	for (int i = 0; i < 12; i++) {
+		client_say(fd, "GET /client HTTP/1.1\r\nHost: localhost\r\n");
+		client_send(fd, lines, sizeof lines / 2);
+		client_say(fd, "\r\n");
+		client_read(fd, &a, false);
+		ck_assert_int_eq(a.status, 200);
+	}
+	close(fd);
+	end();
+}
+END_TEST
+
 /* An answer may be longer than what a client may leave of a stream. */
 START_TEST(long_answers_arrive) {
 	config.limits = (struct http_limits){.unread = 1 << 16};
@@ -951,6 +983,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, answers_take_their_time);
 	tcase_add_test(t, unread_answers_end);
 	tcase_add_test(t, chunks_count);
+	tcase_add_test(t, headers_count);
 	tcase_add_test(t, long_answers_arrive);
 	tcase_add_test(t, clients_have_a_share);
 	tcase_add_test(t, connections_have_bounds);
