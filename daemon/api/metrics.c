@@ -57,8 +57,8 @@ static void metrics_http_text(FILE *f, const struct metrics *m) {
 	                m->cached},
 	        {"caravan_http_generated_tokens_total", "Tokens generated for answered completions.",
 	                m->generated}};
-	metrics_head(
-	        f, requests, "counter", "Completions asked for over HTTP at this node, refused ones too, by API and status.");
+	metrics_head(f, requests, "counter",
+	        "Completions asked for over HTTP at this node, refused ones too, by API and status.");
 	for (unsigned a = 0; a < METRICS_APIS; a++)
 		for (unsigned i = 0; i < METRICS_STATUSES; i++)
 			if (m->requests[a][i] && statuses[i])
