@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIM_BYTES (1u << 20)
+#define TRIM_BYTES (1u << 18) /* of a body, from which on memory is given back */
 
 void fields_fail(struct fields *f, const char *param, const char *fmt, ...) {
 	va_list ap;

@@ -1,6 +1,8 @@
 /* The dialects alone: calls of tools, errors before and in the middle of a stream, clients that go, models that do not serve. */
+#include "daemon/api/routes/fields.h"
 #include "tests/unit/api/fake_http.h"
 #include <check.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -488,6 +490,49 @@ START_TEST(bodies_have_bounds) {
 }
 END_TEST
 
+#if defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+static long resident_pages(void) {
+	FILE *f = fopen("/proc/self/statm", "r");
+	long size, pages = 0;
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%ld %ld", &size, &pages), 2);
+	fclose(f);
+	return pages;
+}
+
+/* As on the server's thread, which has an arena of its own. */
+static void *parse_members(void *arg) {
+	static const char each[] = "{\"a\":0},";
+	const size_t n = 99000, len = n * (sizeof each - 1);
+	char *body = malloc(len + 20), *at = stpcpy(body, "{\"a\":[");
+	long *pages = arg;
+	struct fields f;
+	for (size_t i = 0; i < n; i++)
+		at = stpcpy(at, each);
+	at = stpcpy(at - 1, "]}");
+	pages[0] = resident_pages();
+	fields_parse(&f, body, (size_t)(at - body));
+	pages[1] = resident_pages();
+	void *behind = strdup("what was allocated later stays");
+	fields_clear(&f);
+	pages[2] = resident_pages();
+	free(behind);
+	free(body);
+	return NULL;
+}
+
+START_TEST(memory_is_given_back) {
+	long pages[3];
+	pthread_t t;
+	ck_assert_int_eq(pthread_create(&t, NULL, parse_members, pages), 0);
+	ck_assert_int_eq(pthread_join(t, NULL), 0);
+	ck_assert_int_gt(pages[1] - pages[0], 2000);
+	ck_assert_int_lt(pages[2] - pages[0], (pages[1] - pages[0]) / 2);
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+#endif
+
 /* What JSON has, and strings here do not: the answer says so. */
 START_TEST(strings_without_characters) {
 	ask("/v1/completions", "{\"prompt\":\"a\\ud83d\"}");
@@ -598,6 +643,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, choices_have_their_own_times);
 	tcase_add_test(t, histograms);
 	tcase_add_test(t, bodies_have_bounds);
+#if defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+	tcase_add_test(t, memory_is_given_back);
+#endif
 	tcase_add_test(t, strings_without_characters);
 	tcase_add_loop_test(t, no_limit, 0, 5);
 	tcase_add_loop_test(t, clients_that_go, 0, 2 * STREAMS);
