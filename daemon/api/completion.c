@@ -11,6 +11,7 @@
 #define MODELS_MS 1000           /* between snapshots, when nothing was heard of */
 #define LOADING_S 5              /* until a client may ask again for a model that loads, */
 #define LOST_S 5                 /* or that has been lost, */
+#define LONG_TEXT (64 << 10)     /* bytes: more takes longer than a step */
 #define CONVERSION_MAX (1 << 20) /* bytes of a text */
 #define VOCAB_S 1                /* or whose vocabulary is on its way */
 
@@ -33,14 +34,19 @@ struct completions {
 	struct serve *serve;
 	/* the loop's */
 	struct loop *loop;
-	struct loop *http;        /* NULL: not yet, or not any more */
-	struct executor *encoder; /* texts to tokens and back */
+	struct loop *http;                  /* NULL: not yet, or not any more */
+	struct executor *encoder, *patient; /* texts to tokens and back: short ones, long ones */
 	struct loop_timer *timer;
 	struct model_list *list;
 	LIST_HEAD(, crossing) begun;
 	/* the HTTP thread's */
 	struct model_list *shown;
 };
+
+/* A client with long texts holds up others with such texts alone. */
+static struct executor *completions_encoder(const struct completions *cs, size_t len) {
+	return len > LONG_TEXT ? cs->patient : cs->encoder;
+}
 
 static void crossing_free(void *arg) {
 	struct crossing *x = arg;
@@ -377,7 +383,7 @@ static void completion_encode(struct completion *c, const struct tokenizer *t) {
 	        .spans = c->spans,
 	        .nspans = c->p.nspans,
 	        .flags = TOKENIZE_BOS};
-	c->job = text_job_start(c->x.cs->encoder, t, &w, completion_on_encoded, c);
+	c->job = text_job_start(completions_encoder(c->x.cs, w.len), t, &w, completion_on_encoded, c);
 	if (c->job) {
 		c->text = NULL;
 		c->spans = NULL;
@@ -542,7 +548,7 @@ static bool conversion_convert(struct conversion *v, const struct tokenizer *t) 
 	        .flags = v->p.bos ? TOKENIZE_BOS : 0,
 	        .ids = v->ids,
 	        .nids = v->p.nids};
-	v->job = text_job_start(v->x.cs->encoder, t, &w, conversion_on_done, v);
+	v->job = text_job_start(completions_encoder(v->x.cs, w.len), t, &w, conversion_on_done, v);
 	if (!v->job)
 		return false;
 	v->text = NULL;
@@ -656,7 +662,10 @@ int completions_create(struct completions **out, struct loop *loop, struct serve
 	cs->serve = s;
 	LIST_INIT(&cs->begun);
 	int rc = executor_create(&cs->encoder, loop);
+	if (rc == 0)
+		rc = executor_create(&cs->patient, loop);
 	if (rc != 0) {
+		executor_destroy(cs->encoder);
 		free(cs);
 		return rc;
 	}
@@ -687,7 +696,8 @@ void completions_destroy(struct completions *cs) {
 		x->begun = false;
 		x->cancel(x);
 	}
-	executor_destroy(cs->encoder); /* what it has is dropped, above */
+	executor_destroy(cs->encoder); /* what they have is dropped, above */
+	executor_destroy(cs->patient);
 	model_list_unref(cs->shown);
 	model_list_unref(cs->list);
 	/* the HTTP thread has posted its last: behind all that, nobody refers to us */

@@ -1,7 +1,7 @@
 /* completion: a client's prompt to complete, whatever the API dialect: the bridge between the thread of the
  * HTTP server and the loop.
  *
- * Owns: completions from completion_start to their last event, the executor that turns their texts to tokens,
+ * Owns: completions from completion_start to their last event, the executors that turn their texts to tokens,
  * and the snapshot of the models that handlers read.
  * The two threads share a completion as follows: each has fields of its own, and they only post messages to
  * each other.  The loop gets one message at the beginning and one at the end, when the HTTP side is done with

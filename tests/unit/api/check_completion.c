@@ -472,6 +472,39 @@ START_TEST(texts_are_encoded_beside_the_loop) {
 }
 END_TEST
 
+static uint64_t first_is_slow(struct loop *l, loop_fn *run, void *arg) {
+	(void)run;
+	(void)arg;
+	return l == serving[GATEWAY].loop && converted_texts++ == 0 ? 10000000000 : 0;
+}
+
+/* Who sends long texts holds up nobody else. */
+START_TEST(short_texts_do_not_wait_for_long_ones) {
+	char *text = malloc(100001);
+	ck_assert_ptr_nonnull(text);
+	memset(text, 'x', 100000);
+	text[100000] = '\0';
+	begin_on(1, 1, 0);
+	serving_load(&(struct serving_spec){
+	        .coordinator = COORDINATOR, .stages = 1, .stage = {COORDINATOR}, .context = 1u << 20});
+	struct completion_params p = params_of(text, 5), q = params_of("once upon", 5);
+	converted_texts = 0;
+	jobs_cost(first_is_slow);
+	start(&a, &p);
+	sim_for(1000);
+	start(&b, &q);
+	sim_for(1000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 1);
+	sim_for(20000);
+	ck_assert_uint_eq(bare_count(COORDINATOR, SUBMIT), 2);
+	jobs_cost(NULL);
+	leave(&a);
+	leave(&b);
+	free(text);
+	end();
+}
+END_TEST
+
 /* _i: another one of its name comes meanwhile, whose tokens may be others. */
 START_TEST(a_model_that_goes_while_a_text_is_encoded) {
 	begin_bare();
@@ -671,6 +704,7 @@ static Suite *suite(void) {
 	t = tcase_create("texts");
 	tcase_add_test(t, a_text_is_encoded_once);
 	tcase_add_test(t, texts_are_encoded_beside_the_loop);
+	tcase_add_test(t, short_texts_do_not_wait_for_long_ones);
 	tcase_add_loop_test(t, a_model_that_goes_while_a_text_is_encoded, 0, 2);
 	tcase_add_loop_test(t, the_daemon_ends_while_a_text_is_encoded, 0, 2);
 	tcase_add_test(t, a_text_beyond_every_context);
