@@ -39,9 +39,11 @@ void constraint_unref(struct constraint *c);             /* NULL allowed */
 
 /* The tokens that may follow text[0..n), prompt included; borrowed until the next call.  *ends: nothing may follow, the text
  * is complete.  0; -EINVAL: the text does not follow the grammar; otherwise as grammar_mask. */
-const char *constraint_error(int rc); /* what to tell people; NULL: nothing of its own */
 int constraint_mask(
         struct constraint *c, const uint32_t *text, uint32_t n, const uint64_t **mask, bool *ends);
+
+/* What to tell people of such an error; NULL: nothing of its own. */
+const char *constraint_error(int rc);
 
 /* A job on the compute thread is going to use it; it has ended. */
 void constraint_lend(struct constraint *c);
