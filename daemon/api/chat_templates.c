@@ -1,8 +1,8 @@
 /* chat_templates: see chat_templates.h.
  *
- * Each is written after what its model was trained with: Llama 2's chat_completion() (facebookresearch/llama), Stanford Alpaca's
- * prompt, FastChat's vicuna_v1.1 (which WizardLM 70B and 13B V1.2 share), OpenAI's ChatML, Mistral 7B Instruct v0.1, Llama 3's
- * prompt format, Zephyr 7B. */
+ * Each follows what its model was trained with: Llama 2's chat_completion() (facebookresearch/llama),
+ * Stanford Alpaca's prompt, FastChat's vicuna_v1.1 (also used by WizardLM 70B and 13B V1.2), OpenAI's ChatML,
+ * Mistral 7B Instruct v0.1, Llama 3's prompt format, Zephyr 7B. */
 #include "daemon/api/chat_templates.h"
 #include <string.h>
 #include <strings.h>

@@ -16,9 +16,9 @@
 typedef void command_fn(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len);
 
-/* What stays of a command that goes on after its function has returned.  `conn` is NULL once the client has gone:
- * the work that cannot be stopped then ends without a listener.  When the daemon ends, whoever does the work may be
- * taken down without a last word; so they are listed. */
+/* The state of a command that continues after its function has returned.  `conn` is NULL once the client has
+ * gone: work that cannot be stopped then ends without a listener.  When the daemon ends, whatever does the
+ * work may be destroyed without calling back; so these are listed. */
 struct pending {
 	struct control_conn *conn;
 	LIST_ENTRY(pending) next;
@@ -207,7 +207,7 @@ static void commands_expel(
 		pending_done(p, err);
 }
 
-/* The daemon restarts whether or not the command is still connected. */
+/* The daemon restarts even if the client has gone. */
 static void commands_has_left(void *arg, const char *error) {
 	struct leaving *l = arg;
 	void (*restart)(void *) = l->restart;
@@ -437,7 +437,7 @@ static void commands_measure(
 struct answer {
 	struct control_conn *conn;
 	struct request *request;
-	uint32_t rows; /* of logits that came */
+	uint32_t rows; /* rows of logits received */
 };
 
 static void commands_sequence_cancel(void *arg) {
@@ -465,7 +465,7 @@ static void commands_on_prompt(void *arg, uint64_t done, uint64_t total) {
 	commands_send_progress(g->conn, "prompt", "", done, total, true);
 }
 
-/* The client has read: it is time for more. */
+/* The client has read: requests more. */
 static void commands_logits_drained(void *arg) {
 	struct answer *g = arg;
 	request_logits_taken(g->request, g->rows);
@@ -544,7 +544,7 @@ static void commands_logits(
 		return;
 	}
 	if (len)
-		memcpy(ids, payload, len); /* what came over a stream is aligned to nothing */
+		memcpy(ids, payload, len); /* the payload of a stream is not aligned */
 	commands_start(c, &(struct request_params){.model = env->ctl_logits->model,
 	                          .ids = ids,
 	                          .nids = len / sizeof *ids,
@@ -555,10 +555,10 @@ static void commands_logits(
 
 /* ---- tokens -------------------------------------------------------------------------------------- */
 
-/* A text to be encoded, with the vocabulary of a file when descriptors came with it. */
+/* A text to be encoded, with the vocabulary of a file if the command came with descriptors. */
 struct tokenizing {
 	struct pending *pending;
-	const struct tokenizer *tokenizer; /* of a model that is served, or NULL */
+	const struct tokenizer *tokenizer; /* of a model that is ready, or NULL */
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
 	char *text, *file;
@@ -601,7 +601,7 @@ static void commands_tokenize_done(void *arg, bool cancelled) {
 		Caravan__Envelope env = WIRE_ENVELOPE(CTL_TOKENS, ctl_tokens, &body);
 		if (*t->reading.note)
 			commands_send_note(c, t->reading.note);
-		/* a text of one message may be tokens of several */
+		/* the tokens of one text may not fit one message */
 		const size_t most = WIRE_PAYLOAD_MAX / sizeof *t->ids;
 		for (size_t at = 0, n; at < t->n; at += n) {
 			n = t->n - at < most ? t->n - at : most;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define MODELS_MS 1000           /* between snapshots, when nothing was heard of */
-#define LOADING_S 5              /* until a client may ask again for a model that loads, */
+#define MODELS_MS 1000           /* between snapshots, when no change is reported */
+#define LOADING_S 5              /* seconds until a client may retry with a model that is loading, */
 #define LOST_S 5                 /* or that has been lost, */
 #define LONG_TEXT (64 << 10)     /* bytes: more takes longer than a step */
 #define CONVERSION_MAX (1 << 20) /* bytes of a text */
@@ -20,7 +20,7 @@
 struct crossing {
 	struct completions *cs;
 	void (*begin)(struct crossing *x);  /* loop */
-	void (*cancel)(struct crossing *x); /* loop: no event is posted after it; may be called again */
+	void (*cancel)(struct crossing *x); /* loop: posts no event after this; may be called again */
 	void (*destroy)(
 	        struct crossing *x); /* HTTP thread, or the loop when there is no such thread any more */
 	/* the HTTP thread's */
@@ -34,7 +34,7 @@ struct completions {
 	struct serve *serve;
 	/* the loop's */
 	struct loop *loop;
-	struct loop *http;                  /* NULL: not yet, or not any more */
+	struct loop *http;                  /* NULL: not started yet, or ended */
 	struct executor *encoder, *patient; /* texts to tokens and back: short ones, long ones */
 	struct loop_timer *timer;
 	struct model_list *list;
@@ -88,16 +88,16 @@ static void crossing_release(struct crossing *x) {
 
 struct choice {
 	struct completion *c;
-	struct request *request; /* NULL: it has not begun, or has ended */
+	struct request *request; /* NULL: not begun yet, or ended */
 	unsigned index;
-	uint32_t busy; /* seconds, when it is refused for that */
+	uint32_t busy; /* seconds to wait, when refused because too many requests wait */
 	bool lost;     /* a part of its text could not be passed on: its end has been posted */
 };
 
 struct completion {
-	struct crossing x; /* first */
+	struct crossing x; /* must be first */
 	struct completion_events ev;
-	struct completion_params p; /* its pointers are to what follows */
+	struct completion_params p; /* its pointers point to what follows */
 	char model[WIRE_NAME_MAX + 1];
 	char *text;
 	struct token_span *spans;
@@ -206,7 +206,7 @@ static void choice_on_text(void *arg, const char *text, size_t len) {
 		memcpy(e->text, text, len);
 	if (event_post(e) == 0)
 		return;
-	/* the answer would have a hole; the request is cancelled when the HTTP side has done with it */
+	/* the answer would have a gap; the request is cancelled when the HTTP side is done with it */
 	ch->lost = true;
 	choice_fail(ch, 500, 0, "out of memory");
 }
@@ -237,7 +237,7 @@ static void choice_on_end(void *arg, const Caravan__Finished *fin, const char *e
 	                       .generate_seconds = fin->generate_seconds});
 }
 
-/* What a model that is asked for is not; NULL: it serves. */
+/* The model of this name if it is ready; NULL: it is not, and e says why. */
 static const struct deploy_model *model_serving(
         struct completions *cs, const char *name, struct completion_error *e) {
 	char what[WIRE_TEXT_MAX];
@@ -429,7 +429,7 @@ static void completion_destroy(struct crossing *x) {
 	free(c);
 }
 
-/* size bytes of p, or of nothing; false: no memory. */
+/* Copies size bytes of p; false: out of memory. */
 static bool copy_bytes(void *out, const void *p, size_t size) {
 	void *copy = malloc(size + 1);
 	if (!copy)
@@ -495,10 +495,10 @@ void completion_release(struct completion *c) {
 /* ---- conversions --------------------------------------------------------------------------------- */
 
 struct conversion {
-	struct crossing x; /* first */
+	struct crossing x; /* must be first */
 	struct completion_conversion p;
 	char model[WIRE_NAME_MAX + 1];
-	char *text; /* what is asked for, or the answer to ids */
+	char *text; /* the request, or the answer for ids */
 	struct token_span *spans;
 	uint32_t *ids;
 	struct text_job *job; /* the loop's */
@@ -641,7 +641,7 @@ void completions_models_changed(struct completions *cs) {
 		model_list_unref(list);
 	}
 	free(s);
-	model_list_unref(list); /* no memory: the one that is shown is a second older */
+	model_list_unref(list); /* out of memory: the shown list stays for another second */
 }
 
 static void models_look(void *arg) {
@@ -700,7 +700,7 @@ void completions_destroy(struct completions *cs) {
 	executor_destroy(cs->patient);
 	model_list_unref(cs->shown);
 	model_list_unref(cs->list);
-	/* the HTTP thread has posted its last: behind all that, nobody refers to us */
+	/* the HTTP thread has posted its last message: after it, nothing refers to cs */
 	if (loop_post(cs->loop, completions_free, cs) != 0)
 		log_line(LOG_LINE_ERROR, "out of memory while ending");
 }

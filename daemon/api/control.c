@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define ACCEPT_PAUSE_MS 200
-#define CONTROL_RESERVE 16 /* descriptors that clients leave */
+#define CONTROL_RESERVE 16 /* descriptors kept free of clients */
 
 struct control_conn {
 	LIST_ENTRY(control_conn) next;
@@ -31,13 +31,13 @@ struct control_conn {
 	struct evbuffer *in, *out;
 	int fds[FRAME_FDS_MAX];
 	size_t nfds;
-	int lost;    /* an errno: descriptors that came with a message could not be taken */
-	bool busy;   /* a command runs */
+	int lost;    /* an errno: descriptors of a message could not be received */
+	bool busy;   /* a command is running */
 	bool broken; /* to be closed when the stack has unwound */
 	unsigned depth;
 	void (*cancel)(void *arg);
 	void *cancel_arg;
-	void (*drained)(void *arg); /* once, when the client has read; NULL: nobody waits for that */
+	void (*drained)(void *arg); /* called once when the client has read; NULL: not requested */
 	void *drained_arg;
 };
 
@@ -51,8 +51,8 @@ struct control {
 	char path[PATH_MAX]; /* empty for an inherited descriptor */
 	int fd;
 	struct event *acceptable;
-	struct loop_timer *pause; /* until it accepts again */
-	int spare; /* a descriptor that is kept for telling that there are none left; -1: it is gone */
+	struct loop_timer *pause; /* before it accepts again */
+	int spare; /* a descriptor kept for refusing a client when there are none left; -1: not available */
 	LIST_HEAD(, control_conn) conns;
 	unsigned nconns;
 	bool inherited;
@@ -84,7 +84,7 @@ static void conn_destroy(struct control_conn *c) {
 		loop_stop(ctl->loop);
 }
 
-/* Closes a broken connection unless a function of ours is on the stack, which then does it. */
+/* Closes a broken connection, unless one of our functions is on the stack, which then does it. */
 static void conn_settle(struct control_conn *c) {
 	if (c->broken && c->depth == 0)
 		conn_destroy(c);
@@ -93,7 +93,7 @@ static void conn_settle(struct control_conn *c) {
 static void conn_cut_off(struct control_conn *c, const char *why) {
 	log_others(LOG_LINE_WARN, "control: a client was cut off: %s", why);
 	c->broken = true;
-	event_active(c->writable, EV_WRITE, 0); /* which ends it when nothing of it is on the stack */
+	event_active(c->writable, EV_WRITE, 0); /* which closes it when nothing of it is on the stack */
 }
 
 static void conn_on_writable(evutil_socket_t fd, short what, void *arg) {
@@ -104,7 +104,7 @@ static void conn_on_writable(evutil_socket_t fd, short what, void *arg) {
 	while (!c->broken && evbuffer_get_length(c->out) > 0) {
 		int n = evbuffer_write(c->out, fd);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			/* little to read is no burden, and whoever pages through it may take any time */
+			/* little unread output costs little: a user may page through it for any time */
 			event_add(c->writable,
 			        evbuffer_get_length(c->out) > CONTROL_OUT_LOW ? &patience : NULL);
 			break;
@@ -138,7 +138,7 @@ void control_on_drained(struct control_conn *c, void (*fn)(void *arg), void *arg
 	c->drained_arg = arg;
 }
 
-/* What all clients have sent and not read, within its bound: the one with the most goes. */
+/* Limits what all clients have sent and not read: disconnects the one with the most. */
 static void control_limit_memory(struct control *ctl) {
 	struct control_conn *most = NULL;
 	size_t sum = 0, its = 0;
@@ -173,7 +173,7 @@ void control_send(struct control_conn *c, Caravan__Envelope *env, const void *pa
 		conn_cut_off(c, rc == -ENOBUFS ? "it does not read what it asked for" : strerror(-rc));
 	else
 		control_limit_memory(c->control);
-	/* never closes here: the caller may be in the middle of something that its cancel would pull away */
+	/* never closes here: the caller may still use what the cancel function frees */
 	event_active(c->writable, EV_WRITE, 0);
 }
 
@@ -183,7 +183,7 @@ static void conn_command_done(struct control_conn *c) {
 	c->cancel = NULL;
 	control_close_fds(c);
 	event_add(c->readable, NULL);
-	/* the next command may be in the buffer already */
+	/* the next command may already be in the buffer */
 	event_active(c->readable, EV_READ, 0);
 }
 
@@ -240,7 +240,8 @@ size_t control_fds(struct control_conn *c, const int **fds) {
 
 /* ---- reading ------------------------------------------------------------------------------------- */
 
-/* Reads what is there; 0, -EAGAIN when there is no more, or another negative errno when the client has gone. */
+/* Reads what there is; 0, -EAGAIN when there is no more, or another negative errno when the client has
+ * gone. */
 static int conn_read_some(struct control_conn *c) {
 	uint8_t buf[64 << 10];
 	union {
@@ -271,12 +272,12 @@ static int conn_read_some(struct control_conn *c) {
 	if (msg.msg_flags & MSG_CTRUNC) {
 		if (c->nfds == FRAME_FDS_MAX)
 			return -E2BIG;
-		c->lost = EMFILE; /* the kernel had no numbers for them */
+		c->lost = EMFILE; /* the process had no descriptors left for them */
 	}
 	return evbuffer_add(c->in, buf, (size_t)n) == 0 ? 0 : -ENOMEM;
 }
 
-/* Takes one whole message off the buffer and runs it; false when there is none. */
+/* Takes a whole message from the buffer and runs it; false when there is none. */
 static bool conn_take_message(struct control_conn *c) {
 	char err[256];
 	uint8_t header[FRAME_HEADER];
@@ -311,7 +312,7 @@ static bool conn_take_message(struct control_conn *c) {
 	return true;
 }
 
-/* How much of what a client says is kept: one message of any length, or while a command runs a short one. */
+/* How much input of a client is buffered: one message of any length, or a short one while a command runs. */
 static size_t conn_in_max(const struct control_conn *c) {
 	return FRAME_HEADER + WIRE_ENVELOPE_MAX + (c->busy ? 0 : WIRE_PAYLOAD_MAX);
 }
@@ -322,14 +323,14 @@ static void conn_on_readable(evutil_socket_t fd, short what, void *arg) {
 	(void)fd;
 	(void)what;
 	c->depth++;
-	/* a client that has a command running may not pile up much behind it */
+	/* a client may not queue much behind a running command */
 	while (rc == 0 && evbuffer_get_length(c->in) < conn_in_max(c))
 		rc = conn_read_some(c);
 	control_limit_memory(c->control);
 	while (conn_take_message(c))
 		;
 	if (evbuffer_get_length(c->in) >= conn_in_max(c))
-		event_del(c->readable); /* until the command is over */
+		event_del(c->readable); /* until the command has ended */
 	c->depth--;
 	if (rc != 0 && rc != -EAGAIN)
 		c->broken = true;
@@ -360,7 +361,7 @@ static int conn_create(struct control *ctl, int fd) {
 	return 0;
 }
 
-/* A sentence instead of service, as far as it goes at once, and the end. */
+/* Sends a reason, as far as it can be sent at once, and closes. */
 static void control_turn_away(int conn, const char *why) {
 	uint8_t header[FRAME_HEADER], *frame;
 	size_t len;
@@ -373,7 +374,8 @@ static void control_turn_away(int conn, const char *why) {
 			(void)!send(conn, frame, len, MSG_NOSIGNAL);
 		free(frame);
 	}
-	/* what it has asked is read first: closing over it would be a reset, and the sentence lost */
+	/* read its request first: closing with unread input would reset the connection, and lose the
+	 * reason */
 	shutdown(conn, SHUT_WR);
 	char rest[4096];
 	while (recv(conn, rest, sizeof rest, MSG_DONTWAIT) > 0)
@@ -392,7 +394,7 @@ static void control_on_accept(evutil_socket_t fd, short what, void *arg) {
 	(void)what;
 	int conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), rc = conn < 0 ? errno : 0;
 	if (conn < 0 && (rc == EMFILE || rc == ENFILE) && ctl->spare >= 0) {
-		/* the spare one: so that the client gets the reason */
+		/* uses the spare descriptor, so that the client gets the reason */
 		struct descriptors_text why = descriptors_strerror(rc);
 		log_line(LOG_LINE_ERROR, "control: %s", why.s);
 		close(ctl->spare);
@@ -402,7 +404,7 @@ static void control_on_accept(evutil_socket_t fd, short what, void *arg) {
 		conn = -1;
 	}
 	if (conn < 0) {
-		/* whoever waits makes the socket readable all the time */
+		/* a waiting client keeps the socket readable all the time */
 		if (rc != EAGAIN && rc != EINTR && rc != ECONNABORTED &&
 		        (ctl->pause = loop_timer_start(
 		                 ctl->loop, ACCEPT_PAUSE_MS, false, control_accept_again, ctl)))
@@ -492,7 +494,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 			*path = '\0';
 		rc = control_listen_on(ctl, err, errlen);
 		if (rc != 0) {
-			*path = '\0'; /* whose it is, we do not remove it */
+			*path = '\0'; /* it belongs to another daemon: do not remove it */
 			goto error;
 		}
 		ctl->acceptable = event_new(

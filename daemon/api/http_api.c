@@ -18,7 +18,7 @@
 struct http_api {
 	struct http_server *server;
 	struct routes *routes;
-	struct api_keys *keys; /* the members' */
+	struct api_keys *keys; /* borrowed from members */
 	bool open;
 	char url[300];
 };
@@ -36,7 +36,8 @@ static void names_add(struct names *n, const char *name) {
 		n->at[n->n++] = name;
 }
 
-/* What people call this node: its name and the host's, as they are and as mDNS has them, what it listens on, and what was given. */
+/* The names of this node: its own and the host's, as they are and with mDNS's suffix, what it listens on, and
+ * configured ones. */
 static void names_collect(struct names *n, const struct http_api_config *c) {
 	char host[256] = "";
 	gethostname(host, sizeof host - 1);

@@ -14,19 +14,19 @@ struct http_api_config {
 	struct serve *serve;
 	struct members *members;
 	const char *address;
-	bool required; /* false: where the port is taken, run without HTTP and say so */
-	bool open;     /* without keys, others than this machine are served too */
-	const char *tls_cert, *tls_key, *log; /* files, NULL: none */
+	bool required;                        /* false: if the port is taken, run without HTTP and log that */
+	bool open;                            /* even without keys, serves other machines too */
+	const char *tls_cert, *tls_key, *log; /* files; NULL: none */
 	const char *const *hosts, *const *origins;
 	size_t nhosts, norigins;
 	const struct model_alias *aliases; /* further names of models; borrowed */
 	size_t naliases;
 };
 
-/* 0 with *out NULL: the port is taken, and that was not required. */
+/* 0 with *out NULL: the port is taken, and HTTP is not required. */
 int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen);
 void http_api_destroy(struct http_api *a);          /* NULL allowed */
-const char *http_api_url(const struct http_api *a); /* with the port that it has */
+const char *http_api_url(const struct http_api *a); /* with the actual port */
 void http_api_reload(struct http_api *a);           /* NULL allowed: certificate and access log */
 void http_api_models_changed(struct http_api *a);   /* NULL allowed */
 

@@ -80,7 +80,7 @@ static void metrics_http_text(FILE *f, const struct metrics *m) {
 	        "Time from one piece of an answer's text to the next.", &m->inter);
 }
 
-/* One metric of every model: `of` says its value. */
+/* One metric for every model: `of` returns its value. */
 static void metrics_models_text(FILE *f, const struct model_list *l, const char *name, const char *type,
         const char *help, double (*of)(const struct model_entry *m)) {
 	metrics_head(f, name, type, help);

@@ -1,6 +1,6 @@
-/* metrics: what a node can say of itself in Prometheus' text format.
+/* metrics: a node's metrics in Prometheus' text format.
  *
- * Owns: the counters of what came over HTTP.  The rest is in the snapshot of the models.
+ * Owns: the counters of HTTP completions.  The rest comes from the snapshot of the models.
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_METRICS_H
 #define DAEMON_API_METRICS_H
@@ -11,7 +11,7 @@ enum metrics_api { METRICS_OPENAI, METRICS_ANTHROPIC, METRICS_OLLAMA, METRICS_LL
 #define METRICS_BUCKETS 14
 
 struct metrics_histogram {
-	uint64_t bucket[METRICS_BUCKETS]; /* of its own, not summed up */
+	uint64_t bucket[METRICS_BUCKETS]; /* counts per bucket, not cumulative */
 	uint64_t count;
 	double sum;
 };
@@ -22,15 +22,15 @@ struct metrics {
 	uint64_t requests
 	        [METRICS_APIS]
 	        [METRICS_STATUSES];  /* completions that were asked for, by the status of their answer */
-	uint64_t gone[METRICS_APIS]; /* whose client went before the end */
+	uint64_t gone[METRICS_APIS]; /* completions whose client went before the end */
 	uint64_t prompt, cached, generated;    /* tokens */
-	struct metrics_histogram first, inter; /* seconds until the first text, and between two of them */
+	struct metrics_histogram first, inter; /* seconds until the first text, and between texts */
 };
 
 void metrics_answered(struct metrics *m, enum metrics_api api, int status);
 void metrics_observe(struct metrics_histogram *h, double seconds);
 
-/* All of it, malloc'd; NULL: no memory.  l: NULL while the node starts. */
+/* All metrics as text, malloc'd; NULL: out of memory.  l: NULL while the node starts. */
 char *metrics_text(const struct metrics *m, const struct model_list *l, size_t *len);
 
 #endif

@@ -45,7 +45,7 @@ static void facts_count(struct model_facts *f, const struct manifest *m) {
 	f->type = kern_traits(most)->name;
 }
 
-/* Whoever has the same fingerprint, prompt, settings and seed gets the same bytes. */
+/* With the same fingerprint, prompt, settings and seed, the answer has the same bytes. */
 static int facts_fingerprint(struct model_facts *f) {
 	static const char domain[] = "caravan fingerprint 1";
 	struct content_hasher *h;
@@ -75,7 +75,7 @@ static struct model_facts *facts_create(const char *name, const struct vocab *v,
 	f->manifest = m->id;
 	f->hp = m->hp;
 	f->chat_template = strndup(v->chat_template.len ? v->chat_template.s : "", v->chat_template.len);
-	f->template_len = f->chat_template ? strlen(f->chat_template) : 0; /* a zero byte ends it */
+	f->template_len = f->chat_template ? strlen(f->chat_template) : 0; /* it is NUL-terminated */
 	f->bos = facts_token(v, v->bos);
 	f->eos = facts_token(v, v->eos);
 	f->known_template = chat_template_guess(name, v);
@@ -96,7 +96,7 @@ static const struct model_entry *list_named(const struct model_list *l, const ch
 	return NULL;
 }
 
-/* What the coordinator of a model said of it last; NULL: nothing yet. */
+/* What the coordinator of a model last reported about it; NULL: nothing yet. */
 static const Caravan__ModelState *model_reported(struct members *ms, const Caravan__Plan *plan) {
 	struct node_id id;
 	const struct member *m =
@@ -232,7 +232,7 @@ const struct model_entry *model_list_named(const struct model_list *l, const cha
 	return list_named(l, name, strlen(name));
 }
 
-/* Without ":latest" at its end. */
+/* The length without a ":latest" at the end. */
 static size_t list_bare_length(const char *name) {
 	static const char latest[] = ":latest";
 	size_t len = strlen(name), tail = sizeof latest - 1;

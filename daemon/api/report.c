@@ -1,5 +1,5 @@
-/* report: see report.h.  Each node and each model is a message of its own, so that no cluster is too large for an
- * envelope. */
+/* report: see report.h.  Each node and each model is a separate message, so that a cluster is never too large
+ * for an envelope. */
 #include "daemon/api/report.h"
 #include "daemon/calibration/slowness.h"
 #include "shard/store/store.h"
@@ -8,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#define DISK_LOW (64u << 20) /* bytes: less is as good as none */
-#define COPIES_S 300         /* copies that are being made are no fault before */
+#define DISK_LOW (64u << 20) /* bytes: less is practically full */
+#define COPIES_S 300         /* missing copies are a problem only after this time */
 
 static void report_send_message(struct control_conn *c, Caravan__CtlReport *r) {
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_REPORT, ctl_report, r);
@@ -93,7 +93,7 @@ void report_problem(struct control_conn *c, bool healthy, const char *kind, cons
 	report_send_message(c, &r);
 }
 
-/* A node that is down, or that says something is wrong while it is up. */
+/* Reports a node that is down, or that is up with a problem. */
 static void report_fill_node(
         struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
 	char reason[WIRE_TEXT_MAX], since[32] = "", advice[WIRE_NAME_MAX + 128];
@@ -101,7 +101,7 @@ static void report_fill_node(
 	struct tm tm;
 	bool today = members_since(ms, m) < 86400;
 	members_reason(ms, m, reason, sizeof reason);
-	wire_line_cut(reason, 900); /* the sentence around it has its room */
+	wire_line_cut(reason, 900); /* leave space for the sentence around it */
 	if (m->self && *reason)
 		report_problem(c, healthy, "this-node", m->name, "", "%s.", reason);
 	if (m->self || m->expelled || (m->up && !*reason))
@@ -117,7 +117,8 @@ static void report_fill_node(
 	        m->up ? "up" : "down", since, *reason ? ": " : "", reason);
 }
 
-/* A model that does not serve, or that a single node's loss would take away although there was time to copy it. */
+/* Reports a model that is not ready, or that the loss of one node would make unavailable although there was
+ * time to copy it. */
 static void report_fill_model(
         struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
 	char advice[WIRE_NAME_MAX + 128] = "";
@@ -138,7 +139,7 @@ static void report_fill_model(
 	}
 }
 
-/* A disk that takes no more weights: neither a model nor a copy. */
+/* Reports a disk without space for more weights. */
 static void report_fill_disk(struct control_conn *c, const struct member *m, bool healthy) {
 	const Caravan__NodeState *s = m->state;
 	if (m->expelled || !s || !(m->up || m->self) || !s->disk_size || s->disk_free >= DISK_LOW)
@@ -155,7 +156,7 @@ static void report_send_slow(
 	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
 }
 
-/* What is slow by what nodes say of themselves: their figures, their stages, their links. */
+/* Reports what is slow according to the nodes' states: their rates, their stages, their links. */
 static void report_send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
 	const struct member *m, *peer;
 	struct slowness s;

@@ -26,7 +26,7 @@ static const char *stored_node_name(struct members *ms, const struct node_id *id
 	return m ? m->name : "";
 }
 
-/* What the plan says of a model that is loaded. */
+/* Adds the plan's data of a loaded model. */
 static void stored_add_loaded(Caravan__CtlModel *out, struct members *ms, const struct deploy_model *m) {
 	struct node_id id;
 	out->state = wire_string(stored_state_of(m));
@@ -79,7 +79,8 @@ static void stored_send_all(struct control_conn *c, const struct deploy_stored *
 	free(list);
 }
 
-/* A model of whose content no node speaks: it is being loaded, or its nodes are too old to say, or down. */
+/* Sends a model whose content no node reports: it is being loaded, or its nodes are down or too old to report
+ * it. */
 static void stored_send_loaded(struct control_conn *c, const struct deploy_model *m) {
 	Caravan__CtlModel out = CARAVAN__CTL_MODEL__INIT;
 	out.name = m->plan->model;

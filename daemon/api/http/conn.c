@@ -1,11 +1,12 @@
-/* conn: the connections of the HTTP server, and their bounds.
+/* conn: the connections of the HTTP server, and their limits.
  *
- * evhttp (libevent 2.1) has no bound on connections, none on the time in which a request arrives, none on what a client leaves
- * unread, and errors of its own in HTML.  So each connection is followed from outside: evhttp asks us for its bufferevent
- * (conn_create), of which we keep a reference; callbacks on its two buffers count bytes; the connection's close callback is its end.
- * What must not be done inside a callback waits for conn_settle, which runs before the loop polls again.
- * Invariants: a connection is in the list from conn_create until conn_closed.  While a request is answered nothing reads from
- * the client, except that its end is noticed: evhttp must not be given bytes then.
+ * evhttp (libevent 2.1) limits neither the number of connections, nor the time for a request to arrive, nor
+ * what a client leaves unread, and writes errors in HTML.  So each connection is watched from outside: evhttp
+ * gets its bufferevent from us (conn_create), to which we keep a reference; callbacks on its two buffers
+ * count bytes; the connection's close callback is its end.  What must not be done inside a callback is left
+ * to conn_settle, which runs before the loop polls again.
+ * Invariants: a connection is in the list from conn_create until conn_closed.  While a request is answered
+ * nothing is read from the client, except to notice that it closes: evhttp must not be given bytes then.
  * Threads: the server's. */
 #include "config.h"
 
@@ -20,10 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REFUSED_MS 2000      /* for a refused client to read why */
-#define REFUSED_MAX 64       /* connections without a place that are told so at a time */
-#define AHEAD_MAX (64 << 10) /* bytes of the next requests that are taken while one is answered */
-#define HTTP_RESERVE 64      /* descriptors that clients leave to the node */
+#define REFUSED_MS 2000      /* for a refused client to read the reason */
+#define REFUSED_MAX 64       /* surplus connections that are refused with a reason at the same time */
+#define AHEAD_MAX (64 << 10) /* bytes of following requests that are accepted while one is answered */
+#define HTTP_RESERVE 64      /* descriptors kept free of clients */
 #define RETRY_AFTER_S "2"
 #define HEADER_COST 128 /* bytes that evhttp takes for a header, besides its text */
 
@@ -108,13 +109,13 @@ static void conn_on_input(struct evbuffer *buf, const struct evbuffer_cb_info *i
 	conn_count(c, info);
 	if (!info->n_added)
 		return;
-	/* a line without an end: the head has a bound in evhttp, and so have bodies, but not what is between chunks */
+	/* a line without an end: evhttp limits headers and bodies, but not what is between chunks */
 	if (c->state == CONN_ARRIVING && c->arrived > c->server->limits.head + 2 * c->server->limits.body)
 		conn_doom(c, "its request has no end");
 }
 
-/* A bufferevent on a socket freezes the front of its output, for reading too, whenever it has written; one with TLS never does,
- * and could not write what is frozen. */
+/* A socket bufferevent freezes the front of its output buffer, also for reading, whenever it has written; a
+ * TLS one never does, and cannot write what is frozen. */
 static void output_open(struct http_conn *c, bool open) {
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 	if (c->server->tls)
@@ -125,7 +126,7 @@ static void output_open(struct http_conn *c, bool open) {
 		evbuffer_freeze(out, 1);
 }
 
-/* The first bytes of what is still to be written. */
+/* Copies the first bytes that are still to be written. */
 static bool output_copy(struct http_conn *c, char *begin, size_t len) {
 	output_open(c, true);
 	ev_ssize_t n = evbuffer_copyout(bufferevent_get_output(c->bev), begin, len);
@@ -147,13 +148,13 @@ static void conn_on_output(struct evbuffer *buf, const struct evbuffer_cb_info *
 			conn_doom(c, "it does not read its answer");
 	} else if (!c->failed && output_copy(c, begin, sizeof begin) &&
 	           (memcmp(begin, "HTTP/1.", 7) != 0 || memcmp(begin + 8, " 100", 4) != 0)) {
-		/* no request was passed to us, so this is a page that says what is wrong with it */
+		/* no request was passed to us, so this is evhttp's error page */
 		c->failed = true;
 		settle_soon(c->server);
 	}
 }
 
-/* All that clients have sent and not read, within its bound: the connection with the most goes. */
+/* Limits what all clients have sent and not read: closes the connection with the most. */
 void conn_check_buffered(struct http_server *s) {
 	struct http_conn *c, *most = NULL;
 	size_t its = 0;
@@ -169,17 +170,18 @@ void conn_check_buffered(struct http_server *s) {
 		conn_doom(most, "clients together leave too much in memory");
 }
 
-/* ---- birth and end ------------------------------------------------------------------------------- */
+/* ---- creation and end --------------------------------------------------------------------------- */
 
 struct bufferevent *conn_create(struct event_base *base, void *arg) {
 	struct http_server *s = arg;
 	struct http_conn *c = calloc(1, sizeof *c);
-	/* what has been written must not be lost with the connection: closing waits for the finalizer */
+	/* what has been written must not be lost when the connection closes: closing waits for the
+	 * finalizer */
 	struct bufferevent *bev = s->tls ? http_tls_bufferevent(s->tls, base)
 	                                 : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	if (!c || !bev) {
 		free(c);
-		return bev; /* which has no bounds; but there is no memory for what takes any */
+		return bev; /* without limits; but out of memory, nothing can use much */
 	}
 	c->server = s;
 	c->bev = bev;
@@ -191,7 +193,8 @@ struct bufferevent *conn_create(struct event_base *base, void *arg) {
 	LIST_INSERT_HEAD(&s->conns, c, next);
 	s->nconns++;
 	if (s->nconns >= s->limits.connections + 2 * REFUSED_MAX) {
-		/* the listener takes all that wait in one go; more of them after these have found no place */
+		/* the listener accepts all waiting clients at once; pause it when more than these find no
+		 * place */
 		for (unsigned i = 0; i < s->nlisteners; i++)
 			evconnlistener_disable(s->listeners[i]);
 		s->paused = true;
@@ -236,7 +239,7 @@ static uint64_t address_key(const struct sockaddr_storage *a, const void **bytes
 	return a->ss_family;
 }
 
-/* ::ffff:1.2.3.4 is 1.2.3.4, whatever the socket is. */
+/* ::ffff:1.2.3.4 is 1.2.3.4, whatever the socket. */
 static void conn_read_peer(struct http_conn *c) {
 	socklen_t len = sizeof c->peer;
 	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&c->peer;
@@ -260,7 +263,7 @@ static void conn_read_peer(struct http_conn *c) {
 	                      : c->peer.ss_family == AF_INET && *(const uint8_t *)bytes == 127;
 }
 
-/* The connection that has been idle for longest, if one is. */
+/* The connection that has been idle longest; NULL: none is idle. */
 static struct http_conn *conn_oldest_idle(struct http_server *s) {
 	struct http_conn *c, *oldest = NULL;
 	LIST_FOREACH(c, &s->conns, next)
@@ -269,7 +272,7 @@ static struct http_conn *conn_oldest_idle(struct http_server *s) {
 	return oldest;
 }
 
-/* Connections that hold a place: all but those that are being refused. */
+/* Counts the connections that hold a place: all but those that are being refused. */
 static unsigned conn_places(const struct http_server *s, const struct http_conn *of, unsigned *same_address) {
 	struct http_conn *c;
 	unsigned n = 0;
@@ -283,7 +286,7 @@ static unsigned conn_places(const struct http_server *s, const struct http_conn 
 	return n;
 }
 
-/* evhttp has made its connection: who it is with, and whether there is a place for it. */
+/* evhttp has created its connection: finds out the peer, and whether there is a place for it. */
 static void conn_born(struct http_conn *c) {
 	struct http_server *s = c->server;
 	struct http_conn *idle;
@@ -291,7 +294,7 @@ static void conn_born(struct http_conn *c) {
 	void *evcon = NULL;
 	bufferevent_getcb(c->bev, NULL, NULL, NULL, &evcon); /* evhttp's own argument is its connection */
 	if (!evcon) {
-		conn_forget(c); /* it could not, and has let go of the bufferevent */
+		conn_forget(c); /* it could not, and has freed the bufferevent */
 		return;
 	}
 	conn_read_peer(c);
@@ -312,11 +315,12 @@ static void conn_born(struct http_conn *c) {
 /* ---- errors that end a connection ---------------------------------------------------------------- */
 
 static void refused_drain(struct bufferevent *bev, void *arg) {
-	(void)arg; /* evhttp may call this with an argument of its own */
+	(void)arg; /* evhttp may pass an argument of its own */
 	evbuffer_drain(bufferevent_get_input(bev), evbuffer_get_length(bufferevent_get_input(bev)));
 }
 
-/* The client has all of it: our side ends, and what it still sends is read, so that no reset overtakes what it was told. */
+/* The client has received everything: closes our side, and reads what the client still sends, so that no
+ * reset overtakes the error. */
 static void refused_written(struct bufferevent *bev, void *arg) {
 	struct http_conn *c = arg;
 	if (c->server->tls)
@@ -361,7 +365,7 @@ void conn_refuse(struct http_conn *c, int status, const char *code, const char *
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 }
 
-/* evhttp's page, which says no more than its status, becomes an error of ours. */
+/* Replaces evhttp's error page, which has no more than its status, by ours. */
 static void conn_replace_page(struct http_conn *c) {
 	char begin[13] = "";
 	const struct http_limits *l = &c->server->limits;
@@ -392,7 +396,7 @@ void conn_settle(evutil_socket_t fd, short what, void *arg) {
 	struct http_conn *c, *next;
 	(void)fd;
 	(void)what;
-	/* one at a time from the beginning: others may go with it */
+	/* restart after each: others may be removed with it */
 	for (c = LIST_FIRST(&s->conns); c; c = next)
 		if (c->evcon) {
 			next = LIST_NEXT(c, next);
@@ -412,7 +416,7 @@ void conn_settle(evutil_socket_t fd, short what, void *arg) {
 			break;
 		if (c->doom)
 			log_others(LOG_LINE_WARN, "http: a client was cut off: %s", c->doom);
-		conn_drop(c); /* others may go with it, as its closed function pleases */
+		conn_drop(c); /* others may be removed with it, by its closed function */
 	}
 	if (s->paused) {
 		s->paused = false;

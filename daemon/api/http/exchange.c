@@ -1,8 +1,8 @@
-/* exchange: a request that has arrived whole, the checks that it passes, its route and its answer.
+/* exchange: a request that has arrived, the checks that it passes, its route and its answer.
  *
  * Owns: each exchange until its answer has been written, or its connection has gone.
- * Invariants: the checks come in the order of exchange_check, and each refusal is an answer in JSON.  After its answer has
- * ended, an exchange is there for the access log alone.
+ * Invariants: the checks run in the order of exchange_check, and each refusal is an answer in JSON.  After
+ * its answer has ended, an exchange is kept only for the access log.
  * Threads: the server's. */
 #include "config.h"
 
@@ -138,7 +138,7 @@ static void exchange_read_query(struct http_exchange *x) {
 
 const char *http_query(const struct http_exchange *x, const char *name) {
 	if (!x->query_read)
-		exchange_read_query((struct http_exchange *)x); /* what it says does not change */
+		exchange_read_query((struct http_exchange *)x); /* a cache: observers see no change */
 	for (size_t i = 0; i < x->nquery; i++)
 		if (x->query[i].name && x->query[i].value && strcmp(x->query[i].name, name) == 0)
 			return x->query[i].value;
@@ -181,7 +181,7 @@ void exchange_lost(struct http_exchange *x) {
 	void *arg = x->closed_arg;
 	exchange_log(x);
 	c->exchange = NULL;
-	/* a client that went away by itself has been taken from its request, which is ours then */
+	/* if the client closed the connection, the request was detached from it and is ours to free */
 	if (!evhttp_request_get_connection(x->request))
 		evhttp_request_free(x->request);
 	exchange_free(x);
@@ -226,7 +226,7 @@ void http_reply_text(struct http_exchange *x, int status, const char *type, cons
 	x->sent = evbuffer_get_length(body);
 	x->ended = true;
 	evhttp_send_reply(x->request, status, http_reason(status), body);
-	/* whoever has sent all closes its side perhaps: the answer is still wanted */
+	/* a client may close its side after sending everything: it still wants the answer */
 	bufferevent_disable(bev, EV_READ);
 	evbuffer_free(body);
 }
@@ -257,10 +257,11 @@ void http_stream_begin(struct http_exchange *x, int status, const char *type) {
 	exchange_begin_reply(x, status, type);
 	if (strcmp(type, "text/event-stream") == 0) {
 		http_reply_header(x, "Cache-Control", "no-cache");
-		http_reply_header(x, "X-Accel-Buffering", "no"); /* for nginx, if one stands before us */
+		http_reply_header(x, "X-Accel-Buffering", "no"); /* for nginx as a reverse proxy */
 	}
 	if (x->request->minor == 0) {
-		/* no chunks: the end of the connection is the end of the answer; to keep it, evhttp would say a length of 0 */
+		/* no chunks: the end of the connection ends the answer; to keep it open, evhttp would send a
+		 * length of 0 */
 		evhttp_remove_header(evhttp_request_get_input_headers(x->request), "Connection");
 		http_reply_header(x, "Connection", "close");
 	}
@@ -286,7 +287,7 @@ void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
 void http_stream_end(struct http_exchange *x) {
 	x->ended = true;
 	bufferevent_disable(x->conn->bev, EV_READ);
-	evhttp_send_reply_end(x->request); /* x may be gone */
+	evhttp_send_reply_end(x->request); /* x may have been freed */
 }
 
 /* ---- the checks ---------------------------------------------------------------------------------- */
@@ -300,7 +301,7 @@ static unsigned header_count(const struct http_exchange *x, const char *name) {
 	return n;
 }
 
-/* evhttp takes HTTP/-5.7, and answers in kind. */
+/* evhttp accepts HTTP/-5.7, and answers with that version. */
 static bool exchange_check_version(struct http_exchange *x) {
 	if (x->request->major == 1 && (unsigned char)x->request->minor <= 9)
 		return true;
@@ -310,7 +311,7 @@ static bool exchange_check_version(struct http_exchange *x) {
 	return false;
 }
 
-/* evhttp takes what two servers could read as two different requests. */
+/* evhttp accepts requests that two servers could read differently (request smuggling). */
 static bool exchange_check_framing(struct http_exchange *x) {
 	const char *bad = x->conn->framing.bad, *encoding = http_header(x, "Transfer-Encoding"),
 	           *length = http_header(x, "Content-Length");
@@ -346,7 +347,7 @@ static void exchange_allow_origin(struct http_exchange *x, const char *origin) {
 	http_reply_header(x, "Access-Control-Expose-Headers", "Retry-After");
 }
 
-/* Pages of other origins than ours, and than those that were named, are refused. */
+/* Refuses pages of origins that are neither our own nor configured. */
 static bool exchange_check_origin(struct http_exchange *x) {
 	const struct http_server *s = x->conn->server;
 	const char *origin = http_header(x, "Origin"), *host = http_header(x, "Host");
@@ -366,7 +367,7 @@ static bool exchange_check_origin(struct http_exchange *x) {
 	return false;
 }
 
-/* What may be in Access-Control-Request-Headers, and so in our answer. */
+/* Characters allowed in Access-Control-Request-Headers, and so in our answer. */
 static bool header_names_ok(const char *s) {
 	return s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_, ")] == '\0';
 }
@@ -385,7 +386,7 @@ static void exchange_reply_options(struct http_exchange *x) {
 	http_reply_text(x, 204, NULL, "", 0);
 }
 
-/* Decoded, whole UTF-8 and without control characters. */
+/* Decodes the path; it must be UTF-8 without control characters. */
 static bool exchange_read_path(struct http_exchange *x) {
 	const char *raw = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(x->request));
 	size_t len = 0;
@@ -409,7 +410,7 @@ static bool route_matches(const struct http_route *r, struct http_exchange *x) {
 	return strcmp(x->path, r->path) == 0;
 }
 
-/* *others: methods that the path has, but not the request's. */
+/* *others: methods of the path, if the request's is not one of them. */
 static const struct http_route *exchange_find_route(struct http_exchange *x, unsigned *others) {
 	const struct http_config *config = &x->conn->server->config;
 	unsigned method = x->method == HTTP_HEAD ? HTTP_HEAD | HTTP_GET : x->method;
@@ -424,7 +425,7 @@ static const struct http_route *exchange_find_route(struct http_exchange *x, uns
 	return NULL;
 }
 
-/* The same for one address, whatever its port. */
+/* A client's number from its address, whatever the port. */
 static uint64_t address_client(const char *address) {
 	uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
 	for (; *address; address++)

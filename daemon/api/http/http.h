@@ -1,10 +1,10 @@
 /* http: the HTTP server of a node: libevent's, on a thread of its own, so that no client can delay a step.
  *
- * Owns: the listening sockets, the connections, and each exchange (a request and its answer) until the answer has ended.  Before a
- * handler is called, a request has passed every check that does not depend on its route: size, time, Host, Origin, key.
- * Knows nothing of models: routes are a table that the layer above gives.
- * Threads: http_create and http_destroy on the main loop; handlers and everything that takes an exchange on the server's own loop,
- * http_loop. */
+ * Owns: the listening sockets, the connections, and each exchange (a request and its answer) until the answer
+ * has ended.  Before a handler is called, a request has passed every check that does not depend on its route:
+ * size, time, Host, Origin, key.  Knows nothing of models: the layer above provides a table of routes.
+ * Threads: http_create and http_destroy on the main loop; handlers and everything that takes an exchange on
+ * the server's own loop, http_loop. */
 #ifndef DAEMON_API_HTTP_HTTP_H
 #define DAEMON_API_HTTP_HTTP_H
 #include "daemon/core/loop.h"
@@ -21,28 +21,28 @@ typedef void http_handler(struct http_exchange *x, void *arg);
 enum http_method { HTTP_GET = 1, HTTP_HEAD = 2, HTTP_POST = 4, HTTP_DELETE = 8 };
 
 struct http_route {
-	unsigned methods; /* of enum http_method, or-ed */
+	unsigned methods; /* a set of enum http_method */
 	/* "/v1/models"; a last segment of "*", as after "/v1/models/", stands for one or more segments. */
 	const char *path;
 	http_handler *handler;
 	bool open; /* needs no key */
 };
 
-/* Whose request it is. */
+/* The client of a request. */
 struct http_access {
 	bool granted;
 	uint64_t client; /* the same for all requests with one key; 0: no key counts */
 	char name[65];   /* of the key, for the access log */
 };
-/* secret: of Authorization or x-api-key, NULL: none came.  loopback: the client is on this machine. */
+/* secret: from Authorization or x-api-key; NULL: none was sent.  loopback: the client is on this machine. */
 typedef void http_access_fn(void *arg, const char *secret, bool loopback, struct http_access *out);
 
 /* An error in the form that the clients of a path know.  path: its beginning, as it came.  NULL: the usual form. */
 typedef json_t *http_error_fn(const char *path, int status, const char *message);
 
-/* Bounds on what clients take. */
+/* Limits for clients; the defaults are given here. */
 struct http_limits {
-	unsigned connections; /* as many as descriptors allow, at most 1024 */
+	unsigned connections; /* all that descriptors allow, at most 1024 */
 	unsigned per_address; /* half of these */
 	unsigned per_client;  /* requests in progress: 128 */
 	size_t head, body;    /* bytes of a request: 32 KiB, 16 MiB */
@@ -53,37 +53,37 @@ struct http_limits {
 	unsigned stall_ms;    /* without reading what is there for it: 60 s */
 };
 
-struct http_config {                    /* borrowed while the server lives, but for hosts and origins */
+struct http_config {                    /* borrowed while the server lives, except for hosts and origins */
 	const char *address;            /* "127.0.0.1:8080", "[::1]:8080", "*:8080" */
-	bool required;                  /* false: where the port is taken, run without HTTP and say so */
+	bool required;                  /* false: if the port is taken, run without HTTP and log that */
 	const char *tls_cert, *tls_key; /* files, or NULL */
 	const struct http_route *routes;
 	size_t nroutes;
 	void *arg; /* of the handlers */
-	/* What a client may call this node in Host, besides addresses and localhost. */
+	/* Names of this node that clients may send in Host, besides addresses and localhost. */
 	const char *const *hosts;
 	size_t nhosts;
 	/* Pages of these origins ("https://chat.example") may use the API from a browser. */
 	const char *const *origins;
 	size_t norigins;
-	const char *log; /* a file for the access log; NULL: the daemon's log, at its debug level */
-	/* Who may use it; called on the server's thread.  NULL: everybody. */
+	const char *log; /* a file for the access log; NULL: the daemon's log, at the debug level */
+	/* Decides who may use it; called on the server's thread.  NULL: everybody. */
 	http_access_fn *access;
 	void *access_arg;
 	http_error_fn *error;      /* on the server's thread; NULL: the usual form for all */
 	struct http_limits limits; /* 0: the default */
 };
 
-/* 0 with *out NULL: the port is taken, and that was not required. */
+/* 0 with *out NULL: the port is taken, and HTTP is not required. */
 int http_create(struct http_server **out, const struct http_config *c, char *err, size_t errlen);
-/* Ends every exchange: their closed functions are called; then the thread.  NULL allowed. */
+/* Ends every exchange (calling their closed functions), then the thread.  NULL allowed. */
 void http_destroy(struct http_server *s);
 struct loop *http_loop(struct http_server *s);
-/* Whether only this machine reaches an address: localhost:PORT, 127.x.x.x:PORT, [::1]:PORT. */
+/* Whether only this machine can reach an address: localhost:PORT, 127.x.x.x:PORT, [::1]:PORT. */
 bool http_address_is_loopback(const char *address);
-uint16_t http_port(const struct http_server *s); /* that it listens on */
-/* Reads the certificate and its key again, and opens the access log again; on the main loop.  What is not usable changes
- * nothing. */
+uint16_t http_port(const struct http_server *s); /* the port it listens on */
+/* Reads the certificate and its key again, and reopens the access log; on the main loop.  Unusable files are
+ * ignored. */
 void http_reload(struct http_server *s);
 
 /* ---- the request: borrowed, valid until the exchange ends ---- */
@@ -93,25 +93,27 @@ enum http_method http_method(const struct http_exchange *x);
 const char *http_header(const struct http_exchange *x, const char *name); /* NULL: absent */
 const char *http_query(const struct http_exchange *x, const char *name);  /* decoded; NULL: absent */
 const char *http_body(const struct http_exchange *x, size_t *len);
-/* Whose request it is: the same for all requests with one key, or from one address where no keys are needed; never 0. */
+/* Identifies the client: the same for all requests with one key, or from one address where no keys are
+ * needed; never 0. */
 uint64_t http_client(const struct http_exchange *x);
 
 /* ---- the answer: one of these, once; it ends the exchange, except http_stream_begin ---- */
-/* body: its reference is taken. */
+/* body: takes the reference. */
 void http_reply_json(struct http_exchange *x, int status, json_t *body);
 void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len);
-/* The usual answer where something is wrong: {"error":{"message","type","code"}}; code NULL: by the status. */
+/* The usual error answer: {"error":{"message","type","code"}}; code NULL: derived from the status. */
 void http_reply_error(struct http_exchange *x, int status, const char *code, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
-/* For the answer to come: NAME: VALUE. */
+/* Adds a header to the answer. */
 void http_reply_header(struct http_exchange *x, const char *name, const char *value);
 
-/* An answer in pieces (chunked), such as text/event-stream. */
+/* A chunked answer, such as text/event-stream. */
 void http_stream_begin(struct http_exchange *x, int status, const char *type);
 void http_stream_send(struct http_exchange *x, const void *data, size_t len);
 void http_stream_end(struct http_exchange *x);
 
-/* The client has gone before the answer ended: the exchange is no longer valid.  Called once, or never.  NULL: nobody. */
+/* Sets the function that is called, at most once, when the client goes before the answer has ended: the
+ * exchange is then no longer valid.  NULL: none. */
 void http_on_closed(struct http_exchange *x, void (*closed)(void *arg), void *arg);
 
 #endif

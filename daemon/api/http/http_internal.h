@@ -1,4 +1,4 @@
-/* What the files of the HTTP server share; nobody else includes it.  All on the server's thread. */
+/* http_internal: shared by the files of the HTTP server; not for others.  All on the server's thread. */
 #ifndef DAEMON_API_HTTP_HTTP_INTERNAL_H
 #define DAEMON_API_HTTP_HTTP_INTERNAL_H
 #include "daemon/api/http/http.h"
@@ -18,11 +18,11 @@
 struct http_tls; /* tls.c */
 
 enum http_conn_state {
-	CONN_FRESH,    /* accepted: nothing has come */
-	CONN_ARRIVING, /* a part of a request has come */
+	CONN_FRESH,    /* accepted: nothing received yet */
+	CONN_ARRIVING, /* part of a request received */
 	CONN_BUSY,     /* a request is being answered */
-	CONN_IDLE,     /* kept for the next request */
-	CONN_REFUSED   /* an error is being written; then it ends */
+	CONN_IDLE,     /* kept open for the next request */
+	CONN_REFUSED   /* an error is being written; then it is closed */
 };
 
 /* framing.c: how far a request has been read along. */
@@ -50,10 +50,10 @@ struct http_conn {
 	LIST_ENTRY(http_conn) next;
 	struct http_server *server;
 	struct bufferevent *bev;         /* a reference of our own */
-	struct evhttp_connection *evcon; /* NULL: evhttp is still making it */
+	struct evhttp_connection *evcon; /* NULL: evhttp has not created it yet */
 	struct evbuffer_cb_entry *in_cb, *out_cb;
 	enum http_conn_state state;
-	uint64_t since_ns; /* of the state */
+	uint64_t since_ns; /* when the state changed */
 	uint64_t moved_ns; /* when the client last read something, or had nothing to read */
 	struct http_framing framing;
 	size_t arrived;   /* bytes of the request that is arriving */
@@ -84,7 +84,7 @@ struct http_exchange {
 	bool query_read;
 	uint64_t client;
 	char who[65];  /* name of the key */
-	int status;    /* of the answer, 0: none yet */
+	int status;    /* of the answer; 0: none yet */
 	uint64_t sent; /* bytes of its body */
 	bool streaming, ended;
 	bool last; /* of its connection */
@@ -109,25 +109,25 @@ struct http_server {
 	LIST_HEAD(, http_conn) conns;
 	unsigned nconns, nrefused;
 	size_t buffered; /* the sum of what is kept for each connection */
-	bool paused;     /* accepts nobody until conn_settle */
+	bool paused;     /* accepts no connections until conn_settle */
 	struct event *settle;
 	struct loop_timer *tick;
 	char **hosts, **origins;
 };
 
 /* conn.c */
-struct bufferevent *conn_create(struct event_base *base, void *server); /* of evhttp_set_bevcb */
-void conn_settle(evutil_socket_t fd, short what, void *server);         /* what could not be done at once */
+struct bufferevent *conn_create(struct event_base *base, void *server); /* callback for evhttp_set_bevcb */
+void conn_settle(evutil_socket_t fd, short what, void *server); /* does what could not be done at once */
 void conn_tick(void *server);
 /* Closes it soon, once the functions on the stack have returned. */
 void conn_doom(struct http_conn *c, const char *why);
 void conn_drop(struct http_conn *c); /* at once */
-/* An error in place of what was written so far, then the end of the connection. */
+/* Replaces what was written so far by an error, then closes the connection. */
 void conn_refuse(struct http_conn *c, int status, const char *code, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 struct http_conn *conn_find(struct http_server *s, struct evhttp_connection *evcon);
 void conn_set_state(struct http_conn *c, enum http_conn_state state);
-/* Notices that the client goes away while its request is being answered. */
+/* Watches for the client closing the connection while its request is being answered. */
 void conn_watch(struct http_conn *c);
 void conn_check_buffered(struct http_server *s);
 
@@ -137,24 +137,24 @@ void framing_begin(struct http_framing *f);
 void framing_take(struct http_framing *f, const void *bytes, size_t len);
 
 /* exchange.c */
-void exchange_begin(struct evhttp_request *req, void *server); /* of evhttp_set_gencb */
+void exchange_begin(struct evhttp_request *req, void *server); /* callback for evhttp_set_gencb */
 void exchange_lost(struct http_exchange *x);                   /* its connection has gone */
 const char *http_reason(int status);
 /* The error for what a client asked for, as text; free it. */
 char *http_error_text(const struct http_conn *c, int status, const char *code, const char *message);
 
-/* origin.c: what Host and Origin may say. */
-/* The name in a Host header, without its port; false: it is not of the form HOST[:PORT]. */
+/* origin.c: checks of Host and Origin. */
+/* The name in a Host header, without its port; false: not of the form HOST[:PORT]. */
 bool http_host_split(const char *host, char *name, size_t len, char *port, size_t portlen);
 bool http_host_ok(const char *host, char *const *names, size_t count);
-/* origin: as in the header.  own: it is where the page came from, by scheme and Host. */
+/* origin: as in the header.  own: whether it is this server's, by scheme and Host. */
 bool http_origin_own(const char *origin, const char *scheme, const char *host);
 bool http_origin_named(const char *origin, char *const *names, size_t count);
 
 /* access_log.c */
 int access_log_open(struct http_server *s, char *err, size_t errlen);
 void access_log_close(struct http_server *s);
-/* request: method, path and version as they came, or NULL: it could not be read. */
+/* request: method, path and version are logged; NULL: it could not be parsed. */
 void access_log_write(struct http_server *s, const struct http_conn *c, const char *who,
         const struct evhttp_request *request, int status, uint64_t bytes);
 

@@ -1,7 +1,7 @@
-/* server: the HTTP server's thread, its sockets, its beginning and its end.  See http.h.
+/* server: the HTTP server's thread, its sockets, its start and its end.  See http.h.
  *
- * The thread has a loop of its own, as the main one; evhttp runs there with all connections and exchanges.  Nothing here has a
- * lock: other threads post to that loop.
+ * The thread has a loop of its own, like the main one; evhttp runs there with all connections and exchanges.
+ * Nothing here has a lock: other threads post to that loop.
  * Threads: http_create, http_destroy and http_reload on the main loop, all else on the server's. */
 #include "config.h"
 
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define TICK_MS 250
-#define ALL_METHODS 0xffff /* what we do not know is refused by us, in JSON */
+#define ALL_METHODS 0xffff /* we refuse unknown ones ourselves, in JSON */
 
 static const struct http_limits http_defaults = {.connections = 1024,
         .per_client = 128,
@@ -29,7 +29,7 @@ static const struct http_limits http_defaults = {.connections = 1024,
         .idle_ms = 75000,
         .stall_ms = 60000};
 
-/* Half of the descriptors are the cluster's, whatever clients do. */
+/* Half of the descriptors are reserved for the cluster. */
 static unsigned connections_max(void) {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 2 > http_defaults.connections)
@@ -64,7 +64,8 @@ static void server_set_limits(struct http_server *s) {
 
 /* ---- accepting ----------------------------------------------------------------------------------- */
 
-/* No descriptors, for example: whoever waits keeps the socket readable, and the loop would spin.  The next tick enables it. */
+/* Out of descriptors, for example: a waiting client keeps the socket readable, and the loop would spin.  The
+ * next tick enables it again. */
 static void server_accept_failed(struct evconnlistener *listener, void *evhttp) {
 	(void)evhttp;
 	evconnlistener_disable(listener);
@@ -130,7 +131,7 @@ static void *server_run(void *arg) {
 static void server_end(void *arg) {
 	struct http_server *s = arg;
 	struct http_conn *c;
-	conn_settle(-1, 0, s); /* so that evhttp knows all of them */
+	conn_settle(-1, 0, s); /* so that all of them have their evhttp connection */
 	while ((c = LIST_FIRST(&s->conns)))
 		conn_drop(c);
 	loop_timer_stop(s->tick);
@@ -140,7 +141,7 @@ static void server_end(void *arg) {
 
 static void server_free(struct http_server *s) {
 	if (s->http)
-		evhttp_free(s->http); /* and the listeners */
+		evhttp_free(s->http); /* also frees the listeners */
 	if (s->settle)
 		event_free(s->settle);
 	loop_destroy(s->loop);
@@ -176,7 +177,7 @@ static int server_prepare(struct http_server *s, char *err, size_t errlen) {
 	return server_listen(s, err, errlen);
 }
 
-/* What libevent has to say of a connection, any client can cause. */
+/* Any client can cause libevent's messages about a connection. */
 static void server_log_libevent(int severity, const char *text) {
 	log_others(severity >= EVENT_LOG_ERR ? LOG_LINE_ERROR : LOG_LINE_DEBUG, "libevent: %s", text);
 }
@@ -212,7 +213,7 @@ void http_destroy(struct http_server *s) {
 	if (!s)
 		return;
 	while (loop_post(s->loop, server_end, s) != 0)
-		usleep(1000); /* no memory, for the moment */
+		usleep(1000); /* out of memory, hopefully for a moment */
 	pthread_join(s->thread, NULL);
 	server_free(s);
 }
@@ -225,7 +226,7 @@ uint16_t http_port(const struct http_server *s) {
 	return s->port;
 }
 
-/* Without a new file the lines still go to the old one. */
+/* If the new file cannot be opened, the old one stays in use. */
 static void server_reload_log(struct http_server *s) {
 	char err[512];
 	FILE *old = s->log;

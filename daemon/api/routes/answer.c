@@ -101,7 +101,7 @@ void answer_destroy(struct answer *a) {
 	free(a);
 }
 
-/* It has been answered, or nobody waits for it any more. */
+/* It has been answered, or its client has gone. */
 static void answer_finish(struct answer *a) {
 	completion_release(a->completion);
 	answer_destroy(a);
@@ -148,7 +148,7 @@ static void answer_send(struct answer *a, const char *before, json_t *o, const c
 	json_decref(o);
 	size_t head = strlen(before), tail = strlen(after), len = text ? strlen(text) : 0;
 	char *all = text ? malloc(head + len + tail) : NULL;
-	if (all) { /* one piece, so that it is one chunk */
+	if (all) { /* in one piece, so that it is one chunk */
 		memcpy(all, before, head);
 		memcpy(all + head, text, len);
 		memcpy(all + head + len, after, tail);

@@ -1,8 +1,9 @@
-/* answer: an answer on its way to a client, in whatever dialect: it joins an exchange of the HTTP server with a completion.
+/* answer: an answer to a client, in any dialect: it connects an exchange of the HTTP server with a
+ * completion.
  *
- * Owns: the completion, the text so far, and the exchange until it has been answered.  A dialect says how things look.
- * A streamed answer begins when its prompt has been accepted, so that what goes wrong before has a status of its own; what goes
- * wrong later is an event of the stream.  A client that goes takes its completion with it.
+ * Owns: the completion, the text so far, and the exchange until it has been answered.  A dialect determines
+ * the format.  A streamed answer begins when its prompt has been accepted, so that earlier errors have an
+ * HTTP status; later ones are an event of the stream.  If the client goes, its completion is cancelled.
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_ROUTES_ANSWER_H
 #define DAEMON_API_ROUTES_ANSWER_H
@@ -14,24 +15,24 @@ struct answer;
 
 struct reply_error {
 	int status;
-	uint32_t retry_after;     /* seconds, 0: not said */
-	const char *code, *param; /* NULL: by the status; none */
+	uint32_t retry_after;     /* seconds; 0: not sent */
+	const char *code, *param; /* NULL: derived from the status; none */
 	const char *text;
 };
 
 struct dialect {
 	enum metrics_api api;
-	const char *type; /* of a stream */
+	const char *type; /* content type of a stream */
 	json_t *(*error)(const struct reply_error *e);
-	/* A streamed answer: it begins; text of a choice; a call of a tool; the choice has ended; all have. */
+	/* A streamed answer: it begins; text of a choice; a tool call; a choice has ended; all have. */
 	void (*open)(struct answer *a);
 	void (*text)(struct answer *a, unsigned choice, const char *text, size_t len);
 	void (*call)(struct answer *a, unsigned choice, const struct tool_call *call); /* NULL: it has none */
 	void (*end)(struct answer *a, unsigned choice);
 	void (*done)(struct answer *a);
-	/* Something went wrong in the middle of it; done is not called then. */
+	/* An error in the middle of a stream; done is not called after it. */
 	void (*broken)(struct answer *a, json_t *error);
-	/* The answer as a whole. */
+	/* The answer, when it is not streamed. */
 	json_t *(*whole)(struct answer *a);
 };
 
@@ -52,27 +53,27 @@ struct answer {
 	const struct dialect *dialect;
 	struct completion *completion;
 	bool stream, opened;
-	bool usage;    /* a stream ends with what it took */
+	bool usage;    /* a stream ends with its usage */
 	bool chat;     /* OpenAI's: chat completions; Ollama's: chat */
-	bool one_call; /* no call of a tool after the first */
+	bool one_call; /* ignore tool calls after the first */
 	char id[48], model[128], fingerprint[24];
-	int64_t created;   /* seconds since 1970 */
+	int64_t created;   /* Unix time */
 	bool texts;        /* some has come, of any choice */
 	uint64_t begun_ns; /* for durations */
-	uint32_t prompt;   /* tokens; 0: not known yet */
+	uint32_t prompt;   /* tokens; 0: unknown yet */
 	unsigned choices, ended;
-	char *stops[WIRE_STOPS_MAX]; /* owned: the stop texts, for who says which was found */
+	char *stops[WIRE_STOPS_MAX]; /* owned: the stop texts, for dialects that report which was found */
 	unsigned sequence;           /* of responses: events so far */
-	unsigned block;              /* Anthropic's: of the content block that is open, from 1; 0: none was */
+	unsigned block; /* Anthropic's: the number of the open content block, from 1; 0: none yet */
 	enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_CALL } block_kind;
 	struct answer_choice choice[COMPLETION_CHOICES_MAX];
 };
 
-/* An answer with an error, at once. */
+/* Answers with an error at once. */
 void answer_error(struct http_exchange *x, const struct dialect *d, const struct reply_error *e);
 /* What a request needs a model for; what is refused of completions is counted. */
 enum answer_need { NEED_LISTED, NEED_SERVING, NEED_COMPLETION };
-/* The same for what was wrong with a request's fields. */
+/* The same for an error in a request's fields. */
 void answer_fields_error(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct fields *f, enum answer_need need);
 
@@ -81,17 +82,19 @@ void answer_fields_error(struct http_exchange *x, struct routes *r, const struct
 const struct model_entry *answer_model(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const char *name, enum answer_need need);
 
-/* A new one; NULL: an error has been answered.  prefix: of its id.  named: the model as the client calls it, or NULL. */
+/* Creates one; NULL: an error has been answered.  prefix: of its id.  named: the model's name in the request,
+ * or NULL. */
 struct answer *answer_create(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct model_entry *m, const char *named, const char *prefix);
-/* Completes; the rest is events.  tools: calls of tools are looked for in the text, in that format. */
+/* Starts the completion; the rest is events.  tools: the format of tool calls to look for in the text. */
 void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools);
-void answer_destroy(struct answer *a); /* one that has not been started */
+void answer_destroy(struct answer *a); /* an answer that has not been started */
 
 /* Appends to the text of a choice; false: no memory. */
 bool answer_keep(struct answer *a, unsigned choice, const char *text, size_t len);
 
-/* For dialects: sends an event of a text/event-stream (event NULL: it has no name), or a line of JSON.  o's reference is taken. */
+/* For dialects: sends an event of a text/event-stream (event NULL: unnamed), or a line of JSON.  Takes the
+ * reference to o. */
 void answer_send_event(struct answer *a, const char *event, json_t *o);
 void answer_send_line(struct answer *a, json_t *o);
 void answer_send_text(struct answer *a, const char *text);
@@ -101,10 +104,10 @@ struct answer_usage {
 	uint64_t prompt, cached, generated;
 };
 struct answer_usage answer_usage(const struct answer *a);
-/* A reason as a word: one for the end of the text or a stop text, one for a limit, one for calls of tools. */
+/* Maps the reason to a word: the end of the text or a stop text, a limit, or tool calls. */
 const char *answer_reason(
         const struct answer *a, unsigned choice, const char *stop, const char *length, const char *calls);
-/* Text that is whole UTF-8, as JSON; what is not is replaced. */
+/* Text as a JSON string; invalid UTF-8 is replaced. */
 json_t *answer_string(const char *s, size_t len);
 
 #endif

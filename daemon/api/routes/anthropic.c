@@ -1,7 +1,8 @@
-/* anthropic: Anthropic's messages, and how many tokens they are.
+/* anthropic: Anthropic's messages, and counting their tokens.
  *
- * A conversation becomes one in OpenAI's form for the template: system, text, uses and results of tools.  A last message of the
- * assistant is continued.  thinking is accepted and changes nothing: the models write none that is marked. */
+ * A conversation is converted to OpenAI's form for the template: system, text, tool uses and tool results.  A
+ * last message of the assistant is continued.  thinking is accepted and has no effect: the models do not mark
+ * their thinking. */
 #include "daemon/api/routes/anthropic.h"
 #include "daemon/api/routes/chat.h"
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static void anthropic_block_close(struct answer *a) {
 	a->block_kind = BLOCK_NONE;
 }
 
-/* start's reference is taken. */
+/* Takes the reference to start. */
 static void anthropic_block_open(struct answer *a, unsigned kind, json_t *start) {
 	anthropic_block_close(a);
 	a->block++;
@@ -164,7 +165,7 @@ static bool anthropic_is_type(const json_t *block, const char *type) {
 	return s && strcmp(s, type) == 0;
 }
 
-/* A tool's result is a message of its own. */
+/* A tool's result is a separate message. */
 static void anthropic_add_result(struct chat *c, struct fields *f, const json_t *block) {
 	json_t *content = chat_content(f, json_object_get(block, "content"), "messages.content");
 	const char *id = json_string_value(json_object_get(block, "tool_use_id"));
@@ -184,7 +185,7 @@ static json_t *anthropic_use_of(const json_t *block) {
 	        "name", name ? name : "", "arguments", input ? json_incref(input) : json_object());
 }
 
-/* The blocks of a message: results first, then text, with the uses of tools beside it. */
+/* The blocks of a message: results first, then text together with tool uses. */
 static void anthropic_add_blocks(struct chat *c, struct fields *f, const char *role, const json_t *blocks) {
 	json_t *text = json_array(), *uses = json_array();
 	for (size_t i = 0; i < json_array_size(blocks) && fields_ok(f); i++) {
@@ -229,7 +230,7 @@ static void anthropic_read_messages(struct chat *c, struct fields *f) {
 	c->prefill = true;
 }
 
-/* As OpenAI writes them; tools that Anthropic's own servers would run have no schema, and are left out. */
+/* In OpenAI's form; tools that run on Anthropic's own servers have no schema, and are left out. */
 static void anthropic_read_tools(struct chat *c, struct fields *f, bool *parallel) {
 	const json_t *tools = fields_get(f, NULL, "tools"), *choice = fields_get(f, NULL, "tool_choice");
 	const char *how = json_string_value(json_object_get(choice, "type"));

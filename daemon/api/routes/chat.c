@@ -24,7 +24,7 @@ static void out_of_memory(struct fields *f) {
 		f->status = 500;
 }
 
-/* The text of a part; NULL: it has none that can be used, with or without an error. */
+/* The text of a part; NULL: it has no usable text, which may or may not be an error. */
 static const json_t *part_text(struct fields *f, const json_t *part, const char *name) {
 	const char *type = json_string_value(json_object_get(part, "type"));
 	const json_t *text = json_object_get(part, "text");
@@ -32,7 +32,7 @@ static const json_t *part_text(struct fields *f, const json_t *part, const char 
 		return part;
 	if (type && (strcmp(type, "thinking") == 0 || strcmp(type, "redacted_thinking") == 0 ||
 	                    strcmp(type, "reasoning") == 0))
-		return NULL; /* what the model thought before is not told to it again */
+		return NULL; /* earlier thinking is not given to the model again */
 	if (json_is_string(text) && (!type || strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 ||
 	                                    strcmp(type, "output_text") == 0))
 		return text;
@@ -88,7 +88,7 @@ void chat_add_text(struct chat *c, struct fields *f, const char *role, json_t *c
 	out_of_memory(f);
 }
 
-/* Arguments that are an object as text become that object: templates write them as JSON themselves. */
+/* Arguments that are JSON objects as text become objects: templates write them as JSON themselves. */
 static json_t *calls_with_objects(const json_t *calls) {
 	json_t *copy = json_deep_copy(calls);
 	for (size_t i = 0; i < json_array_size(copy); i++) {
@@ -102,7 +102,7 @@ static json_t *calls_with_objects(const json_t *calls) {
 	return copy;
 }
 
-/* No other word: templates make control tokens of roles. */
+/* Accepts only known roles: templates turn roles into control tokens. */
 static bool chat_is_role(const char *role) {
 	static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
 	for (size_t i = 0; role && i < sizeof roles / sizeof *roles; i++)
@@ -133,7 +133,7 @@ void chat_add(struct chat *c, struct fields *f, const json_t *o) {
 	if (ok && json_array_size(calls) > 0)
 		ok = json_object_set_new(m, "tool_calls", calls_with_objects(calls)) == 0;
 	else if (ok)
-		json_object_del(m, "tool_calls"); /* templates ask whether it is there */
+		json_object_del(m, "tool_calls"); /* templates test whether it is there */
 	json_decref(content);
 	if (ok && !c->messages)
 		c->messages = json_array();
@@ -168,7 +168,7 @@ bool chat_takes_tools(const struct model_facts *m) {
 	return strstr(chat_template_of(m), "tools") != NULL;
 }
 
-/* The runs that are the template's own. */
+/* Sets the spans that the template wrote itself. */
 static bool prompt_set_spans(struct prompt *q, const struct jinja_text *t) {
 	size_t n = 0;
 	free(q->spans);
@@ -182,7 +182,7 @@ static bool prompt_set_spans(struct prompt *q, const struct jinja_text *t) {
 	return true;
 }
 
-/* What the client says, for the template, without so many of the last messages. */
+/* The template's variables, without the last `left_out` messages. */
 static json_t *chat_given(const struct chat *c, size_t left_out) {
 	json_t *given = c->extra ? json_copy(c->extra) : json_object(), *messages = json_array();
 	size_t n = json_array_size(c->messages) - left_out;
@@ -198,7 +198,7 @@ static json_t *chat_given(const struct chat *c, size_t left_out) {
 	return NULL;
 }
 
-/* Arguments of calls as text, for templates that write them so. */
+/* The same with arguments of calls as text, for templates that write them without conversion. */
 static json_t *given_with_strings(const json_t *given) {
 	json_t *copy = json_deep_copy(given), *messages = json_object_get(copy, "messages");
 	bool any = false;
@@ -241,7 +241,7 @@ static bool is_from_assistant(const json_t *m) {
 	       json_array_size(json_object_get(m, "tool_calls")) == 0;
 }
 
-/* Text of the client's goes on where the template ended. */
+/* Appends text of the client after the template's. */
 static bool prompt_append(struct prompt *q, const char *text, size_t len) {
 	char *all = realloc(q->text, q->p.len + len + 1);
 	if (!all)
@@ -289,7 +289,7 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 	}
 	if (c->tools)
 		q->tools = toolcall_format_of(source);
-	/* the marks of calls are control tokens in some vocabularies */
+	/* call marks are control tokens in some vocabularies */
 	q->p.names = q->tools != TOOLCALL_NONE;
 	jinja_text_clear(&text);
 	jinja_template_destroy(t);

@@ -149,7 +149,7 @@ int64_t fields_integer(
 		return otherwise;
 	if (json_is_integer(v) && json_integer_value(v) >= least && json_integer_value(v) <= most)
 		return json_integer_value(v);
-	/* 2^53: beyond it a double does not tell neighbours apart */
+	/* 2^53: beyond it a double cannot represent every integer */
 	if (json_is_integer(v) || !number_of(v, &x) || x != floor(x) || fabs(x) > 9007199254740992.0 ||
 	        x < (double)least || x > (double)most) {
 		fields_fail(f, name, "%s is to be a whole number from %" PRId64 " to %" PRId64, name, least,

@@ -11,7 +11,7 @@ static const struct dialect llama_dialect;
 
 /* ---- the state of the server --------------------------------------------------------------------- */
 
-/* Loading: the only model is. */
+/* Healthy if a model is ready, or if there are none. */
 static void llama_health(struct http_exchange *x, void *arg) {
 	struct routes *r = arg;
 	const struct model_list *l = completions_models(r->completions);
@@ -48,7 +48,7 @@ static void llama_props(struct http_exchange *x, void *arg) {
 	                "audio", 0, "build_info", PACKAGE_STRING));
 }
 
-/* As many as the model runs sequences in parallel, of the whole cluster. */
+/* One slot for each sequence that the model runs in parallel, in the whole cluster. */
 static void llama_slots(struct http_exchange *x, void *arg) {
 	const struct model_entry *m =
 	        answer_model(x, arg, &llama_dialect, http_query(x, "model"), NEED_SERVING);
@@ -200,7 +200,7 @@ static void llama_apply_template(struct http_exchange *x, void *arg) {
 /* ---- its completion ------------------------------------------------------------------------------ */
 
 static void llama_open(struct answer *a) {
-	(void)a; /* nothing comes before the text */
+	(void)a; /* nothing is sent before the text */
 }
 
 static void llama_text(struct answer *a, unsigned choice, const char *text, size_t len) {

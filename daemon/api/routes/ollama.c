@@ -1,6 +1,7 @@
-/* ollama: Ollama's routes: what there is, and chat and generate, streamed as lines of JSON.
+/* ollama: Ollama's routes: listings, and chat and generate, streamed as lines of JSON.
  *
- * An error is a string here, as in Ollama's own API: its clients print it as one.  Models have the tag ":latest". */
+ * An error is a string here, as in Ollama's API: its clients print it as it is.  Models have the tag
+ * ":latest". */
 #include "daemon/api/routes/ollama.h"
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#define OLLAMA_VERSION "0.6.4" /* of Ollama, whose API this is; clients ask for at least that */
+#define OLLAMA_VERSION "0.6.4" /* the Ollama version of this API; clients require at least that */
 #define FOREVER_S 3153600000   /* 100 years: models stay until they are unloaded */
 
 static json_t *ollama_error(const struct reply_error *e) {
@@ -51,7 +52,7 @@ static void ollama_version(struct http_exchange *x, void *arg) {
 	http_reply_json(x, 200, json_pack("{s:s}", "version", OLLAMA_VERSION));
 }
 
-/* "70.6B", "262K", as Ollama writes them. */
+/* "70.6B", "262K", as Ollama formats them. */
 static void ollama_parameters_text(char out[24], uint64_t n) {
 	static const struct {
 		double unit;
@@ -117,7 +118,7 @@ static void ollama_ps(struct http_exchange *x, void *arg) {
 
 static const struct dialect ollama_dialect;
 
-/* The model that a request names, as model or, from older clients, as name. */
+/* The model that a request names: in "model" or, for older clients, in "name". */
 static const struct model_entry *ollama_begin(struct http_exchange *x, struct routes *r, struct fields *f,
         const char **called, enum answer_need need) {
 	size_t len;
@@ -162,7 +163,7 @@ static void ollama_show(struct http_exchange *x, void *arg) {
 	fields_clear(&f);
 }
 
-/* It is there, or it cannot be had from here. */
+/* Succeeds for a model that is there; others cannot be pulled from here. */
 static void ollama_pull(struct http_exchange *x, void *arg) {
 	struct fields f;
 	const char *called;
@@ -182,7 +183,7 @@ static void ollama_open(struct answer *a) {
 	(void)a;
 }
 
-/* A line with a part of the answer, or with all of it. */
+/* A line with a part of the answer, or with the whole. */
 static json_t *ollama_part_json(const struct answer *a, const char *text, size_t len, json_t *calls) {
 	json_t *o = json_pack("{s:s, s:s}", "model", a->model, "created_at", time_now().s);
 	if (!a->chat) {
@@ -222,7 +223,7 @@ static json_int_t nanoseconds(double seconds) {
 	return (json_int_t)llround(seconds * 1e9);
 }
 
-/* What a last line has beside its text. */
+/* Adds the fields of the last line. */
 static json_t *ollama_with_end(const struct answer *a, json_t *o) {
 	const struct completion_end *e = &a->choice[0].end;
 	json_object_set_new(o, "done", json_true());
@@ -287,7 +288,7 @@ static void ollama_read_options(struct prompt *q, struct fields *f) {
 	fields_refuse(f, NULL, "think", NULL);
 }
 
-/* No prompt: the model is to be loaded, or let go; it is there, and stays. */
+/* Without a prompt, a request loads or unloads a model; here it is loaded, and stays. */
 static void ollama_reply_loaded(struct http_exchange *x, const char *called, const struct model_entry *m,
         bool chat, const json_t *keep_alive) {
 	json_t *o = json_pack("{s:s, s:s}", "model", called ? called : m->name, "created_at", time_now().s);
@@ -302,7 +303,7 @@ static void ollama_reply_loaded(struct http_exchange *x, const char *called, con
 	http_reply_json(x, 200, o);
 }
 
-/* A message's images, and its tool_name, which templates call name. */
+/* Reads messages: refuses images, and renames tool_name to name for templates. */
 static void ollama_read_messages(struct chat *c, struct fields *f) {
 	const json_t *messages = fields_get(f, NULL, "messages");
 	for (size_t i = 0; i < json_array_size(messages); i++) {
@@ -315,7 +316,7 @@ static void ollama_read_messages(struct chat *c, struct fields *f) {
 	chat_read(c, f);
 }
 
-/* A prompt as a conversation of one message, perhaps behind a system message. */
+/* A prompt as a conversation of one message, optionally after a system message. */
 static void ollama_read_generate(struct chat *c, struct prompt *q, struct fields *f, const char *prompt) {
 	const char *system = fields_string(f, NULL, "system", "");
 	fields_refuse(f, NULL, "suffix", NULL);

@@ -1,7 +1,8 @@
 /* openai: OpenAI's models, chat completions and completions.
  *
- * Settings that a request does not name are those of caravan run, not OpenAI's, but for the 16 tokens of a completion without
- * max_tokens.  system_fingerprint says more than OpenAI's: whoever has the same one, prompt, settings and seed gets the same bytes. */
+ * Defaults of settings are those of caravan run, not OpenAI's, except for the 16 tokens of a completion
+ * without max_tokens.  system_fingerprint guarantees more than OpenAI's: with the same fingerprint, prompt,
+ * settings and seed, the answer has the same bytes. */
 #include "daemon/api/routes/openai.h"
 #include "daemon/api/routes/answer.h"
 #include "daemon/api/routes/chat.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMPLETION_TOKENS 16 /* of a completion that names no limit */
+#define COMPLETION_TOKENS 16 /* of a completion without a limit */
 
 json_t *openai_error(const struct reply_error *e) {
 	static const struct {
@@ -76,7 +77,7 @@ static json_t *openai_usage_json(const struct answer *a) {
 	        (json_int_t)u.cached);
 }
 
-/* Around choices, which are taken. */
+/* Wraps choices; takes the reference. */
 static json_t *openai_frame_json(const struct answer *a, const char *object, json_t *choices) {
 	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", a->id, "object", object, "created",
 	        (json_int_t)a->created, "model", a->model, "system_fingerprint", a->fingerprint, "choices",
@@ -87,7 +88,7 @@ static const char *openai_finish_of(const struct answer *a, unsigned choice) {
 	return answer_reason(a, choice, "stop", "length", "tool_calls");
 }
 
-/* finish NULL: it goes on. */
+/* finish NULL: not finished. */
 static void openai_chat_chunk(struct answer *a, unsigned choice, json_t *delta, const char *finish) {
 	json_t *one = json_pack(
 	        "[{s:i, s:o, s:s?}]", "index", (int)choice, "delta", delta, "finish_reason", finish);
@@ -153,7 +154,7 @@ static json_t *openai_chat_whole(struct answer *a) {
 	json_t *choices = json_array();
 	for (unsigned i = 0; i < a->choices; i++) {
 		struct answer_choice *c = &a->choice[i];
-		bool silent = c->ncalls > 0 && c->len == 0; /* it called, and said nothing */
+		bool silent = c->ncalls > 0 && c->len == 0; /* only tool calls, no text */
 		json_t *m = json_pack("{s:s, s:o}", "role", "assistant", "content",
 		        silent ? json_null() : answer_string(c->text ? c->text : "", c->len));
 		if (c->calls)
@@ -186,7 +187,7 @@ static void openai_text_chunk(
 }
 
 static void openai_text_open(struct answer *a) {
-	(void)a; /* nothing comes before the text */
+	(void)a; /* nothing is sent before the text */
 }
 
 static void openai_text_text(struct answer *a, unsigned choice, const char *text, size_t len) {
@@ -226,7 +227,7 @@ static const struct dialect text_dialect = {.api = METRICS_OPENAI,
 
 /* ---- requests ------------------------------------------------------------------------------------ */
 
-/* Known fields that cannot be honoured. */
+/* Refuses known fields that are not supported. */
 static void openai_refuse_unsupported(struct fields *f, bool chat) {
 	static const char *const names[] = {"logprobs", "top_logprobs", "logit_bias", "guided_json",
 	        "guided_regex", "guided_choice", "guided_grammar", "functions", "audio", "prediction",
@@ -264,7 +265,7 @@ static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) 
 	constrain_read_llama(q, f);
 }
 
-/* What templates may ask for. */
+/* Additional variables for templates. */
 static void openai_read_extra(struct chat *c, struct fields *f) {
 	const json_t *given = fields_get(f, NULL, "chat_template_kwargs");
 	const char *effort = fields_string(f, NULL, "reasoning_effort", NULL);

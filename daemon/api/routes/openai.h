@@ -6,7 +6,7 @@
 extern const struct http_route openai_routes[];
 extern const size_t openai_nroutes;
 
-/* An error as OpenAI's clients read it, and those of llama.cpp's server. */
+/* An error in the format of OpenAI and of llama.cpp's server. */
 json_t *openai_error(const struct reply_error *e);
 
 #endif

@@ -18,7 +18,7 @@ void prompt_init(struct prompt *q, const struct model_entry *m, const struct htt
 	q->p.sampling.presence_penalty = s.presence_penalty;
 	q->p.sampling.frequency_penalty = s.frequency_penalty;
 	if (getrandom(&q->p.sampling.seed, sizeof q->p.sampling.seed, 0) != sizeof q->p.sampling.seed)
-		q->p.sampling.seed = loop_now_ns(); /* at worst it can be guessed */
+		q->p.sampling.seed = loop_now_ns(); /* fallback: predictable, but good enough */
 	q->p.model = m->name;
 	q->p.client = http_client(x);
 	q->p.choices = 1;
@@ -70,7 +70,7 @@ static void prompt_add_stop(struct prompt *q, struct fields *f, const char *name
 	else if (q->p.nstops == WIRE_STOPS_MAX || len > TEXT_STREAM_MAX_STOP_LEN)
 		fields_fail(f, name, "%s has at most %d texts, of at most %d bytes", name, WIRE_STOPS_MAX,
 		        TEXT_STREAM_MAX_STOP_LEN);
-	else if (len > 0) /* an empty one stops nothing */
+	else if (len > 0) /* an empty one is ignored */
 		q->stops[q->p.nstops++] = (struct text_stop){json_string_value(v), len};
 }
 

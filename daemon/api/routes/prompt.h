@@ -18,7 +18,7 @@ struct prompt {
 	char *grammar; /* constrain.h; NULL: any text */
 };
 
-/* With the settings that count where a request says nothing, those of caravan run, and a random seed. */
+/* Sets the defaults of caravan run, and a random seed. */
 void prompt_init(struct prompt *q, const struct model_entry *m, const struct http_exchange *x);
 void prompt_clear(struct prompt *q);
 
@@ -28,9 +28,10 @@ void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o);
 void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, const char *name);
 /* At least 1 token; -1 and -2: up to the context.  Absent: q's limit stays. */
 void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name);
-/* A prompt as it stands: a string, in which control tokens count, or an array of token ids, or an array of one of these. */
+/* A raw prompt: a string, in which control tokens are recognised, or an array of token ids, or an array of
+ * one of these. */
 void prompt_read_raw(struct prompt *q, struct fields *f, const char *name);
-/* Copies a text; no control tokens in it count.  false: no memory. */
+/* Copies a text, in which no control tokens are recognised.  false: out of memory. */
 bool prompt_set_text(struct prompt *q, const char *text, size_t len);
 
 #endif
