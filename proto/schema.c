@@ -56,6 +56,19 @@ static bool schema_check_step_seq(const void *message, char *err, size_t errlen)
 	return true;
 }
 
+static bool schema_check_submit(const void *message, char *err, size_t errlen) {
+	const Caravan__Submit *s = message;
+	bool good = s->bias.len % 8 == 0;
+	for (size_t at = 4; good && at < s->bias.len; at += 8) {
+		float bias;
+		memcpy(&bias, s->bias.data + at, sizeof bias);
+		good = fabsf(bias) <= WIRE_BIAS_LARGEST; /* false for NaN */
+	}
+	if (!good)
+		snprintf(err, errlen, "Submit: bad bias");
+	return good;
+}
+
 static bool schema_check_range(uint32_t first, uint32_t last, const char *what, char *err, size_t errlen) {
 	if (first < last)
 		return true;
@@ -216,7 +229,8 @@ const struct message_schema schema_messages[] = {
 		{1, FIELD_ENUM, 0, CARAVAN__GRAMMAR__LANGUAGE__GBNF}, {2, FIELD_TEXT, 0, WIRE_GRAMMAR_MAX}}, NULL},
 	{MESSAGE(submit), {
 		{1, FIELD_NAME}, {2, FIELD_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, FIELD_ANY}, {4, FIELD_MESSAGE, 0, 1},
-		{5, FIELD_ANY}, {6, FIELD_ANY}, {60, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {61, FIELD_MESSAGE, 0, 1}}, NULL},
+		{5, FIELD_ANY}, {6, FIELD_ANY}, {60, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {61, FIELD_MESSAGE, 0, 1},
+		{62, FIELD_PACKED, 0, 2.0 * WIRE_BIASES_MAX}}, schema_check_submit},
 	{MESSAGE(queued), {{1, FIELD_NUM, 1, 65536}, {2, FIELD_REAL, 0, SECONDS}}, NULL},
 	{MESSAGE(tokens), {
 		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {3, FIELD_PACKED, 1, WIRE_ROWS_MAX},

@@ -24,8 +24,8 @@
 #include <stdint.h>
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
- * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, and
- * grammars. */
+ * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars and
+ * biases. */
 #define WIRE_1_2 2
 #define WIRE_1_3 3
 #define WIRE_MAJOR 1
@@ -47,6 +47,8 @@
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
 #define WIRE_GRAMMAR_MAX (48u << 10) /* bytes of a grammar's text */
+#define WIRE_BIASES_MAX 300          /* tokens of a sequence with a bias */
+#define WIRE_BIAS_LARGEST 1e30f      /* magnitude of a bias */
 #define WIRE_BELIEFS_MAX 64          /* plans of one coordinator, loads under way included */
 #define WIRE_INVENTORY_MAX 512       /* words of 32 tensors in an InventoryReply: 1024 layers and more */
 #define WIRE_MODELS_MAX 256          /* models in a list */

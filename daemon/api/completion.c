@@ -2,6 +2,7 @@
 #include "daemon/api/completion.h"
 #include "daemon/api/text_job.h"
 #include "daemon/core/log.h"
+#include "daemon/text/sampler.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,8 @@ struct completion {
 	uint32_t *ids;
 	struct text_stop *stops;
 	char *stop_bytes;
-	char *grammar;        /* NULL: any text */
+	char *grammar; /* NULL: any text */
+	struct sampler_bias *bias;
 	struct text_job *job; /* the loop's: it is being encoded */
 	struct choice choice[COMPLETION_CHOICES_MAX];
 };
@@ -280,6 +282,18 @@ static bool ids_ok(const struct tokenizer *t, const uint32_t *ids, size_t n, str
 	return true;
 }
 
+static bool biases_ok(const struct tokenizer *t, const struct completion *c, struct completion_error *e) {
+	for (size_t i = 0; i < c->p.nbias; i++)
+		if (c->bias[i].id >= tokenizer_tokens(t)) {
+			e->status = 400;
+			snprintf(e->text, sizeof e->text,
+			        "token %u of logit_bias is outside the vocabulary of %u", c->bias[i].id,
+			        tokenizer_tokens(t));
+			return false;
+		}
+	return true;
+}
+
 /* false: it is refused, which end says. */
 static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	struct completion *c = ch->c;
@@ -294,6 +308,8 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	        .client = c->p.client,
 	        .limit = c->p.limit,
 	        .sampling = c->p.sampling,
+	        .bias = c->bias,
+	        .nbias = c->p.nbias,
 	        .stops = c->stops,
 	        .nstops = c->p.nstops};
 	const struct request_events ev = {.queued = choice_on_queued,
@@ -399,7 +415,8 @@ static void completion_begin(struct crossing *x) {
 	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
 	const struct deploy_model *m = model_serving(x->cs, c->model, &end.error);
 	const struct tokenizer *t = m ? model_tokenizer(x->cs, c->model, &end.error) : NULL;
-	if (!t || !(c->text ? text_fits(c, m, t, &end.error) : ids_ok(t, c->ids, c->p.nids, &end.error)))
+	if (!t || !biases_ok(t, c, &end.error) ||
+	        !(c->text ? text_fits(c, m, t, &end.error) : ids_ok(t, c->ids, c->p.nids, &end.error)))
 		choices_fail(c, 0, &end);
 	else if (c->text)
 		completion_encode(c, t);
@@ -426,6 +443,7 @@ static void completion_destroy(struct crossing *x) {
 	free(c->stops);
 	free(c->stop_bytes);
 	free(c->grammar);
+	free(c->bias);
 	free(c);
 }
 
@@ -479,7 +497,8 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	        !copy_bytes(&c->spans, p->spans, p->nspans * sizeof *p->spans) ||
 	        (!p->text && !copy_bytes(&c->ids, p->ids, p->nids * sizeof *p->ids)) ||
 	        (p->grammar && !copy_bytes(&c->grammar, p->grammar, strlen(p->grammar))) ||
-	        !completion_copy_stops(c, p) || crossing_start(&c->x) != 0) {
+	        !copy_bytes(&c->bias, p->bias, p->nbias * sizeof *p->bias) || !completion_copy_stops(c, p) ||
+	        crossing_start(&c->x) != 0) {
 		completion_destroy(&c->x);
 		return -ENOMEM;
 	}

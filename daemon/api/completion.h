@@ -37,6 +37,8 @@ struct completion_params {
 	Caravan__Sampling sampling;
 	const char *grammar; /* what the answer must be, in this language; NULL: any text */
 	Caravan__Grammar__Language language;
+	const struct sampler_bias *bias;
+	size_t nbias;
 	const struct text_stop *stops;
 	size_t nstops;
 };

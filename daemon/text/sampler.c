@@ -1,4 +1,4 @@
-/* sampler: penalties, temperature, top-k, top-p, min-p, the draw; doc/numerics.md, "Sampling", in code.
+/* sampler: biases, penalties, temperature, top-k, top-p, min-p, the draw; doc/numerics.md, "Sampling", in code.
  *
  * A candidate is one 64-bit number: its distance below the best logit in the upper half, its id in the lower
  * half.  The order of candidates (most likely first, lowest id among equals) is thus the order of numbers,
@@ -83,6 +83,12 @@ void sampler_destroy(struct sampler *s) {
 	free(s->buffer);
 	free(s->mass);
 	free(s);
+}
+
+static void sampler_add_biases(const struct sampler_params *p, float *logits, uint32_t n) {
+	for (uint32_t i = 0; i < p->nbias; i++)
+		if (p->bias[i].id < n)
+			logits[p->bias[i].id] += p->bias[i].add;
 }
 
 static void sampler_penalise(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
@@ -270,6 +276,7 @@ int sampler_pick(struct sampler *s, const struct sampler_params *p, float *logit
 int sampler_pick_allowed(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
         const uint64_t *allowed, const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id) {
 	uint32_t best;
+	sampler_add_biases(p, logits, n);
 	sampler_penalise(s, p, logits, n, log, nlog);
 	if (!sampler_find_best(logits, n, &best))
 		return -EDOM;

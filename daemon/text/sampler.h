@@ -11,6 +11,13 @@
 
 struct sampler;
 
+/* What is added to a token's logit; a magnitude of at most 1e30. */
+struct sampler_bias {
+	uint32_t id;
+	float add;
+};
+#define SAMPLER_BIAS_NEVER (-1e30f) /* sampled only where nothing else may be */
+
 struct sampler_params {
 	float temperature;       /* 0: always the most likely token; at most 100 */
 	uint32_t top_k;          /* keep the K most likely tokens; 0: all */
@@ -21,6 +28,8 @@ struct sampler_params {
 	float frequency_penalty; /* 0: none; -100 to 100; subtracted for each occurrence */
 	uint32_t penalty_window; /* penalties consider this many of the last tokens */
 	uint64_t seed;
+	const struct sampler_bias *bias; /* borrowed */
+	uint32_t nbias;
 };
 
 /* Temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties, window 64, seed 0. */
@@ -33,11 +42,11 @@ int sampler_params_check(const struct sampler_params *p, char *err, size_t errle
 int sampler_create(struct sampler **out, uint32_t tokens);
 void sampler_destroy(struct sampler *s); /* NULL allowed */
 
-/* Picks from logits[0..n), to which penalties are applied in place.  n is at least 1 and at most the `tokens`
- * of sampler_create; p has passed sampler_params_check.  log is the sequence so far (prompt and answer), of
- * which the last p->penalty_window tokens are considered; ids of n or more are skipped.  position: that of
- * the token being picked.
- * 0 and the token in *id; -EDOM: a logit is not finite, before or after penalties. */
+/* Picks from logits[0..n), to which biases and penalties are applied in place.  n is at least 1 and at most the
+ * `tokens` of sampler_create; p has passed sampler_params_check.  log is the sequence so far (prompt and
+ * answer), of which the last p->penalty_window tokens are considered; ids of n or more are skipped, also of
+ * biases.  position: that of the token being picked.
+ * 0 and the token in *id; -EDOM: a logit is not finite, before or after these. */
 int sampler_pick(struct sampler *s, const struct sampler_params *p, float *logits, uint32_t n,
         const uint32_t *log, size_t nlog, uint64_t position, uint32_t *id);
 

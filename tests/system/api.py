@@ -227,6 +227,27 @@ def llama():
     case("with the word that stopped it", a.json["stop_type"] == "word" and a.json["stopping_word"] == stop and a.json["content"] == want[: want.index(stop)], a)
 
 
+# ---- biases ----------------------------------------------------------------------------------------------------------
+
+
+def biases():
+    greedy = {"model": "stories", "prompt": FIRST, "temperature": 0, "max_tokens": 20}
+    plain = alpha.post("/v1/completions", greedy).json["choices"][0]["text"]
+    first = alpha.post("/completion", {"prompt": FIRST, "temperature": 0, "n_predict": 1}).json["content"]
+    word = alpha.post("/tokenize", {"content": FIRST + plain}).json["tokens"][len(alpha.post("/tokenize", {"content": FIRST}).json["tokens"])]
+    case("the first token of an answer has an id", alpha.post("/detokenize", {"tokens": [word]}).json["content"].strip() == first.strip(), word, first)
+    a = [n.post("/v1/completions", dict(greedy, logit_bias={str(word): 100})).json["choices"][0]["text"] for n in (alpha, beta, gamma)]
+    case("a large bias has one token for an answer, from any node", a[0] == first * 20, a, first)
+    case("the same one", a[1] == a[0] and a[2] == a[0], a)
+    chat = beta.post("/v1/chat/completions", {"messages": [{"role": "user", "content": FIRST}], "temperature": 0, "max_tokens": 20, "logit_bias": {str(word): 100}}).json
+    case("in a conversation too", chat["choices"][0]["message"]["content"] == a[0], chat, a)
+    some = [n.post("/v1/completions", dict(greedy, temperature=1, seed=5, logit_bias={str(word): -100})).json["choices"][0]["text"] for n in (alpha, beta, gamma)]
+    case("sampled, the same from any node", len(set(some)) == 1 and not some[0].startswith(first), some)
+    a = [gamma.post("/completion", {"prompt": FIRST, "temperature": 0, "n_predict": 20, "logit_bias": b}).json["content"] for b in ([[word, False]], [[word, -100]], {str(word): -100}, [])]
+    case("one that is never to come does not", a[0] == a[1] == a[2] and not a[0].startswith(first), a, first)
+    case("and without biases nothing changes", a[3] == plain, a, plain)
+
+
 # ---- what an answer must be ------------------------------------------------------------------------------------------
 
 SCHEMA = {
@@ -427,7 +448,9 @@ def errors():
         (chat, {"messages": user, "tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, "tool_choice"),
         (chat, {"messages": user, "logprobs": True}, 400, "logprobs"),
         (chat, {"messages": user, "top_logprobs": 3}, 400, "top_logprobs"),
-        (chat, {"messages": user, "logit_bias": {"5": 1}}, 400, "logit_bias"),
+        (chat, {"messages": user, "logit_bias": {"word": 1}}, 400, "logit_bias"),
+        (text, {"prompt": "a", "logit_bias": {"512": 1}}, 400, "512"),
+        ("/completion", {"prompt": "a", "logit_bias": [["word", 1]]}, 400, "logit_bias"),
         (chat, {"messages": user, "response_format": {"type": "yaml"}}, 400, "response_format"),
         (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, 400, "response_format"),
         (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"schema": {"wonder": 1}}}}, 400, "wonder"),

@@ -260,8 +260,8 @@ static const struct dialect llama_dialect = {.api = METRICS_LLAMA,
         .whole = llama_whole};
 
 static void llama_completion(struct http_exchange *x, void *arg) {
-	static const char *const unsupported[] = {"logit_bias", "n_probs", "mirostat", "dynatemp_range",
-	        "lora", "image_data", "dry_multiplier", "xtc_probability"};
+	static const char *const unsupported[] = {"n_probs", "mirostat", "dynatemp_range", "lora",
+	        "image_data", "dry_multiplier", "xtc_probability"};
 	struct fields f;
 	struct prompt q = {0};
 	struct answer *a = NULL;
@@ -269,6 +269,7 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 	if (m) {
 		prompt_init(&q, m, x);
 		prompt_read_sampling(&q, &f, NULL);
+		prompt_read_bias(&q, &f);
 		prompt_read_stops(&q, &f, NULL, "stop");
 		prompt_read_limit(&q, &f, NULL, "max_tokens");
 		prompt_read_limit(&q, &f, NULL, "n_predict");

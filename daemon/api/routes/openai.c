@@ -229,9 +229,8 @@ static const struct dialect text_dialect = {.api = METRICS_OPENAI,
 
 /* Refuses known fields that are not supported. */
 static void openai_refuse_unsupported(struct fields *f, bool chat) {
-	static const char *const names[] = {"logprobs", "top_logprobs", "logit_bias", "guided_json",
-	        "guided_regex", "guided_choice", "guided_grammar", "functions", "audio", "prediction",
-	        "web_search_options"};
+	static const char *const names[] = {"logprobs", "top_logprobs", "guided_json", "guided_regex",
+	        "guided_choice", "guided_grammar", "functions", "audio", "prediction", "web_search_options"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		fields_refuse(f, NULL, names[i], NULL);
 	fields_refuse(f, NULL, "function_call", "none");
@@ -258,6 +257,7 @@ static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) 
 		*usage = fields_bool(f, options, "include_usage", false);
 	q->p.choices = (uint32_t)fields_integer(f, NULL, "n", 1, COMPLETION_CHOICES_MAX, 1);
 	prompt_read_sampling(q, f, NULL);
+	prompt_read_bias(q, f);
 	prompt_read_stops(q, f, NULL, "stop");
 	prompt_read_limit(q, f, NULL, "max_tokens");
 	prompt_read_limit(q, f, NULL, "max_completion_tokens");

@@ -30,6 +30,8 @@ void prompt_clear(struct prompt *q) {
 	free(q->spans);
 	free(q->ids);
 	free(q->grammar);
+	free(q->bias);
+	q->bias = NULL;
 	q->grammar = NULL;
 	q->text = NULL;
 	q->spans = NULL;
@@ -61,6 +63,57 @@ void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o) {
 	check.frequency_penalty = s->frequency_penalty;
 	if (sampler_params_check(&check, err, sizeof err) != 0)
 		fields_fail(f, "", "%s", err);
+}
+
+/* The token id of a pair, or of a key of an object; false: it is none. */
+static bool bias_id(const json_t *v, const char *key, uint32_t *id) {
+	json_int_t n = json_is_integer(v) ? json_integer_value(v) : -1;
+	if (key && *key && strlen(key) <= 10 && strspn(key, "0123456789") == strlen(key))
+		n = strtoll(key, NULL, 10);
+	*id = (uint32_t)n;
+	return n >= 0 && n <= UINT32_MAX;
+}
+
+/* v or key: the token. */
+static void prompt_add_bias(
+        struct prompt *q, struct fields *f, const json_t *v, const char *key, const json_t *value) {
+	struct sampler_bias *b = &q->bias[q->p.nbias];
+	double add = json_number_value(value);
+	if (!bias_id(v, key, &b->id))
+		fields_fail(f, "logit_bias", "logit_bias: '%.40s' is no token id",
+		        key                 ? key
+		        : json_is_string(v) ? json_string_value(v)
+		                            : "a pair");
+	else if (!json_is_false(value) && !(json_is_number(value) && add >= -100 && add <= 100))
+		fields_fail(f, "logit_bias", "logit_bias: that of token %u is to be from -100 to 100", b->id);
+	if (!fields_ok(f))
+		return;
+	b->add = json_is_false(value) ? SAMPLER_BIAS_NEVER : (float)add;
+	q->p.nbias++;
+}
+
+void prompt_read_bias(struct prompt *q, struct fields *f) {
+	const json_t *v = fields_get(f, NULL, "logit_bias");
+	json_t *value;
+	size_t n = json_is_array(v) ? json_array_size(v) : json_object_size(v);
+	const char *key;
+	if (!v || !fields_ok(f))
+		return;
+	if (!json_is_array(v) && !json_is_object(v))
+		fields_fail(f, "logit_bias", "logit_bias is to be an object of token ids and numbers");
+	else if (n > WIRE_BIASES_MAX)
+		fields_fail(f, "logit_bias", "logit_bias has %zu tokens, of at most %d", n, WIRE_BIASES_MAX);
+	else if (n > 0 && !(q->bias = calloc(n, sizeof *q->bias)))
+		f->status = 500;
+	q->p.bias = q->bias;
+	for (size_t i = 0; json_is_array(v) && i < n && fields_ok(f); i++) {
+		const json_t *pair = json_array_get(v, i);
+		prompt_add_bias(q, f, json_array_get(pair, 0), NULL, json_array_get(pair, 1));
+	}
+	json_object_foreach((json_t *)(uintptr_t)v, key, value) {
+		if (fields_ok(f))
+			prompt_add_bias(q, f, NULL, key, value);
+	}
 }
 
 static void prompt_add_stop(struct prompt *q, struct fields *f, const char *name, const json_t *v) {

@@ -1,6 +1,7 @@
 /* prompt: what a request says is to be completed, and how, whatever its dialect.
  *
- * Owns: the text or ids, the grammar, and the spans of the text where control tokens count.  Stop texts are borrowed from the request's JSON.
+ * Owns: the text or ids, the grammar, the biases, and the spans of the text where control tokens count.  Stop texts are borrowed
+ * from the request's JSON.
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_ROUTES_PROMPT_H
 #define DAEMON_API_ROUTES_PROMPT_H
@@ -16,6 +17,7 @@ struct prompt {
 	struct token_span *spans;
 	uint32_t *ids;
 	char *grammar; /* constrain.h; NULL: any text */
+	struct sampler_bias *bias;
 };
 
 /* Sets the defaults of caravan run, and a random seed. */
@@ -24,6 +26,9 @@ void prompt_clear(struct prompt *q);
 
 /* temperature, top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty, frequency_penalty, seed. */
 void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o);
+/* logit_bias: an object of token ids and numbers, as OpenAI has it, or an array of pairs, as llama.cpp has it, where
+ * false stands for never. */
+void prompt_read_bias(struct prompt *q, struct fields *f);
 /* A string or an array of strings. */
 void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, const char *name);
 /* At least 1 token; -1 and -2: up to the context.  Absent: q's limit stays. */

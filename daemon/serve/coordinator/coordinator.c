@@ -19,6 +19,7 @@ static void sequence_destroy(struct client_sequence *g) {
 	if (g->constrains)
 		g->constrains->constrained--;
 	constraint_unref(g->constraint);
+	free(g->bias);
 	free(g->seq.log);
 	free(g);
 }
@@ -114,6 +115,20 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 
 /* ---- sequences ----------------------------------------------------------------------------------- */
 
+_Static_assert(sizeof(struct sampler_bias) == 8, "as on the wire");
+
+bool sequence_set_bias(struct client_sequence *g, const void *bias, size_t n) {
+	if (n == 0)
+		return true;
+	g->bias = malloc(n * sizeof *g->bias);
+	if (!g->bias)
+		return false;
+	memcpy(g->bias, bias, n * sizeof *g->bias);
+	g->sampling.bias = g->bias;
+	g->sampling.nbias = (uint32_t)n;
+	return true;
+}
+
 /* Checks the tokens of a submission against the model; a sentence in err. */
 static int coordinator_check_submit(const struct coordinator *m, const Caravan__Submit *s,
         const uint32_t *ids, size_t n, struct sampler_params *sampling, char *err, size_t errlen) {
@@ -128,6 +143,13 @@ static int coordinator_check_submit(const struct coordinator *m, const Caravan__
 		if (ids[i] >= vocab)
 			return fail_with(-EINVAL, err, errlen,
 			        "token %u at position %zu is outside the vocabulary of %u", ids[i], i, vocab);
+	for (size_t at = 0; at < s->bias.len; at += sizeof(struct sampler_bias)) {
+		uint32_t id;
+		memcpy(&id, s->bias.data + at, sizeof id);
+		if (id >= vocab)
+			return fail_with(-EINVAL, err, errlen,
+			        "token %u, which has a bias, is outside the vocabulary of %u", id, vocab);
+	}
 	sampler_params_default(sampling);
 	if (s->logits || !s->sampling)
 		return 0;
@@ -291,10 +313,16 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	uint32_t capacity = s->logits                                 ? (uint32_t)n
 	                    : s->limit == 0 || s->limit > context - n ? context
 	                                                              : (uint32_t)n + s->limit;
-	uint32_t *log = g ? realloc(ids, capacity * sizeof *log) : NULL;
+	uint32_t *log = NULL;
+	if (g)
+		g->sampling = sampling;
+	if (g && sequence_set_bias(g, s->bias.data, s->bias.len / sizeof *g->bias))
+		log = realloc(ids, capacity * sizeof *log);
 	if (!log) {
 		peers_refuse(m->peers, from, "%s", strerror(ENOMEM));
 		free(ids);
+		if (g)
+			free(g->bias);
 		free(g);
 		return;
 	}
@@ -306,7 +334,6 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	memcpy(&g->seq.author, from->node.b, sizeof g->seq.author);
 	g->seq.client = g->seq.author ^ s->client;
 	g->from = *from;
-	g->sampling = sampling;
 	g->prompt = s->prompt;
 	g->window = g->seq.limit = s->logits ? s->window : 0;
 	g->undrafted = s->sampling && s->sampling->undrafted;

@@ -18,6 +18,7 @@ struct client_sequence {
 	        *draft; /* its draft, or the draft whose sequence it is (then it has no client); NULL: none */
 	struct peers_from from;
 	struct sampler_params sampling;
+	struct sampler_bias *bias;      /* of its sampling; NULL: none */
 	struct constraint *constraint;  /* NULL: any text */
 	struct coordinator *constrains; /* it counts the sequence as one with a grammar; NULL: it has none */
 	TAILQ_ENTRY(client_sequence) compiles; /* while its grammar is compiled; it is not scheduled yet */
@@ -75,6 +76,8 @@ int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t
 int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id);
 int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
         struct payload *data);
+/* Copies n pairs; false: out of memory. */
+bool sequence_set_bias(struct client_sequence *g, const void *bias, size_t n);
 void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */
 void coordinator_release(struct coordinator *m);   /* closed, and no job of it is on the compute thread */
 

@@ -28,7 +28,9 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	struct draft *d = calloc(1, sizeof *d);
 	struct client_sequence *made = calloc(1, sizeof *made);
 	uint32_t *log = malloc(capacity * sizeof *log);
-	if (!d || !made || !log) {
+	if (made)
+		made->sampling = g->sampling;
+	if (!d || !made || !log || !sequence_set_bias(made, g->bias, g->sampling.nbias)) {
 		free(d);
 		free(made);
 		free(log);
@@ -40,7 +42,6 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	        .tokens = g->seq.tokens,
 	        .capacity = capacity,
 	        .client = g->seq.client};
-	made->sampling = g->sampling;
 	made->constraint = constraint_ref(g->constraint);
 	made->prompt = g->seq.tokens;
 	made->began_ns = loop_now_ns();
@@ -48,6 +49,7 @@ void draft_begin(struct coordinator *large, struct client_sequence *g) {
 	*d = (struct draft){.draft_model = small, .large = large, .made = made, .of = g};
 	if (scheduler_add(small->scheduler, &made->seq) != 0) {
 		constraint_unref(made->constraint);
+		free(made->bias);
 		free(d);
 		free(made);
 		free(log);

@@ -2,6 +2,7 @@
 #include "daemon/serve/gateway/request.h"
 #include "common/fail.h"
 #include "daemon/core/log.h"
+#include "daemon/text/sampler.h"
 #include "daemon/text/tokenizers.h"
 #include <errno.h>
 #include <stdio.h>
@@ -126,18 +127,21 @@ static uint32_t request_window(
 	return rows ? rows : 1;
 }
 
-/* Whether the grammar can be sent to the coordinator; a sentence in err. */
-static int request_check_grammar(
-        const struct request *r, const Caravan__Grammar *g, char *err, size_t errlen) {
+/* Whether grammar and biases can be sent to the coordinator; a sentence in err. */
+static int request_check_sendable(
+        const struct request *r, const struct request_params *p, char *err, size_t errlen) {
 	const struct member *c = members_find(r->all->members, &r->coordinator);
-	size_t len = strlen(g->text);
+	size_t len = p->grammar ? strlen(p->grammar->text) : 0;
 	if (len > WIRE_GRAMMAR_MAX)
 		return fail_with(-E2BIG, err, errlen, "the grammar has %zu bytes, at most %u are possible",
 		        len, WIRE_GRAMMAR_MAX);
-	if (c && !c->self && c->minor < WIRE_1_3)
+	if (p->nbias > WIRE_BIASES_MAX)
+		return fail_with(-E2BIG, err, errlen, "%zu tokens have biases, at most %d are possible",
+		        p->nbias, WIRE_BIASES_MAX);
+	if ((p->grammar || p->nbias) && c && !c->self && c->minor < WIRE_1_3)
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
-		        "%s, which coordinates model %s, runs an older version that knows no grammars: upgrade it",
-		        c->name, r->model);
+		        "%s, which coordinates model %s, runs an older version that knows no %s: upgrade it",
+		        c->name, r->model, p->grammar ? "grammars" : "biases");
 	return 0;
 }
 
@@ -208,6 +212,8 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	submit.client = p->client;
 	submit.sampling = p->logits ? NULL : &sampling;
 	submit.grammar = p->logits || !p->grammar ? NULL : &grammar;
+	if (!p->logits && p->nbias)
+		submit.bias = wire_bytes(p->bias, p->nbias * sizeof *p->bias);
 	env.ref = r->ref;
 	int rc = peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, ids);
 	payload_unref(ids);
@@ -238,7 +244,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
 	r->window = p->logits ? request_window(rs, m, &r->coordinator) : 0;
-	rc = p->grammar ? request_check_grammar(r, p->grammar, err, errlen) : 0;
+	rc = request_check_sendable(r, p, err, errlen);
 	if (rc == 0)
 		rc = request_encode(r, t, p, err, errlen);
 	if (rc != 0)

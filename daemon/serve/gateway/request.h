@@ -14,6 +14,7 @@
 
 struct request;
 struct requests;
+struct sampler_bias;
 struct tokenizers;
 
 struct request_params {
@@ -31,6 +32,8 @@ struct request_params {
 	uint32_t limit;  /* tokens to generate; 0: up to the context size */
 	Caravan__Sampling sampling;
 	const Caravan__Grammar *grammar; /* what the answer must be; NULL: any text */
+	const struct sampler_bias *bias;
+	size_t nbias;
 	const struct text_stop *stops;
 	size_t nstops;
 };

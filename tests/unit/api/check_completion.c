@@ -184,6 +184,25 @@ START_TEST(an_answer) {
 }
 END_TEST
 
+/* Biases outlive the call that brought them. */
+START_TEST(biased) {
+	struct sampler_bias bias = {3 + 'b', 9};
+	struct sampler_params sampling = serving_greedy();
+	begin(0);
+	struct completion_params p = params_of("once upon", 50);
+	p.bias = sampling.bias = &bias;
+	p.nbias = sampling.nbias = 1;
+	start(&a, &p);
+	bias.add = -9;
+	until_end(&a, 1);
+	bias.add = 9;
+	expect_answer(&a, 0, serving_answer("m", "once upon", 50, &sampling), CARAVAN__REASON__LIMIT);
+	ck_assert(a.choice[0].text[0] == 'b');
+	leave(&a);
+	end();
+}
+END_TEST
+
 /* Each with a seed of its own, one after the other from the one that was given. */
 START_TEST(several_choices) {
 	struct sampler_params s = serving_greedy();
@@ -330,6 +349,14 @@ START_TEST(errors) {
 	start(&a, &p);
 	until_end(&a, 1);
 	expect_error(&a, 400, "token 100000 at position 1");
+	leave(&a);
+	const struct sampler_bias outside[] = {{5, 1}, {100000, 1}};
+	p = params_of("x", 5);
+	p.bias = outside;
+	p.nbias = 2;
+	start(&a, &p);
+	until_end(&a, 1);
+	expect_error(&a, 400, "token 100000 of logit_bias");
 	leave(&a);
 	/* what is lost in the middle, and is not there after that */
 	p = params_of("middle", 200);
@@ -688,6 +715,7 @@ static Suite *suite(void) {
 	Suite *s = suite_create("completion");
 	TCase *t = tcase_create("answers");
 	tcase_add_loop_test(t, an_answer, 0, 10);
+	tcase_add_test(t, biased);
 	tcase_add_loop_test(t, several_choices, 0, 10);
 	tcase_add_test(t, stop_texts);
 	suite_add_tcase(s, t);

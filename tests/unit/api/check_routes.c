@@ -566,6 +566,72 @@ START_TEST(no_limit) {
 }
 END_TEST
 
+/* ---- biases -------------------------------------------------------------------------------------- */
+
+static const char *const biased_asks[][2] = {{"/v1/chat/completions", HI},
+        {"/v1/completions", "\"prompt\":\"x\""}, {"/completion", "\"prompt\":\"x\""}};
+enum { BIASED = sizeof biased_asks / sizeof *biased_asks };
+
+static void ask_biased(unsigned which, const char *bias) {
+	static char body[8000];
+	snprintf(body, sizeof body, "{%s,\"logit_bias\":%s}", biased_asks[which][1], bias);
+	ask(biased_asks[which][0], body);
+}
+
+START_TEST(biases) {
+	static const struct {
+		const char *text;
+		size_t n;
+		struct sampler_bias want[2];
+	} good[] = {
+	        {"null", 0, {{0, 0}}},
+	        {"{}", 0, {{0, 0}}},
+	        {"[]", 0, {{0, 0}}},
+	        {"{\"15\":-100,\"4294967295\":2.5}", 2, {{15, -100}, {UINT32_MAX, 2.5f}}},
+	        {"[[15,1],[15,-0.5]]", 2, {{15, 1}, {15, -0.5f}}},
+	        {"[[0,false]]", 1, {{0, SAMPLER_BIAS_NEVER}}},
+	        {"{\"7\":false}", 1, {{7, SAMPLER_BIAS_NEVER}}},
+	};
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		ask_biased((unsigned)_i, good[i].text);
+		ck_assert_msg(!x.ended, "%s: %s", good[i].text, x.out);
+		ck_assert_uint_eq(fake.p.nbias, good[i].n);
+		for (size_t k = 0; k < good[i].n; k++)
+			ck_assert_msg(fake.bias[k].id == good[i].want[k].id &&
+			                      fake.bias[k].add == good[i].want[k].add,
+			        "%s: %u %g", good[i].text, fake.bias[k].id, (double)fake.bias[k].add);
+		fake_finish(CARAVAN__REASON__END);
+		fake_done(&x);
+	}
+}
+END_TEST
+
+START_TEST(biases_refused) {
+	static const char *const bad[] = {"5", "true", "\"a\"", "{\"a\":1}", "{\"\":1}", "{\"-1\":1}",
+	        "{\"1.0\":1}", "{\"4294967296\":1}", "{\"99999999999\":1}", "{\"5\":100.5}", "{\"5\":-101}",
+	        "{\"5\":null}", "{\"5\":true}", "{\"5\":\"1\"}", "[5]", "[[]]", "[[5]]", "[[-1,1]]",
+	        "[[4294967296,1]]", "[[1.5,1]]", "[[\"word\",1]]", "[[5,true]]", "[[5,101]]", "[{\"5\":1}]"};
+	char many[301 * 8 + 3] = "[";
+	unsigned started = fake.started;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		ask_biased((unsigned)_i, bad[i]);
+		ck_assert_msg(x.ended && x.status == 400 && strstr(x.out, "logit_bias"), "%s", bad[i]);
+		fake_done(&x);
+	}
+	ck_assert_uint_eq(fake.started, started);
+	for (unsigned i = 0; i < 301; i++)
+		strcat(many, i < 300 ? "[5,0.5]," : "[5,0.5]]");
+	ask_biased((unsigned)_i, many);
+	ck_assert_msg(x.status == 400 && strstr(x.out, "301 tokens, of at most 300"), "%s", x.out);
+	fake_done(&x);
+	many[strlen(many) - 9] = ']'; /* one less */
+	many[strlen(many) - 8] = '\0';
+	ask_biased((unsigned)_i, many);
+	ck_assert_uint_eq(fake.p.nbias, 300);
+	fake_finish(CARAVAN__REASON__END);
+}
+END_TEST
+
 /* A client that goes lets go of its completion, once; whole or streamed, before or after text. */
 START_TEST(clients_that_go) {
 	ask_stream((unsigned)_i % STREAMS, _i < STREAMS);
@@ -648,6 +714,8 @@ static Suite *suite(void) {
 #endif
 	tcase_add_test(t, strings_without_characters);
 	tcase_add_loop_test(t, no_limit, 0, 5);
+	tcase_add_loop_test(t, biases, 0, BIASED);
+	tcase_add_loop_test(t, biases_refused, 0, BIASED);
 	tcase_add_loop_test(t, clients_that_go, 0, 2 * STREAMS);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");

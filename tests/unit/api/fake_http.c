@@ -49,6 +49,9 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	(void)cs;
 	free(fake.text);
 	fake.p = *p;
+	FAKE_MUST(p->nbias <= WIRE_BIASES_MAX);
+	if (p->nbias)
+		memcpy(fake.bias, p->bias, p->nbias * sizeof *p->bias);
 	fake.text = p->text ? strndup(p->text, p->len) : NULL;
 	fake.ev = *ev;
 	fake.started++;

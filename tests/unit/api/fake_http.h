@@ -3,6 +3,7 @@
 #ifndef TESTS_UNIT_API_FAKE_HTTP_H
 #define TESTS_UNIT_API_FAKE_HTTP_H
 #include "daemon/api/routes/routes.h"
+#include "daemon/text/sampler.h"
 
 struct http_exchange {
 	const char *path, *rest, *body;
@@ -22,6 +23,7 @@ struct http_exchange {
 struct fake_completion {
 	struct completion_params p; /* pointers are dangling but for those below */
 	char *text;
+	struct sampler_bias bias[WIRE_BIASES_MAX]; /* p.nbias of them */
 	struct completion_events ev;
 	unsigned started, released;
 };

@@ -493,6 +493,21 @@ START_TEST(fields_agree) {
 	e->submit->prompt = 100;
 	ck_assert(valid(e, 400, WIRE_ROUTER));
 	ck_assert(!valid(e, 396, WIRE_ROUTER));
+	/* biases: pairs, of which the second is a bounded number */
+	float pairs[4] = {0, WIRE_BIAS_LARGEST, 0, -WIRE_BIAS_LARGEST};
+	e->submit->bias = (ProtobufCBinaryData){sizeof pairs, (uint8_t *)pairs};
+	ck_assert(valid(e, 400, WIRE_ROUTER));
+	const float bad[] = {1.01f * WIRE_BIAS_LARGEST, -1.01f * WIRE_BIAS_LARGEST, INFINITY, -INFINITY, NAN};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		pairs[3] = bad[i];
+		ck_assert(!valid(e, 400, WIRE_ROUTER));
+	}
+	memcpy(pairs, &(uint32_t){UINT32_MAX}, sizeof(uint32_t)); /* any token id */
+	e->submit->bias.len = 8;
+	ck_assert(valid(e, 400, WIRE_ROUTER));
+	e->submit->bias.len = 12;
+	ck_assert(!valid(e, 400, WIRE_ROUTER));
+	e->submit->bias.len = 0;
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "join"));
 	e->join->entry->name = (char *)"";
 	ck_assert(!valid(e, 0, WIRE_ROUTER_INVITED));

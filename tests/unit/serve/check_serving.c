@@ -34,6 +34,9 @@ static void expect_idle(const char *model) {
 	ck_assert_uint_eq(s.in_flight, 0);
 }
 
+/* as tokens */
+enum { LETTER_B = 3 + 'b', LETTER_E = 3 + 'e' };
+
 static const char *prompt_of(unsigned which, size_t len) {
 	static char text[PROMPT];
 	ck_assert_uint_lt(len, sizeof text);
@@ -246,15 +249,61 @@ START_TEST(blocks_are_used_again) {
 }
 END_TEST
 
+/* ---- biases -------------------------------------------------------------------------------------- */
+
+/* Not sent to a coordinator that would ignore them, nor more than a message has; an id outside the vocabulary is refused. */
+START_TEST(biases_that_cannot_be_had) {
+	static struct sampler_bias bias[WIRE_BIASES_MAX + 1];
+	struct request_events ev = client_events(&c[1]);
+	char err[WIRE_TEXT_MAX];
+	struct request_params p = {
+	        .model = "m", .text = "hello", .len = 5, .limit = 5, .bias = bias, .nbias = 1};
+	struct sampler_params all = serving_greedy();
+	caravan__sampling__init(&p.sampling);
+	p.sampling.top_p = p.sampling.repeat_penalty = 1;
+	serving_begin(2, 2, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {0}});
+	struct requests *rs = serve_requests(serving[1].serve);
+	serving_minor(1, 0, 2);
+	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -EPROTONOSUPPORT);
+	ck_assert_msg(strstr(err, "attic") && strstr(err, "older version that knows no biases"), "%s", err);
+	serving_minor(1, 0, 3);
+	p.nbias = WIRE_BIASES_MAX + 1;
+	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -E2BIG);
+	ck_assert_msg(strstr(err, "301 tokens have biases"), "%s", err);
+	all.bias = bias;
+	all.nbias = WIRE_BIASES_MAX;
+	for (uint32_t i = 0; i < WIRE_BIASES_MAX; i++)
+		bias[i] = (struct sampler_bias){LETTER_B, 0.0625f};
+	client_ask(&c[0], &(struct ask){.node = 1, .prompt = "hello", .limit = 5, .sampling = &all});
+	serving_settle();
+	client_expect(&c[0], "bbbbb", CARAVAN__REASON__LIMIT);
+	bias[WIRE_BIASES_MAX - 1].id = 100000;
+	client_ask(&c[0], &(struct ask){.node = 1, .prompt = "hello", .limit = 5, .sampling = &all});
+	serving_settle();
+	ck_assert_uint_eq(c[0].ends, 1);
+	ck_assert_msg(strstr(c[0].error, "token 100000, which has a bias, is outside"), "%s", c[0].error);
+	expect_idle("m");
+}
+END_TEST
+
 /* ---- drafts -------------------------------------------------------------------------------------- */
 
-/* Far ahead_begin and cheap to compute: drafts pay.  _i: without, from the text, with a smaller model; sampled in odd runs. */
+/* Far ahead_begin and cheap to compute: drafts pay.  _i: without, from the text, with a smaller model; sampled in odd runs; from 6 on with
+ * biases, and with a smaller model somebody goes in the middle. */
 START_TEST(drafts_change_nothing) {
+	static const struct sampler_bias bias[] = {{LETTER_B, 2.5f}, {LETTER_E, SAMPLER_BIAS_NEVER}};
 	struct sampler_params p = serving_greedy();
-	bool smaller = _i >= 4;
+	bool biased = _i >= 6, smaller = _i % 6 >= 4, undrafted = _i % 6 < 2;
+	unsigned es = 0;
 	if (_i % 2) {
 		sampler_params_default(&p);
 		p.seed = (uint64_t)_i;
+	}
+	const struct sampler_params unbiased = p;
+	if (biased) {
+		p.bias = bias;
+		p.nbias = 2;
 	}
 	serving_begin(3, 3, (uint64_t)_i);
 	network_delay(NULL, NULL, 8000000);
@@ -271,18 +320,30 @@ START_TEST(drafts_change_nothing) {
 			                          .limit = 150,
 			                          .model = "m",
 			                          .sampling = &p,
-			                          .undrafted = _i < 2});
+			                          .undrafted = undrafted});
+		c[3].after = 20 + round;
+		if (biased && smaller)
+			client_ask(&c[3], &(struct ask){.prompt = prompt_of(round * 4, 20),
+			                          .limit = 150,
+			                          .model = "m",
+			                          .sampling = &p});
 		serving_settle();
-		for (unsigned i = 0; i < n; i++)
+		for (unsigned i = 0; i < n; i++) {
 			client_expect(&c[i],
 			        serving_answer("m", prompt_of(round * 4 + i, 20 + 10 * i), 150, &p),
 			        CARAVAN__REASON__LIMIT);
+			ck_assert(!biased || !memchr(c[i].text, 'e', c[i].len));
+			es += strchr(serving_answer(
+			                     "m", prompt_of(round * 4 + i, 20 + 10 * i), 150, &unbiased),
+			              'e') != NULL;
+		}
 	}
+	ck_assert_uint_gt(es, 0);
 	Caravan__ModelState s = serving_state("m");
-	if (_i < 2) {
+	if (undrafted) {
 		ck_assert_uint_eq(s.drafted, 0);
 	} else {
-		ck_assert_uint_gt(s.accepted, 100);
+		ck_assert_uint_gt(s.accepted, biased ? 50 : 100);
 		ck_assert_uint_gt(s.drafted, s.accepted + 20); /* some were wrong */
 		ck_assert_uint_lt(s.steps, s.tokens);
 	}
@@ -940,6 +1001,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, chunks_and_batches, 0, 4);
 	tcase_add_test(t, sampled_answers);
 	tcase_add_test(t, padded_outputs);
+	tcase_add_test(t, biases_that_cannot_be_had);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);
 	tcase_add_test(t, a_beginning_that_came_among_others);
 	tcase_add_test(t, blocks_are_used_again);
@@ -947,7 +1009,7 @@ static Suite *suite(void) {
 	t = tcase_create("drafts");
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, drafts_change_nothing, 0, 6);
+	tcase_add_loop_test(t, drafts_change_nothing, 0, 12);
 	tcase_add_loop_test(t, drafts_in_any_order, 0, 12);
 	tcase_add_loop_test(t, a_draft_model_of_other_words, 0, 2);
 	tcase_add_test(t, a_draft_model_of_less_context);

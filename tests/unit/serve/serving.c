@@ -528,6 +528,8 @@ void client_ask(struct client *c, const struct ask *a) {
 	        .client = a->client,
 	        .limit = a->limit,
 	        .grammar = a->grammar,
+	        .bias = s->bias,
+	        .nbias = s->nbias,
 	        .stops = &stop,
 	        .nstops = a->stop != NULL};
 	caravan__sampling__init(&p.sampling);

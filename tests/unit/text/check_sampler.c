@@ -258,6 +258,51 @@ START_TEST(penalties_exact) {
 }
 END_TEST
 
+/* Before penalties, each in its turn, and an id beyond the logits nowhere. */
+START_TEST(biases_exact) {
+	const struct sampler_bias bias[] = {
+	        {0, -3}, {3, 1e8f}, {3, -1e8f}, {5, 9}, {UINT32_MAX, 9}, {1, 0.75f}};
+	float logits[] = {4, -2, 1.5f, 1, 3, 77};
+	const uint32_t log[] = {0, 1};
+	uint32_t id;
+	p.temperature = 0;
+	p.repeat_penalty = 2;
+	p.bias = bias;
+	p.nbias = 6;
+	ck_assert_int_eq(sampler_pick(s, &p, logits, 5, log, 2, 0, &id), 0);
+	const float want[] = {0.5f, -2.5f, 1.5f, 0, 3, 77}; /* 1 + 1e8 − 1e8 is 0 in float32 */
+	ck_assert_mem_eq(logits, want, sizeof want);
+	ck_assert_uint_eq(id, 4);
+	/* a bias may make it not finite */
+	float large[] = {FLT_MAX, 0};
+	const struct sampler_bias more[] = {{0, 1e30f}, {0, FLT_MAX}};
+	p.bias = more;
+	p.nbias = 2;
+	ck_assert_int_eq(sampler_pick(s, &p, large, 2, NULL, 0, 0, &id), -EDOM);
+}
+END_TEST
+
+/* What is never to be sampled is not, whatever its logit and the settings; but where nothing else is allowed. */
+START_TEST(never_sampled) {
+	const float logits[] = {90, 0, 1, -90};
+	const struct sampler_bias never[] = {{0, SAMPLER_BIAS_NEVER}, {2, SAMPLER_BIAS_NEVER}};
+	const uint32_t log[] = {0, 0, 2};
+	const uint64_t allowed = 1 << 0 | 1 << 2;
+	float scratch[4];
+	uint32_t id;
+	p.bias = never;
+	p.nbias = 2;
+	p.repeat_penalty = 0.01f;
+	p.temperature = 100;
+	ck_assert_uint_eq(reach(logits, 4, log, 3), 1 << 1 | 1 << 3);
+	p.temperature = 0;
+	ck_assert_uint_eq(reach(logits, 4, log, 3), 1 << 1);
+	memcpy(scratch, logits, sizeof scratch);
+	ck_assert_int_eq(sampler_pick_allowed(s, &p, scratch, 4, &allowed, NULL, 0, 0, &id), 0);
+	ck_assert_uint_eq(id, 0);
+}
+END_TEST
+
 START_TEST(not_finite) {
 	const float bad[] = {NAN, INFINITY, -INFINITY};
 	float logits[21];
@@ -462,6 +507,8 @@ static Suite *suite(void) {
 	tcase_add_test(c, min_p_exact);
 	tcase_add_test(c, no_mass_is_never_picked);
 	tcase_add_test(c, penalties_exact);
+	tcase_add_test(c, biases_exact);
+	tcase_add_test(c, never_sampled);
 	tcase_add_test(c, not_finite);
 	tcase_add_test(c, allowed_alone);
 	tcase_add_test(c, none_allowed);
