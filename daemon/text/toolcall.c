@@ -9,20 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct format {
-	const char *mark, *end; /* end NULL: the call lasts until the end of the answer */
-	bool bare;              /* an answer that begins with '{' is a call as well */
-};
-
-static const struct format formats[] = {
-        [TOOLCALL_LLAMA3] = {"<|python_tag|>", NULL, true},
-        [TOOLCALL_HERMES] = {"<tool_call>", "</tool_call>", false},
-        [TOOLCALL_MISTRAL] = {"[TOOL_CALLS]", NULL, false},
+static const struct toolcall_syntax formats[] = {
+        [TOOLCALL_LLAMA3] = {"llama3", "<|python_tag|>", NULL, true},
+        [TOOLCALL_HERMES] = {"hermes", "<tool_call>", "</tool_call>", false},
+        [TOOLCALL_MISTRAL] = {"mistral", "[TOOL_CALLS]", NULL, false},
+        [TOOLCALL_MISTRAL_ARGS] = {"mistral-args", "[TOOL_CALLS]", NULL, false},
 };
 
 struct toolcall_stream {
 	enum toolcall_format kind;
-	const struct format *format;
+	const struct toolcall_syntax *format;
 	bool in_call;
 	bool begun;           /* text has been passed on */
 	bool called;          /* a call was found */
@@ -38,11 +34,22 @@ enum toolcall_format toolcall_format_of(const char *t) {
 	if (strstr(t, "<tool_call>"))
 		return TOOLCALL_HERMES;
 	if (strstr(t, "[TOOL_CALLS]"))
-		return TOOLCALL_MISTRAL;
+		return strstr(t, "[ARGS]") ? TOOLCALL_MISTRAL_ARGS : TOOLCALL_MISTRAL;
 	/* the role of tool results is called ipython in Llama 3.1 and 3.2 */
 	return strstr(t, "<|python_tag|>") || (strstr(t, "<|start_header_id|>") && strstr(t, "ipython"))
 	               ? TOOLCALL_LLAMA3
 	               : TOOLCALL_NONE;
+}
+
+const struct toolcall_syntax *toolcall_syntax(enum toolcall_format format) {
+	return &formats[format];
+}
+
+enum toolcall_format toolcall_format_find(const char *name) {
+	for (size_t i = TOOLCALL_NONE + 1; i < sizeof formats / sizeof *formats; i++)
+		if (strcmp(formats[i].name, name) == 0)
+			return (enum toolcall_format)i;
+	return TOOLCALL_NONE;
 }
 
 struct toolcall_stream *toolcall_create(enum toolcall_format format) {
@@ -255,6 +262,7 @@ static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s
 	case TOOLCALL_HERMES:
 		return calls_read_objects(c, s, len, '\0');
 	case TOOLCALL_MISTRAL:
+	case TOOLCALL_MISTRAL_ARGS:
 		return calls_read_mistral(c, s, len, formats[kind].mark);
 	case TOOLCALL_NONE:
 		break;

@@ -14,7 +14,15 @@ enum toolcall_format {
 	TOOLCALL_LLAMA3, /* the whole answer is {"name":...,"parameters":{...}}, several in a row or separated
 	                  * by ';', optionally after <|python_tag|> */
 	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well */
-	TOOLCALL_MISTRAL /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or [TOOL_CALLS]NAME[ARGS]{...} */
+	TOOLCALL_MISTRAL,     /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or what follows */
+	TOOLCALL_MISTRAL_ARGS /* [TOOL_CALLS]NAME[ARGS]{...}, one or more times, or what is above */
+};
+
+/* How calls are written. */
+struct toolcall_syntax {
+	const char *name;       /* of the format */
+	const char *mark, *end; /* end NULL: the call lasts until the end of the answer */
+	bool bare;              /* an answer that begins with '{' is a call as well */
 };
 
 struct tool_call {
@@ -33,6 +41,10 @@ struct toolcall_stream;
 
 /* The format in which a chat template has its model write calls. */
 enum toolcall_format toolcall_format_of(const char *chat_template);
+/* Of a format; not of TOOLCALL_NONE. */
+const struct toolcall_syntax *toolcall_syntax(enum toolcall_format format);
+/* The format of this name; TOOLCALL_NONE: there is none. */
+enum toolcall_format toolcall_format_find(const char *name);
 
 struct toolcall_stream *toolcall_create(enum toolcall_format format); /* NULL: out of memory */
 void toolcall_destroy(struct toolcall_stream *s);                     /* NULL allowed */

@@ -444,7 +444,8 @@ def errors():
         (chat, {"messages": [{"role": "user", "content": 7}]}, 400, "content"),
         (chat, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400, "image_url"),
         (chat, {"messages": user, "tools": tool}, 400, "tools"),
-        (chat, {"messages": user, "tools": tool, "tool_choice": "required"}, 400, "tool_choice"),
+        (chat, {"messages": user, "tools": tool, "tool_choice": "required"}, 400, "tools"),
+        (chat, {"messages": user, "tool_choice": "required"}, 400, "tool_choice"),
         (chat, {"messages": user, "tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, "tool_choice"),
         (chat, {"messages": user, "logprobs": True}, 400, "logprobs"),
         (chat, {"messages": user, "top_logprobs": 3}, 400, "top_logprobs"),
@@ -576,6 +577,72 @@ def count(n, body):
     return n.post("/v1/messages/count_tokens", dict(body, model="chatty")).json["input_tokens"]
 
 
+WEATHER = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}, "days": {"type": "integer", "minimum": 1, "maximum": 7}}, "required": ["city", "days"], "additionalProperties": False}
+
+
+def weather_or_stop(calls, names=("weather", "stop")):
+    """Calls as [name, arguments as JSON]: at least one, and each is valid."""
+
+    def good(name, text):
+        o = json.loads(text)
+        if name == "stop":
+            return o == {}
+        return sorted(o) == ["city", "days"] and o["city"] in ("Oslo", "Rome") and type(o["days"]) is int and 1 <= o["days"] <= 7
+
+    return len(calls) > 0 and all(name in names and good(name, text) for name, text in calls)
+
+
+def must_call():
+    """The model knows of no tools: what it says is a call because the grammar has it so."""
+    user = [{"role": "user", "content": PROMPT}]
+    functions = [{"name": "weather", "parameters": WEATHER}, {"name": "stop"}]
+    tools = [{"type": "function", "function": f} for f in functions]
+    chat = {"model": "chatty", "messages": user, "tools": tools, "max_tokens": 400, "tool_choice": "required", "parallel_tool_calls": False}
+    flat = dict({"model": "chatty", "input": PROMPT, "tools": [dict(f, type="function") for f in functions]}, max_output_tokens=400, parallel_tool_calls=False)
+    claude = {"model": "chatty", "messages": user, "max_tokens": 400, "tools": [{"name": "weather", "input_schema": WEATHER}, {"name": "stop", "input_schema": {"type": "object", "additionalProperties": False}}]}
+    one = {"disable_parallel_tool_use": True}
+
+    def of_chat(a):
+        m = a["choices"][0]["message"]
+        rest = (m["content"] or "").strip()  # of a call that the limit has cut
+        return [(c["function"]["name"], c["function"]["arguments"]) for c in m.get("tool_calls", [])] if "<tool_call>".startswith(rest[:11]) else []
+
+    def of_responses(a):
+        return [(o["name"], o["arguments"]) for o in a["output"]]
+
+    def of_claude(a):
+        return [(b["name"], json.dumps(b["input"])) for b in a["content"]] if a["stop_reason"] == "tool_use" else []
+
+    both, named = ("weather", "stop"), ("weather",)
+    asks = [
+        ("/v1/chat/completions", "required", chat, of_chat, both),
+        ("/v1/chat/completions", "named", dict(chat, tool_choice={"type": "function", "function": {"name": "weather"}}), of_chat, named),
+        ("/v1/responses", "required", dict(flat, tool_choice="required"), of_responses, both),
+        ("/v1/responses", "named", dict(flat, tool_choice={"type": "function", "name": "weather"}), of_responses, named),
+        ("/v1/messages", "any", dict(claude, tool_choice=dict(one, type="any")), of_claude, both),
+        ("/v1/messages", "tool", dict(claude, tool_choice=dict(one, type="tool", name="weather")), of_claude, named),
+        ("/api/chat", "required", {"model": "chatty", "messages": user, "tools": tools, "tool_choice": "required", "stream": False, "options": {"num_predict": 400}}, lambda a: [(c["function"]["name"], json.dumps(c["function"]["arguments"])) for c in a["message"]["tool_calls"]], both),
+    ]
+    nodes = [alpha, beta, gamma]
+    for path, how, body, calls, names in asks:
+        bad = []
+        for i in range(4): # each with a random seed
+            a = nodes[i % 3].post(path, body)
+            if a.status != 200 or not weather_or_stop(calls(a.json), names) or (path != "/api/chat" and len(calls(a.json)) != 1):
+                bad.append(a)
+        case("%s, %s: every answer is a call with valid arguments" % (path, how), not bad, bad)
+    many = [alpha.post("/v1/chat/completions", dict(chat, parallel_tool_calls=True, seed=s)) for s in range(8)]
+    case("several calls, each of them valid", all(weather_or_stop(of_chat(a.json)) for a in many) and max(len(of_chat(a.json)) for a in many) > 1, many)
+    a, e = beta.events("/v1/chat/completions", dict(chat, seed=5))
+    streamed = [(c["function"]["name"], c["function"]["arguments"]) for _, d in e[:-1] for c in (d["choices"][0]["delta"].get("tool_calls", []) if d["choices"] else [])]
+    case("streamed it is the same", streamed == of_chat(gamma.post("/v1/chat/completions", dict(chat, seed=5)).json), e)
+    bad = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"wonder": 1}}}}}]
+    a = alpha.post("/v1/chat/completions", dict(chat, tools=bad))
+    case("a schema that cannot be honoured is refused by tool, pointer and keyword", a.status == 400 and a.json["error"]["message"] == "tools: tool f: #/properties/a: wonder is not supported", a)
+    a = alpha.post("/v1/chat/completions", dict(chat, tools=bad, tool_choice="auto", max_tokens=5))
+    case("not where no call is required", a.status == 200, a)
+
+
 def templates():
     def of(text):
         return {"messages": [{"role": "user", "content": text}]}
@@ -607,6 +674,7 @@ def templates():
     case("at Ollama's routes too", a.status == 400 and a.json["error"].startswith("tools"), a)
     a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": talk, "tools": [tool], "tool_choice": "none", "max_tokens": 5, "response_format": {"type": "json_object"}})
     case("not with tool_choice none", a.status == 200 and a.json["choices"][0]["message"]["content"].startswith("{"), a)
+    must_call()
     claude = [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "weather", "input": {"city": "Oslo"}}]},

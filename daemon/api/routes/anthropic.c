@@ -5,6 +5,7 @@
  * their thinking. */
 #include "daemon/api/routes/anthropic.h"
 #include "daemon/api/routes/chat.h"
+#include "daemon/api/routes/constrain.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -230,16 +231,26 @@ static void anthropic_read_messages(struct chat *c, struct fields *f) {
 	c->prefill = true;
 }
 
-/* In OpenAI's form; tools that run on Anthropic's own servers have no schema, and are left out. */
-static void anthropic_read_tools(struct chat *c, struct fields *f, bool *parallel) {
-	const json_t *tools = fields_get(f, NULL, "tools"), *choice = fields_get(f, NULL, "tool_choice");
+static void anthropic_read_choice(struct chat *c, struct fields *f) {
+	const json_t *choice = fields_get(f, NULL, "tool_choice");
 	const char *how = json_string_value(json_object_get(choice, "type"));
+	c->one_call = json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
+	if (!choice || (how && strcmp(how, "auto") == 0))
+		return;
+	c->no_call = how && strcmp(how, "none") == 0;
+	c->tool = how && strcmp(how, "tool") == 0 ? json_string_value(json_object_get(choice, "name")) : NULL;
+	c->must_call = c->tool || (how && strcmp(how, "any") == 0);
+	if (!c->no_call && !c->must_call)
+		fields_fail(f, "tool_choice",
+		        "tool_choice is to be of type auto, any, none, or tool with a name");
+}
+
+/* In OpenAI's form; tools that run on Anthropic's own servers have no schema, and are left out. */
+static void anthropic_read_tools(struct chat *c, struct fields *f) {
+	const json_t *tools = fields_get(f, NULL, "tools");
 	if (tools && !json_is_array(tools))
 		fields_fail(f, "tools", "tools is to be an array");
-	if (choice && (!how || (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0)))
-		fields_fail(f, "tool_choice", "tool_choice is supported as auto and none alone");
-	*parallel = !json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
-	if (!fields_ok(f) || (how && strcmp(how, "none") == 0))
+	if (!fields_ok(f) || c->no_call)
 		return;
 	for (size_t i = 0; i < json_array_size(tools); i++) {
 		const json_t *t = json_array_get(tools, i);
@@ -258,7 +269,7 @@ static void anthropic_read_tools(struct chat *c, struct fields *f, bool *paralle
 
 /* The model, the conversation and its prompt; NULL: an error has been answered. */
 static const struct model_entry *anthropic_begin(struct http_exchange *x, struct routes *r, struct fields *f,
-        struct chat *c, struct prompt *q, bool *parallel, enum answer_need need) {
+        struct chat *c, struct prompt *q, enum answer_need need) {
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(f, body, len);
@@ -272,8 +283,10 @@ static const struct model_entry *anthropic_begin(struct http_exchange *x, struct
 		return NULL;
 	prompt_init(q, m, x);
 	anthropic_read_messages(c, f);
-	anthropic_read_tools(c, f, parallel);
+	anthropic_read_choice(c, f);
+	anthropic_read_tools(c, f);
 	chat_render(c, m, q, f);
+	constrain_to_calls(q, f, c);
 	return m;
 }
 
@@ -282,8 +295,7 @@ static void anthropic_messages(struct http_exchange *x, void *arg) {
 	struct prompt q = {0};
 	struct chat c = {0};
 	struct answer *a;
-	bool parallel;
-	const struct model_entry *m = anthropic_begin(x, arg, &f, &c, &q, &parallel, NEED_COMPLETION);
+	const struct model_entry *m = anthropic_begin(x, arg, &f, &c, &q, NEED_COMPLETION);
 	if (m) {
 		bool stream = fields_bool(&f, NULL, "stream", false);
 		if (!fields_get(&f, NULL, "max_tokens"))
@@ -296,7 +308,7 @@ static void anthropic_messages(struct http_exchange *x, void *arg) {
 		} else if ((a = answer_create(x, arg, &anthropic_dialect, m,
 		                    fields_string(&f, NULL, "model", NULL), "msg_"))) {
 			a->stream = stream;
-			a->one_call = !parallel;
+			a->one_call = c.one_call;
 			answer_start(a, &q.p, q.tools);
 		}
 	}
@@ -339,8 +351,7 @@ static void anthropic_count_tokens(struct http_exchange *x, void *arg) {
 	struct fields f;
 	struct prompt q = {0};
 	struct chat c = {0};
-	bool parallel;
-	const struct model_entry *m = anthropic_begin(x, r, &f, &c, &q, &parallel, NEED_SERVING);
+	const struct model_entry *m = anthropic_begin(x, r, &f, &c, &q, NEED_SERVING);
 	if (m && !fields_ok(&f)) {
 		answer_fields_error(x, arg, &anthropic_dialect, &f, NEED_SERVING);
 	} else if (m) {

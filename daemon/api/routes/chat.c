@@ -142,19 +142,34 @@ void chat_add(struct chat *c, struct fields *f, const json_t *o) {
 	json_decref(m);
 }
 
+void chat_read_choice(struct chat *c, struct fields *f) {
+	const json_t *choice = fields_get(f, NULL, "tool_choice"),
+	             *function = json_object_get(choice, "function");
+	const char *how = json_string_value(choice),
+	           *type = json_string_value(json_object_get(choice, "type")),
+	           *name = json_string_value(json_object_get(function ? function : choice, "name"));
+	if (how && (strcmp(how, "none") == 0 || strcmp(how, "required") == 0)) {
+		c->no_call = how[0] == 'n';
+		c->must_call = how[0] == 'r';
+	} else if (type && strcmp(type, "function") == 0 && name) {
+		c->must_call = true;
+		c->tool = name;
+	} else if (choice && !(how && strcmp(how, "auto") == 0)) {
+		fields_fail(
+		        f, "tool_choice", "tool_choice is to be none, auto, required, or to name a function");
+	}
+}
+
 void chat_read(struct chat *c, struct fields *f) {
-	const json_t *messages = fields_get(f, NULL, "messages"), *tools = fields_get(f, NULL, "tools"),
-	             *choice = fields_get(f, NULL, "tool_choice");
+	const json_t *messages = fields_get(f, NULL, "messages"), *tools = fields_get(f, NULL, "tools");
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
 		fields_fail(f, "messages", "messages is to be an array with at least one message");
 	for (size_t i = 0; i < json_array_size(messages) && fields_ok(f); i++)
 		chat_add(c, f, json_array_get(messages, i));
 	if (tools && !json_is_array(tools))
 		fields_fail(f, "tools", "tools is to be an array");
-	const char *how = json_string_value(choice);
-	if (choice && (!how || (strcmp(how, "none") != 0 && strcmp(how, "auto") != 0)))
-		fields_fail(f, "tool_choice", "tool_choice is supported as none and auto alone");
-	if (json_array_size(tools) > 0 && !(how && strcmp(how, "none") == 0))
+	chat_read_choice(c, f);
+	if (json_array_size(tools) > 0 && !c->no_call)
 		c->tools = json_incref((json_t *)tools);
 }
 

@@ -14,6 +14,10 @@ struct chat {
 	json_t *tools;    /* an array, or NULL: none; owned */
 	json_t *extra;    /* additional variables for the template, or NULL; owned */
 	bool prefill;     /* a last message of the assistant is continued */
+	/* what tool_choice says */
+	bool no_call, must_call;
+	const char *tool; /* the one to call, of must_call; borrowed from the request; NULL: any */
+	bool one_call;    /* at most one call */
 };
 
 void chat_clear(struct chat *c);
@@ -25,7 +29,9 @@ json_t *chat_content(struct fields *f, const json_t *content, const char *name);
 void chat_add(struct chat *c, struct fields *f, const json_t *o);
 void chat_add_text(struct chat *c, struct fields *f, const char *role,
         json_t *content); /* takes the reference to content */
-/* Reads `messages` of a request, and its `tools` unless `tool_choice` is none. */
+/* OpenAI's tool_choice: none, auto, required, or a function: {type, function: {name}}, or {type, name} of responses. */
+void chat_read_choice(struct chat *c, struct fields *f);
+/* Reads `messages` of a request, its `tool_choice`, and its `tools` unless that is none. */
 void chat_read(struct chat *c, struct fields *f);
 
 /* Whether a model's template supports tools. */

@@ -1,6 +1,7 @@
 /* constrain: see constrain.h. */
 #include "daemon/api/routes/constrain.h"
 #include "daemon/text/grammar/grammar.h"
+#include "daemon/text/toolcall.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,8 +77,41 @@ void constrain_read_ollama(struct prompt *q, struct fields *f) {
 		fields_fail(f, "format", "format is to be \"json\" or a JSON schema");
 }
 
-void constrain_check_tools(const struct prompt *q, struct fields *f) {
+/* The functions that may be called. */
+static json_t *constrain_functions(const struct chat *c) {
+	json_t *list = json_array();
+	for (size_t i = 0; i < json_array_size(c->tools); i++) {
+		json_t *function = json_object_get(json_array_get(c->tools, i), "function"),
+		       *name = json_object_get(function, "name");
+		if (json_is_string(name) && (!c->tool || strcmp(json_string_value(name), c->tool) == 0))
+			json_array_append_new(list, json_pack("{s:O, s:O*}", "name", name, "parameters",
+			                                    json_object_get(function, "parameters")));
+	}
+	return list;
+}
+
+static void constrain_set_calls(
+        struct prompt *q, struct fields *f, const struct chat *c, const json_t *functions) {
+	json_t *calls = json_pack("{s:s, s:b, s:O}", "format", toolcall_syntax(q->tools)->name, "one",
+	        c->one_call, "tools", functions);
+	constrain_set(q, f, "tools", GRAMMAR_CALLS, calls ? json_dumps(calls, JSON_COMPACT) : NULL);
+	json_decref(calls);
+}
+
+void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c) {
 	if (q->grammar && q->tools != TOOLCALL_NONE)
 		fields_fail(f, "tools",
 		        "tools: an answer whose form the request sets cannot call any; leave one of the two out");
+	if (!fields_ok(f) || !c->must_call)
+		return;
+	json_t *functions = constrain_functions(c);
+	if (json_array_size(functions) == 0)
+		fields_fail(f, "tool_choice", "tool_choice: among the tools is no function%s%.64s to call",
+		        c->tool ? " " : "", c->tool ? c->tool : "");
+	else if (q->tools == TOOLCALL_NONE)
+		fields_fail(f, "tool_choice",
+		        "tool_choice: the chat template does not say in a known format how calls are written");
+	else
+		constrain_set_calls(q, f, c, functions);
+	json_decref(functions);
 }

@@ -350,7 +350,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 			ollama_read_generate(&c, &q, &f, prompt);
 		if (!nothing && json_array_size(c.messages) > 0)
 			chat_render(&c, m, &q, &f);
-		constrain_check_tools(&q, &f);
+		constrain_to_calls(&q, &f, &c);
 		if (!fields_ok(&f)) {
 			answer_fields_error(x, r, &ollama_dialect, &f, NEED_COMPLETION);
 		} else if (nothing) {

@@ -285,7 +285,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	struct prompt q = {0};
 	struct chat c = {0};
 	struct answer *a = NULL;
-	bool stream, usage = false, parallel;
+	bool stream, usage = false;
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(&f, body, len);
@@ -298,7 +298,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		goto out;
 	prompt_init(&q, m, x);
 	stream = fields_bool(&f, NULL, "stream", false);
-	parallel = fields_bool(&f, NULL, "parallel_tool_calls", true);
+	c.one_call = !fields_bool(&f, NULL, "parallel_tool_calls", true);
 	if (!chat)
 		q.p.limit = COMPLETION_TOKENS;
 	openai_read_common(&q, &f, &usage);
@@ -310,7 +310,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	} else {
 		prompt_read_raw(&q, &f, "prompt");
 	}
-	constrain_check_tools(&q, &f);
+	constrain_to_calls(&q, &f, &c);
 	if (!fields_ok(&f)) {
 		answer_fields_error(x, r, d, &f, NEED_COMPLETION);
 		goto out;
@@ -318,7 +318,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	if ((a = answer_create(x, r, d, m, name, chat ? "chatcmpl-" : "cmpl-"))) {
 		a->stream = stream;
 		a->usage = usage;
-		a->one_call = !parallel;
+		a->one_call = c.one_call;
 		answer_start(a, &q.p, q.tools);
 	}
 out:

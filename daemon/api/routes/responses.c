@@ -282,13 +282,11 @@ static void responses_read_input(struct chat *c, struct fields *f) {
 
 /* As a chat completion has them; those that are no functions are left out. */
 static void responses_read_tools(struct chat *c, struct fields *f) {
-	const json_t *tools = fields_get(f, NULL, "tools"), *choice = fields_get(f, NULL, "tool_choice");
-	const char *how = json_string_value(choice);
+	const json_t *tools = fields_get(f, NULL, "tools");
+	chat_read_choice(c, f);
 	if (tools && !json_is_array(tools))
 		fields_fail(f, "tools", "tools is to be an array");
-	if (choice && (!how || (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0)))
-		fields_fail(f, "tool_choice", "tool_choice is supported as none and auto alone");
-	if (!fields_ok(f) || (how && strcmp(how, "none") == 0))
+	if (!fields_ok(f) || c->no_call)
 		return;
 	for (size_t i = 0; i < json_array_size(tools); i++) {
 		const json_t *t = json_array_get(tools, i);
@@ -296,13 +294,16 @@ static void responses_read_tools(struct chat *c, struct fields *f) {
 		           *name = json_string_value(json_object_get(t, "name"));
 		if (!type || strcmp(type, "function") != 0 || !name)
 			continue;
-		json_t *parameters = json_object_get(t, "parameters");
+		json_t *parameters = json_object_get(t, "parameters"); /* absent or null: there are none */
 		if (!c->tools)
 			c->tools = json_array();
 		json_array_append_new(c->tools,
 		        json_pack("{s:s, s:{s:s, s:O*, s:o}}", "type", "function", "function", "name", name,
 		                "description", json_object_get(t, "description"), "parameters",
-		                parameters ? json_incref(parameters) : json_object()));
+		                parameters && !json_is_null(parameters)
+		                        ? json_incref(parameters)
+		                        : json_pack("{s:s, s:{}, s:b}", "type", "object", "properties",
+		                                  "additionalProperties", 0)));
 	}
 }
 
@@ -324,7 +325,8 @@ static void responses_read(struct chat *c, struct prompt *q, struct fields *f, c
 	if (effort)
 		c->extra = json_pack("{s:s}", "reasoning_effort", effort);
 	chat_render(c, m, q, f);
-	constrain_check_tools(q, f);
+	c->one_call = !fields_bool(f, NULL, "parallel_tool_calls", true);
+	constrain_to_calls(q, f, c);
 }
 
 static void responses_create(struct http_exchange *x, void *arg) {
@@ -342,13 +344,12 @@ static void responses_create(struct http_exchange *x, void *arg) {
 		prompt_init(&q, m, x);
 		responses_read(&c, &q, &f, m);
 	}
-	bool stream = fields_bool(&f, NULL, "stream", false),
-	     parallel = fields_bool(&f, NULL, "parallel_tool_calls", true);
+	bool stream = fields_bool(&f, NULL, "stream", false);
 	if (!fields_ok(&f)) {
 		answer_fields_error(x, arg, d, &f, NEED_COMPLETION);
 	} else if (m && (a = answer_create(x, arg, d, m, name, "resp_"))) {
 		a->stream = stream;
-		a->one_call = !parallel;
+		a->one_call = c.one_call;
 		answer_start(a, &q.p, q.tools);
 	}
 	prompt_clear(&q);

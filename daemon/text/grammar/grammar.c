@@ -1,6 +1,7 @@
 /* grammar: see grammar.h.  Compiles rules: short ones are put into their callers, each is made deterministic by the
  * subset construction (calls are letters like bytes), states that cannot reach an end are removed, left recursion is refused. */
 #include "daemon/text/grammar/grammar.h"
+#include "daemon/text/grammar/calls.h"
 #include "daemon/text/grammar/gbnf.h"
 #include "daemon/text/grammar/grammar_internal.h"
 #include "daemon/text/grammar/json_schema.h"
@@ -712,8 +713,9 @@ int grammar_from_object(struct grammar **out, enum json_space space, char *err, 
 	return rc;
 }
 
-static int grammar_from_schema_text(
-        struct grammar **out, const char *text, size_t len, char *err, size_t errlen) {
+static int grammar_from_json_text(struct grammar **out, enum grammar_language language, const char *text,
+        size_t len, char *err, size_t errlen) {
+	struct rules *r = NULL;
 	json_error_t e;
 	json_t *schema = json_loadb(text, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
 	if (!schema) {
@@ -721,9 +723,10 @@ static int grammar_from_schema_text(
 		        e.text);
 		return -EINVAL;
 	}
-	int rc = grammar_from_schema(out, schema, JSON_SPACE_LOOSE, err, errlen);
+	int rc = language == GRAMMAR_CALLS ? calls_rules(&r, schema, JSON_SPACE_LOOSE, err, errlen)
+	                                   : json_schema_rules(&r, schema, JSON_SPACE_LOOSE, err, errlen);
 	json_decref(schema);
-	return rc;
+	return grammar_from_rules(out, rc, r, err, errlen);
 }
 
 int grammar_from_text(struct grammar **out, enum grammar_language language, const char *text, size_t len,
@@ -733,7 +736,8 @@ int grammar_from_text(struct grammar **out, enum grammar_language language, cons
 	case GRAMMAR_OBJECT:
 		return grammar_from_object(out, JSON_SPACE_LOOSE, err, errlen);
 	case GRAMMAR_SCHEMA:
-		return grammar_from_schema_text(out, text, len, err, errlen);
+	case GRAMMAR_CALLS:
+		return grammar_from_json_text(out, language, text, len, err, errlen);
 	case GRAMMAR_GBNF:
 		return grammar_from_gbnf(out, text, len, err, errlen);
 	}

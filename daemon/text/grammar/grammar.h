@@ -36,6 +36,7 @@ enum grammar_language {
 	GRAMMAR_OBJECT, /* any JSON object; no text */
 	GRAMMAR_SCHEMA, /* a JSON schema, as JSON */
 	GRAMMAR_GBNF,
+	GRAMMAR_CALLS, /* calls of tools, as JSON: {format, one, tools} (calls.h) */
 };
 /* As the above; JSON with JSON_SPACE_LOOSE. */
 int grammar_from_text(struct grammar **out, enum grammar_language language, const char *text, size_t len,

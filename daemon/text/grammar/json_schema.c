@@ -611,30 +611,44 @@ uint32_t schema_rule(struct schema *c, const json_t *s, const struct path *path)
 	return rule;
 }
 
-int json_schema_rules(
-        struct rules **out, const json_t *schema, enum json_space space, char *err, size_t errlen) {
+/* ---- all of it ---- */
+
+struct schema *schema_create(enum json_space space, char *err, size_t errlen) {
 	struct schema *c = calloc(1, sizeof *c);
-	const struct path top = {NULL, NULL};
-	int rc = -ENOMEM;
-	*out = NULL;
 	if (!c || rules_create(&c->r) < 0 || !(c->made = json_array())) {
 		snprintf(err, errlen, "no memory for the grammar of the schema");
-	} else {
-		c->top = schema;
-		c->space = space;
-		c->err = err;
-		c->errlen = errlen;
-		for (int i = 0; i < BUILTINS; i++)
-			c->builtin[i] = UINT32_MAX;
-		schema_rule(c, schema, &top);
-		rc = c->rc;
+		if (c)
+			rules_destroy(c->r);
+		free(c);
+		return NULL;
 	}
-	if (c && rc == 0)
+	c->space = space;
+	c->err = err;
+	c->errlen = errlen;
+	for (int i = 0; i < BUILTINS; i++)
+		c->builtin[i] = UINT32_MAX;
+	return c;
+}
+
+int schema_finish(struct schema *c, struct rules **out) {
+	int rc = c->rc;
+	if (rc == 0)
 		*out = c->r;
-	else if (c)
+	else
 		rules_destroy(c->r);
-	if (c)
-		json_decref(c->made);
+	json_decref(c->made);
 	free(c);
 	return rc;
+}
+
+int json_schema_rules(
+        struct rules **out, const json_t *schema, enum json_space space, char *err, size_t errlen) {
+	struct schema *c = schema_create(space, err, errlen);
+	const struct path top = {NULL, NULL};
+	*out = NULL;
+	if (!c)
+		return -ENOMEM;
+	c->top = schema;
+	schema_rule(c, schema, &top);
+	return schema_finish(c, out);
 }

@@ -1,5 +1,5 @@
 /* schema_internal: what the files of the converter of JSON schemas share: json_schema.c (keywords, references, alternatives,
- * types), schema_merge.c (schemas that apply together), schema_object.c, schema_string.c, schema_number.c, regex.c.
+ * types), calls.c (calls of tools), schema_merge.c (schemas that apply together), schema_object.c, schema_string.c, schema_number.c, regex.c.
  *
  * Functions that build take the state to begin at and give back the one behind; errors are sticky in schema.rc. */
 #ifndef DAEMON_TEXT_GRAMMAR_SCHEMA_INTERNAL_H
@@ -59,6 +59,10 @@ struct schema {
 };
 
 /* json_schema.c */
+/* Without rules yet; NULL: no memory, as err says. */
+struct schema *schema_create(enum json_space space, char *err, size_t errlen);
+/* Frees it, and gives its rules, unless it failed: c->rc. */
+int schema_finish(struct schema *c, struct rules **out);
 void schema_fail(struct schema *c, const struct path *path, const char *sentence, ...)
         __attribute__((format(printf, 3, 4)));
 void schema_no_memory(struct schema *c);

@@ -22,16 +22,34 @@ static int compare_entries(const void *a, const void *b) {
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* The tokens that are in the tree, sorted. */
-static uint32_t collect(const struct tokenizer *t, struct entry *entry, size_t *bytes) {
+/* The names of control tokens, as they are in the tree. */
+static char *control_names(const struct tokenizer *t) {
+	size_t all = 1, len;
+	for (uint32_t id = 0; id < tokenizer_tokens(t); id++)
+		if (tokenizer_is_control(t, id)) {
+			tokenizer_piece(t, id, &len);
+			all += len + 1;
+		}
+	return malloc(all);
+}
+
+/* The tokens that are in the tree, sorted.  names: room for those of control tokens. */
+static uint32_t collect(const struct tokenizer *t, struct entry *entry, char *names, size_t *bytes) {
 	uint32_t n = 0;
 	*bytes = 0;
 	for (uint32_t id = 0; id < tokenizer_tokens(t); id++) {
 		size_t len;
 		const char *s = tokenizer_piece(t, id, &len);
-		if (tokenizer_is_control(t, id) || tokenizer_is_end(t, id) || len == 0 ||
-		        len > TOKEN_TRIE_MAX_LEN)
+		bool control = tokenizer_is_control(t, id);
+		if (tokenizer_is_end(t, id) || len == 0 || len + control > TOKEN_TRIE_MAX_LEN ||
+		        memchr(s, TOKEN_TRIE_CONTROL, len))
 			continue;
+		if (control) {
+			names[0] = (char)TOKEN_TRIE_CONTROL;
+			memcpy(names + 1, s, len);
+			s = names;
+			names += ++len;
+		}
 		entry[n++] = (struct entry){s, (uint32_t)len, id};
 		*bytes += len;
 	}
@@ -112,12 +130,13 @@ static void build(struct token_trie *t, const struct entry *entry, uint32_t n) {
 int token_trie_create(struct token_trie **out, const struct tokenizer *tokenizer) {
 	struct token_trie *t = calloc(1, sizeof *t);
 	struct entry *entry = malloc((tokenizer_tokens(tokenizer) + (size_t)1) * sizeof *entry);
+	char *names = control_names(tokenizer);
 	size_t bytes;
 	*out = NULL;
-	if (!t || !entry)
+	if (!t || !entry || !names)
 		goto error;
 	t->tokens = tokenizer_tokens(tokenizer);
-	uint32_t n = collect(tokenizer, entry, &bytes);
+	uint32_t n = collect(tokenizer, entry, names, &bytes);
 	if (reserve(t, bytes + 1) < 0)
 		goto error;
 	build(t, entry, n);
@@ -125,10 +144,12 @@ int token_trie_create(struct token_trie **out, const struct tokenizer *tokenizer
 	for (uint32_t id = 0; id < t->tokens; id++)
 		if (tokenizer_is_end(tokenizer, id))
 			t->stop[t->stops++] = id;
+	free(names);
 	free(entry);
 	*out = t;
 	return 0;
 error:
+	free(names);
 	free(entry);
 	token_trie_destroy(t);
 	return -ENOMEM;

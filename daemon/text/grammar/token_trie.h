@@ -1,7 +1,9 @@
 /* token_trie: the bytes of a vocabulary's tokens as a tree in depth-first order, so that all tokens that begin alike
  * are looked at together.
  *
- * Control tokens, empty ones and those longer than TOKEN_TRIE_MAX_LEN are not in it: no grammar ever allows them.
+ * A control token is in it as its name behind the byte TOKEN_TRIE_CONTROL, which no text in UTF-8 has: only a grammar that asks for
+ * control tokens allows any.  Not in it, and never allowed, are empty tokens, those longer than TOKEN_TRIE_MAX_LEN, and ordinary
+ * ones with that byte.
  * Made once for a vocabulary, whose tokenizer it needs no more then; immutable, any thread. */
 #ifndef DAEMON_TEXT_GRAMMAR_TOKEN_TRIE_H
 #define DAEMON_TEXT_GRAMMAR_TOKEN_TRIE_H
@@ -12,6 +14,7 @@
 struct tokenizer;
 
 #define TOKEN_TRIE_MAX_LEN 250 /* bytes */
+#define TOKEN_TRIE_CONTROL 0xFF
 #define TOKEN_TRIE_NONE UINT32_MAX
 
 struct token_trie {

@@ -147,6 +147,103 @@ START_TEST(openai_no_call) {
 }
 END_TEST
 
+/* ---- answers that must be calls ------------------------------------------------------------------ */
+
+#define TWO_TOOLS "\"tools\":[" TOOL_F ",{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]"
+#define TOOL_F "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}"
+#define FLAT_TOOLS \
+	"\"input\":\"hi\",\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}]"
+#define CLAUDE_TOOLS "\"max_tokens\":9,\"tools\":[{\"name\":\"f\",\"input_schema\":{\"type\":\"object\"}}]"
+#define F "{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}"
+#define CALLS(one, tools) "{\"format\":\"hermes\",\"one\":" one ",\"tools\":[" tools "]}"
+
+static const struct {
+	const char *path, *body;
+	const char *grammar; /* NULL: any text */
+} must_call[] = {
+        {"/v1/chat/completions", HI "," TWO_TOOLS, NULL},
+        {"/v1/chat/completions", HI "," TWO_TOOLS ",\"tool_choice\":\"auto\"", NULL},
+        {"/v1/chat/completions", HI "," TWO_TOOLS ",\"tool_choice\":\"required\"",
+                CALLS("false", F ",{\"name\":\"g\"}")},
+        {"/v1/chat/completions",
+                HI "," TWO_TOOLS ",\"tool_choice\":\"required\",\"parallel_tool_calls\":false",
+                CALLS("true", F ",{\"name\":\"g\"}")},
+        {"/v1/chat/completions",
+                HI "," TWO_TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}",
+                CALLS("false", F)},
+        {"/api/chat", "\"model\":\"m\"," HI "," TWO_TOOLS ",\"tool_choice\":\"required\"",
+                CALLS("false", F ",{\"name\":\"g\"}")},
+        {"/v1/responses", FLAT_TOOLS ",\"tool_choice\":\"auto\"", NULL},
+        {"/v1/responses", FLAT_TOOLS ",\"tool_choice\":\"required\"", CALLS("false", F)},
+        {"/v1/responses",
+                FLAT_TOOLS
+                ",\"tool_choice\":{\"type\":\"function\",\"name\":\"f\"},\"parallel_tool_calls\":false",
+                CALLS("true", F)},
+        {"/v1/messages", HI "," CLAUDE_TOOLS ",\"tool_choice\":{\"type\":\"auto\"}", NULL},
+        {"/v1/messages", HI "," CLAUDE_TOOLS ",\"tool_choice\":{\"type\":\"any\"}", CALLS("false", F)},
+        {"/v1/messages",
+                HI "," CLAUDE_TOOLS
+                   ",\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\",\"disable_parallel_tool_use\":true}",
+                CALLS("true", F)},
+};
+
+START_TEST(must_call_tools) {
+	char body[1000];
+	snprintf(body, sizeof body, "{%s}", must_call[_i].body);
+	ask(must_call[_i].path, body);
+	ck_assert_msg(!x.ended, "%s", x.out);
+	ck_assert_msg(!fake.grammar == !must_call[_i].grammar, "%s", fake.grammar);
+	if (!fake.grammar)
+		return;
+	ck_assert_int_eq(fake.p.language, CARAVAN__GRAMMAR__LANGUAGE__CALLS);
+	json_t *got = json_loads(fake.grammar, 0, NULL), *want = json_loads(must_call[_i].grammar, 0, NULL);
+	ck_assert_msg(want && json_equal(got, want), "%s, not %s", fake.grammar, must_call[_i].grammar);
+	json_decref(got);
+	json_decref(want);
+}
+END_TEST
+
+static const struct {
+	const char *path, *body, *words;
+} cannot_call[] = {
+        {"/v1/chat/completions", HI ",\"tool_choice\":\"required\"", "no function to call"},
+        {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":\"always\"", "none, auto, required"},
+        {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\"}",
+                "none, auto, required"},
+        {"/v1/chat/completions",
+                HI "," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"h\"}}",
+                "no function h to call"},
+        {"/v1/chat/completions",
+                HI
+                ",\"tool_choice\":\"required\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+                "\"parameters\":{\"properties\":{\"a\":{\"wonder\":1}}}}}]",
+                "tools: tool f: #/properties/a: wonder is not supported"},
+        {"/v1/chat/completions",
+                HI "," TOOLS ",\"tool_choice\":\"required\",\"response_format\":{\"type\":\"json_object\"}",
+                "leave one of the two out"},
+        {"/v1/messages", HI "," CLAUDE_TOOLS ",\"tool_choice\":{\"type\":\"tool\"}", "auto, any, none"},
+        {"/v1/messages", HI ",\"max_tokens\":9,\"tool_choice\":{\"type\":\"any\"}", "no function to call"},
+        {"/v1/responses", "\"input\":\"hi\",\"tool_choice\":\"required\"", "no function to call"},
+};
+
+START_TEST(cannot_call_tools) {
+	char body[1000];
+	snprintf(body, sizeof body, "{%s}", cannot_call[_i].body);
+	ask(cannot_call[_i].path, body);
+	ck_assert(x.ended && x.status == 400 && fake.started == 0);
+	ck_assert_msg(strstr(x.out, cannot_call[_i].words), "%s", x.out);
+}
+END_TEST
+
+START_TEST(cannot_call_in_unknown_format) {
+	fake_end();
+	fake_begin("{{ tools }}{{ messages[0].content }}");
+	ask("/v1/chat/completions", "{" HI "," TOOLS ",\"tool_choice\":\"required\"}");
+	ck_assert(x.ended && x.status == 400);
+	ck_assert_msg(strstr(x.out, "does not say in a known format"), "%s", x.out);
+}
+END_TEST
+
 /* Without tools nothing is looked for. */
 START_TEST(no_tools_no_calls) {
 	ask("/v1/chat/completions", _i ? "{" HI "," TOOLS ",\"tool_choice\":\"none\"}" : "{" HI "}");
@@ -691,6 +788,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, openai_calls_whole);
 	tcase_add_test(t, openai_no_call);
 	tcase_add_loop_test(t, no_tools_no_calls, 0, 2);
+	tcase_add_loop_test(t, must_call_tools, 0, (int)(sizeof must_call / sizeof *must_call));
+	tcase_add_loop_test(t, cannot_call_tools, 0, (int)(sizeof cannot_call / sizeof *cannot_call));
+	tcase_add_test(t, cannot_call_in_unknown_format);
 	tcase_add_test(t, anthropic_calls);
 	tcase_add_test(t, anthropic_calls_whole);
 	tcase_add_test(t, anthropic_nothing);

@@ -48,10 +48,12 @@ int completion_start(struct completion **out, struct completions *cs, const stru
         const struct completion_events *ev) {
 	(void)cs;
 	free(fake.text);
+	free(fake.grammar);
 	fake.p = *p;
 	FAKE_MUST(p->nbias <= WIRE_BIASES_MAX);
 	if (p->nbias)
 		memcpy(fake.bias, p->bias, p->nbias * sizeof *p->bias);
+	fake.grammar = p->grammar ? strdup(p->grammar) : NULL;
 	fake.text = p->text ? strndup(p->text, p->len) : NULL;
 	fake.ev = *ev;
 	fake.started++;
@@ -200,7 +202,9 @@ void fake_end(void) {
 	free(completions.list);
 	completions.list = NULL;
 	free(fake.text);
+	free(fake.grammar);
 	fake.text = NULL;
+	fake.grammar = NULL;
 	FAKE_MUST(fake.started == fake.released);
 }
 

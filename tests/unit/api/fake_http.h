@@ -21,8 +21,8 @@ struct http_exchange {
 
 /* What was asked for last; its events are the test's to make. */
 struct fake_completion {
-	struct completion_params p; /* pointers are dangling but for those below */
-	char *text;
+	struct completion_params p;                /* pointers are dangling but for those below */
+	char *text, *grammar;                      /* NULL: none */
 	struct sampler_bias bias[WIRE_BIASES_MAX]; /* p.nbias of them */
 	struct completion_events ev;
 	unsigned started, released;

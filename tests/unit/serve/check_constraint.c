@@ -287,10 +287,12 @@ START_TEST(refused) {
 	        {CARAVAN__GRAMMAR__LANGUAGE__GBNF, "root ::= [a", "line 1"},
 	        {CARAVAN__GRAMMAR__LANGUAGE__SCHEMA, "{\"type\":", "the schema is not JSON"},
 	        {CARAVAN__GRAMMAR__LANGUAGE__SCHEMA, "{\"wonder\":1}", "wonder"},
+	        {CARAVAN__GRAMMAR__LANGUAGE__CALLS,
+	                "{\"format\":\"hermes\",\"tools\":[{\"name\":\"f\",\"parameters\":[]}]}", "tool f"},
 	};
 	serving_begin(2, 2, 0);
 	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {0}});
-	for (unsigned i = 0; i < 6; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		Caravan__Grammar g = grammar_of(bad[i / 2].language, bad[i / 2].text);
 		client_ask(&c[0], &(struct ask){.node = i % 2, .prompt = "hello", .grammar = &g});
 		serving_settle();

@@ -190,10 +190,18 @@ END_TEST
 START_TEST(formats_of_templates) {
 	ck_assert_int_eq(toolcall_format_of("{{ '<tool_call>' }}"), TOOLCALL_HERMES);
 	ck_assert_int_eq(toolcall_format_of("[AVAILABLE_TOOLS] [TOOL_CALLS]"), TOOLCALL_MISTRAL);
+	ck_assert_int_eq(toolcall_format_of("[TOOL_CALLS]{{ name }}[ARGS]"), TOOLCALL_MISTRAL_ARGS);
 	ck_assert_int_eq(toolcall_format_of("<|start_header_id|>ipython<|end_header_id|>"), TOOLCALL_LLAMA3);
 	ck_assert_int_eq(
 	        toolcall_format_of("<|start_header_id|>{{ m.role }}<|end_header_id|>"), TOOLCALL_NONE);
 	ck_assert_int_eq(toolcall_format_of(""), TOOLCALL_NONE);
+}
+END_TEST
+
+START_TEST(formats_by_name) {
+	for (int f = TOOLCALL_LLAMA3; f <= TOOLCALL_MISTRAL_ARGS; f++)
+		ck_assert_int_eq(toolcall_format_find(toolcall_syntax((enum toolcall_format)f)->name), f);
+	ck_assert_int_eq(toolcall_format_find("nobody"), TOOLCALL_NONE);
 }
 END_TEST
 
@@ -204,6 +212,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, text_streams);
 	tcase_add_test(t, a_sink_that_refuses);
 	tcase_add_test(t, formats_of_templates);
+	tcase_add_test(t, formats_by_name);
 	suite_add_tcase(s, t);
 	return s;
 }

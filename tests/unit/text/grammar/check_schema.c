@@ -1,5 +1,7 @@
 /* JSON schemas as grammars: schemas.json has schemas, texts that are valid and are not, and what is refused and why.  "narrower"
  * are texts that are valid by the schema and that we do not write (daemon/text/grammar/README.md). */
+#include "daemon/text/grammar/calls.h"
+#include "daemon/text/toolcall.h"
 #include "tests/support/where.h"
 #include "tests/unit/text/grammar/constrained.h"
 
@@ -131,6 +133,152 @@ START_TEST(references_multiply) {
 }
 END_TEST
 
+/* ---- calls of tools ---- */
+
+#define CALL_TOOLS \
+	"\"tools\":[{\"name\":\"go\",\"parameters\":{\"properties\":{\"to\":{\"$ref\":\"#/$defs/to\"}},\"required\":[\"to\"]," \
+	"\"$defs\":{\"to\":{\"enum\":[\"sea\"]}}}}," \
+	"{\"name\":\"n\",\"parameters\":{\"type\":\"object\",\"properties\":{\"n\":{\"$ref\":\"#/$defs/to\"}},\"required\":[\"n\"]," \
+	"\"$defs\":{\"to\":{\"const\":1}}}},{\"name\":\"stop\"}]"
+
+static int use_calls(const char *format, bool one, const char *tools) {
+	char text[2000];
+	drop_grammar();
+	snprintf(text, sizeof text, "{\"format\":\"%s\",\"one\":%s,%s}", format, one ? "true" : "false",
+	        tools);
+	int rc = grammar_from_text(&grammar, GRAMMAR_CALLS, text, strlen(text), err, sizeof err);
+	if (rc == 0)
+		ck_assert_int_eq(grammar_matcher_create(&matcher, grammar, trie), 0);
+	return rc;
+}
+
+struct call_text {
+	const char *format, *text;
+	bool one, many; /* whether it is one with at most one call, and without that bound */
+};
+
+static const struct call_text call_texts[] = {
+        {"hermes", "<tool_call>\n{\"name\": \"go\", \"arguments\": {\"to\": \"sea\"}}\n</tool_call>", true,
+                true},
+        {"hermes", "<tool_call>{\"name\":\"n\",\"arguments\":{\"n\":1}}</tool_call>", true, true},
+        {"hermes", "<tool_call>{\"name\":\"stop\",\"arguments\":{}}</tool_call>", true, true},
+        {"hermes",
+                "<tool_call>{\"name\":\"stop\",\"arguments\":{}}</tool_call>\n"
+                "<tool_call>{\"name\":\"n\",\"arguments\":{\"n\":1}}</tool_call>",
+                false, true},
+        {"hermes", "<tool_call>{\"name\":\"n\",\"arguments\":{\"n\":\"sea\"}}</tool_call>", false, false},
+        {"hermes", "<tool_call>{\"name\":\"go\",\"arguments\":{\"n\":1}}</tool_call>", false, false},
+        {"hermes", "<tool_call>{\"name\":\"go\",\"arguments\":1}</tool_call>", false, false},
+        {"hermes", "<tool_call>{\"name\":\"up\",\"arguments\":{}}</tool_call>", false, false},
+        {"hermes", "<tool_call>{\"name\":\"stop\",\"arguments\":{}}", false, false},
+        {"hermes", "Well. <tool_call>{\"name\":\"stop\",\"arguments\":{}}</tool_call>", false, false},
+        {"hermes", "", false, false},
+        {"llama3", "{\"name\": \"n\", \"parameters\": {\"n\": 1}}", true, true},
+        {"llama3", "<|python_tag|>{\"name\": \"stop\", \"parameters\": {}}", true, true},
+        {"llama3", "{\"name\": \"n\", \"parameters\": {\"n\": 1}}; {\"name\": \"stop\", \"parameters\": {}}",
+                false, true},
+        {"llama3", "{\"name\": \"n\", \"arguments\": {\"n\": 1}}", false, false},
+        {"mistral", "[TOOL_CALLS][{\"name\": \"n\", \"arguments\": {\"n\": 1}}]", true, true},
+        {"mistral",
+                "[TOOL_CALLS] [{\"name\": \"stop\", \"arguments\": {}}, {\"name\": \"stop\", \"arguments\": {}}]",
+                false, true},
+        {"mistral", "[TOOL_CALLS][]", false, false},
+        {"mistral", "[{\"name\": \"stop\", \"arguments\": {}}]", false, false},
+        {"mistral-args", "[TOOL_CALLS]go[ARGS]{\"to\": \"sea\"}", true, true},
+        {"mistral-args", "[TOOL_CALLS]stop[ARGS]{}[TOOL_CALLS]n[ARGS]{\"n\": 1}", false, true},
+        {"mistral-args", "[TOOL_CALLS]go[ARGS]{\"n\": 1}", false, false},
+        {"mistral-args", "stop[ARGS]{}", false, false},
+};
+
+static bool call_add(void *arg, const struct tool_call *call) {
+	++*(unsigned *)arg;
+	return call->name[0] && call->arguments[0] == '{';
+}
+
+static bool call_text(void *arg, const char *text, size_t len) {
+	(void)arg;
+	ck_abort_msg("text among calls: %.*s", (int)len, text);
+	return false;
+}
+
+/* A schema's references are into it alone, and what the grammar allows is what toolcall finds. */
+START_TEST(calls) {
+	const struct call_text *t = &call_texts[_i / 2];
+	bool one = _i % 2, want = one ? t->one : t->many;
+	unsigned found = 0;
+	const struct toolcall_sink sink = {call_text, call_add, &found};
+	ck_assert_msg(use_calls(t->format, one, CALL_TOOLS) == 0, "%s", err);
+	ck_assert_msg(matches(t->text, strlen(t->text)) == want, "%s", t->text);
+	if (!want)
+		return;
+	struct toolcall_stream *s = toolcall_create(toolcall_format_find(t->format));
+	ck_assert(toolcall_push(s, t->text, strlen(t->text), &sink) && toolcall_finish(s, &sink));
+	ck_assert_uint_eq(found, t->one ? 1 : 2);
+	toolcall_destroy(s);
+}
+END_TEST
+
+START_TEST(calls_have_a_bound) {
+	char text[2000];
+	size_t len = 0;
+	ck_assert_int_eq(use_calls("hermes", false, CALL_TOOLS), 0);
+	for (int i = 1; i <= CALLS_MAX + 1; i++) {
+		len += (size_t)snprintf(text + len, sizeof text - len,
+		        "<tool_call>{\"name\":\"stop\",\"arguments\":{}}</tool_call>");
+		ck_assert(matches(text, len) == (i <= CALLS_MAX));
+	}
+}
+END_TEST
+
+START_TEST(calls_refused) {
+	static const char *const rows[][3] = {
+	        {"hermes",
+	                "\"tools\":[{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{\"wonder\":1}}}}]",
+	                "tool f: #/properties/a: wonder is not supported"},
+	        {"hermes", "\"tools\":[{\"name\":\"f\",\"parameters\":{\"type\":\"string\"}}]",
+	                "tool f: #: the type of parameters must be object"},
+	        {"hermes", "\"tools\":[{\"name\":\"f\",\"parameters\":true}]",
+	                "tool f: #: the parameters must be"},
+	        {"hermes", "\"tools\":[{\"parameters\":{}}]", "cannot have this name"},
+	        {"mistral-args", "\"tools\":[{\"name\":\"a[b\"}]",
+	                "tool a[b: #: a tool cannot have this name"},
+	        {"hermes", "\"tools\":[]", ""},
+	        {"nobody", CALL_TOOLS, "format"},
+	};
+	const char *const *row = rows[_i];
+	ck_assert_int_eq(use_calls(row[0], false, row[1]), -EINVAL);
+	ck_assert_msg(strstr(err, row[2]), "%s", err);
+}
+END_TEST
+
+/* A control token is allowed where a mark may be, and nowhere else: not within strings. */
+START_TEST(control_tokens_as_marks) {
+	struct small_vocab *x = small_bpe("llama-bpe");
+	uint32_t mark = small_add(x, "<tool_call>", 0, VOCAB_CONTROL), state;
+	const uint64_t *mask;
+	drop_vocabulary();
+	use_vocabulary(x);
+	ck_assert_int_eq(
+	        use_calls("hermes", false,
+	                "\"tools\":[{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{\"type\":\"string\"}},"
+	                "\"required\":[\"a\"]}}]"),
+	        0);
+	state = start_state();
+	ck_assert(mask_has(mask_of(state), mark) && mask_has(mask_of(state), '<'));
+	ck_assert(!mask_has(mask_of(state), small_find(x, "<|begin_of_text|>")));
+	ck_assert(!mask_has(mask_of(state), TOKEN_TRIE_CONTROL));
+	accept(&state, mark);
+	for (const char *p = "{\"name\":\"f\",\"arguments\":{\"a\":\"x\"}}</tool_call>"; *p; p++) {
+		mask = mask_of(state);
+		ck_assert(!mask_has(mask, mark) && !mask_has(mask, TOKEN_TRIE_CONTROL));
+		accept(&state, (uint8_t)*p);
+	}
+	ck_assert(grammar_may_end(matcher, state) && mask_has(mask_of(state), mark));
+	accept(&state, mark);
+	ck_assert(!grammar_may_end(matcher, state));
+}
+END_TEST
+
 START_TEST(any_object) {
 	drop_grammar();
 	ck_assert_int_eq(grammar_from_object(&grammar, JSON_SPACE_LOOSE, err, sizeof err), 0);
@@ -153,6 +301,10 @@ static Suite *suite(void) {
 	tcase_add_test(t, refusals);
 	tcase_add_test(t, bounds);
 	tcase_add_test(t, references_multiply);
+	tcase_add_loop_test(t, calls, 0, 2 * (int)(sizeof call_texts / sizeof *call_texts));
+	tcase_add_test(t, calls_have_a_bound);
+	tcase_add_loop_test(t, calls_refused, 0, 7);
+	tcase_add_test(t, control_tokens_as_marks);
 	tcase_add_test(t, any_object);
 	suite_add_tcase(s, t);
 	return s;
