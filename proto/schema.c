@@ -230,7 +230,7 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(submit), {
 		{1, FIELD_NAME}, {2, FIELD_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, FIELD_ANY}, {4, FIELD_MESSAGE, 0, 1},
 		{5, FIELD_ANY}, {6, FIELD_ANY}, {60, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {61, FIELD_MESSAGE, 0, 1},
-		{62, FIELD_PACKED, 0, 2.0 * WIRE_BIASES_MAX}}, schema_check_submit},
+		{62, FIELD_PACKED, 0, 2.0 * WIRE_BIASES_MAX}, {63, FIELD_ANY}}, schema_check_submit},
 	{MESSAGE(queued), {{1, FIELD_NUM, 1, 65536}, {2, FIELD_REAL, 0, SECONDS}}, NULL},
 	{MESSAGE(tokens), {
 		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {3, FIELD_PACKED, 1, WIRE_ROWS_MAX},
@@ -238,6 +238,7 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(logits), {
 		{1, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {2, FIELD_NUM, 1, WIRE_ROWS_MAX}, {3, FIELD_NUM, 1, WIRE_PAYLOAD_MAX / 4}},
 		NULL},
+	{MESSAGE(embedding), {{1, FIELD_NUM, 1, WIRE_PAYLOAD_MAX / 4}}, NULL},
 	{MESSAGE(finished), {
 		{1, FIELD_ENUM, 0, CARAVAN__REASON__ERROR}, {2, FIELD_LINE, 0, TEXT}, {3, FIELD_ANY},
 		{4, FIELD_REAL, 0, 1e9}, {5, FIELD_REAL, 0, 1e9}, {6, FIELD_REAL, 0, 1e9}, {7, FIELD_REAL, 0, 1e9},

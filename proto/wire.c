@@ -81,13 +81,14 @@ int wire_epoch_compare(const Caravan__Epoch *a, const Caravan__Epoch *b) {
 
 enum payload_rule {
 	NO_PAYLOAD,
-	TEXT_PAYLOAD,  /* any bytes, none too */
-	IDS_PAYLOAD,   /* uint32s, one or more */
-	BLOCK_PAYLOAD, /* content, within the total */
-	STEP_PAYLOAD,  /* float32, the same number for each row */
-	FLOAT_PAYLOAD, /* float32, none too */
-	LOG_PAYLOAD,   /* uint32s, no fewer than the prompt */
-	LOGITS_PAYLOAD /* rows x vocab float32 */
+	TEXT_PAYLOAD,     /* any bytes, none too */
+	IDS_PAYLOAD,      /* uint32s, one or more */
+	BLOCK_PAYLOAD,    /* content, within the total */
+	STEP_PAYLOAD,     /* float32, the same number for each row */
+	FLOAT_PAYLOAD,    /* float32, none too */
+	LOG_PAYLOAD,      /* uint32s, no fewer than the prompt */
+	LOGITS_PAYLOAD,   /* rows x vocab float32 */
+	EMBEDDING_PAYLOAD /* dim float32 */
 };
 
 #define R (1u << WIRE_ROUTER)
@@ -136,6 +137,7 @@ static const struct kind {
 	{CARAVAN__ENVELOPE__BODY_SUBMIT, R, LOG_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_TOKENS, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_LOGITS, D | A, LOGITS_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_EMBEDDING, D, EMBEDDING_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_FINISHED, D, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_CANCEL, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, R, NO_PAYLOAD},
@@ -201,6 +203,8 @@ static bool wire_payload_ok(const struct kind *k, const Caravan__Envelope *e, si
 		return len % 4 == 0 && len / 4 >= e->submit->prompt;
 	case LOGITS_PAYLOAD:
 		return (uint64_t)e->logits->rows * e->logits->vocab * 4 == len;
+	case EMBEDDING_PAYLOAD:
+		return (uint64_t)e->embedding->dim * 4 == len;
 	}
 	return false;
 }

@@ -24,8 +24,8 @@
 #include <stdint.h>
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
- * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars and
- * biases. */
+ * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars,
+ * biases and embeddings. */
 #define WIRE_1_2 2
 #define WIRE_1_3 3
 #define WIRE_MAJOR 1

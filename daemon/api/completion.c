@@ -111,7 +111,7 @@ struct completion {
 	struct choice choice[COMPLETION_CHOICES_MAX];
 };
 
-enum event_kind { EVENT_PROMPT, EVENT_WAITING, EVENT_TEXT, EVENT_END };
+enum event_kind { EVENT_PROMPT, EVENT_WAITING, EVENT_TEXT, EVENT_EMBEDDING, EVENT_END };
 
 /* From the loop to the HTTP thread. */
 struct completion_event {
@@ -137,6 +137,8 @@ static void event_deliver(void *arg) {
 		;
 	else if (e->kind == EVENT_TEXT)
 		c->ev.text(c->ev.arg, e->choice, e->text, e->len);
+	else if (e->kind == EVENT_EMBEDDING)
+		c->ev.embedding(c->ev.arg, e->text, e->len / sizeof(float));
 	else if (e->kind == EVENT_END)
 		c->ev.end(c->ev.arg, e->choice, e->end);
 	else if (e->kind == EVENT_PROMPT && c->ev.prompt)
@@ -199,18 +201,25 @@ static void choice_on_prompt(void *arg, uint64_t done, uint64_t total) {
 	choice_post(arg, EVENT_WAITING, 0, done, total);
 }
 
-static void choice_on_text(void *arg, const char *text, size_t len) {
-	struct choice *ch = arg;
+static void choice_post_bytes(struct choice *ch, enum event_kind kind, const void *data, size_t len) {
 	if (ch->lost)
 		return;
-	struct completion_event *e = event_create(ch, EVENT_TEXT, len);
+	struct completion_event *e = event_create(ch, kind, len);
 	if (e)
-		memcpy(e->text, text, len);
+		memcpy(e->text, data, len);
 	if (event_post(e) == 0)
 		return;
 	/* the answer would have a gap; the request is cancelled when the HTTP side is done with it */
 	ch->lost = true;
 	choice_fail(ch, 500, 0, "out of memory");
+}
+
+static void choice_on_text(void *arg, const char *text, size_t len) {
+	choice_post_bytes(arg, EVENT_TEXT, text, len);
+}
+
+static void choice_on_embedding(void *arg, uint32_t dim, struct payload *data) {
+	choice_post_bytes(arg, EVENT_EMBEDDING, payload_data(data), dim * sizeof(float));
 }
 
 static void choice_on_busy(void *arg, uint32_t seconds) {
@@ -305,6 +314,7 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	        .names = c->p.names,
 	        .ids = c->ids,
 	        .nids = c->p.nids,
+	        .embedding = c->p.embedding,
 	        .client = c->p.client,
 	        .limit = c->p.limit,
 	        .sampling = c->p.sampling,
@@ -315,6 +325,7 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	const struct request_events ev = {.queued = choice_on_queued,
 	        .prompt = choice_on_prompt,
 	        .text = choice_on_text,
+	        .embedding = choice_on_embedding,
 	        .busy = choice_on_busy,
 	        .end = choice_on_end,
 	        .arg = ch};
@@ -386,8 +397,9 @@ static void completion_on_encoded(void *arg, const struct tokenizer *t, struct t
 		choices_fail(c, 0, &end);
 		return;
 	}
+	const struct deploy_model *m = model_serving(c->x.cs, c->model, &end.error);
 	c->ids = w->ids;
-	c->p.nids = w->nids;
+	c->p.nids = c->p.cut && m && w->nids > m->plan->context ? m->plan->context : w->nids;
 	w->ids = NULL;
 	choices_begin(c);
 }

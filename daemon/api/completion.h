@@ -32,6 +32,8 @@ struct completion_params {
 	const uint32_t *ids;
 	size_t nids;
 	uint64_t client;
+	bool embedding;   /* of the prompt: nothing is generated, and there is one choice */
+	bool cut;         /* a prompt longer than the context is cut to it; of embeddings */
 	uint32_t limit;   /* tokens to generate; 0: up to the context size */
 	uint32_t choices; /* 1 to COMPLETION_CHOICES_MAX; each has a seed one higher than the one before */
 	Caravan__Sampling sampling;
@@ -68,6 +70,8 @@ struct completion_events {
 	void (*waiting)(
 	        void *arg, unsigned choice, uint32_t place, uint64_t done, uint64_t total); /* NULL allowed */
 	void (*text)(void *arg, unsigned choice, const char *text, size_t len);
+	/* Before the end; NULL allowed where none is asked for.  dim float32, not aligned. */
+	void (*embedding)(void *arg, const void *floats, size_t dim);
 	void (*end)(void *arg, unsigned choice, const struct completion_end *end); /* once for each choice */
 	void *arg;
 };

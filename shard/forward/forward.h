@@ -51,5 +51,7 @@ void io_layers_destroy(struct io_layers *e); /* NULL allowed */
 int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint32_t rows);
 /* logits[i][vocab] of rows x[i][dim]; -EDOM, -EIO as forward_run. */
 int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_t rows);
+/* sum[dim] += the final norm of each row x[i][dim], one after the other.  0, or -EDOM: one is not finite. */
+int io_layers_pool(struct io_layers *e, double *sum, const float *x, uint32_t rows);
 
 #endif

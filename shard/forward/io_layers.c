@@ -138,3 +138,15 @@ int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_
 	rc = slice_check(e->slice, &renewed, why, sizeof why);
 	return rc ? rc : e->fault ? -EDOM : 0;
 }
+
+int io_layers_pool(struct io_layers *e, double *sum, const float *x, uint32_t rows) {
+	size_t dim = e->hp->dim;
+	float *y = e->hidden;
+	for (uint32_t r = 0; r < rows; r++) {
+		if (e->ops->rmsnorm(y, x + r * dim, e->norm, dim, e->hp->eps))
+			return -EDOM;
+		for (size_t i = 0; i < dim; i++)
+			sum[i] += (double)y[i];
+	}
+	return 0;
+}

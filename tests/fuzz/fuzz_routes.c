@@ -26,10 +26,23 @@ static void check_answer(const struct http_exchange *x) {
 	json_decref(o);
 }
 
+/* Embeddings of all texts; an error instead where there are too many for the fake. */
+static void answer_embeddings(const struct http_exchange *x, unsigned kind) {
+	static const float vector[FAKE_DIM] = {0.25f, -1};
+	for (unsigned i = 0; i < fake.started && i < FAKE_EACH && !x->ended; i++)
+		fake_embed(i, kind % 5 ? vector : NULL);
+	if (!x->ended)
+		fake_fail(503, "the roof is gone");
+}
+
 /* The model says the body back, as ASCII, in pieces. */
 static void answer(const struct http_exchange *x, unsigned kind, const uint8_t *data, size_t len) {
 	char piece[64];
 	size_t step = kind % 3 ? 7 : sizeof piece - 1;
+	if (fake.p.embedding) {
+		answer_embeddings(x, kind);
+		return;
+	}
 	fake.ev.prompt(fake.ev.arg, 0, 20);
 	for (size_t at = 0, n; at < len && at < 4096; at += n) {
 		n = len - at < step ? len - at : step;

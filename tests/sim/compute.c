@@ -5,12 +5,13 @@
 #include "tests/sim/clock.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	DIM = 32,
+	DIM = COMPUTE_DIM,
 	HEAD_SIZE = 32
 }; /* a row's token and hash need 5 floats, a cell the 8 bytes of one position */
 
@@ -90,6 +91,11 @@ static bool read_row(struct state *s, const float *x) {
 	for (int i = 0; i < 4; i++)
 		s->hash |= (uint64_t)x[1 + i] << 16 * i;
 	return true;
+}
+
+/* What stands for the final norm. */
+static double normed(float x) {
+	return 1 / (1 + (double)x);
 }
 
 /* ---- manifests and slices ------------------------------------------------------------------------ */
@@ -217,6 +223,25 @@ void compute_logits(const struct manifest *m, const uint32_t *text, uint32_t tok
 	free(t.cell);
 }
 
+void compute_embedding(const struct manifest *m, const uint32_t *text, uint32_t tokens, float *out) {
+	struct text t = text_begin(m);
+	double mean[DIM] = {0}, square = 0;
+	for (uint32_t i = 0; i < tokens; i++) {
+		struct state s = text_push(&t, text[i]);
+		float x[DIM];
+		write_row(&s, x);
+		for (int k = 0; k < DIM; k++)
+			mean[k] += normed(x[k]);
+	}
+	for (int k = 0; k < DIM; k++) {
+		mean[k] /= tokens;
+		square += mean[k] * mean[k];
+	}
+	for (int k = 0; k < DIM; k++)
+		out[k] = (float)(mean[k] / sqrt(square));
+	free(t.cell);
+}
+
 /* ---- shard/forward/forward.h ----------------------------------------------------------------------------- */
 
 size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
@@ -331,6 +356,19 @@ int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_
 		if (!read_row(&s, x + (size_t)i * DIM))
 			return -EDOM;
 		logits_of(&s, vocab, logits + (size_t)i * vocab);
+	}
+	return 0;
+}
+
+int io_layers_pool(struct io_layers *e, double *sum, const float *x, uint32_t rows) {
+	(void)e;
+	sim_spend(now.row * rows / 8);
+	for (uint32_t i = 0; i < rows; i++, x += DIM) {
+		struct state s;
+		if (!read_row(&s, x))
+			return -EDOM;
+		for (int k = 0; k < DIM; k++)
+			sum[k] += normed(x[k]);
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@
 #define COMPUTE_FIRST (3 + 'a') /* the round of letters, as tokens of a SentencePiece vocabulary */
 #define COMPUTE_ROUND 16
 #define COMPUTE_CONTEXT 4096
+#define COMPUTE_DIM 32
 
 /* A manifest of that shape; its number stands for its weights. */
 int compute_manifest(
@@ -37,5 +38,7 @@ uint32_t compute_answer(const struct manifest *m, const uint32_t *prompt, uint32
         const struct sampler_params *sampling, uint32_t *out, uint32_t n);
 /* Logits of every position of a text: [tokens][vocab]. */
 void compute_logits(const struct manifest *m, const uint32_t *text, uint32_t tokens, float *logits);
+/* The embedding of a text, of COMPUTE_DIM floats. */
+void compute_embedding(const struct manifest *m, const uint32_t *text, uint32_t tokens, float *out);
 
 #endif

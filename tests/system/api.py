@@ -689,6 +689,60 @@ def templates():
     case("another template is another fingerprint", len(ids) == 2, ids)
 
 
+# ---- embeddings ------------------------------------------------------------------------------------------------------
+
+
+def embeddings():
+    """Model stories is on three nodes, model alone, which has the same weights, on one."""
+    import base64
+
+    texts = [PROMPT, FIRST, "<s>Lily</s>", " ".join([FIRST] * 20)]
+    ids = alpha.post("/tokenize", {"model": "stories", "content": PROMPT, "add_special": True}).json["tokens"]
+
+    def bytes_of(node, model, input):
+        a = node.post("/v1/embeddings", {"model": model, "input": input, "encoding_format": "base64"})
+        return [base64.b64decode(d["embedding"]) for d in a.json["data"]] if a.status == 200 else a
+
+    def numbers(data):
+        return list(struct.unpack("<%df" % (len(data) // 4), data))
+
+    want = bytes_of(alpha, "alone", texts)
+    for n, name in ((alpha, "alpha"), (beta, "beta"), (gamma, "gamma")):
+        case("embeddings of three nodes, asked at %s, are one node's bytes" % name, bytes_of(n, "stories", texts) == want, want)
+    case("of texts together and one by one", [bytes_of(beta, "stories", t)[0] for t in texts] == want)
+    case("of a text and of its tokens", bytes_of(gamma, "stories", ids) == want[:1] and bytes_of(gamma, "stories", [ids, ids]) == want[:1] * 2)
+    case("each of length 1", all(abs(sum(v * v for v in numbers(w)) - 1) < 1e-5 for w in want))
+    case("each another", len(set(want)) == len(texts))
+    same = lambda a, b: sum(x * y for x, y in zip(numbers(a), numbers(b)))
+    case("a text is nearer to its own repetition than to another", same(want[1], want[3]) > same(want[0], want[3]), same(want[1], want[3]), same(want[0], want[3]))
+    a = beta.post("/v1/embeddings", {"model": "stories", "input": texts})
+    got = [d["embedding"] for d in a.json["data"]]
+    case("numbers are the same floats", a.status == 200 and got == [numbers(w) for w in want], a)
+    count = [len(alpha.post("/tokenize", {"model": "stories", "content": t, "add_special": True, "parse_special": False}).json["tokens"]) for t in texts]
+    case("usage counts the tokens", a.json["usage"] == {"prompt_tokens": sum(count), "total_tokens": sum(count)} and a.json["object"] == "list" and [d["index"] for d in a.json["data"]] == [0, 1, 2, 3], a.json["usage"], count)
+    dim = len(numbers(want[0]))
+    a = alpha.post("/v1/embeddings", {"model": "stories", "input": "x", "dimensions": dim})
+    case("the model's own dimensions may be asked for", a.status == 200, a)
+    a = alpha.post("/v1/embeddings", {"model": "stories", "input": "x", "dimensions": dim // 2})
+    case("others are refused by name", a.status == 400 and a.json["error"]["param"] == "dimensions", a)
+    context = next(m for m in alpha.get("/v1/models").json["data"] if m["id"] == "stories")["max_model_len"]
+    long = "Lily " * (context + 10)
+    a = alpha.post("/v1/embeddings", {"model": "stories", "input": long})
+    case("a text beyond the context is refused", a.status == 400 and a.json["error"]["code"] == "context_length_exceeded", a)
+    a = beta.post("/api/embed", {"model": "stories", "input": texts})
+    case("Ollama's route gives the same", a.status == 200 and a.json["embeddings"] == got and a.json["prompt_eval_count"] == sum(count) and a.json["total_duration"] > 0, a)
+    a = gamma.post("/api/embed", {"model": "stories:latest", "input": PROMPT})
+    case("and of one text", a.status == 200 and a.json["embeddings"] == got[:1], a)
+    a = gamma.post("/api/embeddings", {"model": "stories", "prompt": PROMPT})
+    case("so does its older one", a.status == 200 and a.json == {"embedding": got[0]}, a)
+    a = gamma.post("/api/embed", {"model": "stories", "input": long})
+    case("which cuts a text to the context", a.status == 200 and a.json["prompt_eval_count"] == context, a)
+    a = gamma.post("/api/embed", {"model": "stories", "input": long, "truncate": False})
+    case("unless it must not", a.status == 400 and "context" in a.json["error"], a)
+    many = bytes_of(alpha, "stories", ["Lily had %d apples" % i for i in range(40)])
+    case("forty texts", many == bytes_of(beta, "alone", ["Lily had %d apples" % i for i in range(40)]) and len(set(many)) == 40)
+
+
 # ---- clients that go -------------------------------------------------------------------------------------------------
 
 

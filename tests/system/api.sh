@@ -45,6 +45,13 @@ require wait_for 10 known
 requests templates
 require on alpha unload chatty
 
+# ---- embeddings, of a model on three nodes and of the same on one -----------------------------------------------------------
+require on alpha load --nodes alpha --name alone "$demo"
+known() { for n in alpha beta gamma; do serves $n alone || return 1; done; }
+require wait_for 10 known
+requests embeddings
+require on alpha unload alone
+
 # ---- clients that go --------------------------------------------------------------------------------------------
 require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
 require on alpha load --nodes alpha --parallel 2 --name slow "$dir/slow.gguf"

@@ -47,7 +47,7 @@ void answer_fields_error(struct http_exchange *x, struct routes *r, const struct
 	                .text = f->status == 500 ? "out of memory" : f->error});
 }
 
-static void answer_completion_error(
+void answer_completion_error(
         struct http_exchange *x, const struct dialect *d, const struct completion_error *e) {
 	answer_error(x, d,
 	        &(struct reply_error){.status = e->status,

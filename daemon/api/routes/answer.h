@@ -71,6 +71,9 @@ struct answer {
 
 /* Answers with an error at once. */
 void answer_error(struct http_exchange *x, const struct dialect *d, const struct reply_error *e);
+/* The same for an error of a completion. */
+void answer_completion_error(
+        struct http_exchange *x, const struct dialect *d, const struct completion_error *e);
 /* What a request needs a model for; what is refused of completions is counted. */
 enum answer_need { NEED_LISTED, NEED_SERVING, NEED_COMPLETION };
 /* The same for an error in a request's fields. */

@@ -1,10 +1,11 @@
-/* ollama: Ollama's routes: listings, and chat and generate, streamed as lines of JSON.
+/* ollama: Ollama's routes: listings, chat and generate, streamed as lines of JSON, and embeddings.
  *
  * An error is a string here, as in Ollama's API: its clients print it as it is.  Models have the tag
  * ":latest". */
 #include "daemon/api/routes/ollama.h"
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
+#include "daemon/api/routes/embeddings.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -374,6 +375,52 @@ static void ollama_generate(struct http_exchange *x, void *arg) {
 	ollama_complete(x, arg, false);
 }
 
+/* ---- embeddings ---------------------------------------------------------------------------------- */
+
+static json_t *ollama_embed_json(const struct embeddings *e) {
+	json_t *vectors = json_array();
+	for (size_t i = 0; i < e->n; i++)
+		json_array_append_new(vectors, embeddings_vector_json(e, i));
+	return json_pack("{s:s, s:o, s:s, s:I, s:I, s:I}", "model", e->model, "embeddings", vectors,
+	        "system_fingerprint", e->fingerprint, "total_duration",
+	        (json_int_t)(loop_now_ns() - e->begun_ns), "load_duration", (json_int_t)0,
+	        "prompt_eval_count", (json_int_t)e->prompt);
+}
+
+/* Of the older route: one text. */
+static json_t *ollama_embedding_json(const struct embeddings *e) {
+	return json_pack("{s:o}", "embedding", e->n ? embeddings_vector_json(e, 0) : json_array());
+}
+
+static void ollama_embeddings(struct http_exchange *x, struct routes *r, bool older) {
+	struct fields f;
+	const char *called;
+	const struct model_entry *m = ollama_begin(x, r, &f, &called, NEED_SERVING);
+	struct embeddings *e = m ? embeddings_create(x, r, &ollama_dialect, m, called) : NULL;
+	if (e) {
+		e->whole = older ? ollama_embedding_json : ollama_embed_json;
+		e->cut = older || fields_bool(&f, NULL, "truncate", true);
+		if (older) /* one text, as a string */
+			(void)fields_string(&f, NULL, "prompt", NULL);
+		embeddings_read(e, &f, older ? "prompt" : "input");
+		if (fields_ok(&f)) {
+			embeddings_start(e);
+		} else {
+			answer_fields_error(x, r, &ollama_dialect, &f, NEED_SERVING);
+			embeddings_destroy(e);
+		}
+	}
+	fields_clear(&f);
+}
+
+static void ollama_embed(struct http_exchange *x, void *arg) {
+	ollama_embeddings(x, arg, false);
+}
+
+static void ollama_older_embeddings(struct http_exchange *x, void *arg) {
+	ollama_embeddings(x, arg, true);
+}
+
 const struct http_route ollama_routes[] = {
         {HTTP_GET | HTTP_HEAD, "/", ollama_root, true},
         {HTTP_GET | HTTP_HEAD, "/api/version", ollama_version, false},
@@ -383,5 +430,7 @@ const struct http_route ollama_routes[] = {
         {HTTP_POST, "/api/chat", ollama_chat, false},
         {HTTP_POST, "/api/generate", ollama_generate, false},
         {HTTP_POST, "/api/pull", ollama_pull, false},
+        {HTTP_POST, "/api/embed", ollama_embed, false},
+        {HTTP_POST, "/api/embeddings", ollama_older_embeddings, false},
 };
 const size_t ollama_nroutes = sizeof ollama_routes / sizeof *ollama_routes;

@@ -1,4 +1,4 @@
-/* openai: OpenAI's models, chat completions and completions.
+/* openai: OpenAI's models, chat completions, completions and embeddings.
  *
  * Defaults of settings are those of caravan run, not OpenAI's, except for the 16 tokens of a completion
  * without max_tokens.  system_fingerprint guarantees more than OpenAI's: with the same fingerprint, prompt,
@@ -7,6 +7,7 @@
 #include "daemon/api/routes/answer.h"
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
+#include "daemon/api/routes/embeddings.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -335,10 +336,64 @@ static void openai_completions(struct http_exchange *x, void *arg) {
 	openai_complete(x, arg, false);
 }
 
+/* ---- embeddings ---------------------------------------------------------------------------------- */
+
+static json_t *openai_embeddings_json(const struct embeddings *e) {
+	json_t *data = json_array();
+	for (size_t i = 0; i < e->n; i++)
+		json_array_append_new(
+		        data, json_pack("{s:s, s:I, s:o}", "object", "embedding", "index", (json_int_t)i,
+		                      "embedding", embeddings_vector_json(e, i)));
+	return json_pack("{s:s, s:o, s:s, s:s, s:{s:I, s:I}}", "object", "list", "data", data, "model",
+	        e->model, "system_fingerprint", e->fingerprint, "usage", "prompt_tokens",
+	        (json_int_t)e->prompt, "total_tokens", (json_int_t)e->prompt);
+}
+
+static void openai_read_embeddings(struct embeddings *e, struct fields *f) {
+	const char *format = fields_string(f, NULL, "encoding_format", "float");
+	e->whole = openai_embeddings_json;
+	e->base64 = strcmp(format, "base64") == 0;
+	if (!e->base64 && strcmp(format, "float") != 0)
+		fields_fail(f, "encoding_format", "encoding_format is to be float or base64");
+	embeddings_read(e, f, "input");
+	for (size_t i = 0; i < e->n; i++) {
+		const json_t *v = json_array_get(e->input, i);
+		if (json_is_string(v) && json_string_length(v) == 0)
+			fields_fail(f, "input", "input has an empty text");
+	}
+	if (e->n == 0)
+		fields_fail(f, "input", "input is empty");
+}
+
+static void openai_embeddings(struct http_exchange *x, void *arg) {
+	const struct dialect *d = &text_dialect;
+	const struct model_entry *m;
+	struct fields f;
+	struct embeddings *e = NULL;
+	size_t len;
+	const char *body = http_body(x, &len), *name;
+	fields_parse(&f, body, len);
+	name = fields_string(&f, NULL, "model", NULL);
+	if (!fields_ok(&f))
+		answer_fields_error(x, arg, d, &f, NEED_SERVING);
+	else if ((m = answer_model(x, arg, d, name, NEED_SERVING)) &&
+	         (e = embeddings_create(x, arg, d, m, name))) {
+		openai_read_embeddings(e, &f);
+		if (fields_ok(&f)) {
+			embeddings_start(e);
+		} else {
+			answer_fields_error(x, arg, d, &f, NEED_SERVING);
+			embeddings_destroy(e);
+		}
+	}
+	fields_clear(&f);
+}
+
 const struct http_route openai_routes[] = {
         {HTTP_GET, "/v1/models", openai_models, false},
         {HTTP_GET, "/v1/models/*", openai_model, false},
         {HTTP_POST, "/v1/chat/completions", openai_chat_completions, false},
         {HTTP_POST, "/v1/completions", openai_completions, false},
+        {HTTP_POST, "/v1/embeddings", openai_embeddings, false},
 };
 const size_t openai_nroutes = sizeof openai_routes / sizeof *openai_routes;

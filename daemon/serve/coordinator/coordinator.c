@@ -20,6 +20,7 @@ static void sequence_destroy(struct client_sequence *g) {
 		g->constrains->constrained--;
 	constraint_unref(g->constraint);
 	free(g->bias);
+	free(g->sum);
 	free(g->seq.log);
 	free(g);
 }
@@ -113,6 +114,13 @@ int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t p
 	return peers_answer(m->peers, &g->from, &env, data);
 }
 
+int sequence_embedding(struct coordinator *m, struct client_sequence *g, struct payload *data) {
+	Caravan__Embedding embedding = CARAVAN__EMBEDDING__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(EMBEDDING, embedding, &embedding);
+	embedding.dim = m->io->manifest->hp.dim;
+	return peers_answer(m->peers, &g->from, &env, data);
+}
+
 /* ---- sequences ----------------------------------------------------------------------------------- */
 
 _Static_assert(sizeof(struct sampler_bias) == 8, "as on the wire");
@@ -129,13 +137,18 @@ bool sequence_set_bias(struct client_sequence *g, const void *bias, size_t n) {
 	return true;
 }
 
+/* Whether tokens are to be generated: nothing else of all positions is wanted. */
+static bool coordinator_generates(const Caravan__Submit *s) {
+	return !s->logits && !s->embedding;
+}
+
 /* Checks the tokens of a submission against the model; a sentence in err. */
 static int coordinator_check_submit(const struct coordinator *m, const Caravan__Submit *s,
         const uint32_t *ids, size_t n, struct sampler_params *sampling, char *err, size_t errlen) {
 	uint32_t context = m->plan->context, vocab = m->io->manifest->hp.vocab;
 	if (n == 0 || s->prompt == 0 || s->prompt > n)
 		return fail_with(-EINVAL, err, errlen, "the prompt is empty: it needs at least one token");
-	if (n > context || (n == context && !s->logits))
+	if (n > context || (n == context && coordinator_generates(s)))
 		return fail_with(-EINVAL, err, errlen,
 		        "the prompt has %zu tokens, but the context of model %s is %u%s", n, m->plan->model,
 		        context, n == context ? ", which leaves none to generate" : "");
@@ -151,7 +164,7 @@ static int coordinator_check_submit(const struct coordinator *m, const Caravan__
 			        "token %u, which has a bias, is outside the vocabulary of %u", id, vocab);
 	}
 	sampler_params_default(sampling);
-	if (s->logits || !s->sampling)
+	if (!coordinator_generates(s) || !s->sampling)
 		return 0;
 	sampling->temperature = s->sampling->temperature;
 	sampling->top_k = s->sampling->top_k;
@@ -310,19 +323,24 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 		return;
 	}
 	struct client_sequence *g = calloc(1, sizeof *g);
-	uint32_t capacity = s->logits                                 ? (uint32_t)n
+	uint32_t capacity = !coordinator_generates(s)                 ? (uint32_t)n
 	                    : s->limit == 0 || s->limit > context - n ? context
 	                                                              : (uint32_t)n + s->limit;
+	bool pools = s->embedding && !s->logits;
 	uint32_t *log = NULL;
-	if (g)
+	if (g) {
 		g->sampling = sampling;
-	if (g && sequence_set_bias(g, s->bias.data, s->bias.len / sizeof *g->bias))
+		g->sum = pools ? calloc(m->io->manifest->hp.dim, sizeof *g->sum) : NULL;
+	}
+	if (g && (!pools || g->sum) && sequence_set_bias(g, s->bias.data, s->bias.len / sizeof *g->bias))
 		log = realloc(ids, capacity * sizeof *log);
 	if (!log) {
 		peers_refuse(m->peers, from, "%s", strerror(ENOMEM));
 		free(ids);
-		if (g)
+		if (g) {
 			free(g->bias);
+			free(g->sum);
+		}
 		free(g);
 		return;
 	}
@@ -330,7 +348,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->seq.log = log;
 	g->seq.tokens = (uint32_t)n;
 	g->seq.capacity = capacity;
-	g->seq.all_outputs = s->logits;
+	g->seq.all_outputs = !coordinator_generates(s);
 	memcpy(&g->seq.author, from->node.b, sizeof g->seq.author);
 	g->seq.client = g->seq.author ^ s->client;
 	g->from = *from;
@@ -339,7 +357,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->undrafted = s->sampling && s->sampling->undrafted;
 	draft_stats_init(&g->draft_stats);
 	g->began_ns = loop_now_ns();
-	if (s->grammar && !s->logits)
+	if (s->grammar && coordinator_generates(s))
 		coordinator_compile(m, g, s->grammar);
 	else
 		coordinator_enqueue(m, g);

@@ -35,7 +35,7 @@ void coordinator_set_draft_model(struct coordinator *m, struct coordinator *smal
 
 const Caravan__Plan *coordinator_plan(const struct coordinator *m);
 
-/* From a gateway: answered with Tokens or Logits and one Finished, or with Refused.  payload: token ids. */
+/* From a gateway: answered with Tokens, Logits or an Embedding and one Finished, or with Refused.  payload: token ids. */
 void coordinator_submit(struct coordinator *m, const struct peers_from *from, const Caravan__Submit *submit,
         struct payload *payload);
 /* No more answers to this request; an unknown one is ignored. */

@@ -24,8 +24,9 @@ struct client_sequence {
 	TAILQ_ENTRY(client_sequence) compiles; /* while its grammar is compiled; it is not scheduled yet */
 	bool compiling;
 	uint32_t prompt;
-	uint32_t reported;           /* rows of the prompt last reported to the client as computed */
-	uint32_t window;             /* rows of logits that may be on their way; 0: no limit */
+	uint32_t reported; /* rows of the prompt last reported to the client as computed */
+	uint32_t window;   /* rows of logits that may be on their way; 0: no limit */
+	double *sum; /* of its rows, if it wants an embedding; the compute thread's.  NULL: it does not */
 	uint64_t began_ns, first_ns; /* submitted; first token sampled */
 	bool finished;               /* Finished was sent, or the client is gone */
 	bool undrafted;              /* its client wants no drafts */
@@ -70,12 +71,13 @@ void coordinator_queue_moved(struct coordinator *m); /* recounts the places and 
 void sequence_finish(
         struct coordinator *m, struct client_sequence *g, Caravan__Reason reason, const char *error);
 void sequence_drop(struct coordinator *m, struct client_sequence *g); /* the client is gone */
-/* Sends to the gateway: how much of a long prompt has been computed; the next token; rows of logits.  0, or
+/* Sends to the gateway: how much of a long prompt has been computed; the next token; rows of logits; an embedding.  0, or
  * as peers_answer. */
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done);
 int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id);
 int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
         struct payload *data);
+int sequence_embedding(struct coordinator *m, struct client_sequence *g, struct payload *data);
 /* Copies n pairs; false: out of memory. */
 bool sequence_set_bias(struct client_sequence *g, const void *bias, size_t n);
 void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */

@@ -127,3 +127,33 @@ int output_logits(struct output *o, const float *x, uint32_t rows, struct payloa
 	*out = p;
 	return 0;
 }
+
+int output_pool(struct output *o, double *sum, const float *x, uint32_t rows) {
+	size_t dim = o->hp->dim;
+	int rc = 0;
+	for (uint32_t at = 0, n; rc == 0 && at < rows; at += n) {
+		n = rows - at < OUTPUT_ROWS ? rows - at : OUTPUT_ROWS;
+		memcpy(o->x, x + at * dim, n * dim * sizeof(float));
+		rc = io_layers_pool(o->io, sum, o->x, n);
+	}
+	return rc;
+}
+
+int output_embedding(const struct output *o, const double *sum, uint32_t rows, struct payload **out) {
+	size_t dim = o->hp->dim;
+	double square = 0;
+	for (size_t i = 0; i < dim; i++) {
+		double mean = sum[i] / rows;
+		square += mean * mean;
+	}
+	if (!(square > 0 && square < INFINITY))
+		return -EDOM;
+	struct payload *p = payload_create(dim * sizeof(float));
+	if (!p)
+		return -ENOMEM;
+	double length = sqrt(square);
+	for (size_t i = 0; i < dim; i++)
+		((float *)payload_data(p))[i] = (float)(sum[i] / rows / length);
+	*out = p;
+	return 0;
+}

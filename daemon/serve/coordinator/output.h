@@ -2,7 +2,7 @@
  * sampling at its end.
  *
  * Owns: the buffers of embedding and output, and the sampler's scratch.
- * Threads: output_embed and output_run on the compute thread. */
+ * Threads: the compute thread, but for output_create and output_destroy. */
 #ifndef DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #define DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #include "daemon/net/payload.h"
@@ -40,5 +40,11 @@ void output_sample(struct output *o, struct output_row *row, uint32_t rows);
 /* Makes the logits of up to output_logit_rows() rows, as a payload of rows x vocab floats; x contiguous. */
 int output_logits(struct output *o, const float *x, uint32_t rows, struct payload **out);
 uint32_t output_logit_rows(const struct output *o);
+
+/* An embedding is the mean of the final norm of a text's rows, as a vector of length 1 (doc/numerics.md, "Embeddings").  Adds
+ * rows, in order of position, to sum[dim]; x contiguous. */
+int output_pool(struct output *o, double *sum, const float *x, uint32_t rows);
+/* Makes the embedding of the sum of so many rows, as a payload of dim floats; -EDOM: it has none. */
+int output_embedding(const struct output *o, const double *sum, uint32_t rows, struct payload **out);
 
 #endif

@@ -22,7 +22,7 @@ struct step_in_flight {
 	struct output_row *row;   /* one for each output to be sampled */
 	uint32_t nrow, *nsampled; /* in total; for each sequence */
 	uint32_t **log;           /* of each sequence: a copy of its log, where that may change meanwhile */
-	STAILQ_HEAD(, logits) logits;
+	STAILQ_HEAD(, result) results;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the compute thread */
 	struct step_timing_step spent;
 	bool on_compute_thread; /* a job uses it */
@@ -32,19 +32,20 @@ struct step_in_flight {
 	int rc;
 };
 
-/* Logits for the gateway, made on the compute thread, a few rows at a time. */
-struct logits {
-	STAILQ_ENTRY(logits) next;
+/* For the gateway, made on the compute thread: logits, a few rows at a time, or an embedding. */
+struct result {
+	STAILQ_ENTRY(result) next;
 	struct client_sequence *g;
-	uint32_t position, rows;
+	uint32_t position, rows; /* of logits */
 	struct payload *data;
+	int rc; /* 0, or why there is none */
 };
 
 /* ---- release ------------------------------------------------------------------------------------- */
 
-static void logits_destroy(struct logits *l) {
-	payload_unref(l->data);
-	free(l);
+static void result_destroy(struct result *r) {
+	payload_unref(r->data);
+	free(r);
 }
 
 /* Tells clients that wait for the first token of a long prompt how far it is. */
@@ -68,8 +69,8 @@ static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	if (whole)
 		pipeline_report_progress(f);
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, sequence_left, m);
-	for (struct logits *l; (l = STAILQ_FIRST(&f->logits)); logits_destroy(l))
-		STAILQ_REMOVE_HEAD(&f->logits, next);
+	for (struct result *r; (r = STAILQ_FIRST(&f->results)); result_destroy(r))
+		STAILQ_REMOVE_HEAD(&f->results, next);
 	payload_unref(f->x);
 	free(f->log);
 	free(f->nsampled);
@@ -295,7 +296,7 @@ static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct sc
 	}
 	f->m = m;
 	f->st = st;
-	STAILQ_INIT(&f->logits);
+	STAILQ_INIT(&f->results);
 	uint32_t *to = f->token;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		m->drafted += pipeline_drafted_rows(&st->seq[i]);
@@ -404,6 +405,47 @@ static void pipeline_lend(struct step_in_flight *f, void (*fn)(struct constraint
 	}
 }
 
+/* Appends a result to a step.  NULL: out of memory. */
+static struct result *pipeline_add_result(
+        struct step_in_flight *f, struct sequence *q, uint32_t position, uint32_t rows) {
+	struct result *r = calloc(1, sizeof *r);
+	if (!r)
+		return NULL;
+	r->g = (struct client_sequence *)q;
+	r->position = position;
+	r->rows = rows;
+	STAILQ_INSERT_TAIL(&f->results, r, next);
+	return r;
+}
+
+/* The logits of an entry's rows. */
+static int pipeline_make_logits(struct step_in_flight *f, const struct scheduled *e, const float *x) {
+	struct output *o = f->m->output;
+	uint32_t most = output_logit_rows(o);
+	int rc = 0;
+	for (uint32_t k = 0, n; rc == 0 && k < e->rows; k += n) {
+		n = e->rows - k < most ? e->rows - k : most;
+		struct result *r = pipeline_add_result(f, e->seq, e->position + k, n);
+		rc = r ? output_logits(o, x + (size_t)k * f->m->io->manifest->hp.dim, n, &r->data) : -ENOMEM;
+	}
+	return rc;
+}
+
+/* Adds an entry's rows to the sum of its sequence; after the last one, makes the embedding.  Steps come back in order of
+ * their positions.  A text without an embedding must not fail the others. */
+static int pipeline_pool(struct step_in_flight *f, const struct scheduled *e, const float *x) {
+	double *sum = ((struct client_sequence *)e->seq)->sum;
+	uint32_t end = e->position + e->rows;
+	int rc = output_pool(f->m->output, sum, x, e->rows);
+	if (rc == 0 && end < e->seq->tokens)
+		return 0;
+	struct result *r = pipeline_add_result(f, e->seq, e->position, 0);
+	if (!r)
+		return -ENOMEM;
+	r->rc = rc ? rc : output_embedding(f->m->output, sum, end, &r->data);
+	return 0;
+}
+
 /* On the compute thread. */
 static void pipeline_sample(void *arg) {
 	struct step_in_flight *f = arg;
@@ -413,25 +455,10 @@ static void pipeline_sample(void *arg) {
 	f->began_ns = loop_now_ns();
 	for (uint32_t i = 0; f->rc == 0 && i < f->st->nseqs; i++) {
 		const struct scheduled *e = &f->st->seq[i];
-		if (!e->seq->all_outputs) {
-			x += e->outputs * dim;
-			continue;
-		}
-		for (uint32_t k = 0; f->rc == 0 && k < e->rows;) {
-			uint32_t n = e->rows - k < output_logit_rows(m->output)
-			                     ? e->rows - k
-			                     : output_logit_rows(m->output);
-			struct logits *l = calloc(1, sizeof *l);
-			f->rc = l ? output_logits(m->output, x, n, &l->data) : -ENOMEM;
-			if (l) {
-				l->g = (struct client_sequence *)e->seq;
-				l->position = e->position + k;
-				l->rows = n;
-				STAILQ_INSERT_TAIL(&f->logits, l, next);
-			}
-			x += n * dim;
-			k += n;
-		}
+		if (e->seq->all_outputs)
+			f->rc = (((struct client_sequence *)e->seq)->sum ? pipeline_pool
+			                                                 : pipeline_make_logits)(f, e, x);
+		x += e->outputs * dim;
 	}
 	if (f->rc == 0)
 		output_sample(m->output, f->row, f->nrow);
@@ -496,6 +523,23 @@ static void pipeline_take_tokens(
 	}
 }
 
+static void pipeline_answer(struct coordinator *m, const struct result *r) {
+	struct client_sequence *g = r->g;
+	if (g->finished)
+		return;
+	if (r->rc != 0) {
+		sequence_finish(m, g, CARAVAN__REASON__ERROR, pipeline_error(r->rc));
+		return;
+	}
+	int rc = g->sum ? sequence_embedding(m, g, r->data)
+	                : sequence_logits(m, g, r->position, r->rows, r->data);
+	if (rc == -EAGAIN)
+		sequence_finish(m, g, CARAVAN__REASON__ERROR,
+		        "the link to its node is too slow for what was requested");
+	else if (rc != 0)
+		sequence_drop(m, g);
+}
+
 /* Adds the times of a step to its sequences. */
 static void pipeline_add_times(struct step_in_flight *f) {
 	for (uint32_t i = 0; i < f->st->nseqs; i++) {
@@ -522,15 +566,8 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 		pipeline_lose(m, f, pipeline_error(f->rc));
 		return;
 	}
-	for (struct logits *l = STAILQ_FIRST(&f->logits); l; l = STAILQ_NEXT(l, next))
-		if (!l->g->finished) {
-			int rc = sequence_logits(m, l->g, l->position, l->rows, l->data);
-			if (rc == -EAGAIN)
-				sequence_finish(m, l->g, CARAVAN__REASON__ERROR,
-				        "the link to its node is too slow for what was requested");
-			else if (rc != 0)
-				sequence_drop(m, l->g);
-		}
+	for (struct result *r = STAILQ_FIRST(&f->results); r; r = STAILQ_NEXT(r, next))
+		pipeline_answer(m, r);
 	const struct output_row *row = f->row;
 	for (uint32_t i = 0; i < f->st->nseqs; row += f->nsampled[i++]) {
 		struct scheduled *e = &f->st->seq[i];

@@ -22,8 +22,8 @@ struct request {
 	uint32_t *log; /* the token log: prompt and answer */
 	size_t tokens, capacity, prompt;
 	uint32_t cached; /* prompt tokens that were in the prefix cache, as reported by the coordinator */
-	struct text_stream *stream; /* NULL for logits */
-	bool logits;
+	struct text_stream *stream; /* NULL for logits and embeddings */
+	bool logits, embedding;
 	/* rows of logits: that may be on their way; taken by the client; last reported to the coordinator */
 	uint32_t window, taken, reported;
 	struct loop_timer *timer; /* to send LogitsTaken again */
@@ -127,7 +127,7 @@ static uint32_t request_window(
 	return rows ? rows : 1;
 }
 
-/* Whether grammar and biases can be sent to the coordinator; a sentence in err. */
+/* Whether the coordinator knows what the request needs, and its grammar and biases are not too large; a sentence in err. */
 static int request_check_sendable(
         const struct request *r, const struct request_params *p, char *err, size_t errlen) {
 	const struct member *c = members_find(r->all->members, &r->coordinator);
@@ -138,6 +138,10 @@ static int request_check_sendable(
 	if (p->nbias > WIRE_BIASES_MAX)
 		return fail_with(-E2BIG, err, errlen, "%zu tokens have biases, at most %d are possible",
 		        p->nbias, WIRE_BIASES_MAX);
+	if (p->embedding && c && !c->self && c->minor < WIRE_1_3)
+		return fail_with(-EPROTONOSUPPORT, err, errlen,
+		        "%s, which coordinates model %s, runs an older version that makes no embeddings: upgrade it",
+		        c->name, r->model);
 	if ((p->grammar || p->nbias) && c && !c->self && c->minor < WIRE_1_3)
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that knows no %s: upgrade it",
@@ -208,11 +212,12 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	submit.prompt = (uint32_t)r->prompt;
 	submit.limit = p->limit;
 	submit.logits = p->logits;
+	submit.embedding = p->embedding;
 	submit.window = r->window;
 	submit.client = p->client;
-	submit.sampling = p->logits ? NULL : &sampling;
-	submit.grammar = p->logits || !p->grammar ? NULL : &grammar;
-	if (!p->logits && p->nbias)
+	submit.sampling = r->stream ? &sampling : NULL;
+	submit.grammar = r->stream && p->grammar ? &grammar : NULL;
+	if (r->stream && p->nbias)
 		submit.bias = wire_bytes(p->bias, p->nbias * sizeof *p->bias);
 	env.ref = r->ref;
 	int rc = peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, ids);
@@ -240,6 +245,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	r->all = rs;
 	r->ev = *ev;
 	r->logits = p->logits;
+	r->embedding = p->embedding;
 	r->ref = peers_ref(rs->peers);
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
@@ -249,7 +255,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 		rc = request_encode(r, t, p, err, errlen);
 	if (rc != 0)
 		goto error;
-	if (!p->logits) {
+	if (!p->logits && !p->embedding) {
 		rc = text_stream_create(&r->stream, t, p->stops, p->nstops,
 		        (p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0) |
 		                (p->names ? TEXT_STREAM_SPECIAL : 0));
@@ -258,7 +264,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 			goto error;
 		}
 	}
-	if (!p->logits && r->tokens >= m->plan->context) {
+	if (!p->logits && (r->stream ? r->tokens >= m->plan->context : r->tokens > m->plan->context)) {
 		rc = fail_with(-EMSGSIZE, err, errlen,
 		        "the prompt has %zu tokens, but the context of model %s is %u%s", r->tokens, r->model,
 		        m->plan->context,
@@ -309,7 +315,7 @@ static void request_on_tokens(
 	struct request *r = request_find(arg, from);
 	const Caravan__Tokens *t = env->tokens;
 	(void)x;
-	if (!r || r->logits || t->position != r->tokens)
+	if (!r || !r->stream || t->position != r->tokens)
 		return;
 	r->cached = t->cached;
 	for (size_t i = 0; i < t->ids.len / sizeof(uint32_t); i++) {
@@ -336,6 +342,13 @@ static void request_on_logits(
 	struct request *r = request_find(arg, from);
 	if (r && r->logits)
 		r->ev.logits(r->ev.arg, env->logits->position, env->logits->rows, env->logits->vocab, x);
+}
+
+static void request_on_embedding(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
+	struct request *r = request_find(arg, from);
+	if (r && r->embedding)
+		r->ev.embedding(r->ev.arg, env->embedding->dim, x);
 }
 
 static void request_on_queued(
@@ -388,6 +401,8 @@ int requests_create(struct requests **out, struct loop *l, struct members *m, st
 	int rc = peers_on(p, CARAVAN__ENVELOPE__BODY_TOKENS, request_on_tokens, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_LOGITS, request_on_logits, rs);
+	if (rc == 0)
+		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_EMBEDDING, request_on_embedding, rs);
 	if (rc == 0)
 		rc = peers_on(p, CARAVAN__ENVELOPE__BODY_QUEUED, request_on_queued, rs);
 	if (rc == 0)

@@ -28,6 +28,7 @@ struct request_params {
 	const uint32_t *ids; /* the prompt as tokens; with a text as well: its tokens, encoded already */
 	size_t nids;
 	bool logits;
+	bool embedding;  /* of the whole text: nothing is generated */
 	uint64_t client; /* clients get places in turn */
 	uint32_t limit;  /* tokens to generate; 0: up to the context size */
 	Caravan__Sampling sampling;
@@ -46,6 +47,8 @@ struct request_events {
 	void (*prompt)(void *arg, uint64_t done, uint64_t total);
 	void (*text)(void *arg, const char *text, size_t len);
 	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
+	/* NULL allowed where none is asked for.  A payload of dim floats, before `end`. */
+	void (*embedding)(void *arg, uint32_t dim, struct payload *data);
 	/* NULL allowed.  Refused because too many requests wait: try again after this many seconds.  `end`
 	 * follows. */
 	void (*busy)(void *arg, uint32_t seconds);

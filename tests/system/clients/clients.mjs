@@ -53,6 +53,9 @@ async function openai() {
 	events.on("response.output_text.delta", (d) => (deltas += d.delta));
 	const put = await events.finalResponse();
 	check("openai: a response, streamed, put together by it", deltas.startsWith(response.output_text) && put.output[0].content[0].text === deltas && put.status === "completed", deltas, put);
+	const numbers = await client.embeddings.create({ model, input: [PROMPT, "Lily"], encoding_format: "float" });
+	const decoded = await client.embeddings.create({ model, input: [PROMPT, "Lily"] }); // base64 on the way
+	check("openai: embeddings", numbers.data.length === 2 && JSON.stringify(decoded.data) === JSON.stringify(numbers.data) && decoded.usage.prompt_tokens > 2, decoded);
 	let e = await failure(client.chat.completions.create({ ...ask, model: "gpt-nobody" }));
 	check("openai: an unknown model is its NotFoundError", e instanceof OpenAI.NotFoundError && e.code === "model_not_found", e);
 	e = await failure(client.chat.completions.create({ ...ask, logprobs: true }));
@@ -104,6 +107,9 @@ async function ollama() {
 	check("ollama: streamed", text === want && last.done && last.eval_count === 40, text, last);
 	const generated = await client.generate({ model, prompt: PROMPT, options, stream: false });
 	check("ollama: generate", generated.response === want, generated);
+	const embedded = await client.embed({ model, input: [PROMPT, "Lily"] });
+	const older = await client.embeddings({ model, prompt: "Lily" });
+	check("ollama: embed, and the older embeddings", embedded.embeddings.length === 2 && JSON.stringify(embedded.embeddings[1]) === JSON.stringify(older.embedding), embedded);
 	check("ollama: pull of what is there", (await client.pull({ model })).status === "success");
 	const e = await failure(client.chat({ model: "nobody", messages }));
 	check("ollama: an error is a sentence", e?.status_code === 404 && /stories/.test(e.message), e);

@@ -27,6 +27,8 @@ struct caller {
 		unsigned ends, waiting;
 		uint32_t prompt;
 	} choice[COMPLETION_CHOICES_MAX];
+	float embedding[COMPUTE_DIM];
+	unsigned embeddings;
 	unsigned ends, texts;
 	unsigned leaves_after; /* texts; 0: it does not */
 	bool left;
@@ -55,6 +57,14 @@ static void on_text(void *arg, unsigned choice, const char *text, size_t len) {
 		w->left = true;
 		completion_release(w->c);
 	}
+}
+
+static void on_embedding(void *arg, const void *floats, size_t dim) {
+	struct caller *w = arg;
+	ck_assert(!w->left && w->ends == 0);
+	ck_assert_uint_eq(dim, COMPUTE_DIM);
+	memcpy(w->embedding, floats, sizeof w->embedding);
+	w->embeddings++;
 }
 
 static void on_end(void *arg, unsigned choice, const struct completion_end *end) {
@@ -94,6 +104,7 @@ static void start(struct caller *w, const struct completion_params *p) {
 	                         &(struct completion_events){.prompt = on_prompt,
 	                                 .waiting = on_waiting,
 	                                 .text = on_text,
+	                                 .embedding = on_embedding,
 	                                 .end = on_end,
 	                                 .arg = w}),
 	        0);
@@ -198,6 +209,43 @@ START_TEST(biased) {
 	bias.add = 9;
 	expect_answer(&a, 0, serving_answer("m", "once upon", 50, &sampling), CARAVAN__REASON__LIMIT);
 	ck_assert(a.choice[0].text[0] == 'b');
+	leave(&a);
+	end();
+}
+END_TEST
+
+/* Of a text; and of the beginning of one that is too long, if it may be cut. */
+START_TEST(an_embedding) {
+	static uint32_t ids[COMPUTE_CONTEXT];
+	static char text[300];
+	float want[COMPUTE_DIM];
+	begin((uint64_t)_i);
+	for (size_t i = 0; i < sizeof text - 1; i++)
+		text[i] = (char)('a' + i * i % 20);
+	struct completion_params p = params_of("once upon", 0);
+	p.embedding = true;
+	start(&a, &p);
+	until_end(&a, 1);
+	expect_answer(&a, 0, "", CARAVAN__REASON__END);
+	compute_embedding(serving_manifest("m"), ids, serving_encode("once upon", ids), want);
+	ck_assert_uint_eq(a.embeddings, 1);
+	ck_assert_mem_eq(a.embedding, want, sizeof want);
+	leave(&a);
+	ck_assert_uint_gt(serving_encode(text, ids), 256);
+	p = params_of(text, 0);
+	p.embedding = true;
+	start(&a, &p);
+	until_end(&a, 1);
+	expect_error(&a, 400, "context");
+	ck_assert(a.choice[0].end.error.too_long && a.embeddings == 0);
+	leave(&a);
+	p.cut = true;
+	start(&a, &p);
+	until_end(&a, 1);
+	expect_answer(&a, 0, "", CARAVAN__REASON__END);
+	compute_embedding(serving_manifest("m"), ids, 256, want);
+	ck_assert_uint_eq(a.choice[0].end.prompt, 256);
+	ck_assert_mem_eq(a.embedding, want, sizeof want);
 	leave(&a);
 	end();
 }
@@ -716,6 +764,7 @@ static Suite *suite(void) {
 	TCase *t = tcase_create("answers");
 	tcase_add_loop_test(t, an_answer, 0, 10);
 	tcase_add_test(t, biased);
+	tcase_add_loop_test(t, an_embedding, 0, 5);
 	tcase_add_loop_test(t, several_choices, 0, 10);
 	tcase_add_test(t, stop_texts);
 	suite_add_tcase(s, t);

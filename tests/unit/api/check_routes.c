@@ -1,4 +1,5 @@
 /* The dialects alone: calls of tools, errors before and in the middle of a stream, clients that go, models that do not serve. */
+#include "daemon/api/routes/embeddings.h"
 #include "daemon/api/routes/fields.h"
 #include "tests/unit/api/fake_http.h"
 #include <check.h>
@@ -780,6 +781,151 @@ START_TEST(without_vocabulary) {
 }
 END_TEST
 
+/* ---- embeddings ---------------------------------------------------------------------------------- */
+
+static const float vector[FAKE_DIM] = {0.5f, -0.25f, 0.125f}, other[FAKE_DIM] = {1, 0, -2};
+
+#define OF_OPENAI(data, tokens) \
+	"{\"object\":\"list\",\"data\":[" data \
+	"],\"model\":\"m\",\"system_fingerprint\":\"fp_0123456789abcdef\"," \
+	"\"usage\":{\"prompt_tokens\":" tokens ",\"total_tokens\":" tokens "}}"
+#define ONE(index, vector) "{\"object\":\"embedding\",\"index\":" index ",\"embedding\":" vector "}"
+#define NUMBERS "[0.5,-0.25,0.125]"
+
+START_TEST(embedding_of_a_text) {
+	ask("/v1/embeddings",
+	        "{\"input\":\"<s>hi\",\"dimensions\":3,\"encoding_format\":\"float\",\"user\":\"u\"}");
+	ck_assert(fake.started == 1 && fake.p.embedding && !fake.p.cut && !fake.p.special && !fake.p.nspans);
+	ck_assert_str_eq(fake.text, "<s>hi");
+	fake_embed(0, vector);
+	expect_whole(200, OF_OPENAI(ONE("0", NUMBERS), "20"));
+	fake_done(&x);
+	/* float32, little-endian */
+	ask("/v1/embeddings", "{\"input\":[5,7],\"encoding_format\":\"base64\"}");
+	ck_assert(!fake.text && fake.p.nids == 2 && fake.each_ids[1][0] == 5 && fake.each_ids[1][1] == 7);
+	fake_embed(1, vector);
+	expect_whole(200, OF_OPENAI(ONE("0", "\"AAAAPwAAgL4AAAA+\""), "20"));
+}
+END_TEST
+
+/* Texts and ids, in any order of their ends; a few at once. */
+START_TEST(embeddings_of_many) {
+	static const unsigned order[] = {2, 0, 3, 1, 5, 4};
+	ask("/v1/embeddings", "{\"input\":[\"a\",\"b\",[1,2],\"d\",\"e\",[9]]}");
+	ck_assert_uint_eq(fake.started, 4);
+	for (unsigned i = 0; i < 6; i++) {
+		ck_assert(!x.ended);
+		fake_embed(order[i], order[i] % 2 ? other : vector);
+		ck_assert_uint_eq(fake.started, i == 0 ? 5 : 6);
+	}
+	ck_assert_str_eq(fake.each_text[0], "a");
+	ck_assert_str_eq(fake.each_text[1], "b");
+	ck_assert_str_eq(fake.each_text[2], "");
+	ck_assert(fake.each_ids[2][0] == 1 && fake.each_ids[2][1] == 2 && fake.each_ids[5][0] == 9);
+	ck_assert_str_eq(fake.each_text[4], "e");
+	expect_whole(200,
+	        OF_OPENAI(ONE("0", NUMBERS) "," ONE("1", "[1.0,0.0,-2.0]") "," ONE("2", NUMBERS) "," ONE(
+	                          "3", "[1.0,0.0,-2.0]") "," ONE("4", NUMBERS) "," ONE("5", "[1.0,0.0,-2.0]"),
+	                "120"));
+}
+END_TEST
+
+START_TEST(ollama_embeds) {
+	ask("/api/embed",
+	        "{\"model\":\"m:latest\",\"input\":[\"a\",\"b\"],\"truncate\":true,\"keep_alive\":\"5m\"}");
+	ck_assert(fake.p.embedding && fake.p.cut);
+	fake_embed(1, other);
+	fake_embed(0, vector);
+	expect_whole(200,
+	        "{\"model\":\"m:latest\",\"embeddings\":[" NUMBERS ",[1.0,0.0,-2.0]],\"system_fingerprint\":"
+	        "\"fp_0123456789abcdef\",\"total_duration\":\"\",\"load_duration\":0,\"prompt_eval_count\":40}");
+	fake_done(&x);
+	ask("/api/embed", "{\"input\":\"c\",\"truncate\":false}");
+	ck_assert(!fake.p.cut);
+	fake_embed(2, vector);
+	ck_assert_ptr_nonnull(strstr(x.out, "\"embeddings\":[" NUMBERS "]"));
+	fake_done(&x);
+	ask("/api/embeddings", "{\"model\":\"m\",\"prompt\":\"d\"}");
+	ck_assert_str_eq(fake.text, "d");
+	fake_embed(3, vector);
+	expect_whole(200, "{\"embedding\":" NUMBERS "}");
+	fake_done(&x);
+	/* what loads a model in Ollama */
+	ask("/api/embed", "{\"input\":\"\"}");
+	ck_assert(x.status == 200 && strstr(x.out, "\"embeddings\":[]"));
+	fake_done(&x);
+	ask("/api/embeddings", "{}");
+	expect_whole(200, "{\"embedding\":[]}");
+	ck_assert_uint_eq(fake.started, 4);
+}
+END_TEST
+
+static const struct {
+	const char *path, *body, *word;
+} embeddings_refused[] = {
+        {"/v1/embeddings", "{}", "input is empty"},
+        {"/v1/embeddings", "{\"input\":\"\"}", "input"},
+        {"/v1/embeddings", "{\"input\":[]}", "input is empty"},
+        {"/v1/embeddings", "{\"input\":[\"a\",\"\"]}", "empty text"},
+        {"/v1/embeddings", "{\"input\":7}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":{\"a\":1}}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":[1,\"a\"]}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":[\"a\",[]]}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":[-1]}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":[4294967296]}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":[[1],[1.5]]}", "input is to be"},
+        {"/v1/embeddings", "{\"input\":\"a\",\"dimensions\":2}", "dimensions is supported as 3 alone"},
+        {"/v1/embeddings", "{\"input\":\"a\",\"encoding_format\":\"hex\"}", "encoding_format"},
+        {"/api/embed", "{\"input\":\"a\",\"dimensions\":2}", "dimensions"},
+        {"/api/embed", "{\"input\":{}}", "input is to be"},
+        {"/api/embeddings", "{\"prompt\":[\"a\"]}", "prompt"},
+};
+
+START_TEST(embeddings_refused_by_name) {
+	ask(embeddings_refused[_i].path, embeddings_refused[_i].body);
+	ck_assert_uint_eq(fake.started, 0);
+	ck_assert(x.ended && x.status == 400);
+	ck_assert_msg(strstr(x.out, embeddings_refused[_i].word), "%s", x.out);
+}
+END_TEST
+
+START_TEST(too_many_embeddings) {
+	size_t n = EMBEDDINGS_TEXTS_MAX + 1, len = 0;
+	char *body = malloc(n * 4 + 100);
+	len += (size_t)sprintf(body, "{\"input\":[");
+	for (size_t i = 0; i < n; i++)
+		len += (size_t)sprintf(body + len, "%s\"a\"", i ? "," : "");
+	len += (size_t)sprintf(body + len, "]}");
+	fake_ask(&x, HTTP_POST, "/v1/embeddings", body, len);
+	free(body);
+	ck_assert(x.status == 400 && fake.started == 0);
+	ck_assert_ptr_nonnull(strstr(x.out, "has 2049 texts, of at most 2048"));
+}
+END_TEST
+
+/* One text fails, or has no embedding: so does the request, and the others are cancelled. */
+START_TEST(embeddings_that_fail) {
+	ask("/v1/embeddings", "{\"input\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}");
+	fake_embed(1, vector);
+	if (_i == 0)
+		fake_fail(429, "busy");
+	else
+		fake_embed(0, NULL);
+	ck_assert(x.ended && x.status == (_i == 0 ? 429 : 500));
+	ck_assert_str_eq(x.retry_after, _i == 0 ? "9" : "");
+	ck_assert(fake.started == 5 && fake.released == 5);
+}
+END_TEST
+
+START_TEST(embeddings_nobody_waits_for) {
+	ask("/api/embed", "{\"input\":[\"a\",\"b\",\"c\"]}");
+	fake_embed(0, vector);
+	fake_done(&x);
+	ck_assert_uint_eq(fake.released, 3);
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("routes");
 	TCase *t = tcase_create("tools");
@@ -817,6 +963,17 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, biases, 0, BIASED);
 	tcase_add_loop_test(t, biases_refused, 0, BIASED);
 	tcase_add_loop_test(t, clients_that_go, 0, 2 * STREAMS);
+	suite_add_tcase(s, t);
+	t = tcase_create("embeddings");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, embedding_of_a_text);
+	tcase_add_test(t, embeddings_of_many);
+	tcase_add_test(t, ollama_embeds);
+	tcase_add_loop_test(t, embeddings_refused_by_name, 0,
+	        (int)(sizeof embeddings_refused / sizeof *embeddings_refused));
+	tcase_add_test(t, too_many_embeddings);
+	tcase_add_loop_test(t, embeddings_that_fail, 0, 2);
+	tcase_add_test(t, embeddings_nobody_waits_for);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
 	tcase_add_checked_fixture(t, setup, teardown);

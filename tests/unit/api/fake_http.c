@@ -56,12 +56,21 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	fake.grammar = p->grammar ? strdup(p->grammar) : NULL;
 	fake.text = p->text ? strndup(p->text, p->len) : NULL;
 	fake.ev = *ev;
+	if (fake.started < FAKE_EACH) {
+		fake.each[fake.started] = *ev;
+		snprintf(fake.each_text[fake.started], sizeof *fake.each_text, "%s",
+		        fake.text ? fake.text : "");
+		for (size_t i = 0; i < 2 && i < p->nids; i++)
+			fake.each_ids[fake.started][i] = p->ids[i];
+	}
 	fake.started++;
 	*out = &completion;
 	return 0;
 }
 
 void completion_release(struct completion *c) {
+	if (!c)
+		return;
 	FAKE_MUST(c == &completion);
 	FAKE_MUST(fake.released < fake.started);
 	fake.released++;
@@ -181,6 +190,7 @@ void fake_begin(const char *chat_template) {
 	facts.type = "Q4_0";
 	facts.bytes = 4000000000;
 	facts.parameters = 7000000000;
+	facts.hp.dim = FAKE_DIM;
 	snprintf(facts.fingerprint, sizeof facts.fingerprint, "fp_0123456789abcdef");
 	completions.list = calloc(1, sizeof *completions.list + sizeof(struct model_entry));
 	FAKE_MUST(completions.list);
@@ -246,4 +256,12 @@ void fake_fail(int status, const char *text) {
 	        .reason = CARAVAN__REASON__ERROR};
 	snprintf(end.error.text, sizeof end.error.text, "%s", text);
 	fake.ev.end(fake.ev.arg, 0, &end);
+}
+
+void fake_embed(unsigned n, const float *embedding) {
+	const struct completion_events *ev = &fake.each[n];
+	FAKE_MUST(n < FAKE_EACH && n < fake.started);
+	if (embedding)
+		ev->embedding(ev->arg, embedding, FAKE_DIM);
+	ev->end(ev->arg, 0, &(struct completion_end){.reason = CARAVAN__REASON__END, .prompt = 20});
 }

@@ -20,12 +20,17 @@ struct http_exchange {
 };
 
 /* What was asked for last; its events are the test's to make. */
+#define FAKE_EACH 16
 struct fake_completion {
 	struct completion_params p;                /* pointers are dangling but for those below */
 	char *text, *grammar;                      /* NULL: none */
 	struct sampler_bias bias[WIRE_BIASES_MAX]; /* p.nbias of them */
 	struct completion_events ev;
 	unsigned started, released;
+	/* the first of them: their events, texts, and first two token ids */
+	struct completion_events each[FAKE_EACH];
+	char each_text[FAKE_EACH][40];
+	uint32_t each_ids[FAKE_EACH][2];
 };
 extern struct fake_completion fake;
 
@@ -41,5 +46,8 @@ void fake_done(struct http_exchange *x);
 void fake_text(const char *text);
 void fake_finish(Caravan__Reason reason);
 void fake_fail(int status, const char *text);
+/* The nth completion ends with an embedding of FAKE_DIM floats, of a prompt of 20 tokens; NULL: without one. */
+#define FAKE_DIM 3
+void fake_embed(unsigned n, const float *embedding);
 
 #endif

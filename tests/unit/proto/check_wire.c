@@ -140,6 +140,7 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_STEP_DONE, {4, 4096, WIRE_PAYLOAD_MAX}, {2, 4097, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_SUBMIT, {4, 400, WIRE_PAYLOAD_MAX}, {3, 401, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_LOGITS, {4}, {3, 8, WIRE_PAYLOAD_MAX + 4}},
+        {CARAVAN__ENVELOPE__BODY_EMBEDDING, {4}, {3, 8, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_CTL_RUN, {1, 77, WIRE_PAYLOAD_MAX}, {WIRE_PAYLOAD_MAX + 1}},
         {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, {4, 400, WIRE_PAYLOAD_MAX}, {3, 401, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, {1, 77, WIRE_PAYLOAD_MAX}, {WIRE_PAYLOAD_MAX + 1}},
@@ -489,6 +490,11 @@ START_TEST(fields_agree) {
 	e->logits->vocab = 512;
 	ck_assert(valid(e, 3 * 512 * 4, WIRE_DEALER));
 	ck_assert(!valid(e, 3 * 512 * 4 - 4, WIRE_DEALER));
+	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "embedding"));
+	e->embedding->dim = 512;
+	ck_assert(valid(e, 512 * 4, WIRE_DEALER));
+	ck_assert(!valid(e, 512 * 4 - 4, WIRE_DEALER));
+	ck_assert(!valid(e, 512 * 4, WIRE_ROUTER));
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "submit"));
 	e->submit->prompt = 100;
 	ck_assert(valid(e, 400, WIRE_ROUTER));

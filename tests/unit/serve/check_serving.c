@@ -161,6 +161,123 @@ START_TEST(padded_outputs) {
 }
 END_TEST
 
+static void expect_embedding(const struct client *who, const char *prompt) {
+	uint32_t ids[COMPUTE_CONTEXT], n = serving_encode(prompt, ids);
+	float want[COMPUTE_DIM];
+	compute_embedding(serving_manifest("m"), ids, n, want);
+	client_expect(who, "", CARAVAN__REASON__END);
+	ck_assert_uint_eq(who->embeddings, 1);
+	ck_assert_uint_eq(who->prompt, n);
+	ck_assert_uint_eq(who->cached, 0);
+	ck_assert_mem_eq(who->embedding, want, sizeof want);
+}
+
+/* The same bytes in chunks of any size, alone and among others, whatever the prefix cache has. */
+START_TEST(embeddings) {
+	static const uint32_t rows[] = {1, 7, 64, 200};
+	static const size_t lens[] = {1, 30, 63, 64, 65, 150, 190};
+	serving_begin(3, 3, (uint64_t)_i);
+	serving_load(&(struct serving_spec){.coordinator = 0,
+	        .stages = 1 + (unsigned)_i % 2,
+	        .stage = {1, 2},
+	        .max_rows = rows[_i],
+	        .parallel = 5,
+	        .blocks = 60});
+	for (unsigned round = 0; round < 2; round++) { /* in the second, the cache has all blocks */
+		for (unsigned i = 0; i < 7; i++) {
+			client_ask(&c[i],
+			        &(struct ask){
+			                .node = i % 3, .prompt = prompt_of(i, lens[i]), .embedding = true});
+			if (i < 5)
+				client_ask(&c[7 + i], &(struct ask){.node = i % 3,
+				                              .prompt = prompt_of(i + 2, lens[i + 2]),
+				                              .limit = 25});
+		}
+		serving_settle();
+		for (unsigned i = 0; i < 7; i++)
+			expect_embedding(&c[i], prompt_of(i, lens[i]));
+		for (unsigned i = 0; i < 5; i++)
+			client_expect(&c[7 + i], serving_answer("m", prompt_of(i + 2, lens[i + 2]), 25, NULL),
+			        CARAVAN__REASON__LIMIT);
+	}
+	ck_assert(rows[_i] == 1 || serving_state("m").step_sequences_max > 1);
+	ck_assert_uint_gt(serving_state("m").prefix_tokens, 0);
+	expect_idle("m");
+}
+END_TEST
+
+/* What an embedding computed is in the prefix cache. */
+START_TEST(an_embedding_fills_the_cache) {
+	serving_begin(3, 3, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 2, .stage = {1, 2}});
+	client_ask(&c[0], &(struct ask){.node = 1, .prompt = prompt_of(3, 150), .embedding = true});
+	serving_settle();
+	expect_embedding(&c[0], prompt_of(3, 150));
+	client_ask(&c[1], &(struct ask){.node = 1, .prompt = prompt_of(3, 150), .limit = 20});
+	serving_settle();
+	client_expect(&c[1], serving_answer("m", prompt_of(3, 150), 20, NULL), CARAVAN__REASON__LIMIT);
+	ck_assert_uint_eq(c[1].cached, 128);
+	expect_idle("m");
+}
+END_TEST
+
+/* A client that goes leaves nothing; a full context is enough for an embedding. */
+START_TEST(embeddings_that_end) {
+	char err[WIRE_TEXT_MAX] = "";
+	struct request_events ev = client_events(&c[1]);
+	uint32_t ids[COMPUTE_CONTEXT];
+	struct request_params p = {.model = "m", .ids = ids, .embedding = true};
+	float want[COMPUTE_DIM];
+	serving_begin(3, 3, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 2, .stage = {1, 2}});
+	client_ask(&c[0], &(struct ask){.node = 1, .prompt = prompt_of(3, 190), .embedding = true});
+	sim_for(8);
+	ck_assert_uint_eq(c[0].embeddings, 0);
+	ck_assert_uint_eq(serving_state("m").sequences, 1);
+	request_cancel(c[0].request);
+	c[0].request = NULL;
+	serving_settle();
+	ck_assert_uint_eq(c[0].embeddings, 0);
+	expect_idle("m");
+	for (size_t i = 0; i < 257; i++)
+		ids[i] = COMPUTE_FIRST + (uint32_t)(i * i % 11);
+	caravan__sampling__init(&p.sampling);
+	for (p.nids = 256; p.nids <= 257; p.nids++) {
+		int rc = request_start(
+		        &c[1].request, serve_requests(serving[2].serve), &p, &ev, err, sizeof err);
+		ck_assert_int_eq(rc, p.nids == 256 ? 0 : -EMSGSIZE);
+	}
+	ck_assert(strstr(err, "257 tokens") && !strstr(err, "leaves none"));
+	serving_settle();
+	compute_embedding(serving_manifest("m"), ids, 256, want);
+	ck_assert_uint_eq(c[1].embeddings, 1);
+	ck_assert_mem_eq(c[1].embedding, want, sizeof want);
+	expect_idle("m");
+}
+END_TEST
+
+/* A coordinator of an older version is not asked. */
+START_TEST(embeddings_of_an_older_coordinator) {
+	char err[WIRE_TEXT_MAX] = "";
+	struct request_events ev = client_events(&c[0]);
+	struct request_params p = {.model = "m", .text = "a house", .len = 7, .embedding = true};
+	serving_begin(3, 3, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {1}});
+	caravan__sampling__init(&p.sampling);
+	serving_minor(2, 0, 2);
+	ck_assert_int_eq(
+	        request_start(&c[0].request, serve_requests(serving[2].serve), &p, &ev, err, sizeof err),
+	        -EPROTONOSUPPORT);
+	ck_assert(strstr(err, "attic") && strstr(err, "makes no embeddings"));
+	serving_minor(2, 0, 3);
+	ck_assert_int_eq(
+	        request_start(&c[0].request, serve_requests(serving[2].serve), &p, &ev, err, sizeof err), 0);
+	serving_settle();
+	expect_embedding(&c[0], "a house");
+	expect_idle("m");
+}
+END_TEST
+
 START_TEST(a_known_beginning_is_not_computed_again) {
 	char longer[PROMPT + 20];
 	serving_begin(3, 3, 0);
@@ -1000,6 +1117,10 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_prompt_through_all_stages, 0, 2 * SHAPES);
 	tcase_add_loop_test(t, chunks_and_batches, 0, 4);
 	tcase_add_test(t, sampled_answers);
+	tcase_add_loop_test(t, embeddings, 0, 4);
+	tcase_add_test(t, an_embedding_fills_the_cache);
+	tcase_add_test(t, embeddings_that_end);
+	tcase_add_test(t, embeddings_of_an_older_coordinator);
 	tcase_add_test(t, padded_outputs);
 	tcase_add_test(t, biases_that_cannot_be_had);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);

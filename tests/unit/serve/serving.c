@@ -484,6 +484,15 @@ static void client_logits(void *arg, uint32_t position, uint32_t rows, uint32_t 
 	c->rows += rows;
 }
 
+static void client_embedding(void *arg, uint32_t dim, struct payload *data) {
+	struct client *c = arg;
+	ck_assert_uint_eq(c->ends, 0);
+	ck_assert_uint_eq(dim, COMPUTE_DIM);
+	ck_assert_uint_eq(payload_len(data), sizeof c->embedding);
+	memcpy(c->embedding, payload_data(data), sizeof c->embedding);
+	c->embeddings++;
+}
+
 static void client_busy(void *arg, uint32_t seconds) {
 	struct client *c = arg;
 	ck_assert_uint_eq(c->ends, 0);
@@ -511,6 +520,7 @@ struct request_events client_events(struct client *c) {
 	        .prompt = client_prompt,
 	        .text = client_text,
 	        .logits = client_logits,
+	        .embedding = client_embedding,
 	        .busy = client_busy,
 	        .end = client_end,
 	        .arg = c};
@@ -530,6 +540,7 @@ void client_ask(struct client *c, const struct ask *a) {
 	        .grammar = a->grammar,
 	        .bias = s->bias,
 	        .nbias = s->nbias,
+	        .embedding = a->embedding,
 	        .stops = &stop,
 	        .nstops = a->stop != NULL};
 	caravan__sampling__init(&p.sampling);

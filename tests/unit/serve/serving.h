@@ -101,7 +101,9 @@ struct client {
 	bool failed;                   /* it ended with an error */
 	float *logits;
 	uint32_t rows;
-	unsigned after; /* tokens' texts that came before it is cancelled by itself; 0: it is not */
+	float embedding[COMPUTE_DIM];
+	unsigned embeddings; /* that came */
+	unsigned after;      /* tokens' texts that came before it is cancelled by itself; 0: it is not */
 };
 
 /* Sampling: NULL for the most likely token.  Asserts that it begins. */
@@ -112,7 +114,7 @@ struct ask {
 	uint32_t limit;
 	const struct sampler_params *sampling;
 	const Caravan__Grammar *grammar;
-	bool undrafted;
+	bool undrafted, embedding;
 	const char *stop;
 	uint64_t client;
 };

@@ -254,6 +254,38 @@ START_TEST(planned_bytes) {
 }
 END_TEST
 
+/* The sum of rows after the final norm, one after the other, however many at once: by doc/numerics.md, "Embeddings". */
+START_TEST(pooled) {
+	enum { ROWS = 7, DIM = 64 };
+	static float x[ROWS * DIM], w[DIM];
+	double want[DIM] = {0}, have[DIM] = {0};
+	start();
+	struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
+	const struct store_tensor *norm = model->whole.io[IO_NORM];
+	kern_dequant_packed(norm->record.type, w, norm->packed, 0, DIM);
+	for (uint32_t i = 0; i < ROWS * DIM; i++)
+		x[i] = (float)(i * 7919 % 1009) / 7 - 70;
+	for (uint32_t r = 0; r < ROWS; r++) {
+		float s[32] = {0};
+		for (uint32_t i = 0; i < DIM; i++)
+			s[i % 32] = fmaf(x[r * DIM + i], x[r * DIM + i], s[i % 32]);
+		for (uint32_t n = 16; n; n /= 2)
+			for (uint32_t i = 0; i < n; i++)
+				s[i] += s[i + n];
+		float scale = 1 / sqrtf(s[0] / DIM + model->m.hp.eps);
+		for (uint32_t i = 0; i < DIM; i++)
+			want[i] += (double)(x[r * DIM + i] * scale * w[i]);
+	}
+	for (uint32_t r = 0, n = 1; r < ROWS; r += n, n *= 2) /* 1, 2 and 4 rows */
+		ck_assert_int_eq(io_layers_pool(l->io, have, x + r * DIM, n), 0);
+	ck_assert_mem_eq(have, want, sizeof want);
+	x[5 * DIM + 3] = INFINITY;
+	ck_assert_int_eq(io_layers_pool(l->io, have, x, ROWS), -EDOM);
+	line_destroy(l);
+	synth_destroy(model);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("step");
 	TCase *t = tcase_create("step");
@@ -262,6 +294,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, fault_in_input);
 	tcase_add_test(t, fault_in_model);
 	tcase_add_test(t, tokens_outside);
+	tcase_add_test(t, pooled);
 	tcase_add_test(t, kv_parts);
 	tcase_add_test(t, kv_reserved);
 	tcase_add_test(t, refused);
