@@ -2,30 +2,6 @@
 # command: exit statuses, messages, help; what people type wrong.
 . "$(dirname "$0")/lib.sh"
 
-# says STATUS PATTERN COMMAND...: ends with that status, and one line on standard error that matches
-says() {
-	want=$1 pattern=$2
-	shift 2
-	"$@" >"$dir/says.out" 2>"$dir/says.err"
-	got=$?
-	[ "$got" = "$want" ] || {
-		echo "status $got, not $want"
-		cat "$dir/says.err"
-		return 1
-	}
-	grep -q -- "$pattern" "$dir/says.err" || {
-		echo "no '$pattern' in:"
-		cat "$dir/says.err"
-		return 1
-	}
-	if [ "$want" = 1 ] && [ "$(wc -l <"$dir/says.err")" != 1 ]; then
-		echo "more than one line:"
-		cat "$dir/says.err"
-		return 1
-	fi
-	[ "$want" = 0 ] || ! test -s "$dir/says.out"
-}
-
 # outcome PATTERN COMMAND...: it succeeds, and one line on standard output says what has happened
 outcome() {
 	pattern=$1

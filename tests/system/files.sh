@@ -23,7 +23,7 @@ prints() {
 }
 # nothing_kept STATE: no weight, no names and no blob of a file is there
 nothing_kept() { test -z "$(find "$1/store" -type f ! -name '*.lock' 2>/dev/null)"; }
-says() { # MODEL ARG...: run of a path, greedily
+greedy() { # MODEL ARG...: run of a path, greedily
 	model=$1
 	shift
 	caravan run -m "$dir/$model.gguf" --temp 0 "$@"
@@ -54,7 +54,7 @@ check "nor by a daemon" nothing_kept "$dir/alpha"
 # ---- a pre-tokenizer can be named, and stays with the model ------------------------------------------------------
 wrong_pre() { ! caravan run -m "$dir/none.gguf" --pre frob x 2>"$dir/pre" && grep -q "'frob' is not a pre-tokenizer .*: llama-bpe, llama3" "$dir/pre"; }
 check "a name that is none lists those that are" wrong_pre
-check "it is named for a path" prints "hello world" says none --pre llama-bpe x
+check "it is named for a path" prints "hello world" greedy none --pre llama-bpe x
 check "for tokens of a path too" prints "$(printf '258 104 105\n ')" sh -c 'caravan tokenize -m "$0" --pre gpt-2 hi; printf " "' "$dir/none.gguf"
 check "not for a model that serves" sh -c '! caravan run --pre gpt-2 x 2>"$0" && grep -q "need a path" "$0"' "$dir/pre"
 check "plan takes it" on alpha plan --pre llama-bpe "$dir/none.gguf"
@@ -70,43 +70,43 @@ check "it still cuts words as it did" sh -c 'test "$(caravan tokenize --control 
 
 # ---- special tokens ----------------------------------------------------------------------------------------------
 require mkchain "$dir/chain.gguf" pre=llama-bpe hello "<|start|>" " world" "<|stop|>" " more"
-check "control tokens are not shown" prints "hello world more" says chain ""
-check "but with --special" prints "hello<|start|> world<|stop|> more" says chain --special ""
-check "a stop text may spell one" prints "hello world" says chain --stop "<|stop|>" x
-check "of several the first that comes" prints "hello" says chain --stop "<|stop|>" --stop "<|start|>" x
-check "with --special too" prints "hello<|start|> world" says chain --special --stop "<|stop|>" x
-check "and with text around it" prints "hell" says chain --stop "o<|start|> w" x
-stopped() { says chain --json --stop "<|start|>" x | json "j['reason'] == 'stop' and j['text'] == 'hello'"; }
+check "control tokens are not shown" prints "hello world more" greedy chain ""
+check "but with --special" prints "hello<|start|> world<|stop|> more" greedy chain --special ""
+check "a stop text may spell one" prints "hello world" greedy chain --stop "<|stop|>" x
+check "of several the first that comes" prints "hello" greedy chain --stop "<|stop|>" --stop "<|start|>" x
+check "with --special too" prints "hello<|start|> world" greedy chain --special --stop "<|stop|>" x
+check "and with text around it" prints "hell" greedy chain --stop "o<|start|> w" x
+stopped() { greedy chain --json --stop "<|start|>" x | json "j['reason'] == 'stop' and j['text'] == 'hello'"; }
 check "which is why the answer ends" stopped
 check "a BOS that is typed is not doubled" prints "261 256
 " caravan tokenize -m "$dir/chain.gguf" --special "<|begin_of_text|>hello"
 require mkchain "$dir/eos.gguf" pre=llama-bpe eos hello " world"
 check "a whole text has its EOS" prints "258 120 259
 " caravan tokenize -m "$dir/eos.gguf" x
-check "a prompt has none" prints "hello world" says eos x
-check "nor with --special" prints "hello world" says eos --special x
-check "but one that is typed is the end" prints "" says eos --special "x<|end_of_text|>"
+check "a prompt has none" prints "hello world" greedy eos x
+check "nor with --special" prints "hello world" greedy eos --special x
+check "but one that is typed is the end" prints "" greedy eos --special "x<|end_of_text|>"
 require mkchain "$dir/eom.gguf" pre=llama-bpe eom hello
-ends() { says eom --json x | json "j['reason'] == 'end' and j['text'] == 'hello'"; }
+ends() { greedy eom --json x | json "j['reason'] == 'end' and j['text'] == 'hello'"; }
 check "an EOM that the file names ends the answer" ends
 require mkchain "$dir/noeot.gguf" pre=llama-bpe noeot hello
 noted() { # COMMAND...: it ends well, and says what was ignored
 	"$@" >"$dir/noted.out" 2>"$dir/noted.err" && cat "$dir/noted.err" &&
 		[ "$(grep -c "tokenizer.ggml.eot_token_id is 128009 and there are 260 tokens: it is ignored" "$dir/noted.err")" = 1 ]
 }
-check "a special token that is not there is ignored, which run says" noted says noeot x
+check "a special token that is not there is ignored, which run says" noted greedy noeot x
 check "and tokenize" noted caravan tokenize -m "$dir/noeot.gguf" x
 check "and plan" noted on alpha plan "$dir/noeot.gguf"
 check "and plan for other machines" noted caravan plan --cluster "$dir/machines" "$dir/noeot.gguf"
 check "and load" noted on alpha load "$dir/noeot.gguf"
 require on alpha unload noeot
 require mkchain "$dir/nobos.gguf" pre=llama-bpe nobos hello
-check "an empty prompt without a BOS has an answer" fails "the prompt is empty, and model nobos adds no beginning-of-text token to start from: give a prompt" says nobos ""
-check "a prompt goes" prints hello says nobos x
-check "the first token of an answer keeps its space" prints " world" says eos --stop never --special hello
+check "an empty prompt without a BOS has an answer" fails "the prompt is empty, and model nobos adds no beginning-of-text token to start from: give a prompt" greedy nobos ""
+check "a prompt goes" prints hello greedy nobos x
+check "the first token of an answer keeps its space" prints " world" greedy eos --stop never --special hello
 require mkchain "$dir/padded.gguf" pre=llama-bpe padded hello " world"
-check "rows beyond the tokens are never sampled" prints "hello world" says padded x
-check "whatever the temperature" says padded --temp 100 --seed 1 -n 30 x
+check "rows beyond the tokens are never sampled" prints "hello world" greedy padded x
+check "whatever the temperature" greedy padded --temp 100 --seed 1 -n 30 x
 
 # ---- the context -------------------------------------------------------------------------------------------------
 full() { # PATTERN COMMAND...: it ends well, and says on standard error that the context is full

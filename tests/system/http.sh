@@ -5,30 +5,6 @@
 
 python3 -c 'import http.client, ssl' 2>/dev/null || { echo "1..0 # SKIP no python3"; exit 0; }
 
-# says STATUS TEXT COMMAND...: it ends with that status, and this on standard error
-says() {
-	want=$1 pattern=$2
-	shift 2
-	"$@" >"$dir/says.out" 2>"$dir/says.err"
-	got=$?
-	[ "$got" = "$want" ] || {
-		echo "status $got, not $want"
-		cat "$dir/says.err"
-		return 1
-	}
-	grep -q -- "$pattern" "$dir/says.err" || {
-		echo "no '$pattern' in:"
-		cat "$dir/says.err"
-		return 1
-	}
-	if [ "$want" = 1 ] && [ "$(wc -l <"$dir/says.err")" != 1 ]; then
-		echo "more than one line:"
-		cat "$dir/says.err"
-		return 1
-	fi
-	[ "$want" = 0 ] || ! test -s "$dir/says.out"
-}
-
 # ask PORT [PATH [HEADER...]]: the status of a request
 ask() {
 	python3 - "$@" <<-'END'

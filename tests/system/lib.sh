@@ -65,6 +65,30 @@ skip() { # what why
 	echo "ok $cases - $1 # SKIP $2"
 }
 
+# says STATUS PATTERN COMMAND...: ends with that status, and one line on standard error that matches
+says() {
+	want=$1 pattern=$2
+	shift 2
+	"$@" >"$dir/says.out" 2>"$dir/says.err"
+	got=$?
+	[ "$got" = "$want" ] || {
+		echo "status $got, not $want"
+		cat "$dir/says.err"
+		return 1
+	}
+	grep -q -- "$pattern" "$dir/says.err" || {
+		echo "no '$pattern' in:"
+		cat "$dir/says.err"
+		return 1
+	}
+	if [ "$want" = 1 ] && [ "$(wc -l <"$dir/says.err")" != 1 ]; then
+		echo "more than one line:"
+		cat "$dir/says.err"
+		return 1
+	fi
+	[ "$want" = 0 ] || ! test -s "$dir/says.out"
+}
+
 # ended_well: every daemon that still runs ends when it is told to, with status 0
 ended_well() {
 	bad=
