@@ -96,6 +96,15 @@ int durable_write(int dir, const char *name, const void *data, size_t len) {
 	return rc;
 }
 
+int durable_write_in(const char *path, const char *name, const void *data, size_t len) {
+	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	int rc = durable_write(dir, name, data, len);
+	close(dir);
+	return rc;
+}
+
 int durable_read(int dir, const char *name, size_t max, uint8_t **data, size_t *len) {
 	struct stat st;
 	uint8_t *buf = NULL;

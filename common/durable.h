@@ -22,6 +22,8 @@ void durable_discard(int dir, const char *temp);
 
 /* All of it at once. */
 int durable_write(int dir, const char *name, const void *data, size_t len);
+/* The same for a folder by its path. */
+int durable_write_in(const char *path, const char *name, const void *data, size_t len);
 /* The whole file (malloc'd): -ENOENT, -EFBIG beyond max, or another negative errno. */
 int durable_read(int dir, const char *name, size_t max, uint8_t **data, size_t *len);
 /* Writes len bytes at an offset, however many calls that takes. */

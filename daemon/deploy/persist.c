@@ -26,15 +26,6 @@ struct saving {
 	int rc;
 };
 
-static int persist_write(const char *dir, const char *name, const void *data, size_t len) {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	int rc = durable_write(fd, name, data, len);
-	close(fd);
-	return rc;
-}
-
 /* 0 with *data NULL when there is no such file. */
 static int persist_read_file(const char *dir, const char *name, uint8_t **data, size_t *len) {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -50,7 +41,7 @@ static int persist_read_file(const char *dir, const char *name, uint8_t **data, 
 int persist_write_epoch(const char *dir, uint64_t counter) {
 	char text[32];
 	int n = snprintf(text, sizeof text, "%llu\n", (unsigned long long)counter);
-	return persist_write(dir, "epoch", text, (size_t)n);
+	return durable_write_in(dir, "epoch", text, (size_t)n);
 }
 
 /* ---- plans ---- */
@@ -80,7 +71,7 @@ static int persist_append(struct saving *s, const struct model *m) {
 
 static void persist_save_run(void *arg) {
 	struct saving *s = arg;
-	s->rc = persist_write(s->dir, "plans", s->data, s->len);
+	s->rc = durable_write_in(s->dir, "plans", s->data, s->len);
 }
 
 static void persist_save_done(void *arg, bool cancelled) {

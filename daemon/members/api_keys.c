@@ -288,12 +288,9 @@ int api_keys_load(struct api_keys *k, const char *state_dir, char *err, size_t e
 int api_keys_save(struct api_keys *k, const char *state_dir, char *err, size_t errlen) {
 	uint8_t *frame = NULL;
 	size_t len;
-	int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = dir < 0 ? -errno : api_keys_pack(k, &frame, &len);
+	int rc = api_keys_pack(k, &frame, &len);
 	if (rc == 0)
-		rc = durable_write(dir, "api-keys", frame, len);
-	if (dir >= 0)
-		close(dir);
+		rc = durable_write_in(state_dir, "api-keys", frame, len);
 	free(frame);
 	if (rc)
 		snprintf(err, errlen, "cannot write %s/api-keys: %s", state_dir, strerror(-rc));

@@ -270,12 +270,9 @@ int roster_pack(struct roster *r, uint8_t **frame, size_t *len) {
 int roster_save(struct roster *r, const char *state_dir, char *err, size_t errlen) {
 	uint8_t *frame = NULL;
 	size_t len;
-	int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = dir < 0 ? -errno : roster_pack(r, &frame, &len);
+	int rc = roster_pack(r, &frame, &len);
 	if (rc == 0)
-		rc = durable_write(dir, "roster", frame, len);
-	if (dir >= 0)
-		close(dir);
+		rc = durable_write_in(state_dir, "roster", frame, len);
 	free(frame);
 	if (rc)
 		snprintf(err, errlen, "cannot write %s/roster: %s", state_dir, strerror(-rc));
