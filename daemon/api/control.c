@@ -277,7 +277,7 @@ static int conn_read_some(struct control_conn *c) {
 	return evbuffer_add(c->in, buf, (size_t)n) == 0 ? 0 : -ENOMEM;
 }
 
-/* Takes a whole message from the buffer and runs it; false when there is none. */
+/* Takes a whole message from the buffer and runs it; false: the buffer has none. */
 static bool conn_take_message(struct control_conn *c) {
 	char err[256];
 	uint8_t header[FRAME_HEADER];

@@ -215,7 +215,7 @@ void http_reply_text(struct http_exchange *x, int status, const char *type, cons
 		if (body)
 			evbuffer_free(body);
 		x->ended = true;
-		conn_doom(x->conn, "there is no memory for its answer");
+		conn_doom(x->conn, "out of memory for its answer");
 		return;
 	}
 	exchange_begin_reply(x, status, len ? type : NULL);
@@ -275,7 +275,7 @@ void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
 	if (len == 0 || x->method == HTTP_HEAD || x->conn->doomed)
 		return;
 	if (!(part = evbuffer_new()) || evbuffer_add(part, data, len) != 0) {
-		conn_doom(x->conn, "there is no memory for its answer");
+		conn_doom(x->conn, "out of memory for its answer");
 	} else {
 		x->sent += len;
 		evhttp_send_reply_chunk(x->request, part);
@@ -576,7 +576,7 @@ void exchange_begin(struct evhttp_request *req, void *arg) {
 	conn_set_state(c, CONN_BUSY);
 	evhttp_request_set_on_complete_cb(req, exchange_complete, x);
 	if (!x->body) {
-		conn_doom(c, "there is no memory for its request");
+		conn_doom(c, "out of memory for its request");
 		return;
 	}
 	conn_check_buffered(s);

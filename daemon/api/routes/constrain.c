@@ -106,7 +106,7 @@ void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c
 		return;
 	json_t *functions = constrain_functions(c);
 	if (json_array_size(functions) == 0)
-		fields_fail(f, "tool_choice", "tool_choice: among the tools is no function%s%.64s to call",
+		fields_fail(f, "tool_choice", "tool_choice: the tools have no function%s%.64s to call",
 		        c->tool ? " " : "", c->tool ? c->tool : "");
 	else if (q->tools == TOOLCALL_NONE)
 		fields_fail(f, "tool_choice",

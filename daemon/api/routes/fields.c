@@ -64,7 +64,7 @@ static void fields_fail_syntax(struct fields *f, const json_error_t *e) {
 		        e->column);
 	else if (strstr(e->text, "invalid Unicode"))
 		fields_fail(f, "",
-		        "line %d, column %d: half of a surrogate pair is no character; was a text cut within one?",
+		        "line %d, column %d: half of a surrogate pair is not a character; was the text cut inside one?",
 		        e->line, e->column);
 	else
 		fields_fail(

@@ -65,7 +65,7 @@ void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o) {
 		fields_fail(f, "", "%s", err);
 }
 
-/* The token id of a pair, or of a key of an object; false: it is none. */
+/* The token id of a pair, or of a key of an object; false: it is not one. */
 static bool bias_id(const json_t *v, const char *key, uint32_t *id) {
 	json_int_t n = json_is_integer(v) ? json_integer_value(v) : -1;
 	if (key && *key && strlen(key) <= 10 && strspn(key, "0123456789") == strlen(key))
@@ -80,7 +80,7 @@ static void prompt_add_bias(
 	struct sampler_bias *b = &q->bias[q->p.nbias];
 	double add = json_number_value(value);
 	if (!bias_id(v, key, &b->id))
-		fields_fail(f, "logit_bias", "logit_bias: '%.40s' is no token id",
+		fields_fail(f, "logit_bias", "logit_bias: '%.40s' is not a token id",
 		        key                 ? key
 		        : json_is_string(v) ? json_string_value(v)
 		                            : "a pair");
