@@ -9,8 +9,10 @@
 #include "common/paths.h"
 #include "common/size.h"
 #include "kernels/kernels.h"
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -158,6 +160,8 @@ static int load_serves_already(const struct args *a, const Caravan__CtlLoad *cmd
 			snprintf(has, sizeof has, "no draft");
 		else if (load_is_elsewhere(&r, cmd, p))
 			snprintf(has, sizeof has, "other nodes");
+		else if (*cmd->template_name || *cmd->template_text)
+			snprintf(has, sizeof has, "the chat template that it was loaded with");
 	}
 	report_clear(&r);
 	return *has ? fail("%s is already served with %s; to change that, unload it first", model, has) : 0;
@@ -239,6 +243,31 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 	return rc;
 }
 
+/* A name, or the text of a file. */
+static int load_read_template(Caravan__CtlLoad *cmd, char *named, char text[WIRE_TEMPLATE_MAX + 1]) {
+	size_t len = strlen(named);
+	if (!strchr(named, '/') && !(len > 6 && strcmp(named + len - 6, ".jinja") == 0)) {
+		cmd->template_name = named;
+		return 0;
+	}
+	FILE *f = fopen(named, "re");
+	len = f ? fread(text, 1, WIRE_TEMPLATE_MAX + 1, f) : 0;
+	int rc = 0;
+	if (!f || ferror(f))
+		rc = fail("--template: cannot read %s: %s", named, strerror(errno));
+	else if (len > WIRE_TEMPLATE_MAX)
+		rc = fail("--template: %s is too long: at most %u bytes", named, WIRE_TEMPLATE_MAX);
+	else if (len == 0 || memchr(text, '\0', len))
+		rc = fail("--template: %s is not a text", named);
+	if (f)
+		fclose(f);
+	if (rc == 0) {
+		text[len] = '\0';
+		cmd->template_text = text;
+	}
+	return rc;
+}
+
 static int load_run(int argc, char **argv) {
 	struct args a;
 	struct model_options o;
@@ -256,8 +285,12 @@ static int load_run(int argc, char **argv) {
 		snprintf(model, sizeof model, "%s", cmd.name);
 	else
 		paths_model_name(model, sizeof model, cmd.file);
+	static char source[WIRE_TEMPLATE_MAX + 1];
 	bool already;
-	int rc = load_serves_already(&a, &cmd, model, o.draft, &already);
+	int rc = o.template ? load_read_template(&cmd, o.template, source) : 0;
+	if (rc != 0)
+		return rc;
+	rc = load_serves_already(&a, &cmd, model, o.draft, &already);
 	if (rc == 0)
 		rc = o.draft ? load_with_draft(&a, &cmd, model, o.draft) : load_model(&a, &cmd, model);
 	return rc == 0 ? load_print_served(&a, model, already) : rc;

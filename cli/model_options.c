@@ -1,5 +1,6 @@
 /* model_options: see model_options.h. */
 #include "cli/model_options.h"
+#include <limits.h>
 #include <string.h>
 
 void model_options_init(struct model_options *o) {
@@ -34,6 +35,11 @@ bool model_options_take(struct model_options *o, const struct args *a, int optio
 		return true;
 	case OPT_PRE:
 		o->pre = args_pre(optarg);
+		return true;
+	case OPT_TEMPLATE:
+		if (!*optarg || !wire_line_ok(optarg, PATH_MAX))
+			args_usage(a, "--template: '%s' is not the name of a template, or a file", optarg);
+		o->template = optarg;
 		return true;
 	default:
 		return false;

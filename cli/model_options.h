@@ -5,14 +5,24 @@
 #include "cli/args.h"
 #include "proto/wire.h"
 
-enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_DRAFT, OPT_PRE, OPT_MODEL_OWN };
+enum {
+	OPT_NAME = OPT_OWN,
+	OPT_CONTEXT,
+	OPT_PARALLEL,
+	OPT_KV,
+	OPT_NODES,
+	OPT_DRAFT,
+	OPT_PRE,
+	OPT_TEMPLATE,
+	OPT_MODEL_OWN
+};
 
 #define MODEL_OPTIONS \
 	{"name", required_argument, NULL, OPT_NAME}, {"context", required_argument, NULL, OPT_CONTEXT}, \
 	        {"parallel", required_argument, NULL, OPT_PARALLEL}, \
 	        {"kv", required_argument, NULL, OPT_KV}, {"nodes", required_argument, NULL, OPT_NODES}, \
-	        {"draft", required_argument, NULL, OPT_DRAFT}, { \
-		"pre", required_argument, NULL, OPT_PRE \
+	        {"draft", required_argument, NULL, OPT_DRAFT}, {"pre", required_argument, NULL, OPT_PRE}, { \
+		"template", required_argument, NULL, OPT_TEMPLATE \
 	}
 
 #define MODEL_OPTIONS_HELP \
@@ -25,7 +35,11 @@ enum { OPT_NAME = OPT_OWN, OPT_CONTEXT, OPT_PARALLEL, OPT_KV, OPT_NODES, OPT_DRA
 	"                         or 'all' (default: the planner chooses)\n"
 #define MODEL_OPTIONS_HELP_PRE \
 	"  --pre NAME             the pre-tokenizer, for a file that names none or one\n" \
-	"                         that Caravan does not know\n"
+	"                         that Caravan does not know\n" \
+	"  --template NAME        the chat template, instead of the file's: llama2, llama3,\n" \
+	"                         chatml, mistral, vicuna, wizardlm, alpaca, zephyr,\n" \
+	"                         plain, or a Jinja file whose name has a '/' or ends in\n" \
+	"                         .jinja\n"
 
 struct model_options {
 	char *name, *pre; /* empty: not given */
@@ -33,7 +47,8 @@ struct model_options {
 	bool all_nodes;
 	size_t n_nodes;
 	char *nodes[WIRE_NODES_MAX];
-	char *draft; /* NULL: not given */
+	char *draft;    /* NULL: not given */
+	char *template; /* the same; a name or a path.  A plan does not depend on it. */
 };
 
 void model_options_init(struct model_options *o);

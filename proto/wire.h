@@ -46,16 +46,17 @@
 #define WIRE_ROWS_MAX 4096          /* rows in a step */
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */
 #define WIRE_STOPS_MAX 16
-#define WIRE_GRAMMAR_MAX (48u << 10) /* bytes of a grammar's text */
-#define WIRE_BIASES_MAX 300          /* tokens of a sequence with a bias */
-#define WIRE_BIAS_LARGEST 1e30f      /* magnitude of a bias */
-#define WIRE_BELIEFS_MAX 64          /* plans of one coordinator, loads under way included */
-#define WIRE_INVENTORY_MAX 512       /* words of 32 tensors in an InventoryReply: 1024 layers and more */
-#define WIRE_MODELS_MAX 256          /* models in a list */
-#define WIRE_TYPE_MAX 16             /* bytes of the name of a weight type */
-#define WIRE_RISK_MAX 512            /* bytes of the sentence that says what would not survive a loss */
-#define WIRE_TOKEN_MAX 2048          /* bytes of an invitation */
-#define WIRE_UNPACKED_MAX (1u << 20) /* memory that one envelope may take */
+#define WIRE_GRAMMAR_MAX (48u << 10)  /* bytes of a grammar's text */
+#define WIRE_TEMPLATE_MAX (48u << 10) /* bytes of a chat template that a user names */
+#define WIRE_BIASES_MAX 300           /* tokens of a sequence with a bias */
+#define WIRE_BIAS_LARGEST 1e30f       /* magnitude of a bias */
+#define WIRE_BELIEFS_MAX 64           /* plans of one coordinator, loads under way included */
+#define WIRE_INVENTORY_MAX 512        /* words of 32 tensors in an InventoryReply: 1024 layers and more */
+#define WIRE_MODELS_MAX 256           /* models in a list */
+#define WIRE_TYPE_MAX 16              /* bytes of the name of a weight type */
+#define WIRE_RISK_MAX 512             /* bytes of the sentence that says what would not survive a loss */
+#define WIRE_TOKEN_MAX 2048           /* bytes of an invitation */
+#define WIRE_UNPACKED_MAX (1u << 20)  /* memory that one envelope may take */
 
 struct node_id {
 	uint8_t b[32]; /* CURVE public key */

@@ -1,8 +1,10 @@
 /* commands: see commands.h. */
 #include "daemon/api/commands.h"
+#include "daemon/api/chat_templates.h"
 #include "daemon/api/report.h"
 #include "daemon/calibration/calibrate_request.h"
 #include "daemon/serve/gateway/request.h"
+#include "daemon/text/jinja/jinja.h"
 #include "daemon/text/tokenizer.h"
 #include "shard/gguf/gguf.h"
 #include <errno.h>
@@ -266,10 +268,29 @@ static void commands_send_advice(void *arg, const Caravan__CtlAdvice *advice) {
 	control_send(p->conn, &env, NULL, 0);
 }
 
+/* The text of the chat template that a load names, or ""; NULL: it is not one, and err says why. */
+static const char *commands_template(const Caravan__CtlLoad *l, char *err, size_t errlen) {
+	struct jinja_template *t = NULL;
+	char why[300];
+	const char *source = *l->template_name ? chat_template_find(l->template_name) : l->template_text;
+	if (!source) {
+		snprintf(err, errlen, "there is no well-known chat template '%.64s': there are %s",
+		        l->template_name, chat_template_names());
+		return NULL;
+	}
+	int rc = *source ? jinja_template_create(&t, source, strlen(source), why, sizeof why) : 0;
+	jinja_template_destroy(t);
+	if (rc == 0)
+		return source;
+	snprintf(err, errlen, "--template: %s", rc == -ENOMEM ? "out of memory" : why);
+	return NULL;
+}
+
 static void commands_load(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	char err[WIRE_TEXT_MAX];
 	const Caravan__CtlLoad *l = env->ctl_load;
+	const char *source = commands_template(l, err, sizeof err);
 	struct deploy_load what = {.file = l->file,
 	        .name = *l->name ? l->name : NULL,
 	        .context = l->context,
@@ -284,12 +305,17 @@ static void commands_load(
 	        .draft = l->draft,
 	        .drafts = l->drafts,
 	        .pre = l->pre,
+	        .chat_template = source,
 	        .note = commands_load_note,
 	        .progress = commands_load_progress,
 	        .planned = commands_send_advice,
 	        .done = pending_done};
 	(void)payload;
 	(void)len;
+	if (!source) {
+		control_error(c, "%s", err);
+		return;
+	}
 	what.nfds = control_fds(c, &what.fds);
 	if (what.nfds == 0) {
 		if (!wire_name_ok(l->file)) {
@@ -299,6 +325,12 @@ static void commands_load(
 		if (*l->pre) {
 			control_error(c,
 			        "%s keeps the pre-tokenizer that it was loaded with: --pre needs a file",
+			        l->file);
+			return;
+		}
+		if (*source) {
+			control_error(c,
+			        "%s keeps the chat template that it was loaded with: --template needs a file",
 			        l->file);
 			return;
 		}

@@ -93,6 +93,7 @@ struct deploy_load {
 	 * parallel, kv and copies default to its last plan. */
 	const char *known;
 	const char *pre; /* overrides the pre-tokenizer of the file; NULL or empty: as the file says */
+	const char *chat_template; /* its text, instead of the file's; NULL or empty: the file's */
 	/* NULL, or called with what was changed or ignored in the file. */
 	void (*note)(void *arg, const char *text);
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);

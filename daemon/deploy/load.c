@@ -134,6 +134,7 @@ void load_free(struct load *l) {
 	free(l->file);
 	free(l->shape);
 	free(l->pre);
+	free(l->chat_template);
 	free(l);
 }
 

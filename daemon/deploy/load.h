@@ -66,8 +66,9 @@ struct load {
 	void (*planned)(void *arg, const Caravan__CtlAdvice *plan);
 	void *arg;
 	/* the source */
-	char *file, *shape; /* one of them, */
-	char *pre;          /* of the file, or empty */
+	char *file, *shape;  /* one of them, */
+	char *pre;           /* of the file, or empty */
+	char *chat_template; /* instead of the file's, or empty */
 	struct import_options how;
 	char stored[WIRE_NAME_MAX + 1];        /* name of a model on the cluster's disks, */
 	struct content_id known[2];            /* and its manifest and vocabulary */

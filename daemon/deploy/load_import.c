@@ -272,10 +272,12 @@ static int load_copy_request(struct load *l, const struct deploy_load *r) {
 	l->file = strdup(r->file);
 	l->shape = r->shape ? strdup(r->shape) : NULL;
 	l->pre = strdup(r->pre ? r->pre : "");
-	l->how = (struct import_options){.text.pre = l->pre, .check = l->d->c.hooks.check_vocab};
+	l->chat_template = strdup(r->chat_template ? r->chat_template : "");
+	l->how = (struct import_options){.text = {.pre = l->pre, .chat_template = l->chat_template},
+	        .check = l->d->c.hooks.check_vocab};
 	l->fds = calloc(r->nfds + 1, sizeof *l->fds);
 	l->names = calloc(r->nnodes + 2, sizeof *l->names);
-	if (!l->file || !l->fds || !l->names || !l->pre || (r->shape && !l->shape))
+	if (!l->file || !l->fds || !l->names || !l->pre || !l->chat_template || (r->shape && !l->shape))
 		return -ENOMEM;
 	for (size_t i = 0; i < r->nfds; i++) {
 		int fd = fcntl(r->fds[i], F_DUPFD_CLOEXEC, 3);

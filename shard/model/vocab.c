@@ -287,6 +287,18 @@ static int vocab_read_pre(
 	return 0;
 }
 
+static int vocab_read_template(
+        struct vocab *v, const struct gguf *g, const struct vocab_reading *r, char *err, size_t errlen) {
+	size_t len = r->chat_template ? strlen(r->chat_template) : 0;
+	if (len == 0)
+		return vocab_read_string(
+		        g, "tokenizer.chat_template", VOCAB_MAX_TEMPLATE, &v->chat_template, err, errlen);
+	if (len > VOCAB_MAX_TEMPLATE)
+		return vocab_fail_key(err, errlen, "--template", "is too long");
+	v->chat_template = (struct vocab_string){r->chat_template, (uint32_t)len};
+	return 0;
+}
+
 static int vocab_read_all(
         struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
 	struct gguf_string model;
@@ -310,8 +322,7 @@ static int vocab_read_all(
 	if (!spm && (rc = vocab_read_merges(v, g, err, errlen)) < 0)
 		return rc;
 	if ((rc = vocab_read_pre(v, g, r, err, errlen)) < 0 ||
-	        (rc = vocab_read_string(g, "tokenizer.chat_template", VOCAB_MAX_TEMPLATE, &v->chat_template,
-	                 err, errlen)) < 0 ||
+	        (rc = vocab_read_template(v, g, r, err, errlen)) < 0 ||
 	        (rc = vocab_read_special(v, g, r, err, errlen)) < 0)
 		return rc;
 	if ((rc = vocab_read_bool(g, "tokenizer.ggml.add_bos_token", spm || vocab_starts_with_bos(v->pre),

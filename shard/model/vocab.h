@@ -59,6 +59,8 @@ struct vocab {
 struct vocab_reading {
 	/* The pre-tokenizer, whatever the file says: for files that name none, or a wrong one.  NULL or empty: the file's. */
 	const char *pre;
+	/* The text of a chat template, instead of the file's.  NULL or empty: the file's. */
+	const char *chat_template;
 	char note[256]; /* out: what of the file was changed or ignored, in a line; empty: nothing */
 };
 

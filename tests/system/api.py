@@ -689,6 +689,19 @@ def templates():
     case("another template is another fingerprint", len(ids) == 2, ids)
 
 
+def named(model="named", want="<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"):
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    a = [n.post("/apply-template", body) for n in (alpha, beta, gamma)]
+    case("every node renders with the template that was named", all(b.json == {"prompt": want} for b in a), *a)
+    ids = {n.post("/v1/completions", {"model": model, "prompt": "x", "max_tokens": 1}).json["system_fingerprint"] for n in (alpha, beta, gamma)}
+    other = alpha.post("/v1/completions", {"model": "stories", "prompt": "x", "max_tokens": 1}).json["system_fingerprint"]
+    case("and says so in the fingerprint", len(ids) == 1 and other not in ids, ids, other)
+
+
+def owned():
+    named("owned", "own hi")
+
+
 # ---- embeddings ------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,34 @@ require wait_for 10 known
 requests templates
 require on alpha unload chatty
 
+# ---- a template that the user names, instead of the file's -------------------------------------------------------
+refused() { # PATTERN COMMAND...
+	pattern=$1
+	shift
+	! "$@" >"$dir/refused" 2>&1 && grep -q -- "$pattern" "$dir/refused"
+}
+check "an unknown template is refused with those that there are" refused "'frob': there are llama2, alpaca, .*plain" on alpha load --template frob "$dir/chatty.gguf"
+printf '{%% for %%}' >"$dir/bad.jinja"
+check "so is a file that is not one" refused "template: line 1" on alpha load --template "$dir/bad.jinja" "$dir/chatty.gguf"
+check "and one that is not there" refused "cannot read $dir/none.jinja" on alpha load --template "$dir/none.jinja" "$dir/chatty.gguf"
+require on alpha load --nodes all --template chatml --name named "$dir/chatty.gguf"
+known() { for n in alpha beta gamma; do serves $n named || return 1; done; }
+require wait_for 10 known
+requests named
+check "a model that is served keeps it" refused "unload it first" on alpha load --template llama3 --name named "$dir/chatty.gguf"
+require on alpha unload named
+check "to be loaded by name takes none" refused "--template needs a file" on beta load --template llama3 named
+require on beta load named
+require wait_for 10 known
+requests named
+require on beta unload named
+printf 'own {{ messages[0].content }}' >"$dir/own.jinja"
+require on alpha load --nodes all --template "$dir/own.jinja" --name owned "$demo"
+known() { for n in alpha beta gamma; do serves $n owned || return 1; done; }
+require wait_for 10 known
+requests owned
+require on alpha unload owned
+
 # ---- embeddings, of a model on three nodes and of the same on one -----------------------------------------------------------
 require on alpha load --nodes alpha --name alone "$demo"
 known() { for n in alpha beta gamma; do serves $n alone || return 1; done; }

@@ -74,6 +74,19 @@ START_TEST(a_named_pre_tokenizer_travels) {
 }
 END_TEST
 
+START_TEST(a_named_template_travels) {
+	static const char *const named[] = {"", "{{ mine }}"}, *const want[] = {"{{ its }}", "{{ mine }}"};
+	struct vocab_reading r = {.chat_template = named[_i]};
+	struct ggufgen *gen = bpe(8, 0, "a");
+	ggufgen_string(gen, "tokenizer.chat_template", "{{ its }}");
+	struct vocab *v = travel(read_as(gen, &r));
+	ck_assert_msg(v->chat_template.len == strlen(want[_i]) &&
+	                      memcmp(v->chat_template.s, want[_i], v->chat_template.len) == 0,
+	        "%.*s", (int)v->chat_template.len, v->chat_template.s);
+	vocab_destroy(v);
+}
+END_TEST
+
 START_TEST(early_llama_3_is_known) {
 	struct vocab_reading r = {.pre = NULL};
 	struct vocab *v = travel(read_as(bpe(LLAMA3, 128000, "<|begin_of_text|>"), &r));
@@ -207,6 +220,7 @@ static Suite *suite(void) {
 	TCase *t = tcase_create("vocab");
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, a_named_pre_tokenizer_travels);
+	tcase_add_loop_test(t, a_named_template_travels, 0, 2);
 	tcase_add_test(t, early_llama_3_is_known);
 	tcase_add_test(t, special_tokens_that_are_not_there);
 	tcase_add_test(t, all_ends_are_read);
