@@ -1,27 +1,13 @@
-// The official clients of three APIs against a node: clients.mjs URL MODEL REFERENCE; prints a line "ok WHAT" or "not ok WHAT" for
-// each case, and what was seen where it is wrong.  REFERENCE: a file with what caravan run says to PROMPT with seed 7.
-import { readFileSync } from "node:fs";
+// The clients of npm's registry against a node: clients.mjs URL MODEL TOOLED REFERENCE; prints a line "ok WHAT" or "not ok WHAT" for each
+// case, and what was seen where it is wrong.  The arguments are in cases.mjs.
+import { setMaxListeners } from "node:events";
 import Anthropic from "@anthropic-ai/sdk";
 import { Ollama } from "ollama";
 import OpenAI from "openai";
-
-const [url, model, reference] = process.argv.slice(2);
-const want = readFileSync(reference, "utf8");
-const PROMPT = "Once upon a time";
-const messages = [{ role: "user", content: PROMPT }];
-
-function check(what, good, ...seen) {
-	console.log((good ? "ok " : "not ok ") + what);
-	if (!good) for (const s of seen) console.log("saw: " + JSON.stringify(s)?.slice(0, 1000));
-}
-
-async function failure(promise) {
-	try {
-		await promise;
-	} catch (e) {
-		return e;
-	}
-}
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
+import { ai } from "./ai.mjs";
+import { check, failure, isWeather, messages, model, PROMPT, tooled, url, want, weather, Weather } from "./cases.mjs";
+import { langchain } from "./langchain.mjs";
 
 async function openai() {
 	const client = new OpenAI({ baseURL: url + "/v1", apiKey: "none", maxRetries: 0 });
@@ -67,6 +53,66 @@ async function openai() {
 	check("openai: and the next request", (await client.chat.completions.create(ask)).choices[0].message.content === want);
 }
 
+const functionTools = [{ type: "function", function: { name: "weather", parameters: weather } }];
+const named = { type: "function", function: { name: "weather" } };
+
+async function openai_tools() {
+	const client = new OpenAI({ baseURL: url + "/v1", apiKey: "none", maxRetries: 0 });
+	const ask = { model: tooled, messages, tools: functionTools, tool_choice: named, parallel_tool_calls: false, seed: 5 };
+	const whole = await client.chat.completions.create(ask);
+	const call = whole.choices[0].message.tool_calls?.[0];
+	check("openai: a call of a tool", whole.choices[0].finish_reason === "tool_calls" && call.function.name === "weather" && isWeather(JSON.parse(call.function.arguments)), whole);
+	const put = await client.chat.completions.stream(ask).finalChatCompletion();
+	check("openai: streamed, put together by it", put.choices[0].message.tool_calls[0].function.arguments === call.function.arguments && put.choices[0].finish_reason === "tool_calls", put, call);
+	const talk = [...messages, whole.choices[0].message, { role: "tool", tool_call_id: call.id, content: "rain" }];
+	const after = await client.chat.completions.create({ ...ask, messages: talk, tool_choice: "auto", max_completion_tokens: 5 });
+	check("openai: and its result goes back", after.usage.completion_tokens === 5, after);
+	// its own loop: parses the arguments, calls the function, sends the result
+	const got = [];
+	const tool = { ...functionTools[0].function, parse: JSON.parse, function: (o) => (got.push(o), "rain") };
+	const runner = client.chat.completions.runTools({ ...ask, max_completion_tokens: 100, tools: [{ type: "function", function: tool }] });
+	await runner.finalContent();
+	check("openai: its runTools calls a function", got.length === 1 && isWeather(got[0]), got);
+	const response = await client.responses.create({ model: tooled, input: PROMPT, tools: [{ type: "function", ...functionTools[0].function, strict: true }], tool_choice: "required" });
+	const item = response.output.find((o) => o.type === "function_call");
+	check("openai: a response that calls", item?.name === "weather" && isWeather(JSON.parse(item.arguments)), response);
+}
+
+async function openai_structured() {
+	const client = new OpenAI({ baseURL: url + "/v1", apiKey: "none", maxRetries: 0 });
+	const parsed = await client.chat.completions.parse({ model, messages, response_format: zodResponseFormat(Weather, "weather") });
+	check("openai: an answer that its own parser takes", isWeather(parsed.choices[0].message.parsed), parsed);
+	const response = await client.responses.parse({ model, input: PROMPT, text: { format: zodTextFormat(Weather, "weather") } });
+	check("openai: a response that its own parser takes", isWeather(response.output_parsed), response);
+}
+
+// more requests at once than a client may have in progress: the first that is refused tries again, when the others are broken off
+async function openai_retries() {
+	const seen = [], others = new AbortController();
+	setMaxListeners(0, others.signal);
+	let refused;
+	const counting = (i) => async (...what) => {
+		const r = await fetch(...what);
+		if (r.status === 429 && refused === undefined) {
+			refused = i;
+			others.abort();
+		}
+		if (i === refused) seen.push([r.status, r.headers.get("retry-after")]);
+		return r;
+	};
+	const answers = Array.from({ length: 160 }, async (_, i) => {
+		const client = new OpenAI({ baseURL: url + "/v1", apiKey: "none", maxRetries: 20, fetch: counting(i) });
+		const own = new AbortController();
+		others.signal.addEventListener("abort", () => i === refused || own.abort());
+		return client.chat.completions.create({ model, messages, seed: 7, max_completion_tokens: 400 }, { signal: own.signal }).catch((e) => e);
+	});
+	await Promise.all(answers);
+	const answer = await answers[refused];
+	check("openai: what is refused as one too many is tried again, and answered", seen.length > 1 && seen[0][0] === 429 && seen[0][1] > 0 && seen.at(-1)[0] === 200 && answer.choices[0].message.content.startsWith(want), seen, answer);
+	const client = new OpenAI({ baseURL: url + "/v1", apiKey: "none" });
+	check("openai: and the next request", (await client.chat.completions.create({ model, messages, seed: 7, max_completion_tokens: 40 })).choices[0].message.content === want);
+}
+
 async function anthropic() {
 	const client = new Anthropic({ baseURL: url, apiKey: "none", maxRetries: 0 });
 	const ask = { model, messages, max_tokens: 40, temperature: 0.8 };
@@ -87,6 +133,19 @@ async function anthropic() {
 	half.on("text", () => half.abort());
 	const aborted = await failure(half.finalMessage());
 	check("anthropic: a stream that is broken off", aborted instanceof Anthropic.APIUserAbortError, aborted);
+}
+
+async function anthropic_tools() {
+	const client = new Anthropic({ baseURL: url, apiKey: "none", maxRetries: 0 });
+	const ask = { model: tooled, messages, max_tokens: 400, temperature: 0, tools: [{ name: "weather", input_schema: weather }], tool_choice: { type: "tool", name: "weather", disable_parallel_tool_use: true } };
+	const whole = await client.messages.create(ask);
+	const use = whole.content.find((b) => b.type === "tool_use");
+	check("anthropic: a tool is used", whole.stop_reason === "tool_use" && use?.name === "weather" && isWeather(use.input), whole);
+	const put = await client.messages.stream(ask).finalMessage();
+	check("anthropic: streamed, put together by it", put.stop_reason === "tool_use" && JSON.stringify(put.content.at(-1).input) === JSON.stringify(use.input), put, use);
+	const talk = [...messages, { role: "assistant", content: whole.content }, { role: "user", content: [{ type: "tool_result", tool_use_id: use.id, content: "rain" }] }];
+	const after = await client.messages.create({ ...ask, messages: talk, tool_choice: { type: "auto" }, max_tokens: 5 });
+	check("anthropic: and its result goes back", after.usage.output_tokens === 5, after);
 }
 
 async function ollama() {
@@ -111,6 +170,10 @@ async function ollama() {
 	const older = await client.embeddings({ model, prompt: "Lily" });
 	check("ollama: embed, and the older embeddings", embedded.embeddings.length === 2 && JSON.stringify(embedded.embeddings[1]) === JSON.stringify(older.embedding), embedded);
 	check("ollama: pull of what is there", (await client.pull({ model })).status === "success");
+	const child = await client.chat({ model, messages, format: weather });
+	check("ollama: an answer by a schema", isWeather(JSON.parse(child.message.content)), child);
+	const called = await client.chat({ model: tooled, messages, tools: [{ type: "function", function: { name: "weather", parameters: weather } }], options: { num_predict: 5 } });
+	check("ollama: tools are taken", called.eval_count === 5, called);
 	const e = await failure(client.chat({ model: "nobody", messages }));
 	check("ollama: an error is a sentence", e?.status_code === 404 && /stories/.test(e.message), e);
 	const stream = await client.chat({ model, messages, options: { num_predict: 400 }, stream: true });
@@ -121,7 +184,7 @@ async function ollama() {
 	check("ollama: a stream that is broken off", n >= 3 && aborted?.name === "AbortError", n, String(aborted));
 }
 
-for (const f of [openai, anthropic, ollama])
+for (const f of [openai, openai_tools, openai_structured, anthropic, anthropic_tools, ollama, ai, langchain, openai_retries])
 	try {
 		await f();
 	} catch (e) {
