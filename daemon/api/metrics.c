@@ -12,11 +12,11 @@ static const char *const apis[METRICS_APIS] = {"openai", "anthropic", "ollama", 
 static const double bounds[METRICS_BUCKETS] = {
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 
-void metrics_answered(struct metrics *m, enum metrics_api api, int status) {
+void metrics_answered(struct metrics *m, enum metrics_what what, enum metrics_api api, int status) {
 	unsigned i = 0;
 	while (i < METRICS_STATUSES - 1 && statuses[i] != status)
 		i++;
-	m->requests[api][i]++;
+	m->requests[what][api][i]++;
 }
 
 void metrics_observe(struct metrics_histogram *h, double seconds) {
@@ -45,9 +45,21 @@ static void metrics_histogram_text(
 	        name, h->sum, name, h->count);
 }
 
+static void metrics_requests_text(
+        FILE *f, const char *name, const char *help, const uint64_t of[METRICS_APIS][METRICS_STATUSES]) {
+	metrics_head(f, name, "counter", help);
+	for (unsigned a = 0; a < METRICS_APIS; a++)
+		for (unsigned i = 0; i < METRICS_STATUSES; i++)
+			if (of[a][i] && statuses[i])
+				fprintf(f, "%s{api=\"%s\",code=\"%d\"} %" PRIu64 "\n", name, apis[a],
+				        statuses[i], of[a][i]);
+			else if (of[a][i])
+				fprintf(f, "%s{api=\"%s\",code=\"other\"} %" PRIu64 "\n", name, apis[a],
+				        of[a][i]);
+}
+
 static void metrics_http_text(FILE *f, const struct metrics *m) {
-	static const char requests[] = "caravan_http_completions_total",
-	                  gone[] = "caravan_http_disconnects_total";
+	static const char gone[] = "caravan_http_disconnects_total";
 	const struct {
 		const char *name, *help;
 		uint64_t value;
@@ -56,18 +68,17 @@ static void metrics_http_text(FILE *f, const struct metrics *m) {
 	        {"caravan_http_cached_tokens_total", "Of these, those that were in the prefix cache.",
 	                m->cached},
 	        {"caravan_http_generated_tokens_total", "Tokens generated for answered completions.",
-	                m->generated}};
-	metrics_head(f, requests, "counter",
-	        "Completions asked for over HTTP at this node, refused ones too, by API and status.");
-	for (unsigned a = 0; a < METRICS_APIS; a++)
-		for (unsigned i = 0; i < METRICS_STATUSES; i++)
-			if (m->requests[a][i] && statuses[i])
-				fprintf(f, "%s{api=\"%s\",code=\"%d\"} %" PRIu64 "\n", requests, apis[a],
-				        statuses[i], m->requests[a][i]);
-			else if (m->requests[a][i])
-				fprintf(f, "%s{api=\"%s\",code=\"other\"} %" PRIu64 "\n", requests, apis[a],
-				        m->requests[a][i]);
-	metrics_head(f, gone, "counter", "Completions whose client closed its connection before their end.");
+	                m->generated},
+	        {"caravan_http_embedded_tokens_total", "Tokens of the texts of answered embeddings.",
+	                m->embedded}};
+	metrics_requests_text(f, "caravan_http_completions_total",
+	        "Completions asked for over HTTP at this node, refused ones too, by API and status.",
+	        m->requests[METRICS_COMPLETION]);
+	metrics_requests_text(f, "caravan_http_embeddings_total",
+	        "Requests for embeddings over HTTP at this node, refused ones too, by API and status.",
+	        m->requests[METRICS_EMBEDDINGS]);
+	metrics_head(f, gone, "counter",
+	        "Completions and embeddings whose client closed its connection before their end.");
 	for (unsigned a = 0; a < METRICS_APIS; a++)
 		fprintf(f, "%s{api=\"%s\"} %" PRIu64 "\n", gone, apis[a], m->gone[a]);
 	for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {

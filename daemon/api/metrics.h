@@ -1,11 +1,12 @@
 /* metrics: a node's metrics in Prometheus' text format.
  *
- * Owns: the counters of HTTP completions.  The rest comes from the snapshot of the models.
+ * Owns: the counters of completions and embeddings over HTTP.  The rest comes from the snapshot of the models.
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_METRICS_H
 #define DAEMON_API_METRICS_H
 #include "daemon/api/model_list.h"
 
+enum metrics_what { METRICS_COMPLETION, METRICS_EMBEDDINGS, METRICS_WHATS };
 enum metrics_api { METRICS_OPENAI, METRICS_ANTHROPIC, METRICS_OLLAMA, METRICS_LLAMA, METRICS_APIS };
 
 #define METRICS_BUCKETS 14
@@ -19,15 +20,13 @@ struct metrics_histogram {
 #define METRICS_STATUSES 8
 
 struct metrics {
-	uint64_t requests
-	        [METRICS_APIS]
-	        [METRICS_STATUSES];  /* completions that were asked for, by the status of their answer */
-	uint64_t gone[METRICS_APIS]; /* completions whose client went before the end */
-	uint64_t prompt, cached, generated;    /* tokens */
-	struct metrics_histogram first, inter; /* seconds until the first text, and between texts */
+	uint64_t requests[METRICS_WHATS][METRICS_APIS][METRICS_STATUSES]; /* by the status of their answer */
+	uint64_t gone[METRICS_APIS];                  /* requests whose client went before the end */
+	uint64_t prompt, cached, generated, embedded; /* tokens */
+	struct metrics_histogram first, inter;        /* seconds until the first text, and between texts */
 };
 
-void metrics_answered(struct metrics *m, enum metrics_api api, int status);
+void metrics_answered(struct metrics *m, enum metrics_what what, enum metrics_api api, int status);
 void metrics_observe(struct metrics_histogram *h, double seconds);
 
 /* All metrics as text, malloc'd; NULL: out of memory.  l: NULL while the node starts. */

@@ -3,9 +3,13 @@ wrong behind it.  api.py template IN OUT: a model file with a chat template that
 import http.client
 import json
 import re
+import shutil
 import struct
+import subprocess
 import sys
 import time
+
+import exposition
 
 PROMPT = "Once upon a time"
 FIRST = "Lily and Tom went to the"
@@ -317,34 +321,6 @@ def constrained():
 # ---- Ollama ----------------------------------------------------------------------------------------------------------
 
 
-def metrics():
-    a = alpha.get("/metrics")
-    kinds, values, bad = {}, {}, []
-    for line in a.body.splitlines():
-        if line.startswith("# TYPE "):
-            kinds[line.split()[2]] = line.split()[3]
-        elif not line.startswith("#"):
-            name, value = line.rsplit(" ", 1)
-            values[name] = float(value)
-            family = re.sub("_(bucket|sum|count)$", "", name.split("{")[0])
-            family = family if family in kinds else name.split("{")[0]
-            if family not in kinds or (kinds[family] == "counter") != family.endswith("_total"):
-                bad.append(line)
-    case("metrics in Prometheus' format: each with its type, counters called _total", a.status == 200 and a.type.startswith("text/plain; version=0.0.4") and not bad and len(values) > 60, bad, a)
-    case("those of the model, of nodes and links", values['caravan_model_serving{model="stories"}'] == 1 and sum(n.startswith("caravan_node_up{") for n in values) == 3 and sum(n.startswith("caravan_model_stage_seconds_total{") for n in values) == 16 and values["caravan_memory_limit_bytes"] == 2 << 30 and 0 < values["caravan_memory_used_bytes"] < 2 << 30, a)
-    before = values
-    alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40))
-    alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "options": {"num_predict": 2}})
-    after = {n: float(v) for n, v in (x.rsplit(" ", 1) for x in alpha.get("/metrics").body.splitlines() if not x.startswith("#"))}
-
-    def more(name):
-        return after[name] - before.get(name, 0)
-
-    case("requests and tokens are counted", more('caravan_http_completions_total{api="openai",code="200"}') == 1 and more('caravan_http_completions_total{api="ollama",code="200"}') == 1 and more("caravan_http_generated_tokens_total") == 42 and more("caravan_http_first_token_seconds_count") == 2, after)
-    buckets = [v for n, v in after.items() if n.startswith("caravan_http_inter_token_seconds_bucket")]
-    case("histograms add up", buckets == sorted(buckets) and buckets[-1] == after["caravan_http_inter_token_seconds_count"] and after["caravan_http_inter_token_seconds_sum"] > 0, buckets)
-
-
 def ollama():
     want = text_of("run.7")
     options = dict(SAMPLED, num_predict=40, num_ctx=4096)
@@ -561,6 +537,71 @@ def clients():
     a = alpha.post("/v1/messages/count_tokens", {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "quota"}], "system": [{"type": "text", "text": "You are Claude Code", "cache_control": {"type": "ephemeral"}}]}, **{"x-api-key": "k"})
     b = alpha.post("/v1/messages?beta=true", {"model": "claude-sonnet-4-5", "max_tokens": 8, "messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}], "system": [{"type": "text", "text": "You are Claude Code"}], "thinking": {"type": "enabled", "budget_tokens": 1024}, "metadata": {"user_id": "u"}, "stream": True}, **{"anthropic-beta": "x,y"})
     case("Claude Code", a.json["input_tokens"] > 1 and b.status == 200 and "event: message_stop" in b.body, a, b)
+
+
+# ---- metrics --------------------------------------------------------------------------------------------------------
+
+
+def metrics():
+    """Of a cluster that has served all of the above."""
+    case("the checker of metrics sees what is wrong", exposition.self_test() == [], exposition.self_test())
+    for name, n in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        a = n.get("/metrics")
+        case("metrics of %s are in Prometheus' format" % name, a.status == 200 and a.type.startswith("text/plain; version=0.0.4") and exposition.problems(a.body) == [], exposition.problems(a.body), a)
+    if shutil.which("promtool"):
+        p = subprocess.run(["promtool", "check", "metrics"], input=a.body.encode(), capture_output=True)
+        case("promtool finds nothing wrong with them", p.returncode == 0 and not p.stdout and not p.stderr, p)
+
+    def values():
+        return {n: float(v) for n, v in (x.rsplit(" ", 1) for x in alpha.get("/metrics").body.splitlines() if not x.startswith("#"))}
+
+    before = values()
+    case("those of the model, of nodes and memory", before['caravan_model_serving{model="stories"}'] == 1 and sum(n.startswith("caravan_node_up{") for n in before) == 3 and before["caravan_memory_limit_bytes"] == 2 << 30 and 0 < before["caravan_memory_used_bytes"] < 2 << 30 and before['caravan_model_kv_blocks{model="stories"}'] >= before['caravan_model_kv_blocks_free{model="stories"}'] > 0, before)
+    shares = {n: v for n, v in before.items() if n.startswith('caravan_model_stage_seconds_total{model="stories"')}
+    case("each stage has its shares of time", len(shares) == 16 and all(v > 0 for v in shares.values()), shares)
+    links = ['caravan_link_%s{node="%s"}' % (what, n) for what in ("round_trip_seconds", "bytes_per_second") for n in ("beta", "gamma")]
+    case("and links have what was measured of them", all(before.get(n, 0) > 0 for n in links), before)
+    alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40))
+    alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "options": {"num_predict": 2}})
+    alpha.post("/v1/embeddings", {"model": "stories", "input": [PROMPT, PROMPT]})
+    alpha.post("/v1/embeddings", {"model": "nobody", "input": PROMPT})
+    alpha.post("/api/embed", {"model": "stories", "input": 7})
+    after = values()
+
+    def more(name):
+        return after[name] - before.get(name, 0)
+
+    case("requests and tokens are counted", more('caravan_http_completions_total{api="openai",code="200"}') == 1 and more('caravan_http_completions_total{api="ollama",code="200"}') == 1 and more("caravan_http_generated_tokens_total") == 42 and more("caravan_http_first_token_seconds_count") == 2, after)
+    prompt = len(text_of("run.tokens").split())
+    case("of prompts too", more("caravan_http_prompt_tokens_total") == 2 * prompt, after)
+    case("embeddings are counted", more('caravan_http_embeddings_total{api="openai",code="200"}') == 1 and more('caravan_http_embeddings_total{api="openai",code="404"}') == 1 and more('caravan_http_embeddings_total{api="ollama",code="400"}') == 1 and more("caravan_http_embedded_tokens_total") == 2 * prompt, after)
+    buckets = [v for n, v in after.items() if n.startswith("caravan_http_inter_token_seconds_bucket")]
+    case("times between tokens are counted", more("caravan_http_inter_token_seconds_count") > 20 and after["caravan_http_inter_token_seconds_sum"] > 0, buckets)
+    queued()
+
+
+def queued():
+    """More streams than the model runs at once; nodes look at their models once a second."""
+    names = ["caravan_model_%s{model=\"stories\"}" % n for n in ("sequences_queued", "sequences_running", "generated_tokens_total", "steps_total")]
+
+    def now():
+        text = alpha.get("/metrics").body
+        return [int(re.search("^%s (\\d+)$" % re.escape(n), text, re.M).group(1)) for n in names]
+
+    streams, before = [], now()
+    for i in range(100):
+        c = alpha.connect()
+        c.request("POST", "/v1/completions", json.dumps({"model": "stories", "prompt": PROMPT, "max_tokens": 400, "seed": i, "stream": True}))
+        streams.append(c)
+    seen = before
+    for _ in range(600):
+        if seen[0]:
+            break
+        time.sleep(0.1)
+        seen = now()
+    case("so are those that run and wait, and the tokens and steps of all nodes", seen[0] > 0 and seen[1] == 4 and seen[2] > before[2] and seen[3] > before[3], before, seen)
+    for c in streams:
+        c.close()
 
 
 # ---- templates -------------------------------------------------------------------------------------------------------

@@ -32,10 +32,11 @@ void answer_error(struct http_exchange *x, const struct dialect *d, const struct
 	http_reply_json(x, e->status, d->error(e));
 }
 
-static void answer_refuse(struct http_exchange *x, struct routes *r, const struct dialect *d,
-        enum answer_need need, const struct reply_error *e) {
-	if (need == NEED_COMPLETION)
-		metrics_answered(&r->metrics, d->api, e->status);
+void answer_refuse(struct http_exchange *x, struct routes *r, const struct dialect *d, enum answer_need need,
+        const struct reply_error *e) {
+	if (need == NEED_COMPLETION || need == NEED_EMBEDDINGS)
+		metrics_answered(&r->metrics,
+		        need == NEED_COMPLETION ? METRICS_COMPLETION : METRICS_EMBEDDINGS, d->api, e->status);
 	answer_error(x, d, e);
 }
 
@@ -183,7 +184,7 @@ static void answer_open(struct answer *a) {
 /* ---- events of the completion -------------------------------------------------------------------- */
 
 static void answer_fail(struct answer *a, const struct completion_error *e) {
-	metrics_answered(&a->routes->metrics, a->dialect->api, e->status);
+	metrics_answered(&a->routes->metrics, METRICS_COMPLETION, a->dialect->api, e->status);
 	if (a->opened) {
 		const struct reply_error r = {
 		        .status = e->status, .retry_after = e->retry_after, .text = e->text};
@@ -275,7 +276,7 @@ static void answer_on_text(void *arg, unsigned choice, const char *text, size_t 
 static void answer_count(struct answer *a) {
 	const struct answer_usage u = answer_usage(a);
 	struct metrics *m = &a->routes->metrics;
-	metrics_answered(m, a->dialect->api, 200);
+	metrics_answered(m, METRICS_COMPLETION, a->dialect->api, 200);
 	m->prompt += u.prompt;
 	m->cached += u.cached;
 	m->generated += u.generated;

@@ -74,8 +74,10 @@ void answer_error(struct http_exchange *x, const struct dialect *d, const struct
 /* The same for an error of a completion. */
 void answer_completion_error(
         struct http_exchange *x, const struct dialect *d, const struct completion_error *e);
-/* What a request needs a model for; what is refused of completions is counted. */
-enum answer_need { NEED_LISTED, NEED_SERVING, NEED_COMPLETION };
+/* What a request needs a model for; refused completions and embeddings are counted. */
+enum answer_need { NEED_LISTED, NEED_SERVING, NEED_COMPLETION, NEED_EMBEDDINGS };
+void answer_refuse(struct http_exchange *x, struct routes *r, const struct dialect *d, enum answer_need need,
+        const struct reply_error *e);
 /* The same for an error in a request's fields. */
 void answer_fields_error(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct fields *f, enum answer_need need);

@@ -16,10 +16,21 @@ void embeddings_destroy(struct embeddings *e) {
 }
 
 static void embeddings_on_closed(void *arg) {
-	embeddings_destroy(arg);
+	struct embeddings *e = arg;
+	e->routes->metrics.gone[e->dialect->api]++;
+	embeddings_destroy(e);
+}
+
+static void embeddings_answer(struct embeddings *e) {
+	struct metrics *m = &e->routes->metrics;
+	metrics_answered(m, METRICS_EMBEDDINGS, e->dialect->api, 200);
+	m->embedded += e->prompt;
+	http_reply_json(e->x, 200, e->whole(e));
+	embeddings_destroy(e);
 }
 
 static void embeddings_fail(struct embeddings *e, const struct completion_error *error) {
+	metrics_answered(&e->routes->metrics, METRICS_EMBEDDINGS, e->dialect->api, error->status);
 	answer_completion_error(e->x, e->dialect, error);
 	embeddings_destroy(e);
 }
@@ -32,7 +43,8 @@ struct embeddings *embeddings_create(struct http_exchange *x, struct routes *r, 
         const struct model_entry *m, const char *named) {
 	struct embeddings *e = calloc(1, sizeof *e);
 	if (!e) {
-		answer_error(x, d, &(struct reply_error){.status = 500, .text = "out of memory"});
+		answer_refuse(x, r, d, NEED_EMBEDDINGS,
+		        &(struct reply_error){.status = 500, .text = "out of memory"});
 		return NULL;
 	}
 	e->x = x;
@@ -129,8 +141,7 @@ static void embeddings_on_end(void *arg, unsigned choice, const struct completio
 	if (e->started < e->n && !embeddings_start_next(e, t)) {
 		embeddings_no_memory(e);
 	} else if (e->ended == e->n) {
-		http_reply_json(e->x, 200, e->whole(e));
-		embeddings_destroy(e);
+		embeddings_answer(e);
 	}
 }
 
@@ -170,8 +181,7 @@ static bool embeddings_start_next(struct embeddings *e, struct embeddings_text *
 void embeddings_start(struct embeddings *e) {
 	bool good = (e->vector = calloc(e->n * e->dim + 1, sizeof *e->vector)) != NULL;
 	if (good && e->n == 0) {
-		http_reply_json(e->x, 200, e->whole(e));
-		embeddings_destroy(e);
+		embeddings_answer(e);
 		return;
 	}
 	for (unsigned i = 0; good && i < EMBEDDINGS_AT_ONCE && e->started < e->n; i++)

@@ -395,7 +395,7 @@ static json_t *ollama_embedding_json(const struct embeddings *e) {
 static void ollama_embeddings(struct http_exchange *x, struct routes *r, bool older) {
 	struct fields f;
 	const char *called;
-	const struct model_entry *m = ollama_begin(x, r, &f, &called, NEED_SERVING);
+	const struct model_entry *m = ollama_begin(x, r, &f, &called, NEED_EMBEDDINGS);
 	struct embeddings *e = m ? embeddings_create(x, r, &ollama_dialect, m, called) : NULL;
 	if (e) {
 		e->whole = older ? ollama_embedding_json : ollama_embed_json;
@@ -406,7 +406,7 @@ static void ollama_embeddings(struct http_exchange *x, struct routes *r, bool ol
 		if (fields_ok(&f)) {
 			embeddings_start(e);
 		} else {
-			answer_fields_error(x, r, &ollama_dialect, &f, NEED_SERVING);
+			answer_fields_error(x, r, &ollama_dialect, &f, NEED_EMBEDDINGS);
 			embeddings_destroy(e);
 		}
 	}

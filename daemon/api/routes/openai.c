@@ -375,14 +375,14 @@ static void openai_embeddings(struct http_exchange *x, void *arg) {
 	fields_parse(&f, body, len);
 	name = fields_string(&f, NULL, "model", NULL);
 	if (!fields_ok(&f))
-		answer_fields_error(x, arg, d, &f, NEED_SERVING);
-	else if ((m = answer_model(x, arg, d, name, NEED_SERVING)) &&
+		answer_fields_error(x, arg, d, &f, NEED_EMBEDDINGS);
+	else if ((m = answer_model(x, arg, d, name, NEED_EMBEDDINGS)) &&
 	         (e = embeddings_create(x, arg, d, m, name))) {
 		openai_read_embeddings(e, &f);
 		if (fields_ok(&f)) {
 			embeddings_start(e);
 		} else {
-			answer_fields_error(x, arg, d, &f, NEED_SERVING);
+			answer_fields_error(x, arg, d, &f, NEED_EMBEDDINGS);
 			embeddings_destroy(e);
 		}
 	}

@@ -926,6 +926,39 @@ START_TEST(embeddings_nobody_waits_for) {
 }
 END_TEST
 
+START_TEST(embeddings_are_counted) {
+	static const char two[] = "{\"input\":[\"a\",\"b\"]}";
+	static const char *const asks[][2] = {{"/v1/embeddings", "nonsense"},
+	        {"/v1/embeddings", "{\"input\":[]}"}, {"/v1/embeddings", "{\"model\":\"nobody\"}"},
+	        {"/api/embed", "{\"input\":7}"}};
+	for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+		ask(asks[i][0], asks[i][1]);
+		ck_assert(x.ended && x.status >= 400);
+		fake_done(&x);
+	}
+	ask("/v1/embeddings", two);
+	fake_embed(0, vector);
+	fake_embed(1, vector);
+	fake_done(&x);
+	ask("/api/embed", two);
+	fake_fail(429, "busy");
+	fake_done(&x);
+	ask("/api/embed", two); /* whose client goes */
+	fake_done(&x);
+	fake_ask(&x, HTTP_GET, "/metrics", "", 0);
+	static const char *const lines[] = {"embeddings_total{api=\"openai\",code=\"200\"} 1\n",
+	        "embeddings_total{api=\"openai\",code=\"400\"} 2\n",
+	        "embeddings_total{api=\"openai\",code=\"404\"} 1\n",
+	        "embeddings_total{api=\"ollama\",code=\"400\"} 1\n",
+	        "embeddings_total{api=\"ollama\",code=\"429\"} 1\n", "disconnects_total{api=\"openai\"} 0\n",
+	        "disconnects_total{api=\"ollama\"} 1\n", "embedded_tokens_total 40\n",
+	        "prompt_tokens_total 0\n"};
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		ck_assert_msg(strstr(x.out, lines[i]), "no %s in %s", lines[i], x.out);
+	ck_assert_ptr_null(strstr(x.out, "completions_total{"));
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("routes");
 	TCase *t = tcase_create("tools");
@@ -974,6 +1007,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, too_many_embeddings);
 	tcase_add_loop_test(t, embeddings_that_fail, 0, 2);
 	tcase_add_test(t, embeddings_nobody_waits_for);
+	tcase_add_test(t, embeddings_are_counted);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
 	tcase_add_checked_fixture(t, setup, teardown);
