@@ -130,6 +130,8 @@ typedef void kern_rope_fn(float *x, size_t heads, size_t head_size, const float 
 typedef void kern_swiglu_fn(float *y, const float *gate, const float *up, size_t n);
 /* y += x */
 typedef void kern_add_fn(float *y, const float *x, size_t n);
+/* The sum of kern_exp(x - max), in double: the denominator of a softmax. */
+typedef double kern_exp_sum_fn(const float *x, size_t n, float max);
 
 /* The operations on one type of KV cache.  Its layout in memory is private to the ISA levels (kernels/kvlayout.h). */
 struct kern_kv_ops {
@@ -146,6 +148,7 @@ struct kern_ops {
 	kern_rope_fn *rope;
 	kern_swiglu_fn *swiglu;
 	kern_add_fn *add;
+	kern_exp_sum_fn *exp_sum;
 	struct kern_kv_ops kv[KERN_KVS];
 	kern_combine_fn *combine;
 };

@@ -12,6 +12,7 @@
 	kern_rope_fn L(rope); \
 	kern_swiglu_fn L(swiglu); \
 	kern_add_fn L(add); \
+	kern_exp_sum_fn L(exp_sum); \
 	kern_put_fn L(put_key_f16), L(put_value_f16), L(put_key_q8_0), L(put_value_q8_0); \
 	kern_combine_fn L(combine)
 #define KERN_DECLARE_SPANS(L) kern_span_fn L(span_f16), L(span_q8_0)
@@ -42,6 +43,7 @@
 		        [KERN_Q5_K] = QUANTS(mul_q5_k), \
 		        [KERN_Q6_K] = QUANTS(mul_q6_k)}, \
 		.rmsnorm = OPS(rmsnorm), .rope = OPS(rope), .swiglu = OPS(swiglu), .add = OPS(add), \
+		.exp_sum = OPS(exp_sum), \
 		.kv = {[KERN_KV_F16] = {OPS(put_key_f16), OPS(put_value_f16), SPANS(span_f16)}, \
 		        [KERN_KV_Q8_0] = {OPS(put_key_q8_0), OPS(put_value_q8_0), SPANS(span_q8_0)}}, \
 		.combine = OPS(combine), \

@@ -93,6 +93,22 @@ void avx2_add(float *y, const float *x, size_t n) {
 		y[i] = y[i] + x[i];
 }
 
+/* Four stripes of doubles in `low`, four in `high`; lanes that are not used add +0. */
+double avx2_exp_sum(const float *x, size_t n, float max) {
+	const __m256 m = _mm256_set1_ps(max);
+	__m256d low = _mm256_setzero_pd(), high = low;
+	for (size_t i = 0; i < n; i += 8) {
+		__m256i k = lanes_below(n - i);
+		__m256 e = exp8(_mm256_sub_ps(_mm256_maskload_ps(x + i, k), m));
+		e = _mm256_and_ps(e, _mm256_castsi256_ps(k));
+		low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(e)));
+		high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1)));
+	}
+	low = _mm256_add_pd(low, high);
+	__m128d s = _mm_add_pd(_mm256_castpd256_pd128(low), _mm256_extractf128_pd(low, 1));
+	return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
 /* Eight halves, saturated.  The operand order of min and max lets a NaN through. */
 static inline __m128i halves(__m256 v) {
 	v = _mm256_min_ps(_mm256_set1_ps(65504.0f), v);

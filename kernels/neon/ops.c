@@ -89,6 +89,37 @@ void neon_add(float *y, const float *x, size_t n) {
 		y[i] = y[i] + x[i];
 }
 
+static inline float64x2_t add_low(float64x2_t s, float32x4_t e) {
+	return vaddq_f64(s, vcvt_f64_f32(vget_low_f32(e)));
+}
+
+static inline float64x2_t add_high(float64x2_t s, float32x4_t e) {
+	return vaddq_f64(s, vcvt_high_f64_f32(e));
+}
+
+/* Eight stripes of doubles, two in each of s. */
+double neon_exp_sum(const float *x, size_t n, float max) {
+	const float32x4_t m = vdupq_n_f32(max);
+	float64x2_t s0 = vdupq_n_f64(0), s1 = s0, s2 = s0, s3 = s0;
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8) {
+		float32x4_t a = exp4(vsubq_f32(vld1q_f32(x + i), m)),
+		            b = exp4(vsubq_f32(vld1q_f32(x + i + 4), m));
+		s0 = add_low(s0, a);
+		s1 = add_high(s1, a);
+		s2 = add_low(s2, b);
+		s3 = add_high(s3, b);
+	}
+	double s[8];
+	vst1q_f64(s, s0);
+	vst1q_f64(s + 2, s1);
+	vst1q_f64(s + 4, s2);
+	vst1q_f64(s + 6, s3);
+	for (size_t j = 0; i + j < n; j++)
+		s[j] += (double)kern_exp(x[i + j] - max);
+	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
 /* Four halves, saturated; these minima and maxima let a NaN through. */
 static inline uint16x4_t halves(float32x4_t v) {
 	v = vmaxq_f32(vminq_f32(v, vdupq_n_f32(65504.0f)), vdupq_n_f32(-65504.0f));

@@ -11,6 +11,7 @@
 #include "kernels/math.h"
 
 #define NORM_STRIPES 32
+#define EXP_STRIPES 8
 
 float ref_tree(float *s, size_t n) {
 	while (n > 1) {
@@ -55,4 +56,14 @@ void ref_swiglu(float *y, const float *gate, const float *up, size_t n) {
 void ref_add(float *y, const float *x, size_t n) {
 	for (size_t i = 0; i < n; i++)
 		y[i] = y[i] + x[i];
+}
+
+double ref_exp_sum(const float *x, size_t n, float max) {
+	double s[EXP_STRIPES] = {0};
+	for (size_t i = 0; i < n; i++)
+		s[i % EXP_STRIPES] += (double)kern_exp(x[i] - max);
+	for (size_t m = EXP_STRIPES / 2; m > 0; m /= 2)
+		for (size_t i = 0; i < m; i++)
+			s[i] = s[i] + s[i + m];
+	return s[0];
 }

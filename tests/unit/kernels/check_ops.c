@@ -234,6 +234,23 @@ START_TEST(swiglu_and_add_are_formulas) {
 }
 END_TEST
 
+START_TEST(exp_sum_is_a_formula) {
+	static float x[1003];
+	for (size_t n = 1; n <= 1003; n += n < 20 ? 1 : 163)
+		for (size_t r = 0; kern_level(r); r++) {
+			float max = -INFINITY;
+			long double want = 0;
+			for (size_t i = 0; i < n; i++) {
+				x[i] = (float)uniform() * 30;
+				max = fmaxf(x[i], max);
+			}
+			for (size_t i = 0; i < n; i++)
+				want += expl((long double)x[i] - (long double)max);
+			check_close(kern_level(r)->exp_sum(x, n, max), (double)want, 1e-6 * (double)want);
+		}
+}
+END_TEST
+
 /* A sequence of SPANS spans' KV for one head, as the cache holds it and as doubles. */
 struct cache {
 	const struct kern_kv_ops *ops;
@@ -556,6 +573,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, rmsnorm_is_a_norm);
 	tcase_add_test(t, rope_rotates);
 	tcase_add_test(t, swiglu_and_add_are_formulas);
+	tcase_add_test(t, exp_sum_is_a_formula);
 	suite_add_tcase(s, t);
 	t = tcase_create("attention");
 	tcase_set_timeout(t, 120);

@@ -177,6 +177,20 @@ static void check_add(struct checkkern *ck, const struct kern_ops *ref, const st
 	checkkern_case(ck, ok, "%s add, %s", ops->name, kind_name[kind]);
 }
 
+static void check_exp_sum(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind) {
+	bool ok = true;
+	for (size_t k = 0, n; (n = length_at(k)) > 0; k++) {
+		fill(ck, f->x, n, kind);
+		f->x[n] = NAN;
+		float max = any_float(ck, kind);
+		double a = ref->exp_sum(f->x, n, max), b = ops->exp_sum(f->x, n, max);
+		ok &= memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+	}
+	ok &= ops->exp_sum(f->x, 0, 0) == 0;
+	checkkern_case(ck, ok, "%s exp_sum, %s", ops->name, kind_name[kind]);
+}
+
 typedef void put_fn(void *block, size_t slot, const float *x, size_t head_size);
 
 static bool check_put(
@@ -421,6 +435,8 @@ static void check_kind(struct checkkern *ck, const struct kern_ops *ref, const s
 		check_swiglu(ck, ref, ops, f, kind);
 	if (!checkkern_is_shared(ops, &ops->add))
 		check_add(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->exp_sum))
+		check_exp_sum(ck, ref, ops, f, kind);
 }
 
 /* The same of a type of KV cache. */
