@@ -69,6 +69,27 @@ static bool schema_check_submit(const void *message, char *err, size_t errlen) {
 	return good;
 }
 
+static bool schema_check_token_logprobs(const void *message, char *err, size_t errlen) {
+	const Caravan__TokenLogprobs *t = message;
+	bool good = t->top.len % 8 == 0;
+	for (size_t at = 4; good && at < t->top.len; at += 8) {
+		float logprob;
+		memcpy(&logprob, t->top.data + at, sizeof logprob);
+		good = logprob >= WIRE_LOGPROB_LEAST && logprob <= 0; /* false for NaN */
+	}
+	if (!good)
+		snprintf(err, errlen, "TokenLogprobs: bad top");
+	return good;
+}
+
+static bool schema_check_tokens(const void *message, char *err, size_t errlen) {
+	const Caravan__Tokens *t = message;
+	if (t->n_logprobs == 0 || t->n_logprobs == t->ids.len / 4)
+		return true;
+	snprintf(err, errlen, "Tokens: %zu log-probabilities of %zu tokens", t->n_logprobs, t->ids.len / 4);
+	return false;
+}
+
 static bool schema_check_range(uint32_t first, uint32_t last, const char *what, char *err, size_t errlen) {
 	if (first < last)
 		return true;
@@ -230,11 +251,15 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(submit), {
 		{1, FIELD_NAME}, {2, FIELD_NUM, 1, WIRE_PAYLOAD_MAX / 4}, {3, FIELD_ANY}, {4, FIELD_MESSAGE, 0, 1},
 		{5, FIELD_ANY}, {6, FIELD_ANY}, {60, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {61, FIELD_MESSAGE, 0, 1},
-		{62, FIELD_PACKED, 0, 2.0 * WIRE_BIASES_MAX}, {63, FIELD_ANY}}, schema_check_submit},
+		{62, FIELD_PACKED, 0, 2.0 * WIRE_BIASES_MAX}, {63, FIELD_ANY}, {64, FIELD_ANY},
+		{65, FIELD_NUM, 0, WIRE_TOP_LOGPROBS_MAX}}, schema_check_submit},
 	{MESSAGE(queued), {{1, FIELD_NUM, 1, 65536}, {2, FIELD_REAL, 0, SECONDS}}, NULL},
+	{MESSAGE(token_logprobs), {
+		{1, FIELD_REAL, WIRE_LOGPROB_LEAST, 0}, {2, FIELD_PACKED, 0, 2.0 * WIRE_TOP_LOGPROBS_MAX}},
+		schema_check_token_logprobs},
 	{MESSAGE(tokens), {
 		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {3, FIELD_PACKED, 1, WIRE_ROWS_MAX},
-		{4, FIELD_NUM, 0, WIRE_CONTEXT_MAX}}, NULL},
+		{4, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {5, FIELD_MESSAGE, 0, WIRE_ROWS_MAX}}, schema_check_tokens},
 	{MESSAGE(logits), {
 		{1, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {2, FIELD_NUM, 1, WIRE_ROWS_MAX}, {3, FIELD_NUM, 1, WIRE_PAYLOAD_MAX / 4}},
 		NULL},

@@ -25,11 +25,12 @@
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
  * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars,
- * biases and embeddings. */
+ * biases and embeddings.  WIRE_1_4: since which they know log-probabilities. */
 #define WIRE_1_2 2
 #define WIRE_1_3 3
+#define WIRE_1_4 4
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 3 /* what each minor version brought: doc/protocol.md */
+#define WIRE_MINOR 4 /* what each minor version brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_BLOCK_MAX (256u << 10) /* bytes of content in one Block */
@@ -48,6 +49,8 @@
 #define WIRE_STOPS_MAX 16
 #define WIRE_GRAMMAR_MAX (48u << 10)  /* bytes of a grammar's text */
 #define WIRE_TEMPLATE_MAX (48u << 10) /* bytes of a chat template that a user names */
+#define WIRE_TOP_LOGPROBS_MAX 20      /* most likely tokens at a position */
+#define WIRE_LOGPROB_LEAST (-9999.0f) /* of a token */
 #define WIRE_BIASES_MAX 300           /* tokens of a sequence with a bias */
 #define WIRE_BIAS_LARGEST 1e30f       /* magnitude of a bias */
 #define WIRE_BELIEFS_MAX 64           /* plans of one coordinator, loads under way included */

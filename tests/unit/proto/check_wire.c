@@ -362,7 +362,7 @@ static void break_field(const Caravan__Envelope *e, size_t payload, enum wire_co
 		refused(e, payload, context, d, f, "infinity");
 		number_put(f, at, r->min - 1);
 		refused(e, payload, context, d, f, "too little");
-		number_put(f, at, r->max * 2);
+		number_put(f, at, r->max * 2 + 1);
 		refused(e, payload, context, d, f, "too much");
 	} else {
 		if (size == 8 || r->max < UINT32_MAX) {
@@ -514,6 +514,35 @@ START_TEST(fields_agree) {
 	e->submit->bias.len = 12;
 	ck_assert(!valid(e, 400, WIRE_ROUTER));
 	e->submit->bias.len = 0;
+	/* log-probabilities: of all tokens or of none, and pairs, of which the second is one */
+	float listed[4] = {0, 0, 0, WIRE_LOGPROB_LEAST};
+	Caravan__TokenLogprobs *t[2];
+	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "tokens"));
+	t[0] = e->tokens->logprobs[0];
+	t[1] = t[0];
+	e->tokens->logprobs = t;
+	ck_assert(valid(e, 0, WIRE_DEALER));
+	e->tokens->n_logprobs = 2;
+	ck_assert(!valid(e, 0, WIRE_DEALER));
+	e->tokens->ids = bytes_of(8);
+	ck_assert(valid(e, 0, WIRE_DEALER));
+	e->tokens->n_logprobs = 1;
+	ck_assert(!valid(e, 0, WIRE_DEALER));
+	e->tokens->n_logprobs = 0;
+	ck_assert(valid(e, 0, WIRE_DEALER));
+	e->tokens->n_logprobs = 2;
+	t[0]->top = (ProtobufCBinaryData){sizeof listed, (uint8_t *)listed};
+	ck_assert(valid(e, 0, WIRE_DEALER));
+	const float no[] = {1.001f * WIRE_LOGPROB_LEAST, 1e-6f, INFINITY, -INFINITY, NAN};
+	for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+		listed[3] = no[i];
+		ck_assert(!valid(e, 0, WIRE_DEALER));
+	}
+	memcpy(listed, &(uint32_t){UINT32_MAX}, sizeof(uint32_t)); /* any token id */
+	t[0]->top.len = 8;
+	ck_assert(valid(e, 0, WIRE_DEALER));
+	t[0]->top.len = 12;
+	ck_assert(!valid(e, 0, WIRE_DEALER));
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "join"));
 	e->join->entry->name = (char *)"";
 	ck_assert(!valid(e, 0, WIRE_ROUTER_INVITED));
